@@ -1,0 +1,50 @@
+/** Health of a process over plain HTTP: `/livez`, `/readyz`, `/metrics`. Nothing secret and no ARN is reachable here. */
+import { createServer, type Server } from 'node:http'
+
+export type Readiness = {
+  readonly ready: boolean
+  /** A stable reason code, `ready` when ready. */
+  readonly code: string
+  /** A sentence; told to loopback peers only, since it may name a role. */
+  readonly detail?: string
+}
+
+export type Health = {
+  readonly readiness: () => Readiness
+  /** Prometheus text exposition format. */
+  readonly metrics: () => string | Promise<string>
+}
+
+const JSON_TYPE = 'application/json'
+const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
+
+/** A server for {@link Health}; the caller listens and closes. `/livez` answers while the event loop turns. */
+export function healthServer(health: Health): Server {
+  const server = createServer({ maxHeaderSize: 8192, requestTimeout: 5000 }, async (request, response) => {
+    const send = (status: number, type: string, body: string) =>
+      response
+        .writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) })
+        .end(request.method === 'HEAD' ? undefined : body)
+    if (request.method !== 'GET' && request.method !== 'HEAD')
+      return send(405, JSON_TYPE, '{"error":"GET only"}\n')
+    switch (request.url?.split('?')[0]) {
+      case '/livez':
+        return send(200, JSON_TYPE, '{"live":true}\n')
+      case '/readyz': {
+        const { ready, code, detail } = health.readiness()
+        const body = isLoopback(request.socket.remoteAddress) ? { ready, code, detail } : { ready, code }
+        return send(ready ? 200 : 503, JSON_TYPE, `${JSON.stringify(body)}\n`)
+      }
+      case '/metrics':
+        return send(200, METRICS_TYPE, await health.metrics())
+      default:
+        return send(404, JSON_TYPE, '{"error":"there are /livez, /readyz and /metrics"}\n')
+    }
+  })
+  server.maxConnections = 64
+  return server
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return address !== undefined && /^(?:::1|(?:::ffff:)?127\.\d+\.\d+\.\d+)$/.test(address)
+}

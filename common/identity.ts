@@ -1,0 +1,80 @@
+/**
+ * The pod's identity as the injector writes it into the sidecar container's `env`, where the API server never
+ * lets it change. The broker believes these and demands that the annotations agree: annotations alone can be
+ * patched on a living pod, also through `pods/status` and `pods/binding`.
+ */
+import { KEYS } from './keys.ts'
+
+export const IDENTITY_ENV = {
+  /** Where the role comes from: {@link IdentitySource}. */
+  source: 'POD2IAM_IDENTITY',
+  role: 'POD2IAM_ROLE',
+  externalId: 'POD2IAM_EXTERNAL_ID',
+  sessionName: 'POD2IAM_SESSION_NAME',
+} as const
+
+/** `annotation`: the pod names its role; `default`: the namespace's or the cluster's default; `none`: region and placement only. */
+export type IdentitySource = 'annotation' | 'default' | 'none'
+
+export type PodIdentity = {
+  readonly source: IdentitySource
+  readonly role: string | undefined
+  readonly externalId: string | undefined
+  readonly sessionName: string | undefined
+}
+
+type EnvVar = { readonly name: string; readonly value?: string }
+
+/**
+ * What a pod's annotations say about who it is. A pod without role annotation is `default`; one with
+ * `pod2iam.dev/inject: metadata` is `none`.
+ *
+ * @param roleKey the configured key of the role annotation (`--role-key`)
+ */
+export function identityOfAnnotations(
+  annotations: Readonly<Record<string, string>> | undefined,
+  roleKey: string,
+): PodIdentity {
+  const role = annotations?.[roleKey]
+  const metadataOnly = annotations?.[KEYS.inject] === 'metadata'
+  return {
+    source: metadataOnly ? 'none' : role === undefined ? 'default' : 'annotation',
+    role: metadataOnly ? undefined : role,
+    externalId: annotations?.[KEYS.externalId],
+    sessionName: annotations?.[KEYS.sessionName],
+  }
+}
+
+/** The env entries that carry an identity; only what is set is written. */
+export function identityEnv(identity: PodIdentity): EnvVar[] {
+  const env: EnvVar[] = [{ name: IDENTITY_ENV.source, value: identity.source }]
+  if (identity.role !== undefined) env.push({ name: IDENTITY_ENV.role, value: identity.role })
+  if (identity.externalId !== undefined)
+    env.push({ name: IDENTITY_ENV.externalId, value: identity.externalId })
+  if (identity.sessionName !== undefined)
+    env.push({ name: IDENTITY_ENV.sessionName, value: identity.sessionName })
+  return env
+}
+
+/** Reads an identity back from a container's env, or undefined where it is not one of ours. */
+export function identityOfEnv(env: readonly EnvVar[] | undefined): PodIdentity | undefined {
+  const value = (name: string) => env?.find((entry) => entry.name === name)?.value
+  const source = value(IDENTITY_ENV.source)
+  if (source !== 'annotation' && source !== 'default' && source !== 'none') return undefined
+  return {
+    source,
+    role: value(IDENTITY_ENV.role),
+    externalId: value(IDENTITY_ENV.externalId),
+    sessionName: value(IDENTITY_ENV.sessionName),
+  }
+}
+
+/** Whether two identities are the same in every part. */
+export function sameIdentity(a: PodIdentity, b: PodIdentity): boolean {
+  return (
+    a.source === b.source &&
+    a.role === b.role &&
+    a.externalId === b.externalId &&
+    a.sessionName === b.sessionName
+  )
+}

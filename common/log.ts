@@ -1,0 +1,39 @@
+/**
+ * Logs: one JSON object per line on stdout, in one shape for all components. Never a secret, a token or an
+ * access key.
+ *
+ * `lineLogger` is ours and not pino in two places, by measurement (Node 24): in the sidecar pino costs 1.3 MiB
+ * and 10 ms of start per pod, in the gate 10 ms of every pod's start. Broker, injector and guard use pino
+ * (`pino-log.ts`), which prints the same shape.
+ */
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+export type LogFields = Readonly<Record<string, unknown>>
+
+/** `log.info('credentials issued', { pod: 'ns/name' })` */
+export type Logger = { readonly [L in LogLevel]: (message: string, fields?: LogFields) => void }
+
+/**
+ * A logger that writes `{"time":"…Z","level":"info","component":"sidecar","msg":"…",…fields}`.
+ *
+ * @param write receives one line with its newline
+ * @param now the clock, milliseconds
+ */
+export function lineLogger(
+  component: string,
+  level: LogLevel,
+  write: (line: string) => void = (line) => process.stdout.write(line),
+  now: () => number = Date.now,
+): Logger {
+  const least = LOG_LEVELS.indexOf(level)
+  const at =
+    (name: LogLevel) =>
+    (msg: string, fields: LogFields = {}) => {
+      if (LOG_LEVELS.indexOf(name) < least) return
+      write(
+        `${JSON.stringify({ time: new Date(now()).toISOString(), level: name, component, msg, ...fields })}\n`,
+      )
+    }
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}

@@ -1,0 +1,130 @@
+/**
+ * May a namespace use a role? One judgement for admission (injector) and for issuance (broker).
+ *
+ * Two dialects are read from the namespace's annotations: kube2iam's `allowed-roles` (JSON array of globs or
+ * regexps) and kiam's `permitted` (one regexp on the full ARN). Where both exist both must allow; where neither
+ * exists, or one cannot be parsed, nothing is allowed. Regexps are RE2 and match the whole text.
+ */
+import { RE2JS } from 're2js'
+import { globMatches } from './glob.ts'
+import { KEYS } from './keys.ts'
+import { quote, type Role } from './role.ts'
+
+/** The operator's side of the policy. */
+export type PolicySettings = {
+  /** `--namespace-restrictions`; off: every role passes, but for {@link permittedRoles}. */
+  readonly restrictions: boolean
+  /** `--namespace-restriction-format`: how entries of `allowed-roles` are read. */
+  readonly format: 'glob' | 'regexp'
+  /** Base role ARN ending in `/`; entries that are not ARNs match only below it. */
+  readonly base: string | undefined
+  /** `--permitted-roles`: the operator's ceiling, globs on the full ARN; empty: no ceiling. */
+  readonly permittedRoles: readonly string[]
+}
+
+export type Judgement = { readonly allowed: true } | { readonly allowed: false; readonly detail: string }
+
+type Annotations = Readonly<Record<string, string>> | undefined
+
+const MAX_PATTERNS = 256
+const MAX_PATTERN_LENGTH = 512
+const ALLOWED: Judgement = { allowed: true }
+
+/**
+ * Judges exactly the ARN that would be sent to STS.
+ *
+ * @param role the resolved role
+ * @param namespace name and annotations of the pod's namespace, as they are now
+ * @returns allowed, or one sentence that says what to change
+ */
+export function judgeRole(
+  role: Role,
+  namespace: { readonly name: string; readonly annotations: Annotations },
+  settings: PolicySettings,
+): Judgement {
+  const ceiling = settings.permittedRoles
+  if (ceiling.length > 0 && !ceiling.some((glob) => globMatches(glob, role.arn)))
+    return denied(`the operator's --permitted-roles do not include role ${quote(role.arn)}`)
+  if (!settings.restrictions) return ALLOWED
+
+  const allowedRoles = namespace.annotations?.[KEYS.allowedRoles]
+  const permitted = namespace.annotations?.[KEYS.permitted]
+  if (allowedRoles === undefined && permitted === undefined)
+    return denied(
+      `namespace ${namespace.name} allows no role: it has neither annotation ${KEYS.allowedRoles} nor ${KEYS.permitted}; ` +
+        `to allow this one: kubectl annotate namespace ${namespace.name} '${KEYS.allowedRoles}=["${role.arn}"]'`,
+    )
+  if (allowedRoles !== undefined) {
+    const judgement = judgeAllowedRoles(role, namespace.name, allowedRoles, settings)
+    if (!judgement.allowed) return judgement
+  }
+  if (permitted !== undefined) return judgePermitted(role, namespace.name, permitted)
+  return ALLOWED
+}
+
+function judgeAllowedRoles(role: Role, namespace: string, text: string, settings: PolicySettings): Judgement {
+  const where = `annotation ${KEYS.allowedRoles} of namespace ${namespace}`
+  const patterns = parsePatterns(text)
+  if (patterns === undefined)
+    return denied(`${where} is not a JSON array of at most ${MAX_PATTERNS} strings, so nothing is allowed`)
+  const matches = settings.format === 'glob' ? globAllows : regexpAllows
+  const results = patterns.map((pattern) => matches(pattern, role.arn, settings.base))
+  const invalid = patterns[results.indexOf('invalid')]
+  if (invalid !== undefined)
+    return denied(
+      `${where}: ${quote(invalid)} is not a regexp (RE2) of at most 512 characters, so nothing is allowed`,
+    )
+  if (results.includes(true)) return ALLOWED
+  return denied(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not list it`)
+}
+
+function judgePermitted(role: Role, namespace: string, pattern: string): Judgement {
+  const where = `annotation ${KEYS.permitted} of namespace ${namespace}`
+  if (pattern === '') return denied(`${where} is empty, so nothing is allowed`)
+  const result = fullMatch(pattern, '', role.arn)
+  if (result === 'invalid')
+    return denied(`${where} is not a regexp (RE2) of at most 512 characters, so nothing is allowed`)
+  return result
+    ? ALLOWED
+    : denied(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not match it`)
+}
+
+/** The array in a kube2iam-style annotation, or undefined where it is not one within bounds. */
+export function parsePatterns(text: string): readonly string[] | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (!Array.isArray(value) || value.length > MAX_PATTERNS) return undefined
+    return value.every((entry) => typeof entry === 'string' && entry.length <= 2048) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function globAllows(pattern: string, arn: string, base: string | undefined): boolean {
+  if (pattern.startsWith('arn:')) return globMatches(pattern, arn)
+  if (base === undefined || !arn.startsWith(base)) return false
+  return globMatches(pattern.replace(/^\//, ''), arn.slice(base.length))
+}
+
+function regexpAllows(pattern: string, arn: string, base: string | undefined): boolean | 'invalid' {
+  // People anchor by habit; in kube2iam `^arn:…$` could never match (kube2iam#341), here anchors are implied.
+  const bare = pattern.replace(/^\^/, '').replace(/(?<!\\)\$$/, '')
+  if (bare.startsWith('arn:')) return fullMatch(bare, '', arn)
+  const result = fullMatch(bare, base ?? '', arn)
+  return base === undefined && result !== 'invalid' ? false : result
+}
+
+/** True when `prefix` and a match of the whole `pattern` make up `text`; `matches` anchors every alternative. */
+function fullMatch(pattern: string, prefix: string, text: string): boolean | 'invalid' {
+  if (pattern.length > MAX_PATTERN_LENGTH) return 'invalid'
+  try {
+    const compiled = RE2JS.compile(pattern)
+    return text.startsWith(prefix) && compiled.matches(text.slice(prefix.length))
+  } catch {
+    return 'invalid'
+  }
+}
+
+function denied(detail: string): Judgement {
+  return { allowed: false, detail }
+}
