@@ -1,0 +1,35 @@
+/**
+ * Programs written by others that tests speak to when the machine has them (`.ci/peers` installs them, pinned).
+ * A test that needs an absent one is skipped with its name, and `npm test` lists it at the end.
+ */
+import { accessSync, constants } from 'node:fs'
+import { join } from 'node:path'
+
+const VENV = process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers'
+
+/** The absolute path of a peer, or undefined where it is not installed. The pinned ones come first. */
+export function peer(command: string): string | undefined {
+  const directories = [join(VENV, 'bin'), ...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin']
+  return directories.map((directory) => join(directory, command)).find(isExecutable)
+}
+
+/** Options for `test()`: skips with the reason when a peer is absent. */
+export function needsPeer(command: string): { skip?: string } {
+  return peer(command) === undefined ? { skip: `${command} is not installed (.ci/peers brings it)` } : {}
+}
+
+/** Options for `test()`: skips with the reason where this process may not make network namespaces. */
+export function needsNamespaces(): { skip?: string } {
+  return process.platform === 'linux' && process.getuid?.() === 0
+    ? {}
+    : { skip: 'network namespaces need Linux and root' }
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * `npm test [-- WORD…]`: lint, types, build, tests; ends with the counts. With words, only the test files whose
+ * path contains one of them are run.
+ */
+import { spawnSync } from 'node:child_process'
+import { globSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { relative } from 'node:path'
+import { run } from 'node:test'
+import { buildAll } from '../build.ts'
+
+type Outcome = { name: string; file: string; error?: unknown; reason?: string }
+
+const started = Date.now()
+const words = process.argv.slice(2)
+
+step('lint', () => command('biome', 'check', '--error-on-warnings', '.'))
+step('types', () => command('tsc', '-p', '.'))
+await buildAll('dist')
+console.log(`✔ build (dist/)`)
+
+const files = globSync('test/**/*.test.ts')
+  .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
+  .sort()
+const { passed, failed, skipped } = await runTests(files)
+
+for (const { name, file, error } of failed) console.log(`\n✖ ${file}: ${name}\n${describe(error)}`)
+if (skipped.length > 0) {
+  console.log(`\nLeft out on this machine (${skipped.length}):`)
+  for (const { name, file, reason } of skipped) console.log(`- ${file}: ${name}: ${reason}`)
+}
+console.log(`\n${files.length} test files in ${Math.round((Date.now() - started) / 1000)} s`)
+console.log(`tests: ${passed} passed, ${failed.length} failed, ${skipped.length} skipped`)
+process.exit(failed.length > 0 || passed === 0 ? 1 : 0)
+
+function step(name: string, action: () => boolean): void {
+  if (!action()) {
+    console.error(`✖ ${name} failed`)
+    process.exit(1)
+  }
+  console.log(`✔ ${name}`)
+}
+
+function command(name: string, ...args: string[]): boolean {
+  return spawnSync(name, args, { stdio: ['ignore', 'inherit', 'inherit'] }).status === 0
+}
+
+async function runTests(files: string[]) {
+  const failed: Outcome[] = []
+  const skipped: Outcome[] = []
+  let passed = 0
+  const perFile = new Map<string, number>()
+  // Most tests wait for the kernel or for another process: more files at once than cores pays.
+  const stream = run({ files, concurrency: availableParallelism() + 1 })
+  stream.on('test:pass', ({ name, file = '', details, skip }) => {
+    if (details.type === 'suite') return
+    const path = relative(process.cwd(), file)
+    if (skip !== undefined) skipped.push({ name, file: path, reason: String(skip) })
+    else {
+      passed++
+      perFile.set(path, (perFile.get(path) ?? 0) + 1)
+    }
+  })
+  stream.on('test:fail', ({ name, file = '', details }) => {
+    const { error } = details
+    // A suite fails because a test in it did; that test has been told already.
+    if (details.type === 'suite' && 'failureType' in error && error.failureType === 'subtestsFailed') return
+    failed.push({ name, file: relative(process.cwd(), file), error: error.cause ?? error })
+  })
+  stream.on('test:summary', ({ file, success, duration_ms }) => {
+    if (file === undefined) return
+    const path = relative(process.cwd(), file)
+    console.log(
+      `${success ? '✔' : '✖'} ${path} (${perFile.get(path) ?? 0}, ${(duration_ms / 1000).toFixed(1)} s)`,
+    )
+  })
+  stream.on('test:stderr', ({ message }) => process.stderr.write(message))
+  await stream.resume().toArray()
+  return { passed, failed, skipped }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
+}
