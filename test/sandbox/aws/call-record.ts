@@ -1,0 +1,48 @@
+/** The record of one request to STS. */
+import type { IncomingMessage } from 'node:http'
+import type { StsCall } from './model.ts'
+
+type Outcome = {
+  readonly status: number
+  readonly outcome: string
+  readonly caller?: string
+  readonly issued?: string
+}
+
+/** A call without its secrets: nothing of the Authorization header, the token or what was issued but its key id. */
+export function callRecord(
+  params: URLSearchParams,
+  request: IncomingMessage,
+  when: Pick<StsCall, 'time' | 'took' | 'peer'>,
+  answer: Outcome | undefined,
+): StsCall {
+  const duration = params.get('DurationSeconds')
+  return {
+    ...when,
+    action: params.get('Action') ?? '',
+    caller: answer?.caller ?? null,
+    role: params.get('RoleArn'),
+    session: params.get('RoleSessionName'),
+    externalId: params.get('ExternalId'),
+    tags: Object.fromEntries(
+      indexed(params, /^Tags\.member\.(\d+)\.Key$/).map(([n, key]) => [
+        key,
+        params.get(`Tags.member.${n}.Value`) ?? '',
+      ]),
+    ),
+    transitiveTagKeys: indexed(params, /^TransitiveTagKeys\.member\.(\d+)$/).map(([, key]) => key),
+    sourceIdentity: params.get('SourceIdentity'),
+    duration: duration === null ? null : Number(duration),
+    outcome: answer?.outcome ?? 'aborted',
+    status: answer?.status ?? 0,
+    issued: answer?.issued ?? null,
+    userAgent: request.headers['user-agent'] ?? '',
+  }
+}
+
+function indexed(params: URLSearchParams, pattern: RegExp): [n: string, value: string][] {
+  return [...params].flatMap(([name, value]): [string, string][] => {
+    const n = pattern.exec(name)?.[1]
+    return n === undefined ? [] : [[n, value]]
+  })
+}

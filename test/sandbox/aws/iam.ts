@@ -1,0 +1,182 @@
+/** Principals: roles, users and sessions, and the keys they sign with. */
+import type { AwsConfig } from './config.ts'
+import { makeAccessKeyId, makeId, makeSecretAccessKey, makeSessionToken } from './credentials.ts'
+import { Journal } from './journal.ts'
+import type { PolicyDocument, RoleInput, SessionInfo, Statement, UserInput, UserKeys } from './model.ts'
+import type { Caller } from './policy.ts'
+import { checkIdentityStatements, checkTrustPolicy } from './policy-check.ts'
+
+export type Role = {
+  readonly arn: string
+  /** `AROA…`, the same for as long as the role exists. */
+  readonly id: string
+  readonly account: string
+  /** Without path: what an assumed-role ARN shows. */
+  readonly name: string
+  readonly trustPolicy: PolicyDocument
+  readonly policy: readonly Statement[]
+  /** Seconds. */
+  readonly maxSessionDuration: number
+}
+
+type User = UserKeys & { readonly id: string; readonly policy: readonly Statement[] }
+
+/** Temporary credentials as STS knows them, secrets included. */
+export type Session = SessionInfo & {
+  readonly secretAccessKey: string
+  readonly sessionToken: string
+  readonly userId: string
+  readonly account: string
+  /** Session tags, keys as sent. */
+  readonly tags: ReadonlyMap<string, string>
+  /** Keys of the tags that the next session in a chain inherits. */
+  readonly transitive: readonly string[]
+  readonly sourceIdentity: string | undefined
+  readonly policy: readonly Statement[] | undefined
+}
+
+/** Whoever a key belongs to. */
+export type KeyOwner = {
+  readonly secretAccessKey: string
+  /** Undefined for a user's key, which has no token. */
+  readonly session: Session | undefined
+  readonly caller: Caller
+  readonly userId: string
+}
+
+const MAX_SESSIONS = 100_000
+
+export class Iam {
+  readonly #config: AwsConfig
+  readonly #roles = new Map<string, Role>()
+  readonly #users = new Map<string, User>()
+  readonly #sessions = new Map<string, Session>()
+  readonly #issued = new Journal<Session>(MAX_SESSIONS)
+
+  constructor(config: AwsConfig) {
+    this.#config = config
+  }
+
+  role(arn: string): Role | undefined {
+    return this.#roles.get(arn)
+  }
+
+  /** Creates or updates a role. Throws a sentence on a policy that IAM would refuse. */
+  putRole(input: RoleInput): Role {
+    const groups =
+      /^arn:aws(?:-[a-z]+)*:iam::(?<account>\d{12}):role\/(?:[\x21-\x7e]*\/)?(?<name>[\w+=,.@-]{1,64})$/.exec(
+        input.arn,
+      )?.groups
+    const { account, name } = groups ?? {}
+    if (!account || !name) throw new Error(`"${input.arn}" is not a role ARN`)
+    const { policy = [], maxSessionDuration = 3600 } = input
+    checkTrustPolicy(input.trustPolicy)
+    checkIdentityStatements(policy)
+    if (!Number.isInteger(maxSessionDuration) || maxSessionDuration < 3600 || maxSessionDuration > 43_200)
+      throw new Error('maxSessionDuration must be from 3600 to 43200 seconds')
+    const id = this.#roles.get(input.arn)?.id ?? makeId('AROA', 17)
+    const role = {
+      arn: input.arn,
+      id,
+      account,
+      name,
+      trustPolicy: input.trustPolicy,
+      policy,
+      maxSessionDuration,
+    }
+    this.#roles.set(role.arn, role)
+    return role
+  }
+
+  /** Deletes a role; its sessions die with it. */
+  deleteRole(arn: string): void {
+    this.#roles.delete(arn)
+    for (const [key, session] of this.#sessions) if (session.role === arn) this.#sessions.delete(key)
+  }
+
+  /** Creates or updates a user in the node's account. */
+  putUser(input: UserInput): UserKeys {
+    if (!/^[\w+=,.@-]{1,64}$/.test(input.name)) throw new Error(`"${input.name}" is not a user name`)
+    const { policy = [] } = input
+    checkIdentityStatements(policy)
+    const arn = this.#config.base.replace(/:role\/.*$/, `:user/${input.name}`)
+    const old = [...this.#users.values()].find((user) => user.arn === arn)
+    if (old) this.#users.delete(old.accessKeyId)
+    const accessKeyId = input.accessKeyId ?? old?.accessKeyId ?? makeAccessKeyId('AKIA')
+    const secretAccessKey = input.secretAccessKey ?? old?.secretAccessKey ?? makeSecretAccessKey()
+    const keys = { arn, accessKeyId, secretAccessKey }
+    this.#users.set(accessKeyId, { ...keys, id: old?.id ?? makeId('AIDA', 17), policy })
+    return keys
+  }
+
+  /** Makes new credentials, different on every call, and remembers them. */
+  issue(what: Omit<Session, 'accessKeyId' | 'secretAccessKey' | 'sessionToken'>): Session {
+    const session = {
+      ...what,
+      accessKeyId: makeAccessKeyId('ASIA'),
+      secretAccessKey: makeSecretAccessKey(),
+      sessionToken: makeSessionToken(),
+    }
+    this.#sessions.set(session.accessKeyId, session)
+    this.#issued.add(session)
+    const oldest = this.#sessions.size > MAX_SESSIONS ? this.#sessions.keys().next().value : undefined
+    if (oldest !== undefined) this.#sessions.delete(oldest)
+    return session
+  }
+
+  /** Whose key this is, or undefined for an unknown one. */
+  ownerOf(accessKeyId: string): KeyOwner | undefined {
+    const user = this.#users.get(accessKeyId)
+    if (user) {
+      const account = user.arn.split(':')[4] ?? ''
+      const caller = {
+        arn: user.arn,
+        account,
+        roleArn: undefined,
+        statements: user.policy,
+        sessionPolicy: undefined,
+      }
+      return { secretAccessKey: user.secretAccessKey, session: undefined, caller, userId: user.id }
+    }
+    const session = this.#sessions.get(accessKeyId)
+    if (!session) return undefined
+    const role = session.role === null ? undefined : this.#roles.get(session.role)
+    const caller = {
+      arn: session.arn,
+      account: session.account,
+      roleArn: role?.arn,
+      statements: role?.policy ?? [],
+      sessionPolicy: session.policy,
+    }
+    return { secretAccessKey: session.secretAccessKey, session, caller, userId: session.userId }
+  }
+
+  /** Ends sessions before their time: signatures with them answer ExpiredToken from now on. */
+  expire(match: { readonly accessKeyId?: string; readonly role?: string }, now: number): number {
+    let count = 0
+    for (const [key, session] of this.#sessions) {
+      if (match.accessKeyId !== undefined && match.accessKeyId !== session.accessKeyId) continue
+      if (match.role !== undefined && match.role !== session.role) continue
+      if (session.expiresAt <= now) continue
+      this.#sessions.set(key, { ...session, expiresAt: now })
+      count++
+    }
+    return count
+  }
+
+  /** Everything issued so far, without secrets, oldest first. */
+  sessions(): SessionInfo[] {
+    return this.#issued.list().map((issued) => {
+      const { accessKeyId, arn, role, session, issuedAt, expiresAt, by } =
+        this.#sessions.get(issued.accessKeyId) ?? issued
+      return { accessKeyId, arn, role, session, issuedAt, expiresAt, by }
+    })
+  }
+
+  /** Forgets users, and all roles but those named; their sessions as well. */
+  reset(keep: readonly string[]): void {
+    for (const arn of this.#roles.keys()) if (!keep.includes(arn)) this.deleteRole(arn)
+    this.#users.clear()
+    this.#issued.clear()
+  }
+}

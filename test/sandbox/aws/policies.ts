@@ -1,0 +1,46 @@
+/** The policies tests need, written tersely. */
+import type { OneOrMore, PolicyDocument, Statement } from './model.ts'
+
+/**
+ * A trust policy that lets a principal assume the role.
+ *
+ * @param options.principal ARN of a role, session or user, an account's id or root ARN, or `*`
+ * @param options.externalId demanded when given (one of them, when several)
+ * @param options.tags `true` (default) allows sts:TagSession; an object demands these values of the session tags as
+ *   well, `*` and `?` being wildcards; `false` refuses session tags
+ * @param options.sessionName demanded role session name, with wildcards
+ */
+export function trust(options: {
+  readonly principal: OneOrMore
+  readonly externalId?: OneOrMore
+  readonly tags?: boolean | Readonly<Record<string, string>>
+  readonly sessionName?: string
+}): PolicyDocument {
+  const { tags = true } = options
+  const requestTags = Object.entries(typeof tags === 'object' ? tags : {}).map(
+    ([key, value]): [string, string] => [`aws:RequestTag/${key}`, value],
+  )
+  const like: Record<string, OneOrMore> = Object.fromEntries(requestTags)
+  if (options.sessionName !== undefined) like['sts:RoleSessionName'] = options.sessionName
+  const condition = {
+    ...(options.externalId === undefined ? {} : { StringEquals: { 'sts:ExternalId': options.externalId } }),
+    ...(Object.keys(like).length === 0 ? {} : { StringLike: like }),
+  }
+  const statement: Statement = {
+    Effect: 'Allow',
+    Principal: { AWS: options.principal },
+    Action: tags === false ? ['sts:AssumeRole'] : ['sts:AssumeRole', 'sts:TagSession'],
+    ...(Object.keys(condition).length === 0 ? {} : { Condition: condition }),
+  }
+  return { Version: '2012-10-17', Statement: [statement] }
+}
+
+/** Identity statement that allows to assume roles, with or without session tags. Takes ARNs with wildcards. */
+export function allowAssume(...roles: readonly string[]): Statement {
+  return { Effect: 'Allow', Action: ['sts:AssumeRole', 'sts:TagSession'], Resource: roles }
+}
+
+/** Identity statement that denies to assume roles, whatever else allows it. Takes ARNs with wildcards. */
+export function denyAssume(...roles: readonly string[]): Statement {
+  return { Effect: 'Deny', Action: 'sts:AssumeRole', Resource: roles }
+}

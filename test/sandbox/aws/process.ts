@@ -1,0 +1,43 @@
+/** Starting and ending the process of the stand-in. */
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import type { Ready } from './main.ts'
+
+const READY_MS = 10_000
+const END_MS = 2000
+const MAX_ERROR_TEXT = 4000
+
+/** Waits for the line that says where it listens. Throws with what the process said when it ends or takes too long. */
+export function awaitReady(child: ChildProcess): Promise<Ready> {
+  const { promise, resolve, reject } = Promise.withResolvers<Ready>()
+  const { stdin, stdout, stderr } = child
+  if (!stdin || !stdout) throw new Error('standard input and output of the AWS process must be pipes')
+  let printed = ''
+  let errors = ''
+  const fail = (what: string) => reject(new Error(`AWS ${what}${errors === '' ? '' : `: ${errors.trim()}`}`))
+  const timer = setTimeout(() => fail(`was not ready after ${READY_MS} ms`), READY_MS)
+  // Its end tells it that we are gone; that it is gone first is no error of ours.
+  stdin.on('error', () => undefined)
+  stderr?.on('data', (chunk: Buffer) => {
+    errors = (errors + chunk.toString()).slice(-MAX_ERROR_TEXT)
+  })
+  child.once('error', (error) => fail(`cannot be started (${error.message})`))
+  // `close` and not `exit`: by then its last words are read.
+  child.once('close', (code, signal) => fail(`ended at once with ${signal ?? code}`))
+  stdout.on('data', (chunk: Buffer) => {
+    printed += chunk.toString()
+    const end = printed.indexOf('\n')
+    if (end >= 0) resolve(JSON.parse(printed.slice(0, end)) as Ready)
+  })
+  return promise.finally(() => clearTimeout(timer))
+}
+
+/** Ends the process by closing its standard input, by force after two seconds. Resolves when it is gone. */
+export async function endProcess(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
+  const gone = once(child, 'exit')
+  child.stdin?.end()
+  const timer = setTimeout(() => child.kill('SIGKILL'), END_MS)
+  await gone
+  clearTimeout(timer)
+}
