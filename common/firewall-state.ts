@@ -32,13 +32,13 @@ export async function writeFirewallState(directory: string, state: FirewallState
 
 /** Why a node counts as unguarded, or undefined when it is guarded. Never throws. */
 export async function whyUnguarded(directory: string, now: number): Promise<string | undefined> {
-  let state: FirewallState
+  let state: FirewallState | null
   try {
     state = JSON.parse(await readFile(join(directory, FILE), 'utf8'))
   } catch {
     return `the firewall has not reported in ${directory}: check the firewall container of this node's guard`
   }
-  if (state.version !== 1 || typeof state.verifiedAt !== 'string' || !(state.validSeconds > 0))
+  if (state?.version !== 1 || typeof state.verifiedAt !== 'string' || !(state.validSeconds > 0))
     return `the firewall's report in ${directory} cannot be read: firewall and broker must be of the same release`
   const age = (now - Date.parse(state.verifiedAt)) / 1000
   // A report from the future is as worthless as an old one; a second of clock stepping is not.

@@ -1,0 +1,60 @@
+/**
+ * Live reads for when the watch lags: a pod that asks before its event has arrived. Rate-limited for the node and
+ * for each object, so that no pod can make the broker press the API server.
+ */
+import { messageOf } from '../../../common/errors.ts'
+import { Problem } from '../../../common/protocol.ts'
+import type { Clock } from '../clock.ts'
+import { type Kube, KubeError } from '../kube/client.ts'
+import { tokenBucket } from '../token-bucket.ts'
+
+export type LiveReader = {
+  /**
+   * The object at `path` as it is now, or undefined where there is none.
+   *
+   * @param asker who wants it: an answer given to another asker is not reused, it may be older than this one
+   * @throws {Problem} `busy` when the limit is reached or the API server gives no answer
+   */
+  readonly read: (path: string, asker: string) => Promise<unknown>
+}
+
+const PER_SECOND = 10
+const BURST = 50
+/** An answer is good for this long: a pod that asks again at once gets the same. */
+const MEMORY_MS = 1000
+
+/** @param kube only its `get` is used */
+export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
+  const bucket = tokenBucket(PER_SECOND, BURST, clock)
+  const recent = new Map<string, Promise<unknown>>()
+
+  const fetch = async (path: string) => {
+    try {
+      return await kube.get(path)
+    } catch (error) {
+      if (error instanceof KubeError && error.status === 404) return undefined
+      throw new Problem('busy', `the API server could not be asked: ${messageOf(error)}; retry`, {
+        retryAfter: 2,
+        cause: error,
+      })
+    }
+  }
+  return {
+    read: (path, asker) => {
+      const key = `${path} ${asker}`
+      const known = recent.get(key)
+      if (known) return known
+      if (!bucket.take())
+        return Promise.reject(
+          new Problem('busy', 'too many pods are asking before the watch has seen them; retry', {
+            retryAfter: 1,
+          }),
+        )
+      const answer = fetch(path)
+      recent.set(key, answer)
+      const forget = () => clock.after(MEMORY_MS, () => recent.delete(key))
+      answer.then(forget, forget)
+      return answer
+    },
+  }
+}

@@ -1,0 +1,62 @@
+import type { V1Pod } from '@kubernetes/client-node'
+import { identityOfEnv, type PodIdentity } from '../../../common/identity.ts'
+import { KEYS, SIDECAR_CONTAINER } from '../../../common/keys.ts'
+
+/** What is kept of a pod: what decisions need, and nothing else. */
+export type PodRecord = {
+  readonly uid: string
+  readonly namespace: string
+  readonly name: string
+  readonly serviceAccount: string
+  /** Empty while the pod is bound to no node. */
+  readonly nodeName: string
+  readonly podIPs: readonly string[]
+  readonly phase: string
+  readonly hostNetwork: boolean
+  /** Milliseconds. */
+  readonly createdAt: number
+  /** Only those that say who the pod is. */
+  readonly annotations: Readonly<Record<string, string>>
+  /** What the injector wrote into our native sidecar's env; undefined where the pod does not carry it. */
+  readonly identity: PodIdentity | undefined
+}
+
+/** `namespace/name`, for logs. */
+export const podName = (pod: { readonly namespace: string; readonly name: string }) =>
+  `${pod.namespace}/${pod.name}`
+
+/**
+ * Projects a pod as the API server sends it, or undefined for what is not a pod. Never throws.
+ *
+ * @param roleKey the configured key of the role annotation
+ */
+export function podRecord(object: unknown, roleKey: string): PodRecord | undefined {
+  const { metadata, spec, status } = (object ?? {}) as V1Pod
+  if (!metadata?.uid || !metadata.namespace || !metadata.name || !spec) return undefined
+  const keys: readonly string[] = [roleKey, KEYS.externalId, KEYS.sessionName, KEYS.inject]
+  const annotations = Object.entries(metadata.annotations ?? {}).filter(([key]) => keys.includes(key))
+  // Only `restartPolicy: Always` makes an init container a native sidecar (KEP-753).
+  const sidecar = spec.initContainers?.find(
+    ({ name, restartPolicy }) => name === SIDECAR_CONTAINER && restartPolicy === 'Always',
+  )
+  return {
+    uid: metadata.uid,
+    namespace: metadata.namespace,
+    name: metadata.name,
+    serviceAccount: spec.serviceAccountName ?? 'default',
+    nodeName: spec.nodeName ?? '',
+    podIPs: addresses(status),
+    phase: status?.phase ?? 'Pending',
+    hostNetwork: spec.hostNetwork === true,
+    // JSON carries text where the type says Date.
+    createdAt: Date.parse(String(metadata.creationTimestamp)) || 0,
+    annotations: Object.fromEntries(annotations),
+    identity: identityOfEnv(sidecar?.env),
+  }
+}
+
+/** `podIP` alone is what API servers before dual-stack wrote. */
+function addresses(status: V1Pod['status']): string[] {
+  const all = status?.podIPs?.map(({ ip }) => ip) ?? [status?.podIP]
+  return all.filter((ip): ip is string => ip !== undefined && ip !== '')
+}

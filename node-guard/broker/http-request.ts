@@ -1,0 +1,54 @@
+import { type ClientRequest, request as http, type IncomingMessage, type RequestOptions } from 'node:http'
+import { request as https } from 'node:https'
+
+export type HttpReply = {
+  readonly status: number
+  readonly headers: IncomingMessage['headers']
+  readonly body: string
+}
+
+export type HttpOptions = RequestOptions & {
+  /** For the whole exchange, milliseconds. */
+  readonly timeoutMs: number
+  /** Largest body accepted. */
+  readonly maxBytes: number
+  readonly body?: string
+}
+
+/**
+ * One HTTP exchange over node:http, which takes a private CA, a client certificate and an agent, as fetch does not.
+ *
+ * @throws where no whole answer came in time or it was larger than allowed; any status is an answer
+ */
+export async function httpRequest(url: URL, options: HttpOptions): Promise<HttpReply> {
+  const { timeoutMs, maxBytes, body, ...rest } = options
+  const signal = AbortSignal.timeout(timeoutMs)
+  try {
+    const response = await open(url, { ...rest, signal }, body)
+    const chunks: Buffer[] = []
+    let size = 0
+    for await (const chunk of response) {
+      size += chunk.length
+      if (size > maxBytes) throw new Error(`the answer is larger than ${maxBytes} bytes`)
+      chunks.push(chunk)
+    }
+    return {
+      status: response.statusCode ?? 0,
+      headers: response.headers,
+      body: Buffer.concat(chunks).toString('utf8'),
+    }
+  } catch (error) {
+    throw signal.aborted ? new Error(`no answer within ${timeoutMs} ms`, { cause: error }) : error
+  }
+}
+
+/** Sends a request and resolves with the response as soon as its headers are there; the body is the caller's. */
+export function open(url: URL, options: RequestOptions, body?: string): Promise<IncomingMessage> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  const send = url.protocol === 'https:' ? https : http
+  const request: ClientRequest = send(url, options)
+  request.on('response', resolve)
+  request.on('error', reject)
+  request.end(body)
+  return promise
+}

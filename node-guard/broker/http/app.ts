@@ -1,0 +1,92 @@
+/** The broker's two routes and what every answer has in common. */
+import type { HttpBindings } from '@hono/node-server'
+import { type Context, Hono } from 'hono'
+import { messageOf } from '../../../common/errors.ts'
+import type { Logger } from '../../../common/log.ts'
+import {
+  CREDENTIALS_PATH,
+  type CredentialsBody,
+  METADATA_PATH,
+  type MetadataBody,
+  Problem,
+} from '../../../common/protocol.ts'
+
+/** What a request says of its sender. */
+export type Caller = { readonly authorization: string | undefined; readonly peer: string | undefined }
+
+export type BrokerRoutes = {
+  /** @throws {Problem} */
+  readonly credentials: (caller: Caller) => Promise<CredentialsBody>
+  /** @throws {Problem} */
+  readonly metadata: (caller: Caller) => Promise<MetadataBody>
+}
+
+export type BrokerApp = Hono<{ Bindings: HttpBindings }>
+
+/** Told of every answer: `ok`, or the code of the refusal. */
+export type OnAnswer = (path: 'credentials' | 'metadata', code: string, seconds: number) => void
+
+export function brokerApp(routes: BrokerRoutes, log: Logger, onAnswer: OnAnswer): BrokerApp {
+  const app: BrokerApp = new Hono()
+  const serve =
+    (path: 'credentials' | 'metadata') => async (context: Context<{ Bindings: HttpBindings }>) => {
+      const started = performance.now()
+      const done = (code: string) => onAnswer(path, code, (performance.now() - started) / 1000)
+      try {
+        const { incoming } = context.env
+        const body = await routes[path]({
+          authorization: incoming.headers.authorization,
+          peer: incoming.socket.remoteAddress,
+        })
+        done('ok')
+        return context.json(body, 200, { 'Cache-Control': 'no-store' })
+      } catch (error) {
+        const problem = error instanceof Problem ? error : unexpected(error, log)
+        done(problem.code)
+        return answer(problem)
+      }
+    }
+  app.use(async (context, next) => {
+    const { headers } = context.env.incoming
+    // Nothing here takes a body; what is sent anyway is not read.
+    if ((headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding'] !== undefined)
+      return plain(413, 'Content Too Large')
+    return next()
+  })
+  app.get(CREDENTIALS_PATH, serve('credentials'))
+  app.get(METADATA_PATH, serve('metadata'))
+  app.all(CREDENTIALS_PATH, () => plain(405, 'Method Not Allowed'))
+  app.all(METADATA_PATH, () => plain(405, 'Method Not Allowed'))
+  app.notFound(() => plain(404, 'Not Found'))
+  app.onError((error) => answer(unexpected(error, log)))
+  return app
+}
+
+function answer(problem: Problem): Response {
+  const headers: Record<string, string> = {
+    'Content-Type': 'application/problem+json',
+    'Cache-Control': 'no-store',
+  }
+  if (problem.retryAfter !== undefined) headers['Retry-After'] = String(problem.retryAfter)
+  if (problem.status === 401) headers['WWW-Authenticate'] = 'Bearer'
+  return new Response(JSON.stringify(problem.toBody()), { status: problem.status, headers })
+}
+
+/** An answer outside the protocol: no sidecar of ours sees it. */
+function plain(status: number, title: string): Response {
+  return new Response(JSON.stringify({ type: 'about:blank', title, status }), {
+    status,
+    headers: {
+      'Content-Type': 'application/problem+json',
+      ...(status === 413 ? { Connection: 'close' } : {}),
+    },
+  })
+}
+
+/** A fault of ours fails closed, and passes or shows in the log. */
+function unexpected(error: unknown, log: Logger): Problem {
+  log.error('unexpected error', { error: messageOf(error) })
+  return new Problem('busy', 'the broker could not answer because of an internal error; its log says more', {
+    retryAfter: 5,
+  })
+}

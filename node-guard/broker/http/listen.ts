@@ -1,0 +1,74 @@
+/**
+ * Listeners, one per address, each bound on its own and again when it is lost: the firewall's link may come after the broker, an
+ * IPv6 address is tentative for a second or two, and a predecessor may still hold the port.
+ */
+import { once } from 'node:events'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { hostPort } from '../../../common/addresses.ts'
+import { messageOf } from '../../../common/errors.ts'
+import type { Logger } from '../../../common/log.ts'
+import { backoff } from '../backoff.ts'
+import { type Clock, pause } from '../clock.ts'
+
+export type Listeners = {
+  /** Addresses bound now. */
+  readonly bound: () => readonly AddressInfo[]
+  readonly stop: () => void
+}
+
+const RETRY = { base: 100, cap: 2000 }
+
+/** @param createServer makes one server per address */
+export function listenAll(
+  addresses: readonly string[],
+  port: number,
+  createServer: () => Server,
+  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+): Listeners {
+  const stopping = new AbortController()
+  const { signal } = stopping
+  const servers = new Set<Server>()
+
+  const keepBound = async (address: string) => {
+    const where = hostPort(address, port)
+    let failures = 0
+    while (!signal.aborted) {
+      const server = createServer()
+      try {
+        await once(server.listen({ host: address, port }), 'listening', { signal })
+      } catch (error) {
+        server.close()
+        // Once: a node whose firewall never makes the link would fill the log.
+        log[++failures === 5 ? 'warn' : 'debug']('cannot listen yet', {
+          address: where,
+          error: messageOf(error),
+        })
+        await pause(clock, backoff(failures, RETRY), signal)
+        continue
+      }
+      failures = 0
+      servers.add(server)
+      log.info('listening', { address: where })
+      // Such as EMFILE on accept: the listener lives on.
+      server.on('error', (error) => log.warn('listener error', { address: where, error: messageOf(error) }))
+      await new Promise((resolve) => server.once('close', resolve))
+      servers.delete(server)
+    }
+  }
+  for (const address of addresses) void keepBound(address)
+
+  return {
+    bound: () =>
+      [...servers]
+        .map((server) => server.address())
+        .filter((info) => typeof info === 'object' && info !== null),
+    stop: () => {
+      stopping.abort()
+      for (const server of servers) {
+        server.close()
+        server.closeAllConnections()
+      }
+    },
+  }
+}

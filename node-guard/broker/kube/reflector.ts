@@ -1,0 +1,123 @@
+/**
+ * List and watch, so that a store here mirrors a collection there (client-go's reflector): bookmarks keep the resource version
+ * young, a cut connection goes on from the last one, 410 lists again, errors back off with jitter and never end it.
+ */
+import { messageOf } from '../../../common/errors.ts'
+import type { Logger } from '../../../common/log.ts'
+import { backoff } from '../backoff.ts'
+import { type Clock, pause } from '../clock.ts'
+import { type Kube, KubeError, type Query } from './client.ts'
+
+/** Where objects go. Only projections are kept, never whole objects with their managedFields. */
+export type Sink<T> = {
+  /** What of an object is kept, or undefined where it is not of the expected shape. Never throws. */
+  readonly project: (object: unknown) => T | undefined
+  /** All there is; what is not among them is gone. */
+  readonly replace: (all: readonly T[]) => void
+  readonly upsert: (one: T) => void
+  readonly remove: (one: T) => void
+}
+
+export type Reflection = {
+  /** Whether a first list has arrived. */
+  readonly synced: () => boolean
+  /** When the API server last said something, milliseconds; 0 before the first word. */
+  readonly contactAt: () => number
+}
+
+type List = { readonly items?: readonly unknown[]; readonly metadata?: ListMeta }
+type ListMeta = { readonly resourceVersion?: string; readonly continue?: string }
+type WatchEvent = { readonly type?: string; readonly object?: unknown }
+type WatchObject = {
+  readonly metadata?: { readonly resourceVersion?: string }
+  readonly code?: number
+  readonly message?: string
+}
+
+const RETRY = { base: 500, cap: 30_000 }
+const PAGE = '100'
+
+/** Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts. */
+export function reflect<T>(
+  what: { readonly path: string; readonly query: Query; readonly sink: Sink<T> },
+  by: { readonly kube: Kube; readonly clock: Clock; readonly log: Logger; readonly signal: AbortSignal },
+): Reflection {
+  const { path, query, sink } = what
+  const { kube, clock, log, signal } = by
+  let synced = false
+  let contactAt = 0
+  let version: string | undefined
+
+  const list = async () => {
+    const all: T[] = []
+    let meta: ListMeta | undefined
+    do {
+      const page: Query = { ...query, limit: PAGE, ...(meta?.continue ? { continue: meta.continue } : {}) }
+      const answer = (await kube.get(path, page)) as List
+      all.push(...(answer.items ?? []).map(sink.project).filter((one) => one !== undefined))
+      meta = answer.metadata
+    } while (meta?.continue)
+    sink.replace(all)
+    version = meta?.resourceVersion
+    contactAt = clock.now()
+    synced = true
+  }
+
+  const watch = async () => {
+    // The server ends the watch after 5 to 10 minutes; half a minute later it must have.
+    const seconds = 300 + Math.floor(Math.random() * 300)
+    const deadline = new AbortController()
+    const cancel = clock.after((seconds + 30) * 1000, () => deadline.abort())
+    const parameters = {
+      ...query,
+      watch: 'true',
+      allowWatchBookmarks: 'true',
+      resourceVersion: version ?? '0',
+      timeoutSeconds: String(seconds),
+    }
+    try {
+      for await (const event of kube.stream(path, parameters, AbortSignal.any([signal, deadline.signal]))) {
+        contactAt = clock.now()
+        apply(event as WatchEvent)
+      }
+    } finally {
+      cancel()
+    }
+  }
+
+  const apply = ({ type, object }: WatchEvent) => {
+    const seen = object as WatchObject | undefined
+    if (type === 'ERROR')
+      throw new KubeError(seen?.code ?? 500, seen?.message ?? 'the watch reported an error')
+    const one = type === 'BOOKMARK' ? undefined : sink.project(object)
+    if (one !== undefined) sink[type === 'DELETED' ? 'remove' : 'upsert'](one)
+    version = seen?.metadata?.resourceVersion ?? version
+  }
+
+  /** Failures in a row after this one; a watch that brought something before it was cut starts the count anew. */
+  const noteFailure = (error: unknown, before: { failures: number; contactAt: number }): number => {
+    if (error instanceof KubeError && error.status === 410) version = undefined
+    const failures = contactAt > before.contactAt ? 1 : before.failures + 1
+    log[failures > 2 ? 'warn' : 'debug']('watch interrupted, will resume', { path, error: messageOf(error) })
+    return failures
+  }
+
+  const run = async () => {
+    let failures = 0
+    while (!signal.aborted) {
+      const before = { failures, contactAt }
+      try {
+        if (version === undefined) await list()
+        await watch()
+        failures = 0
+      } catch (error) {
+        if (signal.aborted) return
+        failures = noteFailure(error, before)
+      }
+      // Also after a clean end, so that a server that ends every watch at once is not hammered.
+      await pause(clock, failures === 0 ? 50 : backoff(failures, RETRY), signal)
+    }
+  }
+  void run()
+  return { synced: () => synced, contactAt: () => contactAt }
+}

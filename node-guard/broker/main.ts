@@ -1,0 +1,54 @@
+/** `node dist/broker.cjs`: the broker of one node. */
+import { messageOf } from '../../common/errors.ts'
+import { onTerminate } from '../../common/lifecycle.ts'
+import { pinoLogger } from '../../common/pino-log.ts'
+import { settingsOrExit } from '../../common/settings.ts'
+import { VERSION } from '../../common/version.ts'
+import { startBroker } from './broker.ts'
+import { systemClock } from './clock.ts'
+import { inClusterAccess } from './kube/access.ts'
+import { kubeClient } from './kube/client.ts'
+import { kubeconfigAccess } from './kube/kubeconfig.ts'
+import { imdsClient, imdsEndpoint } from './node/imds.ts'
+import { BROKER_SETTINGS, conflicts } from './settings.ts'
+
+const TITLE = 'pod2iam-broker'
+
+async function main(): Promise<void> {
+  const settings = settingsOrExit(TITLE, BROKER_SETTINGS)
+  const errors = conflicts(settings)
+  if (errors.length > 0) leave(errors)
+
+  const access = await (async () => {
+    try {
+      return settings.kubeconfig ? await kubeconfigAccess(settings.kubeconfig) : inClusterAccess(process.env)
+    } catch (error) {
+      return leave([`${messageOf(error)}.`])
+    }
+  })()
+  const endpoint = imdsEndpoint(settings.imdsEndpoint, process.env)
+  // The SDK's credential chain reads its environment only; version 1 is never a way out.
+  process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT = endpoint
+  process.env.AWS_EC2_METADATA_V1_DISABLED = 'true'
+
+  const log = pinoLogger('broker', settings.logLevel)
+  const edges = {
+    kube: kubeClient(access, systemClock),
+    imds: imdsClient(endpoint, systemClock),
+    clock: systemClock,
+    log,
+  }
+  log.info('starting', { version: VERSION, node: settings.nodeName })
+  const broker = startBroker(settings, edges, process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION)
+  onTerminate(broker.stop)
+}
+
+function leave(errors: readonly string[]): never {
+  process.stderr.write(errors.map((error) => `${TITLE}: ${error}\n`).join(''))
+  process.exit(2)
+}
+
+main().catch((error) => {
+  process.stderr.write(`${TITLE}: ${messageOf(error)}\n`)
+  process.exit(1)
+})

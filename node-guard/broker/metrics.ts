@@ -1,0 +1,90 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { PROBLEMS } from '../../common/protocol.ts'
+import { VERSION } from '../../common/version.ts'
+
+/** Read when Prometheus asks. */
+export type Observed = {
+  readonly pods: () => number
+  readonly sessions: () => number
+  /** Milliseconds since the epoch. */
+  readonly soonestExpiry: () => number | undefined
+  readonly waitingForSts: () => number
+  /** Seconds since the API server last said something, by watch. */
+  readonly watchAges: () => Readonly<Record<string, number>>
+  readonly listeners: () => number
+}
+
+export type BrokerMetrics = ReturnType<typeof brokerMetrics>
+
+/** The broker's metrics. Labels are bounded: no pod, role, ARN or external id is ever one. */
+export function brokerMetrics() {
+  const registry = new Registry()
+  const registers = [registry]
+  const requests = new Counter({
+    name: 'pod2iam_broker_requests_total',
+    help: 'Requests by path and outcome: ok, or the code of the refusal.',
+    labelNames: ['path', 'code'],
+    registers,
+  })
+  const requestSeconds = new Histogram({
+    name: 'pod2iam_broker_request_duration_seconds',
+    help: 'Time to answer a request for credentials.',
+    buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2, 10],
+    registers,
+  })
+  const stsCalls = new Counter({
+    name: 'pod2iam_broker_sts_calls_total',
+    help: 'STS AssumeRole calls by outcome.',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const cache = new Counter({
+    name: 'pod2iam_broker_cache_total',
+    help: 'Lookups of sessions by outcome.',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const events = new Counter({
+    name: 'pod2iam_broker_events_total',
+    help: 'Kubernetes Events by outcome.',
+    labelNames: ['outcome'],
+    registers,
+  })
+  new Gauge({ name: 'pod2iam_broker_info', help: 'The version.', labelNames: ['version'], registers }).set(
+    { version: VERSION },
+    1,
+  )
+  // So that a rate over a refusal that has not happened yet is 0, not absent.
+  for (const code of Object.keys(PROBLEMS)) requests.inc({ path: 'credentials', code }, 0)
+
+  const observe = (observed: Observed) => {
+    const gauge = (name: string, help: string, read: () => number) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read())
+        },
+      })
+    gauge('pod2iam_broker_pods', 'Pods of this node.', observed.pods)
+    gauge('pod2iam_broker_sessions', 'Sessions held.', observed.sessions)
+    gauge('pod2iam_broker_listeners', 'Addresses listened on.', observed.listeners)
+    gauge('pod2iam_broker_sts_waiting', 'Calls waiting for their turn at STS.', observed.waitingForSts)
+    gauge(
+      'pod2iam_broker_soonest_expiry_timestamp_seconds',
+      'When the first of the held sessions expires; 0 when there is none.',
+      () => (observed.soonestExpiry() ?? 0) / 1000,
+    )
+    new Gauge({
+      name: 'pod2iam_broker_watch_age_seconds',
+      help: 'Time since the API server last said something on a watch.',
+      labelNames: ['watch'],
+      registers,
+      collect() {
+        for (const [watch, age] of Object.entries(observed.watchAges())) this.set({ watch }, age)
+      },
+    })
+  }
+  return { registry, requests, requestSeconds, stsCalls, cache, events, observe }
+}

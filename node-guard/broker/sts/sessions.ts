@@ -1,0 +1,289 @@
+/**
+ * The sessions of this node's pods: one per cache key, fetched once however many ask, renewed at half of its life,
+ * gone with its pod or its permission.
+ */
+import { Problem } from '../../../common/protocol.ts'
+import { backoff } from '../backoff.ts'
+import type { Clock } from '../clock.ts'
+import type { SessionRequest } from '../decide/entitle.ts'
+import type { Assume } from './assume.ts'
+import { classifyStsError, type StsFailure } from './classify.ts'
+import type { Session } from './client.ts'
+import type { Priority, StsQueue } from './queue.ts'
+
+/** A pod's claim to a session, judged at the time it was made. */
+export type Grant = {
+  readonly pod: { readonly uid: string; readonly namespace: string; readonly name: string }
+  readonly request: SessionRequest
+}
+
+export type Issued = Session & { readonly issuedAt: number }
+
+export type Sessions = {
+  /** The session for a grant, from the cache or from STS. @throws {Problem} */
+  readonly get: (grant: Grant) => Promise<Issued>
+  /** A pod is gone: so are the sessions nobody else uses, also those on their way. */
+  readonly dropPod: (uid: string) => void
+  /** Judges again the grants that a change concerns; those that no longer hold are dropped. */
+  readonly review: (concerns: (grant: Grant) => boolean) => void
+  readonly size: () => number
+  /** Milliseconds; undefined when there is none. */
+  readonly soonestExpiry: () => number | undefined
+  readonly stop: () => void
+}
+
+type Entry = {
+  readonly key: string
+  readonly request: SessionRequest
+  /** By pod uid; several under `--session-scope=role`. */
+  readonly grants: Map<string, Grant>
+  session?: Issued
+  failure?: { readonly problem: Problem; readonly until: number; readonly count: number }
+  flight?: Promise<Issued>
+  /** Handed out since it was issued: a session nobody fetches is not renewed. */
+  wanted: boolean
+  dropped: boolean
+  cancelTimer: () => void
+}
+
+/** Waiting for STS: a sidecar's patience. The call itself goes on and fills the cache. */
+const WAIT_MS = 8000
+/** Waiting for a renewal while there is a session to hand out. */
+const RENEWAL_WAIT_MS = 1500
+/** A session with less left is not handed out. */
+const LEAST_LEFT_MS = 60_000
+const MAX_ENTRIES = 4096
+
+/** Milliseconds between tries, by class of failure (reference: imds-and-sts, table 6.5). */
+const BACKOFF: Record<StsFailure, { readonly base: number; readonly cap: number }> = {
+  denied: { base: 30_000, cap: 300_000 },
+  invalid: { base: 300_000, cap: 300_000 },
+  chaining: { base: 300_000, cap: 300_000 },
+  throttled: { base: 1000, cap: 60_000 },
+  'node-credentials': { base: 1000, cap: 60_000 },
+  unavailable: { base: 1000, cap: 60_000 },
+}
+
+export type SessionsOptions = {
+  readonly scope: 'pod' | 'role'
+  readonly assume: Assume
+  readonly queue: StsQueue
+  readonly clock: Clock
+  /** Whether a grant still holds, as pod, namespace and node are now. */
+  readonly holds: (grant: Grant) => boolean
+  readonly explain: (
+    failure: StsFailure,
+    thrown: unknown,
+    context: { request: SessionRequest; retryAfter: number },
+  ) => Problem
+  readonly on: {
+    readonly issued: (grant: Grant, session: Issued, priority: Priority) => void
+    readonly failed: (grant: Grant, problem: Problem) => void
+    readonly cache: (outcome: 'hit' | 'miss' | 'negative' | 'stale') => void
+  }
+}
+
+export function sessionStore(options: SessionsOptions): Sessions {
+  const { scope, assume, queue, clock, holds, explain, on } = options
+  const entries = new Map<string, Entry>()
+
+  const entryOf = (grant: Grant): Entry => {
+    const key = sessionKey(grant, scope)
+    const known = entries.get(key)
+    if (known) return known
+    if (entries.size >= MAX_ENTRIES)
+      throw new Problem('busy', `this node’s broker already holds ${MAX_ENTRIES} sessions; retry`, {
+        retryAfter: 30,
+      })
+    const entry: Entry = {
+      key,
+      request: grant.request,
+      grants: new Map(),
+      wanted: false,
+      dropped: false,
+      cancelTimer: () => {},
+    }
+    entries.set(key, entry)
+    return entry
+  }
+
+  const drop = (entry: Entry) => {
+    entry.dropped = true
+    entry.cancelTimer()
+    entries.delete(entry.key)
+  }
+
+  /** Removes what no longer holds; true when nobody is left. */
+  const prune = (entry: Entry): boolean => {
+    for (const [uid, grant] of entry.grants) if (!holds(grant)) entry.grants.delete(uid)
+    if (entry.grants.size > 0) return false
+    drop(entry)
+    return true
+  }
+
+  const usable = ({ session }: Entry): Issued | undefined =>
+    session && session.expiration - clock.now() > LEAST_LEFT_MS ? session : undefined
+
+  /** Asks STS once, whoever waits; the flight belongs to no request. */
+  const fetch = (entry: Entry, grant: Grant): Promise<Issued> => {
+    if (entry.flight) return entry.flight
+    const priority: Priority = usable(entry) ? 'renewal' : 'first'
+    const flight = queue
+      .run({ namespace: grant.pod.namespace, priority }, async () => {
+        // Permission may have been withdrawn in the queue.
+        if (entry.dropped || prune(entry)) throw withdrawn()
+        const session = await assume(entry.request)
+        if (entry.dropped) throw withdrawn()
+        return settle(entry, grant, session, priority)
+      })
+      .catch((error) => {
+        throw fail(entry, grant, error)
+      })
+      .finally(() => {
+        delete entry.flight
+      })
+    // Nobody may be waiting any more.
+    flight.catch(() => {})
+    entry.flight = flight
+    return flight
+  }
+
+  const settle = (entry: Entry, grant: Grant, session: Session, priority: Priority): Issued => {
+    const issuedAt = clock.now()
+    const issued = { ...session, issuedAt }
+    entry.session = issued
+    delete entry.failure
+    entry.wanted = false
+    on.issued(grant, issued, priority)
+    schedule(entry, renewalDelay(issued))
+    return issued
+  }
+
+  const fail = (entry: Entry, grant: Grant, error: unknown): Problem => {
+    if (error instanceof Problem) return error
+    const failure = classifyStsError(error)
+    const count = (entry.failure?.count ?? 0) + 1
+    const delay = backoff(count, BACKOFF[failure])
+    const problem = explain(failure, error, {
+      request: entry.request,
+      retryAfter: Math.ceil(delay / 1000),
+    })
+    entry.failure = { problem, until: clock.now() + delay, count }
+    on.failed(grant, problem)
+    // With a session in hand the next try is ours; without, it is the next request's.
+    schedule(entry, entry.session ? delay : Math.max(delay * 2, 600_000))
+    return problem
+  }
+
+  const schedule = (entry: Entry, delay: number) => {
+    entry.cancelTimer()
+    if (!entry.dropped) entry.cancelTimer = clock.after(delay, () => wake(entry))
+  }
+
+  /** Renews what is in use; lets go of what nobody asked for. */
+  const wake = (entry: Entry) => {
+    if (entry.dropped || prune(entry)) return
+    const [grant] = entry.grants.values()
+    if (entry.session && clock.now() < entry.session.expiration) {
+      if (entry.wanted && grant) void fetch(entry, grant)
+      else schedule(entry, entry.session.expiration - clock.now())
+    } else drop(entry)
+  }
+
+  const get = async (grant: Grant): Promise<Issued> => {
+    const entry = entryOf(grant)
+    entry.grants.set(grant.pod.uid, grant)
+    entry.wanted = true
+    const session = usable(entry)
+    const now = clock.now()
+    if (session && now < halfLife(session)) {
+      on.cache('hit')
+      return session
+    }
+    if (entry.failure && now < entry.failure.until) {
+      on.cache(session ? 'stale' : 'negative')
+      if (session) return session
+      throw again(entry.failure.problem, entry.failure.until - now)
+    }
+    on.cache(session ? 'stale' : 'miss')
+    const flight = fetch(entry, grant)
+    const fresh = await within(flight, session ? RENEWAL_WAIT_MS : WAIT_MS, clock, session)
+    if (!holds(grant)) throw withdrawn()
+    entry.wanted = true
+    return fresh
+  }
+
+  return {
+    get,
+    dropPod: (uid) => {
+      for (const entry of [...entries.values()])
+        if (entry.grants.delete(uid) && entry.grants.size === 0) drop(entry)
+    },
+    review: (concerns) => {
+      for (const entry of [...entries.values()]) if ([...entry.grants.values()].some(concerns)) prune(entry)
+    },
+    size: () => entries.size,
+    soonestExpiry: () => {
+      const times = [...entries.values()].map(
+        ({ session }) => session?.expiration ?? Number.POSITIVE_INFINITY,
+      )
+      const soonest = Math.min(Number.POSITIVE_INFINITY, ...times)
+      return Number.isFinite(soonest) ? soonest : undefined
+    },
+    stop: () => {
+      for (const entry of [...entries.values()]) drop(entry)
+    },
+  }
+}
+
+/** Two grants share a session only when everything STS is asked for is the same and, by default, the pod too. */
+export function sessionKey({ pod, request }: Grant, scope: 'pod' | 'role'): string {
+  const { roleArn, externalId, sessionName, tags, durationSeconds } = request
+  const owner = scope === 'pod' ? pod.uid : null
+  return JSON.stringify([owner, roleArn, externalId ?? null, sessionName, tags, durationSeconds])
+}
+
+const halfLife = ({ issuedAt, expiration }: Issued) => issuedAt + (expiration - issuedAt) / 2
+
+/**
+ * A little before half of the life, spread: sidecars ask at half, and then find the new one. Half leaves 30 minutes, more than any
+ * SDK wants to see on credentials it is handed (botocore: 25).
+ */
+function renewalDelay({ issuedAt, expiration }: Issued): number {
+  return (expiration - issuedAt) * (0.4 + 0.08 * Math.random())
+}
+
+/** The flight's outcome, or after `milliseconds` the stand-by; a failure of the flight falls back to it, too. */
+async function within(
+  flight: Promise<Issued>,
+  milliseconds: number,
+  clock: Clock,
+  standBy: Issued | undefined,
+): Promise<Issued> {
+  const { promise: late, resolve } = Promise.withResolvers<undefined>()
+  const cancel = clock.after(milliseconds, () => resolve(undefined))
+  try {
+    const issued = (await Promise.race([flight, late])) ?? standBy
+    if (issued) return issued
+  } catch (error) {
+    if (standBy && !isWithdrawn(error)) return standBy
+    throw error
+  } finally {
+    cancel()
+  }
+  throw new Problem('sts-unavailable', `STS has not answered within ${milliseconds / 1000} s; retry`, {
+    retryAfter: 2,
+  })
+}
+
+const WITHDRAWN = 'the pod or its permission went away while its credentials were fetched; retry'
+const withdrawn = () => new Problem('busy', WITHDRAWN, { retryAfter: 1 })
+const isWithdrawn = (error: unknown) => error instanceof Problem && error.message === WITHDRAWN
+
+/** The remembered problem with what is left of the wait. */
+function again(problem: Problem, milliseconds: number): Problem {
+  return new Problem(problem.code, problem.message, {
+    retryAfter: Math.max(1, Math.ceil(milliseconds / 1000)),
+    cause: problem.cause,
+  })
+}

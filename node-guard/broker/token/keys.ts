@@ -1,0 +1,108 @@
+/**
+ * The API server's token signing keys and issuer. jose's remote key set forgets its keys when they are ten minutes old and the
+ * endpoint is away; running pods must not lose their credentials with the API server, so the last good set is
+ * kept here, for a bounded time.
+ */
+import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose'
+import { messageOf } from '../../../common/errors.ts'
+import type { Logger } from '../../../common/log.ts'
+import { backoff } from '../backoff.ts'
+import type { Clock } from '../clock.ts'
+import type { Kube } from '../kube/client.ts'
+import { tokenBucket } from '../token-bucket.ts'
+
+export type SigningKeys = {
+  /** Finds the key of a token, and the issuer tokens must name; undefined while none is known. */
+  readonly current: () => { readonly issuer: string; readonly key: JWTVerifyGetKey } | undefined
+  /** A token names a key that is not in the set: fetches again, unless that was done too often of late. True when it fetched. */
+  readonly unknownKey: () => Promise<boolean>
+  readonly stop: () => void
+}
+
+const REFRESH_MS = 5 * 60_000
+/** Fetches that unknown keys may cause: anybody can name one. */
+const UNKNOWN_PER_SECOND = 0.1
+const UNKNOWN_BURST = 3
+const RETRY = { base: 500, cap: 60_000 }
+/** How long a set is believed without news: longer than outages of a control plane, shorter than a forgotten node. */
+const MAX_AGE_MS = 24 * 3_600_000
+const MAX_KEYS = 64
+
+/**
+ * Fetches the keys now and every five minutes. A fresh set replaces the old one whole, so that removed keys stop working.
+ *
+ * @param issuer given by the operator, else discovered
+ */
+export function signingKeys(
+  by: { readonly kube: Pick<Kube, 'get'>; readonly clock: Clock; readonly log: Logger },
+  issuer: string | undefined,
+): SigningKeys {
+  const { kube, clock, log } = by
+  let known: { issuer: string; key: JWTVerifyGetKey; at: number; text: string } | undefined
+  let failures = 0
+  let flight: Promise<void> | undefined
+  const unknown = tokenBucket(UNKNOWN_PER_SECOND, UNKNOWN_BURST, clock)
+  let stopped = false
+  let cancel = () => {}
+
+  const fetch = async () => {
+    try {
+      const [set, discovered] = await Promise.all([
+        kube.get('/openid/v1/jwks').then(keySet),
+        issuer ?? kube.get('/.well-known/openid-configuration').then(issuerOf),
+      ])
+      const text = JSON.stringify([set, discovered])
+      // The same set keeps its imported keys.
+      if (known?.text === text) known.at = clock.now()
+      else known = { issuer: discovered, key: createLocalJWKSet(set), at: clock.now(), text }
+      failures = 0
+    } catch (error) {
+      failures++
+      log.warn('token signing keys could not be fetched; the last good set stays in use', {
+        error: messageOf(error),
+        ageSeconds: known ? Math.round((clock.now() - known.at) / 1000) : null,
+      })
+    }
+  }
+  const refresh = () => {
+    cancel()
+    flight ??= fetch().finally(() => {
+      flight = undefined
+      if (stopped) return
+      const delay = failures > 0 ? backoff(failures, RETRY) : REFRESH_MS * (0.9 + 0.2 * Math.random())
+      cancel = clock.after(delay, refresh)
+    })
+    return flight
+  }
+  void refresh()
+
+  return {
+    current: () => (known && clock.now() - known.at <= MAX_AGE_MS ? known : undefined),
+    unknownKey: async () => {
+      if (!flight && !unknown.take()) return false
+      await refresh()
+      return true
+    },
+    stop: () => {
+      stopped = true
+      cancel()
+    },
+  }
+}
+
+/** @throws where the answer is not a set of public keys; such an answer must not replace a good one */
+function keySet(answer: unknown): JSONWebKeySet {
+  const keys = (answer as Partial<JSONWebKeySet> | null)?.keys
+  if (!Array.isArray(keys) || keys.length === 0 || keys.length > MAX_KEYS)
+    throw new Error('the API server’s key set has no keys')
+  const usable = keys.filter(({ kty }) => kty === 'RSA' || kty === 'EC')
+  if (usable.length === 0) throw new Error('the API server’s key set has no RSA or EC key')
+  return { keys: usable }
+}
+
+function issuerOf(answer: unknown): string {
+  const issuer = (answer as { readonly issuer?: unknown } | null)?.issuer
+  if (typeof issuer !== 'string' || issuer === '')
+    throw new Error('the API server’s discovery document names no issuer; give --issuer')
+  return issuer
+}

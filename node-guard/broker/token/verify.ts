@@ -1,0 +1,73 @@
+import { errors, type JWTPayload, jwtVerify } from 'jose'
+import { Problem } from '../../../common/protocol.ts'
+import type { Clock } from '../clock.ts'
+import { type PodClaims, podClaims } from './claims.ts'
+import type { SigningKeys } from './keys.ts'
+
+/** What Kubernetes signs with (kube-apiserver's and external signers'). An allow-list: `none` and HS256 are what attackers send. */
+const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512']
+const TOLERANCE_SECONDS = 5
+const MAX_TOKEN = 8192
+
+/** Verifies the value of an `Authorization` header. @throws {Problem} */
+export type VerifyToken = (authorization: string | undefined) => Promise<PodClaims>
+
+/**
+ * Step 1 and 2 of "who is asking": signature, issuer, audience, times, claims.
+ *
+ * @param audience what the token must be meant for
+ */
+export function tokenVerifier(keys: SigningKeys, audience: string, clock: Clock): VerifyToken {
+  const verify = async (token: string, retried = false): Promise<JWTPayload> => {
+    const current = keys.current()
+    if (!current)
+      throw new Problem('busy', 'the API server’s token signing keys are not known yet; retry', {
+        retryAfter: 2,
+      })
+    try {
+      const { payload } = await jwtVerify(token, current.key, {
+        algorithms: ALGORITHMS,
+        audience,
+        issuer: current.issuer,
+        requiredClaims: ['exp', 'sub', 'kubernetes.io'],
+        clockTolerance: TOLERANCE_SECONDS,
+        currentDate: new Date(clock.now()),
+      })
+      return payload
+    } catch (error) {
+      if (error instanceof errors.JWKSNoMatchingKey && !retried && (await keys.unknownKey()))
+        return verify(token, true)
+      throw new Problem('token-invalid', `the token cannot be accepted: ${reason(error, audience)}`, {
+        cause: error,
+      })
+    }
+  }
+  return async (authorization) => {
+    const token = bearer(authorization)
+    if (token.length > MAX_TOKEN)
+      throw new Problem('token-invalid', `the token is longer than ${MAX_TOKEN} characters`)
+    return podClaims(await verify(token))
+  }
+}
+
+function bearer(authorization: string | undefined): string {
+  const token = /^Bearer +([\w.~+/=-]+) *$/i.exec(authorization ?? '')?.[1]
+  if (!token)
+    throw new Problem('token-missing', 'send the pod’s projected token in a header "Authorization: Bearer …"')
+  return token
+}
+
+/** jose's reasons, without a word of the token's content. */
+function reason(error: unknown, audience: string): string {
+  if (error instanceof errors.JWTExpired) return 'it has expired; read the token file again'
+  if (error instanceof errors.JWTClaimValidationFailed) {
+    if (error.claim === 'aud') return `its audience is not ${audience}`
+    if (error.claim === 'nbf') return 'it is not valid yet; compare the clocks of node and API server'
+    if (error.claim === 'iss') return 'its issuer is not this cluster’s API server'
+    return `its claim ${error.claim} is missing or wrong`
+  }
+  if (error instanceof errors.JWKSNoMatchingKey) return 'it is signed with a key this cluster does not have'
+  if (error instanceof errors.JWSSignatureVerificationFailed) return 'its signature is wrong'
+  if (error instanceof errors.JOSEAlgNotAllowed) return 'its signature algorithm is not allowed'
+  return 'it is not a signed token'
+}

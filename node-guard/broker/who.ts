@@ -1,0 +1,144 @@
+/**
+ * Who is asking, and may they: the seven steps of the design, in their order, on every request. Nothing here is cached.
+ *
+ * 1 signature, issuer, audience, times · 2 claims of a pod · 3 the pod is here and carries our sidecar · 4 its identity is
+ * unchanged · 5 it asks from its own address · 6 its namespace allows the role now · 7 the node is guarded
+ */
+import { Problem } from '../../common/protocol.ts'
+import type { Clock } from './clock.ts'
+import type { LiveReader } from './cluster/live.ts'
+import type { Namespaces } from './cluster/namespaces.ts'
+import { type NamespaceRecord, namespaceRecord } from './cluster/namespaces.ts'
+import { type PodRecord, podName, podRecord } from './cluster/pod.ts'
+import type { Pods } from './cluster/pods.ts'
+import {
+  checkNamespace,
+  type Entitlement,
+  type EntitlementSettings,
+  entitle,
+  type NodeRoles,
+} from './decide/entitle.ts'
+import { checkIdentity, checkNode, checkPod } from './decide/identify.ts'
+import { isYoung, judgePeer } from './decide/peer.ts'
+import type { Caller } from './http/app.ts'
+import type { PodClaims } from './token/claims.ts'
+import type { VerifyToken } from './token/verify.ts'
+
+export type Who = {
+  /** Steps 1 to 5. @throws {Problem} */
+  readonly identify: (caller: Caller) => Promise<PodRecord>
+  /** The pod's namespace, opted in. @throws {Problem} `namespace-not-enabled` */
+  readonly namespaceOf: (pod: PodRecord) => Promise<NamespaceRecord>
+  /** Step 6, from what the watches know. @throws {Problem} */
+  readonly entitlement: (pod: PodRecord, namespace: NamespaceRecord | undefined) => Entitlement
+  /** Step 7. @throws {Problem} `node-unguarded` */
+  readonly checkGuarded: () => Promise<void>
+}
+
+export type WhoOptions = {
+  readonly verify: VerifyToken
+  readonly pods: Pods
+  readonly namespaces: Namespaces
+  readonly live: LiveReader
+  readonly clock: Clock
+  readonly settings: EntitlementSettings & { readonly roleKey: string; readonly requireFirewall: boolean }
+  /** The node's roles. @throws {Problem} `node-credentials-unavailable` while they are not known */
+  readonly node: () => NodeRoles
+  /** Why the node is not guarded, or undefined when it is. */
+  readonly whyUnguarded: () => Promise<string | undefined>
+  /** Told of a known pod that is refused in steps 3 to 5. */
+  readonly onRefused: (pod: PodRecord, problem: Problem) => void
+  /** Told of a request that could not be tied to a pod. */
+  readonly onRejected: (peer: string | undefined, problem: Problem) => void
+}
+
+export function whoIsAsking(options: WhoOptions): Who {
+  const { verify, pods, namespaces, live, clock, settings } = options
+  const { nodeName, roleKey } = settings
+
+  /** The pod of the token as the API server has it now; undefined when it is gone or another has its name. */
+  const readPod = async (claims: PodClaims): Promise<PodRecord | undefined> => {
+    const path = `/api/v1/namespaces/${claims.namespace}/pods/${claims.podName}`
+    const pod = podRecord(await live.read(path, claims.podUid), roleKey)
+    if (pod?.uid !== claims.podUid) {
+      pods.forget(claims.podUid)
+      return undefined
+    }
+    if (pod.nodeName === nodeName) pods.learn(pod)
+    return pod
+  }
+  const unknown = (claims: PodClaims) =>
+    new Problem(
+      'pod-unknown',
+      `there is no pod ${claims.namespace}/${claims.podName} with the token’s uid on node ${nodeName} (any more)`,
+    )
+  const checkAll = (pod: PodRecord, claims: PodClaims) => {
+    checkPod(pod, claims, nodeName)
+    checkIdentity(pod, roleKey)
+  }
+
+  /** Step 5, for a pod that passed the steps before; returns it as it is now. */
+  const checkPeer = async (
+    seen: PodRecord,
+    isFresh: boolean,
+    claims: PodClaims,
+    peer: string | undefined,
+  ) => {
+    if (judgePeer(seen, peer) === 'match') return seen
+    // The watch may lag, also behind a pod whose sandbox was made anew and has another address.
+    const pod = isFresh ? seen : await readPod(claims)
+    if (!pod) throw unknown(claims)
+    checkAll(pod, claims)
+    const judgement = judgePeer(pod, peer)
+    if (judgement === 'mismatch')
+      throw new Problem(
+        'peer-address-mismatch',
+        `the request comes from ${peer ?? 'nowhere'}, which is not an address of pod ${podName(pod)}`,
+      )
+    if (judgement === 'unknown' && !isYoung(pod, clock.now()))
+      throw new Problem(
+        'pod-address-unknown',
+        `the kubelet has reported no address of pod ${podName(pod)} since it was created; check the kubelet`,
+        { retryAfter: 5 },
+      )
+    return pod
+  }
+
+  const identify = async ({ authorization, peer }: Caller): Promise<PodRecord> => {
+    let pod: PodRecord | undefined
+    try {
+      const claims = await verify(authorization)
+      checkNode(claims, nodeName)
+      const seen = pods.get(claims.podUid)
+      pod = seen ?? (await readPod(claims))
+      if (!pod) throw unknown(claims)
+      checkAll(pod, claims)
+      return await checkPeer(pod, seen === undefined, claims, peer)
+    } catch (error) {
+      if (error instanceof Problem) {
+        if (pod) options.onRefused(pod, error)
+        else options.onRejected(peer, error)
+      }
+      throw error
+    }
+  }
+
+  return {
+    identify,
+    namespaceOf: async (pod) => {
+      const known = namespaces.get(pod.namespace)
+      if (known?.injection) return known
+      // The label may be younger than the watch's last word.
+      const fresh = namespaceRecord(await live.read(`/api/v1/namespaces/${pod.namespace}`, ''))
+      const namespace = checkNamespace(pod.namespace, fresh)
+      namespaces.learn(namespace)
+      return namespace
+    },
+    entitlement: (pod, namespace) => entitle(pod, namespace, options.node(), settings),
+    checkGuarded: async () => {
+      const why = settings.requireFirewall ? await options.whyUnguarded() : undefined
+      if (why)
+        throw new Problem('node-unguarded', `node ${nodeName} is not guarded: ${why}`, { retryAfter: 5 })
+    },
+  }
+}

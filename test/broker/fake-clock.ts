@@ -1,0 +1,42 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Clock } from '../../node-guard/broker/clock.ts'
+
+/** A clock that stands still until it is told to move. */
+export type FakeClock = Clock & {
+  /** Moves on, running what falls due in its order, and lets promises settle after each. */
+  readonly advance: (milliseconds: number) => Promise<void>
+  /** Timers waiting. */
+  readonly pending: () => number
+}
+
+export function fakeClock(start = Date.UTC(2026, 0, 1)): FakeClock {
+  let now = start
+  let order = 0
+  const timers = new Map<number, { readonly at: number; readonly action: () => void }>()
+  const next = (until: number) =>
+    [...timers]
+      .filter(([, { at }]) => at <= until)
+      .sort(([a, x], [b, y]) => x.at - y.at || a - b)
+      .at(0)
+  return {
+    now: () => now,
+    after: (milliseconds, action) => {
+      const id = order++
+      timers.set(id, { at: now + Math.max(0, milliseconds), action })
+      return () => void timers.delete(id)
+    },
+    advance: async (milliseconds) => {
+      const until = now + milliseconds
+      await setImmediate()
+      for (let due = next(until); due; due = next(until)) {
+        const [id, { at, action }] = due
+        timers.delete(id)
+        now = Math.max(now, at)
+        action()
+        await setImmediate()
+      }
+      now = until
+    },
+    pending: () => timers.size,
+  }
+}

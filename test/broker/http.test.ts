@@ -1,0 +1,140 @@
+/** The broker's HTTP face against peers that misbehave. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import { after, before, test } from 'node:test'
+import { lineLogger } from '../../common/log.ts'
+import { Problem } from '../../common/protocol.ts'
+import { systemClock } from '../../node-guard/broker/clock.ts'
+import { brokerApp } from '../../node-guard/broker/http/app.ts'
+import { listenAll } from '../../node-guard/broker/http/listen.ts'
+import { brokerServer } from '../../node-guard/broker/http/server.ts'
+import { httpRequest } from '../../node-guard/broker/http-request.ts'
+import { until } from './until.ts'
+
+const log = lineLogger('test', 'error', () => {})
+const answered: string[] = []
+let server: Server
+let port: number
+let fault: Error | undefined
+
+before(async () => {
+  const routes = {
+    credentials: async () => {
+      if (fault) throw fault
+      return { Code: 'Success' } as never
+    },
+    metadata: async () => ({}),
+  }
+  server = brokerServer(brokerApp(routes, log, (path, code) => answered.push(`${path} ${code}`)))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  port = (server.address() as AddressInfo).port
+})
+after(() => {
+  server.close()
+  server.closeAllConnections()
+})
+
+const ask = (path: string, options: object = {}) =>
+  httpRequest(new URL(path, `http://127.0.0.1:${port}`), { timeoutMs: 5000, maxBytes: 10_000, ...options })
+
+/** Writes raw bytes and resolves with everything that came back until the other side closed. */
+async function raw(text: string, localAddress = '127.0.0.1'): Promise<string> {
+  const socket = connect({ host: '127.0.0.1', port, localAddress })
+  let answer = ''
+  socket.on('data', (chunk) => {
+    answer += chunk
+  })
+  socket.on('error', () => {})
+  socket.write(text)
+  await once(socket, 'close')
+  return answer
+}
+
+test('only the two routes exist, and only for GET and HEAD', async () => {
+  assert.equal((await ask('/v1/credentials')).status, 200)
+  assert.equal((await ask('/v1/credentials', { method: 'HEAD' })).status, 200)
+  for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
+    assert.equal((await ask('/v1/credentials', { method })).status, 405, method)
+  for (const path of [
+    '/',
+    '/v1',
+    '/v1/credentials/',
+    '/v1/credentials/x',
+    '/v2/credentials',
+    '/metrics',
+    '/readyz',
+  ])
+    assert.equal((await ask(path)).status, 404, path)
+})
+
+test('a request with a body is refused before the body is read', async () => {
+  const head = 'GET /v1/credentials HTTP/1.1\r\nHost: x\r\n'
+  assert.match(await raw(`${head}Content-Length: 100000000\r\n\r\n`), /^HTTP\/1\.1 413/)
+  assert.match(await raw(`${head}Transfer-Encoding: chunked\r\n\r\n`), /^HTTP\/1\.1 413/)
+})
+
+test('headers larger than 12 KiB are refused', async () => {
+  assert.match(await raw(`GET / HTTP/1.1\r\nHost: x\r\nX: ${'y'.repeat(13_000)}\r\n\r\n`), /^HTTP\/1\.1 431/)
+})
+
+test('a peer that never finishes its headers is cut off', { timeout: 20_000 }, async () => {
+  const started = Date.now()
+  assert.match(await raw('GET /v1/credentials HTTP/1.1\r\nHost: x\r\n', '127.0.0.9'), /^HTTP\/1\.1 408|^$/)
+  assert.ok(Date.now() - started < 8000)
+})
+
+test('a peer may hold eight connections, and takes none from another', async () => {
+  const open = async (localAddress: string) => {
+    const socket = connect({ host: '127.0.0.1', port, localAddress })
+    socket.on('error', () => {})
+    await once(socket, 'connect')
+    return socket
+  }
+  const sockets = await Promise.all(Array.from({ length: 12 }, () => open('127.0.0.20')))
+  await until('four of them closed', () => sockets.filter(({ closed }) => closed).length === 4)
+  assert.equal((await ask('/v1/credentials', { localAddress: '127.0.0.21' })).status, 200)
+  for (const socket of sockets) socket.destroy()
+  await until(
+    'free again',
+    async () => (await ask('/v1/credentials', { localAddress: '127.0.0.20' })).status === 200,
+  )
+})
+
+test('a problem keeps its status, code, sentence and Retry-After', async () => {
+  fault = new Problem('sts-throttled', 'a sentence', { retryAfter: 9 })
+  const { status, headers, body } = await ask('/v1/credentials')
+  fault = undefined
+  assert.deepEqual(
+    [status, headers['retry-after'], headers['content-type']],
+    [503, '9', 'application/problem+json'],
+  )
+  assert.equal(JSON.parse(body).detail, 'a sentence')
+  assert.equal(answered.at(-1), 'credentials sts-throttled')
+})
+
+test('a fault of ours is 503, and tells nothing of itself', async () => {
+  fault = new TypeError('secret internals')
+  const { status, body } = await ask('/v1/credentials')
+  fault = undefined
+  assert.equal(status, 503)
+  assert.ok(!body.includes('internals'))
+})
+
+test('an address whose port a predecessor still holds is bound when it is free', async () => {
+  const holder = createServer().listen(0, '127.0.0.1')
+  await once(holder, 'listening')
+  const taken = (holder.address() as AddressInfo).port
+  const listeners = listenAll(['127.0.0.1', '127.0.0.2'], taken, () => createServer(), {
+    clock: systemClock,
+    log,
+  })
+  await until('the other one is bound at once', () => listeners.bound().length === 1)
+  assert.equal(listeners.bound()[0]?.address, '127.0.0.2')
+  holder.close()
+  await until('both are bound', () => listeners.bound().length === 2)
+  listeners.stop()
+  await until('none is bound', () => listeners.bound().length === 0)
+})

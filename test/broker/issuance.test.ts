@@ -1,0 +1,284 @@
+/** STS as it is and as it fails, through the whole broker. */
+import assert from 'node:assert/strict'
+import { after, afterEach, before, test } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { until } from './until.ts'
+import { type PodOptions, World } from './world.ts'
+
+let world: World
+let made = 0
+
+before(async () => {
+  world = await World.start()
+  await Promise.all([world.role('app'), world.namespace('shop')])
+  await world.broker()
+})
+after(() => world.stop())
+afterEach(() => world.aws.clearFaults())
+
+const pod = (options: PodOptions = {}) => world.pod('shop', `pod-${made++}`, { role: 'app', ...options })
+
+test('fifty requests of one pod at once make one STS call', async () => {
+  const one = await pod()
+  await world.aws.fault({ service: 'sts', kind: 'slow', ms: 50 })
+  // Eight connections are a pod's limit: the requests go one after another on each.
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, async () => {
+      const codes: string[] = []
+      for (let index = 0; index < 6; index++) codes.push(await world.code(one))
+      return codes
+    }),
+  )
+  assert.deepEqual(new Set(answers.flat()), new Set(['ok']))
+  assert.equal((await world.aws.calls({ session: `shop.${one.name}` })).length, 1)
+})
+
+test('a role that does not trust the node is told with both roles and the statement, in an Event too', async () => {
+  await world.role('distrusting', { principal: 'arn:aws:iam::111111111111:role/somebody' })
+  const one = await pod({ role: 'distrusting' })
+  const { status, body, headers } = await world.ask(one)
+  assert.deepEqual([status, body.code], [403, 'sts-denied'])
+  assert.match(
+    body.detail ?? '',
+    /role\/node assume arn:aws:iam::111111111111:role\/distrusting.*\{"Effect":"Allow","Principal":\{"AWS":"arn:aws:iam::111111111111:role\/node"\},"Action":"sts:AssumeRole"\}/,
+  )
+  assert.ok(Number(headers['retry-after']) >= 14)
+  assert.equal(await world.code(one), 'sts-denied')
+  assert.equal((await world.aws.calls({ role: 'distrusting' })).length, 1)
+  await until('an Event', async () => {
+    const { items } = await world.api.admin.list('events', { namespace: 'shop' })
+    return items.some((event) => JSON.stringify(event).includes('AssumeRoleDenied'))
+  })
+})
+
+test('a wrong external id is denied, and neither sentence nor log nor Event tells it', async () => {
+  await world.role('with-id', { externalId: 'right' })
+  const one = await pod({ role: 'with-id', annotations: { [KEYS.externalId]: 'wrong-secret-id' } })
+  const { body } = await world.ask(one)
+  assert.equal(body.code, 'sts-denied')
+  assert.match(body.detail ?? '', /sts:ExternalId/)
+  const { items } = await world.api.admin.list('events', { namespace: 'shop' })
+  assert.ok(!JSON.stringify([body, world.logs, items]).includes('wrong-secret-id'))
+  assert.ok(!(await world.metrics()).includes('wrong-secret-id'))
+})
+
+test('throttling, an outage and a closed connection are 503 at once, and pass', async () => {
+  for (const [kind, code] of [
+    ['throttle', 'sts-throttled'],
+    ['unavailable', 'sts-unavailable'],
+    ['close', 'sts-unavailable'],
+  ] as const) {
+    const one = await pod()
+    await world.aws.fault({ service: 'sts', kind })
+    const { status, body, headers } = await world.ask(one)
+    assert.deepEqual([status, body.code], [503, code])
+    assert.equal(headers['retry-after'], '1')
+    await world.aws.clearFaults()
+    await until('passed', async () => (await world.code(one)) === 'ok')
+  }
+})
+
+test('a connection that is cut once is tried again at once', async () => {
+  const one = await pod()
+  await world.aws.fault({ service: 'sts', kind: 'close', calls: 1 })
+  assert.equal(await world.code(one), 'ok')
+})
+
+test('an STS that hangs is given up, and does not keep other pods from theirs', async () => {
+  const [one, other] = [await pod(), await pod()]
+  await world.role('slow')
+  await world.aws.fault({ service: 'sts', kind: 'hang', calls: 1 })
+  const hanging = world.ask(one)
+  await until('hanging', async () => (await world.aws.calls({ session: `shop.${one.name}` })).length === 0)
+  assert.equal(await world.code(other), 'ok')
+  const { status, body } = await hanging
+  assert.deepEqual([status, body.code], [503, 'sts-unavailable'])
+})
+
+test('while STS is down, what is cached is served', async () => {
+  const one = await pod()
+  assert.equal(await world.code(one), 'ok')
+  await world.aws.fault({ service: 'sts', kind: 'unavailable' })
+  assert.equal(await world.code(one), 'ok')
+})
+
+test('node credentials that expired meanwhile are fetched again within the request', async () => {
+  await world.aws.rotateNodeCredentials({ expireOld: true })
+  assert.equal(await world.code(await pod()), 'ok')
+})
+
+test('refused node credentials are told as such', async () => {
+  const one = await pod()
+  await world.aws.fault({
+    service: 'sts',
+    kind: 'error',
+    status: 403,
+    code: 'InvalidClientTokenId',
+    message: 'no',
+  })
+  const { status, body } = await world.ask(one)
+  assert.deepEqual([status, body.code], [503, 'node-credentials-unavailable'])
+})
+
+test('more than an hour falls back to an hour where AWS counts the node role as chaining', async () => {
+  await world.aws.putRole({
+    arn: 'long',
+    maxSessionDuration: 43_200,
+    trustPolicy: {
+      Statement: [
+        { Effect: 'Allow', Principal: { AWS: world.aws.config.nodeRoleArn }, Action: 'sts:AssumeRole' },
+      ],
+    },
+  })
+  await world.broker('--session-duration=7200')
+  await world.aws.setSts({ instanceProfileIsChaining: true })
+  const [one, two] = [await pod({ role: 'long' }), await pod({ role: 'long' })]
+  assert.equal(await world.code(one), 'ok')
+  assert.equal(await world.code(two), 'ok')
+  const durations = (await world.aws.calls({ role: 'long' })).map(({ duration }) => duration)
+  assert.deepEqual(durations, [7200, 3600, 3600])
+  await world.aws.setSts({ instanceProfileIsChaining: false })
+  const { body } = await world.ask(await pod({ role: 'app' }))
+  assert.equal(body.code, 'sts-invalid')
+  assert.match(body.detail ?? '', /MaxSessionDuration/)
+  await world.broker()
+})
+
+test('session tags are EKS Pod Identity’s, and never sent unless switched on', async () => {
+  const without = await pod()
+  assert.equal(await world.code(without), 'ok')
+  await world.broker('--session-tags', '--cluster-name=prod')
+  const tagged = await pod({ serviceAccount: 'till' })
+  assert.equal(await world.code(tagged), 'ok')
+  await world.broker()
+  const tagsOf = async (name: string) => (await world.aws.calls({ session: `shop.${name}` }))[0]?.tags
+  assert.deepEqual(await tagsOf(without.name), {})
+  assert.deepEqual(await tagsOf(tagged.name), {
+    'eks-cluster-name': 'prod',
+    'kubernetes-namespace': 'shop',
+    'kubernetes-service-account': 'till',
+    'kubernetes-pod-name': tagged.name,
+    'kubernetes-pod-uid': tagged.uid,
+  })
+})
+
+test('under session scope role, pods of one role share a session, and a session name is refused', async () => {
+  await world.role('shared')
+  await world.broker('--session-scope=role')
+  const [one, two] = [await pod({ role: 'shared' }), await pod({ role: 'shared' })]
+  const [first, second] = await Promise.all([world.ask(one), world.ask(two)])
+  assert.equal(first.body.AccessKeyId, second.body.AccessKeyId)
+  const [call, ...more] = await world.aws.calls({ role: 'shared' })
+  assert.deepEqual([call?.session, more.length], ['pod2iam.node-1', 0])
+  const named = await pod({ role: 'shared', annotations: { [KEYS.sessionName]: 'x' } })
+  assert.equal(await world.code(named), 'role-not-allowed')
+  await world.broker()
+})
+
+test('through a stable hop, pod roles see one caller, and no pod gets the hop’s role', async () => {
+  const hop = await world.role('hop')
+  await world.aws.putRole({
+    arn: 'hop',
+    trustPolicy: {
+      Statement: [
+        { Effect: 'Allow', Principal: { AWS: world.aws.config.nodeRoleArn }, Action: 'sts:AssumeRole' },
+      ],
+    },
+    policy: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }],
+  })
+  await world.role('behind', { principal: hop })
+  await world.broker(`--assume-role-arn=${hop}`)
+  const [one, two] = [await pod({ role: 'behind' }), await pod({ role: 'behind' })]
+  assert.equal(await world.code(one), 'ok')
+  assert.equal(await world.code(two), 'ok')
+  const calls = await world.aws.calls({ role: 'behind' })
+  assert.ok(calls.every(({ caller }) => caller?.includes(':assumed-role/hop/')))
+  assert.equal((await world.aws.calls({ role: 'hop' })).length, 1)
+  assert.equal(await world.code(await pod({ role: 'hop' })), 'role-not-allowed')
+  const denied = await world.ask(await pod({ role: 'app' }))
+  assert.equal(denied.body.code, 'sts-denied')
+  assert.ok(denied.body.detail?.includes(`"AWS":"${hop}"`))
+  await world.broker()
+})
+
+test('a stable hop that cannot be assumed is the node’s trouble, not the pod’s', async () => {
+  const hop = await world.role('closed-hop', { principal: 'arn:aws:iam::111111111111:role/somebody' })
+  await world.broker(`--assume-role-arn=${hop}`)
+  const { status, body } = await world.ask(await pod())
+  assert.deepEqual([status, body.code], [503, 'node-credentials-unavailable'])
+  assert.match(body.detail ?? '', /--assume-role-arn .*closed-hop could not be assumed/)
+  await world.broker()
+})
+
+test('with static keys from the environment, the broker learns who it is from STS', async () => {
+  const user = await world.aws.putUser({
+    name: 'outside',
+    policy: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }],
+  })
+  await world.role('for-user', { principal: user.arn })
+  process.env.AWS_ACCESS_KEY_ID = user.accessKeyId
+  process.env.AWS_SECRET_ACCESS_KEY = user.secretAccessKey
+  try {
+    await world.broker()
+    const { status, body } = await world.ask(await pod({ role: 'for-user' }))
+    assert.deepEqual([status, body.Role], [200, 'for-user'])
+  } finally {
+    delete process.env.AWS_ACCESS_KEY_ID
+    delete process.env.AWS_SECRET_ACCESS_KEY
+    await world.broker()
+  }
+})
+
+test('metrics count calls, cache and refusals, and no label names a pod, role or ARN', async () => {
+  await world.code(await pod({ role: 'distrusting' }))
+  const text = await world.metrics()
+  assert.match(text, /pod2iam_broker_sts_calls_total\{outcome="denied"\} [1-9]/)
+  assert.match(text, /pod2iam_broker_requests_total\{path="credentials",code="sts-denied"\} [1-9]/)
+  assert.match(text, /pod2iam_broker_watch_age_seconds\{watch="pods"\} \d/)
+  assert.match(text, /pod2iam_broker_cache_total\{outcome="miss"\} [1-9]/)
+  assert.doesNotMatch(text, /arn:|distrusting|shop|pod-\d/)
+})
+
+test('the metadata a pod may see is the allow-list and nothing else', async () => {
+  const { status, body } = await world.ask(await pod(), '/v1/metadata')
+  assert.equal(status, 200)
+  const families = new Set(Object.keys(body).map((path) => path.split('/')[0]))
+  assert.deepEqual([...families].sort(), [
+    'ami-id',
+    'dynamic',
+    'instance-id',
+    'instance-life-cycle',
+    'instance-type',
+    'local-hostname',
+    'local-ipv4',
+    'mac',
+    'network',
+    'placement',
+    'services',
+  ])
+  assert.equal(JSON.parse(body['dynamic/instance-identity/document'] ?? '').region, 'eu-west-1')
+  assert.ok(Object.keys(body).some((path) => /^network\/interfaces\/macs\/[0-9a-f:]+\/vpc-id$/.test(path)))
+  assert.doesNotMatch(JSON.stringify(body), /user-data|iam\/|signature|pkcs7/)
+})
+
+test('an operator may add instance tags, and never what proves to be the node', async () => {
+  await world.aws.setImds({ instanceTags: { team: 'shop' } })
+  await world.broker('--metadata-allow=tags/instance/')
+  const { body } = await until('tags', async () => {
+    const answer = await world.ask(await pod(), '/v1/metadata')
+    return answer.body['tags/instance/team'] ? answer : undefined
+  })
+  assert.equal(body['tags/instance/team'], 'shop')
+  for (const prefix of [
+    'iam/',
+    'iam/info',
+    '/iam',
+    'identity-credentials/',
+    'user-data',
+    'dynamic/',
+    'a/../iam/',
+    '',
+  ])
+    if (prefix)
+      assert.throws(() => world.settings(`--metadata-allow=${prefix}`), /metadata-allow has/, prefix)
+})

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
+import { lineLogger } from '../../common/log.ts'
+import { signingKeys } from '../../node-guard/broker/token/keys.ts'
+import { tokenVerifier } from '../../node-guard/broker/token/verify.ts'
+import { fakeClock } from './fake-clock.ts'
+
+const ISSUER = 'https://issuer.example'
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+async function keyPair(kid: string, alg = 'RS256') {
+  const { publicKey, privateKey } = await generateKeyPair(alg)
+  return { kid, alg, privateKey, jwk: { ...(await exportJWK(publicKey)), kid, alg, use: 'sig' } }
+}
+type Pair = Awaited<ReturnType<typeof keyPair>>
+
+function world(pairs: readonly Pair[]) {
+  const clock = fakeClock()
+  const state = { keys: pairs.map(({ jwk }) => jwk as JWK), issuer: ISSUER, down: false, fetches: 0 }
+  const kube = {
+    get: async (path: string) => {
+      if (path.endsWith('jwks')) state.fetches++
+      if (state.down) throw new Error('down')
+      return path.endsWith('jwks') ? { keys: state.keys } : { issuer: state.issuer }
+    },
+  }
+  const keys = signingKeys({ kube, clock, log: lineLogger('test', 'error', () => {}) }, undefined)
+  const verify = tokenVerifier(keys, 'pod2iam', clock)
+  const token = (pair: Pair, claims: object = {}) =>
+    new SignJWT({
+      iss: ISSUER,
+      aud: ['pod2iam'],
+      sub: 'system:serviceaccount:shop:default',
+      exp: clock.now() / 1000 + 3600,
+      nbf: clock.now() / 1000,
+      'kubernetes.io': {
+        namespace: 'shop',
+        pod: { name: 'web', uid: 'u-1' },
+        node: { name: 'node-1' },
+        serviceaccount: { name: 'default', uid: 'u-2' },
+      },
+      ...claims,
+    })
+      .setProtectedHeader({ alg: pair.alg, kid: pair.kid })
+      .sign(pair.privateKey)
+  const code = async (pair: Pair, claims: object = {}) => {
+    try {
+      await verify(`Bearer ${await token(pair, claims)}`)
+      return 'ok'
+    } catch (error) {
+      return error instanceof Error && 'code' in error ? error.code : error
+    }
+  }
+  return { clock, state, keys, verify, token, code }
+}
+
+const [first, second] = await Promise.all([keyPair('first'), keyPair('second')])
+
+test('every algorithm Kubernetes signs with is accepted, and the claims say who it is', async () => {
+  for (const alg of ['RS256', 'ES256', 'ES384', 'ES512']) {
+    const pair = await keyPair('k', alg)
+    const { verify, token, clock } = world([pair])
+    await clock.advance(1)
+    assert.deepEqual(await verify(`Bearer ${await token(pair)}`), {
+      namespace: 'shop',
+      serviceAccount: 'default',
+      podName: 'web',
+      podUid: 'u-1',
+      nodeName: 'node-1',
+    })
+  }
+})
+
+test('the last good keys are used while the API server is away, for a day and no longer', async () => {
+  const { clock, state, code, keys } = world([first])
+  await clock.advance(1)
+  state.down = true
+  await clock.advance(23 * HOUR)
+  assert.equal(await code(first), 'ok')
+  await clock.advance(2 * HOUR)
+  assert.equal(keys.current(), undefined)
+  assert.equal(await code(first), 'busy')
+  state.down = false
+  await clock.advance(MINUTE)
+  assert.equal(await code(first), 'ok')
+})
+
+test('a key that is removed stops working with the next fetch, within six minutes', async () => {
+  const { clock, state, code } = world([first, second])
+  await clock.advance(1)
+  state.keys = [second.jwk]
+  await clock.advance(6 * MINUTE)
+  assert.equal(await code(first), 'token-invalid')
+  assert.equal(await code(second), 'ok')
+})
+
+test('a token signed with a new key causes one fetch, however many bring it at once', async () => {
+  const { clock, state, code } = world([first])
+  await clock.advance(1)
+  state.keys = [first.jwk, second.jwk]
+  const before = state.fetches
+  assert.deepEqual(
+    new Set(await Promise.all(Array.from({ length: 20 }, () => code(second)))),
+    new Set(['ok']),
+  )
+  assert.equal(state.fetches - before, 1)
+})
+
+test('tokens that name keys nobody has cannot press the API server', async () => {
+  const { clock, state, code } = world([first])
+  await clock.advance(1)
+  const before = state.fetches
+  for (let index = 0; index < 100; index++) assert.equal(await code(second), 'token-invalid')
+  assert.ok(state.fetches - before <= 3)
+  await clock.advance(10_000)
+  await code(second)
+  assert.ok(state.fetches - before <= 5)
+})
+
+test('an answer that is not a set of public keys does not replace a good one', async () => {
+  const { clock, state, code } = world([first])
+  await clock.advance(1)
+  for (const keys of [
+    [],
+    [{ kty: 'oct', k: 'c2VjcmV0', kid: 'first' }],
+    Array(65).fill(first.jwk),
+    undefined,
+  ]) {
+    state.keys = keys as JWK[]
+    await clock.advance(6 * MINUTE)
+    assert.equal(await code(first), 'ok')
+  }
+})
+
+test('claims that do not fit together are refused', async () => {
+  const { clock, code } = world([first])
+  await clock.advance(1)
+  const kubernetes = (over: object) => ({
+    'kubernetes.io': {
+      namespace: 'shop',
+      pod: { name: 'web', uid: 'u-1' },
+      serviceaccount: { name: 'default' },
+      ...over,
+    },
+  })
+  assert.equal(await code(first, kubernetes({})), 'ok')
+  for (const claims of [
+    { sub: 'system:serviceaccount:other:default' },
+    { sub: undefined },
+    { exp: undefined },
+    { iss: 'https://other.example' },
+    { aud: ['other'] },
+    { aud: undefined },
+    { nbf: clock.now() / 1000 + 60 },
+    { exp: clock.now() / 1000 - 10 },
+    { 'kubernetes.io': undefined },
+    { 'kubernetes.io': 'x' },
+    kubernetes({ pod: undefined }),
+    kubernetes({ pod: { name: 'web' } }),
+    kubernetes({ pod: { uid: 'u' } }),
+    kubernetes({ pod: { name: '../secrets/x', uid: 'u' } }),
+    kubernetes({ pod: { name: 'web', uid: 'a/b' } }),
+    kubernetes({ namespace: undefined }),
+    kubernetes({ serviceaccount: undefined }),
+    kubernetes({ node: { name: 7 } }),
+  ])
+    assert.equal(await code(first, claims), 'token-invalid', JSON.stringify(claims))
+})
+
+test('times may be off by five seconds', async () => {
+  const { clock, code } = world([first])
+  await clock.advance(1)
+  assert.equal(await code(first, { nbf: clock.now() / 1000 + 4 }), 'ok')
+  assert.equal(await code(first, { exp: clock.now() / 1000 - 4 }), 'ok')
+})
+
+test('the discovered issuer follows the API server', async () => {
+  const { clock, state, code } = world([first])
+  await clock.advance(1)
+  state.issuer = 'https://new.example'
+  await clock.advance(6 * MINUTE)
+  assert.equal(await code(first), 'token-invalid')
+  assert.equal(await code(first, { iss: 'https://new.example' }), 'ok')
+})

@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict'
+import { Readable } from 'node:stream'
+import { test } from 'node:test'
+import { liveReader } from '../../node-guard/broker/cluster/live.ts'
+import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
+import { podStore } from '../../node-guard/broker/cluster/pods.ts'
+import { KubeError } from '../../node-guard/broker/kube/client.ts'
+import { jsonLines } from '../../node-guard/broker/kube/json-lines.ts'
+import { baseOf, ofCallerArn } from '../../node-guard/broker/node/identity.ts'
+import { readSnapshot, whyNotAllowable } from '../../node-guard/broker/node/metadata.ts'
+import { fakeClock } from './fake-clock.ts'
+
+const B = 'arn:aws:iam::123456789012:role/'
+
+/** kube2iam's and kiam's table 4.1, base from the instance profile. */
+const BASES: [arn: string, base: string | undefined][] = [
+  ['arn:aws:iam::123456789012:instance-profile/my-role', B],
+  ['arn:aws:iam::123456789012:instance-profile/mypath/x', B],
+  // kube2iam: "can't determine BaseARN"; kiam as ours.
+  ['arn:aws:iam::123456789012:instance-profile', B],
+  ['arn:aws-cn:iam::123456789012:instance-profile/x', 'arn:aws-cn:iam::123456789012:role/'],
+  ['arn:aws-us-gov:sts::123456789012:assumed-role/node/i-1', 'arn:aws-us-gov:iam::123456789012:role/'],
+  ['arn:aws:iam::123456789012:user/u', B],
+  ['arn:aws:s3:::b', undefined],
+  ['', undefined],
+]
+for (const [arn, base] of BASES)
+  test(`the base of ${JSON.stringify(arn)} is ${base ?? 'unknown'}`, () => {
+    assert.equal(baseOf(arn), base)
+  })
+
+test('the caller is known from an assumed role’s ARN and from a user’s', () => {
+  assert.deepEqual(ofCallerArn('arn:aws:sts::123456789012:assumed-role/node/i-1'), {
+    arn: `${B}node`,
+    base: B,
+    role: { account: '123456789012', name: 'node' },
+  })
+  assert.deepEqual(ofCallerArn('arn:aws:iam::123456789012:user/u').role, {
+    account: '123456789012',
+    name: '',
+  })
+  assert.throws(() => ofCallerArn('nonsense'), /no IAM identity/)
+})
+
+function tree(leaves: Record<string, string>) {
+  const asked: string[] = []
+  return {
+    asked,
+    close: () => {},
+    get: async (path: string) => {
+      asked.push(path)
+      return leaves[path]
+    },
+  }
+}
+
+test('a snapshot holds what lies on the list, and asks for nothing else', async () => {
+  const imds = tree({
+    'meta-data/instance-id': 'i-1',
+    'meta-data/placement/': 'region\navailability-zone\ngroup/',
+    'meta-data/placement/region': 'eu-west-1',
+    'meta-data/placement/availability-zone': 'eu-west-1a',
+    'meta-data/placement/group/': 'name',
+    'meta-data/placement/group/name': 'g',
+    'meta-data/network/interfaces/macs/': '02:00:00:00:00:01/\n02:00:00:00:00:02/',
+    'meta-data/network/interfaces/macs/02:00:00:00:00:01/vpc-id': 'vpc-1',
+    'meta-data/network/interfaces/macs/02:00:00:00:00:02/subnet-id': 'subnet-2',
+    'dynamic/instance-identity/document': '{}',
+  })
+  assert.deepEqual(await readSnapshot(imds, []), {
+    'instance-id': 'i-1',
+    'placement/region': 'eu-west-1',
+    'placement/availability-zone': 'eu-west-1a',
+    'placement/group/name': 'g',
+    'network/interfaces/macs/02:00:00:00:00:01/vpc-id': 'vpc-1',
+    'network/interfaces/macs/02:00:00:00:00:02/subnet-id': 'subnet-2',
+    'dynamic/instance-identity/document': '{}',
+  })
+  assert.ok(
+    imds.asked.every((path) => !/iam|user-data|signature|pkcs7|rsa2048|identity-credentials/.test(path)),
+  )
+})
+
+test('a listing cannot lead out of its directory, nor without end', async () => {
+  const imds = tree({ 'meta-data/placement/': '../iam/info\n..\n../\n.\na/b\n%2e%2e\nloop/' })
+  const endless = { ...imds, get: async (path: string) => (path.endsWith('/') ? 'loop/\nx' : 'v') }
+  const snapshot = await readSnapshot(imds, [])
+  assert.deepEqual(snapshot, {})
+  assert.ok(imds.asked.every((path) => !path.includes('..')))
+  assert.ok(Object.keys(await readSnapshot(endless, ['spot/'])).length <= 257)
+})
+
+test('credentials and proofs are not read even if a prefix of theirs were allowed', async () => {
+  const imds = tree({
+    'meta-data/iam/': 'info',
+    'meta-data/iam/info': '{}',
+    'meta-data/x/': 'iam/',
+    'meta-data/x/iam/': 'y',
+    'meta-data/x/iam/y': 'v',
+  })
+  assert.deepEqual(await readSnapshot(imds, ['iam/', 'user-data', 'identity-credentials/']), {})
+  assert.ok(imds.asked.every((path) => !/iam|user-data|identity-credentials/.test(path)))
+})
+
+test('prefixes are allowed below meta-data/ only, and never those of credentials or proofs', () => {
+  for (const prefix of ['tags/instance/', 'spot/', 'events/', 'spot/instance-action'])
+    assert.equal(whyNotAllowable(prefix), undefined)
+  for (const prefix of [
+    'iam',
+    'iam/',
+    'iam/info',
+    '/iam/',
+    'identity-credentials/ec2/',
+    'user-data',
+    'dynamic/',
+    'api/token',
+    '/',
+    'a//b',
+    '..',
+    'a/../iam',
+    'A',
+  ])
+    assert.equal(typeof whyNotAllowable(prefix), 'string', prefix)
+})
+
+async function linesOf(chunks: Iterable<Buffer>): Promise<unknown[]> {
+  const values: unknown[] = []
+  for await (const value of jsonLines(Readable.from(chunks))) values.push(value)
+  return values
+}
+
+test('JSON lines survive any cutting into chunks, and an unfinished last line is dropped', async () => {
+  const text = Buffer.from('{"a":"ä"}\n\n{"b":2}\n{"half":')
+  for (let size = 1; size <= text.length; size++) {
+    const chunks = Array.from({ length: Math.ceil(text.length / size) }, (_, index) =>
+      text.subarray(index * size, (index + 1) * size),
+    )
+    assert.deepEqual(await linesOf(chunks), [{ a: 'ä' }, { b: 2 }])
+  }
+})
+
+test('a line without end is given up', async () => {
+  const chunk = Buffer.alloc(1024 * 1024, 'x')
+  await assert.rejects(linesOf(Array(9).fill(chunk)), /longer than/)
+})
+
+test('live reads are few, shared by one asker and never by two', async () => {
+  const clock = fakeClock()
+  let reads = 0
+  const live = liveReader({ get: async () => ++reads }, clock)
+  assert.deepEqual(
+    await Promise.all([live.read('/p', 'a'), live.read('/p', 'a'), live.read('/p', 'b')]),
+    [1, 1, 2],
+  )
+  await clock.advance(1001)
+  assert.equal(await live.read('/p', 'a'), 3)
+  const answers = await Promise.allSettled(
+    Array.from({ length: 100 }, (_, index) => live.read(`/p/${index}`, '')),
+  )
+  const refused = answers.filter(({ status }) => status === 'rejected')
+  assert.ok(refused.length >= 40)
+  assert.ok(refused.every((answer) => answer.status === 'rejected' && answer.reason.code === 'busy'))
+})
+
+test('a live read tells absent from unanswered', async () => {
+  const clock = fakeClock()
+  const failing = (error: Error) => liveReader({ get: () => Promise.reject(error) }, clock)
+  assert.equal(await failing(new KubeError(404, 'no')).read('/p', ''), undefined)
+  await assert.rejects(failing(new KubeError(500, 'no')).read('/p', ''), { code: 'busy' })
+  await assert.rejects(failing(new Error('ECONNREFUSED')).read('/p', ''), { code: 'busy' })
+})
+
+const object = (uid: string) => ({
+  metadata: { uid, namespace: 'n', name: uid, creationTimestamp: '2026-01-01T00:00:00Z' },
+  spec: {},
+})
+
+test('a live read that comes after the news of a pod’s end does not bring it back', () => {
+  const gone: string[] = []
+  const store = podStore((one) => podRecord(one, 'role'), { gone: (uid) => gone.push(uid), change: () => {} })
+  const pod = podRecord(object('a'), 'role')
+  assert.ok(pod)
+  store.learn(pod)
+  assert.equal(store.size(), 1)
+  store.sink.remove(pod)
+  store.learn(pod)
+  assert.deepEqual([store.size(), gone], [0, ['a']])
+})
+
+test('a list takes away what is not on it, and tells of each once', () => {
+  const gone: string[] = []
+  const store = podStore((one) => podRecord(one, 'role'), { gone: (uid) => gone.push(uid), change: () => {} })
+  const [a, b] = ['a', 'b'].map((uid) => podRecord(object(uid), 'role'))
+  assert.ok(a && b)
+  store.sink.replace([a, b])
+  store.sink.replace([b])
+  assert.deepEqual([store.size(), gone], [1, ['a']])
+})
+
+test('what is not a pod is not taken for one', () => {
+  for (const other of [
+    undefined,
+    null,
+    7,
+    'x',
+    {},
+    { metadata: {} },
+    { metadata: { uid: 'u', name: 'n' }, spec: {} },
+  ])
+    assert.equal(podRecord(other, 'role'), undefined)
+})

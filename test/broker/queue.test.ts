@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { fairLine, type Priority, stsQueue } from '../../node-guard/broker/sts/queue.ts'
+import { fakeClock } from './fake-clock.ts'
+
+test('namespaces take turns, and each keeps its own order', () => {
+  const line = fairLine()
+  const order: string[] = []
+  for (const one of ['a1', 'a2', 'a3', 'b1', 'c1', 'b2']) line.add(one.charAt(0), () => order.push(one))
+  for (let start = line.next(); start; start = line.next()) start()
+  assert.deepEqual(order, ['a1', 'b1', 'c1', 'a2', 'b2', 'a3'])
+  assert.equal(line.size(), 0)
+})
+
+function tasks(perSecond: number, concurrency: number) {
+  const clock = fakeClock()
+  const queue = stsQueue({ perSecond, concurrency }, clock)
+  const started: string[] = []
+  const ends: (() => void)[] = []
+  const add = (name: string, priority: Priority = 'first', namespace = 'n') =>
+    queue.run({ namespace, priority }, () => {
+      started.push(name)
+      return new Promise<void>((resolve) => ends.push(resolve))
+    })
+  return { clock, queue, started, ends, add }
+}
+
+test('no more calls run at once than the limit', async () => {
+  const { started, ends, add, queue } = tasks(100, 2)
+  for (const name of ['1', '2', '3']) void add(name)
+  await setImmediate()
+  assert.deepEqual([started, queue.waiting()], [['1', '2'], 1])
+  ends[0]?.()
+  await setImmediate()
+  assert.deepEqual(started, ['1', '2', '3'])
+})
+
+test('renewals overtake first issues that wait', async () => {
+  const { started, ends, add } = tasks(100, 1)
+  void add('running')
+  void add('first')
+  void add('renewal', 'renewal')
+  for (let index = 0; index < 3; index++) {
+    await setImmediate()
+    ends[index]?.()
+  }
+  assert.deepEqual(started, ['running', 'renewal', 'first'])
+})
+
+test('a burst is as large as the rate, and then calls start at the rate', async () => {
+  const { clock, started, ends, add } = tasks(5, 100)
+  for (let index = 0; index < 20; index++) void add(String(index))
+  await setImmediate()
+  assert.equal(started.length, 5)
+  await clock.advance(1000)
+  assert.equal(started.length, 10)
+  await clock.advance(2000)
+  assert.equal(started.length, 20)
+  for (const end of ends) end()
+})
+
+test('a call that fails frees its place', async () => {
+  const { queue } = tasks(100, 1)
+  const turn = { namespace: 'n', priority: 'first' } as const
+  await assert.rejects(queue.run(turn, () => Promise.reject(new Error('no'))))
+  assert.equal(await queue.run(turn, async () => 'yes'), 'yes')
+})
+
+test('beyond two thousand waiting calls, a further one is refused at once', async () => {
+  const { add } = tasks(1, 1)
+  for (let index = 0; index < 2001; index++) void add(String(index))
+  await assert.rejects(add('one too many'), { code: 'busy' })
+})

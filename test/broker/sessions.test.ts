@@ -1,0 +1,308 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { SessionRequest } from '../../node-guard/broker/decide/entitle.ts'
+import type { Session } from '../../node-guard/broker/sts/client.ts'
+import { stsProblem } from '../../node-guard/broker/sts/explain.ts'
+import { stsQueue } from '../../node-guard/broker/sts/queue.ts'
+import { type Grant, sessionKey, sessionStore } from '../../node-guard/broker/sts/sessions.ts'
+import { fakeClock } from './fake-clock.ts'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+const request = (over: Partial<SessionRequest> = {}): SessionRequest => ({
+  roleArn: 'arn:aws:iam::111111111111:role/app',
+  externalId: undefined,
+  sessionName: 'shop.app',
+  tags: [],
+  durationSeconds: 3600,
+  ...over,
+})
+const grant = (uid: string, over: Partial<SessionRequest> = {}, namespace = 'shop'): Grant => ({
+  pod: { uid, namespace, name: `pod-${uid}` },
+  request: request(over),
+})
+const denied = Object.assign(new Error('not authorized'), {
+  name: 'AccessDenied',
+  $metadata: { httpStatusCode: 403 },
+})
+const throttled = Object.assign(new Error('Rate exceeded'), {
+  name: 'Throttling',
+  $metadata: { httpStatusCode: 400 },
+})
+
+function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
+  const clock = fakeClock()
+  const calls: { request: SessionRequest; at: number }[] = []
+  const state = {
+    fail: undefined as unknown,
+    hold: undefined as Promise<void> | undefined,
+    permitted: (_grant: Grant) => true,
+    life: HOUR,
+  }
+  const outcomes: string[] = []
+  const assume = async (asked: SessionRequest): Promise<Session> => {
+    const number = calls.push({ request: asked, at: clock.now() })
+    await state.hold
+    if (state.fail) throw state.fail
+    return {
+      accessKeyId: `AKID${number}`,
+      secretAccessKey: 's',
+      sessionToken: 't',
+      expiration: clock.now() + state.life,
+    }
+  }
+  const store = sessionStore({
+    scope,
+    assume,
+    queue: stsQueue({ perSecond: 100, concurrency }, clock),
+    clock,
+    holds: (one) => state.permitted(one),
+    explain: (failure, thrown, context) =>
+      stsProblem(failure, thrown, { ...context, callerArn: 'arn:aws:iam::111111111111:role/node' }),
+    on: { issued: () => {}, failed: () => {}, cache: (outcome) => outcomes.push(outcome) },
+  })
+  return { clock, calls, state, store, outcomes }
+}
+
+const code = (expected: string) => (error: unknown) =>
+  error instanceof Error && 'code' in error && error.code === expected
+
+test('however many ask at once, STS is asked once', async () => {
+  const { store, calls } = world()
+  const sessions = await Promise.all(Array.from({ length: 50 }, () => store.get(grant('a'))))
+  assert.equal(calls.length, 1)
+  assert.equal(new Set(sessions.map(({ accessKeyId }) => accessKeyId)).size, 1)
+})
+
+test('pods with the same role have sessions of their own', async () => {
+  const { store, calls } = world()
+  const [a, b] = await Promise.all([store.get(grant('a')), store.get(grant('b'))])
+  assert.equal(calls.length, 2)
+  assert.notEqual(a.accessKeyId, b.accessKeyId)
+})
+
+test('under session scope role, pods share a session; different external ids never do', async () => {
+  const { store, calls } = world('role')
+  const [a, b, c] = await Promise.all([
+    store.get(grant('a', { externalId: 'one' })),
+    store.get(grant('b', { externalId: 'one' })),
+    store.get(grant('c', { externalId: 'two' })),
+  ])
+  assert.equal(calls.length, 2)
+  assert.equal(a.accessKeyId, b.accessKeyId)
+  assert.notEqual(a.accessKeyId, c.accessKeyId)
+})
+
+test('everything STS is asked for is part of the cache key', () => {
+  const variants: Partial<SessionRequest>[] = [
+    {},
+    { roleArn: 'other' },
+    { externalId: 'x' },
+    { externalId: 'y' },
+    { sessionName: 'shop.b' },
+    { tags: [{ Key: 'k', Value: 'v' }] },
+    { durationSeconds: 900 },
+  ]
+  for (const scope of ['pod', 'role'] as const)
+    assert.equal(new Set(variants.map((over) => sessionKey(grant('a', over), scope))).size, variants.length)
+  assert.notEqual(sessionKey(grant('a'), 'pod'), sessionKey(grant('b'), 'pod'))
+})
+
+test('a session that is fetched is renewed before half of its life is over', async () => {
+  const { store, calls, clock } = world()
+  await store.get(grant('a'))
+  await clock.advance(23 * MINUTE)
+  assert.equal(calls.length, 1)
+  await clock.advance(6 * MINUTE)
+  assert.equal(calls.length, 2)
+  const renewed = await store.get(grant('a'))
+  assert.equal(renewed.accessKeyId, 'AKID2')
+  assert.ok(renewed.expiration - clock.now() > 53 * MINUTE)
+})
+
+test('a session nobody fetches any more is not renewed, and is forgotten when it expires', async () => {
+  const { store, calls, clock } = world()
+  await store.get(grant('a'))
+  await clock.advance(30 * MINUTE)
+  assert.equal(calls.length, 2)
+  await clock.advance(2 * HOUR)
+  assert.equal(calls.length, 2)
+  assert.equal(store.size(), 0)
+  assert.equal(clock.pending(), 0)
+})
+
+test('when renewal fails, what is valid is served, until a minute is left', async () => {
+  const { store, state, clock, outcomes } = world()
+  await store.get(grant('a'))
+  state.fail = throttled
+  await clock.advance(58 * MINUTE)
+  assert.equal((await store.get(grant('a'))).accessKeyId, 'AKID1')
+  assert.ok(outcomes.includes('stale'))
+  await clock.advance(70_000)
+  await assert.rejects(store.get(grant('a')), code('sts-throttled'))
+})
+
+test('a renewal that hangs does not keep a request waiting that has a valid session', async () => {
+  const { store, state, clock } = world()
+  await store.get(grant('a'))
+  state.hold = new Promise(() => {})
+  await clock.advance(40 * MINUTE)
+  const answer = store.get(grant('a'))
+  await clock.advance(1500)
+  assert.equal((await answer).accessKeyId, 'AKID1')
+})
+
+test('when STS hangs, a first request is answered after eight seconds, and the answer that comes later is kept', async () => {
+  const { store, state, clock, calls } = world()
+  const { promise, resolve } = Promise.withResolvers<void>()
+  state.hold = promise
+  const answer = assert.rejects(store.get(grant('a')), code('sts-unavailable'))
+  await clock.advance(8000)
+  await answer
+  resolve()
+  await clock.advance(1)
+  assert.equal((await store.get(grant('a'))).accessKeyId, 'AKID1')
+  assert.equal(calls.length, 1)
+})
+
+test('a denial is remembered for at least 15 seconds, longer each time, up to five minutes', async () => {
+  const { store, state, clock, calls } = world()
+  state.fail = denied
+  for (let second = 0; second < 3600; second += 5) {
+    await assert.rejects(store.get(grant('a')), code('sts-denied'))
+    await clock.advance(5000)
+  }
+  assert.ok(calls.length >= 12 && calls.length <= 30, `${calls.length} calls in an hour`)
+  const gaps = calls.slice(1).map(({ at }, index) => at - (calls[index]?.at ?? 0))
+  assert.ok(Math.min(...gaps) >= 15_000)
+  assert.ok(Math.max(...gaps) <= 305_000)
+})
+
+test('throttling is retried within seconds and backs off to a minute', async () => {
+  const { store, state, clock, calls } = world()
+  state.fail = throttled
+  await assert.rejects(store.get(grant('a')), code('sts-throttled'))
+  await clock.advance(1000)
+  state.fail = undefined
+  assert.equal((await store.get(grant('a'))).accessKeyId, 'AKID2')
+  assert.equal(calls.length, 2)
+})
+
+test('a remembered failure says how long it will be remembered', async () => {
+  const { store, state, clock } = world()
+  state.fail = denied
+  await assert.rejects(store.get(grant('a')))
+  await clock.advance(1000)
+  await assert.rejects(store.get(grant('a')), (error: { retryAfter?: number }) => {
+    assert.ok((error.retryAfter ?? 0) >= 14 && (error.retryAfter ?? 0) <= 29)
+    return true
+  })
+})
+
+test('a pod that is gone takes its sessions along, also one on its way', async () => {
+  const { store, state, calls, clock } = world()
+  await store.get(grant('a'))
+  store.dropPod('a')
+  assert.equal(store.size(), 0)
+
+  const { promise, resolve } = Promise.withResolvers<void>()
+  state.hold = promise
+  const late = assert.rejects(store.get(grant('b')), code('busy'))
+  await clock.advance(1)
+  store.dropPod('b')
+  resolve()
+  await late
+  assert.equal(store.size(), 0)
+  assert.equal(calls.length, 2)
+  assert.equal(clock.pending(), 0)
+})
+
+test('under session scope role, a session lives as long as one of its pods', async () => {
+  const { store } = world('role')
+  await Promise.all([store.get(grant('a')), store.get(grant('b'))])
+  store.dropPod('a')
+  assert.equal(store.size(), 1)
+  store.dropPod('b')
+  assert.equal(store.size(), 0)
+})
+
+test('a withdrawn permission evicts what is cached and stops renewal', async () => {
+  const { store, state, calls, clock } = world()
+  await store.get(grant('a'))
+  await store.get(grant('b', {}, 'other'))
+  state.permitted = ({ pod }) => pod.namespace !== 'shop'
+  store.review(({ pod }) => pod.namespace === 'shop')
+  assert.equal(store.size(), 1)
+  await clock.advance(HOUR)
+  assert.deepEqual(
+    new Set(calls.slice(2).map(({ request: { sessionName } }) => sessionName)),
+    new Set(['shop.app']),
+  )
+  assert.ok(calls.length <= 4)
+})
+
+test('permission is judged again before every renewal, also when nobody announced a change', async () => {
+  const { store, state, calls, clock } = world()
+  await store.get(grant('a'))
+  state.permitted = () => false
+  await clock.advance(HOUR)
+  assert.equal(calls.length, 1)
+  assert.equal(store.size(), 0)
+})
+
+test('a permission that goes while the call waits in the queue keeps STS from being asked', async () => {
+  const { store, state, calls, clock } = world('pod', 1)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  state.hold = promise
+  const first = store.get(grant('a'))
+  const second = assert.rejects(store.get(grant('b')), code('busy'))
+  await clock.advance(1)
+  state.permitted = ({ pod }) => pod.uid === 'a'
+  resolve()
+  await Promise.all([first, second])
+  assert.equal(calls.length, 1)
+})
+
+test('a permission that goes while STS answers keeps the answer from being handed out', async () => {
+  const { store, state, clock } = world()
+  const { promise, resolve } = Promise.withResolvers<void>()
+  state.hold = promise
+  const late = assert.rejects(store.get(grant('a')), code('busy'))
+  await clock.advance(1)
+  state.permitted = () => false
+  resolve()
+  await late
+})
+
+test('the soonest expiry is that of the oldest session', async () => {
+  const { store, clock, state } = world()
+  assert.equal(store.soonestExpiry(), undefined)
+  await store.get(grant('a'))
+  state.life = 900_000
+  await store.get(grant('b'))
+  assert.equal(store.soonestExpiry(), clock.now() + 900_000)
+})
+
+test('a day of 110 pods: two to three calls per pod and hour, no expired answer', async () => {
+  const { store, calls, clock } = world()
+  const pods = Array.from({ length: 110 }, (_, index) =>
+    grant(`p${index}`, { sessionName: `shop.p${index}` }),
+  )
+  for (const pod of pods) void store.get(pod)
+  await clock.advance(1000)
+  // Every sidecar asks at half of the life of what it has.
+  const due = new Map(pods.map((pod) => [pod, clock.now() + 30 * MINUTE]))
+  for (let minute = 0; minute < 24 * 60; minute++) {
+    await clock.advance(MINUTE)
+    for (const [pod, at] of due) {
+      if (at > clock.now()) continue
+      const session = await store.get(pod)
+      const left = session.expiration - clock.now()
+      assert.ok(left > 25 * MINUTE, `${left / MINUTE} minutes left`)
+      due.set(pod, clock.now() + left / 2)
+    }
+  }
+  const perPodHour = calls.length / 110 / 24
+  assert.ok(perPodHour > 1.9 && perPodHour < 2.7, `${perPodHour} calls per pod and hour`)
+})

@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { parseSettings } from '../../common/settings.ts'
+import { inClusterAccess } from '../../node-guard/broker/kube/access.ts'
+import { kubeconfigAccess } from '../../node-guard/broker/kube/kubeconfig.ts'
+import { imdsEndpoint } from '../../node-guard/broker/node/imds.ts'
+import { BROKER_SETTINGS, conflicts } from '../../node-guard/broker/settings.ts'
+
+const parse = (...argv: string[]) =>
+  parseSettings(BROKER_SETTINGS, { argv: ['--node-name=n', ...argv], env: {} })
+
+test('the defaults are the design’s', () => {
+  const result = parse()
+  assert.ok(result.ok)
+  assert.deepEqual(result.settings, {
+    nodeName: 'n',
+    kubeconfig: undefined,
+    listen: ['169.254.170.24', 'fd00:70d2:1a::24'],
+    port: 9171,
+    healthPort: 9172,
+    audience: 'pod2iam',
+    issuer: undefined,
+    imdsEndpoint: undefined,
+    region: undefined,
+    baseRoleArn: undefined,
+    defaultRole: undefined,
+    roleKey: 'iam.amazonaws.com/role',
+    namespaceRestrictions: true,
+    namespaceRestrictionFormat: 'glob',
+    permittedRoles: [],
+    sessionDuration: 3600,
+    sessionScope: 'pod',
+    sessionTags: false,
+    clusterName: undefined,
+    assumeRoleArn: undefined,
+    stsQps: 20,
+    stsConcurrency: 10,
+    metadataAllow: [],
+    requireFirewall: true,
+    stateDir: '/run/pod2iam',
+    logLevel: 'info',
+  })
+  assert.deepEqual(conflicts(result.settings), [])
+})
+
+test('addresses are taken with and without brackets', () => {
+  const result = parse('--listen', '10.0.0.1,[fd00::1]')
+  assert.deepEqual(result.ok && result.settings.listen, ['10.0.0.1', 'fd00::1'])
+})
+
+test('a base role ARN gets its slash', () => {
+  const result = parse('--base-role-arn', 'arn:aws:iam::111111111111:role')
+  assert.equal(result.ok && result.settings.baseRoleArn, 'arn:aws:iam::111111111111:role/')
+})
+
+const WRONG: [argument: string, reason: RegExp][] = [
+  ['--listen=here', /--listen has "here"/],
+  ['--imds-endpoint=169.254.169.254', /--imds-endpoint must be a URL/],
+  ['--imds-endpoint=http://x/latest', /--imds-endpoint must be a URL/],
+  ['--base-role-arn=role/', /--base-role-arn is not usable/],
+  ['--assume-role-arn=hop', /--assume-role-arn is not usable/],
+  ['--session-duration=60', /--session-duration must be a whole number from 900 to 43200/],
+  ['--session-scope=node', /--session-scope must be one of pod, role/],
+  ['--sts-qps=0', /--sts-qps/],
+  ['--metadata-allow=iam/', /would serve credentials/],
+  ['--metadata-allow=meta data', /not a path/],
+  ['--node-name=Node!', /--node-name/],
+  ['--warm-up=true', /is not a setting/],
+]
+
+for (const [argument, reason] of WRONG)
+  test(`${argument} is refused in a sentence`, () => {
+    const result = parse(argument)
+    assert.ok(!result.ok)
+    assert.match(result.errors.join(' '), reason)
+  })
+
+test('settings that contradict each other are refused, never ignored', () => {
+  const told = (...argv: string[]) => {
+    const result = parse(...argv)
+    assert.ok(result.ok)
+    return conflicts(result.settings).join(' ')
+  }
+  assert.match(
+    told('--session-tags', '--session-scope=role'),
+    /--session-tags=true needs --session-scope=pod/,
+  )
+  assert.match(told('--cluster-name=x'), /--cluster-name has no effect/)
+  assert.match(told('--listen='), /--listen must name/)
+  assert.match(
+    told('--assume-role-arn=arn:aws:iam::111111111111:role/hop', '--session-duration=7200'),
+    /at most 3600/,
+  )
+})
+
+test('the metadata endpoint is the flag’s, else the SDK’s variables’, else EC2’s', () => {
+  assert.equal(imdsEndpoint('http://a', { AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://b' }), 'http://a')
+  assert.equal(imdsEndpoint(undefined, { AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://b' }), 'http://b')
+  assert.equal(
+    imdsEndpoint(undefined, { AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE: 'IPv6' }),
+    'http://[fd00:ec2::254]',
+  )
+  assert.equal(imdsEndpoint(undefined, {}), 'http://169.254.169.254')
+})
+
+test('in a pod, the API server is found by the environment, also over IPv6', async (t) => {
+  const directory = await temporary(t)
+  await Promise.all([writeFile(join(directory, 'ca.crt'), 'CA'), writeFile(join(directory, 'token'), 'T\n')])
+  const access = inClusterAccess(
+    { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443' },
+    directory,
+  )
+  assert.equal(access.server.href, 'https://[fd00::1]:6443/')
+  assert.deepEqual(await access.read(), { ca: 'CA', token: 'T' })
+  await writeFile(join(directory, 'token'), 'T2\n')
+  assert.equal((await access.read()).token, 'T2')
+  assert.throws(() => inClusterAccess({}, directory), /KUBERNETES_SERVICE_HOST is not set.*--kubeconfig/)
+})
+
+async function temporary(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'pod2iam-kubeconfig-'))
+  t.after(() => rm(directory, { recursive: true }))
+  return directory
+}
+
+const kubeconfig = (user: object, cluster: object = {}) =>
+  JSON.stringify({
+    clusters: [{ name: 'c', cluster: { server: 'https://api:6443', ...cluster } }],
+    users: [{ name: 'u', user }],
+    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+    'current-context': 'x',
+  })
+
+test('a kubeconfig’s data, files beside it and server name are used', async (t) => {
+  const directory = await temporary(t)
+  const file = join(directory, 'config')
+  await writeFile(join(directory, 'token'), 'from-file\n')
+  await writeFile(join(directory, 'key.pem'), 'KEY')
+  const base64 = (text: string) => Buffer.from(text).toString('base64')
+  await writeFile(
+    file,
+    kubeconfig(
+      { tokenFile: 'token', 'client-certificate-data': base64('CERT'), 'client-key': 'key.pem' },
+      { 'certificate-authority-data': base64('CA'), 'tls-server-name': 'kubernetes' },
+    ),
+  )
+  const access = await kubeconfigAccess(file)
+  assert.deepEqual([access.server.href, access.serverName], ['https://api:6443/', 'kubernetes'])
+  assert.deepEqual(await access.read(), { ca: 'CA', cert: 'CERT', key: 'KEY', token: 'from-file' })
+})
+
+test('a kubeconfig that cannot be honoured is refused with the remedy', async (t) => {
+  const file = join(await temporary(t), 'config')
+  const cases: [content: string, reason: RegExp][] = [
+    ['apiVersion: v1\nkind: Config\n', /not JSON.*kubectl config view --raw --flatten --output=json/],
+    [kubeconfig({ exec: { command: 'aws' } }), /needs exec/],
+    [kubeconfig({ token: 't' }, { 'insecure-skip-tls-verify': true }), /insecure-skip-tls-verify/],
+    [kubeconfig({ token: 't' }, { server: 'nowhere' }), /no server URL/],
+    ['{"contexts":[],"current-context":"x"}', /no context named "x"/],
+    ['{}', /no context/],
+  ]
+  for (const [content, reason] of cases) {
+    await writeFile(file, content)
+    await assert.rejects(kubeconfigAccess(file), reason)
+  }
+})

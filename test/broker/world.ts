@@ -1,0 +1,293 @@
+/** A broker in this process, between the sandbox's API server and the sandbox's AWS, and pods that ask it over TCP. */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { writeFirewallState } from '../../common/firewall-state.ts'
+import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
+import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { LOG_LEVELS, type Logger } from '../../common/log.ts'
+import { parseSettings } from '../../common/settings.ts'
+import { type Broker, startBroker } from '../../node-guard/broker/broker.ts'
+import { systemClock } from '../../node-guard/broker/clock.ts'
+import { kubeClient } from '../../node-guard/broker/kube/client.ts'
+import { kubeconfigAccess } from '../../node-guard/broker/kube/kubeconfig.ts'
+import { imdsClient } from '../../node-guard/broker/node/imds.ts'
+import { BROKER_SETTINGS, type BrokerSettings } from '../../node-guard/broker/settings.ts'
+import { Aws, trust } from '../sandbox/aws/client.ts'
+import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
+import { until } from './until.ts'
+
+export const NODE = 'node-1'
+
+export type Answer = {
+  readonly status: number
+  readonly body: Record<string, string>
+  readonly headers: Record<string, string | string[] | undefined>
+}
+
+export type PodOptions = {
+  readonly role?: string
+  readonly annotations?: Record<string, string>
+  /** Left out: one address of this pod's own. */
+  readonly podIPs?: readonly string[]
+  readonly serviceAccount?: string
+  readonly node?: string
+  readonly hostNetwork?: boolean
+  /** `false`: without our sidecar. */
+  readonly sidecar?: boolean
+  /** Spread into the sidecar's container. */
+  readonly container?: object
+}
+
+export type TestPod = {
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  readonly ip: string
+  readonly token: string
+}
+
+export type LogLine = { readonly level: string; readonly msg: string; readonly [field: string]: unknown }
+
+/** What the chart grants: no more is needed, or tests fail. */
+const RULES = [
+  { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch'] },
+  { apiGroups: [''], resources: ['namespaces'], verbs: ['get', 'list', 'watch'] },
+  { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
+]
+
+let addresses = 0
+/** Loopback addresses, each used once in this process. */
+const nextAddress = () => {
+  addresses++
+  return `127.77.${Math.floor(addresses / 250)}.${(addresses % 250) + 1}`
+}
+
+export class World {
+  readonly api: ApiServer
+  readonly aws: Aws
+  readonly directory: string
+  readonly logs: LogLine[] = []
+  readonly #brokers: Broker[] = []
+  #broker: Broker | undefined
+  #kubeconfig = ''
+
+  private constructor(api: ApiServer, aws: Aws, directory: string) {
+    this.api = api
+    this.aws = aws
+    this.directory = directory
+  }
+
+  static async start(): Promise<World> {
+    const directory = await mkdtemp(join(tmpdir(), 'p2b-'))
+    const [api, aws] = await Promise.all([
+      ApiServer.start({ directory: join(directory, 'k'), controllers: false }),
+      Aws.start(),
+    ])
+    const world = new World(api, aws, directory)
+    Object.assign(process.env, aws.environment(), { AWS_EC2_METADATA_V1_DISABLED: 'true' })
+    await world.#grant()
+    await world.guard()
+    return world
+  }
+
+  async #grant(): Promise<void> {
+    const { admin } = this.api
+    await admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'pod2iam-system' } })
+    const metadata = { name: 'broker', namespace: 'pod2iam-system' }
+    await admin.create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata })
+    const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'broker' } }
+    await admin.create({ ...rbac, kind: 'ClusterRole', rules: RULES } as KubeObject)
+    await admin.create({
+      ...rbac,
+      kind: 'ClusterRoleBinding',
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'broker' },
+      subjects: [{ kind: 'ServiceAccount', ...metadata }],
+    } as KubeObject)
+    this.#kubeconfig = await this.api.kubeconfig()
+    const config = JSON.parse(await readFile(this.#kubeconfig, 'utf8'))
+    config.users[0].user = { tokenFile: 'broker-token' }
+    await writeFile(this.#kubeconfig, JSON.stringify(config))
+    await this.renewBrokerToken()
+  }
+
+  /** What the kubelet does to the broker's own token. */
+  async renewBrokerToken(): Promise<void> {
+    const { token } = await this.api.admin.createToken('pod2iam-system', 'broker')
+    await writeFile(join(this.api.directory, 'broker-token'), token)
+  }
+
+  get kubeconfig(): string {
+    return this.#kubeconfig
+  }
+
+  /** Writes a fresh firewall report. */
+  guard(over: object = {}): Promise<void> {
+    return writeFirewallState(join(this.directory, 'state'), {
+      version: 1,
+      mode: 'enforce',
+      backend: 'nft',
+      verified: true,
+      verifiedAt: new Date().toISOString(),
+      validSeconds: 600,
+      ...over,
+    })
+  }
+
+  settings(...argv: string[]): BrokerSettings {
+    const given = ['--node-name', NODE, '--listen', '127.0.0.1', '--state-dir', join(this.directory, 'state')]
+    const result = parseSettings(BROKER_SETTINGS, { argv: [...given, ...argv], env: {} })
+    if (!result.ok) throw new Error(result.errors.join('\n'))
+    return { ...result.settings, port: 0, healthPort: 0 }
+  }
+
+  /** Starts a broker (instead of the one before) and waits until it is ready. */
+  async broker(...argv: string[]): Promise<Broker> {
+    const broker = await this.brokerNotReady(...argv)
+    await until('broker ready', () => broker.readiness().ready)
+    return broker
+  }
+
+  async brokerNotReady(...argv: string[]): Promise<Broker> {
+    this.#broker?.stop()
+    const at =
+      (level: string): Logger['info'] =>
+      (msg, fields) =>
+        void this.logs.push({ level, msg, ...fields })
+    const log = Object.fromEntries(LOG_LEVELS.map((level) => [level, at(level)])) as Logger
+    const broker = startBroker(
+      this.settings(...argv),
+      {
+        kube: kubeClient(await kubeconfigAccess(this.#kubeconfig), systemClock),
+        imds: imdsClient(this.aws.imdsUrl, systemClock),
+        clock: systemClock,
+        log,
+      },
+      this.aws.config.region,
+    )
+    this.#brokers.push(broker)
+    this.#broker = broker
+    return broker
+  }
+
+  /** A namespace that is opted in and allows every role, or as given. */
+  async namespace(name: string, labels?: Record<string, string>, annotations?: Record<string, string>) {
+    await this.api.admin.create({
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: {
+        name,
+        labels: labels ?? { [KEYS.injection]: 'enabled' },
+        annotations: annotations ?? { [KEYS.allowedRoles]: '["*"]' },
+      },
+    })
+  }
+
+  /** A role that trusts the node. */
+  role(name: string, over: Parameters<typeof trust>[0] | object = {}): Promise<string> {
+    const trustPolicy = trust({ principal: this.aws.config.nodeRoleArn, ...over })
+    return this.aws.putRole({ arn: name, trustPolicy })
+  }
+
+  /** A running pod as the injector makes it, and its projected token. */
+  async pod(namespace: string, name: string, options: PodOptions = {}): Promise<TestPod> {
+    const { role, serviceAccount = 'default', node = NODE, podIPs = [nextAddress()] } = options
+    const annotations = { ...(role === undefined ? {} : { [KEYS.role]: role }), ...options.annotations }
+    const env = identityEnv(identityOfAnnotations(annotations, KEYS.role))
+    const sidecar = {
+      name: SIDECAR_CONTAINER,
+      image: 'sidecar',
+      restartPolicy: 'Always',
+      env,
+      ...options.container,
+    }
+    const { admin } = this.api
+    if (serviceAccount !== 'default')
+      await admin.apply({
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name: serviceAccount, namespace },
+      })
+    const created = await admin.create({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name, namespace, annotations },
+      spec: {
+        serviceAccountName: serviceAccount,
+        nodeName: node,
+        ...(options.hostNetwork ? { hostNetwork: true } : {}),
+        initContainers: options.sidecar === false ? [] : [sidecar],
+        containers: [{ name: 'app', image: 'app' }],
+      },
+    } as KubeObject)
+    const status = { phase: 'Running', podIPs: podIPs.map((ip) => ({ ip })), podIP: podIPs[0] }
+    if (podIPs.length > 0)
+      await admin.patch('pods', name, namespace, { status }, { type: 'strategic', subresource: 'status' })
+    const uid = created.metadata.uid ?? ''
+    const token = await this.token(namespace, serviceAccount, { name, uid })
+    return { namespace, name, uid, ip: podIPs[0] ?? '127.0.0.1', token }
+  }
+
+  async token(
+    namespace: string,
+    serviceAccount: string,
+    pod?: { name: string; uid: string },
+    audience = 'pod2iam',
+  ) {
+    const bound = pod === undefined ? {} : { pod }
+    return (await this.api.admin.createToken(namespace, serviceAccount, { audiences: [audience], ...bound }))
+      .token
+  }
+
+  /** Asks the broker as a pod does. */
+  ask(pod: Pick<TestPod, 'ip' | 'token'>, path = '/v1/credentials'): Promise<Answer> {
+    return this.request(path, { localAddress: pod.ip, headers: { authorization: `Bearer ${pod.token}` } })
+  }
+
+  request(path: string, options: object = {}): Promise<Answer> {
+    const port = this.#broker?.addresses()[0]?.port
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+    const outgoing = request(
+      { host: '127.0.0.1', port, path, agent: false, timeout: 15_000, ...options },
+      async (response) => {
+        let text = ''
+        for await (const chunk of response) text += chunk
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: text ? JSON.parse(text) : {},
+        })
+      },
+    )
+    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in 15 s')))
+    outgoing.on('error', reject)
+    outgoing.end()
+    return promise
+  }
+
+  /** `code` of a refusal, or `ok`. */
+  async code(pod: Pick<TestPod, 'ip' | 'token'>): Promise<string> {
+    const { status, body } = await this.ask(pod)
+    return status === 200 ? 'ok' : (body.code ?? `status ${status}`)
+  }
+
+  async metrics(): Promise<string> {
+    const { promise, resolve, reject } = Promise.withResolvers<string>()
+    const port = this.#broker?.healthAddress()?.port
+    request({ host: '127.0.0.1', port, path: '/metrics', agent: false }, async (response) => {
+      let text = ''
+      for await (const chunk of response) text += chunk
+      resolve(text)
+    })
+      .on('error', reject)
+      .end()
+    return promise
+  }
+
+  async stop(): Promise<void> {
+    for (const broker of this.#brokers) broker.stop()
+    await Promise.all([this.api.stop(), this.aws.stop()])
+    await rm(this.directory, { recursive: true, force: true })
+  }
+}

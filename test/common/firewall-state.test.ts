@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { type FirewallState, whyUnguarded, writeFirewallState } from '../../common/firewall-state.ts'
+
+const NOW = Date.UTC(2026, 0, 1)
+const GUARDED: FirewallState = {
+  version: 1,
+  mode: 'enforce',
+  backend: 'nft',
+  verified: true,
+  verifiedAt: new Date(NOW).toISOString(),
+  validSeconds: 30,
+}
+
+async function directory(t: TestContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'pod2iam-state-'))
+  t.after(() => rm(path, { recursive: true }))
+  return path
+}
+
+test('a node counts as guarded while a verified report is fresh', async (t) => {
+  const path = await directory(t)
+  await writeFirewallState(path, GUARDED)
+  assert.equal(await whyUnguarded(path, NOW), undefined)
+  assert.equal(await whyUnguarded(path, NOW + 30_000), undefined)
+  assert.match(
+    (await whyUnguarded(path, NOW + 31_000)) ?? '',
+    /last verified its rules at 2026-01-01T00:00:00/,
+  )
+})
+
+test('a report from the future is no report, but for a clock that was stepped', async (t) => {
+  const path = await directory(t)
+  await writeFirewallState(path, GUARDED)
+  assert.equal(await whyUnguarded(path, NOW - 4000), undefined)
+  assert.notEqual(await whyUnguarded(path, NOW - 6000), undefined)
+})
+
+test('a missing, unreadable or foreign report means unguarded, with a sentence', async (t) => {
+  const path = await directory(t)
+  assert.match((await whyUnguarded(path, NOW)) ?? '', /has not reported/)
+  for (const text of ['', '{', 'null', '[]', '{}', JSON.stringify({ ...GUARDED, version: 2 })]) {
+    await writeFile(join(path, 'firewall.json'), text)
+    assert.equal(typeof (await whyUnguarded(path, NOW)), 'string', text)
+  }
+  for (const part of ['verifiedAt', 'validSeconds', 'verified'] as const) {
+    await writeFile(join(path, 'firewall.json'), JSON.stringify({ ...GUARDED, [part]: undefined }))
+    assert.equal(typeof (await whyUnguarded(path, NOW)), 'string', part)
+  }
+})
+
+test('rules that could not be verified mean unguarded, in the firewall’s own words', async (t) => {
+  const path = await directory(t)
+  await writeFirewallState(path, { ...GUARDED, verified: false, detail: 'Cilium bypasses netfilter' })
+  assert.equal(await whyUnguarded(path, NOW), 'Cilium bypasses netfilter')
+})
+
+test('a firewall that was told to remove its rules leaves the node unguarded', async (t) => {
+  const path = await directory(t)
+  await writeFirewallState(path, { ...GUARDED, mode: 'remove' })
+  assert.match((await whyUnguarded(path, NOW)) ?? '', /--mode=remove/)
+})
+
+test('an audited node may still get credentials: a migration needs both at once', async (t) => {
+  const path = await directory(t)
+  await writeFirewallState(path, { ...GUARDED, mode: 'audit' })
+  assert.equal(await whyUnguarded(path, NOW), undefined)
+})
+
+test('writing leaves nothing but the whole report, also in a directory that is not there yet', async (t) => {
+  const path = join(await directory(t), 'deep', 'er')
+  await writeFirewallState(path, GUARDED)
+  await writeFirewallState(path, GUARDED)
+  assert.deepEqual(await readdir(path), ['firewall.json'])
+})

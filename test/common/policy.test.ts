@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
+import { quote, resolveRole } from '../../common/role.ts'
+
+const B = 'arn:aws:iam::123456789012:role/'
+const OTHER = 'arn:aws:iam::999999999999:role/'
+
+function judge(
+  role: string,
+  annotations: Record<string, string> | undefined,
+  settings: Partial<PolicySettings> = {},
+) {
+  const base = 'base' in settings ? settings.base : B
+  const result = resolveRole(role, base ?? B)
+  assert.ok(result.ok)
+  return judgeRole(
+    result.role,
+    { name: 'shop', annotations },
+    { restrictions: true, format: 'glob', permittedRoles: [], ...settings, base },
+  )
+}
+
+type Row = [role: string, list: string | undefined, glob: boolean, regexp: boolean | undefined]
+
+/** kube2iam's TestCheckRoleForNamespace (reference 4.3); the last column is undefined where the row is of one format. */
+const KUBE2IAM: Row[] = [
+  ['explicit-role', '["explicit-role"]', true, true],
+  ['path/explicit-role', '["path/*"]', true, undefined],
+  ['path/explicit-role', '["path/.*"]', false, true],
+  ['explicit-role', `["${B}explicit-role"]`, true, true],
+  ['path/explicit-role', `["${B}path/*-role"]`, true, undefined],
+  ['path/explicit-role', `["${B}path/.*-role"]`, false, true],
+  ['test-role', `["${B}explicit-role"]`, false, false],
+  ['explicit-role', '', false, false],
+  ['explicit-role', undefined, false, false],
+  ['test-role', '["explicit-role","explicit-role2"]', false, false],
+  ['explicit-role', '["explicit-role","explicit-role2"]', true, true],
+  ['explicit-role', '["explicit-role2","explicit-role"]', true, true],
+  ['glob-role', '["glob-*","explicit-role"]', true, undefined],
+  ['glob-role', '["explicit-role","glob-*"]', true, undefined],
+  ['glob-role', '["glob-.*","explicit-role"]', false, true],
+  ['glob-role', '["explicit-role","glob-.*"]', false, true],
+  // Edge rows: where kube2iam is unsafe, ours refuses.
+  ['x', '["*"]', true, undefined],
+  [`${OTHER}x`, '["*"]', false, undefined],
+  [`${OTHER}x`, '[".*"]', false, false],
+  [`${OTHER}x`, `["${OTHER}*"]`, true, undefined],
+  ['path/x', '["path/*"]', true, undefined],
+  ['path', '["path/*"]', false, undefined],
+  ['a', '["a*b"]', false, undefined],
+  ['a', '["a*bc"]', false, undefined],
+  ['abc', '["a?c"]', false, undefined],
+  ['my-role', '["My-Role"]', false, false],
+  ['explicit-role-admin', '["explicit-role"]', false, false],
+  ['explicitXrole', '["explicit.role"]', false, true],
+  ['explicit-role', '["^explicit-role$"]', false, true],
+  ['explicit-role', `["^${B}explicit-role$"]`, false, true],
+  ['explicit-role-x', '["explicit-role$"]', false, false],
+  ['path/MyRole', '["MyRole"]', false, false],
+  ['zzz-b', '["a|b"]', false, false],
+  ['b', '["a|b"]', false, true],
+  ['x', '["("]', false, false],
+  ['x', '["x","("]', true, false],
+  ['x', 'not valid json', false, false],
+  ['x', '{"a":"x"}', false, false],
+  ['x', '"x"', false, false],
+  ['x', '[1]', false, false],
+  ['x', '[]', false, false],
+  ['x', '["/x"]', true, false],
+  ['x', `["x","(a+)+$${'a'.repeat(600)}"]`, true, false],
+]
+
+for (const [role, list, glob, regexp] of KUBE2IAM) {
+  const annotations = list === undefined ? undefined : { [KEYS.allowedRoles]: list }
+  const shown = list === undefined ? 'no list' : quote(list)
+  test(`glob list ${shown} ${glob ? 'allows' : 'refuses'} ${role}`, () => {
+    assert.equal(judge(role, annotations).allowed, glob)
+  })
+  if (regexp !== undefined)
+    test(`regexp list ${shown} ${regexp ? 'allows' : 'refuses'} ${role}`, () => {
+      assert.equal(judge(role, annotations, { format: 'regexp' }).allowed, regexp)
+    })
+}
+
+/** kiam's policy_test.go (reference 4.4), strict as its v4; roles under the base in the first column. */
+const KIAM: [base: string, role: string, permitted: string, allowed: boolean][] = [
+  [B, 'red_role', '', false],
+  [B, 'red_role', 'o', false],
+  [B, 'red_role', 'role', false],
+  [B, 'red_role', '.*role', true],
+  [B, '/red_role', '.*role', true],
+  [B, 'red_role', `${B}.*`, true],
+  [B, 'red_role', `^${B}red.*$|^.red.*$`, true],
+  [B, 'orange_role', `^${B}red.*$|^.red.*$`, false],
+  [B, 'red_role', `${B}*`, false],
+  [`${B}subpath/`, 'red_role', '.*/subpath/.*', true],
+  [`${B}subpath/`, 'red_role', `${B}red.*`, false],
+  [`${B}subpath/`, 'red_role', `${B}subpath/red_role`, true],
+  [`${B}subpath/`, 'red_role', `${B}subpath/blue_role`, false],
+  // kiam anchors only the ends of the alternation and allows this one.
+  [B, 'red-admin', `${B}red|blue`, false],
+  [B, 'red', `${B}red|blue`, true],
+  [B, 'test-role', 'test-role', false],
+  [B, 'x', '(', false],
+  [B, 'x', '(?=x).*', false],
+  [B, 'x', `.*${'x?'.repeat(300)}`, false],
+]
+
+for (const [base, role, permitted, allowed] of KIAM)
+  test(`permitted ${quote(permitted)} ${allowed ? 'allows' : 'refuses'} ${role} under ${base}`, () => {
+    assert.equal(judge(role, { [KEYS.permitted]: permitted }, { base }).allowed, allowed)
+  })
+
+test('where both dialects are there, both must allow', () => {
+  const both = (list: string, permitted: string) =>
+    judge('red', { [KEYS.allowedRoles]: list, [KEYS.permitted]: permitted }).allowed
+  assert.equal(both('["red"]', '.*red'), true)
+  assert.equal(both('["red"]', '.*blue'), false)
+  assert.equal(both('["blue"]', '.*red'), false)
+  assert.equal(both('["red"]', '('), false)
+  assert.equal(both('nonsense', '.*red'), false)
+})
+
+test('a default role gets no exemption from its namespace, unlike in kube2iam', () => {
+  assert.equal(judge('default-role', undefined).allowed, false)
+})
+
+test('without restrictions every role passes, but for the operator’s ceiling', () => {
+  const open = { restrictions: false }
+  assert.equal(judge('any', undefined, open).allowed, true)
+  assert.equal(judge('any', undefined, { ...open, permittedRoles: [`${B}team-*`] }).allowed, false)
+  assert.equal(
+    judge('team-a', undefined, { ...open, permittedRoles: [`${B}team-*`, `${OTHER}*`] }).allowed,
+    true,
+  )
+})
+
+test('the ceiling also limits what a namespace allows', () => {
+  const annotations = { [KEYS.allowedRoles]: '["*"]' }
+  assert.equal(judge('any', annotations, { permittedRoles: [`${B}team-*`] }).allowed, false)
+})
+
+test('a pattern that is no ARN matches nothing while the base is unknown', () => {
+  for (const format of ['glob', 'regexp'] as const) {
+    const wild = format === 'glob' ? '["*"]' : '[".*"]'
+    assert.equal(judge(`${B}x`, { [KEYS.allowedRoles]: wild }, { base: undefined, format }).allowed, false)
+    assert.equal(
+      judge(`${B}x`, { [KEYS.allowedRoles]: `["${B}x"]` }, { base: undefined, format }).allowed,
+      true,
+    )
+  }
+})
+
+test('a refusal is a sentence that names namespace, role and annotation, and the remedy where nothing is allowed', () => {
+  const none = judge('x', {})
+  assert.ok(!none.allowed)
+  assert.match(
+    none.detail,
+    /kubectl annotate namespace shop 'iam\.amazonaws\.com\/allowed-roles=\["arn:aws:iam::123456789012:role\/x"\]'/,
+  )
+  const listed = judge('x', { [KEYS.allowedRoles]: '["y"]' })
+  assert.ok(!listed.allowed)
+  assert.match(listed.detail, /namespace shop.*role\/x.*iam\.amazonaws\.com\/allowed-roles/)
+})
+
+test('a regexp that would hang a backtracking engine is answered in milliseconds', () => {
+  const started = performance.now()
+  judge(`${'a'.repeat(60)}`, { [KEYS.permitted]: `${B}(a+)+!` })
+  assert.ok(performance.now() - started < 500)
+})
+
+test('the list annotation parses as in kube2iam: order kept, everything else is no list', () => {
+  assert.deepEqual(parsePatterns('["a","b","c"]'), ['a', 'b', 'c'])
+  assert.deepEqual(parsePatterns('[]'), [])
+  for (const text of ['', 'not valid json', 'null', '{}', '[null]', JSON.stringify(Array(257).fill('x'))])
+    assert.equal(parsePatterns(text), undefined)
+})
