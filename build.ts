@@ -2,7 +2,9 @@
  * `npm run build`: one self-contained file per process in `dist/`; each runs with `node` alone.
  * CommonJS, because it starts faster than ESM and pino, undici and the AWS SDK call `require`.
  */
-import { rm } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type BuildOptions, build } from 'esbuild'
 
@@ -22,22 +24,42 @@ const COMMON: BuildOptions = {
   logLevel: 'warning',
 }
 
-/** Only the sidecar is minified: it is one process per pod. The others keep readable stacks. */
-const SPECIAL: Partial<Record<keyof typeof ENTRIES, BuildOptions>> = { sidecar: { minify: true } }
+/**
+ * The sidecar is one process per pod: only it is minified (the others keep readable stacks), and hono's `Request`,
+ * `Response` and `Headers` become its own small classes, so that Node never loads undici (sidecar/README.md).
+ */
+const SPECIAL: Partial<Record<keyof typeof ENTRIES, BuildOptions>> = {
+  sidecar: { minify: true, inject: ['sidecar/http/web.ts'] },
+}
 
-/** Builds every component into `outdir`. */
+export type Component = keyof typeof ENTRIES
+
+/** Builds one component into `outfile`. */
+export async function buildComponent(name: Component, outfile: string): Promise<void> {
+  await build({
+    absWorkingDir: import.meta.dirname,
+    ...COMMON,
+    ...SPECIAL[name],
+    entryPoints: [ENTRIES[name]],
+    outfile,
+  })
+}
+
+/**
+ * Builds every component into `outdir`. Each file is replaced in one step: a demo that builds does not take the files
+ * from under another one that runs.
+ */
 export async function buildAll(outdir: string): Promise<void> {
-  await rm(outdir, { recursive: true, force: true })
-  await Promise.all(
-    Object.entries(ENTRIES).map(([name, entry]) =>
-      build({
-        ...COMMON,
-        ...SPECIAL[name as keyof typeof ENTRIES],
-        entryPoints: [entry],
-        outfile: `${outdir}/${name}.cjs`,
-      }),
-    ),
-  )
+  const fresh = await mkdtemp(join(tmpdir(), 'pod2iam-build-'))
+  const names = Object.keys(ENTRIES) as Component[]
+  await Promise.all(names.map((name) => buildComponent(name, join(fresh, `${name}.cjs`))))
+  await mkdir(outdir, { recursive: true })
+  for (const file of await readdir(fresh)) {
+    const staged = join(outdir, `.${file}.${process.pid}`)
+    await copyFile(join(fresh, file), staged)
+    await rename(staged, join(outdir, file))
+  }
+  await rm(fresh, { recursive: true })
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await buildAll('dist')

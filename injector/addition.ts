@@ -1,0 +1,65 @@
+/** What is added to one pod: rendered from identity, options and settings; the same input renders the same bytes. */
+import { createHash } from 'node:crypto'
+import { SIDECAR_PORT } from '../common/addresses.ts'
+import type { PodIdentity } from '../common/identity.ts'
+import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../common/keys.ts'
+import { VERSION } from '../common/version.ts'
+import { gateContainer } from './gate-container.ts'
+import type { InjectionSettings } from './injection-settings.ts'
+import type { JsonObject } from './json.ts'
+import type { Container, Pod } from './pod.ts'
+import type { PodOptions } from './pod-options.ts'
+import { GATE_RESOURCES, guaranteed, isGuaranteed } from './resources.ts'
+import { sidecarContainer, VOLUMES } from './sidecar-container.ts'
+
+export type Addition = {
+  readonly sidecar: Container
+  readonly gate: Container
+  readonly volumes: readonly (JsonObject & { readonly name: string })[]
+  readonly labels: Readonly<Record<string, string>>
+  readonly annotations: Readonly<Record<string, string>>
+  /** For every container of the user's that runs after the gate; redirect mode `env` only. */
+  readonly appEnv: { readonly name: string; readonly value: string } | undefined
+}
+
+/** Name of the variable by which SDKs find a metadata service elsewhere; the CLI and every SDK honour it. */
+export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
+
+/** @param shownRole the role as the status annotation tells it to people */
+export function renderAddition(
+  pod: Pod,
+  identity: PodIdentity,
+  shownRole: string,
+  options: PodOptions,
+  settings: InjectionSettings,
+): Addition {
+  const adjusted = isGuaranteed(pod, isOurs) ? guaranteed : <T>(resources: T) => resources
+  const sidecar = sidecarContainer(identity, options, adjusted(options.resources), settings)
+  const gate = gateContainer(pod, options, adjusted(GATE_RESOURCES), settings)
+  const hash = createHash('sha256')
+    .update(JSON.stringify([sidecar, gate, VOLUMES]))
+    .digest('hex')
+  const status = {
+    version: VERSION,
+    role: shownRole,
+    redirect: options.redirect,
+    ...(settings.gateProof === 'report' ? { gateProof: 'report' } : {}),
+    template: hash.slice(0, 12),
+  }
+  return {
+    sidecar,
+    gate,
+    volumes: VOLUMES,
+    labels: { [KEYS.injected]: 'true' },
+    annotations: { [KEYS.status]: JSON.stringify(status) },
+    appEnv:
+      options.redirect === 'env'
+        ? { name: ENDPOINT_ENV, value: `http://127.0.0.1:${SIDECAR_PORT}/` }
+        : undefined,
+  }
+}
+
+/** By name only; whether the content is ours, too, `reserved.ts` tells. */
+export function isOurs({ name }: { readonly name: string }): boolean {
+  return name === SIDECAR_CONTAINER || name === GATE_CONTAINER
+}

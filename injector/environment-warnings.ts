@@ -1,0 +1,43 @@
+/**
+ * Variables in a container's own environment that stand before the metadata service in the SDKs' credential chain
+ * (AWS SDKs and Tools reference guide): with them, the pod's role is not what the app uses.
+ */
+import { SIDECAR_PORT } from '../common/addresses.ts'
+import { quote } from '../common/role.ts'
+import { ENDPOINT_ENV, isOurs } from './addition.ts'
+import { isMeshContainer } from './mesh.ts'
+import type { Container, EnvVar, Pod } from './pod.ts'
+
+const WINS_OVER_IMDS = new Set([
+  'AWS_ACCESS_KEY_ID',
+  'AWS_WEB_IDENTITY_TOKEN_FILE',
+  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+  'AWS_SHARED_CREDENTIALS_FILE',
+  'AWS_PROFILE',
+])
+
+/** Endpoints that lead to the sidecar all the same. */
+const OUR_ENDPOINT = new RegExp(
+  `^http://(?:169\\.254\\.169\\.254|\\[fd00:ec2::254\\]|(?:127\\.0\\.0\\.1|localhost|\\[::1\\]):${SIDECAR_PORT})/?$`,
+)
+
+/** One warning per container whose environment would win. */
+export function environmentWarnings({ spec }: Pod): string[] {
+  return [...(spec.initContainers ?? []), ...spec.containers]
+    .filter((container) => !isOurs(container) && !isMeshContainer(container))
+    .flatMap(winning)
+}
+
+function winning({ name, env }: Container): string[] {
+  const names = (env ?? []).filter(wins).map((entry) => entry.name)
+  if (names.length === 0) return []
+  const list = [...new Set(names)].join(', ')
+  return [`container ${quote(name)} sets ${list}, so its AWS SDK may not use the pod's role`]
+}
+
+function wins({ name, value }: EnvVar): boolean {
+  if (name === 'AWS_EC2_METADATA_DISABLED') return value?.toLowerCase() === 'true'
+  if (name === ENDPOINT_ENV) return value !== undefined && !OUR_ENDPOINT.test(value)
+  return WINS_OVER_IMDS.has(name) && value !== ''
+}

@@ -1,0 +1,50 @@
+import type { PolicySettings } from '../common/policy.ts'
+import { parseResources, type ResourceList, type Resources, SIDECAR_RESOURCES } from './resources.ts'
+import type { GATE_MODES, InjectorSettings, RedirectMode, TOKEN_MODES } from './settings.ts'
+
+/** What a decision depends on besides the pod and its namespace: the operator's part. */
+export type InjectionSettings = {
+  readonly sidecarImage: string
+  readonly nodeGuardImage: string
+  readonly imagePullPolicy: string
+  readonly resources: Resources
+  readonly resourcesMax: ResourceList
+  readonly redirect: RedirectMode
+  readonly gateProof: 'enforce' | 'report'
+  readonly gateAcceptDrop: boolean
+  readonly imdsTokens: (typeof TOKEN_MODES)[number]
+  readonly startupGate: (typeof GATE_MODES)[number]
+  readonly hostNetworkAnnotated: 'deny' | 'warn'
+  readonly sidecarLogLevel: string
+  readonly roleKey: string
+  readonly defaultRole: string | undefined
+  readonly policy: PolicySettings
+}
+
+/** Takes it out of the process's settings, in which there must be no mistake left (`settingMistakes`). */
+export function injectionSettings(settings: InjectorSettings): InjectionSettings {
+  const own = parseResources(settings.sidecarResources, SIDECAR_RESOURCES, settings.sidecarResourcesMax)
+  if (!own.ok) throw new Error(`--sidecar-resources ${own.problem}`)
+  return {
+    sidecarImage: settings.sidecarImage,
+    nodeGuardImage: settings.nodeGuardImage,
+    imagePullPolicy: settings.imagePullPolicy,
+    resources: own.resources,
+    resourcesMax: settings.sidecarResourcesMax,
+    redirect: settings.redirect,
+    gateProof: settings.gateProof,
+    gateAcceptDrop: settings.gateAcceptDrop,
+    imdsTokens: settings.imdsTokens,
+    startupGate: settings.startupGate,
+    hostNetworkAnnotated: settings.hostNetworkAnnotated,
+    sidecarLogLevel: settings.sidecarLogLevel,
+    roleKey: settings.roleKey,
+    defaultRole: settings.defaultRole,
+    policy: {
+      restrictions: settings.namespaceRestrictions,
+      format: settings.namespaceRestrictionFormat,
+      base: settings.baseRoleArn,
+      permittedRoles: settings.permittedRoles,
+    },
+  }
+}

@@ -1,0 +1,98 @@
+/** The injector: the admission webhooks that give an annotated pod its sidecar and see to it that it stays. */
+import { messageOf } from '../common/errors.ts'
+import { healthServer, type Readiness } from '../common/health.ts'
+import { onTerminate } from '../common/lifecycle.ts'
+import { pinoLogger } from '../common/pino-log.ts'
+import { settingsOrExit } from '../common/settings.ts'
+import { VERSION } from '../common/version.ts'
+import { watchReachability } from './api-reachability.ts'
+import type { ServingCertificate } from './certificate-files.ts'
+import { certificateSource } from './certificate-source.ts'
+import { injectionSettings } from './injection-settings.ts'
+import { kubeConfig } from './kube-config.ts'
+import { injectorMetrics } from './metrics.ts'
+import { mutator } from './mutate.ts'
+import { namespaceLookup } from './namespace-lookup.ts'
+import { type WebhookServer, webhookServer } from './server.ts'
+import {
+  type CertificateOrigin,
+  certificateOrigin,
+  type InjectorSettings,
+  SPEC,
+  settingMistakes,
+} from './settings.ts'
+import { validator } from './validate.ts'
+
+const TITLE = 'pod2iam injector'
+
+async function run(settings: InjectorSettings, origin: CertificateOrigin) {
+  const log = pinoLogger('injector', settings.logLevel)
+  const metrics = injectorMetrics()
+  const config = kubeConfig(settings.kubeconfig)
+  const dependencies = {
+    settings: injectionSettings(settings),
+    lookup: namespaceLookup(config),
+    metrics,
+    log,
+    clock: () => performance.now(),
+  }
+  const webhooks = { mutate: mutator(dependencies), validate: validator(dependencies) }
+
+  let serving: ServingCertificate | undefined
+  let server: WebhookServer | undefined
+  const started = Promise.withResolvers<void>()
+  // Awaited below; until then a failure must not count as unhandled.
+  started.promise.catch(() => undefined)
+  const onCertificate = (certificate: ServingCertificate) => {
+    const isFirst = serving === undefined
+    serving = certificate
+    metrics.certificateNotAfter(certificate.notAfter)
+    if (!isFirst) return server?.setCertificate(certificate)
+    webhookServer(webhooks, certificate, { port: settings.port }).then((listening) => {
+      server = listening
+      // A second certificate may have come while the first was on its way.
+      if (serving !== undefined && serving !== certificate) server.setCertificate(serving)
+      started.resolve()
+    }, started.reject)
+  }
+  const source = await certificateSource(origin, config, onCertificate, log)
+  if (origin.kind === 'authority') metrics.bundleInSync(source.bundleInSync)
+  const api = watchReachability(config)
+  let draining = false
+  const readiness = (): Readiness => {
+    const untrusted = source.problem()
+    const unreachable = api.problem()
+    if (draining) return { ready: false, code: 'draining' }
+    if (untrusted !== undefined) return { ready: false, code: 'certificate-not-ready', detail: untrusted }
+    if (server === undefined || serving === undefined) return { ready: false, code: 'starting' }
+    if (serving.notAfter < Date.now()) return { ready: false, code: 'certificate-expired' }
+    if (unreachable !== undefined)
+      return { ready: false, code: 'api-server-unreachable', detail: unreachable }
+    return { ready: true, code: 'ready' }
+  }
+  const health = healthServer({ readiness, metrics: metrics.text })
+  await new Promise<void>((resolve, reject) => {
+    health.once('error', reject).listen(settings.healthPort, resolve)
+  })
+  onTerminate(async () => {
+    draining = true
+    source.stop()
+    api.stop()
+    log.info('draining')
+    await server?.drain()
+    health.close()
+  })
+  await started.promise
+  log.info('serving', { version: VERSION, port: settings.port, healthPort: settings.healthPort })
+}
+
+function exitWith(code: number, lines: readonly string[]): never {
+  process.stderr.write(lines.map((line) => `${TITLE}: ${line}\n`).join(''))
+  process.exit(code)
+}
+
+const settings = settingsOrExit(TITLE, SPEC)
+const mistakes = settingMistakes(settings)
+const origin = certificateOrigin(settings)
+if (mistakes.length > 0 || typeof origin === 'string') exitWith(2, mistakes)
+run(settings, origin).catch((error) => exitWith(1, [messageOf(error)]))

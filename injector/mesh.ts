@@ -1,0 +1,23 @@
+/** Service meshes whose injected containers must stand before ours: their rules and proxy carry our traffic. */
+
+const MESH_CONTAINERS = new Set([
+  'istio-init',
+  'istio-validation',
+  'istio-proxy',
+  'linkerd-init',
+  'linkerd-network-validator',
+  'linkerd-proxy',
+  'kuma-init',
+  'kuma-sidecar',
+  'kuma-validation',
+])
+
+export function isMeshContainer({ name }: { readonly name: string }): boolean {
+  return MESH_CONTAINERS.has(name)
+}
+
+/** How many mesh containers stand at the front of `initContainers`: the index at which ours begin. */
+export function leadingMeshContainers(initContainers: readonly { readonly name: string }[]): number {
+  const first = initContainers.findIndex((container) => !isMeshContainer(container))
+  return first < 0 ? initContainers.length : first
+}

@@ -1,0 +1,61 @@
+/**
+ * Why a review ended as it did: a bounded set of codes (metrics, logs, audit annotations) and the one sentence a
+ * person gets for each: what, why and what to do. After linkerd2's `pkg/inject/report.go`.
+ */
+import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../common/addresses.ts'
+import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../common/keys.ts'
+
+/** What sentences are made of. `detail` is a clause or sentence of the check that spoke. */
+export type Facts = { readonly roleKey: string; readonly namespace: string; readonly detail: string }
+
+const remedy = (facts: Facts) =>
+  `remove ${facts.roleKey} from the pod, or set ${KEYS.inject}: "false" to leave it alone`
+
+export const REASONS = {
+  injected: () => 'the sidecar and its gate were added',
+  'already-injected': () => 'the sidecar and its gate are there as they should be',
+  'not-annotated': ({ roleKey }: Facts) => `the pod has no annotation ${roleKey}`,
+  'namespace-not-enabled': ({ roleKey, namespace }: Facts) =>
+    `the pod asks for an IAM role (${roleKey}), but namespace ${namespace} is not opted in, so it gets no credentials: ` +
+    `kubectl label namespace ${namespace} ${KEYS.injection}=enabled`,
+  'opted-out': () => `annotation ${KEYS.inject} is "false"`,
+  'mirror-pod': () => 'the kubelet made this pod from a file; nothing can be added to it',
+  'not-a-pod-creation': () =>
+    'only the creation of pods is changed; check the rules of the webhook configuration',
+  'not-validated': () =>
+    'nothing is known of this kind of object; check the rules of the webhook configuration',
+  unchanged: () => "the pod's identity is as it was",
+  template: () => 'a template of pods: nothing is refused here, but warned about',
+  'not-injected': ({ detail }: Facts) =>
+    `the pod asks for an IAM role, but ${detail}: the injector did not run, or another webhook undid its work; ` +
+    'check the order of the mutating webhook configurations',
+  'identity-changed': ({ detail }: Facts) =>
+    `${detail} of a pod cannot be changed, its credentials are those it was created for: delete the pod and create it anew`,
+  'host-network': (facts: Facts) =>
+    `a pod on the host network cannot have an IAM role of its own, its traffic is the node's: remove hostNetwork, or ${remedy(facts)}`,
+  windows: (facts: Facts) => `Windows pods cannot run the Linux sidecar: ${remedy(facts)}`,
+  fargate: (facts: Facts) =>
+    `Fargate runs neither the node guard nor the pod's gate: use an EKS pod execution role or IRSA there, and ${remedy(facts)}`,
+  'port-clash': ({ detail }: Facts) =>
+    `${detail}, which the sidecar needs (${SIDECAR_PORT} and ${SIDECAR_HEALTH_PORT}): let the container use another port`,
+  'reserved-container': ({ detail }: Facts) =>
+    `${detail}; ${SIDECAR_CONTAINER} and ${GATE_CONTAINER} are added by the injector: remove them from the manifest`,
+  'reserved-volume': ({ detail }: Facts) =>
+    `${detail}; volumes pod2iam-* are added by the injector for its sidecar only: remove it from the manifest`,
+  'invalid-annotation': ({ detail }: Facts) => detail,
+  'invalid-role': ({ detail }: Facts) => detail,
+  'role-not-allowed': ({ detail }: Facts) => detail,
+  'external-id-not-allowed': ({ detail }: Facts) => detail,
+  'malformed-pod': ({ detail }: Facts) => `the pod in the admission review ${detail}`,
+  'namespace-lookup-failed': ({ namespace, detail }: Facts) =>
+    `namespace ${namespace} could not be read from the API server, so nothing is known of what it may use (${detail}): try again, ` +
+    'and check that the injector reaches the API server and may get namespaces',
+  'internal-error': () => 'the injector failed on this review; its log has the reason under the same uid',
+} as const satisfies Record<string, (facts: Facts) => string>
+
+export type Reason = keyof typeof REASONS
+
+/** The sentence of a reason. */
+export function sentence(reason: Reason, facts: Facts): string {
+  return REASONS[reason](facts)
+}

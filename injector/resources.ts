@@ -1,0 +1,116 @@
+/**
+ * Resources of the containers we add: always requests and limits for CPU and memory, because a ResourceQuota
+ * refuses pods without (linkerd2#2750) and a HorizontalPodAutoscaler shows `<unknown>` (istio#13977).
+ */
+import { isObject, type Json } from './json.ts'
+import type { Container, Pod } from './pod.ts'
+import { cpuMillis, memoryBytes } from './quantity.ts'
+
+export type ResourceList = { readonly cpu: string; readonly memory: string }
+export type Resources = { readonly requests: ResourceList; readonly limits: ResourceList }
+
+/** Measured start of the sidecar and the gate: small requests, limits that do not slow Node's start. */
+export const SIDECAR_RESOURCES: Resources = {
+  requests: { cpu: '5m', memory: '16Mi' },
+  limits: { cpu: '500m', memory: '48Mi' },
+}
+/** The gate runs Node and, for a moment, `nft` beside it. */
+export const GATE_RESOURCES: Resources = {
+  requests: { cpu: '5m', memory: '16Mi' },
+  limits: { cpu: '500m', memory: '64Mi' },
+}
+export const MOST_RESOURCES: ResourceList = { cpu: '1', memory: '256Mi' }
+
+/** Below these the sidecar is killed at its start, or starts so slowly that the app waits for seconds. */
+const LEAST_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
+/** CPU of our containers in a Guaranteed pod, where the limit is reserved: 500m would cost half a core per pod. */
+const GUARANTEED_CPU = '200m'
+
+export type ResourcesResult =
+  | { readonly ok: true; readonly resources: Resources }
+  | { readonly ok: false; readonly problem: string }
+
+/**
+ * Reads `{"requests": {"cpu", "memory"}, "limits": {…}}`; what is left out comes from `base`.
+ *
+ * @param most upper bound of every quantity (the operator's `--sidecar-resources-max`)
+ * @returns the resources, or what completes "<where> "
+ */
+export function parseResources(text: string, base: Resources, most: ResourceList): ResourcesResult {
+  const value = parsed(text)
+  if (!isObject(value) || Object.keys(value).some((key) => key !== 'requests' && key !== 'limits'))
+    return bad('must be JSON such as {"requests":{"cpu":"5m"},"limits":{"memory":"64Mi"}}')
+  for (const [kind, list] of Object.entries(value)) {
+    if (!isObject(list)) return bad(`has ${kind} that are not an object`)
+    const foreign = Object.entries(list).find(([key, amount]) => readQuantity(key, amount) === undefined)
+    if (foreign) return bad(`must give cpu and memory in ${kind} as quantities such as "50m" and "64Mi"`)
+  }
+  const resources = {
+    requests: { ...base.requests, ...(value.requests as Partial<ResourceList>) },
+    limits: { ...base.limits, ...(value.limits as Partial<ResourceList>) },
+  }
+  for (const name of ['cpu', 'memory'] as const) {
+    const [request, limit] = [resources.requests[name], resources.limits[name]]
+    if (exceeds(name, limit, most[name])) return bad(`may give at most ${most[name]} of ${name}`)
+    if (exceeds(name, LEAST_LIMITS[name], limit))
+      return bad(`must give a ${name} limit of at least ${LEAST_LIMITS[name]}`)
+    if (exceeds(name, request, limit)) return bad(`requests more ${name} than its limit of ${limit}`)
+  }
+  return { ok: true, resources }
+}
+
+/** Reads `{"cpu": …, "memory": …}`, the operator's bound. */
+export function parseResourceList(text: string): ResourceList | undefined {
+  const value = parsed(text)
+  if (!isObject(value) || Object.keys(value).length !== 2) return undefined
+  const { cpu, memory } = value
+  return readQuantity('cpu', cpu) && readQuantity('memory', memory) ? (value as ResourceList) : undefined
+}
+
+/**
+ * Whether the pod's own containers make it Guaranteed: for CPU and memory, limits everywhere, and requests, where
+ * given, equal to them (kubelet's ComputePodQOS counts init containers too).
+ */
+export function isGuaranteed(pod: Pod, isOurs: (container: Container) => boolean): boolean {
+  const own = [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter((one) => !isOurs(one))
+  return own.every(({ resources }) => {
+    if (!isObject(resources) || !isObject(resources.limits)) return false
+    const { limits } = resources
+    const requests = isObject(resources.requests) ? resources.requests : {}
+    return (['cpu', 'memory'] as const).every((name) => {
+      const limit = readQuantity(name, limits[name])
+      if (limit === undefined || limit === 0) return false
+      return requests[name] === undefined || readQuantity(name, requests[name]) === limit
+    })
+  })
+}
+
+/** The same resources such that a Guaranteed pod stays Guaranteed: requests equal to limits. */
+export function guaranteed({ limits }: Resources): Resources {
+  const cpu = exceeds('cpu', limits.cpu, GUARANTEED_CPU) ? GUARANTEED_CPU : limits.cpu
+  const list = { cpu, memory: limits.memory }
+  return { requests: list, limits: list }
+}
+
+function readQuantity(name: string, amount: Json | undefined): number | undefined {
+  // YAML people write `cpu: 1`; the API accepts numbers for quantities.
+  const text = typeof amount === 'number' ? String(amount) : amount
+  if (typeof text !== 'string') return undefined
+  return name === 'cpu' ? cpuMillis(text) : name === 'memory' ? memoryBytes(text) : undefined
+}
+
+function exceeds(name: 'cpu' | 'memory', amount: string, bound: string): boolean {
+  return (readQuantity(name, amount) ?? 0) > (readQuantity(name, bound) ?? 0)
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function bad(problem: string): ResourcesResult {
+  return { ok: false, problem }
+}

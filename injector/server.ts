@@ -1,0 +1,109 @@
+import type { Server } from 'node:http'
+import { createServer, type Server as HttpsServer } from 'node:https'
+import { serve } from '@hono/node-server'
+import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { ServingCertificate } from './certificate-files.ts'
+import type { Webhook } from './webhook.ts'
+
+export type WebhookServer = {
+  /** The port that is listened on. */
+  readonly port: number
+  /** New handshakes get the new certificate; open connections go on with theirs. */
+  readonly setCertificate: (certificate: ServingCertificate) => void
+  /** Answers what is under way, then ends every connection; resolves when none is left. */
+  readonly drain: () => Promise<void>
+}
+
+/** An object may have 3 MiB; a review holds it twice on updates. */
+const MAX_BODY = 8 * 1024 * 1024
+/**
+ * The API server keeps idle connections to webhooks for 90 s. With Node's five seconds the server would close what
+ * the API server believes alive, and under `failurePolicy: Fail` the resulting EOF is a refused pod.
+ */
+const KEEP_ALIVE_MS = 120_000
+/** A review takes at most the look-up's two seconds, but SIGTERM must end the process within one. */
+const DRAIN_MS = 700
+
+/** The webhook behind each path. */
+export type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook }
+
+/** The webhooks' routes, without a socket: `app.request('/mutate', …)` in tests. */
+export function webhookApp(webhooks: Webhooks, isDraining: () => boolean = () => false): Hono {
+  const app = new Hono()
+  app.use(async function endConnections(context, next) {
+    await next()
+    if (isDraining()) context.header('Connection', 'close')
+  })
+  app.use(
+    bodyLimit({
+      maxSize: MAX_BODY,
+      onError: (context) => context.text('pod2iam: the review is larger than 8 MiB\n', 413),
+    }),
+  )
+  for (const [name, webhook] of Object.entries(webhooks)) {
+    app.post(`/${name}`, async function answerReview(context) {
+      const answer = await webhook(await context.req.text())
+      return answer.status === 200 ? context.json(answer.body) : context.text(answer.text, answer.status)
+    })
+    app.all(`/${name}`, (context) =>
+      context.text('pod2iam: POST an AdmissionReview here\n', 405, { Allow: 'POST' }),
+    )
+  }
+  app.notFound((context) => context.text('pod2iam: the webhooks are at /mutate and /validate\n', 404))
+  return app
+}
+
+/** Serves the webhooks over TLS 1.2 or newer (HTTP/1.1, as the API server speaks to webhooks). */
+export async function webhookServer(
+  webhooks: Webhooks,
+  certificate: ServingCertificate,
+  listen: { readonly port: number; readonly hostname?: string },
+): Promise<WebhookServer> {
+  let draining = false
+  const app = webhookApp(webhooks, () => draining)
+  const tls = ({ cert, key }: ServingCertificate) => ({ cert, key, minVersion: 'TLSv1.2' as const })
+  const { promise: listening, resolve, reject } = Promise.withResolvers<number>()
+  const server = serve(
+    {
+      fetch: app.fetch,
+      createServer,
+      serverOptions: {
+        ...tls(certificate),
+        keepAliveTimeout: KEEP_ALIVE_MS,
+        headersTimeout: 10_000,
+        requestTimeout: 30_000,
+        maxHeaderSize: 16_384,
+      },
+      ...listen,
+    },
+    ({ port }) => resolve(port),
+  ) as HttpsServer
+  server.once('error', reject)
+  const port = await listening
+  return {
+    port,
+    setCertificate: (next) => server.setSecureContext(tls(next)),
+    async drain() {
+      draining = true
+      await closed(server)
+    },
+  }
+}
+
+/**
+ * Ends every connection: idle ones at once, busy ones with their answer (its `Connection: close`), and after the
+ * grace what is left: connections that were opened and never used count as busy for Node, and Go's and Node's
+ * clients both open more than they use.
+ */
+async function closed(server: Server | HttpsServer): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  server.close(() => resolve())
+  server.closeIdleConnections()
+  // An answer whose headers were on their way already leaves its connection idle.
+  const sweep = setInterval(() => server.closeIdleConnections(), 20)
+  const end = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
+  await promise
+  clearInterval(sweep)
+  clearTimeout(end)
+}

@@ -1,0 +1,151 @@
+/** Settings of the injector (design section 2). */
+import { KEYS } from '../common/keys.ts'
+import { LOG_LEVELS } from '../common/log.ts'
+import { parseBaseRoleArn, resolveRole } from '../common/role.ts'
+import {
+  flag,
+  list,
+  oneOf,
+  optional,
+  port,
+  type Setting,
+  SettingError,
+  type Settings,
+  text,
+} from '../common/settings.ts'
+import {
+  MOST_RESOURCES,
+  parseResourceList,
+  parseResources,
+  type ResourceList,
+  SIDECAR_RESOURCES,
+} from './resources.ts'
+
+export const REDIRECT_MODES = ['nft', 'env'] as const
+export type RedirectMode = (typeof REDIRECT_MODES)[number]
+export const TOKEN_MODES = ['optional', 'required'] as const
+export const GATE_MODES = ['on', 'off'] as const
+
+export const SPEC = {
+  port: port(8443, 'port of /mutate and /validate, TLS'),
+  healthPort: port(8080, 'port of /livez, /readyz and /metrics'),
+  kubeconfig: optional('kubeconfig with the way to the API server; without it, in-cluster'),
+  sidecarImage: text(undefined, 'image of the sidecar'),
+  nodeGuardImage: text(undefined, "image of the node guard, which is also the gate's"),
+  imagePullPolicy: oneOf(['IfNotPresent', 'Always', 'Never'], 'IfNotPresent', 'of the containers added'),
+  sidecarResources: text('{}', 'resources of the sidecar, JSON; what it leaves out keeps its default'),
+  sidecarResourcesMax: checked<ResourceList>(
+    (value) => parseResourceList(value) ?? fail('must be JSON such as {"cpu":"1","memory":"256Mi"}'),
+    MOST_RESOURCES,
+    JSON.stringify(MOST_RESOURCES),
+    `the most that annotation ${KEYS.sidecarResources} may ask for`,
+  ),
+  redirect: oneOf(REDIRECT_MODES, 'nft', 'how apps reach the sidecar unless annotated'),
+  gateProof: oneOf(['enforce', 'report'], 'enforce', 'report lets pods start unproven: audit mode only'),
+  gateAcceptDrop: flag(false, 'a timeout proves the block, too (dataplanes that drop silently)'),
+  imdsTokens: oneOf(TOKEN_MODES, 'optional', 'required means that no pod may allow IMDSv1'),
+  startupGate: oneOf(GATE_MODES, 'on', 'off lets apps start before credentials exist unless annotated'),
+  hostNetworkAnnotated: oneOf(['deny', 'warn'], 'deny', 'for annotated pods on the host network'),
+  logLevel: oneOf(LOG_LEVELS, 'info', 'log level of the injector'),
+  sidecarLogLevel: oneOf(LOG_LEVELS, 'info', 'log level of sidecars unless annotated'),
+  baseRoleArn: checked<string | undefined>(
+    baseRoleArn,
+    undefined,
+    'none',
+    'prefix of roles given by name, e.g. arn:aws:iam::111111111111:role/',
+  ),
+  defaultRole: optional('role of pods in namespaces labelled all that have no other'),
+  roleKey: checked(annotationKey, KEYS.role, KEYS.role, 'key of the role annotation on pods'),
+  namespaceRestrictions: flag(true, 'namespaces must allow the roles of their pods'),
+  namespaceRestrictionFormat: oneOf(['glob', 'regexp'], 'glob', `how ${KEYS.allowedRoles} is read`),
+  permittedRoles: list([], 'ceiling: globs on the full ARN of every role'),
+  tlsCertFile: optional('PEM certificate chain of the webhook; re-read when it changes'),
+  tlsKeyFile: optional('PEM private key of the webhook; re-read when it changes'),
+  caSecret: checked<SecretPlace | undefined>(
+    secretPlace,
+    undefined,
+    'none',
+    'namespace/name of the Secret of the built-in certificate authority',
+  ),
+  serviceName: optional('Service of the injector, beside that Secret; the built-in authority issues for it'),
+  webhookConfiguration: optional('name of the webhook configurations whose caBundle is kept right'),
+  startupTaint: optional('key of the startup taint; not in this release'),
+}
+
+export type InjectorSettings = Settings<typeof SPEC>
+
+type SecretPlace = { readonly namespace: string; readonly name: string }
+
+/** Where the serving certificate comes from. */
+export type CertificateOrigin =
+  | { readonly kind: 'files'; readonly cert: string; readonly key: string }
+  | {
+      readonly kind: 'authority'
+      readonly secret: SecretPlace
+      readonly service: string
+      readonly webhookConfiguration: string
+    }
+
+/** The one origin that is set whole, or one sentence about what is missing or too much. */
+export function certificateOrigin(settings: InjectorSettings): CertificateOrigin | string {
+  const { tlsCertFile: cert, tlsKeyFile: key, caSecret, serviceName, webhookConfiguration } = settings
+  const files = cert !== undefined || key !== undefined
+  const authority = [caSecret, serviceName, webhookConfiguration].some((value) => value !== undefined)
+  if (files && authority)
+    return 'set either --tls-cert-file and --tls-key-file or --ca-secret, --service-name and --webhook-configuration, not both.'
+  if (files)
+    return cert !== undefined && key !== undefined
+      ? { kind: 'files', cert, key }
+      : 'set both --tls-cert-file and --tls-key-file.'
+  if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined)
+    return { kind: 'authority', secret: caSecret, service: serviceName, webhookConfiguration }
+  return (
+    'set --tls-cert-file and --tls-key-file, or, for the built-in certificate authority, ' +
+    '--ca-secret, --service-name and --webhook-configuration.'
+  )
+}
+
+/** What is wrong between settings, one sentence each; a setting that is not built yet is refused, never ignored. */
+export function settingMistakes(settings: InjectorSettings): string[] {
+  const mistakes: string[] = []
+  const origin = certificateOrigin(settings)
+  if (typeof origin === 'string') mistakes.push(origin)
+  if (settings.startupTaint !== undefined) mistakes.push('--startup-taint is not in this release: remove it.')
+  const resources = parseResources(settings.sidecarResources, SIDECAR_RESOURCES, settings.sidecarResourcesMax)
+  if (!resources.ok) mistakes.push(`--sidecar-resources ${resources.problem}.`)
+  if (settings.defaultRole !== undefined && settings.baseRoleArn !== undefined) {
+    const role = resolveRole(settings.defaultRole, settings.baseRoleArn)
+    if (!role.ok) mistakes.push(`--default-role: ${role.detail}.`)
+  }
+  return mistakes
+}
+
+function baseRoleArn(value: string): string | undefined {
+  if (value === '') return undefined
+  const result = parseBaseRoleArn(value)
+  return result.ok ? result.base : fail(`cannot be used: ${result.detail}`)
+}
+
+function secretPlace(value: string): SecretPlace | undefined {
+  if (value === '') return undefined
+  const [, namespace, name] = /^([a-z0-9][-a-z0-9]{0,62})\/([a-z0-9][-a-z0-9.]{0,252})$/.exec(value) ?? []
+  if (namespace === undefined || name === undefined) return fail('must be namespace/name of a Secret')
+  return { namespace, name }
+}
+
+/** A qualified name, as the API server demands of annotation keys. */
+function annotationKey(value: string): string {
+  return /^(?:[a-z0-9](?:[-a-z0-9.]{0,250}[a-z0-9])?\/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/.test(
+    value,
+  )
+    ? value
+    : fail('must be an annotation key such as iam.amazonaws.com/role')
+}
+
+function checked<T>(parse: (value: string) => T, fallback: T, shown: string, help: string): Setting<T> {
+  return { parse, fallback: () => fallback, shown, help }
+}
+
+function fail(message: string): never {
+  throw new SettingError(message)
+}

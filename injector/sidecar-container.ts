@@ -1,0 +1,97 @@
+import {
+  BROKER_ADDRESSES,
+  BROKER_PORT,
+  hostPort,
+  SIDECAR_HEALTH_PORT,
+  SIDECAR_PORT,
+  STATE_DIR,
+  TOKEN_AUDIENCE,
+  TOKEN_FILE,
+} from '../common/addresses.ts'
+import { identityEnv, type PodIdentity } from '../common/identity.ts'
+import { SIDECAR_CONTAINER, STATE_VOLUME, TOKEN_VOLUME } from '../common/keys.ts'
+import type { InjectionSettings } from './injection-settings.ts'
+import type { Container } from './pod.ts'
+import type { PodOptions } from './pod-options.ts'
+import type { Resources } from './resources.ts'
+
+const TOKEN_DIR = TOKEN_FILE.slice(0, TOKEN_FILE.lastIndexOf('/'))
+const TOKEN_NAME = TOKEN_FILE.slice(TOKEN_DIR.length + 1)
+/** The distroless images' `nonroot`. */
+const NONROOT = 65532
+
+/**
+ * Everything explicit: the pod's own `runAsUser`, `runAsNonRoot` or seccomp profile would otherwise be inherited
+ * (istio#10358). `restricted` PodSecurity allows this container.
+ */
+export const UNPRIVILEGED = {
+  runAsUser: NONROOT,
+  runAsGroup: NONROOT,
+  runAsNonRoot: true,
+  privileged: false,
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ['ALL'] },
+  seccompProfile: { type: 'RuntimeDefault' },
+} as const
+
+/**
+ * The native sidecar (KEP-753). No probe: the gate behind it waits for `/readyz`, which starts the app a second
+ * earlier than a startupProbe, and a readinessProbe would take apps out of service when the broker is away.
+ */
+export function sidecarContainer(
+  identity: PodIdentity,
+  options: PodOptions,
+  resources: Resources,
+  settings: InjectionSettings,
+): Container {
+  return {
+    name: SIDECAR_CONTAINER,
+    image: settings.sidecarImage,
+    imagePullPolicy: settings.imagePullPolicy,
+    restartPolicy: 'Always',
+    env: [...identityEnv(identity), ...sidecarEnv(options)],
+    resources,
+    securityContext: UNPRIVILEGED,
+    terminationMessagePolicy: 'FallbackToLogsOnError',
+    volumeMounts: [
+      { name: TOKEN_VOLUME, mountPath: TOKEN_DIR, readOnly: true },
+      { name: STATE_VOLUME, mountPath: STATE_DIR },
+    ],
+  }
+}
+
+/** Written out even where they are defaults: a Service named `pod2iam-health` would set `POD2IAM_HEALTH_PORT` else. */
+function sidecarEnv(options: PodOptions) {
+  return [
+    {
+      name: 'POD2IAM_BROKER_URL',
+      value: BROKER_ADDRESSES.map((address) => `http://${hostPort(address, BROKER_PORT)}`).join(','),
+    },
+    { name: 'POD2IAM_TOKEN_FILE', value: TOKEN_FILE },
+    { name: 'POD2IAM_LISTEN_PORT', value: String(SIDECAR_PORT) },
+    { name: 'POD2IAM_HEALTH_PORT', value: String(SIDECAR_HEALTH_PORT) },
+    { name: 'POD2IAM_IMDS_TOKENS', value: options.imdsTokens },
+    { name: 'POD2IAM_SELF_TEST', value: options.redirect === 'nft' ? 'redirect' : 'off' },
+    { name: 'POD2IAM_STATE_DIR', value: STATE_DIR },
+    { name: 'POD2IAM_STARTUP_GATE', value: options.startupGate },
+    { name: 'POD2IAM_LOG_LEVEL', value: options.logLevel },
+  ]
+}
+
+/**
+ * The volumes of the sidecar and of nobody else. An own projected token works with
+ * `automountServiceAccountToken: false`; no `defaultMode`, because the kubelet picks owner and mode by the pod's
+ * fsGroup and users (kubernetes#82573) and 0400 would make it unreadable.
+ */
+export const VOLUMES = [
+  {
+    name: TOKEN_VOLUME,
+    projected: {
+      sources: [
+        { serviceAccountToken: { audience: TOKEN_AUDIENCE, expirationSeconds: 3600, path: TOKEN_NAME } },
+      ],
+    },
+  },
+  { name: STATE_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+] as const

@@ -1,0 +1,128 @@
+import { identityOfAnnotations, type PodIdentity } from '../common/identity.ts'
+import { KEYS } from '../common/keys.ts'
+import { decide } from './decide.ts'
+import type { InjectionSettings } from './injection-settings.ts'
+import { isObject } from './json.ts'
+import type { Namespace } from './namespace.ts'
+import { hasPodTemplate, podOfTemplate } from './pod-template.ts'
+import { type Reason, sentence } from './reasons.ts'
+import { allow, type ReviewRequest, refuse } from './review.ts'
+import { type Told, type Webhook, type WebhookDependencies, webhook } from './webhook.ts'
+
+type LookUp = () => Promise<Namespace>
+
+/**
+ * The validating webhook, after all mutating ones:
+ * a pod that should have the sidecar has it, whole (another webhook may have undone it);
+ * the identity of a living pod stays what it was created with;
+ * who applies a workload is warned of what will happen to its pods, whose refusals only a ReplicaSet would see.
+ */
+export function validator(dependencies: WebhookDependencies): Webhook {
+  const { settings } = dependencies
+  return webhook(
+    'validate',
+    async function validate(request, namespace) {
+      const { operation, resource, subResource } = request
+      if (resource === 'pods' && operation === 'CREATE' && subResource === '')
+        return finalPod(request, namespace, settings)
+      if (resource === 'pods' && (operation === 'UPDATE' || subResource === 'binding'))
+        return livingPod(request, settings)
+      if (hasPodTemplate(resource)) return template(request, namespace, settings)
+      return allowed(request, 'not-validated')
+    },
+    dependencies,
+  )
+}
+
+/** What the pod cannot do without. A label, the status, another release's image, or the endpoint of a late container is not worth a refusal. */
+const ESSENTIAL = /^\/spec\/(?:volumes|initContainers)(?!\/\d+\/(?:env|image)$)/
+
+async function finalPod(
+  request: ReviewRequest,
+  namespace: LookUp,
+  settings: InjectionSettings,
+): Promise<Told> {
+  const decision = decide(request.object, await namespace(), settings)
+  if (decision.kind === 'deny') return refused(request, decision.reason, decision.sentence)
+  // The mutating webhook has warned already.
+  if (decision.kind === 'skip') return allowed(request, decision.reason)
+  const missing = decision.ops.find(({ path }) => ESSENTIAL.test(path))
+  if (missing === undefined) return allowed(request, 'already-injected')
+  return refusedFor(request, 'not-injected', `${missing.path} is not as the injector leaves it`, settings)
+}
+
+/**
+ * Identity annotations are frozen, also through `pods/status` and `pods/binding`, which can set annotations. A
+ * binding has no old object: whatever identity it carries would be new to the pod.
+ */
+function livingPod(request: ReviewRequest, settings: InjectionSettings): Told {
+  const [before, after] = [identityOf(request.oldObject, settings), identityOf(request.object, settings)]
+  const changed = isTerminating(request.object) ? undefined : differing(before, after, settings)
+  return changed === undefined
+    ? allowed(request, 'unchanged')
+    : refusedFor(request, 'identity-changed', changed, settings)
+}
+
+async function template(
+  request: ReviewRequest,
+  namespace: LookUp,
+  settings: InjectionSettings,
+): Promise<Told> {
+  const pod = podOfTemplate(request.object)
+  if (pod === undefined || request.operation === 'DELETE') return allowed(request, 'template')
+  let where: Namespace
+  try {
+    where = await namespace()
+  } catch {
+    // A warning that cannot be given is no reason to refuse; its pods are judged again.
+    return allowed(request, 'template')
+  }
+  const decision = decide(pod, where, settings)
+  const warnings =
+    decision.kind === 'deny'
+      ? [`pods of this workload will be refused: ${decision.sentence}`]
+      : decision.warnings
+  return allowed(request, 'template', warnings)
+}
+
+function identityOf(object: unknown, settings: InjectionSettings): PodIdentity {
+  const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
+  const annotations = isObject(metadata.annotations) ? metadata.annotations : {}
+  return identityOfAnnotations(annotations as Record<string, string>, settings.roleKey)
+}
+
+/** The first annotation in which two identities differ; never its value. */
+function differing(a: PodIdentity, b: PodIdentity, { roleKey }: InjectionSettings): string | undefined {
+  if (a.role !== b.role) return `annotation ${roleKey}`
+  if (a.source !== b.source) return `annotation ${KEYS.inject}`
+  if (a.externalId !== b.externalId) return `annotation ${KEYS.externalId}`
+  return a.sessionName === b.sessionName ? undefined : `annotation ${KEYS.sessionName}`
+}
+
+function isTerminating(object: unknown): boolean {
+  return (
+    isObject(object) && isObject(object.metadata) && typeof object.metadata.deletionTimestamp === 'string'
+  )
+}
+
+function allowed({ uid }: ReviewRequest, reason: Reason, warnings: readonly string[] = []): Told {
+  return {
+    outcome: 'allow',
+    reason,
+    response: allow(uid, { warnings, audit: { decision: 'allow', reason } }),
+  }
+}
+
+function refusedFor(
+  request: ReviewRequest,
+  reason: Reason,
+  detail: string,
+  { roleKey }: InjectionSettings,
+): Told {
+  return refused(request, reason, sentence(reason, { roleKey, namespace: request.namespace, detail }))
+}
+
+function refused({ uid }: ReviewRequest, reason: Reason, message: string): Told {
+  const status = { code: 403, reason: 'Forbidden', message }
+  return { outcome: 'deny', reason, response: refuse(uid, status, { decision: 'deny', reason }) }
+}

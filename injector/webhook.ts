@@ -1,0 +1,117 @@
+/** What both webhooks have in common: from a body to an answer that is always well-formed, counted and logged. */
+import { messageOf } from '../common/errors.ts'
+import type { Logger } from '../common/log.ts'
+import type { InjectionSettings } from './injection-settings.ts'
+import { isObject, type JsonObject } from './json.ts'
+import { kubeProblem } from './kube-error.ts'
+import type { InjectorMetrics } from './metrics.ts'
+import type { Namespace } from './namespace.ts'
+import type { NamespaceLookup } from './namespace-lookup.ts'
+import { type Reason, sentence } from './reasons.ts'
+import { type ReviewRequest, type ReviewResponse, readReview, refuse, reviewBody } from './review.ts'
+
+export type WebhookDependencies = {
+  readonly settings: InjectionSettings
+  readonly lookup: NamespaceLookup
+  readonly metrics: Pick<InjectorMetrics, 'observe'>
+  readonly log: Logger
+  /** Milliseconds, monotonic. */
+  readonly clock: () => number
+}
+
+/** Takes a body, answers it; never rejects. */
+export type Webhook = (body: string) => Promise<Answer>
+
+export type Answer =
+  | { readonly status: 200; readonly body: JsonObject }
+  | { readonly status: 400; readonly text: string }
+
+export type Told = {
+  readonly outcome: 'patch' | 'skip' | 'allow' | 'deny' | 'error'
+  readonly reason: Reason
+  readonly response: ReviewResponse
+}
+
+/** A namespace that could not be read: {@link webhook} answers it with 503, so that nothing is allowed unseen. */
+class LookupError extends Error {}
+
+/**
+ * @param judge decides about one review; gets the look-up of its namespace
+ * @returns answers a body that is no review with 400 and a sentence, everything else with a review
+ */
+export function webhook(
+  name: 'mutate' | 'validate',
+  judge: (request: ReviewRequest, namespace: () => Promise<Namespace>) => Promise<Told> | Told,
+  { settings, lookup, metrics, log, clock }: WebhookDependencies,
+): Webhook {
+  return async function answer(body) {
+    const started = clock()
+    const review = readReview(body)
+    if (!review.ok) {
+      log.warn('not an admission review', { webhook: name, problem: review.problem })
+      return { status: 400, text: `pod2iam: ${review.problem}\n` }
+    }
+    const { request } = review
+    // The name comes from the request: pods from controllers often have no namespace of their own yet.
+    const namespace = () =>
+      lookup(request.namespace).catch((error) => {
+        throw new LookupError(kubeProblem(error))
+      })
+    let told: Told
+    try {
+      told = await judge(request, namespace)
+    } catch (error) {
+      told = failed(request, error, settings)
+      if (told.reason === 'internal-error')
+        log.error('review failed', { uid: request.uid, ...described(error) })
+    }
+    const seconds = (clock() - started) / 1000
+    metrics.observe(name, told.outcome, told.reason, seconds)
+    report(name, request, told, seconds, log)
+    return { status: 200, body: reviewBody(told.response) }
+  }
+}
+
+/** A review also when something broke: a bare 500 would show people "failed calling webhook". */
+function failed({ uid, namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Told {
+  const isLookup = error instanceof LookupError
+  const reason: Reason = isLookup ? 'namespace-lookup-failed' : 'internal-error'
+  const status = {
+    code: isLookup ? 503 : 500,
+    reason: isLookup ? 'ServiceUnavailable' : 'InternalError',
+    message: sentence(reason, { roleKey, namespace, detail: messageOf(error) }),
+  }
+  return { outcome: 'error', reason, response: refuse(uid, status, { decision: 'error', reason }) }
+}
+
+/** One line per review, correlated by its uid; nothing of the pod but its name, because env may hold secrets. */
+function report(name: string, request: ReviewRequest, told: Told, seconds: number, log: Logger) {
+  const { outcome, reason, response } = told
+  const fields = {
+    webhook: name,
+    uid: request.uid,
+    namespace: request.namespace,
+    object: nameOf(request.object),
+    outcome,
+    reason,
+    ms: Math.round(seconds * 1000),
+    ...(request.dryRun ? { dryRun: true } : {}),
+    ...(response.status ? { sentence: response.status.message } : {}),
+    ...(response.warnings ? { warnings: response.warnings } : {}),
+  }
+  if (outcome === 'error' || reason === 'not-a-pod-creation' || reason === 'not-validated')
+    log.warn('review', fields)
+  else if (reason === 'unchanged') log.debug('review', fields)
+  else log.info('review', fields)
+}
+
+function nameOf(object: unknown): string {
+  const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
+  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name
+  return typeof metadata.generateName === 'string' ? `${metadata.generateName}*` : ''
+}
+
+function described(error: unknown) {
+  const stack = error instanceof Error ? error.stack?.split('\n').slice(1, 6).join(' |') : undefined
+  return { error: messageOf(error), stack }
+}

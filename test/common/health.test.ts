@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import type { Server } from 'node:http'
+import { connect } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import { after, before, describe, it } from 'node:test'
+import { healthServer, type Readiness } from '../../common/health.ts'
+
+const READY: Readiness = { ready: true, code: 'ready' }
+const DENIED: Readiness = {
+  ready: false,
+  code: 'sts-denied',
+  detail: 'role arn:aws:iam::111111111111:role/x does not trust …',
+}
+
+describe('health', () => {
+  let server: Server
+  let port: number
+  let readiness: Readiness = READY
+  before(async () => {
+    server = healthServer({ readiness: () => readiness, metrics: async () => 'pod2iam_up 1\n' }).listen(0)
+    await once(server, 'listening')
+    port = (server.address() as { port: number }).port
+  })
+  after(() => server.close())
+
+  const get = (path: string, init?: RequestInit, host = '127.0.0.1') =>
+    fetch(`http://${host}:${port}${path}`, init)
+
+  it('/livez answers whatever readiness says', async () => {
+    readiness = DENIED
+    assert.equal((await get('/livez')).status, 200)
+  })
+
+  it('/readyz answers 200 when ready, 503 with the reason code when not', async () => {
+    readiness = READY
+    const ready = await get('/readyz')
+    assert.deepEqual([ready.status, await ready.json()], [200, READY])
+    readiness = DENIED
+    const denied = await get('/readyz?verbose')
+    assert.deepEqual([denied.status, await denied.json()], [503, DENIED])
+  })
+
+  it('/readyz tells the sentence to loopback peers only', async (context) => {
+    readiness = DENIED
+    const other = Object.values(networkInterfaces())
+      .flat()
+      .find((one) => one?.family === 'IPv4' && !one.internal)
+    if (other === undefined) return context.skip('this machine has no address besides loopback')
+    const answer = await get('/readyz', undefined, other.address)
+    assert.deepEqual([answer.status, await answer.json()], [503, { ready: false, code: 'sts-denied' }])
+    return undefined
+  })
+
+  it('/readyz tells the sentence over IPv4-mapped and IPv6 loopback', async () => {
+    readiness = DENIED
+    assert.deepEqual(await (await get('/readyz', undefined, '[::1]')).json(), DENIED)
+  })
+
+  it('/metrics is Prometheus text, also from a promise', async () => {
+    const answer = await get('/metrics')
+    assert.match(answer.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/)
+    assert.equal(await answer.text(), 'pod2iam_up 1\n')
+  })
+
+  it('HEAD answers like GET without a body', async () => {
+    const answer = await get('/metrics', { method: 'HEAD' })
+    assert.deepEqual(
+      [answer.status, answer.headers.get('content-length'), await answer.text()],
+      [200, '13', ''],
+    )
+  })
+
+  it('nothing else is there, and nothing but GET', async () => {
+    assert.equal((await get('/')).status, 404)
+    assert.equal((await get('/readyz/')).status, 404)
+    assert.equal((await get('/debug')).status, 404)
+    for (const method of ['POST', 'PUT', 'DELETE'])
+      assert.equal((await get('/readyz', { method })).status, 405)
+  })
+
+  it('a header beyond 8 KiB is refused', async () => {
+    const socket = connect(port, '127.0.0.1')
+    socket.write(`GET /livez HTTP/1.1\r\nHost: x\r\nX-Big: ${'x'.repeat(9000)}\r\n\r\n`)
+    const [chunk] = await once(socket, 'data')
+    socket.destroy()
+    assert.match(String(chunk), /^HTTP\/1\.1 431 /)
+  })
+})

@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { IDENTITY_ENV } from '../../common/identity.ts'
+import { KEYS } from '../../common/keys.ts'
+import { parseSettings } from '../../common/settings.ts'
+import { type Decision, decide } from '../../injector/decide.ts'
+import { GATE_SETTINGS } from '../../node-guard/firewall/gate/settings.ts'
+import { SPEC as SIDECAR_SETTINGS } from '../../sidecar/settings.ts'
+import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
+
+const ALL = namespace({ name: 'jobs', labels: { [KEYS.injection]: 'all' }, annotations: {} })
+const UNANNOTATED = { [KEYS.role]: undefined }
+const container = (extra: Dict): Dict => ({ containers: [{ name: 'app', image: 'orders', ...extra }] })
+
+describe('redirect mode', () => {
+  const POD_SECURITY = 'pod-security.kubernetes.io/enforce'
+  const rows: readonly [
+    pod: string | undefined,
+    namespaceSays: string | undefined,
+    level: string | undefined,
+    flag: 'nft' | 'env',
+    expected: string,
+  ][] = [
+    [undefined, undefined, undefined, 'nft', 'nft'],
+    [undefined, undefined, undefined, 'env', 'env'],
+    [undefined, undefined, 'privileged', 'nft', 'nft'],
+    [undefined, undefined, 'baseline', 'nft', 'env'],
+    [undefined, undefined, 'restricted', 'nft', 'env'],
+    [undefined, 'nft', 'restricted', 'env', 'nft'],
+    [undefined, 'env', undefined, 'nft', 'env'],
+    ['nft', 'env', 'restricted', 'env', 'nft'],
+    ['env', 'nft', undefined, 'nft', 'env'],
+  ]
+  for (const [ofPod, ofNamespace, level, redirect, expected] of rows)
+    it(`pod ${ofPod ?? '-'}, namespace ${ofNamespace ?? '-'}, PodSecurity ${level ?? '-'}, flag ${redirect} → ${expected}`, () => {
+      const where = namespace({
+        labels: { [KEYS.injection]: 'enabled', ...(level ? { [POD_SECURITY]: level } : {}) },
+        annotations: { ...namespace().annotations, ...(ofNamespace ? { [KEYS.redirect]: ofNamespace } : {}) },
+      })
+      const given = pod({}, { [KEYS.redirect]: ofPod })
+      const decision = decide(given, where, settings({ redirect }))
+      const { sidecar, gate } = injected(given, decision)
+      assert.equal(decision.kind === 'patch' && decision.redirect, expected)
+      assert.equal(sidecar.env.get('POD2IAM_SELF_TEST'), expected === 'nft' ? 'redirect' : 'off')
+      assert.ok((gate.args as string[]).includes(`--redirect=${expected}`))
+      const { capabilities, runAsUser } = gate.securityContext as { capabilities: Dict; runAsUser: number }
+      assert.deepEqual(
+        capabilities,
+        expected === 'nft' ? { drop: ['ALL'], add: ['NET_ADMIN'] } : { drop: ['ALL'] },
+      )
+      assert.equal(runAsUser, expected === 'nft' ? 0 : 65532)
+    })
+})
+
+describe('the containers added', () => {
+  it('carry the identity in the env of the sidecar only', () => {
+    const given = pod({}, { [KEYS.externalId]: 'partner-7', [KEYS.sessionName]: 'nightly' })
+    const { sidecar, gate } = injected(given, decide(given, namespace(), settings()))
+    assert.equal(sidecar.env.get(IDENTITY_ENV.source), 'annotation')
+    assert.equal(sidecar.env.get(IDENTITY_ENV.role), ROLE)
+    assert.equal(sidecar.env.get(IDENTITY_ENV.externalId), 'partner-7')
+    assert.equal(sidecar.env.get(IDENTITY_ENV.sessionName), 'nightly')
+    assert.deepEqual([...gate.env.keys()], ['POD2IAM_RESTART_POLICY'])
+  })
+
+  it('leave the role to the broker where the pod has the default one', () => {
+    const where = {
+      ...ALL,
+      annotations: { [KEYS.defaultRole]: ROLE, [KEYS.allowedRoles]: '["*","arn:aws:iam::*"]' },
+    }
+    const given = pod({}, UNANNOTATED)
+    const { sidecar } = injected(given, decide(given, where, settings()))
+    assert.equal(sidecar.env.get(IDENTITY_ENV.source), 'default')
+    assert.equal(sidecar.env.has(IDENTITY_ENV.role), false)
+  })
+
+  it('follow the annotations within the operator’s bounds', () => {
+    const given = pod(
+      {},
+      {
+        [KEYS.imdsTokens]: 'required',
+        [KEYS.startupGate]: 'off',
+        [KEYS.logLevel]: 'debug',
+        [KEYS.sidecarResources]: '{"requests":{"cpu":"20m"},"limits":{"memory":"96Mi"}}',
+      },
+    )
+    const { sidecar } = injected(given, decide(given, namespace(), settings()))
+    assert.equal(sidecar.env.get('POD2IAM_IMDS_TOKENS'), 'required')
+    assert.equal(sidecar.env.get('POD2IAM_STARTUP_GATE'), 'off')
+    assert.equal(sidecar.env.get('POD2IAM_LOG_LEVEL'), 'debug')
+    assert.deepEqual(sidecar.resources, {
+      requests: { cpu: '20m', memory: '16Mi' },
+      limits: { cpu: '500m', memory: '96Mi' },
+    })
+  })
+
+  it('take IMDSv2 as required when the operator requires it', () => {
+    const given = pod({}, { [KEYS.imdsTokens]: 'optional' })
+    const { sidecar } = injected(given, decide(given, namespace(), settings({ imdsTokens: 'required' })))
+    assert.equal(sidecar.env.get('POD2IAM_IMDS_TOKENS'), 'required')
+  })
+
+  for (const restartPolicy of ['Always', 'OnFailure', 'Never', undefined])
+    it(`tell the gate restartPolicy ${restartPolicy ?? 'Always, the default'}`, () => {
+      const given = pod({ restartPolicy })
+      const { gate } = injected(given, decide(given, namespace(), settings()))
+      assert.equal(gate.env.get('POD2IAM_RESTART_POLICY'), restartPolicy ?? 'Always')
+    })
+
+  it('keep a Guaranteed pod Guaranteed', () => {
+    const given = pod(
+      container({
+        resources: { limits: { cpu: '1', memory: '1Gi' }, requests: { cpu: '1000m', memory: '1024Mi' } },
+      }),
+    )
+    const { sidecar, gate } = injected(given, decide(given, namespace(), settings()))
+    for (const { resources } of [sidecar, gate] as unknown as {
+      resources: { requests: Dict; limits: Dict }
+    }[])
+      assert.deepEqual(resources.requests, resources.limits)
+  })
+
+  for (const resources of [
+    undefined,
+    {},
+    { limits: { cpu: '1' } },
+    { limits: { cpu: '1', memory: '1Gi' }, requests: { cpu: '1m' } },
+  ])
+    it(`do not reserve their limits in a pod with ${JSON.stringify(resources)}`, () => {
+      const given = pod(container({ resources }))
+      const { sidecar } = injected(given, decide(given, namespace(), settings()))
+      assert.deepEqual((sidecar.resources as Dict).requests, { cpu: '5m', memory: '16Mi' })
+    })
+
+  it('are the only ones that mount the token and the state', () => {
+    const given = pod()
+    const patched = JSON.stringify(
+      (applyPatch(given, opsOf(decide(given, namespace(), settings()))) as Dict).spec,
+    )
+    assert.equal(patched.match(/"name":"pod2iam-token"/g)?.length, 2, 'the volume and one mount')
+    assert.equal(patched.match(/"name":"pod2iam-state"/g)?.length, 2)
+  })
+
+  it('pass --accept-drop only when the operator says so', () => {
+    const args = (gateAcceptDrop: boolean) =>
+      injected(pod(), decide(pod(), namespace(), settings({ gateAcceptDrop }))).gate.args as string[]
+    assert.equal(args(true).includes('--accept-drop'), true)
+    assert.equal(args(false).includes('--accept-drop'), false)
+  })
+})
+
+describe('what is injected is understood by the programs it is for', () => {
+  /** What the kubelet adds for Services of the pod's namespace with unlucky names (`enableServiceLinks`). */
+  const SERVICE_LINKS = Object.fromEntries(
+    ['BROKER', 'SIDECAR', 'HEALTH', 'LISTEN'].map((name) => [`POD2IAM_${name}_PORT`, 'tcp://10.0.0.1:80']),
+  )
+  for (const redirect of ['nft', 'env'] as const)
+    for (const restartPolicy of ['Always', 'Never'])
+      it(`in redirect mode ${redirect} under restartPolicy ${restartPolicy}`, () => {
+        const given = pod({ restartPolicy }, { [KEYS.redirect]: redirect })
+        const decision = decide(given, namespace(), settings({ gateAcceptDrop: true }))
+        const { sidecar, gate } = injected(given, decision)
+
+        const [command, ...argv] = gate.args as string[]
+        assert.equal(command, 'redirect')
+        const ofGate = parseSettings(GATE_SETTINGS, {
+          argv,
+          env: { ...SERVICE_LINKS, ...Object.fromEntries(gate.env) },
+        })
+        assert.ok(ofGate.ok, JSON.stringify(ofGate))
+        assert.deepEqual(
+          [ofGate.settings.redirect, ofGate.settings.restartPolicy, ofGate.settings.acceptDrop],
+          [redirect, restartPolicy, true],
+        )
+        assert.equal(ofGate.settings.waitReady?.href, 'http://127.0.0.1:9170/readyz')
+
+        const env = { ...SERVICE_LINKS, ...Object.fromEntries(sidecar.env) }
+        const ofSidecar = parseSettings(SIDECAR_SETTINGS, { argv: [], env })
+        assert.ok(ofSidecar.ok, JSON.stringify(ofSidecar))
+        assert.equal(ofSidecar.settings.selfTest, redirect === 'nft' ? 'redirect' : 'off')
+      })
+})
+
+/** The two containers after the patch, their env as a map. */
+function injected(given: Dict, decision: Decision) {
+  const { spec } = applyPatch(given, opsOf(decision)) as { spec: { initContainers: Dict[] } }
+  const named = (name: string) => {
+    const found = spec.initContainers.find((one) => one.name === name) ?? assert.fail(`no ${name}`)
+    const env = new Map((found.env as { name: string; value: string }[]).map((one) => [one.name, one.value]))
+    return { ...found, env } as Dict & { env: Map<string, string> }
+  }
+  return { sidecar: named('pod2iam-sidecar'), gate: named('pod2iam-gate') }
+}

@@ -1,0 +1,330 @@
+/** End to end: the API server of the sandbox calls the injector by the configurations that we ship. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer, type Server } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { parse } from 'yaml'
+import { KEYS } from '../../common/keys.ts'
+import { ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client.ts'
+import { type Dict, IMAGES, ROLE } from './fixtures.ts'
+import { freePort, until } from './https.ts'
+
+const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
+const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
+const EXAMPLE = new URL('../../examples/datadog-agent.yaml', import.meta.url)
+const SERVICE = 'pod2iam-injector.pod2iam-system.svc'
+
+type Pod = KubeObject & { spec: Dict & { initContainers?: Dict[]; containers: Dict[] } }
+
+describe('admission by an API server', () => {
+  let directory: string
+  let api: ApiServer
+  let injector: ChildProcess
+  let port: number
+
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'p2i-'))
+    api = await ApiServer.start({ directory, controllers: false })
+    ;[port] = [await freePort()]
+    injector = await startInjector(api, directory, port)
+    const allowed = { [KEYS.allowedRoles]: '["arn:aws:iam::111111111111:role/shop-*"]' }
+    await Promise.all([
+      namespace('shop', { [KEYS.injection]: 'enabled' }, allowed),
+      namespace('jobs', { [KEYS.injection]: 'all' }, {}),
+      namespace(
+        'strict',
+        { [KEYS.injection]: 'enabled', 'pod-security.kubernetes.io/enforce': 'restricted' },
+        allowed,
+      ),
+      namespace('web', {}, {}),
+    ])
+    for (const file of ['webhooks.yaml', 'validating-webhooks.yaml']) await applyWebhooks(file)
+  })
+  after(async () => {
+    injector?.kill('SIGKILL')
+    await api?.stop()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  const namespace = (name: string, labels: Dict, annotations: Dict) =>
+    api.admin.create({
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name, labels, annotations },
+    } as KubeObject)
+
+  /** As an operator with an own certificate does: the shipped file, with the caBundle of that certificate. */
+  async function applyWebhooks(file: string) {
+    const configuration = parse(await readFile(new URL(file, FILES), 'utf8'))
+    for (const { clientConfig } of configuration.webhooks)
+      clientConfig.caBundle = Buffer.from(api.caPem).toString('base64')
+    // Aliases of YAML are one object in memory.
+    await api.admin.apply(JSON.parse(JSON.stringify(configuration)))
+  }
+
+  const warnings: string[] = []
+  const create = (
+    where: string,
+    annotations: Dict = { [KEYS.role]: ROLE },
+    spec: Dict = {},
+    extra: Dict = {},
+  ) => {
+    warnings.length = 0
+    return api.admin.create<Pod>(
+      {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { generateName: 'orders-', namespace: where, annotations },
+        spec: { containers: [{ name: 'app', image: 'orders' }], ...spec },
+        ...extra,
+      } as unknown as KubeObject,
+      { onWarning: (text) => warnings.push(text) },
+    )
+  }
+  const refusal = (attempt: Promise<unknown>) =>
+    attempt.then(
+      () => assert.fail('it should be refused'),
+      (error) => (isApiError(error) ? error.message : assert.fail(String(error))),
+    )
+  const initNames = ({ spec }: Pod) => (spec.initContainers ?? []).map(({ name }) => name)
+
+  it('an annotated pod gets sidecar and gate before its own init containers', async () => {
+    const pod = await create('shop', undefined, { initContainers: [{ name: 'migrate', image: 'orders' }] })
+    assert.deepEqual(initNames(pod), ['pod2iam-sidecar', 'pod2iam-gate', 'migrate'])
+    assert.equal(pod.spec.initContainers?.[0]?.restartPolicy, 'Always')
+    assert.equal(pod.metadata.labels?.[KEYS.injected], 'true')
+  })
+
+  it('metadata only, by the other half of the match condition', async () => {
+    const pod = await create('shop', { [KEYS.inject]: 'metadata' })
+    assert.deepEqual(initNames(pod), ['pod2iam-sidecar', 'pod2iam-gate'])
+  })
+
+  for (const [what, where, annotations, injected] of [
+    ['without annotation in an enabled namespace', 'shop', {}, false],
+    ['without annotation in a namespace labelled all', 'jobs', {}, true],
+    ['that opted out', 'jobs', { [KEYS.inject]: 'false' }, false],
+    ['that opted out with a role', 'shop', { [KEYS.inject]: 'false', [KEYS.role]: ROLE }, false],
+    ['in a namespace that did not opt in', 'web', { [KEYS.role]: ROLE }, false],
+  ] as const)
+    it(`a pod ${what} is ${injected ? 'injected' : 'not touched'}`, async () => {
+      assert.equal(initNames(await create(where, annotations)).length > 0, injected)
+    })
+
+  it('a pod without any annotations passes the match conditions', async () => {
+    const bare = { metadata: { generateName: 'bare-', namespace: 'shop' } }
+    assert.deepEqual(initNames(await create('shop', undefined, {}, bare)), [])
+  })
+
+  it('a role the namespace may not use is refused with the sentence, told as by the API server', async () => {
+    const message = await refusal(create('shop', { [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' }))
+    assert.match(
+      message,
+      /admission webhook "pods\.pod2iam\.dev" denied the request: pod2iam: namespace shop may not use/,
+    )
+  })
+
+  it('a pod whose own credentials would win is created with a warning', async () => {
+    const env = [{ name: 'AWS_ACCESS_KEY_ID', value: 'x' }]
+    await create('shop', undefined, { containers: [{ name: 'app', image: 'orders', env }] })
+    assert.match(warnings.join(), /container "app" sets AWS_ACCESS_KEY_ID/)
+  })
+
+  it('restricted PodSecurity admits the pod in redirect mode env', async () => {
+    const securityContext = {
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ['ALL'] },
+      runAsNonRoot: true,
+      seccompProfile: { type: 'RuntimeDefault' },
+    }
+    const pod = await create('strict', undefined, {
+      containers: [{ name: 'app', image: 'orders', securityContext }],
+    })
+    assert.deepEqual(initNames(pod), ['pod2iam-sidecar', 'pod2iam-gate'])
+    assert.deepEqual(pod.spec.containers[0]?.env, [
+      { name: 'AWS_EC2_METADATA_SERVICE_ENDPOINT', value: 'http://127.0.0.1:9169/' },
+    ])
+  })
+
+  it('the example is applied without a warning and its DaemonSet’s pod gets the sidecar', async () => {
+    const applied = await api.admin.applyYaml(await readFile(EXAMPLE, 'utf8'))
+    assert.deepEqual(applied.warnings, [])
+    const daemonSet = await api.admin.get('daemonsets', 'datadog-agent', 'datadog')
+    const { metadata, spec } = (
+      daemonSet as unknown as { spec: { template: { metadata: Dict; spec: Dict } } }
+    ).spec.template
+    const pod = await create('datadog', {}, spec, {
+      metadata: { ...metadata, generateName: 'datadog-agent-', namespace: 'datadog' },
+    })
+    assert.deepEqual(initNames(pod), ['pod2iam-sidecar', 'pod2iam-gate'])
+  })
+
+  it('who applies a workload whose pods would be refused is warned at once', async () => {
+    const told: string[] = []
+    const template = {
+      metadata: { labels: { app: 'x' }, annotations: { [KEYS.role]: ROLE } },
+      spec: { hostNetwork: true, containers: [{ name: 'app', image: 'x' }] },
+    }
+    const spec = { replicas: 0, selector: { matchLabels: { app: 'x' } }, template }
+    const deployment = {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'x', namespace: 'shop' },
+      spec,
+    }
+    await api.admin.create(deployment as unknown as KubeObject, { onWarning: (text) => told.push(text) })
+    assert.match(told.join(), /pods of this workload will be refused: a pod on the host network/)
+  })
+
+  it('the identity of a living pod is frozen, also through its status', async () => {
+    const { metadata } = await create('shop')
+    const patch = (key: string, value: string, subresource?: string) =>
+      api.admin.patch(
+        'pods',
+        metadata.name ?? '',
+        'shop',
+        { metadata: { annotations: { [key]: value } } },
+        subresource ? { subresource } : {},
+      )
+    assert.match(
+      await refusal(patch(KEYS.role, 'arn:aws:iam::111111111111:role/shop-x')),
+      /of a pod cannot be changed/,
+    )
+    assert.match(await refusal(patch(KEYS.externalId, 'partner', 'status')), /of a pod cannot be changed/)
+    await patch('team', 'shop')
+  })
+
+  describe('beside a webhook that strips restartPolicy', () => {
+    let stripper: Server
+    let stripperPort: number
+    /** Whether it strips only the first time it sees a pod, or always. */
+    let always = false
+
+    before(async () => {
+      const { certPem, keyPem } = await api.issueCertificate(['localhost'], ['127.0.0.1'])
+      stripperPort = await freePort()
+      let seen = 0
+      stripper = createServer({ cert: certPem, key: keyPem }, async (request, response) => {
+        const chunks: Buffer[] = []
+        for await (const chunk of request) chunks.push(chunk as Buffer)
+        const { request: review } = JSON.parse(Buffer.concat(chunks).toString('utf8'))
+        const containers = ((review.object as Pod).spec.initContainers ?? []).map((one) => ({
+          ...one,
+          restartPolicy: undefined,
+        }))
+        const ops =
+          always || seen++ === 0 ? [{ op: 'replace', path: '/spec/initContainers', value: containers }] : []
+        const patch = Buffer.from(JSON.stringify(ops)).toString('base64')
+        const answer = {
+          uid: review.uid,
+          allowed: true,
+          ...(ops.length > 0 ? { patchType: 'JSONPatch', patch } : {}),
+        }
+        response.setHeader('Content-Type', 'application/json')
+        response.end(
+          JSON.stringify({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: answer }),
+        )
+      })
+      await new Promise<void>((resolve) => stripper.listen(stripperPort, '127.0.0.1', resolve))
+      const webhook = {
+        name: 'strip.example.com',
+        admissionReviewVersions: ['v1'],
+        sideEffects: 'None',
+        failurePolicy: 'Fail',
+        reinvocationPolicy: 'IfNeeded',
+        clientConfig: {
+          url: `https://127.0.0.1:${stripperPort}/`,
+          caBundle: Buffer.from(api.caPem).toString('base64'),
+        },
+        rules: [{ operations: ['CREATE'], apiGroups: [''], apiVersions: ['v1'], resources: ['pods'] }],
+        namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'shop' } },
+      }
+      const configuration = {
+        apiVersion: 'admissionregistration.k8s.io/v1',
+        kind: 'MutatingWebhookConfiguration',
+        metadata: { name: 'strip' },
+        webhooks: [webhook],
+      }
+      await api.admin.create(configuration as unknown as KubeObject)
+    })
+    after(async () => {
+      await api.admin.delete('mutatingwebhookconfigurations', 'strip', undefined)
+      stripper.closeAllConnections()
+      stripper.close()
+    })
+
+    it('once: reinvocation puts it back', async () => {
+      const pod = await create('shop')
+      assert.equal(pod.spec.initContainers?.[0]?.restartPolicy, 'Always')
+    })
+
+    it('again and again: the pod is refused in words instead of hanging for ever', async () => {
+      always = true
+      assert.match(
+        await refusal(create('shop')),
+        /webhook "final-pods\.pod2iam\.dev" denied .*restartPolicy is not as the injector leaves it/,
+      )
+      always = false
+    })
+  })
+
+  it('while the injector is away only pods that ask are stopped', async () => {
+    injector.kill('SIGKILL')
+    await until(() => injector.signalCode !== null)
+    const message = await refusal(create('shop'))
+    assert.match(message, /failed calling webhook "pods\.pod2iam\.dev"/)
+    assert.deepEqual(initNames(await create('shop', { [KEYS.inject]: 'false' })), [])
+    assert.deepEqual(initNames(await create('web')), [])
+  })
+})
+
+async function startInjector(api: ApiServer, directory: string, port: number): Promise<ChildProcess> {
+  const admin = api.admin
+  const meta = (name: string, namespace?: string) => ({ name, ...(namespace ? { namespace } : {}) })
+  const place = 'pod2iam-system'
+  await admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: meta(place) })
+  const objects = [
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: meta('pod2iam-injector', place),
+      spec: { ports: [{ port: 443, targetPort: port }] },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'Endpoints',
+      metadata: meta('pod2iam-injector', place),
+      subsets: [{ addresses: [{ ip: '127.0.0.1' }], ports: [{ port }] }],
+    },
+  ]
+  for (const object of objects) await admin.create(object as unknown as KubeObject)
+  const { certPem, keyPem } = await api.issueCertificate([SERVICE])
+  const [cert, key] = [join(directory, 'tls.crt'), join(directory, 'tls.key')]
+  await Promise.all([writeFile(cert, certPem), writeFile(key, keyPem)])
+  const healthPort = await freePort()
+  const argv = [
+    ...[
+      MAIN,
+      ...IMAGES,
+      `--kubeconfig=${await api.kubeconfig()}`,
+      `--tls-cert-file=${cert}`,
+      `--tls-key-file=${key}`,
+    ],
+    ...[`--port=${port}`, `--health-port=${healthPort}`, '--log-level=warn'],
+  ]
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'inherit'], env: {} })
+  const isReady = () =>
+    fetch(`http://127.0.0.1:${healthPort}/readyz`).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+  await until(isReady).catch((error) => {
+    child.kill('SIGKILL')
+    throw error
+  })
+  return child
+}

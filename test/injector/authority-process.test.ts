@@ -1,0 +1,143 @@
+/** The whole injector with its own authority and no more rights than it needs, called by the API server. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { parse } from 'yaml'
+import { KEYS } from '../../common/keys.ts'
+import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
+import { type Dict, IMAGES, ROLE } from './fixtures.ts'
+import { freePort, until } from './https.ts'
+
+const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
+const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
+const PLACE = 'pod2iam-system'
+const NAME = 'pod2iam-injector'
+const RBAC = 'rbac.authorization.k8s.io'
+
+/** What the chart will grant. */
+const CLUSTER_RULES = [
+  { apiGroups: [''], resources: ['namespaces'], verbs: ['get'] },
+  {
+    apiGroups: ['admissionregistration.k8s.io'],
+    resources: ['mutatingwebhookconfigurations', 'validatingwebhookconfigurations'],
+    resourceNames: [NAME],
+    verbs: ['get', 'patch'],
+  },
+]
+const SECRET_RULES = [
+  { apiGroups: [''], resources: ['secrets'], resourceNames: [`${NAME}-ca`], verbs: ['get', 'update'] },
+]
+
+describe('the injector with its own authority', () => {
+  let directory: string
+  let api: ApiServer
+  let child: ChildProcess
+  let health: string
+
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'p2i-'))
+    api = await ApiServer.start({ directory, controllers: false })
+    const [port, healthPort] = [await freePort(), await freePort()]
+    health = `http://127.0.0.1:${healthPort}`
+    for (const object of objects(port)) await api.admin.create(object as unknown as KubeObject)
+    const { token } = await api.admin.createToken(PLACE, NAME)
+    const argv = [
+      ...[
+        MAIN,
+        ...IMAGES,
+        `--kubeconfig=${await api.kubeconfig(token)}`,
+        `--port=${port}`,
+        `--health-port=${healthPort}`,
+      ],
+      ...[`--ca-secret=${PLACE}/${NAME}-ca`, `--service-name=${NAME}`, `--webhook-configuration=${NAME}`],
+    ]
+    child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'inherit'], env: {} })
+  })
+  after(async () => {
+    if (child?.exitCode === null) child.kill('SIGKILL')
+    await api?.stop()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  const readiness = () =>
+    fetch(`${health}/readyz`).then(
+      async (answer) => ((await answer.json()) as { code: string }).code,
+      () => 'not listening',
+    )
+
+  it('is not ready, in words, until there is a configuration to write its bundle into', async () => {
+    await until(async () => (await readiness()) === 'certificate-not-ready')
+    for (const file of ['webhooks.yaml', 'validating-webhooks.yaml']) {
+      const configuration = parse(await readFile(new URL(file, FILES), 'utf8'))
+      await api.admin.apply(JSON.parse(JSON.stringify(configuration)))
+    }
+    await until(async () => (await readiness()) === 'ready')
+  })
+
+  it('admits pods with the certificate it gave itself', async () => {
+    const pod = await api.admin.create({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'orders', namespace: 'shop', annotations: { [KEYS.role]: ROLE } },
+      spec: { containers: [{ name: 'app', image: 'orders' }] },
+    } as unknown as KubeObject)
+    const { initContainers } = (pod as unknown as { spec: { initContainers: Dict[] } }).spec
+    assert.deepEqual(
+      initContainers.map(({ name }) => name),
+      ['pod2iam-sidecar', 'pod2iam-gate'],
+    )
+  })
+
+  it('tells whether its bundle is in sync, and no key is in its metrics', async () => {
+    const metrics = await (await fetch(`${health}/metrics`)).text()
+    assert.match(metrics, /pod2iam_injector_ca_bundle_in_sync [01]\n/)
+    assert.doesNotMatch(metrics, /BEGIN/)
+  })
+
+  it('ends with 0 on SIGTERM', async () => {
+    child.kill('SIGTERM')
+    const [code] = await once(child, 'exit')
+    assert.equal(code, 0)
+  })
+})
+
+function objects(port: number): Dict[] {
+  const here = { name: NAME, namespace: PLACE }
+  const subjects = [{ kind: 'ServiceAccount', ...here }]
+  const role = (kind: string) => ({ apiGroup: RBAC, kind, name: NAME })
+  const rbac = `${RBAC}/v1`
+  const allowed = { [KEYS.allowedRoles]: '["arn:aws:iam::111111111111:role/shop-*"]' }
+  return [
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: PLACE } },
+    {
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name: 'shop', labels: { [KEYS.injection]: 'enabled' }, annotations: allowed },
+    },
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: here },
+    // Empty, as the chart makes it: `create` cannot be limited to one name.
+    { apiVersion: 'v1', kind: 'Secret', metadata: { name: `${NAME}-ca`, namespace: PLACE } },
+    { apiVersion: rbac, kind: 'ClusterRole', metadata: { name: NAME }, rules: CLUSTER_RULES },
+    {
+      apiVersion: rbac,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: NAME },
+      roleRef: role('ClusterRole'),
+      subjects,
+    },
+    { apiVersion: rbac, kind: 'Role', metadata: here, rules: SECRET_RULES },
+    { apiVersion: rbac, kind: 'RoleBinding', metadata: here, roleRef: role('Role'), subjects },
+    { apiVersion: 'v1', kind: 'Service', metadata: here, spec: { ports: [{ port: 443, targetPort: port }] } },
+    {
+      apiVersion: 'v1',
+      kind: 'Endpoints',
+      metadata: here,
+      subsets: [{ addresses: [{ ip: '127.0.0.1' }], ports: [{ port }] }],
+    },
+  ]
+}

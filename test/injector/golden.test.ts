@@ -1,0 +1,91 @@
+/**
+ * Golden files: `<name>.in.yaml` is a pod with its namespace, `<name>.out.yaml` what was decided about it.
+ * `UPDATE_GOLDEN=1 node --test test/injector/golden.test.ts` writes the latter anew; read the diff.
+ */
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { describe, it } from 'node:test'
+import { parse, parseAllDocuments, stringify } from 'yaml'
+import { type Decision, decide } from '../../injector/decide.ts'
+import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import type { Namespace } from '../../injector/namespace.ts'
+import { applyPatch, type Dict, settings, withApiServerDefaults } from './fixtures.ts'
+
+type Golden = {
+  readonly settings?: Partial<InjectionSettings>
+  readonly namespace: Namespace
+  readonly pod: Dict
+}
+
+const DIRECTORY = new URL('golden/', import.meta.url)
+const EXAMPLE = new URL('../../examples/datadog-agent.yaml', import.meta.url)
+
+/** The pod that the DaemonSet controller makes of the example, and the example's namespace. */
+function datadogAgent(): Golden {
+  const [namespace, , daemonSet] = parseAllDocuments(readFileSync(EXAMPLE, 'utf8')).map((one) => one.toJS())
+  const { metadata, spec } = daemonSet.spec.template
+  const affinity = {
+    nodeAffinity: {
+      requiredDuringSchedulingIgnoredDuringExecution: {
+        nodeSelectorTerms: [{ matchFields: [{ key: 'metadata.name', operator: 'In', values: ['node1'] }] }],
+      },
+    },
+  }
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { generateName: 'datadog-agent-', ...metadata },
+    spec: { ...spec, affinity },
+  }
+  const { name, labels, annotations } = namespace.metadata
+  return { namespace: { name, labels, annotations }, pod }
+}
+
+function goldens(): Map<string, Golden> {
+  const files = readdirSync(DIRECTORY).filter((file) => file.endsWith('.in.yaml'))
+  const read = (file: string): Golden => parse(readFileSync(new URL(file, DIRECTORY), 'utf8'))
+  const named = files.map((file): [string, Golden] => [file.replace('.in.yaml', ''), read(file)])
+  return new Map([...named, ['daemonset-datadog-agent', datadogAgent()]])
+}
+
+function decideGolden(golden: Golden, pod: Dict): Decision {
+  return decide(pod, golden.namespace, settings(golden.settings))
+}
+
+describe('golden pods', () => {
+  for (const [name, golden] of goldens()) {
+    it(`${name} is decided as its golden file says`, () => {
+      const decision = decideGolden(golden, golden.pod)
+      const file = new URL(`${name}.out.yaml`, DIRECTORY)
+      // JSON and back: what goes over the wire, and no YAML anchors for shared objects.
+      const text = stringify(JSON.parse(JSON.stringify(decision)), {
+        lineWidth: 0,
+        aliasDuplicateObjects: false,
+      })
+      if (process.env.UPDATE_GOLDEN === '1') writeFileSync(file, text)
+      assert.ok(existsSync(file), `${name}.out.yaml is missing: UPDATE_GOLDEN=1 writes it`)
+      assert.equal(text, readFileSync(file, 'utf8'))
+    })
+
+    it(`${name} is not changed by a second pass`, () => {
+      const first = decideGolden(golden, golden.pod)
+      if (first.kind !== 'patch') return
+      const patched = applyPatch(golden.pod, first.ops)
+      for (const pod of [patched, withApiServerDefaults(patched)]) {
+        const second = decideGolden(golden, pod)
+        assert.deepEqual(
+          [second.kind, second.reason, second.kind === 'patch' && second.ops],
+          ['patch', 'already-injected', []],
+        )
+      }
+    })
+  }
+
+  it('every golden result belongs to a golden pod', () => {
+    const results = readdirSync(DIRECTORY).filter((file) => file.endsWith('.out.yaml'))
+    assert.deepEqual(
+      results.map((file) => file.replace('.out.yaml', '')).sort(),
+      [...goldens().keys()].sort(),
+    )
+  })
+})

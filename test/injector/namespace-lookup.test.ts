@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { watchReachability } from '../../injector/api-reachability.ts'
+import { kubeConfig } from '../../injector/kube-config.ts'
+import { kubeProblem } from '../../injector/kube-error.ts'
+import { namespaceLookup } from '../../injector/namespace-lookup.ts'
+import { type FakeApi, fakeApi } from './fake-api.ts'
+import { until } from './https.ts'
+
+describe('the look-up of a namespace', () => {
+  let api: FakeApi
+  before(async () => {
+    api = await fakeApi({ shop: { labels: { a: 'b' }, annotations: { c: 'd' } }, bare: {} })
+  })
+  after(() => api.close())
+
+  const problemOf = async (name: string) => {
+    const lookup = namespaceLookup(kubeConfig(api.kubeconfig))
+    return lookup(name).then(() => assert.fail('it should fail'), kubeProblem)
+  }
+
+  it('reads labels and annotations as they are now', async () => {
+    const lookup = namespaceLookup(kubeConfig(api.kubeconfig))
+    assert.deepEqual(await lookup('shop'), { name: 'shop', labels: { a: 'b' }, annotations: { c: 'd' } })
+    assert.deepEqual(await lookup('bare'), { name: 'bare', labels: {}, annotations: {} })
+  })
+
+  it('keeps its connections instead of shaking hands for every review', async () => {
+    const lookup = namespaceLookup(kubeConfig(api.kubeconfig))
+    const before = api.connections()
+    for (let round = 0; round < 20; round++) await lookup('shop')
+    assert.ok(api.connections() - before <= 3, `${api.connections() - before} connections`)
+  })
+
+  it('fails in a clause when there is no such namespace, or none is named', async () => {
+    assert.equal(await problemOf('absent'), 'the API server answers 404')
+    assert.equal(await problemOf(''), 'the review names no namespace')
+  })
+
+  it('fails in a clause on any status, without the answer’s body', async () => {
+    for (const status of [401, 403, 500, 503]) {
+      api.behave = status
+      assert.equal(await problemOf('shop'), `the API server answers ${status}`)
+    }
+    api.behave = 'answer'
+  })
+
+  it('gives up after two seconds when the API server hangs', async () => {
+    api.behave = 'hang'
+    const started = Date.now()
+    assert.equal(await problemOf('shop'), 'the API server did not answer in time')
+    assert.ok(Date.now() - started < 3500)
+    api.behave = 'answer'
+  })
+
+  it('fails in a clause when nobody listens', async () => {
+    const gone = await fakeApi({})
+    const config = kubeConfig(gone.kubeconfig)
+    await gone.close()
+    await assert.rejects(namespaceLookup(config)('shop'), (error) => /ECONNREFUSED/.test(kubeProblem(error)))
+  })
+
+  it('a kubeconfig that is not there is told in a sentence', () => {
+    assert.throws(() => kubeConfig('/nonexistent/kubeconfig'), /--kubeconfig: there is no file \/nonexistent/)
+  })
+
+  it('outside a pod and without a kubeconfig there is a sentence, not localhost:8080', () => {
+    assert.throws(() => kubeConfig(undefined), /set --kubeconfig/)
+  })
+
+  it('reachability: unreachable until the first answer, then only after three failures in a row', async () => {
+    const watch = watchReachability(kubeConfig(api.kubeconfig), 5)
+    try {
+      assert.equal(watch.problem(), 'it has not answered yet')
+      await until(() => watch.problem() === undefined)
+      api.behave = 503
+      await until(() => watch.problem() === 'the API server answers 503')
+      api.behave = 'answer'
+      await until(() => watch.problem() === undefined)
+    } finally {
+      api.behave = 'answer'
+      watch.stop()
+    }
+  })
+})

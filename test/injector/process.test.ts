@@ -1,0 +1,157 @@
+/** The injector as it runs: its command line, readiness, a review over TLS, and its end. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { KEYS } from '../../common/keys.ts'
+import { type Authority, authority } from './certificates.ts'
+import { type FakeApi, fakeApi } from './fake-api.ts'
+import { IMAGES, namespace, pod, reviewOf } from './fixtures.ts'
+import { freePort, httpsClient, until } from './https.ts'
+
+const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
+
+describe('the command line', () => {
+  const run = (...argv: string[]) =>
+    spawnSync(process.execPath, [MAIN, ...argv], { encoding: 'utf8', env: {} })
+
+  it('without images ends with 2 and a sentence for each that is missing', () => {
+    const { status, stderr } = run()
+    assert.equal(status, 2)
+    assert.match(stderr, /--sidecar-image \(or POD2IAM_SIDECAR_IMAGE\) is required/)
+    assert.match(stderr, /--node-guard-image \(or POD2IAM_NODE_GUARD_IMAGE\) is required/)
+  })
+
+  it('without certificate files ends with 2 and says which to set', () => {
+    const { status, stderr } = run(...IMAGES)
+    assert.equal(status, 2)
+    assert.match(stderr, /set --tls-cert-file and --tls-key-file/)
+  })
+
+  it('with certificate files that are not there ends with 1 and a sentence', async () => {
+    const api = await fakeApi({})
+    const files = [
+      '--tls-cert-file=/nonexistent/a',
+      '--tls-key-file=/nonexistent/b',
+      `--kubeconfig=${api.kubeconfig}`,
+    ]
+    const { status, stderr } = run(...IMAGES, ...files)
+    await api.close()
+    assert.equal(status, 1)
+    assert.match(stderr, /^pod2iam injector: ENOENT.*\n$/)
+  })
+
+  it('--help names every setting', () => {
+    const { status, stdout } = run('--help')
+    assert.equal(status, 0)
+    for (const flag of ['--tls-cert-file', '--gate-proof', '--host-network-annotated', '--base-role-arn'])
+      assert.match(stdout, new RegExp(`${flag} `))
+  })
+})
+
+describe('the process', () => {
+  let api: FakeApi
+  let ca: Authority
+  let directory: string
+  let child: ChildProcess
+  let ports: { webhook: number; health: number }
+  let output = ''
+
+  before(async () => {
+    const { name, ...shop } = namespace()
+    ;[api, ca] = await Promise.all([
+      fakeApi({ [name]: shop as Record<string, Record<string, string>> }),
+      authority(),
+    ])
+    directory = await mkdtemp(join(tmpdir(), 'pod2iam-process-'))
+    const [cert, key] = [join(directory, 'tls.crt'), join(directory, 'tls.key')]
+    const leaf = await ca.leaf()
+    await Promise.all([writeFile(cert, leaf.cert), writeFile(key, leaf.key)])
+    ports = { webhook: await freePort(), health: await freePort() }
+    const argv = [
+      ...[MAIN, ...IMAGES, `--kubeconfig=${api.kubeconfig}`],
+      ...[`--tls-cert-file=${cert}`, `--tls-key-file=${key}`],
+      ...[`--port=${ports.webhook}`, `--health-port=${ports.health}`],
+    ]
+    child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'], env: {} })
+    child.stdout?.on('data', (chunk: Buffer) => {
+      output += chunk
+    })
+    await until(() => readiness().then(({ ready }) => ready))
+  })
+  after(async () => {
+    if (child.exitCode === null) child.kill('SIGKILL')
+    await api.close()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  const health = (path: string) => fetch(`http://127.0.0.1:${ports.health}${path}`)
+  const readiness = (): Promise<{ ready: boolean; code?: string }> =>
+    health('/readyz').then(
+      async (response) => (await response.json()) as { ready: boolean; code: string },
+      () => ({ ready: false }),
+    )
+  const review = async (object: unknown) => {
+    const client = httpsClient(ca.pem)
+    const answer = await client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(object)))
+    client.close()
+    assert.equal(answer.status, 200, answer.body)
+    return JSON.parse(answer.body).response
+  }
+
+  it('answers reviews over TLS, reading the namespace from the API server', async () => {
+    assert.equal((await review(pod())).patchType, 'JSONPatch')
+    const denied = await review(pod({}, { [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' }))
+    assert.match(denied.status.message, /may not use role/)
+  })
+
+  it('refuses while the API server is away, and gets ready again by itself', async () => {
+    api.behave = 503
+    assert.equal((await review(pod())).status.code, 503)
+    api.behave = 'answer'
+    assert.equal((await review(pod())).allowed, true)
+  })
+
+  it('counts reviews by outcome and reason, and tells the end of its certificate', async () => {
+    await review(pod({ hostNetwork: true }))
+    const metrics = await (await health('/metrics')).text()
+    assert.match(
+      metrics,
+      /pod2iam_injector_reviews_total\{webhook="mutate",outcome="deny",reason="host-network"\} 1\n/,
+    )
+    assert.match(
+      metrics,
+      /pod2iam_injector_review_duration_seconds_bucket\{le="5",webhook="mutate",outcome="patch"\} [1-9]/,
+    )
+    assert.match(metrics, /pod2iam_injector_certificate_not_after_seconds \d{10}\n/)
+    assert.doesNotMatch(metrics, /arn:aws/)
+  })
+
+  it('logs one JSON line for a review', async () => {
+    await review(pod())
+    const lines = output
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    const line = lines.findLast(({ msg }) => msg === 'review')
+    assert.deepEqual(
+      [line.uid, line.component, line.level, line.object],
+      ['b9f1', 'injector', 'info', 'orders'],
+    )
+  })
+
+  it('ends with 0 within a second on SIGTERM, with an idle connection open', async () => {
+    const client = httpsClient(ca.pem)
+    await client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(pod())))
+    const started = Date.now()
+    child.kill('SIGTERM')
+    const [code] = await once(child, 'exit')
+    client.close()
+    assert.equal(code, 0)
+    assert.ok(Date.now() - started < 1000)
+  })
+})

@@ -1,0 +1,308 @@
+/** `reinvocationPolicy: IfNeeded`: the pod comes back with what we added and what others did to it. */
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { decide } from '../../injector/decide.ts'
+import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
+
+type Spec = { initContainers: Dict[]; containers: Dict[]; volumes: Dict[] }
+type Injected = { metadata: { annotations: Record<string, string> }; spec: Spec & Dict }
+
+function injected(spec: Dict = {}, annotations: Record<string, string> = {}): Injected {
+  const given = pod(spec, annotations)
+  return withApiServerDefaults(
+    applyPatch(given, opsOf(decide(given, namespace(), settings()))),
+  ) as unknown as Injected
+}
+
+function named(spec: Spec, name: string): Dict {
+  return spec.initContainers.find((one) => one.name === name) ?? assert.fail(`no ${name}`)
+}
+
+/** What the second call does to a pod that another webhook changed. */
+function second(change: (pod: Injected) => void, start = injected()) {
+  const before = structuredClone(start)
+  change(before)
+  const decision = decide(before, namespace(), settings())
+  return { before, decision, ops: decision.kind === 'patch' ? decision.ops : [] }
+}
+
+describe('reinvocation', () => {
+  it('adds nothing where everything is there', () => {
+    assert.deepEqual(second(() => {}).ops, [])
+  })
+
+  it('puts back a restartPolicy that another webhook stripped, and touches nothing else', () => {
+    const { before, ops } = second(({ spec }) => delete named(spec, 'pod2iam-sidecar').restartPolicy)
+    assert.deepEqual(ops, [{ op: 'add', path: '/spec/initContainers/0/restartPolicy', value: 'Always' }])
+    assert.deepEqual(applyPatch(before, ops), {
+      ...before,
+      spec: {
+        ...before.spec,
+        initContainers: [
+          { ...before.spec.initContainers[0], restartPolicy: 'Always' },
+          before.spec.initContainers[1],
+        ],
+      },
+    })
+  })
+
+  it('puts back parts of the securityContext, keeping what others added to it', () => {
+    const { before, ops } = second(({ spec }) => {
+      const context = named(spec, 'pod2iam-gate').securityContext as Dict
+      context.capabilities = { drop: ['ALL'] }
+      context.seLinuxOptions = { level: 's0:c1' }
+      delete context.runAsUser
+    })
+    assert.deepEqual(ops.map(({ op, path }) => `${op} ${path}`).sort(), [
+      'add /spec/initContainers/1/securityContext/runAsUser',
+      'replace /spec/initContainers/1/securityContext/capabilities',
+    ])
+    const after = applyPatch(before, ops)
+    assert.deepEqual((named(after.spec, 'pod2iam-gate').securityContext as Dict).seLinuxOptions, {
+      level: 's0:c1',
+    })
+  })
+
+  it('puts back a capability that another webhook added to the sidecar', () => {
+    const { ops } = second(({ spec }) => {
+      ;(named(spec, 'pod2iam-sidecar').securityContext as Dict).capabilities = {
+        drop: ['ALL'],
+        add: ['SYS_ADMIN'],
+      }
+    })
+    assert.deepEqual(ops, [
+      {
+        op: 'replace',
+        path: '/spec/initContainers/0/securityContext/capabilities',
+        value: { drop: ['ALL'] },
+      },
+    ])
+  })
+
+  for (const name of ['pod2iam-sidecar', 'pod2iam-gate'])
+    it(`puts back ${name} in its place`, () => {
+      const start = injected({ initContainers: [{ name: 'istio-init' }, { name: 'migrate' }] })
+      const { before, ops } = second(({ spec }) => {
+        spec.initContainers = spec.initContainers.filter((one) => one.name !== name)
+      }, start)
+      assert.deepEqual(
+        applyPatch(before, ops).spec.initContainers.map((one) => one.name),
+        ['istio-init', 'pod2iam-sidecar', 'pod2iam-gate', 'migrate'],
+      )
+    })
+
+  it('puts back volumes, mounts, labels and the status', () => {
+    const { before, ops } = second(({ spec, metadata }) => {
+      spec.volumes = spec.volumes.filter(({ name }) => !String(name).startsWith('pod2iam-'))
+      const sidecar = named(spec, 'pod2iam-sidecar')
+      sidecar.volumeMounts = (sidecar.volumeMounts as Dict[]).filter(({ name }) => name !== 'pod2iam-token')
+      metadata.annotations[KEYS.status] = 'forged'
+    })
+    const third = decide(applyPatch(before, ops), namespace(), settings())
+    assert.equal(third.reason, 'already-injected')
+    assert.ok(ops.some(({ path }) => path === '/metadata/annotations/pod2iam.dev~1status'))
+    assert.ok(
+      ops.every(({ op, path }) => op === 'add' && /volume|status/.test(path)),
+      JSON.stringify(ops),
+    )
+  })
+
+  it('gives the endpoint to containers that came after the first pass, in mode env', () => {
+    const start = injected({}, { [KEYS.redirect]: 'env' })
+    const { ops } = second(({ spec }) => {
+      spec.containers.push({ name: 'late', image: 'late' })
+      spec.initContainers.push({ name: 'late-init', image: 'late' })
+    }, start)
+    assert.deepEqual(
+      ops.map(({ path }) => path),
+      ['/spec/containers/1/env', '/spec/initContainers/2/env'],
+    )
+  })
+
+  it('does not give the endpoint to an init container that runs before the sidecar', () => {
+    const start = injected({}, { [KEYS.redirect]: 'env' })
+    const { ops } = second(
+      ({ spec }) => spec.initContainers.unshift({ name: 'early', image: 'early' }),
+      start,
+    )
+    assert.deepEqual(ops, [])
+  })
+
+  for (const [what, image] of [
+    ['a mirror', 'mirror.example.com:5000/ghcr/pod2iam/sidecar:0.1.0'],
+    ['a digest beside the tag', 'ghcr.io/pod2iam/sidecar:0.1.0@sha256:aa'],
+    ['a digest for the tag', 'ghcr.io/pod2iam/sidecar@sha256:aa'],
+  ] as const)
+    it(`takes ${what} in the image for ours`, () => {
+      assert.deepEqual(second(({ spec }) => (named(spec, 'pod2iam-sidecar').image = image)).ops, [])
+    })
+
+  it('brings a sidecar of another release, as in a copied manifest, up to this one', () => {
+    const { ops } = second(({ spec }) => {
+      named(spec, 'pod2iam-sidecar').image = 'ghcr.io/pod2iam/sidecar:0.0.9'
+    })
+    assert.deepEqual(ops, [
+      { op: 'replace', path: '/spec/initContainers/0/image', value: 'ghcr.io/pod2iam/sidecar:0.1.0' },
+    ])
+  })
+
+  it('leaves alone what others may do to our containers', () => {
+    const { ops } = second(({ spec }) => {
+      const sidecar = named(spec, 'pod2iam-sidecar')
+      ;(sidecar.env as Dict[]).push({ name: 'DD_AGENT_HOST', value: '10.0.0.1' })
+      sidecar.imagePullPolicy = 'Always'
+      sidecar.resources = { requests: { cpu: '11m', memory: '30Mi' }, limits: { cpu: '1', memory: '60Mi' } }
+    })
+    assert.deepEqual(ops, [])
+  })
+
+  it('warns about an init container that another webhook put before the sidecar', () => {
+    const { decision } = second(({ spec }) => spec.initContainers.unshift({ name: 'early', image: 'early' }))
+    assert.equal(decision.kind, 'patch')
+    assert.match(
+      JSON.stringify(decision.kind === 'patch' && decision.warnings),
+      /init container \\"early\\" was put before/,
+    )
+  })
+})
+
+describe('foreign content under our names', () => {
+  const sidecar = (spec: Spec) => named(spec, 'pod2iam-sidecar')
+  const env = (spec: Spec) => sidecar(spec).env as Dict[]
+  const rows: readonly [what: string, says: RegExp, change: (spec: Spec & Dict) => unknown][] = [
+    ['another image', /image "evil"/, (spec) => (sidecar(spec).image = 'evil')],
+    [
+      'an image whose name only ends alike',
+      /image/,
+      (spec) => (sidecar(spec).image = 'ghcr.io/xpod2iam/sidecar:0.1.0'),
+    ],
+    ['a command', /command/, (spec) => (sidecar(spec).command = ['sh'])],
+    [
+      'a postStart hook',
+      /lifecycle/,
+      (spec) => (sidecar(spec).lifecycle = { postStart: { exec: { command: ['sh'] } } }),
+    ],
+    [
+      'a startupProbe',
+      /startupProbe/,
+      (spec) => (sidecar(spec).startupProbe = { tcpSocket: { port: 9170 } }),
+    ],
+    ['arguments', /args/, (spec) => (sidecar(spec).args = ['--x'])],
+    ['other arguments of the gate', /args/, (spec) => (named(spec, 'pod2iam-gate').args = ['status'])],
+    [
+      'a gate that restarts',
+      /restartPolicy/,
+      (spec) => (named(spec, 'pod2iam-gate').restartPolicy = 'Always'),
+    ],
+    [
+      'another role in the env',
+      /env POD2IAM_ROLE/,
+      (spec) => change(env(spec), 'POD2IAM_ROLE', 'arn:aws:iam::111111111111:role/shop-other'),
+    ],
+    [
+      'a second role in the env',
+      /env "POD2IAM_ROLE"/,
+      (spec) => env(spec).push({ name: 'POD2IAM_ROLE', value: 'x' }),
+    ],
+    [
+      'an external id nobody asked for',
+      /env "POD2IAM_EXTERNAL_ID"/,
+      (spec) => env(spec).push({ name: 'POD2IAM_EXTERNAL_ID', value: 'xx' }),
+    ],
+    [
+      'another broker',
+      /env POD2IAM_BROKER_URL/,
+      (spec) => change(env(spec), 'POD2IAM_BROKER_URL', 'http://evil/'),
+    ],
+    ['a gate before the sidecar', /stands before/, (spec) => spec.initContainers.reverse()],
+    ['two sidecars', /twice/, (spec) => spec.initContainers.push(structuredClone(sidecar(spec)))],
+    [
+      'a sidecar among the containers',
+      /among the pod's containers/,
+      (spec) => spec.containers.push({ name: 'pod2iam-sidecar', image: 'x' }),
+    ],
+    [
+      'another volume at the token’s path',
+      /volumeMounts/,
+      (spec) => change(sidecar(spec).volumeMounts as Dict[], 'pod2iam-token', 'other', 'name'),
+    ],
+    [
+      'another audience',
+      /volume pod2iam-token/,
+      (spec) =>
+        (volume(spec, 'pod2iam-token').projected = {
+          sources: [
+            {
+              serviceAccountToken: { audience: 'sts.amazonaws.com', expirationSeconds: 3600, path: 'token' },
+            },
+          ],
+        }),
+    ],
+    [
+      'a second source in the token volume',
+      /volume pod2iam-token/,
+      (spec) =>
+        (volume(spec, 'pod2iam-token').projected as { sources: Dict[] }).sources.push({
+          secret: { name: 'x' },
+        }),
+    ],
+    [
+      'a mode that hides the token',
+      /volume pod2iam-token/,
+      (spec) => ((volume(spec, 'pod2iam-token').projected as Dict).defaultMode = 0o400),
+    ],
+    [
+      'a host directory as state',
+      /volume pod2iam-state/,
+      (spec) => {
+        delete volume(spec, 'pod2iam-state').emptyDir
+        volume(spec, 'pod2iam-state').hostPath = { path: '/' }
+      },
+    ],
+    [
+      'an app that mounts the token',
+      /container "app" mounts volume pod2iam-token/,
+      (spec) =>
+        (spec.containers[0] as { volumeMounts: Dict[] }).volumeMounts.push({
+          name: 'pod2iam-token',
+          mountPath: '/t',
+        }),
+    ],
+    [
+      'an app that mounts the state',
+      /container "app" mounts volume pod2iam-state/,
+      (spec) =>
+        (spec.containers[0] as { volumeMounts: Dict[] }).volumeMounts.push({
+          name: 'pod2iam-state',
+          mountPath: '/t',
+        }),
+    ],
+  ]
+  for (const [what, says, alter] of rows)
+    it(`${what} is denied, naming it`, () => {
+      const { decision } = second(({ spec }) => alter(spec))
+      assert.equal(decision.kind, 'deny')
+      assert.match(decision.kind === 'deny' ? decision.sentence : '', says)
+      assert.match(decision.reason, /^reserved-/)
+    })
+
+  it('an ephemeral look-alike of a copied manifest with another role is denied', () => {
+    const copied = injected()
+    copied.metadata.annotations[KEYS.role] = 'arn:aws:iam::111111111111:role/shop-other'
+    const decision = decide(copied, namespace(), settings())
+    assert.match(
+      decision.kind === 'deny' ? decision.sentence : '',
+      /env POD2IAM_ROLE.*remove them from the manifest/,
+    )
+  })
+})
+
+function change(list: Dict[], name: string, to: string, field = 'value'): void {
+  const entry = list.find((one) => one.name === name) ?? assert.fail(`no ${name}`)
+  entry[field] = to
+}
+
+function volume(spec: Spec, name: string): Dict {
+  return spec.volumes.find((one) => one.name === name) ?? assert.fail(`no ${name}`)
+}

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { sameImage } from '../../injector/image-reference.ts'
+import { contains, sameJson } from '../../injector/json.ts'
+import { pointer } from '../../injector/patch.ts'
+import type { Pod } from '../../injector/pod.ts'
+import { cpuMillis, memoryBytes } from '../../injector/quantity.ts'
+import { guaranteed, isGuaranteed, SIDECAR_RESOURCES } from '../../injector/resources.ts'
+
+describe('quantities', () => {
+  for (const [text, expected] of [
+    ['250m', 250],
+    ['1', 1000],
+    ['0.5', 500],
+    ['1.25', 1250],
+    ['0.5m', undefined],
+    ['-1', undefined],
+    ['1e3', undefined],
+    ['', undefined],
+    ['1 ', undefined],
+  ] as const)
+    it(`cpu ${JSON.stringify(text)} is ${expected ?? 'no quantity'}`, () =>
+      assert.equal(cpuMillis(text), expected))
+
+  for (const [text, expected] of [
+    ['64Mi', 67108864],
+    ['64M', 64000000],
+    ['67108864', 67108864],
+    ['1Gi', 1073741824],
+    ['4k', 4000],
+    ['1.5Gi', undefined],
+    ['64mi', undefined],
+    ['', undefined],
+  ] as const)
+    it(`memory ${JSON.stringify(text)} is ${expected ?? 'no quantity'}`, () =>
+      assert.equal(memoryBytes(text), expected))
+})
+
+describe('quality of service', () => {
+  const app = (resources?: object) => ({ name: 'app', ...(resources ? { resources } : {}) })
+  const is = (containers: object[], initContainers?: object[]) =>
+    isGuaranteed({ spec: { containers, initContainers } } as unknown as Pod, ({ name }) =>
+      name.startsWith('pod2iam-'),
+    )
+  const full = { limits: { cpu: 1, memory: '1Gi' } }
+
+  it('limits alone count as requests', () => assert.equal(is([app(full)]), true))
+  it('an init container without limits spoils it', () => assert.equal(is([app(full)], [app()]), false))
+  it('our own containers do not', () => assert.equal(is([app(full)], [{ name: 'pod2iam-sidecar' }]), true))
+  it('different spellings of one quantity are equal', () =>
+    assert.equal(is([app({ ...full, requests: { cpu: '1000m', memory: '1024Mi' } })]), true))
+  it('a lower request spoils it', () =>
+    assert.equal(is([app({ ...full, requests: { cpu: '500m' } })]), false))
+  it('a limit of zero is none', () => assert.equal(is([app({ limits: { cpu: '0', memory: '1Gi' } })]), false))
+
+  it('guaranteed resources reserve at most 200m, and no more than a lower limit', () => {
+    assert.deepEqual(guaranteed(SIDECAR_RESOURCES).requests, { cpu: '200m', memory: '48Mi' })
+    const low = guaranteed({ ...SIDECAR_RESOURCES, limits: { cpu: '100m', memory: '48Mi' } })
+    assert.deepEqual([low.requests, low.limits], [low.limits, { cpu: '100m', memory: '48Mi' }])
+  })
+})
+
+describe('image references', () => {
+  const OURS = 'ghcr.io/pod2iam/sidecar:0.1.0'
+  for (const [wanted, actual, expected] of [
+    [OURS, OURS, true],
+    [OURS, 'mirror.example.com:5000/pod2iam/sidecar:0.1.0', true],
+    [OURS, '1.dkr.ecr.eu-west-1.amazonaws.com/ghcr/pod2iam/sidecar:0.1.0', true],
+    [OURS, `${OURS}@sha256:aa`, true],
+    [OURS, 'ghcr.io/pod2iam/sidecar@sha256:aa', true],
+    [OURS, 'ghcr.io/pod2iam/sidecar', false],
+    [OURS, 'ghcr.io/pod2iam/sidecar:0.1.1', false],
+    [OURS, 'ghcr.io/evil/sidecar:0.1.0', false],
+    [OURS, 'ghcr.io/xpod2iam/sidecar:0.1.0', false],
+    [OURS, undefined, false],
+    [OURS, '', false],
+    [`${OURS}@sha256:aa`, `${OURS}@sha256:bb`, false],
+    [`${OURS}@sha256:aa`, 'mirror/pod2iam/sidecar@sha256:aa', true],
+    ['localhost:5000/sidecar', 'localhost:5000/sidecar', true],
+    ['sidecar', 'mirror.example.com/library/sidecar', true],
+  ] as const)
+    it(`${actual} ${expected ? 'is' : 'is not'} ${wanted}`, () =>
+      assert.equal(sameImage(wanted, actual), expected))
+})
+
+describe('raw JSON', () => {
+  it('is the same whatever the order of members, and not with more of them', () => {
+    assert.equal(sameJson({ a: 1, b: [1, { c: null }] }, { b: [1, { c: null }], a: 1 }), true)
+    assert.equal(sameJson({ a: 1 }, { a: 1, b: 2 }), false)
+    assert.equal(sameJson([1, 2], [2, 1]), false)
+    assert.equal(sameJson({}, []), false)
+    assert.equal(sameJson({ toString: 1 }, { x: 1 }), false)
+  })
+
+  it('contains what is wanted when it says more, but not in arrays of another length', () => {
+    assert.equal(contains({ a: { b: 1, c: 2 } }, { a: { b: 1 } }), true)
+    assert.equal(contains({ a: 1 }, { a: 1, b: 2 }), false)
+    assert.equal(contains([1, 2], [1]), false)
+    assert.equal(contains(undefined, {}), false)
+  })
+
+  it('pointers escape ~ and /', () => assert.equal(pointer('a/b', 'c~d', 0), '/a~1b/c~0d/0'))
+})

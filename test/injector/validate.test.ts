@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { decide } from '../../injector/decide.ts'
+import type { Namespace } from '../../injector/namespace.ts'
+import { validator } from '../../injector/validate.ts'
+import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
+
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+
+async function validated(request: Dict, lookup = async (): Promise<Namespace> => namespace()) {
+  const validate = validator({ settings: settings(), lookup, metrics: { observe() {} }, log, clock: () => 0 })
+  const review = reviewOf(pod())
+  const answer = await validate(
+    JSON.stringify({ ...review, request: { ...(review.request as Dict), ...request } }),
+  )
+  assert.equal(answer.status, 200)
+  const { response } = (answer as { body: Dict }).body as { response: Dict }
+  return {
+    allowed: response.allowed as boolean,
+    message: ((response.status as Dict | undefined)?.message ?? '') as string,
+    warnings: (response.warnings ?? []) as string[],
+    reason: (response.auditAnnotations as Dict).reason,
+    patch: response.patch,
+  }
+}
+
+function injected(annotations: Record<string, string> = {}): Dict {
+  const given = pod({}, annotations)
+  return applyPatch(given, opsOf(decide(given, namespace(), settings())))
+}
+
+function changed(
+  change: (pod: { metadata: Dict; spec: Dict & { initContainers: Dict[]; containers: Dict[] } }) => unknown,
+  start = injected(),
+): Dict {
+  const copy = structuredClone(start)
+  change(copy as never)
+  return copy
+}
+
+function named(list: Dict[], name: string): Dict {
+  return list.find((one) => one.name === name) ?? assert.fail(`no ${name}`)
+}
+
+const RESOURCE = {
+  deployments: { group: 'apps', version: 'v1', resource: 'deployments' },
+  cronjobs: { group: 'batch', version: 'v1', resource: 'cronjobs' },
+  pods: { group: '', version: 'v1', resource: 'pods' },
+}
+
+describe('a pod after all mutating webhooks', () => {
+  it('with everything in place is allowed, without patch and warnings', async () => {
+    assert.deepEqual(await validated({ object: injected() }), {
+      allowed: true,
+      message: '',
+      warnings: [],
+      reason: 'already-injected',
+      patch: undefined,
+    })
+  })
+
+  for (const [what, object] of [
+    ['the sidecar is missing', pod()],
+    [
+      'the sidecar lost its restartPolicy',
+      changed(({ spec }) => delete spec.initContainers[0]?.restartPolicy),
+    ],
+    ['the gate is missing', changed(({ spec }) => spec.initContainers.pop())],
+    ['a volume is missing', changed(({ spec }) => (spec.volumes as Dict[]).pop())],
+    [
+      'the sidecar got a capability',
+      changed(({ spec }) => {
+        ;(spec.initContainers[0]?.securityContext as Dict).capabilities = { add: ['SYS_ADMIN'] }
+      }),
+    ],
+  ] as const)
+    it(`is refused when ${what}`, async () => {
+      const { allowed, message, reason } = await validated({ object })
+      assert.deepEqual([allowed, reason], [false, 'not-injected'])
+      assert.match(message, /\/spec\/.* is not as the injector leaves it: .* another webhook undid its work/)
+    })
+
+  it('is refused as the mutating webhook would, when what makes it so came later', async () => {
+    const { allowed, message } = await validated({ object: changed(({ spec }) => (spec.hostNetwork = true)) })
+    assert.equal(allowed, false)
+    assert.match(message, /host network/)
+  })
+
+  it('is not refused for a label or a status that somebody changed, a late container without endpoint or another release', async () => {
+    const start = injected({ [KEYS.redirect]: 'env' })
+    const object = changed(({ metadata, spec }) => {
+      metadata.labels = {}
+      ;(metadata.annotations as Dict)[KEYS.status] = 'x'
+      named(spec.initContainers, 'pod2iam-gate').image = 'ghcr.io/pod2iam/node-guard:0.2.0'
+      spec.containers.push({ name: 'late' })
+      spec.initContainers.push({ name: 'late-init' })
+    }, start)
+    assert.equal((await validated({ object })).allowed, true)
+  })
+
+  it('that is not concerned is allowed', async () => {
+    assert.equal((await validated({ object: pod({}, { [KEYS.role]: undefined }) })).reason, 'not-annotated')
+  })
+
+  it('is refused when its namespace cannot be read', async () => {
+    const { allowed, reason } = await validated({ object: injected() }, async () =>
+      Promise.reject(new Error('x')),
+    )
+    assert.deepEqual([allowed, reason], [false, 'namespace-lookup-failed'])
+  })
+})
+
+describe('a living pod', () => {
+  const update = (object: Dict, oldObject: Dict, subResource?: string) =>
+    validated({ operation: 'UPDATE', object, oldObject, subResource }, async () =>
+      assert.fail('no look-up is needed'),
+    )
+
+  for (const [key, value] of [
+    [KEYS.role, 'arn:aws:iam::111111111111:role/shop-other'],
+    [KEYS.externalId, 'partner-8'],
+    [KEYS.sessionName, 'other'],
+    [KEYS.inject, 'metadata'],
+  ] as const)
+    for (const subResource of [undefined, 'status'])
+      it(`keeps ${key}, also on ${subResource ?? 'the pod itself'}`, async () => {
+        const before = injected()
+        const after = changed(({ metadata }) => ((metadata.annotations as Dict)[key] = value), before)
+        const { allowed, message } = await update(after, before, subResource)
+        assert.equal(allowed, false)
+        assert.match(message, /^pod2iam: annotation \S+ of a pod cannot be changed/)
+        assert.doesNotMatch(message, new RegExp(value))
+      })
+
+  it('keeps its role when somebody takes the annotation away', async () => {
+    const before = injected()
+    const after = changed(({ metadata }) => delete (metadata.annotations as Dict)[KEYS.role], before)
+    assert.equal((await update(after, before)).allowed, false)
+  })
+
+  it('may change everything else, and everything while it terminates', async () => {
+    const before = injected()
+    const other = changed(({ metadata }) => ((metadata.annotations as Dict).team = 'x'), before)
+    assert.equal((await update(other, before)).allowed, true)
+    const ending = changed(({ metadata }) => {
+      metadata.deletionTimestamp = '2026-11-24T08:00:00Z'
+      metadata.annotations = {}
+    }, before)
+    assert.equal((await update(ending, before)).allowed, true)
+  })
+
+  it('gets no identity through a binding, whose annotations are copied onto it', async () => {
+    const binding = (annotations: Dict) =>
+      validated({
+        operation: 'CREATE',
+        subResource: 'binding',
+        object: { kind: 'Binding', metadata: { name: 'orders', annotations } },
+      })
+    assert.equal((await binding({})).allowed, true)
+    assert.equal((await binding({ [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' })).allowed, false)
+    assert.equal((await binding({ [KEYS.externalId]: 'partner' })).allowed, false)
+  })
+})
+
+describe('a workload', () => {
+  const deployment = (template: Dict): Dict => ({ kind: 'Deployment', spec: { template } })
+  const apply = (object: Dict, where = namespace(), resource = RESOURCE.deployments) =>
+    validated({ resource, object }, async () => where)
+
+  it('whose pods will get a role is applied without words', async () => {
+    const { allowed, warnings } = await apply(deployment(pod()))
+    assert.deepEqual([allowed, warnings], [true, []])
+  })
+
+  it('whose pods will be refused is applied with a warning that says why', async () => {
+    const { allowed, warnings } = await apply(deployment(pod({ hostNetwork: true })))
+    assert.equal(allowed, true)
+    assert.match(
+      warnings[0] ?? '',
+      /^pod2iam: pods of this workload will be refused: a pod on the host network/,
+    )
+  })
+
+  it('that asks in a namespace that is not opted in is applied with a warning', async () => {
+    const { warnings } = await apply(deployment(pod()), namespace({ labels: {} }))
+    assert.match(warnings[0] ?? '', /is not opted in.*kubectl label namespace shop/)
+  })
+
+  it('may be a CronJob, whose template is deeper', async () => {
+    const cronJob = {
+      kind: 'CronJob',
+      spec: { jobTemplate: { spec: { template: pod({}, { [KEYS.role]: '' }) } } },
+    }
+    const { warnings } = await apply(cronJob, namespace(), RESOURCE.cronjobs)
+    assert.match(warnings[0] ?? '', /the role is empty/)
+  })
+
+  it('is never refused, whatever it holds and however the look-up ends', async () => {
+    for (const object of [{}, { spec: null }, { spec: { template: 1 } }, deployment({})])
+      assert.equal((await apply(object)).allowed, true)
+    const failing = await validated({ resource: RESOURCE.deployments, object: deployment(pod()) }, async () =>
+      Promise.reject(new Error('x')),
+    )
+    assert.deepEqual([failing.allowed, failing.warnings], [true, []])
+  })
+})
+
+it('an object that nobody asked to validate is allowed', async () => {
+  const { allowed, reason } = await validated({
+    resource: { group: '', version: 'v1', resource: 'configmaps' },
+    object: {},
+  })
+  assert.deepEqual([allowed, reason], [true, 'not-validated'])
+})
