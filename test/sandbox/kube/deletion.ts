@@ -1,0 +1,56 @@
+/** Rules of DELETE. */
+import { type JsonObject, type KubeObject, objectAt, stringAt } from './objects.ts'
+import type { Resource } from './resources.ts'
+import { conflict, failure, type Status } from './status.ts'
+
+/** Whether something still has to happen before the object may go: finalizers of its own, or a namespace's. */
+export function held(object: KubeObject, finalizers: readonly string[]): boolean {
+  const own = objectAt(object, 'spec').finalizers
+  return finalizers.length > 0 || (object.kind === 'Namespace' && Array.isArray(own) && own.length > 0)
+}
+
+/** @throws ApiError 409 when the object is not the one the client meant */
+export function checkPreconditions(resource: Resource, current: KubeObject, preconditions: JsonObject): void {
+  const { uid, resourceVersion } = preconditions
+  const name = current.metadata.name ?? ''
+  if (uid !== undefined && uid !== current.metadata.uid)
+    throw conflict(
+      resource,
+      name,
+      `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${current.metadata.uid}`,
+    )
+  if (resourceVersion !== undefined && resourceVersion !== current.metadata.resourceVersion)
+    throw conflict(
+      resource,
+      name,
+      `Precondition failed: ResourceVersion in precondition: ${resourceVersion}, ResourceVersion in object meta: ${current.metadata.resourceVersion}`,
+    )
+}
+
+/** Seconds a deletion waits for the kubelet: none for what runs nowhere or is over (pkg/registry/core/pod/strategy.go). */
+export function gracePeriod(resource: Resource, object: KubeObject, given: unknown): number {
+  if (resource.plural !== 'pods' || resource.group !== '') return 0
+  if (typeof given === 'number' && given < 0)
+    throw failure(422, 'Invalid', 'gracePeriodSeconds must be non-negative')
+  const ended = ['Succeeded', 'Failed'].includes(stringAt(object, 'status', 'phase') ?? '')
+  if (ended || !stringAt(object, 'spec', 'nodeName')) return 0
+  const own = objectAt(object, 'spec').terminationGracePeriodSeconds
+  return typeof given === 'number' ? given : typeof own === 'number' ? own : 30
+}
+
+/** The answer for what is gone at once, except pods. */
+export function deletedStatus(resource: Resource, object: KubeObject): Status {
+  const { name, uid } = object.metadata
+  return {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Success',
+    details: {
+      ...(name === undefined ? {} : { name }),
+      ...(resource.group === '' ? {} : { group: resource.group }),
+      kind: resource.plural,
+      ...(uid === undefined ? {} : { uid }),
+    },
+  }
+}

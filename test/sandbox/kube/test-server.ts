@@ -1,0 +1,63 @@
+/** A server of its own per test file, and waiting for conditions. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before } from 'node:test'
+import { ApiServer, type ApiServerOptions, type KubeObject } from './client.ts'
+
+/** Starts a server before the tests of the file and stops it after them; call the result for it. */
+export function testServer(options: Partial<ApiServerOptions> = {}): () => ApiServer {
+  let server: ApiServer | undefined
+  let directory = ''
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'kube-'))
+    server = await ApiServer.start({ directory, ...options })
+  })
+  after(async () => {
+    await server?.stop()
+    await rm(directory, { recursive: true, force: true })
+  })
+  return () => {
+    if (server === undefined) throw new Error('The server has not started.')
+    return server
+  }
+}
+
+/**
+ * Asks until the answer is neither undefined nor false.
+ *
+ * @throws Error after `timeoutMs`, with the last error of the question, if any
+ */
+export async function until<T>(
+  what: string,
+  ask: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = 8000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs
+  let last: unknown
+  for (;;) {
+    try {
+      const answer = await ask()
+      if (answer !== undefined && answer !== false) return answer
+    } catch (error) {
+      last = error
+    }
+    if (Date.now() > deadline) throw new Error(`Waited ${timeoutMs} ms for ${what}.`, { cause: last })
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+export function pod(name: string, namespace = 'default', more: Partial<KubeObject> = {}): KubeObject {
+  const { metadata, spec, ...rest } = more
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace, ...metadata },
+    spec: { containers: [{ name: 'app', image: 'app:1' }], ...(spec as object) },
+    ...rest,
+  }
+}
+
+export function namespace(name: string, labels: Record<string, string> = {}): KubeObject {
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }
+}
