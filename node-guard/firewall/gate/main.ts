@@ -1,0 +1,57 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { lineLogger } from '../../../common/log.ts'
+import { settingsOrExit } from '../../../common/settings.ts'
+import { exec } from '../exec.ts'
+import { applyRuleset } from '../nft-table.ts'
+import { dial, routeTo } from './dial.ts'
+import { createProof } from './proof.ts'
+import { askReadiness } from './readiness.ts'
+import { addMissingRoutes } from './route.ts'
+import { proofRuleset, redirectRuleset } from './ruleset.ts'
+import { GATE_SETTINGS } from './settings.ts'
+import { type GateWorld, runSteps } from './steps.ts'
+
+/**
+ * 128 + SIGTERM, unlike our other processes' 0: an init container that ends with 0 lets the next one start, and a
+ * gate that was told to stop has opened nothing.
+ */
+const TERMINATED = 143
+/** The sidecar answers from memory; on a starved node a poll may take longer and is made again. */
+const READY_TIMEOUT_MS = 500
+
+/** `firewall redirect`, the pod's gate: exit code 0 lets the pod's further containers start. */
+export async function runGate(argv: readonly string[]): Promise<void> {
+  // As PID 1 of its container the process gets no default action for signals.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => process.exit(TERMINATED))
+  const settings = settingsOrExit('pod2iam firewall redirect', GATE_SETTINGS, argv)
+  const { metadataAddress: metadata, brokerAddress: broker, brokerPort, sidecarPort, waitReady } = settings
+  const log = lineLogger('gate', settings.logLevel)
+
+  const load = (ruleset: string) => applyRuleset(exec, ruleset)
+  const world: GateWorld = {
+    prove: createProof({
+      metadata,
+      acceptDrop: settings.acceptDrop,
+      prepare: async () => (settings.redirect === 'nft' ? load(proofRuleset(metadata)) : undefined),
+      routeTo,
+      dial: (address) => dial(address, 80, settings.proofInterval),
+    }),
+    loadRedirect: async () => {
+      const failed = await load(redirectRuleset({ metadata, broker, brokerPort, sidecarPort }))
+      if (failed !== undefined) return failed
+      for (const detail of await addMissingRoutes(exec, routeTo, metadata))
+        log.warn('route missing', { detail })
+      return undefined
+    },
+    askReadiness: async () =>
+      waitReady === undefined ? { ready: true, code: 'ready' } : askReadiness(waitReady, READY_TIMEOUT_MS),
+    now: () => performance.now(),
+    sleep: (milliseconds) => sleep(milliseconds),
+    log,
+  }
+  const outcome = await runSteps(settings, world)
+  if (outcome.ok) process.exit(0)
+  // The last line is what `kubectl describe pod` shows (FallbackToLogsOnError): a plain sentence, no JSON.
+  process.stderr.write(`pod2iam-gate: ${outcome.sentence}.\n`)
+  process.exit(1)
+}

@@ -1,0 +1,50 @@
+import type { TableName } from '../nft-table.ts'
+
+export const REDIRECT_TABLE: TableName = 'inet pod2iam_redirect'
+
+export type RedirectRuleset = {
+  readonly metadata: readonly string[]
+  readonly broker: readonly string[]
+  readonly brokerPort: number
+  readonly sidecarPort: number
+}
+
+/**
+ * The pod's table while the block is proven: the metadata addresses stay what they are. A connection's NAT is
+ * decided once, by the first nat chain that decides; −110 is before the −100 of iptables and of every mesh, so
+ * neither a proxy nor our own old redirect answers in the endpoint's place (reference/injection-and-webhooks.md E27).
+ */
+export function proofRuleset(metadata: readonly string[]): string {
+  return table(metadata.map((address) => identity(address, 80)))
+}
+
+/**
+ * The pod's table: what goes to the metadata service arrives at the sidecar (REDIRECT in OUTPUT rewrites to
+ * loopback, where alone the sidecar listens), and what goes to the broker goes there, past any mesh.
+ */
+export function redirectRuleset({ metadata, broker, brokerPort, sidecarPort }: RedirectRuleset): string {
+  return table([
+    ...metadata.map(
+      (address) => `${family(address)} daddr ${address} tcp dport 80 redirect to :${sidecarPort}`,
+    ),
+    ...broker.map((address) => identity(address, brokerPort)),
+  ])
+}
+
+const family = (address: string) => (address.includes(':') ? 'ip6' : 'ip')
+
+const identity = (address: string, port: number) =>
+  `${family(address)} daddr ${address} tcp dport ${port} dnat ${family(address)} to ${address}`
+
+/** One transaction; loading it again changes nothing. */
+function table(rules: readonly string[]): string {
+  return `add table ${REDIRECT_TABLE}
+delete table ${REDIRECT_TABLE}
+table ${REDIRECT_TABLE} {
+  chain output {
+    type nat hook output priority -110; policy accept;
+${rules.map((rule) => `    ${rule}`).join('\n')}
+  }
+}
+`
+}

@@ -1,0 +1,60 @@
+import { BROKER_PORT, SIDECAR_PORT } from '../../../common/addresses.ts'
+import { LOG_LEVELS } from '../../../common/log.ts'
+import {
+  duration,
+  flag,
+  oneOf,
+  optional,
+  port,
+  type Setting,
+  SettingError,
+  type Settings,
+} from '../../../common/settings.ts'
+import { ADDRESS_SETTINGS } from '../addresses.ts'
+
+/** Settings of `firewall redirect`. */
+export const GATE_SETTINGS = {
+  redirect: oneOf(
+    ['nft', 'env'],
+    'nft',
+    'nft: load the pod redirect; env: the app finds the sidecar by environment',
+  ),
+  proof: oneOf(['enforce', 'report'], 'enforce', 'report: log what the proof found and go on'),
+  proofTimeout: bounded('60s', 'how long the real endpoint may stay reachable before this fails'),
+  proofInterval: bounded('1s', 'pause between two proofs, and how long one waits for an answer'),
+  acceptDrop: flag(false, 'three proofs in a row without an answer count as refused (Cilium drops silently)'),
+  restartPolicy: oneOf(
+    ['Always', 'OnFailure', 'Never'],
+    'Always',
+    "the pod's; with Never this waits for the block without end, since one failed init container ends such a pod",
+  ),
+  waitReady: httpUrl('URL of the sidecar readiness to wait for'),
+  waitTimeout: duration(undefined, 'how long to wait for it'),
+  sidecarPort: port(SIDECAR_PORT, 'port of the sidecar on loopback'),
+  brokerPort: port(BROKER_PORT, 'port of the broker'),
+  ...ADDRESS_SETTINGS,
+  logLevel: oneOf(LOG_LEVELS, 'info', 'least level that is logged'),
+}
+export type GateSettings = Settings<typeof GATE_SETTINGS>
+
+/** A duration that is always there. */
+function bounded(fallback: string, help: string): Setting<number> {
+  const setting = duration(fallback, help)
+  const parse = (value: string) => {
+    const milliseconds = setting.parse(value)
+    if (milliseconds === undefined || milliseconds < 10) throw new SettingError('must be at least 10ms')
+    return milliseconds
+  }
+  return { ...setting, parse, fallback: () => parse(fallback) }
+}
+
+function httpUrl(help: string): Setting<URL | undefined> {
+  const parse = (value: string) => {
+    if (value === '') return undefined
+    const url = URL.parse(value)
+    if (url?.protocol !== 'http:')
+      throw new SettingError('must be a URL such as http://127.0.0.1:9170/readyz')
+    return url
+  }
+  return { ...optional(help), parse, fallback: () => undefined }
+}

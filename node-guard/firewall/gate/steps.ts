@@ -1,0 +1,116 @@
+import type { Logger } from '../../../common/log.ts'
+import type { Proof } from './proof.ts'
+import type { SidecarReadiness } from './readiness.ts'
+import type { GateSettings } from './settings.ts'
+
+/** What the gate does to the world; every function resolves, with a sentence where it failed. */
+export type GateWorld = {
+  readonly prove: () => Promise<Proof>
+  readonly loadRedirect: () => Promise<string | undefined>
+  readonly askReadiness: () => Promise<SidecarReadiness>
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+  readonly sleep: (milliseconds: number) => Promise<void>
+  readonly log: Logger
+}
+
+export type GateOutcome =
+  | { readonly ok: true }
+  /** One sentence for a person who reads `kubectl describe pod`. */
+  | { readonly ok: false; readonly sentence: string }
+
+const LOG_EVERY_MS = 10_000
+/** The sidecar is usually ready before it is asked; asked often, it costs the pod no time. */
+const READY_PAUSE_MS = 10
+
+const GUARD_REMEDY =
+  "the node guard does not block the real metadata endpoint for this pod: see the pod2iam node guard of this pod's node (kubectl get pods -A -o wide), and whether the node's network bypasses netfilter"
+
+/**
+ * The gate, in order: prove that the real endpoint is refused, load the pod's redirect, wait for the sidecar. The
+ * proof comes first, since behind the redirect nothing could be seen of the real endpoint.
+ */
+export async function runSteps(settings: GateSettings, world: GateWorld): Promise<GateOutcome> {
+  const barred = await block(settings, world)
+  if (barred !== undefined) return { ok: false, sentence: barred }
+  if (settings.redirect === 'nft') {
+    const failed = await untilDone(settings, world, 'the redirect', world.loadRedirect)
+    if (failed !== undefined)
+      return { ok: false, sentence: `the pod's redirect could not be loaded: ${failed}` }
+    world.log.info('redirect loaded', { port: settings.sidecarPort })
+  }
+  return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, world)
+}
+
+/** Proves the block. Returns why it is not proven, or undefined to go on. */
+async function block(settings: GateSettings, world: GateWorld): Promise<string | undefined> {
+  const { log, prove } = world
+  const round = async (): Promise<string | undefined> => {
+    const { refused, dialled, seen, fault } = await prove()
+    if (fault !== undefined) return fault
+    if (!refused) return `${seen}; ${GUARD_REMEDY}`
+    if (dialled.length > 0) log.info('block proven', { refused: dialled })
+    else log.info('no real metadata endpoint can be reached', { detail: 'this pod has no route to one' })
+    return undefined
+  }
+  if (settings.proof === 'enforce') return untilDone(settings, world, 'the block', round)
+  const found = await round()
+  if (found !== undefined) log.warn('block not proven, going on (--proof=report)', { detail: found })
+  return undefined
+}
+
+/**
+ * Tries a step until it succeeds, saying every ten seconds why it does not. Returns the last reason at
+ * `--proof-timeout`; under `restartPolicy: Never` it goes on for ever, since a failed init container would end the pod.
+ */
+async function untilDone(
+  settings: GateSettings,
+  { now, sleep, log }: GateWorld,
+  what: string,
+  step: () => Promise<string | undefined>,
+): Promise<string | undefined> {
+  const start = now()
+  let logAt = start
+  for (;;) {
+    const reason = await step()
+    if (reason === undefined) return undefined
+    const waited = now() - start
+    if (settings.restartPolicy !== 'Never' && waited >= settings.proofTimeout)
+      return `${reason} (tried for ${seconds(waited)})`
+    if (now() >= logAt) {
+      log.warn(`waiting for ${what}`, { detail: reason, waited: seconds(waited) })
+      logAt = now() + LOG_EVERY_MS
+    }
+    await sleep(settings.proofInterval)
+  }
+}
+
+async function waitReady(
+  settings: GateSettings,
+  url: URL,
+  { askReadiness, now, sleep, log }: GateWorld,
+): Promise<GateOutcome> {
+  const start = now()
+  let logAt = start + LOG_EVERY_MS
+  for (;;) {
+    const { ready, code, detail } = await askReadiness()
+    const waited = now() - start
+    if (ready) {
+      log.info('sidecar ready', { waitedMs: Math.round(waited) })
+      return { ok: true }
+    }
+    const reason = detail === undefined ? code : `${code}: ${detail}`
+    if (settings.waitTimeout !== undefined && waited >= settings.waitTimeout)
+      return {
+        ok: false,
+        sentence: `the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`,
+      }
+    if (now() >= logAt) {
+      log.warn('waiting for the sidecar', { code, detail, waited: seconds(waited) })
+      logAt = now() + LOG_EVERY_MS
+    }
+    await sleep(READY_PAUSE_MS)
+  }
+}
+
+const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(milliseconds < 10_000 ? 1 : 0)}s`

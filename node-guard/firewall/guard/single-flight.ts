@@ -1,0 +1,24 @@
+/**
+ * Runs `work` one at a time: a trigger during a run makes one more run after it, however many there were, with the
+ * first trigger's argument. `work` must not throw.
+ */
+export function singleFlight<T>(work: (argument: T) => Promise<void>): (argument: T) => Promise<void> {
+  let running: Promise<void> | undefined
+  let next: { readonly argument: T; readonly done: Promise<void> } | undefined
+  return function trigger(argument: T): Promise<void> {
+    if (running === undefined) {
+      running = work(argument).finally(() => {
+        running = undefined
+      })
+      return running
+    }
+    if (next === undefined) {
+      const done = running.then(() => {
+        next = undefined
+        return trigger(argument)
+      })
+      next = { argument, done }
+    }
+    return next.done
+  }
+}

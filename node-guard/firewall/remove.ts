@@ -1,0 +1,31 @@
+import { BROKER_LINK } from '../../common/addresses.ts'
+import { flag, settingsOrExit } from '../../common/settings.ts'
+import { exec } from './exec.ts'
+import { removeAll } from './guard/removal.ts'
+import { GUARD_TABLE } from './guard/ruleset.ts'
+
+const REMOVE_SETTINGS = {
+  openThisNode: flag(
+    false,
+    'say that every pod of this node may reach the real metadata endpoint from now on',
+  ),
+}
+
+/** `firewall remove --open-this-node`: takes the table and the link away once, by hand. */
+export async function runRemove(argv: readonly string[]): Promise<void> {
+  const settings = settingsOrExit('pod2iam firewall remove', REMOVE_SETTINGS, argv)
+  if (!settings.openThisNode) {
+    process.stderr.write(
+      'pod2iam firewall remove: this lets every pod of this node reach the real metadata endpoint and the node role; say so with --open-this-node. Nothing was changed.\n',
+    )
+    process.exit(2)
+  }
+  const failed = await removeAll(exec)
+  if (failed !== undefined) {
+    process.stderr.write(`pod2iam firewall remove: ${failed}.\n`)
+    process.exit(1)
+  }
+  process.stdout.write(
+    `table ${GUARD_TABLE} and link ${BROKER_LINK} are not on this node any more. A guard that runs here (other than with --mode=remove) puts them back.\n`,
+  )
+}

@@ -1,0 +1,107 @@
+/** What stands in an nft table, in a form in which two readings can be compared. */
+export type TableContent = {
+  /** Canonical text of table flags, chains, rules in order, sets and elements; without handles and counts. */
+  readonly text: string
+  /** Packets by named counter. */
+  readonly packets: Readonly<Record<string, number>>
+}
+
+type Json = Readonly<Record<string, unknown>>
+
+/**
+ * Reads the JSON of `nft --json list table` or `nft --echo --json -f` (libnftables-json(5)): the first prints
+ * objects, the second the same objects wrapped in `{"add": …}`, with set elements apart.
+ * Throws a SyntaxError where it is no JSON.
+ */
+export function parseTable(output: string): TableContent {
+  const parts: Parts = {
+    tables: new Set(),
+    chains: new Set(),
+    rules: new Map(),
+    elements: new Map(),
+    packets: {},
+  }
+  for (const entry of objects(JSON.parse(output))) take(parts, entry)
+  const lines = [
+    ...sorted(parts.tables),
+    ...sorted(parts.chains),
+    ...[...parts.rules.keys()].sort().flatMap((chain) => parts.rules.get(chain) ?? []),
+    ...[...parts.elements.keys()]
+      .sort()
+      .map((set) => `${set} ${sorted(parts.elements.get(set) ?? []).join(' ')}`),
+    ...Object.keys(parts.packets).sort(),
+  ]
+  return { text: lines.join('\n'), packets: parts.packets }
+}
+
+type Parts = {
+  readonly tables: Set<string>
+  readonly chains: Set<string>
+  readonly rules: Map<string, string[]>
+  readonly elements: Map<string, Set<string>>
+  readonly packets: Record<string, number>
+}
+
+function* objects(document: unknown): Generator<readonly [kind: string, object: Json]> {
+  const list = (document as { nftables?: unknown }).nftables
+  for (const item of Array.isArray(list) ? (list as Json[]) : []) {
+    // An object, or a command around it. `delete` echoes what the same transaction removed before.
+    if ('delete' in item) continue
+    const bare = (item.add ?? item.insert ?? item) as Json
+    for (const [kind, object] of Object.entries(bare)) yield [kind, object as Json]
+  }
+}
+
+function take(parts: Parts, [kind, object]: readonly [string, Json]): void {
+  const { handle: _, packets, bytes: __, elem, expr, ...rest } = object
+  switch (kind) {
+    case 'metainfo':
+      return
+    case 'table':
+      parts.tables.add(canonical({ table: rest }))
+      return
+    case 'chain':
+      parts.chains.add(canonical({ chain: rest }))
+      return
+    case 'rule': {
+      const chain = String(rest.chain)
+      const rules = parts.rules.get(chain) ?? []
+      rules.push(canonical({ rule: rest, expr }))
+      parts.rules.set(chain, rules)
+      return
+    }
+    case 'counter':
+      parts.packets[String(rest.name)] = Number(packets)
+      return
+    case 'set':
+      addElements(parts, canonical({ set: rest.name }), elem)
+      // A set's flags and type are part of what it matches.
+      parts.chains.add(canonical({ set: rest }))
+      return
+    case 'element':
+      addElements(parts, canonical({ set: rest.name }), elem)
+      return
+    default:
+      // Something we never load, such as a map or a flowtable, makes the content differ.
+      parts.tables.add(canonical({ [kind]: rest, elem, expr }))
+  }
+}
+
+function addElements(parts: Parts, set: string, elements: unknown): void {
+  const known = parts.elements.get(set) ?? new Set()
+  // A set lists them; an added element holds them as an expression, `{"set": [ … ]}`.
+  const list = (elements as { set?: unknown } | undefined)?.set ?? elements
+  for (const element of Array.isArray(list) ? list : []) known.add(canonical(element))
+  parts.elements.set(set, known)
+}
+
+const sorted = (texts: Iterable<string>) => [...texts].sort()
+
+/** JSON with sorted keys. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) =>
+    inner !== null && typeof inner === 'object' && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  )
+}

@@ -1,0 +1,242 @@
+/**
+ * Runs inside a network namespace and does with sockets what it is told, one JSON object a line: starting a process
+ * for every probe would take longer than all the probes.
+ */
+import { createSocket, type Socket as UdpSocket } from 'node:dgram'
+import { createServer as createHttpServer, get } from 'node:http'
+import { connect, createServer, type Socket } from 'node:net'
+import { createInterface } from 'node:readline'
+
+export type TcpResult = { readonly outcome: string; readonly ms: number }
+
+export type Hammered = { readonly tried: number; readonly gaps: readonly number[] }
+
+/** What an agent can do; every function is one request. */
+export type AgentRequests = {
+  /** Listens; greets with `name` and a newline, then says back what it hears. */
+  listen: (options: { host: string; port: number; name: string }) => string
+  /** Receives datagrams on all addresses. */
+  receive: (options: { port: number }) => string
+  /** Payloads received so far, each as `local port payload`. */
+  received: (options: Record<string, never>) => string[]
+  /** Connects and waits for the greeting: its text, `connected` without one, or an error code, or `timeout`. */
+  tcp: (options: { host: string; port: number; timeout?: number }) => TcpResult
+  /** Connects again and again, one connection after the other, until `rest`. */
+  hammer: (options: { host: string; port: number }) => string
+  /** How many connections `hammer` tried since, and for how long at a time they went through, in milliseconds. */
+  rest: (options: Record<string, never>) => Hammered
+  /** An HTTP GET on loopback: status and body, or an error code. */
+  get: (options: { port: number; path: string }) => { status: number | string; body: string }
+  /** Answers every HTTP request on a loopback port so; called again, from then on differently. */
+  serve: (options: { port: number; status: number; body: string }) => string
+  /** Opens a connection and keeps it: the greeting, or an error code. */
+  open: (options: { host: string; port: number; id: string }) => string
+  /** Says something on a kept connection: what came back, or an error code. */
+  say: (options: { id: string; text: string }) => string
+  /** Sends a datagram from an address to a closed port: the code of the ICMP error that comes back within `wait`, or `sent`. */
+  bounce: (options: { from: string; host: string; port: number; wait: number }) => string
+  /** Sends a datagram: `sent`, or an error code, or with `wait` the code of an ICMP error that comes within it. */
+  udp: (options: { host: string; port: number; payload: string; wait?: number }) => string
+}
+
+const payloads: string[] = []
+const kept = new Map<string, Socket>()
+
+const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error)
+
+function listen({ host, port, name }: { host: string; port: number; name: string }): Promise<string> {
+  return new Promise((resolve) => {
+    const server = createServer((socket) => {
+      socket.on('error', () => {})
+      socket.write(`${name}\n`)
+      socket.pipe(socket)
+    })
+    server.on('error', (error) => resolve(codeOf(error)))
+    server.listen({ host, port, ipv6Only: true }, () => resolve('listening'))
+  })
+}
+
+async function receive({ port }: { port: number }): Promise<string> {
+  for (const type of ['udp4', 'udp6'] as const) {
+    const socket = createSocket({ type, ipv6Only: type === 'udp6' })
+    socket.on('message', (data) => payloads.push(String(data)))
+    await new Promise<void>((resolve) => socket.bind(port, resolve))
+  }
+  return 'receiving'
+}
+
+function firstLine(socket: Socket, timeout: number): Promise<string> {
+  return new Promise((resolve) => {
+    let connected = false
+    const timer = setTimeout(() => resolve(connected ? 'connected' : 'timeout'), timeout)
+    const end = (outcome: string) => {
+      clearTimeout(timer)
+      resolve(outcome)
+    }
+    socket.once('connect', () => {
+      connected = true
+    })
+    socket.once('data', (data) => end(String(data).trim()))
+    socket.once('error', (error) => end(codeOf(error)))
+    socket.once('close', () => end('closed'))
+  })
+}
+
+async function tcp(options: { host: string; port: number; timeout?: number }): Promise<TcpResult> {
+  const started = performance.now()
+  const { host, port, timeout = 2000 } = options
+  const socket = connect({ host, port })
+  const outcome = await firstLine(socket, timeout)
+  socket.on('error', () => {}).destroy()
+  return { outcome, ms: performance.now() - started }
+}
+
+let hammering: { stop: boolean; done: Promise<Hammered> } | undefined
+
+function hammer({ host, port }: { host: string; port: number }): string {
+  const state = { stop: false, done: Promise.resolve<Hammered>({ tried: 0, gaps: [] }) }
+  state.done = (async () => {
+    const gaps: number[] = []
+    let tried = 0
+    let opened: number | undefined
+    while (!state.stop) {
+      const at = performance.now()
+      const outcome = await new Promise<'through' | 'refused' | 'lost'>((resolve) => {
+        const socket = connect({ host, port })
+        socket.once('connect', () => {
+          resolve('through')
+          socket.resetAndDestroy()
+        })
+        socket.on('error', () => resolve('refused'))
+        socket.on('close', () => resolve('lost'))
+        // A packet lost while rules change must not keep the next probe waiting.
+        setTimeout(() => socket.destroy(), 20).unref()
+      })
+      tried++
+      if (outcome === 'through') opened ??= at
+      else if (outcome === 'refused' && opened !== undefined) {
+        gaps.push(performance.now() - opened)
+        opened = undefined
+      }
+    }
+    return { tried, gaps: opened === undefined ? gaps : [...gaps, Number.POSITIVE_INFINITY] }
+  })()
+  hammering = state
+  return 'hammering'
+}
+
+async function rest(): Promise<Hammered> {
+  if (hammering === undefined) return { tried: 0, gaps: [] }
+  hammering.stop = true
+  return hammering.done
+}
+
+function httpGet({
+  port,
+  path,
+}: {
+  port: number
+  path: string
+}): Promise<{ status: number | string; body: string }> {
+  return new Promise((resolve) => {
+    get({ host: '127.0.0.1', port, path, timeout: 2000, agent: false }, (response) => {
+      let body = ''
+      response.setEncoding('utf8').on('data', (chunk) => {
+        body += chunk
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
+    }).on('error', (error) => resolve({ status: codeOf(error), body: '' }))
+  })
+}
+
+const served = new Map<number, { status: number; body: string }>()
+
+function serve({
+  port,
+  status,
+  body,
+}: {
+  port: number
+  status: number
+  body: string
+}): Promise<string> | string {
+  const known = served.has(port)
+  served.set(port, { status, body })
+  if (known) return 'serving'
+  return new Promise((resolve) => {
+    createHttpServer((_request, response) => {
+      const answer = served.get(port)
+      response.writeHead(answer?.status ?? 500).end(answer?.body)
+    }).listen(port, '127.0.0.1', () => resolve('serving'))
+  })
+}
+
+async function open({ host, port, id }: { host: string; port: number; id: string }): Promise<string> {
+  const socket = connect({ host, port })
+  kept.set(id, socket)
+  const greeting = await firstLine(socket, 2000)
+  socket.on('error', () => {})
+  return greeting
+}
+
+async function say({ id, text }: { id: string; text: string }): Promise<string> {
+  const socket = kept.get(id)
+  if (socket === undefined) return 'unknown'
+  socket.write(text)
+  return firstLine(socket, 2000)
+}
+
+type Datagram = { host: string; port: number; payload: string; from?: string; wait?: number }
+
+async function udp({ host, port, payload, from, wait = 0 }: Datagram): Promise<string> {
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
+  try {
+    return await new Promise<string>((resolve) => {
+      socket.on('error', (error) => resolve(codeOf(error)))
+      // Connected, so that ICMP errors come back to it.
+      socket.on('connect', () =>
+        socket.send(payload, (error) => {
+          if (error) resolve(codeOf(error))
+          else setTimeout(resolve, wait, 'sent')
+        }),
+      )
+      if (from === undefined) socket.connect(port, host)
+      else socket.bind(0, from, () => socket.connect(port, host))
+    })
+  } finally {
+    closeQuietly(socket)
+  }
+}
+
+function closeQuietly(socket: UdpSocket): void {
+  try {
+    socket.close()
+  } catch {
+    // Never opened: the error was told already.
+  }
+}
+
+const OPERATIONS: Record<string, (options: never) => unknown> = {
+  listen,
+  receive,
+  received: () => payloads,
+  tcp,
+  hammer,
+  rest,
+  get: httpGet,
+  serve,
+  open,
+  say,
+  udp,
+  bounce: (options: Omit<Datagram, 'payload'>) => udp({ ...options, payload: 'bounce' }),
+}
+
+if (process.argv[2] === 'serve') {
+  createInterface({ input: process.stdin }).on('line', async (line) => {
+    const { id, operation, options } = JSON.parse(line)
+    const result = await OPERATIONS[operation]?.(options as never)
+    process.stdout.write(`${JSON.stringify({ id, result })}\n`)
+  })
+  process.stdin.on('end', () => process.exit(0))
+  process.stdout.write('{"id":0}\n')
+}

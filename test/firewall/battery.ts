@@ -1,0 +1,191 @@
+/**
+ * Probes of the guard's ruleset on a node: each has a name and an outcome in words. Together they see every line of
+ * the ruleset. What must be dropped is a datagram followed by another that must arrive: no waiting for silence.
+ */
+import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
+import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
+import { guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
+import { NEIGHBOURS, type NetworkName, nodeExec, POD1, type TestNode, UNLINKED, until } from './node.ts'
+
+const [METADATA4, METADATA6] = METADATA_ADDRESSES
+const [BROKER4, BROKER6] = BROKER_ADDRESSES
+const UDP_PORT = 5300
+/** What a pod sends to a neighbour on this port gets the metadata address only after our forward chain. */
+const LATE_PORT = 5301
+/** What the node sends to this port leaves with a pod's address as its source. */
+const FOREIGN_PORT = 8081
+
+/** The ruleset under test: the real addresses, and broker addresses whose link is absent. */
+export const RULESET = guardRuleset({
+  metadata: METADATA_ADDRESSES,
+  broker: [...BROKER_ADDRESSES, ...UNLINKED],
+  uplinks: ['eth0'],
+})
+
+/** Source routing (LSRR, segment routing) as our forward chain sees it; IPVS as our output chain sees it. */
+const NODE_TABLE = `table inet test_rewrite {
+  chain late {
+    type filter hook forward priority -100; policy accept;
+    ip daddr 169.254.169.253 udp dport ${LATE_PORT} ip daddr set ${METADATA4}
+    ip6 daddr fd00:ec2::253 udp dport ${LATE_PORT} ip6 daddr set ${METADATA6}
+  }
+  chain foreign {
+    type filter hook output priority -200; policy accept;
+    ip daddr ${METADATA4} tcp dport ${FOREIGN_PORT} ip saddr set ${POD1[0]}
+    ip6 daddr ${METADATA6} tcp dport ${FOREIGN_PORT} ip6 saddr set ${POD1[1]}
+  }
+}`
+
+const POD_TABLE = `table inet test_tally {
+  counter reset4 { }
+  counter reset6 { }
+  chain arrivals {
+    type filter hook prerouting priority -300; policy accept;
+    ip saddr ${METADATA4} tcp sport ${FOREIGN_PORT} tcp flags & rst == rst counter name reset4
+    ip6 saddr ${METADATA6} tcp sport ${FOREIGN_PORT} tcp flags & rst == rst counter name reset6
+  }
+}`
+
+export type Outcomes = Readonly<Record<string, string>>
+
+/** Makes the listeners, the broker's link and the test tables; the ruleset is the caller's. */
+export async function prepare(node: TestNode): Promise<void> {
+  await ensureLink(nodeExec(node), BROKER_ADDRESSES)
+  await node.must('node', ['nft', '-f', '-'], NODE_TABLE)
+  await node.must('pod1', ['nft', '-f', '-'], POD_TABLE)
+  const aws = await node.agent('aws')
+  const host = await node.agent('node')
+  for (const host of ['0.0.0.0', '::'])
+    for (const port of [80, FOREIGN_PORT]) await aws.listen({ host, port, name: 'aws' })
+  for (const address of BROKER_ADDRESSES)
+    await host.listen({ host: address, port: BROKER_PORT, name: 'broker' })
+  for (const port of [UDP_PORT, LATE_PORT]) await aws.receive({ port })
+  await host.receive({ port: UDP_PORT })
+}
+
+/** Runs all probes at once: some 100 ms when everything is refused as it should be. */
+export async function probe(node: TestNode): Promise<Outcomes> {
+  const tcp = (from: NetworkName, host: string, port: number) => async () =>
+    (await (await node.agent(from)).tcp({ host, port, timeout: 400 })).outcome
+  const udp = (from: NetworkName, host: string) => async () =>
+    (await node.agent(from)).udp({ host, port: UDP_PORT, payload: 'x', wait: 100 })
+  const probes: Record<string, () => Promise<string>> = {
+    'pod → metadata, TCP, IPv4': tcp('pod1', METADATA4, 80),
+    'pod → metadata, TCP, IPv6': tcp('pod1', METADATA6, 80),
+    'pod → metadata, UDP, IPv4': udp('pod1', METADATA4),
+    'pod → metadata, UDP, IPv6': udp('pod1', METADATA6),
+    'pod → metadata, source-routed, IPv4': datagram(
+      node,
+      'pod1',
+      ['169.254.169.253', LATE_PORT],
+      'aws',
+      '169.254.169.253',
+    ),
+    'pod → metadata, source-routed, IPv6': datagram(
+      node,
+      'pod1',
+      ['fd00:ec2::253', LATE_PORT],
+      'aws',
+      'fd00:ec2::253',
+    ),
+    'node in a pod’s name → metadata, IPv4': foreign(node, METADATA4, 'reset4'),
+    'node in a pod’s name → metadata, IPv6': foreign(node, METADATA6, 'reset6'),
+    'node → metadata, IPv4': tcp('node', METADATA4, 80),
+    'node → metadata, IPv6': tcp('node', METADATA6, 80),
+    'pod → broker, IPv4': tcp('pod1', BROKER4, BROKER_PORT),
+    'pod → broker, IPv6': tcp('pod1', BROKER6, BROKER_PORT),
+    'node → broker, IPv4': tcp('node', BROKER4, BROKER_PORT),
+    'node → broker, IPv6': tcp('node', BROKER6, BROKER_PORT),
+    'pod → broker without link, IPv4': tcp('pod1', UNLINKED[0], 80),
+    'pod → broker without link, IPv6': tcp('pod1', UNLINKED[1], 80),
+    'uplink → broker, IPv4': datagram(node, 'aws', [BROKER4, UDP_PORT], 'node', '10.0.0.10'),
+    'uplink → broker, IPv6': datagram(node, 'aws', [BROKER6, UDP_PORT], 'node', 'fd00:10::10'),
+    'other interface → broker, IPv4': datagram(node, 'outside', [BROKER4, UDP_PORT], 'node', '10.9.0.1'),
+    'other interface → broker, IPv6': datagram(node, 'outside', [BROKER6, UDP_PORT], 'node', 'fd00:9::1'),
+  }
+  for (const address of NEIGHBOURS) probes[`pod → ${address}`] = tcp('pod1', address, 80)
+  const outcomes = await Promise.all(
+    Object.entries(probes).map(async ([name, run]) => [name, await run()] as const),
+  )
+  return Object.fromEntries(outcomes)
+}
+
+/** What {@link probe} says when the block is as it should be. */
+export const AS_DESIGNED: Outcomes = {
+  'pod → metadata, TCP, IPv4': 'ECONNREFUSED',
+  'pod → metadata, TCP, IPv6': 'ECONNREFUSED',
+  'pod → metadata, UDP, IPv4': 'EHOSTUNREACH',
+  'pod → metadata, UDP, IPv6': 'EACCES',
+  'pod → metadata, source-routed, IPv4': 'dropped',
+  'pod → metadata, source-routed, IPv6': 'dropped',
+  'node in a pod’s name → metadata, IPv4': 'reset to the pod',
+  'node in a pod’s name → metadata, IPv6': 'reset to the pod',
+  'node → metadata, IPv4': 'aws',
+  'node → metadata, IPv6': 'aws',
+  'pod → broker, IPv4': 'broker',
+  'pod → broker, IPv6': 'broker',
+  'node → broker, IPv4': 'broker',
+  'node → broker, IPv6': 'broker',
+  'pod → broker without link, IPv4': 'ECONNREFUSED',
+  'pod → broker without link, IPv6': 'ECONNREFUSED',
+  'uplink → broker, IPv4': 'dropped',
+  'uplink → broker, IPv6': 'dropped',
+  'other interface → broker, IPv4': 'dropped',
+  'other interface → broker, IPv6': 'dropped',
+  ...Object.fromEntries(NEIGHBOURS.map((address) => [`pod → ${address}`, 'aws'])),
+}
+
+/** What {@link probe} says without any rules: each of these is a hole that the ruleset closes. */
+export const WITHOUT_RULES: Outcomes = {
+  ...AS_DESIGNED,
+  'pod → metadata, TCP, IPv4': 'aws',
+  'pod → metadata, TCP, IPv6': 'aws',
+  'pod → metadata, UDP, IPv4': 'sent',
+  'pod → metadata, UDP, IPv6': 'sent',
+  'pod → metadata, source-routed, IPv4': 'arrived',
+  'pod → metadata, source-routed, IPv6': 'arrived',
+  'node in a pod’s name → metadata, IPv4': 'silence',
+  'node in a pod’s name → metadata, IPv6': 'silence',
+  'pod → broker without link, IPv4': 'aws',
+  'pod → broker without link, IPv6': 'aws',
+  'uplink → broker, IPv4': 'arrived',
+  'uplink → broker, IPv6': 'arrived',
+  'other interface → broker, IPv4': 'arrived',
+  'other interface → broker, IPv6': 'arrived',
+}
+
+let sent = 0
+
+/** A datagram, then one to `fence` that must arrive: by then the first has arrived too, or never will. */
+function datagram(
+  node: TestNode,
+  from: NetworkName,
+  [host, port]: readonly [string, number],
+  to: NetworkName,
+  fence: string,
+): () => Promise<string> {
+  return async () => {
+    const [sender, receiver] = await Promise.all([node.agent(from), node.agent(to)])
+    const payload = `probe-${++sent}`
+    await sender.udp({ host, port, payload })
+    await until(`a datagram from ${from} to ${fence}`, async () => {
+      // Sent anew each time: a datagram may be lost while a neighbour is looked up.
+      await sender.udp({ host: fence, port: UDP_PORT, payload: `fence-${payload}` })
+      return (await receiver.received({})).includes(`fence-${payload}`)
+    })
+    return (await receiver.received({})).includes(payload) ? 'arrived' : 'dropped'
+  }
+}
+
+/** Whether a connection attempt of the node with a pod's source address is answered to the pod by a reset. */
+function foreign(node: TestNode, host: string, counter: string): () => Promise<string> {
+  return async () => {
+    const resets = async () => {
+      const list = await node.must('pod1', ['nft', '-j', 'list', 'counter', 'inet', 'test_tally', counter])
+      return /"packets": (\d+)/.exec(list)?.[1]
+    }
+    const before = await resets()
+    await (await node.agent('node')).tcp({ host, port: FOREIGN_PORT, timeout: 60 })
+    return (await resets()) === before ? 'silence' : 'reset to the pod'
+  }
+}

@@ -1,0 +1,177 @@
+/** How the guard judges what nft says, without a kernel. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Logger } from '../../common/log.ts'
+import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
+import { type Block, createBlock } from '../../node-guard/firewall/guard/block.ts'
+import { readinessOf } from '../../node-guard/firewall/guard/report.ts'
+import { parseUplinks } from '../../node-guard/firewall/guard/uplinks.ts'
+import { parseTable } from '../../node-guard/firewall/table-content.ts'
+
+const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+const TABLE = { table: { family: 'inet', name: 'pod2iam_guard', handle: 1 } }
+const rule = (text: string, handle = 1) => ({
+  rule: { family: 'inet', table: 'pod2iam_guard', chain: 'forward', handle, expr: [{ match: text }] },
+})
+const listing = (...objects: object[]) =>
+  JSON.stringify({ nftables: [{ metainfo: { version: '1' } }, TABLE, ...objects] })
+const echo = (...objects: object[]) =>
+  JSON.stringify({ nftables: [TABLE, ...objects].map((add) => ({ add })) })
+const ok = (stdout: string): ExecResult => ({ code: 0, stdout, stderr: '' })
+const failed = (code: ExecResult['code'], stderr: string): ExecResult => ({ code, stdout: '', stderr })
+
+/** A block over an nft that loads and lists as told. */
+function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
+  block: Block
+  loads: () => number
+} {
+  let loads = 0
+  const exec: Exec = async (_command, args) => {
+    if (args.includes('list')) return nft.list()
+    loads++
+    return nft.load()
+  }
+  const block = createBlock({
+    metadata: ['169.254.169.254'],
+    broker: ['169.254.170.24'],
+    exec,
+    readUplinks: async () => ['eth0'],
+    now: () => 1000,
+    log: SILENT,
+  })
+  return { block, loads: () => loads }
+}
+
+test('what is read back as loaded is verified, whatever the handles, and is not loaded again', async () => {
+  const { block, loads } = blockWith({
+    load: () => ok(echo(rule('a', 3))),
+    list: () => ok(listing(rule('a', 9))),
+  })
+  await block.check('start')
+  await block.check('poll')
+  assert.equal(block.state().verified, true)
+  assert.equal(loads(), 1)
+})
+
+test('what differs right after loading is never called verified', async () => {
+  for (const list of [
+    ok(listing(rule('b'))),
+    ok(listing(rule('a'), rule('b'))),
+    ok(listing()),
+    failed(1, 'Error: No such file or directory\nlist table inet pod2iam_guard'),
+    failed('timeout', ''),
+  ]) {
+    const { block } = blockWith({ load: () => ok(echo(rule('a'))), list: () => list })
+    await block.check('start')
+    assert.equal(block.state().verified, false)
+    assert.ok(block.state().detail)
+  }
+})
+
+test('the order of rules matters', async () => {
+  const { block } = blockWith({
+    load: () => ok(echo(rule('a'), rule('b'))),
+    list: () => ok(listing(rule('b'), rule('a'))),
+  })
+  await block.check('start')
+  assert.equal(block.state().verified, false)
+})
+
+const FAILURES: Record<string, [ExecResult, RegExp]> = {
+  'nft missing': [failed('missing', 'spawn nft ENOENT'), /install nftables/],
+  'no capability': [
+    failed(1, 'netlink: Error: cache initialization failed: Operation not permitted'),
+    /root with the NET_ADMIN capability/,
+  ],
+  'no kernel support': [
+    failed(1, 'Error: Could not process rule: No such file or directory\nreject with tcp reset'),
+    /load the modules nf_tables/,
+  ],
+  'no nf_tables at all': [
+    failed(1, 'netlink: Error: cache initialization failed: Protocol not supported'),
+    /nf_tables/,
+  ],
+  'nft hanging': [failed('timeout', ''), /did not end in time/],
+  'anything else': [
+    failed(1, 'internal:0:0-0: Error: something new'),
+    /nft failed: internal:0:0-0: Error: something new$/,
+  ],
+}
+for (const [what, [result, sentence]] of Object.entries(FAILURES))
+  test(`${what}: one sentence, not ready, and tried again until it works`, async () => {
+    let broken = true
+    const { block, loads } = blockWith({
+      load: () => (broken ? result : ok(echo(rule('a')))),
+      list: () => ok(listing(rule('a'))),
+    })
+    const ready = () =>
+      readinessOf(
+        {
+          mode: 'enforce',
+          block: block.state(),
+          link: { up: true, changed: false },
+          stateFault: undefined,
+          pollIntervalMs: 1000,
+        },
+        1000,
+      )
+    await block.check('start')
+    assert.match(block.state().detail ?? '', sentence)
+    assert.doesNotMatch(block.state().detail ?? '', /\n/)
+    assert.equal(ready().ready, false)
+    broken = false
+    await block.check('poll')
+    assert.equal(ready().ready, true)
+    assert.equal(loads(), 2)
+  })
+
+test('a verification that is older than three intervals is no verification', async () => {
+  const { block } = blockWith({ load: () => ok(echo(rule('a'))), list: () => ok(listing(rule('a'))) })
+  await block.check('start')
+  const report = {
+    mode: 'enforce' as const,
+    block: block.state(),
+    link: { up: true, changed: false },
+    stateFault: undefined,
+    pollIntervalMs: 1000,
+  }
+  assert.equal(readinessOf(report, 4000).ready, true)
+  assert.equal(readinessOf(report, 4001).code, 'verification-stale')
+})
+
+test('anything in the table that we did not load makes a difference', () => {
+  const base = parseTable(listing(rule('a'))).text
+  for (const extra of [
+    rule('b'),
+    { chain: { family: 'inet', table: 'pod2iam_guard', name: 'x', handle: 4 } },
+    { set: { family: 'inet', table: 'pod2iam_guard', name: 's', type: 'ipv4_addr', handle: 4 } },
+    { map: { family: 'inet', table: 'pod2iam_guard', name: 'm', handle: 4 } },
+    { flowtable: { family: 'inet', table: 'pod2iam_guard', name: 'f', handle: 4 } },
+    { counter: { family: 'inet', table: 'pod2iam_guard', name: 'c', handle: 4, packets: 0, bytes: 0 } },
+  ])
+    assert.notEqual(parseTable(listing(rule('a'), extra)).text, base, JSON.stringify(extra))
+})
+
+test('counts and handles make no difference', () => {
+  const counter = (packets: number, handle: number) => ({
+    counter: { family: 'inet', table: 'pod2iam_guard', name: 'c', handle, packets, bytes: packets * 60 },
+  })
+  const [a, b] = [parseTable(listing(counter(1, 2))), parseTable(listing(counter(5, 7)))]
+  assert.equal(a.text, b.text)
+  assert.deepEqual(b.packets, { c: 5 })
+})
+
+test('uplinks are the interfaces of the default routes of both families, without lo', () => {
+  const ipv4 = `Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t0200000A\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0
+`
+  const zeros = '0'.repeat(32)
+  const ipv6 = `${zeros} 00 ${zeros} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth1
+fd000010000000000000000000000000 40 ${zeros} 00 ${zeros} 00000100 00000001 00000000 00000001     eth2
+${zeros} 00 ${zeros} 00 ${zeros} ffffffff 00000001 00000000 00200200       lo
+`
+  assert.deepEqual(parseUplinks(ipv4, ipv6), ['eth0', 'eth1'])
+  assert.deepEqual(parseUplinks('', ''), [])
+})

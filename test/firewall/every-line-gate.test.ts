@@ -1,0 +1,88 @@
+/** No line of the pod's two rulesets is there for nothing (see every-line.test.ts for the guard's). */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
+import { proofRuleset, REDIRECT_TABLE, redirectRuleset } from '../../node-guard/firewall/gate/ruleset.ts'
+import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
+import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft-table.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { MISSED, without } from './lines.ts'
+import { nodeExec, openNode, type TestNode } from './node.ts'
+
+describe('every line of the pod’s rulesets is needed', needsNamespaces(), () => {
+  let node: TestNode
+  before(async () => {
+    node = await openNode()
+    await ensureLink(nodeExec(node), BROKER_ADDRESSES)
+    const [aws, host, pod] = await Promise.all([node.agent('aws'), node.agent('node'), node.agent('pod1')])
+    for (const address of ['0.0.0.0', '::']) await aws.listen({ host: address, port: 80, name: 'aws' })
+    for (const address of BROKER_ADDRESSES)
+      await host.listen({ host: address, port: BROKER_PORT, name: 'broker' })
+    for (const address of ['127.0.0.1', '::1']) {
+      await pod.listen({ host: address, port: SIDECAR_PORT, name: 'sidecar' })
+      await pod.listen({ host: address, port: 15001, name: 'mesh' })
+    }
+    // A mesh that takes whatever nobody decided before.
+    await node.must('pod1', [
+      'nft',
+      'add table inet mesh; add chain inet mesh out { type nat hook output priority -100; }; add rule inet mesh out meta l4proto tcp oifname != "lo" redirect to :15001',
+    ])
+  })
+  after(() => node?.close())
+
+  async function effect(ruleset: string): Promise<Record<string, string>> {
+    const exec = nodeExec(node, 'pod1')
+    await deleteTable(exec, REDIRECT_TABLE)
+    const first = await loadTable(exec, ruleset)
+    if (!first.ok) return { load: first.detail }
+    await loadTable(exec, ruleset)
+    const read = await readTable(exec, REDIRECT_TABLE)
+    const outcomes: Record<string, string> = {
+      load: 'accepted',
+      'loaded again': read.ok && read.content?.text === first.loaded.text ? 'the same' : 'different',
+    }
+    const pod = await node.agent('pod1')
+    for (const [host, port] of [
+      ...METADATA_ADDRESSES.map((address) => [address, 80] as const),
+      ...BROKER_ADDRESSES.map((address) => [address, BROKER_PORT] as const),
+      ['10.0.0.2', 80] as const,
+    ])
+      outcomes[host] = (await pod.tcp({ host, port })).outcome
+    return outcomes
+  }
+
+  const LOADED = { load: 'accepted', 'loaded again': 'the same', '10.0.0.2': 'mesh' }
+  const [METADATA4, METADATA6] = METADATA_ADDRESSES
+  const [BROKER4, BROKER6] = BROKER_ADDRESSES
+  const RULESETS = {
+    redirect: {
+      ruleset: redirectRuleset({
+        metadata: METADATA_ADDRESSES,
+        broker: BROKER_ADDRESSES,
+        brokerPort: BROKER_PORT,
+        sidecarPort: SIDECAR_PORT,
+      }),
+      does: {
+        ...LOADED,
+        [METADATA4]: 'sidecar',
+        [METADATA6]: 'sidecar',
+        [BROKER4]: 'broker',
+        [BROKER6]: 'broker',
+      },
+    },
+    proof: {
+      ruleset: proofRuleset(METADATA_ADDRESSES),
+      does: { ...LOADED, [METADATA4]: 'aws', [METADATA6]: 'aws', [BROKER4]: 'mesh', [BROKER6]: 'mesh' },
+    },
+  }
+  for (const [name, { ruleset, does }] of Object.entries(RULESETS))
+    test(`each line of the ${name} ruleset, left out, changes what it does`, async (t) => {
+      assert.deepEqual(await effect(ruleset), does)
+      for (const { line, number, rest } of without(ruleset))
+        await t.test(`line ${number}: ${line}`, async () => {
+          const outcome = await effect(rest)
+          assert.notDeepEqual(outcome, does, `nothing changes without line ${number}: ${line}`)
+          if (outcome.load !== 'accepted') assert.match(String(outcome.load), MISSED)
+        })
+    })
+})

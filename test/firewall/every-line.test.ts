@@ -1,0 +1,47 @@
+/** No line of a ruleset is there for nothing: without it, it does not load, or a packet fares otherwise. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { GUARD_TABLE } from '../../node-guard/firewall/guard/ruleset.ts'
+import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft-table.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { AS_DESIGNED, type Outcomes, prepare, probe, RULESET } from './battery.ts'
+import { MISSED, without } from './lines.ts'
+import { nodeExec, openNode, type TestNode } from './node.ts'
+
+describe('every line of the guard’s ruleset is needed', needsNamespaces(), () => {
+  let node: TestNode
+  before(async () => {
+    node = await openNode()
+    await prepare(node)
+  })
+  after(() => node?.close())
+
+  /** What a ruleset does: refuses to load, or its content after two loads and the fate of packets. */
+  async function effect(ruleset: string): Promise<Outcomes> {
+    const exec = nodeExec(node)
+    await deleteTable(exec, GUARD_TABLE)
+    const first = await loadTable(exec, ruleset)
+    if (!first.ok) return { load: first.detail }
+    await loadTable(exec, ruleset)
+    const read = await readTable(exec, GUARD_TABLE)
+    const again = read.ok && read.content?.text === first.loaded.text ? 'the same' : 'different'
+    return { load: 'accepted', 'loaded again': again, ...(await probe(node)) }
+  }
+
+  test('each line, left out, changes what the ruleset does', async (t) => {
+    const whole: Outcomes = await effect(RULESET)
+    assert.deepEqual<Outcomes>(whole, { load: 'accepted', 'loaded again': 'the same', ...AS_DESIGNED })
+    for (const { line, number, rest } of without(RULESET))
+      await t.test(`line ${number}: ${line}`, async () => {
+        const outcome = await effect(rest)
+        assert.notDeepEqual(outcome, whole, `nothing changes without line ${number}: ${line}`)
+        // An IPv4 line is seen by IPv4 packets, an IPv6 line by IPv6 packets: no probe changes by accident.
+        const other = line.startsWith('ip ') ? 'IPv6' : line.startsWith('ip6 ') ? 'IPv4' : undefined
+        const changed = Object.keys(outcome).filter((name) => outcome[name] !== whole[name])
+        const strays = other === undefined ? [] : changed.filter((name) => name.includes(other))
+        assert.deepEqual(strays, [])
+        // A line that nft misses by itself is needed; any other refusal would be a fault of this test.
+        if (outcome.load !== 'accepted') assert.match(String(outcome.load), MISSED)
+      })
+  })
+})

@@ -1,0 +1,164 @@
+/** The gate's patience, on a clock of its own. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { LogFields, Logger } from '../../common/log.ts'
+import { parseSettings } from '../../common/settings.ts'
+import { hasLocalRoute } from '../../node-guard/firewall/gate/dial.ts'
+import { createProof, type Proof } from '../../node-guard/firewall/gate/proof.ts'
+import { parseAnswer } from '../../node-guard/firewall/gate/readiness.ts'
+import { GATE_SETTINGS, type GateSettings } from '../../node-guard/firewall/gate/settings.ts'
+import { type GateWorld, runSteps } from '../../node-guard/firewall/gate/steps.ts'
+
+type Line = { readonly at: number; readonly msg: string; readonly fields: LogFields }
+
+function settings(...argv: string[]): GateSettings {
+  const result = parseSettings(GATE_SETTINGS, { argv, env: {} })
+  assert.ok(result.ok)
+  return result.settings
+}
+
+const OPEN: Proof = { refused: false, dialled: ['169.254.169.254'], seen: '169.254.169.254 answered' }
+const REFUSED: Proof = { refused: true, dialled: ['169.254.169.254'], seen: '' }
+
+/** A world whose clock moves by sleeping only. */
+function world(overrides: Partial<GateWorld> = {}): { world: GateWorld; lines: Line[]; now: () => number } {
+  let clock = 0
+  const lines: Line[] = []
+  const log = (msg: string, fields: LogFields = {}) => void lines.push({ at: clock, msg, fields })
+  const logger: Logger = { debug: log, info: log, warn: log, error: log }
+  return {
+    lines,
+    now: () => clock,
+    world: {
+      prove: async () => REFUSED,
+      loadRedirect: async () => undefined,
+      askReadiness: async () => ({ ready: true, code: 'ready' }),
+      now: () => clock,
+      sleep: async (milliseconds) => {
+        clock += milliseconds
+      },
+      log: logger,
+      ...overrides,
+    },
+  }
+}
+
+test('an open endpoint is told at once and every ten seconds, and fails after a minute', async () => {
+  const { world: open, lines, now } = world({ prove: async () => OPEN })
+  const outcome = await runSteps(settings(), open)
+  assert.ok(!outcome.ok)
+  assert.match(
+    outcome.sentence,
+    /^169\.254\.169\.254 answered; the node guard does not block .* \(tried for 60s\)$/,
+  )
+  assert.equal(now(), 60_000)
+  assert.deepEqual(
+    lines.map(({ at, msg }) => [at, msg]),
+    [0, 10, 20, 30, 40, 50].map((second) => [second * 1000, 'waiting for the block']),
+  )
+})
+
+test('the redirect is not loaded before the block is proven', async () => {
+  let loaded = false
+  const { world: open } = world({
+    prove: async () => OPEN,
+    loadRedirect: async () => {
+      loaded = true
+      return undefined
+    },
+  })
+  await runSteps(settings(), open)
+  assert.equal(loaded, false)
+})
+
+test('in mode env nothing is loaded', async () => {
+  const { world: bare } = world({ loadRedirect: async () => assert.fail('loaded') })
+  assert.deepEqual(await runSteps(settings('--redirect=env'), bare), { ok: true })
+})
+
+test('a redirect that cannot be loaded is tried again, and told as such', async () => {
+  const { world: failing, lines } = world({ loadRedirect: async () => 'nft failed: no' })
+  const outcome = await runSteps(settings('--proof-timeout=5s'), failing)
+  assert.deepEqual(outcome, {
+    ok: false,
+    sentence: "the pod's redirect could not be loaded: nft failed: no (tried for 5.0s)",
+  })
+  assert.equal(lines.at(-1)?.msg, 'waiting for the redirect')
+})
+
+test('without --wait-timeout it waits for the sidecar for ever, with the reason every ten seconds', async () => {
+  let asked = 0
+  const { world: slow, lines } = world({
+    askReadiness: async () =>
+      ++asked > 3500 ? { ready: true, code: 'ready' } : { ready: false, code: 'broker-unreachable' },
+  })
+  assert.deepEqual(await runSteps(settings('--wait-ready=http://127.0.0.1:9170/readyz'), slow), { ok: true })
+  const waits = lines.filter(({ msg }) => msg === 'waiting for the sidecar')
+  assert.deepEqual(
+    waits.map(({ at }) => at),
+    [10_000, 20_000, 30_000],
+  )
+  assert.equal(waits[0]?.fields.code, 'broker-unreachable')
+})
+
+test('silence counts as refused only three times in a row, and an answer starts the count anew', async () => {
+  const script = ['no-answer', 'no-answer', 'answered', 'no-answer', 'no-answer', 'no-answer'] as const
+  let round = 0
+  const prove = createProof({
+    metadata: ['169.254.169.254'],
+    acceptDrop: true,
+    prepare: async () => undefined,
+    routeTo: async () => 'out',
+    dial: async () => script[round++] ?? 'answered',
+  })
+  const seen: boolean[] = []
+  for (const _ of script) seen.push((await prove()).refused)
+  assert.deepEqual(seen, [false, false, false, false, false, true])
+})
+
+test('only addresses that packets would leave for are dialled', async () => {
+  const routes = { a: 'none', b: 'local', c: 'out' } as const
+  const prove = createProof({
+    metadata: ['a', 'b', 'c'],
+    acceptDrop: false,
+    prepare: async () => undefined,
+    routeTo: async (address) => routes[address as keyof typeof routes],
+    dial: async () => 'refused',
+  })
+  assert.deepEqual(await prove(), { refused: true, dialled: ['c'], seen: '' })
+})
+
+test('a proof that cannot be prepared proves nothing', async () => {
+  const prove = createProof({
+    metadata: ['a'],
+    acceptDrop: true,
+    prepare: async () => 'nft failed',
+    routeTo: async () => 'none',
+    dial: async () => assert.fail('dialled'),
+  })
+  assert.equal((await prove()).refused, false)
+})
+
+test('a local IPv6 route is told from one that leaves the pod', () => {
+  const line = (address: string, length: string, flags: string) =>
+    `${address} ${length} ${'0'.repeat(32)} 00 ${'0'.repeat(32)} 00000000 00000001 00000000 ${flags}       lo`
+  const address = 'fd000ec2000000000000000000000254'
+  assert.equal(hasLocalRoute(line(address, '80', '80200001'), 'fd00:ec2::254'), true)
+  assert.equal(hasLocalRoute(line(address, '80', '00000001'), 'fd00:ec2::254'), false)
+  assert.equal(hasLocalRoute(line(address, '40', '80200001'), 'fd00:ec2::254'), false)
+  assert.equal(hasLocalRoute(line(address.replace('254', '253'), '80', '80200001'), 'fd00:ec2::254'), false)
+})
+
+test('the sidecar’s answer gives the reason, however bad it is', () => {
+  const answer = (status: string, body: string) => `HTTP/1.1 ${status}\r\nContent-Type: x\r\n\r\n${body}`
+  assert.deepEqual(parseAnswer(answer('200 OK', 'whatever')), { ready: true, code: 'ready' })
+  assert.deepEqual(parseAnswer(answer('503 No', '{"code":"c","detail":"d"}')), {
+    ready: false,
+    code: 'c',
+    detail: 'd',
+  })
+  assert.deepEqual(parseAnswer(answer('503 No', 'not json')), { ready: false, code: 'http-503' })
+  assert.deepEqual(parseAnswer(answer('503 No', '{"code":7}')), { ready: false, code: 'http-503' })
+  assert.deepEqual(parseAnswer('SSH-2.0-x\r\n'), { ready: false, code: 'no-http' })
+  assert.deepEqual(parseAnswer(''), { ready: false, code: 'no-http' })
+})

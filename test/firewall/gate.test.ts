@@ -1,0 +1,356 @@
+/** `firewall redirect`, the pod's gate, as a process in a pod's network namespace. */
+import assert from 'node:assert/strict'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { BROKER_ADDRESSES, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
+import { REDIRECT_TABLE } from '../../node-guard/firewall/gate/ruleset.ts'
+import { GUARD_TABLE, guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { execIn } from '../sandbox/node/process.ts'
+import { NET_ADMIN_ONLY, NO_CAPABILITY } from './guard-process.ts'
+import { type ExecResult, MAIN, openNode, type TestNode, until } from './node.ts'
+
+const [METADATA4, METADATA6] = METADATA_ADDRESSES
+/** Short, so that a test of failing takes no minute. */
+const QUICK = ['--proof-timeout=300ms', '--proof-interval=50ms']
+const RULES = guardRuleset({ metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES, uplinks: ['eth0'] })
+
+describe('firewall redirect', needsNamespaces(), () => {
+  let node: TestNode
+  before(async () => {
+    node = await openNode()
+    const aws = await node.agent('aws')
+    const pod = await node.agent('pod1')
+    for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
+    for (const host of ['127.0.0.1', '::1']) {
+      await pod.listen({ host, port: SIDECAR_PORT, name: 'sidecar' })
+      await pod.listen({ host, port: 15001, name: 'mesh' })
+    }
+  })
+  after(() => node?.close())
+  beforeEach(() => node.must('node', ['nft', RULES]))
+  afterEach(async () => {
+    for (const network of ['node', 'pod1'] as const) await node.must(network, ['nft', 'flush ruleset'])
+    for (const kind of ['iptables', 'ip6tables'])
+      for (const command of ['-F', '-X']) await node.must('pod1', [`${kind}-legacy`, '-t', 'nat', command])
+  })
+
+  const gate = (
+    flags: readonly string[] = [],
+    wrapper: readonly string[] = NET_ADMIN_ONLY,
+  ): Promise<ExecResult> =>
+    execIn(node.machine, 'pod1', [...wrapper, process.execPath, MAIN, 'redirect', ...flags])
+  const open = () => node.must('node', ['nft', `delete table ${GUARD_TABLE}`])
+  const pod = async (host: string, port = 80) =>
+    (await (await node.agent('pod1')).tcp({ host, port, timeout: 500 })).outcome
+  const hasTable = async () =>
+    (await node.run('pod1', ['nft', 'list', 'table', ...REDIRECT_TABLE.split(' ')])).code === 0
+  const podRules = () => node.must('pod1', ['nft', '-s', 'list', 'table', ...REDIRECT_TABLE.split(' ')])
+  /** Istio's: everything that goes out by TCP goes to the proxy, except what goes by lo. */
+  const mesh = async (kind: 'nft' | 'legacy') => {
+    for (const family of ['iptables', 'ip6tables']) {
+      const iptables = (...args: string[]) => node.must('pod1', [`${family}-${kind}`, '-t', 'nat', ...args])
+      await iptables('-A', 'OUTPUT', '-o', 'lo', '-j', 'RETURN')
+      await iptables('-A', 'OUTPUT', '-p', 'tcp', '-j', 'REDIRECT', '--to-ports', '15001')
+    }
+  }
+  const lastLine = ({ stderr, stdout }: ExecResult) =>
+    (stderr.trim() || stdout.trim()).split('\n').at(-1) ?? ''
+  const redirected = async () => {
+    assert.equal(await pod(METADATA4), 'sidecar')
+    assert.equal(await pod(METADATA6), 'sidecar')
+  }
+
+  test('with the guard in place it exits 0, and the metadata addresses lead to the sidecar', async () => {
+    const result = await gate()
+    assert.equal(result.code, 0, result.stderr)
+    assert.match(result.stdout, /"msg":"block proven","refused":\["169\.254\.169\.254","fd00:ec2::254"\]/)
+    await redirected()
+  })
+
+  test('without the guard it never loads the redirect, and fails with a sentence as its last line', async () => {
+    await open()
+    const result = await gate(QUICK)
+    assert.equal(result.code, 1)
+    assert.match(
+      lastLine(result),
+      /^pod2iam-gate: 169\.254\.169\.254 answered, fd00:ec2::254 answered; the node guard .*\(tried for 0\.\ds\)\.$/,
+    )
+    assert.doesNotMatch(await podRules(), /redirect to/)
+    assert.equal(await pod(METADATA4), 'aws')
+  })
+
+  test('one open address of two is enough to fail', async () => {
+    await node.must('node', ['nft', `delete element ${GUARD_TABLE} metadata6 { ${METADATA6} }`])
+    const result = await gate(QUICK)
+    assert.equal(result.code, 1)
+    assert.match(lastLine(result), /pod2iam-gate: fd00:ec2::254 answered;/)
+  })
+
+  test('goes on by itself when the guard comes later', async () => {
+    await open()
+    const child = node.spawn('pod1', [
+      ...NET_ADMIN_ONLY,
+      process.execPath,
+      MAIN,
+      'redirect',
+      '--proof-interval=50ms',
+    ])
+    let output = ''
+    child.stdout?.on('data', (chunk) => {
+      output += chunk
+    })
+    const ended = new Promise((resolve) => child.once('exit', resolve))
+    await until('it says what it waits for', () =>
+      /"msg":"waiting for the block","detail":"169\.254\.169\.254 answered/.test(output),
+    )
+    await node.must('node', ['nft', RULES])
+    assert.equal(await ended, 0)
+    await redirected()
+  })
+
+  test('under restartPolicy Never it waits on, since one failed init container would end the pod', async () => {
+    await open()
+    const running = gate([...QUICK, '--restart-policy=Never'])
+    const early = await Promise.race([running, new Promise((resolve) => setTimeout(resolve, 1500, 'waits'))])
+    assert.equal(early, 'waits')
+    await node.must('node', ['nft', RULES])
+    assert.equal((await running).code, 0)
+  })
+
+  test('is not deceived by its own redirect of an earlier run', async () => {
+    assert.equal((await gate()).code, 0)
+    await open()
+    const result = await gate(QUICK)
+    assert.equal(result.code, 1)
+    assert.match(lastLine(result), /169\.254\.169\.254 answered/)
+    assert.doesNotMatch(await podRules(), /redirect to/)
+  })
+
+  test('run again, it leaves the same table', async () => {
+    assert.equal((await gate()).code, 0)
+    const first = await podRules()
+    assert.equal((await gate()).code, 0)
+    assert.equal(await podRules(), first)
+  })
+
+  for (const kind of ['nft', 'legacy'] as const) {
+    test(`a mesh in iptables-${kind} that is there before neither deceives the proof nor takes the redirect`, async () => {
+      await mesh(kind)
+      assert.equal(await pod(METADATA4), 'mesh')
+      const result = await gate()
+      assert.equal(result.code, 0, result.stderr)
+      await redirected()
+      assert.equal(await pod('10.0.0.2'), 'mesh')
+      await open()
+      assert.match(lastLine(await gate(QUICK)), /169\.254\.169\.254 answered, fd00:ec2::254 answered/)
+    })
+
+    test(`a mesh in iptables-${kind} that comes after does not take the redirect, nor the way to the broker`, async () => {
+      assert.equal((await gate()).code, 0)
+      await mesh(kind)
+      await redirected()
+      // Without a link the node refuses what is for the broker; the mesh would have answered.
+      for (const address of BROKER_ADDRESSES) assert.equal(await pod(address, 9171), 'ECONNREFUSED')
+      assert.equal(await pod(BROKER_ADDRESSES[0], 9999), 'mesh')
+    })
+  }
+
+  test('a mesh whose proxy is not running yet does not pass for a refusal', async () => {
+    await open()
+    await node.must('pod1', [
+      'iptables-nft',
+      '-t',
+      'nat',
+      '-A',
+      'OUTPUT',
+      '-p',
+      'tcp',
+      '-j',
+      'REDIRECT',
+      '--to-ports',
+      '15999',
+    ])
+    assert.equal(await pod(METADATA4), 'ECONNREFUSED')
+    assert.match(lastLine(await gate(QUICK)), /169\.254\.169\.254 answered/)
+  })
+
+  test('an address of its own on lo is not dialled: its refusal would prove nothing', async () => {
+    await node.must('pod1', ['ip', 'addr', 'add', `${METADATA4}/32`, 'dev', 'lo'])
+    try {
+      assert.match((await gate(QUICK)).stdout, /"msg":"block proven","refused":\["fd00:ec2::254"\]/)
+    } finally {
+      await node.must('pod1', ['ip', 'addr', 'del', `${METADATA4}/32`, 'dev', 'lo'])
+    }
+  })
+
+  test('a silent drop does not count as refused, except three in a row with --accept-drop', async () => {
+    await node.must('node', ['nft', 'flush ruleset'])
+    await node.must('node', [
+      'nft',
+      `add table inet silent; add chain inet silent f { type filter hook forward priority 0; }; add rule inet silent f ip daddr ${METADATA4} drop; add rule inet silent f ip6 daddr ${METADATA6} drop`,
+    ])
+    const refused = await gate(QUICK)
+    assert.equal(refused.code, 1)
+    assert.match(lastLine(refused), /169\.254\.169\.254 gave no answer, fd00:ec2::254 gave no answer/)
+    const accepted = await gate(
+      [...QUICK, '--proof-timeout=5s', '--accept-drop'].filter((flag) => flag !== QUICK[0]),
+    )
+    assert.equal(accepted.code, 0, accepted.stderr)
+    await redirected()
+  })
+
+  test('--accept-drop does not accept an answer', async () => {
+    await open()
+    assert.equal((await gate([...QUICK, '--accept-drop'])).code, 1)
+  })
+
+  test('--proof=report says what it found, goes on, and loads the redirect', async () => {
+    await open()
+    const result = await gate(['--proof=report'])
+    assert.equal(result.code, 0)
+    assert.match(result.stdout, /"level":"warn".*"msg":"block not proven, going on \(--proof=report\)"/)
+    await redirected()
+  })
+
+  test('without NET_ADMIN it fails with a sentence that names it', async () => {
+    const result = await gate(QUICK, NO_CAPABILITY)
+    assert.equal(result.code, 1)
+    assert.match(lastLine(result), /^pod2iam-gate: nft was not permitted to work .* NET_ADMIN capability/)
+  })
+
+  test('ends at once on SIGTERM, while it proves and while it waits, and not with 0', async () => {
+    await open()
+    for (const flags of [['--proof-interval=1h'], ['--proof=report', '--wait-ready=http://127.0.0.1:9/']]) {
+      const child = node.spawn('pod1', [...NET_ADMIN_ONLY, process.execPath, MAIN, 'redirect', ...flags])
+      let output = ''
+      child.stdout?.on('data', (chunk) => {
+        output += chunk
+      })
+      await until('it is under way', () => /waiting for the block|redirect loaded/.test(output))
+      const started = performance.now()
+      const ended = new Promise((resolve) => child.once('exit', resolve))
+      child.kill('SIGTERM')
+      assert.equal(await ended, 143)
+      assert.ok(performance.now() - started < 500)
+    }
+  })
+
+  describe('in mode env', () => {
+    const AS_NOBODY = [
+      'setpriv',
+      '--reuid=65532',
+      '--regid=65532',
+      '--clear-groups',
+      '--bounding-set=-all',
+      '--no-new-privs',
+      '--',
+    ]
+    const env = (flags: readonly string[] = []) => gate(['--redirect=env', ...flags], AS_NOBODY)
+
+    test(
+      'proves the block as uid 65532 without any capability, and leaves no table',
+      needsNamespaces('root'),
+      async () => {
+        const result = await env()
+        assert.equal(result.code, 0, result.stderr)
+        assert.match(result.stdout, /"msg":"block proven"/)
+        assert.equal(await hasTable(), false)
+      },
+    )
+
+    test('fails without the guard', needsNamespaces('root'), async () => {
+      await open()
+      const result = await env(QUICK)
+      assert.equal(result.code, 1)
+      assert.match(lastLine(result), /169\.254\.169\.254 answered/)
+    })
+  })
+
+  describe('waiting for the sidecar', () => {
+    const READY = '--wait-ready=http://127.0.0.1:9170/readyz'
+    const answers = async (status: number, body: object) =>
+      (await node.agent('pod1')).serve({ port: 9170, status, body: JSON.stringify(body) })
+
+    test('exits 0 when it is ready', async () => {
+      await answers(200, { ready: true, code: 'ready' })
+      const result = await gate([READY])
+      assert.equal(result.code, 0, result.stderr)
+      assert.match(result.stdout, /"msg":"sidecar ready"/)
+    })
+
+    test('goes on waiting while it is not, and exits when it becomes so', async () => {
+      await answers(503, { ready: false, code: 'no-credentials' })
+      const running = gate([READY])
+      await until('the redirect is there', async () => (await pod(METADATA4)) === 'sidecar')
+      const early = await Promise.race([running, new Promise((resolve) => setTimeout(resolve, 300, 'waits'))])
+      assert.equal(early, 'waits')
+      await answers(200, { ready: true, code: 'ready' })
+      assert.equal((await running).code, 0)
+    })
+
+    test('after --wait-timeout fails with the sidecar’s own reason', async () => {
+      await answers(503, {
+        ready: false,
+        code: 'role-not-allowed',
+        detail: 'namespace web may not use role x',
+      })
+      const result = await gate([READY, '--wait-timeout=200ms'])
+      assert.equal(result.code, 1)
+      assert.match(
+        lastLine(result),
+        /^pod2iam-gate: the sidecar at 127\.0\.0\.1:9170 was not ready after 0\.\ds \(role-not-allowed: namespace web may not use role x\)\.$/,
+      )
+    })
+
+    test('after --wait-timeout says that nobody listens', async () => {
+      const result = await gate(['--wait-ready=http://127.0.0.1:9/', '--wait-timeout=100ms'])
+      assert.match(lastLine(result), /\(not-listening\)/)
+    })
+  })
+
+  test('mistakes in its flags are told together, exit code 2', async () => {
+    const { code, stderr } = await gate([
+      '--redirect=iptables',
+      '--wait-ready=https://x/',
+      '--proof-timeout=0s',
+    ])
+    assert.equal(code, 2)
+    assert.equal(stderr.trim().split('\n').length, 3)
+  })
+})
+
+describe('firewall redirect in a pod of one family', needsNamespaces(), () => {
+  for (const [family, other, delRoute] of [
+    ['IPv6', METADATA4, ['ip', '-4', 'route', 'flush', 'dev', 'eth0']],
+    ['IPv4', METADATA6, ['ip', '-6', 'route', 'flush', 'dev', 'eth0']],
+  ] as const)
+    test(`with ${family} alone it proves what can be reached, and both addresses lead to the sidecar, also a second time`, async () => {
+      const node = await openNode()
+      try {
+        const pod = await node.agent('pod1')
+        for (const host of ['127.0.0.1', '::1'])
+          await pod.listen({ host, port: SIDECAR_PORT, name: 'sidecar' })
+        await node.must('pod1', delRoute)
+        assert.equal((await pod.tcp({ host: other, port: 80 })).outcome, 'ENETUNREACH')
+        await node.must('node', ['nft', RULES])
+        for (const run of [1, 2]) {
+          const result = await node.run('pod1', [
+            ...NET_ADMIN_ONLY,
+            process.execPath,
+            MAIN,
+            'redirect',
+            ...QUICK,
+          ])
+          assert.equal(result.code, 0, `run ${run}: ${result.stderr}`)
+          assert.match(
+            result.stdout,
+            new RegExp(`"refused":\\["${family === 'IPv4' ? METADATA4 : METADATA6}"\\]`),
+          )
+          for (const host of METADATA_ADDRESSES)
+            assert.equal((await pod.tcp({ host, port: 80, timeout: 500 })).outcome, 'sidecar')
+        }
+      } finally {
+        await node.close()
+      }
+    })
+})

@@ -1,0 +1,89 @@
+/** The guard as a process on a test node. */
+import type { ChildProcess } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { FIREWALL_HEALTH_PORT } from '../../common/addresses.ts'
+import { MAIN, type TestNode, until } from './node.ts'
+
+export type LogLine = { readonly level: string; readonly msg: string; readonly [field: string]: unknown }
+
+export type GuardProcess = {
+  readonly child: ChildProcess
+  readonly logs: readonly LogLine[]
+  readonly readiness: () => Promise<{ status: number | string; code?: string; detail?: string }>
+  /** Value of a metric, with its labels as printed. */
+  readonly metric: (sample: string) => Promise<number>
+  /** Waits until `/readyz` gives this code. */
+  readonly becomes: (code: string) => Promise<void>
+  /** The pid of its child whose command line begins so, as seen from here. */
+  readonly monitorPid: (commandLine: string) => number
+  /** Sends a signal and waits for the end; the exit code, and how long it took. */
+  readonly end: (signal: NodeJS.Signals) => Promise<{ code: number | null; ms: number }>
+}
+
+/** As Kubernetes starts it: root with NET_ADMIN alone, no new privileges. */
+export const NET_ADMIN_ONLY = [
+  'setpriv',
+  '--bounding-set=-all,+net_admin',
+  '--inh-caps=-all',
+  '--no-new-privs',
+  '--',
+]
+export const NO_CAPABILITY = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--no-new-privs', '--']
+
+/** Starts `firewall guard` in the node's network namespace. */
+export async function startGuard(
+  node: TestNode,
+  flags: readonly string[] = [],
+  wrapper: readonly string[] = NET_ADMIN_ONLY,
+): Promise<GuardProcess> {
+  const child = node.spawn('node', [...wrapper, process.execPath, MAIN, 'guard', ...flags])
+  const logs: LogLine[] = []
+  if (child.stdout) createInterface({ input: child.stdout }).on('line', (line) => logs.push(JSON.parse(line)))
+  child.stderr?.pipe(process.stderr)
+  const agent = await node.agent('node')
+  const readiness = async () => {
+    const { status, body } = await agent.get({ port: FIREWALL_HEALTH_PORT, path: '/readyz' })
+    return { status, ...(body === '' ? {} : JSON.parse(body)) }
+  }
+  return {
+    child,
+    logs,
+    readiness,
+    becomes: (code) => until(`the guard becomes ${code}`, async () => (await readiness()).code === code),
+    metric: async (sample) => {
+      const { body } = await agent.get({ port: FIREWALL_HEALTH_PORT, path: '/metrics' })
+      const line = body.split('\n').find((candidate) => candidate.startsWith(`pod2iam_firewall_${sample} `))
+      return Number(line?.slice(line.lastIndexOf(' ') + 1))
+    },
+    monitorPid: (commandLine) => findDescendant(child.pid ?? 0, commandLine),
+    end: async (signal) => {
+      const started = performance.now()
+      if (child.exitCode !== null || child.signalCode !== null) return { code: child.exitCode, ms: 0 }
+      const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
+      child.kill(signal)
+      return { code: await ended, ms: performance.now() - started }
+    },
+  }
+}
+
+function findDescendant(root: number, commandLine: string): number {
+  const parents = new Map<number, number>()
+  for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    const stat = read(`/proc/${name}/stat`)
+    parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]))
+  }
+  for (const pid of parents.keys()) {
+    if (!read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').startsWith(commandLine)) continue
+    for (let up: number | undefined = pid; up; up = parents.get(up)) if (up === root) return pid
+  }
+  throw new Error(`no process under ${root} runs ${commandLine}`)
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
+  }
+}

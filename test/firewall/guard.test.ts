@@ -1,0 +1,384 @@
+/** `firewall guard` as a process: what it does to a node, and how it stands against others. */
+import assert from 'node:assert/strict'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { BROKER_LINK } from '../../common/addresses.ts'
+import { whyUnguarded } from '../../common/firewall-state.ts'
+import { GUARD_TABLE } from '../../node-guard/firewall/guard/ruleset.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { type GuardProcess, NO_CAPABILITY, startGuard } from './guard-process.ts'
+import { MAIN, openNode, type TestNode, until } from './node.ts'
+
+const STATE = '/run/pod2iam'
+/** So long that only events can repair within a test. */
+const NO_POLL = '--poll-interval=5m'
+
+describe('firewall guard', needsNamespaces(), () => {
+  let node: TestNode
+  before(async () => {
+    node = await openNode()
+    const aws = await node.agent('aws')
+    for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
+  })
+  after(() => node?.close())
+
+  const stateDirectory = () => node.machine.path(STATE)
+  const pod = async (host: string, timeout = 2000) =>
+    (await (await node.agent('pod1')).tcp({ host, port: 80, timeout })).outcome
+  const refused = async () => {
+    assert.equal(await pod('169.254.169.254'), 'ECONNREFUSED')
+    assert.equal(await pod('fd00:ec2::254'), 'ECONNREFUSED')
+  }
+  const nft = (...command: string[]) => node.must('node', ['nft', command.join(' ')])
+  const rules = () => node.must('node', ['nft', '-s', 'list', 'table', ...GUARD_TABLE.split(' ')])
+  const hasTable = async () =>
+    (await node.run('node', ['nft', 'list', 'table', ...GUARD_TABLE.split(' ')])).code === 0
+  const hasLink = async () => (await node.run('node', ['ip', 'link', 'show', BROKER_LINK])).code === 0
+
+  describe('running', () => {
+    let guard: GuardProcess
+    beforeEach(async () => {
+      guard = await startGuard(node, [NO_POLL])
+      await guard.becomes('ready')
+    })
+    afterEach(async () => {
+      await guard.end('SIGKILL')
+      await node.run('node', ['nft', 'flush', 'ruleset'])
+      await node.run('node', ['ip', 'link', 'delete', BROKER_LINK])
+    })
+
+    test('refuses pods at once, with NET_ADMIN alone, and tells the broker that the node is guarded', async () => {
+      await refused()
+      await until('the broker knows', async () => !(await whyUnguarded(stateDirectory(), Date.now())))
+      assert.equal(await guard.metric('block_verified'), 1)
+      assert.ok((await guard.metric('verification_age_seconds')) < 60)
+      assert.equal((await guard.readiness()).status, 200)
+    })
+
+    test('makes the broker’s link with both addresses, which can be bound at once', async () => {
+      // Where duplicate address detection is on, as it is by default, an IPv6 address cannot be bound for a second.
+      const detection = (value: number) =>
+        `for f in all default; do echo ${value} >/proc/sys/net/ipv6/conf/$f/accept_dad; done`
+      await node.must('node', ['sh', '-c', detection(1)])
+      await node.must('node', ['ip', 'link', 'delete', BROKER_LINK])
+      await until('the addresses are there', async () => (await addresses()).length === 2)
+      await node.must('node', ['sh', '-c', detection(0)])
+      const host = await node.agent('node')
+      for (const address of ['169.254.170.24', 'fd00:70d2:1a::24']) {
+        assert.equal(await host.listen({ host: address, port: 9171, name: 'broker' }), 'listening')
+        assert.equal((await (await node.agent('pod1')).tcp({ host: address, port: 9171 })).outcome, 'broker')
+      }
+    })
+
+    test('makes the link and its addresses again when somebody deletes them', async () => {
+      await node.must('node', ['ip', 'link', 'delete', BROKER_LINK])
+      await until('the link is there again', async () => (await addresses()).length === 2)
+      await node.must('node', ['ip', 'address', 'delete', '169.254.170.24/32', 'dev', BROKER_LINK])
+      await until('the address is there again', async () => (await addresses()).length === 2)
+      await node.must('node', ['ip', 'link', 'set', BROKER_LINK, 'down'])
+      await until('the link is up again', async () => (await addresses()).length === 2)
+    })
+
+    async function addresses(): Promise<string[]> {
+      const { code, stdout } = await node.run('node', ['ip', '-o', 'addr', 'show', 'dev', BROKER_LINK, 'up'])
+      return code === 0
+        ? stdout.split('\n').filter((line) => /169\.254\.170\.24\/32|fd00:70d2:1a::24\/128/.test(line))
+        : []
+    }
+
+    const CHANGES: Record<string, string> = {
+      'flushes all rules': 'flush ruleset',
+      'deletes the table': `delete table ${GUARD_TABLE}`,
+      'flushes a chain': `flush chain ${GUARD_TABLE} forward`,
+      'accepts before our rules': `insert rule ${GUARD_TABLE} forward accept`,
+      'takes the address out of the set': `delete element ${GUARD_TABLE} metadata4 { 169.254.169.254 }`,
+      'adds an uplink': `add element ${GUARD_TABLE} uplinks { "veth11" }`,
+      'puts the table to sleep': `add table ${GUARD_TABLE} { flags dormant; }`,
+      'lets the base chain drop': `add chain ${GUARD_TABLE} forward { policy drop; }`,
+      'adds a chain': `add chain ${GUARD_TABLE} extra { type filter hook prerouting priority 0; }`,
+    }
+    for (const [what, command] of Object.entries(CHANGES))
+      test(`repairs on the event when somebody ${what}`, async () => {
+        const before = await rules()
+        await nft(command)
+        await until('the rules are as before', async () => (await rules().catch(() => '')) === before)
+        await until(
+          'the repair is counted',
+          async () => (await guard.metric('repairs_total{cause="event"}')) >= 1,
+        )
+        await refused()
+        assert.ok(guard.logs.some(({ level, msg }) => level === 'warn' && msg === 'rules repaired'))
+        await guard.becomes('ready')
+      })
+
+    test('repairs once and comes to rest: its own changes are no reason for another', async () => {
+      await nft('flush ruleset')
+      await until('the repair', async () => (await guard.metric('repairs_total{cause="event"}')) === 1)
+      const verified = () => node.must('node', ['cat', `${STATE}/firewall.json`])
+      let last = ''
+      await until('two equal states in a row', async () => {
+        const now = await verified()
+        await new Promise((resolve) => setTimeout(resolve, 100))
+        last = await verified()
+        return now === last
+      })
+      assert.equal(await guard.metric('repairs_total{cause="event"}'), 1)
+    })
+
+    test('an ACCEPT of another agent, in iptables of either kind or in nft, does not open it', async () => {
+      for (const iptables of ['iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables-legacy'])
+        for (const table of ['raw', 'mangle', 'filter'])
+          await node.must('node', [
+            iptables,
+            '-t',
+            table,
+            '-I',
+            table === 'raw' ? 'PREROUTING' : 'FORWARD',
+            '1',
+            '-j',
+            'ACCEPT',
+          ])
+      await node.must('node', [
+        'nft',
+        'add table inet other; add chain inet other f { type filter hook forward priority -300; policy accept; }; add rule inet other f accept',
+      ])
+      await refused()
+    })
+
+    test('flushing and restoring iptables, and what kube-proxy does, leaves our table as it is', async () => {
+      const before = await nft('list table', GUARD_TABLE).then(withoutCounts)
+      for (const kind of ['iptables-nft', 'iptables-legacy']) {
+        await node.must('node', [kind, '-F'])
+        await node.must('node', [kind, '-X'])
+        await node.must('node', [kind, '-t', 'nat', '-F'])
+        const restore =
+          '*filter\n:FORWARD ACCEPT [0:0]\n:KUBE-FORWARD - [0:0]\n-A FORWARD -j KUBE-FORWARD\nCOMMIT\n'
+        await node.must('node', [`${kind}-restore`], restore)
+        await node.must('node', [`${kind}-restore`, '--noflush'], restore)
+        await refused()
+      }
+      assert.equal(await nft('list table', GUARD_TABLE).then(withoutCounts), before)
+      assert.equal(await guard.metric('repairs_total{cause="event"}'), 0)
+    })
+
+    test('a service address that is DNAT’d to the metadata address is refused too', async () => {
+      await nft(`add table inet services; add chain inet services pre { type nat hook prerouting priority -100; };
+        add rule inet services pre ip daddr 10.96.0.50 tcp dport 80 dnat ip to 169.254.169.254:80;
+        add rule inet services pre ip6 daddr fd00:96::50 tcp dport 80 dnat ip6 to [fd00:ec2::254]:80`)
+      assert.equal(await pod('10.96.0.50'), 'ECONNREFUSED')
+      assert.equal(await pod('fd00:96::50'), 'ECONNREFUSED')
+    })
+
+    test('all ports are refused, not only 80', async () => {
+      const agent = await node.agent('pod1')
+      for (const port of [22, 8080, 65535])
+        assert.equal((await agent.tcp({ host: '169.254.169.254', port })).outcome, 'ECONNREFUSED')
+    })
+
+    test('keeps a verified table over SIGTERM, SIGKILL and a new start, without a moment in between', async () => {
+      const agent = await node.agent('pod1')
+      await agent.hammer({ host: '169.254.169.254', port: 80 })
+      const terminated = await guard.end('SIGTERM')
+      assert.equal(terminated.code, 0)
+      assert.ok(terminated.ms < 1000, `${terminated.ms} ms`)
+      assert.ok(await hasTable())
+      guard = await startGuard(node, [NO_POLL])
+      await guard.becomes('ready')
+      await guard.end('SIGKILL')
+      assert.ok(await hasTable())
+      guard = await startGuard(node, [NO_POLL])
+      await guard.becomes('ready')
+      const { tried, gaps } = await agent.rest({})
+      assert.ok(tried > 100, `${tried} probes`)
+      assert.deepEqual(gaps, [])
+    })
+
+    test('starts its monitors again when they are killed, and repairs what was missed meanwhile', async () => {
+      for (const [command, msg] of [
+        ['nft monitor', 'nft monitor ended'],
+        ['ip -oneline monitor', 'ip -oneline monitor'],
+      ] as const) {
+        const seen = guard.logs.length
+        process.kill(guard.monitorPid(command), 'SIGKILL')
+        await until('it is noticed', () =>
+          guard.logs.slice(seen).some(({ detail }) => String(detail).startsWith(msg)),
+        )
+        await until('another runs', () => {
+          try {
+            return guard.monitorPid(command) > 0
+          } catch {
+            return false
+          }
+        })
+      }
+      process.kill(guard.monitorPid('nft monitor'), 'SIGKILL')
+      await nft('flush ruleset')
+      await until('the table is there again', hasTable)
+      process.kill(guard.monitorPid('ip -oneline monitor'), 'SIGKILL')
+      await node.must('node', ['ip', 'link', 'delete', BROKER_LINK])
+      await until('the link is there again', hasLink)
+    })
+
+    test('follows the default routes: what comes by a new uplink does not reach the broker', async () => {
+      await node.must('node', [
+        'ip',
+        'route',
+        'add',
+        'default',
+        'via',
+        '10.9.0.2',
+        'dev',
+        'eth1',
+        'metric',
+        '500',
+      ])
+      await until('eth1 is an uplink', async () => /elements = \{ "eth0",\s+"eth1" \}/.test(await rules()))
+      await node.must('node', [
+        'ip',
+        'route',
+        'delete',
+        'default',
+        'via',
+        '10.9.0.2',
+        'dev',
+        'eth1',
+        'metric',
+        '500',
+      ])
+      await until('eth1 is none any more', async () => /elements = \{ "eth0" \}/.test(await rules()))
+    })
+
+    test('counts refused packets over repairs', async () => {
+      const repaired = async () => {
+        await nft(`add chain ${GUARD_TABLE} extra`)
+        await until('the repair', async () => !/chain extra/.test(await rules().catch(() => 'chain extra')))
+        return guard.metric('packets_total{rule="metadata_refused"}')
+      }
+      await refused()
+      const counted = await repaired()
+      await refused()
+      assert.equal(await repaired(), counted + 2)
+    })
+
+    test('status says what the guard last saw, for people and for scripts', async () => {
+      const json = JSON.parse(await node.must('node', [process.execPath, MAIN, 'status', '--json']))
+      assert.deepEqual(Object.keys(json), [
+        'backend',
+        'mode',
+        'verified',
+        'verifiedAt',
+        'ownedTable',
+        'refusedPackets',
+        'repairs',
+        'brokerLink',
+        'leftovers',
+        'warnings',
+        'audit',
+      ])
+      assert.equal(json.verified, true)
+      const text = await node.must('node', [process.execPath, MAIN, 'status'])
+      assert.match(text, /^backend +nft\nmode +enforce\nblock verified +yes \(\d+s ago/)
+    })
+
+    test('remove changes nothing without --open-this-node, and with it removes what is ours and nothing else', async () => {
+      await guard.end('SIGTERM')
+      await nft('add table inet other')
+      const refusal = await node.run('node', [process.execPath, MAIN, 'remove'])
+      assert.equal(refusal.code, 2)
+      assert.match(refusal.stderr, /--open-this-node\. Nothing was changed/)
+      assert.ok((await hasTable()) && (await hasLink()))
+      await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+      assert.equal(await hasTable(), false)
+      assert.equal(await hasLink(), false)
+      assert.match(await nft('list tables'), /table inet other/)
+      await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+    })
+
+    test('--mode=remove takes table and link away, stays, is ready, and says so to the broker', async () => {
+      await guard.end('SIGTERM')
+      await nft('add table inet other')
+      guard = await startGuard(node, ['--mode=remove'])
+      await guard.becomes('removed')
+      assert.equal((await guard.readiness()).status, 200)
+      assert.equal(await hasTable(), false)
+      assert.equal(await hasLink(), false)
+      assert.match(await nft('list tables'), /table inet other/)
+      await until('the broker knows', async () =>
+        /--mode=remove/.test((await whyUnguarded(stateDirectory(), Date.now())) ?? ''),
+      )
+      assert.equal(await guard.metric('block_verified'), 0)
+    })
+  })
+
+  test('cuts connections that were established before it came', async () => {
+    const agent = await node.agent('pod1')
+    assert.equal(await agent.open({ host: '169.254.169.254', port: 80, id: 'kept' }), 'aws')
+    assert.equal(await agent.say({ id: 'kept', text: 'still there?' }), 'still there?')
+    const guard = await startGuard(node)
+    await guard.becomes('ready')
+    assert.equal(await agent.say({ id: 'kept', text: 'and now?' }), 'ECONNRESET')
+    await guard.end('SIGTERM')
+  })
+
+  test('ICMP does not reach the metadata address either', async () => {
+    // A closed UDP port makes pod1 send an ICMP error to where the datagram came from.
+    const aws = await node.agent('aws')
+    const bounce = (from: string, host: string) => aws.bounce({ from, host, port: 9, wait: 100 })
+    await nft('flush ruleset')
+    assert.equal(await bounce('169.254.169.254', '10.244.1.11'), 'ECONNREFUSED')
+    assert.equal(await bounce('fd00:ec2::254', 'fd00:244::11'), 'ECONNREFUSED')
+    const guard = await startGuard(node)
+    await guard.becomes('ready')
+    assert.equal(await bounce('169.254.169.254', '10.244.1.11'), 'sent')
+    assert.equal(await bounce('fd00:ec2::254', 'fd00:244::11'), 'sent')
+    await guard.end('SIGTERM')
+  })
+
+  test('repairs by the poll when no event comes', async () => {
+    const guard = await startGuard(node, ['--poll-interval=200ms'])
+    await guard.becomes('ready')
+    const monitor = guard.monitorPid('nft monitor')
+    process.kill(monitor, 'SIGSTOP')
+    await nft('flush ruleset')
+    await until('the table is there again', hasTable)
+    assert.equal(await guard.metric('repairs_total{cause="poll"}'), 1)
+    process.kill(monitor, 'SIGCONT')
+    await guard.end('SIGTERM')
+  })
+
+  test('without NET_ADMIN it says so in one sentence, is not ready, and gives the broker no leave', async () => {
+    await node.run('node', ['nft', 'flush', 'ruleset'])
+    const guard = await startGuard(node, [], NO_CAPABILITY)
+    await guard.becomes('block-not-verified')
+    const { status, detail } = await guard.readiness()
+    assert.equal(status, 503)
+    assert.match(detail ?? '', /NET_ADMIN/)
+    await until('the broker knows', async () =>
+      /NET_ADMIN/.test((await whyUnguarded(stateDirectory(), Date.now())) ?? ''),
+    )
+    assert.equal(guard.logs.filter(({ msg }) => msg === 'block not verified').length, 1)
+    await guard.end('SIGTERM')
+  })
+
+  test('a state directory that cannot be written is told, and the block stands all the same', async () => {
+    const guard = await startGuard(node, ['--state-dir=/etc/passwd/nowhere'])
+    await guard.becomes('state-not-written')
+    await refused()
+    await guard.end('SIGTERM')
+  })
+
+  test('what is not built yet, or makes no sense, is refused in one go', async () => {
+    const flags = [
+      '--mode=audit',
+      '--backend=iptables',
+      '--owned-table=true',
+      '--metadata-address=10.0.0.0/8',
+      '--poll-interval=1ms',
+    ]
+    const { code, stderr } = await node.run('node', [process.execPath, MAIN, 'guard', ...flags])
+    assert.equal(code, 2)
+    for (const flag of ['--mode', '--backend', '--owned-table', '--metadata-address', '--poll-interval'])
+      assert.match(stderr, new RegExp(`${flag} .+\\.\n`))
+  })
+})
+
+const withoutCounts = (text: string) => text.replace(/packets \d+ bytes \d+/g, '')
