@@ -1,4 +1,4 @@
-/** Settings of the injector (design section 2). */
+/** Settings of the injector. */
 import { KEYS } from '../common/keys.ts'
 import { LOG_LEVELS } from '../common/log.ts'
 import { parseBaseRoleArn, resolveRole } from '../common/role.ts'

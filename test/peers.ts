@@ -2,8 +2,8 @@
  * Programs written by others that tests speak to when the machine has them (`.ci/peers` installs them, pinned).
  * A test that needs an absent one is skipped with its name, and `npm test` lists it at the end.
  */
-import { accessSync, constants } from 'node:fs'
-import { join } from 'node:path'
+import { accessSync, constants, existsSync, realpathSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 
 const VENV = process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers'
 
@@ -11,6 +11,13 @@ const VENV = process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers'
 export function peer(command: string): string | undefined {
   const directories = [join(VENV, 'bin'), ...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin']
   return directories.map((directory) => join(directory, command)).find(isExecutable)
+}
+
+/** The directories of the pinned peers, for containers to see; none where they are not installed. */
+export function peerDirectories(): string[] {
+  const python = join(VENV, 'bin/python3')
+  // A virtual environment links to the Python that made it.
+  return existsSync(python) ? [VENV, dirname(dirname(realpathSync(python)))] : []
 }
 
 /** Options for `test()`: skips with the reason when a peer is absent. */

@@ -23,7 +23,7 @@ import {
 } from '../../common/settings.ts'
 import { whyNotAllowable } from './node/metadata.ts'
 
-/** Design section 2, the broker's row. */
+/** Every setting of the broker. */
 export const BROKER_SETTINGS = {
   nodeName: checked(text(undefined, 'name of the node this broker serves'), (name) =>
     /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) ? name : wrong('must be the name of a node'),

@@ -11,38 +11,54 @@ type PodLike = {
 }
 
 /**
- * The additions of `after` over `before` as YAML lines that begin with `+`; of a container, only what a reader
- * asks about first.
+ * What a pod has of ours, as YAML lines that begin with `+`; of a container, only what a reader asks about first,
+ * in a line each. What the API server and controllers add to every pod is not shown.
  */
-export function additions(before: PodLike, after: PodLike): string {
-  const fresh = <T extends Named>(old: readonly T[] = [], now: readonly T[] = []) =>
-    now.filter(({ name }) => !old.some((entry) => entry.name === name))
-  const added = {
-    metadata: {
-      annotations: freshKeys(before.metadata.annotations, after.metadata.annotations),
-      labels: freshKeys(before.metadata.labels, after.metadata.labels),
-    },
-    spec: {
-      initContainers: fresh(before.spec.initContainers, after.spec.initContainers).map(brief),
-      volumes: fresh(before.spec.volumes, after.spec.volumes),
-    },
-  }
-  return stringify(added, { lineWidth: 0, collectionStyle: 'any' })
-    .trimEnd()
-    .split('\n')
+export function additions(pod: PodLike): string {
+  const { metadata, spec } = pod
+  return [
+    'metadata:',
+    '  annotations:',
+    ...ourKeys(metadata.annotations),
+    '  labels:',
+    ...ourKeys(metadata.labels),
+    'spec:',
+    '  initContainers:',
+    ...ours(spec.initContainers).flatMap((container) => fields(container, SHOWN)),
+    '  volumes:',
+    ...ours(spec.volumes).flatMap((volume) => fields(volume, Object.keys(volume))),
+  ]
     .map((line) => `+ ${line}`)
     .join('\n')
 }
 
 const SHOWN = ['name', 'image', 'restartPolicy', 'args', 'securityContext', 'resources', 'volumeMounts']
 
-function brief(container: Named): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(container).filter(([key]) => SHOWN.includes(key)))
+function ours<T extends Named>(entries: readonly T[] = []): readonly T[] {
+  return entries.filter(({ name }) => name.startsWith('pod2iam-'))
 }
 
-function freshKeys(
-  before: Readonly<Record<string, string>> = {},
-  after: Readonly<Record<string, string>> = {},
-) {
-  return Object.fromEntries(Object.entries(after).filter(([key]) => !(key in before)))
+function ourKeys(map: Readonly<Record<string, string>> = {}): string[] {
+  return Object.entries(map)
+    .filter(([key]) => key.startsWith('pod2iam.dev/'))
+    .map(([key, value]) => `    ${key}: ${flow(value)}`)
+}
+
+function fields(entry: Named, keys: readonly string[]): string[] {
+  const map = new Map<string, unknown>(Object.entries(entry))
+  return keys
+    .map((key) => [key, shown(key, map.get(key))] as const)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value], i) => `    ${i === 0 ? '- ' : '  '}${key}: ${flow(value)}`)
+}
+
+/** Of the mounts, ours, if any. */
+function shown(key: string, value: unknown): unknown {
+  if (key !== 'volumeMounts' || !Array.isArray(value)) return value
+  const names = ours(value).map(({ name }) => name)
+  return names.length > 0 ? names : undefined
+}
+
+function flow(value: unknown): string {
+  return stringify(value, { collectionStyle: 'flow', lineWidth: 0, flowCollectionPadding: true }).trim()
 }

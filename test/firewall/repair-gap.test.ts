@@ -1,4 +1,4 @@
-/** How long the block is open after somebody flushes it (design section 7). */
+/** How long the block is open after somebody flushes it. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'

@@ -29,6 +29,8 @@ type KubeObject = {
   metadata: { name: string; namespace?: string }
 } & Record<string, unknown>
 
+type ClientConfig = { url?: string; service?: Record<string, unknown>; caBundle?: string }
+
 const namespaced = (name: string) => ({ name, namespace: SYSTEM_NAMESPACE })
 
 /** Everything but the webhook, in the order of application. */
@@ -64,7 +66,7 @@ export function components(settings: InstallSettings): KubeObject[] {
 }
 
 /** The webhook configuration we ship, with the bundle that the API server trusts. */
-export function webhooks(caBundle: string): KubeObject {
+export function webhooks(caBundle: string): KubeObject & { webhooks: { clientConfig: ClientConfig }[] } {
   const object = parse(
     readFileSync(new URL('../../charts/pod2iam/files/webhooks.yaml', import.meta.url), 'utf8'),
   )

@@ -12,7 +12,7 @@ export type RedirectRuleset = {
 /**
  * The pod's table while the block is proven: the metadata addresses stay what they are. A connection's NAT is
  * decided once, by the first nat chain that decides; −110 is before the −100 of iptables and of every mesh, so
- * neither a proxy nor our own old redirect answers in the endpoint's place (reference/injection-and-webhooks.md E27).
+ * neither a proxy nor our own old redirect answers in the endpoint's place.
  */
 export function proofRuleset(metadata: readonly string[]): string {
   return table(metadata.map((address) => identity(address, 80)))

@@ -15,7 +15,7 @@ export type GuardReport = {
   readonly pollIntervalMs: number
 }
 
-/** What `firewall status --json` prints (design section 2) and the guard writes beside the broker's file. */
+/** What `firewall status --json` prints and the guard writes beside the broker's file. */
 export type Status = {
   readonly backend: string
   readonly mode: string

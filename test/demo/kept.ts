@@ -1,0 +1,61 @@
+/**
+ * A demo that was left running: it listens on a socket only its user can open, so that `npm run demo -- exec` and
+ * `npm run demo -- stop` find it.
+ */
+import { chmodSync, rmSync } from 'node:fs'
+import { createServer, type IncomingMessage, request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import type { KubeObject } from '../sandbox/index.ts'
+import type { Stage } from './stage.ts'
+
+export const SOCKET = join(tmpdir(), `pod2iam-demo-${process.getuid?.() ?? 0}.sock`)
+
+/** A forgotten demo ends by itself. */
+const LIFETIME_MS = 12 * 3600 * 1000
+
+/** Serves `exec` and `stop` until stopped. */
+export async function keep(stage: Stage): Promise<void> {
+  rmSync(SOCKET, { force: true })
+  const server = createServer(async (incoming, response) => {
+    const answer = await handle(stage, incoming.url, await text(incoming)).catch((error: Error) => ({
+      error: error.message,
+    }))
+    response.end(JSON.stringify(answer))
+    if (incoming.url === '/stop') server.close()
+  })
+  await new Promise<void>((resolve) => server.listen(SOCKET, resolve))
+  chmodSync(SOCKET, 0o600)
+  setTimeout(() => server.close(), LIFETIME_MS).unref()
+  await new Promise((resolve) => server.on('close', resolve))
+  rmSync(SOCKET, { force: true })
+}
+
+async function handle(stage: Stage, url: string | undefined, body: string): Promise<unknown> {
+  if (url !== '/exec') return {}
+  const { pod, argv }: { pod: string; argv: string[] } = JSON.parse(body)
+  return await stage.inPod(await fullName(stage, pod), ...argv)
+}
+
+/** `namespace/name` of a pod given by name alone, if there is one such pod. */
+async function fullName(stage: Stage, pod: string): Promise<string> {
+  if (pod.includes('/')) return pod
+  const { items } = await stage.kube.list<KubeObject>('pods')
+  const names = items.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`)
+  const [found, second] = names.filter((name) => name.endsWith(`/${pod}`))
+  if (found !== undefined && second === undefined) return found
+  throw new Error(`there is ${found ? 'more than one' : 'no'} pod ${pod}; the pods are ${names.join(', ')}`)
+}
+
+/** Asks the demo that was left running. Throws a sentence where there is none. */
+export async function ask(path: '/exec' | '/stop', body: unknown): Promise<Record<string, unknown>> {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    request({ socketPath: SOCKET, path, method: 'POST' }, resolve)
+      .on('error', reject)
+      .end(JSON.stringify(body))
+  }).catch(() => {
+    throw new Error('no demo is running; `npm run demo -- --keep` starts one and leaves it running')
+  })
+  return JSON.parse(await text(response))
+}

@@ -1,0 +1,52 @@
+/** What the story is played on: a cluster, its IAM roles, and short forms of what the steps do again and again. */
+import { fileURLToPath } from 'node:url'
+import { type Cluster, createCluster } from '../sandbox/cluster.ts'
+import { isReady, type KubeObject, type Pod } from '../sandbox/index.ts'
+import type { ExecResult } from '../sandbox/node/process.ts'
+
+export const PROJECT = fileURLToPath(new URL('../../', import.meta.url))
+export const DATADOG_ROLE = 'arn:aws:iam::111111111111:role/datadog-agent.services.kops.domain.com'
+export const REPORTS_ROLE = 'arn:aws:iam::222222222222:role/reports-reader'
+export const NODE_ROLE = 'arn:aws:iam::222222222222:role/nodes.kops.domain.com'
+export const CREDENTIALS_URL = 'http://169.254.169.254/latest/meta-data/iam/security-credentials/'
+
+export type Stage = Cluster & {
+  /** Runs a command in a pod's first app container. */
+  readonly inPod: (pod: string, ...argv: string[]) => Promise<ExecResult>
+}
+
+/** Starts the demo's cluster: nodes in account 222222222222, the Datadog agent's role in another. */
+export async function openStage(): Promise<Stage> {
+  const bin = `${PROJECT}test/demo/bin`
+  const cluster = await createCluster({
+    aws: { account: '222222222222', nodeRoleArn: NODE_ROLE },
+    injectorArgs: ['--base-role-arn=arn:aws:iam::222222222222:role/'],
+    images: {
+      'gcr.io/datadoghq/agent:7': {
+        command: [],
+        env: { PATH: `${bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin` },
+      },
+    },
+  })
+  return { ...cluster, inPod: (pod, ...argv) => cluster.pods.exec(pod, argv) }
+}
+
+/** The DaemonSet's pod, once it is ready, as `namespace/name`. */
+export async function daemonSetPod({ kube, pods }: Cluster, namespace: string, label: string) {
+  const deadline = Date.now() + 15_000
+  for (;;) {
+    const [pod] = (await kube.list<KubeObject & Pod>('pods', { namespace, labelSelector: label })).items
+    if (pod !== undefined) {
+      const name = `${namespace}/${pod.metadata.name}`
+      await pods.waitFor(name, isReady)
+      return name
+    }
+    if (Date.now() > deadline) throw new Error(`no pod with ${label} in ${namespace} appeared`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** The access key id in a credential document, or undefined where the text is not one. */
+export function accessKeyOf(document: string): string | undefined {
+  return /"AccessKeyId"\s*:\s*"([A-Z0-9]+)"/.exec(document)?.[1]
+}

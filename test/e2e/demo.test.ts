@@ -1,0 +1,71 @@
+/** The demo is a promise of the README: it must run, show its six steps, and print no secret. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { needsNamespaces } from '../sandbox/index.ts'
+
+const DEMO = fileURLToPath(new URL('../demo/main.ts', import.meta.url))
+
+// A directory of our own for the socket of `--keep`: a demo that somebody left running is not ours to talk to.
+const directory = mkdtempSync(join(tmpdir(), 'demo-'))
+after(() => rmSync(directory, { recursive: true }))
+
+function demo(...args: string[]) {
+  const env = { ...process.env, TMPDIR: directory }
+  return spawnSync(process.execPath, [DEMO, ...args], { encoding: 'utf8', timeout: 60_000, env })
+}
+
+test('the demo shows its six steps and exits 0', needsNamespaces(), () => {
+  const { status, stdout, stderr } = demo()
+  assert.equal(status, 0, stdout + stderr)
+  assert.deepEqual(stdout.match(/^\d(?=\. )/gm), ['1', '2', '3', '4', '5', '6'])
+  assert.match(stdout, /Everything shown/)
+  for (const [, secret] of stdout.matchAll(/"(?:SecretAccessKey|Token)" : "([^"]*)"/g))
+    assert.match(secret ?? '', /^.{6}…$/)
+})
+
+test('a demo left running runs commands in its pods, and ends when told', needsNamespaces(), () => {
+  const kept = demo('--keep')
+  try {
+    assert.equal(kept.status, 0, kept.stdout + kept.stderr)
+    const [, pod = ''] = /exec (\S+) --/.exec(kept.stdout) ?? []
+    const ran = demo(
+      'exec',
+      pod,
+      '--',
+      'curl',
+      '-s',
+      'http://169.254.169.254/latest/meta-data/placement/region',
+    )
+    assert.deepEqual([ran.status, ran.stdout], [0, 'eu-west-1'])
+    assert.equal(demo('exec', pod, '--', 'false').status, 1)
+    assert.match(demo('exec', 'nobody', '--', 'true').stderr, /there is no pod nobody; the pods are /)
+  } finally {
+    assert.equal(demo('stop').status, 0)
+  }
+})
+
+test('without namespaces the demo shows what loopback can, and names what it left out', () => {
+  const { status, stdout, stderr } = demo('--loopback')
+  assert.equal(status, 0, stdout + stderr)
+  assert.match(stdout, /left out: the block on the real endpoint/)
+})
+
+test('a command the demo does not know is one sentence and exit code 1', () => {
+  const { status, stderr } = demo('bogus')
+  assert.equal(status, 1)
+  assert.equal(
+    stderr,
+    'pod2iam demo: "bogus" is not known; there are --loopback, --keep, exec POD -- CMD and stop\n',
+  )
+})
+
+test('exec without a demo left running says how to start one', () => {
+  const { status, stderr } = demo('exec', 'pod', '--', 'true')
+  assert.equal(status, 1)
+  assert.match(stderr, /npm run demo -- --keep/)
+})

@@ -1,0 +1,213 @@
+/** What happens to pods while one part of the system is away, and when somebody cheats. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { type Cluster, createCluster } from '../sandbox/cluster.ts'
+import { container, containerStatus, isReady, needsNamespaces } from '../sandbox/index.ts'
+import { credentials, get, IPV4, LIST, ROLE } from './pods.ts'
+
+const BROKER = 'http://169.254.170.24:9171/v1/credentials'
+const TOKEN = '/var/run/secrets/pod2iam/token'
+
+describe('while a part is away', needsNamespaces(), () => {
+  let cluster: Cluster
+  let steady: string
+  const annotations = { [ROLE]: 'shop-orders' }
+  const start = async (name: string) => {
+    const pod = await cluster.pod(name, { annotations })
+    await cluster.pods.waitFor(pod, isReady)
+    return pod
+  }
+  const guardReady = async () => {
+    await cluster.pods.waitFor(await cluster.guard(), isReady)
+  }
+
+  before(async () => {
+    cluster = await createCluster({ injectorArgs: ['--base-role-arn=arn:aws:iam::111111111111:role/'] })
+    await cluster.role('shop-orders')
+    await cluster.namespace('shop', { allowed: ['shop-*'] })
+    steady = await start('shop/steady')
+  })
+  after(async () => {
+    await cluster?.close()
+  })
+
+  test('STS away: a running pod keeps its credentials, a new one waits at the gate and says why', async () => {
+    const before = await credentials(cluster, steady)
+    await cluster.aws.fault({ service: 'sts', kind: 'unavailable' })
+    const late = await cluster.pod('shop/late', { annotations })
+    await cluster.pods.waitForLog(late, 'pod2iam-sidecar', /sts-unavailable/)
+    assert.equal((await credentials(cluster, steady)).AccessKeyId, before.AccessKeyId)
+    const waiting = await cluster.pods.get(late)
+    assert.ok('waiting' in (containerStatus(waiting, 'app')?.state ?? {}))
+    await cluster.aws.clearFaults()
+    await cluster.pods.waitFor(late, isReady, 20_000)
+    assert.equal((await credentials(cluster, late)).Code, 'Success')
+  })
+
+  test('API server away: a running pod and the broker go on, a restarted sidecar gets credentials', async () => {
+    await cluster.api.refuse()
+    cluster.pods.kill(steady, 'pod2iam-sidecar')
+    await cluster.pods.waitForLog(
+      steady,
+      'pod2iam-sidecar',
+      /credentials obtained[\s\S]*credentials obtained/,
+    )
+    assert.equal((await credentials(cluster, steady)).Code, 'Success')
+    await cluster.api.accept()
+    await start('shop/after-api')
+  })
+
+  test('a restarted sidecar accepts the IMDSv2 tokens it gave before, and no other pod’s', async () => {
+    const other = await start('shop/other')
+    const token = await get(
+      cluster,
+      steady,
+      `http://${IPV4}/latest/api/token`,
+      '-XPUT',
+      '-HX-aws-ec2-metadata-token-ttl-seconds: 600',
+    )
+    const header = `-HX-aws-ec2-metadata-token: ${token.body}`
+    const restarts = containerStatus(await cluster.pods.get(steady), 'pod2iam-sidecar')?.restartCount ?? 0
+    cluster.pods.kill(steady, 'pod2iam-sidecar')
+    await cluster.pods.waitFor(
+      steady,
+      container(
+        'pod2iam-sidecar',
+        ({ restartCount, state }) => restartCount > restarts && 'running' in state,
+      ),
+    )
+    await assertEventually(
+      async () => (await get(cluster, steady, `http://${IPV4}${LIST}`, header)).status === 200,
+    )
+    assert.equal((await get(cluster, other, `http://${IPV4}${LIST}`, header)).status, 401)
+  })
+
+  test('a killed sidecar never lets the pod fall through to the real endpoint', async () => {
+    const key = (await credentials(cluster, steady)).AccessKeyId
+    cluster.pods.kill(steady, 'pod2iam-sidecar')
+    const answers: string[] = []
+    await assertEventually(async () => {
+      const { status, body, refused } = await get(cluster, steady, `http://${IPV4}${LIST}`)
+      answers.push(refused ? 'refused' : `${status} ${body}`)
+      return status === 200
+    })
+    assert.deepEqual(
+      [...new Set(answers)].filter((answer) => !/^(refused|0 |503 |200 shop-orders)/.test(answer)),
+      [],
+    )
+    assert.ok(key)
+  })
+
+  test('broker and firewall killed: rules stay, credentials stay, both come back', async () => {
+    const plain = await cluster.pod('shop/plain')
+    await cluster.pods.waitFor(plain, isReady)
+    const guard = await cluster.guard()
+    const key = (await credentials(cluster, steady)).AccessKeyId
+    for (const name of ['firewall', 'broker']) cluster.pods.kill(guard, name)
+    assert.equal((await get(cluster, plain, `http://${IPV4}${LIST}`)).refused, true)
+    assert.equal((await credentials(cluster, steady)).AccessKeyId, key)
+    await cluster.pods.waitFor(
+      guard,
+      (pod) =>
+        isReady(pod) &&
+        ['firewall', 'broker'].every((name) => (containerStatus(pod, name)?.restartCount ?? 0) > 0),
+    )
+    await start('shop/after-guard')
+  })
+
+  test('the ruleset flushed by somebody else is repaired, and the pods’ own redirects are not touched', async () => {
+    const plain = await cluster.pod('shop/plain2')
+    await cluster.pods.waitFor(plain, isReady)
+    await cluster.exec('node', ['nft', 'flush', 'ruleset'])
+    await assertEventually(async () => (await get(cluster, plain, `http://${IPV4}${LIST}`)).refused)
+    assert.equal((await get(cluster, steady, `http://${IPV4}${LIST}`)).status, 200)
+  })
+
+  test('on a node whose rules are gone a new pod does not start, and says why, until they are back', async () => {
+    const guard = await cluster.guard()
+    cluster.pods.kill(guard, 'firewall', 'SIGSTOP')
+    await cluster.exec('node', ['nft', 'delete', 'table', 'inet', 'pod2iam_guard'])
+    const pod = await cluster.pod('shop/unguarded', { annotations })
+    await cluster.pods.waitForLog(
+      pod,
+      'pod2iam-gate',
+      /the node guard does not block the real metadata endpoint/,
+    )
+    assert.ok('waiting' in (containerStatus(await cluster.pods.get(pod), 'app')?.state ?? {}))
+    cluster.pods.kill(guard, 'firewall', 'SIGCONT')
+    await cluster.pods.waitFor(pod, isReady)
+  })
+
+  test('a token is worth nothing from another pod’s address, nor from outside the node', async () => {
+    const other = await start('shop/thief')
+    const token = await cluster.pods.exec(steady, ['cat', TOKEN], { container: 'pod2iam-sidecar' })
+    const header = `-HAuthorization: Bearer ${token.stdout}`
+    const own = await get(cluster, steady, BROKER, header)
+    assert.equal(own.status, 200)
+    const stolen = await get(cluster, other, BROKER, header)
+    assert.deepEqual([stolen.status, JSON.parse(stolen.body).code], [403, 'peer-address-mismatch'])
+    await cluster.exec('aws', ['ip', 'route', 'add', '169.254.170.24/32', 'via', '10.0.0.10'])
+    const outside = await cluster.exec('aws', ['curl', '-s', '--max-time', '1', header, BROKER])
+    assert.equal(outside.code, 28)
+  })
+
+  test('a role annotation patched on a living pod changes nothing but that it gets no more', async () => {
+    await cluster.role('shop-billing')
+    const pod = await start('shop/patched')
+    await cluster.kube.patch('pods', 'patched', 'shop', {
+      metadata: { annotations: { [ROLE]: 'shop-billing' } },
+    })
+    const token = await cluster.pods.exec(pod, ['cat', TOKEN], { container: 'pod2iam-sidecar' })
+    await assertEventually(async () => {
+      const answer = await get(cluster, pod, BROKER, `-HAuthorization: Bearer ${token.stdout}`)
+      return answer.status === 403 && JSON.parse(answer.body).code === 'identity-changed'
+    })
+    assert.equal((await cluster.aws.sessions({ role: 'shop-billing' })).length, 0)
+  })
+
+  test('a namespace that loses its permission gets nothing new', async () => {
+    await cluster.role('brief')
+    await cluster.namespace('brief', { allowed: ['brief'] })
+    const pod = await cluster.pod('brief/app', { annotations: { [ROLE]: 'brief' } })
+    await cluster.pods.waitFor(pod, isReady)
+    await cluster.kube.patch('namespaces', 'brief', undefined, {
+      metadata: { annotations: { 'iam.amazonaws.com/allowed-roles': '[]' } },
+    })
+    const token = await cluster.pods.exec(pod, ['cat', TOKEN], { container: 'pod2iam-sidecar' })
+    await assertEventually(async () => {
+      const answer = await get(cluster, pod, BROKER, `-HAuthorization: Bearer ${token.stdout}`)
+      return answer.status === 403 && JSON.parse(answer.body).code === 'role-not-allowed'
+    })
+  })
+
+  test('SIGTERM ends every process within a second, exit code 0', async () => {
+    await guardReady()
+    const [guard, injector] = [await cluster.guard(), await cluster.injector()]
+    for (const [pod, name] of [
+      [steady, 'pod2iam-sidecar'],
+      [guard, 'firewall'],
+      [guard, 'broker'],
+      [injector, 'injector'],
+    ] as const) {
+      const before = containerStatus(await cluster.pods.get(pod), name)?.restartCount ?? 0
+      const sent = performance.now()
+      cluster.pods.kill(pod, name, 'SIGTERM')
+      const after = await cluster.pods.waitFor(
+        pod,
+        container(name, ({ restartCount }) => restartCount > before),
+      )
+      const { lastState } = containerStatus(after, name) ?? assert.fail()
+      assert.equal('terminated' in lastState && lastState.terminated?.exitCode, 0, name)
+      assert.ok(performance.now() - sent < 2500, `${name}: ${performance.now() - sent} ms`)
+    }
+  })
+})
+
+/** Waits until a condition holds, ten seconds at most. */
+async function assertEventually(condition: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 10_000
+  while (!(await condition())) {
+    if (Date.now() > deadline) assert.fail(`not within ten seconds: ${condition}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}

@@ -1,0 +1,7 @@
+/** Runs in a pod: the AWS SDK's default chain, nothing configured, asks STS who this is. */
+import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+
+const client = new STSClient({ region: 'eu-west-1', maxAttempts: 1 })
+const { Arn } = await client.send(new GetCallerIdentityCommand({}))
+const { accessKeyId } = await client.config.credentials()
+process.stdout.write(JSON.stringify({ arn: Arn, accessKeyId }))

@@ -1,0 +1,102 @@
+/**
+ * `npm run mutation [-- WORD…]`: deletes one statement after another from the code that decides about security, and
+ * demands that types or tests notice each. The firewall's rules have the same in `npm test`
+ * (test/firewall/every-line.test.ts), against the kernel.
+ */
+import { spawn } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Deletion, deletions, without } from './statements.ts'
+
+const BROKER = 'node-guard/broker'
+const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/who.test.ts']
+const TARGETS: Readonly<Record<string, readonly string[]>> = {
+  'common/glob.ts': ['test/common/glob.test.ts', 'test/common/policy.test.ts'],
+  'common/policy.ts': ['test/common/policy.test.ts'],
+  'common/role.ts': ['test/common/role.test.ts'],
+  'common/identity.ts': ['test/common/identity.test.ts'],
+  'common/firewall-state.ts': ['test/common/firewall-state.test.ts'],
+  [`${BROKER}/token/verify.ts`]: DECISIONS,
+  [`${BROKER}/token/claims.ts`]: DECISIONS,
+  [`${BROKER}/token/keys.ts`]: ['test/broker/keys.test.ts', ...DECISIONS],
+  [`${BROKER}/decide/identify.ts`]: DECISIONS,
+  [`${BROKER}/decide/entitle.ts`]: [...DECISIONS, 'test/broker/issuance.test.ts'],
+  [`${BROKER}/decide/external-id.ts`]: DECISIONS,
+  [`${BROKER}/decide/peer.ts`]: DECISIONS,
+  [`${BROKER}/decide/session-name.ts`]: DECISIONS,
+  [`${BROKER}/who.ts`]: DECISIONS,
+}
+
+/** Twice what the slowest of these takes on a busy machine; a mutant that hangs was noticed. */
+const TIMEOUT_MS = 40_000
+const PROJECT = fileURLToPath(new URL('../../', import.meta.url))
+const words = process.argv.slice(2)
+
+type Job = { readonly file: string; readonly tests: readonly string[]; readonly deletion: Deletion }
+
+const jobs = Object.entries(TARGETS)
+  .filter(([file]) => words.length === 0 || words.some((word) => file.includes(word)))
+  .flatMap(([file, tests]): Job[] =>
+    deletions(readFileSync(PROJECT + file, 'utf8')).map((deletion) => ({ file, tests, deletion })),
+  )
+const survivors: Job[] = []
+const total = jobs.length
+console.log(`${total} deletions in ${new Set(jobs.map(({ file }) => file)).size} files`)
+await Promise.all(Array.from({ length: availableParallelism() }, work))
+for (const { file, deletion } of survivors)
+  console.log(`✖ nobody notices when ${file}:${deletion.from} is gone: ${deletion.what}`)
+console.log(`mutation: ${total - survivors.length} passed, ${survivors.length} failed`)
+process.exit(survivors.length > 0 ? 1 : 0)
+
+/** Takes jobs until there are none, on a copy of the project of its own. */
+async function work(): Promise<void> {
+  const copy = mkdtempSync(join(tmpdir(), 'pod2iam-mutation-'))
+  for (const part of [
+    'common',
+    'node-guard',
+    'test',
+    'injector',
+    'sidecar',
+    'charts',
+    'package.json',
+    'tsconfig.json',
+    'build.ts',
+  ])
+    cpSync(PROJECT + part, join(copy, part), { recursive: true })
+  symlinkSync(join(PROJECT, 'node_modules'), join(copy, 'node_modules'))
+  try {
+    for (let job = jobs.shift(); job !== undefined; job = jobs.shift())
+      if (!(await noticed(copy, job))) survivors.push(job)
+      else if (jobs.length % 50 === 0) console.log(`${jobs.length} to go`)
+  } finally {
+    rmSync(copy, { recursive: true })
+  }
+}
+
+async function noticed(copy: string, { file, tests, deletion }: Job): Promise<boolean> {
+  const path = join(copy, file)
+  const source = readFileSync(path, 'utf8')
+  writeFileSync(path, without(source, deletion))
+  try {
+    // Types last: most deletions fail a test sooner than tsc is through.
+    if (!(await succeeds(copy, process.execPath, ['--test', ...tests]))) return true
+    return !(await succeeds(copy, 'tsc', ['-p', '.']))
+  } finally {
+    writeFileSync(path, source)
+  }
+}
+
+function succeeds(cwd: string, command: string, args: readonly string[]): Promise<boolean> {
+  // A group of its own: a test file that hangs is a grandchild.
+  const child = spawn(command, args, { cwd, stdio: 'ignore', detached: true })
+  const timer = setTimeout(() => child.pid !== undefined && process.kill(-child.pid, 'SIGKILL'), TIMEOUT_MS)
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('exit', (code) => {
+      clearTimeout(timer)
+      resolve(code === 0)
+    })
+  })
+}

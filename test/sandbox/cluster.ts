@@ -1,0 +1,182 @@
+/** A sandbox with pod2iam installed and ready: where the demo and the end-to-end tests begin. */
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { peerDirectories } from '../peers.ts'
+import {
+  ADDRESSES,
+  createSandbox,
+  type Images,
+  isReady,
+  type KubeObject,
+  type Pod,
+  type Sandbox,
+  type SandboxOptions,
+  trust,
+} from './index.ts'
+import {
+  components,
+  INJECTOR,
+  INJECTOR_IMAGE,
+  type InstallSettings,
+  NODE_GUARD,
+  NODE_GUARD_IMAGE,
+  SIDECAR_IMAGE,
+  SYSTEM_NAMESPACE,
+  webhooks,
+} from './install.ts'
+
+/** An image that does nothing until it is told to end. */
+export const IDLE_IMAGE = 'registry.example/idle:1'
+
+export type ClusterOptions = SandboxOptions &
+  Pick<InstallSettings, 'firewallArgs' | 'brokerArgs' | 'brokerEnv' | 'injectorArgs'>
+
+export type Cluster = Sandbox & {
+  /** `namespace/name` of the node guard's pod as it is now. */
+  readonly guard: () => Promise<string>
+  readonly injector: () => Promise<string>
+  /** Creates an IAM role that trusts the node role; returns its ARN. */
+  readonly role: (nameOrArn: string, options?: { externalId?: string }) => Promise<string>
+  /** Creates a namespace, opted in unless `label` is null, whose pods may use these roles (kube2iam's globs). */
+  readonly namespace: (
+    name: string,
+    options?: { label?: 'enabled' | 'all' | null; allowed?: readonly string[]; annotations?: Annotations },
+  ) => Promise<void>
+  /** Creates a pod that idles; returns `namespace/name`. Throws the admission's sentence when it is refused. */
+  readonly pod: (name: string, options?: PodOptions) => Promise<string>
+  /** Every line that every container of the cluster has printed so far. */
+  readonly allLogs: () => Promise<string>
+}
+
+type Annotations = Readonly<Record<string, string>>
+
+export type PodOptions = {
+  readonly annotations?: Annotations
+  /** Default: the idle image. */
+  readonly containers?: readonly Record<string, unknown>[]
+  /** Merged into the pod's spec. */
+  readonly spec?: Readonly<Record<string, unknown>>
+}
+
+const DIST = fileURLToPath(new URL('../../dist/', import.meta.url))
+
+/** Starts a cluster (about three seconds). Needs `dist/`. */
+export async function createCluster(options: ClusterOptions = {}): Promise<Cluster> {
+  if (!existsSync(`${DIST}broker.cjs`)) throw new Error('dist/ is not built: run `npm run build` first')
+  const sandbox = await createSandbox({
+    ...options,
+    images: { ...productImages(), ...options.images },
+    paths: [...peerDirectories(), ...(options.paths ?? [])],
+  })
+  try {
+    await install(sandbox, options)
+    return { ...sandbox, ...conveniences(sandbox) }
+  } catch (error) {
+    await sandbox.close()
+    throw error
+  }
+}
+
+function productImages(): Images {
+  const run = (file: string) => ({ command: [process.execPath, `${DIST}${file}.cjs`] })
+  return {
+    [SIDECAR_IMAGE]: run('sidecar'),
+    [INJECTOR_IMAGE]: run('injector'),
+    [NODE_GUARD_IMAGE]: run('firewall'),
+    [IDLE_IMAGE]: { command: ['sleep', 'infinity'] },
+  }
+}
+
+/** Applies everything, waits until it is ready, and registers the webhook last: it must not stop its own pods. */
+async function install(sandbox: Sandbox, options: ClusterOptions): Promise<void> {
+  const { kube, api } = sandbox
+  const { certPem, keyPem } = await api.issueCertificate([`${INJECTOR}.${SYSTEM_NAMESPACE}.svc`])
+  const objects = components({
+    ...options,
+    certificate: { cert: certPem, key: keyPem },
+    brokerCommand: [process.execPath, `${DIST}broker.cjs`],
+    brokerEnv: { AWS_ENDPOINT_URL_STS: `http://${ADDRESSES.vpc[0]}`, ...options.brokerEnv },
+  })
+  for (const object of objects) await kube.apply(object)
+  await Promise.all([INJECTOR, NODE_GUARD].map((app) => readyPod(sandbox, app)))
+  await kube.apply(webhooks(api.caPem))
+}
+
+async function readyPod(sandbox: Sandbox, app: string): Promise<string> {
+  const name = await podOf(sandbox, app)
+  await sandbox.pods.waitFor(name, isReady)
+  return name
+}
+
+/** The one living pod with a label `app`; waits for the controller to make it. */
+async function podOf({ kube }: Sandbox, app: string): Promise<string> {
+  const deadline = Date.now() + 5000
+  for (;;) {
+    const { items } = await kube.list('pods', { namespace: SYSTEM_NAMESPACE, labelSelector: `app=${app}` })
+    const found = items.find(({ metadata }) => metadata.deletionTimestamp === undefined)
+    if (found?.metadata.name !== undefined) return `${SYSTEM_NAMESPACE}/${found.metadata.name}`
+    if (Date.now() > deadline) throw new Error(`no pod of ${app} appeared`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+function conveniences(sandbox: Sandbox): Omit<Cluster, keyof Sandbox> {
+  const { aws, kube, pods } = sandbox
+  return {
+    guard: () => podOf(sandbox, NODE_GUARD),
+    injector: () => podOf(sandbox, INJECTOR),
+    role: (arn, options) =>
+      aws.putRole({ arn, trustPolicy: trust({ principal: aws.config.nodeRoleArn, ...options }) }),
+    namespace: async (name, { label = 'enabled', allowed, annotations } = {}) => {
+      await kube.create({
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: {
+          name,
+          labels: label === null ? {} : { 'pod2iam.dev/injection': label },
+          annotations: {
+            ...(allowed === undefined ? {} : { 'iam.amazonaws.com/allowed-roles': JSON.stringify(allowed) }),
+            ...annotations,
+          },
+        },
+      })
+    },
+    pod: async (name, options = {}) => {
+      await kube.create(podObject(name, options))
+      return name
+    },
+    allLogs: async () => {
+      const { items } = await kube.list<KubeObject & Pod>('pods')
+      return items
+        .flatMap(({ metadata, spec }) =>
+          [...(spec.initContainers ?? []), ...spec.containers].map((container) =>
+            logOf(pods, `${metadata.namespace}/${metadata.name}`, container.name),
+          ),
+        )
+        .join('\n')
+    },
+  }
+}
+
+/** A pod that has not come to the node, or whose container has not started, has printed nothing. */
+function logOf(pods: Sandbox['pods'], pod: string, container: string): string {
+  try {
+    return pods.logs(pod, container)
+  } catch {
+    return ''
+  }
+}
+
+function podObject(fullName: string, { annotations = {}, containers, spec = {} }: PodOptions): KubeObject {
+  const [namespace, name] = fullName.includes('/') ? fullName.split('/') : ['default', fullName]
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { namespace: namespace ?? 'default', name: name ?? fullName, annotations },
+    spec: {
+      terminationGracePeriodSeconds: 1,
+      containers: containers ?? [{ name: 'app', image: IDLE_IMAGE }],
+      ...spec,
+    },
+  }
+}
