@@ -25,13 +25,6 @@ export function needsPeer(command: string): { skip?: string } {
   return peer(command) === undefined ? { skip: `${command} is not installed (.ci/peers brings it)` } : {}
 }
 
-/** Options for `test()`: skips with the reason where this process may not make network namespaces. */
-export function needsNamespaces(): { skip?: string } {
-  return process.platform === 'linux' && process.getuid?.() === 0
-    ? {}
-    : { skip: 'network namespaces need Linux and root' }
-}
-
 function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK)

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { httpRequest } from '../../node-guard/broker/http-request.ts'
-import { needsNamespaces } from '../peers.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { until } from './until.ts'
 import { NODE, World } from './world.ts'
 
@@ -131,7 +131,7 @@ test('before the API server is there, the process lives, is not ready and says w
 
 test(
   'addresses that do not exist yet are bound as they appear, each on its own',
-  needsNamespaces(),
+  needsNamespaces('root'),
   async () => {
     const { stdout } = await run('unshare', ['--net', process.execPath, here('listen-in-namespace.ts')], {
       timeout: 20_000,

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { needsNamespaces } from '../../peers.ts'
+import { needsNamespaces } from '../node/namespace-support.ts'
 import { Aws, type AwsOptions, REAL_IMDS, trust } from './client.ts'
 
 async function withAws(options: AwsOptions, action: (aws: Aws) => Promise<void>): Promise<void> {
@@ -141,7 +141,7 @@ test('a policy that IAM would refuse is an error for the test that wrote it', as
 
 test(
   'in a network namespace of its own it serves at the real addresses and is steered from outside',
-  needsNamespaces(),
+  needsNamespaces('root'),
   async () => {
     const setUp =
       'ip link set lo up && ip addr add 169.254.169.254/32 dev lo && ip addr add fd00:ec2::254/128 dev lo && ip addr add 10.0.0.2/32 dev lo && exec "$@"'

@@ -1,0 +1,95 @@
+/** The broker's allow-listed snapshot of instance metadata: read, checked, kept fresh. */
+import type { Logger } from '../../common/log.ts'
+import type { Clock } from '../clock.ts'
+import { type MetadataTree, metadataTree } from '../imds/tree.ts'
+import { type Repeated, repeat } from '../repeat.ts'
+import type { Reply } from './client.ts'
+
+const SECOND = 1000
+/** How long a snapshot is good without a word of the broker (`Cache-Control: max-age`): most of it never changes. */
+const DEFAULT_AGE = 300 * SECOND
+const [SHORTEST_AGE, LONGEST_AGE] = [5 * SECOND, 3600 * SECOND]
+const MOST_ENTRIES = 1000
+const MAX_KEY = 512
+const MAX_VALUE = 16 * 1024
+
+/**
+ * Reads a snapshot (`MetadataBody` of common/protocol.ts); values may also be objects, which are printed as EC2
+ * prints its identity document. Entries that make no sense are left out; undefined when it is no snapshot at all.
+ */
+export function parseSnapshot(body: string): ReadonlyMap<string, string> | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(body)
+  } catch {
+    return undefined
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+  const snapshot = new Map<string, string>()
+  for (const [key, entry] of Object.entries(value).slice(0, MOST_ENTRIES)) {
+    const path = key.replace(/\/{2,}/g, '/').replace(/^\/?(?:meta-data\/)?|\/$/g, '')
+    const text = typeof entry === 'string' ? entry : printed(entry)
+    if (isKey(path) && text !== undefined && text.length <= MAX_VALUE) snapshot.set(path, text)
+  }
+  return snapshot
+}
+
+/** The length is compared and not written as `{1,512}`: V8 unrolls that into 160 KiB of machine code. */
+function isKey(path: string): boolean {
+  return path.length <= MAX_KEY && /^[\x21-\x7e]+$/.test(path)
+}
+
+function printed(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  return JSON.stringify(value, null, 2).replace(/^( +"(?:[^"\\]|\\.)*"):/gm, '$1 :')
+}
+
+/** How long the broker says a snapshot is good, milliseconds, within bounds: `events/` and `spot/` want it short. */
+export function snapshotAge(cacheControl: string | undefined): number {
+  const seconds = /(?:^|[\s,])max-age=(\d{1,9})/i.exec(cacheControl ?? '')?.[1]
+  if (seconds === undefined) return DEFAULT_AGE
+  return Math.min(Math.max(Number(seconds) * SECOND, SHORTEST_AGE), LONGEST_AGE)
+}
+
+export type SnapshotOptions = {
+  readonly clock: Clock
+  readonly log: Logger
+  /** From 0 to 1. */
+  readonly random: () => number
+}
+
+export type Snapshot = {
+  /** The tree of the last good snapshot, empty before the first. */
+  readonly tree: () => MetadataTree
+  /** Whether the broker was asked at least once, with whatever result. */
+  readonly asked: () => boolean
+  /** Starts keeping it fresh; `ask` never rejects. On failure the last good one stays. */
+  readonly start: (ask: () => Promise<Reply>) => Repeated
+}
+
+/** An empty snapshot, to be started. */
+export function snapshotOf({ clock, log, random }: SnapshotOptions): Snapshot {
+  let tree = metadataTree(new Map())
+  let asked = false
+  let failures = 0
+  const take = (reply: Reply): number => {
+    asked = true
+    const answered = reply.kind === 'answer' && reply.status === 200
+    const snapshot = answered ? parseSnapshot(reply.body) : undefined
+    if (answered && snapshot !== undefined) {
+      failures = 0
+      tree = metadataTree(snapshot)
+      log.debug('instance metadata refreshed', { entries: snapshot.size })
+      return snapshotAge(reply.cacheControl) * (0.9 + random() / 5)
+    }
+    failures++
+    const why = reply.kind === 'failure' ? reply.code : answered ? 'not a snapshot' : `status ${reply.status}`
+    if (failures === 1) log.warn('no instance metadata from the broker, trying again', { why })
+    return Math.min(250 * 2 ** Math.min(failures, 20), 60 * SECOND) * (0.5 + random() / 2)
+  }
+  return {
+    tree: () => tree,
+    asked: () => asked,
+    start: (ask) => repeat(clock, async () => take(await ask())),
+  }
+}

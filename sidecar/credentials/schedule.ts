@@ -1,0 +1,57 @@
+/** When to ask the broker again: pure arithmetic. */
+import type { Outcome } from '../broker/outcome.ts'
+import type { Credentials } from './credentials.ts'
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+
+/**
+ * After a success: at half of the lifetime, up to a tenth of it earlier, so that the pods of a node do not ask
+ * together and never less than half is left (botocore rewrites the expiry of what has under 25 minutes).
+ *
+ * @param now wall clock, milliseconds
+ * @param random from 0 to 1
+ * @returns milliseconds to wait
+ */
+export function refreshDelay({ lastUpdated, expiration }: Credentials, now: number, random: number): number {
+  const remaining = expiration - now
+  const life = Math.min(Math.max(expiration - lastUpdated, remaining), 12 * 60 * MINUTE)
+  const due = expiration - life / 2 - (life / 10) * random
+  // What came was already past its half: the broker has nothing newer yet.
+  const soonest = (life / 30) * (1 + random / 2)
+  return Math.max(due - now, Math.min(soonest, remaining / 2))
+}
+
+type Backoff = { readonly first: number; readonly most: number; readonly longestRetryAfter: number }
+
+const BACKOFF = {
+  /** Nothing to hand out: an application is waiting for its start, and the broker is on this node. */
+  waiting: { first: 100, most: 5 * SECOND, longestRetryAfter: 15 * SECOND },
+  /** Credentials live: half an hour is left to get new ones. */
+  stable: { first: SECOND, most: 30 * SECOND, longestRetryAfter: MINUTE },
+  /** A person has to change something; the broker's own negative cache spares STS. */
+  refused: { first: 5 * SECOND, most: 5 * MINUTE, longestRetryAfter: 5 * MINUTE },
+  /** No role: only a new default role of the namespace changes that. */
+  none: { first: MINUTE, most: 5 * MINUTE, longestRetryAfter: 5 * MINUTE },
+} as const satisfies Record<string, Backoff>
+
+/**
+ * After anything but credentials: exponential with jitter, by class; a `Retry-After` is honoured up to a bound.
+ *
+ * @param failures how many answers of this kind came in a row, from 1
+ * @param holding whether living credentials are held
+ * @param random from 0 to 1
+ * @returns milliseconds to wait
+ */
+export function retryDelay(
+  outcome: Exclude<Outcome, { kind: 'credentials' }>,
+  failures: number,
+  holding: boolean,
+  random: number,
+): number {
+  const kind = outcome.kind === 'retry' ? (holding ? 'stable' : 'waiting') : outcome.kind
+  const { first, most, longestRetryAfter } = BACKOFF[kind]
+  const step = Math.min(first * 2 ** Math.min(failures - 1, 20), most)
+  const asked = outcome.kind === 'none' ? 0 : (outcome.retryAfter ?? 0)
+  return Math.max(step * (0.5 + random / 2), Math.min(asked, longestRetryAfter))
+}

@@ -1,0 +1,89 @@
+/** What this pod may hand out right now. */
+import type { Outcome } from '../broker/outcome.ts'
+import type { Clock } from '../clock.ts'
+import { type Credentials, LEAST_LIFE_MS } from './credentials.ts'
+
+/** What a request for credentials finds. */
+export type View =
+  | { readonly kind: 'valid'; readonly credentials: Credentials; readonly remaining: number }
+  /** The broker said no; `at` is when, wall clock in milliseconds. `role` is the name to list. */
+  | { readonly kind: 'refused'; readonly code: string; readonly detail: string; readonly at: number }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'unavailable'; readonly code: string; readonly detail: string }
+
+type Held = { readonly credentials: Credentials; readonly received: number; readonly life: number }
+
+/**
+ * Holds the last credentials and the broker's last word.
+ *
+ * Credentials that live are handed out whatever the broker said since (static stability): the session they are of
+ * exists until it expires. Less than a minute of life is none: SDKs stretch a short or past expiry by minutes.
+ */
+export class CredentialStore {
+  readonly #clock: Clock
+  #held: Held | undefined
+  #word: Exclude<View, { kind: 'valid' }> = {
+    kind: 'unavailable',
+    code: 'starting',
+    detail: 'The broker has not been asked yet.',
+  }
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** Takes in what the broker answered. */
+  accept(outcome: Outcome): void {
+    switch (outcome.kind) {
+      case 'credentials': {
+        const { credentials } = outcome
+        const life = credentials.expiration - this.#clock.wall()
+        this.#held = { credentials, received: this.#clock.monotonic(), life }
+        this.#word = EXPIRED
+        return
+      }
+      case 'none':
+        this.#word = { kind: 'none' }
+        return
+      case 'refused':
+        this.#word = { kind: 'refused', code: outcome.code, detail: outcome.detail, at: this.#clock.wall() }
+        return
+      case 'retry':
+        // A definitive word stands until another one: while the broker is away a refused pod stays refused.
+        if (this.#word.kind === 'unavailable')
+          this.#word = { kind: 'unavailable', code: outcome.code, detail: outcome.detail }
+    }
+  }
+
+  /** What can be handed out now. */
+  view(): View {
+    const held = this.#held
+    const remaining = this.remaining()
+    return held !== undefined && remaining >= LEAST_LIFE_MS
+      ? { kind: 'valid', credentials: held.credentials, remaining }
+      : this.#word
+  }
+
+  /**
+   * Milliseconds of life left, by the more pessimistic of two clocks: after a suspend the wall clock is right, after
+   * a step backwards the monotonic one. 0 without credentials.
+   */
+  remaining(): number {
+    if (this.#held === undefined) return 0
+    const { credentials, received, life } = this.#held
+    const byWall = credentials.expiration - this.#clock.wall()
+    const byElapsed = life - (this.#clock.monotonic() - received)
+    return Math.max(0, Math.min(byWall, byElapsed))
+  }
+
+  /** The last credentials received, living or not: they still tell the role's name. */
+  last(): Credentials | undefined {
+    return this.#held?.credentials
+  }
+}
+
+const EXPIRED = {
+  kind: 'unavailable',
+  code: 'credentials-expired',
+  detail: 'The credentials have less than a minute left and the broker gave no new ones.',
+} as const

@@ -1,0 +1,22 @@
+const CREDENTIALS = '/latest/meta-data/iam/security-credentials'
+
+/** Bounded name of a path, for metric labels. */
+export function routeOf(path: string | undefined): string {
+  if (path === undefined) return 'malformed'
+  if (path === '/latest/api/token') return 'token'
+  if (path === CREDENTIALS || path === `${CREDENTIALS}-extended`) return 'role-list'
+  if (path.startsWith(`${CREDENTIALS}/`) || path.startsWith(`${CREDENTIALS}-extended/`)) return 'credentials'
+  if (isBelow(path, '/latest/meta-data/iam')) return 'iam'
+  if (isBelow(path, '/latest/meta-data')) return 'meta-data'
+  if (isBelow(path, '/latest/dynamic')) return 'dynamic'
+  return path === '/' || path === '/latest' ? 'root' : 'other'
+}
+
+/** Whether a request is one for credentials: these are logged at info, one line each. */
+export function asksForCredentials(path: string | undefined): boolean {
+  return path !== undefined && isBelow(path, '/latest/meta-data/iam')
+}
+
+function isBelow(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(`${directory}/`)
+}

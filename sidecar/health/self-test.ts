@@ -1,0 +1,96 @@
+/**
+ * The proof that the application's requests reach this process: it asks `http://169.254.169.254/` for a path that
+ * only it knows and must get back a word that only it would answer.
+ */
+import { Agent, request } from 'node:http'
+import { METADATA_ADDRESSES } from '../../common/addresses.ts'
+import type { Clock } from '../clock.ts'
+import { randomBytes } from '../imds/random.ts'
+import { type Repeated, repeat } from '../repeat.ts'
+
+/** Asks one address; resolves with the body, rejects with an error that may have a `code`. */
+export type Probe = (address: string, path: string) => Promise<string>
+
+export type SelfTest = {
+  /** The answer to a self-test path, or undefined for every other path. */
+  readonly answer: (path: string) => string | undefined
+  readonly passed: () => boolean
+  /** Repeats the test until it passes; `onPassed` is called once then. */
+  readonly start: (onPassed: () => void) => Repeated
+}
+
+const NO_ROUTE = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EADDRNOTAVAIL', 'EAFNOSUPPORT'])
+
+/**
+ * A self-test, to be started. It asks every 10 ms while a pod normally starts, slower when something is wrong.
+ *
+ * @param mode `off`: without a redirect there is nothing to prove, and it has passed
+ */
+export function selfTestOf(mode: 'redirect' | 'off', clock: Clock, probe: Probe = probeOverHttp): SelfTest {
+  if (mode === 'off')
+    return { answer: () => undefined, passed: () => true, start: () => ({ stop: () => {} }) }
+  const path = `/latest/meta-data/${hex(randomBytes(16))}`
+  const word = hex(randomBytes(16))
+  let passed = false
+  return {
+    passed: () => passed,
+    answer: (asked) => (asked === path && !passed ? word : undefined),
+    start: (onPassed) => {
+      const started = clock.monotonic()
+      const loop = repeat(clock, async () => {
+        if (await seesItself(probe, path, word)) {
+          passed = true
+          loop.stop()
+          onPassed()
+        }
+        const waited = clock.monotonic() - started
+        return waited < 60_000 ? 10 : waited < 600_000 ? 100 : 1000
+      })
+      return loop
+    },
+  }
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}
+
+/** IPv4 first; IPv6 only in a pod that has no way to an IPv4 address at all. */
+async function seesItself(probe: Probe, path: string, word: string): Promise<boolean> {
+  for (const address of METADATA_ADDRESSES) {
+    try {
+      return (await probe(address, path)) === word
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+      if (!NO_ROUTE.has(code)) return false
+    }
+  }
+  return false
+}
+
+const agent = new Agent({ keepAlive: false })
+const PROBE_TIMEOUT_MS = 250
+const MAX_BODY = 4096
+
+function probeOverHttp(host: string, path: string): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  const outgoing = request({ host, port: 80, path, agent })
+  const timeout = setTimeout(() => outgoing.destroy(new Error('no answer')), PROBE_TIMEOUT_MS)
+  outgoing.on('response', (incoming) => {
+    let body = ''
+    incoming.setEncoding('latin1')
+    incoming.on('data', (chunk: string) => {
+      body += chunk
+      if (body.length > MAX_BODY) outgoing.destroy(new Error('too long an answer'))
+    })
+    incoming.once('error', reject)
+    incoming.once('end', () => resolve(body))
+  })
+  outgoing.on('error', reject)
+  outgoing.once('close', () => {
+    clearTimeout(timeout)
+    reject(new Error('the connection ended early'))
+  })
+  outgoing.end()
+  return promise
+}

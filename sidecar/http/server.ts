@@ -1,0 +1,142 @@
+/** The HTTP server of the metadata service: limits, slow clients, malformed requests, an end without a lost answer. */
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { rawErrorResponse, SERVER } from '../imds/pages.ts'
+import { boundedConnections } from './connections.ts'
+
+export const LIMITS = {
+  /** Request line and headers, bytes: a path of 4096 and what SDKs send. */
+  headers: 8192,
+  /** Request bodies mean nothing to us: Ruby sends an empty form, everybody else nothing. */
+  body: 4096,
+  connections: 128,
+  /** Time for the headers to arrive and for the whole request, milliseconds. */
+  headersTimeout: 5000,
+  requestTimeout: 10_000,
+  /** Clients keep idle connections for 5 s and longer; ours close later than that. */
+  keepAlive: 15_000,
+  /** How long the end waits for clients of open connections, twice, milliseconds. */
+  drain: 250,
+} as const
+
+export type MetadataServer = {
+  /** Listens on 127.0.0.1 and returns the port; rejects when it cannot be had. */
+  readonly listen: (port: number) => Promise<number>
+  /**
+   * Listens on ::1 too, where the machine has it; rejects when somebody else has the port. Apart from the first,
+   * because Node's check of an IPv6 address alone takes 6 ms of a start.
+   */
+  readonly listenIpv6: (port: number) => Promise<void>
+  /** Stops: answers what has arrived, then closes. */
+  readonly close: () => Promise<void>
+}
+
+/**
+ * @param onMalformed told the status of a request that never reached the listener
+ */
+export function metadataServer(
+  listener: RequestListener,
+  onMalformed: (status: number) => void,
+): MetadataServer {
+  const connections = boundedConnections(LIMITS.connections)
+  let closing = false
+  const answering: RequestListener = (incoming, outgoing) => {
+    outgoing.setHeader('Server', SERVER)
+    if (closing) outgoing.setHeader('Connection', 'close')
+    return listener(incoming, outgoing)
+  }
+  const make = () => {
+    const server = createServer(
+      {
+        maxHeaderSize: LIMITS.headers,
+        headersTimeout: LIMITS.headersTimeout,
+        requestTimeout: LIMITS.requestTimeout,
+        keepAliveTimeout: LIMITS.keepAlive,
+        connectionsCheckingInterval: 1000,
+        requireHostHeader: false,
+      },
+      answering,
+    )
+    connections.watch(server)
+    server.on('clientError', (error: Error & { code?: string }, socket) => {
+      const status = STATUS_OF[error.code ?? ''] ?? 400
+      onMalformed(status)
+      const refuse = () => endSocket(socket as Socket, rawErrorResponse(status, Date.now()))
+      // A good request before this one on the same connection still gets its answer, and in its order.
+      const outgoing = connections.underWay(socket as Socket)
+      if (outgoing === undefined) refuse()
+      else outgoing.once('close', refuse)
+    })
+    server.on('connect', (_incoming, socket) => {
+      onMalformed(405)
+      endSocket(socket as Socket, rawErrorResponse(405, Date.now()))
+    })
+    return server
+  }
+  const servers: Server[] = []
+  const open = async (host: string, port: number) => {
+    const server = make()
+    const bound = await listenOn(server, host, port)
+    servers.push(server)
+    return bound
+  }
+  return {
+    listen: (port) => open('127.0.0.1', port),
+    listenIpv6: async (port) => {
+      try {
+        await open('::1', port)
+      } catch (error) {
+        // No IPv6 in this pod is no fault; a port taken by somebody else is.
+        if (!isMissingAddress(error)) throw error
+      }
+    },
+    close: async () => {
+      closing = true
+      // Keep-alive clients may be sending at this very moment: their next answer tells them that it is the last one.
+      if (connections.count() > 0) await new Promise((done) => setTimeout(done, LIMITS.drain))
+      // What has arrived by now is read and answered before the rest is closed.
+      for (let turns = 0; turns < 5; turns++) await new Promise((done) => setImmediate(done))
+      const closed = servers.map((server) => new Promise((done) => server.close(done)))
+      // Who has sent half a request by then is not waited for.
+      setTimeout(() => {
+        for (const server of servers) server.closeAllConnections()
+      }, LIMITS.drain)
+      await Promise.all(closed)
+    },
+  }
+}
+
+const STATUS_OF: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+}
+
+/** Listens and resolves with the port, which 0 leaves to the system; rejects when it cannot be had. */
+export function listenOn(server: Server, host: string | undefined, port: number): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>()
+  server.once('error', reject)
+  server.listen({ ...(host === undefined ? {} : { host }), port, backlog: 128 }, () => {
+    server.off('error', reject)
+    const address = server.address()
+    resolve(typeof address === 'object' && address !== null ? address.port : port)
+  })
+  return promise
+}
+
+function isMissingAddress(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT' || code === 'EINVAL'
+}
+
+/** Sends a last answer and lets go of the connection soon, read or not. */
+function endSocket(socket: Socket, answer: string): void {
+  if (!socket.writable) {
+    socket.destroy()
+    return
+  }
+  socket.end(answer)
+  // Closing at once, with input unread, would reset the connection and might take the answer with it.
+  socket.resume()
+  setTimeout(() => socket.destroy(), 500).unref()
+}

@@ -1,0 +1,57 @@
+/** Everything below `/latest/meta-data/iam`: a pure function of the path and of what the store says. */
+import type { View } from '../credentials/store.ts'
+import { credentialDocument, infoDocument, refusalDocument } from './documents.ts'
+import { meansRole } from './role-name.ts'
+
+export type IamAnswer =
+  /** `modified`: wall clock, milliseconds. */
+  | { readonly status: 200; readonly body: string; readonly modified: number | undefined }
+  | { readonly status: 404 | 503 }
+
+/** What is known of the role when there are no living credentials to tell it. */
+export type KnownRole = {
+  /** Text for the list: the last known one, else the annotation's. */
+  readonly name: string
+  /** Every text known to mean it: list text, ARN, annotation. */
+  readonly texts: readonly (string | undefined)[]
+}
+
+const LISTS = new Map([
+  ['security-credentials', 'plain'],
+  ['security-credentials-extended', 'extended'],
+] as const)
+
+/**
+ * Answers a GET.
+ *
+ * @param below what follows `/latest/meta-data/iam/`, decoded, without a trailing slash; empty for the directory
+ * @returns 404 when the pod has no role or the name is not its role's; 503 while there are no credentials to give,
+ *   never 4xx for that: SDKs take 401, 403 and 404 for something lasting
+ */
+export function answerIam(below: string, view: View, role: KnownRole): IamAnswer {
+  if (view.kind === 'none') return NOT_FOUND
+  if (below === '') return found('info\nsecurity-credentials/')
+  if (below === 'info') return answerInfo(view)
+  const cut = below.indexOf('/')
+  const form = LISTS.get((cut === -1 ? below : below.slice(0, cut)) as 'security-credentials')
+  if (form === undefined) return NOT_FOUND
+  if (view.kind === 'unavailable') return UNAVAILABLE
+  // Exactly one name and no newline: a second line crashes JS v3, a newline breaks the URLs of Rust and PHP.
+  if (cut === -1) return found(view.kind === 'valid' ? view.credentials.role : role.name)
+  if (!meansRole(below.slice(cut + 1), role.texts)) return NOT_FOUND
+  return view.kind === 'valid'
+    ? found(credentialDocument(view.credentials, form), view.credentials.lastUpdated)
+    : found(refusalDocument(role.name, view.detail, view.at), view.at)
+}
+
+function answerInfo(view: View): IamAnswer {
+  if (view.kind === 'valid') return found(infoDocument(view.credentials), view.credentials.lastUpdated)
+  return view.kind === 'unavailable' ? UNAVAILABLE : NOT_FOUND
+}
+
+const NOT_FOUND = { status: 404 } as const
+const UNAVAILABLE = { status: 503 } as const
+
+function found(body: string, modified?: number): IamAnswer {
+  return { status: 200, body, modified }
+}

@@ -1,0 +1,54 @@
+/** Repeats a step that says itself when it wants to be called next; notices when the wall clock was set or the machine slept. */
+import type { Clock } from './clock.ts'
+
+/** Longest single sleep. A timer stands still during a suspend, so the wall clock is looked at this often. */
+const SLICE_MS = 30_000
+/** The two clocks drift apart by milliseconds an hour; more than this is a step or a suspend. */
+const JUMP_MS = 5_000
+
+export type Repeated = {
+  /** Ends it: a sleeping step is not called again, one under way finishes unheard. */
+  readonly stop: () => void
+}
+
+/**
+ * Calls `step` at once, then again after the milliseconds its promise gave, until stopped. After a jump of the wall
+ * clock it is called right away: whatever was planned was planned on another time.
+ *
+ * @param step never rejects
+ * @param onJump told the jump in milliseconds, forward positive
+ */
+export function repeat(
+  clock: Clock,
+  step: () => Promise<number>,
+  onJump: (milliseconds: number) => void = () => {},
+): Repeated {
+  let stopped = false
+  let cancel = () => {}
+
+  const run = async () => {
+    const delay = await step()
+    if (!stopped) sleep(clock.monotonic() + delay, clock.wall() - clock.monotonic())
+  }
+  const sleep = (until: number, offset: number) => {
+    const left = until - clock.monotonic()
+    cancel = clock.timer(
+      () => {
+        const jump = clock.wall() - clock.monotonic() - offset
+        if (Math.abs(jump) > JUMP_MS) {
+          onJump(jump)
+          void run()
+        } else if (clock.monotonic() >= until) void run()
+        else sleep(until, offset)
+      },
+      Math.max(0, Math.min(left, SLICE_MS)),
+    )
+  }
+  void run()
+  return {
+    stop: () => {
+      stopped = true
+      cancel()
+    },
+  }
+}

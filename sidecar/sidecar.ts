@@ -1,0 +1,162 @@
+/** Puts the parts of the sidecar together: this is where a request's way and a credential's way meet. */
+import { messageOf } from '../common/errors.ts'
+import { healthServer } from '../common/health.ts'
+import type { Logger } from '../common/log.ts'
+import { CREDENTIALS_PATH, METADATA_PATH } from '../common/protocol.ts'
+import { brokerClient } from './broker/client.ts'
+import { outcomeOf } from './broker/outcome.ts'
+import { snapshotOf } from './broker/snapshot.ts'
+import { readTokenFile } from './broker/token-file.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { refusalSentence, startRefresher } from './credentials/refresher.ts'
+import { CredentialStore } from './credentials/store.ts'
+import { Metrics } from './health/metrics.ts'
+import { readiness } from './health/readiness.ts'
+import { asksForCredentials } from './health/routes.ts'
+import { type Probe, selfTestOf } from './health/self-test.ts'
+import { type FetchHandler, requestListener } from './http/listener.ts'
+import { LIMITS, listenOn, metadataServer } from './http/server.ts'
+import { type Exchange, metadataApp } from './imds/app.ts'
+import type { KnownRole } from './imds/iam.ts'
+import { loadTokenKey } from './imds/token-key.ts'
+import type { Repeated } from './repeat.ts'
+import type { SidecarSettings } from './settings.ts'
+
+export type Sidecar = {
+  readonly metadataPort: number
+  readonly healthPort: number
+  /** Answers what has arrived, closes, and says a standing refusal once more as the last log line. */
+  readonly stop: () => Promise<void>
+}
+
+export type SidecarParts = {
+  readonly log: Logger
+  /** The role as the pod's annotation says it. */
+  readonly role: string | undefined
+  readonly clock?: Clock
+  readonly random?: () => number
+  /** How the self-test asks the metadata address. */
+  readonly probe?: Probe
+}
+
+/** Longest path in a log line. */
+const MAX_LOGGED_PATH = 300
+
+/** Starts everything and returns once the ports are bound; rejects when one cannot be. */
+export async function startSidecar(settings: SidecarSettings, parts: SidecarParts): Promise<Sidecar> {
+  const { log, role, clock = systemClock, random = Math.random } = parts
+  const store = new CredentialStore(clock)
+  const metrics = new Metrics()
+  const snapshot = snapshotOf({ clock, log, random })
+  const selfTest = selfTestOf(settings.selfTest, clock, parts.probe)
+  const ready = () =>
+    readiness({
+      selfTestPassed: selfTest.passed(),
+      startupGate: settings.startupGate,
+      view: store.view(),
+      snapshotAsked: snapshot.asked(),
+    })
+  const health = healthServer({
+    readiness: ready,
+    metrics: () =>
+      metrics.text({ remaining: store.remaining(), ready: ready().ready, now: clock.monotonic() }),
+  })
+  const { key, warning } = loadTokenKey(settings.stateDir)
+  if (warning !== undefined) log.warn(warning)
+  const onError = (error: unknown) => log.error('a request failed', { error: messageOf(error) })
+  const app = metadataApp({
+    tokenKey: key,
+    imdsTokens: settings.imdsTokens,
+    view: () => store.view(),
+    role: () => knownRole(store, role),
+    tree: snapshot.tree,
+    selfTest: selfTest.answer,
+    onExchange: (exchange) => {
+      metrics.exchange(exchange)
+      logExchange(log, exchange)
+    },
+    onError,
+    clock,
+  })
+  // The classes differ (http/web.ts), what is used of them does not.
+  const handler = app.fetch as unknown as FetchHandler
+  const server = metadataServer(requestListener(handler, { bodyLimit: LIMITS.body, onError }), (status) =>
+    metrics.exchange({ path: undefined, status }),
+  )
+
+  // Bound first; after that every step lets the event loop turn, so that an application that is too early gets its
+  // answer at once: what follows takes 15 ms the first time.
+  const metadataPort = await server.listen(settings.listenPort)
+  const loops: Repeated[] = []
+  const stop = async () => {
+    log.info('stopping')
+    for (const loop of loops) loop.stop()
+    await server.close()
+    health.close()
+    health.closeAllConnections()
+  }
+  try {
+    await turn()
+    const askBroker = brokerClient({
+      urls: settings.brokerUrl,
+      readToken: () => readTokenFile(settings.tokenFile),
+    })
+    loops.push(
+      startRefresher({
+        ask: async () => outcomeOf(await askBroker(CREDENTIALS_PATH), clock.wall()),
+        onOutcome: (outcome) => metrics.refresh(outcome, clock.monotonic()),
+        store,
+        clock,
+        log,
+        random,
+      }),
+    )
+    await turn()
+    loops.push(snapshot.start(() => askBroker(METADATA_PATH)))
+    loops.push(selfTest.start(() => log.info('self-test passed: 169.254.169.254 leads to this process')))
+    await turn()
+    // Without a host: on :: and, where there is no IPv6, on 0.0.0.0.
+    const healthPort = await listenOn(health, undefined, settings.healthPort)
+    await turn()
+    await server.listenIpv6(metadataPort)
+    const { imdsTokens, selfTest: mode } = settings
+    log.info('listening', { port: metadataPort, healthPort, imdsTokens, selfTest: mode })
+    return { metadataPort, healthPort, stop: () => stop().then(() => sayLast(store, log)) }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+/** One turn of the event loop: whoever waits on a socket is served. */
+function turn(): Promise<void> {
+  return new Promise((done) => setImmediate(done))
+}
+
+/** kubectl describe pod shows a container's last lines: a standing refusal must be among them. */
+function sayLast(store: CredentialStore, log: Logger): void {
+  const view = store.view()
+  log.info('stopped')
+  if (view.kind === 'refused') log.error(refusalSentence(view.detail), { code: view.code })
+}
+
+/** The role's name and spellings, from the last credentials or, before any, from the annotation. */
+function knownRole(store: CredentialStore, annotated: string | undefined): KnownRole {
+  const last = store.last()
+  // A default role that was refused has no name here; the list must print one for the document to be asked for.
+  const name = last?.role ?? annotated?.replace(/^\//, '') ?? 'default'
+  return { name, texts: [name, last?.roleArn, annotated] }
+}
+
+/** One line per request for credentials at info, the others at debug; never a query, a header or a body. */
+function logExchange(log: Logger, { method, path, status, durationMs, imds }: Exchange): void {
+  const level = asksForCredentials(path) ? 'info' : 'debug'
+  const shown = path?.slice(0, MAX_LOGGED_PATH) ?? '(malformed)'
+  log[level]('request', {
+    method,
+    path: shown,
+    status,
+    durationMs: Math.round(durationMs * 1000) / 1000,
+    imds,
+  })
+}

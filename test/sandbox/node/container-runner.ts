@@ -1,0 +1,273 @@
+/** One container of a pod over its restarts: start, probes, back-off, stop, and its part of the pod's status. */
+import { setTimeout as wait } from 'node:timers/promises'
+import { type BackOff, backOffDelay } from './backoff.ts'
+import { ContainerLog } from './container-log.ts'
+import type { ContainerProcess, Exit } from './container-process.ts'
+import type { Dial } from './dialer.ts'
+import { StartError } from './errors.ts'
+import type { Container, ContainerState, ContainerStatus, TerminatedState } from './pod.ts'
+import { probeUntil } from './probe.ts'
+import type { Timeline } from './timeline.ts'
+
+/** What a runner needs of its pod. */
+export type PodSide = {
+  readonly start: (container: Container, log: ContainerLog) => Promise<ContainerProcess>
+  /** What the container wrote to its termination message file. */
+  readonly terminationMessage: (container: Container) => string
+  /** Address for probes; known once the pod has a network. */
+  readonly host: () => string
+  readonly dial: Dial
+  readonly backOff: BackOff
+  readonly graceSeconds: number
+  readonly timeline: Timeline
+  readonly changed: () => void
+}
+
+/** The exit code of a container whose process could not be started (containerd). */
+const START_ERROR_CODE = 128
+
+export class ContainerRunner {
+  readonly container: Container
+  readonly kind: 'init' | 'sidecar' | 'app'
+  readonly log: ContainerLog
+  readonly #pod: PodSide
+  readonly #stop = new AbortController()
+  /** Resolves when it counts as started for the first time, or never will. */
+  readonly started: Promise<void>
+  #markStarted: () => void = () => {}
+  #process: ContainerProcess | undefined
+  #starting: Promise<unknown> = Promise.resolve()
+  #state: ContainerState = { waiting: { reason: 'PodInitializing' } }
+  #lastState: ContainerStatus['lastState'] = {}
+  #restarts = 0
+  #isStarted = false
+  #isReady = false
+
+  /** @param previous the same container in the pod's earlier sandbox */
+  constructor(
+    container: Container,
+    kind: 'init' | 'sidecar' | 'app',
+    pod: PodSide,
+    previous?: ContainerRunner,
+  ) {
+    this.container = container
+    this.kind = kind
+    this.log = previous?.log ?? new ContainerLog()
+    if (previous !== undefined) {
+      const { restartCount, state, lastState } = previous.status
+      const ran = 'terminated' in state
+      this.#restarts = restartCount + (ran ? 1 : 0)
+      this.#lastState = ran ? state : lastState
+    }
+    this.#pod = pod
+    this.started = new Promise((resolve) => {
+      this.#markStarted = resolve
+    })
+  }
+
+  /** The running process, or undefined. */
+  get process(): ContainerProcess | undefined {
+    return this.#process
+  }
+
+  get status(): ContainerStatus {
+    const { name, image } = this.container
+    const id = this.#process?.pid
+    return {
+      name,
+      image,
+      imageID: image,
+      ...(id === undefined ? {} : { containerID: `sandbox://${id}` }),
+      ready: this.#isReady,
+      started: this.#isStarted,
+      restartCount: this.#restarts,
+      state: this.#state,
+      lastState: this.#lastState,
+    }
+  }
+
+  /** Says why it does not run yet. */
+  waitBecause(reason: string): void {
+    this.#state = { waiting: { reason } }
+  }
+
+  /**
+   * Runs it until it ends for good.
+   *
+   * @param again whether to start it anew after this exit code
+   * @returns the last exit code; undefined when `stop()` ended it
+   */
+  async supervise(again: (exitCode: number) => boolean): Promise<number | undefined> {
+    const { signal } = this.#stop
+    try {
+      for (let failures = 0; !signal.aborted; failures++) {
+        const code = await this.#runOnce(failures)
+        if (signal.aborted) break
+        if (code !== undefined && !again(code)) return code
+        await this.#backOff(failures + 1, code !== undefined)
+        if (code !== undefined) this.#restarts++
+      }
+      return undefined
+    } catch (error) {
+      if (signal.aborted) return undefined
+      throw error
+    } finally {
+      this.#markStarted()
+    }
+  }
+
+  /** No restart any more, whatever happens to its process: the machine is about to end. */
+  abandon(): void {
+    this.#stop.abort()
+  }
+
+  /** SIGTERM, SIGKILL after `graceMs`; no restart. Resolves when it is gone. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stop.abort()
+    await this.#starting.catch(() => {})
+    if (this.#process !== undefined) await this.#terminate(this.#process, graceMs)
+    if ('waiting' in this.#state) this.#pod.changed()
+  }
+
+  /** One run to its end; undefined when it could not be made and is to be tried again. */
+  async #runOnce(attempt: number): Promise<number | undefined> {
+    const { name } = this.container
+    this.log.beginRun(this.#restarts)
+    const starting = this.#pod.start(this.container, this.log)
+    this.#starting = starting
+    let process: ContainerProcess
+    try {
+      process = await starting
+    } catch (error) {
+      return this.#startFailed(error, attempt)
+    }
+    this.#process = process
+    this.#remember()
+    this.#state = { running: { startedAt: seconds(process.startedAt) } }
+    this.#pod.timeline.add('container-started', { container: name })
+    const probes = new AbortController()
+    this.#probe(process, probes.signal)
+    this.#pod.changed()
+    const exit = await process.exit
+    probes.abort()
+    this.log.flush()
+    this.#ended(exit, process.startedAt)
+    return exit.code
+  }
+
+  #ended(exit: Exit, startedAt: Date): void {
+    this.#process = undefined
+    this.#isStarted = false
+    // An init container is ready when it is through.
+    this.#isReady = this.kind === 'init' && exit.code === 0
+    this.#state = { terminated: this.#terminated(exit, startedAt) }
+    const { name } = this.container
+    this.#pod.timeline.add('container-finished', { container: name, exitCode: exit.code })
+    this.#pod.changed()
+  }
+
+  /** Configuration and image errors are waited for; what the runtime refused counts as a run that failed. */
+  #startFailed(error: unknown, attempt: number): number | undefined {
+    if (!(error instanceof StartError)) throw error
+    this.#remember()
+    const { reason, message } = error
+    if (reason !== 'RunContainerError') {
+      const backOff = reason === 'ErrImagePull' && attempt > 0 ? 'ImagePullBackOff' : reason
+      this.#state = { waiting: { reason: backOff, message } }
+      this.#pod.changed()
+      return undefined
+    }
+    this.#state = { terminated: { exitCode: START_ERROR_CODE, reason: 'StartError', message } }
+    this.#pod.changed()
+    return START_ERROR_CODE
+  }
+
+  /** While it waits the status says so; an image or configuration error keeps its own reason. */
+  async #backOff(restart: number, crashed: boolean): Promise<void> {
+    const delay = backOffDelay(crashed ? restart : restart + 1, this.#pod.backOff)
+    if (delay === 0) return
+    if (crashed) {
+      this.#remember()
+      const message = `back-off ${delay}ms restarting failed container=${this.container.name}`
+      this.#state = { waiting: { reason: 'CrashLoopBackOff', message } }
+      this.#pod.changed()
+    }
+    await wait(delay, undefined, { signal: this.#stop.signal, ref: false })
+  }
+
+  #remember(): void {
+    if ('terminated' in this.#state) this.#lastState = this.#state
+  }
+
+  #terminated(exit: Exit, startedAt: Date): TerminatedState {
+    const { terminationMessagePolicy } = this.container
+    const written = this.#pod.terminationMessage(this.container)
+    const useLog = written === '' && exit.code !== 0 && terminationMessagePolicy === 'FallbackToLogsOnError'
+    const message = useLog ? this.log.tail() : written
+    return {
+      exitCode: exit.code,
+      reason: exit.code === 0 ? 'Completed' : 'Error',
+      ...(message === '' ? {} : { message }),
+      startedAt: seconds(startedAt),
+      finishedAt: seconds(exit.at),
+    }
+  }
+
+  #probe(process: ContainerProcess, signal: AbortSignal): void {
+    const { startupProbe } = this.container
+    const target = { container: this.container, process, host: this.#pod.host(), dial: this.#pod.dial }
+    if (startupProbe === undefined) {
+      this.#hasStarted(process, signal)
+      return
+    }
+    const own = new AbortController()
+    const both = AbortSignal.any([signal, own.signal])
+    void probeUntil(startupProbe, target, both, (ok) => {
+      own.abort()
+      if (!ok) return void this.#terminate(process, this.#pod.graceSeconds * 1000)
+      this.#pod.timeline.add('startup-probe-succeeded', { container: this.container.name })
+      this.#hasStarted(process, signal)
+    })
+  }
+
+  #hasStarted(process: ContainerProcess, signal: AbortSignal): void {
+    const { name, readinessProbe, livenessProbe } = this.container
+    const target = { container: this.container, process, host: this.#pod.host(), dial: this.#pod.dial }
+    this.#isStarted = true
+    this.#markStarted()
+    const setReady = (ready: boolean) => {
+      this.#isReady = ready
+      if (ready) this.#pod.timeline.add('container-ready', { container: name })
+      this.#pod.changed()
+    }
+    if (this.kind === 'init') return
+    if (readinessProbe === undefined) setReady(true)
+    else void probeUntil(readinessProbe, target, signal, setReady)
+    if (livenessProbe !== undefined)
+      void probeUntil(livenessProbe, target, signal, (ok) => {
+        if (!ok) void this.#terminate(process, this.#pod.graceSeconds * 1000)
+      })
+  }
+
+  async #terminate(process: ContainerProcess, graceMs: number): Promise<void> {
+    const { name } = this.container
+    this.#pod.timeline.add('sigterm', { container: name })
+    process.signal('SIGTERM')
+    const inTime = await within(process.exit, graceMs)
+    if (inTime) return
+    this.#pod.timeline.add('sigkill', { container: name })
+    process.signal('SIGKILL')
+    await process.exit
+  }
+}
+
+async function within(done: Promise<unknown>, ms: number): Promise<boolean> {
+  const timeout = new AbortController()
+  const late = wait(ms, false, { signal: timeout.signal }).catch(() => false)
+  return await Promise.race([done.then(() => true), late]).finally(() => timeout.abort())
+}
+
+/** As the API server prints a time. */
+function seconds(at: Date): string {
+  return `${at.toISOString().slice(0, 19)}Z`
+}

@@ -1,0 +1,77 @@
+/** Whether this process may make the namespaces of a sandbox, found out by making some. */
+import { spawnSync } from 'node:child_process'
+import { DEFAULT_PATH, findTool } from './tools.ts'
+
+export type NamespaceSupport =
+  /** Everything, including containers under other uids. */
+  | { readonly kind: 'root'; readonly limits: readonly string[] }
+  /** By a user namespace with one mapped uid: see `limits` for what differs. */
+  | { readonly kind: 'userns'; readonly limits: readonly string[] }
+  | { readonly kind: 'none'; readonly reason: string }
+
+/** Command → Debian package, for the sentence that says what to install. */
+const NEEDED: Readonly<Record<string, string>> = {
+  ip: 'iproute2',
+  nsenter: 'util-linux',
+  unshare: 'util-linux',
+  setpriv: 'util-linux',
+  mount: 'mount',
+}
+
+/** What differs in a user namespace that maps one uid. */
+export const USERNS_LIMITS = [
+  'every container runs as the mapped root: runAsUser, runAsGroup, fsGroup and file owners are not applied',
+] as const
+
+const TRIAL = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add trial'
+
+let answer: NamespaceSupport | undefined
+
+/** Tries as root first, then through a user namespace. The answer is found once (about 20 ms) and kept. */
+export function namespaceSupport(): NamespaceSupport {
+  answer ??= probe()
+  return answer
+}
+
+/** Options for `test()`: skips with the reason where no namespaces can be made, or only a user namespace's. */
+export function needsNamespaces(kind: 'any' | 'root' = 'any'): { skip?: string } {
+  const support = namespaceSupport()
+  if (support.kind === 'none') return { skip: support.reason }
+  return kind === 'root' && support.kind !== 'root' ? { skip: 'containers with other uids need root' } : {}
+}
+
+function probe(): NamespaceSupport {
+  if (process.platform !== 'linux') return { kind: 'none', reason: 'network namespaces need Linux' }
+  const missing = Object.keys(NEEDED).filter((command) => findTool(command) === undefined)
+  if (missing.length > 0) {
+    const packages = [...new Set(missing.map((command) => NEEDED[command]))].join(' ')
+    return { kind: 'none', reason: `${missing.join(', ')} not found; install ${packages}` }
+  }
+  const asRoot = process.getuid?.() === 0 ? trial([]) : 'not root'
+  if (asRoot === undefined) return { kind: 'root', limits: [] }
+  const asUser = trial(USERNS_FLAGS)
+  if (asUser === undefined) return { kind: 'userns', limits: USERNS_LIMITS }
+  return {
+    kind: 'none',
+    reason: `this process may not make namespaces (${asRoot}; in a user namespace: ${asUser}); run as root, or allow unprivileged user namespaces`,
+  }
+}
+
+/** The flags of unshare(1) that make a user namespace in which we are root. */
+export const USERNS_FLAGS: readonly string[] = ['--user', '--map-root-user']
+
+function trial(flags: readonly string[]): string | undefined {
+  const unshare = findTool('unshare')
+  if (unshare === undefined) return 'unshare not found'
+  const result = spawnSync(
+    unshare,
+    [...flags, '-m', '-p', '-n', '--fork', '--mount-proc', 'sh', '-c', TRIAL],
+    {
+      env: { PATH: DEFAULT_PATH },
+      timeout: 5000,
+      encoding: 'utf8',
+    },
+  )
+  if (result.status === 0) return undefined
+  return result.stderr.trim().split('\n')[0] || `unshare ended with ${result.status ?? result.signal}`
+}

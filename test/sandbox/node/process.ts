@@ -1,0 +1,155 @@
+/** Processes inside a machine's namespaces. */
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import type { Machine } from './machine.ts'
+import { DEFAULT_PATH, tool } from './tools.ts'
+
+export type SpawnOptions = {
+  /** Default: this process's environment. */
+  readonly env?: Readonly<Record<string, string | undefined>>
+  /** Default: this process's. */
+  readonly cwd?: string
+  readonly stdio?: StdioOptions
+  /** Both need a machine of kind `root`. */
+  readonly uid?: number
+  readonly gid?: number
+}
+
+export type ExecOptions = Omit<SpawnOptions, 'stdio'> & {
+  /** Milliseconds until SIGKILL; default 10,000. */
+  readonly timeout?: number
+  /** Written to stdin. */
+  readonly input?: string
+}
+
+export type ExecResult = {
+  /** Of the process; 128 + signal when one ended it, as a shell says it. */
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+  /** From spawn to end, milliseconds. */
+  readonly ms: number
+  readonly timedOut: boolean
+}
+
+/** Bytes kept of each output of a one-shot command. */
+const OUTPUT_LIMIT = 8 * 1024 * 1024
+
+/** Starts a long-lived process in a network namespace of the machine. It ends at the latest with the machine. */
+export function spawnIn(
+  machine: Machine,
+  network: string,
+  argv: readonly string[],
+  options: SpawnOptions = {},
+): ChildProcess {
+  const { env = process.env, cwd = process.cwd(), stdio = 'pipe', uid, gid } = options
+  const identity = [
+    ...(uid === undefined ? [] : [`--reuid=${uid}`, '--clear-groups']),
+    ...(gid === undefined ? [] : [`--regid=${gid}`]),
+  ]
+  // PDEATHSIG: nsenter forks to enter the PID namespace, and must not leave its child behind when it is killed.
+  const setpriv = [tool('setpriv'), '--pdeathsig=KILL', ...identity, '--']
+  const chdir = ['/bin/sh', '-c', 'cd "$0" && exec "$@"', cwd]
+  return spawnEntered([...machine.enter(network), '--', ...setpriv, ...chdir, ...argv], 1, {
+    env: { ...env, PATH: env.PATH ?? DEFAULT_PATH },
+    stdio,
+  })
+}
+
+/** Runs a command in a network namespace of the machine to its end. */
+export function execIn(
+  machine: Machine,
+  network: string,
+  argv: readonly string[],
+  options: ExecOptions = {},
+): Promise<ExecResult> {
+  return collect(() => spawnIn(machine, network, argv, { ...options, stdio: 'pipe' }), options)
+}
+
+/**
+ * Spawns nsenter(1). The process that matters is a descendant of it: `kill()` of what is returned signals that one.
+ *
+ * @param depth how many forks lie between nsenter and the process that matters
+ */
+export function spawnEntered(
+  args: readonly string[],
+  depth: number,
+  options: { env: Readonly<Record<string, string | undefined>>; stdio: StdioOptions },
+): ChildProcess {
+  const child = spawn(tool('nsenter'), args, { ...options, detached: true })
+  const killNsenter = child.kill.bind(child)
+  child.kill = (signal = 'SIGTERM') => {
+    const pid = child.exitCode === null ? descendant(child.pid, depth) : undefined
+    return pid === undefined ? killNsenter(signal) : signalPid(pid, signal)
+  }
+  return child
+}
+
+/** Collects the output of a process until its end, killing it when it takes too long. */
+export async function collect(
+  start: () => ChildProcess,
+  options: { timeout?: number; input?: string } = {},
+): Promise<ExecResult> {
+  const started = performance.now()
+  const child = start()
+  const stdout = gather(child.stdout)
+  const stderr = gather(child.stderr)
+  child.stdin?.on('error', () => {}) // EPIPE: the command did not want its input
+  child.stdin?.end(options.input ?? '')
+  let timedOut = false
+  const timer = setTimeout(() => {
+    timedOut = true
+    child.kill('SIGKILL')
+  }, options.timeout ?? 10_000)
+  const code = await new Promise<number>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (status, signal) => resolve(exitCode(status, signal)))
+  }).finally(() => clearTimeout(timer))
+  return { code, stdout: stdout(), stderr: stderr(), ms: performance.now() - started, timedOut }
+}
+
+/** One number for how a process ended: its status, or 128 + the signal. */
+export function exitCode(status: number | null, signal: NodeJS.Signals | null): number {
+  return status ?? 128 + (SIGNALS[signal ?? ''] ?? 0)
+}
+
+const SIGNALS: Readonly<Record<string, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGABRT: 6,
+  SIGKILL: 9,
+  SIGSEGV: 11,
+  SIGPIPE: 13,
+  SIGTERM: 15,
+}
+
+function gather(stream: NodeJS.ReadableStream | null): () => string {
+  const chunks: Buffer[] = []
+  let size = 0
+  stream?.on('data', (chunk: Buffer) => {
+    size += chunk.length
+    if (size <= OUTPUT_LIMIT) chunks.push(chunk)
+  })
+  return () => Buffer.concat(chunks).toString()
+}
+
+/** The first child of the first child … of a process, `depth` times; undefined while there is none. */
+export function descendant(pid: number | undefined, depth: number): number | undefined {
+  if (pid === undefined || depth === 0) return pid
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+    return children === '' ? undefined : descendant(Number(children.split(' ')[0]), depth - 1)
+  } catch {
+    return undefined
+  }
+}
+
+/** Signals a process; false when it is gone. */
+export function signalPid(pid: number, signal: NodeJS.Signals | number): boolean {
+  try {
+    return process.kill(pid, signal)
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,99 @@
+/** A scheduler for a cluster of one node: nodeSelector and taints; DaemonSet pods come bound by their controller. */
+import { isApiError, type KubeClient, type ObjectMeta } from '../kube/client.ts'
+import type { Pod, Toleration } from './pod.ts'
+
+export const HOSTNAME_LABEL = 'kubernetes.io/hostname'
+
+export type Taint = { readonly key: string; readonly value?: string; readonly effect: string }
+
+export type Node = {
+  readonly apiVersion: string
+  readonly kind: string
+  readonly metadata: ObjectMeta
+  readonly spec?: { readonly taints?: readonly Taint[] }
+}
+
+/** Why the pod does not fit, in the scheduler's words; undefined when it does. Pure. */
+export function misfit(pod: Pod, node: Node): string | undefined {
+  const labels = node.metadata.labels ?? {}
+  if (Object.entries(pod.spec.nodeSelector ?? {}).some(([key, value]) => labels[key] !== value))
+    return "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+  const tolerations = pod.spec.tolerations ?? []
+  const taint = (node.spec?.taints ?? []).find(
+    (one) =>
+      one.effect !== 'PreferNoSchedule' && !tolerations.some((toleration) => tolerates(toleration, one)),
+  )
+  if (taint === undefined) return undefined
+  return `0/1 nodes are available: 1 node(s) had untolerated taint {${taint.key}: ${taint.value ?? ''}}.`
+}
+
+function tolerates({ key, operator = 'Equal', value = '', effect }: Toleration, taint: Taint): boolean {
+  if (effect !== undefined && effect !== '' && effect !== taint.effect) return false
+  if (key === undefined || key === '') return operator === 'Exists'
+  return key === taint.key && (operator === 'Exists' || value === (taint.value ?? ''))
+}
+
+/** Binds pods without a node; those that do not fit are tried again whenever the node changes. */
+export function startScheduler(kube: KubeClient, nodeName: string): { close(): void } {
+  const waiting = new Map<string, Pod>()
+  let node: Node | undefined
+  let closed = false
+
+  const consider = async (pod: Pod): Promise<void> => {
+    if (node === undefined) return
+    const { namespace = 'default', name, uid = '' } = pod.metadata
+    const reason = misfit(pod, node)
+    try {
+      if (reason === undefined) {
+        waiting.delete(uid)
+        await kube.bind(namespace, name, nodeName)
+      } else {
+        const conditions = [unschedulable(reason)]
+        await kube.patch('pods', name, namespace, { status: { conditions } }, { subresource: 'status' })
+      }
+    } catch (error) {
+      // Bound by somebody else, or gone.
+      if (!closed && !isApiError(error, 404) && !isApiError(error, 409)) throw error
+    }
+  }
+  const nodes = kube.follow<Node>(
+    'nodes',
+    { fieldSelector: `metadata.name=${nodeName}` },
+    {
+      onChange: (object) => {
+        node = object
+        for (const pod of waiting.values()) void consider(pod)
+      },
+      onDelete: () => {
+        node = undefined
+      },
+    },
+  )
+  const pods = kube.follow<Pod>(
+    'pods',
+    { fieldSelector: 'spec.nodeName=' },
+    {
+      onChange: (pod, previous) => {
+        const { uid = '', deletionTimestamp } = pod.metadata
+        if (pod.spec.nodeName || deletionTimestamp !== undefined) waiting.delete(uid)
+        else waiting.set(uid, pod)
+        if (previous === undefined && waiting.has(uid)) void consider(pod)
+      },
+      onDelete: ({ metadata: { uid = '' } }) => {
+        waiting.delete(uid)
+      },
+    },
+  )
+  return {
+    close: () => {
+      closed = true
+      nodes.close()
+      pods.close()
+    },
+  }
+}
+
+function unschedulable(message: string) {
+  const lastTransitionTime = `${new Date().toISOString().slice(0, 19)}Z`
+  return { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message, lastTransitionTime }
+}

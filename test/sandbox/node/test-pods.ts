@@ -1,0 +1,61 @@
+/** Pods for the tests of the node: small shell scripts as images. */
+import type { Sandbox } from '../index.ts'
+import type { Container, Pod, PodSpec } from './pod.ts'
+
+/** `args: [script]` is run by a shell. */
+export const IMAGES = {
+  sh: { command: ['/bin/sh', '-c'] },
+  node: { command: [process.execPath, '-e'] },
+} as const
+
+/** A container that runs a shell script. */
+export function sh(name: string, script: string, rest: Partial<Container> = {}): Container {
+  return { name, image: 'sh', args: [script], ...rest }
+}
+
+/** A script that stays until SIGTERM, which it says and obeys; see {@link up}. */
+export function untilTerm(first = ':'): string {
+  return `trap 'echo terminated; exit 0' TERM\n${first}\necho up\nwhile :; do sleep 0.02; done`
+}
+
+/** Waits until containers that run {@link untilTerm} have their handler: PID 1 does not hear SIGTERM without one. */
+export async function up(sandbox: Sandbox, key: string, ...containers: string[]): Promise<void> {
+  await Promise.all(containers.map((name) => sandbox.pods.waitForLog(key, name, /^up$/m)))
+}
+
+export function pod(name: string, spec: PodSpec, metadata: Partial<Pod['metadata']> = {}): Pod {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { namespace: 'default', ...metadata, name },
+    spec: { terminationGracePeriodSeconds: 1, ...spec },
+  }
+}
+
+/** Creates a pod and returns its name. */
+export async function apply(sandbox: Sandbox, object: Pod): Promise<string> {
+  await sandbox.kube.create(object)
+  return `${object.metadata.namespace}/${object.metadata.name}`
+}
+
+/** Runs one container to its end and returns what it printed. */
+export async function outputOf(
+  sandbox: Sandbox,
+  name: string,
+  script: string,
+  options: {
+    container?: Partial<Container>
+    spec?: Partial<PodSpec>
+    metadata?: Partial<Pod['metadata']>
+  } = {},
+): Promise<string> {
+  const containers = [sh('app', script, options.container)]
+  const spec: PodSpec = { restartPolicy: 'Never', containers, ...options.spec }
+  const key = await apply(sandbox, pod(name, spec, options.metadata))
+  const ended = await sandbox.pods.waitFor(key, (found) =>
+    /Succeeded|Failed/.test(found?.status?.phase ?? ''),
+  )
+  const output = sandbox.pods.logs(key)
+  if (ended?.status?.phase !== 'Succeeded') throw new Error(`pod ${name} failed: ${output}`)
+  return output
+}

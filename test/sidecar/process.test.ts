@@ -1,0 +1,491 @@
+/** The built sidecar as a process: start, readiness, restart, outage, refusal, signals, logs. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { Agent, get } from 'node:http'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import {
+  ask,
+  credentialsBody,
+  freshToken,
+  json,
+  loopbackEnv,
+  METADATA,
+  openWorkshop,
+  parseAnswers,
+  problem,
+  ROLE_ARN,
+  readyz,
+  requestBytes,
+  type SidecarProcess,
+  startBroker,
+  startProcess,
+  type TestBroker,
+  until,
+  type Workshop,
+} from './support/index.ts'
+
+const IAM = '/latest/meta-data/iam'
+const CREDS = `${IAM}/security-credentials`
+const T = 'X-aws-ec2-metadata-token'
+
+describe('the sidecar process', () => {
+  let workshop: Workshop
+  const brokers: TestBroker[] = []
+  const processes: SidecarProcess[] = []
+
+  before(async () => {
+    workshop = await openWorkshop()
+  })
+  after(async () => {
+    for (const { child } of processes) child.kill('SIGKILL')
+    await Promise.all(brokers.map(({ close }) => close()))
+    workshop?.remove()
+  })
+
+  const newBroker = async (port = 0) => {
+    const broker = await startBroker(port)
+    brokers.push(broker)
+    return broker
+  }
+  const start = async (env: Record<string, string>, options: { ready?: boolean } = {}) => {
+    const started = await startProcess(workshop, env, options)
+    processes.push(started)
+    return started
+  }
+  const env = (broker: TestBroker, more: Record<string, string> = {}) => ({
+    ...loopbackEnv(workshop, broker.url),
+    ...more,
+  })
+
+  test('accepts after a restart the tokens it issued before', async () => {
+    const settings = env(await newBroker(), { POD2IAM_IMDS_TOKENS: 'required' })
+    const first = await start(settings, { ready: true })
+    const token = await freshToken(first.port)
+    await first.end('SIGKILL')
+    const second = await start(settings, { ready: true })
+    const answer = await ask(second.port, { path: `${CREDS}/reader`, headers: { [T]: token } })
+    assert.equal(answer.status, 200)
+    await second.end()
+  })
+
+  test('refuses the tokens of another pod', async () => {
+    const broker = await newBroker()
+    const [one, other] = [await start(env(broker)), await start(env(broker))]
+    const token = await freshToken(one.port)
+    assert.equal((await ask(other.port, { path: '/', headers: { [T]: token } })).status, 401)
+    await Promise.all([one.end(), other.end()])
+  })
+
+  test('keeps its key in one file that only its user can read', async () => {
+    const settings = env(await newBroker())
+    const sidecar = await start(settings)
+    const files = readdirSync(settings.POD2IAM_STATE_DIR)
+    assert.deepEqual(files, ['imds-token-key'])
+    const { mode, size } = statSync(join(settings.POD2IAM_STATE_DIR, 'imds-token-key'))
+    assert.deepEqual([mode & 0o777, size], [0o600, 32])
+    await sidecar.end()
+  })
+
+  test('replaces a key file that others could have read or that is broken', async () => {
+    const settings = env(await newBroker())
+    const file = join(settings.POD2IAM_STATE_DIR, 'imds-token-key')
+    for (const content of [Buffer.alloc(32, 7), Buffer.alloc(3)]) {
+      writeFileSync(file, content)
+      chmodSync(file, content.length === 32 ? 0o644 : 0o600)
+      const sidecar = await start(settings)
+      assert.notDeepEqual(readFileSync(file), content)
+      assert.equal(statSync(file).mode & 0o777, 0o600)
+      await sidecar.end()
+    }
+  })
+
+  test('serves, and says so, when its state directory cannot be used', async () => {
+    const sidecar = await start(env(await newBroker(), { POD2IAM_STATE_DIR: '/proc/nowhere' }), {
+      ready: true,
+    })
+    assert.ok(
+      sidecar.logs.some(({ msg, level }) => level === 'warn' && msg.includes('will not outlive a restart')),
+    )
+    assert.equal(
+      (await ask(sidecar.port, { path: '/', headers: { [T]: await freshToken(sidecar.port) } })).status,
+      200,
+    )
+    await sidecar.end()
+  })
+
+  test('says 503 at once, not ready and why, while the broker is away at start, and recovers', async () => {
+    const gone = await startBroker()
+    await gone.close()
+    const sidecar = await start(env(gone))
+    const started = Date.now()
+    for (const path of [`${CREDS}/`, CREDS, `${CREDS}/reader`, `${IAM}/info`]) {
+      const { status, body } = await ask(sidecar.port, { path })
+      assert.deepEqual([status, /503 - Service Unavailable/.test(body)], [503, true], path)
+    }
+    assert.ok(Date.now() - started < 500)
+    const waiting = await until('it says why', async () => {
+      const state = await readyz(sidecar.healthPort)
+      return state.code === 'broker-unreachable' && state
+    })
+    assert.equal(waiting.status, 503)
+    assert.match(waiting.detail ?? '', /Remedy/)
+    await newBroker(Number(new URL(gone.url).port))
+    await until('it is ready', async () => (await readyz(sidecar.healthPort)).ready)
+    assert.equal((await ask(sidecar.port, { path: `${CREDS}/` })).body, 'team/reader')
+    await sidecar.end()
+  })
+
+  test('answers a refusal as EC2 does, keeps the gate closed, and says the remedy last', async () => {
+    const remedy = 'Role team/reader refuses the node role. Remedy: add it to the trust policy.'
+    const broker = await newBroker()
+    broker.credentials = problem('sts-denied', remedy)
+    const sidecar = await start(env(broker, { POD2IAM_ROLE: '/team/reader' }))
+    const state = await until('it was refused', async () => {
+      const now = await readyz(sidecar.healthPort)
+      return now.code === 'sts-denied' && now
+    })
+    assert.deepEqual([state.status, state.detail], [503, remedy])
+    assert.equal((await ask(sidecar.port, { path: `${CREDS}/` })).body, 'team/reader')
+    for (const name of ['reader', 'team/reader', 'team%2Freader']) {
+      const answer = await ask(sidecar.port, { path: `${CREDS}/${name}` })
+      assert.equal(answer.status, 200)
+      const document = JSON.parse(answer.body)
+      assert.deepEqual(Object.keys(document), ['Code', 'Message', 'LastUpdated'])
+      assert.equal(document.Code, 'AssumeRoleUnauthorizedAccess')
+      assert.equal(document.Message, `EC2 cannot assume the role team/reader. ${remedy}`)
+    }
+    assert.equal((await ask(sidecar.port, { path: `${CREDS}/admin` })).status, 404)
+    assert.equal((await ask(sidecar.port, { path: `${IAM}/info` })).status, 404)
+    assert.equal(await sidecar.end(), 0)
+    assert.equal(sidecar.logs.at(-1)?.msg, `credentials refused: ${remedy}`)
+  })
+
+  test('lists an ARN annotation as the ARN while it is refused', async () => {
+    const broker = await newBroker()
+    broker.credentials = problem('role-not-allowed', 'no')
+    const sidecar = await start(env(broker, { POD2IAM_ROLE: ROLE_ARN }))
+    await until('it was refused', async () => (await readyz(sidecar.healthPort)).code === 'role-not-allowed')
+    assert.equal((await ask(sidecar.port, { path: `${CREDS}/` })).body, ROLE_ARN)
+    assert.match((await ask(sidecar.port, { path: `${CREDS}/reader` })).body, /AssumeRoleUnauthorizedAccess/)
+    await sidecar.end()
+  })
+
+  test('answers 404 below iam, and is ready, when the pod has no role', async () => {
+    const broker = await newBroker()
+    broker.credentials = problem('role-not-set', 'This pod has no role.')
+    const sidecar = await start(env(broker), { ready: true })
+    for (const path of [IAM, `${CREDS}/`, CREDS, `${CREDS}/reader`, `${IAM}/info`, `${CREDS}-extended/`])
+      assert.equal((await ask(sidecar.port, { path })).status, 404, path)
+    assert.doesNotMatch((await ask(sidecar.port, { path: '/latest/meta-data/' })).body, /iam/)
+    assert.equal((await ask(sidecar.port, { path: '/latest/meta-data/placement/region' })).body, 'eu-west-1')
+    await sidecar.end()
+  })
+
+  test('is ready without credentials when the startup gate is off', async () => {
+    const broker = await newBroker()
+    broker.credentials = problem('sts-denied', 'no')
+    const sidecar = await start(env(broker, { POD2IAM_STARTUP_GATE: 'off' }), { ready: true })
+    await sidecar.end()
+  })
+
+  test('keeps its snapshot and its credentials when the broker dies', async () => {
+    const broker = await newBroker()
+    const sidecar = await start(env(broker), { ready: true })
+    await broker.close()
+    assert.equal((await ask(sidecar.port, { path: `${CREDS}/reader` })).status, 200)
+    assert.equal(
+      (await ask(sidecar.port, { path: '/latest/meta-data/instance-id' })).body,
+      METADATA['instance-id'],
+    )
+    assert.ok((await readyz(sidecar.healthPort)).ready)
+    await sidecar.end()
+  })
+
+  test('serves credentials while the metadata snapshot is refused', async () => {
+    const broker = await newBroker()
+    broker.metadata = problem('busy', 'later')
+    const sidecar = await start(env(broker), { ready: true })
+    assert.equal((await ask(sidecar.port, { path: `${CREDS}/reader` })).status, 200)
+    assert.equal((await ask(sidecar.port, { path: '/latest/meta-data/' })).body, 'iam/')
+    broker.metadata = json(METADATA)
+    await until(
+      'the snapshot comes',
+      async () => (await ask(sidecar.port, { path: '/latest/meta-data/mac' })).status === 200,
+    )
+    await sidecar.end()
+  })
+
+  test('leaves out of a snapshot what it must never serve, prints objects as EC2 does, and ignores nonsense', async () => {
+    const broker = await newBroker()
+    broker.metadata = json({
+      'placement/region': 'eu-west-1',
+      'iam/security-credentials/node-role': 'node secret',
+      'meta-data/identity-credentials/ec2/security-credentials/ec2-instance': 'node secret',
+      'user-data': 'secret',
+      'dynamic/instance-identity/rsa2048': 'signature',
+      'dynamic/instance-identity/document': { region: 'eu-west-1', 'odd":': 'a": b', billingProducts: null },
+      number: 1,
+      'with space': 'x',
+      '/slashed//key/': 'y',
+    })
+    const sidecar = await start(env(broker), { ready: true })
+    const body = async (path: string) => (await ask(sidecar.port, { path })).body
+    assert.equal(await body('/latest/meta-data/'), 'iam/\nplacement/\nslashed/')
+    assert.equal(await body('/latest/dynamic/instance-identity/'), 'document')
+    assert.equal(await body('/latest/meta-data/slashed/key'), 'y')
+    assert.equal(
+      await body('/latest/dynamic/instance-identity/document'),
+      '{\n  "region" : "eu-west-1",\n  "odd\\":" : "a\\": b",\n  "billingProducts" : null\n}',
+    )
+    assert.equal((await ask(sidecar.port, { path: '/latest/user-data' })).status, 404)
+    assert.equal(await body(`${CREDS}/`), 'team/reader')
+    await sidecar.end()
+  })
+
+  test('exits 0 within a second on SIGTERM, with connections open, losing no request', async () => {
+    const sidecar = await start(env(await newBroker()), { ready: true })
+    const idle = connect(sidecar.port, '127.0.0.1')
+    await new Promise<void>((done) => idle.once('connect', done))
+    const agent = new Agent({ keepAlive: true, maxSockets: 8 })
+    const outcomes = { answered: 0, lost: [] as string[] }
+    let going = true
+    const client = async () => {
+      while (going)
+        await new Promise<void>((done) => {
+          const request = get(
+            { port: sidecar.port, host: '127.0.0.1', path: `${CREDS}/reader`, agent },
+            (response) => {
+              let body = ''
+              response.on('data', (data) => {
+                body += data
+              })
+              response.on('end', () => {
+                // A client that was told so asks no more: the next sidecar is somebody else's.
+                if (response.headers.connection === 'close') going = false
+                if (response.statusCode === 200 && body.endsWith('}')) outcomes.answered++
+                else outcomes.lost.push(`status ${response.statusCode}`)
+                done()
+              })
+            },
+          )
+          request.on('error', (error) => {
+            outcomes.lost.push(error.message)
+            going = false
+            done()
+          })
+        })
+    }
+    const clients = Array.from({ length: 8 }, client)
+    await until('requests are under way', () => outcomes.answered > 200)
+    const signalled = Date.now()
+    assert.equal(await sidecar.end('SIGTERM'), 0)
+    assert.ok(Date.now() - signalled < 1000)
+    await Promise.all(clients)
+    agent.destroy()
+    idle.destroy()
+    assert.deepEqual(outcomes.lost, [])
+  })
+
+  test('still answers keep-alive connections just after SIGTERM, and tells them that it was the last time', async () => {
+    const sidecar = await start(env(await newBroker()), { ready: true })
+    const socket = connect(sidecar.port, '127.0.0.1')
+    let received = ''
+    socket.on('data', (data) => {
+      received += data
+    })
+    socket.write(requestBytes({ path: '/latest' }))
+    await until('the first answer', () => received.includes('meta-data'))
+    received = ''
+    sidecar.child.kill('SIGTERM')
+    await until('it is stopping', () => sidecar.logs.some(({ msg }) => msg === 'stopping'))
+    socket.write(requestBytes({ path: `${CREDS}/` }))
+    await until('the second answer', () => received !== '')
+    const [answer] = parseAnswers(received)
+    assert.deepEqual([answer?.body, answer?.headers.get('connection')], ['team/reader', 'close'])
+    assert.equal(await sidecar.end('SIGTERM'), 0)
+  })
+
+  test('exits 0 within a second although a client has sent half a request, with the refusal as last line', async () => {
+    const broker = await newBroker()
+    broker.credentials = problem('sts-denied', 'Remedy: trust.')
+    const sidecar = await start(env(broker))
+    await until('it was refused', async () => (await readyz(sidecar.healthPort)).code === 'sts-denied')
+    const socket = connect(sidecar.port, '127.0.0.1')
+    socket.on('error', () => {})
+    await new Promise<void>((done) => socket.once('connect', done))
+    socket.write('GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n')
+    // An answer to somebody else shows that the bytes before it were read.
+    await ask(sidecar.port, { path: '/' })
+    const signalled = Date.now()
+    assert.equal(await sidecar.end('SIGTERM'), 0)
+    assert.ok(Date.now() - signalled < 1000)
+    assert.equal(sidecar.logs.at(-1)?.msg, 'credentials refused: Remedy: trust.')
+    socket.destroy()
+  })
+
+  test('answers a request that arrived together with SIGTERM', async () => {
+    const sidecar = await start(env(await newBroker()), { ready: true })
+    const socket = connect(sidecar.port, '127.0.0.1')
+    await new Promise<void>((done) => socket.once('connect', done))
+    let received = ''
+    socket.on('data', (data) => {
+      received += data
+    })
+    sidecar.child.kill('SIGSTOP')
+    socket.write(requestBytes({ path: `${CREDS}/` }))
+    sidecar.child.kill('SIGTERM')
+    sidecar.child.kill('SIGCONT')
+    assert.equal(await sidecar.end('SIGCONT'), 0)
+    await until('the answer', () => received !== '')
+    const [answer] = parseAnswers(received)
+    assert.equal(answer?.body, 'team/reader')
+  })
+
+  test('logs one line for each credential request, with method, path, status and duration', async () => {
+    const sidecar = await start(env(await newBroker()), { ready: true })
+    const before = sidecar.logs.length
+    await ask(sidecar.port, { path: `${CREDS}/?secret=query` })
+    await ask(sidecar.port, { path: `${CREDS}/reader`, headers: { [T]: await freshToken(sidecar.port) } })
+    await ask(sidecar.port, { method: 'HEAD', path: `${CREDS}/admin` })
+    await ask(sidecar.port, { path: '/latest/meta-data/placement/region' })
+    await until('three lines', () => sidecar.logs.length >= before + 3)
+    const lines = sidecar.logs.slice(before)
+    assert.deepEqual(
+      lines.map(({ level, component, msg, method, path, status, imds }) => [
+        level,
+        component,
+        msg,
+        method,
+        path,
+        status,
+        imds,
+      ]),
+      [
+        ['info', 'sidecar', 'request', 'GET', CREDS, 200, 'v1'],
+        ['info', 'sidecar', 'request', 'GET', `${CREDS}/reader`, 200, 'v2'],
+        ['info', 'sidecar', 'request', 'HEAD', `${CREDS}/admin`, 404, 'v1'],
+      ],
+    )
+    for (const { durationMs } of lines)
+      assert.ok(typeof durationMs === 'number' && durationMs >= 0 && durationMs < 1000)
+    await sidecar.end()
+  })
+
+  test('never logs a key, a token or a query, at any level', async () => {
+    const broker = await newBroker()
+    const sidecar = await start(env(broker, { POD2IAM_LOG_LEVEL: 'debug' }), { ready: true })
+    const session = await freshToken(sidecar.port)
+    await ask(sidecar.port, { path: `${CREDS}/reader?x=query-text`, headers: { [T]: session } })
+    await ask(sidecar.port, { path: '/latest/meta-data/mac', headers: { [T]: 'wrong-session' } })
+    broker.credentials = problem('sts-denied', 'no')
+    await sidecar.end()
+    const text = JSON.stringify(sidecar.logs)
+    for (const secret of [
+      ...Object.values(credentialsBody()).slice(1, 4),
+      'the.service-account.token',
+      session,
+      'wrong-session',
+      'query-text',
+    ])
+      assert.ok(!text.includes(secret), secret)
+  })
+
+  test('keeps a log line short and on one line, whatever was asked for', async () => {
+    const sidecar = await start(env(await newBroker()), { ready: true })
+    await ask(sidecar.port, { path: `${CREDS}/${'x'.repeat(3000)}%0A%22%7B` })
+    await ask(sidecar.port, { path: `${CREDS}/${'x'.repeat(3000)}` })
+    await until('a line', () => sidecar.logs.some(({ status }) => status === 404))
+    assert.ok(sidecar.logs.every((line) => JSON.stringify(line).length < 600))
+    await sidecar.end()
+  })
+
+  test('goes on serving when nobody reads its log any more', async () => {
+    const sidecar = await start(env(await newBroker()), { ready: true })
+    sidecar.child.stdout?.destroy()
+    for (let round = 0; round < 5; round++)
+      assert.equal((await ask(sidecar.port, { path: `${CREDS}/reader` })).status, 200)
+    assert.equal(await sidecar.end(), 0)
+  })
+
+  test('shows metrics in Prometheus form, without a role or an ARN', async () => {
+    const broker = await newBroker()
+    const sidecar = await start(env(broker, { POD2IAM_ROLE: ROLE_ARN }), { ready: true })
+    await ask(sidecar.port, { path: `${CREDS}/reader` })
+    await ask(sidecar.port, { path: `${CREDS}/reader` })
+    await ask(sidecar.port, { path: '/%zz' })
+    await ask(sidecar.port, { path: '/', headers: { 'X Y': '1' } })
+    const response = await fetch(`http://127.0.0.1:${sidecar.healthPort}/metrics`)
+    const text = await response.text()
+    assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/)
+    const value = (sample: string) =>
+      Number(
+        text
+          .split('\n')
+          .find((line) => line.startsWith(`pod2iam_sidecar_${sample} `))
+          ?.split(' ')
+          .at(-1),
+      )
+    assert.equal(value('requests_total{route="credentials",status="200"}'), 2)
+    assert.equal(value('requests_total{route="malformed",status="404"}'), 1)
+    assert.equal(value('requests_total{route="malformed",status="400"}'), 1)
+    assert.equal(value('refreshes_total{outcome="success"}'), 1)
+    assert.equal(value('ready'), 1)
+    assert.ok(value('credentials_remaining_seconds') > 3500)
+    assert.ok(value('last_success_age_seconds') >= 0)
+    assert.match(text, /^pod2iam_sidecar_build_info\{version="\d+\.\d+\.\d+"\} 1$/m)
+    assert.doesNotMatch(text, /reader|arn:|111111111111/)
+    for (const line of text.trimEnd().split('\n'))
+      assert.match(line, /^(# (HELP|TYPE) pod2iam_sidecar_\w+ .+|pod2iam_sidecar_\w+(\{[^}]*\})? [\d.e+-]+)$/)
+    await sidecar.end()
+  })
+
+  test('tells of bad settings together, one sentence each, and exits 2', () => {
+    const bad = {
+      POD2IAM_BROKER_URL: 'https://broker/',
+      POD2IAM_IMDS_TOKENS: 'maybe',
+      POD2IAM_LISTEN_PORT: '70000',
+      POD2IAM_SELF_TEST: 'on',
+    }
+    const { status, stderr } = spawnSync(process.execPath, [workshop.bundle], { env: bad, encoding: 'utf8' })
+    assert.equal(status, 2)
+    assert.equal(stderr.trim().split('\n').length, 4)
+    for (const name of Object.keys(bad)) assert.match(stderr, new RegExp(name))
+  })
+
+  test('exits 1 with a sentence when its port is taken', async () => {
+    const broker = await newBroker()
+    const sidecar = await start(env(broker), { ready: true })
+    const { status, stdout } = spawnSync(process.execPath, [workshop.bundle], {
+      env: env(broker, { POD2IAM_LISTEN_PORT: String(sidecar.port) }),
+      encoding: 'utf8',
+    })
+    assert.equal(status, 1)
+    assert.match(stdout, /"level":"error".*cannot start: listen EADDRINUSE/)
+    await sidecar.end()
+  })
+
+  test('loads neither undici nor tls, http2 or crypto', () => {
+    const probe = join(workshop.directory, 'probe.cjs')
+    writeFileSync(
+      probe,
+      `const { get } = require('node:http')
+      process.argv.push('--listen-port=0', '--health-port=0', '--self-test=off', '--state-dir=/proc/nowhere')
+      const { writeSync } = require('node:fs')
+      require('node:fs').writeSync = (fd, line) => {
+        const { msg, port } = JSON.parse(line)
+        if (msg === 'listening') get({ host: '127.0.0.1', port, path: '/' }, (response) => response.resume().on('end', tell))
+      }
+      const tell = () => {
+        const costly = /undici|http2|NativeModule (_?tls|crypto|https)|worker_threads|perf_hooks/
+        writeSync(2, JSON.stringify(process.moduleLoadList.filter((name) => costly.test(name))))
+        process.exit(0)
+      }
+      require(${JSON.stringify(workshop.bundle)})`,
+    )
+    const { stderr } = spawnSync(process.execPath, [probe], { encoding: 'utf8' })
+    assert.deepEqual(JSON.parse(stderr.trim().split('\n').at(-1) ?? ''), [])
+  })
+})

@@ -1,0 +1,346 @@
+/** Properties of path, host, header and token parsing, on random input. */
+import assert from 'node:assert/strict'
+import { createHash, createHmac } from 'node:crypto'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { Headers as OurHeaders } from '../../sidecar/http/web.ts'
+import { hostAllowed } from '../../sidecar/imds/host.ts'
+import { meansRole } from '../../sidecar/imds/role-name.ts'
+import { hmacSha256, sha256 } from '../../sidecar/imds/sha256.ts'
+import { MAX_TARGET, parseTarget } from '../../sidecar/imds/target.ts'
+import { issueToken, MAX_TOKEN_TTL, parseTtl, tokenLifetime } from '../../sidecar/imds/tokens.ts'
+import { listing, metadataTree } from '../../sidecar/imds/tree.ts'
+import { VERSIONS } from '../../sidecar/imds/versions.ts'
+
+const segment = fc.stringMatching(/^[a-z0-9._-]{1,12}$/)
+const path = fc.array(segment, { minLength: 1, maxLength: 6 })
+const url = (rest: string) => `http://169.254.169.254${rest}`
+const bytes = (maxLength: number, minLength = 0) => fc.uint8Array({ minLength, maxLength })
+
+describe('a request target', () => {
+  test('of any text is a path or a refusal, never an exception', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.string({ maxLength: 300 }), fc.string({ unit: 'binary', maxLength: 300 })),
+        (text) => {
+          const result = parseTarget(url(`/${text}`))
+          if (result.ok) {
+            assert.match(result.target.path, /^\//)
+            assert.doesNotMatch(result.target.path, /\/\//)
+            assert.ok(result.target.path === '/' || !result.target.path.endsWith('/'))
+            assert.doesNotMatch(result.target.path, /[\u0000-\u001f\u007f]/)
+          } else assert.ok([400, 404, 414].includes(result.status))
+        },
+      ),
+    )
+  })
+
+  test('means the same however many slashes stand between and after its segments', () => {
+    fc.assert(
+      fc.property(
+        path,
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 0, max: 3 }),
+        (segments, between, behind) => {
+          const plain = parseTarget(url(`/latest/${segments.join('/')}`))
+          const sloppy = parseTarget(
+            url(
+              `${'/'.repeat(between)}latest${'/'.repeat(between)}${segments.join('/'.repeat(between))}${'/'.repeat(behind)}`,
+            ),
+          )
+          assert.ok(plain.ok && sloppy.ok)
+          assert.equal(sloppy.target.path, plain.target.path)
+          assert.equal(sloppy.target.slash, behind > 0)
+        },
+      ),
+    )
+  })
+
+  test('means the same percent-encoded, once', () => {
+    const encodeAll = (text: string) =>
+      [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')
+    fc.assert(
+      fc.property(path, (segments) => {
+        const text = `/latest/${segments.join('/')}`
+        const [plain, once, twice] = [text, encodeAll(text), encodeAll(text).replaceAll('%', '%25')].map(
+          (rest) => parseTarget(url(`/${rest}`)),
+        )
+        assert.ok(plain?.ok && once?.ok && twice?.ok)
+        assert.equal(once.target.path, plain.target.path)
+        assert.notEqual(twice.target.path, plain.target.path)
+      }),
+    )
+  })
+
+  test('under a listed version is the same as under latest', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...VERSIONS), path, (version, segments) => {
+        const [dated, latest] = [version, 'latest'].map((first) =>
+          parseTarget(url(`/${first}/${segments.join('/')}`)),
+        )
+        assert.ok(dated?.ok && latest?.ok)
+        assert.equal(dated.target.path, latest.target.path)
+        assert.equal(dated.target.version, version)
+      }),
+    )
+  })
+
+  test('longer than the limit is 414, whatever it is made of', () => {
+    fc.assert(
+      fc.property(fc.constantFrom('a', '/', '%41', '?'), (unit) => {
+        const result = parseTarget(url(`/${unit.repeat(MAX_TARGET)}`))
+        assert.deepEqual([result.ok, !result.ok && result.status], [false, 414])
+      }),
+    )
+  })
+
+  test('takes its authority from an absolute form and never from the path', () => {
+    fc.assert(
+      fc.property(path, (segments) => {
+        const text = `/latest/http://evil.example/${segments.join('/')}`
+        assert.equal(parseTarget(url(text)).authority, '169.254.169.254')
+      }),
+    )
+  })
+})
+
+describe('a Host', () => {
+  const good = ['169.254.169.254', '[fd00:ec2::254]', '127.0.0.1', '[::1]', 'localhost']
+
+  test('of any text but ours is refused', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.domain(),
+          fc.ipV4(),
+          fc.ipV6().map((text) => `[${text}]`),
+        ),
+        (text) => {
+          const ours = good.some((name) => text.toLowerCase().replace(/:\d{1,5}$/, '') === name)
+          const loopback6 = /^\[[0:]+1\]$/.test(text)
+          fc.pre(!ours && !loopback6)
+          assert.equal(hostAllowed(text), false)
+        },
+      ),
+    )
+  })
+
+  test('of ours is allowed with any port, and not with anything around it', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...good),
+        fc.integer({ min: 1, max: 65535 }),
+        fc.stringMatching(/^[a-z]{1,8}$/),
+        (name, port, extra) => {
+          assert.ok(hostAllowed(`${name}:${port}`))
+          for (const wrong of [
+            `${name}.${extra}`,
+            `${extra}.${name}`,
+            `${extra}@${name}`,
+            `${name}/${extra}`,
+          ])
+            assert.equal(hostAllowed(wrong), false)
+        },
+      ),
+    )
+  })
+})
+
+describe('headers', () => {
+  const name = fc
+    .stringMatching(/^[A-Za-z][A-Za-z0-9-]{0,15}$/)
+    .filter((text) => !/^set-cookie2?$|^cookie$/i.test(text))
+  const value = fc.stringMatching(/^[!-~]([ -~]{0,20}[!-~])?$/)
+
+  test('behave as the standard’s on random names and values', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(name, value), { maxLength: 8 }), (pairs) => {
+        const ours = new OurHeaders(pairs)
+        const standard = new Headers(pairs as [string, string][])
+        for (const [key] of pairs) {
+          assert.equal(ours.get(key.toUpperCase()), standard.get(key))
+          assert.equal(ours.has(key), standard.has(key))
+        }
+        assert.deepEqual(new Map(ours), new Map(standard))
+      }),
+    )
+  })
+})
+
+describe('a session token', () => {
+  const key = bytes(32, 32)
+  const now = fc.integer({ min: 1_700_000_000_000, max: 4_000_000_000_000 })
+  const ttl = fc.integer({ min: 1, max: MAX_TOKEN_TTL })
+
+  test('lives as long as was asked for and not a second longer', () => {
+    fc.assert(
+      fc.property(key, now, ttl, (secret, time, seconds) => {
+        const token = issueToken(secret, seconds, time)
+        assert.match(token, /^[A-Za-z0-9_-]{54}==$/)
+        assert.equal(tokenLifetime(secret, token, time), seconds)
+        assert.equal(tokenLifetime(secret, token, time + seconds * 1000), undefined)
+      }),
+    )
+  })
+
+  test('is worth nothing under another key', () => {
+    fc.assert(
+      fc.property(key, key, now, (one, other, time) => {
+        fc.pre(Buffer.compare(one, other) !== 0)
+        assert.equal(tokenLifetime(other, issueToken(one, 60, time), time), undefined)
+      }),
+    )
+  })
+
+  test('is worth nothing with any one character changed', () => {
+    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_='
+    fc.assert(
+      fc.property(key, now, fc.nat(55), fc.constantFrom(...alphabet), (secret, time, at, character) => {
+        const token = issueToken(secret, 60, time)
+        fc.pre(token[at] !== character)
+        assert.equal(
+          tokenLifetime(secret, token.slice(0, at) + character + token.slice(at + 1), time),
+          undefined,
+        )
+      }),
+    )
+  })
+
+  test('has one spelling: spare bits of its last character must be zero', () => {
+    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+    fc.assert(
+      fc.property(key, now, fc.integer({ min: 1, max: 15 }), (secret, time, spare) => {
+        const token = issueToken(secret, 60, time)
+        const other = alphabet[alphabet.indexOf(token[53] ?? '') + spare]
+        const alias = `${token.slice(0, 53)}${other}==`
+        assert.deepEqual(Buffer.from(alias, 'base64url'), Buffer.from(token, 'base64url'))
+        assert.equal(tokenLifetime(secret, alias, time), undefined)
+      }),
+    )
+  })
+
+  test('of any other text is none', () => {
+    fc.assert(
+      fc.property(key, fc.string(), now, (secret, text, time) =>
+        assert.equal(tokenLifetime(secret, text, time), undefined),
+      ),
+    )
+  })
+
+  test('has a lifetime from 1 to 21600, written in digits', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.integer().map(String), fc.string()), (text) => {
+        const good = /^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= 21_600 && text.length <= 10
+        assert.equal(parseTtl(text), good ? Number(text) : undefined)
+      }),
+    )
+  })
+})
+
+describe('our SHA-256', () => {
+  test('is node:crypto’s on random messages of all lengths around the block', () => {
+    fc.assert(
+      fc.property(bytes(300), (message) => {
+        assert.deepEqual(Buffer.from(sha256(message)), createHash('sha256').update(message).digest())
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('HMAC is node:crypto’s on random keys and messages', () => {
+    fc.assert(
+      fc.property(bytes(150), bytes(150), (key, message) => {
+        assert.deepEqual(
+          Buffer.from(hmacSha256(key, message)),
+          createHmac('sha256', key).update(message).digest(),
+        )
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('gives the published digests (FIPS 180-4, RFC 4231)', () => {
+    const hex = (digest: Uint8Array) => Buffer.from(digest).toString('hex')
+    assert.equal(
+      hex(sha256(Buffer.from('abc'))),
+      'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
+    )
+    assert.equal(
+      hex(sha256(Buffer.alloc(0))),
+      'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+    )
+    assert.equal(
+      hex(hmacSha256(Buffer.from('Jefe'), Buffer.from('what do ya want for nothing?'))),
+      '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843',
+    )
+  })
+})
+
+describe('the tree', () => {
+  test('lists every leaf it serves and serves every leaf it lists', () => {
+    fc.assert(
+      fc.property(
+        fc.dictionary(
+          path.map((segments) => segments.join('/')),
+          fc.string(),
+        ),
+        (flat) => {
+          const tree = metadataTree(new Map(Object.entries(flat)))
+          const walk = (directory: string): string[] =>
+            (tree.children(directory) ?? []).flatMap((name) =>
+              name.endsWith('/') ? walk(`${directory}/${name.slice(0, -1)}`) : [`${directory}/${name}`],
+            )
+          const listed = walk('').sort()
+          for (const leaf of listed) assert.notEqual(tree.leaf(leaf), undefined)
+          const forbidden = /^(?:iam|identity-credentials|user-data|dynamic\/instance-identity)(?:\/|$)/
+          const served = Object.keys(flat).filter((key) => !forbidden.test(key))
+          assert.ok(
+            served.every((key) =>
+              listed.includes(key.startsWith('dynamic/') ? `/${key}` : `/meta-data/${key}`),
+            ),
+          )
+          assert.ok(!listing(tree.children('') ?? []).endsWith('\n'))
+        },
+      ),
+    )
+  })
+
+  test('never serves credentials, user data or signatures, whatever a snapshot says', () => {
+    const never = fc.constantFrom(
+      'iam/info',
+      'iam/security-credentials/x',
+      'identity-credentials/ec2/info',
+      'user-data',
+      'dynamic/instance-identity/pkcs7',
+      'dynamic/instance-identity/signature',
+      'dynamic/instance-identity/document/x',
+    )
+    fc.assert(
+      fc.property(never, (key) => {
+        const tree = metadataTree(new Map([[key, 'secret']]))
+        assert.equal(tree.children(''), undefined)
+        assert.equal(tree.leaf(`/meta-data/${key}`) ?? tree.leaf(`/${key}`), undefined)
+      }),
+    )
+  })
+})
+
+describe('a role name', () => {
+  test('means the role only when it is one of its spellings', () => {
+    const arn = 'arn:aws:iam::111111111111:role/team/reader'
+    const right = ['reader', 'team/reader', arn]
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.constantFrom(...right),
+          fc.constantFrom('team', '/reader', 'reader/', 'role/team/reader', ''),
+        ),
+        (text) => {
+          assert.equal(meansRole(text, ['team/reader', arn, undefined]), right.includes(text))
+        },
+      ),
+    )
+  })
+})

@@ -1,0 +1,97 @@
+/** A little broker over real HTTP, whose answers a test decides. */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import {
+  CREDENTIALS_PATH,
+  type CredentialsBody,
+  imdsTime,
+  METADATA_PATH,
+  Problem,
+  type ProblemCode,
+} from '../../../common/protocol.ts'
+
+export type Answer = (request: IncomingMessage, response: ServerResponse) => void
+
+export type TestBroker = {
+  readonly url: string
+  /** How credentials are answered from now on. */
+  credentials: Answer
+  metadata: Answer
+  /** Paths and bearer tokens of all requests so far. */
+  readonly asked: { path: string; authorization: string | undefined }[]
+  readonly close: () => Promise<void>
+}
+
+export const ROLE_ARN = 'arn:aws:iam::111111111111:role/team/reader'
+
+/** A good body. `now` and `life` in milliseconds. */
+export function credentialsBody(
+  changes: Partial<CredentialsBody> = {},
+  now = Date.now(),
+  life = 3_600_000,
+): CredentialsBody {
+  return {
+    Code: 'Success',
+    AccessKeyId: 'ASIAIOSFODNN7EXAMPLE',
+    SecretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
+    Token: 'IQoJb3JpZ2luX2VjEXAMPLE==',
+    Expiration: imdsTime(now + life),
+    LastUpdated: imdsTime(now),
+    AccountId: '111111111111',
+    Role: 'team/reader',
+    RoleArn: ROLE_ARN,
+    ...changes,
+  }
+}
+
+export const METADATA = {
+  'placement/region': 'eu-west-1',
+  'placement/availability-zone': 'eu-west-1b',
+  'placement/availability-zone-id': 'euw1-az2',
+  'instance-id': 'i-0123456789abcdef0',
+  'instance-type': 'm7i.large',
+  'local-ipv4': '10.0.0.10',
+  mac: '0e:00:00:00:00:01',
+  'network/interfaces/macs/0e:00:00:00:00:01/vpc-id': 'vpc-0123',
+  'network/interfaces/macs/0e:00:00:00:00:01/subnet-id': 'subnet-0123',
+  'services/domain': 'amazonaws.com',
+  'services/partition': 'aws',
+  'dynamic/instance-identity/document': '{\n  "region" : "eu-west-1",\n  "billingProducts" : null\n}',
+} as const
+
+export function json(value: unknown, headers: Record<string, string> = {}): Answer {
+  return (_request, response) => {
+    response.writeHead(200, { 'Content-Type': 'application/json', ...headers }).end(JSON.stringify(value))
+  }
+}
+
+export function problem(code: ProblemCode, detail: string, headers: Record<string, string> = {}): Answer {
+  return (_request, response) => {
+    const { status } = new Problem(code, detail)
+    const body = JSON.stringify(new Problem(code, detail).toBody())
+    response.writeHead(status, { 'Content-Type': 'application/problem+json', ...headers }).end(body)
+  }
+}
+
+/** Starts one on 127.0.0.1; `port` 0 lets the system choose. */
+export async function startBroker(port = 0): Promise<TestBroker> {
+  const server = createServer((request, response) => {
+    broker.asked.push({ path: request.url ?? '', authorization: request.headers.authorization })
+    if (request.url === CREDENTIALS_PATH) broker.credentials(request, response)
+    else if (request.url === METADATA_PATH) broker.metadata(request, response)
+    else response.writeHead(404).end()
+  })
+  await new Promise<void>((done, fail) => server.once('error', fail).listen(port, '127.0.0.1', done))
+  const broker: TestBroker = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    credentials: (request, response) => json(credentialsBody())(request, response),
+    metadata: json(METADATA),
+    asked: [],
+    close: () =>
+      new Promise((done) => {
+        server.close(() => done())
+        server.closeAllConnections()
+      }),
+  }
+  return broker
+}

@@ -1,0 +1,6 @@
+export * from './broker.ts'
+export * from './clock.ts'
+export * from './process.ts'
+export * from './raw.ts'
+export * from './table.ts'
+export * from './until.ts'
