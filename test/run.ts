@@ -49,17 +49,13 @@ async function runTests(files: string[]) {
   const failed: Outcome[] = []
   const skipped: Outcome[] = []
   let passed = 0
-  const perFile = new Map<string, number>()
   // Most tests wait for the kernel or for another process: more files at once than cores pays.
   const stream = run({ files, concurrency: availableParallelism() + 1 })
   stream.on('test:pass', ({ name, file = '', details, skip }) => {
     if (details.type === 'suite') return
     const path = relative(process.cwd(), file)
     if (skip !== undefined) skipped.push({ name, file: path, reason: String(skip) })
-    else {
-      passed++
-      perFile.set(path, (perFile.get(path) ?? 0) + 1)
-    }
+    else passed++
   })
   stream.on('test:fail', ({ name, file = '', details }) => {
     const { error } = details
@@ -67,12 +63,10 @@ async function runTests(files: string[]) {
     if (details.type === 'suite' && 'failureType' in error && error.failureType === 'subtestsFailed') return
     failed.push({ name, file: relative(process.cwd(), file), error: error.cause ?? error })
   })
-  stream.on('test:summary', ({ file, success, duration_ms }) => {
+  stream.on('test:summary', ({ file, success, counts, duration_ms }) => {
     if (file === undefined) return
     const path = relative(process.cwd(), file)
-    console.log(
-      `${success ? '✔' : '✖'} ${path} (${perFile.get(path) ?? 0}, ${(duration_ms / 1000).toFixed(1)} s)`,
-    )
+    console.log(`${success ? '✔' : '✖'} ${path} (${counts.passed}, ${(duration_ms / 1000).toFixed(1)} s)`)
   })
   stream.on('test:stderr', ({ message }) => process.stderr.write(message))
   await stream.resume().toArray()

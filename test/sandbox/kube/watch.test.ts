@@ -234,10 +234,11 @@ test('follow stays right through cuts, compaction and a restart, and tells delet
 })
 
 test('a client that goes away frees its watch', async () => {
-  const before = (await server().stats()).watches
+  const watches = async () => (await server().stats()).watches
+  await until('the end of other tests’ watches', async () => (await watches()) === 0)
   const { watch } = record('pods', {})
   await watch.started
-  await until('the watch', async () => (await server().stats()).watches === before + 1)
+  await until('the watch', async () => (await watches()) === 1)
   watch.close()
-  await until('its end', async () => (await server().stats()).watches === before)
+  await until('its end', async () => (await watches()) === 0)
 })
