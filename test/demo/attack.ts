@@ -21,7 +21,8 @@ export async function showResilience(stage: Stage, out: Output, pod: string, pla
 
   const prober = probe(stage, plain)
   await prober.started
-  await stage.exec('node', ['nft', 'flush', 'ruleset'])
+  const flushed = await stage.exec('node', ['nft', 'flush', 'ruleset'])
+  if (flushed.code !== 0) throw new Error(`nft flush ruleset failed: ${flushed.stderr}`)
   out.ran('nft flush ruleset            # on the node, by another agent')
   await stage.pods.waitForLog(guard, 'firewall', /rules repaired/)
   const gap = await prober.stop()

@@ -51,7 +51,8 @@ export function spawnIn(
   const setpriv = [tool('setpriv'), '--pdeathsig=KILL', ...identity, '--']
   const chdir = ['/bin/sh', '-c', 'cd "$0" && exec "$@"', cwd]
   return spawnEntered([...machine.enter(network), '--', ...setpriv, ...chdir, ...argv], 1, {
-    env: { ...env, PATH: env.PATH ?? DEFAULT_PATH },
+    // A user's path lacks the sbin directories, where nft and ip live.
+    env: { ...env, PATH: env.PATH === undefined ? DEFAULT_PATH : `${env.PATH}:/usr/sbin:/sbin` },
     stdio,
   })
 }
