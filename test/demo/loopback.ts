@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { type KubeObject, type Pod, trust } from '../sandbox/index.ts'
-import { type LoopbackStage, openLoopbackStage } from './loopback-stage.ts'
+import { type LoopbackStage, openLoopbackStage, type RunningSidecar } from './loopback-stage.ts'
 import { type Output, shortenSecrets } from './output.ts'
 import { additions } from './pod-diff.ts'
 import { accessKeyOf, DATADOG_ROLE, NODE_ROLE, PROJECT } from './stage.ts'
@@ -53,10 +53,7 @@ async function play(stage: LoopbackStage, out: Output): Promise<void> {
   out.shows(accessKeyOf(document) !== undefined, 'temporary credentials for that role')
 
   out.step("The sidecar's log of these requests")
-  const lines = sidecar
-    .log()
-    .split('\n')
-    .filter((line) => line.includes('security-credentials'))
+  const lines = await requestLines(sidecar, 2)
   out.ran('kubectl logs -n datadog -c pod2iam-sidecar', lines.join('\n'))
   out.shows(lines.length >= 2, 'one line per credential request')
 
@@ -79,6 +76,19 @@ async function agentPod({ kube }: LoopbackStage): Promise<Pod & KubeObject> {
     const [pod] = (await kube.list<Pod & KubeObject>('pods', { namespace: 'datadog' })).items
     if (pod !== undefined) return pod
     if (Date.now() > deadline) throw new Error('the DaemonSet has made no pod')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** The log lines of credential requests, once there are so many: they come through a pipe. */
+async function requestLines(sidecar: RunningSidecar, count: number): Promise<string[]> {
+  const deadline = Date.now() + 2000
+  for (;;) {
+    const lines = sidecar
+      .log()
+      .split('\n')
+      .filter((line) => line.includes('security-credentials'))
+    if (lines.length >= count || Date.now() > deadline) return lines
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }

@@ -85,7 +85,7 @@ async function playSteps(stage: Stage, out: Output): Promise<void> {
   const pod = await applyWorkload(stage, out)
   await showInjection(stage, out, pod)
   const key = await showCredentials(stage, out, pod)
-  showLogs(stage, out, pod)
+  await showLogs(stage, out, pod)
   const plain = await showOthers(stage, out, key)
   await showResilience(stage, out, pod, plain, key)
 }

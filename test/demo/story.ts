@@ -127,8 +127,9 @@ async function showCallerIdentity(stage: Stage, out: Output, pod: string, exec: 
 }
 
 /** 4. The sidecar's log of these requests. */
-export function showLogs(stage: Stage, out: Output, pod: string): void {
+export async function showLogs(stage: Stage, out: Output, pod: string): Promise<void> {
   out.step("The sidecar's log of these requests")
+  await stage.pods.waitForLog(pod, 'pod2iam-sidecar', /(?:security-credentials.*\n[\s\S]*){4}/)
   const log = stage.pods.logs(pod, 'pod2iam-sidecar')
   const requests = log.split('\n').filter((line) => line.includes('security-credentials'))
   out.ran(

@@ -170,8 +170,11 @@ touch /data/x /dev/shm/x && echo >/dev/null && echo fine`
   test('two containers of a pod have trees of their own and one network', async () => {
     const key = await apply(
       sandbox,
-      pod('two', { containers: [sh('a', 'touch /mine; exec sleep 1000'), sh('b', 'exec sleep 1000')] }),
+      pod('two', {
+        containers: [sh('a', 'touch /mine; echo made; exec sleep 1000'), sh('b', 'exec sleep 1000')],
+      }),
     )
+    await sandbox.pods.waitForLog(key, 'a', /made/)
     await sandbox.pods.waitFor(
       key,
       container('b', ({ ready }) => ready),
