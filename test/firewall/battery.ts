@@ -15,6 +15,9 @@ const LATE_PORT = 5301
 /** What the node sends to this port leaves with a pod's address as its source. */
 const FOREIGN_PORT = 8081
 
+/** What is sent to the broker on this port, another's DNAT takes: a hostPort, as the CNI plugin portmap makes it. */
+const HOST_PORT = 8082
+
 /** The ruleset under test: the real addresses, and broker addresses whose link is absent. */
 export const RULESET = guardRuleset({
   metadata: METADATA_ADDRESSES,
@@ -33,6 +36,11 @@ const NODE_TABLE = `table inet test_rewrite {
     type filter hook output priority -200; policy accept;
     ip daddr ${METADATA4} tcp dport ${FOREIGN_PORT} ip saddr set ${POD1[0]}
     ip6 daddr ${METADATA6} tcp dport ${FOREIGN_PORT} ip6 saddr set ${POD1[1]}
+  }
+  chain hostport {
+    type nat hook prerouting priority -100; policy accept;
+    meta nfproto ipv4 fib daddr type local tcp dport ${HOST_PORT} dnat ip to 10.0.0.2:80
+    meta nfproto ipv6 fib daddr type local tcp dport ${HOST_PORT} dnat ip6 to [fd00:10::2]:80
   }
 }`
 
@@ -96,6 +104,8 @@ export async function probe(node: TestNode): Promise<Outcomes> {
     'pod → broker, IPv6': tcp('pod1', BROKER6, BROKER_PORT),
     'node → broker, IPv4': tcp('node', BROKER4, BROKER_PORT),
     'node → broker, IPv6': tcp('node', BROKER6, BROKER_PORT),
+    'pod → broker on a port that is a hostPort, IPv4': tcp('pod1', BROKER4, HOST_PORT),
+    'pod → broker on a port that is a hostPort, IPv6': tcp('pod1', BROKER6, HOST_PORT),
     'pod → broker without link, IPv4': tcp('pod1', UNLINKED[0], 80),
     'pod → broker without link, IPv6': tcp('pod1', UNLINKED[1], 80),
     'uplink → broker, IPv4': datagram(node, 'aws', [BROKER4, UDP_PORT], 'node', '10.0.0.10'),
@@ -126,6 +136,8 @@ export const AS_DESIGNED: Outcomes = {
   'pod → broker, IPv6': 'broker',
   'node → broker, IPv4': 'broker',
   'node → broker, IPv6': 'broker',
+  'pod → broker on a port that is a hostPort, IPv4': 'ECONNREFUSED',
+  'pod → broker on a port that is a hostPort, IPv6': 'ECONNREFUSED',
   'pod → broker without link, IPv4': 'ECONNREFUSED',
   'pod → broker without link, IPv6': 'ECONNREFUSED',
   'uplink → broker, IPv4': 'dropped',
@@ -146,6 +158,8 @@ export const WITHOUT_RULES: Outcomes = {
   'pod → metadata, source-routed, IPv6': 'arrived',
   'node in a pod’s name → metadata, IPv4': 'silence',
   'node in a pod’s name → metadata, IPv6': 'silence',
+  'pod → broker on a port that is a hostPort, IPv4': 'aws',
+  'pod → broker on a port that is a hostPort, IPv6': 'aws',
   'pod → broker without link, IPv4': 'aws',
   'pod → broker without link, IPv6': 'aws',
   'uplink → broker, IPv4': 'arrived',

@@ -47,6 +47,14 @@ ${COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
     reject with icmpx type admin-prohibited
   }
 
+  # The broker's addresses are the node's own, so that a pod's hostPort (DNAT of --dst-type LOCAL), or a Service with
+  # such an externalIP, would take the sidecars' tokens. NAT is decided once: here, before dstnat (-100).
+  chain pin {
+    type nat hook prerouting priority -110; policy accept;
+    ip daddr @broker4 dnat ip to ip daddr
+    ip6 daddr @broker6 dnat ip6 to ip6 daddr
+  }
+
   # Everything a pod sends is forwarded. To the broker only when its link is absent: then it would leave the node.
   chain forward {
     type filter hook forward priority -190; policy accept;
