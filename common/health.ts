@@ -1,5 +1,6 @@
 /** Health of a process over plain HTTP: `/livez`, `/readyz`, `/metrics`. Nothing secret and no ARN is reachable here. */
 import { createServer, type Server } from 'node:http'
+import type { Socket } from 'node:net'
 
 export type Readiness = {
   readonly ready: boolean
@@ -15,12 +16,22 @@ export type Health = {
   readonly metrics: () => string | Promise<string>
 }
 
+const MAX_CONNECTIONS = 64
+/** Node looks for late requests only every 30 s unless told. */
+const LIMITS = {
+  maxHeaderSize: 8192,
+  headersTimeout: 5000,
+  requestTimeout: 5000,
+  keepAliveTimeout: 1000,
+  connectionsCheckingInterval: 1000,
+}
+
 const JSON_TYPE = 'application/json'
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 /** A server for {@link Health}; the caller listens and closes. `/livez` answers while the event loop turns. */
 export function healthServer(health: Health): Server {
-  const server = createServer({ maxHeaderSize: 8192, requestTimeout: 5000 }, async (request, response) => {
+  const server = createServer(LIMITS, async (request, response) => {
     const send = (status: number, type: string, body: string) =>
       response
         .writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) })
@@ -41,8 +52,28 @@ export function healthServer(health: Health): Server {
         return send(404, JSON_TYPE, '{"error":"there are /livez, /readyz and /metrics"}\n')
     }
   })
-  server.maxConnections = 64
+  boundConnections(server)
   return server
+}
+
+/**
+ * Everybody in the cluster can connect here: the oldest connection of another host makes room for a new one, and
+ * what asks over loopback (the gate, a probe in the pod) is never the one that goes.
+ */
+function boundConnections(server: Server): void {
+  const open = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    const evicted = open.size < MAX_CONNECTIONS ? undefined : (oldestForeign(open) ?? socket)
+    evicted?.destroy()
+    if (evicted === socket) return
+    open.add(socket)
+    socket.on('close', () => open.delete(socket))
+  })
+}
+
+function oldestForeign(open: ReadonlySet<Socket>): Socket | undefined {
+  for (const socket of open) if (!isLoopback(socket.remoteAddress)) return socket
+  return undefined
 }
 
 function isLoopback(address: string | undefined): boolean {
