@@ -1,7 +1,7 @@
 /** What happens to pods while one part of the system is away, and when somebody cheats. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { type Cluster, createCluster } from '../sandbox/cluster.ts'
+import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
 import { container, containerStatus, isReady, needsNamespaces } from '../sandbox/index.ts'
 import { credentials, get, IPV4, LIST, ROLE } from './pods.ts'
 
@@ -149,6 +149,45 @@ describe('while a part is away', needsNamespaces(), () => {
     await cluster.exec('aws', ['ip', 'route', 'add', '169.254.170.24/32', 'via', '10.0.0.10'])
     const outside = await cluster.exec('aws', ['curl', '-s', '--max-time', '1', header, BROKER])
     assert.equal(outside.code, 28)
+  })
+
+  test('a pod with a hostPort on the broker’s port gets nobody’s token', async () => {
+    const listen = "require('net').createServer((s) => { console.log('taken'); s.end() }).listen(9171, '::')"
+    const containers = [{ name: 'app', image: IDLE_IMAGE, command: [process.execPath, '-e', listen] }]
+    const thief = await cluster.pod('shop/hostport', { containers })
+    const ip = (await cluster.pods.waitFor(thief, isReady))?.status?.podIPs?.map((each) => each.ip) ?? []
+    // What the CNI plugin portmap makes of it.
+    const rules = `table inet portmap {
+      chain hostports {
+        type nat hook prerouting priority -100;
+        meta nfproto ipv4 fib daddr type local tcp dport 9171 dnat ip to ${ip[0]}:9171
+        meta nfproto ipv6 fib daddr type local tcp dport 9171 dnat ip6 to [${ip[1]}]:9171
+      }
+    }`
+    const { code, stderr } = await cluster.exec('node', ['nft', rules])
+    assert.equal(code, 0, stderr)
+    const victim = await start('shop/victim')
+    const { AccessKeyId } = await credentials(cluster, victim)
+    assert.equal((await cluster.aws.sessions({ accessKeyId: AccessKeyId ?? '' })).length, 1)
+    assert.equal(cluster.pods.logs(thief), '')
+    await cluster.exec('node', ['nft', 'delete', 'table', 'inet', 'portmap'])
+  })
+
+  test('a pod that occupies another pod’s health port does not keep it from starting', async () => {
+    const bully = await cluster.pod('shop/bully')
+    await cluster.pods.waitFor(bully, isReady)
+    const { ipv4 = '' } = { ipv4: (await cluster.pods.get(bully))?.status?.podIP }
+    const next = Number(ipv4.split('.')[3]) + 1
+    const occupy = `const net = require('net'); const go = () => { const s = net.connect(9170, '10.244.1.${next}'); s.on('connect', () => console.log('in')); s.on('error', () => {}); s.on('close', () => setTimeout(go, 5)) }; for (let i = 0; i < 200; i++) go()`
+    const attack = cluster.spawn(cluster.pods.network(bully), [process.execPath, '-e', occupy])
+    const occupied = new Promise((resolve) => attack.stdout?.once('data', resolve))
+    try {
+      const victim = await start('shop/occupied')
+      assert.equal((await cluster.pods.get(victim))?.status?.podIP, `10.244.1.${next}`)
+      await occupied
+    } finally {
+      attack.kill('SIGKILL')
+    }
   })
 
   test('a role annotation patched on a living pod changes nothing but that it gets no more', async () => {

@@ -218,6 +218,10 @@ for (const topology of ['routed', 'bridge'] as const)
       const logs = await cluster.allLogs()
       assert.match(logs, /credentials obtained/)
       for (const { accessKeyId } of await cluster.aws.sessions()) assert.ok(!logs.includes(accessKeyId))
+      for (const pod of ['shop/orders', 'shop/sdk', 'shop/a', 'shop/b', 'every/app']) {
+        const { SecretAccessKey = '', Token = '' } = await credentials(cluster, pod)
+        assert.ok(SecretAccessKey !== '' && !logs.includes(SecretAccessKey) && !logs.includes(Token), pod)
+      }
       assert.doesNotMatch(logs, /eyJ[\w-]{20}|SecretAccessKey|"Token"/)
     })
   })
