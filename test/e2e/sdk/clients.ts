@@ -1,0 +1,78 @@
+/**
+ * Programs of one SDK each, with its default chain. All speak one protocol: a line of JSON at the start and one more for
+ * each line of stdin, for which they fetch credentials anew and ask STS; they end with stdin.
+ */
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { needsPeer, peer } from '../../peers.ts'
+import type { Cluster } from '../../sandbox/cluster.ts'
+
+export type Answer = {
+  /** Who STS says has signed. */
+  readonly arn?: string
+  /** Absent with the AWS CLI. */
+  readonly accessKeyId?: string
+  /** RFC 3339, where the SDK tells. */
+  readonly expiration?: string
+  readonly error?: string
+}
+
+export type Client = {
+  /** The next line it prints. */
+  readonly answer: () => Promise<Answer>
+  /** Has it fetch anew; the line it then prints. */
+  readonly ask: () => Promise<Answer>
+}
+
+type Program = { readonly argv: readonly string[]; readonly needs: { readonly skip?: string } }
+
+const JAVASCRIPT = fileURLToPath(new URL('./javascript/whoami.ts', import.meta.url))
+
+/** By the client's name. */
+export const PROGRAMS: Readonly<Record<string, Program>> = {
+  'the AWS CLI': pinned('whoami-cli'),
+  boto3: pinned('whoami-boto3'),
+  'the AWS SDK for JavaScript v3': { argv: [process.execPath, JAVASCRIPT], needs: {} },
+  'the AWS SDK for Go v2': pinned('whoami-go'),
+  'the AWS SDK for Java v2': pinned('whoami-java'),
+}
+
+/** Longer than any of the SDKs tries. */
+const ANSWER_MS = 20_000
+
+/** Starts a client in a pod's app container; it ends at the latest with the sandbox. */
+export function startClient(cluster: Cluster, pod: string, { argv }: Program): Client {
+  const [command = '', ...args] = cluster.pods.execArgv(pod, argv)
+  const child = spawn(command, args, { stdio: 'pipe' })
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  let stderr = ''
+  child.stderr.on('data', (chunk) => {
+    stderr = `${stderr}${chunk}`.slice(-4000)
+  })
+  child.stdin.on('error', () => {}) // EPIPE: that it has ended is said by the line that does not come
+  const answer = async () => {
+    const line = await within(ANSWER_MS, lines.next())
+    if (line === undefined || line.done) throw new Error(`${argv.join(' ')} printed nothing: ${stderr}`)
+    const found: Answer = JSON.parse(line.value)
+    return found.error === undefined || stderr === '' ? found : { error: `${found.error}: ${stderr}` }
+  }
+  const ask = () => {
+    stderr = ''
+    child.stdin.write('\n')
+    return answer()
+  }
+  return { answer, ask }
+}
+
+function pinned(command: string): Program {
+  return { argv: [peer(command) ?? command], needs: needsPeer(command) }
+}
+
+async function within<T>(milliseconds: number, promise: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, milliseconds, undefined)
+  })
+  return await Promise.race([promise, late]).finally(() => clearTimeout(timer))
+}
