@@ -1,0 +1,69 @@
+/** A memory cgroup below our own one, version 1 or 2, to run a process under a limit as a container runs. */
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+export type MemoryCgroup = {
+  /** A process that writes its id here is in it. */
+  readonly procs: string
+  /** Bytes charged now, less file pages that can be dropped: what the kubelet calls the working set. */
+  readonly workingSet: () => number
+  /** How many processes the kernel killed for the limit. */
+  readonly kills: () => number
+  /** Once no process is in it. */
+  readonly remove: () => void
+}
+
+/**
+ * Makes one with a limit in bytes, swap included.
+ *
+ * @throws an Error that says why there can be none on this machine
+ */
+export function memoryCgroup(name: string, limit: number): MemoryCgroup {
+  const { version, directory } = ownCgroup()
+  const path = join(directory, name)
+  mkdirSync(path)
+  const read = (file: string) => readFileSync(join(path, file), 'utf8')
+  const member = (file: string, key: string) =>
+    Number(new RegExp(`^${key} (\\d+)`, 'm').exec(read(file))?.[1])
+  try {
+    const files = version === 1 ? V1 : V2
+    writeFileSync(join(path, files.limit), String(limit))
+    for (const [file, value] of files.noSwap(limit))
+      if (existsSync(join(path, file))) writeFileSync(join(path, file), value)
+    return {
+      procs: join(path, 'cgroup.procs'),
+      workingSet: () => Number(read(files.usage)) - member('memory.stat', files.inactiveFile),
+      kills: () => member(files.events, 'oom_kill'),
+      remove: () => rmdirSync(path),
+    }
+  } catch (error) {
+    rmdirSync(path)
+    throw new Error(`no limit can be set in ${path}`, { cause: error })
+  }
+}
+
+const V1 = {
+  limit: 'memory.limit_in_bytes',
+  noSwap: (limit: number) => [['memory.memsw.limit_in_bytes', String(limit)]] as const,
+  usage: 'memory.usage_in_bytes',
+  inactiveFile: 'total_inactive_file',
+  events: 'memory.oom_control',
+}
+const V2 = {
+  limit: 'memory.max',
+  noSwap: () => [['memory.swap.max', '0']] as const,
+  usage: 'memory.current',
+  inactiveFile: 'inactive_file',
+  events: 'memory.events',
+}
+
+/** Where this process is accounted: lines `id:controllers:path`, `memory` in version 1, nothing in version 2. */
+function ownCgroup(): { version: 1 | 2; directory: string } {
+  const lines = readFileSync('/proc/self/cgroup', 'utf8').trim().split('\n')
+  const entries = lines.map((line) => line.split(':'))
+  const v1 = entries.find(([, controllers = '']) => controllers.split(',').includes('memory'))
+  if (v1 !== undefined) return { version: 1, directory: join('/sys/fs/cgroup/memory', v1.slice(2).join(':')) }
+  const v2 = entries.find(([id]) => id === '0')
+  if (v2 === undefined) throw new Error('this machine has no memory cgroup')
+  return { version: 2, directory: join('/sys/fs/cgroup', v2.slice(2).join(':')) }
+}

@@ -1,0 +1,89 @@
+/** A load generator over raw TCP: what it adds to a request is a write and a read. */
+import { connect, type Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
+import { quantile } from './report.ts'
+
+export type Load = {
+  readonly port: number
+  /** The request's bytes. */
+  readonly bytes: string
+  readonly requests: number
+  readonly connections: number
+  /** Whether a connection carries all of its requests or one each. */
+  readonly keepAlive: boolean
+}
+
+export type LoadResult = {
+  /** Microseconds. */
+  readonly p50: number
+  readonly p99: number
+  readonly perSecond: number
+  /** Requests that got anything but a whole 200. */
+  readonly failures: number
+}
+
+/** Runs a load to its end. */
+export async function runLoad({ port, bytes, requests, connections, keepAlive }: Load): Promise<LoadResult> {
+  const durations: number[] = []
+  let [started, failures] = [0, 0]
+  const client = async () => {
+    let socket: Socket | undefined
+    while (started < requests) {
+      started++
+      const start = performance.now()
+      try {
+        socket = keepAlive && socket !== undefined ? socket : await opened(port)
+        if ((await exchange(socket, bytes)) === 200) durations.push((performance.now() - start) * 1000)
+        else failures++
+        if (!keepAlive) socket.destroy()
+      } catch {
+        failures++
+        socket?.destroy()
+        socket = undefined
+      }
+    }
+    socket?.destroy()
+  }
+  const start = performance.now()
+  await Promise.all(Array.from({ length: connections }, client))
+  const seconds = (performance.now() - start) / 1000
+  const [p50, p99] = [quantile(durations, 0.5), quantile(durations, 0.99)]
+  return { p50, p99, perSecond: durations.length / seconds, failures }
+}
+
+/** A connection, once it stands; rejects when it is refused. */
+export function opened(port: number): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>()
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+  socket.setEncoding('latin1')
+  socket.once('error', reject).once('connect', () => resolve(socket))
+  return promise
+}
+
+/** Sends a request and waits for the whole answer; resolves with its status. */
+export function exchange(socket: Socket, bytes: string): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>()
+  let received = ''
+  const onData = (text: string) => {
+    received += text
+    const status = statusOfWhole(received)
+    if (status !== undefined) settle(() => resolve(status))
+  }
+  const onEnd = () => settle(() => reject(new Error('the connection ended before the answer')))
+  const settle = (done: () => void) => {
+    clearTimeout(timeout)
+    socket.off('data', onData).off('error', onEnd).off('close', onEnd)
+    done()
+  }
+  const timeout = setTimeout(onEnd, 10_000)
+  socket.on('data', onData).on('error', onEnd).on('close', onEnd)
+  socket.write(bytes, 'latin1')
+  return promise
+}
+
+function statusOfWhole(text: string): number | undefined {
+  const end = text.indexOf('\r\n\r\n')
+  if (end === -1) return undefined
+  const length = Number(/^content-length: (\d+)/im.exec(text)?.[1] ?? Number.NaN)
+  return text.length >= end + 4 + length ? Number(text.slice(9, 12)) : undefined
+}

@@ -1,0 +1,26 @@
+/**
+ * `npm run bench COMPONENT [-- --json FILE]`: measures a built component on this machine and prints a table; with
+ * `--json` the same figures go to a file. A missed target does not fail the run: it is a measurement, not a test.
+ */
+import { writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { machine } from './machine.ts'
+import { type Bench, tableOf } from './report.ts'
+import { benchSidecar } from './sidecar/bench.ts'
+
+const BENCHES: Readonly<Record<string, Bench>> = { sidecar: benchSidecar }
+
+const { values, positionals } = parseArgs({ options: { json: { type: 'string' } }, allowPositionals: true })
+const [word = ''] = positionals
+const bench = Object.hasOwn(BENCHES, word) ? BENCHES[word] : undefined
+if (bench === undefined || positionals.length !== 1) {
+  console.error(
+    `Usage: npm run bench COMPONENT [-- --json FILE], COMPONENT: ${Object.keys(BENCHES).join(', ')}`,
+  )
+  process.exit(2)
+}
+const started = new Date()
+const figures = await bench((what) => process.stderr.write(`${word}: ${what}\n`))
+const report = { component: word, date: started.toISOString().slice(0, 10), machine: machine(), figures }
+console.log(`\n${Object.values(report.machine).join(', ')}; ${report.date}\n\n${tableOf(figures)}`)
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`)

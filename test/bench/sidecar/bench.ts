@@ -1,0 +1,36 @@
+/** The sidecar's bench: the built bundle, as its container runs it, against a broker of our own on loopback. */
+import { openWorkshop, startBroker } from '../../sidecar/support/index.ts'
+import type { Bench, Figure } from '../report.ts'
+import { latencyFigures } from './latency.ts'
+import { manySidecars, memoryFigures, underLimit } from './memory.ts'
+import { startFigures } from './start.ts'
+
+const PROCESSES = 5
+const ROUNDS = 25
+const MANY = 50
+const REQUESTS = 5000
+
+export const benchSidecar: Bench = async (tell) => {
+  const workshop = await openWorkshop()
+  const broker = await startBroker()
+  const options = { workshop, brokerUrl: broker.url }
+  const figures: Figure[] = []
+  try {
+    tell('memory')
+    figures.push(...(await memoryFigures(options, PROCESSES)))
+    tell(`${MANY} at once`)
+    figures.push(await manySidecars(options, MANY))
+    tell('start')
+    figures.push(...(await startFigures(options, ROUNDS)))
+    tell('latency')
+    figures.push(...(await latencyFigures(options, REQUESTS)))
+    for (const limit of [32, 24]) {
+      tell(`a limit of ${limit} MiB`)
+      figures.push(...(await underLimit(options, limit)))
+    }
+    return figures
+  } finally {
+    await broker.close()
+    workshop.remove()
+  }
+}

@@ -1,0 +1,95 @@
+/** Sidecars and bare listeners as processes of their own, and the requests that are sent to them. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { performance } from 'node:perf_hooks'
+import { freshToken, loopbackEnv, requestBytes, until, type Workshop } from '../../sidecar/support/index.ts'
+import { exchange, opened } from '../load.ts'
+
+/** How the sidecar's container runs node; they count only on the command line (sidecar/README.md). */
+export const NODE_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=0'] as const
+
+const ROLE_PATH = '/latest/meta-data/iam/security-credentials/reader'
+
+export type Started = {
+  readonly child: ChildProcess
+  readonly pid: number
+  readonly port: number
+  readonly end: () => Promise<void>
+}
+
+export type SidecarOptions = {
+  readonly workshop: Workshop
+  readonly brokerUrl: string
+  /** Of node; {@link NODE_FLAGS} unless told. */
+  readonly flags?: readonly string[]
+  readonly bundle?: string
+  /** Started inside this cgroup: its `cgroup.procs`. */
+  readonly cgroupProcs?: string
+}
+
+/** Starts a sidecar on a free port; `startedAt` (performance.now()) is just before. It may not listen yet. */
+export async function spawnSidecar(options: SidecarOptions): Promise<Started & { startedAt: number }> {
+  const { workshop, brokerUrl, flags = NODE_FLAGS, bundle = workshop.bundle, cgroupProcs } = options
+  const port = await freePort()
+  const env = { ...loopbackEnv(workshop, brokerUrl), POD2IAM_LISTEN_PORT: String(port) }
+  return { ...start([process.execPath, ...flags, bundle], env, port, cgroupProcs) }
+}
+
+/** A bare node:http listener, with the sidecar's flags: what no Node.js server can be cheaper than. */
+export async function spawnBare(
+  workshop: Workshop,
+  flags: readonly string[] = NODE_FLAGS,
+): Promise<Started & { startedAt: number }> {
+  const port = await freePort()
+  const script = join(import.meta.dirname, 'bare.cjs')
+  return start([process.execPath, ...flags, script], { PORT: String(port), PWD: workshop.directory }, port)
+}
+
+function start(command: readonly string[], env: NodeJS.ProcessEnv, port: number, cgroupProcs?: string) {
+  const [file = '', ...args] =
+    cgroupProcs === undefined
+      ? command
+      : ['/bin/sh', '-c', 'echo $$ > "$0" && exec "$@"', cgroupProcs, ...command]
+  const startedAt = performance.now()
+  const child = spawn(file, args, { env, stdio: ['ignore', 'ignore', 'inherit'] })
+  const closed = once(child, 'close')
+  const end = async () => {
+    child.kill('SIGKILL')
+    await closed
+  }
+  return { child, pid: child.pid ?? 0, port, end, startedAt }
+}
+
+/** A document request with a session token of this sidecar. */
+export async function documentRequest(port: number): Promise<string> {
+  const token = await freshToken(port)
+  return requestBytes({ path: ROLE_PATH, headers: { 'X-aws-ec2-metadata-token': token } })
+}
+
+/** Asks again and again until the answer is 200; resolves with performance.now() then. */
+export async function first200({ child, port }: Started, path = '/'): Promise<number> {
+  const bytes = requestBytes({ path, headers: { Connection: 'close' } })
+  await until('the first 200', async () => {
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`it ended with ${child.exitCode ?? child.signalCode}`)
+    const socket = await opened(port).catch(() => undefined)
+    const status = socket && (await exchange(socket, bytes).catch(() => undefined))
+    socket?.destroy()
+    return status === 200
+  })
+  return performance.now()
+}
+
+/** Until it hands out credentials. */
+export const firstDocument = (started: Started): Promise<number> => first200(started, ROLE_PATH)
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address !== null ? address.port : 0
+}
