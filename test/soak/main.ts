@@ -1,0 +1,61 @@
+/**
+ * `npm run soak [-- sidecar] [--minutes=10] [--seed=N] [--attack=WORD]…`: hostile input for minutes, beside a
+ * good client that must not notice. Ends with a table, and with 1 and sentences when anything is off. The seed repeats the attacks and their
+ * order; which of them meet is up to the machine.
+ * `--attack` leaves only those whose name contains a word.
+ */
+import { parseArgs } from 'node:util'
+import { report } from './report.ts'
+import { soak } from './soak.ts'
+import { faultsOf } from './verdict.ts'
+
+/** Shorter runs say nothing about growth: the heap has not found its size. */
+const LEAST_FOR_GROWTH_MS = 3 * 60_000
+/** An answer that comes later is a missing one. */
+const TIMEOUT_MS = 5000
+/** A quarter of what SDKs wait: far away from it also while the machine does other things. */
+const P99_MS = 250
+/** SDKs give up after a second; on a busy machine one answer of a thousand may be that late, whoever is at fault. */
+const LATE_SHARE = 0.001
+
+const { values, positionals } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '10' },
+    seed: { type: 'string' },
+    attack: { type: 'string', multiple: true, default: [] },
+  },
+  allowPositionals: true,
+})
+const minutes = Number(values.minutes)
+const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(values.seed)
+if (!(minutes > 0 && minutes <= 24 * 60))
+  end(2, [`--minutes must be a number up to 1440, not ${values.minutes}.`])
+if (!Number.isSafeInteger(seed)) end(2, [`--seed must be a whole number, not ${values.seed}.`])
+const unknown = positionals.filter((word) => word !== 'sidecar')
+if (unknown.length > 0) end(2, [`There is no soak of ${unknown.join(', ')}; there is one of: sidecar.`])
+
+// What was started ends with this process.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
+const durationMs = minutes * 60_000
+console.log(`sidecar: ${minutes} minutes of hostile input, seed ${seed}`)
+const seen = await soak({
+  seed,
+  durationMs,
+  rate: 60,
+  requestRate: 300,
+  connections: 250,
+  timeoutMs: TIMEOUT_MS,
+  only: values.attack,
+  sampleMs: Math.min(5000, durationMs / 4),
+  onProgress: (line) => console.log(line),
+})
+const faults = faultsOf(seen, { p99: P99_MS, lateShare: LATE_SHARE, flat: durationMs >= LEAST_FOR_GROWTH_MS })
+console.log(`\n${report(seen)}`)
+end(faults.length > 0 ? 1 : 0, faults)
+
+function end(code: number, sentences: readonly string[]): never {
+  for (const sentence of sentences) console.error(`✖ ${sentence}`)
+  if (code === 0) console.log('✔ memory flat, no crash, and a good client that noticed nothing')
+  process.exit(code)
+}

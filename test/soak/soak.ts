@@ -1,0 +1,178 @@
+/** The soak of the sidecar: who runs against whom, for how long, and what is measured. */
+import { writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { ask, freshToken, openWorkshop, until, type Workshop } from '../sidecar/support/index.ts'
+import type { AttackersOptions, Tally } from './attackers.ts'
+import { type SoakBroker, startSoakBroker } from './broker.ts'
+import { type GoodClient, startGoodClient } from './good-client.ts'
+import { type HealthWatch, watchHealth } from './health-watch.ts'
+import { MIB, openFiles, privateDirty } from './memory.ts'
+import { type SoakedProcess, startSoaked } from './process.ts'
+import { SERVICE_ACCOUNT_TOKEN } from './secrets.ts'
+
+export type SoakOptions = {
+  readonly seed: number
+  readonly durationMs: number
+  /** Attacks begun in a second. */
+  readonly rate: number
+  /** Hostile requests sent in a second, pipelined ones included. */
+  readonly requestRate: number
+  /** Most hostile connections open at once: more than the sidecar's own bound, so that this is soaked too. */
+  readonly connections: number
+  /** How long the good client and the kubelet wait for an answer, milliseconds. */
+  readonly timeoutMs: number
+  /** Which attacks, by words in their names; empty: all. */
+  readonly only: readonly string[]
+  /** Between two looks at the memory, milliseconds. */
+  readonly sampleMs: number
+  /** Told how it goes, with every sample. */
+  readonly onProgress?: (line: string) => void
+}
+
+export type Sample = { readonly second: number; readonly memory: number; readonly files: number }
+
+export type Observations = {
+  readonly options: SoakOptions
+  readonly samples: readonly Sample[]
+  /** Open file descriptors before the first attack and after the last. */
+  readonly filesBefore: number
+  readonly filesAfter: number
+  readonly tally: Tally
+  readonly good: GoodClient
+  readonly health: HealthWatch
+  readonly log: SoakedProcess['log']
+  readonly broker: Pick<SoakBroker, 'answers' | 'generations'>
+  /** How it ended before it was told to; undefined when it did not. */
+  readonly endedEarly: number | string | undefined
+  /** Its exit code (or signal) after SIGTERM, and how long that took, milliseconds. */
+  readonly exit: number | string
+  readonly exitMs: number
+  /** `/metrics` at the end. */
+  readonly metrics: string
+}
+
+/** Idle connections of clients that went away are closed after 15 s (sidecar/http/server.ts). */
+const SETTLE_MS = 25_000
+
+/** Runs it; whatever it started is gone when it resolves or rejects. */
+export async function soak(options: SoakOptions): Promise<Observations> {
+  const workshop = await openWorkshop()
+  writeFileSync(workshop.tokenFile, SERVICE_ACCOUNT_TOKEN)
+  process.once('exit', workshop.remove)
+  const broker = await startSoakBroker(options.seed)
+  try {
+    return await withSidecar(options, workshop, broker)
+  } finally {
+    await broker.close()
+    workshop.remove()
+    process.off('exit', workshop.remove)
+  }
+}
+
+async function withSidecar(
+  options: SoakOptions,
+  workshop: Workshop,
+  broker: SoakBroker,
+): Promise<Observations> {
+  const sidecar = await startSoaked(workshop, broker.url)
+  try {
+    return await observe(options, sidecar, broker)
+  } finally {
+    if (sidecar.ended() === undefined) sidecar.child.kill('SIGKILL')
+  }
+}
+
+async function observe(
+  options: SoakOptions,
+  sidecar: SoakedProcess,
+  broker: SoakBroker,
+): Promise<Observations> {
+  const { pid, port, healthPort, log } = sidecar
+  // The region comes from a snapshot that a pod does not wait for.
+  await until(
+    'the snapshot is there',
+    async () => {
+      const { status } = await ask(port, { path: '/latest/meta-data/placement/region' })
+      return status === 200
+    },
+    60_000,
+  )
+  const filesBefore = openFiles(pid)
+  const token = await freshToken(port)
+  const good = startGoodClient(port, options.timeoutMs, broker.generations)
+  const health = watchHealth(healthPort, options.timeoutMs)
+  const { seed, rate, requestRate, connections, only } = options
+  const attackers = startAttackers({
+    seed,
+    rate,
+    requestRate,
+    connections,
+    only,
+    token,
+    metadataPort: port,
+    healthPort,
+  })
+  const samples: Sample[] = []
+  let told: ReadonlySet<string> = new Set()
+  const started = performance.now()
+  while (performance.now() - started < options.durationMs && sidecar.ended() === undefined) {
+    await sleep(Math.min(options.sampleMs, options.durationMs))
+    if (sidecar.ended() !== undefined) break
+    const second = Math.round((performance.now() - started) / 1000)
+    const sample = { second, memory: privateDirty(pid), files: openFiles(pid) }
+    samples.push(sample)
+    options.onProgress?.(
+      `${String(second).padStart(5)} s  ${(sample.memory / MIB).toFixed(1)} MiB  ${sample.files} files  ${good.times.length} good answers  ${log.lines} log lines`,
+    )
+    for (const fault of [...good.faults, ...health.faults])
+      if (!told.has(fault)) options.onProgress?.(`✖ ${fault}`)
+    told = new Set([...good.faults, ...health.faults])
+  }
+  const tally = await attackers.stop()
+  await Promise.all([good.stop(), health.stop()])
+  const endedEarly = sidecar.ended()
+  const alive = endedEarly === undefined
+  const filesAfter = alive ? await settledFiles(pid, filesBefore) : Number.NaN
+  const metrics = alive ? (await ask(healthPort, { path: '/metrics' })).body : ''
+  const stopping = performance.now()
+  const exit = await sidecar.stop()
+  return {
+    options,
+    samples,
+    filesBefore,
+    filesAfter,
+    tally,
+    good,
+    health,
+    log,
+    broker,
+    endedEarly,
+    exit,
+    exitMs: performance.now() - stopping,
+    metrics,
+  }
+}
+
+/** Open files once they are back to what they were, or after a deadline. */
+async function settledFiles(pid: number, before: number): Promise<number> {
+  const deadline = performance.now() + SETTLE_MS
+  while (openFiles(pid) > before && performance.now() < deadline) await sleep(50)
+  return openFiles(pid)
+}
+
+function startAttackers(workerData: AttackersOptions): { readonly stop: () => Promise<Tally> } {
+  const worker = new Worker(new URL('./attackers.ts', import.meta.url), { workerData })
+  const tally = new Promise<Tally>((done, fail) => {
+    worker.once('message', done).once('error', fail)
+    worker.once('exit', (code) => fail(new Error(`the attackers ended with ${code}`)))
+  })
+  // It is looked at when they are stopped.
+  tally.catch(() => {})
+  return {
+    stop: async () => {
+      worker.postMessage('stop')
+      return tally
+    },
+  }
+}
