@@ -10,6 +10,8 @@ export const LIMITS = {
   /** Request bodies mean nothing to us: Ruby sends an empty form, everybody else nothing. */
   body: 4096,
   connections: 128,
+  /** Requests on one connection whose answers are under way; unread answers pile up in memory beyond that. */
+  pipelined: 16,
   /** Time for the headers to arrive and for the whole request, milliseconds. */
   headersTimeout: 5000,
   requestTimeout: 10_000,
@@ -40,7 +42,14 @@ export function metadataServer(
 ): MetadataServer {
   const connections = boundedConnections(LIMITS.connections)
   let closing = false
+  const underWay = new WeakMap<Socket, number>()
   const answering: RequestListener = (incoming, outgoing) => {
+    const { socket } = incoming
+    const count = (underWay.get(socket) ?? 0) + 1
+    if (count > LIMITS.pipelined) socket.destroy()
+    if (socket.destroyed) return
+    underWay.set(socket, count)
+    outgoing.once('close', () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1))
     outgoing.setHeader('Server', SERVER)
     if (closing) outgoing.setHeader('Connection', 'close')
     return listener(incoming, outgoing)
@@ -116,7 +125,7 @@ const STATUS_OF: Readonly<Record<string, number>> = {
 export function listenOn(server: Server, host: string | undefined, port: number): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   server.once('error', reject)
-  server.listen({ ...(host === undefined ? {} : { host }), port, backlog: 128 }, () => {
+  server.listen({ ...(host === undefined ? {} : { host }), port, backlog: 511 }, () => {
     server.off('error', reject)
     const address = server.address()
     resolve(typeof address === 'object' && address !== null ? address.port : port)

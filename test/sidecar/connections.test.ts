@@ -76,6 +76,22 @@ describe('connections', () => {
     assert.equal(answers[1]?.body, 'team/reader')
   })
 
+  test('a client that asks hundreds of times at once loses its connection, before the answers fill the memory', async () => {
+    const socket = connect(sidecar.port, '127.0.0.1')
+    socket.on('error', () => {})
+    sockets.push(socket)
+    const closed = new Promise((resolve) => socket.on('close', resolve))
+    let received = 0
+    socket.on('data', (chunk) => {
+      received += chunk.length
+    })
+    socket.write(requestBytes({ path: `${LIST}team/reader` }).repeat(800))
+    await closed
+    const one = (await ask(sidecar.port, { path: `${LIST}team/reader` })).body.length
+    assert.ok(received < 100 * one, `${received} bytes`)
+    assert.equal((await ask(sidecar.port, { path: LIST })).status, 200)
+  })
+
   test('a client that closed its half still gets its answers', async () => {
     const text = requestBytes({ path: LIST }) + requestBytes({ path: '/latest' })
     const answers = parseAnswers(await send(sidecar.port, text, { halfClose: true }))
