@@ -28,6 +28,16 @@ type Annotations = Readonly<Record<string, string>> | undefined
 
 const MAX_PATTERNS = 256
 const MAX_PATTERN_LENGTH = 512
+/** Regexps in one list: unlike globs, each may take milliseconds. */
+const MAX_REGEXPS = 32
+/** Instructions of one compiled regexp; an ARN of 512 literal characters has 513. */
+const MAX_PROGRAM = 1000
+/** Of all regexps of one list. */
+const MAX_LIST_PROGRAM = 4000
+/** Compiling is not tried beyond this: it takes 0.2 s for 90,000 instructions. */
+const MAX_ESTIMATE = 20_000
+const MAX_REMEMBERED = 2048
+const IS_NO_REGEXP = `is not a regexp (RE2, ASCII) of at most ${MAX_PATTERN_LENGTH} characters that compiles to at most ${MAX_PROGRAM} instructions, so nothing is allowed`
 const ALLOWED: Judgement = { allowed: true }
 
 /**
@@ -67,24 +77,43 @@ function judgeAllowedRoles(role: Role, namespace: string, text: string, settings
   const patterns = parsePatterns(text)
   if (patterns === undefined)
     return denied(`${where} is not a JSON array of at most ${MAX_PATTERNS} strings, so nothing is allowed`)
-  const matches = settings.format === 'glob' ? globAllows : regexpAllows
-  const results = patterns.map((pattern) => matches(pattern, role.arn, settings.base))
-  const invalid = patterns[results.indexOf('invalid')]
-  if (invalid !== undefined)
-    return denied(
-      `${where}: ${quote(invalid)} is not a regexp (RE2) of at most 512 characters, so nothing is allowed`,
-    )
-  if (results.includes(true)) return ALLOWED
+  if (settings.format === 'regexp') return judgeRegexps(role, namespace, patterns, settings.base)
+  if (patterns.some((pattern) => globAllows(pattern, role.arn, settings.base))) return ALLOWED
   return denied(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not list it`)
+}
+
+function judgeRegexps(
+  role: Role,
+  namespace: string,
+  patterns: readonly string[],
+  base: string | undefined,
+): Judgement {
+  const where = `annotation ${KEYS.allowedRoles} of namespace ${namespace}`
+  if (patterns.length > MAX_REGEXPS)
+    return denied(`${where} has more than ${MAX_REGEXPS} regexps, so nothing is allowed`)
+  let allowed = false
+  let program = 0
+  for (const pattern of patterns) {
+    const result = regexpAllows(pattern, role.arn, base)
+    if (result === 'invalid') return denied(`${where}: ${quote(pattern)} ${IS_NO_REGEXP}`)
+    program += result.program
+    if (program > MAX_LIST_PROGRAM)
+      return denied(
+        `${where} has regexps that compile to more than ${MAX_LIST_PROGRAM} instructions in all, so nothing is allowed`,
+      )
+    allowed ||= result.matches
+  }
+  return allowed
+    ? ALLOWED
+    : denied(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not list it`)
 }
 
 function judgePermitted(role: Role, namespace: string, pattern: string): Judgement {
   const where = `annotation ${KEYS.permitted} of namespace ${namespace}`
   if (pattern === '') return denied(`${where} is empty, so nothing is allowed`)
   const result = fullMatch(pattern, '', role.arn)
-  if (result === 'invalid')
-    return denied(`${where} is not a regexp (RE2) of at most 512 characters, so nothing is allowed`)
-  return result
+  if (result === 'invalid') return denied(`${where} ${IS_NO_REGEXP}`)
+  return result.matches
     ? ALLOWED
     : denied(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not match it`)
 }
@@ -106,23 +135,63 @@ function globAllows(pattern: string, arn: string, base: string | undefined): boo
   return globMatches(pattern.replace(/^\//, ''), arn.slice(base.length))
 }
 
-function regexpAllows(pattern: string, arn: string, base: string | undefined): boolean | 'invalid' {
+/** Whether a regexp matches, and the instructions it compiles to. */
+type Match = { readonly matches: boolean; readonly program: number } | 'invalid'
+
+function regexpAllows(pattern: string, arn: string, base: string | undefined): Match {
   // People anchor by habit; in kube2iam `^arn:…$` could never match (kube2iam#341), here anchors are implied.
   const bare = pattern.replace(/^\^/, '').replace(/(?<!\\)\$$/, '')
   if (bare.startsWith('arn:')) return fullMatch(bare, '', arn)
   const result = fullMatch(bare, base ?? '', arn)
-  return base === undefined && result !== 'invalid' ? false : result
+  return base === undefined && result !== 'invalid' ? { ...result, matches: false } : result
 }
 
+// Results, not compiled patterns: one pattern's automaton may grow to megabytes.
+const remembered = new Map<string, Match>()
+
 /** True when `prefix` and a match of the whole `pattern` make up `text`; `matches` anchors every alternative. */
-function fullMatch(pattern: string, prefix: string, text: string): boolean | 'invalid' {
-  if (pattern.length > MAX_PATTERN_LENGTH) return 'invalid'
+function fullMatch(pattern: string, prefix: string, text: string): Match {
+  if (pattern.length > MAX_PATTERN_LENGTH || !isCheap(pattern)) return 'invalid'
+  // Neither a cheap pattern nor an ARN holds a line feed.
+  const key = `${pattern}\n${prefix}\n${text}`
+  const known = remembered.get(key)
+  // What is used moves to the end, the first is forgotten.
+  if (known) remembered.delete(key)
+  const result = known ?? compileAndMatch(pattern, prefix, text)
+  remembered.set(key, result)
+  for (const oldest of remembered.keys()) {
+    if (remembered.size <= MAX_REMEMBERED) break
+    remembered.delete(oldest)
+  }
+  return result
+}
+
+function compileAndMatch(pattern: string, prefix: string, text: string): Match {
   try {
     const compiled = RE2JS.compile(pattern)
-    return text.startsWith(prefix) && compiled.matches(text.slice(prefix.length))
+    const program = compiled.programSize()
+    if (program > MAX_PROGRAM) return 'invalid'
+    return { program, matches: text.startsWith(prefix) && compiled.matches(text.slice(prefix.length)) }
   } catch {
     return 'invalid'
   }
+}
+
+/**
+ * Whether a pattern may be compiled at all. The estimate of its program is rough, and often far too high: a counted
+ * repetition of a group counts as if it enclosed everything. Classes of all Unicode take milliseconds each, and
+ * role ARNs are ASCII.
+ */
+function isCheap(pattern: string): boolean {
+  if (!/^[ -~]*$/.test(pattern) || /\\(?:[pP]|x\{)/.test(pattern)) return false
+  let size = pattern.length
+  let factor = 1
+  for (const [, group, least, most] of pattern.matchAll(/(\))?\{(\d+)(?:,(\d*))?\}/g)) {
+    const count = Math.max(Number(least) + 1, Number(most ?? 0))
+    if (group) factor *= count
+    else size += 2 * count
+  }
+  return size * factor <= MAX_ESTIMATE
 }
 
 function denied(detail: string): Judgement {

@@ -27,8 +27,8 @@ const ROLE_ARN =
   /^arn:(?<partition>aws(?:-[a-z]+)*):iam::(?<account>\d{12}):role\/(?<path>(?:[\w+=,.@:~!'()$&;-]+\/)*)(?<name>[\w+=,.@-]+)$/
 const BASE_ARN = /^arn:aws(?:-[a-z]+)*:iam::\d{12}:role\/(?:[\w+=,.@:~!'()$&;-]+\/)*$/
 
-/** Longest annotation text we look at: IAM's 2048 for a role ARN. */
-const MAX_ROLE_TEXT = 2048
+/** Longest text we look at: IAM's path of 512, name of 64, and 64 for `arn:<partition>:iam::<account>:role`. */
+const MAX_ROLE_TEXT = 640
 
 /** Parses a full role ARN. Returns a sentence where it is not one. */
 export function parseRoleArn(text: string): RoleResult {

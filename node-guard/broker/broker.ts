@@ -81,6 +81,7 @@ export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region
     ...cluster,
     clock,
     settings: entitlementSettings(settings),
+    ownAddresses: settings.listen,
     node: aws.roles,
     whyUnguarded: () => whyUnguarded(settings.stateDir, clock.now()),
     onRefused: refused,

@@ -15,10 +15,19 @@ export type HttpOptions = RequestOptions & {
   readonly body?: string
 }
 
+/** The answer is larger than allowed. */
+export class TooLargeError extends Error {
+  constructor(maxBytes: number) {
+    super(`the answer is larger than ${maxBytes} bytes`)
+    this.name = 'TooLargeError'
+  }
+}
+
 /**
  * One HTTP exchange over node:http, which takes a private CA, a client certificate and an agent, as fetch does not.
  *
- * @throws where no whole answer came in time or it was larger than allowed; any status is an answer
+ * @throws {TooLargeError} for an answer larger than allowed
+ * @throws where no whole answer came in time; any status is an answer
  */
 export async function httpRequest(url: URL, options: HttpOptions): Promise<HttpReply> {
   const { timeoutMs, maxBytes, body, ...rest } = options
@@ -29,7 +38,7 @@ export async function httpRequest(url: URL, options: HttpOptions): Promise<HttpR
     let size = 0
     for await (const chunk of response) {
       size += chunk.length
-      if (size > maxBytes) throw new Error(`the answer is larger than ${maxBytes} bytes`)
+      if (size > maxBytes) throw new TooLargeError(maxBytes)
       chunks.push(chunk)
     }
     return {

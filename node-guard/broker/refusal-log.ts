@@ -2,6 +2,7 @@ import type { Logger } from '../../common/log.ts'
 import type { Problem } from '../../common/protocol.ts'
 import type { Clock } from './clock.ts'
 import { type PodRecord, podName } from './cluster/pod.ts'
+import { tokenBucket } from './token-bucket.ts'
 
 export type RefusalLog = {
   /** A known pod gets nothing. */
@@ -12,18 +13,41 @@ export type RefusalLog = {
 
 const REPEAT_MS = 10 * 60_000
 const MAX_KNOWN = 1024
+/** Lines that may be written, whoever causes them. */
+const PER_SECOND = 1
+const BURST = 100
 
-/** Logs refusals at warn when they are new, every ten minutes while they last, and at debug between. */
+/**
+ * Logs refusals at warn when they are new for that pod or peer, every ten minutes while they last, and at debug between.
+ * Beyond a line per second they are only counted, in `notLogged` of the next.
+ */
 export function refusalLog(log: Logger, clock: Clock): RefusalLog {
-  const told = new Map<string, { readonly text: string; readonly at: number }>()
-  const tell = (who: string, message: string, fields: object, { code, message: detail }: Problem): void => {
-    const last = told.get(who)
-    const repeated = last?.text === `${code} ${detail}` && clock.now() - last.at < REPEAT_MS
-    if (!repeated) {
-      if (told.size >= MAX_KNOWN) told.clear()
-      told.set(who, { text: `${code} ${detail}`, at: clock.now() })
+  // By who and code: the sentence may be the sender's to vary.
+  const told = new Map<string, number>()
+  const bucket = tokenBucket(PER_SECOND, BURST, clock)
+  let notLogged = 0
+
+  const remember = (key: string) => {
+    told.delete(key)
+    told.set(key, clock.now())
+    for (const oldest of told.keys()) {
+      if (told.size <= MAX_KNOWN) break
+      told.delete(oldest)
     }
-    log[repeated ? 'debug' : 'warn'](message, { ...fields, code, detail })
+  }
+  const tell = (who: string, message: string, fields: object, { code, message: detail }: Problem): void => {
+    const key = `${who} ${code}`
+    const line = { ...fields, code, detail }
+    const at = told.get(key)
+    if (at !== undefined && clock.now() - at < REPEAT_MS) log.debug(message, line)
+    else if (bucket.take()) {
+      remember(key)
+      log.warn(message, notLogged > 0 ? { ...line, notLogged } : line)
+      notLogged = 0
+    } else {
+      notLogged++
+      log.debug(message, line)
+    }
   }
   return {
     refused: (pod, problem) =>

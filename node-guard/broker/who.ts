@@ -7,6 +7,7 @@
 import { Problem } from '../../common/protocol.ts'
 import type { Clock } from './clock.ts'
 import type { LiveReader } from './cluster/live.ts'
+import { missMemory } from './cluster/misses.ts'
 import type { Namespaces } from './cluster/namespaces.ts'
 import { type NamespaceRecord, namespaceRecord } from './cluster/namespaces.ts'
 import { type PodRecord, podName, podRecord } from './cluster/pod.ts'
@@ -19,7 +20,7 @@ import {
   type NodeRoles,
 } from './decide/entitle.ts'
 import { checkIdentity, checkNode, checkPod } from './decide/identify.ts'
-import { isYoung, judgePeer } from './decide/peer.ts'
+import { isOthers, isYoung, judgePeer } from './decide/peer.ts'
 import type { Caller } from './http/app.ts'
 import type { PodClaims } from './token/claims.ts'
 import type { VerifyToken } from './token/verify.ts'
@@ -42,6 +43,8 @@ export type WhoOptions = {
   readonly live: LiveReader
   readonly clock: Clock
   readonly settings: EntitlementSettings & { readonly roleKey: string; readonly requireFirewall: boolean }
+  /** Addresses the broker listens on: no pod asks from them. */
+  readonly ownAddresses: readonly string[]
   /** The node's roles. @throws {Problem} `node-credentials-unavailable` while they are not known */
   readonly node: () => NodeRoles
   /** Why the node is not guarded, or undefined when it is. */
@@ -55,16 +58,24 @@ export type WhoOptions = {
 export function whoIsAsking(options: WhoOptions): Who {
   const { verify, pods, namespaces, live, clock, settings } = options
   const { nodeName, roleKey } = settings
+  const misses = missMemory(clock)
 
   /** The pod of the token as the API server has it now; undefined when it is gone or another has its name. */
   const readPod = async (claims: PodClaims): Promise<PodRecord | undefined> => {
-    const path = `/api/v1/namespaces/${claims.namespace}/pods/${claims.podName}`
-    const pod = podRecord(await live.read(path, claims.podUid), roleKey)
-    if (pod?.uid !== claims.podUid) {
-      pods.forget(claims.podUid)
+    const { namespace, podName: name, podUid } = claims
+    if (pods.isGone(podUid)) return undefined
+    const missed = misses.get(podUid)
+    if (missed) return missed.elsewhere
+    const path = `/api/v1/namespaces/${namespace}/pods/${name}`
+    const pod = podRecord(await live.read(path, podUid, namespace), roleKey)
+    if (pod?.uid !== podUid) {
+      misses.add(podUid, undefined)
+      pods.forget(podUid)
       return undefined
     }
     if (pod.nodeName === nodeName) pods.learn(pod)
+    // A pod that is bound to a node stays there.
+    else if (pod.nodeName !== '') misses.add(podUid, pod)
     return pod
   }
   const unknown = (claims: PodClaims) =>
@@ -90,7 +101,8 @@ export function whoIsAsking(options: WhoOptions): Who {
     if (!pod) throw unknown(claims)
     checkAll(pod, claims)
     const judgement = judgePeer(pod, peer)
-    if (judgement === 'mismatch')
+    const others = { pods: pods.all(), own: options.ownAddresses }
+    if (judgement === 'mismatch' || (judgement === 'unknown' && peer && isOthers(peer, pod, others)))
       throw new Problem(
         'peer-address-mismatch',
         `the request comes from ${peer ?? 'nowhere'}, which is not an address of pod ${podName(pod)}`,
@@ -129,7 +141,7 @@ export function whoIsAsking(options: WhoOptions): Who {
       const known = namespaces.get(pod.namespace)
       if (known?.injection) return known
       // The label may be younger than the watch's last word.
-      const fresh = namespaceRecord(await live.read(`/api/v1/namespaces/${pod.namespace}`, ''))
+      const fresh = namespaceRecord(await live.read(`/api/v1/namespaces/${pod.namespace}`, '', pod.namespace))
       const namespace = checkNamespace(pod.namespace, fresh)
       namespaces.learn(namespace)
       return namespace

@@ -80,6 +80,7 @@ test('a peer is judged by address, however it is written', () => {
   for (const peer of ['10.0.0.8', 'fd00::8', '', undefined])
     assert.equal(judgePeer(record(), peer), 'mismatch', peer)
   assert.equal(judgePeer(record({ podIPs: [] }), '10.0.0.7'), 'unknown')
+  assert.equal(judgePeer(record({ podIPs: [] }), undefined), 'mismatch')
   assert.equal(judgePeer(record({ podIPs: ['FD00:0::7'] }), 'fd00::7'), 'match')
 })
 

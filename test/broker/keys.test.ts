@@ -184,3 +184,19 @@ test('the discovered issuer follows the API server', async () => {
   assert.equal(await code(first), 'token-invalid')
   assert.equal(await code(first, { iss: 'https://new.example' }), 'ok')
 })
+
+test('a new key is known within ten seconds, however many junk keys are named before and meanwhile', async () => {
+  const { clock, state, code } = world([first])
+  await clock.advance(1)
+  const junk = await keyPair('junk')
+  for (let index = 0; index < 50; index++) assert.equal(await code(junk), 'token-invalid')
+  state.keys = [first.jwk, second.jwk]
+  const before = state.fetches
+  let waited = 0
+  for (; waited < 60_000 && (await code(second)) !== 'ok'; waited += 100) {
+    assert.equal(await code(junk), 'token-invalid')
+    await clock.advance(100)
+  }
+  assert.ok(waited <= 10_100, `${waited} ms`)
+  assert.ok(state.fetches - before <= 2)
+})

@@ -149,25 +149,39 @@ test('live reads are few, shared by one asker and never by two', async () => {
   let reads = 0
   const live = liveReader({ get: async () => ++reads }, clock)
   assert.deepEqual(
-    await Promise.all([live.read('/p', 'a'), live.read('/p', 'a'), live.read('/p', 'b')]),
+    await Promise.all([live.read('/p', 'a', 'n'), live.read('/p', 'a', 'n'), live.read('/p', 'b', 'n')]),
     [1, 1, 2],
   )
   await clock.advance(1001)
-  assert.equal(await live.read('/p', 'a'), 3)
+  assert.equal(await live.read('/p', 'a', 'n'), 3)
   const answers = await Promise.allSettled(
-    Array.from({ length: 100 }, (_, index) => live.read(`/p/${index}`, '')),
+    Array.from({ length: 100 }, (_, index) => live.read(`/p/${index}`, '', `n-${index % 10}`)),
   )
   const refused = answers.filter(({ status }) => status === 'rejected')
   assert.ok(refused.length >= 40)
   assert.ok(refused.every((answer) => answer.status === 'rejected' && answer.reason.code === 'busy'))
 })
 
+test('a namespace that asks too much takes nothing from another', async () => {
+  const clock = fakeClock()
+  const live = liveReader({ get: async () => 'pod' }, clock)
+  const ask = (namespace: string, index: number) =>
+    live.read(`/${namespace}/${index}`, '', namespace).catch(({ code }) => code)
+  for (let second = 0; second < 20; second++) {
+    for (let index = 0; index < 100; index++) await ask('greedy', index)
+    await clock.advance(1001)
+  }
+  for (let index = 0; index < 100; index++) await ask('greedy', index)
+  assert.equal(await ask('greedy', 100), 'busy')
+  for (let index = 0; index < 10; index++) assert.equal(await ask('modest', index), 'pod')
+})
+
 test('a live read tells absent from unanswered', async () => {
   const clock = fakeClock()
   const failing = (error: Error) => liveReader({ get: () => Promise.reject(error) }, clock)
-  assert.equal(await failing(new KubeError(404, 'no')).read('/p', ''), undefined)
-  await assert.rejects(failing(new KubeError(500, 'no')).read('/p', ''), { code: 'busy' })
-  await assert.rejects(failing(new Error('ECONNREFUSED')).read('/p', ''), { code: 'busy' })
+  assert.equal(await failing(new KubeError(404, 'no')).read('/p', '', 'n'), undefined)
+  await assert.rejects(failing(new KubeError(500, 'no')).read('/p', '', 'n'), { code: 'busy' })
+  await assert.rejects(failing(new Error('ECONNREFUSED')).read('/p', '', 'n'), { code: 'busy' })
 })
 
 const object = (uid: string) => ({

@@ -309,14 +309,29 @@ test('step 5: every address of a pod is its own, also the second family’s', as
 
 test('step 5: a young pod whose address the kubelet has not reported is served', async () => {
   const young = await world.pod('shop', 'young', { role: 'app', podIPs: [] })
-  assert.equal(await world.code(young), 'ok')
+  assert.equal(await world.code({ ...young, ip: '127.98.0.1' }), 'ok')
+})
+
+test('step 5: the token of a pod without reported address is refused from another pod’s address and from the node’s', async () => {
+  const young = await world.pod('shop', 'young-victim', { role: 'app', podIPs: [] })
+  const thief = await world.pod('shop', 'young-thief', { role: 'app' })
+  const patch = (name: string, status: object) =>
+    world.api.admin.patch('pods', name, 'shop', { status }, { type: 'merge', subresource: 'status' })
+  await patch(thief.name, { hostIP: '127.98.0.2', hostIPs: [{ ip: '127.98.0.2' }] })
+  const from = (ip: string) => world.code({ ...young, ip })
+  await until('the thief is known', async () => (await world.code(thief)) === 'ok')
+  for (const ip of [thief.ip, '127.0.0.1', '127.98.0.2'])
+    await until(`refused from ${ip}`, async () => (await from(ip)) === 'peer-address-mismatch', 3000)
+  assert.equal(await from('127.98.0.3'), 'ok')
+  await patch(thief.name, { phase: 'Succeeded' })
+  await until('the address of a pod that has ended is free', async () => (await from(thief.ip)) === 'ok')
 })
 
 test('step 5: a pod without reported address that is not young any more is told to wait', async () => {
   await world.api.setClockOffset(-360_000)
   const old = await world.pod('shop', 'old', { role: 'app', podIPs: [] })
   await world.api.setClockOffset(0)
-  const { status, code, headers } = await refusal(old.token, '127.0.0.1')
+  const { status, code, headers } = await refusal(old.token, '127.98.0.4')
   assert.deepEqual([status, code], [503, 'pod-address-unknown'])
   assert.ok(headers['retry-after'])
 })

@@ -171,6 +171,66 @@ test('a regexp that would hang a backtracking engine is answered in milliseconds
   assert.ok(performance.now() - started < 500)
 })
 
+const TOO_COSTLY =
+  /is not a regexp \(RE2, ASCII\) of at most 512 characters that compiles to at most 1000 instructions/
+
+for (const pattern of [
+  `${'((((.?){10}){10}){10})'.repeat(22)}Z`,
+  '((((.?){10}){10}){10})Z',
+  '((.?){40}){20}Z',
+  '(.?){1,999}Z',
+  '(?i)[^\\pL\\pN]'.repeat(30),
+  '(?i)[B-\\x{1e942}]'.repeat(20),
+  '[B-\u{1e942}]*',
+])
+  test(`regexp ${quote(pattern)} costs too much and allows nothing, in either dialect`, () => {
+    for (const annotations of [
+      { [KEYS.permitted]: pattern },
+      { [KEYS.allowedRoles]: JSON.stringify(['x', pattern]) },
+    ]) {
+      const judgement = judge('x', annotations, { format: 'regexp' })
+      assert.ok(!judgement.allowed)
+      assert.match(judgement.detail, TOO_COSTLY)
+    }
+  })
+
+test('ordinary counted repetitions are not too costly', () => {
+  for (const pattern of [
+    `arn:aws:iam::[0-9]{12}:role/team-[a-z0-9-]{1,50}`,
+    `arn:aws:iam::\\d{12}:role/([a-z]+-){1,5}[a-z]{2,40}`,
+    `^${B}(team|shop)-[[:alpha:]]{4}$`,
+    `(?i)${B}TEAM-.*`,
+  ]) {
+    assert.equal(judge('team-blue', { [KEYS.permitted]: pattern }).allowed, true, pattern)
+    assert.equal(judge('team_blue', { [KEYS.permitted]: pattern }).allowed, false, pattern)
+  }
+})
+
+test('a list holds at most 32 regexps, that compile to 4000 instructions in all; globs up to 256', () => {
+  const list = (patterns: string[], format: 'glob' | 'regexp') =>
+    judge('x', { [KEYS.allowedRoles]: JSON.stringify(patterns) }, { format })
+  const filled = (count: number) => [...Array(count - 1).fill('y'), 'x']
+  assert.equal(list(filled(32), 'regexp').allowed, true)
+  const many = list(filled(33), 'regexp')
+  assert.ok(!many.allowed)
+  assert.match(many.detail, /more than 32 regexps/)
+  assert.equal(list(filled(256), 'glob').allowed, true)
+  const large = list(['x', ...Array(5).fill('a{900}')], 'regexp')
+  assert.ok(!large.allowed)
+  assert.match(large.detail, /more than 4000 instructions in all/)
+})
+
+test('the same judgement is given again, and never for another role, base or pattern', () => {
+  for (let round = 0; round < 2; round++) {
+    assert.equal(judge('a', { [KEYS.permitted]: `${B}a` }).allowed, true)
+    assert.equal(judge('b', { [KEYS.permitted]: `${B}a` }).allowed, false)
+    assert.equal(judge('b', { [KEYS.permitted]: `${B}b` }).allowed, true)
+    const list = { [KEYS.allowedRoles]: '["a"]' }
+    assert.equal(judge('a', list, { format: 'regexp' }).allowed, true)
+    assert.equal(judge(`${B}a`, list, { format: 'regexp', base: OTHER }).allowed, false)
+  }
+})
+
 test('the list annotation parses as in kube2iam: order kept, everything else is no list', () => {
   assert.deepEqual(parsePatterns('["a","b","c"]'), ['a', 'b', 'c'])
   assert.deepEqual(parsePatterns('[]'), [])

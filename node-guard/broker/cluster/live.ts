@@ -1,25 +1,29 @@
 /**
  * Live reads for when the watch lags: a pod that asks before its event has arrived. Rate-limited for the node and
- * for each object, so that no pod can make the broker press the API server.
+ * for each namespace, so that no pod can make the broker press the API server and no tenant starves the others.
  */
 import { messageOf } from '../../../common/errors.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { Clock } from '../clock.ts'
 import { type Kube, KubeError } from '../kube/client.ts'
-import { tokenBucket } from '../token-bucket.ts'
+import { type TokenBucket, tokenBucket } from '../token-bucket.ts'
 
 export type LiveReader = {
   /**
    * The object at `path` as it is now, or undefined where there is none.
    *
    * @param asker who wants it: an answer given to another asker is not reused, it may be older than this one
+   * @param namespace whose share of the reads it takes
    * @throws {Problem} `busy` when the limit is reached or the API server gives no answer
    */
-  readonly read: (path: string, asker: string) => Promise<unknown>
+  readonly read: (path: string, asker: string, namespace: string) => Promise<unknown>
 }
 
 const PER_SECOND = 10
 const BURST = 50
+const NAMESPACE_PER_SECOND = 2
+const NAMESPACE_BURST = 20
+const MAX_NAMESPACES = 1024
 /** An answer is good for this long: a pod that asks again at once gets the same. */
 const MEMORY_MS = 1000
 
@@ -27,6 +31,18 @@ const MEMORY_MS = 1000
 export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const recent = new Map<string, Promise<unknown>>()
+  const shares = new Map<string, TokenBucket>()
+
+  const shareOf = (namespace: string): TokenBucket => {
+    const share = shares.get(namespace) ?? tokenBucket(NAMESPACE_PER_SECOND, NAMESPACE_BURST, clock)
+    shares.delete(namespace)
+    shares.set(namespace, share)
+    for (const oldest of shares.keys()) {
+      if (shares.size <= MAX_NAMESPACES) break
+      shares.delete(oldest)
+    }
+    return share
+  }
 
   const fetch = async (path: string) => {
     try {
@@ -40,11 +56,11 @@ export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
     }
   }
   return {
-    read: (path, asker) => {
+    read: (path, asker, namespace) => {
       const key = `${path} ${asker}`
       const known = recent.get(key)
       if (known) return known
-      if (!bucket.take())
+      if (!shareOf(namespace).take() || !bucket.take())
         return Promise.reject(
           new Problem('busy', 'too many pods are asking before the watch has seen them; retry', {
             retryAfter: 1,

@@ -11,6 +11,8 @@ export type PodRecord = {
   /** Empty while the pod is bound to no node. */
   readonly nodeName: string
   readonly podIPs: readonly string[]
+  /** The node's, as the kubelet reports them. */
+  readonly hostIPs: readonly string[]
   readonly phase: string
   readonly hostNetwork: boolean
   /** Milliseconds. */
@@ -45,7 +47,8 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
     name: metadata.name,
     serviceAccount: spec.serviceAccountName ?? 'default',
     nodeName: spec.nodeName ?? '',
-    podIPs: addresses(status),
+    podIPs: addresses(status?.podIPs, status?.podIP),
+    hostIPs: addresses(status?.hostIPs, status?.hostIP),
     phase: status?.phase ?? 'Pending',
     hostNetwork: spec.hostNetwork === true,
     // JSON carries text where the type says Date.
@@ -55,8 +58,8 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
   }
 }
 
-/** `podIP` alone is what API servers before dual-stack wrote. */
-function addresses(status: V1Pod['status']): string[] {
-  const all = status?.podIPs?.map(({ ip }) => ip) ?? [status?.podIP]
+/** The one address alone is what API servers before dual-stack wrote. */
+function addresses(many: readonly { readonly ip?: string }[] | undefined, one: string | undefined): string[] {
+  const all = many?.map(({ ip }) => ip) ?? [one]
   return all.filter((ip): ip is string => ip !== undefined && ip !== '')
 }

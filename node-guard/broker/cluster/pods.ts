@@ -5,6 +5,9 @@ import type { PodRecord } from './pod.ts'
 export type Pods = {
   readonly sink: Sink<PodRecord>
   readonly get: (uid: string) => PodRecord | undefined
+  readonly all: () => Iterable<PodRecord>
+  /** Whether the watch is remembered to have said that a pod is gone; a uid never comes back. */
+  readonly isGone: (uid: string) => boolean
   /** Takes in what a live read brought while the watch lagged, unless the watch already saw that pod go. */
   readonly learn: (pod: PodRecord) => void
   /** Forgets a pod that a live read did not find. */
@@ -27,11 +30,12 @@ export function podStore(
 ): Pods {
   const byUid = new Map<string, PodRecord>()
   // A live read may be answered before, and arrive after, the watch's word that the pod is gone.
-  const gone = new Set<string>()
+  // By uid, whether it was the watch that said so.
+  const gone = new Map<string, boolean>()
 
-  const forget = (uid: string) => {
-    gone.add(uid)
-    for (const oldest of gone) {
+  const forget = (uid: string, watched: boolean) => {
+    gone.set(uid, watched || gone.get(uid) === true)
+    for (const oldest of gone.keys()) {
       if (gone.size <= REMEMBERED_GONE) break
       gone.delete(oldest)
     }
@@ -47,17 +51,19 @@ export function podStore(
       project,
       replace: (all) => {
         const uids = new Set(all.map(({ uid }) => uid))
-        for (const uid of [...byUid.keys()]) if (!uids.has(uid)) forget(uid)
+        for (const uid of [...byUid.keys()]) if (!uids.has(uid)) forget(uid, true)
         for (const pod of all) upsert(pod)
       },
       upsert,
-      remove: ({ uid }) => forget(uid),
+      remove: ({ uid }) => forget(uid, true),
     },
     get: (uid) => byUid.get(uid),
+    all: () => byUid.values(),
+    isGone: (uid) => gone.get(uid) === true,
     learn: (pod) => {
       if (!gone.has(pod.uid)) upsert(pod)
     },
-    forget,
+    forget: (uid) => forget(uid, false),
     size: () => byUid.size,
   }
 }

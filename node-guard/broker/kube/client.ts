@@ -35,8 +35,8 @@ export class KubeError extends Error {
 }
 
 const TIMEOUT_MS = 10_000
-/** A page holds a hundred pods; etcd takes objects of up to 1.5 MiB, common ones are far smaller. */
-const MAX_BYTES = 32 * 1024 * 1024
+/** etcd takes objects of up to 1.5 MiB; the text and what is parsed of it must fit into the broker's 64 MiB. */
+const MAX_BYTES = 8 * 1024 * 1024
 /** Token and CA files are read again this often: the kubelet swaps them in place. */
 const REREAD_MS = 30_000
 

@@ -6,6 +6,7 @@ import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
 import { backoff } from '../backoff.ts'
 import { type Clock, pause } from '../clock.ts'
+import { TooLargeError } from '../http-request.ts'
 import { type Kube, KubeError, type Query } from './client.ts'
 
 /** Where objects go. Only projections are kept, never whole objects with their managedFields. */
@@ -35,7 +36,8 @@ type WatchObject = {
 }
 
 const RETRY = { base: 500, cap: 30_000 }
-const PAGE = '100'
+/** Objects asked for at once, at first. */
+const PAGE = 20
 
 /** Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts. */
 export function reflect<T>(
@@ -51,9 +53,20 @@ export function reflect<T>(
   const list = async () => {
     const all: T[] = []
     let meta: ListMeta | undefined
+    let limit = PAGE
+    /** Large objects make large pages: the same page again, half as long. */
+    const page = async (from: Query): Promise<List> => {
+      for (;;)
+        try {
+          return (await kube.get(path, { ...query, limit: String(limit), ...from })) as List
+        } catch (error) {
+          if (!(error instanceof TooLargeError) || limit === 1) throw error
+          limit = Math.floor(limit / 2)
+        }
+    }
     do {
-      const page: Query = { ...query, limit: PAGE, ...(meta?.continue ? { continue: meta.continue } : {}) }
-      const answer = (await kube.get(path, page)) as List
+      const from: Query = meta?.continue ? { continue: meta.continue } : {}
+      const answer = await page(from)
       all.push(...(answer.items ?? []).map(sink.project).filter((one) => one !== undefined))
       meta = answer.metadata
     } while (meta?.continue)

@@ -1,0 +1,216 @@
+/** What one tenant may cost the others: API reads, log lines, pages. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import { type Logger, lineLogger } from '../../common/log.ts'
+import { Problem } from '../../common/protocol.ts'
+import { parseSettings } from '../../common/settings.ts'
+import { liveReader } from '../../node-guard/broker/cluster/live.ts'
+import { namespaceStore } from '../../node-guard/broker/cluster/namespaces.ts'
+import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
+import { podStore } from '../../node-guard/broker/cluster/pods.ts'
+import { httpRequest, TooLargeError } from '../../node-guard/broker/http-request.ts'
+import type { Kube, Query } from '../../node-guard/broker/kube/client.ts'
+import { reflect } from '../../node-guard/broker/kube/reflector.ts'
+import { refusalLog } from '../../node-guard/broker/refusal-log.ts'
+import { BROKER_SETTINGS, entitlementSettings } from '../../node-guard/broker/settings.ts'
+import { whoIsAsking } from '../../node-guard/broker/who.ts'
+import { fakeClock } from './fake-clock.ts'
+
+const object = (uid: string, nodeName = 'node-1') => ({
+  metadata: { uid, namespace: 'shop', name: `pod-${uid}`, creationTimestamp: '2026-01-01T00:00:00Z' },
+  spec: { nodeName },
+})
+
+/** A broker's judgement whose tokens are uids, before an API server that counts reads. */
+function asking(objects: Record<string, object>) {
+  const clock = fakeClock()
+  const state = { reads: 0 }
+  const get = async (path: string) => {
+    state.reads++
+    return objects[path.replace(/.*pod-/, '')]
+  }
+  const result = parseSettings(BROKER_SETTINGS, { argv: ['--node-name', 'node-1'], env: {} })
+  assert.ok(result.ok)
+  const pods = podStore((one) => podRecord(one, 'role'), { gone: () => {}, change: () => {} })
+  const who = whoIsAsking({
+    verify: async (uid = '') => ({
+      namespace: 'shop',
+      serviceAccount: 'default',
+      podName: `pod-${uid}`,
+      podUid: uid,
+      nodeName: undefined,
+    }),
+    pods,
+    namespaces: namespaceStore(() => {}, clock),
+    live: liveReader({ get }, clock),
+    clock,
+    settings: entitlementSettings(result.settings),
+    ownAddresses: [],
+    node: () => assert.fail('not asked'),
+    whyUnguarded: async () => undefined,
+    onRefused: () => {},
+    onRejected: () => {},
+  })
+  const code = (uid: string) =>
+    who.identify({ authorization: uid, peer: '10.0.0.1' }).then(
+      () => 'ok',
+      (error: Problem) => error.code,
+    )
+  return { clock, state, pods, code }
+}
+
+test('the token of a pod that the watch saw go costs no read of the API server', async () => {
+  const { clock, state, pods, code } = asking({})
+  const pod = podRecord(object('a'), 'role')
+  assert.ok(pod)
+  pods.sink.upsert(pod)
+  pods.sink.remove(pod)
+  for (let minute = 0; minute < 5; minute++) {
+    assert.equal(await code('a'), 'pod-unknown')
+    await clock.advance(60_000)
+  }
+  assert.equal(state.reads, 0)
+})
+
+test('the token of a pod that is not there, or runs elsewhere, costs one read in 30 seconds', async () => {
+  for (const [objects, expected] of [
+    [{}, 'pod-unknown'],
+    [{ a: object('a', 'node-2') }, 'token-not-for-this-node'],
+    [{ a: object('successor') }, 'pod-unknown'],
+  ] as const) {
+    const { clock, state, code } = asking(objects)
+    for (let second = 0; second < 29; second++) {
+      assert.equal(await code('a'), expected)
+      await clock.advance(1000)
+    }
+    assert.equal(state.reads, 1)
+    await clock.advance(2000)
+    assert.equal(await code('a'), expected)
+    assert.equal(state.reads, 2)
+  }
+})
+
+test('a pod that is not bound to a node yet is looked at again', async () => {
+  const objects = { a: object('a', '') }
+  const { clock, code } = asking(objects)
+  assert.equal(await code('a'), 'token-not-for-this-node')
+  objects.a = object('a')
+  await clock.advance(1001)
+  assert.equal(await code('a'), 'pod-not-injected')
+})
+
+/** A list of `count` pods of `bytes` each, from a client that takes answers of up to 8 MiB. */
+async function listed(count: number, bytes: number) {
+  const clock = fakeClock()
+  const limits: number[] = []
+  const stopping = new AbortController()
+  const unused = () => Promise.reject(new Error('unused'))
+  const kube: Kube = {
+    get: async (_path, query: Query = {}) => {
+      const [limit, from] = [Number(query.limit), Number(query.continue ?? 0)]
+      limits.push(limit)
+      const length = Math.min(limit, count - from)
+      if (length * bytes > 8 * 1024 * 1024) throw new TooLargeError(8 * 1024 * 1024)
+      const end = from + length
+      return {
+        items: Array.from({ length }, (_, index) => object(String(from + index))),
+        metadata: { resourceVersion: '1', ...(end < count ? { continue: String(end) } : {}) },
+      }
+    },
+    send: unused,
+    // biome-ignore lint/correctness/useYield: a watch that brings nothing
+    stream: async function* (_path, _query, signal) {
+      await once(signal, 'abort')
+    },
+    close: () => {},
+  }
+  const pods = podStore((one) => podRecord(one, 'role'), { gone: () => {}, change: () => {} })
+  const log = lineLogger('test', 'error', () => {})
+  const reflection = reflect(
+    { path: '/api/v1/pods', query: {}, sink: pods.sink },
+    { kube, clock, log, signal: stopping.signal },
+  )
+  for (let turn = 0; turn < 20; turn++) await clock.advance(1)
+  stopping.abort()
+  return { synced: reflection.synced(), pods: pods.size(), limits }
+}
+
+test('large pods are listed in smaller pages, down to one by one', async () => {
+  assert.deepEqual(await listed(26, 1.3 * 1024 * 1024), {
+    synced: true,
+    pods: 26,
+    limits: [20, 10, 5, 5, 5, 5, 5, 5],
+  })
+  const single = await listed(3, 5 * 1024 * 1024)
+  assert.deepEqual([single.synced, single.pods, single.limits.at(-1)], [true, 3, 1])
+  assert.deepEqual((await listed(110, 10_000)).limits, [20, 20, 20, 20, 20, 20])
+})
+
+test('one object that is too large alone ends the list, without a page of none', async () => {
+  const { synced, limits } = await listed(3, 9 * 1024 * 1024)
+  assert.deepEqual([synced, limits.slice(0, 5)], [false, [20, 10, 5, 2, 1]])
+  assert.ok(limits.every((limit) => limit >= 1))
+})
+
+test('an answer larger than allowed is told apart from other failures', async () => {
+  const server = createServer((_, response) => response.end('x'.repeat(1001))).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const url = new URL(`http://127.0.0.1:${port}/`)
+  try {
+    const options = { timeoutMs: 5000, maxBytes: 1000, agent: false }
+    await assert.rejects(httpRequest(url, options), TooLargeError)
+    assert.equal((await httpRequest(url, { ...options, maxBytes: 1001 })).body.length, 1001)
+  } finally {
+    server.close()
+    server.closeAllConnections()
+  }
+})
+
+type Line = { readonly level: string; readonly code?: unknown; readonly notLogged?: unknown }
+
+function refusals() {
+  const clock = fakeClock()
+  const lines: Line[] = []
+  const at =
+    (level: string): Logger['info'] =>
+    (_msg, fields) =>
+      void lines.push({ level, ...fields })
+  const log: Logger = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+  return { clock, log: refusalLog(log, clock), warned: () => lines.filter(({ level }) => level === 'warn') }
+}
+const invalid = (detail: string) => new Problem('token-invalid', detail)
+
+test('refusals that alternate, in code or sentence, are told once each in ten minutes', async () => {
+  const { clock, log, warned } = refusals()
+  const round = () => {
+    for (let index = 0; index < 20; index++) {
+      log.rejected('10.0.0.1', invalid(`sentence ${index}`))
+      log.rejected('10.0.0.1', new Problem('token-missing', 'x'))
+      log.refused({ uid: 'u', namespace: 'n', name: 'p' }, new Problem('identity-changed', 'x'))
+    }
+  }
+  round()
+  assert.deepEqual(
+    warned().map(({ code }) => code),
+    ['token-invalid', 'token-missing', 'identity-changed'],
+  )
+  await clock.advance(10 * 60_000)
+  round()
+  assert.equal(warned().length, 6)
+})
+
+test('many peers cannot fill the log: what is beyond a line per second is counted', async () => {
+  const { clock, log, warned } = refusals()
+  for (let index = 0; index < 5000; index++) log.rejected(`10.0.${index >> 8}.${index & 255}`, invalid('x'))
+  assert.equal(warned().length, 100)
+  await clock.advance(1000)
+  log.rejected('10.9.9.9', invalid('x'))
+  assert.equal(warned().at(-1)?.notLogged, 4900)
+  await clock.advance(1000)
+  log.rejected('10.9.9.10', invalid('x'))
+  assert.equal(warned().at(-1)?.notLogged, undefined)
+})
