@@ -26,7 +26,9 @@ function world(pairs: readonly Pair[]) {
       return path.endsWith('jwks') ? { keys: state.keys } : { issuer: state.issuer }
     },
   }
-  const keys = signingKeys({ kube, clock, log: lineLogger('test', 'error', () => {}) }, undefined)
+  const lines: string[] = []
+  const log = lineLogger('test', 'warn', (line) => lines.push(line))
+  const keys = signingKeys({ kube, clock, log }, undefined)
   const verify = tokenVerifier(keys, 'pod2iam', clock)
   const token = (pair: Pair, claims: object = {}) =>
     new SignJWT({
@@ -53,7 +55,7 @@ function world(pairs: readonly Pair[]) {
       return error instanceof Error && 'code' in error ? error.code : error
     }
   }
-  return { clock, state, keys, verify, token, code }
+  return { clock, state, keys, verify, token, code, lines }
 }
 
 const [first, second] = await Promise.all([keyPair('first'), keyPair('second')])
@@ -199,4 +201,45 @@ test('a new key is known within ten seconds, however many junk keys are named be
   }
   assert.ok(waited <= 10_100, `${waited} ms`)
   assert.ok(state.fetches - before <= 2)
+})
+
+test('after an outage the keys are fetched at their usual pace again', async () => {
+  const { clock, state } = world([first])
+  state.down = true
+  await clock.advance(10 * MINUTE)
+  state.down = false
+  // The pause of an outage is a minute at most, the usual one four and a half at least.
+  await clock.advance(MINUTE)
+  const { fetches } = state
+  await clock.advance(3 * MINUTE)
+  assert.equal(state.fetches, fetches)
+  state.down = true
+  await clock.advance(3 * MINUTE)
+  assert.ok(state.fetches > fetches + 3, 'a new outage begins with short pauses')
+})
+
+test('a fetch on demand replaces the one that was due: there is one timer', async () => {
+  const { clock, keys } = world([first])
+  await clock.advance(1)
+  assert.equal(await keys.unknownKey(), true)
+  assert.equal(clock.pending(), 1)
+})
+
+test('after the end nothing is fetched, also when the end came during a fetch', async () => {
+  const waiting = world([first])
+  await waiting.clock.advance(1)
+  waiting.keys.stop()
+  assert.equal(waiting.clock.pending(), 0)
+  const fetching = world([first])
+  fetching.keys.stop()
+  await fetching.clock.advance(1)
+  assert.equal(fetching.clock.pending(), 0)
+})
+
+test('a failed fetch is told with the age of the keys that stay in use', async () => {
+  const { clock, state, lines } = world([first])
+  await clock.advance(1)
+  state.down = true
+  await clock.advance(6 * MINUTE)
+  assert.match(lines[0] ?? '', /"error":"down","ageSeconds":\d+/)
 })

@@ -133,3 +133,15 @@ test('a quoted text is bounded and holds no control or line-separating character
     }),
   )
 })
+
+test('a text that cannot be a role is refused in its own words', () => {
+  for (const [text, base, sentence] of [
+    ['', B, /^the role is empty/],
+    ['my role', B, /^the role contains white space/],
+    ['my\u0007role', B, /control characters$/],
+    ['my-role', undefined, /^"my-role" is not a full ARN and no base role ARN is known/],
+  ] as const) {
+    const result = resolveRole(text, base)
+    assert.match(result.ok ? '' : result.detail, sentence)
+  }
+})

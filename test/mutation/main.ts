@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { type Deletion, deletions, without } from './statements.ts'
 
 const BROKER = 'node-guard/broker'
-const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/who.test.ts']
+const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/rechecks.test.ts', 'test/broker/who.test.ts']
 const TARGETS: Readonly<Record<string, readonly string[]>> = {
   'common/glob.ts': ['test/common/glob.test.ts', 'test/common/policy.test.ts'],
   'common/policy.ts': ['test/common/policy.test.ts'],

@@ -1,0 +1,125 @@
+/** What a live read of the API server changes: it is judged like the watch's word, and remembered. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { parseSettings } from '../../common/settings.ts'
+import { liveReader } from '../../node-guard/broker/cluster/live.ts'
+import { namespaceStore } from '../../node-guard/broker/cluster/namespaces.ts'
+import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
+import { podStore } from '../../node-guard/broker/cluster/pods.ts'
+import { checkIdentity } from '../../node-guard/broker/decide/identify.ts'
+import { BROKER_SETTINGS, entitlementSettings } from '../../node-guard/broker/settings.ts'
+import { whoIsAsking } from '../../node-guard/broker/who.ts'
+import { fakeClock } from './fake-clock.ts'
+
+const PEER = '10.0.0.1'
+const ROLE_KEY = 'iam.amazonaws.com/role'
+
+/** An injected pod of this node, admitted with role `app`. */
+const object = (podIP: string, annotations: Record<string, string> = {}) => ({
+  metadata: {
+    uid: 'a',
+    namespace: 'shop',
+    name: 'web',
+    creationTimestamp: '2026-01-01T00:00:00Z',
+    annotations: { [ROLE_KEY]: 'app', ...annotations },
+  },
+  spec: {
+    nodeName: 'node-1',
+    serviceAccountName: 'default',
+    initContainers: [
+      {
+        name: 'pod2iam-sidecar',
+        restartPolicy: 'Always',
+        env: [
+          { name: 'POD2IAM_IDENTITY', value: 'annotation' },
+          { name: 'POD2IAM_ROLE', value: 'app' },
+        ],
+      },
+    ],
+  },
+  status: { phase: 'Running', podIPs: [{ ip: podIP }] },
+})
+
+const recordOf = (raw: object) => podRecord(raw, ROLE_KEY) ?? assert.fail()
+
+/** A broker's judgement before an API server whose answers are given by path. */
+function asking(answers: Record<string, object>) {
+  const clock = fakeClock()
+  const state = { reads: 0 }
+  const get = async (path: string) => {
+    state.reads++
+    return answers[path]
+  }
+  const result = parseSettings(BROKER_SETTINGS, { argv: ['--node-name', 'node-1'], env: {} })
+  assert.ok(result.ok)
+  const pods = podStore((one) => podRecord(one, ROLE_KEY), { gone: () => {}, change: () => {} })
+  const who = whoIsAsking({
+    verify: async () => ({
+      namespace: 'shop',
+      serviceAccount: 'default',
+      podName: 'web',
+      podUid: 'a',
+      nodeName: undefined,
+    }),
+    pods,
+    namespaces: namespaceStore(() => {}, clock),
+    live: liveReader({ get }, clock),
+    clock,
+    settings: entitlementSettings(result.settings),
+    ownAddresses: [],
+    node: () => assert.fail('not asked'),
+    whyUnguarded: async () => undefined,
+    onRefused: () => {},
+    onRejected: () => {},
+  })
+  const code = () =>
+    who.identify({ authorization: 'token', peer: PEER }).then(
+      () => 'ok',
+      (error: { code: string }) => error.code,
+    )
+  return { clock, state, pods, who, code }
+}
+
+const POD = '/api/v1/namespaces/shop/pods/web'
+
+test('a pod whose address the watch does not know yet is read anew, and that is remembered', async () => {
+  const { state, pods, code } = asking({ [POD]: object(PEER) })
+  pods.sink.upsert(recordOf(object('10.9.9.9')))
+  assert.deepEqual([await code(), await code(), state.reads], ['ok', 'ok', 1])
+})
+
+test('a pod the watch has not shown yet is read once', async () => {
+  const { state, pods, code } = asking({ [POD]: object(PEER) })
+  assert.deepEqual([await code(), await code(), state.reads], ['ok', 'ok', 1])
+  assert.equal(pods.get('a')?.name, 'web')
+})
+
+test('a pod read anew is checked anew: an identity patched meanwhile is refused', async () => {
+  const { pods, code } = asking({ [POD]: object(PEER, { [ROLE_KEY]: 'other' }) })
+  pods.sink.upsert(recordOf(object('10.9.9.9')))
+  assert.equal(await code(), 'identity-changed')
+})
+
+test('a pod that is gone when read anew is forgotten, whatever the watch says', async () => {
+  const { pods, code } = asking({})
+  pods.sink.upsert(recordOf(object('10.9.9.9')))
+  assert.equal(await code(), 'pod-unknown')
+  assert.equal(pods.get('a'), undefined)
+})
+
+test('a namespace labelled a moment ago is read once, not for every request', async () => {
+  const namespace = { metadata: { name: 'shop', labels: { 'pod2iam.dev/injection': 'enabled' } } }
+  const { who, state } = asking({ '/api/v1/namespaces/shop': namespace })
+  const pod = recordOf(object(PEER))
+  assert.equal((await who.namespaceOf(pod)).injection, 'enabled')
+  await who.namespaceOf(pod)
+  assert.equal(state.reads, 1)
+})
+
+test('the refusal of a changed identity names the annotation that was changed', () => {
+  for (const key of [ROLE_KEY, 'iam.amazonaws.com/external-id', 'iam.amazonaws.com/session-name'])
+    assert.throws(() => checkIdentity(recordOf(object(PEER, { [key]: 'changed' })), ROLE_KEY), {
+      code: 'identity-changed',
+      message: new RegExp(`^annotation ${key} of pod shop/web was changed`),
+    })
+})
