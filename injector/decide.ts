@@ -3,6 +3,7 @@
  *
  *   namespace label   pod                           → outcome
  *   (none)            any                           → skip; a warning when it asks for a role
+ *   enabled, all      a reserved name, not as ours  → deny, whatever else would hold
  *   any               mirror, inject: "false"       → skip
  *   enabled           neither role nor metadata     → skip
  *   enabled, all      asks, and something forbids   → deny, one sentence
@@ -21,7 +22,7 @@ import { plan } from './plan.ts'
 import { type Pod, readPod } from './pod.ts'
 import { readOptions } from './pod-options.ts'
 import { type Reason, sentence } from './reasons.ts'
-import { foreignContent } from './reserved.ts'
+import { foreignContent, reservedName } from './reserved.ts'
 import type { RedirectMode } from './settings.ts'
 import { isMirrorPod, unsupported } from './unsupported.ts'
 
@@ -58,6 +59,8 @@ export function decide(raw: unknown, namespace: Namespace, settings: InjectionSe
 
   const leftAlone = whyLeftAlone(pod, namespace, asks)
   if (leftAlone !== undefined) {
+    const reserved = injectionMode(namespace.labels) === undefined ? undefined : reservedName(pod)
+    if (reserved !== undefined) return deny(reserved.reason, reserved.detail)
     const warn = leftAlone === 'namespace-not-enabled' && asks
     return { kind: 'skip', reason: leftAlone, warnings: warn ? [sentence(leftAlone, facts(''))] : [] }
   }
@@ -65,6 +68,8 @@ export function decide(raw: unknown, namespace: Namespace, settings: InjectionSe
   const refuse = (reason: Reason, detail: string): Decision => {
     if (asks && !(reason === 'host-network' && settings.hostNetworkAnnotated === 'warn'))
       return deny(reason, detail)
+    const reserved = reservedName(pod)
+    if (reserved !== undefined) return deny(reserved.reason, reserved.detail)
     const expected = !asks && (reason === 'host-network' || reason === 'windows' || reason === 'fargate')
     return {
       kind: 'skip',
@@ -82,7 +87,7 @@ export function decide(raw: unknown, namespace: Namespace, settings: InjectionSe
   const { shownRole } = identity
   const addition = renderAddition(pod, identity.identity, shownRole, options.options, settings)
   const foreign = foreignContent(pod, addition)
-  if (foreign !== undefined) return refuse(foreign.reason, foreign.detail)
+  if (foreign !== undefined) return deny(foreign.reason, foreign.detail)
 
   const ops = plan(pod, addition)
   return {

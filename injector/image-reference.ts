@@ -1,9 +1,11 @@
 /**
- * Images of our containers as other webhooks leave them: those that rewrite registries put another host and
- * prefix in front, those that verify signatures append or swap in a digest. Neither makes an image foreign.
+ * Images of our containers as other releases and other webhooks leave them: any tag of the configured repository,
+ * and a digest appended or swapped in by those that verify signatures. The repository is the whole name with its
+ * registry: who uses a mirror names it in `--sidecar-image` and `--node-guard-image`. A path that only ends like
+ * ours proves nothing, anybody can push `evil.example.com/pod2iam/sidecar`.
  */
 
-/** Whether `actual` is the image `wanted`, mirrored or pinned. */
+/** Whether `actual` is the image `wanted`, perhaps pinned. */
 export function sameImage(wanted: string, actual: string | undefined): boolean {
   if (!sameRepository(wanted, actual)) return false
   const [ours, theirs] = [parts(wanted), parts(actual)]
@@ -11,11 +13,9 @@ export function sameImage(wanted: string, actual: string | undefined): boolean {
   return theirs.tag === ours.tag || (theirs.tag === undefined && theirs.digest !== undefined)
 }
 
-/** Whether `actual` is any release of the image `wanted`, mirrored or not. */
+/** Whether `actual` is any release of the image `wanted`, from the very same repository. */
 export function sameRepository(wanted: string, actual: string | undefined): actual is string {
-  if (actual === undefined) return false
-  const [ours, theirs] = [parts(wanted), parts(actual)]
-  return theirs.path === ours.path || theirs.full.endsWith(`/${ours.path}`)
+  return actual !== undefined && parts(actual).repository === parts(wanted).repository
 }
 
 function parts(reference: string) {
@@ -23,12 +23,8 @@ function parts(reference: string) {
   const colon = named.lastIndexOf(':')
   // A colon before the last slash belongs to a registry's port.
   const hasTag = colon > named.lastIndexOf('/')
-  const full = hasTag ? named.slice(0, colon) : named
-  const [host = '', ...rest] = full.split('/')
-  const isHost = rest.length > 0 && (/[.:]/.test(host) || host === 'localhost')
   return {
-    full,
-    path: isHost ? rest.join('/') : full,
+    repository: hasTag ? named.slice(0, colon) : named,
     tag: hasTag ? named.slice(colon + 1) : undefined,
     digest,
   }

@@ -5,17 +5,44 @@ import type { Namespace } from './namespace.ts'
 export type NamespaceLookup = (name: string) => Promise<Namespace>
 
 /**
- * A live read for every review, no cache: a pod is often created milliseconds after its namespace was labelled
- * (amazon-eks-pod-identity-webhook#83, #174), and one GET beside a pod's creation costs nothing.
+ * A live read, no cache: a pod is often created milliseconds after its namespace was labelled
+ * (amazon-eks-pod-identity-webhook#83, #174), and one GET beside a pod's creation costs nothing. Concurrent
+ * look-ups of one namespace share a read.
  *
  * @param kubeConfig with bounded requests (`kubeConfig()`)
  */
 export function namespaceLookup(kubeConfig: KubeConfig): NamespaceLookup {
   const api = kubeConfig.makeApiClient(CoreV1Api)
-  return async function lookUpNamespace(name) {
+  return shared(async function lookUpNamespace(name) {
     if (name === '') throw new Error('the review names no namespace')
     const { metadata } = await api.readNamespace({ name })
     if (metadata?.name !== name) throw new Error('the API server answered with something else')
     return { name, labels: metadata.labels ?? {}, annotations: metadata.annotations ?? {} }
+  })
+}
+
+type Flight = { readonly running: Promise<Namespace>; next: Promise<Namespace> | undefined }
+
+/**
+ * At most one read of a namespace at a time. Who comes while one is under way shares the one after it, never that
+ * one itself: it may have been answered before the label was written that the newcomer depends on.
+ */
+export function shared(read: NamespaceLookup): NamespaceLookup {
+  const flights = new Map<string, Flight>()
+  const start = (name: string): Promise<Namespace> => {
+    const flight: Flight = { running: read(name), next: undefined }
+    flights.set(name, flight)
+    const ended = () => {
+      if (flight.next === undefined) flights.delete(name)
+    }
+    flight.running.then(ended, ended)
+    return flight.running
+  }
+  return function sharedLookUp(name) {
+    const flight = flights.get(name)
+    if (flight === undefined) return start(name)
+    const after = () => start(name)
+    flight.next ??= flight.running.then(after, after)
+    return flight.next
   }
 }

@@ -27,6 +27,7 @@ export type Pod = {
   readonly spec: {
     readonly containers: readonly Container[]
     readonly initContainers?: readonly Container[]
+    readonly ephemeralContainers?: readonly Container[]
     readonly volumes?: readonly (JsonObject & { readonly name: string })[]
     readonly nodeSelector?: Readonly<Record<string, string>>
     readonly [key: string]: Json | undefined
@@ -66,11 +67,13 @@ function metadataProblem(metadata: Json | undefined): string | undefined {
 
 function specProblem(spec: Json | undefined): string | undefined {
   if (!isObject(spec)) return 'has no spec'
-  const { nodeSelector, containers, initContainers, volumes } = spec
+  const { nodeSelector, containers, initContainers, ephemeralContainers, volumes } = spec
   if (!optionalTexts(nodeSelector)) return 'has a nodeSelector that is not a map of texts'
   if (!namedObjects(containers) || containers.length === 0) return 'has no list of containers'
   if (!absent(initContainers) && !namedObjects(initContainers))
     return 'has initContainers that are not a list'
+  if (!absent(ephemeralContainers) && !namedObjects(ephemeralContainers))
+    return 'has ephemeralContainers that are not a list'
   if (!absent(volumes) && !namedObjects(volumes)) return 'has volumes that are not a list'
   const all = [...containers, ...(absent(initContainers) ? [] : initContainers)]
   return all.map(containerProblem).find((problem) => problem !== undefined)

@@ -40,12 +40,14 @@ export const REASONS = {
     `${detail}, which the sidecar needs (${SIDECAR_PORT} and ${SIDECAR_HEALTH_PORT}): let the container use another port`,
   'reserved-container': ({ detail }: Facts) =>
     `${detail}; ${SIDECAR_CONTAINER} and ${GATE_CONTAINER} are added by the injector: remove them from the manifest`,
+  'not-first': ({ detail }: Facts) =>
+    `${detail} stands before ${SIDECAR_CONTAINER} or ${GATE_CONTAINER}, where only a service mesh may: check the order of the ` +
+    'mutating webhook configurations, or remove the containers the injector added from the manifest',
   'reserved-volume': ({ detail }: Facts) =>
     `${detail}; volumes pod2iam-* are added by the injector for its sidecar only: remove it from the manifest`,
   'invalid-annotation': ({ detail }: Facts) => detail,
   'invalid-role': ({ detail }: Facts) => detail,
   'role-not-allowed': ({ detail }: Facts) => detail,
-  'external-id-not-allowed': ({ detail }: Facts) => detail,
   'malformed-pod': ({ detail }: Facts) => `the pod in the admission review ${detail}`,
   'namespace-lookup-failed': ({ namespace, detail }: Facts) =>
     `namespace ${namespace} could not be read from the API server, so nothing is known of what it may use (${detail}): try again, ` +

@@ -6,19 +6,49 @@
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../common/keys.ts'
 import { quote } from '../common/role.ts'
 import { type Addition, isOurs } from './addition.ts'
-import { sameRepository } from './image-reference.ts'
-import { contains, type JsonObject, sameJson } from './json.ts'
+import { contains, type JsonObject } from './json.ts'
+import { isMeshContainer } from './mesh.ts'
+import { foreignPart } from './own-container.ts'
 import type { Container, Pod } from './pod.ts'
 import type { Obstacle } from './unsupported.ts'
 
+/** Every name of ours begins so; the match conditions of the webhook configurations say the same. */
+const PREFIX = 'pod2iam-'
+
+const isReserved = ({ name }: { readonly name: string }) => name.startsWith(PREFIX)
+
+/**
+ * What stands under a reserved name in a pod that the injector adds nothing to. The broker knows a sidecar by its
+ * name and env, so in such a pod it can only be a forged one, and no annotation may keep it from being seen.
+ */
+export function reservedName(pod: Pod): Obstacle | undefined {
+  return namedAmong(pod, isReserved)
+}
+
+function namedAmong(
+  { spec }: Pod,
+  matches: (named: { readonly name: string }) => boolean,
+): Obstacle | undefined {
+  const { containers, initContainers, ephemeralContainers, volumes } = spec
+  const named = [...containers, ...(initContainers ?? []), ...(ephemeralContainers ?? [])].find(matches)
+  if (named !== undefined) return container(`container ${quote(named.name)} has a reserved name`)
+  const reserved = (volumes ?? []).find(matches)
+  return reserved && volume(`volume ${quote(reserved.name)} has a reserved name`)
+}
+
 /** What stands under a reserved name and is not what we would add, if anything. */
 export function foreignContent(pod: Pod, addition: Addition): Obstacle | undefined {
-  return foreignContainer(pod, addition) ?? foreignVolume(pod, addition)
+  const names = new Set([addition.sidecar, addition.gate, ...addition.volumes].map(({ name }) => name))
+  return (
+    namedAmong(pod, (one) => isReserved(one) && !names.has(one.name)) ??
+    foreignContainer(pod, addition) ??
+    foreignVolume(pod, addition)
+  )
 }
 
 function foreignContainer({ spec }: Pod, { sidecar, gate }: Addition): Obstacle | undefined {
   const initContainers = spec.initContainers ?? []
-  if (spec.containers.some(isOurs))
+  if (spec.containers.some(isOurs) || spec.ephemeralContainers?.some(isOurs))
     return container(`${SIDECAR_CONTAINER} or ${GATE_CONTAINER} stands among the pod's containers`)
   for (const wanted of [sidecar, gate]) {
     const named = initContainers.filter(({ name }) => name === wanted.name)
@@ -31,35 +61,10 @@ function foreignContainer({ spec }: Pod, { sidecar, gate }: Addition): Obstacle 
   // The gate would wait for a sidecar that the kubelet starts only after it.
   if (at(gate) >= 0 && at(gate) < at(sidecar))
     return container(`init container ${gate.name} stands before ${sidecar.name}`)
-  return undefined
-}
-
-/** Fields that run something else in a container than what its image and args say; we set none of them. */
-const NEVER_SET = ['command', 'lifecycle', 'startupProbe', 'readinessProbe', 'livenessProbe'] as const
-
-/** The part in which a container under our name differs beyond what defaults and other webhooks do to ours. */
-function foreignPart(actual: Container, wanted: Container): string | undefined {
-  // Another release of ours is no stranger: a manifest copied from a running pod, or a replica being upgraded.
-  if (!sameRepository(wanted.image ?? '', actual.image)) return `image ${quote(actual.image ?? '')}`
-  const set = NEVER_SET.find((field) => actual[field] !== undefined && actual[field] !== null)
-  if (set !== undefined) return set
-  if (!sameJson(actual.args ?? [], wanted.args ?? [])) return 'args'
-  if (wanted.restartPolicy === undefined && (actual.restartPolicy ?? null) !== null) return 'restartPolicy'
-  const wantedEnv = new Map((wanted.env ?? []).map((entry) => [entry.name, entry]))
-  const missing = [...wantedEnv.values()].find(
-    (entry) => !(actual.env ?? []).some((other) => sameJson(other, entry)),
-  )
-  if (missing !== undefined) return `env ${missing.name}`
-  const extra = (actual.env ?? []).find(
-    (entry) => entry.name.startsWith('POD2IAM_') && !sameJson(entry, wantedEnv.get(entry.name)),
-  )
-  if (extra !== undefined) return `env ${quote(extra.name)}`
-  const mount = (wanted.volumeMounts ?? []).find((entry) =>
-    (actual.volumeMounts ?? []).some(
-      (other) => other.mountPath === entry.mountPath && !contains(other, entry),
-    ),
-  )
-  return mount === undefined ? undefined : 'volumeMounts'
+  const early = initContainers
+    .slice(0, Math.max(at(sidecar), at(gate), 0))
+    .find((one) => !isOurs(one) && !isMeshContainer(one))
+  return early && { reason: 'not-first', detail: `init container ${quote(early.name)}` }
 }
 
 function foreignVolume({ spec }: Pod, { volumes }: Addition): Obstacle | undefined {

@@ -2,8 +2,8 @@ import type { Server } from 'node:http'
 import { createServer, type Server as HttpsServer } from 'node:https'
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
 import type { ServingCertificate } from './certificate-files.ts'
+import { byteBudget, readBody } from './review-body.ts'
 import type { Webhook } from './webhook.ts'
 
 export type WebhookServer = {
@@ -17,6 +17,19 @@ export type WebhookServer = {
 
 /** An object may have 3 MiB; a review holds it twice on updates. */
 const MAX_BODY = 8 * 1024 * 1024
+/** What anybody who reaches the port can make the server hold, before there is a review to judge. */
+export type ServerLimits = {
+  /** Of all bodies that are being read or judged; eight of the largest. */
+  readonly bodyBytes: number
+  /** Three API servers send at most 600 changes at a time, each over a connection of its own. */
+  readonly connections: number
+  /** For a whole request to arrive; the API server gives up after five seconds. */
+  readonly requestMs: number
+}
+
+const LIMITS: ServerLimits = { bodyBytes: 64 * 1024 * 1024, connections: 1024, requestMs: 10_000 }
+/** How often Node looks for requests that take too long; its default of 30 s would triple every limit. */
+const CHECK_MS = 1000
 /**
  * The API server keeps idle connections to webhooks for 90 s. With Node's five seconds the server would close what
  * the API server believes alive, and under `failurePolicy: Fail` the resulting EOF is a refused pod.
@@ -29,22 +42,33 @@ const DRAIN_MS = 700
 export type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook }
 
 /** The webhooks' routes, without a socket: `app.request('/mutate', …)` in tests. */
-export function webhookApp(webhooks: Webhooks, isDraining: () => boolean = () => false): Hono {
+export function webhookApp(
+  webhooks: Webhooks,
+  isDraining: () => boolean = () => false,
+  limits: Pick<ServerLimits, 'bodyBytes'> = LIMITS,
+): Hono {
   const app = new Hono()
   app.use(async function endConnections(context, next) {
     await next()
     if (isDraining()) context.header('Connection', 'close')
   })
-  app.use(
-    bodyLimit({
-      maxSize: MAX_BODY,
-      onError: (context) => context.text('pod2iam: the review is larger than 8 MiB\n', 413),
-    }),
-  )
+  const budget = byteBudget(limits.bodyBytes)
   for (const [name, webhook] of Object.entries(webhooks)) {
     app.post(`/${name}`, async function answerReview(context) {
-      const answer = await webhook(await context.req.text())
-      return answer.status === 200 ? context.json(answer.body) : context.text(answer.text, answer.status)
+      const body = await readBody(context.req.raw, MAX_BODY, budget)
+      if (!body.ok) {
+        // What is left of the body is not waited for.
+        context.header('Connection', 'close')
+        return body.problem === 'too-large'
+          ? context.text('pod2iam: the review is larger than 8 MiB\n', 413)
+          : context.text('pod2iam: too many reviews are under way at the same time, try again\n', 503)
+      }
+      try {
+        const answer = await webhook(body.text)
+        return answer.status === 200 ? context.json(answer.body) : context.text(answer.text, answer.status)
+      } finally {
+        budget.giveBack(body.bytes)
+      }
     })
     app.all(`/${name}`, (context) =>
       context.text('pod2iam: POST an AdmissionReview here\n', 405, { Allow: 'POST' }),
@@ -59,9 +83,10 @@ export async function webhookServer(
   webhooks: Webhooks,
   certificate: ServingCertificate,
   listen: { readonly port: number; readonly hostname?: string },
+  limits: ServerLimits = LIMITS,
 ): Promise<WebhookServer> {
   let draining = false
-  const app = webhookApp(webhooks, () => draining)
+  const app = webhookApp(webhooks, () => draining, limits)
   const tls = ({ cert, key }: ServingCertificate) => ({ cert, key, minVersion: 'TLSv1.2' as const })
   const { promise: listening, resolve, reject } = Promise.withResolvers<number>()
   const server = serve(
@@ -71,14 +96,17 @@ export async function webhookServer(
       serverOptions: {
         ...tls(certificate),
         keepAliveTimeout: KEEP_ALIVE_MS,
-        headersTimeout: 10_000,
-        requestTimeout: 30_000,
+        handshakeTimeout: limits.requestMs,
+        headersTimeout: limits.requestMs,
+        requestTimeout: limits.requestMs,
+        connectionsCheckingInterval: CHECK_MS,
         maxHeaderSize: 16_384,
       },
       ...listen,
     },
     ({ port }) => resolve(port),
   ) as HttpsServer
+  server.maxConnections = limits.connections
   server.once('error', reject)
   const port = await listening
   return {

@@ -1,4 +1,4 @@
-import { identityOfAnnotations, type PodIdentity } from '../common/identity.ts'
+import { identityOfAnnotations } from '../common/identity.ts'
 import { KEYS } from '../common/keys.ts'
 import { decide } from './decide.ts'
 import type { InjectionSettings } from './injection-settings.ts'
@@ -9,6 +9,7 @@ import { type Reason, sentence } from './reasons.ts'
 import { allow, type ReviewRequest, refuse } from './review.ts'
 import { type Told, type Webhook, type WebhookDependencies, webhook } from './webhook.ts'
 
+type Annotations = Readonly<Record<string, string>>
 type LookUp = () => Promise<Namespace>
 
 /**
@@ -56,7 +57,7 @@ async function finalPod(
  * binding has no old object: whatever identity it carries would be new to the pod.
  */
 function livingPod(request: ReviewRequest, settings: InjectionSettings): Told {
-  const [before, after] = [identityOf(request.oldObject, settings), identityOf(request.object, settings)]
+  const [before, after] = [annotationsOf(request.oldObject), annotationsOf(request.object)]
   const changed = isTerminating(request.object) ? undefined : differing(before, after, settings)
   return changed === undefined
     ? allowed(request, 'unchanged')
@@ -85,16 +86,17 @@ async function template(
   return allowed(request, 'template', warnings)
 }
 
-function identityOf(object: unknown, settings: InjectionSettings): PodIdentity {
+function annotationsOf(object: unknown): Annotations {
   const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  const annotations = isObject(metadata.annotations) ? metadata.annotations : {}
-  return identityOfAnnotations(annotations as Record<string, string>, settings.roleKey)
+  return isObject(metadata.annotations) ? (metadata.annotations as Annotations) : {}
 }
 
 /** The first annotation in which two identities differ; never its value. */
-function differing(a: PodIdentity, b: PodIdentity, { roleKey }: InjectionSettings): string | undefined {
+function differing(before: Annotations, after: Annotations, { roleKey }: InjectionSettings) {
+  // `"false"` is no identity of its own, but a pod left alone at its creation must not be given one, nor disown one.
+  if (before[KEYS.inject] !== after[KEYS.inject]) return `annotation ${KEYS.inject}`
+  const [a, b] = [identityOfAnnotations(before, roleKey), identityOfAnnotations(after, roleKey)]
   if (a.role !== b.role) return `annotation ${roleKey}`
-  if (a.source !== b.source) return `annotation ${KEYS.inject}`
   if (a.externalId !== b.externalId) return `annotation ${KEYS.externalId}`
   return a.sessionName === b.sessionName ? undefined : `annotation ${KEYS.sessionName}`
 }

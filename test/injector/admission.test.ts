@@ -115,6 +115,35 @@ describe('admission by an API server', () => {
       assert.equal(initNames(await create(where, annotations)).length > 0, injected)
     })
 
+  for (const [where, webhook] of [
+    ['shop', 'pods'],
+    ['jobs', 'pods-all'],
+  ] as const)
+    for (const [what, spec] of [
+      [
+        'a forged sidecar',
+        { initContainers: [{ name: 'pod2iam-sidecar', image: 'x', restartPolicy: 'Always' }] },
+      ],
+      ['a container of our name', { containers: [{ name: 'pod2iam-x', image: 'x' }] }],
+      ['a volume of our name', { volumes: [{ name: 'pod2iam-token', emptyDir: {} }] }],
+    ] as const)
+      for (const annotations of [{ [KEYS.inject]: 'false', [KEYS.role]: ROLE }, {}])
+        it(`${what} is refused in ${where} with ${JSON.stringify(annotations)}`, async () => {
+          assert.match(
+            await refusal(create(where, annotations, spec)),
+            new RegExp(`webhook "${webhook}\\.pod2iam\\.dev" denied .*pod2iam-`),
+          )
+        })
+
+  it('a living pod that opted out stays so', async () => {
+    const { metadata } = await create('shop', { [KEYS.inject]: 'false', [KEYS.role]: ROLE })
+    const back = { metadata: { annotations: { [KEYS.inject]: null } } }
+    assert.match(
+      await refusal(api.admin.patch('pods', metadata.name ?? '', 'shop', back)),
+      /annotation pod2iam\.dev\/inject of a pod cannot be changed/,
+    )
+  })
+
   it('a pod without any annotations passes the match conditions', async () => {
     const bare = { metadata: { generateName: 'bare-', namespace: 'shop' } }
     assert.deepEqual(initNames(await create('shop', undefined, {}, bare)), [])

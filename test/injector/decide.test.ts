@@ -21,6 +21,16 @@ type Case = {
   readonly says?: RegExp
 }
 
+const FORGED: readonly [what: string, spec: Dict][] = [
+  [
+    'an init container',
+    { initContainers: [{ name: 'pod2iam-sidecar', image: 'x', restartPolicy: 'Always' }] },
+  ],
+  ['a container', { containers: [{ name: 'pod2iam-gate', image: 'x' }] }],
+  ['an ephemeral container', { ephemeralContainers: [{ name: 'pod2iam-debug', image: 'x' }] }],
+  ['a volume', { volumes: [{ name: 'pod2iam-token', emptyDir: {} }] }],
+]
+
 const CASES: readonly Case[] = [
   // who is concerned
   {
@@ -171,7 +181,6 @@ const CASES: readonly Case[] = [
     { hostNetwork: true },
     { schedulerName: 'fargate-scheduler' },
     container({ ports: [{ containerPort: 9170 }] }),
-    { containers: [{ name: 'pod2iam-sidecar', image: 'mine' }] },
   ].map(
     (spec): Case => ({
       name: `a pod that does not ask is not refused for ${JSON.stringify(spec)}`,
@@ -181,6 +190,63 @@ const CASES: readonly Case[] = [
       reason: decide(pod(spec), namespace(), settings()).reason,
     }),
   ),
+  // names of ours
+  ...FORGED.flatMap(([what, spec]): Case[] => [
+    {
+      name: `inject: "false" does not hide ${what}`,
+      pod: pod(spec, { [KEYS.inject]: 'false' }),
+      kind: 'deny',
+      reason: what.includes('volume') ? 'reserved-volume' : 'reserved-container',
+      says: /has a reserved name; .*remove/,
+    },
+    {
+      name: `inject: "false" does not hide ${what} in a namespace labelled all`,
+      pod: pod(spec, { ...UNANNOTATED, [KEYS.inject]: 'false' }),
+      namespace: ALL,
+      kind: 'deny',
+      reason: what.includes('volume') ? 'reserved-volume' : 'reserved-container',
+    },
+    {
+      name: `a pod that does not ask may not carry ${what}`,
+      pod: pod(spec, UNANNOTATED),
+      kind: 'deny',
+      reason: what.includes('volume') ? 'reserved-volume' : 'reserved-container',
+    },
+    {
+      name: `a mirror pod may not carry ${what}`,
+      pod: pod(spec, { 'kubernetes.io/config.mirror': 'x' }),
+      kind: 'deny',
+      reason: what.includes('volume') ? 'reserved-volume' : 'reserved-container',
+    },
+    {
+      name: `a pod that cannot have a sidecar may not carry ${what}`,
+      pod: pod({ ...spec, hostNetwork: true }, UNANNOTATED),
+      namespace: ALL,
+      kind: 'deny',
+      reason: what.includes('volume') ? 'reserved-volume' : 'reserved-container',
+    },
+    {
+      name: `a namespace that is not opted in may have ${what}: nobody believes it there`,
+      pod: pod(spec, { [KEYS.inject]: 'false' }),
+      namespace: namespace({ labels: {} }),
+      kind: 'skip',
+      reason: 'opted-out',
+    },
+  ]),
+  {
+    name: 'a name of ours that we do not use is refused beside the sidecar',
+    pod: pod({ initContainers: [{ name: 'pod2iam-early', image: 'x' }] }),
+    kind: 'deny',
+    reason: 'reserved-container',
+    says: /container "pod2iam-early" has a reserved name/,
+  },
+  {
+    name: 'a forged sidecar is refused, not left as it is, where the default role is for every pod',
+    pod: pod({ initContainers: [{ name: 'pod2iam-sidecar', image: 'mine' }] }, UNANNOTATED),
+    namespace: ALL,
+    kind: 'deny',
+    reason: 'reserved-container',
+  },
   // roles
   {
     name: 'an empty role is denied',
@@ -291,27 +357,15 @@ const CASES: readonly Case[] = [
     reason: 'role-not-allowed',
   },
   // external ids and session names
-  {
-    name: 'an external id with a listed value passes',
-    pod: pod({}, { [KEYS.externalId]: 'partner-7' }),
-    namespace: withAnnotation(KEYS.allowedExternalIds, '["partner-7"]'),
-    kind: 'patch',
-    reason: 'injected',
-  },
-  {
-    name: 'an external id that is not listed is denied',
-    pod: pod({}, { [KEYS.externalId]: 'partner-8' }),
-    namespace: withAnnotation(KEYS.allowedExternalIds, '["partner-7"]'),
-    kind: 'deny',
-    reason: 'external-id-not-allowed',
-  },
-  {
-    name: 'a list of external ids that is no list allows none',
-    pod: pod({}, { [KEYS.externalId]: 'partner-7' }),
-    namespace: withAnnotation(KEYS.allowedExternalIds, 'partner-7'),
-    kind: 'deny',
-    reason: 'external-id-not-allowed',
-  },
+  ...['["partner-7"]', '["partner-8"]', 'partner-7'].map(
+    (list): Case => ({
+      name: `whether ${list} allows an external id is not told here: the broker judges it`,
+      pod: pod({}, { [KEYS.externalId]: 'partner-7' }),
+      namespace: withAnnotation(KEYS.allowedExternalIds, list),
+      kind: 'patch',
+      reason: 'injected',
+    }),
+  ),
   ...['x', 'a b', 'a\u0000b', 'x'.repeat(1225)].map(
     (value): Case => ({
       name: `external id ${JSON.stringify(value.slice(0, 8))} (${value.length}) is denied`,
@@ -416,16 +470,18 @@ describe('decide', () => {
       for (const text of spoken) assert.doesNotMatch(text, /[\u0000-\u001f\u007f]/)
     })
 
-  it('no sentence ever holds an external id', () => {
+  it('no sentence ever holds an external id, and no answer depends on which ones are listed', () => {
     const secret = 'external-id-of-a-partner'
-    for (const allowed of ['["other"]', '[', secret])
-      for (const id of [secret, `${secret} `]) {
+    for (const id of [secret, `${secret} `]) {
+      const answers = ['["other"]', '[', secret, `["${secret}"]`].map((allowed) => {
         const where = withAnnotation(KEYS.allowedExternalIds, allowed)
-        assert.doesNotMatch(
-          JSON.stringify(decide(pod({}, { [KEYS.externalId]: id }), where, settings())),
-          new RegExp(secret),
-        )
-      }
+        const decision = decide(pod({}, { [KEYS.externalId]: id }), where, settings())
+        const spoken = decision.kind === 'deny' ? [decision.sentence] : decision.warnings
+        assert.doesNotMatch(spoken.join(), new RegExp(secret))
+        return JSON.stringify(decision)
+      })
+      assert.equal(new Set(answers).size, 1)
+    }
   })
 
   it('sentences are bounded whatever the annotations hold', () => {

@@ -3,7 +3,8 @@ import { after, before, describe, it } from 'node:test'
 import { watchReachability } from '../../injector/api-reachability.ts'
 import { kubeConfig } from '../../injector/kube-config.ts'
 import { kubeProblem } from '../../injector/kube-error.ts'
-import { namespaceLookup } from '../../injector/namespace-lookup.ts'
+import type { Namespace } from '../../injector/namespace.ts'
+import { namespaceLookup, shared } from '../../injector/namespace-lookup.ts'
 import { type FakeApi, fakeApi } from './fake-api.ts'
 import { until } from './https.ts'
 
@@ -81,5 +82,51 @@ describe('the look-up of a namespace', () => {
       api.behave = 'answer'
       watch.stop()
     }
+  })
+})
+
+describe('concurrent look-ups of one namespace', () => {
+  function counted() {
+    const reads: { name: string; answer: (label: string) => void; fail: () => void }[] = []
+    const lookup = shared((name) => {
+      const { promise, resolve, reject } = Promise.withResolvers<Namespace>()
+      const answer = (label: string) => resolve({ name, labels: { label }, annotations: {} })
+      reads.push({ name, answer, fail: () => reject(new Error('as told')) })
+      return promise
+    })
+    return { lookup, reads }
+  }
+
+  it('share a read that began after all of them: none gets an answer older than its question', async () => {
+    const { lookup, reads } = counted()
+    const first = lookup('shop')
+    const others = Array.from({ length: 50 }, () => lookup('shop'))
+    assert.equal(reads.length, 1)
+    reads[0]?.answer('old')
+    assert.deepEqual((await first).labels, { label: 'old' })
+    await until(() => reads.length === 2)
+    reads[1]?.answer('new')
+    for (const other of await Promise.all(others)) assert.deepEqual(other.labels, { label: 'new' })
+    assert.equal(reads.length, 2)
+  })
+
+  it('read again afterwards, also after a failure, and never wait for another namespace', async () => {
+    const { lookup, reads } = counted()
+    const [first, waiting, other] = [lookup('shop'), lookup('shop'), lookup('jobs')]
+    assert.deepEqual(
+      reads.map(({ name }) => name),
+      ['shop', 'jobs'],
+    )
+    reads[1]?.answer('x')
+    await other
+    reads[0]?.fail()
+    await assert.rejects(first, /as told/)
+    await until(() => reads.length === 3)
+    reads[2]?.answer('y')
+    assert.deepEqual((await waiting).labels, { label: 'y' })
+    const last = lookup('shop')
+    assert.equal(reads.length, 4)
+    reads[3]?.answer('z')
+    assert.deepEqual((await last).labels, { label: 'z' })
   })
 })

@@ -47,11 +47,11 @@ describe('reinvocation', () => {
     })
   })
 
-  it('puts back parts of the securityContext, keeping what others added to it', () => {
+  it('puts back parts of the securityContext, keeping the defaults of the API server', () => {
     const { before, ops } = second(({ spec }) => {
       const context = named(spec, 'pod2iam-gate').securityContext as Dict
       context.capabilities = { drop: ['ALL'] }
-      context.seLinuxOptions = { level: 's0:c1' }
+      context.procMount = 'Default'
       delete context.runAsUser
     })
     assert.deepEqual(ops.map(({ op, path }) => `${op} ${path}`).sort(), [
@@ -59,9 +59,7 @@ describe('reinvocation', () => {
       'replace /spec/initContainers/1/securityContext/capabilities',
     ])
     const after = applyPatch(before, ops)
-    assert.deepEqual((named(after.spec, 'pod2iam-gate').securityContext as Dict).seLinuxOptions, {
-      level: 's0:c1',
-    })
+    assert.equal((named(after.spec, 'pod2iam-gate').securityContext as Dict).procMount, 'Default')
   })
 
   it('puts back a capability that another webhook added to the sidecar', () => {
@@ -120,23 +118,32 @@ describe('reinvocation', () => {
     )
   })
 
-  it('does not give the endpoint to an init container that runs before the sidecar', () => {
-    const start = injected({}, { [KEYS.redirect]: 'env' })
-    const { ops } = second(
-      ({ spec }) => spec.initContainers.unshift({ name: 'early', image: 'early' }),
-      start,
-    )
-    assert.deepEqual(ops, [])
+  it('of a pod that was injected with another opt-in than its namespace’s is still accepted', () => {
+    for (const [annotations, where] of [
+      [{ [KEYS.inject]: 'metadata' }, namespace()],
+      [{}, namespace({ labels: { [KEYS.injection]: 'all' } })],
+    ] as const) {
+      const given = pod({}, annotations)
+      const once = applyPatch(given, opsOf(decide(given, where, settings())))
+      assert.equal(decide(withApiServerDefaults(once), where, settings()).reason, 'already-injected')
+    }
   })
 
   for (const [what, image] of [
-    ['a mirror', 'mirror.example.com:5000/ghcr/pod2iam/sidecar:0.1.0'],
     ['a digest beside the tag', 'ghcr.io/pod2iam/sidecar:0.1.0@sha256:aa'],
     ['a digest for the tag', 'ghcr.io/pod2iam/sidecar@sha256:aa'],
   ] as const)
     it(`takes ${what} in the image for ours`, () => {
-      assert.deepEqual(second(({ spec }) => (named(spec, 'pod2iam-sidecar').image = image)).ops, [])
+      const { decision } = second(({ spec }) => (named(spec, 'pod2iam-sidecar').image = image))
+      assert.deepEqual(opsOf(decision), [])
     })
+
+  it('takes a mirror for ours where --sidecar-image names it', () => {
+    const mirrored = settings({ sidecarImage: 'mirror.example.com:5000/ghcr/pod2iam/sidecar:0.1.0' })
+    const once = applyPatch(pod(), opsOf(decide(pod(), namespace(), mirrored)))
+    assert.equal(decide(once, namespace(), mirrored).reason, 'already-injected')
+    assert.equal(decide(once, namespace(), settings()).reason, 'reserved-container')
+  })
 
   it('brings a sidecar of another release, as in a copied manifest, up to this one', () => {
     const { ops } = second(({ spec }) => {
@@ -148,22 +155,34 @@ describe('reinvocation', () => {
   })
 
   it('leaves alone what others may do to our containers', () => {
-    const { ops } = second(({ spec }) => {
+    const { decision } = second(({ spec }) => {
       const sidecar = named(spec, 'pod2iam-sidecar')
-      ;(sidecar.env as Dict[]).push({ name: 'DD_AGENT_HOST', value: '10.0.0.1' })
+      sidecar.resizePolicy = [{ resourceName: 'cpu', restartPolicy: 'NotRequired' }]
+      sidecar.ports = []
+      sidecar.stdin = false
       sidecar.imagePullPolicy = 'Always'
       sidecar.resources = { requests: { cpu: '11m', memory: '30Mi' }, limits: { cpu: '1', memory: '60Mi' } }
     })
-    assert.deepEqual(ops, [])
+    assert.deepEqual(opsOf(decision), [])
   })
 
-  it('warns about an init container that another webhook put before the sidecar', () => {
-    const { decision } = second(({ spec }) => spec.initContainers.unshift({ name: 'early', image: 'early' }))
-    assert.equal(decision.kind, 'patch')
-    assert.match(
-      JSON.stringify(decision.kind === 'patch' && decision.warnings),
-      /init container \\"early\\" was put before/,
+  for (const index of [0, 1])
+    it(`refuses an init container that was put at ${index}, before ours`, () => {
+      const { decision } = second(({ spec }) =>
+        spec.initContainers.splice(index, 0, { name: 'early', image: 'early' }),
+      )
+      assert.equal(decision.reason, 'not-first')
+      assert.match(
+        decision.kind === 'deny' ? decision.sentence : '',
+        /^init container "early" stands before .* where only a service mesh may: check the order/,
+      )
+    })
+
+  it('accepts the containers of a mesh that were put before ours', () => {
+    const { decision } = second(({ spec }) =>
+      spec.initContainers.unshift({ name: 'istio-init', image: 'i' }, { name: 'istio-proxy', image: 'i' }),
     )
+    assert.deepEqual(opsOf(decision), [])
   })
 })
 
@@ -176,6 +195,74 @@ describe('foreign content under our names', () => {
       'an image whose name only ends alike',
       /image/,
       (spec) => (sidecar(spec).image = 'ghcr.io/xpod2iam/sidecar:0.1.0'),
+    ],
+    [
+      'the same path in another registry',
+      /image "evil\.example\.com/,
+      (spec) => (sidecar(spec).image = 'evil.example.com/pod2iam/sidecar:0.1.0'),
+    ],
+    [
+      'a path that ends like ours',
+      /image "evil\.example\.com/,
+      (spec) => (sidecar(spec).image = 'evil.example.com/ghcr.io/pod2iam/sidecar:0.1.0'),
+    ],
+    ['our path without its registry', /image/, (spec) => (sidecar(spec).image = 'pod2iam/sidecar:0.1.0')],
+    ...(
+      [
+        ['envFrom', [{ secretRef: { name: 'x' } }]],
+        ['ports', [{ containerPort: 8080 }]],
+        ['workingDir', '/tmp'],
+        ['stdin', true],
+        ['tty', true],
+        ['readinessProbe', { tcpSocket: { port: 9170 } }],
+        ['volumeDevices', [{ name: 'x', devicePath: '/dev/x' }]],
+        ['restartPolicyRules', [{ action: 'Restart' }]],
+        ['futureField', 1],
+      ] as const
+    ).map(([field, value]): [string, RegExp, (spec: Spec) => unknown] => [
+      `field ${field}`,
+      new RegExp(`\\("${field}"\\)`),
+      (spec) => (sidecar(spec)[field] = value),
+    ]),
+    [
+      'a variable of somebody else',
+      /env "NODE_OPTIONS"/,
+      (spec) => env(spec).push({ name: 'NODE_OPTIONS', value: '--require=/t/x.js' }),
+    ],
+    [
+      'a variable of somebody else in the gate',
+      /env "LD_PRELOAD"/,
+      (spec) => (named(spec, 'pod2iam-gate').env as Dict[]).push({ name: 'LD_PRELOAD', value: '/t/x.so' }),
+    ],
+    [
+      'a mount of another volume',
+      /volumeMounts "\/app"/,
+      (spec) => (sidecar(spec).volumeMounts as Dict[]).push({ name: 'code', mountPath: '/app' }),
+    ],
+    [
+      'a mount in the gate under the name of the service account’s, elsewhere',
+      /volumeMounts "\/app"/,
+      (spec) =>
+        (named(spec, 'pod2iam-gate').volumeMounts as Dict[]).push({
+          name: 'kube-api-access-x7k2p',
+          mountPath: '/app',
+          readOnly: true,
+        }),
+    ],
+    [
+      'a part of our volume at its path',
+      /volumeMounts/,
+      (spec) => change(sidecar(spec).volumeMounts as Dict[], 'pod2iam-token', 'x', 'subPath'),
+    ],
+    [
+      'a key in the securityContext that we do not set',
+      /securityContext "seLinuxOptions"/,
+      (spec) => ((sidecar(spec).securityContext as Dict).seLinuxOptions = { type: 'spc_t' }),
+    ],
+    [
+      'a termination message over a file of the image',
+      /terminationMessagePath/,
+      (spec) => (sidecar(spec).terminationMessagePath = '/sidecar.js'),
     ],
     ['a command', /command/, (spec) => (sidecar(spec).command = ['sh'])],
     [

@@ -64,8 +64,8 @@ describe('image references', () => {
   const OURS = 'ghcr.io/pod2iam/sidecar:0.1.0'
   for (const [wanted, actual, expected] of [
     [OURS, OURS, true],
-    [OURS, 'mirror.example.com:5000/pod2iam/sidecar:0.1.0', true],
-    [OURS, '1.dkr.ecr.eu-west-1.amazonaws.com/ghcr/pod2iam/sidecar:0.1.0', true],
+    [OURS, 'mirror.example.com:5000/pod2iam/sidecar:0.1.0', false],
+    [OURS, '1.dkr.ecr.eu-west-1.amazonaws.com/ghcr.io/pod2iam/sidecar:0.1.0', false],
     [OURS, `${OURS}@sha256:aa`, true],
     [OURS, 'ghcr.io/pod2iam/sidecar@sha256:aa', true],
     [OURS, 'ghcr.io/pod2iam/sidecar', false],
@@ -75,9 +75,10 @@ describe('image references', () => {
     [OURS, undefined, false],
     [OURS, '', false],
     [`${OURS}@sha256:aa`, `${OURS}@sha256:bb`, false],
-    [`${OURS}@sha256:aa`, 'mirror/pod2iam/sidecar@sha256:aa', true],
+    [`${OURS}@sha256:aa`, 'mirror/pod2iam/sidecar@sha256:aa', false],
     ['localhost:5000/sidecar', 'localhost:5000/sidecar', true],
-    ['sidecar', 'mirror.example.com/library/sidecar', true],
+    ['localhost:5000/sidecar', 'localhost:5001/sidecar', false],
+    ['sidecar', 'mirror.example.com/library/sidecar', false],
   ] as const)
     it(`${actual} ${expected ? 'is' : 'is not'} ${wanted}`, () =>
       assert.equal(sameImage(wanted, actual), expected))

@@ -33,6 +33,73 @@ describe('the routes', () => {
   })
 })
 
+describe('bodies of all reviews together', () => {
+  /** Answers only when it is told to, so that its body stays. */
+  function held() {
+    const { promise: released, resolve: release } = Promise.withResolvers<void>()
+    let waiting = 0
+    const slow = async (body: string) => {
+      waiting++
+      await released
+      return echo(body)
+    }
+    return { slow, release, waiting: () => waiting }
+  }
+  const post = (app: ReturnType<typeof webhookApp>, body: RequestInit['body'], path = '/mutate') =>
+    app.request(path, { method: 'POST', body, duplex: 'half' } as RequestInit)
+
+  it('have a budget: beyond it 503 with a sentence, and room again after an answer', async () => {
+    const { slow, release, waiting } = held()
+    const app = webhookApp({ mutate: slow, validate: echo }, () => false, { bodyBytes: 100 })
+    const first = post(app, 'x'.repeat(60))
+    await until(() => waiting() === 1)
+    const second = await post(app, 'x'.repeat(60), '/validate')
+    assert.deepEqual([second.status, second.headers.get('connection')], [503, 'close'])
+    assert.match(await second.text(), /^pod2iam: too many reviews are under way at the same time, try again/)
+    release()
+    assert.equal((await first).status, 200)
+    assert.equal((await post(app, 'x'.repeat(100))).status, 200)
+  })
+
+  it('count as they arrive, so that an announced one takes no room', async () => {
+    const app = webhookApp({ mutate: echo, validate: echo }, () => false, { bodyBytes: 100 })
+    const silent = new Request('http://localhost/mutate', {
+      method: 'POST',
+      headers: { 'Content-Length': '100' },
+      body: new ReadableStream(),
+      duplex: 'half',
+    } as RequestInit)
+    app.request(silent)
+    assert.equal((await post(app, 'x'.repeat(100))).status, 200)
+  })
+
+  it('leave nothing taken when a client goes away, a body is too large or a webhook fails', async () => {
+    const failing = async (): Promise<Answer> => {
+      throw new Error('as told')
+    }
+    const limits = { bodyBytes: 9 * 1024 * 1024 }
+    const app = webhookApp({ mutate: failing, validate: echo }, () => false, limits)
+    app.onError((_, context) => context.text('', 500))
+    const broken = () => {
+      let sent = false
+      return new ReadableStream<Uint8Array>({
+        pull(controller) {
+          if (sent) controller.error(new Error('gone'))
+          else controller.enqueue(new Uint8Array(1024 * 1024))
+          sent = true
+        },
+      })
+    }
+    for (let round = 0; round < 12; round++) {
+      assert.equal((await post(app, broken())).status, 500)
+      assert.equal((await post(app, 'x'.repeat(1024 * 1024))).status, 500)
+      assert.equal((await post(app, new Blob(['x'.repeat(8 * 1024 * 1024 + 1)]).stream())).status, 413)
+    }
+    const whole = { method: 'POST', body: 'x'.repeat(8 * 1024 * 1024) }
+    assert.equal((await app.request('/validate', whole)).status, 200)
+  })
+})
+
 describe('the server', () => {
   let ca: Authority
   before(async () => {
@@ -118,6 +185,40 @@ describe('the server', () => {
     const ended = once(unused.resume(), 'close')
     await server.drain()
     await ended
+  })
+
+  it('answers 503 over its socket, too, and the client is rid of its body', async () => {
+    const limits = { bodyBytes: 1000, connections: 8, requestMs: 10_000 }
+    const certificate = serving(await ca.leaf())
+    const server = await webhookServer({ mutate: echo, validate: echo }, certificate, LOCAL, limits)
+    const client = httpsClient(ca.pem)
+    try {
+      assert.equal((await client.send(server.port, 'POST', '/mutate', 'x'.repeat(2000))).status, 503)
+      assert.equal((await client.send(server.port, 'POST', '/mutate', 'x'.repeat(1000))).status, 200)
+    } finally {
+      client.close()
+      await server.drain()
+    }
+  })
+
+  it('ends connections that do not send their request in time, or a second one over its limit', async () => {
+    const limits = { bodyBytes: 1000, connections: 1, requestMs: 200 }
+    const certificate = serving(await ca.leaf())
+    const server = await webhookServer({ mutate: echo, validate: echo }, certificate, LOCAL, limits)
+    const slow = connect({ port: server.port, host: '127.0.0.1', ca: ca.pem })
+    try {
+      await once(slow, 'secureConnect')
+      slow.write('POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx')
+      const second = httpsClient(ca.pem)
+      await assert.rejects(second.send(server.port, 'POST', '/mutate', 'x'))
+      second.close()
+      const started = Date.now()
+      await once(slow.resume(), 'close')
+      assert.ok(Date.now() - started < 5000, 'Node looks every 30 s unless told otherwise')
+    } finally {
+      slow.destroy()
+      await server.drain()
+    }
   })
 
   it('fails to start in words when its port is taken', () =>

@@ -103,6 +103,13 @@ describe('a pod after all mutating webhooks', () => {
     assert.equal((await validated({ object: pod({}, { [KEYS.role]: undefined }) })).reason, 'not-annotated')
   })
 
+  it('is refused when it opted out and carries a sidecar', async () => {
+    const object = injected()
+    ;(object.metadata as { annotations: Dict }).annotations[KEYS.inject] = 'false'
+    const { allowed, reason } = await validated({ object })
+    assert.deepEqual([allowed, reason], [false, 'reserved-container'])
+  })
+
   it('is refused when its namespace cannot be read', async () => {
     const { allowed, reason } = await validated({ object: injected() }, async () =>
       Promise.reject(new Error('x')),
@@ -138,6 +145,17 @@ describe('a living pod', () => {
     const after = changed(({ metadata }) => delete (metadata.annotations as Dict)[KEYS.role], before)
     assert.equal((await update(after, before)).allowed, false)
   })
+
+  for (const [what, before, after] of [
+    ['opted out stays so', { [KEYS.inject]: 'false' }, {}],
+    ['took part cannot opt out', {}, { [KEYS.inject]: 'false' }],
+    ['opted out gets no metadata only', { [KEYS.inject]: 'false' }, { [KEYS.inject]: 'metadata' }],
+  ] as const)
+    it(`that ${what}`, async () => {
+      const { allowed, message } = await update(pod({}, after), pod({}, before))
+      assert.equal(allowed, false)
+      assert.match(message, /annotation pod2iam\.dev\/inject of a pod cannot be changed/)
+    })
 
   it('may change everything else, and everything while it terminates', async () => {
     const before = injected()

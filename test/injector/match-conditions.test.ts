@@ -1,0 +1,70 @@
+/** The shipped match conditions: which pods the API server shows to the injector at all. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { describe, it } from 'node:test'
+import { parse } from 'yaml'
+import { KEYS } from '../../common/keys.ts'
+import { evaluate } from '../sandbox/kube/match-conditions.ts'
+import { type Dict, ROLE } from './fixtures.ts'
+
+const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
+
+type Webhook = { name: string; matchConditions: { name: string; expression: string }[] }
+
+function conditionsOf(file: string, name: string) {
+  const { webhooks } = parse(readFileSync(new URL(file, FILES), 'utf8')) as { webhooks: Webhook[] }
+  const { matchConditions } = webhooks.find((one) => one.name === name) ?? assert.fail(`no ${name}`)
+  return matchConditions
+}
+
+const ENTRIES = {
+  enabled: conditionsOf('webhooks.yaml', 'pods.pod2iam.dev'),
+  all: conditionsOf('webhooks.yaml', 'pods-all.pod2iam.dev'),
+  final: conditionsOf('validating-webhooks.yaml', 'final-pods.pod2iam.dev'),
+}
+
+const PLAIN = [{ name: 'app' }]
+const ours = (name: string) => [{ name: 'x' }, { name }]
+/** Absent, null and empty lists come from the API server, too. */
+const SPECS: readonly [spec: Dict | undefined, reserved: boolean][] = [
+  [undefined, false],
+  [{}, false],
+  [{ containers: null, initContainers: null, volumes: null }, false],
+  [{ containers: [], initContainers: [], volumes: [] }, false],
+  [{ containers: PLAIN, initContainers: PLAIN, volumes: PLAIN }, false],
+  [{ containers: PLAIN, initContainers: ours('my-pod2iam-sidecar') }, false],
+  [{ containers: PLAIN, initContainers: ours('pod2iam-sidecar') }, true],
+  [{ containers: ours('pod2iam-gate'), initContainers: null }, true],
+  [{ containers: null, volumes: ours('pod2iam-token') }, true],
+]
+const ANNOTATIONS: readonly [annotations: Dict | null | undefined, asks: boolean, optsOut: boolean][] = [
+  [undefined, false, false],
+  [{}, false, false],
+  [{ [KEYS.role]: ROLE }, true, false],
+  [{ [KEYS.inject]: 'metadata' }, true, false],
+  [{ [KEYS.inject]: 'false' }, false, true],
+  [{ [KEYS.role]: ROLE, [KEYS.inject]: 'false' }, true, true],
+]
+
+describe('the match conditions', () => {
+  for (const [spec, reserved] of SPECS)
+    for (const [annotations, asks, optsOut] of ANNOTATIONS)
+      it(`judge ${JSON.stringify({ annotations, spec })} without an error`, () => {
+        const object = { metadata: annotations === undefined ? {} : { annotations }, ...(spec && { spec }) }
+        const outcomeOf = (conditions: (typeof ENTRIES)['all']) =>
+          evaluate(conditions, { object: object as never, oldObject: undefined }, {}).outcome
+        const outcome = (matches: boolean) => (matches ? 'match' : 'no-match')
+        assert.deepEqual(
+          {
+            enabled: outcomeOf(ENTRIES.enabled),
+            all: outcomeOf(ENTRIES.all),
+            final: outcomeOf(ENTRIES.final),
+          },
+          {
+            enabled: outcome(reserved || (asks && !optsOut)),
+            all: outcome(reserved || !optsOut),
+            final: outcome(reserved || !optsOut),
+          },
+        )
+      })
+})
