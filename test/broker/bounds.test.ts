@@ -6,61 +6,25 @@ import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { type Logger, lineLogger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
-import { parseSettings } from '../../common/settings.ts'
-import { liveReader } from '../../node-guard/broker/cluster/live.ts'
-import { namespaceStore } from '../../node-guard/broker/cluster/namespaces.ts'
 import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
 import { podStore } from '../../node-guard/broker/cluster/pods.ts'
 import { httpRequest, TooLargeError } from '../../node-guard/broker/http-request.ts'
 import type { Kube, Query } from '../../node-guard/broker/kube/client.ts'
 import { reflect } from '../../node-guard/broker/kube/reflector.ts'
 import { refusalLog } from '../../node-guard/broker/refusal-log.ts'
-import { BROKER_SETTINGS, entitlementSettings } from '../../node-guard/broker/settings.ts'
-import { whoIsAsking } from '../../node-guard/broker/who.ts'
 import { fakeClock } from './fake-clock.ts'
+import { judgement } from './judgement.ts'
 
 const object = (uid: string, nodeName = 'node-1') => ({
   metadata: { uid, namespace: 'shop', name: `pod-${uid}`, creationTimestamp: '2026-01-01T00:00:00Z' },
   spec: { nodeName },
 })
 
-/** A broker's judgement whose tokens are uids, before an API server that counts reads. */
-function asking(objects: Record<string, object>) {
-  const clock = fakeClock()
-  const state = { reads: 0 }
-  const get = async (path: string) => {
-    state.reads++
-    return objects[path.replace(/.*pod-/, '')]
-  }
-  const result = parseSettings(BROKER_SETTINGS, { argv: ['--node-name', 'node-1'], env: {} })
-  assert.ok(result.ok)
-  const pods = podStore((one) => podRecord(one, 'role'), { gone: () => {}, change: () => {} })
-  const who = whoIsAsking({
-    verify: async (uid = '') => ({
-      namespace: 'shop',
-      serviceAccount: 'default',
-      podName: `pod-${uid}`,
-      podUid: uid,
-      nodeName: undefined,
-    }),
-    pods,
-    namespaces: namespaceStore(() => {}, clock),
-    live: liveReader({ get }, clock),
-    clock,
-    settings: entitlementSettings(result.settings),
-    ownAddresses: [],
-    node: () => assert.fail('not asked'),
-    whyUnguarded: async () => undefined,
-    onRefused: () => {},
-    onRejected: () => {},
-  })
-  const code = (uid: string) =>
-    who.identify({ authorization: uid, peer: '10.0.0.1' }).then(
-      () => 'ok',
-      (error: Problem) => error.code,
-    )
-  return { clock, state, pods, code }
-}
+const asking = (objects: Record<string, object>) =>
+  judgement(
+    (path) => objects[path.replace(/.*pod-/, '')],
+    (uid) => `pod-${uid}`,
+  )
 
 test('the token of a pod that the watch saw go costs no read of the API server', async () => {
   const { clock, state, pods, code } = asking({})

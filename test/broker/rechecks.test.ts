@@ -1,18 +1,9 @@
 /** What a live read of the API server changes: it is judged like the watch's word, and remembered. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { parseSettings } from '../../common/settings.ts'
-import { liveReader } from '../../node-guard/broker/cluster/live.ts'
-import { namespaceStore } from '../../node-guard/broker/cluster/namespaces.ts'
 import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
-import { podStore } from '../../node-guard/broker/cluster/pods.ts'
 import { checkIdentity } from '../../node-guard/broker/decide/identify.ts'
-import { BROKER_SETTINGS, entitlementSettings } from '../../node-guard/broker/settings.ts'
-import { whoIsAsking } from '../../node-guard/broker/who.ts'
-import { fakeClock } from './fake-clock.ts'
-
-const PEER = '10.0.0.1'
-const ROLE_KEY = 'iam.amazonaws.com/role'
+import { judgement, PEER, ROLE_KEY } from './judgement.ts'
 
 /** An injected pod of this node, admitted with role `app`. */
 const object = (podIP: string, annotations: Record<string, string> = {}) => ({
@@ -42,42 +33,12 @@ const object = (podIP: string, annotations: Record<string, string> = {}) => ({
 
 const recordOf = (raw: object) => podRecord(raw, ROLE_KEY) ?? assert.fail()
 
-/** A broker's judgement before an API server whose answers are given by path. */
-function asking(answers: Record<string, object>) {
-  const clock = fakeClock()
-  const state = { reads: 0 }
-  const get = async (path: string) => {
-    state.reads++
-    return answers[path]
-  }
-  const result = parseSettings(BROKER_SETTINGS, { argv: ['--node-name', 'node-1'], env: {} })
-  assert.ok(result.ok)
-  const pods = podStore((one) => podRecord(one, ROLE_KEY), { gone: () => {}, change: () => {} })
-  const who = whoIsAsking({
-    verify: async () => ({
-      namespace: 'shop',
-      serviceAccount: 'default',
-      podName: 'web',
-      podUid: 'a',
-      nodeName: undefined,
-    }),
-    pods,
-    namespaces: namespaceStore(() => {}, clock),
-    live: liveReader({ get }, clock),
-    clock,
-    settings: entitlementSettings(result.settings),
-    ownAddresses: [],
-    node: () => assert.fail('not asked'),
-    whyUnguarded: async () => undefined,
-    onRefused: () => {},
-    onRejected: () => {},
-  })
-  const code = () =>
-    who.identify({ authorization: 'token', peer: PEER }).then(
-      () => 'ok',
-      (error: { code: string }) => error.code,
-    )
-  return { clock, state, pods, who, code }
+const asking = (answers: Record<string, object>) => {
+  const { code, ...rest } = judgement(
+    (path) => answers[path],
+    () => 'web',
+  )
+  return { ...rest, code: () => code('a') }
 }
 
 const POD = '/api/v1/namespaces/shop/pods/web'

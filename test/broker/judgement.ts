@@ -1,0 +1,55 @@
+/** The broker's judgement of who is asking, without HTTP: before an API server that counts its reads. */
+import assert from 'node:assert/strict'
+import { parseSettings } from '../../common/settings.ts'
+import { liveReader } from '../../node-guard/broker/cluster/live.ts'
+import { namespaceStore } from '../../node-guard/broker/cluster/namespaces.ts'
+import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
+import { podStore } from '../../node-guard/broker/cluster/pods.ts'
+import { BROKER_SETTINGS, entitlementSettings } from '../../node-guard/broker/settings.ts'
+import { whoIsAsking } from '../../node-guard/broker/who.ts'
+import { fakeClock } from './fake-clock.ts'
+
+export const PEER = '10.0.0.1'
+export const ROLE_KEY = 'iam.amazonaws.com/role'
+
+/**
+ * @param answer what the API server says of a path
+ * @param podName the name in the token of a pod's uid, which here is the token itself
+ */
+export function judgement(answer: (path: string) => object | undefined, podName: (uid: string) => string) {
+  const clock = fakeClock()
+  const state = { reads: 0 }
+  const get = async (path: string) => {
+    state.reads++
+    return answer(path)
+  }
+  const result = parseSettings(BROKER_SETTINGS, { argv: ['--node-name', 'node-1'], env: {} })
+  assert.ok(result.ok)
+  const pods = podStore((one) => podRecord(one, ROLE_KEY), { gone: () => {}, change: () => {} })
+  const who = whoIsAsking({
+    verify: async (uid = '') => ({
+      namespace: 'shop',
+      serviceAccount: 'default',
+      podName: podName(uid),
+      podUid: uid,
+      nodeName: undefined,
+    }),
+    pods,
+    namespaces: namespaceStore(() => {}, clock),
+    live: liveReader({ get }, clock),
+    clock,
+    settings: entitlementSettings(result.settings),
+    ownAddresses: [],
+    node: () => assert.fail('not asked'),
+    whyUnguarded: async () => undefined,
+    onRefused: () => {},
+    onRejected: () => {},
+  })
+  /** `ok`, or the code of the refusal. */
+  const code = (uid: string) =>
+    who.identify({ authorization: uid, peer: PEER }).then(
+      () => 'ok',
+      (error: { code: string }) => error.code,
+    )
+  return { clock, state, pods, who, code }
+}
