@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mock, test } from 'node:test'
+import { RE2JS } from 're2js'
 import { KEYS } from '../../common/keys.ts'
 import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
 import { quote, resolveRole } from '../../common/role.ts'
@@ -236,4 +237,33 @@ test('the list annotation parses as in kube2iam: order kept, everything else is 
   assert.deepEqual(parsePatterns('[]'), [])
   for (const text of ['', 'not valid json', 'null', '{}', '[null]', JSON.stringify(Array(257).fill('x'))])
     assert.equal(parsePatterns(text), undefined)
+})
+
+test('an empty regexp allows nothing, and is told as empty', () => {
+  const result = judge('x', { [KEYS.permitted]: '' })
+  assert.ok(!result.allowed)
+  assert.match(result.detail, /is empty, so nothing is allowed$/)
+})
+
+test('a regexp is compiled once for a role, the oldest result is forgotten, and a costly one is never compiled', () => {
+  const compile = mock.method(RE2JS, 'compile')
+  const compiledFor = (pattern: string, role = 'once') => {
+    const before = compile.mock.callCount()
+    judge(role, { [KEYS.permitted]: pattern })
+    return compile.mock.callCount() - before
+  }
+  try {
+    assert.deepEqual([compiledFor('.*/once'), compiledFor('.*/once')], [1, 0])
+    // Fill the memory, using the first result all along: it stays, one that was not used goes.
+    compiledFor('.*/unused')
+    for (let i = 0; i < 2048; i++) {
+      compiledFor(`.*/fill${i}`)
+      if (i % 1000 === 0) compiledFor('.*/once')
+    }
+    assert.deepEqual([compiledFor('.*/once'), compiledFor('.*/unused')], [0, 1])
+    for (const costly of [`${'((((.?){10}){10}){10})'.repeat(22)}Z`, '[ab]{999}'.repeat(50)])
+      assert.equal(compiledFor(costly), 0, costly)
+  } finally {
+    compile.mock.restore()
+  }
 })
