@@ -58,14 +58,16 @@ export function healthServer(health: Health): Server {
 
 /**
  * Everybody in the cluster can connect here: the oldest connection of another host makes room for a new one, and
- * what asks over loopback (the gate, a probe in the pod) is never the one that goes.
+ * what asks over loopback (the gate, a probe in the pod) goes only when there is nothing else.
  */
 function boundConnections(server: Server): void {
   const open = new Set<Socket>()
   server.on('connection', (socket: Socket) => {
-    const evicted = open.size < MAX_CONNECTIONS ? undefined : (oldestForeign(open) ?? socket)
-    evicted?.destroy()
-    if (evicted === socket) return
+    if (open.size >= MAX_CONNECTIONS) {
+      const evicted = oldestForeign(open) ?? open.values().next().value
+      evicted?.destroy()
+      if (evicted !== undefined) open.delete(evicted)
+    }
     open.add(socket)
     socket.on('close', () => open.delete(socket))
   })

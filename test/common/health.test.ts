@@ -86,4 +86,22 @@ describe('health', () => {
     socket.destroy()
     assert.match(String(chunk), /^HTTP\/1\.1 431 /)
   })
+
+  it('sixty-four silent connections do not keep a probe out', async () => {
+    const silent = await Promise.all(
+      Array.from({ length: 64 }, async () => {
+        const socket = connect(port, '127.0.0.1')
+        await once(socket, 'connect')
+        return socket
+      }),
+    )
+    try {
+      const probe = connect(port, '127.0.0.1')
+      probe.write('GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+      const [chunk] = await once(probe, 'data')
+      assert.match(String(chunk), /^HTTP\/1\.1 200 /)
+    } finally {
+      for (const socket of silent) socket.destroy()
+    }
+  })
 })

@@ -42,8 +42,8 @@ export type Tally = {
 
 /** So many faults are told in words. */
 const MOST_FAULTS = 20
-/** The health server drops what comes while 64 connections are open (common/health.ts), the kubelet's probe too. */
-const HEALTH_CONNECTIONS = 40
+/** Three times what the health server keeps open (common/health.ts): a probe must get through all the same. */
+const HEALTH_CONNECTIONS = 200
 
 if (!isMainThread) await main(workerData as AttackersOptions)
 
