@@ -1,7 +1,7 @@
 /** Asks the broker: GET at its addresses in order, the first that answers counts. */
-import { Agent, request } from 'node:http'
 import { messageOf } from '../../common/errors.ts'
 import { VERSION } from '../../common/version.ts'
+import { AnswerError, get } from '../http/get.ts'
 
 /** What came of asking. */
 export type Reply =
@@ -35,8 +35,6 @@ export type BrokerOptions = {
 /** Longest answer read, bytes. Session tokens have no fixed size; this leaves them room for tens of KiB. */
 const MAX_ANSWER = 256 * 1024
 
-class AnswerError extends Error {}
-
 /**
  * A client for the broker. Never rejects. The address that answered last is asked first.
  *
@@ -48,7 +46,6 @@ export function brokerClient({
   connectTimeout = 1000,
   answerTimeout = 10_000,
 }: BrokerOptions): BrokerClient {
-  const agent = new Agent({ keepAlive: false })
   let first = 0
   return async (path) => {
     let token: string
@@ -63,9 +60,28 @@ export function brokerClient({
       const index = (first + turn) % urls.length
       const base = urls[index] ?? ''
       try {
-        const answer = await get(new URL(path, base), token, { agent, connectTimeout, answerTimeout })
+        const { hostname, port } = new URL(base)
+        const { status, header, body } = await get({
+          host: hostname.replace(/^\[|\]$/g, ''),
+          port: Number(port || 80),
+          path,
+          headers: {
+            Authorization: `Bearer ${token}`,
+            Accept: 'application/json',
+            'User-Agent': `pod2iam-sidecar/${VERSION}`,
+          },
+          connectTimeout,
+          answerTimeout,
+          maxBody: MAX_ANSWER,
+        })
         first = index
-        return answer
+        return {
+          kind: 'answer',
+          status,
+          retryAfter: header('retry-after'),
+          cacheControl: header('cache-control'),
+          body,
+        }
       } catch (error) {
         garbled ||= error instanceof AnswerError
         failures.push(`${base}: ${messageOf(error)}`)
@@ -74,55 +90,4 @@ export function brokerClient({
     const detail = `The broker on this node does not answer (${failures.join('; ')}). Remedy: look at the node-guard pod of this node.`
     return { kind: 'failure', code: garbled ? 'broker-answer-invalid' : 'broker-unreachable', detail }
   }
-}
-
-type GetOptions = { readonly agent: Agent; readonly connectTimeout: number; readonly answerTimeout: number }
-
-function get(url: URL, token: string, { agent, connectTimeout, answerTimeout }: GetOptions): Promise<Reply> {
-  const { promise, resolve, reject } = Promise.withResolvers<Reply>()
-  const headers = {
-    Authorization: `Bearer ${token}`,
-    Accept: 'application/json',
-    'User-Agent': `pod2iam-sidecar/${VERSION}`,
-  }
-  const outgoing = request(url, { agent, headers, maxHeaderSize: 8192 })
-  const late = (what: string, milliseconds: number) =>
-    setTimeout(() => outgoing.destroy(new Error(`${what} within ${milliseconds} ms`)), milliseconds)
-  const answering = late('no complete answer', answerTimeout)
-  const connecting = late('no connection', connectTimeout)
-  outgoing.on('socket', (socket) => socket.once('connect', () => clearTimeout(connecting)))
-  outgoing.on('response', (incoming) => {
-    const chunks: Buffer[] = []
-    let length = 0
-    incoming.on('data', (chunk: Buffer) => {
-      length += chunk.length
-      if (length > MAX_ANSWER)
-        outgoing.destroy(new AnswerError(`the answer is longer than ${MAX_ANSWER} bytes`))
-      else chunks.push(chunk)
-    })
-    incoming.once('error', reject)
-    incoming.once('end', () => {
-      const { statusCode = 0, headers } = incoming
-      resolve({
-        kind: 'answer',
-        status: statusCode,
-        retryAfter: headers['retry-after'],
-        cacheControl: headers['cache-control'],
-        body: Buffer.concat(chunks).toString('utf8'),
-      })
-    })
-  })
-  outgoing.on('error', (error) => reject(isParseError(error) ? new AnswerError(messageOf(error)) : error))
-  outgoing.once('close', () => {
-    clearTimeout(answering)
-    clearTimeout(connecting)
-    reject(new Error('the connection ended before the answer was complete'))
-  })
-  outgoing.end()
-  return promise
-}
-
-/** What answered does not speak HTTP. */
-function isParseError(error: Error): boolean {
-  return 'code' in error && typeof error.code === 'string' && error.code.startsWith('HPE_')
 }

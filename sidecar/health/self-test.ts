@@ -2,9 +2,9 @@
  * The proof that the application's requests reach this process: it asks `http://169.254.169.254/` for a path that
  * only it knows and must get back a word that only it would answer.
  */
-import { Agent, request } from 'node:http'
 import { METADATA_ADDRESSES } from '../../common/addresses.ts'
 import type { Clock } from '../clock.ts'
+import { get } from '../http/get.ts'
 import { randomBytes } from '../imds/random.ts'
 import { type Repeated, repeat } from '../repeat.ts'
 
@@ -68,29 +68,10 @@ async function seesItself(probe: Probe, path: string, word: string): Promise<boo
   return false
 }
 
-const agent = new Agent({ keepAlive: false })
 const PROBE_TIMEOUT_MS = 250
 const MAX_BODY = 4096
 
-function probeOverHttp(host: string, path: string): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>()
-  const outgoing = request({ host, port: 80, path, agent })
-  const timeout = setTimeout(() => outgoing.destroy(new Error('no answer')), PROBE_TIMEOUT_MS)
-  outgoing.on('response', (incoming) => {
-    let body = ''
-    incoming.setEncoding('latin1')
-    incoming.on('data', (chunk: string) => {
-      body += chunk
-      if (body.length > MAX_BODY) outgoing.destroy(new Error('too long an answer'))
-    })
-    incoming.once('error', reject)
-    incoming.once('end', () => resolve(body))
-  })
-  outgoing.on('error', reject)
-  outgoing.once('close', () => {
-    clearTimeout(timeout)
-    reject(new Error('the connection ended early'))
-  })
-  outgoing.end()
-  return promise
+async function probeOverHttp(host: string, path: string): Promise<string> {
+  const times = { connectTimeout: PROBE_TIMEOUT_MS, answerTimeout: PROBE_TIMEOUT_MS }
+  return (await get({ host, port: 80, path, ...times, maxBody: MAX_BODY })).body
 }

@@ -9,6 +9,8 @@ import { exchange, opened } from '../load.ts'
 
 /** How the sidecar's container runs node; they count only on the command line (sidecar/README.md). */
 export const NODE_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=0'] as const
+/** What its image sets for glibc: memory that the start no longer needs goes back to the kernel. */
+export const MALLOC = { MALLOC_TRIM_THRESHOLD_: '4096', MALLOC_TOP_PAD_: '0' } as const
 
 const ROLE_PATH = '/latest/meta-data/iam/security-credentials/reader'
 
@@ -33,7 +35,7 @@ export type SidecarOptions = {
 export async function spawnSidecar(options: SidecarOptions): Promise<Started & { startedAt: number }> {
   const { workshop, brokerUrl, flags = NODE_FLAGS, bundle = workshop.bundle, cgroupProcs } = options
   const port = await freePort()
-  const env = { ...loopbackEnv(workshop, brokerUrl), POD2IAM_LISTEN_PORT: String(port) }
+  const env = { ...loopbackEnv(workshop, brokerUrl), ...MALLOC, POD2IAM_LISTEN_PORT: String(port) }
   return { ...start([process.execPath, ...flags, bundle], env, port, cgroupProcs) }
 }
 
@@ -44,7 +46,8 @@ export async function spawnBare(
 ): Promise<Started & { startedAt: number }> {
   const port = await freePort()
   const script = join(import.meta.dirname, 'bare.cjs')
-  return start([process.execPath, ...flags, script], { PORT: String(port), PWD: workshop.directory }, port)
+  const env = { ...MALLOC, PORT: String(port), PWD: workshop.directory }
+  return start([process.execPath, ...flags, script], env, port)
 }
 
 function start(command: readonly string[], env: NodeJS.ProcessEnv, port: number, cgroupProcs?: string) {
