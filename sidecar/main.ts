@@ -1,15 +1,15 @@
 /** Entry of the sidecar process: settings, start, signals. */
-import { writeSync } from 'node:fs'
 import { messageOf } from '../common/errors.ts'
 import { onTerminate } from '../common/lifecycle.ts'
 import { lineLogger } from '../common/log.ts'
 import { settingsOrExit } from '../common/settings.ts'
+import { lineWriter } from './output.ts'
 import { annotatedRole, SPEC } from './settings.ts'
 import { startSidecar } from './sidecar.ts'
 
 async function main(): Promise<void> {
   const settings = settingsOrExit('pod2iam sidecar', SPEC)
-  const log = lineLogger('sidecar', settings.logLevel, writeLine)
+  const log = lineLogger('sidecar', settings.logLevel, lineWriter(lossLine))
   let stop = async () => {}
   // Before anything else: a container's first process is deaf to signals it does not handle.
   onTerminate(() => stop())
@@ -33,13 +33,13 @@ function spareMemory(): void {
   for (const flag of ['--no-opt', '--no-maglev', '--no-sparkplug']) v8.setFlagsFromString(flag)
 }
 
-/** Straight to the file descriptor: a log that nobody reads any more must not end the service. */
-function writeLine(line: string): void {
-  try {
-    writeSync(1, line)
-  } catch {
-    // EPIPE or EAGAIN: the line is lost, the service goes on.
-  }
+/** What stands in the log where lines are missing. */
+function lossLine(lost: number): string {
+  let line = ''
+  lineLogger('sidecar', 'warn', (text) => {
+    line = text
+  }).warn('log lines were lost: nobody read the output of this container', { lost })
+  return line
 }
 
 void main()

@@ -80,7 +80,8 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
   })
   // The classes differ (http/web.ts), what is used of them does not.
   const handler = app.fetch as unknown as FetchHandler
-  const server = metadataServer(requestListener(handler, { bodyLimit: LIMITS.body, onError }), (status) =>
+  const limits = { bodyLimit: LIMITS.body, headerLines: LIMITS.headerLines }
+  const server = metadataServer(requestListener(handler, { ...limits, onError }), (status) =>
     metrics.exchange({ path: undefined, status }),
   )
 

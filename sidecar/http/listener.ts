@@ -23,6 +23,8 @@ export type FetchHandler = (request: Request) => ResponseLike | Promise<Response
 export type ListenerOptions = {
   /** Longest request body, bytes. */
   readonly bodyLimit: number
+  /** Most header lines. */
+  readonly headerLines: number
   /** Told of what the app threw; the client gets a 500. */
   readonly onError: (error: unknown) => void
 }
@@ -36,12 +38,13 @@ export function requestListener(handler: FetchHandler, options: ListenerOptions)
 
 async function answer(
   handler: FetchHandler,
-  { bodyLimit, onError }: ListenerOptions,
+  { bodyLimit, headerLines, onError }: ListenerOptions,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ): Promise<void> {
   try {
     if (lacksHost(incoming)) return end(outgoing, 400)
+    if (incoming.rawHeaders.length > 2 * headerLines) return end(outgoing, 431)
     if (announcesTooMuch(incoming, bodyLimit)) return end(outgoing, 413)
     await send(await handler(toRequest(incoming, outgoing, bodyLimit)), incoming, outgoing)
   } catch (error) {

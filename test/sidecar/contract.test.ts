@@ -458,6 +458,11 @@ const HTTP_ROWS: Row[] = [
   ['HTTP/1.0 with Host is served', { version: '1.0' }, { status: 200 }],
   ['a path of 4096 characters is looked at', get(`/${'a'.repeat(4095)}`), { status: 404 }],
   ['a longer path is 414', get(`/${'a'.repeat(4096)}`), { status: 414 }],
+  [
+    'more than a hundred header lines are 431',
+    get('/', Object.fromEntries(Array.from({ length: 101 }, (_, index) => [`X-${index}`, '']))),
+    { status: 431 },
+  ],
   ['headers over 8 KiB are 431', get('/', { 'X-Long': 'a'.repeat(8200) }), { status: 431 }],
   [
     'an announced body over 4 KiB is 413',

@@ -90,7 +90,10 @@ describe('the adapter', () => {
     const handler = app().fetch as unknown as FetchHandler
     const onError = (error: unknown) => errors.push(error)
     const options = { requireHostHeader: false }
-    ours = createServer(options, requestListener(handler, { bodyLimit: BODY_LIMIT, onError }))
+    ours = createServer(
+      options,
+      requestListener(handler, { bodyLimit: BODY_LIMIT, headerLines: 100, onError }),
+    )
     official = createServer(options, getRequestListener(app().fetch, { overrideGlobalObjects: false }))
     for (const server of [ours, official])
       await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
@@ -187,6 +190,7 @@ describe('the adapter', () => {
     const broken = createServer(
       requestListener(() => Promise.reject(new Error('broken app')), {
         bodyLimit: 1,
+        headerLines: 100,
         onError: (error) => seen.push(error),
       }),
     )

@@ -1,7 +1,17 @@
 /** The built sidecar as a process: start, readiness, restart, outage, refusal, signals, logs. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { Agent, get } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -408,6 +418,44 @@ describe('the sidecar process', () => {
     for (let round = 0; round < 5; round++)
       assert.equal((await ask(sidecar.port, { path: `${CREDS}/reader` })).status, 200)
     assert.equal(await sidecar.end(), 0)
+  })
+
+  test('goes on serving when its log pipe is full, and says later what was lost', async () => {
+    const pipe = join(workshop.directory, `log-${process.hrtime.bigint()}`)
+    spawnSync('mkfifo', [pipe])
+    // Held open at both ends and read only later: what a container runtime that hangs looks like.
+    const fd = openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK)
+    const child = spawn(process.execPath, [workshop.bundle], {
+      env: env(await newBroker(), { POD2IAM_LOG_LEVEL: 'debug' }),
+      stdio: ['ignore', fd, 'inherit'],
+    })
+    const pieces: Buffer[] = []
+    const drain = () => {
+      const piece = Buffer.alloc(1 << 17)
+      try {
+        pieces.push(piece.subarray(0, readSync(fd, piece)))
+      } catch (error) {
+        assert.match(String(error), /EAGAIN/)
+      }
+      return Buffer.concat(pieces).toString()
+    }
+    try {
+      const port = Number(await until('it listens', () => /"port":(\d+)/.exec(drain())?.[1]))
+      const path = `/latest/${'x'.repeat(250)}`
+      for (let round = 0; round < 300; round++) assert.equal((await ask(port, { path })).status, 404)
+      assert.ok(!drain().includes('were lost'))
+      await ask(port, { path })
+      const lines = await until('the next line', () => {
+        const text = drain()
+        return text.includes('were lost') && text.trim().split('\n').slice(-2)
+      })
+      const [loss, next] = lines.map((line) => JSON.parse(line))
+      assert.deepEqual([loss?.level, loss?.component, next?.path], ['warn', 'sidecar', path])
+      assert.ok(loss.lost > 10 && loss.lost < 300, `${loss.lost}`)
+    } finally {
+      child.kill('SIGKILL')
+      closeSync(fd)
+    }
   })
 
   test('shows metrics in Prometheus form, without a role or an ARN', async () => {
