@@ -1,15 +1,14 @@
 /** Entry of the sidecar process: settings, start, signals. */
 import { messageOf } from '../common/errors.ts'
 import { onTerminate } from '../common/lifecycle.ts'
-import { lineLogger } from '../common/log.ts'
+import { stdoutLogger } from '../common/log-output.ts'
 import { settingsOrExit } from '../common/settings.ts'
-import { lineWriter } from './output.ts'
 import { annotatedRole, SPEC } from './settings.ts'
 import { startSidecar } from './sidecar.ts'
 
 async function main(): Promise<void> {
   const settings = settingsOrExit('pod2iam sidecar', SPEC)
-  const log = lineLogger('sidecar', settings.logLevel, lineWriter(lossLine))
+  const log = stdoutLogger('sidecar', settings.logLevel)
   let stop = async () => {}
   // Before anything else: a container's first process is deaf to signals it does not handle.
   onTerminate(() => stop())
@@ -31,15 +30,6 @@ async function main(): Promise<void> {
 function spareMemory(): void {
   const v8 = process.getBuiltinModule('node:v8')
   for (const flag of ['--no-opt', '--no-maglev', '--no-sparkplug']) v8.setFlagsFromString(flag)
-}
-
-/** What stands in the log where lines are missing. */
-function lossLine(lost: number): string {
-  let line = ''
-  lineLogger('sidecar', 'warn', (text) => {
-    line = text
-  }).warn('log lines were lost: nobody read the output of this container', { lost })
-  return line
 }
 
 void main()
