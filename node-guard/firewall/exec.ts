@@ -7,12 +7,18 @@ export type ExecResult = {
   readonly stderr: string
 }
 
+export type ExecOptions = {
+  readonly timeoutMs?: number
+  /** Written to its standard input; without it there is none. */
+  readonly input?: string
+  /** Which lines of output are kept: a node's whole ruleset is megabytes, what concerns us a few lines. */
+  readonly keepLine?: (line: string) => boolean
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
 /** Runs a command to its end; never throws. Passed in everywhere, so that failures can be told in tests. */
-export type Exec = (
-  command: string,
-  args: readonly string[],
-  options?: { readonly timeoutMs?: number },
-) => Promise<ExecResult>
+export type Exec = (command: string, args: readonly string[], options?: ExecOptions) => Promise<ExecResult>
 
 /** nft takes some 10 ms; ten seconds mean a machine in trouble, and then a retry is better than a wait. */
 const TIMEOUT_MS = 10_000
@@ -24,18 +30,26 @@ export function toolEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.Pr
 }
 
 /** {@link Exec} by real processes. Output beyond 4 MiB is cut. */
-export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS } = {}) =>
+export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepLine, env } = {}) =>
   new Promise((resolve) => {
-    const child = spawn(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(command, args, {
+      env: { ...toolEnvironment(), ...env },
+      stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    })
+    // EPIPE: it ended without reading, and its exit code says why.
+    child.stdin?.on('error', () => {})
+    child.stdin?.end(input)
     const output = { stdout: '', stderr: '' }
+    const lines = keepLine && lineFilter(keepLine)
     let timedOut = false
     const timer = setTimeout(() => {
       timedOut = true
       child.kill('SIGKILL')
     }, timeoutMs)
     for (const name of ['stdout', 'stderr'] as const)
-      child[name].setEncoding('utf8').on('data', (chunk: string) => {
-        if (output[name].length < MAX_OUTPUT) output[name] += chunk
+      child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
+        if (output[name].length < MAX_OUTPUT)
+          output[name] += lines && name === 'stdout' ? lines(chunk) : chunk
       })
     child.on('error', (error) => {
       clearTimeout(timer)
@@ -47,25 +61,42 @@ export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS } = {}) =>
     })
   })
 
+/** Passes on the whole lines of a chunked text that are to be kept. */
+function lineFilter(keepLine: (line: string) => boolean): (chunk: string) => string {
+  let rest = ''
+  return (chunk) => {
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop() ?? ''
+    return lines
+      .filter(keepLine)
+      .map((line) => `${line}\n`)
+      .join('')
+  }
+}
+
+/** The first line of what a command complained about, bounded; else its exit code. */
+export function firstLine({ code, stderr }: ExecResult): string {
+  const line = stderr.split('\n').find((candidate) => candidate.trim() !== '')
+  return line?.trim().slice(0, 300) ?? `exit code ${code}`
+}
+
+/** Whether nft says that this kernel lacks what the rules need. */
+export function isUnsupported({ stderr }: ExecResult): boolean {
+  if (/operation not permitted|permission denied/i.test(stderr)) return false
+  return /cache initialization failed|not supported|could not process rule: no such file/i.test(stderr)
+}
+
 /** Why a command of ours failed, as one sentence with the remedy. */
 export function whyFailed(command: 'nft' | 'ip', result: ExecResult): string {
   const { code, stderr } = result
-  const said =
-    stderr
-      .split('\n')
-      .find((line) => line.trim() !== '')
-      ?.trim()
-      .slice(0, 300) ?? `exit code ${code}`
+  const said = firstLine(result)
   if (code === 'missing')
     return `${command} cannot be run (${said}): use the pod2iam image, or install ${command === 'nft' ? 'nftables' : 'iproute2'}`
   if (code === 'timeout')
     return `${command} did not end in time: the machine is overloaded or its netlink is stuck`
   if (/operation not permitted|permission denied|must be root/i.test(stderr))
     return `${command} was not permitted to work (${said}): run this container as root with the NET_ADMIN capability`
-  if (
-    command === 'nft' &&
-    /cache initialization failed|not supported|could not process rule: no such file/i.test(stderr)
-  )
+  if (command === 'nft' && isUnsupported(result))
     return `this kernel cannot do what the rules need (${said}): load the modules nf_tables, nft_reject_inet, nft_fib_inet and nft_chain_nat`
   return `${command} failed: ${said}`
 }

@@ -5,6 +5,7 @@
  */
 import { messageOf } from '../../common/errors.ts'
 import { VERSION } from '../../common/version.ts'
+import { spareMemory } from './guard/memory.ts'
 
 const HELP = `pod2iam firewall ${VERSION}
 
@@ -18,6 +19,7 @@ Commands (each with --help):
 async function main(command: string | undefined, argv: readonly string[]): Promise<void> {
   switch (command) {
     case 'guard':
+      spareMemory()
       return (await import('./guard/main.ts')).runGuard(argv)
     case 'redirect':
       return (await import('./gate/main.ts')).runGate(argv)

@@ -4,6 +4,16 @@ export type TableContent = {
   readonly text: string
   /** Packets by named counter. */
   readonly packets: Readonly<Record<string, number>>
+  /** Elements that packets added, by set: they are no part of `text`. */
+  readonly added: Readonly<Record<string, readonly AddedElement[]>>
+}
+
+/** What packets added to a set by themselves. */
+export type AddedElement = {
+  readonly value: string
+  readonly packets: number
+  /** Seconds until it is forgotten, unless it is seen again. */
+  readonly expires: number
 }
 
 type Json = Readonly<Record<string, unknown>>
@@ -20,6 +30,7 @@ export function parseTable(output: string): TableContent {
     rules: new Map(),
     elements: new Map(),
     packets: {},
+    added: {},
   }
   for (const entry of objects(JSON.parse(output))) take(parts, entry)
   const lines = [
@@ -31,7 +42,7 @@ export function parseTable(output: string): TableContent {
       .map((set) => `${set} ${sorted(parts.elements.get(set) ?? []).join(' ')}`),
     ...Object.keys(parts.packets).sort(),
   ]
-  return { text: lines.join('\n'), packets: parts.packets }
+  return { text: lines.join('\n'), packets: parts.packets, added: parts.added }
 }
 
 type Parts = {
@@ -40,6 +51,7 @@ type Parts = {
   readonly rules: Map<string, string[]>
   readonly elements: Map<string, Set<string>>
   readonly packets: Record<string, number>
+  readonly added: Record<string, readonly AddedElement[]>
 }
 
 function* objects(document: unknown): Generator<readonly [kind: string, object: Json]> {
@@ -74,7 +86,9 @@ function take(parts: Parts, [kind, object]: readonly [string, Json]): void {
       parts.packets[String(rest.name)] = Number(packets)
       return
     case 'set':
-      addElements(parts, canonical({ set: rest.name }), elem)
+      // Sets with a timeout are those that packets fill; nft 1.0.6 does not print their flag `dynamic`.
+      if (rest.timeout === undefined) addElements(parts, canonical({ set: rest.name }), elem)
+      else parts.added[String(rest.name)] = addedElements(elem)
       // A set's flags and type are part of what it matches.
       parts.chains.add(canonical({ set: rest }))
       return
@@ -93,6 +107,15 @@ function addElements(parts: Parts, set: string, elements: unknown): void {
   const list = (elements as { set?: unknown } | undefined)?.set ?? elements
   for (const element of Array.isArray(list) ? list : []) known.add(canonical(element))
   parts.elements.set(set, known)
+}
+
+function addedElements(elements: unknown): AddedElement[] {
+  const list = Array.isArray(elements) ? (elements as { elem?: Json }[]) : []
+  return list.flatMap(({ elem }) => {
+    const packets = (elem?.counter as { packets?: unknown } | undefined)?.packets
+    if (typeof elem?.val !== 'string' || typeof packets !== 'number') return []
+    return [{ value: elem.val, packets, expires: Number(elem.expires ?? 0) }]
+  })
 }
 
 const sorted = (texts: Iterable<string>) => [...texts].sort()

@@ -4,12 +4,12 @@
  */
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
-import { guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
+import { type GuardRuleset, guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
 import { NEIGHBOURS, type NetworkName, nodeExec, POD1, type TestNode, UNLINKED, until } from './node.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
 const [BROKER4, BROKER6] = BROKER_ADDRESSES
-const UDP_PORT = 5300
+export const UDP_PORT = 5300
 /** What a pod sends to a neighbour on this port gets the metadata address only after our forward chain. */
 const LATE_PORT = 5301
 /** What the node sends to this port leaves with a pod's address as its source. */
@@ -18,17 +18,18 @@ const FOREIGN_PORT = 8081
 /** What is sent to the broker on this port, another's DNAT takes: a hostPort, as the CNI plugin portmap makes it. */
 const HOST_PORT = 8082
 
-/** The ruleset under test: the real addresses, and broker addresses whose link is absent. */
-export const RULESET = guardRuleset({
+/** The rules under test: the real addresses, and broker addresses whose link is absent. */
+export const RULES: GuardRuleset = {
   metadata: METADATA_ADDRESSES,
   broker: [...BROKER_ADDRESSES, ...UNLINKED],
   uplinks: ['eth0'],
-})
+}
+export const RULESET = guardRuleset(RULES)
 
-/** Source routing (LSRR, segment routing) as our forward chain sees it; IPVS as our output chain sees it. */
+/** Source routing (LSRR, segment routing) as our forward chain sees it, whatever its priority; IPVS as our output chain sees it. */
 const NODE_TABLE = `table inet test_rewrite {
   chain late {
-    type filter hook forward priority -100; policy accept;
+    type filter hook forward priority 10; policy accept;
     ip daddr 169.254.169.253 udp dport ${LATE_PORT} ip daddr set ${METADATA4}
     ip6 daddr fd00:ec2::253 udp dport ${LATE_PORT} ip6 daddr set ${METADATA6}
   }
@@ -38,7 +39,7 @@ const NODE_TABLE = `table inet test_rewrite {
     ip6 daddr ${METADATA6} tcp dport ${FOREIGN_PORT} ip6 saddr set ${POD1[1]}
   }
   chain hostport {
-    type nat hook prerouting priority -100; policy accept;
+    type nat hook prerouting priority -99; policy accept;
     meta nfproto ipv4 fib daddr type local tcp dport ${HOST_PORT} dnat ip to 10.0.0.2:80
     meta nfproto ipv6 fib daddr type local tcp dport ${HOST_PORT} dnat ip6 to [fd00:10::2]:80
   }
@@ -66,7 +67,7 @@ export async function prepare(node: TestNode): Promise<void> {
   for (const host of ['0.0.0.0', '::'])
     for (const port of [80, FOREIGN_PORT]) await aws.listen({ host, port, name: 'aws' })
   for (const address of BROKER_ADDRESSES)
-    await host.listen({ host: address, port: BROKER_PORT, name: 'broker' })
+    for (const port of [BROKER_PORT, HOST_PORT]) await host.listen({ host: address, port, name: 'broker' })
   for (const port of [UDP_PORT, LATE_PORT]) await aws.receive({ port })
   await host.receive({ port: UDP_PORT })
 }
@@ -136,8 +137,8 @@ export const AS_DESIGNED: Outcomes = {
   'pod → broker, IPv6': 'broker',
   'node → broker, IPv4': 'broker',
   'node → broker, IPv6': 'broker',
-  'pod → broker on a port that is a hostPort, IPv4': 'ECONNREFUSED',
-  'pod → broker on a port that is a hostPort, IPv6': 'ECONNREFUSED',
+  'pod → broker on a port that is a hostPort, IPv4': 'broker',
+  'pod → broker on a port that is a hostPort, IPv6': 'broker',
   'pod → broker without link, IPv4': 'ECONNREFUSED',
   'pod → broker without link, IPv6': 'ECONNREFUSED',
   'uplink → broker, IPv4': 'dropped',
@@ -171,7 +172,7 @@ export const WITHOUT_RULES: Outcomes = {
 let sent = 0
 
 /** A datagram, then one to `fence` that must arrive: by then the first has arrived too, or never will. */
-function datagram(
+export function datagram(
   node: TestNode,
   from: NetworkName,
   [host, port]: readonly [string, number],

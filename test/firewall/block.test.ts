@@ -4,7 +4,9 @@ import { test } from 'node:test'
 import type { Logger } from '../../common/log.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
 import { type Block, createBlock } from '../../node-guard/firewall/guard/block.ts'
+import { createChoice } from '../../node-guard/firewall/guard/choice.ts'
 import { readinessOf } from '../../node-guard/firewall/guard/report.ts'
+import { findBackends } from '../../node-guard/firewall/guard/selection.ts'
 import { parseUplinks } from '../../node-guard/firewall/guard/uplinks.ts'
 import { parseTable } from '../../node-guard/firewall/table-content.ts'
 
@@ -26,7 +28,8 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
   loads: () => number
 } {
   let loads = 0
-  const exec: Exec = async (_command, args) => {
+  const exec: Exec = async (command, args) => {
+    if (command !== 'nft') return failed('missing', `spawn ${command} ENOENT`)
     if (args.includes('list')) return nft.list()
     loads++
     return nft.load()
@@ -34,7 +37,11 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
   const block = createBlock({
     metadata: ['169.254.169.254'],
     broker: ['169.254.170.24'],
-    exec,
+    choice: createChoice({
+      backends: findBackends(exec, 'nft'),
+      follow: async () => () => {},
+      log: SILENT,
+    }),
     readUplinks: async () => ['eth0'],
     now: () => 1000,
     log: SILENT,
@@ -110,6 +117,9 @@ for (const [what, [result, sentence]] of Object.entries(FAILURES))
           mode: 'enforce',
           block: block.state(),
           link: { up: true, changed: false },
+          owned: undefined,
+          surroundings: undefined,
+          sightings: undefined,
           stateFault: undefined,
           pollIntervalMs: 1000,
         },
@@ -132,6 +142,9 @@ test('a verification that is older than three intervals is no verification', asy
     mode: 'enforce' as const,
     block: block.state(),
     link: { up: true, changed: false },
+    owned: undefined,
+    surroundings: undefined,
+    sightings: undefined,
     stateFault: undefined,
     pollIntervalMs: 1000,
   }

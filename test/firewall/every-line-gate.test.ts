@@ -2,9 +2,14 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
-import { proofRuleset, REDIRECT_TABLE, redirectRuleset } from '../../node-guard/firewall/gate/ruleset.ts'
+import {
+  inNewPod,
+  proofRuleset,
+  REDIRECT_TABLE,
+  redirectRuleset,
+} from '../../node-guard/firewall/gate/ruleset.ts'
 import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
-import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft-table.ts'
+import { applyRuleset, deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft-table.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
@@ -37,10 +42,16 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
     if (!first.ok) return { load: first.detail }
     await loadTable(exec, ruleset)
     const read = await readTable(exec, REDIRECT_TABLE)
-    const outcomes: Record<string, string> = {
+    return {
       load: 'accepted',
       'loaded again': read.ok && read.content?.text === first.loaded.text ? 'the same' : 'different',
+      ...(await fates()),
     }
+  }
+
+  /** Who answers, by address. */
+  async function fates(): Promise<Record<string, string>> {
+    const outcomes: Record<string, string> = {}
     const pod = await node.agent('pod1')
     for (const [host, port] of [
       ...METADATA_ADDRESSES.map((address) => [address, 80] as const),
@@ -51,37 +62,57 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
     return outcomes
   }
 
-  const LOADED = { load: 'accepted', 'loaded again': 'the same', '10.0.0.2': 'mesh' }
+  const LOADED = { load: 'accepted', 'loaded again': 'the same' }
+  const REDIRECT = {
+    metadata: METADATA_ADDRESSES,
+    broker: BROKER_ADDRESSES,
+    brokerPort: BROKER_PORT,
+    sidecarPort: SIDECAR_PORT,
+  }
   const [METADATA4, METADATA6] = METADATA_ADDRESSES
   const [BROKER4, BROKER6] = BROKER_ADDRESSES
   const RULESETS = {
     redirect: {
-      ruleset: redirectRuleset({
-        metadata: METADATA_ADDRESSES,
-        broker: BROKER_ADDRESSES,
-        brokerPort: BROKER_PORT,
-        sidecarPort: SIDECAR_PORT,
-      }),
+      ruleset: redirectRuleset(REDIRECT),
       does: {
-        ...LOADED,
         [METADATA4]: 'sidecar',
         [METADATA6]: 'sidecar',
         [BROKER4]: 'broker',
         [BROKER6]: 'broker',
+        '10.0.0.2': 'mesh',
       },
     },
     proof: {
       ruleset: proofRuleset(METADATA_ADDRESSES),
-      does: { ...LOADED, [METADATA4]: 'aws', [METADATA6]: 'aws', [BROKER4]: 'mesh', [BROKER6]: 'mesh' },
+      does: {
+        [METADATA4]: 'aws',
+        [METADATA6]: 'aws',
+        [BROKER4]: 'mesh',
+        [BROKER6]: 'mesh',
+        '10.0.0.2': 'mesh',
+      },
     },
   }
+
+  test('in a new pod, what deletes nothing does the same as what replaces, one after the other', async () => {
+    const exec = nodeExec(node, 'pod1')
+    await deleteTable(exec, REDIRECT_TABLE)
+    assert.match((await applyRuleset(exec, inNewPod.redirect(REDIRECT))) ?? '', /No such file/)
+    assert.equal(await applyRuleset(exec, inNewPod.proof(METADATA_ADDRESSES)), undefined)
+    assert.deepEqual(await fates(), RULESETS.proof.does)
+    assert.equal(await applyRuleset(exec, inNewPod.redirect(REDIRECT)), undefined)
+    assert.deepEqual(await fates(), RULESETS.redirect.does)
+    assert.match((await applyRuleset(exec, inNewPod.proof(METADATA_ADDRESSES))) ?? '', /File exists/)
+  })
+
   for (const [name, { ruleset, does }] of Object.entries(RULESETS))
     test(`each line of the ${name} ruleset, left out, changes what it does`, async (t) => {
-      assert.deepEqual(await effect(ruleset), does)
+      const whole: Record<string, string> = { ...LOADED, ...does }
+      assert.deepEqual(await effect(ruleset), whole)
       for (const { line, number, rest } of without(ruleset))
         await t.test(`line ${number}: ${line}`, async () => {
           const outcome = await effect(rest)
-          assert.notDeepEqual(outcome, does, `nothing changes without line ${number}: ${line}`)
+          assert.notDeepEqual(outcome, whole, `nothing changes without line ${number}: ${line}`)
           if (outcome.load !== 'accepted') assert.match(String(outcome.load), MISSED)
         })
     })

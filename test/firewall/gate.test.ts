@@ -7,6 +7,8 @@ import { GUARD_TABLE, guardRuleset } from '../../node-guard/firewall/guard/rules
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { execIn } from '../sandbox/node/process.ts'
 import { NET_ADMIN_ONLY, NO_CAPABILITY } from './guard-process.ts'
+import { VARIANTS } from './iptables-rules.ts'
+import { addMesh, flushPod, MESH_PORT } from './mesh.ts'
 import { type ExecResult, MAIN, openNode, type TestNode, until } from './node.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
@@ -23,15 +25,14 @@ describe('firewall redirect', needsNamespaces(), () => {
     for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
     for (const host of ['127.0.0.1', '::1']) {
       await pod.listen({ host, port: SIDECAR_PORT, name: 'sidecar' })
-      await pod.listen({ host, port: 15001, name: 'mesh' })
+      await pod.listen({ host, port: MESH_PORT, name: 'mesh' })
     }
   })
   after(() => node?.close())
   beforeEach(() => node.must('node', ['nft', RULES]))
   afterEach(async () => {
-    for (const network of ['node', 'pod1'] as const) await node.must(network, ['nft', 'flush ruleset'])
-    for (const kind of ['iptables', 'ip6tables'])
-      for (const command of ['-F', '-X']) await node.must('pod1', [`${kind}-legacy`, '-t', 'nat', command])
+    await node.must('node', ['nft', 'flush ruleset'])
+    await flushPod(node)
   })
 
   const gate = (
@@ -45,14 +46,6 @@ describe('firewall redirect', needsNamespaces(), () => {
   const hasTable = async () =>
     (await node.run('pod1', ['nft', 'list', 'table', ...REDIRECT_TABLE.split(' ')])).code === 0
   const podRules = () => node.must('pod1', ['nft', '-s', 'list', 'table', ...REDIRECT_TABLE.split(' ')])
-  /** Istio's: everything that goes out by TCP goes to the proxy, except what goes by lo. */
-  const mesh = async (kind: 'nft' | 'legacy') => {
-    for (const family of ['iptables', 'ip6tables']) {
-      const iptables = (...args: string[]) => node.must('pod1', [`${family}-${kind}`, '-t', 'nat', ...args])
-      await iptables('-A', 'OUTPUT', '-o', 'lo', '-j', 'RETURN')
-      await iptables('-A', 'OUTPUT', '-p', 'tcp', '-j', 'REDIRECT', '--to-ports', '15001')
-    }
-  }
   const lastLine = ({ stderr, stdout }: ExecResult) =>
     (stderr.trim() || stdout.trim()).split('\n').at(-1) ?? ''
   const redirected = async () => {
@@ -133,27 +126,28 @@ describe('firewall redirect', needsNamespaces(), () => {
     assert.equal(await podRules(), first)
   })
 
-  for (const kind of ['nft', 'legacy'] as const) {
-    test(`a mesh in iptables-${kind} that is there before neither deceives the proof nor takes the redirect`, async () => {
-      await mesh(kind)
-      assert.equal(await pod(METADATA4), 'mesh')
-      const result = await gate()
-      assert.equal(result.code, 0, result.stderr)
-      await redirected()
-      assert.equal(await pod('10.0.0.2'), 'mesh')
-      await open()
-      assert.match(lastLine(await gate(QUICK)), /169\.254\.169\.254 answered, fd00:ec2::254 answered/)
-    })
+  for (const mesh of ['istio', 'linkerd'] as const)
+    for (const variant of VARIANTS) {
+      test(`${mesh} in iptables-${variant} that is there before neither deceives the proof nor takes the redirect`, async () => {
+        await addMesh(node, mesh, variant)
+        assert.equal(await pod(METADATA4), 'mesh')
+        const result = await gate()
+        assert.equal(result.code, 0, result.stderr)
+        await redirected()
+        assert.equal(await pod('10.0.0.2'), 'mesh')
+        await open()
+        assert.match(lastLine(await gate(QUICK)), /169\.254\.169\.254 answered, fd00:ec2::254 answered/)
+      })
 
-    test(`a mesh in iptables-${kind} that comes after does not take the redirect, nor the way to the broker`, async () => {
-      assert.equal((await gate()).code, 0)
-      await mesh(kind)
-      await redirected()
-      // Without a link the node refuses what is for the broker; the mesh would have answered.
-      for (const address of BROKER_ADDRESSES) assert.equal(await pod(address, 9171), 'ECONNREFUSED')
-      assert.equal(await pod(BROKER_ADDRESSES[0], 9999), 'mesh')
-    })
-  }
+      test(`${mesh} in iptables-${variant} that comes after does not take the redirect, nor the way to the broker`, async () => {
+        assert.equal((await gate()).code, 0)
+        await addMesh(node, mesh, variant)
+        await redirected()
+        // Without a link the node refuses what is for the broker; the mesh would have answered.
+        for (const address of BROKER_ADDRESSES) assert.equal(await pod(address, 9171), 'ECONNREFUSED')
+        assert.equal(await pod(BROKER_ADDRESSES[0], 9999), 'mesh')
+      })
+    }
 
   test('a mesh whose proxy is not running yet does not pass for a refusal', async () => {
     await open()

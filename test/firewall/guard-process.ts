@@ -29,6 +29,8 @@ export const NET_ADMIN_ONLY = [
   '--no-new-privs',
   '--',
 ]
+/** As the chart starts it where iptables-legacy is needed. */
+export const ADMIN_AND_RAW = NET_ADMIN_ONLY.map((arg) => arg.replace('+net_admin', '+net_admin,+net_raw'))
 export const NO_CAPABILITY = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--no-new-privs', '--']
 
 /** Starts `firewall guard` in the node's network namespace. */

@@ -148,7 +148,10 @@ async function startAgent(machine: Machine, network: NetworkName): Promise<Agent
 
 /** The product's {@link Exec} inside the node's network. */
 export function nodeExec(node: TestNode, network: NetworkName = 'node'): Exec {
-  return (command, args) => node.run(network, [command, ...args])
+  return (command, args, { input, env = {} } = {}) => {
+    const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
+    return node.run(network, ['env', ...variables, command, ...args], input)
+  }
 }
 
 /** Waits for a condition, asking every few milliseconds; throws after the deadline. */

@@ -2,12 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { lineLogger } from '../../../common/log.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
 import { exec } from '../exec.ts'
-import { applyRuleset } from '../nft-table.ts'
 import { dial, routeTo } from './dial.ts'
+import { createPodRules } from './pod-rules.ts'
 import { createProof } from './proof.ts'
 import { askReadiness } from './readiness.ts'
 import { addMissingRoutes } from './route.ts'
-import { proofRuleset, redirectRuleset } from './ruleset.ts'
 import { GATE_SETTINGS } from './settings.ts'
 import { type GateWorld, runSteps } from './steps.ts'
 
@@ -27,17 +26,17 @@ export async function runGate(argv: readonly string[]): Promise<void> {
   const { metadataAddress: metadata, brokerAddress: broker, brokerPort, sidecarPort, waitReady } = settings
   const log = lineLogger('gate', settings.logLevel)
 
-  const load = (ruleset: string) => applyRuleset(exec, ruleset)
+  const rules = createPodRules(exec, { metadata, broker, brokerPort, sidecarPort }, log)
   const world: GateWorld = {
     prove: createProof({
       metadata,
       acceptDrop: settings.acceptDrop,
-      prepare: async () => (settings.redirect === 'nft' ? load(proofRuleset(metadata)) : undefined),
+      prepare: async () => (settings.redirect === 'nft' ? rules.load('proof') : undefined),
       routeTo,
       dial: (address) => dial(address, 80, settings.proofInterval),
     }),
     loadRedirect: async () => {
-      const failed = await load(redirectRuleset({ metadata, broker, brokerPort, sidecarPort }))
+      const failed = await rules.load('redirect')
       if (failed !== undefined) return failed
       for (const detail of await addMissingRoutes(exec, routeTo, metadata))
         log.warn('route missing', { detail })

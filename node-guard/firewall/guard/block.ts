@@ -1,7 +1,7 @@
 import type { Logger } from '../../../common/log.ts'
-import type { Exec } from '../exec.ts'
-import { loadTable, readTable } from '../nft-table.ts'
-import { COUNTERS, type CounterName, GUARD_TABLE, guardRuleset } from './ruleset.ts'
+import type { BackendName, Compared } from './backend.ts'
+import type { Choice } from './choice.ts'
+import { COUNTERS, type CounterName, type GuardRuleset } from './ruleset.ts'
 
 /** What made us look. `uplinks`: the default routes changed; `monitor`: events were missed while it was away. */
 export const CAUSES = ['start', 'event', 'poll', 'monitor', 'uplinks'] as const
@@ -14,6 +14,10 @@ export type BlockState = {
   readonly checkedAt: number | undefined
   /** One sentence where `verified` is false. */
   readonly detail: string | undefined
+  /** By what means the rules stand; undefined before they did. */
+  readonly backend: BackendName | undefined
+  /** Why it is not the first that `--backend` admits. */
+  readonly fallback: string | undefined
   /** Packets by counter since this process started. */
   readonly packets: Readonly<Record<CounterName, number>>
   /** How often somebody else's change was undone, by what made us look. */
@@ -26,7 +30,7 @@ export const NO_REPAIRS: BlockState['repairs'] = zero(CAUSES)
 export type BlockOptions = {
   readonly metadata: readonly string[]
   readonly broker: readonly string[]
-  readonly exec: Exec
+  readonly choice: Choice
   readonly readUplinks: () => Promise<readonly string[]>
   /** Milliseconds. */
   readonly now: () => number
@@ -36,14 +40,14 @@ export type BlockOptions = {
 export type Block = { readonly check: (cause: Cause) => Promise<void>; readonly state: () => BlockState }
 
 /**
- * Keeps the guard's table as it should be. `check` reads it back, loads it again where it differs, and reads it back
- * again; it never throws. Not to be called while it runs (see `singleFlight`).
+ * Keeps the guard's rules as they should be. `check` reads them back, loads them again where they differ, and reads
+ * them back again; it never throws. Not to be called while it runs (see `singleFlight`).
  */
-export function createBlock({ metadata, broker, exec, readUplinks, now, log }: BlockOptions): Block {
+export function createBlock({ metadata, broker, choice, readUplinks, now, log }: BlockOptions): Block {
   const packets = { ...NO_PACKETS }
   const repairs = { ...NO_REPAIRS }
-  let counted: Readonly<Record<string, number>> = {}
-  let wanted: { readonly ruleset: string; readonly text: string } | undefined
+  let counted: NonNullable<Compared['packets']> = {}
+  let wanted: string | undefined
   let verdict: Pick<BlockState, 'verified' | 'checkedAt' | 'detail'> = {
     verified: false,
     checkedAt: undefined,
@@ -52,12 +56,13 @@ export function createBlock({ metadata, broker, exec, readUplinks, now, log }: B
 
   const conclude = (detail: string | undefined) => {
     if (detail !== undefined && detail !== verdict.detail) log.error('block not verified', { detail })
-    if (detail === undefined && !verdict.verified) log.info('block verified', { table: GUARD_TABLE })
+    if (detail === undefined && !verdict.verified)
+      log.info('block verified', { rules: choice.chosen()?.what })
     verdict = { verified: detail === undefined, checkedAt: now(), detail }
   }
 
   /** Counters restart with every load; ours go on. */
-  const count = (read: Readonly<Record<string, number>>) => {
+  const count = (read: NonNullable<Compared['packets']>) => {
     for (const name of COUNTERS) {
       const value = read[name] ?? 0
       const before = counted[name] ?? 0
@@ -66,37 +71,55 @@ export function createBlock({ metadata, broker, exec, readUplinks, now, log }: B
     counted = read
   }
 
-  /** Whether the kernel holds what is wanted: undefined, or how it differs. */
-  const compare = async (): Promise<{ failed?: string; differs?: 'is gone' | 'was changed' }> => {
-    const seen = await readTable(exec, GUARD_TABLE)
-    if (!seen.ok) return { failed: seen.detail }
-    if (seen.content === undefined) return { differs: 'is gone' }
-    count(seen.content.packets)
-    return seen.content.text === wanted?.text ? {} : { differs: 'was changed' }
-  }
-
-  const load = async (ruleset: string): Promise<string | undefined> => {
-    const result = await loadTable(exec, ruleset)
-    if (!result.ok) return result.detail
-    wanted = { ruleset, text: result.loaded.text }
-    counted = {}
-    const { failed, differs } = await compare()
-    if (differs === undefined) return failed
-    return `table ${GUARD_TABLE} ${differs} right after it was loaded: find what else changes nftables on this node (nft monitor)`
-  }
-
   const check = async (cause: Cause) => {
-    const ruleset = guardRuleset({ metadata, broker, uplinks: await readUplinks() })
-    if (wanted?.ruleset === ruleset) {
-      const { failed, differs } = await compare()
+    const rules: GuardRuleset = { metadata, broker, uplinks: await readUplinks() }
+    const key = JSON.stringify(rules)
+    const backend = choice.chosen()
+    let found: Compared['differs']
+    if (backend !== undefined && wanted === key) {
+      const { failed, differs, packets }: Compared = backend.isGone?.()
+        ? { differs: 'is gone' }
+        : await backend.compare()
+      if (packets !== undefined) count(packets)
       if (differs === undefined) return conclude(failed)
-      repairs[cause]++
-      log.warn('rules repaired', { table: GUARD_TABLE, found: differs, cause })
+      found = differs
+      // Until they stand again: iptables-legacy may wait seconds for its lock.
+      verdict = {
+        verified: false,
+        checkedAt: now(),
+        detail: `${backend.what} ${differs}, and is being loaded again`,
+      }
     }
-    conclude(await load(ruleset))
+    const failed = await choice.load(rules)
+    counted = {}
+    if (failed === undefined) {
+      wanted = key
+      if (found !== undefined) {
+        repairs[cause]++
+        log.warn('rules repaired', {
+          detail: `${backend?.what} ${found} by somebody else's doing and was loaded again; where it happens often, nft monitor shows whose`,
+          rules: backend?.what,
+          found,
+          cause,
+        })
+      }
+    }
+    conclude(failed)
   }
 
-  return { check, state: () => ({ ...verdict, packets: { ...packets }, repairs: { ...repairs } }) }
+  return {
+    check: async (cause) => {
+      await check(cause)
+      if (verdict.verified) await choice.removeOthers()
+    },
+    state: () => ({
+      ...verdict,
+      backend: choice.chosen()?.name,
+      fallback: choice.fallback(),
+      packets: { ...packets },
+      repairs: { ...repairs },
+    }),
+  }
 }
 
 function zero<const K extends string>(keys: readonly K[]): Record<K, number> {

@@ -4,17 +4,35 @@ import { writeFirewallState } from '../../../common/firewall-state.ts'
 import { healthServer } from '../../../common/health.ts'
 import { onTerminate } from '../../../common/lifecycle.ts'
 import type { Logger } from '../../../common/log.ts'
-import { pinoLogger } from '../../../common/pino-log.ts'
+import { stdoutLogger } from '../../../common/log-output.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
 import { exec } from '../exec.ts'
 import { writeStatus } from '../status-file.ts'
+import { createSightings } from './audit.ts'
+import { auditBackends } from './audit-backend.ts'
+import type { Backend } from './backend.ts'
 import { type Block, type Cause, createBlock } from './block.ts'
+import { createChoice } from './choice.ts'
+import { hasNetkit, readInterfaces } from './dataplane.ts'
+import { readImdsOptions } from './imds-options.ts'
 import { ensureLink, type LinkState } from './link.ts'
+import { metricsText } from './metrics.ts'
+import { readNatRules } from './nat-rules.ts'
+import { startHolder } from './owned-holder.ts'
+import { createOwnedTable, type OwnedTable } from './owned-table.ts'
 import { createRemovalBlock } from './removal.ts'
-import { firewallStateOf, type GuardReport, metricsText, readinessOf, statusOf } from './report.ts'
-import { GUARD_TABLE } from './ruleset.ts'
-import { GUARD_SETTINGS, type GuardSettings } from './settings.ts'
+import {
+  firewallStateOf,
+  type GuardReport,
+  readinessOf,
+  statusOf,
+  validSecondsOf,
+  whyNotVerified,
+} from './report.ts'
+import { findBackends } from './selection.ts'
+import { conflictOf, GUARD_SETTINGS, type GuardSettings } from './settings.ts'
 import { singleFlight } from './single-flight.ts'
+import { createSurroundings, type Surroundings } from './surroundings.ts'
 import { readUplinks } from './uplinks.ts'
 import { watch } from './watch.ts'
 
@@ -24,25 +42,50 @@ const RETRY_MS = 1000
 /** `firewall guard`: loads the block and keeps it until the process ends; the rules outlive it. */
 export function runGuard(argv: readonly string[]): void {
   const settings = settingsOrExit('pod2iam firewall guard', GUARD_SETTINGS, argv)
-  const log = pinoLogger('firewall', settings.logLevel)
+  const log = stdoutLogger('firewall', settings.logLevel)
   const now = Date.now
+  const conflict = conflictOf(settings)
+  if (conflict !== undefined) {
+    process.stderr.write(`pod2iam firewall guard: ${conflict}\n`)
+    process.exit(2)
+  }
   const removing = settings.mode === 'remove'
+  if (settings.hostInterface !== undefined)
+    log.warn('setting not needed', {
+      detail: `--host-interface ${settings.hostInterface} has no effect: what pods send is known by being forwarded, whatever the interface; remove the setting`,
+    })
+  const rulesWatch = watchRules(
+    log,
+    (cause) => checkBlock(cause),
+    () => choice.chosen(),
+  )
+  const sightings = settings.mode === 'audit' ? createSightings(now) : undefined
+  const choice = createChoice({
+    backends: sightings ? auditBackends(exec, sightings) : findBackends(exec, settings.backend),
+    follow: rulesWatch.follow,
+    log,
+  })
   const block: Block = removing
     ? createRemovalBlock({ exec, now, log })
     : createBlock({
         metadata: settings.metadataAddress,
         broker: settings.brokerAddress,
-        exec,
+        choice,
         readUplinks,
         now,
         log,
       })
+  const owned = ownedTableOf(settings, log, () => checkBlock('event'))
+  const surroundings = removing ? undefined : surroundingsOf(settings, log, now)
   let link: LinkState | undefined
   let stateFault: string | undefined
   const report = (): GuardReport => ({
-    mode: removing ? 'remove' : 'enforce',
+    mode: settings.mode,
     block: block.state(),
+    owned: owned?.state(),
     link,
+    surroundings: surroundings?.state(),
+    sightings,
     stateFault,
     pollIntervalMs: settings.pollInterval,
   })
@@ -51,7 +94,12 @@ export function runGuard(argv: readonly string[]): void {
   const publish = singleFlight(async (_: undefined) => {
     try {
       await writeFirewallState(settings.stateDir, firewallStateOf(report()))
-      await writeStatus(settings.stateDir, statusOf(report()))
+      await writeStatus(settings.stateDir, {
+        version: 1,
+        writtenAt: new Date(now()).toISOString(),
+        validSeconds: validSecondsOf(report()),
+        status: statusOf(report()),
+      })
       stateFault = undefined
     } catch (error) {
       const fault = `the state cannot be written to ${settings.stateDir} (${messageOf(error)}): mount a writable directory there, shared with the broker`
@@ -61,8 +109,16 @@ export function runGuard(argv: readonly string[]): void {
   })
   const checkBlock = singleFlight(async (cause: Cause) => {
     await block.check(cause)
+    // Not before the plain table, which has to stand when this process ends.
+    await owned?.check({
+      metadata: settings.metadataAddress,
+      broker: settings.brokerAddress,
+      uplinks: await readUplinks(),
+    })
     void publish(undefined)
   })
+  const look = singleFlight(async (_: undefined) => surroundings?.look())
+  const ask = singleFlight(async (_: undefined) => surroundings?.ask())
   const checkLink = singleFlight(async (_: undefined) => {
     const before = link
     link = await ensureLink(exec, settings.brokerAddress)
@@ -76,35 +132,84 @@ export function runGuard(argv: readonly string[]): void {
     // Rules first: without them a pod could send its token to the broker's address beyond this node.
     await checkBlock(cause)
     if (!removing) await checkLink(undefined)
-    const wait = readinessOf(report(), now()).ready
-      ? settings.pollInterval
-      : Math.min(RETRY_MS, settings.pollInterval)
-    setTimeout(poll, wait, 'poll')
+    const before = whyNotVerified(report())?.code
+    await look(undefined)
+    if (whyNotVerified(report())?.code !== before) void publish(undefined)
+    // Nobody waits for the metadata service either.
+    void ask(undefined)
+    const longest = readinessOf(report(), now()).ready ? choice.chosen()?.longestPoll : RETRY_MS
+    setTimeout(poll, Math.min(longest ?? Number.POSITIVE_INFINITY, settings.pollInterval), 'poll')
   }
-  const stops = removing ? [] : watchNode(log, checkBlock, () => checkLink(undefined))
+  const stops = removing ? [] : [rulesWatch.stop, watchNetwork(log, checkBlock, () => checkLink(undefined))]
   const server = listen(settings, log, report, now)
   onTerminate(() => {
     for (const stop of stops) stop()
+    owned?.stop()
     server.close()
     log.info('firewall ends', { rules: removing ? 'removed' : 'stay' })
   })
   void poll('start')
 }
 
-/** Follows what the kernel tells about our table, our link and the default routes. */
-function watchNode(
+/** The twin of `--owned-table=true`; in the other modes there is nothing that must not be flushed. */
+function ownedTableOf(settings: GuardSettings, log: Logger, lost: () => void): OwnedTable | undefined {
+  if (!settings.ownedTable) return undefined
+  if (settings.mode === 'enforce') return createOwnedTable({ exec, hold: startHolder, lost, log })
+  log.warn('setting without effect', {
+    detail: `--owned-table is not held with --mode ${settings.mode}: there is no block to protect`,
+  })
+  return undefined
+}
+
+function surroundingsOf(settings: GuardSettings, log: Logger, now: () => number): Surroundings {
+  return createSurroundings({
+    metadata: settings.metadataAddress,
+    dataplane: settings.dataplane,
+    readInterfaces,
+    hasNetkit: () => hasNetkit(exec),
+    readNatRules: (words) => readNatRules(exec, words),
+    readImdsOptions: (address) => readImdsOptions(exec, address),
+    now,
+    log,
+  })
+}
+
+/** Follows what tells of changes of a backend's rules: of one backend at a time, the one that is tried or chosen. */
+function watchRules(
+  log: Logger,
+  checkBlock: (cause: Cause) => unknown,
+  chosen: () => Backend | undefined,
+): { readonly follow: (backend: Backend) => Promise<() => void>; readonly stop: () => void } {
+  let stop = () => {}
+  const follow = async (backend: Backend) => {
+    stop()
+    const watched = await backend.watched()
+    stop =
+      watched === undefined
+        ? () => {}
+        : watch(watched, {
+            event: () => checkBlock('event'),
+            restarted: () => checkBlock('monitor'),
+            // Of a backend that is only tried, its own failure says more.
+            ended: (detail) => {
+              if (backend === chosen()) log.warn('monitor ended', { detail })
+            },
+          })
+    return stop
+  }
+  return { follow, stop: () => stop() }
+}
+
+/** Follows what the kernel tells about our link and the default routes. */
+function watchNetwork(
   log: Logger,
   checkBlock: (cause: Cause) => unknown,
   checkLink: () => unknown,
-): (() => void)[] {
+): () => void {
   const ended = (detail: string) => log.warn('monitor ended', { detail })
-  const rules = watch(
-    { command: 'nft', args: ['monitor'], matches: (line) => line.includes(GUARD_TABLE) },
-    { event: () => checkBlock('event'), restarted: () => checkBlock('monitor'), ended },
-  )
   const isDefault = (line: string) => /^(?:Deleted )?default /.test(line)
   const isLink = (line: string) => line.includes(BROKER_LINK)
-  const network = watch(
+  return watch(
     {
       command: 'ip',
       args: ['-oneline', 'monitor', 'link', 'address', 'route'],
@@ -122,7 +227,6 @@ function watchNode(
       ended,
     },
   )
-  return [rules, network]
 }
 
 /** Serves health. A taken port is told and tried again: the block matters more than its report. */

@@ -1,19 +1,30 @@
 import type { Logger } from '../../../common/log.ts'
 import type { Exec } from '../exec.ts'
-import { deleteTable, readTable } from '../nft-table.ts'
+import { deleteTable } from '../nft-table.ts'
+import type { Backend } from './backend.ts'
 import { type Block, type BlockState, NO_PACKETS, NO_REPAIRS } from './block.ts'
+import { LOOK_TABLE } from './imds-options.ts'
 import { removeLink } from './link.ts'
-import { GUARD_TABLE } from './ruleset.ts'
+import { makeRoom } from './owned-table.ts'
+import { findBackends } from './selection.ts'
 
-/**
- * Takes away exactly what is the guard's: its table and its link. Returns what is still there and why, as one
- * sentence, or undefined when nothing of ours is left.
- */
-export async function removeAll(exec: Exec): Promise<string | undefined> {
-  const failures = [await removeTable(exec), await removeLink(exec)].filter(
-    (failure) => failure !== undefined,
-  )
-  return failures.length > 0 ? failures.join('; ') : undefined
+export type Removal = {
+  /** What is still there and why, as one sentence; undefined when nothing of ours is left. */
+  readonly failed: string | undefined
+  /** Where nobody could look: backends that cannot be used here, and so have left nothing, unless they could before. */
+  readonly skipped: readonly string[]
+}
+
+/** Takes away exactly what is the guard's: its rules by whatever backend, and its link. */
+export async function removeAll(exec: Exec): Promise<Removal> {
+  const { failures, skipped } = await removeRules(findBackends(exec, 'auto').all)
+  const owned = await makeRoom(exec)
+  if (owned?.unusable === false) failures.push(owned.detail)
+  // The guard's look at the metadata service leaves this one, when the guard is killed meanwhile.
+  if (owned === undefined) await deleteTable(exec, LOOK_TABLE)
+  const link = await removeLink(exec)
+  const told = link === undefined ? failures : [...failures, link]
+  return { failed: told.length > 0 ? told.join('; ') : undefined, skipped }
 }
 
 /** In the place of a block, for `guard --mode=remove`: verified means that nothing of ours is there. */
@@ -28,24 +39,34 @@ export function createRemovalBlock(options: {
     detail: 'the rules have not been removed yet',
   }
   const check = async () => {
-    const detail = await removeAll(options.exec)
+    const { failed: detail, skipped } = await removeAll(options.exec)
     if (detail !== undefined && detail !== verdict.detail) options.log.error('not removed', { detail })
     if (detail === undefined && !verdict.verified)
-      options.log.info('rules and link removed: this node is open')
+      options.log.info('rules and link removed: this node is open', { skipped })
     verdict = { verified: detail === undefined, checkedAt: options.now(), detail }
   }
-  return { check, state: () => ({ ...verdict, packets: NO_PACKETS, repairs: NO_REPAIRS }) }
+  return {
+    check,
+    state: () => ({
+      ...verdict,
+      backend: undefined,
+      fallback: undefined,
+      packets: NO_PACKETS,
+      repairs: NO_REPAIRS,
+    }),
+  }
 }
 
-async function removeTable(exec: Exec): Promise<string | undefined> {
-  const before = await readTable(exec, GUARD_TABLE)
-  if (!before.ok) return before.detail
-  if (before.content === undefined) return undefined
-  const failed = await deleteTable(exec, GUARD_TABLE)
-  if (failed !== undefined) return failed
-  const after = await readTable(exec, GUARD_TABLE)
-  if (!after.ok) return after.detail
-  return after.content === undefined
-    ? undefined
-    : `table ${GUARD_TABLE} came back: another guard runs on this node; end that one first`
+async function removeRules(
+  backends: readonly Backend[],
+): Promise<{ readonly failures: string[]; readonly skipped: readonly string[] }> {
+  const failures: string[] = []
+  const skipped: string[] = []
+  for (const backend of backends) {
+    const result = await backend.remove()
+    if (typeof result !== 'string') (result.unusable ? skipped : failures).push(result.detail)
+  }
+  // With nothing that works, nobody has looked.
+  const looked = skipped.length + failures.length < backends.length
+  return looked ? { failures, skipped } : { failures: [...failures, ...skipped], skipped: [] }
 }

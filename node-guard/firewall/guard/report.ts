@@ -1,21 +1,31 @@
 import type { FirewallState } from '../../../common/firewall-state.ts'
 import type { Readiness } from '../../../common/health.ts'
+import type { Sighting, Sightings } from './audit.ts'
 import { type BlockState, CAUSES } from './block.ts'
+import type { Leftover } from './leftovers.ts'
 import type { LinkState } from './link.ts'
-import { COUNTERS } from './ruleset.ts'
+import type { OwnedState } from './owned-table.ts'
+import type { CounterName } from './ruleset.ts'
+import type { SurroundingsState } from './surroundings.ts'
 
 /** All that the guard knows about its node. */
 export type GuardReport = {
-  readonly mode: 'enforce' | 'remove'
+  readonly mode: 'enforce' | 'audit' | 'remove'
   readonly block: BlockState
+  /** Undefined where there is to be none. */
+  readonly owned: OwnedState | undefined
   /** Undefined before the first look, and in mode `remove`. */
   readonly link: LinkState | undefined
+  /** Undefined in mode `remove`. */
+  readonly surroundings: SurroundingsState | undefined
+  /** Undefined but in mode `audit`. */
+  readonly sightings: Sightings | undefined
   /** Why the shared directory could not be written, or undefined. */
   readonly stateFault: string | undefined
   readonly pollIntervalMs: number
 }
 
-/** What `firewall status --json` prints and the guard writes beside the broker's file. */
+/** What `firewall status --json` prints. */
 export type Status = {
   readonly backend: string
   readonly mode: string
@@ -25,113 +35,106 @@ export type Status = {
   readonly refusedPackets: number
   readonly repairs: number
   readonly brokerLink: 'up' | 'down'
-  readonly leftovers: readonly { readonly kind: string; readonly rule: string; readonly remove: string }[]
+  readonly leftovers: readonly Leftover[]
   readonly warnings: readonly { readonly code: string; readonly detail: string }[]
-  readonly audit: readonly {
-    readonly address: string
-    readonly via: 'direct' | 'dnat'
-    readonly packets: number
-    readonly lastSeen: string
-  }[]
+  readonly audit: readonly Sighting[]
 }
 
 /** How many poll intervals a verification holds. */
 const VALID_INTERVALS = 3
-const BACKEND = 'nft'
 
 const iso = (milliseconds: number) => new Date(milliseconds).toISOString()
+/** `none` before rules stand, and in mode `remove`. */
+export const backendOf = ({ block }: GuardReport) => block.backend ?? 'none'
 const validMs = (report: GuardReport) => report.pollIntervalMs * VALID_INTERVALS
+
+/** Seconds for which what is published holds. At least one: a short interval must not make it flicker on a busy machine. */
+export const validSecondsOf = (report: GuardReport) => Math.max(validMs(report) / 1000, 1)
+
+/**
+ * Whether the rules stand and are of use: undefined, or one sentence with its code. In mode `audit` it is said of the
+ * rules that count, in mode `remove` of the absence of rules.
+ */
+export function whyNotVerified({
+  block,
+  surroundings,
+}: GuardReport): { code: string; detail: string } | undefined {
+  if (block.checkedAt === undefined) return { code: 'starting', detail: 'the rules have not been loaded yet' }
+  if (!block.verified)
+    return { code: 'block-not-verified', detail: block.detail ?? 'the rules could not be verified' }
+  if (surroundings?.looked === false)
+    return { code: 'starting', detail: 'the dataplane of this node has not been looked at yet' }
+  if (surroundings?.bypass !== undefined) return { code: 'dataplane-bypass', detail: surroundings.bypass }
+  return undefined
+}
 
 /** Ready: the rules (or, in mode `remove`, their absence) were just verified, and the broker has its link. */
 export function readinessOf(report: GuardReport, now: number): Readiness {
-  const { block, link, mode, stateFault } = report
+  const { block, link, mode, owned, stateFault } = report
   const not = (code: string, detail: string): Readiness => ({ ready: false, code, detail })
-  if (block.checkedAt === undefined) return not('starting', 'the rules have not been loaded yet')
-  if (!block.verified) return not('block-not-verified', block.detail ?? 'the rules could not be verified')
-  if (now - block.checkedAt > validMs(report))
-    return not('verification-stale', `the rules were last verified at ${iso(block.checkedAt)}`)
-  if (mode === 'enforce' && !link?.up)
+  const fault = whyNotVerified(report)
+  if (fault !== undefined) return not(fault.code, fault.detail)
+  const checkedAt = block.checkedAt ?? 0
+  if (now - checkedAt > validMs(report))
+    return not('verification-stale', `the rules were last verified at ${iso(checkedAt)}`)
+  if (owned?.detail !== undefined) return not('owned-table-missing', owned.detail)
+  if (mode !== 'remove' && !link?.up)
     return not('broker-link-down', link?.detail ?? 'the link of the broker has not been made yet')
   if (stateFault !== undefined) return not('state-not-written', stateFault)
-  return { ready: true, code: mode === 'remove' ? 'removed' : 'ready' }
+  return { ready: true, code: { enforce: 'ready', audit: 'auditing', remove: 'removed' }[mode] }
 }
 
-/** The statement for the broker. Its time is that of the look, also where the look found the block missing. */
+/**
+ * The statement for the broker. Its time is that of the look, also where the look found the block missing. A node in
+ * mode `audit` whose rules stand counts as guarded: operators try pod2iam before they enforce.
+ */
 export function firewallStateOf(report: GuardReport): FirewallState {
-  const { block, mode } = report
+  const fault = whyNotVerified(report)
   return {
     version: 1,
-    mode,
-    backend: BACKEND,
-    verified: block.verified,
-    verifiedAt: iso(block.checkedAt ?? 0),
-    // At least a second: a short interval must not make the statement flicker on a busy machine.
-    validSeconds: Math.max(validMs(report) / 1000, 1),
-    ...(block.detail === undefined ? {} : { detail: block.detail }),
+    mode: report.mode,
+    backend: backendOf(report),
+    verified: fault === undefined,
+    verifiedAt: iso(report.block.checkedAt ?? 0),
+    validSeconds: validSecondsOf(report),
+    ...(fault === undefined ? {} : { detail: fault.detail }),
   }
-}
-
-/** The empty lists of {@link statusOf} must not read as a clean bill. */
-const NOT_CHECKED = {
-  code: 'not-checked',
-  detail:
-    'this release does not look for rules left behind by kube2iam or kiam, for dataplanes that bypass netfilter, nor at the IMDS options of this node',
 }
 
 /** The node's state for people and scripts. */
 export function statusOf(report: GuardReport): Status {
-  const { block, link, mode, stateFault } = report
+  const { block, link, mode, owned, sightings, stateFault, surroundings } = report
+  const fault = whyNotVerified(report)
   const warnings = [
-    ...(block.detail === undefined ? [] : [{ code: 'block-not-verified', detail: block.detail }]),
+    ...(fault === undefined || fault.code === 'dataplane-bypass' ? [] : [fault]),
+    ...(surroundings?.warnings ?? []),
+    ...(block.fallback === undefined ? [] : [{ code: 'backend-fallback', detail: block.fallback }]),
+    ...(owned?.detail === undefined ? [] : [{ code: 'owned-table', detail: owned.detail }]),
     ...(link?.detail === undefined ? [] : [{ code: 'broker-link', detail: link.detail }]),
     ...(stateFault === undefined ? [] : [{ code: 'state-not-written', detail: stateFault }]),
-    NOT_CHECKED,
+    ...(sightings?.full() ? [AUDIT_FULL] : []),
   ]
   return {
-    backend: BACKEND,
+    backend: backendOf(report),
     mode,
-    verified: block.verified,
+    verified: fault === undefined,
     verifiedAt: block.checkedAt === undefined ? null : iso(block.checkedAt),
-    ownedTable: false,
-    refusedPackets: block.packets.metadata_refused + block.packets.metadata_dropped,
+    ownedTable: owned?.held ?? false,
+    refusedPackets: packetsOf(report, 'metadata_refused') + packetsOf(report, 'metadata_dropped'),
     repairs: CAUSES.reduce((sum, cause) => sum + block.repairs[cause], 0),
     brokerLink: link?.up ? 'up' : 'down',
-    leftovers: [],
+    leftovers: surroundings?.leftovers ?? [],
     warnings,
-    audit: [],
+    audit: sightings?.list() ?? [],
   }
 }
 
-/** Prometheus text. Labels are bounded: counters, causes, backend and mode. */
-export function metricsText(report: GuardReport, now: number): string {
-  const { block, link, mode } = report
-  const age = block.checkedAt === undefined ? Number.NaN : (now - block.checkedAt) / 1000
-  const metric = (name: string, type: 'gauge' | 'counter', help: string, samples: readonly string[]) => [
-    `# HELP pod2iam_firewall_${name} ${help}`,
-    `# TYPE pod2iam_firewall_${name} ${type}`,
-    ...samples.map((sample) => `pod2iam_firewall_${name}${sample}`),
-  ]
-  const verified = block.verified && mode === 'enforce' ? 1 : 0
-  return `${[
-    ...metric('info', 'gauge', 'Backend and mode of the firewall.', [
-      `{backend="${BACKEND}",mode="${mode}"} 1`,
-    ]),
-    ...metric('block_verified', 'gauge', '1 when the rules were read back as loaded.', [` ${verified}`]),
-    ...metric('verification_age_seconds', 'gauge', 'Seconds since the rules were last read back.', [
-      ` ${age}`,
-    ]),
-    ...metric(
-      'packets_total',
-      'counter',
-      'Packets refused or dropped, by rule.',
-      COUNTERS.map((name) => `{rule="${name}"} ${block.packets[name]}`),
-    ),
-    ...metric(
-      'repairs_total',
-      'counter',
-      'Changes by others that were undone, by what made us look.',
-      CAUSES.map((cause) => `{cause="${cause}"} ${block.repairs[cause]}`),
-    ),
-    ...metric('broker_link_up', 'gauge', '1 when the link of the broker is up.', [` ${link?.up ? 1 : 0}`]),
-  ].join('\n')}\n`
+const AUDIT_FULL = {
+  code: 'audit-full',
+  detail:
+    'more addresses reach for the metadata service than are remembered, so that some are counted in the metrics but not named here',
 }
+
+/** A packet is counted once: by the plain table, or where that was flushed by the owned one. */
+export const packetsOf = ({ block, owned }: GuardReport, name: CounterName) =>
+  block.packets[name] + (owned?.packets[name] ?? 0)

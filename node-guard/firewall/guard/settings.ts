@@ -4,6 +4,7 @@ import {
   duration,
   flag,
   oneOf,
+  optional,
   port,
   type Setting,
   SettingError,
@@ -14,26 +15,23 @@ import { ADDRESS_SETTINGS } from '../addresses.ts'
 
 /** Settings of `firewall guard`. */
 export const GUARD_SETTINGS = {
-  mode: except(
-    oneOf(
-      ['enforce', 'audit', 'remove'],
-      'enforce',
-      'enforce: refuse; audit: count only; remove: take our rules away and stay ready',
-    ),
-    'audit',
-    'this release cannot audit; use enforce or remove',
+  mode: oneOf(
+    ['enforce', 'audit', 'remove'],
+    'enforce',
+    'enforce: refuse; audit: count only; remove: take our rules away and stay ready',
   ),
-  backend: except(
-    oneOf(['auto', 'nft', 'iptables'], 'auto', 'how rules are made; auto takes what works'),
-    'iptables',
-    'this release makes rules with nft only; use auto or nft, and where nf_tables does not work keep these pods off the node',
-  ),
-  ownedTable: except(
-    flag(false, 'a second table that nobody else can flush'),
-    true,
-    'this release has no owned table; leave it false: the plain table is repaired by events',
+  backend: oneOf(['auto', 'nft', 'iptables'], 'auto', 'how rules are made; auto takes what works, nft first'),
+  ownedTable: flag(
+    false,
+    'a second table that nobody else can flush; while it is held, restoring a whole nft ruleset fails for everybody else',
   ),
   ...ADDRESS_SETTINGS,
+  dataplane: oneOf(
+    ['auto', 'netfilter'],
+    'auto',
+    'auto: not verified where a dataplane goes round netfilter or may; netfilter: it is known not to',
+  ),
+  hostInterface: optional('accepted for kube2iam users and not needed: rules name no pod interface'),
   pollInterval: pollInterval(),
   healthPort: port(FIREWALL_HEALTH_PORT, 'port of /livez, /readyz and /metrics'),
   stateDir: text(STATE_DIR, 'directory shared with the broker'),
@@ -41,14 +39,13 @@ export const GUARD_SETTINGS = {
 }
 export type GuardSettings = Settings<typeof GUARD_SETTINGS>
 
-/** Refuses a value that is known but not built: to ignore it would leave a node otherwise than it was told to be. */
-function except<T>(setting: Setting<T>, refused: T, sentence: string): Setting<T> {
-  const parse = (value: string) => {
-    const parsed = setting.parse(value)
-    if (parsed === refused) throw new SettingError(`is ${String(refused)}, but ${sentence}`)
-    return parsed
-  }
-  return { ...setting, parse }
+/** Why settings that are each in order do not go together; one sentence, or undefined. */
+export function conflictOf({ mode, backend, ownedTable }: GuardSettings): string | undefined {
+  if (mode === 'audit' && backend === 'iptables')
+    return '--mode audit needs nft: iptables cannot count by address; use --backend auto or nft, or another mode.'
+  if (ownedTable && backend === 'iptables')
+    return '--owned-table needs nft: iptables has no tables that belong to a process; use --backend auto or nft, or leave it false.'
+  return undefined
 }
 
 function pollInterval(): Setting<number> {

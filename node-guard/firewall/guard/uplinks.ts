@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 
 /**
  * Interfaces of the default routes, sorted.
@@ -23,8 +23,18 @@ export function parseUplinks(ipv4: string, ipv6: string): string[] {
   return [...found].sort()
 }
 
-/** {@link parseUplinks} of this network namespace. A missing file is a family that the kernel does not speak. */
+/**
+ * {@link parseUplinks} of this network namespace. A missing file is a family that the kernel does not speak. Read at
+ * once: the kernel answers from memory, and a repair waits for it.
+ */
 export async function readUplinks(): Promise<string[]> {
-  const text = (file: string) => readFile(file, 'utf8').catch(() => '')
-  return parseUplinks(await text('/proc/net/route'), await text('/proc/net/ipv6_route'))
+  return parseUplinks(textOf('/proc/net/route'), textOf('/proc/net/ipv6_route'))
+}
+
+function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
+  }
 }

@@ -4,7 +4,7 @@ import { toolEnvironment } from '../exec.ts'
 export type Watched = {
   readonly command: string
   readonly args: readonly string[]
-  /** Whether a line of output is about us. */
+  /** Whether a line of output is about us; called once for each, in order. */
   readonly matches: (line: string) => boolean
 }
 

@@ -1,0 +1,19 @@
+import type { Exec } from '../exec.ts'
+import type { Sightings } from './audit.ts'
+import { nftBackend } from './nft-backend.ts'
+import { auditRuleset } from './ruleset.ts'
+import { type Backends, findBackends } from './selection.ts'
+
+/**
+ * The backends of `--mode=audit`: nft alone can count by source without a bound that hides the count (the `recent` match of
+ * iptables stops at twenty packets). What other backends left of mode `enforce` is removed as always.
+ */
+export function auditBackends(exec: Exec, sightings: Sightings): Backends {
+  const counting = nftBackend(exec, {
+    ruleset: auditRuleset,
+    loaded: sightings.restart,
+    read: sightings.take,
+  })
+  const others = findBackends(exec, 'auto').all.filter(({ name }) => name !== counting.name)
+  return { all: [counting, ...others], candidates: async () => [counting] }
+}

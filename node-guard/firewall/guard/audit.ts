@@ -1,0 +1,122 @@
+import type { AddedElement, TableContent } from '../table-content.ts'
+import { AUDIT_SECONDS, AUDIT_SIZE, SIGHTS, type Sight } from './ruleset.ts'
+
+/**
+ * `direct`: on its way to the real endpoint, as it was sent. `dnat`: another tool's DNAT gave it another destination
+ * (kube2iam's and kiam's do), or sent it there from the address of something else.
+ */
+export type Via = 'direct' | 'dnat'
+export const VIAS = ['direct', 'dnat'] as const satisfies readonly Via[]
+
+/** One address that reached for the metadata service. */
+export type Sighting = {
+  readonly address: string
+  readonly via: Via
+  readonly packets: number
+  /** ISO 8601. */
+  readonly lastSeen: string
+}
+
+export type Sightings = {
+  /** The kernel's counts begin anew: the table was loaded. */
+  readonly restart: () => void
+  /** Takes a reading of the table of `auditRuleset`. */
+  readonly take: (content: TableContent) => void
+  /** What was seen by this process, the last seen first. */
+  readonly list: () => readonly Sighting[]
+  /** Packets since this process started; never falling. */
+  readonly packets: () => Readonly<Record<Via, number>>
+  /** The kernel's list of sources is full: others are counted, but not named. */
+  readonly full: () => boolean
+}
+
+/** What `firewall status` shows at most; more pods than a node has. */
+const SHOWN = 512
+
+type Totals = Record<Sight, number>
+type Seen = { readonly totals: Totals; readonly shown: Record<Via, number>; readonly at: Record<Via, number> }
+
+/**
+ * Adds up what the kernel counts in audit mode, across repairs and restarts of its counters.
+ *
+ * @param now milliseconds
+ */
+export function createSightings(now: () => number): Sightings {
+  const byAddress = new Map<string, Seen>()
+  const all = newSeen()
+  let last = new Map<string, number>()
+  let full = false
+
+  /** What was added since the last reading. A source that the kernel forgot and saw again begins at 0. */
+  const since = (readings: Map<string, number>, key: string, packets: number) => {
+    readings.set(key, packets)
+    const before = last.get(key) ?? 0
+    return packets >= before ? packets - before : packets
+  }
+
+  const take = (content: TableContent) => {
+    const readings = new Map<string, number>()
+    const askedAt = new Map<Seen, number>()
+    for (const sight of SIGHTS)
+      all.totals[sight] += since(readings, sight, content.packets[`audit_${sight}`] ?? 0)
+    for (const { sight, set, value, packets, expires } of elementsOf(content)) {
+      const seen = byAddress.get(value) ?? newSeen()
+      byAddress.set(value, seen)
+      seen.totals[sight] += since(readings, `${set} ${value}`, packets)
+      const at = now() - (AUDIT_SECONDS - expires) * 1000
+      if (sight === 'asked') askedAt.set(seen, at)
+      else seen.at.dnat = Math.max(seen.at.dnat, at)
+    }
+    last = readings
+    full = Object.values(content.added).some(({ length }) => length >= AUDIT_SIZE)
+    for (const [seen, at] of askedAt) if (direct(seen.totals) > seen.shown.direct) seen.at.direct = at
+    for (const seen of [all, ...byAddress.values()]) show(seen)
+    forgetOldest(byAddress)
+  }
+
+  return {
+    restart: () => last.clear(),
+    take,
+    list: () =>
+      [...byAddress]
+        .flatMap(([address, { shown, at }]) =>
+          VIAS.map((via) => ({ address, via, packets: shown[via], at: at[via] })),
+        )
+        .filter(({ packets }) => packets > 0)
+        .sort((a, b) => b.at - a.at)
+        .slice(0, SHOWN)
+        .map(({ at, ...sighting }) => ({ ...sighting, lastSeen: new Date(at).toISOString() })),
+    packets: () => ({ ...all.shown }),
+    full: () => full,
+  }
+}
+
+const newSeen = (): Seen => ({
+  totals: { asked: 0, taken: 0, led: 0 },
+  shown: { direct: 0, dnat: 0 },
+  at: { direct: 0, dnat: 0 },
+})
+
+const direct = ({ asked, taken }: Totals) => asked - taken
+
+/** Sets are read one after the other: a packet counted in between must not make a count fall. */
+function show({ totals, shown }: Seen): void {
+  shown.direct = Math.max(shown.direct, direct(totals))
+  shown.dnat = totals.taken + totals.led
+}
+
+/** What each set of `auditRuleset` holds. */
+function elementsOf(content: TableContent): (AddedElement & { sight: Sight; set: string })[] {
+  return SIGHTS.flatMap((sight) =>
+    [`${sight}4`, `${sight}6`].flatMap((set) =>
+      (content.added[set] ?? []).map((element) => ({ ...element, sight, set })),
+    ),
+  )
+}
+
+function forgetOldest(byAddress: Map<string, Seen>): void {
+  if (byAddress.size <= AUDIT_SIZE) return
+  const lastSeen = ({ at }: Seen) => Math.max(at.direct, at.dnat)
+  const oldestFirst = [...byAddress].sort(([, a], [, b]) => lastSeen(a) - lastSeen(b))
+  for (const [address] of oldestFirst.slice(0, byAddress.size - AUDIT_SIZE)) byAddress.delete(address)
+}

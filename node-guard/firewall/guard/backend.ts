@@ -1,0 +1,36 @@
+import type { CounterName, GuardRuleset } from './ruleset.ts'
+import type { Watched } from './watch.ts'
+
+/** By what means rules are made; `iptables-legacy` works where the kernel has no nf_tables. */
+export const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
+export type BackendName = (typeof BACKENDS)[number]
+
+/** What reading the rules back came to: `failed` or `differs` say why they are not as loaded; neither, that they are. */
+export type Compared = {
+  readonly failed?: string
+  readonly differs?: 'is gone' | 'was changed' | 'is not first'
+  /** Packets by counter since the rules were loaded, where they could be read. */
+  readonly packets?: Readonly<Partial<Record<CounterName, number>>>
+}
+
+/** Why something could not be done; `unusable`: not on this machine, however often it is tried. */
+export type Failure = { readonly detail: string; readonly unusable: boolean }
+
+/** One way of keeping the guard's rules in the kernel. Nothing in it throws. */
+export type Backend = {
+  readonly name: BackendName
+  /** What of ours stands in the kernel, for sentences. */
+  readonly what: string
+  /** Loads these rules in the place of what is there of ours, without a moment in between. */
+  readonly load: (rules: GuardRuleset) => Promise<Failure | undefined>
+  /** Reads back what was loaded last. */
+  readonly compare: () => Promise<Compared>
+  /** Whether what is watched told that the rules are gone since they were loaded: then there is nothing to read. */
+  readonly isGone?: () => boolean
+  /** Removes all that is ours by this means, and looks that it is gone: what became of it. */
+  readonly remove: () => Promise<'absent' | 'removed' | Failure>
+  /** What tells of changes; undefined where nothing does. */
+  readonly watched: () => Promise<Watched | undefined>
+  /** Where changes are not told, rules are read back at least this often, milliseconds. */
+  readonly longestPoll?: number
+}

@@ -1,0 +1,90 @@
+import type { Logger } from '../../../common/log.ts'
+import type { Backend } from './backend.ts'
+import type { GuardRuleset } from './ruleset.ts'
+import type { Backends } from './selection.ts'
+
+/** The backend by which this process keeps its rules. */
+export type Choice = {
+  /** The backend that works; undefined before one did. */
+  readonly chosen: () => Backend | undefined
+  /** Why it is not the first that `--backend` admits; undefined where it is. */
+  readonly fallback: () => string | undefined
+  /** Loads rules and reads them back, by the first backend that can. Returns why none could, or undefined. */
+  readonly load: (rules: GuardRuleset) => Promise<string | undefined>
+  /** Removes, once, what other backends left behind. To be called when rules are verified, never before. */
+  readonly removeOthers: () => Promise<void>
+}
+
+export type ChoiceOptions = {
+  readonly backends: Backends
+  /** Begins to watch for changes of a backend's rules; returns what ends it. */
+  readonly follow: (backend: Backend) => Promise<() => void>
+  readonly log: Logger
+}
+
+type LoadFailure = { readonly detail: string /** Another backend is worth a try. */; readonly next: boolean }
+
+/**
+ * Chooses by trying. The first backend that works is kept for the life of the process: a passing failure is no reason
+ * to leave rules that stand.
+ */
+export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
+  let chosen: Backend | undefined
+  let fallback: string | undefined
+  let alone = false
+  let told: string | undefined
+
+  const loadFirst = async (rules: GuardRuleset): Promise<string | undefined> => {
+    const failures: string[] = []
+    const details: string[] = []
+    for (const backend of await backends.candidates()) {
+      // Before loading: a change right after it must not go unseen.
+      const unfollow = await follow(backend)
+      const failure = await loadAndLook(backend, rules)
+      if (failure === undefined) {
+        chosen = backend
+        fallback = failures.length > 0 ? failures.join('; ') : undefined
+        log.info('backend chosen', { backend: backend.name, why: fallback ?? 'the first choice works' })
+        return undefined
+      }
+      unfollow()
+      failures.push(`${backend.name}: ${failure.detail}`)
+      details.push(failure.detail)
+      if (!failure.next) break
+    }
+    return details.length === 1 ? details[0] : `no backend works on this node: ${failures.join('; ')}`
+  }
+
+  return {
+    chosen: () => chosen,
+    fallback: () => fallback,
+    load: async (rules) =>
+      chosen === undefined ? loadFirst(rules) : (await loadAndLook(chosen, rules))?.detail,
+    removeOthers: async () => {
+      if (alone) return
+      alone = true
+      for (const backend of backends.all.filter((other) => other !== chosen)) {
+        const result = await backend.remove()
+        if (result === 'removed') log.info('rules of another backend removed', { rules: backend.what })
+        // What cannot be used here has left nothing here.
+        if (typeof result === 'string' || result.unusable) continue
+        alone = false
+        if (result.detail !== told)
+          log.warn('rules of another backend may be left', { detail: result.detail })
+        told = result.detail
+      }
+    },
+  }
+}
+
+async function loadAndLook(backend: Backend, rules: GuardRuleset): Promise<LoadFailure | undefined> {
+  const failure = await backend.load(rules)
+  if (failure !== undefined) return { detail: failure.detail, next: true }
+  const { failed, differs } = await backend.compare()
+  if (failed !== undefined) return { detail: failed, next: true }
+  if (differs === undefined) return undefined
+  return {
+    detail: `what was loaded as ${backend.what} ${differs} at once: find what else changes the firewall of this node (nft monitor)`,
+    next: false,
+  }
+}

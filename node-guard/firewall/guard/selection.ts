@@ -1,0 +1,63 @@
+import { access, readFile } from 'node:fs/promises'
+import type { Exec } from '../exec.ts'
+import type { Family } from '../iptables/command.ts'
+import type { Backend } from './backend.ts'
+import { iptablesBackend } from './iptables-backend.ts'
+import { nftBackend } from './nft-backend.ts'
+
+/** The backends of this machine. */
+export type Backends = {
+  readonly all: readonly Backend[]
+  /** What `--backend` admits, in the order in which they are tried. */
+  readonly candidates: () => Promise<readonly Backend[]>
+}
+
+/** `--backend`. */
+export type BackendSetting = 'auto' | 'nft' | 'iptables'
+
+/**
+ * The backends by preference. `auto` takes nft first: its rules cannot be gone round by another's ACCEPT. Of
+ * iptables, the variant in which the node's other rules are, so that ours stand before them; nf_tables' on an empty node.
+ */
+export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFiles = NODE_FILES): Backends {
+  const families = () => familiesOf(node)
+  const legacyInUse = () => hasLegacyTables(node)
+  const nft = nftBackend(exec)
+  const overNft = iptablesBackend({ exec, variant: 'nft', families })
+  const legacy = iptablesBackend({ exec, variant: 'legacy', families, inUse: legacyInUse })
+  const iptables = async () => ((await legacyInUse()) ? [legacy, overNft] : [overNft, legacy])
+  return {
+    all: [nft, overNft, legacy],
+    candidates: async () => {
+      if (setting === 'nft') return [nft]
+      return setting === 'iptables' ? iptables() : [nft, ...(await iptables())]
+    },
+  }
+}
+
+/** Where the kernel tells what it has, in this network namespace. */
+export type NodeFiles = {
+  readonly exists: (file: string) => Promise<boolean>
+  /** Empty where the file is missing. */
+  readonly read: (file: string) => Promise<string>
+}
+
+const NODE_FILES: NodeFiles = {
+  exists: (file) =>
+    access(file).then(
+      () => true,
+      () => false,
+    ),
+  read: (file) => readFile(file, 'utf8').catch(() => ''),
+}
+
+/** A kernel without IPv6 (`ipv6.disable=1`) forwards none, and ip6tables fails there. */
+async function familiesOf(node: NodeFiles): Promise<Family[]> {
+  return (await node.exists('/proc/net/if_inet6')) ? [4, 6] : [4]
+}
+
+/** Whether tables of iptables-legacy exist. Listing them with iptables-legacy-save would make the kernel load them. */
+async function hasLegacyTables(node: NodeFiles): Promise<boolean> {
+  const names = await Promise.all(['ip', 'ip6'].map((ip) => node.read(`/proc/net/${ip}_tables_names`)))
+  return names.some((text) => text.trim() !== '')
+}

@@ -1,0 +1,177 @@
+import { messageOf } from '../../../common/errors.ts'
+import type { Logger } from '../../../common/log.ts'
+import { CILIUM_MASQUERADE, type DataplaneFacts, markers, whyBypassed } from './dataplane.ts'
+import type { ImdsOptions } from './imds-options.ts'
+import { findLeftovers, type Leftover } from './leftovers.ts'
+import type { NatRules } from './nat-rules.ts'
+
+/** Something to tell the operator; codes are few and fixed, they are labels of a metric. */
+export type Warning = { readonly code: WarningCode; readonly detail: string }
+
+/** Every code of a warning about the node around us. */
+export const WARNING_CODES = [
+  'dataplane-bypass',
+  'leftovers-not-checked',
+  'imds-v1',
+  'imds-hop-limit',
+  'imds-not-checked',
+] as const
+export type WarningCode = (typeof WARNING_CODES)[number]
+
+/** What was last seen of the node around us. */
+export type SurroundingsState = {
+  /** The dataplane has been looked at: before that nobody knows whether rules are of any use. */
+  readonly looked: boolean
+  /** Why rules that stand refuse nothing; one sentence. */
+  readonly bypass: string | undefined
+  readonly leftovers: readonly Leftover[]
+  readonly warnings: readonly Warning[]
+}
+
+export type Surroundings = {
+  /** Looks, where it is time or the dataplane changed; never throws. Not to be called while it runs. */
+  readonly look: () => Promise<void>
+  /** Asks the metadata service, where it is time; never throws. Not to be called while it runs. */
+  readonly ask: () => Promise<void>
+  readonly state: () => SurroundingsState
+}
+
+export type SurroundingsOptions = {
+  readonly metadata: readonly string[]
+  /** `netfilter`: the operator knows that packets of pods pass netfilter. */
+  readonly dataplane: 'auto' | 'netfilter'
+  readonly readInterfaces: () => Promise<readonly string[]>
+  readonly hasNetkit: () => Promise<boolean>
+  readonly readNatRules: (words: readonly string[]) => Promise<NatRules>
+  /** Throws where the service does not answer; undefined where it is switched off. */
+  readonly readImdsOptions: (address: string) => Promise<ImdsOptions | undefined>
+  /** Milliseconds. */
+  readonly now: () => number
+  readonly log: Logger
+}
+
+const IMDS_MESSAGES: Readonly<Record<string, string>> = {
+  'imds-v1': 'the metadata service admits IMDSv1',
+  'imds-hop-limit': 'the metadata service lets session tokens leave the node',
+  'imds-not-checked': 'the metadata service was not checked',
+} satisfies Partial<Record<WarningCode, string>>
+
+/** Neither tables of others nor the options of an instance change often. */
+const LOOK_MS = 300_000
+const ASK_MS = 900_000
+/** The metadata service does not answer an instance in its first seconds. */
+const ASK_AGAIN_MS = 30_000
+
+/** Looks at what can make the block useless, or is left of other tools. */
+export function createSurroundings(options: SurroundingsOptions): Surroundings {
+  const { metadata, now, log } = options
+  let lookedAt = Number.NEGATIVE_INFINITY
+  let askAt = Number.NEGATIVE_INFINITY
+  let seenMarkers: string | undefined
+  let bypass: string | undefined
+  let leftovers: readonly Leftover[] = []
+  let unread: readonly Warning[] = []
+  let imds: readonly Warning[] = []
+  const told = new Map<string, string>()
+
+  /** Logs what is new of a kind. */
+  const tell = (
+    kind: string,
+    message: string,
+    detail: string | undefined,
+    level: 'warn' | 'error' = 'warn',
+  ) => {
+    if (detail !== undefined && told.get(kind) !== detail) log[level](message, { detail })
+    told.set(kind, detail ?? '')
+  }
+
+  const look = async () => {
+    const interfaces = await options.readInterfaces()
+    const marked = markers(interfaces)
+    // A dataplane often comes after us: its devices bring the next look forward.
+    if (marked === seenMarkers && now() - lookedAt < LOOK_MS) return
+    const { rules, unread: failures } = await options.readNatRules([...metadata, CILIUM_MASQUERADE])
+    const facts: DataplaneFacts = {
+      interfaces,
+      netkit: marked !== '' && (await options.hasNetkit()),
+      natRules: rules,
+    }
+    bypass = options.dataplane === 'netfilter' ? undefined : whyBypassed(facts)
+    leftovers = findLeftovers(rules, metadata)
+    unread = failures.map((detail) => ({ code: 'leftovers-not-checked', detail }))
+    lookedAt = now()
+    seenMarkers = marked
+    tell('bypass', 'the block may be of no use on this node', bypass, 'error')
+    const found = leftovers.map(({ remove }) => remove).join('; ')
+    tell(
+      'leftovers',
+      'rules of kube2iam or kiam found',
+      found === ''
+        ? undefined
+        : `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`,
+    )
+    tell('unread', 'leftovers not checked', failures.length > 0 ? failures.join('; ') : undefined)
+  }
+
+  const ask = async () => {
+    if (now() < askAt) return
+    imds = await askAny(options, metadata)
+    const failed = imds.some(({ code }) => code === 'imds-not-checked')
+    askAt = now() + (failed ? ASK_AGAIN_MS : ASK_MS)
+    for (const [code, message] of Object.entries(IMDS_MESSAGES))
+      tell(code, message, imds.find((warning) => warning.code === code)?.detail)
+  }
+
+  return {
+    look,
+    ask,
+    state: () => ({
+      looked: seenMarkers !== undefined,
+      bypass,
+      leftovers,
+      warnings: [
+        ...(bypass === undefined ? [] : [{ code: 'dataplane-bypass' as const, detail: bypass }]),
+        ...unread,
+        ...imds,
+      ],
+    }),
+  }
+}
+
+const REMEDY =
+  'aws ec2 modify-instance-metadata-options --instance-id ID --http-tokens required --http-put-response-hop-limit 1'
+
+/** Warnings by the first address that answers: most instances have no IPv6 endpoint. */
+async function askAny(options: SurroundingsOptions, addresses: readonly string[]): Promise<Warning[]> {
+  const failures: string[] = []
+  for (const address of addresses)
+    try {
+      const found = await options.readImdsOptions(address)
+      return found === undefined ? [] : imdsWarnings(found)
+    } catch (error) {
+      failures.push(`${address}: ${messageOf(error)}`)
+    }
+  const detail = `the metadata service could not be asked for its options (${failures.join('; ')}): make sure that IMDSv2 is required, with hop limit 1`
+  return [{ code: 'imds-not-checked', detail }]
+}
+
+/** What should be otherwise in the options of the metadata service. Required tokens and one hop are prerequisites. */
+export function imdsWarnings({ version1, hopLimit }: ImdsOptions): Warning[] {
+  const warnings: Warning[] = []
+  if (version1)
+    warnings.push({
+      code: 'imds-v1',
+      detail: `the metadata service answers without a session token (IMDSv1), so that whoever gets round the block, or makes a hostNetwork pod fetch an address, has the node role: ${REMEDY}`,
+    })
+  if (hopLimit === undefined)
+    warnings.push({
+      code: 'imds-not-checked',
+      detail: `the hop limit of the metadata service could not be seen, for which nft is needed: make sure that it is 1: ${REMEDY}`,
+    })
+  else if (hopLimit > 1)
+    warnings.push({
+      code: 'imds-hop-limit',
+      detail: `the metadata service lets session tokens travel ${hopLimit} hops, so that a pod which gets round the block receives one: ${REMEDY}`,
+    })
+  return warnings
+}

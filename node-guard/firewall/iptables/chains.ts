@@ -1,0 +1,114 @@
+import type { IptablesTable, SavedRules } from './saved.ts'
+
+/** One rule, in the very words of iptables-save(8) after `-A CHAIN `, so that it can be compared with what is read back. */
+export type Rule = { readonly rule: string; readonly counter?: string }
+
+/** A chain of ours. With `hook`, the first rule of that built-in chain jumps to it. */
+export type Chain = {
+  readonly table: IptablesTable
+  readonly name: string
+  readonly hook?: string
+  readonly rules: readonly Rule[]
+}
+
+/** How what was read differs from what is wanted. */
+export type Difference = 'is gone' | 'was changed' | 'is not first'
+
+/** Compares; undefined when everything is there, nothing else of ours, and each jump stands first in its chain. */
+export function difference(wanted: readonly Chain[], saved: SavedRules): Difference | undefined {
+  if (saved.chains.size === 0) return 'is gone'
+  const jumps = wanted.flatMap((chain) => (chain.hook === undefined ? [] : [jump(chain)]))
+  const rules = wanted.map(({ table, name, rules }) =>
+    lines(
+      table,
+      name,
+      rules.map(({ rule }) => rule),
+    ),
+  )
+  const seen = [...saved.chains.values()].map(({ table, name, rules }) =>
+    lines(
+      table,
+      name,
+      rules.map(({ rule }) => rule),
+    ),
+  )
+  if (!same(rules, seen)) return 'was changed'
+  if (
+    !same(
+      jumps,
+      saved.jumps.map(({ table, line }) => `${table} ${line}`),
+    )
+  )
+    return 'was changed'
+  const isFirst = ({ table, hook, name }: Chain) =>
+    hook === undefined || saved.first.get(`${table} ${hook}`) === `-j ${name}`
+  return wanted.every(isFirst) ? undefined : 'is not first'
+}
+
+/** Packets by counter, of what stands of the wanted rules. */
+export function countPackets(wanted: readonly Chain[], saved: SavedRules): Record<string, number> {
+  const packets: Record<string, number> = {}
+  for (const { table, name, rules } of wanted) {
+    const seen = saved.chains.get(`${table} ${name}`)?.rules ?? []
+    for (const { rule, counter } of rules) {
+      const count = seen.find((candidate) => candidate.rule === rule)?.packets ?? 0
+      if (counter !== undefined) packets[counter] = (packets[counter] ?? 0) + count
+    }
+  }
+  return packets
+}
+
+/**
+ * Input of `iptables-restore --noflush` that makes these chains out of what was read: each table in one transaction,
+ * others' rules left as they are. It fails as a whole where somebody changed our jumps since; then read again.
+ */
+export function restoreInput(wanted: readonly Chain[], saved: SavedRules): string {
+  return transactions(tablesOf(wanted, saved), (table) => {
+    const chains = wanted.filter((chain) => chain.table === table)
+    const stale = [...saved.chains.values()].filter(
+      (seen) => seen.table === table && !chains.some(({ name }) => name === seen.name),
+    )
+    return [
+      ...chains.map(({ name }) => `:${name} - [0:0]`),
+      ...deleteJumps(table, saved),
+      ...chains.flatMap(({ name, rules }) => rules.map(({ rule }) => `-A ${name} ${rule}`)),
+      ...chains.flatMap(({ name, hook }) => (hook === undefined ? [] : [`-I ${hook} 1 -j ${name}`])),
+      ...stale.map(({ name }) => `-F ${name}`),
+      ...stale.map(({ name }) => `-X ${name}`),
+    ]
+  })
+}
+
+/** Input of `iptables-restore --noflush` that removes all chains of ours and every jump to them; empty where there are none. */
+export function removeInput(saved: SavedRules): string {
+  return transactions(tablesOf([], saved), (table) => {
+    const chains = [...saved.chains.values()].filter((chain) => chain.table === table)
+    return [
+      ...deleteJumps(table, saved),
+      ...chains.map(({ name }) => `-F ${name}`),
+      ...chains.map(({ name }) => `-X ${name}`),
+    ]
+  })
+}
+
+const jump = ({ table, hook, name }: Chain) => `${table} -A ${hook} -j ${name}`
+const lines = (table: string, name: string, rules: readonly string[]) =>
+  [`${table} ${name}`, ...rules].join('\n')
+const same = (a: readonly string[], b: readonly string[]) =>
+  a.length === b.length && a.toSorted().join('\n\n') === b.toSorted().join('\n\n')
+
+const deleteJumps = (table: IptablesTable, saved: SavedRules) =>
+  saved.jumps.filter((found) => found.table === table).map(({ line }) => line.replace(/^-A/, '-D'))
+
+const tablesOf = (wanted: readonly Chain[], saved: SavedRules) =>
+  // mangle's drops first: they hold while filter is being filled.
+  (['mangle', 'filter', 'nat'] as const).filter((table) =>
+    [...wanted, ...saved.chains.values()].some((chain) => chain.table === table),
+  )
+
+function transactions(
+  tables: readonly IptablesTable[],
+  commands: (table: IptablesTable) => readonly string[],
+): string {
+  return tables.map((table) => [`*${table}`, ...commands(table), 'COMMIT', ''].join('\n')).join('')
+}

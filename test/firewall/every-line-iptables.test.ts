@@ -1,0 +1,125 @@
+/** No rule of iptables is there for nothing (see every-line.test.ts for nft's). */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
+import { REDIRECT_CHAIN, redirectChain } from '../../node-guard/firewall/gate/iptables.ts'
+import type { Purpose } from '../../node-guard/firewall/gate/pod-rules.ts'
+import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/guard/iptables-rules.ts'
+import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
+import type { Chain, Rule } from '../../node-guard/firewall/iptables/chains.ts'
+import type { Family } from '../../node-guard/firewall/iptables/command.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { AS_DESIGNED, type Outcomes, prepare, probe, RULES } from './battery.ts'
+import { FAMILIES, loadChains, prepareDnat, probeWeak, WEAK_AS_DESIGNED } from './iptables-rules.ts'
+import { addMesh, MESH_PORT } from './mesh.ts'
+import { nodeExec, openNode, type TestNode } from './node.ts'
+
+/** A rule without its address: the same thing is said of each. */
+const shapeOf = ({ rule, counter = '' }: Rule) =>
+  `${rule.replace(/(-d|--ctorigdst|--to-destination) \S+/g, '$1 …')} ${counter}`.trim()
+
+/** The chains without one kind of rule, or without one jump. */
+function* without(chains: readonly Chain[]): Generator<{ what: string; rest: readonly Chain[] }> {
+  for (const [index, chain] of chains.entries()) {
+    const replaced = (changed: Chain) => chains.with(index, changed)
+    for (const shape of new Set(chain.rules.map(shapeOf)))
+      yield {
+        what: `${chain.name} ${shape}`,
+        rest: replaced({ ...chain, rules: chain.rules.filter((rule) => shapeOf(rule) !== shape) }),
+      }
+    if (chain.hook === undefined) continue
+    const { hook, ...unhooked } = chain
+    yield { what: `the jump from ${hook} to ${chain.name}`, rest: replaced(unhooked) }
+  }
+}
+
+describe('every rule of the guard’s iptables rules is needed', needsNamespaces(), () => {
+  let node: TestNode
+  before(async () => {
+    node = await openNode()
+    await prepare(node)
+    await prepareDnat(node)
+  })
+  after(() => node?.close())
+
+  const load = async (family: Family, chains: readonly Chain[]) =>
+    assert.equal(await loadChains(nodeExec(node), GUARD_CHAINS, family, chains), undefined)
+  const effect = async (): Promise<Outcomes> => ({
+    ...(await probe(node)),
+    ...(await probeWeak(node, 'legacy')),
+  })
+
+  test('each rule and each jump, left out, changes what happens to a packet of its family', async (t) => {
+    for (const family of FAMILIES) await load(family, iptablesRules(RULES, family))
+    const whole = await effect()
+    assert.deepEqual(whole, { ...AS_DESIGNED, ...WEAK_AS_DESIGNED })
+    for (const family of FAMILIES) {
+      const chains = iptablesRules(RULES, family)
+      for (const { what, rest } of without(chains))
+        await t.test(`IPv${family}: ${what}`, async () => {
+          await load(family, rest)
+          const outcome = await effect()
+          const changed = Object.keys(outcome).filter((name) => outcome[name] !== whole[name])
+          assert.notDeepEqual(changed, [], `nothing changes without ${what}`)
+          const strays = changed.filter((name) => name.includes(family === 6 ? 'IPv4' : 'IPv6'))
+          assert.deepEqual(strays, [])
+        })
+      await load(family, chains)
+    }
+  })
+})
+
+describe('every rule of the pod’s iptables rules is needed', needsNamespaces(), () => {
+  let node: TestNode
+  before(async () => {
+    node = await openNode()
+    await ensureLink(nodeExec(node), BROKER_ADDRESSES)
+    const [aws, host, pod] = await Promise.all([node.agent('aws'), node.agent('node'), node.agent('pod1')])
+    for (const address of ['0.0.0.0', '::']) await aws.listen({ host: address, port: 80, name: 'aws' })
+    for (const address of BROKER_ADDRESSES)
+      await host.listen({ host: address, port: BROKER_PORT, name: 'broker' })
+    for (const address of ['127.0.0.1', '::1']) {
+      await pod.listen({ host: address, port: SIDECAR_PORT, name: 'sidecar' })
+      await pod.listen({ host: address, port: MESH_PORT, name: 'mesh' })
+    }
+    await addMesh(node, 'istio', 'legacy')
+  })
+  after(() => node?.close())
+
+  const options = {
+    metadata: METADATA_ADDRESSES,
+    broker: BROKER_ADDRESSES,
+    brokerPort: BROKER_PORT,
+    sidecarPort: SIDECAR_PORT,
+  }
+  const [METADATA4, METADATA6] = METADATA_ADDRESSES
+  const [BROKER4, BROKER6] = BROKER_ADDRESSES
+  const DOES = {
+    redirect: { [METADATA4]: 'sidecar', [METADATA6]: 'sidecar', [BROKER4]: 'broker', [BROKER6]: 'broker' },
+    proof: { [METADATA4]: 'aws', [METADATA6]: 'aws', [BROKER4]: 'mesh', [BROKER6]: 'mesh' },
+  } as const satisfies Record<Purpose, Outcomes>
+
+  const load = async (family: Family, chains: readonly Chain[]) =>
+    assert.equal(await loadChains(nodeExec(node, 'pod1'), REDIRECT_CHAIN, family, chains), undefined)
+  const effect = async (): Promise<Outcomes> => {
+    const pod = await node.agent('pod1')
+    const outcomes: Record<string, string> = {}
+    for (const host of METADATA_ADDRESSES) outcomes[host] = (await pod.tcp({ host, port: 80 })).outcome
+    for (const host of BROKER_ADDRESSES) outcomes[host] = (await pod.tcp({ host, port: BROKER_PORT })).outcome
+    return outcomes
+  }
+
+  for (const purpose of ['proof', 'redirect'] as const)
+    test(`each rule and jump for the ${purpose}, left out, changes where packets go`, async () => {
+      for (const family of FAMILIES) await load(family, [redirectChain(options, purpose, family)])
+      assert.deepEqual<Outcomes>(await effect(), DOES[purpose])
+      for (const family of FAMILIES) {
+        const chains = [redirectChain(options, purpose, family)]
+        for (const { what, rest } of without(chains)) {
+          await load(family, rest)
+          assert.notDeepEqual(await effect(), DOES[purpose], `IPv${family}: ${what}`)
+        }
+        await load(family, chains)
+      }
+    })
+})

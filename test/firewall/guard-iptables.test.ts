@@ -1,0 +1,264 @@
+/** `firewall guard --backend=iptables` as a process, by both variants of iptables. */
+import assert from 'node:assert/strict'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { BROKER_LINK } from '../../common/addresses.ts'
+import { whyUnguarded } from '../../common/firewall-state.ts'
+import type { Variant } from '../../node-guard/firewall/iptables/command.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { ADMIN_AND_RAW, type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
+import { VARIANTS } from './iptables-rules.ts'
+import { MAIN, openNode, type TestNode, until } from './node.ts'
+
+/** So long that only events can repair within a test. */
+const NO_POLL = '--poll-interval=5m'
+/** iptables-legacy wants a raw socket, and tells nobody of changes. */
+const HOW = {
+  nft: { wrapper: NET_ADMIN_ONLY, cause: 'event' },
+  legacy: { wrapper: ADMIN_AND_RAW, cause: 'poll' },
+} as const satisfies Record<Variant, unknown>
+
+for (const variant of VARIANTS)
+  describe(`firewall guard by iptables-${variant}`, needsNamespaces(), () => {
+    const { wrapper, cause } = HOW[variant]
+    let node: TestNode
+    let guard: GuardProcess
+    before(async () => {
+      node = await openNode()
+      const aws = await node.agent('aws')
+      for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
+      // The variant in which the node's other rules are is the one that is taken.
+      if (variant === 'legacy') await node.must('node', ['iptables-legacy', '-t', 'nat', '-L'])
+    })
+    after(() => node?.close())
+    const start = async () => {
+      guard = await startGuard(node, ['--backend=iptables', NO_POLL], wrapper)
+      await guard.becomes('ready')
+    }
+    const cleanUp = async () => {
+      await guard.end('SIGKILL')
+      await node.run('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+      for (const ip of ['ip', 'ip6'])
+        for (const table of ['filter', 'mangle', 'nat'])
+          for (const command of ['-F', '-X']) await iptables(ip, '-t', table, command)
+    }
+
+    const iptables = (ip: string, ...args: string[]) =>
+      node.must('node', [`${ip}tables-${variant}`, '-w', ...args])
+    const both = async (...args: string[]) => {
+      for (const ip of ['ip', 'ip6']) await iptables(ip, ...args)
+    }
+    const saved = async () => {
+      const texts = await Promise.all(
+        ['ip', 'ip6'].map((ip) => node.must('node', [`${ip}tables-${variant}-save`])),
+      )
+      const lines = texts.join('').split('\n')
+      return lines.filter((line) => /^(\*|:|-A)/.test(line)).map((line) => line.replace(/ \[.*/, ''))
+    }
+    /** Ours of both families, and what stands first where packets are forwarded. */
+    const ours = async () => {
+      const lines = await saved()
+      const first = ['FORWARD', 'POSTROUTING'].flatMap((chain) =>
+        lines.filter(
+          (line, index) => line.startsWith(`-A ${chain}`) && !lines[index - 1]?.startsWith(`-A ${chain}`),
+        ),
+      )
+      return [...lines.filter((line) => line.includes('POD2IAM')).sort(), ...first].join('\n')
+    }
+    const pod = async (host: string, port = 80) =>
+      (await (await node.agent('pod1')).tcp({ host, port, timeout: 1000 })).outcome
+    const refused = async () => {
+      assert.equal(await pod('169.254.169.254'), 'ECONNREFUSED')
+      assert.equal(await pod('fd00:ec2::254'), 'ECONNREFUSED')
+    }
+    const repairs = () => guard.metric(`repairs_total{cause="${cause}"}`)
+    const repairedOnce = () => until('a repair is counted', async () => (await repairs()) >= 1)
+
+    const CHANGES: Record<string, () => Promise<unknown>> = {
+      'flushes the filter table': () => both('-F'),
+      'flushes the mangle table': () => both('-t', 'mangle', '-F'),
+      'flushes the nat table': () => both('-t', 'nat', '-F'),
+      'flushes and deletes all chains': async () => {
+        for (const table of ['filter', 'mangle', 'nat'])
+          for (const ip of ['ip', 'ip6'])
+            // A chain that was repaired already cannot be deleted.
+            for (const command of ['-F', '-X'])
+              await node.run('node', [`${ip}tables-${variant}`, '-w', '-t', table, command])
+      },
+      'restores another ruleset': async () => {
+        for (const ip of ['ip', 'ip6'])
+          await node.must(
+            'node',
+            [`${ip}tables-${variant}-restore`],
+            '*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j ACCEPT\nCOMMIT\n*mangle\nCOMMIT\n*nat\nCOMMIT\n',
+          )
+      },
+      'accepts before our jump': () => both('-I', 'FORWARD', '-j', 'ACCEPT'),
+      'accepts before our drop': () => both('-t', 'mangle', '-I', 'POSTROUTING', '-j', 'ACCEPT'),
+      'deletes our jump': () => both('-D', 'FORWARD', '-j', 'POD2IAM-FORWARD'),
+      'accepts in our chain': () => both('-I', 'POD2IAM-FORWARD', '-j', 'ACCEPT'),
+      'adds a chain of our name': () => both('-N', 'POD2IAM-OTHER'),
+      'changes the rules of one family only': () => iptables('ip6', '-F'),
+      ...(variant === 'nft'
+        ? { 'flushes all of nftables': () => node.must('node', ['nft', 'flush ruleset']) }
+        : {}),
+    }
+    describe('watching', () => {
+      before(start)
+      after(cleanUp)
+      for (const [what, change] of Object.entries(CHANGES))
+        test(`repairs when somebody ${what}`, async () => {
+          const [before, count] = [await ours(), await repairs()]
+          await change()
+          await until('a repair is counted', async () => (await repairs()) > count)
+          await until('the rules are as before', async () => (await ours()) === before)
+          await refused()
+          await guard.becomes('ready')
+        })
+    })
+
+    describe('started anew', () => {
+      beforeEach(start)
+      afterEach(cleanUp)
+
+      test('refuses pods at once, and says by what', async () => {
+        await refused()
+        assert.equal(await guard.metric('block_verified'), 1)
+        assert.equal(await guard.metric(`info{backend="iptables-${variant}",mode="enforce"}`), 1)
+        const status = JSON.parse(await node.must('node', [process.execPath, MAIN, 'status', '--json']))
+        assert.equal(status.backend, `iptables-${variant}`)
+        assert.ok(
+          guard.logs.some(
+            ({ msg, backend }) => msg === 'backend chosen' && backend === `iptables-${variant}`,
+          ),
+        )
+        await until(
+          'the broker knows',
+          async () => !(await whyUnguarded(node.machine.path('/run/pod2iam'), Date.now())),
+        )
+      })
+
+      test('what kube-proxy does over and over is no reason for a repair', async () => {
+        const sync = [
+          '*filter',
+          ':KUBE-FORWARD - [0:0]',
+          ':KUBE-SERVICES - [0:0]',
+          '-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP',
+          'COMMIT',
+          '*nat',
+          ':KUBE-SERVICES - [0:0]',
+          'COMMIT',
+          '',
+        ].join('\n')
+        // Its jumps are appended, when they are missing.
+        for (const ip of ['ip', 'ip6'])
+          for (let round = 1; round <= 3; round++)
+            await node.must('node', [`${ip}tables-${variant}-restore`, '--noflush'], sync)
+        await both('-A', 'FORWARD', '-j', 'KUBE-FORWARD')
+        await both('-t', 'nat', '-A', 'PREROUTING', '-j', 'KUBE-SERVICES')
+        const before = await ours()
+        // A repair that is due is seen by the next one that is asked for.
+        await both('-t', 'mangle', '-F', 'POD2IAM-POSTROUTING')
+        await repairedOnce()
+        assert.equal(await guard.metric(`repairs_total{cause="${cause}"}`), 1)
+        await until('the rules are as before', async () => (await ours()) === before)
+        assert.ok((await saved()).includes('-A FORWARD -j KUBE-FORWARD'))
+      })
+
+      test('a service address that is DNAT’d to the metadata address is refused, and so is an established connection', async () => {
+        await guard.end('SIGTERM')
+        await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+        await iptables(
+          'ip',
+          '-t',
+          'nat',
+          '-A',
+          'PREROUTING',
+          '-d',
+          '10.96.0.50',
+          '-p',
+          'tcp',
+          '-j',
+          'DNAT',
+          '--to-destination',
+          '169.254.169.254',
+        )
+        await both('-A', 'FORWARD', '-m', 'conntrack', '--ctstate', 'ESTABLISHED', '-j', 'ACCEPT')
+        const agent = await node.agent('pod1')
+        assert.equal(await agent.open({ host: '169.254.169.254', port: 80, id: 'kept' }), 'aws')
+        assert.equal(await pod('10.96.0.50'), 'aws')
+        guard = await startGuard(node, ['--backend=iptables', NO_POLL], wrapper)
+        await guard.becomes('ready')
+        assert.equal(await pod('10.96.0.50'), 'ECONNREFUSED')
+        assert.equal(await agent.say({ id: 'kept', text: 'and now?' }), 'ECONNRESET')
+      })
+
+      test('keeps its rules over SIGTERM, SIGKILL and a new start, without a moment in between', async () => {
+        const agent = await node.agent('pod1')
+        await agent.hammer({ host: '169.254.169.254', port: 80 })
+        const before = await ours()
+        const terminated = await guard.end('SIGTERM')
+        assert.equal(terminated.code, 0)
+        for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+          guard = await startGuard(node, ['--backend=iptables', NO_POLL], wrapper)
+          await guard.becomes('ready')
+          await guard.end(signal)
+          assert.equal(await ours(), before)
+        }
+        const { tried, gaps } = await agent.rest({})
+        assert.ok(tried > 100, `${tried} probes`)
+        assert.deepEqual(gaps, [])
+      })
+
+      test('counts what it refuses over repairs', async () => {
+        const before = await ours()
+        for (const round of [1, 2]) {
+          await refused()
+          await both('-F', 'POD2IAM-OUTPUT')
+          await until(`repair ${round}`, async () => (await repairs()) >= round)
+          await until('it is done', async () => (await ours()) === before)
+        }
+        assert.equal(await guard.metric('packets_total{rule="metadata_refused"}'), 4)
+      })
+
+      if (variant === 'legacy')
+        test('does not call the block verified while it waits for the lock to repair it', async () => {
+          const holder = node.spawn('node', ['flock', '--close', '/run/xtables.lock', 'sleep', '60'])
+          try {
+            await until(
+              'the lock is held',
+              async () =>
+                (await node.run('node', ['flock', '--nonblock', '/run/xtables.lock', 'true'])).code !== 0,
+            )
+            // By one who does not ask for the lock.
+            await node.must(
+              'node',
+              ['env', 'XTABLES_LOCKFILE=/run/other.lock', 'iptables-legacy-restore', '--noflush'],
+              '*filter\n-F POD2IAM-FORWARD\nCOMMIT\n*mangle\n-F POD2IAM-POSTROUTING\nCOMMIT\n',
+            )
+            await guard.becomes('block-not-verified')
+            assert.match((await guard.readiness()).detail ?? '', /was changed, and is being loaded again/)
+            assert.equal(await guard.metric('repairs_total{cause="poll"}'), 0)
+          } finally {
+            holder.kill('SIGKILL')
+          }
+          await guard.becomes('ready')
+          await refused()
+          assert.equal(await guard.metric('repairs_total{cause="poll"}'), 1)
+        })
+
+      for (const how of ['remove --open-this-node', 'guard --mode=remove'])
+        test(`${how} takes away exactly what is ours`, async () => {
+          await guard.end('SIGTERM')
+          await both('-A', 'FORWARD', '-i', 'lo', '-j', 'DROP')
+          await both('-t', 'nat', '-N', 'OTHER')
+          const others = (await saved()).filter((line) => !line.includes('POD2IAM'))
+          if (how.startsWith('guard')) {
+            guard = await startGuard(node, ['--mode=remove'], wrapper)
+            await guard.becomes('removed')
+          } else await node.must('node', [...wrapper, process.execPath, MAIN, ...how.split(' ')])
+          assert.deepEqual(await saved(), others)
+          assert.notEqual((await node.run('node', ['ip', 'link', 'show', BROKER_LINK])).code, 0)
+          assert.equal(await pod('169.254.169.254'), 'aws')
+        })
+    })
+  })

@@ -1,0 +1,128 @@
+/** The guard's iptables rules on a test node, with the probes that only iptables needs. */
+import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
+import type { Exec } from '../../node-guard/firewall/exec.ts'
+import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
+import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backend.ts'
+import { type Chain, restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
+import { type Family, readSaved, restore, type Variant } from '../../node-guard/firewall/iptables/command.ts'
+import { datagram, type Outcomes, UDP_PORT } from './battery.ts'
+import { nodeExec, type TestNode, UNLINKED } from './node.ts'
+
+export const VARIANTS = ['nft', 'legacy'] as const satisfies Variant[]
+export const FAMILIES = [4, 6] as const satisfies Family[]
+
+const [BROKER4, BROKER6] = BROKER_ADDRESSES
+/** Another's DNAT leads from the node's own address to the broker. */
+const LED_PORT = 5302
+/** Another's DNAT, which came before ours, takes what is sent to the broker. */
+const TAKEN_PORT = 8083
+
+/** Another does not want this port tracked: no NAT, and nothing known of its original destination. */
+const UNTRACKED_PORT = 8084
+
+const DNAT_TABLE = `table inet test_dnat {
+  chain untracked {
+    type filter hook prerouting priority -300; policy accept;
+    tcp dport ${UNTRACKED_PORT} notrack
+  }
+  chain led {
+    type nat hook prerouting priority -99; policy accept;
+    ip daddr 10.9.0.1 udp dport ${LED_PORT} dnat ip to ${BROKER4}:${UDP_PORT}
+    ip6 daddr fd00:9::1 udp dport ${LED_PORT} dnat ip6 to [${BROKER6}]:${UDP_PORT}
+  }
+  chain taken {
+    type nat hook prerouting priority -120; policy accept;
+    ip daddr ${BROKER4} tcp dport ${TAKEN_PORT} dnat ip to 10.0.0.2:80
+    ip6 daddr ${BROKER6} tcp dport ${TAKEN_PORT} dnat ip6 to [fd00:10::2]:80
+  }
+}`
+
+export function backendOn(node: TestNode, variant: Variant): Backend {
+  return iptablesBackend({ exec: nodeExec(node), variant, families: async () => FAMILIES })
+}
+
+/** Puts just these chains in place of what is there of ours, by iptables-legacy. */
+export async function loadChains(
+  exec: Exec,
+  prefix: string,
+  family: Family,
+  chains: readonly Chain[],
+): Promise<string | undefined> {
+  const tool = { exec, variant: 'legacy', family, prefix } as const
+  const read = await readSaved(tool)
+  if (!read.ok) return read.detail
+  const result = await restore(tool, restoreInput(chains, read.saved))
+  return result.ok ? undefined : result.detail
+}
+
+/** Once per node, after `prepare`. */
+export const prepareDnat = (node: TestNode) => node.must('node', ['nft', '-f', '-'], DNAT_TABLE)
+
+/** What tries iptables' own weak places. */
+export async function probeWeak(node: TestNode, variant: Variant): Promise<Outcomes> {
+  const tcp = (host: string, port: number) => async () =>
+    (await (await node.agent('pod1')).tcp({ host, port, timeout: 400 })).outcome
+  const behind = {
+    'pod → broker, taken by an earlier DNAT, IPv4': tcp(BROKER4, TAKEN_PORT),
+    'pod → broker, taken by an earlier DNAT, IPv6': tcp(BROKER6, TAKEN_PORT),
+    'pod → broker without link, untracked, IPv4': tcp(UNLINKED[0], UNTRACKED_PORT),
+    'pod → broker without link, untracked, IPv6': tcp(UNLINKED[1], UNTRACKED_PORT),
+    'other interface → broker by a DNAT, IPv4': datagram(
+      node,
+      'outside',
+      ['10.9.0.1', LED_PORT],
+      'node',
+      '10.9.0.1',
+    ),
+    'other interface → broker by a DNAT, IPv6': datagram(
+      node,
+      'outside',
+      ['fd00:9::1', LED_PORT],
+      'node',
+      'fd00:9::1',
+    ),
+  }
+  const accepted = {
+    'pod → metadata after an ACCEPT, IPv4': tcp(METADATA_ADDRESSES[0], 80),
+    'pod → metadata after an ACCEPT, IPv6': tcp(METADATA_ADDRESSES[1], 80),
+    'pod → broker without link after an ACCEPT, IPv4': tcp(UNLINKED[0], BROKER_PORT),
+    'pod → broker without link after an ACCEPT, IPv6': tcp(UNLINKED[1], BROKER_PORT),
+  }
+  const first = await outcomesOf(behind)
+  const accept = (command: string) =>
+    Promise.all(
+      FAMILIES.map((family) =>
+        node.must('node', [
+          `ip${family === 6 ? '6' : ''}tables-${variant}`,
+          '-w',
+          command,
+          'FORWARD',
+          '-j',
+          'ACCEPT',
+        ]),
+      ),
+    )
+  await accept('-I')
+  const second = await outcomesOf(accepted)
+  await accept('-D')
+  return { ...first, ...second }
+}
+
+/** What {@link probeWeak} says when the rules are as they should be. */
+export const WEAK_AS_DESIGNED: Outcomes = {
+  'pod → broker, taken by an earlier DNAT, IPv4': 'ECONNREFUSED',
+  'pod → broker, taken by an earlier DNAT, IPv6': 'ECONNREFUSED',
+  'pod → broker without link, untracked, IPv4': 'ECONNREFUSED',
+  'pod → broker without link, untracked, IPv6': 'ECONNREFUSED',
+  'other interface → broker by a DNAT, IPv4': 'dropped',
+  'other interface → broker by a DNAT, IPv6': 'dropped',
+  'pod → metadata after an ACCEPT, IPv4': 'timeout',
+  'pod → metadata after an ACCEPT, IPv6': 'timeout',
+  'pod → broker without link after an ACCEPT, IPv4': 'timeout',
+  'pod → broker without link after an ACCEPT, IPv6': 'timeout',
+}
+
+async function outcomesOf(probes: Readonly<Record<string, () => Promise<string>>>): Promise<Outcomes> {
+  const outcomes = Object.entries(probes).map(async ([name, run]) => [name, await run()] as const)
+  return Object.fromEntries(await Promise.all(outcomes))
+}

@@ -1,0 +1,43 @@
+/** A mesh's own redirect in a pod, as its init container or CNI plugin makes it. */
+import type { Variant } from '../../node-guard/firewall/iptables/command.ts'
+import type { TestNode } from './node.ts'
+
+export const MESH_PORT = 15001
+
+/** Istio sends TCP alone through its chain, Linkerd all; both spare their proxy's user and lo, and append their jump. */
+export const MESHES = {
+  istio: [
+    ['-N', 'ISTIO_OUTPUT'],
+    ['-A', 'ISTIO_OUTPUT', '-m', 'owner', '--uid-owner', '1337', '-j', 'RETURN'],
+    ['-A', 'ISTIO_OUTPUT', '-o', 'lo', '-j', 'RETURN'],
+    ['-A', 'ISTIO_OUTPUT', '-p', 'tcp', '-j', 'REDIRECT', '--to-ports', String(MESH_PORT)],
+    ['-A', 'OUTPUT', '-p', 'tcp', '-j', 'ISTIO_OUTPUT'],
+  ],
+  linkerd: [
+    ['-N', 'PROXY_INIT_OUTPUT'],
+    ['-A', 'PROXY_INIT_OUTPUT', '-m', 'owner', '--uid-owner', '2102', '-j', 'RETURN'],
+    ['-A', 'PROXY_INIT_OUTPUT', '-o', 'lo', '-j', 'RETURN'],
+    ['-A', 'PROXY_INIT_OUTPUT', '-p', 'tcp', '-j', 'REDIRECT', '--to-port', String(MESH_PORT)],
+    ['-A', 'OUTPUT', '-j', 'PROXY_INIT_OUTPUT'],
+  ],
+} as const
+export type Mesh = keyof typeof MESHES
+
+/** Puts a mesh's rules for both families into pod1. */
+export async function addMesh(node: TestNode, mesh: Mesh, variant: Variant): Promise<void> {
+  // In a user namespace of ours the proxies' users do not exist.
+  const skipsOwner = node.machine.kind === 'userns'
+  for (const family of ['iptables', 'ip6tables'])
+    for (const rule of MESHES[mesh].filter(
+      (words) => !skipsOwner || !(words as readonly string[]).includes('owner'),
+    ))
+      await node.must('pod1', [`${family}-${variant}`, '-w', '-t', 'nat', ...rule])
+}
+
+/** Makes pod1 forget every rule of every kind. */
+export async function flushPod(node: TestNode): Promise<void> {
+  await node.must('pod1', ['nft', 'flush ruleset'])
+  for (const family of ['iptables', 'ip6tables'])
+    for (const command of ['-F', '-X'])
+      await node.must('pod1', [`${family}-legacy`, '-w', '-t', 'nat', command])
+}

@@ -1,0 +1,80 @@
+/** What the guard takes from the lines of `nft monitor`. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Exec } from '../../node-guard/firewall/exec.ts'
+import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
+import { nftBackend } from '../../node-guard/firewall/guard/nft-backend.ts'
+
+const exec: Exec = async () => ({ code: 0, stdout: '{"nftables":[]}', stderr: '' })
+const RULES = { metadata: ['169.254.169.254'], broker: ['169.254.170.24'], uplinks: ['eth0'] }
+
+const FLUSH = [
+  'delete rule inet pod2iam_guard forward handle 9',
+  'delete chain inet pod2iam_guard forward',
+  'delete table inet pod2iam_guard',
+]
+const OUR_LOAD = [
+  'add table inet pod2iam_guard',
+  'delete table inet pod2iam_guard',
+  'add table inet pod2iam_guard',
+  'add chain inet pod2iam_guard forward { type filter hook forward priority -190; policy accept; }',
+]
+const end = (generation: number) => `# new generation ${generation} by process 4711 (nft)`
+
+async function monitored(): Promise<{
+  backend: Backend
+  hear: (...lines: readonly string[]) => readonly boolean[]
+}> {
+  const backend = nftBackend(exec)
+  const watched = await backend.watched()
+  return { backend, hear: (...lines) => lines.map((line) => watched?.matches(line) ?? false) }
+}
+
+test('a flush that the monitor told of to its end needs no reading to be known', async () => {
+  const { backend, hear } = await monitored()
+  hear(...FLUSH)
+  assert.equal(backend.isGone?.(), false)
+  assert.deepEqual(hear(end(2)), [true])
+  assert.equal(backend.isGone?.(), true)
+})
+
+test('our own replacement, which deletes the table and adds it again, is no loss, wherever its lines are cut', async () => {
+  const { backend, hear } = await monitored()
+  for (const line of [...OUR_LOAD, end(3), ...OUR_LOAD.slice(1), end(4)]) {
+    hear(line)
+    assert.equal(backend.isGone?.(), false)
+  }
+})
+
+test('what is loaded again is there, until the monitor tells of the next flush', async () => {
+  const { backend, hear } = await monitored()
+  hear(...FLUSH, end(2))
+  await backend.load(RULES)
+  assert.equal(backend.isGone?.(), false)
+  hear(...OUR_LOAD, end(3), ...FLUSH, end(4))
+  assert.equal(backend.isGone?.(), true)
+})
+
+test('a flush during a load is not forgotten with it', async () => {
+  let hearFlush = () => {}
+  const backend = nftBackend(async (...call) => {
+    hearFlush()
+    return exec(...call)
+  })
+  const watched = await backend.watched()
+  hearFlush = () => {
+    for (const line of [...FLUSH, end(5)]) watched?.matches(line)
+  }
+  await backend.load(RULES)
+  assert.equal(backend.isGone?.(), true)
+})
+
+test('what happens to other tables is not about us', async () => {
+  const { backend, hear } = await monitored()
+  const others = ['delete table inet other', 'add table inet pod2iam_owned', 'delete table ip filter', end(2)]
+  assert.deepEqual(
+    hear(...others),
+    others.map(() => false),
+  )
+  assert.equal(backend.isGone?.(), false)
+})

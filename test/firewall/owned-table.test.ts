@@ -1,0 +1,285 @@
+/** `--owned-table=true`: the twin that nobody else can flush, and what it costs. */
+import assert from 'node:assert/strict'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import type { Logger } from '../../common/log.ts'
+import type { Exec } from '../../node-guard/firewall/exec.ts'
+import { LOOK_TABLE } from '../../node-guard/firewall/guard/imds-options.ts'
+import type { Holder } from '../../node-guard/firewall/guard/owned-holder.ts'
+import { createOwnedTable } from '../../node-guard/firewall/guard/owned-table.ts'
+import { GUARD_TABLE, OWNED_TABLE, ownedRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { AS_DESIGNED, prepare, probe } from './battery.ts'
+import { type GuardProcess, startGuard } from './guard-process.ts'
+import { MAIN, openNode, type TestNode, UNLINKED, until } from './node.ts'
+
+const HOLDER = 'nft --handle --interactive'
+
+describe('the owned table', needsNamespaces(), () => {
+  let node: TestNode
+  let guard: GuardProcess
+  before(async () => {
+    node = await openNode()
+    await prepare(node)
+  })
+  after(() => node?.close())
+  beforeEach(async () => {
+    guard = await startGuard(node, [
+      '--owned-table=true',
+      '--poll-interval=5m',
+      `--broker-address=169.254.170.24,fd00:70d2:1a::24,${UNLINKED.join(',')}`,
+    ])
+    await guard.becomes('ready')
+  })
+  afterEach(async () => {
+    await guard.end('SIGKILL')
+    await until('no owned table', async () => !(await has(OWNED_TABLE)))
+    await node.run('node', ['nft', `add table ${GUARD_TABLE}; delete table ${GUARD_TABLE}`])
+  })
+
+  const nft = (...command: string[]) => node.run('node', ['nft', command.join(' ')])
+  const has = async (table: string) => (await nft('list table', table)).code === 0
+  const refused = async () => {
+    const agent = await node.agent('pod1')
+    for (const host of ['169.254.169.254', 'fd00:ec2::254'])
+      assert.equal((await agent.tcp({ host, port: 80 })).outcome, 'ECONNREFUSED')
+  }
+  const hammer = async () => {
+    const agent = await node.agent('pod1')
+    await agent.hammer({ host: '169.254.169.254', port: 80 })
+    return async () => {
+      const { tried, gaps } = await agent.rest({})
+      assert.ok(tried > 20, `${tried} probes`)
+      assert.deepEqual(gaps, [])
+    }
+  }
+
+  test('it alone does all that the plain table does', async () => {
+    // No monitor: the plain table must not come back meanwhile.
+    process.kill(guard.monitorPid('nft monitor'), 'SIGSTOP')
+    await nft(`delete table ${GUARD_TABLE}`)
+    assert.deepEqual(await probe(node), AS_DESIGNED)
+    process.kill(guard.monitorPid('nft monitor'), 'SIGCONT')
+  })
+
+  test('nothing that another does opens the node for a single connection', async () => {
+    const noGap = await hammer()
+    const whole =
+      '#!/usr/sbin/nft -f\nflush ruleset\ntable inet filter {\n chain forward {\n type filter hook forward priority 0; policy accept;\n accept\n }\n}\n'
+    for (let round = 0; round < 3; round++) {
+      await nft('flush ruleset')
+      await node.must('node', ['nft', '-f', '-'], whole)
+      for (const command of ['iptables-nft', 'iptables-legacy']) await node.must('node', [command, '-F'])
+    }
+    await noGap()
+    await guard.becomes('ready')
+  })
+
+  test('others are refused to delete it, its chains or its rules, and to add any', async () => {
+    const before = (await nft('list table', OWNED_TABLE)).stdout.replace(/packets.*/g, '')
+    for (const command of [
+      `delete table ${OWNED_TABLE}`,
+      `flush table ${OWNED_TABLE}`,
+      `flush chain ${OWNED_TABLE} forward`,
+      `insert rule ${OWNED_TABLE} forward accept`,
+      `delete element ${OWNED_TABLE} metadata4 { 169.254.169.254 }`,
+      `add table ${OWNED_TABLE} { flags dormant; }`,
+    ]) {
+      const { code, stderr } = await nft(command)
+      assert.equal(code, 1, command)
+      assert.match(stderr, /Operation not permitted|Operation not supported/, command)
+    }
+    assert.equal((await nft('list table', OWNED_TABLE)).stdout.replace(/packets.*/g, ''), before)
+  })
+
+  test('what it costs: another’s restore of a whole ruleset fails while it is held, and works again afterwards', async () => {
+    const restore = ['sh', '-c', '(echo flush ruleset; nft list ruleset) >/run/saved; nft -f /run/saved']
+    const { code, stderr } = await node.run('node', restore)
+    assert.notEqual(code, 0)
+    assert.match(stderr, /Operation not permitted/)
+    await guard.end('SIGTERM')
+    await until('the table is gone', async () => !(await has(OWNED_TABLE)))
+    await node.must('node', restore)
+  })
+
+  test('when its process is killed the plain table stands, and another is held at once', async () => {
+    const noGap = await hammer()
+    const first = guard.monitorPid(HOLDER)
+    process.kill(first, 'SIGKILL')
+    await until('another holds it', () => {
+      try {
+        return guard.monitorPid(HOLDER) !== first
+      } catch {
+        return false
+      }
+    })
+    await guard.becomes('ready')
+    assert.ok(await has(OWNED_TABLE))
+    await noGap()
+    assert.ok(
+      guard.logs.some(
+        ({ level, msg, detail }) =>
+          level === 'error' && msg === 'owned table not held' && /ended \(SIGKILL\)/.test(String(detail)),
+      ),
+    )
+  })
+
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const)
+    test(`it goes with the guard on ${signal}, the plain table stays, and a new guard holds it again without a gap`, async () => {
+      const noGap = await hammer()
+      await guard.end(signal)
+      await until('the owned table is gone', async () => !(await has(OWNED_TABLE)))
+      assert.ok(await has(GUARD_TABLE))
+      guard = await startGuard(node, ['--owned-table=true'])
+      await guard.becomes('ready')
+      assert.ok(await has(OWNED_TABLE))
+      await noGap()
+    })
+
+  test('it follows the default routes', async () => {
+    const route = (what: string) => `ip route ${what} default via 10.9.0.2 dev eth1 metric 500`.split(' ')
+    await node.must('node', route('add'))
+    await until('eth1 is an uplink', async () => /"eth1"/.test((await nft('list table', OWNED_TABLE)).stdout))
+    await node.must('node', route('delete'))
+    await until('eth1 is none', async () => !/"eth1"/.test((await nft('list table', OWNED_TABLE)).stdout))
+    await refused()
+  })
+
+  test('packets refused while the plain table is away are counted', async () => {
+    const count = () => guard.metric('packets_total{rule="metadata_refused"}')
+    process.kill(guard.monitorPid('nft monitor'), 'SIGSTOP')
+    await nft(`delete table ${GUARD_TABLE}`)
+    await refused()
+    process.kill(guard.monitorPid('nft monitor'), 'SIGCONT')
+    await until('the repair', async () => (await guard.metric('repairs_total{cause="event"}')) === 1)
+    await until('both are counted', async () => (await count()) === 2)
+  })
+
+  test('a table of its name that nobody owns makes room', async () => {
+    await guard.end('SIGTERM')
+    await until('the owned table is gone', async () => !(await has(OWNED_TABLE)))
+    await nft(`add table ${OWNED_TABLE}`)
+    guard = await startGuard(node, ['--owned-table=true'])
+    await guard.becomes('ready')
+    assert.match((await nft('list table', OWNED_TABLE)).stdout, /flags owner/)
+  })
+
+  test('where another guard holds it, the second says so and is not ready, though the block stands', async () => {
+    const second = await startGuard(node, [
+      '--owned-table=true',
+      '--health-port=9999',
+      '--state-dir=/run/second',
+      '--poll-interval=100ms',
+    ])
+    try {
+      const told = () => second.logs.find(({ msg }) => msg === 'owned table not held')?.detail
+      await until('it says so', () => told() !== undefined)
+      assert.match(String(told()), /held by another process: another guard runs on this node/)
+      const { code } = await node.run('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+      assert.equal(code, 1)
+      await refused()
+      // The first ends; its successor gets the table.
+      await guard.end('SIGTERM')
+      await until(
+        'the second holds it',
+        async () => (await has(OWNED_TABLE)) && second.logs.some(({ msg }) => msg === 'owned table held'),
+      )
+    } finally {
+      await second.end('SIGKILL')
+    }
+  })
+
+  test('remove takes away what a killed process may have left under our names', async () => {
+    await guard.end('SIGKILL')
+    await until('the owned table is gone', async () => !(await has(OWNED_TABLE)))
+    for (const table of [OWNED_TABLE, LOOK_TABLE, 'inet another']) await nft(`add table ${table}`)
+    await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+    const left = await Promise.all([GUARD_TABLE, OWNED_TABLE, LOOK_TABLE, 'inet another'].map(has))
+    assert.deepEqual(left, [false, false, false, true])
+  })
+
+  test('status and metrics say that it is held', async () => {
+    const status = JSON.parse(await node.must('node', [process.execPath, MAIN, 'status', '--json']))
+    assert.equal(status.ownedTable, true)
+    assert.equal(await guard.metric('owned_table_held'), 1)
+    assert.match(await node.must('node', [process.execPath, MAIN, 'status']), /^owned table +yes$/m)
+  })
+})
+
+describe('the owned table, without a kernel', () => {
+  const RULES = { metadata: ['169.254.169.254'], broker: ['169.254.170.24'], uplinks: ['eth0'] }
+  const LISTING = 'table inet pod2iam_owned { # handle 1 progname nft\n\tflags owner\n}\n'
+  const logs: string[] = []
+  const keep = (message: string, fields?: object) => logs.push(`${message} ${JSON.stringify(fields)}`)
+  const log: Logger = { debug: keep, info: keep, warn: keep, error: keep }
+
+  const owned = (options: {
+    list: () => string | undefined
+    hold: (ended: (why: string) => void) => Holder
+    lost?: () => void
+  }) => {
+    const exec: Exec = async () => {
+      const stdout = options.list()
+      return stdout === undefined
+        ? { code: 1, stdout: '', stderr: 'Error: No such file or directory\n' }
+        : { code: 0, stdout, stderr: '' }
+    }
+    return createOwnedTable({ exec, hold: options.hold, lost: options.lost ?? (() => {}), log })
+  }
+
+  test('a kernel or nft that refuses it: one sentence, tried again at the next check, not before', async () => {
+    let started = 0
+    const table = owned({
+      list: () => undefined,
+      hold: () => {
+        started++
+        return { load: async () => ({ failed: 'Operation not supported' }), end: () => {} }
+      },
+    })
+    await table.check(RULES)
+    assert.equal(table.state().held, false)
+    assert.match(
+      table.state().detail ?? '',
+      /^table inet pod2iam_owned cannot be made \(Operation not supported\): .+kernel from 5\.12.+$/,
+    )
+    assert.equal(started, 1)
+    await table.check(RULES)
+    assert.equal(started, 2)
+  })
+
+  test('a process that ends while it holds is told once and calls for another check; one that never held does not', async () => {
+    let end = (_why: string) => {}
+    let lost = 0
+    let loads = true
+    let there: string | undefined
+    const table = owned({
+      list: () => there,
+      lost: () => lost++,
+      hold: (ended) => {
+        end = ended
+        return {
+          load: async () => {
+            there = LISTING
+            return loads ? { listing: LISTING } : { failed: 'no' }
+          },
+          end: () => {},
+        }
+      },
+    })
+    await table.check(RULES)
+    assert.equal(table.state().held, true)
+    end('SIGKILL')
+    assert.equal(table.state().held, false)
+    assert.equal(lost, 1)
+    there = undefined
+    loads = false
+    await table.check(RULES)
+    end('SIGKILL')
+    assert.equal(lost, 1)
+  })
+
+  test('its ruleset is one line, without comments, in a table of its own', () => {
+    const ruleset = ownedRuleset(RULES)
+    assert.doesNotMatch(ruleset, /\n|#/)
+    assert.doesNotMatch(ruleset, new RegExp(`${GUARD_TABLE}\\b`))
+  })
+})

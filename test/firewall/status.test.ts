@@ -1,0 +1,394 @@
+/** What `firewall status`, health and metrics say, judged without a kernel. */
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Logger } from '../../common/log.ts'
+import type { Exec } from '../../node-guard/firewall/exec.ts'
+import { NO_PACKETS, NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts'
+import { CILIUM_MASQUERADE, hasNetkit, whyBypassed } from '../../node-guard/firewall/guard/dataplane.ts'
+import { findLeftovers } from '../../node-guard/firewall/guard/leftovers.ts'
+import { metricsText } from '../../node-guard/firewall/guard/metrics.ts'
+import { readNatRules } from '../../node-guard/firewall/guard/nat-rules.ts'
+import {
+  firewallStateOf,
+  type GuardReport,
+  readinessOf,
+  type Status,
+  statusOf,
+} from '../../node-guard/firewall/guard/report.ts'
+import {
+  createSurroundings,
+  imdsWarnings,
+  type SurroundingsOptions,
+  type SurroundingsState,
+} from '../../node-guard/firewall/guard/surroundings.ts'
+import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/status-file.ts'
+import { statusText } from '../../node-guard/firewall/status-text.ts'
+
+const NOW = Date.parse('2026-01-01T12:00:00Z')
+const METADATA = ['169.254.169.254', 'fd00:ec2::254']
+const WELL: SurroundingsState = { looked: true, bypass: undefined, leftovers: [], warnings: [] }
+
+const report = (changed: Partial<GuardReport> = {}): GuardReport => ({
+  mode: 'enforce',
+  block: {
+    verified: true,
+    checkedAt: NOW,
+    detail: undefined,
+    backend: 'nft',
+    fallback: undefined,
+    packets: { ...NO_PACKETS, metadata_refused: 7, metadata_dropped: 1 },
+    repairs: { ...NO_REPAIRS, event: 2, poll: 1 },
+  },
+  owned: undefined,
+  link: { up: true, changed: false },
+  surroundings: WELL,
+  sightings: undefined,
+  stateFault: undefined,
+  pollIntervalMs: 10_000,
+  ...changed,
+})
+
+test('a healthy node: the whole status, in its shape', () => {
+  assert.deepEqual<Status>(statusOf(report()), {
+    backend: 'nft',
+    mode: 'enforce',
+    verified: true,
+    verifiedAt: '2026-01-01T12:00:00.000Z',
+    ownedTable: false,
+    refusedPackets: 8,
+    repairs: 3,
+    brokerLink: 'up',
+    leftovers: [],
+    warnings: [],
+    audit: [],
+  })
+})
+
+test('what refuses by the owned table is counted with the plain one', () => {
+  const owned = { held: true, detail: undefined, packets: { ...NO_PACKETS, metadata_refused: 5 } }
+  assert.equal(statusOf(report({ owned })).refusedPackets, 13)
+  assert.match(metricsText(report({ owned }), NOW), /packets_total\{rule="metadata_refused"\} 12\n/)
+})
+
+test('an owned table that is asked for and not held: not ready, but the node is guarded', () => {
+  const owned = { held: false, detail: 'it cannot be held', packets: NO_PACKETS }
+  assert.equal(readinessOf(report({ owned }), NOW).code, 'owned-table-missing')
+  assert.equal(firewallStateOf(report({ owned })).verified, true)
+  assert.deepEqual(statusOf(report({ owned })).warnings, [
+    { code: 'owned-table', detail: 'it cannot be held' },
+  ])
+})
+
+test('before the dataplane is known nothing is verified; nor where it goes round the rules', () => {
+  for (const surroundings of [
+    { ...WELL, looked: false },
+    { ...WELL, bypass: 'pods go round' },
+  ]) {
+    const now = report({ surroundings })
+    assert.equal(readinessOf(now, NOW).ready, false)
+    assert.equal(firewallStateOf(now).verified, false)
+    assert.ok(firewallStateOf(now).detail)
+    assert.equal(statusOf(now).verified, false)
+    assert.match(metricsText(now, NOW), /block_verified 0\n/)
+  }
+})
+
+test('each mode is ready under a code of its own', () => {
+  assert.deepEqual(
+    (['enforce', 'audit', 'remove'] as const).map((mode) => readinessOf(report({ mode }), NOW).code),
+    ['ready', 'auditing', 'removed'],
+  )
+})
+
+test('metrics are in Prometheus’ format, and no label comes from outside', () => {
+  const leftovers = [{ kind: 'k', rule: 'evil"}\n', remove: 'r' }]
+  const list = () => [{ address: '10.9.9.9', via: 'direct' as const, packets: 1, lastSeen: '' }]
+  const sightings = {
+    list,
+    packets: () => ({ direct: 3, dnat: 4 }),
+    full: () => false,
+    take: () => {},
+    restart: () => {},
+  }
+  const text = metricsText(
+    report({ mode: 'audit', surroundings: { ...WELL, leftovers }, sightings }),
+    NOW + 5000,
+  )
+  for (const line of text.trimEnd().split('\n'))
+    assert.match(
+      line,
+      /^# (HELP|TYPE) pod2iam_firewall_\w+ .+$|^pod2iam_firewall_\w+(\{(\w+="[\w-]+",?)+\})? \d+$/,
+    )
+  assert.doesNotMatch(text, /10\.9\.9\.9|evil/)
+  assert.match(text, /^pod2iam_firewall_verification_age_seconds 5$/m)
+  assert.match(text, /^pod2iam_firewall_audit_packets_total\{via="dnat"\} 4$/m)
+  assert.match(text, /^pod2iam_firewall_audit_addresses\{via="direct"\} 1$/m)
+  assert.match(text, /^pod2iam_firewall_leftover_rules 1$/m)
+})
+
+test('a guard that is silent has verified nothing, and status says since when', () => {
+  const written = {
+    version: 1 as const,
+    writtenAt: '2026-01-01T12:00:00.000Z',
+    validSeconds: 30,
+    status: statusOf(report()),
+  }
+  assert.equal(currentStatus(written, NOW + 30_000), written.status)
+  for (const later of [31_000, 86_400_000, -6000]) {
+    const status = currentStatus(written, NOW + later)
+    assert.equal(status.verified, false)
+    assert.equal(status.warnings[0]?.code, 'guard-silent')
+    assert.match(
+      status.warnings[0]?.detail ?? '',
+      /last reported at 2026-01-01T12:00:00\.000Z; its rules stay/,
+    )
+  }
+  assert.match(
+    statusText(currentStatus(written, NOW + 7_300_000), NOW + 7_300_000),
+    /block verified +NO \(2h ago, /,
+  )
+})
+
+test('status reads back what was written, and takes nothing else for a status', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'status-'))
+  try {
+    assert.equal(await readStatus(directory), undefined)
+    const written = {
+      version: 1 as const,
+      writtenAt: new Date(NOW).toISOString(),
+      validSeconds: 30,
+      status: statusOf(report()),
+    }
+    await writeStatus(directory, written)
+    assert.deepEqual(await readStatus(directory), written)
+    const file = join(directory, 'firewall-status.json')
+    for (const text of ['', 'null', '{"backend":"nft"}', (await readFile(file, 'utf8')).slice(0, -10)]) {
+      await writeFile(file, text)
+      assert.equal(await readStatus(directory), undefined, text)
+    }
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+})
+
+test('as a person reads it: warnings, leftovers with the command, sightings', () => {
+  const status: Status = {
+    ...statusOf(report({ mode: 'audit' })),
+    warnings: [{ code: 'imds-v1', detail: 'a sentence' }],
+    leftovers: [{ kind: 'kiam', rule: 'a rule', remove: 'a command' }],
+    audit: [{ address: '10.244.1.11', via: 'direct', packets: 12, lastSeen: '2026-01-01T11:59:00.000Z' }],
+  }
+  const text = statusText(status, NOW)
+  assert.match(text, /^warning +imds-v1: a sentence\nleftover +kiam: a rule\n +remove it: a command\n/m)
+  assert.match(text, /^seen +10\.244\.1\.11 +direct +12 packets, last 60s ago$/m)
+})
+
+const nat = (rule: string, command = 'iptables-nft') => ({ command, rule })
+const LEFT_BEHIND: Record<string, [rule: string, kind: string | undefined, remove?: string]> = {
+  'kube2iam’s rule': [
+    '-A PREROUTING -d 169.254.169.254/32 -i cali+ -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
+    'kube2iam-or-kiam',
+    'iptables-nft -t nat -D PREROUTING -d 169.254.169.254/32 -i cali+ -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
+  ],
+  'kiam’s rule with an interface that is excepted': [
+    '-A PREROUTING -d 169.254.169.254/32 ! -i eth0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
+    'kiam',
+    'iptables-nft -t nat -D PREROUTING -d 169.254.169.254/32 ! -i eth0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
+  ],
+  'the redirect of kube2iam’s own tests': [
+    '-A PREROUTING -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 8181',
+    'kube2iam-or-kiam',
+  ],
+  'a rule in another chain': [
+    '-A AGENT -d fd00:ec2::254/128 -p tcp -j DNAT --to-destination [fd00::1]:80',
+    'metadata-dnat',
+  ],
+  'a comment that is no comment': [
+    '-A PREROUTING -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment "a \'$(reboot)\' \\"b\\"" -j DNAT --to-destination 1.2.3.4:1',
+    'kube2iam-or-kiam',
+    `iptables-nft -t nat -D PREROUTING -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment 'a '\\''$(reboot)'\\'' "b"' -j DNAT --to-destination 1.2.3.4:1`,
+  ],
+  'a neighbour of the address': [
+    '-A PREROUTING -d 169.254.169.253/32 -p udp -j DNAT --to-destination 1.2.3.4',
+    undefined,
+  ],
+  'a rule that only mentions it': [
+    '-A PREROUTING -d 10.0.0.1/32 -p tcp -j DNAT --to-destination 169.254.169.254',
+    undefined,
+  ],
+  'a rule that lets it be': ['-A PREROUTING -d 169.254.169.254/32 -j RETURN', undefined],
+}
+for (const [what, [rule, kind, remove]] of Object.entries(LEFT_BEHIND))
+  test(`leftovers: ${what}: ${kind ?? 'none'}`, () => {
+    const [found] = findLeftovers([nat(rule)], METADATA)
+    assert.equal(found?.kind, kind)
+    if (remove !== undefined) assert.equal(found?.remove, remove)
+  })
+
+test('no rule, however odd, makes the reader throw', () => {
+  fc.assert(
+    fc.property(fc.array(fc.string()), (words) => {
+      findLeftovers([nat(`-A PREROUTING -d 169.254.169.254/32 ${words.join(' ')} -j DNAT`)], METADATA)
+    }),
+  )
+})
+
+test('tables that cannot be read are told with what to do; legacy ones that are not there are not asked for', async () => {
+  const asked: string[] = []
+  const exec: Exec = async (command) => {
+    asked.push(command)
+    if (command === 'iptables-nft-save') return { code: 'missing', stdout: '', stderr: 'spawn ENOENT' }
+    if (command === 'ip6tables-nft-save')
+      return {
+        code: 1,
+        stdout: '',
+        stderr: 'ip6tables-nft: Failed to initialize nft: Protocol not supported',
+      }
+    return { code: 1, stdout: '', stderr: 'Cannot initialize: Permission denied (you must be root)' }
+  }
+  const { unread } = await readNatRules(exec, METADATA, async (family) =>
+    family === 'ip' ? 'filter\nnat\n' : '',
+  )
+  assert.deepEqual(asked, ['iptables-nft-save', 'ip6tables-nft-save', 'iptables-legacy-save'])
+  assert.equal(unread.length, 2)
+  assert.match(unread[0] ?? '', /iptables-nft could not be read \(spawn ENOENT\): use the pod2iam image/)
+  assert.match(unread[1] ?? '', /NET_RAW/)
+})
+
+const MASQUERADE = nat(
+  `-A CILIUM_POST_nat -s 10.0.0.0/24 ! -o cilium_+ -m comment --comment "${CILIUM_MASQUERADE}" -j MASQUERADE`,
+)
+const DATAPLANES: Record<string, [Parameters<typeof whyBypassed>[0], RegExp | undefined]> = {
+  'a plain node': [{ interfaces: ['lo', 'eth0', 'cni0'], netkit: false, natRules: [] }, undefined],
+  'Cilium that masquerades by iptables': [
+    { interfaces: ['cilium_host', 'lxc1'], netkit: false, natRules: [MASQUERADE] },
+    undefined,
+  ],
+  'Cilium that does not': [
+    { interfaces: ['cilium_host'], netkit: false, natRules: [] },
+    /--dataplane=netfilter/,
+  ],
+  'Cilium with netkit': [{ interfaces: ['cilium_host'], netkit: true, natRules: [MASQUERADE] }, /netkit/],
+  'Calico’s eBPF': [{ interfaces: ['bpfin.cali', 'bpfout.cali'], netkit: false, natRules: [] }, /Calico/],
+  'Calico without it': [{ interfaces: ['cali123', 'tunl0'], netkit: false, natRules: [] }, undefined],
+}
+for (const [what, [facts, sentence]] of Object.entries(DATAPLANES))
+  test(`dataplane: ${what}: ${sentence === undefined ? 'goes by netfilter' : 'may go round it'}`, () => {
+    if (sentence === undefined) assert.equal(whyBypassed(facts), undefined)
+    else assert.match(whyBypassed(facts) ?? '', sentence)
+  })
+
+test('netkit devices are known by their kind, not by a name', async () => {
+  const lines = [
+    '3: netkit@if2: <UP> mtu 1500 \\    link/ether 0a:00 brd ff:ff \\    veth addrgenmode eui64',
+    '4: lxc1@if2: <UP> mtu 1500 \\    link/netrom \\    netkit mode l3 type primary',
+  ]
+  const exec =
+    (line: string): Exec =>
+    async (_command, _args, options) => ({
+      code: 0,
+      stdout: options?.keepLine?.(line) ? `${line}\n` : '',
+      stderr: '',
+    })
+  assert.deepEqual(await Promise.all(lines.map((line) => hasNetkit(exec(line)))), [false, true])
+})
+
+test('the options of the metadata service: required tokens and one hop need no word, all else does', () => {
+  const codes = (version1: boolean, hopLimit: number | undefined) =>
+    imdsWarnings({ version1, hopLimit }).map(({ code }) => code)
+  assert.deepEqual(codes(false, 1), [])
+  assert.deepEqual(codes(true, 1), ['imds-v1'])
+  assert.deepEqual(codes(false, 2), ['imds-hop-limit'])
+  assert.deepEqual(codes(true, undefined), ['imds-v1', 'imds-not-checked'])
+})
+
+function surroundingsWith(changed: Partial<SurroundingsOptions>) {
+  const logs: string[] = []
+  const keep = (message: string) => logs.push(message)
+  const log: Logger = { debug: keep, info: keep, warn: keep, error: keep }
+  const surroundings = createSurroundings({
+    metadata: METADATA,
+    dataplane: 'auto',
+    readInterfaces: async () => ['eth0'],
+    hasNetkit: async () => false,
+    readNatRules: async () => ({ rules: [], unread: [] }),
+    readImdsOptions: async () => ({ version1: false, hopLimit: 1 }),
+    now: () => NOW,
+    log,
+    ...changed,
+  })
+  return { surroundings, logs }
+}
+
+test('a dataplane that comes after the guard is seen at the next look, long before the tables are read again', async () => {
+  let interfaces = ['eth0']
+  let reads = 0
+  const { surroundings, logs } = surroundingsWith({
+    readInterfaces: async () => interfaces,
+    readNatRules: async () => {
+      reads++
+      return { rules: [], unread: [] }
+    },
+  })
+  assert.equal(surroundings.state().looked, false)
+  await surroundings.look()
+  await surroundings.look()
+  assert.deepEqual([surroundings.state().looked, surroundings.state().bypass, reads], [true, undefined, 1])
+  interfaces = ['eth0', 'cilium_host']
+  await surroundings.look()
+  await surroundings.look()
+  assert.match(surroundings.state().bypass ?? '', /Cilium/)
+  assert.equal(reads, 2)
+  assert.deepEqual(logs, ['the block may be of no use on this node'])
+})
+
+test('--dataplane=netfilter is taken at its word', async () => {
+  const { surroundings } = surroundingsWith({
+    dataplane: 'netfilter',
+    readInterfaces: async () => ['cilium_host'],
+  })
+  await surroundings.look()
+  assert.equal(surroundings.state().bypass, undefined)
+})
+
+test('a metadata service that is switched off, or answers by one address only, is no reason for a warning', async () => {
+  for (const readImdsOptions of [
+    async () => undefined,
+    async (address: string) => {
+      if (address.includes('.')) throw new Error('connect ECONNREFUSED')
+      return { version1: false, hopLimit: 1 }
+    },
+  ]) {
+    const { surroundings } = surroundingsWith({ readImdsOptions })
+    await surroundings.ask()
+    assert.deepEqual(surroundings.state().warnings, [])
+  }
+})
+
+test('one that does not answer is asked again soon, and told once', async () => {
+  let now = NOW
+  let asked = 0
+  const { surroundings, logs } = surroundingsWith({
+    now: () => now,
+    metadata: ['169.254.169.254'],
+    readImdsOptions: async () => {
+      asked++
+      throw new Error('it did not answer within 2000 ms')
+    },
+  })
+  await surroundings.ask()
+  await surroundings.ask()
+  assert.equal(asked, 1)
+  now += 30_000
+  await surroundings.ask()
+  assert.equal(asked, 2)
+  assert.deepEqual(
+    surroundings.state().warnings.map(({ code }) => code),
+    ['imds-not-checked'],
+  )
+  assert.equal(logs.length, 1)
+})

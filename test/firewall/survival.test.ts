@@ -1,0 +1,198 @@
+/** What others do to a node's firewall every day, and to the guard's link and directory. */
+import assert from 'node:assert/strict'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { BROKER_LINK } from '../../common/addresses.ts'
+import { whyUnguarded } from '../../common/firewall-state.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { type GuardProcess, startGuard } from './guard-process.ts'
+import { openNode, type TestNode, UNLINKED, until } from './node.ts'
+
+/** Debian's /etc/nftables.conf. */
+const NFTABLES_CONF = `#!/usr/sbin/nft -f
+flush ruleset
+table inet filter {
+  chain input { type filter hook input priority filter; }
+  chain forward { type filter hook forward priority filter; }
+  chain output { type filter hook output priority filter; }
+}
+`
+/** The shape of what firewalld loads: its own table, replaced, which accepts what is established. */
+const FIREWALLD = `add table inet firewalld
+delete table inet firewalld
+table inet firewalld {
+  chain mangle_PREROUTING { type filter hook prerouting priority mangle + 10; policy accept; }
+  chain filter_FORWARD {
+    type filter hook forward priority filter + 10; policy accept;
+    ct state { established, related } accept
+    ct status dnat accept
+    accept
+  }
+}
+`
+const KUBE_PROXY = `*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-POSTROUTING - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m tcp --dport 443 -j DNAT --to-destination 10.0.0.2:6443
+COMMIT
+*filter
+:KUBE-FORWARD - [0:0]
+-I FORWARD 1 -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD
+-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+`
+const KUBE_PROXY_NFT = `add table ip kube-proxy
+delete table ip kube-proxy
+table ip kube-proxy {
+  chain nat-prerouting { type nat hook prerouting priority dstnat; ip daddr 10.96.0.1 tcp dport 443 dnat to 10.0.0.2:6443; }
+  chain filter-forward { type filter hook forward priority -110; ct state new accept; }
+}
+`
+const FLUSH_ALL = ['filter', 'nat', 'mangle', 'raw'].flatMap((table) => [
+  `iptables -t ${table} -F`,
+  `iptables -t ${table} -X`,
+  `ip6tables -t ${table} -F`,
+  `ip6tables -t ${table} -X`,
+])
+
+type Deed = { readonly repairs: 0 | 1; readonly does: (node: TestNode) => Promise<unknown> }
+const nftFile = (text: string) => (node: TestNode) => node.must('node', ['nft', '-f', '-'], text)
+const shell =
+  (...commands: string[]) =>
+  (node: TestNode) =>
+    node.must('node', ['sh', '-e', '-c', commands.join('\n')])
+const DEEDS: Record<string, Deed> = {
+  'nft -f /etc/nftables.conf': { repairs: 1, does: nftFile(NFTABLES_CONF) },
+  'a reload of firewalld': { repairs: 0, does: nftFile(FIREWALLD) },
+  'a reload of firewalld that flushes all (its iptables backend)': {
+    repairs: 0,
+    does: shell('iptables -P FORWARD DROP', ...FLUSH_ALL, 'iptables -P FORWARD ACCEPT'),
+  },
+  'iptables-save and iptables-restore': {
+    repairs: 0,
+    does: shell('iptables-save >/run/saved', ...FLUSH_ALL, 'iptables-restore </run/saved'),
+  },
+  'kube-proxy’s resync with iptables': {
+    repairs: 0,
+    does: async (node) => {
+      for (let sync = 0; sync < 3; sync++)
+        await node.must('node', ['iptables-restore', '--noflush'], KUBE_PROXY)
+    },
+  },
+  'kube-proxy’s resync with nftables': { repairs: 0, does: nftFile(KUBE_PROXY_NFT) },
+  'nft list ruleset, stored and loaded again': {
+    repairs: 1,
+    does: shell(
+      '(echo flush ruleset; nft list ruleset) >/run/saved',
+      'nft -f /run/saved',
+      'nft flush ruleset',
+    ),
+  },
+}
+
+describe('the guard among others', needsNamespaces(), () => {
+  let node: TestNode
+  let guard: GuardProcess
+  before(async () => {
+    node = await openNode()
+    const aws = await node.agent('aws')
+    for (const host of ['0.0.0.0', '::'])
+      for (const port of [80, 9171]) await aws.listen({ host, port, name: 'aws' })
+  })
+  after(() => node?.close())
+  beforeEach(async () => {
+    guard = await startGuard(node, ['--poll-interval=5m'])
+    await guard.becomes('ready')
+  })
+  afterEach(async () => {
+    await guard.end('SIGKILL')
+    await node.run('node', ['nft', 'flush ruleset'])
+    await node.run('node', ['ip', 'link', 'delete', BROKER_LINK])
+  })
+
+  const refused = async () => {
+    const agent = await node.agent('pod1')
+    for (const host of ['169.254.169.254', 'fd00:ec2::254'])
+      assert.equal((await agent.tcp({ host, port: 80 })).outcome, 'ECONNREFUSED')
+  }
+  const repairs = () => guard.metric('repairs_total{cause="event"}')
+
+  for (const [what, deed] of Object.entries(DEEDS))
+    test(`${what}: ${deed.repairs === 0 ? 'is not even noticed' : 'is repaired'}, and nothing is forgotten`, async () => {
+      await refused()
+      // An element taken out makes the guard read, and so count, and repair.
+      await node.must('node', ['nft', 'delete element inet pod2iam_guard metadata4 { 169.254.169.254 }'])
+      await until('the repair', async () => (await repairs()) === 1)
+      await deed.does(node)
+      if (deed.repairs > 0) await until('the repair', async () => (await repairs()) > 1)
+      await until(
+        'it is refused again',
+        async () =>
+          (await (await node.agent('pod1')).tcp({ host: 'fd00:ec2::254', port: 80 })).outcome ===
+          'ECONNREFUSED',
+      )
+      await refused()
+      await guard.becomes('ready')
+      if (deed.repairs === 0) assert.equal(await repairs(), 1)
+      assert.ok((await guard.metric('packets_total{rule="metadata_refused"}')) >= 2)
+    })
+
+  test('no connection to the broker’s address leaves the node while somebody deletes the link, again and again', async () => {
+    await guard.end('SIGTERM')
+    await node.must('node', ['ip', 'link', 'delete', BROKER_LINK])
+    await node.must('node', ['nft', 'flush ruleset'])
+    const [address] = UNLINKED
+    const pod = await node.agent('pod1')
+    // AWS has this address, so that what leaves the node is answered.
+    assert.equal((await pod.tcp({ host: address, port: 9171 })).outcome, 'aws')
+    guard = await startGuard(node, [`--broker-address=${address}`])
+    await guard.becomes('ready')
+    await pod.hammer({ host: address, port: 9171 })
+    for (let round = 0; round < 5; round++) {
+      await node.must('node', ['ip', 'link', 'delete', BROKER_LINK])
+      await until(
+        'the link is there again',
+        async () => (await node.run('node', ['ip', 'link', 'show', BROKER_LINK])).code === 0,
+      )
+    }
+    const { tried, gaps } = await pod.rest({})
+    assert.ok(tried > 50, `${tried} probes`)
+    assert.deepEqual(gaps, [])
+  })
+
+  test('a full disk under the state: one sentence, not ready, the block stands, the broker gets no leave; and back', async () => {
+    await guard.end('SIGTERM')
+    await node.must('node', [
+      'sh',
+      '-e',
+      '-c',
+      'mkdir -p /run/full; mount -t tmpfs -o size=4k tmpfs /run/full; head -c 4096 /dev/zero >/run/full/filler',
+    ])
+    guard = await startGuard(node, ['--state-dir=/run/full', '--poll-interval=100ms'])
+    await guard.becomes('state-not-written')
+    const { status, detail } = await guard.readiness()
+    assert.equal(status, 503)
+    assert.match(detail ?? '', /^the state cannot be written to \/run\/full \(ENOSPC.+\): .+$/)
+    await refused()
+    const directory = node.machine.path('/run/full')
+    assert.match((await whyUnguarded(directory, Date.now())) ?? '', /has not reported|cannot be read/)
+    assert.equal(guard.logs.filter(({ msg }) => msg === 'state not written').length, 1)
+    await node.must('node', ['rm', '/run/full/filler'])
+    await node.must('node', ['mount', '-o', 'remount,size=1m', '/run/full'])
+    await guard.becomes('ready')
+    assert.equal(await whyUnguarded(directory, Date.now()), undefined)
+  })
+
+  test('every log line of a run with trouble is JSON with a message, and what is wrong has its sentence', async () => {
+    await node.must('node', ['nft', 'flush ruleset'])
+    await until('the repair', async () => (await repairs()) === 1)
+    process.kill(guard.monitorPid('nft monitor'), 'SIGKILL')
+    await until('it is told', () => guard.logs.some(({ msg }) => msg === 'monitor ended'))
+    await guard.end('SIGTERM')
+    for (const { level, msg, detail, ...fields } of guard.logs) {
+      assert.ok(msg.length > 0 && !msg.includes('\n'))
+      if (level === 'warn' || level === 'error')
+        assert.ok(typeof detail === 'string' && !detail.includes('\n'), JSON.stringify({ msg, ...fields }))
+    }
+  })
+})
