@@ -4,11 +4,19 @@
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { benchBroker } from './broker/bench.ts'
+import { benchFirewall } from './firewall/bench.ts'
+import { benchInjector } from './injector/bench.ts'
 import { machine } from './machine.ts'
 import { type Bench, tableOf } from './report.ts'
 import { benchSidecar } from './sidecar/bench.ts'
 
-const BENCHES: Readonly<Record<string, Bench>> = { sidecar: benchSidecar }
+const BENCHES: Readonly<Record<string, Bench>> = {
+  broker: benchBroker,
+  firewall: benchFirewall,
+  sidecar: benchSidecar,
+  injector: benchInjector,
+}
 
 const { values, positionals } = parseArgs({ options: { json: { type: 'string' } }, allowPositionals: true })
 const [word = ''] = positionals

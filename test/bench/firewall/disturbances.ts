@@ -1,0 +1,55 @@
+/** What others do on a node to the rules of all. */
+import { GUARD_TABLE } from '../../../node-guard/firewall/guard/ruleset.ts'
+import { type TestNode, until } from '../../firewall/node.ts'
+
+export type BackendFlag = 'nft' | 'iptables'
+
+export type Disturbance = {
+  readonly name: string
+  /** Of which backends it takes away all that refuses, until it is put back. */
+  readonly opens: readonly BackendFlag[]
+  readonly act: (node: TestNode) => Promise<unknown>
+}
+
+/** As Debian's nftables.service loads it at every reload. */
+const NFTABLES_CONF = `flush ruleset
+table inet filter {
+  chain input { type filter hook input priority filter; }
+  chain forward { type filter hook forward priority filter; }
+  chain output { type filter hook output priority filter; }
+}
+`
+/** As a firewall that thinks it is alone restores what it saved before the guard came. */
+const RESTORE = `for t in iptables ip6tables; do
+  printf '*mangle\\n:POSTROUTING ACCEPT\\nCOMMIT\\n*filter\\n:FORWARD ACCEPT\\n-A FORWARD -j ACCEPT\\nCOMMIT\\n' | $t-restore
+done`
+/** The guard may be back before the chains are deleted: that is then refused. */
+const flushed = (...tables: string[]) =>
+  `for t in iptables ip6tables; do ${tables.map((table) => `$t -t ${table} -F; $t -t ${table} -X || true`).join('; ')}; done`
+
+const inNode = (script: string) => (node: TestNode) => node.must('node', ['sh', '-c', script])
+
+export const DISTURBANCES: readonly Disturbance[] = [
+  { name: 'nft flush ruleset', opens: ['nft', 'iptables'], act: inNode('nft flush ruleset') },
+  {
+    name: 'nft -f with flush ruleset',
+    opens: ['nft', 'iptables'],
+    act: (node) => node.must('node', ['nft', '-f', '-'], NFTABLES_CONF),
+  },
+  // The drop in mangle stays.
+  { name: 'iptables -F; -X', opens: [], act: inNode(flushed('filter')) },
+  {
+    name: 'iptables -F; -X of filter and mangle',
+    opens: ['iptables'],
+    act: inNode(flushed('filter', 'mangle')),
+  },
+  { name: 'iptables-restore of filter and mangle', opens: ['iptables'], act: inNode(RESTORE) },
+]
+
+/** Waits until the guard's rules are there. */
+export async function rulesBack(node: TestNode, backend: BackendFlag): Promise<void> {
+  const command =
+    backend === 'nft' ? `nft list table ${GUARD_TABLE}` : 'iptables -S FORWARD | grep -q POD2IAM-FORWARD'
+  const there = async () => (await node.run('node', ['sh', '-c', command])).code === 0
+  await until(`the guard's rules are back (${backend})`, there)
+}

@@ -1,0 +1,60 @@
+/** The built guard as a process on a test node, as its container runs it. */
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { FIREWALL_HEALTH_PORT } from '../../../common/addresses.ts'
+import { NET_ADMIN_ONLY } from '../../firewall/guard-process.ts'
+import { openNode, type TestNode, until } from '../../firewall/node.ts'
+import { descendant } from '../../sandbox/node/process.ts'
+
+export type Kind = 'routed' | 'bridge'
+
+/** Where it writes its state; inside the machine, so that it ends with it. */
+const STATE_DIR = '/run/pod2iam'
+
+export type Guard = {
+  /** Of the node process itself, as seen from here. */
+  readonly pid: number
+  readonly kill: () => Promise<void>
+}
+
+/** A node with something that answers on the metadata addresses, and two pods. */
+export async function openBenchNode(kind: Kind): Promise<TestNode> {
+  const node = await openNode(kind === 'routed' ? 'routed' : 'bridge1')
+  const aws = await node.agent('aws')
+  for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
+  return node
+}
+
+/**
+ * Starts a guard and waits for its health to say ready. The poll is slow: what is repaired is repaired by events.
+ *
+ * @throws an Error with its last line, where it ends instead
+ */
+export async function startGuard(node: TestNode, bundle: string, flags: readonly string[]): Promise<Guard> {
+  const argv = [process.execPath, bundle, 'guard', '--poll-interval=5m', `--state-dir=${STATE_DIR}`, ...flags]
+  const child = node.spawn('node', [...NET_ADMIN_ONLY, ...argv])
+  const closed = once(child, 'close')
+  const last = lastLine(child)
+  const ready = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error(last() || 'the guard ended')
+    const { status } = await (await node.agent('node')).get({ port: FIREWALL_HEALTH_PORT, path: '/readyz' })
+    return status === 200
+  }
+  await until('the guard is ready', ready)
+  return {
+    pid: descendant(child.pid, 1) ?? 0,
+    kill: async () => {
+      child.kill('SIGKILL')
+      await closed
+    },
+  }
+}
+
+/** Reads all that a process says, so that it never waits for us, and keeps the last line. */
+function lastLine(child: ChildProcess): () => string {
+  let last = ''
+  for (const stream of [child.stdout, child.stderr])
+    if (stream) createInterface({ input: stream }).on('line', (line) => (last = line.slice(0, 300)))
+  return () => last
+}
