@@ -1,5 +1,5 @@
-import { type KubeConfig, VersionApi } from '@kubernetes/client-node'
-import { kubeProblem } from './kube-error.ts'
+import type { Kube } from '../common/kube/client.ts'
+import { kubeProblem } from './api-server.ts'
 
 export type Reachability = {
   /** Undefined while the API server answers, else why it does not. */
@@ -14,15 +14,14 @@ const TOLERATED = 3
  * Asks the API server for its version now and then: a replica that cannot look up namespaces must not be sent
  * reviews. Until the first answer it counts as unreachable.
  */
-export function watchReachability(kubeConfig: KubeConfig, intervalMs = 10_000): Reachability {
-  const api = kubeConfig.makeApiClient(VersionApi)
+export function watchReachability(kube: Pick<Kube, 'get'>, intervalMs = 10_000): Reachability {
   let failures = TOLERATED
   let problem = 'it has not answered yet'
   let stopped = false
   let timer: NodeJS.Timeout | undefined
   const probe = async () => {
     try {
-      await api.getCode()
+      await kube.get('/version')
       failures = 0
     } catch (error) {
       failures++

@@ -1,5 +1,5 @@
 /** Where the serving certificate comes from: files, or the built-in authority. */
-import type { KubeConfig } from '@kubernetes/client-node'
+import type { Kube } from '../common/kube/client.ts'
 import type { Logger } from '../common/log.ts'
 import { authoritySecret } from './authority/authority-secret.ts'
 import { builtInAuthority } from './authority/built-in-authority.ts'
@@ -25,7 +25,7 @@ const RECONCILE_MS = 5000
  */
 export async function certificateSource(
   origin: CertificateOrigin,
-  kubeConfig: KubeConfig,
+  kube: Kube,
   onCertificate: (certificate: ServingCertificate) => void,
   log: Logger,
 ): Promise<CertificateSource> {
@@ -38,8 +38,8 @@ export async function certificateSource(
   const { service, secret, webhookConfiguration } = origin
   const names = ['', '.svc', '.svc.cluster.local'].map((suffix) => `${service}.${secret.namespace}${suffix}`)
   const authority = builtInAuthority({
-    secret: authoritySecret(kubeConfig, secret),
-    publisher: bundlePublisher(kubeConfig, webhookConfiguration),
+    secret: authoritySecret(kube, secret),
+    publisher: bundlePublisher(kube, webhookConfiguration),
     names,
     onLeaf: onCertificate,
     log,

@@ -97,7 +97,7 @@ export function decide(raw: unknown, namespace: Namespace, settings: InjectionSe
     warnings: [
       ...identity.warnings,
       ...options.warnings,
-      ...environmentWarnings(pod),
+      ...environmentWarnings(pod, options.options.redirect),
       ...placementWarnings(pod, options.options.redirect),
     ],
     role: shownRole,

@@ -7,6 +7,7 @@ import { quote } from '../common/role.ts'
 import { ENDPOINT_ENV, isOurs } from './addition.ts'
 import { isMeshContainer } from './mesh.ts'
 import type { Container, EnvVar, Pod } from './pod.ts'
+import type { RedirectMode } from './settings.ts'
 
 const WINS_OVER_IMDS = new Set([
   'AWS_ACCESS_KEY_ID',
@@ -17,27 +18,28 @@ const WINS_OVER_IMDS = new Set([
   'AWS_PROFILE',
 ])
 
-/** Endpoints that lead to the sidecar all the same. */
-const OUR_ENDPOINT = new RegExp(
-  `^http://(?:169\\.254\\.169\\.254|\\[fd00:ec2::254\\]|(?:127\\.0\\.0\\.1|localhost|\\[::1\\]):${SIDECAR_PORT})/?$`,
-)
+/** Endpoints that lead to the sidecar all the same: its own address, and where there is a redirect the real ones. */
+const DIRECT = new RegExp(`^http://(?:127\\.0\\.0\\.1|localhost|\\[::1\\]):${SIDECAR_PORT}/?$`)
+const REDIRECTED = /^http:\/\/(?:169\.254\.169\.254|\[fd00:ec2::254\])\/?$/
 
 /** One warning per container whose environment would win. */
-export function environmentWarnings({ spec }: Pod): string[] {
+export function environmentWarnings({ spec }: Pod, redirect: RedirectMode): string[] {
   return [...(spec.initContainers ?? []), ...spec.containers]
     .filter((container) => !isOurs(container) && !isMeshContainer(container))
-    .flatMap(winning)
+    .flatMap((container) => winning(container, redirect))
 }
 
-function winning({ name, env }: Container): string[] {
-  const names = (env ?? []).filter(wins).map((entry) => entry.name)
+function winning({ name, env }: Container, redirect: RedirectMode): string[] {
+  const names = (env ?? []).filter((entry) => wins(entry, redirect)).map((entry) => entry.name)
   if (names.length === 0) return []
   const list = [...new Set(names)].join(', ')
   return [`container ${quote(name)} sets ${list}, so its AWS SDK may not use the pod's role`]
 }
 
-function wins({ name, value }: EnvVar): boolean {
+function wins({ name, value }: EnvVar, redirect: RedirectMode): boolean {
   if (name === 'AWS_EC2_METADATA_DISABLED') return value?.toLowerCase() === 'true'
-  if (name === ENDPOINT_ENV) return value !== undefined && !OUR_ENDPOINT.test(value)
+  if (name === ENDPOINT_ENV && value !== undefined)
+    return !DIRECT.test(value) && !(redirect === 'nft' && REDIRECTED.test(value))
+  if (name === ENDPOINT_ENV) return false
   return WINS_OVER_IMDS.has(name) && value !== ''
 }

@@ -1,4 +1,5 @@
 /** The injector: the admission webhooks that give an annotated pod its sidecar and see to it that it stays. */
+import { hostname } from 'node:os'
 import { messageOf } from '../common/errors.ts'
 import { healthServer, type Readiness } from '../common/health.ts'
 import { onTerminate } from '../common/lifecycle.ts'
@@ -6,10 +7,10 @@ import { pinoLogger } from '../common/pino-log.ts'
 import { settingsOrExit } from '../common/settings.ts'
 import { VERSION } from '../common/version.ts'
 import { watchReachability } from './api-reachability.ts'
+import { apiServer } from './api-server.ts'
 import type { ServingCertificate } from './certificate-files.ts'
 import { certificateSource } from './certificate-source.ts'
 import { injectionSettings } from './injection-settings.ts'
-import { kubeConfig } from './kube-config.ts'
 import { injectorMetrics } from './metrics.ts'
 import { mutator } from './mutate.ts'
 import { namespaceLookup } from './namespace-lookup.ts'
@@ -22,16 +23,17 @@ import {
   settingMistakes,
 } from './settings.ts'
 import { validator } from './validate.ts'
+import { startWatches } from './watches.ts'
 
 const TITLE = 'pod2iam injector'
 
 async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const log = pinoLogger('injector', settings.logLevel)
   const metrics = injectorMetrics()
-  const config = kubeConfig(settings.kubeconfig)
+  const { direct, patient } = await apiServer(settings.kubeconfig)
   const dependencies = {
     settings: injectionSettings(settings),
-    lookup: namespaceLookup(config),
+    lookup: namespaceLookup(direct),
     metrics,
     log,
     clock: () => performance.now(),
@@ -48,16 +50,17 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
     serving = certificate
     metrics.certificateNotAfter(certificate.notAfter)
     if (!isFirst) return server?.setCertificate(certificate)
-    webhookServer(webhooks, certificate, { port: settings.port }).then((listening) => {
+    webhookServer(webhooks, certificate, { port: settings.port, log }).then((listening) => {
       server = listening
       // A second certificate may have come while the first was on its way.
       if (serving !== undefined && serving !== certificate) server.setCertificate(serving)
       started.resolve()
     }, started.reject)
   }
-  const source = await certificateSource(origin, config, onCertificate, log)
+  const source = await certificateSource(origin, direct, onCertificate, log)
   if (origin.kind === 'authority') metrics.bundleInSync(source.bundleInSync)
-  const api = watchReachability(config)
+  const api = watchReachability(direct)
+  const stopWatches = startWatches(settings, { kube: patient, log, metrics }, hostname())
   let draining = false
   const readiness = (): Readiness => {
     const untrusted = source.problem()
@@ -78,6 +81,7 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
     draining = true
     source.stop()
     api.stop()
+    stopWatches()
     log.info('draining')
     await server?.drain()
     health.close()

@@ -1,5 +1,9 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { VERSION } from '../common/version.ts'
 import type { Reason } from './reasons.ts'
+import type { StartupTaint } from './startup-taint/remove.ts'
+import type { EventOutcome } from './watch/pod-events.ts'
+import type { PodWatch } from './watch/watch.ts'
 
 export type InjectorMetrics = {
   /** One review answered; all labels are bounded. */
@@ -8,6 +12,11 @@ export type InjectorMetrics = {
   readonly certificateNotAfter: (milliseconds: number) => void
   /** Whether the live `caBundle`s are as the built-in authority wants them; asked at every scrape. */
   readonly bundleInSync: (ask: () => boolean | undefined) => void
+  /** An Event written, or why not. */
+  readonly event: (outcome: EventOutcome) => void
+  /** What the watch over pods has found; asked at every scrape. */
+  readonly podWatch: (watch: PodWatch) => void
+  readonly startupTaint: (taint: StartupTaint) => void
   readonly text: () => Promise<string>
 }
 
@@ -36,6 +45,18 @@ export function injectorMetrics(): InjectorMetrics {
     help: 'End of the serving certificate, seconds since 1970.',
     registers: [registry],
   })
+  new Gauge({
+    name: 'pod2iam_injector_build_info',
+    help: 'Version of this build.',
+    labelNames: ['version'],
+    registers: [registry],
+  }).set({ version: VERSION }, 1)
+  const events = new Counter({
+    name: 'pod2iam_injector_events_total',
+    help: 'Events on pods, by outcome (sent, there-already, limited, failed).',
+    labelNames: ['outcome'],
+    registers: [registry],
+  })
   return {
     observe(webhook, outcome, reason, seconds) {
       reviews.inc({ webhook, outcome, reason })
@@ -52,6 +73,72 @@ export function injectorMetrics(): InjectorMetrics {
         },
       })
     },
+    event: (outcome) => events.inc({ outcome }),
+    podWatch: (watch) => podWatchGauges(registry, watch),
+    startupTaint: (taint) => startupTaintGauges(registry, taint),
     text: () => registry.metrics(),
   }
+}
+
+/** Every replica watches and shows the same: queries take the maximum. */
+function podWatchGauges(registry: Registry, watch: PodWatch): void {
+  const registers = [registry]
+  new Gauge({
+    name: 'pod2iam_injector_sidecars',
+    help: 'Pods with a sidecar, by the release that injected it.',
+    labelNames: ['version'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [version, count] of watch.counts().versions) this.set({ version }, count)
+    },
+  })
+  new Gauge({
+    name: 'pod2iam_injector_pod_findings',
+    help: 'Pods of opted-in namespaces that lack their sidecar, or whose gate waits for more than 30 s.',
+    labelNames: ['finding'],
+    registers,
+    collect() {
+      for (const [found, count] of Object.entries(watch.counts().findings))
+        this.set({ finding: found }, count)
+    },
+  })
+  new Gauge({
+    name: 'pod2iam_injector_watch_age_seconds',
+    help: "Time since the API server's last word about what is watched.",
+    labelNames: ['watch'],
+    registers,
+    collect() {
+      for (const [name, age] of Object.entries(watch.ages()))
+        if (age !== undefined) this.set({ watch: name }, age)
+    },
+  })
+  new Gauge({
+    name: 'pod2iam_injector_unwatched_pods',
+    help: 'Pods there was no room to watch, since the last list.',
+    registers,
+    collect() {
+      this.set(watch.leftOut())
+    },
+  })
+}
+
+function startupTaintGauges(registry: Registry, taint: StartupTaint): void {
+  new Gauge({
+    name: 'pod2iam_injector_tainted_nodes',
+    help: 'Nodes that carry the startup taint.',
+    registers: [registry],
+    collect() {
+      this.set(taint.tainted())
+    },
+  })
+  new Counter({
+    name: 'pod2iam_injector_startup_taints_removed_total',
+    help: 'Nodes this replica has taken the startup taint from.',
+    registers: [registry],
+    collect() {
+      this.reset()
+      this.inc(taint.removed())
+    },
+  })
 }

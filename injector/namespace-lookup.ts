@@ -1,4 +1,5 @@
-import { CoreV1Api, type KubeConfig } from '@kubernetes/client-node'
+import type { Kube } from '../common/kube/client.ts'
+import { isObject } from './json.ts'
 import type { Namespace } from './namespace.ts'
 
 /** Reads a namespace as it is now; throws when it cannot. */
@@ -9,16 +10,26 @@ export type NamespaceLookup = (name: string) => Promise<Namespace>
  * (amazon-eks-pod-identity-webhook#83, #174), and one GET beside a pod's creation costs nothing. Concurrent
  * look-ups of one namespace share a read.
  *
- * @param kubeConfig with bounded requests (`kubeConfig()`)
+ * @param kube whose requests are bounded in time
  */
-export function namespaceLookup(kubeConfig: KubeConfig): NamespaceLookup {
-  const api = kubeConfig.makeApiClient(CoreV1Api)
+export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
   return shared(async function lookUpNamespace(name) {
-    if (name === '') throw new Error('the review names no namespace')
-    const { metadata } = await api.readNamespace({ name })
-    if (metadata?.name !== name) throw new Error('the API server answered with something else')
-    return { name, labels: metadata.labels ?? {}, annotations: metadata.annotations ?? {} }
+    // It becomes part of a path, and whoever reaches the port can write it.
+    if (!NAME.test(name)) throw new Error('the review names no namespace')
+    const answer = await kube.get(`/api/v1/namespaces/${name}`)
+    const metadata = isObject(answer) ? answer.metadata : undefined
+    if (!isObject(metadata) || metadata.name !== name)
+      throw new Error('the API server answered with something else')
+    return { name, labels: texts(metadata.labels), annotations: texts(metadata.annotations) }
   })
+}
+
+/** RFC 1123 label. */
+const NAME = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/
+
+/** A map of texts as the API server sends it. */
+function texts(value: unknown): Readonly<Record<string, string>> {
+  return isObject(value) ? (value as Readonly<Record<string, string>>) : {}
 }
 
 type Flight = { readonly running: Promise<Namespace>; next: Promise<Namespace> | undefined }

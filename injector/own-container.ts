@@ -2,7 +2,7 @@
 import { quote } from '../common/role.ts'
 import { sameRepository } from './image-reference.ts'
 import { contains, isObject, type Json, type JsonObject, sameJson } from './json.ts'
-import type { Container } from './pod.ts'
+import type { Container, EnvVar } from './pod.ts'
 
 /**
  * Fields that may stand in a container of ours: those we set, and defaults of the API server. Every other one
@@ -15,8 +15,16 @@ const FIELDS = new Set([
 ])
 /** The API server's default; the kubelet mounts a file there, which must not hide one of the image. */
 const MESSAGE_PATH = '/dev/termination-log'
-/** Where the ServiceAccount admission plugin mounts its volume in every container, also in those webhooks added. */
-const API_ACCESS_PATH = '/var/run/secrets/kubernetes.io/serviceaccount'
+
+/**
+ * What webhooks add to every container and neither Node nor our programs read: AWS's own (IRSA and Pod Identity, which
+ * EKS reinvokes after us), Datadog's and OpenTelemetry's. No list of what does harm could ever be complete; this one is
+ * of what cannot (docs/decisions/0053).
+ */
+const HARMLESS_ENV = /^(?:AWS|DD|OTEL)_[A-Z0-9_]+$/
+/** Where such webhooks put tokens of their own; no program is there, and what lies below our two directories is ours. */
+const HARMLESS_PATH =
+  /^\/var\/run\/secrets\/(?!pod2iam(?:\/|$)|kubernetes\.io(?:\/|$))[a-z0-9][-a-z0-9.]*(?:\/[a-z0-9][-a-z0-9.]*)*$/
 
 /** The part in which a container under our name differs from ours beyond what {@link plan} puts right. */
 export function foreignPart(actual: Container, wanted: Container): string | undefined {
@@ -31,30 +39,31 @@ export function foreignPart(actual: Container, wanted: Container): string | unde
   return foreignEnv(actual, wanted) ?? foreignMount(actual, wanted) ?? foreignContext(actual, wanted)
 }
 
-/** Any entry that is not ours: `NODE_OPTIONS`, `LD_PRELOAD` or a proxy make another program of the same image. */
+/** Entries that are not ours: `NODE_OPTIONS`, `LD_PRELOAD` or a proxy make another program of the same image. */
 function foreignEnv(actual: Container, wanted: Container): string | undefined {
   const [theirs, ours] = [actual.env ?? [], wanted.env ?? []]
   const missing = ours.find((entry) => !theirs.some((other) => sameJson(other, entry)))
   if (missing !== undefined) return `env ${missing.name}`
-  const extra = theirs.find((entry) => !ours.some((other) => sameJson(other, entry)))
+  const known = (entry: EnvVar) =>
+    HARMLESS_ENV.test(entry.name) || ours.some((other) => sameJson(other, entry))
+  const extra = theirs.find((entry) => !known(entry))
   return extra === undefined ? undefined : `env ${quote(extra.name)}`
 }
 
 function foreignMount(actual: Container, wanted: Container): string | undefined {
   const known = (mount: JsonObject) =>
-    isApiAccess(mount) || (wanted.volumeMounts ?? []).some((ours) => sameMount(mount, ours))
+    isHarmless(mount) || (wanted.volumeMounts ?? []).some((ours) => sameMount(mount, ours))
   const extra = (actual.volumeMounts ?? []).find((mount) => !known(mount))
   return extra === undefined ? undefined : `volumeMounts ${quote(String(extra.mountPath ?? ''))}`
 }
 
-function sameMount(actual: JsonObject, ours: JsonObject): boolean {
-  return contains(actual, ours) && Object.keys(actual).every((key) => key in ours || blank(actual[key]))
+function isHarmless({ name, mountPath, readOnly, ...others }: JsonObject): boolean {
+  if (typeof mountPath !== 'string' || !HARMLESS_PATH.test(mountPath)) return false
+  return readOnly === true && !String(name).startsWith('pod2iam-') && Object.values(others).every(blank)
 }
 
-function isApiAccess(mount: JsonObject): boolean {
-  const { name } = mount
-  if (typeof name !== 'string' || !name.startsWith('kube-api-access-')) return false
-  return sameMount(mount, { name, mountPath: API_ACCESS_PATH, readOnly: true })
+function sameMount(actual: JsonObject, ours: JsonObject): boolean {
+  return contains(actual, ours) && Object.keys(actual).every((key) => key in ours || blank(actual[key]))
 }
 
 /** Keys we set are put right by the plan, whatever they hold; others are not ours. */

@@ -29,6 +29,11 @@ export const REASONS = {
   'not-injected': ({ detail }: Facts) =>
     `the pod asks for an IAM role, but ${detail}: the injector did not run, or another webhook undid its work; ` +
     'check the order of the mutating webhook configurations',
+  'injection-missing': ({ roleKey, namespace }: Facts) =>
+    `the pod asks for an IAM role (${roleKey}) and has no ${SIDECAR_CONTAINER}, so it gets no credentials: it was created before ` +
+    `namespace ${namespace} was opted in, or past the injector's webhook; delete it, so that it is created anew`,
+  'gate-waiting': ({ detail }: Facts) =>
+    `${GATE_CONTAINER} has been waiting for more than 30 seconds, the pod's own containers start after it; the sidecar says ${detail}`,
   'identity-changed': ({ detail }: Facts) =>
     `${detail} of a pod cannot be changed, its credentials are those it was created for: delete the pod and create it anew`,
   'host-network': (facts: Facts) =>

@@ -76,7 +76,8 @@ function foreignVolume({ spec }: Pod, { volumes }: Addition): Obstacle | undefin
   }
   for (const { name, volumeMounts } of [...spec.containers, ...(spec.initContainers ?? [])]) {
     const mounted = (volumeMounts ?? []).find((mount) => names.includes(String(mount.name)))
-    if (mounted !== undefined && name !== SIDECAR_CONTAINER)
+    // What our own containers mount is judged with the rest of them.
+    if (mounted !== undefined && !isOurs({ name }))
       return volume(`container ${quote(name)} mounts volume ${mounted.name}`)
   }
   return undefined

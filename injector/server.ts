@@ -2,6 +2,8 @@ import type { Server } from 'node:http'
 import { createServer, type Server as HttpsServer } from 'node:https'
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
+import { messageOf } from '../common/errors.ts'
+import type { Logger } from '../common/log.ts'
 import type { ServingCertificate } from './certificate-files.ts'
 import { byteBudget, readBody } from './review-body.ts'
 import type { Webhook } from './webhook.ts'
@@ -19,7 +21,7 @@ export type WebhookServer = {
 const MAX_BODY = 8 * 1024 * 1024
 /** What anybody who reaches the port can make the server hold, before there is a review to judge. */
 export type ServerLimits = {
-  /** Of all bodies that are being read or judged; eight of the largest. */
+  /** Of all bodies that are being read or judged: two of the largest, or 800 of pods of 20 kB. */
   readonly bodyBytes: number
   /** Three API servers send at most 600 changes at a time, each over a connection of its own. */
   readonly connections: number
@@ -27,7 +29,7 @@ export type ServerLimits = {
   readonly requestMs: number
 }
 
-const LIMITS: ServerLimits = { bodyBytes: 64 * 1024 * 1024, connections: 1024, requestMs: 10_000 }
+const LIMITS: ServerLimits = { bodyBytes: 16 * 1024 * 1024, connections: 1024, requestMs: 10_000 }
 /** How often Node looks for requests that take too long; its default of 30 s would triple every limit. */
 const CHECK_MS = 1000
 /**
@@ -38,6 +40,8 @@ const KEEP_ALIVE_MS = 120_000
 /** A review takes at most the look-up's two seconds, but SIGTERM must end the process within one. */
 const DRAIN_MS = 700
 
+const SILENT = { debug() {} }
+
 /** The webhook behind each path. */
 export type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook }
 
@@ -46,8 +50,14 @@ export function webhookApp(
   webhooks: Webhooks,
   isDraining: () => boolean = () => false,
   limits: Pick<ServerLimits, 'bodyBytes'> = LIMITS,
+  log: Pick<Logger, 'debug'> = SILENT,
 ): Hono {
   const app = new Hono()
+  // Webhooks never reject, so this is a client that went away; hono would print a stack for each.
+  app.onError(function answerBroken(error, context) {
+    log.debug('a request did not arrive whole', { error: messageOf(error) })
+    return context.text('pod2iam: the request did not arrive whole\n', 500)
+  })
   app.use(async function endConnections(context, next) {
     await next()
     if (isDraining()) context.header('Connection', 'close')
@@ -59,9 +69,9 @@ export function webhookApp(
       if (!body.ok) {
         // What is left of the body is not waited for.
         context.header('Connection', 'close')
-        return body.problem === 'too-large'
-          ? context.text('pod2iam: the review is larger than 8 MiB\n', 413)
-          : context.text('pod2iam: too many reviews are under way at the same time, try again\n', 503)
+        return body.problem === 'no-budget'
+          ? context.text('pod2iam: too many reviews are under way at the same time, try again\n', 503)
+          : context.text('pod2iam: the review is larger than 8 MiB, or has more parts than any pod\n', 413)
       }
       try {
         const answer = await webhook(body.text)
@@ -82,11 +92,11 @@ export function webhookApp(
 export async function webhookServer(
   webhooks: Webhooks,
   certificate: ServingCertificate,
-  listen: { readonly port: number; readonly hostname?: string },
+  { log, ...listen }: { readonly port: number; readonly hostname?: string; readonly log?: Logger },
   limits: ServerLimits = LIMITS,
 ): Promise<WebhookServer> {
   let draining = false
-  const app = webhookApp(webhooks, () => draining, limits)
+  const app = webhookApp(webhooks, () => draining, limits, log)
   const tls = ({ cert, key }: ServingCertificate) => ({ cert, key, minVersion: 'TLSv1.2' as const })
   const { promise: listening, resolve, reject } = Promise.withResolvers<number>()
   const server = serve(

@@ -29,7 +29,7 @@ export const GATE_MODES = ['on', 'off'] as const
 export const SPEC = {
   port: port(8443, 'port of /mutate and /validate, TLS'),
   healthPort: port(8080, 'port of /livez, /readyz and /metrics'),
-  kubeconfig: optional('kubeconfig with the way to the API server; without it, in-cluster'),
+  kubeconfig: optional('kubeconfig in JSON with the way to the API server; without it, in-cluster'),
   sidecarImage: text(undefined, 'image of the sidecar'),
   nodeGuardImage: text(undefined, "image of the node guard, which is also the gate's"),
   imagePullPolicy: oneOf(['IfNotPresent', 'Always', 'Never'], 'IfNotPresent', 'of the containers added'),
@@ -55,7 +55,7 @@ export const SPEC = {
     'prefix of roles given by name, e.g. arn:aws:iam::111111111111:role/',
   ),
   defaultRole: optional('role of pods in namespaces labelled all that have no other'),
-  roleKey: checked(annotationKey, KEYS.role, KEYS.role, 'key of the role annotation on pods'),
+  roleKey: checked(qualifiedName, KEYS.role, KEYS.role, 'key of the role annotation on pods'),
   namespaceRestrictions: flag(true, 'namespaces must allow the roles of their pods'),
   namespaceRestrictionFormat: oneOf(['glob', 'regexp'], 'glob', `how ${KEYS.allowedRoles} is read`),
   permittedRoles: list([], 'ceiling: globs on the full ARN of every role'),
@@ -69,7 +69,17 @@ export const SPEC = {
   ),
   serviceName: optional('Service of the injector, beside that Secret; the built-in authority issues for it'),
   webhookConfiguration: optional('name of the webhook configurations whose caBundle is kept right'),
-  startupTaint: optional('key of the startup taint; not in this release'),
+  startupTaint: checked<string | undefined>(
+    (value) => (value === '' ? undefined : qualifiedName(value)),
+    undefined,
+    'none',
+    'key of the taint that is taken from a node when its guard is ready (docs/startup-taint.md)',
+  ),
+  nodeGuardNamespace: text('pod2iam-system', "namespace of the node guard's pods, for the startup taint"),
+  nodeGuardSelector: text(
+    'app.kubernetes.io/name=pod2iam,app.kubernetes.io/component=node-guard',
+    "label selector of the node guard's pods, for the startup taint",
+  ),
 }
 
 export type InjectorSettings = Settings<typeof SPEC>
@@ -105,12 +115,11 @@ export function certificateOrigin(settings: InjectorSettings): CertificateOrigin
   )
 }
 
-/** What is wrong between settings, one sentence each; a setting that is not built yet is refused, never ignored. */
+/** What is wrong between settings, one sentence each. */
 export function settingMistakes(settings: InjectorSettings): string[] {
   const mistakes: string[] = []
   const origin = certificateOrigin(settings)
   if (typeof origin === 'string') mistakes.push(origin)
-  if (settings.startupTaint !== undefined) mistakes.push('--startup-taint is not in this release: remove it.')
   const resources = parseResources(settings.sidecarResources, SIDECAR_RESOURCES, settings.sidecarResourcesMax)
   if (!resources.ok) mistakes.push(`--sidecar-resources ${resources.problem}.`)
   if (settings.defaultRole !== undefined && settings.baseRoleArn !== undefined) {
@@ -133,13 +142,13 @@ function secretPlace(value: string): SecretPlace | undefined {
   return { namespace, name }
 }
 
-/** A qualified name, as the API server demands of annotation keys. */
-function annotationKey(value: string): string {
+/** A qualified name, as the API server demands of keys of annotations and taints. */
+function qualifiedName(value: string): string {
   return /^(?:[a-z0-9](?:[-a-z0-9.]{0,250}[a-z0-9])?\/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/.test(
     value,
   )
     ? value
-    : fail('must be an annotation key such as iam.amazonaws.com/role')
+    : fail('must be a qualified name such as iam.amazonaws.com/role')
 }
 
 function checked<T>(parse: (value: string) => T, fallback: T, shown: string, help: string): Setting<T> {

@@ -9,7 +9,7 @@ import {
   TOKEN_FILE,
 } from '../common/addresses.ts'
 import { identityEnv, type PodIdentity } from '../common/identity.ts'
-import { SIDECAR_CONTAINER, STATE_VOLUME, TOKEN_VOLUME } from '../common/keys.ts'
+import { NO_API_VOLUME, SIDECAR_CONTAINER, STATE_VOLUME, TOKEN_VOLUME } from '../common/keys.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import type { Container } from './pod.ts'
 import type { PodOptions } from './pod-options.ts'
@@ -36,6 +36,16 @@ export const UNPRIVILEGED = {
 } as const
 
 /**
+ * An empty place where the ServiceAccount admission plugin would mount a token of the API server: it leaves alone what
+ * has a mount at this path, and gives every other container one, also those that webhooks add.
+ */
+export const NO_API_ACCESS = {
+  name: NO_API_VOLUME,
+  mountPath: '/var/run/secrets/kubernetes.io/serviceaccount',
+  readOnly: true,
+} as const
+
+/**
  * The native sidecar (KEP-753). No probe: the gate behind it waits for `/readyz`, which starts the app a second
  * earlier than a startupProbe, and a readinessProbe would take apps out of service when the broker is away.
  */
@@ -57,6 +67,7 @@ export function sidecarContainer(
     volumeMounts: [
       { name: TOKEN_VOLUME, mountPath: TOKEN_DIR, readOnly: true },
       { name: STATE_VOLUME, mountPath: STATE_DIR },
+      NO_API_ACCESS,
     ],
   }
 }
@@ -80,9 +91,10 @@ function sidecarEnv(options: PodOptions) {
 }
 
 /**
- * The volumes of the sidecar and of nobody else. An own projected token works with
+ * The volumes of our containers and of nobody else. An own projected token works with
  * `automountServiceAccountToken: false`; no `defaultMode`, because the kubelet picks owner and mode by the pod's
- * fsGroup and users (kubernetes#82573) and 0400 would make it unreadable.
+ * fsGroup and users (kubernetes#82573) and 0400 would make it unreadable. Both emptyDirs are in memory: the
+ * cluster-autoscaler does not take them for local storage that keeps a node from being removed.
  */
 export const VOLUMES = [
   {
@@ -94,4 +106,5 @@ export const VOLUMES = [
     },
   },
   { name: STATE_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+  { name: NO_API_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
 ] as const

@@ -26,8 +26,8 @@ export function validator(dependencies: WebhookDependencies): Webhook {
       const { operation, resource, subResource } = request
       if (resource === 'pods' && operation === 'CREATE' && subResource === '')
         return finalPod(request, namespace, settings)
-      if (resource === 'pods' && (operation === 'UPDATE' || subResource === 'binding'))
-        return livingPod(request, settings)
+      const binds = resource === 'bindings' || (resource === 'pods' && subResource === 'binding')
+      if (binds || (resource === 'pods' && operation === 'UPDATE')) return livingPod(request, settings)
       if (hasPodTemplate(resource)) return template(request, namespace, settings)
       return allowed(request, 'not-validated')
     },
@@ -53,7 +53,7 @@ async function finalPod(
 }
 
 /**
- * Identity annotations are frozen, also through `pods/status` and `pods/binding`, which can set annotations. A
+ * Identity annotations are frozen, also through `pods/status`, `pods/binding` and `bindings`, which can set annotations. A
  * binding has no old object: whatever identity it carries would be new to the pod.
  */
 function livingPod(request: ReviewRequest, settings: InjectionSettings): Told {

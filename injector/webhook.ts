@@ -1,9 +1,9 @@
 /** What both webhooks have in common: from a body to an answer that is always well-formed, counted and logged. */
 import { messageOf } from '../common/errors.ts'
 import type { Logger } from '../common/log.ts'
+import { kubeProblem } from './api-server.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import { isObject, type JsonObject } from './json.ts'
-import { kubeProblem } from './kube-error.ts'
 import type { InjectorMetrics } from './metrics.ts'
 import type { Namespace } from './namespace.ts'
 import type { NamespaceLookup } from './namespace-lookup.ts'

@@ -1,10 +1,11 @@
 /** The Secret that all replicas share the authority through. */
-import { ApiException, CoreV1Api, type KubeConfig, type V1Secret } from '@kubernetes/client-node'
-import { isObject } from '../json.ts'
+import { type Kube, KubeError } from '../../common/kube/client.ts'
+import { orAbsent } from '../api-server.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import type { AuthorityState } from './rotation.ts'
 
 /** What was read, with what a write has to build on. */
-export type Stored = { readonly state: AuthorityState | undefined; readonly secret: V1Secret | undefined }
+export type Stored = { readonly state: AuthorityState | undefined; readonly secret: JsonObject | undefined }
 
 export type AuthoritySecret = {
   readonly read: () => Promise<Stored>
@@ -16,40 +17,46 @@ const DATA_KEY = 'authority.json'
 
 /** @param place `{namespace, name}` of the Secret; made when it is not there, though charts make it (empty) beforehand */
 export function authoritySecret(
-  kubeConfig: KubeConfig,
+  kube: Kube,
   { namespace, name }: { readonly namespace: string; readonly name: string },
 ): AuthoritySecret {
-  const api = kubeConfig.makeApiClient(CoreV1Api)
+  const collection = `/api/v1/namespaces/${namespace}/secrets`
   return {
     async read() {
-      try {
-        const secret = await api.readNamespacedSecret({ namespace, name })
-        return { secret, state: parseState(secret.data?.[DATA_KEY]) }
-      } catch (error) {
-        if (error instanceof ApiException && error.code === 404)
-          return { secret: undefined, state: undefined }
-        throw error
-      }
+      const secret = await orAbsent(kube.get(`${collection}/${name}`))
+      if (!isObject(secret)) return { secret: undefined, state: undefined }
+      return { secret, state: parseState(dataOf(secret)[DATA_KEY]) }
     },
     async write({ secret }, state) {
-      const data = { ...secret?.data, [DATA_KEY]: Buffer.from(JSON.stringify(state)).toString('base64') }
+      const encoded = Buffer.from(JSON.stringify(state)).toString('base64')
+      const data = { ...(secret && dataOf(secret)), [DATA_KEY]: encoded }
       try {
         if (secret === undefined)
-          await api.createNamespacedSecret({ namespace, body: { metadata: { name }, type: 'Opaque', data } })
+          await kube.send('POST', collection, {
+            apiVersion: 'v1',
+            kind: 'Secret',
+            metadata: { name },
+            type: 'Opaque',
+            data,
+          })
         // With the resourceVersion that was read: of two replicas, one gets 409.
-        else await api.replaceNamespacedSecret({ namespace, name, body: { ...secret, data } })
+        else await kube.send('PUT', `${collection}/${name}`, { ...secret, data })
         return true
       } catch (error) {
-        if (error instanceof ApiException && error.code === 409) return false
+        if (error instanceof KubeError && error.status === 409) return false
         throw error
       }
     },
   }
 }
 
+function dataOf({ data }: JsonObject): JsonObject {
+  return isObject(data) ? data : {}
+}
+
 /** A Secret that holds something else counts as empty: a new authority takes its place. */
-function parseState(base64: string | undefined): AuthorityState | undefined {
-  if (base64 === undefined) return undefined
+function parseState(base64: unknown): AuthorityState | undefined {
+  if (typeof base64 !== 'string') return undefined
   try {
     const state: unknown = JSON.parse(Buffer.from(base64, 'base64').toString('utf8'))
     const isState = isObject(state) && state.version === 1 && isCertified(state.current)

@@ -1,6 +1,6 @@
 /** The built-in certificate authority of one replica: Secret, bundle and leaf, kept in step by a poll. */
 import type { Logger } from '../../common/log.ts'
-import { kubeProblem } from '../kube-error.ts'
+import { kubeProblem } from '../api-server.ts'
 import type { AuthoritySecret } from './authority-secret.ts'
 import type { BundlePublisher } from './ca-bundle.ts'
 import { issueAuthority, issueLeaf } from './issue.ts'

@@ -1,11 +1,7 @@
 /** Keeps the `caBundle` of every entry of both webhook configurations right, also when somebody overwrites it. */
-import {
-  AdmissionregistrationV1Api,
-  ApiException,
-  type KubeConfig,
-  PatchStrategy,
-  setHeaderOptions,
-} from '@kubernetes/client-node'
+import type { Kube } from '../../common/kube/client.ts'
+import { orAbsent } from '../api-server.ts'
+import { isObject } from '../json.ts'
 import { pointer } from '../patch.ts'
 
 export type BundlePublisher = {
@@ -20,24 +16,34 @@ export type BundlePublisher = {
 
 type Entry = { readonly name: string; readonly clientConfig: { readonly caBundle?: string } }
 
+const GROUP = '/apis/admissionregistration.k8s.io/v1'
+
 /** @param name of the MutatingWebhookConfiguration and, where there is one, the ValidatingWebhookConfiguration */
-export function bundlePublisher(kubeConfig: KubeConfig, name: string): BundlePublisher {
-  const api = kubeConfig.makeApiClient(AdmissionregistrationV1Api)
-  const asJsonPatch = setHeaderOptions('Content-Type', PatchStrategy.JsonPatch)
+export function bundlePublisher(kube: Kube, name: string): BundlePublisher {
+  const mutating = `${GROUP}/mutatingwebhookconfigurations/${name}`
+  const validating = `${GROUP}/validatingwebhookconfigurations/${name}`
   return {
     async publish(bundle) {
       const wanted = Buffer.from(bundle).toString('base64')
-      const mutating = await api.readMutatingWebhookConfiguration({ name })
-      const validating = await api.readValidatingWebhookConfiguration({ name }).catch(undefinedWhenAbsent)
-      const mutatingOps = corrections(mutating.webhooks ?? [], wanted)
-      const validatingOps = corrections(validating?.webhooks ?? [], wanted)
-      if (mutatingOps.length > 0)
-        await api.patchMutatingWebhookConfiguration({ name, body: mutatingOps }, asJsonPatch)
-      if (validatingOps.length > 0)
-        await api.patchValidatingWebhookConfiguration({ name, body: validatingOps }, asJsonPatch)
-      return mutatingOps.length + validatingOps.length === 0
+      const found: [string, unknown][] = [
+        [mutating, await kube.get(mutating)],
+        [validating, await orAbsent(kube.get(validating))],
+      ]
+      let inSync = true
+      for (const [path, configuration] of found) {
+        const ops = corrections(entriesOf(configuration), wanted)
+        if (ops.length === 0) continue
+        inSync = false
+        await kube.send('PATCH', path, ops)
+      }
+      return inSync
     },
   }
+}
+
+function entriesOf(configuration: unknown): readonly Entry[] {
+  const { webhooks } = isObject(configuration) ? configuration : {}
+  return Array.isArray(webhooks) ? (webhooks as unknown as readonly Entry[]) : []
 }
 
 /** A `test` on the entry's name before each: entries may have moved since they were read. */
@@ -50,9 +56,4 @@ function corrections(webhooks: readonly Entry[], wanted: string) {
           { op: 'add', path: pointer('webhooks', index, 'clientConfig', 'caBundle'), value: wanted },
         ],
   )
-}
-
-function undefinedWhenAbsent(error: unknown): undefined {
-  if (error instanceof ApiException && error.code === 404) return undefined
-  throw error
 }

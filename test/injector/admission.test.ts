@@ -192,21 +192,78 @@ describe('admission by an API server', () => {
     assert.deepEqual(initNames(pod), ['pod2iam-sidecar', 'pod2iam-gate'])
   })
 
-  it('who applies a workload whose pods would be refused is warned at once', async () => {
-    const told: string[] = []
-    const template = {
-      metadata: { labels: { app: 'x' }, annotations: { [KEYS.role]: ROLE } },
-      spec: { hostNetwork: true, containers: [{ name: 'app', image: 'x' }] },
+  for (const [kind, apiVersion] of [
+    ['Deployment', 'apps/v1'],
+    ['StatefulSet', 'apps/v1'],
+    ['DaemonSet', 'apps/v1'],
+    ['Job', 'batch/v1'],
+    ['CronJob', 'batch/v1'],
+  ] as const) {
+    const applied = async (where: string, annotations: Dict, podSpec: Dict) => {
+      const told: string[] = []
+      const restartPolicy = apiVersion === 'batch/v1' ? 'Never' : 'Always'
+      const template = {
+        metadata: { labels: { app: 'x' }, annotations },
+        spec: { restartPolicy, containers: [{ name: 'app', image: 'x' }], ...podSpec },
+      }
+      const selector = { matchLabels: { app: 'x' } }
+      const specs: Dict = {
+        Deployment: { replicas: 0, selector, template },
+        StatefulSet: { replicas: 0, serviceName: 'x', selector, template },
+        DaemonSet: { selector, template },
+        Job: { template },
+        CronJob: { schedule: '0 3 * * *', jobTemplate: { spec: { template } } },
+      }
+      const object = { apiVersion, kind, metadata: { name: 'x', namespace: where }, spec: specs[kind] }
+      const options = { dryRun: true, onWarning: (text: string) => told.push(text) }
+      await api.admin.create(object as unknown as KubeObject, options)
+      return told.join()
     }
-    const spec = { replicas: 0, selector: { matchLabels: { app: 'x' } }, template }
-    const deployment = {
-      apiVersion: 'apps/v1',
-      kind: 'Deployment',
-      metadata: { name: 'x', namespace: 'shop' },
-      spec,
-    }
-    await api.admin.create(deployment as unknown as KubeObject, { onWarning: (text) => told.push(text) })
-    assert.match(told.join(), /pods of this workload will be refused: a pod on the host network/)
+    it(`who applies a ${kind} whose pods would be refused is warned at once`, async () => {
+      const told = await applied('shop', { [KEYS.role]: ROLE }, { hostNetwork: true })
+      assert.match(told, /pods of this workload will be refused: a pod on the host network/)
+    })
+    it(`who applies a ${kind} where no namespace is opted in is warned, and who does it right is not`, async () => {
+      assert.match(
+        await applied('web', { [KEYS.role]: ROLE }, {}),
+        /kubectl label namespace web pod2iam\.dev/,
+      )
+      assert.match(await applied('web', { [KEYS.inject]: 'metadata' }, {}), /kubectl label namespace web/)
+      assert.equal(await applied('shop', { [KEYS.role]: ROLE }, {}), '')
+    })
+  }
+
+  it('what was decided stands in the audit log, by webhook', async () => {
+    const { metadata } = await create('shop')
+    await refusal(create('shop', { [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' }))
+    const audits = (await api.calls()).map(({ audit }) => audit)
+    const decided = (decision: string) =>
+      audits.filter((one) => one['pods.pod2iam.dev/decision'] === decision)
+    assert.deepEqual(
+      [
+        decided('patch').at(-1)?.['pods.pod2iam.dev/role'],
+        decided('patch').at(-1)?.['pods.pod2iam.dev/redirect'],
+      ],
+      [ROLE, 'nft'],
+    )
+    assert.equal(decided('deny').at(-1)?.['pods.pod2iam.dev/reason'], 'role-not-allowed')
+    assert.ok(audits.some((one) => one['final-pods.pod2iam.dev/reason'] === 'already-injected'))
+    assert.ok(metadata.name)
+  })
+
+  it('neither sidecar nor gate gets a token of the API server, the app keeps its own', async () => {
+    const pod = await create('shop')
+    const paths = (one: Dict) =>
+      ((one.volumeMounts ?? []) as Dict[]).map(({ name, mountPath }) => [mountPath, name])
+    const API = '/var/run/secrets/kubernetes.io/serviceaccount'
+    for (const one of pod.spec.initContainers ?? [])
+      assert.deepEqual(
+        paths(one).filter(([path]) => path === API),
+        [[API, 'pod2iam-no-api']],
+      )
+    assert.match(JSON.stringify(paths(pod.spec.containers[0] ?? {})), /kube-api-access-/)
+    const without = await create('shop', undefined, { automountServiceAccountToken: false })
+    assert.doesNotMatch(JSON.stringify(without.spec), /kube-api-access-/)
   })
 
   it('the identity of a living pod is frozen, also through its status', async () => {

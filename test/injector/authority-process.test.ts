@@ -19,9 +19,11 @@ const PLACE = 'pod2iam-system'
 const NAME = 'pod2iam-injector'
 const RBAC = 'rbac.authorization.k8s.io'
 
-/** What the chart will grant. */
+/** What the chart grants. */
 const CLUSTER_RULES = [
-  { apiGroups: [''], resources: ['namespaces'], verbs: ['get'] },
+  { apiGroups: [''], resources: ['namespaces'], verbs: ['get', 'list', 'watch'] },
+  { apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] },
+  { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
   {
     apiGroups: ['admissionregistration.k8s.io'],
     resources: ['mutatingwebhookconfigurations', 'validatingwebhookconfigurations'],
@@ -97,6 +99,20 @@ describe('the injector with its own authority', () => {
     const metrics = await (await fetch(`${health}/metrics`)).text()
     assert.match(metrics, /pod2iam_injector_ca_bundle_in_sync [01]\n/)
     assert.doesNotMatch(metrics, /BEGIN/)
+  })
+
+  it('asks for nothing that it has no right to', async () => {
+    await until(async () =>
+      (await api.calls()).some(({ verb, resource }) => verb === 'watch' && resource === 'pods'),
+    )
+    const calls = (await api.calls()).filter(({ user }) => user === `system:serviceaccount:${PLACE}:${NAME}`)
+    assert.deepEqual(
+      calls.filter(({ allowed }) => !allowed),
+      [],
+    )
+    const used = new Set(calls.map(({ verb, resource }) => `${verb} ${resource}`))
+    for (const right of ['get namespaces', 'watch namespaces', 'watch pods', 'get secrets', 'update secrets'])
+      assert.ok(used.has(right), right)
   })
 
   it('ends with 0 on SIGTERM', async () => {

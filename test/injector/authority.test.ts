@@ -6,12 +6,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { parse } from 'yaml'
+import type { Kube } from '../../common/kube/client.ts'
+import { apiServer } from '../../injector/api-server.ts'
 import { authoritySecret } from '../../injector/authority/authority-secret.ts'
 import { type BuiltInAuthority, builtInAuthority } from '../../injector/authority/built-in-authority.ts'
 import { bundlePublisher } from '../../injector/authority/ca-bundle.ts'
 import { issueAuthority } from '../../injector/authority/issue.ts'
 import type { Leaf } from '../../injector/authority/rotation.ts'
-import { kubeConfig } from '../../injector/kube-config.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
 import type { Dict } from './fixtures.ts'
@@ -36,14 +37,14 @@ type Replica = {
 describe('the built-in authority', () => {
   let directory: string
   let api: ApiServer
-  let kubeconfig: string
+  let kube: Kube
   let replicas: Replica[] = []
   let ahead = 0
 
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'p2i-'))
     api = await ApiServer.start({ directory, controllers: false })
-    kubeconfig = await api.kubeconfig()
+    kube = (await apiServer(await api.kubeconfig())).direct
     await api.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: PLACE } })
   })
   after(async () => {
@@ -68,7 +69,6 @@ describe('the built-in authority', () => {
 
   /** A replica that reconciles only when it is told to; it allows every review it gets. */
   function replica(): Replica {
-    const config = kubeConfig(kubeconfig)
     const leaves: Leaf[] = []
     let server: WebhookServer | undefined
     const allow = async (body: string) => {
@@ -83,8 +83,8 @@ describe('the built-in authority', () => {
       }
     }
     const authority = builtInAuthority({
-      secret: authoritySecret(config, SECRET),
-      publisher: bundlePublisher(config, CONFIGURATION),
+      secret: authoritySecret(kube, SECRET),
+      publisher: bundlePublisher(kube, CONFIGURATION),
       names: NAMES,
       onLeaf: (leaf) => {
         leaves.push(leaf)
@@ -147,10 +147,7 @@ describe('the built-in authority', () => {
     it(`of two replicas that write at once, one reads again (Secret ${isThere ? 'empty' : 'missing'} before)`, async () => {
       if (isThere)
         await api.admin.create({ apiVersion: 'v1', kind: 'Secret', metadata: SECRET } as KubeObject)
-      const [one, other] = [
-        authoritySecret(kubeConfig(kubeconfig), SECRET),
-        authoritySecret(kubeConfig(kubeconfig), SECRET),
-      ]
+      const [one, other] = [authoritySecret(kube, SECRET), authoritySecret(kube, SECRET)]
       const [seen, seenToo] = [await one.read(), await other.read()]
       const state = async () => ({ version: 1 as const, current: await issueAuthority(Date.now(), 60_000) })
       const written = await state()

@@ -1,11 +1,10 @@
-/** As much of an API server as the injector speaks to, over TLS: namespaces and the version. */
+/** As much of an API server as the injector speaks to, over TLS: version, namespaces, pods and silent watches. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
-import { stringify } from 'yaml'
 import { authority } from './certificates.ts'
 
 export type FakeApi = {
@@ -13,26 +12,42 @@ export type FakeApi = {
   readonly directory: string
   /** Connections accepted since the start. */
   readonly connections: () => number
-  /** What comes next: answers, silence, or a status. */
-  behave: 'answer' | 'hang' | number
+  /** What comes next: answers, silence, an end of every connection that is used again, or a status. */
+  behave: 'answer' | 'hang' | 'give-up-kept' | number
   readonly close: () => Promise<void>
 }
 
-type Objects = Readonly<
-  Record<string, { labels?: Record<string, string>; annotations?: Record<string, string> }>
->
+type Texts = Readonly<Record<string, string>>
+type Objects = Readonly<Record<string, { labels?: Texts; annotations?: Texts }>>
 
-export async function fakeApi(namespaces: Objects): Promise<FakeApi> {
+/** @param pods what a list of all pods answers */
+export async function fakeApi(namespaces: Objects, pods: readonly unknown[] = []): Promise<FakeApi> {
   const ca = await authority()
   let connections = 0
   const sockets = new Set<Duplex>()
+  const used = new WeakSet<Duplex>()
+  /** Whether the request gets no answer. */
+  const isSilent = (socket: Duplex) => {
+    if (api.behave === 'give-up-kept' && used.has(socket)) socket.destroy()
+    used.add(socket)
+    return api.behave === 'hang' || socket.destroyed
+  }
+  const collections: Readonly<Record<string, readonly unknown[]>> = {
+    '/api/v1/pods': pods,
+    '/api/v1/namespaces': Object.entries(namespaces).map(named),
+  }
   const server = createServer(await ca.leaf(), (request, response) => {
-    if (api.behave === 'hang') return
+    if (isSilent(request.socket)) return
     const send = (status: number, body: unknown) =>
       response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body))
     if (typeof api.behave === 'number') return send(api.behave, { kind: 'Status', message: 'as told' })
     if (request.headers.authorization !== 'Bearer test-token') return send(401, { kind: 'Status' })
     if (/^\/version\/?$/.test(request.url ?? '')) return send(200, { major: '1', minor: '36' })
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'https://api')
+    // A watch that has nothing to say: its headers come at once.
+    if (searchParams.get('watch') === 'true') return response.writeHead(200).flushHeaders()
+    const collection = collections[pathname]
+    if (collection !== undefined) return send(200, page(collection, searchParams))
     const name = /^\/api\/v1\/namespaces\/([^/?]+)$/.exec(request.url ?? '')?.[1] ?? ''
     const metadata = namespaces[name]
     if (metadata === undefined)
@@ -53,7 +68,7 @@ export async function fakeApi(namespaces: Objects): Promise<FakeApi> {
   }
   await writeFile(
     kubeconfig,
-    stringify({
+    JSON.stringify({
       apiVersion: 'v1',
       kind: 'Config',
       'current-context': 'test',
@@ -74,4 +89,16 @@ export async function fakeApi(namespaces: Objects): Promise<FakeApi> {
     },
   }
   return api
+}
+
+const named = ([name, metadata]: [string, object]) => ({
+  apiVersion: 'v1',
+  kind: 'Namespace',
+  metadata: { name, ...metadata },
+})
+
+function page(all: readonly unknown[], query: URLSearchParams) {
+  const [from, limit] = [Number(query.get('continue') ?? 0), Number(query.get('limit') ?? all.length)]
+  const more = from + limit < all.length ? { continue: String(from + limit) } : {}
+  return { metadata: { resourceVersion: '1', ...more }, items: all.slice(from, from + limit) }
 }

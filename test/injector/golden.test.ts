@@ -8,8 +8,9 @@ import { describe, it } from 'node:test'
 import { parse, parseAllDocuments, stringify } from 'yaml'
 import { type Decision, decide } from '../../injector/decide.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { mutator } from '../../injector/mutate.ts'
 import type { Namespace } from '../../injector/namespace.ts'
-import { applyPatch, type Dict, settings, withApiServerDefaults } from './fixtures.ts'
+import { applyPatch, type Dict, reviewOf, settings, withApiServerDefaults } from './fixtures.ts'
 
 type Golden = {
   readonly settings?: Partial<InjectionSettings>
@@ -80,6 +81,27 @@ describe('golden pods', () => {
       }
     })
   }
+
+  for (const [name, golden] of goldens())
+    it(`${name} is answered the same in a dry run, without a side effect`, async () => {
+      const looked: string[] = []
+      const mutate = mutator({
+        settings: settings(golden.settings),
+        lookup: async (namespaceName) => {
+          looked.push(namespaceName)
+          return golden.namespace
+        },
+        metrics: { observe() {} },
+        log: { debug() {}, info() {}, warn() {}, error() {} },
+        clock: () => 0,
+      })
+      const answer = (dryRun: boolean) => {
+        const review = reviewOf(golden.pod) as { request: Dict }
+        return mutate(JSON.stringify({ ...review, request: { ...review.request, dryRun } }))
+      }
+      assert.deepEqual(await answer(true), await answer(false))
+      assert.deepEqual(looked, ['shop', 'shop'], 'reading the namespace is all that is done')
+    })
 
   it('every golden result belongs to a golden pod', () => {
     const results = readdirSync(DIRECTORY).filter((file) => file.endsWith('.out.yaml'))

@@ -46,6 +46,28 @@ const ANNOTATIONS: readonly [annotations: Dict | null | undefined, asks: boolean
   [{ [KEYS.role]: ROLE, [KEYS.inject]: 'false' }, true, true],
 ]
 
+describe('the match condition for workloads', () => {
+  const conditions = conditionsOf('validating-webhooks.yaml', 'workloads.pod2iam.dev')
+  const judged = (object: Dict) =>
+    evaluate(conditions, { object: object as never, oldObject: undefined }, {}).outcome
+  for (const [annotations, expected] of [
+    [undefined, 'no-match'],
+    [{}, 'no-match'],
+    [{ team: 'shop' }, 'no-match'],
+    [{ [KEYS.role]: ROLE }, 'match'],
+    [{ [KEYS.inject]: 'metadata' }, 'match'],
+  ] as const)
+    it(`is ${expected} for a template with ${JSON.stringify(annotations)}`, () => {
+      const template = { metadata: annotations === undefined ? undefined : { annotations }, spec: {} }
+      assert.equal(
+        judged({ kind: 'Deployment', spec: { template: JSON.parse(JSON.stringify(template)) } }),
+        expected,
+      )
+      const jobTemplate = { spec: { template: JSON.parse(JSON.stringify(template)) } }
+      assert.equal(judged({ kind: 'CronJob', spec: { jobTemplate } }), expected)
+    })
+})
+
 describe('the match conditions', () => {
   for (const [spec, reserved] of SPECS)
     for (const [annotations, asks, optsOut] of ANNOTATIONS)

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { watchReachability } from '../../injector/api-reachability.ts'
-import { kubeConfig } from '../../injector/kube-config.ts'
-import { kubeProblem } from '../../injector/kube-error.ts'
+import { apiServer, kubeProblem } from '../../injector/api-server.ts'
 import type { Namespace } from '../../injector/namespace.ts'
 import { namespaceLookup, shared } from '../../injector/namespace-lookup.ts'
 import { type FakeApi, fakeApi } from './fake-api.ts'
@@ -16,18 +15,18 @@ describe('the look-up of a namespace', () => {
   after(() => api.close())
 
   const problemOf = async (name: string) => {
-    const lookup = namespaceLookup(kubeConfig(api.kubeconfig))
+    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).direct)
     return lookup(name).then(() => assert.fail('it should fail'), kubeProblem)
   }
 
   it('reads labels and annotations as they are now', async () => {
-    const lookup = namespaceLookup(kubeConfig(api.kubeconfig))
+    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).direct)
     assert.deepEqual(await lookup('shop'), { name: 'shop', labels: { a: 'b' }, annotations: { c: 'd' } })
     assert.deepEqual(await lookup('bare'), { name: 'bare', labels: {}, annotations: {} })
   })
 
   it('keeps its connections instead of shaking hands for every review', async () => {
-    const lookup = namespaceLookup(kubeConfig(api.kubeconfig))
+    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).direct)
     const before = api.connections()
     for (let round = 0; round < 20; round++) await lookup('shop')
     assert.ok(api.connections() - before <= 3, `${api.connections() - before} connections`)
@@ -35,7 +34,8 @@ describe('the look-up of a namespace', () => {
 
   it('fails in a clause when there is no such namespace, or none is named', async () => {
     assert.equal(await problemOf('absent'), 'the API server answers 404')
-    assert.equal(await problemOf(''), 'the review names no namespace')
+    for (const name of ['', '../secrets', 'a/b', 'shop?x', 'Shop', 'a'.repeat(64)])
+      assert.equal(await problemOf(name), 'the review names no namespace')
   })
 
   it('fails in a clause on any status, without the answer’s body', async () => {
@@ -49,28 +49,38 @@ describe('the look-up of a namespace', () => {
   it('gives up after two seconds when the API server hangs', async () => {
     api.behave = 'hang'
     const started = Date.now()
-    assert.equal(await problemOf('shop'), 'the API server did not answer in time')
+    assert.equal(await problemOf('shop'), 'no answer within 2000 ms')
     assert.ok(Date.now() - started < 3500)
     api.behave = 'answer'
   })
 
   it('fails in a clause when nobody listens', async () => {
     const gone = await fakeApi({})
-    const config = kubeConfig(gone.kubeconfig)
+    const { direct } = await apiServer(gone.kubeconfig)
     await gone.close()
-    await assert.rejects(namespaceLookup(config)('shop'), (error) => /ECONNREFUSED/.test(kubeProblem(error)))
+    await assert.rejects(namespaceLookup(direct)('shop'), (error) => /ECONNREFUSED/.test(kubeProblem(error)))
   })
 
-  it('a kubeconfig that is not there is told in a sentence', () => {
-    assert.throws(() => kubeConfig('/nonexistent/kubeconfig'), /--kubeconfig: there is no file \/nonexistent/)
+  it('asks again when the API server gave up the connection it was kept on', async () => {
+    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).direct)
+    await lookup('shop')
+    api.behave = 'give-up-kept'
+    const before = api.connections()
+    assert.equal((await lookup('shop')).name, 'shop')
+    assert.equal(api.connections() - before, 1)
+    api.behave = 'answer'
   })
 
-  it('outside a pod and without a kubeconfig there is a sentence, not localhost:8080', () => {
-    assert.throws(() => kubeConfig(undefined), /set --kubeconfig/)
+  it('a kubeconfig that is not there is told in a sentence', async () => {
+    await assert.rejects(apiServer('/nonexistent/kubeconfig'), /--kubeconfig: there is no file \/nonexistent/)
+  })
+
+  it('outside a pod and without a kubeconfig there is a sentence, not localhost:8080', async () => {
+    await assert.rejects(apiServer(undefined), /give --kubeconfig/)
   })
 
   it('reachability: unreachable until the first answer, then only after three failures in a row', async () => {
-    const watch = watchReachability(kubeConfig(api.kubeconfig), 5)
+    const watch = watchReachability((await apiServer(api.kubeconfig)).direct, 5)
     try {
       assert.equal(watch.problem(), 'it has not answered yet')
       await until(() => watch.problem() === undefined)

@@ -73,7 +73,7 @@ describe('the process', () => {
     await Promise.all([writeFile(cert, leaf.cert), writeFile(key, leaf.key)])
     ports = { webhook: await freePort(), health: await freePort() }
     const argv = [
-      ...[MAIN, ...IMAGES, `--kubeconfig=${api.kubeconfig}`],
+      ...['--max-old-space-size=96', MAIN, ...IMAGES, `--kubeconfig=${api.kubeconfig}`],
       ...[`--tls-cert-file=${cert}`, `--tls-key-file=${key}`],
       ...[`--port=${ports.webhook}`, `--health-port=${ports.health}`],
     ]
@@ -114,6 +114,33 @@ describe('the process', () => {
     assert.equal((await review(pod())).status.code, 503)
     api.behave = 'answer'
     assert.equal((await review(pod())).allowed, true)
+  })
+
+  it('survives reviews that are made to be expensive, and judges others beside them', async () => {
+    const client = httpsClient(ca.pem)
+    const nested = '[[],[],[],[],[],[],[],[]],'
+    const review = { ...reviewOf(pod()), padding: '' }
+    const costly = (filler: string) => {
+      const times = Math.floor(7_900_000 / filler.length)
+      return JSON.stringify(review).replace('"padding":""', `"padding":[${filler.repeat(times)}0]`)
+    }
+    const clients = Array.from({ length: 6 }, () => httpsClient(ca.pem))
+    const bodies = [nested, '"x",', `"${'x'.repeat(500)}",`, `${'9'.repeat(40)},`]
+    const sent = clients.flatMap((one, index) =>
+      one.send(ports.webhook, 'POST', '/mutate', costly(bodies[index % bodies.length] ?? '')).then(
+        ({ status }) => status,
+        () => 0,
+      ),
+    )
+    const answer = await client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(pod())))
+    assert.ok([200, 503].includes(answer.status), `${answer.status}`)
+    for (const status of await Promise.all(sent)) assert.ok([0, 200, 413, 503].includes(status), `${status}`)
+    assert.equal(
+      (await client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(pod())))).status,
+      200,
+    )
+    assert.equal(child.exitCode, null)
+    for (const one of [client, ...clients]) one.close()
   })
 
   it('counts reviews by outcome and reason, and tells the end of its certificate', async () => {

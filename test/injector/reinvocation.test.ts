@@ -1,6 +1,10 @@
 /** `reinvocationPolicy: IfNeeded`: the pod comes back with what we added and what others did to it. */
 import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, it } from 'node:test'
+import { buildComponent } from '../../build.ts'
 import { KEYS } from '../../common/keys.ts'
 import { decide } from '../../injector/decide.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
@@ -60,6 +64,14 @@ describe('reinvocation', () => {
     ])
     const after = applyPatch(before, ops)
     assert.equal((named(after.spec, 'pod2iam-gate').securityContext as Dict).procMount, 'Default')
+  })
+
+  it('puts back a securityContext that another webhook took away whole', () => {
+    const { ops } = second(({ spec }) => delete named(spec, 'pod2iam-gate').securityContext)
+    assert.deepEqual(
+      ops.map(({ op, path }) => [op, path]),
+      [['add', '/spec/initContainers/1/securityContext']],
+    )
   })
 
   it('puts back a capability that another webhook added to the sidecar', () => {
@@ -160,10 +172,40 @@ describe('reinvocation', () => {
       sidecar.resizePolicy = [{ resourceName: 'cpu', restartPolicy: 'NotRequired' }]
       sidecar.ports = []
       sidecar.stdin = false
+      sidecar.lifecycle = {}
       sidecar.imagePullPolicy = 'Always'
       sidecar.resources = { requests: { cpu: '11m', memory: '30Mi' }, limits: { cpu: '1', memory: '60Mi' } }
     })
     assert.deepEqual(opsOf(decision), [])
+  })
+
+  it('leaves alone what AWS’s own webhook adds to every container, and keeps it out of our programs’ way', () => {
+    const { decision } = second(({ spec }) => {
+      for (const name of ['pod2iam-sidecar', 'pod2iam-gate']) {
+        const { env, volumeMounts } = named(spec, name) as { env: Dict[]; volumeMounts: Dict[] }
+        env.push({ name: 'AWS_REGION', value: 'eu-west-1' }, { name: 'DD_AGENT_HOST', value: 'x' })
+        env.push({ name: 'AWS_ROLE_ARN', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } })
+        volumeMounts.push({
+          name: 'aws-iam-token',
+          mountPath: '/var/run/secrets/eks.amazonaws.com/serviceaccount',
+          readOnly: true,
+        })
+      }
+    })
+    assert.deepEqual(opsOf(decision), [])
+  })
+
+  it('no variable that is tolerated is read by the programs of our containers', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bundles-'))
+    try {
+      for (const component of ['sidecar', 'firewall'] as const) {
+        const bundle = join(directory, `${component}.cjs`)
+        await buildComponent(component, bundle)
+        assert.doesNotMatch(await readFile(bundle, 'utf8'), /\b(?:AWS|DD|OTEL)_[A-Z]/, component)
+      }
+    } finally {
+      await rm(directory, { recursive: true, force: true })
+    }
   })
 
   for (const index of [0, 1])
@@ -248,6 +290,36 @@ describe('foreign content under our names', () => {
           mountPath: '/app',
           readOnly: true,
         }),
+    ],
+    ...(
+      [
+        ['over our token', { mountPath: '/var/run/secrets/pod2iam', readOnly: true }],
+        ['below our token', { mountPath: '/var/run/secrets/pod2iam/token', readOnly: true }],
+        [
+          'where a token of the API server would be',
+          { mountPath: '/var/run/secrets/kubernetes.io/serviceaccount', readOnly: true },
+        ],
+        ['over all secrets', { mountPath: '/var/run/secrets', readOnly: true }],
+        ['out of the secrets', { mountPath: '/var/run/secrets/x/../../../app', readOnly: true }],
+        ['that can be written', { mountPath: '/var/run/secrets/x' }],
+        [
+          'of our token elsewhere',
+          { name: 'pod2iam-token', mountPath: '/var/run/secrets/x', readOnly: true },
+        ],
+        [
+          'that propagates',
+          { mountPath: '/var/run/secrets/x', readOnly: true, mountPropagation: 'HostToContainer' },
+        ],
+      ] as const
+    ).map(([where, mount]): [string, RegExp, (spec: Spec) => unknown] => [
+      `a mount ${where}`,
+      /volumeMounts/,
+      (spec) => (named(spec, 'pod2iam-gate').volumeMounts as Dict[]).push({ name: 'foreign', ...mount }),
+    ]),
+    [
+      'a variable that only looks harmless',
+      /env "AWS_x"/,
+      (spec) => env(spec).push({ name: 'AWS_x', value: '1' }),
     ],
     [
       'a part of our volume at its path',

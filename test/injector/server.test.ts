@@ -31,6 +31,14 @@ describe('the routes', () => {
     assert.equal((await post(7 * 1024 * 1024)).status, 200)
     assert.equal((await post(8 * 1024 * 1024 + 1)).status, 413)
   })
+
+  it('a body whose parts would fill the memory is not parsed, one with as many as large pods have is', async () => {
+    const post = (body: string) => app.request('/mutate', { method: 'POST', body })
+    for (const part of ['[],', '{},', '0,', '[[', '"",'])
+      assert.equal((await post(part.repeat(600_000))).status, 413, part)
+    const variable = JSON.stringify({ name: 'VARIABLE', value: 'x'.repeat(40) })
+    assert.equal((await post(`[${`${variable},`.repeat(20_000)}0]`)).status, 200)
+  })
 })
 
 describe('bodies of all reviews together', () => {
@@ -79,7 +87,6 @@ describe('bodies of all reviews together', () => {
     }
     const limits = { bodyBytes: 9 * 1024 * 1024 }
     const app = webhookApp({ mutate: failing, validate: echo }, () => false, limits)
-    app.onError((_, context) => context.text('', 500))
     const broken = () => {
       let sent = false
       return new ReadableStream<Uint8Array>({
@@ -155,6 +162,34 @@ describe('the server', () => {
       fresh.close()
       assert.deepEqual([second.reused, second.serial], [true, first.serial])
       assert.notEqual(third.serial, first.serial)
+    }))
+
+  it('loses no review while certificates are exchanged, on kept and on new connections', () =>
+    withServer(async (server) => {
+      let running = true
+      const serials = new Set<string>()
+      const kept = async () => {
+        const client = httpsClient(ca.pem)
+        while (running) assert.equal((await client.send(server.port, 'POST', '/mutate', 'x')).status, 200)
+        client.close()
+      }
+      const fresh = async () => {
+        while (running) {
+          const client = httpsClient(ca.pem)
+          const { status, serial } = await client.send(server.port, 'POST', '/mutate', 'x')
+          client.close()
+          assert.equal(status, 200)
+          serials.add(serial)
+        }
+      }
+      const clients = Promise.all([kept(), kept(), fresh(), fresh()])
+      for (let round = 0; round < 10; round++) {
+        const seen = serials.size
+        server.setCertificate(serving(await ca.leaf()))
+        await Promise.race([until(() => serials.size > seen), clients])
+      }
+      running = false
+      await clients
     }))
 
   it('answers what is under way when it drains, and ends that connection', async () => {

@@ -168,17 +168,21 @@ describe('a living pod', () => {
     assert.equal((await update(ending, before)).allowed, true)
   })
 
-  it('gets no identity through a binding, whose annotations are copied onto it', async () => {
-    const binding = (annotations: Dict) =>
-      validated({
-        operation: 'CREATE',
-        subResource: 'binding',
-        object: { kind: 'Binding', metadata: { name: 'orders', annotations } },
-      })
-    assert.equal((await binding({})).allowed, true)
-    assert.equal((await binding({ [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' })).allowed, false)
-    assert.equal((await binding({ [KEYS.externalId]: 'partner' })).allowed, false)
-  })
+  for (const way of [
+    { subResource: 'binding' },
+    { resource: { group: '', version: 'v1', resource: 'bindings' } },
+  ])
+    it(`gets no identity through a binding, whose annotations are copied onto it: ${JSON.stringify(way)}`, async () => {
+      const binding = (annotations: Dict) =>
+        validated({
+          operation: 'CREATE',
+          ...way,
+          object: { kind: 'Binding', metadata: { name: 'orders', annotations } },
+        })
+      assert.equal((await binding({})).allowed, true)
+      assert.equal((await binding({ [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' })).allowed, false)
+      assert.equal((await binding({ [KEYS.externalId]: 'partner' })).allowed, false)
+    })
 })
 
 describe('a workload', () => {

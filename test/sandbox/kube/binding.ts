@@ -6,7 +6,11 @@ import type { Operations } from './operations.ts'
 import { badRequest, conflict, invalid, type Status } from './status.ts'
 import type { Store } from './store.ts'
 
-/** POST pods/x/binding: assigns a pod to a node; labels and annotations of the Binding are merged into the pod. */
+/**
+ * POST pods/x/binding: assigns a pod to a node; labels and annotations of the Binding are merged into the pod.
+ *
+ * @param admitted what admission is asked about: `bindings`, the old way to the same, is a resource of its own there
+ */
 export async function bind(
   store: Store,
   operations: Operations,
@@ -14,6 +18,7 @@ export async function bind(
   name: string,
   body: unknown,
   caller: Caller,
+  admitted: Target = { ...target, subresource: 'binding' },
 ): Promise<Status> {
   if (!isObject(body)) throw badRequest('a Binding is an object')
   const { resource, namespace } = target
@@ -30,14 +35,7 @@ export async function bind(
     ])
   const opts = options('CreateOptions', caller)
   const request = (object: KubeObject) =>
-    admissionRequest(
-      'CREATE',
-      { ...target, subresource: 'binding' },
-      name,
-      { object, oldObject: undefined },
-      opts,
-      caller,
-    )
+    admissionRequest('CREATE', admitted, name, { object, oldObject: undefined }, opts, caller)
   const mutated = await operations.admission.mutate(request(binding))
   await operations.admission.validate(request(mutated))
   const pod = operations.get(target, name)

@@ -1,7 +1,7 @@
 /** The verbs on resources, between HTTP and the store. */
 import type { IncomingMessage } from 'node:http'
 import { reviewAccess } from './access-review.ts'
-import { type Caller, decode, type Target } from './admission-request.ts'
+import { admissionRequest, type Caller, decode, type Target } from './admission-request.ts'
 import { bind } from './binding.ts'
 import { mediaType, readBody, send, unsupportedMediaType } from './http.ts'
 import { jsonPatch, mergePatch, PatchError } from './json-patch.ts'
@@ -23,6 +23,29 @@ const PATCHES: Readonly<Record<string, (document: unknown, patch: unknown) => un
   'application/json-patch+json': jsonPatch,
   'application/merge-patch+json': mergePatch,
   'application/strategic-merge-patch+json': strategicMergePatch,
+}
+
+/** Admits a connection into a container as the real server does; then there is nothing that would run in it. */
+async function connect(
+  operations: Operations,
+  target: Target,
+  name: string,
+  query: URLSearchParams,
+  caller: Caller,
+): Promise<never> {
+  operations.get(target, name)
+  const kind = target.subresource === 'exec' ? 'PodExecOptions' : 'PodAttachOptions'
+  const container = query.get('container')
+  // `metadata` is not in these kinds, but every object of the sandbox has one.
+  const object: KubeObject = {
+    apiVersion: 'v1',
+    kind,
+    metadata: {},
+    ...(container === null ? {} : { container }),
+  }
+  const objects = { object, oldObject: undefined }
+  await operations.admission.validate(admissionRequest('CONNECT', target, name, objects, {}, caller))
+  throw failure(501, 'NotImplemented', 'admitted, but the sandbox connects to no container')
 }
 
 export type HandlerParts = {
@@ -104,6 +127,7 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
         stringAt(request, 'metadata', 'name') ?? '',
         body,
         caller,
+        target,
       )
     if (resource.plural === 'tokenreviews') return tokens.review(request)
     return reviewAccess(store, resource, request, caller.user)
@@ -114,10 +138,14 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
     name: string,
     body: unknown,
     caller: Caller,
+    query: URLSearchParams,
   ): Promise<unknown> {
     switch (target.subresource) {
       case 'binding':
         return bind(store, operations, target, name, body, caller)
+      case 'exec':
+      case 'attach':
+        return connect(operations, target, name, query, caller)
       case 'token':
         return tokens.request(target.namespace ?? '', name, isObject(body) ? body : {})
       case 'eviction': {
@@ -149,7 +177,8 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
   async function create({ info, requested, view, target, caller, request }: Asked): Promise<unknown> {
     const body = await readBody(request, BODIES)
     if (requested.virtual) return virtual(requested, body, target, caller)
-    if (info.subresource !== undefined) return createSubresource(target, required(info.name), body, caller)
+    if (info.subresource !== undefined)
+      return createSubresource(target, required(info.name), body, caller, info.query)
     if (requested.namespaced) required(info.namespace)
     if (view.stored === requested) return operations.create(target, body, caller)
     const event = decode({ ...target, resource: requested }, body, caller)

@@ -36,9 +36,14 @@ export class KubeClient {
   readonly #endpoint: Endpoint
   readonly #headers: Readonly<Record<string, string>>
 
-  constructor(endpoint: Endpoint, headers: Readonly<Record<string, string>> = {}) {
+  /** @param transport default: HTTPS to the endpoint with its CA and token */
+  constructor(
+    endpoint: Endpoint,
+    headers: Readonly<Record<string, string>> = {},
+    transport: Transport = createTransport(endpoint),
+  ) {
     this.#endpoint = endpoint
-    this.#transport = createTransport(endpoint)
+    this.#transport = transport
     this.#headers = headers
   }
 
@@ -89,6 +94,11 @@ export class KubeClient {
   /** A non-resource path, e.g. `/openid/v1/jwks`. */
   raw<T = unknown>(path: string): Promise<T> {
     return this.#json<T>('GET', path)
+  }
+
+  /** POST of a path, for subresources. @throws ApiError */
+  post<T = unknown>(path: string, body?: unknown): Promise<T> {
+    return this.#json<T>('POST', path, body)
   }
 
   /** @throws ApiError, e.g. 404 */

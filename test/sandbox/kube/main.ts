@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { createAdmission } from './admission.ts'
+import { admissionPolicies } from './admission-policies.ts'
 import type { Caller } from './admission-request.ts'
 import { BOOTSTRAP } from './bootstrap.ts'
 import { serveControl } from './control.ts'
@@ -40,6 +41,7 @@ async function serve(config: ServerConfig): Promise<Ready> {
   const webhookCaller = createWebhookCaller(store, now)
   const admission = createAdmission(inTreePlugins(store), mutatingWebhooks(store, webhookCaller), [
     podSecurity(store),
+    admissionPolicies(store),
     validatingWebhooks(store, webhookCaller),
   ])
   const operations = new Operations(store, admission, now)

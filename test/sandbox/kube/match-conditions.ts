@@ -1,4 +1,4 @@
-/** `matchConditions` of webhooks: CEL, evaluated as the real server does, with its texts. */
+/** `matchConditions` of webhooks and policies: CEL, evaluated as the real server does, with its texts. */
 import { Environment } from '@marcbachmann/cel-js'
 import type { AdmissionRequest } from './admission.ts'
 import { isObject, type JsonObject, stringAt } from './objects.ts'
@@ -22,11 +22,25 @@ function compile(expression: string): Program {
 }
 
 /** Integers of JSON are CEL ints: the library's ints are bigints. */
-function toCel(value: unknown): unknown {
+export function celValue(value: unknown): unknown {
   if (typeof value === 'number') return Number.isInteger(value) ? BigInt(value) : value
-  if (Array.isArray(value)) return value.map(toCel)
+  if (Array.isArray(value)) return value.map(celValue)
   if (!isObject(value)) return value
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toCel(item)]))
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, celValue(item)]))
+}
+
+/**
+ * The value of an expression.
+ *
+ * @param context variables, by `celValue`
+ * @throws Error with the real server's text
+ */
+export function cel(expression: string, context: Record<string, unknown>): unknown {
+  try {
+    return compile(expression)(context)
+  } catch (error) {
+    throw new Error(messageOf(error))
+  }
 }
 
 /** The text of the real server's CEL: the summary in lower case, without the library's excerpt of the source. */
@@ -66,9 +80,9 @@ export function evaluate(
 ): Matched {
   if (conditions.length === 0) return { outcome: 'match' }
   const context = {
-    object: toCel(admission.object ?? null),
-    oldObject: toCel(admission.oldObject ?? null),
-    request: toCel(request),
+    object: celValue(admission.object ?? null),
+    oldObject: celValue(admission.oldObject ?? null),
+    request: celValue(request),
     namespaceObject: {},
   }
   let failure: string | undefined

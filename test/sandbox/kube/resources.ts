@@ -45,7 +45,14 @@ export const RESOURCES: readonly Resource[] = [
   }),
   resource('', 'v1', 'pods', 'Pod', {
     short: ['po'],
-    sub: { status: 'Pod', binding: 'Binding', eviction: 'Eviction', ephemeralcontainers: 'Pod' },
+    sub: {
+      status: 'Pod',
+      binding: 'Binding',
+      eviction: 'Eviction',
+      ephemeralcontainers: 'Pod',
+      exec: 'PodExecOptions',
+      attach: 'PodAttachOptions',
+    },
   }),
   resource('', 'v1', 'bindings', 'Binding', { virtual: true }),
   resource('', 'v1', 'serviceaccounts', 'ServiceAccount', { short: ['sa'], sub: { token: 'TokenRequest' } }),

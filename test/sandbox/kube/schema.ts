@@ -28,6 +28,11 @@ for (const line of readFileSync(new URL('./schema.txt', import.meta.url), 'utf8'
     )
 }
 
+/** The fields of a type (`V1PodSpec`): their types, `X[]` for lists and `X{}` for maps; undefined for scalars. */
+export function fieldsOf(type: string): Fields | undefined {
+  return types.get(type)
+}
+
 /** A value whose type Go's JSON decoder refuses; the message is Go's. */
 export class TypeMismatch extends Error {
   override readonly name = 'TypeMismatch'

@@ -39,7 +39,7 @@ function registered(store: Store, plural: string): Hook[] {
 }
 
 /** `request` of an AdmissionReview, without the objects. */
-function requestFields(request: AdmissionRequest): JsonObject {
+export function requestFields(request: AdmissionRequest): JsonObject {
   const { group, version, plural } = request.resource
   const resource = { group, version, resource: plural }
   const sub = request.subresource === undefined ? {} : { subResource: request.subresource }

@@ -2,11 +2,11 @@
  * List and watch, so that a store here mirrors a collection there (client-go's reflector): bookmarks keep the resource version
  * young, a cut connection goes on from the last one, 410 lists again, errors back off with jitter and never end it.
  */
-import { messageOf } from '../../../common/errors.ts'
-import type { Logger } from '../../../common/log.ts'
 import { backoff } from '../backoff.ts'
 import { type Clock, pause } from '../clock.ts'
+import { messageOf } from '../errors.ts'
 import { TooLargeError } from '../http-request.ts'
+import type { Logger } from '../log.ts'
 import { type Kube, KubeError, type Query } from './client.ts'
 
 /** Where objects go. Only projections are kept, never whole objects with their managedFields. */
@@ -42,7 +42,12 @@ const PAGE = 20
 /** Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts. */
 export function reflect<T>(
   what: { readonly path: string; readonly query: Query; readonly sink: Sink<T> },
-  by: { readonly kube: Kube; readonly clock: Clock; readonly log: Logger; readonly signal: AbortSignal },
+  by: {
+    readonly kube: Pick<Kube, 'get' | 'stream'>
+    readonly clock: Clock
+    readonly log: Logger
+    readonly signal: AbortSignal
+  },
 ): Reflection {
   const { path, query, sink } = what
   const { kube, clock, log, signal } = by

@@ -51,13 +51,25 @@ export async function httpRequest(url: URL, options: HttpOptions): Promise<HttpR
   }
 }
 
-/** Sends a request and resolves with the response as soon as its headers are there; the body is the caller's. */
+/**
+ * Sends a request and resolves with the response as soon as its headers are there; the body is the caller's. A GET
+ * whose kept connection the server had just given up is sent again, as Node's documentation of `reusedSocket` advises.
+ */
 export function open(url: URL, options: RequestOptions, body?: string): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const send = url.protocol === 'https:' ? https : http
   const request: ClientRequest = send(url, options)
-  request.on('response', resolve)
-  request.on('error', reject)
+  let answered = false
+  request.on('response', (response) => {
+    answered = true
+    resolve(response)
+  })
+  request.on('error', (error: NodeJS.ErrnoException) => {
+    // After the answer has begun, as when a watch is cut, it is the reader's to notice.
+    const wasGivenUp = !answered && request.reusedSocket && error.code === 'ECONNRESET'
+    if (wasGivenUp && (options.method ?? 'GET') === 'GET') resolve(open(url, options))
+    else reject(error)
+  })
   request.end(body)
   return promise
 }

@@ -1,5 +1,5 @@
 /**
- * A thin client of the API server over node:https.
+ * A thin client of the API server over node:https, for broker and injector.
  *
  * `@kubernetes/client-node` (2.0.1) is used for its types only: idle it costs 75 MB of anonymous memory, 42 MB bundled, and opens
  * a TLS connection for every request (a watch in a cgroup of 64 MiB: killed). The whole broker with this client is idle at
@@ -17,8 +17,8 @@ export type Query = Readonly<Record<string, string>>
 export type Kube = {
   /** A JSON document. @throws {KubeError} for any status but 2xx */
   readonly get: (path: string, query?: Query) => Promise<unknown>
-  /** Creates or patches an object. @throws {KubeError} */
-  readonly send: (method: 'POST' | 'PATCH', path: string, body: unknown) => Promise<unknown>
+  /** Creates, replaces or patches an object: by a JSON Patch where the body is an array, else by a merge patch. @throws {KubeError} */
+  readonly send: (method: 'POST' | 'PUT' | 'PATCH', path: string, body: unknown) => Promise<unknown>
   /** The objects of a stream of JSON lines, until it ends. @throws {KubeError} */
   readonly stream: (path: string, query: Query, signal: AbortSignal) => AsyncGenerator<unknown>
   readonly close: () => void
@@ -34,14 +34,23 @@ export class KubeError extends Error {
   }
 }
 
-const TIMEOUT_MS = 10_000
+export type KubeOptions = {
+  readonly userAgent?: string
+  /** For one whole exchange, milliseconds; of a watch, for the headers of its answer. */
+  readonly timeoutMs?: number
+}
+
 /** etcd takes objects of up to 1.5 MiB; the text and what is parsed of it must fit into the broker's 64 MiB. */
 const MAX_BYTES = 8 * 1024 * 1024
 /** Token and CA files are read again this often: the kubelet swaps them in place. */
 const REREAD_MS = 30_000
 
 /** A client for `access`. Connections are kept alive and shared; a changed CA or client certificate opens new ones. */
-export function kubeClient(access: KubeAccess, clock: Clock): Kube {
+export function kubeClient(
+  access: KubeAccess,
+  clock: Clock,
+  { userAgent = 'pod2iam', timeoutMs = 10_000 }: KubeOptions = {},
+): Kube {
   let credentials: KubeCredentials | undefined
   let readAt = Number.NEGATIVE_INFINITY
   let agent: Agent | undefined
@@ -63,7 +72,7 @@ export function kubeClient(access: KubeAccess, clock: Clock): Kube {
       }
       credentials = fresh
     }
-    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'pod2iam-broker' }
+    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': userAgent }
     if (credentials.token) headers.authorization = `Bearer ${credentials.token}`
     return agent ? { agent, headers } : { headers }
   }
@@ -79,12 +88,12 @@ export function kubeClient(access: KubeAccess, clock: Clock): Kube {
   const exchange = async (method: string, url: URL, body?: unknown) => {
     const { headers, ...rest } = await prepare()
     if (body !== undefined)
-      headers['content-type'] = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+      headers['content-type'] = method === 'PATCH' ? patchType(body) : 'application/json'
     const reply = await httpRequest(url, {
       ...rest,
       headers,
       method,
-      timeoutMs: TIMEOUT_MS,
+      timeoutMs,
       maxBytes: MAX_BYTES,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
@@ -96,11 +105,11 @@ export function kubeClient(access: KubeAccess, clock: Clock): Kube {
   /** The headers of a watch's answer come at once; a server that accepts and says nothing is given up. */
   const answered = async (url: URL, options: object, signal: AbortSignal) => {
     const silent = new AbortController()
-    const cancel = clock.after(TIMEOUT_MS, () => silent.abort())
+    const cancel = clock.after(timeoutMs, () => silent.abort())
     try {
       return await open(url, { ...options, signal: AbortSignal.any([signal, silent.signal]) })
     } catch (error) {
-      throw silent.signal.aborted ? new Error(`no answer within ${TIMEOUT_MS} ms`, { cause: error }) : error
+      throw silent.signal.aborted ? new Error(`no answer within ${timeoutMs} ms`, { cause: error }) : error
     } finally {
       cancel()
     }
@@ -122,6 +131,10 @@ export function kubeClient(access: KubeAccess, clock: Clock): Kube {
     stream,
     close: () => agent?.destroy(),
   }
+}
+
+function patchType(body: unknown): string {
+  return Array.isArray(body) ? 'application/json-patch+json' : 'application/merge-patch+json'
 }
 
 function sameTls(a: KubeCredentials | undefined, b: KubeCredentials): boolean {

@@ -1,0 +1,79 @@
+/** The built injector as a process of its own, beside an API server's stand-in on loopback. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect } from 'node:tls'
+import { buildComponent } from '../../../build.ts'
+import { authority } from '../../injector/certificates.ts'
+import { fakeApi } from '../../injector/fake-api.ts'
+import { IMAGES, namespace } from '../../injector/fixtures.ts'
+import { freePort, until } from '../../injector/https.ts'
+
+/** How the injector's container runs node; they count only on the command line (injector/README.md). */
+export const NODE_FLAGS: readonly string[] = [
+  '--optimize-for-size',
+  '--v8-pool-size=0',
+  '--max-old-space-size=96',
+]
+
+export type RunningInjector = {
+  readonly pid: number
+  readonly port: number
+  /** A TLS connection to it. */
+  readonly dial: (port: number) => Promise<Socket>
+  readonly end: () => Promise<void>
+}
+
+/**
+ * Builds it, starts it as its container does and waits until it is ready.
+ *
+ * @param pods what the API server has for it to watch
+ * @param flags of node
+ */
+export async function startInjector(
+  pods: readonly unknown[] = [],
+  flags: readonly string[] = NODE_FLAGS,
+): Promise<RunningInjector> {
+  const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bench-'))
+  const { name, labels, annotations } = namespace()
+  const [ca, api] = [await authority(), await fakeApi({ [name]: { labels, annotations } }, pods)]
+  const bundle = join(directory, 'injector.cjs')
+  await buildComponent('injector', bundle)
+  const leaf = await ca.leaf()
+  const [cert, key] = [join(directory, 'tls.crt'), join(directory, 'tls.key')]
+  await Promise.all([writeFile(cert, leaf.cert), writeFile(key, leaf.key)])
+  const [port, healthPort] = [await freePort(), await freePort()]
+  const argv = [
+    ...[...flags, bundle, ...IMAGES, `--kubeconfig=${api.kubeconfig}`],
+    ...[`--tls-cert-file=${cert}`, `--tls-key-file=${key}`, `--port=${port}`, `--health-port=${healthPort}`],
+  ]
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'inherit'], env: {} })
+  const closed = once(child, 'close')
+  const end = async () => {
+    child.kill('SIGKILL')
+    await closed
+    await api.close()
+    await rm(directory, { recursive: true, force: true })
+  }
+  const isReady = () =>
+    fetch(`http://127.0.0.1:${healthPort}/readyz`).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+  try {
+    await until(isReady)
+  } catch (error) {
+    await end()
+    throw error
+  }
+  const dial = async (to: number): Promise<Socket> => {
+    const socket = connect({ port: to, host: '127.0.0.1', ca: ca.pem })
+    socket.setNoDelay(true).setEncoding('latin1')
+    await once(socket, 'secureConnect')
+    return socket
+  }
+  return { pid: child.pid ?? 0, port, dial, end }
+}

@@ -1,0 +1,103 @@
+/** The injector in a whole cluster, installed as the chart says: what only shows when pods really run. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { type Cluster, createCluster } from '../sandbox/cluster.ts'
+import { isReady, type KubeObject, needsNamespaces } from '../sandbox/index.ts'
+import { isApiError } from '../sandbox/kube/client.ts'
+import type { Dict } from './fixtures.ts'
+import { until } from './https.ts'
+
+const API_ACCESS = '/var/run/secrets/kubernetes.io/serviceaccount'
+const TAINT = { key: 'pod2iam.dev/guard-not-ready', effect: 'NoSchedule' }
+
+describe('the injector in a cluster', needsNamespaces(), () => {
+  let cluster: Cluster
+  before(async () => {
+    cluster = await createCluster({ injectorArgs: ['--base-role-arn=arn:aws:iam::111111111111:role/'] })
+    await cluster.role('shop-orders')
+    await cluster.namespace('shop', { allowed: ['*'] })
+  })
+  after(() => cluster?.close())
+
+  const eventsOn = async (name: string, reason: string) => {
+    const { items } = await cluster.kube.list<KubeObject & Dict>('events.events.k8s.io', {
+      namespace: 'shop',
+    })
+    return items.filter(({ regarding, reason: own }) => (regarding as Dict).name === name && own === reason)
+  }
+
+  test('the sidecar holds no token of the API server, and serves its pod', async () => {
+    const pod = await cluster.pod('shop/orders', { annotations: { [KEYS.role]: 'shop-orders' } })
+    await cluster.pods.waitFor(pod, isReady)
+    const seen = await cluster.pods.exec(pod, ['ls', '-A', API_ACCESS], { container: 'pod2iam-sidecar' })
+    assert.deepEqual([seen.code, seen.stdout], [0, ''])
+    const own = await cluster.pods.exec(pod, ['ls', API_ACCESS], { container: 'app' })
+    assert.match(own.stdout, /^token$/m)
+  })
+
+  test('the identity of a living pod is frozen by the API server, with the sentence', async () => {
+    const patch = { metadata: { annotations: { [KEYS.role]: 'shop-billing' } } }
+    const error = await cluster.kube.patch('pods', 'orders', 'shop', patch).catch((reason: unknown) => reason)
+    assert.ok(isApiError(error, 403), String(error))
+    assert.match(error.message, /iam\.amazonaws\.com\/role of a pod cannot be changed/)
+  })
+
+  test('a pod that was there before its namespace opted in is told how to get its sidecar', async () => {
+    await cluster.kube.patch('namespaces', 'shop', undefined, {
+      metadata: { labels: { [KEYS.injection]: null } },
+    })
+    await cluster.pod('shop/early', { annotations: { [KEYS.role]: 'shop-orders' } })
+    await cluster.kube.patch('namespaces', 'shop', undefined, {
+      metadata: { labels: { [KEYS.injection]: 'enabled' } },
+    })
+    await until(async () => (await eventsOn('early', 'InjectionMissing')).length === 1, 20_000)
+  })
+
+  test('a gate that waits is told by the code of the sidecar behind it', async () => {
+    const stuck = await cluster.pod('shop/stuck', { annotations: { [KEYS.role]: 'unknown-role' } })
+    const status = async () => (await cluster.pods.get(stuck))?.status as Dict | undefined
+    await until(async () => typeof (await status())?.podIP === 'string')
+    // Thirty seconds are long: the same sidecar behind a pod of no node, whose gate says that it began earlier.
+    const since = new Date(Date.now() - 60_000).toISOString()
+    const { spec } = await cluster.kube.get<KubeObject & { spec: Dict }>('pods', 'stuck', 'shop')
+    const ghost = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'ghost', namespace: 'shop', annotations: { [KEYS.role]: 'unknown-role' } },
+      spec: { ...spec, nodeName: 'node-of-another-time' },
+    }
+    await cluster.kube.create(ghost as unknown as KubeObject)
+    await cluster.kube.patch(
+      'pods',
+      'ghost',
+      'shop',
+      {
+        status: {
+          phase: 'Pending',
+          podIP: (await status())?.podIP,
+          initContainerStatuses: [{ name: 'pod2iam-gate', state: { running: { startedAt: since } } }],
+        },
+      },
+      { subresource: 'status' },
+    )
+    await until(async () => (await eventsOn('ghost', 'GateWaiting')).length > 0, 20_000)
+    const [event] = await eventsOn('ghost', 'GateWaiting')
+    assert.match(
+      String(event?.note),
+      /the sidecar says sts-denied: kubectl logs ghost -n shop -c pod2iam-gate/,
+    )
+    await cluster.kube.delete('pods', 'ghost', 'shop', { gracePeriodSeconds: 0 })
+  })
+
+  test('the startup taint keeps pods away until the guard is ready, and goes by itself', async () => {
+    const [node] = (await cluster.kube.list('nodes')).items
+    const name = node?.metadata.name ?? ''
+    const taints = async () =>
+      ((await cluster.kube.get('nodes', name)) as unknown as { spec: { taints?: Dict[] } }).spec.taints ?? []
+    await cluster.kube.patch('nodes', name, undefined, { spec: { taints: [TAINT] } })
+    const pod = await cluster.pod('shop/waits', { annotations: { [KEYS.role]: 'shop-orders' } })
+    await until(async () => (await taints()).length === 0, 20_000)
+    await cluster.pods.waitFor(pod, isReady)
+  })
+})

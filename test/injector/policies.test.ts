@@ -1,0 +1,304 @@
+/** The shipped ValidatingAdmissionPolicies, in force at an API server without any webhook. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { parseAllDocuments } from 'yaml'
+import { KEYS } from '../../common/keys.ts'
+import { decide } from '../../injector/decide.ts'
+import { ApiServer, isApiError, type KubeClient, type KubeObject } from '../sandbox/kube/client.ts'
+import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
+
+const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
+const FROZEN = [KEYS.role, KEYS.externalId, KEYS.sessionName, KEYS.inject]
+
+describe('the admission policies', () => {
+  let directory: string
+  let api: ApiServer
+
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'p2i-'))
+    api = await ApiServer.start({ directory, controllers: false })
+    for (const [name, mode] of [
+      ['shop', 'enabled'],
+      ['jobs', 'all'],
+      ['web', undefined],
+    ] as const)
+      await api.admin.create({
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: { name, labels: mode === undefined ? {} : { [KEYS.injection]: mode } },
+      })
+    for (const file of ['policies.yaml', 'startup-taint/policy.yaml'])
+      for (const document of parseAllDocuments(readFileSync(new URL(file, FILES), 'utf8')))
+        await api.admin.apply(document.toJS())
+  })
+  after(async () => {
+    await api?.stop()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  const injected = (object: Dict = pod()): Dict =>
+    applyPatch(object, opsOf(decide(object, namespace(), settings())))
+  let count = 0
+  const create = async (object: Dict, where = 'shop'): Promise<string> => {
+    const name = `pod-${++count}`
+    const metadata = { ...(object.metadata as Dict), name, namespace: where }
+    await api.admin.create({ ...object, metadata } as unknown as KubeObject)
+    return name
+  }
+  const refusal = (attempt: Promise<unknown>) =>
+    attempt.then(
+      () => assert.fail('it should be refused'),
+      (error) => (isApiError(error) ? error.message : assert.fail(String(error))),
+    )
+  const annotate = (name: string, key: string, value: string | null, subresource?: string, where = 'shop') =>
+    api.admin.patch(
+      'pods',
+      name,
+      where,
+      { metadata: { annotations: { [key]: value } } },
+      subresource ? { subresource } : {},
+    )
+
+  describe('freeze the identity of a living pod', () => {
+    for (const key of FROZEN)
+      for (const subresource of [undefined, 'status'])
+        it(`${key} through ${subresource ?? 'the pod'}`, async () => {
+          const name = await create(injected())
+          const message = await refusal(annotate(name, key, 'other', subresource))
+          assert.match(
+            message,
+            /is forbidden: ValidatingAdmissionPolicy 'pod2iam-identity' .* denied request: pod2iam: annotation /,
+          )
+          assert.ok(message.includes(`annotation ${key} of a pod cannot be changed`), message)
+        })
+    it('also when it is taken away, or added as an empty text', async () => {
+      const name = await create(injected())
+      assert.match(await refusal(annotate(name, KEYS.role, null)), /cannot be changed/)
+      assert.match(await refusal(annotate(name, KEYS.externalId, '')), /cannot be changed/)
+    })
+    for (const key of FROZEN)
+      for (const way of ['binding', 'bindings'] as const)
+        it(`${key} through ${way === 'binding' ? 'pods/binding' : 'bindings'}`, async () => {
+          const name = await create(injected())
+          const body = {
+            apiVersion: 'v1',
+            kind: 'Binding',
+            metadata: { name, namespace: 'shop', annotations: { [key]: 'other' } },
+            target: { apiVersion: 'v1', kind: 'Node', name: 'node-1' },
+          }
+          const path = `/api/v1/namespaces/shop/${way === 'bindings' ? way : `pods/${name}/binding`}`
+          assert.match(await refusal(api.admin.post(path, body)), /cannot be changed/)
+          const plain = { ...body, metadata: { name, namespace: 'shop', annotations: { team: 'shop' } } }
+          await api.admin.post(path, plain)
+        })
+    it('and nothing else: other annotations, status, terminating pods, other namespaces', async () => {
+      const name = await create(injected())
+      await annotate(name, 'team', 'shop')
+      await annotate(name, KEYS.status, '{}')
+      await api.admin.patch('pods', name, 'shop', { status: { phase: 'Running' } }, { subresource: 'status' })
+      const bare = await create(pod({}, { [KEYS.role]: undefined }))
+      await annotate(bare, 'team', 'shop')
+      await annotate(await create(pod(), 'web'), KEYS.role, 'other', undefined, 'web')
+      await api.admin.patch('pods', name, 'shop', { metadata: { finalizers: ['example.com/stay'] } })
+      await api.admin.delete('pods', name, 'shop', { gracePeriodSeconds: 0 })
+      await annotate(name, KEYS.role, null)
+      await api.admin.patch('pods', name, 'shop', { metadata: { finalizers: null } })
+    })
+  })
+
+  describe('close the gate', () => {
+    for (const subresource of ['exec', 'attach'])
+      it(`to ${subresource}, and no other container`, async () => {
+        const name = await create(injected())
+        const enter = (container?: string) =>
+          refusal(
+            api.admin.post(
+              `/api/v1/namespaces/shop/pods/${name}/${subresource}${container === undefined ? '' : `?container=${container}`}`,
+            ),
+          )
+        assert.match(await enter('pod2iam-gate'), /nobody may enter pod2iam-gate/)
+        for (const container of ['app', 'pod2iam-sidecar', undefined])
+          assert.match(await enter(container), /^admitted, but the sandbox connects to no container/)
+      })
+  })
+
+  describe('keep the containers of a living pod', () => {
+    it('an image of ours cannot be changed, one of the app can', async () => {
+      const name = await create(injected())
+      const image = (field: string, container: string) =>
+        api.admin.patch(
+          'pods',
+          name,
+          'shop',
+          { spec: { [field]: [{ name: container, image: 'evil' }] } },
+          { type: 'strategic' },
+        )
+      for (const ours of ['pod2iam-sidecar', 'pod2iam-gate'])
+        assert.match(
+          await refusal(image('initContainers', ours)),
+          /images of pod2iam-\* containers cannot be changed/,
+        )
+      await image('containers', 'app')
+    })
+    const debug = (name: string, container: Dict) =>
+      api.admin.patch(
+        'pods',
+        name,
+        'shop',
+        { spec: { ephemeralContainers: [{ image: 'busybox', ...container }] } },
+        { subresource: 'ephemeralcontainers' },
+      )
+    for (const [what, container, expected] of [
+      ['that has a name of ours', { name: 'pod2iam-debug' }, /names that begin with pod2iam- are reserved/],
+      [
+        'in the processes of the gate',
+        { name: 'debug', targetContainerName: 'pod2iam-gate' },
+        /nobody may enter pod2iam-gate/,
+      ],
+      [
+        'that mounts the token',
+        { name: 'debug', volumeMounts: [{ name: 'pod2iam-token', mountPath: '/t' }] },
+        /volumes pod2iam-\* are for the sidecar only/,
+      ],
+    ] as const)
+      it(`no ephemeral container ${what}`, async () => {
+        assert.match(await refusal(debug(await create(injected()), container)), expected)
+      })
+    it('an ephemeral container beside the app, or for the sidecar, is none of our business', async () => {
+      await debug(await create(injected()), { name: 'debug' })
+      await debug(await create(injected()), { name: 'debug', targetContainerName: 'pod2iam-sidecar' })
+    })
+  })
+
+  describe('refuse pods that ask for a role', () => {
+    const rows: readonly [what: string, object: () => Dict, expected: RegExp][] = [
+      ['without sidecar, where no webhook acted', () => pod(), /has no pod2iam-sidecar/],
+      [
+        'for metadata only, the same',
+        () => pod({}, { [KEYS.role]: undefined, [KEYS.inject]: 'metadata' }),
+        /has no pod2iam-sidecar/,
+      ],
+      [
+        'whose sidecar lost its restartPolicy',
+        () => without('restartPolicy', 'pod2iam-sidecar'),
+        /has no pod2iam-sidecar/,
+      ],
+      ['whose gate is gone', () => without(undefined, 'pod2iam-gate'), /has no pod2iam-sidecar/],
+      [
+        'on the host network',
+        () => pod({ hostNetwork: true }),
+        /on the host network .* remove iam\.amazonaws\.com\/role/,
+      ],
+      ['for Windows', () => pod({ os: { name: 'windows' } }), /Windows/],
+      ['for Windows by selector', () => pod({ nodeSelector: { 'kubernetes.io/os': 'windows' } }), /Windows/],
+      ['for Fargate', () => pod({}, {}, { 'eks.amazonaws.com/fargate-profile': 'x' }), /Fargate/],
+      ['for Fargate by scheduler', () => pod({ schedulerName: 'fargate-scheduler' }), /Fargate/],
+      ['with inject: yes', () => pod({}, { [KEYS.inject]: 'yes' }), /inject must be/],
+      ['with an unknown redirect', () => pod({}, { [KEYS.redirect]: 'x' }), /redirect must be/],
+      ['with unknown IMDS tokens', () => pod({}, { [KEYS.imdsTokens]: 'x' }), /imds-tokens must be/],
+      ['with an unknown startup gate', () => pod({}, { [KEYS.startupGate]: 'x' }), /startup-gate must be/],
+      [
+        'with a container of our name',
+        () => pod({ containers: [{ name: 'pod2iam-x', image: 'x' }] }),
+        /reserved/,
+      ],
+    ]
+    const without = (field: string | undefined, container: string): Dict => {
+      const object = injected() as { spec: { initContainers: Dict[] } } & Dict
+      const at = object.spec.initContainers.findIndex(({ name }) => name === container)
+      if (field === undefined) object.spec.initContainers.splice(at, 1)
+      else delete object.spec.initContainers[at]?.[field]
+      return object
+    }
+    for (const [what, object, expected] of rows)
+      for (const where of ['shop', 'jobs'])
+        it(`${what}, in ${where}`, async () => assert.match(await refusal(create(object(), where)), expected))
+
+    it('and no others', async () => {
+      await create(injected())
+      await create(pod({}, { [KEYS.role]: undefined }))
+      await create(pod({}, { [KEYS.role]: undefined }), 'jobs')
+      await create(pod({ hostNetwork: true }, { [KEYS.role]: undefined }), 'jobs')
+      await create(pod({}, { [KEYS.inject]: 'false' }))
+      await create(pod({ hostNetwork: true }, { [KEYS.inject]: 'false' }))
+      await create(pod({ hostNetwork: true }), 'web')
+      await create({ ...pod(), metadata: {} })
+    })
+
+    it('hostNetwork passes where the operator warns only, by one text that is replaced', async () => {
+      const text = readFileSync(new URL('policies.yaml', FILES), 'utf8')
+      assert.equal(text.split(`expression: "'deny'"`).length, 2)
+      const warning = parseAllDocuments(text.replace(`expression: "'deny'"`, `expression: "'warn'"`)).map(
+        (one) => one.toJS(),
+      )
+      const policy = warning.find(({ metadata }) => metadata.name === 'pod2iam-pods')
+      await api.admin.apply(policy)
+      await create(pod({ hostNetwork: true }))
+    })
+  })
+
+  it('every text of the role key is the same, so that another can be configured', () => {
+    const text = readFileSync(new URL('policies.yaml', FILES), 'utf8')
+    assert.deepEqual([...new Set(text.match(/[a-z.]+\/role\b/g))], [KEYS.role])
+    assert.ok(ROLE)
+  })
+
+  describe('hold the injector to the startup taint', () => {
+    const OURS = { key: 'pod2iam.dev/guard-not-ready', effect: 'NoSchedule' }
+    const OTHER = { key: 'example.com/x', effect: 'NoSchedule' }
+    let injector: KubeClient
+    before(async () => {
+      const rbac = 'rbac.authorization.k8s.io'
+      const meta = { name: 'pod2iam-injector' }
+      const place = 'pod2iam-system'
+      for (const object of [
+        { apiVersion: 'v1', kind: 'Namespace', metadata: { name: place } },
+        { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { ...meta, namespace: place } },
+        {
+          apiVersion: `${rbac}/v1`,
+          kind: 'ClusterRole',
+          metadata: meta,
+          rules: [{ apiGroups: [''], resources: ['nodes'], verbs: ['*'] }],
+        },
+        {
+          apiVersion: `${rbac}/v1`,
+          kind: 'ClusterRoleBinding',
+          metadata: meta,
+          roleRef: { apiGroup: rbac, kind: 'ClusterRole', ...meta },
+          subjects: [{ kind: 'ServiceAccount', ...meta, namespace: place }],
+        },
+        { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-1' }, spec: { taints: [OURS, OTHER] } },
+      ])
+        await api.admin.create(object as unknown as KubeObject)
+      const { token } = await api.admin.createToken(place, meta.name)
+      injector = api.client(token)
+    })
+    const change = (body: Dict) => injector.patch('nodes', 'node-1', undefined, body)
+    it('it may change nothing else of a node', async () => {
+      for (const body of [
+        { spec: { taints: [] } },
+        { spec: { taints: [OURS] } },
+        { spec: { taints: [OURS, OTHER, { key: 'x', effect: 'NoExecute' }] } },
+        { spec: { unschedulable: true } },
+        { metadata: { labels: { a: 'b' } } },
+        { metadata: { annotations: { a: 'b' } } },
+      ])
+        assert.match(
+          await refusal(change(body)),
+          /may take the startup taint .* and change nothing else/,
+          JSON.stringify(body),
+        )
+      assert.match(await refusal(injector.delete('nodes', 'node-1')), /change nothing else/)
+    })
+    it('it may take that taint away', async () => {
+      await change({ spec: { taints: [OTHER] } })
+    })
+    it('others are not concerned', async () => {
+      await api.admin.patch('nodes', 'node-1', undefined, { spec: { taints: [], unschedulable: true } })
+    })
+  })
+})

@@ -1,0 +1,308 @@
+/** The startup taint: taken from nodes whose guard is ready, and from no other, against an API server. */
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { type Clock, systemClock } from '../../common/clock.ts'
+import { type Kube, KubeError } from '../../common/kube/client.ts'
+import { apiServer } from '../../injector/api-server.ts'
+import { injectorMetrics } from '../../injector/metrics.ts'
+import { guardPod, isGuarded, taintedNode, untaint } from '../../injector/startup-taint/node.ts'
+import { removeStartupTaint } from '../../injector/startup-taint/remove.ts'
+import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
+import type { Dict } from './fixtures.ts'
+import { until } from './https.ts'
+
+const KEY = 'pod2iam.dev/guard-not-ready'
+const PLACE = { namespace: 'pod2iam-system', selector: 'app=pod2iam-node-guard' }
+const OURS = { key: KEY, effect: 'NoSchedule' }
+const OTHER = { key: 'node.cilium.io/agent-not-ready', effect: 'NoExecute', value: 'true' }
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+const ready = (status: string, since: string) => ({ type: 'Ready', status, lastTransitionTime: since })
+
+describe('the patch', () => {
+  const node = (...taints: Dict[]) => ({ metadata: { name: 'n' }, spec: { taints } })
+  const after = (...taints: Dict[]) => {
+    const ops = untaint(taintedNode(node(...taints)) ?? assert.fail('no node'), KEY)
+    const tested = ops.filter(({ op }) => op === 'test').map(({ path, value }) => [path, value])
+    assert.equal(ops.length, tested.length * 2)
+    const left = [...taints]
+    for (const { op, path } of ops) if (op === 'remove') left.splice(Number(path.split('/').at(-1)), 1)
+    return { left, tested }
+  }
+
+  it('takes the taint away wherever it stands, and no other', () => {
+    assert.deepEqual(after(OTHER, OURS), { left: [OTHER], tested: [['/spec/taints/1', OURS]] })
+    assert.deepEqual(after(OTHER), { left: [OTHER], tested: [] })
+    assert.deepEqual(after(), { left: [], tested: [] })
+  })
+
+  it('takes all effects of the key away', () => {
+    const twice = { ...OURS, effect: 'NoExecute' }
+    assert.deepEqual(after(OURS, OTHER, twice).left, [OTHER])
+  })
+})
+
+describe('a node is guarded', () => {
+  const node = taintedNode({ metadata: { name: 'n', creationTimestamp: '2026-01-01T00:00:10Z' } })
+  const guard = (condition: Dict, nodeName = 'n', metadata: Dict = {}) =>
+    guardPod({ metadata: { uid: 'u', ...metadata }, spec: { nodeName }, status: { conditions: [condition] } })
+  for (const [what, pod, expected] of [
+    ['by a ready guard', guard(ready('True', '2026-01-01T00:00:10Z')), true],
+    ['not by one that is not ready', guard(ready('False', '2026-01-01T00:00:20Z')), false],
+    ['not by the guard of another node', guard(ready('True', '2026-01-01T00:00:20Z'), 'm'), false],
+    [
+      'not by what lingers of a machine of the same name',
+      guard(ready('True', '2026-01-01T00:00:09Z')),
+      false,
+    ],
+    [
+      'not by one that is being deleted',
+      guard(ready('True', '2026-01-01T00:00:20Z'), 'n', { deletionTimestamp: '2026-01-01T00:01:00Z' }),
+      false,
+    ],
+  ] as const)
+    it(what, () => {
+      assert.ok(node !== undefined && pod !== undefined)
+      assert.equal(isGuarded(node, [pod]), expected)
+    })
+
+  it('never by what is no pod, and nothing throws', () => {
+    for (const one of [undefined, null, 1, {}, { metadata: {} }, { metadata: { uid: 'u' }, spec: {} }])
+      assert.equal(guardPod(one), undefined)
+    for (const one of [undefined, null, 1, {}, { metadata: {} }]) assert.equal(taintedNode(one), undefined)
+    assert.deepEqual(taintedNode({ metadata: { name: 'n' }, spec: { taints: 'x' } })?.taints, [])
+  })
+})
+
+describe('a patch under way', () => {
+  /** One tainted node, guarded; patches are answered when and as the test says. */
+  async function world() {
+    const node = {
+      metadata: { name: 'n', creationTimestamp: '2026-01-01T00:00:00Z' },
+      spec: { taints: [OURS] },
+    }
+    const guard = {
+      metadata: { uid: 'u' },
+      spec: { nodeName: 'n' },
+      status: { conditions: [ready('True', '2026-01-01T00:00:09Z')] },
+    }
+    const due: (() => void)[] = []
+    const answers: PromiseWithResolvers<unknown>[] = []
+    const lines: [level: string, message: string, fields: unknown][] = []
+    const write = (level: string) => (message: string, fields?: unknown) =>
+      lines.push([level, message, fields])
+    const kube: Kube = {
+      get: async (path) => ({
+        metadata: { resourceVersion: '1' },
+        items: path.endsWith('/nodes') ? [node] : [guard],
+      }),
+      send: () => {
+        const answer = Promise.withResolvers<unknown>()
+        answers.push(answer)
+        return answer.promise
+      },
+      stream: async function* (_path, _query, signal) {
+        await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      },
+      close() {},
+    }
+    const clock: Clock = {
+      now: () => 0,
+      after: (_, action) => {
+        due.push(action)
+        return () => {}
+      },
+    }
+    const controller = new AbortController()
+    const by = {
+      kube,
+      clock,
+      log: { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') },
+      signal: controller.signal,
+    }
+    const taint = removeStartupTaint(by, KEY, PLACE)
+    await until(() => answers.length > 0)
+    const settled = async (answer: (one: PromiseWithResolvers<unknown>) => void) => {
+      const [one] = answers.splice(0)
+      if (one !== undefined) answer(one)
+      await new Promise(setImmediate)
+    }
+    const sweep = () => {
+      for (const action of due.splice(0)) action()
+    }
+    return { taint, answers, lines, settled, sweep, stop: () => controller.abort() }
+  }
+
+  it('is the only one for its node, and the last when it succeeds', async () => {
+    const { taint, answers, lines, settled, sweep, stop } = await world()
+    sweep()
+    assert.equal(answers.length, 1)
+    await settled(({ resolve }) => resolve({}))
+    assert.deepEqual([taint.removed(), taint.tainted()], [1, 0])
+    assert.deepEqual(lines.at(-1), ['info', 'startup taint removed, the node is guarded', { node: 'n' }])
+    sweep()
+    assert.equal(answers.length, 0)
+    stop()
+  })
+
+  for (const [status, level] of [
+    [403, 'warn'],
+    [500, 'warn'],
+    [422, 'debug'],
+    [404, 'debug'],
+  ] as const)
+    it(`that is answered ${status} is told at ${level} and tried again`, async () => {
+      const { taint, answers, lines, settled, sweep, stop } = await world()
+      await settled(({ reject }) => reject(new KubeError(status, 'as told')))
+      const told = lines.find(([, message]) => message === 'startup taint not removed')
+      assert.deepEqual(told, [level, 'startup taint not removed', { node: 'n', error: 'as told' }])
+      assert.equal(taint.removed(), 0)
+      sweep()
+      assert.equal(answers.length, 1)
+      stop()
+    })
+})
+
+describe('the startup taint', () => {
+  let directory: string
+  let api: ApiServer
+  const kubes: Kube[] = []
+  const stopping = new AbortController()
+  const clock: Clock = {
+    now: Date.now,
+    after: (milliseconds, action) => systemClock.after(milliseconds / 20, action),
+  }
+  const replicas: ReturnType<typeof removeStartupTaint>[] = []
+
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'p2i-'))
+    api = await ApiServer.start({ directory, controllers: false })
+    await api.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: PLACE.namespace } })
+    await grant()
+    for (const _ of [1, 2]) {
+      const { token } = await api.admin.createToken(PLACE.namespace, 'pod2iam-injector')
+      const { patient } = await apiServer(await api.kubeconfig(token))
+      kubes.push(patient)
+      replicas.push(removeStartupTaint({ kube: patient, clock, log, signal: stopping.signal }, KEY, PLACE))
+    }
+  })
+  after(async () => {
+    stopping.abort()
+    for (const kube of kubes) kube.close()
+    await api?.stop()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  /** What the chart grants where the startup taint is switched on. */
+  async function grant() {
+    const meta = { name: 'pod2iam-injector' }
+    const rbac = 'rbac.authorization.k8s.io'
+    const subjects = [{ kind: 'ServiceAccount', ...meta, namespace: PLACE.namespace }]
+    const nodes = [{ apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch', 'patch'] }]
+    const pods = [{ apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] }]
+    const here = { ...meta, namespace: PLACE.namespace }
+    const role = (kind: string) => ({ apiGroup: rbac, kind, ...meta })
+    for (const object of [
+      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: here },
+      { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', metadata: meta, rules: nodes },
+      {
+        apiVersion: `${rbac}/v1`,
+        kind: 'ClusterRoleBinding',
+        metadata: meta,
+        roleRef: role('ClusterRole'),
+        subjects,
+      },
+      { apiVersion: `${rbac}/v1`, kind: 'Role', metadata: here, rules: pods },
+      { apiVersion: `${rbac}/v1`, kind: 'RoleBinding', metadata: here, roleRef: role('Role'), subjects },
+    ])
+      await api.admin.create(object as unknown as KubeObject)
+  }
+  const node = (name: string, taints: Dict[]) =>
+    api.admin.create({
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name },
+      spec: { taints },
+    } as unknown as KubeObject)
+  const taintsOf = async (name: string) =>
+    ((await api.admin.get('nodes', name)) as unknown as { spec?: { taints?: Dict[] } }).spec?.taints ?? []
+  const guard = async (name: string, nodeName: string, labels: Dict = { app: 'pod2iam-node-guard' }) => {
+    const metadata = { name, namespace: PLACE.namespace, labels }
+    const spec = { nodeName, containers: [{ name: 'firewall', image: 'x' }] }
+    await api.admin.create({ apiVersion: 'v1', kind: 'Pod', metadata, spec } as unknown as KubeObject)
+  }
+  const report = (name: string, status: 'True' | 'False') => {
+    const conditions = [ready(status, `${new Date(Date.now() + 1000).toISOString().slice(0, 19)}Z`)]
+    return api.admin.patch(
+      'pods',
+      name,
+      PLACE.namespace,
+      { status: { conditions } },
+      { subresource: 'status' },
+    )
+  }
+
+  it('stays while the guard is not ready, goes when it is, and other taints stay', async () => {
+    await node('node-1', [OTHER, OURS])
+    await guard('guard-1', 'node-1')
+    await report('guard-1', 'False')
+    await until(() => replicas.every((one) => one.tainted() === 1))
+    assert.deepEqual(await taintsOf('node-1'), [OTHER, OURS])
+    await report('guard-1', 'True')
+    await until(async () => (await taintsOf('node-1')).length === 1)
+    assert.deepEqual(await taintsOf('node-1'), [OTHER])
+    await until(() => replicas.every((one) => one.tainted() === 0))
+    assert.equal(
+      replicas.reduce((sum, one) => sum + one.removed(), 0),
+      1,
+      'by one replica only',
+    )
+  })
+
+  it('is not taken away for a pod that is no guard', async () => {
+    await node('node-2', [OURS])
+    await guard('impostor', 'node-2', { app: 'something-else' })
+    await report('impostor', 'True')
+    await guard('guard-2', 'node-2')
+    await until(() => replicas.every((one) => one.tainted() === 1))
+    assert.deepEqual(await taintsOf('node-2'), [OURS])
+    await report('guard-2', 'True')
+    await until(async () => (await taintsOf('node-2')).length === 0)
+  })
+
+  it('goes although a controller changes the taints at the same time', async () => {
+    await node('node-3', [OURS])
+    await guard('guard-3', 'node-3')
+    await until(() => replicas.every((one) => one.tainted() === 1))
+    const changing = (async () => {
+      for (let round = 0; round < 30; round++) {
+        const taints = [
+          { ...OTHER, value: String(round) },
+          ...(await taintsOf('node-3')).filter(({ key }) => key === KEY),
+        ]
+        const { metadata } = await api.admin.get('nodes', 'node-3')
+        const { resourceVersion } = metadata
+        await api.admin
+          .patch('nodes', 'node-3', undefined, { metadata: { resourceVersion }, spec: { taints } })
+          .catch(() => undefined)
+      }
+    })()
+    await report('guard-3', 'True')
+    await changing
+    await until(async () => (await taintsOf('node-3')).every(({ key }) => key !== KEY))
+    assert.equal((await taintsOf('node-3')).length, 1)
+  })
+
+  it('is counted', async () => {
+    await node('node-4', [OURS])
+    const metrics = injectorMetrics()
+    const [one] = replicas
+    assert.ok(one)
+    metrics.startupTaint(one)
+    await until(() => one.tainted() === 1)
+    assert.match(await metrics.text(), /pod2iam_injector_tainted_nodes 1\n/)
+    assert.match(await metrics.text(), /pod2iam_injector_startup_taints_removed_total \d\n/)
+  })
+})

@@ -1,0 +1,405 @@
+/** The watch over opted-in pods: what it finds, and how it tells it, against an API server. */
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, afterEach, before, describe, it } from 'node:test'
+import { type Clock, systemClock } from '../../common/clock.ts'
+import { KEYS } from '../../common/keys.ts'
+import { type Kube, KubeError } from '../../common/kube/client.ts'
+import { apiServer } from '../../injector/api-server.ts'
+import { decide } from '../../injector/decide.ts'
+import { injectorMetrics } from '../../injector/metrics.ts'
+import { gateCode } from '../../injector/watch/gate-code.ts'
+import { finding, watchedPod } from '../../injector/watch/pod.ts'
+import { type EventOutcome, podEvents } from '../../injector/watch/pod-events.ts'
+import { watchedPods } from '../../injector/watch/pods.ts'
+import { watchPods } from '../../injector/watch/watch.ts'
+import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
+import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
+import { freePort, until } from './https.ts'
+
+/** Between two looks at all pods. */
+const SWEEP_MS = 5000
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+
+function injectedPod(): Dict {
+  return applyPatch(pod(), opsOf(decide(pod(), namespace(), settings())))
+}
+const running = (startedAt: number) => ({
+  phase: 'Pending',
+  podIP: '10.0.0.7',
+  initContainerStatuses: [
+    { name: 'pod2iam-gate', state: { running: { startedAt: new Date(startedAt).toISOString() } } },
+  ],
+})
+
+const ENDED = {
+  initContainerStatuses: [{ name: 'pod2iam-gate', state: { terminated: { exitCode: 0 } } }],
+}
+
+describe('what is found of a pod', () => {
+  const NOW = Date.UTC(2026, 0, 1)
+  const stored = (object: Dict, status: Dict = {}, metadata: Dict = {}) => ({
+    ...object,
+    metadata: { ...(object.metadata as Dict), uid: 'u', namespace: 'shop', ...metadata },
+    status,
+  })
+  const rows: readonly [what: string, object: unknown, expected: string | undefined][] = [
+    ['asks and has no sidecar', stored(pod()), 'InjectionMissing'],
+    [
+      'asks for metadata and has no sidecar',
+      stored(pod({}, { [KEYS.role]: undefined, [KEYS.inject]: 'metadata' })),
+      'InjectionMissing',
+    ],
+    [
+      'has a look-alike that is no native sidecar',
+      stored(pod({ initContainers: [{ name: 'pod2iam-sidecar' }] })),
+      'InjectionMissing',
+    ],
+    ['asks and opted out', stored(pod({}, { [KEYS.inject]: 'false' })), undefined],
+    ['does not ask', stored(pod({}, { [KEYS.role]: undefined })), undefined],
+    ['is being deleted', stored(pod(), {}, { deletionTimestamp: '2026-01-01T00:00:00Z' }), undefined],
+    ['is a mirror of a static pod', stored(pod({}, { 'kubernetes.io/config.mirror': 'x' })), undefined],
+    ['is on the host network, where the operator allows that', stored(pod({ hostNetwork: true })), undefined],
+    ['has its sidecar', stored(injectedPod()), undefined],
+    ['has a gate that runs for 30 s', stored(injectedPod(), running(NOW - 30_000)), undefined],
+    ['has a gate that runs for 31 s', stored(injectedPod(), running(NOW - 31_000)), 'GateWaiting'],
+    [
+      'has such a gate and is being deleted',
+      stored(injectedPod(), running(NOW - 31_000), { deletionTimestamp: '2026-01-01T00:00:00Z' }),
+      undefined,
+    ],
+  ]
+  for (const [what, object, expected] of rows)
+    it(`${expected ?? 'nothing'}, where it ${what}`, () => {
+      const watched = watchedPod(object, KEYS.role) ?? assert.fail('no pod')
+      assert.equal(finding(watched, 'enabled', NOW), expected)
+      assert.equal(finding(watched, undefined, NOW), undefined, 'in a namespace that is not opted in')
+    })
+
+  it('nothing of what is no pod, and it does not throw', () => {
+    for (const object of [undefined, null, 1, [], {}, { metadata: [] }, { metadata: { name: 1, uid: 'u' } }])
+      assert.equal(watchedPod(object, KEYS.role), undefined)
+    for (const status of [
+      1,
+      { initContainerStatuses: 'x' },
+      { initContainerStatuses: [null, { name: 'pod2iam-gate', state: 1 }] },
+    ])
+      assert.equal(watchedPod({ ...stored(pod()), status }, KEYS.role)?.gateSince, undefined)
+  })
+
+  for (const [status, version] of [
+    ['{"version":"0.1.0"}', '0.1.0'],
+    ['{"version":"1.2.3-rc.1"}', '1.2.3-rc.1'],
+    ['{"version":"evil\\n"}', 'unknown'],
+    ['{"version":7}', 'unknown'],
+    ['[', 'unknown'],
+  ] as const)
+    it(`version ${version} where the status says ${status}`, () =>
+      assert.equal(watchedPod(stored(pod({}, { [KEYS.status]: status })), KEYS.role)?.version, version))
+
+  it('memory holds relevant pods only, no more than its bound, and forgets those that stop asking', () => {
+    const gone: string[] = []
+    const pods = watchedPods(KEYS.role, (uid) => gone.push(uid), 2)
+    const watched = (uid: string, object: Dict) =>
+      watchedPod(stored(object, {}, { uid }), KEYS.role) ?? assert.fail('no pod')
+    for (const uid of ['a', 'b', 'c']) pods.sink.upsert(watched(uid, pod()))
+    pods.sink.upsert(watched('d', pod({}, { [KEYS.role]: undefined })))
+    assert.deepEqual([[...pods.all()].map(({ uid }) => uid), pods.leftOut()], [['a', 'b'], 1])
+    pods.sink.upsert(watched('a', pod({}, { [KEYS.role]: undefined })))
+    pods.sink.replace([watched('c', pod())])
+    assert.deepEqual([[...pods.all()].map(({ uid }) => uid), pods.leftOut()], [['c'], 0])
+    assert.deepEqual(gone, ['a', 'b'])
+  })
+})
+
+describe('Events on pods', () => {
+  const POD = { uid: 'u', namespace: 'shop', name: 'orders' }
+  function world(answer: () => Promise<unknown> = async () => ({})) {
+    let now = 0
+    const bodies: Dict[] = []
+    const outcomes: EventOutcome[] = []
+    const clock: Clock = { now: () => now, after: () => () => {} }
+    const kube: Pick<Kube, 'send'> = {
+      send: (_method, _path, body) => {
+        bodies.push(body as Dict)
+        return answer()
+      },
+    }
+    const events = podEvents({ kube, clock, log }, 'replica-1', (outcome) => outcomes.push(outcome))
+    return { events, bodies, outcomes, pass: (ms: number) => (now += ms) }
+  }
+
+  it('are said once, and again only when the API server has forgotten them', async () => {
+    const { events, bodies, pass } = world()
+    for (let minute = 0; minute < 60; minute++, pass(60_000)) events.report(POD, 'GateWaiting', 'x')
+    assert.equal(bodies.length, 1)
+    pass(120_000)
+    events.report(POD, 'GateWaiting', 'x')
+    assert.equal(bodies.length, 2)
+  })
+
+  it('have one name whichever replica writes them; the second is told that it is there', async () => {
+    const first = world()
+    const second = world(() => Promise.reject(new KubeError(409, 'exists')))
+    first.events.report(POD, 'GateWaiting', 'x')
+    second.events.report(POD, 'GateWaiting', 'x')
+    assert.deepEqual(first.bodies[0]?.metadata, second.bodies[0]?.metadata)
+    await until(() => second.outcomes.length > 0)
+    assert.deepEqual([first.outcomes, second.outcomes], [['sent'], ['there-already']])
+  })
+
+  it('that could not be written are tried again', async () => {
+    const { events, bodies, outcomes } = world(() => Promise.reject(new KubeError(503, 'away')))
+    events.report(POD, 'GateWaiting', 'x')
+    await until(() => outcomes.length > 0)
+    events.report(POD, 'GateWaiting', 'x')
+    assert.equal(bodies.length, 2)
+  })
+
+  it('are few, whatever pods do', () => {
+    const { events, bodies, outcomes } = world()
+    for (let index = 0; index < 500; index++) events.report({ ...POD, uid: `u${index}` }, 'GateWaiting', 'x')
+    assert.equal(bodies.length, 25)
+    assert.equal(outcomes.filter((outcome) => outcome === 'limited').length, 475)
+  })
+
+  it('have a note as short as Kubernetes demands', () => {
+    const { events, bodies } = world()
+    events.report(POD, 'GateWaiting', 'x'.repeat(5000))
+    assert.equal(String(bodies[0]?.note).length, 1024)
+  })
+})
+
+describe('the code of a sidecar that is not ready', () => {
+  const answered = async (body: string) => {
+    const server = createServer((_request, response) => response.writeHead(503).end(body))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    return gateCode('127.0.0.1', port).finally(() => server.close())
+  }
+  for (const [body, code] of [
+    ['{"ready":false,"code":"role-not-allowed"}', 'role-not-allowed'],
+    ['{"code":"arn:aws:iam::1:role/x"}', 'sidecar-unreadable'],
+    [`{"code":"${'x'.repeat(41)}"}`, 'sidecar-unreadable'],
+    ['{"code":7}', 'sidecar-unreadable'],
+    ['<html>', 'sidecar-unreadable'],
+    ['x'.repeat(5000), 'sidecar-unreachable'],
+  ] as const)
+    it(`is ${code} where it answers ${body.slice(0, 50)}`, async () =>
+      assert.equal(await answered(body), code))
+
+  it('is sidecar-unreachable where nobody answers, and what is no address is not dialled', async () => {
+    assert.equal(await gateCode('127.0.0.1', await freePort()), 'sidecar-unreachable')
+    for (const ip of ['', 'example.com', '127.0.0.1/x'])
+      assert.equal(await gateCode(ip), 'sidecar-unreachable')
+  })
+})
+
+describe('the watch', () => {
+  let directory: string
+  let api: ApiServer
+  let kube: Kube
+  const stopping: AbortController[] = []
+  /** Runs ahead of the machine's, with timers a hundred times as fast. */
+  let ahead = 0
+  let sweeps = 0
+  const clock: Clock = {
+    now: () => Date.now() + ahead,
+    after: (milliseconds, action) => {
+      if (milliseconds === SWEEP_MS) sweeps++
+      return systemClock.after(milliseconds / 100, action)
+    },
+  }
+  const codes = new Map<string, string>()
+
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'p2i-'))
+    api = await ApiServer.start({ directory, controllers: false })
+    kube = (await apiServer(await api.kubeconfig())).patient
+    for (const [name, mode] of [
+      ['shop', 'enabled'],
+      ['web', undefined],
+    ] as const)
+      await api.admin.create({
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: { name, labels: mode === undefined ? {} : { [KEYS.injection]: mode } },
+      })
+  })
+  afterEach(() => {
+    for (const one of stopping.splice(0)) one.abort()
+    ahead = 0
+  })
+  after(async () => {
+    kube?.close()
+    await api?.stop()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  function replica(ask = async (ip: string) => codes.get(ip) ?? 'sidecar-unreachable') {
+    const controller = new AbortController()
+    stopping.push(controller)
+    const outcomes: EventOutcome[] = []
+    const by = { kube, clock, log, signal: controller.signal }
+    const events = podEvents(by, 'replica', (outcome) => outcomes.push(outcome))
+    const watch = watchPods(by, KEYS.role, events, ask)
+    return { watch, outcomes }
+  }
+  const create = async (name: string, where: string, object: Dict, status?: Dict) => {
+    const metadata = { ...(object.metadata as Dict), name, namespace: where }
+    await api.admin.create({ ...object, metadata } as unknown as KubeObject)
+    if (status) await api.admin.patch('pods', name, where, { status }, { subresource: 'status' })
+  }
+  const eventsOn = async (name: string) => {
+    const { items } = await api.admin.list<KubeObject & Dict>('events.events.k8s.io', { namespace: 'shop' })
+    return items.filter(({ regarding }) => (regarding as Dict).name === name)
+  }
+
+  it('tells once, through two replicas, that an annotated pod of an opted-in namespace has no sidecar', async () => {
+    await create('before', 'shop', pod())
+    const [one, other] = [replica(), replica()]
+    await until(() => one.outcomes.length > 0 && other.outcomes.length > 0)
+    assert.deepEqual([...one.outcomes, ...other.outcomes].sort(), ['sent', 'there-already'])
+    await create('later', 'shop', pod())
+    await create('elsewhere', 'web', pod())
+    await until(async () => (await eventsOn('later')).length > 0)
+    const [event, ...more] = await eventsOn('before')
+    assert.equal(more.length, 0)
+    assert.equal(event?.reason, 'InjectionMissing')
+    assert.match(
+      String(event?.note),
+      /has no pod2iam-sidecar.* before namespace shop was opted in.* delete it/,
+    )
+    assert.deepEqual(one.watch.counts().findings, { InjectionMissing: 2, GateWaiting: 0 })
+    await api.admin.patch('namespaces', 'web', undefined, {
+      metadata: { labels: { [KEYS.injection]: 'all' } },
+    })
+    await until(() => one.watch.counts().findings.InjectionMissing === 3)
+    for (const [name, where] of [
+      ['before', 'shop'],
+      ['later', 'shop'],
+      ['elsewhere', 'web'],
+    ] as const)
+      await api.admin.delete('pods', name, where, { gracePeriodSeconds: 0 })
+    await until(() => one.watch.counts().findings.InjectionMissing === 0)
+  })
+
+  it('tells why a gate waits, by the sidecar’s code, and counts sidecars by release', async () => {
+    codes.set('10.0.0.7', 'role-not-allowed')
+    await create('waits', 'shop', injectedPod(), running(Date.now()))
+    const { watch } = replica()
+    await until(() => watch.counts().versions.get('0.1.0') === 1)
+    assert.equal((await eventsOn('waits')).length, 0, 'not before 30 seconds')
+    ahead = 32_000
+    await until(async () => (await eventsOn('waits')).length > 0)
+    const [event] = await eventsOn('waits')
+    assert.equal(event?.reason, 'GateWaiting')
+    assert.match(
+      String(event?.note),
+      /the sidecar says role-not-allowed: kubectl logs waits -n shop -c pod2iam-gate/,
+    )
+    assert.doesNotMatch(String(event?.note), new RegExp(ROLE))
+    assert.equal(watch.counts().findings.GateWaiting, 1)
+
+    codes.set('10.0.0.7', 'node-unguarded')
+    ahead = 120_000
+    await until(async () => (await eventsOn('waits')).length === 2)
+
+    codes.set('10.0.0.7', 'self-test-pending')
+    ahead = 240_000
+    await until(async () => (await eventsOn('waits')).length === 3)
+    assert.ok(
+      (await eventsOn('waits')).some(({ note }) =>
+        /look at the node guard there: kubectl logs/.test(String(note)),
+      ),
+    )
+
+    const metrics = injectorMetrics()
+    metrics.podWatch(watch)
+    const text = await metrics.text()
+    assert.match(text, /pod2iam_injector_sidecars\{version="0\.1\.0"\} 1\n/)
+    assert.match(text, /pod2iam_injector_pod_findings\{finding="GateWaiting"\} 1\n/)
+    assert.match(text, /pod2iam_injector_watch_age_seconds\{watch="pods"\} /)
+    await api.admin.patch('pods', 'waits', 'shop', { status: ENDED }, { subresource: 'status' })
+    await until(() => watch.counts().findings.GateWaiting === 0)
+  })
+
+  it('tells nothing of a gate that has ended while the sidecar was asked', async () => {
+    await create('ends', 'shop', injectedPod(), running(Date.now() - 60_000))
+    let asked = 0
+    const { watch, outcomes } = replica(async () => {
+      asked++
+      await api.admin.patch('pods', 'ends', 'shop', { status: ENDED }, { subresource: 'status' })
+      await until(() => watch.counts().findings.GateWaiting === 0)
+      return 'busy'
+    })
+    await until(() => asked > 0 && watch.counts().findings.GateWaiting === 0)
+    await create('later-still', 'shop', pod())
+    await until(() => outcomes.length > 0)
+    assert.equal((await eventsOn('ends')).length, 0)
+    await api.admin.delete('pods', 'later-still', 'shop', { gracePeriodSeconds: 0 })
+  })
+
+  it('asks each waiting sidecar once a minute, and few at the same time', async () => {
+    const names = Array.from({ length: 40 }, (_, index) => `many-${index}`)
+    for (const name of names) await create(name, 'shop', injectedPod(), running(Date.now() - 60_000))
+    let asked = 0
+    const { promise: released, resolve: release } = Promise.withResolvers<string>()
+    const { watch } = replica(() => {
+      asked++
+      return released
+    })
+    const someSweeps = () => {
+      const goal = sweeps + 5
+      return until(() => sweeps >= goal)
+    }
+    await until(() => watch.counts().findings.GateWaiting >= 40)
+    await someSweeps()
+    assert.equal(asked, 32)
+    release('busy')
+    await until(() => asked >= 40)
+    await someSweeps()
+    assert.equal(asked, 40)
+    ahead = 61_000
+    await until(() => asked >= 80)
+    await someSweeps()
+    assert.equal(asked, 80)
+    for (const name of names) await api.admin.delete('pods', name, 'shop', { gracePeriodSeconds: 0 })
+    await until(() => watch.counts().findings.GateWaiting === 0)
+  })
+
+  it('looks at nothing any more once it is stopped', () => {
+    const due: (() => void)[] = []
+    const still: Clock = {
+      now: () => 0,
+      after: (milliseconds, action) => {
+        if (milliseconds === SWEEP_MS) due.push(action)
+        return () => {}
+      },
+    }
+    const silent = { get: () => new Promise<never>(() => {}), stream: async function* () {} }
+    const controller = new AbortController()
+    const by = { kube: silent, clock: still, log, signal: controller.signal }
+    watchPods(by, KEYS.role, { report() {} }, async () => '')
+    due.shift()?.()
+    assert.equal(due.length, 1)
+    controller.abort()
+    due.shift()?.()
+    assert.equal(due.length, 0)
+  })
+
+  it('bounds the versions it tells apart', async () => {
+    for (let index = 0; index < 25; index++) {
+      const object = injectedPod()
+      const annotations = { [KEYS.status]: `{"version":"0.0.${index}"}` }
+      await create(`v${index}`, 'shop', { ...object, metadata: { annotations } })
+    }
+    const { watch } = replica()
+    await until(() => (watch.counts().versions.get('other') ?? 0) >= 5)
+    assert.equal(watch.counts().versions.size, 21)
+  })
+})
