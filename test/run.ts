@@ -52,7 +52,8 @@ async function runTests(files: string[]) {
   // Most tests wait for the kernel or for another process: more files at once than cores pays.
   const stream = run({ files, concurrency: availableParallelism() + 1 })
   stream.on('test:pass', ({ name, file = '', details, skip }) => {
-    if (details.type === 'suite') return
+    // A suite that is skipped as a whole says nothing of its tests.
+    if (details.type === 'suite' && skip === undefined) return
     const path = relative(process.cwd(), file)
     if (skip !== undefined) skipped.push({ name, file: path, reason: String(skip) })
     else passed++

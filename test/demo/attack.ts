@@ -42,12 +42,16 @@ export async function showResilience(stage: Stage, out: Output, pod: string, pla
     'the rules stay without their keeper: the pod without annotation is still refused',
   )
   out.shows(await served(), 'the sidecar answers from memory: same credentials, nobody noticed')
-  await stage.pods.waitFor(guard, (found) => (restarts(found) ?? 0) >= 2 && isReady(found))
+  await stage.pods.waitFor(guard, (found) => restarts(found) >= 2 && isReady(found))
   out.shows((await refused()) && (await served()), 'the node guard is back and has verified the block again')
 }
 
-function restarts(pod: Parameters<typeof isReady>[0]): number | undefined {
-  return pod?.status?.containerStatuses?.reduce((sum, { restartCount }) => sum + restartCount, 0)
+function restarts(pod: Parameters<typeof isReady>[0]): number {
+  const { initContainerStatuses = [], containerStatuses = [] } = pod?.status ?? {}
+  return [...initContainerStatuses, ...containerStatuses].reduce(
+    (sum, { restartCount }) => sum + restartCount,
+    0,
+  )
 }
 
 type Gap = { readonly attempts: number; readonly answered: number; readonly openMs: number }

@@ -15,21 +15,19 @@ import {
 } from './index.ts'
 import {
   components,
-  INJECTOR,
+  entrypoint,
   INJECTOR_IMAGE,
   type InstallSettings,
-  NODE_GUARD,
   NODE_GUARD_IMAGE,
   SIDECAR_IMAGE,
   SYSTEM_NAMESPACE,
-  webhooks,
 } from './install.ts'
 
 /** An image that does nothing until it is told to end. */
 export const IDLE_IMAGE = 'registry.example/idle:1'
 
 export type ClusterOptions = SandboxOptions &
-  Pick<InstallSettings, 'firewallArgs' | 'brokerArgs' | 'brokerEnv' | 'injectorArgs'>
+  Pick<InstallSettings, 'rendered' | 'firewallArgs' | 'brokerArgs' | 'brokerEnv' | 'injectorArgs'>
 
 export type Cluster = Sandbox & {
   /** `namespace/name` of the node guard's pod as it is now. */
@@ -78,47 +76,46 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
 }
 
 function productImages(): Images {
-  const run = (file: string, ...flags: string[]) => ({
-    command: [process.execPath, ...flags, `${DIST}${file}.cjs`],
-  })
+  const run = (target: Parameters<typeof entrypoint>[0]) => ({ command: entrypoint(target).map(localPath) })
   return {
-    // The flags of the image's entry point: 1.5 MiB a pod (sidecar/README.md).
-    [SIDECAR_IMAGE]: run('sidecar', '--max-semi-space-size=1', '--v8-pool-size=0'),
+    [SIDECAR_IMAGE]: run('sidecar'),
     [INJECTOR_IMAGE]: run('injector'),
-    [NODE_GUARD_IMAGE]: run('firewall'),
+    [NODE_GUARD_IMAGE]: run('node-guard'),
     [IDLE_IMAGE]: { command: ['sleep', 'infinity'] },
   }
 }
 
-/** Applies everything, waits until it is ready, and registers the webhook last: it must not stop its own pods. */
-async function install(sandbox: Sandbox, options: ClusterOptions): Promise<void> {
-  const { kube, api } = sandbox
-  const { certPem, keyPem } = await api.issueCertificate([`${INJECTOR}.${SYSTEM_NAMESPACE}.svc`])
-  const objects = components({
-    ...options,
-    certificate: { cert: certPem, key: keyPem },
-    brokerCommand: [process.execPath, `${DIST}broker.cjs`],
-    brokerEnv: { AWS_ENDPOINT_URL_STS: `http://${ADDRESSES.vpc[0]}`, ...options.brokerEnv },
-  })
-  for (const object of objects) await kube.apply(object)
-  await Promise.all([INJECTOR, NODE_GUARD].map((app) => readyPod(sandbox, app)))
-  await kube.apply(webhooks(api.caPem))
+/** Where the programs in the images are on this machine. */
+export function localPath(path: string): string {
+  return path === '/nodejs/bin/node' ? process.execPath : path.replace(/^\/pod2iam\//, DIST)
 }
 
-async function readyPod(sandbox: Sandbox, app: string): Promise<string> {
-  const name = await podOf(sandbox, app)
+/** Applies everything and waits until it is ready. */
+async function install(sandbox: Sandbox, options: ClusterOptions): Promise<void> {
+  const objects = components({
+    ...options,
+    localPath,
+    brokerEnv: { AWS_ENDPOINT_URL_STS: `http://${ADDRESSES.vpc[0]}`, ...options.brokerEnv },
+  })
+  for (const object of objects) await sandbox.kube.apply(object)
+  await Promise.all(['injector', 'node-guard'].map((component) => readyPod(sandbox, component)))
+}
+
+async function readyPod(sandbox: Sandbox, component: string): Promise<string> {
+  const name = await podOf(sandbox, component)
   await sandbox.pods.waitFor(name, isReady)
   return name
 }
 
-/** The one living pod with a label `app`; waits for the controller to make it. */
-async function podOf({ kube }: Sandbox, app: string): Promise<string> {
+/** The one living pod of a component; waits for the controller to make it. */
+async function podOf({ kube }: Sandbox, component: string): Promise<string> {
   const deadline = Date.now() + 5000
   for (;;) {
-    const { items } = await kube.list('pods', { namespace: SYSTEM_NAMESPACE, labelSelector: `app=${app}` })
+    const labelSelector = `app.kubernetes.io/component=${component}`
+    const { items } = await kube.list('pods', { namespace: SYSTEM_NAMESPACE, labelSelector })
     const found = items.find(({ metadata }) => metadata.deletionTimestamp === undefined)
     if (found?.metadata.name !== undefined) return `${SYSTEM_NAMESPACE}/${found.metadata.name}`
-    if (Date.now() > deadline) throw new Error(`no pod of ${app} appeared`)
+    if (Date.now() > deadline) throw new Error(`no pod of ${component} appeared`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }
@@ -126,8 +123,8 @@ async function podOf({ kube }: Sandbox, app: string): Promise<string> {
 function conveniences(sandbox: Sandbox): Omit<Cluster, keyof Sandbox> {
   const { aws, kube, pods } = sandbox
   return {
-    guard: () => podOf(sandbox, NODE_GUARD),
-    injector: () => podOf(sandbox, INJECTOR),
+    guard: () => podOf(sandbox, 'node-guard'),
+    injector: () => podOf(sandbox, 'injector'),
     role: (arn, options) =>
       aws.putRole({ arn, trustPolicy: trust({ principal: aws.config.nodeRoleArn, ...options }) }),
     namespace: async (name, { label = 'enabled', allowed, annotations } = {}) => {

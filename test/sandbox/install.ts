@@ -1,9 +1,9 @@
 /**
- * pod2iam as an operator installs it, as plain objects: what the Helm chart will render, with the least rights of
- * each component.
+ * pod2iam as an operator installs it: what helm renders of the chart with test/chart/sets/sandbox.yaml, to which
+ * test/chart/golden.test.ts holds the file that is read here. So every end-to-end test is one of the chart.
  */
 import { readFileSync } from 'node:fs'
-import { parse } from 'yaml'
+import { parse, parseAllDocuments } from 'yaml'
 
 export const SYSTEM_NAMESPACE = 'pod2iam-system'
 export const INJECTOR = 'pod2iam-injector'
@@ -12,208 +12,110 @@ export const SIDECAR_IMAGE = 'pod2iam/sidecar:dev'
 export const INJECTOR_IMAGE = 'pod2iam/injector:dev'
 export const NODE_GUARD_IMAGE = 'pod2iam/node-guard:dev'
 
+/** Of node, before the broker's file, on the command line of its container (node-guard/broker/README.md). */
+export const BROKER_NODE_FLAGS = ['--max-semi-space-size=2', '--v8-pool-size=0'] as const
+
 export type InstallSettings = {
-  /** PEM, for `pod2iam-injector.pod2iam-system.svc`. */
-  readonly certificate: { readonly cert: string; readonly key: string }
-  /** The broker's entry point in the node guard's image, whose own is the firewall's. */
-  readonly brokerCommand: readonly string[]
+  /** Where a path of the images is on this machine. */
+  readonly localPath: (path: string) => string
+  /** What helm rendered, where it is not with the values that all tests share. */
+  readonly rendered?: string
   readonly firewallArgs?: readonly string[]
   readonly brokerArgs?: readonly string[]
   readonly brokerEnv?: Readonly<Record<string, string>>
   readonly injectorArgs?: readonly string[]
 }
 
-type KubeObject = {
+export type InstalledObject = {
   apiVersion: string
   kind: string
-  metadata: { name: string; namespace?: string }
+  metadata: { name: string; namespace?: string; annotations?: Record<string, string> }
 } & Record<string, unknown>
+
+type Container = {
+  name: string
+  command?: string[]
+  args?: string[]
+  env?: { name: string; value?: string }[]
+  readinessProbe?: { periodSeconds: number }
+}
 
 type ClientConfig = { url?: string; service?: Record<string, unknown>; caBundle?: string }
 
-const namespaced = (name: string) => ({ name, namespace: SYSTEM_NAMESPACE })
+const RENDERED = new URL('../chart/golden/sandbox.yaml', import.meta.url)
+const DOCKERFILE = new URL('../../Dockerfile', import.meta.url)
+const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
 
-/** Everything but the webhook, in the order of application. */
-export function components(settings: InstallSettings): KubeObject[] {
-  return [
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: SYSTEM_NAMESPACE } },
-    ...rights(INJECTOR, [
-      // Labels and annotations of the namespace a pod is admitted to.
-      { apiGroups: [''], resources: ['namespaces'], verbs: ['get'] },
-    ]),
-    ...rights(NODE_GUARD, [
-      // Pods of this node (RBAC cannot say "of this node"), and the policy on their namespaces.
-      { apiGroups: [''], resources: ['pods', 'namespaces'], verbs: ['get', 'list', 'watch'] },
-      // Refusals are told as Events on the pod.
-      { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
-    ]),
-    {
-      apiVersion: 'v1',
-      kind: 'Secret',
-      metadata: namespaced(`${INJECTOR}-tls`),
-      type: 'kubernetes.io/tls',
-      data: { 'tls.crt': base64(settings.certificate.cert), 'tls.key': base64(settings.certificate.key) },
-    },
-    {
-      apiVersion: 'v1',
-      kind: 'Service',
-      metadata: namespaced(INJECTOR),
-      spec: { selector: { app: INJECTOR }, ports: [{ name: 'webhook', port: 443, targetPort: 'webhook' }] },
-    },
-    injector(settings),
-    nodeGuard(settings),
-  ]
+/** Everything `helm install --create-namespace` applies, in its order. */
+export function components(settings: InstallSettings): InstalledObject[] {
+  const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: SYSTEM_NAMESPACE } }
+  const objects = rendered(settings).filter(
+    ({ metadata }) => metadata.annotations?.['helm.sh/hook'] === undefined,
+  )
+  return [namespace, ...objects.map((object) => adapted(object, settings))]
 }
 
-/** The webhook configuration we ship, with the bundle that the API server trusts. */
-export function webhooks(caBundle: string): KubeObject & { webhooks: { clientConfig: ClientConfig }[] } {
-  const object = parse(
-    readFileSync(new URL('../../charts/pod2iam/files/webhooks.yaml', import.meta.url), 'utf8'),
-  )
-  for (const { clientConfig } of object.webhooks) clientConfig.caBundle = base64(caBundle)
+/** What `helm test` applies, in its order. */
+export function helmTests(settings: InstallSettings): InstalledObject[] {
+  const weight = ({ metadata }: InstalledObject) => Number(metadata.annotations?.['helm.sh/hook-weight'])
+  return rendered(settings)
+    .filter(({ metadata }) => metadata.annotations?.['helm.sh/hook'] === 'test')
+    .sort((one, other) => weight(one) - weight(other))
+    .map((object) => adapted(object, settings))
+}
+
+/** The entry point of an image, as the Dockerfile says it. */
+export function entrypoint(target: 'sidecar' | 'injector' | 'node-guard'): string[] {
+  const [, stage = ''] = readFileSync(DOCKERFILE, 'utf8').split(` AS ${target}\n`)
+  const [, command] = /^ENTRYPOINT (\[.*\])$/m.exec(stage) ?? []
+  if (command === undefined) throw new Error(`the Dockerfile has no entry point of ${target}`)
+  return JSON.parse(command)
+}
+
+/** The mutating webhook configuration as it stands in the chart, with the bundle that the API server trusts. */
+export function webhooks(caBundle: string): InstalledObject & { webhooks: { clientConfig: ClientConfig }[] } {
+  const object = parse(readFileSync(new URL('webhooks.yaml', FILES), 'utf8'))
+  for (const { clientConfig } of object.webhooks)
+    clientConfig.caBundle = Buffer.from(caBundle).toString('base64')
   return object
 }
 
-function injector({ injectorArgs = [] }: InstallSettings): KubeObject {
-  return {
-    apiVersion: 'apps/v1',
-    kind: 'Deployment',
-    metadata: namespaced(INJECTOR),
-    spec: {
-      replicas: 1,
-      selector: { matchLabels: { app: INJECTOR } },
-      template: {
-        metadata: { labels: { app: INJECTOR } },
-        spec: {
-          serviceAccountName: INJECTOR,
-          containers: [
-            {
-              name: 'injector',
-              image: INJECTOR_IMAGE,
-              args: [
-                '--tls-cert-file=/etc/pod2iam/tls/tls.crt',
-                '--tls-key-file=/etc/pod2iam/tls/tls.key',
-                `--sidecar-image=${SIDECAR_IMAGE}`,
-                `--node-guard-image=${NODE_GUARD_IMAGE}`,
-                ...injectorArgs,
-              ],
-              ports: [
-                { name: 'webhook', containerPort: 8443 },
-                { name: 'health', containerPort: 8080 },
-              ],
-              readinessProbe: { httpGet: { path: '/readyz', port: 'health' }, periodSeconds: 1 },
-              securityContext: unprivileged(),
-              volumeMounts: [{ name: 'tls', mountPath: '/etc/pod2iam/tls', readOnly: true }],
-            },
-          ],
-          // Readable by uid 65532, by nobody else.
-          securityContext: { fsGroup: 65532 },
-          volumes: [{ name: 'tls', secret: { secretName: `${INJECTOR}-tls`, defaultMode: 0o440 } }],
-        },
-      },
-    },
+function rendered({ rendered = readFileSync(RENDERED, 'utf8') }: InstallSettings): InstalledObject[] {
+  return parseAllDocuments(rendered).flatMap((document) => {
+    const object: InstalledObject | null = document.toJS()
+    return object === null ? [] : [object]
+  })
+}
+
+/** The object with what differs on this machine: paths of programs, what a test asks for, and no second lost on probes. */
+function adapted(object: InstalledObject, settings: InstallSettings): InstalledObject {
+  const { firewallArgs = [], brokerArgs = [], brokerEnv = {}, injectorArgs = [] } = settings
+  const further: Readonly<Record<string, readonly string[]>> = {
+    firewall: firewallArgs,
+    broker: brokerArgs,
+    injector: injectorArgs,
   }
-}
-
-function nodeGuard({
-  brokerCommand,
-  firewallArgs = [],
-  brokerArgs = [],
-  brokerEnv = {},
-}: InstallSettings): KubeObject {
-  const state = { name: 'state', mountPath: '/run/pod2iam' }
-  return {
-    apiVersion: 'apps/v1',
-    kind: 'DaemonSet',
-    metadata: namespaced(NODE_GUARD),
-    spec: {
-      selector: { matchLabels: { app: NODE_GUARD } },
-      template: {
-        metadata: { labels: { app: NODE_GUARD } },
-        spec: {
-          serviceAccountName: NODE_GUARD,
-          // Only the broker gets a token, by its own mount below.
-          automountServiceAccountToken: false,
-          hostNetwork: true,
-          tolerations: [{ operator: 'Exists' }],
-          containers: [
-            {
-              name: 'firewall',
-              image: NODE_GUARD_IMAGE,
-              args: ['guard', ...firewallArgs],
-              readinessProbe: { httpGet: { path: '/readyz', port: 9173 }, periodSeconds: 1 },
-              securityContext: {
-                runAsUser: 0,
-                runAsGroup: 0,
-                allowPrivilegeEscalation: false,
-                readOnlyRootFilesystem: true,
-                capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] },
-                seccompProfile: { type: 'RuntimeDefault' },
-              },
-              volumeMounts: [state],
-            },
-            {
-              name: 'broker',
-              image: NODE_GUARD_IMAGE,
-              command: brokerCommand,
-              args: brokerArgs,
-              env: [
-                { name: 'POD2IAM_NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
-                ...Object.entries(brokerEnv).map(([name, value]) => ({ name, value })),
-              ],
-              readinessProbe: { httpGet: { path: '/readyz', port: 9172 }, periodSeconds: 1 },
-              securityContext: unprivileged(),
-              volumeMounts: [
-                { ...state, readOnly: true },
-                { name: 'api', mountPath: '/var/run/secrets/kubernetes.io/serviceaccount', readOnly: true },
-              ],
-            },
-          ],
-          volumes: [
-            { name: 'state', emptyDir: { medium: 'Memory' } },
-            {
-              name: 'api',
-              projected: {
-                sources: [
-                  { serviceAccountToken: { path: 'token', expirationSeconds: 3600 } },
-                  { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
-                ],
-              },
-            },
-          ],
-        },
-      },
-    },
+  for (const container of containersOf(object)) {
+    const { name, command, args, readinessProbe } = container
+    if (command !== undefined) container.command = command.map(settings.localPath)
+    if (args !== undefined) container.args = overridden(args, further[name] ?? [])
+    if (readinessProbe !== undefined) readinessProbe.periodSeconds = 1
+    if (name === 'broker')
+      container.env?.push(...Object.entries(brokerEnv).map(([name, value]) => ({ name, value })))
   }
+  return object
 }
 
-function unprivileged() {
-  return {
-    runAsUser: 65532,
-    runAsGroup: 65532,
-    runAsNonRoot: true,
-    allowPrivilegeEscalation: false,
-    readOnlyRootFilesystem: true,
-    capabilities: { drop: ['ALL'] },
-    seccompProfile: { type: 'RuntimeDefault' },
-  }
+function containersOf({ spec }: InstalledObject): Container[] {
+  type PodSpec = { initContainers?: Container[]; containers?: Container[] }
+  const { template, ...own } = (spec ?? {}) as PodSpec & { template?: { spec: PodSpec } }
+  const { initContainers = [], containers = [] } = template?.spec ?? own
+  return [...initContainers, ...containers]
 }
 
-function rights(name: string, rules: readonly Record<string, unknown>[]): KubeObject[] {
-  const rbac = 'rbac.authorization.k8s.io'
-  return [
-    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: namespaced(name) },
-    { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', metadata: { name }, rules },
-    {
-      apiVersion: `${rbac}/v1`,
-      kind: 'ClusterRoleBinding',
-      metadata: { name },
-      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name },
-      subjects: [{ kind: 'ServiceAccount', name, namespace: SYSTEM_NAMESPACE }],
-    },
-  ]
-}
-
-function base64(text: string): string {
-  return Buffer.from(text).toString('base64')
+/** Flags, those of `further` instead of those of the same name: no flag may be given twice. */
+function overridden(args: readonly string[], further: readonly string[]): string[] {
+  const name = (flag: string) => flag.replace(/=.*/s, '')
+  const given = new Set(further.map(name))
+  return [...args.filter((flag) => !given.has(name(flag))), ...further]
 }

@@ -168,6 +168,11 @@ export class Aws {
     return accessKeyId
   }
 
+  /** Attaches the instance profile of another role (by name or ARN), which must exist. */
+  async attachInstanceProfile(role: string): Promise<void> {
+    await this.#call('attachInstanceProfile', { role: this.roleArn(role) })
+  }
+
   /** Ends sessions now, by key or role (all when neither is given). Returns how many. */
   async expireSessions(match: { accessKeyId?: string; role?: string } = {}): Promise<number> {
     const role = match.role === undefined ? {} : { role: this.roleArn(match.role) }

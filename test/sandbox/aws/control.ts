@@ -22,6 +22,9 @@ const operations = (world: World) => ({
     if (expireOld) world.node.expire()
     return { accessKeyId: world.node.rotate().accessKeyId }
   },
+  attachInstanceProfile: ({ role }: { role: string }) => {
+    world.node.attach(role)
+  },
   expireSessions: (match: { accessKeyId?: string; role?: string }) => ({
     count: world.iam.expire(match, world.now()),
   }),

@@ -92,7 +92,7 @@ function iamEntries(world: World): Record<string, () => string> {
       credentialDocument(node.instanceIdentity(), {}),
   }
   if (!imds.instanceProfile) return ownAgents
-  const role = config.nodeRoleArn.slice(config.nodeRoleArn.lastIndexOf('/') + 1)
+  const role = node.role.slice(node.role.lastIndexOf('/') + 1)
   const credentials = (more: Record<string, string>) => () => {
     if (imds.credentialCode === 'Success') return credentialDocument(node.credentials(), more)
     return document({
@@ -107,7 +107,7 @@ function iamEntries(world: World): Record<string, () => string> {
       document({
         Code: 'Success',
         LastUpdated: stamp(node.credentials().issuedAt),
-        InstanceProfileArn: config.instanceProfileArn,
+        InstanceProfileArn: node.profile,
         InstanceProfileId: node.instanceProfileId,
       }),
     [`iam/security-credentials/${role}`]: credentials({}),

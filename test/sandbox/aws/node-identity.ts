@@ -10,6 +10,7 @@ export class NodeIdentity {
   readonly #now: () => number
   readonly #settings: () => ImdsSettings
   readonly instanceProfileId = makeId('AIPA', 17)
+  #role: string
   #current: Session | undefined
   #instanceIdentity: Session | undefined
 
@@ -18,6 +19,26 @@ export class NodeIdentity {
     this.#iam = iam
     this.#now = now
     this.#settings = settings
+    this.#role = config.nodeRoleArn
+  }
+
+  /** ARN of the role of the instance profile that is attached now. */
+  get role(): string {
+    return this.#role
+  }
+
+  /** ARN of the instance profile that is attached now. */
+  get profile(): string {
+    const { nodeRoleArn, instanceProfileArn } = this.#config
+    return this.#role === nodeRoleArn
+      ? instanceProfileArn
+      : this.#role.replace(':role/', ':instance-profile/')
+  }
+
+  /** Attaches the instance profile of another role; credentials of the one before live on to their expiry. */
+  attach(roleArn: string): Session {
+    this.#role = roleArn
+    return this.rotate()
   }
 
   /**
@@ -34,11 +55,11 @@ export class NodeIdentity {
 
   /** Makes new credentials for the node now; the old ones live on to their expiry. */
   rotate(): Session {
-    const { nodeRoleArn, instanceId } = this.#config
-    const role = this.#iam.role(nodeRoleArn)
-    if (!role) throw new Error(`the node role ${nodeRoleArn} does not exist`)
-    const arn = nodeRoleArn.replace(/:iam:(.*):role\/.*$/, `:sts:$1:assumed-role/${role.name}/${instanceId}`)
-    this.#current = this.#issue({ arn, role: nodeRoleArn, by: 'instance-profile', userId: role.id })
+    const { instanceId } = this.#config
+    const role = this.#iam.role(this.#role)
+    if (!role) throw new Error(`the node role ${this.#role} does not exist`)
+    const arn = this.#role.replace(/:iam:(.*):role\/.*$/, `:sts:$1:assumed-role/${role.name}/${instanceId}`)
+    this.#current = this.#issue({ arn, role: this.#role, by: 'instance-profile', userId: role.id })
     return this.#current
   }
 

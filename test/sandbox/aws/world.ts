@@ -94,7 +94,7 @@ export class World {
     this.sts = this.#stsDefaults()
     this.#clockOffset = 0
     // The last ones may have been expired on purpose, or stem from another time.
-    this.node.rotate()
+    this.node.attach(this.config.nodeRoleArn)
     this.clearRecords()
   }
 

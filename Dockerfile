@@ -1,0 +1,105 @@
+# The three images of pod2iam: docker build --target sidecar|injector|node-guard .
+#
+# Bases are named by tag here: this file is built where no digest can be checked. The release resolves each tag to its digest
+# once, checks distroless's signature, and builds all images by these digests (.github/workflows/release.yaml); the
+# provenance of an image names them.
+ARG BUILD_IMAGE=docker.io/library/node:24-trixie-slim
+ARG TOOLS_IMAGE=docker.io/library/debian:trixie-slim
+# Node and what it is linked to; no shell, no package manager.
+ARG RUNTIME_IMAGE=gcr.io/distroless/nodejs24-debian13:nonroot
+
+# The bundles are the same for every architecture: made once, on the builder's own.
+FROM --platform=$BUILDPLATFORM ${BUILD_IMAGE} AS build
+WORKDIR /src
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY build.ts ./
+COPY common ./common
+COPY sidecar ./sidecar
+COPY injector ./injector
+COPY node-guard ./node-guard
+RUN node build.ts
+
+# What the firewall runs (nft, ip, iptables of both kinds, xtables-monitor, stdbuf), with the libraries these are linked to and
+# iptables' extensions: copied onto the runtime, which has the same Debian's glibc, instead of a runtime with a shell.
+FROM ${TOOLS_IMAGE} AS tools
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends nftables iptables iproute2 \
+ && rm -rf /var/lib/apt/lists/*
+RUN set -eu; \
+    sbin=/tools/usr/sbin; \
+    mkdir -p "$sbin" /tools/usr/libexec/coreutils; \
+    for name in nft ip stdbuf xtables-nft-multi xtables-legacy-multi; do \
+      cp -L "$(command -v "$name")" "$sbin/$name"; \
+    done; \
+    for name in xtables-monitor iptables-nft iptables-nft-save iptables-nft-restore ip6tables-nft ip6tables-nft-save ip6tables-nft-restore; do \
+      ln -s xtables-nft-multi "$sbin/$name"; \
+    done; \
+    for name in iptables-legacy iptables-legacy-save iptables-legacy-restore ip6tables-legacy ip6tables-legacy-save ip6tables-legacy-restore; do \
+      ln -s xtables-legacy-multi "$sbin/$name"; \
+    done; \
+    cp /usr/libexec/coreutils/libstdbuf.so /tools/usr/libexec/coreutils/; \
+    extensions=$(dirname "$(readlink -f "$(ls -d /usr/lib/*/xtables/libxt_tcp.so)")"); \
+    mkdir -p "/tools$extensions"; \
+    cp -L "$extensions"/*.so "/tools$extensions/"; \
+    ldd "$sbin"/nft "$sbin"/ip "$sbin"/stdbuf "$sbin"/xtables-*-multi "$extensions"/*.so \
+      | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | sort -u \
+      | grep -v -E '/(libc|libm|libdl|libpthread|libresolv|librt)\.so' \
+      | while read -r library; do \
+          directory=$(readlink -f "$(dirname "$library")"); \
+          mkdir -p "/tools$directory"; \
+          cp -L "$library" "/tools$directory/"; \
+        done
+
+FROM ${RUNTIME_IMAGE} AS sidecar
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="pod2iam sidecar" \
+      org.opencontainers.image.description="The metadata service of one pod, with its own credentials" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}"
+COPY LICENSE /pod2iam/
+COPY --from=build /src/dist/sidecar.cjs* /pod2iam/
+USER 65532:65532
+# Flags that cost no start time and save memory in every pod (sidecar/README.md).
+ENTRYPOINT ["/nodejs/bin/node", "--max-semi-space-size=1", "--v8-pool-size=0", "/pod2iam/sidecar.cjs"]
+CMD []
+
+FROM ${RUNTIME_IMAGE} AS injector
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="pod2iam injector" \
+      org.opencontainers.image.description="The admission webhook that gives annotated pods their sidecar" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}"
+COPY LICENSE /pod2iam/
+COPY --from=build /src/dist/injector.cjs* /pod2iam/
+USER 65532:65532
+# Half the memory (injector/README.md).
+ENTRYPOINT ["/nodejs/bin/node", "--optimize-for-size", "--v8-pool-size=0", "--max-old-space-size=96", "/pod2iam/injector.cjs"]
+CMD []
+
+FROM ${RUNTIME_IMAGE} AS node-guard
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="pod2iam node guard" \
+      org.opencontainers.image.description="Firewall, gate and broker of a node" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}"
+COPY --from=tools /tools/ /
+COPY LICENSE /pod2iam/
+COPY --from=build /src/dist/firewall.cjs* /src/dist/broker.cjs* /pod2iam/
+# nft wants to be root; NET_ADMIN is all that pods give it. The broker runs from this image under an id of its own, with the
+# command that the chart says.
+USER 0:0
+ENTRYPOINT ["/nodejs/bin/node", "/pod2iam/firewall.cjs"]
+CMD []

@@ -1,0 +1,122 @@
+{{/* First part of every name. */}}
+{{- define "pod2iam.fullname" -}}
+{{- .Values.fullnameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "pod2iam.injector" -}}{{ include "pod2iam.fullname" . }}-injector{{- end -}}
+{{- define "pod2iam.nodeGuard" -}}{{ include "pod2iam.fullname" . }}-node-guard{{- end -}}
+
+{{/* Name of both webhook configurations; see values.yaml about its order. */}}
+{{- define "pod2iam.webhookConfiguration" -}}
+{{- .Values.injector.webhookConfigurationName | default (include "pod2iam.injector" .) -}}
+{{- end -}}
+
+{{- define "pod2iam.testNamespace" -}}
+{{- .Values.tests.namespace | default (printf "%s-test" .Release.Namespace) -}}
+{{- end -}}
+
+{{/* What a selector names: it cannot be changed later. Takes (list $ "component"). */}}
+{{- define "pod2iam.selectorLabels" -}}
+app.kubernetes.io/name: {{ (index . 0).Chart.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* Takes (list $ "component"). */}}
+{{- define "pod2iam.labels" -}}
+{{- $ := index . 0 -}}
+{{ include "pod2iam.selectorLabels" . }}
+app.kubernetes.io/version: {{ $.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $.Chart.Name ($.Chart.Version | replace "+" "_") }}
+{{- with $.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of a component's pods. Takes (list $ "component" labels): no version, whose change alone must restart nothing. */}}
+{{- define "pod2iam.podLabels" -}}
+{{- $ := index . 0 -}}
+{{- $selector := include "pod2iam.selectorLabels" . | fromYaml -}}
+{{- toYaml (mergeOverwrite (deepCopy $.Values.commonLabels) (deepCopy (index . 2)) $selector) -}}
+{{- end -}}
+
+{{/* An image's reference. Takes (list $ "sidecar|injector|nodeGuard"). */}}
+{{- define "pod2iam.image" -}}
+{{- $ := index . 0 -}}
+{{- $image := index $.Values.image (index . 1) -}}
+{{- $name := printf "%s/%s" $.Values.image.registry $image.repository -}}
+{{- if and $image.digest (not $image.tag) -}}
+{{ $name }}@{{ $image.digest }}
+{{- else if $image.digest -}}
+{{ $name }}:{{ $image.tag }}@{{ $image.digest }}
+{{- else -}}
+{{ $name }}:{{ $image.tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- define "pod2iam.pullSecrets" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* No rights at all; what the injector, the broker and the helm tests run with. Takes the user id. */}}
+{{- define "pod2iam.unprivileged" -}}
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+runAsNonRoot: true
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{/* Fargate and hybrid nodes have no instance metadata; a DaemonSet's pod would stay pending there for ever. */}}
+{{- define "pod2iam.onEc2" -}}
+nodeAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    nodeSelectorTerms:
+      - matchExpressions:
+          - key: eks.amazonaws.com/compute-type
+            operator: NotIn
+            values: [fargate, hybrid]
+{{- end -}}
+
+{{/* enforce or report: what the gate makes of its proof. */}}
+{{- define "pod2iam.gateProof" -}}
+{{- .Values.gate.proof | default (ternary "report" "enforce" (eq .Values.guard.mode "audit")) -}}
+{{- end -}}
+
+{{/* "true" where the policies for Cilium are installed. CiliumCIDRGroup v2 is younger than enableDefaultDeny (1.16). */}}
+{{- define "pod2iam.cilium" -}}
+{{- $has := .Capabilities.APIVersions -}}
+{{- $new := and ($has.Has "cilium.io/v2/CiliumClusterwideNetworkPolicy") ($has.Has "cilium.io/v2/CiliumCIDRGroup") -}}
+{{- if eq (toString .Values.cilium.enabled) "auto" }}{{ $new }}{{ else }}{{ .Values.cilium.enabled }}{{ end -}}
+{{- end -}}
+
+{{/* on or off, also where YAML 1.1 has made a boolean of it. */}}
+{{- define "pod2iam.onOff" -}}
+{{- get (dict "true" "on" "false" "off") (toString .) | default (toString .) -}}
+{{- end -}}
+
+{{/* The flags that injector and broker share: policy is one. */}}
+{{- define "pod2iam.policyFlags" -}}
+{{- with .Values.policy }}
+- --role-key={{ .roleKey }}
+- --namespace-restrictions={{ .namespaceRestrictions }}
+- --namespace-restriction-format={{ .namespaceRestrictionFormat }}
+{{- with .baseRoleArn }}
+- --base-role-arn={{ . }}
+{{- end }}
+{{- with .defaultRole }}
+- --default-role={{ . }}
+{{- end }}
+{{- with .permittedRoles }}
+- --permitted-roles={{ join "," . }}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,54 @@
+{{/* The firewall: beside the broker a native sidecar; alone, the pod's one container. Takes $. */}}
+{{- define "pod2iam.firewall" -}}
+{{- $guard := .Values.guard -}}
+- name: firewall
+  image: {{ include "pod2iam.image" (list . "nodeGuard") }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  {{- if ne $guard.mode "remove" }}
+  # A native sidecar, because it must run before anything else is pulled or started.
+  restartPolicy: Always
+  {{- end }}
+  args:
+    - guard
+    - --mode={{ $guard.mode }}
+    - --backend={{ $guard.backend }}
+    - --owned-table={{ $guard.ownedTable }}
+    - --dataplane={{ $guard.dataplane | default (eq (include "pod2iam.cilium" .) "true" | ternary "netfilter" "auto") }}
+    - --poll-interval={{ $guard.pollInterval }}
+    - --health-port={{ $guard.healthPort }}
+    - --log-level={{ $guard.logLevel }}
+    {{- with $guard.extraArgs }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with $guard.extraEnv }}
+  env: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  ports:
+    - {name: firewall-health, containerPort: {{ $guard.healthPort }}, hostPort: {{ $guard.healthPort }}}
+  readinessProbe:
+    httpGet: {path: /readyz, port: firewall-health}
+    periodSeconds: 5
+  livenessProbe:
+    httpGet: {path: /livez, port: firewall-health}
+    periodSeconds: 10
+    timeoutSeconds: 5
+    failureThreshold: 6
+  resources: {{- toYaml $guard.resources | nindent 4 }}
+  securityContext:
+    # nft and ip want to be root; file capabilities would not survive allowPrivilegeEscalation: false.
+    runAsUser: 0
+    runAsGroup: 0
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities:
+      drop: [ALL]
+      # NET_ADMIN: netfilter rules and the broker's link. NET_RAW: iptables-legacy talks to the kernel by a raw socket.
+      add: {{ eq $guard.backend "iptables" | ternary "[NET_ADMIN, NET_RAW]" "[NET_ADMIN]" }}
+    seccompProfile: {type: RuntimeDefault}
+  terminationMessagePolicy: FallbackToLogsOnError
+  volumeMounts:
+    - {name: state, mountPath: /run/pod2iam}
+    {{- if ne $guard.backend "nft" }}
+    - {name: xtables-lock, mountPath: /run/xtables.lock}
+    {{- end }}
+{{- end -}}

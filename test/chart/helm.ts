@@ -1,0 +1,86 @@
+/** The chart as real helm renders it, for every set of values in sets/. */
+import { execFileSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { parseAllDocuments } from 'yaml'
+import { needsPeer, peer } from '../peers.ts'
+
+export const CHART = fileURLToPath(new URL('../../charts/pod2iam', import.meta.url))
+export const SETS_DIRECTORY = fileURLToPath(new URL('sets/', import.meta.url))
+export const RELEASE_NAMESPACE = 'pod2iam-system'
+export const needsHelm = needsPeer('helm')
+
+export type Rendered = {
+  readonly apiVersion: string
+  readonly kind: string
+  readonly metadata: {
+    readonly name: string
+    readonly namespace?: string
+    readonly labels?: Readonly<Record<string, string>>
+    readonly annotations?: Readonly<Record<string, string>>
+  }
+} & Record<string, unknown>
+
+/** What a cluster offers besides Kubernetes, for the sets that need it; helm is told since there is no cluster. */
+const CAPABILITIES: Readonly<Record<string, readonly string[]>> = {
+  cilium: [
+    '--api-versions=cilium.io/v2/CiliumClusterwideNetworkPolicy,cilium.io/v2/CiliumCIDRGroup',
+    '--kube-version=1.34.0',
+  ],
+  'cilium-old': [
+    '--api-versions=cilium.io/v2/CiliumClusterwideNetworkPolicy,cilium.io/v2alpha1/CiliumCIDRGroup',
+    '--kube-version=1.34.0',
+  ],
+  'kubernetes-1.29': ['--kube-version=1.29.0'],
+}
+const KUBERNETES = ['--kube-version=1.34.0']
+
+/** Names of the value sets: files in sets/, and what the chart brings for kube2iam's users. */
+export const SETS: readonly string[] = [
+  ...readdirSync(SETS_DIRECTORY).map((file) => file.replace(/\.yaml$/, '')),
+  'kube2iam',
+].sort()
+
+/** Runs helm; throws what it prints when it fails. */
+export function helm(...args: readonly string[]): string {
+  const command = peer('helm')
+  if (command === undefined) throw new Error('helm is not installed (.ci/peers brings it)')
+  return execFileSync(command, args, { encoding: 'utf8', timeout: 60_000, stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+/** The flags with which a set is rendered, linted or installed. */
+export function flagsOf(set: string): string[] {
+  const file = set === 'kube2iam' ? `${CHART}/values-kube2iam.yaml` : `${SETS_DIRECTORY}${set}.yaml`
+  return ['--values', file, ...(CAPABILITIES[set] ?? KUBERNETES)]
+}
+
+const rendered = new Map<string, string>()
+
+/** Everything a set renders, as text; once per process. */
+export function template(set: string): string {
+  const text = rendered.get(set) ?? render(set)
+  rendered.set(set, text)
+  return text
+}
+
+/** The same anew, with further flags. */
+export function render(set: string, ...args: readonly string[]): string {
+  return helm('template', 'pod2iam', CHART, '--namespace', RELEASE_NAMESPACE, ...flagsOf(set), ...args)
+}
+
+/** The objects in rendered text. */
+export function objectsOf(text: string): Rendered[] {
+  return parseAllDocuments(text).flatMap((document) => {
+    const object: Rendered | null = document.toJS()
+    return object === null ? [] : [object]
+  })
+}
+
+/** The object of a kind, or of a kind and a name; throws where there is none. */
+export function find(objects: readonly Rendered[], kind: string, name?: string): Rendered {
+  const found = objects.find(
+    (object) => object.kind === kind && (name ?? object.metadata.name) === object.metadata.name,
+  )
+  if (found === undefined) throw new Error(`no ${kind} ${name ?? ''} was rendered`)
+  return found
+}

@@ -1,0 +1,53 @@
+/** What helm tells the person who installs. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { CHART, helm, needsHelm, RELEASE_NAMESPACE } from './helm.ts'
+
+function notes(...values: readonly string[]): string {
+  const flags = [
+    '--namespace',
+    RELEASE_NAMESPACE,
+    '--dry-run=client',
+    ...values.map((value) => `--set=${value}`),
+  ]
+  const [, text] = helm('install', 'pod2iam', CHART, ...flags).split('\nNOTES:\n')
+  return text ?? assert.fail('there are no notes')
+}
+
+describe('the notes', needsHelm, () => {
+  test('lead from ready to proven to the first annotated workload', () => {
+    const text = notes()
+    assert.match(
+      text,
+      /rollout status deployment\/pod2iam-injector\n.*rollout status daemonset\/pod2iam-node-guard\n/,
+    )
+    assert.match(text, /helm -n pod2iam-system test pod2iam --logs/)
+    assert.match(text, /kubectl label namespace my-namespace pod2iam\.dev\/injection=enabled\n/)
+    assert.match(text, /allowed-roles='\["my-role"\]'\n/)
+    const [, patch = ''] = /-p '(.*)'/.exec(text) ?? []
+    assert.deepEqual(JSON.parse(patch).spec.template.metadata.annotations, {
+      'iam.amazonaws.com/role': 'my-role',
+    })
+  })
+
+  test('ask for no permission where none is needed, and name the configured annotation', () => {
+    const text = notes('policy.namespaceRestrictions=false', 'policy.roleKey=example.com/role')
+    assert.doesNotMatch(text, /allowed-roles/)
+    assert.match(text, /"example\.com\/role":"my-role"/)
+  })
+
+  test('of an audit say how to see who would be blocked, not how to prove a block', () => {
+    const text = notes('guard.mode=audit')
+    assert.match(text, /firewall\.cjs status/)
+    assert.doesNotMatch(text, /helm .* test/)
+  })
+
+  test('of a removal say how it ends', () => {
+    const text = notes('guard.mode=remove')
+    assert.match(
+      text,
+      /rollout status daemonset\/pod2iam-node-guard\n.*helm -n pod2iam-system uninstall pod2iam$/m,
+    )
+    assert.doesNotMatch(text, /annotate/)
+  })
+})

@@ -1,0 +1,223 @@
+/** What the chart promises whatever the values are, and where a value changes it. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { find, needsHelm, objectsOf, RELEASE_NAMESPACE, type Rendered, SETS, template } from './helm.ts'
+
+type Expression = { readonly key: string; readonly operator: string; readonly values: readonly string[] }
+type Selector = { readonly matchExpressions: readonly Expression[] }
+type Entry = {
+  readonly name: string
+  readonly failurePolicy: string
+  readonly timeoutSeconds: number
+  readonly namespaceSelector: Selector
+  readonly clientConfig: { readonly caBundle?: string }
+}
+type Port = { readonly containerPort: number; readonly hostPort?: number }
+type Container = {
+  readonly name: string
+  readonly image: string
+  readonly ports?: readonly Port[]
+  readonly volumeMounts?: readonly { readonly mountPath: string }[]
+  readonly securityContext: {
+    readonly runAsUser: number
+    readonly allowPrivilegeEscalation: boolean
+    readonly readOnlyRootFilesystem: boolean
+    readonly capabilities: { readonly drop: readonly string[]; readonly add?: readonly string[] }
+  }
+}
+type PodSpec = {
+  readonly containers: readonly Container[]
+  readonly initContainers?: readonly Container[]
+  readonly enableServiceLinks?: boolean
+}
+
+const CLUSTER_WIDE =
+  /^(Namespace|ClusterRole(Binding)?|(Mutating|Validating)WebhookConfiguration|ValidatingAdmissionPolicy(Binding)?|CiliumClusterwideNetworkPolicy)$/
+const NAME = 'kubernetes.io/metadata.name'
+const INJECTION = 'pod2iam.dev/injection'
+
+function entries(objects: readonly Rendered[]): Entry[] {
+  return objects.flatMap((object) =>
+    object.kind.endsWith('WebhookConfiguration') ? (object.webhooks as Entry[]) : [],
+  )
+}
+
+/** Of webhooks and policies. */
+function selectors(objects: readonly Rendered[]): Selector[] {
+  type Policy = { matchConstraints: { namespaceSelector?: Selector } }
+  return [
+    ...entries(objects).map(({ namespaceSelector }) => namespaceSelector),
+    ...objects
+      .filter(({ kind }) => kind === 'ValidatingAdmissionPolicy')
+      .flatMap(({ spec }) => (spec as Policy).matchConstraints.namespaceSelector ?? []),
+  ]
+}
+
+/** Whether a selector takes a namespace with this name and, if any, this value of the injection label. */
+function takes(selector: Selector, name: string, injection?: string): boolean {
+  const labels: Readonly<Record<string, string | undefined>> = { [NAME]: name, [INJECTION]: injection }
+  return selector.matchExpressions.every(({ key, operator, values }) => {
+    const value = labels[key]
+    const isIn = value !== undefined && values.includes(value)
+    return operator === 'In' ? isIn : !isIn
+  })
+}
+
+function podSpecs(objects: readonly Rendered[]): PodSpec[] {
+  return objects.flatMap(({ kind, spec }) => {
+    if (kind === 'Pod') return [spec as PodSpec]
+    const { template } = (spec ?? {}) as { template?: { spec: PodSpec } }
+    return template === undefined ? [] : [template.spec]
+  })
+}
+
+const containersOf = (spec: PodSpec) => [...(spec.initContainers ?? []), ...spec.containers]
+
+describe('with any values, the chart', needsHelm, () => {
+  const rendered =
+    needsHelm.skip === undefined ? SETS.map((set) => ({ set, objects: objectsOf(template(set)) })) : []
+
+  test('never looks at its own namespace, nor at kube-node-lease, nor at kube-system labelled all', () => {
+    for (const { set, objects } of rendered)
+      for (const selector of selectors(objects)) {
+        for (const name of [RELEASE_NAMESPACE, 'kube-node-lease'])
+          for (const label of ['enabled', 'all', undefined])
+            assert.ok(!takes(selector, name, label), `${set} ${name}`)
+        for (const label of ['all', undefined]) assert.ok(!takes(selector, 'kube-system', label), set)
+      }
+  })
+
+  test('looks at kube-system only where that is asked for, and then by every part', () => {
+    for (const { set, objects } of rendered) {
+      const all = selectors(objects)
+      const ofUsers = all.filter((selector) => takes(selector, 'shop', 'enabled'))
+      const inKubeSystem = all.filter((selector) => takes(selector, 'kube-system', 'enabled'))
+      // The one that warns about workloads takes any namespace, labelled or not.
+      const labelled = ofUsers.filter((selector) => !takes(selector, 'shop'))
+      assert.equal(inKubeSystem.length, set === 'kube-system' ? labelled.length : 0, set)
+    }
+  })
+
+  test('takes every opted-in namespace of users, but those that are excluded', () => {
+    for (const { set, objects } of rendered) {
+      for (const label of ['enabled', 'all'])
+        assert.ok(selectors(objects).some((selector) => takes(selector, 'shop', label)))
+      const velero = selectors(objects).some((selector) => takes(selector, 'velero', 'enabled'))
+      assert.equal(velero, set !== 'kube-system', set)
+    }
+  })
+
+  test('lets a webhook keep nobody waiting for more than five seconds', () => {
+    for (const { objects } of rendered)
+      for (const { timeoutSeconds, failurePolicy, name } of entries(objects)) {
+        assert.ok(timeoutSeconds <= 5)
+        if (/pods/.test(name)) assert.equal(failurePolicy, 'Fail', name)
+      }
+  })
+
+  test('renders no certificate authority, no bundle and no data of its Secret', () => {
+    for (const { objects } of rendered) {
+      for (const { clientConfig } of entries(objects)) assert.equal(clientConfig.caBundle, undefined)
+      for (const { kind, metadata, data } of objects)
+        if (kind === 'Secret' && metadata.name.endsWith('-ca')) assert.equal(data, undefined)
+    }
+  })
+
+  test('says the namespace of every object that has one', () => {
+    for (const { objects } of rendered)
+      for (const { kind, metadata } of objects)
+        assert.equal(metadata.namespace === undefined, CLUSTER_WIDE.test(kind), `${kind} ${metadata.name}`)
+  })
+
+  test('gives no pod of ours the variables of Services', () => {
+    for (const { objects } of rendered)
+      for (const spec of podSpecs(objects)) assert.equal(spec.enableServiceLinks, false)
+  })
+
+  test('gives capabilities to the firewall only, and a token to the broker only', () => {
+    for (const { set, objects } of rendered)
+      for (const container of podSpecs(objects).flatMap(containersOf)) {
+        const { name, securityContext, volumeMounts = [] } = container
+        assert.deepEqual(securityContext.capabilities.drop, ['ALL'], name)
+        assert.equal(securityContext.allowPrivilegeEscalation, false)
+        assert.equal(securityContext.readOnlyRootFilesystem, true)
+        const expected = set === 'everything' ? ['NET_ADMIN', 'NET_RAW'] : ['NET_ADMIN']
+        assert.deepEqual(securityContext.capabilities.add, name === 'firewall' ? expected : undefined, name)
+        assert.equal(securityContext.runAsUser === 0, name === 'firewall')
+        const token = volumeMounts.some(({ mountPath }) => mountPath.startsWith('/var/run/secrets'))
+        assert.equal(token, name === 'broker')
+      }
+  })
+
+  test('pins the broker’s port on the node, so that no other pod can claim it', () => {
+    for (const { set, objects } of rendered) {
+      // There the broker is gone.
+      if (set === 'remove') continue
+      const { spec } = find(objects, 'DaemonSet') as Rendered & { spec: { template: { spec: PodSpec } } }
+      const ports = spec.template.spec.containers.flatMap(({ ports = [] }) => ports)
+      assert.ok(ports.some(({ containerPort, hostPort }) => containerPort === 9171 && hostPort === 9171))
+    }
+  })
+
+  test('asks for no right on everything, and names what it may change', () => {
+    type Rule = { readonly verbs: string[]; readonly resources: string[]; readonly resourceNames?: string[] }
+    const rules = rendered
+      .flatMap(({ objects }) => objects)
+      .flatMap(({ kind, rules }) => (/^(Cluster)?Role$/.test(kind) ? (rules as Rule[]) : []))
+    assert.ok(rules.length > 0)
+    for (const { verbs, resources, resourceNames } of rules) {
+      assert.ok(![...verbs, ...resources].some((word) => word.includes('*')))
+      const isNamed = resources.some((name) => /secrets|webhookconfigurations/.test(name))
+      assert.equal(resourceNames?.length, isNamed ? 1 : undefined, String(resources))
+    }
+  })
+
+  test('gives every right its reason, in a comment above the rule', () => {
+    for (const set of SETS) {
+      const lines = template(set).split('\n')
+      const bare = lines.filter(
+        (line, index) => /^ {2}- apiGroups: \[/.test(line) && !/^ {2}#/.test(lines[index - 1] ?? ''),
+      )
+      assert.deepEqual(bare, [], set)
+    }
+  })
+})
+
+describe('a value of the chart', needsHelm, () => {
+  test('makes the gate report while the guard audits, and enforce otherwise', () => {
+    const proofs = ['default', 'audit', 'kube2iam', 'remove'].map(
+      (set) => /--gate-proof=(\w+)/.exec(template(set))?.[1],
+    )
+    assert.deepEqual(proofs, ['enforce', 'report', 'report', 'enforce'])
+  })
+
+  test('of Cilium makes the gate accept silence, together with the policy that drops', () => {
+    for (const set of ['cilium', 'cilium-old', 'default']) {
+      const text = template(set)
+      const isThere = set === 'cilium'
+      assert.equal(text.includes('--gate-accept-drop=true'), isThere, set)
+      assert.equal(text.includes('egressDeny'), isThere, set)
+      assert.equal(text.includes('--dataplane=netfilter'), isThere, set)
+    }
+  })
+
+  test('of Kubernetes 1.29 leaves out what it does not have', () => {
+    assert.doesNotMatch(template('kubernetes-1.29'), /ValidatingAdmissionPolicy|preStop/)
+    assert.match(template('default'), /ValidatingAdmissionPolicy/)
+  })
+
+  test('for a name, a role key or a taint of one’s own leaves no other in any object', () => {
+    assert.doesNotMatch(
+      template('kube-system'),
+      /pod2iam-injector|iam\.amazonaws\.com\/role\b|guard-not-ready/,
+    )
+  })
+
+  test('names images by digest', () => {
+    const images = podSpecs(objectsOf(template('private-registry')))
+      .flatMap(containersOf)
+      .map(({ image }) => image)
+    for (const image of images)
+      assert.match(image, /^registry\.example:5000\/mirror\/pod2iam\/[a-z-]+(:0\.1\.0)?@sha256:\d{64}$/)
+  })
+})

@@ -1,0 +1,17 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { CHART } from './helm.ts'
+import { readme, undocumented } from './readme.ts'
+
+test('the chart’s README has every value as values.yaml has it', () => {
+  assert.equal(
+    readFileSync(`${CHART}/README.md`, 'utf8'),
+    readme(),
+    'node test/chart/readme.ts writes it anew',
+  )
+})
+
+test('every value is documented where it stands', () => {
+  assert.deepEqual(undocumented(), [])
+})

@@ -1,0 +1,145 @@
+/** Values that helm refuses: typing errors by the schema, contradictions by a sentence. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { describe, test } from 'node:test'
+import { isMap, parseDocument } from 'yaml'
+import { CHART, helm, needsHelm, RELEASE_NAMESPACE } from './helm.ts'
+
+/** What helm prints when it refuses values, given as for `--set`. */
+function refusal(...values: readonly string[]): string {
+  const flags = values.flatMap((value) => ['--set', value])
+  try {
+    helm('template', 'pod2iam', CHART, '--namespace', RELEASE_NAMESPACE, '--kube-version=1.34.0', ...flags)
+  } catch (error) {
+    return (error as { stderr?: string }).stderr ?? ''
+  }
+  return 'nothing was refused'
+}
+
+const SCHEMA: readonly [string, RegExp][] = [
+  ['gaurd.mode=audit', /additional properties 'gaurd' not allowed/],
+  ['guard.modus=audit', /'\/guard'.*'modus' not allowed/],
+  ['injector.tls.secret=x', /'\/injector\/tls'.*'secret' not allowed/],
+  ['image.sidecar.sha=x', /'\/image\/sidecar'.*'sha' not allowed/],
+  ['guard.mode=block', /'enforce', 'audit', 'remove'/],
+  ['guard.backend=ebpf', /'\/guard\/backend'/],
+  ['injector.replicas=two', /'\/injector\/replicas'.*want integer/],
+  ['injector.replicas=0', /'\/injector\/replicas'.*minimum/],
+  ['image.injector.digest=sha256:12', /'\/image\/injector\/digest'/],
+  ['policy.baseRoleArn=arn:aws:iam::1:role/', /'\/policy\/baseRoleArn'/],
+  ['policy.namespaceRestrictions=on', /'\/policy\/namespaceRestrictions'.*want boolean/],
+  ['broker.sessionDuration=60', /'\/broker\/sessionDuration'.*minimum/],
+  ['broker.runAsUser=0', /'\/broker\/runAsUser'.*minimum/],
+  ['injector.securePort=443', /'\/injector\/securePort'.*minimum/],
+  ['injector.extraArgs={log-level=debug}', /'\/injector\/extraArgs\/0'/],
+  ['cilium.enabled=yes', /'\/cilium\/enabled'/],
+  ['sidecar.resources.cpu=1', /'\/sidecar\/resources'.*'cpu' not allowed/],
+]
+
+const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
+  [
+    'a gate that enforces beside a guard that audits',
+    ['guard.mode=audit', 'gate.proof=enforce'],
+    /no injected pod would ever start/,
+  ],
+  ['a gate that reports beside a guard that enforces', ['gate.proof=report'], /not proven/],
+  [
+    'a gate that reports beside a guard that is taken away',
+    ['guard.mode=remove', 'gate.proof=report'],
+    /not proven/,
+  ],
+  [
+    'the kubelet’s port on the host network',
+    ['injector.hostNetwork=true', 'injector.securePort=10250'],
+    /10250 by the kubelet/,
+  ],
+  [
+    'the broker’s port on the host network',
+    ['injector.hostNetwork=true', 'injector.securePort=9171'],
+    /choose another one/,
+  ],
+  [
+    'a certificate without the bundle to trust',
+    ['injector.tls.existingSecret=tls'],
+    /needs injector.tls.caBundle/,
+  ],
+  ['a bundle for the built-in authority', ['injector.tls.caBundle=AAAA'], /writes its own bundle/],
+  [
+    'tags on shared sessions',
+    ['broker.sessionScope=role', 'broker.sessionTags=true'],
+    /needs broker.sessionScope=pod/,
+  ],
+  ['a cluster name without tags', ['broker.clusterName=x'], /no effect/],
+  [
+    'a long chained session',
+    ['broker.assumeRoleArn=arn:aws:iam::111111111111:role/hop', 'broker.sessionDuration=7200'],
+    /at most 3600/,
+  ],
+  ['an audit by iptables', ['guard.mode=audit', 'guard.backend=iptables'], /iptables cannot count/],
+  [
+    'an owned table of iptables',
+    ['guard.backend=iptables', 'guard.ownedTable=true'],
+    /iptables knows no owner/,
+  ],
+  [
+    'namespaces without a pull secret for them',
+    ['userNamespaces.pullSecret.namespaces={shop}'],
+    /needs userNamespaces/,
+  ],
+]
+
+describe('the chart refuses', needsHelm, () => {
+  for (const [value, sentence] of SCHEMA)
+    test(`--set ${value}`, () => {
+      assert.match(refusal(value), sentence)
+    })
+
+  for (const [what, values, sentence] of CONTRADICTIONS)
+    test(`${what}, and says why`, () => {
+      assert.match(refusal(...values), sentence)
+    })
+
+  test('Kubernetes before 1.29', () => {
+    assert.throws(
+      () => helm('template', 'pod2iam', CHART, '--kube-version=1.28.9'),
+      (error: { stderr?: string }) => /requires kubeVersion: >=1.29.0-0/.test(error.stderr ?? ''),
+    )
+  })
+})
+
+test('the schema closes every part of the values, and knows all of them', () => {
+  const schema: Schema = JSON.parse(readFileSync(`${CHART}/values.schema.json`, 'utf8'))
+  const values = parseDocument(readFileSync(`${CHART}/values.yaml`, 'utf8'))
+  assert.deepEqual(differences(schema, schema, values.contents, ''), [])
+})
+
+type Schema = {
+  readonly $ref?: string
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly additionalProperties?: boolean | Schema
+  readonly definitions?: Readonly<Record<string, Schema>>
+}
+
+/** Keys that only one of schema and values has, and maps of values that take any key. */
+function differences(root: Schema, given: Schema, node: unknown, path: string): string[] {
+  const schema =
+    given.$ref === undefined ? given : root.definitions?.[given.$ref.replace('#/definitions/', '')]
+  // Without properties: a map that users fill, such as labels.
+  if (schema?.properties === undefined || !isMap(node)) return []
+  const { properties } = schema
+  // Parts of an object of Kubernetes' own; absent where values leave them to their user.
+  const optional = path === '' ? ['global'] : /resources(Max)?$/.test(path) ? Object.keys(properties) : []
+  const keys = node.items.map(({ key }) => String(key))
+  return [
+    ...(schema.additionalProperties === false ? [] : [`${path} takes any key`]),
+    ...keys
+      .filter((key) => properties[key] === undefined)
+      .map((key) => `${path}/${key} is not in the schema`),
+    ...Object.keys(properties)
+      .filter((key) => !keys.includes(key) && !optional.includes(key))
+      .map((key) => `${path}/${key} is not in values.yaml`),
+    ...Object.entries(properties).flatMap(([key, part]) =>
+      differences(root, part, node.get(key), `${path}/${key}`),
+    ),
+  ]
+}

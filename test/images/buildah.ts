@@ -1,0 +1,219 @@
+/**
+ * Builds the Dockerfile with buildah, without a daemon and without a registry. The bases are stand-ins made of this
+ * machine's own programs, under the names that the Dockerfile asks for.
+ */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { peer } from '../peers.ts'
+import { makeBuilder, makeRuntime } from './stand-ins.ts'
+
+const PROJECT = fileURLToPath(new URL('../..', import.meta.url))
+const TARGETS = ['sidecar', 'injector', 'node-guard'] as const
+export type Target = (typeof TARGETS)[number]
+
+/** Why images cannot be built here, as options for `test()`. */
+export function needsBuildah(): { skip?: string } {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0)
+    return { skip: 'images are built by root on Linux only' }
+  for (const command of [
+    'buildah',
+    'nft',
+    'xtables-nft-multi',
+    'xtables-legacy-multi',
+    'ip',
+    'stdbuf',
+    'curl',
+  ])
+    if (peer(command) === undefined)
+      return { skip: `${command} is not installed (.ci/peers brings what Debian has)` }
+  return {}
+}
+
+export type ImageConfig = {
+  readonly Entrypoint: readonly string[]
+  readonly User: string
+  readonly Labels: Readonly<Record<string, string>>
+}
+
+export type Builder = {
+  readonly config: (target: Target) => ImageConfig
+  /** Runs a command of an image to its end. */
+  readonly run: (
+    target: Target,
+    argv: readonly string[],
+    options?: RunOptions,
+  ) => { readonly code: number | null; readonly output: string }
+  /** Starts one that serves. */
+  readonly serve: (target: Target, argv: readonly string[], options?: RunOptions) => Server
+  readonly remove: () => void
+}
+
+export type RunOptions = {
+  /** `uid:gid`; default: the image's. */
+  readonly user?: string
+  readonly env?: Readonly<Record<string, string>>
+  /** Files of the host, mounted read-only: `host:container`. */
+  readonly volumes?: readonly string[]
+}
+
+export type Server = {
+  /** Status and body once something answers; throws with the output when nothing does within 20 s. */
+  readonly ask: (url: string) => Promise<string>
+  /** Runs a command of this machine in its network namespace. */
+  readonly beside: (argv: readonly string[]) => string
+  readonly stop: () => Promise<void>
+}
+
+/**
+ * Every run of buildah has mounts and processes of its own: whatever becomes of it, none is left. Programs in containers
+ * have a network of their own, too.
+ */
+const APART = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc'] as const
+const OWN_NETWORK = ['--net', '--', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'] as const
+
+/** Builds all three images (some 20 s). */
+export function buildImages(): Builder {
+  const directory = mkdtempSync(join(tmpdir(), 'pod2iam-images-'))
+  const remove = () => rmSync(directory, { recursive: true, force: true })
+  const storage = ['buildah', '--root', join(directory, 'root'), '--runroot', join(directory, 'run')]
+  const env = { ...process.env, BUILDAH_ISOLATION: 'chroot', STORAGE_DRIVER: 'overlay', TMPDIR: directory }
+  const buildah = (...args: readonly string[]) => {
+    const argv = [...APART, '--', ...storage, ...args]
+    const { status, stdout, stderr } = spawnSync('unshare', argv, { encoding: 'utf8', env })
+    if (status !== 0) throw new Error(`buildah ${args.join(' ')} failed:\n${stdout}${stderr}`)
+    return stdout.trim()
+  }
+  const newContainer = (target: Target) => buildah('from', '--pull-never', `localhost/pod2iam/${target}`)
+  const containers = new Map<Target, string>()
+  const containerOf = (target: Target) => {
+    const container = containers.get(target) ?? newContainer(target)
+    containers.set(target, container)
+    return container
+  }
+  const inContainer = (container: string, argv: readonly string[], options: RunOptions = {}) => {
+    const { user, env: variables = {}, volumes = [] } = options
+    return [
+      ...[
+        ...APART,
+        ...OWN_NETWORK,
+        ...storage,
+        'run',
+        '--cap-add',
+        'CAP_NET_ADMIN',
+        '--cap-add',
+        'CAP_NET_RAW',
+      ],
+      ...(user === undefined ? [] : ['--user', user]),
+      ...Object.entries(variables).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
+      ...volumes.flatMap((volume) => ['--volume', `${volume}:ro`]),
+      ...[container, '--', ...argv],
+    ]
+  }
+  try {
+    makeBase(buildah, { name: 'runtime', from: 'scratch', root: join(directory, 'runtime') }, makeRuntime)
+    makeBase(
+      buildah,
+      { name: 'builder', from: 'localhost/runtime', root: join(directory, 'builder') },
+      makeBuilder,
+    )
+    for (const target of TARGETS) build(buildah, target)
+  } catch (error) {
+    remove()
+    throw error
+  }
+  return {
+    config: (target) =>
+      JSON.parse(buildah('inspect', '--type', 'image', `localhost/pod2iam/${target}`)).OCIv1.config,
+    run(target, argv, options) {
+      const command = inContainer(containerOf(target), argv, options)
+      const { status, stdout, stderr } = spawnSync('unshare', command, {
+        encoding: 'utf8',
+        env,
+        timeout: 20_000,
+      })
+      return { code: status, output: stdout + stderr }
+    },
+    serve: (target, argv, options) =>
+      server(
+        spawn('unshare', inContainer(newContainer(target), argv, options), {
+          env,
+          stdio: ['ignore', 'pipe', 'pipe'],
+        }),
+      ),
+    remove,
+  }
+}
+
+type Buildah = (...args: readonly string[]) => string
+
+/** An image of `root`, on top of another. */
+function makeBase(
+  buildah: Buildah,
+  { name, from, root }: { readonly name: string; readonly from: string; readonly root: string },
+  fill: (root: string) => void,
+): void {
+  fill(root)
+  const container = buildah('from', '--pull-never', from)
+  buildah('copy', '--quiet', container, root, '/')
+  buildah('commit', '--quiet', '--disable-compression', '--rm', container, `localhost/${name}`)
+  rmSync(root, { recursive: true })
+}
+
+function build(buildah: Buildah, target: Target): void {
+  const base = (name: string, image: string) => ['--build-arg', `${name}=localhost/${image}`]
+  buildah(
+    ...[
+      'bud',
+      '--pull-never',
+      '--layers',
+      '--quiet',
+      '--target',
+      target,
+      '--tag',
+      `localhost/pod2iam/${target}`,
+    ],
+    ...base('BUILD_IMAGE', 'builder'),
+    ...base('TOOLS_IMAGE', 'builder'),
+    ...base('RUNTIME_IMAGE', 'runtime'),
+    ...['--build-arg', 'VERSION=1.2.3', '--build-arg', 'REVISION=abc'],
+    // What `npm ci` would have put there.
+    ...['--volume', `${PROJECT}node_modules:/src/node_modules:ro`, PROJECT],
+  )
+}
+
+function server(child: ChildProcess): Server {
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream?.setEncoding('utf8').on('data', (chunk: string) => {
+      output += chunk
+    })
+  const beside = (argv: readonly string[]) =>
+    execFileSync('nsenter', [`--net=/proc/${child.pid}/ns/net`, '--', ...argv], { encoding: 'utf8' })
+  return {
+    beside,
+    async ask(url) {
+      const deadline = Date.now() + 20_000
+      for (;;) {
+        try {
+          return beside(['curl', '-s', '--max-time', '2', '-w', ' %{http_code}', url])
+        } catch (error) {
+          if (Date.now() > deadline || child.exitCode !== null)
+            throw new Error(`no answer from ${url}: ${output}`, { cause: error })
+          await new Promise((resolve) => setTimeout(resolve, 100))
+        }
+      }
+    },
+    async stop() {
+      if (child.exitCode !== null) return
+      const ended = once(child, 'close')
+      // Buildah, the first process of its namespace; `unshare` waits for it. The other way round nobody would.
+      const [first] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ')
+      process.kill(Number(first), 'SIGKILL')
+      await ended
+    },
+  }
+}

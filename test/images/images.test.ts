@@ -1,0 +1,132 @@
+/** The three images, built from the Dockerfile and run. A file that a stage forgets is missing here. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { rootCertificates } from 'node:tls'
+import { VERSION } from '../../common/version.ts'
+import { BROKER_NODE_FLAGS, entrypoint } from '../sandbox/install.ts'
+import { type Builder, buildImages, needsBuildah, type Server, type Target } from './buildah.ts'
+
+const BROKER = ['/nodejs/bin/node', ...BROKER_NODE_FLAGS, '/pod2iam/broker.cjs']
+
+describe('the images', needsBuildah(), () => {
+  let builder: Builder
+  let files: string
+  const servers: Server[] = []
+  const serve = (target: Target, argv: readonly string[], options?: Parameters<Builder['serve']>[2]) => {
+    const server = builder.serve(target, argv, options)
+    servers.push(server)
+    return server
+  }
+
+  before(() => {
+    builder = buildImages()
+    files = mkdtempSync(join(tmpdir(), 'pod2iam-image-files-'))
+    const cluster = {
+      name: 'nowhere',
+      cluster: {
+        server: 'https://127.0.0.1:1',
+        'certificate-authority-data': Buffer.from(rootCertificates[0] ?? '').toString('base64'),
+      },
+    }
+    const kubeconfig = {
+      apiVersion: 'v1',
+      kind: 'Config',
+      'current-context': 'nowhere',
+      clusters: [cluster],
+      users: [{ name: 'nobody', user: { token: 'none' } }],
+      contexts: [{ name: 'nowhere', context: { cluster: 'nowhere', user: 'nobody' } }],
+    }
+    writeFileSync(join(files, 'kubeconfig'), JSON.stringify(kubeconfig))
+  })
+  after(async () => {
+    for (const server of servers) await server.stop()
+    builder?.remove()
+    if (files) rmSync(files, { recursive: true })
+  })
+
+  test('start as the sandbox starts them', () => {
+    for (const target of ['sidecar', 'injector', 'node-guard'] as const)
+      assert.deepEqual(builder.config(target).Entrypoint, entrypoint(target))
+  })
+
+  for (const [target, user] of [
+    ['sidecar', '65532:65532'],
+    ['injector', '65532:65532'],
+    ['node-guard', '0:0'],
+  ] as const)
+    test(`say what they are and run as they should: ${target}`, () => {
+      const { User, Labels } = builder.config(target)
+      assert.equal(User, user)
+      const label = (name: string) => Labels[`org.opencontainers.image.${name}`]
+      assert.deepEqual(
+        [label('version'), label('revision'), label('licenses')],
+        ['1.2.3', 'abc', 'Apache-2.0'],
+      )
+      assert.match(label('title') ?? '', /^pod2iam /)
+    })
+
+  test('print their version: the node guard’s pre-pull of the sidecar does nothing else', () => {
+    for (const target of ['sidecar', 'injector', 'node-guard'] as const)
+      assert.deepEqual(builder.run(target, [...entrypoint(target), '--version']), {
+        code: 0,
+        output: `${VERSION}\n`,
+      })
+  })
+
+  test('have the broker beside the firewall, under an id of its own', () => {
+    const { code, output } = builder.run('node-guard', BROKER, { user: '9171:9171' })
+    assert.match(output, /pod2iam-broker: --node-name \(or POD2IAM_NODE_NAME\) is required/)
+    assert.equal(code, 2)
+  })
+
+  test('have no shell', () => {
+    assert.notEqual(builder.run('node-guard', ['/bin/sh', '-c', 'true']).code, 0)
+  })
+
+  test('serve: the sidecar, which is not ready and says why', async () => {
+    const sidecar = serve('sidecar', entrypoint('sidecar'), { env: { POD2IAM_STATE_DIR: '/tmp' } })
+    assert.match(await sidecar.ask('http://127.0.0.1:9170/livez'), /"live":true.* 200$/s)
+    assert.match(await sidecar.ask('http://127.0.0.1:9170/readyz'), /"ready":false.* 503$/s)
+    assert.match(await sidecar.ask('http://127.0.0.1:9169/latest/meta-data/'), / 200$/)
+  })
+
+  test('serve: the injector, while no API server answers', async () => {
+    const images = ['--sidecar-image=a', '--node-guard-image=b', '--kubeconfig=/kubeconfig']
+    const authority = ['--ca-secret=n/s', '--service-name=i', '--webhook-configuration=i']
+    const injector = serve('injector', [...entrypoint('injector'), ...images, ...authority], {
+      volumes: [`${files}/kubeconfig:/kubeconfig`],
+    })
+    assert.match(await injector.ask('http://127.0.0.1:8080/readyz'), /certificate-not-ready.* 503$/s)
+  })
+
+  test('serve: the broker', async () => {
+    const broker = serve('node-guard', [...BROKER, '--node-name=n', '--kubeconfig=/kubeconfig'], {
+      user: '9171:9171',
+      volumes: [`${files}/kubeconfig:/kubeconfig`],
+    })
+    assert.match(await broker.ask('http://127.0.0.1:9172/livez'), /"live":true.* 200$/s)
+  })
+
+  for (const backend of ['nft', 'iptables'])
+    test(`serve: the firewall, which keeps its rules with ${backend} and finds all its programs`, async () => {
+      const guard = serve('node-guard', [...entrypoint('node-guard'), 'guard', `--backend=${backend}`])
+      const verified = async () => (await guard.ask('http://127.0.0.1:9173/readyz')).endsWith(' 200')
+      const deadline = Date.now() + 20_000
+      while (!(await verified())) {
+        assert.ok(Date.now() < deadline, await guard.ask('http://127.0.0.1:9173/readyz'))
+        await new Promise((resolve) => setTimeout(resolve, 100))
+      }
+      const rules = guard.beside(backend === 'nft' ? ['nft', 'list', 'ruleset'] : ['iptables-save'])
+      assert.match(rules, /169\.254\.169\.254/)
+    })
+
+  test('have the firewall’s programs for nodes without nf_tables', () => {
+    for (const program of ['ip6tables-legacy', 'xtables-monitor', 'stdbuf']) {
+      const { code, output } = builder.run('node-guard', [`/usr/sbin/${program}`, '--version'])
+      assert.equal(code, 0, `${program}: ${output}`)
+    }
+  })
+})

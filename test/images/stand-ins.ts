@@ -1,0 +1,84 @@
+/** Root file systems that stand in for the bases of the Dockerfile, made of this machine's own programs. */
+import { execFileSync } from 'node:child_process'
+import { chmodSync, copyFileSync, cpSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { peer } from '../peers.ts'
+
+const NODE = '/nodejs/bin/node'
+
+/** On top of the runtime, a distribution with shell and tools; `npm ci` and `apt-get` only check what they are given. */
+export function makeBuilder(root: string): void {
+  const programs = [
+    'bash',
+    'sh',
+    'ldd',
+    'nft',
+    'ip',
+    'stdbuf',
+    'xtables-nft-multi',
+    'xtables-legacy-multi',
+  ].concat(...['cat', 'cp', 'dirname', 'grep', 'ln', 'ls', 'mkdir', 'readlink', 'rm', 'sed', 'sort', 'test'])
+  for (const program of programs) copyProgram(root, program)
+  const [extension = ''] = execFileSync('sh', ['-c', 'ls -d /usr/lib/*/xtables'], { encoding: 'utf8' }).split(
+    '\n',
+  )
+  cpSync(extension, join(root, extension), { recursive: true, dereference: true })
+  copyFile(root, '/usr/libexec/coreutils/libstdbuf.so')
+  symlinkSync(NODE, join(root, 'usr/bin/node'))
+  script(
+    root,
+    'npm',
+    'test "$1" = ci && test -f package.json && test -f package-lock.json && test -d node_modules/esbuild',
+  )
+  script(
+    root,
+    'apt-get',
+    'case "$*" in update|"install -y --no-install-recommends nftables iptables iproute2") ;; *) exit 1;; esac',
+  )
+}
+
+/** Distroless: node, and what it is linked to. */
+export function makeRuntime(root: string): void {
+  copyFile(root, realpathSync(process.execPath), NODE)
+  copyLibraries(root, process.execPath)
+  mkdirSync(join(root, 'tmp'), { mode: 0o1777 })
+}
+
+function copyProgram(root: string, name: string): void {
+  const path = peer(name)
+  if (path === undefined) throw new Error(`${name} is not installed`)
+  copyFile(root, realpathSync(path), `/usr/bin/${name}`)
+  // A script.
+  if (name !== 'ldd') copyLibraries(root, path)
+}
+
+function copyFile(root: string, from: string, to = from): void {
+  linkLikeDebian(root)
+  mkdirSync(dirname(join(root, to)), { recursive: true })
+  copyFileSync(realpathSync(from), join(root, to))
+}
+
+/** Since Debian 12 `/lib` and its like are links. */
+function linkLikeDebian(root: string): void {
+  mkdirSync(join(root, 'usr/bin'), { recursive: true })
+  for (const name of ['bin', 'sbin', 'lib', 'lib64']) {
+    mkdirSync(join(root, 'usr', name), { recursive: true })
+    try {
+      symlinkSync(`usr/${name}`, join(root, name))
+    } catch {
+      // It is there already.
+    }
+  }
+}
+
+/** Everything the dynamic linker loads for a program, the linker included. */
+function copyLibraries(root: string, program: string): void {
+  const listed = execFileSync('ldd', [realpathSync(program)], { encoding: 'utf8' })
+  for (const [path] of listed.matchAll(/\/\S+\.so\S*/g)) copyFile(root, path)
+}
+
+function script(root: string, name: string, body: string): void {
+  const path = join(root, 'usr/bin', name)
+  writeFileSync(path, `#!/bin/sh\n${body}\n`)
+  chmodSync(path, 0o755)
+}

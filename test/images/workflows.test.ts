@@ -1,0 +1,52 @@
+/** What every workflow keeps to, so that a stolen tag or a pull request cannot become a release. */
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { describe, test } from 'node:test'
+import { parse } from 'yaml'
+
+const DIRECTORY = new URL('../../.github/workflows/', import.meta.url)
+
+type Step = {
+  readonly uses?: string
+  readonly run?: string
+  readonly with?: Readonly<Record<string, unknown>>
+}
+type Job = {
+  readonly steps?: readonly Step[]
+  readonly permissions?: Readonly<Record<string, string>>
+  readonly 'timeout-minutes'?: number
+}
+type Workflow = {
+  readonly on: Readonly<Record<string, unknown>>
+  readonly permissions?: Readonly<Record<string, string>>
+  readonly jobs: Readonly<Record<string, Job>>
+}
+
+for (const file of readdirSync(DIRECTORY)) {
+  const text = readFileSync(new URL(file, DIRECTORY), 'utf8')
+  const workflow: Workflow = parse(text)
+  const steps = Object.values(workflow.jobs).flatMap(({ steps = [] }) => steps)
+
+  describe(`the workflow ${file}`, () => {
+    test('runs actions of others by commit, with the release beside it', () => {
+      for (const [line] of text.matchAll(/^.*\buses: (?!\.\/).*$/gm))
+        assert.match(line, /uses: [\w.-]+\/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/)
+    })
+
+    test('may read, and more only where a job says so', () => {
+      assert.deepEqual(workflow.permissions, { contents: 'read' })
+      assert.ok(!('pull_request_target' in workflow.on))
+    })
+
+    test('puts nothing that others write into a script, and leaves no token on disk', () => {
+      for (const { run = '' } of steps) assert.doesNotMatch(run, /\$\{\{/)
+      for (const { uses = '', with: inputs } of steps)
+        if (uses.startsWith('actions/checkout')) assert.equal(inputs?.['persist-credentials'], false)
+    })
+
+    test('ends', () => {
+      for (const [name, job] of Object.entries(workflow.jobs))
+        if (job.steps !== undefined) assert.ok(job['timeout-minutes'], name)
+    })
+  })
+}
