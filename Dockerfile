@@ -64,7 +64,8 @@ LABEL org.opencontainers.image.title="pod2iam sidecar" \
 COPY LICENSE /pod2iam/
 COPY --from=build /src/dist/sidecar.cjs* /pod2iam/
 USER 65532:65532
-# Flags that cost no start time and save memory in every pod (sidecar/README.md).
+# Flags and glibc settings that cost no start time and save 1.7 MiB in every pod (sidecar/README.md).
+ENV MALLOC_TRIM_THRESHOLD_=4096 MALLOC_TOP_PAD_=0
 ENTRYPOINT ["/nodejs/bin/node", "--max-semi-space-size=1", "--v8-pool-size=0", "/pod2iam/sidecar.cjs"]
 CMD []
 
