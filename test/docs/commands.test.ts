@@ -1,0 +1,122 @@
+/** Shell blocks of the guides, run page by page with real kubectl against an API server without nodes. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { describe, test } from 'node:test'
+import { needsPeer } from '../peers.ts'
+import { components, SYSTEM_NAMESPACE } from '../sandbox/install.ts'
+import type { KubeClient } from '../sandbox/kube/client.ts'
+import { namespace, pod, testServer, until } from '../sandbox/kube/test-server.ts'
+import { page } from './markdown.ts'
+import { ok, type StandIn, startStandIns } from './stand-ins.ts'
+
+const GUIDES = [
+  'docs/operations.md',
+  'docs/troubleshooting.md',
+  'docs/migrating-from-kube2iam.md',
+  'docs/migrating-from-kiam.md',
+]
+
+describe('commands of', needsPeer('kubectl'), () => {
+  const server = testServer()
+
+  for (const file of GUIDES)
+    test(`${file} are kubectl’s, and do not fail`, async () => {
+      const kube = server().admin
+      await prepare(kube)
+      const standIns = await startStandIns({ kubectl: kubectl(kube), helm: helm(kube), aws: () => ok() })
+      try {
+        const KUBECONFIG = await server().kubeconfig()
+        // One directory for all pages: kubectl keeps there what it has learned of the server.
+        const env = { ...process.env, PATH: standIns.path, HOME: server().directory, KUBECONFIG }
+        for (const { at, text } of page(file).blocks.filter(({ language }) => language === 'sh'))
+          assert.equal(await run(text, { env, cwd: standIns.directory }), '', at)
+      } finally {
+        await standIns.close()
+      }
+    })
+})
+
+const WORKLOADS = ['Deployment', 'StatefulSet', 'DaemonSet'] as const
+
+/** What the pages name. */
+async function prepare(kube: KubeClient): Promise<void> {
+  for (const one of ['reports', 'kube-system']) await kube.apply(namespace(one))
+  const name = 'nightly-7d9f8-x2x4q'
+  if ((await kube.find('pods', name, 'reports')) === undefined) await kube.create(pod(name, 'reports'))
+  const labels = { app: 'nightly' }
+  const template = { metadata: { labels }, spec: { containers: [{ name: 'app', image: 'app:1' }] } }
+  for (const kind of WORKLOADS)
+    await kube.apply({
+      apiVersion: 'apps/v1',
+      kind,
+      metadata: { name: 'nightly', namespace: 'reports' },
+      spec: {
+        selector: { matchLabels: labels },
+        template,
+        ...(kind === 'StatefulSet' ? { serviceName: 'x' } : {}),
+      },
+    })
+}
+
+/** What a node is needed for, is left out: exec, logs, and rollouts, of which only the object is looked at. */
+function kubectl(kube: KubeClient): StandIn {
+  return async ({ args }) => {
+    if (args.includes('exec') || args.includes('logs')) return ok()
+    const at = args.indexOf('rollout')
+    if (args[at + 1] === 'restart') {
+      // kubectl writes the second of the restart into the template, and refuses two in one.
+      const last = await lastRestart(kube)
+      await until('another second', () => Date.now() >= last + 1000)
+    }
+    if (at < 0 || args[at + 1] !== 'status') return undefined
+    const [kind = '', name = ''] = args[at + 2]?.split('/') ?? []
+    await kube.get(
+      { deploy: 'deployments', ds: 'daemonsets' }[kind] ?? kind,
+      name,
+      args[args.indexOf('-n') + 1],
+    )
+    return ok()
+  }
+}
+
+/** When kubectl restarted a workload last, milliseconds, in whole seconds. */
+async function lastRestart(kube: KubeClient): Promise<number> {
+  const times = WORKLOADS.map(async (kind) => {
+    const workload = await kube.get(`${kind.toLowerCase()}s`, 'nightly', 'reports')
+    const { template } = workload.spec as { template: { metadata: { annotations?: Record<string, string> } } }
+    return Date.parse(template.metadata.annotations?.['kubectl.kubernetes.io/restartedAt'] ?? '1970-01-01')
+  })
+  return Math.max(...(await Promise.all(times)))
+}
+
+/** Makes the objects and takes them away; helm.test.ts renders the commands. */
+function helm(kube: KubeClient): StandIn {
+  const workloads = components({ localPath: (path) => path }).filter(({ kind }) =>
+    /^(?:Deployment|DaemonSet)$/.test(kind),
+  )
+  return async ({ args }) => {
+    if (args[0] === 'upgrade') {
+      await kube.apply(namespace(SYSTEM_NAMESPACE))
+      for (const object of workloads) await kube.apply(object)
+    } else if (args[1] === 'pod2iam')
+      for (const { kind, metadata } of workloads)
+        await kube.delete(`${kind.toLowerCase()}s`, metadata.name, metadata.namespace)
+    return ok()
+  }
+}
+
+/** What was wrong with a script, or nothing. */
+function run(script: string, options: { env: NodeJS.ProcessEnv; cwd: string }): Promise<string> {
+  const shell = spawn('bash', ['-euo', 'pipefail', '-c', script], {
+    ...options,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  for (const stream of [shell.stdout, shell.stderr])
+    stream.on('data', (chunk: Buffer) => {
+      output += chunk
+    })
+  return new Promise((resolve) =>
+    shell.on('close', (code) => resolve(code === 0 ? '' : `${code}: ${output}`)),
+  )
+}

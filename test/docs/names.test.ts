@@ -1,0 +1,121 @@
+/** What the pages name exists: flags, labels and annotations, chart values, metrics. */
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { codeSpans, PAGES, type Page, PROJECT, page } from './markdown.ts'
+import { CHART_SECTIONS, FLAGS, isChartValue, source } from './source.ts'
+
+/** Flags of other programs that the pages name. */
+const OTHERS: ReadonlySet<string> = new Set([
+  // kubelet, cluster-autoscaler
+  ...['--register-with-taints', '--startup-taint'],
+  // node
+  ...['--max-semi-space-size', '--v8-pool-size'],
+  // helm
+  ...['--set', '--version'],
+  // npm run demo
+  '--keep',
+])
+/** Named beside our keys; chosen by the operator. */
+const OTHER_KEYS: ReadonlySet<string> = new Set(['pod2iam.dev/guard-not-ready'])
+
+/** Without the first cells of tables that list another tool's names. */
+function ourPart({ file, prose }: Page): string {
+  return file.startsWith('docs/migrating-from-') ? prose.replace(/^\|(?:\\\||[^|])*\|/gm, '|') : prose
+}
+
+/** In sentences of the guide for kiam's users. */
+const KIAMS: ReadonlySet<string> = new Set([
+  '--assume-role-arn',
+  '--no-iptables-remove',
+  '--allow-route-regexp',
+  '--disable-strict-namespace-regexp',
+])
+
+for (const one of PAGES) {
+  const { file, prose, blocks } = one
+
+  test(`${file}: flags exist`, () => {
+    // Flags of V8.
+    if (file === 'docs/benchmarks.md') return
+    const named = codeSpans(ourPart(one)).flatMap((code) => code.match(/(?<![\w-])--[a-z][a-z0-9-]*/g) ?? [])
+    const unknown = named.filter(
+      (flag) =>
+        !FLAGS.has(flag) && !OTHERS.has(flag) && !(file === 'docs/migrating-from-kiam.md' && KIAMS.has(flag)),
+    )
+    // kubectl's and aws's stand in whole commands.
+    assert.deepEqual(
+      unknown.filter((flag) => !inCommand(prose, flag)),
+      [],
+    )
+  })
+
+  test(`${file}: labels and annotations exist`, () => {
+    const everything = [prose, ...blocks.map(({ text }) => text)].join('\n').replaceAll('\\.', '.')
+    const named = everything.match(/(?<![\w-])(?:pod2iam\.dev|iam\.amazonaws\.com)\/[a-z][a-z-]*[a-z]/g) ?? []
+    const known: ReadonlySet<string> = new Set(Object.values(KEYS))
+    assert.deepEqual(
+      named.filter((key) => !known.has(key) && !OTHER_KEYS.has(key)),
+      [],
+    )
+  })
+
+  test(`${file}: chart values exist`, () => {
+    const path = new RegExp(`^(?:${CHART_SECTIONS.join('|')})(?:\\.[A-Za-z]+)+(?=$|=|: )`)
+    const named = codeSpans(ourPart(one)).flatMap((code) => path.exec(code)?.[0] ?? [])
+    assert.deepEqual(
+      named.filter((value) => !isChartValue(value)),
+      [],
+    )
+  })
+
+  test(`${file}: metrics exist`, () => {
+    const named = codeSpans(prose).flatMap((code) => code.match(/\bpod2iam_[a-z]+_[a-z_]+/g) ?? [])
+    assert.deepEqual(
+      named.filter((name) => !isMetric(name)),
+      [],
+    )
+  })
+}
+
+test('docs/architecture.md: files and folders exist', () => {
+  const roots = [
+    '',
+    'common',
+    'injector',
+    'sidecar',
+    'sidecar/imds',
+    'node-guard',
+    'node-guard/broker',
+    'node-guard/firewall',
+    'node-guard/firewall/gate',
+  ]
+  const named = codeSpans(page('docs/architecture.md').prose).filter((code) =>
+    /^[\w.-]+(?:\/[\w.-]+)*(?:\.ts|\/)$/.test(code),
+  )
+  assert.ok(named.length > 40, String(named.length))
+  assert.deepEqual(
+    named.filter((path) => !roots.some((root) => existsSync(join(PROJECT, root, path)))),
+    [],
+  )
+})
+
+function inCommand(prose: string, flag: string): boolean {
+  return codeSpans(prose).some((code) => /^(?:kubectl|aws|helm|npm|node) /.test(code) && code.includes(flag))
+}
+
+const METRICS: Readonly<Record<string, string>> = {
+  broker: 'node-guard/broker/metrics.ts',
+  firewall: 'node-guard/firewall/guard/metrics.ts',
+  injector: 'injector/metrics.ts',
+  sidecar: 'sidecar/health/metrics.ts',
+}
+
+/** Broker and injector write whole names, the others put a prefix before theirs. */
+function isMetric(name: string): boolean {
+  const [, component = '', rest = ''] = /^pod2iam_([a-z]+)_(.+)$/.exec(name) ?? []
+  const file = METRICS[component]
+  return file !== undefined && [`'${name}'`, `'${rest}'`].some((quoted) => source(file).includes(quoted))
+}

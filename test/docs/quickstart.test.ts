@@ -1,0 +1,160 @@
+/** docs/install.md, its commands run as they stand: from nothing to a pod with credentials, and to those that are refused. */
+import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { parse } from 'yaml'
+import { needsPeer, peer } from '../peers.ts'
+import { type Cluster, createCluster, localPath } from '../sandbox/cluster.ts'
+import { ADDRESSES, isReady, needsNamespaces } from '../sandbox/index.ts'
+import { components } from '../sandbox/install.ts'
+import { until } from '../sandbox/kube/test-server.ts'
+import { page, tagged } from './markdown.ts'
+import { type Answer, type Call, ok, type StandIn, type StandIns, startStandIns } from './stand-ins.ts'
+
+const BASE = 'arn:aws:iam::111111111111:role/pods/'
+const IMAGE = 'curlimages/curl:8.16.0'
+/** Values of the page, as the cluster is made with them. */
+const VALUES = { policy: { baseRoleArn: BASE }, sidecar: { imdsTokens: 'required' } }
+
+/** For a machine that others use. */
+const PATIENCE_MS = 30_000
+
+const steps = page('docs/install.md').blocks.filter(({ tag }) => tag === 'quickstart')
+const needs = peer('kubectl') === undefined ? { skip: 'kubectl is not installed' } : needsNamespaces()
+
+/** The node guard as the chart makes it with `guard.mode=audit`. */
+function auditing() {
+  const firewallArgs = ['--mode=audit', '--poll-interval=200ms']
+  const brokerEnv = { AWS_ENDPOINT_URL_STS: `http://${ADDRESSES.vpc[0]}` }
+  const objects = components({ localPath, firewallArgs, brokerEnv })
+  return objects.find(({ kind }) => kind === 'DaemonSet') ?? assert.fail()
+}
+
+describe('install.md', needs, () => {
+  let cluster: Cluster
+  let standIns: StandIns
+  let env: Record<string, string>
+  /** What the shell of one block must know of those before it. */
+  let variables = ''
+
+  before(async () => {
+    cluster = await createCluster({
+      aws: { nodeRoleArn: 'arn:aws:iam::111111111111:role/my-node-role' },
+      images: { [IMAGE]: { command: ['sleep', 'infinity'] } },
+      injectorArgs: [`--base-role-arn=${BASE}`, '--imds-tokens=required'],
+      brokerArgs: [`--base-role-arn=${BASE}`],
+    })
+    // After the start the node role may assume whatever trusts it: the page's policy has to do that.
+    await cluster.aws.setNodePolicy([])
+    standIns = await startStandIns({ aws, helm, kubectl })
+    const kubeconfig = join(standIns.directory, 'kubeconfig')
+    writeFileSync(kubeconfig, readFileSync(await cluster.api.kubeconfig()), { mode: 0o600 })
+    env = { PATH: standIns.path, HOME: standIns.directory, KUBECONFIG: kubeconfig }
+  })
+  after(async () => {
+    await standIns?.close()
+    await cluster?.close()
+  })
+
+  /** IAM, of which the page needs three calls. */
+  const aws: StandIn = async ({ args, cwd }: Call) => {
+    const option = (name: string) => args[args.indexOf(name) + 1] ?? ''
+    const document = (name: string) =>
+      JSON.parse(readFileSync(join(cwd, option(name).replace('file://', '')), 'utf8'))
+    if (args[1] === 'put-role-policy') {
+      assert.equal(option('--role-name'), 'my-node-role')
+      await cluster.aws.setNodePolicy(document('--policy-document').Statement)
+    } else if (args[1] === 'create-role') {
+      const arn = `arn:aws:iam::111111111111:role${option('--path')}${option('--role-name')}`
+      await cluster.aws.putRole({ arn, trustPolicy: document('--assume-role-policy-document') })
+    } else assert.equal(args[1], 'attach-role-policy')
+    return ok()
+  }
+
+  /** The chart is there already; test/docs/helm.test.ts renders the command. */
+  const helm: StandIn = ({ args, cwd }) => {
+    const file = args[args.indexOf('--values') + 1] ?? ''
+    assert.deepEqual(parse(readFileSync(join(cwd, file), 'utf8')), VALUES)
+    return ok()
+  }
+
+  /** kubectl itself, but for exec, which the sandbox's API server does not have. */
+  const kubectl: StandIn = ({ args }): Promise<Answer> | undefined => {
+    const [flag, namespace = '', verb, target = ''] = args
+    if (verb !== 'exec') return undefined
+    assert.equal(flag, '-n')
+    const container = args[args.indexOf('-c') + 1]
+    const argv = args.slice(args.indexOf('--') + 1).map(localPath)
+    return execIn(namespace, target, argv, args.includes('-c') ? container : undefined)
+  }
+
+  const execIn = async (
+    namespace: string,
+    target: string,
+    argv: readonly string[],
+    container?: string,
+  ): Promise<Answer> => {
+    const [kind, name] = target.includes('/') ? target.split('/') : ['pod', target]
+    const { items } = await cluster.kube.list('pods', { namespace })
+    const found = items.find(({ metadata }) =>
+      kind === 'deploy' ? metadata.name?.startsWith(`${name}-`) : metadata.name === name,
+    )
+    const options = container === undefined ? {} : { container }
+    return cluster.pods.exec(`${namespace}/${found?.metadata.name}`, argv, options)
+  }
+
+  /** Runs a block on the node, where the API server can be reached. */
+  const run = async (script: string) => {
+    const whole = `cd '${standIns.directory}'\n${variables}\n${script}`
+    const { code, stdout, stderr } = await cluster.exec('node', ['bash', '-euo', 'pipefail', '-c', whole], {
+      env,
+      timeout: 60_000,
+    })
+    assert.equal(code, 0, `${script}\n${stdout}${stderr}`)
+    return { stdout, stderr }
+  }
+
+  test('the whole page', async () => {
+    const printed: string[] = []
+    for (const { text } of steps) {
+      if (/^[A-Z_]+=/.test(text)) variables = text
+      const { stdout, stderr } = await run(text)
+      printed.push(stdout + stderr)
+    }
+    const all = printed.join('')
+    assert.match(all, /deployment "pod2iam-injector" successfully rolled out/)
+    assert.match(all, /deployment "nightly" successfully rolled out/)
+    assert.match(all, /role: reports-reader\n\{\n {2}"Code" : "Success",/)
+    assert.match(all, /curl: \(7\).*\nrefused, as it should be/)
+    assert.match(
+      all,
+      /denied the request: pod2iam: namespace reports may not use role "arn:aws:iam::111111111111:role\/pods\/admin"/,
+    )
+    assert.equal(all.match(/refused, as it should be/g)?.length, 2)
+  })
+
+  test('after which the pod is the role at AWS, and nothing but what the page says lets it', async () => {
+    const [session] = await cluster.aws.sessions({ by: 'assume-role' })
+    assert.equal(session?.role, `${BASE}reports-reader`)
+    assert.match(session?.session ?? '', /^reports\.nightly-/)
+  })
+
+  test(
+    'with the guard in audit mode, the list of who would be refused has the pod that asks',
+    needsPeer('jq'),
+    async () => {
+      const before = await cluster.guard()
+      await cluster.kube.apply(auditing())
+      await until('another guard', async () => (await cluster.guard()) !== before, PATIENCE_MS)
+      await cluster.pods.waitFor(await cluster.guard(), isReady)
+      const pod = await cluster.pod('reports/asks')
+      await cluster.pods.waitFor(pod, isReady)
+      const { code } = await cluster.pods.exec(pod, ['curl', '-s', '-m', '2', 'http://169.254.169.254/'])
+      assert.equal(code, 0, 'nothing is blocked in audit mode')
+      const { text } = tagged('docs/operations.md', 'who-asks')
+      const isListed = async () => /^direct\treports\tasks\t\d+\t20/m.test((await run(text)).stdout)
+      await until('the pod in the list', isListed, PATIENCE_MS)
+    },
+  )
+})
