@@ -1,0 +1,32 @@
+/** A cluster as the promises see it. */
+import type { KubeClient } from '../../sandbox/kube/kube-client.ts'
+import type { Installation } from '../install/installation.ts'
+
+export type PodRef = { readonly namespace: string; readonly name: string }
+
+export type Executed = { readonly code: number; readonly stdout: string; readonly stderr: string }
+
+export type ClusterAccess = {
+  /** For the heading: where this is. */
+  readonly title: string
+  readonly kube: KubeClient
+  readonly installation: Installation
+  /** Why no node can be rebooted, where that is so. */
+  readonly noReboot?: string
+  /** Path of Node in pod2iam's own images. */
+  readonly nodeOfImages: string
+  /** Between two looks at something that is waited for, milliseconds. */
+  readonly pollMs: number
+  /**
+   * Runs a command in a container to its end; a command that fails is no error.
+   *
+   * @param input its standard input; the command must not wait for its end
+   */
+  readonly exec: (
+    pod: PodRef,
+    container: string,
+    argv: readonly string[],
+    input?: string,
+  ) => Promise<Executed>
+  readonly close: () => Promise<void>
+}

@@ -1,0 +1,40 @@
+/** What `npm run test:cluster` may be told. Every flag has its environment variable, as the product's own settings. */
+import { fileURLToPath } from 'node:url'
+import { flag, list, oneOf, optional, type Settings, text, whole } from '../../common/settings.ts'
+
+const CHART = fileURLToPath(new URL('../../charts/pod2iam', import.meta.url))
+
+export const OPTIONS = {
+  dry: flag(false, 'the same against the sandbox on this machine, with small numbers'),
+  kubeconfig: optional('kubeconfig; else KUBECONFIG, else ~/.kube/config'),
+  context: optional('context of the kubeconfig'),
+  namespace: text('pod2iam-system', 'namespace to install into; made and removed by the test'),
+  release: text('pod2iam', 'name of the helm release'),
+  chart: text(CHART, 'the chart: a directory, archive or OCI reference'),
+  values: list([], 'values files for the chart, e.g. for pull secrets'),
+  imageRegistry: optional('registry of the three images; else the chart’s'),
+  imageTag: optional('tag of the three images; else the chart’s'),
+  pullSecret: optional(
+    'NAMESPACE/NAME of a Secret with the registry’s credentials; copied to the namespaces of the test',
+  ),
+  nodeImage: optional('image with Node and iproute2 for the test’s own pods; else the node guard’s'),
+  nodeCommand: optional('Node in that image; else /nodejs/bin/node'),
+  aws: oneOf(
+    ['auto', 'real', 'stand-in'],
+    'auto',
+    'auto: real where nodes are EC2 instances, else a stand-in on every node',
+  ),
+  role: optional('ARN of a role that trusts the node role; needed with real AWS'),
+  jobs: whole(200, [1, 10_000], 'Jobs of the churn'),
+  parallel: whole(20, [1, 200], 'of them at the same time'),
+  mayReboot: flag(false, 'one node may be rebooted'),
+  installed: flag(
+    false,
+    'test the pod2iam that is installed, changing nothing about it; upgrade, outages and uninstall are left out',
+  ),
+  only: list([], 'groups of promises, by a word of their titles; installing and removing happen anyway'),
+  waitSeconds: whole(300, [5, 3600], 'longest wait for one thing'),
+  clean: flag(false, 'only remove what an earlier run left behind'),
+} as const
+
+export type Options = Settings<typeof OPTIONS>

@@ -1,0 +1,148 @@
+/**
+ * What runs in the test's own pods, bundled into one text and given to `node -e` (programs/bundle.ts):
+ *
+ *   credentials           prints the credential document; its key also goes to the termination message; exit 1 without
+ *   client                asks for it ten times a second for ever and keeps count
+ *   prober                connects to the metadata endpoint for ever and keeps count of what happened
+ *   state                 prints the counts so far of the one that runs in this container
+ *   get URL [token]       prints status, body and how the connection ended; the token is the first line of its input
+ *   node                  prints what is on the node: nftables tables, links
+ *   idle                  waits for its end
+ */
+import { spawnSync } from 'node:child_process'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { createConnection } from 'node:net'
+import { createInterface } from 'node:readline'
+import { setTimeout as wait } from 'node:timers/promises'
+import { METADATA_ADDRESSES } from '../../../common/addresses.ts'
+import { credentials, get } from './metadata.ts'
+import type { ClientState, Leftovers, ProberState, Reach } from './reports.ts'
+
+const STATE = '/tmp/pod2iam-cluster-test.json'
+const TERMINATION_LOG = '/dev/termination-log'
+const CONNECT_TIMEOUT_MS = 1000
+/** A prober writes its counts no more often, unless the endpoint was open, so that it can try all the more. */
+const KEEP_MS = 100
+
+// `node -e TEXT MODE …` has no script in argv.
+const [mode = 'idle', first = '', second] = process.argv.slice(1)
+
+// As PID 1 nothing ends us by itself.
+process.on('SIGTERM', () => process.exit(0))
+
+async function main(): Promise<void> {
+  switch (mode) {
+    case 'credentials':
+      return once()
+    case 'client':
+      return client()
+    case 'prober':
+      return prober()
+    case 'state':
+      return print(readFileSync(STATE, 'utf8'))
+    case 'get':
+      return print(JSON.stringify(await get(first, second === undefined ? {} : await bearer())))
+    case 'node':
+      return print(JSON.stringify(leftovers()))
+    default:
+      setInterval(() => undefined, 60_000)
+  }
+}
+
+async function once(): Promise<void> {
+  const began = performance.now()
+  const { document, problem } = await credentials()
+  const milliseconds = Math.round(performance.now() - began)
+  const { AccessKeyId: accessKeyId } = document ?? {}
+  writeFileSync(TERMINATION_LOG, JSON.stringify({ accessKeyId, milliseconds, problem }))
+  if (document !== undefined) return print(JSON.stringify(document))
+  process.stderr.write(`${problem}\n`)
+  process.exitCode = 1
+}
+
+async function client(): Promise<void> {
+  const state: ClientState = { requests: 0, failures: 0, lastFailure: '', accessKeyId: '' }
+  for (;;) {
+    const { document, problem } = await credentials()
+    state.requests++
+    if (document === undefined) {
+      state.failures++
+      state.lastFailure = `${new Date().toISOString()} ${problem}`
+    } else state.accessKeyId = document.AccessKeyId
+    keep(state)
+    await wait(100)
+  }
+}
+
+async function prober(): Promise<void> {
+  const state: ProberState = {
+    attempts: 0,
+    refused: 0,
+    opened: 0,
+    silent: 0,
+    unreachable: 0,
+    lastOpening: '',
+  }
+  let due = 0
+  for (;;) {
+    for (const address of METADATA_ADDRESSES) {
+      const how = await reach(address)
+      state.attempts++
+      state[how]++
+      if (how !== 'opened') continue
+      state.lastOpening = `${new Date().toISOString()} ${address}`
+      due = 0
+    }
+    if (performance.now() > due) {
+      keep(state)
+      due = performance.now() + KEEP_MS
+    }
+    await wait(5)
+  }
+}
+
+function reach(host: string): Promise<Reach> {
+  const { promise, resolve } = Promise.withResolvers<Reach>()
+  const socket = createConnection({ host, port: 80 })
+  socket.setTimeout(CONNECT_TIMEOUT_MS, () => resolve('silent'))
+  socket.once('connect', () => resolve('opened'))
+  socket.once('error', ({ code }: NodeJS.ErrnoException) =>
+    resolve(code === 'ECONNREFUSED' ? 'refused' : 'unreachable'),
+  )
+  return promise.finally(() => socket.destroy())
+}
+
+function leftovers(): Leftovers {
+  const run = (command: string, ...args: string[]) => {
+    const { stdout, error, stderr, status } = spawnSync(command, args, { encoding: 'utf8', timeout: 5000 })
+    return error !== undefined || status !== 0 ? `${command}: ${error?.message ?? stderr}` : stdout
+  }
+  return {
+    tables: run('nft', 'list', 'tables'),
+    links: run('ip', '-o', 'link'),
+    chains: ['iptables-nft-save', 'iptables-legacy-save'].map((command) => run(command)).join('\n'),
+  }
+}
+
+function keep(state: ClientState | ProberState): void {
+  writeFileSync(`${STATE}.new`, JSON.stringify(state))
+  renameSync(`${STATE}.new`, STATE)
+}
+
+/** The first line: an exec of the API server need not ever end the input. */
+async function bearer(): Promise<Record<string, string>> {
+  for await (const line of createInterface({ input: process.stdin })) {
+    process.stdin.destroy()
+    return { authorization: `Bearer ${line}` }
+  }
+  throw new Error('no token came')
+}
+
+function print(text: string): void {
+  process.stdout.write(text)
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exit(1)
+})

@@ -1,0 +1,168 @@
+/** No pod gets the node role, another pod's role, or a role its namespace may not use. */
+import { BROKER_ADDRESSES, BROKER_PORT, hostPort, TOKEN_AUDIENCE } from '../../../common/addresses.ts'
+import { isApiError } from '../../sandbox/kube/status.ts'
+import { ask, type LivePod, readyPod, readyPods, refOf } from '../cluster-pods.ts'
+import { type Context, namespaceOf } from '../context.ts'
+import { CLIENT, expectClosed, probers } from '../load.ts'
+import { ALLOWED, podObject, ROLE, type Workload } from '../pods.ts'
+import type { Got } from '../programs/reports.ts'
+import { expect, type Group, until } from '../promise.ts'
+
+const BROKER = `http://${hostPort(BROKER_ADDRESSES[0], BROKER_PORT)}/v1/credentials`
+const METADATA = 'http://169.254.169.254/latest/meta-data/'
+
+export const refusals: Group = {
+  title: 'Nobody else gets them',
+  promises: [
+    {
+      name: 'a pod without a role is refused at the metadata endpoint',
+      show: async (context) => expectClosed(context, await probers(context)),
+    },
+    {
+      name: 'an annotation in a namespace that is not opted in gives nothing',
+      show: async (context) => {
+        await make(context, { app: 'not-opted-in', place: 'plain', role: context.aws.role })
+        const pod = await readyPod(context, 'plain', 'not-opted-in')
+        const { status, error } = await got(context, pod, METADATA)
+        expect(status === 0, `it was answered ${status}`)
+        return error ?? ''
+      },
+    },
+    {
+      name: 'a role its namespace may not use is refused at admission',
+      show: (context) =>
+        refused(
+          context,
+          { app: 'forbidden', place: 'shop', role: context.aws.otherRole },
+          /may not use role/,
+        ),
+    },
+    {
+      name: 'so is a role of another namespace',
+      show: (context) =>
+        refused(context, { app: 'neighbour', place: 'billing', role: context.aws.role }, /may not use role/),
+    },
+    {
+      name: 'so is a role on the host network',
+      show: ({ aws, ...context }) => {
+        const spec = { hostNetwork: true }
+        return refused(
+          { aws, ...context },
+          { app: 'host', place: 'shop', role: aws.role, spec },
+          /host ?network/i,
+        )
+      },
+    },
+    {
+      name: 'the role of a running pod cannot be changed',
+      show: async (context) => {
+        const { namespace, name } = refOf(await client(context))
+        const patch = { metadata: { annotations: { [ROLE]: context.aws.otherRole } } }
+        return refusal(context.access.kube.patch('pods', name, namespace, patch), /cannot be changed/)
+      },
+    },
+    {
+      name: 'a token is worth nothing in another pod',
+      show: async (context) => {
+        const victim = await client(context)
+        const token = await tokenOf(context, victim)
+        const own = await got(context, victim, BROKER, token)
+        expect(own.status === 200, `its own pod is answered ${own.status} ${codeOf(own)}`)
+        const { nodeName = '' } = victim.spec
+        await make(context, {
+          app: 'thief',
+          place: 'shop',
+          spec: { nodeName, tolerations: [{ operator: 'Exists' }] },
+        })
+        const stolen = await got(context, await readyPod(context, 'shop', 'thief'), BROKER, token)
+        return expectCode(stolen, 403, 'peer-address-mismatch')
+      },
+    },
+    {
+      name: 'a token that is bound to no pod is worth nothing',
+      show: async (context) => {
+        const how = { audiences: [TOKEN_AUDIENCE] }
+        const { token } = await context.access.kube.createToken(
+          namespaceOf(context.run, 'shop'),
+          'default',
+          how,
+        )
+        return expectCode(await got(context, await client(context), BROKER, token), 401, 'token-invalid')
+      },
+    },
+    { name: 'a role taken from a namespace is gone at the next request', show: withdrawn },
+  ],
+}
+
+async function withdrawn(context: Context): Promise<string> {
+  const { access, run, aws } = context
+  const allow = (roles: readonly string[]) => {
+    const annotations = { [ALLOWED]: JSON.stringify(roles) }
+    return access.kube.patch('namespaces', namespaceOf(run, 'every'), undefined, {
+      metadata: { annotations },
+    })
+  }
+  await make(context, { app: 'withdrawn', place: 'every' })
+  const pod = await readyPod(context, 'every', 'withdrawn')
+  const token = await tokenOf(context, pod)
+  await allow([])
+  try {
+    return await until(context, 'the refusal', async () =>
+      expectCode(await got(context, pod, BROKER, token), 403, 'role-not-allowed'),
+    )
+  } finally {
+    await allow([aws.role])
+  }
+}
+
+async function make({ access, run }: Context, workload: Workload): Promise<void> {
+  await access.kube.create(podObject(run, workload))
+}
+
+function refused({ access, run }: Context, workload: Workload, why: RegExp): Promise<string> {
+  return refusal(access.kube.create(podObject(run, workload)), why)
+}
+
+/** The sentence with which the API server refuses; broken when it accepts, or refuses for another reason. */
+export async function refusal(request: Promise<unknown>, why: RegExp): Promise<string> {
+  try {
+    await request
+  } catch (error) {
+    if (isApiError(error) && why.test(error.message))
+      return error.message.replace(/^.*?denied the request: /s, '')
+    throw error
+  }
+  throw new Error('it was accepted')
+}
+
+async function client(context: Context): Promise<LivePod> {
+  const [pod] = await readyPods(context, CLIENT.place, CLIENT.app)
+  if (pod === undefined) throw new Error('there is no client')
+  return pod
+}
+
+async function got(context: Context, pod: LivePod, url: string, token?: string): Promise<Got> {
+  if (token === undefined) return JSON.parse(await ask(context, refOf(pod), ['get', url]))
+  return JSON.parse(await ask(context, refOf(pod), ['get', url, 'token'], `${token}\n`))
+}
+
+/** A token as the pod's sidecar has it, asked of the API. It never leaves this process but to pods of the test. */
+async function tokenOf({ access }: Context, { metadata }: LivePod): Promise<string> {
+  const { namespace = '', name = '', uid = '' } = metadata
+  const how = { audiences: [TOKEN_AUDIENCE], pod: { name, uid } }
+  return (await access.kube.createToken(namespace, 'default', how)).token
+}
+
+/** Never the body itself: it may be credentials. */
+function codeOf({ status, body }: Got): string {
+  return status === 200 ? 'with credentials' : (/"code":"([a-z-]+)"/.exec(body)?.[1] ?? '')
+}
+
+function expectCode(answer: Got, status: number, code: string): string {
+  const said = `${answer.status} ${codeOf(answer)}${answer.error ?? ''}`
+  expect(
+    answer.status === status && codeOf(answer) === code,
+    `the broker answered ${said}, not ${status} ${code}`,
+  )
+  return said
+}

@@ -1,0 +1,158 @@
+/** What happens before and around the promises; an API server without nodes will do. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { KubeConfig } from '@kubernetes/client-node'
+import { parseSettings } from '../../common/settings.ts'
+import { ApiServer, KubeClient } from '../sandbox/kube/client.ts'
+import type { ClusterAccess } from './access/access.ts'
+import { kubeConfigTransport } from './access/kubeconfig-transport.ts'
+import { cleanUp, runsLeft } from './cleanup.ts'
+import { PULL_SECRET, valuesOf } from './context.ts'
+import { namespacesOf } from './namespaces.ts'
+import { OPTIONS, type Options } from './options.ts'
+import { chooseAws } from './preflight.ts'
+import { prepare, run, survey } from './run.ts'
+
+function optionsOf(...argv: string[]): Options {
+  const parsed = parseSettings(OPTIONS, { argv, env: {} })
+  assert.ok(parsed.ok)
+  return parsed.settings
+}
+
+describe('test:cluster', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'cluster-'))
+  let api: ApiServer
+  let access: ClusterAccess
+
+  before(async () => {
+    api = await ApiServer.start({ directory })
+    // As on a real cluster: through a kubeconfig.
+    const config = new KubeConfig()
+    config.loadFromFile(await api.kubeconfig())
+    access = {
+      title: 'an API server',
+      kube: new KubeClient({ caPem: '' }, {}, kubeConfigTransport(config)),
+      installation: {
+        by: 'nobody',
+        render: async () => [],
+        apply: () => assert.fail('nothing is to be installed'),
+        uninstall: () => assert.fail('nothing is to be uninstalled'),
+      },
+      nodeOfImages: 'node',
+      pollMs: 20,
+      exec: () => assert.fail('nothing is to be run'),
+      close: async () => undefined,
+    }
+  })
+  after(async () => {
+    await api?.stop()
+    rmSync(directory, { recursive: true })
+  })
+
+  const start = (options: Options, signal = new AbortController().signal, progress = () => undefined) =>
+    run({ access, options, signal, progress })
+
+  test('interrupted, it removes what it made', async () => {
+    const interrupt = new AbortController()
+    const options = optionsOf('--node-image=any', '--aws=stand-in')
+    const running = run({ access, options, signal: interrupt.signal, progress: () => undefined })
+    // The stand-in's pods never come: there is no node.
+    while ((await api.admin.list('daemonsets')).items.length === 0) await new Promise(setImmediate)
+    assert.equal((await runsLeft(access)).length, 1)
+    interrupt.abort()
+    assert.deepEqual(await running, { verdicts: [], left: [] })
+    assert.deepEqual(await runsLeft(access), [])
+    assert.deepEqual((await api.admin.list('daemonsets')).items, [])
+  })
+
+  test('a failure to prepare is told after everything was removed', async () => {
+    const options = optionsOf('--node-image=any', '--aws=stand-in', '--wait-seconds=5')
+    await assert.rejects(
+      start({ ...options, waitSeconds: 0.2 }),
+      /stand-in on every node did not come within/,
+    )
+    assert.deepEqual(await runsLeft(access), [])
+  })
+
+  test('with a pull Secret, every namespace of the run pulls with a copy of it', async () => {
+    const data = { '.dockerconfigjson': Buffer.from('{"auths":{}}').toString('base64') }
+    const secret = {
+      metadata: { name: 'registry', namespace: 'default' },
+      type: 'kubernetes.io/dockerconfigjson',
+      data,
+    }
+    await api.admin.create({ apiVersion: 'v1', kind: 'Secret', ...secret })
+    const role = '--role=arn:aws:iam::111111111111:role/orders'
+    const options = optionsOf('--node-image=any', '--aws=stand-in', role, '--pull-secret=default/registry')
+    const signal = new AbortController().signal
+    const ground = await survey({ access, options, signal, progress: () => undefined })
+    try {
+      // The stand-in's pods would never come.
+      const context = await prepare({ ...ground, choice: 'real' })
+      for (const { metadata } of namespacesOf(context)) {
+        const copy = await api.admin.get('secrets', PULL_SECRET, metadata.name)
+        assert.deepEqual(copy.data, data)
+        const account = await api.admin.get('serviceaccounts', 'default', metadata.name)
+        assert.deepEqual(account.imagePullSecrets, [{ name: PULL_SECRET }])
+      }
+      assert.deepEqual(valuesOf(context).image.pullSecrets, [PULL_SECRET])
+    } finally {
+      assert.deepEqual(await cleanUp(ground), [])
+    }
+  })
+
+  test('a cluster older than 1.29 is refused', async () => {
+    const old = {
+      ...access,
+      kube: await answering('/version', { major: '1', minor: '28+', gitVersion: 'v1.28.9' }),
+    }
+    const running = run({
+      access: old,
+      options: optionsOf(),
+      signal: new AbortController().signal,
+      progress: () => undefined,
+    })
+    await assert.rejects(running, /this is Kubernetes v1\.28\.9; pod2iam needs 1\.29 or newer/)
+  })
+
+  test('a cluster that has pod2iam is refused, unless that one is to be tested', async () => {
+    await api.admin.create({
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: 'MutatingWebhookConfiguration',
+      metadata: { name: 'pod2iam-injector' },
+      webhooks: [],
+    })
+    await assert.rejects(start(optionsOf()), /is installed in this cluster already\. Pass --installed/)
+    await assert.rejects(start(optionsOf('--installed')), /--installed needs --aws=real/)
+    await api.admin.delete('mutatingwebhookconfigurations', 'pod2iam-injector')
+    await assert.rejects(start(optionsOf('--installed')), /is not installed in this cluster/)
+  })
+
+  test('a namespace that exists is not taken over', async () => {
+    await assert.rejects(start(optionsOf('--namespace=default')), /the namespace default exists already/)
+  })
+
+  test('real AWS is chosen on EC2, and needs a role', () => {
+    const ec2 = { version: '', onEc2: true, onKind: false, region: 'eu-west-1' }
+    assert.equal(chooseAws(optionsOf('--role=arn:aws:iam::111111111111:role/a'), ec2), 'real')
+    assert.equal(chooseAws(optionsOf('--aws=stand-in'), ec2), 'stand-in')
+    assert.equal(chooseAws(optionsOf(), { ...ec2, onEc2: false }), 'stand-in')
+    assert.throws(() => chooseAws(optionsOf(), ec2), /pass --role ARN/)
+  })
+
+  /** A client whose one path is answered so, and nothing else. */
+  async function answering(path: string, body: unknown): Promise<KubeClient> {
+    const transport = {
+      send: async (call: { path: string }) => {
+        assert.equal(call.path, path)
+        return { status: 200, headers: {}, body: JSON.stringify(body) }
+      },
+      stream: () => assert.fail('no watch'),
+      close: () => undefined,
+    }
+    return new KubeClient({ caPem: '' }, {}, transport)
+  }
+})

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Verdict } from './promise.ts'
+import { exitCodeOf, tableOf } from './table.ts'
+
+const verdict = (outcome: Verdict['outcome'], detail = 'so', promise = 'it holds'): Verdict => ({
+  group: 'Group',
+  promise,
+  outcome,
+  detail,
+  seconds: 1.25,
+})
+
+test('the table has a line per promise under its group, why one was left out, and the counts', () => {
+  const text = tableOf([verdict('kept'), verdict('left out', 'no IPv6', 'it holds with IPv6')])
+  assert.deepEqual(text.split('\n'), [
+    '',
+    'Group',
+    '  ✔ it holds            so (1.3 s)',
+    '  – it holds with IPv6  no IPv6',
+    '',
+    'promises: 1 kept, 0 broken, 1 left out',
+  ])
+})
+
+test('what is broken is told again at the end, whole', () => {
+  const text = tableOf([verdict('broken', 'first line\nsecond line'), verdict('kept')])
+  assert.match(text, / {2}✖ it holds {2}first line \(1\.3 s\)\n/)
+  assert.match(text, /\n✖ Group: it holds\n {4}first line\n {4}second line\n\npromises: 1 kept, 1 broken/)
+})
+
+test('a broken promise is exit code 1, and so is a run that showed nothing', () => {
+  assert.equal(exitCodeOf([verdict('kept'), verdict('left out')]), 0)
+  assert.equal(exitCodeOf([verdict('kept'), verdict('broken')]), 1)
+  assert.equal(exitCodeOf([verdict('left out')]), 1)
+  assert.equal(exitCodeOf([]), 1)
+})
