@@ -365,6 +365,7 @@ describe('admission by an API server', () => {
     assert.match(message, /failed calling webhook "pods\.pod2iam\.dev"/)
     assert.deepEqual(initNames(await create('shop', { [KEYS.inject]: 'false' })), [])
     assert.deepEqual(initNames(await create('web')), [])
+    assert.deepEqual(initNames(await create('shop', {})), [])
   })
 })
 

@@ -20,7 +20,8 @@ function conditionsOf(file: string, name: string) {
 const ENTRIES = {
   enabled: conditionsOf('webhooks.yaml', 'pods.pod2iam.dev'),
   all: conditionsOf('webhooks.yaml', 'pods-all.pod2iam.dev'),
-  final: conditionsOf('validating-webhooks.yaml', 'final-pods.pod2iam.dev'),
+  finalEnabled: conditionsOf('validating-webhooks.yaml', 'final-pods.pod2iam.dev'),
+  finalAll: conditionsOf('validating-webhooks.yaml', 'final-pods-all.pod2iam.dev'),
 }
 
 const PLAIN = [{ name: 'app' }]
@@ -80,12 +81,14 @@ describe('the match conditions', () => {
           {
             enabled: outcomeOf(ENTRIES.enabled),
             all: outcomeOf(ENTRIES.all),
-            final: outcomeOf(ENTRIES.final),
+            finalEnabled: outcomeOf(ENTRIES.finalEnabled),
+            finalAll: outcomeOf(ENTRIES.finalAll),
           },
           {
             enabled: outcome(reserved || (asks && !optsOut)),
             all: outcome(reserved || !optsOut),
-            final: outcome(reserved || !optsOut),
+            finalEnabled: outcome(reserved || (asks && !optsOut)),
+            finalAll: outcome(reserved || !optsOut),
           },
         )
       })
