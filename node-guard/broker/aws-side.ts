@@ -5,6 +5,7 @@ import type { BrokerEdges } from './broker.ts'
 import type { NodeRoles, RoleIdentity } from './decide/entitle.ts'
 import { sharedSessionName } from './decide/session-name.ts'
 import type { BrokerMetrics } from './metrics.ts'
+import { followCaller } from './node/follow.ts'
 import { type AwsNode, learnNode } from './node/node.ts'
 import type { BrokerSettings } from './settings.ts'
 import { type Assume, assumer } from './sts/assume.ts'
@@ -32,6 +33,8 @@ export function awsSide(
     readonly metrics: BrokerMetrics
     readonly signal: AbortSignal
     readonly holds: SessionsOptions['holds']
+    /** The node’s identity is known, or another, from now on. */
+    readonly learned: () => void
     readonly issued: SessionsOptions['on']['issued']
     readonly failed: SessionsOptions['on']['failed']
   },
@@ -55,10 +58,22 @@ export function awsSide(
     )
     if (!learned) return
     const sts = throughHop(learned.sts, learned.region)
-    assume = assumer(sts, (outcome) => metrics.stsCalls.inc({ outcome }))
-    callerArn = settings.assumeRoleArn ?? learned.caller.arn
-    node = learned
-    log.info('node identity known', { caller: learned.caller.arn, region: learned.region })
+    const call = assumer(sts, (outcome) => metrics.stsCalls.inc({ outcome }))
+    const adopt = (known: AwsNode) => {
+      callerArn = settings.assumeRoleArn ?? known.caller.arn
+      node = known
+      log.info('node identity known', { caller: known.caller.arn, region: known.region })
+      by.learned()
+    }
+    const follow = followCaller(learned, imds, { clock, log, signal }, adopt)
+    assume = async (request) => {
+      await follow()
+      const session = await call(request)
+      // On its way the call may have fetched the node's credentials anew.
+      await follow()
+      return session
+    }
+    adopt(learned)
   }
   const throughHop = (sts: Sts, region: string): Sts => {
     const { assumeRoleArn, nodeName, stsConcurrency } = settings

@@ -1,18 +1,18 @@
 /** The broker, put together: the cluster's half, AWS's half, who decides between them, and what serves. */
 import type { AddressInfo } from 'node:net'
+import type { Clock } from '../../common/clock.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import { healthServer, type Readiness } from '../../common/health.ts'
+import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
 import { awsSide } from './aws-side.ts'
-import type { Clock } from './clock.ts'
 import { podName } from './cluster/pod.ts'
 import { clusterSide } from './cluster-side.ts'
 import { podEvents } from './events.ts'
 import { brokerApp } from './http/app.ts'
 import { listenAll } from './http/listen.ts'
 import { brokerServer } from './http/server.ts'
-import type { Kube } from './kube/client.ts'
 import { brokerMetrics } from './metrics.ts'
 import type { Imds } from './node/imds.ts'
 import { metadata } from './node/node.ts'
@@ -20,6 +20,7 @@ import { refusalLog } from './refusal-log.ts'
 import { brokerRoutes } from './routes.ts'
 import { type BrokerSettings, entitlementSettings } from './settings.ts'
 import { type Grant, type SessionsOptions, sessionKey } from './sts/sessions.ts'
+import { warmUp } from './warm-up.ts'
 import { whoIsAsking } from './who.ts'
 
 /** What the broker touches of the world. */
@@ -68,14 +69,24 @@ export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region
     metrics,
     signal,
     holds,
+    learned: () => {
+      aws.sessions.review(() => true)
+      warm.all()
+    },
     issued: audit(log),
     failed: ({ pod }, problem) => refused(pod, problem),
   })
   const cluster = clusterSide(settings, edges, {
     signal,
     podGone: aws.sessions.dropPod,
-    podChanged: ({ uid }) => aws.sessions.review(({ pod }) => pod.uid === uid),
-    namespaceChanged: (name) => aws.sessions.review(({ pod }) => pod.namespace === name),
+    podChanged: (changed) => {
+      aws.sessions.review(({ pod }) => pod.uid === changed.uid)
+      warm.pod(changed)
+    },
+    namespaceChanged: (name) => {
+      aws.sessions.review(({ pod }) => pod.namespace === name)
+      warm.namespace(name)
+    },
   })
   const who = whoIsAsking({
     ...cluster,
@@ -86,6 +97,12 @@ export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region
     whyUnguarded: () => whyUnguarded(settings.stateDir, clock.now()),
     onRefused: refused,
     onRejected: refusals.rejected,
+  })
+  const warm = warmUp({
+    ...cluster,
+    entitlement: who.entitlement,
+    sessions: aws.sessions,
+    roleKey: settings.roleKey,
   })
   const snapshot = metadata(
     edges.imds,
@@ -138,9 +155,9 @@ export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region
   }
 }
 
-/** One line per issuance: who got what, until when. Neither keys nor the external id. */
+/** One line per issuance: who got what, until when, and why. Neither keys nor the external id. */
 function audit(log: Logger): SessionsOptions['on']['issued'] {
-  return ({ pod, request }, { expiration }, priority) =>
+  return ({ pod, request }, { expiration }, reason) =>
     log.info('credentials issued', {
       audit: true,
       pod: podName(pod),
@@ -148,6 +165,6 @@ function audit(log: Logger): SessionsOptions['on']['issued'] {
       role: request.roleArn,
       sessionName: request.sessionName,
       expiration: new Date(expiration).toISOString(),
-      renewal: priority === 'renewal',
+      reason,
     })
 }

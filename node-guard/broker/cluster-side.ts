@@ -1,10 +1,11 @@
 /** The Kubernetes half of the broker: this node's pods, the namespaces that opted in, the token signing keys. */
+
+import { reflect } from '../../common/kube/reflector.ts'
 import type { BrokerEdges } from './broker.ts'
 import { type LiveReader, liveReader } from './cluster/live.ts'
 import { NAMESPACES_QUERY, type Namespaces, namespaceStore } from './cluster/namespaces.ts'
 import { type PodRecord, podRecord } from './cluster/pod.ts'
 import { type Pods, podStore } from './cluster/pods.ts'
-import { reflect } from './kube/reflector.ts'
 import type { BrokerSettings } from './settings.ts'
 import { signingKeys } from './token/keys.ts'
 import { tokenVerifier, type VerifyToken } from './token/verify.ts'

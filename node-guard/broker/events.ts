@@ -3,13 +3,13 @@
  * reason, its count kept up to date; few per second, whatever pods do.
  */
 import { createHash } from 'node:crypto'
+import type { Clock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
+import { type Kube, KubeError } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import type { Problem, ProblemCode } from '../../common/protocol.ts'
-import type { Clock } from './clock.ts'
+import { tokenBucket } from '../../common/token-bucket.ts'
 import type { PodRecord } from './cluster/pod.ts'
-import { type Kube, KubeError } from './kube/client.ts'
-import { tokenBucket } from './token-bucket.ts'
 
 /** What a person has to change. What passes by itself is no Event. */
 const REASONS: Partial<Record<ProblemCode, string>> = {

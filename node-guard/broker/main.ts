@@ -1,14 +1,15 @@
 /** `node dist/broker.cjs`: the broker of one node. */
+import { setFlagsFromString } from 'node:v8'
+import { systemClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
+import { inClusterAccess } from '../../common/kube/access.ts'
+import { kubeClient } from '../../common/kube/client.ts'
+import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
 import { onTerminate } from '../../common/lifecycle.ts'
 import { pinoLogger } from '../../common/pino-log.ts'
 import { settingsOrExit } from '../../common/settings.ts'
 import { VERSION } from '../../common/version.ts'
 import { startBroker } from './broker.ts'
-import { systemClock } from './clock.ts'
-import { inClusterAccess } from './kube/access.ts'
-import { kubeClient } from './kube/client.ts'
-import { kubeconfigAccess } from './kube/kubeconfig.ts'
 import { imdsClient, imdsEndpoint } from './node/imds.ts'
 import { BROKER_SETTINGS, conflicts } from './settings.ts'
 
@@ -33,7 +34,7 @@ async function main(): Promise<void> {
 
   const log = pinoLogger('broker', settings.logLevel)
   const edges = {
-    kube: kubeClient(access, systemClock),
+    kube: kubeClient(access, systemClock, { userAgent: 'pod2iam-broker' }),
     imds: imdsClient(endpoint, systemClock),
     clock: systemClock,
     log,
@@ -41,6 +42,16 @@ async function main(): Promise<void> {
   log.info('starting', { version: VERSION, node: settings.nodeName })
   const broker = startBroker(settings, edges, process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION)
   onTerminate(broker.stop)
+  sparePages()
+}
+
+/**
+ * Most of what a loaded broker holds is machine code and what V8's optimizing compilers remember: 36 MiB without them, 75 with
+ * them after 20,000 requests (README.md). Two thousand requests a second are left, and a node has one in ten seconds.
+ */
+function sparePages(): void {
+  setFlagsFromString('--no-opt')
+  setFlagsFromString('--no-maglev')
 }
 
 function leave(errors: readonly string[]): never {

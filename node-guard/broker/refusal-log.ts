@@ -1,8 +1,8 @@
+import type { Clock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
 import type { Problem } from '../../common/protocol.ts'
-import type { Clock } from './clock.ts'
+import { tokenBucket } from '../../common/token-bucket.ts'
 import { type PodRecord, podName } from './cluster/pod.ts'
-import { tokenBucket } from './token-bucket.ts'
 
 export type RefusalLog = {
   /** A known pod gets nothing. */

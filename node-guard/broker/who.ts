@@ -4,8 +4,9 @@
  * 1 signature, issuer, audience, times · 2 claims of a pod · 3 the pod is here and carries our sidecar · 4 its identity is
  * unchanged · 5 it asks from its own address · 6 its namespace allows the role now · 7 the node is guarded
  */
+
+import type { Clock } from '../../common/clock.ts'
 import { Problem } from '../../common/protocol.ts'
-import type { Clock } from './clock.ts'
 import type { LiveReader } from './cluster/live.ts'
 import { missMemory } from './cluster/misses.ts'
 import type { Namespaces } from './cluster/namespaces.ts'

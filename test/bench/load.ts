@@ -1,4 +1,4 @@
-/** A load generator over raw TCP: what it adds to a request is a write and a read. */
+/** A load generator over raw TCP or TLS: what it adds to a request is a write and a read. */
 import { connect, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { quantile } from './report.ts'
@@ -11,6 +11,8 @@ export type Load = {
   readonly connections: number
   /** Whether a connection carries all of its requests or one each. */
   readonly keepAlive: boolean
+  /** Makes a connection; unless told, plain TCP to `port` of 127.0.0.1. */
+  readonly dial?: (port: number) => Promise<Socket>
 }
 
 export type LoadResult = {
@@ -23,7 +25,8 @@ export type LoadResult = {
 }
 
 /** Runs a load to its end. */
-export async function runLoad({ port, bytes, requests, connections, keepAlive }: Load): Promise<LoadResult> {
+export async function runLoad(load: Load): Promise<LoadResult> {
+  const { port, bytes, requests, connections, keepAlive, dial = opened } = load
   const durations: number[] = []
   let [started, failures] = [0, 0]
   const client = async () => {
@@ -32,7 +35,7 @@ export async function runLoad({ port, bytes, requests, connections, keepAlive }:
       started++
       const start = performance.now()
       try {
-        socket = keepAlive && socket !== undefined ? socket : await opened(port)
+        socket = keepAlive && socket !== undefined ? socket : await dial(port)
         if ((await exchange(socket, bytes)) === 200) durations.push((performance.now() - start) * 1000)
         else failures++
         if (!keepAlive) socket.destroy()

@@ -1,16 +1,16 @@
 /** What one tenant may cost the others: API reads, log lines, pages. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { Agent, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
+import { httpRequest, TooLargeError } from '../../common/http-request.ts'
+import type { Kube, Query } from '../../common/kube/client.ts'
+import { reflect } from '../../common/kube/reflector.ts'
 import { type Logger, lineLogger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
 import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
 import { podStore } from '../../node-guard/broker/cluster/pods.ts'
-import { httpRequest, TooLargeError } from '../../node-guard/broker/http-request.ts'
-import type { Kube, Query } from '../../node-guard/broker/kube/client.ts'
-import { reflect } from '../../node-guard/broker/kube/reflector.ts'
 import { refusalLog } from '../../node-guard/broker/refusal-log.ts'
 import { fakeClock } from './fake-clock.ts'
 import { judgement } from './judgement.ts'
@@ -129,6 +129,31 @@ test('an answer larger than allowed is told apart from other failures', async ()
     await assert.rejects(httpRequest(url, options), TooLargeError)
     assert.equal((await httpRequest(url, { ...options, maxBytes: 1001 })).body.length, 1001)
   } finally {
+    server.close()
+    server.closeAllConnections()
+  }
+})
+
+test('an answer that is cut in its middle, as of a watch, is not asked for a second time behind its reader', async () => {
+  let requests = 0
+  const server = createServer((request, response) => {
+    requests++
+    if (request.url === '/whole') return response.end('whole')
+    response.write('begun')
+    return setImmediate(() => request.socket.resetAndDestroy())
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  try {
+    const options = { timeoutMs: 5000, maxBytes: 1000, agent }
+    const url = (path: string) => new URL(path, `http://127.0.0.1:${port}`)
+    await httpRequest(url('/whole'), options)
+    await assert.rejects(httpRequest(url('/cut'), options), { code: 'ECONNRESET' })
+    await httpRequest(url('/whole'), options)
+    assert.equal(requests, 3)
+  } finally {
+    agent.destroy()
     server.close()
     server.closeAllConnections()
   }

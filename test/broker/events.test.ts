@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { KubeError } from '../../common/kube/client.ts'
 import { lineLogger } from '../../common/log.ts'
 import { Problem, type ProblemCode } from '../../common/protocol.ts'
 import { podEvents } from '../../node-guard/broker/events.ts'
-import { KubeError } from '../../node-guard/broker/kube/client.ts'
 import { fakeClock } from './fake-clock.ts'
 
 const POD = { uid: 'u-1', namespace: 'shop', name: 'web' }
@@ -16,7 +16,7 @@ function world() {
   const nameOf = (index: number) => (sent[index]?.body.metadata as { name: string } | undefined)?.name ?? ''
   const state = { fail: undefined as ((method: string) => Error | undefined) | undefined }
   const kube = {
-    send: async (method: 'POST' | 'PATCH', path: string, body: unknown) => {
+    send: async (method: 'POST' | 'PATCH' | 'PUT', path: string, body: unknown) => {
       sent.push({ method, path, body: body as Record<string, unknown> })
       const error = state.fail?.(method)
       if (error) throw error

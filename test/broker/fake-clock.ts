@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Clock } from '../../node-guard/broker/clock.ts'
+import type { Clock } from '../../common/clock.ts'
 
 /** A clock that stands still until it is told to move. */
 export type FakeClock = Clock & {

@@ -1,6 +1,6 @@
 /** STS as it is and as it fails, through the whole broker. */
 import assert from 'node:assert/strict'
-import { after, afterEach, before, test } from 'node:test'
+import { after, afterEach, before, mock, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { until } from './until.ts'
 import { type PodOptions, World } from './world.ts'
@@ -85,11 +85,10 @@ test('a connection that is cut once is tried again at once', async () => {
 })
 
 test('an STS that hangs is given up, and does not keep other pods from theirs', async () => {
-  const [one, other] = [await pod(), await pod()]
   await world.role('slow')
-  await world.aws.fault({ service: 'sts', kind: 'hang', calls: 1 })
+  const [one, other] = [await pod({ role: 'slow' }), await pod()]
+  await world.aws.fault({ service: 'sts', kind: 'hang', role: 'slow' })
   const hanging = world.ask(one)
-  await until('hanging', async () => (await world.aws.calls({ session: `shop.${one.name}` })).length === 0)
   assert.equal(await world.code(other), 'ok')
   const { status, body } = await hanging
   assert.deepEqual([status, body.code], [503, 'sts-unavailable'])
@@ -201,6 +200,33 @@ test('through a stable hop, pod roles see one caller, and no pod gets the hop’
   await world.broker()
 })
 
+test('the hop’s session is renewed before it ends, and at once when STS no longer takes it', async () => {
+  const hop = world.aws.roleArn('hop')
+  await world.guard({ validSeconds: 86_400 })
+  await world.broker(`--assume-role-arn=${hop}`)
+  await world.aws.clearRecords()
+  const code = async () => world.code(await pod({ role: 'behind' }))
+  const outcomes = async () =>
+    new Set((await world.aws.calls({ action: 'AssumeRole' })).map(({ outcome }) => outcome))
+  assert.equal(await code(), 'ok')
+  const later = 56 * 60_000
+  try {
+    mock.timers.enable({ apis: ['Date'], now: Date.now() + later })
+    await world.aws.setClockOffset(later)
+    assert.equal(await code(), 'ok')
+    assert.equal((await world.aws.calls({ role: 'hop' })).length, 2)
+    assert.deepEqual(await outcomes(), new Set(['Success']))
+    await world.aws.expireSessions({ role: 'hop' })
+    assert.equal(await code(), 'ok')
+    assert.equal((await world.aws.calls({ role: 'hop' })).length, 3)
+  } finally {
+    mock.timers.reset()
+    await world.aws.setClockOffset(0)
+    await world.guard()
+    await world.broker()
+  }
+})
+
 test('a stable hop that cannot be assumed is the node’s trouble, not the pod’s', async () => {
   const hop = await world.role('closed-hop', { principal: 'arn:aws:iam::111111111111:role/somebody' })
   await world.broker(`--assume-role-arn=${hop}`)
@@ -281,4 +307,16 @@ test('an operator may add instance tags, and never what proves to be the node', 
   ])
     if (prefix)
       assert.throws(() => world.settings(`--metadata-allow=${prefix}`), /metadata-allow has/, prefix)
+})
+
+test('a node whose clock is ten minutes off gets credentials nevertheless, in either direction', async () => {
+  for (const offset of [10 * 60_000, -10 * 60_000]) {
+    await world.aws.setClockOffset(offset)
+    try {
+      const { status, body } = await world.ask(await pod())
+      assert.equal(status, 200, body.detail)
+    } finally {
+      await world.aws.setClockOffset(0)
+    }
+  }
 })

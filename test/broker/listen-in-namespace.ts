@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process'
 import { createServer } from 'node:http'
 import { BROKER_ADDRESSES } from '../../common/addresses.ts'
+import { systemClock } from '../../common/clock.ts'
 import { lineLogger } from '../../common/log.ts'
-import { systemClock } from '../../node-guard/broker/clock.ts'
 import { listenAll } from '../../node-guard/broker/http/listen.ts'
 import { until } from './until.ts'
 

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
+import { KubeError } from '../../common/kube/client.ts'
+import { jsonLines } from '../../common/kube/json-lines.ts'
+import { lineLogger } from '../../common/log.ts'
 import { liveReader } from '../../node-guard/broker/cluster/live.ts'
 import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
 import { podStore } from '../../node-guard/broker/cluster/pods.ts'
-import { KubeError } from '../../node-guard/broker/kube/client.ts'
-import { jsonLines } from '../../node-guard/broker/kube/json-lines.ts'
 import { baseOf, ofCallerArn } from '../../node-guard/broker/node/identity.ts'
 import { readSnapshot, whyNotAllowable } from '../../node-guard/broker/node/metadata.ts'
+import { metadata } from '../../node-guard/broker/node/node.ts'
 import { fakeClock } from './fake-clock.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'
@@ -79,6 +81,37 @@ test('a snapshot holds what lies on the list, and asks for nothing else', async 
   assert.ok(
     imds.asked.every((path) => !/iam|user-data|signature|pkcs7|rsa2048|identity-credentials/.test(path)),
   )
+})
+
+test('the snapshot is read again within eleven minutes, and a failed reading keeps the last', async () => {
+  const clock = fakeClock()
+  const stopping = new AbortController()
+  const leaves: Record<string, string> = { 'meta-data/instance-type': 'm5.large' }
+  const state = { away: false }
+  const imds = {
+    get: async (path: string) => {
+      if (state.away) throw new Error('away')
+      return leaves[path]
+    },
+    close: () => {},
+  }
+  const log = lineLogger('test', 'error', () => {})
+  const settings = { allowed: [], region: 'eu-west-1' }
+  const { current } = metadata(imds, settings, { clock, log, signal: stopping.signal })
+  assert.deepEqual(current(), { 'placement/region': 'eu-west-1' })
+  await clock.advance(1)
+  assert.equal(current()['instance-type'], 'm5.large')
+  leaves['meta-data/instance-type'] = 'm6.large'
+  await clock.advance(11 * 60_000)
+  assert.equal(current()['instance-type'], 'm6.large')
+  state.away = true
+  await clock.advance(60 * 60_000)
+  assert.equal(current()['instance-type'], 'm6.large')
+  state.away = false
+  leaves['meta-data/instance-type'] = 'm7.large'
+  await clock.advance(31_000)
+  assert.equal(current()['instance-type'], 'm7.large')
+  stopping.abort()
 })
 
 test('a listing cannot lead out of its directory, nor without end', async () => {
@@ -154,12 +187,35 @@ test('live reads are few, shared by one asker and never by two', async () => {
   )
   await clock.advance(1001)
   assert.equal(await live.read('/p', 'a', 'n'), 3)
-  const answers = await Promise.allSettled(
-    Array.from({ length: 100 }, (_, index) => live.read(`/p/${index}`, '', `n-${index % 10}`)),
-  )
-  const refused = answers.filter(({ status }) => status === 'rejected')
-  assert.ok(refused.length >= 40)
+  const before = reads
+  const answers = Array.from({ length: 100 }, (_, index) => live.read(`/p/${index}`, '', `n-${index % 10}`))
+  const settled = Promise.allSettled(answers)
+  await clock.advance(1)
+  assert.ok(reads - before <= 50, `${reads - before} reads at once`)
+  await clock.advance(3000)
+  const refused = (await settled).filter(({ status }) => status === 'rejected')
+  assert.ok(reads - before <= 80, `${reads - before} reads in three seconds`)
+  assert.equal(refused.length, 100 - (reads - before))
   assert.ok(refused.every((answer) => answer.status === 'rejected' && answer.reason.code === 'busy'))
+})
+
+test('when many namespaces press the API server, each has its turn', async () => {
+  const clock = fakeClock()
+  const served: string[] = []
+  const get = async (path: string) => void served.push(path.split('/')[1] ?? '')
+  const live = liveReader({ get }, clock)
+  const ask = (namespace: string, index: number) => live.read(`/${namespace}/${index}`, '', namespace)
+  const pressing = Array.from({ length: 200 }, (_, index) => ask(`n-${index % 10}`, index))
+  const settled = Promise.allSettled(pressing)
+  await clock.advance(100)
+  const before = served.length
+  const modest = ask('modest', 0)
+  await clock.advance(1200)
+  await modest
+  // One of each of the others, at most, before it.
+  assert.ok(served.indexOf('modest') - before <= 11, `${served.indexOf('modest') - before} came before`)
+  await clock.advance(3000)
+  await settled
 })
 
 test('a namespace that asks too much takes nothing from another', async () => {

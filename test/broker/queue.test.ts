@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { fairLine, type Priority, stsQueue } from '../../node-guard/broker/sts/queue.ts'
+import { fairLine } from '../../node-guard/broker/fair-line.ts'
+import { type Priority, stsQueue } from '../../node-guard/broker/sts/queue.ts'
 import { fakeClock } from './fake-clock.ts'
 
 test('namespaces take turns, and each keeps its own order', () => {
   const line = fairLine()
   const order: string[] = []
-  for (const one of ['a1', 'a2', 'a3', 'b1', 'c1', 'b2']) line.add(one.charAt(0), () => order.push(one))
+  for (const one of ['a1', 'a2', 'a3', 'b1', 'c1', 'b2'])
+    line.add({ namespace: one.charAt(0) }, () => order.push(one))
   for (let start = line.next(); start; start = line.next()) start()
   assert.deepEqual(order, ['a1', 'b1', 'c1', 'a2', 'b2', 'a3'])
   assert.equal(line.size(), 0)
@@ -52,7 +54,8 @@ test('a burst is as large as the rate, and then calls start at the rate', async 
   const { clock, started, ends, add } = tasks(5, 100)
   for (let index = 0; index < 20; index++) void add(String(index))
   await setImmediate()
-  assert.equal(started.length, 5)
+  // One timer, however many wait.
+  assert.deepEqual([started.length, clock.pending()], [5, 1])
   await clock.advance(1000)
   assert.equal(started.length, 10)
   await clock.advance(2000)
@@ -71,4 +74,33 @@ test('beyond two thousand waiting calls, a further one is refused at once', asyn
   const { add } = tasks(1, 1)
   for (let index = 0; index < 2001; index++) void add(String(index))
   await assert.rejects(add('one too many'), { code: 'busy' })
+})
+
+test('a warm-up waits for everything that was asked for, and no longer once somebody asks', async () => {
+  const clock = fakeClock()
+  const queue = stsQueue({ perSecond: 100, concurrency: 1 }, clock)
+  const order: string[] = []
+  const end = Promise.withResolvers<void>()
+  const run = (name: string, priority: Priority, namespace = 'n') => {
+    const turn = { namespace, priority }
+    void queue.run(turn, async () => {
+      order.push(name)
+      if (name === 'running') await end.promise
+    })
+    return turn
+  }
+  run('running', 'first')
+  run('warm-1', 'warm-up')
+  const raised = run('warm-2', 'warm-up')
+  run('first', 'first', 'other')
+  run('renewal', 'renewal')
+  queue.raise(raised)
+  // Twice, or when it is not waiting any more, means nothing.
+  queue.raise(raised)
+  assert.equal(queue.waiting(), 4)
+  end.resolve()
+  for (let turn = 0; turn < 10; turn++) await setImmediate()
+  queue.raise(raised)
+  assert.deepEqual(order, ['running', 'renewal', 'first', 'warm-2', 'warm-1'])
+  assert.equal(queue.waiting(), 0)
 })

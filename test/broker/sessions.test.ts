@@ -41,6 +41,7 @@ function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
     life: HOUR,
   }
   const outcomes: string[] = []
+  const reasons: string[] = []
   const assume = async (asked: SessionRequest): Promise<Session> => {
     const number = calls.push({ request: asked, at: clock.now() })
     await state.hold
@@ -60,9 +61,13 @@ function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
     holds: (one) => state.permitted(one),
     explain: (failure, thrown, context) =>
       stsProblem(failure, thrown, { ...context, callerArn: 'arn:aws:iam::111111111111:role/node' }),
-    on: { issued: () => {}, failed: () => {}, cache: (outcome) => outcomes.push(outcome) },
+    on: {
+      issued: (_grant, _session, reason) => reasons.push(reason),
+      failed: () => {},
+      cache: (outcome) => outcomes.push(outcome),
+    },
   })
-  return { clock, calls, state, store, outcomes }
+  return { clock, calls, state, store, outcomes, reasons }
 }
 
 const code = (expected: string) => (error: unknown) =>
@@ -305,4 +310,83 @@ test('a day of 110 pods: two to three calls per pod and hour, no expired answer'
   }
   const perPodHour = calls.length / 110 / 24
   assert.ok(perPodHour > 1.9 && perPodHour < 2.7, `${perPodHour} calls per pod and hour`)
+})
+
+test('what was fetched ahead is there when it is asked for, and not renewed before', async () => {
+  const { store, calls, clock, outcomes, reasons } = world()
+  store.warm(grant('a'))
+  store.warm(grant('a'))
+  await clock.advance(1)
+  assert.equal((await store.get(grant('a'))).accessKeyId, 'AKID1')
+  store.warm(grant('a'))
+  store.warm(grant('b', { sessionName: 'shop.b' }))
+  await clock.advance(1)
+  assert.deepEqual([calls.length, outcomes, reasons], [2, ['hit'], ['warm-up', 'warm-up']])
+  await clock.advance(2 * HOUR)
+  // Of `a` there was one renewal; nobody asked for `b`.
+  assert.deepEqual(
+    calls.map(({ request: { sessionName } }) => sessionName),
+    ['shop.app', 'shop.b', 'shop.app'],
+  )
+  assert.deepEqual([store.size(), clock.pending()], [0, 0])
+})
+
+test('a pod that asks while its warm-up waits is served before the warm-ups of others', async () => {
+  const { store, state, clock, calls, reasons } = world('pod', 1)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  state.hold = promise
+  for (const uid of ['a', 'b', 'c', 'd']) store.warm(grant(uid, { sessionName: uid }))
+  await clock.advance(1)
+  const asked = store.get(grant('d', { sessionName: 'd' }))
+  resolve()
+  await clock.advance(1)
+  await asked
+  assert.deepEqual(
+    calls.map(({ request: { sessionName } }) => sessionName),
+    ['a', 'd', 'b', 'c'],
+  )
+  assert.deepEqual(reasons, ['warm-up', 'first', 'warm-up', 'warm-up'])
+})
+
+test('no more is fetched ahead than a node has pods, and what is asked for makes room', async () => {
+  const { store, calls, clock } = world()
+  for (let index = 0; index < 3000; index++) store.warm(grant(`p${index}`))
+  await clock.advance(MINUTE)
+  assert.deepEqual([calls.length, store.size()], [250, 250])
+  await store.get(grant('p0'))
+  store.warm(grant('p2999'))
+  store.warm(grant('p2998'))
+  await clock.advance(MINUTE)
+  assert.equal(calls.length, 251)
+})
+
+test('a warm-up that is denied is remembered for the pod that asks, and one that found no place is not', async () => {
+  const { store, state, calls, clock } = world('pod', 1)
+  state.fail = denied
+  store.warm(grant('a'))
+  await clock.advance(1)
+  await assert.rejects(store.get(grant('a')), code('sts-denied'))
+  assert.equal(calls.length, 1)
+
+  state.fail = undefined
+  state.hold = new Promise(() => {})
+  for (let index = 0; index <= 2000; index++) store.get(grant(`p${index}`)).catch(() => {})
+  await clock.advance(1)
+  const held = store.size()
+  store.warm(grant('b'))
+  await clock.advance(1)
+  assert.equal(store.size(), held)
+})
+
+test('a warm-up whose pod goes, or may not any more, while it waits never reaches STS', async () => {
+  const { store, state, calls, clock } = world('pod', 1)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  state.hold = promise
+  for (const uid of ['a', 'b', 'c']) store.warm(grant(uid))
+  await clock.advance(1)
+  store.dropPod('b')
+  state.permitted = ({ pod }) => pod.uid !== 'c'
+  resolve()
+  await clock.advance(1)
+  assert.deepEqual([calls.length, store.size()], [1, 1])
 })

@@ -3,18 +3,18 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { systemClock } from '../../common/clock.ts'
 import { writeFirewallState } from '../../common/firewall-state.ts'
 import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { kubeClient } from '../../common/kube/client.ts'
+import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
 import { LOG_LEVELS, type Logger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
-import { type Broker, startBroker } from '../../node-guard/broker/broker.ts'
-import { systemClock } from '../../node-guard/broker/clock.ts'
-import { kubeClient } from '../../node-guard/broker/kube/client.ts'
-import { kubeconfigAccess } from '../../node-guard/broker/kube/kubeconfig.ts'
+import { type Broker, type BrokerEdges, startBroker } from '../../node-guard/broker/broker.ts'
 import { imdsClient } from '../../node-guard/broker/node/imds.ts'
 import { BROKER_SETTINGS, type BrokerSettings } from '../../node-guard/broker/settings.ts'
-import { Aws, trust } from '../sandbox/aws/client.ts'
+import { Aws, type AwsOptions, trust } from '../sandbox/aws/client.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
 import { until } from './until.ts'
 
@@ -33,6 +33,10 @@ export type PodOptions = {
   readonly podIPs?: readonly string[]
   readonly serviceAccount?: string
   readonly node?: string
+  /** Left out: Running. */
+  readonly phase?: string
+  /** The node's address, as the kubelet reports it. */
+  readonly hostIP?: string
   readonly hostNetwork?: boolean
   /** `false`: without our sidecar. */
   readonly sidecar?: boolean
@@ -69,6 +73,8 @@ export class World {
   readonly aws: Aws
   readonly directory: string
   readonly logs: LogLine[] = []
+  /** Of brokers that are started from now on, instead of the usual ones. */
+  edges: Partial<BrokerEdges> = {}
   readonly #brokers: Broker[] = []
   #broker: Broker | undefined
   #kubeconfig = ''
@@ -79,14 +85,15 @@ export class World {
     this.directory = directory
   }
 
-  static async start(): Promise<World> {
+  /** @param aws settings of the stand-in for AWS */
+  static async start(aws: AwsOptions = {}): Promise<World> {
     const directory = await mkdtemp(join(tmpdir(), 'p2b-'))
-    const [api, aws] = await Promise.all([
+    const [api, stand] = await Promise.all([
       ApiServer.start({ directory: join(directory, 'k'), controllers: false }),
-      Aws.start(),
+      Aws.start(aws),
     ])
-    const world = new World(api, aws, directory)
-    Object.assign(process.env, aws.environment(), { AWS_EC2_METADATA_V1_DISABLED: 'true' })
+    const world = new World(api, stand, directory)
+    Object.assign(process.env, stand.environment(), { AWS_EC2_METADATA_V1_DISABLED: 'true' })
     await world.#grant()
     await world.guard()
     return world
@@ -163,6 +170,7 @@ export class World {
         imds: imdsClient(this.aws.imdsUrl, systemClock),
         clock: systemClock,
         log,
+        ...this.edges,
       },
       this.aws.config.region,
     )
@@ -193,15 +201,8 @@ export class World {
   /** A running pod as the injector makes it, and its projected token. */
   async pod(namespace: string, name: string, options: PodOptions = {}): Promise<TestPod> {
     const { role, serviceAccount = 'default', node = NODE, podIPs = [nextAddress()] } = options
+    const { phase = 'Running', hostIP } = options
     const annotations = { ...(role === undefined ? {} : { [KEYS.role]: role }), ...options.annotations }
-    const env = identityEnv(identityOfAnnotations(annotations, KEYS.role))
-    const sidecar = {
-      name: SIDECAR_CONTAINER,
-      image: 'sidecar',
-      restartPolicy: 'Always',
-      env,
-      ...options.container,
-    }
     const { admin } = this.api
     if (serviceAccount !== 'default')
       await admin.apply({
@@ -217,16 +218,35 @@ export class World {
         serviceAccountName: serviceAccount,
         nodeName: node,
         ...(options.hostNetwork ? { hostNetwork: true } : {}),
-        initContainers: options.sidecar === false ? [] : [sidecar],
-        containers: [{ name: 'app', image: 'app' }],
+        ...this.containers(annotations, options),
       },
     } as KubeObject)
-    const status = { phase: 'Running', podIPs: podIPs.map((ip) => ({ ip })), podIP: podIPs[0] }
-    if (podIPs.length > 0)
+    const status = {
+      ...(options.phase === undefined && podIPs.length === 0 ? {} : { phase }),
+      ...(podIPs.length === 0 ? {} : { podIPs: podIPs.map((ip) => ({ ip })), podIP: podIPs[0] }),
+      ...(hostIP === undefined ? {} : { hostIP, hostIPs: [{ ip: hostIP }] }),
+    }
+    if (Object.keys(status).length > 0)
       await admin.patch('pods', name, namespace, { status }, { type: 'strategic', subresource: 'status' })
     const uid = created.metadata.uid ?? ''
     const token = await this.token(namespace, serviceAccount, { name, uid })
     return { namespace, name, uid, ip: podIPs[0] ?? '127.0.0.1', token }
+  }
+
+  /** A pod's containers: the injector's sidecar, unless told otherwise, and an app. */
+  containers(annotations: Record<string, string>, options: PodOptions = {}) {
+    const env = identityEnv(identityOfAnnotations(annotations, KEYS.role))
+    const sidecar = {
+      name: SIDECAR_CONTAINER,
+      image: 'sidecar',
+      restartPolicy: 'Always',
+      env,
+      ...options.container,
+    }
+    return {
+      initContainers: options.sidecar === false ? [] : [sidecar],
+      containers: [{ name: 'app', image: 'app' }],
+    }
   }
 
   async token(

@@ -27,6 +27,8 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/decide/peer.ts`]: DECISIONS,
   [`${BROKER}/decide/session-name.ts`]: DECISIONS,
   [`${BROKER}/who.ts`]: DECISIONS,
+  [`${BROKER}/warm-up.ts`]: ['test/broker/warm-up.test.ts'],
+  [`${BROKER}/node/follow.ts`]: ['test/broker/caller.test.ts'],
 }
 
 /** Twice what the slowest of these takes on a busy machine; a mutant that hangs was noticed. */

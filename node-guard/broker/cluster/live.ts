@@ -1,12 +1,15 @@
 /**
  * Live reads for when the watch lags: a pod that asks before its event has arrived. Rate-limited for the node and
- * for each namespace, so that no pod can make the broker press the API server and no tenant starves the others.
+ * for each namespace, so that no pod can make the broker press the API server; beyond the node's limit namespaces take turns, so
+ * that no tenant starves the others.
  */
+
+import type { Clock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
+import { type Kube, KubeError } from '../../../common/kube/client.ts'
 import { Problem } from '../../../common/protocol.ts'
-import type { Clock } from '../clock.ts'
-import { type Kube, KubeError } from '../kube/client.ts'
-import { type TokenBucket, tokenBucket } from '../token-bucket.ts'
+import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
+import { fairLine } from '../fair-line.ts'
 
 export type LiveReader = {
   /**
@@ -24,6 +27,8 @@ const BURST = 50
 const NAMESPACE_PER_SECOND = 2
 const NAMESPACE_BURST = 20
 const MAX_NAMESPACES = 1024
+/** A sidecar's patience is ten seconds. */
+const MAX_WAIT_MS = 3000
 /** An answer is good for this long: a pod that asks again at once gets the same. */
 const MEMORY_MS = 1000
 
@@ -32,6 +37,29 @@ export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const recent = new Map<string, Promise<unknown>>()
   const shares = new Map<string, TokenBucket>()
+  const line = fairLine()
+  let refilling = false
+
+  const pump = () => {
+    while (line.size() > 0 && bucket.take()) line.next()?.()
+    if (line.size() === 0 || refilling) return
+    refilling = true
+    clock.after(bucket.wait(), () => {
+      refilling = false
+      pump()
+    })
+  }
+  /** Resolves when it is this namespace's turn. @throws {Problem} `busy` when that takes too long */
+  const turn = async (namespace: string): Promise<void> => {
+    const waiting = { namespace }
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    line.add(waiting, resolve)
+    pump()
+    const cancel = clock.after(MAX_WAIT_MS, () => {
+      if (line.leave(waiting)) reject(tooMany())
+    })
+    await promise.finally(cancel)
+  }
 
   const shareOf = (namespace: string): TokenBucket => {
     const share = shares.get(namespace) ?? tokenBucket(NAMESPACE_PER_SECOND, NAMESPACE_BURST, clock)
@@ -60,13 +88,8 @@ export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
       const key = `${path} ${asker}`
       const known = recent.get(key)
       if (known) return known
-      if (!shareOf(namespace).take() || !bucket.take())
-        return Promise.reject(
-          new Problem('busy', 'too many pods are asking before the watch has seen them; retry', {
-            retryAfter: 1,
-          }),
-        )
-      const answer = fetch(path)
+      if (!shareOf(namespace).take()) return Promise.reject(tooMany())
+      const answer = turn(namespace).then(() => fetch(path))
       recent.set(key, answer)
       const forget = () => clock.after(MEMORY_MS, () => recent.delete(key))
       answer.then(forget, forget)
@@ -74,3 +97,6 @@ export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
     },
   }
 }
+
+const tooMany = () =>
+  new Problem('busy', 'too many pods are asking before the watch has seen them; retry', { retryAfter: 1 })

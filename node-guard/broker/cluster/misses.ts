@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts'
+import type { Clock } from '../../../common/clock.ts'
 import type { PodRecord } from './pod.ts'
 
 /** What a live read found that was not a pod of this node, so that its token does not cost one each time. */

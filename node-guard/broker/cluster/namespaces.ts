@@ -1,7 +1,7 @@
 import type { V1Namespace } from '@kubernetes/client-node'
+import type { Clock } from '../../../common/clock.ts'
 import { type InjectionMode, injectionMode, KEYS } from '../../../common/keys.ts'
-import type { Clock } from '../clock.ts'
-import type { Sink } from '../kube/reflector.ts'
+import type { Sink } from '../../../common/kube/reflector.ts'
 
 /** What is kept of a namespace: what policy needs. */
 export type NamespaceRecord = {

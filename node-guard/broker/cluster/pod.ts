@@ -15,6 +15,8 @@ export type PodRecord = {
   readonly hostIPs: readonly string[]
   readonly phase: string
   readonly hostNetwork: boolean
+  /** It is being deleted; until it has ended it is served. */
+  readonly terminating: boolean
   /** Milliseconds. */
   readonly createdAt: number
   /** Only those that say who the pod is. */
@@ -51,6 +53,7 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
     hostIPs: addresses(status?.hostIPs, status?.hostIP),
     phase: status?.phase ?? 'Pending',
     hostNetwork: spec.hostNetwork === true,
+    terminating: metadata.deletionTimestamp !== undefined,
     // JSON carries text where the type says Date.
     createdAt: Date.parse(String(metadata.creationTimestamp)) || 0,
     annotations: Object.fromEntries(annotations),

@@ -1,4 +1,4 @@
-import type { Sink } from '../kube/reflector.ts'
+import type { Sink } from '../../../common/kube/reflector.ts'
 import type { PodRecord } from './pod.ts'
 
 /** The pods of this node, by uid. */

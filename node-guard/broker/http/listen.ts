@@ -6,10 +6,10 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { hostPort } from '../../../common/addresses.ts'
+import { backoff } from '../../../common/backoff.ts'
+import { type Clock, pause } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
-import { backoff } from '../backoff.ts'
-import { type Clock, pause } from '../clock.ts'
 
 export type Listeners = {
   /** Addresses bound now. */

@@ -11,6 +11,7 @@ export type CallerIdentity = {
   readonly role: RoleIdentity
 }
 
+const ROLES = 'meta-data/iam/security-credentials/'
 const ARN = /^arn:(?<partition>aws(?:-[a-z]+)*):(?:iam|sts)::(?<account>\d{12}):/
 
 /**
@@ -30,18 +31,26 @@ export function baseOf(arn: string): string | undefined {
  *
  * @throws where neither says
  */
-export async function callerIdentity(sts: Sts, imds: Imds): Promise<CallerIdentity> {
+export async function callerIdentity(
+  sts: Sts,
+  imds: Imds,
+): Promise<{ readonly keyId: string; readonly caller: CallerIdentity }> {
   const keyId = await sts.accessKeyId()
   const own = await instanceRole(imds, keyId).catch(() => undefined)
-  return own ?? ofCallerArn(await sts.callerArn())
+  return { keyId, caller: own ?? ofCallerArn(await sts.callerArn()) }
+}
+
+/** Name of the instance profile's role now; undefined where there is none, or the metadata service does not say. */
+export async function instanceRoleName(imds: Imds): Promise<string | undefined> {
+  const name = await imds.get(ROLES).catch(() => undefined)
+  return name && /^[\w+=,.@-]{1,64}$/.test(name) ? name : undefined
 }
 
 /** The instance profile's role, when `keyId` is of its credentials. */
 async function instanceRole(imds: Imds, keyId: string): Promise<CallerIdentity | undefined> {
-  const list = 'meta-data/iam/security-credentials/'
-  const [info, name] = await Promise.all([imds.get('meta-data/iam/info'), imds.get(list)])
-  if (!info || !name || !/^[\w+=,.@-]{1,64}$/.test(name)) return undefined
-  const document = JSON.parse((await imds.get(list + name)) ?? '{}')
+  const [info, name] = await Promise.all([imds.get('meta-data/iam/info'), instanceRoleName(imds)])
+  if (!info || !name) return undefined
+  const document = JSON.parse((await imds.get(ROLES + name)) ?? '{}')
   const base = baseOf(String(JSON.parse(info).InstanceProfileArn))
   return document.AccessKeyId === keyId && base ? inAccount(base, name) : undefined
 }

@@ -1,7 +1,7 @@
 /** The node's own metadata service, version 2 only: a token first, never a fallback to version 1. */
 import { Agent } from 'node:http'
-import type { Clock } from '../clock.ts'
-import { type HttpReply, httpRequest } from '../http-request.ts'
+import type { Clock } from '../../../common/clock.ts'
+import { type HttpReply, httpRequest } from '../../../common/http-request.ts'
 
 export type Imds = {
   /**

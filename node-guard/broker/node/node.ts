@@ -1,15 +1,22 @@
 /** What the broker must know of its node before it can serve, learned once, for as long as that takes. */
+
+import { backoff } from '../../../common/backoff.ts'
+import { type Clock, pause } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
 import type { MetadataBody } from '../../../common/protocol.ts'
-import { backoff } from '../backoff.ts'
-import { type Clock, pause } from '../clock.ts'
 import type { Sts } from '../sts/client.ts'
 import { type CallerIdentity, callerIdentity } from './identity.ts'
 import type { Imds } from './imds.ts'
 import { readSnapshot } from './metadata.ts'
 
-export type AwsNode = { readonly region: string; readonly sts: Sts; readonly caller: CallerIdentity }
+export type AwsNode = {
+  readonly region: string
+  readonly sts: Sts
+  /** Of the credentials that {@link caller} was learned from. */
+  readonly keyId: string
+  readonly caller: CallerIdentity
+}
 
 type By = { readonly clock: Clock; readonly log: Logger; readonly signal: AbortSignal }
 
@@ -37,7 +44,7 @@ export async function learnNode(
       const known = region ?? (await imds.get('meta-data/placement/region'))?.trim()
       if (!known) throw new Error('the Region is unknown; give --region or AWS_REGION')
       sts ??= connect(known)
-      return { region: known, sts, caller: await callerIdentity(sts, imds) }
+      return { region: known, sts, ...(await callerIdentity(sts, imds)) }
     } catch (error) {
       const detail = messageOf(error)
       onFailure(detail)

@@ -1,13 +1,20 @@
 /**
  * The way to STS: a token bucket, a concurrency limit and a fair order. Renewals come before first issues (a running pod
- * loses more than a starting one), and within each the namespaces take turns, so that a thousand pods of one do
- * not keep another's single pod waiting.
+ * loses more than a starting one), these before what nobody has asked for yet, and within each the namespaces take turns, so
+ * that a thousand pods of one do not keep another's single pod waiting.
  */
-import { Problem } from '../../../common/protocol.ts'
-import type { Clock } from '../clock.ts'
-import { tokenBucket } from '../token-bucket.ts'
 
-export type Priority = 'renewal' | 'first'
+import type { Clock } from '../../../common/clock.ts'
+import { Problem } from '../../../common/protocol.ts'
+import { tokenBucket } from '../../../common/token-bucket.ts'
+import { type FairLine, fairLine } from '../fair-line.ts'
+
+/** In their order. */
+const PRIORITIES = ['renewal', 'first', 'warm-up'] as const
+export type Priority = (typeof PRIORITIES)[number]
+
+/** A place in the queue. */
+export type Turn = { readonly namespace: string; readonly priority: Priority }
 
 export type StsQueue = {
   /**
@@ -15,7 +22,9 @@ export type StsQueue = {
    *
    * @throws {Problem} `busy` when too many are waiting; else what the task throws
    */
-  readonly run: <T>(turn: { namespace: string; priority: Priority }, task: () => Promise<T>) => Promise<T>
+  readonly run: <T>(turn: Turn, task: () => Promise<T>) => Promise<T>
+  /** Somebody waits for what was a warm-up: its turn, if it has not come, is among the first issues now. */
+  readonly raise: (turn: Turn) => void
   readonly waiting: () => number
 }
 
@@ -26,11 +35,22 @@ export function stsQueue(
   clock: Clock,
 ): StsQueue {
   const bucket = tokenBucket(limits.perSecond, limits.perSecond, clock)
-  const lines: Record<Priority, FairLine> = { renewal: fairLine(), first: fairLine() }
+  const lines: Record<Priority, FairLine> = {
+    renewal: fairLine(),
+    first: fairLine(),
+    'warm-up': fairLine(),
+  }
   let running = 0
   let refilling = false
 
-  const waiting = () => lines.renewal.size() + lines.first.size()
+  const waiting = () => PRIORITIES.reduce((sum, priority) => sum + lines[priority].size(), 0)
+  const next = () => {
+    for (const priority of PRIORITIES) {
+      const start = lines[priority].next()
+      if (start) return start
+    }
+    return undefined
+  }
   const pump = () => {
     while (running < limits.concurrency && waiting() > 0) {
       if (!bucket.take()) {
@@ -38,7 +58,7 @@ export function stsQueue(
         refilling = true
         return
       }
-      const start = lines.renewal.next() ?? lines.first.next()
+      const start = next()
       running++
       start?.()
     }
@@ -53,7 +73,7 @@ export function stsQueue(
       if (waiting() >= MAX_WAITING)
         throw new Problem('busy', 'too many pods of this node are waiting for STS; retry', { retryAfter: 5 })
       const { promise, resolve } = Promise.withResolvers<void>()
-      lines[turn.priority].add(turn.namespace, resolve)
+      lines[turn.priority].add(turn, resolve)
       pump()
       await promise
       try {
@@ -63,37 +83,9 @@ export function stsQueue(
         pump()
       }
     },
-  }
-}
-
-type FairLine = {
-  readonly add: (namespace: string, start: () => void) => void
-  readonly next: () => (() => void) | undefined
-  readonly size: () => number
-}
-
-/** First come, first served within a namespace; one of each namespace in turn. */
-export function fairLine(): FairLine {
-  const byNamespace = new Map<string, (() => void)[]>()
-  let size = 0
-  return {
-    size: () => size,
-    add: (namespace, start) => {
-      const line = byNamespace.get(namespace)
-      if (line) line.push(start)
-      else byNamespace.set(namespace, [start])
-      size++
-    },
-    next: () => {
-      const [first] = byNamespace
-      if (!first) return undefined
-      const [namespace, line] = first
-      const start = line.shift()
-      byNamespace.delete(namespace)
-      // To the end of the round.
-      if (line.length > 0) byNamespace.set(namespace, line)
-      size--
-      return start
+    raise: (turn) => {
+      const start = lines['warm-up'].leave(turn)
+      if (start) lines.first.add(turn, start)
     },
   }
 }

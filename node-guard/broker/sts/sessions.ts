@@ -2,14 +2,16 @@
  * The sessions of this node's pods: one per cache key, fetched once however many ask, renewed at half of its life,
  * gone with its pod or its permission.
  */
+
+import { backoff } from '../../../common/backoff.ts'
+import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
-import { backoff } from '../backoff.ts'
-import type { Clock } from '../clock.ts'
 import type { SessionRequest } from '../decide/entitle.ts'
 import type { Assume } from './assume.ts'
 import { classifyStsError, type StsFailure } from './classify.ts'
 import type { Session } from './client.ts'
-import type { Priority, StsQueue } from './queue.ts'
+import { again, withdrawn, within } from './flight.ts'
+import type { Priority, StsQueue, Turn } from './queue.ts'
 
 /** A pod's claim to a session, judged at the time it was made. */
 export type Grant = {
@@ -22,6 +24,8 @@ export type Issued = Session & { readonly issuedAt: number }
 export type Sessions = {
   /** The session for a grant, from the cache or from STS. @throws {Problem} */
   readonly get: (grant: Grant) => Promise<Issued>
+  /** Fetches what will be asked for, after everything that is; not at all when too much of that kind is held. */
+  readonly warm: (grant: Grant) => void
   /** A pod is gone: so are the sessions nobody else uses, also those on their way. */
   readonly dropPod: (uid: string) => void
   /** Judges again the grants that a change concerns; those that no longer hold are dropped. */
@@ -40,6 +44,7 @@ type Entry = {
   session?: Issued
   failure?: { readonly problem: Problem; readonly until: number; readonly count: number }
   flight?: Promise<Issued>
+  turn?: Turn
   /** Handed out since it was issued: a session nobody fetches is not renewed. */
   wanted: boolean
   dropped: boolean
@@ -53,6 +58,8 @@ const RENEWAL_WAIT_MS = 1500
 /** A session with less left is not handed out. */
 const LEAST_LEFT_MS = 60_000
 const MAX_ENTRIES = 4096
+/** Sessions nobody has asked for yet: the kubelet's largest common limit of pods on a node. */
+const MAX_WARM = 250
 
 /** Milliseconds between tries, by class of failure (reference: imds-and-sts, table 6.5). */
 const BACKOFF: Record<StsFailure, { readonly base: number; readonly cap: number }> = {
@@ -86,6 +93,7 @@ export type SessionsOptions = {
 export function sessionStore(options: SessionsOptions): Sessions {
   const { scope, assume, queue, clock, holds, explain, on } = options
   const entries = new Map<string, Entry>()
+  const unasked = new Set<Entry>()
 
   const entryOf = (grant: Grant): Entry => {
     const key = sessionKey(grant, scope)
@@ -110,6 +118,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
   const drop = (entry: Entry) => {
     entry.dropped = true
     entry.cancelTimer()
+    unasked.delete(entry)
     entries.delete(entry.key)
   }
 
@@ -127,20 +136,24 @@ export function sessionStore(options: SessionsOptions): Sessions {
   /** Asks STS once, whoever waits; the flight belongs to no request. */
   const fetch = (entry: Entry, grant: Grant): Promise<Issued> => {
     if (entry.flight) return entry.flight
-    const priority: Priority = usable(entry) ? 'renewal' : 'first'
+    const renewal = usable(entry) !== undefined
+    const reason = (): Priority => (renewal ? 'renewal' : unasked.has(entry) ? 'warm-up' : 'first')
+    const turn = { namespace: grant.pod.namespace, priority: reason() }
+    entry.turn = turn
     const flight = queue
-      .run({ namespace: grant.pod.namespace, priority }, async () => {
+      .run(turn, async () => {
         // Permission may have been withdrawn in the queue.
         if (entry.dropped || prune(entry)) throw withdrawn()
         const session = await assume(entry.request)
         if (entry.dropped) throw withdrawn()
-        return settle(entry, grant, session, priority)
+        return settle(entry, grant, session, reason())
       })
       .catch((error) => {
         throw fail(entry, grant, error)
       })
       .finally(() => {
         delete entry.flight
+        delete entry.turn
       })
     // Nobody may be waiting any more.
     flight.catch(() => {})
@@ -190,10 +203,29 @@ export function sessionStore(options: SessionsOptions): Sessions {
     } else drop(entry)
   }
 
-  const get = async (grant: Grant): Promise<Issued> => {
+  const warm = (grant: Grant): void => {
+    if (unasked.size >= MAX_WARM || entries.size >= MAX_ENTRIES || entries.has(sessionKey(grant, scope)))
+      return
+    const entry = entryOf(grant)
+    entry.grants.set(grant.pod.uid, grant)
+    unasked.add(entry)
+    fetch(entry, grant).catch(() => {
+      // Neither refused nor granted: its turn did not come.
+      if (unasked.has(entry) && !entry.failure) drop(entry)
+    })
+  }
+
+  /** The entry of a grant that is asked for now. */
+  const asked = (grant: Grant): Entry => {
     const entry = entryOf(grant)
     entry.grants.set(grant.pod.uid, grant)
     entry.wanted = true
+    if (unasked.delete(entry) && entry.turn) queue.raise(entry.turn)
+    return entry
+  }
+
+  const get = async (grant: Grant): Promise<Issued> => {
+    const entry = asked(grant)
     const session = usable(entry)
     const now = clock.now()
     if (session && now < halfLife(session)) {
@@ -215,6 +247,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
 
   return {
     get,
+    warm,
     dropPod: (uid) => {
       for (const entry of [...entries.values()])
         if (entry.grants.delete(uid) && entry.grants.size === 0) drop(entry)
@@ -251,39 +284,4 @@ const halfLife = ({ issuedAt, expiration }: Issued) => issuedAt + (expiration - 
  */
 function renewalDelay({ issuedAt, expiration }: Issued): number {
   return (expiration - issuedAt) * (0.4 + 0.08 * Math.random())
-}
-
-/** The flight's outcome, or after `milliseconds` the stand-by; a failure of the flight falls back to it, too. */
-async function within(
-  flight: Promise<Issued>,
-  milliseconds: number,
-  clock: Clock,
-  standBy: Issued | undefined,
-): Promise<Issued> {
-  const { promise: late, resolve } = Promise.withResolvers<undefined>()
-  const cancel = clock.after(milliseconds, () => resolve(undefined))
-  try {
-    const issued = (await Promise.race([flight, late])) ?? standBy
-    if (issued) return issued
-  } catch (error) {
-    if (standBy && !isWithdrawn(error)) return standBy
-    throw error
-  } finally {
-    cancel()
-  }
-  throw new Problem('sts-unavailable', `STS has not answered within ${milliseconds / 1000} s; retry`, {
-    retryAfter: 2,
-  })
-}
-
-const WITHDRAWN = 'the pod or its permission went away while its credentials were fetched; retry'
-const withdrawn = () => new Problem('busy', WITHDRAWN, { retryAfter: 1 })
-const isWithdrawn = (error: unknown) => error instanceof Problem && error.message === WITHDRAWN
-
-/** The remembered problem with what is left of the wait. */
-function again(problem: Problem, milliseconds: number): Problem {
-  return new Problem(problem.code, problem.message, {
-    retryAfter: Math.max(1, Math.ceil(milliseconds / 1000)),
-    cause: problem.cause,
-  })
 }

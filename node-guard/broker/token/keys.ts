@@ -4,12 +4,12 @@
  * kept here, for a bounded time.
  */
 import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose'
+import { backoff } from '../../../common/backoff.ts'
+import type { Clock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
+import type { Kube } from '../../../common/kube/client.ts'
 import type { Logger } from '../../../common/log.ts'
-import { backoff } from '../backoff.ts'
-import type { Clock } from '../clock.ts'
-import type { Kube } from '../kube/client.ts'
-import { tokenBucket } from '../token-bucket.ts'
+import { tokenBucket } from '../../../common/token-bucket.ts'
 
 export type SigningKeys = {
   /** Finds the key of a token, and the issuer tokens must name; undefined while none is known. */

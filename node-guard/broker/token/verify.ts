@@ -1,6 +1,6 @@
 import { errors, type JWTPayload, jwtVerify } from 'jose'
+import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
-import type { Clock } from '../clock.ts'
 import { type PodClaims, podClaims } from './claims.ts'
 import type { SigningKeys } from './keys.ts'
 

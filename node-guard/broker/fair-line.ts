@@ -1,0 +1,48 @@
+/** A waiting line in which namespaces take turns, so that however many wait of one, another's single one is not kept waiting. */
+
+/** Whoever waits: an object of its own for each. */
+export type Waiting = { readonly namespace: string }
+
+export type FairLine = {
+  readonly add: (turn: Waiting, start: () => void) => void
+  /** Takes a turn out before it has come; undefined where it is not in this line. */
+  readonly leave: (turn: Waiting) => (() => void) | undefined
+  readonly next: () => (() => void) | undefined
+  readonly size: () => number
+}
+
+/** First come, first served within a namespace; one of each namespace in turn. */
+export function fairLine(): FairLine {
+  const byNamespace = new Map<string, Map<object, () => void>>()
+  let size = 0
+  const take = (namespace: string, line: Map<object, () => void>, turn: object) => {
+    const start = line.get(turn)
+    if (!line.delete(turn)) return undefined
+    size--
+    if (line.size === 0) byNamespace.delete(namespace)
+    return start
+  }
+  return {
+    size: () => size,
+    add: (turn, start) => {
+      const line = byNamespace.get(turn.namespace)
+      if (line) line.set(turn, start)
+      else byNamespace.set(turn.namespace, new Map([[turn, start]]))
+      size++
+    },
+    leave: (turn) => {
+      const line = byNamespace.get(turn.namespace)
+      return line && take(turn.namespace, line, turn)
+    },
+    next: () => {
+      const [first] = byNamespace
+      if (!first) return undefined
+      const [namespace, line] = first
+      const [turn] = line.keys()
+      // To the end of the round.
+      byNamespace.delete(namespace)
+      byNamespace.set(namespace, line)
+      return turn && take(namespace, line, turn)
+    },
+  }
+}

@@ -1,0 +1,41 @@
+/** Waiting for a fetch that goes on whether or not anybody waits, and the ways in which it ends without credentials. */
+
+import type { Clock } from '../../../common/clock.ts'
+import { Problem } from '../../../common/protocol.ts'
+
+/** The flight's outcome, or after `milliseconds` the stand-by; a failure of the flight falls back to it, too. */
+export async function within<T extends object>(
+  flight: Promise<T>,
+  milliseconds: number,
+  clock: Clock,
+  standBy: T | undefined,
+): Promise<T> {
+  const { promise: late, resolve } = Promise.withResolvers<undefined>()
+  const cancel = clock.after(milliseconds, () => resolve(undefined))
+  try {
+    const issued = (await Promise.race([flight, late])) ?? standBy
+    if (issued) return issued
+  } catch (error) {
+    if (standBy && !isWithdrawn(error)) return standBy
+    throw error
+  } finally {
+    cancel()
+  }
+  throw new Problem('sts-unavailable', `STS has not answered within ${milliseconds / 1000} s; retry`, {
+    retryAfter: 2,
+  })
+}
+
+const WITHDRAWN = 'the pod or its permission went away while its credentials were fetched; retry'
+
+/** The grant did not outlive the fetch. */
+export const withdrawn = () => new Problem('busy', WITHDRAWN, { retryAfter: 1 })
+const isWithdrawn = (error: unknown) => error instanceof Problem && error.message === WITHDRAWN
+
+/** The remembered problem with what is left of the wait. */
+export function again(problem: Problem, milliseconds: number): Problem {
+  return new Problem(problem.code, problem.message, {
+    retryAfter: Math.max(1, Math.ceil(milliseconds / 1000)),
+    cause: problem.cause,
+  })
+}

@@ -1,0 +1,139 @@
+/** The broker's own role changes under it: another instance profile is attached to the node. */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { lineLogger } from '../../common/log.ts'
+import { followCaller } from '../../node-guard/broker/node/follow.ts'
+import type { AwsNode } from '../../node-guard/broker/node/node.ts'
+import type { Sts } from '../../node-guard/broker/sts/client.ts'
+import { fakeClock } from './fake-clock.ts'
+import { World } from './world.ts'
+
+let world: World
+
+before(async () => {
+  world = await World.start()
+  const node = world.aws.config.nodeRoleArn
+  await world.namespace('shop')
+  await world.aws.putRole({
+    arn: 'node-2',
+    trustPolicy: { Statement: [{ Effect: 'Allow', Principal: { AWS: node }, Action: 'sts:AssumeRole' }] },
+    policy: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }],
+  })
+  await world.role('app', { principal: world.aws.roleArn('node-2') })
+  await world.role('old')
+})
+after(() => world.stop())
+
+test('after another instance profile was attached, its role is the node’s own, and told as the caller', async () => {
+  await world.broker()
+  const own = await world.pod('shop', 'own', { role: 'node-2' })
+  assert.equal(await world.code(own), 'ok')
+  const app = await world.pod('shop', 'app', { role: 'app' })
+  assert.equal(await world.code(app), 'sts-denied')
+
+  await world.aws.rotateNodeCredentials({ expireOld: true })
+  await world.aws.attachInstanceProfile('node-2')
+  await world.aws.expireSessions({ role: 'node' })
+  const another = await world.pod('shop', 'another', { role: 'app' })
+  assert.equal(await world.code(another), 'ok')
+  assert.equal(await world.code(own), 'role-not-allowed')
+  const denied = await world.ask(await world.pod('shop', 'denied', { role: 'old' }))
+  assert.equal(denied.body.code, 'sts-denied')
+  assert.match(
+    denied.body.detail ?? '',
+    /role\/node-2 assume .*"AWS":"arn:aws:iam::111111111111:role\/node-2"/,
+  )
+  // What was the node's own is a role as any other now, unless it trusts nobody.
+  assert.equal(await world.code(await world.pod('shop', 'former', { role: 'node' })), 'sts-denied')
+})
+
+/** Credentials and a metadata service as the test sets them. */
+function following() {
+  const clock = fakeClock()
+  const stopping = new AbortController()
+  const state = { keyId: 'K1', profile: 'node', next: 'K2', asked: 0, renewed: 0, fail: false }
+  const sts: Sts = {
+    assumeRole: () => assert.fail('not asked'),
+    accessKeyId: async () => state.keyId,
+    callerArn: async () => {
+      state.asked++
+      if (state.fail) throw new Error('STS is away')
+      return `arn:aws:sts::111111111111:assumed-role/${state.keyId === 'K1' ? 'node' : 'other'}/i-1`
+    },
+    renewCredentials: async () => {
+      if (state.fail) throw new Error('IMDS is away')
+      state.renewed++
+      state.keyId = state.next
+    },
+    close: () => {},
+  }
+  const imds = {
+    get: async (path: string) => (path.endsWith('security-credentials/') ? state.profile : undefined),
+    close: () => {},
+  }
+  const node: AwsNode = {
+    region: 'eu-west-1',
+    sts,
+    keyId: 'K1',
+    caller: {
+      arn: 'arn:aws:iam::111111111111:role/node',
+      base: 'arn:aws:iam::111111111111:role/',
+      role: { account: '111111111111', name: 'node' },
+    },
+  }
+  const changes: string[] = []
+  const log = lineLogger('test', 'error', () => {})
+  const follow = followCaller(node, imds, { clock, log, signal: stopping.signal }, ({ caller }) =>
+    changes.push(caller.role.name),
+  )
+  return { clock, state, follow, changes, stop: () => stopping.abort() }
+}
+
+test('while the credentials are the same, nobody is asked who the caller is', async () => {
+  const { follow, state, clock, stop } = following()
+  await follow()
+  await clock.advance(3_600_000)
+  await follow()
+  assert.equal(state.asked, 0)
+  stop()
+})
+
+test('other credentials are asked about once, however many calls wait, and only another role is a change', async () => {
+  const { follow, state, changes, stop } = following()
+  state.keyId = 'K2'
+  await Promise.all([follow(), follow(), follow()])
+  state.keyId = 'K3'
+  await follow()
+  await follow()
+  assert.deepEqual([state.asked, changes], [2, ['other']])
+  stop()
+})
+
+test('while the caller of new credentials cannot be learned, no call is made with them', async () => {
+  const { follow, state, changes, stop } = following()
+  state.keyId = 'K2'
+  state.fail = true
+  await assert.rejects(follow(), /STS is away/)
+  await assert.rejects(follow(), /STS is away/)
+  state.fail = false
+  await follow()
+  assert.deepEqual(changes, ['other'])
+  stop()
+})
+
+test('a new profile is noticed within six minutes although the old credentials live, and tried again until it is learned', async () => {
+  const { state, clock, changes, stop } = following()
+  await setImmediate()
+  state.profile = 'other'
+  state.fail = true
+  await clock.advance(6 * 60_000)
+  assert.deepEqual(changes, [])
+  state.fail = false
+  await clock.advance(6 * 60_000)
+  assert.deepEqual(changes, ['other'])
+  // What is known is not fetched again and again.
+  await clock.advance(60 * 60_000)
+  assert.equal(state.renewed, 1)
+  stop()
+})

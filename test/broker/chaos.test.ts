@@ -1,0 +1,234 @@
+/**
+ * API server, STS, IMDS and the broker go away under load and come back, alone and together, and signing keys are replaced. Fifty pods with real sidecars
+ * renew their credentials all the while; no application may notice. Time is simulated, so that each of them renews
+ * several times.
+ */
+import assert from 'node:assert/strict'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { Agent, request } from 'node:http'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { lineLogger } from '../../common/log.ts'
+import { parseSettings } from '../../common/settings.ts'
+import { imdsClient } from '../../node-guard/broker/node/imds.ts'
+import { SPEC } from '../../sidecar/settings.ts'
+import { type Sidecar, startSidecar } from '../../sidecar/sidecar.ts'
+import { fakeClock } from './fake-clock.ts'
+import { type Gate, openGate } from './gate.ts'
+import { until } from './until.ts'
+import { type TestPod, World } from './world.ts'
+
+const PODS = 50
+/** Pods that start at once. */
+const TOGETHER = 5
+/** Simulated, until all have started. */
+const SPREAD_SECONDS = 300
+/** STS's least. */
+const SESSION_SECONDS = 900
+/** Simulated per step; a step takes at least {@link STEP_MS}, and longer on a busy machine. */
+const STEP_SECONDS = 8
+const STEP_MS = 35
+/** How long something is away: a third of what a renewed session is good for beyond its half. */
+const AWAY_SECONDS = 120
+const DOCUMENT = '/latest/meta-data/iam/security-credentials/app'
+
+type Document = { readonly Code: string; readonly AccessKeyId: string; readonly Expiration: string }
+
+const clock = fakeClock(Date.now())
+let world: World
+let sts: Gate
+let imds: Gate
+let brokerPort = 0
+const gates: Gate[] = []
+const sidecars: Sidecar[] = []
+const agent = new Agent({ keepAlive: true })
+
+/** What applications saw: good documents, and whatever else. */
+const seen = { good: 0, bad: [] as string[] }
+
+before(async () => {
+  world = await World.start()
+  await Promise.all([world.role('app'), world.namespace('shop'), world.guard({ validSeconds: 86_400 })])
+  await world.aws.setSts({ clockSkewMinutes: 24 * 60 })
+  sts = await gateTo(() => new URL(world.aws.stsUrl))
+  imds = await gateTo(() => new URL(world.aws.imdsUrl))
+  process.env.AWS_ENDPOINT_URL_STS = `http://127.0.0.1:${sts.port}`
+  process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT = `http://127.0.0.1:${imds.port}`
+})
+after(async () => {
+  await Promise.all(sidecars.map((sidecar) => sidecar.stop()))
+  agent.destroy()
+  await Promise.all(gates.map((gate) => gate.shut()))
+  await world.stop()
+})
+
+async function gateTo(url: () => { hostname: string; port: string }, localAddress?: string): Promise<Gate> {
+  const gate = await openGate(() => {
+    const { hostname, port } = url()
+    return { host: hostname, port: Number(port), ...(localAddress ? { localAddress } : {}) }
+  })
+  gates.push(gate)
+  return gate
+}
+
+/** A broker as after a crash: it knows nothing. */
+async function startBroker(): Promise<{ stop: () => void }> {
+  world.edges = { clock, imds: imdsClient(`http://127.0.0.1:${imds.port}`, clock) }
+  const broker = await world.brokerNotReady(`--session-duration=${SESSION_SECONDS}`)
+  brokerPort = (await until('listening', () => broker.addresses()[0])).port
+  return broker
+}
+
+/** A pod with its sidecar, which reaches the broker from the pod's own address; resolves when its gate would open. */
+async function start(pod: TestPod): Promise<number> {
+  const way = await gateTo(() => ({ hostname: '127.0.0.1', port: String(brokerPort) }), pod.ip)
+  const directory = join(world.directory, pod.name)
+  await mkdir(directory)
+  await writeFile(join(directory, 'token'), pod.token)
+  const env = {
+    POD2IAM_BROKER_URL: `http://127.0.0.1:${way.port}`,
+    POD2IAM_TOKEN_FILE: join(directory, 'token'),
+    POD2IAM_LISTEN_PORT: '0',
+    POD2IAM_HEALTH_PORT: '0',
+    POD2IAM_SELF_TEST: 'off',
+    POD2IAM_STATE_DIR: directory,
+  }
+  const result = parseSettings(SPEC, { argv: [], env })
+  assert.ok(result.ok)
+  const sidecar = await startSidecar(result.settings, {
+    log: lineLogger('sidecar', 'error', () => {}),
+    role: 'app',
+    clock: {
+      wall: clock.now,
+      monotonic: clock.now,
+      timer: (callback, milliseconds) => clock.after(milliseconds, callback),
+    },
+  })
+  sidecars.push(sidecar)
+  await until('the gate', async () => (await document(sidecar.metadataPort)).Code === 'Success', 20_000)
+  return sidecar.metadataPort
+}
+
+/** What the kubelet does to a pod's token in time. */
+async function renewToken({ namespace, name, uid }: TestPod): Promise<void> {
+  const token = await world.token(namespace, 'default', { name, uid })
+  await writeFile(join(world.directory, name, 'token'), token)
+}
+
+/** What an application is answered. @throws on anything but a document */
+function document(port: number): Promise<Document> {
+  const { promise, resolve, reject } = Promise.withResolvers<Document>()
+  const outgoing = request(
+    { host: '127.0.0.1', port, path: DOCUMENT, agent, timeout: 10_000, headers: { host: '169.254.169.254' } },
+    async (response) => {
+      let text = ''
+      for await (const chunk of response) text += chunk
+      if (response.statusCode === 200) resolve(JSON.parse(text))
+      else reject(new Error(`status ${response.statusCode}: ${text.slice(0, 200)}`))
+    },
+  )
+  outgoing.on('timeout', () => outgoing.destroy(new Error('no answer'))).on('error', reject)
+  outgoing.end()
+  return promise
+}
+
+/** An application that asks all the time, until it is told to stop. */
+async function application(port: number, stopped: () => boolean): Promise<void> {
+  while (!stopped()) {
+    await sleep(400)
+    try {
+      const { Code, Expiration } = await document(port)
+      if (Code !== 'Success') seen.bad.push(Code)
+      else if (Date.parse(Expiration) <= clock.now()) seen.bad.push(`expired ${Expiration}`)
+      else seen.good++
+    } catch (error) {
+      seen.bad.push(String(error))
+    }
+  }
+}
+
+test('fifty pods keep their credentials while everything they come from is killed and restored', async () => {
+  let stopped = false
+  /** Time goes on, here and at AWS. */
+  const driven = (async () => {
+    for (let step = 0; !stopped; step++) {
+      await sleep(STEP_MS)
+      await clock.advance(STEP_SECONDS * 1000)
+      if (step % 5 === 0) await world.aws.setClockOffset(clock.now() - Date.now())
+    }
+  })()
+  const pass = async (seconds: number) => {
+    const end = clock.now() + seconds * 1000
+    await until('time', () => clock.now() >= end, 60_000)
+  }
+  let broker = await startBroker()
+  const applications: Promise<void>[] = []
+  const pods: { readonly pod: TestPod; readonly port: number }[] = []
+  try {
+    // Spread over a renewal's period, so that some renew at any time.
+    for (let index = 0; index < PODS; index += TOGETHER) {
+      const batch = Array.from({ length: TOGETHER }, async (_, offset) => {
+        const pod = await world.pod('shop', `pod-${index + offset}`, { role: 'app' })
+        const port = await start(pod)
+        pods.push({ pod, port })
+        applications.push(application(port, () => stopped))
+      })
+      await Promise.all(batch)
+      await pass(SPREAD_SECONDS / (PODS / TOGETHER))
+    }
+
+    const away: Record<string, readonly [kill: () => unknown, restore: () => unknown]> = {
+      sts: [sts.shut, sts.open],
+      imds: [imds.shut, imds.open],
+      api: [() => world.api.refuse(), () => world.api.accept()],
+      // Signed with a new key from now on, and the old one is not published any more.
+      keys: [
+        () => world.api.rotateKeys(),
+        async () => {
+          await Promise.all(pods.map(({ pod }) => renewToken(pod)))
+          await world.api.dropOldKeys()
+          await world.renewBrokerToken()
+        },
+      ],
+      broker: [
+        () => broker.stop(),
+        async () => {
+          broker = await startBroker()
+        },
+      ],
+    }
+    const names = Object.keys(away)
+    for (const together of [...names.map((name) => [name]), names]) {
+      for (const name of together) await away[name]?.[0]()
+      await pass(AWAY_SECONDS)
+      // The broker comes back first, to a node without anything it needs.
+      for (const name of together.toReversed()) await away[name]?.[1]()
+      await pass(AWAY_SECONDS / 2)
+    }
+
+    // Recovery: everybody is given new credentials, each its own.
+    const restored = clock.now()
+    await world.aws.clearRecords()
+    await until(
+      'all renewed',
+      async () => {
+        const documents = await Promise.all(pods.map(({ port }) => document(port)))
+        return documents.every(({ Expiration }) => Date.parse(Expiration) > restored + SESSION_SECONDS * 1000)
+      },
+      30_000,
+    )
+    const issued = new Map((await world.aws.sessions()).map(({ accessKeyId, arn }) => [accessKeyId, arn]))
+    for (const { pod, port } of pods) {
+      const arn = issued.get((await document(port)).AccessKeyId)
+      assert.ok(arn?.endsWith(`:assumed-role/app/shop.${pod.name}`), `${pod.name} holds ${arn}`)
+    }
+    const calls = (await world.aws.calls({})).filter(({ action }) => action === 'AssumeRole')
+    assert.ok(calls.length <= PODS * 3, `${calls.length} calls for ${PODS} pods to recover`)
+  } finally {
+    stopped = true
+    await Promise.all([driven, ...applications])
+  }
+  assert.deepEqual([...new Set(seen.bad)], [])
+  assert.ok(seen.good > PODS * 10, `${seen.good} requests`)
+})

@@ -1,0 +1,64 @@
+/** A way to a server that can be closed and opened again, so that the server is gone for whoever takes it. */
+import { once } from 'node:events'
+import {
+  type AddressInfo,
+  connect,
+  createServer,
+  type Server,
+  type Socket,
+  type TcpNetConnectOpts,
+} from 'node:net'
+
+export type Gate = {
+  readonly port: number
+  /** Bytes that came back through it so far. */
+  readonly received: () => number
+  /** Every connection is reset, and new ones are refused. */
+  readonly shut: () => Promise<void>
+  readonly open: () => Promise<void>
+}
+
+/** @param target where connections lead to, asked for each of them */
+export async function openGate(target: () => TcpNetConnectOpts): Promise<Gate> {
+  const sockets = new Set<Socket>()
+  let received = 0
+  const keep = (socket: Socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {}).once('close', () => sockets.delete(socket))
+  }
+  const listen = async (port: number): Promise<Server> => {
+    const server = createServer((near) => {
+      const far = connect(target())
+      far.on('data', (chunk) => {
+        received += chunk.length
+      })
+      for (const [one, other] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        keep(one)
+        one.pipe(other)
+        one.once('close', () => other.destroy())
+      }
+    })
+    server.listen(port, '127.0.0.1')
+    await once(server, 'listening')
+    return server
+  }
+  let server = await listen(0)
+  const { port } = server.address() as AddressInfo
+  return {
+    port,
+    received: () => received,
+    shut: async () => {
+      if (!server.listening) return
+      const closed = once(server, 'close')
+      server.close()
+      for (const socket of sockets) socket.resetAndDestroy()
+      await closed
+    },
+    open: async () => {
+      if (!server.listening) server = await listen(port)
+    },
+  }
+}

@@ -1,0 +1,69 @@
+/** What an operator sees of issuance: an audit line for each, and metrics whose number does not depend on what pods do. */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { World } from './world.ts'
+
+let world: World
+let made = 0
+
+before(async () => {
+  world = await World.start()
+  await Promise.all([
+    world.role('app'),
+    world.namespace('shop'),
+    world.role('guarded', { externalId: 'hush-hush' }),
+  ])
+  await world.broker()
+})
+after(() => world.stop())
+
+test('every issuance has its audit line: who, which role, session, until when and why; no key and no external id', async () => {
+  const issued: { uid: string; role: string; body: Record<string, string> }[] = []
+  for (const role of ['app', 'guarded', 'app']) {
+    const annotations = role === 'guarded' ? { [KEYS.externalId]: 'hush-hush' } : {}
+    const pod = await world.pod('shop', `audited-${made++}`, { role, annotations })
+    const { status, body } = await world.ask(pod)
+    assert.equal(status, 200)
+    // A second answer is the same issuance.
+    await world.ask(pod)
+    issued.push({ uid: pod.uid, role, body })
+  }
+  const lines = world.logs.filter(({ audit }) => audit === true)
+  assert.deepEqual(
+    lines.map(({ level, msg, uid, role, reason }) => ({ level, msg, uid, role, reason })),
+    issued.map(({ uid, role }) => ({
+      level: 'info',
+      msg: 'credentials issued',
+      uid,
+      role: world.aws.roleArn(role),
+      reason: 'first',
+    })),
+  )
+  for (const [index, { pod, sessionName, expiration }] of lines.entries()) {
+    assert.equal(sessionName, String(pod).replace('/', '.'))
+    assert.equal(String(expiration).slice(0, 19), issued[index]?.body.Expiration?.slice(0, 19))
+  }
+  const text = JSON.stringify(lines)
+  for (const { body } of issued)
+    for (const secret of [body.AccessKeyId, body.SecretAccessKey, body.Token, 'hush-hush'])
+      assert.ok(secret && !text.includes(secret))
+})
+
+test('the number of metric series does not grow with pods, roles, peers and tokens', async () => {
+  const series = async () => (await world.metrics()).split('\n').filter((line) => /^[^#]/.test(line)).length
+  const round = async (count: number) => {
+    for (let index = 0; index < count; index++) {
+      const pod = await world.pod('shop', `pod-${made++}`, { role: `role-${made}` })
+      await world.code(pod)
+      await world.code({ ...pod, token: `x.${index}.y` })
+      await world.code({ ...pod, ip: '127.66.3.1' })
+      await world.request(`/v1/${index}`)
+      await world.code(await world.pod('shop', `pod-${made++}`, { role: 'app' }))
+    }
+  }
+  await round(2)
+  const before = await series()
+  await round(20)
+  assert.equal(await series(), before)
+})
