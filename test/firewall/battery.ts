@@ -9,9 +9,14 @@ import { NEIGHBOURS, type NetworkName, nodeExec, POD1, type TestNode, UNLINKED, 
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
 const [BROKER4, BROKER6] = BROKER_ADDRESSES
+const NODE4 = '10.0.0.10'
 export const UDP_PORT = 5300
 /** What a pod sends to a neighbour on this port gets the metadata address only after our forward chain. */
 const LATE_PORT = 5301
+/** The same, and it gets the node's address as its source too: as if it were the host's own. */
+const LATE_AS_NODE_PORT = 5303
+/** What the node sends to a neighbour on this port gets both addresses only after our output chain. */
+const LATE_FOREIGN_PORT = 5304
 /** What the node sends to this port leaves with a pod's address as its source. */
 const FOREIGN_PORT = 8081
 
@@ -32,6 +37,11 @@ const NODE_TABLE = `table inet test_rewrite {
     type filter hook forward priority 10; policy accept;
     ip daddr 169.254.169.253 udp dport ${LATE_PORT} ip daddr set ${METADATA4}
     ip6 daddr fd00:ec2::253 udp dport ${LATE_PORT} ip6 daddr set ${METADATA6}
+    ip daddr 169.254.169.253 udp dport ${LATE_AS_NODE_PORT} ip daddr set ${METADATA4} ip saddr set ${NODE4}
+  }
+  chain late_foreign {
+    type filter hook output priority 10; policy accept;
+    ip daddr 169.254.169.253 udp dport ${LATE_FOREIGN_PORT} ip daddr set ${METADATA4} ip saddr set ${POD1[0]}
   }
   chain foreign {
     type filter hook output priority -200; policy accept;
@@ -55,6 +65,8 @@ const POD_TABLE = `table inet test_tally {
   }
 }`
 
+const AS_NODE = 'pod in the node’s name → metadata, source-routed, IPv4'
+
 export type Outcomes = Readonly<Record<string, string>>
 
 /** Makes the listeners, the broker's link and the test tables; the ruleset is the caller's. */
@@ -68,7 +80,7 @@ export async function prepare(node: TestNode): Promise<void> {
     for (const port of [80, FOREIGN_PORT]) await aws.listen({ host, port, name: 'aws' })
   for (const address of BROKER_ADDRESSES)
     for (const port of [BROKER_PORT, HOST_PORT]) await host.listen({ host: address, port, name: 'broker' })
-  for (const port of [UDP_PORT, LATE_PORT]) await aws.receive({ port })
+  for (const port of [UDP_PORT, LATE_PORT, LATE_AS_NODE_PORT, LATE_FOREIGN_PORT]) await aws.receive({ port })
   await host.receive({ port: UDP_PORT })
 }
 
@@ -96,6 +108,14 @@ export async function probe(node: TestNode): Promise<Outcomes> {
       ['fd00:ec2::253', LATE_PORT],
       'aws',
       'fd00:ec2::253',
+    ),
+    [AS_NODE]: datagram(node, 'pod1', ['169.254.169.253', LATE_AS_NODE_PORT], 'aws', '169.254.169.253'),
+    'node in a pod’s name → metadata, late, IPv4': datagram(
+      node,
+      'node',
+      ['169.254.169.253', LATE_FOREIGN_PORT],
+      'aws',
+      '169.254.169.253',
     ),
     'node in a pod’s name → metadata, IPv4': foreign(node, METADATA4, 'reset4'),
     'node in a pod’s name → metadata, IPv6': foreign(node, METADATA6, 'reset6'),
@@ -129,6 +149,8 @@ export const AS_DESIGNED: Outcomes = {
   'pod → metadata, UDP, IPv6': 'EACCES',
   'pod → metadata, source-routed, IPv4': 'dropped',
   'pod → metadata, source-routed, IPv6': 'dropped',
+  [AS_NODE]: 'dropped',
+  'node in a pod’s name → metadata, late, IPv4': 'dropped',
   'node in a pod’s name → metadata, IPv4': 'reset to the pod',
   'node in a pod’s name → metadata, IPv6': 'reset to the pod',
   'node → metadata, IPv4': 'aws',
@@ -157,6 +179,8 @@ export const WITHOUT_RULES: Outcomes = {
   'pod → metadata, UDP, IPv6': 'sent',
   'pod → metadata, source-routed, IPv4': 'arrived',
   'pod → metadata, source-routed, IPv6': 'arrived',
+  [AS_NODE]: 'arrived',
+  'node in a pod’s name → metadata, late, IPv4': 'arrived',
   'node in a pod’s name → metadata, IPv4': 'silence',
   'node in a pod’s name → metadata, IPv6': 'silence',
   'pod → broker on a port that is a hostPort, IPv4': 'aws',
@@ -168,6 +192,9 @@ export const WITHOUT_RULES: Outcomes = {
   'other interface → broker, IPv4': 'arrived',
   'other interface → broker, IPv6': 'arrived',
 }
+
+/** What {@link probe} says with the rules of iptables, which has no match for where a packet came in when it leaves. */
+export const AS_DESIGNED_BY_IPTABLES: Outcomes = { ...AS_DESIGNED, [AS_NODE]: 'arrived' }
 
 let sent = 0
 

@@ -9,7 +9,7 @@ import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
 import type { Chain, Rule } from '../../node-guard/firewall/iptables/chains.ts'
 import type { Family } from '../../node-guard/firewall/iptables/command.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { AS_DESIGNED, type Outcomes, prepare, probe, RULES } from './battery.ts'
+import { AS_DESIGNED_BY_IPTABLES, type Outcomes, prepare, probe, RULES } from './battery.ts'
 import { FAMILIES, loadChains, prepareDnat, probeWeak, WEAK_AS_DESIGNED } from './iptables-rules.ts'
 import { addMesh, MESH_PORT } from './mesh.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
@@ -52,7 +52,7 @@ describe('every rule of the guard’s iptables rules is needed', needsNamespaces
   test('each rule and each jump, left out, changes what happens to a packet of its family', async (t) => {
     for (const family of FAMILIES) await load(family, iptablesRules(RULES, family))
     const whole = await effect()
-    assert.deepEqual(whole, { ...AS_DESIGNED, ...WEAK_AS_DESIGNED })
+    assert.deepEqual(whole, { ...AS_DESIGNED_BY_IPTABLES, ...WEAK_AS_DESIGNED })
     for (const family of FAMILIES) {
       const chains = iptablesRules(RULES, family)
       for (const { what, rest } of without(chains))

@@ -101,6 +101,24 @@ test('without --wait-timeout it waits for the sidecar for ever, with the reason 
   assert.equal(waits[0]?.fields.code, 'broker-unreachable')
 })
 
+test('--wait-timeout ends the wait, except under restartPolicy Never, where the pod would end with it', async () => {
+  const flags = ['--wait-ready=http://127.0.0.1:9170/readyz', '--wait-timeout=1s']
+  const becomesReadyLate = () => {
+    let asked = 0
+    return world({
+      askReadiness: async () =>
+        ++asked > 500 ? { ready: true, code: 'ready' } : { ready: false, code: 'no-credentials' },
+    }).world
+  }
+  const ended = await runSteps(settings(...flags), becomesReadyLate())
+  assert.deepEqual(ended, {
+    ok: false,
+    sentence: 'the sidecar at 127.0.0.1:9170 was not ready after 1.0s (no-credentials)',
+  })
+  const waited = await runSteps(settings(...flags, '--restart-policy=Never'), becomesReadyLate())
+  assert.deepEqual(waited, { ok: true })
+})
+
 test('silence counts as refused only three times in a row, and an answer starts the count anew', async () => {
   const script = ['no-answer', 'no-answer', 'answered', 'no-answer', 'no-answer', 'no-answer'] as const
   let round = 0

@@ -60,6 +60,15 @@ describe('firewall redirect', needsNamespaces(), () => {
     await redirected()
   })
 
+  test('needs nothing that it could write to: its root is read-only', async () => {
+    const script =
+      'mount --bind / / && mount -o remount,bind,ro / && mount --rbind /run /run && mount -o remount,bind,ro /run && ! touch /run/x /x 2>/dev/null && exec "$@"'
+    const readOnly = ['unshare', '--mount', 'sh', '-c', script, 'sh', ...NET_ADMIN_ONLY]
+    const result = await gate([], readOnly)
+    assert.equal(result.code, 0, result.stderr)
+    await redirected()
+  })
+
   test('without the guard it never loads the redirect, and fails with a sentence as its last line', async () => {
     await open()
     const result = await gate(QUICK)

@@ -77,10 +77,10 @@ for (const variant of VARIANTS)
       'flushes the filter table': () => both('-F'),
       'flushes the mangle table': () => both('-t', 'mangle', '-F'),
       'flushes the nat table': () => both('-t', 'nat', '-F'),
+      // A chain that was repaired already cannot be deleted.
       'flushes and deletes all chains': async () => {
         for (const table of ['filter', 'mangle', 'nat'])
           for (const ip of ['ip', 'ip6'])
-            // A chain that was repaired already cannot be deleted.
             for (const command of ['-F', '-X'])
               await node.run('node', [`${ip}tables-${variant}`, '-w', '-t', table, command])
       },

@@ -10,6 +10,7 @@ import {
   type Chain,
   countPackets,
   difference,
+  differingTables,
   removeInput,
   restoreInput,
 } from '../../node-guard/firewall/iptables/chains.ts'
@@ -106,6 +107,19 @@ describe('what iptables-save says', () => {
     const without = saved(WANTED).replace(/^.*-A POD2IAM-OUTPUT .*\n/m, '')
     assert.equal(countPackets(WANTED, parse(without)).metadata_refused, 1)
   })
+})
+
+test('the tables that differ are those in which something of ours is missing, altered, or not first', () => {
+  assert.deepEqual(differingTables(WANTED, parse('')), ['mangle', 'filter', 'nat'])
+  assert.deepEqual(differingTables(WANTED, parse(saved(WANTED))), [])
+  for (const table of ['filter', 'mangle', 'nat'] as const) {
+    const others = WANTED.filter((chain) => chain.table !== table)
+    assert.deepEqual(differingTables(WANTED, parse(saved(others))), [table])
+    const first = { table, chain: table === 'filter' ? 'FORWARD' : 'PREROUTING', rule: '-j ACCEPT' }
+    assert.deepEqual(differingTables(WANTED, parse(saved(WANTED, [first], true))), [table])
+    const stale: Chain = { table, name: `${GUARD_CHAINS}OLD`, rules: [] }
+    assert.deepEqual(differingTables(WANTED, parse(saved([...WANTED, stale]))), [table])
+  }
 })
 
 describe('input of iptables-restore', () => {
@@ -232,6 +246,62 @@ describe('a load', () => {
     const { restores, detail } = await load(failed('Another app is currently holding the xtables lock.'), ok)
     assert.equal(restores, 1)
     assert.match(detail ?? '', /waited 5 s/)
+  })
+})
+
+describe('a repair', () => {
+  const withoutTable = (table: string) => saved(WANTED.filter((chain) => chain.table !== table))
+  /** The backend over a kernel in which each call of iptables-save sees the next of these, the last for ever. */
+  const over = (...seen: string[]) => {
+    const calls: string[] = []
+    let races = 0
+    const exec: Exec = async (command, _args, { input = '' } = {}) => {
+      if (command.endsWith('-save')) {
+        calls.push('save')
+        return { code: 0, stdout: (seen.length > 1 ? seen.shift() : seen[0]) ?? '', stderr: '' }
+      }
+      calls.push(`restore ${[...input.matchAll(/^\*(\w+)/gm)].map(([, table]) => table).join(' ')}`)
+      if (races-- > 0) return { code: 1, stdout: '', stderr: 'iptables: Bad rule' }
+      return { code: 0, stdout: '', stderr: '' }
+    }
+    const backend = iptablesBackend({ exec, variant: 'nft', families: async () => [4] })
+    const race = () => {
+      races = 1
+    }
+    return { backend, calls, race }
+  }
+
+  test('begins with what was read, and writes the tables that differ', async () => {
+    const { backend, calls } = over('', saved(WANTED), withoutTable('filter'), saved(WANTED))
+    await backend.load(RULES)
+    assert.equal((await backend.compare()).differs, undefined)
+    assert.equal((await backend.compare()).differs, 'was changed')
+    assert.equal(await backend.load(RULES), undefined)
+    assert.equal((await backend.compare()).differs, undefined)
+    // What is loaded next is no repair of what was found long ago.
+    await backend.load(RULES)
+    const whole = ['save', 'restore mangle filter nat']
+    assert.deepEqual(calls, [...whole, 'save', 'save', 'restore filter', 'save', ...whole])
+  })
+
+  test('reads again and writes all where another changed our jumps since', async () => {
+    const { backend, calls, race } = over('', withoutTable('nat'), saved(WANTED))
+    await backend.load(RULES)
+    await backend.compare()
+    race()
+    assert.equal(await backend.load(RULES), undefined)
+    assert.deepEqual(calls.slice(3), ['restore nat', 'save', 'restore mangle filter nat'])
+  })
+
+  test('packets of tables that it does not write are not counted again', async () => {
+    const { backend } = over('', withoutTable('filter'), saved(WANTED))
+    await backend.load(RULES)
+    const before = (await backend.compare()).packets?.metadata_dropped
+    assert.ok(before !== undefined && before > 0)
+    await backend.load(RULES)
+    const { packets } = await backend.compare()
+    assert.equal(packets?.metadata_dropped, 0)
+    assert.ok((packets?.metadata_refused ?? 0) > 0)
   })
 })
 

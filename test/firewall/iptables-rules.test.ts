@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { AS_DESIGNED, prepare, probe, RULES, WITHOUT_RULES } from './battery.ts'
+import { AS_DESIGNED_BY_IPTABLES, prepare, probe, RULES, WITHOUT_RULES } from './battery.ts'
 import { backendOn, prepareDnat, probeWeak, VARIANTS, WEAK_AS_DESIGNED } from './iptables-rules.ts'
 import { type NodeKind, openNode, type TestNode } from './node.ts'
 
@@ -21,7 +21,7 @@ for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[
         const backend = backendOn(node, variant)
         assert.equal(await backend.load(RULES), undefined)
         assert.deepEqual((await backend.compare()).differs, undefined)
-        assert.deepEqual(await probe(node), AS_DESIGNED)
+        assert.deepEqual(await probe(node), AS_DESIGNED_BY_IPTABLES)
         // With br_netfilter a reset leaves with the address that DNAT gave: refused, but not at once.
         const expected =
           kind === 'bridge1'

@@ -29,7 +29,7 @@ export const GATE_SETTINGS = {
     "the pod's; with Never this waits for the block without end, since one failed init container ends such a pod",
   ),
   waitReady: httpUrl('URL of the sidecar readiness to wait for'),
-  waitTimeout: duration(undefined, 'how long to wait for it'),
+  waitTimeout: duration(undefined, 'how long to wait for it; without effect under --restart-policy=Never'),
   sidecarPort: port(SIDECAR_PORT, 'port of the sidecar on loopback'),
   brokerPort: port(BROKER_PORT, 'port of the broker'),
   ...ADDRESS_SETTINGS,

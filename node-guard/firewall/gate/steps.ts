@@ -85,6 +85,7 @@ async function untilDone(
   }
 }
 
+/** Asks until the sidecar is ready, or until `--wait-timeout`; under `restartPolicy: Never` for ever, as `untilDone`. */
 async function waitReady(
   settings: GateSettings,
   url: URL,
@@ -100,7 +101,8 @@ async function waitReady(
       return { ok: true }
     }
     const reason = detail === undefined ? code : `${code}: ${detail}`
-    if (settings.waitTimeout !== undefined && waited >= settings.waitTimeout)
+    const { waitTimeout, restartPolicy } = settings
+    if (waitTimeout !== undefined && restartPolicy !== 'Never' && waited >= waitTimeout)
       return {
         ok: false,
         sentence: `the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`,

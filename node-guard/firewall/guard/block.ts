@@ -91,8 +91,8 @@ export function createBlock({ metadata, broker, choice, readUplinks, now, log }:
       }
     }
     const failed = await choice.load(rules)
-    counted = {}
     if (failed === undefined) {
+      counted = {}
       wanted = key
       if (found !== undefined) {
         repairs[cause]++

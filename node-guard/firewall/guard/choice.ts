@@ -78,13 +78,17 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
 }
 
 async function loadAndLook(backend: Backend, rules: GuardRuleset): Promise<LoadFailure | undefined> {
-  const failure = await backend.load(rules)
-  if (failure !== undefined) return { detail: failure.detail, next: true }
-  const { failed, differs } = await backend.compare()
-  if (failed !== undefined) return { detail: failed, next: true }
-  if (differs === undefined) return undefined
-  return {
-    detail: `what was loaded as ${backend.what} ${differs} at once: find what else changes the firewall of this node (nft monitor)`,
-    next: false,
+  for (let attempt = 1; ; attempt++) {
+    const failure = await backend.load(rules)
+    if (failure !== undefined) return { detail: failure.detail, next: true }
+    const { failed, differs } = await backend.compare()
+    if (failed !== undefined) return { detail: failed, next: true }
+    if (differs === undefined) return undefined
+    // Others change one table after another: that is no quarrel yet.
+    if (attempt < 3) continue
+    return {
+      detail: `what was loaded as ${backend.what} ${differs} at once: find what else changes the firewall of this node (nft monitor)`,
+      next: false,
+    }
   }
 }

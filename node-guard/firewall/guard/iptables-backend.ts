@@ -1,6 +1,14 @@
 import type { Exec } from '../exec.ts'
-import { type Chain, countPackets, difference, removeInput, restoreInput } from '../iptables/chains.ts'
+import {
+  type Chain,
+  countPackets,
+  difference,
+  differingTables,
+  removeInput,
+  restoreInput,
+} from '../iptables/chains.ts'
 import { type Family, type Iptables, readSaved, restore, type Variant } from '../iptables/command.ts'
+import type { SavedRules } from '../iptables/saved.ts'
 import type { Backend, Compared, Failure } from './backend.ts'
 import { iptablesEvents } from './iptables-events.ts'
 import { GUARD_CHAINS, iptablesRules } from './iptables-rules.ts'
@@ -21,20 +29,39 @@ export type IptablesOptions = {
 export function iptablesBackend({ exec, variant, families, inUse }: IptablesOptions): Backend {
   const tools = async () =>
     (await families()).map((family): Iptables => ({ exec, variant, family, prefix: GUARD_CHAINS }))
-  const wanted = new Map<Family, readonly Chain[]>()
+  const sides = new Map<Family, Side>()
 
   return {
     name: `iptables-${variant}`,
     what: `the chains ${GUARD_CHAINS}* of iptables-${variant}`,
     load: async (rules) => {
-      const results = (await tools()).map((tool) => {
+      const results = (await tools()).map(async (tool) => {
         const chains = iptablesRules(rules, tool.family)
-        wanted.set(tool.family, chains)
-        return replace(tool, chains)
+        const { found, before = {} } = sides.get(tool.family) ?? {}
+        sides.set(tool.family, { chains, found: undefined, before })
+        const side = await replace(tool, chains, found)
+        if ('detail' in side) return side
+        sides.set(tool.family, side)
+        return undefined
       })
       return (await Promise.all(results)).find((failed) => failed !== undefined)
     },
-    compare: async () => compare(await tools(), wanted),
+    compare: async () => {
+      const packets: Record<string, number> = {}
+      let differs: Compared['differs']
+      const found = new Map<Family, SavedRules>()
+      const reads = (await tools()).map(async (tool) => ({ tool, read: await readSaved(tool) }))
+      for (const { tool, read } of await Promise.all(reads)) {
+        if (!read.ok) return { failed: read.detail }
+        const { chains, before } = sides.get(tool.family) ?? NOTHING
+        differs ??= difference(chains, read.saved)
+        for (const [name, count] of Object.entries(countPackets(chains, read.saved)))
+          packets[name] = (packets[name] ?? 0) + Math.max(0, count - (before[name] ?? 0))
+        found.set(tool.family, read.saved)
+      }
+      for (const [family, side] of sides) sides.set(family, { ...side, found: differs && found.get(family) })
+      return { packets, ...(differs === undefined ? {} : { differs }) }
+    },
     remove: async () => {
       if (inUse !== undefined && !(await inUse())) return 'absent'
       let removed: 'absent' | 'removed' = 'absent'
@@ -50,33 +77,39 @@ export function iptablesBackend({ exec, variant, families, inUse }: IptablesOpti
   }
 }
 
-/** Reads and writes, once more where another changed our jumps in between. */
-async function replace(tool: Iptables, chains: readonly Chain[]): Promise<Failure | undefined> {
+/** What we know of one family. */
+type Side = {
+  readonly chains: readonly Chain[]
+  /** What was found not to be as loaded: a repair begins with it instead of reading once more. */
+  readonly found: SavedRules | undefined
+  /** Packets that were counted before the last repair, of tables that it did not write. */
+  readonly before: Readonly<Record<string, number>>
+}
+
+const NOTHING: Side = { chains: [], found: undefined, before: {} }
+
+/** Writes: what differs from `found`; else, or where another changed our jumps since, all by what is read now. */
+async function replace(
+  tool: Iptables,
+  chains: readonly Chain[],
+  found: SavedRules | undefined,
+): Promise<Side | Failure> {
+  if (found !== undefined) {
+    const tables = differingTables(chains, found)
+    const kept = chains.filter(({ table }) => !tables.includes(table))
+    const side = { chains, found: undefined, before: countPackets(kept, found) }
+    if (tables.length === 0) return side
+    const result = await restore(tool, restoreInput(chains, found, tables))
+    if (result.ok) return side
+    if (!result.raced) return result
+  }
   for (let attempt = 1; ; attempt++) {
     const read = await readSaved(tool)
     if (!read.ok) return read
     const result = await restore(tool, restoreInput(chains, read.saved))
-    if (result.ok) return undefined
+    if (result.ok) return { chains, found: undefined, before: {} }
     if (!result.raced || attempt === 2) return result
   }
-}
-
-async function compare(
-  tools: readonly Iptables[],
-  wanted: ReadonlyMap<Family, readonly Chain[]>,
-): Promise<Compared> {
-  const packets: Record<string, number> = {}
-  const differences: Compared['differs'][] = []
-  const readings = tools.map(async (tool) => ({ tool, read: await readSaved(tool) }))
-  for (const { tool, read } of await Promise.all(readings)) {
-    if (!read.ok) return { failed: read.detail }
-    const chains = wanted.get(tool.family) ?? []
-    differences.push(difference(chains, read.saved))
-    for (const [name, count] of Object.entries(countPackets(chains, read.saved)))
-      packets[name] = (packets[name] ?? 0) + count
-  }
-  const differs = differences.find((found) => found !== undefined)
-  return { packets, ...(differs === undefined ? {} : { differs }) }
 }
 
 async function remove(tool: Iptables): Promise<'absent' | 'removed' | Failure> {

@@ -137,9 +137,11 @@ ${BROKER_FORWARD}
   }
 
   # Backstop: source-routed packets get their destination after the forward hook. Rejecting is not possible here;
-  # before srcnat (100), with the true source.
+  # before srcnat (100), with the true source. What came in by an interface is none of the host's own, whatever its
+  # source; before kernel 5.7 no interface is known here. IPv4 alone: the host's neighbour solicitations have one.
   chain postrouting {
     type filter hook postrouting priority ${-150 + later}; policy accept;
+    ip daddr @metadata4 iif != 0 counter name metadata_dropped drop
     ip daddr @metadata4 fib saddr type != local counter name metadata_dropped drop
     ip6 daddr @metadata6 fib saddr type != local counter name metadata_dropped drop
   }

@@ -45,6 +45,19 @@ export function difference(wanted: readonly Chain[], saved: SavedRules): Differe
   return wanted.every(isFirst) ? undefined : 'is not first'
 }
 
+/** The tables of which {@link difference} says something: a repair need not write the others. */
+export function differingTables(wanted: readonly Chain[], saved: SavedRules): readonly IptablesTable[] {
+  return tablesOf(wanted, saved).filter((table) => {
+    const within = {
+      ...saved,
+      chains: new Map([...saved.chains].filter(([, chain]) => chain.table === table)),
+    }
+    const jumps = saved.jumps.filter((found) => found.table === table)
+    const chains = wanted.filter((chain) => chain.table === table)
+    return difference(chains, { ...within, jumps }) !== undefined
+  })
+}
+
 /** Packets by counter, of what stands of the wanted rules. */
 export function countPackets(wanted: readonly Chain[], saved: SavedRules): Record<string, number> {
   const packets: Record<string, number> = {}
@@ -62,8 +75,12 @@ export function countPackets(wanted: readonly Chain[], saved: SavedRules): Recor
  * Input of `iptables-restore --noflush` that makes these chains out of what was read: each table in one transaction,
  * others' rules left as they are. It fails as a whole where somebody changed our jumps since; then read again.
  */
-export function restoreInput(wanted: readonly Chain[], saved: SavedRules): string {
-  return transactions(tablesOf(wanted, saved), (table) => {
+export function restoreInput(
+  wanted: readonly Chain[],
+  saved: SavedRules,
+  tables: readonly IptablesTable[] = tablesOf(wanted, saved),
+): string {
+  return transactions(tables, (table) => {
     const chains = wanted.filter((chain) => chain.table === table)
     const stale = [...saved.chains.values()].filter(
       (seen) => seen.table === table && !chains.some(({ name }) => name === seen.name),

@@ -1,0 +1,43 @@
+/** What the block counts when a load fails: without a kernel. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { lineLogger } from '../../common/log.ts'
+import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
+import { createBlock } from '../../node-guard/firewall/guard/block.ts'
+
+test('packets that were counted are not counted again when a load fails and the rules stay', async () => {
+  let intact = true
+  const loads: (string | undefined)[] = [undefined, 'the lock is held', undefined]
+  const backend: Backend = {
+    name: 'iptables-legacy',
+    what: 'rules',
+    load: async () => undefined,
+    compare: async () => ({
+      packets: { metadata_dropped: 3 },
+      ...(intact ? {} : { differs: 'was changed' as const }),
+    }),
+    remove: async () => 'absent',
+    watched: async () => undefined,
+  }
+  const block = createBlock({
+    metadata: [],
+    broker: [],
+    choice: {
+      chosen: () => backend,
+      fallback: () => undefined,
+      load: async () => loads.shift(),
+      removeOthers: async () => {},
+    },
+    readUplinks: async () => [],
+    now: () => 0,
+    log: lineLogger('firewall', 'error', () => {}),
+  })
+  await block.check('start')
+  await block.check('poll')
+  intact = false
+  await block.check('poll')
+  assert.equal(block.state().verified, false)
+  intact = true
+  await block.check('poll')
+  assert.equal(block.state().packets.metadata_dropped, 3)
+})
