@@ -141,7 +141,8 @@ describe('with any values, the chart', needsHelm, () => {
         assert.deepEqual(securityContext.capabilities.drop, ['ALL'], name)
         assert.equal(securityContext.allowPrivilegeEscalation, false)
         assert.equal(securityContext.readOnlyRootFilesystem, true)
-        const expected = set === 'everything' ? ['NET_ADMIN', 'NET_RAW'] : ['NET_ADMIN']
+        const raw = set === 'everything' || set === 'remove'
+        const expected = raw ? ['NET_ADMIN', 'NET_RAW'] : ['NET_ADMIN']
         assert.deepEqual(securityContext.capabilities.add, name === 'firewall' ? expected : undefined, name)
         assert.equal(securityContext.runAsUser === 0, name === 'firewall')
         const token = volumeMounts.some(({ mountPath }) => mountPath.startsWith('/var/run/secrets'))
@@ -211,6 +212,40 @@ describe('a value of the chart', needsHelm, () => {
       template('kube-system'),
       /pod2iam-injector|iam\.amazonaws\.com\/role\b|guard-not-ready/,
     )
+  })
+
+  test('lets only the API servers’ networks reach the webhook, and the kubelets still its health', () => {
+    type Rule = { readonly from?: unknown; readonly ports: readonly { readonly port: string }[] }
+    const ingress = (set: string) => {
+      const { spec } = find(objectsOf(template(set)), 'NetworkPolicy') as Rendered & {
+        spec: { ingress: Rule[] }
+      }
+      return spec.ingress.map(({ from, ports }) => [from, ports.map(({ port }) => port)])
+    }
+    assert.deepEqual(ingress('default'), [[undefined, ['webhook', 'health']]])
+    const blocks = ['10.0.0.0/28', 'fd00:1::/64'].map((cidr) => ({ ipBlock: { cidr } }))
+    assert.deepEqual(ingress('everything'), [
+      [blocks, ['webhook']],
+      [undefined, ['health']],
+    ])
+  })
+
+  test('that takes the built-in authority away takes the right to write webhook configurations, and its policy', () => {
+    for (const set of ['default', 'kube-system', 'own-certificate']) {
+      const objects = objectsOf(template(set))
+      const policy = objects.find(({ metadata, kind }) =>
+        `${kind} ${metadata.name}`.match(/Policy .*-authority$/),
+      )
+      const account = objects.find(
+        ({ kind, metadata }) => kind === 'ServiceAccount' && /injector/.test(metadata.name),
+      )
+      const [isWritable, who] = [
+        template(set).includes('resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations]'),
+        `'system:serviceaccount:${RELEASE_NAMESPACE}:${account?.metadata.name}'`,
+      ]
+      assert.equal(isWritable, set !== 'own-certificate')
+      assert.equal(JSON.stringify(policy ?? '').includes(who), isWritable, set)
+    }
   })
 
   test('names images by digest', () => {

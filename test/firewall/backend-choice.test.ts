@@ -103,10 +103,6 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     await guard.becomes('ready')
     assert.equal(choice(guard).backend, 'nft')
     await refused()
-    await guard.end('SIGTERM')
-    const remover = await start(['--mode=remove'], [...withoutTools(IPTABLES_TOOLS), ...NET_ADMIN_ONLY])
-    await remover.becomes('removed')
-    assert.deepEqual(await left(), [])
   })
 
   test('on a node with neither it is not ready, and names what is missing of each', async () => {
@@ -177,6 +173,39 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     assert.deepEqual(await left(), ['iptables-nft', 'iptables-legacy'])
     const remover = await start(['--mode=remove'], ADMIN_AND_RAW)
     await remover.becomes('removed')
+    assert.deepEqual(await left(), [])
+  })
+
+  test('rules of iptables-legacy that cannot be looked at: not removed, with the remedy; a warning in the other modes', async () => {
+    const remedy = /iptables-legacy has tables on this node, which cannot be looked at.+NET_RAW/
+    const fakes = Object.fromEntries(['nft', ...IPTABLES_NFT].map((name) => [name, NO_NF_TABLES]))
+    const guard = await start([], [...withoutTools([], fakes), ...ADMIN_AND_RAW])
+    await guard.becomes('ready')
+    await guard.end('SIGTERM')
+    const remover = await start(['--mode=remove'], NET_ADMIN_ONLY)
+    await remover.becomes('block-not-verified')
+    assert.match((await remover.readiness()).detail ?? '', remedy)
+    assert.deepEqual(await left(), ['iptables-legacy'])
+    await remover.end('SIGTERM')
+    const { code, stderr } = await node.run('node', [
+      ...NET_ADMIN_ONLY,
+      process.execPath,
+      MAIN,
+      'remove',
+      '--open-this-node',
+    ])
+    assert.equal(code, 1)
+    assert.match(stderr, remedy)
+    const next = await start([], NET_ADMIN_ONLY)
+    await next.becomes('ready')
+    await until('the status warns', async () =>
+      (await status()).warnings.some(({ code, detail }) => code === 'other-backend' && remedy.test(detail)),
+    )
+    assert.equal(next.logs.filter(({ msg }) => msg === 'rules of another backend may be left').length, 1)
+    assert.deepEqual(await left(), ['nft', 'iptables-legacy'])
+    await next.end('SIGTERM')
+    const allowed = await start(['--mode=remove'], ADMIN_AND_RAW)
+    await allowed.becomes('removed')
     assert.deepEqual(await left(), [])
   })
 
@@ -253,5 +282,24 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
           level === 'warn' && /--host-interface eni\+ has no effect/.test(String(detail)),
       ),
     )
+  })
+})
+
+describe('firewall guard on a node that never had iptables', needsNamespaces(), () => {
+  test('needs none to remove its rules', async () => {
+    const node = await openNode()
+    const wrapper = [...withoutTools(IPTABLES_TOOLS), ...NET_ADMIN_ONLY]
+    try {
+      const guard = await startGuard(node, [NO_POLL], wrapper)
+      await guard.becomes('ready')
+      assert.equal(await guard.metric('info{backend="nft",mode="enforce"}'), 1)
+      await guard.end('SIGTERM')
+      const remover = await startGuard(node, ['--mode=remove'], wrapper)
+      await remover.becomes('removed')
+      assert.equal(await node.must('node', ['nft', 'list', 'tables']), '')
+      await remover.end('SIGTERM')
+    } finally {
+      await node.close()
+    }
   })
 })

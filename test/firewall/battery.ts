@@ -5,7 +5,17 @@
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
 import { type GuardRuleset, guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
-import { NEIGHBOURS, type NetworkName, nodeExec, POD1, type TestNode, UNLINKED, until } from './node.ts'
+import {
+  CLAIMABLE,
+  CLAIMED,
+  NEIGHBOURS,
+  type NetworkName,
+  nodeExec,
+  POD1,
+  type TestNode,
+  UNLINKED,
+  until,
+} from './node.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
 const [BROKER4, BROKER6] = BROKER_ADDRESSES
@@ -23,9 +33,13 @@ const FOREIGN_PORT = 8081
 /** What is sent to the broker on this port, another's DNAT takes: a hostPort, as the CNI plugin portmap makes it. */
 const HOST_PORT = 8082
 
-/** The rules under test: the real addresses, and broker addresses whose link is absent. */
+/** What is sent to a metadata address on this port, another's DNAT takes: kube-proxy's, of a Service with that externalIP. */
+const SERVICE_PORT = 8085
+const BEHIND_SERVICE_PORT = 8086
+
+/** The rules under test: the real addresses, others that a Service may claim, and broker addresses whose link is absent. */
 export const RULES: GuardRuleset = {
-  metadata: METADATA_ADDRESSES,
+  metadata: [...METADATA_ADDRESSES, CLAIMABLE[0], ...CLAIMED],
   broker: [...BROKER_ADDRESSES, ...UNLINKED],
   uplinks: ['eth0'],
 }
@@ -52,6 +66,13 @@ const NODE_TABLE = `table inet test_rewrite {
     type nat hook prerouting priority -99; policy accept;
     meta nfproto ipv4 fib daddr type local tcp dport ${HOST_PORT} dnat ip to 10.0.0.2:80
     meta nfproto ipv6 fib daddr type local tcp dport ${HOST_PORT} dnat ip6 to [fd00:10::2]:80
+    ip daddr ${CLAIMABLE[0]} tcp dport ${SERVICE_PORT} dnat ip to 10.0.0.2:${BEHIND_SERVICE_PORT}
+    ip6 daddr ${CLAIMABLE[1]} tcp dport ${SERVICE_PORT} dnat ip6 to [fd00:10::2]:${BEHIND_SERVICE_PORT}
+  }
+  chain service_output {
+    type nat hook output priority -99; policy accept;
+    ip daddr ${CLAIMABLE[0]} tcp dport ${SERVICE_PORT} dnat ip to 10.0.0.2:${BEHIND_SERVICE_PORT}
+    ip6 daddr ${CLAIMABLE[1]} tcp dport ${SERVICE_PORT} dnat ip6 to [fd00:10::2]:${BEHIND_SERVICE_PORT}
   }
 }`
 
@@ -76,8 +97,12 @@ export async function prepare(node: TestNode): Promise<void> {
   await node.must('pod1', ['nft', '-f', '-'], POD_TABLE)
   const aws = await node.agent('aws')
   const host = await node.agent('node')
-  for (const host of ['0.0.0.0', '::'])
-    for (const port of [80, FOREIGN_PORT]) await aws.listen({ host, port, name: 'aws' })
+  for (const address of ['0.0.0.0', '::']) {
+    for (const port of [80, FOREIGN_PORT, SERVICE_PORT])
+      await aws.listen({ host: address, port, name: 'aws' })
+    await aws.listen({ host: address, port: BEHIND_SERVICE_PORT, name: 'service' })
+  }
+  for (const address of CLAIMED) await host.listen({ host: address, port: 80, name: 'service' })
   for (const address of BROKER_ADDRESSES)
     for (const port of [BROKER_PORT, HOST_PORT]) await host.listen({ host: address, port, name: 'broker' })
   for (const port of [UDP_PORT, LATE_PORT, LATE_AS_NODE_PORT, LATE_FOREIGN_PORT]) await aws.receive({ port })
@@ -121,6 +146,12 @@ export async function probe(node: TestNode): Promise<Outcomes> {
     'node in a pod’s name → metadata, IPv6': foreign(node, METADATA6, 'reset6'),
     'node → metadata, IPv4': tcp('node', METADATA4, 80),
     'node → metadata, IPv6': tcp('node', METADATA6, 80),
+    'pod → metadata that a Service claims, IPv4': tcp('pod1', CLAIMABLE[0], SERVICE_PORT),
+    'pod → metadata that a Service claims, IPv6': tcp('pod1', CLAIMABLE[1], SERVICE_PORT),
+    'node → metadata that a Service claims, IPv4': tcp('node', CLAIMABLE[0], SERVICE_PORT),
+    'node → metadata that a Service claims, IPv6': tcp('node', CLAIMABLE[1], SERVICE_PORT),
+    'pod → metadata that IPVS made the node’s own, IPv4': tcp('pod1', CLAIMED[0], 80),
+    'pod → metadata that IPVS made the node’s own, IPv6': tcp('pod1', CLAIMED[1], 80),
     'pod → broker, IPv4': tcp('pod1', BROKER4, BROKER_PORT),
     'pod → broker, IPv6': tcp('pod1', BROKER6, BROKER_PORT),
     'node → broker, IPv4': tcp('node', BROKER4, BROKER_PORT),
@@ -155,6 +186,12 @@ export const AS_DESIGNED: Outcomes = {
   'node in a pod’s name → metadata, IPv6': 'reset to the pod',
   'node → metadata, IPv4': 'aws',
   'node → metadata, IPv6': 'aws',
+  'pod → metadata that a Service claims, IPv4': 'ECONNREFUSED',
+  'pod → metadata that a Service claims, IPv6': 'ECONNREFUSED',
+  'node → metadata that a Service claims, IPv4': 'aws',
+  'node → metadata that a Service claims, IPv6': 'aws',
+  'pod → metadata that IPVS made the node’s own, IPv4': 'ECONNREFUSED',
+  'pod → metadata that IPVS made the node’s own, IPv6': 'ECONNREFUSED',
   'pod → broker, IPv4': 'broker',
   'pod → broker, IPv6': 'broker',
   'node → broker, IPv4': 'broker',
@@ -183,6 +220,12 @@ export const WITHOUT_RULES: Outcomes = {
   'node in a pod’s name → metadata, late, IPv4': 'arrived',
   'node in a pod’s name → metadata, IPv4': 'silence',
   'node in a pod’s name → metadata, IPv6': 'silence',
+  'pod → metadata that a Service claims, IPv4': 'service',
+  'pod → metadata that a Service claims, IPv6': 'service',
+  'node → metadata that a Service claims, IPv4': 'service',
+  'node → metadata that a Service claims, IPv6': 'service',
+  'pod → metadata that IPVS made the node’s own, IPv4': 'service',
+  'pod → metadata that IPVS made the node’s own, IPv6': 'service',
   'pod → broker on a port that is a hostPort, IPv4': 'aws',
   'pod → broker on a port that is a hostPort, IPv6': 'aws',
   'pod → broker without link, IPv4': 'aws',

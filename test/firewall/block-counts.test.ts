@@ -26,6 +26,7 @@ test('packets that were counted are not counted again when a load fails and the 
       chosen: () => backend,
       fallback: () => undefined,
       load: async () => loads.shift(),
+      left: () => undefined,
       removeOthers: async () => {},
     },
     readUplinks: async () => [],

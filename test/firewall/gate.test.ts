@@ -88,6 +88,23 @@ describe('firewall redirect', needsNamespaces(), () => {
     assert.match(lastLine(result), /pod2iam-gate: fd00:ec2::254 answered;/)
   })
 
+  test('a Service that claims the IPv6 metadata address by externalIPs neither answers pods nor keeps the gate shut', async () => {
+    const other = await node.agent('pod2')
+    await other.listen({ host: '::', port: 8080, name: 'another pod' })
+    // As kube-proxy takes it, for pods and for the host.
+    const claim = `ip6 daddr ${METADATA6} tcp dport 80 dnat to [fd00:244::12]:8080`
+    await node.must('node', [
+      'nft',
+      `table ip6 kube-proxy { chain pre { type nat hook prerouting priority dstnat; ${claim}; }; chain out { type nat hook output priority -100; ${claim}; }; }`,
+    ])
+    const host = await node.agent('node')
+    assert.equal((await host.tcp({ host: METADATA6, port: 80, timeout: 500 })).outcome, 'aws')
+    assert.equal(await pod(METADATA6), 'ECONNREFUSED')
+    const result = await gate(QUICK)
+    assert.equal(result.code, 0, result.stderr)
+    await redirected()
+  })
+
   test('goes on by itself when the guard comes later', async () => {
     await open()
     const child = node.spawn('pod1', [

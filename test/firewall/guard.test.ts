@@ -5,7 +5,7 @@ import { BROKER_LINK } from '../../common/addresses.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import { GUARD_TABLE } from '../../node-guard/firewall/guard/ruleset.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { type GuardProcess, NO_CAPABILITY, startGuard } from './guard-process.ts'
+import { ADMIN_AND_RAW, type GuardProcess, NO_CAPABILITY, startGuard } from './guard-process.ts'
 import { MAIN, openNode, type TestNode, until } from './node.ts'
 
 const STATE = '/run/pod2iam'
@@ -296,7 +296,8 @@ describe('firewall guard', needsNamespaces(), () => {
     test('--mode=remove takes table and link away, stays, is ready, and says so to the broker', async () => {
       await guard.end('SIGTERM')
       await nft('add table inet other')
-      guard = await startGuard(node, ['--mode=remove'])
+      // Tests before this one used iptables-legacy, into which nobody looks without NET_RAW.
+      guard = await startGuard(node, ['--mode=remove'], ADMIN_AND_RAW)
       await guard.becomes('removed')
       assert.equal((await guard.readiness()).status, 200)
       assert.equal(await hasTable(), false)

@@ -29,6 +29,8 @@ for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[
                 ...WEAK_AS_DESIGNED,
                 'pod → broker, taken by an earlier DNAT, IPv4': 'timeout',
                 'pod → broker, taken by an earlier DNAT, IPv6': 'timeout',
+                'pod → metadata, taken by an earlier DNAT, IPv4': 'timeout',
+                'pod → metadata, taken by an earlier DNAT, IPv6': 'timeout',
               }
             : WEAK_AS_DESIGNED
         assert.deepEqual(await probeWeak(node, variant), expected)

@@ -6,7 +6,7 @@ import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backen
 import { type Chain, restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
 import { type Family, readSaved, restore, type Variant } from '../../node-guard/firewall/iptables/command.ts'
 import { datagram, type Outcomes, UDP_PORT } from './battery.ts'
-import { nodeExec, type TestNode, UNLINKED } from './node.ts'
+import { CLAIMABLE, nodeExec, type TestNode, UNLINKED } from './node.ts'
 
 export const VARIANTS = ['nft', 'legacy'] as const satisfies Variant[]
 export const FAMILIES = [4, 6] as const satisfies Family[]
@@ -14,7 +14,7 @@ export const FAMILIES = [4, 6] as const satisfies Family[]
 const [BROKER4, BROKER6] = BROKER_ADDRESSES
 /** Another's DNAT leads from the node's own address to the broker. */
 const LED_PORT = 5302
-/** Another's DNAT, which came before ours, takes what is sent to the broker. */
+/** Another's DNAT, which came before ours, takes what is sent to the broker or to a metadata address. */
 const TAKEN_PORT = 8083
 
 /** Another does not want this port tracked: no NAT, and nothing known of its original destination. */
@@ -34,6 +34,8 @@ const DNAT_TABLE = `table inet test_dnat {
     type nat hook prerouting priority -120; policy accept;
     ip daddr ${BROKER4} tcp dport ${TAKEN_PORT} dnat ip to 10.0.0.2:80
     ip6 daddr ${BROKER6} tcp dport ${TAKEN_PORT} dnat ip6 to [fd00:10::2]:80
+    ip daddr ${CLAIMABLE[0]} tcp dport ${TAKEN_PORT} dnat ip to 10.0.0.2:80
+    ip6 daddr ${CLAIMABLE[1]} tcp dport ${TAKEN_PORT} dnat ip6 to [fd00:10::2]:80
   }
 }`
 
@@ -65,6 +67,10 @@ export async function probeWeak(node: TestNode, variant: Variant): Promise<Outco
   const behind = {
     'pod → broker, taken by an earlier DNAT, IPv4': tcp(BROKER4, TAKEN_PORT),
     'pod → broker, taken by an earlier DNAT, IPv6': tcp(BROKER6, TAKEN_PORT),
+    'pod → metadata, taken by an earlier DNAT, IPv4': tcp(CLAIMABLE[0], TAKEN_PORT),
+    'pod → metadata, taken by an earlier DNAT, IPv6': tcp(CLAIMABLE[1], TAKEN_PORT),
+    'pod → metadata, untracked, IPv4': tcp(METADATA_ADDRESSES[0], UNTRACKED_PORT),
+    'pod → metadata, untracked, IPv6': tcp(METADATA_ADDRESSES[1], UNTRACKED_PORT),
     'pod → broker without link, untracked, IPv4': tcp(UNLINKED[0], UNTRACKED_PORT),
     'pod → broker without link, untracked, IPv6': tcp(UNLINKED[1], UNTRACKED_PORT),
     'other interface → broker by a DNAT, IPv4': datagram(
@@ -112,6 +118,10 @@ export async function probeWeak(node: TestNode, variant: Variant): Promise<Outco
 export const WEAK_AS_DESIGNED: Outcomes = {
   'pod → broker, taken by an earlier DNAT, IPv4': 'ECONNREFUSED',
   'pod → broker, taken by an earlier DNAT, IPv6': 'ECONNREFUSED',
+  'pod → metadata, taken by an earlier DNAT, IPv4': 'ECONNREFUSED',
+  'pod → metadata, taken by an earlier DNAT, IPv6': 'ECONNREFUSED',
+  'pod → metadata, untracked, IPv4': 'ECONNREFUSED',
+  'pod → metadata, untracked, IPv6': 'ECONNREFUSED',
   'pod → broker without link, untracked, IPv4': 'ECONNREFUSED',
   'pod → broker without link, untracked, IPv6': 'ECONNREFUSED',
   'other interface → broker by a DNAT, IPv4': 'dropped',

@@ -25,6 +25,11 @@ export const NEIGHBOURS = [
 /** Stand for broker addresses whose link is absent: they lie beyond the node, where AWS answers. */
 export const UNLINKED = ['169.254.170.25', 'fd00:70d2:1a::25'] as const
 
+/** Metadata addresses that a Service may claim: AWS answers by them, and another's DNAT takes some of their ports. */
+export const CLAIMABLE = ['100.100.100.200', 'fd00:ec2::254'] as const
+/** Metadata addresses that are the node's own, as IPVS makes those that a Service claims. */
+export const CLAIMED = ['100.100.100.201', 'fd00:ec2::1254'] as const
+
 export type NetworkName = 'aws' | 'node' | 'pod1' | 'pod2' | 'outside'
 
 export type Agent = {
@@ -108,7 +113,8 @@ ip -n outside route add 169.254.170.24/32 via 10.9.0.1 src 10.0.0.77
 ip -n outside -6 route add fd00:70d2:1a::24/128 via fd00:9::1 src fd00:10::77
 ip -n aws route add 169.254.170.24/32 via 10.0.0.10
 ip -n aws -6 route add fd00:70d2:1a::24/128 via fd00:10::10
-${[...NEIGHBOURS, ...UNLINKED].map((a) => `ip -n aws addr add ${a} dev lo${a.includes(':') ? ' nodad' : ''}`).join('\n')}
+${CLAIMED.map((a) => `ip -n node addr add ${a} dev lo${a.includes(':') ? ' nodad' : ''}`).join('\n')}
+${[...NEIGHBOURS, ...UNLINKED, CLAIMABLE[0]].map((a) => `ip -n aws addr add ${a} dev lo${a.includes(':') ? ' nodad' : ''}`).join('\n')}
 nsenter --net=/run/netns/node sh -c 'echo 0 >/proc/sys/net/ipv4/icmp_ratelimit; echo 0 >/proc/sys/net/ipv6/icmp/ratelimit; for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done'
 `
 

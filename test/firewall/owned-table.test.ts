@@ -8,9 +8,9 @@ import type { Holder } from '../../node-guard/firewall/guard/owned-holder.ts'
 import { createOwnedTable } from '../../node-guard/firewall/guard/owned-table.ts'
 import { GUARD_TABLE, OWNED_TABLE, ownedRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { AS_DESIGNED, prepare, probe } from './battery.ts'
+import { AS_DESIGNED, prepare, probe, RULES } from './battery.ts'
 import { type GuardProcess, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, UNLINKED, until } from './node.ts'
+import { MAIN, openNode, type TestNode, until } from './node.ts'
 
 const HOLDER = 'nft --handle --interactive'
 
@@ -26,7 +26,8 @@ describe('the owned table', needsNamespaces(), () => {
     guard = await startGuard(node, [
       '--owned-table=true',
       '--poll-interval=5m',
-      `--broker-address=169.254.170.24,fd00:70d2:1a::24,${UNLINKED.join(',')}`,
+      `--metadata-address=${RULES.metadata.join(',')}`,
+      `--broker-address=${RULES.broker.join(',')}`,
     ])
     await guard.becomes('ready')
   })

@@ -40,6 +40,7 @@ const report = (changed: Partial<GuardReport> = {}): GuardReport => ({
     detail: undefined,
     backend: 'nft',
     fallback: undefined,
+    othersLeft: undefined,
     packets: { ...NO_PACKETS, metadata_refused: 7, metadata_dropped: 1 },
     repairs: { ...NO_REPAIRS, event: 2, poll: 1 },
   },
@@ -259,6 +260,23 @@ test('tables that cannot be read are told with what to do; legacy ones that are 
   assert.match(unread[1] ?? '', /NET_RAW/)
 })
 
+test('many rules with one word do not hide a rule with another', async () => {
+  const many = Array.from(
+    { length: 101 },
+    (_, port) => `-A CNI-DN-1 -d 169.254.169.254/32 -p tcp -m tcp --dport ${port} -j DNAT`,
+  )
+  const stdout = [...many, MASQUERADE.rule].join('\n')
+  const exec: Exec = async (command) => ({
+    code: 0,
+    stdout: command === 'iptables-nft-save' ? stdout : '',
+    stderr: '',
+  })
+  const { rules } = await readNatRules(exec, [...METADATA, CILIUM_MASQUERADE], async () => '')
+  assert.equal(rules.length, 101)
+  assert.ok(rules.some(({ rule }) => rule === MASQUERADE.rule))
+  assert.equal(whyBypassed({ interfaces: ['cilium_host'], netkit: false, natRules: rules }), undefined)
+})
+
 const MASQUERADE = nat(
   `-A CILIUM_POST_nat -s 10.0.0.0/24 ! -o cilium_+ -m comment --comment "${CILIUM_MASQUERADE}" -j MASQUERADE`,
 )
@@ -279,7 +297,7 @@ const DATAPLANES: Record<string, [Parameters<typeof whyBypassed>[0], RegExp | un
 for (const [what, [facts, sentence]] of Object.entries(DATAPLANES))
   test(`dataplane: ${what}: ${sentence === undefined ? 'goes by netfilter' : 'may go round it'}`, () => {
     if (sentence === undefined) assert.equal(whyBypassed(facts), undefined)
-    else assert.match(whyBypassed(facts) ?? '', sentence)
+    else assert.match(`${whyBypassed(facts)?.why}: ${whyBypassed(facts)?.remedy}`, sentence)
   })
 
 test('netkit devices are known by their kind, not by a name', async () => {
@@ -346,13 +364,27 @@ test('a dataplane that comes after the guard is seen at the next look, long befo
   assert.deepEqual(logs, ['the block may be of no use on this node'])
 })
 
-test('--dataplane=netfilter is taken at its word', async () => {
-  const { surroundings } = surroundingsWith({
+test('--dataplane=netfilter is taken at its word, and what it was given against stays told', async () => {
+  const { surroundings, logs } = surroundingsWith({
     dataplane: 'netfilter',
     readInterfaces: async () => ['cilium_host'],
   })
   await surroundings.look()
-  assert.equal(surroundings.state().bypass, undefined)
+  const state = surroundings.state()
+  assert.equal(state.bypass, undefined)
+  const now = report({ surroundings: state })
+  assert.equal(readinessOf(now, NOW).code, 'ready')
+  assert.equal(statusOf(now).verified, true)
+  const [warning] = statusOf(now).warnings
+  assert.equal(warning?.code, 'dataplane-bypass')
+  assert.match(
+    warning?.detail ?? '',
+    /^Cilium runs here .+; the block is called verified by --dataplane=netfilter alone\. .+policy/,
+  )
+  assert.match(metricsText(now, NOW), /warning\{code="dataplane-bypass"\} 1\n/)
+  assert.match(metricsText(now, NOW), /block_verified 1\n/)
+  await surroundings.look()
+  assert.deepEqual(logs, ['the block counts as verified by the operator’s word'])
 })
 
 test('a metadata service that is switched off, or answers by one address only, is no reason for a warning', async () => {

@@ -123,6 +123,10 @@ describe('the node around the guard', needsNamespaces(), () => {
     assert.equal(await running.metric('warning{code="dataplane-bypass"}'), 1)
     await running.end('SIGTERM')
     await (await start(['--dataplane=netfilter'])).becomes('ready')
+    await until('the warning stays', async () =>
+      /alone\. What refuses pods/.test((await warned('dataplane-bypass')) ?? ''),
+    )
+    assert.equal((await status()).verified, true)
   })
 
   test('Cilium that masquerades by iptables uses the host’s stack', async () => {

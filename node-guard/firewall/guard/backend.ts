@@ -13,8 +13,14 @@ export type Compared = {
   readonly packets?: Readonly<Partial<Record<CounterName, number>>>
 }
 
-/** Why something could not be done; `unusable`: not on this machine, however often it is tried. */
-export type Failure = { readonly detail: string; readonly unusable: boolean }
+/** Why something could not be done. */
+export type Failure = {
+  readonly detail: string
+  /** Not on this machine, however often it is tried: then nothing of ours was left by this means either… */
+  readonly unusable: boolean
+  /** …but where rules stand by this means, and nobody could look whether some are ours. */
+  readonly mayStand?: true
+}
 
 /** One way of keeping the guard's rules in the kernel. Nothing in it throws. */
 export type Backend = {

@@ -18,6 +18,8 @@ export type BlockState = {
   readonly backend: BackendName | undefined
   /** Why it is not the first that `--backend` admits. */
   readonly fallback: string | undefined
+  /** Why rules of another backend may stand beside it. */
+  readonly othersLeft: string | undefined
   /** Packets by counter since this process started. */
   readonly packets: Readonly<Record<CounterName, number>>
   /** How often somebody else's change was undone, by what made us look. */
@@ -116,6 +118,7 @@ export function createBlock({ metadata, broker, choice, readUplinks, now, log }:
       ...verdict,
       backend: choice.chosen()?.name,
       fallback: choice.fallback(),
+      othersLeft: choice.left(),
       packets: { ...packets },
       repairs: { ...repairs },
     }),

@@ -1,5 +1,5 @@
 import type { Logger } from '../../../common/log.ts'
-import type { Backend } from './backend.ts'
+import type { Backend, Failure } from './backend.ts'
 import type { GuardRuleset } from './ruleset.ts'
 import type { Backends } from './selection.ts'
 
@@ -13,6 +13,8 @@ export type Choice = {
   readonly load: (rules: GuardRuleset) => Promise<string | undefined>
   /** Removes, once, what other backends left behind. To be called when rules are verified, never before. */
   readonly removeOthers: () => Promise<void>
+  /** Why rules of another backend may stand beside the chosen one's; undefined where none do, as far as is known. */
+  readonly left: () => string | undefined
 }
 
 export type ChoiceOptions = {
@@ -32,7 +34,7 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
   let chosen: Backend | undefined
   let fallback: string | undefined
   let alone = false
-  let told: string | undefined
+  let left: string | undefined
 
   const loadFirst = async (rules: GuardRuleset): Promise<string | undefined> => {
     const failures: string[] = []
@@ -55,6 +57,12 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
     return details.length === 1 ? details[0] : `no backend works on this node: ${failures.join('; ')}`
   }
 
+  const removeOne = async (backend: Backend): Promise<Failure | undefined> => {
+    const result = await backend.remove()
+    if (result === 'removed') log.info('rules of another backend removed', { rules: backend.what })
+    return typeof result === 'string' || (result.unusable && !result.mayStand) ? undefined : result
+  }
+
   return {
     chosen: () => chosen,
     fallback: () => fallback,
@@ -62,18 +70,19 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
       chosen === undefined ? loadFirst(rules) : (await loadAndLook(chosen, rules))?.detail,
     removeOthers: async () => {
       if (alone) return
-      alone = true
+      const failures: Failure[] = []
       for (const backend of backends.all.filter((other) => other !== chosen)) {
-        const result = await backend.remove()
-        if (result === 'removed') log.info('rules of another backend removed', { rules: backend.what })
-        // What cannot be used here has left nothing here.
-        if (typeof result === 'string' || result.unusable) continue
-        alone = false
-        if (result.detail !== told)
-          log.warn('rules of another backend may be left', { detail: result.detail })
-        told = result.detail
+        const failure = await removeOne(backend)
+        if (failure !== undefined) failures.push(failure)
       }
+      // What is unusable stays so for the life of this process.
+      alone = failures.every(({ unusable }) => unusable)
+      const detail = failures.length > 0 ? failures.map((failure) => failure.detail).join('; ') : undefined
+      if (detail !== undefined && detail !== left)
+        log.warn('rules of another backend may be left', { detail })
+      left = detail
     },
+    left: () => left,
   }
 }
 

@@ -15,9 +15,12 @@ export type DataplaneFacts = {
   readonly natRules: readonly NatRule[]
 }
 
+/** That pods' packets go round netfilter, or may, and what to do. */
+export type Bypass = { readonly why: string; readonly remedy: string }
+
 /**
  * Why pods' packets go round netfilter, so that rules which stand as they should refuse nothing; undefined where
- * nothing says so. One sentence.
+ * nothing says so.
  *
  * - netkit devices: Cilium uses them with eBPF host routing only (Cilium's tuning guide).
  * - Cilium with veth devices: eBPF host routing unless it masquerades by iptables, with which it falls back to the
@@ -25,14 +28,26 @@ export type DataplaneFacts = {
  *   cannot be seen from here; then the operator says so, by `--dataplane=netfilter`.
  * - Calico's eBPF dataplane, by the devices it makes.
  */
-export function whyBypassed({ interfaces, netkit, natRules }: DataplaneFacts): string | undefined {
+export function whyBypassed({ interfaces, netkit, natRules }: DataplaneFacts): Bypass | undefined {
   const cilium = interfaces.includes('cilium_host')
   if (netkit)
-    return 'pods of this node have netkit devices, whose packets go round netfilter: refuse the metadata addresses by a CiliumClusterwideNetworkPolicy, require IMDSv2 with hop limit 1, or use veth devices with bpf.hostLegacyRouting=true'
+    return {
+      why: 'pods of this node have netkit devices, whose packets go round netfilter',
+      remedy:
+        'refuse the metadata addresses by a CiliumClusterwideNetworkPolicy, require IMDSv2 with hop limit 1, or use veth devices with bpf.hostLegacyRouting=true',
+    }
   if (cilium && !natRules.some(({ rule }) => rule.includes(CILIUM_MASQUERADE)))
-    return 'Cilium runs here and does not masquerade by iptables, so that it may route round netfilter (eBPF host routing): set bpf.hostLegacyRouting=true in Cilium; where `cilium status` says "Host: Legacy", tell this guard by --dataplane=netfilter'
+    return {
+      why: 'Cilium runs here and does not masquerade by iptables, so that it may route round netfilter (eBPF host routing)',
+      remedy:
+        'set bpf.hostLegacyRouting=true in Cilium; where `cilium status` says "Host: Legacy", tell this guard by --dataplane=netfilter',
+    }
   if (interfaces.includes('bpfin.cali') || interfaces.includes('bpfout.cali'))
-    return 'Calico’s eBPF dataplane runs here, which may route round netfilter: use Calico’s iptables or nftables dataplane; where pods are known to be refused, tell this guard by --dataplane=netfilter'
+    return {
+      why: 'Calico’s eBPF dataplane runs here, which may route round netfilter',
+      remedy:
+        'use Calico’s iptables or nftables dataplane; where pods are known to be refused, tell this guard by --dataplane=netfilter',
+    }
   return undefined
 }
 

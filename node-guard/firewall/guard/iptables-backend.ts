@@ -67,7 +67,8 @@ export function iptablesBackend({ exec, variant, families, inUse }: IptablesOpti
       let removed: 'absent' | 'removed' = 'absent'
       for (const tool of await tools()) {
         const result = await remove(tool)
-        if (typeof result !== 'string') return result
+        if (typeof result !== 'string')
+          return inUse === undefined || !result.unusable ? result : { ...result, ...unseen(result.detail) }
         if (result === 'removed') removed = result
       }
       return removed
@@ -76,6 +77,13 @@ export function iptablesBackend({ exec, variant, families, inUse }: IptablesOpti
     ...(variant === 'legacy' ? { longestPoll: LEGACY_POLL_MS } : {}),
   }
 }
+
+/** Where the kernel has tables of iptables-legacy and this process cannot see them. */
+const unseen = (why: string) =>
+  ({
+    detail: `iptables-legacy has tables on this node, which cannot be looked at, so that rules of an earlier guard may stand there (${why}); the chart gives NET_RAW with guard.mode=remove and with guard.backend=iptables`,
+    mayStand: true,
+  }) as const
 
 /** What we know of one family. */
 type Side = {

@@ -1,6 +1,6 @@
 import type { Chain, Rule } from '../iptables/chains.ts'
 import type { Family } from '../iptables/command.ts'
-import type { CounterName, GuardRuleset } from './ruleset.ts'
+import { type CounterName, type GuardRuleset, isClaimable } from './ruleset.ts'
 
 /** How the names of the guard's chains begin. */
 export const GUARD_CHAINS = 'POD2IAM-'
@@ -15,7 +15,8 @@ export const GUARD_CHAINS = 'POD2IAM-'
  * - rpfilter, the reverse path test, works in PREROUTING only, before DNAT; what another's DNAT sent to the broker is
  *   dropped behind it. Our own pin is none: it changes nothing.
  * - Between nat tables of iptables' two variants, and nft's, the order is by who came first. Where another's DNAT came
- *   before our pin, what was meant for the broker is refused by its original destination.
+ *   before our pin, what was meant for the broker, or for a metadata address that a Service may claim, is refused by
+ *   its original destination.
  */
 export function iptablesRules({ metadata, broker, uplinks }: GuardRuleset, family: Family): readonly Chain[] {
   const own = (address: string) => address.includes(':') === (family === 6)
@@ -32,8 +33,10 @@ export function iptablesRules({ metadata, broker, uplinks }: GuardRuleset, famil
   const foreign = '-m addrtype ! --src-type LOCAL'
   const name = (suffix: string) => `${GUARD_CHAINS}${suffix}`
   const refuse = `-g ${name('REFUSE')}`
+  const claimable = metadata.filter(isClaimable)
+  const pin = (address: string, to: string) => `${to} -j DNAT --to-destination ${address}`
 
-  return [
+  const chains: Chain[] = [
     {
       table: 'filter',
       name: name('REFUSE'),
@@ -48,6 +51,7 @@ export function iptablesRules({ metadata, broker, uplinks }: GuardRuleset, famil
       hook: 'FORWARD',
       rules: [
         ...each(metadata, 'metadata_refused', (_, to) => `${to} ${refuse}`),
+        ...each(claimable, 'metadata_refused', (address) => `-m conntrack --ctorigdst ${address} ${refuse}`),
         ...each(broker, 'broker_forwarded', (address, to) => [
           `${to} ${refuse}`,
           `-m conntrack --ctorigdst ${address} ${refuse}`,
@@ -59,6 +63,12 @@ export function iptablesRules({ metadata, broker, uplinks }: GuardRuleset, famil
       name: name('OUTPUT'),
       hook: 'OUTPUT',
       rules: each(metadata, 'metadata_refused', (_, to) => `${to} ${foreign} ${refuse}`),
+    },
+    {
+      table: 'filter',
+      name: name('INPUT'),
+      hook: 'INPUT',
+      rules: each(claimable, 'metadata_refused', (_, to) => `${to} ${refuse}`),
     },
     {
       table: 'mangle',
@@ -88,7 +98,14 @@ export function iptablesRules({ metadata, broker, uplinks }: GuardRuleset, famil
       table: 'nat',
       name: name('PIN'),
       hook: 'PREROUTING',
-      rules: each(broker, undefined, (address, to) => `${to} -j DNAT --to-destination ${address}`),
+      rules: each([...broker, ...claimable], undefined, pin),
+    },
+    {
+      table: 'nat',
+      name: name('PIN-OUTPUT'),
+      hook: 'OUTPUT',
+      rules: each(claimable, undefined, pin),
     },
   ]
+  return chains.filter(({ rules }) => rules.length > 0)
 }

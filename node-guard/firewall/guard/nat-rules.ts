@@ -15,11 +15,13 @@ export type NatRules = {
   readonly unread: readonly string[]
 }
 
+/** Of each word: whoever makes many rules of one must not hide those of another. */
 const MAX_RULES = 100
 const COMMANDS = ['iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables-legacy'] as const
 
 /**
- * Reads the nat tables of iptables of either kind and family, and keeps the rules that contain one of these words.
+ * Reads the nat tables of iptables of either kind and family, and keeps of the rules that contain one of these words the
+ * first hundred of each.
  *
  * @param tablesOf text of /proc/net/ip_tables_names or ip6_tables_names; empty where there is none
  */
@@ -47,7 +49,8 @@ export async function readNatRules(
       unread.push(`the nat table of ${command} could not be read (${firstLine(result)}): ${remedy}`)
     }
   }
-  return { rules: rules.slice(0, MAX_RULES), unread }
+  const kept = words.flatMap((word) => rules.filter(({ rule }) => rule.includes(word)).slice(0, MAX_RULES))
+  return { rules: [...new Set(kept)], unread }
 }
 
 /** A kernel without nf_tables, or without this family, has no such rules. */

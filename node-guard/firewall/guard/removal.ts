@@ -11,7 +11,7 @@ import { findBackends } from './selection.ts'
 export type Removal = {
   /** What is still there and why, as one sentence; undefined when nothing of ours is left. */
   readonly failed: string | undefined
-  /** Where nobody could look: backends that cannot be used here, and so have left nothing, unless they could before. */
+  /** Where nobody could look: backends that cannot be used here, and so have left nothing. */
   readonly skipped: readonly string[]
 }
 
@@ -51,6 +51,7 @@ export function createRemovalBlock(options: {
       ...verdict,
       backend: undefined,
       fallback: undefined,
+      othersLeft: undefined,
       packets: NO_PACKETS,
       repairs: NO_REPAIRS,
     }),
@@ -64,7 +65,8 @@ async function removeRules(
   const skipped: string[] = []
   for (const backend of backends) {
     const result = await backend.remove()
-    if (typeof result !== 'string') (result.unusable ? skipped : failures).push(result.detail)
+    if (typeof result !== 'string')
+      (result.unusable && !result.mayStand ? skipped : failures).push(result.detail)
   }
   // With nothing that works, nobody has looked.
   const looked = skipped.length + failures.length < backends.length

@@ -109,6 +109,7 @@ export function statusOf(report: GuardReport): Status {
     ...(fault === undefined || fault.code === 'dataplane-bypass' ? [] : [fault]),
     ...(surroundings?.warnings ?? []),
     ...(block.fallback === undefined ? [] : [{ code: 'backend-fallback', detail: block.fallback }]),
+    ...(block.othersLeft === undefined ? [] : [{ code: 'other-backend', detail: block.othersLeft }]),
     ...(owned?.detail === undefined ? [] : [{ code: 'owned-table', detail: owned.detail }]),
     ...(link?.detail === undefined ? [] : [{ code: 'broker-link', detail: link.detail }]),
     ...(stateFault === undefined ? [] : [{ code: 'state-not-written', detail: stateFault }]),

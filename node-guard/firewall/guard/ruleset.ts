@@ -17,6 +17,13 @@ export const AUDIT_SECONDS = 3600
 /** Sources per set: several times the pods of a node, so that spoofed sources cannot fill the kernel's memory. */
 export const AUDIT_SIZE = 1024
 
+/**
+ * Whether a Service may claim this metadata address by `externalIPs`, for which kube-proxy's DNAT, or an address that its
+ * IPVS gives the node, would send what is meant for the metadata service to pods of the Service. The API server refuses
+ * link-local ones; what sends those elsewhere is the operator's, as kube2iam's DNAT, and goes on.
+ */
+export const isClaimable = (address: string) => !address.startsWith('169.254.')
+
 export type GuardRuleset = {
   /** Exact addresses of the metadata service, both families. */
   readonly metadata: readonly string[]
@@ -115,11 +122,35 @@ ${input(0)}
 
 /** All that refuses; `later` is added to every priority. */
 function refusal(rules: GuardRuleset, later: 0 | 1): string {
+  const claimable = rules.metadata.filter(isClaimable)
   return `${addressSets(rules)}
+  set claimable4 { type ipv4_addr; ${elements(claimable.filter(isV4))} }
+  set claimable6 { type ipv6_addr; ${elements(claimable.filter(isV6))} }
 
 ${REFUSE}
 
 ${pin(later)}
+
+  # As for the broker: no DNAT of a Service takes what pods or the host send here, so that the host gets true answers,
+  # and pods are refused below.
+  chain pin_claimable {
+    type nat hook prerouting priority ${-110 + later}; policy accept;
+    ip daddr @claimable4 dnat ip to ip daddr
+    ip6 daddr @claimable6 dnat ip6 to ip6 daddr
+  }
+
+  chain pin_output {
+    type nat hook output priority ${-110 + later}; policy accept;
+    ip daddr @claimable4 dnat ip to ip daddr
+    ip6 daddr @claimable6 dnat ip6 to ip6 daddr
+  }
+
+  # The node's own address only where IPVS made it so, which takes its packets right after this hook.
+  chain claimed {
+    type filter hook input priority ${-190 + later}; policy accept;
+    ip daddr @claimable4 counter name metadata_refused goto refuse
+    ip6 daddr @claimable6 counter name metadata_refused goto refuse
+  }
 
   # Everything a pod sends is forwarded. To the broker only when its link is absent: then it would leave the node.
   chain forward {

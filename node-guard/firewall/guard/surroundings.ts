@@ -1,6 +1,6 @@
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
-import { CILIUM_MASQUERADE, type DataplaneFacts, markers, whyBypassed } from './dataplane.ts'
+import { type Bypass, CILIUM_MASQUERADE, type DataplaneFacts, markers, whyBypassed } from './dataplane.ts'
 import type { ImdsOptions } from './imds-options.ts'
 import { findLeftovers, type Leftover } from './leftovers.ts'
 import type { NatRules } from './nat-rules.ts'
@@ -68,11 +68,16 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
   let lookedAt = Number.NEGATIVE_INFINITY
   let askAt = Number.NEGATIVE_INFINITY
   let seenMarkers: string | undefined
-  let bypass: string | undefined
+  let seen: Bypass | undefined
   let leftovers: readonly Leftover[] = []
   let unread: readonly Warning[] = []
   let imds: readonly Warning[] = []
   const told = new Map<string, string>()
+  const believed = options.dataplane === 'netfilter'
+  const doubt = () => {
+    if (seen === undefined) return undefined
+    return believed ? onYourWord(seen) : `${seen.why}: ${seen.remedy}`
+  }
 
   /** Logs what is new of a kind. */
   const tell = (
@@ -96,12 +101,13 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
       netkit: marked !== '' && (await options.hasNetkit()),
       natRules: rules,
     }
-    bypass = options.dataplane === 'netfilter' ? undefined : whyBypassed(facts)
+    seen = whyBypassed(facts)
     leftovers = findLeftovers(rules, metadata)
     unread = failures.map((detail) => ({ code: 'leftovers-not-checked', detail }))
     lookedAt = now()
     seenMarkers = marked
-    tell('bypass', 'the block may be of no use on this node', bypass, 'error')
+    if (believed) tell('bypass', 'the block counts as verified by the operator’s word', doubt())
+    else tell('bypass', 'the block may be of no use on this node', doubt(), 'error')
     const found = leftovers.map(({ remove }) => remove).join('; ')
     tell(
       'leftovers',
@@ -125,18 +131,25 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
   return {
     look,
     ask,
-    state: () => ({
-      looked: seenMarkers !== undefined,
-      bypass,
-      leftovers,
-      warnings: [
-        ...(bypass === undefined ? [] : [{ code: 'dataplane-bypass' as const, detail: bypass }]),
-        ...unread,
-        ...imds,
-      ],
-    }),
+    state: () => {
+      const detail = doubt()
+      return {
+        looked: seenMarkers !== undefined,
+        bypass: believed ? undefined : detail,
+        leftovers,
+        warnings: [
+          ...(detail === undefined ? [] : [{ code: 'dataplane-bypass' as const, detail }]),
+          ...unread,
+          ...imds,
+        ],
+      }
+    },
   }
 }
+
+/** With `--dataplane=netfilter`. */
+const onYourWord = ({ why }: Bypass) =>
+  `${why}; the block is called verified by --dataplane=netfilter alone. What refuses pods whose packets do go round is the network policy, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
 
 const REMEDY =
   'aws ec2 modify-instance-metadata-options --instance-id ID --http-tokens required --http-put-response-hop-limit 1'

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { createSandbox, isReady, needsNamespaces, type Sandbox } from '../index.ts'
-import { misfit, type Node } from './scheduler.ts'
+import type { KubeClient, KubeObject } from '../kube/client.ts'
+import { testServer, until } from '../kube/test-server.ts'
+import type { Pod } from './pod.ts'
+import { misfit, type Node, startScheduler } from './scheduler.ts'
 import { apply, IMAGES, pod, sh, untilTerm } from './test-pods.ts'
 
 const node = (taints: NonNullable<Node['spec']>['taints'] = []): Node => ({
@@ -36,6 +39,41 @@ test('a taint keeps out what does not tolerate it', () => {
     { operator: 'Exists', effect: 'NoExecute' },
   ])
     assert.notEqual(misfit(tolerating(toleration), tainted), undefined)
+})
+
+describe('the scheduler of a slow watch', () => {
+  const server = testServer()
+
+  test('judges a pod by the node as it is when the pod comes, not as it was last told', async () => {
+    const { admin } = server()
+    const tainted = node([{ key: 'pod2iam.dev/not-ready', effect: 'NoSchedule' }])
+    await admin.create(tainted)
+    // Of the node it hears what was true before the taint.
+    const kube = {
+      find: admin.find.bind(admin),
+      bind: admin.bind.bind(admin),
+      patch: admin.patch.bind(admin),
+      follow: ((resource, options, handlers) => {
+        if (resource !== 'nodes') return admin.follow(resource, options, handlers)
+        handlers.onChange(node() as never, undefined)
+        return { synced: Promise.resolve(), close: () => {} }
+      }) satisfies KubeClient['follow'] as KubeClient['follow'],
+    }
+    const scheduler = startScheduler(kube, 'n')
+    try {
+      await admin.create(pod('waits', { containers: [{ name: 'app', image: 'app' }] }) as KubeObject)
+      const judged = await until('a word on the pod', async () => {
+        const found = await admin.find<Pod>('pods', 'waits', 'default')
+        return found?.spec.nodeName === undefined && found?.status?.conditions === undefined
+          ? undefined
+          : found
+      })
+      assert.equal(judged.spec.nodeName, undefined)
+      assert.equal(judged.status?.conditions?.[0]?.reason, 'Unschedulable')
+    } finally {
+      scheduler.close()
+    }
+  })
 })
 
 describe('the scheduler', needsNamespaces(), () => {

@@ -33,17 +33,30 @@ function tolerates({ key, operator = 'Equal', value = '', effect }: Toleration, 
   return key === taint.key && (operator === 'Exists' || value === (taint.value ?? ''))
 }
 
-/** Binds pods without a node; those that do not fit are tried again whenever the node changes. */
-export function startScheduler(kube: KubeClient, nodeName: string): { close(): void } {
+/**
+ * Binds pods without a node; those that do not fit are tried again whenever the node changes. One pod at a time, each
+ * judged by the node as it is then: what a test did to the node before it made a pod holds for that pod, and what is
+ * said of a pod that waits is said before it is bound.
+ */
+export function startScheduler(
+  kube: Pick<KubeClient, 'follow' | 'find' | 'bind' | 'patch'>,
+  nodeName: string,
+): { close(): void } {
   const waiting = new Map<string, Pod>()
-  let node: Node | undefined
+  let turn = Promise.resolve()
   let closed = false
 
-  const consider = async (pod: Pod): Promise<void> => {
-    if (node === undefined) return
-    const { namespace = 'default', name, uid = '' } = pod.metadata
-    const reason = misfit(pod, node)
+  const consider = (pod: Pod) => {
+    turn = turn.then(() => judge(pod))
+  }
+  const judge = async ({ metadata: { uid = '' } }: Pod): Promise<void> => {
+    const pod = waiting.get(uid)
+    if (pod === undefined || closed) return
+    const { namespace = 'default', name } = pod.metadata
     try {
+      const node = await kube.find<Node>('nodes', nodeName)
+      if (node === undefined) return
+      const reason = misfit(pod, node)
       if (reason === undefined) {
         waiting.delete(uid)
         await kube.bind(namespace, name, nodeName)
@@ -60,12 +73,8 @@ export function startScheduler(kube: KubeClient, nodeName: string): { close(): v
     'nodes',
     { fieldSelector: `metadata.name=${nodeName}` },
     {
-      onChange: (object) => {
-        node = object
-        for (const pod of waiting.values()) void consider(pod)
-      },
-      onDelete: () => {
-        node = undefined
+      onChange: () => {
+        for (const pod of waiting.values()) consider(pod)
       },
     },
   )
@@ -77,7 +86,7 @@ export function startScheduler(kube: KubeClient, nodeName: string): { close(): v
         const { uid = '', deletionTimestamp } = pod.metadata
         if (pod.spec.nodeName || deletionTimestamp !== undefined) waiting.delete(uid)
         else waiting.set(uid, pod)
-        if (previous === undefined && waiting.has(uid)) void consider(pod)
+        if (previous === undefined && waiting.has(uid)) consider(pod)
       },
       onDelete: ({ metadata: { uid = '' } }) => {
         waiting.delete(uid)

@@ -43,12 +43,12 @@
     capabilities:
       drop: [ALL]
       # NET_ADMIN: netfilter rules and the broker's link. NET_RAW: iptables-legacy talks to the kernel by a raw socket.
-      add: {{ eq $guard.backend "iptables" | ternary "[NET_ADMIN, NET_RAW]" "[NET_ADMIN]" }}
+      add: {{ or (eq $guard.backend "iptables") (eq $guard.mode "remove") | ternary "[NET_ADMIN, NET_RAW]" "[NET_ADMIN]" }}
     seccompProfile: {type: RuntimeDefault}
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:
     - {name: state, mountPath: /run/pod2iam}
-    {{- if ne $guard.backend "nft" }}
+    {{- if or (ne $guard.backend "nft") (eq $guard.mode "remove") }}
     - {name: xtables-lock, mountPath: /run/xtables.lock}
     {{- end }}
 {{- end -}}
