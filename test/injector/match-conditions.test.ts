@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
+import { assertSameVerdicts, type Case, needsCel } from '../chart/kube-cel.ts'
 import { evaluate } from '../sandbox/kube/match-conditions.ts'
 import { type Dict, ROLE } from './fixtures.ts'
 
@@ -47,10 +48,21 @@ const ANNOTATIONS: readonly [annotations: Dict | null | undefined, asks: boolean
   [{ [KEYS.role]: ROLE, [KEYS.inject]: 'false' }, true, true],
 ]
 
+/** What was asked here, for the CEL of the API server itself to answer, too. */
+const asked: Case[] = []
+const outcomeOf = (
+  matchConditions: (typeof ENTRIES)['all'],
+  object: Dict,
+  [group, kind] = ['', 'Pod'],
+): string => {
+  const admission = { object: object as never, oldObject: undefined }
+  const request = { operation: 'CREATE', kind: { group, version: 'v1', kind } }
+  asked.push({ judge: { name: kind, matchConditions }, admission, request, namespace: undefined })
+  return evaluate(matchConditions, admission, request).outcome
+}
+
 describe('the match condition for workloads', () => {
   const conditions = conditionsOf('validating-webhooks.yaml', 'workloads.pod2iam.dev')
-  const judged = (object: Dict) =>
-    evaluate(conditions, { object: object as never, oldObject: undefined }, {}).outcome
   for (const [annotations, expected] of [
     [undefined, 'no-match'],
     [{}, 'no-match'],
@@ -60,12 +72,11 @@ describe('the match condition for workloads', () => {
   ] as const)
     it(`is ${expected} for a template with ${JSON.stringify(annotations)}`, () => {
       const template = { metadata: annotations === undefined ? undefined : { annotations }, spec: {} }
-      assert.equal(
-        judged({ kind: 'Deployment', spec: { template: JSON.parse(JSON.stringify(template)) } }),
-        expected,
-      )
+      const deployment = { kind: 'Deployment', spec: { template: JSON.parse(JSON.stringify(template)) } }
+      assert.equal(outcomeOf(conditions, deployment, ['apps', 'Deployment']), expected)
       const jobTemplate = { spec: { template: JSON.parse(JSON.stringify(template)) } }
-      assert.equal(judged({ kind: 'CronJob', spec: { jobTemplate } }), expected)
+      const job = { kind: 'CronJob', spec: { jobTemplate } }
+      assert.equal(outcomeOf(conditions, job, ['batch', 'CronJob']), expected)
     })
 })
 
@@ -74,15 +85,13 @@ describe('the match conditions', () => {
     for (const [annotations, asks, optsOut] of ANNOTATIONS)
       it(`judge ${JSON.stringify({ annotations, spec })} without an error`, () => {
         const object = { metadata: annotations === undefined ? {} : { annotations }, ...(spec && { spec }) }
-        const outcomeOf = (conditions: (typeof ENTRIES)['all']) =>
-          evaluate(conditions, { object: object as never, oldObject: undefined }, {}).outcome
         const outcome = (matches: boolean) => (matches ? 'match' : 'no-match')
         assert.deepEqual(
           {
-            enabled: outcomeOf(ENTRIES.enabled),
-            all: outcomeOf(ENTRIES.all),
-            finalEnabled: outcomeOf(ENTRIES.finalEnabled),
-            finalAll: outcomeOf(ENTRIES.finalAll),
+            enabled: outcomeOf(ENTRIES.enabled, object),
+            all: outcomeOf(ENTRIES.all, object),
+            finalEnabled: outcomeOf(ENTRIES.finalEnabled, object),
+            finalAll: outcomeOf(ENTRIES.finalAll, object),
           },
           {
             enabled: outcome(reserved || (asks && !optsOut)),
@@ -92,4 +101,9 @@ describe('the match conditions', () => {
           },
         )
       })
+})
+
+it('the CEL of the API server itself answers all of this alike', needsCel, () => {
+  assert.ok(asked.length > 200, `${asked.length}`)
+  assertSameVerdicts(asked)
 })

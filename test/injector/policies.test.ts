@@ -5,9 +5,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { parseAllDocuments } from 'yaml'
+import { parse, parseAllDocuments } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { decide } from '../../injector/decide.ts'
+import { assertSameVerdicts, type Conditions, needsCel } from '../chart/kube-cel.ts'
 import { ApiServer, isApiError, type KubeClient, type KubeObject } from '../sandbox/kube/client.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
@@ -31,7 +32,7 @@ describe('the admission policies', () => {
         kind: 'Namespace',
         metadata: { name, labels: mode === undefined ? {} : { [KEYS.injection]: mode } },
       })
-    for (const file of ['policies.yaml', 'startup-taint/policy.yaml'])
+    for (const file of ['policies.yaml', 'startup-taint/policy.yaml', 'authority/policy.yaml'])
       for (const document of parseAllDocuments(readFileSync(new URL(file, FILES), 'utf8')))
         await api.admin.apply(document.toJS())
   })
@@ -92,6 +93,11 @@ describe('the admission policies', () => {
           }
           const path = `/api/v1/namespaces/shop/${way === 'bindings' ? way : `pods/${name}/binding`}`
           assert.match(await refusal(api.admin.post(path, body)), /cannot be changed/)
+          const pretending = { ...body.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' }
+          assert.match(
+            await refusal(api.admin.post(path, { ...body, metadata: pretending })),
+            /cannot be changed/,
+          )
           const plain = { ...body, metadata: { name, namespace: 'shop', annotations: { team: 'shop' } } }
           await api.admin.post(path, plain)
         })
@@ -247,23 +253,24 @@ describe('the admission policies', () => {
     assert.ok(ROLE)
   })
 
-  describe('hold the injector to the startup taint', () => {
+  describe('hold the injector, whatever RBAC lets it do,', () => {
     const OURS = { key: 'pod2iam.dev/guard-not-ready', effect: 'NoSchedule' }
     const OTHER = { key: 'example.com/x', effect: 'NoSchedule' }
+    const CONFIGURATIONS = [
+      ['mutatingwebhookconfigurations', 'webhooks.yaml'],
+      ['validatingwebhookconfigurations', 'validating-webhooks.yaml'],
+    ] as const
+    const NAME = 'pod2iam-injector'
     let injector: KubeClient
     before(async () => {
       const rbac = 'rbac.authorization.k8s.io'
-      const meta = { name: 'pod2iam-injector' }
+      const meta = { name: NAME }
       const place = 'pod2iam-system'
+      const anything = { apiGroups: ['*'], resources: ['*'], verbs: ['*'] }
       for (const object of [
         { apiVersion: 'v1', kind: 'Namespace', metadata: { name: place } },
         { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { ...meta, namespace: place } },
-        {
-          apiVersion: `${rbac}/v1`,
-          kind: 'ClusterRole',
-          metadata: meta,
-          rules: [{ apiGroups: [''], resources: ['nodes'], verbs: ['*'] }],
-        },
+        { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', metadata: meta, rules: [anything] },
         {
           apiVersion: `${rbac}/v1`,
           kind: 'ClusterRoleBinding',
@@ -271,34 +278,139 @@ describe('the admission policies', () => {
           roleRef: { apiGroup: rbac, kind: 'ClusterRole', ...meta },
           subjects: [{ kind: 'ServiceAccount', ...meta, namespace: place }],
         },
-        { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-1' }, spec: { taints: [OURS, OTHER] } },
+        {
+          apiVersion: 'v1',
+          kind: 'Node',
+          metadata: { name: 'node-1', labels: { zone: 'a' } },
+          spec: { taints: [OURS, OTHER], providerID: 'aws:///a/i-1' },
+        },
       ])
         await api.admin.create(object as unknown as KubeObject)
+      for (const [, file] of CONFIGURATIONS)
+        await api.admin.apply(
+          JSON.parse(JSON.stringify(parse(readFileSync(new URL(file, FILES), 'utf8')))) as KubeObject,
+        )
       const { token } = await api.admin.createToken(place, meta.name)
       injector = api.client(token)
     })
-    const change = (body: Dict) => injector.patch('nodes', 'node-1', undefined, body)
-    it('it may change nothing else of a node', async () => {
-      for (const body of [
-        { spec: { taints: [] } },
-        { spec: { taints: [OURS] } },
-        { spec: { taints: [OURS, OTHER, { key: 'x', effect: 'NoExecute' }] } },
-        { spec: { unschedulable: true } },
-        { metadata: { labels: { a: 'b' } } },
-        { metadata: { annotations: { a: 'b' } } },
-      ])
-        assert.match(
-          await refusal(change(body)),
-          /may take the startup taint .* and change nothing else/,
-          JSON.stringify(body),
-        )
-      assert.match(await refusal(injector.delete('nodes', 'node-1')), /change nothing else/)
+
+    describe('to the startup taint:', () => {
+      const change = (body: Dict) => injector.patch('nodes', 'node-1', undefined, body)
+      const owner = { apiVersion: 'v1', kind: 'Pod', name: 'x', uid: 'x' }
+      it('it may change nothing else of a node', async () => {
+        for (const body of [
+          { spec: { taints: [] } },
+          { spec: { taints: [OURS] } },
+          { spec: { taints: [OURS, OTHER, { key: 'x', effect: 'NoExecute' }] } },
+          { spec: { unschedulable: true } },
+          { spec: { providerID: null } },
+          { spec: { podCIDRs: ['10.1.0.0/24'], podCIDR: '10.1.0.0/24' } },
+          { metadata: { labels: { a: 'b' } } },
+          { metadata: { labels: null } },
+          { metadata: { annotations: { a: 'b' } } },
+          { metadata: { finalizers: ['example.com/stay'] } },
+          { metadata: { ownerReferences: [owner] } },
+        ])
+          assert.match(
+            await refusal(change(body)),
+            /may take the startup taint .* and change nothing else/,
+            JSON.stringify(body),
+          )
+        assert.match(await refusal(injector.delete('nodes', 'node-1')), /change nothing else/)
+        const status = { status: { conditions: [] } }
+        const patched = injector.patch('nodes', 'node-1', undefined, status, { subresource: 'status' })
+        assert.match(await refusal(patched), /change nothing else/)
+      })
+      it('it may take that taint away', async () => {
+        await change({ spec: { taints: [OTHER] } })
+      })
+      it('others are not concerned', async () => {
+        await api.admin.patch('nodes', 'node-1', undefined, { spec: { taints: [], unschedulable: true } })
+      })
     })
-    it('it may take that taint away', async () => {
-      await change({ spec: { taints: [OTHER] } })
-    })
-    it('others are not concerned', async () => {
-      await api.admin.patch('nodes', 'node-1', undefined, { spec: { taints: [], unschedulable: true } })
-    })
+
+    for (const [plural, file] of CONFIGURATIONS)
+      describe(`to the caBundle of its ${plural}:`, () => {
+        type Entry = { name: string; clientConfig: Dict } & Dict
+        type Configuration = { metadata: Dict; webhooks: Entry[] } & Dict
+        const current = async () =>
+          JSON.parse(JSON.stringify(await api.admin.get(plural, NAME))) as Configuration
+        const send = async (change: (one: Configuration, first: Entry) => void) => {
+          const one = await current()
+          const [first = assert.fail(`${file} has no entries`)] = one.webhooks
+          change(one, first)
+          // As a merge patch: what is no longer there is taken away.
+          const metadata = { labels: null, annotations: null, finalizers: null, ...one.metadata }
+          return injector.patch(plural, NAME, undefined, { ...one, metadata })
+        }
+        const rows: readonly [what: string, change: (one: Configuration, first: Entry) => void][] = [
+          ['a label', ({ metadata }) => (metadata.labels = { a: 'b' })],
+          ['no labels', ({ metadata }) => (metadata.labels = null)],
+          ['an annotation', ({ metadata }) => (metadata.annotations = { a: 'b' })],
+          ['a finalizer', ({ metadata }) => (metadata.finalizers = ['example.com/stay'])],
+          ['no entries', (one) => (one.webhooks = [])],
+          ['one entry less', ({ webhooks }) => webhooks.pop()],
+          ['one entry more', ({ webhooks }, first) => webhooks.push({ ...first, name: 'x.pod2iam.dev' })],
+          ['another order', ({ webhooks }) => webhooks.reverse()],
+          ['another name', (_, first) => (first.name = 'x.pod2iam.dev')],
+          ['another service', (_, { clientConfig }) => ((clientConfig.service as Dict).name = 'evil')],
+          ['another path', (_, { clientConfig }) => ((clientConfig.service as Dict).path = '/x')],
+          ['a URL', (_, first) => (first.clientConfig = { url: 'https://evil.example' })],
+          ['Secrets for rules', (_, { rules }) => ((rules as Dict[])[0] = secrets)],
+          ['one more rule', (_, { rules }) => (rules as Dict[]).push(secrets)],
+          ['no matchConditions', (_, first) => delete first.matchConditions],
+          ['every namespace', (_, first) => delete first.namespaceSelector],
+          ['an object selector', (_, first) => (first.objectSelector = { matchLabels: { a: 'b' } })],
+          ['failurePolicy', (_, first) => (first.failurePolicy = 'Ignore')],
+          ['matchPolicy', (_, first) => (first.matchPolicy = 'Exact')],
+          ['timeoutSeconds', (_, first) => (first.timeoutSeconds = 30)],
+          ['sideEffects', (_, first) => (first.sideEffects = 'NoneOnDryRun')],
+          ['versions', (_, first) => (first.admissionReviewVersions = ['v1', 'v1beta1'])],
+        ]
+        const secrets = {
+          operations: ['CREATE'],
+          apiGroups: [''],
+          apiVersions: ['v1'],
+          resources: ['secrets'],
+          scope: '*',
+        }
+        const only = /may write the caBundle of its webhook configurations, and change nothing else/
+        for (const [what, change] of rows)
+          it(`it may not write ${what}`, async () => assert.match(await refusal(send(change)), only))
+        it('it may not delete it, nor make another one', async () => {
+          assert.match(await refusal(injector.delete(plural, NAME)), only)
+          const { apiVersion, kind, webhooks } = await current()
+          const other = { apiVersion, kind, webhooks, metadata: { name: 'other' } }
+          assert.match(await refusal(injector.create(other as unknown as KubeObject)), only)
+        })
+        it('it may write, change and take away bundles', async () => {
+          const entries = async () =>
+            (await current()).webhooks.map(({ clientConfig }) => clientConfig.caBundle)
+          for (const caBundle of ['QQ==', 'Qg==']) {
+            await send(({ webhooks }) => {
+              for (const { clientConfig } of webhooks) clientConfig.caBundle = caBundle
+            })
+            assert.deepEqual([...new Set(await entries())], [caBundle])
+          }
+          await send((_, { clientConfig }) => delete clientConfig.caBundle)
+          assert.equal((await entries())[0], undefined)
+        })
+        it('others are not concerned', async () => {
+          await api.admin.patch(plural, NAME, undefined, { metadata: { labels: { team: 'platform' } } })
+        })
+      })
+  })
+
+  it('say all of this also by the CEL of the API server itself', needsCel, async () => {
+    const judged = await api.judged()
+    assert.ok(judged.length > 100, `${judged.length}`)
+    const { webhooks } = parse(readFileSync(new URL('validating-webhooks.yaml', FILES), 'utf8'))
+    const touched: Conditions = webhooks.find(({ name }: Conditions) => name === 'identities.pod2iam.dev')
+    assertSameVerdicts(
+      judged.flatMap(({ policy, ...asked }) => [
+        { judge: policy, ...asked },
+        ...(policy.metadata.name === 'pod2iam-identity' ? [{ judge: touched, ...asked }] : []),
+      ]),
+    )
   })
 })

@@ -7,7 +7,7 @@ import { cel, celValue, evaluate } from './match-conditions.ts'
 import { type JsonObject, type KubeObject, listAt, objectAt, stringAt } from './objects.ts'
 import { forbidden } from './status.ts'
 import type { Store } from './store.ts'
-import { wants } from './webhook-match.ts'
+import { BEYOND_POLICIES, wants } from './webhook-match.ts'
 import { requestFields } from './webhooks.ts'
 
 const GROUP = 'admissionregistration.k8s.io'
@@ -18,12 +18,22 @@ const CODES: Readonly<Record<string, number>> = {
   RequestEntityTooLarge: 413,
 }
 
+/** What a policy in force was asked; `judged()` returns these. */
+export type Judged = {
+  readonly policy: KubeObject
+  readonly admission: Pick<AdmissionRequest, 'object' | 'oldObject'>
+  readonly request: JsonObject
+  readonly namespace: KubeObject | undefined
+}
+
+const JUDGED_KEPT = 1000
+
 /** What a validation that does not hold says. */
 export type Violation = { readonly reason: string; readonly message: string }
 
 /** `matchConstraints` and a binding's `matchResources` read like a webhook, their rules under another name. */
 function matches(store: Store, resources: JsonObject, request: AdmissionRequest): boolean {
-  return wants(store, { ...resources, rules: resources.resourceRules ?? [] }, request)
+  return wants(store, { ...resources, rules: resources.resourceRules ?? [] }, request, BEYOND_POLICIES)
 }
 
 /** Variables are evaluated when they are first used, each at most once. */
@@ -97,8 +107,12 @@ function messageOf(validation: JsonObject, expression: string, context: Record<s
   }
 }
 
-/** Every policy that a binding puts into force; the first denial counts, warnings are collected. */
-export function admissionPolicies(store: Store): ValidatingPlugin {
+/**
+ * Every policy that a binding puts into force; the first denial counts, warnings are collected.
+ *
+ * @param judged gets what they are asked
+ */
+export function admissionPolicies(store: Store, judged: Judged[] = []): ValidatingPlugin {
   return (request) => {
     const policies = new Map(
       store
@@ -112,7 +126,11 @@ export function admissionPolicies(store: Store): ValidatingPlugin {
       const narrowed = objectAt(binding, 'spec', 'matchResources')
       if (narrowed.resourceRules !== undefined && !matches(store, narrowed, request)) continue
       const namespace = store.get({ group: '', plural: 'namespaces' }, undefined, request.namespace ?? '')
-      for (const violation of violations(policy, request, requestFields(request), namespace))
+      const { object, oldObject } = request
+      const asked = { policy, admission: { object, oldObject }, request: requestFields(request), namespace }
+      judged.push(asked)
+      if (judged.length > JUDGED_KEPT) judged.shift()
+      for (const violation of violations(policy, asked.admission, asked.request, namespace))
         act(binding, policy, violation, request)
     }
   }

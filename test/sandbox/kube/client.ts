@@ -7,6 +7,7 @@ import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { hostPort } from '../../../common/addresses.ts'
+import type { Judged } from './admission-policies.ts'
 import { type Authority, createAuthority, type KeyPair, type Validity } from './certificates.ts'
 import type { FaultRule } from './faults.ts'
 import { KubeClient } from './kube-client.ts'
@@ -265,6 +266,11 @@ export class ApiServer {
   /** Every request that was authenticated and judged, oldest first. */
   calls(options: { readonly clear?: boolean } = {}): Promise<Call[]> {
     return this.#control({ command: 'calls', clear: options.clear ?? false })
+  }
+
+  /** Every question that policies in force were asked, oldest first. */
+  judged(): Promise<Judged[]> {
+    return this.#control({ command: 'judged' })
   }
 
   stats(): Promise<Stats> {

@@ -1,6 +1,7 @@
 /** The control socket: what tests do to the server. Plain HTTP over a unix socket, one JSON command per POST. */
 import { createServer } from 'node:http'
 import { messageOf } from '../../../common/errors.ts'
+import type { Judged } from './admission-policies.ts'
 import type { Faults } from './faults.ts'
 import type { Listeners } from './listeners.ts'
 import type { ControlCommand, Stats } from './protocol.ts'
@@ -16,6 +17,7 @@ export type ControlParts = {
   readonly keys: SigningKeys
   readonly listeners: Listeners
   readonly calls: Call[]
+  readonly judged: readonly Judged[]
   setClockOffset(milliseconds: number): void
 }
 
@@ -55,6 +57,8 @@ async function run(parts: ControlParts, command: ControlCommand): Promise<unknow
       if (command.clear) calls.length = 0
       return all
     }
+    case 'judged':
+      return parts.judged
     case 'stats': {
       const stats: Stats = {
         watches: watches.open,

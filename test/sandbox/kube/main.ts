@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { createAdmission } from './admission.ts'
-import { admissionPolicies } from './admission-policies.ts'
+import { admissionPolicies, type Judged } from './admission-policies.ts'
 import type { Caller } from './admission-request.ts'
 import { BOOTSTRAP } from './bootstrap.ts'
 import { serveControl } from './control.ts'
@@ -38,10 +38,11 @@ async function serve(config: ServerConfig): Promise<Ready> {
   const watches = createWatches(store, config.bookmarkMs)
   const faults = new Faults(() => performance.now())
   const calls: Call[] = []
+  const judged: Judged[] = []
   const webhookCaller = createWebhookCaller(store, now)
   const admission = createAdmission(inTreePlugins(store), mutatingWebhooks(store, webhookCaller), [
     podSecurity(store),
-    admissionPolicies(store),
+    admissionPolicies(store, judged),
     validatingWebhooks(store, webhookCaller),
   ])
   const operations = new Operations(store, admission, now)
@@ -75,6 +76,7 @@ async function serve(config: ServerConfig): Promise<Ready> {
     keys,
     listeners,
     calls,
+    judged,
     setClockOffset: (milliseconds) => {
       clockOffsetMs = milliseconds
     },

@@ -34,6 +34,7 @@ export type ControlCommand =
   | { readonly command: 'dropOldKeys' }
   | { readonly command: 'clock'; readonly offsetMs: number }
   | { readonly command: 'calls'; readonly clear: boolean }
+  | { readonly command: 'judged' }
   | { readonly command: 'stats' }
 
 export type Stats = {

@@ -6,12 +6,13 @@ import { notFound } from './status.ts'
 import type { Store } from './store.ts'
 
 const NAMESPACES = { group: '', plural: 'namespaces' }
-/** Never sent to webhooks, so that nobody locks himself out. */
-const EXEMPT = new Set([
+/** Never judged by policies, so that nobody locks himself out: `isPolicyResource` of their plugin. */
+export const BEYOND_POLICIES = new Set(['validatingadmissionpolicies', 'validatingadmissionpolicybindings'])
+/** Never sent to webhooks, for the same reason: `IsExemptAdmissionConfigurationResource`. */
+const BEYOND_WEBHOOKS = new Set([
+  ...BEYOND_POLICIES,
   'mutatingwebhookconfigurations',
   'validatingwebhookconfigurations',
-  'validatingadmissionpolicies',
-  'validatingadmissionpolicybindings',
 ])
 /** Reviews are not admitted by webhooks. */
 const VIRTUAL_GROUPS = new Set(['authentication.k8s.io', 'authorization.k8s.io'])
@@ -63,9 +64,14 @@ function objectMatches(webhook: JsonObject, request: AdmissionRequest): boolean 
 }
 
 /** Everything but matchConditions. */
-export function wants(store: Store, webhook: JsonObject, request: AdmissionRequest): boolean {
+export function wants(
+  store: Store,
+  webhook: JsonObject,
+  request: AdmissionRequest,
+  exempt: ReadonlySet<string> = BEYOND_WEBHOOKS,
+): boolean {
   const { group, plural } = request.resource
-  if (EXEMPT.has(plural) || VIRTUAL_GROUPS.has(group)) return false
+  if (exempt.has(plural) || VIRTUAL_GROUPS.has(group)) return false
   return (
     listAt(webhook, 'rules').some((rule) => ruleMatches(rule, request)) &&
     namespaceMatches(store, webhook, request) &&
