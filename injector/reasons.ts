@@ -32,6 +32,9 @@ export const REASONS = {
   'injection-missing': ({ roleKey, namespace }: Facts) =>
     `the pod asks for an IAM role (${roleKey}) and has no ${SIDECAR_CONTAINER}, so it gets no credentials: it was created before ` +
     `namespace ${namespace} was opted in, or past the injector's webhook; delete it, so that it is created anew`,
+  'never-injected': ({ roleKey, namespace }: Facts) =>
+    `the pod asks for an IAM role (${roleKey}) and gets no credentials: the injector leaves namespace ${namespace} alone, whatever its ` +
+    'labels say; let the operator of pod2iam change that, or move the pod to another namespace',
   'gate-waiting': ({ detail }: Facts) =>
     `${GATE_CONTAINER} has been waiting for more than 30 seconds, the pod's own containers start after it; the sidecar says ${detail}`,
   'identity-changed': ({ detail }: Facts) =>

@@ -1,26 +1,5 @@
 /** Bodies of reviews, read within bounds: of each one, and of all that are in the process at the same time. */
-
-/** Bytes that may be held at the same time, by every request together. */
-export type ByteBudget = {
-  /** Takes bytes out of the budget; false, and nothing taken, where there are not so many left. */
-  readonly take: (bytes: number) => boolean
-  readonly giveBack: (bytes: number) => void
-}
-
-/** @param most bytes */
-export function byteBudget(most: number): ByteBudget {
-  let left = most
-  return {
-    take(bytes) {
-      if (bytes > left) return false
-      left -= bytes
-      return true
-    },
-    giveBack(bytes) {
-      left += bytes
-    },
-  }
-}
+import type { BodyBudget } from './body-budget.ts'
 
 /**
  * Members and elements of one review. A pod of 1.5 MiB has some ten thousand; 8 MiB of `[],[],[]` would become 100 MiB
@@ -29,8 +8,8 @@ export function byteBudget(most: number): ByteBudget {
 const MOST_PARTS = 500_000
 
 export type BodyResult =
-  /** `bytes` stay taken until whoever uses the text gives them back. */
-  | { readonly ok: true; readonly text: string; readonly bytes: number }
+  /** The bytes stay taken until whoever uses the text calls `release`. */
+  | { readonly ok: true; readonly text: string; readonly release: () => void }
   | { readonly ok: false; readonly problem: 'too-large' | 'too-complex' | 'no-budget' }
 
 /**
@@ -38,28 +17,44 @@ export type BodyResult =
  * announce 8 MiB each would keep everybody out for the price of their headers.
  *
  * @param most bytes of this body
+ * @param address of the peer, for the budget's fairness
  * @throws what the stream throws (the client went away); nothing stays taken
  */
-export async function readBody(request: Request, most: number, budget: ByteBudget): Promise<BodyResult> {
+export async function readBody(
+  request: Request,
+  most: number,
+  budget: BodyBudget,
+  address: string,
+): Promise<BodyResult> {
   if (Number(request.headers.get('Content-Length') ?? 0) > most) return { ok: false, problem: 'too-large' }
-  if (request.body === null) return { ok: true, text: '', bytes: 0 }
+  if (request.body === null) return { ok: true, text: '', release() {} }
+  const reader = request.body.getReader()
   const chunks: Uint8Array[] = []
   let bytes = 0
+  const share = budget.open(address, () => {
+    chunks.length = 0
+    // The read that is waited for ends with `done`.
+    stop()
+  })
+  const stop = () => void reader.cancel().catch(() => undefined)
   let complete = false
   try {
-    // Leaving the loop cancels the stream.
-    for await (const chunk of request.body) {
-      if (bytes + chunk.length > most) return { ok: false, problem: 'too-large' }
-      if (!budget.take(chunk.length)) return { ok: false, problem: 'no-budget' }
-      bytes += chunk.length
-      chunks.push(chunk)
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      bytes += part.value.length
+      if (bytes > most) return { ok: false, problem: 'too-large' }
+      if (!share.take(part.value.length)) return { ok: false, problem: 'no-budget' }
+      chunks.push(part.value)
     }
+    if (!share.complete()) return { ok: false, problem: 'no-budget' }
     const body = Buffer.concat(chunks.splice(0))
     if (hasTooManyParts(body)) return { ok: false, problem: 'too-complex' }
     complete = true
-    return { ok: true, text: body.toString('utf8'), bytes }
+    return { ok: true, text: body.toString('utf8'), release: share.release }
   } finally {
-    if (!complete) budget.giveBack(bytes)
+    if (!complete) {
+      share.release()
+      stop()
+    }
   }
 }
 

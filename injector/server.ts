@@ -1,11 +1,13 @@
 import type { Server } from 'node:http'
 import { createServer, type Server as HttpsServer } from 'node:https'
-import { serve } from '@hono/node-server'
-import { Hono } from 'hono'
+import { type HttpBindings, serve } from '@hono/node-server'
+import { type Context, Hono } from 'hono'
 import { messageOf } from '../common/errors.ts'
 import type { Logger } from '../common/log.ts'
+import { bodyBudget } from './body-budget.ts'
 import type { ServingCertificate } from './certificate-files.ts'
-import { byteBudget, readBody } from './review-body.ts'
+import { boundConnections } from './fair-connections.ts'
+import { readBody } from './review-body.ts'
 import type { Webhook } from './webhook.ts'
 
 export type WebhookServer = {
@@ -62,10 +64,10 @@ export function webhookApp(
     await next()
     if (isDraining()) context.header('Connection', 'close')
   })
-  const budget = byteBudget(limits.bodyBytes)
+  const budget = bodyBudget(limits.bodyBytes)
   for (const [name, webhook] of Object.entries(webhooks)) {
     app.post(`/${name}`, async function answerReview(context) {
-      const body = await readBody(context.req.raw, MAX_BODY, budget)
+      const body = await readBody(context.req.raw, MAX_BODY, budget, addressOf(context))
       if (!body.ok) {
         // What is left of the body is not waited for.
         context.header('Connection', 'close')
@@ -77,7 +79,7 @@ export function webhookApp(
         const answer = await webhook(body.text)
         return answer.status === 200 ? context.json(answer.body) : context.text(answer.text, answer.status)
       } finally {
-        budget.giveBack(body.bytes)
+        body.release()
       }
     })
     app.all(`/${name}`, (context) =>
@@ -86,6 +88,12 @@ export function webhookApp(
   }
   app.notFound((context) => context.text('pod2iam: the webhooks are at /mutate and /validate\n', 404))
   return app
+}
+
+/** The peer's; empty without a socket. */
+function addressOf(context: Context): string {
+  const bindings: Partial<HttpBindings> | undefined = context.env
+  return bindings?.incoming?.socket.remoteAddress ?? ''
 }
 
 /** Serves the webhooks over TLS 1.2 or newer (HTTP/1.1, as the API server speaks to webhooks). */
@@ -116,7 +124,7 @@ export async function webhookServer(
     },
     ({ port }) => resolve(port),
   ) as HttpsServer
-  server.maxConnections = limits.connections
+  boundConnections(server, limits.connections)
   server.once('error', reject)
   const port = await listening
   return {

@@ -55,6 +55,7 @@ export const SPEC = {
     'prefix of roles given by name, e.g. arn:aws:iam::111111111111:role/',
   ),
   defaultRole: optional('role of pods in namespaces labelled all that have no other'),
+  untouchedNamespaces: list([], 'namespaces that no webhook looks at, for what is said about their pods'),
   roleKey: checked(qualifiedName, KEYS.role, KEYS.role, 'key of the role annotation on pods'),
   namespaceRestrictions: flag(true, 'namespaces must allow the roles of their pods'),
   namespaceRestrictionFormat: oneOf(['glob', 'regexp'], 'glob', `how ${KEYS.allowedRoles} is read`),

@@ -54,11 +54,12 @@ async function finalPod(
 
 /**
  * Identity annotations are frozen, also through `pods/status`, `pods/binding` and `bindings`, which can set annotations. A
- * binding has no old object: whatever identity it carries would be new to the pod.
+ * binding has no old object: whatever identity it carries would be new to the pod. Pods that are being deleted are left
+ * alone, by what the API server has stored: the `deletionTimestamp` of a binding's body is the sender's.
  */
 function livingPod(request: ReviewRequest, settings: InjectionSettings): Told {
   const [before, after] = [annotationsOf(request.oldObject), annotationsOf(request.object)]
-  const changed = isTerminating(request.object) ? undefined : differing(before, after, settings)
+  const changed = isTerminating(request.oldObject) ? undefined : differing(before, after, settings)
   return changed === undefined
     ? allowed(request, 'unchanged')
     : refusedFor(request, 'identity-changed', changed, settings)

@@ -24,7 +24,8 @@ export function startWatches(
   const stopping = new AbortController()
   const edges = { kube, log, clock: systemClock, signal: stopping.signal }
   const events = podEvents(edges, instance, metrics.event)
-  metrics.podWatch(watchPods(edges, settings.roleKey, events, gateCode))
+  const untouched = new Set(settings.untouchedNamespaces)
+  metrics.podWatch(watchPods(edges, settings.roleKey, events, gateCode, untouched))
   const { startupTaint: key, nodeGuardNamespace: namespace, nodeGuardSelector: selector } = settings
   if (key !== undefined) metrics.startupTaint(removeStartupTaint(edges, key, { namespace, selector }))
   return () => {

@@ -84,19 +84,25 @@ function failed({ uid, namespace }: ReviewRequest, error: unknown, { roleKey }: 
   return { outcome: 'error', reason, response: refuse(uid, status, { decision: 'error', reason }) }
 }
 
+/** What Kubernetes lets names have. Whoever reaches the port can send longer ones, and fill the node's disk with our log. */
+const MOST_NAMESPACE = 63
+const MOST_NAME = 253
+/** Ours are shorter, unless somebody's annotation stands in them. */
+const MOST_SENTENCE = 1024
+
 /** One line per review, correlated by its uid; nothing of the pod but its name, because env may hold secrets. */
 function report(name: string, request: ReviewRequest, told: Told, seconds: number, log: Logger) {
   const { outcome, reason, response } = told
   const fields = {
     webhook: name,
     uid: request.uid,
-    namespace: request.namespace,
+    namespace: request.namespace.slice(0, MOST_NAMESPACE),
     object: nameOf(request.object),
     outcome,
     reason,
     ms: Math.round(seconds * 1000),
     ...(request.dryRun ? { dryRun: true } : {}),
-    ...(response.status ? { sentence: response.status.message } : {}),
+    ...(response.status ? { sentence: response.status.message.slice(0, MOST_SENTENCE) } : {}),
     ...(response.warnings ? { warnings: response.warnings } : {}),
   }
   if (outcome === 'error' || reason === 'not-a-pod-creation' || reason === 'not-validated')
@@ -107,8 +113,8 @@ function report(name: string, request: ReviewRequest, told: Told, seconds: numbe
 
 function nameOf(object: unknown): string {
   const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name
-  return typeof metadata.generateName === 'string' ? `${metadata.generateName}*` : ''
+  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name.slice(0, MOST_NAME)
+  return typeof metadata.generateName === 'string' ? `${metadata.generateName.slice(0, MOST_NAME)}*` : ''
 }
 
 function described(error: unknown) {

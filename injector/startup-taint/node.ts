@@ -12,8 +12,10 @@ export type TaintedNode = {
 export type GuardPod = {
   readonly uid: string
   readonly node: string
-  /** Milliseconds since 1970; undefined while it is not ready or being deleted. */
-  readonly readySince: number | undefined
+  /** Milliseconds since 1970, by the API server's clock as the node's: when it became ready only the node's clock knows. */
+  readonly createdAt: number
+  /** Now, and not being deleted. */
+  readonly isReady: boolean
 }
 
 /** Projects a node as the API server sends it. Never throws. */
@@ -28,23 +30,30 @@ export function taintedNode(object: unknown): TaintedNode | undefined {
 /** Projects a pod of the node guard. Never throws. */
 export function guardPod(object: unknown): GuardPod | undefined {
   if (!isObject(object) || !isObject(object.metadata)) return undefined
-  const { uid, deletionTimestamp } = object.metadata
+  const { uid, creationTimestamp, deletionTimestamp } = object.metadata
   const spec = isObject(object.spec) ? object.spec : {}
   if (typeof uid !== 'string' || typeof spec.nodeName !== 'string') return undefined
   const conditions =
     isObject(object.status) && Array.isArray(object.status.conditions) ? object.status.conditions : []
-  const ready = conditions.filter(isObject).find(({ type, status }) => type === 'Ready' && status === 'True')
-  const isReady = ready !== undefined && deletionTimestamp === undefined
-  return { uid, node: spec.nodeName, readySince: isReady ? time(ready.lastTransitionTime) : undefined }
+  const isReady = conditions
+    .filter(isObject)
+    .some(({ type, status }) => type === 'Ready' && status === 'True')
+  return {
+    uid,
+    node: spec.nodeName,
+    createdAt: time(creationTimestamp),
+    isReady: isReady && deletionTimestamp === undefined,
+  }
 }
 
 /**
- * Whether the guard has become ready on this very node: the pod of a machine that had the same name may linger with
- * the readiness it had there.
+ * Whether the guard is ready on this very node: the pod of a machine that had the same name may linger with the
+ * readiness it had there, but it was created before this node was. Both times are the API server's, whole seconds.
+ *
+ * @param guards of this node's name
  */
 export function isGuarded(node: TaintedNode, guards: Iterable<GuardPod>): boolean {
-  for (const { node: name, readySince } of guards)
-    if (name === node.name && readySince !== undefined && readySince >= node.createdAt) return true
+  for (const { createdAt, isReady } of guards) if (isReady && createdAt >= node.createdAt) return true
   return false
 }
 

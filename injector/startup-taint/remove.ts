@@ -18,6 +18,9 @@ export type StartupTaint = {
 /** Between tries for a node; whatever changes in the meantime is noticed by the watches. */
 const SWEEP_MS = 2000
 
+/** Of a cluster's nodes, and of their guards. */
+const PAGE = 100
+
 export type GuardPlace = { readonly namespace: string; readonly selector: string }
 
 /** @param key of the taint, whatever its value and effects */
@@ -28,12 +31,14 @@ export function removeStartupTaint(
 ): StartupTaint {
   const { kube, clock, log, signal } = by
   const nodes = new Map<string, TaintedNode>()
-  const guards = new Map<string, GuardPod>()
+  // By node and uid: a cluster has thousands of both, a node one guard, or two while it is replaced.
+  const guards = new Map<string, Map<string, GuardPod>>()
   const underWay = new Set<string>()
   let removed = 0
 
-  const consider = async (node: TaintedNode) => {
-    if (underWay.has(node.name) || !isGuarded(node, guards.values())) return
+  const consider = async (node: TaintedNode | undefined) => {
+    if (node === undefined || underWay.has(node.name)) return
+    if (!isGuarded(node, guards.get(node.name)?.values() ?? [])) return
     underWay.add(node.name)
     try {
       await kube.send('PATCH', `/api/v1/nodes/${node.name}`, untaint(node, key))
@@ -54,19 +59,46 @@ export function removeStartupTaint(
   const considerAll = () => {
     for (const node of nodes.values()) void consider(node)
   }
-  const ofNodes: Sink<TaintedNode> = sinkOf(nodes, taintedNode, {
-    key: ({ name }) => name,
-    keep: ({ taints }) => taints.some((taint) => taint.key === key),
-    changed: considerAll,
-  })
-  const ofGuards: Sink<GuardPod> = sinkOf(guards, guardPod, {
-    key: ({ uid }) => uid,
-    keep: () => true,
-    changed: considerAll,
-  })
-  reflect({ path: '/api/v1/nodes', query: {}, sink: ofNodes }, by)
+  const putNode = (node: TaintedNode) => {
+    if (node.taints.some((taint) => taint.key === key)) nodes.set(node.name, node)
+    else nodes.delete(node.name)
+  }
+  const putGuard = (guard: GuardPod) => {
+    const ofNode = guards.get(guard.node) ?? new Map<string, GuardPod>()
+    guards.set(guard.node, ofNode.set(guard.uid, guard))
+  }
+  const ofNodes: Sink<TaintedNode> = {
+    project: taintedNode,
+    replace(all) {
+      nodes.clear()
+      for (const node of all) putNode(node)
+      considerAll()
+    },
+    upsert(node) {
+      putNode(node)
+      void consider(nodes.get(node.name))
+    },
+    remove: ({ name }) => nodes.delete(name),
+  }
+  const ofGuards: Sink<GuardPod> = {
+    project: guardPod,
+    replace(all) {
+      guards.clear()
+      for (const guard of all) putGuard(guard)
+      considerAll()
+    },
+    upsert(guard) {
+      putGuard(guard)
+      void consider(nodes.get(guard.node))
+    },
+    remove({ node, uid }) {
+      const ofNode = guards.get(node)
+      if (ofNode?.delete(uid) && ofNode.size === 0) guards.delete(node)
+    },
+  }
+  reflect({ path: '/api/v1/nodes', query: {}, sink: ofNodes, page: PAGE }, by)
   const query = { labelSelector: guard.selector }
-  reflect({ path: `/api/v1/namespaces/${guard.namespace}/pods`, query, sink: ofGuards }, by)
+  reflect({ path: `/api/v1/namespaces/${guard.namespace}/pods`, query, sink: ofGuards, page: PAGE }, by)
   const sweep = () => {
     if (signal.aborted) return
     considerAll()
@@ -74,32 +106,4 @@ export function removeStartupTaint(
   }
   clock.after(SWEEP_MS, sweep)
   return { tainted: () => nodes.size, removed: () => removed }
-}
-
-function sinkOf<T>(
-  store: Map<string, T>,
-  project: (object: unknown) => T | undefined,
-  by: {
-    readonly key: (one: T) => string
-    readonly keep: (one: T) => boolean
-    readonly changed: () => void
-  },
-): Sink<T> {
-  const put = (one: T) => {
-    if (by.keep(one)) store.set(by.key(one), one)
-    else store.delete(by.key(one))
-  }
-  return {
-    project,
-    replace(all) {
-      store.clear()
-      for (const one of all) put(one)
-      by.changed()
-    },
-    upsert(one) {
-      put(one)
-      by.changed()
-    },
-    remove: (one) => store.delete(by.key(one)),
-  }
 }

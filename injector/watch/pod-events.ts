@@ -25,7 +25,11 @@ export type PodEvents = {
 const AGAIN_MS = 61 * 60_000
 const PER_SECOND = 1
 const BURST = 25
+/** Of one namespace, whose pods may have ever new reasons: a fifth, so that it does not silence the others. */
+const PER_SECOND_AND_NAMESPACE = 0.2
+const BURST_OF_NAMESPACE = 10
 const MOST_KNOWN = 4096
+const MOST_NAMESPACES = 1024
 /** events.k8s.io: the note's limit. */
 const MOST_NOTE = 1024
 
@@ -40,6 +44,15 @@ export function podEvents(
 ): PodEvents {
   const { kube, clock, log } = by
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
+  const ofNamespace = new Map<string, ReturnType<typeof tokenBucket>>()
+  const mayNamespace = (name: string) => {
+    const own = ofNamespace.get(name) ?? tokenBucket(PER_SECOND_AND_NAMESPACE, BURST_OF_NAMESPACE, clock)
+    ofNamespace.delete(name)
+    ofNamespace.set(name, own)
+    const [oldest] = ofNamespace.keys()
+    if (ofNamespace.size > MOST_NAMESPACES && oldest !== undefined) ofNamespace.delete(oldest)
+    return own.take()
+  }
   const saidAt = new Map<string, number>()
   const remember = (name: string) => {
     saidAt.delete(name)
@@ -54,7 +67,7 @@ export function podEvents(
       const note = text.slice(0, MOST_NOTE)
       const name = eventName(pod, reason, note)
       if (clock.now() - (saidAt.get(name) ?? Number.NEGATIVE_INFINITY) < AGAIN_MS) return
-      if (!bucket.take()) return onOutcome('limited')
+      if (!mayNamespace(pod.namespace) || !bucket.take()) return onOutcome('limited')
       remember(name)
       const event = eventBody(pod, { name, reason, note, instance, at: clock.now() })
       kube

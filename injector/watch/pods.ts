@@ -17,6 +17,7 @@ const MOST = 20_000
 export function watchedPods(roleKey: string, onGone: (uid: string) => void, most = MOST): WatchedPods {
   const byUid = new Map<string, WatchedPod>()
   let leftOut = 0
+  let unlisted = 0
   const remove = (uid: string) => {
     if (byUid.delete(uid)) onGone(uid)
   }
@@ -28,9 +29,15 @@ export function watchedPods(roleKey: string, onGone: (uid: string) => void, most
   return {
     sink: {
       project: (object) => watchedPod(object, roleKey),
+      keep(pod, kept) {
+        if (kept === 0) unlisted = 0
+        if (!isRelevant(pod)) return false
+        if (kept >= most) unlisted++
+        return kept < most
+      },
       replace(all) {
-        leftOut = 0
-        const uids = new Set(all.filter(isRelevant).map(({ uid }) => uid))
+        leftOut = unlisted
+        const uids = new Set(all.map(({ uid }) => uid))
         for (const uid of [...byUid.keys()]) if (!uids.has(uid)) remove(uid)
         for (const pod of all) upsert(pod)
       },

@@ -15,6 +15,7 @@ import { sentence } from '../reasons.ts'
 import { type Finding, finding, type WatchedPod } from './pod.ts'
 import type { PodEvents } from './pod-events.ts'
 import { watchedPods } from './pods.ts'
+import { inTurns } from './turns.ts'
 
 export type PodWatch = {
   /** Pods by finding, and sidecars by the release that injected them. */
@@ -34,11 +35,16 @@ const ASK_AGAIN_MS = 60_000
 const MOST_ASKED = 32
 /** What has ended needs no credentials any more. */
 const PODS_QUERY = { fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed' }
+/** Of a cluster's pods: 20, as of a node's, would be thousands of requests. */
+const PODS_PAGE = 500
 const NAMESPACES_QUERY = { labelSelector: KEYS.injection }
 /** Versions told apart in the metric. */
 const MOST_VERSIONS = 20
 
-/** @param gateCode asks a sidecar at this address why it is not ready; never rejects */
+/**
+ * @param gateCode asks a sidecar at this address why it is not ready; never rejects
+ * @param untouched namespaces whose new pods would be without a sidecar again: nobody is told there to delete one
+ */
 export function watchPods(
   by: {
     readonly kube: Pick<Kube, 'get' | 'stream'>
@@ -49,26 +55,30 @@ export function watchPods(
   roleKey: string,
   events: PodEvents,
   gateCode: (ip: string) => Promise<string>,
+  untouched: ReadonlySet<string> = new Set(),
 ): PodWatch {
   const { clock, signal } = by
   const askedAt = new Map<string, number>()
+  // By namespace, when one of its sidecars was asked last.
+  const turnAt = new Map<string, number>()
   let asking = 0
   const pods = watchedPods(roleKey, (uid) => askedAt.delete(uid))
   const namespaces = optedIn()
   const watches = {
-    pods: reflect({ path: '/api/v1/pods', query: PODS_QUERY, sink: pods.sink }, by),
+    pods: reflect({ path: '/api/v1/pods', query: PODS_QUERY, sink: pods.sink, page: PODS_PAGE }, by),
     namespaces: reflect({ path: '/api/v1/namespaces', query: NAMESPACES_QUERY, sink: namespaces.sink }, by),
   }
   const findingOf = (pod: WatchedPod) => finding(pod, namespaces.mode(pod.namespace), clock.now())
 
   const tell = (pod: WatchedPod, found: Finding, detail = '') => {
-    const reason = found === 'GateWaiting' ? 'gate-waiting' : 'injection-missing'
+    const missing = untouched.has(pod.namespace) ? 'never-injected' : 'injection-missing'
+    const reason = found === 'GateWaiting' ? 'gate-waiting' : missing
     events.report(pod, found, sentence(reason, { roleKey, namespace: pod.namespace, detail }))
   }
+  const lastAsked = ({ uid }: WatchedPod) => askedAt.get(uid) ?? 0
   const tellWhy = async (pod: WatchedPod) => {
-    const last = askedAt.get(pod.uid) ?? Number.NEGATIVE_INFINITY
-    if (asking >= MOST_ASKED || clock.now() - last < ASK_AGAIN_MS) return
     askedAt.set(pod.uid, clock.now())
+    turnAt.set(pod.namespace, clock.now())
     asking++
     const code = await gateCode(pod.ip)
     asking--
@@ -81,14 +91,23 @@ export function watchPods(
       `${explained(code)}: kubectl logs ${pod.name} -n ${pod.namespace} -c ${GATE_CONTAINER}`,
     )
   }
+  const tellMissing = () => {
+    const missing = [...pods.all()].filter((pod) => findingOf(pod) === 'InjectionMissing')
+    for (const pod of inTurns(missing, turnAt)) tell(pod, 'InjectionMissing')
+  }
+  const askWaiting = () => {
+    const due = (pod: WatchedPod) => clock.now() - lastAsked(pod) >= ASK_AGAIN_MS
+    const waiting = [...pods.all()].filter((pod) => findingOf(pod) === 'GateWaiting' && due(pod))
+    waiting.sort((a, b) => lastAsked(a) - lastAsked(b))
+    for (const pod of inTurns(waiting, turnAt).slice(0, MOST_ASKED - asking)) void tellWhy(pod)
+    for (const name of turnAt.keys()) if (namespaces.mode(name) === undefined) turnAt.delete(name)
+  }
   const sweep = () => {
     if (signal.aborted) return
-    if (watches.namespaces.synced())
-      for (const pod of pods.all()) {
-        const found = findingOf(pod)
-        if (found === 'GateWaiting') void tellWhy(pod)
-        else if (found !== undefined) tell(pod, found)
-      }
+    if (watches.namespaces.synced()) {
+      tellMissing()
+      askWaiting()
+    }
     clock.after(SWEEP_MS, sweep)
   }
   clock.after(SWEEP_MS, sweep)

@@ -24,6 +24,8 @@ describe('the notes', needsHelm, () => {
     assert.match(text, /helm -n pod2iam-system test pod2iam --logs/)
     assert.match(text, /kubectl label namespace my-namespace pod2iam\.dev\/injection=enabled\n/)
     assert.match(text, /allowed-roles='\["my-role"\]'\n/)
+    assert.match(text, /get events --field-selector reason=FailedCreate\n/)
+    assert.match(text, /hop limit of 1 as well: that holds/)
     const [, patch = ''] = /-p '(.*)'/.exec(text) ?? []
     assert.deepEqual(JSON.parse(patch).spec.template.metadata.annotations, {
       'iam.amazonaws.com/role': 'my-role',
@@ -39,6 +41,10 @@ describe('the notes', needsHelm, () => {
   test('of an audit say how to see who would be blocked, not how to prove a block', () => {
     const text = notes('guard.mode=audit')
     assert.match(text, /firewall\.cjs status/)
+    assert.match(text, /docs\/operations\.md \(Who would be refused\)/)
+    assert.match(text, /not on the host network is refused, too/)
+    assert.match(text, /gone before you enforce/)
+    assert.match(text, /hop limit of 1 as well, after you enforce and not before: /)
     assert.doesNotMatch(text, /helm .* test/)
   })
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { isMap, parseDocument } from 'yaml'
-import { CHART, helm, needsHelm, RELEASE_NAMESPACE } from './helm.ts'
+import { CHART, helm, needsHelm, RELEASE_NAMESPACE, render } from './helm.ts'
 
 /** What helm prints when it refuses values, given as for `--set`. */
 function refusal(...values: readonly string[]): string {
@@ -33,6 +33,7 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['injector.securePort=443', /'\/injector\/securePort'.*minimum/],
   ['injector.extraArgs={log-level=debug}', /'\/injector\/extraArgs\/0'/],
   ['cilium.enabled=yes', /'\/cilium\/enabled'/],
+  ['networkPolicy.apiServerCidrs={10.0.0.1}', /'\/networkPolicy\/apiServerCidrs\/0'/],
   ['sidecar.resources.cpu=1', /'\/sidecar\/resources'.*'cpu' not allowed/],
 ]
 
@@ -59,6 +60,11 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /choose another one/,
   ],
   [
+    'one port for two processes of a node',
+    ['broker.healthPort=9173'],
+    /both 9173.*[Cc]hoose different ports/,
+  ],
+  [
     'a certificate without the bundle to trust',
     ['injector.tls.existingSecret=tls'],
     /needs injector.tls.caBundle/,
@@ -82,6 +88,11 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /iptables knows no owner/,
   ],
   [
+    'a startup taint without the policy that holds the injector to it',
+    ['injector.startupTaint=example.com/x', 'injector.admissionPolicies=false'],
+    /needs injector.admissionPolicies=true/,
+  ],
+  [
     'namespaces without a pull secret for them',
     ['userNamespaces.pullSecret.namespaces={shop}'],
     /needs userNamespaces/,
@@ -98,6 +109,26 @@ describe('the chart refuses', needsHelm, () => {
     test(`${what}, and says why`, () => {
       assert.match(refusal(...values), sentence)
     })
+
+  for (const memory of ['31Mi', '16777216', '20M', '1e7', '32k'])
+    test(`a sidecar’s memory limit of ${memory}, which kills it at its start`, () => {
+      assert.match(refusal(`sidecar.resources.limits.memory=${memory}`), /Give it 32Mi or more/)
+    })
+
+  for (const memory of ['32Mi', '33554432', '34M', '0.1Gi', '1e8'])
+    test(`no sidecar’s memory limit of ${memory}`, () => {
+      assert.equal(refusal(`sidecar.resources.limits.memory=${memory}`), 'nothing was refused')
+    })
+
+  test('a startup taint on Kubernetes 1.29, which has no policies, unless that is wanted', () => {
+    const flags = ['--set', 'injector.startupTaint=example.com/x']
+    assert.throws(
+      () => render('kubernetes-1.29', ...flags),
+      (error: { stderr?: string }) => /and Kubernetes 1\.30 or newer/.test(error.stderr ?? ''),
+    )
+    const wanted = render('kubernetes-1.29', ...flags, '--set', 'injector.startupTaintWithoutPolicy=true')
+    assert.match(wanted, /--startup-taint=example\.com\/x/)
+  })
 
   test('Kubernetes before 1.29', () => {
     assert.throws(

@@ -7,7 +7,7 @@ import { SPEC as INJECTOR, settingMistakes } from '../../injector/settings.ts'
 import { BROKER_SETTINGS, conflicts } from '../../node-guard/broker/settings.ts'
 import { conflictOf, GUARD_SETTINGS } from '../../node-guard/firewall/guard/settings.ts'
 import { BROKER_NODE_FLAGS } from '../sandbox/install.ts'
-import { find, needsHelm, objectsOf, type Rendered, SETS, template } from './helm.ts'
+import { find, needsHelm, objectsOf, type Rendered, render, SETS, template } from './helm.ts'
 
 type Spec = Record<string, Setting<unknown>>
 type Container = {
@@ -49,7 +49,11 @@ const SPECS: Readonly<Record<string, Spec>> = {
 }
 
 function containers(set: string): Container[] {
-  const objects = objectsOf(template(set))
+  return containersOf(template(set))
+}
+
+function containersOf(text: string): Container[] {
+  const objects = objectsOf(text)
   return [find(objects, 'Deployment'), find(objects, 'DaemonSet')].flatMap((object) => {
     const { spec } = (object as Rendered & { spec: { template: { spec: Record<string, unknown> } } }).spec
       .template
@@ -93,6 +97,51 @@ describe('the flags in the chart', needsHelm, () => {
           assert.equal(result.ok && conflictOf(result.settings), undefined, set)
         }
       }
+  })
+
+  test('hold whatever characters a value has', () => {
+    const values = {
+      'policy.permittedRoles': ['arn:aws:iam::111111111111:role/a #b', '*'],
+      'policy.defaultRole': "first: 'one'\n- --role-key=other",
+      'policy.baseRoleArn': 'arn:aws:iam::111111111111:role/a #b/',
+      'broker.clusterName': 'prod: eu',
+      'broker.sessionTags': true,
+      'broker.region': '{"a": &b "c"}',
+      'broker.issuer': 'https://x # "y"',
+      'broker.assumeRoleArn': 'arn:aws:iam::111111111111:role/a\t#b',
+      'broker.metadataAllow': ['tags/: instance/', '\\\u2028'],
+      'sidecar.resourcesMax': { cpu: '1 # "' },
+    }
+    const flags = Object.entries(values).flatMap(([key, value]) => [
+      '--set-json',
+      `${key}=${JSON.stringify(value)}`,
+    ])
+    const said = Object.fromEntries(
+      containersOf(render('default', ...flags)).map(({ name, args }) => [
+        name,
+        Object.fromEntries(args.map((flag) => [flag.split('=', 1)[0], flag.slice(flag.indexOf('=') + 1)])),
+      ]),
+    )
+    const shared = {
+      '--permitted-roles': values['policy.permittedRoles'].join(','),
+      '--default-role': values['policy.defaultRole'],
+      '--base-role-arn': values['policy.baseRoleArn'],
+      '--role-key': 'iam.amazonaws.com/role',
+    }
+    const expected = {
+      injector: { ...shared, '--sidecar-resources-max': JSON.stringify(values['sidecar.resourcesMax']) },
+      broker: {
+        ...shared,
+        '--cluster-name': values['broker.clusterName'],
+        '--region': values['broker.region'],
+        '--issuer': values['broker.issuer'],
+        '--assume-role-arn': values['broker.assumeRoleArn'],
+        '--metadata-allow': values['broker.metadataAllow'].join(','),
+      },
+    }
+    for (const [name, flagsOfIt] of Object.entries(expected))
+      for (const [flag, value] of Object.entries(flagsOfIt))
+        assert.equal(said[name]?.[flag], value, `${name} ${flag}`)
   })
 
   test('cover every setting, but those listed here with their reason', () => {

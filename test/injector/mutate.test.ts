@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
 import type { LogFields } from '../../common/log.ts'
 import { mutator } from '../../injector/mutate.ts'
 import type { Namespace } from '../../injector/namespace.ts'
@@ -163,6 +164,24 @@ describe('an admission review', () => {
       ['b9f1', 'orders-5d8c-*', 'patch', 'injected', 'shop'],
     )
   })
+
+  for (const field of ['name', 'generateName'])
+    it(`is logged in a short line, however long the ${field}, the namespace and the role are`, async () => {
+      const lookup = async (name: string) => ({ ...namespace(), name })
+      const { mutate, lines } = webhook(lookup)
+      const long = 'x'.repeat(1_000_000)
+      const given = pod({ hostNetwork: true }, { [KEYS.role]: long })
+      given.metadata = { ...(given.metadata as Dict), name: undefined, [field]: long }
+      const review = reviewOf(given)
+      const asked = { ...request(review), namespace: long, operation: 'CREATE' }
+      await mutate(JSON.stringify({ ...review, request: asked }))
+      await mutate(JSON.stringify({ ...review, request: { ...asked, operation: long } }))
+      assert.deepEqual(
+        lines.map(({ fields }) => [String(fields.namespace).length, String(fields.object).slice(0, 253)]),
+        Array(2).fill([63, 'x'.repeat(253)]),
+      )
+      assert.ok(JSON.stringify(lines).length < 4000, JSON.stringify(lines).slice(0, 4000))
+    })
 
   it('has bounded warnings', async () => {
     const containers = Array.from({ length: 40 }, (_, index) => ({

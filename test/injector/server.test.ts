@@ -236,17 +236,14 @@ describe('the server', () => {
     }
   })
 
-  it('ends connections that do not send their request in time, or a second one over its limit', async () => {
-    const limits = { bodyBytes: 1000, connections: 1, requestMs: 200 }
+  it('ends connections that do not send their request in time', async () => {
+    const limits = { bodyBytes: 1000, connections: 8, requestMs: 200 }
     const certificate = serving(await ca.leaf())
     const server = await webhookServer({ mutate: echo, validate: echo }, certificate, LOCAL, limits)
     const slow = connect({ port: server.port, host: '127.0.0.1', ca: ca.pem })
     try {
       await once(slow, 'secureConnect')
       slow.write('POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx')
-      const second = httpsClient(ca.pem)
-      await assert.rejects(second.send(server.port, 'POST', '/mutate', 'x'))
-      second.close()
       const started = Date.now()
       await once(slow.resume(), 'close')
       assert.ok(Date.now() - started < 5000, 'Node looks every 30 s unless told otherwise')

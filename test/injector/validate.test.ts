@@ -6,6 +6,7 @@ import type { Namespace } from '../../injector/namespace.ts'
 import { validator } from '../../injector/validate.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
+const ENDING = '2026-11-24T08:00:00Z'
 const log = { debug() {}, info() {}, warn() {}, error() {} }
 
 async function validated(request: Dict, lookup = async (): Promise<Namespace> => namespace()) {
@@ -161,11 +162,11 @@ describe('a living pod', () => {
     const before = injected()
     const other = changed(({ metadata }) => ((metadata.annotations as Dict).team = 'x'), before)
     assert.equal((await update(other, before)).allowed, true)
-    const ending = changed(({ metadata }) => {
-      metadata.deletionTimestamp = '2026-11-24T08:00:00Z'
-      metadata.annotations = {}
-    }, before)
-    assert.equal((await update(ending, before)).allowed, true)
+    const ending = changed(({ metadata }) => (metadata.deletionTimestamp = ENDING), before)
+    const stripped = changed(({ metadata }) => (metadata.annotations = {}), ending)
+    assert.equal((await update(stripped, ending)).allowed, true)
+    const pretending = changed(({ metadata }) => (metadata.deletionTimestamp = ENDING), stripped)
+    assert.equal((await update(pretending, before)).allowed, false)
   })
 
   for (const way of [
@@ -173,15 +174,17 @@ describe('a living pod', () => {
     { resource: { group: '', version: 'v1', resource: 'bindings' } },
   ])
     it(`gets no identity through a binding, whose annotations are copied onto it: ${JSON.stringify(way)}`, async () => {
-      const binding = (annotations: Dict) =>
+      const binding = (annotations: Dict, metadata: Dict = {}) =>
         validated({
           operation: 'CREATE',
           ...way,
-          object: { kind: 'Binding', metadata: { name: 'orders', annotations } },
+          object: { kind: 'Binding', metadata: { name: 'orders', annotations, ...metadata } },
         })
       assert.equal((await binding({})).allowed, true)
       assert.equal((await binding({ [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' })).allowed, false)
       assert.equal((await binding({ [KEYS.externalId]: 'partner' })).allowed, false)
+      const pretending = { deletionTimestamp: ENDING }
+      assert.equal((await binding({ [KEYS.externalId]: 'partner' }, pretending)).allowed, false)
     })
 })
 

@@ -9,6 +9,7 @@ import { after, afterEach, before, describe, it } from 'node:test'
 import { type Clock, systemClock } from '../../common/clock.ts'
 import { KEYS } from '../../common/keys.ts'
 import { type Kube, KubeError } from '../../common/kube/client.ts'
+import { reflect } from '../../common/kube/reflector.ts'
 import { apiServer } from '../../injector/api-server.ts'
 import { decide } from '../../injector/decide.ts'
 import { injectorMetrics } from '../../injector/metrics.ts'
@@ -16,6 +17,7 @@ import { gateCode } from '../../injector/watch/gate-code.ts'
 import { finding, watchedPod } from '../../injector/watch/pod.ts'
 import { type EventOutcome, podEvents } from '../../injector/watch/pod-events.ts'
 import { watchedPods } from '../../injector/watch/pods.ts'
+import { inTurns } from '../../injector/watch/turns.ts'
 import { watchPods } from '../../injector/watch/watch.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
@@ -116,6 +118,50 @@ describe('what is found of a pod', () => {
   })
 })
 
+describe('the first list of a large cluster', () => {
+  it('is asked for in large pages, and holds no more than what is kept of it', async () => {
+    const limits: number[] = []
+    const kept: number[] = []
+    const asking = (index: number) => ({
+      metadata: {
+        uid: `u${index}`,
+        namespace: 'shop',
+        name: `p${index}`,
+        annotations: index % 2 === 0 ? { [KEYS.role]: ROLE } : {},
+      },
+    })
+    const kube = {
+      get: async (path: string, query: Readonly<Record<string, string>> = {}) => {
+        if (path !== '/api/v1/pods') return { items: [], metadata: { resourceVersion: '1' } }
+        const [from, limit] = [Number(query.continue ?? 0), Number(query.limit)]
+        limits.push(limit)
+        const items = Array.from({ length: limit }, (_, index) => asking(from + index))
+        return { items, metadata: { resourceVersion: '1', ...(from < 500 ? { continue: '500' } : {}) } }
+      },
+      stream: async function* () {},
+    }
+    const controller = new AbortController()
+    const by = { kube, clock: systemClock, log, signal: controller.signal }
+    const pods = watchedPods(KEYS.role, () => {}, 300)
+    const { replace } = pods.sink
+    const sink = {
+      ...pods.sink,
+      replace: (all: Parameters<typeof replace>[0]) => {
+        kept.push(all.length)
+        replace(all)
+      },
+    }
+    reflect({ path: '/api/v1/pods', query: {}, sink, page: 500 }, by)
+    await until(() => kept.length > 0)
+    assert.deepEqual([kept, pods.leftOut(), [...pods.all()].length], [[300], 200, 300])
+    limits.length = 0
+    watchPods(by, KEYS.role, { report() {} }, async () => '')
+    await until(() => limits.length === 2)
+    controller.abort()
+    assert.deepEqual(limits, [500, 500])
+  })
+})
+
 describe('Events on pods', () => {
   const POD = { uid: 'u', namespace: 'shop', name: 'orders' }
   function world(answer: () => Promise<unknown> = async () => ({})) {
@@ -162,15 +208,39 @@ describe('Events on pods', () => {
 
   it('are few, whatever pods do', () => {
     const { events, bodies, outcomes } = world()
-    for (let index = 0; index < 500; index++) events.report({ ...POD, uid: `u${index}` }, 'GateWaiting', 'x')
-    assert.equal(bodies.length, 25)
-    assert.equal(outcomes.filter((outcome) => outcome === 'limited').length, 475)
+    const pods = (namespace: string) =>
+      Array.from({ length: 500 }, (_, index) => ({ ...POD, namespace, uid: `${namespace}-${index}` }))
+    for (const pod of pods('crowd')) events.report(pod, 'GateWaiting', 'x')
+    assert.equal(bodies.length, 10, 'of one namespace')
+    for (const namespace of ['a', 'b', 'c'])
+      for (const pod of pods(namespace)) events.report(pod, 'GateWaiting', 'x')
+    assert.equal(bodies.length, 25, 'of all')
+    assert.equal(outcomes.filter((outcome) => outcome === 'limited').length, 1975)
   })
 
   it('have a note as short as Kubernetes demands', () => {
     const { events, bodies } = world()
     events.report(POD, 'GateWaiting', 'x'.repeat(5000))
     assert.equal(String(bodies[0]?.note).length, 1024)
+  })
+})
+
+describe('turns', () => {
+  const of = (namespace: string, count: number) =>
+    Array.from({ length: count }, (_, index) => ({ namespace, id: `${namespace}${index}` }))
+  const ids = (all: readonly { id: string }[]) => all.map(({ id }) => id).join(' ')
+
+  it('go round the namespaces, and keep the order within each', () => {
+    const all = [...of('a', 3), ...of('b', 1), ...of('c', 2)]
+    assert.equal(ids(inTurns(all, new Map())), 'a0 b0 c0 a1 c1 a2')
+  })
+
+  it('begin with who has waited longest', () => {
+    const last = new Map([
+      ['a', 2],
+      ['b', 1],
+    ])
+    assert.equal(ids(inTurns([...of('a', 1), ...of('b', 1), ...of('c', 1)], last)), 'c0 b0 a0')
   })
 })
 
@@ -240,13 +310,16 @@ describe('the watch', () => {
     await rm(directory, { recursive: true, force: true })
   })
 
-  function replica(ask = async (ip: string) => codes.get(ip) ?? 'sidecar-unreachable') {
+  function replica(
+    ask = async (ip: string) => codes.get(ip) ?? 'sidecar-unreachable',
+    untouched: ReadonlySet<string> = new Set(),
+  ) {
     const controller = new AbortController()
     stopping.push(controller)
     const outcomes: EventOutcome[] = []
     const by = { kube, clock, log, signal: controller.signal }
     const events = podEvents(by, 'replica', (outcome) => outcomes.push(outcome))
-    const watch = watchPods(by, KEYS.role, events, ask)
+    const watch = watchPods(by, KEYS.role, events, ask, untouched)
     return { watch, outcomes }
   }
   const create = async (name: string, where: string, object: Dict, status?: Dict) => {
@@ -286,6 +359,17 @@ describe('the watch', () => {
     ] as const)
       await api.admin.delete('pods', name, where, { gracePeriodSeconds: 0 })
     await until(() => one.watch.counts().findings.InjectionMissing === 0)
+  })
+
+  it('does not say to delete a pod whose successor no webhook would look at either', async () => {
+    await create('never', 'shop', pod())
+    replica(undefined, new Set(['shop']))
+    await until(async () => (await eventsOn('never')).length > 0)
+    const [event] = await eventsOn('never')
+    assert.equal(event?.reason, 'InjectionMissing')
+    assert.match(String(event?.note), /the injector leaves namespace shop alone, whatever its labels say/)
+    assert.doesNotMatch(String(event?.note), /delete/)
+    await api.admin.delete('pods', 'never', 'shop', { gracePeriodSeconds: 0 })
   })
 
   it('tells why a gate waits, by the sidecar’s code, and counts sidecars by release', async () => {
@@ -370,6 +454,55 @@ describe('the watch', () => {
     assert.equal(asked, 80)
     for (const name of names) await api.admin.delete('pods', name, 'shop', { gracePeriodSeconds: 0 })
     await until(() => watch.counts().findings.GateWaiting === 0)
+  })
+
+  it('does not let the many waiting gates of one namespace keep those of another waiting', async () => {
+    let now = Date.parse('2026-01-01T01:00:00Z')
+    const due: { readonly at: number; readonly action: () => void }[] = []
+    const still: Clock = {
+      now: () => now,
+      after: (milliseconds, action) => {
+        due.push({ at: now + milliseconds, action })
+        return () => {}
+      },
+    }
+    const gate = { name: 'pod2iam-gate', state: { running: { startedAt: '2026-01-01T00:00:00Z' } } }
+    const waiting = (namespace: string, index: number) => ({
+      ...injectedPod(),
+      status: { podIP: '10.0.0.1', initContainerStatuses: [gate] },
+      metadata: { uid: `${namespace}-${index}`, namespace, name: `pod-${index}` },
+    })
+    const items = [...Array.from({ length: 400 }, (_, index) => waiting('crowd', index)), waiting('shop', 0)]
+    const namespaces = ['crowd', 'shop'].map((name) => ({
+      metadata: { name, labels: { [KEYS.injection]: 'enabled' } },
+    }))
+    const kube: Pick<Kube, 'get' | 'stream'> = {
+      get: async (path) => ({
+        metadata: { resourceVersion: '1' },
+        items: path.endsWith('/namespaces') ? namespaces : items,
+      }),
+      stream: async function* (_path, _query, signal) {
+        await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      },
+    }
+    const controller = new AbortController()
+    const reports: string[] = []
+    const events = { report: ({ namespace }: { namespace: string }) => reports.push(namespace) }
+    const by = { kube, clock: still, log, signal: controller.signal }
+    const slow = () => new Promise<string>((resolve) => still.after(1000, () => resolve('sts-denied')))
+    const watch = watchPods(by, KEYS.role, events, slow)
+    await until(() => watch.counts().findings.GateWaiting === items.length)
+    for (let second = 0; second < 130; second++, now += 1000) {
+      for (const one of due.splice(0)) {
+        if (one.at <= now) one.action()
+        else due.push(one)
+      }
+      await new Promise(setImmediate)
+    }
+    controller.abort()
+    assert.ok(reports.length > 400)
+    assert.ok(reports.filter((namespace) => namespace === 'shop').length >= 2, 'once a minute')
+    assert.ok(reports.indexOf('shop') < 32, 'in the first turn')
   })
 
   it('looks at nothing any more once it is stopped', () => {

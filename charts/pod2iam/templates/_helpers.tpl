@@ -103,20 +103,30 @@ nodeAffinity:
 {{- get (dict "true" "on" "false" "off") (toString .) | default (toString .) -}}
 {{- end -}}
 
+{{/* "true" where the API server decides by ValidatingAdmissionPolicies, too. */}}
+{{- define "pod2iam.policies" -}}
+{{- and .Values.injector.admissionPolicies (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+
+{{/* A flag as an element of a list in YAML, whatever characters its value has. Takes (list "name" value). */}}
+{{- define "pod2iam.flag" -}}
+{{- printf "--%s=%v" (index . 0) (index . 1) | toJson -}}
+{{- end -}}
+
 {{/* The flags that injector and broker share: policy is one. */}}
 {{- define "pod2iam.policyFlags" -}}
 {{- with .Values.policy }}
-- --role-key={{ .roleKey }}
+- {{ include "pod2iam.flag" (list "role-key" .roleKey) }}
 - --namespace-restrictions={{ .namespaceRestrictions }}
 - --namespace-restriction-format={{ .namespaceRestrictionFormat }}
 {{- with .baseRoleArn }}
-- --base-role-arn={{ . }}
+- {{ include "pod2iam.flag" (list "base-role-arn" .) }}
 {{- end }}
 {{- with .defaultRole }}
-- --default-role={{ . }}
+- {{ include "pod2iam.flag" (list "default-role" .) }}
 {{- end }}
 {{- with .permittedRoles }}
-- --permitted-roles={{ join "," . }}
+- {{ include "pod2iam.flag" (list "permitted-roles" (join "," .)) }}
 {{- end }}
 {{- end }}
 {{- end -}}

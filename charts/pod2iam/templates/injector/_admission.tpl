@@ -1,3 +1,10 @@
+{{/* Namespaces that no webhook looks at, comma-separated: for the sentence that their annotated pods get. */}}
+{{- define "pod2iam.untouchedNamespaces" -}}
+{{- $never := concat (list "kube-node-lease" .Release.Namespace) .Values.injector.excludeNamespaces -}}
+{{- if not .Values.injector.allowKubeSystem }}{{ $never = prepend $never "kube-system" }}{{ end -}}
+{{- $never | uniq | sortAlpha | join "," -}}
+{{- end -}}
+
 {{/*
 Which namespaces a webhook entry or a policy looks at: a dictionary with `everywhere`, and `kubeSystem` where kube-system is to be
 injected. A selector cannot say "enabled or all, but in kube-system only enabled", so the latter is an entry of its own.

@@ -1,0 +1,29 @@
+/** Whose turn it is: findings of one namespace must not keep those of others waiting, however many there are. Pure. */
+
+/**
+ * Takes one of every namespace, then a second of every namespace, and so on.
+ *
+ * @param all in the order in which those of a namespace shall come
+ * @param lastTurn when a namespace had its last turn; one that is not there has had none and comes first
+ */
+export function inTurns<T extends { readonly namespace: string }>(
+  all: Iterable<T>,
+  lastTurn: ReadonlyMap<string, number>,
+): T[] {
+  const queues = new Map<string, T[]>()
+  for (const one of all) {
+    const queue = queues.get(one.namespace)
+    if (queue === undefined) queues.set(one.namespace, [one])
+    else queue.push(one)
+  }
+  const last = (namespace: string) => lastTurn.get(namespace) ?? Number.NEGATIVE_INFINITY
+  // Not by subtraction: two infinities have no difference.
+  const names = [...queues.keys()].sort((a, b) => (last(a) === last(b) ? 0 : last(a) < last(b) ? -1 : 1))
+  const rounds: T[][] = []
+  for (const name of names)
+    for (const [round, one] of (queues.get(name) ?? []).entries()) {
+      rounds[round] ??= []
+      rounds[round]?.push(one)
+    }
+  return rounds.flat()
+}
