@@ -9,6 +9,7 @@ import { parseSettings } from '../../common/settings.ts'
 import { ApiServer, KubeClient } from '../sandbox/kube/client.ts'
 import type { ClusterAccess } from './access/access.ts'
 import { kubeConfigTransport } from './access/kubeconfig-transport.ts'
+import { readKubeconfig } from './access/real.ts'
 import { cleanUp, runsLeft } from './cleanup.ts'
 import { PULL_SECRET, valuesOf } from './context.ts'
 import { namespacesOf } from './namespaces.ts'
@@ -102,6 +103,30 @@ describe('test:cluster', () => {
     } finally {
       assert.deepEqual(await cleanUp(ground), [])
     }
+  })
+
+  test('without a kubeconfig, or with one that is not there, a sentence names the setting', async () => {
+    const HOME = mkdtempSync(join(directory, 'home-'))
+    const missing = join(HOME, 'missing')
+    const none = { kubeconfig: undefined, context: undefined }
+    assert.throws(() => readKubeconfig(none, { HOME }), /there is no kubeconfig: pass --kubeconfig, or set/)
+    assert.throws(
+      () => readKubeconfig(none, { HOME, KUBECONFIG: missing }),
+      /^Error: KUBECONFIG names .*missing/,
+    )
+    assert.throws(
+      () => readKubeconfig({ ...none, kubeconfig: missing }, { HOME }),
+      /^Error: --kubeconfig names .*missing, which is not there/,
+    )
+    const kubeconfig = await api.kubeconfig()
+    assert.throws(
+      () => readKubeconfig({ kubeconfig, context: 'other' }, { HOME }),
+      /--context names other, which --kubeconfig does not have/,
+    )
+    assert.equal(
+      typeof readKubeconfig({ ...none, kubeconfig }, { HOME }).getCurrentCluster()?.server,
+      'string',
+    )
   })
 
   test('a cluster older than 1.29 is refused', async () => {

@@ -13,10 +13,30 @@ import type { Stage } from './stage.ts'
 export const SOCKET = join(tmpdir(), `pod2iam-demo-${process.getuid?.() ?? 0}.sock`)
 
 /** A forgotten demo ends by itself. */
-const LIFETIME_MS = 12 * 3600 * 1000
+export const LIFETIME_HOURS = 12
 
-/** Serves `exec` and `stop` until stopped. */
-export async function keep(stage: Stage): Promise<void> {
+/**
+ * Refuses to start a second demo that stays: its socket would take the first one's place, which nobody could end then.
+ *
+ * @throws Error with the remedy where one is running
+ */
+export async function refuseSecond(): Promise<void> {
+  const answers = await ask('/there', {}).then(
+    () => true,
+    () => false,
+  )
+  if (answers) throw new Error('a demo was left running already; `npm run demo -- stop` ends it')
+}
+
+/**
+ * Serves `exec` and `stop`.
+ *
+ * @returns what waits until it is stopped
+ * @throws Error where another demo has come in between
+ */
+export async function keep(stage: Stage): Promise<() => Promise<void>> {
+  await refuseSecond()
+  // Of a demo that was killed.
   rmSync(SOCKET, { force: true })
   const server = createServer(async (incoming, response) => {
     const answer = await handle(stage, incoming.url, await text(incoming)).catch((error: Error) => ({
@@ -27,9 +47,12 @@ export async function keep(stage: Stage): Promise<void> {
   })
   await new Promise<void>((resolve) => server.listen(SOCKET, resolve))
   chmodSync(SOCKET, 0o600)
-  setTimeout(() => server.close(), LIFETIME_MS).unref()
-  await new Promise((resolve) => server.on('close', resolve))
-  rmSync(SOCKET, { force: true })
+  setTimeout(() => server.close(), LIFETIME_HOURS * 3600 * 1000).unref()
+  const closed = new Promise<void>((resolve) => server.once('close', resolve))
+  return async () => {
+    await closed
+    rmSync(SOCKET, { force: true })
+  }
 }
 
 async function handle(stage: Stage, url: string | undefined, body: string): Promise<unknown> {
@@ -49,7 +72,10 @@ async function fullName(stage: Stage, pod: string): Promise<string> {
 }
 
 /** Asks the demo that was left running. Throws a sentence where there is none. */
-export async function ask(path: '/exec' | '/stop', body: unknown): Promise<Record<string, unknown>> {
+export async function ask(
+  path: '/exec' | '/stop' | '/there',
+  body: unknown,
+): Promise<Record<string, unknown>> {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     request({ socketPath: SOCKET, path, method: 'POST' }, resolve)
       .on('error', reject)

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { buildAll } from '../../build.ts'
 import { namespaceSupport } from '../sandbox/index.ts'
 import { showResilience } from './attack.ts'
-import { ask, keep } from './kept.ts'
+import { ask, keep, LIFETIME_HOURS, refuseSecond } from './kept.ts'
 import { playOnLoopback } from './loopback.ts'
 import { createOutput, type Output } from './output.ts'
 import { openStage, PROJECT, type Stage } from './stage.ts'
@@ -37,6 +37,7 @@ async function run(): Promise<number> {
     case '--loopback':
       return await play(print, async (stage) => stage.close(), 'asked for by --loopback')
     case '--keep':
+      await refuseSecond()
       return await playInBackground()
     case 'kept':
       return await playKept()
@@ -129,7 +130,10 @@ async function playKept(): Promise<number> {
   return await play(
     (line) => void send({ line }),
     async (stage, code) => {
-      const kept = keep(stage)
+      const stopped = await keep(stage).catch(async (error) => {
+        await stage.close()
+        throw error
+      })
       const { items } = await stage.kube.list('pods')
       const names = items.map(({ metadata }) => metadata.name).filter((name) => !name?.startsWith('pod2iam-'))
       await send({
@@ -138,9 +142,9 @@ async function playKept(): Promise<number> {
       await send({
         line: `  npm run demo -- exec ${names[0]} -- curl -s http://169.254.169.254/latest/meta-data/`,
       })
-      await send({ line: '  npm run demo -- stop' })
+      await send({ line: `  npm run demo -- stop       (it ends by itself after ${LIFETIME_HOURS} hours)` })
       await send({ done: code })
-      await kept
+      await stopped()
       await stage.close()
     },
   )

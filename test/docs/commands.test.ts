@@ -1,12 +1,14 @@
 /** Shell blocks of the guides, run page by page with real kubectl against an API server without nodes. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { symlink } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { needsPeer } from '../peers.ts'
 import { components, SYSTEM_NAMESPACE } from '../sandbox/install.ts'
 import type { KubeClient } from '../sandbox/kube/client.ts'
 import { namespace, pod, testServer, until } from '../sandbox/kube/test-server.ts'
-import { page } from './markdown.ts'
+import { PROJECT, page } from './markdown.ts'
 import { ok, type StandIn, startStandIns } from './stand-ins.ts'
 
 const GUIDES = [
@@ -28,6 +30,7 @@ describe('commands of', needsPeer('kubectl'), () => {
         const KUBECONFIG = await server().kubeconfig()
         // One directory for all pages: kubectl keeps there what it has learned of the server.
         const env = { ...process.env, PATH: standIns.path, HOME: server().directory, KUBECONFIG }
+        await symlink(join(PROJECT, 'charts'), join(standIns.directory, 'charts'))
         for (const { at, text } of page(file).blocks.filter(({ language }) => language === 'sh'))
           assert.equal(await run(text, { env, cwd: standIns.directory }), '', at)
       } finally {

@@ -1,6 +1,6 @@
 /** Every `helm` command of the pages, and every values file they show, rendered by real helm. */
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -30,12 +30,19 @@ function installed(): string {
   return body.replaceAll('$ACCOUNT', '111111111111')
 }
 
+/** The chart's file that a page makes its `pod2iam.yaml` of. */
+function copied({ blocks }: Page): string | undefined {
+  const [, file] =
+    blocks.map(({ text }) => /^cp charts\/pod2iam\/(\S+) pod2iam\.yaml$/m.exec(text)).find(Boolean) ?? []
+  return file === undefined ? undefined : readFileSync(join(CHART, file), 'utf8')
+}
+
 /** A directory in which a page's commands find what they name. */
 function workspace(page: Page): string {
   const directory = join(root, page.file.replaceAll('/', '-'))
   mkdirSync(join(directory, 'charts'), { recursive: true })
   symlinkSync(CHART, join(directory, 'charts/pod2iam'))
-  for (const [name, text] of new Map([['pod2iam.yaml', installed()], ...valuesFiles(page)]))
+  for (const [name, text] of new Map([['pod2iam.yaml', copied(page) ?? installed()], ...valuesFiles(page)]))
     writeFileSync(join(directory, name), text)
   return directory
 }

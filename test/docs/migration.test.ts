@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { codeSpans, page, rowsUnder } from './markdown.ts'
+import { commandsOf } from './shell.ts'
 import { source } from './source.ts'
 
 /** kube2iam 0.15, cmd/main.go. */
@@ -77,6 +78,20 @@ for (const [file, { flags, values }] of Object.entries(GUIDES))
       assert.match(rows[0]?.join(' ') ?? '', /changing a role.*a new pod/)
     })
 
+    test('goes on with the one values file it began with: no --set could be forgotten by the next upgrade', () => {
+      const upgrades = page(file).blocks.flatMap((block) =>
+        block.language === 'sh' ? commandsOf(block, 'helm').filter(([verb]) => verb === 'upgrade') : [],
+      )
+      assert.equal(upgrades.length, 2)
+      for (const words of upgrades) {
+        assert.deepEqual(
+          words.filter((_, index) => words[index - 1] === '--values'),
+          ['pod2iam.yaml'],
+        )
+        assert.ok(!words.includes('--set'), words.join(' '))
+      }
+    })
+
     test('has the steps in order: audit, label and restart, empty audit, remove, enforce', () => {
       const steps = [...page(file).prose.matchAll(/^### \d\. (\w+)/gm)].map(([, word]) => word)
       assert.deepEqual(steps, ['Audit', 'Label', 'Until', 'Remove', 'Enforce'])
@@ -84,8 +99,11 @@ for (const [file, { flags, values }] of Object.entries(GUIDES))
   })
 
 test('what values-kube2iam.yaml sets is what the guide says', () => {
-  const { guard, policy } = parse(source('charts/pod2iam/values-kube2iam.yaml'))
-  assert.deepEqual([guard.mode, policy.namespaceRestrictions], ['audit', false])
+  const { guard, injector, policy } = parse(source('charts/pod2iam/values-kube2iam.yaml'))
+  assert.deepEqual(
+    [guard.mode, policy.namespaceRestrictions, injector.hostNetworkAnnotated],
+    ['audit', false, 'warn'],
+  )
 })
 
 test('memory per sidecar in the table of costs is what was measured', () => {

@@ -103,7 +103,9 @@ test('docs/architecture.md: files and folders exist', () => {
 })
 
 function inCommand(prose: string, flag: string): boolean {
-  return codeSpans(prose).some((code) => /^(?:kubectl|aws|helm|npm|node) /.test(code) && code.includes(flag))
+  return codeSpans(prose).some(
+    (code) => /^(?:[A-Z_]+=\S+ )?(?:kubectl|aws|helm|npm|node) /.test(code) && code.includes(flag),
+  )
 }
 
 const METRICS: Readonly<Record<string, string>> = {

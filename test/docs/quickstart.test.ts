@@ -6,10 +6,10 @@ import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { needsPeer, peer } from '../peers.ts'
 import { type Cluster, createCluster, localPath } from '../sandbox/cluster.ts'
-import { ADDRESSES, isReady, needsNamespaces } from '../sandbox/index.ts'
+import { ADDRESSES, isReady, type KubeObject, needsNamespaces, type Pod } from '../sandbox/index.ts'
 import { components } from '../sandbox/install.ts'
 import { until } from '../sandbox/kube/test-server.ts'
-import { page, tagged } from './markdown.ts'
+import { codeSpans, page, rowsUnder, tagged } from './markdown.ts'
 import { type Answer, type Call, ok, type StandIn, type StandIns, startStandIns } from './stand-ins.ts'
 
 const BASE = 'arn:aws:iam::111111111111:role/pods/'
@@ -138,6 +138,30 @@ describe('install.md', needs, () => {
     const [session] = await cluster.aws.sessions({ by: 'assume-role' })
     assert.equal(session?.role, `${BASE}reports-reader`)
     assert.match(session?.session ?? '', /^reports\.nightly-/)
+  })
+
+  test('every metric that its processes print has its row in metrics.md', async () => {
+    const { items } = await cluster.kube.list<KubeObject & Pod>('pods')
+    const addressOf = (start: string) =>
+      items.find(({ metadata }) => `${metadata.namespace}/${metadata.name}`.startsWith(start))?.status?.podIP
+    const places = [
+      ['Firewall', '127.0.0.1:9173'],
+      ['Broker', '127.0.0.1:9172'],
+      ['Injector', `${addressOf('pod2iam-system/pod2iam-injector')}:8080`],
+      ['Sidecar', `${addressOf('reports/nightly-')}:9170`],
+    ] as const
+    for (const [title, place] of places) {
+      const { stdout } = await cluster.exec('node', ['curl', '-s', '-m', '5', `http://${place}/metrics`])
+      const printed = [...stdout.matchAll(/^# TYPE (\S+) /gm)].map(([, name = '']) => name)
+      assert.ok(printed.length > 5, `${title}: ${stdout}`)
+      const told = new Set(
+        rowsUnder(page('docs/metrics.md'), title).flatMap(([name = '']) => codeSpans(name)),
+      )
+      assert.deepEqual(
+        printed.filter((name) => !told.has(name) && !/^pod2iam_(?:process|nodejs)_/.test(name)),
+        [],
+      )
+    }
   })
 
   test(

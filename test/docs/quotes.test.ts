@@ -36,7 +36,7 @@ function isSaid(part: string): boolean {
 /** Reasons that nobody has to do anything about, and those that are Events. */
 const QUIET = new Set([
   ...['injected', 'already-injected', 'unchanged', 'template', 'not-a-pod-creation', 'not-validated'],
-  ...['injection-missing', 'gate-waiting'],
+  ...['injection-missing', 'never-injected', 'gate-waiting'],
 ])
 
 const READINESS: readonly [file: string, pattern: RegExp][] = [

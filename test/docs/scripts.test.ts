@@ -8,6 +8,8 @@ import { needsPeer } from '../peers.ts'
 import { page, tagged } from './markdown.ts'
 import { type Call, ok, type StandIn, startStandIns } from './stand-ins.ts'
 
+const RUNNING_SINCE = '2026-01-01T00:00:00Z'
+
 /** Runs a script; returns what it prints, and the files it leaves by name. */
 async function run(script: string, programs: Readonly<Record<string, StandIn>>) {
   const standIns = await startStandIns(programs)
@@ -36,27 +38,34 @@ async function run(script: string, programs: Readonly<Record<string, StandIn>>) 
 function pod(
   name: string,
   address: string,
-  more: { labels?: object; hostNetwork?: boolean; phase?: string } = {},
+  more: { labels?: object; hostNetwork?: boolean; phase?: string; startTime?: string } = {},
 ) {
-  const { labels = {}, hostNetwork = false, phase = 'Running' } = more
+  const { labels = {}, hostNetwork = false, phase = 'Running', startTime = RUNNING_SINCE } = more
   return {
     metadata: { name, namespace: 'reports', labels },
     spec: { hostNetwork },
-    status: { phase, podIPs: [{ ip: address }] },
+    status: { phase, startTime, podIPs: [{ ip: address }] },
   }
 }
 
-const seen = (address: string, via: string, packets: number) => ({
+/** As the kernel's whole seconds can have it of a pod that asked right after its start. */
+const LONG_AGO = '2025-12-31T23:59:58.500Z'
+const LATELY = new Date(Date.now() - 60_000).toISOString()
+
+const seen = (address: string, via: string, packets: number, lastSeen = LONG_AGO) => ({
   address,
   via,
   packets,
-  lastSeen: '2026-01-01T00:00:00.000Z',
+  lastSeen,
 })
 
 const LEFTOVER =
   'iptables-nft -t nat -D PREROUTING -d 169.254.169.254/32 -j DNAT --to-destination 10.0.0.10:8181'
 
-/** Two nodes. An address was a Job's that has ended, and is a living pod's now. */
+/**
+ * Two nodes. An address was a Job's that has ended, and is a living pod's now, which asked, too; another is that of a pod that
+ * started after it was seen; a third one belongs to nobody since long.
+ */
 const kubectl: StandIn = ({ args }: Call) => {
   const line = args.join(' ')
   if (line === 'get pods --all-namespaces -o json')
@@ -67,6 +76,7 @@ const kubectl: StandIn = ({ args }: Call) => {
           pod('nightly', '10.244.1.7'),
           pod('moved', '10.244.1.8', { labels: { 'pod2iam.dev/injected': 'true' } }),
           pod('served', '10.244.2.9'),
+          pod('heir', '10.244.2.11', { startTime: new Date().toISOString().replace(/\.\d+/, '') }),
           pod('agent', '10.0.0.10', { hostNetwork: true }),
         ],
       }),
@@ -86,7 +96,12 @@ const kubectl: StandIn = ({ args }: Call) => {
   if (node === 'b')
     return ok(
       JSON.stringify({
-        audit: [seen('10.244.2.9', 'dnat', 12), seen('10.244.2.10', 'direct', 2)],
+        audit: [
+          seen('10.244.2.9', 'dnat', 12),
+          seen('10.244.2.10', 'direct', 2, LATELY),
+          seen('10.244.2.11', 'direct', 3, LATELY),
+          seen('10.244.2.12', 'direct', 9),
+        ],
         leftovers: [{ kind: 'kube2iam-or-kiam', rule: 'x', remove: LEFTOVER }],
       }),
     )
@@ -94,18 +109,45 @@ const kubectl: StandIn = ({ args }: Call) => {
 }
 
 test(
-  'the list of who would be refused names living pods, leaves out injected ones, and adds up all nodes',
+  'the list of who would be refused names living pods that asked themselves, leaves out injected ones and what is long gone, and adds up all nodes',
   needsPeer('jq'),
   async () => {
     const { stdout } = await run(tagged('docs/operations.md', 'who-asks').text, { kubectl })
-    const at = '2026-01-01T00:00:00.000Z'
     assert.deepEqual(stdout.trim().split('\n'), [
-      `direct\tgone\t10.244.2.10\t2\t${at}`,
-      `direct\treports\tnightly\t4\t${at}`,
-      `dnat\treports\tserved\t12\t${at}`,
+      `direct\tgone\t10.244.2.10\t2\t${LATELY}`,
+      `direct\tgone\t10.244.2.11\t3\t${LATELY}`,
+      `direct\treports\tnightly\t4\t${LONG_AGO}`,
+      `dnat\treports\tserved\t12\t${LONG_AGO}`,
     ])
   },
 )
+
+test('the list of roles in use has each once, with what its namespace allows', needsPeer('jq'), async () => {
+  const annotated = (name: string, namespace: string, role?: string, spec = {}) => ({
+    metadata: { name, namespace, ...(role ? { annotations: { 'iam.amazonaws.com/role': role } } : {}) },
+    spec,
+  })
+  const answers: Record<string, unknown[]> = {
+    'get namespaces -o json': [
+      { metadata: { name: 'reports', annotations: { 'iam.amazonaws.com/allowed-roles': '["reports-*"]' } } },
+      { metadata: { name: 'shop' } },
+    ],
+    'get pods --all-namespaces -o json': [
+      annotated('nightly-1', 'reports', 'reports-reader'),
+      annotated('nightly-2', 'reports', 'reports-reader'),
+      annotated('plain', 'reports'),
+      annotated('cart', 'shop', 'cart'),
+      annotated('agent', 'shop', 'agent', { hostNetwork: true }),
+    ],
+  }
+  const { stdout } = await run(tagged('docs/migrating-from-kube2iam.md', 'who-needs-a-list').text, {
+    kubectl: ({ args }) => ok(JSON.stringify({ items: answers[args.join(' ')] })),
+  })
+  assert.deepEqual(stdout.split('\n').slice(0, -1), [
+    'reports\treports-reader\t["reports-*"]\t',
+    'shop\tcart\tno list\t',
+  ])
+})
 
 for (const file of ['docs/migrating-from-kube2iam.md', 'docs/migrating-from-kiam.md'])
   test(

@@ -24,6 +24,7 @@ test('the demo shows its six steps and exits 0', needsNamespaces(), () => {
   assert.equal(status, 0, stdout + stderr)
   assert.deepEqual(stdout.match(/^\d(?=\. )/gm), ['1', '2', '3', '4', '5', '6'])
   assert.match(stdout, /Everything shown/)
+  assert.match(stdout, /nothing got through|[1-9]\d* got through, for \d+ ms .*guard\.ownedTable/)
   for (const [, secret] of stdout.matchAll(/"(?:SecretAccessKey|Token)" : "([^"]*)"/g))
     assert.match(secret ?? '', /^.{6}…$/)
 })
@@ -44,6 +45,11 @@ test('a demo left running runs commands in its pods, and ends when told', needsN
     assert.deepEqual([ran.status, ran.stdout], [0, 'eu-west-1'])
     assert.equal(demo('exec', pod, '--', 'false').status, 1)
     assert.match(demo('exec', 'nobody', '--', 'true').stderr, /there is no pod nobody; the pods are /)
+    const second = demo('--keep')
+    assert.deepEqual(
+      [second.status, second.stdout, second.stderr],
+      [1, '', 'pod2iam demo: a demo was left running already; `npm run demo -- stop` ends it\n'],
+    )
   } finally {
     assert.equal(demo('stop').status, 0)
   }
