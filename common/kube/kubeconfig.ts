@@ -17,7 +17,10 @@ const FOREIGN_USERS = ['exec', 'auth-provider', 'username', 'as'] as const
  * @throws {KubeAccessError} with the remedy
  */
 export async function kubeconfigAccess(path: string): Promise<KubeAccess> {
-  const config = parse(path, await readFile(path, 'utf8'))
+  const content = await readFile(path, 'utf8').catch((error: Error) => {
+    throw wrong(path, `it cannot be read (${error.message}); give a file with --kubeconfig`)
+  })
+  const config = parse(path, content)
   const context = entry(path, config, 'contexts', config['current-context'], 'context')
   const cluster = entry(path, config, 'clusters', context.cluster, 'cluster')
   const user = entry(path, config, 'users', context.user, 'user')

@@ -73,7 +73,7 @@ test('settings that contradict each other, and no API server to be found, end it
     [['--cluster-name', 'x'], /--cluster-name has no effect/],
     [[], /KUBERNETES_SERVICE_HOST is not set/],
     [['--kubeconfig', bundle], /not JSON/],
-    [['--kubeconfig', '/nowhere'], /ENOENT/],
+    [['--kubeconfig', '/nowhere'], /kubeconfig \/nowhere cannot be used: .*ENOENT.*--kubeconfig/],
   ] as const) {
     const { child, output } = broker('--node-name', 'n', ...argv)
     assert.deepEqual(await once(child, 'exit'), [2, null])

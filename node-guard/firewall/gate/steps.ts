@@ -24,7 +24,7 @@ const LOG_EVERY_MS = 10_000
 const READY_PAUSE_MS = 10
 
 const GUARD_REMEDY =
-  "the node guard does not block the real metadata endpoint for this pod: see the pod2iam node guard of this pod's node (kubectl get pods -A -o wide), and whether the node's network bypasses netfilter"
+  "the node guard does not block the real metadata endpoint for this pod: see the pod2iam node guard of this pod's node (kubectl get pods -A -o wide), whether kube2iam or kiam still answers there, and whether the node's network bypasses netfilter"
 
 /**
  * The gate, in order: prove that the real endpoint is refused, load the pod's redirect, wait for the sidecar. The

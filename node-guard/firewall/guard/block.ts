@@ -59,7 +59,7 @@ export function createBlock({ metadata, broker, choice, readUplinks, now, log }:
   const conclude = (detail: string | undefined) => {
     if (detail !== undefined && detail !== verdict.detail) log.error('block not verified', { detail })
     if (detail === undefined && !verdict.verified)
-      log.info('block verified', { rules: choice.chosen()?.what })
+      log.info('rules verified', { rules: choice.chosen()?.what })
     verdict = { verified: detail === undefined, checkedAt: now(), detail }
   }
 

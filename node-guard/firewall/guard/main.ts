@@ -50,6 +50,7 @@ export function runGuard(argv: readonly string[]): void {
     process.exit(2)
   }
   const removing = settings.mode === 'remove'
+  log.info('firewall starts', { mode: settings.mode, backend: settings.backend })
   if (settings.hostInterface !== undefined)
     log.warn('setting not needed', {
       detail: `--host-interface ${settings.hostInterface} has no effect: what pods send is known by being forwarded, whatever the interface; remove the setting`,
