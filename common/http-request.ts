@@ -17,11 +17,15 @@ export type HttpOptions = RequestOptions & {
 
 /** The answer is larger than allowed. */
 export class TooLargeError extends Error {
-  constructor(maxBytes: number) {
+  /** The answer's first 4 KiB. */
+  readonly head: string
+  constructor(maxBytes: number, head = '') {
     super(`the answer is larger than ${maxBytes} bytes`)
     this.name = 'TooLargeError'
+    this.head = head
   }
 }
+const HEAD = 4096
 
 /**
  * One HTTP exchange over node:http, which takes a private CA, a client certificate and an agent, as fetch does not.
@@ -38,13 +42,14 @@ export async function httpRequest(url: URL, options: HttpOptions): Promise<HttpR
     let size = 0
     for await (const chunk of response) {
       size += chunk.length
-      if (size > maxBytes) throw new TooLargeError(maxBytes)
       chunks.push(chunk)
+      if (size > maxBytes)
+        throw new TooLargeError(maxBytes, Buffer.concat(chunks, Math.min(size, HEAD)).toString('utf8'))
     }
     return {
       status: response.statusCode ?? 0,
       headers: response.headers,
-      body: Buffer.concat(chunks).toString('utf8'),
+      body: Buffer.concat(chunks.splice(0)).toString('utf8'),
     }
   } catch (error) {
     throw signal.aborted ? new Error(`no answer within ${timeoutMs} ms`, { cause: error }) : error

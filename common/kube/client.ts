@@ -10,16 +10,16 @@ import { Agent } from 'node:https'
 import type { Clock } from '../clock.ts'
 import { httpRequest, open } from '../http-request.ts'
 import type { KubeAccess, KubeCredentials } from './access.ts'
-import { jsonLines } from './json-lines.ts'
+import { jsonLines, MAX_OBJECT } from './json-lines.ts'
 
 export type Query = Readonly<Record<string, string>>
 
 export type Kube = {
-  /** A JSON document. @throws {KubeError} for any status but 2xx */
+  /** A JSON document. @throws {KubeError} for any status but 2xx @throws {TooLargeError} */
   readonly get: (path: string, query?: Query) => Promise<unknown>
   /** Creates, replaces or patches an object: by a JSON Patch where the body is an array, else by a merge patch. @throws {KubeError} */
   readonly send: (method: 'POST' | 'PUT' | 'PATCH', path: string, body: unknown) => Promise<unknown>
-  /** The objects of a stream of JSON lines, until it ends. @throws {KubeError} */
+  /** The objects of a stream of JSON lines, until it ends; `oversize` for one too large to be read. @throws {KubeError} */
   readonly stream: (path: string, query: Query, signal: AbortSignal) => AsyncGenerator<unknown>
   readonly close: () => void
 }
@@ -40,8 +40,8 @@ export type KubeOptions = {
   readonly timeoutMs?: number
 }
 
-/** etcd takes objects of up to 1.5 MiB; the text and what is parsed of it must fit into the broker's 64 MiB. */
-const MAX_BYTES = 8 * 1024 * 1024
+/** A page of a list; where it is larger the same is asked for in smaller ones. */
+const MAX_PAGE = 8 * 1024 * 1024
 /** Token and CA files are read again this often: the kubelet swaps them in place. */
 const REREAD_MS = 30_000
 
@@ -94,7 +94,7 @@ export function kubeClient(
       headers,
       method,
       timeoutMs,
-      maxBytes: MAX_BYTES,
+      maxBytes: Number(url.searchParams.get('limit') ?? 1) > 1 ? MAX_PAGE : MAX_OBJECT,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
     noticeStatus(reply.status)

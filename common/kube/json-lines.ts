@@ -1,26 +1,41 @@
-const MAX_LINE = 8 * 1024 * 1024
+/**
+ * The largest object read, bytes of JSON. etcd takes 1.5 MiB as protobuf; Go's encoder escapes `<`, `>`, `&` and control
+ * characters with six bytes each (encoding/json, HTMLEscape), which makes up to 9.
+ */
+export const MAX_OBJECT = 16 * 1024 * 1024
+
+/** Stands for a line that was too long to be read. */
+export const oversize = Symbol('oversize')
 
 /**
  * The JSON values of a stream with one per line, as a watch sends them. An unfinished last line (a connection that was
- * cut) is dropped: what it said comes again with the next watch.
+ * cut) is dropped: what it said comes again with the next watch. A line longer than `most` is not kept, whatever its
+ * length, and comes as {@link oversize}.
  *
- * @throws on a line that is not JSON or longer than 8 MiB (an object in etcd has at most 1.5)
+ * @throws on a line that is not JSON
  */
-export async function* jsonLines(chunks: AsyncIterable<Buffer>): AsyncGenerator<unknown> {
+export async function* jsonLines(
+  chunks: AsyncIterable<Buffer>,
+  most: number = MAX_OBJECT,
+): AsyncGenerator<unknown> {
   const parts: Buffer[] = []
   let size = 0
+  const add = (part: Buffer) => {
+    size += part.length
+    if (size > most) parts.length = 0
+    else if (part.length > 0) parts.push(part)
+  }
   for await (const chunk of chunks) {
     let from = 0
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
-      parts.push(chunk.subarray(from, end))
+      add(chunk.subarray(from, end))
+      const isOversize = size > most
       const line = Buffer.concat(parts.splice(0)).toString('utf8')
       size = 0
       from = end + 1
-      if (line.trim() !== '') yield JSON.parse(line)
+      if (isOversize) yield oversize
+      else if (line.trim() !== '') yield JSON.parse(line)
     }
-    const rest = chunk.subarray(from)
-    if (rest.length > 0) parts.push(rest)
-    size += rest.length
-    if (size > MAX_LINE) throw new Error(`a line of the watch is longer than ${MAX_LINE} bytes`)
+    add(chunk.subarray(from))
   }
 }

@@ -1,18 +1,22 @@
 /**
  * List and watch, so that a store here mirrors a collection there (client-go's reflector): bookmarks keep the resource version
- * young, a cut connection goes on from the last one, 410 lists again, errors back off with jitter and never end it.
+ * young, a cut connection goes on from the last one, 410 lists again, errors back off with jitter and never end it. An object
+ * that is too large to be read counts as not there, and keeps nothing else away.
  */
 import { backoff } from '../backoff.ts'
 import { type Clock, pause } from '../clock.ts'
 import { messageOf } from '../errors.ts'
-import { TooLargeError } from '../http-request.ts'
 import type { Logger } from '../log.ts'
 import { type Kube, KubeError, type Query } from './client.ts'
+import { oversize } from './json-lines.ts'
+import { type ListPage, listPage } from './list-page.ts'
 
 /** Where objects go. Only projections are kept, never whole objects with their managedFields. */
 export type Sink<T> = {
   /** What of an object is kept, or undefined where it is not of the expected shape. Never throws. */
   readonly project: (object: unknown) => T | undefined
+  /** Whether a list need bring it, which has brought `kept` so far; what it need not is as good as gone. Absent: all. */
+  readonly keep?: (one: T, kept: number) => boolean
   /** All there is; what is not among them is gone. */
   readonly replace: (all: readonly T[]) => void
   readonly upsert: (one: T) => void
@@ -24,10 +28,10 @@ export type Reflection = {
   readonly synced: () => boolean
   /** When the API server last said something, milliseconds; 0 before the first word. */
   readonly contactAt: () => number
+  /** How often an object was left out because it was too large. */
+  readonly leftOut: () => number
 }
 
-type List = { readonly items?: readonly unknown[]; readonly metadata?: ListMeta }
-type ListMeta = { readonly resourceVersion?: string; readonly continue?: string }
 type WatchEvent = { readonly type?: string; readonly object?: unknown }
 type WatchObject = {
   readonly metadata?: { readonly resourceVersion?: string }
@@ -36,12 +40,16 @@ type WatchObject = {
 }
 
 const RETRY = { base: 500, cap: 30_000 }
-/** Objects asked for at once, at first. */
+/** Objects asked for at once. */
 const PAGE = 20
 
-/** Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts. */
+/**
+ * Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts.
+ *
+ * @param what `page`: most objects asked for at once; more is quicker and takes more memory
+ */
 export function reflect<T>(
-  what: { readonly path: string; readonly query: Query; readonly sink: Sink<T> },
+  what: { readonly path: string; readonly query: Query; readonly sink: Sink<T>; readonly page?: number },
   by: {
     readonly kube: Pick<Kube, 'get' | 'stream'>
     readonly clock: Clock
@@ -49,34 +57,37 @@ export function reflect<T>(
     readonly signal: AbortSignal
   },
 ): Reflection {
-  const { path, query, sink } = what
+  const { path, query, sink, page = PAGE } = what
   const { kube, clock, log, signal } = by
   let synced = false
   let contactAt = 0
+  let leftOut = 0
   let version: string | undefined
+
+  const noteOversize = () => {
+    log[leftOut === 0 ? 'warn' : 'debug']('an object is too large to be read and counts as not there', {
+      path,
+    })
+    leftOut++
+  }
 
   const list = async () => {
     const all: T[] = []
-    let meta: ListMeta | undefined
-    let limit = PAGE
-    /** Large objects make large pages: the same page again, half as long. */
-    const page = async (from: Query): Promise<List> => {
-      for (;;)
-        try {
-          return (await kube.get(path, { ...query, limit: String(limit), ...from })) as List
-        } catch (error) {
-          if (!(error instanceof TooLargeError) || limit === 1) throw error
-          limit = Math.floor(limit / 2)
-        }
-    }
+    let limit = page
+    let answer: ListPage | undefined
     do {
-      const from: Query = meta?.continue ? { continue: meta.continue } : {}
-      const answer = await page(from)
-      all.push(...(answer.items ?? []).map(sink.project).filter((one) => one !== undefined))
-      meta = answer.metadata
-    } while (meta?.continue)
+      const from: Query = answer?.next ? { continue: answer.next } : {}
+      answer = await listPage(kube, path, { ...query, ...from }, limit)
+      for (const item of answer.items) {
+        const one = sink.project(item)
+        if (one !== undefined && sink.keep?.(one, all.length) !== false) all.push(one)
+      }
+      if (answer.isOversize) noteOversize()
+      // Smaller pages where there are large objects, and larger ones again behind them.
+      limit = Math.min(page, answer.limit * 2)
+    } while (answer.next)
     sink.replace(all)
-    version = meta?.resourceVersion
+    version = answer.version
     contactAt = clock.now()
     synced = true
   }
@@ -96,6 +107,12 @@ export function reflect<T>(
     try {
       for await (const event of kube.stream(path, parameters, AbortSignal.any([signal, deadline.signal]))) {
         contactAt = clock.now()
+        if (event === oversize) {
+          noteOversize()
+          // Whose news it was is not known: listing again keeps anything old from being believed of anybody.
+          version = undefined
+          throw new Error('an object is too large to be read, so all are listed again')
+        }
         apply(event as WatchEvent)
       }
     } finally {
@@ -137,5 +154,5 @@ export function reflect<T>(
     }
   }
   void run()
-  return { synced: () => synced, contactAt: () => contactAt }
+  return { synced: () => synced, contactAt: () => contactAt, leftOut: () => leftOut }
 }

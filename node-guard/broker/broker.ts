@@ -7,14 +7,15 @@ import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
 import { awsSide } from './aws-side.ts'
-import { podName } from './cluster/pod.ts'
+import { hasEnded, podName } from './cluster/pod.ts'
 import { clusterSide } from './cluster-side.ts'
 import { podEvents } from './events.ts'
-import { brokerApp } from './http/app.ts'
+import { brokerApp, type OnAnswer } from './http/app.ts'
 import { listenAll } from './http/listen.ts'
 import { brokerServer } from './http/server.ts'
 import { brokerMetrics } from './metrics.ts'
 import type { Imds } from './node/imds.ts'
+import { newsSeconds } from './node/metadata.ts'
 import { metadata } from './node/node.ts'
 import { refusalLog } from './refusal-log.ts'
 import { brokerRoutes } from './routes.ts'
@@ -55,7 +56,7 @@ export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region
   /** What was granted is what would be granted now, as far as the watches know. */
   const holds = (grant: Grant): boolean => {
     const pod = cluster.pods.get(grant.pod.uid)
-    if (!pod || pod.phase === 'Succeeded' || pod.phase === 'Failed') return false
+    if (!pod || hasEnded(pod)) return false
     try {
       const { request } = who.entitlement(pod, cluster.namespaces.get(pod.namespace))
       return sessionKey({ pod, request }, 'pod') === sessionKey(grant, 'pod')
@@ -110,10 +111,11 @@ export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region
     { clock, log, signal },
   )
   const routes = brokerRoutes(who, aws.sessions, snapshot, refused)
-  const app = brokerApp(routes, log, (path, code, seconds) => {
+  const counted: OnAnswer = (path, code, seconds) => {
     metrics.requests.inc({ path, code })
     if (path === 'credentials') metrics.requestSeconds.observe(seconds)
-  })
+  }
+  const app = brokerApp(routes, log, counted, newsSeconds(settings.metadataAllow))
   const listeners = listenAll(settings.listen, settings.port, () => brokerServer(app), { clock, log })
 
   const readiness = (): Readiness => {
@@ -131,6 +133,7 @@ export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region
     soonestExpiry: aws.sessions.soonestExpiry,
     waitingForSts: aws.waitingForSts,
     watchAges: cluster.watchAges,
+    leftOut: cluster.leftOut,
     listeners: () => listeners.bound().length,
   })
   const health = healthServer({ readiness, metrics: () => metrics.registry.metrics() })

@@ -19,7 +19,13 @@ export type ClusterSide = {
   readonly whyNotReady: () => { readonly code: string; readonly detail: string } | undefined
   /** Seconds since the API server's last word, by watch. */
   readonly watchAges: () => Readonly<Record<string, number>>
+  /** Objects too large to be read, by watch. */
+  readonly leftOut: () => Readonly<Record<string, number>>
 }
+
+/** This node's pods. One that has ended gets nothing, and to a watch that selects by phase it is as good as deleted. */
+const podSelector = (nodeName: string) =>
+  `spec.nodeName=${nodeName},status.phase!=Succeeded,status.phase!=Failed`
 
 /** @param on told of what changes; what was decided before must then be judged again */
 export function clusterSide(
@@ -36,7 +42,7 @@ export function clusterSide(
   const project = (object: unknown) => podRecord(object, settings.roleKey)
   const pods = podStore(project, { gone: on.podGone, change: on.podChanged })
   const namespaces = namespaceStore(on.namespaceChanged, clock)
-  const query = { fieldSelector: `spec.nodeName=${settings.nodeName}` }
+  const query = { fieldSelector: podSelector(settings.nodeName) }
   const watches = {
     pods: reflect({ path: '/api/v1/pods', query, sink: pods.sink }, by),
     namespaces: reflect({ path: '/api/v1/namespaces', query: NAMESPACES_QUERY, sink: namespaces.sink }, by),
@@ -61,5 +67,7 @@ export function clusterSide(
       Object.fromEntries(
         Object.entries(watches).map(([name, watch]) => [name, (clock.now() - watch.contactAt()) / 1000]),
       ),
+    leftOut: () =>
+      Object.fromEntries(Object.entries(watches).map(([name, watch]) => [name, watch.leftOut()])),
   }
 }

@@ -11,6 +11,8 @@ export type Observed = {
   readonly waitingForSts: () => number
   /** Seconds since the API server last said something, by watch. */
   readonly watchAges: () => Readonly<Record<string, number>>
+  /** Objects too large to be read, by watch. */
+  readonly leftOut: () => Readonly<Record<string, number>>
   readonly listeners: () => number
 }
 
@@ -76,15 +78,26 @@ export function brokerMetrics() {
       'When the first of the held sessions expires; 0 when there is none.',
       () => (observed.soonestExpiry() ?? 0) / 1000,
     )
-    new Gauge({
-      name: 'pod2iam_broker_watch_age_seconds',
-      help: 'Time since the API server last said something on a watch.',
-      labelNames: ['watch'],
-      registers,
-      collect() {
-        for (const [watch, age] of Object.entries(observed.watchAges())) this.set({ watch }, age)
-      },
-    })
+    const byWatch = (name: string, help: string, read: () => Readonly<Record<string, number>>) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ['watch'],
+        registers,
+        collect() {
+          for (const [watch, value] of Object.entries(read())) this.set({ watch }, value)
+        },
+      })
+    byWatch(
+      'pod2iam_broker_watch_age_seconds',
+      'Time since the API server last said something on a watch.',
+      observed.watchAges,
+    )
+    byWatch(
+      'pod2iam_broker_watch_left_out',
+      'How often since the start an object was left out because it was too large to be read.',
+      observed.leftOut,
+    )
   }
   return { registry, requests, requestSeconds, stsCalls, cache, events, observe }
 }

@@ -11,7 +11,7 @@ import type { LiveReader } from './cluster/live.ts'
 import { missMemory } from './cluster/misses.ts'
 import type { Namespaces } from './cluster/namespaces.ts'
 import { type NamespaceRecord, namespaceRecord } from './cluster/namespaces.ts'
-import { type PodRecord, podName, podRecord } from './cluster/pod.ts'
+import { hasEnded, type PodRecord, podName, podRecord } from './cluster/pod.ts'
 import type { Pods } from './cluster/pods.ts'
 import {
   checkNamespace,
@@ -66,7 +66,7 @@ export function whoIsAsking(options: WhoOptions): Who {
     const { namespace, podName: name, podUid } = claims
     if (pods.isGone(podUid)) return undefined
     const missed = misses.get(podUid)
-    if (missed) return missed.elsewhere
+    if (missed) return missed.pod
     const path = `/api/v1/namespaces/${namespace}/pods/${name}`
     const pod = podRecord(await live.read(path, podUid, namespace), roleKey)
     if (pod?.uid !== podUid) {
@@ -74,8 +74,9 @@ export function whoIsAsking(options: WhoOptions): Who {
       pods.forget(podUid)
       return undefined
     }
-    if (pod.nodeName === nodeName) pods.learn(pod)
-    // A pod that is bound to a node stays there.
+    // Of one that has ended the watch would never say that it is gone.
+    if (pod.nodeName === nodeName && !hasEnded(pod)) pods.learn(pod)
+    // A pod that is bound to a node stays there, and one that has ended has.
     else if (pod.nodeName !== '') misses.add(podUid, pod)
     return pod
   }

@@ -1,8 +1,8 @@
 /** The HTTP server of the metadata service: limits, slow clients, malformed requests, an end without a lost answer. */
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { Socket } from 'node:net'
+import { boundedConnections, limitPipelining } from '../../common/connections.ts'
 import { rawErrorResponse, SERVER } from '../imds/pages.ts'
-import { boundedConnections } from './connections.ts'
 
 export const LIMITS = {
   /** Request line and headers, bytes: a path of 4096 and what SDKs send. */
@@ -44,20 +44,13 @@ export function metadataServer(
   listener: RequestListener,
   onMalformed: (status: number) => void,
 ): MetadataServer {
-  const connections = boundedConnections(LIMITS.connections)
+  const connections = boundedConnections({ most: LIMITS.connections })
   let closing = false
-  const underWay = new WeakMap<Socket, number>()
-  const answering: RequestListener = (incoming, outgoing) => {
-    const { socket } = incoming
-    const count = (underWay.get(socket) ?? 0) + 1
-    if (count > LIMITS.pipelined) socket.destroy()
-    if (socket.destroyed) return
-    underWay.set(socket, count)
-    outgoing.once('close', () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1))
+  const answering = limitPipelining(LIMITS.pipelined, (incoming, outgoing) => {
     outgoing.setHeader('Server', SERVER)
     if (closing) outgoing.setHeader('Connection', 'close')
-    return listener(incoming, outgoing)
-  }
+    listener(incoming, outgoing)
+  })
   const make = () => {
     const server = createServer(
       {

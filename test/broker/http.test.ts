@@ -103,6 +103,34 @@ test('a peer may hold eight connections, and takes none from another', async () 
   )
 })
 
+test('64 peers with eight idle connections each keep nobody out', { timeout: 60_000 }, async () => {
+  const kept = await Promise.all(
+    Array.from({ length: 512 }, async (_, index) => {
+      const socket = connect({ host: '127.0.0.1', port, localAddress: `127.0.40.${(index >> 3) + 1}` })
+      socket.on('error', () => {}).resume()
+      await once(socket, 'connect')
+      return socket
+    }),
+  )
+  for (let index = 1; index <= 40; index++)
+    assert.equal((await ask('/v1/credentials', { localAddress: `127.0.41.${index}` })).status, 200)
+  for (const socket of kept) socket.destroy()
+})
+
+test('a connection without request is kept for seconds only', { timeout: 20_000 }, async () => {
+  const started = Date.now()
+  const answer = await raw('GET /v1/credentials HTTP/1.1\r\nHost: x\r\n\r\n', '127.0.0.30')
+  assert.match(answer, /^HTTP\/1\.1 200/)
+  assert.ok(Date.now() - started < 15_000)
+})
+
+test('a peer that asks many times at once on one connection loses it', async () => {
+  const before = answered.length
+  const answer = await raw('GET /v1/credentials HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(500), '127.0.0.31')
+  assert.ok((answer.match(/HTTP\/1\.1 200/g) ?? []).length <= 2)
+  assert.ok(answered.length - before <= 2, `${answered.length - before} requests were heard`)
+})
+
 test('a problem keeps its status, code, sentence and Retry-After', async () => {
   fault = new Problem('sts-throttled', 'a sentence', { retryAfter: 9 })
   const { status, headers, body } = await ask('/v1/credentials')

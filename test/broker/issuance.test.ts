@@ -287,6 +287,20 @@ test('the metadata a pod may see is the allow-list and nothing else', async () =
   assert.doesNotMatch(JSON.stringify(body), /user-data|iam\/|signature|pkcs7/)
 })
 
+test('metadata with news in it is good for a quarter of a minute, and credentials are never stored', async () => {
+  const cacheControl = async (path?: string) => (await world.ask(await pod(), path)).headers['cache-control']
+  assert.equal(await cacheControl('/v1/metadata'), 'no-store')
+  for (const [allowed, expected] of [
+    ['spot/', 'private, max-age=15'],
+    ['tags/instance/,events/maintenance/', 'private, max-age=15'],
+    ['tags/instance/', 'no-store'],
+  ]) {
+    await world.broker(`--metadata-allow=${allowed}`)
+    assert.equal(await until('metadata', () => cacheControl('/v1/metadata')), expected, allowed)
+    assert.equal(await cacheControl(), 'no-store')
+  }
+})
+
 test('an operator may add instance tags, and never what proves to be the node', async () => {
   await world.aws.setImds({ instanceTags: { team: 'shop' } })
   await world.broker('--metadata-allow=tags/instance/')

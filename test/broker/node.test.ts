@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
+import { identityEnv } from '../../common/identity.ts'
+import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { KubeError } from '../../common/kube/client.ts'
-import { jsonLines } from '../../common/kube/json-lines.ts'
+import { jsonLines, oversize } from '../../common/kube/json-lines.ts'
 import { lineLogger } from '../../common/log.ts'
+import { Problem } from '../../common/protocol.ts'
 import { liveReader } from '../../node-guard/broker/cluster/live.ts'
-import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
+import { LONGEST_TEXT, type PodRecord, podRecord } from '../../node-guard/broker/cluster/pod.ts'
 import { podStore } from '../../node-guard/broker/cluster/pods.ts'
+import { checkIdentity } from '../../node-guard/broker/decide/identify.ts'
 import { baseOf, ofCallerArn } from '../../node-guard/broker/node/identity.ts'
 import { readSnapshot, whyNotAllowable } from '../../node-guard/broker/node/metadata.ts'
 import { metadata } from '../../node-guard/broker/node/node.ts'
@@ -114,6 +118,20 @@ test('the snapshot is read again within eleven minutes, and a failed reading kee
   stopping.abort()
 })
 
+test('a spot notice is in the snapshot within 17 seconds where it is allowed', async () => {
+  const clock = fakeClock()
+  const stopping = new AbortController()
+  const leaves: Record<string, string> = { 'meta-data/spot/': 'instance-action' }
+  const settings = { allowed: ['spot/'], region: 'eu-west-1' }
+  const log = lineLogger('test', 'error', () => {})
+  const { current } = metadata(tree(leaves), settings, { clock, log, signal: stopping.signal })
+  await clock.advance(1000)
+  leaves['meta-data/spot/instance-action'] = '{"action":"terminate"}'
+  await clock.advance(17_000)
+  stopping.abort()
+  assert.equal(current()['spot/instance-action'], '{"action":"terminate"}')
+})
+
 test('a listing cannot lead out of its directory, nor without end', async () => {
   const imds = tree({ 'meta-data/placement/': '../iam/info\n..\n../\n.\na/b\n%2e%2e\nloop/' })
   const endless = { ...imds, get: async (path: string) => (path.endsWith('/') ? 'loop/\nx' : 'v') }
@@ -172,9 +190,10 @@ test('JSON lines survive any cutting into chunks, and an unfinished last line is
   }
 })
 
-test('a line without end is given up', async () => {
-  const chunk = Buffer.alloc(1024 * 1024, 'x')
-  await assert.rejects(linesOf(Array(9).fill(chunk)), /longer than/)
+test('a line without end is not kept, and what follows it is read', async () => {
+  const endless = Array.from({ length: 40 }, () => Buffer.alloc(1024 * 1024, 'x'))
+  assert.deepEqual(await linesOf(endless), [])
+  assert.deepEqual(await linesOf([...endless, Buffer.from('\n{"a":1}\n')]), [oversize, { a: 1 }])
 })
 
 test('live reads are few, shared by one asker and never by two', async () => {
@@ -265,6 +284,44 @@ test('a list takes away what is not on it, and tells of each once', () => {
   store.sink.replace([a, b])
   store.sink.replace([b])
   assert.deepEqual([store.size(), gone], [1, ['a']])
+})
+
+test('of a long annotation or env entry nothing is kept, and no pod has an identity by it', () => {
+  const long = 'x'.repeat(LONGEST_TEXT + 1)
+  const record = (annotation: string, env: string) => {
+    const { metadata, spec } = object('a')
+    const sidecar = {
+      name: SIDECAR_CONTAINER,
+      restartPolicy: 'Always',
+      env: identityEnv({ source: 'annotation', role: env, externalId: undefined, sessionName: undefined }),
+    }
+    const pod = {
+      metadata: { ...metadata, annotations: { role: annotation } },
+      spec: { ...spec, initContainers: [sidecar] },
+    }
+    return podRecord(pod, 'role') ?? assert.fail('no pod')
+  }
+  const code = (pod: PodRecord) => {
+    try {
+      checkIdentity(pod, 'role')
+      return 'ok'
+    } catch (error) {
+      assert.ok(error instanceof Problem)
+      return `${error.code} ${error.message}`
+    }
+  }
+  const most = long.slice(1)
+  assert.equal(code(record(most, most)), 'ok')
+  for (const [annotation, env] of [
+    [long, long],
+    [long, most],
+    [most, long],
+  ] as const) {
+    const pod = record(annotation, env)
+    assert.match(code(pod), /^identity-changed annotation role of pod n\/a /)
+    assert.ok(JSON.stringify(pod).length < 2 * LONGEST_TEXT + 1000)
+  }
+  assert.match(code(record(long, long)), /longer than 2048 characters/)
 })
 
 test('what is not a pod is not taken for one', () => {

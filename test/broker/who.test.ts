@@ -218,6 +218,21 @@ test('step 3: a terminating pod keeps its credentials until it has ended', async
   await until('refused', async () => (await world.code(leaving)) === 'pod-unknown')
 })
 
+test('step 3: a pod that has ended is neither watched nor kept, whoever asks for it', async () => {
+  const held = async () => Number(/^pod2iam_broker_pods (\d+)$/m.exec(await world.metrics())?.[1])
+  const before = await held()
+  const job = await world.pod('shop', 'job', { role: 'app' })
+  await until('known', async () => (await held()) === before + 1)
+  const ended = { status: { phase: 'Failed' } }
+  await world.api.admin.patch('pods', 'job', 'shop', ended, { type: 'strategic', subresource: 'status' })
+  await until('forgotten', async () => (await held()) === before)
+  assert.equal(await world.code(job), 'pod-unknown')
+  // A broker that starts now learns of it by a live read.
+  await world.broker()
+  assert.equal(await world.code(job), 'pod-unknown')
+  assert.equal(await held(), before)
+})
+
 test('step 3: a pod made anew under the same name is not served by its predecessor’s token', async () => {
   const first = await world.pod('shop', 'db-0', { role: 'app' })
   assert.equal(await world.code(first), 'ok')

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { V1Pod } from '@kubernetes/client-node'
 import { identityOfEnv, type PodIdentity } from '../../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../../common/keys.ts'
@@ -25,6 +26,20 @@ export type PodRecord = {
   readonly identity: PodIdentity | undefined
 }
 
+/**
+ * Characters kept of a text that says who a pod is: AWS takes role ARNs of 2048 and external ids of 1224. Tenants write these
+ * texts; whole, a node's pods could fill the broker's memory with them.
+ */
+export const LONGEST_TEXT = 2048
+/** Stand for longer texts. Nobody can write them, and they differ, so that no pod has an identity by them. */
+const TOO_LONG = { annotation: `too long: ${randomUUID()}`, env: `too long: ${randomUUID()}` }
+
+/** Whether an annotation was longer than {@link LONGEST_TEXT}. */
+export const isTooLong = (annotation: string | undefined) => annotation === TOO_LONG.annotation
+
+/** Whether a pod has ended, for good. */
+export const hasEnded = ({ phase }: { readonly phase: string }) => phase === 'Succeeded' || phase === 'Failed'
+
 /** `namespace/name`, for logs. */
 export const podName = (pod: { readonly namespace: string; readonly name: string }) =>
   `${pod.namespace}/${pod.name}`
@@ -38,7 +53,9 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
   const { metadata, spec, status } = (object ?? {}) as V1Pod
   if (!metadata?.uid || !metadata.namespace || !metadata.name || !spec) return undefined
   const keys: readonly string[] = [roleKey, KEYS.externalId, KEYS.sessionName, KEYS.inject]
-  const annotations = Object.entries(metadata.annotations ?? {}).filter(([key]) => keys.includes(key))
+  const annotations = Object.entries(metadata.annotations ?? {})
+    .filter(([key]) => keys.includes(key))
+    .map(([key, value]) => [key, bounded(value, TOO_LONG.annotation)])
   // Only `restartPolicy: Always` makes an init container a native sidecar (KEP-753).
   const sidecar = spec.initContainers?.find(
     ({ name, restartPolicy }) => name === SIDECAR_CONTAINER && restartPolicy === 'Always',
@@ -57,7 +74,21 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
     // JSON carries text where the type says Date.
     createdAt: Date.parse(String(metadata.creationTimestamp)) || 0,
     annotations: Object.fromEntries(annotations),
-    identity: identityOfEnv(sidecar?.env),
+    identity: boundedIdentity(identityOfEnv(sidecar?.env)),
+  }
+}
+
+const bounded = (text: string | undefined, marker: string) =>
+  text && text.length > LONGEST_TEXT ? marker : text
+
+function boundedIdentity(identity: PodIdentity | undefined): PodIdentity | undefined {
+  if (identity === undefined) return undefined
+  const { source, role, externalId, sessionName } = identity
+  return {
+    source,
+    role: bounded(role, TOO_LONG.env),
+    externalId: bounded(externalId, TOO_LONG.env),
+    sessionName: bounded(sessionName, TOO_LONG.env),
   }
 }
 

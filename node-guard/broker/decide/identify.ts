@@ -1,7 +1,7 @@
 import { identityOfAnnotations, sameIdentity } from '../../../common/identity.ts'
 import { KEYS } from '../../../common/keys.ts'
 import { Problem } from '../../../common/protocol.ts'
-import { type PodRecord, podName } from '../cluster/pod.ts'
+import { hasEnded, isTooLong, LONGEST_TEXT, type PodRecord, podName } from '../cluster/pod.ts'
 import type { PodClaims } from '../token/claims.ts'
 
 /**
@@ -28,8 +28,7 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
     throw new Problem('token-not-for-this-node', `pod ${name} does not run on node ${nodeName}`)
   if (pod.namespace !== claims.namespace || pod.name !== claims.podName)
     throw new Problem('token-invalid', 'the token’s pod name and pod uid belong to different pods')
-  if (pod.phase === 'Succeeded' || pod.phase === 'Failed')
-    throw new Problem('pod-unknown', `pod ${name} has ended (${pod.phase})`)
+  if (hasEnded(pod)) throw new Problem('pod-unknown', `pod ${name} has ended (${pod.phase})`)
   if (pod.serviceAccount !== claims.serviceAccount)
     throw new Problem(
       'token-invalid',
@@ -56,13 +55,20 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
 export function checkIdentity(pod: PodRecord, roleKey: string): void {
   const stated = identityOfAnnotations(pod.annotations, roleKey)
   if (pod.identity && sameIdentity(pod.identity, stated)) return
-  const changed = [
-    [roleKey, pod.identity?.role !== stated.role],
-    [KEYS.externalId, pod.identity?.externalId !== stated.externalId],
-    [KEYS.sessionName, pod.identity?.sessionName !== stated.sessionName],
+  const parts = [
+    [roleKey, pod.identity?.role, stated.role],
+    [KEYS.externalId, pod.identity?.externalId, stated.externalId],
+    [KEYS.sessionName, pod.identity?.sessionName, stated.sessionName],
   ] as const
+  const long = parts.find(([, , now]) => isTooLong(now))
+  if (long)
+    throw new Problem(
+      'identity-changed',
+      `annotation ${long[0]} of pod ${podName(pod)} is longer than ${LONGEST_TEXT} characters, which is not compared with what it was: ` +
+        'shorten it in the pod’s template',
+    )
   // No key differs, but the source does: the metadata-only switch was turned.
-  const keys = changed.filter(([, differs]) => differs).map(([key]) => key)
+  const keys = parts.filter(([, then, now]) => then !== now).map(([key]) => key)
   throw new Problem(
     'identity-changed',
     `annotation ${keys.join(' and ') || KEYS.inject} of pod ${podName(pod)} was changed after the pod was created, which does not ` +

@@ -1,5 +1,5 @@
 import { isIPv6, SocketAddress } from 'node:net'
-import type { PodRecord } from '../cluster/pod.ts'
+import { hasEnded, type PodRecord } from '../cluster/pod.ts'
 
 /** How long the kubelet may take to report a pod's addresses (kubernetes#39113: minutes). */
 const YOUNG_MS = 5 * 60_000
@@ -32,8 +32,7 @@ export function isOthers(
   for (const other of pods) {
     if (among(other.hostIPs)) return true
     // The address of a pod that has ended is given to the next, while its status still says it.
-    const ended = other.phase === 'Succeeded' || other.phase === 'Failed'
-    if (other.uid !== pod.uid && !ended && among(other.podIPs)) return true
+    if (other.uid !== pod.uid && !hasEnded(other) && among(other.podIPs)) return true
   }
   return false
 }

@@ -26,7 +26,17 @@ export type BrokerApp = Hono<{ Bindings: HttpBindings }>
 /** Told of every answer: `ok`, or the code of the refusal. */
 export type OnAnswer = (path: 'credentials' | 'metadata', code: string, seconds: number) => void
 
-export function brokerApp(routes: BrokerRoutes, log: Logger, onAnswer: OnAnswer): BrokerApp {
+/** @param metadataSeconds how long metadata is good; where it is undefined the sidecar knows */
+export function brokerApp(
+  routes: BrokerRoutes,
+  log: Logger,
+  onAnswer: OnAnswer,
+  metadataSeconds?: number,
+): BrokerApp {
+  const cacheControl = {
+    credentials: 'no-store',
+    metadata: metadataSeconds === undefined ? 'no-store' : `private, max-age=${metadataSeconds}`,
+  }
   const app: BrokerApp = new Hono()
   const serve =
     (path: 'credentials' | 'metadata') => async (context: Context<{ Bindings: HttpBindings }>) => {
@@ -39,7 +49,7 @@ export function brokerApp(routes: BrokerRoutes, log: Logger, onAnswer: OnAnswer)
           peer: incoming.socket.remoteAddress,
         })
         done('ok')
-        return context.json(body, 200, { 'Cache-Control': 'no-store' })
+        return context.json(body, 200, { 'Cache-Control': cacheControl[path] })
       } catch (error) {
         const problem = error instanceof Problem ? error : unexpected(error, log)
         done(problem.code)

@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http'
-import { createAdaptorServer } from '@hono/node-server'
+import { getRequestListener } from '@hono/node-server'
+import { boundedConnections, limitPipelining } from '../../../common/connections.ts'
 import { canonicalAddress } from '../decide/peer.ts'
 import type { BrokerApp } from './app.ts'
 
@@ -7,44 +8,26 @@ import type { BrokerApp } from './app.ts'
 const CONNECTIONS_PER_PEER = 8
 /** 250 pods (the kubelet's largest common limit) with two each. */
 const MAX_CONNECTIONS = 512
+/** Requests under way on one connection: a sidecar makes one and closes it (HTTP/1.0). */
+const PIPELINED = 2
 
 /**
  * An HTTP server for the broker, hardened against the pods it serves: every exchange is short and small, and no peer
- * takes the connections of the others.
+ * takes the connections of the others, nor do many of them together.
  */
 export function brokerServer(app: BrokerApp): Server {
-  const server = createAdaptorServer({
-    fetch: app.fetch,
-    createServer,
-    serverOptions: {
+  const server = createServer(
+    {
       // A projected token is about 1 kB.
       maxHeaderSize: 12 * 1024,
       headersTimeout: 5000,
       requestTimeout: 10_000,
-      keepAliveTimeout: 60_000,
+      keepAliveTimeout: 1000,
       connectionsCheckingInterval: 1000,
     },
-  }) as Server
-  server.maxConnections = MAX_CONNECTIONS
-  server.maxRequestsPerSocket = 1000
-  limitPerPeer(server)
+    limitPipelining(PIPELINED, getRequestListener(app.fetch)),
+  )
+  server.maxRequestsPerSocket = 100
+  boundedConnections({ most: MAX_CONNECTIONS, perPeer: CONNECTIONS_PER_PEER }, canonicalAddress).watch(server)
   return server
-}
-
-function limitPerPeer(server: Server): void {
-  const open = new Map<string, number>()
-  server.on('connection', (socket) => {
-    const peer = canonicalAddress(socket.remoteAddress ?? '')
-    const count = open.get(peer) ?? 0
-    if (count >= CONNECTIONS_PER_PEER) {
-      socket.destroy()
-      return
-    }
-    open.set(peer, count + 1)
-    socket.once('close', () => {
-      const left = (open.get(peer) ?? 1) - 1
-      if (left > 0) open.set(peer, left)
-      else open.delete(peer)
-    })
-  })
 }

@@ -23,6 +23,10 @@ const DOCUMENT = 'dynamic/instance-identity/document'
 const FORBIDDEN = /^\/*(?:iam|identity-credentials|user-data|dynamic|api)(?:\/|$)/
 const PREFIX = /^[a-z0-9-]+(?:\/[a-z0-9-]+)*\/?$/
 
+/** News that must not be late: a spot instance is gone two minutes after its notice. */
+const NEWS = /^(?:spot|events)(?:\/|$)/
+const NEWS_SECONDS = 15
+
 const MAX_ENTRIES = 256
 const MAX_DEPTH = 6
 const MAX_VALUE = 16 * 1024
@@ -35,6 +39,16 @@ const MAX_VALUE = 16 * 1024
 export function whyNotAllowable(prefix: string): string | undefined {
   if (FORBIDDEN.test(prefix)) return 'would serve credentials or proofs of the node, which never are'
   return PREFIX.test(prefix) ? undefined : 'is not a path below meta-data/, such as tags/instance/'
+}
+
+/**
+ * How long a snapshot is good, seconds, where something in it is news; undefined where all of it hardly ever changes. The broker
+ * reads it again, and sidecars ask again, that often.
+ *
+ * @param allowed as of {@link readSnapshot}
+ */
+export function newsSeconds(allowed: readonly string[]): number | undefined {
+  return allowed.some((prefix) => NEWS.test(prefix)) ? NEWS_SECONDS : undefined
 }
 
 /**

@@ -8,7 +8,7 @@ import type { MetadataBody } from '../../../common/protocol.ts'
 import type { Sts } from '../sts/client.ts'
 import { type CallerIdentity, callerIdentity } from './identity.ts'
 import type { Imds } from './imds.ts'
-import { readSnapshot } from './metadata.ts'
+import { newsSeconds, readSnapshot } from './metadata.ts'
 
 export type AwsNode = {
   readonly region: string
@@ -22,7 +22,7 @@ type By = { readonly clock: Clock; readonly log: Logger; readonly signal: AbortS
 
 const RETRY = { base: 500, cap: 30_000 }
 const REFRESH_MS = 10 * 60_000
-/** With prefixes such as `spot/` and `events/` allowed, somebody waits for news. */
+/** Tags, for example, are changed by people who then look. */
 const REFRESH_ALLOWED_MS = 60_000
 
 /**
@@ -67,6 +67,9 @@ export function metadata(
   { clock, log, signal }: By,
 ): Metadata {
   const known: MetadataBody = settings.region ? { 'placement/region': settings.region } : {}
+  const news = newsSeconds(settings.allowed)
+  const refresh =
+    news !== undefined ? news * 1000 : settings.allowed.length > 0 ? REFRESH_ALLOWED_MS : REFRESH_MS
   let snapshot = known
   const run = async () => {
     let failures = 0
@@ -80,7 +83,6 @@ export function metadata(
           error: messageOf(error),
         })
       }
-      const refresh = settings.allowed.length > 0 ? REFRESH_ALLOWED_MS : REFRESH_MS
       await pause(
         clock,
         failures > 0 ? backoff(failures, RETRY) : refresh * (0.9 + 0.2 * Math.random()),

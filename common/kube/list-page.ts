@@ -1,0 +1,58 @@
+import { TooLargeError } from '../http-request.ts'
+import type { Kube, Query } from './client.ts'
+
+export type ListPage = {
+  readonly items: readonly unknown[]
+  /** The list's resource version. */
+  readonly version: string | undefined
+  /** Token of the next page; undefined behind the last. */
+  readonly next: string | undefined
+  /** How many objects it could be asked for. */
+  readonly limit: number
+  /** It would have had one object, which is too large to be read. */
+  readonly isOversize: boolean
+}
+
+type ListMeta = { readonly resourceVersion?: string; readonly continue?: string }
+type List = { readonly items?: readonly unknown[]; readonly metadata?: ListMeta }
+
+/**
+ * One page of a list, of at most `limit` objects: where these are too large together, of half as many, down to one; and
+ * where that one is too large alone, without it.
+ *
+ * @throws what `kube.get` throws
+ */
+export async function listPage(
+  kube: Pick<Kube, 'get'>,
+  path: string,
+  query: Query,
+  limit: number,
+): Promise<ListPage> {
+  try {
+    const { items = [], metadata } = (await kube.get(path, { ...query, limit: String(limit) })) as List
+    return { items, limit, isOversize: false, ...cursor(metadata) }
+  } catch (error) {
+    if (!(error instanceof TooLargeError)) throw error
+    if (limit > 1) return listPage(kube, path, query, Math.floor(limit / 2))
+    const metadata = metadataOf(error.head)
+    if (metadata === undefined) throw error
+    return { items: [], limit, isOversize: true, ...cursor(metadata) }
+  }
+}
+
+const cursor = (metadata: ListMeta | undefined) => ({
+  version: metadata?.resourceVersion,
+  next: metadata?.continue || undefined,
+})
+
+/** The list's own metadata, which API servers write before the items: the fields of their Go types in that order. */
+function metadataOf(head: string): ListMeta | undefined {
+  const text = /^\{(?:"(?:kind|apiVersion)":"[^"]*",)*"metadata":(?<metadata>\{[^{}]*\}),"items":\[/.exec(
+    head,
+  )
+  try {
+    return JSON.parse(text?.groups?.metadata ?? '')
+  } catch {
+    return undefined
+  }
+}

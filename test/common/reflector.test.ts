@@ -1,0 +1,187 @@
+/** List and watch where objects are large, over real HTTP where bytes matter. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import { after, test } from 'node:test'
+import { systemClock } from '../../common/clock.ts'
+import { httpRequest } from '../../common/http-request.ts'
+import { jsonLines, MAX_OBJECT, oversize } from '../../common/kube/json-lines.ts'
+import { reflect, type Sink } from '../../common/kube/reflector.ts'
+import { until } from '../broker/until.ts'
+
+type Named = { readonly name: string; readonly size: number }
+type Line = { readonly msg: string; readonly level: string }
+
+const stops: (() => void)[] = []
+after(() => {
+  for (const stop of stops) stop()
+})
+
+/** As Go's encoder writes it. */
+const go = (value: unknown) =>
+  JSON.stringify(value).replace(/[<>&]/g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`)
+const object = (name: string, text = '', resourceVersion = '1') => ({
+  metadata: { name, resourceVersion },
+  text,
+})
+
+/** A store of names, and what was told of it. */
+function store(keep?: Sink<Named>['keep']) {
+  const known = new Map<string, Named>()
+  const lists: number[] = []
+  const upsert = (one: Named) => void known.set(one.name, one)
+  const sink: Sink<Named> = {
+    project: (one) => {
+      const { metadata, text } = one as ReturnType<typeof object>
+      return { name: metadata.name, size: text.length }
+    },
+    replace: (all) => {
+      lists.push(all.length)
+      known.clear()
+      for (const one of all) upsert(one)
+    },
+    upsert,
+    remove: ({ name }) => void known.delete(name),
+    ...(keep ? { keep } : {}),
+  }
+  return { sink, known, lists }
+}
+
+/** A collection served over HTTP, read with a bound of `maxBytes` per answer and per line. */
+async function collection(objects: readonly object[], maxBytes: number) {
+  const events: string[] = []
+  const limits: number[] = []
+  const state = { objects, version: '1' }
+  const server = createServer((request, response) => {
+    const query = new URL(request.url ?? '', 'http://x').searchParams
+    const [from, limit] = [Number(query.get('continue') ?? 0), Number(query.get('limit'))]
+    limits.push(limit)
+    const next = from + limit
+    response.end(
+      go({
+        kind: 'PodList',
+        apiVersion: 'v1',
+        metadata: {
+          resourceVersion: state.version,
+          ...(next < state.objects.length ? { continue: String(next) } : {}),
+        },
+        items: state.objects.slice(from, next),
+      }),
+    )
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const stopping = new AbortController()
+  const watchedFrom: string[] = []
+  const kube = {
+    get: async (path: string, query: Readonly<Record<string, string>> = {}) => {
+      const url = new URL(`http://127.0.0.1:${port}${path}?${new URLSearchParams(query)}`)
+      return JSON.parse((await httpRequest(url, { timeoutMs: 5000, maxBytes, agent: false })).body)
+    },
+    stream: async function* (_path: string, query: Readonly<Record<string, string>>, signal: AbortSignal) {
+      watchedFrom.push(query.resourceVersion ?? '')
+      yield* jsonLines(Readable.from(events.splice(0).map((line) => Buffer.from(`${line}\n`))), maxBytes)
+      if (!signal.aborted) await once(signal, 'abort')
+    },
+  }
+  const lines: Line[] = []
+  const at = (level: string) => (msg: string) => void lines.push({ level, msg })
+  const log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+  const mirror = (sink: Sink<Named>, page?: number) =>
+    reflect(
+      { path: '/api/v1/pods', query: {}, sink, ...(page ? { page } : {}) },
+      { kube, clock: systemClock, log, signal: stopping.signal },
+    )
+  stops.push(() => {
+    stopping.abort()
+    server.close()
+    server.closeAllConnections()
+  })
+  return { state, events, limits, lines, watchedFrom, mirror }
+}
+
+const names = (count: number) => Array.from({ length: count }, (_, index) => `p${index}`)
+
+test('the largest object etcd takes fits into a line of a watch, however it is escaped', async () => {
+  const line = go({ type: 'ADDED', object: object('evil', '<'.repeat(1.5 * 1024 * 1024)) })
+  assert.ok(line.length > 9 * 1024 * 1024 && line.length < MAX_OBJECT)
+  const values: unknown[] = []
+  for await (const value of jsonLines(Readable.from([Buffer.from(`${line}\n{"b":1}\n`)]))) values.push(value)
+  assert.equal(values.length, 2)
+  assert.equal((values[0] as { object: { text: string } }).object.text.length, 1.5 * 1024 * 1024)
+})
+
+test('a line that is too long is left out and the next is read, in whatever chunks they come', async () => {
+  const text = Buffer.from(`{"a":1}\n{"b":"${'x'.repeat(100)}"}\n{"c":3}\n`)
+  for (const size of [1, 7, 64, 1000]) {
+    const chunks = Array.from({ length: Math.ceil(text.length / size) }, (_, index) =>
+      text.subarray(index * size, (index + 1) * size),
+    )
+    const values: unknown[] = []
+    for await (const value of jsonLines(Readable.from(chunks), 50)) values.push(value)
+    assert.deepEqual(values, [{ a: 1 }, oversize, { c: 3 }])
+  }
+})
+
+test('a list goes on behind an object that is too large, counts it and says so once', async () => {
+  for (const at of [0, 13, 29]) {
+    const objects = names(30).map((name, index) => object(name, index === at ? '<'.repeat(5000) : ''))
+    const pods = await collection(objects, 20_000)
+    const { sink, known } = store()
+    const reflection = pods.mirror(sink)
+    await until('synced', reflection.synced)
+    assert.deepEqual(
+      [...known.keys()],
+      names(30).filter((_, index) => index !== at),
+    )
+    assert.equal(reflection.leftOut(), 1)
+    assert.equal(pods.lines.filter(({ level, msg }) => level === 'warn' && /too large/.test(msg)).length, 1)
+    await until('watched', () => pods.watchedFrom.length > 0)
+    assert.deepEqual(pods.watchedFrom, ['1'])
+  }
+})
+
+test('pages are large again behind a large object', async () => {
+  const objects = names(60).map((name, index) => object(name, index === 0 ? '<'.repeat(3000) : ''))
+  const pods = await collection(objects, 20_000)
+  const { sink, known } = store()
+  await until('synced', pods.mirror(sink, 40).synced)
+  assert.equal(known.size, 60)
+  assert.deepEqual(pods.limits.slice(0, 2), [40, 20])
+  assert.ok(pods.limits.includes(40) && pods.limits.length < 8, String(pods.limits))
+})
+
+test('an event that is too large brings a new list, in which nothing old of that object is believed', async () => {
+  const pods = await collection([object('a'), object('b')], 2000)
+  const { sink, known, lists } = store()
+  pods.events.push(
+    go({ type: 'ADDED', object: object('c', '', '2') }),
+    go({ type: 'MODIFIED', object: object('b', '<'.repeat(1000), '3') }),
+    go({ type: 'ADDED', object: object('d', '', '4') }),
+  )
+  const reflection = pods.mirror(sink)
+  await until('synced', reflection.synced)
+  pods.state.objects = [object('a'), object('b', '<'.repeat(1000)), object('c'), object('d')]
+  pods.state.version = '4'
+  await until('listed again', () => lists.length === 2)
+  assert.deepEqual([...known.keys()], ['a', 'c', 'd'])
+  await until('watched again', () => pods.watchedFrom.length === 2)
+  assert.deepEqual(pods.watchedFrom, ['1', '4'])
+  assert.equal(reflection.leftOut(), 2)
+})
+
+test('what a list need not bring is dropped page by page', async () => {
+  const objects = names(50).map((name, index) => object(name, 'x'.repeat(index % 10)))
+  const pods = await collection(objects, 100_000)
+  const counts: number[] = []
+  const { sink, known, lists } = store(({ size }, kept) => {
+    counts.push(kept)
+    return size === 9
+  })
+  await until('synced', pods.mirror(sink, 25).synced)
+  assert.deepEqual([lists, [...known.keys()]], [[5], ['p9', 'p19', 'p29', 'p39', 'p49']])
+  assert.equal(counts.at(-1), 4)
+  assert.deepEqual(pods.limits, [25, 25])
+})
