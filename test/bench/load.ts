@@ -35,7 +35,7 @@ export async function runLoad(load: Load): Promise<LoadResult> {
       started++
       const start = performance.now()
       try {
-        socket = keepAlive && socket !== undefined ? socket : await dial(port)
+        socket = keepAlive && socket?.destroyed === false ? socket : await dial(port)
         if ((await exchange(socket, bytes)) === 200) durations.push((performance.now() - start) * 1000)
         else failures++
         if (!keepAlive) socket.destroy()
@@ -63,14 +63,17 @@ export function opened(port: number): Promise<Socket> {
   return promise
 }
 
-/** Sends a request and waits for the whole answer; resolves with its status. */
+/** Sends a request and waits for the whole answer; resolves with its status. Where the answer says so, the connection is ended. */
 export function exchange(socket: Socket, bytes: string): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   let received = ''
   const onData = (text: string) => {
     received += text
     const status = statusOfWhole(received)
-    if (status !== undefined) settle(() => resolve(status))
+    if (status === undefined) return
+    // A server that ends the connection after so many requests says so in the last answer.
+    if (/^connection: close\r$/im.test(received)) socket.destroy()
+    settle(() => resolve(status))
   }
   const onEnd = () => settle(() => reject(new Error('the connection ended before the answer')))
   const settle = (done: () => void) => {
