@@ -13,7 +13,7 @@ import { startBroker } from './broker.ts'
 import { imdsClient, imdsEndpoint } from './node/imds.ts'
 import { BROKER_SETTINGS, conflicts } from './settings.ts'
 
-const TITLE = 'pod2iam-broker'
+const TITLE = 'pod2iam broker'
 
 async function main(): Promise<void> {
   const settings = settingsOrExit(TITLE, BROKER_SETTINGS)

@@ -78,7 +78,7 @@ describe('the images', needsBuildah(), () => {
 
   test('have the broker beside the firewall, under an id of its own', () => {
     const { code, output } = builder.run('node-guard', BROKER, { user: '9171:9171' })
-    assert.match(output, /pod2iam-broker: --node-name \(or POD2IAM_NODE_NAME\) is required/)
+    assert.match(output, /pod2iam broker: --node-name \(or POD2IAM_NODE_NAME\) is required/)
     assert.equal(code, 2)
   })
 

@@ -215,7 +215,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
     })
   }
 
-  /** The entry of a grant that is asked for now. */
+  /** The entry of a grant that somebody asks for, made where there is none. */
   const asked = (grant: Grant): Entry => {
     const entry = entryOf(grant)
     entry.grants.set(grant.pod.uid, grant)
