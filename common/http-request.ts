@@ -71,7 +71,8 @@ export function open(url: URL, options: RequestOptions, body?: string): Promise<
   })
   request.on('error', (error: NodeJS.ErrnoException) => {
     // After the answer has begun, as when a watch is cut, it is the reader's to notice.
-    const wasGivenUp = !answered && request.reusedSocket && error.code === 'ECONNRESET'
+    const isClosed = error.code === 'ECONNRESET' || error.code === 'EPIPE'
+    const wasGivenUp = !answered && request.reusedSocket && isClosed
     if (wasGivenUp && (options.method ?? 'GET') === 'GET') resolve(open(url, options))
     else reject(error)
   })
