@@ -34,6 +34,7 @@ export function brokerRoutes(
     },
     metadata: async (caller) => {
       await who.namespaceOf(await who.identify(caller))
+      await snapshot.tried
       const body = snapshot.current()
       if (Object.keys(body).length === 0)
         throw new Problem('busy', 'the node’s metadata is not known yet; retry', { retryAfter: 2 })

@@ -118,6 +118,22 @@ test('the snapshot is read again within eleven minutes, and a failed reading kee
   stopping.abort()
 })
 
+test('whoever needs more than the settings say can wait for the first reading, which may fail', async () => {
+  const log = lineLogger('test', 'error', () => {})
+  const settings = { allowed: [], region: 'eu-west-1' }
+  for (const [get, expected] of [
+    [async (path: string) => (path.endsWith('instance-id') ? 'i-1' : undefined), { 'instance-id': 'i-1' }],
+    [() => Promise.reject(new Error('away')), {}],
+  ] as const) {
+    const stopping = new AbortController()
+    const by = { clock: fakeClock(), log, signal: stopping.signal }
+    const { current, tried } = metadata({ get, close: () => {} }, settings, by)
+    await tried
+    assert.deepEqual(current(), { 'placement/region': 'eu-west-1', ...expected })
+    stopping.abort()
+  }
+})
+
 test('a spot notice is in the snapshot within 17 seconds where it is allowed', async () => {
   const clock = fakeClock()
   const stopping = new AbortController()

@@ -58,6 +58,8 @@ export async function learnNode(
 export type Metadata = {
   /** The last snapshot; what the settings alone say until there is one. */
   readonly current: () => MetadataBody
+  /** Resolves when the first reading has succeeded or failed: a sidecar keeps for minutes what it is told before. */
+  readonly tried: Promise<void>
 }
 
 /** Reads the metadata snapshot again and again. A failed refresh keeps the last one: what it holds hardly ever changes. */
@@ -71,6 +73,7 @@ export function metadata(
   const refresh =
     news !== undefined ? news * 1000 : settings.allowed.length > 0 ? REFRESH_ALLOWED_MS : REFRESH_MS
   let snapshot = known
+  const first = Promise.withResolvers<void>()
   const run = async () => {
     let failures = 0
     while (!signal.aborted) {
@@ -83,6 +86,7 @@ export function metadata(
           error: messageOf(error),
         })
       }
+      first.resolve()
       await pause(
         clock,
         failures > 0 ? backoff(failures, RETRY) : refresh * (0.9 + 0.2 * Math.random()),
@@ -91,5 +95,5 @@ export function metadata(
     }
   }
   void run()
-  return { current: () => snapshot }
+  return { current: () => snapshot, tried: first.promise }
 }
