@@ -11,7 +11,12 @@ export type DialResult =
   /** Nothing came in time, or only that the way is barred or unknown (ICMP). */
   | 'no-answer'
 
-/** Opens a TCP connection and closes it again. */
+/**
+ * Opens a TCP connection and closes it again.
+ *
+ * @param timeoutMs for this process to be told of an answer; one that has come while it got no time, as a container
+ * that is throttled, is heard all the same
+ */
 export function dial(address: string, port: number, timeoutMs: number): Promise<DialResult> {
   return new Promise((resolve) => {
     const socket = connect({ host: address, port })
@@ -20,7 +25,8 @@ export function dial(address: string, port: number, timeoutMs: number): Promise<
       socket.destroy()
       resolve(result)
     }
-    const timer = setTimeout(end, timeoutMs, 'no-answer')
+    // Timers that are due come before sockets: only after these was there silence.
+    const timer = setTimeout(() => setImmediate(end, 'no-answer'), timeoutMs)
     socket.on('connect', () => end('answered'))
     socket.on('error', (error: NodeJS.ErrnoException) =>
       end(error.code === 'ECONNREFUSED' ? 'refused' : 'no-answer'),
