@@ -72,7 +72,8 @@ export function kubeClient(
       }
       credentials = fresh
     }
-    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': userAgent }
+    // As client-go's. The key set of tokens is an `application/jwk-set+json`: asked for JSON alone, the API server answers 406.
+    const headers: Record<string, string> = { accept: 'application/json, */*', 'user-agent': userAgent }
     if (credentials.token) headers.authorization = `Bearer ${credentials.token}`
     return agent ? { agent, headers } : { headers }
   }

@@ -56,6 +56,8 @@ export type ServerParts = {
 }
 
 const CALLS_KEPT = 50_000
+/** The only type that the real server's key set has. */
+const JWKS = 'application/jwk-set+json'
 
 function attributesOf(info: RequestInfo): Attributes {
   if (info.resource === undefined) return { verb: info.verb, path: info.path }
@@ -92,8 +94,11 @@ async function nonResource(parts: ServerParts, info: RequestInfo, response: Serv
   const path = info.path.replace(/\/$/, '')
   if (['/healthz', '/livez', '/readyz'].includes(path))
     return send(response, 200, 'ok', 'text/plain; charset=utf-8')
-  if (path === '/openid/v1/jwks')
-    return send(response, 200, await parts.keys.jwks(), 'application/jwk-set+json')
+  if (path === '/openid/v1/jwks') {
+    if (!/\*\/\*|\bapplication\/jwk-set\+json/.test(response.req.headers.accept ?? '*/*'))
+      return send(response, 406, `406: Not Acceptable\n\nAvailable representations: ${JWKS}`, 'text/plain')
+    return send(response, 200, await parts.keys.jwks(), JWKS)
+  }
   if (path === '/.well-known/openid-configuration') {
     const { issuer } = parts.tokens.settings
     return send(response, 200, {

@@ -206,3 +206,11 @@ test('discovery and keys are readable for any service account, and for nobody el
   assert.equal(headers['content-type'], 'application/jwk-set+json')
   assert.match(String(headers['cache-control']), /max-age=3600/)
 })
+
+test('keys are no plain JSON: who takes nothing else gets none, as from the real server', async () => {
+  const asking = async (accept: string) =>
+    (await admin().request('GET', '/openid/v1/jwks', undefined, undefined, { accept })).status
+  assert.equal(await asking('application/json'), 406)
+  for (const accept of ['application/json, */*', 'application/jwk-set+json'])
+    assert.equal(await asking(accept), 200)
+})
