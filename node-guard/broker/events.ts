@@ -78,8 +78,9 @@ export function podEvents(
       const body = eventBody({ name, reason, note, nodeName, at: clock.now() }, pod)
       const first = () =>
         create(namespace, body).catch((error) => {
-          // A predecessor of this broker wrote it.
+          // A predecessor of this broker wrote it: this is at least the second time, and Kubernetes takes no series of one.
           if (!(error instanceof KubeError && error.status === 409)) throw error
+          entry.count = Math.max(entry.count, 2)
           return update(namespace, name, entry.count)
         })
       const again = () =>

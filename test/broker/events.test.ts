@@ -91,6 +91,9 @@ test('an Event that a predecessor wrote is counted up; one that has expired is w
     sent.map(({ method }) => method),
     ['POST', 'PATCH', 'PATCH', 'POST'],
   )
+  // Kubernetes: "series.count: should be at least 2".
+  const counts = sent.flatMap(({ body }) => (body.series as { count: number } | undefined)?.count ?? [])
+  assert.deepEqual(counts, [2, 3])
 })
 
 test('a thousand refused pods write few Events, and none of it fails a request', async () => {
