@@ -12,11 +12,15 @@ const MOST_BYTES = 4096
  *
  * @param ip the pod's address
  */
-export async function gateCode(ip: string, port = SIDECAR_HEALTH_PORT): Promise<string> {
+export async function gateCode(
+  ip: string,
+  port = SIDECAR_HEALTH_PORT,
+  timeoutMs = TIMEOUT_MS,
+): Promise<string> {
   if (isIP(ip) === 0) return 'sidecar-unreachable'
   const url = new URL(`http://${hostPort(ip, port)}/readyz`)
   try {
-    const { body } = await httpRequest(url, { timeoutMs: TIMEOUT_MS, maxBytes: MOST_BYTES, agent: false })
+    const { body } = await httpRequest(url, { timeoutMs, maxBytes: MOST_BYTES, agent: false })
     const answer: unknown = JSON.parse(body)
     const code = isObject(answer) ? answer.code : undefined
     return typeof code === 'string' && /^[a-z][a-z-]{0,39}$/.test(code) ? code : 'sidecar-unreadable'

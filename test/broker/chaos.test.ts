@@ -26,7 +26,7 @@ const TOGETHER = 5
 const SPREAD_SECONDS = 300
 /** STS's least. */
 const SESSION_SECONDS = 900
-/** Simulated per step; a step takes at least {@link STEP_MS}, and longer on a busy machine. */
+/** Simulated per step; a step takes at least {@link STEP_MS}, and as long as the stand-ins need on a busy machine. */
 const STEP_SECONDS = 8
 const STEP_MS = 35
 /** How long something is away: a third of what a renewed session is good for beyond its half. */
@@ -106,7 +106,7 @@ async function start(pod: TestPod): Promise<number> {
     },
   })
   sidecars.push(sidecar)
-  await until('the gate', async () => (await document(sidecar.metadataPort)).Code === 'Success', 20_000)
+  await until('the gate', async () => (await document(sidecar.metadataPort)).Code === 'Success', 60_000)
   return sidecar.metadataPort
 }
 
@@ -120,7 +120,7 @@ async function renewToken({ namespace, name, uid }: TestPod): Promise<void> {
 function document(port: number): Promise<Document> {
   const { promise, resolve, reject } = Promise.withResolvers<Document>()
   const outgoing = request(
-    { host: '127.0.0.1', port, path: DOCUMENT, agent, timeout: 10_000, headers: { host: '169.254.169.254' } },
+    { host: '127.0.0.1', port, path: DOCUMENT, agent, timeout: 30_000, headers: { host: '169.254.169.254' } },
     async (response) => {
       let text = ''
       for await (const chunk of response) text += chunk
@@ -128,7 +128,13 @@ function document(port: number): Promise<Document> {
       else reject(new Error(`status ${response.statusCode}: ${text.slice(0, 200)}`))
     },
   )
-  outgoing.on('timeout', () => outgoing.destroy(new Error('no answer'))).on('error', reject)
+  outgoing.on('timeout', () => outgoing.destroy(new Error('no answer')))
+  outgoing.on('error', (error: NodeJS.ErrnoException) => {
+    // RFC 9112 section 9.3.1: an idle connection may be closed at any time, and every client asks once more.
+    const wasGivenUp = outgoing.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE')
+    if (wasGivenUp) resolve(document(port))
+    else reject(error)
+  })
   outgoing.end()
   return promise
 }
@@ -150,17 +156,23 @@ async function application(port: number, stopped: () => boolean): Promise<void> 
 
 test('fifty pods keep their credentials while everything they come from is killed and restored', async () => {
   let stopped = false
-  /** Time goes on, here and at AWS. */
+  /** Time goes on, here and at AWS, and never faster than AWS answers: a busy machine makes a slow day, not late answers. */
   const driven = (async () => {
-    for (let step = 0; !stopped; step++) {
+    while (!stopped) {
       await sleep(STEP_MS)
       await clock.advance(STEP_SECONDS * 1000)
-      if (step % 5 === 0) await world.aws.setClockOffset(clock.now() - Date.now())
+      await world.aws.setClockOffset(clock.now() - Date.now())
     }
   })()
-  const pass = async (seconds: number) => {
+  /** Lets simulated time pass, at most until `isEnough`; gives what that said last. */
+  const pass = async (seconds: number, isEnough = async () => false) => {
     const end = clock.now() + seconds * 1000
-    await until('time', () => clock.now() >= end, 60_000)
+    while (clock.now() < end) {
+      if (await isEnough()) return true
+      // Time that stands still because AWS is gone is an error, not a reason to wait.
+      await Promise.race([driven, sleep(STEP_MS)])
+    }
+    return isEnough()
   }
   let broker = await startBroker()
   const applications: Promise<void>[] = []
@@ -210,21 +222,22 @@ test('fifty pods keep their credentials while everything they come from is kille
     // Recovery: everybody is given new credentials, each its own.
     const restored = clock.now()
     await world.aws.clearRecords()
-    await until(
-      'all renewed',
-      async () => {
-        const documents = await Promise.all(pods.map(({ port }) => document(port)))
-        return documents.every(({ Expiration }) => Date.parse(Expiration) > restored + SESSION_SECONDS * 1000)
-      },
-      30_000,
-    )
+    const areRenewed = async () => {
+      const documents = await Promise.all(pods.map(({ port }) => document(port)))
+      return documents.every(({ Expiration }) => Date.parse(Expiration) > restored + SESSION_SECONDS * 1000)
+    }
+    // A sidecar asks at half of what it has, and what it is given then may be half used.
+    assert.ok(await pass(2 * SESSION_SECONDS, areRenewed), 'not all were renewed')
+    const sessions = (clock.now() - restored) / (SESSION_SECONDS * 1000)
     const issued = new Map((await world.aws.sessions()).map(({ accessKeyId, arn }) => [accessKeyId, arn]))
     for (const { pod, port } of pods) {
       const arn = issued.get((await document(port)).AccessKeyId)
       assert.ok(arn?.endsWith(`:assumed-role/app/shop.${pod.name}`), `${pod.name} holds ${arn}`)
     }
     const calls = (await world.aws.calls({})).filter(({ action }) => action === 'AssumeRole')
-    assert.ok(calls.length <= PODS * 3, `${calls.length} calls for ${PODS} pods to recover`)
+    // One for each to recover, and two to three for as long as a session lives, as on any other day.
+    const most = PODS * (1 + 3 * sessions)
+    assert.ok(calls.length <= most, `${calls.length} calls for ${PODS} pods to recover, of ${most}`)
   } finally {
     stopped = true
     await Promise.all([driven, ...applications])

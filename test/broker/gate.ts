@@ -1,13 +1,7 @@
 /** A way to a server that can be closed and opened again, so that the server is gone for whoever takes it. */
 import { once } from 'node:events'
-import {
-  type AddressInfo,
-  connect,
-  createServer,
-  type Server,
-  type Socket,
-  type TcpNetConnectOpts,
-} from 'node:net'
+import { connect, createServer, type Server, type Socket, type TcpNetConnectOpts } from 'node:net'
+import { freePort } from '../free-port.ts'
 
 export type Gate = {
   readonly port: number
@@ -45,8 +39,9 @@ export async function openGate(target: () => TcpNetConnectOpts): Promise<Gate> {
     await once(server, 'listening')
     return server
   }
-  let server = await listen(0)
-  const { port } = server.address() as AddressInfo
+  // Nobody takes it while the gate is shut.
+  const port = await freePort()
+  let server = await listen(port)
   return {
     port,
     received: () => received,

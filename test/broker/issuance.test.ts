@@ -287,6 +287,13 @@ test('the metadata a pod may see is the allow-list and nothing else', async () =
   assert.doesNotMatch(JSON.stringify(body), /user-data|iam\/|signature|pkcs7/)
 })
 
+test('the first metadata a pod is told is whole, however slow the metadata service is', async () => {
+  await world.aws.fault({ service: 'imds', kind: 'slow', ms: 50 })
+  await world.broker()
+  const { status, body } = await world.ask(await pod(), '/v1/metadata')
+  assert.deepEqual([status, body['instance-type'], body['placement/region']], [200, 'm5.large', 'eu-west-1'])
+})
+
 test('metadata with news in it is good for a quarter of a minute, and credentials are never stored', async () => {
   const cacheControl = async (path?: string) => (await world.ask(await pod(), path)).headers['cache-control']
   assert.equal(await cacheControl('/v1/metadata'), 'no-store')

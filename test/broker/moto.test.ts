@@ -4,9 +4,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, request, type Server } from 'node:http'
-import { type AddressInfo, createServer as tcpServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
+import { freePort } from '../free-port.ts'
 import { needsPeer, peer } from '../peers.ts'
 import { until } from './until.ts'
 import { World } from './world.ts'
@@ -30,7 +31,7 @@ describe('moto with authentication', () => {
     const port = await freePort()
     moto = spawn(peer('moto_server') ?? '', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' })
     url = `http://127.0.0.1:${port}`
-    await until('moto', async () => (await fetch(`${url}/moto-api/`)).ok, 30_000)
+    await until('moto', async () => (await fetch(`${url}/moto-api/`)).ok, 120_000)
     world = await World.start()
     await world.namespace('shop')
     proxy = await tamperingProxy(port, (body) => tamper(body))
@@ -192,13 +193,4 @@ async function tamperingProxy(port: number, tamper: (body: string) => string): P
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return server
-}
-
-async function freePort(): Promise<number> {
-  const server = tcpServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

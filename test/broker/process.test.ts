@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { httpRequest } from '../../common/http-request.ts'
+import { freePort } from '../free-port.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { until } from './until.ts'
 import { NODE, World } from './world.ts'
@@ -36,8 +37,7 @@ after(async () => {
   await world.stop()
 })
 
-/** Two free ports; nothing else in this process listens on 127.0.0.77. */
-const PORTS = { port: 20_000 + (process.pid % 20_000), health: 40_001 + (process.pid % 20_000) }
+const PORTS = { port: await freePort(), health: await freePort() }
 
 function broker(...argv: string[]) {
   const env = { PATH: process.env.PATH, ...world.aws.environment() }
@@ -63,7 +63,7 @@ const ask = (url: string, options: object = {}) =>
 
 test('mistakes in the settings are told together, with exit code 2', async () => {
   const { child, output } = broker('--listen', 'x', '--sts-qps', 'many')
-  assert.deepEqual(await once(child, 'exit'), [2, null])
+  assert.deepEqual(await once(child, 'close'), [2, null])
   assert.match(output.err, /--node-name .*required[\s\S]*--listen has "x"|--listen has "x"[\s\S]*--node-name/)
   assert.match(output.err, /--sts-qps must be a whole number/)
 })
@@ -76,7 +76,7 @@ test('settings that contradict each other, and no API server to be found, end it
     [['--kubeconfig', '/nowhere'], /kubeconfig \/nowhere cannot be used: .*ENOENT.*--kubeconfig/],
   ] as const) {
     const { child, output } = broker('--node-name', 'n', ...argv)
-    assert.deepEqual(await once(child, 'exit'), [2, null])
+    assert.deepEqual(await once(child, 'close'), [2, null])
     assert.match(output.err, reason)
   }
 })
@@ -98,8 +98,9 @@ test('the bundle serves a pod from the metadata service’s credentials, and SIG
 
   const started = Date.now()
   child.kill('SIGTERM')
-  assert.deepEqual(await once(child, 'exit'), [0, null])
-  assert.ok(Date.now() - started < 1000)
+  assert.deepEqual(await once(child, 'close'), [0, null])
+  // A second, on a machine that has nothing else to do.
+  assert.ok(Date.now() - started < 5000)
   for (const secret of [pod.token, AccessKeyId, SecretAccessKey, Token])
     assert.ok(!(output.out + output.err).includes(secret))
   const lines = output.out
@@ -126,7 +127,7 @@ test('before the API server is there, the process lives, is not ready and says w
   await world.api.accept()
   await until('ready', async () => (await ask(`${health}/readyz`)).status === 200, 20_000)
   child.kill('SIGTERM')
-  await once(child, 'exit')
+  await once(child, 'close')
 })
 
 test(
@@ -134,7 +135,7 @@ test(
   needsNamespaces('root'),
   async () => {
     const { stdout } = await run('unshare', ['--net', process.execPath, here('listen-in-namespace.ts')], {
-      timeout: 20_000,
+      timeout: 90_000,
     })
     assert.deepEqual(JSON.parse(stdout), { before: [], after: ['169.254.170.24', 'fd00:70d2:1a::24'] })
   },

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { inClusterAccess } from '../../common/kube/access.ts'
 import { kubeClient } from '../../common/kube/client.ts'
+import { freePort } from '../free-port.ts'
 import { type Authority, createAuthority } from '../sandbox/kube/certificates.ts'
 import { fakeClock } from './fake-clock.ts'
 
@@ -33,9 +33,9 @@ test('a token that was swapped is read again at once, and a CA within half a min
   const write = (name: string, text: string) => writeFile(join(directory, name), text)
   const [before, after] = await Promise.all([createAuthority('before'), createAuthority('after')])
   let token = 'one'
-  let server = await serve(before, 0, () => token)
+  const port = await freePort()
+  let server = await serve(before, port, () => token)
   t.after(() => end(server))
-  const { port } = server.address() as AddressInfo
   await Promise.all([write('token', 'one\n'), write('ca.crt', before.caPem)])
   const clock = fakeClock()
   const env = { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT_HTTPS: String(port) }

@@ -336,7 +336,7 @@ test('step 5: the token of a pod without reported address is refused from anothe
   const from = (ip: string) => world.code({ ...young, ip })
   await until('the thief is known', async () => (await world.code(thief)) === 'ok')
   for (const ip of [thief.ip, '127.0.0.1', '127.98.0.2'])
-    await until(`refused from ${ip}`, async () => (await from(ip)) === 'peer-address-mismatch', 3000)
+    await until(`refused from ${ip}`, async () => (await from(ip)) === 'peer-address-mismatch')
   assert.equal(await from('127.98.0.3'), 'ok')
   await patch(thief.name, { phase: 'Succeeded' })
   await until('the address of a pod that has ended is free', async () => (await from(thief.ip)) === 'ok')

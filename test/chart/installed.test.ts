@@ -215,9 +215,9 @@ describe('the chart, installed', needsNamespaces(), () => {
 })
 
 async function eventually(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 30_000
+  const deadline = Date.now() + 60_000
   while (!(await condition())) {
-    if (Date.now() > deadline) assert.fail(`not within 30 s: ${condition}`)
+    if (Date.now() > deadline) assert.fail(`not within a minute: ${condition}`)
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }

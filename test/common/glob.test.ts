@@ -46,8 +46,8 @@ test('a glob agrees with the regular expression it stands for', () => {
 })
 
 test('a hostile glob of 512 characters is answered in milliseconds', () => {
-  const started = performance.now()
+  const started = process.cpuUsage()
   assert.equal(globMatches('a*'.repeat(256), `${'a'.repeat(2048)}b`), true)
   assert.equal(globMatches(`${'a*'.repeat(255)}c`, 'a'.repeat(2048)), false)
-  assert.ok(performance.now() - started < 500)
+  assert.ok(process.cpuUsage(started).user < 500_000)
 })

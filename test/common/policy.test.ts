@@ -167,9 +167,9 @@ test('a refusal is a sentence that names namespace, role and annotation, and the
 })
 
 test('a regexp that would hang a backtracking engine is answered in milliseconds', () => {
-  const started = performance.now()
+  const started = process.cpuUsage()
   judge(`${'a'.repeat(60)}`, { [KEYS.permitted]: `${B}(a+)+!` })
-  assert.ok(performance.now() - started < 500)
+  assert.ok(process.cpuUsage(started).user < 500_000)
 })
 
 const TOO_COSTLY =

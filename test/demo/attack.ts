@@ -13,9 +13,16 @@ export async function showResilience(stage: Stage, out: Output, pod: string, pla
   out.step('The node guard is killed, the firewall flushed: the block stands or heals, credentials stay')
   const guard = await stage.guard()
   const refused = async () =>
-    (await stage.inPod(plain, 'curl', '-s', '--max-time', '2', CREDENTIALS_URL)).code === 7
+    (await stage.inPod(plain, 'curl', '-s', '--max-time', '10', CREDENTIALS_URL)).code === 7
   const served = async () => {
-    const { stdout } = await stage.inPod(pod, 'curl', '-s', '--max-time', '2', CREDENTIALS_URL + DATADOG_ROLE)
+    const { stdout } = await stage.inPod(
+      pod,
+      'curl',
+      '-s',
+      '--max-time',
+      '10',
+      CREDENTIALS_URL + DATADOG_ROLE,
+    )
     return accessKeyOf(stdout) === key
   }
 
@@ -27,7 +34,8 @@ export async function showResilience(stage: Stage, out: Output, pod: string, pla
   await stage.pods.waitForLog(guard, 'firewall', /rules repaired/)
   const gap = await prober.stop()
   out.say(`a prober in pod plain tried ${gap.attempts} times; ${whatGotThrough(gap)}`)
-  out.shows((await refused()) && gap.openMs < 250, 'the firewall put its rules back by itself')
+  // Before its poll of ten seconds would have done it; how quickly is what the line above tells.
+  out.shows((await refused()) && gap.openMs < 5000, 'the firewall put its rules back by itself')
   out.shows(await served(), 'the annotated pod kept its credentials')
 
   for (const container of ['firewall', 'broker']) stage.pods.kill(guard, container)

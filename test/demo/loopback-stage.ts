@@ -2,10 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { TOKEN_AUDIENCE } from '../../common/addresses.ts'
+import { freePort } from '../free-port.ts'
 import { createLoopbackSandbox, type KubeObject, type LoopbackSandbox, type Pod } from '../sandbox/index.ts'
 import { webhooks } from '../sandbox/install.ts'
 import { NODE_ROLE, PROJECT } from './stage.ts'
@@ -60,7 +60,7 @@ export async function openLoopbackStage(): Promise<LoopbackStage> {
 }
 
 async function startBroker({ aws }: LoopbackSandbox, kubeconfig: string, directory: string) {
-  const [port, health] = await freePorts()
+  const [port, health] = [await freePort(), await freePort()]
   const args = [
     `--node-name=${NODE}`,
     `--kubeconfig=${kubeconfig}`,
@@ -78,7 +78,7 @@ async function startBroker({ aws }: LoopbackSandbox, kubeconfig: string, directo
 }
 
 async function startInjector({ api, kube }: LoopbackSandbox, kubeconfig: string, directory: string) {
-  const [port, health] = await freePorts()
+  const [port, health] = [await freePort(), await freePort()]
   const { certPem, keyPem } = await api.issueCertificate([INJECTOR_NAME, 'localhost'], ['127.0.0.1'])
   const files = { cert: join(directory, 'tls.crt'), key: join(directory, 'tls.key') }
   writeFileSync(files.cert, certPem)
@@ -118,7 +118,7 @@ async function startSidecar(
   })
   const tokenFile = join(directory, `${uid}.token`)
   writeFileSync(tokenFile, token, { mode: 0o600 })
-  const [port, health] = await freePorts()
+  const [port, health] = [await freePort(), await freePort()]
   const container = pod.spec.initContainers?.find((one) => one.name === 'pod2iam-sidecar')
   const injected = Object.fromEntries((container?.env ?? []).map((entry) => [entry.name, entry.value ?? '']))
   const process = new Process('sidecar', [], {
@@ -156,7 +156,7 @@ class Process {
 
   /** Waits for `/readyz`. */
   async ready(healthPort: number): Promise<void> {
-    const deadline = Date.now() + 10_000
+    const deadline = Date.now() + 60_000
     for (;;) {
       const ok = await fetch(`http://127.0.0.1:${healthPort}/readyz`).then(
         (response) => response.ok,
@@ -175,19 +175,4 @@ class Process {
     this.#child.kill(signal)
     await ended
   }
-}
-
-/** Two ports that were free a moment ago. */
-async function freePorts(): Promise<[number, number]> {
-  const servers = [createServer(), createServer()]
-  const ports = await Promise.all(
-    servers.map(async (server) => {
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      const address = server.address()
-      return typeof address === 'object' && address !== null ? address.port : 0
-    }),
-  )
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  const [first = 0, second = 0] = ports
-  return [first, second]
 }

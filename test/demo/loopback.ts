@@ -71,7 +71,7 @@ async function play(stage: LoopbackStage, out: Output): Promise<void> {
 }
 
 async function agentPod({ kube }: LoopbackStage): Promise<Pod & KubeObject> {
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 60_000
   for (;;) {
     const [pod] = (await kube.list<Pod & KubeObject>('pods', { namespace: 'datadog' })).items
     if (pod !== undefined) return pod
@@ -82,7 +82,7 @@ async function agentPod({ kube }: LoopbackStage): Promise<Pod & KubeObject> {
 
 /** The log lines of credential requests, once there are so many: they come through a pipe. */
 async function requestLines(sidecar: RunningSidecar, count: number): Promise<string[]> {
-  const deadline = Date.now() + 2000
+  const deadline = Date.now() + 30_000
   for (;;) {
     const lines = sidecar
       .log()

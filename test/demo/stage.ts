@@ -33,7 +33,7 @@ export async function openStage(): Promise<Stage> {
 
 /** The DaemonSet's pod, once it is ready, as `namespace/name`. */
 export async function daemonSetPod({ kube, pods }: Cluster, namespace: string, label: string) {
-  const deadline = Date.now() + 15_000
+  const deadline = Date.now() + 60_000
   for (;;) {
     const [pod] = (await kube.list<KubeObject & Pod>('pods', { namespace, labelSelector: label })).items
     if (pod !== undefined) {

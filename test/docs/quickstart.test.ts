@@ -18,7 +18,7 @@ const IMAGE = 'curlimages/curl:8.16.0'
 const VALUES = { policy: { baseRoleArn: BASE }, sidecar: { imdsTokens: 'required' } }
 
 /** For a machine that others use. */
-const PATIENCE_MS = 30_000
+const PATIENCE_MS = 60_000
 
 const steps = page('docs/install.md').blocks.filter(({ tag }) => tag === 'quickstart')
 const needs = peer('kubectl') === undefined ? { skip: 'kubectl is not installed' } : needsNamespaces()
@@ -109,7 +109,7 @@ describe('install.md', needs, () => {
     const whole = `cd '${standIns.directory}'\n${variables}\n${script}`
     const { code, stdout, stderr } = await cluster.exec('node', ['bash', '-euo', 'pipefail', '-c', whole], {
       env,
-      timeout: 60_000,
+      timeout: 180_000,
     })
     assert.equal(code, 0, `${script}\n${stdout}${stderr}`)
     return { stdout, stderr }

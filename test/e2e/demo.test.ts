@@ -16,7 +16,7 @@ after(() => rmSync(directory, { recursive: true }))
 
 function demo(...args: string[]) {
   const env = { ...process.env, TMPDIR: directory }
-  return spawnSync(process.execPath, [DEMO, ...args], { encoding: 'utf8', timeout: 60_000, env })
+  return spawnSync(process.execPath, [DEMO, ...args], { encoding: 'utf8', timeout: 240_000, env })
 }
 
 test('the demo shows its six steps and exits 0', needsNamespaces(), () => {

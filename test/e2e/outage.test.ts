@@ -40,7 +40,7 @@ describe('while a part is away', needsNamespaces(), () => {
     const waiting = await cluster.pods.get(late)
     assert.ok('waiting' in (containerStatus(waiting, 'app')?.state ?? {}))
     await cluster.aws.clearFaults()
-    await cluster.pods.waitFor(late, isReady, 20_000)
+    await cluster.pods.waitFor(late, isReady)
     assert.equal((await credentials(cluster, late)).Code, 'Success')
   })
 
@@ -241,16 +241,17 @@ describe('while a part is away', needsNamespaces(), () => {
       )
       const { lastState } = containerStatus(after, name) ?? assert.fail()
       assert.equal('terminated' in lastState && lastState.terminated?.exitCode, 0, name)
-      assert.ok(performance.now() - sent < 2500, `${name}: ${performance.now() - sent} ms`)
+      // With what kubelet and API server add, beside other tests.
+      assert.ok(performance.now() - sent < 10_000, `${name}: ${performance.now() - sent} ms`)
     }
   })
 })
 
-/** Waits until a condition holds, ten seconds at most. */
+/** Waits until a condition holds, a minute at most. */
 async function assertEventually(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 60_000
   while (!(await condition())) {
-    if (Date.now() > deadline) assert.fail(`not within ten seconds: ${condition}`)
+    if (Date.now() > deadline) assert.fail(`not within a minute: ${condition}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }

@@ -16,10 +16,10 @@ export type Answer = {
   readonly refused: boolean
 }
 
-/** A GET from inside a pod with curl, no retry, two seconds at most. */
+/** A GET from inside a pod with curl, no retry, twenty seconds at most. */
 export async function get(cluster: Cluster, pod: string, url: string, ...options: string[]): Promise<Answer> {
   const format = '\\n%{http_code} %{time_total}'
-  const argv = ['curl', '-sg', '--max-time', '2', '-w', format, ...options, url]
+  const argv = ['curl', '-sg', '--max-time', '20', '-w', format, ...options, url]
   const { stdout, code } = await cluster.pods.exec(pod, argv)
   const at = stdout.lastIndexOf('\n')
   const [status = 0, seconds = 0] = stdout

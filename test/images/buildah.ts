@@ -61,7 +61,7 @@ export type RunOptions = {
 }
 
 export type Server = {
-  /** Status and body once something answers; throws with the output when nothing does within 20 s. */
+  /** Status and body once something answers; throws with the output when nothing does within a minute. */
   readonly ask: (url: string) => Promise<string>
   /** Runs a command of this machine in its network namespace. */
   readonly beside: (argv: readonly string[]) => string
@@ -133,7 +133,7 @@ export function buildImages(): Builder {
       const { status, stdout, stderr } = spawnSync('unshare', command, {
         encoding: 'utf8',
         env,
-        timeout: 20_000,
+        timeout: 120_000,
       })
       return { code: status, output: stdout + stderr }
     },
@@ -196,7 +196,7 @@ function server(child: ChildProcess): Server {
   return {
     beside,
     async ask(url) {
-      const deadline = Date.now() + 20_000
+      const deadline = Date.now() + 60_000
       for (;;) {
         try {
           return beside(['curl', '-s', '--max-time', '2', '-w', ' %{http_code}', url])

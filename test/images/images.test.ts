@@ -114,7 +114,7 @@ describe('the images', needsBuildah(), () => {
     test(`serve: the firewall, which keeps its rules with ${backend} and finds all its programs`, async () => {
       const guard = serve('node-guard', [...entrypoint('node-guard'), 'guard', `--backend=${backend}`])
       const verified = async () => (await guard.ask('http://127.0.0.1:9173/readyz')).endsWith(' 200')
-      const deadline = Date.now() + 20_000
+      const deadline = Date.now() + 60_000
       while (!(await verified())) {
         assert.ok(Date.now() < deadline, await guard.ask('http://127.0.0.1:9173/readyz'))
         await new Promise((resolve) => setTimeout(resolve, 100))

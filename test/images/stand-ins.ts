@@ -41,7 +41,9 @@ export function makeBuilder(root: string): void {
 export function makeRuntime(root: string): void {
   copyFile(root, realpathSync(process.execPath), NODE)
   copyLibraries(root, process.execPath)
-  mkdirSync(join(root, 'tmp'), { mode: 0o1777 })
+  mkdirSync(join(root, 'tmp'))
+  // Not by mkdir, whose mode the umask narrows: any user may write there.
+  chmodSync(join(root, 'tmp'), 0o1777)
 }
 
 function copyProgram(root: string, name: string): void {

@@ -3,15 +3,17 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
+import { freePort } from '../free-port.ts'
 import { ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client.ts'
 import { type Dict, IMAGES, ROLE } from './fixtures.ts'
-import { freePort, until } from './https.ts'
+import { until } from './https.ts'
 
 const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
@@ -286,13 +288,11 @@ describe('admission by an API server', () => {
 
   describe('beside a webhook that strips restartPolicy', () => {
     let stripper: Server
-    let stripperPort: number
     /** Whether it strips only the first time it sees a pod, or always. */
     let always = false
 
     before(async () => {
       const { certPem, keyPem } = await api.issueCertificate(['localhost'], ['127.0.0.1'])
-      stripperPort = await freePort()
       let seen = 0
       stripper = createServer({ cert: certPem, key: keyPem }, async (request, response) => {
         const chunks: Buffer[] = []
@@ -315,7 +315,7 @@ describe('admission by an API server', () => {
           JSON.stringify({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: answer }),
         )
       })
-      await new Promise<void>((resolve) => stripper.listen(stripperPort, '127.0.0.1', resolve))
+      await new Promise<void>((resolve) => stripper.listen(0, '127.0.0.1', resolve))
       const webhook = {
         name: 'strip.example.com',
         admissionReviewVersions: ['v1'],
@@ -323,7 +323,7 @@ describe('admission by an API server', () => {
         failurePolicy: 'Fail',
         reinvocationPolicy: 'IfNeeded',
         clientConfig: {
-          url: `https://127.0.0.1:${stripperPort}/`,
+          url: `https://127.0.0.1:${(stripper.address() as AddressInfo).port}/`,
           caBundle: Buffer.from(api.caPem).toString('base64'),
         },
         rules: [{ operations: ['CREATE'], apiGroups: [''], apiVersions: ['v1'], resources: ['pods'] }],

@@ -51,13 +51,15 @@ describe('the injector in a cluster', needsNamespaces(), () => {
     await cluster.kube.patch('namespaces', 'shop', undefined, {
       metadata: { labels: { [KEYS.injection]: 'enabled' } },
     })
-    await until(async () => (await eventsOn('early', 'InjectionMissing')).length === 1, 20_000)
+    await until(async () => (await eventsOn('early', 'InjectionMissing')).length === 1)
   })
 
   test('a gate that waits is told by the code of the sidecar behind it', async () => {
     const stuck = await cluster.pod('shop/stuck', { annotations: { [KEYS.role]: 'unknown-role' } })
     const status = async () => (await cluster.pods.get(stuck))?.status as Dict | undefined
     await until(async () => typeof (await status())?.podIP === 'string')
+    // Before it has an answer of the broker it gives another reason, and it is not asked again for a minute.
+    await cluster.pods.waitForLog(stuck, 'pod2iam-sidecar', /sts-denied/, 60_000)
     // Thirty seconds are long: the same sidecar behind a pod of no node, whose gate says that it began earlier.
     const since = new Date(Date.now() - 60_000).toISOString()
     const { spec } = await cluster.kube.get<KubeObject & { spec: Dict }>('pods', 'stuck', 'shop')
@@ -81,12 +83,11 @@ describe('the injector in a cluster', needsNamespaces(), () => {
       },
       { subresource: 'status' },
     )
-    await until(async () => (await eventsOn('ghost', 'GateWaiting')).length > 0, 20_000)
-    const [event] = await eventsOn('ghost', 'GateWaiting')
-    assert.match(
-      String(event?.note),
-      /the sidecar says sts-denied: kubectl logs ghost -n shop -c pod2iam-gate/,
-    )
+    // On a busy machine it may not answer within its second: then it is asked again after a minute.
+    const note = /the sidecar says sts-denied: kubectl logs ghost -n shop -c pod2iam-gate/
+    const isTold = async () =>
+      (await eventsOn('ghost', 'GateWaiting')).some((event) => note.test(String(event.note)))
+    await until(isTold, 150_000)
     await cluster.kube.delete('pods', 'ghost', 'shop', { gracePeriodSeconds: 0 })
   })
 
@@ -97,7 +98,7 @@ describe('the injector in a cluster', needsNamespaces(), () => {
       ((await cluster.kube.get('nodes', name)) as unknown as { spec: { taints?: Dict[] } }).spec.taints ?? []
     await cluster.kube.patch('nodes', name, undefined, { spec: { taints: [TAINT] } })
     const pod = await cluster.pod('shop/waits', { annotations: { [KEYS.role]: 'shop-orders' } })
-    await until(async () => (await taints()).length === 0, 20_000)
+    await until(async () => (await taints()).length === 0)
     await cluster.pods.waitFor(pod, isReady)
   })
 })

@@ -1,7 +1,5 @@
 /** HTTPS over loopback for tests. */
-import { once } from 'node:events'
 import { Agent, request } from 'node:https'
-import { createServer } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 
 export type HttpsAnswer = {
@@ -45,20 +43,11 @@ export function httpsClient(ca: string, options: { readonly maxVersion?: 'TLSv1.
   return { send, close: () => agent.destroy() }
 }
 
-/** Waits for a condition, with a deadline in milliseconds. */
-export async function until(condition: () => boolean | Promise<boolean>, deadline = 10_000): Promise<void> {
+/** Waits for a condition, with a deadline in milliseconds: for what hangs, not for what is slow on a busy machine. */
+export async function until(condition: () => boolean | Promise<boolean>, deadline = 60_000): Promise<void> {
   const end = Date.now() + deadline
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`not within ${deadline} ms: ${condition}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
-}
-
-/** A TCP port that nobody listens on at the moment. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

@@ -8,10 +8,11 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { KEYS } from '../../common/keys.ts'
+import { freePort } from '../free-port.ts'
 import { type Authority, authority } from './certificates.ts'
 import { type FakeApi, fakeApi } from './fake-api.ts'
-import { IMAGES, namespace, pod, reviewOf } from './fixtures.ts'
-import { freePort, httpsClient, until } from './https.ts'
+import { type Dict, IMAGES, namespace, pod, reviewOf } from './fixtures.ts'
+import { httpsClient, until } from './https.ts'
 
 const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
 
@@ -132,13 +133,16 @@ describe('the process', () => {
         () => 0,
       ),
     )
-    const answer = await client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(pod())))
-    assert.ok([200, 503].includes(answer.status), `${answer.status}`)
-    for (const status of await Promise.all(sent)) assert.ok([0, 200, 413, 503].includes(status), `${status}`)
-    assert.equal(
-      (await client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(pod())))).status,
-      200,
-    )
+    // On a very busy machine it may not arrive within the server's ten seconds.
+    const small = () =>
+      client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(pod()))).then(
+        ({ status }) => status,
+        () => 0,
+      )
+    await until(async () => [200, 503].includes(await small()))
+    for (const status of await Promise.all(sent))
+      assert.ok([0, 200, 408, 413, 503].includes(status), `${status}`)
+    await until(async () => (await small()) === 200)
     assert.equal(child.exitCode, null)
     for (const one of [client, ...clients]) one.close()
   })
@@ -159,26 +163,30 @@ describe('the process', () => {
   })
 
   it('logs one JSON line for a review', async () => {
-    await review(pod())
-    const lines = output
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line))
-    const line = lines.findLast(({ msg }) => msg === 'review')
+    const own = () => {
+      // What follows the last newline is not whole yet.
+      const lines = output.split('\n').slice(0, -1)
+      return lines.map((line) => JSON.parse(line)).filter(({ object }) => object === 'logged')
+    }
+    const { metadata, ...rest } = pod() as { metadata: Dict }
+    await review({ ...rest, metadata: { ...metadata, name: 'logged' } })
+    // Its output may come later than its answer.
+    await until(() => own().length > 0)
     assert.deepEqual(
-      [line.uid, line.component, line.level, line.object],
-      ['b9f1', 'injector', 'info', 'orders'],
+      own().map(({ uid, component, level, msg }) => [uid, component, level, msg]),
+      [['b9f1', 'injector', 'info', 'review']],
     )
   })
 
-  it('ends with 0 within a second on SIGTERM, with an idle connection open', async () => {
+  it('ends with 0 on SIGTERM, and does not wait for an idle connection', async () => {
     const client = httpsClient(ca.pem)
     await client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(pod())))
+    const ended = once(child, 'exit')
     const started = Date.now()
-    child.kill('SIGTERM')
-    const [code] = await once(child, 'exit')
+    assert.ok(child.kill('SIGTERM'), 'it runs')
+    assert.deepEqual(await ended, [0, null])
     client.close()
-    assert.equal(code, 0)
-    assert.ok(Date.now() - started < 1000)
+    // On an idle machine within one second; an idle connection that it waited for would keep it for 120.
+    assert.ok(Date.now() - started < 30_000)
   })
 })

@@ -246,7 +246,7 @@ describe('the server', () => {
       slow.write('POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx')
       const started = Date.now()
       await once(slow.resume(), 'close')
-      assert.ok(Date.now() - started < 5000, 'Node looks every 30 s unless told otherwise')
+      assert.ok(Date.now() - started < 20_000, 'Node looks every 30 s unless told otherwise')
     } finally {
       slow.destroy()
       await server.drain()

@@ -174,7 +174,8 @@ describe('connections', () => {
     await stillGood()
     await until('it is ended', () => socket.destroyed || socket.readableEnded)
     assert.match(received, /^HTTP\/1\.1 408 /)
-    assert.ok(Date.now() - start < LIMITS.headersTimeout + 2500)
+    // Node would wait for a minute.
+    assert.ok(Date.now() - start < LIMITS.headersTimeout + 25_000)
   })
 
   test('16 connections at once lose nothing', async () => {

@@ -19,10 +19,11 @@ describe('behind the redirect', () => {
       try {
         const script = join(import.meta.dirname, 'support/redirected.ts')
         const inside = [process.execPath, script, workshop.directory, workshop.bundle, workshop.tokenFile]
-        const { stdout } = await promisify(execFile)('unshare', ['--net', ...inside], { timeout: 30_000 })
+        const { stdout } = await promisify(execFile)('unshare', ['--net', ...inside], { timeout: 120_000 })
         const seen = JSON.parse(stdout)
         assert.equal(seen.before, 'self-test-pending')
-        assert.ok(seen.readyAfter < 1000, `${seen.readyAfter} ms`)
+        // It asks every 10 ms; what it asks, and who asks it, share the machine with others.
+        assert.ok(seen.readyAfter < 10_000, `${seen.readyAfter} ms`)
         assert.deepEqual([seen.v4, seen.v6], ['team/reader', 'team/reader'])
       } finally {
         workshop.remove()

@@ -7,6 +7,7 @@ import { brokerClient } from '../../sidecar/broker/client.ts'
 import { outcomeOf } from '../../sidecar/broker/outcome.ts'
 import { startRefresher } from '../../sidecar/credentials/refresher.ts'
 import { CredentialStore } from '../../sidecar/credentials/store.ts'
+import { freePort } from '../free-port.ts'
 import {
   credentialsBody,
   json,
@@ -43,12 +44,18 @@ describe('the refresher', () => {
     await broker.close()
   })
 
-  function start(urls: readonly string[] = [broker.url]): Rig {
+  /** @param patience real milliseconds for an answer: few where none is to come */
+  function start(urls: readonly string[] = [broker.url], patience = 30_000): Rig {
     const clock = new TestClock()
     const store = new CredentialStore(clock)
     const logs: LogLine[] = []
     const log = lineLogger('sidecar', 'info', (line) => logs.push(JSON.parse(line)), clock.wall)
-    const ask = brokerClient({ urls, readToken: () => token, connectTimeout: 500, answerTimeout: 500 })
+    const ask = brokerClient({
+      urls,
+      readToken: () => token,
+      connectTimeout: patience,
+      answerTimeout: patience,
+    })
     let asked = 0
     let planned = 0
     const counting = { ...clock, wall: clock.wall, monotonic: clock.monotonic, timer: clock.timer }
@@ -243,7 +250,7 @@ describe('the refresher', () => {
 
   test('gives up on a broker that hangs', async () => {
     broker.credentials = () => {}
-    const rig = start()
+    const rig = start([broker.url], 500)
     await rig.settled()
     assert.equal(rig.logs.at(-1)?.code, 'broker-unreachable')
   })
@@ -251,14 +258,14 @@ describe('the refresher', () => {
   test('gives up on a broker that stops in the middle of its answer', async () => {
     broker.credentials = (_request, response) =>
       void response.writeHead(200, { 'Content-Length': '100' }).write('{')
-    const rig = start()
+    const rig = start([broker.url], 500)
     await rig.settled()
     assert.equal(rig.logs.at(-1)?.code, 'broker-unreachable')
   })
 
   test('asks the second address when the first does not answer, and then that one first', async () => {
-    const first = await startBroker()
-    const port = Number(new URL(first.url).port)
+    const port = await freePort()
+    const first = await startBroker(port)
     await first.close()
     const rig = start([first.url, broker.url])
     broker.credentials = good(rig.clock)

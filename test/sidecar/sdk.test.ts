@@ -104,7 +104,7 @@ describe('SDKs', () => {
       const script = join(workshop.directory, 'sdk.mjs')
       writeFileSync(script, JS_V3(import.meta.resolve('@aws-sdk/client-sts')))
       const used = since(tokens)
-      const { stdout } = await run(process.execPath, [script], { env: env(tokens), timeout: 20_000 })
+      const { stdout } = await run(process.execPath, [script], { env: env(tokens), timeout: 120_000 })
       const found = JSON.parse(stdout)
       assert.deepEqual(
         [found.accessKeyId, found.secretAccessKey, found.sessionToken],
@@ -119,7 +119,7 @@ describe('SDKs', () => {
   for (const tokens of ['optional', 'required'])
     test(`boto3 finds credentials by its default chain (tokens ${tokens})`, needsBoto3(), async () => {
       const used = since(tokens)
-      const { stdout } = await run(python(), ['-c', BOTO3], { env: env(tokens), timeout: 20_000 })
+      const { stdout } = await run(python(), ['-c', BOTO3], { env: env(tokens), timeout: 120_000 })
       assert.deepEqual(JSON.parse(stdout), {
         method: 'iam-role',
         accessKeyId: AccessKeyId,
@@ -134,13 +134,13 @@ describe('SDKs', () => {
       const used = since(tokens)
       const { stdout } = await run(peer('aws') ?? '', ['configure', 'list'], {
         env: env(tokens),
-        timeout: 30_000,
+        timeout: 120_000,
       })
       assert.match(stdout, /access_key\W+\*+MPLE\W.*iam-role/)
       await used('v2')
       const identity = await run(peer('aws') ?? '', ['sts', 'get-caller-identity', '--region', 'eu-west-1'], {
         env: env(tokens),
-        timeout: 30_000,
+        timeout: 120_000,
       })
       assert.match(identity.stdout, /assumed-role\/reader/)
     })
@@ -157,5 +157,5 @@ function needsBoto3(): { skip?: string } {
 }
 
 function hasBoto3(): boolean {
-  return spawnSync(python(), ['-c', 'import boto3'], { timeout: 20_000 }).status === 0
+  return spawnSync(python(), ['-c', 'import boto3'], { timeout: 120_000 }).status === 0
 }

@@ -11,6 +11,8 @@ export type Bounds = {
   readonly p99: number
   /** Share of its answers, 0 to 1, that may come later than {@link LATE_MS}. */
   readonly lateShare: number
+  /** Longest end after SIGTERM, milliseconds. */
+  readonly exitMs: number
   /** Whether the run is long enough to say something about growth. */
   readonly flat: boolean
 }
@@ -23,12 +25,11 @@ const LINES_BESIDE_REQUESTS = 300
 const LONGEST_LINE = 2300
 /** Routes times statuses, refresh outcomes and the help texts. */
 const MOST_METRIC_LINES = 150
-const LONGEST_EXIT_MS = 1500
 
 /** The sentences; none when all is well. */
 export function faultsOf(seen: Observations, bounds: Bounds): string[] {
   return [
-    ...process(seen),
+    ...process(seen, bounds),
     ...clients(seen, bounds),
     ...seen.tally.faults,
     ...memory(seen, bounds),
@@ -37,11 +38,14 @@ export function faultsOf(seen: Observations, bounds: Bounds): string[] {
   ]
 }
 
-function process({ endedEarly, exit, exitMs, filesBefore, filesAfter }: Observations): string[] {
+function process(
+  { endedEarly, exit, exitMs, filesBefore, filesAfter }: Observations,
+  bounds: Bounds,
+): string[] {
   if (endedEarly !== undefined) return [`The sidecar ended on its own with ${endedEarly}.`]
   return [
     ...when(exit !== 0, `After SIGTERM the sidecar ended with ${exit} instead of 0.`),
-    ...when(exitMs > LONGEST_EXIT_MS, `After SIGTERM the sidecar took ${Math.round(exitMs)} ms to end.`),
+    ...when(exitMs > bounds.exitMs, `After SIGTERM the sidecar took ${Math.round(exitMs)} ms to end.`),
     ...when(
       filesAfter > filesBefore,
       `The sidecar holds ${filesAfter} open files after the attack, ${filesBefore} before it.`,

@@ -7,10 +7,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { buildComponent } from '../../../build.ts'
+import { freePort } from '../../free-port.ts'
 import { authority } from '../../injector/certificates.ts'
 import { fakeApi } from '../../injector/fake-api.ts'
 import { IMAGES, namespace } from '../../injector/fixtures.ts'
-import { freePort, until } from '../../injector/https.ts'
+import { until } from '../../injector/https.ts'
 
 /** How the injector's container runs node; they count only on the command line (injector/README.md). */
 export const NODE_FLAGS: readonly string[] = [

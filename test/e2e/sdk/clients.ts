@@ -39,7 +39,7 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
 }
 
 /** Longer than any of the SDKs tries. */
-const ANSWER_MS = 20_000
+const ANSWER_MS = 60_000
 
 /** Starts a client in a pod's app container; it ends at the latest with the sandbox. */
 export function startClient(cluster: Cluster, pod: string, { argv }: Program): Client {

@@ -247,7 +247,7 @@ export class Aws {
         path: `/${name}`,
         method: 'POST',
         agent: this.#agent,
-        timeout: 10_000,
+        timeout: 60_000,
       },
       (response) => {
         const chunks: Buffer[] = []

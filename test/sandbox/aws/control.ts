@@ -42,7 +42,8 @@ const operations = (world: World) => ({
 /** A control server on this world; the caller listens. `stop` ends the process. */
 export function createControlServer(world: World, stop: () => void): Server {
   const table = new Map<string, (argument: never) => unknown>(Object.entries(operations(world)))
-  return createServer(async (request, response) => {
+  // No idle connection is given up: the client's next call might be on its way over it.
+  return createServer({ keepAliveTimeout: 0 }, async (request, response) => {
     const name = (request.url ?? '/').slice(1)
     const answer = (status: number, body: unknown) => {
       const text = JSON.stringify(body ?? null)

@@ -178,10 +178,10 @@ test('wildcards match the whole text, in linear time', () => {
     ['*ab', 'b'],
   ])
     assert.equal(globMatches(pattern ?? '', text ?? ''), false, pattern)
-  const began = performance.now()
+  const began = process.cpuUsage()
   assert.equal(globMatches('a*'.repeat(50), `${'a'.repeat(2000)}b`.repeat(1)), true)
   assert.equal(globMatches(`${'a*'.repeat(50)}c`, 'a'.repeat(2000)), false)
-  assert.ok(performance.now() - began < 500)
+  assert.ok(process.cpuUsage(began).user < 500_000)
   assert.equal(arnMatches('arn:aws:iam::1:role/*', 'arn:aws:iam::1:role/a:b'), true)
 })
 

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { Ready } from './main.ts'
 
-const READY_MS = 10_000
+const READY_MS = 60_000
 const END_MS = 2000
 const MAX_ERROR_TEXT = 4000
 

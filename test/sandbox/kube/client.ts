@@ -7,6 +7,7 @@ import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { hostPort } from '../../../common/addresses.ts'
+import { freePort } from '../../free-port.ts'
 import type { Judged } from './admission-policies.ts'
 import { type Authority, createAuthority, type KeyPair, type Validity } from './certificates.ts'
 import type { FaultRule } from './faults.ts'
@@ -35,7 +36,7 @@ export type Spawn = (command: string, args: readonly string[], options: SpawnOpt
 export type ApiServerOptions = {
   /** Existing or new directory for the sockets and kubeconfigs; short, since a unix socket's path has at most 107 bytes. */
   readonly directory: string
-  /** TCP addresses; port 0 picks a free one. Default: one free port on 127.0.0.1. */
+  /** TCP addresses; port 0 picks one that nobody takes while the server refuses. Default: one on 127.0.0.1. */
   readonly listen?: readonly ListenAddress[]
   /** Names and addresses added to the serving certificate (those of `listen` are in it). */
   readonly dnsNames?: readonly string[]
@@ -103,7 +104,11 @@ export class ApiServer {
    * @throws Error when it does not start
    */
   static async start(options: ApiServerOptions): Promise<ApiServer> {
-    const { directory, listen = [{ host: '127.0.0.1', port: 0 }], spawn = nodeSpawn } = options
+    const { directory, spawn = nodeSpawn } = options
+    const wanted = options.listen ?? [{ host: '127.0.0.1', port: 0 }]
+    const listen = await Promise.all(
+      wanted.map(async ({ host, port }) => ({ host, port: port === 0 ? await freePort() : port })),
+    )
     if (join(directory, CONTROL_SOCKET).length > SOCKET_PATH_LIMIT)
       throw new Error(`The directory ${directory} is too long for unix sockets; choose a shorter one.`)
     await mkdir(directory, { recursive: true })

@@ -9,7 +9,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<v
 type Tls = { readonly cert: string; readonly key: string }
 
 /** A fresh address in a network namespace may still be tentative (IPv6 duplicate address detection). */
-const BIND_DEADLINE_MS = 3000
+const BIND_DEADLINE_MS = 6000
 const BIND_RETRY_MS = 50
 
 function newServer(tls: Tls, handler: Handler, sockets: Set<Socket>): Server {
@@ -78,7 +78,10 @@ export async function openListeners(
   unixHandler: Handler,
 ): Promise<Listeners> {
   const sockets = new Set<Socket>()
-  await listenOnce(newServer(tls, unixHandler, new Set()), { path })
+  const unix = newServer(tls, unixHandler, new Set())
+  // No idle connection is given up: the test's next request might be on its way over it.
+  unix.keepAliveTimeout = 0
+  await listenOnce(unix, { path })
   const open = async (wanted: readonly ListenAddress[]) => {
     const servers = wanted.map(() => newServer(tls, tcpHandler, sockets))
     const bound = await Promise.all(

@@ -107,7 +107,7 @@ async function kubectl(args: string[], input?: string) {
     KUBECACHEDIR: server().directory,
     HOME: server().directory,
   }
-  const running = promisify(execFile)('kubectl', args, { env, timeout: 20_000 })
+  const running = promisify(execFile)('kubectl', args, { env, timeout: 120_000 })
   running.child.stdin?.end(input)
   return running
 }
@@ -182,7 +182,7 @@ spec:
 test('kubectl waits for a rollout and describes what happened', needsKubectl, async () => {
   await admin().create(namespace('rollout'))
   await kubectl(['apply', '-f', '-'], DEPLOYMENT)
-  const waiting = kubectl(['-n', 'rollout', 'rollout', 'status', 'deployment/web', '--timeout=15s'])
+  const waiting = kubectl(['-n', 'rollout', 'rollout', 'status', 'deployment/web', '--timeout=60s'])
   const web = await until(
     'its pod',
     async () => (await admin().list('pods', { namespace: 'rollout' })).items[0],

@@ -74,7 +74,7 @@ export function createTransport(endpoint: Endpoint): Transport {
         ? { host: endpoint.host, port: endpoint.port }
         : { socketPath: endpoint.socketPath }),
       headers: {
-        accept: 'application/json',
+        accept: 'application/json, */*',
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
         ...(body === undefined
           ? {}

@@ -192,6 +192,8 @@ test('pages of a list show one moment, whatever is written in between', async ()
 })
 
 test('cutting watches ends them cleanly, by a broken connection or with 410, and says how many', async () => {
+  const watches = async () => (await server().stats()).watches
+  await until('the end of other tests’ watches', async () => (await watches()) === 0)
   const start = () => record('pods', {}).watch
   const clean = start()
   await clean.started
@@ -205,7 +207,7 @@ test('cutting watches ends them cleanly, by a broken connection or with 410, and
   await gone.started
   await server().cutWatches('expired')
   await assert.rejects(gone.ended, (error) => error instanceof ApiError && error.code === 410)
-  assert.equal((await server().stats()).watches, 0)
+  await until('no watch is left', async () => (await watches()) === 0)
 })
 
 test('follow stays right through cuts, compaction and a restart, and tells deletions it missed', async () => {

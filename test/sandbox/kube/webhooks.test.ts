@@ -211,7 +211,8 @@ test('a webhook that does not answer in timeoutSeconds fails with context deadli
       const begun = performance.now()
       const failed = await error(create())
       assert.match(failed.message, /\/mutate\?timeout=1s": context deadline exceeded$/)
-      assert.ok(performance.now() - begun < 3000)
+      // Well before the ten seconds that are the default.
+      assert.ok(performance.now() - begun < 8000)
     },
     { more: { timeoutSeconds: 1 } },
   ))

@@ -11,6 +11,8 @@ import type { ExecOptions, ExecResult } from './process.ts'
 import type { TimelineEvent } from './timeline.ts'
 
 const POLL_MS = 20
+/** Until waiting is given up: what takes a second alone takes much longer beside other tests. */
+const PATIENCE_MS = 60_000
 
 export class Pods {
   readonly #kube: KubeClient
@@ -90,11 +92,11 @@ export class Pods {
   /**
    * Waits until the pod, as the API server has it, satisfies the predicate.
    *
-   * @param timeout milliseconds, default 15,000
+   * @param timeout milliseconds, default a minute
    * @returns that pod; undefined where the predicate accepts its absence
    * @throws with the pod's state and the ends of its logs when the time is up
    */
-  async waitFor(pod: string, predicate: PodPredicate, timeout = 15_000): Promise<Pod | undefined> {
+  async waitFor(pod: string, predicate: PodPredicate, timeout = PATIENCE_MS): Promise<Pod | undefined> {
     const deadline = Date.now() + timeout
     for (;;) {
       const found = await this.get(pod)
@@ -109,7 +111,7 @@ export class Pods {
     pod: string,
     container: string,
     pattern: RegExp,
-    timeout = 15_000,
+    timeout = PATIENCE_MS,
   ): Promise<RegExpMatchArray> {
     const deadline = Date.now() + timeout
     for (;;) {

@@ -66,7 +66,7 @@ describe('processes in a network namespace', needsNamespaces(), () => {
     })
     while (!output.includes('up')) await once(child.stdout ?? child, 'data')
     assert.equal(child.kill('SIGTERM'), true)
-    const [code] = await once(child, 'exit')
+    const [code] = await once(child, 'close')
     assert.equal(code, 3)
     assert.match(output, /got it/)
   })

@@ -16,7 +16,7 @@ export type SpawnOptions = {
 }
 
 export type ExecOptions = Omit<SpawnOptions, 'stdio'> & {
-  /** Milliseconds until SIGKILL; default 10,000. */
+  /** Milliseconds until SIGKILL; default 30,000. */
   readonly timeout?: number
   /** Written to stdin. */
   readonly input?: string
@@ -101,7 +101,7 @@ export async function collect(
   const timer = setTimeout(() => {
     timedOut = true
     child.kill('SIGKILL')
-  }, options.timeout ?? 10_000)
+  }, options.timeout ?? 30_000)
   const code = await new Promise<number>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (status, signal) => resolve(exitCode(status, signal)))

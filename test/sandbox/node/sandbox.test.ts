@@ -57,7 +57,7 @@ test(
     const { stdout, stderr } = spawnSync('setpriv', [...user, process.execPath, ...args], {
       encoding: 'utf8',
       env: { PATH: process.env.PATH, HOME: '/' },
-      timeout: 20_000,
+      timeout: 120_000,
     })
     assert.equal(stdout, 'userns 1\n', stderr)
   },

@@ -33,7 +33,7 @@ for (const topology of ['routed', 'bridge'] as const satisfies Topology[])
 
     /** The peer address a listener in `network` sees, when asked from `from`. */
     const peer = async (from: string, address: string) => {
-      const script = `const c = require('net').connect(8000, '${address}'); c.pipe(process.stdout); setTimeout(() => process.exit(1), 3000).unref()`
+      const script = `const c = require('net').connect(8000, '${address}'); c.pipe(process.stdout); setTimeout(() => process.exit(1), 20000).unref()`
       const { stdout } = await sandbox.exec(from, [process.execPath, '-e', script])
       return stdout
     }
@@ -48,7 +48,7 @@ for (const topology of ['routed', 'bridge'] as const satisfies Topology[])
     test('a pod and the node reach the metadata service over IPv4 and IPv6', async () => {
       for (const where of [one.network, 'node'])
         for (const url of METADATA) {
-          const { code, stderr } = await sandbox.exec(where, ['curl', '-sSm2', '-o/dev/null', url])
+          const { code, stderr } = await sandbox.exec(where, ['curl', '-sSm20', '-o/dev/null', url])
           assert.equal(code, 0, `${where} ${url}: ${stderr}`)
         }
       const seen = new Set((await sandbox.aws.imdsRequests()).map(({ peer }) => peer))
@@ -57,7 +57,7 @@ for (const topology of ['routed', 'bridge'] as const satisfies Topology[])
 
     test('pods reach STS and the API server', async () => {
       for (const url of [sandbox.aws.stsUrl, sandbox.api.url()]) {
-        const { code, stderr } = await sandbox.exec(one.network, ['curl', '-sSkm2', '-o/dev/null', url])
+        const { code, stderr } = await sandbox.exec(one.network, ['curl', '-sSkm20', '-o/dev/null', url])
         assert.equal(code, 0, `${url}: ${stderr}`)
       }
     })

@@ -22,7 +22,7 @@ export type Exchange = {
   readonly address?: string
 }
 
-const DEADLINE_MS = 10_000
+const DEADLINE_MS = 60_000
 
 /** Sends bytes, half-closes unless told not to, and collects everything until the other side closes. */
 export function send(
