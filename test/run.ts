@@ -9,6 +9,9 @@ import { relative } from 'node:path'
 import { run } from 'node:test'
 import { buildAll } from '../build.ts'
 
+/** What hangs is ended and named, well before those who wait for the whole give up: one test, and all that still run. */
+const [TEST_MS, ALL_MS] = [10 * 60_000, 60 * 60_000]
+
 type Outcome = { name: string; file: string; error?: unknown; reason?: string }
 
 const started = Date.now()
@@ -50,7 +53,12 @@ async function runTests(files: string[]) {
   const skipped: Outcome[] = []
   let passed = 0
   // Most tests wait for the kernel or for another process: more files at once than cores pays.
-  const stream = run({ files, concurrency: availableParallelism() + 1 })
+  const stream = run({
+    files,
+    concurrency: availableParallelism() + 1,
+    timeout: TEST_MS,
+    signal: AbortSignal.timeout(ALL_MS),
+  })
   stream.on('test:pass', ({ name, file = '', details, skip }) => {
     // A suite that is skipped as a whole says nothing of its tests.
     if (details.type === 'suite' && skip === undefined) return
