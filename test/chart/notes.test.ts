@@ -21,7 +21,7 @@ describe('the notes', needsHelm, () => {
       text,
       /rollout status deployment\/pod2iam-injector\n.*rollout status daemonset\/pod2iam-node-guard\n/,
     )
-    assert.match(text, /helm -n pod2iam-system test pod2iam --logs/)
+    assert.match(text, /helm -n pod2iam-system test pod2iam\n/)
     assert.match(text, /kubectl label namespace my-namespace pod2iam\.dev\/injection=enabled\n/)
     assert.match(text, /allowed-roles='\["my-role"\]'\n/)
     assert.match(text, /get events --field-selector reason=FailedCreate\n/)

@@ -1,5 +1,5 @@
 /** What runs during the whole test: clients that ask for credentials, and on every node a prober at the metadata endpoint. */
-import { ask, readyPods, refOf } from './cluster-pods.ts'
+import { ask, type LivePod, readyPods, refOf } from './cluster-pods.ts'
 import type { Context } from './context.ts'
 import { replicated } from './pods.ts'
 import type { ClientState, ProberState } from './programs/reports.ts'
@@ -33,17 +33,17 @@ export async function startClients(context: Context): Promise<number> {
 }
 
 /** Counts of all pods of an app by pod name, each at least once written. */
-async function states<T>(context: Context, { place, app }: typeof CLIENT | typeof PROBER) {
-  const pods = await readyPods(context, place, app)
-  const entries = pods.map(
-    async (pod): Promise<[string, T]> => [
-      pod.metadata.name ?? '',
-      await until(context, `counts of ${app}`, async () =>
-        JSON.parse(await ask(context, refOf(pod), ['state'])),
-      ),
-    ],
+function states<T>(context: Context, { place, app }: typeof CLIENT | typeof PROBER) {
+  const counts = async (pod: LivePod): Promise<[string, T]> => [
+    pod.metadata.name ?? '',
+    JSON.parse(await ask(context, refOf(pod), ['state'])),
+  ]
+  // Pods are looked up in every try: one that was replaced will never answer.
+  return until(
+    context,
+    `counts of ${app}`,
+    async () => new Map(await Promise.all((await readyPods(context, place, app)).map(counts))),
   )
-  return new Map(await Promise.all(entries))
 }
 
 export const probers = (context: Context) => states<ProberState>(context, PROBER)

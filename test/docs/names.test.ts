@@ -13,6 +13,8 @@ const OTHERS: ReadonlySet<string> = new Set([
   ...['--register-with-taints', '--startup-taint'],
   // node
   ...['--max-semi-space-size', '--v8-pool-size'],
+  // kubectl drain
+  '--delete-emptydir-data',
   // helm
   ...['--set', '--version'],
   // npm run demo

@@ -13,6 +13,8 @@ import { expect, type Group, LeftOut, until } from '../promise.ts'
 import { guardsReady } from '../rollout.ts'
 
 const OURS = /pod2iam(?!-(?:test|aws))/i
+/** By the chains' names alone: in kube-proxy's rules our Service's name is a comment. */
+const OUR_CHAIN = /\bPOD2IAM-/
 
 export const uninstall: Group = {
   title: 'Uninstall in the documented order',
@@ -32,7 +34,8 @@ export const uninstall: Group = {
         await context.access.installation.apply(valuesOf(context, { mode: 'remove', revision: '3' }))
         await guardsReady(context)
         await expectCleanNodes(context)
-        return `${before.length} node(s); before: ${before[0]?.found.join(', ')}`
+        const [first] = before
+        return `${before.length} node(s); before, on one: ${first?.found.length} lines, ${first?.found[0]}…`
       },
     },
     {
@@ -103,11 +106,16 @@ async function onNodes(context: Context): Promise<{ node: string; found: string[
     pods.map(async (pod) => {
       const { tables, links, chains }: Leftovers = JSON.parse(await ask(context, refOf(pod), ['node']))
       expect(!tables.startsWith('nft:'), `the rules cannot be read on ${pod.spec.nodeName}: ${tables}`)
-      const lines = [...tables.split('\n'), ...chains.split('\n')].filter((line) => OURS.test(line))
-      const link = links.includes(`${BROKER_LINK}:`) ? [`link ${BROKER_LINK}`] : []
-      return { node: pod.spec.nodeName ?? '', found: [...lines.map((line) => line.trim()), ...link] }
+      return { node: pod.spec.nodeName ?? '', found: leftOf({ tables, links, chains }) }
     }),
   )
+}
+
+/** What of ours is in what a node's tools print, a line each. */
+export function leftOf({ tables, links, chains }: Leftovers): string[] {
+  const lines = (text: string, ours: RegExp) => text.split('\n').filter((line) => ours.test(line))
+  const rules = [...lines(tables, OURS), ...lines(chains, OUR_CHAIN)].map((line) => line.trim())
+  return links.includes(`${BROKER_LINK}:`) ? [...rules, `link ${BROKER_LINK}`] : rules
 }
 
 /** Objects of pod2iam, of every kind that its chart may make; those of the test's own namespaces are left aside. */

@@ -1,0 +1,30 @@
+/** Following a monitoring command. */
+import assert from 'node:assert/strict'
+import { afterEach, beforeEach, it, mock } from 'node:test'
+import { watch } from '../../node-guard/firewall/guard/watch.ts'
+
+beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }))
+afterEach(() => mock.timers.reset())
+
+const watching = () => {
+  const told: string[] = []
+  const stop = watch(
+    { command: 'tail', args: ['-f', '/dev/null'], matches: () => true },
+    { event: () => told.push('event'), unseen: () => told.push('unseen'), ended: () => told.push('ended') },
+  )
+  return { told, stop }
+}
+
+it('what happened before the command listened, the first time too, is said to be unseen', () => {
+  const { told, stop } = watching()
+  mock.timers.tick(1000)
+  stop()
+  assert.deepEqual(told, ['unseen'])
+})
+
+it('once stopped it says nothing', () => {
+  const { told, stop } = watching()
+  stop()
+  mock.timers.tick(10_000)
+  assert.deepEqual(told, [])
+})
