@@ -14,7 +14,7 @@ export type FirewallState = {
   readonly verified: boolean
   /** When that was last seen, ISO 8601. */
   readonly verifiedAt: string
-  /** Seconds after `verifiedAt` until which the statement holds (three poll intervals). */
+  /** Seconds after `verifiedAt` until which the statement holds (three poll intervals, at least five). */
   readonly validSeconds: number
   /** One sentence where `verified` is false. */
   readonly detail?: string

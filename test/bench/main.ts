@@ -1,6 +1,7 @@
 /**
- * `npm run bench COMPONENT [-- --json FILE]`: measures a built component on this machine and prints a table; with
- * `--json` the same figures go to a file. A missed target does not fail the run: it is a measurement, not a test.
+ * `npm run bench COMPONENT [-- --json FILE --only PATTERN]`: measures a built component on this machine and prints a table;
+ * with `--json` the same figures go to a file; with `--only`, a regular expression, those parts alone are measured whose
+ * name it matches (firewall). A missed target does not fail the run: it is a measurement, not a test.
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -18,17 +19,25 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   injector: benchInjector,
 }
 
-const { values, positionals } = parseArgs({ options: { json: { type: 'string' } }, allowPositionals: true })
+const { values, positionals } = parseArgs({
+  options: { json: { type: 'string' }, only: { type: 'string' } },
+  allowPositionals: true,
+})
 const [word = ''] = positionals
 const bench = Object.hasOwn(BENCHES, word) ? BENCHES[word] : undefined
-if (bench === undefined || positionals.length !== 1) {
+const undivided = bench !== benchFirewall && values.only !== undefined
+if (bench === undefined || positionals.length !== 1 || undivided) {
   console.error(
-    `Usage: npm run bench COMPONENT [-- --json FILE], COMPONENT: ${Object.keys(BENCHES).join(', ')}`,
+    `Usage: npm run bench COMPONENT [-- --json FILE --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; --only with firewall`,
   )
   process.exit(2)
 }
 const started = new Date()
-const figures = await bench((what) => process.stderr.write(`${word}: ${what}\n`))
+const only = new RegExp(values.only ?? '')
+const figures = await bench(
+  (what) => process.stderr.write(`${word}: ${what}\n`),
+  (part) => only.test(part),
+)
 const report = { component: word, date: started.toISOString().slice(0, 10), machine: machine(), figures }
 console.log(`\n${Object.values(report.machine).join(', ')}; ${report.date}\n\n${tableOf(figures)}`)
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`)

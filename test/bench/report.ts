@@ -11,8 +11,11 @@ export type Figure = {
   readonly note?: string
 }
 
-/** Measures a component; `tell` is for progress. */
-export type Bench = (tell: (what: string) => void) => Promise<readonly Figure[]>
+/** Measures a component; `tell` is for progress, `asked` says of which parts figures are wanted. */
+export type Bench = (
+  tell: (what: string) => void,
+  asked: (part: string) => boolean,
+) => Promise<readonly Figure[]>
 
 /** The figures as a Markdown table, with `met` or `missed` where there is a target. */
 export function tableOf(figures: readonly Figure[]): string {

@@ -19,7 +19,7 @@ export type AgentRequests = {
   receive: (options: { port: number }) => string
   /** Payloads received so far, each as `local port payload`. */
   received: (options: Record<string, never>) => string[]
-  /** Connects and waits for the greeting: its text, `connected` without one, or an error code, or `timeout`. */
+  /** Connects, within `timeout`, and waits for the greeting: its text, `connected` without one, an error code, or `timeout`. */
   tcp: (options: { host: string; port: number; timeout?: number }) => TcpResult
   /** Connects again and again, one connection after the other, until `rest`. */
   hammer: (options: { host: string; port: number }) => string
@@ -65,16 +65,25 @@ async function receive({ port }: { port: number }): Promise<string> {
   return 'receiving'
 }
 
+/** After this time and whatever has come by then: a process that got no time meets its timers before its sockets. */
+function afterAll(milliseconds: number, action: () => void): NodeJS.Timeout {
+  return setTimeout(() => setImmediate(action), milliseconds)
+}
+
+/** For a greeting of who has accepted: another process, which may have to wait for its turn. */
+const GREETING_MS = 10_000
+
+/** @param timeout for the connection, which is the kernel's doing; milliseconds */
 function firstLine(socket: Socket, timeout: number): Promise<string> {
   return new Promise((resolve) => {
-    let connected = false
-    const timer = setTimeout(() => resolve(connected ? 'connected' : 'timeout'), timeout)
+    let timer = afterAll(timeout, () => resolve('timeout'))
     const end = (outcome: string) => {
       clearTimeout(timer)
       resolve(outcome)
     }
     socket.once('connect', () => {
-      connected = true
+      clearTimeout(timer)
+      timer = afterAll(GREETING_MS, () => resolve('connected'))
     })
     socket.once('data', (data) => end(String(data).trim()))
     socket.once('error', (error) => end(codeOf(error)))
@@ -99,7 +108,9 @@ function hammer({ host, port }: { host: string; port: number }): string {
     const gaps: number[] = []
     let tried = 0
     let opened: number | undefined
-    while (!state.stop) {
+    let lostInARow = 0
+    // The last one says whether the end is open: it is no lost one, except where all are.
+    while (!state.stop || (lostInARow > 0 && lostInARow < 100)) {
       const at = performance.now()
       const outcome = await new Promise<'through' | 'refused' | 'lost'>((resolve) => {
         const socket = connect({ host, port })
@@ -110,9 +121,10 @@ function hammer({ host, port }: { host: string; port: number }): string {
         socket.on('error', () => resolve('refused'))
         socket.on('close', () => resolve('lost'))
         // A packet lost while rules change must not keep the next probe waiting.
-        setTimeout(() => socket.destroy(), 20).unref()
+        afterAll(20, () => socket.destroy())
       })
       tried++
+      lostInARow = outcome === 'lost' ? lostInARow + 1 : 0
       if (outcome === 'through') opened ??= at
       else if (outcome === 'refused' && opened !== undefined) {
         gaps.push(performance.now() - opened)
@@ -183,7 +195,7 @@ async function say({ id, text }: { id: string; text: string }): Promise<string> 
   const socket = kept.get(id)
   if (socket === undefined) return 'unknown'
   socket.write(text)
-  return firstLine(socket, 2000)
+  return firstLine(socket, GREETING_MS)
 }
 
 type Datagram = { host: string; port: number; payload: string; from?: string; wait?: number }
@@ -197,7 +209,7 @@ async function udp({ host, port, payload, from, wait = 0 }: Datagram): Promise<s
       socket.on('connect', () =>
         socket.send(payload, (error) => {
           if (error) resolve(codeOf(error))
-          else setTimeout(resolve, wait, 'sent')
+          else afterAll(wait, () => resolve('sent'))
         }),
       )
       if (from === undefined) socket.connect(port, host)

@@ -84,7 +84,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     const warning = (await status()).warnings.find(({ code }) => code === 'backend-fallback')
     assert.match(warning?.detail ?? '', /nft cannot be run/)
     await node.must('node', ['iptables-nft', '-F'])
-    await until('the repair', async () => (await guard.metric('repairs_total{cause="event"}')) === 1)
+    await until('the repair', async () => (await guard.repairs()) === 1)
     await guard.becomes('ready')
     await refused()
   })
@@ -237,12 +237,18 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
         hold: true,
       },
     }
+    const lockIsHeld = () =>
+      until(
+        'the lock is held',
+        async () => (await node.run('node', ['flock', '--nonblock', '/run/xtables.lock', 'true'])).code !== 0,
+      )
     for (const [what, { wrapper, sentence, hold }] of Object.entries(FAILURES))
       test(`${what}: one sentence, not ready, no leave for the broker`, async () => {
         const holder = hold
           ? node.spawn('node', ['flock', '--close', '/run/xtables.lock', 'sleep', '60'])
           : undefined
         try {
+          if (hold) await lockIsHeld()
           const guard = await start(['--backend=iptables'], wrapper)
           await guard.becomes('block-not-verified')
           const { status, detail = '' } = await guard.readiness()
@@ -259,6 +265,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
 
     test('a lock that is let go: ready, and the rules stand', async () => {
       const holder = node.spawn('node', ['flock', '--close', '/run/xtables.lock', 'sleep', '60'])
+      await lockIsHeld()
       const guard = await start(['--backend=iptables'], [...LEGACY, ...ADMIN_AND_RAW])
       holder.kill('SIGKILL')
       await guard.becomes('ready')

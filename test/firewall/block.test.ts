@@ -5,7 +5,7 @@ import type { Logger } from '../../common/log.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
 import { type Block, createBlock } from '../../node-guard/firewall/guard/block.ts'
 import { createChoice } from '../../node-guard/firewall/guard/choice.ts'
-import { readinessOf } from '../../node-guard/firewall/guard/report.ts'
+import { firewallStateOf, readinessOf } from '../../node-guard/firewall/guard/report.ts'
 import { findBackends } from '../../node-guard/firewall/guard/selection.ts'
 import { parseUplinks } from '../../node-guard/firewall/guard/uplinks.ts'
 import { parseTable } from '../../node-guard/firewall/table-content.ts'
@@ -135,7 +135,7 @@ for (const [what, [result, sentence]] of Object.entries(FAILURES))
     assert.equal(loads(), 2)
   })
 
-test('a verification that is older than three intervals is no verification', async () => {
+test('a verification that is older than three intervals, and five seconds, is no verification', async () => {
   const { block } = blockWith({ load: () => ok(echo(rule('a'))), list: () => ok(listing(rule('a'))) })
   await block.check('start')
   const report = {
@@ -146,10 +146,15 @@ test('a verification that is older than three intervals is no verification', asy
     surroundings: undefined,
     sightings: undefined,
     stateFault: undefined,
-    pollIntervalMs: 1000,
   }
-  assert.equal(readinessOf(report, 4000).ready, true)
-  assert.equal(readinessOf(report, 4001).code, 'verification-stale')
+  for (const [pollIntervalMs, until] of [
+    [10_000, 31_000],
+    [100, 6000],
+  ] as const) {
+    assert.equal(readinessOf({ ...report, pollIntervalMs }, until).ready, true)
+    assert.equal(readinessOf({ ...report, pollIntervalMs }, until + 1).code, 'verification-stale')
+    assert.equal(firewallStateOf({ ...report, pollIntervalMs }).validSeconds, (until - 1000) / 1000)
+  }
 })
 
 test('anything in the table that we did not load makes a difference', () => {

@@ -11,15 +11,12 @@ import { MAIN, openNode, type TestNode, until } from './node.ts'
 
 /** So long that only events can repair within a test. */
 const NO_POLL = '--poll-interval=5m'
-/** iptables-legacy wants a raw socket, and tells nobody of changes. */
-const HOW = {
-  nft: { wrapper: NET_ADMIN_ONLY, cause: 'event' },
-  legacy: { wrapper: ADMIN_AND_RAW, cause: 'poll' },
-} as const satisfies Record<Variant, unknown>
+/** iptables-legacy wants a raw socket. */
+const WRAPPERS: Record<Variant, readonly string[]> = { nft: NET_ADMIN_ONLY, legacy: ADMIN_AND_RAW }
 
 for (const variant of VARIANTS)
   describe(`firewall guard by iptables-${variant}`, needsNamespaces(), () => {
-    const { wrapper, cause } = HOW[variant]
+    const wrapper = WRAPPERS[variant]
     let node: TestNode
     let guard: GuardProcess
     before(async () => {
@@ -70,7 +67,7 @@ for (const variant of VARIANTS)
       assert.equal(await pod('169.254.169.254'), 'ECONNREFUSED')
       assert.equal(await pod('fd00:ec2::254'), 'ECONNREFUSED')
     }
-    const repairs = () => guard.metric(`repairs_total{cause="${cause}"}`)
+    const repairs = () => guard.repairs()
     const repairedOnce = () => until('a repair is counted', async () => (await repairs()) >= 1)
 
     const CHANGES: Record<string, () => Promise<unknown>> = {
@@ -114,6 +111,29 @@ for (const variant of VARIANTS)
           await refused()
           await guard.becomes('ready')
         })
+
+      if (variant === 'legacy') {
+        const flushes = {
+          'all chains of a table': ['-F'],
+          'the chain that forwards': ['-F', 'FORWARD'],
+          'all chains of mangle': ['-t', 'mangle', '-F'],
+          'all chains of nat': ['-t', 'nat', '-F'],
+        }
+        for (const [what, args] of Object.entries(flushes))
+          for (const ip of ['ip', 'ip6'])
+            test(`sees at once, and not only when it reads again, that somebody flushed ${what} (${ip}tables)`, async () => {
+              const before = await ours()
+              const seen = () => guard.metric('repairs_total{cause="event"}')
+              // The reading that is due every second may come first.
+              await until('a repair by what was seen', async () => {
+                const [count, earlier] = [await repairs(), await seen()]
+                await iptables(ip, ...args)
+                await until('a repair', async () => (await repairs()) > count)
+                return (await seen()) > earlier
+              })
+              await until('the rules are as before', async () => (await ours()) === before)
+            })
+      }
     })
 
     describe('started anew', () => {
@@ -157,9 +177,9 @@ for (const variant of VARIANTS)
         await both('-t', 'nat', '-A', 'PREROUTING', '-j', 'KUBE-SERVICES')
         const before = await ours()
         // A repair that is due is seen by the next one that is asked for.
-        await both('-t', 'mangle', '-F', 'POD2IAM-POSTROUTING')
+        await iptables('ip', '-t', 'mangle', '-F', 'POD2IAM-POSTROUTING')
         await repairedOnce()
-        assert.equal(await guard.metric(`repairs_total{cause="${cause}"}`), 1)
+        assert.equal(await repairs(), 1)
         await until('the rules are as before', async () => (await ours()) === before)
         assert.ok((await saved()).includes('-A FORWARD -j KUBE-FORWARD'))
       })
@@ -221,6 +241,26 @@ for (const variant of VARIANTS)
       })
 
       if (variant === 'legacy')
+        test('without the match for canaries the block stands as well, is read back, and the log says what that means', async () => {
+          await guard.end('SIGTERM')
+          await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+          // All that iptables has but that one.
+          const script =
+            'for d in /usr/lib/*/xtables; do for f in $d/*; do ln -s $f /run/xtables-without/; done; done; rm /run/xtables-without/libxt_recent.so'
+          await node.must('node', ['sh', '-ec', `mkdir /run/xtables-without; ${script}`])
+          const without = ['env', 'XTABLES_LIBDIR=/run/xtables-without', ...wrapper]
+          guard = await startGuard(node, ['--backend=iptables', NO_POLL], without)
+          await guard.becomes('ready')
+          await refused()
+          assert.ok((await saved()).every((line) => !line.includes('recent')))
+          const limited = guard.logs.find(({ msg }) => msg === 'backend limited')
+          assert.match(String(limited?.detail), /load the module xt_recent/)
+          await both('-F')
+          await repairedOnce()
+          await refused()
+        })
+
+      if (variant === 'legacy')
         test('does not call the block verified while it waits for the lock to repair it', async () => {
           const holder = node.spawn('node', ['flock', '--close', '/run/xtables.lock', 'sleep', '60'])
           try {
@@ -237,13 +277,13 @@ for (const variant of VARIANTS)
             )
             await guard.becomes('block-not-verified')
             assert.match((await guard.readiness()).detail ?? '', /was changed, and is being loaded again/)
-            assert.equal(await guard.metric('repairs_total{cause="poll"}'), 0)
+            assert.equal(await repairs(), 0)
           } finally {
             holder.kill('SIGKILL')
           }
           await guard.becomes('ready')
           await refused()
-          assert.equal(await guard.metric('repairs_total{cause="poll"}'), 1)
+          assert.equal(await repairs(), 1)
         })
 
       for (const how of ['remove --open-this-node', 'guard --mode=remove'])

@@ -13,6 +13,8 @@ export type GuardProcess = {
   readonly readiness: () => Promise<{ status: number | string; code?: string; detail?: string }>
   /** Value of a metric, with its labels as printed. */
   readonly metric: (sample: string) => Promise<number>
+  /** How many repairs there were, whatever made it look: soon after its start it also looks by itself. */
+  readonly repairs: () => Promise<number>
   /** Waits until `/readyz` gives this code. */
   readonly becomes: (code: string) => Promise<void>
   /** The pid of its child whose command line begins so, as seen from here. */
@@ -48,14 +50,20 @@ export async function startGuard(
     const { status, body } = await agent.get({ port: FIREWALL_HEALTH_PORT, path: '/readyz' })
     return { status, ...(body === '' ? {} : JSON.parse(body)) }
   }
+  const metrics = async () => (await agent.get({ port: FIREWALL_HEALTH_PORT, path: '/metrics' })).body
   return {
     child,
     logs,
     readiness,
+    repairs: async () =>
+      [...(await metrics()).matchAll(/^pod2iam_firewall_repairs_total\{.*\} (\d+)$/gm)]
+        .map(([, count]) => Number(count))
+        .reduce((a, b) => a + b, 0),
     becomes: (code) => until(`the guard becomes ${code}`, async () => (await readiness()).code === code),
     metric: async (sample) => {
-      const { body } = await agent.get({ port: FIREWALL_HEALTH_PORT, path: '/metrics' })
-      const line = body.split('\n').find((candidate) => candidate.startsWith(`pod2iam_firewall_${sample} `))
+      const line = (await metrics())
+        .split('\n')
+        .find((candidate) => candidate.startsWith(`pod2iam_firewall_${sample} `))
       return Number(line?.slice(line.lastIndexOf(' ') + 1))
     },
     monitorPid: (commandLine) => findDescendant(child.pid ?? 0, commandLine),

@@ -101,10 +101,7 @@ describe('firewall guard', needsNamespaces(), () => {
         const before = await rules()
         await nft(command)
         await until('the rules are as before', async () => (await rules().catch(() => '')) === before)
-        await until(
-          'the repair is counted',
-          async () => (await guard.metric('repairs_total{cause="event"}')) >= 1,
-        )
+        await until('the repair is counted', async () => (await guard.repairs()) >= 1)
         await refused()
         assert.ok(guard.logs.some(({ level, msg }) => level === 'warn' && msg === 'rules repaired'))
         await guard.becomes('ready')
@@ -112,7 +109,7 @@ describe('firewall guard', needsNamespaces(), () => {
 
     test('repairs once and comes to rest: its own changes are no reason for another', async () => {
       await nft('flush ruleset')
-      await until('the repair', async () => (await guard.metric('repairs_total{cause="event"}')) === 1)
+      await until('the repair', async () => (await guard.repairs()) === 1)
       const verified = () => node.must('node', ['cat', `${STATE}/firewall.json`])
       let last = ''
       await until('two equal states in a row', async () => {
@@ -121,7 +118,7 @@ describe('firewall guard', needsNamespaces(), () => {
         last = await verified()
         return now === last
       })
-      assert.equal(await guard.metric('repairs_total{cause="event"}'), 1)
+      assert.equal(await guard.repairs(), 1)
     })
 
     test('an ACCEPT of another agent, in iptables of either kind or in nft, does not open it', async () => {
@@ -157,7 +154,7 @@ describe('firewall guard', needsNamespaces(), () => {
         await refused()
       }
       assert.equal(await nft('list table', GUARD_TABLE).then(withoutCounts), before)
-      assert.equal(await guard.metric('repairs_total{cause="event"}'), 0)
+      assert.equal(await guard.repairs(), 0)
     })
 
     test('a service address that is DNAT’d to the metadata address is refused too', async () => {
@@ -179,7 +176,8 @@ describe('firewall guard', needsNamespaces(), () => {
       await agent.hammer({ host: '169.254.169.254', port: 80 })
       const terminated = await guard.end('SIGTERM')
       assert.equal(terminated.code, 0)
-      assert.ok(terminated.ms < 1000, `${terminated.ms} ms`)
+      // On an idle machine within one second; it could wait for its poll, five minutes.
+      assert.ok(terminated.ms < 30_000, `${terminated.ms} ms`)
       assert.ok(await hasTable())
       guard = await startGuard(node, [NO_POLL])
       await guard.becomes('ready')

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
+import { type Canaries, createCanaries } from '../../node-guard/firewall/guard/canaries.ts'
 import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backend.ts'
 import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/guard/iptables-rules.ts'
 import { findBackends, type NodeFiles } from '../../node-guard/firewall/guard/selection.ts'
@@ -15,7 +16,7 @@ import {
   restoreInput,
 } from '../../node-guard/firewall/iptables/chains.ts'
 import { readSaved, restore } from '../../node-guard/firewall/iptables/command.ts'
-import { isOfInterest, parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
+import { ofInterest, parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
 import { RULES } from './battery.ts'
 
 const WANTED = iptablesRules(RULES, 4)
@@ -61,16 +62,30 @@ function saved(chains: readonly Chain[], others: readonly ForeignRule[] = [], be
 }
 
 describe('what iptables-save says', () => {
-  test('is as wanted whatever others have after our jumps, also when only what is of interest is kept', () => {
+  test('is as wanted whatever others have after our jumps', () => {
     fc.assert(
       fc.property(fc.array(foreignRule), (others) => {
-        const text = saved(WANTED, others)
-        assert.equal(difference(WANTED, parse(text)), undefined)
-        const kept = text.split('\n').filter((line) => isOfInterest(line, GUARD_CHAINS))
-        assert.equal(difference(WANTED, parse(kept.join('\n'))), undefined)
-        assert.ok(kept.every((line) => !line.includes('KUBE-SERVICES ') || line.includes(GUARD_CHAINS)))
+        assert.equal(difference(WANTED, parse(saved(WANTED, others))), undefined)
       }),
     )
+  })
+
+  test('means the same when only what is of interest is kept, which is little of what others have', () => {
+    fc.assert(
+      fc.property(fc.array(foreignRule), fc.boolean(), (others, before) => {
+        const lines = saved(WANTED, others, before).split('\n')
+        const kept = lines.filter(ofInterest(GUARD_CHAINS))
+        assert.deepEqual(parse(kept.join('\n')), parse(lines.join('\n')))
+        const foreign = kept.filter((line) => line.includes('-A ') && !line.includes(GUARD_CHAINS))
+        // At most one for each built-in chain of each table.
+        assert.ok(foreign.length <= 4 * HOOKS.length, `${foreign.length}`)
+        assert.ok(foreign.every((line) => !line.includes('KUBE-SERVICES')))
+      }),
+    )
+    const another: ForeignRule = { table: 'filter', chain: 'INPUT', rule: '-j ACCEPT' }
+    const many = Array.from({ length: 1000 }, () => another)
+    const lines = saved([], many).split('\n')
+    assert.equal(lines.filter(ofInterest(GUARD_CHAINS)).filter((line) => line.includes('-A ')).length, 1)
   })
 
   test('differs when a line of ours is missing, doubled or altered, or another rule stands before a jump of ours', () => {
@@ -130,6 +145,20 @@ describe('input of iptables-restore', () => {
     for (const { name, hook } of WANTED)
       if (hook !== undefined) assert.ok(input.includes(`\n-I ${hook} 1 -j ${name}\n`))
     assert.deepEqual(input.match(/^\*\w+$/gm), ['*mangle', '*filter', '*nat'])
+  })
+
+  test('puts a canary behind the jump of its chain, and nowhere else', () => {
+    const chains = createCanaries().add(WANTED, 4)
+    const canaries = chains.flatMap(({ hook, canary, name }) =>
+      canary ? [`${hook} 1 ${canary} -j ${name}`] : [],
+    )
+    assert.equal(canaries.length, 3)
+    const input = restoreInput(chains, parse(''))
+    for (const canary of canaries) {
+      const [hook = ''] = canary.split(' ')
+      const jump = canary.replace(/ -s .* -j /, ' -j ')
+      assert.ok(input.includes(`\n-I ${canary}\n-I ${jump}\n`), hook)
+    }
   })
 
   test('deletes every jump that is there, whoever made it, and chains of ours that are not wanted any more', () => {
@@ -228,24 +257,33 @@ describe('a load', () => {
       if (command.endsWith('-save')) return { code: 0, stdout: '', stderr: '' }
       return results[Math.min(restores++, results.length - 1)] ?? results[0]
     }
-    const backend = iptablesBackend({ exec, variant: 'legacy', families: async () => [4] })
+    let suspected = false
+    const giveUp = () => {
+      suspected = true
+      return false
+    }
+    const canaries: Canaries = { ...createCanaries(), giveUp }
+    const backend = iptablesBackend({ exec, variant: 'legacy', families: async () => [4], canaries })
     const failure = await backend.load(RULES)
-    return { restores, detail: failure?.detail }
+    return { restores, suspected, detail: failure?.detail }
   }
   const ok: ExecResult = { code: 0, stdout: '', stderr: '' }
   const failed = (stderr: string): ExecResult => ({ code: 1, stdout: '', stderr })
 
   test('that another’s change made fail is done again on what is there now, once', async () => {
     const race = failed('iptables: Bad rule (does a matching rule exist in that chain?).')
-    assert.deepEqual(await load(race, ok), { restores: 2, detail: undefined })
+    assert.deepEqual(await load(race, ok), { restores: 2, suspected: false, detail: undefined })
     const twice = await load(race)
-    assert.equal(twice.restores, 2)
+    assert.deepEqual([twice.restores, twice.suspected], [2, true])
     assert.match(twice.detail ?? '', /Bad rule/)
   })
 
   test('that waited for the lock in vain does not wait again at once', async () => {
-    const { restores, detail } = await load(failed('Another app is currently holding the xtables lock.'), ok)
-    assert.equal(restores, 1)
+    const { restores, suspected, detail } = await load(
+      failed('Another app is currently holding the xtables lock.'),
+      ok,
+    )
+    assert.deepEqual([restores, suspected], [1, false])
     assert.match(detail ?? '', /waited 5 s/)
   })
 })

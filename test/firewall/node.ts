@@ -160,11 +160,11 @@ export function nodeExec(node: TestNode, network: NetworkName = 'node'): Exec {
   }
 }
 
-/** Waits for a condition, asking every few milliseconds; throws after the deadline. */
+/** Waits for a condition, asking every few milliseconds; throws after the deadline, which is for what hangs, not for what is slow. */
 export async function until(
   what: string,
   condition: () => Promise<boolean> | boolean,
-  deadlineMs = 10_000,
+  deadlineMs = 60_000,
 ): Promise<void> {
   const end = performance.now() + deadlineMs
   while (!(await condition())) {

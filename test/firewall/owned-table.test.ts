@@ -151,7 +151,7 @@ describe('the owned table', needsNamespaces(), () => {
     await nft(`delete table ${GUARD_TABLE}`)
     await refused()
     process.kill(guard.monitorPid('nft monitor'), 'SIGCONT')
-    await until('the repair', async () => (await guard.metric('repairs_total{cause="event"}')) === 1)
+    await until('the repair', async () => (await guard.repairs()) === 1)
     await until('both are counted', async () => (await count()) === 2)
   })
 

@@ -16,8 +16,9 @@ test('after nft flush ruleset the block is back in tens of milliseconds', needsN
     const pod = await node.agent('pod1')
     await pod.hammer({ host: '169.254.169.254', port: 80 })
     for (let flush = 1; flush <= FLUSHES; flush++) {
+      const before = await guard.repairs()
       await node.must('node', ['nft', 'flush ruleset'])
-      await until('the repair', async () => (await guard.metric('repairs_total{cause="event"}')) === flush)
+      await until('the repair', async () => (await guard.repairs()) > before)
       const refused = async () =>
         (await pod.tcp({ host: '169.254.169.254', port: 80 })).outcome === 'ECONNREFUSED'
       await until('a refusal', refused)

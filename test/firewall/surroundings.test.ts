@@ -162,8 +162,9 @@ describe('the node around the guard', needsNamespaces(), () => {
         0,
         answer === 403 ? 1 : 2,
       )
-      await until('it was asked', () => asked.length === questions.length)
-      assert.deepEqual(asked, questions)
+      // On a busy machine it may be asked again.
+      const different = () => [...new Set(asked)]
+      await until('it was asked', () => different().length === questions.length)
       const look = ['nft', 'list', 'table', ...LOOK_TABLE.split(' ')]
       await until('its table is gone', async () => (await node.run('node', look)).code !== 0)
       await until('status says it', async () => {
@@ -172,6 +173,7 @@ describe('the node around the guard', needsNamespaces(), () => {
           .filter((code) => code.startsWith('imds-'))
         return JSON.stringify(seen.sort()) === JSON.stringify(codes)
       })
+      assert.deepEqual(different(), questions)
       if (codes.some((code) => code === 'imds-hop-limit'))
         assert.match((await warned('imds-hop-limit')) ?? '', new RegExp(`travel ${hopLimit} hops`))
     })

@@ -115,7 +115,7 @@ describe('the guard among others', needsNamespaces(), () => {
     for (const host of ['169.254.169.254', 'fd00:ec2::254'])
       assert.equal((await agent.tcp({ host, port: 80 })).outcome, 'ECONNREFUSED')
   }
-  const repairs = () => guard.metric('repairs_total{cause="event"}')
+  const repairs = () => guard.repairs()
 
   for (const [what, deed] of Object.entries(DEEDS))
     test(`${what}: ${deed.repairs === 0 ? 'is not even noticed' : 'is repaired'}, and nothing is forgotten`, async () => {
@@ -169,10 +169,11 @@ describe('the guard among others', needsNamespaces(), () => {
       'mkdir -p /run/full; mount -t tmpfs -o size=4k tmpfs /run/full; head -c 4096 /dev/zero >/run/full/filler',
     ])
     guard = await startGuard(node, ['--state-dir=/run/full', '--poll-interval=100ms'])
-    await guard.becomes('state-not-written')
-    const { status, detail } = await guard.readiness()
-    assert.equal(status, 503)
-    assert.match(detail ?? '', /^the state cannot be written to \/run\/full \(ENOSPC.+\): .+$/)
+    const sentence = /^the state cannot be written to \/run\/full \(ENOSPC.+\): .+$/
+    await until('it says so', async () => {
+      const { status, code, detail = '' } = await guard.readiness()
+      return status === 503 && code === 'state-not-written' && sentence.test(detail)
+    })
     await refused()
     const directory = node.machine.path('/run/full')
     assert.match((await whyUnguarded(directory, Date.now())) ?? '', /has not reported|cannot be read/)
@@ -180,7 +181,7 @@ describe('the guard among others', needsNamespaces(), () => {
     await node.must('node', ['rm', '/run/full/filler'])
     await node.must('node', ['mount', '-o', 'remount,size=1m', '/run/full'])
     await guard.becomes('ready')
-    assert.equal(await whyUnguarded(directory, Date.now()), undefined)
+    await until('the broker gets leave', async () => !(await whyUnguarded(directory, Date.now())))
   })
 
   test('every log line of a run with trouble is JSON with a message, and what is wrong has its sentence', async () => {

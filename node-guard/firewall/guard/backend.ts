@@ -37,6 +37,13 @@ export type Backend = {
   readonly remove: () => Promise<'absent' | 'removed' | Failure>
   /** What tells of changes; undefined where nothing does. */
   readonly watched: () => Promise<Watched | undefined>
-  /** Where changes are not told, rules are read back at least this often, milliseconds. */
-  readonly longestPoll?: number
+  /** What makes up for that. */
+  readonly unwatched?: {
+    /** Whether some rules are seen to be gone: then `isGone` too. Cheap; says so once. */
+    readonly isDisturbed: () => boolean
+    /** How often rules are read back, milliseconds. */
+    readonly readEvery: number
+  }
+  /** Why it keeps less than is promised on this node, once it loaded; one sentence, or undefined. */
+  readonly limits?: () => string | undefined
 }

@@ -47,6 +47,8 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
         chosen = backend
         fallback = failures.length > 0 ? failures.join('; ') : undefined
         log.info('backend chosen', { backend: backend.name, why: fallback ?? 'the first choice works' })
+        const limits = backend.limits?.()
+        if (limits !== undefined) log.warn('backend limited', { detail: limits })
         return undefined
       }
       unfollow()

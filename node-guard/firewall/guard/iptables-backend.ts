@@ -7,13 +7,22 @@ import {
   removeInput,
   restoreInput,
 } from '../iptables/chains.ts'
-import { type Family, type Iptables, readSaved, restore, type Variant } from '../iptables/command.ts'
-import type { SavedRules } from '../iptables/saved.ts'
+import {
+  type Family,
+  type Iptables,
+  type IptablesFailure,
+  readSaved,
+  restore,
+  type Variant,
+} from '../iptables/command.ts'
+import { type SavedRules, withoutTables } from '../iptables/saved.ts'
 import type { Backend, Compared, Failure } from './backend.ts'
-import { iptablesEvents } from './iptables-events.ts'
+import { type Canaries, createCanaries } from './canaries.ts'
+import { iptablesEvents, type LostTables, monitoredTables } from './iptables-events.ts'
 import { GUARD_CHAINS, iptablesRules } from './iptables-rules.ts'
+import type { GuardRuleset } from './ruleset.ts'
 
-/** iptables-legacy tells nobody of changes: its rules are read back at least this often. */
+/** iptables-legacy tells nobody of changes, and its canaries not of all: its rules are read back this often. */
 const LEGACY_POLL_MS = 1000
 
 export type IptablesOptions = {
@@ -23,30 +32,57 @@ export type IptablesOptions = {
   readonly families: () => Promise<readonly Family[]>
   /** Whether this variant has tables at all; only asking iptables-legacy would make the kernel load them. */
   readonly inUse?: () => Promise<boolean>
+  /** Of iptables-legacy. */
+  readonly canaries?: Canaries
 }
 
 /** The guard's rules in iptables, by one of its variants, for both families. */
-export function iptablesBackend({ exec, variant, families, inUse }: IptablesOptions): Backend {
+export function iptablesBackend({
+  exec,
+  variant,
+  families,
+  inUse,
+  canaries = variant === 'legacy' ? createCanaries() : undefined,
+}: IptablesOptions): Backend {
   const tools = async () =>
     (await families()).map((family): Iptables => ({ exec, variant, family, prefix: GUARD_CHAINS }))
   const sides = new Map<Family, Side>()
+  const monitored = monitoredTables()
+  const lost: LostTables = canaries ?? monitored
+
+  const write = async (rules: GuardRuleset): Promise<IptablesFailure | undefined> => {
+    const heard = new Map((await families()).map((family) => [family, lost.of(family)] as const))
+    const repairs = lost.any()
+    lost.forget()
+    const results = (await tools()).map(async (tool) => {
+      const { family } = tool
+      const wanted = iptablesRules(rules, family)
+      const chains = canaries?.add(wanted, family) ?? wanted
+      const { seen, differs = false, before } = sides.get(family) ?? NOTHING
+      sides.set(family, { ...NOTHING, chains, before })
+      const known = differs || repairs ? seen && withoutTables(seen, heard.get(family) ?? []) : undefined
+      const side = await replace(tool, chains, known)
+      if ('detail' in side) return side
+      sides.set(family, side)
+      return undefined
+    })
+    return (await Promise.all(results)).find((failed) => failed !== undefined)
+  }
 
   return {
     name: `iptables-${variant}`,
     what: `the chains ${GUARD_CHAINS}* of iptables-${variant}`,
     load: async (rules) => {
-      const results = (await tools()).map(async (tool) => {
-        const chains = iptablesRules(rules, tool.family)
-        const { found, before = {} } = sides.get(tool.family) ?? {}
-        sides.set(tool.family, { chains, found: undefined, before })
-        const side = await replace(tool, chains, found)
-        if ('detail' in side) return side
-        sides.set(tool.family, side)
-        return undefined
-      })
-      return (await Promise.all(results)).find((failed) => failed !== undefined)
+      let failed = await write(rules)
+      // It may be for what they need.
+      if (failed?.raced && canaries?.giveUp()) {
+        failed = await write(rules)
+        if (failed !== undefined) canaries.resume()
+      }
+      return failed
     },
     compare: async () => {
+      lost.forget()
       const packets: Record<string, number> = {}
       let differs: Compared['differs']
       const found = new Map<Family, SavedRules>()
@@ -59,7 +95,9 @@ export function iptablesBackend({ exec, variant, families, inUse }: IptablesOpti
           packets[name] = (packets[name] ?? 0) + Math.max(0, count - (before[name] ?? 0))
         found.set(tool.family, read.saved)
       }
-      for (const [family, side] of sides) sides.set(family, { ...side, found: differs && found.get(family) })
+      for (const [family, side] of sides)
+        sides.set(family, { ...side, seen: found.get(family), differs: differs !== undefined })
+      if (differs === undefined) canaries?.expect()
       return { packets, ...(differs === undefined ? {} : { differs }) }
     },
     remove: async () => {
@@ -73,8 +111,14 @@ export function iptablesBackend({ exec, variant, families, inUse }: IptablesOpti
       }
       return removed
     },
-    watched: () => (variant === 'nft' ? iptablesEvents(exec) : Promise.resolve(undefined)),
-    ...(variant === 'legacy' ? { longestPoll: LEGACY_POLL_MS } : {}),
+    isGone: lost.any,
+    ...(canaries === undefined
+      ? { watched: () => iptablesEvents(exec, monitored) }
+      : {
+          watched: async () => undefined,
+          unwatched: { isDisturbed: canaries.isOneGone, readEvery: LEGACY_POLL_MS },
+          limits: () => (canaries.missing() ? NO_CANARIES : undefined),
+        }),
   }
 }
 
@@ -85,29 +129,34 @@ const unseen = (why: string) =>
     mayStand: true,
   }) as const
 
+const NO_CANARIES =
+  'that rules of iptables-legacy are gone shows nowhere in /proc/net/xt_recent, so that it is found only when they are read back, once a second: load the module xt_recent, or lower --poll-interval'
+
 /** What we know of one family. */
 type Side = {
   readonly chains: readonly Chain[]
-  /** What was found not to be as loaded: a repair begins with it instead of reading once more. */
-  readonly found: SavedRules | undefined
+  /** What was read since the last write: a repair begins with it instead of reading once more. */
+  readonly seen: SavedRules | undefined
+  /** That was not as loaded, in one family or the other. */
+  readonly differs: boolean
   /** Packets that were counted before the last repair, of tables that it did not write. */
   readonly before: Readonly<Record<string, number>>
 }
 
-const NOTHING: Side = { chains: [], found: undefined, before: {} }
+const NOTHING: Side = { chains: [], seen: undefined, differs: false, before: {} }
 
-/** Writes: what differs from `found`; else, or where another changed our jumps since, all by what is read now. */
+/** Writes: what differs from what is known; else, or where another changed our jumps since, all by what is read now. */
 async function replace(
   tool: Iptables,
   chains: readonly Chain[],
-  found: SavedRules | undefined,
-): Promise<Side | Failure> {
-  if (found !== undefined) {
-    const tables = differingTables(chains, found)
+  known: SavedRules | undefined,
+): Promise<Side | IptablesFailure> {
+  if (known !== undefined) {
+    const tables = differingTables(chains, known)
     const kept = chains.filter(({ table }) => !tables.includes(table))
-    const side = { chains, found: undefined, before: countPackets(kept, found) }
+    const side = { ...NOTHING, chains, before: countPackets(kept, known) }
     if (tables.length === 0) return side
-    const result = await restore(tool, restoreInput(chains, found, tables))
+    const result = await restore(tool, restoreInput(chains, known, tables))
     if (result.ok) return side
     if (!result.raced) return result
   }
@@ -115,7 +164,7 @@ async function replace(
     const read = await readSaved(tool)
     if (!read.ok) return read
     const result = await restore(tool, restoreInput(chains, read.saved))
-    if (result.ok) return { chains, found: undefined, before: {} }
+    if (result.ok) return { ...NOTHING, chains }
     if (!result.raced || attempt === 2) return result
   }
 }

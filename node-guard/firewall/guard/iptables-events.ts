@@ -1,4 +1,6 @@
 import type { Exec } from '../exec.ts'
+import type { Family } from '../iptables/command.ts'
+import type { IptablesTable } from '../iptables/saved.ts'
 import { GUARD_CHAINS } from './iptables-rules.ts'
 import type { Watched } from './watch.ts'
 
@@ -11,16 +13,63 @@ const NFT_LINE = new RegExp(
 const XTABLES_LINE = new RegExp(
   `-t (?:filter|mangle|nat) -\\S+ (?:${BUILT_IN})\\b|table: table (?:filter|mangle|nat)\\b`,
 )
+const DELETED = /^delete table (ip6?) (filter|mangle|nat)$/
+const OURS_ADDED = new RegExp(`^(?:add|create) chain (ip6?) (filter|mangle|nat) ${GUARD_CHAINS}`)
 
 /** Whether an event is about our chains, or about what stands before our jumps. */
 export const concernsIptables = (line: string) =>
   line.includes(GUARD_CHAINS) || NFT_LINE.test(line) || XTABLES_LINE.test(line)
 
 /** What tells of changes made by iptables-nft: nft's monitor, or iptables' own where nft is not installed. */
-export async function iptablesEvents(exec: Exec): Promise<Watched> {
+export async function iptablesEvents(exec: Exec, lost: MonitoredTables): Promise<Watched> {
   const nft = await exec('nft', ['--version'])
   return nft.code === 'missing'
     ? // By lines: into a pipe it would keep events to itself until there are 4 KiB of them.
       { command: 'stdbuf', args: ['-oL', 'xtables-monitor', '--event'], matches: concernsIptables }
-    : { command: 'nft', args: ['monitor'], matches: concernsIptables }
+    : { command: 'nft', args: ['monitor'], matches: lost.hear }
+}
+
+/** The tables in which nothing of ours stands any more, as far as one can tell without reading them. */
+export type LostTables = {
+  readonly any: () => boolean
+  readonly of: (family: Family) => readonly IptablesTable[]
+  /** They are about to be read or written: what was seen until now counts no more. */
+  readonly forget: () => void
+}
+
+/** The same by what was heard of `nft monitor`. */
+export type MonitoredTables = LostTables & {
+  /** Whether a transaction that concerns us ends with this line; each line is heard once, in order. */
+  readonly hear: (line: string) => boolean
+}
+
+/**
+ * A table that a transaction deleted has nothing of ours in it, unless that or a later one added chains of ours again
+ * (our own, or a restore of what somebody had saved). A transaction ends with a comment, `# new generation …`.
+ */
+export function monitoredTables(): MonitoredTables {
+  const lost = new Set<string>()
+  let deleted = new Set<string>()
+  let concerned = false
+  return {
+    hear: (line) => {
+      const [, ip, table] = DELETED.exec(line) ?? []
+      if (table !== undefined) deleted.add(`${ip} ${table}`)
+      const [, ourIp, ourTable] = OURS_ADDED.exec(line) ?? []
+      for (const tables of [lost, deleted]) tables.delete(`${ourIp} ${ourTable}`)
+      concerned ||= concernsIptables(line)
+      if (!line.startsWith('# new generation')) return false
+      for (const key of deleted) lost.add(key)
+      const concerns = concerned
+      deleted = new Set()
+      concerned = false
+      return concerns
+    },
+    any: () => lost.size > 0,
+    of: (family) =>
+      (['mangle', 'filter', 'nat'] as const).filter((table) =>
+        lost.has(`${family === 6 ? 'ip6' : 'ip'} ${table}`),
+      ),
+    forget: () => lost.clear(),
+  }
 }

@@ -12,6 +12,7 @@ import { createSightings } from './audit.ts'
 import { auditBackends } from './audit-backend.ts'
 import type { Backend } from './backend.ts'
 import { type Block, type Cause, createBlock } from './block.ts'
+import { watchCanaries } from './canaries.ts'
 import { createChoice } from './choice.ts'
 import { hasNetkit, readInterfaces } from './dataplane.ts'
 import { readImdsOptions } from './imds-options.ts'
@@ -138,8 +139,8 @@ export function runGuard(argv: readonly string[]): void {
     if (whyNotVerified(report())?.code !== before) void publish(undefined)
     // Nobody waits for the metadata service either.
     void ask(undefined)
-    const longest = readinessOf(report(), now()).ready ? choice.chosen()?.longestPoll : RETRY_MS
-    setTimeout(poll, Math.min(longest ?? Number.POSITIVE_INFINITY, settings.pollInterval), 'poll')
+    const ready = readinessOf(report(), now()).ready
+    setTimeout(poll, ready ? settings.pollInterval : Math.min(RETRY_MS, settings.pollInterval), 'poll')
   }
   const stops = removing ? [] : [rulesWatch.stop, watchNetwork(log, checkBlock, () => checkLink(undefined))]
   const server = listen(settings, log, report, now)
@@ -187,10 +188,10 @@ function watchRules(
     const watched = await backend.watched()
     stop =
       watched === undefined
-        ? () => {}
+        ? lookAfter(backend.unwatched, checkBlock)
         : watch(watched, {
             event: () => checkBlock('event'),
-            restarted: () => checkBlock('monitor'),
+            unseen: () => checkBlock('monitor'),
             // Of a backend that is only tried, its own failure says more.
             ended: (detail) => {
               if (backend === chosen()) log.warn('monitor ended', { detail })
@@ -199,6 +200,17 @@ function watchRules(
     return stop
   }
   return { follow, stop: () => stop() }
+}
+
+/** In the place of what nothing tells. */
+function lookAfter(unwatched: Backend['unwatched'], checkBlock: (cause: Cause) => unknown): () => void {
+  if (unwatched === undefined) return () => {}
+  const stop = watchCanaries(unwatched.isDisturbed, () => checkBlock('event'))
+  const timer = setInterval(() => checkBlock('poll'), unwatched.readEvery)
+  return () => {
+    stop()
+    clearInterval(timer)
+  }
 }
 
 /** Follows what the kernel tells about our link and the default routes. */
@@ -221,7 +233,7 @@ function watchNetwork(
         if (lines.some(isLink)) checkLink()
         if (lines.some(isDefault)) checkBlock('uplinks')
       },
-      restarted: () => {
+      unseen: () => {
         checkLink()
         checkBlock('uplinks')
       },

@@ -63,7 +63,7 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
 /**
  * What the lines of `nft monitor` say of our table. Each transaction ends with a comment, `# new generation …`; one of
  * ours deletes the table and adds it again. A monitor that ended and runs again knows of nothing gone, and is followed
- * by a look (`restarted`).
+ * by a look (`unseen`).
  */
 function monitoredTable() {
   let gone = false

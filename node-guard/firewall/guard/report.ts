@@ -40,16 +40,17 @@ export type Status = {
   readonly audit: readonly Sighting[]
 }
 
-/** How many poll intervals a verification holds. */
+/** How many poll intervals a verification holds, and how long at least: one look can take seconds on a busy machine. */
 const VALID_INTERVALS = 3
+const VALID_AT_LEAST_MS = 5000
 
 const iso = (milliseconds: number) => new Date(milliseconds).toISOString()
 /** `none` before rules stand, and in mode `remove`. */
 export const backendOf = ({ block }: GuardReport) => block.backend ?? 'none'
-const validMs = (report: GuardReport) => report.pollIntervalMs * VALID_INTERVALS
+const validMs = (report: GuardReport) => Math.max(report.pollIntervalMs * VALID_INTERVALS, VALID_AT_LEAST_MS)
 
-/** Seconds for which what is published holds. At least one: a short interval must not make it flicker on a busy machine. */
-export const validSecondsOf = (report: GuardReport) => Math.max(validMs(report) / 1000, 1)
+/** Seconds for which what is published holds. */
+export const validSecondsOf = (report: GuardReport) => validMs(report) / 1000
 
 /**
  * Whether the rules stand and are of use: undefined, or one sentence with its code. In mode `audit` it is said of the

@@ -11,8 +11,11 @@ export type Watched = {
 export type WatchEvents = {
   /** Lines that match; called once per chunk of output. */
   readonly event: (lines: readonly string[]) => void
-  /** The command runs again after it had ended: what happened meanwhile was not seen. */
-  readonly restarted: () => void
+  /**
+   * What happened before now may not have been seen: the command runs again after it had ended, or has, started at any
+   * time, had the time to subscribe.
+   */
+  readonly unseen: () => void
   /** The command ended or could not be started; it is started again by itself. */
   readonly ended: (detail: string) => void
 }
@@ -21,6 +24,8 @@ const FIRST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 5000
 /** A command that lived this long was well: the pauses begin from the start again. */
 const HEALTHY_MS = 10_000
+/** A monitor does not say when it begins to listen; nft takes some ten milliseconds. */
+const SUBSCRIBED_MS = 1000
 /** No line of ours is longer; a longer one (another table's huge set) is looked at in parts. */
 const MAX_LINE = 64 * 1024
 
@@ -41,10 +46,12 @@ export function watch({ command, args, matches }: Watched, events: WatchEvents):
       const matching = lines.filter(matches)
       if (matching.length > 0) events.event(matching)
     })
+    const subscribed = setTimeout(events.unseen, SUBSCRIBED_MS)
     let over = false
     const end = (detail: string) => {
       if (over || stopped) return
       over = true
+      clearTimeout(subscribed)
       events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
       pause =
         performance.now() - startedAt > HEALTHY_MS ? FIRST_PAUSE_MS : Math.min(pause * 2, LONGEST_PAUSE_MS)
@@ -54,9 +61,12 @@ export function watch({ command, args, matches }: Watched, events: WatchEvents):
     child.on('error', (error) => end(error.message))
     child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
     child.on('spawn', () => {
-      if (!first) events.restarted()
+      if (!first) events.unseen()
     })
-    stop = () => child.kill('SIGTERM')
+    stop = () => {
+      clearTimeout(subscribed)
+      child.kill('SIGTERM')
+    }
   }
   start(true)
   return () => {

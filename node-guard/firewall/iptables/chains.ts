@@ -3,11 +3,15 @@ import type { IptablesTable, SavedRules } from './saved.ts'
 /** One rule, in the very words of iptables-save(8) after `-A CHAIN `, so that it can be compared with what is read back. */
 export type Rule = { readonly rule: string; readonly counter?: string }
 
-/** A chain of ours. With `hook`, the first rule of that built-in chain jumps to it. */
+/**
+ * A chain of ours. With `hook`, the first rule of that built-in chain jumps to it; with `canary`, a second rule there that
+ * does so under this condition.
+ */
 export type Chain = {
   readonly table: IptablesTable
   readonly name: string
   readonly hook?: string
+  readonly canary?: string
   readonly rules: readonly Rule[]
 }
 
@@ -17,7 +21,7 @@ export type Difference = 'is gone' | 'was changed' | 'is not first'
 /** Compares; undefined when everything is there, nothing else of ours, and each jump stands first in its chain. */
 export function difference(wanted: readonly Chain[], saved: SavedRules): Difference | undefined {
   if (saved.chains.size === 0) return 'is gone'
-  const jumps = wanted.flatMap((chain) => (chain.hook === undefined ? [] : [jump(chain)]))
+  const jumps = wanted.flatMap((chain) => jumpsTo(chain).map((rule) => `${chain.table} -A ${rule}`))
   const rules = wanted.map(({ table, name, rules }) =>
     lines(
       table,
@@ -89,7 +93,8 @@ export function restoreInput(
       ...chains.map(({ name }) => `:${name} - [0:0]`),
       ...deleteJumps(table, saved),
       ...chains.flatMap(({ name, rules }) => rules.map(({ rule }) => `-A ${name} ${rule}`)),
-      ...chains.flatMap(({ name, hook }) => (hook === undefined ? [] : [`-I ${hook} 1 -j ${name}`])),
+      // The last one first: each pushes down what is there.
+      ...chains.flatMap((chain) => jumpsTo(chain).toReversed().map(insertFirst)),
       ...stale.map(({ name }) => `-F ${name}`),
       ...stale.map(({ name }) => `-X ${name}`),
     ]
@@ -108,7 +113,12 @@ export function removeInput(saved: SavedRules): string {
   })
 }
 
-const jump = ({ table, hook, name }: Chain) => `${table} -A ${hook} -j ${name}`
+/** The rules that lead to a chain, in their order, as `CHAIN RULE`. */
+const jumpsTo = ({ hook, name, canary }: Chain) =>
+  hook === undefined
+    ? []
+    : [`${hook} -j ${name}`, ...(canary === undefined ? [] : [`${hook} ${canary} -j ${name}`])]
+const insertFirst = (rule: string) => `-I ${rule.replace(' ', ' 1 ')}`
 const lines = (table: string, name: string, rules: readonly string[]) =>
   [`${table} ${name}`, ...rules].join('\n')
 const same = (a: readonly string[], b: readonly string[]) =>

@@ -1,5 +1,5 @@
 import { type Exec, type ExecResult, firstLine } from '../exec.ts'
-import { isOfInterest, parseSaved, type SavedRules } from './saved.ts'
+import { ofInterest, parseSaved, type SavedRules } from './saved.ts'
 
 /** iptables has two: over nf_tables, and over the old ip_tables. Both see every packet; each sees only its own rules. */
 export type Variant = 'nft' | 'legacy'
@@ -34,9 +34,7 @@ export async function readSaved(
   tool: Iptables,
 ): Promise<{ readonly ok: true; readonly saved: SavedRules } | IptablesFailure> {
   const { exec, prefix } = tool
-  const result = await exec(command(tool, 'save'), ['-c'], {
-    keepLine: (line) => isOfInterest(line, prefix),
-  })
+  const result = await exec(command(tool, 'save'), ['-c'], { keepLine: ofInterest(prefix) })
   return result.code === 0 ? { ok: true, saved: parseSaved(result.stdout, prefix) } : failure(tool, result)
 }
 

@@ -17,17 +17,45 @@ export type SavedRules = {
   readonly first: ReadonlyMap<string, string>
 }
 
+/** The same without what stands in some tables: somebody deleted those. */
+export function withoutTables(saved: SavedRules, gone: readonly IptablesTable[]): SavedRules {
+  const stays = (table: string | undefined) => !gone.some((name) => name === table)
+  const keep = <T>(entries: ReadonlyMap<string, T>) =>
+    new Map([...entries].filter(([key]) => stays(key.split(' ')[0])))
+  return {
+    chains: keep(saved.chains),
+    jumps: saved.jumps.filter(({ table }) => stays(table)),
+    first: keep(saved.first),
+  }
+}
+
 const TABLES: readonly IptablesTable[] = ['filter', 'mangle', 'nat']
-const BUILT_IN = /^(?:PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/
+const BUILT_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'])
 /** A comment may read like a jump. */
 const QUOTED = /"(?:[^"\\]|\\.)*"/g
 const RULE = /^(?:\[(\d+):\d+\] )?-A (\S+) ?(.*)$/
 
-/** Whether a line of iptables-save can matter to {@link parseSaved}; a node's other chains can be megabytes. */
-export function isOfInterest(line: string, prefix: string): boolean {
-  return (
-    line.startsWith('*') || line.includes(prefix) || BUILT_IN.test(RULE.exec(line.slice(0, 100))?.[2] ?? '')
-  )
+/**
+ * Which lines of iptables-save can matter to {@link parseSaved}, asked for each in order: of others' rules, the first of
+ * each built-in chain. A node has thousands, and reads them every second with iptables-legacy: no regular expression.
+ */
+export function ofInterest(prefix: string): (line: string) => boolean {
+  let last = ''
+  return (line) => {
+    if (line.startsWith('*')) {
+      last = ''
+      return true
+    }
+    if (line.includes(prefix)) return true
+    // `[packets:bytes] -A CHAIN rule`
+    const start = line.indexOf('-A ') + 3
+    if (start < 3) return false
+    const end = line.indexOf(' ', start)
+    const chain = line.slice(start, end < 0 ? undefined : end)
+    if (chain === last) return false
+    last = chain
+    return BUILT_IN.has(chain)
+  }
 }
 
 /**
@@ -43,7 +71,7 @@ export function parseSaved(output: string, prefix: string): SavedRules {
 
   const takeRule = (table: IptablesTable, chain: string, rule: string, packets: number) => {
     const key = `${table} ${chain}`
-    if (BUILT_IN.test(chain) && !first.has(key)) first.set(key, rule)
+    if (BUILT_IN.has(chain) && !first.has(key)) first.set(key, rule)
     const ours = chains.get(key)
     if (ours !== undefined) ours.rules.push({ rule, packets })
     else if (target.test(rule.replace(QUOTED, ''))) jumps.push({ table, line: `-A ${chain} ${rule}` })

@@ -6,7 +6,8 @@ import { buildComponent } from '../../../build.ts'
 import { namespaceSupport } from '../../sandbox/node/namespace-support.ts'
 import { findTool } from '../../sandbox/node/tools.ts'
 import type { Bench, Figure } from '../report.ts'
-import { gapFigures } from './gaps.ts'
+import { cpuFigures } from './cpu.ts'
+import { gapFigures, isAnyAsked } from './gaps.ts'
 import { gateFigures } from './gate.ts'
 import { memoryFigures } from './memory.ts'
 
@@ -14,15 +15,27 @@ const PROCESSES = 3
 const ROUNDS = 25
 const KILLS = 5
 const GATES = 25
+/** Backends, and how many rules of others stand beside theirs. */
+const CPU_OF = [
+  ['nft', 0],
+  ['iptables', 0],
+  ['iptables-legacy', 0],
+  ['iptables-legacy', 3000],
+] as const
 
-export const benchFirewall: Bench = async (tell) => {
+export const benchFirewall: Bench = async (tell, asked) => {
   const support = namespaceSupport()
   if (support.kind === 'none') return [leftOut('everything', support.reason)]
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bench-'))
   const bundle = join(directory, 'firewall.cjs')
   const figures: Figure[] = []
   /** One part that fails must not take the others with it. */
-  const part = async (name: string, measure: () => Promise<readonly Figure[]>) => {
+  const part = async (
+    name: string,
+    measure: () => Promise<readonly Figure[]>,
+    wanted: boolean = asked(name),
+  ) => {
+    if (!wanted) return
     tell(name)
     try {
       figures.push(...(await measure()))
@@ -39,15 +52,19 @@ export const benchFirewall: Bench = async (tell) => {
     const python = findTool('python3') === undefined ? 'python3 not found; install python3' : undefined
     if (python !== undefined) return [...figures, leftOut('gate and gaps', python)]
     await part('gate', () => gateFigures(bundle, GATES))
+    for (const [backend, others] of CPU_OF)
+      await part(`CPU, ${backend}`, () => cpuFigures(bundle, backend, others))
     for (const kind of ['routed', 'bridge'] as const)
       for (const [backend, owned] of [
         ['nft', false],
         ['nft', true],
         ['iptables', false],
-      ] as const)
-        await part(`gaps: ${kind}, ${backend}${owned ? ', owned table' : ''}`, () =>
-          gapFigures({ bundle, kind, backend, owned, rounds: ROUNDS, kills: KILLS }),
-        )
+        ['iptables-legacy', false],
+      ] as const) {
+        const options = { bundle, kind, backend, owned, rounds: ROUNDS, kills: KILLS, asked }
+        const name = `gaps: ${kind}, ${backend}${owned ? ', owned table' : ''}`
+        await part(name, () => gapFigures(options), isAnyAsked(options))
+      }
     return figures
   } finally {
     await rm(directory, { recursive: true })

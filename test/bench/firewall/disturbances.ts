@@ -2,12 +2,13 @@
 import { GUARD_TABLE } from '../../../node-guard/firewall/guard/ruleset.ts'
 import { type TestNode, until } from '../../firewall/node.ts'
 
-export type BackendFlag = 'nft' | 'iptables'
+/** `iptables`: of its variants that over nf_tables, unless the node's other rules are in the legacy one. */
+export type BenchBackend = 'nft' | 'iptables' | 'iptables-legacy'
 
 export type Disturbance = {
   readonly name: string
   /** Of which backends it takes away all that refuses, until it is put back. */
-  readonly opens: readonly BackendFlag[]
+  readonly opens: readonly BenchBackend[]
   readonly act: (node: TestNode) => Promise<unknown>
 }
 
@@ -20,16 +21,20 @@ table inet filter {
 }
 `
 /** As a firewall that thinks it is alone restores what it saved before the guard came. */
-const RESTORE = `for t in iptables ip6tables; do
-  printf '*mangle\\n:POSTROUTING ACCEPT\\nCOMMIT\\n*filter\\n:FORWARD ACCEPT\\n-A FORWARD -j ACCEPT\\nCOMMIT\\n' | $t-restore
+const restored = (variant: string) => `for t in iptables ip6tables; do
+  printf '*mangle\\n:POSTROUTING ACCEPT\\nCOMMIT\\n*filter\\n:FORWARD ACCEPT\\n-A FORWARD -j ACCEPT\\nCOMMIT\\n' | $t-${variant}-restore
 done`
 /** The guard may be back before the chains are deleted: that is then refused. */
-const flushed = (...tables: string[]) =>
-  `for t in iptables ip6tables; do ${tables.map((table) => `$t -t ${table} -F; $t -t ${table} -X || true`).join('; ')}; done`
+const flushed = (variant: string, ...tables: string[]) =>
+  `for t in iptables-${variant} ip6tables-${variant}; do ${tables.map((table) => `$t -w -t ${table} -F; $t -w -t ${table} -X || true`).join('; ')}; done`
 
 const inNode = (script: string) => (node: TestNode) => node.must('node', ['sh', '-c', script])
 
-export const DISTURBANCES: readonly Disturbance[] = [
+/** With the variant of iptables in which the backend's rules are. */
+export const disturbancesOf = (backend: BenchBackend): readonly Disturbance[] =>
+  disturbances(backend === 'iptables-legacy' ? 'legacy' : 'nft')
+
+const disturbances = (variant: string): readonly Disturbance[] => [
   { name: 'nft flush ruleset', opens: ['nft', 'iptables'], act: inNode('nft flush ruleset') },
   {
     name: 'nft -f with flush ruleset',
@@ -37,19 +42,25 @@ export const DISTURBANCES: readonly Disturbance[] = [
     act: (node) => node.must('node', ['nft', '-f', '-'], NFTABLES_CONF),
   },
   // The drop in mangle stays.
-  { name: 'iptables -F; -X', opens: [], act: inNode(flushed('filter')) },
+  { name: 'iptables -F; -X', opens: [], act: inNode(flushed(variant, 'filter')) },
   {
     name: 'iptables -F; -X of filter and mangle',
-    opens: ['iptables'],
-    act: inNode(flushed('filter', 'mangle')),
+    opens: ['iptables', 'iptables-legacy'],
+    act: inNode(flushed(variant, 'filter', 'mangle')),
   },
-  { name: 'iptables-restore of filter and mangle', opens: ['iptables'], act: inNode(RESTORE) },
+  {
+    name: 'iptables-restore of filter and mangle',
+    opens: ['iptables', 'iptables-legacy'],
+    act: inNode(restored(variant)),
+  },
 ]
 
 /** Waits until the guard's rules are there. */
-export async function rulesBack(node: TestNode, backend: BackendFlag): Promise<void> {
+export async function rulesBack(node: TestNode, backend: BenchBackend): Promise<void> {
   const command =
-    backend === 'nft' ? `nft list table ${GUARD_TABLE}` : 'iptables -S FORWARD | grep -q POD2IAM-FORWARD'
+    backend === 'nft'
+      ? `nft list table ${GUARD_TABLE}`
+      : `iptables-${backend === 'iptables-legacy' ? 'legacy' : 'nft'} -S FORWARD | grep -q POD2IAM-FORWARD`
   const there = async () => (await node.run('node', ['sh', '-c', command])).code === 0
   await until(`the guard's rules are back (${backend})`, there)
 }

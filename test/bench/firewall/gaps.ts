@@ -2,45 +2,59 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestNode } from '../../firewall/node.ts'
 import { type Figure, median } from '../report.ts'
-import { type BackendFlag, DISTURBANCES, type Disturbance, rulesBack } from './disturbances.ts'
+import { type BenchBackend, type Disturbance, disturbancesOf, rulesBack } from './disturbances.ts'
 import { type Probed, probesOf, startProber } from './prober.ts'
 import { type Kind, openBenchNode, startGuard } from './process.ts'
 
 export type GapOptions = {
   readonly bundle: string
   readonly kind: Kind
-  readonly backend: BackendFlag
+  readonly backend: BenchBackend
   readonly owned: boolean
   /** How often each disturbance comes. */
   readonly rounds: number
   /** How often the guard is killed and started again. */
   readonly kills: number
+  /** Of which parts figures are wanted. */
+  readonly asked: (part: string) => boolean
 }
 
 /** After a repair the guard reads its rules back: a disturbance before that would be seen as the same one. */
 const SETTLE_MS = 40
 
+const KILLED = 'guard killed and started again'
+
+const where = ({ kind, backend, owned }: GapOptions) => `${kind}, ${backend}${owned ? ', owned table' : ''}`
+
+/** Whether there is anything to measure. */
+export const isAnyAsked = (options: GapOptions): boolean =>
+  [...disturbancesOf(options.backend).map(({ name }) => name), KILLED].some((name) =>
+    options.asked(`${where(options)}: ${name}`),
+  )
+
 /** Lets every disturbance come again and again, a prober at work all the time. */
 export async function gapFigures(options: GapOptions): Promise<Figure[]> {
   const { bundle, kind, backend, owned, rounds, kills } = options
-  const flags = [`--backend=${backend}`, ...(owned ? ['--owned-table=true'] : [])]
-  const where = `${kind}, ${backend}${owned ? ', owned table' : ''}`
+  const flags = owned ? ['--owned-table=true'] : []
   const node = await openBenchNode(kind)
   try {
-    let guard = await startGuard(node, bundle, flags)
+    let guard = await startGuard(node, bundle, flags, backend)
     const figures: Figure[] = []
-    for (const disturbance of DISTURBANCES) {
+    for (const disturbance of disturbancesOf(backend)) {
+      const name = `${where(options)}: ${disturbance.name}`
+      if (!options.asked(name)) continue
       const probed = await probing(node, () => repeat(node, disturbance, backend, rounds))
       const open = !owned && disturbance.opens.includes(backend)
-      figures.push(...(open ? lengths : none)(`${where}: ${disturbance.name}`, probed))
+      figures.push(...(open ? lengths : none)(name, probed))
     }
     const restarts = async () => {
       for (let kill = 0; kill < kills; kill++) {
         await guard.kill()
-        guard = await startGuard(node, bundle, flags)
+        guard = await startGuard(node, bundle, flags, backend)
       }
     }
-    figures.push(...none(`${where}: guard killed and started again`, await probing(node, restarts)))
+    const name = `${where(options)}: ${KILLED}`
+    if (options.asked(name)) figures.push(...none(name, await probing(node, restarts)))
     return figures
   } finally {
     await node.close()
@@ -56,7 +70,7 @@ async function probing(node: TestNode, work: () => Promise<void>): Promise<Probe
 async function repeat(
   node: TestNode,
   { act }: Disturbance,
-  backend: BackendFlag,
+  backend: BenchBackend,
   rounds: number,
 ): Promise<void> {
   for (let round = 0; round < rounds; round++) {

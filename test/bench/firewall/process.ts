@@ -3,9 +3,10 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { FIREWALL_HEALTH_PORT } from '../../../common/addresses.ts'
-import { NET_ADMIN_ONLY } from '../../firewall/guard-process.ts'
+import { ADMIN_AND_RAW, NET_ADMIN_ONLY } from '../../firewall/guard-process.ts'
 import { openNode, type TestNode, until } from '../../firewall/node.ts'
 import { descendant } from '../../sandbox/node/process.ts'
+import type { BenchBackend } from './disturbances.ts'
 
 export type Kind = 'routed' | 'bridge'
 
@@ -31,9 +32,22 @@ export async function openBenchNode(kind: Kind): Promise<TestNode> {
  *
  * @throws an Error with its last line, where it ends instead
  */
-export async function startGuard(node: TestNode, bundle: string, flags: readonly string[]): Promise<Guard> {
-  const argv = [process.execPath, bundle, 'guard', '--poll-interval=5m', `--state-dir=${STATE_DIR}`, ...flags]
-  const child = node.spawn('node', [...NET_ADMIN_ONLY, ...argv])
+export async function startGuard(
+  node: TestNode,
+  bundle: string,
+  flags: readonly string[],
+  backend: BenchBackend = 'nft',
+): Promise<Guard> {
+  const legacy = backend === 'iptables-legacy'
+  // The variant in which the node's other rules are is the one that is taken.
+  if (legacy) await node.must('node', ['iptables-legacy', '-w', '-t', 'nat', '-n', '-L'])
+  const settings = [
+    `--backend=${legacy ? 'iptables' : backend}`,
+    '--poll-interval=5m',
+    `--state-dir=${STATE_DIR}`,
+  ]
+  const argv = [process.execPath, bundle, 'guard', ...settings, ...flags]
+  const child = node.spawn('node', [...(legacy ? ADMIN_AND_RAW : NET_ADMIN_ONLY), ...argv])
   const closed = once(child, 'close')
   const last = lastLine(child)
   const ready = async () => {

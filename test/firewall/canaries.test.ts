@@ -1,0 +1,198 @@
+/** When a canary of iptables-legacy says that rules are gone, and what is done where there can be none: without a kernel. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Exec } from '../../node-guard/firewall/exec.ts'
+import { createCanaries } from '../../node-guard/firewall/guard/canaries.ts'
+import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backend.ts'
+import { iptablesRules } from '../../node-guard/firewall/guard/iptables-rules.ts'
+import { difference } from '../../node-guard/firewall/iptables/chains.ts'
+import { RULES } from './battery.ts'
+import { iptablesModel } from './iptables-model.ts'
+
+const FILES = ['filter', 'mangle', 'nat'].flatMap((table) =>
+  [4, 6].map((family) => `/proc/net/xt_recent/POD2IAM-${table}-${family}`),
+)
+
+/** Canaries that stand, and the files that are there for them. */
+function standing() {
+  const files = new Set(FILES)
+  const canaries = createCanaries((file) => files.has(file))
+  const add = () => {
+    for (const family of [4, 6] as const) canaries.add(iptablesRules(RULES, family), family)
+  }
+  add()
+  canaries.expect()
+  return { files, canaries, add }
+}
+
+describe('a canary', () => {
+  for (const file of FILES)
+    test(`whose file ${file} goes away tells of it, once`, () => {
+      const { files, canaries } = standing()
+      assert.equal(canaries.isOneGone(), false)
+      files.delete(file)
+      assert.deepEqual([canaries.isOneGone(), canaries.isOneGone()], [true, false])
+    })
+
+  test('that is gone again after it was there again tells again', () => {
+    const { files, canaries } = standing()
+    files.clear()
+    assert.equal(canaries.isOneGone(), true)
+    canaries.expect()
+    assert.equal(canaries.isOneGone(), true)
+  })
+
+  test('tells nothing while rules are being loaded, which may fail', () => {
+    const { files, canaries, add } = standing()
+    files.clear()
+    add()
+    assert.equal(canaries.isOneGone(), false)
+  })
+
+  test('that never had a file, though the rules stand, is not taken for gone, and counts as missing', () => {
+    const canaries = createCanaries(() => false)
+    canaries.add(iptablesRules(RULES, 4), 4)
+    canaries.expect()
+    assert.deepEqual([canaries.isOneGone(), canaries.missing()], [false, true])
+  })
+
+  test('is of one family and one table alone: no other rule keeps its file', () => {
+    const names = [4, 6].flatMap((family) =>
+      createCanaries()
+        .add(iptablesRules(RULES, family === 4 ? 4 : 6), family === 4 ? 4 : 6)
+        .flatMap(({ canary }) => /--name (\S+)/.exec(canary ?? '')?.[1] ?? []),
+    )
+    assert.deepEqual(names.map((name) => `/proc/net/xt_recent/${name}`).toSorted(), FILES.toSorted())
+  })
+})
+
+/** A backend whose canaries have seen each table being flushed, and what was repaired. */
+async function flushedByTurns() {
+  const model = iptablesModel()
+  // Each has its file as its rule is there.
+  const exists = (file: string) =>
+    (['filter FORWARD', 'mangle POSTROUTING', 'nat PREROUTING'] as const).some((place) => {
+      const [table, hook] = place.split(' ') as ['filter' | 'mangle' | 'nat', string]
+      const name = file.slice(file.lastIndexOf('/') + 1)
+      return model.chain(table, hook)?.some((rule) => rule.includes(`--name ${name} `))
+    })
+  const canaries = createCanaries(exists)
+  const backend = iptablesBackend({
+    exec: model.exec,
+    variant: 'legacy',
+    families: async () => [4],
+    canaries,
+  })
+  await backend.load(RULES)
+  assert.equal((await backend.compare()).differs, undefined)
+  assert.equal(backend.unwatched?.isDisturbed(), false)
+  for (const table of ['filter', 'mangle', 'nat'] as const) {
+    model.replace(table)
+    assert.equal(backend.isGone?.(), false)
+    assert.deepEqual([backend.unwatched?.isDisturbed(), backend.unwatched?.isDisturbed()], [true, false])
+    assert.equal(backend.isGone?.(), true)
+    assert.equal((await backend.compare()).differs, 'was changed')
+    assert.deepEqual([backend.unwatched?.isDisturbed(), backend.isGone?.()], [false, false])
+    await backend.load(RULES)
+    assert.equal((await backend.compare()).differs, undefined)
+  }
+  return { model, backend }
+}
+
+test('what was loaded and read back is expected to stand, and what is read back as somebody changed it is not', async () => {
+  await flushedByTurns()
+})
+
+test('tables whose canary is gone by the time of the repair are written without being read first, and they alone', async () => {
+  const { model, backend } = await flushedByTurns()
+  model.replace('mangle')
+  assert.equal(backend.unwatched?.isDisturbed(), true)
+  model.replace('filter', '-A FORWARD -j ACCEPT')
+  model.calls.length = 0
+  assert.equal(await backend.load(RULES), undefined)
+  assert.deepEqual(model.calls, ['restore mangle filter'])
+  assert.equal((await backend.compare()).differs, undefined)
+})
+
+describe('a kernel without xt_recent', () => {
+  /** The backend over one that refuses these rules, and how many loads it refused. */
+  const without = (refuses: (input: string) => string | undefined) => {
+    const model = iptablesModel()
+    let refused = 0
+    const exec: Exec = async (command, args, options) => {
+      const stderr = refuses(options?.input ?? '')
+      if (stderr === undefined) return model.exec(command, args, options)
+      refused++
+      return { code: 2, stdout: '', stderr }
+    }
+    let seen = true
+    const canaries = createCanaries(() => seen)
+    const backend = iptablesBackend({ exec, variant: 'legacy', families: async () => [4], canaries })
+    const hide = () => {
+      seen = false
+    }
+    return { model, backend, hide, refused: () => refused }
+  }
+  const NO_MATCH = "iptables-restore v1.8.9 (legacy): Couldn't load match `recent':No such file or directory"
+
+  test('gets the same rules without canaries, and says what that means', async () => {
+    const { backend, hide, refused } = without((input) =>
+      input.includes('-m recent') ? NO_MATCH : undefined,
+    )
+    assert.equal(backend.limits?.(), undefined)
+    assert.equal(await backend.load(RULES), undefined)
+    assert.equal((await backend.compare()).differs, undefined)
+    assert.match(backend.limits?.() ?? '', /xt_recent/)
+    hide()
+    assert.equal(backend.unwatched?.isDisturbed(), false)
+    // They are not tried again.
+    const before = refused()
+    await backend.load(RULES)
+    assert.equal(refused(), before)
+  })
+
+  test('is not blamed for what fails without canaries too', async () => {
+    let broken = true
+    const { backend, model } = without((input) => (broken && input !== '' ? 'line 3 failed' : undefined))
+    assert.match((await backend.load(RULES))?.detail ?? '', /line 3 failed/)
+    broken = false
+    assert.equal(await backend.load(RULES), undefined)
+    assert.equal(backend.limits?.(), undefined)
+    assert.ok(model.chain('filter', 'FORWARD')?.[1]?.includes('--name POD2IAM-filter-4'))
+  })
+
+  test('is not thought of when rules with canaries have stood once', async () => {
+    let broken = false
+    const { backend } = without((input) => (broken && /-I .*-m recent/.test(input) ? NO_MATCH : undefined))
+    await backend.load(RULES)
+    assert.equal((await backend.compare()).differs, undefined)
+    broken = true
+    assert.ok(await backend.load(RULES))
+    assert.equal(backend.limits?.(), undefined)
+  })
+})
+
+test('a canary that somebody deleted, alone, is a change like any other', () => {
+  const chains = createCanaries().add(iptablesRules(RULES, 4), 4)
+  const jumps = (withCanaries: boolean) =>
+    chains.flatMap(({ table, hook, name, canary }) =>
+      hook === undefined
+        ? []
+        : [
+            { table, line: `-A ${hook} -j ${name}` },
+            ...(canary && withCanaries ? [{ table, line: `-A ${hook} ${canary} -j ${name}` }] : []),
+          ],
+    )
+  const saved = (withCanaries: boolean) => ({
+    chains: new Map(
+      chains.map(({ table, name, rules }) => [
+        `${table} ${name}`,
+        { table, name, rules: rules.map(({ rule }) => ({ rule, packets: 0 })) },
+      ]),
+    ),
+    jumps: jumps(withCanaries),
+    first: new Map(chains.map(({ table, hook, name }) => [`${table} ${hook}`, `-j ${name}`])),
+  })
+  assert.equal(difference(chains, saved(true)), undefined)
+  assert.equal(difference(chains, saved(false)), 'was changed')
+})

@@ -1,0 +1,98 @@
+/** What iptables-nft and nft's monitor do, as far as the guard can see: in memory, and with events that come late. */
+import assert from 'node:assert/strict'
+import type { Exec } from '../../node-guard/firewall/exec.ts'
+import type { IptablesTable } from '../../node-guard/firewall/iptables/saved.ts'
+
+const HOOKS: readonly string[] = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']
+type Chains = Map<string, string[]>
+
+export type IptablesModel = {
+  readonly exec: Exec
+  /** Commands that were run, each with the tables that it wrote. */
+  readonly calls: string[]
+  /** What the monitor tells and nobody has heard yet. */
+  readonly events: string[]
+  readonly chain: (table: IptablesTable, name: string) => readonly string[] | undefined
+  /** As `iptables-restore` without `--noflush`: another's rules in the place of all that was in the table. */
+  readonly replace: (table: IptablesTable, ...rules: readonly string[]) => void
+}
+
+/** @param before called before each command, for what others do meanwhile */
+export function iptablesModel(before: () => void = () => {}): IptablesModel {
+  let tables = new Map<IptablesTable, Chains>()
+  const calls: string[] = []
+  const events: string[] = []
+  let generation = 1
+
+  const commit = (table: IptablesTable, commands: readonly string[]): boolean => {
+    const chains: Chains = new Map([...(tables.get(table) ?? [])].map(([name, rules]) => [name, [...rules]]))
+    const told: string[] = []
+    for (const command of commands) {
+      const event = change(chains, command)
+      if (event === 'failed') return false
+      if (event !== undefined) told.push(event.replace('TABLE', `ip ${table}`))
+    }
+    tables = new Map([...tables, [table, chains]])
+    events.push(...told, `# new generation ${++generation} by process 1 (iptables-nft-re)`)
+    return true
+  }
+  const exec: Exec = async (command, _args, { input = '' } = {}) => {
+    before()
+    if (command === 'nft') return { code: 0, stdout: 'nftables v1.0.6', stderr: '' }
+    if (command.endsWith('-save')) {
+      calls.push('save')
+      return { code: 0, stdout: print(tables), stderr: '' }
+    }
+    const transactions = [...input.matchAll(/^\*(\w+)\n((?:.*\n)*?)COMMIT$/gm)]
+    calls.push(`restore ${transactions.map(([, table]) => table).join(' ')}`)
+    for (const [, table = '', body = ''] of transactions)
+      if (!commit(table as IptablesTable, body.split('\n').filter(Boolean)))
+        return { code: 1, stdout: '', stderr: 'iptables-restore: line 3 failed: No such file or directory' }
+    return { code: 0, stdout: '', stderr: '' }
+  }
+  return {
+    exec,
+    calls,
+    events,
+    chain: (table, name) => tables.get(table)?.get(name),
+    replace: (table, ...rules) => {
+      const ours = [...(tables.get(table)?.keys() ?? [])].filter((name) => !HOOKS.includes(name))
+      events.push(...ours.map((name) => `delete rule ip ${table} ${name} handle 4`))
+      events.push(`delete table ip ${table}`, `add table ip ${table}`)
+      tables = new Map([...tables, [table, new Map()]])
+      assert.ok(commit(table, rules))
+    },
+  }
+}
+
+/** Does what a line of iptables-restore says; what the monitor tells of it. */
+function change(chains: Chains, command: string): string | undefined {
+  const [, word = '', name = '', rest = ''] = /^(:|-\w )(\S+) ?(.*)$/.exec(command) ?? []
+  const rules = chains.get(name) ?? []
+  if (word === ':') {
+    const isNew = !chains.has(name)
+    chains.set(name, [])
+    return isNew ? `create chain TABLE ${name}` : undefined
+  }
+  if (!chains.has(name) && !HOOKS.includes(name)) return 'failed'
+  if (word === '-A ') chains.set(name, [...rules, rest])
+  if (word === '-I ') chains.set(name, [rest.replace(/^1 /, ''), ...rules])
+  if (word === '-F ') chains.set(name, [])
+  if (word === '-X ') chains.delete(name)
+  if (word === '-D ') {
+    if (!rules.includes(rest)) return 'failed'
+    chains.set(name, rules.toSpliced(rules.indexOf(rest), 1))
+  }
+  return `${word === '-I ' ? 'insert' : 'add'} rule TABLE ${name} counter packets 0 bytes 0`
+}
+
+function print(tables: ReadonlyMap<IptablesTable, Chains>): string {
+  return [...tables]
+    .map(([table, chains]) => {
+      const names = [...chains.keys()]
+      const rules = [...chains].flatMap(([name, of]) => of.map((rule) => `[0:0] -A ${name} ${rule}`))
+      const declared = names.map((name) => `:${name} ${HOOKS.includes(name) ? 'ACCEPT' : '-'} [0:0]`)
+      return [`*${table}`, ...declared, ...rules, 'COMMIT', ''].join('\n')
+    })
+    .join('')
+}
