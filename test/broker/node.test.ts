@@ -134,6 +134,25 @@ test('whoever needs more than the settings say can wait for the first reading, w
   }
 })
 
+test('a metadata service that answers too slowly keeps nobody waiting for more than five seconds', async () => {
+  const clock = fakeClock()
+  const stopping = new AbortController()
+  const log = lineLogger('test', 'error', () => {})
+  const never = { get: () => new Promise<undefined>(() => {}), close: () => {} }
+  const settings = { allowed: [], region: 'eu-west-1' }
+  const { current, tried } = metadata(never, settings, { clock, log, signal: stopping.signal })
+  let waited = false
+  void tried.then(() => {
+    waited = true
+  })
+  await clock.advance(4999)
+  assert.equal(waited, false)
+  await clock.advance(1)
+  assert.equal(waited, true)
+  assert.deepEqual(current(), { 'placement/region': 'eu-west-1' })
+  stopping.abort()
+})
+
 test('a spot notice is in the snapshot within 17 seconds where it is allowed', async () => {
   const clock = fakeClock()
   const stopping = new AbortController()

@@ -24,6 +24,8 @@ const RETRY = { base: 500, cap: 30_000 }
 const REFRESH_MS = 10 * 60_000
 /** Tags, for example, are changed by people who then look. */
 const REFRESH_ALLOWED_MS = 60_000
+/** A reading is many questions, each of which may take seconds; sidecars wait ten for their answer. */
+const LONGEST_WAIT_MS = 5000
 
 /**
  * Learns Region, credentials and caller, trying until it has them.
@@ -58,7 +60,10 @@ export async function learnNode(
 export type Metadata = {
   /** The last snapshot; what the settings alone say until there is one. */
   readonly current: () => MetadataBody
-  /** Resolves when the first reading has succeeded or failed: a sidecar keeps for minutes what it is told before. */
+  /**
+   * Resolves when the first reading has succeeded or failed, five seconds after its start at the latest: a sidecar keeps for
+   * minutes what it is told before.
+   */
   readonly tried: Promise<void>
 }
 
@@ -74,6 +79,7 @@ export function metadata(
     news !== undefined ? news * 1000 : settings.allowed.length > 0 ? REFRESH_ALLOWED_MS : REFRESH_MS
   let snapshot = known
   const first = Promise.withResolvers<void>()
+  const stopWaiting = clock.after(LONGEST_WAIT_MS, first.resolve)
   const run = async () => {
     let failures = 0
     while (!signal.aborted) {
@@ -86,6 +92,7 @@ export function metadata(
           error: messageOf(error),
         })
       }
+      stopWaiting()
       first.resolve()
       await pause(
         clock,
