@@ -1,7 +1,8 @@
 /**
  * A bound on open connections by which one peer cannot lock the others out: any pod of the cluster reaches the port, and
  * the API servers must get in all the same. A new connection always gets its place; who has most of those in which
- * nothing is being judged loses one.
+ * nothing is being judged loses one. Unlike common/connections.ts it never ends one in which a review is being judged, not
+ * even of who holds most: that may be an API server, and its pod would be refused.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
