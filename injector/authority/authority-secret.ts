@@ -59,18 +59,25 @@ function parseState(base64: unknown): AuthorityState | undefined {
   if (typeof base64 !== 'string') return undefined
   try {
     const state: unknown = JSON.parse(Buffer.from(base64, 'base64').toString('utf8'))
-    const isState = isObject(state) && state.version === 1 && isCertified(state.current)
-    const isNext = isState && (state.next === undefined || isCertified(state.next))
-    return isNext ? (state as unknown as AuthorityState) : undefined
+    return isState(state) ? state : undefined
   } catch {
     return undefined
   }
 }
 
-function isCertified(value: unknown): boolean {
+function isState(value: unknown): value is AuthorityState {
+  if (!isObject(value) || value.version !== 1 || !isCertified(value.current)) return false
+  const { next, previous } = value
   return (
-    isObject(value) &&
-    [value.cert, value.key].every((text) => typeof text === 'string' && text.startsWith('-----BEGIN')) &&
-    [value.notBefore, value.notAfter].every((time) => typeof time === 'number')
+    (next === undefined || (isCertified(next) && areTimes(next.publishedAt))) &&
+    (previous === undefined ||
+      (isObject(previous) && isPem(previous.cert) && areTimes(previous.notAfter, previous.retiredAt)))
   )
 }
+
+function isCertified(value: unknown): value is JsonObject {
+  return isObject(value) && isPem(value.cert) && isPem(value.key) && areTimes(value.notBefore, value.notAfter)
+}
+
+const isPem = (value: unknown) => typeof value === 'string' && value.startsWith('-----BEGIN')
+const areTimes = (...values: unknown[]) => values.every((value) => typeof value === 'number')
