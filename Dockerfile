@@ -20,29 +20,28 @@ COPY injector ./injector
 COPY node-guard ./node-guard
 RUN node build.ts
 
-# What the firewall runs (nft, ip, iptables of both kinds, xtables-monitor, stdbuf), with the libraries these are linked to and
-# iptables' extensions: copied onto the runtime, which has the same Debian's glibc, instead of a runtime with a shell.
+# What the firewall runs (nft, ip, iptables of both kinds, socat), with the libraries these are linked to and iptables'
+# extensions: copied onto the runtime, which has the same Debian's glibc, instead of a runtime with a shell.
 FROM ${TOOLS_IMAGE} AS tools
 RUN apt-get update \
- && apt-get install -y --no-install-recommends nftables iptables iproute2 \
+ && apt-get install -y --no-install-recommends nftables iptables iproute2 socat \
  && rm -rf /var/lib/apt/lists/*
 RUN set -eu; \
     sbin=/tools/usr/sbin; \
-    mkdir -p "$sbin" /tools/usr/libexec/coreutils; \
-    for name in nft ip stdbuf xtables-nft-multi xtables-legacy-multi; do \
+    mkdir -p "$sbin"; \
+    for name in nft ip socat xtables-nft-multi xtables-legacy-multi; do \
       cp -L "$(command -v "$name")" "$sbin/$name"; \
     done; \
-    for name in xtables-monitor iptables-nft iptables-nft-save iptables-nft-restore ip6tables-nft ip6tables-nft-save ip6tables-nft-restore; do \
+    for name in iptables-nft iptables-nft-save iptables-nft-restore ip6tables-nft ip6tables-nft-save ip6tables-nft-restore; do \
       ln -s xtables-nft-multi "$sbin/$name"; \
     done; \
     for name in iptables-legacy iptables-legacy-save iptables-legacy-restore ip6tables-legacy ip6tables-legacy-save ip6tables-legacy-restore; do \
       ln -s xtables-legacy-multi "$sbin/$name"; \
     done; \
-    cp /usr/libexec/coreutils/libstdbuf.so /tools/usr/libexec/coreutils/; \
     extensions=$(dirname "$(readlink -f "$(ls -d /usr/lib/*/xtables/libxt_tcp.so)")"); \
     mkdir -p "/tools$extensions"; \
     cp -L "$extensions"/*.so "/tools$extensions/"; \
-    ldd "$sbin"/nft "$sbin"/ip "$sbin"/stdbuf "$sbin"/xtables-*-multi "$extensions"/*.so \
+    ldd "$sbin"/nft "$sbin"/ip "$sbin"/socat "$sbin"/xtables-*-multi "$extensions"/*.so \
       | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | sort -u \
       | grep -v -E '/(libc|libm|libdl|libpthread|libresolv|librt)\.so' \
       | while read -r library; do \

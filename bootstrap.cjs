@@ -19,6 +19,7 @@ const SYSTEM = {
   nft: 'nftables',
   iptables: 'iptables',
   ip: 'iproute2',
+  socat: 'socat',
   setpriv: 'util-linux',
   unshare: 'util-linux',
   curl: 'curl',

@@ -1,5 +1,7 @@
+import { messageOf } from '../../common/errors.ts'
 import { type Exec, type ExecResult, isUnsupported, whyFailed } from './exec.ts'
-import { parseTable, type TableContent } from './table-content.ts'
+import { tableCommands } from './nft-commands.ts'
+import { hasShape, parseTable, type TableContent } from './table-content.ts'
 
 /** A table's full name, as in `inet pod2iam_guard`. */
 export type TableName = `inet ${string}`
@@ -7,21 +9,43 @@ export type TableName = `inet ${string}`
 /** `unusable`: nft will not work on this machine as it is. */
 type Failed = { readonly ok: false; readonly detail: string; readonly unusable: boolean }
 
+export type Loaded = {
+  readonly ok: true
+  readonly loaded: TableContent | undefined
+  readonly replaced: TableContent | undefined
+}
+
 /**
- * Loads a ruleset that fills one table, in one transaction, so that it can be verified.
+ * Loads a table, written as one block (`nft-commands.ts`), in one transaction: there is never a moment without it, and
+ * never one with half of it. Where something else stands in it that its rules do not replace (chains, sets, flags: of an
+ * earlier release, or somebody's), it is deleted and made anew, again in one transaction.
  *
- * @returns the content as the kernel echoes that very transaction: the measure by which to verify later, free of
- *   what others did in between and of how this nft likes to print
+ * @returns `loaded`, the content as it was read back, the measure by which to verify later, free of how this nft likes
+ *   to print; undefined where somebody changed it meanwhile: as many rules in each chain as were loaded, or it is no
+ *   measure. `replaced`, what was deleted, with its counts
  */
-export async function loadTable(
-  exec: Exec,
-  ruleset: string,
-): Promise<{ readonly ok: true; readonly loaded: TableContent } | Failed> {
-  // As an argument: with --json nft opens /dev/stdin by name and reads it twice, which fails on Node's pipes, and a
-  // file would need a writable root.
-  const result = await exec('nft', ['--echo', '--json', ruleset])
-  if (result.code !== 0) return failure(result)
-  return { ok: true, loaded: parseTable(result.stdout) }
+export async function loadTable(exec: Exec, ruleset: string): Promise<Loaded | Failed> {
+  let written: ReturnType<typeof tableCommands>
+  try {
+    written = tableCommands(ruleset)
+  } catch (error) {
+    return { ok: false, detail: messageOf(error), unusable: false }
+  }
+  const { table, commands, shape } = written
+  const light = await exec('nft', [commands])
+  // Anything else than what stands in the way of a command would stand in the way of a replacement, too.
+  if (light.code !== 0 && !isInTheWay(light)) return failure(light)
+  const standing = await readTable(exec, table)
+  if (!standing.ok) return standing
+  const replaced = standing.content
+  if (light.code === 0 && replaced !== undefined && hasShape(replaced, shape))
+    return { ok: true, loaded: replaced, replaced: undefined }
+  const whole = await exec('nft', [`add table ${table}\ndelete table ${table}\n${commands}`])
+  if (whole.code !== 0) return failure(whole)
+  const read = await readTable(exec, table)
+  if (!read.ok) return read
+  const loaded = read.content !== undefined && hasShape(read.content, shape) ? read.content : undefined
+  return { ok: true, loaded, replaced }
 }
 
 /** Loads a ruleset in one transaction. Returns why it could not, or undefined. */
@@ -52,6 +76,10 @@ export async function deleteTable(exec: Exec, name: TableName): Promise<string |
   // `delete` fails on what does not exist; `add` before it, in the same transaction, makes it exist.
   return applyRuleset(exec, `add table ${name}; delete table ${name}`)
 }
+
+/** A chain of that name has another hook, a set another type. */
+const isInTheWay = ({ code, stderr }: ExecResult) =>
+  code === 1 && /File exists|Device or resource busy/.test(stderr)
 
 const failure = (result: ExecResult): Failed => ({
   ok: false,

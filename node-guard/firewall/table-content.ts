@@ -1,3 +1,5 @@
+import type { TableShape } from './nft-commands.ts'
+
 /** What stands in an nft table, in a form in which two readings can be compared. */
 export type TableContent = {
   /** Canonical text of table flags, chains, rules in order, sets and elements; without handles and counts. */
@@ -6,6 +8,8 @@ export type TableContent = {
   readonly packets: Readonly<Record<string, number>>
   /** Elements that packets added, by set: they are no part of `text`. */
   readonly added: Readonly<Record<string, readonly AddedElement[]>>
+  /** Rules by chain, sets, and whether there is more, such as maps or flags of the table. */
+  readonly shape: TableShape & { readonly more: boolean }
 }
 
 /** What packets added to a set by themselves. */
@@ -18,10 +22,19 @@ export type AddedElement = {
 
 type Json = Readonly<Record<string, unknown>>
 
+/** Whether a table consists of what it was loaded with: as many rules in each chain, and nothing beside. */
+export function hasShape({ shape }: TableContent, { chains, sets }: TableShape): boolean {
+  const keys = Object.keys(chains)
+  return (
+    !shape.more &&
+    keys.length === Object.keys(shape.chains).length &&
+    keys.every((name) => shape.chains[name] === chains[name]) &&
+    canonical(sorted(shape.sets)) === canonical(sorted(sets))
+  )
+}
+
 /**
- * Reads the JSON of `nft --json list table` or `nft --echo --json -f` (libnftables-json(5)): the first prints
- * objects, the second the same objects wrapped in `{"add": …}`, with set elements apart.
- * Throws a SyntaxError where it is no JSON.
+ * Reads the JSON of `nft --json list table` (libnftables-json(5)). Throws a SyntaxError where it is no JSON.
  */
 export function parseTable(output: string): TableContent {
   const parts: Parts = {
@@ -31,6 +44,9 @@ export function parseTable(output: string): TableContent {
     elements: new Map(),
     packets: {},
     added: {},
+    counts: {},
+    sets: [],
+    more: false,
   }
   for (const entry of objects(JSON.parse(output))) take(parts, entry)
   const lines = [
@@ -42,7 +58,8 @@ export function parseTable(output: string): TableContent {
       .map((set) => `${set} ${sorted(parts.elements.get(set) ?? []).join(' ')}`),
     ...Object.keys(parts.packets).sort(),
   ]
-  return { text: lines.join('\n'), packets: parts.packets, added: parts.added }
+  const shape = { chains: parts.counts, sets: parts.sets, more: parts.more }
+  return { text: lines.join('\n'), packets: parts.packets, added: parts.added, shape }
 }
 
 type Parts = {
@@ -52,6 +69,9 @@ type Parts = {
   readonly elements: Map<string, Set<string>>
   readonly packets: Record<string, number>
   readonly added: Record<string, readonly AddedElement[]>
+  readonly counts: Record<string, number>
+  readonly sets: string[]
+  more: boolean
 }
 
 function* objects(document: unknown): Generator<readonly [kind: string, object: Json]> {
@@ -71,14 +91,17 @@ function take(parts: Parts, [kind, object]: readonly [string, Json]): void {
       return
     case 'table':
       parts.tables.add(canonical({ table: rest }))
+      parts.more ||= rest.flags !== undefined
       return
     case 'chain':
+      parts.counts[String(rest.name)] ??= 0
       parts.chains.add(canonical({ chain: rest }))
       return
     case 'rule': {
       const chain = String(rest.chain)
       const rules = parts.rules.get(chain) ?? []
       rules.push(canonical({ rule: rest, expr }))
+      parts.counts[chain] = rules.length
       parts.rules.set(chain, rules)
       return
     }
@@ -86,6 +109,7 @@ function take(parts: Parts, [kind, object]: readonly [string, Json]): void {
       parts.packets[String(rest.name)] = Number(packets)
       return
     case 'set':
+      parts.sets.push(String(rest.name))
       // Sets with a timeout are those that packets fill; nft 1.0.6 does not print their flag `dynamic`.
       if (rest.timeout === undefined) addElements(parts, canonical({ set: rest.name }), elem)
       else parts.added[String(rest.name)] = addedElements(elem)
@@ -98,6 +122,7 @@ function take(parts: Parts, [kind, object]: readonly [string, Json]): void {
     default:
       // Something we never load, such as a map or a flowtable, makes the content differ.
       parts.tables.add(canonical({ [kind]: rest, elem, expr }))
+      parts.more = true
   }
 }
 

@@ -135,7 +135,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     const text = await node.must('node', ['nft', 'list table inet pod2iam_guard'])
     for (const part of [
       'dnat ip to ip daddr',
-      '@broker4 counter name "broker_forwarded" goto refuse',
+      'ip daddr 169.254.170.24 counter name "broker_forwarded" goto refuse',
       'counter name "broker_outside" drop',
     ])
       assert.ok(text.includes(part), part)
@@ -220,6 +220,7 @@ for (const kind of ['bridge0', 'bridge1'] as const)
 describe('sightings', () => {
   type Counts = Readonly<Record<'asked' | 'taken' | 'led', number>>
   const NOW = Date.parse('2026-01-01T00:00:00Z')
+  const SHAPE = { chains: {}, sets: [], more: false }
   const element = (value: string, packets: number) => ({ value, packets, expires: AUDIT_SECONDS - 5 })
   const reading = (counts: Counts, address = POD1): TableContent => ({
     text: '',
@@ -232,6 +233,7 @@ describe('sightings', () => {
         packets > 0 ? [element(address, packets)] : [],
       ]),
     ),
+    shape: SHAPE,
   })
 
   test('what was asked and not taken is direct; what was taken or led is dnat', () => {
@@ -289,6 +291,7 @@ describe('sightings', () => {
       added: {
         asked4: Array.from({ length: AUDIT_SIZE }, (_, i) => element(`10.${round}.${i >> 8}.${i & 255}`, 1)),
       },
+      shape: SHAPE,
     })
     for (let round = 0; round < 4; round++) sightings.take(flood(round))
     assert.equal(sightings.full(), true)

@@ -6,8 +6,10 @@ import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
 import { type Block, createBlock } from '../../node-guard/firewall/guard/block.ts'
 import { createChoice } from '../../node-guard/firewall/guard/choice.ts'
 import { firewallStateOf, readinessOf } from '../../node-guard/firewall/guard/report.ts'
+import { guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
 import { findBackends } from '../../node-guard/firewall/guard/selection.ts'
 import { parseUplinks } from '../../node-guard/firewall/guard/uplinks.ts'
+import { tableCommands } from '../../node-guard/firewall/nft-commands.ts'
 import { parseTable } from '../../node-guard/firewall/table-content.ts'
 
 const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
@@ -17,8 +19,25 @@ const rule = (text: string, handle = 1) => ({
 })
 const listing = (...objects: object[]) =>
   JSON.stringify({ nftables: [{ metainfo: { version: '1' } }, TABLE, ...objects] })
-const echo = (...objects: object[]) =>
-  JSON.stringify({ nftables: [TABLE, ...objects].map((add) => ({ add })) })
+const RULES = { metadata: ['169.254.169.254'], broker: ['169.254.170.24'], uplinks: ['eth0'] }
+const { chains } = tableCommands(guardRuleset(RULES)).shape
+/** A listing with as many rules in each chain as the guard loads, those of `forward` in this order. */
+const loaded = (forward: readonly object[] = forwardRules()) => {
+  const others = Object.entries(chains).filter(([name]) => name !== 'forward')
+  return listing(
+    ...Object.keys(chains).map((name) => ({
+      chain: { family: 'inet', table: 'pod2iam_guard', name, handle: 1 },
+    })),
+    ...others.flatMap(([chain, rules]) =>
+      Array.from({ length: rules }, () => ({
+        rule: { family: 'inet', table: 'pod2iam_guard', chain, handle: 1, expr: [{ accept: null }] },
+      })),
+    ),
+    ...forward,
+  )
+}
+const forwardRules = (handle = 1) =>
+  Array.from({ length: chains.forward ?? 0 }, (_, index) => rule(String(index), handle))
 const ok = (stdout: string): ExecResult => ({ code: 0, stdout, stderr: '' })
 const failed = (code: ExecResult['code'], stderr: string): ExecResult => ({ code, stdout: '', stderr })
 
@@ -35,14 +54,14 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
     return nft.load()
   }
   const block = createBlock({
-    metadata: ['169.254.169.254'],
-    broker: ['169.254.170.24'],
+    metadata: RULES.metadata,
+    broker: RULES.broker,
     choice: createChoice({
       backends: findBackends(exec, 'nft'),
       follow: async () => () => {},
       log: SILENT,
     }),
-    readUplinks: async () => ['eth0'],
+    readUplinks: async () => RULES.uplinks,
     now: () => 1000,
     log: SILENT,
   })
@@ -50,9 +69,10 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
 }
 
 test('what is read back as loaded is verified, whatever the handles, and is not loaded again', async () => {
+  let handle = 3
   const { block, loads } = blockWith({
-    load: () => ok(echo(rule('a', 3))),
-    list: () => ok(listing(rule('a', 9))),
+    load: () => ok(''),
+    list: () => ok(loaded(forwardRules(handle++))),
   })
   await block.check('start')
   await block.check('poll')
@@ -62,13 +82,17 @@ test('what is read back as loaded is verified, whatever the handles, and is not 
 
 test('what differs right after loading is never called verified', async () => {
   for (const list of [
-    ok(listing(rule('b'))),
-    ok(listing(rule('a'), rule('b'))),
+    ok(loaded(forwardRules().slice(1))),
+    ok(loaded([...forwardRules(), rule('b')])),
+    ok(loaded([...forwardRules(), { set: { family: 'inet', table: 'pod2iam_guard', name: 's' } }])),
+    ok(loaded([...forwardRules(), { map: { family: 'inet', table: 'pod2iam_guard', name: 'm' } }])),
+    ok(loaded([...forwardRules(), { chain: { family: 'inet', table: 'pod2iam_guard', name: 'x' } }])),
+    ok(loaded().replace('"table":{', '"table":{"flags":["dormant"],')),
     ok(listing()),
     failed(1, 'Error: No such file or directory\nlist table inet pod2iam_guard'),
     failed('timeout', ''),
   ]) {
-    const { block } = blockWith({ load: () => ok(echo(rule('a'))), list: () => list })
+    const { block } = blockWith({ load: () => ok(''), list: () => list })
     await block.check('start')
     assert.equal(block.state().verified, false)
     assert.ok(block.state().detail)
@@ -76,11 +100,12 @@ test('what differs right after loading is never called verified', async () => {
 })
 
 test('the order of rules matters', async () => {
-  const { block } = blockWith({
-    load: () => ok(echo(rule('a'), rule('b'))),
-    list: () => ok(listing(rule('b'), rule('a'))),
-  })
+  let rules = forwardRules()
+  const { block } = blockWith({ load: () => ok(''), list: () => ok(loaded(rules)) })
   await block.check('start')
+  assert.equal(block.state().verified, true)
+  rules = rules.toReversed()
+  await block.check('poll')
   assert.equal(block.state().verified, false)
 })
 
@@ -108,8 +133,8 @@ for (const [what, [result, sentence]] of Object.entries(FAILURES))
   test(`${what}: one sentence, not ready, and tried again until it works`, async () => {
     let broken = true
     const { block, loads } = blockWith({
-      load: () => (broken ? result : ok(echo(rule('a')))),
-      list: () => ok(listing(rule('a'))),
+      load: () => (broken ? result : ok('')),
+      list: () => ok(loaded()),
     })
     const ready = () =>
       readinessOf(
@@ -136,7 +161,7 @@ for (const [what, [result, sentence]] of Object.entries(FAILURES))
   })
 
 test('a verification that is older than three intervals, and five seconds, is no verification', async () => {
-  const { block } = blockWith({ load: () => ok(echo(rule('a'))), list: () => ok(listing(rule('a'))) })
+  const { block } = blockWith({ load: () => ok(''), list: () => ok(loaded()) })
   await block.check('start')
   const report = {
     mode: 'enforce' as const,

@@ -88,11 +88,11 @@ async function flushedByTurns() {
   assert.equal(backend.unwatched?.isDisturbed(), false)
   for (const table of ['filter', 'mangle', 'nat'] as const) {
     model.replace(table)
-    assert.equal(backend.isGone?.(), false)
+    assert.equal(backend.heard?.(), undefined)
     assert.deepEqual([backend.unwatched?.isDisturbed(), backend.unwatched?.isDisturbed()], [true, false])
-    assert.equal(backend.isGone?.(), true)
+    assert.equal(backend.heard?.(), 'is gone')
     assert.equal((await backend.compare()).differs, 'was changed')
-    assert.deepEqual([backend.unwatched?.isDisturbed(), backend.isGone?.()], [false, false])
+    assert.deepEqual([backend.unwatched?.isDisturbed(), backend.heard?.()], [false, undefined])
     await backend.load(RULES)
     assert.equal((await backend.compare()).differs, undefined)
   }

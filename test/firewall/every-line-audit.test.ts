@@ -50,7 +50,7 @@ describe('every line of the ruleset of --mode=audit is needed', needsNamespaces(
     if (!first.ok) return { load: first.detail }
     await loadTable(exec, ruleset)
     const again = await readTable(exec, GUARD_TABLE)
-    const same = again.ok && again.content?.text === first.loaded.text
+    const same = again.ok && again.content?.text === first.loaded?.text
     const pod = await node.agent('pod1')
     const outcomes: Record<string, string> = {
       load: 'accepted',

@@ -9,7 +9,7 @@ import {
   redirectRuleset,
 } from '../../node-guard/firewall/gate/ruleset.ts'
 import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
-import { applyRuleset, deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft-table.ts'
+import { applyRuleset, deleteTable, readTable } from '../../node-guard/firewall/nft-table.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
@@ -38,13 +38,15 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
   async function effect(ruleset: string): Promise<Record<string, string>> {
     const exec = nodeExec(node, 'pod1')
     await deleteTable(exec, REDIRECT_TABLE)
-    const first = await loadTable(exec, ruleset)
-    if (!first.ok) return { load: first.detail }
-    await loadTable(exec, ruleset)
+    const failed = await applyRuleset(exec, ruleset)
+    if (failed !== undefined) return { load: failed }
+    const first = await readTable(exec, REDIRECT_TABLE)
+    await applyRuleset(exec, ruleset)
     const read = await readTable(exec, REDIRECT_TABLE)
     return {
       load: 'accepted',
-      'loaded again': read.ok && read.content?.text === first.loaded.text ? 'the same' : 'different',
+      'loaded again':
+        read.ok && first.ok && read.content?.text === first.content?.text ? 'the same' : 'different',
       ...(await fates()),
     }
   }

@@ -24,7 +24,7 @@ describe('every line of the guard’s ruleset is needed', needsNamespaces(), () 
     if (!first.ok) return { load: first.detail }
     await loadTable(exec, ruleset)
     const read = await readTable(exec, GUARD_TABLE)
-    const again = read.ok && read.content?.text === first.loaded.text ? 'the same' : 'different'
+    const again = read.ok && read.content?.text === first.loaded?.text ? 'the same' : 'different'
     return { load: 'accepted', 'loaded again': again, ...(await probe(node)) }
   }
 

@@ -1,4 +1,4 @@
-/** What the guard takes from the lines of `nft monitor`. */
+/** What the guard takes from the kernel's notifications of changes in nf_tables. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Exec } from '../../node-guard/firewall/exec.ts'
@@ -9,15 +9,20 @@ const exec: Exec = async () => ({ code: 0, stdout: '{"nftables":[]}', stderr: ''
 const RULES = { metadata: ['169.254.169.254'], broker: ['169.254.170.24'], uplinks: ['eth0'] }
 
 const FLUSH = [
-  'delete rule inet pod2iam_guard forward handle 9',
+  'delete rule inet pod2iam_guard forward',
   'delete chain inet pod2iam_guard forward',
   'delete table inet pod2iam_guard',
 ]
 const OUR_LOAD = [
+  'delete rule inet pod2iam_guard forward',
+  'add rule inet pod2iam_guard refuse',
+  'add rule inet pod2iam_guard forward',
+]
+const OUR_REPLACEMENT = [
+  ...FLUSH,
   'add table inet pod2iam_guard',
-  'delete table inet pod2iam_guard',
-  'add table inet pod2iam_guard',
-  'add chain inet pod2iam_guard forward { type filter hook forward priority -190; policy accept; }',
+  'add chain inet pod2iam_guard forward',
+  ...OUR_LOAD.slice(1),
 ]
 const end = (generation: number) => `# new generation ${generation} by process 4711 (nft)`
 
@@ -33,16 +38,30 @@ async function monitored(): Promise<{
 test('a flush that the monitor told of to its end needs no reading to be known', async () => {
   const { backend, hear } = await monitored()
   hear(...FLUSH)
-  assert.equal(backend.isGone?.(), false)
+  assert.equal(backend.heard?.(), undefined)
   assert.deepEqual(hear(end(2)), [true])
-  assert.equal(backend.isGone?.(), true)
+  assert.equal(backend.heard?.(), 'is gone')
 })
 
-test('our own replacement, which deletes the table and adds it again, is no loss, wherever its lines are cut', async () => {
+test('our own load, and our replacement, which deletes the table and adds it again, are no loss, wherever their lines are cut', async () => {
   const { backend, hear } = await monitored()
-  for (const line of [...OUR_LOAD, end(3), ...OUR_LOAD.slice(1), end(4)]) {
+  for (const line of [...OUR_LOAD, end(3), ...OUR_REPLACEMENT, end(4)]) {
     hear(line)
-    assert.equal(backend.isGone?.(), false)
+    assert.equal(backend.heard?.(), undefined)
+  }
+})
+
+test('what changes a part of the table is written over before it is read', async () => {
+  for (const line of [
+    'delete rule inet pod2iam_guard forward',
+    'add rule inet pod2iam_guard forward',
+    'add table inet pod2iam_guard',
+    'delete chain inet pod2iam_guard forward',
+  ]) {
+    const { backend, hear } = await monitored()
+    await backend.load(RULES)
+    assert.deepEqual(hear(line, end(2)), [false, true], line)
+    assert.equal(backend.heard?.(), line.startsWith('add rule') ? undefined : 'was changed', line)
   }
 })
 
@@ -50,9 +69,9 @@ test('what is loaded again is there, until the monitor tells of the next flush',
   const { backend, hear } = await monitored()
   hear(...FLUSH, end(2))
   await backend.load(RULES)
-  assert.equal(backend.isGone?.(), false)
+  assert.equal(backend.heard?.(), undefined)
   hear(...OUR_LOAD, end(3), ...FLUSH, end(4))
-  assert.equal(backend.isGone?.(), true)
+  assert.equal(backend.heard?.(), 'is gone')
 })
 
 test('a flush during a load is not forgotten with it', async () => {
@@ -66,7 +85,7 @@ test('a flush during a load is not forgotten with it', async () => {
     for (const line of [...FLUSH, end(5)]) watched?.matches(line)
   }
   await backend.load(RULES)
-  assert.equal(backend.isGone?.(), true)
+  assert.equal(backend.heard?.(), 'is gone')
 })
 
 test('what happens to other tables is not about us', async () => {
@@ -76,5 +95,5 @@ test('what happens to other tables is not about us', async () => {
     hear(...others),
     others.map(() => false),
   )
-  assert.equal(backend.isGone?.(), false)
+  assert.equal(backend.heard?.(), undefined)
 })

@@ -120,8 +120,8 @@ describe('the guard among others', needsNamespaces(), () => {
   for (const [what, deed] of Object.entries(DEEDS))
     test(`${what}: ${deed.repairs === 0 ? 'is not even noticed' : 'is repaired'}, and nothing is forgotten`, async () => {
       await refused()
-      // An element taken out makes the guard read, and so count, and repair.
-      await node.must('node', ['nft', 'delete element inet pod2iam_guard metadata4 { 169.254.169.254 }'])
+      // A rule taken away makes the guard repair, and so read and count.
+      await node.must('node', ['nft', 'flush chain inet pod2iam_guard pin'])
       await until('the repair', async () => (await repairs()) === 1)
       await deed.does(node)
       if (deed.repairs > 0) await until('the repair', async () => (await repairs()) > 1)
@@ -187,7 +187,7 @@ describe('the guard among others', needsNamespaces(), () => {
   test('every log line of a run with trouble is JSON with a message, and what is wrong has its sentence', async () => {
     await node.must('node', ['nft', 'flush ruleset'])
     await until('the repair', async () => (await repairs()) === 1)
-    process.kill(guard.monitorPid('nft monitor'), 'SIGKILL')
+    process.kill(guard.monitorPid('socat'), 'SIGKILL')
     await until('it is told', () => guard.logs.some(({ msg }) => msg === 'monitor ended'))
     await guard.end('SIGTERM')
     for (const { level, msg, detail, ...fields } of guard.logs) {

@@ -25,7 +25,7 @@ export function needsBuildah(): { skip?: string } {
     'xtables-nft-multi',
     'xtables-legacy-multi',
     'ip',
-    'stdbuf',
+    'socat',
     'curl',
   ])
     if (peer(command) === undefined)

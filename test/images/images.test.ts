@@ -124,8 +124,11 @@ describe('the images', needsBuildah(), () => {
     })
 
   test('have the firewall’s programs for nodes without nf_tables', () => {
-    for (const program of ['ip6tables-legacy', 'xtables-monitor', 'stdbuf']) {
-      const { code, output } = builder.run('node-guard', [`/usr/sbin/${program}`, '--version'])
+    for (const [program, version] of [
+      ['ip6tables-legacy', '--version'],
+      ['socat', '-V'],
+    ] as const) {
+      const { code, output } = builder.run('node-guard', [`/usr/sbin/${program}`, version])
       assert.equal(code, 0, `${program}: ${output}`)
     }
   })

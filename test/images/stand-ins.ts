@@ -14,7 +14,7 @@ export function makeBuilder(root: string): void {
     'ldd',
     'nft',
     'ip',
-    'stdbuf',
+    'socat',
     'xtables-nft-multi',
     'xtables-legacy-multi',
   ].concat(...['cat', 'cp', 'dirname', 'grep', 'ln', 'ls', 'mkdir', 'readlink', 'rm', 'sed', 'sort', 'test'])
@@ -23,7 +23,6 @@ export function makeBuilder(root: string): void {
     '\n',
   )
   cpSync(extension, join(root, extension), { recursive: true, dereference: true })
-  copyFile(root, '/usr/libexec/coreutils/libstdbuf.so')
   symlinkSync(NODE, join(root, 'usr/bin/node'))
   script(
     root,
@@ -33,7 +32,7 @@ export function makeBuilder(root: string): void {
   script(
     root,
     'apt-get',
-    'case "$*" in update|"install -y --no-install-recommends nftables iptables iproute2") ;; *) exit 1;; esac',
+    'case "$*" in update|"install -y --no-install-recommends nftables iptables iproute2 socat") ;; *) exit 1;; esac',
   )
 }
 

@@ -11,7 +11,7 @@ import { type Backends, findBackends } from './selection.ts'
 export function auditBackends(exec: Exec, sightings: Sightings): Backends {
   const counting = nftBackend(exec, {
     ruleset: auditRuleset,
-    loaded: sightings.restart,
+    restarted: sightings.restart,
     read: sightings.take,
   })
   const others = findBackends(exec, 'auto').all.filter(({ name }) => name !== counting.name)

@@ -18,7 +18,7 @@ export type Sighting = {
 }
 
 export type Sightings = {
-  /** The kernel's counts begin anew: the table was loaded. */
+  /** The kernel's counts begin anew: the table was made. */
   readonly restart: () => void
   /** Takes a reading of the table of `auditRuleset`. */
   readonly take: (content: TableContent) => void

@@ -31,15 +31,15 @@ export type Backend = {
   readonly load: (rules: GuardRuleset) => Promise<Failure | undefined>
   /** Reads back what was loaded last. */
   readonly compare: () => Promise<Compared>
-  /** Whether what is watched told that the rules are gone since they were loaded: then there is nothing to read. */
-  readonly isGone?: () => boolean
+  /** What is watched told that the rules are no more as they were loaded: they are loaded again before they are read. */
+  readonly heard?: () => 'is gone' | 'was changed' | undefined
   /** Removes all that is ours by this means, and looks that it is gone: what became of it. */
   readonly remove: () => Promise<'absent' | 'removed' | Failure>
   /** What tells of changes; undefined where nothing does. */
   readonly watched: () => Promise<Watched | undefined>
   /** What makes up for that. */
   readonly unwatched?: {
-    /** Whether some rules are seen to be gone: then `isGone` too. Cheap; says so once. */
+    /** Whether some rules are seen to be gone: then it is `heard` too. Cheap; says so once. */
     readonly isDisturbed: () => boolean
     /** How often rules are read back, milliseconds. */
     readonly readEvery: number

@@ -79,9 +79,9 @@ export function createBlock({ metadata, broker, choice, readUplinks, now, log }:
     const backend = choice.chosen()
     let found: Compared['differs']
     if (backend !== undefined && wanted === key) {
-      const { failed, differs, packets }: Compared = backend.isGone?.()
-        ? { differs: 'is gone' }
-        : await backend.compare()
+      const heard = backend.heard?.()
+      const { failed, differs, packets }: Compared =
+        heard === undefined ? await backend.compare() : { differs: heard }
       if (packets !== undefined) count(packets)
       if (differs === undefined) return conclude(failed)
       found = differs

@@ -18,8 +18,9 @@ import {
 import { type SavedRules, withoutTables } from '../iptables/saved.ts'
 import type { Backend, Compared, Failure } from './backend.ts'
 import { type Canaries, createCanaries } from './canaries.ts'
-import { iptablesEvents, type LostTables, monitoredTables } from './iptables-events.ts'
+import { iptablesInterest, type LostTables, monitoredTables } from './iptables-events.ts'
 import { GUARD_CHAINS, iptablesRules } from './iptables-rules.ts'
+import { ruleEvents } from './rule-events.ts'
 import type { GuardRuleset } from './ruleset.ts'
 
 /** iptables-legacy tells nobody of changes, and its canaries not of all: its rules are read back this often. */
@@ -49,6 +50,7 @@ export function iptablesBackend({
   const sides = new Map<Family, Side>()
   const monitored = monitoredTables()
   const lost: LostTables = canaries ?? monitored
+  let limited: string | undefined
 
   const write = async (rules: GuardRuleset): Promise<IptablesFailure | undefined> => {
     const heard = new Map((await families()).map((family) => [family, lost.of(family)] as const))
@@ -111,9 +113,16 @@ export function iptablesBackend({
       }
       return removed
     },
-    isGone: lost.any,
+    heard: () => (lost.any() ? 'is gone' : undefined),
     ...(canaries === undefined
-      ? { watched: () => iptablesEvents(exec, monitored) }
+      ? {
+          watched: async () => {
+            const events = await ruleEvents(exec, iptablesInterest(monitored))
+            limited = events.limited
+            return events
+          },
+          limits: () => limited,
+        }
       : {
           watched: async () => undefined,
           unwatched: { isDisturbed: canaries.isOneGone, readEvery: LEGACY_POLL_MS },

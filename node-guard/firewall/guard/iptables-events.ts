@@ -1,33 +1,18 @@
-import type { Exec } from '../exec.ts'
 import type { Family } from '../iptables/command.ts'
 import type { IptablesTable } from '../iptables/saved.ts'
 import { GUARD_CHAINS } from './iptables-rules.ts'
-import type { Watched } from './watch.ts'
+import type { Interest } from './rule-events.ts'
 
 const BUILT_IN = 'PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING'
 /** As `nft monitor` has it: `insert rule ip filter FORWARD …`, `delete table ip6 mangle`. */
 const NFT_LINE = new RegExp(
   `\\b(?:rule|chain) ip6? (?:filter|mangle|nat) (?:${BUILT_IN})\\b|table ip6? (?:filter|mangle|nat)\\b`,
 )
-/** As `xtables-monitor` has it: ` EVENT: -4 -t filter -A FORWARD …`, ` EVENT: nft: DEL table: table filter ip …`. */
-const XTABLES_LINE = new RegExp(
-  `-t (?:filter|mangle|nat) -\\S+ (?:${BUILT_IN})\\b|table: table (?:filter|mangle|nat)\\b`,
-)
 const DELETED = /^delete table (ip6?) (filter|mangle|nat)$/
 const OURS_ADDED = new RegExp(`^(?:add|create) chain (ip6?) (filter|mangle|nat) ${GUARD_CHAINS}`)
 
 /** Whether an event is about our chains, or about what stands before our jumps. */
-export const concernsIptables = (line: string) =>
-  line.includes(GUARD_CHAINS) || NFT_LINE.test(line) || XTABLES_LINE.test(line)
-
-/** What tells of changes made by iptables-nft: nft's monitor, or iptables' own where nft is not installed. */
-export async function iptablesEvents(exec: Exec, lost: MonitoredTables): Promise<Watched> {
-  const nft = await exec('nft', ['--version'])
-  return nft.code === 'missing'
-    ? // By lines: into a pipe it would keep events to itself until there are 4 KiB of them.
-      { command: 'stdbuf', args: ['-oL', 'xtables-monitor', '--event'], matches: concernsIptables }
-    : { command: 'nft', args: ['monitor'], matches: lost.hear }
-}
+export const concernsIptables = (line: string) => line.includes(GUARD_CHAINS) || NFT_LINE.test(line)
 
 /** The tables in which nothing of ours stands any more, as far as one can tell without reading them. */
 export type LostTables = {
@@ -37,7 +22,7 @@ export type LostTables = {
   readonly forget: () => void
 }
 
-/** The same by what was heard of `nft monitor`. */
+/** The same by what was heard of the kernel's notifications (`ruleEvents`). */
 export type MonitoredTables = LostTables & {
   /** Whether a transaction that concerns us ends with this line; each line is heard once, in order. */
   readonly hear: (line: string) => boolean
@@ -73,3 +58,9 @@ export function monitoredTables(): MonitoredTables {
     forget: () => lost.clear(),
   }
 }
+
+/** What of nf_tables is about the rules of iptables-nft. */
+export const iptablesInterest = (lost: MonitoredTables): Interest => ({
+  tables: ['ip', 'ip6'].flatMap((family) => ['filter', 'mangle', 'nat'].map((table) => `${family} ${table}`)),
+  matches: lost.hear,
+})

@@ -4,22 +4,21 @@ import { OWNED_TABLE } from './ruleset.ts'
 
 /** A process that owns what it loads. */
 export type Holder = {
-  /** Loads a one-line ruleset in one transaction: the table as `nft list` then prints it, or why it could not. */
-  readonly load: (ruleset: string) => Promise<{ readonly listing: string } | { readonly failed: string }>
+  /** Loads a table by commands (`tableCommands`) in one transaction. Returns why it could not, or undefined. */
+  readonly load: (commands: string) => Promise<string | undefined>
   readonly end: () => void
 }
 
 const TIMEOUT_MS = 10_000
 const MAX_OUTPUT = 1024 * 1024
-const LISTING = /^table .*# handle (\d+)[\s\S]*?\n\}\n/m
+const LISTING = /^table [\s\S]*?\n\}\n/m
 const COMPLAINT = /Error: (.*)\n/
 
 /**
  * Starts `nft -i`, which owns the tables it makes with `flags owner` until it ends: others are refused (EPERM), or
  * silently passed over (`flush ruleset`). It ends with its standard input, so also when this process is killed.
  *
- * Text, not JSON: for the flag `owner` nft 1.0.6 prints what lies behind an array of its own in JSON, which is no JSON
- * when that is nothing.
+ * What it loaded it is asked for by a chain alone: a whole table it would read, and keep, with the chains of all others.
  *
  * @param ended called once, with why; not after `end`
  */
@@ -30,7 +29,7 @@ export function startHolder(ended: (why: string) => void): Holder {
   })
   let over = false
   let output = ''
-  let handle: string | undefined
+  let newest = 0
   let heard = () => {}
   const hear = (chunk: string) => {
     if (output.length < MAX_OUTPUT) output += chunk
@@ -49,26 +48,28 @@ export function startHolder(ended: (why: string) => void): Holder {
   child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
 
   return {
-    load: (ruleset) =>
+    load: (commands) =>
       new Promise((resolve) => {
         output = ''
-        const answer = (result: { listing: string } | { failed: string }) => {
+        const answer = (failed?: string) => {
           clearTimeout(timer)
           heard = () => {}
-          resolve(result)
+          resolve(failed)
         }
-        const timer = setTimeout(answer, TIMEOUT_MS, { failed: 'nft did not answer in time' })
+        const timer = setTimeout(answer, TIMEOUT_MS, 'nft did not answer in time')
         heard = () => {
           const complaint = COMPLAINT.exec(output)?.[1]
-          if (complaint !== undefined) return answer({ failed: complaint.trim().slice(0, 300) })
-          const [listing, now] = LISTING.exec(output) ?? []
-          // The old handle is the old table: why it was not replaced is still on its way, by the other pipe.
-          if (listing === undefined || now === handle) return
-          handle = now
-          answer({ listing })
+          if (complaint !== undefined) return answer(complaint.trim().slice(0, 300))
+          const [listing] = LISTING.exec(output) ?? []
+          const handles = listing?.matchAll(/# handle (\d+)/g) ?? []
+          const last = Math.max(0, ...[...handles].map(([, handle]) => Number(handle)))
+          // The rules of before: why they were not replaced is still on its way, by the other pipe.
+          if (last <= newest) return
+          newest = last
+          answer()
         }
         if (over) hear('Error: it has ended\n')
-        else child.stdin.write(`${ruleset}\nlist table ${OWNED_TABLE}\n`)
+        else child.stdin.write(`${commands.replaceAll('\n', '; ')}\nlist chain ${OWNED_TABLE} forward\n`)
       }),
     end: () => {
       over = true

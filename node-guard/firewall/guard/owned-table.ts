@@ -1,5 +1,6 @@
 import type { Logger } from '../../../common/log.ts'
 import { type Exec, isUnsupported, whyFailed } from '../exec.ts'
+import { tableCommands } from '../nft-commands.ts'
 import { deleteTable } from '../nft-table.ts'
 import type { Failure } from './backend.ts'
 import { NO_PACKETS } from './block.ts'
@@ -77,14 +78,16 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
       const inTheWay = await makeRoom(exec)
       if (inTheWay !== undefined) return inTheWay.detail
       holder = start()
+      counted = {}
     }
-    const result = await holder.load(ownedRuleset(rules))
-    if ('failed' in result) {
+    const failed = await holder.load(tableCommands(ownedRuleset(rules)).commands)
+    if (failed !== undefined) {
       letGo()
-      return `table ${OWNED_TABLE} cannot be made (${result.failed}): it needs NET_ADMIN, nft and a kernel from 5.12 on; the plain table stands without it`
+      return `table ${OWNED_TABLE} cannot be made (${failed}): it needs NET_ADMIN, nft and a kernel from 5.12 on; the plain table stands without it`
     }
-    counted = {}
-    wanted = { key: JSON.stringify(rules), text: comparable(result.listing) }
+    const seen = await listTable(exec)
+    if (seen.failed !== undefined) return seen.failed.detail
+    wanted = { key: JSON.stringify(rules), text: comparable(seen.listing ?? '') }
     return undefined
   }
 
@@ -118,7 +121,10 @@ export async function makeRoom(exec: Exec): Promise<Failure | undefined> {
   return { detail, unusable: false }
 }
 
-/** The table as text, see `startHolder`; nothing where there is none. */
+/**
+ * The table as text, nothing where there is none. Not as JSON: for the flag `owner` nft 1.0.6 prints what lies behind an
+ * array of its own in JSON, which is no JSON when that is nothing.
+ */
 async function listTable(exec: Exec): Promise<{ readonly listing?: string; readonly failed?: Failure }> {
   const result = await exec('nft', ['list', 'table', ...OWNED_TABLE.split(' ')])
   if (result.code === 0) return { listing: result.stdout }

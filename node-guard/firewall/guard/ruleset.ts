@@ -45,9 +45,7 @@ export type GuardRuleset = {
  * - `tcp reset`, not ICMP: ICMPv6 errors reach a connecting socket only after a second (measured, kernel 6.18: 1.0 s against 0.1 ms).
  */
 export function guardRuleset(rules: GuardRuleset): string {
-  return `add table ${GUARD_TABLE}
-delete table ${GUARD_TABLE}
-table ${GUARD_TABLE} {
+  return `table ${GUARD_TABLE} {
 ${counters(COUNTERS)}
 ${refusal(rules, 0)}
 }
@@ -56,18 +54,15 @@ ${refusal(rules, 0)}
 
 /**
  * The same as {@link guardRuleset} in a table that only the process that loads it can change, and that ends with it.
- * On one line, as `nft -i` takes a transaction. One step after the plain table, whose counters go on as usual.
+ * One step after the plain table, whose counters go on as usual.
  */
 export function ownedRuleset(rules: GuardRuleset): string {
-  const text = `add table ${OWNED_TABLE} { flags owner; }
-delete table ${OWNED_TABLE}
-table ${OWNED_TABLE} {
+  return `table ${OWNED_TABLE} {
   flags owner
 ${counters(COUNTERS)}
 ${refusal(rules, 1)}
-}`
-  const lines = text.split('\n').map((line) => line.trim())
-  return lines.filter((line) => line !== '' && !line.startsWith('#')).join('; ')
+}
+`
 }
 
 /**
@@ -80,9 +75,7 @@ ${refusal(rules, 1)}
  * NAT happens at −100, whatever priority a nat chain gives itself; −99 sees its result.
  */
 export function auditRuleset(rules: GuardRuleset): string {
-  return `add table ${GUARD_TABLE}
-delete table ${GUARD_TABLE}
-table ${GUARD_TABLE} {
+  return `table ${GUARD_TABLE} {
 ${counters([...SIGHTS.map((sight) => `audit_${sight}`), ...BROKER_COUNTERS])}
 ${addressSets(rules)}
 ${SIGHTS.map(

@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process'
+import { StringDecoder } from 'node:string_decoder'
+import { messageOf } from '../../../common/errors.ts'
 import { toolEnvironment } from '../exec.ts'
 
 export type Watched = {
@@ -6,14 +8,16 @@ export type Watched = {
   readonly args: readonly string[]
   /** Whether a line of output is about us; called once for each, in order. */
   readonly matches: (line: string) => boolean
+  /** What makes lines of the output of one run, where it is not text; may throw, which ends that run. */
+  readonly decoder?: () => (chunk: Buffer) => readonly string[]
 }
 
 export type WatchEvents = {
   /** Lines that match; called once per chunk of output. */
   readonly event: (lines: readonly string[]) => void
   /**
-   * What happened before now may not have been seen: the command runs again after it had ended, or has, started at any
-   * time, had the time to subscribe.
+   * What happened before now may not have been seen: the command ended after it had been listening, which may be
+   * because more happened than it could follow; it runs again; or has, started at any time, had the time to subscribe.
    */
   readonly unseen: () => void
   /** The command ended or could not be started; it is started again by itself. */
@@ -30,7 +34,10 @@ const SUBSCRIBED_MS = 1000
 const MAX_LINE = 64 * 1024
 
 /** Follows the output of a monitoring command for ever, starting it again when it ends. Returns what ends it. */
-export function watch({ command, args, matches }: Watched, events: WatchEvents): () => void {
+export function watch(
+  { command, args, matches, decoder = textLines }: Watched,
+  events: WatchEvents,
+): () => void {
   let stopped = false
   let pause = FIRST_PAUSE_MS
   let stop = () => {}
@@ -39,12 +46,18 @@ export function watch({ command, args, matches }: Watched, events: WatchEvents):
     if (stopped) return
     const startedAt = performance.now()
     const child = spawn(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] })
-    let rest = ''
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      const lines = (rest + chunk).split('\n')
-      rest = (lines.pop() ?? '').slice(-MAX_LINE)
-      const matching = lines.filter(matches)
-      if (matching.length > 0) events.event(matching)
+    const decode = decoder()
+    let heard = false
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (over) return
+      heard = true
+      try {
+        const matching = decode(chunk).filter(matches)
+        if (matching.length > 0) events.event(matching)
+      } catch (error) {
+        child.kill('SIGKILL')
+        end(messageOf(error))
+      }
     })
     const subscribed = setTimeout(events.unseen, SUBSCRIBED_MS)
     let over = false
@@ -52,6 +65,7 @@ export function watch({ command, args, matches }: Watched, events: WatchEvents):
       if (over || stopped) return
       over = true
       clearTimeout(subscribed)
+      if (heard || performance.now() - startedAt > SUBSCRIBED_MS) events.unseen()
       events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
       pause =
         performance.now() - startedAt > HEALTHY_MS ? FIRST_PAUSE_MS : Math.min(pause * 2, LONGEST_PAUSE_MS)
@@ -72,5 +86,15 @@ export function watch({ command, args, matches }: Watched, events: WatchEvents):
   return () => {
     stopped = true
     stop()
+  }
+}
+
+function textLines(): (chunk: Buffer) => readonly string[] {
+  const decoder = new StringDecoder('utf8')
+  let rest = ''
+  return (chunk) => {
+    const lines = (rest + decoder.write(chunk)).split('\n')
+    rest = (lines.pop() ?? '').slice(-MAX_LINE)
+    return lines
   }
 }

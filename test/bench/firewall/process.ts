@@ -27,6 +27,13 @@ export async function openBenchNode(kind: Kind): Promise<TestNode> {
   return node
 }
 
+export type GuardSurroundings = {
+  /** A directory with other nft and iptables than the machine's. */
+  readonly programs?: string
+  /** Started inside this cgroup, with all that it runs: its `cgroup.procs`. */
+  readonly cgroupProcs?: string
+}
+
 /**
  * Starts a guard and waits for its health to say ready. The poll is slow: what is repaired is repaired by events.
  *
@@ -37,6 +44,7 @@ export async function startGuard(
   bundle: string,
   flags: readonly string[],
   backend: BenchBackend = 'nft',
+  { programs, cgroupProcs }: GuardSurroundings = {},
 ): Promise<Guard> {
   const legacy = backend === 'iptables-legacy'
   // The variant in which the node's other rules are is the one that is taken.
@@ -47,7 +55,10 @@ export async function startGuard(
     `--state-dir=${STATE_DIR}`,
   ]
   const argv = [process.execPath, bundle, 'guard', ...settings, ...flags]
-  const child = node.spawn('node', [...(legacy ? ADMIN_AND_RAW : NET_ADMIN_ONLY), ...argv])
+  const inside = cgroupProcs === undefined ? [] : ['sh', '-c', `echo 0 >${cgroupProcs}; exec "$@"`, 'sh']
+  const child = node.spawn('node', [...inside, ...(legacy ? ADMIN_AND_RAW : NET_ADMIN_ONLY), ...argv], {
+    ...(programs === undefined ? {} : { PATH: `${programs}:${process.env.PATH}` }),
+  })
   const closed = once(child, 'close')
   const last = lastLine(child)
   const ready = async () => {

@@ -1,0 +1,128 @@
+/** The kernel's notifications of changes in nf_tables, from its own socket. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import fc from 'fast-check'
+import type { Exec } from '../../node-guard/firewall/exec.ts'
+import { netlinkLines } from '../../node-guard/firewall/guard/netlink.ts'
+import { ruleEvents } from '../../node-guard/firewall/guard/rule-events.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { openNode, type TestNode, until } from './node.ts'
+
+const TABLES = ['inet test_ours', 'ip filter']
+const SOCAT: Exec = async () => ({ code: 0, stdout: '', stderr: '' })
+const everything = { tables: TABLES, matches: () => true }
+
+describe('what the kernel sends', needsNamespaces(), () => {
+  let node: TestNode
+  let bytes = Buffer.alloc(0)
+  let stop = () => {}
+  before(async () => {
+    node = await openNode()
+    const { command, args } = await ruleEvents(SOCAT, everything)
+    const child = node.spawn('node', [command, ...args])
+    child.stdout?.on('data', (chunk: Buffer) => {
+      bytes = Buffer.concat([bytes, chunk])
+    })
+    stop = () => child.kill('SIGKILL')
+    await until('the socket is open', async () => {
+      await node.must('node', ['nft', 'add table inet test_listening; delete table inet test_listening'])
+      return bytes.length > 0
+    })
+  })
+  after(() => {
+    stop()
+    return node?.close()
+  })
+
+  /** All lines of what these commands caused, up to a table of their own. */
+  async function linesOf(...commands: readonly (readonly string[])[]): Promise<readonly string[]> {
+    bytes = Buffer.alloc(0)
+    for (const command of commands) await node.must('node', command)
+    await node.must('node', ['nft', 'add table ip filter; delete table ip filter'])
+    await until('all is heard', () => netlinkLines(TABLES)(bytes).at(-2) === 'delete table ip filter')
+    return netlinkLines(TABLES)(bytes)
+  }
+  const END = ['add table ip filter', 'delete table ip filter', '# new generation']
+
+  test('is named by table, chain and set, in the order of its transactions', async () => {
+    const lines = await linesOf(
+      ['nft', 'add table inet test_ours; add chain inet test_ours f; add counter inet test_ours c'],
+      ['nft', 'add rule inet test_ours f drop; add set inet test_ours s { type ipv4_addr; }'],
+      ['nft', 'add element inet test_ours s { 10.0.0.1 }; flush chain inet test_ours f'],
+      ['nft', 'delete table inet test_ours'],
+    )
+    const deleted = lines.lastIndexOf('# new generation', lines.length - END.length - 2)
+    assert.deepEqual(lines.slice(0, deleted + 1), [
+      'add table inet test_ours',
+      'add chain inet test_ours f',
+      'add object inet test_ours c',
+      '# new generation',
+      'add rule inet test_ours f',
+      'add set inet test_ours s',
+      '# new generation',
+      'add element inet test_ours s',
+      'delete rule inet test_ours f',
+      '# new generation',
+    ])
+    assert.deepEqual(lines.slice(deleted + 1, -END.length).sort(), [
+      '# new generation',
+      'delete chain inet test_ours f',
+      'delete object inet test_ours c',
+      'delete set inet test_ours s',
+      'delete table inet test_ours',
+    ])
+  })
+
+  test('of other tables, no more is said than that a transaction ended', async () => {
+    const lines = await linesOf(['nft', 'add table inet test_other; add chain inet test_other f'])
+    assert.deepEqual(lines, ['# new generation', ...END])
+  })
+
+  test('of iptables-nft, tables and built-in chains are named as nft names them', async () => {
+    const lines = await linesOf(
+      ['iptables-nft', '-A', 'FORWARD', '-j', 'ACCEPT'],
+      ['nft', 'delete table ip filter'],
+    )
+    assert.ok(lines.includes('add rule ip filter FORWARD'), lines.join('\n'))
+    assert.equal(lines.filter((line) => line === 'delete table ip filter').length, 2)
+  })
+
+  test('means the same wherever the stream is cut', async () => {
+    const whole = await linesOf(
+      ['nft', 'add table inet test_ours; add chain inet test_ours f; add rule inet test_ours f drop'],
+      ['nft', 'delete table inet test_ours'],
+    )
+    const sent = bytes
+    fc.assert(
+      fc.property(fc.array(fc.nat(sent.length)), (cuts) => {
+        const decode = netlinkLines(TABLES)
+        const ends = [...cuts.sort((a, b) => a - b), sent.length]
+        assert.deepEqual(
+          ends.flatMap((end, index) => decode(sent.subarray(index === 0 ? 0 : ends[index - 1], end))),
+          whole,
+        )
+      }),
+      { numRuns: 50 },
+    )
+  })
+})
+
+test('what is no netlink message ends the run, and no bytes make it loop or read beyond them', () => {
+  assert.throws(() => netlinkLines(TABLES)(Buffer.alloc(64)), /no netlink message/)
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (noise) => {
+      try {
+        netlinkLines(TABLES)(Buffer.from(noise))
+      } catch (error) {
+        assert.match(String(error), /no netlink message/)
+      }
+    }),
+  )
+})
+
+test('without socat, nft monitor is listened to, within a bound of memory, and that is said', async () => {
+  const missing: Exec = async () => ({ code: 'missing', stdout: '', stderr: '' })
+  const { command, args, limited } = await ruleEvents(missing, everything)
+  assert.deepEqual([command, ...args], ['sh', '-c', 'ulimit -v 49152; exec nft monitor'])
+  assert.match(limited ?? '', /^socat is not installed, .*; use the pod2iam image, or install socat$/)
+})
