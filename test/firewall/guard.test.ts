@@ -249,8 +249,10 @@ describe('firewall guard', needsNamespaces(), () => {
 
     test('counts refused packets over repairs', async () => {
       const repaired = async () => {
+        const before = await guard.repairs()
         await nft(`add chain ${GUARD_TABLE} extra`)
         await until('the repair', async () => !/chain extra/.test(await rules().catch(() => 'chain extra')))
+        await until('it is counted', async () => (await guard.repairs()) > before)
         return guard.metric('packets_total{rule="metadata_refused"}')
       }
       await refused()
