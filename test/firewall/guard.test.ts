@@ -269,6 +269,7 @@ describe('firewall guard', needsNamespaces(), () => {
         'repairs',
         'brokerLink',
         'leftovers',
+        'leftoversAt',
         'warnings',
         'audit',
       ])
