@@ -8,7 +8,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { peer } from '../peers.ts'
+import { needsPeer, peer } from '../peers.ts'
 import { makeBuilder, makeRuntime } from './stand-ins.ts'
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url))
@@ -28,8 +28,7 @@ export function needsBuildah(): { skip?: string } {
     'stdbuf',
     'curl',
   ])
-    if (peer(command) === undefined)
-      return { skip: `${command} is not installed (.ci/peers brings what Debian has)` }
+    if (peer(command) === undefined) return needsPeer(command)
   return {}
 }
 
