@@ -11,6 +11,9 @@ import { fileURLToPath } from 'node:url'
 import { needsPeer, peer } from '../peers.ts'
 import { makeBuilder, makeRuntime } from './stand-ins.ts'
 
+/** For what hangs: a run of buildah alone takes a second of CPU. */
+const RUN_MS = 600_000
+
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url))
 const TARGETS = ['sidecar', 'injector', 'node-guard'] as const
 export type Target = (typeof TARGETS)[number]
@@ -45,7 +48,7 @@ export type Builder = {
     target: Target,
     argv: readonly string[],
     options?: RunOptions,
-  ) => { readonly code: number | null; readonly output: string }
+  ) => { readonly code: number | null; readonly stdout: string; readonly output: string }
   /** Starts one that serves. */
   readonly serve: (target: Target, argv: readonly string[], options?: RunOptions) => Server
   readonly remove: () => void
@@ -60,7 +63,7 @@ export type RunOptions = {
 }
 
 export type Server = {
-  /** Status and body once something answers; throws with the output when nothing does within a minute. */
+  /** Status and body once something answers; throws with the output when it ended, or nothing does in time. */
   readonly ask: (url: string) => Promise<string>
   /** Runs a command of this machine in its network namespace. */
   readonly beside: (argv: readonly string[]) => string
@@ -129,12 +132,14 @@ export function buildImages(): Builder {
       JSON.parse(buildah('inspect', '--type', 'image', `localhost/pod2iam/${target}`)).OCIv1.config,
     run(target, argv, options) {
       const command = inContainer(containerOf(target), argv, options)
-      const { status, stdout, stderr } = spawnSync('unshare', command, {
+      const { error, status, stdout, stderr } = spawnSync('unshare', command, {
         encoding: 'utf8',
         env,
-        timeout: 120_000,
+        timeout: RUN_MS,
+        killSignal: 'SIGKILL',
       })
-      return { code: status, output: stdout + stderr }
+      const why = error === undefined ? '' : `${error.message}\n`
+      return { code: status, stdout, output: why + stdout + stderr }
     },
     serve: (target, argv, options) =>
       server(
@@ -195,7 +200,7 @@ function server(child: ChildProcess): Server {
   return {
     beside,
     async ask(url) {
-      const deadline = Date.now() + 60_000
+      const deadline = Date.now() + RUN_MS
       for (;;) {
         try {
           return beside(['curl', '-s', '--max-time', '2', '-w', ' %{http_code}', url])
@@ -210,9 +215,26 @@ function server(child: ChildProcess): Server {
       if (child.exitCode !== null) return
       const ended = once(child, 'close')
       // Buildah, the first process of its namespace; `unshare` waits for it. The other way round nobody would.
-      const [first] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ')
-      process.kill(Number(first), 'SIGKILL')
+      kill(childrenOf(child.pid))
       await ended
     },
   }
+}
+
+/** None where it has ended by itself. */
+function childrenOf(pid: number | undefined): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+  } catch {
+    return []
+  }
+}
+
+function kill(pids: readonly number[]): void {
+  for (const pid of pids)
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It ended just now.
+    }
 }
