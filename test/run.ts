@@ -33,7 +33,10 @@ const { passed, failed, skipped } = await runTests(files)
 for (const { name, file, error } of failed) console.log(`\n✖ ${file}: ${name}\n${describe(error)}`)
 if (skipped.length > 0) {
   console.log(`\nLeft out on this machine (${skipped.length}):`)
-  for (const { name, file, reason } of skipped) console.log(`- ${file}: ${name}: ${reason}`)
+  for (const [reason, tests] of Map.groupBy(skipped, ({ reason }) => reason)) {
+    console.log(`- ${reason} (${tests.length}):`)
+    for (const { name, file } of tests) console.log(`  - ${file}: ${name}`)
+  }
 }
 console.log(`\n${files.length} test files in ${Math.round((Date.now() - started) / 1000)} s`)
 console.log(`tests: ${passed} passed, ${failed.length} failed, ${skipped.length} skipped`)
