@@ -1,16 +1,26 @@
 /**
- * Programs written by others that tests speak to when the machine has them (`.ci/peers` installs them, pinned).
- * A test that needs an absent one is skipped with its name, and `npm test` lists it at the end.
+ * Programs written by others that tests speak to when the machine has them (`.ci/peers` installs them, pinned), and when
+ * they run. A test that needs one that does not is skipped with its name and the reason, and `npm test` lists it at the end.
  */
 import { accessSync, constants, existsSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { whyBroken, whyNoAnswer } from './peer-proofs.ts'
 
 const VENV = process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers'
 
-/** The absolute path of a peer, or undefined where it is not installed. The pinned ones come first. */
+type Found = { readonly path: string } | { readonly path?: undefined; readonly why: string }
+
+/** By `PATH` and command: each is tried once in a process. */
+const known = new Map<string, Found>()
+
+/** The absolute path of a peer that runs, or undefined where there is none. The pinned ones come first. */
 export function peer(command: string): string | undefined {
-  const directories = [join(VENV, 'bin'), ...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin']
-  return directories.map((directory) => join(directory, command)).find(isExecutable)
+  return find(command).path
+}
+
+/** The absolute path of a program, whether it runs or not: to copy it. */
+export function installed(command: string): string | undefined {
+  return candidates(command)[0]
 }
 
 /** The directories of the pinned peers, for containers to see; none where they are not installed. */
@@ -20,9 +30,44 @@ export function peerDirectories(): string[] {
   return existsSync(python) ? [VENV, dirname(dirname(realpathSync(python)))] : []
 }
 
-/** Options for `test()`: skips with the reason when a peer is absent. */
+/** Options for `test()`: skips with the reason when a peer is absent or broken. */
 export function needsPeer(command: string): { skip?: string } {
-  return peer(command) === undefined ? { skip: `${command} is not installed (.ci/peers brings it)` } : {}
+  const found = find(command)
+  return found.path === undefined ? { skip: found.why } : {}
+}
+
+/** Options for `test()`: skips with the reason when Python cannot import boto3. */
+export function needsBoto3(): { skip?: string } {
+  const python = find('python3')
+  if (python.path === undefined) return { skip: python.why }
+  const why = whyNoAnswer([python.path, '-c', 'import boto3; print(boto3.__version__)'], { says: /\d+\.\d+/ })
+  return why === undefined
+    ? {}
+    : { skip: `boto3 is not installed for ${python.path}, or broken (${why}); .ci/peers brings it` }
+}
+
+function find(command: string): Found {
+  const key = `${process.env.PATH} ${command}`
+  const found = known.get(key) ?? tryAll(command)
+  known.set(key, found)
+  return found
+}
+
+function tryAll(command: string): Found {
+  const reasons: string[] = []
+  for (const path of candidates(command)) {
+    const why = whyBroken(command, path)
+    if (why === undefined) return { path }
+    reasons.push(`${path} is broken (${why})`)
+  }
+  return {
+    why: reasons.length > 0 ? reasons.join('; ') : `${command} is not installed (.ci/peers brings it)`,
+  }
+}
+
+function candidates(command: string): string[] {
+  const directories = [join(VENV, 'bin'), ...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin']
+  return [...new Set(directories.map((directory) => join(directory, command)))].filter(isExecutable)
 }
 
 function isExecutable(path: string): boolean {

@@ -10,7 +10,7 @@ const MODE: Readonly<Record<string, string>> = { audit: 'audit (nothing is refus
  * @param now milliseconds
  */
 export function statusText(status: Status, now: number): string {
-  const { audit, leftovers, mode, verified, verifiedAt, warnings } = status
+  const { audit, leftovers, leftoversAt, mode, verified, verifiedAt, warnings } = status
   const seen = verifiedAt === null ? 'never' : `${ago(verifiedAt, now)}, ${verifiedAt}`
   const rows = [
     ['backend', status.backend],
@@ -21,6 +21,9 @@ export function statusText(status: Status, now: number): string {
     ['repairs', String(status.repairs)],
     ['broker link', status.brokerLink],
     ...warnings.map(({ code, detail }) => ['warning', `${code}: ${detail}`]),
+    ...(leftoversAt === null
+      ? []
+      : [['leftovers', `${leftovers.length || 'none'} (as of ${ago(leftoversAt, now)})`]]),
     ...leftovers.map(({ kind, rule, remove }) => [
       'leftover',
       `${kind}: ${rule}\n${' '.repeat(COLUMN)}remove it: ${remove}`,

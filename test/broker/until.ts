@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
-  deadline = 30_000,
+  deadline = 120_000,
 ): Promise<NonNullable<T>> {
   const end = Date.now() + deadline
   let last: unknown

@@ -183,12 +183,12 @@ async function showUnannotated(stage: Stage, out: Output): Promise<string> {
     return { code, stderr, milliseconds: Number(stdout) * 1000 }
   }
   let { code, stderr, milliseconds } = await ask()
-  // curl itself may have to wait for a processor.
+  // curl itself may have to wait for a processor; silence takes a second.
   for (let round = 1; code === 7 && milliseconds >= 100 && round < 5; round++)
     ({ code, stderr, milliseconds } = await ask())
   out.ran(`kubectl exec -n reports plain -- curl -sS ${CREDENTIALS_URL}`, stderr)
   out.shows(
-    code === 7 && milliseconds < 100,
+    code === 7 && milliseconds < 900,
     `a pod without annotation is refused, in ${milliseconds.toFixed(1)} ms: no timeout to wait for`,
   )
   return pod

@@ -21,7 +21,7 @@ const VALUES = { policy: { baseRoleArn: BASE }, sidecar: { imdsTokens: 'required
 const PATIENCE_MS = 60_000
 
 const steps = page('docs/install.md').blocks.filter(({ tag }) => tag === 'quickstart')
-const needs = peer('kubectl') === undefined ? { skip: 'kubectl is not installed' } : needsNamespaces()
+const needs = peer('kubectl') === undefined ? needsPeer('kubectl') : needsNamespaces()
 
 /** The node guard as the chart makes it with `guard.mode=audit`. */
 function auditing() {

@@ -41,7 +41,8 @@ const QUIET = new Set([
 
 const READINESS: readonly [file: string, pattern: RegExp][] = [
   ['node-guard/firewall/guard/report.ts', /(?:not\(|code: )'([a-z-]+)'/g],
-  ['node-guard/firewall/status-file.ts', /code: '([a-z-]+)'/g],
+  ['node-guard/firewall/status-file.ts', /(?:not\(\s*|code: )'([a-z-]+)'/g],
+  ['node-guard/firewall/status-leftovers.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/broker.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/cluster-side.ts', /code: '([a-z-]+)'/g],
   ['injector/main.ts', /code: '([a-z-]+)'/g],

@@ -7,7 +7,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { peer } from '../peers.ts'
+import { installed } from '../peers.ts'
 
 export type Call = { readonly args: readonly string[]; readonly cwd: string }
 export type Answer = { readonly code: number; readonly stdout: string; readonly stderr: string }
@@ -43,7 +43,7 @@ export async function startStandIns(programs: Readonly<Record<string, StandIn>>)
   })
   await new Promise<void>((resolve) => server.listen(socket, resolve))
   for (const name of Object.keys(programs)) {
-    const real = peer(name) ?? ''
+    const real = installed(name) ?? ''
     const script = `#!/bin/sh\nexec '${process.execPath}' '${CLIENT}' '${socket}' '${name}' '${real}' "$@"\n`
     writeFileSync(join(bin, name), script)
     chmodSync(join(bin, name), 0o755)

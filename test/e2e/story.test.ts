@@ -110,9 +110,9 @@ for (const topology of ['routed', 'bridge'] as const)
           answers.every(({ refused }) => refused),
           target,
         )
-        // The quickest: any of them may have waited for a processor.
+        // The quickest: any of them may have waited for a processor. Silence, or an ICMPv6 error in the place of a reset, takes a second.
         const quickest = Math.min(...answers.map(({ milliseconds }) => milliseconds))
-        assert.ok(quickest < 100, `${quickest} ms`)
+        assert.ok(quickest < 900, `${quickest} ms`)
       }
     })
 

@@ -6,6 +6,7 @@ import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/
 import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
 import { type GuardRuleset, guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
 import {
+  ANSWER_MS,
   CLAIMABLE,
   CLAIMED,
   NEIGHBOURS,
@@ -112,7 +113,7 @@ export async function prepare(node: TestNode): Promise<void> {
 /** Runs all probes at once: some 100 ms when everything is refused as it should be. */
 export async function probe(node: TestNode): Promise<Outcomes> {
   const tcp = (from: NetworkName, host: string, port: number) => async () =>
-    (await (await node.agent(from)).tcp({ host, port, timeout: 400 })).outcome
+    (await (await node.agent(from)).tcp({ host, port, timeout: ANSWER_MS })).outcome
   const udp = (from: NetworkName, host: string) => async () =>
     (await node.agent(from)).udp({ host, port: UDP_PORT, payload: 'x', wait: 100 })
   const probes: Record<string, () => Promise<string>> = {

@@ -1,6 +1,6 @@
 /** The guard as a process on a test node. */
 import type { ChildProcess } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { FIREWALL_HEALTH_PORT } from '../../common/addresses.ts'
 import { MAIN, type TestNode, until } from './node.ts'
@@ -15,7 +15,7 @@ export type GuardProcess = {
   readonly metric: (sample: string) => Promise<number>
   /** How many repairs there were, whatever made it look: soon after its start it also looks by itself. */
   readonly repairs: () => Promise<number>
-  /** Waits until `/readyz` gives this code. */
+  /** Waits until `/readyz` gives this code, and where it is ready until it would hear of changes. */
   readonly becomes: (code: string) => Promise<void>
   /** The pid of its child whose command line begins so, as seen from here. */
   readonly monitorPid: (commandLine: string) => number
@@ -34,6 +34,9 @@ export const NET_ADMIN_ONLY = [
 /** As the chart starts it where iptables-legacy is needed. */
 export const ADMIN_AND_RAW = NET_ADMIN_ONLY.map((arg) => arg.replace('+net_admin', '+net_admin,+net_raw'))
 export const NO_CAPABILITY = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--no-new-privs', '--']
+
+/** Codes with which it follows changes. */
+const READY: ReadonlySet<string> = new Set(['ready', 'auditing'])
 
 /** Starts `firewall guard` in the node's network namespace. */
 export async function startGuard(
@@ -59,7 +62,10 @@ export async function startGuard(
       [...(await metrics()).matchAll(/^pod2iam_firewall_repairs_total\{.*\} (\d+)$/gm)]
         .map(([, count]) => Number(count))
         .reduce((a, b) => a + b, 0),
-    becomes: (code) => until(`the guard becomes ${code}`, async () => (await readiness()).code === code),
+    becomes: async (code) => {
+      await until(`the guard becomes ${code}`, async () => (await readiness()).code === code)
+      if (READY.has(code)) await until('its monitors listen', () => doMonitorsListen(child.pid ?? 0))
+    },
     metric: async (sample) => {
       const line = (await metrics())
         .split('\n')
@@ -77,17 +83,58 @@ export async function startGuard(
   }
 }
 
-function findDescendant(root: number, commandLine: string): number {
+type Descendant = { readonly pid: number; readonly commandLine: string }
+
+function descendantsOf(root: number): Descendant[] {
   const parents = new Map<number, number>()
   for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
     const stat = read(`/proc/${name}/stat`)
     parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]))
   }
-  for (const pid of parents.keys()) {
-    if (!read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').startsWith(commandLine)) continue
-    for (let up: number | undefined = pid; up; up = parents.get(up)) if (up === root) return pid
+  const isBelow = (pid: number) => {
+    for (let up = parents.get(pid); up; up = parents.get(up)) if (up === root) return true
+    return pid === root
   }
-  throw new Error(`no process under ${root} runs ${commandLine}`)
+  return [...parents.keys()]
+    .filter(isBelow)
+    .map((pid) => ({ pid, commandLine: read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ') }))
+}
+
+function findDescendant(root: number, commandLine: string): number {
+  const found = descendantsOf(root).find((process) => process.commandLine.startsWith(commandLine))
+  if (found === undefined) throw new Error(`no process under ${root} runs ${commandLine}`)
+  return found.pid
+}
+
+/** Programs that tell the guard of changes by netlink. */
+const MONITOR = /^\S*(?:nft monitor|xtables-monitor|ip (?:-\S+ )*monitor|socat )/
+
+/**
+ * Whether each monitor of a guard listens. The guard is ready before: it reads everything back a second after it started
+ * one, which on a crowded machine is too soon, so that a change right after that is found at the next poll only.
+ */
+function doMonitorsListen(root: number): boolean {
+  return descendantsOf(root)
+    .filter(({ commandLine }) => MONITOR.test(commandLine))
+    .every(({ pid }) => {
+      const listening = new Set(
+        read(`/proc/${pid}/net/netlink`)
+          .split('\n')
+          .map((line) => line.trim().split(/\s+/))
+          .filter(([, , , groups]) => groups !== '00000000')
+          .map((columns) => `socket:[${columns[9]}]`),
+      )
+      return socketsOf(pid).some((socket) => listening.has(socket))
+    })
+}
+
+function socketsOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
+  } catch {
+    // It ended, or closed one just now.
+    return []
+  }
 }
 
 function read(file: string): string {

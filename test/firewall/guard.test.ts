@@ -273,6 +273,7 @@ describe('firewall guard', needsNamespaces(), () => {
         'repairs',
         'brokerLink',
         'leftovers',
+        'leftoversAt',
         'warnings',
         'audit',
       ])
@@ -343,7 +344,8 @@ describe('firewall guard', needsNamespaces(), () => {
     process.kill(monitor, 'SIGSTOP')
     await nft('flush ruleset')
     await until('the table is there again', hasTable)
-    await until('it is counted', async () => (await guard.metric('repairs_total{cause="poll"}')) === 1)
+    await until('it is counted', async () => (await guard.repairs()) === 1)
+    assert.equal(await guard.metric('repairs_total{cause="event"}'), 0)
     process.kill(monitor, 'SIGCONT')
     await guard.end('SIGTERM')
   })

@@ -6,7 +6,7 @@ import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backen
 import { type Chain, restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
 import { type Family, readSaved, restore, type Variant } from '../../node-guard/firewall/iptables/command.ts'
 import { datagram, type Outcomes, UDP_PORT } from './battery.ts'
-import { CLAIMABLE, nodeExec, type TestNode, UNLINKED } from './node.ts'
+import { ANSWER_MS, CLAIMABLE, nodeExec, type TestNode, UNLINKED } from './node.ts'
 
 export const VARIANTS = ['nft', 'legacy'] as const satisfies Variant[]
 export const FAMILIES = [4, 6] as const satisfies Family[]
@@ -63,7 +63,7 @@ export const prepareDnat = (node: TestNode) => node.must('node', ['nft', '-f', '
 /** What tries iptables' own weak places. */
 export async function probeWeak(node: TestNode, variant: Variant): Promise<Outcomes> {
   const tcp = (host: string, port: number) => async () =>
-    (await (await node.agent('pod1')).tcp({ host, port, timeout: 400 })).outcome
+    (await (await node.agent('pod1')).tcp({ host, port, timeout: ANSWER_MS })).outcome
   const behind = {
     'pod → broker, taken by an earlier DNAT, IPv4': tcp(BROKER4, TAKEN_PORT),
     'pod → broker, taken by an earlier DNAT, IPv6': tcp(BROKER6, TAKEN_PORT),

@@ -160,11 +160,14 @@ export function nodeExec(node: TestNode, network: NetworkName = 'node'): Exec {
   }
 }
 
+/** How long an answer may take that is to come: silence shows after it, so that it counts only where something is wrong. */
+export const ANSWER_MS = 5000
+
 /** Waits for a condition, asking every few milliseconds; throws after the deadline, which is for what hangs, not for what is slow. */
 export async function until(
   what: string,
   condition: () => Promise<boolean> | boolean,
-  deadlineMs = 60_000,
+  deadlineMs = 180_000,
 ): Promise<void> {
   const end = performance.now() + deadlineMs
   while (!(await condition())) {

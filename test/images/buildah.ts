@@ -8,8 +8,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { peer } from '../peers.ts'
+import { needsPeer, peer } from '../peers.ts'
 import { makeBuilder, makeRuntime } from './stand-ins.ts'
+
+/** For what hangs: a run of buildah alone takes a second of CPU. */
+const RUN_MS = 600_000
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url))
 const TARGETS = ['sidecar', 'injector', 'node-guard'] as const
@@ -28,8 +31,7 @@ export function needsBuildah(): { skip?: string } {
     'socat',
     'curl',
   ])
-    if (peer(command) === undefined)
-      return { skip: `${command} is not installed (.ci/peers brings what Debian has)` }
+    if (peer(command) === undefined) return needsPeer(command)
   return {}
 }
 
@@ -46,7 +48,7 @@ export type Builder = {
     target: Target,
     argv: readonly string[],
     options?: RunOptions,
-  ) => { readonly code: number | null; readonly output: string }
+  ) => { readonly code: number | null; readonly stdout: string; readonly output: string }
   /** Starts one that serves. */
   readonly serve: (target: Target, argv: readonly string[], options?: RunOptions) => Server
   readonly remove: () => void
@@ -61,7 +63,7 @@ export type RunOptions = {
 }
 
 export type Server = {
-  /** Status and body once something answers; throws with the output when nothing does within a minute. */
+  /** Status and body once something answers; throws with the output when it ended, or nothing does in time. */
   readonly ask: (url: string) => Promise<string>
   /** Runs a command of this machine in its network namespace. */
   readonly beside: (argv: readonly string[]) => string
@@ -130,12 +132,14 @@ export function buildImages(): Builder {
       JSON.parse(buildah('inspect', '--type', 'image', `localhost/pod2iam/${target}`)).OCIv1.config,
     run(target, argv, options) {
       const command = inContainer(containerOf(target), argv, options)
-      const { status, stdout, stderr } = spawnSync('unshare', command, {
+      const { error, status, stdout, stderr } = spawnSync('unshare', command, {
         encoding: 'utf8',
         env,
-        timeout: 120_000,
+        timeout: RUN_MS,
+        killSignal: 'SIGKILL',
       })
-      return { code: status, output: stdout + stderr }
+      const why = error === undefined ? '' : `${error.message}\n`
+      return { code: status, stdout, output: why + stdout + stderr }
     },
     serve: (target, argv, options) =>
       server(
@@ -196,7 +200,7 @@ function server(child: ChildProcess): Server {
   return {
     beside,
     async ask(url) {
-      const deadline = Date.now() + 60_000
+      const deadline = Date.now() + RUN_MS
       for (;;) {
         try {
           return beside(['curl', '-s', '--max-time', '2', '-w', ' %{http_code}', url])
@@ -211,9 +215,26 @@ function server(child: ChildProcess): Server {
       if (child.exitCode !== null) return
       const ended = once(child, 'close')
       // Buildah, the first process of its namespace; `unshare` waits for it. The other way round nobody would.
-      const [first] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ')
-      process.kill(Number(first), 'SIGKILL')
+      kill(childrenOf(child.pid))
       await ended
     },
   }
+}
+
+/** None where it has ended by itself. */
+function childrenOf(pid: number | undefined): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+  } catch {
+    return []
+  }
+}
+
+function kill(pids: readonly number[]): void {
+  for (const pid of pids)
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It ended just now.
+    }
 }

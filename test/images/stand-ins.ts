@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, cpSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { peer } from '../peers.ts'
+import { installed } from '../peers.ts'
 
 const NODE = '/nodejs/bin/node'
 
@@ -46,7 +46,7 @@ export function makeRuntime(root: string): void {
 }
 
 function copyProgram(root: string, name: string): void {
-  const path = peer(name)
+  const path = installed(name)
   if (path === undefined) throw new Error(`${name} is not installed`)
   copyFile(root, realpathSync(path), `/usr/bin/${name}`)
   // A script.

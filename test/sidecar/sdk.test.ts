@@ -1,13 +1,13 @@
 /** Clients written by others, with their default chains, against the built sidecar. */
 import assert from 'node:assert/strict'
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { needsPeer, peer } from '../peers.ts'
+import { needsBoto3, needsPeer, peer } from '../peers.ts'
 import {
   credentialsBody,
   loopbackEnv,
@@ -148,14 +148,4 @@ describe('SDKs', () => {
 
 function python(): string {
   return peer('python3') ?? 'python3'
-}
-
-function needsBoto3(): { skip?: string } {
-  return needsPeer('python3').skip === undefined && hasBoto3()
-    ? {}
-    : { skip: 'boto3 is not installed (.ci/peers brings it)' }
-}
-
-function hasBoto3(): boolean {
-  return spawnSync(python(), ['-c', 'import boto3'], { timeout: 120_000 }).status === 0
 }

@@ -1,9 +1,34 @@
+import { GUARD_CHAINS } from './iptables-rules.ts'
 import type { NatRule } from './nat-rules.ts'
+import { type ParsedRule, parseRule } from './rule-options.ts'
 
 /** A rule of another tool that takes the metadata service's traffic, and the command that removes it. */
 export type Leftover = { readonly kind: string; readonly rule: string; readonly remove: string }
 
 const MAX_RULE = 500
+
+/**
+ * How the names of chains begin that a living program of the node keeps: ours and the gate's, kube-proxy's, those of
+ * network plugins, meshes and container runtimes. What is removed there they would miss, or put back. kube2iam and kiam
+ * make no chains.
+ */
+const LIVING_CHAINS = [
+  GUARD_CHAINS,
+  'KUBE-',
+  'CNI-',
+  'AWS-',
+  'cali-',
+  'CILIUM_',
+  'OLD_CILIUM_',
+  'FLANNEL-',
+  'WEAVE',
+  'ANTREA-',
+  'OVN-KUBE-',
+  'ISTIO_',
+  'PROXY_INIT_',
+  'DOCKER',
+  'NETAVARK',
+] as const
 
 /**
  * Rules as kube2iam and kiam leave them: DNAT (or REDIRECT) of what is sent to a metadata address. Both append
@@ -14,39 +39,45 @@ const MAX_RULE = 500
  */
 export function findLeftovers(rules: readonly NatRule[], metadata: readonly string[]): Leftover[] {
   return rules.flatMap(({ command, rule }) => {
-    const words = splitWords(rule)
-    const destination = wordAfter(words, '-d')?.replace(/\/(?:32|128)$/, '')
-    const target = wordAfter(words, '-j')
-    if (destination === undefined || !metadata.includes(destination)) return []
-    if (target !== 'DNAT' && target !== 'REDIRECT') return []
-    const [, chain, ...rest] = words
-    if (chain === undefined) return []
+    const parsed = parseRule(rule)
+    if (parsed === undefined || !takesMetadata(parsed, metadata)) return []
+    const { chain, words } = parsed
+    if (isLiving(parsed)) return []
     return [
       {
-        kind: kindOf(chain, words),
+        kind: kindOf(parsed),
         rule: `${command} ${rule}`.slice(0, MAX_RULE),
-        remove: [command, '-t', 'nat', '-D', chain, ...rest].map(quote).join(' '),
+        remove: [command, '-t', 'nat', '-D', chain, ...words].map(quote).join(' '),
       },
     ]
   })
 }
 
-function kindOf(chain: string, words: readonly string[]): string {
-  if (chain !== 'PREROUTING' || wordAfter(words, '--dport') !== '80') return 'metadata-dnat'
-  const negated = words[words.indexOf('-i') - 1] === '!'
-  return negated ? 'kiam' : 'kube2iam-or-kiam'
-}
-
-function wordAfter(words: readonly string[], option: string): string | undefined {
-  const at = words.indexOf(option)
-  return at < 0 ? undefined : words[at + 1]
-}
-
-/** The words of a line of iptables-save, which puts words with blanks into double quotes, with backslashes before " and \. */
-function splitWords(line: string): string[] {
-  return [...line.matchAll(/"((?:[^"\\]|\\.)*)"|\S+/g)].map(([word, quoted]) =>
-    quoted === undefined ? word : quoted.replaceAll(/\\(.)/g, '$1'),
+function isLiving({ chain, option }: ParsedRule): boolean {
+  const marks = [option('--comment')?.value, option('--name')?.value]
+  return (
+    LIVING_CHAINS.some((prefix) => chain.startsWith(prefix)) ||
+    marks.some((mark) => mark?.startsWith(GUARD_CHAINS))
   )
+}
+
+function takesMetadata({ option }: ParsedRule, metadata: readonly string[]): boolean {
+  const destination = option('-d')
+  const address = destination?.value?.replace(/\/(?:32|128)$/, '')
+  if (address === undefined || destination?.negated || !metadata.includes(address)) return false
+  const target = option('-j')?.value
+  if (target === 'REDIRECT') return true
+  return target === 'DNAT' && !isItself(option('--to-destination')?.value, address, option('--dport')?.value)
+}
+
+/** DNAT to the very address takes nothing: so our own pins keep a Service from taking it. */
+const isItself = (to: string | undefined, address: string, port: string | undefined) =>
+  to !== undefined && [address, `${address}:${port}`, `[${address}]`, `[${address}]:${port}`].includes(to)
+
+function kindOf({ chain, option }: ParsedRule): string {
+  const port = option('--dport')
+  if (chain !== 'PREROUTING' || port?.value !== '80' || port.negated) return 'metadata-dnat'
+  return option('-i')?.negated ? 'kiam' : 'kube2iam-or-kiam'
 }
 
 /** For a shell: whoever made the rule must not make a command of it. */

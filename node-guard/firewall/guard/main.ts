@@ -8,6 +8,7 @@ import { stdoutLogger } from '../../../common/log-output.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
 import { exec } from '../exec.ts'
 import { writeStatus } from '../status-file.ts'
+import { type LookedAt, thisNetwork } from '../status-leftovers.ts'
 import { createSightings } from './audit.ts'
 import { auditBackends } from './audit-backend.ts'
 import type { Backend } from './backend.ts'
@@ -100,6 +101,7 @@ export function runGuard(argv: readonly string[]): void {
         version: 1,
         writtenAt: new Date(now()).toISOString(),
         validSeconds: validSecondsOf(report()),
+        ...(await whereLooked(settings)),
         status: statusOf(report()),
       })
       stateFault = undefined
@@ -151,6 +153,15 @@ export function runGuard(argv: readonly string[]): void {
     log.info('firewall ends', { rules: removing ? 'removed' : 'stay' })
   })
   void poll('start')
+}
+
+/** In mode `remove` nobody looks for leftovers. */
+async function whereLooked({
+  mode,
+  metadataAddress,
+}: GuardSettings): Promise<{ readonly lookedAt?: LookedAt }> {
+  const network = mode === 'remove' ? undefined : await thisNetwork()
+  return network === undefined ? {} : { lookedAt: { network, metadata: metadataAddress } }
 }
 
 /** The twin of `--owned-table=true`; in the other modes there is nothing that must not be flushed. */

@@ -34,8 +34,11 @@ export type Status = {
   readonly ownedTable: boolean
   readonly refusedPackets: number
   readonly repairs: number
-  readonly brokerLink: 'up' | 'down'
+  /** `unknown` where no guard has reported. */
+  readonly brokerLink: 'up' | 'down' | 'unknown'
   readonly leftovers: readonly Leftover[]
+  /** When they were looked for; null where they were not, as in mode `remove`. */
+  readonly leftoversAt: string | null
   readonly warnings: readonly { readonly code: string; readonly detail: string }[]
   readonly audit: readonly Sighting[]
 }
@@ -126,6 +129,7 @@ export function statusOf(report: GuardReport): Status {
     repairs: CAUSES.reduce((sum, cause) => sum + block.repairs[cause], 0),
     brokerLink: link?.up ? 'up' : 'down',
     leftovers: surroundings?.leftovers ?? [],
+    leftoversAt: surroundings?.lookedAt === undefined ? null : iso(surroundings.lookedAt),
     warnings,
     audit: sightings?.list() ?? [],
   }

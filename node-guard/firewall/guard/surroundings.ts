@@ -22,6 +22,8 @@ export type WarningCode = (typeof WARNING_CODES)[number]
 export type SurroundingsState = {
   /** The dataplane has been looked at: before that nobody knows whether rules are of any use. */
   readonly looked: boolean
+  /** When leftovers were last looked for, milliseconds. */
+  readonly lookedAt?: number
   /** Why rules that stand refuse nothing; one sentence. */
   readonly bypass: string | undefined
   readonly leftovers: readonly Leftover[]
@@ -65,7 +67,7 @@ const ASK_AGAIN_MS = 30_000
 /** Looks at what can make the block useless, or is left of other tools. */
 export function createSurroundings(options: SurroundingsOptions): Surroundings {
   const { metadata, now, log } = options
-  let lookedAt = Number.NEGATIVE_INFINITY
+  let lookedAt: number | undefined
   let askAt = Number.NEGATIVE_INFINITY
   let seenMarkers: string | undefined
   let seen: Bypass | undefined
@@ -94,7 +96,7 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
     const interfaces = await options.readInterfaces()
     const marked = markers(interfaces)
     // A dataplane often comes after us: its devices bring the next look forward.
-    if (marked === seenMarkers && now() - lookedAt < LOOK_MS) return
+    if (marked === seenMarkers && lookedAt !== undefined && now() - lookedAt < LOOK_MS) return
     const { rules, unread: failures } = await options.readNatRules([...metadata, CILIUM_MASQUERADE])
     const facts: DataplaneFacts = {
       interfaces,
@@ -134,7 +136,8 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
     state: () => {
       const detail = doubt()
       return {
-        looked: seenMarkers !== undefined,
+        looked: lookedAt !== undefined,
+        ...(lookedAt === undefined ? {} : { lookedAt }),
         bypass: believed ? undefined : detail,
         leftovers,
         warnings: [

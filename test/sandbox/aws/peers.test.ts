@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
-import { needsPeer, peer } from '../../peers.ts'
+import { needsBoto3, needsPeer, peer } from '../../peers.ts'
 import { Aws, trust } from './client.ts'
 
 const run = promisify(execFile)
@@ -111,7 +111,7 @@ print(json.dumps(out))
 
 test(
   'boto3 gets the node role, assumes a role, and its presigned requests verify',
-  await needsBoto3(),
+  needsBoto3(),
   async () => {
     const out = JSON.parse(await node('python3', ['-c', PYTHON]))
     assert.equal(out.node, `arn:aws:sts::111111111111:assumed-role/node/${aws.config.instanceId}`)
@@ -121,13 +121,3 @@ test(
     assert.match(out.tampered, /<Code>SignatureDoesNotMatch<\/Code>/)
   },
 )
-
-/** Options for `test()`: skips with the reason when Python has no boto3. */
-async function needsBoto3(): Promise<{ skip?: string }> {
-  try {
-    await run(peer('python3') ?? 'python3', ['-c', 'import boto3'], { timeout: 120_000 })
-    return {}
-  } catch {
-    return { skip: 'boto3 is not installed for python3 (.ci/peers brings it)' }
-  }
-}

@@ -26,7 +26,7 @@ function isAlive(pid: number): boolean {
 }
 
 async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 30_000
+  const deadline = Date.now() + 120_000
   while (!condition()) {
     assert.ok(Date.now() < deadline, what)
     await new Promise((resolve) => setTimeout(resolve, 10))

@@ -31,7 +31,7 @@ export function testServer(options: Partial<ApiServerOptions> = {}): () => ApiSe
 export async function until<T>(
   what: string,
   ask: () => T | undefined | false | Promise<T | undefined | false>,
-  timeoutMs = 30_000,
+  timeoutMs = 120_000,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs
   let last: unknown

@@ -104,14 +104,16 @@ export class Tokens {
         ? {}
         : boundClaims(this.#store, account, objectAt(spec, 'boundObjectRef'))
     const automatic = requested === AUTOMATIC_SECONDS && bound.pod !== undefined && this.#isForApi(audiences)
-    const token = await this.#sign(account, audiences, requested, bound, automatic)
+    // One reading of the clock, or the answer and the token may differ by a second.
+    const now = this.settings.now()
+    const token = await this.#sign(account, audiences, requested, bound, automatic, now)
     return {
       apiVersion: 'authentication.k8s.io/v1',
       kind: 'TokenRequest',
-      metadata: { name, namespace, creationTimestamp: timestamp(this.settings.now()) },
+      metadata: { name, namespace, creationTimestamp: timestamp(now) },
       spec: { ...spec, audiences, expirationSeconds: requested },
       // With an extended token the kubelet is still told to refresh after the requested time.
-      status: { token, expirationTimestamp: timestamp(this.settings.now() + requested * 1000) },
+      status: { token, expirationTimestamp: timestamp(now + requested * 1000) },
     }
   }
 
@@ -125,9 +127,10 @@ export class Tokens {
     seconds: number,
     bound: BoundClaims,
     extend: boolean,
+    milliseconds: number,
   ) {
     const { namespace = '', name = '' } = account.metadata
-    const now = Math.floor(this.settings.now() / 1000)
+    const now = Math.floor(milliseconds / 1000)
     const key = this.#keys.current
     const claims = {
       namespace,

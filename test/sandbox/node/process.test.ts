@@ -15,6 +15,7 @@ describe('processes in a network namespace', needsNamespaces(), () => {
   after(() => machine?.close())
 
   test('a command gives its output, its exit code and its time', async () => {
+    const started = performance.now()
     const { code, stdout, stderr, ms, timedOut } = await execIn(
       machine,
       'node',
@@ -25,7 +26,7 @@ describe('processes in a network namespace', needsNamespaces(), () => {
       { code, stdout, stderr, timedOut },
       { code: 7, stdout: 'in', stderr: 'err\n', timedOut: false },
     )
-    assert.ok(ms > 0 && ms < 5000)
+    assert.ok(ms > 0 && ms <= performance.now() - started, `${ms} ms`)
   })
 
   test('a command that takes too long is killed and says so', async () => {

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Waits until `condition` gives something other than false, undefined or null, at most half a minute. */
+/** Waits until `condition` gives something other than false, undefined or null, at most two minutes. */
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
-  deadlineMs = 30_000,
+  deadlineMs = 120_000,
 ): Promise<NonNullable<Exclude<T, false>>> {
   const deadline = Date.now() + deadlineMs
   for (;;) {

@@ -1,0 +1,35 @@
+/** Commands that have one deadline together. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { within } from '../../node-guard/firewall/deadline.ts'
+import { type Exec, exec } from '../../node-guard/firewall/exec.ts'
+import { readNatRules } from '../../node-guard/firewall/guard/nat-rules.ts'
+
+const LATE = { code: 'timeout', stdout: '', stderr: 'it took too long' }
+
+test('each has what the ones before it left, and where nothing is left none is started', async () => {
+  let now = 0
+  const given: unknown[] = []
+  const slow: Exec = async (_command, _args, options) => {
+    given.push(options?.timeoutMs)
+    now += 400
+    return { code: 0, stdout: 'x', stderr: '' }
+  }
+  const bounded = within(1000, slow, () => now)
+  const results = []
+  for (let i = 0; i < 4; i++) results.push((await bounded('nft', [], { timeoutMs: 700 })).code)
+  assert.deepEqual(given, [700, 600, 200])
+  assert.deepEqual(results, [0, 0, 0, 'timeout'])
+})
+
+test('a command that does not end is ended, and what it was for counts as not read', async () => {
+  const bounded = within(
+    1,
+    () => exec('sleep', ['600'], { timeoutMs: 1 }),
+    () => 0,
+  )
+  assert.deepEqual(await bounded('iptables-nft-save', []), LATE)
+  const { rules, unread } = await readNatRules(bounded, ['169.254.169.254'], async () => '')
+  assert.deepEqual(rules, [])
+  assert.match(unread[0] ?? '', /iptables-nft could not be read \(it took too long\)/)
+})
