@@ -42,7 +42,7 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
       follow: async () => () => {},
       log: SILENT,
     }),
-    readUplinks: async () => ['eth0'],
+    ways: () => ({ uplinks: ['eth0'], inner: [] }),
     now: () => 1000,
     log: SILENT,
   })
