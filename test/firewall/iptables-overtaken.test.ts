@@ -42,12 +42,12 @@ async function guarded(meanwhile: (node: Omit<Guarded, 'block'>) => void = () =>
     follow: async () => () => {},
     log,
   })
-  const { metadata, broker, uplinks } = RULES
+  const { metadata, broker, uplinks, inner } = RULES
   const block = createBlock({
     metadata,
     broker,
     choice,
-    ways: () => ({ uplinks, inner: [] }),
+    ways: () => ({ uplinks, inner }),
     now: () => 0,
     log,
   })

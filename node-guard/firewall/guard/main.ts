@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { BROKER_LINK } from '../../../common/addresses.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { writeFirewallState } from '../../../common/firewall-state.ts'
@@ -40,6 +41,8 @@ import { changesWays, createWays } from './ways.ts'
 
 /** A failing start is tried again this soon. */
 const RETRY_MS = 1000
+/** So long the rules wait for what leads into the node to be looked at: without it they are right for most nodes. */
+const WAYS_MS = 3000
 
 /** `firewall guard`: loads the block and keeps it until the process ends; the rules outlive it. */
 export function runGuard(argv: readonly string[]): void {
@@ -139,17 +142,21 @@ export function runGuard(argv: readonly string[]): void {
     if (link.up !== before?.up || link.detail !== before?.detail) void publish(undefined)
   })
 
-  const checkWays = singleFlight(async (then: 'tell' | 'no more') => {
+  /** `checkFollows`: whether who asks checks the block afterwards anyway. */
+  const checkWays = singleFlight(async (checkFollows: () => boolean) => {
     const before = ways.detail()
     const changed = await ways.look()
-    if (then === 'no more') return
-    if (changed) void checkBlock('uplinks')
+    if (changed && !checkFollows()) void checkBlock('uplinks')
     // The link's report says what is wrong with the ways to it.
-    if (ways.detail() !== before) void checkLink(undefined)
+    if (ways.detail() !== before && link !== undefined) void checkLink(undefined)
   })
 
   const poll = async (cause: Cause) => {
-    if (!removing) await checkWays('no more')
+    if (!removing) {
+      let waiting = true
+      await Promise.race([checkWays(() => waiting), pause(WAYS_MS, undefined, { ref: false })])
+      waiting = false
+    }
     // Rules first: without them a pod could send its token to the broker's address beyond this node.
     await checkBlock(cause)
     if (!removing) await checkLink(undefined)
@@ -167,7 +174,7 @@ export function runGuard(argv: readonly string[]): void {
         rulesWatch.stop,
         watchNetwork(
           log,
-          () => checkWays('tell'),
+          () => checkWays(() => false),
           () => checkLink(undefined),
         ),
       ]

@@ -9,7 +9,7 @@ export type HiddenRoute = { readonly destination: string; readonly device: strin
 
 export type NodeNetwork = Ways & { readonly hidden: readonly HiddenRoute[] }
 
-/** What is used of `ip -json -details address show`. */
+/** What is used of `ip -json -details link show`. */
 export type Link = {
   readonly ifname?: string
   /** The other end, or the device below, where it is in this network namespace. */
@@ -17,11 +17,6 @@ export type Link = {
   /** The bridge, bond or VRF that this is a port of. */
   readonly master?: string
   readonly linkinfo?: { readonly info_kind?: string }
-  readonly addr_info?: readonly {
-    readonly family?: string
-    readonly prefixlen?: number
-    readonly scope?: string
-  }[]
 }
 
 /** The guard's own table of routes, see `answer-routes.ts`. */
@@ -40,21 +35,28 @@ const USUAL = new Set(['local', 'main', 'default', ANSWER_TABLE])
 type Route = { readonly destination: string; readonly table: string; readonly hops: readonly Hop[] }
 type Hop = { readonly device: string; readonly gateway?: string; readonly source?: string }
 
+/** As good as a default route: half of all addresses, or the Internet's, as VPNs have them. */
+const HALF = /^[\da-f.:]+\/[0-7]$/
+const isDefault = (destination: string) => destination === 'default' || HALF.test(destination)
+
 /** Whether a line of `ip -oneline route show table all` is of use: not what BGP learns by the thousand. */
 export const isUsefulRoute = (line: string) =>
-  line.startsWith('default') || (/^[\da-f]/.test(line) && !/ via (?!.* src )/.test(line))
+  isDefault(line.split(' ', 1)[0] ?? '') || (/^[\da-f]/.test(line) && !/ via (?!.* src )/.test(line))
 
-/**
- * Sorts a node's interfaces and routes.
- *
- * @param links as parsed from `ip -json -details address show`
- * @param routes text of `ip -oneline route show table all`, of both families, see {@link isUsefulRoute}
- */
-export function sortNetwork(links: readonly Link[], routes: string): NodeNetwork {
+export type Seen = {
+  readonly links: readonly Link[]
+  /** Names of veths with an address in a subnet: a pod's veth has none, or the gateway's alone; these are wires to other hosts. */
+  readonly wires: readonly string[]
+  /** Text of `ip -oneline route show table all`, of both families, see {@link isUsefulRoute}. */
+  readonly routes: string
+}
+
+/** Sorts a node's interfaces and routes. */
+export function sortNetwork({ links, wires, routes }: Seen): NodeNetwork {
   const parsed = routes.split('\n').flatMap(parseRoute)
   // A pair of veths with both ends here leads nowhere else: Cilium's cilium_host, what joins two bridges.
   const pairs = new Set(links.filter(isPair).map(({ ifname = '' }) => ifname))
-  const uplinks = uplinksOf(links, parsed, pairs)
+  const uplinks = uplinksOf(links, new Set(wires), parsed, pairs)
   return {
     uplinks: [...new Set([...uplinks].map(collapsed))].sort(),
     inner: innerOf(parsed, pairs),
@@ -64,30 +66,23 @@ export function sortNetwork(links: readonly Link[], routes: string): NodeNetwork
 
 function uplinksOf(
   links: readonly Link[],
+  wires: ReadonlySet<string>,
   routes: readonly Route[],
   pairs: ReadonlySet<string>,
 ): ReadonlySet<string> {
   const kinds = new Map(links.map(({ ifname = '', linkinfo }) => [ifname, linkinfo?.info_kind]))
-  const uplinks = new Set(links.filter((link) => leadsOutside(link, pairs)).map(({ ifname = '' }) => ifname))
+  const leadsOutside = ({ ifname = '', linkinfo }: Link) =>
+    !INSIDE.has(linkinfo?.info_kind ?? '') || (wires.has(ifname) && !pairs.has(ifname))
+  const uplinks = new Set(links.filter(leadsOutside).map(({ ifname = '' }) => ifname))
   // A default route is one in any table: strict security groups for pods have theirs in one table each.
   for (const { destination, hops } of routes)
-    if (destination === 'default') for (const { device } of hops) if (!pairs.has(device)) uplinks.add(device)
+    if (isDefault(destination)) for (const { device } of hops) if (!pairs.has(device)) uplinks.add(device)
   for (const { ifname = '', master } of links)
     if (master !== undefined && uplinks.has(ifname) && OF_PORTS.has(kinds.get(master) ?? ''))
       uplinks.add(master)
   // It carries the kernel's "unreachable" default of IPv6.
   uplinks.delete('lo')
   return uplinks
-}
-
-function leadsOutside(link: Link, pairs: ReadonlySet<string>): boolean {
-  const kind = link.linkinfo?.info_kind ?? ''
-  if (!INSIDE.has(kind)) return true
-  if (kind !== 'veth' || pairs.has(link.ifname ?? '')) return false
-  // The node's end of a pod's veth has no address, or the gateway's alone; with a subnet it is a wire to other hosts.
-  return (link.addr_info ?? []).some(
-    ({ family, prefixlen = 0, scope }) => scope === 'global' && prefixlen < (family === 'inet6' ? 128 : 32),
-  )
 }
 
 const isPair = ({ linkinfo, link }: Link) => linkinfo?.info_kind === 'veth' && link !== undefined
@@ -118,7 +113,7 @@ function contains(prefix: string, address: string | undefined): boolean {
 function hiddenOf(routes: readonly Route[], uplinks: ReadonlySet<string>): HiddenRoute[] {
   const direct = routes.filter(({ destination, hops }) => {
     const [hop] = hops
-    return destination !== 'default' && hops.length === 1 && hop && hop.gateway === undefined
+    return !isDefault(destination) && hops.length === 1 && hop && hop.gateway === undefined
   })
   const known = new Set(direct.filter(({ table }) => table === 'main').map(({ destination }) => destination))
   const found = new Map<string, Set<string>>()

@@ -49,17 +49,33 @@ export function createWays(options: {
 
 /** Reads this network namespace. Throws where `ip` fails. */
 export async function readNetwork(exec: Exec): Promise<NodeNetwork> {
-  const [links, ...routes] = await Promise.all([
-    exec('ip', ['-json', '-details', 'address', 'show']),
+  // Neither the addresses of Services that IPVS makes the node's own, nor routes to them, nor routes to other nodes: of
+  // these there are tens of thousands.
+  const [links, wires, ...routes] = await Promise.all([
+    exec('ip', ['-json', '-details', 'link', 'show']),
+    exec('ip', ['-oneline', 'address', 'show', 'type', 'veth'], { keepLine: isSubnet }),
     ...['-4', '-6'].map((family) =>
-      exec('ip', [family, '-oneline', 'route', 'show', 'table', 'all'], { keepLine: isUsefulRoute }),
+      exec('ip', [family, '-oneline', 'route', 'show', 'table', 'all', 'type', 'unicast'], {
+        keepLine: isUsefulRoute,
+      }),
     ),
   ])
   if (links.code !== 0) throw new Error(whyFailed('ip', links))
+  if (wires.code !== 0) throw new Error(whyFailed('ip', wires))
   for (const listed of routes)
     if (listed.code !== 0 && !/not supported/i.test(listed.stderr)) throw new Error(whyFailed('ip', listed))
-  return sortNetwork(JSON.parse(links.stdout) as Link[], routes.map(({ stdout }) => stdout).join('\n'))
+  return sortNetwork({
+    links: JSON.parse(links.stdout) as Link[],
+    wires: [...wires.stdout.matchAll(/^\d+: (\S+)/gm)].map(([, name = '']) => name),
+    routes: routes.map(({ stdout }) => stdout).join('\n'),
+  })
 }
+
+/** Whether a line is about an address of other hosts' wire: in a subnet, and not link-local. */
+export const isSubnet = (line: string) =>
+  / scope global /.test(line) &&
+  / inet6? \S+\/\d+ /.test(line) &&
+  !/ (inet \S+\/32|inet6 \S+\/128) /.test(line)
 
 /**
  * Whether a line of `ip -oneline monitor link address route rule` may change the ways: default routes, tables and rules
@@ -69,10 +85,10 @@ export function changesWays(line: string): boolean {
   const text = line.replace(/^Deleted /, '')
   if (/ table local /.test(text)) return false
   return (
-    /^default /.test(text) ||
+    /^(default|[\da-f.:]+\/[0-7]) /.test(text) ||
     / table \S+/.test(text) ||
     /^\d+:\s+(not )?from /.test(text) ||
     (/^\d+: /.test(text) && / link\//.test(text) && !/^\d+: [^:]+@if\d+:/.test(text)) ||
-    / scope global /.test(text)
+    isSubnet(text)
   )
 }

@@ -24,17 +24,32 @@ export type Layout = {
    * answers go to the other one.
    */
   readonly borrowsSources?: true
+  /** Its rules of policy routing are what is of interest: tried with every backend. */
+  readonly policyRouting?: true
+  /** The node cannot tell its pods from other hosts here, so that both stay away from the broker. */
+  readonly shutsPodsOut?: true
+  /** What else a pod tries, on port 80, and must see refused: `host` by what it is. */
+  readonly refused?: Readonly<Record<string, string>>
   /** Ways by which other hosts reach the node beside its primary interface: what {@link INTRUDERS} they come from. */
   readonly intruders?: readonly (keyof typeof INTRUDERS)[]
 }
 
-export type Kind = 'vlan' | 'ipip' | 'vxlan'
+export type Kind = 'vlan' | 'ipip' | 'vxlan' | 'vrf' | 'dummy' | 'ipvs'
 
-/** What stands in for a kind of device that this kernel lacks, and why that is enough. */
-export const STAND_INS: Readonly<Record<Kind, string>> = {
+/** What stands in for a kind of device that this kernel lacks, and why that is enough; without one there is no such layout. */
+export const STAND_INS: Readonly<Partial<Record<Kind, string>>> = {
   vlan: 'a veth, which the guard must know by its default route in another table',
   ipip: 'a VXLAN device, a tunnel as well',
-  vxlan: 'none',
+}
+
+/** A shell command that succeeds where the kernel has this; in a namespace that may be spoiled. */
+export const HAS: Readonly<Record<Kind, string>> = {
+  vlan: 'ip link add link eth0 name probe type vlan id 4000 && ip link del probe',
+  ipip: 'ip link add probe type ipip local 10.0.0.2 remote 10.0.0.99 && ip link del probe',
+  vxlan: 'ip link add probe type vxlan id 4000 dstport 4999 dev eth0 && ip link del probe',
+  vrf: 'ip link add probe type vrf table 4000 && ip link del probe',
+  dummy: 'ip link add probe type dummy && ip link del probe',
+  ipvs: 'ipvsadm --list',
 }
 
 /** Sources in namespace `aws`, each with a route to the broker's addresses by a way of its own. */
@@ -252,6 +267,7 @@ ip -n node rule del from ${podAddresses(n).ipv4}`,
   'vpc-cni-strict': {
     title: 'AWS VPC CNI, security groups for pods, strict',
     base: 'routed',
+    policyRouting: true,
     kinds: ['vlan'],
     up: `${TRUNK}
 ip -n node -6 rule add pref 0 from fe80::ec2:1/128 ipproto ipv6-icmp lookup local
@@ -266,6 +282,7 @@ done`,
   'vpc-cni-strict-local-first': {
     title: 'policy routing by incoming interface behind the local table',
     base: 'routed',
+    policyRouting: true,
     kinds: ['vlan'],
     up: TRUNK,
     addPod: strict,
@@ -275,6 +292,7 @@ done`,
   'vpc-cni-standard': {
     title: 'AWS VPC CNI, security groups for pods, standard',
     base: 'routed',
+    policyRouting: true,
     kinds: ['vlan'],
     up: TRUNK,
     addPod: standard,
@@ -298,6 +316,7 @@ done`,
   'cilium-legacy': {
     title: 'Cilium with the host’s routing',
     base: 'routed',
+    policyRouting: true,
     // Cilium's own program at the pod's veth drops these.
     borrowsSources: true,
     up: `${CILIUM}\n${tunnel('cilium_vxlan', 'vxlan')}`,
@@ -353,6 +372,53 @@ ip -n ${network} addr add 10.30.0.${n}/24 dev net1
 ip -n ${network} link set net1 up`,
     removePod: (n) => `ip -n node link del net${n}`,
     intruders: ['nic'],
+  },
+  'azure-bridge': {
+    title: 'the network card as a port of the pods’ bridge, as Azure CNI had it',
+    base: 'bridge',
+    borrowsSources: true,
+    shutsPodsOut: true,
+    up: `
+ip -n node addr flush dev eth0
+ip -n node link set eth0 master cni0
+ip -n node addr add 10.0.0.10/24 dev cni0
+ip -n node addr add fd00:10::10/64 dev cni0 nodad
+ip -n node route replace default via 10.0.0.2 dev cni0
+ip -n node -6 route replace default via fd00:10::2 dev cni0
+ip -n node route replace 169.254.169.254 via 10.0.0.2 dev cni0
+ip -n node -6 route replace fd00:ec2::254 via fd00:10::2 dev cni0`,
+  },
+  vrf: {
+    title: 'pods in a VRF',
+    base: 'routed',
+    kinds: ['vrf'],
+    up: `
+ip -n node link add vrf0 type vrf table 77
+ip -n node link set vrf0 up
+ip -n node route add default via 10.0.0.2 dev eth0 table 77
+ip -n node -6 route add default via fd00:10::2 dev eth0 table 77
+${inNode('echo 1 >/proc/sys/net/ipv4/tcp_l3mdev_accept; echo 1 >/proc/sys/net/ipv4/udp_l3mdev_accept')}`,
+    addPod: (n) => `
+ip -n node link set veth${n} master vrf0
+ip -n node route del ${podAddresses(n).ipv4} 2>/dev/null || true
+ip -n node -6 route del ${podAddresses(n).ipv6} 2>/dev/null || true
+ip -n node route replace ${podAddresses(n).ipv4} dev veth${n} scope link table 77
+ip -n node -6 route replace ${podAddresses(n).ipv6} dev veth${n} table 77`,
+  },
+  ipvs: {
+    title: 'kube-proxy with IPVS, and a Service whose endpoint is the metadata service',
+    base: 'routed',
+    kinds: ['dummy', 'ipvs'],
+    up: `
+ip -n node link add kube-ipvs0 type dummy
+ip -n node addr add 10.96.0.50/32 dev kube-ipvs0
+ip -n node addr add fd00:96::50/128 dev kube-ipvs0 nodad
+${inNode(`ipvsadm -A -t 10.96.0.50:80 -s rr
+ipvsadm -a -t 10.96.0.50:80 -r 169.254.169.254:80 -m
+ipvsadm -A -t [fd00:96::50]:80 -s rr
+ipvsadm -a -t [fd00:96::50]:80 -r [fd00:ec2::254]:80 -m
+echo 1 >/proc/sys/net/ipv4/vs/conntrack`)}`,
+    refused: { 'a Service, IPv4': '10.96.0.50', 'a Service, IPv6': 'fd00:96::50' },
   },
 } as const satisfies Readonly<Record<string, Layout>>
 
