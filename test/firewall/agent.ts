@@ -35,8 +35,8 @@ export type AgentRequests = {
   say: (options: { id: string; text: string }) => string
   /** Sends a datagram from an address to a closed port: the code of the ICMP error that comes back within `wait`, or `sent`. */
   bounce: (options: { from: string; host: string; port: number; wait: number }) => string
-  /** Sends a datagram: `sent`, or an error code, or with `wait` the code of an ICMP error that comes within it. */
-  udp: (options: { host: string; port: number; payload: string; wait?: number }) => string
+  /** Sends a datagram, also from an address: `sent`, or an error code, or with `wait` the code of an ICMP error that comes within it. */
+  udp: (options: { host: string; port: number; payload: string; from?: string; wait?: number }) => string
 }
 
 const payloads: string[] = []

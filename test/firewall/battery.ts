@@ -38,11 +38,15 @@ const HOST_PORT = 8082
 const SERVICE_PORT = 8085
 const BEHIND_SERVICE_PORT = 8086
 
+/** A pod's sources that the node would answer by another interface, as it does behind Cilium's. */
+const INNER = ['10.77.0.1', 'fd00:77::1'] as const
+
 /** The rules under test: the real addresses, others that a Service may claim, and broker addresses whose link is absent. */
-export const RULES: GuardRuleset = {
+export const RULES: Required<GuardRuleset> = {
   metadata: [...METADATA_ADDRESSES, CLAIMABLE[0], ...CLAIMED],
   broker: [...BROKER_ADDRESSES, ...UNLINKED],
   uplinks: ['eth0'],
+  inner: INNER.map((address) => `${address}/${address.includes(':') ? 128 : 32}`),
 }
 export const RULESET = guardRuleset(RULES)
 
@@ -103,6 +107,15 @@ export async function prepare(node: TestNode): Promise<void> {
       await aws.listen({ host: address, port, name: 'aws' })
     await aws.listen({ host: address, port: BEHIND_SERVICE_PORT, name: 'service' })
   }
+  for (const address of INNER)
+    await node.must('pod1', [
+      'ip',
+      'addr',
+      'add',
+      `${address}/${address.includes(':') ? 128 : 32}`,
+      'dev',
+      'lo',
+    ])
   for (const address of CLAIMED) await host.listen({ host: address, port: 80, name: 'service' })
   for (const address of BROKER_ADDRESSES)
     for (const port of [BROKER_PORT, HOST_PORT]) await host.listen({ host: address, port, name: 'broker' })
@@ -161,6 +174,8 @@ export async function probe(node: TestNode): Promise<Outcomes> {
     'pod → broker on a port that is a hostPort, IPv6': tcp('pod1', BROKER6, HOST_PORT),
     'pod → broker without link, IPv4': tcp('pod1', UNLINKED[0], 80),
     'pod → broker without link, IPv6': tcp('pod1', UNLINKED[1], 80),
+    'inner pod → broker, IPv4': datagram(node, 'pod1', [BROKER4, UDP_PORT], 'node', BROKER4, INNER[0]),
+    'inner pod → broker, IPv6': datagram(node, 'pod1', [BROKER6, UDP_PORT], 'node', BROKER6, INNER[1]),
     'uplink → broker, IPv4': datagram(node, 'aws', [BROKER4, UDP_PORT], 'node', '10.0.0.10'),
     'uplink → broker, IPv6': datagram(node, 'aws', [BROKER6, UDP_PORT], 'node', 'fd00:10::10'),
     'other interface → broker, IPv4': datagram(node, 'outside', [BROKER4, UDP_PORT], 'node', '10.9.0.1'),
@@ -201,6 +216,8 @@ export const AS_DESIGNED: Outcomes = {
   'pod → broker on a port that is a hostPort, IPv6': 'broker',
   'pod → broker without link, IPv4': 'ECONNREFUSED',
   'pod → broker without link, IPv6': 'ECONNREFUSED',
+  'inner pod → broker, IPv4': 'arrived',
+  'inner pod → broker, IPv6': 'arrived',
   'uplink → broker, IPv4': 'dropped',
   'uplink → broker, IPv6': 'dropped',
   'other interface → broker, IPv4': 'dropped',
@@ -242,18 +259,19 @@ export const AS_DESIGNED_BY_IPTABLES: Outcomes = { ...AS_DESIGNED, [AS_NODE]: 'a
 
 let sent = 0
 
-/** A datagram, then one to `fence` that must arrive: by then the first has arrived too, or never will. */
+/** A datagram, from an address if one is given, then one to `fence` that must arrive: by then the first has arrived too, or never will. */
 export function datagram(
   node: TestNode,
   from: NetworkName,
   [host, port]: readonly [string, number],
   to: NetworkName,
   fence: string,
+  source?: string,
 ): () => Promise<string> {
   return async () => {
     const [sender, receiver] = await Promise.all([node.agent(from), node.agent(to)])
     const payload = `probe-${++sent}`
-    await sender.udp({ host, port, payload })
+    await sender.udp({ host, port, payload, ...(source === undefined ? {} : { from: source }) })
     await until(`a datagram from ${from} to ${fence}`, async () => {
       // Sent anew each time: a datagram may be lost while a neighbour is looked up.
       await sender.udp({ host: fence, port: UDP_PORT, payload: `fence-${payload}` })

@@ -61,7 +61,7 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
       follow: async () => () => {},
       log: SILENT,
     }),
-    readUplinks: async () => RULES.uplinks,
+    ways: () => ({ uplinks: RULES.uplinks, inner: [] }),
     now: () => 1000,
     log: SILENT,
   })

@@ -5,7 +5,7 @@ import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { auditRuleset, GUARD_TABLE } from '../../node-guard/firewall/guard/ruleset.ts'
 import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft-table.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { AS_DESIGNED, type Outcomes, prepare, probe, WITHOUT_RULES } from './battery.ts'
+import { AS_DESIGNED, type Outcomes, prepare, probe, RULES, WITHOUT_RULES } from './battery.ts'
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, POD1, type TestNode, UNLINKED } from './node.ts'
 
@@ -13,6 +13,7 @@ const RULESET = auditRuleset({
   metadata: METADATA_ADDRESSES,
   broker: [...BROKER_ADDRESSES, ...UNLINKED],
   uplinks: ['eth0'],
+  inner: RULES.inner,
 })
 
 /** DNAT away from the metadata service to another host, whose answers come back through the node, and towards it. */

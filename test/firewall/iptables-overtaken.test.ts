@@ -41,8 +41,15 @@ async function guarded(meanwhile: (node: Omit<Guarded, 'block'>) => void = () =>
     follow: async () => () => {},
     log,
   })
-  const { metadata, broker, uplinks } = RULES
-  const block = createBlock({ metadata, broker, choice, readUplinks: async () => uplinks, now: () => 0, log })
+  const { metadata, broker, uplinks, inner } = RULES
+  const block = createBlock({
+    metadata,
+    broker,
+    choice,
+    ways: () => ({ uplinks, inner }),
+    now: () => 0,
+    log,
+  })
   await block.check('start')
   hear(Number.POSITIVE_INFINITY)
   model.calls.length = 0

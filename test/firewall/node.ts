@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Exec } from '../../node-guard/firewall/exec.ts'
+import type { Layout } from '../sandbox/node/layouts.ts'
 import { type Machine, openMachine } from '../sandbox/node/machine.ts'
 import { collect, type ExecResult, execIn, spawnEntered, spawnIn } from '../sandbox/node/process.ts'
 import { addPodScript, type Topology, upScript } from '../sandbox/node/topology.ts'
@@ -57,8 +58,9 @@ export type TestNode = {
 export type NodeKind = 'routed' | 'bridge0' | 'bridge1'
 
 /** Opens such a node in about half a second. It ends with `close()`, or with this process. */
-export async function openNode(kind: NodeKind = 'routed'): Promise<TestNode> {
-  const topology: Topology = kind === 'routed' ? 'routed' : 'bridge'
+export async function openNode(kind: NodeKind | Layout = 'routed'): Promise<TestNode> {
+  const layout = typeof kind === 'string' ? undefined : kind
+  const topology: Topology = layout?.base ?? (kind === 'routed' ? 'routed' : 'bridge')
   const machine = await openMachine()
   const script = async (text: string) => {
     const enter = [...machine.enter(), '--', '/bin/sh', '-e', '-c', text]
@@ -71,6 +73,9 @@ export async function openNode(kind: NodeKind = 'routed'): Promise<TestNode> {
   await script(addPodScript(topology, 'pod1', 11))
   await script(addPodScript(topology, 'pod2', 12))
   await script(OUTSIDE)
+  await script(layout?.up ?? '')
+  await script(layout?.addPod?.(11, 'pod1') ?? '')
+  await script(layout?.addPod?.(12, 'pod2') ?? '')
 
   const agents = new Map<NetworkName, Promise<Agent>>()
   const run = (network: NetworkName, argv: readonly string[], input?: string) =>

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { hostPort } from '../../common/addresses.ts'
 import { Aws, type AwsOptions, REAL_IMDS } from './aws/client.ts'
 import { ApiServer, type ApiServerOptions, type KubeClient } from './kube/client.ts'
+import type { LayoutName } from './node/layouts.ts'
 import { type Machine, openMachine, SANDBOX_DIR } from './node/machine.ts'
 import { USERNS_LIMITS } from './node/namespace-support.ts'
 import { createNetwork, type PodNetwork, runScript } from './node/network.ts'
@@ -34,6 +35,8 @@ export const API_SERVER = { host: ADDRESSES.apiServer[0], port: 6443 } as const
 export type SandboxOptions = Omit<NodeOptions, 'providerId'> & {
   /** How pods are connected; default `routed`, as with the AWS VPC CNI. */
   readonly topology?: Topology
+  /** A CNI's layout of the node's network in its place. */
+  readonly layout?: LayoutName
   /** Topology bridge: whether bridged packets meet the node's IP hooks (`br_netfilter`); default true. */
   readonly bridgeNetfilter?: boolean
   readonly aws?: Omit<AwsOptions, 'spawn' | 'directory' | 'imds' | 'sts'>

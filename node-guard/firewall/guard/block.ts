@@ -1,9 +1,10 @@
 import type { Logger } from '../../../common/log.ts'
 import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
+import type { Ways } from './node-network.ts'
 import { COUNTERS, type CounterName, type GuardRuleset } from './ruleset.ts'
 
-/** What made us look. `uplinks`: the default routes changed; `monitor`: events were missed while it was away. */
+/** What made us look. `uplinks`: the ways into the node changed; `monitor`: events were missed while it was away. */
 export const CAUSES = ['start', 'event', 'poll', 'monitor', 'uplinks'] as const
 export type Cause = (typeof CAUSES)[number]
 
@@ -33,7 +34,8 @@ export type BlockOptions = {
   readonly metadata: readonly string[]
   readonly broker: readonly string[]
   readonly choice: Choice
-  readonly readUplinks: () => Promise<readonly string[]>
+  /** The ways into the node, as last seen. */
+  readonly ways: () => Ways
   /** Milliseconds. */
   readonly now: () => number
   readonly log: Logger
@@ -45,7 +47,7 @@ export type Block = { readonly check: (cause: Cause) => Promise<void>; readonly 
  * Keeps the guard's rules as they should be. `check` reads them back, loads them again where they differ, and reads
  * them back again; it never throws. Not to be called while it runs (see `singleFlight`).
  */
-export function createBlock({ metadata, broker, choice, readUplinks, now, log }: BlockOptions): Block {
+export function createBlock({ metadata, broker, choice, ways, now, log }: BlockOptions): Block {
   const packets = { ...NO_PACKETS }
   const repairs = { ...NO_REPAIRS }
   let counted: NonNullable<Compared['packets']> = {}
@@ -74,7 +76,7 @@ export function createBlock({ metadata, broker, choice, readUplinks, now, log }:
   }
 
   const check = async (cause: Cause) => {
-    const rules: GuardRuleset = { metadata, broker, uplinks: await readUplinks() }
+    const rules: GuardRuleset = { metadata, broker, ...ways() }
     const key = JSON.stringify(rules)
     const backend = choice.chosen()
     let found: Compared['differs']

@@ -18,7 +18,10 @@ export const GUARD_CHAINS = 'POD2IAM-'
  *   before our pin, what was meant for the broker, or for a metadata address that a Service may claim, is refused by
  *   its original destination.
  */
-export function iptablesRules({ metadata, broker, uplinks }: GuardRuleset, family: Family): readonly Chain[] {
+export function iptablesRules(
+  { metadata, broker, uplinks, inner = [] }: GuardRuleset,
+  family: Family,
+): readonly Chain[] {
   const own = (address: string) => address.includes(':') === (family === 6)
   const each = (
     addresses: readonly string[],
@@ -83,14 +86,19 @@ export function iptablesRules({ metadata, broker, uplinks }: GuardRuleset, famil
       table: 'mangle',
       name: name('PREROUTING'),
       hook: 'PREROUTING',
-      rules: each(broker, 'broker_outside', (_, to) => `${to} -m rpfilter --invert -j DROP`),
+      rules: [
+        ...each(broker, undefined, (_, to) =>
+          inner.filter(own).map((prefix) => `-s ${prefix} ${to} -j RETURN`),
+        ),
+        ...each(broker, 'broker_outside', (_, to) => `${to} -m rpfilter --invert -j DROP`),
+      ],
     },
     {
       table: 'mangle',
       name: name('INPUT'),
       hook: 'INPUT',
       rules: each(broker, 'broker_outside', (_, to) => [
-        ...uplinks.map((uplink) => `${to} -i ${uplink} -j DROP`),
+        ...uplinks.map((uplink) => `${to} -i ${uplink.replace(/\*$/, '+')} -j DROP`),
         `${to} -m conntrack --ctstate DNAT -j DROP`,
       ]),
     },

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { BROKER_LINK } from '../../../common/addresses.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { writeFirewallState } from '../../../common/firewall-state.ts'
@@ -37,9 +38,12 @@ import { singleFlight } from './single-flight.ts'
 import { createSurroundings, type Surroundings } from './surroundings.ts'
 import { readUplinks } from './uplinks.ts'
 import { watch } from './watch.ts'
+import { changesWays, createWays } from './ways.ts'
 
 /** A failing start is tried again this soon. */
 const RETRY_MS = 1000
+/** So long the rules wait for what leads into the node to be looked at: without it they are right for most nodes. */
+const WAYS_MS = 3000
 
 /** `firewall guard`: loads the block and keeps it until the process ends; the rules outlive it. */
 export function runGuard(argv: readonly string[]): void {
@@ -68,13 +72,19 @@ export function runGuard(argv: readonly string[]): void {
     follow: rulesWatch.follow,
     log,
   })
+  const ways = createWays({
+    exec,
+    answers: { metadata: settings.metadataAddress, broker: settings.brokerAddress },
+    fallback: readUplinks,
+    log,
+  })
   const block: Block = removing
     ? createRemovalBlock({ exec, now, log })
     : createBlock({
         metadata: settings.metadataAddress,
         broker: settings.brokerAddress,
         choice,
-        readUplinks,
+        ways: ways.known,
         now,
         log,
       })
@@ -117,7 +127,7 @@ export function runGuard(argv: readonly string[]): void {
     await owned?.check({
       metadata: settings.metadataAddress,
       broker: settings.brokerAddress,
-      uplinks: await readUplinks(),
+      ...ways.known(),
     })
     void publish(undefined)
   })
@@ -125,14 +135,30 @@ export function runGuard(argv: readonly string[]): void {
   const ask = singleFlight(async (_: undefined) => surroundings?.ask())
   const checkLink = singleFlight(async (_: undefined) => {
     const before = link
-    link = await ensureLink(exec, settings.brokerAddress)
+    const made = await ensureLink(exec, settings.brokerAddress)
+    const details = [made.detail, ways.detail()].filter((detail) => detail !== undefined)
+    link = details.length > 0 ? { ...made, detail: details.join('; ') } : made
     if (link.changed) log.info('broker link made', { link: BROKER_LINK, addresses: settings.brokerAddress })
     if (link.detail !== undefined && link.detail !== before?.detail)
       log[link.up ? 'warn' : 'error']('broker link incomplete', { detail: link.detail })
     if (link.up !== before?.up || link.detail !== before?.detail) void publish(undefined)
   })
 
+  /** `checkFollows`: whether who asks checks the block afterwards anyway. */
+  const checkWays = singleFlight(async (checkFollows: () => boolean) => {
+    const before = ways.detail()
+    const changed = await ways.look()
+    if (changed && !checkFollows()) void checkBlock('uplinks')
+    // The link's report says what is wrong with the ways to it.
+    if (ways.detail() !== before && link !== undefined) void checkLink(undefined)
+  })
+
   const poll = async (cause: Cause) => {
+    if (!removing) {
+      let waiting = true
+      await Promise.race([checkWays(() => waiting), pause(WAYS_MS, undefined, { ref: false })])
+      waiting = false
+    }
     // Rules first: without them a pod could send its token to the broker's address beyond this node.
     await checkBlock(cause)
     if (!removing) await checkLink(undefined)
@@ -144,7 +170,16 @@ export function runGuard(argv: readonly string[]): void {
     const ready = readinessOf(report(), now()).ready
     setTimeout(poll, ready ? settings.pollInterval : Math.min(RETRY_MS, settings.pollInterval), 'poll')
   }
-  const stops = removing ? [] : [rulesWatch.stop, watchNetwork(log, checkBlock, () => checkLink(undefined))]
+  const stops = removing
+    ? []
+    : [
+        rulesWatch.stop,
+        watchNetwork(
+          log,
+          () => checkWays(() => false),
+          () => checkLink(undefined),
+        ),
+      ]
   const server = listen(settings, log, report, now)
   onTerminate(() => {
     for (const stop of stops) stop()
@@ -224,29 +259,24 @@ function lookAfter(unwatched: Backend['unwatched'], checkBlock: (cause: Cause) =
   }
 }
 
-/** Follows what the kernel tells about our link and the default routes. */
-function watchNetwork(
-  log: Logger,
-  checkBlock: (cause: Cause) => unknown,
-  checkLink: () => unknown,
-): () => void {
+/** Follows what the kernel tells about our link and the ways into the node. */
+function watchNetwork(log: Logger, checkWays: () => unknown, checkLink: () => unknown): () => void {
   const ended = (detail: string) => log.warn('monitor ended', { detail })
-  const isDefault = (line: string) => /^(?:Deleted )?default /.test(line)
   const isLink = (line: string) => line.includes(BROKER_LINK)
   return watch(
     {
       command: 'ip',
-      args: ['-oneline', 'monitor', 'link', 'address', 'route'],
-      matches: (line) => isLink(line) || isDefault(line),
+      args: ['-oneline', 'monitor', 'link', 'address', 'route', 'rule'],
+      matches: (line) => isLink(line) || changesWays(line),
     },
     {
       event: (lines) => {
         if (lines.some(isLink)) checkLink()
-        if (lines.some(isDefault)) checkBlock('uplinks')
+        if (lines.some(changesWays)) checkWays()
       },
       unseen: () => {
         checkLink()
-        checkBlock('uplinks')
+        checkWays()
       },
       ended,
     },

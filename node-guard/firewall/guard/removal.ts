@@ -1,6 +1,7 @@
 import type { Logger } from '../../../common/log.ts'
 import type { Exec } from '../exec.ts'
 import { deleteTable } from '../nft-table.ts'
+import { removeAnswers } from './answer-routes.ts'
 import type { Backend } from './backend.ts'
 import { type Block, type BlockState, NO_PACKETS, NO_REPAIRS } from './block.ts'
 import { LOOK_TABLE } from './imds-options.ts'
@@ -22,8 +23,8 @@ export async function removeAll(exec: Exec): Promise<Removal> {
   if (owned?.unusable === false) failures.push(owned.detail)
   // The guard's look at the metadata service leaves this one, when the guard is killed meanwhile.
   if (owned === undefined) await deleteTable(exec, LOOK_TABLE)
-  const link = await removeLink(exec)
-  const told = link === undefined ? failures : [...failures, link]
+  const left = [await removeAnswers(exec), await removeLink(exec)].filter((detail) => detail !== undefined)
+  const told = [...failures, ...left]
   return { failed: told.length > 0 ? told.join('; ') : undefined, skipped }
 }
 

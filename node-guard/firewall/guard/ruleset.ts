@@ -29,8 +29,13 @@ export type GuardRuleset = {
   readonly metadata: readonly string[]
   /** Exact node-local addresses of the broker, both families. */
   readonly broker: readonly string[]
-  /** Interfaces of the node's default routes. */
+  /** Interfaces that lead outside, and never to this node's pods; a trailing `*` stands for any rest of the name. */
   readonly uplinks: readonly string[]
+  /**
+   * Prefixes of this node's pods that are answered by another device than they send by, because the dataplane takes the
+   * answers to them itself: behind Cilium's `cilium_host`.
+   */
+  readonly inner?: readonly string[]
 }
 
 /**
@@ -173,11 +178,14 @@ ${BROKER_FORWARD}
 ${input(later)}`
 }
 
-function addressSets({ metadata, broker, uplinks }: GuardRuleset): string {
+// The elements of these sets are written out, a rule for each (`nft-commands.ts`).
+function addressSets({ metadata, broker, uplinks, inner = [] }: GuardRuleset): string {
   return `  set metadata4 { type ipv4_addr; ${elements(metadata.filter(isV4))} }
   set metadata6 { type ipv6_addr; ${elements(metadata.filter(isV6))} }
   set broker4 { type ipv4_addr; ${elements(broker.filter(isV4))} }
   set broker6 { type ipv6_addr; ${elements(broker.filter(isV6))} }
+  set inner4 { type ipv4_addr; ${elements(inner.filter(isV4))} }
+  set inner6 { type ipv6_addr; ${elements(inner.filter(isV6))} }
   set uplinks { type ifname; ${elements(uplinks.map((name) => JSON.stringify(name)))} }`
 }
 
@@ -198,13 +206,14 @@ const pin = (later: number) => `  chain pin {
   }`
 
 // The broker is for this node's pods: not for what comes in by an uplink, nor for a source that would be answered by
-// another interface than it came from. From the node itself everything comes by lo.
+// another interface than it came from. The answer's own way is asked for (its source is the broker's address), which
+// answer-routes.ts keeps right where policy routing leads astray. From the node itself everything comes by lo.
 const input = (later: number) => `  chain input {
     type filter hook input priority ${-190 + later}; policy accept;
     ip daddr @broker4 iifname @uplinks counter name broker_outside drop
     ip6 daddr @broker6 iifname @uplinks counter name broker_outside drop
-    ip daddr @broker4 iifname != "lo" fib saddr . iif oif missing counter name broker_outside drop
-    ip6 daddr @broker6 iifname != "lo" fib saddr . iif oif missing counter name broker_outside drop
+    ip daddr @broker4 iifname != "lo" ip saddr != @inner4 fib saddr . iif oif missing counter name broker_outside drop
+    ip6 daddr @broker6 iifname != "lo" ip6 saddr != @inner6 fib saddr . iif oif missing counter name broker_outside drop
   }`
 
 const counters = (names: readonly string[]) => names.map((name) => `  counter ${name} { }`).join('\n')

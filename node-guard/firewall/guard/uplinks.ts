@@ -23,11 +23,8 @@ export function parseUplinks(ipv4: string, ipv6: string): string[] {
   return [...found].sort()
 }
 
-/**
- * {@link parseUplinks} of this network namespace. A missing file is a family that the kernel does not speak. Read at
- * once: the kernel answers from memory, and a repair waits for it.
- */
-export async function readUplinks(): Promise<string[]> {
+/** {@link parseUplinks} of this network namespace. A missing file is a family that the kernel does not speak. */
+export function readUplinks(): string[] {
   return parseUplinks(textOf('/proc/net/route'), textOf('/proc/net/ipv6_route'))
 }
 

@@ -1,4 +1,5 @@
 /** The machine's network: made once, pods' namespaces added and removed at run time. */
+import { LAYOUTS, type Layout, type LayoutName } from './layouts.ts'
 import type { Machine } from './machine.ts'
 import { collect, spawnEntered } from './process.ts'
 import { DEFAULT_PATH } from './tools.ts'
@@ -28,10 +29,12 @@ export type Network = {
 /** Makes the aws and node namespaces (about 20 ms) and returns what adds pods to them. */
 export async function createNetwork(
   machine: Machine,
-  options: { topology?: Topology; bridgeNetfilter?: boolean } = {},
+  options: { topology?: Topology; layout?: LayoutName; bridgeNetfilter?: boolean } = {},
 ): Promise<Network> {
-  const { topology = 'routed', bridgeNetfilter = true } = options
-  await runScript(machine, upScript(topology, bridgeNetfilter))
+  const { bridgeNetfilter = true } = options
+  const layout: Layout | undefined = options.layout && LAYOUTS[options.layout]
+  const topology = layout?.base ?? options.topology ?? 'routed'
+  await runScript(machine, [upScript(topology, bridgeNetfilter), layout?.up ?? ''].join('\n'))
   const numbers = new Map<string, number>()
   let last = 0
   return {
@@ -41,13 +44,15 @@ export async function createNetwork(
       const number = last
       const network = `pod-${number}`
       numbers.set(network, number)
-      await runScript(machine, addPodScript(topology, network, number))
+      const more = layout?.addPod?.(number, network) ?? ''
+      await runScript(machine, [addPodScript(topology, network, number), more].join('\n'))
       return { network, ...podAddresses(number) }
     },
     removePod: async ({ network }) => {
       const number = numbers.get(network)
       if (number === undefined) return
-      await runScript(machine, removePodScript(network, number))
+      const first = layout?.removePod?.(number) ?? ''
+      await runScript(machine, [first, removePodScript(network, number)].join('\n'))
       numbers.delete(network)
     },
   }

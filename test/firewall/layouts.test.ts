@@ -1,0 +1,192 @@
+/** The guard on the networks of the CNIs in use, each laid out in the sandbox: `test/sandbox/node/layouts.ts`. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
+import { GUARD_TABLE } from '../../node-guard/firewall/guard/ruleset.ts'
+import {
+  HAS,
+  INTRUDERS,
+  type Kind,
+  LAYOUTS,
+  type Layout,
+  type LayoutName,
+  STAND_INS,
+} from '../sandbox/node/layouts.ts'
+import { namespaceSupport, needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { execIn } from '../sandbox/node/process.ts'
+import { UDP_PORT } from './battery.ts'
+import { ADMIN_AND_RAW, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
+import { MAIN, type NetworkName, openNode, type TestNode, until } from './node.ts'
+
+const FAMILIES = ['IPv4', 'IPv6'] as const
+/** So long that only events can repair within a test. */
+const FLAGS = ['--poll-interval=5m', '--dataplane=netfilter']
+const POD2 = ['10.244.1.12', 'fd00:244::12'] as const
+/** Hosts of the wire of the node's second interface, by sources of that wire and by one that is answered elsewhere. */
+const OUTSIDE = {
+  'of that wire': ['10.9.0.2', 'fd00:9::2'],
+  'of another': ['10.0.0.77', 'fd00:10::77'],
+} as const
+
+type Outcomes = Record<string, string>
+
+const layouts = Object.entries(LAYOUTS) as [LayoutName, Layout][]
+const missing = namespaceSupport().kind === 'none' ? [] : await missingKinds()
+
+for (const [name, layout] of layouts) {
+  const lacking = (layout.kinds ?? []).filter((kind) => missing.includes(kind))
+  const leftOut = lacking.find((kind) => STAND_INS[kind] === undefined)
+  const options = leftOut === undefined ? needsNamespaces() : { skip: `this kernel has no ${leftOut}` }
+  describe(`${layout.title} (${name})`, options, () => {
+    let node: TestNode
+    before(async () => {
+      node = await openNode(layout)
+      const [aws, host] = await Promise.all([node.agent('aws'), node.agent('node')])
+      for (const address of ['0.0.0.0', '::']) await aws.listen({ host: address, port: 80, name: 'aws' })
+      await host.receive({ port: UDP_PORT })
+    })
+    after(() => node?.close())
+
+    let sent = 0
+    /** A datagram to the broker's address, then others from a pod that must arrive: by then it has arrived, or never will. */
+    async function reaches(network: NetworkName, from: string, family: number): Promise<string> {
+      // Where pods are shut out as well, the node itself says when it is over.
+      const [sender, friend, host] = await Promise.all([
+        node.agent(network),
+        node.agent(layout.shutsPodsOut ? 'node' : 'pod1'),
+        node.agent('node'),
+      ])
+      const broker = BROKER_ADDRESSES[family] ?? ''
+      const payload = `from-${from}-${++sent}`
+      await sender.udp({ host: broker, port: UDP_PORT, payload, from })
+      await until(`a datagram reaches the broker's address ${broker}`, async () => {
+        await friend.udp({ host: broker, port: UDP_PORT, payload: `fence-${payload}` })
+        return (await host.received({})).includes(`fence-${payload}`)
+      })
+      return (await host.received({})).includes(payload) ? 'arrived' : 'dropped'
+    }
+
+    /** What others than this node's pods send to the broker. */
+    async function intrusions(): Promise<Outcomes> {
+      const outcomes: Outcomes = {}
+      for (const [index, family] of FAMILIES.entries()) {
+        const probe = async (what: string, network: NetworkName, from: string) => {
+          outcomes[`${what} → broker, ${family}`] = await reaches(network, from, index)
+        }
+        await probe('uplink', 'aws', ['10.0.0.2', 'fd00:10::2'][index] ?? '')
+        for (const [what, sources] of Object.entries(OUTSIDE))
+          await probe(`second interface, source ${what}`, 'outside', sources[index] ?? '')
+        for (const who of layout.intruders ?? []) await probe(who, 'aws', INTRUDERS[who][index] ?? '')
+      }
+      return outcomes
+    }
+
+    /** Sources that are not pod1's: of another pod, where the node can tell, and of nobody. */
+    const borrowed = (family: number) => ({
+      ...(layout.borrowsSources ? {} : { pod2: POD2[family] }),
+      nobody: OUTSIDE['of another'][family],
+    })
+
+    async function fates(): Promise<Outcomes> {
+      const tcp = async (network: NetworkName, host: string, port: number) =>
+        (await (await node.agent(network)).tcp({ host, port, timeout: 900 })).outcome
+      const outcomes: Outcomes = {}
+      for (const [index, family] of FAMILIES.entries()) {
+        const [metadata, broker] = [METADATA_ADDRESSES[index] ?? '', BROKER_ADDRESSES[index] ?? '']
+        for (const network of ['pod1', 'node'] as const) {
+          outcomes[`${network} → metadata, ${family}`] = await tcp(network, metadata, 80)
+          outcomes[`${network} → broker, ${family}`] = await tcp(network, broker, BROKER_PORT)
+        }
+        for (const [who, source] of Object.entries(borrowed(index))) {
+          const host = index === 0 ? 32 : 128
+          await node.must('pod1', ['ip', 'addr', 'replace', `${source}/${host}`, 'dev', 'lo'])
+          outcomes[`pod1 as ${who} → broker, ${family}`] = await reaches('pod1', source ?? '', index)
+          await node.must('pod1', ['ip', 'addr', 'del', `${source}/${host}`, 'dev', 'lo'])
+        }
+      }
+      for (const [what, host] of Object.entries(layout.refused ?? {}))
+        outcomes[`pod1 → ${what}`] = await tcp('pod1', host, 80)
+      return { ...outcomes, ...(await intrusions()), gate: await gate() }
+    }
+
+    async function gate(): Promise<string> {
+      const flags = ['--proof-timeout=900ms', '--proof-interval=50ms']
+      const argv = [...NET_ADMIN_ONLY, process.execPath, MAIN, 'redirect', ...flags]
+      const { code, stderr } = await execIn(node.machine, 'pod2', argv)
+      await node.must('pod2', ['nft', 'flush', 'ruleset'])
+      return code === 0 ? 'proven' : stderr.trim()
+    }
+
+    const AS_DESIGNED = {
+      ...Object.fromEntries(
+        FAMILIES.flatMap((family) => [
+          [`pod1 → metadata, ${family}`, 'ECONNREFUSED'],
+          [`pod1 → broker, ${family}`, layout.shutsPodsOut ? 'timeout' : 'broker'],
+          [`node → metadata, ${family}`, 'aws'],
+          [`node → broker, ${family}`, 'broker'],
+          ...Object.keys(borrowed(0)).map((who) => [`pod1 as ${who} → broker, ${family}`, 'dropped']),
+          [`uplink → broker, ${family}`, 'dropped'],
+          ...Object.keys(OUTSIDE).map((what) => [
+            `second interface, source ${what} → broker, ${family}`,
+            'dropped',
+          ]),
+          ...(layout.intruders ?? []).map((who) => [`${who} → broker, ${family}`, 'dropped']),
+        ]),
+      ),
+      ...Object.fromEntries(
+        Object.keys(layout.refused ?? {}).map((what) => [`pod1 → ${what}`, 'ECONNREFUSED']),
+      ),
+      gate: 'proven',
+    }
+
+    const routing = async () => {
+      const rules = ['-4', '-6'].map((family) => node.must('node', ['ip', family, 'rule', 'show']))
+      return (await Promise.all(rules)).join('')
+    }
+
+    // Once its tables are there the guard takes iptables-legacy: last.
+    for (const backend of ['nft', 'iptables-nft', ...(layout.policyRouting ? ['iptables-legacy'] : [])])
+      test(`by ${backend}: pods are refused and reach the broker, nobody else does, the host is untouched`, async (t) => {
+        for (const kind of lacking)
+          t.diagnostic(`this kernel has no ${kind} devices; in their place: ${STAND_INS[kind]}`)
+        if (backend === 'iptables-legacy') await node.must('node', ['iptables-legacy', '-t', 'nat', '-L'])
+        const before = await routing()
+        const guard = await startGuard(
+          node,
+          [...FLAGS, `--backend=${backend.replace(/-.*/, '')}`],
+          ADMIN_AND_RAW,
+        )
+        try {
+          await guard.becomes('ready')
+          assert.equal(await guard.metric(`info{backend="${backend}",mode="enforce"}`), 1)
+          const host = await node.agent('node')
+          for (const address of BROKER_ADDRESSES)
+            await host.listen({ host: address, port: BROKER_PORT, name: 'broker' })
+          assert.deepEqual(await fates(), AS_DESIGNED)
+        } finally {
+          await guard.end('SIGTERM')
+        }
+        if (backend === 'nft') {
+          // Each of these is a way in that the rules close.
+          await node.must('node', ['nft', `delete table ${GUARD_TABLE}`])
+          const open = Object.entries(await intrusions()).filter(([, outcome]) => outcome !== 'arrived')
+          assert.deepEqual(open, [])
+        }
+        await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+        assert.equal(await routing(), before)
+      })
+  })
+}
+
+/** What this kernel lacks, tried in a namespace of its own. */
+async function missingKinds(): Promise<readonly Kind[]> {
+  const node = await openNode()
+  const kinds = Object.entries(HAS) as [Kind, string][]
+  const lacks = await Promise.all(
+    kinds.map(async ([kind, command]) =>
+      (await node.run('aws', ['sh', '-c', command])).code === 0 ? [] : [kind],
+    ),
+  )
+  await node.close()
+  return lacks.flat()
+}

@@ -1,0 +1,155 @@
+/** Which of a node's interfaces lead outside, and which pods only policy routing knows. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { isUsefulRoute, type Link, sortNetwork } from '../../node-guard/firewall/guard/node-network.ts'
+import { changesWays, isSubnet } from '../../node-guard/firewall/guard/ways.ts'
+
+const pod = (ifname: string, more: Partial<Link> = {}): Link => ({
+  ifname,
+  linkinfo: { info_kind: 'veth' },
+  ...more,
+})
+const of = (kind: string | undefined, ifname: string, more: Partial<Link> = {}): Link => ({
+  ifname,
+  ...(kind === undefined ? {} : { linkinfo: { info_kind: kind } }),
+  ...more,
+})
+const uplinks = (links: readonly Link[], routes = '', wires: readonly string[] = []) =>
+  sortNetwork({ links, wires, routes }).uplinks
+
+test('network cards, tunnels and every kind that nobody knows lead outside, pods’ devices do not', () => {
+  for (const kind of [
+    undefined,
+    'vlan',
+    'bond',
+    'vxlan',
+    'ipip',
+    'sit',
+    'gre',
+    'geneve',
+    'wireguard',
+    'macvlan',
+    'ipvlan',
+    'tun',
+    'new',
+  ])
+    assert.deepEqual(uplinks([of(kind, 'x0')]), ['x0'], kind)
+  for (const kind of ['veth', 'bridge', 'netkit', 'openvswitch', 'dummy'])
+    assert.deepEqual(uplinks([of(kind, 'x0')]), [], kind)
+  assert.deepEqual(uplinks([of(undefined, 'lo')]), [])
+})
+
+test('a default route, or half of one, leads outside whatever its table, by each of its next hops', () => {
+  const links = [pod('a'), pod('b'), pod('c'), pod('d')]
+  const routes = `default via 10.0.0.1 dev a
+default via 10.20.0.1 dev b table 101
+default proto static metric 100 \\	nexthop via 10.0.0.2 dev c weight 1 \\	nexthop via 10.0.0.3 dev d weight 1
+0.0.0.0/1 via 10.8.0.1 dev e
+2000::/3 dev f metric 1024 pref medium
+10.0.0.0/8 dev g scope link
+unreachable default dev lo metric 4294967295`
+  const all = [...links, pod('e'), pod('f'), pod('g')]
+  assert.deepEqual(uplinks(all, routes), ['a', 'b', 'c', 'd', 'e', 'f'])
+})
+
+test('a veth with a subnet of its own is a wire to other hosts; the gateway of a pod, or a link-local address, is none', () => {
+  assert.deepEqual(uplinks([pod('wire'), pod('veth1')], '', ['wire']), ['wire'])
+  const lines = {
+    '2: eth1    inet 10.9.0.1/24 brd 10.9.0.255 scope global eth1\\       valid_lft forever': true,
+    '2: eth1    inet6 fd00:9::1/64 scope global \\       valid_lft forever': true,
+    '3: veth1    inet 10.244.1.1/32 scope global veth1\\       valid_lft forever': false,
+    '3: veth1    inet6 fd00:244::1/128 scope global \\       valid_lft forever': false,
+    '3: veth1    inet6 fe80::1/64 scope link \\       valid_lft forever': false,
+  }
+  for (const [line, subnet] of Object.entries(lines)) assert.equal(isSubnet(line), subnet, line)
+})
+
+test('a bridge leads outside with a port that does, a bridge of pods does not', () => {
+  const links = [
+    of('bridge', 'br1'),
+    of(undefined, 'eth1', { master: 'br1' }),
+    of('bridge', 'cni0'),
+    pod('veth1', { master: 'cni0' }),
+  ]
+  assert.deepEqual(uplinks(links), ['br1', 'eth1'])
+})
+
+test('a pair of veths with both ends here is no uplink, and takes answers to the pods of its own prefix', () => {
+  const links = [pod('cilium_host', { link: 'cilium_net' }), pod('cilium_net', { link: 'cilium_host' })]
+  const routes = `default via 10.244.1.5 dev cilium_host table 2005
+10.244.1.0/24 via 10.244.1.5 dev cilium_host proto kernel src 10.244.1.5
+10.244.2.0/24 via 10.244.1.5 dev cilium_host proto kernel src 10.244.1.5 mtu 1450
+10.244.1.5 dev cilium_host scope link
+fd00:244::/64 dev cilium_host src fd00:244::5 metric 1024 pref medium`
+  assert.deepEqual(sortNetwork({ links, wires: [], routes }), {
+    uplinks: [],
+    inner: ['10.244.1.0/24', 'fd00:244::/64'],
+    hidden: [],
+  })
+})
+
+test('branch interfaces of security groups for pods go by one name', () => {
+  assert.deepEqual(uplinks([of('vlan', 'vlan.eth.1'), of('vlan', 'vlan.eth.22'), of('vlan', 'vlan.eth')]), [
+    'vlan.eth',
+    'vlan.eth.*',
+  ])
+})
+
+test('routes to pods that only another table has are hidden; what leads outside, is known, or is disputed is not', () => {
+  const links = [pod('vlan1'), pod('vlan2'), of('vlan', 'vlan.eth.1')]
+  const routes = `10.244.1.11 dev vlan1 table 101 scope link
+default via 10.20.0.1 dev vlan.eth.1 table 101
+10.20.0.1 dev vlan.eth.1 table 101 scope link
+fd00:244::11 dev vlan1 table 101 metric 1024 pref medium
+fe80::/64 dev vlan1 table 101 metric 256 pref medium
+10.244.1.12 dev vlan1 table 102 scope link
+10.244.1.12 dev vlan2 table 103 scope link
+10.244.1.13 dev vlan2 table 104 scope link
+10.244.1.13 dev vlan1 scope link
+10.9.0.0/16 via 10.0.0.7 dev vlan1 table 105
+local 10.244.1.14 dev vlan1 table 106
+10.244.1.15 dev vlan1 table 169254 proto 169 scope link`
+  assert.deepEqual(sortNetwork({ links, wires: [], routes }).hidden, [
+    { destination: '10.244.1.11', device: 'vlan1' },
+    { destination: 'fd00:244::11', device: 'vlan1' },
+  ])
+})
+
+test('of thousands of routes to other nodes none is read', () => {
+  assert.equal(isUsefulRoute('10.2.3.0/24 via 10.0.0.7 dev eth0 proto bird'), false)
+  assert.equal(
+    isUsefulRoute('local 10.0.0.10 dev eth0 table local proto kernel scope host src 10.0.0.10'),
+    false,
+  )
+  assert.equal(isUsefulRoute('default via 10.0.0.2 dev eth0'), true)
+  assert.equal(isUsefulRoute('128.0.0.0/1 via 10.8.0.1 dev tun0'), true)
+  assert.equal(isUsefulRoute('10.244.1.11 dev veth11 scope link'), true)
+  assert.equal(isUsefulRoute('fd00:244::11 dev vlan1 table 101 metric 1024 pref medium'), true)
+  assert.equal(isUsefulRoute('10.244.1.0/24 via 10.244.1.5 dev cilium_host src 10.244.1.5'), true)
+})
+
+test('what the kernel tells of ordinary pods is not looked into, what may open a way is', () => {
+  const quiet = [
+    '7: veth11@if2: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default \\    link/ether ee:ee:ee:ee:ee:ee brd ff:ff:ff:ff:ff:ff link-netnsid 3',
+    '10.244.1.11 dev veth11 scope link',
+    'Deleted 10.244.1.11 dev veth11 scope link',
+    'local fe80::1 dev veth11 table local proto kernel metric 0 pref medium',
+    '7: veth11    inet6 fe80::ecee:eeff:feee:eeee/64 scope link',
+  ]
+  const telling = [
+    'default via 10.0.0.2 dev eth0',
+    'Deleted default via 10.0.0.2 dev eth0',
+    '0.0.0.0/1 via 10.8.0.1 dev tun0',
+    '10.244.1.11 dev vlan1 table 101 scope link',
+    '10:\tfrom all iif vlan1 lookup 101',
+    'Deleted 10:\tfrom all iif vlan1 lookup 101',
+    '8: eth1: <BROADCAST,MULTICAST> mtu 1500 qdisc noop state DOWN group default \\    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff',
+    '9: vlan.eth.1@eth0: <BROADCAST,MULTICAST> mtu 1500 qdisc noop state DOWN group default \\    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff',
+    '8: eth1    inet 10.9.0.1/24 scope global eth1',
+  ]
+  assert.deepEqual(quiet.filter(changesWays), [])
+  assert.deepEqual(
+    telling.filter((line) => !changesWays(line)),
+    [],
+  )
+})
