@@ -131,7 +131,7 @@ describe('on a node', needsNamespaces(), () => {
     const guard = await startGuard(node, ['--poll-interval=5m'])
     try {
       await guard.becomes('ready')
-      const uplinks = () => node.must('node', ['nft', 'list', 'set', 'inet', 'pod2iam_guard', 'uplinks'])
+      const uplinks = () => node.must('node', ['nft', 'list', 'chain', 'inet', 'pod2iam_guard', 'input'])
       assert.match(await uplinks(), /"vlan\.eth\.\*"/)
       for (const family of [
         { address: '10.244.1.99', flags: [] },
