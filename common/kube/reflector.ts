@@ -17,10 +17,15 @@ export type Sink<T> = {
   readonly project: (object: unknown) => T | undefined
   /** Whether a list need bring it, which has brought `kept` so far; what it need not is as good as gone. Absent: all. */
   readonly keep?: (one: T, kept: number) => boolean
+  /** A list begins: what `keep` is asked about from now on belongs to it. */
+  readonly begin?: () => void
   /** All there is; what is not among them is gone. */
   readonly replace: (all: readonly T[]) => void
-  readonly upsert: (one: T) => void
+  /** @param isNew whether it was not there before, as far as the server knows what is seen through the query */
+  readonly upsert: (one: T, isNew?: boolean) => void
   readonly remove: (one: T) => void
+  /** Asked when a watch has ended: whether things were left out for which there is room again, so that all is to be listed. */
+  readonly lacks?: () => boolean
 }
 
 export type Reflection = {
@@ -42,14 +47,23 @@ type WatchObject = {
 const RETRY = { base: 500, cap: 30_000 }
 /** Objects asked for at once. */
 const PAGE = 20
+/** Between two lists of which the second only fills what the first had no room for. */
+const REFILL_MS = 300_000
 
 /**
  * Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts.
  *
- * @param what `page`: most objects asked for at once; more is quicker and takes more memory
+ * @param what `page`: most objects asked for at once; more is quicker, and takes more memory where the client is not
+ *   piecemeal. `metadataOnly`: the objects come without spec and status, where the server can do that
  */
 export function reflect<T>(
-  what: { readonly path: string; readonly query: Query; readonly sink: Sink<T>; readonly page?: number },
+  what: {
+    readonly path: string
+    readonly query: Query
+    readonly sink: Sink<T>
+    readonly page?: number
+    readonly metadataOnly?: boolean
+  },
   by: {
     readonly kube: Pick<Kube, 'get' | 'stream'>
     readonly clock: Clock
@@ -57,10 +71,11 @@ export function reflect<T>(
     readonly signal: AbortSignal
   },
 ): Reflection {
-  const { path, query, sink, page = PAGE } = what
+  const { path, query, sink, page = PAGE, metadataOnly = false } = what
   const { kube, clock, log, signal } = by
   let synced = false
   let contactAt = 0
+  let listedAt = 0
   let leftOut = 0
   let version: string | undefined
 
@@ -75,13 +90,17 @@ export function reflect<T>(
     const all: T[] = []
     let limit = page
     let answer: ListPage | undefined
+    const each = (item: unknown) => {
+      if (item === oversize) return noteOversize()
+      const one = sink.project(item)
+      if (one !== undefined && sink.keep?.(one, all.length) !== false) all.push(one)
+    }
+    sink.begin?.()
     do {
       const from: Query = answer?.next ? { continue: answer.next } : {}
-      answer = await listPage(kube, path, { ...query, ...from }, limit)
-      for (const item of answer.items) {
-        const one = sink.project(item)
-        if (one !== undefined && sink.keep?.(one, all.length) !== false) all.push(one)
-      }
+      answer = await listPage(kube, path, { ...query, ...from }, limit, { metadataOnly, each })
+      if (signal.aborted) return
+      for (const item of answer.items) each(item)
       if (answer.isOversize) noteOversize()
       // Smaller pages where there are large objects, and larger ones again behind them.
       limit = Math.min(page, answer.limit * 2)
@@ -89,6 +108,7 @@ export function reflect<T>(
     sink.replace(all)
     version = answer.version
     contactAt = clock.now()
+    listedAt = contactAt
     synced = true
   }
 
@@ -105,7 +125,9 @@ export function reflect<T>(
       timeoutSeconds: String(seconds),
     }
     try {
-      for await (const event of kube.stream(path, parameters, AbortSignal.any([signal, deadline.signal]))) {
+      const until = AbortSignal.any([signal, deadline.signal])
+      for await (const event of kube.stream(path, parameters, until, { metadataOnly })) {
+        if (signal.aborted) return
         contactAt = clock.now()
         if (event === oversize) {
           noteOversize()
@@ -125,7 +147,8 @@ export function reflect<T>(
     if (type === 'ERROR')
       throw new KubeError(seen?.code ?? 500, seen?.message ?? 'the watch reported an error')
     const one = type === 'BOOKMARK' ? undefined : sink.project(object)
-    if (one !== undefined) sink[type === 'DELETED' ? 'remove' : 'upsert'](one)
+    if (one !== undefined && type === 'DELETED') sink.remove(one)
+    else if (one !== undefined) sink.upsert(one, type === 'ADDED')
     version = seen?.metadata?.resourceVersion ?? version
   }
 
@@ -145,6 +168,7 @@ export function reflect<T>(
         if (version === undefined) await list()
         await watch()
         failures = 0
+        if (sink.lacks?.() && clock.now() - listedAt >= REFILL_MS) version = undefined
       } catch (error) {
         if (signal.aborted) return
         failures = noteFailure(error, before)
