@@ -44,54 +44,55 @@ export function objectCutter(of: 'list' | 'stream', most: number = MAX_OBJECT): 
   }
   /** What is open goes: into the object under way, into the list around the objects, or nowhere between them. */
   const target = (open: number) => (!isInItems ? envelope : open > outside ? kept : undefined)
-  const onOpen = (at: number, open: number) => {
-    if (isInItems && open === outside) keep(at, undefined)
+  const onOpen = (at: number) => {
+    if (isInItems && depth === outside) keep(at, undefined)
+    depth++
     if (chunk[at] !== OPEN_ARRAY || skipped > 0) return
     if (endsWith(chunk, at, MANAGED_FIELDS)) {
-      keep(at + 1, target(open))
-      skipped = open + 1
-    } else if (of === 'list' && open === 1) {
+      keep(at + 1, target(depth - 1))
+      skipped = depth
+    } else if (of === 'list' && depth === outside) {
       keep(at + 1, envelope)
       isInItems = /"items"\s*:\s*\[$/.test(envelope.text())
     }
   }
-  const onClose = (at: number, open: number, objects: unknown[]) => {
-    if (skipped === open) {
+  const onClose = (at: number, objects: unknown[]) => {
+    if (skipped === depth) {
       skipped = 0
       from = at
     }
-    if (isInItems && open === outside + 1) {
+    if (isInItems && depth === outside + 1) {
       keep(at + 1, kept)
       objects.push(kept.take())
-    } else if (isInItems && open === outside && of === 'list') {
+    } else if (isInItems && depth === outside && of === 'list') {
       keep(at, undefined)
       isInItems = false
     }
+    depth--
+  }
+  /** To the end of the string that is under way at this index, or beyond the chunk. */
+  const skipString = (at: number) => {
+    const end = stringEnd(chunk, at)
+    string = end <= chunk.length ? NO_STRING : end === chunk.length + 1 ? IN_STRING : ESCAPE
+    return end
+  }
+  const step = (at: number, byte: number, objects: unknown[]) => {
+    if (byte === OPEN || byte === OPEN_ARRAY) onOpen(at)
+    else if (byte === CLOSE || byte === CLOSE_ARRAY) onClose(at, objects)
+    else if (depth === 0 && byte > SPACE)
+      throw new SyntaxError(`no JSON object: ${chunk.toString('latin1', at, at + 40)}`)
   }
   return {
     cut(next) {
       const objects: unknown[] = []
       chunk = next
       from = 0
-      let at = 0
-      // In a variable of this function: all the others are looked at only where a bracket opens or closes.
-      let open = depth
-      while (at < next.length) {
-        if (string !== NO_STRING) {
-          at = stringEnd(next, string === ESCAPE ? at + 1 : at)
-          string = at <= next.length ? NO_STRING : at === next.length + 1 ? IN_STRING : ESCAPE
-          continue
-        }
-        const byte = next[at]
-        if (byte === QUOTE) string = IN_STRING
-        else if (byte === OPEN || byte === OPEN_ARRAY) onOpen(at, open++)
-        else if (byte === CLOSE || byte === CLOSE_ARRAY) onClose(at, open--, objects)
-        else if (open === 0 && byte !== undefined && byte > SPACE)
-          throw new SyntaxError(`no JSON object: ${next.toString('latin1', at, at + 40)}`)
-        at++
+      let at = string === NO_STRING ? 0 : skipString(string === ESCAPE ? 1 : 0)
+      for (let byte = next[at]; byte !== undefined; byte = next[at]) {
+        if (byte === QUOTE) at = skipString(at + 1)
+        else step(at++, byte, objects)
       }
-      depth = open
-      keep(next.length, target(open))
+      keep(next.length, target(depth))
       return objects
     },
     envelope() {

@@ -31,6 +31,8 @@ export type Sink<T> = {
 export type Reflection = {
   /** Whether a first list has arrived. */
   readonly synced: () => boolean
+  /** Whether a list is under way. */
+  readonly listing: () => boolean
   /** When the API server last said something, milliseconds; 0 before the first word. */
   readonly contactAt: () => number
   /** How often an object was left out because it was too large. */
@@ -74,6 +76,7 @@ export function reflect<T>(
   const { path, query, sink, page = PAGE, metadataOnly = false } = what
   const { kube, clock, log, signal } = by
   let synced = false
+  let listing = false
   let contactAt = 0
   let listedAt = 0
   let leftOut = 0
@@ -165,7 +168,12 @@ export function reflect<T>(
     while (!signal.aborted) {
       const before = { failures, contactAt }
       try {
-        if (version === undefined) await list()
+        if (version === undefined) {
+          listing = true
+          await list().finally(() => {
+            listing = false
+          })
+        }
         await watch()
         failures = 0
         if (sink.lacks?.() && clock.now() - listedAt >= REFILL_MS) version = undefined
@@ -178,5 +186,10 @@ export function reflect<T>(
     }
   }
   void run()
-  return { synced: () => synced, contactAt: () => contactAt, leftOut: () => leftOut }
+  return {
+    synced: () => synced,
+    listing: () => listing,
+    contactAt: () => contactAt,
+    leftOut: () => leftOut,
+  }
 }
