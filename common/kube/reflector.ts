@@ -19,7 +19,7 @@ export type Sink<T> = {
   readonly keep?: (one: T, kept: number) => boolean
   /** A list begins: what `keep` is asked about from now on belongs to it. */
   readonly begin?: () => void
-  /** All there is; what is not among them is gone. */
+  /** All there is, some of it perhaps twice; what is not among them is gone. */
   readonly replace: (all: readonly T[]) => void
   /** @param isNew whether it was not there before, as far as the server knows what is seen through the query */
   readonly upsert: (one: T, isNew?: boolean) => void
@@ -49,6 +49,8 @@ type WatchObject = {
 const RETRY = { base: 500, cap: 30_000 }
 /** Objects asked for at once. */
 const PAGE = 20
+/** Of one page, before the whole list is begun anew. */
+const TRIES = 3
 /** Between two lists of which the second only fills what the first had no room for. */
 const REFILL_MS = 300_000
 
@@ -89,6 +91,24 @@ export function reflect<T>(
     leftOut++
   }
 
+  /** A page that did not come whole is asked for again, in a smaller size: it may be one of hundreds. */
+  const pageOf = async (
+    from: Query,
+    limit: number,
+    each: (item: unknown) => void,
+    tries = 1,
+  ): Promise<ListPage> => {
+    try {
+      return await listPage(kube, path, from, limit, { metadataOnly, each })
+    } catch (error) {
+      if (error instanceof KubeError || signal.aborted || tries >= TRIES || from.continue === undefined)
+        throw error
+      log.debug('a page of a list is asked for again', { path, error: messageOf(error) })
+      await pause(clock, backoff(tries, RETRY), signal)
+      return pageOf(from, Math.max(1, Math.floor(limit / 2)), each, tries + 1)
+    }
+  }
+
   const list = async () => {
     const all: T[] = []
     let limit = page
@@ -101,7 +121,7 @@ export function reflect<T>(
     sink.begin?.()
     do {
       const from: Query = answer?.next ? { continue: answer.next } : {}
-      answer = await listPage(kube, path, { ...query, ...from }, limit, { metadataOnly, each })
+      answer = await pageOf({ ...query, ...from }, limit, each)
       if (signal.aborted) return
       for (const item of answer.items) each(item)
       if (answer.isOversize) noteOversize()
