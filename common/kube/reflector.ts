@@ -58,7 +58,8 @@ const REFILL_MS = 300_000
  * Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts.
  *
  * @param what `page`: most objects asked for at once; more is quicker, and takes more memory where the client is not
- *   piecemeal. `metadataOnly`: the objects come without spec and status, where the server can do that
+ *   piecemeal. `metadataOnly`: the objects come without spec and status, in lists and watches or in lists alone, where the
+ *   server can do that
  */
 export function reflect<T>(
   what: {
@@ -66,7 +67,7 @@ export function reflect<T>(
     readonly query: Query
     readonly sink: Sink<T>
     readonly page?: number
-    readonly metadataOnly?: boolean
+    readonly metadataOnly?: boolean | 'lists'
   },
   by: {
     readonly kube: Pick<Kube, 'get' | 'stream'>
@@ -99,7 +100,7 @@ export function reflect<T>(
     tries = 1,
   ): Promise<ListPage> => {
     try {
-      return await listPage(kube, path, from, limit, { metadataOnly, each })
+      return await listPage(kube, path, from, limit, { metadataOnly: metadataOnly !== false, each })
     } catch (error) {
       if (error instanceof KubeError || signal.aborted || tries >= TRIES || from.continue === undefined)
         throw error
@@ -149,7 +150,9 @@ export function reflect<T>(
     }
     try {
       const until = AbortSignal.any([signal, deadline.signal])
-      for await (const event of kube.stream(path, parameters, until, { metadataOnly })) {
+      for await (const event of kube.stream(path, parameters, until, {
+        metadataOnly: metadataOnly === true,
+      })) {
         if (signal.aborted) return
         contactAt = clock.now()
         if (event === oversize) {

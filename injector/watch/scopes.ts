@@ -12,14 +12,15 @@ export type Scopes = {
   readonly follow: (namespaces: readonly string[]) => void
   /** Lists what could not be listed at once: for every now and then. */
   readonly catchUp: () => void
-  readonly reflections: () => Reflection[]
+  /** When the API server last said something in each of them, or when it was first asked to. */
+  readonly contactAts: () => number[]
 }
 
 /** Watched one by one; half as many, before it is done again after they were too many. */
 export const MOST_ALONE = 4
 const PAGE = 500
 
-type Watched = { readonly reflection: Reflection; readonly stop: () => void }
+type Watched = { readonly reflection: Reflection; readonly startedAt: number; readonly stop: () => void }
 
 /** @param sinkOf where the pods of a namespace go; undefined: those of all */
 export function watchScopes<T>(
@@ -39,7 +40,11 @@ export function watchScopes<T>(
     const stopping = new AbortController()
     const what = { path: pathOf(namespace), query, sink: sinkOf(namespace), page: PAGE, metadataOnly: true }
     const by = { kube, clock, log, signal: AbortSignal.any([signal, stopping.signal]) }
-    watched.set(namespace, { reflection: reflect(what, by), stop: () => stopping.abort() })
+    watched.set(namespace, {
+      reflection: reflect(what, by),
+      startedAt: clock.now(),
+      stop: () => stopping.abort(),
+    })
   }
   const listOf = async (namespace: string) => {
     const { project, upsert } = sinkOf(namespace)
@@ -91,6 +96,7 @@ export function watchScopes<T>(
       void catchUp()
     },
     catchUp: () => void catchUp(),
-    reflections: () => [...watched.values()].map(({ reflection }) => reflection),
+    contactAts: () =>
+      [...watched.values()].map(({ reflection, startedAt }) => reflection.contactAt() || startedAt),
   }
 }

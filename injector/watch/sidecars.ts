@@ -1,23 +1,31 @@
-/** Sidecars by release: of pods that have started from their metadata, of those that start from all that is known of them. */
+/** Sidecars by release, of pods that start and of those that have started; and which of them there is something to say about. */
 import type { Sink } from '../../common/kube/reflector.ts'
 import { isLabelled, phaseOf, type WatchedPod, watchedPod } from './pod.ts'
 import type { WatchedPods } from './pods.ts'
 import { type Tally, tally } from './tally.ts'
 
-type Counted = { readonly uid: string; readonly version: string; readonly counts: boolean }
+type Started = WatchedPod & { readonly counts: boolean; readonly isWhole: boolean }
 
 export type Sidecars<T> = { readonly sink: Sink<T>; readonly tally: () => Tally }
 
 /**
- * Those of pods that no longer wait for their start.
+ * Those of pods that have started. Their gate may run again: when a node has rebooted, the kubelet leaves such a pod's phase at
+ * Running (kubernetes, HasAnyRegularContainerStarted, "not accurate when its pod sandbox is recreated"), and tells it in
+ * an update, which is why these must come whole.
  *
+ * @param again where those with something to say are kept
  * @param most how many are counted one by one
  */
-export function startedSidecars(roleKey: string, most?: number): Sidecars<Counted> {
+export function startedSidecars(roleKey: string, again: WatchedPods, most?: number): Sidecars<Started> {
   const counted = mirrored(most)
-  const upsert = ({ uid, version, counts }: Counted, isNew?: boolean) => {
-    if (counts) counted.now().set(uid, version, isNew)
-    else counted.now().delete(uid)
+  const remove = (pod: Started) => {
+    counted.now().delete(pod.uid)
+    again.sink.remove(pod)
+  }
+  const upsert = (pod: Started, isNew?: boolean) => {
+    if (!pod.counts) return remove(pod)
+    counted.now().set(pod.uid, pod.version, isNew)
+    if (pod.isWhole) again.sink.upsert(pod)
   }
   return {
     tally: counted.now,
@@ -25,17 +33,22 @@ export function startedSidecars(roleKey: string, most?: number): Sidecars<Counte
       project(object) {
         const pod = watchedPod(object, roleKey)
         // What a server sends that does not know the selectors is not ours, or is counted among those that start.
-        const counts = isLabelled(object) && phaseOf(object) !== 'Pending'
-        return pod && { uid: pod.uid, version: pod.version, counts }
+        const phase = phaseOf(object)
+        const counts = isLabelled(object) && phase !== 'Pending'
+        return pod && { ...pod, counts, isWhole: phase !== undefined }
       },
       begin: counted.begin,
       keep({ uid, version, counts }) {
         if (counts) counted.next().set(uid, version)
         return false
       },
-      replace: counted.replace,
+      replace() {
+        counted.replace()
+        // A list says nothing of gates: the next update of each does.
+        again.sink.replace([])
+      },
       upsert,
-      remove: ({ uid }) => counted.now().delete(uid),
+      remove,
     },
   }
 }

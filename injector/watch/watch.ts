@@ -3,8 +3,8 @@
  * namespace opted in, or past the webhook), and those whose gate waits too long. Found, told as an Event and
  * counted; nothing depends on it, so the injector serves also while it is away.
  *
- * What is asked for is no more than each of these needs (docs/decisions/0082): of pods that start all, of the others their
- * metadata, of which nothing stays but a number where all is well.
+ * What is asked for is no more than each of these needs, and nothing stays of a pod but a number where all is well
+ * (docs/decisions/0082).
  *
  * Every replica watches. There is no leader to be stuck: an Event has one name whichever replica writes it.
  */
@@ -75,7 +75,8 @@ export function watchPods(
   const path = '/api/v1/pods'
   const known = watchedPods(roleKey, onGone, most.known)
   const starting = startingSidecars(roleKey, known, most.counted)
-  const started = startedSidecars(roleKey, most.counted)
+  const again = watchedPods(roleKey, onGone, most.known)
+  const started = startedSidecars(roleKey, again, most.counted)
   const namespaces = optedInNamespaces(() => {
     unlabelled.forgetOthers()
     scopes.follow(namespaces.names())
@@ -86,18 +87,22 @@ export function watchPods(
   const confirmSome = confirmer(unlabelled, UNLABELLED_QUERY, by)
   const ofPods = [
     reflect({ path, query: STARTING_QUERY, sink: starting.sink, page: PODS_PAGE }, by),
-    reflect({ path, query: STARTED_QUERY, sink: started.sink, page: PODS_PAGE, metadataOnly: true }, by),
+    reflect({ path, query: STARTED_QUERY, sink: started.sink, page: PODS_PAGE, metadataOnly: 'lists' }, by),
   ]
   const ofNamespaces = reflect(
     { path: '/api/v1/namespaces', query: NAMESPACES_QUERY, sink: namespaces.sink },
     by,
   )
-  const all = () => [...known.all(), ...unlabelled.all()]
-  const get = (uid: string) => known.get(uid) ?? unlabelled.get(uid)
+  const all = () => [...known.all(), ...again.all(), ...unlabelled.all()]
+  const get = (uid: string) => known.get(uid) ?? again.get(uid) ?? unlabelled.get(uid)
   const findingOf = (pod: WatchedPod) => finding(pod, namespaces.mode(pod.namespace), clock.now())
   const found = (wanted: Finding) => all().filter((pod) => findingOf(pod) === wanted)
   const leftOut = () =>
-    known.leftOut() + unlabelled.leftOut() + starting.tally().leftOut() + started.tally().leftOut()
+    known.leftOut() +
+    again.leftOut() +
+    unlabelled.leftOut() +
+    starting.tally().leftOut() +
+    started.tally().leftOut()
 
   const tell = (pod: WatchedPod, found: Finding, detail = '') => {
     const missing = untouched.has(pod.namespace) ? 'never-injected' : 'injection-missing'
@@ -172,7 +177,7 @@ export function watchPods(
       return { findings, versions }
     },
     ages: () => ({
-      pods: age(Math.min(...[...ofPods, ...scopes.reflections()].map(({ contactAt }) => contactAt()))),
+      pods: age(Math.min(...ofPods.map(({ contactAt }) => contactAt()), ...scopes.contactAts())),
       namespaces: age(ofNamespaces.contactAt()),
     }),
     leftOut,

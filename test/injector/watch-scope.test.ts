@@ -104,7 +104,7 @@ describe('the watch', () => {
     until(() => watch.counts().findings.InjectionMissing === count)
   const ENDED = { phase: 'Running', initContainerStatuses: [] }
 
-  it('takes whole objects of pods that start, and of none that run or that nobody injected', async () => {
+  it('lists pods that have started, and watches those that nobody injected, by their metadata alone', async () => {
     await optIn('few')
     await create('few', 'runs', injectedPod(), ENDED)
     await create('few', 'starts', injectedPod())
@@ -112,10 +112,10 @@ describe('the watch', () => {
     const watch = start()
     await until(() => watch.counts().versions.get('0.1.0') === 2)
     await until(() => requests.filter((request) => request.watch).length === 3)
-    for (const { path, query, metadataOnly } of requests) {
-      const starting =
-        query.fieldSelector === 'status.phase=Pending' && query.labelSelector === `${KEYS.injected}=true`
-      assert.equal(metadataOnly, !starting, JSON.stringify(query))
+    for (const { path, query, metadataOnly, watch } of requests) {
+      const ofInjected = query.labelSelector === `${KEYS.injected}=true`
+      const isWhole = ofInjected && (watch || query.fieldSelector === 'status.phase=Pending')
+      assert.equal(metadataOnly, !isWhole, JSON.stringify(query))
       if (query.labelSelector?.includes('!=')) assert.equal(path, '/api/v1/namespaces/few/pods')
     }
   })
@@ -131,6 +131,20 @@ describe('the watch', () => {
     await counted(1)
     await api.admin.patch('pods', 'a', 'few', { status: { phase: 'Succeeded' } }, { subresource: 'status' })
     await counted(undefined)
+  })
+
+  it('tells of a gate that runs again, in a pod that the kubelet calls Running all the while', async () => {
+    await optIn('few')
+    await create('few', 'rebooted', injectedPod(), ENDED)
+    const watch = start()
+    await until(() => requests.filter((request) => request.watch).length === 3)
+    const gate = { name: 'pod2iam-gate', state: { running: { startedAt: '2026-01-01T00:00:00Z' } } }
+    const again = { phase: 'Running', podIP: '10.0.0.9', initContainerStatuses: [gate] }
+    await api.admin.patch('pods', 'rebooted', 'few', { status: again }, { subresource: 'status' })
+    await until(() => reports.includes('GateWaiting few/rebooted'))
+    assert.equal(watch.counts().versions.get('0.1.0'), 1)
+    await api.admin.patch('pods', 'rebooted', 'few', { status: ENDED }, { subresource: 'status' })
+    await until(() => watch.counts().findings.GateWaiting === 0)
   })
 
   for (const others of [0, 5])

@@ -14,7 +14,7 @@ const LIMIT_MIB = 192
 const MIB = 2 ** 20
 const PROBE_MS = 20
 /** Of one list: beyond it, it is taken for one that never ends. */
-const LIST_MS = 300_000
+const LIST_MS = 900_000
 /** clock ticks a second (`getconf CLK_TCK`), which Linux has had at 100 for all its users since 2.4. */
 const TICKS = 100
 
