@@ -25,7 +25,7 @@ export async function apiServer(file: string | undefined): Promise<ApiServer> {
   const userAgent = 'pod2iam-injector'
   return {
     direct: kubeClient(access, systemClock, { userAgent, timeoutMs: REVIEW_TIMEOUT_MS }),
-    patient: kubeClient(access, systemClock, { userAgent }),
+    patient: kubeClient(access, systemClock, { userAgent, piecemeal: true }),
   }
 }
 

@@ -115,7 +115,7 @@ function podWatchGauges(registry: Registry, watch: PodWatch): void {
   })
   new Gauge({
     name: 'pod2iam_injector_unwatched_pods',
-    help: 'Pods there was no room to watch, since the last list.',
+    help: 'Pods there is no room to watch: they have no Events, or are missing in the count of sidecars.',
     registers,
     collect() {
       this.set(watch.leftOut())

@@ -7,20 +7,38 @@
  */
 import type { IncomingMessage } from 'node:http'
 import { Agent } from 'node:https'
+import { setImmediate } from 'node:timers/promises'
 import type { Clock } from '../clock.ts'
 import { httpRequest, open } from '../http-request.ts'
 import type { KubeAccess, KubeCredentials } from './access.ts'
 import { jsonLines, MAX_OBJECT } from './json-lines.ts'
+import { objectCutter } from './object-cutter.ts'
 
 export type Query = Readonly<Record<string, string>>
 
+/** How a list or a watch is read. */
+export type Reading = {
+  /** Asks for the objects' metadata alone (`PartialObjectMetadata`); a server that has no such form sends whole objects. */
+  readonly metadataOnly?: boolean
+  /**
+   * Told of each object of a list as it arrives, or of {@link oversize}; the answer's own items are then empty. A client
+   * that is not {@link KubeOptions.piecemeal} gives the items as ever.
+   */
+  readonly each?: (object: unknown) => void
+}
+
 export type Kube = {
   /** A JSON document. @throws {KubeError} for any status but 2xx @throws {TooLargeError} */
-  readonly get: (path: string, query?: Query) => Promise<unknown>
+  readonly get: (path: string, query?: Query, reading?: Reading) => Promise<unknown>
   /** Creates, replaces or patches an object: by a JSON Patch where the body is an array, else by a merge patch. @throws {KubeError} */
   readonly send: (method: 'POST' | 'PUT' | 'PATCH', path: string, body: unknown) => Promise<unknown>
   /** The objects of a stream of JSON lines, until it ends; `oversize` for one too large to be read. @throws {KubeError} */
-  readonly stream: (path: string, query: Query, signal: AbortSignal) => AsyncGenerator<unknown>
+  readonly stream: (
+    path: string,
+    query: Query,
+    signal: AbortSignal,
+    reading?: Reading,
+  ) => AsyncGenerator<unknown>
   readonly close: () => void
 }
 
@@ -38,10 +56,25 @@ export type KubeOptions = {
   readonly userAgent?: string
   /** For one whole exchange, milliseconds; of a watch, for the headers of its answer. */
   readonly timeoutMs?: number
+  /**
+   * Reads lists object by object as they arrive, and lists and watches without `managedFields`: no page is ever held. It
+   * looks at every byte, which without Node's optimizing compilers costs more than it saves.
+   */
+  readonly piecemeal?: boolean
+}
+
+/** As client-go's. The key set of tokens is an `application/jwk-set+json`: asked for JSON alone, the API server answers 406. */
+const ANY = 'application/json, */*'
+/** A list must be asked for with another kind than a watch: the API server answers 406 otherwise. */
+const METADATA = {
+  list: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1',
+  watch: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1',
 }
 
 /** A page of a list; where it is larger the same is asked for in smaller ones. */
 const MAX_PAGE = 8 * 1024 * 1024
+/** Read at once, in bytes: about a millisecond's work. */
+const BYTES_A_TURN = 64 * 1024
 /** Token and CA files are read again this often: the kubelet swaps them in place. */
 const REREAD_MS = 30_000
 
@@ -49,13 +82,13 @@ const REREAD_MS = 30_000
 export function kubeClient(
   access: KubeAccess,
   clock: Clock,
-  { userAgent = 'pod2iam', timeoutMs = 10_000 }: KubeOptions = {},
+  { userAgent = 'pod2iam', timeoutMs = 10_000, piecemeal = false }: KubeOptions = {},
 ): Kube {
   let credentials: KubeCredentials | undefined
   let readAt = Number.NEGATIVE_INFINITY
   let agent: Agent | undefined
 
-  const prepare = async () => {
+  const prepare = async (accept = ANY) => {
     if (credentials === undefined || clock.now() - readAt >= REREAD_MS) {
       const fresh = await access.read()
       readAt = clock.now()
@@ -72,8 +105,7 @@ export function kubeClient(
       }
       credentials = fresh
     }
-    // As client-go's. The key set of tokens is an `application/jwk-set+json`: asked for JSON alone, the API server answers 406.
-    const headers: Record<string, string> = { accept: 'application/json, */*', 'user-agent': userAgent }
+    const headers: Record<string, string> = { accept, 'user-agent': userAgent }
     if (credentials.token) headers.authorization = `Bearer ${credentials.token}`
     return agent ? { agent, headers } : { headers }
   }
@@ -86,8 +118,8 @@ export function kubeClient(
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
     return url
   }
-  const exchange = async (method: string, url: URL, body?: unknown) => {
-    const { headers, ...rest } = await prepare()
+  const exchange = async (method: string, url: URL, body?: unknown, accept?: string) => {
+    const { headers, ...rest } = await prepare(accept)
     if (body !== undefined)
       headers['content-type'] = method === 'PATCH' ? patchType(body) : 'application/json'
     const reply = await httpRequest(url, {
@@ -103,6 +135,26 @@ export function kubeClient(
     return JSON.parse(reply.body) as unknown
   }
 
+  /** As {@link exchange}, a page that is never held as a whole: `each` is told of its objects. */
+  const readPage = async (url: URL, accept: string, each: (object: unknown) => void) => {
+    const signal = AbortSignal.timeout(timeoutMs)
+    try {
+      const response = await open(url, { ...(await prepare(accept)), signal })
+      const status = response.statusCode ?? 0
+      noticeStatus(status)
+      if (status !== 200) throw kubeError(status, await start(response))
+      const cutter = objectCutter('list')
+      const othersTurn = turnTaker()
+      for await (const chunk of response) {
+        for (const object of cutter.cut(chunk)) each(object)
+        await othersTurn(chunk)
+      }
+      return cutter.envelope()
+    } catch (error) {
+      throw signal.aborted ? new Error(`no answer within ${timeoutMs} ms`, { cause: error }) : error
+    }
+  }
+
   /** The headers of a watch's answer come at once; a server that accepts and says nothing is given up. */
   const answered = async (url: URL, options: object, signal: AbortSignal) => {
     const silent = new AbortController()
@@ -116,21 +168,46 @@ export function kubeClient(
     }
   }
 
-  async function* stream(path: string, query: Query, signal: AbortSignal) {
-    const response = await answered(address(path, query), await prepare(), signal)
+  async function* stream(path: string, query: Query, signal: AbortSignal, reading: Reading = {}) {
+    const options = await prepare(reading.metadataOnly ? `${METADATA.watch}, ${ANY}` : ANY)
+    const response = await answered(address(path, query), options, signal)
     const status = response.statusCode ?? 0
     noticeStatus(status)
     if (status !== 200) throw kubeError(status, await start(response))
     // A peer that vanished without a word is noticed after about 25 s (15 s idle, ten probes a second apart).
     response.socket.setKeepAlive(true, 15_000)
-    yield* jsonLines(response)
+    if (!piecemeal) return yield* jsonLines(response)
+    const cutter = objectCutter('stream')
+    const othersTurn = turnTaker()
+    for await (const chunk of response) {
+      for (const object of cutter.cut(chunk)) yield object
+      await othersTurn(chunk)
+    }
   }
 
   return {
-    get: (path, query) => exchange('GET', address(path, query)),
+    get(path, query, { metadataOnly, each } = {}) {
+      const accept = metadataOnly ? `${METADATA.list}, ${ANY}` : ANY
+      if (piecemeal && each !== undefined) return readPage(address(path, query), accept, each)
+      return exchange('GET', address(path, query), undefined, accept)
+    },
     send: (method, path, body) => exchange(method, address(path), body),
     stream,
     close: () => agent?.destroy(),
+  }
+}
+
+/**
+ * Lets the event loop turn after every so many bytes: Node reads a socket that always has more up to 32 times before it looks
+ * at another one, which is some 20 ms of parsing.
+ */
+function turnTaker(): (chunk: Buffer) => Promise<void> | undefined {
+  let size = 0
+  return (chunk) => {
+    size += chunk.length
+    if (size < BYTES_A_TURN) return undefined
+    size = 0
+    return setImmediate()
   }
 }
 

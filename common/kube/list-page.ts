@@ -1,5 +1,5 @@
 import { TooLargeError } from '../http-request.ts'
-import type { Kube, Query } from './client.ts'
+import type { Kube, Query, Reading } from './client.ts'
 
 export type ListPage = {
   readonly items: readonly unknown[]
@@ -18,7 +18,7 @@ type List = { readonly items?: readonly unknown[]; readonly metadata?: ListMeta 
 
 /**
  * One page of a list, of at most `limit` objects: where these are too large together, of half as many, down to one; and
- * where that one is too large alone, without it.
+ * where that one is too large alone, without it. Where the client tells `reading.each` of the objects, none is here.
  *
  * @throws what `kube.get` throws
  */
@@ -27,13 +27,18 @@ export async function listPage(
   path: string,
   query: Query,
   limit: number,
+  reading: Reading = {},
 ): Promise<ListPage> {
   try {
-    const { items = [], metadata } = (await kube.get(path, { ...query, limit: String(limit) })) as List
+    const { items = [], metadata } = (await kube.get(
+      path,
+      { ...query, limit: String(limit) },
+      reading,
+    )) as List
     return { items, limit, isOversize: false, ...cursor(metadata) }
   } catch (error) {
     if (!(error instanceof TooLargeError)) throw error
-    if (limit > 1) return listPage(kube, path, query, Math.floor(limit / 2))
+    if (limit > 1) return listPage(kube, path, query, Math.floor(limit / 2), reading)
     const metadata = metadataOf(error.head)
     if (metadata === undefined) throw error
     return { items: [], limit, isOversize: true, ...cursor(metadata) }

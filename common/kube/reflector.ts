@@ -17,15 +17,22 @@ export type Sink<T> = {
   readonly project: (object: unknown) => T | undefined
   /** Whether a list need bring it, which has brought `kept` so far; what it need not is as good as gone. Absent: all. */
   readonly keep?: (one: T, kept: number) => boolean
-  /** All there is; what is not among them is gone. */
+  /** A list begins: what `keep` is asked about from now on belongs to it. */
+  readonly begin?: () => void
+  /** All there is, some of it perhaps twice; what is not among them is gone. */
   readonly replace: (all: readonly T[]) => void
-  readonly upsert: (one: T) => void
+  /** @param isNew whether it was not there before, as far as the server knows what is seen through the query */
+  readonly upsert: (one: T, isNew?: boolean) => void
   readonly remove: (one: T) => void
+  /** Asked when a watch has ended: whether things were left out for which there is room again, so that all is to be listed. */
+  readonly lacks?: () => boolean
 }
 
 export type Reflection = {
   /** Whether a first list has arrived. */
   readonly synced: () => boolean
+  /** Whether a list is under way. */
+  readonly listing: () => boolean
   /** When the API server last said something, milliseconds; 0 before the first word. */
   readonly contactAt: () => number
   /** How often an object was left out because it was too large. */
@@ -42,14 +49,26 @@ type WatchObject = {
 const RETRY = { base: 500, cap: 30_000 }
 /** Objects asked for at once. */
 const PAGE = 20
+/** Of one page, before the whole list is begun anew. */
+const TRIES = 3
+/** Between two lists of which the second only fills what the first had no room for. */
+const REFILL_MS = 300_000
 
 /**
  * Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts.
  *
- * @param what `page`: most objects asked for at once; more is quicker and takes more memory
+ * @param what `page`: most objects asked for at once; more is quicker, and takes more memory where the client is not
+ *   piecemeal. `metadataOnly`: the objects come without spec and status, in lists and watches or in lists alone, where the
+ *   server can do that
  */
 export function reflect<T>(
-  what: { readonly path: string; readonly query: Query; readonly sink: Sink<T>; readonly page?: number },
+  what: {
+    readonly path: string
+    readonly query: Query
+    readonly sink: Sink<T>
+    readonly page?: number
+    readonly metadataOnly?: boolean | 'lists'
+  },
   by: {
     readonly kube: Pick<Kube, 'get' | 'stream'>
     readonly clock: Clock
@@ -57,10 +76,12 @@ export function reflect<T>(
     readonly signal: AbortSignal
   },
 ): Reflection {
-  const { path, query, sink, page = PAGE } = what
+  const { path, query, sink, page = PAGE, metadataOnly = false } = what
   const { kube, clock, log, signal } = by
   let synced = false
+  let listing = false
   let contactAt = 0
+  let listedAt = 0
   let leftOut = 0
   let version: string | undefined
 
@@ -71,17 +92,39 @@ export function reflect<T>(
     leftOut++
   }
 
+  /** A page that did not come whole is asked for again, in a smaller size: it may be one of hundreds. */
+  const pageOf = async (
+    from: Query,
+    limit: number,
+    each: (item: unknown) => void,
+    tries = 1,
+  ): Promise<ListPage> => {
+    try {
+      return await listPage(kube, path, from, limit, { metadataOnly: metadataOnly !== false, each })
+    } catch (error) {
+      if (error instanceof KubeError || signal.aborted || tries >= TRIES || from.continue === undefined)
+        throw error
+      log.debug('a page of a list is asked for again', { path, error: messageOf(error) })
+      await pause(clock, backoff(tries, RETRY), signal)
+      return pageOf(from, Math.max(1, Math.floor(limit / 2)), each, tries + 1)
+    }
+  }
+
   const list = async () => {
     const all: T[] = []
     let limit = page
     let answer: ListPage | undefined
+    const each = (item: unknown) => {
+      if (item === oversize) return noteOversize()
+      const one = sink.project(item)
+      if (one !== undefined && sink.keep?.(one, all.length) !== false) all.push(one)
+    }
+    sink.begin?.()
     do {
       const from: Query = answer?.next ? { continue: answer.next } : {}
-      answer = await listPage(kube, path, { ...query, ...from }, limit)
-      for (const item of answer.items) {
-        const one = sink.project(item)
-        if (one !== undefined && sink.keep?.(one, all.length) !== false) all.push(one)
-      }
+      answer = await pageOf({ ...query, ...from }, limit, each)
+      if (signal.aborted) return
+      for (const item of answer.items) each(item)
       if (answer.isOversize) noteOversize()
       // Smaller pages where there are large objects, and larger ones again behind them.
       limit = Math.min(page, answer.limit * 2)
@@ -89,6 +132,7 @@ export function reflect<T>(
     sink.replace(all)
     version = answer.version
     contactAt = clock.now()
+    listedAt = contactAt
     synced = true
   }
 
@@ -105,7 +149,11 @@ export function reflect<T>(
       timeoutSeconds: String(seconds),
     }
     try {
-      for await (const event of kube.stream(path, parameters, AbortSignal.any([signal, deadline.signal]))) {
+      const until = AbortSignal.any([signal, deadline.signal])
+      for await (const event of kube.stream(path, parameters, until, {
+        metadataOnly: metadataOnly === true,
+      })) {
+        if (signal.aborted) return
         contactAt = clock.now()
         if (event === oversize) {
           noteOversize()
@@ -125,7 +173,8 @@ export function reflect<T>(
     if (type === 'ERROR')
       throw new KubeError(seen?.code ?? 500, seen?.message ?? 'the watch reported an error')
     const one = type === 'BOOKMARK' ? undefined : sink.project(object)
-    if (one !== undefined) sink[type === 'DELETED' ? 'remove' : 'upsert'](one)
+    if (one !== undefined && type === 'DELETED') sink.remove(one)
+    else if (one !== undefined) sink.upsert(one, type === 'ADDED')
     version = seen?.metadata?.resourceVersion ?? version
   }
 
@@ -142,9 +191,15 @@ export function reflect<T>(
     while (!signal.aborted) {
       const before = { failures, contactAt }
       try {
-        if (version === undefined) await list()
+        if (version === undefined) {
+          listing = true
+          await list().finally(() => {
+            listing = false
+          })
+        }
         await watch()
         failures = 0
+        if (sink.lacks?.() && clock.now() - listedAt >= REFILL_MS) version = undefined
       } catch (error) {
         if (signal.aborted) return
         failures = noteFailure(error, before)
@@ -154,5 +209,10 @@ export function reflect<T>(
     }
   }
   void run()
-  return { synced: () => synced, contactAt: () => contactAt, leftOut: () => leftOut }
+  return {
+    synced: () => synced,
+    listing: () => listing,
+    contactAt: () => contactAt,
+    leftOut: () => leftOut,
+  }
 }

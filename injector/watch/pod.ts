@@ -66,9 +66,19 @@ export function finding(
   return waited > GATE_PATIENCE_MS ? 'GateWaiting' : undefined
 }
 
-/** Whether it is worth a place in memory: most pods of a cluster are not. */
-export function isRelevant({ asks, hasSidecar }: WatchedPod): boolean {
-  return asks || hasSidecar
+/** Whether there is, or may soon be, something to say about it: of most pods of a cluster there is not. */
+export function isRelevant({ asks, hasSidecar, gateSince }: WatchedPod): boolean {
+  return (asks && !hasSidecar) || (hasSidecar && gateSince !== undefined)
+}
+
+/** Whether it carries the label by which those that were injected are selected. */
+export function isLabelled(object: unknown): boolean {
+  return isObject(object) && part(part(object.metadata).labels)[KEYS.injected] === 'true'
+}
+
+/** Undefined where the object is metadata alone. */
+export function phaseOf(object: unknown): string | undefined {
+  return isObject(object) && isObject(object.status) ? text(object.status.phase) || 'Pending' : undefined
 }
 
 function gateSince(status: JsonObject): number | undefined {

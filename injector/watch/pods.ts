@@ -1,38 +1,47 @@
 import type { Sink } from '../../common/kube/reflector.ts'
 import { isRelevant, type WatchedPod, watchedPod } from './pod.ts'
+import { tally } from './tally.ts'
 
-/** The pods of the cluster that ask for a sidecar or have one, by uid. */
+/** The pods about which there is something to say, by uid. */
 export type WatchedPods = {
   readonly sink: Sink<WatchedPod>
   readonly all: () => Iterable<WatchedPod>
   readonly get: (uid: string) => WatchedPod | undefined
-  /** How many there was no room for, since the last list. */
+  /** How many there is no room for. */
   readonly leftOut: () => number
 }
 
-/** About 8 MiB; beyond it pods go unwatched, which costs them nothing but Events. */
-const MOST = 20_000
+/** About 8 MiB; beyond it pods are only counted, which costs them nothing but Events. */
+export const MOST_KNOWN = 20_000
 
 /** @param onGone told of every pod that is gone or no longer relevant */
-export function watchedPods(roleKey: string, onGone: (uid: string) => void, most = MOST): WatchedPods {
+export function watchedPods(
+  roleKey: string,
+  onGone: (uid: string) => void = () => {},
+  most = MOST_KNOWN,
+): WatchedPods {
   const byUid = new Map<string, WatchedPod>()
-  let leftOut = 0
-  let unlisted = 0
+  let leftOut = tally()
+  let unlisted = tally()
   const remove = (uid: string) => {
+    leftOut.delete(uid)
     if (byUid.delete(uid)) onGone(uid)
   }
   const upsert = (pod: WatchedPod) => {
-    if (!isRelevant(pod)) remove(pod.uid)
-    else if (byUid.has(pod.uid) || byUid.size < most) byUid.set(pod.uid, pod)
-    else leftOut++
+    if (!isRelevant(pod)) return remove(pod.uid)
+    if (!byUid.has(pod.uid) && byUid.size >= most) return leftOut.set(pod.uid, '')
+    leftOut.delete(pod.uid)
+    byUid.set(pod.uid, pod)
   }
   return {
     sink: {
       project: (object) => watchedPod(object, roleKey),
+      begin() {
+        unlisted = tally()
+      },
       keep(pod, kept) {
-        if (kept === 0) unlisted = 0
         if (!isRelevant(pod)) return false
-        if (kept >= most) unlisted++
+        if (kept >= most) unlisted.set(pod.uid, '')
         return kept < most
       },
       replace(all) {
@@ -43,9 +52,10 @@ export function watchedPods(roleKey: string, onGone: (uid: string) => void, most
       },
       upsert,
       remove: ({ uid }) => remove(uid),
+      lacks: () => leftOut.size() > 0 && 2 * byUid.size < most,
     },
     all: () => byUid.values(),
     get: (uid) => byUid.get(uid),
-    leftOut: () => leftOut,
+    leftOut: () => leftOut.size() + leftOut.leftOut(),
   }
 }

@@ -7,8 +7,8 @@ export type MemoryCgroup = {
   readonly procs: string
   /** Bytes charged now, less file pages that can be dropped: what the kubelet calls the working set. */
   readonly workingSet: () => number
-  /** Bytes charged at most until now: memory of all processes and of the kernel on their behalf, file pages included. */
-  readonly peak: () => number
+  /** The most bytes that were ever charged, file pages included; undefined where the kernel keeps no account of it (before 5.19). */
+  readonly peak: () => number | undefined
   /** How many processes the kernel killed for the limit. */
   readonly kills: () => number
   /** Once no process is in it. */
@@ -35,7 +35,7 @@ export function memoryCgroup(name: string, limit: number): MemoryCgroup {
     return {
       procs: join(path, 'cgroup.procs'),
       workingSet: () => Number(read(files.usage)) - member('memory.stat', files.inactiveFile),
-      peak: () => Number(read(files.peak)),
+      peak: () => (existsSync(join(path, files.peak)) ? Number(read(files.peak)) : undefined),
       kills: () => member(files.events, 'oom_kill'),
       remove: () => rmdirSync(path),
     }

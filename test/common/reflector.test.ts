@@ -185,3 +185,29 @@ test('what a list need not bring is dropped page by page', async () => {
   assert.equal(counts.at(-1), 4)
   assert.deepEqual(pods.limits, [25, 25])
 })
+
+test('a page that did not come whole is asked for again in a smaller size, and the list goes on', async () => {
+  const objects = names(60).map((name) => object(name))
+  const asked: string[] = []
+  let failures = 2
+  const kube = {
+    get: async (_path: string, query: Readonly<Record<string, string>> = {}) => {
+      const [from, limit] = [Number(query.continue ?? 0), Number(query.limit)]
+      asked.push(`${from}+${limit}`)
+      if (from === 20 && failures-- > 0) throw new Error('no answer within 10000 ms')
+      const next = from + limit < 60 ? { continue: String(from + limit) } : {}
+      return { metadata: { resourceVersion: '1', ...next }, items: objects.slice(from, from + limit) }
+    },
+    stream: async function* () {},
+  }
+  const clock = { now: () => 0, after: (_: number, action: () => void) => systemClock.after(0, action) }
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  const stopping = new AbortController()
+  stops.push(() => stopping.abort())
+  const { sink, known } = store()
+  const reflection = reflect({ path: '/x', query: {}, sink }, { kube, clock, log, signal: stopping.signal })
+  await until('synced', reflection.synced)
+  stopping.abort()
+  assert.equal(known.size, 60)
+  assert.deepEqual(asked, ['0+20', '20+20', '20+10', '20+5', '25+10', '35+20', '55+20'])
+})

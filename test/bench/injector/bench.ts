@@ -5,6 +5,7 @@ import { memoryOf } from '../memory.ts'
 import type { Bench, Figure } from '../report.ts'
 import { type RunningInjector, startInjector } from './process.ts'
 import { reviewBytes, runningPods } from './reviews.ts'
+import { type WatchCase, watchFigures } from './watch.ts'
 
 const SIZES = [
   { name: '4 kB', bytes: 4_000, reviews: 5_000 },
@@ -14,7 +15,23 @@ const MANY = 100_000
 /** What is freed a moment after a load is not what an injector costs. */
 const SETTLE_MS = 2000
 
-export const benchInjector: Bench = async (tell) => {
+const LARGE = { injected: 150_000, others: 10_000, updates: 1000, optedIn: 300 }
+const WATCHES: readonly WatchCase[] = [
+  { name: 'watch, 150,000 pods', size: LARGE },
+  { name: 'watch, 150,000 pods whose gates wait', size: { ...LARGE, areWaiting: true } },
+  { name: 'watch, 510,000 pods', size: { ...LARGE, injected: 510_000, optedIn: 1000 } },
+]
+
+export const benchInjector: Bench = async (tell, asked) => {
+  const figures = asked('reviews') ? await reviewFigures(tell) : []
+  for (const watch of WATCHES.filter(({ name }) => asked(name))) {
+    tell(watch.name)
+    figures.push(...(await watchFigures(watch)))
+  }
+  return figures
+}
+
+async function reviewFigures(tell: (what: string) => void): Promise<Figure[]> {
   tell('memory')
   const figures = [await idleFigure(0), await idleFigure(5000)]
   const injector = await startInjector()

@@ -23,13 +23,14 @@ export const NODE_FLAGS: readonly string[] = [
 export type RunningInjector = {
   readonly pid: number
   readonly port: number
+  readonly healthPort: number
   /** A TLS connection to it. */
   readonly dial: (port: number) => Promise<Socket>
   readonly end: () => Promise<void>
 }
 
 /**
- * Builds it, starts it as its container does and waits until it is ready.
+ * Builds it, starts it as its container does beside an API server's stand-in and waits until it is ready.
  *
  * @param pods what the API server has for it to watch
  * @param flags of node
@@ -38,25 +39,55 @@ export async function startInjector(
   pods: readonly unknown[] = [],
   flags: readonly string[] = NODE_FLAGS,
 ): Promise<RunningInjector> {
-  const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bench-'))
   const { name, labels, annotations } = namespace()
-  const [ca, api] = [await authority(), await fakeApi({ [name]: { labels, annotations } }, pods)]
-  const bundle = join(directory, 'injector.cjs')
-  await buildComponent('injector', bundle)
+  const api = await fakeApi({ [name]: { labels, annotations } }, pods)
+  try {
+    const injector = await startBundle({ kubeconfig: api.kubeconfig, flags })
+    const end = async () => {
+      await injector.end()
+      await api.close()
+    }
+    return { ...injector, end }
+  } catch (error) {
+    await api.close()
+    throw error
+  }
+}
+
+export type BundleOptions = {
+  readonly kubeconfig: string
+  /** Of node. */
+  readonly flags?: readonly string[]
+  /** Built from the sources unless it is given. */
+  readonly bundle?: string
+  /** The file of a cgroup that the process writes its id to before it is Node. */
+  readonly cgroupProcs?: string
+}
+
+/** Builds it, starts it as its container does and waits until it is ready. */
+export async function startBundle(options: BundleOptions): Promise<RunningInjector> {
+  const { kubeconfig, flags = NODE_FLAGS, cgroupProcs } = options
+  const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bench-'))
+  const ca = await authority()
+  const bundle = options.bundle ?? join(directory, 'injector.cjs')
+  if (options.bundle === undefined) await buildComponent('injector', bundle)
   const leaf = await ca.leaf()
   const [cert, key] = [join(directory, 'tls.crt'), join(directory, 'tls.key')]
   await Promise.all([writeFile(cert, leaf.cert), writeFile(key, leaf.key)])
   const [port, healthPort] = [await freePort(), await freePort()]
   const argv = [
-    ...[...flags, bundle, ...IMAGES, `--kubeconfig=${api.kubeconfig}`],
+    ...[process.execPath, ...flags, bundle, ...IMAGES, `--kubeconfig=${kubeconfig}`],
     ...[`--tls-cert-file=${cert}`, `--tls-key-file=${key}`, `--port=${port}`, `--health-port=${healthPort}`],
   ]
-  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'inherit'], env: {} })
+  const enter = cgroupProcs === undefined ? '' : `echo $$ >'${cgroupProcs}' && `
+  const child = spawn('/bin/sh', ['-c', `${enter}exec "$@"`, 'sh', ...argv], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: {},
+  })
   const closed = once(child, 'close')
   const end = async () => {
     child.kill('SIGKILL')
     await closed
-    await api.close()
     await rm(directory, { recursive: true, force: true })
   }
   const isReady = () =>
@@ -76,5 +107,5 @@ export async function startInjector(
     await once(socket, 'secureConnect')
     return socket
   }
-  return { pid: child.pid ?? 0, port, dial, end }
+  return { pid: child.pid ?? 0, port, healthPort, dial, end }
 }

@@ -25,6 +25,7 @@ export function runningPods(count: number): object[] {
       name: `orders-${index}`,
       namespace: 'shop',
       uid: `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`,
+      labels: { 'pod2iam.dev/injected': 'true' },
       annotations: { 'iam.amazonaws.com/role': 'shop-orders', 'pod2iam.dev/status': '{"version":"0.1.0"}' },
       managedFields: [{ manager: 'kubelet', fieldsV1: { filler: 'x'.repeat(3500) } }],
     },

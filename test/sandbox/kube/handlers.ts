@@ -8,6 +8,7 @@ import { jsonPatch, mergePatch, PatchError } from './json-patch.ts'
 import { list } from './list.ts'
 import { isObject, type JsonObject, type KubeObject, objectAt, stringAt } from './objects.ts'
 import type { Operations } from './operations.ts'
+import { formed, formedList, outputForm } from './output-form.ts'
 import type { RequestInfo } from './request-info.ts'
 import { type Resource, resourceNamed } from './resources.ts'
 import type { ResourceHandler } from './routes.ts'
@@ -204,8 +205,13 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
   }
 
   const verbs: Readonly<Record<string, (asked: Asked) => Promise<unknown>>> = {
-    list: async ({ info, view, target }) => list(store, view, target.namespace, info.query),
-    get: async ({ info, view, target }) => view.show(operations.get(target, required(info.name))),
+    list: async ({ info, view, target, request }) =>
+      formedList(list(store, view, target.namespace, info.query), outputForm(request.headers.accept, true)),
+    get: async ({ info, view, target, request }) =>
+      formed(
+        view.show(operations.get(target, required(info.name))),
+        outputForm(request.headers.accept, false),
+      ),
     create,
     update,
     patch,
@@ -228,7 +234,8 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
     if (requested === undefined) throw new TypeError('This is no resource request.')
     const view = viewOf(requested)
     const namespace = requested.namespaced ? info.namespace : undefined
-    if (info.verb === 'watch') return watches.serve(view, namespace, info.query, response)
+    if (info.verb === 'watch')
+      return watches.serve(view, namespace, info.query, response, outputForm(request.headers.accept, false))
     const serve = verbs[info.verb]
     if (serve === undefined) throw notAllowed()
     const target: Target = { resource: view.stored, subresource: info.subresource, namespace }

@@ -2,6 +2,7 @@
 import type { ServerResponse } from 'node:http'
 import { parseVersion, selection } from './list.ts'
 import type { KubeObject } from './objects.ts'
+import { formed, type OutputForm } from './output-form.ts'
 import { apiVersionOf, keyOf, type Resource } from './resources.ts'
 import { badRequest, expired, fieldError, invalid } from './status.ts'
 import type { Change, Store } from './store.ts'
@@ -15,7 +16,13 @@ const BOOKMARK_BEFORE_END_MS = 2000
 
 export type Watches = {
   /** Serves one watch until either side ends it. */
-  serve(view: View, namespace: string | undefined, query: URLSearchParams, response: ServerResponse): void
+  serve(
+    view: View,
+    namespace: string | undefined,
+    query: URLSearchParams,
+    response: ServerResponse,
+    form: OutputForm,
+  ): void
   /** Ends every watch: `clean` finishes the response, `reset` destroys the connection, `expired` sends ERROR 410 first. */
   cut(how: How): number
   /** Sends a bookmark on every watch that asked for them. */
@@ -77,17 +84,17 @@ function seenThrough(
 type How = 'clean' | 'reset' | 'expired'
 
 /** What is written to one watch. */
-function writer(store: Store, view: View, response: ServerResponse) {
+function writer(store: Store, view: View, response: ServerResponse, form: OutputForm) {
   const send = (type: string, object: unknown) => response.write(`${JSON.stringify({ type, object })}\n`)
   return {
-    object: (type: string, object: KubeObject) => send(type, view.show(object)),
+    object: (type: string, object: KubeObject) => send(type, formed(view.show(object), form)),
     bookmark(annotations?: Record<string, string>) {
       const { kind } = view.resource
       const metadata = {
         resourceVersion: String(store.version),
         ...(annotations === undefined ? {} : { annotations }),
       }
-      send('BOOKMARK', { kind, apiVersion: apiVersionOf(view.resource), metadata })
+      send('BOOKMARK', formed({ kind, apiVersion: apiVersionOf(view.resource), metadata }, form))
     },
     expired: (from: number) =>
       send('ERROR', expired(`too old resource version: ${from} (${store.compactedVersion})`).status),
@@ -158,13 +165,13 @@ export function createWatches(store: Store, bookmarkMs: number): Watches {
   }
 
   return {
-    serve(view, namespace, query, response) {
+    serve(view, namespace, query, response, form) {
       const wanted = options(query)
       const selected = selection(view, query)
       const key = keyOf(view.stored)
       const matches = (object: KubeObject) =>
         (namespace === undefined || object.metadata.namespace === namespace) && selected(object)
-      const out = writer(store, view, response)
+      const out = writer(store, view, response, form)
       const tell = (change: Change) => {
         const seen = change.key === key ? seenThrough(matches, change) : undefined
         if (seen !== undefined) out.object(seen.type, seen.object)

@@ -1,0 +1,38 @@
+/** What of a pod a request sees: selectors as far as the injector uses them, and whether it asks for metadata alone. */
+import { KEYS } from '../../../../common/keys.ts'
+import { namespaceOf, type Pod, placeOf } from './life.ts'
+import type { Stage } from './pods.ts'
+
+export type Look = {
+  readonly namespace: string | undefined
+  readonly name: string | undefined
+  readonly injected: boolean | undefined
+  /** Phases that are wanted. */
+  readonly phases: ReadonlySet<string>
+  readonly metadataOnly: boolean
+}
+
+export function selectionOf(namespace: string | undefined, query: URLSearchParams, accept: string): Look {
+  const labels = query.get('labelSelector')
+  const injected = { [`${KEYS.injected}=true`]: true, [`${KEYS.injected}!=true`]: false }[labels ?? '']
+  if (labels !== null && injected === undefined) throw new Error(`not understood here: ${labels}`)
+  const phases = new Set(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown'])
+  let name: string | undefined
+  for (const part of (query.get('fieldSelector') ?? '').split(',').filter(Boolean)) {
+    const [, field, operator, value = ''] = /^([^!=]+)(!?=)(.*)$/.exec(part) ?? []
+    if (field === 'metadata.name') name = value
+    else if (field !== 'status.phase') throw new Error(`not understood here: ${part}`)
+    else for (const phase of [...phases]) if ((phase === value) !== (operator === '=')) phases.delete(phase)
+  }
+  return { namespace, name, injected, phases, metadataOnly: accept.includes('as=PartialObjectMetadata') }
+}
+
+/** Whether a pod is seen at a stage of its life. */
+export function fits(pod: Pod, stage: Stage, look: Look): boolean {
+  return (
+    (look.injected === undefined || look.injected === pod.injected) &&
+    look.phases.has(stage === 'running' || stage === 'leaving' ? 'Running' : 'Pending') &&
+    (look.namespace === undefined || look.namespace === namespaceOf(pod.index)) &&
+    (look.name === undefined || look.name === placeOf(pod).name)
+  )
+}

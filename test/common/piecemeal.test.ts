@@ -1,0 +1,136 @@
+/** The client that reads lists and watches object by object, against an API server. */
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { systemClock } from '../../common/clock.ts'
+import { type Kube, KubeError, kubeClient } from '../../common/kube/client.ts'
+import { oversize } from '../../common/kube/json-lines.ts'
+import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
+import { authority } from '../injector/certificates.ts'
+import { ApiServer } from '../sandbox/kube/client.ts'
+import { pod } from '../sandbox/kube/test-server.ts'
+
+let directory: string
+let api: ApiServer
+let kube: Kube
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'p2i-'))
+  api = await ApiServer.start({ directory, controllers: false, bookmarkMs: 50 })
+  kube = kubeClient(await kubeconfigAccess(await api.kubeconfig()), systemClock, { piecemeal: true })
+  for (const name of ['a', 'b', 'c'])
+    await api.admin.create(pod(name, 'default', { spec: { nodeName: name } }))
+})
+after(async () => {
+  kube?.close()
+  await api?.stop()
+  await rm(directory, { recursive: true, force: true })
+})
+
+type Seen = {
+  readonly kind?: string
+  readonly metadata: { readonly name?: string; readonly resourceVersion: string; readonly continue?: string }
+  readonly spec?: { readonly nodeName: string }
+}
+
+for (const metadataOnly of [false, true])
+  test(`tells of the objects of a list page by page, ${metadataOnly ? 'their metadata alone' : 'whole'}`, async () => {
+    const seen: Seen[] = []
+    const page = async (query: Record<string, string>) => {
+      const reading = { metadataOnly, each: (object: unknown) => void seen.push(object as Seen) }
+      const list = (await kube.get('/api/v1/pods', { limit: '2', ...query }, reading)) as Seen & { items: [] }
+      assert.deepEqual(list.items, [])
+      return list.metadata
+    }
+    const first = await page({})
+    assert.equal(seen.length, 2)
+    const last = await page({ continue: first.continue ?? '' })
+    assert.deepEqual(
+      seen.map(({ metadata }) => metadata.name),
+      ['a', 'b', 'c'],
+    )
+    assert.deepEqual(
+      seen.map(({ spec }) => spec?.nodeName),
+      metadataOnly ? [undefined, undefined, undefined] : ['a', 'b', 'c'],
+    )
+    assert.equal(last.continue, undefined)
+    assert.equal(last.resourceVersion, first.resourceVersion)
+  })
+
+test('a watch of metadata alone brings changes and bookmarks, and the 410 of a version that is too old', async () => {
+  const stopping = new AbortController()
+  const query = { watch: 'true', resourceVersion: '0', allowWatchBookmarks: 'true' }
+  const types = new Set<string>()
+  for await (const event of kube.stream('/api/v1/pods', query, stopping.signal, { metadataOnly: true })) {
+    const { type, object } = event as { type: string; object: Seen }
+    types.add(type)
+    assert.deepEqual([object.kind, object.spec], ['PartialObjectMetadata', undefined])
+    if (types.has('ADDED') && types.has('BOOKMARK')) break
+  }
+  stopping.abort()
+  const { metadata } = (await kube.get('/api/v1/pods')) as Seen
+  await api.admin.create(pod('later'))
+  await api.compact()
+  const old = { watch: 'true', resourceVersion: metadata.resourceVersion }
+  const signal = AbortSignal.timeout(60_000)
+  for await (const event of kube.stream('/api/v1/pods', old, signal, { metadataOnly: true })) {
+    const { type, object } = event as { type: string; object: { code: number } }
+    assert.deepEqual([type, object.code], ['ERROR', 410])
+  }
+})
+
+test('a refusal is a KubeError, whoever reads the list', async () => {
+  const each = () => assert.fail('there is no object')
+  await assert.rejects(
+    kube.get('/api/v1/pods', { limit: '1', continue: 'x' }, { each }),
+    (error) => error instanceof KubeError && error.status === 400,
+  )
+})
+
+/** Asks a server over TLS that answers any request with this. */
+async function answering(body: string, each: (object: unknown) => void): Promise<void> {
+  const ca = await authority()
+  const server = createServer(await ca.leaf(), (_request, response) => response.end(body))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const access = { server: new URL(`https://127.0.0.1:${port}`), read: async () => ({ ca: ca.pem }) }
+  const client = kubeClient(access, systemClock, { piecemeal: true, timeoutMs: 60_000 })
+  try {
+    await client.get('/', { limit: '5000' }, { each })
+  } finally {
+    client.close()
+    server.close()
+  }
+}
+
+test('a large page lets other work in between', async () => {
+  const filler = 'x'.repeat(2000)
+  const items = Array.from({ length: 5000 }, (_, index) => ({ index, filler }))
+  let [most, before, count] = [0, 0, 0]
+  let isOver = false
+  const turn = () => {
+    most = Math.max(most, count - before)
+    before = count
+    if (!isOver) setImmediate(turn)
+  }
+  turn()
+  const body = `{"metadata":{"resourceVersion":"7"},"items":${JSON.stringify(items)}}`
+  await answering(body, (object) => {
+    assert.equal((object as { index: number }).index, count++)
+  }).finally(() => {
+    isOver = true
+  })
+  assert.equal(count, 5000)
+  // Some 32 in 64 KiB; as they come from a fast server, it would be up to a thousand.
+  assert.ok(most <= 150, `${most} objects in one turn of the event loop`)
+})
+
+test('an object that is too large is told of as such, and the others come', async () => {
+  const big = `{"name":"${'<'.repeat(17 * 1024 * 1024)}"}`
+  const seen: unknown[] = []
+  await answering(`{"metadata":{},"items":[{"a":1},${big},{"c":3}]}`, (object) => void seen.push(object))
+  assert.deepEqual(seen, [{ a: 1 }, oversize, { c: 3 }])
+})
