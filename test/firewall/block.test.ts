@@ -42,7 +42,7 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
       follow: async () => () => {},
       log: SILENT,
     }),
-    ways: () => ({ uplinks: ['eth0'], inner: [] }),
+    ways: () => ({ uplinks: ['eth0'], inner: [], outer: [] }),
     now: () => 1000,
     log: SILENT,
   })
