@@ -38,6 +38,9 @@ const HOST_PORT = 8082
 const SERVICE_PORT = 8085
 const BEHIND_SERVICE_PORT = 8086
 
+/** A source outside, which the node answers by the interface that it came by. */
+const OUTER = ['10.78.0.1', 'fd00:78::1'] as const
+const hostPrefix = (address: string) => `${address}/${address.includes(':') ? 128 : 32}`
 /** A pod's sources that the node would answer by another interface, as it does behind Cilium's. */
 const INNER = ['10.77.0.1', 'fd00:77::1'] as const
 
@@ -46,7 +49,8 @@ export const RULES: Required<GuardRuleset> = {
   metadata: [...METADATA_ADDRESSES, CLAIMABLE[0], ...CLAIMED],
   broker: [...BROKER_ADDRESSES, ...UNLINKED],
   uplinks: ['eth0'],
-  inner: INNER.map((address) => `${address}/${address.includes(':') ? 128 : 32}`),
+  inner: INNER.map(hostPrefix),
+  outer: OUTER.map(hostPrefix),
 }
 export const RULESET = guardRuleset(RULES)
 
@@ -107,15 +111,6 @@ export async function prepare(node: TestNode): Promise<void> {
       await aws.listen({ host: address, port, name: 'aws' })
     await aws.listen({ host: address, port: BEHIND_SERVICE_PORT, name: 'service' })
   }
-  for (const address of INNER)
-    await node.must('pod1', [
-      'ip',
-      'addr',
-      'add',
-      `${address}/${address.includes(':') ? 128 : 32}`,
-      'dev',
-      'lo',
-    ])
   for (const address of CLAIMED) await host.listen({ host: address, port: 80, name: 'service' })
   for (const address of BROKER_ADDRESSES)
     for (const port of [BROKER_PORT, HOST_PORT]) await host.listen({ host: address, port, name: 'broker' })
@@ -174,8 +169,6 @@ export async function probe(node: TestNode): Promise<Outcomes> {
     'pod → broker on a port that is a hostPort, IPv6': tcp('pod1', BROKER6, HOST_PORT),
     'pod → broker without link, IPv4': tcp('pod1', UNLINKED[0], 80),
     'pod → broker without link, IPv6': tcp('pod1', UNLINKED[1], 80),
-    'inner pod → broker, IPv4': datagram(node, 'pod1', [BROKER4, UDP_PORT], 'node', BROKER4, INNER[0]),
-    'inner pod → broker, IPv6': datagram(node, 'pod1', [BROKER6, UDP_PORT], 'node', BROKER6, INNER[1]),
     'uplink → broker, IPv4': datagram(node, 'aws', [BROKER4, UDP_PORT], 'node', '10.0.0.10'),
     'uplink → broker, IPv6': datagram(node, 'aws', [BROKER6, UDP_PORT], 'node', 'fd00:10::10'),
     'other interface → broker, IPv4': datagram(node, 'outside', [BROKER4, UDP_PORT], 'node', '10.9.0.1'),
@@ -216,8 +209,6 @@ export const AS_DESIGNED: Outcomes = {
   'pod → broker on a port that is a hostPort, IPv6': 'broker',
   'pod → broker without link, IPv4': 'ECONNREFUSED',
   'pod → broker without link, IPv6': 'ECONNREFUSED',
-  'inner pod → broker, IPv4': 'arrived',
-  'inner pod → broker, IPv6': 'arrived',
   'uplink → broker, IPv4': 'dropped',
   'uplink → broker, IPv6': 'dropped',
   'other interface → broker, IPv4': 'dropped',
@@ -256,6 +247,40 @@ export const WITHOUT_RULES: Outcomes = {
 
 /** What {@link probe} says with the rules of iptables, which has no match for where a packet came in when it leaves. */
 export const AS_DESIGNED_BY_IPTABLES: Outcomes = { ...AS_DESIGNED, [AS_NODE]: 'arrived' }
+
+/** Makes what {@link probeWays} needs. */
+export async function prepareWays(node: TestNode): Promise<void> {
+  for (const [network, addresses] of [
+    ['pod1', INNER],
+    ['outside', OUTER],
+  ] as const)
+    for (const address of addresses)
+      await node.must(network, ['ip', 'addr', 'add', hostPrefix(address), 'dev', 'lo'])
+  for (const address of OUTER)
+    await node.must('node', ['ip', 'route', 'add', hostPrefix(address), 'dev', 'eth1'])
+}
+
+/** The sources of which the rules know by their prefix. */
+export async function probeWays(node: TestNode): Promise<Outcomes> {
+  const outcomes: Record<string, string> = {}
+  for (const [index, broker] of BROKER_ADDRESSES.entries()) {
+    const family = index === 0 ? 'IPv4' : 'IPv6'
+    const probe = (from: NetworkName, fence: string, source = '') =>
+      datagram(node, from, [broker, UDP_PORT], 'node', fence, source)()
+    outcomes[`inner pod → broker, ${family}`] = await probe('pod1', broker, INNER[index])
+    const wire = index === 0 ? '10.9.0.1' : 'fd00:9::1'
+    outcomes[`outer host → broker, ${family}`] = await probe('outside', wire, OUTER[index])
+  }
+  return outcomes
+}
+
+/** What {@link probeWays} says when the rules are as they should be. */
+export const WAYS_AS_DESIGNED: Outcomes = {
+  'inner pod → broker, IPv4': 'arrived',
+  'inner pod → broker, IPv6': 'arrived',
+  'outer host → broker, IPv4': 'dropped',
+  'outer host → broker, IPv6': 'dropped',
+}
 
 let sent = 0
 

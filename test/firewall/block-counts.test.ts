@@ -29,7 +29,7 @@ test('packets that were counted are not counted again when a load fails and the 
       left: () => undefined,
       removeOthers: async () => {},
     },
-    ways: () => ({ uplinks: [], inner: [] }),
+    ways: () => ({ uplinks: [], inner: [], outer: [] }),
     now: () => 0,
     log: lineLogger('firewall', 'error', () => {}),
   })

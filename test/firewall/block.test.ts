@@ -61,7 +61,7 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
       follow: async () => () => {},
       log: SILENT,
     }),
-    ways: () => ({ uplinks: RULES.uplinks, inner: [] }),
+    ways: () => ({ uplinks: RULES.uplinks, inner: [], outer: [] }),
     now: () => 1000,
     log: SILENT,
   })

@@ -5,7 +5,17 @@ import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { auditRuleset, GUARD_TABLE } from '../../node-guard/firewall/guard/ruleset.ts'
 import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft-table.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { AS_DESIGNED, type Outcomes, prepare, probe, RULES, WITHOUT_RULES } from './battery.ts'
+import {
+  AS_DESIGNED,
+  type Outcomes,
+  prepare,
+  prepareWays,
+  probe,
+  probeWays,
+  RULES,
+  WAYS_AS_DESIGNED,
+  WITHOUT_RULES,
+} from './battery.ts'
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, POD1, type TestNode, UNLINKED } from './node.ts'
 
@@ -14,6 +24,7 @@ const RULESET = auditRuleset({
   broker: [...BROKER_ADDRESSES, ...UNLINKED],
   uplinks: ['eth0'],
   inner: RULES.inner,
+  outer: RULES.outer,
 })
 
 /** DNAT away from the metadata service to another host, whose answers come back through the node, and towards it. */
@@ -40,6 +51,7 @@ describe('every line of the ruleset of --mode=audit is needed', needsNamespaces(
   before(async () => {
     node = await openNode()
     await prepare(node)
+    await prepareWays(node)
     await node.must('node', ['nft', '-f', '-'], NAT)
   })
   after(() => node?.close())
@@ -59,7 +71,7 @@ describe('every line of the ruleset of --mode=audit is needed', needsNamespaces(
     }
     for (const [host, port] of NATTED) outcomes[`${host} ${port}`] = (await pod.tcp({ host, port })).outcome
     outcomes[UDP] = await pod.udp({ host: UNLINKED[0], port: 80, payload: 'x', wait: 100 })
-    Object.assign(outcomes, await probe(node))
+    Object.assign(outcomes, await probe(node), await probeWays(node))
     const after = await readTable(exec, GUARD_TABLE)
     if (!after.ok || after.content === undefined) return { ...outcomes, read: 'failed' }
     for (const [name, packets] of Object.entries(after.content.packets))
@@ -80,6 +92,7 @@ describe('every line of the ruleset of --mode=audit is needed', needsNamespaces(
       'loaded again': 'the same',
       [UDP]: 'EHOSTUNREACH',
       ...AS_DESIGNED,
+      ...WAYS_AS_DESIGNED,
       ...Object.fromEntries(metadata.map((name) => [name, WITHOUT_RULES[name] ?? ''])),
     }
     for (const [host, port] of NATTED) expected[`${host} ${port}`] = 'aws'

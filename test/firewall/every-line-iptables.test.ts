@@ -9,14 +9,23 @@ import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
 import type { Chain, Rule } from '../../node-guard/firewall/iptables/chains.ts'
 import type { Family } from '../../node-guard/firewall/iptables/command.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { AS_DESIGNED_BY_IPTABLES, type Outcomes, prepare, probe, RULES } from './battery.ts'
+import {
+  AS_DESIGNED_BY_IPTABLES,
+  type Outcomes,
+  prepare,
+  prepareWays,
+  probe,
+  probeWays,
+  RULES,
+  WAYS_AS_DESIGNED,
+} from './battery.ts'
 import { FAMILIES, loadChains, prepareDnat, probeWeak, WEAK_AS_DESIGNED } from './iptables-rules.ts'
 import { addMesh, MESH_PORT } from './mesh.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
 
 /** A rule without its address: the same thing is said of each. */
 const shapeOf = ({ rule, counter = '' }: Rule) =>
-  `${rule.replace(/(-d|--ctorigdst|--to-destination) \S+/g, '$1 …')} ${counter}`.trim()
+  `${rule.replace(/(-s|-d|--ctorigdst|--to-destination) \S+/g, '$1 …')} ${counter}`.trim()
 
 /** The chains without one kind of rule, or without one jump. */
 function* without(chains: readonly Chain[]): Generator<{ what: string; rest: readonly Chain[] }> {
@@ -38,6 +47,7 @@ describe('every rule of the guard’s iptables rules is needed', needsNamespaces
   before(async () => {
     node = await openNode()
     await prepare(node)
+    await prepareWays(node)
     await prepareDnat(node)
   })
   after(() => node?.close())
@@ -46,13 +56,14 @@ describe('every rule of the guard’s iptables rules is needed', needsNamespaces
     assert.equal(await loadChains(nodeExec(node), GUARD_CHAINS, family, chains), undefined)
   const effect = async (): Promise<Outcomes> => ({
     ...(await probe(node)),
+    ...(await probeWays(node)),
     ...(await probeWeak(node, 'legacy')),
   })
 
   test('each rule and each jump, left out, changes what happens to a packet of its family', async (t) => {
     for (const family of FAMILIES) await load(family, iptablesRules(RULES, family))
     const whole = await effect()
-    assert.deepEqual(whole, { ...AS_DESIGNED_BY_IPTABLES, ...WEAK_AS_DESIGNED })
+    assert.deepEqual(whole, { ...AS_DESIGNED_BY_IPTABLES, ...WAYS_AS_DESIGNED, ...WEAK_AS_DESIGNED })
     for (const family of FAMILIES) {
       const chains = iptablesRules(RULES, family)
       for (const { what, rest } of without(chains))

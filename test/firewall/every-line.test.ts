@@ -4,7 +4,16 @@ import { after, before, describe, test } from 'node:test'
 import { GUARD_TABLE } from '../../node-guard/firewall/guard/ruleset.ts'
 import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft-table.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { AS_DESIGNED, type Outcomes, prepare, probe, RULESET } from './battery.ts'
+import {
+  AS_DESIGNED,
+  type Outcomes,
+  prepare,
+  prepareWays,
+  probe,
+  probeWays,
+  RULESET,
+  WAYS_AS_DESIGNED,
+} from './battery.ts'
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
 
@@ -13,6 +22,7 @@ describe('every line of the guard’s ruleset is needed', needsNamespaces(), () 
   before(async () => {
     node = await openNode()
     await prepare(node)
+    await prepareWays(node)
   })
   after(() => node?.close())
 
@@ -25,12 +35,17 @@ describe('every line of the guard’s ruleset is needed', needsNamespaces(), () 
     await loadTable(exec, ruleset)
     const read = await readTable(exec, GUARD_TABLE)
     const again = read.ok && read.content?.text === first.loaded?.text ? 'the same' : 'different'
-    return { load: 'accepted', 'loaded again': again, ...(await probe(node)) }
+    return { load: 'accepted', 'loaded again': again, ...(await probe(node)), ...(await probeWays(node)) }
   }
 
   test('each line, left out, changes what the ruleset does', async (t) => {
     const whole: Outcomes = await effect(RULESET)
-    assert.deepEqual<Outcomes>(whole, { load: 'accepted', 'loaded again': 'the same', ...AS_DESIGNED })
+    assert.deepEqual<Outcomes>(whole, {
+      load: 'accepted',
+      'loaded again': 'the same',
+      ...AS_DESIGNED,
+      ...WAYS_AS_DESIGNED,
+    })
     for (const { line, number, rest } of without(RULESET))
       await t.test(`line ${number}: ${line}`, async () => {
         const outcome = await effect(rest)

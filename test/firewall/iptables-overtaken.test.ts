@@ -41,12 +41,12 @@ async function guarded(meanwhile: (node: Omit<Guarded, 'block'>) => void = () =>
     follow: async () => () => {},
     log,
   })
-  const { metadata, broker, uplinks, inner } = RULES
+  const { metadata, broker, ...ways } = RULES
   const block = createBlock({
     metadata,
     broker,
     choice,
-    ways: () => ({ uplinks, inner }),
+    ways: () => ways,
     now: () => 0,
     log,
   })

@@ -14,8 +14,7 @@ const of = (kind: string | undefined, ifname: string, more: Partial<Link> = {}):
   ...(kind === undefined ? {} : { linkinfo: { info_kind: kind } }),
   ...more,
 })
-const uplinks = (links: readonly Link[], routes = '', wires: readonly string[] = []) =>
-  sortNetwork({ links, wires, routes }).uplinks
+const uplinks = (links: readonly Link[], routes = '') => sortNetwork({ links, wires: [], routes }).uplinks
 
 test('network cards, tunnels and every kind that nobody knows lead outside, pods’ devices do not', () => {
   for (const kind of [
@@ -52,8 +51,20 @@ unreachable default dev lo metric 4294967295`
   assert.deepEqual(uplinks(all, routes), ['a', 'b', 'c', 'd', 'e', 'f'])
 })
 
-test('a veth with a subnet of its own is a wire to other hosts; the gateway of a pod, or a link-local address, is none', () => {
-  assert.deepEqual(uplinks([pod('wire'), pod('veth1')], '', ['wire']), ['wire'])
+test('a veth with a subnet of its own is a wire to other hosts, who are known by their prefix', () => {
+  const routes = `10.9.0.0/24 dev wire proto kernel scope link src 10.9.0.1
+10.50.0.0/16 via 10.9.0.2 dev wire proto static src 10.9.0.1
+10.244.1.11 dev veth1 scope link
+10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.10
+default via 10.0.0.2 dev eth0
+fd00:9::/64 dev wire proto kernel metric 256 pref medium
+fe80::/64 dev wire proto kernel metric 256 pref medium`
+  const links = [pod('wire'), pod('veth1'), pod('eth0')]
+  const { uplinks, outer } = sortNetwork({ links, wires: ['wire', 'eth0'], routes })
+  assert.deepEqual([uplinks, outer], [['eth0'], ['10.9.0.0/24', 'fd00:9::/64']])
+})
+
+test('the gateway of a pod, or a link-local address, makes no wire', () => {
   const lines = {
     '2: eth1    inet 10.9.0.1/24 brd 10.9.0.255 scope global eth1\\       valid_lft forever': true,
     '2: eth1    inet6 fd00:9::1/64 scope global \\       valid_lft forever': true,
@@ -84,6 +95,7 @@ fd00:244::/64 dev cilium_host src fd00:244::5 metric 1024 pref medium`
   assert.deepEqual(sortNetwork({ links, wires: [], routes }), {
     uplinks: [],
     inner: ['10.244.1.0/24', 'fd00:244::/64'],
+    outer: [],
     hidden: [],
   })
 })

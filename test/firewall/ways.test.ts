@@ -28,10 +28,10 @@ const FAILED: ExecResult = { code: 'missing', stdout: '', stderr: 'spawn ip ENOE
 
 test('before ip has told anything, and while it cannot, the default routes stay in force, and one sentence says so', async () => {
   const { ways, told } = waysWith([FAILED, FAILED, links('eth0')])
-  assert.deepEqual(ways.known(), { uplinks: ['eth0'], inner: [] })
+  assert.deepEqual(ways.known(), { uplinks: ['eth0'], inner: [], outer: [] })
   assert.equal(await ways.look(), false)
   assert.equal(await ways.look(), false)
-  assert.deepEqual(ways.known(), { uplinks: ['eth0'], inner: [] })
+  assert.deepEqual(ways.known(), { uplinks: ['eth0'], inner: [], outer: [] })
   assert.match(
     ways.detail() ?? '',
     /^the node's interfaces could not be looked at.*ip cannot be run.*use the pod2iam image/,

@@ -19,7 +19,7 @@ export const GUARD_CHAINS = 'POD2IAM-'
  *   its original destination.
  */
 export function iptablesRules(
-  { metadata, broker, uplinks, inner = [] }: GuardRuleset,
+  { metadata, broker, uplinks, inner = [], outer = [] }: GuardRuleset,
   family: Family,
 ): readonly Chain[] {
   const own = (address: string) => address.includes(':') === (family === 6)
@@ -99,6 +99,7 @@ export function iptablesRules(
       hook: 'INPUT',
       rules: each(broker, 'broker_outside', (_, to) => [
         ...uplinks.map((uplink) => `${to} -i ${uplink.replace(/\*$/, '+')} -j DROP`),
+        ...outer.filter(own).map((prefix) => `-s ${prefix} ${to} ! -i lo -j DROP`),
         `${to} -m conntrack --ctstate DNAT -j DROP`,
       ]),
     },

@@ -2,7 +2,7 @@ import { BlockList } from 'node:net'
 import type { GuardRuleset } from './ruleset.ts'
 
 /** What the rules have to know of the node's network, see `GuardRuleset`. */
-export type Ways = Required<Pick<GuardRuleset, 'uplinks' | 'inner'>>
+export type Ways = Required<Pick<GuardRuleset, 'uplinks' | 'inner' | 'outer'>>
 
 /** A route to pods that the node itself would not take: only a table of policy routing has it. */
 export type HiddenRoute = { readonly destination: string; readonly device: string }
@@ -56,23 +56,23 @@ export function sortNetwork({ links, wires, routes }: Seen): NodeNetwork {
   const parsed = routes.split('\n').flatMap(parseRoute)
   // A pair of veths with both ends here leads nowhere else: Cilium's cilium_host, what joins two bridges.
   const pairs = new Set(links.filter(isPair).map(({ ifname = '' }) => ifname))
-  const uplinks = uplinksOf(links, new Set(wires), parsed, pairs)
+  const uplinks = uplinksOf(links, parsed, pairs)
+  const others = wires.filter((name) => !uplinks.has(name) && !pairs.has(name))
   return {
     uplinks: [...new Set([...uplinks].map(collapsed))].sort(),
     inner: innerOf(parsed, pairs),
+    outer: outerOf(parsed, new Set(others)),
     hidden: hiddenOf(parsed, uplinks),
   }
 }
 
 function uplinksOf(
   links: readonly Link[],
-  wires: ReadonlySet<string>,
   routes: readonly Route[],
   pairs: ReadonlySet<string>,
 ): ReadonlySet<string> {
   const kinds = new Map(links.map(({ ifname = '', linkinfo }) => [ifname, linkinfo?.info_kind]))
-  const leadsOutside = ({ ifname = '', linkinfo }: Link) =>
-    !INSIDE.has(linkinfo?.info_kind ?? '') || (wires.has(ifname) && !pairs.has(ifname))
+  const leadsOutside = ({ linkinfo }: Link) => !INSIDE.has(linkinfo?.info_kind ?? '')
   const uplinks = new Set(links.filter(leadsOutside).map(({ ifname = '' }) => ifname))
   // A default route is one in any table: strict security groups for pods have theirs in one table each.
   for (const { destination, hops } of routes)
@@ -98,6 +98,19 @@ function innerOf(routes: readonly Route[], pairs: ReadonlySet<string>): string[]
       if (pairs.has(device) && destination.includes('/') && contains(destination, gateway ?? source))
         inner.add(destination)
   return [...inner].sort()
+}
+
+/** Other hosts on the wires, as far as no router is between. */
+function outerOf(routes: readonly Route[], wires: ReadonlySet<string>): string[] {
+  const outer = routes.filter(
+    ({ destination, hops: [hop] }) =>
+      destination.includes('/') &&
+      !destination.startsWith('fe80:') &&
+      hop !== undefined &&
+      hop.gateway === undefined &&
+      wires.has(hop.device),
+  )
+  return [...new Set(outer.map(({ destination }) => destination))].sort()
 }
 
 function contains(prefix: string, address: string | undefined): boolean {

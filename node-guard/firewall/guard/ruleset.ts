@@ -36,6 +36,8 @@ export type GuardRuleset = {
    * answers to them itself: behind Cilium's `cilium_host`.
    */
   readonly inner?: readonly string[]
+  /** Prefixes of other hosts on interfaces that cannot be told from pods' by their kind. */
+  readonly outer?: readonly string[]
 }
 
 /**
@@ -179,13 +181,15 @@ ${input(later)}`
 }
 
 // The elements of these sets are written out, a rule for each (`nft-commands.ts`).
-function addressSets({ metadata, broker, uplinks, inner = [] }: GuardRuleset): string {
+function addressSets({ metadata, broker, uplinks, inner = [], outer = [] }: GuardRuleset): string {
   return `  set metadata4 { type ipv4_addr; ${elements(metadata.filter(isV4))} }
   set metadata6 { type ipv6_addr; ${elements(metadata.filter(isV6))} }
   set broker4 { type ipv4_addr; ${elements(broker.filter(isV4))} }
   set broker6 { type ipv6_addr; ${elements(broker.filter(isV6))} }
   set inner4 { type ipv4_addr; ${elements(inner.filter(isV4))} }
   set inner6 { type ipv6_addr; ${elements(inner.filter(isV6))} }
+  set outer4 { type ipv4_addr; ${elements(outer.filter(isV4))} }
+  set outer6 { type ipv6_addr; ${elements(outer.filter(isV6))} }
   set uplinks { type ifname; ${elements(uplinks.map((name) => JSON.stringify(name)))} }`
 }
 
@@ -212,6 +216,8 @@ const input = (later: number) => `  chain input {
     type filter hook input priority ${-190 + later}; policy accept;
     ip daddr @broker4 iifname @uplinks counter name broker_outside drop
     ip6 daddr @broker6 iifname @uplinks counter name broker_outside drop
+    ip daddr @broker4 iifname != "lo" ip saddr @outer4 counter name broker_outside drop
+    ip6 daddr @broker6 iifname != "lo" ip6 saddr @outer6 counter name broker_outside drop
     ip daddr @broker4 iifname != "lo" ip saddr != @inner4 fib saddr . iif oif missing counter name broker_outside drop
     ip6 daddr @broker6 iifname != "lo" ip6 saddr != @inner6 fib saddr . iif oif missing counter name broker_outside drop
   }`

@@ -29,7 +29,10 @@ export function createWays(options: {
   const { exec, answers, fallback, log } = options
   let seen: NodeNetwork | undefined
   let detail: string | undefined
-  const known = (): Ways => ({ uplinks: seen?.uplinks ?? fallback(), inner: seen?.inner ?? [] })
+  const known = (): Ways => {
+    const { uplinks = fallback(), inner = [], outer = [] } = seen ?? {}
+    return { uplinks, inner, outer }
+  }
 
   const look = async () => {
     const before = JSON.stringify(known())
@@ -40,7 +43,7 @@ export function createWays(options: {
     } catch (error) {
       failed = `the node's interfaces could not be looked at, and new ones that lead outside are not known: ${messageOf(error)}`
     }
-    if (failed !== undefined && failed !== detail) log.error('ways not known', { detail: failed })
+    if (failed !== undefined && failed !== detail) log.error('ways into the node incomplete', { detail: failed })
     detail = failed
     return JSON.stringify(known()) !== before
   }

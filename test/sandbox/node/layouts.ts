@@ -61,9 +61,11 @@ export const INTRUDERS = {
 
 const BROKER = ['169.254.170.24', 'fd00:70d2:1a::24'] as const
 
+const tableOf = (who: keyof typeof INTRUDERS) => 200 + Object.keys(INTRUDERS).indexOf(who)
+
 /** Lets an intruder's source take this device to the broker's addresses. */
 function intruder(who: keyof typeof INTRUDERS, device: string, mac?: string): string {
-  const table = 200 + Object.keys(INTRUDERS).indexOf(who)
+  const table = tableOf(who)
   return INTRUDERS[who]
     .flatMap((source, index) => {
       const family = index === 0 ? '-4' : '-6'
@@ -174,13 +176,13 @@ function tunnel(name: string, kind: 'ipip' | 'vxlan'): string {
     'ip -n aws link set tunnel up',
     `mac=${MAC_OF('node', name)}`,
     intruder('tunnel', 'tunnel'),
-    // A device of layer 2 must know where to send it.
-    ...BROKER.map(
-      (address) =>
-        `test -z "$mac" || ip -n aws neigh replace ${address} lladdr "$mac" dev tunnel nud permanent`,
-    ),
-    // ipip carries no IPv6.
-    `ip -n node -6 route add fd00:244:2::/64 dev ${name}`,
+    // A device of layer 2 must know where to send it; one of layer 3 carries IPv4 alone, and IPv6 comes by the wire.
+    'if test -n "$mac"; then',
+    ...BROKER.map((address) => `  ip -n aws neigh replace ${address} lladdr "$mac" dev tunnel nud permanent`),
+    `  ip -n node -6 route add fd00:244:2::/64 dev ${name}`,
+    'else',
+    `  ip -n aws -6 route replace ${BROKER[1]} via fd00:10::10 dev eth0 table ${tableOf('tunnel')}`,
+    'fi',
   ].join('\n')
 }
 
@@ -299,11 +301,12 @@ done`,
     removePod: removeBranch,
     intruders: ['branch'],
   },
+  // Calico takes tunl0, which the kernel makes by itself.
   'calico-ipip': {
     title: 'Calico with IPIP',
     base: 'routed',
     kinds: ['ipip'],
-    up: `${tunnel('tunl0', 'ipip')}\n${TO_OTHER_NODE('tunl0')}\nip -n node route add blackhole 10.244.1.0/26`,
+    up: `${tunnel('tunl1', 'ipip')}\n${TO_OTHER_NODE('tunl1')}\nip -n node route add blackhole 10.244.1.0/26`,
     intruders: ['tunnel'],
   },
   'calico-vxlan': {
