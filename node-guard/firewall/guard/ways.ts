@@ -43,7 +43,8 @@ export function createWays(options: {
     } catch (error) {
       failed = `the node's interfaces could not be looked at, and new ones that lead outside are not known: ${messageOf(error)}`
     }
-    if (failed !== undefined && failed !== detail) log.error('ways into the node incomplete', { detail: failed })
+    if (failed !== undefined && failed !== detail)
+      log.error('ways into the node incomplete', { detail: failed })
     detail = failed
     return JSON.stringify(known()) !== before
   }
