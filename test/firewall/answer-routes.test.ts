@@ -42,6 +42,11 @@ const CASES: Record<string, [readonly PolicyRule[], readonly (typeof HIDDEN)[num
       [],
       [],
     ],
+    'what is local for some is no reason': [
+      [{ priority: 0, src: 'fe80::1', table: 'local' }, LOCAL, MAIN],
+      [],
+      [],
+    ],
     'nor do those of VRFs': [[{ priority: 1000, src: 'all', l3mdev: null }, LOCAL, MAIN], [], []],
     'our own rules are no reason for themselves': [
       [{ priority: 8, src: 'all', dst: '169.254.170.24', table: 'local', protocol: '169' }, LOCAL, MAIN],
@@ -122,7 +127,7 @@ describe('on a node', needsNamespaces(), () => {
     const failed = await ensureAnswers(nodeExec(node), FULL, [{ destination: '10.1.1.1', device: 'gone' }])
     assert.match(
       failed ?? '',
-      /^pods behind policy routing may not reach the broker by IPv4: ip failed: Cannot find device/,
+      /^pods behind policy routing may not reach the broker \(IPv4\): ip failed: Cannot find device/,
     )
     await removeAnswers(nodeExec(node))
   })

@@ -1,8 +1,12 @@
 /** Which of a node's interfaces lead outside, and which pods only policy routing knows. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
+import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { isUsefulRoute, type Link, sortNetwork } from '../../node-guard/firewall/guard/node-network.ts'
+import { guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
 import { changesWays, isSubnet } from '../../node-guard/firewall/guard/ways.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { openNode } from './node.ts'
 
 const pod = (ifname: string, more: Partial<Link> = {}): Link => ({
   ifname,
@@ -62,6 +66,37 @@ fe80::/64 dev wire proto kernel metric 256 pref medium`
   const links = [pod('wire'), pod('veth1'), pod('eth0')]
   const { uplinks, outer } = sortNetwork({ links, wires: ['wire', 'eth0'], routes })
   assert.deepEqual([uplinks, outer], [['eth0'], ['10.9.0.0/24', 'fd00:9::/64']])
+})
+
+describe('no network makes rules that do not load', needsNamespaces(), () => {
+  const routes = `10.9.0.0/24 dev wire scope link
+10.9.0.0/16 dev wire scope link
+10.9.0.0/16 dev wire table 7 scope link
+fd00:9::/48 dev wire metric 256 pref medium
+fd00:9::/64 dev wire metric 256 pref medium
+10.244.1.0/24 via 10.244.1.5 dev cilium_host src 10.244.1.5
+10.244.0.0/16 via 10.244.1.5 dev cilium_host src 10.244.1.5`
+  const links = [
+    pod('wire'),
+    pod('cilium_host', { link: 'cilium_net' }),
+    ...['vlan.eth.1', 'vlan.eth.x', 'a"b', 'star*', 'plus+', '-', 'with,comma'].map((name) =>
+      of('vlan', name),
+    ),
+  ]
+  const ways = sortNetwork({ links, wires: ['wire'], routes })
+
+  test('prefixes hold no other, names are plain', () => {
+    assert.deepEqual(ways.outer, ['10.9.0.0/16', 'fd00:9::/48'])
+    assert.deepEqual(ways.inner, ['10.244.0.0/16'])
+    assert.deepEqual(ways.uplinks, ['vlan.eth.*'])
+  })
+
+  test('nft takes them', async () => {
+    const node = await openNode()
+    const rules = { metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES, ...ways }
+    await node.must('node', ['nft', '-f', '-'], guardRuleset(rules))
+    await node.close()
+  })
 })
 
 test('the gateway of a pod, or a link-local address, makes no wire', () => {

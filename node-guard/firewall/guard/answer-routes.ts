@@ -41,9 +41,10 @@ export function wantedRules(
   hidden: readonly HiddenRoute[],
   { metadata, broker }: AnswerOptions,
 ): string[] {
-  const first = rules.findIndex((rule) => rule.table === 'local' && isForAll(rule))
+  const isLocal = ({ table }: PolicyRule) => table === 'local'
+  const first = rules.findIndex((rule) => isLocal(rule) && isForAll(rule))
   const overtaking = (first < 0 ? rules : rules.slice(0, first)).some(
-    (rule) => !isOurs(rule) && rule.fwmark === undefined && !('l3mdev' in rule),
+    (rule) => !isOurs(rule) && !isLocal(rule) && rule.fwmark === undefined && !('l3mdev' in rule),
   )
   return [
     ...(overtaking ? broker.map((address) => `to ${address} lookup local`) : []),
@@ -71,32 +72,32 @@ const wordingOf = ({ src, dst, iif, table }: PolicyRule) =>
  * Makes the answers to pods behind policy routing find them, and takes away what is not needed any more. Returns why
  * not, as one sentence, or undefined.
  */
-export async function ensureAnswers(
+export const ensureAnswers = (exec: Exec, options: AnswerOptions, hidden: readonly HiddenRoute[]) =>
+  eachFamily(exec, options, hidden, 'pods behind policy routing may not reach the broker')
+
+/** Takes all of it away. Returns why it could not, or undefined. */
+export const removeAnswers = (exec: Exec) =>
+  eachFamily(exec, { metadata: [], broker: [] }, [], "the guard's policy rules may be left on this node")
+
+async function eachFamily(
   exec: Exec,
   options: AnswerOptions,
   hidden: readonly HiddenRoute[],
+  consequence: string,
 ): Promise<string | undefined> {
   const failures: string[] = []
   for (const family of [4, 6] as const) {
     const own = (address: string) => address.includes(':') === (family === 6)
+    const ownOptions = { metadata: options.metadata.filter(own), broker: options.broker.filter(own) }
+    const ownHidden = hidden.filter(({ destination }) => own(destination))
     try {
-      await ensureFamily(
-        exec,
-        family,
-        { metadata: options.metadata.filter(own), broker: options.broker.filter(own) },
-        hidden.filter(({ destination }) => own(destination)),
-      )
+      await ensureFamily(exec, family, ownOptions, ownHidden)
     } catch (error) {
-      failures.push(
-        `pods behind policy routing may not reach the broker by IPv${family}: ${messageOf(error)}`,
-      )
+      failures.push(`${consequence} (IPv${family}): ${messageOf(error)}`)
     }
   }
   return failures.length > 0 ? failures.join('; ') : undefined
 }
-
-/** Takes all of it away. Returns why it could not, or undefined. */
-export const removeAnswers = (exec: Exec) => ensureAnswers(exec, { metadata: [], broker: [] }, [])
 
 async function ensureFamily(
   exec: Exec,

@@ -59,9 +59,9 @@ export function sortNetwork({ links, wires, routes }: Seen): NodeNetwork {
   const uplinks = uplinksOf(links, parsed, pairs)
   const others = wires.filter((name) => !uplinks.has(name) && !pairs.has(name))
   return {
-    uplinks: [...new Set([...uplinks].map(collapsed))].sort(),
-    inner: innerOf(parsed, pairs),
-    outer: outerOf(parsed, new Set(others)),
+    uplinks: [...new Set([...uplinks].filter(isPlain).map(collapsed))].sort(),
+    inner: withoutCovered(innerOf(parsed, pairs)),
+    outer: withoutCovered(outerOf(parsed, new Set(others))),
     hidden: hiddenOf(parsed, uplinks),
   }
 }
@@ -87,21 +87,24 @@ function uplinksOf(
 
 const isPair = ({ linkinfo, link }: Link) => linkinfo?.info_kind === 'veth' && link !== undefined
 
+/** The kernel takes quotes and stars in names, too, with which no rule would load any more. */
+const isPlain = (device: string) => /^\w[\w.-]*$/.test(device)
+
 /** Security groups for pods make and remove one with every pod: they go by one name, so that the rules stay. */
-const collapsed = (device: string) => (/^vlan\.eth\.\d+$/.test(device) ? 'vlan.eth.*' : device)
+const collapsed = (device: string) => (device.startsWith('vlan.eth.') ? 'vlan.eth.*' : device)
 
 /** This node's pods that are answered by such a pair: the route of the gateway's own prefix, not those of other nodes. */
-function innerOf(routes: readonly Route[], pairs: ReadonlySet<string>): string[] {
+function innerOf(routes: readonly Route[], pairs: ReadonlySet<string>): ReadonlySet<string> {
   const inner = new Set<string>()
   for (const { destination, hops } of routes)
     for (const { device, gateway, source } of hops)
       if (pairs.has(device) && destination.includes('/') && contains(destination, gateway ?? source))
         inner.add(destination)
-  return [...inner].sort()
+  return inner
 }
 
 /** Other hosts on the wires, as far as no router is between. */
-function outerOf(routes: readonly Route[], wires: ReadonlySet<string>): string[] {
+function outerOf(routes: readonly Route[], wires: ReadonlySet<string>): ReadonlySet<string> {
   const outer = routes.filter(
     ({ destination, hops: [hop] }) =>
       destination.includes('/') &&
@@ -110,11 +113,20 @@ function outerOf(routes: readonly Route[], wires: ReadonlySet<string>): string[]
       hop.gateway === undefined &&
       wires.has(hop.device),
   )
-  return [...new Set(outer.map(({ destination }) => destination))].sort()
+  return new Set(outer.map(({ destination }) => destination))
+}
+
+/** nft takes no set in which one prefix holds another. */
+function withoutCovered(prefixes: ReadonlySet<string>): string[] {
+  const length = (prefix: string) => Number(prefix.split('/')[1])
+  const covers = (wide: string, narrow: string) =>
+    length(wide) < length(narrow) && contains(wide, narrow.split('/')[0])
+  const all = [...prefixes]
+  return all.filter((narrow) => !all.some((wide) => covers(wide, narrow))).sort()
 }
 
 function contains(prefix: string, address: string | undefined): boolean {
-  if (address === undefined) return false
+  if (address === undefined || address.includes(':') !== prefix.includes(':')) return false
   const [network = '', length = ''] = prefix.split('/')
   const family = prefix.includes(':') ? 'ipv6' : 'ipv4'
   const list = new BlockList()
