@@ -52,7 +52,7 @@ export function injectorMetrics(): InjectorMetrics {
     labelNames: ['version'],
     registers: [registry],
   }).set({ version: VERSION }, 1)
-  countLostLines(registry)
+  countLostLines(registry, 'pod2iam_injector_log_lines_lost_total')
   const events = new Counter({
     name: 'pod2iam_injector_events_total',
     help: 'Events on pods, by outcome (sent, there-already, limited, failed).',

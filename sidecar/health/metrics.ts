@@ -1,5 +1,5 @@
 /** Metrics as Prometheus text, written by hand: prom-client would cost 1.5 MiB in every pod. No role, no ARN. */
-import { LINES_LOST } from '../../common/log-metric.ts'
+import { LINES_LOST_HELP } from '../../common/log-metric.ts'
 import { linesLost } from '../../common/log-output.ts'
 import { VERSION } from '../../common/version.ts'
 import type { Outcome } from '../broker/outcome.ts'
@@ -50,7 +50,7 @@ export class Metrics {
       family(
         'log_lines_lost_total',
         'counter',
-        LINES_LOST.help,
+        LINES_LOST_HELP,
         Object.entries(linesLost()).map(([kind, count]) => [`kind="${kind}"`, count]),
       ),
     ].join('')

@@ -45,7 +45,9 @@ async function start(stdout: number | 'pipe', stderr: number | 'inherit' = 'inhe
   const metrics = async () => (await fetch(`http://127.0.0.1:${health}/metrics`)).text()
   const lost = async (kind: string) =>
     Number(
-      new RegExp(`^pod2iam_log_lines_lost_total\\{kind="${kind}"\\} (\\d+)$`, 'm').exec(await metrics())?.[1],
+      new RegExp(`^pod2iam_broker_log_lines_lost_total\\{kind="${kind}"\\} (\\d+)$`, 'm').exec(
+        await metrics(),
+      )?.[1],
     )
   await until('a ready broker', async () => (await fetch(`http://127.0.0.1:${health}/readyz`)).ok)
   const ask = (pod?: TestPod) => {

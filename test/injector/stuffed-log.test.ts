@@ -52,7 +52,7 @@ test('with a full pipe on standard output the injector answers reviews, loses no
   }
   const lost = async (kind: string) =>
     Number(
-      new RegExp(`^pod2iam_log_lines_lost_total\\{kind="${kind}"\\} (\\d+)$`, 'm').exec(
+      new RegExp(`^pod2iam_injector_log_lines_lost_total\\{kind="${kind}"\\} (\\d+)$`, 'm').exec(
         await (await health('/metrics')).text(),
       )?.[1],
     )
