@@ -7,6 +7,8 @@ export type MemoryCgroup = {
   readonly procs: string
   /** Bytes charged now, less file pages that can be dropped: what the kubelet calls the working set. */
   readonly workingSet: () => number
+  /** The most that was ever charged, bytes: with file pages that could have been dropped, and with the kernel's own for it. */
+  readonly peak: () => number
   /** How many processes the kernel killed for the limit. */
   readonly kills: () => number
   /** Once no process is in it. */
@@ -33,6 +35,7 @@ export function memoryCgroup(name: string, limit: number): MemoryCgroup {
     return {
       procs: join(path, 'cgroup.procs'),
       workingSet: () => Number(read(files.usage)) - member('memory.stat', files.inactiveFile),
+      peak: () => Number(read(files.peak)),
       kills: () => member(files.events, 'oom_kill'),
       remove: () => rmdirSync(path),
     }
@@ -46,6 +49,7 @@ const V1 = {
   limit: 'memory.limit_in_bytes',
   noSwap: (limit: number) => [['memory.memsw.limit_in_bytes', String(limit)]] as const,
   usage: 'memory.usage_in_bytes',
+  peak: 'memory.max_usage_in_bytes',
   inactiveFile: 'total_inactive_file',
   events: 'memory.oom_control',
 }
@@ -53,6 +57,7 @@ const V2 = {
   limit: 'memory.max',
   noSwap: () => [['memory.swap.max', '0']] as const,
   usage: 'memory.current',
+  peak: 'memory.peak',
   inactiveFile: 'inactive_file',
   events: 'memory.events',
 }

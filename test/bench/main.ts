@@ -1,7 +1,7 @@
 /**
  * `npm run bench COMPONENT [-- --json FILE --only PATTERN]`: measures a built component on this machine and prints a table;
  * with `--json` the same figures go to a file; with `--only`, a regular expression, those parts alone are measured whose
- * name it matches (firewall). A missed target does not fail the run: it is a measurement, not a test.
+ * name it matches (firewall; broker: usual, large). A missed target does not fail the run: it is a measurement, not a test.
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -25,10 +25,10 @@ const { values, positionals } = parseArgs({
 })
 const [word = ''] = positionals
 const bench = Object.hasOwn(BENCHES, word) ? BENCHES[word] : undefined
-const undivided = bench !== benchFirewall && values.only !== undefined
+const undivided = bench !== benchFirewall && bench !== benchBroker && values.only !== undefined
 if (bench === undefined || positionals.length !== 1 || undivided) {
   console.error(
-    `Usage: npm run bench COMPONENT [-- --json FILE --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; --only with firewall`,
+    `Usage: npm run bench COMPONENT [-- --json FILE --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; --only with broker and firewall`,
   )
   process.exit(2)
 }
