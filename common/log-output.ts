@@ -1,50 +1,102 @@
 /**
  * Where log lines go: to standard output, without ever waiting for whoever reads it. Where nobody drains the pipe, a
- * plain write would stop the only thread there is, and with it the application's requests (sidecar) or the repair of
- * the block (firewall).
+ * plain write would stop the only thread there is, and with it the application's requests (sidecar), the repair of the
+ * block (firewall), everybody's credentials (broker) or the admission of pods (injector).
+ *
+ * Standard error needs nothing like it: Node makes a pipe or socket there non-blocking as soon as it is used, and what is
+ * written to it are a few sentences in a process's life.
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
-import { type Logger, type LogLevel, lineLogger } from './log.ts'
+import { type LineWriter, type Loss, lineWriter } from './line-writer.ts'
+import { LINE_KINDS, type LineKind, type Logger, type LogLevel, lineLogger } from './log.ts'
 
 const STDOUT = 1
+/** Enough for a burst; in every pod. */
+const SMALL = 16 * 1024
+/** What does not end by itself, as a container runtime that hangs, is asked ever more seldom. */
+const RETRY_MS = { first: 50, most: 1000 }
+/** At the end a reader that is merely slow gets this long. A process has a second to end. */
+const END = { step: 5, tries: 12 }
+
+const lost = Object.fromEntries(LINE_KINDS.map((kind) => [kind, 0])) as Record<LineKind, number>
+
+/** How many lines of this process's log were lost since its start, by kind. */
+export const linesLost = (): Readonly<Record<LineKind, number>> => lost
+
+/** A logger on standard output; its lines are lost as {@link stdoutLines} says. */
+export function stdoutLogger(component: string, level: LogLevel): Logger {
+  return lineLogger(component, level, stdoutLines(component, SMALL).write)
+}
 
 /**
- * A logger on standard output. A line that finds no room is lost, and so is one that nobody can receive any more; as
- * soon as there is room again, a line says how many were.
+ * Standard output as lines. One that finds no room waits, `capacity` characters of them at most; beyond it the least
+ * important are lost, and as soon as there is room again a line in their place says how many were.
  */
-export function stdoutLogger(component: string, level: LogLevel): Logger {
+export function stdoutLines(component: string, capacity: number): LineWriter {
   const fd = withoutWaiting()
-  let lost = 0
-  const write = (line: string) => {
-    try {
-      // In one piece: the kernel takes up to 4 KiB whole or not at all.
-      writeSync(fd, lost > 0 ? lossLine(component, lost) + line : line)
-      lost = 0
-    } catch {
-      lost++
-    }
+  let delay = RETRY_MS.first
+  let timer: NodeJS.Timeout | undefined
+  const tryLater = () => {
+    if (timer !== undefined) return
+    timer = setTimeout(() => {
+      timer = undefined
+      if (lines.drain()) delay = RETRY_MS.first
+      else {
+        delay = Math.min(delay * 2, RETRY_MS.most)
+        tryLater()
+      }
+    }, delay).unref()
   }
-  return lineLogger(component, level, write)
+  const lines = lineWriter({
+    writeSome: (bytes) => writeSync(fd, bytes),
+    lossLine: (loss) => lossLine(component, loss),
+    capacity,
+    onLost: (kind) => {
+      lost[kind]++
+    },
+    tryLater,
+  })
+  process.on('exit', () => {
+    for (let tries = 0; !lines.drain() && tries < END.tries; tries++) stand(END.step)
+  })
+  return lines
 }
 
 /** What stands in the log where lines are missing. */
-function lossLine(component: string, lost: number): string {
+function lossLine(component: string, { lines, audit }: Loss): string {
   let line = ''
   lineLogger(component, 'warn', (text) => {
     line = text
-  }).warn('log lines were lost: nobody read the output of this container', { lost })
+  }).warn('log lines were lost: nobody read the output of this container', {
+    lost: lines,
+    ...(audit > 0 ? { lostAudit: audit } : {}),
+  })
   return line
 }
 
+/** Stops this thread, which has nothing else to do any more. */
+function stand(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
+}
+
 /**
- * Standard output, opened once more where it is a pipe: O_NONBLOCK belongs to the open file, which other processes of
- * the container share. Where it cannot be opened, as it is.
+ * Standard output as something that never blocks. A pipe or a terminal is opened once more, because O_NONBLOCK belongs to the
+ * open file, which other processes of the container share. A socket cannot be opened, nor can what belongs to another user:
+ * there Node sets the flag when `process.stdout` is first used. A file never has a writer wait for a reader.
  */
 function withoutWaiting(): number {
   try {
-    if (!fstatSync(STDOUT).isFIFO()) return STDOUT
-    return openSync(`/proc/self/fd/${STDOUT}`, constants.O_WRONLY | constants.O_NONBLOCK)
+    const kind = fstatSync(STDOUT)
+    if (kind.isFile()) return STDOUT
+    if (!kind.isSocket())
+      return openSync(
+        `/proc/self/fd/${STDOUT}`,
+        constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY,
+      )
   } catch {
-    return STDOUT
+    // As for a socket.
   }
+  // Kept from being collected by `process`: its end would close the descriptor.
+  void process.stdout
+  return STDOUT
 }

@@ -1,8 +1,18 @@
 import { pino } from 'pino'
-import { LOG_LEVELS, type LogFields, type Logger, type LogLevel } from './log.ts'
+import { LOG_LEVELS, type LogFields, type Logger, type LogLevel, lineKind } from './log.ts'
+import { stdoutLines } from './log-output.ts'
 
-/** pino behind our {@link Logger}, printing the same shape as `lineLogger`. Writes synchronously, so that the last line before an exit is there. */
+/** Characters that may wait for room: some 800 audit lines, in a process that has its tens of megabytes. */
+const CAPACITY = 256 * 1024
+
+/**
+ * pino behind our {@link Logger}, printing the same shape as `lineLogger`, through the same output (`log-output.ts`): a line is
+ * written before the call returns, so that the last one before an exit is there, unless nobody reads.
+ */
 export function pinoLogger(component: string, level: LogLevel): Logger {
+  const lines = stdoutLines(component, CAPACITY)
+  // pino hands each line over before the next is begun: what is logged at a time is of one call.
+  let kind: Parameters<typeof lines.write>[1] = level
   const log = pino(
     {
       level,
@@ -10,8 +20,13 @@ export function pinoLogger(component: string, level: LogLevel): Logger {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    pino.destination({ dest: 1, sync: true }),
+    { write: (line: string) => lines.write(line, kind) },
   )
-  const at = (name: LogLevel) => (message: string, fields?: LogFields) => log[name](fields ?? {}, message)
+  const at =
+    (name: LogLevel) =>
+    (message: string, fields: LogFields = {}) => {
+      kind = lineKind(name, fields)
+      log[name](fields, message)
+    }
   return Object.fromEntries(LOG_LEVELS.map((name) => [name, at(name)])) as Logger
 }

@@ -94,6 +94,8 @@ const MOST_SENTENCE = 1024
 function report(name: string, request: ReviewRequest, told: Told, seconds: number, log: Logger) {
   const { outcome, reason, response } = told
   const fields = {
+    // What happened to a pod; that nothing did is not worth the place of that.
+    ...(outcome === 'skip' || outcome === 'allow' ? {} : { audit: true }),
     webhook: name,
     uid: request.uid,
     namespace: request.namespace.slice(0, MOST_NAMESPACE),

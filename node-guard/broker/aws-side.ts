@@ -58,7 +58,6 @@ export function awsSide(
     )
     if (!learned) return
     const sts = throughHop(learned.sts, learned.region)
-    const call = assumer(sts, (outcome) => metrics.stsCalls.inc({ outcome }))
     const adopt = (known: AwsNode) => {
       callerArn = settings.assumeRoleArn ?? known.caller.arn
       node = known
@@ -66,9 +65,9 @@ export function awsSide(
       by.learned()
     }
     const follow = followCaller(learned, imds, { clock, log, signal }, adopt)
-    assume = async (request) => {
-      await follow()
-      const session = await call(request)
+    const call = assumer(sts, (outcome) => metrics.stsCalls.inc({ outcome }), follow)
+    assume = async (request, isWanted) => {
+      const session = await call(request, isWanted)
       // On its way the call may have fetched the node's credentials anew.
       await follow()
       return session
@@ -86,7 +85,7 @@ export function awsSide(
   const queue = stsQueue({ perSecond: settings.stsQps, concurrency: settings.stsConcurrency }, clock)
   const sessions = sessionStore({
     scope: settings.sessionScope,
-    assume: (request) => (assume ? assume(request) : Promise.reject(notReady())),
+    assume: (request, isWanted) => (assume ? assume(request, isWanted) : Promise.reject(notReady())),
     queue,
     clock,
     holds: by.holds,

@@ -8,11 +8,10 @@
 import type { Clock } from '../../common/clock.ts'
 import { Problem } from '../../common/protocol.ts'
 import type { LiveReader } from './cluster/live.ts'
-import { missMemory } from './cluster/misses.ts'
-import type { Namespaces } from './cluster/namespaces.ts'
-import { type NamespaceRecord, namespaceRecord } from './cluster/namespaces.ts'
-import { hasEnded, type PodRecord, podName, podRecord } from './cluster/pod.ts'
+import type { NamespaceRecord, Namespaces } from './cluster/namespaces.ts'
+import { type PodRecord, podName } from './cluster/pod.ts'
 import type { Pods } from './cluster/pods.ts'
+import { liveReads } from './cluster/reads.ts'
 import {
   checkNamespace,
   type Entitlement,
@@ -59,27 +58,7 @@ export type WhoOptions = {
 export function whoIsAsking(options: WhoOptions): Who {
   const { verify, pods, namespaces, live, clock, settings } = options
   const { nodeName, roleKey } = settings
-  const misses = missMemory(clock)
-
-  /** The pod of the token as the API server has it now; undefined when it is gone or another has its name. */
-  const readPod = async (claims: PodClaims): Promise<PodRecord | undefined> => {
-    const { namespace, podName: name, podUid } = claims
-    if (pods.isGone(podUid)) return undefined
-    const missed = misses.get(podUid)
-    if (missed) return missed.pod
-    const path = `/api/v1/namespaces/${namespace}/pods/${name}`
-    const pod = podRecord(await live.read(path, podUid, namespace), roleKey)
-    if (pod?.uid !== podUid) {
-      misses.add(podUid, undefined)
-      pods.forget(podUid)
-      return undefined
-    }
-    // Of one that has ended the watch would never say that it is gone.
-    if (pod.nodeName === nodeName && !hasEnded(pod)) pods.learn(pod)
-    // A pod that is bound to a node stays there, and one that has ended has.
-    else if (pod.nodeName !== '') misses.add(podUid, pod)
-    return pod
-  }
+  const reads = liveReads({ pods, namespaces, live, clock, nodeName, roleKey })
   const unknown = (claims: PodClaims) =>
     new Problem(
       'pod-unknown',
@@ -99,7 +78,7 @@ export function whoIsAsking(options: WhoOptions): Who {
   ) => {
     if (judgePeer(seen, peer) === 'match') return seen
     // The watch may lag, also behind a pod whose sandbox was made anew and has another address.
-    const pod = isFresh ? seen : await readPod(claims)
+    const pod = isFresh ? seen : await reads.pod(claims)
     if (!pod) throw unknown(claims)
     checkAll(pod, claims)
     const judgement = judgePeer(pod, peer)
@@ -124,7 +103,7 @@ export function whoIsAsking(options: WhoOptions): Who {
       const claims = await verify(authorization)
       checkNode(claims, nodeName)
       const seen = pods.get(claims.podUid)
-      pod = seen ?? (await readPod(claims))
+      pod = seen ?? (await reads.pod(claims))
       if (!pod) throw unknown(claims)
       checkAll(pod, claims)
       return await checkPeer(pod, seen === undefined, claims, peer)
@@ -142,11 +121,7 @@ export function whoIsAsking(options: WhoOptions): Who {
     namespaceOf: async (pod) => {
       const known = namespaces.get(pod.namespace)
       if (known?.injection) return known
-      // The label may be younger than the watch's last word.
-      const fresh = namespaceRecord(await live.read(`/api/v1/namespaces/${pod.namespace}`, '', pod.namespace))
-      const namespace = checkNamespace(pod.namespace, fresh)
-      namespaces.learn(namespace)
-      return namespace
+      return checkNamespace(pod.namespace, await reads.namespace(pod.namespace))
     },
     entitlement: (pod, namespace) => entitle(pod, namespace, options.node(), settings),
     checkGuarded: async () => {

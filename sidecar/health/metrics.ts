@@ -1,4 +1,6 @@
 /** Metrics as Prometheus text, written by hand: prom-client would cost 1.5 MiB in every pod. No role, no ARN. */
+import { LINES_LOST_HELP } from '../../common/log-metric.ts'
+import { linesLost } from '../../common/log-output.ts'
 import { VERSION } from '../../common/version.ts'
 import type { Outcome } from '../broker/outcome.ts'
 import type { Exchange } from '../imds/app.ts'
@@ -45,6 +47,12 @@ export class Metrics {
         ['', remaining / 1000],
       ]),
       family('last_success_age_seconds', 'gauge', 'Time since the broker last gave credentials.', age),
+      family(
+        'log_lines_lost_total',
+        'counter',
+        LINES_LOST_HELP,
+        Object.entries(linesLost()).map(([kind, count]) => [`kind="${kind}"`, count]),
+      ),
     ].join('')
   }
 }

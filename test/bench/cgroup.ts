@@ -72,3 +72,11 @@ function ownCgroup(): { version: 1 | 2; directory: string } {
   if (v2 === undefined) throw new Error('this machine has no memory cgroup')
   return { version: 2, directory: join('/sys/fs/cgroup', v2.slice(2).join(':')) }
 }
+
+const MIB = 1024 * 1024
+
+/** {@link MemoryCgroup.peak} in MiB. */
+export function peakMib(cgroup: MemoryCgroup): number | undefined {
+  const peak = cgroup.peak()
+  return peak === undefined ? undefined : peak / MIB
+}

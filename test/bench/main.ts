@@ -1,7 +1,8 @@
 /**
  * `npm run bench COMPONENT [-- --json FILE --only PATTERN]`: measures a built component on this machine and prints a table;
  * with `--json` the same figures go to a file; with `--only`, a regular expression, those parts alone are measured whose
- * name it matches (firewall; injector: `reviews`, and a watch by its name). A missed target does not fail the run: it is a measurement, not a test.
+ * name it matches (firewall, by name; broker: usual, large; injector: `reviews`, and a watch by its name). A missed target does
+ * not fail the run: it is a measurement, not a test.
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -25,10 +26,10 @@ const { values, positionals } = parseArgs({
 })
 const [word = ''] = positionals
 const bench = Object.hasOwn(BENCHES, word) ? BENCHES[word] : undefined
-const undivided = bench !== benchFirewall && bench !== benchInjector && values.only !== undefined
+const undivided = bench === benchSidecar && values.only !== undefined
 if (bench === undefined || positionals.length !== 1 || undivided) {
   console.error(
-    `Usage: npm run bench COMPONENT [-- --json FILE --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; --only with firewall and injector`,
+    `Usage: npm run bench COMPONENT [-- --json FILE --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; --only with broker, firewall and injector`,
   )
   process.exit(2)
 }

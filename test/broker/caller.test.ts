@@ -5,8 +5,10 @@ import { setImmediate } from 'node:timers/promises'
 import { lineLogger } from '../../common/log.ts'
 import { followCaller } from '../../node-guard/broker/node/follow.ts'
 import type { AwsNode } from '../../node-guard/broker/node/node.ts'
+import { assumer } from '../../node-guard/broker/sts/assume.ts'
 import type { Sts } from '../../node-guard/broker/sts/client.ts'
 import { fakeClock } from './fake-clock.ts'
+import { until } from './until.ts'
 import { World } from './world.ts'
 
 let world: World
@@ -46,6 +48,69 @@ test('after another instance profile was attached, its role is the node’s own,
   )
   // What was the node's own is a role as any other now, unless it trusts nobody.
   assert.equal(await world.code(await world.pod('shop', 'former', { role: 'node' })), 'sts-denied')
+})
+
+test('STS is never asked for the role that became the node’s own by credentials that are that role’s', async () => {
+  await world.aws.attachInstanceProfile('node')
+  await world.aws.rotateNodeCredentials({ expireOld: true })
+  await world.broker()
+  assert.equal(await world.code(await world.pod('shop', 'before', { role: 'node-2' })), 'ok')
+  await world.aws.rotateNodeCredentials({ expireOld: true })
+  await world.aws.attachInstanceProfile('node-2')
+  await world.aws.expireSessions({ role: 'node' })
+  await world.aws.clearRecords()
+  // The first to make the broker use the new credentials is the one who must not have what they are.
+  const own = await world.pod('shop', 'first', { role: 'node-2' })
+  await until('refused', async () => (await world.code(own)) === 'role-not-allowed')
+  const calls = await world.aws.calls({})
+  assert.deepEqual(
+    calls.filter(({ action }) => action === 'AssumeRole').map(({ outcome }) => outcome),
+    ['ExpiredToken'],
+    'by the old credentials alone',
+  )
+})
+
+const REQUEST = {
+  roleArn: 'arn:aws:iam::111111111111:role/app',
+  externalId: undefined,
+  sessionName: 's',
+  tags: [],
+  durationSeconds: 3600,
+}
+const SESSION = { accessKeyId: 'a', secretAccessKey: 's', sessionToken: 't', expiration: 1 }
+
+test('before every call, the one after a renewal too, it is learned who makes it, and asked whether it is still wanted', async () => {
+  const steps: string[] = []
+  let wanted = true
+  const expired = Object.assign(new Error('expired'), {
+    name: 'ExpiredToken',
+    $metadata: { httpStatusCode: 403 },
+  })
+  const sts = {
+    assumeRole: async () => {
+      steps.push('call')
+      if (steps.length < 3) throw expired
+      return SESSION
+    },
+    accessKeyId: async () => 'K1',
+    callerArn: () => assert.fail('not asked'),
+    renewCredentials: async () => void steps.push('renew'),
+    close: () => {},
+  }
+  const follow = async () => void steps.push('follow')
+  assert.equal(await assumer(sts, () => {}, follow)(REQUEST, () => wanted), SESSION)
+  assert.deepEqual(steps, ['follow', 'call', 'renew', 'follow', 'call'])
+
+  steps.length = 0
+  const loses = async () => {
+    steps.push('follow')
+    wanted = !steps.includes('renew')
+  }
+  await assert.rejects(
+    assumer(sts, () => {}, loses)(REQUEST, () => wanted),
+    { code: 'busy' },
+  )
+  assert.deepEqual(steps, ['follow', 'call', 'renew', 'follow'], 'what is no longer granted is not asked for')
 })
 
 /** Credentials and a metadata service as the test sets them. */

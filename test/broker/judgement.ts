@@ -16,7 +16,10 @@ export const ROLE_KEY = 'iam.amazonaws.com/role'
  * @param answer what the API server says of a path
  * @param podName the name in the token of a pod's uid, which here is the token itself
  */
-export function judgement(answer: (path: string) => object | undefined, podName: (uid: string) => string) {
+export function judgement(
+  answer: (path: string) => object | undefined | Promise<object | undefined>,
+  podName: (uid: string) => string,
+) {
   const clock = fakeClock()
   const state = { reads: 0 }
   const get = async (path: string) => {
@@ -26,6 +29,7 @@ export function judgement(answer: (path: string) => object | undefined, podName:
   const result = parseSettings(BROKER_SETTINGS, { argv: ['--node-name', 'node-1'], env: {} })
   assert.ok(result.ok)
   const pods = podStore((one) => podRecord(one, ROLE_KEY), { gone: () => {}, change: () => {} })
+  const namespaces = namespaceStore(() => {}, clock)
   const who = whoIsAsking({
     verify: async (uid = '') => ({
       namespace: 'shop',
@@ -35,7 +39,7 @@ export function judgement(answer: (path: string) => object | undefined, podName:
       nodeName: undefined,
     }),
     pods,
-    namespaces: namespaceStore(() => {}, clock),
+    namespaces,
     live: liveReader({ get }, clock),
     clock,
     settings: entitlementSettings(result.settings),
@@ -51,5 +55,5 @@ export function judgement(answer: (path: string) => object | undefined, podName:
       () => 'ok',
       (error: { code: string }) => error.code,
     )
-  return { clock, state, pods, who, code }
+  return { clock, state, pods, namespaces, who, code }
 }

@@ -255,6 +255,29 @@ test('step 3: an ordinary init container of the sidecar’s name is not a sideca
   assert.equal(await world.code(init), 'pod-not-injected')
 })
 
+test('step 3: a pod that the injector leaves alone gets nothing by a sidecar, which can only be forged', async () => {
+  for (const [index, value] of ['false', 'False', '', 'true', 'x'.repeat(3000)].entries())
+    for (const role of [{ role: 'app' }, {}]) {
+      const name = `alone-${index}${role.role ?? ''}`
+      const alone = await world.pod('shop', name, { ...role, annotations: { [KEYS.inject]: value } })
+      const { status, code, detail } = await refusal(alone.token, alone.ip)
+      assert.deepEqual([status, code], [403, 'pod-not-injected'], JSON.stringify(value))
+      assert.match(
+        detail,
+        /annotation pod2iam\.dev\/inject of pod shop\/alone-\d(?:app)? says that the injector leaves it alone/,
+      )
+      assert.equal((await world.ask(alone, '/v1/metadata')).status, 403)
+    }
+})
+
+test('step 3: a pod that opts out while it lives gets nothing from then on', async () => {
+  const pod = await world.pod('shop', 'opting-out', { role: 'app' })
+  assert.equal(await world.code(pod), 'ok')
+  const metadata = { annotations: { [KEYS.inject]: 'false' } }
+  await world.api.admin.patch('pods', pod.name, pod.namespace, { metadata })
+  await until('refused', async () => (await world.code(pod)) === 'pod-not-injected')
+})
+
 test('step 3: a hostNetwork pod gets nothing', async () => {
   const host = await world.pod('shop', 'host', { role: 'app', hostNetwork: true })
   const { code, detail } = await refusal(host.token, host.ip)

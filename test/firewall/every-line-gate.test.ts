@@ -59,11 +59,15 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
       ...METADATA_ADDRESSES.map((address) => [address, 80] as const),
       ...BROKER_ADDRESSES.map((address) => [address, BROKER_PORT] as const),
       ['10.0.0.2', 80] as const,
+      ...DIRECT.map((address) => [address, SIDECAR_PORT] as const),
     ])
       outcomes[host] = (await pod.tcp({ host, port })).outcome
     return outcomes
   }
 
+  /** Where the sidecar listens, and where `kubectl port-forward` connects to. */
+  const DIRECT = ['127.0.0.1', '::1'] as const
+  const NOBODY_DIRECTLY = { '127.0.0.1': 'ECONNREFUSED', '::1': 'ECONNREFUSED' }
   const LOADED = { load: 'accepted', 'loaded again': 'the same' }
   const REDIRECT = {
     metadata: METADATA_ADDRESSES,
@@ -82,6 +86,7 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
         [BROKER4]: 'broker',
         [BROKER6]: 'broker',
         '10.0.0.2': 'mesh',
+        ...NOBODY_DIRECTLY,
       },
     },
     proof: {
@@ -92,6 +97,7 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
         [BROKER4]: 'mesh',
         [BROKER6]: 'mesh',
         '10.0.0.2': 'mesh',
+        ...NOBODY_DIRECTLY,
       },
     },
   }

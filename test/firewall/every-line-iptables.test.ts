@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
-import { REDIRECT_CHAIN, redirectChain } from '../../node-guard/firewall/gate/iptables.ts'
+import { directChain, REDIRECT_CHAIN, redirectChain } from '../../node-guard/firewall/gate/iptables.ts'
 import type { Purpose } from '../../node-guard/firewall/gate/pod-rules.ts'
 import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/guard/iptables-rules.ts'
 import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
@@ -105,9 +105,17 @@ describe('every rule of the pod’s iptables rules is needed', needsNamespaces()
   }
   const [METADATA4, METADATA6] = METADATA_ADDRESSES
   const [BROKER4, BROKER6] = BROKER_ADDRESSES
+  const DIRECT = ['127.0.0.1', '::1'] as const
+  const NOBODY_DIRECTLY = { '127.0.0.1': 'ECONNREFUSED', '::1': 'ECONNREFUSED' }
   const DOES = {
-    redirect: { [METADATA4]: 'sidecar', [METADATA6]: 'sidecar', [BROKER4]: 'broker', [BROKER6]: 'broker' },
-    proof: { [METADATA4]: 'aws', [METADATA6]: 'aws', [BROKER4]: 'mesh', [BROKER6]: 'mesh' },
+    redirect: {
+      ...{ [METADATA4]: 'sidecar', [METADATA6]: 'sidecar', [BROKER4]: 'broker', [BROKER6]: 'broker' },
+      ...NOBODY_DIRECTLY,
+    },
+    proof: {
+      ...{ [METADATA4]: 'aws', [METADATA6]: 'aws', [BROKER4]: 'mesh', [BROKER6]: 'mesh' },
+      ...NOBODY_DIRECTLY,
+    },
   } as const satisfies Record<Purpose, Outcomes>
 
   const load = async (family: Family, chains: readonly Chain[]) =>
@@ -117,15 +125,20 @@ describe('every rule of the pod’s iptables rules is needed', needsNamespaces()
     const outcomes: Record<string, string> = {}
     for (const host of METADATA_ADDRESSES) outcomes[host] = (await pod.tcp({ host, port: 80 })).outcome
     for (const host of BROKER_ADDRESSES) outcomes[host] = (await pod.tcp({ host, port: BROKER_PORT })).outcome
+    for (const host of DIRECT) outcomes[host] = (await pod.tcp({ host, port: SIDECAR_PORT })).outcome
     return outcomes
   }
+  const chainsOf = (purpose: Purpose, family: Family) => [
+    redirectChain(options, purpose, family),
+    directChain(options, purpose, family),
+  ]
 
   for (const purpose of ['proof', 'redirect'] as const)
     test(`each rule and jump for the ${purpose}, left out, changes where packets go`, async () => {
-      for (const family of FAMILIES) await load(family, [redirectChain(options, purpose, family)])
+      for (const family of FAMILIES) await load(family, chainsOf(purpose, family))
       assert.deepEqual<Outcomes>(await effect(), DOES[purpose])
       for (const family of FAMILIES) {
-        const chains = [redirectChain(options, purpose, family)]
+        const chains = chainsOf(purpose, family)
         for (const { what, rest } of without(chains)) {
           await load(family, rest)
           assert.notDeepEqual(await effect(), DOES[purpose], `IPv${family}: ${what}`)

@@ -145,6 +145,37 @@ describe('firewall redirect', needsNamespaces(), () => {
     assert.doesNotMatch(await podRules(), /redirect to/)
   })
 
+  test('what did not come by the redirect does not reach the sidecar: kubectl port-forward connects so', async () => {
+    for (const run of [1, 2]) {
+      assert.equal((await gate()).code, 0, `run ${run}`)
+      await redirected()
+      for (const host of ['127.0.0.1', '::1'])
+        assert.equal(await pod(host, SIDECAR_PORT), 'ECONNREFUSED', `${host}, run ${run}`)
+      // Other ports of the pod's own, such as the sidecar's health, are as they were.
+      assert.equal(await pod('127.0.0.1', MESH_PORT), 'mesh')
+    }
+  })
+
+  test('nor what another rule sent there from another address, or from another port of the metadata service', async () => {
+    assert.equal((await gate()).code, 0)
+    for (const [ip, address, port] of [
+      ['iptables', '10.0.0.2', '80'],
+      ['iptables', METADATA4, '8080'],
+      ['ip6tables', METADATA6, '8080'],
+    ] as const) {
+      const rule = ['-p', 'tcp', '-d', address, '--dport', port, '-j', 'REDIRECT', '--to-ports']
+      await node.must('pod1', [`${ip}-nft`, '-t', 'nat', '-A', 'OUTPUT', ...rule, String(SIDECAR_PORT)])
+      assert.equal(await pod(address, Number(port)), 'ECONNREFUSED', `${address}:${port}`)
+    }
+    await redirected()
+  })
+
+  test('while the block is proven nobody reaches the sidecar at all', async () => {
+    await open()
+    assert.equal((await gate(QUICK)).code, 1)
+    for (const host of ['127.0.0.1', '::1']) assert.equal(await pod(host, SIDECAR_PORT), 'ECONNREFUSED')
+  })
+
   test('run again, it leaves the same table', async () => {
     assert.equal((await gate()).code, 0)
     const first = await podRules()

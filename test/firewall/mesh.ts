@@ -38,6 +38,7 @@ export async function addMesh(node: TestNode, mesh: Mesh, variant: Variant): Pro
 export async function flushPod(node: TestNode): Promise<void> {
   await node.must('pod1', ['nft', 'flush ruleset'])
   for (const family of ['iptables', 'ip6tables'])
-    for (const command of ['-F', '-X'])
-      await node.must('pod1', [`${family}-legacy`, '-w', '-t', 'nat', command])
+    for (const table of ['nat', 'filter'])
+      for (const command of ['-F', '-X'])
+        await node.must('pod1', [`${family}-legacy`, '-w', '-t', table, command])
 }

@@ -224,6 +224,74 @@ describe('the admission policies', () => {
       for (const where of ['shop', 'jobs'])
         it(`${what}, in ${where}`, async () => assert.match(await refusal(create(object(), where)), expected))
 
+    /** The injector's own work, under annotations by which the injector would have left the pod alone. */
+    const forged = (annotations: Dict, spec: Dict = {}): Dict => {
+      const { metadata, spec: whole } = injected() as Record<string, Dict>
+      const own = { ...(metadata?.annotations as Dict), ...annotations }
+      return {
+        ...pod(),
+        metadata: { ...metadata, annotations: JSON.parse(JSON.stringify(own)) },
+        spec: { ...whole, ...spec },
+      }
+    }
+    const OPTED_OUT = { [KEYS.inject]: 'false' }
+    const MIRROR = { 'kubernetes.io/config.mirror': 'x' }
+    const UNASKED = { [KEYS.role]: undefined }
+    const reserved = /names that begin with pod2iam- are reserved/
+    for (const where of ['shop', 'jobs'])
+      for (const [what, annotations] of [
+        ['opted out', OPTED_OUT],
+        ['opted out, without role', { ...OPTED_OUT, ...UNASKED }],
+        ['a mirror pod', MIRROR],
+        ['a mirror pod without role', { ...MIRROR, ...UNASKED }],
+      ] as const) {
+        const refuses = async (object: Dict) => assert.match(await refusal(create(object, where)), reserved)
+        it(`with a forged sidecar though ${what}, in ${where}`, () => refuses(forged(annotations)))
+        it(`with a forged sidecar alone though ${what}, in ${where}`, () =>
+          refuses(
+            forged(annotations, {
+              volumes: [],
+              initContainers: [{ name: 'pod2iam-sidecar', image: 'x', restartPolicy: 'Always' }],
+            }),
+          ))
+        it(`with a volume of our name though ${what}, in ${where}`, () =>
+          refuses(
+            forged(annotations, { initContainers: [], volumes: [{ name: 'pod2iam-token', emptyDir: {} }] }),
+          ))
+        it(`with a container of our name though ${what}, in ${where}`, () =>
+          refuses(
+            forged(annotations, {
+              ...{ volumes: [], initContainers: [] },
+              containers: [{ name: 'pod2iam-sidecar', image: 'x' }],
+            }),
+          ))
+      }
+    for (const value of ['False', 'FALSE', '', '0', ' false'])
+      it(`with a forged sidecar and inject: ${JSON.stringify(value)}`, async () => {
+        for (const where of ['shop', 'jobs'])
+          for (const role of [{}, UNASKED])
+            assert.match(
+              await refusal(create(forged({ [KEYS.inject]: value, ...role }), where)),
+              /inject must be/,
+            )
+      })
+    it('with a sidecar where the injector adds none, for want of an annotation or for the host network', async () => {
+      assert.match(await refusal(create(forged(UNASKED))), reserved)
+      assert.match(await refusal(create(forged(UNASKED, { hostNetwork: true }), 'jobs')), reserved)
+    })
+    it('but not one that the injector added, where the label says all, or for metadata only', async () => {
+      const unasked = pod({}, UNASKED)
+      await create(
+        applyPatch(
+          unasked,
+          opsOf(decide(unasked, namespace({ labels: { [KEYS.injection]: 'all' } }), settings())),
+        ),
+        'jobs',
+      )
+      for (const where of ['shop', 'jobs'])
+        await create(injected(pod({}, { ...UNASKED, [KEYS.inject]: 'metadata' })), where)
+    })
+
     it('and no others', async () => {
       await create(injected())
       await create(pod({}, { [KEYS.role]: undefined }))

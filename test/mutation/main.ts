@@ -12,6 +12,7 @@ import { type Deletion, deletions, without } from './statements.ts'
 
 const BROKER = 'node-guard/broker'
 const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/rechecks.test.ts', 'test/broker/who.test.ts']
+const WATCHED = ['test/broker/watch-words.test.ts', ...DECISIONS]
 const TARGETS: Readonly<Record<string, readonly string[]>> = {
   'common/glob.ts': ['test/common/glob.test.ts', 'test/common/policy.test.ts'],
   'common/policy.ts': ['test/common/policy.test.ts'],
@@ -27,6 +28,12 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/decide/peer.ts`]: DECISIONS,
   [`${BROKER}/decide/session-name.ts`]: DECISIONS,
   [`${BROKER}/who.ts`]: DECISIONS,
+  [`${BROKER}/cluster/namespaces.ts`]: WATCHED,
+  [`${BROKER}/cluster/pods.ts`]: [...WATCHED, 'test/broker/node.test.ts'],
+  [`${BROKER}/cluster/misses.ts`]: ['test/broker/node.test.ts', 'test/broker/bounds.test.ts'],
+  [`${BROKER}/cluster/reads.ts`]: WATCHED,
+  [`${BROKER}/cluster/words.ts`]: WATCHED,
+  [`${BROKER}/sts/assume.ts`]: ['test/broker/caller.test.ts', 'test/broker/sts-errors.test.ts'],
   [`${BROKER}/warm-up.ts`]: ['test/broker/warm-up.test.ts'],
   [`${BROKER}/node/follow.ts`]: ['test/broker/caller.test.ts'],
 }

@@ -13,7 +13,7 @@ export const INJECTOR_IMAGE = 'pod2iam/injector:dev'
 export const NODE_GUARD_IMAGE = 'pod2iam/node-guard:dev'
 
 /** Of node, before the broker's file, on the command line of its container (node-guard/broker/README.md). */
-export const BROKER_NODE_FLAGS = ['--max-semi-space-size=2', '--v8-pool-size=0'] as const
+export const BROKER_NODE_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=0'] as const
 
 export type InstallSettings = {
   /** Where a path of the images is on this machine. */

@@ -2,6 +2,7 @@ import type { V1Namespace } from '@kubernetes/client-node'
 import type { Clock } from '../../../common/clock.ts'
 import { type InjectionMode, injectionMode, KEYS } from '../../../common/keys.ts'
 import type { Sink } from '../../../common/kube/reflector.ts'
+import { wordsOfWatch } from './words.ts'
 
 /** What is kept of a namespace: what policy needs. */
 export type NamespaceRecord = {
@@ -37,41 +38,65 @@ export function namespaceRecord(object: unknown): NamespaceRecord | undefined {
 export type Namespaces = {
   readonly sink: Sink<NamespaceRecord>
   readonly get: (name: string) => NamespaceRecord | undefined
-  /** Takes in what a live read brought, for half a minute: by then the watch knows better. */
-  readonly learn: (namespace: NamespaceRecord) => void
+  /** Stands for the watch's last word about a namespace; another number means that it said something in between. */
+  readonly word: (name: string) => number
+  /**
+   * Takes in what a live read brought, for half a minute: by then the watch knows better. Not where the watch has said something
+   * since `word`, which was the last one when the read began.
+   */
+  readonly learn: (namespace: NamespaceRecord, word: number) => void
 }
 
 const LEARNED_MS = 30_000
+const REMEMBERED_WORDS = 1024
 
 /** @param onChange told of every namespace whose policy may have changed, also by its disappearance */
 export function namespaceStore(onChange: (name: string) => void, clock: Clock): Namespaces {
   const byName = new Map<string, NamespaceRecord>()
   const learned = new Map<string, NamespaceRecord>()
+  const words = wordsOfWatch(REMEMBERED_WORDS)
+  const get = (name: string) => learned.get(name) ?? byName.get(name)
+
   const upsert = (namespace: NamespaceRecord) => {
+    const before = get(namespace.name)
     learned.delete(namespace.name)
-    if (sameNamespace(byName.get(namespace.name), namespace)) return
     byName.set(namespace.name, namespace)
-    onChange(namespace.name)
+    if (!sameNamespace(before, namespace)) onChange(namespace.name)
   }
-  const remove = ({ name }: { readonly name: string }) => {
+  const remove = (name: string) => {
+    const before = get(name)
     learned.delete(name)
-    if (byName.delete(name)) onChange(name)
+    byName.delete(name)
+    if (before) onChange(name)
   }
   return {
     sink: {
       project: namespaceRecord,
       replace: (all) => {
+        words.saidAll()
         const names = new Set(all.map(({ name }) => name))
-        for (const name of [...byName.keys()]) if (!names.has(name)) remove({ name })
+        for (const name of [...byName.keys(), ...learned.keys()]) if (!names.has(name)) remove(name)
         for (const namespace of all) upsert(namespace)
       },
-      upsert,
-      remove,
+      upsert: (namespace) => {
+        words.said(namespace.name)
+        upsert(namespace)
+      },
+      remove: ({ name }) => {
+        words.said(name)
+        remove(name)
+      },
     },
-    get: (name) => byName.get(name) ?? learned.get(name),
-    learn: (namespace) => {
-      learned.set(namespace.name, namespace)
-      clock.after(LEARNED_MS, () => learned.delete(namespace.name))
+    get,
+    word: words.last,
+    learn: (namespace, word) => {
+      const { name } = namespace
+      if (words.last(name) !== word) return
+      learned.set(name, namespace)
+      clock.after(LEARNED_MS, () => {
+        // What was learned later stays for its own time.
+        if (learned.get(name) === namespace) learned.delete(name)
+      })
     },
   }
 }

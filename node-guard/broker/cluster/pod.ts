@@ -22,7 +22,7 @@ export type PodRecord = {
   readonly createdAt: number
   /** Only those that say who the pod is. */
   readonly annotations: Readonly<Record<string, string>>
-  /** What the injector wrote into our native sidecar's env; undefined where the pod does not carry it. */
+  /** What the injector wrote into our native sidecar's env; undefined where the pod does not carry it, or cannot. */
   readonly identity: PodIdentity | undefined
 }
 
@@ -36,6 +36,13 @@ const TOO_LONG = { annotation: `too long: ${randomUUID()}`, env: `too long: ${ra
 
 /** Whether an annotation was longer than {@link LONGEST_TEXT}. */
 export const isTooLong = (annotation: string | undefined) => annotation === TOO_LONG.annotation
+
+/**
+ * Whether the pod says that the injector leaves it alone: `pod2iam.dev/inject: "false"`, or a value that no admission lets pass. A
+ * sidecar of ours in it can only be forged.
+ */
+export const isLeftAlone = ({ annotations }: Pick<PodRecord, 'annotations'>) =>
+  ![undefined, 'metadata'].includes(annotations[KEYS.inject])
 
 /** Whether a pod has ended, for good. */
 export const hasEnded = ({ phase }: { readonly phase: string }) => phase === 'Succeeded' || phase === 'Failed'
@@ -53,9 +60,11 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
   const { metadata, spec, status } = (object ?? {}) as V1Pod
   if (!metadata?.uid || !metadata.namespace || !metadata.name || !spec) return undefined
   const keys: readonly string[] = [roleKey, KEYS.externalId, KEYS.sessionName, KEYS.inject]
-  const annotations = Object.entries(metadata.annotations ?? {})
-    .filter(([key]) => keys.includes(key))
-    .map(([key, value]) => [key, bounded(value, TOO_LONG.annotation)])
+  const kept = Object.fromEntries(
+    Object.entries(metadata.annotations ?? {})
+      .filter(([key]) => keys.includes(key))
+      .map(([key, value]) => [key, bounded(value, TOO_LONG.annotation)]),
+  )
   // Only `restartPolicy: Always` makes an init container a native sidecar (KEP-753).
   const sidecar = spec.initContainers?.find(
     ({ name, restartPolicy }) => name === SIDECAR_CONTAINER && restartPolicy === 'Always',
@@ -73,13 +82,14 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
     terminating: metadata.deletionTimestamp !== undefined,
     // JSON carries text where the type says Date.
     createdAt: Date.parse(String(metadata.creationTimestamp)) || 0,
-    annotations: Object.fromEntries(annotations),
-    identity: boundedIdentity(identityOfEnv(sidecar?.env)),
+    annotations: kept,
+    identity: isLeftAlone({ annotations: kept }) ? undefined : boundedIdentity(identityOfEnv(sidecar?.env)),
   }
 }
 
-const bounded = (text: string | undefined, marker: string) =>
-  text && text.length > LONGEST_TEXT ? marker : text
+function bounded<T extends string | undefined>(text: T, marker: string): T | string {
+  return text && text.length > LONGEST_TEXT ? marker : text
+}
 
 function boundedIdentity(identity: PodIdentity | undefined): PodIdentity | undefined {
   if (identity === undefined) return undefined

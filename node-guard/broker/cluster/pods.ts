@@ -1,5 +1,6 @@
 import type { Sink } from '../../../common/kube/reflector.ts'
 import type { PodRecord } from './pod.ts'
+import { wordsOfWatch } from './words.ts'
 
 /** The pods of this node, by uid. */
 export type Pods = {
@@ -8,14 +9,20 @@ export type Pods = {
   readonly all: () => Iterable<PodRecord>
   /** Whether the watch is remembered to have said that a pod is gone; a uid never comes back. */
   readonly isGone: (uid: string) => boolean
-  /** Takes in what a live read brought while the watch lagged, unless the watch already saw that pod go. */
-  readonly learn: (pod: PodRecord) => void
+  /** Stands for the watch's last word about a pod; another number means that it said something in between. */
+  readonly word: (uid: string) => number
+  /**
+   * Takes in what a live read brought while the watch lagged. Not where the watch has said something since `word`, which was the
+   * last one when the read began, nor of a pod it saw go.
+   */
+  readonly learn: (pod: PodRecord, word?: number) => void
   /** Forgets a pod that a live read did not find. */
   readonly forget: (uid: string) => void
   readonly size: () => number
 }
 
 const REMEMBERED_GONE = 1024
+const REMEMBERED_WORDS = 2048
 
 /**
  * A store of pods.
@@ -29,9 +36,9 @@ export function podStore(
   on: { readonly gone: (uid: string) => void; readonly change: (pod: PodRecord) => void },
 ): Pods {
   const byUid = new Map<string, PodRecord>()
-  // A live read may be answered before, and arrive after, the watch's word that the pod is gone.
   // By uid, whether it was the watch that said so.
   const gone = new Map<string, boolean>()
+  const words = wordsOfWatch(REMEMBERED_WORDS)
 
   const forget = (uid: string, watched: boolean) => {
     gone.set(uid, watched || gone.get(uid) === true)
@@ -50,18 +57,26 @@ export function podStore(
     sink: {
       project,
       replace: (all) => {
+        words.saidAll()
         const uids = new Set(all.map(({ uid }) => uid))
         for (const uid of [...byUid.keys()]) if (!uids.has(uid)) forget(uid, true)
         for (const pod of all) upsert(pod)
       },
-      upsert,
-      remove: ({ uid }) => forget(uid, true),
+      upsert: (pod) => {
+        words.said(pod.uid)
+        upsert(pod)
+      },
+      remove: ({ uid }) => {
+        words.said(uid)
+        forget(uid, true)
+      },
     },
     get: (uid) => byUid.get(uid),
     all: () => byUid.values(),
     isGone: (uid) => gone.get(uid) === true,
-    learn: (pod) => {
-      if (!gone.has(pod.uid)) upsert(pod)
+    word: words.last,
+    learn: (pod, word = words.last(pod.uid)) => {
+      if (words.last(pod.uid) === word && !gone.has(pod.uid)) upsert(pod)
     },
     forget: (uid) => forget(uid, false),
     size: () => byUid.size,

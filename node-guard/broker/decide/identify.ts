@@ -1,7 +1,7 @@
 import { identityOfAnnotations, sameIdentity } from '../../../common/identity.ts'
 import { KEYS } from '../../../common/keys.ts'
 import { Problem } from '../../../common/protocol.ts'
-import { hasEnded, isTooLong, LONGEST_TEXT, type PodRecord, podName } from '../cluster/pod.ts'
+import { hasEnded, isLeftAlone, isTooLong, LONGEST_TEXT, type PodRecord, podName } from '../cluster/pod.ts'
 import type { PodClaims } from '../token/claims.ts'
 
 /**
@@ -38,6 +38,12 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
     throw new Problem(
       'pod-not-injected',
       `pod ${name} uses the host’s network: it shares the node’s addresses and gets no credentials of its own`,
+    )
+  if (isLeftAlone(pod))
+    throw new Problem(
+      'pod-not-injected',
+      `annotation ${KEYS.inject} of pod ${name} says that the injector leaves it alone, so its sidecar is not the injector's: remove the ` +
+        'annotation from the pod’s template, so that it is created again with a sidecar',
     )
   if (pod.identity === undefined)
     throw new Problem(

@@ -1,9 +1,15 @@
 import type { SessionRequest } from '../decide/entitle.ts'
 import { classifyStsError, type StsFailure } from './classify.ts'
 import type { Session, Sts } from './client.ts'
+import { withdrawn } from './flight.ts'
 
-/** One issuance with the two remedies that need nobody's help. @throws what STS threw last */
-export type Assume = (request: SessionRequest) => Promise<Session>
+/**
+ * One issuance with the two remedies that need nobody's help.
+ *
+ * @param isWanted whether the request is still granted; asked right before each call, when it is known who makes it
+ * @throws what STS threw last
+ */
+export type Assume = (request: SessionRequest, isWanted?: () => boolean) => Promise<Session>
 
 /** Limit for sessions assumed with credentials that are themselves of an assumed role, as the node's are. */
 const CHAINING_SECONDS = 3600
@@ -14,11 +20,19 @@ const REMEMBERED_ROLES = 1024
  * credentials refused → fetched again, once.
  *
  * @param onCall told of every call's outcome
+ * @param follow learns who the caller is, where its credentials are others, and has all grants judged anew: before each call, so
+ * that STS is not asked for what is no longer granted, the role that is now the node's own first of all
  */
-export function assumer(sts: Sts, onCall: (outcome: 'success' | StsFailure) => void): Assume {
+export function assumer(
+  sts: Sts,
+  onCall: (outcome: 'success' | StsFailure) => void,
+  follow: () => Promise<void> = async () => {},
+): Assume {
   const shortened = new Set<string>()
 
-  const call = async (request: SessionRequest): Promise<Session> => {
+  const call = async (request: SessionRequest, isWanted: () => boolean): Promise<Session> => {
+    await follow()
+    if (!isWanted()) throw withdrawn()
     const durationSeconds = shortened.has(request.roleArn) ? CHAINING_SECONDS : request.durationSeconds
     try {
       const session = await sts.assumeRole({ ...request, durationSeconds })
@@ -29,19 +43,19 @@ export function assumer(sts: Sts, onCall: (outcome: 'success' | StsFailure) => v
       throw error
     }
   }
-  return async (request) => {
+  return async (request, isWanted = () => true) => {
     try {
-      return await call(request)
+      return await call(request, isWanted)
     } catch (error) {
       const failure = classifyStsError(error)
       if (failure === 'chaining' && !shortened.has(request.roleArn)) {
         if (shortened.size >= REMEMBERED_ROLES) shortened.clear()
         shortened.add(request.roleArn)
-        return call(request)
+        return call(request, isWanted)
       }
       if (failure !== 'node-credentials') throw error
       await sts.renewCredentials()
-      return call(request)
+      return call(request, isWanted)
     }
   }
 }

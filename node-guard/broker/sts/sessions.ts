@@ -144,7 +144,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
       .run(turn, async () => {
         // Permission may have been withdrawn in the queue.
         if (entry.dropped || prune(entry)) throw withdrawn()
-        const session = await assume(entry.request)
+        const session = await assume(entry.request, () => !entry.dropped)
         if (entry.dropped) throw withdrawn()
         return settle(entry, grant, session, reason())
       })

@@ -5,8 +5,10 @@ import { type Family, type Iptables, readSaved, restore } from '../iptables/comm
 import type { Purpose } from './pod-rules.ts'
 import type { RedirectRuleset } from './ruleset.ts'
 
-/** The pod's chain, first in nat OUTPUT. */
+/** The pod's chain, first in nat OUTPUT; the names of all of ours begin so. */
 export const REDIRECT_CHAIN = 'POD2IAM-REDIRECT'
+/** First in filter INPUT. */
+export const DIRECT_CHAIN = 'POD2IAM-REDIRECT-ONLY'
 
 /** No other process of this container takes the lock, and its root may be read-only. */
 const LOCK_FILE = '/dev/null'
@@ -27,10 +29,10 @@ export async function loadByIptables(
   const families: Family[] = existsSync('/proc/net/if_inet6') ? [4, 6] : [4]
   const variants = (['nft', 'legacy'] as const).map(async (variant) => {
     const loads = families.map((family) =>
-      loadChain(
-        { exec, variant, family, prefix: REDIRECT_CHAIN, lockFile: LOCK_FILE },
+      loadChains({ exec, variant, family, prefix: REDIRECT_CHAIN, lockFile: LOCK_FILE }, [
         redirectChain(options, purpose, family),
-      ),
+        directChain(options, purpose, family),
+      ]),
     )
     return (await Promise.all(loads)).find((failed) => failed !== undefined)
   })
@@ -38,14 +40,14 @@ export async function loadByIptables(
   return failures.length < variants.length ? undefined : failures.join('; ')
 }
 
-async function loadChain(tool: Iptables, chain: Chain): Promise<string | undefined> {
+async function loadChains(tool: Iptables, chains: readonly Chain[]): Promise<string | undefined> {
   const read = await readSaved(tool)
   if (!read.ok) return read.detail
-  const result = await restore(tool, restoreInput([chain], read.saved))
+  const result = await restore(tool, restoreInput(chains, read.saved))
   return result.ok ? undefined : result.detail
 }
 
-/** The same as `proofRuleset` and `redirectRuleset` say in nft, one family. */
+/** The same as `proofRuleset` and `redirectRuleset` say in nft in their output chain, one family. */
 export function redirectChain(
   { metadata, broker, brokerPort, sidecarPort }: RedirectRuleset,
   purpose: Purpose,
@@ -66,5 +68,28 @@ export function redirectChain(
       purpose === 'proof'
         ? metadata.filter(own).map(identity(80))
         : [...metadata.filter(own).map(redirect), ...broker.filter(own).map(identity(brokerPort))],
+  }
+}
+
+/** The same in their input chain. RETURN and not ACCEPT, which would keep others' rules of this chain from being asked. */
+export function directChain(
+  { metadata, sidecarPort }: RedirectRuleset,
+  purpose: Purpose,
+  family: Family,
+): Chain {
+  const to = `-p tcp -m tcp --dport ${sidecarPort}`
+  const own = metadata.filter((address) => address.includes(':') === (family === 6))
+  const redirected = (address: string) => ({
+    rule: `${to} -m conntrack --ctorigdst ${address} --ctorigdstport 80 -j RETURN`,
+  })
+  const loopback = family === 6 ? '::1/128' : '127.0.0.1/32'
+  return {
+    table: 'filter',
+    name: DIRECT_CHAIN,
+    hook: 'INPUT',
+    rules: [
+      ...(purpose === 'redirect' ? own.map(redirected) : []),
+      { rule: `-d ${loopback} ${to} -j REJECT --reject-with tcp-reset` },
+    ],
   }
 }

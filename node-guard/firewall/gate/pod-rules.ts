@@ -17,8 +17,9 @@ export type PodRules = {
  * from then on by iptables. A passing failure is no reason to change: the other's rules would stay.
  */
 export function createPodRules(exec: Exec, options: RedirectRuleset, log: Logger): PodRules {
-  const quick = { proof: inNewPod.proof(options.metadata), redirect: inNewPod.redirect(options) }
-  const rulesets = { proof: proofRuleset(options.metadata), redirect: redirectRuleset(options) }
+  const { metadata, sidecarPort } = options
+  const quick = { proof: inNewPod.proof(metadata, sidecarPort), redirect: inNewPod.redirect(options) }
+  const rulesets = { proof: proofRuleset(metadata, sidecarPort), redirect: redirectRuleset(options) }
   /** Whatever keeps the quick one from being loaded, the whole one says it, or replaces it. */
   const loadByNft = async (purpose: Purpose) =>
     (await tryRuleset(exec, quick[purpose])) && (await tryRuleset(exec, rulesets[purpose]))

@@ -3,6 +3,7 @@ import type { TestPod } from '../../broker/world.ts'
 import type { Bench, Figure } from '../report.ts'
 import { burstFigures, sharedFigure, underLimit } from './burst.ts'
 import { dayFigures } from './day.ts'
+import { largeNodeFigures } from './large.ts'
 import { openWorkshop } from './process.ts'
 import { sizeFigure } from './size.ts'
 import { warmFigures, withoutFlags } from './warm.ts'
@@ -13,7 +14,18 @@ const ROLES = 11
 const NAMESPACES = 5
 const ROUNDS = 3
 
-export const benchBroker: Bench = async (tell) => {
+/** More than the kubelet's default, as EKS and self-made clusters run them. */
+const LARGE = [500, 250]
+
+export const benchBroker: Bench = async (tell, asked) => {
+  const figures: Figure[] = asked('usual') ? [...(await usualNode(tell))] : []
+  for (const pods of LARGE)
+    if (asked('large'))
+      figures.push(...(await largeNodeFigures(pods, (what) => tell(`${pods} pods: ${what}`))))
+  return figures
+}
+
+const usualNode = async (tell: (what: string) => void): Promise<readonly Figure[]> => {
   const workshop = await openWorkshop()
   const { world } = workshop
   const figures: Figure[] = []

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GUARD_TABLE } from '../../../node-guard/firewall/guard/ruleset.ts'
 import type { TestNode } from '../../firewall/node.ts'
-import { type MemoryCgroup, memoryCgroup } from '../cgroup.ts'
+import { memoryCgroup, peakMib } from '../cgroup.ts'
 import { type Figure, median } from '../report.ts'
 import { type BenchBackend, rulesBack } from './disturbances.ts'
 import { type Probed, startProber } from './prober.ts'
@@ -82,7 +82,7 @@ export async function sizeFigures(options: SizeOptions & { readonly bundle: stri
         { name: `${name}: start to verified`, value: ready, unit: 'ms', target: 2000 },
         {
           name: `${name}: whole cgroup at most`,
-          value: peakOf(cgroup),
+          value: peakMib(cgroup),
           unit: 'MiB',
           target: LIMIT_MIB,
           ...killed(),
@@ -104,7 +104,7 @@ export async function sizeFigures(options: SizeOptions & { readonly bundle: stri
     return [
       {
         name: `${name}: whole cgroup at most`,
-        value: peakOf(cgroup),
+        value: peakMib(cgroup),
         unit: 'MiB',
         target: LIMIT_MIB - 1,
         ...killed(),
@@ -152,11 +152,6 @@ async function repeat(node: TestNode, { backend, programs }: SizeOptions, rounds
     await rulesBack(node, backend)
     await sleep(SETTLE_MS)
   }
-}
-
-const peakOf = (cgroup: MemoryCgroup): number | undefined => {
-  const peak = cgroup.peak()
-  return peak === undefined ? undefined : peak / MIB
 }
 
 const noteOf = ({ gaps, outcomes, longestPause }: Probed) =>

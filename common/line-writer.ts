@@ -1,0 +1,133 @@
+/**
+ * Lines on their way to an output that may have no room for them: nobody waits. What finds no room waits in a bounded
+ * memory; where that is full, the least important line goes first, and a line in its place says how many are missing.
+ */
+import { LINE_KINDS, type LineKind } from './log.ts'
+
+/** Lines that stand nowhere. */
+export type Loss = { readonly lines: number; readonly audit: number }
+
+export type LineWriter = {
+  /** Writes a line with its newline now, or later, or never. Never throws and never waits. */
+  readonly write: (line: string, kind: LineKind) => void
+  /** Writes what waits as far as there is room; true when nothing waits any more. */
+  readonly drain: () => boolean
+}
+
+type Waiting = { readonly line: string; readonly kind: LineKind; missing: Loss }
+
+const NO_BYTES = new Uint8Array()
+const NOTHING: Loss = { lines: 0, audit: 0 }
+
+/**
+ * @param by.writeSome writes bytes and returns how many of them; throws where there is no room. A pipe takes up to 4 KiB whole
+ * or not at all (pipe(7), PIPE_BUF), and of more whatever fits
+ * @param by.lossLine the line that stands for lines that are missing
+ * @param by.capacity characters that may wait
+ * @param by.onLost told of each line that is lost
+ * @param by.tryLater asks for `drain` some time later
+ */
+export function lineWriter(by: {
+  readonly writeSome: (bytes: Uint8Array) => number
+  readonly lossLine: (loss: Loss) => string
+  readonly capacity: number
+  readonly onLost: (kind: LineKind) => void
+  readonly tryLater: () => void
+}): LineWriter {
+  const { writeSome, lossLine, capacity, onLost, tryLater } = by
+  const waiting: Waiting[] = []
+  const waitingOf = new Map<LineKind, number>(LINE_KINDS.map((kind) => [kind, 0]))
+  let size = 0
+  /** What is missing behind the last line that waits. */
+  let missing = NOTHING
+  /** Of a line that was taken in part: before anything else is written, or two lines would be one. */
+  let rest: Uint8Array = NO_BYTES
+
+  const push = (): boolean => {
+    while (rest.length > 0) {
+      const taken = taking(writeSome, rest)
+      if (taken === 0) return false
+      rest = after(rest, taken)
+    }
+    return true
+  }
+  /** Whether a line was taken, be it in part: its rest is owed from then on. */
+  const put = (line: string): boolean => {
+    const bytes = Buffer.from(line)
+    const taken = taking(writeSome, bytes)
+    if (taken === 0) return false
+    rest = after(bytes, taken)
+    return true
+  }
+  const drain = (): boolean => {
+    while (push()) {
+      const [first] = waiting
+      const loss = first?.missing ?? missing
+      if (loss.lines > 0) {
+        if (!put(lossLine(loss))) return false
+        if (first) first.missing = NOTHING
+        else missing = NOTHING
+      } else if (first === undefined) return true
+      else if (put(first.line)) remove(0)
+      else return false
+    }
+    return false
+  }
+
+  const remove = (index: number): Waiting | undefined => {
+    const [removed] = waiting.splice(index, 1)
+    if (removed === undefined) return undefined
+    size -= removed.line.length
+    waitingOf.set(removed.kind, (waitingOf.get(removed.kind) ?? 0) - 1)
+    return removed
+  }
+  /** Lets go of the oldest line of the least important kind, where that is less important than `kind`. */
+  const makeRoom = (kind: LineKind): boolean => {
+    const least = LINE_KINDS.find((each) => (waitingOf.get(each) ?? 0) > 0)
+    if (least === undefined || LINE_KINDS.indexOf(least) >= LINE_KINDS.indexOf(kind)) return false
+    const index = waiting.findIndex((each) => each.kind === least)
+    const gone = remove(index)
+    if (gone === undefined) return false
+    const behind = waiting[index]
+    const loss = plus(gone.missing, plus(behind?.missing ?? missing, lossOf(gone.kind)))
+    if (behind) behind.missing = loss
+    else missing = loss
+    onLost(gone.kind)
+    return true
+  }
+  const keep = (line: string, kind: LineKind): void => {
+    while (size + line.length > capacity) {
+      if (line.length <= capacity && makeRoom(kind)) continue
+      missing = plus(missing, lossOf(kind))
+      onLost(kind)
+      return
+    }
+    waiting.push({ line, kind, missing })
+    missing = NOTHING
+    size += line.length
+    waitingOf.set(kind, (waitingOf.get(kind) ?? 0) + 1)
+  }
+
+  return {
+    write: (line, kind) => {
+      const taken = drain() && put(line)
+      if (!taken) keep(line, kind)
+      if (!taken || rest.length > 0) tryLater()
+    },
+    drain,
+  }
+}
+
+/** Bytes taken; 0 where there is no room, or nobody to take them any more. */
+function taking(writeSome: (bytes: Uint8Array) => number, bytes: Uint8Array): number {
+  try {
+    return writeSome(bytes)
+  } catch {
+    return 0
+  }
+}
+
+const after = (bytes: Uint8Array, taken: number) => (taken < bytes.length ? bytes.subarray(taken) : NO_BYTES)
+
+const lossOf = (kind: LineKind): Loss => ({ lines: 1, audit: kind === 'audit' ? 1 : 0 })
+const plus = (a: Loss, b: Loss): Loss => ({ lines: a.lines + b.lines, audit: a.audit + b.audit })

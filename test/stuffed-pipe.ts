@@ -1,0 +1,53 @@
+/** A pipe for a process's output that is already full, as one whose container runtime hangs. */
+import { spawnSync } from 'node:child_process'
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+
+export type StuffedPipe = {
+  /** To be given to the process. */
+  readonly fd: number
+  /** Reads whatever is there, on top of what was read before; without the stuffing. */
+  readonly drain: () => string
+  readonly close: () => void
+}
+
+const STUFFING = '.'
+
+/** @param directory where the pipe is made; whoever made the directory removes it */
+export function stuffedPipe(directory: string): StuffedPipe {
+  const path = join(directory, `log-${process.hrtime.bigint()}`)
+  const { status, stderr } = spawnSync('mkfifo', [path])
+  if (status !== 0) throw new Error(`mkfifo: ${stderr}`)
+  // Held at both ends, so that nothing tells a writer that nobody reads.
+  const ours = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+  // Like a container's: it blocks, unless the process does something about it.
+  const fd = openSync(path, constants.O_WRONLY)
+  while (takes(ours, STUFFING.repeat(4096)));
+  while (takes(ours, STUFFING));
+  const pieces: Buffer[] = []
+  return {
+    fd,
+    drain: () => {
+      const piece = Buffer.alloc(1 << 17)
+      try {
+        pieces.push(piece.subarray(0, readSync(ours, piece)))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      }
+      return Buffer.concat(pieces).toString().replace(/^\.+/, '')
+    },
+    close: () => {
+      closeSync(fd)
+      closeSync(ours)
+    },
+  }
+}
+
+function takes(fd: number, text: string): boolean {
+  try {
+    return writeSync(fd, text) > 0
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    return false
+  }
+}
