@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KEYS } from '../../../common/keys.ts'
 import type { TestPod } from '../../broker/world.ts'
-import { type MemoryCgroup, memoryCgroup } from '../cgroup.ts'
+import { type MemoryCgroup, memoryCgroup, peakMib } from '../cgroup.ts'
 import type { Figure } from '../report.ts'
 import { askUntilGiven, openWorkshop, spawnBroker, type Workshop } from './process.ts'
 import { startStorm } from './storm.ts'
