@@ -5,8 +5,9 @@ import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { isUsefulRoute, type Link, sortNetwork } from '../../node-guard/firewall/guard/node-network.ts'
 import { guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
 import { changesWays, isSubnet } from '../../node-guard/firewall/guard/ways.ts'
+import { loadTable } from '../../node-guard/firewall/nft-table.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { openNode } from './node.ts'
+import { nodeExec, openNode } from './node.ts'
 
 const pod = (ifname: string, more: Partial<Link> = {}): Link => ({
   ifname,
@@ -94,7 +95,8 @@ fd00:9::/64 dev wire metric 256 pref medium
   test('nft takes them', async () => {
     const node = await openNode()
     const rules = { metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES, ...ways }
-    await node.must('node', ['nft', '-f', '-'], guardRuleset(rules))
+    const loaded = await loadTable(nodeExec(node), guardRuleset(rules))
+    assert.ok(loaded.ok, loaded.ok ? '' : loaded.detail)
     await node.close()
   })
 })

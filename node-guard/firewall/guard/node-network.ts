@@ -116,7 +116,7 @@ function outerOf(routes: readonly Route[], wires: ReadonlySet<string>): Readonly
   return new Set(outer.map(({ destination }) => destination))
 }
 
-/** nft takes no set in which one prefix holds another. */
+/** Each prefix is a rule of its own: none for what another one holds. */
 function withoutCovered(prefixes: ReadonlySet<string>): string[] {
   const length = (prefix: string) => Number(prefix.split('/')[1])
   const covers = (wide: string, narrow: string) =>
