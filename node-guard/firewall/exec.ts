@@ -91,9 +91,8 @@ export function firstLine({ code, stderr }: ExecResult): string {
   return line?.trim().slice(0, 300) ?? `exit code ${code}`
 }
 
-/** Whether a command failed for want of memory, or of time, within its bounds. */
+/** Whether a command failed for want of memory. */
 export const isTooBig = ({ code, stderr }: ExecResult): boolean =>
-  code === 'timeout' ||
   code === 'signal' ||
   /memory allocation (?:problem|failure)|cannot allocate memory|out of memory|failed to map segment/i.test(
     stderr,

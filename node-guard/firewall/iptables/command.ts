@@ -23,7 +23,7 @@ export type IptablesFailure = {
   readonly unusable: boolean
   /** Perhaps because another changed the rules since they were read. */
   readonly raced?: true
-  /** For want of memory, or of time. */
+  /** For want of memory. */
   readonly tooBig?: true
 }
 
