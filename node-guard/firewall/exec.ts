@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { constants, setPriority } from 'node:os'
 
 /** What became of a command. `code` is its exit code, or why there is none. */
 export type ExecResult = {
@@ -15,6 +16,8 @@ export type ExecOptions = {
   readonly keepLine?: (line: string) => boolean
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>
+  /** It gets the processor when nobody else wants it: nothing that holds a lock of the kernel. */
+  readonly yielding?: boolean
 }
 
 /** Runs a command to its end; never throws. Passed in everywhere, so that failures can be told in tests. */
@@ -30,12 +33,13 @@ export function toolEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.Pr
 }
 
 /** {@link Exec} by real processes. Output beyond 4 MiB is cut. */
-export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepLine, env } = {}) =>
+export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepLine, env, yielding } = {}) =>
   new Promise((resolve) => {
     const child = spawn(command, args, {
       env: { ...toolEnvironment(), ...env },
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     })
+    if (yielding && child.pid !== undefined) yieldProcessor(child.pid)
     // EPIPE: it ended without reading, and its exit code says why.
     child.stdin?.on('error', () => {})
     child.stdin?.end(input)
@@ -61,6 +65,13 @@ export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepL
     })
   })
 
+/** It may have ended already. */
+function yieldProcessor(pid: number): void {
+  try {
+    setPriority(pid, constants.priority.PRIORITY_LOW)
+  } catch {}
+}
+
 /** Passes on the whole lines of a chunked text that are to be kept. */
 function lineFilter(keepLine: (line: string) => boolean): (chunk: string) => string {
   let rest = ''
@@ -79,6 +90,13 @@ export function firstLine({ code, stderr }: ExecResult): string {
   const line = stderr.split('\n').find((candidate) => candidate.trim() !== '')
   return line?.trim().slice(0, 300) ?? `exit code ${code}`
 }
+
+/** Whether a command failed for want of memory. */
+export const isTooBig = ({ code, stderr }: ExecResult): boolean =>
+  code === 'signal' ||
+  /memory allocation (?:problem|failure)|cannot allocate memory|out of memory|failed to map segment/i.test(
+    stderr,
+  )
 
 /** Whether nft says that this kernel lacks what the rules need. */
 export function isUnsupported({ stderr }: ExecResult): boolean {

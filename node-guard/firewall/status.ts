@@ -2,7 +2,7 @@ import { STATE_DIR } from '../../common/addresses.ts'
 import { flag, settingsOrExit, text } from '../../common/settings.ts'
 import { within } from './deadline.ts'
 import { exec } from './exec.ts'
-import { readNatRules } from './guard/nat-rules.ts'
+import { readNatRules, takingTraffic } from './guard/nat-rules.ts'
 import { currentStatus, missingStatus, readStatus } from './status-file.ts'
 import { thisNetwork, withFreshLeftovers } from './status-leftovers.ts'
 import { statusText } from './status-text.ts'
@@ -34,7 +34,7 @@ export async function runStatus(argv: readonly string[]): Promise<void> {
   const status = await withFreshLeftovers(currentStatus(read.written, now()), {
     lookedAt: read.written.lookedAt,
     network: await thisNetwork(),
-    readNatRules: (words) => readNatRules(boundedExec, words),
+    readNatRules: (metadata) => readNatRules(boundedExec, takingTraffic(metadata)),
     now,
   })
   process.stdout.write(settings.json ? `${JSON.stringify(status)}\n` : statusText(status, now()))

@@ -15,9 +15,11 @@ import {
   removeInput,
   restoreInput,
 } from '../../node-guard/firewall/iptables/chains.ts'
-import { readSaved, restore } from '../../node-guard/firewall/iptables/command.ts'
+import { restore } from '../../node-guard/firewall/iptables/command.ts'
+import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
 import { ofInterest, parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
 import { RULES } from './battery.ts'
+import { list, withoutBounds } from './iptables-model.ts'
 
 const WANTED = iptablesRules(RULES, 4)
 const HOOKS = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']
@@ -193,6 +195,15 @@ describe('input of iptables-restore', () => {
   })
 })
 
+/** Rules of one chain as a text of iptables-save has them. */
+function rulesIn(text: string, table: string, chain: string) {
+  const part = text.slice(text.indexOf(`*${table}\n`)).split('\nCOMMIT')[0] ?? ''
+  if (!part.includes(`\n:${chain} `)) return undefined
+  return [...part.matchAll(/^\[(\d+):\d+\] -A (\S+) (.*)$/gm)].flatMap(([, packets, name, rule = '']) =>
+    name === chain ? [{ rule, packets: Number(packets) }] : [],
+  )
+}
+
 describe('why iptables failed', () => {
   const failed = (code: ExecResult['code'], stderr: string): ExecResult => ({ code, stdout: '', stderr })
   const FAILURES: [what: string, result: ExecResult, unusable: boolean, sentence: RegExp][] = [
@@ -253,7 +264,8 @@ describe('a load', () => {
   /** Loads where each restore ends as told; how often it was tried, and what came of it. */
   const load = async (...results: readonly [ExecResult, ...ExecResult[]]) => {
     let restores = 0
-    const exec: Exec = async (command) => {
+    const exec: Exec = async (program, args) => {
+      const [command] = withoutBounds(program, args)
       if (command.endsWith('-save')) return { code: 0, stdout: '', stderr: '' }
       return results[Math.min(restores++, results.length - 1)] ?? results[0]
     }
@@ -272,7 +284,8 @@ describe('a load', () => {
 
   test('that another’s change made fail is done again on what is there now, once', async () => {
     const race = failed('iptables: Bad rule (does a matching rule exist in that chain?).')
-    assert.deepEqual(await load(race, ok), { restores: 2, suspected: false, detail: undefined })
+    // Filter and mangle, which failed, and then nat.
+    assert.deepEqual(await load(race, ok), { restores: 3, suspected: false, detail: undefined })
     const twice = await load(race)
     assert.deepEqual([twice.restores, twice.suspected], [2, true])
     assert.match(twice.detail ?? '', /Bad rule/)
@@ -290,15 +303,19 @@ describe('a load', () => {
 
 describe('a repair', () => {
   const withoutTable = (table: string) => saved(WANTED.filter((chain) => chain.table !== table))
-  /** The backend over a kernel in which each call of iptables-save sees the next of these, the last for ever. */
+  /** The backend over a kernel in which each reading sees the next of these, as iptables-save prints it, the last for ever. */
   const over = (...seen: string[]) => {
     const calls: string[] = []
     let races = 0
-    const exec: Exec = async (command, _args, { input = '' } = {}) => {
-      if (command.endsWith('-save')) {
-        calls.push('save')
-        return { code: 0, stdout: (seen.length > 1 ? seen.shift() : seen[0]) ?? '', stderr: '' }
-      }
+    let now = ''
+    const look = (input: string) => {
+      // Where a chain is missing it goes on behind it: that is no new reading.
+      if (/-S P(?:RE|OST)ROUTING/.test(input)) calls.push('list')
+      if (input.includes('-S POSTROUTING')) now = (seen.length > 1 ? seen.shift() : seen[0]) ?? ''
+      return list(input, (table, chain) => rulesIn(now, table, chain))
+    }
+    const exec: Exec = async (_command, _args, { input = '' } = {}) => {
+      if (input.includes('\n-v -S ')) return look(input)
       calls.push(`restore ${[...input.matchAll(/^\*(\w+)/gm)].map(([, table]) => table).join(' ')}`)
       if (races-- > 0) return { code: 1, stdout: '', stderr: 'iptables: Bad rule' }
       return { code: 0, stdout: '', stderr: '' }
@@ -319,8 +336,17 @@ describe('a repair', () => {
     assert.equal((await backend.compare()).differs, undefined)
     // What is loaded next is no repair of what was found long ago.
     await backend.load(RULES)
-    const whole = ['save', 'restore mangle filter nat']
-    assert.deepEqual(calls, [...whole, 'save', 'save', 'restore filter', 'save', ...whole])
+    const whole = ['list', 'restore mangle filter', 'list', 'restore nat']
+    assert.deepEqual(calls, [
+      ...whole,
+      'list',
+      'list',
+      'restore filter',
+      'list',
+      'list',
+      'restore mangle filter',
+      'list',
+    ])
   })
 
   test('reads again and writes all where another changed our jumps since', async () => {
@@ -329,7 +355,7 @@ describe('a repair', () => {
     await backend.compare()
     race()
     assert.equal(await backend.load(RULES), undefined)
-    assert.deepEqual(calls.slice(3), ['restore nat', 'save', 'restore mangle filter nat'])
+    assert.deepEqual(calls.slice(5), ['restore nat', 'list', 'restore nat'])
   })
 
   test('packets of tables that it does not write are not counted again', async () => {

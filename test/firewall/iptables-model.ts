@@ -1,6 +1,6 @@
 /** What iptables-nft and nft's monitor do, as far as the guard can see: in memory, and with events that come late. */
 import assert from 'node:assert/strict'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
+import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
 import type { IptablesTable } from '../../node-guard/firewall/iptables/saved.ts'
 
 const HOOKS: readonly string[] = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']
@@ -36,12 +36,24 @@ export function iptablesModel(before: () => void = () => {}): IptablesModel {
     events.push(...told, `# new generation ${++generation} by process 1 (iptables-nft-re)`)
     return true
   }
-  const exec: Exec = async (command, _args, { input = '' } = {}) => {
+  const exec: Exec = async (program, given, { input = '' } = {}) => {
+    const [command, args] = withoutBounds(program, given)
     before()
     if (command === 'nft') return { code: 0, stdout: 'nftables v1.0.6', stderr: '' }
     if (command.endsWith('-save')) {
       calls.push('save')
-      return { code: 0, stdout: print(tables), stderr: '' }
+      const table = args[args.indexOf('-t') + 1]
+      const asked = args.includes('-t') ? [...tables].filter(([name]) => name === table) : [...tables]
+      return { code: 0, stdout: print(new Map(asked)), stderr: '' }
+    }
+    if (input.includes('\n-v -S ')) {
+      calls.push('list')
+      return list(input, (table, chain) =>
+        tables
+          .get(table)
+          ?.get(chain)
+          ?.map((rule) => ({ rule, packets: 0 })),
+      )
     }
     const transactions = [...input.matchAll(/^\*(\w+)\n((?:.*\n)*?)COMMIT$/gm)]
     calls.push(`restore ${transactions.map(([, table]) => table).join(' ')}`)
@@ -63,6 +75,41 @@ export function iptablesModel(before: () => void = () => {}): IptablesModel {
       assert.ok(commit(table, rules))
     },
   }
+}
+
+/** A command line without prlimit before it. */
+export function withoutBounds(command: string, args: readonly string[]): [string, readonly string[]] {
+  return command === 'prlimit' ? [args[2] ?? '', args.slice(3)] : [command, args]
+}
+
+type CountedRule = { readonly rule: string; readonly packets: number }
+
+/**
+ * What iptables-nft-restore prints for `-v -S CHAIN`, line by line, until a chain is not there; built-in ones always are.
+ * Where a rule's target stands, its counters stand before it.
+ */
+export function list(
+  input: string,
+  rulesOf: (table: IptablesTable, chain: string) => readonly CountedRule[] | undefined,
+): ExecResult {
+  let table: IptablesTable = 'filter'
+  const lines: string[] = []
+  for (const line of input.split('\n')) {
+    if (line.startsWith('*')) table = line.slice(1) as IptablesTable
+    const chain = /^-v -S (\S+)$/.exec(line)?.[1]
+    if (chain === undefined) continue
+    const rules = rulesOf(table, chain)
+    const builtIn = HOOKS.includes(chain)
+    if (rules === undefined && !builtIn)
+      return { code: 1, stdout: print(), stderr: 'line 3 failed: No chain/target/match by that name.' }
+    lines.push(builtIn ? `-P ${chain} ACCEPT -c 5 500` : `-N ${chain}`)
+    for (const { rule, packets } of rules ?? [])
+      lines.push(`-A ${chain} ${rule}`.replace(/(?= -[jg] \S+(?: --\S+ \S+)*$)/, ` -c ${packets} 60`))
+  }
+  function print() {
+    return lines.map((line) => `${line}\n`).join('')
+  }
+  return { code: 0, stdout: print(), stderr: '' }
 }
 
 /** Does what a line of iptables-restore says; what the monitor tells of it. */

@@ -159,9 +159,11 @@ async function startAgent(machine: Machine, network: NetworkName): Promise<Agent
 
 /** The product's {@link Exec} inside the node's network. */
 export function nodeExec(node: TestNode, network: NetworkName = 'node'): Exec {
-  return (command, args, { input, env = {} } = {}) => {
+  return async (command, args, { input, env = {}, keepLine = () => true } = {}) => {
     const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
-    return node.run(network, ['env', ...variables, command, ...args], input)
+    const result = await node.run(network, ['env', ...variables, command, ...args], input)
+    const lines = result.stdout.match(/.*\n|.+$/g) ?? []
+    return { ...result, stdout: lines.filter((line) => keepLine(line.replace(/\n$/, ''))).join('') }
   }
 }
 

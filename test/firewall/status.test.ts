@@ -11,7 +11,7 @@ import { NO_PACKETS, NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts
 import { CILIUM_MASQUERADE, hasNetkit, whyBypassed } from '../../node-guard/firewall/guard/dataplane.ts'
 import { findLeftovers } from '../../node-guard/firewall/guard/leftovers.ts'
 import { metricsText } from '../../node-guard/firewall/guard/metrics.ts'
-import { readNatRules } from '../../node-guard/firewall/guard/nat-rules.ts'
+import { readNatRules, takingTraffic } from '../../node-guard/firewall/guard/nat-rules.ts'
 import {
   firewallStateOf,
   type GuardReport,
@@ -235,10 +235,10 @@ test('no rule, however odd, makes the reader throw', () => {
 
 test('tables that cannot be read are told with what to do; legacy ones that are not there are not asked for', async () => {
   const asked: string[] = []
-  const exec: Exec = async (command) => {
+  const exec: Exec = async (_bounds, [, , command = '']) => {
     asked.push(command)
-    if (command === 'iptables-nft-save') return { code: 'missing', stdout: '', stderr: 'spawn ENOENT' }
-    if (command === 'ip6tables-nft-save')
+    if (command === 'iptables-nft') return { code: 'missing', stdout: '', stderr: 'spawn ENOENT' }
+    if (command === 'ip6tables-nft')
       return {
         code: 1,
         stdout: '',
@@ -246,10 +246,10 @@ test('tables that cannot be read are told with what to do; legacy ones that are 
       }
     return { code: 1, stdout: '', stderr: 'Cannot initialize: Permission denied (you must be root)' }
   }
-  const { unread } = await readNatRules(exec, METADATA, async (family) =>
+  const { unread } = await readNatRules(exec, takingTraffic(METADATA), async (family) =>
     family === 'ip' ? 'filter\nnat\n' : '',
   )
-  assert.deepEqual(asked, ['iptables-nft-save', 'ip6tables-nft-save', 'iptables-legacy-save'])
+  assert.deepEqual(asked, ['iptables-nft', 'ip6tables-nft', 'iptables-legacy-save'])
   assert.equal(unread.length, 2)
   assert.match(unread[0] ?? '', /iptables-nft could not be read \(spawn ENOENT\): use the pod2iam image/)
   assert.match(unread[1] ?? '', /NET_RAW/)
@@ -261,12 +261,13 @@ test('many rules with one word do not hide a rule with another', async () => {
     (_, port) => `-A CNI-DN-1 -d 169.254.169.254/32 -p tcp -m tcp --dport ${port} -j DNAT`,
   )
   const stdout = [...many, MASQUERADE.rule].join('\n')
-  const exec: Exec = async (command) => ({
+  const exec: Exec = async (_bounds, [, , command = '']) => ({
     code: 0,
-    stdout: command === 'iptables-nft-save' ? stdout : '',
+    stdout: command === 'iptables-nft' ? stdout : '',
     stderr: '',
   })
-  const { rules } = await readNatRules(exec, [...METADATA, CILIUM_MASQUERADE], async () => '')
+  const question = { words: [...METADATA, CILIUM_MASQUERADE], chains: ['PREROUTING'], follow: false }
+  const { rules } = await readNatRules(exec, question, async () => '')
   assert.equal(rules.length, 101)
   assert.ok(rules.some(({ rule }) => rule === MASQUERADE.rule))
   assert.equal(whyBypassed({ interfaces: ['cilium_host'], netkit: false, natRules: rules }), undefined)
@@ -337,26 +338,36 @@ function surroundingsWith(changed: Partial<SurroundingsOptions>) {
   return { surroundings, logs }
 }
 
-test('a dataplane that comes after the guard is seen at the next look, long before the tables are read again', async () => {
+test('a dataplane that comes after the guard is seen at the next look, long before the tables are searched again', async () => {
   let interfaces = ['eth0']
-  let reads = 0
+  const asked: string[] = []
   const { surroundings, logs } = surroundingsWith({
     readInterfaces: async () => interfaces,
-    readNatRules: async () => {
-      reads++
+    readNatRules: async ({ chains }) => {
+      asked.push(chains.join(' '))
       return { rules: [], unread: [] }
     },
   })
   assert.equal(surroundings.state().looked, false)
   await surroundings.look()
   await surroundings.look()
-  assert.deepEqual([surroundings.state().looked, surroundings.state().bypass, reads], [true, undefined, 1])
+  assert.deepEqual([surroundings.state().looked, surroundings.state().bypass], [true, undefined])
+  assert.deepEqual([await surroundings.search(), await surroundings.search()], [true, false])
   interfaces = ['eth0', 'cilium_host']
   await surroundings.look()
   await surroundings.look()
   assert.match(surroundings.state().bypass ?? '', /Cilium/)
-  assert.equal(reads, 2)
+  assert.equal(await surroundings.search(), false)
+  assert.deepEqual(asked, ['PREROUTING OUTPUT', 'CILIUM_POST_nat OLD_CILIUM_POST_nat'])
   assert.deepEqual(logs, ['the block may be of no use on this node'])
+})
+
+test('no look at the dataplane, and so nobody who waits for ready, waits for the search for leftovers', async () => {
+  const { surroundings } = surroundingsWith({ readNatRules: () => new Promise(() => {}) })
+  void surroundings.search()
+  await surroundings.look()
+  const now = report({ surroundings: surroundings.state() })
+  assert.equal(readinessOf(now, NOW).code, 'ready')
 })
 
 test('--dataplane=netfilter is taken at its word, and what it was given against stays told', async () => {

@@ -82,6 +82,7 @@ describe('the node around the guard', needsNamespaces(), () => {
       '-A PREROUTING -p tcp -d 169.254.169.253 --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
     )
     await (await start([], ADMIN_AND_RAW)).becomes('ready')
+    await until('they are found', async () => (await status()).leftovers.length > 0)
     const { leftovers } = await status()
     assert.deepEqual(leftovers.map(({ kind }) => kind).sort(), [
       'kiam',
@@ -105,7 +106,9 @@ describe('the node around the guard', needsNamespaces(), () => {
       ),
     )
     await (await start()).becomes('ready')
-    assert.match((await warned('leftovers-not-checked')) ?? '', /iptables-legacy .+NET_RAW/)
+    await until('it says so', async () =>
+      /iptables-legacy .+NET_RAW/.test((await warned('leftovers-not-checked')) ?? ''),
+    )
   })
 
   test('a dataplane that may go round netfilter: not verified, not ready, no leave for the broker, until it is told otherwise', async () => {

@@ -29,6 +29,7 @@ export function needsBuildah(): { skip?: string } {
     'xtables-legacy-multi',
     'ip',
     'socat',
+    'prlimit',
     'curl',
   ])
     if (peer(command) === undefined) return needsPeer(command)

@@ -127,6 +127,7 @@ describe('the images', needsBuildah(), () => {
     for (const [program, version] of [
       ['ip6tables-legacy', '--version'],
       ['socat', '-V'],
+      ['prlimit', '--version'],
     ] as const) {
       const { code, output } = builder.run('node-guard', [`/usr/sbin/${program}`, version])
       assert.equal(code, 0, `${program}: ${output}`)

@@ -15,6 +15,7 @@ export function makeBuilder(root: string): void {
     'nft',
     'ip',
     'socat',
+    'prlimit',
     'xtables-nft-multi',
     'xtables-legacy-multi',
   ].concat(...['cat', 'cp', 'dirname', 'grep', 'ln', 'ls', 'mkdir', 'readlink', 'rm', 'sed', 'sort', 'test'])

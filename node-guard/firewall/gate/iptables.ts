@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs'
 import type { Exec } from '../exec.ts'
 import { type Chain, restoreInput } from '../iptables/chains.ts'
-import { type Family, type Iptables, readSaved, restore } from '../iptables/command.ts'
+import { type Family, type Iptables, restore } from '../iptables/command.ts'
+import { readSaved } from '../iptables/reading.ts'
 import type { Purpose } from './pod-rules.ts'
 import type { RedirectRuleset } from './ruleset.ts'
 

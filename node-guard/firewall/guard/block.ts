@@ -19,6 +19,8 @@ export type BlockState = {
   readonly backend: BackendName | undefined
   /** Why it is not the first that `--backend` admits. */
   readonly fallback: string | undefined
+  /** Why it keeps less than is promised on this node. */
+  readonly limited?: string | undefined
   /** Why rules of another backend may stand beside it. */
   readonly othersLeft: string | undefined
   /** Packets by counter since this process started. */
@@ -120,6 +122,7 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
       ...verdict,
       backend: choice.chosen()?.name,
       fallback: choice.fallback(),
+      limited: choice.chosen()?.limits?.(),
       othersLeft: choice.left(),
       packets: { ...packets },
       repairs: { ...repairs },

@@ -5,6 +5,11 @@ import type { NatRule } from './nat-rules.ts'
 /** Cilium's comment on the rule by which it masquerades with iptables. */
 export const CILIUM_MASQUERADE = 'cilium masquerade non-cluster'
 
+/** The device by which Cilium is known. */
+export const CILIUM_DEVICE = 'cilium_host'
+/** Its chain for masquerading, also while it is being replaced. */
+export const CILIUM_CHAINS = ['CILIUM_POST_nat', 'OLD_CILIUM_POST_nat'] as const
+
 /** What of a node's dataplane can be seen from its network namespace. */
 export type DataplaneFacts = {
   /** Names of all interfaces. */
@@ -29,7 +34,7 @@ export type Bypass = { readonly why: string; readonly remedy: string }
  * - Calico's eBPF dataplane, by the devices it makes.
  */
 export function whyBypassed({ interfaces, netkit, natRules }: DataplaneFacts): Bypass | undefined {
-  const cilium = interfaces.includes('cilium_host')
+  const cilium = interfaces.includes(CILIUM_DEVICE)
   if (netkit)
     return {
       why: 'pods of this node have netkit devices, whose packets go round netfilter',
@@ -54,7 +59,7 @@ export function whyBypassed({ interfaces, netkit, natRules }: DataplaneFacts): B
 /** Interfaces that tell of a dataplane of eBPF, sorted, as one word: when it changes it is time for another look. */
 export const markers = (interfaces: readonly string[]) =>
   interfaces
-    .filter((name) => name === 'cilium_host' || /^bpf(?:in|out)\.cali$/.test(name))
+    .filter((name) => name === CILIUM_DEVICE || /^bpf(?:in|out)\.cali$/.test(name))
     .sort()
     .join(' ')
 

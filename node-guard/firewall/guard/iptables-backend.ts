@@ -1,25 +1,15 @@
 import type { Exec } from '../exec.ts'
-import {
-  type Chain,
-  countPackets,
-  difference,
-  differingTables,
-  removeInput,
-  restoreInput,
-} from '../iptables/chains.ts'
-import {
-  type Family,
-  type Iptables,
-  type IptablesFailure,
-  readSaved,
-  restore,
-  type Variant,
-} from '../iptables/command.ts'
+import { type Chain, countPackets, difference } from '../iptables/chains.ts'
+import type { Family, Iptables, IptablesFailure, Variant } from '../iptables/command.ts'
 import { type SavedRules, withoutTables } from '../iptables/saved.ts'
-import type { Backend, Compared, Failure } from './backend.ts'
+import type { Backend, Compared } from './backend.ts'
 import { type Canaries, createCanaries } from './canaries.ts'
 import { iptablesInterest, type LostTables, monitoredTables } from './iptables-events.ts'
+import { ipTables, NF_TABLES } from './iptables-kernel.ts'
+import { type LegacyNode, removeChains } from './iptables-removal.ts'
 import { GUARD_CHAINS, iptablesRules } from './iptables-rules.ts'
+import { WRITTEN_TOGETHER, type Write, writeTables } from './iptables-write.ts'
+import { createLegacyNat, type LegacyNat } from './legacy-nat.ts'
 import { ruleEvents } from './rule-events.ts'
 import type { GuardRuleset } from './ruleset.ts'
 
@@ -31,10 +21,11 @@ export type IptablesOptions = {
   readonly variant: Variant
   /** The families this kernel speaks. */
   readonly families: () => Promise<readonly Family[]>
-  /** Whether this variant has tables at all; only asking iptables-legacy would make the kernel load them. */
-  readonly inUse?: () => Promise<boolean>
+  /** Of iptables-legacy: what is known without asking it. */
+  readonly legacy?: LegacyNode
   /** Of iptables-legacy. */
   readonly canaries?: Canaries
+  readonly legacyNat?: LegacyNat
 }
 
 /** The guard's rules in iptables, by one of its variants, for both families. */
@@ -42,8 +33,9 @@ export function iptablesBackend({
   exec,
   variant,
   families,
-  inUse,
+  legacy,
   canaries = variant === 'legacy' ? createCanaries() : undefined,
+  legacyNat = createLegacyNat(),
 }: IptablesOptions): Backend {
   const tools = async () =>
     (await families()).map((family): Iptables => ({ exec, variant, family, prefix: GUARD_CHAINS }))
@@ -52,23 +44,40 @@ export function iptablesBackend({
   const lost: LostTables = canaries ?? monitored
   let limited: string | undefined
 
+  const kernel = variant === 'nft' ? NF_TABLES : ipTables(legacyNat)
+  const chainsOf = (rules: GuardRuleset, family: Family) => {
+    const kept = keepable(iptablesRules(rules, family), family)
+    return canaries?.add(kept, family) ?? kept
+  }
+  const keepable = (chains: readonly Chain[], family: Family) =>
+    kernel.leavesNat(family) ? chains.filter(({ table }) => table !== 'nat') : chains
+
   const write = async (rules: GuardRuleset): Promise<IptablesFailure | undefined> => {
     const heard = new Map((await families()).map((family) => [family, lost.of(family)] as const))
     const repairs = lost.any()
     lost.forget()
-    const results = (await tools()).map(async (tool) => {
+    let writes = (await tools()).map((tool): Write => {
       const { family } = tool
-      const wanted = iptablesRules(rules, family)
-      const chains = canaries?.add(wanted, family) ?? wanted
+      const chains = chainsOf(rules, family)
       const { seen, differs = false, before } = sides.get(family) ?? NOTHING
       sides.set(family, { ...NOTHING, chains, before })
       const known = differs || repairs ? seen && withoutTables(seen, heard.get(family) ?? []) : undefined
-      const side = await replace(tool, chains, known)
-      if ('detail' in side) return side
-      sides.set(family, side)
-      return undefined
+      return { tool, chains, known, written: [] }
     })
-    return (await Promise.all(results)).find((failed) => failed !== undefined)
+    for (const tables of WRITTEN_TOGETHER) {
+      const results = await Promise.all(writes.map((one) => writeTables(kernel, one, tables)))
+      const failed = results.find((result) => 'detail' in result)
+      if (failed !== undefined) return failed
+      writes = results.flatMap((result) => ('detail' in result ? [] : [result]))
+    }
+    for (const { tool, known, written } of writes) {
+      // The nat table may have turned out too big meanwhile.
+      const chains = chainsOf(rules, tool.family)
+      const kept = chains.filter(({ table }) => !written.includes(table))
+      const before = known === undefined ? {} : countPackets(kept, known)
+      sides.set(tool.family, { ...NOTHING, chains, before })
+    }
+    return undefined
   }
 
   return {
@@ -84,18 +93,23 @@ export function iptablesBackend({
       return failed
     },
     compare: async () => {
+      for (const family of await families()) legacyNat.forgetLost(family, lost.of(family))
       lost.forget()
       const packets: Record<string, number> = {}
       let differs: Compared['differs']
       const found = new Map<Family, SavedRules>()
-      const reads = (await tools()).map(async (tool) => ({ tool, read: await readSaved(tool) }))
-      for (const { tool, read } of await Promise.all(reads)) {
-        if (!read.ok) return { failed: read.detail }
-        const { chains, before } = sides.get(tool.family) ?? NOTHING
-        differs ??= difference(chains, read.saved)
-        for (const [name, count] of Object.entries(countPackets(chains, read.saved)))
+      const reads = (await tools()).map(async (tool) => ({
+        tool,
+        result: await kernel.read(tool, WRITTEN_TOGETHER.flat()),
+      }))
+      for (const { tool, result } of await Promise.all(reads)) {
+        if (!result.ok) return { failed: result.detail }
+        const { chains: loaded, before } = sides.get(tool.family) ?? NOTHING
+        const chains = keepable(loaded, tool.family)
+        differs ??= difference(chains, result.saved)
+        for (const [name, count] of Object.entries(countPackets(chains, result.saved)))
           packets[name] = (packets[name] ?? 0) + Math.max(0, count - (before[name] ?? 0))
-        found.set(tool.family, read.saved)
+        found.set(tool.family, result.saved)
       }
       for (const [family, side] of sides)
         sides.set(family, { ...side, seen: found.get(family), differs: differs !== undefined })
@@ -103,12 +117,14 @@ export function iptablesBackend({
       return { packets, ...(differs === undefined ? {} : { differs }) }
     },
     remove: async () => {
-      if (inUse !== undefined && !(await inUse())) return 'absent'
+      const used = async ({ family }: Iptables) => (await legacy?.tables(family))?.length !== 0
+      const inUse = await Promise.all((await tools()).map(used))
+      if (!inUse.includes(true)) return 'absent'
       let removed: 'absent' | 'removed' = 'absent'
       for (const tool of await tools()) {
-        const result = await remove(tool)
+        const result = await removeChains(tool, legacy)
         if (typeof result !== 'string')
-          return inUse === undefined || !result.unusable ? result : { ...result, ...unseen(result.detail) }
+          return legacy === undefined || !result.unusable ? result : { ...result, ...unseen(result.detail) }
         if (result === 'removed') removed = result
       }
       return removed
@@ -126,7 +142,13 @@ export function iptablesBackend({
       : {
           watched: async () => undefined,
           unwatched: { isDisturbed: canaries.isOneGone, readEvery: LEGACY_POLL_MS },
-          limits: () => (canaries.missing() ? NO_CANARIES : undefined),
+          limits: () => {
+            const limits = [
+              ...(([4, 6] as const).some(kernel.leavesNat) ? [NO_PIN] : []),
+              ...(canaries.missing() ? [NO_CANARIES] : []),
+            ]
+            return limits.length > 0 ? limits.join('; ') : undefined
+          },
         }),
   }
 }
@@ -137,6 +159,9 @@ const unseen = (why: string) =>
     detail: `iptables-legacy has tables on this node, which cannot be looked at, so that rules of an earlier guard may stand there (${why}); the chart gives NET_RAW with guard.mode=remove and with guard.backend=iptables`,
     mayStand: true,
   }) as const
+
+const NO_PIN =
+  'the nat table of iptables-legacy is too big to be read or changed within this container’s memory, so that the broker’s address and IPv6 addresses of the metadata service are not kept from another’s DNAT (a hostPort that is the broker’s port, a Service that claims the address): what pods send there is then refused, and what the host sends is led away; forbid that port and enable the admission plugin DenyServiceExternalIPs, or use nf_tables'
 
 const NO_CANARIES =
   'that rules of iptables-legacy are gone shows nowhere in /proc/net/xt_recent, so that it is found only when they are read back, once a second: load the module xt_recent, or lower --poll-interval'
@@ -153,41 +178,3 @@ type Side = {
 }
 
 const NOTHING: Side = { chains: [], seen: undefined, differs: false, before: {} }
-
-/** Writes: what differs from what is known; else, or where another changed our jumps since, all by what is read now. */
-async function replace(
-  tool: Iptables,
-  chains: readonly Chain[],
-  known: SavedRules | undefined,
-): Promise<Side | IptablesFailure> {
-  if (known !== undefined) {
-    const tables = differingTables(chains, known)
-    const kept = chains.filter(({ table }) => !tables.includes(table))
-    const side = { ...NOTHING, chains, before: countPackets(kept, known) }
-    if (tables.length === 0) return side
-    const result = await restore(tool, restoreInput(chains, known, tables))
-    if (result.ok) return side
-    if (!result.raced) return result
-  }
-  for (let attempt = 1; ; attempt++) {
-    const read = await readSaved(tool)
-    if (!read.ok) return read
-    const result = await restore(tool, restoreInput(chains, read.saved))
-    if (result.ok) return { ...NOTHING, chains }
-    if (!result.raced || attempt === 2) return result
-  }
-}
-
-async function remove(tool: Iptables): Promise<'absent' | 'removed' | Failure> {
-  const before = await readSaved(tool)
-  if (!before.ok) return before
-  const input = removeInput(before.saved)
-  if (input === '') return 'absent'
-  const result = await restore(tool, input)
-  if (!result.ok) return result
-  const after = await readSaved(tool)
-  if (!after.ok) return after
-  if (after.saved.chains.size === 0) return 'removed'
-  const detail = `the chains ${tool.prefix}* of iptables-${tool.variant} came back: another guard runs on this node; end that one first`
-  return { detail, unusable: false }
-}

@@ -1,5 +1,6 @@
 import type { Chain, Rule } from '../iptables/chains.ts'
 import type { Family } from '../iptables/command.ts'
+import type { Place } from '../iptables/listed.ts'
 import { type CounterName, type GuardRuleset, isClaimable } from './ruleset.ts'
 
 /** How the names of the guard's chains begin. */
@@ -18,7 +19,24 @@ export const GUARD_CHAINS = 'POD2IAM-'
  *   before our pin, what was meant for the broker, or for a metadata address that a Service may claim, is refused by
  *   its original destination.
  */
-export function iptablesRules(
+export function iptablesRules(rules: GuardRuleset, family: Family): readonly Chain[] {
+  return everyChain(rules, family).filter((chain) => chain.rules.length > 0)
+}
+
+const EMPTY: GuardRuleset = { metadata: [], broker: [], uplinks: [] }
+
+/**
+ * Where rules of ours can stand: the built-in chains from which our chains are reached, and our chains, also those of an
+ * earlier guard. A name that is given up stays here, so that its chain is found and removed.
+ */
+export const GUARD_PLACES: { readonly hooks: readonly Place[]; readonly own: readonly Place[] } = {
+  hooks: everyChain(EMPTY, 4).flatMap(({ table, hook }) =>
+    hook === undefined ? [] : [{ table, chain: hook }],
+  ),
+  own: everyChain(EMPTY, 4).map(({ table, name }) => ({ table, chain: name })),
+}
+
+function everyChain(
   { metadata, broker, uplinks, inner = [], outer = [] }: GuardRuleset,
   family: Family,
 ): readonly Chain[] {
@@ -39,7 +57,7 @@ export function iptablesRules(
   const claimable = metadata.filter(isClaimable)
   const pin = (address: string, to: string) => `${to} -j DNAT --to-destination ${address}`
 
-  const chains: Chain[] = [
+  return [
     {
       table: 'filter',
       name: name('REFUSE'),
@@ -116,5 +134,4 @@ export function iptablesRules(
       rules: each(claimable, undefined, pin),
     },
   ]
-  return chains.filter(({ rules }) => rules.length > 0)
 }

@@ -53,12 +53,12 @@ export function findLeftovers(rules: readonly NatRule[], metadata: readonly stri
   })
 }
 
+/** Whether a living program keeps this chain. */
+export const isLivingChain = (chain: string) => LIVING_CHAINS.some((prefix) => chain.startsWith(prefix))
+
 function isLiving({ chain, option }: ParsedRule): boolean {
   const marks = [option('--comment')?.value, option('--name')?.value]
-  return (
-    LIVING_CHAINS.some((prefix) => chain.startsWith(prefix)) ||
-    marks.some((mark) => mark?.startsWith(GUARD_CHAINS))
-  )
+  return isLivingChain(chain) || marks.some((mark) => mark?.startsWith(GUARD_CHAINS))
 }
 
 function takesMetadata({ option }: ParsedRule, metadata: readonly string[]): boolean {

@@ -14,6 +14,7 @@ import { createSightings } from './audit.ts'
 import { auditBackends } from './audit-backend.ts'
 import type { Backend } from './backend.ts'
 import { type Block, type Cause, createBlock } from './block.ts'
+import { bounded } from './bounded.ts'
 import { watchCanaries } from './canaries.ts'
 import { createChoice } from './choice.ts'
 import { hasNetkit, readInterfaces } from './dataplane.ts'
@@ -132,6 +133,9 @@ export function runGuard(argv: readonly string[]): void {
     void publish(undefined)
   })
   const look = singleFlight(async (_: undefined) => surroundings?.look())
+  const search = singleFlight(async (_: undefined) => {
+    if (await surroundings?.search()) void publish(undefined)
+  })
   const ask = singleFlight(async (_: undefined) => surroundings?.ask())
   const checkLink = singleFlight(async (_: undefined) => {
     const before = link
@@ -165,7 +169,8 @@ export function runGuard(argv: readonly string[]): void {
     const before = whyNotVerified(report())?.code
     await look(undefined)
     if (whyNotVerified(report())?.code !== before) void publish(undefined)
-    // Nobody waits for the metadata service either.
+    // Nobody waits for these: what others made may be big, and the metadata service silent.
+    void search(undefined)
     void ask(undefined)
     const ready = readinessOf(report(), now()).ready
     setTimeout(poll, ready ? settings.pollInterval : Math.min(RETRY_MS, settings.pollInterval), 'poll')
@@ -215,8 +220,8 @@ function surroundingsOf(settings: GuardSettings, log: Logger, now: () => number)
     dataplane: settings.dataplane,
     readInterfaces,
     hasNetkit: () => hasNetkit(exec),
-    readNatRules: (words) => readNatRules(exec, words),
-    readImdsOptions: (address) => readImdsOptions(exec, address),
+    readNatRules: (question) => readNatRules(exec, question),
+    readImdsOptions: (address) => readImdsOptions(bounded(exec), address),
     now,
     log,
   })

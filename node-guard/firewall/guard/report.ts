@@ -113,6 +113,7 @@ export function statusOf(report: GuardReport): Status {
     ...(fault === undefined || fault.code === 'dataplane-bypass' ? [] : [fault]),
     ...(surroundings?.warnings ?? []),
     ...(block.fallback === undefined ? [] : [{ code: 'backend-fallback', detail: block.fallback }]),
+    ...(block.limited === undefined ? [] : [{ code: 'backend-limited', detail: block.limited }]),
     ...(block.othersLeft === undefined ? [] : [{ code: 'other-backend', detail: block.othersLeft }]),
     ...(owned?.detail === undefined ? [] : [{ code: 'owned-table', detail: owned.detail }]),
     ...(link?.detail === undefined ? [] : [{ code: 'broker-link', detail: link.detail }]),

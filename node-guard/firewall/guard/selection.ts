@@ -3,6 +3,8 @@ import type { Exec } from '../exec.ts'
 import type { Family } from '../iptables/command.ts'
 import type { Backend } from './backend.ts'
 import { iptablesBackend } from './iptables-backend.ts'
+import type { LegacyNode } from './iptables-removal.ts'
+import { GUARD_CHAINS } from './iptables-rules.ts'
 import { nftBackend } from './nft-backend.ts'
 
 /** The backends of this machine. */
@@ -21,10 +23,20 @@ export type BackendSetting = 'auto' | 'nft' | 'iptables'
  */
 export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFiles = NODE_FILES): Backends {
   const families = () => familiesOf(node)
-  const legacyInUse = () => hasLegacyTables(node)
+  const ip = (family: Family) => (family === 6 ? 'ip6' : 'ip')
+  const legacyNode: LegacyNode = {
+    // Listing them with iptables-legacy-save would make the kernel load them.
+    tables: async (family) => {
+      const names = await node.read(`/proc/net/${ip(family)}_tables_names`)
+      return names.split('\n').filter((name) => name !== '')
+    },
+    hasPin: (family) => node.exists(`/proc/net/xt_recent/${GUARD_CHAINS}nat-${family}`),
+  }
+  const legacyInUse = async () =>
+    (await Promise.all(([4, 6] as const).map(legacyNode.tables))).some((tables) => tables.length > 0)
   const nft = nftBackend(exec)
   const overNft = iptablesBackend({ exec, variant: 'nft', families })
-  const legacy = iptablesBackend({ exec, variant: 'legacy', families, inUse: legacyInUse })
+  const legacy = iptablesBackend({ exec, variant: 'legacy', families, legacy: legacyNode })
   const iptables = async () => ((await legacyInUse()) ? [legacy, overNft] : [overNft, legacy])
   return {
     all: [nft, overNft, legacy],
@@ -54,10 +66,4 @@ const NODE_FILES: NodeFiles = {
 /** A kernel without IPv6 (`ipv6.disable=1`) forwards none, and ip6tables fails there. */
 async function familiesOf(node: NodeFiles): Promise<Family[]> {
   return (await node.exists('/proc/net/if_inet6')) ? [4, 6] : [4]
-}
-
-/** Whether tables of iptables-legacy exist. Listing them with iptables-legacy-save would make the kernel load them. */
-async function hasLegacyTables(node: NodeFiles): Promise<boolean> {
-  const names = await Promise.all(['ip', 'ip6'].map((ip) => node.read(`/proc/net/${ip}_tables_names`)))
-  return names.some((text) => text.trim() !== '')
 }

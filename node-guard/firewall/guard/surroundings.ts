@@ -1,9 +1,17 @@
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
-import { type Bypass, CILIUM_MASQUERADE, type DataplaneFacts, markers, whyBypassed } from './dataplane.ts'
+import {
+  type Bypass,
+  CILIUM_CHAINS,
+  CILIUM_DEVICE,
+  CILIUM_MASQUERADE,
+  type DataplaneFacts,
+  markers,
+  whyBypassed,
+} from './dataplane.ts'
 import type { ImdsOptions } from './imds-options.ts'
 import { findLeftovers, type Leftover } from './leftovers.ts'
-import type { NatRules } from './nat-rules.ts'
+import { type NatQuestion, type NatRules, takingTraffic } from './nat-rules.ts'
 
 /** Something to tell the operator; codes are few and fixed, they are labels of a metric. */
 export type Warning = { readonly code: WarningCode; readonly detail: string }
@@ -31,8 +39,16 @@ export type SurroundingsState = {
 }
 
 export type Surroundings = {
-  /** Looks, where it is time or the dataplane changed; never throws. Not to be called while it runs. */
+  /**
+   * Looks at the dataplane, where it is time or it changed: a matter of milliseconds, so that what is verified can wait for
+   * it. Never throws. Not to be called while it runs.
+   */
   readonly look: () => Promise<void>
+  /**
+   * Searches for what other tools left, where it is time: may take seconds, so that nothing waits for it; true if it did.
+   * Never throws. Not to be called while it runs.
+   */
+  readonly search: () => Promise<boolean>
   /** Asks the metadata service, where it is time; never throws. Not to be called while it runs. */
   readonly ask: () => Promise<void>
   readonly state: () => SurroundingsState
@@ -44,7 +60,7 @@ export type SurroundingsOptions = {
   readonly dataplane: 'auto' | 'netfilter'
   readonly readInterfaces: () => Promise<readonly string[]>
   readonly hasNetkit: () => Promise<boolean>
-  readonly readNatRules: (words: readonly string[]) => Promise<NatRules>
+  readonly readNatRules: (question: NatQuestion) => Promise<NatRules>
   /** Throws where the service does not answer; undefined where it is switched off. */
   readonly readImdsOptions: (address: string) => Promise<ImdsOptions | undefined>
   /** Milliseconds. */
@@ -64,15 +80,19 @@ const ASK_MS = 900_000
 /** The metadata service does not answer an instance in its first seconds. */
 const ASK_AGAIN_MS = 30_000
 
+const MASQUERADING: NatQuestion = { words: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
+
 /** Looks at what can make the block useless, or is left of other tools. */
 export function createSurroundings(options: SurroundingsOptions): Surroundings {
   const { metadata, now, log } = options
-  let lookedAt: number | undefined
+  let lookedAt = Number.NEGATIVE_INFINITY
+  let searchedAt: number | undefined
   let askAt = Number.NEGATIVE_INFINITY
   let seenMarkers: string | undefined
   let seen: Bypass | undefined
   let leftovers: readonly Leftover[] = []
-  let unread: readonly Warning[] = []
+  let unread: readonly string[] = []
+  let unseen: readonly string[] = []
   let imds: readonly Warning[] = []
   const told = new Map<string, string>()
   const believed = options.dataplane === 'netfilter'
@@ -96,20 +116,29 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
     const interfaces = await options.readInterfaces()
     const marked = markers(interfaces)
     // A dataplane often comes after us: its devices bring the next look forward.
-    if (marked === seenMarkers && lookedAt !== undefined && now() - lookedAt < LOOK_MS) return
-    const { rules, unread: failures } = await options.readNatRules([...metadata, CILIUM_MASQUERADE])
+    if (marked === seenMarkers && now() - lookedAt < LOOK_MS) return
+    const { rules, unread: failures } = interfaces.includes(CILIUM_DEVICE)
+      ? await options.readNatRules(MASQUERADING)
+      : { rules: [], unread: [] }
     const facts: DataplaneFacts = {
       interfaces,
       netkit: marked !== '' && (await options.hasNetkit()),
       natRules: rules,
     }
     seen = whyBypassed(facts)
-    leftovers = findLeftovers(rules, metadata)
-    unread = failures.map((detail) => ({ code: 'leftovers-not-checked', detail }))
+    unseen = failures
     lookedAt = now()
     seenMarkers = marked
     if (believed) tell('bypass', 'the block counts as verified by the operator’s word', doubt())
     else tell('bypass', 'the block may be of no use on this node', doubt(), 'error')
+  }
+
+  const search = async () => {
+    if (searchedAt !== undefined && now() - searchedAt < LOOK_MS) return false
+    const { rules, unread: failures } = await options.readNatRules(takingTraffic(metadata))
+    leftovers = findLeftovers(rules, metadata)
+    unread = failures
+    searchedAt = now()
     const found = leftovers.map(({ remove }) => remove).join('; ')
     tell(
       'leftovers',
@@ -119,6 +148,7 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
         : `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`,
     )
     tell('unread', 'leftovers not checked', failures.length > 0 ? failures.join('; ') : undefined)
+    return true
   }
 
   const ask = async () => {
@@ -132,17 +162,21 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
 
   return {
     look,
+    search,
     ask,
     state: () => {
       const detail = doubt()
       return {
-        looked: lookedAt !== undefined,
-        ...(lookedAt === undefined ? {} : { lookedAt }),
+        looked: seenMarkers !== undefined,
+        ...(searchedAt === undefined ? {} : { lookedAt: searchedAt }),
         bypass: believed ? undefined : detail,
         leftovers,
         warnings: [
           ...(detail === undefined ? [] : [{ code: 'dataplane-bypass' as const, detail }]),
-          ...unread,
+          ...[...new Set([...unread, ...unseen])].map((detail) => ({
+            code: 'leftovers-not-checked' as const,
+            detail,
+          })),
           ...imds,
         ],
       }
@@ -182,7 +216,7 @@ export function imdsWarnings({ version1, hopLimit }: ImdsOptions): Warning[] {
   if (hopLimit === undefined)
     warnings.push({
       code: 'imds-not-checked',
-      detail: `the hop limit of the metadata service could not be seen, for which nft is needed: make sure that it is 1: ${REMEDY}`,
+      detail: `the hop limit of the metadata service could not be seen, for which nft is needed, of version 1.1 on a node with thousands of Services: make sure that it is 1: ${REMEDY}`,
     })
   else if (hopLimit > 1)
     warnings.push({

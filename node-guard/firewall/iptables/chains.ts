@@ -82,9 +82,10 @@ export function countPackets(wanted: readonly Chain[], saved: SavedRules): Recor
 export function restoreInput(
   wanted: readonly Chain[],
   saved: SavedRules,
-  tables: readonly IptablesTable[] = tablesOf(wanted, saved),
+  tables: readonly IptablesTable[] = WRITTEN,
 ): string {
-  return transactions(tables, (table) => {
+  const concerned = tablesOf(wanted, saved).filter((table) => tables.includes(table))
+  return transactions(concerned, (table) => {
     const chains = wanted.filter((chain) => chain.table === table)
     const stale = [...saved.chains.values()].filter(
       (seen) => seen.table === table && !chains.some(({ name }) => name === seen.name),
@@ -127,11 +128,11 @@ const same = (a: readonly string[], b: readonly string[]) =>
 const deleteJumps = (table: IptablesTable, saved: SavedRules) =>
   saved.jumps.filter((found) => found.table === table).map(({ line }) => line.replace(/^-A/, '-D'))
 
+/** In this order: mangle's drops hold while filter is being filled. */
+const WRITTEN: readonly IptablesTable[] = ['mangle', 'filter', 'nat']
+
 const tablesOf = (wanted: readonly Chain[], saved: SavedRules) =>
-  // mangle's drops first: they hold while filter is being filled.
-  (['mangle', 'filter', 'nat'] as const).filter((table) =>
-    [...wanted, ...saved.chains.values()].some((chain) => chain.table === table),
-  )
+  WRITTEN.filter((table) => [...wanted, ...saved.chains.values()].some((chain) => chain.table === table))
 
 function transactions(
   tables: readonly IptablesTable[],

@@ -1,5 +1,4 @@
-import { type Exec, type ExecResult, firstLine } from '../exec.ts'
-import { ofInterest, parseSaved, type SavedRules } from './saved.ts'
+import { type Exec, type ExecResult, firstLine, isTooBig } from '../exec.ts'
 
 /** iptables has two: over nf_tables, and over the old ip_tables. Both see every packet; each sees only its own rules. */
 export type Variant = 'nft' | 'legacy'
@@ -24,19 +23,12 @@ export type IptablesFailure = {
   readonly unusable: boolean
   /** Perhaps because another changed the rules since they were read. */
   readonly raced?: true
+  /** For want of memory. */
+  readonly tooBig?: true
 }
 
 /** Another's restore of a node's rules takes this long at worst; seconds. */
 const LOCK_WAIT = 5
-
-/** Reads what concerns us in all tables; changes nothing, takes no lock. */
-export async function readSaved(
-  tool: Iptables,
-): Promise<{ readonly ok: true; readonly saved: SavedRules } | IptablesFailure> {
-  const { exec, prefix } = tool
-  const result = await exec(command(tool, 'save'), ['-c'], { keepLine: ofInterest(prefix) })
-  return result.code === 0 ? { ok: true, saved: parseSaved(result.stdout, prefix) } : failure(tool, result)
-}
 
 /** Runs `iptables-restore --noflush`: others' rules stay, each table is one transaction. */
 export async function restore(
@@ -51,11 +43,18 @@ export async function restore(
   return result.code === 0 ? { ok: true } : failure(tool, result)
 }
 
-const command = ({ family, variant }: Iptables, what: 'save' | 'restore') =>
-  `ip${family === 6 ? '6' : ''}tables-${variant}-${what}`
+/** The name of the program. */
+export const command = ({ family, variant }: Iptables, what?: 'save' | 'restore') =>
+  [`ip${family === 6 ? '6' : ''}tables`, variant, ...(what === undefined ? [] : [what])].join('-')
 
-function failure(tool: Iptables, result: ExecResult): IptablesFailure {
-  const name = `ip${tool.family === 6 ? '6' : ''}tables-${tool.variant}`
+/** Why it failed, as one sentence with the remedy. */
+export function failure(tool: Iptables, result: ExecResult): IptablesFailure {
+  const why = whyFailed(tool, result)
+  return isTooBig(result) ? { ...why, tooBig: true } : why
+}
+
+function whyFailed(tool: Iptables, result: ExecResult): IptablesFailure {
+  const name = command(tool)
   const said = firstLine(result)
   const { code, stderr } = result
   const no = (detail: string, unusable = false): IptablesFailure => ({ ok: false, detail, unusable })

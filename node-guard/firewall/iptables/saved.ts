@@ -7,7 +7,7 @@ export type SavedChain = {
   readonly rules: { readonly rule: string; readonly packets: number }[]
 }
 
-/** What concerns us in the output of `iptables-save -c`. */
+/** What concerns us of what iptables has. */
 export type SavedRules = {
   /** Chains of ours by `table name`. */
   readonly chains: ReadonlyMap<string, SavedChain>
@@ -29,11 +29,21 @@ export function withoutTables(saved: SavedRules, gone: readonly IptablesTable[])
   }
 }
 
+/** What several readings found, each of tables of its own. */
+export function together(readings: readonly SavedRules[]): SavedRules {
+  return {
+    chains: new Map(readings.flatMap(({ chains }) => [...chains])),
+    jumps: readings.flatMap(({ jumps }) => jumps),
+    first: new Map(readings.flatMap(({ first }) => [...first])),
+  }
+}
+
 const TABLES: readonly IptablesTable[] = ['filter', 'mangle', 'nat']
 const BUILT_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'])
 /** A comment may read like a jump. */
 const QUOTED = /"(?:[^"\\]|\\.)*"/g
 const RULE = /^(?:\[(\d+):\d+\] )?-A (\S+) ?(.*)$/
+const DECLARED = /^(?::(\S+) -|-N (\S+))/
 
 /**
  * Which lines of iptables-save can matter to {@link parseSaved}, asked for each in order: of others' rules, the first of
@@ -59,32 +69,43 @@ export function ofInterest(prefix: string): (line: string) => boolean {
 }
 
 /**
- * Reads the output of `iptables-save -c` (iptables-save(8)), of either variant.
+ * Reads the output of `iptables-save -c` (iptables-save(8)), of either variant; or that of `iptables -S`, behind a line
+ * `*TABLE`.
  *
  * @param prefix how the names of our chains begin
  */
 export function parseSaved(output: string, prefix: string): SavedRules {
-  const chains = new Map<string, SavedChain>()
-  const jumps: { table: IptablesTable; line: string }[] = []
-  const first = new Map<string, string>()
-  const target = new RegExp(`(?:^| )-[jg] ${prefix}`)
-
-  const takeRule = (table: IptablesTable, chain: string, rule: string, packets: number) => {
-    const key = `${table} ${chain}`
-    if (BUILT_IN.has(chain) && !first.has(key)) first.set(key, rule)
-    const ours = chains.get(key)
-    if (ours !== undefined) ours.rules.push({ rule, packets })
-    else if (target.test(rule.replace(QUOTED, ''))) jumps.push({ table, line: `-A ${chain} ${rule}` })
-  }
-
+  const found = collectRules(prefix)
   let table: IptablesTable | undefined
   for (const line of output.split('\n')) {
     if (line.startsWith('*')) table = TABLES.find((known) => known === line.slice(1))
     if (table === undefined) continue
-    const declared = /^:(\S+) -/.exec(line)?.[1]
-    if (declared?.startsWith(prefix)) chains.set(`${table} ${declared}`, { table, name: declared, rules: [] })
+    const [, colon, declared = colon] = DECLARED.exec(line) ?? []
+    if (declared !== undefined) found.declare(table, declared)
     const [, packets, chain, rule] = RULE.exec(line) ?? []
-    if (chain !== undefined && rule !== undefined) takeRule(table, chain, rule, Number(packets ?? 0))
+    if (chain !== undefined && rule !== undefined) found.take(table, chain, rule, Number(packets ?? 0))
   }
-  return { chains, jumps, first }
+  return found.saved
+}
+
+/** Sorts rules into {@link SavedRules}. A chain has to be declared before its rules are taken. */
+export function collectRules(prefix: string) {
+  const chains = new Map<string, SavedChain>()
+  const jumps: { table: IptablesTable; line: string }[] = []
+  const first = new Map<string, string>()
+  const target = new RegExp(`(?:^| )-[jg] ${prefix}`)
+  const saved: SavedRules = { chains, jumps, first }
+  return {
+    saved,
+    declare: (table: IptablesTable, name: string) => {
+      if (name.startsWith(prefix)) chains.set(`${table} ${name}`, { table, name, rules: [] })
+    },
+    take: (table: IptablesTable, chain: string, rule: string, packets: number) => {
+      const key = `${table} ${chain}`
+      if (BUILT_IN.has(chain) && !first.has(key)) first.set(key, rule)
+      const ours = chains.get(key)
+      if (ours !== undefined) ours.rules.push({ rule, packets })
+      else if (target.test(rule.replace(QUOTED, ''))) jumps.push({ table, line: `-A ${chain} ${rule}` })
+    },
+  }
 }

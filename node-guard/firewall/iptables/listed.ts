@@ -1,0 +1,73 @@
+import { collectRules, type IptablesTable, type SavedRules } from './saved.ts'
+
+/** A chain that is to be read: one of ours, or a built-in one from which ours are reached. */
+export type Place = { readonly table: IptablesTable; readonly chain: string }
+
+/** What was listed of one chain: its rules as iptables-save(8) prints them, without `-A CHAIN `. */
+export type Listed = {
+  readonly place: Place
+  readonly rules: readonly { readonly rule: string; readonly packets: number }[]
+}
+
+/**
+ * Input of `iptables-nft-restore --noflush` that lists these chains, in this order, and changes nothing. That is one
+ * process for all of them; of another's chains nothing is loaded, and no table is made that was not there.
+ */
+export function listInput(places: readonly Place[]): string {
+  const lines = places.map(({ table, chain }, index) => {
+    const follows = places[index - 1]?.table === table
+    const begins = follows ? '' : `${index > 0 ? 'COMMIT\n' : ''}*${table}\n`
+    return `${begins}-v -S ${chain}\n`
+  })
+  return lines.length > 0 ? `${lines.join('')}COMMIT\n` : ''
+}
+
+/** Which lines of that output matter: of a chain of others, the first rule and what mentions us. */
+export function ofListed(prefix: string): (line: string) => boolean {
+  let afterHeader = false
+  return (line) => {
+    const isFirst = afterHeader
+    afterHeader = line.startsWith('-P ') || line.startsWith('-N ')
+    return afterHeader || isFirst || line.includes(prefix)
+  }
+}
+
+/** Reads that output, as far as it goes: it ends before the first chain that is not there. */
+export function parseListed(output: string, places: readonly Place[]): readonly Listed[] {
+  const listed: { place: Place; rules: { rule: string; packets: number }[] }[] = []
+  for (const line of output.split('\n')) {
+    const header = /^-[NP] (\S+)/.exec(line)?.[1]
+    if (header !== undefined) {
+      const place = places[listed.length]
+      if (place?.chain !== header) break
+      listed.push({ place, rules: [] })
+      continue
+    }
+    const last = listed.at(-1)
+    const rule = /^-A \S+ ?(.*)$/.exec(line)?.[1]
+    if (last !== undefined && rule !== undefined) last.rules.push(withoutCounters(rule))
+  }
+  return listed
+}
+
+/** What concerns us of all that was listed. */
+export function savedOf(listed: readonly Listed[], prefix: string): SavedRules {
+  const found = collectRules(prefix)
+  for (const { place } of listed) found.declare(place.table, place.chain)
+  for (const { place, rules } of listed)
+    for (const { rule, packets } of rules) found.take(place.table, place.chain, rule, packets)
+  return found.saved
+}
+
+/** Between matches and target stands `-c PACKETS BYTES`, which iptables-save has before the rule. A comment may read like it. */
+const COUNTERS = /"(?:[^"\\]|\\.)*"|(?:^| )-c (\d+) \d+(?= |$)/g
+
+function withoutCounters(text: string): { rule: string; packets: number } {
+  let packets = 0
+  const rule = text.replace(COUNTERS, (word, count: string | undefined) => {
+    if (count === undefined) return word
+    packets = Number(count)
+    return ''
+  })
+  return { rule: rule.trimStart(), packets }
+}

@@ -1,0 +1,86 @@
+import { command, failure, type Iptables, type IptablesFailure } from './command.ts'
+import { type Listed, listInput, ofListed, type Place, parseListed, savedOf } from './listed.ts'
+import { type IptablesTable, ofInterest, parseSaved, type SavedRules, together } from './saved.ts'
+
+export type Read = { readonly ok: true; readonly saved: SavedRules } | IptablesFailure
+
+/** Reads what concerns us in all tables that there are, whatever their size: for a pod, whose tables are its own. */
+export async function readSaved(tool: Iptables): Promise<Read> {
+  return save(tool, ['-c'])
+}
+
+/**
+ * Reads what concerns us in some tables of iptables-legacy; the kernel hands out whole tables. Takes no lock.
+ */
+export async function readTables(tool: Iptables, tables: readonly IptablesTable[]): Promise<Read> {
+  return readTogether(await Promise.all(tables.map((table) => save(tool, ['-c', '-t', table]))))
+}
+
+/**
+ * Reads what concerns us in whole tables of iptables-nft, without loading the others as iptables-nft-save does; without
+ * counters.
+ */
+export async function readWholeTables(tool: Iptables, tables: readonly IptablesTable[]): Promise<Read> {
+  const { exec, prefix } = tool
+  const reads = tables.map(async (table): Promise<Read> => {
+    const keepLine = ofInterest(prefix)
+    const result = await exec(command(tool), ['-t', table, '-S'], { keepLine })
+    return result.code === 0
+      ? { ok: true, saved: parseSaved(`*${table}\n${result.stdout}`, prefix) }
+      : failure(tool, result)
+  })
+  return readTogether(await Promise.all(reads))
+}
+
+/** That a chain which was to be listed is not there, or has been filled by another with what iptables does not know. */
+const NOT_THERE = /no chain\/target\/match by that name|chain `[^']+' in table `[^']+' is incompatible/i
+
+/**
+ * Reads chains of iptables-nft by name: others' rules cost nothing, however many. Where a chain of ours is not there, the
+ * rest of its table is left unread, and so are ours of tables from which no built-in chain leads to us: they have to be
+ * written anyway.
+ *
+ * @param hooks built-in chains
+ * @param own chains of ours
+ */
+export async function readChains(
+  tool: Iptables,
+  hooks: readonly Place[],
+  own: readonly Place[],
+): Promise<Read> {
+  const { exec, prefix } = tool
+  const listed: Listed[] = []
+  let places = [...hooks, ...own]
+  while (places.length > 0) {
+    const result = await exec(command(tool, 'restore'), ['--noflush'], {
+      input: listInput(places),
+      keepLine: ofListed(prefix),
+    })
+    const read = parseListed(result.stdout, places)
+    listed.push(...read)
+    if (result.code === 0 && read.length === places.length) break
+    const missing = places[read.length]
+    if (missing === undefined || !own.includes(missing) || !NOT_THERE.test(result.stderr))
+      return failure(tool, result)
+    const { jumps } = savedOf(listed, prefix)
+    const leads = (place: Place) => jumps.some(({ table }) => table === place.table)
+    places = places.slice(read.length).filter((place) => place.table !== missing.table && leads(place))
+  }
+  return { ok: true, saved: savedOf(listed, prefix) }
+}
+
+async function save(tool: Iptables, args: readonly string[]): Promise<Read> {
+  const { exec, prefix } = tool
+  const result = await exec(command(tool, 'save'), args, { keepLine: ofInterest(prefix) })
+  return result.code === 0 ? { ok: true, saved: parseSaved(result.stdout, prefix) } : failure(tool, result)
+}
+
+/** What all of these found, or the first failure. */
+export function readTogether(reads: readonly Read[]): Read {
+  const saved: SavedRules[] = []
+  for (const read of reads) {
+    if (!read.ok) return read
+    saved.push(read.saved)
+  }
+  return { ok: true, saved: together(saved) }
+}

@@ -1,0 +1,136 @@
+/** A node full of other people's rules: what the guard never does there. What it costs is in the benchmarks. */
+import assert from 'node:assert/strict'
+import { after, afterEach, before, describe, test } from 'node:test'
+import type { Exec } from '../../node-guard/firewall/exec.ts'
+import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backend.ts'
+import { createLegacyNat } from '../../node-guard/firewall/guard/legacy-nat.ts'
+import { readNatRules, takingTraffic } from '../../node-guard/firewall/guard/nat-rules.ts'
+import { iptablesServices } from '../bench/firewall/services.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { RULES } from './battery.ts'
+import { ADMIN_AND_RAW, type GuardProcess, startGuard } from './guard-process.ts'
+import { MAIN, nodeExec, openNode, type TestNode, until } from './node.ts'
+import { withoutTools } from './without-tools.ts'
+
+/** More than the guard touches with iptables-legacy, and loaded in a moment. */
+const MANY = 400
+
+describe('a node full of other people’s rules', needsNamespaces(), () => {
+  let node: TestNode
+  let guard: GuardProcess | undefined
+  before(async () => {
+    node = await openNode()
+    const aws = await node.agent('aws')
+    for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
+  })
+  after(() => node?.close())
+  afterEach(async () => {
+    await guard?.end('SIGKILL')
+    guard = undefined
+    await node.run('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+    await node.must('node', ['nft', 'flush ruleset'])
+    for (const table of ['filter', 'mangle', 'nat'])
+      for (const ip of ['ip', 'ip6'])
+        for (const command of ['-F', '-X'])
+          await node.run('node', [`${ip}tables-legacy`, '-w', '-t', table, command])
+  })
+
+  const services = (variant: string, count: number) =>
+    node.must('node', [`iptables-${variant}-restore`], iptablesServices(count))
+  const pod = async () =>
+    (await (await node.agent('pod1')).tcp({ host: '169.254.169.254', port: 80, timeout: 1000 })).outcome
+  const status = async () =>
+    JSON.parse((await node.run('node', [process.execPath, MAIN, 'status', '--json'])).stdout) as {
+      leftovers: { rule: string }[]
+      warnings: { code: string; detail: string }[]
+    }
+  const start = async (wrapper: readonly string[]) => {
+    guard = await startGuard(node, ['--backend=iptables', '--poll-interval=5m'], wrapper)
+    await guard.becomes('ready')
+    return guard
+  }
+
+  test('iptables-nft: it works, repairs and searches for leftovers where whole tables cannot be read at all', async () => {
+    await services('nft', 3)
+    const takes = '-p tcp -d 169.254.169.254 --dport 80 -j DNAT --to-destination 10.0.0.10:8181'
+    await node.must('node', `iptables-nft -t nat -N KIAM`.split(' '))
+    await node.must('node', `iptables-nft -t nat -A PREROUTING -j KIAM`.split(' '))
+    await node.must('node', `iptables-nft -t nat -A KIAM ${takes}`.split(' '))
+    const running = await start([
+      ...withoutTools(['iptables-nft-save', 'ip6tables-nft-save', 'iptables-save', 'ip6tables-save']),
+      ...ADMIN_AND_RAW,
+    ])
+    assert.equal(await pod(), 'ECONNREFUSED')
+    await until('the leftover is found', async () => (await status()).leftovers.length > 0)
+    assert.ok((await status()).leftovers.some(({ rule }) => rule.includes('-A KIAM ')))
+    await node.must('node', ['sh', '-c', 'iptables-nft -F; iptables-nft -X; iptables-nft -t mangle -F'])
+    await until('it is repaired', async () => (await running.repairs()) > 0)
+    await until('it refuses', async () => (await pod()) === 'ECONNREFUSED')
+    const chain = await node.must('node', ['iptables-nft', '-t', 'nat', '-S', 'KUBE-SERVICES'])
+    assert.match(chain, /KUBE-SVC-/)
+  })
+
+  test('iptables-legacy: a big nat table is neither read nor changed again and again; status says what that means', async () => {
+    await services('legacy', MANY)
+    const before = await node.must('node', ['iptables-legacy-save', '-t', 'nat'])
+    const running = await start(ADMIN_AND_RAW)
+    assert.equal(await pod(), 'ECONNREFUSED')
+    const rules = (text: string) => text.split('\n').filter((line) => line.startsWith('-A '))
+    assert.deepEqual(rules(await node.must('node', ['iptables-legacy-save', '-t', 'nat'])), rules(before))
+    await until('status says it', async () =>
+      (await status()).warnings.some(
+        ({ code, detail }) => code === 'backend-limited' && /nat table .+ too big/.test(detail),
+      ),
+    )
+    assert.ok(running.logs.some(({ msg }) => msg === 'backend limited'))
+    await node.must('node', ['iptables-legacy', '-w', '-F'])
+    await until('it is repaired', async () => (await running.repairs()) > 0)
+    assert.equal(await running.metric('repairs_total{cause="event"}'), 1)
+    assert.equal(await pod(), 'ECONNREFUSED')
+  })
+
+  test('iptables-legacy: a nat table that becomes big keeps its pin, and is read no more', async () => {
+    let now = 0
+    const saves: string[] = []
+    const exec: Exec = (command, args, options) => {
+      if (args.includes('nat')) saves.push(args.join(' '))
+      return nodeExec(node)(command, args, options)
+    }
+    const backend = iptablesBackend({
+      exec,
+      variant: 'legacy',
+      families: async () => [4],
+      legacyNat: createLegacyNat(() => now),
+    })
+    assert.equal(await backend.load(RULES), undefined)
+    assert.equal((await backend.compare()).differs, undefined)
+    const pins = () => node.must('node', ['iptables-legacy', '-t', 'nat', '-S', 'POD2IAM-PIN'])
+    assert.match(await pins(), /DNAT/)
+    // Within a minute of the last reading there is none.
+    saves.length = 0
+    assert.equal((await backend.compare()).differs, undefined)
+    assert.deepEqual(saves, [])
+    const noFlush = ['iptables-legacy-restore', '--noflush']
+    await node.must('node', noFlush, iptablesServices(MANY))
+    now += 60_000
+    assert.equal((await backend.compare()).differs, undefined)
+    assert.equal(saves.length, 1)
+    assert.match(backend.limits?.() ?? '', /too big/)
+    assert.match(await pins(), /DNAT/)
+    now += 60_000
+    assert.equal((await backend.compare()).differs, undefined)
+    assert.equal(saves.length, 1)
+  })
+
+  test('a search gives up a table of iptables-legacy that does not fit into its memory, and says so', async () => {
+    await services('legacy', 2000)
+    const { rules, unread } = await readNatRules(
+      nodeExec(node),
+      takingTraffic(['169.254.169.254']),
+      async (family) => (family === 'ip' ? 'nat\n' : ''),
+    )
+    assert.deepEqual(rules, [])
+    assert.equal(unread.length, 1)
+    assert.match(unread[0] ?? '', /iptables-legacy is too big .+ look on the node: iptables-legacy -t nat -S/)
+  })
+})
