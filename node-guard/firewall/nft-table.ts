@@ -20,19 +20,24 @@ export type Loaded = {
  * never one with half of it. Where something else stands in it that its rules do not replace (chains, sets, flags: of an
  * earlier release, or somebody's), it is deleted and made anew, again in one transaction.
  *
+ * @param written the same commands, where nft was given them already
  * @returns `loaded`, the content as it was read back, the measure by which to verify later, free of how this nft likes
  *   to print; undefined where somebody changed it meanwhile: as many rules in each chain as were loaded, or it is no
  *   measure. `replaced`, what was deleted, with its counts
  */
-export async function loadTable(exec: Exec, ruleset: string): Promise<Loaded | Failed> {
-  let written: ReturnType<typeof tableCommands>
+export async function loadTable(
+  exec: Exec,
+  ruleset: string,
+  written?: Promise<ExecResult>,
+): Promise<Loaded | Failed> {
+  let wanted: ReturnType<typeof tableCommands>
   try {
-    written = tableCommands(ruleset)
+    wanted = tableCommands(ruleset)
   } catch (error) {
     return { ok: false, detail: messageOf(error), unusable: false }
   }
-  const { table, commands, shape } = written
-  const light = await exec('nft', [commands])
+  const { table, commands, shape } = wanted
+  const light = await (written ?? exec('nft', [commands]))
   // Anything else than what stands in the way of a command would stand in the way of a replacement, too.
   if (light.code !== 0 && !isInTheWay(light)) return failure(light)
   const standing = await readTable(exec, table)

@@ -97,3 +97,35 @@ test('what happens to other tables is not about us', async () => {
   )
   assert.equal(backend.heard?.(), undefined)
 })
+
+test('what is heard to be lost is written again at once, also while something else is being read', async () => {
+  const calls: string[] = []
+  let answerReading = () => {}
+  const backend = nftBackend(async (_command, args) => {
+    calls.push(args.includes('list') ? 'read' : 'write')
+    if (calls.at(-1) === 'read') await new Promise<void>((resolve) => (answerReading = resolve))
+    return { code: 0, stdout: '{"nftables":[]}', stderr: '' }
+  })
+  const watched = await backend.watched()
+  const hear = (...lines: readonly string[]) => lines.map((line) => watched?.matches(line))
+  const until = async (count: number) => {
+    while (calls.length < count) await new Promise((resolve) => setImmediate(resolve))
+  }
+  const loading = backend.load(RULES)
+  for (const count of [3, 5]) {
+    await until(count - 1)
+    answerReading()
+    await until(count)
+  }
+  answerReading()
+  await loading
+  calls.length = 0
+  const reading = backend.compare()
+  await until(1)
+  hear(...FLUSH, end(6))
+  await until(2)
+  assert.deepEqual(calls, ['read', 'write'])
+  assert.equal(backend.heard?.(), 'is gone')
+  answerReading()
+  await reading
+})

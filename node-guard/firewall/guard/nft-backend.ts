@@ -1,9 +1,12 @@
-import type { Exec } from '../exec.ts'
+import type { Exec, ExecResult } from '../exec.ts'
+import { tableCommands } from '../nft-commands.ts'
 import { deleteTable, loadTable, readTable } from '../nft-table.ts'
 import type { TableContent } from '../table-content.ts'
 import type { Backend, Compared } from './backend.ts'
 import { ruleEvents } from './rule-events.ts'
 import { COUNTERS, GUARD_TABLE, type GuardRuleset, guardRuleset } from './ruleset.ts'
+
+type Heard = 'is gone' | 'was changed' | undefined
 
 /** What the table is for. */
 export type TableUse = {
@@ -19,17 +22,26 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
   let loaded: TableContent | undefined
   /** What a ruleset reads like, once it was loaded. */
   let known: { readonly ruleset: string; readonly content: TableContent } | undefined
+  /** What the last load read back; that needs no second reading to be compared. */
+  let justRead: TableContent | undefined
   const counts = sinceLoaded()
   const monitored = monitoredTable(() => loaded)
+  const atOnce = rewriting(exec)
   let limited: string | undefined
 
+  const judge = (content: TableContent): Compared => {
+    use.read?.(content)
+    const packets = counts.read(content.packets)
+    return content.text === loaded?.text ? { packets } : { differs: 'was changed', packets }
+  }
+
   const compare = async (): Promise<Compared> => {
+    const read = justRead
+    justRead = undefined
+    if (read !== undefined) return judge(read)
     const seen = await readTable(exec, GUARD_TABLE)
     if (!seen.ok) return { failed: seen.detail }
-    if (seen.content === undefined) return { differs: 'is gone' }
-    use.read?.(seen.content)
-    const packets = counts.read(seen.content.packets)
-    return seen.content.text === loaded?.text ? { packets } : { differs: 'was changed', packets }
+    return seen.content === undefined ? { differs: 'is gone' } : judge(seen.content)
   }
 
   return {
@@ -38,8 +50,10 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
     load: async (rules) => {
       monitored.expect()
       const ruleset = use.ruleset(rules)
-      const result = await loadTable(exec, ruleset)
+      const result = await loadTable(exec, ruleset, atOnce.take(ruleset))
       if (!result.ok) return result
+      atOnce.loaded(ruleset)
+      justRead = result.loaded
       if (known?.ruleset !== ruleset) known = result.loaded && { ruleset, content: result.loaded }
       loaded = known?.content
       if (result.replaced !== undefined) use.read?.(result.replaced)
@@ -47,7 +61,7 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
       return undefined
     },
     compare,
-    heard: monitored.heard,
+    heard: () => atOnce.why() ?? monitored.heard(),
     remove: async () => {
       const before = await readTable(exec, GUARD_TABLE)
       if (!before.ok) return before
@@ -61,11 +75,59 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
       return { detail, unusable: false }
     },
     watched: async () => {
-      const events = await ruleEvents(exec, { tables: [GUARD_TABLE], matches: monitored.hear })
+      const matches = (line: string) => {
+        if (!monitored.hear(line)) return false
+        const heard = monitored.heard()
+        if (heard !== undefined) atOnce.start(heard)
+        return true
+      }
+      const events = await ruleEvents(exec, { tables: [GUARD_TABLE], matches })
       limited = events.limited
       return events
     },
     limits: () => limited,
+  }
+}
+
+/**
+ * Writes the table again the moment that it is heard to be lost, whatever else is going on: a reading that has just
+ * begun takes a while on a node with tens of thousands of Services. What comes of it, `load` finds out.
+ */
+function rewriting(exec: Exec) {
+  let last: { readonly ruleset: string; readonly commands: string } | undefined
+  let running: Promise<ExecResult> | undefined
+  /** The last one since `take`, over or not. */
+  let done: Promise<ExecResult> | undefined
+  let again = false
+  let why: Heard
+  const run = async (commands: string): Promise<ExecResult> => {
+    again = false
+    const result = await exec('nft', [commands])
+    return again ? run(commands) : result
+  }
+  return {
+    start: (heard: NonNullable<Heard>) => {
+      why = heard
+      again = true
+      if (last === undefined) return
+      if (running === undefined) {
+        const started = run(last.commands).finally(() => {
+          running = undefined
+        })
+        running = started
+      }
+      done = running
+    },
+    why: () => why,
+    /** What is being written of this ruleset, or was since the last call. */
+    take: (ruleset: string): Promise<ExecResult> | undefined => {
+      const written = last?.ruleset === ruleset ? done : undefined
+      why = done = undefined
+      return written
+    },
+    loaded: (ruleset: string) => {
+      if (last?.ruleset !== ruleset) last = { ruleset, commands: tableCommands(ruleset).commands }
+    },
   }
 }
 
@@ -105,7 +167,7 @@ function sinceLoaded() {
  * `# new generation`. One of ours takes all rules away and adds them again.
  */
 function monitoredTable(loaded: () => TableContent | undefined) {
-  let heard: 'is gone' | 'was changed' | undefined
+  let heard: Heard
   let deleted = false
   let touched = false
   let added = 0
