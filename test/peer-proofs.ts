@@ -25,6 +25,7 @@ const PROOFS: Readonly<Record<string, Proof>> = {
   'kube-types': {},
   kubectl: { ...VERSION, args: ['version', '--client'] },
   moto_server: { args: ['--help'], says: /usage/i },
+  socat: { args: ['-V'], says: /socat version/ },
   'whoami-boto3': WHOAMI,
   'whoami-cli': { ...WHOAMI, beside: 'aws' },
   'whoami-go': WHOAMI,

@@ -4,6 +4,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
 import { REDIRECT_CHAIN } from '../../node-guard/firewall/gate/iptables.ts'
 import { GUARD_TABLE, guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
+import { tableCommands } from '../../node-guard/firewall/nft-commands.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { ADMIN_AND_RAW, NET_ADMIN_ONLY, NO_CAPABILITY } from './guard-process.ts'
 import { VARIANTS } from './iptables-rules.ts'
@@ -13,7 +14,9 @@ import { IPTABLES_TOOLS, withoutTools } from './without-tools.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
 const QUICK = ['--proof-timeout=300ms', '--proof-interval=50ms']
-const RULES = guardRuleset({ metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES, uplinks: ['eth0'] })
+const RULES = tableCommands(
+  guardRuleset({ metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES, uplinks: ['eth0'] }),
+).commands
 const NO_NF_TABLES = `echo 'netlink: Error: cache initialization failed: Protocol not supported' >&2; exit 1`
 /** As a container with `readOnlyRootFilesystem` has it: nowhere to put a lock. */
 const READ_ONLY = [

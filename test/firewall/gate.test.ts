@@ -4,6 +4,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
 import { REDIRECT_TABLE } from '../../node-guard/firewall/gate/ruleset.ts'
 import { GUARD_TABLE, guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
+import { tableCommands } from '../../node-guard/firewall/nft-commands.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { execIn } from '../sandbox/node/process.ts'
 import { NET_ADMIN_ONLY, NO_CAPABILITY } from './guard-process.ts'
@@ -14,7 +15,9 @@ import { ANSWER_MS, type ExecResult, MAIN, openNode, type TestNode, until } from
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
 /** Short, so that a test of failing takes no minute. */
 const QUICK = ['--proof-timeout=300ms', '--proof-interval=50ms']
-const RULES = guardRuleset({ metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES, uplinks: ['eth0'] })
+const RULES = tableCommands(
+  guardRuleset({ metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES, uplinks: ['eth0'] }),
+).commands
 
 describe('firewall redirect', needsNamespaces(), () => {
   let node: TestNode

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { GUARD_TABLE, guardRuleset } from '../../../node-guard/firewall/guard/ruleset.ts'
+import { tableCommands } from '../../../node-guard/firewall/nft-commands.ts'
 import { deleteTable } from '../../../node-guard/firewall/nft-table.ts'
 import { needsNamespaces } from '../../sandbox/node/namespace-support.ts'
 import { findTool } from '../../sandbox/node/tools.ts'
@@ -61,7 +62,7 @@ const iptables = (variant: 'nft' | 'legacy'): Guarded => ({
 })
 const BACKENDS: Readonly<Record<string, Guarded>> = {
   nft: {
-    load: (node) => node.must('node', ['nft', '-f', '-'], guardRuleset(RULES)),
+    load: (node) => node.must('node', ['nft', '-f', '-'], tableCommands(guardRuleset(RULES)).commands),
     remove: async (node) => assert.equal(await deleteTable(nodeExec(node), GUARD_TABLE), undefined),
   },
   'iptables-nft': iptables('nft'),
