@@ -64,7 +64,7 @@ export function awsSide(
       by.learned()
     }
     const follow = followCaller(learned, imds, { clock, log, signal }, adopt)
-    const call = assumer(sts, (outcome) => metrics.stsCalls.inc({ outcome }), follow)
+    const call = assumer(sts, (outcome) => metrics.stsCalls.inc({ outcome }), follow, clock)
     assume = async (request, isWanted) => {
       const session = await call(request, isWanted)
       // On its way the call may have fetched the node's credentials anew.
