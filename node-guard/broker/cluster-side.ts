@@ -44,8 +44,11 @@ export function clusterSide(
   const namespaces = namespaceStore(on.namespaceChanged, clock)
   const query = { fieldSelector: podSelector(settings.nodeName) }
   const watches = {
-    pods: reflect({ path: '/api/v1/pods', query, sink: pods.sink }, by),
-    namespaces: reflect({ path: '/api/v1/namespaces', query: NAMESPACES_QUERY, sink: namespaces.sink }, by),
+    pods: reflect({ path: '/api/v1/pods', query, sink: pods.sink, cached: true }, by),
+    namespaces: reflect(
+      { path: '/api/v1/namespaces', query: NAMESPACES_QUERY, sink: namespaces.sink, cached: true },
+      by,
+    ),
   }
   const keys = signingKeys(by, settings.issuer)
   on.signal.addEventListener('abort', keys.stop)
