@@ -30,7 +30,8 @@ export async function within<T extends object>(
     cancel()
   }
   const last = why()
-  if (last) throw again(last, LATER_MS)
+  // A refusal of before is no answer of now.
+  if (last?.code === 'sts-throttled') throw again(last, LATER_MS)
   throw new Problem('sts-unavailable', `STS has not answered within ${milliseconds / 1000} s; retry`, {
     retryAfter: LATER_MS / 1000,
   })
