@@ -10,7 +10,7 @@ import type { JsonObject } from './json.ts'
 import type { Container, Pod } from './pod.ts'
 import type { PodOptions } from './pod-options.ts'
 import { GATE_RESOURCES, guaranteed, isGuaranteed } from './resources.ts'
-import { sidecarContainer, VOLUMES } from './sidecar-container.ts'
+import { ourVolumes, sidecarContainer } from './sidecar-container.ts'
 
 export type Addition = {
   readonly sidecar: Container
@@ -36,8 +36,9 @@ export function renderAddition(
   const adjusted = isGuaranteed(pod, isOurs) ? guaranteed : <T>(resources: T) => resources
   const sidecar = sidecarContainer(identity, options, adjusted(options.resources), settings)
   const gate = gateContainer(pod, options, adjusted(GATE_RESOURCES), settings)
+  const volumes = ourVolumes(settings)
   const hash = createHash('sha256')
-    .update(JSON.stringify([sidecar, gate, VOLUMES]))
+    .update(JSON.stringify([sidecar, gate, volumes]))
     .digest('hex')
   const status = {
     version: VERSION,
@@ -49,7 +50,7 @@ export function renderAddition(
   return {
     sidecar,
     gate,
-    volumes: VOLUMES,
+    volumes,
     labels: { [KEYS.injected]: 'true' },
     annotations: { [KEYS.status]: JSON.stringify(status) },
     appEnv:

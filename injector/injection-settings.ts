@@ -16,6 +16,7 @@ export type InjectionSettings = {
   readonly startupGate: (typeof GATE_MODES)[number]
   readonly hostNetworkAnnotated: 'deny' | 'warn'
   readonly sidecarLogLevel: string
+  readonly tokenExpirationSeconds: number
   readonly roleKey: string
   readonly defaultRole: string | undefined
   readonly policy: PolicySettings
@@ -38,6 +39,7 @@ export function injectionSettings(settings: InjectorSettings): InjectionSettings
     startupGate: settings.startupGate,
     hostNetworkAnnotated: settings.hostNetworkAnnotated,
     sidecarLogLevel: settings.sidecarLogLevel,
+    tokenExpirationSeconds: settings.tokenExpirationSeconds,
     roleKey: settings.roleKey,
     defaultRole: settings.defaultRole,
     policy: {

@@ -6,10 +6,11 @@
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../common/keys.ts'
 import { quote } from '../common/role.ts'
 import { type Addition, isOurs } from './addition.ts'
-import { contains, type JsonObject } from './json.ts'
+import { contains, isObject, type JsonObject } from './json.ts'
 import { isMeshContainer } from './mesh.ts'
 import { foreignPart } from './own-container.ts'
 import type { Container, Pod } from './pod.ts'
+import { isTokenLife } from './token-life.ts'
 import type { Obstacle } from './unsupported.ts'
 
 /** Every name of ours begins so; the match conditions of the webhook configurations say the same. */
@@ -84,10 +85,28 @@ function foreignVolume({ spec }: Pod, { volumes }: Addition): Obstacle | undefin
 }
 
 function sameVolume(actual: JsonObject, wanted: JsonObject): boolean {
-  if (!contains(actual, wanted)) return false
+  if (!contains(actual, wanted) && !contains(actual, withLifeOf(actual, wanted))) return false
   const { projected } = actual as { projected?: JsonObject }
   // 0644 is what the API server fills in; a narrower mode would hide the token from the sidecar's user.
   return projected?.defaultMode === undefined || projected.defaultMode === 0o644
+}
+
+/**
+ * The volume we would add, its token as long-lived as the one that is there: pods of an earlier release, or added by a replica
+ * with another setting, are ours, too. Every pod may have a token of any life for our audience, so nothing is gained by it.
+ */
+function withLifeOf(actual: JsonObject, wanted: JsonObject): JsonObject {
+  const life = tokenSource(actual)?.expirationSeconds
+  const ours = tokenSource(wanted)
+  if (ours === undefined || !isTokenLife(life)) return wanted
+  const serviceAccountToken = { ...ours, expirationSeconds: life }
+  return { ...wanted, projected: { sources: [{ serviceAccountToken }] } }
+}
+
+function tokenSource({ projected }: JsonObject): JsonObject | undefined {
+  const sources = isObject(projected) && Array.isArray(projected.sources) ? projected.sources : []
+  const [first] = sources
+  return isObject(first) && isObject(first.serviceAccountToken) ? first.serviceAccountToken : undefined
 }
 
 const container = (detail: string): Obstacle => ({ reason: 'reserved-container', detail })

@@ -12,6 +12,7 @@ import {
   SettingError,
   type Settings,
   text,
+  whole,
 } from '../common/settings.ts'
 import {
   MOST_RESOURCES,
@@ -20,6 +21,7 @@ import {
   type ResourceList,
   SIDECAR_RESOURCES,
 } from './resources.ts'
+import { TOKEN_LIFE } from './token-life.ts'
 
 export const REDIRECT_MODES = ['nft', 'env'] as const
 export type RedirectMode = (typeof REDIRECT_MODES)[number]
@@ -48,6 +50,11 @@ export const SPEC = {
   hostNetworkAnnotated: oneOf(['deny', 'warn'], 'deny', 'for annotated pods on the host network'),
   logLevel: oneOf(LOG_LEVELS, 'info', 'log level of the injector'),
   sidecarLogLevel: oneOf(LOG_LEVELS, 'info', 'log level of sidecars unless annotated'),
+  tokenExpirationSeconds: whole(
+    TOKEN_LIFE.usual,
+    [TOKEN_LIFE.least, TOKEN_LIFE.most],
+    "seconds the sidecar's projected token lives; the API server may make it less",
+  ),
   baseRoleArn: checked<string | undefined>(
     baseRoleArn,
     undefined,

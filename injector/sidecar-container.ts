@@ -96,15 +96,11 @@ function sidecarEnv(options: PodOptions) {
  * fsGroup and users (kubernetes#82573) and 0400 would make it unreadable. Both emptyDirs are in memory: the
  * cluster-autoscaler does not take them for local storage that keeps a node from being removed.
  */
-export const VOLUMES = [
-  {
-    name: TOKEN_VOLUME,
-    projected: {
-      sources: [
-        { serviceAccountToken: { audience: TOKEN_AUDIENCE, expirationSeconds: 3600, path: TOKEN_NAME } },
-      ],
-    },
-  },
-  { name: STATE_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
-  { name: NO_API_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
-] as const
+export function ourVolumes({ tokenExpirationSeconds: expirationSeconds }: InjectionSettings) {
+  const serviceAccountToken = { audience: TOKEN_AUDIENCE, expirationSeconds, path: TOKEN_NAME }
+  return [
+    { name: TOKEN_VOLUME, projected: { sources: [{ serviceAccountToken }] } },
+    { name: STATE_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+    { name: NO_API_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+  ]
+}

@@ -25,6 +25,8 @@ export type Reading = {
    * that is not {@link KubeOptions.piecemeal} gives the items as ever.
    */
   readonly each?: (object: unknown) => void
+  /** The list comes without pages, however long it is: with {@link each} it is read object by object by every client. */
+  readonly whole?: boolean
 }
 
 export type Kube = {
@@ -186,9 +188,9 @@ export function kubeClient(
   }
 
   return {
-    get(path, query, { metadataOnly, each } = {}) {
+    get(path, query, { metadataOnly, each, whole = false } = {}) {
       const accept = metadataOnly ? `${METADATA.list}, ${ANY}` : ANY
-      if (piecemeal && each !== undefined) return readPage(address(path, query), accept, each)
+      if ((piecemeal || whole) && each !== undefined) return readPage(address(path, query), accept, each)
       return exchange('GET', address(path, query), undefined, accept)
     },
     send: (method, path, body) => exchange(method, address(path), body),

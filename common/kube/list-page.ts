@@ -14,7 +14,7 @@ export type ListPage = {
 }
 
 type ListMeta = { readonly resourceVersion?: string; readonly continue?: string }
-type List = { readonly items?: readonly unknown[]; readonly metadata?: ListMeta }
+export type List = { readonly items?: readonly unknown[]; readonly metadata?: ListMeta }
 
 /**
  * One page of a list, of at most `limit` objects: where these are too large together, of half as many, down to one; and

@@ -6,10 +6,11 @@
 import { backoff } from '../backoff.ts'
 import { type Clock, pause } from '../clock.ts'
 import { messageOf } from '../errors.ts'
+import { TooLargeError } from '../http-request.ts'
 import type { Logger } from '../log.ts'
 import { type Kube, KubeError, type Query } from './client.ts'
 import { oversize } from './json-lines.ts'
-import { type ListPage, listPage } from './list-page.ts'
+import { type List, type ListPage, listPage } from './list-page.ts'
 
 /** Where objects go. Only projections are kept, never whole objects with their managedFields. */
 export type Sink<T> = {
@@ -49,6 +50,8 @@ type WatchObject = {
 const RETRY = { base: 500, cap: 30_000 }
 /** Objects asked for at once. */
 const PAGE = 20
+/** What the API server answers where its cache cannot serve a list, besides 410: not fresh enough (504), or not understood. */
+const NOT_FROM_CACHE = [400, 410, 422, 504]
 /** Of one page, before the whole list is begun anew. */
 const TRIES = 3
 /** Between two lists of which the second only fills what the first had no room for. */
@@ -59,7 +62,9 @@ const REFILL_MS = 300_000
  *
  * @param what `page`: most objects asked for at once; more is quicker, and takes more memory where the client is not
  *   piecemeal. `metadataOnly`: the objects come without spec and status, in lists and watches or in lists alone, where the
- *   server can do that
+ *   server can do that. `cached`: few enough that the API server may give all of them at once, which it does out of its cache,
+ *   where it finds those of a node by an index; pages are read from etcd, through everything there is of that kind. Never
+ *   older than what was known before.
  */
 export function reflect<T>(
   what: {
@@ -68,6 +73,7 @@ export function reflect<T>(
     readonly sink: Sink<T>
     readonly page?: number
     readonly metadataOnly?: boolean | 'lists'
+    readonly cached?: boolean
   },
   by: {
     readonly kube: Pick<Kube, 'get' | 'stream'>
@@ -76,7 +82,7 @@ export function reflect<T>(
     readonly signal: AbortSignal
   },
 ): Reflection {
-  const { path, query, sink, page = PAGE, metadataOnly = false } = what
+  const { path, query, sink, page = PAGE, metadataOnly = false, cached = false } = what
   const { kube, clock, log, signal } = by
   let synced = false
   let listing = false
@@ -84,6 +90,10 @@ export function reflect<T>(
   let listedAt = 0
   let leftOut = 0
   let version: string | undefined
+  /** The last version heard of, also when watching cannot go on from it. */
+  let newest = '0'
+  /** Something happened that a cache may not have seen yet. */
+  let pastCaches = false
 
   const noteOversize = () => {
     log[leftOut === 0 ? 'warn' : 'debug']('an object is too large to be read and counts as not there', {
@@ -110,30 +120,60 @@ export function reflect<T>(
     }
   }
 
-  const list = async () => {
+  const collector = () => {
     const all: T[] = []
-    let limit = page
-    let answer: ListPage | undefined
     const each = (item: unknown) => {
       if (item === oversize) return noteOversize()
       const one = sink.project(item)
       if (one !== undefined && sink.keep?.(one, all.length) !== false) all.push(one)
     }
     sink.begin?.()
+    return { all, each }
+  }
+
+  const list = async () => {
+    const listed = (cached && !pastCaches && (await cachedList())) || (await listByPages())
+    if (signal.aborted) return
+    sink.replace(listed.all)
+    version = listed.version
+    newest = version ?? '0'
+    pastCaches = false
+    contactAt = clock.now()
+    listedAt = contactAt
+    synced = true
+  }
+
+  /** @returns undefined where the API server's cache cannot serve it */
+  const cachedList = async () => {
+    const { all, each } = collector()
+    const from = { resourceVersion: newest, resourceVersionMatch: 'NotOlderThan' }
+    try {
+      const reading = { each, whole: true, metadataOnly: metadataOnly !== false }
+      const { items = [], metadata } = (await kube.get(path, { ...query, ...from }, reading)) as List
+      for (const item of items) each(item)
+      const isWhole = metadata?.resourceVersion && !metadata.continue
+      return isWhole ? { all, version: metadata.resourceVersion } : undefined
+    } catch (error) {
+      if (error instanceof TooLargeError) return undefined
+      if (error instanceof KubeError && NOT_FROM_CACHE.includes(error.status)) return undefined
+      throw error
+    }
+  }
+
+  const listByPages = async () => {
+    const { all, each } = collector()
+    let limit = page
+    let answer: ListPage | undefined
     do {
       const from: Query = answer?.next ? { continue: answer.next } : {}
       answer = await pageOf({ ...query, ...from }, limit, each)
-      if (signal.aborted) return
+      if (signal.aborted) break
       for (const item of answer.items) each(item)
       if (answer.isOversize) noteOversize()
       // Smaller pages where there are large objects, and larger ones again behind them.
       limit = Math.min(page, answer.limit * 2)
     } while (answer.next)
-    sink.replace(all)
-    version = answer.version
-    contactAt = clock.now()
-    listedAt = contactAt
-    synced = true
+    return { all, version: answer.version }
   }
 
   const watch = async () => {
@@ -159,6 +199,7 @@ export function reflect<T>(
           noteOversize()
           // Whose news it was is not known: listing again keeps anything old from being believed of anybody.
           version = undefined
+          pastCaches = true
           throw new Error('an object is too large to be read, so all are listed again')
         }
         apply(event as WatchEvent)
@@ -176,6 +217,7 @@ export function reflect<T>(
     if (one !== undefined && type === 'DELETED') sink.remove(one)
     else if (one !== undefined) sink.upsert(one, type === 'ADDED')
     version = seen?.metadata?.resourceVersion ?? version
+    newest = version ?? newest
   }
 
   /** Failures in a row after this one; a watch that brought something before it was cut starts the count anew. */

@@ -1,10 +1,9 @@
 /** The AWS half of the broker: whose credentials it has, and the sessions it makes with them. */
 import { Problem } from '../../common/protocol.ts'
 import { parseRoleArn } from '../../common/role.ts'
-import type { BrokerEdges } from './broker.ts'
+import type { BrokerEdges, CoreMetrics } from './core.ts'
 import type { NodeRoles, RoleIdentity } from './decide/entitle.ts'
 import { sharedSessionName } from './decide/session-name.ts'
-import type { BrokerMetrics } from './metrics.ts'
 import { followCaller } from './node/follow.ts'
 import { type AwsNode, learnNode } from './node/node.ts'
 import type { BrokerSettings } from './settings.ts'
@@ -27,10 +26,10 @@ export type AwsSide = {
 /** @param judge whether grants still hold, and who is told of what happens */
 export function awsSide(
   settings: BrokerSettings,
-  { imds, clock, log }: BrokerEdges,
+  { imds, clock, log, connectSts = stsClient }: BrokerEdges,
   by: {
     readonly region: string | undefined
-    readonly metrics: BrokerMetrics
+    readonly metrics: CoreMetrics
     readonly signal: AbortSignal
     readonly holds: SessionsOptions['holds']
     /** The node’s identity is known, or another, from now on. */
@@ -45,7 +44,7 @@ export function awsSide(
   let callerArn: string | undefined
   let why = 'the node’s AWS identity is not known yet'
 
-  const connect = (region: string) => stsClient(region, settings.stsConcurrency)
+  const connect = (region: string) => connectSts(region, settings.stsConcurrency)
   const learn = async () => {
     const learned = await learnNode(
       settings.region ?? by.region,
@@ -65,7 +64,7 @@ export function awsSide(
       by.learned()
     }
     const follow = followCaller(learned, imds, { clock, log, signal }, adopt)
-    const call = assumer(sts, (outcome) => metrics.stsCalls.inc({ outcome }), follow)
+    const call = assumer(sts, (outcome) => metrics.stsCalls.inc({ outcome }), follow, clock)
     assume = async (request, isWanted) => {
       const session = await call(request, isWanted)
       // On its way the call may have fetched the node's credentials anew.
@@ -77,7 +76,7 @@ export function awsSide(
   const throughHop = (sts: Sts, region: string): Sts => {
     const { assumeRoleArn, nodeName, stsConcurrency } = settings
     if (assumeRoleArn === undefined) return sts
-    return stsClient(region, stsConcurrency, hopCredentials(sts, assumeRoleArn, sharedSessionName(nodeName)))
+    return connectSts(region, stsConcurrency, hopCredentials(sts, assumeRoleArn, sharedSessionName(nodeName)))
   }
   void learn()
 

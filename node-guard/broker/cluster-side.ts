@@ -1,11 +1,11 @@
 /** The Kubernetes half of the broker: this node's pods, the namespaces that opted in, the token signing keys. */
 
 import { reflect } from '../../common/kube/reflector.ts'
-import type { BrokerEdges } from './broker.ts'
 import { type LiveReader, liveReader } from './cluster/live.ts'
 import { NAMESPACES_QUERY, type Namespaces, namespaceStore } from './cluster/namespaces.ts'
 import { type PodRecord, podRecord } from './cluster/pod.ts'
 import { type Pods, podStore } from './cluster/pods.ts'
+import type { BrokerEdges } from './core.ts'
 import type { BrokerSettings } from './settings.ts'
 import { signingKeys } from './token/keys.ts'
 import { tokenVerifier, type VerifyToken } from './token/verify.ts'
@@ -30,7 +30,7 @@ const podSelector = (nodeName: string) =>
 /** @param on told of what changes; what was decided before must then be judged again */
 export function clusterSide(
   settings: BrokerSettings,
-  { kube, clock, log }: BrokerEdges,
+  { kube, clock, log, verifier = tokenVerifier }: BrokerEdges,
   on: {
     readonly podGone: (uid: string) => void
     readonly podChanged: (pod: PodRecord) => void
@@ -44,8 +44,11 @@ export function clusterSide(
   const namespaces = namespaceStore(on.namespaceChanged, clock)
   const query = { fieldSelector: podSelector(settings.nodeName) }
   const watches = {
-    pods: reflect({ path: '/api/v1/pods', query, sink: pods.sink }, by),
-    namespaces: reflect({ path: '/api/v1/namespaces', query: NAMESPACES_QUERY, sink: namespaces.sink }, by),
+    pods: reflect({ path: '/api/v1/pods', query, sink: pods.sink, cached: true }, by),
+    namespaces: reflect(
+      { path: '/api/v1/namespaces', query: NAMESPACES_QUERY, sink: namespaces.sink, cached: true },
+      by,
+    ),
   }
   const keys = signingKeys(by, settings.issuer)
   on.signal.addEventListener('abort', keys.stop)
@@ -54,7 +57,7 @@ export function clusterSide(
     pods,
     namespaces,
     live: liveReader(kube, clock),
-    verify: tokenVerifier(keys, settings.audience, clock),
+    verify: verifier(keys, settings.audience, clock),
     whyNotReady: () => {
       if (!keys.current())
         return { code: 'keys-unknown', detail: 'the API server’s token signing keys are not known' }

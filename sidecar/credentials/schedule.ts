@@ -9,11 +9,13 @@ const MINUTE = 60 * SECOND
  * After a success: at half of the lifetime, up to a tenth of it earlier, so that the pods of a node do not ask
  * together and never less than half is left (botocore rewrites the expiry of what has under 25 minutes).
  *
- * @param now wall clock, milliseconds
+ * @param wall wall clock, milliseconds
  * @param random from 0 to 1
  * @returns milliseconds to wait
  */
-export function refreshDelay({ lastUpdated, expiration }: Credentials, now: number, random: number): number {
+export function refreshDelay({ lastUpdated, expiration }: Credentials, wall: number, random: number): number {
+  // What was issued in the future was not: the clock was set back since, and nothing lives longer for that.
+  const now = Math.max(wall, lastUpdated)
   const remaining = expiration - now
   const life = Math.min(Math.max(expiration - lastUpdated, remaining), 12 * 60 * MINUTE)
   const due = expiration - life / 2 - (life / 10) * random

@@ -37,7 +37,8 @@ export class CredentialStore {
     switch (outcome.kind) {
       case 'credentials': {
         const { credentials } = outcome
-        const life = credentials.expiration - this.#clock.wall()
+        // What was issued in the future was not: the clock was set back since.
+        const life = credentials.expiration - Math.max(this.#clock.wall(), credentials.lastUpdated)
         this.#held = { credentials, received: this.#clock.monotonic(), life }
         this.#word = EXPIRED
         return

@@ -5,12 +5,15 @@ import type { Clock } from '../../common/clock.ts'
 export type FakeClock = Clock & {
   /** Moves on, running what falls due in its order, and lets promises settle after each. */
   readonly advance: (milliseconds: number) => Promise<void>
+  /** Sets what the time is said to be, by milliseconds, as NTP does: no timer is due sooner or later for that. */
+  readonly set: (milliseconds: number) => void
   /** Timers waiting. */
   readonly pending: () => number
 }
 
 export function fakeClock(start = Date.UTC(2026, 0, 1)): FakeClock {
   let now = start
+  let offset = 0
   let order = 0
   const timers = new Map<number, { readonly at: number; readonly action: () => void }>()
   const next = (until: number) =>
@@ -19,7 +22,10 @@ export function fakeClock(start = Date.UTC(2026, 0, 1)): FakeClock {
       .sort(([a, x], [b, y]) => x.at - y.at || a - b)
       .at(0)
   return {
-    now: () => now,
+    now: () => now + offset,
+    set: (milliseconds) => {
+      offset += milliseconds
+    },
     after: (milliseconds, action) => {
       const id = order++
       timers.set(id, { at: now + Math.max(0, milliseconds), action })

@@ -15,6 +15,9 @@ test('namespaces take turns, and each keeps its own order', () => {
   assert.equal(line.size(), 0)
 })
 
+const failure = (name: string, httpStatusCode: number) =>
+  Object.assign(new Error(name), { name, $metadata: { httpStatusCode } })
+
 function tasks(perSecond: number, concurrency: number) {
   const clock = fakeClock()
   const queue = stsQueue({ perSecond, concurrency }, clock)
@@ -38,16 +41,17 @@ test('no more calls run at once than the limit', async () => {
   assert.deepEqual(started, ['1', '2', '3'])
 })
 
-test('renewals overtake first issues that wait', async () => {
+test('credentials that have expired overtake renewals, and these first issues that wait', async () => {
   const { started, ends, add } = tasks(100, 1)
   void add('running')
   void add('first')
   void add('renewal', 'renewal')
-  for (let index = 0; index < 3; index++) {
+  void add('lapsed', 'lapsed')
+  for (let index = 0; index < 4; index++) {
     await setImmediate()
     ends[index]?.()
   }
-  assert.deepEqual(started, ['running', 'renewal', 'first'])
+  assert.deepEqual(started, ['running', 'lapsed', 'renewal', 'first'])
 })
 
 test('a burst is as large as the rate, and then calls start at the rate', async () => {
@@ -64,10 +68,14 @@ test('a burst is as large as the rate, and then calls start at the rate', async 
 })
 
 test('a call that fails frees its place', async () => {
-  const { queue } = tasks(100, 1)
+  const { queue, clock } = tasks(100, 1)
   const turn = { namespace: 'n', priority: 'first' } as const
-  await assert.rejects(queue.run(turn, () => Promise.reject(new Error('no'))))
-  assert.equal(await queue.run(turn, async () => 'yes'), 'yes')
+  for (const error of [new Error('no'), failure('AccessDenied', 403), failure('Throttling', 400)]) {
+    await assert.rejects(queue.run(turn, () => Promise.reject(error)))
+    const next = queue.run(turn, async () => 'yes')
+    await clock.advance(1000)
+    assert.equal(await next, 'yes')
+  }
 })
 
 test('beyond two thousand waiting calls, a further one is refused at once', async () => {
@@ -103,4 +111,62 @@ test('a warm-up waits for everything that was asked for, and no longer once some
   queue.raise(raised)
   assert.deepEqual(order, ['running', 'renewal', 'first', 'warm-2', 'warm-1'])
   assert.equal(queue.waiting(), 0)
+})
+
+/** How many calls a queue that is never empty makes in ten minutes of an answer. */
+async function callsUnder(answer: () => Promise<string>, perSecond = 20) {
+  const clock = fakeClock()
+  const queue = stsQueue({ perSecond, concurrency: 10 }, clock)
+  const at: number[] = []
+  const again = async (namespace: string) => {
+    await queue
+      .run({ namespace, priority: 'first' }, () => {
+        at.push(clock.now())
+        return answer()
+      })
+      .catch(() => {})
+    clock.after(1, () => void again(namespace))
+  }
+  for (let index = 0; index < 30; index++) void again(`n${index}`)
+  await clock.advance(600_000)
+  return { clock, at }
+}
+
+test('refused by the quota, or not answered at all, a node asks ever less often, and never stops', async () => {
+  for (const error of [
+    failure('Throttling', 400),
+    failure('ServiceUnavailable', 503),
+    new Error('timeout'),
+  ]) {
+    const { at, clock } = await callsUnder(() => Promise.reject(error))
+    const late = at.filter((time) => time > clock.now() - 300_000)
+    assert.ok(late.length >= 7 && late.length <= 15, `${late.length} calls in the last five minutes`)
+  }
+})
+
+test('a role that is refused slows nobody down', async () => {
+  const { at } = await callsUnder(() => Promise.reject(failure('AccessDenied', 403)))
+  assert.ok(at.length > 0.99 * 20 * 600, `${at.length} calls`)
+})
+
+test('once STS answers again, a node is back at its rate within a minute', async () => {
+  let isAway = true
+  const clock = fakeClock()
+  const queue = stsQueue({ perSecond: 20, concurrency: 10 }, clock)
+  const at: number[] = []
+  const again = async () => {
+    const call = async () => {
+      at.push(clock.now())
+      if (isAway) throw failure('Throttling', 400)
+    }
+    await queue.run({ namespace: 'n', priority: 'first' }, call).catch(() => {})
+    clock.after(1, () => void again())
+  }
+  for (let index = 0; index < 30; index++) void again()
+  await clock.advance(600_000)
+  isAway = false
+  await clock.advance(180_000)
+  at.length = 0
+  await clock.advance(10_000)
+  assert.ok(at.length >= 199, `${at.length} calls in ten seconds`)
 })

@@ -117,12 +117,16 @@ test('everything STS is asked for is part of the cache key', () => {
 test('a session that is fetched is renewed before half of its life is over', async () => {
   const { store, calls, clock } = world()
   await store.get(grant('a'))
-  await clock.advance(23 * MINUTE)
-  assert.equal(calls.length, 1)
-  await clock.advance(6 * MINUTE)
+  await clock.advance(29 * MINUTE)
   assert.equal(calls.length, 2)
+  const at = calls[1]?.at ?? 0
+  assert.ok((await store.get(grant('a'))).expiration > clock.now() + 30 * MINUTE)
+  await clock.advance(at + 23 * MINUTE - clock.now())
+  assert.equal(calls.length, 2)
+  await clock.advance(6 * MINUTE)
+  assert.equal(calls.length, 3)
   const renewed = await store.get(grant('a'))
-  assert.equal(renewed.accessKeyId, 'AKID2')
+  assert.equal(renewed.accessKeyId, 'AKID3')
   assert.ok(renewed.expiration - clock.now() > 53 * MINUTE)
 })
 
@@ -142,10 +146,51 @@ test('when renewal fails, what is valid is served, until a minute is left', asyn
   await store.get(grant('a'))
   state.fail = throttled
   await clock.advance(58 * MINUTE)
-  assert.equal((await store.get(grant('a'))).accessKeyId, 'AKID1')
+  const served = store.get(grant('a'))
+  await clock.advance(1500)
+  assert.equal((await served).accessKeyId, 'AKID1')
   assert.ok(outcomes.includes('stale'))
   await clock.advance(70_000)
-  await assert.rejects(store.get(grant('a')), code('sts-throttled'))
+  const refused = assert.rejects(store.get(grant('a')), code('sts-throttled'))
+  await clock.advance(8000)
+  await refused
+})
+
+test('what was issued in one moment is not renewed in one moment', async () => {
+  const { store, calls, clock } = world()
+  await Promise.all(Array.from({ length: 90 }, (_, index) => store.get(grant(`p${index}`))))
+  await clock.advance(29 * MINUTE)
+  const minutes = calls.slice(90).map(({ at }) => Math.floor((at - (calls[0]?.at ?? 0)) / MINUTE))
+  assert.equal(minutes.length, 90)
+  const most = Math.max(...minutes.map((minute) => minutes.filter((other) => other === minute).length))
+  // Twenty minutes for 90: four or five in each.
+  assert.ok(most <= 15, `${most} renewals within a minute`)
+})
+
+test('after an outage that outlived the sessions, they are fetched as what running pods have lost', async () => {
+  const { store, state, clock, reasons } = world()
+  await store.get(grant('a'))
+  state.fail = throttled
+  for (let minute = 0; minute < 65; minute++) {
+    store.get(grant('a')).catch(() => {})
+    await clock.advance(MINUTE)
+  }
+  delete state.fail
+  store.get(grant('a')).catch(() => {})
+  await clock.advance(MINUTE)
+  assert.equal((await store.get(grant('a'))).expiration > clock.now() + 50 * MINUTE, true)
+  assert.deepEqual(reasons, ['first', 'lapsed'])
+})
+
+test('a session ends by the time that has passed, too, where the node’s clock was set back', async () => {
+  const { store, state, clock } = world()
+  await store.get(grant('a'))
+  state.fail = throttled
+  clock.set(-2 * HOUR)
+  await clock.advance(61 * MINUTE)
+  const refused = assert.rejects(store.get(grant('a')), code('sts-throttled'))
+  await clock.advance(8000)
+  await refused
 })
 
 test('a renewal that hangs does not keep a request waiting that has a valid session', async () => {

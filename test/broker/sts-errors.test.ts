@@ -154,6 +154,24 @@ test('expired node credentials are fetched again once, and the call repeated', a
   assert.equal(twice.renewals(), 1)
 })
 
+test('the end of a session is told by the node’s clock, however wrong that is', async () => {
+  const HOUR = 3_600_000
+  const awsNow = Date.UTC(2026, 0, 1)
+  const { fake } = sts([])
+  const answering = {
+    ...fake,
+    assumeRole: async () => ({ ...(await fake.assumeRole(request)), awsNow, expiration: awsNow + HOUR }),
+  }
+  const left = async (wrongBy: number) => {
+    const now = awsNow + wrongBy
+    return (await assumer(answering, () => {}, undefined, { now: () => now })(request)).expiration - now
+  }
+  assert.equal(await left(-2 * HOUR), HOUR)
+  assert.equal(await left(2 * HOUR), HOUR)
+  // Seconds are nobody's fault, and AWS's word is kept.
+  assert.equal(await left(30_000), HOUR - 30_000)
+})
+
 test('every call is counted by outcome', async () => {
   const outcomes: string[] = []
   const { fake } = sts([aws('ValidationError', 400, CHAINING), undefined, aws('AccessDenied', 403)])

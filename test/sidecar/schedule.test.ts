@@ -43,6 +43,18 @@ describe('refresh of credentials', () => {
     }
   })
 
+  test('issued in the future, as it looks after the clock was set back, is not later for that', () => {
+    const held = {
+      ...credentials(60 * MINUTE),
+      lastUpdated: NOW + 120 * MINUTE,
+      expiration: NOW + 180 * MINUTE,
+    }
+    for (const random of [0, 0.5, 1]) {
+      const delay = refreshDelay(held, NOW, random)
+      assert.ok(delay >= 24 * MINUTE && delay <= 30 * MINUTE, String(delay / MINUTE))
+    }
+  })
+
   test('always comes before the last minute, whatever the lifetime', () => {
     fc.assert(
       fc.property(
@@ -133,6 +145,17 @@ describe('the store', () => {
     held.accept(refused)
     held.accept(retry)
     assert.equal(held.view().kind, 'refused')
+  })
+
+  test('does not hand out longer what it is given once more after the clock was set back', () => {
+    const { clock, held } = store()
+    const issued = credentials(60 * MINUTE, clock.wall())
+    clock.jump(-120 * MINUTE)
+    held.accept({ kind: 'credentials', credentials: issued })
+    clock.advance(59 * MINUTE)
+    assert.equal(held.view().kind, 'valid')
+    clock.advance(1)
+    assert.equal(held.view().kind, 'unavailable')
   })
 
   test('takes credentials after a refusal', () => {

@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../../../common/clock.ts'
 import type { SessionRequest } from '../decide/entitle.ts'
 import { classifyStsError, type StsFailure } from './classify.ts'
 import type { Session, Sts } from './client.ts'
@@ -14,10 +15,15 @@ export type Assume = (request: SessionRequest, isWanted?: () => boolean) => Prom
 /** Limit for sessions assumed with credentials that are themselves of an assumed role, as the node's are. */
 const CHAINING_SECONDS = 3600
 const REMEMBERED_ROLES = 1024
+/** Clocks that are apart by less are taken for equal: calls take seconds, and the SDK notices four minutes. */
+const SAME_TIME_MS = 120_000
 
 /**
  * AssumeRole, with these remedies: longer than an hour refused for chaining → an hour, remembered for the role; the node's
  * credentials refused → fetched again, once.
+ *
+ * The end of a session is told as the node's clock will have it. Where that is wrong by hours, AWS's own word would make the
+ * session look expired, or good for hours after it is; broker, sidecars and the SDKs of the pods all go by this clock.
  *
  * @param onCall told of every call's outcome
  * @param follow learns who the caller is, where its credentials are others, and has all grants judged anew: before each call, so
@@ -27,6 +33,7 @@ export function assumer(
   sts: Sts,
   onCall: (outcome: 'success' | StsFailure) => void,
   follow: () => Promise<void> = async () => {},
+  clock: Pick<Clock, 'now'> = systemClock,
 ): Assume {
   const shortened = new Set<string>()
 
@@ -37,7 +44,7 @@ export function assumer(
     try {
       const session = await sts.assumeRole({ ...request, durationSeconds })
       onCall('success')
-      return session
+      return onClock(session, clock.now())
     } catch (error) {
       onCall(classifyStsError(error))
       throw error
@@ -58,4 +65,9 @@ export function assumer(
       return call(request, isWanted)
     }
   }
+}
+
+function onClock(session: Session, now: number): Session {
+  const ahead = (session.awsNow ?? now) - now
+  return Math.abs(ahead) < SAME_TIME_MS ? session : { ...session, expiration: session.expiration - ahead }
 }

@@ -9,6 +9,8 @@ export type Session = {
   readonly secretAccessKey: string
   readonly sessionToken: string
   readonly expiration: number
+  /** What AWS's clock said at the answer, as far as that is known. */
+  readonly awsNow?: number
 }
 
 export type Sts = {
@@ -86,6 +88,8 @@ export function stsClient(region: string, concurrency: number, credentials?: () 
         secretAccessKey: SecretAccessKey,
         sessionToken: SessionToken,
         expiration: Expiration.getTime(),
+        // The SDK learns from the Date of answers by how much this clock is wrong, from four minutes on.
+        awsNow: Date.now() + client.config.systemClockOffset,
       }
     },
     callerArn: async () => {

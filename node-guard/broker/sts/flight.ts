@@ -3,12 +3,20 @@
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
 
-/** The flight's outcome, or after `milliseconds` the stand-by; a failure of the flight falls back to it, too. */
+/** An answer that did not come in time is asked for again after this long. */
+const LATER_MS = 2000
+
+/**
+ * The flight's outcome, or after `milliseconds` the stand-by; a failure of the flight falls back to it, too.
+ *
+ * @param why what kept STS from answering the last time, if something did
+ */
 export async function within<T extends object>(
   flight: Promise<T>,
   milliseconds: number,
   clock: Clock,
   standBy: T | undefined,
+  why: () => Problem | undefined = () => undefined,
 ): Promise<T> {
   const { promise: late, resolve } = Promise.withResolvers<undefined>()
   const cancel = clock.after(milliseconds, () => resolve(undefined))
@@ -21,8 +29,11 @@ export async function within<T extends object>(
   } finally {
     cancel()
   }
+  const last = why()
+  // A refusal of before is no answer of now.
+  if (last?.code === 'sts-throttled') throw again(last, LATER_MS)
   throw new Problem('sts-unavailable', `STS has not answered within ${milliseconds / 1000} s; retry`, {
-    retryAfter: 2,
+    retryAfter: LATER_MS / 1000,
   })
 }
 

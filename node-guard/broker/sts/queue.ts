@@ -1,16 +1,17 @@
 /**
- * The way to STS: a token bucket, a concurrency limit and a fair order. Renewals come before first issues (a running pod
- * loses more than a starting one), these before what nobody has asked for yet, and within each the namespaces take turns, so
- * that a thousand pods of one do not keep another's single pod waiting.
+ * The way to STS: a pace, a concurrency limit and a fair order. Running pods whose credentials have expired come first, then
+ * renewals (a running pod loses more than a starting one), then first issues, then what nobody has asked for yet, and within each
+ * the namespaces take turns, so that a thousand pods of one do not keep another's single pod waiting.
  */
 
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
-import { tokenBucket } from '../../../common/token-bucket.ts'
 import { type FairLine, fairLine } from '../fair-line.ts'
+import { classifyStsError } from './classify.ts'
+import { type PacedCall, stsPace } from './pace.ts'
 
 /** In their order. */
-const PRIORITIES = ['renewal', 'first', 'warm-up'] as const
+const PRIORITIES = ['lapsed', 'renewal', 'first', 'warm-up'] as const
 export type Priority = (typeof PRIORITIES)[number]
 
 /** A place in the queue. */
@@ -34,8 +35,9 @@ export function stsQueue(
   limits: { readonly perSecond: number; readonly concurrency: number },
   clock: Clock,
 ): StsQueue {
-  const bucket = tokenBucket(limits.perSecond, limits.perSecond, clock)
+  const pace = stsPace(limits.perSecond, clock)
   const lines: Record<Priority, FairLine> = {
+    lapsed: fairLine(),
     renewal: fairLine(),
     first: fairLine(),
     'warm-up': fairLine(),
@@ -53,8 +55,8 @@ export function stsQueue(
   }
   const pump = () => {
     while (running < limits.concurrency && waiting() > 0) {
-      if (!bucket.take()) {
-        if (!refilling) clock.after(bucket.wait(), refilled)
+      if (!pace.take()) {
+        if (!refilling) clock.after(pace.wait(), refilled)
         refilling = true
         return
       }
@@ -72,12 +74,17 @@ export function stsQueue(
     run: async (turn, task) => {
       if (waiting() >= MAX_WAITING)
         throw new Problem('busy', 'too many pods of this node are waiting for STS; retry', { retryAfter: 5 })
-      const { promise, resolve } = Promise.withResolvers<void>()
-      lines[turn.priority].add(turn, resolve)
+      const { promise, resolve } = Promise.withResolvers<PacedCall>()
+      lines[turn.priority].add(turn, () => resolve(pace.begin()))
       pump()
-      await promise
+      const call = await promise
       try {
-        return await task()
+        const result = await task()
+        call.answered()
+        return result
+      } catch (error) {
+        tell(call, error)
+        throw error
       } finally {
         running--
         pump()
@@ -88,4 +95,13 @@ export function stsQueue(
       if (start) lines.first.add(turn, start)
     },
   }
+}
+
+/** What a failure says about the pace: a role that is refused says that STS has time for this node. */
+function tell(call: PacedCall, error: unknown): void {
+  // Ours, before STS was asked.
+  if (error instanceof Problem) return
+  const failure = classifyStsError(error)
+  if (failure === 'throttled' || failure === 'unavailable') call.refused()
+  else if (failure !== 'node-credentials') call.answered()
 }

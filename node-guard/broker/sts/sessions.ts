@@ -42,13 +42,18 @@ type Entry = {
   /** By pod uid; several under `--session-scope=role`. */
   readonly grants: Map<string, Grant>
   session?: Issued
+  /** The session's life is over by a clock that nobody sets. */
+  lapsed: boolean
   failure?: { readonly problem: Problem; readonly until: number; readonly count: number }
   flight?: Promise<Issued>
   turn?: Turn
   /** Handed out since it was issued: a session nobody fetches is not renewed. */
   wanted: boolean
+  /** It has lapsed and was asked for since the last time that was looked at. */
+  remembered: boolean
   dropped: boolean
   cancelTimer: () => void
+  cancelLapse: () => void
 }
 
 /** Waiting for STS: a sidecar's patience. The call itself goes on and fills the cache. */
@@ -57,6 +62,8 @@ const WAIT_MS = 8000
 const RENEWAL_WAIT_MS = 1500
 /** A session with less left is not handed out. */
 const LEAST_LEFT_MS = 60_000
+/** A pod whose session has lapsed is known to be running, and comes before starting ones, while it asks this often. */
+const LAPSED_MS = 120_000
 const MAX_ENTRIES = 4096
 /** Sessions nobody has asked for yet: the kubelet's largest common limit of pods on a node. */
 const MAX_WARM = 250
@@ -66,7 +73,8 @@ const BACKOFF: Record<StsFailure, { readonly base: number; readonly cap: number 
   denied: { base: 30_000, cap: 300_000 },
   invalid: { base: 300_000, cap: 300_000 },
   chaining: { base: 300_000, cap: 300_000 },
-  throttled: { base: 1000, cap: 60_000 },
+  // The pace of the node (`pace.ts`) is the longer brake.
+  throttled: { base: 1000, cap: 10_000 },
   'node-credentials': { base: 1000, cap: 60_000 },
   unavailable: { base: 1000, cap: 60_000 },
 }
@@ -108,8 +116,11 @@ export function sessionStore(options: SessionsOptions): Sessions {
       request: grant.request,
       grants: new Map(),
       wanted: false,
+      remembered: false,
       dropped: false,
+      lapsed: false,
       cancelTimer: () => {},
+      cancelLapse: () => {},
     }
     entries.set(key, entry)
     return entry
@@ -118,6 +129,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
   const drop = (entry: Entry) => {
     entry.dropped = true
     entry.cancelTimer()
+    entry.cancelLapse()
     unasked.delete(entry)
     entries.delete(entry.key)
   }
@@ -130,14 +142,14 @@ export function sessionStore(options: SessionsOptions): Sessions {
     return true
   }
 
-  const usable = ({ session }: Entry): Issued | undefined =>
-    session && session.expiration - clock.now() > LEAST_LEFT_MS ? session : undefined
+  const usable = ({ session, lapsed }: Entry): Issued | undefined =>
+    session && !lapsed && session.expiration - clock.now() > LEAST_LEFT_MS ? session : undefined
 
   /** Asks STS once, whoever waits; the flight belongs to no request. */
   const fetch = (entry: Entry, grant: Grant): Promise<Issued> => {
     if (entry.flight) return entry.flight
-    const renewal = usable(entry) !== undefined
-    const reason = (): Priority => (renewal ? 'renewal' : unasked.has(entry) ? 'warm-up' : 'first')
+    const had = entry.session && (usable(entry) ? 'renewal' : 'lapsed')
+    const reason = (): Priority => had ?? (unasked.has(entry) ? 'warm-up' : 'first')
     const turn = { namespace: grant.pod.namespace, priority: reason() }
     entry.turn = turn
     const flight = queue
@@ -164,11 +176,17 @@ export function sessionStore(options: SessionsOptions): Sessions {
   const settle = (entry: Entry, grant: Grant, session: Session, priority: Priority): Issued => {
     const issuedAt = clock.now()
     const issued = { ...session, issuedAt }
+    const inTurn = priority === 'renewal' && !entry.failure
     entry.session = issued
     delete entry.failure
     entry.wanted = false
     on.issued(grant, issued, priority)
-    schedule(entry, renewalDelay(issued))
+    schedule(entry, renewalDelay(issued, inTurn))
+    entry.lapsed = false
+    entry.cancelLapse()
+    entry.cancelLapse = clock.after(session.expiration - issuedAt - LEAST_LEFT_MS, () => {
+      entry.lapsed = true
+    })
     return issued
   }
 
@@ -197,9 +215,18 @@ export function sessionStore(options: SessionsOptions): Sessions {
   const wake = (entry: Entry) => {
     if (entry.dropped || prune(entry)) return
     const [grant] = entry.grants.values()
-    if (entry.session && clock.now() < entry.session.expiration) {
-      if (entry.wanted && grant) void fetch(entry, grant)
-      else schedule(entry, entry.session.expiration - clock.now())
+    const { session } = entry
+    if (session && entry.wanted && grant) {
+      // One that has lapsed is fetched for as long as somebody asks.
+      if (!usable(entry)) {
+        entry.wanted = false
+        entry.remembered = true
+      }
+      void fetch(entry, grant)
+    } else if (session && usable(entry)) schedule(entry, session.expiration - clock.now())
+    else if (entry.remembered) {
+      entry.remembered = false
+      schedule(entry, LAPSED_MS)
     } else drop(entry)
   }
 
@@ -239,7 +266,13 @@ export function sessionStore(options: SessionsOptions): Sessions {
     }
     on.cache(session ? 'stale' : 'miss')
     const flight = fetch(entry, grant)
-    const fresh = await within(flight, session ? RENEWAL_WAIT_MS : WAIT_MS, clock, session)
+    const fresh = await within(
+      flight,
+      session ? RENEWAL_WAIT_MS : WAIT_MS,
+      clock,
+      session,
+      () => entry.failure?.problem,
+    )
     if (!holds(grant)) throw withdrawn()
     entry.wanted = true
     return fresh
@@ -281,7 +314,13 @@ const halfLife = ({ issuedAt, expiration }: Issued) => issuedAt + (expiration - 
 /**
  * A little before half of the life, spread: sidecars ask at half, and then find the new one. Half leaves 30 minutes, more than any
  * SDK wants to see on credentials it is handed (botocore: 25).
+ *
+ * Sessions that were not renewed in their turn may all be of one moment, as after the start of a cluster or an outage: they are
+ * spread over a third of the life, once, so that their renewals do not come together again for hours.
+ *
+ * @param inTurn whether it is itself a renewal that came when it was planned
  */
-function renewalDelay({ issuedAt, expiration }: Issued): number {
-  return (expiration - issuedAt) * (0.4 + 0.08 * Math.random())
+function renewalDelay({ issuedAt, expiration }: Issued, inTurn: boolean): number {
+  const [earliest, spread] = inTurn ? [0.4, 0.08] : [0.15, 0.33]
+  return (expiration - issuedAt) * (earliest + spread * Math.random())
 }

@@ -1,0 +1,149 @@
+/** The broker without what serves it: the cluster's half, AWS's half, and who decides between them. */
+import type { Clock } from '../../common/clock.ts'
+import { whyUnguarded } from '../../common/firewall-state.ts'
+import type { Kube } from '../../common/kube/client.ts'
+import type { Logger } from '../../common/log.ts'
+import { Problem } from '../../common/protocol.ts'
+import { type AwsSide, awsSide } from './aws-side.ts'
+import { hasEnded, podName } from './cluster/pod.ts'
+import { type ClusterSide, clusterSide } from './cluster-side.ts'
+import { podEvents } from './events.ts'
+import type { BrokerRoutes } from './http/app.ts'
+import type { Imds } from './node/imds.ts'
+import { metadata } from './node/node.ts'
+import { refusalLog } from './refusal-log.ts'
+import { brokerRoutes } from './routes.ts'
+import { type BrokerSettings, entitlementSettings } from './settings.ts'
+import type { stsClient } from './sts/client.ts'
+import { type Grant, type SessionsOptions, sessionKey } from './sts/sessions.ts'
+import type { tokenVerifier } from './token/verify.ts'
+import { warmUp } from './warm-up.ts'
+import { whoIsAsking } from './who.ts'
+
+/** What the broker touches of the world. */
+export type BrokerEdges = {
+  readonly kube: Kube
+  readonly imds: Imds
+  readonly clock: Clock
+  readonly log: Logger
+  /** Makes the client of STS; the AWS SDK's where absent. */
+  readonly connectSts?: typeof stsClient
+  /** Makes what checks tokens; by their signature where absent. */
+  readonly verifier?: typeof tokenVerifier
+}
+
+/** What is counted of the decisions. */
+export type CoreMetrics = {
+  readonly events: { readonly inc: (labels: { readonly outcome: string }) => void }
+  readonly stsCalls: { readonly inc: (labels: { readonly outcome: string }) => void }
+  readonly cache: { readonly inc: (labels: { readonly outcome: string }) => void }
+}
+
+export type BrokerCore = {
+  readonly routes: BrokerRoutes
+  readonly aws: AwsSide
+  readonly cluster: ClusterSide
+  readonly stop: () => void
+}
+
+/** @param region as of `startBroker` */
+export function brokerCore(
+  settings: BrokerSettings,
+  edges: BrokerEdges,
+  metrics: CoreMetrics,
+  region?: string,
+): BrokerCore {
+  const { clock, log } = edges
+  const stopping = new AbortController()
+  const { signal } = stopping
+  const events = podEvents(edges, settings.nodeName, (outcome) => metrics.events.inc({ outcome }))
+  const refusals = refusalLog(log, clock)
+  const refused = (pod: Grant['pod'], problem: Problem) => {
+    refusals.refused(pod, problem)
+    events.report(pod, problem)
+  }
+
+  /** What was granted is what would be granted now, as far as the watches know. */
+  const holds = (grant: Grant): boolean => {
+    const pod = cluster.pods.get(grant.pod.uid)
+    if (!pod || hasEnded(pod)) return false
+    try {
+      const { request } = who.entitlement(pod, cluster.namespaces.get(pod.namespace))
+      return sessionKey({ pod, request }, 'pod') === sessionKey(grant, 'pod')
+    } catch (error) {
+      if (error instanceof Problem) return false
+      throw error
+    }
+  }
+  const aws = awsSide(settings, edges, {
+    region,
+    metrics,
+    signal,
+    holds,
+    learned: () => {
+      aws.sessions.review(() => true)
+      warm.all()
+    },
+    issued: audit(log),
+    failed: ({ pod }, problem) => refused(pod, problem),
+  })
+  const cluster = clusterSide(settings, edges, {
+    signal,
+    podGone: aws.sessions.dropPod,
+    podChanged: (changed) => {
+      aws.sessions.review(({ pod }) => pod.uid === changed.uid)
+      warm.pod(changed)
+    },
+    namespaceChanged: (name) => {
+      aws.sessions.review(({ pod }) => pod.namespace === name)
+      warm.namespace(name)
+    },
+  })
+  const who = whoIsAsking({
+    ...cluster,
+    clock,
+    settings: entitlementSettings(settings),
+    ownAddresses: settings.listen,
+    node: aws.roles,
+    whyUnguarded: () => whyUnguarded(settings.stateDir, clock.now()),
+    onRefused: refused,
+    onRejected: refusals.rejected,
+  })
+  const warm = warmUp({
+    ...cluster,
+    entitlement: who.entitlement,
+    sessions: aws.sessions,
+    roleKey: settings.roleKey,
+  })
+  const snapshot = metadata(
+    edges.imds,
+    { allowed: settings.metadataAllow, region: settings.region ?? region },
+    { clock, log, signal },
+  )
+  const routes = brokerRoutes(who, aws.sessions, snapshot, refused)
+  return {
+    routes,
+    aws,
+    cluster,
+    stop: () => {
+      stopping.abort()
+      aws.sessions.stop()
+      edges.kube.close()
+      edges.imds.close()
+    },
+  }
+}
+
+/** One line per issuance: who got what, until when, and why. Neither keys nor the external id. */
+function audit(log: Logger): SessionsOptions['on']['issued'] {
+  return ({ pod, request }, { expiration }, reason) =>
+    log.info('credentials issued', {
+      audit: true,
+      pod: podName(pod),
+      uid: pod.uid,
+      role: request.roleArn,
+      sessionName: request.sessionName,
+      expiration: new Date(expiration).toISOString(),
+      reason,
+    })
+}

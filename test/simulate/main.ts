@@ -1,0 +1,94 @@
+/**
+ * `npm run simulate [-- --nodes N --pods N --only NAME --out DIRECTORY …]`: a fleet in simulated time, by the product's own
+ * code. Prints the tables of docs/scale.md and, with `--out`, writes the plots there. Two scenarios run at a time.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { type Fleet, simulate } from './fleet.ts'
+import { DEFAULT_FLEET } from './options.ts'
+import { plotsOf } from './plots.ts'
+import { SCENARIOS } from './scenarios.ts'
+import { type Summary, summary } from './summary.ts'
+import { apiTable, parameters, podTable, stsTable } from './tables.ts'
+
+type Task = { readonly name: string; readonly fleet: Fleet }
+
+/** The pods' objects alone are more than a gigabyte. */
+const HEAP_MB = 7000
+
+async function run({ name, fleet }: Task): Promise<Summary> {
+  const scenario = SCENARIOS.find((one) => one.name === name)
+  if (!scenario) throw new Error(`there is no scenario ${name}`)
+  const own = { ...fleet, ...scenario.fleet }
+  return summary(scenario, own, await simulate(own, scenario))
+}
+
+function inWorker(task: Task): Promise<Summary> {
+  const worker = new Worker(new URL(import.meta.url), {
+    workerData: task,
+    resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
+  })
+  return new Promise((resolve, reject) => {
+    worker.once('message', resolve)
+    worker.once('error', reject)
+    worker.once('exit', (code) => reject(new Error(`${task.name} ended with ${code} and no result`)))
+  })
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      nodes: { type: 'string', default: String(DEFAULT_FLEET.nodes) },
+      pods: { type: 'string', default: String(DEFAULT_FLEET.podsPerNode) },
+      quota: { type: 'string', default: String(DEFAULT_FLEET.stsPerSecond) },
+      qps: { type: 'string', default: String(DEFAULT_FLEET.stsQps) },
+      token: { type: 'string', default: String(DEFAULT_FLEET.tokenSeconds) },
+      only: { type: 'string' },
+      out: { type: 'string' },
+    },
+  })
+  const fleet: Fleet = {
+    ...DEFAULT_FLEET,
+    nodes: Number(values.nodes),
+    podsPerNode: Number(values.pods),
+    stsPerSecond: Number(values.quota),
+    stsQps: Number(values.qps),
+    tokenSeconds: Number(values.token),
+  }
+  const asked = values.only?.split(',') ?? SCENARIOS.map(({ name }) => name)
+  const unknown = asked.find((name) => !SCENARIOS.some((scenario) => scenario.name === name))
+  if (unknown !== undefined || ![fleet.nodes, fleet.podsPerNode].every((value) => value > 0)) {
+    console.error(
+      `Usage: npm run simulate [-- --nodes N --pods N --quota N --qps N --token SECONDS --only NAME,… --out DIRECTORY]; names: ${SCENARIOS.map(({ name }) => name).join(', ')}`,
+    )
+    process.exit(2)
+  }
+  const waiting = [...asked]
+  const done = new Map<string, Summary>()
+  const runAll = async () => {
+    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+      const started = performance.now()
+      done.set(name, await inWorker({ name, fleet }))
+      process.stderr.write(`${name}: ${Math.round((performance.now() - started) / 1000)} s\n`)
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, runAll))
+  const summaries = asked.flatMap((name) => done.get(name) ?? [])
+  console.log(`${parameters(fleet)}\n`)
+  for (const table of [podTable, stsTable, apiTable]) console.log(`${table(summaries)}\n`)
+  if (values.out !== undefined) {
+    mkdirSync(values.out, { recursive: true })
+    for (const [file, content] of plotsOf(summaries)) writeFileSync(join(values.out, file), content)
+  }
+  const neglected = summaries.reduce((sum, { figures }) => sum + figures.neglected + figures.stale, 0)
+  if (neglected > 0) {
+    console.error(`${neglected} pods had credentials that expired although they could have been renewed`)
+    process.exit(1)
+  }
+}
+
+if (isMainThread) await main()
+else parentPort?.postMessage(await run(workerData as Task))

@@ -1,0 +1,28 @@
+/** A node's clock: its wall can be set, its timers run on as they do on a machine. */
+import type { Clock } from '../../common/clock.ts'
+import type { Clock as SidecarClock } from '../../sidecar/clock.ts'
+import type { Time } from './time.ts'
+
+export type NodeClock = {
+  readonly broker: Clock
+  readonly sidecar: SidecarClock
+  /** Sets the wall clock, by milliseconds from what it should be. */
+  readonly set: (offset: number) => void
+}
+
+export function nodeClock(time: Time): NodeClock {
+  const start = time.now()
+  let offset = 0
+  const wall = () => time.now() + offset
+  return {
+    broker: { now: wall, after: time.after },
+    sidecar: {
+      wall,
+      monotonic: () => time.now() - start,
+      timer: (callback, milliseconds) => time.after(milliseconds, callback),
+    },
+    set: (milliseconds) => {
+      offset = milliseconds
+    },
+  }
+}

@@ -1,0 +1,13 @@
+/** The fleet that is simulated where nothing else is said, and that docs/scale.md tells of. */
+import type { Fleet } from './fleet.ts'
+
+export const DEFAULT_FLEET: Fleet = {
+  nodes: 5000,
+  podsPerNode: 30,
+  namespaces: 50,
+  stsPerSecond: 600,
+  stsQps: 20,
+  sessionSeconds: 3600,
+  tokenSeconds: 86_400,
+  seed: 1,
+}

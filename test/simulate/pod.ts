@@ -1,0 +1,142 @@
+/** One pod: its object, its projected token, and the sidecar's store and refresher. */
+import { identityEnv } from '../../common/identity.ts'
+import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import type { Logger } from '../../common/log.ts'
+import { Problem } from '../../common/protocol.ts'
+import type { BrokerRoutes } from '../../node-guard/broker/http/app.ts'
+import type { Reply } from '../../sidecar/broker/client.ts'
+import { outcomeOf } from '../../sidecar/broker/outcome.ts'
+import type { Clock } from '../../sidecar/clock.ts'
+import type { Credentials } from '../../sidecar/credentials/credentials.ts'
+import { startRefresher } from '../../sidecar/credentials/refresher.ts'
+import { CredentialStore } from '../../sidecar/credentials/store.ts'
+import type { PodToken } from './pod-token.ts'
+import { endOfKey } from './sts.ts'
+import type { Time } from './time.ts'
+
+export type PodPlace = {
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  readonly nodeName: string
+  readonly ip: string
+}
+
+const ROLE = 'app'
+const HOST_IP = '10.0.0.1'
+/** The sidecar gives the broker this long to answer (`sidecar/broker/client.ts`). */
+const ANSWER_MS = 10_000
+/** As in `token/verify.ts`. */
+export const TOLERANCE_MS = 5000
+
+/** The pod as the API server shows it; `running` is false while the kubelet makes its sandbox. */
+export function podObject({ namespace, uid, nodeName, ip }: PodPlace, createdAt: number, running: boolean) {
+  const annotations = { [KEYS.role]: ROLE }
+  const identity = {
+    source: 'annotation',
+    role: ROLE,
+    externalId: undefined,
+    sessionName: undefined,
+  } as const
+  return {
+    metadata: { uid, namespace, annotations, creationTimestamp: new Date(createdAt).toISOString() },
+    spec: {
+      nodeName,
+      serviceAccountName: 'default',
+      initContainers: [{ name: SIDECAR_CONTAINER, restartPolicy: 'Always', env: identityEnv(identity) }],
+    },
+    status: {
+      phase: running ? 'Running' : 'Pending',
+      hostIPs: [{ ip: HOST_IP }],
+      podIPs: running ? [{ ip }] : [],
+    },
+  }
+}
+
+export type Sidecar = {
+  readonly startedAt: number
+  /** When it first had credentials; undefined before. */
+  readonly firstAt: () => number | undefined
+  /** What an application gets now: when that really expires; undefined where it gets nothing. */
+  readonly handsOut: () => number | undefined
+  /** When it was last given credentials, and until when they are good. */
+  readonly last: () => { readonly at: number; readonly expires: number } | undefined
+  /** Its token is from the future, as the node's clock has it: it can prove nothing until that is right. */
+  readonly isTooEarly: () => boolean
+  readonly stop: () => void
+}
+
+/** @param routes the node's broker; undefined while there is none */
+export function startSidecar(
+  place: PodPlace,
+  by: {
+    readonly time: Time
+    readonly clock: Clock
+    readonly token: PodToken
+    readonly routes: () => BrokerRoutes | undefined
+    readonly log: Logger
+  },
+): Sidecar {
+  const { time, clock, token, routes, log } = by
+  const store = new CredentialStore(clock)
+  const startedAt = time.now()
+  let firstAt: number | undefined
+  let last: { at: number; expires: number; credentials: Credentials } | undefined
+
+  const exchange = async (): Promise<Reply> => {
+    const broker = routes()
+    if (!broker) return { kind: 'failure', code: 'broker-unreachable', detail: 'connection refused' }
+    const { issued, expires } = token.read()
+    const authorization = `${place.uid} ${issued} ${expires}`
+    const { promise: late, resolve } = Promise.withResolvers<Reply>()
+    const cancel = time.after(ANSWER_MS, () =>
+      resolve({ kind: 'failure', code: 'broker-unreachable', detail: 'no complete answer' }),
+    )
+    const answer = broker.credentials({ authorization, peer: place.ip }).then(answered, refused)
+    const reply = await Promise.race([answer, late])
+    cancel()
+    return reply
+  }
+  const loop = startRefresher({
+    ask: async () => outcomeOf(await exchange(), clock.wall()),
+    onOutcome: (outcome) => {
+      if (outcome.kind !== 'credentials') return
+      firstAt ??= time.now()
+      const { credentials } = outcome
+      last = { at: time.now(), expires: endOfKey(credentials.accessKeyId), credentials }
+    },
+    store,
+    clock,
+    log,
+  })
+  return {
+    startedAt,
+    firstAt: () => firstAt,
+    handsOut: () => {
+      const view = store.view()
+      return view.kind === 'valid' && view.credentials === last?.credentials ? last.expires : undefined
+    },
+    last: () => last,
+    isTooEarly: () => token.read().issued > clock.wall() + TOLERANCE_MS,
+    stop: loop.stop,
+  }
+}
+
+const answered = (body: object): Reply => ({
+  kind: 'answer',
+  status: 200,
+  retryAfter: undefined,
+  cacheControl: undefined,
+  body: JSON.stringify(body),
+})
+
+function refused(error: unknown): Reply {
+  if (!(error instanceof Problem)) throw error
+  return {
+    kind: 'answer',
+    status: error.status,
+    retryAfter: error.retryAfter === undefined ? undefined : String(error.retryAfter),
+    cacheControl: undefined,
+    body: JSON.stringify(error.toBody()),
+  }
+}

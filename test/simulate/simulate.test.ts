@@ -1,0 +1,118 @@
+/** Every scenario of `npm run simulate` with a small fleet and its share of the quota: what must hold at any size. */
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { type Fleet, simulate } from './fleet.ts'
+import { DEFAULT_FLEET } from './options.ts'
+import { SCENARIOS, type Scenario } from './scenarios.ts'
+import { type Summary, summary } from './summary.ts'
+import { parameters } from './tables.ts'
+
+/** A small fleet; its quota is more than its share of the account's, which with so few calls would be of whole seconds. */
+const SMALL: Fleet = { ...DEFAULT_FLEET, nodes: 20, podsPerNode: 30, namespaces: 5, stsPerSecond: 6 }
+const PODS = SMALL.nodes * SMALL.podsPerNode
+
+const scenario = (name: string): Scenario => SCENARIOS.find((one) => one.name === name) ?? assert.fail(name)
+
+async function live(name: string, over: Partial<Fleet> = {}, minutes?: number): Promise<Summary> {
+  const one = { ...scenario(name), ...(minutes === undefined ? {} : { minutes }) }
+  const fleet = { ...SMALL, ...one.fleet, ...over }
+  return summary(one, fleet, await simulate(fleet, one))
+}
+
+/** What holds whatever happens. */
+function assertAlways({ figures, fleet }: Summary) {
+  assert.equal(figures.neglected, 0, 'pods whose credentials could have been renewed')
+  assert.equal(figures.stale, 0, 'pods that handed out what had expired')
+  assert.ok(
+    figures.callsOfOneNode <= 2 * fleet.stsQps,
+    `${figures.callsOfOneNode} calls of a node in a second`,
+  )
+  // A bucket's content and what flows into it.
+  assert.ok(figures.grantedMost <= 2 * fleet.stsPerSecond + 1, `${figures.grantedMost} granted in a second`)
+}
+
+test('after a start of the whole cluster every pod has its credentials soon, and renewals do not come together', async () => {
+  const all = await live('restart')
+  assertAlways(all)
+  const { figures } = all
+  assert.equal(figures.refused, 0)
+  assert.ok(figures.waitMost < 15, `the last pod waited ${figures.waitMost} s`)
+  // From 20 minutes on there are renewals alone; all in one moment would be a ratio of 25, the spread of a single renewal 5.
+  assert.ok(figures.herd < 3, `the busiest minute was ${figures.herd} times the mean`)
+})
+
+test('under the account’s quota a start takes little longer than the quota needs, and is not hammered through', async () => {
+  const all = await live('throttled')
+  assertAlways(all)
+  const { figures } = all
+  const least = PODS / SMALL.stsPerSecond
+  assert.ok(figures.waitMost < 2 * least, `the last pod waited ${figures.waitMost} s of at least ${least}`)
+  assert.ok(figures.refused < PODS, `${figures.refused} calls refused for ${PODS} pods`)
+  assert.equal(figures.leastValid, 1)
+})
+
+test('a node is replaced and nobody else notices', async () => {
+  const all = await live('rolling', {}, 60)
+  assertAlways(all)
+  assert.equal(all.figures.expired, 0)
+  assert.ok(all.figures.wait99 < 30, `99 of 100 pods waited at most ${all.figures.wait99} s`)
+})
+
+test('while STS is away it is asked seldom, and when it is back all is well within minutes', async () => {
+  const all = await live('sts', {}, 75)
+  assertAlways(all)
+  const { figures, curves } = all
+  // Fifty minutes: thirty pods of a node asked each on its own would be 40,000.
+  assert.ok(figures.refused < SMALL.nodes * 50 * 4, `${figures.refused} calls in vain`)
+  const [before, back] = [curves.valid.slice(0, 2 * 30), curves.valid.slice(2 * 64)]
+  assert.ok(Math.min(...before) === 1, 'nothing expires within the first half hour')
+  assert.ok(Math.min(...back) === 1, 'nine minutes after it is back every pod has credentials')
+})
+
+test('two hours without the API server cost nobody anything, and it is not stormed afterwards', async () => {
+  const all = await live('api', {}, 140)
+  assertAlways(all)
+  assert.equal(all.figures.leastValid, 1)
+  // Two lists and two watches for each broker, spread over the half minute of their back-off.
+  assert.ok(all.figures.lists <= 3 * SMALL.nodes, `${all.figures.lists} lists`)
+  assert.ok(all.figures.listsMost <= SMALL.nodes, `${all.figures.listsMost} lists in a second`)
+})
+
+test('with tokens of an hour the same outage takes everything: the simulation sees what it is for', async () => {
+  const { figures } = await live('api', { tokenSeconds: 3600, nodes: 5 }, 130)
+  assert.ok(figures.leastValid < 0.05, `${figures.leastValid} still valid`)
+  assert.ok(figures.neglected > 0.95 * 5 * SMALL.podsPerNode, `${figures.neglected} noticed`)
+})
+
+test('a clock that is two hours behind or ahead neither ends renewals nor keeps what has expired', async () => {
+  for (const name of ['clock-back', 'clock-forward']) {
+    const all = await live(name)
+    assertAlways(all)
+    // A tenth of the nodes; of these, pods whose token is younger than two hours wait for the clock.
+    assert.ok(
+      Math.min(...all.curves.valid.slice(-2 * 15)) === 1,
+      `${name}: all is well when the clocks are right`,
+    )
+    assert.ok(all.figures.leastValid > 0.9, `${name}: ${all.figures.leastValid}`)
+  }
+})
+
+test('one namespace’s change is sent once to every broker', async () => {
+  const { figures } = await live('quiet', {}, 40)
+  assert.equal(Math.round(figures.megabytes * 1e6), SMALL.nodes * 1200)
+  assert.equal(figures.lists, 0)
+})
+
+test('the same fleet gives the same figures', async () => {
+  const once = await live('rolling', { nodes: 5 }, 10)
+  assert.deepEqual(await live('rolling', { nodes: 5 }, 10), once)
+})
+
+test('docs/scale.md names the parameters of its tables, every scenario and every plot', () => {
+  const page = readFileSync('docs/scale.md', 'utf8')
+  assert.ok(page.includes(parameters(DEFAULT_FLEET)), parameters(DEFAULT_FLEET))
+  for (const { title } of SCENARIOS) assert.ok(page.includes(`| ${title} |`), title)
+  for (const [, file] of page.matchAll(/\]\((scale\/[\w-]+\.svg)\)/g))
+    assert.ok(existsSync(`docs/${file}`), file)
+})
