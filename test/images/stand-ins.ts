@@ -1,6 +1,15 @@
 /** Root file systems that stand in for the bases of the Dockerfile, made of this machine's own programs. */
 import { execFileSync } from 'node:child_process'
-import { chmodSync, copyFileSync, cpSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  globSync,
+  mkdirSync,
+  realpathSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { installed } from '../peers.ts'
 
@@ -37,10 +46,12 @@ export function makeBuilder(root: string): void {
   )
 }
 
-/** Distroless: node, and what it is linked to. */
+/** Distroless: node, what it is linked to, and glibc whole, as Debian's package has it. */
 export function makeRuntime(root: string): void {
   copyFile(root, realpathSync(process.execPath), NODE)
   copyLibraries(root, process.execPath)
+  for (const library of globSync('/usr/lib/*-linux-gnu/lib{dl,pthread,resolv,rt}.so.?'))
+    copyFile(root, library)
   mkdirSync(join(root, 'tmp'))
   // Not by mkdir, whose mode the umask narrows: any user may write there.
   chmodSync(join(root, 'tmp'), 0o1777)
