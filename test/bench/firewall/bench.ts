@@ -10,7 +10,7 @@ import { cpuFigures } from './cpu.ts'
 import { gapFigures, isAnyAsked } from './gaps.ts'
 import { gateFigures } from './gate.ts'
 import { memoryFigures } from './memory.ts'
-import { SIZES, sizeFigures, sizeName } from './size.ts'
+import { CROWDED_NODES, sizeFigures, sizeName } from './size.ts'
 
 const PROCESSES = 3
 const ROUNDS = 25
@@ -53,7 +53,7 @@ export const benchFirewall: Bench = async (tell, asked) => {
     const python = findTool('python3') === undefined ? 'python3 not found; install python3' : undefined
     if (python !== undefined) return [...figures, leftOut('gate and gaps', python)]
     await part('gate', () => gateFigures(bundle, GATES))
-    for (const options of SIZES) await part(sizeName(options), () => sizeFigures({ ...options, bundle }))
+    for (const crowd of CROWDED_NODES) await part(sizeName(crowd), () => sizeFigures(bundle, crowd, tell))
     for (const [backend, others] of CPU_OF)
       await part(`CPU, ${backend}`, () => cpuFigures(bundle, backend, others))
     for (const kind of ['routed', 'bridge'] as const)

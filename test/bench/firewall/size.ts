@@ -19,74 +19,102 @@ const ROUNDS = 10
 /** After a repair the guard reads its rules back: a disturbance before that would be seen as the same one. */
 const SETTLE_MS = 300
 
-export type SizeOptions = {
-  /** In which mode kube-proxy has written its rules. */
-  readonly mode: 'iptables' | 'nftables'
+/** A node with Services: who wrote the rules (`iptables` and `nftables` are kube-proxy's modes), and how many there are. */
+export type CrowdedNode = {
+  readonly mode: 'iptables' | 'iptables-legacy' | 'nftables'
   readonly services: number
-  readonly backend: BenchBackend
-  /** nft and iptables: a directory with them, or the machine's own. */
-  readonly programs: string | undefined
-  /** For the figure's name. */
+}
+
+const BACKENDS: Readonly<Record<CrowdedNode['mode'], readonly BenchBackend[]>> = {
+  iptables: ['nft', 'iptables'],
+  'iptables-legacy': ['iptables-legacy'],
+  nftables: ['nft', 'iptables'],
+}
+
+/** All that is measured. */
+export const CROWDED_NODES: readonly CrowdedNode[] = (
+  ['iptables', 'iptables-legacy', 'nftables'] as const
+).flatMap((mode) => [0, 1000, 5000, 20_000].map((services) => ({ mode, services })))
+
+export const sizeName = ({ mode, services }: CrowdedNode) => `size: kube-proxy ${mode}, ${services} Services`
+
+/** nft and iptables of one release. */
+type Programs = {
+  /** Where they are; the machine's own where that is undefined. */
+  readonly directory: string | undefined
+  /** Of nft. */
   readonly version: string
 }
 
-export const sizeName = ({ mode, services, backend, version }: SizeOptions) =>
-  `size: kube-proxy ${mode}, ${services} Services, ${backend}, nft ${version}`
-
 /** The programs of the image, where `.ci/peers` has unpacked them, and those of this machine. */
-function programs(): (string | undefined)[] {
+function programs(): readonly Programs[] {
   const image = join(process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers', 'image-programs/bin')
-  return existsSync(image) ? [image, undefined] : [undefined]
+  return [image, undefined].flatMap((directory) => {
+    const nft = directory === undefined ? '/usr/sbin/nft' : join(directory, 'nft')
+    if (!existsSync(nft)) return []
+    const said = execFileSync(nft, ['--version'], { encoding: 'utf8' })
+    return [{ directory, version: /\d[\d.]+/.exec(said)?.[0] ?? 'unknown' }]
+  })
 }
 
-const versionOf = (directory: string | undefined): string => {
-  const nft = directory === undefined ? '/usr/sbin/nft' : join(directory, 'nft')
-  return existsSync(nft)
-    ? (/\d[\d.]+/.exec(execFileSync(nft, ['--version'], { encoding: 'utf8' }))?.[0] ?? '?')
-    : '?'
-}
+const tool = ({ directory }: Programs, name: string) =>
+  directory === undefined ? name : join(directory, name)
 
-/** All that is measured: a guard between rules of iptables-legacy only beside kube-proxy's of the same kind. */
-export const SIZES: readonly SizeOptions[] = programs().flatMap((directory) =>
-  (['iptables', 'nftables'] as const).flatMap((mode) =>
-    (['nft', 'iptables', 'iptables-legacy'] as const)
-      .filter((backend) => mode === 'iptables' || backend !== 'iptables-legacy')
-      .flatMap((backend) =>
-        [0, 1000, 5000, 20_000].map((services) => ({
-          mode,
-          services,
-          backend,
-          programs: directory,
-          version: versionOf(directory),
-        })),
-      ),
-  ),
-)
-
-/** Start, memory at rest and under repeated loss of the guard's rules, and the gaps that these leave. */
-export async function sizeFigures(options: SizeOptions & { readonly bundle: string }): Promise<Figure[]> {
-  const { bundle, services, backend, programs } = options
+/**
+ * Start, memory and gaps under repeated loss of the guard's rules, by every backend and with the programs of the image
+ * and of this machine, on one node: 20,000 Services of mode `nftables` take minutes to be written.
+ */
+export async function sizeFigures(
+  bundle: string,
+  crowd: CrowdedNode,
+  tell: (what: string) => void,
+): Promise<Figure[]> {
   const node = await openBenchNode('routed')
-  const cgroup = memoryCgroup(`pod2iam-size-${process.pid}`, LIMIT_MIB * MIB)
-  const name = sizeName(options)
-  const killed = () => ({ note: `${cgroup.kills()} killed for the limit of ${LIMIT_MIB} MiB` })
+  const all = programs()
   try {
-    if (services > 0) await loadServices(node, options)
+    const [first] = all
+    if (first === undefined) throw new Error('nft is not installed')
+    if (crowd.services > 0) await loadServices(node, crowd, first)
+    const figures: Figure[] = []
+    for (const backend of BACKENDS[crowd.mode])
+      for (const used of all) {
+        const name = `${sizeName(crowd)}, ${backend}, nft ${used.version}`
+        tell(name)
+        figures.push(...(await oneGuard(node, bundle, { name, backend, used })))
+      }
+    return figures
+  } finally {
+    await node.close()
+  }
+}
+
+type OneGuard = { readonly name: string; readonly backend: BenchBackend; readonly used: Programs }
+
+async function oneGuard(
+  node: TestNode,
+  bundle: string,
+  { name, backend, used }: OneGuard,
+): Promise<Figure[]> {
+  const cgroup = memoryCgroup(`pod2iam-size-${process.pid}`, LIMIT_MIB * MIB)
+  const memory = (target: number): Figure => ({
+    name: `${name}: whole cgroup at most`,
+    value: peakMib(cgroup),
+    unit: 'MiB',
+    target,
+    note: `${cgroup.kills()} killed for the limit of ${LIMIT_MIB} MiB`,
+  })
+  try {
     const started = performance.now()
-    const surroundings = { cgroupProcs: cgroup.procs, ...(programs === undefined ? {} : { programs }) }
-    const guard = await startGuard(node, bundle, [], backend, surroundings)
+    const guard = await startGuard(node, bundle, [], backend, {
+      cgroupProcs: cgroup.procs,
+      ...(used.directory === undefined ? {} : { programs: used.directory }),
+    })
     const ready = performance.now() - started
     try {
-      const lost = await probing(node, () => repeat(node, options, ROUNDS))
+      const lost = await probing(node, () => repeat(node, backend, used))
       return [
         { name: `${name}: start to verified`, value: ready, unit: 'ms', target: 2000 },
-        {
-          name: `${name}: whole cgroup at most`,
-          value: peakMib(cgroup),
-          unit: 'MiB',
-          target: LIMIT_MIB,
-          ...killed(),
-        },
+        memory(LIMIT_MIB),
         {
           name: `${name}: gap, median`,
           value: median(lost.gaps),
@@ -101,31 +129,24 @@ export async function sizeFigures(options: SizeOptions & { readonly bundle: stri
     }
   } catch (error) {
     if (cgroup.kills() === 0) throw error
-    return [
-      {
-        name: `${name}: whole cgroup at most`,
-        value: peakMib(cgroup),
-        unit: 'MiB',
-        target: LIMIT_MIB - 1,
-        ...killed(),
-      },
-    ]
+    // Nothing of it is good enough.
+    return [memory(0)]
   } finally {
-    await node.close()
+    await node.run('node', [process.execPath, bundle, 'remove', '--open-this-node'])
     await removed(cgroup.remove)
   }
 }
 
-async function loadServices(
-  node: TestNode,
-  { mode, services, backend, programs }: SizeOptions,
-): Promise<void> {
-  const variant = backend === 'iptables-legacy' ? 'legacy' : 'nft'
+async function loadServices(node: TestNode, { mode, services }: CrowdedNode, by: Programs): Promise<void> {
   const [command, args, input] =
-    mode === 'iptables'
-      ? ([`iptables-${variant}-restore`, [], iptablesServices(services)] as const)
-      : (['nft', ['-f', '-'], nftServices(services)] as const)
-  await node.must('node', [programs === undefined ? command : `${programs}/${command}`, ...args], input)
+    mode === 'nftables'
+      ? (['nft', ['-f', '-'], nftServices(services)] as const)
+      : ([
+          `iptables-${mode === 'iptables' ? 'nft' : 'legacy'}-restore`,
+          [],
+          iptablesServices(services),
+        ] as const)
+  await node.must('node', [tool(by, command), ...args], input)
 }
 
 async function probing(node: TestNode, work: () => Promise<void>): Promise<Probed> {
@@ -135,19 +156,16 @@ async function probing(node: TestNode, work: () => Promise<void>): Promise<Probe
 }
 
 /** Takes the guard's own rules away, those of kube-proxy stay: the expensive case. */
-async function repeat(node: TestNode, { backend, programs }: SizeOptions, rounds: number): Promise<void> {
-  const tool = (name: string) => (programs === undefined ? name : `${programs}/${name}`)
+async function repeat(node: TestNode, backend: BenchBackend, used: Programs): Promise<void> {
   const variant = backend === 'iptables-legacy' ? 'legacy' : 'nft'
+  const empty = "'*mangle\\n:POSTROUTING ACCEPT\\nCOMMIT\\n*filter\\n:FORWARD ACCEPT\\nCOMMIT\\n'"
   const script =
     backend === 'nft'
-      ? `${tool('nft')} delete table ${GUARD_TABLE}`
+      ? `${tool(used, 'nft')} delete table ${GUARD_TABLE}`
       : ['iptables', 'ip6tables']
-          .map(
-            (t) =>
-              `printf '*mangle\\n:POSTROUTING ACCEPT\\nCOMMIT\\n*filter\\n:FORWARD ACCEPT\\nCOMMIT\\n' | ${tool(`${t}-${variant}-restore`)}`,
-          )
+          .map((family) => `printf ${empty} | ${tool(used, `${family}-${variant}-restore`)}`)
           .join('; ')
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 0; round < ROUNDS; round++) {
     await node.must('node', ['sh', '-c', script])
     await rulesBack(node, backend)
     await sleep(SETTLE_MS)
