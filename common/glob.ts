@@ -1,25 +1,19 @@
 /**
  * Matches `text` as a whole against a pattern in which `*` stands for any run of characters, `/` included, and
  * nothing else is special (kube2iam's dialect, without ryanuber/go-glob's faults on overlapping parts).
- * Linear in pattern × text at worst, without recursion: safe on patterns from tenants.
+ * Between two stars the leftmost occurrence of what stands there is always good enough, so there is nothing to try twice; and the
+ * engine's own search, unlike a loop over characters, stays within milliseconds on 256 patterns that a tenant made to be slow.
  */
 export function globMatches(pattern: string, text: string): boolean {
-  let p = 0
-  let t = 0
-  let star = -1
-  let resume = 0
-  while (t < text.length) {
-    if (pattern[p] === '*') {
-      star = p++
-      resume = t
-    } else if (pattern[p] === text[t]) {
-      p++
-      t++
-    } else if (star >= 0) {
-      p = star + 1
-      t = ++resume
-    } else return false
+  const [first = '', ...rest] = pattern.split('*')
+  const last = rest.pop()
+  if (last === undefined) return pattern === text
+  if (!text.startsWith(first)) return false
+  let at = first.length
+  for (const part of rest) {
+    const found = text.indexOf(part, at)
+    if (found < 0) return false
+    at = found + part.length
   }
-  while (pattern[p] === '*') p++
-  return p === pattern.length
+  return text.length - last.length >= at && text.endsWith(last)
 }

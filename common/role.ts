@@ -85,8 +85,8 @@ export function roleListText(role: Role, base: string | undefined): string {
 
 /** Text from outside, fit for a sentence: bounded, control characters replaced, in double quotes. */
 export function quote(text: string): string {
-  const clean = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, '\ufffd')
-  return JSON.stringify(clean.length > 200 ? `${clean.slice(0, 200)}…` : clean)
+  const shown = text.length > 200 ? `${text.slice(0, 200)}…` : text
+  return JSON.stringify(shown.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, '\ufffd'))
 }
 
 function bad(detail: string): RoleResult {

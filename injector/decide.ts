@@ -6,8 +6,8 @@
  *   enabled, all      a reserved name, not as ours  → deny, whatever else would hold
  *   any               mirror, inject: "false"       → skip
  *   enabled           neither role nor metadata     → skip
- *   enabled, all      asks, and something forbids   → deny, one sentence
- *   all               does not ask, the same        → skip
+ *   enabled, all      asks, and something forbids   → deny, one sentence; so where it is too large to be judged
+ *   all               does not ask, the same        → skip; so where it is too large
  *   enabled, all      otherwise                     → patch
  */
 import { injectionMode, KEYS } from '../common/keys.ts'
@@ -19,12 +19,14 @@ import type { Namespace } from './namespace.ts'
 import type { PatchOp } from './patch.ts'
 import { placementWarnings } from './placement-warnings.ts'
 import { plan } from './plan.ts'
-import { type Pod, readPod } from './pod.ts'
+import { type Pod, readPod, readPodHead } from './pod.ts'
 import { readOptions } from './pod-options.ts'
+import { tooMany } from './pod-size.ts'
 import { type Reason, sentence } from './reasons.ts'
-import { foreignContent, reservedName } from './reserved.ts'
+import { foreignContent, reservedName as reservedNameOf } from './reserved.ts'
+import type { WholeObject } from './review.ts'
 import type { RedirectMode } from './settings.ts'
-import { isMirrorPod, unsupported } from './unsupported.ts'
+import { isMirrorPod, type Obstacle, unsupported } from './unsupported.ts'
 
 export type Decision =
   | { readonly kind: 'skip'; readonly reason: Reason; readonly warnings: readonly string[] }
@@ -45,21 +47,36 @@ export type Decision =
  * @param namespace the pod's namespace (`request.namespace`), as it is now
  */
 export function decide(raw: unknown, namespace: Namespace, settings: InjectionSettings): Decision {
+  return decideWhole(raw, { isRead: true, object: raw }, namespace, settings)
+}
+
+/**
+ * The same about a pod that may have been too large to be parsed.
+ *
+ * @param head what is known of it all the same: its name and our annotations
+ */
+export function decideWhole(
+  head: unknown,
+  whole: WholeObject,
+  namespace: Namespace,
+  settings: InjectionSettings,
+): Decision {
   const facts = (detail: string) => ({ roleKey: settings.roleKey, namespace: namespace.name, detail })
   const deny = (reason: Reason, detail: string): Decision => ({
     kind: 'deny',
     reason,
     sentence: sentence(reason, facts(detail)),
   })
-  const read = readPod(raw)
+  const read = whole.isRead ? readPod(whole.object) : readPodHead(head)
   if (!read.ok) return deny('malformed-pod', read.problem)
   const { pod } = read
   const annotations = pod.metadata?.annotations ?? {}
+  const reservedName = () => (whole.isRead ? reservedNameOf(pod) : maybeReserved(whole))
   const asks = annotations[settings.roleKey] !== undefined || annotations[KEYS.inject] === 'metadata'
 
   const leftAlone = whyLeftAlone(pod, namespace, asks)
   if (leftAlone !== undefined) {
-    const reserved = injectionMode(namespace.labels) === undefined ? undefined : reservedName(pod)
+    const reserved = injectionMode(namespace.labels) === undefined ? undefined : reservedName()
     if (reserved !== undefined) return deny(reserved.reason, reserved.detail)
     const warn = leftAlone === 'namespace-not-enabled' && asks
     return { kind: 'skip', reason: leftAlone, warnings: warn ? [sentence(leftAlone, facts(''))] : [] }
@@ -68,7 +85,7 @@ export function decide(raw: unknown, namespace: Namespace, settings: InjectionSe
   const refuse = (reason: Reason, detail: string): Decision => {
     if (asks && !(reason === 'host-network' && settings.hostNetworkAnnotated === 'warn'))
       return deny(reason, detail)
-    const reserved = reservedName(pod)
+    const reserved = reservedName()
     if (reserved !== undefined) return deny(reserved.reason, reserved.detail)
     const expected = !asks && (reason === 'host-network' || reason === 'windows' || reason === 'fargate')
     return {
@@ -78,7 +95,7 @@ export function decide(raw: unknown, namespace: Namespace, settings: InjectionSe
     }
   }
 
-  const obstacle = unsupported(pod)
+  const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod)) : tooLarge(whole)
   if (obstacle !== undefined) return refuse(obstacle.reason, obstacle.detail)
   const options = readOptions(annotations, namespace, settings)
   if (!options.ok) return deny('invalid-annotation', options.detail)
@@ -103,6 +120,15 @@ export function decide(raw: unknown, namespace: Namespace, settings: InjectionSe
     role: shownRole,
     redirect: options.options.redirect,
   }
+}
+
+type Unread = WholeObject & { readonly isRead: false }
+
+const tooLarge = ({ excess }: Unread): Obstacle => ({ reason: 'pod-too-large', detail: excess })
+
+/** Where a name of ours may be among what was not read, nobody is let pass: it could only be a forged sidecar. */
+function maybeReserved(whole: Unread): Obstacle | undefined {
+  return whole.mayHoldReserved ? tooLarge(whole) : undefined
 }
 
 function whyLeftAlone(pod: Pod, namespace: Namespace, asks: boolean): Reason | undefined {

@@ -10,6 +10,7 @@ import { watchReachability } from './api-reachability.ts'
 import { apiServer } from './api-server.ts'
 import type { ServingCertificate } from './certificate-files.ts'
 import { certificateSource } from './certificate-source.ts'
+import { fairTurns } from './fair-turns.ts'
 import { injectionSettings } from './injection-settings.ts'
 import { injectorMetrics } from './metrics.ts'
 import { mutator } from './mutate.ts'
@@ -23,6 +24,7 @@ import {
   settingMistakes,
 } from './settings.ts'
 import { validator } from './validate.ts'
+import { warmUp } from './warm-up.ts'
 import { startWatches } from './watches.ts'
 
 const TITLE = 'pod2iam injector'
@@ -31,12 +33,15 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const log = pinoLogger('injector', settings.logLevel)
   const metrics = injectorMetrics()
   const { direct, patient } = await apiServer(settings.kubeconfig)
+  warmUp(settings.roleKey)
+  const clock = () => performance.now()
   const dependencies = {
     settings: injectionSettings(settings),
     lookup: namespaceLookup(direct),
     metrics,
     log,
-    clock: () => performance.now(),
+    clock,
+    turns: fairTurns(clock),
   }
   const webhooks = { mutate: mutator(dependencies), validate: validator(dependencies) }
 

@@ -1,4 +1,4 @@
-import { type Decision, decide } from './decide.ts'
+import { type Decision, decideWhole } from './decide.ts'
 import { allow, refuse } from './review.ts'
 import { type Told, type Webhook, type WebhookDependencies, webhook } from './webhook.ts'
 
@@ -6,12 +6,13 @@ import { type Told, type Webhook, type WebhookDependencies, webhook } from './we
 export function mutator(dependencies: WebhookDependencies): Webhook {
   return webhook(
     'mutate',
-    async function mutate({ uid, operation, resource, subResource, object }, namespace) {
+    async function mutate({ uid, operation, resource, subResource, object, whole }, { namespace, inTurn }) {
       if (operation !== 'CREATE' || resource !== 'pods' || subResource !== '') {
         const reason = 'not-a-pod-creation'
         return { outcome: 'skip', reason, response: allow(uid, { audit: { decision: 'skip', reason } }) }
       }
-      return told(uid, decide(object, await namespace(), dependencies.settings))
+      const where = await namespace()
+      return inTurn(() => told(uid, decideWhole(object, whole(), where, dependencies.settings)))
     },
     dependencies,
   )

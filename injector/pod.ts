@@ -45,6 +45,17 @@ export function readPod(
   return problem === undefined ? { ok: true, pod: raw as Pod } : { ok: false, problem }
 }
 
+/**
+ * The head of a pod whose spec was too large to be parsed: with its name and the annotations that decide whether it is any
+ * business of ours, and as if it had no containers.
+ */
+export function readPodHead(raw: unknown): ReturnType<typeof readPod> {
+  const metadata = isObject(raw) ? raw.metadata : undefined
+  const problem = isObject(raw) ? metadataProblem(metadata) : 'is not an object'
+  if (problem !== undefined) return { ok: false, problem }
+  return { ok: true, pod: { metadata: (metadata ?? {}) as Pod['metadata'] & {}, spec: { containers: [] } } }
+}
+
 /** `name`, or what the API server will make it from: for logs, never a key. */
 export function podLabel(pod: Pod): string {
   const { name, generateName } = pod.metadata ?? {}

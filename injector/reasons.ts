@@ -56,6 +56,8 @@ export const REASONS = {
   'invalid-annotation': ({ detail }: Facts) => detail,
   'invalid-role': ({ detail }: Facts) => detail,
   'role-not-allowed': ({ detail }: Facts) => detail,
+  'pod-too-large': ({ detail }: Facts) =>
+    `the pod ${detail}: no pod needs as many, and the injector judges none that has more; make it smaller, or split it into several`,
   'malformed-pod': ({ detail }: Facts) => `the pod in the admission review ${detail}`,
   'namespace-lookup-failed': ({ namespace, detail }: Facts) =>
     `namespace ${namespace} could not be read from the API server, so nothing is known of what it may use (${detail}): try again, ` +

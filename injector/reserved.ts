@@ -16,7 +16,8 @@ import type { Obstacle } from './unsupported.ts'
 /** Every name of ours begins so; the match conditions of the webhook configurations say the same. */
 const PREFIX = 'pod2iam-'
 
-const isReserved = ({ name }: { readonly name: string }) => name.startsWith(PREFIX)
+/** Whether a name is one that only the injector gives. */
+export const isReserved = ({ name }: { readonly name: string }): boolean => name.startsWith(PREFIX)
 
 /**
  * What stands under a reserved name in a pod that the injector adds nothing to. The broker knows a sidecar by its

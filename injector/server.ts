@@ -1,12 +1,18 @@
 import type { Server } from 'node:http'
 import { createServer, type Server as HttpsServer } from 'node:https'
-import { type HttpBindings, serve } from '@hono/node-server'
+import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import type { ReadableStream } from 'node:stream/web'
+import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
+import { limitPipelining } from '../common/connections.ts'
 import { messageOf } from '../common/errors.ts'
 import type { Logger } from '../common/log.ts'
+import { reserve } from './body.ts'
 import { bodyBudget } from './body-budget.ts'
 import type { ServingCertificate } from './certificate-files.ts'
 import { boundConnections } from './fair-connections.ts'
+import { pacing } from './pacing.ts'
 import { readBody } from './review-body.ts'
 import type { Webhook } from './webhook.ts'
 
@@ -27,6 +33,8 @@ export type ServerLimits = {
   readonly bodyBytes: number
   /** Three API servers send at most 600 changes at a time, each over a connection of its own. */
   readonly connections: number
+  /** For room for a part of a body; two seconds unless told. */
+  readonly roomMs?: number
   /** For a whole request to arrive; the API server gives up after five seconds. */
   readonly requestMs: number
 }
@@ -39,6 +47,8 @@ const CHECK_MS = 1000
  * the API server believes alive, and under `failurePolicy: Fail` the resulting EOF is a refused pod.
  */
 const KEEP_ALIVE_MS = 120_000
+/** An API server sends a request when it has the answer to the one before; the other one is for an answer just on its way. */
+const MOST_PIPELINED = 2
 /** A review takes at most the look-up's two seconds, but SIGTERM must end the process within one. */
 const DRAIN_MS = 700
 
@@ -51,7 +61,7 @@ export type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook }
 export function webhookApp(
   webhooks: Webhooks,
   isDraining: () => boolean = () => false,
-  limits: Pick<ServerLimits, 'bodyBytes'> = LIMITS,
+  limits: Pick<ServerLimits, 'bodyBytes' | 'roomMs'> = LIMITS,
   log: Pick<Logger, 'debug'> = SILENT,
 ): Hono {
   const app = new Hono()
@@ -64,19 +74,22 @@ export function webhookApp(
     await next()
     if (isDraining()) context.header('Connection', 'close')
   })
-  const budget = bodyBudget(limits.bodyBytes)
+  const turns = pacing()
+  reserve(MAX_BODY)
+  const budget = bodyBudget(limits.bodyBytes, limits.roomMs)
   for (const [name, webhook] of Object.entries(webhooks)) {
     app.post(`/${name}`, async function answerReview(context) {
-      const body = await readBody(context.req.raw, MAX_BODY, budget, addressOf(context))
+      const [address, announced] = [addressOf(context), Number(context.req.header('Content-Length') ?? 0)]
+      const body = await readBody(streamOf(context), announced, MAX_BODY, budget, address, turns)
       if (!body.ok) {
         // What is left of the body is not waited for.
         context.header('Connection', 'close')
         return body.problem === 'no-budget'
           ? context.text('pod2iam: too many reviews are under way at the same time, try again\n', 503)
-          : context.text('pod2iam: the review is larger than 8 MiB, or has more parts than any pod\n', 413)
+          : context.text('pod2iam: the review is larger than 8 MiB\n', 413)
       }
       try {
-        const answer = await webhook(body.text)
+        const answer = await webhook(body.body, address)
         return answer.status === 200 ? context.json(answer.body) : context.text(answer.text, answer.status)
       } finally {
         body.release()
@@ -88,6 +101,13 @@ export function webhookApp(
   }
   app.notFound((context) => context.text('pod2iam: the webhooks are at /mutate and /validate\n', 404))
   return app
+}
+
+/** Node's own stream where there is a socket. */
+function streamOf(context: Context): Readable {
+  const bindings: Partial<HttpBindings> | undefined = context.env
+  const { body } = bindings?.incoming === undefined ? context.req.raw : { body: null }
+  return bindings?.incoming ?? (body === null ? Readable.from([]) : Readable.fromWeb(body as ReadableStream))
 }
 
 /** The peer's; empty without a socket. */
@@ -106,27 +126,23 @@ export async function webhookServer(
   let draining = false
   const app = webhookApp(webhooks, () => draining, limits, log)
   const tls = ({ cert, key }: ServingCertificate) => ({ cert, key, minVersion: 'TLSv1.2' as const })
-  const { promise: listening, resolve, reject } = Promise.withResolvers<number>()
-  const server = serve(
+  const server = createServer(
     {
-      fetch: app.fetch,
-      createServer,
-      serverOptions: {
-        ...tls(certificate),
-        keepAliveTimeout: KEEP_ALIVE_MS,
-        handshakeTimeout: limits.requestMs,
-        headersTimeout: limits.requestMs,
-        requestTimeout: limits.requestMs,
-        connectionsCheckingInterval: CHECK_MS,
-        maxHeaderSize: 16_384,
-      },
-      ...listen,
+      ...tls(certificate),
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      handshakeTimeout: limits.requestMs,
+      headersTimeout: limits.requestMs,
+      requestTimeout: limits.requestMs,
+      connectionsCheckingInterval: CHECK_MS,
+      maxHeaderSize: 16_384,
     },
-    ({ port }) => resolve(port),
-  ) as HttpsServer
+    limitPipelining(MOST_PIPELINED, getRequestListener(app.fetch)),
+  )
   boundConnections(server, limits.connections)
-  server.once('error', reject)
-  const port = await listening
+  const port = await new Promise<number>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(listen, () => resolve((server.address() as AddressInfo).port))
+  })
   return {
     port,
     setCertificate: (next) => server.setSecureContext(tls(next)),

@@ -4,6 +4,7 @@ import { quote } from '../common/role.ts'
 import { isObject, type Json } from './json.ts'
 import type { Pod } from './pod.ts'
 import type { Reason } from './reasons.ts'
+import { MIRROR_KEY } from './review-outline.ts'
 
 export type Obstacle = { readonly reason: Reason; readonly detail: string }
 
@@ -17,7 +18,7 @@ export function unsupported(pod: Pod): Obstacle | undefined {
 
 /** A pod that the kubelet made from a manifest file on its node, mirrored into the API. */
 export function isMirrorPod(pod: Pod): boolean {
-  return pod.metadata?.annotations?.['kubernetes.io/config.mirror'] !== undefined
+  return pod.metadata?.annotations?.[MIRROR_KEY] !== undefined
 }
 
 const OS_LABELS = ['kubernetes.io/os', 'beta.kubernetes.io/os']

@@ -1,16 +1,15 @@
 import { identityOfAnnotations } from '../common/identity.ts'
 import { KEYS } from '../common/keys.ts'
-import { decide } from './decide.ts'
+import { decideWhole } from './decide.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import { isObject } from './json.ts'
 import type { Namespace } from './namespace.ts'
 import { hasPodTemplate, podOfTemplate } from './pod-template.ts'
 import { type Reason, sentence } from './reasons.ts'
 import { allow, type ReviewRequest, refuse } from './review.ts'
-import { type Told, type Webhook, type WebhookDependencies, webhook } from './webhook.ts'
+import { type Court, type Told, type Webhook, type WebhookDependencies, webhook } from './webhook.ts'
 
 type Annotations = Readonly<Record<string, string>>
-type LookUp = () => Promise<Namespace>
 
 /**
  * The validating webhook, after all mutating ones:
@@ -22,13 +21,13 @@ export function validator(dependencies: WebhookDependencies): Webhook {
   const { settings } = dependencies
   return webhook(
     'validate',
-    async function validate(request, namespace) {
+    async function validate(request, court) {
       const { operation, resource, subResource } = request
       if (resource === 'pods' && operation === 'CREATE' && subResource === '')
-        return finalPod(request, namespace, settings)
+        return finalPod(request, court, settings)
       const binds = resource === 'bindings' || (resource === 'pods' && subResource === 'binding')
       if (binds || (resource === 'pods' && operation === 'UPDATE')) return livingPod(request, settings)
-      if (hasPodTemplate(resource)) return template(request, namespace, settings)
+      if (hasPodTemplate(resource)) return template(request, court, settings)
       return allowed(request, 'not-validated')
     },
     dependencies,
@@ -40,10 +39,15 @@ const ESSENTIAL = /^\/spec\/(?:volumes|initContainers)(?!\/\d+\/(?:env|image)$)/
 
 async function finalPod(
   request: ReviewRequest,
-  namespace: LookUp,
+  { namespace, inTurn }: Court,
   settings: InjectionSettings,
 ): Promise<Told> {
-  const decision = decide(request.object, await namespace(), settings)
+  const where = await namespace()
+  return inTurn(() => judgedFinal(request, where, settings))
+}
+
+function judgedFinal(request: ReviewRequest, where: Namespace, settings: InjectionSettings): Told {
+  const decision = decideWhole(request.object, request.whole(), where, settings)
   if (decision.kind === 'deny') return refused(request, decision.reason, decision.sentence)
   // The mutating webhook has warned already.
   if (decision.kind === 'skip') return allowed(request, decision.reason)
@@ -67,11 +71,11 @@ function livingPod(request: ReviewRequest, settings: InjectionSettings): Told {
 
 async function template(
   request: ReviewRequest,
-  namespace: LookUp,
+  { namespace, inTurn }: Court,
   settings: InjectionSettings,
 ): Promise<Told> {
-  const pod = podOfTemplate(request.object)
-  if (pod === undefined || request.operation === 'DELETE') return allowed(request, 'template')
+  if (podOfTemplate(request.object) === undefined || request.operation === 'DELETE')
+    return allowed(request, 'template')
   let where: Namespace
   try {
     where = await namespace()
@@ -79,7 +83,13 @@ async function template(
     // A warning that cannot be given is no reason to refuse; its pods are judged again.
     return allowed(request, 'template')
   }
-  const decision = decide(pod, where, settings)
+  return inTurn(() => judgedTemplate(request, where, settings))
+}
+
+function judgedTemplate(request: ReviewRequest, where: Namespace, settings: InjectionSettings): Told {
+  const whole = request.whole()
+  const pods = whole.isRead ? { ...whole, object: podOfTemplate(whole.object) } : whole
+  const decision = decideWhole(podOfTemplate(request.object), pods, where, settings)
   const warnings =
     decision.kind === 'deny'
       ? [`pods of this workload will be refused: ${decision.sentence}`]

@@ -2,6 +2,8 @@
 import { messageOf } from '../common/errors.ts'
 import type { Logger } from '../common/log.ts'
 import { kubeProblem } from './api-server.ts'
+import type { Body } from './body.ts'
+import { AT_ONCE, type FairTurns } from './fair-turns.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import { isObject, type JsonObject } from './json.ts'
 import type { InjectorMetrics } from './metrics.ts'
@@ -9,6 +11,7 @@ import type { Namespace } from './namespace.ts'
 import type { NamespaceLookup } from './namespace-lookup.ts'
 import { type Reason, sentence } from './reasons.ts'
 import { type ReviewRequest, type ReviewResponse, readReview, refuse, reviewBody } from './review.ts'
+import { reviewOutline } from './review-outline.ts'
 
 export type WebhookDependencies = {
   readonly settings: InjectionSettings
@@ -17,10 +20,12 @@ export type WebhookDependencies = {
   readonly log: Logger
   /** Milliseconds, monotonic. */
   readonly clock: () => number
+  /** In which order reviews are judged that are there at the same time. */
+  readonly turns?: FairTurns
 }
 
-/** Takes a body, answers it; never rejects. */
-export type Webhook = (body: string) => Promise<Answer>
+/** Takes a body and its sender's address, answers it; never rejects. */
+export type Webhook = (body: string | Body, address?: string) => Promise<Answer>
 
 export type Answer =
   | { readonly status: 200; readonly body: JsonObject }
@@ -32,21 +37,34 @@ export type Told = {
   readonly response: ReviewResponse
 }
 
+/** Bytes whose head is read in less time than a turn is organised. */
+const SMALL = 64 * 1024
+
 /** A namespace that could not be read: {@link webhook} answers it with 503, so that nothing is allowed unseen. */
 class LookupError extends Error {}
 
+/** What a judge may ask for: the review's namespace as it is now, and a turn for work that costs. */
+export type Court = {
+  readonly namespace: () => Promise<Namespace>
+  readonly inTurn: <T>(work: () => T) => Promise<T>
+}
+
 /**
- * @param judge decides about one review; gets the look-up of its namespace
+ * @param judge decides about one review. While it waits for anything it holds nothing that was parsed but the head: a pod is
+ *   parsed and judged in one turn, so that one at a time is in memory
  * @returns answers a body that is no review with 400 and a sentence, everything else with a review
  */
 export function webhook(
   name: 'mutate' | 'validate',
-  judge: (request: ReviewRequest, namespace: () => Promise<Namespace>) => Promise<Told> | Told,
-  { settings, lookup, metrics, log, clock }: WebhookDependencies,
+  judge: (request: ReviewRequest, court: Court) => Promise<Told> | Told,
+  { settings, lookup, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
 ): Webhook {
-  return async function answer(body) {
+  const outline = reviewOutline(settings.roleKey)
+  return async function answer(body, address = '') {
     const started = clock()
-    const review = readReview(body)
+    const bytes = body.length
+    const read = () => readReview(typeof body === 'string' ? Buffer.from(body) : body.whole(), outline)
+    const review = bytes <= SMALL ? read() : await turns.take({ address, namespace: '', bytes }, read)
     if (!review.ok) {
       log.warn('not an admission review', { webhook: name, problem: review.problem })
       return { status: 400, text: `pod2iam: ${review.problem}\n` }
@@ -59,7 +77,8 @@ export function webhook(
       })
     let told: Told
     try {
-      told = await judge(request, namespace)
+      const turn = { address, namespace: request.namespace, bytes }
+      told = await judge(request, { namespace, inTurn: (work) => turns.take(turn, work) })
     } catch (error) {
       told = failed(request, error, settings)
       if (told.reason === 'internal-error')

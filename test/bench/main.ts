@@ -1,7 +1,7 @@
 /**
  * `npm run bench COMPONENT [-- --json FILE --only PATTERN]`: measures a built component on this machine and prints a table;
  * with `--json` the same figures go to a file; with `--only`, a regular expression, those parts alone are measured whose
- * name it matches (firewall, by name; broker: usual, large; injector: `reviews`, and a watch by its name). A missed target does
+ * name it matches (firewall, by name; broker: usual, large; injector: `reviews`, `worst reviews`, `attack`, and a watch by its name). A missed target does
  * not fail the run: it is a measurement, not a test.
  */
 import { writeFileSync } from 'node:fs'

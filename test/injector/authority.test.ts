@@ -13,6 +13,7 @@ import { type BuiltInAuthority, builtInAuthority } from '../../injector/authorit
 import { bundlePublisher } from '../../injector/authority/ca-bundle.ts'
 import { issueAuthority } from '../../injector/authority/issue.ts'
 import type { Leaf } from '../../injector/authority/rotation.ts'
+import type { Body } from '../../injector/body.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
 import type { Dict } from './fixtures.ts'
@@ -78,8 +79,8 @@ describe('the built-in authority', () => {
   function replica(): Replica {
     const leaves: Leaf[] = []
     let server: WebhookServer | undefined
-    const allow = async (body: string) => {
-      const { uid } = JSON.parse(body).request
+    const allow = async (body: string | Body) => {
+      const { uid } = JSON.parse(String(body)).request
       return {
         status: 200 as const,
         body: {

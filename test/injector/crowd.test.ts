@@ -5,6 +5,7 @@ import { request } from 'node:https'
 import { after, before, describe, it } from 'node:test'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import fc from 'fast-check'
+import type { Body } from '../../injector/body.ts'
 import { bodyBudget, type Share } from '../../injector/body-budget.ts'
 import { type ServerLimits, type WebhookServer, webhookServer } from '../../injector/server.ts'
 import type { Answer } from '../../injector/webhook.ts'
@@ -12,7 +13,10 @@ import { type Authority, authority } from './certificates.ts'
 import { httpsClient, until } from './https.ts'
 
 const CROWD = '127.0.0.66'
-const echo = async (body: string): Promise<Answer> => ({ status: 200, body: { length: body.length } })
+const echo = async (body: string | Body): Promise<Answer> => ({
+  status: 200,
+  body: { length: body.length },
+})
 
 describe('the body budget', () => {
   const body = (budget: ReturnType<typeof bodyBudget>, address: string, bytes: number) => {
@@ -54,6 +58,52 @@ describe('the body budget', () => {
     assert.equal(judged.told.aborted, 0)
   })
 
+  it('lets who finds no room wait for what is being judged, the address that holds least first', async () => {
+    const budget = bodyBudget(100)
+    const judged = body(budget, 'a', 60)
+    judged.share.complete()
+    const other = body(budget, 'b', 40)
+    other.share.complete()
+    const order: string[] = []
+    for (const [address, bytes] of [
+      ['b', 20],
+      ['a', 30],
+      ['c', 20],
+    ] as const) {
+      const { share, taken } = body(budget, address, bytes)
+      assert.equal(taken, false)
+      share.wait(bytes).then((got) => order.push(`${address} ${got}`))
+    }
+    judged.share.release()
+    await until(() => order.length === 2)
+    assert.deepEqual(order, ['a true', 'c true'])
+    other.share.release()
+    await until(() => order.length === 3)
+    assert.deepEqual(order[2], 'b true')
+  })
+
+  it('gives up no body of an address for another of the same while one of anybody is being judged', async () => {
+    const budget = bodyBudget(100)
+    const judged = body(budget, 'b', 30)
+    judged.share.complete()
+    const first = body(budget, 'a', 60)
+    const second = body(budget, 'a', 30)
+    assert.deepEqual([second.taken, first.told.aborted], [false, 0])
+    const waited = second.share.wait(30)
+    judged.share.release()
+    assert.equal(await waited, true)
+    assert.equal(first.told.aborted, 0)
+  })
+
+  it('lets nobody wait for bodies that may never end, nor for longer than it says', async () => {
+    const budget = bodyBudget(100, 1)
+    const own = body(budget, 'a', 90)
+    const late = body(budget, 'a', 5)
+    assert.equal(await late.share.wait(50), false)
+    own.share.complete()
+    assert.equal(await late.share.wait(50), false, 'after a millisecond')
+  })
+
   it('has all its bytes again when every body is over, whatever happened', () => {
     const action = fc.record({
       address: fc.constantFrom('a', 'b', 'c'),
@@ -92,7 +142,7 @@ describe('a crowd from one address', () => {
   async function withServer(
     limits: ServerLimits,
     run: (server: WebhookServer) => Promise<void>,
-    webhook: (body: string) => Promise<Answer> = echo,
+    webhook: (body: string | Body) => Promise<Answer> = echo,
   ) {
     const certificate = { ...(await ca.leaf()), notAfter: 0 }
     const place = { port: 0, hostname: '127.0.0.1' }
@@ -154,12 +204,21 @@ describe('a crowd from one address', () => {
       client.close()
     }))
 
+  it('that sends requests without waiting for their answers loses that connection', () =>
+    withServer(limits, async ({ port }) => {
+      const socket = await intruder(port, `${header(1)}x`.repeat(50))
+      socket.resume()
+      await until(() => socket.closed)
+    }))
+
   it('that does not read its answers loses its connections, too', async () => {
     let answers = 0
-    const large = async (body: string): Promise<Answer> => {
+    const large = async (body: string | Body): Promise<Answer> => {
       answers++
       // More than the kernel holds for somebody who does not read.
-      return body === 'large' ? { status: 200, body: { text: 'x'.repeat(32 * 1024 * 1024) } } : echo(body)
+      return String(body) === 'large'
+        ? { status: 200, body: { text: 'x'.repeat(32 * 1024 * 1024) } }
+        : echo(body)
     }
     const run = async ({ port }: WebhookServer) => {
       const deaf = await intruder(port)
@@ -181,7 +240,7 @@ describe('a crowd from one address', () => {
   it('ends no connection whose review is being judged: then the newcomer is refused', async () => {
     const { promise: released, resolve: release } = Promise.withResolvers<void>()
     let waiting = 0
-    const slow = async (body: string) => {
+    const slow = async (body: string | Body) => {
       waiting++
       await released
       return echo(body)

@@ -1,11 +1,12 @@
 /**
- * `npm run soak [-- sidecar] [--minutes=10] [--seed=N] [--attack=WORD]…`: hostile input for minutes, beside a
+ * `npm run soak [-- sidecar|injector|broker] [--minutes=10] [--seed=N] [--attack=WORD]…`: hostile input for minutes, beside a
  * good client that must not notice. Ends with a table, and with 1 and sentences when anything is off. The seed repeats the attacks and their
  * order; which of them meet is up to the machine.
- * `--attack` leaves only those whose name contains a word.
+ * `--attack` leaves only those of the sidecar's whose name contains a word.
  */
 import { parseArgs } from 'node:util'
 import { report } from './report.ts'
+import { SERVICES } from './services.ts'
 import { soak } from './soak.ts'
 import { faultsOf } from './verdict.ts'
 
@@ -33,14 +34,23 @@ const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : N
 if (!(minutes > 0 && minutes <= 24 * 60))
   end(2, [`--minutes must be a number up to 1440, not ${values.minutes}.`])
 if (!Number.isSafeInteger(seed)) end(2, [`--seed must be a whole number, not ${values.seed}.`])
-const unknown = positionals.filter((word) => word !== 'sidecar')
-if (unknown.length > 0) end(2, [`There is no soak of ${unknown.join(', ')}; there is one of: sidecar.`])
+const [word = 'sidecar', ...more] = positionals
+const service = Object.hasOwn(SERVICES, word) ? SERVICES[word] : undefined
+const names = ['sidecar', ...Object.keys(SERVICES)].join(', ')
+if ((word !== 'sidecar' && service === undefined) || more.length > 0)
+  end(2, [`There is no soak of ${positionals.join(' ')}; there is one of: ${names}.`])
+if (service !== undefined && values.attack.length > 0) end(2, ['--attack is for the soak of the sidecar.'])
 
 // What was started ends with this process.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 const durationMs = minutes * 60_000
-console.log(`sidecar: ${minutes} minutes of hostile input, seed ${seed}`)
+console.log(`${word}: ${minutes} minutes of hostile input, seed ${seed}`)
+if (service !== undefined) {
+  const outcome = await service({ seed, durationMs, onProgress: (line) => console.log(line) })
+  console.log(`\n${outcome.report}`)
+  end(outcome.faults.length > 0 ? 1 : 0, outcome.faults)
+}
 const seen = await soak({
   seed,
   durationMs,

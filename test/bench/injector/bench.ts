@@ -6,6 +6,7 @@ import type { Bench, Figure } from '../report.ts'
 import { type RunningInjector, startInjector } from './process.ts'
 import { reviewBytes, runningPods } from './reviews.ts'
 import { type WatchCase, watchFigures } from './watch.ts'
+import { attackFigures, worstFigures } from './worst.ts'
 
 const SIZES = [
   { name: '4 kB', bytes: 4_000, reviews: 5_000 },
@@ -22,8 +23,18 @@ const WATCHES: readonly WatchCase[] = [
   { name: 'watch, 510,000 pods', size: { ...LARGE, injected: 510_000, optedIn: 1000 } },
 ]
 
+const ATTACKS = [
+  { addresses: 1, connections: 8 },
+  { addresses: 100, connections: 100 },
+]
+
 export const benchInjector: Bench = async (tell, asked) => {
   const figures = asked('reviews') ? await reviewFigures(tell) : []
+  if (asked('worst reviews')) figures.push(...(await worstFigures(tell)))
+  for (const { addresses, connections } of asked('attack') ? ATTACKS : []) {
+    tell(`attack from ${addresses}`)
+    figures.push(...(await attackFigures(addresses, connections)))
+  }
   for (const watch of WATCHES.filter(({ name }) => asked(name))) {
     tell(watch.name)
     figures.push(...(await watchFigures(watch)))

@@ -2,16 +2,45 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
+import { Agent, request } from 'node:https'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
+import { gzipSync } from 'node:zlib'
 import { buildComponent } from '../../../build.ts'
+import { KEYS } from '../../../common/keys.ts'
 import { freePort } from '../../free-port.ts'
 import { authority } from '../../injector/certificates.ts'
 import { fakeApi } from '../../injector/fake-api.ts'
 import { IMAGES, namespace } from '../../injector/fixtures.ts'
 import { until } from '../../injector/https.ts'
+
+export type TextAnswer = { readonly status: number; readonly text: string }
+
+/**
+ * A POST over a connection of its own, read to the end of its answer.
+ *
+ * @param packed `gzip` for a body that is sent so
+ */
+export async function exchangeText(
+  { agent, port }: Pick<RunningInjector, 'agent' | 'port'>,
+  path: string,
+  body: string,
+  headers: Readonly<Record<string, string>> = {},
+  packed?: 'gzip',
+): Promise<TextAnswer> {
+  const sent = request({
+    ...{ agent, port, host: '127.0.0.1', method: 'POST', path },
+    headers: { 'Content-Type': 'application/json', ...headers },
+  })
+  sent.end(packed === 'gzip' ? gzipSync(body) : body)
+  const [response] = (await once(sent, 'response')) as [IncomingMessage]
+  let text = ''
+  for await (const chunk of response.setEncoding('utf8')) text += chunk
+  return { status: response.statusCode ?? 0, text }
+}
 
 /** How the injector's container runs node; they count only on the command line (injector/README.md). */
 export const NODE_FLAGS: readonly string[] = [
@@ -24,6 +53,11 @@ export type RunningInjector = {
   readonly pid: number
   readonly port: number
   readonly healthPort: number
+  readonly isAlive: () => boolean
+  /** For requests over TLS, each on a connection of its own. */
+  readonly agent: Agent
+  /** What its connections are checked with, PEM. */
+  readonly ca: string
   /** A TLS connection to it. */
   readonly dial: (port: number) => Promise<Socket>
   readonly end: () => Promise<void>
@@ -34,15 +68,22 @@ export type RunningInjector = {
  *
  * @param pods what the API server has for it to watch
  * @param flags of node
+ * @param options a bundle of another release, and a cgroup
  */
 export async function startInjector(
   pods: readonly unknown[] = [],
   flags: readonly string[] = NODE_FLAGS,
+  options: Pick<BundleOptions, 'bundle' | 'cgroupProcs'> = {},
 ): Promise<RunningInjector> {
   const { name, labels, annotations } = namespace()
-  const api = await fakeApi({ [name]: { labels, annotations } }, pods)
+  const namespaces = {
+    [name]: { labels, annotations },
+    other: { annotations },
+    everybody: { labels: { ...labels, [KEYS.injection]: 'all' }, annotations },
+  }
+  const api = await fakeApi(namespaces, pods)
   try {
-    const injector = await startBundle({ kubeconfig: api.kubeconfig, flags })
+    const injector = await startBundle({ kubeconfig: api.kubeconfig, flags, ...options })
     const end = async () => {
       await injector.end()
       await api.close()
@@ -90,6 +131,7 @@ export async function startBundle(options: BundleOptions): Promise<RunningInject
     await closed
     await rm(directory, { recursive: true, force: true })
   }
+  const isAlive = () => child.exitCode === null && child.signalCode === null
   const isReady = () =>
     fetch(`http://127.0.0.1:${healthPort}/readyz`).then(
       ({ ok }) => ok,
@@ -107,5 +149,6 @@ export async function startBundle(options: BundleOptions): Promise<RunningInject
     await once(socket, 'secureConnect')
     return socket
   }
-  return { pid: child.pid ?? 0, port, healthPort, dial, end }
+  const agent = new Agent({ ca: ca.pem })
+  return { pid: child.pid ?? 0, port, healthPort, agent, ca: ca.pem, isAlive, dial, end }
 }
