@@ -1,13 +1,16 @@
 /**
- * `npm run bench COMPONENT [-- --json FILE --only PATTERN]`: measures a built component on this machine and prints a table;
- * with `--json` the same figures go to a file; with `--only`, a regular expression, those parts alone are measured whose
- * name it matches (firewall, by name; broker: usual, large; injector: `reviews`, `worst reviews`, `attack`, and a watch by its name). A missed target does
- * not fail the run: it is a measurement, not a test.
+ * `npm run bench COMPONENT [-- --json FILE --plot DIRECTORY --only PATTERN]`: measures a built component on this machine and
+ * prints a table. With `--json` the same figures go to a file, with `--plot` curves of those over the size of a node
+ * (firewall). With `--only`, a regular expression, those parts alone are measured whose name it matches (firewall, by
+ * name; broker: usual, large; injector: `reviews`, `worst reviews`, `attack`, and a watch by its name). A missed target
+ * does not fail the run: it is a measurement, not a test.
  */
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchBroker } from './broker/bench.ts'
 import { benchFirewall } from './firewall/bench.ts'
+import { sizePlots } from './firewall/size-plot.ts'
 import { benchInjector } from './injector/bench.ts'
 import { machine } from './machine.ts'
 import { type Bench, tableOf } from './report.ts'
@@ -21,7 +24,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
 }
 
 const { values, positionals } = parseArgs({
-  options: { json: { type: 'string' }, only: { type: 'string' } },
+  options: { json: { type: 'string' }, only: { type: 'string' }, plot: { type: 'string' } },
   allowPositionals: true,
 })
 const [word = ''] = positionals
@@ -29,7 +32,7 @@ const bench = Object.hasOwn(BENCHES, word) ? BENCHES[word] : undefined
 const undivided = bench === benchSidecar && values.only !== undefined
 if (bench === undefined || positionals.length !== 1 || undivided) {
   console.error(
-    `Usage: npm run bench COMPONENT [-- --json FILE --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; --only with broker, firewall and injector`,
+    `Usage: npm run bench COMPONENT [-- --json FILE --plot DIRECTORY --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; --only with broker, firewall and injector`,
   )
   process.exit(2)
 }
@@ -41,4 +44,8 @@ const figures = await bench(
 )
 const report = { component: word, date: started.toISOString().slice(0, 10), machine: machine(), figures }
 console.log(`\n${Object.values(report.machine).join(', ')}; ${report.date}\n\n${tableOf(figures)}`)
+if (values.plot !== undefined) {
+  mkdirSync(values.plot, { recursive: true })
+  for (const [name, text] of Object.entries(sizePlots(figures))) writeFileSync(join(values.plot, name), text)
+}
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`)

@@ -1,11 +1,11 @@
-/** Curves over minutes as an SVG: light, with axes, labels and a legend. */
+/** Curves as an SVG: light, with axes, labels and a legend. */
 export type PlotCurve = { readonly name: string; readonly values: readonly number[]; readonly color: string }
 
 export type Plot = {
   readonly title: string
   readonly unit: string
-  /** Minutes between two values. */
-  readonly step: number
+  /** Minutes between two values; or where on an axis of its own each value is. */
+  readonly step: number | { readonly name: string; readonly at: readonly number[] }
   readonly curves: readonly PlotCurve[]
   /** A level to compare with. */
   readonly level?: { readonly name: string; readonly value: number }
@@ -24,10 +24,14 @@ const [INK, GRID, SHADE, LEVEL] = ['#333333', '#e2e2e2', '#f3ead7', '#9a6700']
 export function svg(plot: Plot): string {
   const { title, unit, step, curves, level, shaded } = plot
   const longest = Math.max(...curves.map(({ values }) => values.length))
-  const minutes = (longest - 1) * step
+  const over =
+    typeof step === 'number'
+      ? { name: 'minutes', at: Array.from({ length: longest }, (_, index) => index * step) }
+      : step
+  const end = Math.max(...over.at)
   const highest = Math.max(level?.value ?? 0, ...curves.flatMap(({ values }) => values))
   const top = plot.top ?? roundUp(highest)
-  const x = (minute: number) => BOX.left + (minute / minutes) * INSIDE.width
+  const x = (at: number) => BOX.left + (at / end) * INSIDE.width
   const y = (value: number) => BOX.top + (1 - value / top) * INSIDE.height
   const bottom = BOX.top + INSIDE.height
   const parts: string[] = []
@@ -42,18 +46,20 @@ export function svg(plot: Plot): string {
     parts.push(line(BOX.left, y(value), BOX.left + INSIDE.width, y(value), GRID))
     parts.push(text(BOX.left - 8, y(value) + 4, number(value), 'end'))
   }
-  for (const minute of ticks(minutes, 8)) {
-    parts.push(line(x(minute), bottom, x(minute), bottom + 4, INK))
-    parts.push(text(x(minute), bottom + 18, number(minute), 'middle'))
+  for (const at of ticks(end, 8)) {
+    parts.push(line(x(at), bottom, x(at), bottom + 4, INK))
+    parts.push(text(x(at), bottom + 18, number(at), 'middle'))
   }
-  parts.push(text(BOX.left + INSIDE.width / 2, HEIGHT - 8, 'minutes', 'middle'))
+  parts.push(text(BOX.left + INSIDE.width / 2, HEIGHT - 8, over.name, 'middle'))
   parts.push(line(BOX.left, bottom, BOX.left + INSIDE.width, bottom, INK))
   if (level) {
     parts.push(line(BOX.left, y(level.value), BOX.left + INSIDE.width, y(level.value), LEVEL, '6 4'))
     parts.push(text(BOX.left + INSIDE.width, y(level.value) - 5, level.name, 'end', LEVEL))
   }
   for (const { values, color } of curves) {
-    const points = values.map((value, index) => `${fixed(x(index * step))},${fixed(y(Math.min(value, top)))}`)
+    const points = values.map(
+      (value, index) => `${fixed(x(over.at[index] ?? 0))},${fixed(y(Math.min(value, top)))}`,
+    )
     parts.push(`<polyline points="${points.join(' ')}" fill="none" stroke="${color}" stroke-width="1.8"/>`)
   }
   let legend = BOX.left
