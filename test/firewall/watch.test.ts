@@ -28,3 +28,13 @@ it('once stopped it says nothing', () => {
   mock.timers.tick(10_000)
   assert.deepEqual(told, [])
 })
+
+it('what happened before is said to be unseen again, as long as the command is not seen to listen', () => {
+  const { told, stop } = watching()
+  for (let second = 0; second < 70; second++) mock.timers.tick(1000)
+  stop()
+  assert.deepEqual(
+    told,
+    Array.from({ length: 60 }, () => 'unseen'),
+  )
+})

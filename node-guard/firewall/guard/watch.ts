@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
 import { messageOf } from '../../../common/errors.ts'
 import { toolEnvironment } from '../exec.ts'
@@ -28,8 +29,10 @@ const FIRST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 5000
 /** A command that lived this long was well: the pauses begin from the start again. */
 const HEALTHY_MS = 10_000
-/** A monitor does not say when it begins to listen; nft takes some ten milliseconds. */
+/** A monitor does not say when it begins to listen; it takes some ten milliseconds, on a crowded machine seconds. */
 const SUBSCRIBED_MS = 1000
+/** Looked for its subscription at most so often; where it cannot be seen, none is. */
+const SUBSCRIPTION_LOOKS = 60
 /** No line of ours is longer; a longer one (another table's huge set) is looked at in parts. */
 const MAX_LINE = 64 * 1024
 
@@ -59,12 +62,19 @@ export function watch(
         end(messageOf(error))
       }
     })
-    const subscribed = setTimeout(events.unseen, SUBSCRIBED_MS)
+    let looks = 0
+    const look = () => {
+      // Before: what happens from now on is told.
+      const subscribed = isSubscribed(child.pid)
+      events.unseen()
+      if (!subscribed && ++looks < SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
+    }
+    let subscription = setTimeout(look, SUBSCRIBED_MS)
     let over = false
     const end = (detail: string) => {
       if (over || stopped) return
       over = true
-      clearTimeout(subscribed)
+      clearTimeout(subscription)
       if (heard || performance.now() - startedAt > SUBSCRIBED_MS) events.unseen()
       events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
       pause =
@@ -78,7 +88,7 @@ export function watch(
       if (!first) events.unseen()
     })
     stop = () => {
-      clearTimeout(subscribed)
+      clearTimeout(subscription)
       child.kill('SIGTERM')
     }
   }
@@ -86,6 +96,20 @@ export function watch(
   return () => {
     stopped = true
     stop()
+  }
+}
+
+/** Whether a process listens to a multicast group of netlink: lines `socket protocol port groups …`, the port is its id. */
+function isSubscribed(pid: number | undefined): boolean {
+  try {
+    return readFileSync('/proc/net/netlink', 'utf8')
+      .split('\n')
+      .some((line) => {
+        const [, , port, groups = ''] = line.trim().split(/\s+/)
+        return port === String(pid) && /[^0]/.test(groups)
+      })
+  } catch {
+    return false
   }
 }
 
