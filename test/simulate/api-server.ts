@@ -99,14 +99,6 @@ export function apiServer(time: Time, away: readonly Span[]): ApiServer {
       if (one) return one
       throw new KubeError(404, 'not found')
     },
-    list: async function* (path, query) {
-      await reach()
-      const collection = collections[path]
-      if (!collection) throw new KubeError(404, 'not found')
-      const { items, metadata } = list(collection, query)
-      yield* items
-      return metadata
-    },
     send: async () => {
       await reach()
       return {}
