@@ -38,11 +38,12 @@ export async function loadTable(
   }
   const { table, commands, shape } = wanted
   const light = await (written ?? exec('nft', [commands]))
-  // Anything else than what stands in the way of a command would stand in the way of a replacement, too.
-  if (light.code !== 0 && !isInTheWay(light)) return failure(light)
+  if (light.code !== 0 && light.code !== 1) return failure(light)
   const standing = await readTable(exec, table)
+  const replaced = standing.ok ? standing.content : undefined
+  // What stands may be in the way, such as a chain with another hook, which each nft words otherwise; nothing is not.
+  if (light.code !== 0 && replaced === undefined) return failure(light)
   if (!standing.ok) return standing
-  const replaced = standing.content
   if (light.code === 0 && replaced !== undefined && hasShape(replaced, shape))
     return { ok: true, loaded: replaced, replaced: undefined }
   const whole = await exec('nft', [`add table ${table}\ndelete table ${table}\n${commands}`])
@@ -81,10 +82,6 @@ export async function deleteTable(exec: Exec, name: TableName): Promise<string |
   // `delete` fails on what does not exist; `add` before it, in the same transaction, makes it exist.
   return applyRuleset(exec, `add table ${name}; delete table ${name}`)
 }
-
-/** A chain of that name has another hook, a set another type. */
-const isInTheWay = ({ code, stderr }: ExecResult) =>
-  code === 1 && /File exists|Device or resource busy/.test(stderr)
 
 const failure = (result: ExecResult): Failed => ({
   ok: false,

@@ -9,6 +9,8 @@ export type MemoryCgroup = {
   readonly workingSet: () => number
   /** The most bytes that were ever charged, file pages included; undefined where the kernel keeps no account of it (before 5.19). */
   readonly peak: () => number | undefined
+  /** The processes in it, as seen from here. */
+  readonly members: () => readonly number[]
   /** How many processes the kernel killed for the limit. */
   readonly kills: () => number
   /** Once no process is in it. */
@@ -36,6 +38,7 @@ export function memoryCgroup(name: string, limit: number): MemoryCgroup {
       procs: join(path, 'cgroup.procs'),
       workingSet: () => Number(read(files.usage)) - member('memory.stat', files.inactiveFile),
       peak: () => (existsSync(join(path, files.peak)) ? Number(read(files.peak)) : undefined),
+      members: () => read('cgroup.procs').split('\n').filter(Boolean).map(Number),
       kills: () => member(files.events, 'oom_kill'),
       remove: () => rmdirSync(path),
     }

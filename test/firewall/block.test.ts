@@ -134,7 +134,7 @@ for (const [what, [result, sentence]] of Object.entries(FAILURES))
     let broken = true
     const { block, loads } = blockWith({
       load: () => (broken ? result : ok('')),
-      list: () => ok(loaded()),
+      list: () => (broken ? failed(1, 'Error: No such file or directory') : ok(loaded())),
     })
     const ready = () =>
       readinessOf(
