@@ -34,6 +34,8 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['injector.extraArgs={log-level=debug}', /'\/injector\/extraArgs\/0'/],
   ['cilium.enabled=yes', /'\/cilium\/enabled'/],
   ['networkPolicy.apiServerCidrs={10.0.0.1}', /'\/networkPolicy\/apiServerCidrs\/0'/],
+  ['sidecar.tokenExpirationSeconds=599', /'\/sidecar\/tokenExpirationSeconds'.*minimum/],
+  ['sidecar.tokenExpirationSeconds=172801', /'\/sidecar\/tokenExpirationSeconds'.*maximum/],
   ['sidecar.resources.cpu=1', /'\/sidecar\/resources'.*'cpu' not allowed/],
 ]
 
