@@ -43,6 +43,8 @@ import { changesWays, createWays } from './ways.ts'
 
 /** A failing start is tried again this soon. */
 const RETRY_MS = 1000
+/** That a monitor ended is a warning again after so long a time without. */
+const MONITOR_TOLD_MS = 600_000
 /** So long the rules wait for what leads into the node to be looked at: without it they are right for most nodes. */
 const WAYS_MS = 3000
 
@@ -234,6 +236,7 @@ function watchRules(
   chosen: () => Backend | undefined,
 ): { readonly follow: (backend: Backend) => Promise<() => void>; readonly stop: () => void } {
   let stop = () => {}
+  let toldAt = Number.NEGATIVE_INFINITY
   const follow = async (backend: Backend) => {
     stop()
     const watched = await backend.watched()
@@ -245,7 +248,12 @@ function watchRules(
             unseen: () => checkBlock('monitor'),
             // Of a backend that is only tried, its own failure says more.
             ended: (detail) => {
-              if (backend === chosen()) log.warn('monitor ended', { detail })
+              if (backend !== chosen()) return
+              // More notifications at once than a socket holds end it: on a large node each of kube-proxy's whole syncs.
+              log[performance.now() - toldAt < MONITOR_TOLD_MS ? 'debug' : 'warn']('monitor ended', {
+                detail,
+              })
+              toldAt = performance.now()
             },
           })
     return stop
