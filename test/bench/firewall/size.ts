@@ -81,7 +81,7 @@ export async function sizeFigures(
       for (const used of all) {
         const name = `${sizeName(crowd)}, ${backend}, nft ${used.version}`
         tell(name)
-        figures.push(...(await oneGuard(node, bundle, { name, backend, used })))
+        figures.push(...(await oneGuard(node, bundle, { name, backend, used, others: first })))
       }
     return figures
   } finally {
@@ -89,12 +89,18 @@ export async function sizeFigures(
   }
 }
 
-type OneGuard = { readonly name: string; readonly backend: BenchBackend; readonly used: Programs }
+type OneGuard = {
+  readonly name: string
+  readonly backend: BenchBackend
+  readonly used: Programs
+  /** What the node's other programs use: kube-proxy brings its own, and nft 1.0.6 crashes beside sets of a later one. */
+  readonly others: Programs
+}
 
 async function oneGuard(
   node: TestNode,
   bundle: string,
-  { name, backend, used }: OneGuard,
+  { name, backend, used, others }: OneGuard,
 ): Promise<Figure[]> {
   const cgroup = memoryCgroup(`pod2iam-size-${process.pid}`, LIMIT_MIB * MIB)
   const memory = (target: number): Figure => ({
@@ -112,7 +118,7 @@ async function oneGuard(
     })
     const ready = performance.now() - started
     try {
-      const lost = await probing(node, () => repeat(node, backend, used))
+      const lost = await probing(node, () => repeat(node, backend, others))
       return [
         { name: `${name}: start to verified`, value: ready, unit: 'ms', target: 2000 },
         memory(LIMIT_MIB),
@@ -135,7 +141,8 @@ async function oneGuard(
   } finally {
     // As the end of a container ends all that runs in it.
     for (const pid of cgroup.members()) process.kill(pid, 'SIGKILL')
-    await node.run('node', [process.execPath, bundle, 'remove', '--open-this-node'])
+    const path = others.directory === undefined ? process.env.PATH : `${others.directory}:${process.env.PATH}`
+    await node.run('node', ['env', `PATH=${path}`, process.execPath, bundle, 'remove', '--open-this-node'])
     await removed(cgroup.remove)
   }
 }
@@ -163,14 +170,14 @@ async function probing(node: TestNode, work: () => Promise<void>): Promise<Probe
 }
 
 /** Takes the guard's own rules away, those of kube-proxy stay: the expensive case. */
-async function repeat(node: TestNode, backend: BenchBackend, used: Programs): Promise<void> {
+async function repeat(node: TestNode, backend: BenchBackend, others: Programs): Promise<void> {
   const variant = backend === 'iptables-legacy' ? 'legacy' : 'nft'
   const empty = "'*mangle\\n:POSTROUTING ACCEPT\\nCOMMIT\\n*filter\\n:FORWARD ACCEPT\\nCOMMIT\\n'"
   const script =
     backend === 'nft'
-      ? `${tool(used, 'nft')} delete table ${GUARD_TABLE}`
+      ? `${tool(others, 'nft')} delete table ${GUARD_TABLE}`
       : ['iptables', 'ip6tables']
-          .map((family) => `printf ${empty} | ${tool(used, `${family}-${variant}-restore`)} -w`)
+          .map((family) => `printf ${empty} | ${tool(others, `${family}-${variant}-restore`)} -w`)
           .join('; ')
   for (let round = 0; round < ROUNDS; round++) {
     await node.must('node', ['sh', '-c', script])
