@@ -66,10 +66,11 @@ export function svg(plot: Plot): string {
   for (const { name, color } of curves) {
     parts.push(`<rect x="${legend}" y="34" width="14" height="4" fill="${color}"/>`)
     parts.push(text(legend + 20, 40, name, 'start'))
-    legend += 40 + name.length * 7
+    legend += 32 + name.length * 6.2
   }
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="system-ui, sans-serif" font-size="12">`,
+    `<title>${escaped(title)}</title>`,
     `<rect width="${WIDTH}" height="${HEIGHT}" fill="#ffffff"/>`,
     `<text x="${BOX.left}" y="20" font-size="14" font-weight="600" fill="${INK}">${escaped(title)}</text>`,
     text(WIDTH - BOX.right, 20, unit, 'end'),

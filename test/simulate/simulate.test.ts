@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { type Fleet, simulate } from './fleet.ts'
-import { DEFAULT_FLEET } from './options.ts'
+import { DEFAULT_FLEET, PAGE_FLEET } from './options.ts'
 import { SCENARIOS, type Scenario } from './scenarios.ts'
 import { type Summary, summary } from './summary.ts'
 import { parameters } from './tables.ts'
@@ -111,7 +111,7 @@ test('the same fleet gives the same figures', async () => {
 
 test('docs/scale.md names the parameters of its tables, every scenario and every plot', () => {
   const page = readFileSync('docs/scale.md', 'utf8')
-  assert.ok(page.includes(parameters(DEFAULT_FLEET)), parameters(DEFAULT_FLEET))
+  assert.ok(page.includes(parameters(PAGE_FLEET)), parameters(PAGE_FLEET))
   for (const { title } of SCENARIOS) assert.ok(page.includes(`| ${title} |`), title)
   for (const [, file] of page.matchAll(/\]\((scale\/[\w-]+\.svg)\)/g))
     assert.ok(existsSync(`docs/${file}`), file)

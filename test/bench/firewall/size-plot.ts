@@ -18,7 +18,14 @@ export function sizePlots(figures: readonly Figure[]): Readonly<Record<string, s
     const [, mode = '', services, how = '', what = ''] = NAME.exec(name) ?? []
     return services === undefined || value === undefined
       ? []
-      : [{ curve: `${how.replace(/ nft /, ' ')} (${mode})`, services: Number(services), what, value }]
+      : [
+          {
+            curve: how.startsWith(`${mode},`) ? how : `${how} (${mode})`,
+            services: Number(services),
+            what,
+            value,
+          },
+        ]
   })
   const at = [...new Set(points.map(({ services }) => services))].sort((a, b) => a - b)
   if (at.length < 2) return {}
@@ -55,7 +62,7 @@ export function sizePlots(figures: readonly Figure[]): Readonly<Record<string, s
 function curvesOf(points: readonly Point[]) {
   const byCurve = new Map<string, Map<number, number>>()
   for (const { curve, services, value } of points) {
-    const name = curve.replace(/, [\d.]+/, '')
+    const name = curve.replace(/, nft [\d.]+/, '')
     const values = byCurve.get(name) ?? new Map<number, number>()
     byCurve.set(name, values.set(services, Math.max(value, values.get(services) ?? 0)))
   }
