@@ -120,9 +120,14 @@ test('what is no netlink message ends the run, and no bytes make it loop or read
   )
 })
 
-test('without socat, nft monitor is listened to, within a bound of memory, and that is said', async () => {
-  const missing: Exec = async () => ({ code: 'missing', stdout: '', stderr: '' })
-  const { command, args, limited } = await ruleEvents(missing, everything)
-  assert.deepEqual([command, ...args], ['sh', '-c', 'ulimit -v 49152; exec nft monitor'])
-  assert.match(limited ?? '', /^socat is not installed, .*; use the pod2iam image, or install socat$/)
-})
+for (const [what, code, stderr] of [
+  ['without socat', 'missing', 'spawn socat ENOENT'],
+  ['with a socat that lacks a library', 127, 'socat: error while loading shared libraries: libwrap.so.0'],
+] as const)
+  test(`${what}, nft monitor is listened to, within a bound of memory, and that is said`, async () => {
+    const broken: Exec = async () => ({ code, stdout: '', stderr })
+    const { command, args, limited } = await ruleEvents(broken, everything)
+    assert.deepEqual([command, ...args], ['prlimit', '--as=50331648', '--', 'nft', 'monitor'])
+    assert.ok(limited?.startsWith(`socat cannot be run (${stderr}), `), limited)
+    assert.match(limited ?? '', /; use the pod2iam image, or install socat$/)
+  })

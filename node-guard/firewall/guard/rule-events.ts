@@ -1,4 +1,4 @@
-import type { Exec } from '../exec.ts'
+import { type Exec, firstLine } from '../exec.ts'
 import { netlinkLines } from './netlink.ts'
 import type { Watched } from './watch.ts'
 
@@ -22,8 +22,10 @@ export async function ruleEvents(
   interest: Interest,
 ): Promise<Watched & { readonly limited?: string }> {
   const { matches, tables } = interest
-  const { code } = await exec('socat', ['-V'])
-  return code === 'missing' ? { ...nftMonitor(matches), limited: NO_SOCAT } : netlinkSocket(tables, matches)
+  // A socat that lacks a library is there, and does not run either.
+  const tried = await exec('socat', ['-V'])
+  if (tried.code === 0) return netlinkSocket(tables, matches)
+  return { ...nftMonitor(matches), limited: noSocat(firstLine(tried)) }
 }
 
 function netlinkSocket(tables: readonly string[], matches: Interest['matches']): Watched {
@@ -40,10 +42,10 @@ function netlinkSocket(tables: readonly string[], matches: Interest['matches']):
 
 /** Where the image lacks socat. The limit keeps nft's memory from taking the guard's. */
 const nftMonitor = (matches: Interest['matches']): Watched => ({
-  command: 'sh',
-  args: ['-c', 'ulimit -v 49152; exec nft monitor'],
+  command: 'prlimit',
+  args: [`--as=${48 * 1024 * 1024}`, '--', 'nft', 'monitor'],
   matches,
 })
 
-const NO_SOCAT =
-  'socat is not installed, so that changes are heard by nft monitor, which reads all rules of the node into memory and is ended where these are too many: then a change is found only at the next poll; use the pod2iam image, or install socat'
+const noSocat = (why: string) =>
+  `socat cannot be run (${why}), so that changes are heard by nft monitor, which reads all rules of the node into memory and is ended where these are too many: then a change is found only at the next poll; use the pod2iam image, or install socat`
