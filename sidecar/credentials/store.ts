@@ -38,7 +38,9 @@ export class CredentialStore {
       case 'credentials': {
         const { credentials } = outcome
         // What was issued in the future was not: the clock was set back since.
-        const life = credentials.expiration - Math.max(this.#clock.wall(), credentials.lastUpdated)
+        const told = credentials.expiration - Math.max(this.#clock.wall(), credentials.lastUpdated)
+        // What is given once more has not begun anew, whatever the wall clock says since.
+        const life = this.#holds(credentials) ? Math.min(told, this.#byElapsed()) : told
         this.#held = { credentials, received: this.#clock.monotonic(), life }
         this.#word = EXPIRED
         return
@@ -71,10 +73,19 @@ export class CredentialStore {
    */
   remaining(): number {
     if (this.#held === undefined) return 0
-    const { credentials, received, life } = this.#held
-    const byWall = credentials.expiration - this.#clock.wall()
-    const byElapsed = life - (this.#clock.monotonic() - received)
-    return Math.max(0, Math.min(byWall, byElapsed))
+    const byWall = this.#held.credentials.expiration - this.#clock.wall()
+    return Math.max(0, Math.min(byWall, this.#byElapsed()))
+  }
+
+  /** Whether these are of the session that is held, which is known by its key and its end. */
+  #holds({ accessKeyId, expiration }: Credentials): boolean {
+    const held = this.#held?.credentials
+    return held?.accessKeyId === accessKeyId && held.expiration === expiration
+  }
+
+  #byElapsed(): number {
+    if (this.#held === undefined) return 0
+    return this.#held.life - (this.#clock.monotonic() - this.#held.received)
   }
 
   /** The last credentials received, living or not: they still tell the role's name. */

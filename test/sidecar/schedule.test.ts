@@ -158,6 +158,17 @@ describe('the store', () => {
     assert.equal(held.view().kind, 'unavailable')
   })
 
+  test('gives what it is given once more no new life, when part of it has passed and the clock was set back', () => {
+    const { clock, held } = store()
+    const issued = credentials(60 * MINUTE, clock.wall())
+    clock.advance(40 * MINUTE)
+    clock.jump(-120 * MINUTE)
+    held.accept({ kind: 'credentials', credentials: issued })
+    assert.equal(held.remaining(), 20 * MINUTE)
+    clock.advance(19 * MINUTE + 1)
+    assert.equal(held.view().kind, 'unavailable')
+  })
+
   test('takes credentials after a refusal', () => {
     const { held } = store()
     held.accept(refused)
