@@ -18,6 +18,13 @@ export type InjectionSettings = {
   readonly sidecarLogLevel: string
   readonly tokenExpirationSeconds: number
   readonly roleKey: string
+  /** Role keys of replicas with other settings, while such are there: a pod annotated by one of these asks for a role, too. */
+  readonly otherRoleKeys: readonly string[]
+  /** Images whose repositories are as good as the configured ones: those that other replicas are configured with. */
+  readonly otherSidecarImages: readonly string[]
+  readonly otherNodeGuardImages: readonly string[]
+  /** Registries, with or without a path, to which the images may have been moved by an image swapper. */
+  readonly trustedRegistries: readonly string[]
   readonly defaultRole: string | undefined
   readonly policy: PolicySettings
 }
@@ -41,6 +48,10 @@ export function injectionSettings(settings: InjectorSettings): InjectionSettings
     sidecarLogLevel: settings.sidecarLogLevel,
     tokenExpirationSeconds: settings.tokenExpirationSeconds,
     roleKey: settings.roleKey,
+    otherRoleKeys: [],
+    otherSidecarImages: [],
+    otherNodeGuardImages: [],
+    trustedRegistries: settings.trustedRegistries,
     defaultRole: settings.defaultRole,
     policy: {
       restrictions: settings.namespaceRestrictions,

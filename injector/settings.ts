@@ -34,6 +34,11 @@ export const SPEC = {
   kubeconfig: optional('kubeconfig in JSON with the way to the API server; without it, in-cluster'),
   sidecarImage: text(undefined, 'image of the sidecar'),
   nodeGuardImage: text(undefined, "image of the node guard, which is also the gate's"),
+  trustedRegistries: list(
+    [],
+    'registries, with or without a path, from which an image swapper may take these two images',
+    trustedRegistry,
+  ),
   imagePullPolicy: oneOf(['IfNotPresent', 'Always', 'Never'], 'IfNotPresent', 'of the containers added'),
   sidecarResources: text('{}', 'resources of the sidecar, JSON; what it leaves out keeps its default'),
   sidecarResourcesMax: checked<ResourceList>(
@@ -141,6 +146,13 @@ function baseRoleArn(value: string): string | undefined {
   if (value === '') return undefined
   const result = parseBaseRoleArn(value)
   return result.ok ? result.base : fail(`cannot be used: ${result.detail}`)
+}
+
+/** `registry.example.com:5000/mirror`, without scheme, tag or a slash at its end. */
+function trustedRegistry(value: string): string {
+  return /^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?(?::\d{1,5})?(?:\/[a-z0-9]+(?:[-._]+[a-z0-9]+)*)*$/.test(value)
+    ? value
+    : fail('must list registries such as mirror.example.com or mirror.example.com/ghcr')
 }
 
 function secretPlace(value: string): SecretPlace | undefined {
