@@ -86,7 +86,7 @@ describe('firewall redirect in a pod without any route', needsNamespaces(), () =
     try {
       for (const family of ['-4', '-6'])
         await node.must('pod1', ['ip', family, 'route', 'flush', 'dev', 'eth0'])
-      const argv = [...NET_ADMIN_ONLY, process.execPath, MAIN, 'redirect', '--proof-timeout=1s']
+      const argv = [...NET_ADMIN_ONLY, process.execPath, MAIN, 'redirect', '--proof-timeout=30s']
       const result = await node.run('pod1', argv)
       assert.equal(result.code, 0, result.stderr)
       assert.match(result.stdout, /"msg":"no real metadata endpoint can be reached"/)

@@ -21,7 +21,7 @@ export type AgentRequests = {
   received: (options: Record<string, never>) => string[]
   /**
    * Connects, within `timeout`, and waits for the greeting: its text, `connected` without one, an error code, or
-   * `timeout`; the last also once `fence`, which listens on port 80, has answered what was sent after it.
+   * `timeout`; the last also once `fence` has answered what was sent after it.
    */
   tcp: (options: { host: string; port: number; timeout?: number; fence?: string }) => TcpResult
   /** Connects again and again, one connection after the other, until `rest`. */
@@ -36,8 +36,8 @@ export type AgentRequests = {
   open: (options: { host: string; port: number; id: string }) => string
   /** Says something on a kept connection: what came back, or an error code. */
   say: (options: { id: string; text: string }) => string
-  /** Sends a datagram from an address to a closed port: the code of the ICMP error that comes back within `wait`, or `sent`. */
-  bounce: (options: { from: string; host: string; port: number; wait: number }) => string
+  /** Sends a datagram from an address to a closed port: the code of the ICMP error that comes back, or `sent` as with `udp`. */
+  bounce: (options: { from: string; host: string; port: number; fence: string }) => string
   /**
    * Sends a datagram, also from an address: `sent`, or an error code, or the code of an ICMP error that comes within
    * `wait`, or before `fence` has answered what was sent after it.
@@ -95,17 +95,18 @@ function afterAll(milliseconds: number, action: () => void): () => void {
 const SENT_AGAIN_MS = 1200
 
 /**
- * Waits for silence: `timeout`, or until `fence`, by the same way, has answered a connection that was begun after
- * everything was sent, once more where it was lost. Returns what calls it off.
+ * Waits for silence: `timeout`, or until `fence`, by the same way, has accepted or refused a connection that was
+ * begun after everything was sent, once more where it was lost. Returns what calls it off.
  */
 function afterSilence(timeout: number, fence: string | undefined, action: () => void): () => void {
   const callOffLimit = afterAll(timeout, action)
   if (fence === undefined) return callOffLimit
   let callOffLast = () => {}
-  const other = new Socket().on('error', () => {})
-  other.once('connect', () => {
+  const answered = () => {
     callOffLast = afterAll(0, action)
-  })
+  }
+  const other = new Socket().once('connect', answered)
+  other.on('error', (error) => codeOf(error) === 'ECONNREFUSED' && answered())
   const callOffFence = afterAll(SENT_AGAIN_MS, () => other.connect({ host: fence, port: 80 }))
   return () => {
     callOffLimit()

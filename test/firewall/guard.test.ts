@@ -22,8 +22,7 @@ describe('firewall guard', needsNamespaces(), () => {
   after(() => node?.close())
 
   const stateDirectory = () => node.machine.path(STATE)
-  const pod = async (host: string, timeout = 2000) =>
-    (await (await node.agent('pod1')).tcp({ host, port: 80, timeout })).outcome
+  const pod = async (host: string) => (await (await node.agent('pod1')).tcp({ host, port: 80 })).outcome
   const refused = async () => {
     assert.equal(await pod('169.254.169.254'), 'ECONNREFUSED')
     assert.equal(await pod('fd00:ec2::254'), 'ECONNREFUSED')
@@ -343,7 +342,7 @@ describe('firewall guard', needsNamespaces(), () => {
   test('ICMP does not reach the metadata address either', async () => {
     // A closed UDP port makes pod1 send an ICMP error to where the datagram came from.
     const aws = await node.agent('aws')
-    const bounce = (from: string, host: string) => aws.bounce({ from, host, port: 9, wait: 100 })
+    const bounce = (from: string, host: string) => aws.bounce({ from, host, port: 9, fence: host })
     await nft('flush ruleset')
     assert.equal(await bounce('169.254.169.254', '10.244.1.11'), 'ECONNREFUSED')
     assert.equal(await bounce('fd00:ec2::254', 'fd00:244::11'), 'ECONNREFUSED')

@@ -16,7 +16,7 @@ import { namespaceSupport, needsNamespaces } from '../sandbox/node/namespace-sup
 import { execIn } from '../sandbox/node/process.ts'
 import { UDP_PORT } from './battery.ts'
 import { ADMIN_AND_RAW, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
-import { MAIN, type NetworkName, openNode, type TestNode, until } from './node.ts'
+import { fenceOf, MAIN, type NetworkName, openNode, type TestNode, until } from './node.ts'
 
 const FAMILIES = ['IPv4', 'IPv6'] as const
 /** So long that only events can repair within a test. */
@@ -89,7 +89,7 @@ for (const [name, layout] of layouts) {
 
     async function fates(): Promise<Outcomes> {
       const tcp = async (network: NetworkName, host: string, port: number) =>
-        (await (await node.agent(network)).tcp({ host, port, timeout: 900 })).outcome
+        (await (await node.agent(network)).tcp({ host, port, fence: fenceOf(host) })).outcome
       const outcomes: Outcomes = {}
       for (const [index, family] of FAMILIES.entries()) {
         const [metadata, broker] = [METADATA_ADDRESSES[index] ?? '', BROKER_ADDRESSES[index] ?? '']
@@ -110,7 +110,7 @@ for (const [name, layout] of layouts) {
     }
 
     async function gate(): Promise<string> {
-      const flags = ['--proof-timeout=900ms', '--proof-interval=50ms']
+      const flags = ['--proof-timeout=30s', '--proof-interval=50ms']
       const argv = [...NET_ADMIN_ONLY, process.execPath, MAIN, 'redirect', ...flags]
       const { code, stderr } = await execIn(node.machine, 'pod2', argv)
       await node.must('pod2', ['nft', 'flush', 'ruleset'])

@@ -53,7 +53,7 @@ export function headerPairs(request: IncomingMessage): [string, string][] {
 }
 
 // In a namespace made a moment ago an IPv6 address is tentative (not yet bindable) for a second or two.
-const BIND_DEADLINE_MS = 5000
+const BIND_DEADLINE_MS = 60_000
 
 /** Listens on `host:port`; retries while the address is not there yet. Resolves with the bound `host:port`. */
 export async function listen(server: Server, address: string): Promise<string> {

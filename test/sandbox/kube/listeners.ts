@@ -9,7 +9,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<v
 type Tls = { readonly cert: string; readonly key: string }
 
 /** A fresh address in a network namespace may still be tentative (IPv6 duplicate address detection). */
-const BIND_DEADLINE_MS = 6000
+const BIND_DEADLINE_MS = 60_000
 const BIND_RETRY_MS = 50
 
 function newServer(tls: Tls, handler: Handler, sockets: Set<Socket>): Server {
