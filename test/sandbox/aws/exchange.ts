@@ -70,7 +70,8 @@ export async function listen(server: Server, address: string): Promise<string> {
       })
       break
     } catch (error) {
-      const tentative = error instanceof Error && 'code' in error && error.code === 'EADDRNOTAVAIL'
+      const tentative =
+        host.includes(':') && error instanceof Error && 'code' in error && error.code === 'EADDRNOTAVAIL'
       if (!tentative || Date.now() > deadline)
         throw new Error(`cannot listen on ${address}: ${String(error)}`, { cause: error })
       await new Promise((resolve) => setTimeout(resolve, 20))

@@ -54,7 +54,9 @@ async function bind(server: Server, address: ListenAddress): Promise<ListenAddre
         port: typeof bound === 'object' && bound !== null ? bound.port : address.port,
       }
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EADDRNOTAVAIL' || Date.now() > deadline) throw error
+      const { code } = error as NodeJS.ErrnoException
+      const isTentative = code === 'EADDRNOTAVAIL' && address.host.includes(':')
+      if (!isTentative || Date.now() > deadline) throw error
       await new Promise((resolve) => setTimeout(resolve, BIND_RETRY_MS))
     }
   }
