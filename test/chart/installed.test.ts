@@ -32,6 +32,8 @@ describe('the chart, installed', needsNamespaces(), () => {
     cluster = await createCluster({ injectorArgs: ['--base-role-arn=arn:aws:iam::111111111111:role/'] })
     await Promise.all([cluster.role('orders'), cluster.role('helm-test')])
     await cluster.namespace('shop', { allowed: ['orders'] })
+    // The operator's own, for `helm test`: sets/sandbox.yaml names it.
+    await cluster.namespace('helm-tests', { allowed: ['helm-test'] })
   })
   after(async () => {
     await cluster?.close()
