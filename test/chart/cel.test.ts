@@ -119,6 +119,7 @@ describe('the largest objects', needsCel, () => {
       'pod2iam-identity',
       'pod2iam-containers',
       'pod2iam-pods',
+      'pod2iam-options',
     ].map((of) => ({
       of,
       request: request('Pod', pod),
