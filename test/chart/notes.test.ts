@@ -66,6 +66,7 @@ describe('the notes', needsHelm, () => {
     ['guard.affinity.nodeAffinity.x=y', /guard\.affinity may leave nodes out/],
     ['guard.tolerations=null', /does not tolerate every taint.*\{operator: Exists\}/],
     ['guard.tolerations[0].operator=Exists,guard.tolerations[0].key=a', /does not tolerate every taint/],
+    ['broker.resources.limits.memory=100M', /is 100M, less than the 160Mi .* killed when it is needed most/],
     ['policy.namespaceRestrictions=false', /can take every role/],
     ['broker.requireFirewall=false', /not proven/],
     ['broker.sessionDuration=7200', /STS refuses more than 3600/],

@@ -52,6 +52,7 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['image.registry=https://registry.example', /'\/image\/registry'/],
   ['image.sidecar.repository=pod2iam//sidecar', /'\/image\/sidecar\/repository'/],
   ['policy.permittedRoles={shop-*}', /'\/policy\/permittedRoles\/0'/],
+  ['policy.defaultRole=a b', /'\/policy\/defaultRole'/],
   ['broker.region=eu-west', /'\/broker\/region'/],
   ['broker.issuer=oidc.example', /'\/broker\/issuer'/],
   ['broker.metadataAllow={/tags/instance/}', /'\/broker\/metadataAllow\/0'/],

@@ -102,7 +102,7 @@ describe('the flags in the chart', needsHelm, () => {
   test('hold whatever characters a value has', () => {
     const values = {
       'policy.permittedRoles': ['arn:aws:iam::111111111111:role/a #b', '*'],
-      'policy.defaultRole': "first: 'one'\n- --role-key=other",
+      'policy.defaultRole': `{"a":&b'c}#--role-key=other`,
       'policy.baseRoleArn': 'arn:aws:iam::111111111111:role/a #b/',
       'broker.clusterName': 'prod: eu',
       'broker.sessionTags': true,

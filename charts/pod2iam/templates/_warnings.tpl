@@ -21,6 +21,13 @@
 {{- if not $all -}}
 {{- $warnings = append $warnings "guard.tolerations does not tolerate every taint: a node with another one gets no guard, and pods that tolerate it reach the node's own role there. Add {operator: Exists}." -}}
 {{- end -}}
+{{- range $name, $least := dict "injector" "192Mi" "guard" "64Mi" "broker" "160Mi" -}}
+{{- with dig "resources" "limits" "memory" "" (index $v $name) -}}
+{{- if lt (include "pod2iam.quantity" . | float64) (include "pod2iam.quantity" $least | float64) -}}
+{{- $warnings = append $warnings (printf "%s.resources.limits.memory is %v, less than the %s that it was measured to need at its busiest: it may be killed when it is needed most." $name . $least) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and (not $v.policy.namespaceRestrictions) (not $v.policy.permittedRoles) -}}
 {{- $warnings = append $warnings "policy.namespaceRestrictions is false and policy.permittedRoles is empty: whoever may make pods in any namespace that is opted in can take every role that trusts the node role." -}}
 {{- end -}}
