@@ -24,7 +24,7 @@
 {{- range $name, $least := dict "injector" "192Mi" "guard" "64Mi" "broker" "160Mi" -}}
 {{- with dig "resources" "limits" "memory" "" (index $v $name) -}}
 {{- if lt (include "pod2iam.quantity" . | float64) (include "pod2iam.quantity" $least | float64) -}}
-{{- $warnings = append $warnings (printf "%s.resources.limits.memory is %v, less than the %s that it was measured to need at its busiest: it may be killed when it is needed most." $name . $least) -}}
+{{- $warnings = append $warnings (printf "%s.resources.limits.memory is %v, less than the %s under which it was measured at its busiest: with less it may be killed when it is needed most." $name . $least) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
