@@ -29,6 +29,8 @@ export async function sidecarRequests(bundle: string): Promise<string[]> {
   const asked: string[] = []
   const server = createServer((socket) => {
     let text = ''
+    // It is killed as soon as both requests are there.
+    socket.on('error', () => {})
     socket.setEncoding('latin1').on('data', (chunk: string) => {
       text += chunk
       if (!text.includes('\r\n\r\n')) return
