@@ -2,7 +2,7 @@
  * The previous release's programs, kept small enough for a repository. What lives in pods for months (sidecar, gate, and the guard of
  * the same file) is kept whole; of broker and injector their own code is, and their libraries are this checkout's.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -50,14 +50,14 @@ export async function recordPrograms(checkout: string): Promise<void> {
 export type Unpacked = {
   /** The program's file, for `node`. */
   readonly file: (program: Program) => string
-  /** What it needs in its environment to find its libraries. */
-  readonly env: Readonly<Record<string, string>>
   readonly remove: () => void
 }
 
 /** Unpacks the recorded programs into a directory of their own. */
 export function unpackPrograms(): Unpacked {
   const directory = mkdtempSync(join(tmpdir(), 'pod2iam-previous-'))
+  // Where libraries are not in the file, these are found; NODE_PATH would not do for what is imported late.
+  symlinkSync(join(PROJECT, 'node_modules'), join(directory, 'node_modules'))
   const unpacked = new Map<Program, string>()
   return {
     file: (program) => {
@@ -66,7 +66,6 @@ export function unpackPrograms(): Unpacked {
       unpacked.set(program, file)
       return file
     },
-    env: { NODE_PATH: join(PROJECT, 'node_modules') },
     remove: () => rmSync(directory, { recursive: true, force: true }),
   }
 }

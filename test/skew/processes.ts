@@ -48,7 +48,7 @@ export async function startBroker(
       `--health-port=${healthPort}`,
       ...flags,
     ],
-    { ...releases.env(side), ...env },
+    env,
   )
   const running = { child, logs, port, healthPort, readyz: readyz(healthPort) }
   await until(`the broker of ${side} is ready`, async () => (await running.readyz()).ready)

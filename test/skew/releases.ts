@@ -15,8 +15,6 @@ export const CROSSED = PAIRINGS.filter(([one, other]) => one !== other)
 export type Releases = {
   /** The program's file, for `node`. */
   readonly file: (side: Side, program: Program) => string
-  /** What it needs in its environment. */
-  readonly env: (side: Side) => Readonly<Record<string, string>>
   readonly remove: () => void
 }
 
@@ -28,7 +26,6 @@ export async function openReleases(...programs: readonly Program[]): Promise<Rel
   await Promise.all(programs.map((program) => buildComponent(program, built(program))))
   return {
     file: (side, program) => (side === 'previous' ? previous.file(program) : built(program)),
-    env: (side) => (side === 'previous' ? previous.env : {}),
     remove: () => {
       previous.remove()
       rmSync(directory, { recursive: true, force: true })
