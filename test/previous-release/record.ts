@@ -3,7 +3,7 @@
  * run, needs root (network namespaces) and helm: `node test/previous-release/record.ts CHECKOUT`.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { admissions } from './admissions.ts'
 import { RECORDED, recordPrograms } from './programs.ts'
@@ -33,6 +33,7 @@ async function record(checkout: string): Promise<void> {
   await write('shared-files.json', lines(await sharedFiles(bundle('firewall'))))
   await write('command-lines.json', lines(commandLines(checkout)))
   await write('metrics.json', lines(metricNames(checkout)))
+  await copyFile(join(checkout, 'charts/pod2iam/files/policies.yaml'), join(RECORDED, 'policies.yaml'))
 }
 
 const [checkout] = process.argv.slice(2)

@@ -15,4 +15,6 @@ export const sidecarRequests = (): readonly string[] => read('sidecar-requests.j
 export const brokerAnswers = (): readonly RawAnswer[] => read('broker-answers.json')
 export const sharedFiles = (): readonly SharedFiles[] => read('shared-files.json')
 export const commandLines = (): readonly CommandLine[] => read('command-lines.json')
+/** Its admission policies, YAML. */
+export const policies = (): string => readFileSync(join(RECORDED, 'policies.yaml'), 'utf8')
 export const metricNames = (): readonly string[] => read('metrics.json')
