@@ -86,6 +86,19 @@ describe('sidecar and broker of neighbouring releases', () => {
       }
     })
 
+  test('a sidecar of a later protocol is told by this broker which release it met, and so is the log; the previous one says 404', async () => {
+    for (const side of ['previous', 'this'] as const) {
+      const { port, logs, child } = await broker(side)
+      const url = new URL(`http://127.0.0.77:${port}/v2/credentials`)
+      const { status, body } = await httpRequest(url, { timeoutMs: 15_000, maxBytes: 65_536 })
+      const { code, detail } = JSON.parse(body)
+      assert.deepEqual([status, code], [404, side === 'this' ? 'protocol-not-spoken' : undefined])
+      const isTold = () => logs.find((line) => line.code === 'protocol-not-spoken')
+      if (side === 'this') assert.equal((await until('it is logged', isTold)).detail, detail)
+      child.kill('SIGKILL')
+    }
+  })
+
   for (const [ofSidecar, ofBroker] of PAIRINGS)
     test(`the sidecar of ${ofSidecar} release serves what the broker of ${ofBroker} release gives it`, async () => {
       const running = await broker(ofBroker)
