@@ -84,11 +84,11 @@ function isTerminating(object: unknown): boolean {
   )
 }
 
-function allowed({ uid }: ReviewRequest, reason: Reason): Told {
+function allowed({ uid }: ReviewRequest, reason: Reason, warnings: readonly string[] = []): Told {
   return {
     outcome: 'allow',
     reason,
-    response: allow(uid, { audit: { decision: 'allow', reason } }),
+    response: allow(uid, { warnings, audit: { decision: 'allow', reason } }),
   }
 }
 
