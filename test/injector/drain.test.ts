@@ -253,6 +253,8 @@ describe('an API server’s client', needsPeer('webhook-client'), () => {
     const client = await start()
     let server = await serve()
     await client.tell(`endpoints 127.0.0.1:${server.port}`)
+    // Slow enough for reviews and the ends of their connections to cross.
+    await client.tell('delay 3')
     await client.tell('load')
     for (let replaced = 0; replaced < 15; replaced++) {
       const [old, before] = [server, (await client.tell('report')).sent]

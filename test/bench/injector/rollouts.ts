@@ -29,6 +29,8 @@ export type Rollouts = {
 }
 
 const PEER = 'webhook-client'
+/** Between two zones, and the pauses of a busy machine. */
+const DELAY_MS = 3
 
 /** What became of the reviews, and how long a drain took; rejects where one ends with another code than 0. */
 export async function rolloutFigures(plan: Rollouts, tell: (what: string) => void): Promise<Figure[]> {
@@ -44,8 +46,12 @@ export async function rolloutFigures(plan: Rollouts, tell: (what: string) => voi
   const replica = () => startBundle({ kubeconfig: api.kubeconfig, authority: ca, bundle, settings })
   const clients: WebhookClient[] = []
   try {
-    for (let index = 0; index < plan.clients; index++)
-      clients.push(await webhookClient(program, ca.pem, reviewOf(pod())))
+    for (let index = 0; index < plan.clients; index++) {
+      const client = await webhookClient(program, ca.pem, reviewOf(pod()))
+      clients.push(client)
+      // Requests and the ends of connections cross in every other one's network.
+      if (index % 2 === 1) await client.tell(`delay ${DELAY_MS}`)
+    }
     const times = await rollOut(clients, replica, plan, tell)
     const reports = await Promise.all(clients.splice(0).map((client) => client.end()))
     const failures = Object.entries(failuresOf(reports))

@@ -7,8 +7,9 @@
 //	webhook-client CA-FILE BODY-FILE
 //
 // Each line of its input is a command, and each is answered by one line of JSON: "endpoints ADDRESS…" says where new
-// connections go, "burst NUMBER" sends so many reviews at the same time and waits for them, "load" sends bursts from then
-// on, "rest" stops that and waits for what is under way, "report" does nothing else. At the end of its input it waits for what is under way and reports once more.
+// connections go, "delay MILLISECONDS" how long everything takes over them in each direction, "burst NUMBER" sends so many
+// reviews at the same time and waits for them, "load" sends bursts from then on, "rest" stops that and waits for what is
+// under way, "report" does nothing else. At the end of its input it rests and reports once more.
 package main
 
 import (
@@ -52,6 +53,7 @@ type client struct {
 
 	mutex     sync.Mutex
 	endpoints []string
+	delay     time.Duration
 	report    report
 }
 
@@ -80,12 +82,12 @@ func main() {
 			c.mutex.Lock()
 			c.endpoints = words[1:]
 			c.mutex.Unlock()
+		case "delay":
+			c.mutex.Lock()
+			c.delay = time.Duration(number(words)) * time.Millisecond
+			c.mutex.Unlock()
 		case "burst":
-			size, err := strconv.Atoi(strings.Join(words[1:], " "))
-			if err != nil {
-				log.Fatal(err)
-			}
-			c.burst(size)
+			c.burst(number(words))
 		case "load":
 			stop := stop
 			loads.Add(1)
@@ -103,6 +105,14 @@ func main() {
 	close(stop)
 	loads.Wait()
 	c.print()
+}
+
+func number(words []string) int {
+	value, err := strconv.Atoi(strings.Join(words[1:], " "))
+	if err != nil {
+		log.Fatal(err)
+	}
+	return value
 }
 
 func newClient(caFile, bodyFile string) (*client, error) {
@@ -136,13 +146,17 @@ func newClient(caFile, bodyFile string) (*client, error) {
 func (c *client) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	c.mutex.Lock()
 	c.report.Dialled++
-	endpoints := c.endpoints
+	endpoints, delay := c.endpoints, c.delay
 	c.mutex.Unlock()
 	if len(endpoints) == 0 {
 		return nil, errors.New("no endpoints")
 	}
 	dialer := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
-	return dialer.DialContext(ctx, network, endpoints[rand.IntN(len(endpoints))])
+	conn, err := dialer.DialContext(ctx, network, endpoints[rand.IntN(len(endpoints))])
+	if err != nil || delay == 0 {
+		return conn, err
+	}
+	return newDelayed(conn, delay), nil
 }
 
 // Mostly a few reviews at a time, and sometimes as many as there are idle connections: the last ones used are used first,
