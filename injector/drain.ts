@@ -9,14 +9,17 @@ import { isIdle, type OpenConnection, type OpenConnections } from './open-connec
 
 /** As long as new connections come, this server still is an endpoint for somebody: it goes on, so many times as long. */
 export const MOST_ACCEPTING = 3
-/** After the time of accepting: every review has its answer by then, the look-up of its namespace included. */
-export const ENDING_MS = 3000
+/**
+ * After the time of accepting, at most: an API server waits five seconds for an answer, which may take them on a node without a
+ * free core. Where nothing is under way, it ends at once.
+ */
+export const ENDING_MS = 10_000
 /** Without a new connection, before it is believed that none comes. */
 const QUIET_MS = 1000
 /** A connection that has just been made is about to be used. */
 const FRESH_MS = 1000
-/** For a client to close its connection; Go's does at once. */
-const TOLD_MS = 1000
+/** For a client to close its connection. Go's does at once, when its node lets it run. */
+const TOLD_MS = 5000
 const LOOK_MS = 20
 
 /**
