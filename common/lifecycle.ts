@@ -1,16 +1,18 @@
-/** SIGTERM ends each of our processes within a second with exit code 0. */
+/** SIGTERM ends each of our processes within a second with exit code 0, unless it says that it takes longer. */
 const GRACE_MS = 900
 
 /**
- * Runs `stop` once on SIGTERM or SIGINT and exits 0, at the latest after 900 ms: what is still open then is not
+ * Runs `stop` once on SIGTERM or SIGINT and exits 0, at the latest after the grace: what is still open then is not
  * worth keeping a pod's termination waiting.
+ *
+ * @param graceMs 900 unless told
  */
-export function onTerminate(stop: () => Promise<void> | void): void {
+export function onTerminate(stop: () => Promise<void> | void, graceMs = GRACE_MS): void {
   let stopping = false
   const handler = async () => {
     if (stopping) return
     stopping = true
-    setTimeout(() => process.exit(0), GRACE_MS).unref()
+    setTimeout(() => process.exit(0), graceMs).unref()
     await stop()
     process.exit(0)
   }

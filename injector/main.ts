@@ -10,6 +10,7 @@ import { watchReachability } from './api-reachability.ts'
 import { apiServer } from './api-server.ts'
 import type { ServingCertificate } from './certificate-files.ts'
 import { certificateSource } from './certificate-source.ts'
+import { ENDING_MS, MOST_ACCEPTING } from './drain.ts'
 import { fairTurns } from './fair-turns.ts'
 import { injectionSettings } from './injection-settings.ts'
 import { injectorMetrics } from './metrics.ts'
@@ -87,15 +88,19 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   await new Promise<void>((resolve, reject) => {
     health.once('error', reject).listen(settings.healthPort, resolve)
   })
-  onTerminate(async () => {
-    draining = true
-    source.stop()
-    api.stop()
-    stopWatches()
-    log.info('draining')
-    await server?.drain()
-    health.close()
-  })
+  const acceptMs = settings.drainSeconds * 1000
+  onTerminate(
+    async () => {
+      draining = true
+      source.stop()
+      api.stop()
+      stopWatches()
+      log.info('draining')
+      await server?.drain(acceptMs)
+      log.info('drained')
+    },
+    MOST_ACCEPTING * acceptMs + ENDING_MS + 1000,
+  )
   await started.promise
   log.info('serving', { version: VERSION, port: settings.port, healthPort: settings.healthPort })
 }

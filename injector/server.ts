@@ -1,18 +1,21 @@
-import type { Server } from 'node:http'
-import { createServer, type Server as HttpsServer } from 'node:https'
+import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
+import { type Clock, systemClock } from '../common/clock.ts'
 import { limitPipelining } from '../common/connections.ts'
 import { messageOf } from '../common/errors.ts'
 import type { Logger } from '../common/log.ts'
 import { reserve } from './body.ts'
 import { bodyBudget } from './body-budget.ts'
 import type { ServingCertificate } from './certificate-files.ts'
+import { drained } from './drain.ts'
 import { boundConnections } from './fair-connections.ts'
+import { openConnections } from './open-connections.ts'
 import { pacing } from './pacing.ts'
+import { boundRequestTime } from './request-time.ts'
 import { readBody } from './review-body.ts'
 import type { Webhook } from './webhook.ts'
 
@@ -21,8 +24,12 @@ export type WebhookServer = {
   readonly port: number
   /** New handshakes get the new certificate; open connections go on with theirs. */
   readonly setCertificate: (certificate: ServingCertificate) => void
-  /** Answers what is under way, then ends every connection; resolves when none is left. */
-  readonly drain: () => Promise<void>
+  /**
+   * Goes on answering, each time for the last time on a connection, and listens until every connection has ended (drain.ts).
+   *
+   * @param acceptMs in which the endpoint leaves the Service everywhere; 0 unless told: it has left
+   */
+  readonly drain: (acceptMs?: number) => Promise<void>
 }
 
 /** An object may have 3 MiB; a review holds it twice on updates. */
@@ -35,22 +42,20 @@ export type ServerLimits = {
   readonly connections: number
   /** For room for a part of a body; two seconds unless told. */
   readonly roomMs?: number
-  /** For a whole request to arrive; the API server gives up after five seconds. */
+  /** For a whole request to arrive from its first byte on; the API server gives up after five seconds. */
   readonly requestMs: number
 }
 
 const LIMITS: ServerLimits = { bodyBytes: 16 * 1024 * 1024, connections: 1024, requestMs: 10_000 }
-/** How often Node looks for requests that take too long; its default of 30 s would triple every limit. */
-const CHECK_MS = 1000
 /**
  * The API server keeps idle connections to webhooks for 90 s. With Node's five seconds the server would close what
- * the API server believes alive, and under `failurePolicy: Fail` the resulting EOF is a refused pod.
+ * the API server believes alive, and under `failurePolicy: Fail` the resulting EOF is a refused pod. The same holds for
+ * connections that were made and not used yet (request-time.ts).
  */
 const KEEP_ALIVE_MS = 120_000
 /** An API server sends a request when it has the answer to the one before; the other one is for an answer just on its way. */
 const MOST_PIPELINED = 2
-/** A review takes at most the look-up's two seconds, but SIGTERM must end the process within one. */
-const DRAIN_MS = 700
+const MONOTONIC: Clock = { ...systemClock, now: () => performance.now() }
 
 const SILENT = { debug() {} }
 
@@ -116,13 +121,22 @@ function addressOf(context: Context): string {
   return bindings?.incoming?.socket.remoteAddress ?? ''
 }
 
+export type ListenOptions = {
+  readonly port: number
+  readonly hostname?: string
+  readonly log?: Logger
+  /** Monotonic. */
+  readonly clock?: Clock
+}
+
 /** Serves the webhooks over TLS 1.2 or newer (HTTP/1.1, as the API server speaks to webhooks). */
 export async function webhookServer(
   webhooks: Webhooks,
   certificate: ServingCertificate,
-  { log, ...listen }: { readonly port: number; readonly hostname?: string; readonly log?: Logger },
+  { log, clock = MONOTONIC, ...listen }: ListenOptions,
   limits: ServerLimits = LIMITS,
 ): Promise<WebhookServer> {
+  const ending = new AbortController()
   let draining = false
   const app = webhookApp(webhooks, () => draining, limits, log)
   const tls = ({ cert, key }: ServingCertificate) => ({ cert, key, minVersion: 'TLSv1.2' as const })
@@ -131,41 +145,27 @@ export async function webhookServer(
       ...tls(certificate),
       keepAliveTimeout: KEEP_ALIVE_MS,
       handshakeTimeout: limits.requestMs,
-      headersTimeout: limits.requestMs,
-      requestTimeout: limits.requestMs,
-      connectionsCheckingInterval: CHECK_MS,
+      headersTimeout: KEEP_ALIVE_MS,
+      requestTimeout: KEEP_ALIVE_MS,
       maxHeaderSize: 16_384,
     },
     limitPipelining(MOST_PIPELINED, getRequestListener(app.fetch)),
   )
   boundConnections(server, limits.connections)
+  const connections = openConnections(server, clock)
   const port = await new Promise<number>((resolve, reject) => {
     server.once('error', reject)
     server.listen(listen, () => resolve((server.address() as AddressInfo).port))
   })
+  void boundRequestTime(connections, limits.requestMs, clock, ending.signal)
   return {
     port,
     setCertificate: (next) => server.setSecureContext(tls(next)),
-    async drain() {
+    async drain(acceptMs = 0) {
       draining = true
-      await closed(server)
+      await drained(connections, acceptMs, clock)
+      ending.abort()
+      await new Promise((resolve) => server.close(resolve))
     },
   }
-}
-
-/**
- * Ends every connection: idle ones at once, busy ones with their answer (its `Connection: close`), and after the
- * grace what is left: connections that were opened and never used count as busy for Node, and Go's and Node's
- * clients both open more than they use.
- */
-async function closed(server: Server | HttpsServer): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  server.close(() => resolve())
-  server.closeIdleConnections()
-  // An answer whose headers were on their way already leaves its connection idle.
-  const sweep = setInterval(() => server.closeIdleConnections(), 20)
-  const end = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
-  await promise
-  clearInterval(sweep)
-  clearTimeout(end)
 }

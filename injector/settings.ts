@@ -31,6 +31,11 @@ export const GATE_MODES = ['on', 'off'] as const
 export const SPEC = {
   port: port(8443, 'port of /mutate and /validate, TLS'),
   healthPort: port(8080, 'port of /livez, /readyz and /metrics'),
+  drainSeconds: whole(
+    0,
+    [0, 60],
+    'seconds for which it goes on accepting connections after SIGTERM, up to three times as long while some come; 0: it ends within a second',
+  ),
   kubeconfig: optional('kubeconfig in JSON with the way to the API server; without it, in-cluster'),
   sidecarImage: text(undefined, 'image of the sidecar'),
   nodeGuardImage: text(undefined, "image of the node guard, which is also the gate's"),

@@ -26,6 +26,7 @@ const PROOFS: Readonly<Record<string, Proof>> = {
   kubectl: { ...VERSION, args: ['version', '--client'] },
   moto_server: { args: ['--help'], says: /usage/i },
   socat: { args: ['-V'], says: /socat version/ },
+  'webhook-client': { says: /"sent":0/ },
   'whoami-boto3': WHOAMI,
   'whoami-cli': { ...WHOAMI, beside: 'aws' },
   'whoami-go': WHOAMI,

@@ -16,7 +16,8 @@ export type Broker = {
   /** Where it listens now. */
   readonly addresses: () => readonly AddressInfo[]
   readonly healthAddress: () => AddressInfo | undefined
-  readonly stop: () => void
+  /** Answers what was asked, for {@link ANSWERING_MS} at most, and ends. */
+  readonly stop: () => Promise<void>
 }
 
 /** @param region from the environment; a setting wins over it, the metadata service comes last */
@@ -60,9 +61,10 @@ export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region
       const address = health.address()
       return typeof address === 'object' && address !== null ? address : undefined
     },
-    stop: () => {
+    stop: async () => {
+      // What is under way is judged by what the watches know.
+      await listeners.stop()
       core.stop()
-      listeners.stop()
       health.close()
       health.closeAllConnections()
     },

@@ -10,6 +10,7 @@ import { pinoLogger } from '../../common/pino-log.ts'
 import { settingsOrExit } from '../../common/settings.ts'
 import { VERSION } from '../../common/version.ts'
 import { startBroker } from './broker.ts'
+import { ANSWERING_MS } from './http/end.ts'
 import { imdsClient, imdsEndpoint } from './node/imds.ts'
 import { BROKER_SETTINGS, conflicts } from './settings.ts'
 
@@ -41,7 +42,7 @@ async function main(): Promise<void> {
   }
   log.info('starting', { version: VERSION, node: settings.nodeName })
   const broker = startBroker(settings, edges, process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION)
-  onTerminate(broker.stop)
+  onTerminate(broker.stop, ANSWERING_MS + 500)
   sparePages()
 }
 

@@ -12,6 +12,7 @@ import { brokerApp, type Caller } from '../../node-guard/broker/http/app.ts'
 import { listenAll } from '../../node-guard/broker/http/listen.ts'
 import { brokerServer } from '../../node-guard/broker/http/server.ts'
 import { freePort } from '../free-port.ts'
+import { fakeClock } from './fake-clock.ts'
 import { until } from './until.ts'
 
 const log = lineLogger('test', 'error', () => {})
@@ -189,6 +190,84 @@ test('an address whose port a predecessor still holds is bound when it is free',
   assert.equal(listeners.bound()[0]?.address, '127.0.0.2')
   holder.close()
   await until('both are bound', () => listeners.bound().length === 2)
-  listeners.stop()
+  await listeners.stop()
   await until('none is bound', () => listeners.bound().length === 0)
+})
+
+/** A connection to a listener of its own, what came over it, and how it ended. */
+async function dialled(to: number) {
+  const socket = connect({ host: '127.0.0.1', port: to })
+  const seen = { socket, text: '', ended: false, error: '' }
+  socket.on('data', (chunk) => {
+    seen.text += chunk
+  })
+  socket.on('close', () => {
+    seen.ended = true
+  })
+  socket.on('error', ({ message }) => {
+    seen.error = message
+  })
+  await once(socket, 'connect')
+  return seen
+}
+
+test('a listener that stops still answers what was asked, and what is asked over connections made before', async () => {
+  const [clock, free] = [fakeClock(), await freePort()]
+  const answer: { give?: () => void } = {}
+  const requests: string[] = []
+  const create = () =>
+    createServer(async ({ url = '' }, response) => {
+      requests.push(url)
+      if (url === '/slow')
+        await new Promise<void>((resolve) => {
+          answer.give = resolve
+        })
+      response.end(`answer to ${url}`)
+    })
+  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log })
+  await until('it is bound', () => listeners.bound().length === 1)
+  const [slow, late, silent] = [await dialled(free), await dialled(free), await dialled(free)]
+  slow.socket.write('GET /slow HTTP/1.0\r\n\r\n')
+  await until('it was asked', () => answer.give !== undefined)
+  let isOver = false
+  const over = listeners.stop().then(() => {
+    isOver = true
+  })
+  await until('it accepts no more', () => listeners.bound().length === 0)
+  late.socket.write('GET /late HTTP/1.1\r\nHost: x\r\n\r\n')
+  await until('the late one has its answer', () => late.ended)
+  assert.match(late.text, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n.*answer to \/late$/is)
+  await clock.advance(300)
+  await until('who asks nothing is let go', () => silent.ended)
+  assert.deepEqual([slow.ended, isOver], [false, false])
+  answer.give?.()
+  await over
+  await until('the slow one has its answer', () => slow.ended)
+  assert.match(slow.text, /answer to \/slow$/)
+  assert.deepEqual([slow.error, late.error, requests], ['', '', ['/slow', '/late']])
+  await assert.rejects(dialled(free), /ECONNREFUSED/)
+})
+
+test('a listener that stops waits five seconds for an answer, no more', async () => {
+  const [clock, free] = [fakeClock(), await freePort()]
+  let asked = false
+  const create = () =>
+    createServer(() => {
+      asked = true
+    })
+  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log })
+  await until('it is bound', () => listeners.bound().length === 1)
+  const client = await dialled(free)
+  client.socket.write('GET / HTTP/1.0\r\n\r\n')
+  await until('it was asked', () => asked)
+  let isOver = false
+  const over = listeners.stop().then(() => {
+    isOver = true
+  })
+  await until('it accepts no more', () => listeners.bound().length === 0)
+  for (let passed = 0; passed < 4900; passed += 100) await clock.advance(100)
+  assert.equal(isOver, false)
+  for (let passed = 0; passed < 200; passed += 100) await clock.advance(100)
+  await over
+  await until('it is let go', () => client.ended)
 })

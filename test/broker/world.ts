@@ -158,7 +158,7 @@ export class World {
   }
 
   async brokerNotReady(...argv: string[]): Promise<Broker> {
-    this.#broker?.stop()
+    await this.#broker?.stop()
     const at =
       (level: string): Logger['info'] =>
       (msg, fields) =>
@@ -314,7 +314,7 @@ export class World {
   }
 
   async stop(): Promise<void> {
-    for (const broker of this.#brokers) broker.stop()
+    await Promise.all(this.#brokers.map((broker) => broker.stop()))
     await Promise.all([this.api.stop(), this.aws.stop()])
     await rm(this.directory, { recursive: true, force: true })
   }

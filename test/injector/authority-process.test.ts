@@ -37,6 +37,7 @@ describe('the injector with its own authority', () => {
         `--kubeconfig=${await api.kubeconfig(token)}`,
         `--port=${port}`,
         `--health-port=${healthPort}`,
+        '--drain-seconds=0',
       ],
       ...[`--ca-secret=${PLACE}/${NAME}-ca`, `--service-name=${NAME}`, `--webhook-configuration=${NAME}`],
     ]

@@ -40,7 +40,7 @@ test('with a full pipe on standard output the injector answers reviews, loses no
       `--tls-cert-file=${cert}`,
       `--tls-key-file=${key}`,
     ],
-    ...[`--port=${ports.webhook}`, `--health-port=${ports.health}`],
+    ...[`--port=${ports.webhook}`, `--health-port=${ports.health}`, '--drain-seconds=0'],
   ]
   const child = spawn(process.execPath, argv, { stdio: ['ignore', pipe.fd, pipe.fd], env: {} })
   const health = async (path: string) => fetch(`http://127.0.0.1:${ports.health}${path}`)

@@ -10,11 +10,13 @@ import { backoff } from '../../../common/backoff.ts'
 import { type Clock, pause } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
+import { endOf } from './end.ts'
 
 export type Listeners = {
   /** Addresses bound now. */
   readonly bound: () => readonly AddressInfo[]
-  readonly stop: () => void
+  /** Accepts no more and answers what was asked; resolves when no connection is left. */
+  readonly stop: () => Promise<void>
 }
 
 const RETRY = { base: 100, cap: 2000 }
@@ -28,13 +30,14 @@ export function listenAll(
 ): Listeners {
   const stopping = new AbortController()
   const { signal } = stopping
-  const servers = new Set<Server>()
+  const servers = new Map<Server, () => Promise<void>>()
 
   const keepBound = async (address: string) => {
     const where = hostPort(address, port)
     let failures = 0
     while (!signal.aborted) {
       const server = createServer()
+      const end = endOf(server, clock)
       try {
         await once(server.listen({ host: address, port }), 'listening', { signal })
       } catch (error) {
@@ -48,7 +51,7 @@ export function listenAll(
         continue
       }
       failures = 0
-      servers.add(server)
+      servers.set(server, end)
       log.info('listening', { address: where })
       // Such as EMFILE on accept: the listener lives on.
       server.on('error', (error) => log.warn('listener error', { address: where, error: messageOf(error) }))
@@ -60,15 +63,12 @@ export function listenAll(
 
   return {
     bound: () =>
-      [...servers]
+      [...servers.keys()]
         .map((server) => server.address())
         .filter((info) => typeof info === 'object' && info !== null),
-    stop: () => {
+    stop: async () => {
       stopping.abort()
-      for (const server of servers) {
-        server.close()
-        server.closeAllConnections()
-      }
+      await Promise.all([...servers.values()].map((end) => end()))
     },
   }
 }

@@ -5,6 +5,7 @@ import { memoryOf } from '../memory.ts'
 import type { Bench, Figure } from '../report.ts'
 import { type RunningInjector, startInjector } from './process.ts'
 import { reviewBytes, runningPods } from './reviews.ts'
+import { rolloutFigures } from './rollouts.ts'
 import { type WatchCase, watchFigures } from './watch.ts'
 import { attackFigures, worstFigures } from './worst.ts'
 
@@ -28,6 +29,8 @@ const ATTACKS = [
   { addresses: 100, connections: 100 },
 ]
 
+const ROLLOUTS = { drains: 100, clients: 2, endpointLagMs: 500, settings: ['--drain-seconds=1'] }
+
 export const benchInjector: Bench = async (tell, asked) => {
   const figures = asked('reviews') ? await reviewFigures(tell) : []
   if (asked('worst reviews')) figures.push(...(await worstFigures(tell)))
@@ -35,6 +38,7 @@ export const benchInjector: Bench = async (tell, asked) => {
     tell(`attack from ${addresses}`)
     figures.push(...(await attackFigures(addresses, connections)))
   }
+  if (asked('rollouts')) figures.push(...(await rolloutFigures(ROLLOUTS, tell)))
   for (const watch of WATCHES.filter(({ name }) => asked(name))) {
     tell(watch.name)
     figures.push(...(await watchFigures(watch)))

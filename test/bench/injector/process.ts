@@ -12,7 +12,7 @@ import { gzipSync } from 'node:zlib'
 import { buildComponent } from '../../../build.ts'
 import { KEYS } from '../../../common/keys.ts'
 import { freePort } from '../../free-port.ts'
-import { authority } from '../../injector/certificates.ts'
+import { type Authority, authority } from '../../injector/certificates.ts'
 import { fakeApi } from '../../injector/fake-api.ts'
 import { IMAGES, namespace } from '../../injector/fixtures.ts'
 import { until } from '../../injector/https.ts'
@@ -60,6 +60,8 @@ export type RunningInjector = {
   readonly ca: string
   /** A TLS connection to it. */
   readonly dial: (port: number) => Promise<Socket>
+  /** SIGTERM; resolves with its exit code, or null where it had to be killed. */
+  readonly terminate: () => Promise<number | null>
   readonly end: () => Promise<void>
 }
 
@@ -103,13 +105,17 @@ export type BundleOptions = {
   readonly bundle?: string
   /** The file of a cgroup that the process writes its id to before it is Node. */
   readonly cgroupProcs?: string
+  /** Whose certificate it serves with; one of its own unless it is given. */
+  readonly authority?: Authority
+  /** Further flags of the injector. */
+  readonly settings?: readonly string[]
 }
 
 /** Builds it, starts it as its container does and waits until it is ready. */
 export async function startBundle(options: BundleOptions): Promise<RunningInjector> {
-  const { kubeconfig, flags = NODE_FLAGS, cgroupProcs } = options
+  const { kubeconfig, flags = NODE_FLAGS, cgroupProcs, settings = [] } = options
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bench-'))
-  const ca = await authority()
+  const ca = options.authority ?? (await authority())
   const bundle = options.bundle ?? join(directory, 'injector.cjs')
   if (options.bundle === undefined) await buildComponent('injector', bundle)
   const leaf = await ca.leaf()
@@ -119,6 +125,7 @@ export async function startBundle(options: BundleOptions): Promise<RunningInject
   const argv = [
     ...[process.execPath, ...flags, bundle, ...IMAGES, `--kubeconfig=${kubeconfig}`],
     ...[`--tls-cert-file=${cert}`, `--tls-key-file=${key}`, `--port=${port}`, `--health-port=${healthPort}`],
+    ...settings,
   ]
   const enter = cgroupProcs === undefined ? '' : `echo $$ >'${cgroupProcs}' && `
   const child = spawn('/bin/sh', ['-c', `${enter}exec "$@"`, 'sh', ...argv], {
@@ -130,6 +137,11 @@ export async function startBundle(options: BundleOptions): Promise<RunningInject
     child.kill('SIGKILL')
     await closed
     await rm(directory, { recursive: true, force: true })
+  }
+  const terminate = async () => {
+    child.kill('SIGTERM')
+    const [code] = (await closed) as [number | null]
+    return code
   }
   const isAlive = () => child.exitCode === null && child.signalCode === null
   const isReady = () =>
@@ -150,5 +162,5 @@ export async function startBundle(options: BundleOptions): Promise<RunningInject
     return socket
   }
   const agent = new Agent({ ca: ca.pem })
-  return { pid: child.pid ?? 0, port, healthPort, agent, ca: ca.pem, isAlive, dial, end }
+  return { pid: child.pid ?? 0, port, healthPort, agent, ca: ca.pem, isAlive, dial, terminate, end }
 }

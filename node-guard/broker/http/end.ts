@@ -1,0 +1,44 @@
+/**
+ * The end of a listener: who has asked gets an answer. A sidecar makes a connection for each request and asks at once, so
+ * nothing that is idle may be closed under a request here, unlike at the injector (decision 0093).
+ */
+import { once } from 'node:events'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import { type Clock, pause } from '../../../common/clock.ts'
+
+/** For a request to arrive over a connection that was made just now. */
+const ARRIVING_MS = 250
+/** For answers: as long as STS gets for one. */
+export const ANSWERING_MS = 5000
+
+/** @returns what closes the listener and resolves when no connection is left */
+export function endOf(server: Server, clock: Clock): () => Promise<void> {
+  const underWay = new Map<Socket, number>()
+  const count = (socket: Socket, change: 1 | -1) => {
+    const before = underWay.get(socket)
+    if (before !== undefined) underWay.set(socket, before + change)
+  }
+  server.on('connection', (socket: Socket) => {
+    underWay.set(socket, 0)
+    socket.once('close', () => underWay.delete(socket))
+  })
+  let isEnding = false
+  server.prependListener('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
+    if (isEnding) response.setHeader('Connection', 'close')
+    count(socket, 1)
+    response.once('close', () => count(socket, -1))
+  })
+  return async () => {
+    isEnding = true
+    // The kernel has made connections that are not accepted yet; it would reset them with the listener.
+    for (let turns = 0; turns < 5; turns++) await turn()
+    const closed = once(server, 'close')
+    server.close()
+    await Promise.race([closed, pause(clock, ARRIVING_MS)])
+    for (const [socket, requests] of underWay) if (requests === 0) socket.destroy()
+    await Promise.race([closed, pause(clock, ANSWERING_MS - ARRIVING_MS)])
+    server.closeAllConnections()
+  }
+}
