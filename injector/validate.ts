@@ -18,10 +18,9 @@ type Annotations = Readonly<Record<string, string>>
  * who applies a workload is warned of what will happen to its pods, whose refusals only a ReplicaSet would see.
  */
 export function validator(dependencies: WebhookDependencies): Webhook {
-  const { settings } = dependencies
   return webhook(
     'validate',
-    async function validate(request, court) {
+    async function validate(request, court, settings) {
       const { operation, resource, subResource } = request
       if (resource === 'pods' && operation === 'CREATE' && subResource === '')
         return finalPod(request, court, settings)
