@@ -118,6 +118,11 @@ export function list(
 const kebab = (name: string) => name.replace(/[A-Z0-9]+/g, (run) => `-${run.toLowerCase()}`)
 const envName = (flagName: string) => `POD2IAM_${flagName.replaceAll('-', '_').toUpperCase()}`
 
+/** The environment variables from which settings are read. */
+export function variableNames(spec: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(spec).map((name) => envName(kebab(name)))
+}
+
 /**
  * Reads settings.
  *

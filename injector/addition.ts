@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto'
 import { SIDECAR_PORT } from '../common/addresses.ts'
 import type { PodIdentity } from '../common/identity.ts'
-import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../common/keys.ts'
+import { KEYS } from '../common/keys.ts'
 import { VERSION } from '../common/version.ts'
+import { isOurs } from './container-form.ts'
 import { gateContainer } from './gate-container.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import type { JsonObject } from './json.ts'
@@ -24,6 +25,9 @@ export type Addition = {
 
 /** Name of the variable by which SDKs find a metadata service elsewhere; the CLI and every SDK honour it. */
 export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
+
+/** Where the sidecar listens, for apps that are led to it by {@link ENDPOINT_ENV}. */
+export const SIDECAR_ENDPOINT = `http://127.0.0.1:${SIDECAR_PORT}/`
 
 /** @param shownRole the role as the status annotation tells it to people */
 export function renderAddition(
@@ -53,14 +57,6 @@ export function renderAddition(
     volumes,
     labels: { [KEYS.injected]: 'true' },
     annotations: { [KEYS.status]: JSON.stringify(status) },
-    appEnv:
-      options.redirect === 'env'
-        ? { name: ENDPOINT_ENV, value: `http://127.0.0.1:${SIDECAR_PORT}/` }
-        : undefined,
+    appEnv: options.redirect === 'env' ? { name: ENDPOINT_ENV, value: SIDECAR_ENDPOINT } : undefined,
   }
-}
-
-/** By name only; whether the content is ours, too, `reserved.ts` tells. */
-export function isOurs({ name }: { readonly name: string }): boolean {
-  return name === SIDECAR_CONTAINER || name === GATE_CONTAINER
 }

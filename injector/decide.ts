@@ -12,15 +12,16 @@
  */
 import { injectionMode, KEYS } from '../common/keys.ts'
 import { renderAddition } from './addition.ts'
-import { admittedIdentity } from './admitted-identity.ts'
+import { admittedIdentity, type IdentityResult } from './admitted-identity.ts'
 import { environmentWarnings } from './environment-warnings.ts'
+import { judgeFinalPod } from './final-pod.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import type { Namespace } from './namespace.ts'
 import type { PatchOp } from './patch.ts'
 import { placementWarnings } from './placement-warnings.ts'
 import { plan } from './plan.ts'
 import { type Pod, readPod, readPodHead } from './pod.ts'
-import { readOptions } from './pod-options.ts'
+import { type PodOptions, readOptions } from './pod-options.ts'
 import { tooMany } from './pod-size.ts'
 import { type Reason, sentence } from './reasons.ts'
 import { foreignContent, reservedName as reservedNameOf } from './reserved.ts'
@@ -61,18 +62,81 @@ export function decideWhole(
   namespace: Namespace,
   settings: InjectionSettings,
 ): Decision {
-  const facts = (detail: string) => ({ roleKey: settings.roleKey, namespace: namespace.name, detail })
-  const deny = (reason: Reason, detail: string): Decision => ({
-    kind: 'deny',
-    reason,
-    sentence: sentence(reason, facts(detail)),
-  })
+  const considered = consider(head, whole, namespace, settings)
+  if ('kind' in considered) return considered
+  const { pod, options, identity, warnings, deny } = considered
+  const foreign = foreignContent(pod, settings)
+  if (foreign !== undefined) return deny(foreign.reason, foreign.detail)
+  const addition = renderAddition(pod, identity.identity, identity.shownRole, options, settings)
+  const planned = plan(pod, addition, settings)
+  return {
+    kind: 'patch',
+    reason: planned.ops.length > 0 ? 'injected' : 'already-injected',
+    ops: planned.ops,
+    warnings: [
+      ...warnings,
+      ...environmentWarnings(pod, options.redirect),
+      ...placementWarnings(pod, options.redirect),
+      ...planned.warnings,
+    ],
+    role: identity.shownRole,
+    redirect: options.redirect,
+  }
+}
+
+/**
+ * What the validating webhook says of a pod when all mutating ones are done: refused for what {@link decideWhole} refuses it for,
+ * and unless it has what that adds, in the form of any replica and any supported release.
+ */
+export function decideFinal(
+  head: unknown,
+  whole: WholeObject,
+  namespace: Namespace,
+  settings: InjectionSettings,
+): Exclude<Decision, { kind: 'patch' }> {
+  const considered = consider(head, whole, namespace, settings)
+  if ('kind' in considered) return considered
+  const { pod, roleKey, deny } = considered
+  const foreign = foreignContent(pod, settings)
+  if (foreign !== undefined) return deny(foreign.reason, foreign.detail)
+  const final = judgeFinalPod(pod, settings)
+  if (!final.ok) return deny('not-injected', final.problem)
+  // Its sidecar has the role of another annotation, by which a replica with another role key went: that is the one to judge.
+  if (final.roleKey !== roleKey) {
+    const annotations = pod.metadata?.annotations ?? {}
+    const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey: final.roleKey })
+    if (!identity.ok) return deny(identity.reason, identity.detail)
+  }
+  return { kind: 'skip', reason: 'already-injected', warnings: final.warnings }
+}
+
+/** A pod that should have a sidecar: everything that does not depend on whether it has one already. */
+type Considered = {
+  readonly pod: Pod
+  readonly options: PodOptions
+  readonly identity: IdentityResult & { readonly ok: true }
+  /** The key of the annotation that gives its role. */
+  readonly roleKey: string
+  readonly warnings: readonly string[]
+  readonly deny: (reason: Reason, detail: string) => Decision & { readonly kind: 'deny' }
+}
+
+function consider(
+  head: unknown,
+  whole: WholeObject,
+  namespace: Namespace,
+  settings: InjectionSettings,
+): Exclude<Decision, { kind: 'patch' }> | Considered {
   const read = whole.isRead ? readPod(whole.object) : readPodHead(head)
+  const annotations = (read.ok && read.pod.metadata?.annotations) || {}
+  const roleKey = roleKeyOf(annotations, settings)
+  const facts = (detail: string) => ({ roleKey, namespace: namespace.name, detail })
+  const deny = (reason: Reason, detail: string) =>
+    ({ kind: 'deny', reason, sentence: sentence(reason, facts(detail)) }) as const
   if (!read.ok) return deny('malformed-pod', read.problem)
   const { pod } = read
-  const annotations = pod.metadata?.annotations ?? {}
   const reservedName = () => (whole.isRead ? reservedNameOf(pod) : maybeReserved(whole))
-  const asks = annotations[settings.roleKey] !== undefined || annotations[KEYS.inject] === 'metadata'
+  const asks = annotations[roleKey] !== undefined || annotations[KEYS.inject] === 'metadata'
 
   const leftAlone = whyLeftAlone(pod, namespace, asks)
   if (leftAlone !== undefined) {
@@ -82,7 +146,7 @@ export function decideWhole(
     return { kind: 'skip', reason: leftAlone, warnings: warn ? [sentence(leftAlone, facts(''))] : [] }
   }
   /** A pod that does not ask for a role must not suffer from its namespace's label. */
-  const refuse = (reason: Reason, detail: string): Decision => {
+  const refuse = (reason: Reason, detail: string) => {
     if (asks && !(reason === 'host-network' && settings.hostNetworkAnnotated === 'warn'))
       return deny(reason, detail)
     const reserved = reservedName()
@@ -92,34 +156,25 @@ export function decideWhole(
       kind: 'skip',
       reason,
       warnings: expected ? [] : [`no sidecar: ${sentence(reason, facts(detail))}`],
-    }
+    } as const
   }
 
   const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod)) : tooLarge(whole)
   if (obstacle !== undefined) return refuse(obstacle.reason, obstacle.detail)
   const options = readOptions(annotations, namespace, settings)
   if (!options.ok) return deny('invalid-annotation', options.detail)
-  const identity = admittedIdentity(annotations, namespace, settings)
+  const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey })
   if (!identity.ok) return refuse(identity.reason, identity.detail)
-  const { shownRole } = identity
-  const addition = renderAddition(pod, identity.identity, shownRole, options.options, settings)
-  const foreign = foreignContent(pod, addition)
-  if (foreign !== undefined) return deny(foreign.reason, foreign.detail)
+  const warnings = [...identity.warnings, ...options.warnings]
+  return { pod, options: options.options, identity, roleKey, warnings, deny }
+}
 
-  const ops = plan(pod, addition)
-  return {
-    kind: 'patch',
-    reason: ops.length > 0 ? 'injected' : 'already-injected',
-    ops,
-    warnings: [
-      ...identity.warnings,
-      ...options.warnings,
-      ...environmentWarnings(pod, options.options.redirect),
-      ...placementWarnings(pod, options.options.redirect),
-    ],
-    role: shownRole,
-    redirect: options.options.redirect,
-  }
+/** The key by which a pod asks for its role: this replica's, or, while a replica with another is there, that one's. */
+function roleKeyOf(
+  annotations: Readonly<Record<string, string>>,
+  { roleKey, otherRoleKeys }: InjectionSettings,
+): string {
+  return [roleKey, ...otherRoleKeys].find((key) => annotations[key] !== undefined) ?? roleKey
 }
 
 type Unread = WholeObject & { readonly isRead: false }

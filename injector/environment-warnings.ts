@@ -4,7 +4,8 @@
  */
 import { SIDECAR_PORT } from '../common/addresses.ts'
 import { quote } from '../common/role.ts'
-import { ENDPOINT_ENV, isOurs } from './addition.ts'
+import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from './addition.ts'
+import { isOurs } from './container-form.ts'
 import { isMeshContainer } from './mesh.ts'
 import type { Container, EnvVar, Pod } from './pod.ts'
 import type { RedirectMode } from './settings.ts'
@@ -18,19 +19,25 @@ const WINS_OVER_IMDS = new Set([
   'AWS_PROFILE',
 ])
 
-/** Endpoints that lead to the sidecar all the same: its own address, and where there is a redirect the real ones. */
+/** Endpoints that lead to the sidecar all the same: its own address, or, where there is a redirect, the real ones and no other. */
 const DIRECT = new RegExp(`^http://(?:127\\.0\\.0\\.1|localhost|\\[::1\\]):${SIDECAR_PORT}/?$`)
 const REDIRECTED = /^http:\/\/(?:169\.254\.169\.254|\[fd00:ec2::254\])\/?$/
 
 /** One warning per container whose environment would win. */
 export function environmentWarnings({ spec }: Pod, redirect: RedirectMode): string[] {
-  return [...(spec.initContainers ?? []), ...spec.containers]
+  const initContainers = spec.initContainers ?? []
+  // The plan takes out what an earlier pass in the other mode has left.
+  const isLeft = ({ name, value }: EnvVar) => name === ENDPOINT_ENV && value === SIDECAR_ENDPOINT
+  const isConcern: (entry: EnvVar) => boolean = initContainers.some(isOurs)
+    ? (entry) => !isLeft(entry) && wins(entry, redirect)
+    : (entry) => wins(entry, redirect)
+  return [...initContainers, ...spec.containers]
     .filter((container) => !isOurs(container) && !isMeshContainer(container))
-    .flatMap((container) => winning(container, redirect))
+    .flatMap((container) => winning(container, isConcern))
 }
 
-function winning({ name, env }: Container, redirect: RedirectMode): string[] {
-  const names = (env ?? []).filter((entry) => wins(entry, redirect)).map((entry) => entry.name)
+function winning({ name, env }: Container, isConcern: (entry: EnvVar) => boolean): string[] {
+  const names = (env ?? []).filter(isConcern).map((entry) => entry.name)
   if (names.length === 0) return []
   const list = [...new Set(names)].join(', ')
   return [`container ${quote(name)} sets ${list}, so its AWS SDK may not use the pod's role`]
@@ -38,8 +45,7 @@ function winning({ name, env }: Container, redirect: RedirectMode): string[] {
 
 function wins({ name, value }: EnvVar, redirect: RedirectMode): boolean {
   if (name === 'AWS_EC2_METADATA_DISABLED') return value?.toLowerCase() === 'true'
-  if (name === ENDPOINT_ENV && value !== undefined)
-    return !DIRECT.test(value) && !(redirect === 'nft' && REDIRECTED.test(value))
-  if (name === ENDPOINT_ENV) return false
+  if (name === ENDPOINT_ENV)
+    return value !== undefined && !(redirect === 'nft' ? REDIRECTED : DIRECT).test(value)
   return WINS_OVER_IMDS.has(name) && value !== ''
 }

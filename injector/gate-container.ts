@@ -4,7 +4,7 @@ import type { InjectionSettings } from './injection-settings.ts'
 import type { Container, Pod } from './pod.ts'
 import type { PodOptions } from './pod-options.ts'
 import type { Resources } from './resources.ts'
-import { NO_API_ACCESS, UNPRIVILEGED } from './sidecar-container.ts'
+import { MOUNTS, UNPRIVILEGED } from './sidecar-container.ts'
 
 /** Root, because `nft` wants to be: file capabilities would break the image's other uses (E9). NET_ADMIN is all it has. */
 const NET_ADMIN_ONLY = {
@@ -44,7 +44,7 @@ export function gateContainer(
     resources,
     securityContext: options.redirect === 'nft' ? NET_ADMIN_ONLY : UNPRIVILEGED,
     terminationMessagePolicy: 'FallbackToLogsOnError',
-    volumeMounts: [NO_API_ACCESS],
+    volumeMounts: MOUNTS[GATE_CONTAINER],
   }
 }
 

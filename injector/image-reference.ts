@@ -1,21 +1,58 @@
 /**
- * Images of our containers as other releases and other webhooks leave them: any tag of the configured repository,
- * and a digest appended or swapped in by those that verify signatures. The repository is the whole name with its
- * registry: who uses a mirror names it in `--sidecar-image` and `--node-guard-image`. A path that only ends like
- * ours proves nothing, anybody can push `evil.example.com/pod2iam/sidecar`.
+ * Images of our containers as other releases and other webhooks leave them: any tag of a repository that is configured, a digest
+ * appended or swapped in by those that verify signatures, and a copy in a registry that the operator trusts. The repository is the
+ * whole name with its registry: a path that only ends like ours proves nothing, anybody can push
+ * `evil.example.com/pod2iam/sidecar`. A digest, though, is the content itself, wherever it is pulled from.
  */
 
-/** Whether `actual` is the image `wanted`, perhaps pinned. */
-export function sameImage(wanted: string, actual: string | undefined): boolean {
-  if (!sameRepository(wanted, actual)) return false
-  const [ours, theirs] = [parts(wanted), parts(actual)]
+/** Which images are one of ours. */
+export type ImageTrust = {
+  /** The one that this replica writes. */
+  readonly image: string
+  /** Those that other replicas write. */
+  readonly others: readonly string[]
+  /** Registries, with or without a path, that hold copies under our name: with its registry in front, or without. */
+  readonly registries: readonly string[]
+}
+
+/** Whether `actual` is any release of the image. */
+export function isTrusted({ image, others, registries }: ImageTrust, actual: string | undefined): boolean {
+  if (actual === undefined) return false
+  return [image, ...others].some(
+    (ours) =>
+      parts(actual).repository === parts(ours).repository ||
+      sameDigest(actual, ours) ||
+      isCopy(actual, ours, registries),
+  )
+}
+
+/** Whether `actual` is the image that this replica writes, perhaps pinned or copied, so that there is nothing to put right. */
+export function isPresent({ image, registries }: ImageTrust, actual: string | undefined): boolean {
+  if (actual === undefined) return false
+  if (sameDigest(actual, image)) return true
+  const [ours, theirs] = [parts(image), parts(actual)]
+  if (theirs.repository !== ours.repository && !isCopy(actual, image, registries)) return false
   if (ours.digest !== undefined) return theirs.digest === ours.digest
   return theirs.tag === ours.tag || (theirs.tag === undefined && theirs.digest !== undefined)
 }
 
-/** Whether `actual` is any release of the image `wanted`, from the very same repository. */
-export function sameRepository(wanted: string, actual: string | undefined): actual is string {
-  return actual !== undefined && parts(actual).repository === parts(wanted).repository
+function sameDigest(a: string, b: string): boolean {
+  const { digest } = parts(a)
+  return digest !== undefined && digest === parts(b).digest && /^sha256:[0-9a-f]{64}$/.test(digest)
+}
+
+/** As image swappers and pull-through caches write them: `<registry>/ghcr.io/a/b` or `<registry>/a/b`. */
+function isCopy(actual: string, ours: string, registries: readonly string[]): boolean {
+  const [theirs, { repository }] = [parts(actual).repository, parts(ours)]
+  const names = [repository, withoutRegistry(repository)]
+  return registries.some((registry) => names.some((name) => theirs === `${registry}/${name}`))
+}
+
+function withoutRegistry(repository: string): string {
+  const slash = repository.indexOf('/')
+  const first = repository.slice(0, Math.max(slash, 0))
+  // As the container runtimes tell a registry from the first part of a path.
+  return /[.:]/.test(first) || first === 'localhost' ? repository.slice(slash + 1) : repository
 }
 
 function parts(reference: string) {

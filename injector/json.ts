@@ -33,3 +33,10 @@ export function contains(actual: Json | undefined, wanted: Json | undefined): bo
   if (!isObject(wanted)) return actual === wanted
   return isObject(actual) && Object.entries(wanted).every(([key, value]) => contains(actual[key], value))
 }
+
+/** What says nothing: clients write such values out, the API server drops them. */
+export function blank(value: Json | undefined): boolean {
+  if (Array.isArray(value)) return value.length === 0
+  if (isObject(value)) return Object.keys(value).length === 0
+  return value === undefined || value === null || value === false || value === ''
+}

@@ -1,84 +1,108 @@
-/** Whether a container under one of our names is ours: only what we set, and what the API server fills in. */
+/**
+ * Containers under our names that are in a pod already: ours from an earlier pass, of another replica or from a manifest copied
+ * from a running pod, or somebody else's.
+ */
+import { SIDECAR_CONTAINER } from '../common/keys.ts'
 import { quote } from '../common/role.ts'
-import { sameRepository } from './image-reference.ts'
-import { contains, isObject, type Json, type JsonObject, sameJson } from './json.ts'
+import {
+  environmentProblem,
+  foreignContent,
+  type Kind,
+  redirectOf,
+  securityProblem,
+} from './container-form.ts'
+import { type ImageTrust, isTrusted } from './image-reference.ts'
+import type { InjectionSettings } from './injection-settings.ts'
+import { blank, contains, type JsonObject } from './json.ts'
 import type { Container, EnvVar } from './pod.ts'
+import type { RedirectMode } from './settings.ts'
+import { MOUNTS } from './sidecar-container.ts'
 
 /**
- * Fields that may stand in a container of ours: those we set, and defaults of the API server. Every other one
- * (`envFrom`, `command`, `lifecycle`, probes, ports, …, and what Kubernetes will invent) can run or feed
- * something else than what its image and args say.
+ * What webhooks add to every container and neither Node nor our programs read: AWS's own (IRSA and Pod Identity, which EKS
+ * reinvokes after us), Datadog's and OpenTelemetry's, proxies', and options of other languages' runtimes. No list of what does
+ * harm could ever be complete; this one is of what cannot (docs/decisions/0053, 0099).
  */
-const FIELDS = new Set([
-  ...['name', 'image', 'imagePullPolicy', 'args', 'restartPolicy', 'env', 'volumeMounts'],
-  ...['resources', 'resizePolicy', 'securityContext', 'terminationMessagePath', 'terminationMessagePolicy'],
-])
+const HARMLESS_ENV = new RegExp(
+  `^(?:${[
+    '(?:AWS|DD|OTEL|ISTIO|LINKERD|VAULT|DAPR|ELASTIC_APM|NEW_RELIC|CORECLR|DOTNET)_[A-Z0-9_]+',
+    '(?:HTTPS?|NO|ALL|FTP)_PROXY|(?:https?|no|all|ftp)_proxy',
+    '(?:JAVA_TOOL|JDK_JAVA|_JAVA)_OPTIONS|JAVA_OPTS|PYTHONPATH',
+  ].join('|')})$`,
+)
+/**
+ * Where webhooks put files into every container: tokens, certificates and agents. Our program, Node, its libraries and our two
+ * directories lie elsewhere.
+ */
+const HARMLESS_PATH = new RegExp(
+  `^/(?:${[
+    'var/run/secrets/(?!pod2iam(?:/|$)|kubernetes\\.io(?:/|$))NAME|opt/NAME|vault/NAME',
+    'etc/ssl/certs|etc/pki|usr/local/share/ca-certificates|usr/share/zoneinfo',
+  ].join('|')})(?:/NAME)*$`.replaceAll('NAME', '[A-Za-z0-9][-A-Za-z0-9._]*'),
+)
 /** The API server's default; the kubelet mounts a file there, which must not hide one of the image. */
-const MESSAGE_PATH = '/dev/termination-log'
+export const MESSAGE_PATH = '/dev/termination-log'
 
-/**
- * What webhooks add to every container and neither Node nor our programs read: AWS's own (IRSA and Pod Identity, which
- * EKS reinvokes after us), Datadog's and OpenTelemetry's. No list of what does harm could ever be complete; this one is
- * of what cannot (docs/decisions/0053).
- */
-const HARMLESS_ENV = /^(?:AWS|DD|OTEL)_[A-Z0-9_]+$/
-/** Where such webhooks put tokens of their own; no program is there, and what lies below our two directories is ours. */
-const HARMLESS_PATH =
-  /^\/var\/run\/secrets\/(?!pod2iam(?:\/|$)|kubernetes\.io(?:\/|$))[a-z0-9][-a-z0-9.]*(?:\/[a-z0-9][-a-z0-9.]*)*$/
-
-/** The part in which a container under our name differs from ours beyond what {@link plan} puts right. */
-export function foreignPart(actual: Container, wanted: Container): string | undefined {
-  // Another release of ours is no stranger: a manifest copied from a running pod, or a replica being upgraded.
-  if (!sameRepository(wanted.image ?? '', actual.image)) return `image ${quote(actual.image ?? '')}`
-  const field = Object.keys(actual).find((key) => !FIELDS.has(key) && !blank(actual[key]))
-  if (field !== undefined) return quote(field)
-  if (!blank(actual.terminationMessagePath) && actual.terminationMessagePath !== MESSAGE_PATH)
-    return 'terminationMessagePath'
-  if (!sameJson(actual.args ?? [], wanted.args ?? [])) return 'args'
-  if (wanted.restartPolicy === undefined && (actual.restartPolicy ?? null) !== null) return 'restartPolicy'
-  return foreignEnv(actual, wanted) ?? foreignMount(actual, wanted) ?? foreignContext(actual, wanted)
+/** Images of one of our containers that are ours. */
+export function trustOf(kind: Kind, settings: InjectionSettings): ImageTrust {
+  const registries = settings.trustedRegistries
+  return kind === SIDECAR_CONTAINER
+    ? { image: settings.sidecarImage, others: settings.otherSidecarImages, registries }
+    : { image: settings.nodeGuardImage, others: settings.otherNodeGuardImages, registries }
 }
 
-/** Entries that are not ours: `NODE_OPTIONS`, `LD_PRELOAD` or a proxy make another program of the same image. */
-function foreignEnv(actual: Container, wanted: Container): string | undefined {
-  const [theirs, ours] = [actual.env ?? [], wanted.env ?? []]
-  const missing = ours.find((entry) => !theirs.some((other) => sameJson(other, entry)))
-  if (missing !== undefined) return `env ${missing.name}`
-  const known = (entry: EnvVar) =>
-    HARMLESS_ENV.test(entry.name) || ours.some((other) => sameJson(other, entry))
-  const extra = theirs.find((entry) => !known(entry))
-  return extra === undefined ? undefined : `env ${quote(extra.name)}`
+/** The part by which a container under our name is somebody else's, which nobody puts right: its image, or what that is to do. */
+export function foreignPart(kind: Kind, actual: Container, settings: InjectionSettings): string | undefined {
+  if (!isTrusted(trustOf(kind, settings), actual.image)) return `image ${quote(actual.image ?? '')}`
+  return foreignContent(kind, actual)
 }
 
-function foreignMount(actual: Container, wanted: Container): string | undefined {
-  const known = (mount: JsonObject) =>
-    isHarmless(mount) || (wanted.volumeMounts ?? []).some((ours) => sameMount(mount, ours))
-  const extra = (actual.volumeMounts ?? []).find((mount) => !known(mount))
-  return extra === undefined ? undefined : `volumeMounts ${quote(String(extra.mountPath ?? ''))}`
+/** The first part of a container that no release of ours leaves so, whatever its settings, or undefined where it has our form. */
+export function formProblem(
+  kind: Kind,
+  actual: Container,
+  redirect: RedirectMode,
+  settings: InjectionSettings,
+): string | undefined {
+  const needed = MOUNTS[kind]
+  const missing = needed.find((mount) => !(actual.volumeMounts ?? []).some((other) => contains(other, mount)))
+  return (
+    foreignPart(kind, actual, settings) ??
+    (kind === SIDECAR_CONTAINER && actual.restartPolicy !== 'Always' ? 'restartPolicy' : undefined) ??
+    (hasOwnMessagePath(actual) ? undefined : 'terminationMessagePath') ??
+    environmentProblem(kind, actual.env ?? [], isHarmlessVariable) ??
+    (missing && `volumeMounts ${quote(String(missing.mountPath))} is missing`) ??
+    foreignMount(kind, actual.volumeMounts ?? []) ??
+    securityProblem(kind, actual.securityContext, redirect)
+  )
 }
 
-function isHarmless({ name, mountPath, readOnly, ...others }: JsonObject): boolean {
+/** How sidecar and gate say that apps reach them, where they agree. */
+export function agreedRedirect(sidecar: Container, gate: Container): RedirectMode | undefined {
+  const redirect = redirectOf(gate)
+  const selfTest = sidecar.env?.find(({ name }) => name === 'POD2IAM_SELF_TEST')?.value
+  return (redirect === 'nft') === (selfTest === 'redirect') ? redirect : undefined
+}
+
+export const hasOwnMessagePath = ({ terminationMessagePath }: Container): boolean =>
+  blank(terminationMessagePath) || terminationMessagePath === MESSAGE_PATH
+
+/** Whether nothing of what runs in our containers reads this variable. */
+export const isHarmlessVariable = ({ name }: EnvVar): boolean => HARMLESS_ENV.test(name)
+
+function foreignMount(kind: Kind, mounts: readonly JsonObject[]): string | undefined {
+  const extra = mounts.find((mount) => !isHarmlessMount(mount) && !isOwnMount(kind, mount))
+  return extra && `volumeMounts ${quote(String(extra.mountPath ?? ''))}`
+}
+
+/** Whether nothing of ours lies where this mount is. */
+export function isHarmlessMount({ name, mountPath, readOnly, ...others }: JsonObject): boolean {
   if (typeof mountPath !== 'string' || !HARMLESS_PATH.test(mountPath)) return false
   return readOnly === true && !String(name).startsWith('pod2iam-') && Object.values(others).every(blank)
 }
 
-function sameMount(actual: JsonObject, ours: JsonObject): boolean {
-  return contains(actual, ours) && Object.keys(actual).every((key) => key in ours || blank(actual[key]))
-}
-
-/** Keys we set are put right by the plan, whatever they hold; others are not ours. */
-function foreignContext(actual: Container, wanted: Container): string | undefined {
-  const [theirs, ours] = [actual.securityContext, wanted.securityContext]
-  if (!isObject(theirs) || !isObject(ours)) return undefined
-  const extra = Object.keys(theirs).find(
-    (key) => !(key in ours) && !blank(theirs[key]) && !(key === 'procMount' && theirs[key] === 'Default'),
+export function isOwnMount(kind: Kind, actual: JsonObject): boolean {
+  return MOUNTS[kind].some(
+    (ours) => contains(actual, ours) && Object.keys(actual).every((key) => key in ours || blank(actual[key])),
   )
-  return extra === undefined ? undefined : `securityContext ${quote(extra)}`
-}
-
-/** What says nothing: clients write such values out, the API server drops them. */
-function blank(value: Json | undefined): boolean {
-  if (Array.isArray(value)) return value.length === 0
-  if (isObject(value)) return Object.keys(value).length === 0
-  return value === undefined || value === null || value === false || value === ''
 }

@@ -1,23 +1,52 @@
 /**
- * The minimal JSON Patch that turns a pod into one with the addition: `add` only, parents first, no array
- * replaced; a `replace` touches nothing but a field of our own container that somebody took away or changed. On a
- * pod that has everything it is empty, which makes reinvocation harmless.
+ * The minimal JSON Patch that turns a pod into one with the addition: parents first; what others wrote is never removed or
+ * replaced, and of ours only what is not as it should be. On a pod that has everything it is empty, which makes reinvocation
+ * harmless.
  */
-import type { Addition } from './addition.ts'
-import { sameImage } from './image-reference.ts'
-import { contains, isObject, type Json, type JsonObject, sameJson } from './json.ts'
-import { isMeshContainer, leadingMeshContainers } from './mesh.ts'
-import { add, type PatchOp, pointer, replace } from './patch.ts'
+import { type Addition, ENDPOINT_ENV, SIDECAR_ENDPOINT } from './addition.ts'
+import { isOurs, kindOf } from './container-form.ts'
+import type { InjectionSettings } from './injection-settings.ts'
+import { isObject } from './json.ts'
+import { isMeshContainer } from './mesh.ts'
+import { add, type PatchOp, pointer, remove } from './patch.ts'
+import { arrangement, type Placed } from './placement.ts'
 import type { Container, Pod } from './pod.ts'
+import { containerOps, putRight } from './put-right.ts'
+
+export type Plan = {
+  readonly ops: readonly PatchOp[]
+  /** What other tools had put into our containers and is taken out, for people. */
+  readonly warnings: readonly string[]
+}
 
 /** @param pod without foreign content under our names (`foreignContent`) */
-export function plan(pod: Pod, addition: Addition): PatchOp[] {
-  return [
-    ...metadataOps(pod, addition),
-    ...volumeOps(pod, addition),
-    ...containerOps(pod, addition),
-    ...envOps(pod, addition),
-  ]
+export function plan(pod: Pod, addition: Addition, settings: InjectionSettings): Plan {
+  const initContainers = pod.spec.initContainers ?? []
+  const right = arrangement(initContainers, addition).map((placed) => corrected(placed, addition, settings))
+  return {
+    ops: [
+      ...metadataOps(pod, addition),
+      ...volumeOps(pod, addition),
+      ...initContainerOps(pod, right),
+      ...endpointOps(pod, right, addition),
+    ],
+    warnings: right.flatMap(({ container: { name }, removed }) =>
+      removed.length === 0
+        ? []
+        : [`${removed.join(', ')} of another tool was taken out of ${name}, whose program must run as it is`],
+    ),
+  }
+}
+
+type Corrected = Placed & { readonly wanted: Container; readonly removed: readonly string[] }
+
+function corrected(placed: Placed, addition: Addition, settings: InjectionSettings): Corrected {
+  const kind = kindOf(placed.container)
+  if (kind === undefined) return { ...placed, wanted: placed.container, removed: [] }
+  const wanted = [addition.sidecar, addition.gate].find(({ name }) => name === kind) ?? placed.container
+  if (placed.container === wanted) return { ...placed, wanted, removed: [] }
+  const { container, removed } = putRight(kind, placed.container, wanted, settings)
+  return { ...placed, wanted: container, removed }
 }
 
 function metadataOps({ metadata }: Pod, { labels, annotations }: Addition): PatchOp[] {
@@ -37,71 +66,46 @@ function volumeOps({ spec }: Pod, { volumes }: Addition): PatchOp[] {
   return [...parent, ...missing.map((volume) => add('/spec/volumes/-', volume))]
 }
 
-/** Sidecar and gate behind leading mesh containers; or, where one of them is left, beside it. */
-function containerOps({ spec }: Pod, { sidecar, gate }: Addition): PatchOp[] {
-  const { sidecarAt, gateAt, addSidecar, addGate } = positions(spec.initContainers ?? [], sidecar, gate)
+/** Takes out ours that move, from behind; then adds and puts right in the order of the result. */
+function initContainerOps({ spec }: Pod, right: readonly Corrected[]): PatchOp[] {
+  const path = (index: number) => pointer('spec', 'initContainers', index)
   const ops = Array.isArray(spec.initContainers) ? [] : [add('/spec/initContainers', [])]
-  if (addSidecar) ops.push(add(pointer('spec', 'initContainers', sidecarAt), sidecar))
-  if (addGate) ops.push(add(pointer('spec', 'initContainers', gateAt), gate))
-  for (const [index, wanted] of [[sidecarAt, sidecar] as const, [gateAt, gate] as const]) {
-    const actual = spec.initContainers?.find(({ name }) => name === wanted.name)
-    if (actual !== undefined) ops.push(...repairs(pointer('spec', 'initContainers', index), actual, wanted))
+  const staying = new Set(right.map(({ index }) => index))
+  const moved = (spec.initContainers ?? []).map((_, index) => index).filter((index) => !staying.has(index))
+  for (const index of moved.reverse()) ops.push(remove(path(index)))
+  for (const [index, { index: before, container, wanted }] of right.entries()) {
+    if (before === undefined) ops.push(add(path(index), wanted))
+    else if (container !== wanted) ops.push(...containerOps(path(index), container, wanted))
   }
   return ops
 }
 
-/** Where sidecar and gate stand after the patch, and where it moves the others to. */
-function positions(initContainers: readonly Container[], sidecar: Container, gate: Container) {
-  const sidecarNow = initContainers.findIndex(({ name }) => name === sidecar.name)
-  const gateNow = initContainers.findIndex(({ name }) => name === gate.name)
-  const [addSidecar, addGate] = [sidecarNow < 0, gateNow < 0]
-  const front = addGate ? leadingMeshContainers(initContainers) : gateNow
-  const sidecarAt = addSidecar ? front : sidecarNow
-  const gateAt = addGate ? sidecarAt + 1 : gateNow + Number(addSidecar)
-  const moved = (index: number) => {
-    const behindSidecar = addSidecar && index >= sidecarAt ? index + 1 : index
-    return addGate && behindSidecar >= gateAt ? behindSidecar + 1 : behindSidecar
-  }
-  return { sidecarAt, gateAt, addSidecar, addGate, moved }
+/**
+ * Redirect mode `env`: the endpoint variable for what runs after the gate, unless a container sets it itself. In mode `nft` nothing
+ * but the redirect leads to the sidecar: there the variable that an earlier pass, or the pod that a manifest was copied from, has
+ * left is in the way.
+ */
+function endpointOps({ spec }: Pod, right: readonly Corrected[], { appEnv }: Addition): PatchOp[] {
+  const gateAt = right.findLastIndex(({ container }) => isOurs(container))
+  const all = [
+    ...spec.containers.map((container, index) => ({ container, at: pointer('spec', 'containers', index) })),
+    ...right.flatMap(({ container }, index) =>
+      index > gateAt ? [{ container, at: pointer('spec', 'initContainers', index) }] : [],
+    ),
+  ].filter(({ container }) => !isMeshContainer(container))
+  if (appEnv !== undefined)
+    return all
+      .filter(({ container }) => !(container.env ?? []).some(({ name }) => name === appEnv.name))
+      .map(({ container, at }) =>
+        Array.isArray(container.env) ? add(`${at}/env/-`, appEnv) : add(`${at}/env`, [appEnv]),
+      )
+  const wasInjected = (spec.initContainers ?? []).some(isOurs)
+  return wasInjected ? all.flatMap(({ container, at }) => leftEndpoints(container, at)) : []
 }
 
-/** What other webhooks have stripped from a container of ours or changed in it, put back field by field. */
-function repairs(at: string, actual: Container, wanted: Container): PatchOp[] {
-  const ops: PatchOp[] = []
-  const set = (path: string, now: Json | undefined, value: Json | undefined) => {
-    if (value !== undefined && !sameJson(now, value))
-      ops.push(now === undefined || now === null ? add(at + path, value) : replace(at + path, value))
-  }
-  if (!sameImage(wanted.image ?? '', actual.image)) set('/image', actual.image, wanted.image)
-  set('/restartPolicy', actual.restartPolicy, wanted.restartPolicy)
-  // Resources may be changed by others (VPA, LimitRanger), but must not be absent.
-  if (!isObject(actual.resources)) set('/resources', undefined, wanted.resources)
-  if (isObject(actual.securityContext)) {
-    for (const [key, value] of Object.entries(wanted.securityContext as JsonObject))
-      set(pointer('securityContext', key), actual.securityContext[key], value)
-  } else set('/securityContext', undefined, wanted.securityContext)
-  const missing = (wanted.volumeMounts ?? []).filter(
-    (mount) => !(actual.volumeMounts ?? []).some((other) => contains(other, mount)),
-  )
-  if (missing.length > 0 && !Array.isArray(actual.volumeMounts)) ops.push(add(`${at}/volumeMounts`, []))
-  for (const mount of missing) ops.push(add(`${at}/volumeMounts/-`, mount))
-  return ops
-}
-
-/** Redirect mode `env`: the endpoint variable for what runs after the gate, unless a container sets it itself. */
-function envOps({ spec }: Pod, { appEnv, sidecar, gate }: Addition): PatchOp[] {
-  if (appEnv === undefined) return []
-  const initContainers = spec.initContainers ?? []
-  const { gateAt, moved } = positions(initContainers, sidecar, gate)
-  const ops: PatchOp[] = []
-  const give = (container: Container, at: string) => {
-    if (isMeshContainer(container)) return
-    if ((container.env ?? []).some(({ name }) => name === appEnv.name)) return
-    ops.push(Array.isArray(container.env) ? add(`${at}/env/-`, appEnv) : add(`${at}/env`, [appEnv]))
-  }
-  for (const [index, container] of spec.containers.entries())
-    give(container, pointer('spec', 'containers', index))
-  for (const [index, container] of initContainers.entries())
-    if (moved(index) > gateAt) give(container, pointer('spec', 'initContainers', moved(index)))
-  return ops
+function leftEndpoints({ env }: Container, at: string): PatchOp[] {
+  const indices = [...(env ?? []).entries()]
+    .filter(([, { name, value }]) => name === ENDPOINT_ENV && value === SIDECAR_ENDPOINT)
+    .map(([index]) => index)
+  return indices.reverse().map((index) => remove(`${at}/env/${index}`))
 }

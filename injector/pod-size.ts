@@ -5,7 +5,8 @@
  */
 
 import { KEYS } from '../common/keys.ts'
-import { ENDPOINT_ENV, isOurs } from './addition.ts'
+import { ENDPOINT_ENV } from './addition.ts'
+import { isOurs } from './container-form.ts'
 import type { Container, Pod } from './pod.ts'
 import { isReserved } from './reserved.ts'
 import type { Obstacle } from './unsupported.ts'

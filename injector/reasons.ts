@@ -47,10 +47,8 @@ export const REASONS = {
   'port-clash': ({ detail }: Facts) =>
     `${detail}, which the sidecar needs (${SIDECAR_PORT} and ${SIDECAR_HEALTH_PORT}): let the container use another port`,
   'reserved-container': ({ detail }: Facts) =>
-    `${detail}; ${SIDECAR_CONTAINER} and ${GATE_CONTAINER} are added by the injector: remove them from the manifest`,
-  'not-first': ({ detail }: Facts) =>
-    `${detail} stands before ${SIDECAR_CONTAINER} or ${GATE_CONTAINER}, where only a service mesh may: check the order of the ` +
-    'mutating webhook configurations, or remove the containers the injector added from the manifest',
+    `${detail}; ${SIDECAR_CONTAINER} and ${GATE_CONTAINER} are added by the injector: remove them from the manifest, or, where a tool ` +
+    'takes their images from a registry of its own, let the operator of pod2iam name it in injector.trustedRegistries',
   'reserved-volume': ({ detail }: Facts) =>
     `${detail}; volumes pod2iam-* are added by the injector for its sidecar only: remove it from the manifest`,
   'invalid-annotation': ({ detail }: Facts) => detail,

@@ -5,11 +5,12 @@
  */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../common/keys.ts'
 import { quote } from '../common/role.ts'
-import { type Addition, isOurs } from './addition.ts'
+import { isOurs, type Kind } from './container-form.ts'
+import type { InjectionSettings } from './injection-settings.ts'
 import { contains, isObject, type JsonObject } from './json.ts'
-import { isMeshContainer } from './mesh.ts'
 import { foreignPart } from './own-container.ts'
 import type { Container, Pod } from './pod.ts'
+import { ourVolumes } from './sidecar-container.ts'
 import { isTokenLife } from './token-life.ts'
 import type { Obstacle } from './unsupported.ts'
 
@@ -38,39 +39,38 @@ function namedAmong(
   return reserved && volume(`volume ${quote(reserved.name)} has a reserved name`)
 }
 
-/** What stands under a reserved name and is not what we would add, if anything. */
-export function foreignContent(pod: Pod, addition: Addition): Obstacle | undefined {
-  const names = new Set([addition.sidecar, addition.gate, ...addition.volumes].map(({ name }) => name))
+/** What stands under a reserved name and is nothing that a release of ours adds, if anything. */
+export function foreignContent(pod: Pod, settings: InjectionSettings): Obstacle | undefined {
+  const volumes = ourVolumes(settings)
+  const names = new Set([SIDECAR_CONTAINER, GATE_CONTAINER, ...volumes.map(({ name }) => name)])
   return (
     namedAmong(pod, (one) => isReserved(one) && !names.has(one.name)) ??
-    foreignContainer(pod, addition) ??
-    foreignVolume(pod, addition)
+    foreignContainer(pod, settings) ??
+    foreignVolume(pod, volumes)
   )
 }
 
-function foreignContainer({ spec }: Pod, { sidecar, gate }: Addition): Obstacle | undefined {
+/** The container of ours that a pod has, which {@link foreignContent} has shown to be there at most once. */
+export function ownContainer({ spec }: Pod, kind: Kind): Container | undefined {
+  return spec.initContainers?.find(({ name }) => name === kind)
+}
+
+function foreignContainer({ spec }: Pod, settings: InjectionSettings): Obstacle | undefined {
   const initContainers = spec.initContainers ?? []
   if (spec.containers.some(isOurs) || spec.ephemeralContainers?.some(isOurs))
     return container(`${SIDECAR_CONTAINER} or ${GATE_CONTAINER} stands among the pod's containers`)
-  for (const wanted of [sidecar, gate]) {
-    const named = initContainers.filter(({ name }) => name === wanted.name)
-    if (named.length > 1) return container(`init container ${wanted.name} stands there twice`)
-    const difference = named[0] && foreignPart(named[0], wanted)
+  for (const kind of [SIDECAR_CONTAINER, GATE_CONTAINER] as const) {
+    const named = initContainers.filter(({ name }) => name === kind)
+    if (named.length > 1) return container(`init container ${kind} stands there twice`)
+    const difference = named[0] && foreignPart(kind, named[0], settings)
     if (difference !== undefined)
-      return container(`init container ${wanted.name} is not as the injector adds it (${difference})`)
+      return container(`init container ${kind} is none of the injector's (${difference})`)
   }
-  const at = (wanted: Container) => initContainers.findIndex(({ name }) => name === wanted.name)
-  // The gate would wait for a sidecar that the kubelet starts only after it.
-  if (at(gate) >= 0 && at(gate) < at(sidecar))
-    return container(`init container ${gate.name} stands before ${sidecar.name}`)
-  const early = initContainers
-    .slice(0, Math.max(at(sidecar), at(gate), 0))
-    .find((one) => !isOurs(one) && !isMeshContainer(one))
-  return early && { reason: 'not-first', detail: `init container ${quote(early.name)}` }
+  return undefined
 }
 
-function foreignVolume({ spec }: Pod, { volumes }: Addition): Obstacle | undefined {
-  const names = volumes.map(({ name }) => name)
+function foreignVolume({ spec }: Pod, volumes: ReturnType<typeof ourVolumes>): Obstacle | undefined {
+  const names: readonly string[] = volumes.map(({ name }) => name)
   for (const wanted of volumes) {
     const named = (spec.volumes ?? []).filter(({ name }) => name === wanted.name)
     if (named.some((actual) => !sameVolume(actual, wanted)))

@@ -9,8 +9,15 @@ import {
   TOKEN_FILE,
 } from '../common/addresses.ts'
 import { identityEnv, type PodIdentity } from '../common/identity.ts'
-import { NO_API_VOLUME, SIDECAR_CONTAINER, STATE_VOLUME, TOKEN_VOLUME } from '../common/keys.ts'
+import {
+  GATE_CONTAINER,
+  NO_API_VOLUME,
+  SIDECAR_CONTAINER,
+  STATE_VOLUME,
+  TOKEN_VOLUME,
+} from '../common/keys.ts'
 import type { InjectionSettings } from './injection-settings.ts'
+import type { JsonObject } from './json.ts'
 import type { Container } from './pod.ts'
 import type { PodOptions } from './pod-options.ts'
 import type { Resources } from './resources.ts'
@@ -45,6 +52,20 @@ export const NO_API_ACCESS = {
   readOnly: true,
 } as const
 
+type Mount = JsonObject & { readonly mountPath: string }
+/** What our containers mount. */
+export const MOUNTS: {
+  readonly [SIDECAR_CONTAINER]: readonly Mount[]
+  readonly [GATE_CONTAINER]: readonly Mount[]
+} = {
+  [SIDECAR_CONTAINER]: [
+    { name: TOKEN_VOLUME, mountPath: TOKEN_DIR, readOnly: true },
+    { name: STATE_VOLUME, mountPath: STATE_DIR },
+    NO_API_ACCESS,
+  ],
+  [GATE_CONTAINER]: [NO_API_ACCESS],
+}
+
 /**
  * The native sidecar (KEP-753). No probe: the gate behind it waits for `/readyz`, which starts the app a second
  * earlier than a startupProbe, and a readinessProbe would take apps out of service when the broker is away.
@@ -64,11 +85,7 @@ export function sidecarContainer(
     resources,
     securityContext: UNPRIVILEGED,
     terminationMessagePolicy: 'FallbackToLogsOnError',
-    volumeMounts: [
-      { name: TOKEN_VOLUME, mountPath: TOKEN_DIR, readOnly: true },
-      { name: STATE_VOLUME, mountPath: STATE_DIR },
-      NO_API_ACCESS,
-    ],
+    volumeMounts: MOUNTS[SIDECAR_CONTAINER],
   }
 }
 

@@ -1,6 +1,6 @@
 import { identityOfAnnotations } from '../common/identity.ts'
 import { KEYS } from '../common/keys.ts'
-import { decideWhole } from './decide.ts'
+import { decideFinal, decideWhole } from './decide.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import { isObject } from './json.ts'
 import type { Namespace } from './namespace.ts'
@@ -13,7 +13,7 @@ type Annotations = Readonly<Record<string, string>>
 
 /**
  * The validating webhook, after all mutating ones:
- * a pod that should have the sidecar has it, whole (another webhook may have undone it);
+ * a pod that should have the sidecar has it, whole (another webhook may have undone it), whichever replica added it;
  * the identity of a living pod stays what it was created with;
  * who applies a workload is warned of what will happen to its pods, whose refusals only a ReplicaSet would see.
  */
@@ -33,9 +33,6 @@ export function validator(dependencies: WebhookDependencies): Webhook {
   )
 }
 
-/** What the pod cannot do without. A label, the status, another release's image, or the endpoint of a late container is not worth a refusal. */
-const ESSENTIAL = /^\/spec\/(?:volumes|initContainers)(?!\/\d+\/(?:env|image)$)/
-
 async function finalPod(
   request: ReviewRequest,
   { namespace, inTurn }: Court,
@@ -46,13 +43,10 @@ async function finalPod(
 }
 
 function judgedFinal(request: ReviewRequest, where: Namespace, settings: InjectionSettings): Told {
-  const decision = decideWhole(request.object, request.whole(), where, settings)
+  const decision = decideFinal(request.object, request.whole(), where, settings)
   if (decision.kind === 'deny') return refused(request, decision.reason, decision.sentence)
-  // The mutating webhook has warned already.
-  if (decision.kind === 'skip') return allowed(request, decision.reason)
-  const missing = decision.ops.find(({ path }) => ESSENTIAL.test(path))
-  if (missing === undefined) return allowed(request, 'already-injected')
-  return refusedFor(request, 'not-injected', `${missing.path} is not as the injector leaves it`, settings)
+  // Of a pod that is left alone the mutating webhook has said why.
+  return allowed(request, decision.reason, decision.reason === 'already-injected' ? decision.warnings : [])
 }
 
 /**
@@ -102,13 +96,16 @@ function annotationsOf(object: unknown): Annotations {
 }
 
 /** The first annotation in which two identities differ; never its value. */
-function differing(before: Annotations, after: Annotations, { roleKey }: InjectionSettings) {
+function differing(before: Annotations, after: Annotations, { roleKey, otherRoleKeys }: InjectionSettings) {
   // `"false"` is no identity of its own, but a pod left alone at its creation must not be given one, nor disown one.
   if (before[KEYS.inject] !== after[KEYS.inject]) return `annotation ${KEYS.inject}`
-  const [a, b] = [identityOfAnnotations(before, roleKey), identityOfAnnotations(after, roleKey)]
-  if (a.role !== b.role) return `annotation ${roleKey}`
-  if (a.externalId !== b.externalId) return `annotation ${KEYS.externalId}`
-  return a.sessionName === b.sessionName ? undefined : `annotation ${KEYS.sessionName}`
+  for (const key of [roleKey, ...otherRoleKeys]) {
+    const [a, b] = [identityOfAnnotations(before, key), identityOfAnnotations(after, key)]
+    if (a.role !== b.role) return `annotation ${key}`
+    if (a.externalId !== b.externalId) return `annotation ${KEYS.externalId}`
+    if (a.sessionName !== b.sessionName) return `annotation ${KEYS.sessionName}`
+  }
+  return undefined
 }
 
 function isTerminating(object: unknown): boolean {

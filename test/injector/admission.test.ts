@@ -352,7 +352,7 @@ describe('admission by an API server', () => {
       always = true
       assert.match(
         await refusal(create('shop')),
-        /webhook "final-pods\.pod2iam\.dev" denied .*restartPolicy is not as the injector leaves it/,
+        /webhook "final-pods\.pod2iam\.dev" denied .*is not as the injector leaves it \(restartPolicy\)/,
       )
       always = false
     })

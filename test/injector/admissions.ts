@@ -10,7 +10,7 @@ export type Candidate = {
   readonly pod: Dict
   readonly expected: Expected
 }
-type Expected = 'injected' | 'refused' | 'refused or left alone'
+type Expected = 'injected' | 'refused' | 'refused or left alone' | 'refused or injected'
 
 export type Admissions = {
   /** Since the last time this was asked. */
@@ -64,6 +64,9 @@ export function admissions(api: ApiServer, first: readonly Candidate[]): Admissi
   }
 }
 
+/** What {@link CANDIDATES} and {@link tampered} try to bring in. */
+const FOREIGN = /evil|NODE_OPTIONS|10\.0\.0\.1|status"/
+
 type Created = KubeObject & { spec?: { initContainers?: { name: string; env?: Dict[] }[] } }
 
 async function outcome(api: ApiServer, pod: Dict): Promise<string> {
@@ -77,9 +80,11 @@ async function outcome(api: ApiServer, pod: Dict): Promise<string> {
   if (initContainers.length === 0) return 'left alone'
   const names = initContainers.map(({ name }) => name).join()
   if (names !== 'pod2iam-sidecar,pod2iam-gate') return `with containers ${names}`
+  const foreign = initContainers.find((one) => FOREIGN.test(JSON.stringify(one)))
+  if (foreign !== undefined) return `with foreign content in ${foreign.name}`
   const role = initContainers[0]?.env?.find(({ name }) => name === 'POD2IAM_ROLE')?.value
   const asked = Object.values(created.metadata.annotations ?? {}).find((value) => value === ROLE)
-  return role === asked ? 'injected' : `with role ${role}`
+  return role === asked ? 'injected' : `with another role`
 }
 
 /** A pod of {@link SHOP} with these annotations. */
@@ -121,7 +126,7 @@ export const CANDIDATES: readonly Candidate[] = [
   candidate('a pod with a forged sidecar that asks for nothing', {}, { initContainers: [FORGED] }, 'refused'),
 ]
 
-/** What the injector wrote, as somebody would copy it and change one thing; who must refuse it are all releases. */
+/** What the injector wrote, as somebody would copy it and change one thing: refused, or put right. */
 export async function tampered(api: ApiServer): Promise<Candidate[]> {
   const { pod } = candidate('', ASKS)
   const { spec } = (await api.admin.create(pod as unknown as KubeObject, { dryRun: true })) as Created
@@ -129,7 +134,7 @@ export async function tampered(api: ApiServer): Promise<Candidate[]> {
     const initContainers = structuredClone(spec?.initContainers ?? []) as Dict[]
     const [sidecar = {}, gate = {}] = initContainers
     change(sidecar, gate)
-    return candidate(`a pod with ${what}`, ASKS, { ...(spec as Dict), initContainers }, 'refused')
+    return candidate(`a pod with ${what}`, ASKS, { ...(spec as Dict), initContainers }, 'refused or injected')
   }
   const setEnv = (container: Dict, name: string, value: string) => {
     const others = (container.env as Dict[]).filter((entry) => entry.name !== name)

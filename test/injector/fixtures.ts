@@ -57,10 +57,10 @@ export function opsOf(decision: Decision): readonly PatchOp[] {
   return decision.kind === 'patch' ? decision.ops : []
 }
 
-/** Applies a patch of add and replace as RFC 6902 says: missing parents and indices out of range are errors. */
+/** Applies a patch of add, replace and remove as RFC 6902 says: missing parents and indices out of range are errors. */
 export function applyPatch<T>(document: T, ops: readonly PatchOp[]): T {
   const result = structuredClone(document)
-  for (const { op, path, value } of ops) {
+  for (const { path, ...rest } of ops) {
     const tokens = path
       .split('/')
       .slice(1)
@@ -69,6 +69,13 @@ export function applyPatch<T>(document: T, ops: readonly PatchOp[]): T {
     assert.ok(last !== undefined, 'the whole document is never replaced')
     const parent = tokens.reduce<unknown>((at, token) => (at as Dict | undefined)?.[token], result)
     assert.ok(typeof parent === 'object' && parent !== null, `no parent for ${path}`)
+    if (rest.op === 'remove') {
+      assert.ok(Object.hasOwn(parent, last), `nothing to remove at ${path}`)
+      if (Array.isArray(parent)) parent.splice(Number(last), 1)
+      else delete (parent as Dict)[last]
+      continue
+    }
+    const { op, value } = rest
     if (Array.isArray(parent)) {
       const index = last === '-' ? parent.length : Number(last)
       assert.ok(Number.isInteger(index) && index >= 0 && index <= parent.length, `index of ${path}`)

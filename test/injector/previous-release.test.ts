@@ -29,7 +29,7 @@ const checkout = process.env.POD2IAM_PREVIOUS
 const skip =
   checkout === undefined &&
   'POD2IAM_PREVIOUS names no checkout of the previous release; see the head of this file'
-const EACH = 40
+const EACH = 20
 const FIRST = candidate('a pod with the old key', { [KEYS.role]: ROLE })
 const BOTH = candidate('a pod with both keys', { [KEYS.role]: ROLE, [OTHER_KEY]: ROLE })
 /** The previous release had no such setting. */

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { buildComponent } from '../../build.ts'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/decide.ts'
+import { decide, decideFinal } from '../../injector/decide.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
 
 type Spec = { initContainers: Dict[]; containers: Dict[]; volumes: Dict[] }
@@ -29,6 +29,11 @@ function second(change: (pod: Injected) => void, start = injected()) {
   change(before)
   const decision = decide(before, namespace(), settings())
   return { before, decision, ops: decision.kind === 'patch' ? decision.ops : [] }
+}
+
+/** What the validating webhook says. */
+function final(given: unknown, by = settings()) {
+  return decideFinal(given, { isRead: true, object: given }, namespace(), by)
 }
 
 describe('reinvocation', () => {
@@ -201,7 +206,11 @@ describe('reinvocation', () => {
       for (const component of ['sidecar', 'firewall'] as const) {
         const bundle = join(directory, `${component}.cjs`)
         await buildComponent(component, bundle)
-        assert.doesNotMatch(await readFile(bundle, 'utf8'), /\b(?:AWS|DD|OTEL)_[A-Z]/, component)
+        assert.doesNotMatch(
+          await readFile(bundle, 'utf8'),
+          /\b(?:AWS|DD|OTEL|ISTIO|LINKERD|VAULT|DAPR|ELASTIC_APM|NEW_RELIC|CORECLR|DOTNET)_[A-Z]|\b(?:HTTPS?|NO|ALL|FTP)_PROXY|_(?:proxy|OPTIONS)\b|JAVA_OPTS|PYTHONPATH/,
+          component,
+        )
       }
     } finally {
       await rm(directory, { recursive: true, force: true })
@@ -209,16 +218,54 @@ describe('reinvocation', () => {
   })
 
   for (const index of [0, 1])
-    it(`refuses an init container that was put at ${index}, before ours`, () => {
-      const { decision } = second(({ spec }) =>
-        spec.initContainers.splice(index, 0, { name: 'early', image: 'early' }),
-      )
-      assert.equal(decision.reason, 'not-first')
-      assert.match(
-        decision.kind === 'deny' ? decision.sentence : '',
-        /^init container "early" stands before .* where only a service mesh may: check the order/,
-      )
+    it(`moves ours before an init container that was put at ${index}, and behind a mesh’s`, () => {
+      for (const leading of [[], [{ name: 'istio-init', image: 'i' }]]) {
+        const { before, ops } = second(({ spec }) => {
+          spec.initContainers.splice(index, 0, { name: 'early', image: 'early' })
+          spec.initContainers.unshift(...structuredClone(leading))
+        })
+        const after = applyPatch(before, ops)
+        assert.deepEqual(
+          after.spec.initContainers.map(({ name }) => name),
+          [...leading.map(({ name }) => name), 'pod2iam-sidecar', 'pod2iam-gate', 'early'],
+        )
+        assert.deepEqual(named(after.spec, 'pod2iam-sidecar'), named(before.spec, 'pod2iam-sidecar'))
+        assert.equal(decide(after, namespace(), settings()).reason, 'already-injected')
+      }
     })
+
+  it('admits a pod where another webhook has the last word about the order, with a warning', () => {
+    const { before } = second(({ spec }) =>
+      spec.initContainers.unshift({ name: 'restore-wait', image: 'velero' }),
+    )
+    const decision = final(before)
+    assert.equal(decision.reason, 'already-injected')
+    assert.deepEqual('warnings' in decision && decision.warnings, [
+      'init container "restore-wait" starts before pod2iam-sidecar and pod2iam-gate, so it has no credentials: another webhook put it there after the injector',
+    ])
+  })
+
+  it('takes the endpoint of mode env out again where the mode is nft now', () => {
+    const start = injected({ initContainers: [{ name: 'migrate' }] }, { [KEYS.redirect]: 'env' })
+    const endpoint = { name: 'AWS_EC2_METADATA_SERVICE_ENDPOINT', value: 'http://127.0.0.1:9169/' }
+    assert.deepEqual(start.spec.containers[0]?.env, [endpoint])
+    const { before, ops } = second(({ metadata, spec }) => {
+      delete metadata.annotations[KEYS.redirect]
+      spec.containers[0] = {
+        ...spec.containers[0],
+        env: [{ name: 'A', value: '1' }, endpoint, { ...endpoint }],
+      }
+      spec.containers.push({ name: 'own', env: [{ ...endpoint, value: 'http://169.254.169.254/' }] })
+    }, start)
+    const { spec } = applyPatch(before, ops)
+    assert.deepEqual(
+      [...spec.containers, ...spec.initContainers].map(({ env }) =>
+        (env as Dict[] | undefined)?.filter(({ name }) => !/^POD2IAM/.test(String(name))),
+      ),
+      [[{ name: 'A', value: '1' }], [{ ...endpoint, value: 'http://169.254.169.254/' }], [], [], []],
+    )
+    assert.equal(decide(applyPatch(before, ops), namespace(), settings()).reason, 'already-injected')
+  })
 
   it('accepts the containers of a mesh that were put before ours', () => {
     const { decision } = second(({ spec }) =>
@@ -230,7 +277,6 @@ describe('reinvocation', () => {
 
 describe('foreign content under our names', () => {
   const sidecar = (spec: Spec) => named(spec, 'pod2iam-sidecar')
-  const env = (spec: Spec) => sidecar(spec).env as Dict[]
   const rows: readonly [what: string, says: RegExp, change: (spec: Spec & Dict) => unknown][] = [
     ['another image', /image "evil"/, (spec) => (sidecar(spec).image = 'evil')],
     [
@@ -266,76 +312,6 @@ describe('foreign content under our names', () => {
       new RegExp(`\\("${field}"\\)`),
       (spec) => (sidecar(spec)[field] = value),
     ]),
-    [
-      'a variable of somebody else',
-      /env "NODE_OPTIONS"/,
-      (spec) => env(spec).push({ name: 'NODE_OPTIONS', value: '--require=/t/x.js' }),
-    ],
-    [
-      'a variable of somebody else in the gate',
-      /env "LD_PRELOAD"/,
-      (spec) => (named(spec, 'pod2iam-gate').env as Dict[]).push({ name: 'LD_PRELOAD', value: '/t/x.so' }),
-    ],
-    [
-      'a mount of another volume',
-      /volumeMounts "\/app"/,
-      (spec) => (sidecar(spec).volumeMounts as Dict[]).push({ name: 'code', mountPath: '/app' }),
-    ],
-    [
-      'a mount in the gate under the name of the service account’s, elsewhere',
-      /volumeMounts "\/app"/,
-      (spec) =>
-        (named(spec, 'pod2iam-gate').volumeMounts as Dict[]).push({
-          name: 'kube-api-access-x7k2p',
-          mountPath: '/app',
-          readOnly: true,
-        }),
-    ],
-    ...(
-      [
-        ['over our token', { mountPath: '/var/run/secrets/pod2iam', readOnly: true }],
-        ['below our token', { mountPath: '/var/run/secrets/pod2iam/token', readOnly: true }],
-        [
-          'where a token of the API server would be',
-          { mountPath: '/var/run/secrets/kubernetes.io/serviceaccount', readOnly: true },
-        ],
-        ['over all secrets', { mountPath: '/var/run/secrets', readOnly: true }],
-        ['out of the secrets', { mountPath: '/var/run/secrets/x/../../../app', readOnly: true }],
-        ['that can be written', { mountPath: '/var/run/secrets/x' }],
-        [
-          'of our token elsewhere',
-          { name: 'pod2iam-token', mountPath: '/var/run/secrets/x', readOnly: true },
-        ],
-        [
-          'that propagates',
-          { mountPath: '/var/run/secrets/x', readOnly: true, mountPropagation: 'HostToContainer' },
-        ],
-      ] as const
-    ).map(([where, mount]): [string, RegExp, (spec: Spec) => unknown] => [
-      `a mount ${where}`,
-      /volumeMounts/,
-      (spec) => (named(spec, 'pod2iam-gate').volumeMounts as Dict[]).push({ name: 'foreign', ...mount }),
-    ]),
-    [
-      'a variable that only looks harmless',
-      /env "AWS_x"/,
-      (spec) => env(spec).push({ name: 'AWS_x', value: '1' }),
-    ],
-    [
-      'a part of our volume at its path',
-      /volumeMounts/,
-      (spec) => change(sidecar(spec).volumeMounts as Dict[], 'pod2iam-token', 'x', 'subPath'),
-    ],
-    [
-      'a key in the securityContext that we do not set',
-      /securityContext "seLinuxOptions"/,
-      (spec) => ((sidecar(spec).securityContext as Dict).seLinuxOptions = { type: 'spc_t' }),
-    ],
-    [
-      'a termination message over a file of the image',
-      /terminationMessagePath/,
-      (spec) => (sidecar(spec).terminationMessagePath = '/sidecar.js'),
-    ],
     ['a command', /command/, (spec) => (sidecar(spec).command = ['sh'])],
     [
       'a postStart hook',
@@ -354,37 +330,11 @@ describe('foreign content under our names', () => {
       /restartPolicy/,
       (spec) => (named(spec, 'pod2iam-gate').restartPolicy = 'Always'),
     ],
-    [
-      'another role in the env',
-      /env POD2IAM_ROLE/,
-      (spec) => change(env(spec), 'POD2IAM_ROLE', 'arn:aws:iam::111111111111:role/shop-other'),
-    ],
-    [
-      'a second role in the env',
-      /env "POD2IAM_ROLE"/,
-      (spec) => env(spec).push({ name: 'POD2IAM_ROLE', value: 'x' }),
-    ],
-    [
-      'an external id nobody asked for',
-      /env "POD2IAM_EXTERNAL_ID"/,
-      (spec) => env(spec).push({ name: 'POD2IAM_EXTERNAL_ID', value: 'xx' }),
-    ],
-    [
-      'another broker',
-      /env POD2IAM_BROKER_URL/,
-      (spec) => change(env(spec), 'POD2IAM_BROKER_URL', 'http://evil/'),
-    ],
-    ['a gate before the sidecar', /stands before/, (spec) => spec.initContainers.reverse()],
     ['two sidecars', /twice/, (spec) => spec.initContainers.push(structuredClone(sidecar(spec)))],
     [
       'a sidecar among the containers',
       /among the pod's containers/,
       (spec) => spec.containers.push({ name: 'pod2iam-sidecar', image: 'x' }),
-    ],
-    [
-      'another volume at the token’s path',
-      /volumeMounts/,
-      (spec) => change(sidecar(spec).volumeMounts as Dict[], 'pod2iam-token', 'other', 'name'),
     ],
     [
       'another audience',
@@ -445,17 +395,152 @@ describe('foreign content under our names', () => {
       assert.match(decision.kind === 'deny' ? decision.sentence : '', says)
       assert.match(decision.reason, /^reserved-/)
     })
+})
 
-  it('an ephemeral look-alike of a copied manifest with another role is denied', () => {
+describe('what does not belong in our containers', () => {
+  const sidecar = (spec: Spec) => named(spec, 'pod2iam-sidecar')
+  const env = (spec: Spec) => sidecar(spec).env as Dict[]
+  const rows: readonly [what: string, says: RegExp, change: (spec: Spec & Dict) => unknown][] = [
+    [
+      'a variable of somebody else',
+      /env "NODE_OPTIONS"/,
+      (spec) => env(spec).push({ name: 'NODE_OPTIONS', value: '--require=/t/x.js' }),
+    ],
+    [
+      'a variable of somebody else in the gate',
+      /env "LD_PRELOAD"/,
+      (spec) => (named(spec, 'pod2iam-gate').env as Dict[]).push({ name: 'LD_PRELOAD', value: '/t/x.so' }),
+    ],
+    [
+      'a mount of another volume',
+      /volumeMounts "\/app"/,
+      (spec) => (sidecar(spec).volumeMounts as Dict[]).push({ name: 'code', mountPath: '/app' }),
+    ],
+    [
+      'a mount in the gate under the name of the service account’s, elsewhere',
+      /volumeMounts "\/app"/,
+      (spec) =>
+        (named(spec, 'pod2iam-gate').volumeMounts as Dict[]).push({
+          name: 'kube-api-access-x7k2p',
+          mountPath: '/app',
+          readOnly: true,
+        }),
+    ],
+    [
+      'a variable that only looks harmless',
+      /env "AWS_x"/,
+      (spec) => env(spec).push({ name: 'AWS_x', value: '1' }),
+    ],
+    [
+      'a part of our volume at its path',
+      /volumeMounts/,
+      (spec) => change(sidecar(spec).volumeMounts as Dict[], 'pod2iam-token', 'x', 'subPath'),
+    ],
+    [
+      'a key in the securityContext that we do not set',
+      /securityContext "seLinuxOptions"/,
+      (spec) => ((sidecar(spec).securityContext as Dict).seLinuxOptions = { type: 'spc_t' }),
+    ],
+    [
+      'a termination message over a file of the image',
+      /terminationMessagePath/,
+      (spec) => (sidecar(spec).terminationMessagePath = '/sidecar.js'),
+    ],
+    [
+      'another role in the env',
+      /the identity in the environment/,
+      (spec) => change(env(spec), 'POD2IAM_ROLE', 'arn:aws:iam::111111111111:role/shop-other'),
+    ],
+    [
+      'a second role in the env',
+      /env POD2IAM_ROLE stands there twice/,
+      (spec) => env(spec).push({ name: 'POD2IAM_ROLE', value: 'x' }),
+    ],
+    [
+      'an external id nobody asked for',
+      /the identity in the environment/,
+      (spec) => env(spec).push({ name: 'POD2IAM_EXTERNAL_ID', value: 'xx' }),
+    ],
+    [
+      'another broker',
+      /env POD2IAM_BROKER_URL/,
+      (spec) => change(env(spec), 'POD2IAM_BROKER_URL', 'http://evil/'),
+    ],
+    [
+      'another volume at the token’s path',
+      /volumeMounts/,
+      (spec) => change(sidecar(spec).volumeMounts as Dict[], 'pod2iam-token', 'other', 'name'),
+    ],
+    ...(
+      [
+        ['over our token', { mountPath: '/var/run/secrets/pod2iam', readOnly: true }],
+        ['below our token', { mountPath: '/var/run/secrets/pod2iam/token', readOnly: true }],
+        [
+          'where a token of the API server would be',
+          { mountPath: '/var/run/secrets/kubernetes.io/serviceaccount', readOnly: true },
+        ],
+        ['over all secrets', { mountPath: '/var/run/secrets', readOnly: true }],
+        ['out of the secrets', { mountPath: '/var/run/secrets/x/../../../app', readOnly: true }],
+        ['that can be written', { mountPath: '/var/run/secrets/x' }],
+        [
+          'of our token elsewhere',
+          { name: 'pod2iam-token', mountPath: '/var/run/secrets/x', readOnly: true },
+        ],
+        [
+          'that propagates',
+          { mountPath: '/var/run/secrets/x', readOnly: true, mountPropagation: 'HostToContainer' },
+        ],
+      ] as const
+    ).map(([where, mount]): [string, RegExp, (spec: Spec) => unknown] => [
+      `a mount ${where}`,
+      /volumeMounts/,
+      (spec) => (named(spec, 'pod2iam-gate').volumeMounts as Dict[]).push({ name: 'foreign', ...mount }),
+    ]),
+    ['a gate before the sidecar', /stands before/, (spec) => spec.initContainers.reverse()],
+  ]
+  for (const [what, says, alter] of rows) {
+    it(`${what} is taken out again`, () => {
+      const start = injected()
+      const { before, ops } = second(({ spec }) => alter(spec), start)
+      const after = applyPatch(before, ops)
+      assert.deepEqual(after.spec.initContainers.map(sorted), start.spec.initContainers.map(sorted))
+      assert.equal(final(after).reason, 'already-injected')
+    })
+
+    it(`${what} is refused, named, where another webhook has the last word`, () => {
+      const decision = final(second(({ spec }) => alter(spec)).before)
+      assert.equal(decision.reason, 'not-injected')
+      assert.match(decision.kind === 'deny' ? decision.sentence : '', says)
+    })
+  }
+
+  it('is told to who applies the pod, unless it is ours', () => {
+    const { decision } = second(({ spec }) => {
+      env(spec).push({ name: 'NODE_OPTIONS', value: '--x' }, { name: 'POD2IAM_LATER', value: '1' })
+      ;(sidecar(spec).volumeMounts as Dict[]).push({ name: 'x', mountPath: '/x' })
+    })
+    assert.deepEqual('warnings' in decision && decision.warnings, [
+      'env NODE_OPTIONS, mount /x of another tool was taken out of pod2iam-sidecar, whose program must run as it is',
+    ])
+  })
+
+  it('a copied manifest with another role gets the role that its annotation says now', () => {
     const copied = injected()
     copied.metadata.annotations[KEYS.role] = 'arn:aws:iam::111111111111:role/shop-other'
-    const decision = decide(copied, namespace(), settings())
-    assert.match(
-      decision.kind === 'deny' ? decision.sentence : '',
-      /env POD2IAM_ROLE.*remove them from the manifest/,
+    assert.match(JSON.stringify(final(copied)), /identity in the environment of pod2iam-sidecar/)
+    const { spec } = applyPatch(copied, opsOf(decide(copied, namespace(), settings())))
+    assert.deepEqual(
+      (named(spec, 'pod2iam-sidecar').env as Dict[]).find(({ name }) => name === 'POD2IAM_ROLE')?.value,
+      'arn:aws:iam::111111111111:role/shop-other',
     )
   })
 })
+
+/** The order of mounts says nothing. */
+function sorted(container: Dict): Dict {
+  const mounts = container.volumeMounts as { mountPath: string }[]
+  return { ...container, volumeMounts: mounts.toSorted((a, b) => a.mountPath.localeCompare(b.mountPath)) }
+}
 
 function change(list: Dict[], name: string, to: string, field = 'value'): void {
   const entry = list.find((one) => one.name === name) ?? assert.fail(`no ${name}`)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { sameImage } from '../../injector/image-reference.ts'
+import { isPresent, isTrusted } from '../../injector/image-reference.ts'
 import { contains, sameJson } from '../../injector/json.ts'
 import { pointer } from '../../injector/patch.ts'
 import type { Pod } from '../../injector/pod.ts'
@@ -81,7 +81,31 @@ describe('image references', () => {
     ['sidecar', 'mirror.example.com/library/sidecar', false],
   ] as const)
     it(`${actual} ${expected ? 'is' : 'is not'} ${wanted}`, () =>
-      assert.equal(sameImage(wanted, actual), expected))
+      assert.equal(isPresent({ image: wanted, others: [], registries: [] }, actual), expected))
+
+  const DIGEST = `sha256:${'ab'.repeat(32)}`
+  const trust = {
+    image: OURS,
+    others: ['old.example.com/pod2iam/sidecar:0.0.9', `ghcr.io/x/sidecar@${DIGEST}`],
+    registries: ['1.dkr.ecr.eu-west-1.amazonaws.com', 'mirror.example.com:5000/proxy/ghcr'],
+  }
+  for (const [actual, present, trusted] of [
+    ['ghcr.io/pod2iam/sidecar:0.0.9', false, true],
+    ['old.example.com/pod2iam/sidecar:7', false, true],
+    ['1.dkr.ecr.eu-west-1.amazonaws.com/ghcr.io/pod2iam/sidecar:0.1.0', true, true],
+    ['1.dkr.ecr.eu-west-1.amazonaws.com/ghcr.io/pod2iam/sidecar:0.0.9', false, true],
+    ['1.dkr.ecr.eu-west-1.amazonaws.com/ghcr.io/pod2iam/sidecar@sha256:aa', true, true],
+    ['1.dkr.ecr.eu-west-1.amazonaws.com/evil/ghcr.io/pod2iam/sidecar:0.1.0', false, false],
+    ['mirror.example.com:5000/proxy/ghcr/pod2iam/sidecar:0.1.0', true, true],
+    ['mirror.example.com:5000/proxy/pod2iam/sidecar:0.1.0', false, false],
+    ['xmirror.example.com:5000/proxy/ghcr/pod2iam/sidecar:0.1.0', false, false],
+    [`anywhere.example.com/x@${DIGEST}`, false, true],
+    [`anywhere.example.com/x:0.1.0@${DIGEST.replace('ab', 'cd')}`, false, false],
+    ['evil.example.com/pod2iam/sidecar:0.1.0', false, false],
+    ['ghcr.io/pod2iam/node-guard:0.1.0', false, false],
+  ] as const)
+    it(`${actual} is ${present ? 'as it should be' : trusted ? 'ours' : 'not ours'}, where registries are trusted`, () =>
+      assert.deepEqual([isPresent(trust, actual), isTrusted(trust, actual)], [present, trusted]))
 })
 
 describe('raw JSON', () => {

@@ -67,16 +67,26 @@ describe('a pod after all mutating webhooks', () => {
     })
   })
 
-  for (const [what, object] of [
-    ['the sidecar is missing', pod()],
+  for (const [what, says, object] of [
+    ['the sidecar is missing', /it has no init container pod2iam-sidecar/, pod()],
     [
       'the sidecar lost its restartPolicy',
+      /\(restartPolicy\)/,
       changed(({ spec }) => delete spec.initContainers[0]?.restartPolicy),
     ],
-    ['the gate is missing', changed(({ spec }) => spec.initContainers.pop())],
-    ['a volume is missing', changed(({ spec }) => (spec.volumes as Dict[]).pop())],
+    [
+      'the gate is missing',
+      /it has no init container pod2iam-gate/,
+      changed(({ spec }) => spec.initContainers.pop()),
+    ],
+    [
+      'a volume is missing',
+      /volume pod2iam-no-api is missing/,
+      changed(({ spec }) => (spec.volumes as Dict[]).pop()),
+    ],
     [
       'the sidecar got a capability',
+      /\(securityContext capabilities\)/,
       changed(({ spec }) => {
         ;(spec.initContainers[0]?.securityContext as Dict).capabilities = { add: ['SYS_ADMIN'] }
       }),
@@ -85,7 +95,8 @@ describe('a pod after all mutating webhooks', () => {
     it(`is refused when ${what}`, async () => {
       const { allowed, message, reason } = await validated({ object })
       assert.deepEqual([allowed, reason], [false, 'not-injected'])
-      assert.match(message, /\/spec\/.* is not as the injector leaves it: .* another webhook undid its work/)
+      assert.match(message, says)
+      assert.match(message, /^pod2iam: the pod asks for an IAM role, but .* another webhook undid its work/)
     })
 
   it('is refused as the mutating webhook would, when what makes it so came later', async () => {

@@ -1,0 +1,77 @@
+/**
+ * Whether a pod has its sidecar and gate when all mutating webhooks are done, in the form that any supported release gives them:
+ * what the present settings would write is not asked (docs/decisions/0099).
+ */
+import { identityOfAnnotations, identityOfEnv, sameIdentity } from '../common/identity.ts'
+import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../common/keys.ts'
+import { quote } from '../common/role.ts'
+import type { InjectionSettings } from './injection-settings.ts'
+import { agreedRedirect, formProblem } from './own-container.ts'
+import { earlyContainer } from './placement.ts'
+import type { Container, Pod } from './pod.ts'
+import { ownContainer } from './reserved.ts'
+import { ourVolumes } from './sidecar-container.ts'
+
+export type FinalPod =
+  | {
+      readonly ok: true
+      /** The key of the annotation that says the role which the sidecar has. */
+      readonly roleKey: string
+      readonly warnings: readonly string[]
+    }
+  /** What completes "the pod asks for an IAM role, but ". */
+  | { readonly ok: false; readonly problem: string }
+
+/** @param pod without foreign content under our names (`foreignContent`) */
+export function judgeFinalPod(pod: Pod, settings: InjectionSettings): FinalPod {
+  const [sidecar, gate] = [ownContainer(pod, SIDECAR_CONTAINER), ownContainer(pod, GATE_CONTAINER)]
+  if (sidecar === undefined) return bad(`it has no init container ${SIDECAR_CONTAINER}`)
+  if (gate === undefined) return bad(`it has no init container ${GATE_CONTAINER}`)
+  const redirect = agreedRedirect(sidecar, gate)
+  if (redirect === undefined)
+    return bad(`${SIDECAR_CONTAINER} and ${GATE_CONTAINER} do not agree on how the app reaches the sidecar`)
+  for (const [kind, container] of [
+    [SIDECAR_CONTAINER, sidecar],
+    [GATE_CONTAINER, gate],
+  ] as const) {
+    const problem = formProblem(kind, container, redirect, settings)
+    if (problem !== undefined)
+      return bad(`init container ${kind} is not as the injector leaves it (${problem})`)
+  }
+  const lost = ourVolumes(settings).find(({ name }) => !pod.spec.volumes?.some((one) => one.name === name))
+  if (lost !== undefined) return bad(`volume ${lost.name} is missing`)
+  const initContainers = pod.spec.initContainers ?? []
+  // The gate waits for a sidecar that the kubelet would start only after it.
+  if (initContainers.indexOf(gate) < initContainers.indexOf(sidecar))
+    return bad(`init container ${GATE_CONTAINER} stands before ${SIDECAR_CONTAINER}`)
+  const roleKey = keyOfIdentity(pod, sidecar, settings)
+  if (roleKey === undefined)
+    return bad(
+      `the identity in the environment of ${SIDECAR_CONTAINER} is not the one that its annotations say`,
+    )
+  const early = earlyContainer(initContainers)
+  const warnings =
+    early === undefined
+      ? []
+      : [
+          `init container ${quote(early.name)} starts before ${SIDECAR_CONTAINER} and ${GATE_CONTAINER}, so it has no credentials: ` +
+            'another webhook put it there after the injector',
+        ]
+  return { ok: true, roleKey, warnings }
+}
+
+/** The role key by which the annotations say who the sidecar is: this replica's, or one of a replica with another. */
+function keyOfIdentity(
+  { metadata }: Pod,
+  { env }: Container,
+  { roleKey, otherRoleKeys }: InjectionSettings,
+): string | undefined {
+  const identity = identityOfEnv(env)
+  return [roleKey, ...otherRoleKeys].find(
+    (key) => identity && sameIdentity(identity, identityOfAnnotations(metadata?.annotations, key)),
+  )
+}
+
+function bad(problem: string): FinalPod {
+  return { ok: false, problem }
+}
