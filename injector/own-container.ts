@@ -19,13 +19,13 @@ import type { RedirectMode } from './settings.ts'
 import { MOUNTS } from './sidecar-container.ts'
 
 /**
- * What webhooks add to every container and neither Node nor our programs read: AWS's own (IRSA and Pod Identity, which EKS
- * reinvokes after us), Datadog's and OpenTelemetry's, proxies', and options of other languages' runtimes. No list of what does
+ * What webhooks add to every container and neither Node nor our programs read: the clouds' own for workload identity (AWS's, which
+ * EKS reinvokes after us), those of agents and meshes, proxies', and options of other languages' runtimes. No list of what does
  * harm could ever be complete; this one is of what cannot (docs/decisions/0053, 0099).
  */
 const HARMLESS_ENV = new RegExp(
   `^(?:${[
-    '(?:AWS|DD|OTEL|ISTIO|LINKERD|VAULT|DAPR|ELASTIC_APM|NEW_RELIC|CORECLR|DOTNET)_[A-Z0-9_]+',
+    '(?:AWS|AZURE|GOOGLE|CLOUDSDK|DD|OTEL|ISTIO|LINKERD|VAULT|DAPR|ELASTIC_APM|NEW_RELIC|CORECLR|DOTNET)_[A-Z0-9_]+',
     '(?:HTTPS?|NO|ALL|FTP)_PROXY|(?:https?|no|all|ftp)_proxy',
     '(?:JAVA_TOOL|JDK_JAVA|_JAVA)_OPTIONS|JAVA_OPTS|PYTHONPATH',
   ].join('|')})$`,

@@ -106,7 +106,7 @@ async function start(pod: TestPod): Promise<number> {
     },
   })
   sidecars.push(sidecar)
-  await until('the gate', async () => (await document(sidecar.metadataPort)).Code === 'Success', 60_000)
+  await until('the gate', async () => (await document(sidecar.metadataPort)).Code === 'Success')
   return sidecar.metadataPort
 }
 
@@ -120,7 +120,14 @@ async function renewToken({ namespace, name, uid }: TestPod): Promise<void> {
 function document(port: number): Promise<Document> {
   const { promise, resolve, reject } = Promise.withResolvers<Document>()
   const outgoing = request(
-    { host: '127.0.0.1', port, path: DOCUMENT, agent, timeout: 30_000, headers: { host: '169.254.169.254' } },
+    {
+      host: '127.0.0.1',
+      port,
+      path: DOCUMENT,
+      agent,
+      timeout: 120_000,
+      headers: { host: '169.254.169.254' },
+    },
     async (response) => {
       let text = ''
       for await (const chunk of response) text += chunk

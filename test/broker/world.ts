@@ -267,7 +267,7 @@ export class World {
    */
   async ask(pod: Pick<TestPod, 'ip' | 'token'>, path = '/v1/credentials'): Promise<Answer> {
     const headers = { authorization: `Bearer ${pod.token}` }
-    for (const end = Date.now() + 30_000; ; await sleep(200)) {
+    for (const end = Date.now() + 120_000; ; await sleep(200)) {
       const answer = await this.request(path, { localAddress: pod.ip, headers })
       if (!answer.body.detail?.startsWith('too many pods are asking') || Date.now() > end) return answer
     }
@@ -277,7 +277,7 @@ export class World {
     const port = this.#broker?.addresses()[0]?.port
     const { promise, resolve, reject } = Promise.withResolvers<Answer>()
     const outgoing = request(
-      { host: '127.0.0.1', port, path, agent: false, timeout: 15_000, ...options },
+      { host: '127.0.0.1', port, path, agent: false, timeout: 60_000, ...options },
       async (response) => {
         let text = ''
         for await (const chunk of response) text += chunk
@@ -288,7 +288,7 @@ export class World {
         })
       },
     )
-    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in 15 s')))
+    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in a minute')))
     outgoing.on('error', reject)
     outgoing.end()
     return promise

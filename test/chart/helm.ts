@@ -45,7 +45,11 @@ export const SETS: readonly string[] = [
 export function helm(...args: readonly string[]): string {
   const command = peer('helm')
   if (command === undefined) throw new Error('helm is not installed (.ci/peers brings it)')
-  return execFileSync(command, args, { encoding: 'utf8', timeout: 60_000, stdio: ['ignore', 'pipe', 'pipe'] })
+  return execFileSync(command, args, {
+    encoding: 'utf8',
+    timeout: 180_000,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
 }
 
 /** The flags with which a set is rendered, linted or installed. */

@@ -41,7 +41,7 @@ export function kubeCel(input: Input): Output {
   const { status, stdout, stderr } = spawnSync(peer('kube-cel') ?? '', {
     input: JSON.stringify(input),
     encoding: 'utf8',
-    timeout: 60_000,
+    timeout: 180_000,
     maxBuffer: 64 << 20,
   })
   assert.equal(status, 0, stderr)

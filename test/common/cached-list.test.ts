@@ -63,7 +63,7 @@ async function mirrored(
     { kube, clock, log, signal: stopping.signal },
   )
   const settled = async (condition: () => boolean) => {
-    const end = Date.now() + 20_000
+    const end = Date.now() + 120_000
     while (!condition()) {
       if (Date.now() > end) assert.fail(`not in time: ${asked.join(', ')}`)
       await clock.advance(10_000)

@@ -18,7 +18,7 @@ const IMAGE = 'curlimages/curl:8.16.0'
 const VALUES = { policy: { baseRoleArn: BASE }, sidecar: { imdsTokens: 'required' } }
 
 /** For a machine that others use. */
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 180_000
 
 const steps = page('docs/install.md').blocks.filter(({ tag }) => tag === 'quickstart')
 const needs = peer('kubectl') === undefined ? needsPeer('kubectl') : needsNamespaces()

@@ -241,17 +241,17 @@ describe('while a part is away', needsNamespaces(), () => {
       )
       const { lastState } = containerStatus(after, name) ?? assert.fail()
       assert.equal('terminated' in lastState && lastState.terminated?.exitCode, 0, name)
-      // With what kubelet and API server add, beside other tests.
-      assert.ok(performance.now() - sent < 10_000, `${name}: ${performance.now() - sent} ms`)
+      // With what kubelet and API server add, beside other tests, and less than any grace period.
+      assert.ok(performance.now() - sent < 30_000, `${name}: ${performance.now() - sent} ms`)
     }
   })
 })
 
-/** Waits until a condition holds, a minute at most. */
+/** Waits until a condition holds; the deadline is for what hangs. */
 async function assertEventually(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 60_000
+  const deadline = Date.now() + 180_000
   while (!(await condition())) {
-    if (Date.now() > deadline) assert.fail(`not within a minute: ${condition}`)
+    if (Date.now() > deadline) assert.fail(`not within three minutes: ${condition}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }

@@ -167,7 +167,7 @@ describe('SDKs in pods', needsNamespaces(), () => {
 
   /** Until every sidecar says that it has credentials. */
   async function sidecarsReady(): Promise<void> {
-    const deadline = Date.now() + 60_000
+    const deadline = Date.now() + 180_000
     for (const { pod } of MODES)
       while ((await get(cluster, pod, 'http://127.0.0.1:9170/readyz')).status !== 200)
         assert.ok(Date.now() < deadline, `no credentials in ${pod}: ${cluster.pods.logs(pod, SIDECAR)}`)

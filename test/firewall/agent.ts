@@ -4,7 +4,7 @@
  */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
 import { createServer as createHttpServer, get } from 'node:http'
-import { connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 
 export type TcpResult = { readonly outcome: string; readonly ms: number }
@@ -19,8 +19,11 @@ export type AgentRequests = {
   receive: (options: { port: number }) => string
   /** Payloads received so far, each as `local port payload`. */
   received: (options: Record<string, never>) => string[]
-  /** Connects, within `timeout`, and waits for the greeting: its text, `connected` without one, an error code, or `timeout`. */
-  tcp: (options: { host: string; port: number; timeout?: number }) => TcpResult
+  /**
+   * Connects, within `timeout`, and waits for the greeting: its text, `connected` without one, an error code, or
+   * `timeout`; the last also once `fence` has answered what was sent after it.
+   */
+  tcp: (options: { host: string; port: number; timeout?: number; fence?: string }) => TcpResult
   /** Connects again and again, one connection after the other, until `rest`. */
   hammer: (options: { host: string; port: number }) => string
   /** How many connections `hammer` tried since, and for how long at a time they went through, in milliseconds. */
@@ -33,11 +36,19 @@ export type AgentRequests = {
   open: (options: { host: string; port: number; id: string }) => string
   /** Says something on a kept connection: what came back, or an error code. */
   say: (options: { id: string; text: string }) => string
-  /** Sends a datagram from an address to a closed port: the code of the ICMP error that comes back within `wait`, or `sent`. */
-  bounce: (options: { from: string; host: string; port: number; wait: number }) => string
-  /** Sends a datagram, also from an address: `sent`, or an error code, or with `wait` the code of an ICMP error that comes within it. */
-  udp: (options: { host: string; port: number; payload: string; from?: string; wait?: number }) => string
+  /** Sends a datagram from an address to a closed port: the code of the ICMP error that comes back, or `sent` as with `udp`. */
+  bounce: (options: { from: string; host: string; port: number; fence: string }) => string
+  /**
+   * Sends a datagram, also from an address: `sent`, or an error code, or the code of an ICMP error that comes within
+   * `wait`, or before `fence` has answered what was sent after it.
+   */
+  udp: (options: Datagram) => string
 }
+
+type Datagram = { host: string; port: number; payload: string; from?: string; wait?: number; fence?: string }
+
+/** How long an answer may take that is to come: silence shows after it, so that it counts only where something is wrong. */
+export const ANSWER_MS = 30_000
 
 const payloads: string[] = []
 const kept = new Map<string, Socket>()
@@ -65,25 +76,60 @@ async function receive({ port }: { port: number }): Promise<string> {
   return 'receiving'
 }
 
-/** After this time and whatever has come by then: a process that got no time meets its timers before its sockets. */
-function afterAll(milliseconds: number, action: () => void): NodeJS.Timeout {
-  return setTimeout(() => setImmediate(action), milliseconds)
+/**
+ * After this time and whatever has come by then: a process that got no time meets its timers before its sockets.
+ * Returns what calls it off.
+ */
+function afterAll(milliseconds: number, action: () => void): () => void {
+  let last: NodeJS.Immediate | undefined
+  const timer = setTimeout(() => {
+    last = setImmediate(action)
+  }, milliseconds)
+  return () => {
+    clearTimeout(timer)
+    clearImmediate(last)
+  }
+}
+
+/** The kernel sends again after a second what was lost, as while it looks for a neighbour. */
+const SENT_AGAIN_MS = 1200
+
+/**
+ * Waits for silence: `timeout`, or until `fence`, by the same way, has accepted or refused a connection that was
+ * begun after everything was sent, once more where it was lost. Returns what calls it off.
+ */
+function afterSilence(timeout: number, fence: string | undefined, action: () => void): () => void {
+  const callOffLimit = afterAll(timeout, action)
+  if (fence === undefined) return callOffLimit
+  let callOffLast = () => {}
+  const answered = () => {
+    callOffLast = afterAll(0, action)
+  }
+  const other = new Socket().once('connect', answered)
+  other.on('error', (error) => codeOf(error) === 'ECONNREFUSED' && answered())
+  const callOffFence = afterAll(SENT_AGAIN_MS, () => other.connect({ host: fence, port: 80 }))
+  return () => {
+    callOffLimit()
+    callOffFence()
+    callOffLast()
+    other.destroy()
+  }
 }
 
 /** For a greeting of who has accepted: another process, which may have to wait for its turn. */
-const GREETING_MS = 10_000
+const GREETING_MS = 30_000
 
 /** @param timeout for the connection, which is the kernel's doing; milliseconds */
-function firstLine(socket: Socket, timeout: number): Promise<string> {
+function firstLine(socket: Socket, timeout: number, fence?: string): Promise<string> {
   return new Promise((resolve) => {
-    let timer = afterAll(timeout, () => resolve('timeout'))
+    let callOff = afterSilence(timeout, fence, () => end('timeout'))
     const end = (outcome: string) => {
-      clearTimeout(timer)
+      callOff()
       resolve(outcome)
     }
     socket.once('connect', () => {
-      clearTimeout(timer)
-      timer = afterAll(GREETING_MS, () => resolve('connected'))
+      callOff()
+      callOff = afterAll(GREETING_MS, () => end('connected'))
     })
     socket.once('data', (data) => end(String(data).trim()))
     socket.once('error', (error) => end(codeOf(error)))
@@ -91,11 +137,11 @@ function firstLine(socket: Socket, timeout: number): Promise<string> {
   })
 }
 
-async function tcp(options: { host: string; port: number; timeout?: number }): Promise<TcpResult> {
+async function tcp(options: Parameters<AgentRequests['tcp']>[0]): Promise<TcpResult> {
   const started = performance.now()
-  const { host, port, timeout = 2000 } = options
+  const { host, port, timeout = ANSWER_MS, fence } = options
   const socket = connect({ host, port })
-  const outcome = await firstLine(socket, timeout)
+  const outcome = await firstLine(socket, timeout, fence)
   socket.on('error', () => {}).destroy()
   return { outcome, ms: performance.now() - started }
 }
@@ -151,7 +197,7 @@ function httpGet({
   path: string
 }): Promise<{ status: number | string; body: string }> {
   return new Promise((resolve) => {
-    get({ host: '127.0.0.1', port, path, timeout: 2000, agent: false }, (response) => {
+    get({ host: '127.0.0.1', port, path, agent: false }, (response) => {
       let body = ''
       response.setEncoding('utf8').on('data', (chunk) => {
         body += chunk
@@ -186,7 +232,7 @@ function serve({
 async function open({ host, port, id }: { host: string; port: number; id: string }): Promise<string> {
   const socket = connect({ host, port })
   kept.set(id, socket)
-  const greeting = await firstLine(socket, 2000)
+  const greeting = await firstLine(socket, ANSWER_MS)
   socket.on('error', () => {})
   return greeting
 }
@@ -198,10 +244,10 @@ async function say({ id, text }: { id: string; text: string }): Promise<string> 
   return firstLine(socket, GREETING_MS)
 }
 
-type Datagram = { host: string; port: number; payload: string; from?: string; wait?: number }
-
-async function udp({ host, port, payload, from, wait = 0 }: Datagram): Promise<string> {
+async function udp(options: Datagram): Promise<string> {
+  const { host, port, payload, from, fence, wait = fence === undefined ? 0 : ANSWER_MS } = options
   const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
+  let callOff = () => {}
   try {
     return await new Promise<string>((resolve) => {
       socket.on('error', (error) => resolve(codeOf(error)))
@@ -209,13 +255,14 @@ async function udp({ host, port, payload, from, wait = 0 }: Datagram): Promise<s
       socket.on('connect', () =>
         socket.send(payload, (error) => {
           if (error) resolve(codeOf(error))
-          else afterAll(wait, () => resolve('sent'))
+          else callOff = afterSilence(wait, fence, () => resolve('sent'))
         }),
       )
       if (from === undefined) socket.connect(port, host)
       else socket.bind(0, from, () => socket.connect(port, host))
     })
   } finally {
+    callOff()
     closeQuietly(socket)
   }
 }

@@ -6,9 +6,9 @@ import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/
 import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
 import { type GuardRuleset, guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
 import {
-  ANSWER_MS,
   CLAIMABLE,
   CLAIMED,
+  fenceOf,
   NEIGHBOURS,
   type NetworkName,
   nodeExec,
@@ -20,6 +20,7 @@ import {
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
 const [BROKER4, BROKER6] = BROKER_ADDRESSES
+const [NEIGHBOUR4, NEIGHBOUR6] = [fenceOf(METADATA4), fenceOf(METADATA6)]
 const NODE4 = '10.0.0.10'
 export const UDP_PORT = 5300
 /** What a pod sends to a neighbour on this port gets the metadata address only after our forward chain. */
@@ -118,39 +119,23 @@ export async function prepare(node: TestNode): Promise<void> {
   await host.receive({ port: UDP_PORT })
 }
 
-/** Runs all probes at once: some 100 ms when everything is refused as it should be. */
+/** Runs all probes at once: some 100 ms when everything is refused as it should be, over a second when something is silent. */
 export async function probe(node: TestNode): Promise<Outcomes> {
   const tcp = (from: NetworkName, host: string, port: number) => async () =>
-    (await (await node.agent(from)).tcp({ host, port, timeout: ANSWER_MS })).outcome
+    (await (await node.agent(from)).tcp({ host, port, fence: fenceOf(host) })).outcome
+  const fenced = (from: NetworkName, host: string, port: number) =>
+    datagram(node, from, [host, port], 'aws', fenceOf(host))
   const udp = (from: NetworkName, host: string) => async () =>
-    (await node.agent(from)).udp({ host, port: UDP_PORT, payload: 'x', wait: 100 })
+    (await node.agent(from)).udp({ host, port: UDP_PORT, payload: 'x', fence: fenceOf(host) })
   const probes: Record<string, () => Promise<string>> = {
     'pod → metadata, TCP, IPv4': tcp('pod1', METADATA4, 80),
     'pod → metadata, TCP, IPv6': tcp('pod1', METADATA6, 80),
     'pod → metadata, UDP, IPv4': udp('pod1', METADATA4),
     'pod → metadata, UDP, IPv6': udp('pod1', METADATA6),
-    'pod → metadata, source-routed, IPv4': datagram(
-      node,
-      'pod1',
-      ['169.254.169.253', LATE_PORT],
-      'aws',
-      '169.254.169.253',
-    ),
-    'pod → metadata, source-routed, IPv6': datagram(
-      node,
-      'pod1',
-      ['fd00:ec2::253', LATE_PORT],
-      'aws',
-      'fd00:ec2::253',
-    ),
-    [AS_NODE]: datagram(node, 'pod1', ['169.254.169.253', LATE_AS_NODE_PORT], 'aws', '169.254.169.253'),
-    'node in a pod’s name → metadata, late, IPv4': datagram(
-      node,
-      'node',
-      ['169.254.169.253', LATE_FOREIGN_PORT],
-      'aws',
-      '169.254.169.253',
-    ),
+    'pod → metadata, source-routed, IPv4': fenced('pod1', NEIGHBOUR4, LATE_PORT),
+    'pod → metadata, source-routed, IPv6': fenced('pod1', NEIGHBOUR6, LATE_PORT),
+    [AS_NODE]: fenced('pod1', NEIGHBOUR4, LATE_AS_NODE_PORT),
+    'node in a pod’s name → metadata, late, IPv4': fenced('node', NEIGHBOUR4, LATE_FOREIGN_PORT),
     'node in a pod’s name → metadata, IPv4': foreign(node, METADATA4, 'reset4'),
     'node in a pod’s name → metadata, IPv6': foreign(node, METADATA6, 'reset6'),
     'node → metadata, IPv4': tcp('node', METADATA4, 80),

@@ -38,7 +38,7 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
   const services = (variant: string, count: number) =>
     node.must('node', [`iptables-${variant}-restore`], iptablesServices(count))
   const pod = async () =>
-    (await (await node.agent('pod1')).tcp({ host: '169.254.169.254', port: 80, timeout: 1000 })).outcome
+    (await (await node.agent('pod1')).tcp({ host: '169.254.169.254', port: 80 })).outcome
   const status = async () =>
     JSON.parse((await node.run('node', [process.execPath, MAIN, 'status', '--json'])).stdout) as {
       leftovers: { rule: string }[]

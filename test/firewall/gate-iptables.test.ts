@@ -9,7 +9,7 @@ import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { ADMIN_AND_RAW, NET_ADMIN_ONLY, NO_CAPABILITY } from './guard-process.ts'
 import { VARIANTS } from './iptables-rules.ts'
 import { addMesh, flushPod, MESH_PORT, type Mesh } from './mesh.ts'
-import { ANSWER_MS, type ExecResult, MAIN, openNode, type TestNode } from './node.ts'
+import { type ExecResult, MAIN, openNode, type TestNode } from './node.ts'
 import { IPTABLES_TOOLS, withoutTools } from './without-tools.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
@@ -80,7 +80,7 @@ for (const [kind, { wrapper, used }] of Object.entries(PODS))
       node.run('pod1', [...wrapper, process.execPath, MAIN, 'redirect', ...QUICK])
     const open = () => node.must('node', ['nft', `delete table ${GUARD_TABLE}`])
     const pod = async (host: string, port = 80) =>
-      (await (await node.agent('pod1')).tcp({ host, port, timeout: ANSWER_MS })).outcome
+      (await (await node.agent('pod1')).tcp({ host, port })).outcome
     const rules = async () => {
       const texts = await Promise.all(
         VARIANTS.flatMap((variant) =>
@@ -205,7 +205,7 @@ describe('firewall redirect by iptables in a pod of one family', needsNamespaces
           assert.equal(result.code, 0, `run ${run}: ${result.stderr}`)
           assert.ok(result.stdout.includes(`"refused":["${left}"]`), result.stdout)
           for (const host of METADATA_ADDRESSES)
-            assert.equal((await pod.tcp({ host, port: 80, timeout: ANSWER_MS })).outcome, 'sidecar')
+            assert.equal((await pod.tcp({ host, port: 80 })).outcome, 'sidecar')
         }
       } finally {
         await node.close()

@@ -10,7 +10,7 @@ import { execIn } from '../sandbox/node/process.ts'
 import { NET_ADMIN_ONLY, NO_CAPABILITY } from './guard-process.ts'
 import { VARIANTS } from './iptables-rules.ts'
 import { addMesh, flushPod, MESH_PORT } from './mesh.ts'
-import { ANSWER_MS, type ExecResult, MAIN, openNode, type TestNode, until } from './node.ts'
+import { type ExecResult, MAIN, openNode, type TestNode, until } from './node.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
 /** Short, so that a test of failing takes no minute. */
@@ -45,7 +45,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     execIn(node.machine, 'pod1', [...wrapper, process.execPath, MAIN, 'redirect', ...flags])
   const open = () => node.must('node', ['nft', `delete table ${GUARD_TABLE}`])
   const pod = async (host: string, port = 80) =>
-    (await (await node.agent('pod1')).tcp({ host, port, timeout: ANSWER_MS })).outcome
+    (await (await node.agent('pod1')).tcp({ host, port })).outcome
   const hasTable = async () =>
     (await node.run('pod1', ['nft', 'list', 'table', ...REDIRECT_TABLE.split(' ')])).code === 0
   const podRules = () => node.must('pod1', ['nft', '-s', 'list', 'table', ...REDIRECT_TABLE.split(' ')])
@@ -101,7 +101,7 @@ describe('firewall redirect', needsNamespaces(), () => {
       `table ip6 kube-proxy { chain pre { type nat hook prerouting priority dstnat; ${claim}; }; chain out { type nat hook output priority -100; ${claim}; }; }`,
     ])
     const host = await node.agent('node')
-    assert.equal((await host.tcp({ host: METADATA6, port: 80, timeout: ANSWER_MS })).outcome, 'aws')
+    assert.equal((await host.tcp({ host: METADATA6, port: 80 })).outcome, 'aws')
     assert.equal(await pod(METADATA6), 'ECONNREFUSED')
     const result = await gate(QUICK)
     assert.equal(result.code, 0, result.stderr)
@@ -399,7 +399,7 @@ describe('firewall redirect in a pod of one family', needsNamespaces(), () => {
             new RegExp(`"refused":\\["${family === 'IPv4' ? METADATA4 : METADATA6}"\\]`),
           )
           for (const host of METADATA_ADDRESSES)
-            assert.equal((await pod.tcp({ host, port: 80, timeout: ANSWER_MS })).outcome, 'sidecar')
+            assert.equal((await pod.tcp({ host, port: 80 })).outcome, 'sidecar')
         }
       } finally {
         await node.close()

@@ -7,7 +7,7 @@ import type { Variant } from '../../node-guard/firewall/iptables/command.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { ADMIN_AND_RAW, type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
 import { VARIANTS } from './iptables-rules.ts'
-import { ANSWER_MS, MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode, until } from './node.ts'
 
 /** So long that only events can repair within a test. */
 const NO_POLL = '--poll-interval=5m'
@@ -62,7 +62,7 @@ for (const variant of VARIANTS)
       return [...lines.filter((line) => line.includes('POD2IAM')).sort(), ...first].join('\n')
     }
     const pod = async (host: string, port = 80) =>
-      (await (await node.agent('pod1')).tcp({ host, port, timeout: ANSWER_MS })).outcome
+      (await (await node.agent('pod1')).tcp({ host, port })).outcome
     const refused = async () => {
       assert.equal(await pod('169.254.169.254'), 'ECONNREFUSED')
       assert.equal(await pod('fd00:ec2::254'), 'ECONNREFUSED')

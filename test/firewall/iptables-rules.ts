@@ -1,5 +1,5 @@
 /** The guard's iptables rules on a test node, with the probes that only iptables needs. */
-import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
+import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import type { Exec } from '../../node-guard/firewall/exec.ts'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
 import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backend.ts'
@@ -7,7 +7,7 @@ import { type Chain, restoreInput } from '../../node-guard/firewall/iptables/cha
 import { type Family, restore, type Variant } from '../../node-guard/firewall/iptables/command.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
 import { datagram, type Outcomes, UDP_PORT } from './battery.ts'
-import { ANSWER_MS, CLAIMABLE, nodeExec, type TestNode, UNLINKED } from './node.ts'
+import { CLAIMABLE, fenceOf, nodeExec, type TestNode, UNLINKED } from './node.ts'
 
 export const VARIANTS = ['nft', 'legacy'] as const satisfies Variant[]
 export const FAMILIES = [4, 6] as const satisfies Family[]
@@ -64,7 +64,7 @@ export const prepareDnat = (node: TestNode) => node.must('node', ['nft', '-f', '
 /** What tries iptables' own weak places. */
 export async function probeWeak(node: TestNode, variant: Variant): Promise<Outcomes> {
   const tcp = (host: string, port: number) => async () =>
-    (await (await node.agent('pod1')).tcp({ host, port, timeout: ANSWER_MS })).outcome
+    (await (await node.agent('pod1')).tcp({ host, port, fence: fenceOf(host) })).outcome
   const behind = {
     'pod → broker, taken by an earlier DNAT, IPv4': tcp(BROKER4, TAKEN_PORT),
     'pod → broker, taken by an earlier DNAT, IPv6': tcp(BROKER6, TAKEN_PORT),
@@ -89,11 +89,12 @@ export async function probeWeak(node: TestNode, variant: Variant): Promise<Outco
       'fd00:9::1',
     ),
   }
+  const toAws = (host: string) => datagram(node, 'pod1', [host, UDP_PORT], 'aws', fenceOf(host))
   const accepted = {
-    'pod → metadata after an ACCEPT, IPv4': tcp(METADATA_ADDRESSES[0], 80),
-    'pod → metadata after an ACCEPT, IPv6': tcp(METADATA_ADDRESSES[1], 80),
-    'pod → broker without link after an ACCEPT, IPv4': tcp(UNLINKED[0], BROKER_PORT),
-    'pod → broker without link after an ACCEPT, IPv6': tcp(UNLINKED[1], BROKER_PORT),
+    'pod → metadata after an ACCEPT, IPv4': toAws(METADATA_ADDRESSES[0]),
+    'pod → metadata after an ACCEPT, IPv6': toAws(METADATA_ADDRESSES[1]),
+    'pod → broker without link after an ACCEPT, IPv4': toAws(UNLINKED[0]),
+    'pod → broker without link after an ACCEPT, IPv6': toAws(UNLINKED[1]),
   }
   const first = await outcomesOf(behind)
   const accept = (command: string) =>
@@ -127,10 +128,10 @@ export const WEAK_AS_DESIGNED: Outcomes = {
   'pod → broker without link, untracked, IPv6': 'ECONNREFUSED',
   'other interface → broker by a DNAT, IPv4': 'dropped',
   'other interface → broker by a DNAT, IPv6': 'dropped',
-  'pod → metadata after an ACCEPT, IPv4': 'timeout',
-  'pod → metadata after an ACCEPT, IPv6': 'timeout',
-  'pod → broker without link after an ACCEPT, IPv4': 'timeout',
-  'pod → broker without link after an ACCEPT, IPv6': 'timeout',
+  'pod → metadata after an ACCEPT, IPv4': 'dropped',
+  'pod → metadata after an ACCEPT, IPv6': 'dropped',
+  'pod → broker without link after an ACCEPT, IPv4': 'dropped',
+  'pod → broker without link after an ACCEPT, IPv6': 'dropped',
 }
 
 async function outcomesOf(probes: Readonly<Record<string, () => Promise<string>>>): Promise<Outcomes> {

@@ -16,7 +16,7 @@ import { namespaceSupport, needsNamespaces } from '../sandbox/node/namespace-sup
 import { execIn } from '../sandbox/node/process.ts'
 import { UDP_PORT } from './battery.ts'
 import { ADMIN_AND_RAW, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
-import { MAIN, type NetworkName, openNode, type TestNode, until } from './node.ts'
+import { fenceOf, MAIN, type NetworkName, openNode, type TestNode, until } from './node.ts'
 
 const FAMILIES = ['IPv4', 'IPv6'] as const
 /** So long that only events can repair within a test. */
@@ -33,11 +33,16 @@ type Outcomes = Record<string, string>
 const layouts = Object.entries(LAYOUTS) as [LayoutName, Layout][]
 const missing = namespaceSupport().kind === 'none' ? [] : await missingKinds()
 
-for (const [name, layout] of layouts) {
+// Two at a time: each waits for the kernel and for its guard most of the time.
+describe('the guard', { concurrency: 2 }, () => {
+  for (const [name, layout] of layouts) describeLayout(name, layout)
+})
+
+function describeLayout(name: LayoutName, layout: Layout): void {
   const lacking = (layout.kinds ?? []).filter((kind) => missing.includes(kind))
   const leftOut = lacking.find((kind) => STAND_INS[kind] === undefined)
   const options = leftOut === undefined ? needsNamespaces() : { skip: `this kernel has no ${leftOut}` }
-  describe(`${layout.title} (${name})`, options, () => {
+  describe(`${layout.title} (${name})`, { ...options, concurrency: 1 }, () => {
     let node: TestNode
     before(async () => {
       node = await openNode(layout)
@@ -87,9 +92,20 @@ for (const [name, layout] of layouts) {
       nobody: OUTSIDE['of another'][family],
     })
 
+    async function impostures(index: number): Promise<Outcomes> {
+      const outcomes: Outcomes = {}
+      for (const [who, source] of Object.entries(borrowed(index))) {
+        const address = `${source}/${index === 0 ? 32 : 128}`
+        await node.must('pod1', ['ip', 'addr', 'replace', address, 'dev', 'lo'])
+        outcomes[`pod1 as ${who} → broker, ${FAMILIES[index]}`] = await reaches('pod1', source ?? '', index)
+        await node.must('pod1', ['ip', 'addr', 'del', address, 'dev', 'lo'])
+      }
+      return outcomes
+    }
+
     async function fates(): Promise<Outcomes> {
       const tcp = async (network: NetworkName, host: string, port: number) =>
-        (await (await node.agent(network)).tcp({ host, port, timeout: 900 })).outcome
+        (await (await node.agent(network)).tcp({ host, port, fence: fenceOf(host) })).outcome
       const outcomes: Outcomes = {}
       for (const [index, family] of FAMILIES.entries()) {
         const [metadata, broker] = [METADATA_ADDRESSES[index] ?? '', BROKER_ADDRESSES[index] ?? '']
@@ -97,12 +113,7 @@ for (const [name, layout] of layouts) {
           outcomes[`${network} → metadata, ${family}`] = await tcp(network, metadata, 80)
           outcomes[`${network} → broker, ${family}`] = await tcp(network, broker, BROKER_PORT)
         }
-        for (const [who, source] of Object.entries(borrowed(index))) {
-          const host = index === 0 ? 32 : 128
-          await node.must('pod1', ['ip', 'addr', 'replace', `${source}/${host}`, 'dev', 'lo'])
-          outcomes[`pod1 as ${who} → broker, ${family}`] = await reaches('pod1', source ?? '', index)
-          await node.must('pod1', ['ip', 'addr', 'del', `${source}/${host}`, 'dev', 'lo'])
-        }
+        Object.assign(outcomes, await impostures(index))
       }
       for (const [what, host] of Object.entries(layout.refused ?? {}))
         outcomes[`pod1 → ${what}`] = await tcp('pod1', host, 80)
@@ -110,7 +121,7 @@ for (const [name, layout] of layouts) {
     }
 
     async function gate(): Promise<string> {
-      const flags = ['--proof-timeout=900ms', '--proof-interval=50ms']
+      const flags = ['--proof-timeout=30s', '--proof-interval=50ms']
       const argv = [...NET_ADMIN_ONLY, process.execPath, MAIN, 'redirect', ...flags]
       const { code, stderr } = await execIn(node.machine, 'pod2', argv)
       await node.must('pod2', ['nft', 'flush', 'ruleset'])

@@ -167,8 +167,8 @@ export function nodeExec(node: TestNode, network: NetworkName = 'node'): Exec {
   }
 }
 
-/** How long an answer may take that is to come: silence shows after it, so that it counts only where something is wrong. */
-export const ANSWER_MS = 5000
+/** The neighbour of the metadata address to which packets that an address's fate is judged by are sent afterwards. */
+export const fenceOf = (address: string) => (address.includes(':') ? 'fd00:ec2::253' : '169.254.169.253')
 
 /** Waits for a condition, asking every few milliseconds; throws after the deadline, which is for what hangs, not for what is slow. */
 export async function until(

@@ -44,7 +44,7 @@ export function httpsClient(ca: string, options: { readonly maxVersion?: 'TLSv1.
 }
 
 /** Waits for a condition, with a deadline in milliseconds: for what hangs, not for what is slow on a busy machine. */
-export async function until(condition: () => boolean | Promise<boolean>, deadline = 60_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, deadline = 180_000): Promise<void> {
   const end = Date.now() + deadline
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`not within ${deadline} ms: ${condition}`)

@@ -208,7 +208,7 @@ describe('reinvocation', () => {
         await buildComponent(component, bundle)
         assert.doesNotMatch(
           await readFile(bundle, 'utf8'),
-          /\b(?:AWS|DD|OTEL|ISTIO|LINKERD|VAULT|DAPR|ELASTIC_APM|NEW_RELIC|CORECLR|DOTNET)_[A-Z]|\b(?:HTTPS?|NO|ALL|FTP)_PROXY|_(?:proxy|OPTIONS)\b|JAVA_OPTS|PYTHONPATH/,
+          /\b(?:AWS|AZURE|GOOGLE|CLOUDSDK|DD|OTEL|ISTIO|LINKERD|VAULT|DAPR|ELASTIC_APM|NEW_RELIC|CORECLR|DOTNET)_[A-Z]|\b(?:HTTPS?|NO|ALL|FTP)_PROXY|_(?:proxy|OPTIONS)\b|JAVA_OPTS|PYTHONPATH/,
           component,
         )
       }

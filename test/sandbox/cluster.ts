@@ -109,7 +109,7 @@ async function readyPod(sandbox: Sandbox, component: string): Promise<string> {
 
 /** The one living pod of a component; waits for the controller to make it. */
 async function podOf({ kube }: Sandbox, component: string): Promise<string> {
-  const deadline = Date.now() + 30_000
+  const deadline = Date.now() + 180_000
   for (;;) {
     const labelSelector = `app.kubernetes.io/component=${component}`
     const { items } = await kube.list('pods', { namespace: SYSTEM_NAMESPACE, labelSelector })

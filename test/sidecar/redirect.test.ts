@@ -23,7 +23,7 @@ describe('behind the redirect', () => {
         const seen = JSON.parse(stdout)
         assert.equal(seen.before, 'self-test-pending')
         // It asks every 10 ms; what it asks, and who asks it, share the machine with others.
-        assert.ok(seen.readyAfter < 10_000, `${seen.readyAfter} ms`)
+        assert.ok(seen.readyAfter < 60_000, `${seen.readyAfter} ms`)
         assert.deepEqual([seen.v4, seen.v6], ['team/reader', 'team/reader'])
       } finally {
         workshop.remove()

@@ -53,7 +53,7 @@ export function headerPairs(request: IncomingMessage): [string, string][] {
 }
 
 // In a namespace made a moment ago an IPv6 address is tentative (not yet bindable) for a second or two.
-const BIND_DEADLINE_MS = 5000
+const BIND_DEADLINE_MS = 60_000
 
 /** Listens on `host:port`; retries while the address is not there yet. Resolves with the bound `host:port`. */
 export async function listen(server: Server, address: string): Promise<string> {
@@ -70,7 +70,8 @@ export async function listen(server: Server, address: string): Promise<string> {
       })
       break
     } catch (error) {
-      const tentative = error instanceof Error && 'code' in error && error.code === 'EADDRNOTAVAIL'
+      const tentative =
+        host.includes(':') && error instanceof Error && 'code' in error && error.code === 'EADDRNOTAVAIL'
       if (!tentative || Date.now() > deadline)
         throw new Error(`cannot listen on ${address}: ${String(error)}`, { cause: error })
       await new Promise((resolve) => setTimeout(resolve, 20))

@@ -3,8 +3,8 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { Ready } from './main.ts'
 
-const READY_MS = 60_000
-const END_MS = 2000
+const READY_MS = 180_000
+const END_MS = 30_000
 const MAX_ERROR_TEXT = 4000
 
 /** Waits for the line that says where it listens. Throws with what the process said when it ends or takes too long. */
@@ -32,7 +32,7 @@ export function awaitReady(child: ChildProcess): Promise<Ready> {
   return promise.finally(() => clearTimeout(timer))
 }
 
-/** Ends the process by closing its standard input, by force after two seconds. Resolves when it is gone. */
+/** Ends the process by closing its standard input, by force after half a minute. Resolves when it is gone. */
 export async function endProcess(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
   const gone = once(child, 'exit')

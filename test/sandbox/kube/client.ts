@@ -55,7 +55,7 @@ export type ApiServerOptions = {
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 const SOCKET_PATH_LIMIT = 107
-const STOP_TIMEOUT_MS = 3000
+const STOP_TIMEOUT_MS = 30_000
 const DEFAULT_ISSUER = 'https://kubernetes.default.svc.cluster.local'
 const DNS_NAMES = [
   'kubernetes.default.svc',

@@ -9,7 +9,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<v
 type Tls = { readonly cert: string; readonly key: string }
 
 /** A fresh address in a network namespace may still be tentative (IPv6 duplicate address detection). */
-const BIND_DEADLINE_MS = 6000
+const BIND_DEADLINE_MS = 60_000
 const BIND_RETRY_MS = 50
 
 function newServer(tls: Tls, handler: Handler, sockets: Set<Socket>): Server {
@@ -54,7 +54,9 @@ async function bind(server: Server, address: ListenAddress): Promise<ListenAddre
         port: typeof bound === 'object' && bound !== null ? bound.port : address.port,
       }
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EADDRNOTAVAIL' || Date.now() > deadline) throw error
+      const { code } = error as NodeJS.ErrnoException
+      const isTentative = code === 'EADDRNOTAVAIL' && address.host.includes(':')
+      if (!isTentative || Date.now() > deadline) throw error
       await new Promise((resolve) => setTimeout(resolve, BIND_RETRY_MS))
     }
   }

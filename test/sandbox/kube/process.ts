@@ -4,7 +4,7 @@ import { request } from 'node:http'
 import { createInterface } from 'node:readline'
 import type { ControlCommand } from './protocol.ts'
 
-const START_TIMEOUT_MS = 60_000
+const START_TIMEOUT_MS = 180_000
 
 /**
  * The line with which the server says that it is ready. What it writes to stderr later is passed on.

@@ -69,7 +69,7 @@ function trial(flags: readonly string[]): string | undefined {
     {
       env: { PATH: DEFAULT_PATH },
       // A busy machine must not seem to be one without namespaces: what needs them would be skipped.
-      timeout: 60_000,
+      timeout: 180_000,
       encoding: 'utf8',
     },
   )

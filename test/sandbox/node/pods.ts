@@ -12,7 +12,7 @@ import type { TimelineEvent } from './timeline.ts'
 
 const POLL_MS = 20
 /** Until waiting is given up: what takes a second alone takes much longer beside other tests. */
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 180_000
 
 export class Pods {
   readonly #kube: KubeClient

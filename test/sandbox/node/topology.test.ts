@@ -33,7 +33,7 @@ for (const topology of ['routed', 'bridge'] as const satisfies Topology[])
 
     /** The peer address a listener in `network` sees, when asked from `from`. */
     const peer = async (from: string, address: string) => {
-      const script = `const c = require('net').connect(8000, '${address}'); c.pipe(process.stdout); setTimeout(() => process.exit(1), 20000).unref()`
+      const script = `const c = require('net').connect(8000, '${address}'); c.pipe(process.stdout); setTimeout(() => process.exit(1), 120000).unref()`
       const { stdout } = await sandbox.exec(from, [process.execPath, '-e', script])
       return stdout
     }
