@@ -23,7 +23,7 @@ import {
 } from './admissions.ts'
 import { ROLE } from './fixtures.ts'
 import { CHANGES, OTHER_KEY } from './injected-settings.ts'
-import { type Release, type Replica, type Rollout, rollout } from './rollout.ts'
+import { type Release, type Replica, type Rollout, rollout } from './replicas.ts'
 
 const checkout = process.env.POD2IAM_PREVIOUS
 const skip =

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
+import { SYSTEM_NAMESPACE } from '../sandbox/install.ts'
 import type { KubeObject } from '../sandbox/kube/client.ts'
 import {
   type Admissions,
@@ -15,9 +16,10 @@ import {
   SHOP_NAMESPACE,
   tampered,
 } from './admissions.ts'
-import { ROLE } from './fixtures.ts'
+import { IMAGES, ROLE } from './fixtures.ts'
+import { until } from './https.ts'
 import { CHANGES, OTHER_KEY } from './injected-settings.ts'
-import { type Replica, type Rollout, rollout } from './rollout.ts'
+import { type Replica, type Rollout, rollout } from './replicas.ts'
 
 /** Of each client: with both replicas there, each pod meets every pair of them many times over. */
 const EACH = 20
@@ -82,6 +84,30 @@ describe('a rolling upgrade and its rollback', () => {
     nothingWrong()
   })
 
+  it('a replica of an earlier release is told in the log, counted, and written like', async () => {
+    const old = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'old', namespace: SYSTEM_NAMESPACE, labels: await labelsOf(cluster, serving.name) },
+      spec: {
+        containers: [
+          { name: 'injector', image: 'pod2iam/injector:0.1.0', args: [...IMAGES, '--redirect=env'] },
+        ],
+      },
+    }
+    await cluster.api.admin.create(old as unknown as KubeObject)
+    await until(async () => (await serving.metric('pod2iam_injector_peers', 'kind="strict"')) === 1)
+    const line = serving.log().find(({ replica }) => replica === 'old')
+    assert.match(String(line?.msg), /^writes as an earlier release does while its replica is there/)
+    assert.equal(line?.image, 'pod2iam/injector:0.1.0')
+    const { pod } = candidate('', { [KEYS.role]: ROLE })
+    const created = await cluster.api.admin.create(pod as unknown as KubeObject, { dryRun: true })
+    assert.match(JSON.stringify(created), /--redirect=env/)
+    await cluster.api.admin.delete('pods', 'old', SYSTEM_NAMESPACE, { gracePeriodSeconds: 0 })
+    await until(async () => (await serving.metric('pod2iam_injector_peers', 'kind="strict"')) === 0)
+    clients.taken()
+  })
+
   const first = candidate('a pod with the first key', { [KEYS.role]: ROLE })
   const second = candidate('a pod with the second key', { [OTHER_KEY]: ROLE })
   const both = candidate('a pod with both keys', { [KEYS.role]: ROLE, [OTHER_KEY]: ROLE })
@@ -97,3 +123,7 @@ describe('a rolling upgrade and its rollback', () => {
       nothingWrong()
     })
 })
+
+async function labelsOf({ api }: Rollout, name: string) {
+  return (await api.admin.get('pods', name, SYSTEM_NAMESPACE)).metadata.labels ?? {}
+}

@@ -42,26 +42,14 @@ export type Rollout = {
   readonly close: () => Promise<void>
 }
 
-/**
- * @param roleKeys keys of the role annotation for which the webhooks are called
- * @param mayWatch whether the injector may list and watch pods
- */
-export async function rollout(
-  roleKeys: readonly string[] = ['iam.amazonaws.com/role'],
-  { mayWatch = true } = {},
-): Promise<Rollout> {
+/** @param roleKeys keys of the role annotation for which the webhooks are called */
+export async function rollout(roleKeys: readonly string[]): Promise<Rollout> {
   const directory = await mkdtemp(join(tmpdir(), 'p2r-'))
   const api = await ApiServer.start({ directory, controllers: false })
   const [cert, key] = [join(directory, 'tls.crt'), join(directory, 'tls.key')]
   const pair = await api.issueCertificate([`${INJECTOR}.${SYSTEM_NAMESPACE}.svc`])
   await Promise.all([writeFile(cert, pair.certPem), writeFile(key, pair.keyPem)])
-  for (const object of installed()) {
-    if (object.kind === 'ClusterRole' && !mayWatch)
-      object.rules = (object.rules as { resources: string[] }[]).filter(
-        ({ resources }) => !resources.includes('pods'),
-      )
-    await api.admin.create(prepared(object, api.caPem, roleKeys))
-  }
+  for (const object of installed()) await api.admin.create(prepared(object, api.caPem, roleKeys))
   const { token } = await api.admin.createToken(SYSTEM_NAMESPACE, INJECTOR)
   const kubeconfig = await api.kubeconfig(token)
   const children: ChildProcess[] = []
