@@ -6,11 +6,18 @@ export type Clock = {
   readonly after: (milliseconds: number, action: () => void) => () => void
 }
 
+/** A clock that also tells how much time has passed, whatever is set meanwhile. */
+export type SteadyClock = Clock & {
+  /** Milliseconds since some start, never jumping; stands still while the machine is suspended. */
+  readonly monotonic: () => number
+}
+
 /** Longest delay of a Node timer; more would fire at once. */
 const MAX_DELAY = 2 ** 31 - 1
 
-export const systemClock: Clock = {
+export const systemClock: SteadyClock = {
   now: Date.now,
+  monotonic: () => performance.now(),
   after: (milliseconds, action) => {
     const timer = setTimeout(action, Math.min(Math.max(0, milliseconds), MAX_DELAY)).unref()
     return () => clearTimeout(timer)

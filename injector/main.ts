@@ -25,6 +25,7 @@ import {
 } from './settings.ts'
 import { validator } from './validate.ts'
 import { warmUp } from './warm-up.ts'
+import { warner } from './warn/warn.ts'
 import { startWatches } from './watches.ts'
 
 const TITLE = 'pod2iam injector'
@@ -49,7 +50,11 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
     clock,
     turns: fairTurns(clock),
   }
-  const webhooks = { mutate: mutator(dependencies), validate: validator(dependencies) }
+  const webhooks = {
+    mutate: mutator(dependencies),
+    validate: validator(dependencies),
+    warn: warner(dependencies),
+  }
 
   let serving: ServingCertificate | undefined
   let server: WebhookServer | undefined

@@ -9,7 +9,12 @@ import type { PodWatch } from './watch/watch.ts'
 
 export type InjectorMetrics = {
   /** One review answered; all labels are bounded. */
-  readonly observe: (webhook: 'mutate' | 'validate', outcome: string, reason: Reason, seconds: number) => void
+  readonly observe: (
+    webhook: 'mutate' | 'validate' | 'warn',
+    outcome: string,
+    reason: Reason,
+    seconds: number,
+  ) => void
   /** End of the serving certificate's life, milliseconds since 1970. */
   readonly certificateNotAfter: (milliseconds: number) => void
   /** Whether the live `caBundle`s are as the built-in authority wants them; asked at every scrape. */

@@ -26,6 +26,7 @@ export const REASONS = {
     'nothing is known of this kind of object; check the rules of the webhook configuration',
   unchanged: () => "the pod's identity is as it was",
   template: () => 'a template of pods: nothing is refused here, but warned about',
+  'warned-only': () => 'an object that is not judged here, but may be warned about',
   'not-injected': ({ detail }: Facts) =>
     `the pod asks for an IAM role, but ${detail}: the injector did not run, or another webhook undid its work; ` +
     'check the order of the mutating webhook configurations',

@@ -55,7 +55,7 @@ const DRAIN_MS = 700
 const SILENT = { debug() {} }
 
 /** The webhook behind each path. */
-export type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook }
+export type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook; readonly warn?: Webhook }
 
 /** The webhooks' routes, without a socket: `app.request('/mutate', …)` in tests. */
 export function webhookApp(
@@ -99,7 +99,7 @@ export function webhookApp(
       context.text('pod2iam: POST an AdmissionReview here\n', 405, { Allow: 'POST' }),
     )
   }
-  app.notFound((context) => context.text('pod2iam: the webhooks are at /mutate and /validate\n', 404))
+  app.notFound((context) => context.text('pod2iam: the webhooks are at /mutate, /validate and /warn\n', 404))
   return app
 }
 

@@ -1,10 +1,9 @@
 import { identityOfAnnotations } from '../common/identity.ts'
 import { KEYS } from '../common/keys.ts'
-import { decideFinal, decideWhole } from './decide.ts'
+import { decideFinal } from './decide.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import { isObject } from './json.ts'
 import type { Namespace } from './namespace.ts'
-import { hasPodTemplate, podOfTemplate } from './pod-template.ts'
 import { type Reason, sentence } from './reasons.ts'
 import { allow, type ReviewRequest, refuse } from './review.ts'
 import { type Court, type Told, type Webhook, type WebhookDependencies, webhook } from './webhook.ts'
@@ -14,8 +13,7 @@ type Annotations = Readonly<Record<string, string>>
 /**
  * The validating webhook, after all mutating ones:
  * a pod that should have the sidecar has it, whole (another webhook may have undone it), whichever replica added it;
- * the identity of a living pod stays what it was created with;
- * who applies a workload is warned of what will happen to its pods, whose refusals only a ReplicaSet would see.
+ * the identity of a living pod stays what it was created with.
  */
 export function validator(dependencies: WebhookDependencies): Webhook {
   return webhook(
@@ -26,7 +24,6 @@ export function validator(dependencies: WebhookDependencies): Webhook {
         return finalPod(request, court, settings)
       const binds = resource === 'bindings' || (resource === 'pods' && subResource === 'binding')
       if (binds || (resource === 'pods' && operation === 'UPDATE')) return livingPod(request, settings)
-      if (hasPodTemplate(resource)) return template(request, court, settings)
       return allowed(request, 'not-validated')
     },
     dependencies,
@@ -60,34 +57,6 @@ function livingPod(request: ReviewRequest, settings: InjectionSettings): Told {
   return changed === undefined
     ? allowed(request, 'unchanged')
     : refusedFor(request, 'identity-changed', changed, settings)
-}
-
-async function template(
-  request: ReviewRequest,
-  { namespace, inTurn }: Court,
-  settings: InjectionSettings,
-): Promise<Told> {
-  if (podOfTemplate(request.object) === undefined || request.operation === 'DELETE')
-    return allowed(request, 'template')
-  let where: Namespace
-  try {
-    where = await namespace()
-  } catch {
-    // A warning that cannot be given is no reason to refuse; its pods are judged again.
-    return allowed(request, 'template')
-  }
-  return inTurn(() => judgedTemplate(request, where, settings))
-}
-
-function judgedTemplate(request: ReviewRequest, where: Namespace, settings: InjectionSettings): Told {
-  const whole = request.whole()
-  const pods = whole.isRead ? { ...whole, object: podOfTemplate(whole.object) } : whole
-  const decision = decideWhole(podOfTemplate(request.object), pods, where, settings)
-  const warnings =
-    decision.kind === 'deny'
-      ? [`pods of this workload will be refused: ${decision.sentence}`]
-      : decision.warnings
-  return allowed(request, 'template', warnings)
 }
 
 function annotationsOf(object: unknown): Annotations {

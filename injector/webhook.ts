@@ -26,6 +26,9 @@ export type WebhookDependencies = {
   readonly turns?: FairTurns
 }
 
+/** What stands in metrics and logs, and in the path. */
+export type WebhookName = 'mutate' | 'validate' | 'warn'
+
 /** Takes a body and its sender's address, answers it; never rejects. */
 export type Webhook = (body: string | Body, address?: string) => Promise<Answer>
 
@@ -57,7 +60,7 @@ export type Court = {
  * @returns answers a body that is no review with 400 and a sentence, everything else with a review
  */
 export function webhook(
-  name: 'mutate' | 'validate',
+  name: WebhookName,
   judge: (request: ReviewRequest, court: Court, settings: InjectionSettings) => Promise<Told> | Told,
   { settings: settingsNow, lookup, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
 ): Webhook {

@@ -1,5 +1,5 @@
 /** The broker without what serves it: the cluster's half, AWS's half, and who decides between them. */
-import type { Clock } from '../../common/clock.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
@@ -24,7 +24,7 @@ import { whoIsAsking } from './who.ts'
 export type BrokerEdges = {
   readonly kube: Kube
   readonly imds: Imds
-  readonly clock: Clock
+  readonly clock: SteadyClock
   readonly log: Logger
   /** Makes the client of STS; the AWS SDK's where absent. */
   readonly connectSts?: typeof stsClient

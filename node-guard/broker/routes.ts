@@ -4,7 +4,8 @@ import type { PodRecord } from './cluster/pod.ts'
 import type { Entitlement } from './decide/entitle.ts'
 import type { BrokerRoutes } from './http/app.ts'
 import type { Metadata } from './node/node.ts'
-import type { Issued, Sessions } from './sts/sessions.ts'
+import type { Issued } from './sts/life.ts'
+import type { Sessions } from './sts/sessions.ts'
 import type { Who } from './who.ts'
 
 /** @param onRefused told when a pod that is known gets nothing */

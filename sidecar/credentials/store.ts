@@ -11,6 +11,9 @@ export type View =
   | { readonly kind: 'none' }
   | { readonly kind: 'unavailable'; readonly code: string; readonly detail: string }
 
+/** The two clocks drift apart by milliseconds an hour; more than this is a step. */
+const STEP_MS = 5000
+
 type Held = { readonly credentials: Credentials; readonly received: number; readonly life: number }
 
 /**
@@ -63,8 +66,19 @@ export class CredentialStore {
     const held = this.#held
     const remaining = this.remaining()
     return held !== undefined && remaining >= LEAST_LIFE_MS
-      ? { kind: 'valid', credentials: held.credentials, remaining }
+      ? { kind: 'valid', credentials: this.#dated(held.credentials, remaining), remaining }
       : this.#word
+  }
+
+  /**
+   * With the dates as the wall clock has them now: where it was set back, those of before would have SDKs, which go by the same
+   * clock, use the credentials for as much longer than AWS takes them.
+   */
+  #dated(credentials: Credentials, remaining: number): Credentials {
+    const early = credentials.expiration - this.#clock.wall() - remaining
+    if (early < STEP_MS) return credentials
+    const { lastUpdated, expiration } = credentials
+    return { ...credentials, lastUpdated: lastUpdated - early, expiration: expiration - early }
   }
 
   /**

@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Clock } from '../../common/clock.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 
 /** A clock that stands still until it is told to move. */
-export type FakeClock = Clock & {
+export type FakeClock = SteadyClock & {
   /** Moves on, running what falls due in its order, and lets promises settle after each. */
   readonly advance: (milliseconds: number) => Promise<void>
   /** Sets what the time is said to be, by milliseconds, as NTP does: no timer is due sooner or later for that. */
@@ -23,6 +23,7 @@ export function fakeClock(start = Date.UTC(2026, 0, 1)): FakeClock {
       .at(0)
   return {
     now: () => now + offset,
+    monotonic: () => now - start,
     set: (milliseconds) => {
       offset += milliseconds
     },

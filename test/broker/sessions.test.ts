@@ -182,6 +182,41 @@ test('after an outage that outlived the sessions, they are fetched as what runni
   assert.deepEqual(reasons, ['first', 'lapsed'])
 })
 
+test('what a session has left is told as the node’s clock is now, where that was set back', async () => {
+  const { store, clock } = world()
+  await store.get(grant('a'))
+  await clock.advance(5 * MINUTE)
+  clock.set(-2 * HOUR)
+  const told = await store.get(grant('a'))
+  assert.equal(told.expiration - clock.now(), 55 * MINUTE)
+  assert.equal(clock.now() - told.issuedAt, 5 * MINUTE)
+  assert.equal(store.soonestExpiry(), told.expiration)
+  clock.set(2 * HOUR)
+  assert.equal((await store.get(grant('a'))).expiration - clock.now(), 55 * MINUTE)
+})
+
+test('a session that nobody fetched is past its half by the time that has passed, whatever a clock that was set back says', async () => {
+  const { store, calls, clock } = world()
+  await store.get(grant('a'))
+  // It was renewed, and nobody has fetched that one.
+  await clock.advance(29 * MINUTE)
+  assert.equal(calls.length, 2)
+  await clock.advance((calls[1]?.at ?? 0) + 31 * MINUTE - clock.now() - 1)
+  clock.set(-2 * HOUR)
+  await clock.advance(MINUTE)
+  assert.equal((await store.get(grant('a'))).accessKeyId, 'AKID3')
+})
+
+test('a failure is remembered for its time, not until a clock that was set back comes there again', async () => {
+  const { store, state, clock } = world()
+  state.fail = denied
+  await assert.rejects(store.get(grant('a')), code('sts-denied'))
+  state.fail = undefined
+  clock.set(-2 * HOUR)
+  await clock.advance(31_000)
+  assert.equal((await store.get(grant('a'))).accessKeyId, 'AKID2')
+})
+
 test('a session ends by the time that has passed, too, where the node’s clock was set back', async () => {
   const { store, state, clock } = world()
   await store.get(grant('a'))

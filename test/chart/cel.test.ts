@@ -92,6 +92,8 @@ describe('the largest objects', needsCel, () => {
       volumes: list(1000, (at) => ({ name: `volume-${at}` })),
     },
   }
+  const keys = Object.fromEntries(list(1000, (at) => [`iam.example.com/some-name-${at}`, 'x'.repeat(200)]))
+  const marked = { metadata: { name: 'big', annotations: keys, labels: keys } }
   const plain = { ...pod, metadata: { name: 'big', annotations } }
   const node = {
     metadata: { name: 'big', annotations, labels: annotations },
@@ -112,10 +114,23 @@ describe('the largest objects', needsCel, () => {
       'final-pods.pod2iam.dev',
       'final-pods-all.pod2iam.dev',
     ].flatMap((of) => [pod, plain].map((object) => ({ of, request: request('Pod', object) }))),
-    ...['identities.pod2iam.dev', 'pod2iam-identity', 'pod2iam-containers', 'pod2iam-pods'].map((of) => ({
+    ...[
+      'identities.pod2iam.dev',
+      'pod2iam-identity',
+      'pod2iam-containers',
+      'pod2iam-pods',
+      'pod2iam-options',
+    ].map((of) => ({
       of,
       request: request('Pod', pod),
     })),
+    // As many keys as fit, all of which look as if they were ours for as long as possible.
+    { of: 'bare-pod-warnings.pod2iam.dev', request: request('Pod', marked) },
+    { of: 'namespace-warnings.pod2iam.dev', request: request('Namespace', marked) },
+    {
+      of: 'workloads.pod2iam.dev',
+      request: request('Deployment', { ...marked, kind: 'Deployment', spec: { template: marked } }, 'apps'),
+    },
     { of: 'pod2iam-startup-taint', request: request('Node', node) },
     ...configurations.map((object) => ({
       of: 'pod2iam-authority',

@@ -32,6 +32,8 @@ describe('the chart, installed', needsNamespaces(), () => {
     cluster = await createCluster({ injectorArgs: ['--base-role-arn=arn:aws:iam::111111111111:role/'] })
     await Promise.all([cluster.role('orders'), cluster.role('helm-test')])
     await cluster.namespace('shop', { allowed: ['orders'] })
+    // The operator's own, for `helm test`: sets/sandbox.yaml names it.
+    await cluster.namespace('helm-tests', { allowed: ['helm-test'] })
   })
   after(async () => {
     await cluster?.close()
@@ -57,6 +59,25 @@ describe('the chart, installed', needsNamespaces(), () => {
         await cluster.pods.waitFor(key, hasPhase('Succeeded'))
         assert.match(cluster.pods.logs(key, 'test'), sentence)
       })
+
+    test('says what to do where its namespace is not opted in', async () => {
+      await cluster.namespace('closed', { label: null, allowed: ['helm-test'] })
+      const moved: InstalledObject[] = JSON.parse(JSON.stringify(objects).replaceAll('helm-tests', 'closed'))
+      for (const object of moved.filter(({ kind }) => kind !== 'Pod')) await cluster.kube.apply(object)
+      for (const [name, sentence] of [
+        ['annotated', /^no sidecar answers this pod \(ECONNREFUSED\): is namespace closed labelled pod2iam/],
+        ['forbidden', /^a pod with a forbidden role was admitted: is namespace closed labelled pod2iam/],
+      ] as const) {
+        const isIt = ({ kind, metadata }: InstalledObject) =>
+          kind === 'Pod' && metadata.name === `pod2iam-test-${name}`
+        const pod = moved.find(isIt) ?? assert.fail()
+        pod.metadata.name = `closed-${name}`
+        await cluster.kube.apply(pod)
+        const key = `${pod.metadata.namespace}/${pod.metadata.name}`
+        await cluster.pods.waitFor(key, hasPhase('Failed'))
+        assert.match(cluster.pods.logs(key, 'test'), sentence)
+      }
+    })
 
     test('fails while the guard does not refuse', async () => {
       const pod = structuredClone(

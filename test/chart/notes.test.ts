@@ -48,6 +48,41 @@ describe('the notes', needsHelm, () => {
     assert.doesNotMatch(text, /helm .* test/)
   })
 
+  test('say what the tests do not prove without a namespace and a role, and nothing of tests that are off', () => {
+    assert.match(notes(), /With tests\.namespace=.*that is opted in.*\n?.*tests\.role=/s)
+    assert.match(notes('tests.namespace=shop'), /With tests\.role=.*that shop may use/)
+    assert.doesNotMatch(notes('tests.namespace=shop', 'tests.role=reader'), /With tests\./)
+    assert.doesNotMatch(notes('tests.enabled=false'), /helm .* test /)
+  })
+
+  test('warn of nothing by default', () => {
+    assert.doesNotMatch(notes(), /WARNING/)
+  })
+
+  for (const [value, warning] of [
+    ['injector.replicas=1', /no pod that asks for a role is admitted\. Set it to 2 or more/],
+    ['injector.podDisruptionBudget.enabled=false', /evictions may take all replicas/],
+    ['guard.nodeSelector.pool=web', /guard\.nodeSelector leaves nodes out/],
+    ['guard.affinity.nodeAffinity.x=y', /guard\.affinity may leave nodes out/],
+    ['guard.tolerations=null', /does not tolerate every taint.*\{operator: Exists\}/],
+    ['guard.tolerations[0].operator=Exists,guard.tolerations[0].key=a', /does not tolerate every taint/],
+    ['broker.resources.limits.memory=100M', /is 100M, less than the 160Mi .* killed when it is needed most/],
+    ['policy.namespaceRestrictions=false', /can take every role/],
+    ['broker.requireFirewall=false', /not proven/],
+    ['broker.sessionDuration=7200', /STS refuses more than 3600/],
+  ] as const)
+    test(`warn of ${value}`, () => {
+      assert.match(notes(value), new RegExp(`\\nWARNING: .*${warning.source}`))
+      assert.doesNotMatch(notes(value, 'guard.mode=remove'), /WARNING/)
+    })
+
+  test('do not warn of what makes such a value right', () => {
+    const keys = ['broker.extraEnv[0].name=AWS_ACCESS_KEY_ID', 'broker.extraEnv[0].value=x']
+    assert.doesNotMatch(notes('broker.sessionDuration=7200', ...keys), /WARNING/)
+    const ceiling = 'policy.permittedRoles={arn:aws:iam::111111111111:role/shop-*}'
+    assert.doesNotMatch(notes('policy.namespaceRestrictions=false', ceiling), /WARNING/)
+  })
+
   test('of a removal say how it ends', () => {
     const text = notes('guard.mode=remove')
     assert.match(

@@ -1,7 +1,16 @@
 /** What the chart promises whatever the values are, and where a value changes it. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { find, needsHelm, objectsOf, RELEASE_NAMESPACE, type Rendered, SETS, template } from './helm.ts'
+import {
+  find,
+  needsHelm,
+  objectsOf,
+  RELEASE_NAMESPACE,
+  type Rendered,
+  render,
+  SETS,
+  template,
+} from './helm.ts'
 
 type Expression = { readonly key: string; readonly operator: string; readonly values: readonly string[] }
 type Selector = { readonly matchExpressions: readonly Expression[] }
@@ -121,6 +130,15 @@ describe('with any values, the chart', needsHelm, () => {
       for (const { kind, metadata, data } of objects)
         if (kind === 'Secret' && metadata.name.endsWith('-ca')) assert.equal(data, undefined)
     }
+  })
+
+  test('owns no namespace, which would be deleted with all that is in it', () => {
+    for (const { set, objects } of rendered)
+      assert.deepEqual(
+        objects.filter(({ kind }) => kind === 'Namespace').map(({ metadata }) => metadata.name),
+        [],
+        set,
+      )
   })
 
   test('says the namespace of every object that has one', () => {
@@ -246,6 +264,27 @@ describe('a value of the chart', needsHelm, () => {
       assert.equal(isWritable, set !== 'own-certificate')
       assert.equal(JSON.stringify(policy ?? '').includes(who), isWritable, set)
     }
+  })
+
+  test('of all charts wins over the registry of this one, and adds its pull Secrets', () => {
+    const text = render(
+      'private-registry',
+      '--set-json',
+      'global={"imageRegistry":"cache.example","imagePullSecrets":["cache",{"name":"other"},"registry"]}',
+    )
+    const objects = objectsOf(text)
+    const images = podSpecs(objects)
+      .flatMap(containersOf)
+      .map(({ image }) => image)
+    assert.ok(images.length > 4)
+    for (const image of images) assert.match(image, /^cache\.example\/pod2iam\//)
+    assert.match(text, /--sidecar-image=cache\.example\/pod2iam\/sidecar@/)
+    assert.match(text, /--node-guard-image=cache\.example\/pod2iam\/node-guard@/)
+    for (const spec of podSpecs(objects) as (PodSpec & { imagePullSecrets?: { name: string }[] })[])
+      assert.deepEqual(
+        spec.imagePullSecrets?.map(({ name }) => name),
+        ['registry', 'cache', 'other'],
+      )
   })
 
   test('names images by digest', () => {

@@ -37,6 +37,56 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['sidecar.tokenExpirationSeconds=599', /'\/sidecar\/tokenExpirationSeconds'.*minimum/],
   ['sidecar.tokenExpirationSeconds=172801', /'\/sidecar\/tokenExpirationSeconds'.*maximum/],
   ['sidecar.resources.cpu=1', /'\/sidecar\/resources'.*'cpu' not allowed/],
+  ['guard.maxUnavailable=0', /'\/guard\/maxUnavailable'/],
+  ['guard.maxUnavailable=0%', /'\/guard\/maxUnavailable'/],
+  ['guard.maxUnavailable=110%', /'\/guard\/maxUnavailable'/],
+  ['guard.maxUnavailable=-1', /'\/guard\/maxUnavailable'/],
+  ['injector.podDisruptionBudget.maxUnavailable=0', /'\/injector\/podDisruptionBudget\/maxUnavailable'/],
+  ['injector.podDisruptionBudget.maxUnavailable=0%', /'\/injector\/podDisruptionBudget\/maxUnavailable'/],
+  ['guard.pollInterval=0s', /'\/guard\/pollInterval'/],
+  ['guard.pollInterval=50ms', /'\/guard\/pollInterval'/],
+  ['guard.pollInterval=6m', /'\/guard\/pollInterval'/],
+  ['guard.pollInterval=10', /'\/guard\/pollInterval'/],
+  ['metrics.podMonitor.interval=0s', /'\/metrics\/podMonitor\/interval'/],
+  ['global.imageRegistry=https://registry.example', /'\/global\/imageRegistry'/],
+  ['image.registry=https://registry.example', /'\/image\/registry'/],
+  ['image.sidecar.repository=pod2iam//sidecar', /'\/image\/sidecar\/repository'/],
+  ['policy.permittedRoles={shop-*}', /'\/policy\/permittedRoles\/0'/],
+  ['policy.defaultRole=a b', /'\/policy\/defaultRole'/],
+  ['broker.region=eu-west', /'\/broker\/region'/],
+  ['broker.issuer=oidc.example', /'\/broker\/issuer'/],
+  ['broker.metadataAllow={/tags/instance/}', /'\/broker\/metadataAllow\/0'/],
+  ['broker.extraEnv[0].name=POD2IAM_STS_QPS', /'\/broker\/extraEnv\/0\/name'/],
+  ['broker.extraEnv[0].nam=AWS_REGION', /'\/broker\/extraEnv\/0'.*'nam' not allowed/],
+  ['guard.tolerations[0].operater=Exists', /'\/guard\/tolerations\/0'.*'operater' not allowed/],
+  ['guard.tolerations[0].operator=exists', /'\/guard\/tolerations\/0\/operator'/],
+  ['networkPolicy.apiServerCidrs={10.0.0.300/8}', /'\/networkPolicy\/apiServerCidrs\/0'/],
+  ['networkPolicy.apiServerCidrs={10.0.0.0/33}', /'\/networkPolicy\/apiServerCidrs\/0'/],
+  ['networkPolicy.apiServerPorts={443,443}', /'\/networkPolicy\/apiServerPorts'/],
+  ['sidecar.resources.limits.memory=64MB', /'\/sidecar\/resources\/limits\/memory'/],
+  ['sidecar.resourcesMax.cpu=2', /'\/sidecar\/resourcesMax'/],
+  ['broker.resources.limits.memory=lots', /'\/broker\/resources\/limits\/memory'/],
+  ['injector.tls.existingSecret=my_secret', /'\/injector\/tls\/existingSecret'/],
+  ['guard.priorityClassName=System', /'\/guard\/priorityClassName'/],
+  ['tests.namespace=a.b', /'\/tests\/namespace'/],
+]
+
+/** Values that look odd and are right. */
+const RIGHT: readonly string[] = [
+  'guard.maxUnavailable=100%',
+  'guard.maxUnavailable=3',
+  'injector.podDisruptionBudget.maxUnavailable=50%',
+  'guard.pollInterval=100ms',
+  'guard.pollInterval=5m',
+  'image.registry=registry.example:5000/mirror/a_b',
+  'image.registry=localhost',
+  'global.storageClass=fast',
+  'policy.permittedRoles={*:role/shop-*}',
+  'broker.region=us-isob-east-1',
+  'broker.region=eusc-de-east-1',
+  'networkPolicy.apiServerCidrs={0.0.0.0/0,fd00::/8}',
+  'sidecar.resources.requests.cpu=0.01',
+  'guard.tolerations[0].key=dedicated',
 ]
 
 const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
@@ -72,6 +122,89 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /needs injector.tls.caBundle/,
   ],
   ['a bundle for the built-in authority', ['injector.tls.caBundle=AAAA'], /writes its own bundle/],
+  [
+    'a bundle that is none',
+    ['injector.tls.existingSecret=tls', 'injector.tls.caBundle=AAAA'],
+    /is not the Base64 of a PEM bundle.*base64 -w0 ca\.crt/,
+  ],
+  [
+    'one port for both listeners of the injector',
+    ['injector.healthPort=8443'],
+    /both 8443.*Choose different ports/,
+  ],
+  ['the kubelet’s port for the guard', ['guard.healthPort=10250'], /guard\.healthPort=10250 is taken/],
+  ['the broker’s own port for its health', ['broker.healthPort=9171'], /9171 by the broker/],
+  [
+    'a port of the guard for the injector’s health on the host network',
+    ['injector.hostNetwork=true', 'injector.healthPort=9173'],
+    /injector\.healthPort=9173 is taken/,
+  ],
+  [
+    'evictions that may take every replica',
+    ['injector.podDisruptionBudget.maxUnavailable=2'],
+    /all 2 replicas.*leave at least one/,
+  ],
+  [
+    'evictions that may take every replica, in percent',
+    ['injector.replicas=3', 'injector.podDisruptionBudget.maxUnavailable=67%'],
+    /all 3 replicas/,
+  ],
+  [
+    'more of a resource than its limit',
+    ['sidecar.resources.requests.memory=64Mi'],
+    /requests\.memory=64Mi is more than its limit of 48Mi/,
+  ],
+  [
+    'too little CPU for the sidecar',
+    ['sidecar.resources.limits.cpu=20m'],
+    /start so slowly.*Give it 50m or more/,
+  ],
+  [
+    'a bound below what every sidecar has',
+    ['sidecar.resourcesMax.cpu=1', 'sidecar.resourcesMax.memory=32Mi'],
+    /limit of 48Mi of memory is more than the 32Mi that sidecar\.resourcesMax allows/,
+  ],
+  ['the sidecars’ user for the broker', ['broker.runAsUser=65532'], /the injected sidecars' user, too/],
+  [
+    'a label by which the chart finds its objects',
+    ['commonLabels.app\\.kubernetes\\.io/name=x'],
+    /commonLabels may not set app\.kubernetes\.io\/name/,
+  ],
+  [
+    'the same among labels of pods',
+    ['guard.podLabels.app\\.kubernetes\\.io/component=x'],
+    /guard\.podLabels may not set/,
+  ],
+  [
+    'a role key of another meaning',
+    ['policy.roleKey=iam.amazonaws.com/external-id'],
+    /has another meaning already/,
+  ],
+  ['a role key among ours', ['policy.roleKey=pod2iam.dev/role'], /has another meaning already/],
+  [
+    'kube-system both wanted and not',
+    ['injector.allowKubeSystem=true', 'injector.excludeNamespaces={kube-system}'],
+    /contradicts kube-system/,
+  ],
+  ['a pull Secret for nobody', ['userNamespaces.pullSecret.dockerConfigJson=x'], /has no effect without/],
+  [
+    'a pull Secret that is none',
+    ['userNamespaces.pullSecret.dockerConfigJson=x', 'userNamespaces.pullSecret.namespaces={shop}'],
+    /is not a Docker configuration/,
+  ],
+  [
+    'a role to test without a namespace to test it in',
+    ['tests.role=reader'],
+    /tests\.role needs tests\.namespace.*kubectl create namespace/s,
+  ],
+  ...['kube-system', 'pod2iam-system', 'velero'].map(
+    (name) =>
+      [
+        `tests in ${name}, which is left alone`,
+        [`tests.namespace=${name}`, 'injector.excludeNamespaces={velero}'],
+        /is one that the injector leaves alone/,
+      ] as [string, string[], RegExp],
+  ),
   [
     'tags on shared sessions',
     ['broker.sessionScope=role', 'broker.sessionTags=true'],
@@ -110,6 +243,11 @@ describe('the chart refuses', needsHelm, () => {
   for (const [what, values, sentence] of CONTRADICTIONS)
     test(`${what}, and says why`, () => {
       assert.match(refusal(...values), sentence)
+    })
+
+  for (const value of RIGHT)
+    test(`not --set ${value}`, () => {
+      assert.equal(refusal(value), 'nothing was refused')
     })
 
   for (const memory of ['31Mi', '16777216', '20M', '1e7', '32k'])
@@ -161,10 +299,11 @@ function differences(root: Schema, given: Schema, node: unknown, path: string): 
   if (schema?.properties === undefined || !isMap(node)) return []
   const { properties } = schema
   // Parts of an object of Kubernetes' own; absent where values leave them to their user.
-  const optional = path === '' ? ['global'] : /resources(Max)?$/.test(path) ? Object.keys(properties) : []
+  const optional = /resources(Max)?$/.test(path) ? Object.keys(properties) : []
   const keys = node.items.map(({ key }) => String(key))
   return [
-    ...(schema.additionalProperties === false ? [] : [`${path} takes any key`]),
+    // Of other charts, too.
+    ...(schema.additionalProperties === false || path === '/global' ? [] : [`${path} takes any key`]),
     ...keys
       .filter((key) => properties[key] === undefined)
       .map((key) => `${path}/${key} is not in the schema`),

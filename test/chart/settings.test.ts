@@ -102,15 +102,14 @@ describe('the flags in the chart', needsHelm, () => {
   test('hold whatever characters a value has', () => {
     const values = {
       'policy.permittedRoles': ['arn:aws:iam::111111111111:role/a #b', '*'],
-      'policy.defaultRole': "first: 'one'\n- --role-key=other",
+      'policy.defaultRole': `{"a":&b'c}#--role-key=other`,
       'policy.baseRoleArn': 'arn:aws:iam::111111111111:role/a #b/',
       'broker.clusterName': 'prod: eu',
       'broker.sessionTags': true,
-      'broker.region': '{"a": &b "c"}',
       'broker.issuer': 'https://x # "y"',
       'broker.assumeRoleArn': 'arn:aws:iam::111111111111:role/a\t#b',
       'broker.metadataAllow': ['tags/: instance/', '\\\u2028'],
-      'sidecar.resourcesMax': { cpu: '1 # "' },
+      'sidecar.resourcesMax': { cpu: '1', memory: '256Mi' },
     }
     const flags = Object.entries(values).flatMap(([key, value]) => [
       '--set-json',
@@ -133,7 +132,6 @@ describe('the flags in the chart', needsHelm, () => {
       broker: {
         ...shared,
         '--cluster-name': values['broker.clusterName'],
-        '--region': values['broker.region'],
         '--issuer': values['broker.issuer'],
         '--assume-role-arn': values['broker.assumeRoleArn'],
         '--metadata-allow': values['broker.metadataAllow'].join(','),

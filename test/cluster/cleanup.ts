@@ -2,7 +2,7 @@
 import type { KubeObject } from '../sandbox/kube/objects.ts'
 import { RESOURCES } from '../sandbox/kube/resources.ts'
 import { isApiError } from '../sandbox/kube/status.ts'
-import { type Context, LABEL, type Run, valuesOf } from './context.ts'
+import { type Context, LABEL, NAMESPACE_PREFIX, type Run, valuesOf } from './context.ts'
 import { until } from './promise.ts'
 import { GUARD, guardsReady } from './rollout.ts'
 
@@ -64,14 +64,29 @@ async function removeLabelled({ access, run }: World): Promise<void> {
 
 async function removeNamespaces(world: World & Pick<Context, 'signal'>): Promise<void> {
   const { access, run } = world
-  const namespaces = await labelled(access, 'namespaces', run.id)
-  if (namespaces.length > 0) world.progress(`removing ${namespaces.length} namespaces`)
-  for (const { metadata } of namespaces) await gone(access.kube.delete('namespaces', metadata.name ?? ''))
+  const find = async () =>
+    Object.groupBy(await namesOf(access, run.id), (name) => (isMade(name, world) ? 'made' : 'others'))
+  const { made = [], others = [] } = await find()
+  if (made.length > 0) world.progress(`removing ${made.length} namespaces`)
+  for (const name of made) await gone(access.kube.delete('namespaces', name))
   await until(world, 'the end of the test’s namespaces', async () => {
-    const left = await labelled(access, 'namespaces', run.id)
-    if (left.length > 0) throw new Error(left.map(({ metadata }) => metadata.name).join(', '))
+    const left = (await find()).made ?? []
+    if (left.length > 0) throw new Error(left.join(', '))
     return true
   })
+  if (others.length > 0)
+    throw new Error(
+      `${others.join(', ')} stay, since the test makes none of these names: take the label ${LABEL} away, or pass --namespace`,
+    )
+}
+
+async function namesOf(access: Context['access'], id: string): Promise<string[]> {
+  return (await labelled(access, 'namespaces', id)).map(({ metadata }) => metadata.name ?? '')
+}
+
+/** A label can be copied; what is deleted with all that is in it must have a name of the test's, too. */
+function isMade(name: string, { options }: World): boolean {
+  return name.startsWith(NAMESPACE_PREFIX) || name === options.namespace
 }
 
 async function labelled({ kube }: Context['access'], resource: string, id: string): Promise<KubeObject[]> {

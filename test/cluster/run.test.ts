@@ -10,12 +10,13 @@ import { ApiServer, KubeClient } from '../sandbox/kube/client.ts'
 import type { ClusterAccess } from './access/access.ts'
 import { kubeConfigTransport } from './access/kubeconfig-transport.ts'
 import { readKubeconfig } from './access/real.ts'
+import { realAws } from './aws/real.ts'
 import { cleanUp, runsLeft } from './cleanup.ts'
 import { PULL_SECRET, valuesOf } from './context.ts'
 import { namespacesOf } from './namespaces.ts'
 import { OPTIONS, type Options } from './options.ts'
 import { chooseAws } from './preflight.ts'
-import { prepare, run, survey } from './run.ts'
+import { NO_ROLE, prepare, run, survey } from './run.ts'
 
 function optionsOf(...argv: string[]): Options {
   const parsed = parseSettings(OPTIONS, { argv, env: {} })
@@ -67,6 +68,23 @@ describe('test:cluster', () => {
     assert.deepEqual(await running, { verdicts: [], left: [] })
     assert.deepEqual(await runsLeft(access), [])
     assert.deepEqual((await api.admin.list('daemonsets')).items, [])
+  })
+
+  test('a namespace that has the label and no name of the test’s is not deleted', async () => {
+    const labels = { 'pod2iam.dev/cluster-test': 'copied' }
+    for (const name of ['payments', 'pod2iam-test-copied-shop'])
+      await api.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } })
+    const world = {
+      access,
+      options: optionsOf('--installed'),
+      progress: () => undefined,
+      run: { id: 'copied' },
+    }
+    const problems = await cleanUp({ ...world, aws: realAws(NO_ROLE, '') })
+    assert.equal(problems.length, 1)
+    assert.match(problems[0] ?? '', /^namespaces: payments stay, since the test makes none of these names/)
+    assert.equal(await api.admin.find('namespaces', 'pod2iam-test-copied-shop'), undefined)
+    await api.admin.delete('namespaces', 'payments')
   })
 
   test('a failure to prepare is told after everything was removed', async () => {

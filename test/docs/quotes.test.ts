@@ -35,7 +35,15 @@ function isSaid(part: string): boolean {
 
 /** Reasons that nobody has to do anything about, and those that are Events. */
 const QUIET = new Set([
-  ...['injected', 'already-injected', 'unchanged', 'template', 'not-a-pod-creation', 'not-validated'],
+  ...[
+    'injected',
+    'already-injected',
+    'unchanged',
+    'template',
+    'warned-only',
+    'not-a-pod-creation',
+    'not-validated',
+  ],
   ...['injection-missing', 'never-injected', 'gate-waiting'],
 ])
 

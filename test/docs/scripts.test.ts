@@ -38,12 +38,19 @@ async function run(script: string, programs: Readonly<Record<string, StandIn>>) 
 function pod(
   name: string,
   address: string,
-  more: { labels?: object; hostNetwork?: boolean; phase?: string; startTime?: string } = {},
+  more: {
+    labels?: object
+    hostNetwork?: boolean
+    phase?: string
+    startTime?: string
+    sidecar?: boolean
+  } = {},
 ) {
   const { labels = {}, hostNetwork = false, phase = 'Running', startTime = RUNNING_SINCE } = more
+  const initContainers = ['migrate', 'pod2iam-sidecar'].map((name) => ({ name }))
   return {
     metadata: { name, namespace: 'reports', labels },
-    spec: { hostNetwork },
+    spec: { hostNetwork, ...(more.sidecar ? { initContainers } : {}) },
     status: { phase, startTime, podIPs: [{ ip: address }] },
   }
 }
@@ -73,8 +80,10 @@ const kubectl: StandIn = ({ args }: Call) => {
       JSON.stringify({
         items: [
           pod('old-job', '10.244.1.7', { phase: 'Succeeded' }),
-          pod('nightly', '10.244.1.7'),
-          pod('moved', '10.244.1.8', { labels: { 'pod2iam.dev/injected': 'true' } }),
+          // A label says nothing: anybody could write this one, and take the other one's away.
+          pod('nightly', '10.244.1.7', { labels: { 'pod2iam.dev/injected': 'true' } }),
+          pod('moved', '10.244.1.8', { sidecar: true }),
+          pod('ended', '10.244.1.9', { sidecar: true, phase: 'Succeeded' }),
           pod('served', '10.244.2.9'),
           pod('heir', '10.244.2.11', { startTime: new Date().toISOString().replace(/\.\d+/, '') }),
           pod('agent', '10.0.0.10', { hostNetwork: true }),
@@ -119,6 +128,15 @@ test(
       `direct\treports\tnightly\t4\t${LONG_AGO}`,
       `dnat\treports\tserved\t12\t${LONG_AGO}`,
     ])
+  },
+)
+
+test(
+  'who uninstalls is told of every living pod with a sidecar, labelled or not',
+  needsPeer('jq'),
+  async () => {
+    const { stdout } = await run(tagged('docs/operations.md', 'who-has-a-sidecar').text, { kubectl })
+    assert.equal(stdout, 'reports\tmoved\n')
   },
 )
 

@@ -235,6 +235,51 @@ describe('admission by an API server', () => {
     })
   }
 
+  it('who makes a bare pod is warned as who applies a Deployment, wherever that is', async () => {
+    await create('web')
+    assert.match(warnings.join(), /is not opted in, so it gets no credentials: kubectl label namespace web/)
+    for (const where of ['web', 'shop', 'jobs']) {
+      await create(where, { 'iam.amazonaws.com/rol': ROLE })
+      assert.deepEqual(warnings, [
+        'pod2iam: annotation "iam.amazonaws.com/rol" means nothing to pod2iam: did you mean iam.amazonaws.com/role?',
+      ])
+    }
+    await create('shop', { [KEYS.role]: ROLE, 'pod2iam.dev/redirct': 'env' })
+    assert.match(warnings.join(), /did you mean pod2iam\.dev\/redirect\?/)
+    await create('shop', { [KEYS.inject]: 'flase' })
+    assert.match(warnings.join(), /did you mean "false"\?/)
+    await create('shop')
+    assert.deepEqual(warnings, [])
+    await create('web', { team: 'shop', 'iam.amazonaws.com/external-id': 'partner' })
+    assert.deepEqual(warnings, [])
+  })
+
+  it('who mistypes what a namespace says is warned, at its creation and when it is changed', async () => {
+    const told: string[] = []
+    const options = { onWarning: (text: string) => told.push(text) }
+    const labels = { [KEYS.injection]: 'enable' }
+    await api.admin.create(
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'typo', labels } },
+      options,
+    )
+    assert.match(told.join(), /is "enable", and only .* opt a namespace in: did you mean "enabled"\?/)
+    const patch = async (metadata: Dict) => {
+      told.length = 0
+      await api.admin.patch('namespaces', 'typo', undefined, { metadata }, options)
+      return told.join()
+    }
+    assert.equal(await patch({ labels: { team: 'x' } }), '')
+    assert.equal(await patch({ labels: { [KEYS.injection]: 'enabled' } }), '')
+    assert.match(
+      await patch({ annotations: { 'iam.amazonaws.com/allowed-role': '["x"]' } }),
+      /did you mean iam\.amazonaws\.com\/allowed-roles\?/,
+    )
+    assert.match(
+      await patch({ annotations: { [KEYS.allowedRoles]: 'x' } }),
+      /is not a JSON array .* nothing is allowed/,
+    )
+  })
+
   it('what was decided stands in the audit log, by webhook', async () => {
     const { metadata } = await create('shop')
     await refusal(create('shop', { [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' }))
@@ -366,6 +411,10 @@ describe('admission by an API server', () => {
     assert.deepEqual(initNames(await create('shop', { [KEYS.inject]: 'false' })), [])
     assert.deepEqual(initNames(await create('web')), [])
     assert.deepEqual(initNames(await create('shop', {})), [])
+    // What only warns stops nobody.
+    await create('web', { 'iam.amazonaws.com/rol': ROLE })
+    await namespace('unwarned', { [KEYS.injection]: 'enable' }, { [KEYS.allowedRoles]: 'x' })
+    assert.deepEqual(warnings, [])
   })
 })
 

@@ -25,6 +25,7 @@ const ENTRIES = {
   finalAll: conditionsOf('validating-webhooks.yaml', 'final-pods-all.pod2iam.dev'),
 }
 
+const TYPO = 'iam.amazonaws.com/rol'
 const PLAIN = [{ name: 'app' }]
 const ours = (name: string) => [{ name: 'x' }, { name }]
 /** Absent, null and empty lists come from the API server, too. */
@@ -54,9 +55,13 @@ const outcomeOf = (
   matchConditions: (typeof ENTRIES)['all'],
   object: Dict,
   [group, kind] = ['', 'Pod'],
+  oldObject?: Dict,
 ): string => {
-  const admission = { object: object as never, oldObject: undefined }
-  const request = { operation: 'CREATE', kind: { group, version: 'v1', kind } }
+  const admission = { object: object as never, oldObject: oldObject as never }
+  const request = {
+    operation: oldObject === undefined ? 'CREATE' : 'UPDATE',
+    kind: { group, version: 'v1', kind },
+  }
   asked.push({ judge: { name: kind, matchConditions }, admission, request, namespace: undefined })
   return evaluate(matchConditions, admission, request).outcome
 }
@@ -69,15 +74,101 @@ describe('the match condition for workloads', () => {
     [{ team: 'shop' }, 'no-match'],
     [{ [KEYS.role]: ROLE }, 'match'],
     [{ [KEYS.inject]: 'metadata' }, 'match'],
+    [{ [TYPO]: ROLE }, 'match'],
   ] as const)
     it(`is ${expected} for a template with ${JSON.stringify(annotations)}`, () => {
       const template = { metadata: annotations === undefined ? undefined : { annotations }, spec: {} }
-      const deployment = { kind: 'Deployment', spec: { template: JSON.parse(JSON.stringify(template)) } }
+      const metadata = { name: 'x' }
+      const deployment = {
+        kind: 'Deployment',
+        metadata,
+        spec: { template: JSON.parse(JSON.stringify(template)) },
+      }
       assert.equal(outcomeOf(conditions, deployment, ['apps', 'Deployment']), expected)
       const jobTemplate = { spec: { template: JSON.parse(JSON.stringify(template)) } }
-      const job = { kind: 'CronJob', spec: { jobTemplate } }
+      const job = { kind: 'CronJob', metadata, spec: { jobTemplate } }
       assert.equal(outcomeOf(conditions, job, ['batch', 'CronJob']), expected)
     })
+})
+
+/** Keys that one of the conditions for warnings must let through, and keys of others that it need not. */
+const LIKE_OURS = [
+  ...[
+    TYPO,
+    'iam.amazonaws.com/external-id',
+    'iam.amazonaw.com/role',
+    'iam.amazon.com/role',
+    'ima.amazonaws.com/role',
+  ],
+  ...[
+    'IAM.amazonaws.com/role',
+    'pod2iam.dev/redirct',
+    'pod2iam.io/inject',
+    'pod2aim.dev/inject',
+    'podiam.dev/inject',
+  ],
+  ...['pod2iam/redirect', 'pd2iam.dev/inject', 'pod-2iam.dev/x'],
+]
+const OTHERS = [
+  ...[
+    'team',
+    'eks.amazonaws.com/fargate-profile',
+    'vpc.amazonaws.com/pod-ips',
+    'iam.gke.io/gcp-service-account',
+  ],
+  ...[
+    'app.kubernetes.io/name',
+    'kubectl.kubernetes.io/last-applied-configuration',
+    'podman.io/iam',
+    'role',
+    '',
+  ],
+]
+const EVERY = [
+  ...LIKE_OURS.map((key) => [key, 'match'] as const),
+  ...OTHERS.map((key) => [key, 'no-match'] as const),
+]
+
+describe('the match conditions for warnings', () => {
+  const barePods = conditionsOf('validating-webhooks.yaml', 'bare-pod-warnings.pod2iam.dev')
+  const namespaces = conditionsOf('validating-webhooks.yaml', 'namespace-warnings.pod2iam.dev')
+  const workloads = conditionsOf('validating-webhooks.yaml', 'workloads.pod2iam.dev')
+  const forms = ['annotations', 'labels'] as const
+  const spec = { template: { metadata: {}, spec: {} } }
+  const ofNamespace = (metadata: Dict, oldMetadata?: Dict) =>
+    outcomeOf(namespaces, { metadata }, ['', 'Namespace'], oldMetadata && { metadata: oldMetadata })
+
+  for (const [key, expected] of EVERY)
+    it(`are ${expected} for ${JSON.stringify(key)}`, () => {
+      for (const form of forms) {
+        const metadata = { name: 'x', [form]: { team: 'y', [key]: 'x' } }
+        assert.equal(outcomeOf(barePods, { metadata }), expected)
+        assert.equal(ofNamespace(metadata), expected)
+        const above = { kind: 'Deployment', metadata, spec }
+        assert.equal(outcomeOf(workloads, above, ['apps', 'Deployment']), expected)
+      }
+    })
+
+  it('leave out the pods of controllers', () => {
+    const ownerReferences = [
+      { apiVersion: 'apps/v1', kind: 'ReplicaSet', name: 'x', uid: 'y', controller: true },
+    ]
+    const metadata = { name: 'x', annotations: { [TYPO]: 'x' } }
+    assert.equal(outcomeOf(barePods, { metadata: { ...metadata, ownerReferences } }), 'no-match')
+    assert.equal(outcomeOf(barePods, { metadata: { ...metadata, ownerReferences: [] } }), 'match')
+  })
+
+  it('ask about a namespace when a key is written, not whenever the namespace is', () => {
+    for (const form of forms) {
+      const marked = (value: string, more: Dict = {}) => ({ name: 'x', [form]: { [TYPO]: value, ...more } })
+      assert.equal(ofNamespace(marked('x'), marked('x')), 'no-match')
+      assert.equal(ofNamespace(marked('x', { team: 'y' }), marked('x')), 'no-match')
+      assert.equal(ofNamespace(marked('y'), marked('x')), 'match')
+      assert.equal(ofNamespace(marked('x'), { name: 'x' }), 'match')
+      // What was mended, or taken away, needs no words.
+      assert.equal(ofNamespace({ name: 'x', [form]: { team: 'y' } }, marked('x')), 'no-match')
+    }
+  })
 })
 
 describe('the match conditions', () => {

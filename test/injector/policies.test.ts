@@ -104,7 +104,6 @@ describe('the admission policies', () => {
     it('and nothing else: other annotations, status, terminating pods, other namespaces', async () => {
       const name = await create(injected())
       await annotate(name, 'team', 'shop')
-      await annotate(name, KEYS.status, '{}')
       await api.admin.patch('pods', name, 'shop', { status: { phase: 'Running' } }, { subresource: 'status' })
       const bare = await create(pod({}, { [KEYS.role]: undefined }))
       await annotate(bare, 'team', 'shop')
@@ -114,6 +113,77 @@ describe('the admission policies', () => {
       await annotate(name, KEYS.role, null)
       await api.admin.patch('pods', name, 'shop', { metadata: { finalizers: null } })
     })
+  })
+
+  describe('keep what the injector wrote for others to go by', () => {
+    const label = (name: string, value: string | null, subresource?: string) =>
+      api.admin.patch(
+        'pods',
+        name,
+        'shop',
+        { metadata: { labels: { [KEYS.injected]: value } } },
+        subresource ? { subresource } : {},
+      )
+    const frozen = /label pod2iam\.dev\/injected says whether .*: it cannot be changed on a living pod/
+    for (const subresource of [undefined, 'status'])
+      it(`the label of a living pod, through ${subresource ?? 'the pod'}: nobody hides it from those who select by it`, async () => {
+        const name = await create(injected())
+        for (const value of [null, 'false'])
+          assert.match(await refusal(label(name, value, subresource)), frozen)
+        await label(name, 'true', subresource)
+      })
+    it('and nobody gives it to a pod without sidecar, also not by a binding', async () => {
+      const bare = await create(pod({}, { [KEYS.role]: undefined }))
+      assert.match(await refusal(label(bare, 'true')), frozen)
+      const binding = {
+        apiVersion: 'v1',
+        kind: 'Binding',
+        metadata: { name: bare, namespace: 'shop', labels: { [KEYS.injected]: 'true' } },
+        target: { apiVersion: 'v1', kind: 'Node', name: 'node-1' },
+      }
+      assert.match(
+        await refusal(api.admin.post(`/api/v1/namespaces/shop/pods/${bare}/binding`, binding)),
+        frozen,
+      )
+    })
+    it('a label that was lost before can be given back, and the pod lives on without', async () => {
+      const object = injected() as { metadata: { labels?: Dict } } & Dict
+      delete object.metadata.labels
+      const name = await create(object)
+      await api.admin.patch('pods', name, 'shop', { status: { phase: 'Running' } }, { subresource: 'status' })
+      await label(name, 'true')
+      assert.match(await refusal(label(name, null)), frozen)
+    })
+    it('the status annotation', async () => {
+      const name = await create(injected())
+      for (const value of [null, '{}'])
+        assert.match(
+          await refusal(annotate(name, KEYS.status, value)),
+          /annotation pod2iam\.dev\/status says .* cannot be changed on a living pod/,
+        )
+    })
+  })
+
+  describe('warn of', () => {
+    for (const [key, value] of [
+      [KEYS.redirect, 'env'],
+      [KEYS.imdsTokens, 'required'],
+      [KEYS.startupGate, 'off'],
+      [KEYS.sidecarResources, '{}'],
+      [KEYS.logLevel, 'debug'],
+    ] as const)
+      it(`${key} on a living pod, which nobody reads any more`, async () => {
+        const name = await create(injected())
+        const told: string[] = []
+        const options = { onWarning: (text: string) => told.push(text) }
+        const patch = (annotations: Dict) =>
+          api.admin.patch('pods', name, 'shop', { metadata: { annotations } }, options)
+        await patch({ [key]: value })
+        assert.equal(told.length, 1)
+        assert.ok(told[0]?.includes(`annotation ${key} has no effect on a living pod`), told[0])
+        await patch({ team: 'shop' })
+        assert.equal(told.length, 1)
+      })
   })
 
   describe('close the gate', () => {

@@ -7,6 +7,7 @@ import { decide } from '../../injector/decide.ts'
 import { mutator } from '../../injector/mutate.ts'
 import { REASONS } from '../../injector/reasons.ts'
 import { validator } from '../../injector/validate.ts'
+import { warner } from '../../injector/warn/warn.ts'
 import {
   applyPatch,
   type Dict,
@@ -179,7 +180,11 @@ describe('any review', () => {
     log: silent,
     clock: () => 0,
   }
-  const webhooks = { mutate: mutator(dependencies), validate: validator(dependencies) }
+  const webhooks = {
+    mutate: mutator(dependencies),
+    validate: validator(dependencies),
+    warn: warner(dependencies),
+  }
   /** JSON that looks like a review with something else in one place or another. */
   const almost = fc
     .tuple(
@@ -221,6 +226,7 @@ describe('any review', () => {
           assert.deepEqual([apiVersion, kind], ['admission.k8s.io/v1', 'AdmissionReview'])
           assert.equal(response.uid, JSON.parse(body).request.uid)
           assert.equal(typeof response.allowed, 'boolean')
+          if (name === 'warn') assert.equal(response.allowed, true)
           if (response.allowed === false)
             assert.match((response.status as Dict).message as string, /^pod2iam: /)
           if (response.patch !== undefined) assert.equal(response.patchType, 'JSONPatch')

@@ -50,12 +50,6 @@ function named(list: Dict[], name: string): Dict {
   return list.find((one) => one.name === name) ?? assert.fail(`no ${name}`)
 }
 
-const RESOURCE = {
-  deployments: { group: 'apps', version: 'v1', resource: 'deployments' },
-  cronjobs: { group: 'batch', version: 'v1', resource: 'cronjobs' },
-  pods: { group: '', version: 'v1', resource: 'pods' },
-}
-
 describe('a pod after all mutating webhooks', () => {
   it('with everything in place is allowed, without patch and warnings', async () => {
     assert.deepEqual(await validated({ object: injected() }), {
@@ -203,49 +197,6 @@ describe('a living pod', () => {
       const pretending = { deletionTimestamp: ENDING }
       assert.equal((await binding({ [KEYS.externalId]: 'partner' }, pretending)).allowed, false)
     })
-})
-
-describe('a workload', () => {
-  const deployment = (template: Dict): Dict => ({ kind: 'Deployment', spec: { template } })
-  const apply = (object: Dict, where = namespace(), resource = RESOURCE.deployments) =>
-    validated({ resource, object }, async () => where)
-
-  it('whose pods will get a role is applied without words', async () => {
-    const { allowed, warnings } = await apply(deployment(pod()))
-    assert.deepEqual([allowed, warnings], [true, []])
-  })
-
-  it('whose pods will be refused is applied with a warning that says why', async () => {
-    const { allowed, warnings } = await apply(deployment(pod({ hostNetwork: true })))
-    assert.equal(allowed, true)
-    assert.match(
-      warnings[0] ?? '',
-      /^pod2iam: pods of this workload will be refused: a pod on the host network/,
-    )
-  })
-
-  it('that asks in a namespace that is not opted in is applied with a warning', async () => {
-    const { warnings } = await apply(deployment(pod()), namespace({ labels: {} }))
-    assert.match(warnings[0] ?? '', /is not opted in.*kubectl label namespace shop/)
-  })
-
-  it('may be a CronJob, whose template is deeper', async () => {
-    const cronJob = {
-      kind: 'CronJob',
-      spec: { jobTemplate: { spec: { template: pod({}, { [KEYS.role]: '' }) } } },
-    }
-    const { warnings } = await apply(cronJob, namespace(), RESOURCE.cronjobs)
-    assert.match(warnings[0] ?? '', /the role is empty/)
-  })
-
-  it('is never refused, whatever it holds and however the look-up ends', async () => {
-    for (const object of [{}, { spec: null }, { spec: { template: 1 } }, deployment({})])
-      assert.equal((await apply(object)).allowed, true)
-    const failing = await validated({ resource: RESOURCE.deployments, object: deployment(pod()) }, async () =>
-      Promise.reject(new Error('x')),
-    )
-    assert.deepEqual([failing.allowed, failing.warnings], [true, []])
-  })
 })
 
 it('an object that nobody asked to validate is allowed', async () => {

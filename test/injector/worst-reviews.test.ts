@@ -98,7 +98,7 @@ describe('reviews that are made to be expensive', () => {
     ] as const) {
       const group = resource === 'cronjobs' ? 'batch' : 'apps'
       const request = { ...review.request, resource: { group, version: 'v1', resource }, object: { spec } }
-      const { response } = await send('/validate', JSON.stringify({ ...review, request }))
+      const { response } = await send('/warn', JSON.stringify({ ...review, request }))
       assert.equal(response.allowed, true)
       assert.match(
         String(response.warnings),

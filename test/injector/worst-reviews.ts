@@ -5,7 +5,7 @@ import { type Dict, pod, reviewOf } from './fixtures.ts'
 export type WorstReview = {
   /** What there is too much of. */
   readonly name: string
-  readonly path: '/mutate' | '/validate'
+  readonly path: '/mutate' | '/validate' | '/warn'
   readonly body: string
   /** What the injector says: it is allowed, denied for its size, or no review at all. */
   readonly answer: 'allowed' | 'too-large' | 'no-review'
@@ -123,7 +123,7 @@ const ALLOWED: Readonly<Record<string, () => string>> = {
   'one text of many bytes a character': () => created(pod(app({ args: ['😀'.repeat(REQUEST / 4)] }), env)),
 }
 
-/** Reviews of living pods and of workloads. */
+/** Reviews of living pods. */
 const OTHERS: readonly Omit<WorstReview, 'path'>[] = [
   {
     name: 'an update of a pod with too many containers',
@@ -141,6 +141,10 @@ const OTHERS: readonly Omit<WorstReview, 'path'>[] = [
     body: request({ operation: 'UPDATE', oldObject: pod({ tolerations: filled(7 * MIB, () => []) }, env) }),
     answer: 'allowed',
   },
+]
+
+/** Reviews of workloads, pods and namespaces that are warned about. */
+const WARNED: readonly Omit<WorstReview, 'path'>[] = [
   {
     name: 'a Deployment with too many containers',
     body: request(
@@ -154,6 +158,22 @@ const OTHERS: readonly Omit<WorstReview, 'path'>[] = [
     ),
     answer: 'allowed',
   },
+  ...(['pods', 'namespaces'] as const).map((resource) => ({
+    name: `${resource} with as many misspelt keys as are read`,
+    body: request(
+      { resource: { group: '', version: 'v1', resource } },
+      {
+        ...pod(),
+        metadata: {
+          name: 'n',
+          annotations: Object.fromEntries(
+            Array.from({ length: 7_900 }, (_, index) => [`iam.amazonaws.com/session-x${index}`, '']),
+          ),
+        },
+      },
+    ),
+    answer: 'allowed' as const,
+  })),
 ]
 
 /** What no API server sends, but any pod of the cluster can. */
@@ -175,6 +195,7 @@ export function worstReviews(): WorstReview[] {
     ...made(Object.fromEntries(pods), 'too-large'),
     ...made(ALLOWED, 'allowed'),
     ...OTHERS.map((review) => ({ ...review, path: '/validate' as const })),
+    ...WARNED.map((review) => ({ ...review, path: '/warn' as const })),
     ...made(NO_REVIEWS, 'no-review'),
   ]
 }

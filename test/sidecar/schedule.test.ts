@@ -169,6 +169,20 @@ describe('the store', () => {
     assert.equal(held.view().kind, 'unavailable')
   })
 
+  test('tells the end as the wall clock is now, where that was set back', () => {
+    const { clock, held } = store()
+    clock.advance(10 * MINUTE)
+    clock.jump(-120 * MINUTE)
+    const view = held.view()
+    assert.ok(view.kind === 'valid')
+    assert.equal(view.credentials.expiration - clock.wall(), 50 * MINUTE)
+    assert.equal(clock.wall() - view.credentials.lastUpdated, 10 * MINUTE)
+    clock.jump(120 * MINUTE)
+    const right = held.view()
+    assert.ok(right.kind === 'valid')
+    assert.equal(right.credentials.expiration - clock.wall(), 50 * MINUTE)
+  })
+
   test('takes credentials after a refusal', () => {
     const { held } = store()
     held.accept(refused)

@@ -99,6 +99,18 @@ describe('the sidecar', () => {
     assert.equal((await readyz(healthPort)).status, 503)
   })
 
+  test('tells an application no longer life when the clock was set back: SDKs go by that clock', async () => {
+    const clock = new TestClock()
+    broker.credentials = json(credentialsBody({}, clock.wall()))
+    const { metadataPort, healthPort } = await start({ clock })
+    await until('it is ready', async () => (await readyz(healthPort)).ready)
+    clock.advance(10 * MINUTE)
+    clock.jump(-120 * MINUTE)
+    const { body } = await ask(metadataPort, { path: `${CREDS}/reader` })
+    const left = Date.parse(JSON.parse(body).Expiration) - clock.wall()
+    assert.ok(left > 49 * MINUTE && left <= 50 * MINUTE, `${left / MINUTE} minutes`)
+  })
+
   test('refreshes the snapshot as often as the broker says', async () => {
     const clock = new TestClock()
     broker.credentials = json(credentialsBody({}, clock.wall()))

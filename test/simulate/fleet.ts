@@ -22,6 +22,8 @@ export type Fleet = {
   /** Life of the pods' projected tokens. */
   readonly tokenSeconds: number
   readonly seed: number
+  /** One node in so many is simulated, under that share of the quota; figures are of the whole fleet all the same. */
+  readonly share: number
 }
 
 /** A namespace's object on the wire. */
@@ -41,7 +43,7 @@ export async function simulate(fleet: Fleet, scenario: Scenario) {
     const apiAway = shifted(awayOffsets)
     const awayFromSts = shifted(stsAway)
     const api = apiServer(time, apiAway)
-    const sts = stsModel(time, fleet.stsPerSecond, awayFromSts)
+    const sts = stsModel(time, fleet.stsPerSecond / fleet.share, awayFromSts)
     const namespaces = api.collection(NAMESPACE_BYTES)
     const world: World = { fleet, time, api, apiAway, sts, namespaces }
     const putNamespace = (index: number, roles: readonly string[]) =>
@@ -53,7 +55,9 @@ export async function simulate(fleet: Fleet, scenario: Scenario) {
       })
     for (let index = 0; index < fleet.namespaces; index++) putNamespace(index, ['*'])
 
-    const nodes: Node[] = Array.from({ length: fleet.nodes }, (_, index) => simulatedNode(index, world))
+    const nodes: Node[] = Array.from({ length: fleet.nodes / fleet.share }, (_, index) =>
+      simulatedNode(index, world),
+    )
     if (steady)
       for (const node of nodes)
         time.after(Math.random() * (STEADY_MS - 10 * 60_000), () => node.boot(fleet.podsPerNode, true))

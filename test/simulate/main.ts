@@ -1,5 +1,5 @@
 /**
- * `npm run simulate [-- --nodes N --pods N --only NAME --out DIRECTORY …]`: a fleet in simulated time, by the product's own
+ * `npm run simulate [-- --nodes N --pods N --share N --only NAME --out DIRECTORY …]`: a fleet in simulated time, by the product's own
  * code. Prints the tables of docs/scale.md and, with `--out`, writes the plots there. Two scenarios run at a time.
  */
 import { fork } from 'node:child_process'
@@ -8,15 +8,16 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Fleet, simulate } from './fleet.ts'
-import { DEFAULT_FLEET } from './options.ts'
+import { PAGE_FLEET } from './options.ts'
 import { plotsOf } from './plots.ts'
 import { SCENARIOS } from './scenarios.ts'
 import { type Summary, summary } from './summary.ts'
 import { apiTable, parameters, podTable, stsTable } from './tables.ts'
 
+type Done = { readonly result: Summary; readonly megabytes: number }
 type Task = { readonly name: string; readonly fleet: Fleet }
 
-/** The pods' objects alone are more than a gigabyte. */
+/** Of the largest fleet in full, whose pods' objects alone are more than a gigabyte; a tenth of it takes less than one. */
 const HEAP_MB = 7000
 
 async function run({ name, fleet }: Task): Promise<Summary> {
@@ -27,42 +28,55 @@ async function run({ name, fleet }: Task): Promise<Summary> {
 }
 
 /** In a process of its own: worker threads collect so much garbage several times as slowly. */
-function inProcess(task: Task): Promise<Summary> {
+function inProcess(task: Task): Promise<Done> {
   const child = fork(new URL(import.meta.url), [JSON.stringify(task)], {
     execArgv: [`--max-old-space-size=${HEAP_MB}`, '--max-semi-space-size=64'],
   })
   return new Promise((resolve, reject) => {
-    child.once('message', (message) => resolve(message as Summary))
+    child.once('message', (message) => resolve(message as Done))
     child.once('error', reject)
     child.once('exit', (code) => reject(new Error(`${task.name} ended with ${code} and no result`)))
   })
 }
 
+/** Scenarios are about tenths of the nodes: there must be so many. */
+function isPossible(fleet: Fleet): boolean {
+  const simulated = fleet.nodes / fleet.share
+  const { podsPerNode, stsPerSecond, share } = fleet
+  return (
+    Number.isInteger(simulated) &&
+    simulated >= 10 &&
+    [podsPerNode, stsPerSecond, share].every((value) => value > 0)
+  )
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
-      nodes: { type: 'string', default: String(DEFAULT_FLEET.nodes) },
-      pods: { type: 'string', default: String(DEFAULT_FLEET.podsPerNode) },
-      quota: { type: 'string', default: String(DEFAULT_FLEET.stsPerSecond) },
-      qps: { type: 'string', default: String(DEFAULT_FLEET.stsQps) },
-      token: { type: 'string', default: String(DEFAULT_FLEET.tokenSeconds) },
+      nodes: { type: 'string', default: String(PAGE_FLEET.nodes) },
+      pods: { type: 'string', default: String(PAGE_FLEET.podsPerNode) },
+      quota: { type: 'string', default: String(PAGE_FLEET.stsPerSecond) },
+      qps: { type: 'string', default: String(PAGE_FLEET.stsQps) },
+      token: { type: 'string', default: String(PAGE_FLEET.tokenSeconds) },
+      share: { type: 'string', default: String(PAGE_FLEET.share) },
       only: { type: 'string' },
       out: { type: 'string' },
     },
   })
   const fleet: Fleet = {
-    ...DEFAULT_FLEET,
+    ...PAGE_FLEET,
     nodes: Number(values.nodes),
     podsPerNode: Number(values.pods),
     stsPerSecond: Number(values.quota),
     stsQps: Number(values.qps),
     tokenSeconds: Number(values.token),
+    share: Number(values.share),
   }
   const asked = values.only?.split(',') ?? SCENARIOS.map(({ name }) => name)
   const unknown = asked.find((name) => !SCENARIOS.some((scenario) => scenario.name === name))
-  if (unknown !== undefined || ![fleet.nodes, fleet.podsPerNode].every((value) => value > 0)) {
+  if (unknown !== undefined || !isPossible(fleet)) {
     console.error(
-      `Usage: npm run simulate [-- --nodes N --pods N --quota N --qps N --token SECONDS --only NAME,… --out DIRECTORY]; names: ${SCENARIOS.map(({ name }) => name).join(', ')}`,
+      `Usage: npm run simulate [-- --nodes N --pods N --quota N --qps N --token SECONDS --share N --only NAME,… --out DIRECTORY]; names: ${SCENARIOS.map(({ name }) => name).join(', ')}. Of the nodes, one in --share is simulated; these must be a whole number of at least ten.`,
     )
     process.exit(2)
   }
@@ -71,8 +85,10 @@ async function main(): Promise<void> {
   const runAll = async () => {
     for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
       const started = performance.now()
-      done.set(name, await inProcess({ name, fleet }))
-      process.stderr.write(`${name}: ${Math.round((performance.now() - started) / 1000)} s\n`)
+      const { result, megabytes } = await inProcess({ name, fleet })
+      done.set(name, result)
+      const seconds = Math.round((performance.now() - started) / 1000)
+      process.stderr.write(`${name}: ${seconds} s, ${Math.round(megabytes)} MB\n`)
     }
   }
   await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, runAll))
@@ -92,6 +108,7 @@ async function main(): Promise<void> {
 
 if (process.send === undefined) await main()
 else {
-  process.send(await run(JSON.parse(process.argv[2] ?? '')))
+  const result = await run(JSON.parse(process.argv[2] ?? ''))
+  process.send({ result, megabytes: process.resourceUsage().maxRSS / 1024 } satisfies Done)
   process.disconnect()
 }

@@ -1,4 +1,4 @@
-/** The fleet that is simulated where nothing else is said. */
+/** The fleets that are simulated where nothing else is said. */
 import type { Fleet } from './fleet.ts'
 
 export const DEFAULT_FLEET: Fleet = {
@@ -10,7 +10,11 @@ export const DEFAULT_FLEET: Fleet = {
   sessionSeconds: 3600,
   tokenSeconds: 86_400,
   seed: 1,
+  share: 1,
 }
 
-/** The fleet of docs/scale.md: a tenth, under a tenth of the quota. */
-export const PAGE_FLEET: Fleet = { ...DEFAULT_FLEET, nodes: 500, stsPerSecond: 60 }
+/** The fleet of docs/scale.md, of which one node in twenty is simulated. */
+export const PAGE_FLEET: Fleet = { ...DEFAULT_FLEET, share: 20 }
+
+/** Its other fleet, of large nodes. */
+export const LARGE_NODES: Fleet = { ...PAGE_FLEET, nodes: 1000, podsPerNode: 110 }

@@ -7,7 +7,6 @@ import type { BrokerRoutes } from '../../node-guard/broker/http/app.ts'
 import type { Reply } from '../../sidecar/broker/client.ts'
 import { outcomeOf } from '../../sidecar/broker/outcome.ts'
 import type { Clock } from '../../sidecar/clock.ts'
-import type { Credentials } from '../../sidecar/credentials/credentials.ts'
 import { startRefresher } from '../../sidecar/credentials/refresher.ts'
 import { CredentialStore } from '../../sidecar/credentials/store.ts'
 import type { PodToken } from './pod-token.ts'
@@ -53,12 +52,19 @@ export function podObject({ namespace, uid, nodeName, ip }: PodPlace, createdAt:
   }
 }
 
+export type HandedOut = {
+  /** When AWS stops to take it. */
+  readonly expires: number
+  /** When it will have ended for an SDK, which goes by the node's clock as it is now. */
+  readonly told: number
+}
+
 export type Sidecar = {
   readonly startedAt: number
   /** When it first had credentials; undefined before. */
   readonly firstAt: () => number | undefined
-  /** What an application gets now: when that really expires; undefined where it gets nothing. */
-  readonly handsOut: () => number | undefined
+  /** What an application gets now; undefined where it gets nothing. */
+  readonly handsOut: () => HandedOut | undefined
   /** When it was last given credentials, and until when they are good. */
   readonly last: () => { readonly at: number; readonly expires: number } | undefined
   /** Its token is from the future, as the node's clock has it: it can prove nothing until that is right. */
@@ -81,7 +87,7 @@ export function startSidecar(
   const store = new CredentialStore(clock)
   const startedAt = time.now()
   let firstAt: number | undefined
-  let last: { at: number; expires: number; credentials: Credentials } | undefined
+  let last: { at: number; expires: number } | undefined
 
   const exchange = async (): Promise<Reply> => {
     const broker = routes()
@@ -102,8 +108,7 @@ export function startSidecar(
     onOutcome: (outcome) => {
       if (outcome.kind !== 'credentials') return
       firstAt ??= time.now()
-      const { credentials } = outcome
-      last = { at: time.now(), expires: endOfKey(credentials.accessKeyId), credentials }
+      last = { at: time.now(), expires: endOfKey(outcome.credentials.accessKeyId) }
     },
     store,
     clock,
@@ -114,10 +119,12 @@ export function startSidecar(
     firstAt: () => firstAt,
     handsOut: () => {
       const view = store.view()
-      return view.kind === 'valid' && view.credentials === last?.credentials ? last.expires : undefined
+      if (view.kind !== 'valid') return undefined
+      const { accessKeyId, expiration } = view.credentials
+      return { expires: endOfKey(accessKeyId), told: time.now() + expiration - clock.wall() }
     },
     last: () => last,
-    isTooEarly: () => token.read().issued > clock.wall() + TOLERANCE_MS,
+    isTooEarly: () => clock.wall() < time.now() && token.read().issued > clock.wall() + TOLERANCE_MS,
     stop: loop.stop,
   }
 }

@@ -2,12 +2,14 @@
 import type { Fleet } from './fleet.ts'
 import type { Node } from './node.ts'
 import type { Sidecar } from './pod.ts'
-import type { Span } from './span.ts'
+import { outside, type Span } from './span.ts'
 import type { Time } from './time.ts'
 
 export const SAMPLE_MS = 30_000
 /** Reachable for this long in the second half of a session's life: it could have been renewed. */
 const ENOUGH_MS = 3 * 60_000
+/** SDKs fetch credentials anew minutes before the end they were told; this much too late does no harm. */
+const TOLD_MS = 10_000
 /** A gap up to this is no neglect: after the clock was set forward everything looks expired until it is fetched anew. */
 const GAP_MS = 2 * 60_000
 
@@ -18,6 +20,8 @@ export type Sample = {
   /** Pods that hand out what AWS accepts. */
   readonly valid: number
 }
+
+type Last = NonNullable<ReturnType<Sidecar['last']>>
 
 type Known = {
   readonly fleet: Fleet
@@ -33,26 +37,45 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
   const expired = new Set<Sidecar>()
   const without = new Map<Sidecar, number>()
   const waits = new Map<Sidecar, number>()
+  /** When pods could prove nothing to their broker, since their tokens were from the future. */
+  const mute = new Map<Sidecar, Span[]>()
 
+  const noteMute = (sidecar: Sidecar, now: number) => {
+    const spans = mute.get(sidecar) ?? []
+    const before = spans.at(-1)
+    const isOne = before?.to === now - SAMPLE_MS
+    mute.set(sidecar, [
+      ...(isOne ? spans.slice(0, -1) : spans),
+      { from: isOne ? before.from : now - SAMPLE_MS, to: now },
+    ])
+  }
+  /** Of a pod that has had credentials and has none now: whether that could have been otherwise. */
+  const isNeglected = (sidecar: Sidecar, last: Last, isMute: boolean, now: number): boolean => {
+    // While a pod can prove nothing it cannot renew either: what counts against it is the time it had before that, and then the gap
+    // begins when it can ask again. Its sidecar tries every few seconds; a sample taken before the next try shows no neglect.
+    const since = isMute ? now : (without.get(sidecar) ?? now)
+    without.set(sidecar, since)
+    if (!isMute && now - since < GAP_MS) return false
+    const lost = isMute ? [...stsAway, ...(mute.get(sidecar) ?? [])] : stsAway
+    return couldHaveBeenRenewed(last, Math.min(now, last.expires), lost)
+  }
   const look = (sidecar: Sidecar, now: number): boolean => {
     const firstAt = sidecar.firstAt()
     if (firstAt !== undefined && sidecar.startedAt >= base && !waits.has(sidecar))
       waits.set(sidecar, firstAt - sidecar.startedAt)
-    const expires = sidecar.handsOut()
-    if (expires !== undefined && expires > now) {
+    const isMute = sidecar.isTooEarly()
+    if (isMute) noteMute(sidecar, now)
+    const given = sidecar.handsOut()
+    // Given out although AWS does not take it any more, or will not when the application still goes on with it.
+    if (given && (given.expires <= now || given.told > given.expires + TOLD_MS)) faults.stale.add(sidecar)
+    if (given && given.expires > now) {
       without.delete(sidecar)
       return true
     }
     const last = sidecar.last()
     if (!last) return false
     expired.add(sidecar)
-    // Given out although AWS does not take it any more: the node's clock lies.
-    if (expires !== undefined) faults.stale.add(sidecar)
-    const since = without.get(sidecar) ?? now
-    without.set(sidecar, since)
-    const isGap = now - since < GAP_MS || sidecar.isTooEarly()
-    if (!isGap && couldHaveBeenRenewed(last, Math.min(now, last.expires), stsAway))
-      faults.neglected.add(sidecar)
+    if (isNeglected(sidecar, last, isMute, now)) faults.neglected.add(sidecar)
     return false
   }
   const sample = () => {
@@ -72,7 +95,7 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
       samples,
       /** Pods whose credentials expired though STS could be reached long enough before. */
       neglected: faults.neglected.size,
-      /** Pods that handed out credentials that had expired. */
+      /** Pods that handed out credentials that had expired, or told an end that is later than the true one. */
       stale: faults.stale.size,
       /** Pods whose credentials expired. */
       expired: expired.size,
@@ -82,16 +105,7 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
   }
 }
 
-/** Whether STS could be reached for long enough between half of the life and the end of what was given at `at`. */
-function couldHaveBeenRenewed(
-  { at, expires }: { readonly at: number; readonly expires: number },
-  until: number,
-  away: readonly Span[],
-): boolean {
-  const from = at + (expires - at) / 2
-  const lost = away.reduce(
-    (sum, span) => sum + Math.max(0, Math.min(span.to, until) - Math.max(span.from, from)),
-    0,
-  )
-  return until - from - lost >= ENOUGH_MS
+/** Whether there was time enough to ask, and STS to answer, between half of the life and the end of what was given at `at`. */
+function couldHaveBeenRenewed({ at, expires }: Last, until: number, lost: readonly Span[]): boolean {
+  return outside(lost, at + (expires - at) / 2, until) >= ENOUGH_MS
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { type Fleet, simulate } from './fleet.ts'
-import { DEFAULT_FLEET, PAGE_FLEET } from './options.ts'
+import { DEFAULT_FLEET, LARGE_NODES, PAGE_FLEET } from './options.ts'
 import { SCENARIOS, type Scenario } from './scenarios.ts'
 import { type Summary, summary } from './summary.ts'
 import { parameters } from './tables.ts'
@@ -20,6 +20,31 @@ async function live(name: string, over: Partial<Fleet> = {}, minutes?: number): 
   return summary(one, fleet, await simulate(fleet, one))
 }
 
+type Tolerances = readonly (readonly [keyof Summary['figures'], number])[]
+const COUNTS: Tolerances = [
+  ['granted', 0.05],
+  ['lists', 0.05],
+  ['megabytes', 0.05],
+]
+/**
+ * By how much of it a figure of a third of a small fleet may differ from that of the whole one. Waits are left out: in a fleet so small
+ * the pods of one unlucky node are the slowest hundredth.
+ */
+const SAMPLED: readonly (readonly [scenario: string, minutes: number, Tolerances])[] = [
+  ['restart', 20, [...COUNTS, ['grantedMost', 0.25]]],
+  ['throttled', 30, [...COUNTS, ['leastValid', 0.02], ['refused', 0.3], ['grantedMost', 0.25]]],
+  [
+    'sts',
+    60,
+    [
+      ['granted', 0.05],
+      ['leastValid', 0.1],
+      ['expired', 0.1],
+      ['refused', 0.25],
+    ],
+  ],
+]
+
 /** What holds whatever happens. */
 function assertAlways({ figures, fleet }: Summary) {
   assert.equal(figures.neglected, 0, 'pods whose credentials could have been renewed')
@@ -28,8 +53,11 @@ function assertAlways({ figures, fleet }: Summary) {
     figures.callsOfOneNode <= 2 * fleet.stsQps,
     `${figures.callsOfOneNode} calls of a node in a second`,
   )
-  // A bucket's content and what flows into it.
-  assert.ok(figures.grantedMost <= 2 * fleet.stsPerSecond + 1, `${figures.grantedMost} granted in a second`)
+  // In ten seconds a bucket's content and what flows into it.
+  assert.ok(
+    figures.grantedMost <= 1.1 * fleet.stsPerSecond + 0.1,
+    `${figures.grantedMost} granted a second, for ten seconds`,
+  )
 }
 
 test('after a start of the whole cluster every pod has its credentials soon, and renewals do not come together', async () => {
@@ -104,6 +132,23 @@ test('one namespace’s change is sent once to every broker', async () => {
   assert.equal(figures.lists, 0)
 })
 
+test('a share of the nodes under that share of the quota gives the figures of the whole fleet', async () => {
+  for (const [name, minutes, figures] of SAMPLED) {
+    const whole = {
+      nodes: 3 * SMALL.nodes,
+      stsPerSecond: 3 * SMALL.stsPerSecond,
+      ...scenario(name).fleet,
+    }
+    const { figures: exact } = await live(name, whole, minutes)
+    const { figures: sampled } = await live(name, { ...whole, share: 3 }, minutes)
+    for (const [figure, tolerance] of figures)
+      assert.ok(
+        Math.abs(sampled[figure] - exact[figure]) <= tolerance * exact[figure],
+        `${name}: ${figure} is ${sampled[figure]} instead of ${exact[figure]}`,
+      )
+  }
+})
+
 test('the same fleet gives the same figures', async () => {
   const once = await live('rolling', { nodes: 5 }, 10)
   assert.deepEqual(await live('rolling', { nodes: 5 }, 10), once)
@@ -111,7 +156,8 @@ test('the same fleet gives the same figures', async () => {
 
 test('docs/scale.md names the parameters of its tables, every scenario and every plot', () => {
   const page = readFileSync('docs/scale.md', 'utf8')
-  assert.ok(page.includes(parameters(PAGE_FLEET)), parameters(PAGE_FLEET))
+  for (const fleet of [PAGE_FLEET, LARGE_NODES])
+    assert.ok(page.includes(parameters(fleet)), parameters(fleet))
   for (const { title } of SCENARIOS) assert.ok(page.includes(`| ${title} |`), title)
   for (const [, file] of page.matchAll(/\]\((scale\/[\w-]+\.svg)\)/g))
     assert.ok(existsSync(`docs/${file}`), file)

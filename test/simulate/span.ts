@@ -12,3 +12,13 @@ export function firstOutside(spans: readonly Span[], at: number): number {
   const span = spanAt(spans, at)
   return span ? firstOutside(spans, span.to) : at
 }
+
+/** Milliseconds between two moments that no span contains; spans may overlap. */
+export function outside(spans: readonly Span[], from: number, to: number): number {
+  let [total, at] = [0, from]
+  for (const span of [...spans].sort((a, b) => a.from - b.from)) {
+    total += Math.max(0, Math.min(span.from, to) - at)
+    at = Math.max(at, span.to)
+  }
+  return total + Math.max(0, to - at)
+}

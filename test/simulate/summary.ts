@@ -45,11 +45,16 @@ export type Figure = (typeof FIGURES)[number]
 /** Seconds in one point of a curve; as many as from one sample to the next. */
 export const POINT_SECONDS = SAMPLE_MS / 1000
 
+const PEAK_SECONDS = 10
+
 /** Where there was nothing at first, the share of pods with credentials counts from here. */
 const STARTED_SECONDS = 10 * 60
 
 export function summary(scenario: Scenario, fleet: Fleet, result: Result): Summary {
-  const { samples, waits, granted, refused, lists, watches, bytes } = result
+  const { samples, waits } = result
+  const whole = (series: readonly number[]) => series.map((value) => value * fleet.share)
+  const [granted, refused, lists] = [whole(result.granted), whole(result.refused), whole(result.lists)]
+  const [watches, bytes] = [whole(result.watches), whole(result.bytes)]
   const calls = granted.map((value, second) => value + (refused[second] ?? 0))
   const requests = lists.map((value, second) => value + (watches[second] ?? 0))
   const shares = samples
@@ -63,23 +68,23 @@ export function summary(scenario: Scenario, fleet: Fleet, result: Result): Summa
     minutes: scenario.minutes,
     figures: {
       leastValid: least(shares),
-      expired: result.expired,
-      neglected: result.neglected,
-      stale: result.stale,
+      expired: result.expired * fleet.share,
+      neglected: result.neglected * fleet.share,
+      stale: result.stale * fleet.share,
       waitMedian: at(waits, 0.5) / 1000,
       wait99: at(waits, 0.99) / 1000,
       waitMost: at(waits, 1) / 1000,
       granted: sum(granted),
       refused: sum(refused),
-      grantedMost: most(granted),
-      callsMost: most(calls),
+      grantedMost: peak(granted),
+      callsMost: peak(calls),
       callsOfOneNode: result.mostOfOneNode,
       herd: herd(granted),
       lists: sum(lists),
-      listsMost: most(lists),
-      watchesMost: most(watches),
+      listsMost: peak(lists),
+      watchesMost: peak(watches),
       megabytes: sum(bytes) / 1e6,
-      megabytesMost: most(bytes) / 1e6,
+      megabytesMost: peak(bytes) / 1e6,
     },
     curves: {
       granted: means(granted, POINT_SECONDS),
@@ -99,6 +104,12 @@ export function herd(granted: readonly number[]): number {
   const mean = sum(minutes) / minutes.length
   return mean > 0 ? most(minutes) / mean : 0
 }
+
+/**
+ * The most in a second, as a mean over ten: what comes in a single second is the more a matter of chance the smaller the share of
+ * the fleet that is simulated, and STS and API server both lend a second's worth or more.
+ */
+const peak = (series: readonly number[]) => most(means(series, PEAK_SECONDS))
 
 function means(series: readonly number[], seconds: number): number[] {
   const points: number[] = []

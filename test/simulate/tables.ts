@@ -8,8 +8,9 @@ const percent = (share: number) => (share === 1 ? '100 %' : `${(Math.floor(share
 
 /** What the fleet is, in the words that say with which parameters the tables were made. */
 export function parameters(fleet: Fleet): string {
-  const { nodes, podsPerNode, namespaces, stsPerSecond, stsQps, sessionSeconds, tokenSeconds, seed } = fleet
-  return `${whole(nodes)} nodes × ${podsPerNode} pods, ${namespaces} namespaces opted in, STS quota ${stsPerSecond}/s, broker.stsQps ${stsQps}, broker.sessionDuration ${sessionSeconds}, sidecar.tokenExpirationSeconds ${tokenSeconds}, seed ${seed}`
+  const { nodes, podsPerNode, namespaces, stsPerSecond, stsQps, sessionSeconds, tokenSeconds, seed, share } =
+    fleet
+  return `${whole(nodes)} nodes × ${podsPerNode} pods, ${namespaces} namespaces opted in, STS quota ${stsPerSecond}/s, broker.stsQps ${stsQps}, broker.sessionDuration ${sessionSeconds}, sidecar.tokenExpirationSeconds ${tokenSeconds}, seed ${seed}${share === 1 ? '' : `, one node in ${share} simulated`}`
 }
 
 export function podTable(summaries: readonly Summary[]): string {
@@ -37,8 +38,8 @@ export function stsTable(summaries: readonly Summary[]): string {
       'scenario',
       'calls granted',
       'refused or unanswered',
-      'most granted in a second',
-      'most calls in a second',
+      'most granted a second',
+      'most calls a second',
       '… of one node',
       'busiest minute ÷ mean, from minute 20 on',
     ],
@@ -56,14 +57,7 @@ export function stsTable(summaries: readonly Summary[]): string {
 
 export function apiTable(summaries: readonly Summary[]): string {
   return table(
-    [
-      'scenario',
-      'lists and reads',
-      'most in a second',
-      'most watches opened in a second',
-      'sent',
-      'most in a second',
-    ],
+    ['scenario', 'lists and reads', 'most a second', 'most watches opened a second', 'sent', 'most a second'],
     summaries.map(({ title, figures: f }) => [
       title,
       whole(f.lists),

@@ -11,10 +11,6 @@
 {{- .Values.injector.webhookConfigurationName | default (include "pod2iam.injector" .) -}}
 {{- end -}}
 
-{{- define "pod2iam.testNamespace" -}}
-{{- .Values.tests.namespace | default (printf "%s-test" .Release.Namespace) -}}
-{{- end -}}
-
 {{/* What a selector names: it cannot be changed later. Takes (list $ "component"). */}}
 {{- define "pod2iam.selectorLabels" -}}
 app.kubernetes.io/name: {{ (index . 0).Chart.Name }}
@@ -53,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name ($.Chart.Version | replace "+" "_"
 {{- define "pod2iam.image" -}}
 {{- $ := index . 0 -}}
 {{- $image := index $.Values.image (index . 1) -}}
-{{- $name := printf "%s/%s" $.Values.image.registry $image.repository -}}
+{{- $name := printf "%s/%s" ($.Values.global.imageRegistry | default $.Values.image.registry) $image.repository -}}
 {{- if and $image.digest (not $image.tag) -}}
 {{ $name }}@{{ $image.digest }}
 {{- else if $image.digest -}}
@@ -63,8 +59,13 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name ($.Chart.Version | replace "+" "_"
 {{- end -}}
 {{- end -}}
 
+{{/* Of pods in the release's namespace, where the Secrets are. */}}
 {{- define "pod2iam.pullSecrets" -}}
-{{- with .Values.image.pullSecrets -}}
+{{- $names := .Values.image.pullSecrets -}}
+{{- range .Values.global.imagePullSecrets -}}
+{{- $names = append $names (kindIs "string" . | ternary . (get (kindIs "string" . | ternary (dict) .) "name")) -}}
+{{- end -}}
+{{- with uniq $names -}}
 imagePullSecrets:
 {{- range . }}
   - name: {{ . }}

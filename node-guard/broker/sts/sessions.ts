@@ -4,13 +4,14 @@
  */
 
 import { backoff } from '../../../common/backoff.ts'
-import type { Clock } from '../../../common/clock.ts'
+import type { SteadyClock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { SessionRequest } from '../decide/entitle.ts'
 import type { Assume } from './assume.ts'
 import { classifyStsError, type StsFailure } from './classify.ts'
 import type { Session } from './client.ts'
 import { again, withdrawn, within } from './flight.ts'
+import { dated, type Held, type Issued, isPastHalf, left, renewalDelay } from './life.ts'
 import type { Priority, StsQueue, Turn } from './queue.ts'
 
 /** A pod's claim to a session, judged at the time it was made. */
@@ -18,8 +19,6 @@ export type Grant = {
   readonly pod: { readonly uid: string; readonly namespace: string; readonly name: string }
   readonly request: SessionRequest
 }
-
-export type Issued = Session & { readonly issuedAt: number }
 
 export type Sessions = {
   /** The session for a grant, from the cache or from STS. @throws {Problem} */
@@ -41,9 +40,8 @@ type Entry = {
   readonly request: SessionRequest
   /** By pod uid; several under `--session-scope=role`. */
   readonly grants: Map<string, Grant>
-  session?: Issued
-  /** The session's life is over by a clock that nobody sets. */
-  lapsed: boolean
+  session?: Held
+  /** `until` is of a clock that nobody sets. */
   failure?: { readonly problem: Problem; readonly until: number; readonly count: number }
   flight?: Promise<Issued>
   turn?: Turn
@@ -53,7 +51,6 @@ type Entry = {
   remembered: boolean
   dropped: boolean
   cancelTimer: () => void
-  cancelLapse: () => void
 }
 
 /** Waiting for STS: a sidecar's patience. The call itself goes on and fills the cache. */
@@ -83,7 +80,7 @@ export type SessionsOptions = {
   readonly scope: 'pod' | 'role'
   readonly assume: Assume
   readonly queue: StsQueue
-  readonly clock: Clock
+  readonly clock: SteadyClock
   /** Whether a grant still holds, as pod, namespace and node are now. */
   readonly holds: (grant: Grant) => boolean
   readonly explain: (
@@ -118,9 +115,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
       wanted: false,
       remembered: false,
       dropped: false,
-      lapsed: false,
       cancelTimer: () => {},
-      cancelLapse: () => {},
     }
     entries.set(key, entry)
     return entry
@@ -129,7 +124,6 @@ export function sessionStore(options: SessionsOptions): Sessions {
   const drop = (entry: Entry) => {
     entry.dropped = true
     entry.cancelTimer()
-    entry.cancelLapse()
     unasked.delete(entry)
     entries.delete(entry.key)
   }
@@ -142,8 +136,8 @@ export function sessionStore(options: SessionsOptions): Sessions {
     return true
   }
 
-  const usable = ({ session, lapsed }: Entry): Issued | undefined =>
-    session && !lapsed && session.expiration - clock.now() > LEAST_LEFT_MS ? session : undefined
+  const usable = ({ session }: Entry): Held | undefined =>
+    session && left(session, clock) > LEAST_LEFT_MS ? session : undefined
 
   /** Asks STS once, whoever waits; the flight belongs to no request. */
   const fetch = (entry: Entry, grant: Grant): Promise<Issued> => {
@@ -174,19 +168,13 @@ export function sessionStore(options: SessionsOptions): Sessions {
   }
 
   const settle = (entry: Entry, grant: Grant, session: Session, priority: Priority): Issued => {
-    const issuedAt = clock.now()
-    const issued = { ...session, issuedAt }
+    const issued = { ...session, issuedAt: clock.now() }
     const inTurn = priority === 'renewal' && !entry.failure
-    entry.session = issued
+    entry.session = { issued, at: clock.monotonic() }
     delete entry.failure
     entry.wanted = false
     on.issued(grant, issued, priority)
     schedule(entry, renewalDelay(issued, inTurn))
-    entry.lapsed = false
-    entry.cancelLapse()
-    entry.cancelLapse = clock.after(session.expiration - issuedAt - LEAST_LEFT_MS, () => {
-      entry.lapsed = true
-    })
     return issued
   }
 
@@ -199,7 +187,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
       request: entry.request,
       retryAfter: Math.ceil(delay / 1000),
     })
-    entry.failure = { problem, until: clock.now() + delay, count }
+    entry.failure = { problem, until: clock.monotonic() + delay, count }
     on.failed(grant, problem)
     // With a session in hand the next try is ours; without, it is the next request's.
     schedule(entry, entry.session ? delay : Math.max(delay * 2, 600_000))
@@ -223,7 +211,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
         entry.remembered = true
       }
       void fetch(entry, grant)
-    } else if (session && usable(entry)) schedule(entry, session.expiration - clock.now())
+    } else if (session && usable(entry)) schedule(entry, left(session, clock))
     else if (entry.remembered) {
       entry.remembered = false
       schedule(entry, LAPSED_MS)
@@ -253,12 +241,13 @@ export function sessionStore(options: SessionsOptions): Sessions {
 
   const get = async (grant: Grant): Promise<Issued> => {
     const entry = asked(grant)
-    const session = usable(entry)
-    const now = clock.now()
-    if (session && now < halfLife(session)) {
+    const held = usable(entry)
+    const session = held && dated(held, clock)
+    if (session && !isPastHalf(held, clock)) {
       on.cache('hit')
       return session
     }
+    const now = clock.monotonic()
     if (entry.failure && now < entry.failure.until) {
       on.cache(session ? 'stale' : 'negative')
       if (session) return session
@@ -290,8 +279,8 @@ export function sessionStore(options: SessionsOptions): Sessions {
     },
     size: () => entries.size,
     soonestExpiry: () => {
-      const times = [...entries.values()].map(
-        ({ session }) => session?.expiration ?? Number.POSITIVE_INFINITY,
+      const times = [...entries.values()].map(({ session }) =>
+        session ? dated(session, clock).expiration : Number.POSITIVE_INFINITY,
       )
       const soonest = Math.min(Number.POSITIVE_INFINITY, ...times)
       return Number.isFinite(soonest) ? soonest : undefined
@@ -307,20 +296,4 @@ export function sessionKey({ pod, request }: Grant, scope: 'pod' | 'role'): stri
   const { roleArn, externalId, sessionName, tags, durationSeconds } = request
   const owner = scope === 'pod' ? pod.uid : null
   return JSON.stringify([owner, roleArn, externalId ?? null, sessionName, tags, durationSeconds])
-}
-
-const halfLife = ({ issuedAt, expiration }: Issued) => issuedAt + (expiration - issuedAt) / 2
-
-/**
- * A little before half of the life, spread: sidecars ask at half, and then find the new one. Half leaves 30 minutes, more than any
- * SDK wants to see on credentials it is handed (botocore: 25).
- *
- * Sessions that were not renewed in their turn may all be of one moment, as after the start of a cluster or an outage: they are
- * spread over a third of the life, once, so that their renewals do not come together again for hours.
- *
- * @param inTurn whether it is itself a renewal that came when it was planned
- */
-function renewalDelay({ issuedAt, expiration }: Issued, inTurn: boolean): number {
-  const [earliest, spread] = inTurn ? [0.4, 0.08] : [0.15, 0.33]
-  return (expiration - issuedAt) * (earliest + spread * Math.random())
 }

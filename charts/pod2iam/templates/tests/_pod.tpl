@@ -1,11 +1,11 @@
-{{/* A test pod that runs JavaScript in an image of ours. Takes a dictionary: root, name, script, weight, annotations, serviceAccount. */}}
+{{/* A test pod that runs JavaScript in an image of ours. Takes a dictionary: root, name, namespace, script, weight, annotations, serviceAccount. */}}
 {{- define "pod2iam.testPod" -}}
 {{- $ := .root -}}
 apiVersion: v1
 kind: Pod
 metadata:
   name: {{ include "pod2iam.fullname" $ }}-{{ .name }}
-  namespace: {{ include "pod2iam.testNamespace" $ }}
+  namespace: {{ .namespace }}
   labels: {{- include "pod2iam.labels" (list $ "test") | nindent 4 }}
   annotations:
     helm.sh/hook: test

@@ -1,0 +1,44 @@
+{{/* What an operator may want and is more often a mistake, for the notes: a YAML list of sentences. */}}
+{{- define "pod2iam.warnings" -}}
+{{- $v := .Values -}}
+{{- $warnings := list -}}
+{{- if ne $v.guard.mode "remove" -}}
+{{- if eq (int $v.injector.replicas) 1 -}}
+{{- $warnings = append $warnings "injector.replicas is 1: whenever that pod is away, as while its node is drained, no pod that asks for a role is admitted. Set it to 2 or more." -}}
+{{- else if not $v.injector.podDisruptionBudget.enabled -}}
+{{- $warnings = append $warnings "injector.podDisruptionBudget.enabled is false: evictions may take all replicas of the injector away at once, and then no pod that asks for a role is admitted." -}}
+{{- end -}}
+{{- if ne (toJson $v.guard.nodeSelector) (toJson (dict "kubernetes.io/os" "linux")) -}}
+{{- $warnings = append $warnings "guard.nodeSelector leaves nodes out: on those, pods reach the node's own role, and pods that ask for a role do not start. Leave out only nodes that run no pods of users." -}}
+{{- end -}}
+{{- if $v.guard.affinity -}}
+{{- $warnings = append $warnings "guard.affinity may leave nodes out: on those, pods reach the node's own role, and pods that ask for a role do not start. Leave out only nodes that have no instance metadata (Fargate, hybrid), or that run no pods of users." -}}
+{{- end -}}
+{{- $all := false -}}
+{{- range $v.guard.tolerations -}}
+{{- if and (eq (default "" .operator) "Exists") (not .key) (not .effect) }}{{ $all = true }}{{ end -}}
+{{- end -}}
+{{- if not $all -}}
+{{- $warnings = append $warnings "guard.tolerations does not tolerate every taint: a node with another one gets no guard, and pods that tolerate it reach the node's own role there. Add {operator: Exists}." -}}
+{{- end -}}
+{{- range $name, $least := dict "injector" "192Mi" "guard" "64Mi" "broker" "160Mi" -}}
+{{- with dig "resources" "limits" "memory" "" (index $v $name) -}}
+{{- if lt (include "pod2iam.quantity" . | float64) (include "pod2iam.quantity" $least | float64) -}}
+{{- $warnings = append $warnings (printf "%s.resources.limits.memory is %v, less than the %s under which it was measured at its busiest: with less it may be killed when it is needed most." $name . $least) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (not $v.policy.namespaceRestrictions) (not $v.policy.permittedRoles) -}}
+{{- $warnings = append $warnings "policy.namespaceRestrictions is false and policy.permittedRoles is empty: whoever may make pods in any namespace that is opted in can take every role that trusts the node role." -}}
+{{- end -}}
+{{- if not $v.broker.requireFirewall -}}
+{{- $warnings = append $warnings "broker.requireFirewall is false: pods get credentials also on nodes whose block is not proven." -}}
+{{- end -}}
+{{- $keys := false -}}
+{{- range $v.broker.extraEnv }}{{ if eq .name "AWS_ACCESS_KEY_ID" }}{{ $keys = true }}{{ end }}{{ end -}}
+{{- if and (gt (int $v.broker.sessionDuration) 3600) (not $keys) -}}
+{{- $warnings = append $warnings (printf "broker.sessionDuration is %d, and STS refuses more than 3600 from an instance's role: no pod would get credentials. Set it to 3600 or less, unless the broker has keys of an IAM user." (int $v.broker.sessionDuration)) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $warnings -}}
+{{- end -}}

@@ -1,0 +1,28 @@
+/** Keys of ours on a workload itself, where its pods do not get them: kubectl annotate deployment puts them there. */
+import { type Marked, misspeltKeys } from './misspelt-keys.ts'
+import { ownKeys } from './own-keys.ts'
+
+/**
+ * A sentence for each key that stands on the workload and not on its template. Where both have it, a tool put it everywhere
+ * (kustomize's commonAnnotations, for example), and it does what it should.
+ */
+export function aboveTemplate(workload: Marked, template: Marked, roleKey: string): string[] {
+  const own = ownKeys(roleKey).filter(({ places, isWritten }) => places.includes('pod') && !isWritten)
+  const isOwn = (key: string) => own.some((one) => one.key === key)
+  const misplaced = Object.keys(workload.annotations)
+    .filter((key) => isOwn(key) && template.annotations[key] === undefined)
+    .map(
+      (key) =>
+        `annotation ${key} has no effect on the workload itself: write it into the template of its pods, spec.template.metadata.annotations`,
+    )
+  const rest = {
+    annotations: without(workload.annotations, template.annotations),
+    labels: without(workload.labels, template.labels),
+  }
+  return [...misplaced, ...misspeltKeys(rest, 'pod', roleKey)]
+}
+
+/** What is in the template, too, has been spoken of. */
+function without(texts: Marked['labels'], others: Marked['labels']): Marked['labels'] {
+  return Object.fromEntries(Object.entries(texts).filter(([key]) => others[key] === undefined))
+}

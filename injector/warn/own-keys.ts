@@ -1,0 +1,47 @@
+/** Which of our keys has its place where: what is known of labels and annotations before one can be called misspelt. */
+import { KEYS } from '../../common/keys.ts'
+
+export type Place = 'pod' | 'namespace'
+export type Form = 'annotation' | 'label'
+
+export type OwnKey = {
+  readonly key: string
+  readonly form: Form
+  readonly places: readonly Place[]
+  /** Written by the injector: nobody means to write it. */
+  readonly isWritten: boolean
+}
+
+const POD = ['role', 'externalId', 'sessionName', 'imdsTokens', 'startupGate', 'inject'] as const
+const NAMESPACE = ['allowedRoles', 'permitted', 'defaultRole', 'allowedExternalIds'] as const
+
+const own = (
+  key: string,
+  places: readonly Place[],
+  form: Form = 'annotation',
+  isWritten = false,
+): OwnKey => ({
+  key,
+  form,
+  places,
+  isWritten,
+})
+
+/** All keys of ours, with the configured one for the role. */
+export function ownKeys(roleKey: string): readonly OwnKey[] {
+  return [
+    ...POD.map((name) => own(name === 'role' ? roleKey : KEYS[name], ['pod'])),
+    ...([KEYS.sidecarResources, KEYS.logLevel] as const).map((key) => own(key, ['pod'])),
+    ...NAMESPACE.map((name) => own(KEYS[name], ['namespace'])),
+    own(KEYS.redirect, ['pod', 'namespace']),
+    own(KEYS.injection, ['namespace'], 'label'),
+    own(KEYS.status, ['pod'], 'annotation', true),
+    own(KEYS.injected, ['pod'], 'label', true),
+  ]
+}
+
+/** Before the slash, and after it; without a slash the first is empty. */
+export function partsOf(key: string): { readonly prefix: string; readonly name: string } {
+  const slash = key.indexOf('/')
+  return { prefix: key.slice(0, Math.max(slash, 0)), name: key.slice(slash + 1) }
+}

@@ -1,0 +1,100 @@
+/** `helm test` in a namespace of somebody's: an API server does what helm asks of it, and what was there stays. */
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client.ts'
+import { needsHelm, objectsOf, RELEASE_NAMESPACE, type Rendered, render } from './helm.ts'
+
+const NAMESPACE = 'payments'
+const PLURALS: Readonly<Record<string, string>> = {
+  Namespace: 'namespaces',
+  ServiceAccount: 'serviceaccounts',
+  Role: 'roles',
+  RoleBinding: 'rolebindings',
+  Pod: 'pods',
+}
+
+describe('helm test in a namespace that was there before', needsHelm, () => {
+  let directory: string
+  let api: ApiServer
+
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'p2i-'))
+    api = await ApiServer.start({ directory })
+    const labels = { 'pod2iam.dev/injection': 'enabled' }
+    for (const name of [NAMESPACE, RELEASE_NAMESPACE])
+      await api.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } })
+    for (const kind of ['ConfigMap', 'Secret'])
+      await api.admin.create({
+        apiVersion: 'v1',
+        kind,
+        metadata: { name: 'ledger', namespace: NAMESPACE },
+        data: { key: 'dmFsdWU=' },
+      } as unknown as KubeObject)
+  })
+  after(async () => {
+    await api?.stop()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  test('deletes neither it nor anything in it, however often it is run', async () => {
+    const before = await everything()
+    const hooks = hooksOf(['--set', `tests.namespace=${NAMESPACE}`, '--set', 'tests.role=reader'])
+    assert.ok(hooks.some(({ metadata }) => metadata.namespace === NAMESPACE))
+    for (let round = 0; round < 2; round++) for (const hook of hooks) await execute(hook)
+    const left = await everything()
+    assert.deepEqual(
+      before.filter((object) => !left.includes(object)),
+      [],
+    )
+  })
+
+  test('takes the rights of its test away with the test', () => {
+    const rights = hooksOf(['--set', `tests.namespace=${NAMESPACE}`]).filter(({ kind }) => kind !== 'Pod')
+    assert.equal(rights.length, 3)
+    for (const { kind, metadata } of rights)
+      assert.match(metadata.annotations?.['helm.sh/hook-delete-policy'] ?? '', /hook-succeeded/, kind)
+  })
+
+  /** Namespace, and what is in it, by kind, name and uid. */
+  async function everything(): Promise<string[]> {
+    const namespace = await api.admin.get('namespaces', NAMESPACE)
+    const lists = await Promise.all(
+      ['configmaps', 'secrets', 'serviceaccounts'].map((plural) =>
+        api.admin.list(plural, { namespace: NAMESPACE }),
+      ),
+    )
+    return [namespace, ...lists.flatMap(({ items }) => items)].map(
+      ({ metadata }) => `${metadata.name} ${metadata.uid}`,
+    )
+  }
+
+  /** As helm's `execHook`: what has the name goes first, whoever made it, and is waited for; then the object is created. */
+  async function execute({ kind, metadata, ...rest }: Rendered): Promise<void> {
+    const plural = PLURALS[kind] ?? assert.fail(`a hook of kind ${kind}`)
+    if (metadata.annotations?.['helm.sh/hook-delete-policy']?.includes('before-hook-creation')) {
+      await unlessAbsent(
+        api.admin.delete(plural, metadata.name, metadata.namespace, { gracePeriodSeconds: 0 }),
+      )
+      const deadline = Date.now() + 30_000
+      while ((await api.admin.find(plural, metadata.name, metadata.namespace)) !== undefined)
+        assert.ok(Date.now() < deadline, `${kind} ${metadata.name} does not go`)
+    }
+    await api.admin.create({ kind, metadata, ...rest } as unknown as KubeObject)
+  }
+})
+
+function hooksOf(flags: readonly string[]): Rendered[] {
+  const weight = ({ metadata }: Rendered) => Number(metadata.annotations?.['helm.sh/hook-weight'])
+  return objectsOf(render('default', ...flags))
+    .filter(({ metadata }) => metadata.annotations?.['helm.sh/hook'] === 'test')
+    .sort((one, other) => weight(one) - weight(other))
+}
+
+async function unlessAbsent(deletion: Promise<unknown>): Promise<void> {
+  await deletion.catch((error: unknown) => {
+    if (!isApiError(error, 404)) throw error
+  })
+}

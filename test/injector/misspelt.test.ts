@@ -1,0 +1,266 @@
+/** Keys and values that nobody follows, and what is said of each. */
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { aboveTemplate } from '../../injector/warn/above-template.ts'
+import { editDistance } from '../../injector/warn/edit-distance.ts'
+import { misspeltKeys } from '../../injector/warn/misspelt-keys.ts'
+import { namespaceValues, podValues } from '../../injector/warn/misspelt-values.ts'
+import { namespace, settings } from './fixtures.ts'
+
+const keysOf = (
+  place: 'pod' | 'namespace',
+  given: { annotations?: Record<string, string>; labels?: Record<string, string> },
+  roleKey: string = KEYS.role,
+) => misspeltKeys({ annotations: {}, labels: {}, ...given }, place, roleKey)
+
+const ofAnnotation = (key: string, place: 'pod' | 'namespace' = 'pod', roleKey?: string) =>
+  keysOf(place, { annotations: { [key]: 'x' } }, roleKey)
+const ofLabel = (key: string, place: 'pod' | 'namespace' = 'pod') => keysOf(place, { labels: { [key]: 'x' } })
+
+describe('the distance of two words', () => {
+  for (const [a, b, distance] of [
+    ['role', 'role', 0],
+    ['rol', 'role', 1],
+    ['roel', 'role', 1],
+    ['redirct', 'redirect', 1],
+    ['rdeirct', 'redirect', 2],
+    ['', 'ab', 2],
+    ['abc', 'xyz', 3],
+    ['a', 'abcdefgh', 3],
+  ] as const)
+    it(`of ${a || 'nothing'} and ${b} is ${distance}, at most 3`, () => {
+      assert.equal(editDistance(a, b, 2), distance)
+      assert.equal(editDistance(b, a, 2), distance)
+    })
+})
+
+describe('a misspelt annotation of a pod', () => {
+  for (const [key, meant] of [
+    ['iam.amazonaws.com/rol', KEYS.role],
+    ['iam.amazonaws.com/roles', KEYS.role],
+    ['iam.amazonaws.com/Role', KEYS.role],
+    ['iam.amazonaws.com/role-arn', KEYS.role],
+    ['iam.amazonaws.com/iam-role', KEYS.role],
+    ['iam.amazonaws.com/external_id', KEYS.externalId],
+    ['iam.amazonaws.com/session-nam', KEYS.sessionName],
+    ['iam.amazonaws.com/inject', KEYS.inject],
+    ['iam.amazonaw.com/role', KEYS.role],
+    ['iam.amazon.com/role', KEYS.role],
+    ['iam.aws.com/role', KEYS.role],
+    ['iam.amazonaws.com.cn/role', KEYS.role],
+    ['ima.amazonaws.com/role', KEYS.role],
+    ['IAM.amazonaws.com/role', KEYS.role],
+    ['pod2iam.dev/role', KEYS.role],
+    ['pod2iam.dev/redirct', KEYS.redirect],
+    ['pod2iam.dev/Redirect', KEYS.redirect],
+    ['pod2iam.dev/imdsTokens', KEYS.imdsTokens],
+    ['pod2iam.dev/startup_gate', KEYS.startupGate],
+    ['pod2iam.io/inject', KEYS.inject],
+    ['pod2iam/redirect', KEYS.redirect],
+    ['pod2aim.dev/redirect', KEYS.redirect],
+    ['pod2iam.dev/loglevel', KEYS.logLevel],
+  ] as const)
+    it(`${key} is asked about as ${meant}`, () => {
+      assert.deepEqual(ofAnnotation(key), [
+        `annotation "${key}" means nothing to pod2iam: did you mean ${meant}?`,
+      ])
+    })
+
+  it('pod2iam.dev/anything is told to be nobody’s', () => {
+    assert.deepEqual(ofAnnotation('pod2iam.dev/anything'), [
+      'annotation "pod2iam.dev/anything" means nothing to pod2iam: remove it, or look up the key that is meant',
+    ])
+  })
+
+  for (const key of [
+    ...[KEYS.role, KEYS.externalId, KEYS.sessionName, KEYS.redirect, KEYS.status, KEYS.inject],
+    // Other programs', and kube2iam's further ones.
+    ...[
+      'iam.amazonaws.com/irsa-service-account',
+      'iam.amazonaws.com/role-session-ttl',
+      'eks.amazonaws.com/role-arn',
+    ],
+    ...[
+      'iam.gke.io/gcp-service-account',
+      'vpc.amazonaws.com/pod-ips',
+      'app.kubernetes.io/role',
+      'role',
+      'redirect',
+    ],
+    ...['sidecar.istio.io/inject', 'linkerd.io/inject', 'vault.hashicorp.com/role', 'a/b/c', '/', ''],
+    'x'.repeat(1000),
+  ])
+    it(`${key.slice(0, 50)} is left alone`, () => assert.deepEqual(ofAnnotation(key), []))
+})
+
+describe('with a role key of the operator’s', () => {
+  const roleKey = 'example.com/iam-role'
+  it('its near misses are asked about, and kube2iam’s own key is left alone', () => {
+    assert.match(
+      ofAnnotation('example.com/iam-rol', 'pod', roleKey)[0] ?? '',
+      /did you mean example\.com\/iam-role\?/,
+    )
+    assert.match(ofAnnotation('pod2iam.dev/iam-role', 'pod', roleKey)[0] ?? '', /example\.com\/iam-role\?/)
+    for (const key of [roleKey, KEYS.role, 'example.com/owner', 'example.com/cost-centre'])
+      assert.deepEqual(ofAnnotation(key, 'pod', roleKey), [])
+  })
+  it('also where it has no prefix', () => {
+    assert.deepEqual(ofAnnotation('iamrol', 'pod', 'iamrole'), [])
+    assert.deepEqual(ofAnnotation('iamrole', 'pod', 'iamrole'), [])
+  })
+})
+
+describe('a key of ours where it has no effect', () => {
+  for (const [told, expected] of [
+    [ofAnnotation(KEYS.allowedRoles), /allowed-roles has no effect on a pod: it belongs on the namespace/],
+    [ofAnnotation(KEYS.role, 'namespace'), /role has no effect on a namespace: it belongs on pods/],
+    [
+      ofLabel(KEYS.injection),
+      /label pod2iam\.dev\/injection has no effect on a pod: it belongs on the namespace/,
+    ],
+    [ofAnnotation(KEYS.injection, 'namespace'), /no effect as an annotation: write it as a label/],
+    [ofLabel(KEYS.inject), /inject has no effect as a label: write it as an annotation/],
+    [ofLabel('pod2iam.dev/injecton', 'namespace'), /did you mean pod2iam\.dev\/injection\?/],
+    [
+      ofAnnotation('iam.amazonaws.com/allowed-role', 'namespace'),
+      /mean iam\.amazonaws\.com\/allowed-roles\?/,
+    ],
+    [ofAnnotation('iam.amazonaws.com/permitted-roles', 'namespace'), /mean iam\.amazonaws\.com\/permitted\?/],
+    [ofAnnotation('pod2iam.dev/injecton', 'namespace'), /mean the label pod2iam\.dev\/injection\?/],
+    [ofAnnotation('pod2iam.dev/allowed-roles', 'namespace'), /mean iam\.amazonaws\.com\/allowed-roles\?/],
+  ] as const)
+    it(String(expected), () => {
+      assert.equal(told.length, 1)
+      assert.match(told[0] ?? '', expected)
+    })
+
+  it('on a workload, unless its template has it, too', () => {
+    const role = { annotations: { [KEYS.role]: 'x', team: 'y' }, labels: {} }
+    const none = { annotations: {}, labels: {} }
+    assert.deepEqual(aboveTemplate(role, none, KEYS.role), [
+      `annotation ${KEYS.role} has no effect on the workload itself: write it into the template of its pods, spec.template.metadata.annotations`,
+    ])
+    assert.deepEqual(aboveTemplate(role, role, KEYS.role), [])
+    const misspelt = { annotations: { 'iam.amazonaws.com/rol': 'x' }, labels: {} }
+    assert.match(aboveTemplate(misspelt, none, KEYS.role)[0] ?? '', /did you mean/)
+    assert.deepEqual(aboveTemplate(misspelt, misspelt, KEYS.role), [])
+  })
+})
+
+describe('a value of a pod’s annotation', () => {
+  for (const [key, value, meant] of [
+    [KEYS.inject, 'flase', 'false'],
+    [KEYS.inject, 'False', 'false'],
+    [KEYS.inject, 'metdata', 'metadata'],
+    [KEYS.redirect, 'nfs', 'nft'],
+    [KEYS.imdsTokens, 'require', 'required'],
+    [KEYS.startupGate, 'ON', 'on'],
+    [KEYS.logLevel, 'debg', 'debug'],
+  ] as const)
+    it(`${key}: ${value} is asked about as ${meant}`, () => {
+      const [told = ''] = podValues({ [key]: value })
+      assert.ok(told.startsWith(`annotation ${key} must be "`), told)
+      assert.ok(told.endsWith(`not "${value}": did you mean "${meant}"?`), told)
+    })
+  it('that is nothing like one is told what it may be', () => {
+    assert.deepEqual(podValues({ [KEYS.inject]: 'yes please' }), [
+      'annotation pod2iam.dev/inject must be "false" or "metadata", not "yes please"',
+    ])
+  })
+  it('that is right is passed over', () => {
+    assert.deepEqual(podValues({ [KEYS.inject]: 'false', [KEYS.redirect]: 'env', team: 'x' }), [])
+  })
+})
+
+describe('a namespace', () => {
+  const said = (
+    labels: Record<string, string>,
+    annotations: Record<string, string> = {},
+    restrictions = true,
+  ) =>
+    namespaceValues(namespace({ labels, annotations }), {
+      ...settings(),
+      policy: { ...settings().policy, restrictions },
+    })
+  for (const [value, meant] of [
+    ['enable', 'enabled'],
+    ['Enabled', 'enabled'],
+    ['enalbed', 'enabled'],
+    ['true', 'enabled'],
+    ['ALL', 'all'],
+  ] as const)
+    it(`labelled ${value} is asked whether it means ${meant}`, () => {
+      assert.deepEqual(said({ [KEYS.injection]: value }), [
+        `label pod2iam.dev/injection is "${value}", and only "enabled" and "all" opt a namespace in: did you mean "${meant}"?`,
+      ])
+    })
+  it('labelled with something else is told what there is', () => {
+    assert.match(
+      said({ [KEYS.injection]: 'sometimes' })[0] ?? '',
+      /only "enabled" and "all" opt a namespace in$/,
+    )
+  })
+  for (const value of ['enabled', 'all', 'disabled', 'false', ''])
+    it(`labelled ${JSON.stringify(value)} is told nothing`, () =>
+      assert.deepEqual(said({ [KEYS.injection]: value }), []))
+
+  for (const [key, value, expected] of [
+    [KEYS.allowedRoles, 'reader', /is not a JSON array of at most 256 strings, so nothing is allowed$/],
+    [KEYS.allowedRoles, '["a",', /is not a JSON array/],
+    [KEYS.permitted, '(', /is not a regexp .*, so nothing is allowed$/],
+    [KEYS.permitted, '', /is empty, so nothing is allowed/],
+    [KEYS.allowedExternalIds, 'partner', /is not a JSON array of strings, so no external id is allowed/],
+    [KEYS.redirect, 'nfs', /redirect must be "nft" or "env", not "nfs": did you mean "nft"\?/],
+    [KEYS.defaultRole, 'a b', /default-role: the role contains white space/],
+    [
+      KEYS.defaultRole,
+      'reader',
+      /has an effect only where label pod2iam\.dev\/injection is "all"; here it is "enabled"/,
+    ],
+  ] as const)
+    it(`whose ${key} is ${JSON.stringify(value)} is told so`, () => {
+      const told = said({ [KEYS.injection]: 'enabled' }, { [key]: value })
+      assert.equal(told.length, 1)
+      assert.match(told[0] ?? '', expected)
+    })
+  it('that is in order is told nothing, nor of lists that nobody reads', () => {
+    const annotations = {
+      [KEYS.allowedRoles]: '["shop-*"]',
+      [KEYS.permitted]: 'arn:aws:iam::111111111111:role/.*',
+      [KEYS.allowedExternalIds]: '["partner"]',
+      [KEYS.defaultRole]: 'reader',
+      [KEYS.redirect]: 'env',
+    }
+    assert.deepEqual(said({ [KEYS.injection]: 'all' }, annotations), [])
+    assert.deepEqual(said({ [KEYS.injection]: 'all' }, { [KEYS.allowedRoles]: 'reader' }, false), [])
+  })
+})
+
+describe('the cost of what somebody else wrote', () => {
+  const many = (name: (index: number) => string) =>
+    Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [name(index), '']))
+
+  for (const [what, name] of [
+    ['keys that are nearly ours', (index: number) => `iam.amazonaws.com/session-x${index}`],
+    [
+      'prefixes that are nearly ours',
+      (index: number) => `iam.amazonaws.${index.toString(36).padStart(3, 'a')}/x`,
+    ],
+    ['other keys', (index: number) => `example.com/${index}`],
+  ] as const)
+    it(`of 10,000 annotations with ${what} is bounded`, () => {
+      const annotations = many(name)
+      misspeltKeys({ annotations, labels: {} }, 'pod', KEYS.role)
+      const start = process.cpuUsage()
+      assert.deepEqual(misspeltKeys({ annotations, labels: {} }, 'pod', KEYS.role), [])
+      const { user, system } = process.cpuUsage(start)
+      // 10 ms at rest; unbounded it was 150.
+      assert.ok(user + system < 75_000, `${(user + system) / 1000} ms`)
+    })
+
+  it('in words is ten warnings', () => {
+    const all = many((index) => `pod2iam.dev/x${index}`)
+    assert.equal(misspeltKeys({ annotations: all, labels: all }, 'pod', KEYS.role).length, 10)
+  })
+})
