@@ -4,7 +4,12 @@
  */
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { VERSION } from './version.ts'
 
+/**
+ * Guard and broker of one node-guard pod are of one image, unless somebody changes an image in place. `version` is the shape of the file: fields
+ * are only added to it, and a release that changes what one means, or adds a mode, counts it up.
+ */
 export type FirewallState = {
   readonly version: 1
   /** `enforce`: the real endpoint is refused; `audit`: only counted; `remove`: nothing of ours is there. */
@@ -18,28 +23,27 @@ export type FirewallState = {
   readonly validSeconds: number
   /** One sentence where `verified` is false. */
   readonly detail?: string
+  /** Of the guard that wrote it; those of 0.1.0 do not say. */
+  readonly release?: string
 }
 
 const FILE = 'firewall.json'
+const SHAPE = 1
+const MODES: ReadonlySet<unknown> = new Set(['enforce', 'audit', 'remove'])
 
 /** Writes the state so that a reader never sees half of it. */
 export async function writeFirewallState(directory: string, state: FirewallState): Promise<void> {
   await mkdir(directory, { recursive: true })
   const temporary = join(directory, `.${FILE}.${process.pid}`)
-  await writeFile(temporary, `${JSON.stringify(state)}\n`, { mode: 0o644 })
+  await writeFile(temporary, `${JSON.stringify({ release: VERSION, ...state })}\n`, { mode: 0o644 })
   await rename(temporary, join(directory, FILE))
 }
 
 /** Why a node counts as unguarded, or undefined when it is guarded. Never throws. */
 export async function whyUnguarded(directory: string, now: number): Promise<string | undefined> {
-  let state: FirewallState | null
-  try {
-    state = JSON.parse(await readFile(join(directory, FILE), 'utf8'))
-  } catch {
-    return `the firewall has not reported in ${directory}: check the firewall container of this node's guard`
-  }
-  if (state?.version !== 1 || typeof state.verifiedAt !== 'string' || !(state.validSeconds > 0))
-    return `the firewall's report in ${directory} cannot be read: firewall and broker must be of the same release`
+  const read = await readReport(directory)
+  if ('problem' in read) return read.problem
+  const { state } = read
   const age = (now - Date.parse(state.verifiedAt)) / 1000
   // A report from the future is as worthless as an old one; a second of clock stepping is not.
   if (!(age >= -5 && age <= state.validSeconds))
@@ -47,4 +51,58 @@ export async function whyUnguarded(directory: string, now: number): Promise<stri
   if (!state.verified) return state.detail ?? 'the firewall could not verify its rules'
   if (state.mode === 'remove') return 'the firewall was told to remove its rules (--mode=remove)'
   return undefined
+}
+
+/** Why the guard's report is of no use to this release, however well the node is guarded; undefined for one that is understood. */
+export async function whyNotUnderstood(directory: string): Promise<string | undefined> {
+  const read = await readReport(directory)
+  return 'problem' in read && read.isForeign ? read.problem : undefined
+}
+
+type Report = { readonly state: FirewallState } | { readonly problem: string; readonly isForeign: boolean }
+
+async function readReport(directory: string): Promise<Report> {
+  const not = (what: string): Report => ({
+    problem: `${what}: check the firewall container of this node's guard`,
+    isForeign: false,
+  })
+  let text: string
+  try {
+    text = await readFile(join(directory, FILE), 'utf8')
+  } catch {
+    return not(`the firewall has not reported in ${directory}`)
+  }
+  const value = parsed(text)
+  if (value === undefined) return not(`the firewall's report in ${directory} cannot be read`)
+  return isState(value) ? { state: value } : { problem: whyForeign(directory, value), isForeign: true }
+}
+
+type Fields = { readonly [K in keyof FirewallState]?: unknown }
+
+function parsed(text: string): Fields | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isState(value: Fields): value is FirewallState {
+  return (
+    value.version === SHAPE &&
+    MODES.has(value.mode) &&
+    typeof value.verified === 'boolean' &&
+    typeof value.verifiedAt === 'string' &&
+    typeof value.validSeconds === 'number' &&
+    value.validSeconds > 0 &&
+    (value.detail === undefined || typeof value.detail === 'string')
+  )
+}
+
+/** One sentence, with both releases and the remedy. */
+function whyForeign(directory: string, { version, release }: Fields): string {
+  const shape = typeof version === 'number' ? `has shape ${version}` : 'has a shape that is not known here'
+  const writer = typeof release === 'string' ? release.replace(/[^\w.+-]/g, '').slice(0, 40) : 'not said'
+  return `the firewall's report in ${directory} ${shape} (its release: ${writer}), and this broker of release ${VERSION} reads shape ${SHAPE}: firewall and broker must be of the same release, so delete this node-guard pod and let its DaemonSet make it anew`
 }

@@ -3,6 +3,9 @@
  * because the pods of a StatefulSet outlive releases.
  */
 
+/** The number in every path, of the only protocol spoken here. */
+export const PROTOCOL = 1
+
 export const CREDENTIALS_PATH = '/v1/credentials'
 export const METADATA_PATH = '/v1/metadata'
 
@@ -46,6 +49,8 @@ export const PROBLEMS = {
   'node-credentials-unavailable': { status: 503, meaning: 'retry' },
   'node-unguarded': { status: 503, meaning: 'retry' },
   'pod-address-unknown': { status: 503, meaning: 'retry' },
+  // Passes when the rollout under way is through.
+  'protocol-not-spoken': { status: 404, meaning: 'retry' },
 } as const satisfies Record<string, { status: number; meaning: 'refused' | 'none' | 'retry' }>
 
 export type ProblemCode = keyof typeof PROBLEMS

@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { showBuild } from '../common/build-gauge.ts'
 import { countLostLines } from '../common/log-counter.ts'
 import { VERSION } from '../common/version.ts'
 import type { PeerKind } from './peers/peer.ts'
@@ -60,6 +61,7 @@ export function injectorMetrics(): InjectorMetrics {
     labelNames: ['version'],
     registers: [registry],
   }).set({ version: VERSION }, 1)
+  showBuild(registry, 'injector')
   countLostLines(registry, 'pod2iam_injector_log_lines_lost_total')
   const events = new Counter({
     name: 'pod2iam_injector_events_total',

@@ -3,6 +3,7 @@ import { messageOf } from '../common/errors.ts'
 import { healthServer } from '../common/health.ts'
 import type { Logger } from '../common/log.ts'
 import { CREDENTIALS_PATH, METADATA_PATH } from '../common/protocol.ts'
+import { VERSION } from '../common/version.ts'
 import { brokerClient } from './broker/client.ts'
 import { outcomeOf } from './broker/outcome.ts'
 import { snapshotOf } from './broker/snapshot.ts'
@@ -101,6 +102,7 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
     const askBroker = brokerClient({
       urls: settings.brokerUrl,
       readToken: () => readTokenFile(settings.tokenFile),
+      onRelease: (release) => log.info('the broker of this node answers', { release }),
     })
     loops.push(
       startRefresher({
@@ -121,7 +123,7 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
     await turn()
     await server.listenIpv6(metadataPort)
     const { imdsTokens, selfTest: mode } = settings
-    log.info('listening', { port: metadataPort, healthPort, imdsTokens, selfTest: mode })
+    log.info('listening', { version: VERSION, port: metadataPort, healthPort, imdsTokens, selfTest: mode })
     return { metadataPort, healthPort, stop: () => stop().then(() => sayLast(store, log)) }
   } catch (error) {
     await stop()

@@ -1,6 +1,6 @@
 /** The broker without what serves it: the cluster's half, AWS's half, and who decides between them. */
 import type { SteadyClock } from '../../common/clock.ts'
-import { whyUnguarded } from '../../common/firewall-state.ts'
+import { whyNotUnderstood, whyUnguarded } from '../../common/firewall-state.ts'
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
@@ -120,7 +120,16 @@ export function brokerCore(
     { allowed: settings.metadataAllow, region: settings.region ?? region },
     { clock, log, signal },
   )
-  const routes = brokerRoutes(who, aws.sessions, snapshot, refused)
+  // Not one of many refusals, but at the start: no pod of this node will get anything.
+  if (settings.requireFirewall)
+    void whyNotUnderstood(settings.stateDir).then((detail) => {
+      if (detail !== undefined)
+        log.error('the firewall is of another release', { code: 'node-unguarded', detail })
+    })
+  const routes: BrokerRoutes = {
+    ...brokerRoutes(who, aws.sessions, snapshot, refused),
+    rejected: ({ peer }, problem) => refusals.rejected(peer, problem),
+  }
   return {
     routes,
     aws,

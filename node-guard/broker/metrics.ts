@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { showBuild } from '../../common/build-gauge.ts'
 import { countLostLines } from '../../common/log-counter.ts'
 import { PROBLEMS } from '../../common/protocol.ts'
 import { VERSION } from '../../common/version.ts'
@@ -57,6 +58,7 @@ export function brokerMetrics() {
     { version: VERSION },
     1,
   )
+  showBuild(registry, 'broker')
   countLostLines(registry, 'pod2iam_broker_log_lines_lost_total')
   // So that a rate over a refusal that has not happened yet is 0, not absent.
   for (const code of Object.keys(PROBLEMS)) requests.inc({ path: 'credentials', code }, 0)

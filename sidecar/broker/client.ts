@@ -24,6 +24,8 @@ export type BrokerClient = (path: string) => Promise<Reply>
 export type BrokerOptions = {
   /** Base URLs, `http://host:port`. */
   readonly urls: readonly string[]
+  /** Told of which release the broker is, once and whenever it is another one. */
+  readonly onRelease?: (release: string) => void
   /** Reads the projected service-account token, again for every request: the kubelet renews it. */
   readonly readToken: () => string
   /** Time to connect, milliseconds; the broker is on this node. */
@@ -43,10 +45,18 @@ const MAX_ANSWER = 256 * 1024
 export function brokerClient({
   urls,
   readToken,
+  onRelease = () => {},
   connectTimeout = 1000,
   answerTimeout = 10_000,
 }: BrokerOptions): BrokerClient {
   let first = 0
+  let release: string | undefined
+  const learn = (server: string | undefined) => {
+    const told = releaseOf(server)
+    if (told === undefined || told === release) return
+    release = told
+    onRelease(told)
+  }
   return async (path) => {
     let token: string
     try {
@@ -75,6 +85,7 @@ export function brokerClient({
           maxBody: MAX_ANSWER,
         })
         first = index
+        learn(header('server'))
         return {
           kind: 'answer',
           status,
@@ -90,4 +101,9 @@ export function brokerClient({
     const detail = `The broker on this node does not answer (${failures.join('; ')}). Remedy: look at the node-guard pod of this node.`
     return { kind: 'failure', code: garbled ? 'broker-answer-invalid' : 'broker-unreachable', detail }
   }
+}
+
+/** The release in the broker's `Server` header; brokers of 0.1.0 send none. */
+function releaseOf(server: string | undefined): string | undefined {
+  return /^pod2iam-broker\/([\w.+-]{1,40})$/.exec(server ?? '')?.[1]
 }

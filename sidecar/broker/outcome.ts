@@ -1,5 +1,6 @@
 /** What an answer of the broker to `/v1/credentials` means for this pod. */
 import { isProblemCode, PROBLEMS } from '../../common/protocol.ts'
+import { VERSION } from '../../common/version.ts'
 import { type Credentials, parseCredentials } from '../credentials/credentials.ts'
 import type { Reply } from './client.ts'
 
@@ -45,15 +46,29 @@ type Answer = Extract<Reply, { kind: 'answer' }>
 function problemOutcome(reply: Answer, now: number): Outcome {
   const retryAfter = parseRetryAfter(reply.retryAfter, now)
   const { code, detail } = problemMembers(reply.body)
-  if (!isProblemCode(code)) {
-    const sentence = `The broker answered with status ${reply.status} and no code this version knows. Remedy: look at the log of the broker on this node.`
-    return { kind: 'retry', code: 'broker-answer-invalid', detail: sentence, retryAfter }
-  }
+  if (!isProblemCode(code)) return { kind: 'retry', retryAfter, ...notUnderstood(reply.status, code, detail) }
   const { meaning } = PROBLEMS[code]
   const sentence = detail ?? `The broker answered ${code}.`
   return meaning === 'none'
     ? { kind: 'none', code, detail: sentence }
     : { kind: meaning, code, detail: sentence, retryAfter }
+}
+
+/**
+ * What an answer means whose code this release does not have. Brokers say a code with every refusal, but for a path that they do
+ * not have: those of 0.1.0 say nothing more than 404 there.
+ */
+function notUnderstood(status: number, code: unknown, detail: string | undefined) {
+  if (code === undefined && status === 404)
+    return {
+      code: 'protocol-not-spoken',
+      detail: `The broker of this node does not know what this sidecar (release ${VERSION}) asks for: it is of another release. Remedy: bring the node guard to the release of the sidecar, or create the pod anew.`,
+    }
+  const said =
+    typeof code === 'string' && /^[a-z0-9-]{1,64}$/.test(code) && detail !== undefined
+      ? `The broker of this node answered ${code}, which this sidecar (release ${VERSION}) does not know: ${detail}`
+      : `The broker answered with status ${status} and no code this version knows. Remedy: look at the log of the broker on this node.`
+  return { code: 'broker-answer-invalid', detail: said }
 }
 
 function problemMembers(body: string): { code: unknown; detail: string | undefined } {

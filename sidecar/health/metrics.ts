@@ -1,4 +1,5 @@
 /** Metrics as Prometheus text, written by hand: prom-client would cost 1.5 MiB in every pod. No role, no ARN. */
+import { buildInfoText } from '../../common/build-info.ts'
 import { LINES_LOST_HELP } from '../../common/log-metric.ts'
 import { linesLost } from '../../common/log-output.ts'
 import { VERSION } from '../../common/version.ts'
@@ -34,6 +35,7 @@ export class Metrics {
   text({ remaining, ready, now }: MetricsState): string {
     const age = this.#lastSuccess === undefined ? [] : [['', (now - this.#lastSuccess) / 1000] as const]
     return [
+      buildInfoText('sidecar'),
       family('build_info', 'gauge', 'Version of this build.', [[`version="${VERSION}"`, 1]]),
       family('ready', 'gauge', 'Whether /readyz answers 200.', [['', ready ? 1 : 0]]),
       family('requests_total', 'counter', 'Answered metadata requests.', this.#requests),

@@ -8,7 +8,7 @@ import { systemClock } from '../../common/clock.ts'
 import { httpRequest } from '../../common/http-request.ts'
 import { lineLogger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
-import { brokerApp } from '../../node-guard/broker/http/app.ts'
+import { brokerApp, type Caller } from '../../node-guard/broker/http/app.ts'
 import { listenAll } from '../../node-guard/broker/http/listen.ts'
 import { brokerServer } from '../../node-guard/broker/http/server.ts'
 import { freePort } from '../free-port.ts'
@@ -16,6 +16,7 @@ import { until } from './until.ts'
 
 const log = lineLogger('test', 'error', () => {})
 const answered: string[] = []
+const rejected: string[] = []
 let server: Server
 let port: number
 let fault: Error | undefined
@@ -27,6 +28,7 @@ before(async () => {
       return { Code: 'Success' } as never
     },
     metadata: async () => ({}),
+    rejected: ({ peer }: Caller, { code }: Problem) => void rejected.push(`${peer} ${code}`),
   }
   server = brokerServer(brokerApp(routes, log, (path, code) => answered.push(`${path} ${code}`)))
   server.listen(0, '127.0.0.1')
@@ -69,6 +71,30 @@ test('only the two routes exist, and only for GET and HEAD', async () => {
     '/readyz',
   ])
     assert.equal((await ask(path)).status, 404, path)
+})
+
+test('what is asked in another protocol is answered with both releases and the remedy, and is told to the log', async () => {
+  rejected.length = 0
+  for (const [path, remedy] of [
+    ['/v2/credentials', /was asked in v2: bring the node guard to the release of the sidecar$/],
+    ['/v0/credentials', /was asked in v0: create the pod anew/],
+    ['/v9999/anything?x=1', /was asked in v9999: /],
+  ] as const) {
+    const { status, body, headers } = await ask(path)
+    const { code, detail } = JSON.parse(body)
+    assert.deepEqual([status, code, headers['retry-after']], [404, 'protocol-not-spoken', '10'], path)
+    assert.match(detail, /^the broker of this node is of release \d+\.\d+\.\d+ and speaks v1, but /)
+    assert.match(detail, remedy)
+  }
+  assert.deepEqual(rejected, Array(3).fill('127.0.0.1 protocol-not-spoken'))
+  for (const path of ['/v1/other', '/v2', '/v12345/credentials', '/x/v2/credentials'])
+    assert.equal(JSON.parse((await ask(path)).body).code, undefined, path)
+  assert.equal(rejected.length, 3)
+})
+
+test('every answer says of which release the broker is', async () => {
+  for (const path of ['/v1/credentials', '/v1/metadata', '/v2/credentials', '/nowhere'])
+    assert.match(String((await ask(path)).headers.server), /^pod2iam-broker\/\d+\.\d+\.\d+$/, path)
 })
 
 test('a request with a body is refused before the body is read', async () => {

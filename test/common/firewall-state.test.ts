@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { type FirewallState, whyUnguarded, writeFirewallState } from '../../common/firewall-state.ts'
+import {
+  type FirewallState,
+  whyNotUnderstood,
+  whyUnguarded,
+  writeFirewallState,
+} from '../../common/firewall-state.ts'
+import { VERSION } from '../../common/version.ts'
 
 const NOW = Date.UTC(2026, 0, 1)
 const GUARDED: FirewallState = {
@@ -50,6 +56,41 @@ test('a missing, unreadable or foreign report means unguarded, with a sentence',
     await writeFile(join(path, 'firewall.json'), JSON.stringify({ ...GUARDED, [part]: undefined }))
     assert.equal(typeof (await whyUnguarded(path, NOW)), 'string', part)
   }
+})
+
+test('a report of another shape is said as what it is: both releases, and the remedy', async (t) => {
+  const path = await directory(t)
+  for (const [report, said] of [
+    [{ ...GUARDED, version: 2, release: '9.1.0' }, /has shape 2 \(its release: 9\.1\.0\)/],
+    [{ ...GUARDED, version: 0 }, /has shape 0 \(its release: not said\)/],
+    [{ ...GUARDED, mode: 'lenient' }, /has shape 1 \(its release/],
+    [{ ...GUARDED, verified: 'yes' }, /has shape 1/],
+    [{}, /has a shape that is not known here/],
+    [{ ...GUARDED, version: 3, release: '9"\n{x' }, /\(its release: 9x\)/],
+  ] as const) {
+    await writeFile(join(path, 'firewall.json'), JSON.stringify(report))
+    const why = (await whyUnguarded(path, NOW)) ?? ''
+    assert.match(why, said)
+    assert.match(why, /this broker of release \d+\.\d+\.\d+ reads shape 1: .* delete this node-guard pod/)
+    assert.equal(await whyNotUnderstood(path), why)
+  }
+})
+
+test('only a report that is whole and of another shape is one of another release', async (t) => {
+  const path = await directory(t)
+  assert.equal(await whyNotUnderstood(path), undefined)
+  await writeFile(join(path, 'firewall.json'), '{"version":')
+  assert.equal(await whyNotUnderstood(path), undefined)
+  assert.match((await whyUnguarded(path, NOW)) ?? '', /cannot be read: check the firewall container/)
+  await writeFirewallState(path, { ...GUARDED, verified: false })
+  assert.equal(await whyNotUnderstood(path), undefined)
+})
+
+test('a report says of which release its guard is', async (t) => {
+  const path = await directory(t)
+  await writeFirewallState(path, GUARDED)
+  const written = JSON.parse(await readFile(join(path, 'firewall.json'), 'utf8'))
+  assert.deepEqual(written, { release: VERSION, ...GUARDED })
 })
 
 test('rules that could not be verified mean unguarded, in the firewall’s own words', async (t) => {

@@ -22,6 +22,7 @@ const STATUS: Record<ProblemCode, number> = {
   'node-credentials-unavailable': 503,
   'node-unguarded': 503,
   'pod-address-unknown': 503,
+  'protocol-not-spoken': 404,
 }
 
 test('every problem code has the status of the design, and there are no others', () => {

@@ -38,13 +38,14 @@ export const NO_CAPABILITY = ['setpriv', '--bounding-set=-all', '--inh-caps=-all
 /** Codes with which it follows changes. */
 const READY: ReadonlySet<string> = new Set(['ready', 'auditing'])
 
-/** Starts `firewall guard` in the node's network namespace. */
+/** Starts `firewall guard` in the node's network namespace; `program` is the firewall's file, this checkout's where it is not said. */
 export async function startGuard(
   node: TestNode,
   flags: readonly string[] = [],
   wrapper: readonly string[] = NET_ADMIN_ONLY,
+  program: string = MAIN,
 ): Promise<GuardProcess> {
-  const child = node.spawn('node', [...wrapper, process.execPath, MAIN, 'guard', ...flags])
+  const child = node.spawn('node', [...wrapper, process.execPath, program, 'guard', ...flags])
   const logs: LogLine[] = []
   if (child.stdout) createInterface({ input: child.stdout }).on('line', (line) => logs.push(JSON.parse(line)))
   child.stderr?.pipe(process.stderr)

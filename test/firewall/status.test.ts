@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { buildInfoText } from '../../common/build-info.ts'
 import type { Logger } from '../../common/log.ts'
 import type { Exec } from '../../node-guard/firewall/exec.ts'
 import { NO_PACKETS, NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts'
@@ -120,7 +121,9 @@ test('metrics are in Prometheus’ format, and no label comes from outside', () 
     report({ mode: 'audit', surroundings: { ...WELL, leftovers }, sightings }),
     NOW + 5000,
   )
-  for (const line of text.trimEnd().split('\n'))
+  const build = buildInfoText('firewall')
+  assert.ok(text.startsWith(build))
+  for (const line of text.slice(build.length).trimEnd().split('\n'))
     assert.match(
       line,
       /^# (HELP|TYPE) pod2iam_firewall_\w+ .+$|^pod2iam_firewall_\w+(\{(\w+="[\w-]+",?)+\})? \d+$/,

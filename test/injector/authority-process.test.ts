@@ -11,31 +11,12 @@ import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { freePort } from '../free-port.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
+import { NAME, objects, PLACE } from './authority-objects.ts'
 import { type Dict, IMAGES, ROLE } from './fixtures.ts'
 import { until } from './https.ts'
 
 const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
-const PLACE = 'pod2iam-system'
-const NAME = 'pod2iam-injector'
-const RBAC = 'rbac.authorization.k8s.io'
-
-/** What the chart grants. */
-const CLUSTER_RULES = [
-  { apiGroups: [''], resources: ['namespaces'], verbs: ['get', 'list', 'watch'] },
-  { apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] },
-  { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
-  {
-    apiGroups: ['admissionregistration.k8s.io'],
-    resources: ['mutatingwebhookconfigurations', 'validatingwebhookconfigurations'],
-    resourceNames: [NAME],
-    verbs: ['get', 'patch'],
-  },
-]
-const SECRET_RULES = [
-  { apiGroups: [''], resources: ['secrets'], resourceNames: [`${NAME}-ca`], verbs: ['get', 'update'] },
-]
-
 describe('the injector with its own authority', () => {
   let directory: string
   let api: ApiServer
@@ -119,39 +100,3 @@ describe('the injector with its own authority', () => {
     assert.deepEqual(await ended, [0, null])
   })
 })
-
-function objects(port: number): Dict[] {
-  const here = { name: NAME, namespace: PLACE }
-  const subjects = [{ kind: 'ServiceAccount', ...here }]
-  const role = (kind: string) => ({ apiGroup: RBAC, kind, name: NAME })
-  const rbac = `${RBAC}/v1`
-  const allowed = { [KEYS.allowedRoles]: '["arn:aws:iam::111111111111:role/shop-*"]' }
-  return [
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: PLACE } },
-    {
-      apiVersion: 'v1',
-      kind: 'Namespace',
-      metadata: { name: 'shop', labels: { [KEYS.injection]: 'enabled' }, annotations: allowed },
-    },
-    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: here },
-    // Empty, as the chart makes it: `create` cannot be limited to one name.
-    { apiVersion: 'v1', kind: 'Secret', metadata: { name: `${NAME}-ca`, namespace: PLACE } },
-    { apiVersion: rbac, kind: 'ClusterRole', metadata: { name: NAME }, rules: CLUSTER_RULES },
-    {
-      apiVersion: rbac,
-      kind: 'ClusterRoleBinding',
-      metadata: { name: NAME },
-      roleRef: role('ClusterRole'),
-      subjects,
-    },
-    { apiVersion: rbac, kind: 'Role', metadata: here, rules: SECRET_RULES },
-    { apiVersion: rbac, kind: 'RoleBinding', metadata: here, roleRef: role('Role'), subjects },
-    { apiVersion: 'v1', kind: 'Service', metadata: here, spec: { ports: [{ port: 443, targetPort: port }] } },
-    {
-      apiVersion: 'v1',
-      kind: 'Endpoints',
-      metadata: here,
-      subsets: [{ addresses: [{ ip: '127.0.0.1' }], ports: [{ port }] }],
-    },
-  ]
-}

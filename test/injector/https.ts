@@ -11,8 +11,14 @@ export type HttpsAnswer = {
   readonly reused: boolean
 }
 
+type ClientOptions = {
+  readonly maxVersion?: 'TLSv1.1' | 'TLSv1.2'
+  /** The name that the certificate must have; left out: the address. */
+  readonly servername?: string
+}
+
 /** One keep-alive client with one connection. */
-export function httpsClient(ca: string, options: { readonly maxVersion?: 'TLSv1.1' | 'TLSv1.2' } = {}) {
+export function httpsClient(ca: string, options: ClientOptions = {}) {
   // Old versions and their ciphers are allowed on this side, so that it is the server that refuses them.
   const old = options.maxVersion ? { minVersion: 'TLSv1' as const, ciphers: 'DEFAULT@SECLEVEL=0' } : {}
   const agent = new Agent({ keepAlive: true, maxSockets: 1, ca, ...old, ...options })

@@ -16,6 +16,7 @@ import { Agent, get } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { buildInfoText } from '../../common/build-info.ts'
 import { LIMITS } from '../../sidecar/http/server.ts'
 import { freePort } from '../free-port.ts'
 import {
@@ -504,7 +505,9 @@ describe('the sidecar process', () => {
     assert.ok(value('last_success_age_seconds') >= 0)
     assert.match(text, /^pod2iam_sidecar_build_info\{version="\d+\.\d+\.\d+"\} 1$/m)
     assert.doesNotMatch(text, /reader|arn:|111111111111/)
-    for (const line of text.trimEnd().split('\n'))
+    const build = buildInfoText('sidecar')
+    assert.ok(text.startsWith(build))
+    for (const line of text.slice(build.length).trimEnd().split('\n'))
       assert.match(line, /^(# (HELP|TYPE) pod2iam_sidecar_\w+ .+|pod2iam_sidecar_\w+(\{[^}]*\})? [\d.e+-]+)$/)
     await sidecar.end()
   })

@@ -8,8 +8,10 @@ import {
   type CredentialsBody,
   METADATA_PATH,
   type MetadataBody,
+  PROTOCOL,
   Problem,
 } from '../../../common/protocol.ts'
+import { VERSION } from '../../../common/version.ts'
 
 /** What a request says of its sender. */
 export type Caller = { readonly authorization: string | undefined; readonly peer: string | undefined }
@@ -19,6 +21,8 @@ export type BrokerRoutes = {
   readonly credentials: (caller: Caller) => Promise<CredentialsBody>
   /** @throws {Problem} */
   readonly metadata: (caller: Caller) => Promise<MetadataBody>
+  /** Told of a request that cannot be one of this protocol. */
+  readonly rejected?: (caller: Caller, problem: Problem) => void
 }
 
 export type BrokerApp = Hono<{ Bindings: HttpBindings }>
@@ -43,11 +47,7 @@ export function brokerApp(
       const started = performance.now()
       const done = (code: string) => onAnswer(path, code, (performance.now() - started) / 1000)
       try {
-        const { incoming } = context.env
-        const body = await routes[path]({
-          authorization: incoming.headers.authorization,
-          peer: incoming.socket.remoteAddress,
-        })
+        const body = await routes[path](callerOf(context))
         done('ok')
         return context.json(body, 200, { 'Cache-Control': cacheControl[path] })
       } catch (error) {
@@ -58,6 +58,8 @@ export function brokerApp(
     }
   app.use(async (context, next) => {
     const { headers } = context.env.incoming
+    // Of which release the broker is, for the logs of sidecars of others.
+    context.env.outgoing.setHeader('Server', `pod2iam-broker/${VERSION}`)
     // Nothing here takes a body; what is sent anyway is not read.
     if ((headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding'] !== undefined)
       return plain(413, 'Content Too Large')
@@ -67,9 +69,31 @@ export function brokerApp(
   app.get(METADATA_PATH, serve('metadata'))
   app.all(CREDENTIALS_PATH, () => plain(405, 'Method Not Allowed'))
   app.all(METADATA_PATH, () => plain(405, 'Method Not Allowed'))
-  app.notFound(() => plain(404, 'Not Found'))
+  app.notFound((context) => {
+    const asked = /^\/v(\d{1,4})\//.exec(context.req.path)?.[1]
+    if (asked === undefined || Number(asked) === PROTOCOL) return plain(404, 'Not Found')
+    const problem = notSpoken(Number(asked))
+    routes.rejected?.(callerOf(context), problem)
+    return answer(problem)
+  })
   app.onError((error) => answer(unexpected(error, log)))
   return app
+}
+
+function callerOf({ env: { incoming } }: Context<{ Bindings: HttpBindings }>): Caller {
+  return { authorization: incoming.headers.authorization, peer: incoming.socket.remoteAddress }
+}
+
+function notSpoken(asked: number): Problem {
+  const remedy =
+    asked > PROTOCOL
+      ? 'bring the node guard to the release of the sidecar'
+      : 'create the pod anew, so that it gets a sidecar of this release'
+  return new Problem(
+    'protocol-not-spoken',
+    `the broker of this node is of release ${VERSION} and speaks v${PROTOCOL}, but was asked in v${asked}: ${remedy}`,
+    { retryAfter: 10 },
+  )
 }
 
 function answer(problem: Problem): Response {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { lineLogger } from '../../../common/log.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
+import { VERSION } from '../../../common/version.ts'
 import { exec } from '../exec.ts'
 import { dial, routeTo } from './dial.ts'
 import { createPodRules } from './pod-rules.ts'
@@ -25,6 +26,7 @@ export async function runGate(argv: readonly string[]): Promise<void> {
   const settings = settingsOrExit('pod2iam firewall redirect', GATE_SETTINGS, argv)
   const { metadataAddress: metadata, brokerAddress: broker, brokerPort, sidecarPort, waitReady } = settings
   const log = lineLogger('gate', settings.logLevel)
+  log.info('gate starts', { version: VERSION, redirect: settings.redirect, proof: settings.proof })
 
   const rules = createPodRules(exec, { metadata, broker, brokerPort, sidecarPort }, log)
   const world: GateWorld = {

@@ -7,6 +7,7 @@ import { onTerminate } from '../../../common/lifecycle.ts'
 import type { Logger } from '../../../common/log.ts'
 import { stdoutLogger } from '../../../common/log-output.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
+import { VERSION } from '../../../common/version.ts'
 import { exec } from '../exec.ts'
 import { writeStatus } from '../status-file.ts'
 import { type LookedAt, thisNetwork } from '../status-leftovers.ts'
@@ -59,7 +60,7 @@ export function runGuard(argv: readonly string[]): void {
     process.exit(2)
   }
   const removing = settings.mode === 'remove'
-  log.info('firewall starts', { mode: settings.mode, backend: settings.backend })
+  log.info('firewall starts', { version: VERSION, mode: settings.mode, backend: settings.backend })
   if (settings.hostInterface !== undefined)
     log.warn('setting not needed', {
       detail: `--host-interface ${settings.hostInterface} has no effect: what pods send is known by being forwarded, whatever the interface; remove the setting`,

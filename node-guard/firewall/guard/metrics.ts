@@ -1,3 +1,4 @@
+import { buildInfoText } from '../../../common/build-info.ts'
 import { VIAS } from './audit.ts'
 import { CAUSES } from './block.ts'
 import { backendOf, type GuardReport, packetsOf, whyNotVerified } from './report.ts'
@@ -18,7 +19,7 @@ type Metric = {
  * @param now milliseconds
  */
 export function metricsText(report: GuardReport, now: number): string {
-  return `${metricsOf(report, now)
+  return `${buildInfoText('firewall')}${metricsOf(report, now)
     .flatMap(({ name, type, help, samples }) => [
       `# HELP pod2iam_firewall_${name} ${help}`,
       `# TYPE pod2iam_firewall_${name} ${type}`,

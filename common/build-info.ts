@@ -1,0 +1,19 @@
+/** The metric by which every program tells its version: one name for all, so that one query shows a whole installation. */
+import { VERSION } from './version.ts'
+
+/** Programs with metrics. */
+export type Component = 'firewall' | 'broker' | 'injector' | 'sidecar'
+
+export const BUILD_INFO = {
+  name: 'pod2iam_build_info',
+  help: 'Version of this build, by component; always 1.',
+} as const
+
+export const buildLabels = (component: Component) => ({ component, version: VERSION })
+
+/** Its exposition text, for the programs that write theirs by hand. */
+export function buildInfoText(component: Component): string {
+  const { name, help } = BUILD_INFO
+  const labels = Object.entries(buildLabels(component)).map(([label, value]) => `${label}="${value}"`)
+  return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${name}{${labels.join(',')}} 1\n`
+}

@@ -1,0 +1,121 @@
+/** What sidecar and broker of a release say to each other, byte by byte. */
+import { spawn } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import type { createServer as createHttpServer, Server } from 'node:http'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { credentialsBody, METADATA } from '../sidecar/support/broker.ts'
+
+/** An answer as it comes over TCP. */
+export type RawAnswer = { readonly to: string; readonly raw: string }
+
+/** A path that no release serves under this name: what a broker says to a sidecar of another protocol. */
+export const UNKNOWN_PATH = '/v9/credentials'
+
+type Routes = Readonly<Record<'credentials' | 'metadata', () => Promise<unknown>>>
+/** As much of a release's modules as is called here. */
+type App = {
+  readonly brokerApp: (routes: Routes, log: object, onAnswer: () => void) => unknown
+}
+type Serving = { readonly brokerServer: (app: unknown) => Server }
+type Protocol = {
+  readonly PROBLEMS: Readonly<Record<string, unknown>>
+  readonly Problem: new (code: string, detail: string, options?: { retryAfter?: number }) => Error
+}
+
+/** Requests of the built sidecar, the whole text of each. */
+export async function sidecarRequests(bundle: string): Promise<string[]> {
+  const asked: string[] = []
+  const server = createServer((socket) => {
+    let text = ''
+    // It is killed as soon as both requests are there.
+    socket.on('error', () => {})
+    socket.setEncoding('latin1').on('data', (chunk: string) => {
+      text += chunk
+      if (!text.includes('\r\n\r\n')) return
+      asked.push(text)
+      const body = JSON.stringify(text.startsWith('GET /v1/metadata') ? METADATA : credentialsBody())
+      socket.end(
+        `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      )
+    })
+  })
+  const port = await listening(server)
+  const directory = await mkdtemp(join(tmpdir(), 'pod2iam-previous-'))
+  await writeFile(join(directory, 'token'), 'the.service-account.token')
+  const child = spawn(process.execPath, [bundle], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: {
+      POD2IAM_BROKER_URL: `http://127.0.0.1:${port}`,
+      POD2IAM_TOKEN_FILE: join(directory, 'token'),
+      POD2IAM_LISTEN_PORT: '0',
+      POD2IAM_HEALTH_PORT: '0',
+      POD2IAM_SELF_TEST: 'off',
+      POD2IAM_STATE_DIR: directory,
+    },
+  })
+  try {
+    while (asked.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
+    // The port is chosen anew each time.
+    return asked.map((text) => text.replaceAll(`:${port}`, ':9171')).sort()
+  } finally {
+    child.kill('SIGKILL')
+    server.close()
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** Every answer that the broker of a release gives: success, each code, and what lies beside the protocol. */
+export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
+  const broker = join(checkout, 'node-guard/broker')
+  const { brokerApp }: App = await import(join(broker, 'http/app.ts'))
+  const { brokerServer }: Serving = await import(join(broker, 'http/server.ts'))
+  const { PROBLEMS, Problem }: Protocol = await import(join(checkout, 'common/protocol.ts'))
+  let outcome: () => unknown = () => credentialsBody({}, Date.UTC(2026, 0, 1))
+  const routes = { credentials: async () => outcome(), metadata: async () => METADATA }
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  const server = brokerServer(brokerApp(routes, log, () => {}))
+  const port = await listening(server)
+  const answers: RawAnswer[] = []
+  const record = async (to: string, path: string, method = 'GET') => {
+    answers.push({ to, raw: await exchange(port, `${method} ${path} HTTP/1.0\r\nHost: broker\r\n\r\n`) })
+  }
+  await record('success', '/v1/credentials')
+  await record('metadata', '/v1/metadata')
+  await record('unknown path', UNKNOWN_PATH)
+  await record('another method', '/v1/credentials', 'POST')
+  for (const code of Object.keys(PROBLEMS)) {
+    const options = PROBLEM_WITH_DELAY.has(code) ? { retryAfter: 5 } : {}
+    outcome = () => {
+      throw new Problem(code, `a sentence about ${code}`, options)
+    }
+    await record(code, '/v1/credentials')
+  }
+  server.close()
+  return answers
+}
+
+/** Codes that brokers send with a `Retry-After`. */
+const PROBLEM_WITH_DELAY = new Set(['busy', 'node-unguarded', 'sts-throttled'])
+
+async function listening(server: ReturnType<typeof createServer> | ReturnType<typeof createHttpServer>) {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return (server.address() as AddressInfo).port
+}
+
+/** Sends a text and reads until the other side ends. */
+export function exchange(port: number, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let answer = ''
+    const socket = connect({ host: '127.0.0.1', port }, () => socket.write(text))
+    socket
+      .setEncoding('latin1')
+      .setTimeout(15_000, () => socket.destroy(new Error('no answer in 15 s')))
+      .on('data', (chunk: string) => {
+        answer += chunk
+      })
+      .on('end', () => resolve(answer))
+      .on('error', reject)
+  })
+}

@@ -1,0 +1,50 @@
+/** The recorded pods, as either release admits them. */
+import { parseSettings } from '../../common/settings.ts'
+import { decide } from '../../injector/decide.ts'
+import { injectionSettings } from '../../injector/injection-settings.ts'
+import { SPEC } from '../../injector/settings.ts'
+import { applyPatch } from '../injector/fixtures.ts'
+import type { Admission } from '../previous-release/admissions.ts'
+import { recordedPods } from '../previous-release/recorded.ts'
+import type { Side } from './releases.ts'
+
+export type EnvVar = { readonly name: string; readonly value?: string }
+export type Container = {
+  readonly name: string
+  readonly args?: readonly string[]
+  readonly env?: readonly EnvVar[]
+}
+export type AdmittedPod = {
+  readonly metadata: { readonly annotations?: Readonly<Record<string, string>> }
+  readonly spec: { readonly initContainers: readonly Container[] } & Readonly<Record<string, unknown>>
+}
+export type Admitted = Omit<Admission, 'admitted'> & { readonly admitted: AdmittedPod }
+
+const recorded = recordedPods() as readonly Admitted[]
+
+/** All cases as this release or the previous one admits them. */
+export function admittedBy(side: Side): readonly Admitted[] {
+  return side === 'previous' ? recorded : recorded.map(byThisRelease)
+}
+
+/** One case by its name. */
+export function admitted(side: Side, name: string): AdmittedPod {
+  const found = admittedBy(side).find((one) => one.name === name)
+  if (found === undefined) throw new Error(`no pod is recorded as ${JSON.stringify(name)}`)
+  return found.admitted
+}
+
+function byThisRelease(one: Admitted): Admitted {
+  const parsed = parseSettings(SPEC, { argv: one.settings, env: {} })
+  if (!parsed.ok) throw new Error(`${one.name}: ${parsed.errors.join(' ')}`)
+  const decision = decide(one.pod, one.namespace, injectionSettings(parsed.settings))
+  if (decision.kind !== 'patch') throw new Error(`${one.name}: ${decision.reason}`)
+  return { ...one, admitted: applyPatch(one.pod, decision.ops) as unknown as AdmittedPod }
+}
+
+/** An init container of ours by its name. */
+export function containerOf({ spec }: AdmittedPod, name: string): Container {
+  const found = spec.initContainers.find((one) => one.name === name)
+  if (found === undefined) throw new Error(`the pod has no ${name}`)
+  return found
+}

@@ -1,0 +1,174 @@
+/**
+ * Every answer of one release's broker, byte by byte, before the sidecar of the other: what it says of itself then, and what the app gets.
+ * Those of the previous release are recorded, those of this one come from the code that serves.
+ */
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { type AddressInfo, createServer, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { imdsTime, PROBLEMS } from '../../common/protocol.ts'
+import { VERSION } from '../../common/version.ts'
+import { brokerAnswers, RELEASE, sidecarRequests } from '../previous-release/recorded.ts'
+import {
+  brokerAnswers as answersOf,
+  type RawAnswer,
+  sidecarRequests as requestsOf,
+} from '../previous-release/wire.ts'
+import { ask, type RawAnswer as HttpAnswer } from '../sidecar/support/raw.ts'
+import { until } from '../sidecar/support/until.ts'
+import { admitted, containerOf } from './admitted.ts'
+import { startSidecar } from './processes.ts'
+import { CROSSED, openReleases, type Releases, type Side } from './releases.ts'
+
+const PROJECT = join(import.meta.dirname, '../..')
+const LIST = '/latest/meta-data/iam/security-credentials/'
+
+/** What sidecars of the previous release make of codes that came after it: it passes, and the log has the status. */
+const UNKNOWN_TO_PREVIOUS: ReadonlySet<string> = new Set(['protocol-not-spoken'])
+
+/** Credentials that live now: the recorded ones have expired. Both times keep their length, so that the answer does. */
+const fresh = (raw: string) =>
+  raw
+    .replace(/("Expiration":")[^"]*/, `$1${imdsTime(Date.now() + 3_600_000)}`)
+    .replace(/("LastUpdated":")[^"]*/, `$1${imdsTime(Date.now())}`)
+
+/** Ready or not, the code of `/readyz`, and what the app gets. */
+function shownFor(to: string, code: string): readonly [boolean, string, string] {
+  switch (PROBLEMS[to as keyof typeof PROBLEMS].meaning) {
+    case 'none':
+      return [true, 'ready', 'no role']
+    case 'refused':
+      return [false, code, 'AssumeRoleUnauthorizedAccess']
+    case 'retry':
+      return [false, code, 'not now']
+  }
+}
+
+function appSees(list: HttpAnswer, document: HttpAnswer): string {
+  if (list.status === 404) return 'no role'
+  return document.status === 503 ? 'not now' : JSON.parse(document.body).Code
+}
+
+describe('answers of the broker of another release', () => {
+  let releases: Releases
+  let directory: string
+  let ofThis: readonly RawAnswer[]
+  const servers: Server[] = []
+
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'pod2iam-answers-'))
+    ;[releases, ofThis] = await Promise.all([openReleases('sidecar'), answersOf(PROJECT)])
+  })
+  after(async () => {
+    for (const server of servers) server.close()
+    releases?.remove()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  const answers = (side: Side) => (side === 'previous' ? brokerAnswers() : ofThis)
+  const answer = (side: Side, to: string): string => {
+    const found = answers(side).find((one) => one.to === to)
+    assert.ok(found, `${side} has an answer to ${to}`)
+    return found.raw
+  }
+  /** Says the same bytes to whatever asks for credentials, and the release's own metadata to the rest. */
+  const replay = async (credentials: string, metadata: string): Promise<string> => {
+    const server = createServer((socket) => {
+      let text = ''
+      socket.on('error', () => {})
+      socket.setEncoding('latin1').on('data', (chunk: string) => {
+        text += chunk
+        if (text.includes('\r\n\r\n'))
+          socket.end(text.startsWith('GET /v1/metadata') ? metadata : credentials)
+      })
+    })
+    servers.push(server)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+  /** A sidecar that has asked once: what it says of itself and to the app, and its log. */
+  const atStart = async (side: Side, brokerUrl: string) => {
+    const container = containerOf(admitted(side, 'defaults'), 'pod2iam-sidecar')
+    const sidecar = await startSidecar(releases, side, container, { directory, token: 'a.b.c', brokerUrl })
+    try {
+      const { ready, code, detail } = await until('it has asked', async () => {
+        const readiness = await sidecar.readyz()
+        return ['starting', 'metadata-pending'].includes(readiness.code) ? undefined : readiness
+      })
+      const list = await ask(sidecar.port, { path: LIST })
+      const name = list.status === 200 ? list.body : 'orders'
+      const document = await ask(sidecar.port, { path: LIST + name })
+      return { ready, code, detail, list, document, logs: sidecar.logs }
+    } finally {
+      sidecar.child.kill('SIGKILL')
+    }
+  }
+
+  for (const [ofSidecar, ofBroker] of CROSSED) {
+    test(`credentials of ${ofBroker} release are served by the sidecar of ${ofSidecar} release`, async () => {
+      const url = await replay(fresh(answer(ofBroker, 'success')), answer(ofBroker, 'metadata'))
+      const { ready, document } = await atStart(ofSidecar, url)
+      assert.equal(ready, true)
+      assert.equal(JSON.parse(document.body).Code, 'Success')
+    })
+
+    test(`the sidecar of ${ofSidecar} release understands every refusal of the broker of ${ofBroker} release`, async () => {
+      const known = answers(ofBroker).filter(({ to }) => Object.hasOwn(PROBLEMS, to))
+      assert.ok(known.length >= 18, 'every code is there')
+      for (const { to } of known) {
+        const url = await replay(answer(ofBroker, to), answer(ofBroker, 'metadata'))
+        const { ready, code, list, document } = await atStart(ofSidecar, url)
+        const isNew = ofSidecar === 'previous' && UNKNOWN_TO_PREVIOUS.has(to)
+        const shown = shownFor(to, isNew ? 'broker-answer-invalid' : to)
+        assert.deepEqual([ready, code, appSees(list, document)], shown, to)
+      }
+    })
+  }
+
+  test('what the broker of the previous release says to a path it does not know is told as a matter of releases', async () => {
+    const url = await replay(answer('previous', 'unknown path'), answer('previous', 'metadata'))
+    const { code, detail, logs } = await atStart('this', url)
+    assert.equal(code, 'protocol-not-spoken')
+    assert.match(detail ?? '', /it is of another release\. Remedy: bring the node guard to the release/)
+    assert.ok(logs.some((line) => line.level === 'warn' && line.code === 'protocol-not-spoken'))
+  })
+
+  test('what this broker says to a path of a later protocol reaches the log of a sidecar, with both releases', async () => {
+    const url = await replay(answer('this', 'unknown path'), answer('this', 'metadata'))
+    const { code, detail } = await atStart('this', url)
+    assert.equal(code, 'protocol-not-spoken')
+    assert.match(detail ?? '', new RegExp(`is of release ${VERSION} and speaks v1, but was asked in v9`))
+  })
+
+  test('a code of a later release is passed on with its sentence, and tried again', async () => {
+    const raw = answer('this', 'role-not-allowed').replaceAll('role-not-allowed', 'role-not-granted')
+    const { code, detail, document } = await atStart('this', await replay(raw, answer('this', 'metadata')))
+    assert.deepEqual([code, document.status], ['broker-answer-invalid', 503])
+    assert.match(
+      detail ?? '',
+      /answered role-not-granted, which this sidecar \(release .*\) does not know: a sentence about/,
+    )
+  })
+
+  test('this sidecar logs its release, and that of a broker that says it, once', async () => {
+    const url = await replay(fresh(answer('this', 'success')), answer('this', 'metadata'))
+    const { logs } = await atStart('this', url)
+    assert.equal(logs.find(({ msg }) => msg === 'listening')?.version, VERSION)
+    const told = logs.filter(({ msg }) => msg === 'the broker of this node answers')
+    assert.deepEqual(
+      told.map(({ release }) => release),
+      [VERSION],
+    )
+  })
+
+  test('this sidecar asks as the previous one did, so that brokers of both understand it', async () => {
+    const now = await requestsOf(releases.file('this', 'sidecar'))
+    const [own, former] = [`pod2iam-sidecar/${VERSION}`, `pod2iam-sidecar/${RELEASE.version}`]
+    assert.deepEqual(
+      now.map((text) => text.replace(own, former)),
+      sidecarRequests(),
+    )
+  })
+})

@@ -1,0 +1,151 @@
+/**
+ * What neighbouring releases do on one node, in its kernel: the guard of one and the gate and sidecar of the other, and guards that take over from
+ * each other, up and down.
+ */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, afterEach, before, describe, test } from 'node:test'
+import { BROKER_LINK, METADATA_ADDRESSES, SIDECAR_HEALTH_PORT } from '../../common/addresses.ts'
+import { NET_ADMIN_ONLY, NO_CAPABILITY, startGuard } from '../firewall/guard-process.ts'
+import { flushPod } from '../firewall/mesh.ts'
+import { openNode, type TestNode, until } from '../firewall/node.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { execIn, spawnIn } from '../sandbox/node/process.ts'
+import { admitted, containerOf } from './admitted.ts'
+import { CROSSED, openReleases, type Releases, SIDES, type Side } from './releases.ts'
+
+const BACKENDS = ['nft', 'iptables'] as const
+/** The kernel's own words for a refusal. */
+const REFUSED = 'ECONNREFUSED'
+
+describe('neighbouring releases on one node', needsNamespaces(), () => {
+  let node: TestNode
+  let releases: Releases
+  let directory: string
+
+  before(async () => {
+    ;[node, releases] = await Promise.all([openNode(), openReleases('firewall', 'sidecar')])
+    directory = mkdtempSync(join(tmpdir(), 'pod2iam-node-'))
+    const aws = await node.agent('aws')
+    for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
+  })
+  after(async () => {
+    releases?.remove()
+    await node?.close()
+    rmSync(directory, { recursive: true, force: true })
+  })
+  afterEach(() => flushPod(node))
+
+  const guard = async (side: Side, ...flags: string[]) => {
+    const state = `--state-dir=${mkdtempSync(join(directory, 'state-'))}`
+    const running = await startGuard(node, [state, ...flags], NET_ADMIN_ONLY, releases.file(side, 'firewall'))
+    return running
+  }
+  /** Takes everything of ours away, by the program of a release, and says what is left of it. */
+  const removedBy = async (side: Side): Promise<string> => {
+    assert.notEqual(await ours(), '', 'there is something to remove')
+    await node.must('node', [process.execPath, releases.file(side, 'firewall'), 'remove', '--open-this-node'])
+    return ours()
+  }
+  const ours = async (): Promise<string> => {
+    const rules = await node.must('node', ['nft', 'list', 'ruleset'])
+    const tables = [...rules.matchAll(/^table (\S+ \S*pod2iam\S*)/gm)].map(([, name]) => name)
+    const chains = [...rules.matchAll(/chain (\S*(?:POD2IAM|pod2iam)\S*)/g)].map(([, name]) => name)
+    const link = await node.run('node', ['ip', 'link', 'show', BROKER_LINK])
+    return [...tables, ...chains, ...(link.code === 0 ? [BROKER_LINK] : [])].join(' ')
+  }
+  const reaches = async () => {
+    const pod = await node.agent('pod1')
+    const outcomes = METADATA_ADDRESSES.map(async (host) => (await pod.tcp({ host, port: 80 })).outcome)
+    return Promise.all(outcomes)
+  }
+
+  /** Runs the gate's container as it was admitted, beside the sidecar's, whose app need not wait for credentials. */
+  const startPod = async (ofPod: Side, ofSidecar: Side, name: string) => {
+    const pod = admitted(ofPod, name)
+    const { args = [], env = [] } = containerOf(pod, 'pod2iam-gate')
+    const own = mkdtempSync(join(directory, 'pod-'))
+    writeFileSync(join(own, 'token'), 'a.b.c')
+    const variables = (of: typeof env) => Object.fromEntries(of.map(({ name, value = '' }) => [name, value]))
+    const sidecar = spawnIn(node.machine, 'pod1', [process.execPath, releases.file(ofSidecar, 'sidecar')], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: {
+        ...variables(containerOf(admitted(ofSidecar, name), 'pod2iam-sidecar').env ?? []),
+        POD2IAM_STARTUP_GATE: 'off',
+        POD2IAM_TOKEN_FILE: join(own, 'token'),
+        POD2IAM_STATE_DIR: own,
+      },
+    })
+    const wrapper = args.includes('--redirect=nft') ? NET_ADMIN_ONLY : NO_CAPABILITY
+    const command = [...wrapper, process.execPath, releases.file(ofPod, 'firewall'), ...args]
+    const result = await execIn(node.machine, 'pod1', command, {
+      env: { ...process.env, ...variables(env) },
+      timeout: 120_000,
+    })
+    const agent = await node.agent('pod1')
+    const { body } = await agent.get({ port: SIDECAR_HEALTH_PORT, path: '/readyz' })
+    sidecar.kill('SIGKILL')
+    await until('it is gone', () => sidecar.exitCode !== null || sidecar.signalCode !== null)
+    return { ...result, readiness: body === '' ? undefined : JSON.parse(body).code }
+  }
+
+  for (const backend of BACKENDS)
+    for (const [ofGuard, ofPod] of CROSSED)
+      test(`with the ${backend} guard of ${ofGuard} release, pods of ${ofPod} release start, in both redirect modes`, async () => {
+        const running = await guard(ofGuard, `--backend=${backend}`)
+        await running.becomes('ready')
+        for (const name of ['defaults', 'setting: redirect env'])
+          for (const ofSidecar of SIDES) {
+            const { code, stderr, stdout, readiness } = await startPod(ofPod, ofSidecar, name)
+            assert.equal(code, 0, `${name}: ${stderr}${stdout}`)
+            assert.equal(readiness, 'ready', name)
+            await flushPod(node)
+          }
+        assert.deepEqual(await reaches(), [REFUSED, REFUSED])
+        await running.end('SIGTERM')
+        assert.equal(await removedBy(ofGuard), '')
+      })
+
+  for (const [ofGuard, ofPod] of CROSSED)
+    test(`without a block, the gate of ${ofPod} release stays shut whichever guard audits, here that of ${ofGuard}`, async () => {
+      const running = await guard(ofGuard, '--mode=audit')
+      await running.becomes('auditing')
+      const { args = [] } = containerOf(admitted(ofPod, 'defaults'), 'pod2iam-gate')
+      const program = [process.execPath, releases.file(ofPod, 'firewall'), ...args, '--proof-timeout=300ms']
+      const { code, stderr } = await execIn(node.machine, 'pod1', [...NET_ADMIN_ONLY, ...program])
+      assert.equal(code, 1)
+      assert.match(stderr, /169\.254\.169\.254 answered/)
+      await running.end('SIGTERM')
+      assert.equal(await removedBy(ofGuard), '')
+    })
+
+  const TAKEOVERS = [
+    ['--backend=nft', '--backend=nft'],
+    ['--backend=iptables', '--backend=iptables'],
+    ['--backend=iptables', '--backend=nft'],
+    ['--backend=nft', '--backend=iptables'],
+    ['--owned-table=true', '--owned-table=true'],
+  ] as const
+  for (const [from, to] of CROSSED)
+    for (const [then, now] of TAKEOVERS)
+      test(`a guard of ${to} release (${now}) takes over from one of ${from} release (${then}) without a gap`, async () => {
+        const first = await guard(from, then)
+        await first.becomes('ready')
+        const pod = await node.agent('pod1')
+        await pod.hammer({ host: METADATA_ADDRESSES[0], port: 80 })
+        // As a DaemonSet does it, and at the worst moment.
+        await first.end('SIGKILL')
+        const second = await guard(to, now)
+        await second.becomes('ready')
+        assert.deepEqual(await reaches(), [REFUSED, REFUSED])
+        const { tried, gaps } = await pod.rest({})
+        assert.ok(tried > 0)
+        assert.deepEqual(gaps, [], 'no connection went through')
+        assert.equal(await second.metric('block_verified'), 1)
+        await second.end('SIGTERM')
+        assert.equal(await removedBy(to), '', 'nothing of either is left')
+        assert.deepEqual(await reaches(), ['aws', 'aws'])
+      })
+})

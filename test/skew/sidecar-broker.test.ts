@@ -1,0 +1,127 @@
+/**
+ * Sidecar, broker and injector of neighbouring releases, each way, over TCP: a DaemonSet rolls node by node, and a pod keeps the containers
+ * it was created with. The cluster, AWS and the firewall's report are the sandbox's.
+ */
+import assert from 'node:assert/strict'
+import type { ChildProcess } from 'node:child_process'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { httpRequest } from '../../common/http-request.ts'
+import { CREDENTIALS_PATH } from '../../common/protocol.ts'
+import { NODE, World } from '../broker/world.ts'
+import { ask } from '../sidecar/support/raw.ts'
+import { freshToken } from '../sidecar/support/table.ts'
+import { until } from '../sidecar/support/until.ts'
+import { type Admitted, admittedBy } from './admitted.ts'
+import { type Running, startBroker, startSidecar } from './processes.ts'
+import { CROSSED, openReleases, PAIRINGS, type Releases, type Side } from './releases.ts'
+import { createAdmitted, type WorldPod } from './world-pods.ts'
+
+const ROLES = ['shop-orders', 'jobs-base', 'jobs-report']
+const IAM = '/latest/meta-data/iam/security-credentials/'
+const TOKEN = 'X-aws-ec2-metadata-token'
+/** Cases whose sidecar is run; for the others the test asks the broker as their sidecar would. */
+const RUN = [
+  'defaults',
+  'annotation: external id',
+  'namespace: all, by its default role',
+  'setting: everything at once',
+]
+/** Settings that brokers share with injectors. */
+const SHARED = /^--(?:role-key|base-role-arn|namespace-restriction-format)=/
+
+describe('sidecar and broker of neighbouring releases', () => {
+  let world: World
+  let releases: Releases
+  const children: ChildProcess[] = []
+
+  before(async () => {
+    ;[world, releases] = await Promise.all([World.start(), openReleases('sidecar', 'broker')])
+    for (const name of ROLES) await world.role(`arn:aws:iam::111111111111:role/${name}`)
+  })
+  after(async () => {
+    for (const child of children) child.kill('SIGKILL')
+    releases?.remove()
+    await world?.stop()
+  })
+
+  const broker = async (side: Side, flags: readonly string[] = []): Promise<Running> => {
+    const env = { PATH: process.env.PATH ?? '', ...world.aws.environment() }
+    const own = [`--node-name=${NODE}`, `--kubeconfig=${world.kubeconfig}`]
+    const state = `--state-dir=${join(world.directory, 'state')}`
+    const running = await startBroker(releases, side, env, [...own, state, ...flags])
+    children.push(running.child)
+    return running
+  }
+  const sidecar = async (side: Side, { sidecar, token }: WorldPod, port: number): Promise<Running> => {
+    const { directory } = world
+    const brokerUrl = `http://127.0.0.77:${port}`
+    const running = await startSidecar(releases, side, sidecar, { directory, token, brokerUrl })
+    children.push(running.child)
+    return running
+  }
+  /** What a broker answers to a pod: `ok` or a code; again where it has not seen the pod yet and has others to read. */
+  const codeAt = async (port: number, { token }: WorldPod): Promise<string> => {
+    const url = new URL(`http://127.0.0.77:${port}${CREDENTIALS_PATH}`)
+    const headers = { authorization: `Bearer ${token}` }
+    for (const end = Date.now() + 30_000; ; await sleep(100)) {
+      const { status, body } = await httpRequest(url, { headers, timeoutMs: 15_000, maxBytes: 65_536 })
+      const { code, detail = '' } = JSON.parse(body)
+      if (status === 200) return 'ok'
+      if (!detail.startsWith('too many pods are asking') || Date.now() > end) return `${code}`
+    }
+  }
+  const expected = ({ name }: Admitted) =>
+    /metadata only|without a default role/.test(name) ? 'role-not-set' : 'ok'
+
+  for (const [ofBroker, ofInjector] of CROSSED)
+    test(`the broker of ${ofBroker} release knows every pod as the injector of ${ofInjector} release admits it`, async () => {
+      const shared = ({ settings }: Admitted) => settings.filter((flag) => SHARED.test(flag)).join('\n')
+      for (const [flags, cases] of Map.groupBy(admittedBy(ofInjector), shared)) {
+        const running = await broker(ofBroker, flags === '' ? [] : flags.split('\n'))
+        for (const one of cases)
+          assert.equal(await codeAt(running.port, await createAdmitted(world, one)), expected(one), one.name)
+        running.child.kill('SIGKILL')
+      }
+    })
+
+  test('a sidecar of a later protocol is told by this broker which release it met, and so is the log; the previous one says 404', async () => {
+    for (const side of ['previous', 'this'] as const) {
+      const { port, logs, child } = await broker(side)
+      const url = new URL(`http://127.0.0.77:${port}/v2/credentials`)
+      const { status, body } = await httpRequest(url, { timeoutMs: 15_000, maxBytes: 65_536 })
+      const { code, detail } = JSON.parse(body)
+      assert.deepEqual([status, code], [404, side === 'this' ? 'protocol-not-spoken' : undefined])
+      const isTold = () => logs.find((line) => line.code === 'protocol-not-spoken')
+      if (side === 'this') assert.equal((await until('it is logged', isTold)).detail, detail)
+      child.kill('SIGKILL')
+    }
+  })
+
+  for (const [ofSidecar, ofBroker] of PAIRINGS)
+    test(`the sidecar of ${ofSidecar} release serves what the broker of ${ofBroker} release gives it`, async () => {
+      const running = await broker(ofBroker)
+      for (const one of admittedBy(ofSidecar).filter(({ name }) => RUN.includes(name))) {
+        const { child, readyz, port } = await sidecar(
+          ofSidecar,
+          await createAdmitted(world, one),
+          running.port,
+        )
+        await until(`${one.name}: ready`, async () => (await readyz()).ready)
+        const headers = { [TOKEN]: await freshToken(port) }
+        const get = async (path: string) => (await ask(port, { path, headers })).body
+        const credentials = async () => JSON.parse(await get(IAM + (await get(IAM))))
+        // With the startup gate off it is ready before there are any.
+        const { Code, AccessKeyId } = await until(`${one.name}: credentials`, async () => {
+          const document = await credentials().catch(() => undefined)
+          return document?.Code === 'Success' ? document : undefined
+        })
+        assert.deepEqual([Code, AccessKeyId.slice(0, 4)], ['Success', 'ASIA'], one.name)
+        const region = () => get('/latest/meta-data/placement/region')
+        await until(`${one.name}: region`, async () => (await region()) === world.aws.config.region)
+        child.kill('SIGKILL')
+      }
+      running.child.kill('SIGKILL')
+    })
+})
