@@ -38,6 +38,12 @@ export const KEYS = {
   injected: 'pod2iam.dev/injected',
 } as const
 
+/**
+ * Annotation of the injector's own pods, written by the chart: replicas with it judge what others have written by its form, those
+ * without (release 0.1.0) by what they would write themselves, to the letter.
+ */
+export const ADMISSION_FORMAT = 'pod2iam.dev/admission-format'
+
 /** Values of the namespace label {@link KEYS.injection} that opt a namespace in. */
 export type InjectionMode = 'enabled' | 'all'
 

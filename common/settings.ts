@@ -127,17 +127,23 @@ export function variableNames(spec: Readonly<Record<string, unknown>>): string[]
  * Reads settings.
  *
  * @param spec settings by camelCase name
- * @param source arguments (without node and script) and environment
+ * @param source arguments (without node and script) and environment; `strangers: 'ignored'` for the arguments of another
+ *   process, which may be of another release
  * @returns the settings, or every mistake as a sentence
  */
 export function parseSettings<S extends Record<string, Setting<unknown>>>(
   spec: S,
-  source: { readonly argv: readonly string[]; readonly env: Readonly<Record<string, string | undefined>> },
+  source: {
+    readonly argv: readonly string[]
+    readonly env: Readonly<Record<string, string | undefined>>
+    readonly strangers?: 'ignored'
+  },
 ):
   | { readonly ok: true; readonly settings: Settings<S> }
   | { readonly ok: false; readonly errors: readonly string[] } {
   const byFlag = new Map(Object.entries(spec).map(([name, setting]) => [kebab(name), setting]))
-  const { flags, errors } = readFlags(source.argv, byFlag)
+  const { flags, errors, strangers } = readFlags(source.argv, byFlag)
+  if (source.strangers !== 'ignored') errors.unshift(...strangers)
   const settings: Record<string, unknown> = {}
   for (const [name, setting] of Object.entries(spec)) {
     const flagName = kebab(name)
@@ -159,8 +165,9 @@ export function parseSettings<S extends Record<string, Setting<unknown>>>(
 }
 
 function readFlags(argv: readonly string[], byFlag: ReadonlyMap<string, Setting<unknown>>) {
+  const [errors, strangers]: [string[], string[]] = [[], []]
   // The first use of parseArgs loads it, 2 ms of every sidecar's start; containers are configured by environment.
-  if (argv.length === 0) return { flags: new Map<string, string>(), errors: [] as string[] }
+  if (argv.length === 0) return { flags: new Map<string, string>(), errors, strangers }
   const options = Object.fromEntries(
     [...byFlag].map(([name, { boolean }]) => [
       name,
@@ -175,11 +182,10 @@ function readFlags(argv: readonly string[], byFlag: ReadonlyMap<string, Setting<
     tokens: true,
   })
   const flags = new Map<string, string>()
-  const errors: string[] = []
   for (const token of tokens) {
     const setting = token.kind === 'option' ? byFlag.get(token.name) : undefined
     if (token.kind !== 'option' || setting === undefined) {
-      errors.push(`${JSON.stringify(argv[token.index])} is not a setting; --help lists them.`)
+      strangers.push(`${JSON.stringify(argv[token.index])} is not a setting; --help lists them.`)
       continue
     }
     const { name, value = setting.boolean ? 'true' : '', inlineValue } = token
@@ -191,7 +197,7 @@ function readFlags(argv: readonly string[], byFlag: ReadonlyMap<string, Setting<
     if (earlier !== undefined && !setting.repeatable) errors.push(`--${name} is given twice.`)
     flags.set(name, earlier === undefined ? value : `${earlier},${value}`)
   }
-  return { flags, errors }
+  return { flags, errors, strangers }
 }
 
 /**

@@ -1,6 +1,12 @@
 import type { PolicySettings } from '../common/policy.ts'
 import { parseResources, type ResourceList, type Resources, SIDECAR_RESOURCES } from './resources.ts'
-import type { GATE_MODES, InjectorSettings, RedirectMode, TOKEN_MODES } from './settings.ts'
+import {
+  type GATE_MODES,
+  type InjectorSettings,
+  type RedirectMode,
+  SPEC,
+  type TOKEN_MODES,
+} from './settings.ts'
 
 /** What a decision depends on besides the pod and its namespace: the operator's part. */
 export type InjectionSettings = {
@@ -29,8 +35,19 @@ export type InjectionSettings = {
   readonly policy: PolicySettings
 }
 
+/** The settings that it is made of: all that matters of another replica's command line, too. */
+export const INJECTION_SPEC = pick([
+  ...(['sidecarImage', 'nodeGuardImage', 'trustedRegistries', 'imagePullPolicy'] as const),
+  ...(['sidecarResources', 'sidecarResourcesMax', 'redirect', 'gateProof', 'gateAcceptDrop'] as const),
+  ...(['imdsTokens', 'startupGate', 'hostNetworkAnnotated', 'sidecarLogLevel'] as const),
+  ...(['tokenExpirationSeconds', 'baseRoleArn', 'defaultRole', 'roleKey'] as const),
+  ...(['namespaceRestrictions', 'namespaceRestrictionFormat', 'permittedRoles'] as const),
+])
+
 /** Takes it out of the process's settings, in which there must be no mistake left (`settingMistakes`). */
-export function injectionSettings(settings: InjectorSettings): InjectionSettings {
+export function injectionSettings(
+  settings: Pick<InjectorSettings, keyof typeof INJECTION_SPEC>,
+): InjectionSettings {
   const own = parseResources(settings.sidecarResources, SIDECAR_RESOURCES, settings.sidecarResourcesMax)
   if (!own.ok) throw new Error(`--sidecar-resources ${own.problem}`)
   return {
@@ -60,4 +77,8 @@ export function injectionSettings(settings: InjectorSettings): InjectionSettings
       permittedRoles: settings.permittedRoles,
     },
   }
+}
+
+function pick<K extends keyof typeof SPEC>(names: readonly K[]): Pick<typeof SPEC, K> {
+  return Object.fromEntries(names.map((name) => [name, SPEC[name]])) as Pick<typeof SPEC, K>
 }

@@ -37,8 +37,14 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const { direct, patient } = await apiServer(settings.kubeconfig)
   warmUp(settings.roleKey)
   const clock = () => performance.now()
+  const watches = startWatches(
+    settings,
+    injectionSettings(settings),
+    { kube: patient, log, metrics },
+    hostname(),
+  )
   const dependencies = {
-    settings: injectionSettings(settings),
+    settings: watches.peers.settings,
     lookup: namespaceLookup(direct),
     metrics,
     log,
@@ -71,7 +77,6 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const source = await certificateSource(origin, direct, onCertificate, log)
   if (origin.kind === 'authority') metrics.bundleInSync(source.bundleInSync)
   const api = watchReachability(direct)
-  const stopWatches = startWatches(settings, { kube: patient, log, metrics }, hostname())
   let draining = false
   const readiness = (): Readiness => {
     const untrusted = source.problem()
@@ -82,6 +87,8 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
     if (serving.notAfter < Date.now()) return { ready: false, code: 'certificate-expired' }
     if (unreachable !== undefined)
       return { ready: false, code: 'api-server-unreachable', detail: unreachable }
+    // Before it knows them it could write what another replica refuses.
+    if (!watches.peers.isSettled()) return { ready: false, code: 'looking-for-replicas' }
     return { ready: true, code: 'ready' }
   }
   const health = healthServer({ readiness, metrics: metrics.text })
@@ -94,9 +101,10 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
       draining = true
       source.stop()
       api.stop()
-      stopWatches()
       log.info('draining')
       await server?.drain(acceptMs)
+      // Until then it judges, and has to know the replicas that take its place.
+      watches.stop()
       log.info('drained')
     },
     MOST_ACCEPTING * acceptMs + ENDING_MS + 1000,

@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { showBuild } from '../common/build-gauge.ts'
 import { countLostLines } from '../common/log-counter.ts'
 import { VERSION } from '../common/version.ts'
+import type { PeerKind } from './peers/peer.ts'
 import type { Reason } from './reasons.ts'
 import type { StartupTaint } from './startup-taint/remove.ts'
 import type { EventOutcome } from './watch/pod-events.ts'
@@ -24,6 +25,8 @@ export type InjectorMetrics = {
   /** What the watch over pods has found; asked at every scrape. */
   readonly podWatch: (watch: PodWatch) => void
   readonly startupTaint: (taint: StartupTaint) => void
+  /** The injector's other replicas by kind; asked at every scrape. */
+  readonly peers: (count: () => Readonly<Record<PeerKind, number>>) => void
   readonly text: () => Promise<string>
 }
 
@@ -85,6 +88,17 @@ export function injectorMetrics(): InjectorMetrics {
     event: (outcome) => events.inc({ outcome }),
     podWatch: (watch) => podWatchGauges(registry, watch),
     startupTaint: (taint) => startupTaintGauges(registry, taint),
+    peers(count) {
+      new Gauge({
+        name: 'pod2iam_injector_peers',
+        help: 'Other replicas of the injector, by kind (same, other-settings, strict: judges to the letter, unreadable).',
+        labelNames: ['kind'],
+        registers: [registry],
+        collect() {
+          for (const [kind, replicas] of Object.entries(count())) this.set({ kind }, replicas)
+        },
+      })
+    },
     text: () => registry.metrics(),
   }
 }

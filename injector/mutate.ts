@@ -6,13 +6,14 @@ import { type Told, type Webhook, type WebhookDependencies, webhook } from './we
 export function mutator(dependencies: WebhookDependencies): Webhook {
   return webhook(
     'mutate',
-    async function mutate({ uid, operation, resource, subResource, object, whole }, { namespace, inTurn }) {
+    async function mutate(request, { namespace, inTurn }, settings) {
+      const { uid, operation, resource, subResource, object, whole } = request
       if (operation !== 'CREATE' || resource !== 'pods' || subResource !== '') {
         const reason = 'not-a-pod-creation'
         return { outcome: 'skip', reason, response: allow(uid, { audit: { decision: 'skip', reason } }) }
       }
       const where = await namespace()
-      return inTurn(() => told(uid, decideWhole(object, whole(), where, dependencies.settings)))
+      return inTurn(() => told(uid, decideWhole(object, whole(), where, settings)))
     },
     dependencies,
   )

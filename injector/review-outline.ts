@@ -24,10 +24,10 @@ const outline = (members: Members): Outline => ({ members: new Map(Object.entrie
  * Head: who asks for what, and those annotations that decide whether a review is any business of ours. Object: what is judged
  * of a pod or a template. Everything else of a review is walked over.
  *
- * @param roleKey the configured key of the role annotation
+ * @param roleKeys the configured key of the role annotation, and those of other replicas
  */
-export function reviewOutline(roleKey: string): Outline {
-  const keys = [...Object.values(KEYS), roleKey, MIRROR_KEY]
+export function reviewOutline(roleKeys: readonly string[]): Outline {
+  const keys = [...Object.values(KEYS), ...roleKeys, MIRROR_KEY]
   const ours = outline(Object.fromEntries(keys.map((key) => [key, 'head'] as const)))
   const annotations = { ...ours, whole: true } as const
   const template = outline({ metadata: outline({ annotations: ours }) })

@@ -93,6 +93,9 @@ export const SPEC = {
     'none',
     'key of the taint that is taken from a node when its guard is ready (docs/startup-taint.md)',
   ),
+  podName: optional("this replica's pod, by which it knows itself among the injector's replicas"),
+  podNamespace: optional("namespace of the injector's pods, for a rolling upgrade without refusals"),
+  podSelector: optional("label selector of the injector's pods, all replicas of all releases"),
   nodeGuardNamespace: text('pod2iam-system', "namespace of the node guard's pods, for the startup taint"),
   nodeGuardSelector: text(
     'app.kubernetes.io/name=pod2iam,app.kubernetes.io/component=node-guard',
@@ -138,6 +141,10 @@ export function settingMistakes(settings: InjectorSettings): string[] {
   const mistakes: string[] = []
   const origin = certificateOrigin(settings)
   if (typeof origin === 'string') mistakes.push(origin)
+  const { podName, podNamespace, podSelector } = settings
+  const ofPods = [podName, podNamespace, podSelector].filter((value) => value !== undefined)
+  if (ofPods.length !== 0 && ofPods.length !== 3)
+    mistakes.push('set --pod-name, --pod-namespace and --pod-selector, all of them or none.')
   const resources = parseResources(settings.sidecarResources, SIDECAR_RESOURCES, settings.sidecarResourcesMax)
   if (!resources.ok) mistakes.push(`--sidecar-resources ${resources.problem}.`)
   if (settings.defaultRole !== undefined && settings.baseRoleArn !== undefined) {

@@ -16,10 +16,9 @@ type Annotations = Readonly<Record<string, string>>
  * the identity of a living pod stays what it was created with.
  */
 export function validator(dependencies: WebhookDependencies): Webhook {
-  const { settings } = dependencies
   return webhook(
     'validate',
-    async function validate(request, court) {
+    async function validate(request, court, settings) {
       const { operation, resource, subResource } = request
       if (resource === 'pods' && operation === 'CREATE' && subResource === '')
         return finalPod(request, court, settings)

@@ -16,5 +16,5 @@ export function warmUp(roleKey: string): ReviewResult {
   const spec = `{"containers":[${containers}{}]}`
   const request = `{"uid":"warm-up","operation":"UPDATE","object":{"spec":${spec}}}`
   const review = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":${request}}`
-  return readReview(Buffer.from(review), reviewOutline(roleKey))
+  return readReview(Buffer.from(review), reviewOutline([roleKey]))
 }

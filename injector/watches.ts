@@ -1,35 +1,54 @@
-/** What the injector watches besides its reviews: pods that opted in, and nodes that wait for their guard. */
+/** What the injector watches besides its reviews: its other replicas, pods that opted in, and nodes that wait for their guard. */
 import { systemClock } from '../common/clock.ts'
 import type { Kube } from '../common/kube/client.ts'
 import type { Logger } from '../common/log.ts'
+import type { InjectionSettings } from './injection-settings.ts'
 import type { InjectorMetrics } from './metrics.ts'
+import { noPeers, type Peers, watchPeers } from './peers/peers.ts'
 import type { InjectorSettings } from './settings.ts'
 import { removeStartupTaint } from './startup-taint/remove.ts'
 import { gateCode } from './watch/gate-code.ts'
 import { podEvents } from './watch/pod-events.ts'
 import { watchPods } from './watch/watch.ts'
 
+/** What the watches tell the rest of the process. */
+export type Watches = {
+  /** The only one that reviews depend on. */
+  readonly peers: Peers
+  readonly stop: () => void
+}
+
 /**
- * Starts them; no review depends on any.
+ * Starts them.
  *
+ * @param own what this replica decides by where it is the only one
  * @param instance this replica's name, for Events
- * @returns stops them
  */
 export function startWatches(
   settings: InjectorSettings,
+  own: InjectionSettings,
   by: { readonly kube: Kube; readonly log: Logger; readonly metrics: InjectorMetrics },
   instance: string,
-): () => void {
+): Watches {
   const { kube, log, metrics } = by
   const stopping = new AbortController()
   const edges = { kube, log, clock: systemClock, signal: stopping.signal }
+  const { podName, podNamespace, podSelector } = settings
+  const peers =
+    podName !== undefined && podNamespace !== undefined && podSelector !== undefined
+      ? watchPeers(own, { namespace: podNamespace, selector: podSelector, name: podName }, edges)
+      : noPeers(own)
+  metrics.peers(peers.counts)
   const events = podEvents(edges, instance, metrics.event)
   const untouched = new Set(settings.untouchedNamespaces)
   metrics.podWatch(watchPods(edges, settings.roleKey, events, gateCode, untouched))
   const { startupTaint: key, nodeGuardNamespace: namespace, nodeGuardSelector: selector } = settings
   if (key !== undefined) metrics.startupTaint(removeStartupTaint(edges, key, { namespace, selector }))
-  return () => {
-    stopping.abort()
-    kube.close()
+  return {
+    peers,
+    stop() {
+      stopping.abort()
+      kube.close()
+    },
   }
 }

@@ -12,9 +12,11 @@ import type { NamespaceLookup } from './namespace-lookup.ts'
 import { type Reason, sentence } from './reasons.ts'
 import { type ReviewRequest, type ReviewResponse, readReview, refuse, reviewBody } from './review.ts'
 import { reviewOutline } from './review-outline.ts'
+import type { Outline } from './skim.ts'
 
 export type WebhookDependencies = {
-  readonly settings: InjectionSettings
+  /** Those of now: they follow the injector's other replicas (`peers/`). Asked once for each review. */
+  readonly settings: () => InjectionSettings
   readonly lookup: NamespaceLookup
   readonly metrics: Pick<InjectorMetrics, 'observe'>
   readonly log: Logger
@@ -59,12 +61,14 @@ export type Court = {
  */
 export function webhook(
   name: WebhookName,
-  judge: (request: ReviewRequest, court: Court) => Promise<Told> | Told,
-  { settings, lookup, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
+  judge: (request: ReviewRequest, court: Court, settings: InjectionSettings) => Promise<Told> | Told,
+  { settings: settingsNow, lookup, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
 ): Webhook {
-  const outline = reviewOutline(settings.roleKey)
+  const outlineFor = outlines()
   return async function answer(body, address = '') {
     const started = clock()
+    const settings = settingsNow()
+    const outline = outlineFor(settings)
     const bytes = body.length
     const read = () => readReview(typeof body === 'string' ? Buffer.from(body) : body.whole(), outline)
     const review = bytes <= SMALL ? read() : await turns.take({ address, namespace: '', bytes }, read)
@@ -81,7 +85,7 @@ export function webhook(
     let told: Told
     try {
       const turn = { address, namespace: request.namespace, bytes }
-      told = await judge(request, { namespace, inTurn: (work) => turns.take(turn, work) })
+      told = await judge(request, { namespace, inTurn: (work) => turns.take(turn, work) }, settings)
     } catch (error) {
       told = failed(request, error, settings)
       if (told.reason === 'internal-error')
@@ -91,6 +95,16 @@ export function webhook(
     metrics.observe(name, told.outcome, told.reason, seconds)
     report(name, request, told, seconds, log)
     return { status: 200, body: reviewBody(told.response) }
+  }
+}
+
+/** An outline for the role keys of these settings; the settings change rarely, the reviews are many. */
+function outlines(): (settings: InjectionSettings) => Outline {
+  let last: { readonly settings: InjectionSettings; readonly outline: Outline } | undefined
+  return function outlineFor(settings) {
+    if (last?.settings !== settings)
+      last = { settings, outline: reviewOutline([settings.roleKey, ...settings.otherRoleKeys]) }
+    return last.outline
   }
 }
 

@@ -16,10 +16,10 @@ import { namespaceValues, podValues } from './misspelt-values.ts'
 
 /** The webhook behind `/warn`. */
 export function warner(dependencies: WebhookDependencies): Webhook {
-  const { settings, log } = dependencies
+  const { log } = dependencies
   return webhook(
     'warn',
-    async function warn(request, court) {
+    async function warn(request, court, settings) {
       const reason = hasPodTemplate(request.resource) ? 'template' : 'warned-only'
       let warnings: readonly string[] = []
       try {

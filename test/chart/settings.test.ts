@@ -82,7 +82,7 @@ describe('the flags in the chart', needsHelm, () => {
     for (const set of SETS)
       for (const container of containers(set)) {
         if (container.name === 'injector') {
-          const result = parseSettings(INJECTOR, { argv: container.args, env: {} })
+          const result = parseSettings(INJECTOR, { argv: container.args, env: { POD2IAM_POD_NAME: 'i' } })
           assert.deepEqual(result.ok && settingMistakes(result.settings), [], set)
         }
         if (container.name === 'broker') {

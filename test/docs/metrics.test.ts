@@ -98,6 +98,7 @@ async function injector(): Promise<string> {
     leftOut: () => 0,
   })
   metrics.startupTaint({ tainted: () => 0, removed: () => 0 })
+  metrics.peers(() => ({ same: 0, 'other-settings': 0, strict: 0, unreadable: 0 }))
   return await metrics.text()
 }
 

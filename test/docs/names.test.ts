@@ -17,8 +17,8 @@ const OTHERS: ReadonlySet<string> = new Set([
   '--delete-emptydir-data',
   // helm
   ...['--set', '--version'],
-  // npm run demo
-  '--keep',
+  // npm run demo, npm run simulate
+  ...['--keep', '--share'],
 ])
 /** Named beside our keys; chosen by the operator. */
 const OTHER_KEYS: ReadonlySet<string> = new Set(['pod2iam.dev/guard-not-ready'])

@@ -17,7 +17,13 @@ async function answered(
   const lines: Dict[] = []
   const write = (_message: string, fields: object = {}) => lines.push(fields as Dict)
   const log = { debug: write, info: write, warn: write, error: write }
-  const webhook = mutator({ settings: settings(), lookup, metrics: { observe() {} }, log, clock: () => 0 })
+  const webhook = mutator({
+    settings: () => settings(),
+    lookup,
+    metrics: { observe() {} },
+    log,
+    clock: () => 0,
+  })
   const review = structuredClone(reviewOf(pod())) as { request: Dict }
   change(review.request)
   const answer = await webhook(JSON.stringify(review))
@@ -95,7 +101,7 @@ describe('corner cases of admission requests', () => {
 
   it('apiVersion v1beta1 is answered 400 with a sentence', async () => {
     const webhook = mutator({
-      settings: settings(),
+      settings: () => settings(),
       lookup: async () => namespace(),
       metrics: { observe() {} },
       log: { debug() {}, info() {}, warn() {}, error() {} },

@@ -86,7 +86,7 @@ describe('golden pods', () => {
     it(`${name} is answered the same in a dry run, without a side effect`, async () => {
       const looked: string[] = []
       const mutate = mutator({
-        settings: settings(golden.settings),
+        settings: () => settings(golden.settings),
         lookup: async (namespaceName) => {
           looked.push(namespaceName)
           return golden.namespace

@@ -18,7 +18,7 @@ function webhook(lookup: (name: string) => Promise<Namespace> = async () => name
       lines.push({ level, message, fields })
   let now = 0
   const mutate = mutator({
-    settings: settings(),
+    settings: () => settings(),
     lookup,
     metrics: { observe: (...values) => observed.push(values) },
     log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },

@@ -174,7 +174,7 @@ for (const [what, anyPod, runs] of [
 describe('any review', () => {
   const silent = { debug() {}, info() {}, warn() {}, error() {} }
   const dependencies = {
-    settings: settings(),
+    settings: () => settings(),
     lookup: async () => namespace(),
     metrics: { observe() {} },
     log: silent,

@@ -10,7 +10,13 @@ const ENDING = '2026-11-24T08:00:00Z'
 const log = { debug() {}, info() {}, warn() {}, error() {} }
 
 async function validated(request: Dict, lookup = async (): Promise<Namespace> => namespace()) {
-  const validate = validator({ settings: settings(), lookup, metrics: { observe() {} }, log, clock: () => 0 })
+  const validate = validator({
+    settings: () => settings(),
+    lookup,
+    metrics: { observe() {} },
+    log,
+    clock: () => 0,
+  })
   const review = reviewOf(pod())
   const answer = await validate(
     JSON.stringify({ ...review, request: { ...(review.request as Dict), ...request } }),

@@ -10,7 +10,7 @@ const errors: unknown[] = []
 const log = { debug() {}, info() {}, warn() {}, error: (text: unknown) => errors.push(text) }
 
 async function warned(request: Dict, lookup = async (): Promise<Namespace> => namespace()) {
-  const warn = warner({ settings: settings(), lookup, metrics: { observe() {} }, log, clock: () => 0 })
+  const warn = warner({ settings: () => settings(), lookup, metrics: { observe() {} }, log, clock: () => 0 })
   const review = reviewOf(pod())
   const answer = await warn(
     JSON.stringify({ ...review, request: { ...(review.request as Dict), ...request } }),
@@ -196,7 +196,7 @@ it('when the webhook itself fails, whoever applies something is not stopped', as
     },
   }
   const warn = warner({
-    settings: broken,
+    settings: () => broken,
     lookup: async () => OUTSIDE,
     metrics: { observe() {} },
     log,

@@ -18,6 +18,14 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
+{{/* The injector's selector labels as a label selector, by which its replicas find each other. */}}
+{{- define "pod2iam.injectorSelector" -}}
+{{- $labels := include "pod2iam.selectorLabels" (list . "injector") | fromYaml -}}
+{{- $pairs := list -}}
+{{- range $key, $value := $labels }}{{ $pairs = append $pairs (printf "%s=%s" $key $value) }}{{ end -}}
+{{- join "," $pairs -}}
+{{- end -}}
+
 {{/* Takes (list $ "component"). */}}
 {{- define "pod2iam.labels" -}}
 {{- $ := index . 0 -}}

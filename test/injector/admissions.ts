@@ -1,0 +1,167 @@
+/** Clients that create pods all the time, and what became of them. */
+import { KEYS } from '../../common/keys.ts'
+import type { ApiServer, KubeObject } from '../sandbox/kube/client.ts'
+import { type Dict, ROLE } from './fixtures.ts'
+import { until } from './https.ts'
+
+/** A pod and what shall become of it, whoever judges it. */
+export type Candidate = {
+  readonly what: string
+  readonly pod: Dict
+  readonly expected: Expected
+}
+type Expected = 'injected' | 'refused' | 'refused or left alone' | 'refused or injected'
+
+export type Admissions = {
+  /** Since the last time this was asked. */
+  readonly taken: () => { readonly asked: number; readonly wrong: Readonly<Record<string, number>> }
+  /** Waits until each client has seen so many answers from now on. */
+  readonly more: (each: number) => Promise<void>
+  /** What is created from now on. */
+  readonly offer: (candidates: readonly Candidate[]) => void
+  readonly end: () => Promise<void>
+}
+
+const CLIENTS = 3
+export const SHOP = 'shop'
+
+/** Creates candidates by dry-run, in turns. */
+export function admissions(api: ApiServer, first: readonly Candidate[]): Admissions {
+  let candidates = first
+  let asked = 0
+  let wrong: Record<string, number> = {}
+  let ended = false
+  const rounds = Array.from({ length: CLIENTS }, () => 0)
+  const client = async (index: number) => {
+    for (let turn = index; !ended; turn++) {
+      const { what, pod, expected } = candidates[turn % candidates.length] as Candidate
+      const became = await outcome(api, pod)
+      asked++
+      rounds[index] = (rounds[index] ?? 0) + 1
+      if (!expected.includes(became.split(':')[0] ?? ''))
+        wrong[`${what}: ${became}`] = (wrong[`${what}: ${became}`] ?? 0) + 1
+    }
+  }
+  const clients = rounds.map((_, index) => client(index))
+  return {
+    taken() {
+      const taken = { asked, wrong }
+      asked = 0
+      wrong = {}
+      return taken
+    },
+    async more(each) {
+      const goals = rounds.map((done) => done + each)
+      await until(() => rounds.every((done, index) => done >= (goals[index] ?? 0)), 120_000)
+    },
+    offer(next) {
+      candidates = next
+    },
+    async end() {
+      ended = true
+      await Promise.all(clients)
+    },
+  }
+}
+
+/** What {@link CANDIDATES} and {@link tampered} try to bring in. */
+const FOREIGN = /evil|NODE_OPTIONS|10\.0\.0\.1|status"/
+
+type Created = KubeObject & { spec?: { initContainers?: { name: string; env?: Dict[] }[] } }
+
+async function outcome(api: ApiServer, pod: Dict): Promise<string> {
+  let created: Created
+  try {
+    created = await api.admin.create(pod as unknown as KubeObject, { dryRun: true })
+  } catch (error) {
+    return `refused: ${String(error).slice(0, 400)}`
+  }
+  const initContainers = created.spec?.initContainers ?? []
+  if (initContainers.length === 0) return 'left alone'
+  const names = initContainers.map(({ name }) => name).join()
+  if (names !== 'pod2iam-sidecar,pod2iam-gate') return `with containers ${names}`
+  const foreign = initContainers.find((one) => FOREIGN.test(JSON.stringify(one)))
+  if (foreign !== undefined) return `with foreign content in ${foreign.name}`
+  const role = initContainers[0]?.env?.find(({ name }) => name === 'POD2IAM_ROLE')?.value
+  const asked = Object.values(created.metadata.annotations ?? {}).find((value) => value === ROLE)
+  return role === asked ? 'injected' : `with another role`
+}
+
+/** A pod of {@link SHOP} with these annotations. */
+export function candidate(
+  what: string,
+  annotations: Readonly<Record<string, string>>,
+  spec: Dict = {},
+  expected: Expected = 'injected',
+): Candidate {
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { generateName: 'orders-', namespace: SHOP, annotations },
+    spec: { containers: [{ name: 'app', image: 'orders' }], ...spec },
+  }
+  return { what, pod, expected }
+}
+
+const ASKS = { [KEYS.role]: ROLE }
+const FORGED = {
+  name: 'pod2iam-sidecar',
+  image: 'evil.example.com/pod2iam/sidecar:dev',
+  restartPolicy: 'Always',
+}
+
+/** Pods as users create them, and two that forge a sidecar. */
+export const CANDIDATES: readonly Candidate[] = [
+  candidate('a pod with a role', ASKS),
+  candidate('a pod with everything annotated', {
+    ...ASKS,
+    [KEYS.imdsTokens]: 'required',
+    [KEYS.logLevel]: 'debug',
+    [KEYS.startupGate]: 'on',
+    [KEYS.redirect]: 'env',
+    [KEYS.sidecarResources]: '{"requests":{"cpu":"20m"}}',
+  }),
+  candidate('a pod that wants metadata', { [KEYS.inject]: 'metadata' }, { restartPolicy: 'Never' }),
+  candidate('a pod with a forged sidecar', ASKS, { initContainers: [FORGED] }, 'refused'),
+  candidate('a pod with a forged sidecar that asks for nothing', {}, { initContainers: [FORGED] }, 'refused'),
+]
+
+/** What the injector wrote, as somebody would copy it and change one thing: refused, or put right. */
+export async function tampered(api: ApiServer): Promise<Candidate[]> {
+  const { pod } = candidate('', ASKS)
+  const { spec } = (await api.admin.create(pod as unknown as KubeObject, { dryRun: true })) as Created
+  const changed = (what: string, change: (sidecar: Dict, gate: Dict) => void) => {
+    const initContainers = structuredClone(spec?.initContainers ?? []) as Dict[]
+    const [sidecar = {}, gate = {}] = initContainers
+    change(sidecar, gate)
+    return candidate(`a pod with ${what}`, ASKS, { ...(spec as Dict), initContainers }, 'refused or injected')
+  }
+  const setEnv = (container: Dict, name: string, value: string) => {
+    const others = (container.env as Dict[]).filter((entry) => entry.name !== name)
+    container.env = [...others, { name, value }]
+  }
+  return [
+    changed('a sidecar of another role', (sidecar) => setEnv(sidecar, 'POD2IAM_ROLE', `${ROLE}-admin`)),
+    changed('a sidecar of another broker', (sidecar) =>
+      setEnv(sidecar, 'POD2IAM_BROKER_URL', 'http://10.0.0.1'),
+    ),
+    changed('a sidecar that preloads', (sidecar) => setEnv(sidecar, 'NODE_OPTIONS', '--require=/x')),
+    changed('a gate of another registry', (_, gate) => {
+      gate.image = `evil.example.com/${gate.image}`
+    }),
+    changed('a gate that proves nothing', (_, gate) => {
+      gate.args = ['status']
+    }),
+  ]
+}
+
+/** The namespace of the pods; its roles are allowed. */
+export const SHOP_NAMESPACE = {
+  apiVersion: 'v1',
+  kind: 'Namespace',
+  metadata: {
+    name: SHOP,
+    labels: { [KEYS.injection]: 'enabled' },
+    annotations: { [KEYS.allowedRoles]: JSON.stringify([ROLE]) },
+  },
+}

@@ -1,0 +1,200 @@
+/** The watch by which a replica knows the others, against an API server. */
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, afterEach, before, describe, it } from 'node:test'
+import { type Clock, systemClock } from '../../common/clock.ts'
+import { apiServer } from '../../injector/api-server.ts'
+import { type Peers, watchPeers } from '../../injector/peers/peers.ts'
+import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
+import { type Dict, IMAGES, settings } from './fixtures.ts'
+import { until } from './https.ts'
+import { OTHER_IMAGES, PLACE, replicaPod, SELECTOR, strictPod } from './replica-pods.ts'
+
+describe('the watch over the other replicas', () => {
+  let directory: string
+  let api: ApiServer
+  let ending: AbortController
+  let lines: { level: string; message: string; fields: Dict }[]
+  /** What waits for a minute or more, or for the first list: run by the test. */
+  let late: Map<number, () => void>
+  let ahead = 0
+  const own = settings()
+
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'p2p-'))
+    api = await ApiServer.start({ directory, controllers: false })
+    await api.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: PLACE } })
+    await api.admin.create({
+      apiVersion: 'v1',
+      kind: 'ServiceAccount',
+      metadata: { name: 'nobody', namespace: PLACE },
+    })
+  })
+  after(async () => {
+    await api?.stop()
+    await rm(directory, { recursive: true, force: true })
+  })
+  afterEach(async () => {
+    ending.abort()
+    const { items } = await api.admin.list('pods', { namespace: PLACE })
+    for (const { metadata } of items) await remove(metadata.name ?? '')
+  })
+
+  const create = (pod: Dict) => api.admin.create(pod as unknown as KubeObject)
+  const remove = (name: string) => api.admin.delete('pods', name, PLACE, { gracePeriodSeconds: 0 })
+  const start = async (token?: string): Promise<Peers> => {
+    ending = new AbortController()
+    lines = []
+    late = new Map()
+    const at =
+      (level: string) =>
+      (message: string, fields: Dict = {}) =>
+        void lines.push({ level, message, fields })
+    const log = { debug() {}, info: at('info'), warn: at('warn'), error: at('error') }
+    const clock: Clock = {
+      now: () => Date.now() + ahead,
+      after(milliseconds, action) {
+        if (![10_000, 60_000].includes(milliseconds)) return systemClock.after(milliseconds, action)
+        late.set(milliseconds, action)
+        return () => late.delete(milliseconds)
+      },
+    }
+    const { patient: kube } = await apiServer(await api.kubeconfig(token))
+    ending.signal.addEventListener('abort', () => kube.close())
+    const pods = { namespace: PLACE, selector: SELECTOR, name: 'self' }
+    return watchPeers(own, pods, { kube, clock, log, signal: ending.signal })
+  }
+  const kinds = ({ counts }: Peers) => {
+    const { same, strict, unreadable, ...rest } = counts()
+    return [same, rest['other-settings'], strict, unreadable].join()
+  }
+
+  it('knows those that are there before it is settled; neither itself nor pods of others', async () => {
+    await create(replicaPod('self', OTHER_IMAGES))
+    await create({ ...replicaPod('guard'), metadata: { name: 'guard', namespace: PLACE, labels: {} } })
+    await create(strictPod('old', [...IMAGES, '--imds-tokens=required']))
+    await create(replicaPod('same'))
+    const peers = await start()
+    assert.equal(peers.isSettled(), false)
+    await until(peers.isSettled)
+    assert.equal(kinds(peers), '1,0,1,0')
+    assert.equal(peers.settings().imdsTokens, 'required')
+    assert.deepEqual(
+      lines.map(({ level, fields }) => [level, fields.replica, fields.image]),
+      [['info', 'old', 'pod2iam/injector:1']],
+    )
+  })
+
+  it('follows one that judges to the letter until it is gone, and says so once each way', async () => {
+    const peers = await start()
+    await until(peers.isSettled)
+    assert.equal(peers.settings(), own)
+    await create(strictPod('old', [...OTHER_IMAGES, '--redirect=env']))
+    await until(() => peers.settings().redirect === 'env')
+    await api.admin.delete('pods', 'old', PLACE)
+    await until(async () => {
+      const { metadata } = await api.admin.get('pods', 'old', PLACE)
+      return metadata.deletionTimestamp !== undefined
+    })
+    await create(replicaPod('same'))
+    await until(() => peers.counts().same === 1)
+    assert.equal(peers.settings().redirect, 'env', 'it still answers while it ends')
+    await remove('old')
+    await until(() => peers.settings().redirect === own.redirect)
+    assert.deepEqual(
+      peers.settings().otherSidecarImages,
+      ['mirror/sidecar:2'],
+      'its pods may not be judged yet',
+    )
+    late.get(60_000)?.()
+    assert.equal(peers.settings(), own)
+    assert.equal(lines.length, 2)
+    assert.match(lines[1]?.message ?? '', /own way again/)
+  })
+
+  it('does not count one that has ended', async () => {
+    const peers = await start()
+    await create(replicaPod('evicted', OTHER_IMAGES))
+    await until(() => peers.counts()['other-settings'] === 1)
+    await api.admin.patch(
+      'pods',
+      'evicted',
+      PLACE,
+      { status: { phase: 'Failed' } },
+      { subresource: 'status' },
+    )
+    await until(() => kinds(peers) === '0,0,0,0')
+  })
+
+  it('warns once of one whose settings cannot be read, and goes by its own', async () => {
+    const peers = await start()
+    await create(strictPod('odd', ['--redirect=magic']))
+    await until(() => peers.counts().unreadable === 1)
+    const patch = { metadata: { labels: { changed: 'yes' } } }
+    await api.admin.patch('pods', 'odd', PLACE, patch)
+    await create(replicaPod('same'))
+    await until(() => peers.counts().same === 1)
+    assert.equal(peers.settings(), own)
+    assert.deepEqual(
+      lines.map(({ level, fields }) => [level, fields.replica]),
+      [['warn', 'odd']],
+    )
+    assert.match(String(lines[0]?.fields.problem), /--redirect must be/)
+  })
+
+  it('that is forbidden leaves the replica with its own settings, and one warning with verb and resource', async () => {
+    await create(strictPod('old', OTHER_IMAGES))
+    const { token } = await api.admin.createToken(PLACE, 'nobody')
+    const peers = await start(token)
+    await until(() => lines.length > 0)
+    assert.equal(peers.isSettled(), false)
+    late.get(10_000)?.()
+    assert.equal(peers.isSettled(), true)
+    assert.equal(peers.settings(), own)
+    assert.equal(lines.length, 1)
+    assert.match(lines[0]?.message ?? '', /list and watch pods in namespace pod2iam-system/)
+    assert.match(String(lines[0]?.fields.problem), /cannot list resource "pods"/)
+  })
+
+  it('keeps what it knew while the API server is away, for five minutes, and knows it again afterwards', async () => {
+    await create(strictPod('old', [...IMAGES, '--redirect=env']))
+    const peers = await start()
+    await until(() => peers.settings().redirect === 'env')
+    await api.refuse()
+    try {
+      await until(() => lines.some(({ level }) => level === 'warn'))
+      assert.equal(peers.settings().redirect, 'env')
+      ahead = 300_000
+      assert.equal(peers.settings(), own)
+    } finally {
+      await api.accept()
+    }
+    await until(async () => {
+      await api.bookmark()
+      return peers.settings().redirect === 'env'
+    })
+    assert.equal(lines.filter(({ level }) => level === 'warn').length, 1)
+    ahead = 0
+  })
+
+  it('tells of a new replica long before that one can be ready', async (t) => {
+    const peers = await start()
+    await until(peers.isSettled)
+    const lags: number[] = []
+    for (let round = 0; round < 20; round++) {
+      const began = performance.now()
+      await create(strictPod(`old-${round}`, [...IMAGES, '--redirect=env']))
+      while (peers.settings() === own) await new Promise((resolve) => setImmediate(resolve))
+      lags.push(performance.now() - began)
+      await remove(`old-${round}`)
+      await until(() => peers.settings().redirect === own.redirect)
+      late.get(60_000)?.()
+    }
+    lags.sort((a, b) => a - b)
+    t.diagnostic(
+      `from the request that creates a pod: median ${lags[10]?.toFixed(1)} ms, most ${lags[19]?.toFixed(1)} ms`,
+    )
+  })
+})

@@ -1,0 +1,129 @@
+/**
+ * Pods are created all through a rolling upgrade, and all through its rollback, for every setting that changes what is injected:
+ * two replicas of different settings serve at the same time, one mutates a pod and the other judges it.
+ */
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { SYSTEM_NAMESPACE } from '../sandbox/install.ts'
+import type { KubeObject } from '../sandbox/kube/client.ts'
+import {
+  type Admissions,
+  admissions,
+  CANDIDATES,
+  type Candidate,
+  candidate,
+  SHOP_NAMESPACE,
+  tampered,
+} from './admissions.ts'
+import { IMAGES, ROLE } from './fixtures.ts'
+import { until } from './https.ts'
+import { CHANGES, OTHER_KEY } from './injected-settings.ts'
+import { type Replica, type Rollout, rollout } from './replicas.ts'
+
+/** Of each client: with both replicas there, each pod meets every pair of them many times over. */
+const EACH = 20
+describe('a rolling upgrade and its rollback', () => {
+  let cluster: Rollout
+  let clients: Admissions
+  let serving: Replica
+  let all: readonly Candidate[]
+  before(async () => {
+    cluster = await rollout([KEYS.role, OTHER_KEY])
+    await cluster.api.admin.create(SHOP_NAMESPACE as unknown as KubeObject)
+    serving = await cluster.start()
+    await serving.ready()
+    all = [...CANDIDATES, ...(await tampered(cluster.api))]
+    clients = admissions(cluster.api, all)
+  })
+  after(async () => {
+    await clients?.end()
+    await cluster?.close()
+  })
+
+  /** One replica more, ready; then the old one goes. `both`: what is created while both are there. */
+  const replaceBy = async (
+    flags: readonly string[],
+    both?: readonly Candidate[],
+    behind?: readonly Candidate[],
+  ) => {
+    const next = await cluster.start(flags)
+    await next.ready()
+    if (both !== undefined) clients.offer(both)
+    await clients.more(EACH)
+    if (behind !== undefined) clients.offer(behind)
+    await clients.more(2)
+    // Those that were on their way to it are answered.
+    await serving.stop(() => clients.more(2))
+    serving = next
+    await clients.more(4)
+  }
+  const nothingWrong = () => {
+    const { asked, wrong } = clients.taken()
+    assert.deepEqual(wrong, {}, `of ${asked}`)
+    assert.ok(asked > 0)
+  }
+
+  for (const [what, flags] of Object.entries(CHANGES))
+    for (const [way, next] of [['upgrade', flags] as const, ['rollback', []] as const])
+      it(`no pod is refused or left alone: ${what}, ${way}`, async () => {
+        await replaceBy(next)
+        nothingWrong()
+      })
+
+  it('on the host network, pods are refused or left alone while replicas differ about them', async () => {
+    const host = candidate(
+      'on the host network',
+      { [KEYS.role]: ROLE },
+      { hostNetwork: true },
+      'refused or left alone',
+    )
+    clients.offer([...all, host])
+    await replaceBy(['--host-network-annotated=warn'])
+    await replaceBy([])
+    nothingWrong()
+  })
+
+  it('a replica of an earlier release is told in the log, counted, and written like', async () => {
+    const old = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'old', namespace: SYSTEM_NAMESPACE, labels: await labelsOf(cluster, serving.name) },
+      spec: {
+        containers: [
+          { name: 'injector', image: 'pod2iam/injector:0.1.0', args: [...IMAGES, '--redirect=env'] },
+        ],
+      },
+    }
+    await cluster.api.admin.create(old as unknown as KubeObject)
+    await until(async () => (await serving.metric('pod2iam_injector_peers', 'kind="strict"')) === 1)
+    const line = serving.log().find(({ replica }) => replica === 'old')
+    assert.match(String(line?.msg), /^writes as an earlier release does while its replica is there/)
+    assert.equal(line?.image, 'pod2iam/injector:0.1.0')
+    const { pod } = candidate('', { [KEYS.role]: ROLE })
+    const created = await cluster.api.admin.create(pod as unknown as KubeObject, { dryRun: true })
+    assert.match(JSON.stringify(created), /--redirect=env/)
+    await cluster.api.admin.delete('pods', 'old', SYSTEM_NAMESPACE, { gracePeriodSeconds: 0 })
+    await until(async () => (await serving.metric('pod2iam_injector_peers', 'kind="strict"')) === 0)
+    clients.taken()
+  })
+
+  const first = candidate('a pod with the first key', { [KEYS.role]: ROLE })
+  const second = candidate('a pod with the second key', { [OTHER_KEY]: ROLE })
+  const both = candidate('a pod with both keys', { [KEYS.role]: ROLE, [OTHER_KEY]: ROLE })
+  for (const [way, key, early, late] of [
+    ['upgrade', OTHER_KEY, first, second],
+    ['rollback', KEYS.role, second, first],
+  ] as const)
+    it(`no pod is refused or left alone: roleKey, with either key and with both, ${way}`, async () => {
+      clients.offer([early, both])
+      await clients.more(2)
+      clients.taken()
+      await replaceBy([`--role-key=${key}`], [early, both, late], [both, late])
+      nothingWrong()
+    })
+})
+
+async function labelsOf({ api }: Rollout, name: string) {
+  return (await api.admin.get('pods', name, SYSTEM_NAMESPACE)).metadata.labels ?? {}
+}
