@@ -4,6 +4,7 @@ import { admissionRequest, type Caller, decode, options, type Target } from './a
 import { withDefaults } from './defaults.ts'
 import { checkPreconditions, deletedStatus, gracePeriod, held } from './deletion.ts'
 import { isObject, type KubeObject, objectAt, timestamp } from './objects.ts'
+import { resizeErrors } from './pod-resize.ts'
 import type { Resource } from './resources.ts'
 import {
   ApiError,
@@ -160,7 +161,12 @@ export class Operations {
     const request = (object: KubeObject) =>
       admissionRequest('UPDATE', target, name, { object, oldObject: current }, opts, caller)
     const mutated = prepare(await this.#admission.mutate(request(prepare(next))))
-    const errors = subresource === undefined ? updateErrors(mutated, current) : []
+    const errors =
+      subresource === undefined
+        ? updateErrors(mutated, current)
+        : subresource === 'resize'
+          ? resizeErrors(mutated, current)
+          : []
     if (errors.length > 0) throw invalid(resource.kind, resource.group, name, errors)
     await this.#admission.validate(request(mutated))
     if (this.get(target, name) !== current) throw conflict(resource, name, MODIFIED)

@@ -196,9 +196,15 @@ function quantities(one: JsonObject, kind: 'limits' | 'requests'): JsonObject {
   return Object.fromEntries(Object.entries(all).filter(([name]) => name === 'cpu' || name === 'memory'))
 }
 
-/** `status.qosClass`: Guaranteed needs equal cpu and memory limits in every container. */
+/**
+ * `status.qosClass`: Guaranteed needs equal cpu and memory limits in every container, or, where the pod as a whole has resources, of
+ * the pod alone (pkg/apis/core/v1/helper/qos).
+ */
 export function qosClass(spec: JsonObject): 'Guaranteed' | 'Burstable' | 'BestEffort' {
-  const all = [...listAt(spec, 'containers'), ...listAt(spec, 'initContainers')]
+  const all =
+    Object.keys(objectAt(spec, 'resources')).length > 0
+      ? [spec]
+      : [...listAt(spec, 'containers'), ...listAt(spec, 'initContainers')]
   const none = all.every(
     (c) => Object.keys(quantities(c, 'limits')).length + Object.keys(quantities(c, 'requests')).length === 0,
   )

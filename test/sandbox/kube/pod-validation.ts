@@ -8,6 +8,7 @@ import {
   sameJson,
   stringAt,
 } from './objects.ts'
+import { podLevelErrors } from './pod-level-resources.ts'
 import { parseQuantity } from './quantity.ts'
 import { type FieldError, fieldError } from './status.ts'
 import { DNS_LABEL, LABEL_TEXT, metadataErrors } from './validation.ts'
@@ -206,6 +207,7 @@ function specErrors(spec: JsonObject, at: string): FieldError[] {
         ...(list === 'initContainers' ? initErrors(container, field) : []),
       )
     }
+  errors.push(...podLevelErrors(spec, at))
   const policy = stringAt(spec, 'restartPolicy')
   if (policy !== undefined && !RESTART_POLICIES.includes(policy))
     errors.push(fieldError.unsupported(`${at}.restartPolicy`, policy, RESTART_POLICIES))

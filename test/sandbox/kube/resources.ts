@@ -50,6 +50,7 @@ export const RESOURCES: readonly Resource[] = [
       binding: 'Binding',
       eviction: 'Eviction',
       ephemeralcontainers: 'Pod',
+      resize: 'Pod',
       exec: 'PodExecOptions',
       attach: 'PodAttachOptions',
     },

@@ -11,6 +11,7 @@ import {
   timestamp,
 } from './objects.ts'
 import { generateName } from './pod-defaults.ts'
+import { resized } from './pod-resize.ts'
 import type { Resource } from './resources.ts'
 
 /** Kinds whose `metadata.generation` counts changes of the spec. */
@@ -124,6 +125,7 @@ export function prepareForUpdate(
   const prepared: KubeObject = { ...next, metadata }
   if (subresource === 'finalize')
     return { ...current, metadata: current.metadata, spec: objectAt(next, 'spec') }
+  if (subresource === 'resize') return withGeneration(resized(next, current), current)
   if (subresource === 'ephemeralcontainers')
     return {
       ...current,
