@@ -9,13 +9,15 @@ import { gateContainer } from './gate-container.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import type { JsonObject } from './json.ts'
 import type { Container, Pod } from './pod.ts'
+import { fitted } from './pod-level.ts'
 import type { PodOptions } from './pod-options.ts'
-import { GATE_RESOURCES, guaranteed, isGuaranteed } from './resources.ts'
+import { gateResources, guaranteed, isGuaranteed, type OwnResources } from './resources.ts'
 import { ourVolumes, sidecarContainer } from './sidecar-container.ts'
 
 export type Addition = {
   readonly sidecar: Container
   readonly gate: Container
+  readonly resources: OwnResources
   readonly volumes: readonly (JsonObject & { readonly name: string })[]
   readonly labels: Readonly<Record<string, string>>
   readonly annotations: Readonly<Record<string, string>>
@@ -38,11 +40,18 @@ export function renderAddition(
   settings: InjectionSettings,
 ): Addition {
   const adjusted = isGuaranteed(pod, isOurs) ? guaranteed : <T>(resources: T) => resources
-  const sidecar = sidecarContainer(identity, options, adjusted(options.resources), settings)
-  const gate = gateContainer(pod, options, adjusted(GATE_RESOURCES), settings)
+  const chosen = { sidecar: adjusted(options.resources), gate: adjusted(gateResources(options.resources)) }
+  const containers = (own: OwnResources) =>
+    [
+      sidecarContainer(identity, options, own.sidecar, settings),
+      gateContainer(pod, options, own.gate, settings),
+    ] as const
   const volumes = ourVolumes(settings)
+  const resources = fitted(pod, chosen)
+  const [sidecar, gate] = containers(resources)
+  // Of what was chosen: what is left of a pod's resources is another when the webhook is asked again.
   const hash = createHash('sha256')
-    .update(JSON.stringify([sidecar, gate, volumes]))
+    .update(JSON.stringify([...containers(chosen), volumes]))
     .digest('hex')
   const status = {
     version: VERSION,
@@ -54,6 +63,7 @@ export function renderAddition(
   return {
     sidecar,
     gate,
+    resources,
     volumes,
     labels: { [KEYS.injected]: 'true' },
     annotations: { [KEYS.status]: JSON.stringify(status) },

@@ -21,10 +21,12 @@ import type { PatchOp } from './patch.ts'
 import { placementWarnings } from './placement-warnings.ts'
 import { plan } from './plan.ts'
 import { type Pod, readPod, readPodHead } from './pod.ts'
+import { tooLittle } from './pod-level.ts'
 import { type PodOptions, readOptions } from './pod-options.ts'
 import { tooMany } from './pod-size.ts'
 import { type Reason, sentence } from './reasons.ts'
 import { foreignContent, reservedName as reservedNameOf } from './reserved.ts'
+import type { OwnResources } from './resources.ts'
 import type { WholeObject } from './review.ts'
 import type { RedirectMode } from './settings.ts'
 import { isMirrorPod, type Obstacle, unsupported } from './unsupported.ts'
@@ -39,6 +41,8 @@ export type Decision =
       readonly warnings: readonly string[]
       readonly role: string
       readonly redirect: RedirectMode
+      /** What the sidecar and the gate have where they are new. */
+      readonly resources: OwnResources
     }
 
 /**
@@ -81,6 +85,7 @@ export function decideWhole(
     ],
     role: identity.shownRole,
     redirect: options.redirect,
+    resources: addition.resources,
   }
 }
 
@@ -159,7 +164,7 @@ function consider(
     } as const
   }
 
-  const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod)) : tooLarge(whole)
+  const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod) ?? tooLittle(pod)) : tooLarge(whole)
   if (obstacle !== undefined) return refuse(obstacle.reason, obstacle.detail)
   const options = readOptions(annotations, namespace, settings)
   if (!options.ok) return deny('invalid-annotation', options.detail)

@@ -17,3 +17,42 @@ export function memoryBytes(text: string): number | undefined {
   if (number === undefined) return undefined
   return Number(number) * MEMORY_UNITS[(unit ?? '') as keyof typeof MEMORY_UNITS]
 }
+
+export type ResourceName = 'cpu' | 'memory'
+export const RESOURCE_NAMES = ['cpu', 'memory'] as const satisfies readonly ResourceName[]
+
+const SUFFIXES: Readonly<Record<string, number>> = {
+  ...{ n: 1e-9, u: 1e-6, m: 1e-3, '': 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18 },
+  ...{ Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40, Pi: 2 ** 50, Ei: 2 ** 60 },
+}
+
+/**
+ * A quantity that others wrote, in every form that the API server takes (k8s.io/apimachinery/pkg/api/resource): millicores or bytes;
+ * undefined where it is none.
+ */
+export function amountOf(name: ResourceName, value: unknown): number | undefined {
+  const number = plainNumber(value)
+  // Nanos are the least there is; more digits are the error of binary fractions.
+  return name === 'cpu' && number !== undefined ? Math.round(number * 1e9) / 1e6 : number
+}
+
+/** A number without a unit, such as a ratio; a quantity in its own unit. */
+export function plainNumber(value: unknown): number | undefined {
+  // YAML people write `cpu: 1`; the API accepts numbers for quantities.
+  const text = typeof value === 'number' ? String(value) : value
+  if (typeof text !== 'string' || text.length > 64) return undefined
+  const parsed = /^\+?(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)$/.exec(text)
+  if (parsed === null) return undefined
+  const [, number, exponent, suffix = ''] = parsed
+  return exponent === undefined
+    ? Number(number) * (SUFFIXES[suffix] ?? Number.NaN)
+    : Number(`${number}e${exponent}`)
+}
+
+/** Millicores or bytes as a quantity, rounded down: `250m`, `48Mi`. */
+export function quantityText(name: ResourceName, amount: number): string {
+  const whole = Math.floor(amount)
+  if (name === 'cpu') return whole % 1000 === 0 ? String(whole / 1000) : `${whole}m`
+  const unit = (['Gi', 'Mi'] as const).find((one) => whole > 0 && whole % MEMORY_UNITS[one] === 0)
+  return unit === undefined ? String(whole) : `${whole / MEMORY_UNITS[unit]}${unit}`
+}

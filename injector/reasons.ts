@@ -57,6 +57,7 @@ export const REASONS = {
   'role-not-allowed': ({ detail }: Facts) => detail,
   'pod-too-large': ({ detail }: Facts) =>
     `the pod ${detail}: no pod needs as many, and the injector judges none that has more; make it smaller, or split it into several`,
+  'pod-resources-too-small': (facts: Facts) => `${facts.detail}, or ${remedy(facts)}`,
   'malformed-pod': ({ detail }: Facts) => `the pod in the admission review ${detail}`,
   'namespace-lookup-failed': ({ namespace, detail }: Facts) =>
     `namespace ${namespace} could not be read from the API server, so nothing is known of what it may use (${detail}): try again, ` +

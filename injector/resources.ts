@@ -4,10 +4,12 @@
  */
 import { isObject, type Json } from './json.ts'
 import type { Container, Pod } from './pod.ts'
-import { cpuMillis, memoryBytes } from './quantity.ts'
+import { hasPodLevel } from './pod-total.ts'
+import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 
 export type ResourceList = { readonly cpu: string; readonly memory: string }
 export type Resources = { readonly requests: ResourceList; readonly limits: ResourceList }
+export type OwnResources = { readonly sidecar: Resources; readonly gate: Resources }
 
 /** Measured start of the sidecar and the gate: small requests, limits that do not slow Node's start. */
 export const SIDECAR_RESOURCES: Resources = {
@@ -21,8 +23,11 @@ export const GATE_RESOURCES: Resources = {
 }
 export const MOST_RESOURCES: ResourceList = { cpu: '1', memory: '256Mi' }
 
-/** Below these the sidecar is killed at its start, or starts so slowly that the app waits for seconds. */
-const LEAST_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
+/**
+ * Below these the sidecar is killed at its start, or starts so slowly that the app waits for seconds. The gate needs less: its cgroup
+ * peaks at 17 MiB, and it runs in 20.
+ */
+export const LEAST_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
 /** CPU of our containers in a Guaranteed pod, where the limit is reserved: 500m would cost half a core per pod. */
 const GUARANTEED_CPU = '200m'
 
@@ -49,7 +54,7 @@ export function parseResources(text: string, base: Resources, most: ResourceList
     requests: { ...base.requests, ...(value.requests as Partial<ResourceList>) },
     limits: { ...base.limits, ...(value.limits as Partial<ResourceList>) },
   }
-  for (const name of ['cpu', 'memory'] as const) {
+  for (const name of RESOURCE_NAMES) {
     const [request, limit] = [resources.requests[name], resources.limits[name]]
     if (exceeds(name, limit, most[name])) return bad(`may give at most ${most[name]} of ${name}`)
     if (exceeds(name, LEAST_LIMITS[name], limit))
@@ -68,19 +73,34 @@ export function parseResourceList(text: string): ResourceList | undefined {
 }
 
 /**
+ * The gate's: what is chosen for the sidecar holds for it, too. A limit range bounds every container of a pod, so that one annotation
+ * has to bring both within its bounds.
+ */
+export function gateResources({ requests, limits }: Resources): Resources {
+  const chosen = (kind: keyof Resources, list: ResourceList): ResourceList => {
+    const of = (name: ResourceName) =>
+      list[name] === SIDECAR_RESOURCES[kind][name] ? GATE_RESOURCES[kind][name] : list[name]
+    return { cpu: of('cpu'), memory: of('memory') }
+  }
+  return { requests: chosen('requests', requests), limits: chosen('limits', limits) }
+}
+
+/**
  * Whether the pod's own containers make it Guaranteed: for CPU and memory, limits everywhere, and requests, where
- * given, equal to them (kubelet's ComputePodQOS counts init containers too).
+ * given, equal to them (kubelet's ComputePodQOS counts init containers too). Where the pod as a whole has resources, only those
+ * count, and no container of ours can change it.
  */
 export function isGuaranteed(pod: Pod, isOurs: (container: Container) => boolean): boolean {
+  if (hasPodLevel(pod)) return false
   const own = [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter((one) => !isOurs(one))
   return own.every(({ resources }) => {
     if (!isObject(resources) || !isObject(resources.limits)) return false
     const { limits } = resources
     const requests = isObject(resources.requests) ? resources.requests : {}
-    return (['cpu', 'memory'] as const).every((name) => {
-      const limit = readQuantity(name, limits[name])
+    return RESOURCE_NAMES.every((name) => {
+      const limit = amountOf(name, limits[name])
       if (limit === undefined || limit === 0) return false
-      return requests[name] === undefined || readQuantity(name, requests[name]) === limit
+      return requests[name] === undefined || amountOf(name, requests[name]) === limit
     })
   })
 }
@@ -99,7 +119,7 @@ function readQuantity(name: string, amount: Json | undefined): number | undefine
   return name === 'cpu' ? cpuMillis(text) : name === 'memory' ? memoryBytes(text) : undefined
 }
 
-function exceeds(name: 'cpu' | 'memory', amount: string, bound: string): boolean {
+function exceeds(name: ResourceName, amount: string, bound: string): boolean {
   return (readQuantity(name, amount) ?? 0) > (readQuantity(name, bound) ?? 0)
 }
 

@@ -106,6 +106,10 @@ describe('an admission review', () => {
     ],
     ['a subresource', (review: Dict) => (request(review).subResource = 'ephemeralcontainers')],
     [
+      'a resize in place',
+      (review: Dict) => Object.assign(request(review), { operation: 'UPDATE', subResource: 'resize' }),
+    ],
+    [
       'another resource',
       (review: Dict) =>
         (request(review).resource = { group: 'apps', version: 'v1', resource: 'deployments' }),

@@ -32,6 +32,10 @@ const OWN = settings({
   roleKey: 'new.example.com/role',
 })
 
+/** It asks only that there are resources: others may change them, and of the gate this release does. */
+const judgedByIt = (containers: readonly Dict[]) =>
+  containers.map((one) => (one.name === 'pod2iam-gate' ? { ...one, resources: typeof one.resources } : one))
+
 describe('beside a replica of 0.1.0', () => {
   const among = (setting: string) => {
     const args = CASES[setting] ?? assert.fail(`no settings ${setting}`)
@@ -49,7 +53,7 @@ describe('beside a replica of 0.1.0', () => {
     const pod = PODS[what] ?? {}
     it(`a pod with ${what} is written as that one writes it, which changes: ${setting}`, () => {
       const { spec } = applyPatch(pod, opsOf(decide(pod, NAMESPACE, among(setting)))) as { spec: Written }
-      assert.deepEqual(spec.initContainers, written.initContainers)
+      assert.deepEqual(judgedByIt(spec.initContainers), judgedByIt(written.initContainers))
       assert.deepEqual(spec.volumes, written.volumes)
     })
     it(`what that one wrote into a pod with ${what} is taken for ours, which changes: ${setting}`, () => {

@@ -4,7 +4,7 @@ import { isPresent, isTrusted } from '../../injector/image-reference.ts'
 import { contains, sameJson } from '../../injector/json.ts'
 import { pointer } from '../../injector/patch.ts'
 import type { Pod } from '../../injector/pod.ts'
-import { cpuMillis, memoryBytes } from '../../injector/quantity.ts'
+import { amountOf, cpuMillis, memoryBytes, quantityText } from '../../injector/quantity.ts'
 import { guaranteed, isGuaranteed, SIDECAR_RESOURCES } from '../../injector/resources.ts'
 
 describe('quantities', () => {
@@ -36,6 +36,40 @@ describe('quantities', () => {
       assert.equal(memoryBytes(text), expected))
 })
 
+describe('quantities of others', () => {
+  for (const [name, text, expected] of [
+    ['cpu', '250m', 250],
+    ['cpu', '0.07', 70],
+    ['cpu', 2, 2000],
+    ['cpu', '1500u', 1.5],
+    ['cpu', '1e3', 1_000_000],
+    ['memory', '1.5Gi', 1.5 * 2 ** 30],
+    ['memory', '1Ti', 2 ** 40],
+    ['memory', '128974848000m', 128974848],
+    ['memory', '1E2', 100],
+    ['memory', '1E', 1e18],
+    ['memory', '-1', undefined],
+    ['memory', '64mi', undefined],
+    ['memory', '', undefined],
+    ['memory', '1'.repeat(65), undefined],
+    ['memory', {}, undefined],
+    ['memory', null, undefined],
+  ] as const)
+    it(`${name} ${JSON.stringify(text)} is ${expected ?? 'no quantity'}`, () =>
+      assert.equal(amountOf(name, text), expected))
+
+  it('are written as people write them, rounded down', () => {
+    assert.deepEqual(
+      [0, 1.9, 250, 2000].map((amount) => quantityText('cpu', amount)),
+      ['0', '1m', '250m', '2'],
+    )
+    assert.deepEqual(
+      [0, 1000.5, 48 * 2 ** 20, 2 ** 30, 1.5 * 2 ** 30].map((amount) => quantityText('memory', amount)),
+      ['0', '1000', '48Mi', '1Gi', '1536Mi'],
+    )
+  })
+})
+
 describe('quality of service', () => {
   const app = (resources?: object) => ({ name: 'app', ...(resources ? { resources } : {}) })
   const is = (containers: object[], initContainers?: object[]) =>
@@ -49,6 +83,8 @@ describe('quality of service', () => {
   it('our own containers do not', () => assert.equal(is([app(full)], [{ name: 'pod2iam-sidecar' }]), true))
   it('different spellings of one quantity are equal', () =>
     assert.equal(is([app({ ...full, requests: { cpu: '1000m', memory: '1024Mi' } })]), true))
+  it('a quantity of any form counts', () =>
+    assert.equal(is([app({ limits: { cpu: '1e0', memory: '1Ti' }, requests: { memory: '1024Gi' } })]), true))
   it('a lower request spoils it', () =>
     assert.equal(is([app({ ...full, requests: { cpu: '500m' } })]), false))
   it('a limit of zero is none', () => assert.equal(is([app({ limits: { cpu: '0', memory: '1Gi' } })]), false))

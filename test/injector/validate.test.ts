@@ -180,6 +180,23 @@ describe('a living pod', () => {
     assert.equal((await update(pretending, before)).allowed, false)
   })
 
+  it('is resized in place without a word, where a rule shows that to the injector, and keeps its identity', async () => {
+    const before = injected()
+    const resize = (change: Parameters<typeof changed>[0]) =>
+      validated({
+        operation: 'UPDATE',
+        subResource: 'resize',
+        object: changed(change, before),
+        oldObject: before,
+      })
+    const { allowed, reason, warnings } = await resize(({ spec }) => {
+      for (const one of [...spec.containers, ...spec.initContainers]) one.resources = { limits: { cpu: '9' } }
+    })
+    assert.deepEqual([allowed, reason, warnings], [true, 'unchanged', []])
+    const other = await resize(({ metadata }) => ((metadata.annotations as Dict)[KEYS.role] = 'admin'))
+    assert.equal(other.allowed, false)
+  })
+
   for (const way of [
     { subResource: 'binding' },
     { resource: { group: '', version: 'v1', resource: 'bindings' } },

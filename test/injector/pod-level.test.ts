@@ -1,0 +1,119 @@
+/** Pods whose resources are said for the whole pod: what we add must fit, and the API server must take it. */
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { decide, decideFinal } from '../../injector/decide.ts'
+import { applyPatch, type Dict, namespace, opsOf, pod, settings } from './fixtures.ts'
+
+const app = (resources?: Dict, more: Dict = {}) => ({
+  name: 'app',
+  image: 'orders',
+  ...(resources === undefined ? {} : { resources }),
+  ...more,
+})
+const list = (cpu: string, memory: string) => ({ cpu, memory })
+
+type Added = { name: string; resources: { requests: Dict; limits: Dict } }
+const inject = (object: Dict) => applyPatch(object, opsOf(decide(object, namespace(), settings())))
+const ours = (object: Dict): Added[] =>
+  ((inject(object).spec as Dict).initContainers as Added[]).filter(({ name }) => name.startsWith('pod2iam-'))
+const resourcesOf = (object: Dict) => ours(object).map(({ resources }) => resources)
+
+describe('a pod with resources of its own as a whole', () => {
+  it('keeps our requests and limits where there is room', () => {
+    const resources = { limits: list('2', '1Gi'), requests: list('2', '1Gi') }
+    const containers = [app({ requests: list('1', '512Mi') })]
+    assert.deepEqual(resourcesOf(pod({ resources, containers })), [
+      { requests: list('5m', '16Mi'), limits: list('500m', '48Mi') },
+      { requests: list('5m', '16Mi'), limits: list('500m', '64Mi') },
+    ])
+  })
+
+  it('whose containers request all of it leaves ours zero, written out', () => {
+    const resources = { limits: list('1', '1Gi'), requests: list('250m', '128Mi') }
+    const containers = [app({ requests: list('0.25', '134217728') })]
+    const [sidecar, gate] = resourcesOf(pod({ resources, containers }))
+    assert.deepEqual(sidecar, { requests: list('0', '0'), limits: list('500m', '48Mi') })
+    // The gate runs before the app, whose request is not needed yet.
+    assert.deepEqual(gate?.requests, list('5m', '16Mi'))
+  })
+
+  it('gives ours what is left, less what runs beside the gate', () => {
+    const resources = { requests: list('103m', '130Mi') }
+    const initContainers = [
+      { ...app({ requests: list('100m', '126Mi') }), name: 'proxy', restartPolicy: 'Always' },
+    ]
+    const [sidecar, gate] = resourcesOf(pod({ resources, initContainers }))
+    assert.deepEqual([sidecar?.requests, gate?.requests], [list('3m', '4Mi'), list('0', '0')])
+  })
+
+  it('bounds our limits, and a request by its limit', () => {
+    const resources = { limits: list('100m', '40Mi') }
+    const [sidecar, gate] = resourcesOf(
+      pod({ resources }, { [KEYS.sidecarResources]: '{"requests":{"memory":"48Mi"}}' }),
+    )
+    const expected = { requests: list('5m', '40Mi'), limits: list('100m', '40Mi') }
+    assert.deepEqual([sidecar, gate], [expected, { ...expected, requests: list('5m', '0') }])
+  })
+
+  it('that is a template has the defaults that its pods will have', () => {
+    const resources = { limits: list('1', '1.5Gi') }
+    const containers = [app({ limits: list('200m', '64Mi') })]
+    const [sidecar] = resourcesOf(pod({ resources, containers }))
+    assert.deepEqual(sidecar?.requests, list('0', '0'))
+  })
+
+  it('is not Guaranteed by its containers, so ours reserve nothing for it', () => {
+    const resources = { limits: list('1', '1Gi') }
+    const containers = [app({ requests: list('200m', '64Mi'), limits: list('200m', '64Mi') })]
+    const [sidecar] = resourcesOf(
+      pod({ resources: { ...resources, requests: list('1', '1Gi') }, containers }),
+    )
+    assert.deepEqual(sidecar?.requests, list('5m', '16Mi'))
+  })
+
+  it('is injected once: what is left by then changes nothing', () => {
+    const resources = { limits: list('1', '1Gi'), requests: list('260m', '140Mi') }
+    const once = inject(pod({ resources, containers: [app({ requests: list('250m', '128Mi') })] }))
+    const again = decide(once, namespace(), settings())
+    assert.deepEqual([again.reason, opsOf(again)], ['already-injected', []])
+  })
+
+  it('that is of another shape is injected as if it said nothing', () => {
+    for (const resources of [null, 1, [], {}, { limits: 'x' }, { limits: { cpu: {} }, requests: [] }])
+      assert.equal(resourcesOf(pod({ resources }))[0]?.limits.memory, '48Mi')
+  })
+
+  for (const [limits, said] of [
+    [
+      { memory: '20Mi' },
+      /^the pod as a whole may use 20Mi of memory, and the sidecar alone needs a limit of 32Mi to start: raise spec\.resources\.limits\.memory, or remove /,
+    ],
+    [
+      { cpu: '10m' },
+      /may use 10m of cpu, .* needs a limit of 50m to start: raise spec\.resources\.limits\.cpu, or /,
+    ],
+  ] as const)
+    it(`that may use ${JSON.stringify(limits)} is refused, before the API server admits what cannot start`, () => {
+      const decision = decide(pod({ resources: { limits } }), namespace(), settings())
+      assert.equal(decision.reason, 'pod-resources-too-small')
+      assert.match('sentence' in decision ? decision.sentence : '', said)
+    })
+
+  it('too small for ours is left alone where it does not ask, by both webhooks, with a warning', () => {
+    const all = namespace({ labels: { [KEYS.injection]: 'all' } })
+    const object = pod({ resources: { limits: { memory: '20Mi' } } }, { [KEYS.role]: undefined })
+    const decision = decide(object, all, settings())
+    assert.deepEqual([decision.kind, decision.reason], ['skip', 'pod-resources-too-small'])
+    const final = decideFinal(object, { isRead: true, object }, all, settings())
+    assert.equal(final.kind, 'skip')
+  })
+
+  it('that a replica of an earlier release has injected is not refused for it', () => {
+    const injected = inject(pod())
+    const spec = { ...(injected.spec as Dict), resources: { limits: { memory: '20Mi' } } }
+    const object = { ...injected, spec }
+    const final = decideFinal(object, { isRead: true, object }, namespace(), settings())
+    assert.deepEqual([final.kind, final.reason], ['skip', 'already-injected'])
+  })
+})
