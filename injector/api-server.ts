@@ -7,10 +7,14 @@ import { kubeconfigAccess } from '../common/kube/kubeconfig.ts'
 
 /** Leaves the API server's own five seconds for a webhook room for an answer. */
 const REVIEW_TIMEOUT_MS = 2000
+/** The webhook that warns has two seconds in all, and reads the namespace first. */
+const WARNING_TIMEOUT_MS = 1000
 
 export type ApiServer = {
   /** For what a review waits for, and the certificates: answers within two seconds or not at all. */
   readonly direct: Kube
+  /** For what only a warning depends on: within one second, on connections of its own. */
+  readonly brief: Kube
   /** For lists and watches, on connections of their own: they must not keep a review waiting. */
   readonly patient: Kube
 }
@@ -25,6 +29,7 @@ export async function apiServer(file: string | undefined): Promise<ApiServer> {
   const userAgent = 'pod2iam-injector'
   return {
     direct: kubeClient(access, systemClock, { userAgent, timeoutMs: REVIEW_TIMEOUT_MS }),
+    brief: kubeClient(access, systemClock, { userAgent, timeoutMs: WARNING_TIMEOUT_MS }),
     patient: kubeClient(access, systemClock, { userAgent, piecemeal: true }),
   }
 }

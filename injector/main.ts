@@ -26,6 +26,7 @@ import {
 } from './settings.ts'
 import { validator } from './validate.ts'
 import { warmUp } from './warm-up.ts'
+import { namespaceLimits } from './warn/namespace-limits.ts'
 import { warner } from './warn/warn.ts'
 import { startWatches } from './watches.ts'
 
@@ -34,7 +35,7 @@ const TITLE = 'pod2iam injector'
 async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const log = pinoLogger('injector', settings.logLevel)
   const metrics = injectorMetrics()
-  const { direct, patient } = await apiServer(settings.kubeconfig)
+  const { direct, brief, patient } = await apiServer(settings.kubeconfig)
   warmUp(settings.roleKey)
   const clock = () => performance.now()
   const watches = startWatches(
@@ -54,7 +55,7 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const webhooks = {
     mutate: mutator(dependencies),
     validate: validator(dependencies),
-    warn: warner(dependencies),
+    warn: warner({ ...dependencies, limits: namespaceLimits(brief, clock, log) }),
   }
 
   let serving: ServingCertificate | undefined

@@ -15,7 +15,7 @@ export type NamespaceLookup = (name: string) => Promise<Namespace>
 export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
   return shared(async function lookUpNamespace(name) {
     // It becomes part of a path, and whoever reaches the port can write it.
-    if (!NAME.test(name)) throw new Error('the review names no namespace')
+    if (!isNamespaceName(name)) throw new Error('the review names no namespace')
     const answer = await kube.get(`/api/v1/namespaces/${name}`)
     const metadata = isObject(answer) ? answer.metadata : undefined
     if (!isObject(metadata) || metadata.name !== name)
@@ -25,7 +25,7 @@ export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
 }
 
 /** RFC 1123 label. */
-const NAME = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/
+export const isNamespaceName = (name: string): boolean => /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/.test(name)
 
 /** A map of texts as the API server sends it. */
 function texts(value: unknown): Readonly<Record<string, string>> {

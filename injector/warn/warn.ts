@@ -3,7 +3,7 @@
  * it says. Its entries fail open, so nothing here may refuse, whatever happens.
  */
 import { injectionMode, KEYS } from '../../common/keys.ts'
-import { decideWhole } from '../decide.ts'
+import { type Decision, decideWhole } from '../decide.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { isObject } from '../json.ts'
 import type { Namespace } from '../namespace.ts'
@@ -11,19 +11,25 @@ import { hasPodTemplate, podOfTemplate } from '../pod-template.ts'
 import { allow, type ReviewRequest, type WholeObject } from '../review.ts'
 import { type Court, type Told, type Webhook, type WebhookDependencies, webhook } from '../webhook.ts'
 import { aboveTemplate } from './above-template.ts'
+import { namespaceLimitWarnings, podLimitWarnings } from './limit-warnings.ts'
 import { type Marked, misspeltKeys } from './misspelt-keys.ts'
 import { namespaceValues, podValues } from './misspelt-values.ts'
+import { type LimitsLookup, type NamespaceLimits, NO_LIMITS } from './namespace-limits.ts'
+
+export type WarnDependencies = WebhookDependencies & {
+  readonly limits: LimitsLookup
+}
 
 /** The webhook behind `/warn`. */
-export function warner(dependencies: WebhookDependencies): Webhook {
-  const { log } = dependencies
+export function warner(dependencies: WarnDependencies): Webhook {
+  const { log, limits } = dependencies
   return webhook(
     'warn',
     async function warn(request, court, settings) {
       const reason = hasPodTemplate(request.resource) ? 'template' : 'warned-only'
       let warnings: readonly string[] = []
       try {
-        warnings = await warningsOf(request, court, settings)
+        warnings = await warningsOf(request, court, limits, settings)
       } catch (error) {
         log.error('no warning could be given', { uid: request.uid, error: String(error) })
       }
@@ -37,19 +43,31 @@ export function warner(dependencies: WebhookDependencies): Webhook {
 async function warningsOf(
   request: ReviewRequest,
   court: Court,
+  limitsOf: LimitsLookup,
   settings: InjectionSettings,
 ): Promise<readonly string[]> {
   const { operation, resource, subResource, object } = request
   if (operation === 'DELETE' || subResource !== '') return []
-  if (resource === 'namespaces') return court.inTurn(() => ofNamespace(request.whole(), settings))
+  if (resource === 'namespaces') {
+    // One that is being created has none yet.
+    const isAsked = operation === 'UPDATE' && (await court.inTurn(() => isOptedIn(request.whole())))
+    const limits = isAsked ? await limitsOf(nameOf(object)) : NO_LIMITS
+    return court.inTurn(() => ofNamespace(request.whole(), limits, settings))
+  }
   const isTemplate = hasPodTemplate(resource)
   if (!isTemplate && resource !== 'pods') return []
   // Misspelt keys are misspelt in every namespace: only pods that ask for something are a matter of theirs.
   const head = isTemplate ? podOfTemplate(object) : object
   const where = asks(head, settings) ? await court.namespace().catch(() => undefined) : undefined
+  const isInjected = where !== undefined && injectionMode(where.labels) !== undefined
+  const limits = isInjected ? await limitsOf(where.name) : NO_LIMITS
   return court.inTurn(() =>
-    isTemplate ? ofTemplate(request, where, settings) : ofPod(request, where, settings),
+    isTemplate ? ofTemplate(request, where, limits, settings) : ofPod(request, where, limits, settings),
   )
+}
+
+function isOptedIn(whole: WholeObject): boolean {
+  return whole.isRead && injectionMode(marked(whole.object).labels) !== undefined
 }
 
 function asks(pod: unknown, { roleKey }: InjectionSettings): boolean {
@@ -57,19 +75,20 @@ function asks(pod: unknown, { roleKey }: InjectionSettings): boolean {
   return annotations[roleKey] !== undefined || annotations[KEYS.inject] !== undefined
 }
 
-function ofNamespace(whole: WholeObject, settings: InjectionSettings): string[] {
+function ofNamespace(whole: WholeObject, limits: NamespaceLimits, settings: InjectionSettings): string[] {
   if (!whole.isRead) return []
   const own = marked(whole.object)
-  const name = isObject(whole.object) && isObject(whole.object.metadata) ? whole.object.metadata.name : ''
   return [
-    ...namespaceValues({ name: String(name), ...own }, settings),
+    ...namespaceValues({ name: nameOf(whole.object), ...own }, settings),
     ...misspeltKeys(own, 'namespace', settings.roleKey),
+    ...namespaceLimitWarnings(limits, settings),
   ]
 }
 
 function ofTemplate(
   request: ReviewRequest,
   where: Namespace | undefined,
+  limits: NamespaceLimits,
   settings: InjectionSettings,
 ): string[] {
   const whole = request.whole()
@@ -87,28 +106,47 @@ function ofTemplate(
     : decision.warnings
   // A refusal for a value names it already.
   const values = refused && decision.reason === 'invalid-annotation' ? [] : spelling.values
-  return [...decided, ...values, ...spelling.keys, ...above]
+  const limited = ofLimits('pods of this workload', pods, decision, limits, settings)
+  return [...decided, ...limited, ...values, ...spelling.keys, ...above]
 }
 
 function ofPod(
   request: ReviewRequest,
   where: Namespace | undefined,
+  limits: NamespaceLimits,
   settings: InjectionSettings,
 ): readonly string[] {
   const whole = request.whole()
   const spelling = whole.isRead ? ofSpelling(marked(whole.object), settings) : NOTHING
   if (where === undefined) return [...spelling.values, ...spelling.keys]
-  // In namespaces that are opted in, the other webhooks speak for themselves.
+  const decision = decideWhole(request.object, whole, where, settings)
+  // In namespaces that are opted in, the other webhooks speak for themselves; but they do not look at quotas.
   const isTheirs = injectionMode(where.labels) !== undefined
-  const decision = isTheirs ? undefined : decideWhole(request.object, whole, where, settings)
-  const decided = decision?.kind === 'skip' ? decision.warnings : []
-  return [...decided, ...spelling.values, ...spelling.keys]
+  const decided = decision.kind === 'skip' && !isTheirs ? decision.warnings : []
+  const limited = ofLimits('the pod', whole, decision, limits, settings)
+  return [...decided, ...limited, ...spelling.values, ...spelling.keys]
+}
+
+function ofLimits(
+  who: string,
+  whole: WholeObject,
+  decision: Decision,
+  limits: NamespaceLimits,
+  settings: InjectionSettings,
+): string[] {
+  return whole.isRead && decision.kind === 'patch'
+    ? podLimitWarnings(who, whole.object, decision.resources, limits, settings)
+    : []
 }
 
 const NOTHING = { values: [], keys: [] } as const
 
 function ofSpelling(own: Marked, settings: InjectionSettings) {
   return { values: podValues(own.annotations), keys: misspeltKeys(own, 'pod', settings.roleKey) }
+}
+
+function nameOf(object: unknown): string {
+  return String(isObject(object) && isObject(object.metadata) ? object.metadata.name : '')
 }
 
 /** Annotations and labels; none where the object has others than texts. */

@@ -7,6 +7,7 @@ import { decide } from '../../injector/decide.ts'
 import { mutator } from '../../injector/mutate.ts'
 import { REASONS } from '../../injector/reasons.ts'
 import { validator } from '../../injector/validate.ts'
+import { NO_LIMITS } from '../../injector/warn/namespace-limits.ts'
 import { warner } from '../../injector/warn/warn.ts'
 import {
   applyPatch,
@@ -183,7 +184,7 @@ describe('any review', () => {
   const webhooks = {
     mutate: mutator(dependencies),
     validate: validator(dependencies),
-    warn: warner(dependencies),
+    warn: warner({ ...dependencies, limits: async () => NO_LIMITS }),
   }
   /** JSON that looks like a review with something else in one place or another. */
   const almost = fc

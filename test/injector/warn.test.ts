@@ -3,14 +3,26 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import type { Namespace } from '../../injector/namespace.ts'
+import { type LimitsLookup, NO_LIMITS } from '../../injector/warn/namespace-limits.ts'
 import { warner } from '../../injector/warn/warn.ts'
 import { type Dict, namespace, pod, reviewOf, settings } from './fixtures.ts'
 
 const errors: unknown[] = []
 const log = { debug() {}, info() {}, warn() {}, error: (text: unknown) => errors.push(text) }
 
-async function warned(request: Dict, lookup = async (): Promise<Namespace> => namespace()) {
-  const warn = warner({ settings: () => settings(), lookup, metrics: { observe() {} }, log, clock: () => 0 })
+async function warned(
+  request: Dict,
+  lookup = async (): Promise<Namespace> => namespace(),
+  limits: LimitsLookup = async () => NO_LIMITS,
+) {
+  const warn = warner({
+    settings: () => settings(),
+    lookup,
+    metrics: { observe() {} },
+    log,
+    clock: () => 0,
+    limits,
+  })
   const review = reviewOf(pod())
   const answer = await warn(
     JSON.stringify({ ...review, request: { ...(review.request as Dict), ...request } }),
@@ -201,6 +213,7 @@ it('when the webhook itself fails, whoever applies something is not stopped', as
     metrics: { observe() {} },
     log,
     clock: () => 0,
+    limits: async () => NO_LIMITS,
   })
   const object = { metadata: { name: 'shop', annotations: { [KEYS.allowedRoles]: '[]' } } }
   const review = reviewOf(object)

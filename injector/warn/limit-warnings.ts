@@ -1,0 +1,53 @@
+/**
+ * What in a namespace will refuse pods because of the containers that we add. LimitRanger and ResourceQuota judge the finished pod, and
+ * of their refusals only a ReplicaSet's Events tell; so it is said to whoever applies the workload.
+ */
+import type { InjectionSettings } from '../injection-settings.ts'
+import { readPod } from '../pod.ts'
+import { gateResources, type OwnResources } from '../resources.ts'
+import { type AddedPod, addedPod } from './added-pod.ts'
+import { brokenLimitRanges } from './limit-range.ts'
+import type { NamespaceLimits } from './namespace-limits.ts'
+import { fullQuotas } from './quota.ts'
+
+/**
+ * @param raw the pod, or the one that a template describes
+ * @param own what the sidecar and the gate have in it
+ * @param who "pods of this workload", for example
+ */
+export function podLimitWarnings(
+  who: string,
+  raw: unknown,
+  own: OwnResources,
+  { limitRanges, quotas }: NamespaceLimits,
+  settings: InjectionSettings,
+): string[] {
+  const read = readPod(raw)
+  if (!read.ok) return []
+  const added = addedPod(read.pod, own)
+  return [
+    ...refusals(who, limitRanges, added, settings),
+    ...fullQuotas(quotas, added).map(
+      ({ said, isNever }) => `${who} will be refused${isNever ? '' : ' until there is room'}: ${said}`,
+    ),
+  ]
+}
+
+/** Of a namespace that is opted in: only what holds for every pod, by the resources that pods have without an annotation. */
+export function namespaceLimitWarnings(
+  { limitRanges }: Pick<NamespaceLimits, 'limitRanges'>,
+  settings: InjectionSettings,
+): string[] {
+  const own = { sidecar: settings.resources, gate: gateResources(settings.resources) }
+  const nothingElse = { spec: { containers: [] } }
+  return refusals('pods that get a sidecar', limitRanges, addedPod(nothingElse, own), settings)
+}
+
+function refusals(
+  who: string,
+  limitRanges: NamespaceLimits['limitRanges'],
+  added: AddedPod,
+  { resourcesMax }: InjectionSettings,
+): string[] {
+  return brokenLimitRanges(limitRanges, added, resourcesMax).map((said) => `${who} will be refused: ${said}`)
+}
