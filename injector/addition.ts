@@ -11,7 +11,7 @@ import type { JsonObject } from './json.ts'
 import type { Container, Pod } from './pod.ts'
 import { fitted } from './pod-level.ts'
 import type { PodOptions } from './pod-options.ts'
-import { gateResources, guaranteed, isGuaranteed, type OwnResources } from './resources.ts'
+import { gateResources, guaranteed, isGuaranteed, type OwnResources, type Resources } from './resources.ts'
 import { ourVolumes, sidecarContainer } from './sidecar-container.ts'
 
 export type Addition = {
@@ -31,6 +31,16 @@ export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
 /** Where the sidecar listens, for apps that are led to it by {@link ENDPOINT_ENV}. */
 export const SIDECAR_ENDPOINT = `http://127.0.0.1:${SIDECAR_PORT}/`
 
+/** What the sidecar and the gate have in this pod, where these are chosen for the sidecar: before and after they are fitted into the pod's own. */
+export function ownResources(
+  pod: Pod,
+  sidecar: Resources,
+): { readonly chosen: OwnResources; readonly resources: OwnResources } {
+  const adjusted = isGuaranteed(pod, isOurs) ? guaranteed : <T>(resources: T) => resources
+  const chosen = { sidecar: adjusted(sidecar), gate: adjusted(gateResources(sidecar)) }
+  return { chosen, resources: fitted(pod, chosen) }
+}
+
 /** @param shownRole the role as the status annotation tells it to people */
 export function renderAddition(
   pod: Pod,
@@ -39,15 +49,13 @@ export function renderAddition(
   options: PodOptions,
   settings: InjectionSettings,
 ): Addition {
-  const adjusted = isGuaranteed(pod, isOurs) ? guaranteed : <T>(resources: T) => resources
-  const chosen = { sidecar: adjusted(options.resources), gate: adjusted(gateResources(options.resources)) }
+  const { chosen, resources } = ownResources(pod, options.resources)
   const containers = (own: OwnResources) =>
     [
       sidecarContainer(identity, options, own.sidecar, settings),
       gateContainer(pod, options, own.gate, settings),
     ] as const
   const volumes = ourVolumes(settings)
-  const resources = fitted(pod, chosen)
   const [sidecar, gate] = containers(resources)
   // Of what was chosen: what is left of a pod's resources is another when the webhook is asked again.
   const hash = createHash('sha256')

@@ -45,7 +45,10 @@ export const SPEC = {
     trustedRegistry,
   ),
   imagePullPolicy: oneOf(['IfNotPresent', 'Always', 'Never'], 'IfNotPresent', 'of the containers added'),
-  sidecarResources: text('{}', 'resources of the sidecar, JSON; what it leaves out keeps its default'),
+  sidecarResources: text(
+    '{}',
+    'resources of the sidecar and the gate, JSON; what it leaves out keeps its default',
+  ),
   sidecarResourcesMax: checked<ResourceList>(
     (value) => parseResourceList(value) ?? fail('must be JSON such as {"cpu":"1","memory":"256Mi"}'),
     MOST_RESOURCES,

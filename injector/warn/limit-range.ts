@@ -3,9 +3,10 @@ import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { isObject, type JsonObject } from '../json.ts'
 import { amountIn, podTotal } from '../pod-total.ts'
 import { amountOf, plainNumber, quantityText, RESOURCE_NAMES, type ResourceName } from '../quantity.ts'
-import { gateResources, LEAST_LIMITS, type ResourceList, type Resources } from '../resources.ts'
+import type { OwnResources, Resources } from '../resources.ts'
 import { type AddedPod, nameOf } from './added-pod.ts'
 
+type AnnotatedWith = (annotation: string) => OwnResources | undefined
 type Amounts = (kind: 'requests' | 'limits', name: ResourceName) => number | undefined
 /** What is broken, and in which words: "…, and <who> …". */
 type Broken = { readonly rule: string; readonly fault: string }
@@ -16,12 +17,12 @@ const MOST_ITEMS = 20
 /**
  * A clause for each LimitRange that refuses the pod because of what we add, with the remedy.
  *
- * @param most what the annotation may ask for
+ * @param annotatedWith what ours would have in the pod with this annotation; undefined where it would be refused
  */
 export function brokenLimitRanges(
   limitRanges: readonly JsonObject[],
   added: AddedPod,
-  most: ResourceList,
+  annotatedWith: AnnotatedWith,
 ): string[] {
   return limitRanges.flatMap((limitRange) => {
     const items = itemsOf(limitRange)
@@ -31,7 +32,7 @@ export function brokenLimitRanges(
       ...items.filter(({ type }) => type === 'Pod').flatMap((item) => ofPod(item, added)),
     ]
     if (clauses.length === 0) return []
-    const resources = suggestion(container, added, most)
+    const resources = suggestion(container, added, annotatedWith)
     const remedy =
       resources === undefined
         ? 'change it'
@@ -93,8 +94,12 @@ function bounds(item: JsonObject, name: ResourceName) {
   }
 }
 
-/** An annotation with which no container of ours breaks any of the items; undefined where there is none, or nothing to change. */
-function suggestion(items: readonly JsonObject[], added: AddedPod, most: ResourceList): string | undefined {
+/** An annotation with which no container of ours breaks any of the items, tried on the pod; undefined where none is found. */
+function suggestion(
+  items: readonly JsonObject[],
+  added: AddedPod,
+  annotatedWith: AnnotatedWith,
+): string | undefined {
   const now = added.containers.map(({ resources }) => resources)
   const [sidecar] = now
   if (sidecar === undefined) return undefined
@@ -113,14 +118,14 @@ function suggestion(items: readonly JsonObject[], added: AddedPod, most: Resourc
     const least = Math.max(min, Math.min(Math.max(...limits), max) / ratio)
     if (request < least) wanted.requests[name] = quantityText(name, Math.ceil(least))
     else if (request > limit) wanted.requests[name] = wanted.limits[name]
-    const bad = limit < (amountOf(name, LEAST_LIMITS[name]) ?? 0) || limit > (amountOf(name, most[name]) ?? 0)
-    if (bad || (amountOf(name, wanted.requests[name]) ?? 0) > limit) return undefined
   }
   const changed = differences(wanted, sidecar)
-  const fits = [wanted, gateResources(wanted)].every((resources) =>
-    items.every((item) => broken(item, (kind, name) => amountIn(resources, kind, name)).length === 0),
-  )
-  return fits && Object.keys(changed).length > 0 ? JSON.stringify(changed) : undefined
+  if (Object.keys(changed).length === 0) return undefined
+  const annotation = JSON.stringify(changed)
+  const own = annotatedWith(annotation)
+  const fits = (resources: Resources) =>
+    items.every((item) => broken(item, (kind, name) => amountIn(resources, kind, name)).length === 0)
+  return own !== undefined && fits(own.sidecar) && fits(own.gate) ? annotation : undefined
 }
 
 function differences(wanted: Resources, now: Resources): Partial<Record<keyof Resources, JsonObject>> {

@@ -2,9 +2,10 @@
  * What in a namespace will refuse pods because of the containers that we add. LimitRanger and ResourceQuota judge the finished pod, and
  * of their refusals only a ReplicaSet's Events tell; so it is said to whoever applies the workload.
  */
+import { ownResources } from '../addition.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { readPod } from '../pod.ts'
-import { gateResources, type OwnResources } from '../resources.ts'
+import { gateResources, type OwnResources, parseResources } from '../resources.ts'
 import { type AddedPod, addedPod } from './added-pod.ts'
 import { brokenLimitRanges } from './limit-range.ts'
 import type { NamespaceLimits } from './namespace-limits.ts'
@@ -39,15 +40,19 @@ export function namespaceLimitWarnings(
   settings: InjectionSettings,
 ): string[] {
   const own = { sidecar: settings.resources, gate: gateResources(settings.resources) }
-  const nothingElse = { spec: { containers: [] } }
-  return refusals('pods that get a sidecar', limitRanges, addedPod(nothingElse, own), settings)
+  const anyPod = { spec: { containers: [{ name: 'app' }] } }
+  return refusals('pods that get a sidecar', limitRanges, addedPod(anyPod, own), settings)
 }
 
 function refusals(
   who: string,
   limitRanges: NamespaceLimits['limitRanges'],
   added: AddedPod,
-  { resourcesMax }: InjectionSettings,
+  { resources, resourcesMax }: InjectionSettings,
 ): string[] {
-  return brokenLimitRanges(limitRanges, added, resourcesMax).map((said) => `${who} will be refused: ${said}`)
+  const annotatedWith = (annotation: string) => {
+    const read = parseResources(annotation, resources, resourcesMax)
+    return read.ok ? ownResources(added.without, read.resources).resources : undefined
+  }
+  return brokenLimitRanges(limitRanges, added, annotatedWith).map((said) => `${who} will be refused: ${said}`)
 }

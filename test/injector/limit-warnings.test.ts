@@ -86,6 +86,26 @@ describe('a LimitRange', () => {
       assert.match(text, /^pods of this workload will be refused: LimitRange bounds .*: change it$/)
     })
 
+  for (const [what, cpu, spec] of [
+    [
+      'of a Guaranteed pod',
+      '300m',
+      { containers: [{ name: 'app', image: 'x', resources: { limits: { cpu: '1', memory: '1Gi' } } }] },
+    ],
+    [
+      'of a pod that leaves us nothing',
+      '20m',
+      {
+        resources: { limits: { cpu: '1' } },
+        containers: [{ name: 'app', image: 'x', resources: { requests: { cpu: '1m' } } }],
+      },
+    ],
+  ] as const)
+    it(`whose minimum is out of reach ${what} is not answered with an annotation that would not help`, () => {
+      const [text = ''] = ranged(container({ min: { cpu } }), pod(spec))
+      assert.match(text, /no less than .* of cpu, while pod2iam-sidecar requests .*: change it$/)
+    })
+
   it('whose maximum of a pod is exceeded by what we add says so, and only then', () => {
     const range = limitRange({ type: 'Pod', max: { memory: '128Mi' } })
     const of = (memory: string) =>
