@@ -27,17 +27,18 @@ export function brokenLimitRanges(
   return limitRanges.flatMap((limitRange) => {
     const items = itemsOf(limitRange)
     const container = items.filter(({ type }) => type === 'Container')
-    const clauses = [
-      ...container.flatMap((item) => ofContainers(item, added)),
-      ...items.filter(({ type }) => type === 'Pod').flatMap((item) => ofPod(item, added)),
-    ]
+    const ofOurs = container.flatMap((item) => ofContainers(item, added))
+    const ofAll = items.filter(({ type }) => type === 'Pod').flatMap((item) => ofPod(item, added))
+    const clauses = [...new Set([...ofOurs, ...ofAll])]
     if (clauses.length === 0) return []
-    const resources = suggestion(container, added, annotatedWith)
-    const remedy =
-      resources === undefined
-        ? 'change it'
-        : `change it, or annotate the pods with ${KEYS.sidecarResources}: ${resources}`
-    return [`LimitRange ${nameOf(limitRange)} ${[...new Set(clauses)].join(', and ')}: ${remedy}`]
+    const resources = ofAll.length === 0 ? suggestion(container, added, annotatedWith) : undefined
+    const other =
+      ofAll.length > 0
+        ? ', or let the containers have less'
+        : resources === undefined
+          ? ''
+          : `, or annotate the pods with ${KEYS.sidecarResources}: ${resources}`
+    return [`LimitRange ${nameOf(limitRange)} ${clauses.join(', and ')}: change it${other}`]
   })
 }
 

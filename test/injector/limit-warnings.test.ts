@@ -113,9 +113,21 @@ describe('a LimitRange', () => {
     assert.deepEqual(ranged(range, of('80Mi')), [])
     assert.deepEqual(ranged(range, of('100Mi')), [
       'pods of this workload will be refused: LimitRange bounds allows a pod at most 128Mi of memory, while it has a limit of 148Mi ' +
-        'with pod2iam-sidecar: change it',
+        'with pod2iam-sidecar: change it, or let the containers have less',
     ])
     assert.deepEqual(ranged(range, of('200Mi')), [], 'it breaks it by itself')
+  })
+
+  it('that bounds containers and pods is not answered with an annotation that helps only the containers', () => {
+    const range = limitRange(
+      { type: 'Container', max: { cpu: '256m' } },
+      { type: 'Pod', max: { memory: '40Mi' } },
+    )
+    const [text = ''] = ranged(range)
+    assert.match(
+      text,
+      /at most 256m of cpu.*, and allows a pod at most 40Mi.*: change it, or let the containers have less$/,
+    )
   })
 
   it('is held against the resources of the whole pod, where it has any', () => {
