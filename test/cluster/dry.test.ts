@@ -75,7 +75,8 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
 
   test('replicas that judge to the letter break the promise that no pod is refused', async () => {
     const { installation, kube } = cluster
-    await installation.apply(valuesOf(context, { previous: true }), 'previous')
+    const more = { injector: { replicas: 2 } }
+    await installation.apply(valuesOf(context, { previous: true, more }), 'previous')
     // Two of the release before that differ in one value.
     const act = async () => {
       type Deployment = KubeObject & { spec: { template: { spec: { containers: { args: string[] }[] } } } }
@@ -85,7 +86,7 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
           ...container.args.filter((flag) => !flag.startsWith('--imds-tokens=')),
           '--imds-tokens=required',
         ]
-      await kube.update({ ...deployment, spec: { ...deployment.spec, replicas: 2 } } as KubeObject)
+      await kube.update(deployment)
     }
     await assert.rejects(
       underLoad(context, [ROLE], [{ what: 'upgrade', act }]),
