@@ -42,12 +42,20 @@ export function namespaceOf({ id }: Pick<Run, 'id'>, place: Place): string {
 /** What the test sets of the chart's values. */
 export function valuesOf(
   { options, aws, run }: Pick<Context, 'options' | 'aws'> & { readonly run: Pick<Run, 'id'> },
-  changes: { readonly mode?: 'enforce' | 'remove'; readonly revision?: string } = {},
+  changes: {
+    readonly mode?: 'enforce' | 'remove'
+    readonly revision?: string
+    /** Further values, which win. */
+    readonly more?: ChartValues
+    /** Of the release before. */
+    readonly previous?: boolean
+  } = {},
 ): Values {
-  const { mode = 'enforce', revision = '1' } = changes
-  const tag = options.imageTag === undefined ? {} : { tag: options.imageTag }
+  const { mode = 'enforce', revision = '1', more = {}, previous = false } = changes
+  const given = previous ? options.previousTag : options.imageTag
+  const tag = given === undefined ? {} : { tag: given }
   const podAnnotations = { [LABEL]: revision }
-  return {
+  const values: Values = {
     commonLabels: { [LABEL]: run.id },
     image: {
       ...(options.imageRegistry === undefined ? {} : { registry: options.imageRegistry }),
@@ -62,4 +70,21 @@ export function valuesOf(
     injector: { podAnnotations, ...(options.dry ? { replicas: 1 } : {}) },
     tests: { enabled: false },
   }
+  return merged(values as unknown as ChartValues, more) as unknown as Values
+}
+
+/** Values of the chart as a file has them. */
+export type ChartValues = { readonly [name: string]: unknown; readonly injector?: object }
+
+/** As helm merges the values of a later file into those of an earlier one. */
+function merged(values: ChartValues, more: ChartValues): ChartValues {
+  const both = Object.entries(more).map(([name, value]) => {
+    const here = values[name]
+    return [name, isMap(here) && isMap(value) ? merged(here, value) : value]
+  })
+  return { ...values, ...Object.fromEntries(both) }
+}
+
+function isMap(value: unknown): value is ChartValues {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

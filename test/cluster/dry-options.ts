@@ -8,6 +8,10 @@ export function dryOptions(given: Options): Options {
     dry: true,
     imageRegistry: DRY_IMAGES.registry,
     imageTag: DRY_IMAGES.tag,
+    otherRegistry: DRY_IMAGES.otherRegistry,
+    otherTag: DRY_IMAGES.otherTag,
+    previousChart: 'test/previous-release/recorded',
+    previousTag: DRY_IMAGES.previousTag,
     nodeImage: undefined,
     nodeCommand: undefined,
     // The sandbox's own AWS answers at the metadata address; the stand-in takes its place, as it would elsewhere.

@@ -2,23 +2,30 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { parseSettings } from '../../common/settings.ts'
-import { needsNamespaces } from '../sandbox/index.ts'
+import { peer } from '../peers.ts'
+import { type KubeObject, needsNamespaces } from '../sandbox/index.ts'
 import { type DryCluster, openDryCluster } from './access/dry.ts'
 import { installStandIn } from './aws/stand-in.ts'
+import { changesOf } from './changes.ts'
 import { cleanUp, runsLeft } from './cleanup.ts'
 import { podsOf, readyPod, refOf } from './cluster-pods.ts'
-import type { Context } from './context.ts'
+import { type Context, valuesOf } from './context.ts'
 import { dryOptions } from './dry-options.ts'
 import { clients, expectServed } from './load.ts'
 import { OPTIONS } from './options.ts'
+import { ROLE } from './pods.ts'
 import { type Group, showGroup, until, type Verdict } from './promise.ts'
+import { changes, settled, underLoad } from './promises/changes.ts'
 import { refusals } from './promises/refusals.ts'
 import { uninstall } from './promises/uninstall.ts'
+import { INJECTOR } from './rollout.ts'
 import { type Ground, groups, prepare, survey } from './run.ts'
 
 const parsed = parseSettings(OPTIONS, { argv: ['--dry'], env: {} })
 assert.ok(parsed.ok)
-const options = dryOptions(parsed.settings)
+/** Values that are changed here; `npm run test:cluster -- --dry` changes all. */
+const CHANGED = ['imdsTokens', 'audit and enforce']
+const options = { ...dryOptions(parsed.settings), changes: CHANGED }
 
 describe('test:cluster in the sandbox', needsNamespaces(), () => {
   let cluster: DryCluster
@@ -55,8 +62,39 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
       const verdicts = await showGroup(context, group)
       allKept(verdicts)
       const leftOut = verdicts.filter(({ outcome }) => outcome === 'left out').map(({ promise }) => promise)
-      assert.deepEqual(leftOut, group.title === 'Reboot' ? [group.promises[0]?.name] : [])
+      assert.deepEqual(leftOut, expectedOut(group))
     })
+
+  /** What is left out, by name. */
+  const expectedOut = ({ title, promises }: Group) => {
+    if (title === 'Reboot') return promises.map(({ name }) => name)
+    const values = Object.keys(changesOf(options))
+    const unchanged = peer('helm') === undefined ? values : values.filter((name) => !CHANGED.includes(name))
+    return title === changes.title ? unchanged : []
+  }
+
+  test('replicas that judge to the letter break the promise that no pod is refused', async () => {
+    const { installation, kube } = cluster
+    const more = { injector: { replicas: 2 } }
+    await installation.apply(valuesOf(context, { previous: true, more }), 'previous')
+    // Two of the release before that differ in one value.
+    const act = async () => {
+      type Deployment = KubeObject & { spec: { template: { spec: { containers: { args: string[] }[] } } } }
+      const deployment = await kube.get<Deployment>('deployments', INJECTOR, options.namespace)
+      for (const container of deployment.spec.template.spec.containers)
+        container.args = [
+          ...container.args.filter((flag) => !flag.startsWith('--imds-tokens=')),
+          '--imds-tokens=required',
+        ]
+      await kube.update(deployment)
+    }
+    await assert.rejects(
+      underLoad(context, [ROLE], [{ what: 'upgrade', act }]),
+      /of \d+ admissions went wrong\n(?:.*\n)*.*refused: .*as the injector adds it/,
+    )
+    await installation.apply(valuesOf(context))
+    await settled(context)
+  })
 
   test('a node whose rules are gone breaks the promise that pods are refused', async () => {
     const { sandbox } = cluster

@@ -1,4 +1,6 @@
 /** What runs during the whole test: clients that ask for credentials, and on every node a prober at the metadata endpoint. */
+
+import { OTHER_KEY } from '../injector/injected-settings.ts'
 import { ask, type LivePod, readyPods, refOf } from './cluster-pods.ts'
 import type { Context } from './context.ts'
 import { replicated } from './pods.ts'
@@ -21,13 +23,18 @@ export async function startProbers(context: Context): Promise<void> {
   )
 }
 
-/** Starts the clients; returns how many. */
+/** Starts the clients, with both keys that name the role in the course of the test; returns how many. */
 export async function startClients(context: Context): Promise<number> {
   const { access, run, aws } = context
   const { items: nodes } = await access.kube.list('nodes')
   const count = Math.min(nodes.length, MAX_CLIENTS)
   await access.kube.create(
-    replicated(run, 'Deployment', { ...CLIENT, mode: 'client', role: aws.role }, count),
+    replicated(
+      run,
+      'Deployment',
+      { ...CLIENT, mode: 'client', role: aws.role, annotations: { [OTHER_KEY]: aws.role } },
+      count,
+    ),
   )
   return (await readyPods(context, CLIENT.place, CLIENT.app, count)).length
 }

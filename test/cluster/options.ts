@@ -14,6 +14,15 @@ export const OPTIONS = {
   values: list([], 'values files for the chart, e.g. for pull secrets'),
   imageRegistry: optional('registry of the three images; else the chart’s'),
   imageTag: optional('tag of the three images; else the chart’s'),
+  previousChart: optional(
+    'the chart of the release before: the test upgrades from it and rolls back to it; without, that is left out',
+  ),
+  previousTag: optional('tag of its images; else its chart’s'),
+  otherRegistry: optional(
+    'a second registry of the three images, for an upgrade from one to the other; without, that is left out',
+  ),
+  otherTag: optional('a second tag of the images of sidecar and node guard, likewise'),
+  changes: list([], 'values that are upgraded and rolled back, by the names in changes.ts; else all'),
   pullSecret: optional(
     'NAMESPACE/NAME of a Secret with the registry’s credentials; copied to the namespaces of the test',
   ),

@@ -37,6 +37,20 @@ export function injectorReady(world: World): Promise<number> {
   })
 }
 
+/**
+ * The injector's pods that end are gone: no API server speaks to one any more.
+ *
+ * @param replicas of {@link injectorReady}
+ */
+export async function formerInjectorsGone(world: World, replicas: number): Promise<void> {
+  const { access, options } = world
+  const labelSelector = 'app.kubernetes.io/name=pod2iam,app.kubernetes.io/component=injector'
+  await until(world, `the end of former pods of ${INJECTOR}`, async () => {
+    const { items } = await access.kube.list('pods', { namespace: options.namespace, labelSelector })
+    return items.length === replicas
+  })
+}
+
 function get({ access, options }: World, resource: string, name: string): Promise<Workload> {
   return access.kube.get<Workload>(resource, name, options.namespace)
 }

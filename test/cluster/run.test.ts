@@ -41,6 +41,7 @@ describe('test:cluster', () => {
         by: 'nobody',
         render: async () => [],
         apply: () => assert.fail('nothing is to be installed'),
+        rollback: () => assert.fail('nothing is to be rolled back'),
         uninstall: () => assert.fail('nothing is to be uninstalled'),
       },
       nodeOfImages: 'node',

@@ -9,6 +9,7 @@ import { makeNamespace, namespacesOf } from './namespaces.ts'
 import { chooseAws, preflight } from './preflight.ts'
 import { bundlePrograms } from './programs/bundle.ts'
 import { type Group, showGroup, type Verdict } from './promise.ts'
+import { changes } from './promises/changes.ts'
 import { churn } from './promises/churn.ts'
 import { installation } from './promises/installation.ts'
 import { outages } from './promises/outages.ts'
@@ -38,6 +39,7 @@ export const groups = (): Group[] => [
   refusals,
   churn,
   upgrade(),
+  changes,
   outages,
   reboot,
   throughout,

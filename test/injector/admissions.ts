@@ -1,6 +1,6 @@
 /** Clients that create pods all the time, and what became of them. */
 import { KEYS } from '../../common/keys.ts'
-import type { ApiServer, KubeObject } from '../sandbox/kube/client.ts'
+import type { KubeClient, KubeObject } from '../sandbox/kube/client.ts'
 import { type Dict, ROLE } from './fixtures.ts'
 import { until } from './https.ts'
 
@@ -12,9 +12,11 @@ export type Candidate = {
 }
 type Expected = 'injected' | 'refused' | 'refused or left alone' | 'refused or injected'
 
+export type Taken = { readonly asked: number; readonly wrong: Readonly<Record<string, number>> }
+
 export type Admissions = {
   /** Since the last time this was asked. */
-  readonly taken: () => { readonly asked: number; readonly wrong: Readonly<Record<string, number>> }
+  readonly taken: () => Taken
   /** Waits until each client has seen so many answers from now on. */
   readonly more: (each: number) => Promise<void>
   /** What is created from now on. */
@@ -25,8 +27,10 @@ export type Admissions = {
 const CLIENTS = 3
 export const SHOP = 'shop'
 
-/** Creates candidates by dry-run, in turns. */
-export function admissions(api: ApiServer, first: readonly Candidate[]): Admissions {
+type Kube = Pick<KubeClient, 'create'>
+
+/** Creates candidates by dry-run, in turns; all that ask for a role ask for this one. */
+export function admissions(kube: Kube, first: readonly Candidate[], role = ROLE): Admissions {
   let candidates = first
   let asked = 0
   let wrong: Record<string, number> = {}
@@ -35,7 +39,7 @@ export function admissions(api: ApiServer, first: readonly Candidate[]): Admissi
   const client = async (index: number) => {
     for (let turn = index; !ended; turn++) {
       const { what, pod, expected } = candidates[turn % candidates.length] as Candidate
-      const became = await outcome(api, pod)
+      const became = await outcome(kube, pod, role)
       asked++
       rounds[index] = (rounds[index] ?? 0) + 1
       if (!expected.includes(became.split(':')[0] ?? ''))
@@ -69,10 +73,10 @@ const FOREIGN = /evil|NODE_OPTIONS|10\.0\.0\.1|status"/
 
 type Created = KubeObject & { spec?: { initContainers?: { name: string; env?: Dict[] }[] } }
 
-async function outcome(api: ApiServer, pod: Dict): Promise<string> {
+async function outcome(kube: Kube, pod: Dict, role: string): Promise<string> {
   let created: Created
   try {
-    created = await api.admin.create(pod as unknown as KubeObject, { dryRun: true })
+    created = await kube.create(pod as unknown as KubeObject, { dryRun: true })
   } catch (error) {
     return `refused: ${String(error).slice(0, 400)}`
   }
@@ -82,66 +86,82 @@ async function outcome(api: ApiServer, pod: Dict): Promise<string> {
   if (names !== 'pod2iam-sidecar,pod2iam-gate') return `with containers ${names}`
   const foreign = initContainers.find((one) => FOREIGN.test(JSON.stringify(one)))
   if (foreign !== undefined) return `with foreign content in ${foreign.name}`
-  const role = initContainers[0]?.env?.find(({ name }) => name === 'POD2IAM_ROLE')?.value
-  const asked = Object.values(created.metadata.annotations ?? {}).find((value) => value === ROLE)
-  return role === asked ? 'injected' : `with another role`
+  const given = initContainers[0]?.env?.find(({ name }) => name === 'POD2IAM_ROLE')?.value
+  const asked = Object.values(created.metadata.annotations ?? {}).find((value) => value === role)
+  return given === asked ? 'injected' : `with another role`
 }
 
-/** A pod of {@link SHOP} with these annotations. */
+/** A pod with these annotations. */
 export function candidate(
   what: string,
   annotations: Readonly<Record<string, string>>,
   spec: Dict = {},
   expected: Expected = 'injected',
+  namespace = SHOP,
 ): Candidate {
   const pod = {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { generateName: 'orders-', namespace: SHOP, annotations },
+    metadata: { generateName: 'orders-', namespace, annotations },
     spec: { containers: [{ name: 'app', image: 'orders' }], ...spec },
   }
   return { what, pod, expected }
 }
 
-const ASKS = { [KEYS.role]: ROLE }
 const FORGED = {
   name: 'pod2iam-sidecar',
   image: 'evil.example.com/pod2iam/sidecar:dev',
   restartPolicy: 'Always',
 }
 
+/** Where candidates are created, and what those ask for that want a role. */
+export type Asking = { readonly namespace: string; readonly annotations: Readonly<Record<string, string>> }
+const ASKING: Asking = { namespace: SHOP, annotations: { [KEYS.role]: ROLE } }
+
 /** Pods as users create them, and two that forge a sidecar. */
-export const CANDIDATES: readonly Candidate[] = [
-  candidate('a pod with a role', ASKS),
-  candidate('a pod with everything annotated', {
-    ...ASKS,
+export function candidates({ namespace, annotations }: Asking): Candidate[] {
+  const detailed = {
+    ...annotations,
     [KEYS.imdsTokens]: 'required',
     [KEYS.logLevel]: 'debug',
     [KEYS.startupGate]: 'on',
     [KEYS.redirect]: 'env',
     [KEYS.sidecarResources]: '{"requests":{"cpu":"20m"}}',
-  }),
-  candidate('a pod that wants metadata', { [KEYS.inject]: 'metadata' }, { restartPolicy: 'Never' }),
-  candidate('a pod with a forged sidecar', ASKS, { initContainers: [FORGED] }, 'refused'),
-  candidate('a pod with a forged sidecar that asks for nothing', {}, { initContainers: [FORGED] }, 'refused'),
-]
+  }
+  const here = (what: string, asks: Asking['annotations'], spec?: Dict, expected?: Expected) =>
+    candidate(what, asks, spec, expected, namespace)
+  const forged = { initContainers: [FORGED] }
+  return [
+    here('a pod with a role', annotations),
+    here('a pod with everything annotated', detailed),
+    here('a pod that wants metadata', { [KEYS.inject]: 'metadata' }, { restartPolicy: 'Never' }),
+    here('a pod with a forged sidecar', annotations, forged, 'refused'),
+    here('a pod with a forged sidecar that asks for nothing', {}, forged, 'refused'),
+  ]
+}
+
+export const CANDIDATES: readonly Candidate[] = candidates(ASKING)
 
 /** What the injector wrote, as somebody would copy it and change one thing: refused, or put right. */
-export async function tampered(api: ApiServer): Promise<Candidate[]> {
-  const { pod } = candidate('', ASKS)
-  const { spec } = (await api.admin.create(pod as unknown as KubeObject, { dryRun: true })) as Created
+export async function tampered(kube: Kube, asking = ASKING): Promise<Candidate[]> {
+  const { namespace, annotations } = asking
+  const { pod } = candidate('', annotations, {}, 'injected', namespace)
+  const { spec } = (await kube.create(pod as unknown as KubeObject, { dryRun: true })) as Created
   const changed = (what: string, change: (sidecar: Dict, gate: Dict) => void) => {
     const initContainers = structuredClone(spec?.initContainers ?? []) as Dict[]
     const [sidecar = {}, gate = {}] = initContainers
     change(sidecar, gate)
-    return candidate(`a pod with ${what}`, ASKS, { ...(spec as Dict), initContainers }, 'refused or injected')
+    const changedSpec = { ...(spec as Dict), initContainers }
+    return candidate(`a pod with ${what}`, annotations, changedSpec, 'refused or injected', namespace)
   }
   const setEnv = (container: Dict, name: string, value: string) => {
     const others = (container.env as Dict[]).filter((entry) => entry.name !== name)
     container.env = [...others, { name, value }]
   }
   return [
-    changed('a sidecar of another role', (sidecar) => setEnv(sidecar, 'POD2IAM_ROLE', `${ROLE}-admin`)),
+    changed('a sidecar of another role', (sidecar) =>
+      setEnv(sidecar, 'POD2IAM_ROLE', 'arn:aws:iam::111111111111:role/admin'),
+    ),
     changed('a sidecar of another broker', (sidecar) =>
       setEnv(sidecar, 'POD2IAM_BROKER_URL', 'http://10.0.0.1'),
     ),

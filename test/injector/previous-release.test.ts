@@ -50,8 +50,8 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
     await cluster.api.admin.create(SHOP_NAMESPACE as unknown as KubeObject)
     serving = await cluster.start([], previous())
     await serving.ready()
-    all = [...CANDIDATES, ...(await tampered(cluster.api))]
-    clients = admissions(cluster.api, all)
+    all = [...CANDIDATES, ...(await tampered(cluster.api.admin))]
+    clients = admissions(cluster.api.admin, all)
   })
   after(async () => {
     await clients?.end()

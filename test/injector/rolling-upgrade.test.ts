@@ -33,8 +33,8 @@ describe('a rolling upgrade and its rollback', () => {
     await cluster.api.admin.create(SHOP_NAMESPACE as unknown as KubeObject)
     serving = await cluster.start()
     await serving.ready()
-    all = [...CANDIDATES, ...(await tampered(cluster.api))]
-    clients = admissions(cluster.api, all)
+    all = [...CANDIDATES, ...(await tampered(cluster.api.admin))]
+    clients = admissions(cluster.api.admin, all)
   })
   after(async () => {
     await clients?.end()

@@ -2,7 +2,7 @@
  * The previous release's programs, kept small enough for a repository. What lives in pods for months (sidecar, gate, and the guard of
  * the same file) is kept whole; of broker and injector their own code is, and their libraries are this checkout's.
  */
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -48,6 +48,8 @@ export async function recordPrograms(checkout: string): Promise<void> {
 }
 
 export type Unpacked = {
+  /** Where the files are. */
+  readonly directory: string
   /** The program's file, for `node`. */
   readonly file: (program: Program) => string
   readonly remove: () => void
@@ -56,10 +58,13 @@ export type Unpacked = {
 /** Unpacks the recorded programs into a directory of their own. */
 export function unpackPrograms(): Unpacked {
   const directory = mkdtempSync(join(tmpdir(), 'pod2iam-previous-'))
+  // In the sandbox they run as other users.
+  chmodSync(directory, 0o755)
   // Where libraries are not in the file, these are found; NODE_PATH would not do for what is imported late.
   symlinkSync(join(PROJECT, 'node_modules'), join(directory, 'node_modules'))
   const unpacked = new Map<Program, string>()
   return {
+    directory,
     file: (program) => {
       const file = unpacked.get(program) ?? join(directory, `${program}.cjs`)
       if (!unpacked.has(program)) writeFileSync(file, brotliDecompressSync(readFileSync(fileOf(program))))

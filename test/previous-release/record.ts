@@ -34,6 +34,7 @@ async function record(checkout: string): Promise<void> {
   await write('command-lines.json', lines(commandLines(checkout)))
   await write('metrics.json', lines(metricNames(checkout)))
   await copyFile(join(checkout, 'charts/pod2iam/files/policies.yaml'), join(RECORDED, 'policies.yaml'))
+  await copyFile(join(checkout, 'test/chart/golden/sandbox.yaml'), join(RECORDED, 'installed.yaml'))
 }
 
 const [checkout] = process.argv.slice(2)

@@ -15,6 +15,8 @@ export const sidecarRequests = (): readonly string[] => read('sidecar-requests.j
 export const brokerAnswers = (): readonly RawAnswer[] => read('broker-answers.json')
 export const sharedFiles = (): readonly SharedFiles[] => read('shared-files.json')
 export const commandLines = (): readonly CommandLine[] => read('command-lines.json')
+/** What helm renders of its chart with `test/chart/sets/sandbox.yaml`, YAML. */
+export const installed = (): string => readFileSync(join(RECORDED, 'installed.yaml'), 'utf8')
 /** Its admission policies, YAML. */
 export const policies = (): string => readFileSync(join(RECORDED, 'policies.yaml'), 'utf8')
 export const metricNames = (): readonly string[] => read('metrics.json')

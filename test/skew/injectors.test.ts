@@ -20,8 +20,8 @@ import { CROSSED, openReleases, type Releases, type Side } from './releases.ts'
 /** Cases that need nothing but an allowed role. */
 const CASES = recordedPods().filter(({ name }) => /^(?:defaults|annotation: |pod: )/.test(name))
 /**
- * A token's life that injectors of 0.1.0 know: they judge by equality and refuse every other, so that a rollout from there has to be made with it
- * (docs/operations.md).
+ * The life of a token that injectors of 0.1.0 write and accept. A replica of this release sees that one's pod and writes the same (decision 0098); here
+ * neither has a pod.
  */
 const AS_BEFORE = '--token-expiration-seconds=3600'
 

@@ -25,10 +25,15 @@ export function helmInstallation(options: Options): Installation {
     by: 'helm',
     render: async (values) =>
       objectsOf(await withValues(options, values, (files) => template(options, files))),
-    apply: async (values) => {
+    apply: async (values, which = 'this') => {
+      const from = which === 'this' ? chart : options.previousChart
+      if (from === undefined) throw new Error('--previous-chart names no chart of the release before')
       await withValues(options, values, (files) =>
-        helm(['upgrade', '--install', release, chart, ...inNamespace, ...cluster, ...files]),
+        helm(['upgrade', '--install', release, from, ...inNamespace, ...cluster, ...files]),
       )
+    },
+    rollback: async () => {
+      await helm(['rollback', release, ...inNamespace, ...cluster])
     },
     uninstall: async () => {
       await helm(['uninstall', release, ...inNamespace, ...cluster])

@@ -1,13 +1,16 @@
 /** The chart in a cluster. */
 import type { KubeObject } from '../../sandbox/kube/objects.ts'
 
-/** Values of the chart, as far as the test sets them. */
+/** The release under test, or the one before it. */
+export type Release = 'this' | 'previous'
+
+/** Values of the chart, as far as the test sets them always; others may be among them. */
 export type Values = {
   readonly commonLabels: Readonly<Record<string, string>>
   readonly image: Readonly<Record<string, unknown>>
   readonly policy: { readonly baseRoleArn: string }
   readonly broker: { readonly extraEnv: readonly { readonly name: string; readonly value: string }[] }
-  readonly guard: { readonly mode: 'enforce' | 'remove'; readonly podAnnotations: Annotations }
+  readonly guard: { readonly mode: 'enforce' | 'audit' | 'remove'; readonly podAnnotations: Annotations }
   readonly injector: { readonly podAnnotations: Annotations; readonly replicas?: number }
   readonly tests: { readonly enabled: boolean }
 }
@@ -17,9 +20,13 @@ type Annotations = Readonly<Record<string, string>>
 export type Installation = {
   /** For the report: who installs. */
   readonly by: string
+  /** Why other values than the test's own cannot be set; undefined where they can. */
+  readonly fixedValues?: string
   /** What would be installed. */
   readonly render: (values: Values) => Promise<KubeObject[]>
-  /** Installs, or upgrades to these values. */
-  readonly apply: (values: Values) => Promise<void>
+  /** Installs, or upgrades to these values and, where it is another one, to this release. */
+  readonly apply: (values: Values, release?: Release) => Promise<void>
+  /** Back to what was installed before the last {@link apply}. */
+  readonly rollback: () => Promise<void>
   readonly uninstall: () => Promise<void>
 }

@@ -3,13 +3,14 @@
  * as plain objects; without helm, what is kept of its rendering for the tests (test/sandbox/install.ts).
  */
 import { peer } from '../../peers.ts'
+import { installed } from '../../previous-release/recorded.ts'
 import { components } from '../../sandbox/install.ts'
 import type { KubeClient } from '../../sandbox/kube/kube-client.ts'
 import type { KubeObject } from '../../sandbox/kube/objects.ts'
 import { isApiError } from '../../sandbox/kube/status.ts'
 import type { Options } from '../options.ts'
 import { objectsOf, template, withValues } from './helm.ts'
-import type { Installation, Values } from './installation.ts'
+import type { Installation, Release, Values } from './installation.ts'
 
 type PodSpec = { initContainers?: Container[]; containers: Container[] }
 type Container = {
@@ -20,39 +21,53 @@ type Container = {
   lifecycle?: unknown
 }
 
-/**
- * @param localPath where a path of the images is on this machine
- */
-export function renderedInstallation(
-  kube: KubeClient,
-  options: Options,
-  localPath: (path: string) => string,
-): Installation {
-  let applied: KubeObject[] = []
+/** Where a path of the images of a release is on this machine. */
+export type LocalPath = (path: string, release: Release) => string
+
+export function renderedInstallation(kube: KubeClient, options: Options, localPath: LocalPath): Installation {
+  /** What was applied, the present last. */
+  const applied: KubeObject[][] = []
   const withHelm = peer('helm') !== undefined
-  const render = async (values: Values) => {
-    const objects = withHelm
-      ? objectsOf(await withValues(options, values, (files) => template(options, files)))
-      : kept(values)
-    for (const object of objects) adapt(object, localPath)
+  const render = async (values: Values, release: Release = 'this') => {
+    const objects =
+      withHelm && release === 'this'
+        ? objectsOf(await withValues(options, values, (files) => template(options, files)))
+        : kept(values, release === 'this' ? undefined : ofPreviousImages(options))
+    for (const object of objects) adapt(object, (path) => localPath(path, release))
     return objects.filter(({ kind }) => kind !== 'Namespace')
+  }
+  const remove = async (object: KubeObject) => {
+    const { namespace, name = '' } = object.metadata
+    await kube.delete(resourceOf(object), name, namespace).catch((error: unknown) => {
+      if (!isApiError(error, 404)) throw error
+    })
+  }
+  /** As helm: what is new or changed, and then away with what is not there any more. */
+  const change = async (former: readonly KubeObject[], objects: readonly KubeObject[]) => {
+    for (const object of objects) await kube.apply(await keepingWhatOthersWrote(kube, object))
+    const names = new Set(objects.map(nameOf))
+    for (const object of former) if (!names.has(nameOf(object))) await remove(object)
   }
   return {
     by: withHelm
       ? 'applying what helm renders'
       : 'applying test/chart/golden/sandbox.yaml, since helm is not installed',
+    ...(withHelm ? {} : { fixedValues: 'helm is not installed, which renders the chart with other values' }),
     render,
-    apply: async (values) => {
-      applied = await render(values)
-      for (const object of applied) await kube.apply(await keepingWhatOthersWrote(kube, object))
+    apply: async (values, release) => {
+      const former = applied.at(-1) ?? []
+      const objects = await render(values, release)
+      applied.push(objects)
+      await change(former, objects)
+    },
+    rollback: async () => {
+      const [former, objects] = [applied.at(-1), applied.at(-2)]
+      if (former === undefined || objects === undefined) throw new Error('there is nothing to roll back to')
+      applied.push(objects)
+      await change(former, objects)
     },
     uninstall: async () => {
-      for (const object of applied.splice(0).reverse()) {
-        const { namespace, name = '' } = object.metadata
-        await kube.delete(resourceOf(object), name, namespace).catch((error: unknown) => {
-          if (!isApiError(error, 404)) throw error
-        })
-      }
+      for (const object of (applied.splice(0).at(-1) ?? []).toReversed()) await remove(object)
     },
   }
 }
@@ -70,13 +85,23 @@ async function keepingWhatOthersWrote(kube: KubeClient, object: KubeObject): Pro
   return object
 }
 
-function kept({ guard, injector, broker, policy, commonLabels }: Values): KubeObject[] {
+/** What the previous release renders, with its images under names of their own. */
+function ofPreviousImages({ previousTag }: Options): string {
+  return installed().replace(/(pod2iam\/(?:sidecar|injector|node-guard)):dev\b/g, `$1:${previousTag}`)
+}
+
+/** @param rendered instead of what is kept of this release */
+function kept(
+  { guard, injector, broker, policy, commonLabels }: Values,
+  rendered: string | undefined,
+): KubeObject[] {
   const annotations: Readonly<Record<string, unknown>> = {
     DaemonSet: guard.podAnnotations,
     Deployment: injector.podAnnotations,
   }
   const objects = components({
     localPath: (path) => path,
+    ...(rendered === undefined ? {} : { rendered }),
     firewallArgs: [`--mode=${guard.mode}`],
     brokerArgs: [`--base-role-arn=${policy.baseRoleArn}`],
     injectorArgs: [`--base-role-arn=${policy.baseRoleArn}`],
@@ -84,8 +109,11 @@ function kept({ guard, injector, broker, policy, commonLabels }: Values): KubeOb
   }) as KubeObject[]
   for (const { kind, spec, metadata } of objects) {
     metadata.labels = { ...metadata.labels, ...commonLabels }
-    const { template } = (spec ?? {}) as { template?: { metadata: { annotations?: object }; spec: PodSpec } }
+    type Workload = { replicas?: number; template?: { metadata: { annotations?: object }; spec: PodSpec } }
+    const workload = (spec ?? {}) as Workload
+    const { template } = workload
     if (template === undefined) continue
+    if (kind === 'Deployment') workload.replicas = injector.replicas ?? workload.replicas ?? 1
     template.metadata.annotations = { ...template.metadata.annotations, ...(annotations[kind] ?? {}) }
     if (kind === 'DaemonSet' && guard.mode === 'remove') leaveFirewallAlone(template.spec)
   }
@@ -109,6 +137,10 @@ function adapt({ spec }: KubeObject, localPath: (path: string) => string): void 
     if (container.readinessProbe !== undefined) container.readinessProbe.periodSeconds = 1
     delete container.lifecycle
   }
+}
+
+function nameOf({ kind, metadata }: KubeObject): string {
+  return `${kind} ${metadata.namespace ?? ''}/${metadata.name}`
 }
 
 function resourceOf({ kind }: KubeObject): string {

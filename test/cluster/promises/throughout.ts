@@ -1,4 +1,5 @@
 /** What must have held all the time. */
+import type { AwsSide } from '../aws/aws-side.ts'
 import { expect, type Group } from '../promise.ts'
 
 export const throughout: Group = {
@@ -9,12 +10,18 @@ export const throughout: Group = {
       leftOut: ({ aws }) =>
         aws.visitors === undefined ? 'EC2 does not tell who asked its metadata service' : undefined,
       show: async ({ aws }) => {
-        const visitors = new Set(await aws.visitors?.())
-        const strangers = [...visitors].filter((address) => !aws.nodeAddresses.includes(address))
-        expect(visitors.size > 0, 'not even the broker asked')
-        expect(strangers.length === 0, `so did ${strangers.join(', ')}`)
-        return [...visitors].join(', ')
+        const visitors = await onlyNodes(aws)
+        expect(visitors.length > 0, 'not even the broker asked')
+        return visitors.join(', ')
       },
     },
   ],
+}
+
+/** Who reached the metadata service so far. @throws Error when somebody but the nodes did */
+export async function onlyNodes({ visitors, nodeAddresses }: AwsSide): Promise<string[]> {
+  const all = [...new Set(await visitors?.())]
+  const strangers = all.filter((address) => !nodeAddresses.includes(address))
+  expect(strangers.length === 0, `so did ${strangers.join(', ')}`)
+  return all
 }

@@ -51,6 +51,18 @@ async function scale(actor: Actor, replicaSet: KubeObject, replicas: number): Pr
   }))
 }
 
+/** How many pods a rolling update may have too many and too few: a number, or a part of the replicas, by default a quarter. */
+function bounds(deployment: KubeObject, wanted: number): { surge: number; unavailable: number } {
+  const { maxSurge, maxUnavailable } = objectAt(deployment, 'spec', 'strategy', 'rollingUpdate')
+  const resolved = (value: unknown = '25%', round: (part: number) => number) => {
+    const [, percent] = /^(\d+)%$/.exec(String(value)) ?? []
+    return percent === undefined ? Number(value) : round((wanted * Number(percent)) / 100)
+  }
+  const surge = resolved(maxSurge, Math.ceil)
+  const unavailable = resolved(maxUnavailable, Math.floor)
+  return { surge, unavailable: surge === 0 && unavailable === 0 ? 1 : unavailable }
+}
+
 function conditions(deployment: KubeObject, current: KubeObject, wanted: number, now: number): JsonObject[] {
   const available = replicasOf(current, 'status', 'availableReplicas') >= wanted
   const at = timestamp(now)
@@ -94,12 +106,15 @@ export async function reconcileDeployment(actor: Actor, deployment: KubeObject):
   if (current === undefined) {
     if (recreate && oldLeft) return
     const revision = Math.max(0, ...old.map((rs) => Number(rs.metadata.annotations?.[REVISION] ?? 0))) + 1
-    current = await actor.create(REPLICA_SETS, replicaSetFor(deployment, hash, wanted, revision))
+    current = await actor.create(REPLICA_SETS, replicaSetFor(deployment, hash, 0, revision))
   }
-  await scale(actor, current, wanted)
+  const { surge, unavailable } = recreate ? { surge: wanted, unavailable: 0 } : bounds(deployment, wanted)
+  const oldOnes = old.reduce((total, rs) => total + replicasOf(rs, 'spec'), 0)
+  const room = Math.max(replicasOf(current, 'spec'), wanted + surge - oldOnes)
+  await scale(actor, current, Math.min(wanted, room))
   let ready = replicasOf(current, 'status', 'readyReplicas')
   for (const replicaSet of recreate ? [] : old) {
-    const keep = Math.min(replicasOf(replicaSet, 'spec'), Math.max(0, wanted - ready))
+    const keep = Math.min(replicasOf(replicaSet, 'spec'), Math.max(0, wanted - unavailable - ready))
     await scale(actor, replicaSet, keep)
     ready += keep
   }
