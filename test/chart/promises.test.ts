@@ -132,6 +132,13 @@ describe('with any values, the chart', needsHelm, () => {
     }
   })
 
+  test('still reads the name that a value had in 0.1.0', () => {
+    const text = render('default', '--set', 'injector.preStopSleepSeconds=7')
+    assert.match(text, /--drain-seconds=7\n/)
+    assert.match(text, /terminationGracePeriodSeconds: 36\n/)
+    assert.match(template('default'), /--drain-seconds=5\n/)
+  })
+
   test('owns no namespace, which would be deleted with all that is in it', () => {
     for (const { set, objects } of rendered)
       assert.deepEqual(
