@@ -78,7 +78,8 @@ function toRequest(
   const absolute = /^https?:\/\//i.test(url)
   // Of what does not begin with a slash there is `*`, which must not become part of the name before it.
   const path = url.startsWith('/') ? url : `/${url}`
-  const request = new Request(absolute ? url : `http://${headers.get('host') ?? 'localhost'}${path}`, {
+  // No Host, or an empty one, names nobody: what stands there must name us (imds/host.ts).
+  const request = new Request(absolute ? url : `http://${headers.get('host') || 'localhost'}${path}`, {
     method,
     headers,
     makeSignal: () => abortSignal(outgoing),

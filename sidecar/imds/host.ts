@@ -17,12 +17,12 @@ const ADDRESSES =
   /^(?:169\.254\.169\.254|127\.[\d.]+|\[::1\]|\[::ffff:(?:a9fe:a9fe|7f[\da-f]{2}:[\da-f]+)\])$/
 
 /**
- * Whether a Host value (or the authority of an absolute target) is none, or ours, with any port.
+ * Whether a Host value (or the authority of an absolute target) is ours, with any port. No Host at all is not asked about.
  *
  * @param host an authority: name or address, perhaps with a port; several, where there were several Hosts, joined by commas
  */
 export function hostAllowed(host: string): boolean {
-  if (host === '' || USUAL.has(host)) return true
+  if (USUAL.has(host)) return true
   return host.toLowerCase().split(', ').every(isOurs)
 }
 

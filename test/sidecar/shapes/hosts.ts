@@ -186,6 +186,7 @@ const SEVERAL: readonly Shape[] = [
 ]
 
 const ABSOLUTE: readonly Shape[] = [
+  ours('an absolute target that names nobody', absolute(`http://${LEAF}`, 'Host: 169.254.169.254'), 403),
   ours(
     'an absolute target (clients behind a proxy)',
     absolute(`http://169.254.169.254${LEAF}`, 'Host: 169.254.169.254'),
