@@ -189,6 +189,10 @@ describe('connections', () => {
       'idle ones made room',
       () => flood.filter(({ destroyed, readableEnded }) => destroyed || readableEnded).length >= 40,
     )
+    const text = await (await fetch(`http://127.0.0.1:${sidecar.healthPort}/metrics`)).text()
+    const [, ended] = /status="none",reason="too-many-connections"\} (\d+)/.exec(text) ?? []
+    assert.ok(Number(ended) >= 40, `${ended} counted`)
+    assert.equal(sidecar.logs.filter(({ reason }) => reason === 'too-many-connections').length, 1)
     for (const socket of flood) socket.destroy()
   })
 
