@@ -18,11 +18,16 @@ export type Connections = {
 type Open = { readonly peer: string; outgoing: ServerResponse | undefined }
 
 /**
- * @param bounds `most`: how many connections may be open; `perPeer`: how many of one address, if that is bounded too
+ * @param bounds `most`: how many connections may be open; `perPeer`: how many of one address, if that is bounded too;
+ *   `onEnded`: told of each connection that is ended for that
  * @param canonical one spelling per address, where an address may have several
  */
 export function boundedConnections(
-  { most, perPeer = Number.POSITIVE_INFINITY }: { readonly most: number; readonly perPeer?: number },
+  {
+    most,
+    perPeer = Number.POSITIVE_INFINITY,
+    onEnded,
+  }: { readonly most: number; readonly perPeer?: number; readonly onEnded?: () => void },
   canonical: (address: string) => string = (address) => address,
 ): Connections {
   // A Map keeps the order of insertion, and what becomes idle is put last: the first idle one is the one that waits longest.
@@ -47,14 +52,18 @@ export function boundedConnections(
     }
     return found && (found.isIdle || found.of > (held.get(newcomer) ?? 0) + 1) ? found.socket : undefined
   }
+  const end = (socket: Socket) => {
+    onEnded?.()
+    return socket.destroy()
+  }
   const admit = (socket: Socket) => {
     const peer = canonical(socket.remoteAddress ?? '')
-    if ((held.get(peer) ?? 0) >= perPeer) return socket.destroy()
+    if ((held.get(peer) ?? 0) >= perPeer) return end(socket)
     if (open.size >= most) {
       const other = dispensable(peer)
-      if (other === undefined) return socket.destroy()
+      if (other === undefined) return end(socket)
       leave(other)
-      other.destroy()
+      end(other)
     }
     open.set(socket, { peer, outgoing: undefined })
     held.set(peer, (held.get(peer) ?? 0) + 1)
@@ -82,14 +91,24 @@ export function boundedConnections(
 /**
  * A listener that ends a connection on which more than `most` requests are under way at a time: answers that nobody reads, and
  * requests that wait for theirs, pile up in memory.
+ *
+ * @param onEnded told of each such connection
  */
-export function limitPipelining(most: number, listener: RequestListener): RequestListener {
+export function limitPipelining(
+  most: number,
+  listener: RequestListener,
+  onEnded?: () => void,
+): RequestListener {
   const underWay = new WeakMap<Socket, number>()
   return (incoming, outgoing) => {
     const { socket } = incoming
     const count = (underWay.get(socket) ?? 0) + 1
-    if (count > most) socket.destroy()
     if (socket.destroyed) return
+    if (count > most) {
+      onEnded?.()
+      socket.destroy()
+      return
+    }
     underWay.set(socket, count)
     outgoing.once('close', () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1))
     listener(incoming, outgoing)

@@ -11,12 +11,12 @@ import { readTokenFile } from './broker/token-file.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { refusalSentence, startRefresher } from './credentials/refresher.ts'
 import { CredentialStore } from './credentials/store.ts'
+import { exchangeLog } from './health/exchange-log.ts'
 import { Metrics } from './health/metrics.ts'
 import { readiness } from './health/readiness.ts'
-import { asksForCredentials } from './health/routes.ts'
 import { type Probe, selfTestOf } from './health/self-test.ts'
 import { type FetchHandler, requestListener } from './http/listener.ts'
-import { LIMITS, listenOn, metadataServer } from './http/server.ts'
+import { LIMITS, listenOn, metadataServer, type OnRefused } from './http/server.ts'
 import { type Exchange, metadataApp } from './imds/app.ts'
 import type { KnownRole } from './imds/iam.ts'
 import { loadTokenKey } from './imds/token-key.ts'
@@ -40,9 +40,6 @@ export type SidecarParts = {
   readonly probe?: Probe
 }
 
-/** Longest path in a log line. */
-const MAX_LOGGED_PATH = 300
-
 /** Starts everything and returns once the ports are bound; rejects when one cannot be. */
 export async function startSidecar(settings: SidecarSettings, parts: SidecarParts): Promise<Sidecar> {
   const { log, role, clock = systemClock, random = Math.random } = parts
@@ -65,6 +62,11 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
   const { key, warning } = loadTokenKey(settings.stateDir)
   if (warning !== undefined) log.warn(warning)
   const onError = (error: unknown) => log.error('a request failed', { error: messageOf(error) })
+  const logExchange = exchangeLog(log, clock)
+  const onExchange = (exchange: Exchange) => {
+    metrics.exchange(exchange)
+    logExchange(exchange)
+  }
   const app = metadataApp({
     tokenKey: key,
     imdsTokens: settings.imdsTokens,
@@ -72,19 +74,21 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
     role: () => knownRole(store, role),
     tree: snapshot.tree,
     selfTest: selfTest.answer,
-    onExchange: (exchange) => {
-      metrics.exchange(exchange)
-      logExchange(log, exchange)
-    },
+    onExchange,
     onError,
     clock,
   })
   // The classes differ (http/web.ts), what is used of them does not.
   const handler = app.fetch as unknown as FetchHandler
-  const limits = { bodyLimit: LIMITS.body, headerLines: LIMITS.headerLines }
-  const server = metadataServer(requestListener(handler, { ...limits, onError }), (status) =>
-    metrics.exchange({ path: undefined, status }),
-  )
+  const onRefused: OnRefused = (refusal, status, more) =>
+    onExchange({ ...more, path: undefined, status, refusal })
+  const listener = requestListener(handler, {
+    bodyLimit: LIMITS.body,
+    headerLines: LIMITS.headerLines,
+    onError,
+    onRefused: (refusal, status, method) => onRefused(refusal, status, { method }),
+  })
+  const server = metadataServer(listener, onRefused)
 
   // Bound first; after that every step lets the event loop turn, so that an application that is too early gets its
   // answer at once: what follows takes 15 ms the first time.
@@ -149,17 +153,4 @@ function knownRole(store: CredentialStore, annotated: string | undefined): Known
   // A default role that was refused has no name here; the list must print one for the document to be asked for.
   const name = last?.role ?? annotated?.replace(/^\//, '') ?? 'default'
   return { name, texts: [name, last?.roleArn, annotated] }
-}
-
-/** One line per request for credentials at info, the others at debug; never a query, a header or a body. */
-function logExchange(log: Logger, { method, path, status, durationMs, imds }: Exchange): void {
-  const level = asksForCredentials(path) ? 'info' : 'debug'
-  const shown = path?.slice(0, MAX_LOGGED_PATH) ?? '(malformed)'
-  log[level]('request', {
-    method,
-    path: shown,
-    status,
-    durationMs: Math.round(durationMs * 1000) / 1000,
-    imds,
-  })
 }

@@ -27,6 +27,8 @@ const PROOFS: Readonly<Record<string, Proof>> = {
   moto_server: { args: ['--help'], says: /usage/i },
   socat: { args: ['-V'], says: /socat version/ },
   'webhook-client': { says: /"sent":0/ },
+  'whoami-awscrt-0.16': WHOAMI,
+  'whoami-awscrt-0.38': WHOAMI,
   'whoami-boto3': WHOAMI,
   'whoami-cli': { ...WHOAMI, beside: 'aws' },
   'whoami-go': WHOAMI,

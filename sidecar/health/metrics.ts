@@ -20,9 +20,10 @@ export class Metrics {
   readonly #refreshes = new Map<string, number>()
   #lastSuccess: number | undefined
 
-  /** Counts an answered request. */
-  exchange({ path, status }: Pick<Exchange, 'path' | 'status'>): void {
-    add(this.#requests, `route="${routeOf(path)}",status="${status}"`)
+  /** Counts an exchange, answered or not. */
+  exchange({ path, status, refusal }: Exchange): void {
+    const reason = refusal === undefined ? '' : `,reason="${refusal}"`
+    add(this.#requests, `route="${routeOf(path)}",status="${status ?? 'none'}"${reason}`)
   }
 
   /** Counts what came of asking the broker; `now` by the monotonic clock, milliseconds. */
@@ -38,7 +39,12 @@ export class Metrics {
       buildInfoText('sidecar'),
       family('build_info', 'gauge', 'Version of this build.', [[`version="${VERSION}"`, 1]]),
       family('ready', 'gauge', 'Whether /readyz answers 200.', [['', ready ? 1 : 0]]),
-      family('requests_total', 'counter', 'Answered metadata requests.', this.#requests),
+      family(
+        'requests_total',
+        'counter',
+        'Metadata requests, those that were refused with the reason.',
+        this.#requests,
+      ),
       family(
         'refreshes_total',
         'counter',

@@ -4,9 +4,10 @@
  * official adapter's behaviour on the same routes.
  *
  * What it does: bodies up to a limit (413 beyond, and the connection ends), HEAD, clients that go away, errors of
- * the app (500, never a crash), absolute request targets, HTTP/1.0 without Host.
+ * the app (500, never a crash), absolute request targets, requests without Host.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Refusal } from '../health/refusals.ts'
 import { announcesTooMuch, BodyTooLarge, bodyReader, hasBody } from './body.ts'
 import { Headers, Request } from './web.ts'
 
@@ -27,6 +28,8 @@ export type ListenerOptions = {
   readonly headerLines: number
   /** Told of what the app threw; the client gets a 500. */
   readonly onError: (error: unknown) => void
+  /** Told of each request that is answered without the app. */
+  readonly onRefused?: (refusal: Refusal, status: number, method: string | undefined) => void
 }
 
 /** A `request` listener for a `node:http` server that answers with `handler`. */
@@ -38,43 +41,56 @@ export function requestListener(handler: FetchHandler, options: ListenerOptions)
 
 async function answer(
   handler: FetchHandler,
-  { bodyLimit, headerLines, onError }: ListenerOptions,
+  { bodyLimit, headerLines, onError, onRefused }: ListenerOptions,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ): Promise<void> {
+  const refuse = (refusal: Refusal, status: number) => {
+    onRefused?.(refusal, status, incoming.method)
+    end(outgoing, status)
+  }
   try {
-    if (lacksHost(incoming)) return end(outgoing, 400)
-    if (incoming.rawHeaders.length > 2 * headerLines) return end(outgoing, 431)
-    if (announcesTooMuch(incoming, bodyLimit)) return end(outgoing, 413)
-    await send(await handler(toRequest(incoming, outgoing, bodyLimit)), incoming, outgoing)
+    // Whoever speaks HTTP/0.9 would take our headers for the body.
+    if (incoming.httpVersion === '0.9') return refuse('malformed', 400)
+    if (incoming.rawHeaders.length > 2 * headerLines) return refuse('headers-too-large', 431)
+    if (announcesTooMuch(incoming, bodyLimit)) return refuse('body-too-large', 413)
+    await send(await handler(toRequest(incoming, outgoing, bodyLimit, refuse)), incoming, outgoing)
   } catch (error) {
     if (outgoing.destroyed || outgoing.writableEnded) return
-    if (error instanceof BodyTooLarge) return end(outgoing, 413)
+    if (error instanceof BodyTooLarge) return refuse('body-too-large', 413)
     onError(error)
     if (outgoing.headersSent) outgoing.destroy()
-    else end(outgoing, 500)
+    else refuse('internal-error', 500)
   }
 }
 
-/** HTTP/1.1 demands a Host (RFC 9112 section 3.2); judged here because node:http's own refusal has another shape. */
-function lacksHost({ headers, httpVersion }: IncomingMessage): boolean {
-  return headers.host === undefined && httpVersion !== '1.0'
-}
-
 /** The request as the app sees it. Absolute targets (RFC 9112 section 3.2.2) keep their own authority. */
-function toRequest(incoming: IncomingMessage, outgoing: ServerResponse, bodyLimit: number): Request {
+function toRequest(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  bodyLimit: number,
+  refuse: (refusal: Refusal, status: number) => void,
+): Request {
   const { method = 'GET', url = '/', rawHeaders } = incoming
   const headers = new Headers()
   for (let index = 0; index + 1 < rawHeaders.length; index += 2)
     headers.append(rawHeaders[index] ?? '', rawHeaders[index + 1] ?? '')
   const absolute = /^https?:\/\//i.test(url)
-  const tooLong = () => (outgoing.writableEnded ? incoming.socket.destroy() : end(outgoing, 413))
-  return new Request(absolute ? url : `http://${headers.get('host') ?? 'localhost'}${url}`, {
+  // Of what does not begin with a slash there is `*`, which must not become part of the name before it.
+  const path = url.startsWith('/') ? url : `/${url}`
+  // No Host, or an empty one, names nobody: what stands there must name us (imds/host.ts).
+  const request = new Request(absolute ? url : `http://${headers.get('host') || 'localhost'}${path}`, {
     method,
     headers,
     makeSignal: () => abortSignal(outgoing),
-    ...(hasBody(incoming) ? { readBody: bodyReader(incoming, bodyLimit, tooLong) } : {}),
+    ...(hasBody(incoming) ? { readBody: bodyReader(incoming, bodyLimit, () => tooLong()) } : {}),
   })
+  const tooLong = () => {
+    if (outgoing.writableEnded) return void incoming.socket.destroy()
+    request.isAnswered = true
+    refuse('body-too-large', 413)
+  }
+  return request
 }
 
 function abortSignal(outgoing: ServerResponse): AbortSignal {

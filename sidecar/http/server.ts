@@ -1,8 +1,10 @@
 /** The HTTP server of the metadata service: limits, slow clients, malformed requests, an end without a lost answer. */
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { boundedConnections, limitPipelining } from '../../common/connections.ts'
+import type { Refusal } from '../health/refusals.ts'
 import { rawErrorResponse, SERVER } from '../imds/pages.ts'
+import { type ParserError, parserRefusal } from './parser-refusal.ts'
 
 export const LIMITS = {
   /** Request line and headers, bytes: a path of 4096 and what SDKs send. */
@@ -11,7 +13,12 @@ export const LIMITS = {
   headerLines: 100,
   /** Request bodies mean nothing to us: Ruby sends an empty form, everybody else nothing. */
   body: 4096,
-  connections: 128,
+  /**
+   * Connections. Beyond the first number each answer says that it is the last one on its connection, as EC2's do, so that
+   * a pod with hundreds of workers keeps no idle ones open here; beyond the second the longest idle is ended unsaid.
+   */
+  keptAlive: 128,
+  connections: 512,
   /** Requests on one connection whose answers are under way; unread answers pile up in memory beyond that. */
   pipelined: 16,
   /** Time for the headers to arrive and for the whole request, milliseconds. */
@@ -37,20 +44,31 @@ export type MetadataServer = {
   readonly close: () => Promise<void>
 }
 
-/**
- * @param onMalformed told the status of a request that never reached the listener
- */
-export function metadataServer(
-  listener: RequestListener,
-  onMalformed: (status: number) => void,
-): MetadataServer {
-  const connections = boundedConnections({ most: LIMITS.connections })
-  let closing = false
-  const answering = limitPipelining(LIMITS.pipelined, (incoming, outgoing) => {
-    outgoing.setHeader('Server', SERVER)
-    if (closing) outgoing.setHeader('Connection', 'close')
-    listener(incoming, outgoing)
+/** Told why an exchange ended that never reached the listener; without a status there was no answer. */
+export type OnRefused = (
+  refusal: Refusal,
+  status: number | undefined,
+  more?: { readonly method?: string | undefined; readonly parser?: string | undefined },
+) => void
+
+/** The server, with a listener for what is HTTP. */
+export function metadataServer(listener: RequestListener, onRefused: OnRefused): MetadataServer {
+  const connections = boundedConnections({
+    most: LIMITS.connections,
+    onEnded: () => onRefused('too-many-connections', undefined),
   })
+  const last = new WeakMap<Socket, IncomingMessage>()
+  let closing = false
+  const answering = limitPipelining(
+    LIMITS.pipelined,
+    (incoming, outgoing) => {
+      last.set(incoming.socket, incoming)
+      outgoing.setHeader('Server', SERVER)
+      if (closing || connections.count() > LIMITS.keptAlive) outgoing.setHeader('Connection', 'close')
+      listener(incoming, outgoing)
+    },
+    () => onRefused('pipelining', undefined),
+  )
   const make = () => {
     const server = createServer(
       {
@@ -64,17 +82,21 @@ export function metadataServer(
       answering,
     )
     connections.watch(server)
-    server.on('clientError', (error: Error & { code?: string }, socket) => {
-      const status = STATUS_OF[error.code ?? ''] ?? 400
-      onMalformed(status)
-      const refuse = () => endSocket(socket as Socket, rawErrorResponse(status, Date.now()))
+    server.on('clientError', (error: ParserError, socket) => {
+      const { refusal, status, parser } = parserRefusal(error)
+      // The body of a request that has its answer, and its count, from the app: bodies mean nothing.
+      const isBody = last.get(socket as Socket)?.complete === false
+      if (refusal !== undefined && !isBody) onRefused(refusal, status, { parser })
+      const text = status === undefined || isBody ? '' : rawErrorResponse(status, Date.now())
       // A good request before this one on the same connection still gets its answer, and in its order.
       const outgoing = connections.underWay(socket as Socket)
-      if (outgoing === undefined) refuse()
-      else outgoing.once('close', refuse)
+      if (outgoing === undefined) endSocket(socket as Socket, text)
+      else outgoing.once('close', () => endSocket(socket as Socket, text))
     })
-    server.on('connect', (_incoming, socket) => {
-      onMalformed(405)
+    // RFC 9110 section 10.1.1 allows to answer as if there were none; node:http by itself says 417.
+    server.on('checkExpectation', (incoming, outgoing) => void server.emit('request', incoming, outgoing))
+    server.on('connect', ({ method }, socket) => {
+      onRefused('method', 405, { method })
       endSocket(socket as Socket, rawErrorResponse(405, Date.now()))
     })
     return server
@@ -110,12 +132,6 @@ export function metadataServer(
       await Promise.all(closed)
     },
   }
-}
-
-const STATUS_OF: Readonly<Record<string, number>> = {
-  HPE_HEADER_OVERFLOW: 431,
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
-  ERR_HTTP_REQUEST_TIMEOUT: 408,
 }
 
 /**

@@ -5,23 +5,29 @@
 import { Hono } from 'hono/tiny'
 import type { Clock } from '../clock.ts'
 import type { View } from '../credentials/store.ts'
+import type { Refusal } from '../health/refusals.ts'
 import { hostAllowed } from './host.ts'
 import { answerIam, type KnownRole } from './iam.ts'
-import { bare, failure, success } from './respond.ts'
+import { bare, failure, refuse, success } from './respond.ts'
 import { parseTarget, type Target, type TargetResult } from './target.ts'
 import { issueToken, judgeSession, parseTtl } from './tokens.ts'
 import { listing, type MetadataTree } from './tree.ts'
 import { VERSION_LISTING } from './versions.ts'
 
-/** What is known of a request once it is answered. */
+/** What is known of a request once it is answered; of one that did not come as far as the app, not all. */
 export type Exchange = {
-  readonly method: string
+  readonly method?: string | undefined
   /** The path as understood; undefined where it was none. */
   readonly path: string | undefined
-  readonly status: number
-  readonly durationMs: number
+  /** Undefined where the connection ended without an answer. */
+  readonly status: number | undefined
+  readonly durationMs?: number | undefined
   /** Whether it came with a session token (`v2`) or without (`v1`). */
-  readonly imds: 'v1' | 'v2'
+  readonly imds?: 'v1' | 'v2'
+  /** Why it was refused for its form. */
+  readonly refusal?: Refusal | undefined
+  /** The HTTP parser's own words: one of its few dozens of fixed sentences. */
+  readonly parser?: string | undefined
 }
 
 export type AppOptions = {
@@ -39,7 +45,13 @@ export type AppOptions = {
   readonly clock: Clock
 }
 
-type Env = { Variables: { target: Target } }
+type Env = { Variables: { target: Target; refusal?: Refusal } }
+
+const TARGET_REFUSALS = {
+  400: 'target-malformed',
+  404: 'target-undecodable',
+  414: 'target-too-long',
+} as const satisfies Record<number, Refusal>
 
 const TOKEN_PATH = '/latest/api/token'
 const TOKEN_METHODS = 'OPTIONS, PUT'
@@ -62,6 +74,8 @@ export function metadataApp(options: AppOptions): Hono<Env> {
   app.use('*', async (c, next) => {
     const start = clock.monotonic()
     await next()
+    // A body that was too long has been answered meanwhile, and counted.
+    if ((c.req.raw as { isAnswered?: boolean }).isAnswered) return
     const result = targetOf(c.req.url)
     options.onExchange({
       method: c.req.method,
@@ -69,12 +83,13 @@ export function metadataApp(options: AppOptions): Hono<Env> {
       status: c.res.status,
       durationMs: clock.monotonic() - start,
       imds: c.req.header(TOKEN_HEADER) === undefined ? 'v1' : 'v2',
+      refusal: c.get('refusal'),
     })
   })
 
   app.use('*', async (c, next) => {
     const result = targetOf(c.req.url)
-    if (!hostAllowed(result.authority)) return failure(c, 403)
+    if (!hostAllowed(result.authority)) return refuse(c, 'host-foreign', 403)
     if (result.ok) {
       const answer = options.selfTest(result.target.path)
       if (answer !== undefined) return success(c, answer)
@@ -82,10 +97,10 @@ export function metadataApp(options: AppOptions): Hono<Env> {
     if (reads(c.req.method) && !(result.ok && result.target.path === TOKEN_PATH)) {
       const session = judgeSession(c.req.header(TOKEN_HEADER), { tokenKey, imdsTokens, now: clock.wall() })
       // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
-      if (!session.ok) return failure(c, 401)
+      if (!session.ok) return refuse(c, session.refusal, 401)
       if (session.lifetime !== undefined) c.header(TTL_HEADER, String(session.lifetime))
     }
-    if (!result.ok) return failure(c, result.status)
+    if (!result.ok) return refuse(c, TARGET_REFUSALS[result.status], result.status)
     c.set('target', result.target)
     return next()
   })
@@ -93,14 +108,19 @@ export function metadataApp(options: AppOptions): Hono<Env> {
   app.put(TOKEN_PATH, (c) => {
     const { slash, version } = c.get('target')
     // EC2 refuses a trailing slash, a dated version, and whatever came through a proxy, all without a body.
-    if (slash || version !== 'latest' || c.req.header('x-forwarded-for') !== undefined) return bare(c, 403)
+    if (slash || version !== 'latest') return bare(c, 403, { refusal: 'token-path' })
+    if (c.req.header('x-forwarded-for') !== undefined) return bare(c, 403, { refusal: 'forwarded' })
     const ttl = parseTtl(c.req.header('x-aws-ec2-metadata-token-ttl-seconds'))
-    if (ttl === undefined) return failure(c, 400)
+    if (ttl === undefined) return refuse(c, 'token-lifetime', 400)
     // Without the echoed lifetime Rust fails and Go falls back to IMDSv1.
     c.header(TTL_HEADER, String(ttl))
     return success(c, issueToken(tokenKey, ttl, clock.wall()))
   })
-  app.all(TOKEN_PATH, (c) => bare(c, c.req.method === 'OPTIONS' ? 200 : 405, TOKEN_METHODS))
+  app.all(TOKEN_PATH, (c) =>
+    c.req.method === 'OPTIONS'
+      ? bare(c, 200, { allow: TOKEN_METHODS })
+      : bare(c, 405, { allow: TOKEN_METHODS, refusal: 'method' }),
+  )
 
   app.get('/', (c) => success(c, VERSION_LISTING))
 
@@ -119,7 +139,9 @@ export function metadataApp(options: AppOptions): Hono<Env> {
     return leaf === undefined ? failure(c, 404) : success(c, leaf)
   })
 
-  app.notFound((c) => (reads(c.req.method) ? failure(c, 404) : bare(c, 405, METADATA_METHODS)))
+  app.notFound((c) =>
+    reads(c.req.method) ? failure(c, 404) : bare(c, 405, { allow: METADATA_METHODS, refusal: 'method' }),
+  )
   app.onError((error, c) => {
     options.onError(error)
     return failure(c, 500)

@@ -1,29 +1,51 @@
 /**
- * Which `Host` may be asked for: the metadata addresses and loopback. Anything else is a name that somebody made
- * resolve to us, which is how DNS rebinding turns a browser in the pod into a reader of its credentials
- * (eks-pod-identity-agent has the same check).
+ * Which `Host` may be asked for. EC2 answers whatever stands there, and so would we, were it not for DNS rebinding: a page
+ * whose name its owner lets resolve to 169.254.169.254 makes a browser in the pod a reader of the pod's credentials
+ * (eks-pod-identity-agent has the same check). A browser sends the page's name, always. So what is refused is a name that
+ * is not EC2's own; no Host at all, and the address itself however it is written, are in nobody's hands.
  */
 import { METADATA_ADDRESSES } from '../../common/addresses.ts'
 
-const ALLOWED: ReadonlySet<string> = new Set([
-  ...METADATA_ADDRESSES.map((address) => (address.includes(':') ? `[${address}]` : address)),
-  '127.0.0.1',
-  '[::1]',
-  'localhost',
-])
+/** What nearly every request says; the rest costs more to judge. */
+const USUAL: ReadonlySet<string> = new Set(METADATA_ADDRESSES.map(bracketed))
+
+/** EC2's names (scripts use the short one), all below zones that nobody can register, and loopback's. */
+const NAMES = /^(?:localhost|instance-data(?:\.ec2\.internal|\.[a-z]+-[a-z-]+-\d\.compute\.internal)?)\.?$/
+
+/** As the URL standard writes addresses, whatever they were written like. */
+const ADDRESSES =
+  /^(?:169\.254\.169\.254|127\.[\d.]+|\[::1\]|\[::ffff:(?:a9fe:a9fe|7f[\da-f]{2}:[\da-f]+)\])$/
 
 /**
- * Whether a Host value (or the authority of an absolute target) is one of ours, with any port.
+ * Whether a Host value (or the authority of an absolute target) is ours, with any port. No Host at all is not asked about.
  *
- * @param host an authority: name or address, perhaps with a port
+ * @param host an authority: name or address, perhaps with a port; several, where there were several Hosts, joined by commas
  */
 export function hostAllowed(host: string): boolean {
-  const name = host.replace(/:\d{1,5}$/, '').toLowerCase()
-  return ALLOWED.has(name) || ALLOWED.has(canonical(name))
+  if (USUAL.has(host)) return true
+  return host.toLowerCase().split(', ').every(isOurs)
 }
 
-/** IPv6 has many spellings; IPv4 too, but no client of the metadata service writes them. */
-function canonical(name: string): string {
-  if (!/^\[[0-9a-f:.]{2,45}\]$/.test(name)) return ''
-  return URL.parse(`http://${name}/`)?.hostname ?? ''
+function isOurs(host: string): boolean {
+  return readings(host).some((name) => NAMES.test(name) || isOurAddress(name))
+}
+
+/** Without its port. IPv6 without brackets (awscrt sends it) can be read in two ways where it ends like a port. */
+function readings(host: string): readonly string[] {
+  const name = host.replace(/:\d{0,5}$/, '')
+  return host.includes(':', host.indexOf(':') + 1) && !host.startsWith('[') ? [host, name] : [name]
+}
+
+/** A literal: digits, hexadecimal and punctuation, so that no name is looked at, nor anything that URLs would decode. */
+const LITERAL = /^(?:[\da-fx.]+|\[([\da-f:.]+)(?:%[\w.~-]+)?\]|([\da-f:.]+)(?:%[\w.~-]+)?)$/
+
+function isOurAddress(name: string): boolean {
+  const [literal, bare, open] = LITERAL.exec(name) ?? []
+  if (literal === undefined || (bare !== undefined && !bare.includes(':'))) return false
+  const canonical = URL.parse(`http://${bracketed(bare ?? open ?? literal)}/`)?.hostname ?? ''
+  return USUAL.has(canonical) || ADDRESSES.test(canonical)
+}
+
+function bracketed(address: string): string {
+  return address.includes(':') ? `[${address}]` : address
 }

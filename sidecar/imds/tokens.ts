@@ -3,6 +3,7 @@
  * 56 characters, as EC2's. They outlive a restart because only the key must (one 401 is fatal for a call in JS v3,
  * botocore, the CLI and Go v1), and they are worthless in another pod because every pod has a key of its own.
  */
+import type { Refusal } from '../health/refusals.ts'
 import { hmacSha256 } from './sha256.ts'
 
 /** EC2's bounds, seconds (instance-metadata-v2-how-it-works). */
@@ -17,7 +18,8 @@ const scratch = Buffer.alloc(LENGTH)
 
 /** Lifetime a client asks for, seconds, or undefined where EC2 answers 400: missing, not a number, 0, over six hours. */
 export function parseTtl(header: string | undefined): number | undefined {
-  if (header === undefined || !/^\d{1,10}$/.test(header)) return undefined
+  // A sign and leading zeros pass in EC2's published mock, as in most parsers of numbers.
+  if (header === undefined || !/^\+?\d+$/.test(header)) return undefined
   const seconds = Number(header)
   return seconds >= 1 && seconds <= MAX_TOKEN_TTL ? seconds : undefined
 }
@@ -55,7 +57,8 @@ export function tokenLifetime(key: Uint8Array, token: string, now: number): numb
 
 export type Session =
   /** `lifetime`: seconds the token still lives; undefined without a token (IMDSv1). */
-  { readonly ok: true; readonly lifetime: number | undefined } | { readonly ok: false }
+  | { readonly ok: true; readonly lifetime: number | undefined }
+  | { readonly ok: false; readonly refusal: Refusal }
 
 /**
  * Judges the session token of a GET: none is fine where IMDSv1 is allowed, a wrong one never is.
@@ -72,9 +75,11 @@ export function judgeSession(
   },
 ): Session {
   if (token === undefined)
-    return rules.imdsTokens === 'optional' ? { ok: true, lifetime: undefined } : { ok: false }
+    return rules.imdsTokens === 'optional'
+      ? { ok: true, lifetime: undefined }
+      : { ok: false, refusal: 'token-missing' }
   const lifetime = tokenLifetime(rules.tokenKey, token, rules.now)
-  return lifetime === undefined ? { ok: false } : { ok: true, lifetime }
+  return lifetime === undefined ? { ok: false, refusal: 'token-invalid' } : { ok: true, lifetime }
 }
 
 /** Same bytes, in a time that does not tell where they differ. */

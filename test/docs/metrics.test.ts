@@ -9,6 +9,7 @@ import { NO_PACKETS, NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts
 import { metricsText } from '../../node-guard/firewall/guard/metrics.ts'
 import type { GuardReport } from '../../node-guard/firewall/guard/report.ts'
 import { Metrics } from '../../sidecar/health/metrics.ts'
+import { REFUSALS, type Refusal } from '../../sidecar/health/refusals.ts'
 import { codeSpans, page, rowsUnder } from './markdown.ts'
 
 type Metric = { readonly type: string; readonly labels: ReadonlyMap<string, ReadonlySet<string>> }
@@ -105,6 +106,8 @@ async function injector(): Promise<string> {
 async function sidecar(): Promise<string> {
   const metrics = new Metrics()
   metrics.exchange({ path: '/latest/api/token', status: 200 })
+  for (const refusal of Object.keys(REFUSALS) as Refusal[])
+    metrics.exchange({ path: undefined, status: undefined, refusal })
   metrics.refresh({ kind: 'retry', code: 'busy', detail: '', retryAfter: undefined }, 0)
   return metrics.text({ remaining: 0, ready: false, now: 0 })
 }

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test'
 import { PROBLEMS } from '../../common/protocol.ts'
 import { REASONS } from '../../injector/reasons.ts'
 import { WARNING_CODES } from '../../node-guard/firewall/guard/surroundings.ts'
+import { REFUSALS } from '../../sidecar/health/refusals.ts'
 import { codeSpans, page } from './markdown.ts'
 import { ALTERNATIVES, codesIn, SENTENCES, source } from './source.ts'
 
@@ -64,6 +65,7 @@ describe('every code has its row:', () => {
   test('refusals of the broker', () => missing(Object.keys(PROBLEMS)))
   test('reasons of the injector', () => missing(Object.keys(REASONS).filter((reason) => !QUIET.has(reason))))
   test('warnings of the firewall', () => missing(WARNING_CODES))
+  test('refusals of the sidecar', () => missing(Object.keys(REFUSALS)))
   test('Events', () => {
     const events = [
       ...codesIn('node-guard/broker/events.ts', /^ {2}'[a-z-]+': '([A-Za-z]+)',$/gm),

@@ -46,6 +46,35 @@ describe('connections', () => {
     await new Promise<void>((done) => socket.once('connect', done))
     return socket
   }
+  /** A client as HTTP libraries are: it asks again over its connection unless it was told that this one ends. */
+  const worker = (first: Socket) => {
+    let socket = first
+    let isLast = false
+    let received = ''
+    const listen = () =>
+      socket.setEncoding('latin1').on('data', (data: string) => {
+        received += data
+      })
+    listen()
+    return {
+      isOpen: () => !socket.readableEnded && !socket.destroyed,
+      /** Whether there was an answer; false where the connection ended unsaid. */
+      ask: async (): Promise<boolean> => {
+        if (isLast) {
+          socket = await open()
+          listen()
+        }
+        received = ''
+        socket.write(requestBytes({ path: LIST }))
+        await until(
+          'an answer or the end',
+          () => received.endsWith('team/reader') || socket.readableEnded || socket.destroyed,
+        )
+        isLast = /^connection: close\r$/im.test(received)
+        return received.startsWith('HTTP/1.1 200 ')
+      },
+    }
+  }
   const stillGood = async () => assert.equal((await ask(sidecar.port, { path: LIST })).body, 'team/reader')
 
   test('one serves several requests in turn (Ruby: PUT and two GETs)', async () => {
@@ -160,7 +189,22 @@ describe('connections', () => {
       'idle ones made room',
       () => flood.filter(({ destroyed, readableEnded }) => destroyed || readableEnded).length >= 40,
     )
+    const text = await (await fetch(`http://127.0.0.1:${sidecar.healthPort}/metrics`)).text()
+    const [, ended] = /status="none",reason="too-many-connections"\} (\d+)/.exec(text) ?? []
+    assert.ok(Number(ended) >= 40, `${ended} counted`)
+    assert.equal(sidecar.logs.filter(({ reason }) => reason === 'too-many-connections').length, 1)
     for (const socket of flood) socket.destroy()
+  })
+
+  test('400 workers that keep their connections never meet one that ends unsaid, and few stay open', async () => {
+    const workers = await Promise.all(Array.from({ length: 400 }, () => open().then(worker)))
+    for (let round = 0; round < 3; round++)
+      for (const answered of await Promise.all(workers.map((one) => one.ask()))) assert.ok(answered)
+    await until(
+      'what was said to end has ended',
+      () => workers.filter(({ isOpen }) => isOpen()).length <= LIMITS.keptAlive,
+    )
+    for (const answered of await Promise.all(workers.map((one) => one.ask()))) assert.ok(answered)
   })
 
   test('half-sent headers are ended with 408 in time, while others are served', async () => {

@@ -497,8 +497,8 @@ describe('the sidecar process', () => {
           .at(-1),
       )
     assert.equal(value('requests_total{route="credentials",status="200"}'), 2)
-    assert.equal(value('requests_total{route="malformed",status="404"}'), 1)
-    assert.equal(value('requests_total{route="malformed",status="400"}'), 1)
+    assert.equal(value('requests_total{route="malformed",status="404",reason="target-undecodable"}'), 1)
+    assert.equal(value('requests_total{route="malformed",status="400",reason="malformed"}'), 1)
     assert.equal(value('refreshes_total{outcome="success"}'), 1)
     assert.equal(value('ready'), 1)
     assert.ok(value('credentials_remaining_seconds') > 3500)

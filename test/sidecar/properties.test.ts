@@ -104,25 +104,47 @@ describe('a request target', () => {
   })
 })
 
+const NAMES = ['instance-data', 'instance-data.ec2.internal', 'instance-data.eu-west-1.compute.internal']
+
 describe('a Host', () => {
   const good = ['169.254.169.254', '[fd00:ec2::254]', '127.0.0.1', '[::1]', 'localhost']
 
-  test('of any text but ours is refused', () => {
+  test('of any name but ours is refused, and of any address but the metadata service’s and loopback', () => {
     fc.assert(
       fc.property(
         fc.oneof(
-          fc.string(),
+          fc.string({ minLength: 1 }),
           fc.domain(),
           fc.ipV4(),
+          fc.ipV6(),
           fc.ipV6().map((text) => `[${text}]`),
         ),
         (text) => {
-          const ours = good.some((name) => text.toLowerCase().replace(/:\d{1,5}$/, '') === name)
-          const loopback6 = /^\[[0:]+1\]$/.test(text)
-          fc.pre(!ours && !loopback6)
+          const bare = text.toLowerCase().replace(/^\[|\]$/g, '')
+          const means = (name: string) => URL.parse(`http://${name}/`)?.hostname ?? ''
+          const ours = [text, bare, `[${bare}]`, `[${bare.replace(/:\d{0,5}$/, '')}]`].map(means)
+          fc.pre(!ours.some((name) => good.includes(name) || /^127\.|^\[::ffff:(7f|a9fe)/.test(name)))
           assert.equal(hostAllowed(text), false)
         },
       ),
+    )
+  })
+
+  test('that a web page can have is refused, whatever it begins or ends like', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...good, ...NAMES), fc.domain(), (ours, theirs) => {
+        const label = ours.replace(/[[\]:]/g, '')
+        for (const name of [`${label}.${theirs}`, `${theirs}.${label}`, `${label}${theirs}`, theirs])
+          assert.equal(hostAllowed(name), false, name)
+      }),
+    )
+  })
+
+  test('of EC2’s own is allowed in any case, with and without the root’s dot', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...NAMES), fc.boolean(), fc.boolean(), (name, upper, dot) => {
+        assert.ok(hostAllowed((upper ? name.toUpperCase() : name) + (dot ? '.' : '')))
+      }),
     )
   })
 

@@ -4,30 +4,52 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { needsPeer } from '../peers.ts'
+import { needsPeer, peer } from '../peers.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { openWorkshop } from './support/index.ts'
+import { credentialsBody, openWorkshop } from './support/index.ts'
 
 const needs = { ...needsPeer('nft'), ...needsPeer('unshare'), ...needsNamespaces('root') }
+
+const MODE = 'AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE'
+
+/** Of awscrt: 0.16 sends no Host, 0.38 an IPv6 address without brackets. */
+const CLIENTS: readonly [what: string, command: string, env: Record<string, string>][] = [
+  ['awscrt 0.16', 'whoami-awscrt-0.16', {}],
+  ['awscrt 0.38', 'whoami-awscrt-0.38', {}],
+  ['awscrt 0.38 in IPv6 mode', 'whoami-awscrt-0.38', { [MODE]: 'IPv6' }],
+]
+
+/** What was seen in a namespace of its own, also by a client. */
+async function seenInside(...client: readonly string[]) {
+  const workshop = await openWorkshop()
+  try {
+    const script = join(import.meta.dirname, 'support/redirected.ts')
+    const { directory, bundle, tokenFile } = workshop
+    const inside = [process.execPath, script, directory, bundle, tokenFile, ...client]
+    const { stdout } = await promisify(execFile)('unshare', ['--net', ...inside], { timeout: 180_000 })
+    return JSON.parse(stdout)
+  } finally {
+    workshop.remove()
+  }
+}
 
 describe('behind the redirect', () => {
   test(
     'the sidecar is ready once 169.254.169.254 leads to it, and serves both metadata addresses',
     needs,
     async () => {
-      const workshop = await openWorkshop()
-      try {
-        const script = join(import.meta.dirname, 'support/redirected.ts')
-        const inside = [process.execPath, script, workshop.directory, workshop.bundle, workshop.tokenFile]
-        const { stdout } = await promisify(execFile)('unshare', ['--net', ...inside], { timeout: 120_000 })
-        const seen = JSON.parse(stdout)
-        assert.equal(seen.before, 'self-test-pending')
-        // It asks every 10 ms; what it asks, and who asks it, share the machine with others.
-        assert.ok(seen.readyAfter < 60_000, `${seen.readyAfter} ms`)
-        assert.deepEqual([seen.v4, seen.v6], ['team/reader', 'team/reader'])
-      } finally {
-        workshop.remove()
-      }
+      const seen = await seenInside()
+      assert.equal(seen.before, 'self-test-pending')
+      // It asks every 10 ms; what it asks, and who asks it, share the machine with others.
+      assert.ok(seen.readyAfter < 60_000, `${seen.readyAfter} ms`)
+      assert.deepEqual([seen.v4, seen.v6], ['team/reader', 'team/reader'])
     },
   )
+
+  for (const [what, command, env] of CLIENTS)
+    test(`${what} gets credentials`, { ...needs, ...needsPeer(command) }, async () => {
+      const seen = await seenInside(JSON.stringify({ command: peer(command), env }))
+      const { AccessKeyId, Token } = credentialsBody()
+      assert.deepEqual(seen.client, { accessKeyId: AccessKeyId, sessionToken: Token })
+    })
 })

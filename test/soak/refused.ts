@@ -10,12 +10,12 @@ const EVIL_HOSTS = [
   '127.0.0.1:999999',
   '127.0.0.1, evil.example',
   '127.0.0.1@evil.example',
-  '127.1',
-  '2130706433',
-  '0x7f.0.0.1',
-  '[::ffff:127.0.0.1]',
+  'instance-data.evil.example',
+  '127.0.0.1.nip.io',
+  'fd00:ec2::254.evil.example',
+  '0.0.0.0',
   '[::1',
-  '',
+  '.',
 ] as const
 
 const EVIL_TARGETS = [

@@ -1,12 +1,14 @@
 /**
  * Runs inside a network namespace of its own (`unshare --net`): the built sidecar with the default self-test, first
- * without, then with the redirect that the gate loads. Prints what it saw as one JSON line.
+ * without, then with the redirect that the gate loads. Prints what it saw as one JSON line, and what a client saw that is
+ * given as its last argument: `{"command":…,"env":…}`.
  */
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { request } from 'node:http'
+import { promisify } from 'node:util'
 import { loopbackEnv, readyz, startBroker, startProcess, until } from './index.ts'
 
-const [, , directory = '', bundle = '', tokenFile = ''] = process.argv
+const [, , directory = '', bundle = '', tokenFile = '', client] = process.argv
 const workshop = { directory, bundle, tokenFile, remove: () => {} }
 const command = (name: string, ...args: string[]) =>
   execFileSync(name, args, { stdio: ['pipe', 'ignore', 'inherit'] })
@@ -53,7 +55,14 @@ async function observe() {
     readyAfter,
     v4: await list('169.254.169.254'),
     v6: await list('fd00:ec2::254'),
+    client: client === undefined ? undefined : await ask(JSON.parse(client)),
   }
+}
+
+/** What a client prints, as JSON. */
+async function ask({ command, env }: { command: string; env: Record<string, string> }): Promise<unknown> {
+  const { stdout } = await promisify(execFile)(command, [], { env, timeout: 60_000 })
+  return JSON.parse(stdout)
 }
 
 function list(host: string): Promise<string> {

@@ -1,0 +1,49 @@
+/**
+ * One line for each exchange: requests for credentials at info, refusals at warn with reason and remedy, everything else
+ * at debug. Never a query, a header or a body.
+ */
+import type { Logger } from '../../common/log.ts'
+import type { Clock } from '../clock.ts'
+import type { Exchange } from '../imds/app.ts'
+import { REFUSALS, type Refusal } from './refusals.ts'
+import { asksForCredentials } from './routes.ts'
+
+/** Longest path in a line. */
+const MAX_PATH = 300
+
+/** How long a reason is quiet after its line, milliseconds: a client that is refused asks again and again. */
+const QUIET = 60_000
+
+type Said = { readonly at: number; unsaid: number }
+
+/** Logs exchanges; of refusals for the same reason at most one a minute at warn, which counts those since the one before. */
+export function exchangeLog(log: Logger, clock: Clock): (exchange: Exchange) => void {
+  const said = new Map<Refusal, Said>()
+
+  /** How many were not said at warn since the last that was; undefined where this one is not due. */
+  const due = (refusal: Refusal): number | undefined => {
+    const [last, now] = [said.get(refusal), clock.monotonic()]
+    if (last !== undefined && now - last.at < QUIET) {
+      last.unsaid++
+      return undefined
+    }
+    said.set(refusal, { at: now, unsaid: 0 })
+    return last?.unsaid ?? 0
+  }
+
+  return ({ method, path, status, durationMs, imds, refusal, parser }) => {
+    const fields = {
+      method,
+      path: path?.slice(0, MAX_PATH) ?? '(malformed)',
+      status,
+      durationMs: durationMs === undefined ? undefined : Math.round(durationMs * 1000) / 1000,
+      imds,
+      ...(refusal && { reason: refusal }),
+      ...(parser && { parser }),
+    }
+    const unsaid = refusal && due(refusal)
+    if (refusal !== undefined && unsaid !== undefined)
+      log.warn('request refused', { ...fields, remedy: REFUSALS[refusal], ...(unsaid > 0 && { unsaid }) })
+    else log[asksForCredentials(path) ? 'info' : 'debug']('request', fields)
+  }
+}

@@ -1,0 +1,11 @@
+# Prints what awscrt's default chain finds, as one JSON line: nothing but the metadata service is there to be found.
+import json
+from awscrt import auth, io
+
+loop = io.EventLoopGroup(1)
+bootstrap = io.ClientBootstrap(loop, io.DefaultHostResolver(loop))
+try:
+    found = auth.AwsCredentialsProvider.new_default_chain(bootstrap).get_credentials().result(30)
+    print(json.dumps({"accessKeyId": found.access_key_id, "sessionToken": found.session_token}))
+except Exception as error:
+    print(json.dumps({"error": str(error)}))
