@@ -271,20 +271,38 @@ test('the metadata a pod may see is the allow-list and nothing else', async () =
   const families = new Set(Object.keys(body).map((path) => path.split('/')[0]))
   assert.deepEqual([...families].sort(), [
     'ami-id',
+    'ami-launch-index',
+    'ami-manifest-path',
+    'block-device-mapping',
     'dynamic',
+    'events',
+    'hostname',
+    'instance-action',
     'instance-id',
     'instance-life-cycle',
     'instance-type',
     'local-hostname',
     'local-ipv4',
     'mac',
+    'metrics',
     'network',
     'placement',
+    'profile',
+    'public-hostname',
+    'public-ipv4',
+    'reservation-id',
+    'security-groups',
     'services',
+    'system',
   ])
   assert.equal(JSON.parse(body['dynamic/instance-identity/document'] ?? '').region, 'eu-west-1')
   assert.ok(Object.keys(body).some((path) => /^network\/interfaces\/macs\/[0-9a-f:]+\/vpc-id$/.test(path)))
-  assert.doesNotMatch(JSON.stringify(body), /user-data|iam\/|signature|pkcs7/)
+  assert.doesNotMatch(
+    JSON.stringify(body),
+    /user-data|iam\/|signature|pkcs7|public-keys|ssh|tags\/|autoscaling|rebalance/,
+  )
+  // Of the addresses of the node's interface only its own: the others are pods'.
+  assert.doesNotMatch(JSON.stringify(body), /10\.0\.0\.11[12]|10\.0\.0\.224/)
 })
 
 test('the first metadata a pod is told is whole, however slow the metadata service is', async () => {

@@ -5,15 +5,12 @@ import { identityEnv } from '../../common/identity.ts'
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { KubeError } from '../../common/kube/client.ts'
 import { jsonLines, oversize } from '../../common/kube/json-lines.ts'
-import { lineLogger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
 import { liveReader } from '../../node-guard/broker/cluster/live.ts'
 import { LONGEST_TEXT, type PodRecord, podRecord } from '../../node-guard/broker/cluster/pod.ts'
 import { podStore } from '../../node-guard/broker/cluster/pods.ts'
 import { checkIdentity } from '../../node-guard/broker/decide/identify.ts'
 import { baseOf, ofCallerArn } from '../../node-guard/broker/node/identity.ts'
-import { readSnapshot, whyNotAllowable } from '../../node-guard/broker/node/metadata.ts'
-import { metadata } from '../../node-guard/broker/node/node.ts'
 import { fakeClock } from './fake-clock.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'
@@ -46,167 +43,6 @@ test('the caller is known from an assumed role’s ARN and from a user’s', () 
     name: '',
   })
   assert.throws(() => ofCallerArn('nonsense'), /no IAM identity/)
-})
-
-function tree(leaves: Record<string, string>) {
-  const asked: string[] = []
-  return {
-    asked,
-    close: () => {},
-    get: async (path: string) => {
-      asked.push(path)
-      return leaves[path]
-    },
-  }
-}
-
-test('a snapshot holds what lies on the list, and asks for nothing else', async () => {
-  const imds = tree({
-    'meta-data/instance-id': 'i-1',
-    'meta-data/placement/': 'region\navailability-zone\ngroup/',
-    'meta-data/placement/region': 'eu-west-1',
-    'meta-data/placement/availability-zone': 'eu-west-1a',
-    'meta-data/placement/group/': 'name',
-    'meta-data/placement/group/name': 'g',
-    'meta-data/network/interfaces/macs/': '02:00:00:00:00:01/\n02:00:00:00:00:02/',
-    'meta-data/network/interfaces/macs/02:00:00:00:00:01/vpc-id': 'vpc-1',
-    'meta-data/network/interfaces/macs/02:00:00:00:00:02/subnet-id': 'subnet-2',
-    'dynamic/instance-identity/document': '{}',
-  })
-  assert.deepEqual(await readSnapshot(imds, []), {
-    'instance-id': 'i-1',
-    'placement/region': 'eu-west-1',
-    'placement/availability-zone': 'eu-west-1a',
-    'placement/group/name': 'g',
-    'network/interfaces/macs/02:00:00:00:00:01/vpc-id': 'vpc-1',
-    'network/interfaces/macs/02:00:00:00:00:02/subnet-id': 'subnet-2',
-    'dynamic/instance-identity/document': '{}',
-  })
-  assert.ok(
-    imds.asked.every((path) => !/iam|user-data|signature|pkcs7|rsa2048|identity-credentials/.test(path)),
-  )
-})
-
-test('the snapshot is read again within eleven minutes, and a failed reading keeps the last', async () => {
-  const clock = fakeClock()
-  const stopping = new AbortController()
-  const leaves: Record<string, string> = { 'meta-data/instance-type': 'm5.large' }
-  const state = { away: false }
-  const imds = {
-    get: async (path: string) => {
-      if (state.away) throw new Error('away')
-      return leaves[path]
-    },
-    close: () => {},
-  }
-  const log = lineLogger('test', 'error', () => {})
-  const settings = { allowed: [], region: 'eu-west-1' }
-  const { current } = metadata(imds, settings, { clock, log, signal: stopping.signal })
-  assert.deepEqual(current(), { 'placement/region': 'eu-west-1' })
-  await clock.advance(1)
-  assert.equal(current()['instance-type'], 'm5.large')
-  leaves['meta-data/instance-type'] = 'm6.large'
-  await clock.advance(11 * 60_000)
-  assert.equal(current()['instance-type'], 'm6.large')
-  state.away = true
-  await clock.advance(60 * 60_000)
-  assert.equal(current()['instance-type'], 'm6.large')
-  state.away = false
-  leaves['meta-data/instance-type'] = 'm7.large'
-  await clock.advance(31_000)
-  assert.equal(current()['instance-type'], 'm7.large')
-  stopping.abort()
-})
-
-test('whoever needs more than the settings say can wait for the first reading, which may fail', async () => {
-  const log = lineLogger('test', 'error', () => {})
-  const settings = { allowed: [], region: 'eu-west-1' }
-  for (const [get, expected] of [
-    [async (path: string) => (path.endsWith('instance-id') ? 'i-1' : undefined), { 'instance-id': 'i-1' }],
-    [() => Promise.reject(new Error('away')), {}],
-  ] as const) {
-    const stopping = new AbortController()
-    const by = { clock: fakeClock(), log, signal: stopping.signal }
-    const { current, tried } = metadata({ get, close: () => {} }, settings, by)
-    await tried
-    assert.deepEqual(current(), { 'placement/region': 'eu-west-1', ...expected })
-    stopping.abort()
-  }
-})
-
-test('a metadata service that answers too slowly keeps nobody waiting for more than five seconds', async () => {
-  const clock = fakeClock()
-  const stopping = new AbortController()
-  const log = lineLogger('test', 'error', () => {})
-  const never = { get: () => new Promise<undefined>(() => {}), close: () => {} }
-  const settings = { allowed: [], region: 'eu-west-1' }
-  const { current, tried } = metadata(never, settings, { clock, log, signal: stopping.signal })
-  let waited = false
-  void tried.then(() => {
-    waited = true
-  })
-  await clock.advance(4999)
-  assert.equal(waited, false)
-  await clock.advance(1)
-  assert.equal(waited, true)
-  assert.deepEqual(current(), { 'placement/region': 'eu-west-1' })
-  stopping.abort()
-})
-
-test('a spot notice is in the snapshot within 17 seconds where it is allowed', async () => {
-  const clock = fakeClock()
-  const stopping = new AbortController()
-  const leaves: Record<string, string> = { 'meta-data/spot/': 'instance-action' }
-  const settings = { allowed: ['spot/'], region: 'eu-west-1' }
-  const log = lineLogger('test', 'error', () => {})
-  const { current } = metadata(tree(leaves), settings, { clock, log, signal: stopping.signal })
-  await clock.advance(1000)
-  leaves['meta-data/spot/instance-action'] = '{"action":"terminate"}'
-  await clock.advance(17_000)
-  stopping.abort()
-  assert.equal(current()['spot/instance-action'], '{"action":"terminate"}')
-})
-
-test('a listing cannot lead out of its directory, nor without end', async () => {
-  const imds = tree({ 'meta-data/placement/': '../iam/info\n..\n../\n.\na/b\n%2e%2e\nloop/' })
-  const endless = { ...imds, get: async (path: string) => (path.endsWith('/') ? 'loop/\nx' : 'v') }
-  const snapshot = await readSnapshot(imds, [])
-  assert.deepEqual(snapshot, {})
-  assert.ok(imds.asked.every((path) => !path.includes('..')))
-  assert.ok(Object.keys(await readSnapshot(endless, ['spot/'])).length <= 257)
-})
-
-test('credentials and proofs are not read even if a prefix of theirs were allowed', async () => {
-  const imds = tree({
-    'meta-data/iam/': 'info',
-    'meta-data/iam/info': '{}',
-    'meta-data/x/': 'iam/',
-    'meta-data/x/iam/': 'y',
-    'meta-data/x/iam/y': 'v',
-  })
-  assert.deepEqual(await readSnapshot(imds, ['iam/', 'user-data', 'identity-credentials/']), {})
-  assert.ok(imds.asked.every((path) => !/iam|user-data|identity-credentials/.test(path)))
-})
-
-test('prefixes are allowed below meta-data/ only, and never those of credentials or proofs', () => {
-  for (const prefix of ['tags/instance/', 'spot/', 'events/', 'spot/instance-action'])
-    assert.equal(whyNotAllowable(prefix), undefined)
-  for (const prefix of [
-    'iam',
-    'iam/',
-    'iam/info',
-    '/iam/',
-    'identity-credentials/ec2/',
-    'user-data',
-    'dynamic/',
-    'api/token',
-    '/',
-    'a//b',
-    '..',
-    'a/../iam',
-    'A',
-  ])
-    assert.equal(typeof whyNotAllowable(prefix), 'string', prefix)
 })
 
 async function linesOf(chunks: Iterable<Buffer>): Promise<unknown[]> {

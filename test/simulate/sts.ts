@@ -93,6 +93,8 @@ export function stsModel(time: Time, perSecond: number, away: readonly Span[]): 
 /** The metadata service of a node: who the node is. */
 export function imdsModel() {
   const answers: Readonly<Record<string, string>> = {
+    'meta-data/': 'iam/\nplacement/',
+    'meta-data/placement/': 'region',
     'meta-data/placement/region': 'eu-central-1',
     'meta-data/iam/security-credentials/': 'node',
     'meta-data/iam/security-credentials/node': JSON.stringify({ AccessKeyId: NODE_KEY }),

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { httpRequest } from '../../common/http-request.ts'
-import { CREDENTIALS_PATH } from '../../common/protocol.ts'
+import { CREDENTIALS_PATH, METADATA_PATH } from '../../common/protocol.ts'
 import { NODE, World } from '../broker/world.ts'
 import { ask } from '../sidecar/support/raw.ts'
 import { freshToken } from '../sidecar/support/table.ts'
@@ -122,6 +122,36 @@ describe('sidecar and broker of neighbouring releases', () => {
         await until(`${one.name}: region`, async () => (await region()) === world.aws.config.region)
         child.kill('SIGKILL')
       }
+      running.child.kill('SIGKILL')
+    })
+
+  for (const [ofSidecar, ofBroker] of PAIRINGS)
+    test(`the sidecar of ${ofSidecar} release serves all metadata that the broker of ${ofBroker} release tells, and has nothing else`, async () => {
+      const running = await broker(ofBroker)
+      const one = admittedBy(ofSidecar).find(({ name }) => name === 'defaults') ?? assert.fail()
+      const pod = await createAdmitted(world, one)
+      const { child, readyz, port } = await sidecar(ofSidecar, pod, running.port)
+      await until('ready', async () => (await readyz()).ready)
+      const url = new URL(`http://127.0.0.77:${running.port}${METADATA_PATH}`)
+      const limits = { timeoutMs: 15_000, maxBytes: 262_144 }
+      const { body } = await httpRequest(url, {
+        headers: { authorization: `Bearer ${pod.token}` },
+        ...limits,
+      })
+      const told: Record<string, string> = JSON.parse(body)
+      assert.ok(Object.keys(told).length > 10)
+      const headers = { [TOKEN]: await freshToken(port) }
+      const get = (path: string) => ask(port, { path: `/latest/${path}`, headers })
+      for (const [key, text] of Object.entries(told)) {
+        const path = key.startsWith('dynamic/') ? key : `meta-data/${key}`
+        await until(path, async () => (await get(path)).body === text)
+      }
+      for (const leaf of ['hostname', 'public-ipv4', 'security-groups', 'spot/instance-action'])
+        assert.equal((await get(`meta-data/${leaf}`)).status, leaf in told ? 200 : 404, leaf)
+      const names = Object.keys(told).filter((key) => !key.startsWith('dynamic/'))
+      const listed = new Set([...names.map((key) => key.replace(/\/.*/, '/')), 'iam/'])
+      assert.equal((await get('meta-data/')).body, [...listed].sort().join('\n'))
+      child.kill('SIGKILL')
       running.child.kill('SIGKILL')
     })
 })

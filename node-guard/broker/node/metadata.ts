@@ -1,35 +1,50 @@
 /**
- * What pods may know of the node: a fixed list, read ahead of time. No request of a pod ever reaches the real
+ * Reading what pods may know of the node: a fixed list and what an operator adds, ahead of time. No request of a pod ever reaches the real
  * metadata service.
  */
 import type { MetadataBody } from '../../../common/protocol.ts'
 import type { Imds } from './imds.ts'
-
-const LEAVES = [
-  'instance-id',
-  'instance-type',
-  'ami-id',
-  'instance-life-cycle',
-  'local-hostname',
-  'local-ipv4',
-  'mac',
-]
-const DIRECTORIES = ['placement/', 'services/']
-const INTERFACES = 'network/interfaces/macs/'
-const INTERFACE_LEAVES = ['vpc-id', 'subnet-id']
-const DOCUMENT = 'dynamic/instance-identity/document'
+import { anyText, type Form, formOf, knownNames } from './leaves.ts'
 
 /** Never served, whatever is allowed: the node's credentials and what proves that one is the node. */
 const FORBIDDEN = /^\/*(?:iam|identity-credentials|user-data|dynamic|api)(?:\/|$)/
 const PREFIX = /^[a-z0-9-]+(?:\/[a-z0-9-]+)*\/?$/
 
 /** News that must not be late: a spot instance is gone two minutes after its notice. */
-const NEWS = /^(?:spot|events)(?:\/|$)/
-const NEWS_SECONDS = 15
+const NEWS = /^(?:spot|events|autoscaling)(?:\/|$)/
 
-const MAX_ENTRIES = 256
-const MAX_DEPTH = 6
-const MAX_VALUE = 16 * 1024
+/** What is read together, how often in seconds, and the most that is taken: texts, and bytes of JSON. */
+export type Part = {
+  /** Paths below `/latest/`; with a slash at the end, all that lies below. */
+  readonly roots: readonly string[]
+  /** The form of a leaf that may be told. */
+  readonly formOf: (path: string) => Form | undefined
+  readonly seconds: number
+  readonly entries: number
+  readonly bytes: number
+}
+
+// Security groups, public addresses and interfaces may change; a sidecar asks as often.
+const LISTED: Part = {
+  roots: ['meta-data/', 'dynamic/fws/instance-monitoring', 'dynamic/instance-identity/document'],
+  formOf,
+  seconds: 300,
+  entries: 512,
+  bytes: 128 * 1024,
+}
+/** Tags, for example, are changed by people who then look. */
+const ALLOWED = { seconds: 60, entries: 256, bytes: 64 * 1024 }
+const ALLOWED_NEWS = { seconds: 15, entries: 64, bytes: 32 * 1024 }
+// Together fewer than the 1000 texts and 256 KiB that sidecars of every release take.
+
+const MAX_DEPTH = 8
+/** Requests that are under way at once: an interface of the node has 1024 packets a second for the metadata service and DNS. */
+const AT_ONCE = 4
+/** After so many failures a reading ends: the metadata service is away, and each may have taken seconds. */
+const MAX_FAILURES = 3
+/** No usual instance type has more; a p5.48xlarge has 64, all in one VPC. */
+const MAX_INTERFACES = 16
+const INTERFACES = 'meta-data/network/interfaces/macs/'
 
 /**
  * Why a prefix of `--metadata-allow` cannot be allowed, or undefined.
@@ -42,47 +57,113 @@ export function whyNotAllowable(prefix: string): string | undefined {
 }
 
 /**
- * How long a snapshot is good, seconds, where something in it is news; undefined where all of it hardly ever changes. The broker
- * reads it again, and sidecars ask again, that often.
+ * How long a snapshot is good, seconds, where something in it is news; undefined where all of it hardly ever changes. Sidecars ask again that
+ * often.
  *
- * @param allowed as of {@link readSnapshot}
+ * @param allowed as of {@link partsOf}
  */
 export function newsSeconds(allowed: readonly string[]): number | undefined {
-  return allowed.some((prefix) => NEWS.test(prefix)) ? NEWS_SECONDS : undefined
+  return allowed.some((prefix) => NEWS.test(prefix)) ? ALLOWED_NEWS.seconds : undefined
 }
 
 /**
- * Reads the snapshot.
+ * What is to be read, in parts that change at different rates.
  *
  * @param allowed further paths below `meta-data/`; with a slash at the end, all that lies below
- * @returns path below `meta-data/` (or `dynamic/…`) → text
- * @throws where the metadata service gives no answer
  */
-export async function readSnapshot(imds: Imds, allowed: readonly string[]): Promise<MetadataBody> {
-  const snapshot: Record<string, string> = {}
-  const leaf = async (path: string) => {
-    const value = await imds.get(`meta-data/${path}`)
-    if (value !== undefined && value.length <= MAX_VALUE && Object.keys(snapshot).length < MAX_ENTRIES)
-      snapshot[path] = value
-  }
-  const walk = async (path: string, depth = 0): Promise<void> => {
-    if (depth > MAX_DEPTH || FORBIDDEN.test(path)) return
-    if (!path.endsWith('/')) return leaf(path)
-    for (const entry of lines(await imds.get(`meta-data/${path}`))) await walk(path + entry, depth + 1)
-  }
-
-  for (const path of LEAVES) await leaf(path)
-  for (const path of DIRECTORIES) await walk(path)
-  for (const mac of lines(await imds.get(`meta-data/${INTERFACES}`)))
-    for (const name of INTERFACE_LEAVES) await leaf(INTERFACES + mac + name)
-  for (const prefix of allowed) await walk(prefix)
-  const document = await imds.get(DOCUMENT)
-  if (document !== undefined) snapshot[DOCUMENT] = document
-  return snapshot
+export function partsOf(allowed: readonly string[]): readonly Part[] {
+  const part = (prefixes: readonly string[], bounds: typeof ALLOWED): Part => ({
+    roots: prefixes.map((prefix) => `meta-data/${prefix}`),
+    formOf: (path) => formOf(path) ?? anyText,
+    ...bounds,
+  })
+  const { news = [], rest = [] } = Object.groupBy(allowed, (prefix) => (NEWS.test(prefix) ? 'news' : 'rest'))
+  return [LISTED, part(rest, ALLOWED), part(news, ALLOWED_NEWS)].filter(({ roots }) => roots.length > 0)
 }
 
+export type Reading = {
+  /** Path below `meta-data/` (or `dynamic/…`) → text. */
+  readonly values: MetadataBody
+  /** What is there and not told: of another form than EC2 documents, or beyond the bounds. */
+  readonly leftOut: readonly string[]
+  /** The first failure, as thrown: there may be more than `values`. */
+  readonly failure?: unknown
+}
+
+/** Reads a part, level by level: a directory's listing says what else there is to ask for. Never rejects. */
+export async function readPart(imds: Imds, part: Part): Promise<Reading> {
+  const values: Record<string, string> = {}
+  const leftOut: string[] = []
+  const failures: unknown[] = []
+  const taken = { entries: 0, bytes: 0 }
+
+  const take = (path: string, text: string): void => {
+    // EC2 ends nothing with a newline, and botocore would take one for a part of the zone's name.
+    const value = part.formOf(path)?.(text.replace(/\r?\n$/, ''))
+    const bytes = Buffer.byteLength(JSON.stringify([path, value]))
+    if (value === undefined || taken.entries === part.entries || taken.bytes + bytes > part.bytes) {
+      leftOut.push(path)
+      return
+    }
+    taken.entries++
+    taken.bytes += bytes
+    values[keyOf(path)] = value
+  }
+  /** What is to be read next. */
+  const visit = async (path: string): Promise<readonly string[]> => {
+    if (FORBIDDEN.test(keyOf(path)) && !isDynamicLeaf(path)) return []
+    const text = await imds.get(path)
+    if (path.endsWith('/')) return below(path, text, part, values.mac)
+    if (text !== undefined) take(path, text)
+    return []
+  }
+
+  let level: readonly string[] = part.roots
+  let asked = 0
+  for (let depth = 0; depth < MAX_DEPTH && level.length > 0; depth++) {
+    const next: string[] = []
+    const waiting = level.slice(0, 2 * part.entries - asked)
+    leftOut.push(...level.slice(waiting.length))
+    asked += waiting.length
+    const work = async () => {
+      for (let path = waiting.shift(); path !== undefined; path = waiting.shift()) {
+        if (failures.length >= MAX_FAILURES) return
+        await visit(path).then(
+          (found) => next.push(...found),
+          (error: unknown) => failures.push(error),
+        )
+      }
+    }
+    await Promise.all(Array.from({ length: AT_ONCE }, work))
+    level = next
+  }
+  return { values, leftOut, ...(failures.length > 0 ? { failure: failures[0] } : {}) }
+}
+
+const isDynamicLeaf = (path: string) => path.startsWith('dynamic/') && formOf(path) !== undefined
+
+const keyOf = (path: string) => path.replace(/^meta-data\//, '')
+
+/** What of a directory is to be read, as whole paths. */
+function below(
+  directory: string,
+  listing: string | undefined,
+  part: Part,
+  primary: string | undefined,
+): readonly string[] {
+  const names =
+    listing === undefined ? knownNames(directory).filter((name) => !name.startsWith('*')) : lines(listing)
+  const first = (name: string) => (name === `${primary}/` ? 0 : 1)
+  return names
+    .toSorted((a, b) => (directory === INTERFACES ? first(a) - first(b) : 0))
+    .slice(0, directory === INTERFACES ? MAX_INTERFACES : names.length)
+    .map((name) => directory + name)
+    .filter((path) => (path.endsWith('/') ? mayHold(path, part) : part.formOf(path) !== undefined))
+}
+
+const mayHold = (directory: string, part: Part) => part.formOf !== formOf || knownNames(directory).length > 0
+
 /** A directory's entries: one per line, sub-directories with a slash. */
-function lines(listing: string | undefined): string[] {
-  const entries = listing?.split('\n') ?? []
-  return entries.filter((entry) => /^(?!\.{1,2}\/?$)[\w.:=@+-]+\/?$/.test(entry)).slice(0, MAX_ENTRIES)
+function lines(listing: string): string[] {
+  return listing.split('\n').filter((entry) => /^(?!\.{1,2}\/?$)[\w.,:=@+-]+\/?$/.test(entry))
 }

@@ -11,6 +11,7 @@ export type AwsConfig = {
   readonly amiId: string
   readonly lifeCycle: 'on-demand' | 'spot'
   readonly localIpv4: string
+  readonly publicIpv4: string
   readonly mac: string
   readonly vpcId: string
   readonly subnetId: string
@@ -50,6 +51,7 @@ export function resolveConfig(input: Partial<AwsConfig>): AwsConfig {
     amiId: input.amiId ?? 'ami-0abcdef1234567890',
     lifeCycle: input.lifeCycle ?? 'on-demand',
     localIpv4: input.localIpv4 ?? '10.0.0.10',
+    publicIpv4: input.publicIpv4 ?? '192.0.2.54',
     mac: input.mac ?? '02:29:96:8f:6a:2d',
     vpcId: input.vpcId ?? 'vpc-0123456789abcdef0',
     subnetId: input.subnetId ?? 'subnet-0123456789abcdef0',

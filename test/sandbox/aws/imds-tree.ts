@@ -36,6 +36,8 @@ export function metadataTree(world: World): Tree {
 export function listing(tree: Tree, path: string): string | undefined {
   // The root of a version shows its three children without slashes.
   if (path === '') return ['dynamic', 'meta-data', ...(tree.has('user-data') ? ['user-data'] : [])].join('\n')
+  // The one directory whose names are not those of what lies below: a number and, for people, the key's name.
+  if (path === 'meta-data/public-keys' && tree.has(`${path}/0/openssh-key`)) return '0=sandbox'
   const names = new Set<string>()
   for (const key of tree.keys()) {
     if (!key.startsWith(`${path}/`)) continue
@@ -47,15 +49,23 @@ export function listing(tree: Tree, path: string): string | undefined {
   return names.size === 0 ? undefined : [...names].sort().join('\n')
 }
 
-function instanceEntries({ config }: World): Record<string, string> {
-  const { region, localIpv4, mac } = config
-  const suffix = region === 'us-east-1' ? 'ec2.internal' : `${region}.compute.internal`
-  const hostname = `ip-${localIpv4.replaceAll('.', '-')}.${suffix}`
+/** As a Nitro instance in a VPC with a public address lists them, in a capture of June 2025. */
+function instanceEntries(world: World): Record<string, string> {
+  const { region, localIpv4, publicIpv4, mac, ...config } = world.config
+  const dashed = (address: string) => address.replaceAll('.', '-')
+  const hostname = `ip-${dashed(localIpv4)}.${region === 'us-east-1' ? 'ec2.internal' : `${region}.compute.internal`}`
   const partition = partitionOf(region)
-  const nic = `network/interfaces/macs/${mac}`
+  const domain = partition === 'aws-cn' ? 'amazonaws.com.cn' : 'amazonaws.com'
+  const publicHostname = `ec2-${dashed(publicIpv4)}.${region}.compute.${domain}`
   return {
     'ami-id': config.amiId,
     'ami-launch-index': '0',
+    'ami-manifest-path': '(unknown)',
+    'autoscaling/target-lifecycle-state': 'InService',
+    'block-device-mapping/ami': 'xvda',
+    'block-device-mapping/root': '/dev/xvda',
+    'events/maintenance/history': '[]',
+    'events/maintenance/scheduled': '[]',
     hostname,
     'instance-action': 'none',
     'instance-id': config.instanceId,
@@ -64,23 +74,54 @@ function instanceEntries({ config }: World): Record<string, string> {
     'local-hostname': hostname,
     'local-ipv4': localIpv4,
     mac,
-    [`${nic}/device-number`]: '0',
-    [`${nic}/local-ipv4s`]: localIpv4,
-    [`${nic}/mac`]: mac,
-    [`${nic}/owner-id`]: config.account,
-    [`${nic}/subnet-id`]: config.subnetId,
-    [`${nic}/vpc-id`]: config.vpcId,
-    'events/maintenance/history': '[]',
-    'events/maintenance/scheduled': '[]',
+    'managed-ssh-keys/signer-cert': blob(config.instanceId, 'signer-cert', 700),
+    'metrics/vhostmd': '<?xml version="1.0" encoding="UTF-8"?>',
+    ...interfaceEntries(world, hostname, publicHostname),
     'placement/availability-zone': config.availabilityZone,
     'placement/availability-zone-id': config.availabilityZoneId,
     'placement/region': region,
     profile: 'default-hvm',
+    'public-hostname': publicHostname,
+    'public-ipv4': publicIpv4,
+    'public-keys/0/openssh-key': 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHNhbmRib3g sandbox',
     'reservation-id': `r-${config.instanceId.slice(2)}`,
     'security-groups': 'node',
-    'services/domain': partition === 'aws-cn' ? 'amazonaws.com.cn' : 'amazonaws.com',
+    'services/domain': domain,
     'services/partition': partition,
+    system: 'nitro',
   }
+}
+
+/** The addresses of pods as the AWS VPC CNI has them: more private addresses of the node's interface, and a prefix. */
+function interfaceEntries(
+  { config }: World,
+  hostname: string,
+  publicHostname: string,
+): Record<string, string> {
+  const nic = `network/interfaces/macs/${config.mac}`
+  const [a, b, c, d] = config.localIpv4.split('.').map(Number)
+  const next = (step: number) => `${a}.${b}.${c}.${((d ?? 0) + step) % 256}`
+  return Object.fromEntries(
+    Object.entries({
+      'device-number': '0',
+      'interface-id': `eni-${config.instanceId.slice(2)}`,
+      [`ipv4-associations/${config.publicIpv4}`]: config.localIpv4,
+      'ipv4-prefix': `${a}.${b}.${c}.224/28`,
+      'local-hostname': hostname,
+      'local-ipv4s': [config.localIpv4, next(101), next(102)].join('\n'),
+      mac: config.mac,
+      'owner-id': config.account,
+      'public-hostname': publicHostname,
+      'public-ipv4s': config.publicIpv4,
+      'security-group-ids': `sg-${config.vpcId.slice(4)}`,
+      'security-groups': 'node',
+      'subnet-id': config.subnetId,
+      'subnet-ipv4-cidr-block': `${a}.${b}.${c}.0/24`,
+      'vpc-id': config.vpcId,
+      'vpc-ipv4-cidr-block': `${a}.${b}.0.0/16`,
+      'vpc-ipv4-cidr-blocks': `${a}.${b}.0.0/16`,
+    }).map(([name, value]) => [`${nic}/${name}`, value]),
+  )
 }
 
 function iamEntries(world: World): Record<string, () => string> {
@@ -137,6 +178,7 @@ function identityEntries({ config }: World): Record<string, string | (() => stri
   }
   const text = document(identity)
   return {
+    'dynamic/fws/instance-monitoring': 'disabled',
     'dynamic/instance-identity/document': text,
     'dynamic/instance-identity/pkcs7': () => blob(text, 'pkcs7', 900),
     'dynamic/instance-identity/rsa2048': () => blob(text, 'rsa2048', 1200),

@@ -3,24 +3,16 @@
  * without, then with the redirect that the gate loads. Prints what it saw as one JSON line, and what a client saw that is
  * given as its last argument: `{"command":…,"env":…}`.
  */
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { request } from 'node:http'
 import { promisify } from 'node:util'
 import { loopbackEnv, readyz, startBroker, startProcess, until } from './index.ts'
+import { makePodNetwork, redirectTo } from './pod-network.ts'
 
 const [, , directory = '', bundle = '', tokenFile = '', client] = process.argv
 const workshop = { directory, bundle, tokenFile, remove: () => {} }
-const command = (name: string, ...args: string[]) =>
-  execFileSync(name, args, { stdio: ['pipe', 'ignore', 'inherit'] })
 
-// A pod's own interface, with a default route in both families.
-command('ip', 'link', 'set', 'lo', 'up')
-command('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'node0')
-for (const link of ['eth0', 'node0']) command('ip', 'link', 'set', link, 'up')
-command('ip', 'address', 'add', '10.0.0.2/24', 'dev', 'eth0')
-command('ip', 'address', 'add', 'fd00:9::2/64', 'dev', 'eth0', 'nodad')
-command('ip', 'route', 'add', 'default', 'via', '10.0.0.1')
-command('ip', 'route', 'add', 'default', 'via', 'fd00:9::1')
+makePodNetwork()
 
 const broker = await startBroker()
 const sidecar = await startProcess(workshop, {
@@ -38,15 +30,7 @@ async function observe() {
   const before = await until('credentials are there', async () =>
     sidecar.logs.some(({ msg }) => msg === 'credentials obtained') ? readyz(sidecar.healthPort) : undefined,
   )
-  execFileSync('nft', ['-f', '-'], {
-    input: `table inet pod2iam_redirect {
-      chain output {
-        type nat hook output priority -110;
-        ip daddr 169.254.169.254 tcp dport 80 redirect to :${sidecar.port}
-        ip6 daddr fd00:ec2::254 tcp dport 80 redirect to :${sidecar.port}
-      }
-    }`,
-  })
+  redirectTo(sidecar.port)
   const loaded = Date.now()
   await until('it is ready', async () => (await readyz(sidecar.healthPort)).ready)
   const readyAfter = Date.now() - loaded

@@ -1,0 +1,125 @@
+/**
+ * What pods are told of the node by default: every leaf of EC2's metadata that is no secret and nobody else's identity. `docs/metadata.md`
+ * says of each why, and who reads it; a test compares the two.
+ */
+
+/** Judges the text of a leaf: what may be told of it, or undefined where it does not look like what EC2 has there. */
+export type Form = (text: string) => string | undefined
+
+const LONGEST = 16 * 1024
+
+const form =
+  (pattern: RegExp, longest = 255): Form =>
+  (text) =>
+    text.length <= longest && pattern.test(text) ? text : undefined
+
+const id = form(/^[a-z]+-[\da-z]+$/)
+const ids = form(/^[a-z]+-[\da-z]+(?:\n[a-z]+-[\da-z]+)*$/, LONGEST)
+const whole = form(/^\d{1,12}$/)
+/** Empty where the VPC has no names: `public-hostname`. */
+const word = form(/^[\x21-\x7e]*$/)
+/** With blanks: a VPC of several domain names has several in `local-hostname`. */
+const line = form(/^[\x20-\x7e]*$/, 1024)
+const lines = form(/^[\x20-\x7e\n]*$/, LONGEST)
+const address = form(/^[\da-f.:]+$/i)
+/** Of blocks, too. */
+const addresses = form(/^[\da-f.:/]+(?:\n[\da-f.:/]+)*$/i, LONGEST)
+/** The first is the interface's own; what follows are, with the AWS VPC CNI, the addresses of the node's other pods. */
+const firstAddress: Form = (text) => address(text.split('\n', 1)[0] ?? '')
+
+const json: Form = (text) => {
+  if (text.length > LONGEST) return undefined
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? text : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Any text in any language, such as a tag's value, but no control character beside tab and newline. */
+export const anyText: Form = form(/^[^\u0000-\u0008\u000b-\u001f\u007f]*$/, LONGEST)
+
+const INTERFACE = 'meta-data/network/interfaces/macs/*'
+
+/** Path below `/latest/`, a star for any one name → the form of its text. */
+export const LEAVES: Readonly<Record<string, Form>> = {
+  'meta-data/ami-id': id,
+  'meta-data/ami-launch-index': whole,
+  'meta-data/ami-manifest-path': line,
+  'meta-data/ancestor-ami-ids': ids,
+  'meta-data/block-device-mapping/*': word,
+  'meta-data/events/maintenance/history': json,
+  'meta-data/events/maintenance/scheduled': json,
+  'meta-data/hostname': line,
+  'meta-data/instance-action': word,
+  'meta-data/instance-id': id,
+  'meta-data/instance-life-cycle': word,
+  'meta-data/instance-type': word,
+  'meta-data/ipv6': address,
+  'meta-data/kernel-id': id,
+  'meta-data/local-hostname': line,
+  'meta-data/local-ipv4': address,
+  'meta-data/mac': address,
+  'meta-data/metrics/vhostmd': lines,
+  [`${INTERFACE}/device-number`]: whole,
+  [`${INTERFACE}/interface-id`]: id,
+  [`${INTERFACE}/ipv4-associations/*`]: addresses,
+  [`${INTERFACE}/ipv6s`]: addresses,
+  [`${INTERFACE}/local-hostname`]: line,
+  [`${INTERFACE}/local-ipv4s`]: firstAddress,
+  [`${INTERFACE}/mac`]: address,
+  [`${INTERFACE}/network-card`]: whole,
+  [`${INTERFACE}/network-card-index`]: whole,
+  [`${INTERFACE}/owner-id`]: word,
+  [`${INTERFACE}/public-hostname`]: line,
+  [`${INTERFACE}/public-ipv4s`]: addresses,
+  [`${INTERFACE}/security-group-ids`]: ids,
+  [`${INTERFACE}/security-groups`]: lines,
+  [`${INTERFACE}/subnet-id`]: id,
+  [`${INTERFACE}/subnet-ipv4-cidr-block`]: addresses,
+  [`${INTERFACE}/subnet-ipv6-cidr-blocks`]: addresses,
+  [`${INTERFACE}/vpc-id`]: id,
+  [`${INTERFACE}/vpc-ipv4-cidr-block`]: addresses,
+  [`${INTERFACE}/vpc-ipv4-cidr-blocks`]: addresses,
+  [`${INTERFACE}/vpc-ipv6-cidr-blocks`]: addresses,
+  'meta-data/placement/*': line,
+  'meta-data/product-codes': lines,
+  'meta-data/profile': word,
+  'meta-data/public-hostname': line,
+  'meta-data/public-ipv4': address,
+  'meta-data/ramdisk-id': id,
+  'meta-data/reservation-id': id,
+  'meta-data/security-groups': lines,
+  'meta-data/services/*': word,
+  'meta-data/system': word,
+  'dynamic/fws/instance-monitoring': word,
+  'dynamic/instance-identity/document': json,
+}
+
+const PATTERNS = Object.entries(LEAVES).map(([path, judge]) => ({ names: path.split('/'), judge }))
+
+const fits = (pattern: string | undefined, name: string) => pattern === '*' || pattern === name
+
+/** The form of a leaf that is told by default, or undefined. */
+export function formOf(path: string): Form | undefined {
+  const names = path.split('/')
+  return PATTERNS.find(
+    (pattern) =>
+      pattern.names.length === names.length && names.every((name, at) => fits(pattern.names[at], name)),
+  )?.judge
+}
+
+/**
+ * What may lie in a directory by the table alone: names that are written there, directories with a slash. Empty where nothing told by
+ * default lies below it.
+ *
+ * @param directory with its slash
+ */
+export function knownNames(directory: string): readonly string[] {
+  const above = directory.split('/').slice(0, -1)
+  const names = PATTERNS.filter(({ names }) => above.every((name, at) => fits(names[at], name)))
+    .filter(({ names }) => names.length > above.length)
+    .map(({ names }) => `${names[above.length]}${names.length > above.length + 1 ? '/' : ''}`)
+  return [...new Set(names)]
+}
