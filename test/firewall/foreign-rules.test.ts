@@ -85,7 +85,8 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
     assert.ok(running.logs.some(({ msg }) => msg === 'backend limited'))
     await node.must('node', ['iptables-legacy', '-w', '-F'])
     await until('it is repaired', async () => (await running.repairs()) > 0)
-    assert.equal(await running.metric('repairs_total{cause="event"}'), 1)
+    // By the canary or by one of the readings in between, whichever comes first.
+    assert.equal(await running.repairs(), 1)
     assert.equal(await pod(), 'ECONNREFUSED')
   })
 

@@ -120,7 +120,7 @@ ip -n aws route add 169.254.170.24/32 via 10.0.0.10
 ip -n aws -6 route add fd00:70d2:1a::24/128 via fd00:10::10
 ${CLAIMED.map((a) => `ip -n node addr add ${a} dev lo${a.includes(':') ? ' nodad' : ''}`).join('\n')}
 ${[...NEIGHBOURS, ...UNLINKED, CLAIMABLE[0]].map((a) => `ip -n aws addr add ${a} dev lo${a.includes(':') ? ' nodad' : ''}`).join('\n')}
-nsenter --net=/run/netns/node sh -c 'echo 0 >/proc/sys/net/ipv4/icmp_ratelimit; echo 0 >/proc/sys/net/ipv6/icmp/ratelimit; for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done'
+nsenter --net=/run/netns/node sh -c 'echo 0 >/proc/sys/net/ipv4/icmp_ratemask; echo 3 >/proc/sys/net/ipv6/icmp/ratemask; for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done'
 `
 
 async function startAgent(machine: Machine, network: NetworkName): Promise<Agent> {
