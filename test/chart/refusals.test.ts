@@ -278,10 +278,13 @@ describe('the chart refuses', needsHelm, () => {
   })
 })
 
+/** Values of 0.1.0 that are still read. */
+const FORMER = ['/injector/preStopSleepSeconds is not in values.yaml']
+
 test('the schema closes every part of the values, and knows all of them', () => {
   const schema: Schema = JSON.parse(readFileSync(`${CHART}/values.schema.json`, 'utf8'))
   const values = parseDocument(readFileSync(`${CHART}/values.yaml`, 'utf8'))
-  assert.deepEqual(differences(schema, schema, values.contents, ''), [])
+  assert.deepEqual(differences(schema, schema, values.contents, ''), FORMER)
 })
 
 type Schema = {

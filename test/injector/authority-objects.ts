@@ -10,6 +10,7 @@ const RBAC = 'rbac.authorization.k8s.io'
 const CLUSTER_RULES = [
   { apiGroups: [''], resources: ['namespaces'], verbs: ['get', 'list', 'watch'] },
   { apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] },
+  { apiGroups: [''], resources: ['limitranges', 'resourcequotas'], verbs: ['list'] },
   { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
   {
     apiGroups: ['admissionregistration.k8s.io'],
