@@ -116,6 +116,7 @@ describe('the guard among others', needsNamespaces(), () => {
       assert.equal((await agent.tcp({ host, port: 80 })).outcome, 'ECONNREFUSED')
   }
   const repairs = () => guard.repairs()
+  const counted = () => guard.metric('packets_total{rule="metadata_refused"}')
 
   for (const [what, deed] of Object.entries(DEEDS))
     test(`${what}: ${deed.repairs === 0 ? 'is not even noticed' : 'is repaired'}, and nothing is forgotten`, async () => {
@@ -123,6 +124,8 @@ describe('the guard among others', needsNamespaces(), () => {
       // A rule taken away makes the guard repair, and so read and count.
       await node.must('node', ['nft', 'flush chain inet pod2iam_guard pin'])
       await until('the repair', async () => (await repairs()) === 1)
+      // The check after a repair tells what it counted.
+      await until('the count', async () => (await counted()) >= 2)
       await deed.does(node)
       if (deed.repairs > 0) await until('the repair', async () => (await repairs()) > 1)
       await until(
@@ -134,7 +137,7 @@ describe('the guard among others', needsNamespaces(), () => {
       await refused()
       await guard.becomes('ready')
       if (deed.repairs === 0) assert.equal(await repairs(), 1)
-      assert.ok((await guard.metric('packets_total{rule="metadata_refused"}')) >= 2)
+      assert.ok((await counted()) >= 2)
     })
 
   test('no connection to the broker’s address leaves the node while somebody deletes the link, again and again', async () => {
