@@ -17,6 +17,10 @@ import {
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
 
+/** The names of what fares otherwise. */
+const differing = (seen: Outcomes, whole: Outcomes) =>
+  Object.keys(seen).filter((name) => seen[name] !== whole[name])
+
 describe('every line of the guard’s ruleset is needed', needsNamespaces(), () => {
   let node: TestNode
   before(async () => {
@@ -48,13 +52,15 @@ describe('every line of the guard’s ruleset is needed', needsNamespaces(), () 
     })
     for (const { line, number, rest } of without(RULESET))
       await t.test(`line ${number}: ${line}`, async () => {
-        const outcome = await effect(rest)
-        assert.notDeepEqual(outcome, whole, `nothing changes without line ${number}: ${line}`)
         // An IPv4 line is seen by IPv4 packets, an IPv6 line by IPv6 packets: no probe changes by accident.
         const other = line.startsWith('ip ') ? 'IPv6' : line.startsWith('ip6 ') ? 'IPv4' : undefined
-        const changed = Object.keys(outcome).filter((name) => outcome[name] !== whole[name])
-        const strays = other === undefined ? [] : changed.filter((name) => name.includes(other))
-        assert.deepEqual(strays, [])
+        const straysOf = (seen: Outcomes) =>
+          other === undefined ? [] : differing(seen, whole).filter((name) => name.includes(other))
+        const first = await effect(rest)
+        // What a line does it does each time; a packet that a crowded machine loses is no effect of it.
+        const outcome = straysOf(first).length === 0 ? first : await effect(rest)
+        assert.notDeepEqual(outcome, whole, `nothing changes without line ${number}: ${line}`)
+        assert.deepEqual(straysOf(outcome), [])
         // A line that nft misses by itself is needed; any other refusal would be a fault of this test.
         if (outcome.load !== 'accepted') assert.match(String(outcome.load), MISSED)
       })
