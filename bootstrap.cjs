@@ -67,7 +67,7 @@ function systemPackages() {
   console.log(`pod2iam: installing ${packages} (apt-get)`)
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
   const apt = (...args) =>
-    spawnSync('apt-get', ['-qq', '-o=Dpkg::Use-Pty=0', ...args], {
+    spawnSync('apt-get', ['-qq', '-o=Dpkg::Use-Pty=0', '-o=DPkg::Lock::Timeout=120', ...args], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env,
     })
