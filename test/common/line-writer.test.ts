@@ -32,6 +32,40 @@ describe('lineWriter', () => {
     assert.deepEqual([state.text, state.asked], ['one\n', 0])
   })
 
+  it('makes no bytes of a short line that outlive it: Node’s pool of them was 1 MiB in every sidecar', () => {
+    const behind = new Set<ArrayBufferLike>()
+    const lines = lineWriter({
+      writeSome: (bytes) => {
+        behind.add(bytes.buffer)
+        return bytes.length
+      },
+      lossLine: () => '',
+      capacity: 100,
+      onLost: () => {},
+      tryLater: () => {},
+    })
+    for (let count = 0; count < 200; count++) lines.write(`${'x'.repeat(300)}\n`, 'info')
+    assert.equal(behind.size, 1)
+  })
+
+  it('writes a line of any length and letters whole', () => {
+    for (const line of ['é'.repeat(1365), '€'.repeat(1365), '😀'.repeat(2000), 'x'.repeat(9000)]) {
+      let text = ''
+      const lines = lineWriter({
+        writeSome: (bytes) => {
+          text += Buffer.from(bytes).toString()
+          return bytes.length
+        },
+        lossLine: () => '',
+        capacity: 100_000,
+        onLost: () => {},
+        tryLater: () => {},
+      })
+      lines.write(`${line}\n`, 'info')
+      assert.equal(text, `${line}\n`)
+    }
+  })
+
   it('keeps lines that find no room, in their order, and writes them when there is some, also without another line', () => {
     const { write, drain, state } = writer(100, 0)
     for (const line of ['one\n', 'two\n', 'three\n']) write(line, 'info')
