@@ -20,7 +20,7 @@ type Open = { readonly peer: string; outgoing: ServerResponse | undefined }
 /**
  * @param bounds `most`: how many connections may be open; `perPeer`: how many of one address, if that is bounded too;
  *   `onEnded`: told of each connection that is ended for that
- * @param canonical one spelling per address, where an address may have several
+ * @param peerOf whose a connection is; by default its address's, as the kernel spells it
  */
 export function boundedConnections(
   {
@@ -28,7 +28,7 @@ export function boundedConnections(
     perPeer = Number.POSITIVE_INFINITY,
     onEnded,
   }: { readonly most: number; readonly perPeer?: number; readonly onEnded?: () => void },
-  canonical: (address: string) => string = (address) => address,
+  peerOf: (socket: Socket) => string = ({ remoteAddress = '' }) => remoteAddress,
 ): Connections {
   // A Map keeps the order of insertion, and what becomes idle is put last: the first idle one is the one that waits longest.
   const open = new Map<Socket, Open>()
@@ -57,7 +57,7 @@ export function boundedConnections(
     return socket.destroy()
   }
   const admit = (socket: Socket) => {
-    const peer = canonical(socket.remoteAddress ?? '')
+    const peer = peerOf(socket)
     if ((held.get(peer) ?? 0) >= perPeer) return end(socket)
     if (open.size >= most) {
       const other = dispensable(peer)

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import type { Socket } from 'node:net'
 import { boundedConnections, limitPipelining } from '../../common/connections.ts'
 import type { Refusal } from '../health/refusals.ts'
-import { rawErrorResponse, SERVER } from '../imds/pages.ts'
+import { rawErrorResponse } from '../imds/pages.ts'
 import { type ParserError, parserRefusal } from './parser-refusal.ts'
 
 export const LIMITS = {
@@ -53,18 +53,18 @@ export type OnRefused = (
 
 /** The server, with a listener for what is HTTP. */
 export function metadataServer(listener: RequestListener, onRefused: OnRefused): MetadataServer {
-  const connections = boundedConnections({
-    most: LIMITS.connections,
-    onEnded: () => onRefused('too-many-connections', undefined),
-  })
+  const connections = boundedConnections(
+    { most: LIMITS.connections, onEnded: () => onRefused('too-many-connections', undefined) },
+    // All are of this pod, and asking for an address is a call to the kernel.
+    () => '',
+  )
   const last = new WeakMap<Socket, IncomingMessage>()
   let closing = false
   const answering = limitPipelining(
     LIMITS.pipelined,
     (incoming, outgoing) => {
       last.set(incoming.socket, incoming)
-      outgoing.setHeader('Server', SERVER)
-      if (closing || connections.count() > LIMITS.keptAlive) outgoing.setHeader('Connection', 'close')
+      if (closing || connections.count() > LIMITS.keptAlive) outgoing.shouldKeepAlive = false
       listener(incoming, outgoing)
     },
     () => onRefused('pipelining', undefined),

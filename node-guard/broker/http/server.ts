@@ -28,6 +28,8 @@ export function brokerServer(app: BrokerApp): Server {
     limitPipelining(PIPELINED, getRequestListener(app.fetch)),
   )
   server.maxRequestsPerSocket = 100
-  boundedConnections({ most: MAX_CONNECTIONS, perPeer: CONNECTIONS_PER_PEER }, canonicalAddress).watch(server)
+  boundedConnections({ most: MAX_CONNECTIONS, perPeer: CONNECTIONS_PER_PEER }, ({ remoteAddress = '' }) =>
+    canonicalAddress(remoteAddress),
+  ).watch(server)
   return server
 }
