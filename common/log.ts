@@ -35,14 +35,14 @@ export function lineLogger(
   now: () => number = Date.now,
 ): Logger {
   const least = LOG_LEVELS.indexOf(level)
-  const at =
-    (name: LogLevel) =>
-    (msg: string, fields: LogFields = {}) => {
-      if (LOG_LEVELS.indexOf(name) < least) return
+  const at = (name: LogLevel) => {
+    if (LOG_LEVELS.indexOf(name) < least) return () => {}
+    return (msg: string, fields: LogFields = {}) => {
       write(
         `${JSON.stringify({ time: new Date(now()).toISOString(), level: name, component, msg, ...fields })}\n`,
         lineKind(name, fields),
       )
     }
+  }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }

@@ -22,6 +22,7 @@ import type { KnownRole } from './imds/iam.ts'
 import { loadTokenKey } from './imds/token-key.ts'
 import type { Repeated } from './repeat.ts'
 import type { SidecarSettings } from './settings.ts'
+import { warmUpOf } from './warm-up.ts'
 
 export type Sidecar = {
   readonly metadataPort: number
@@ -47,12 +48,14 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
   const metrics = new Metrics()
   const snapshot = snapshotOf({ clock, log, random })
   const selfTest = selfTestOf(settings.selfTest, clock, parts.probe)
+  const warmUp = warmUpOf()
   const ready = () =>
     readiness({
       selfTestPassed: selfTest.passed(),
       startupGate: settings.startupGate,
       view: store.view(),
       snapshotAsked: snapshot.asked(),
+      warm: warmUp.isOver(),
     })
   const health = healthServer({
     readiness: ready,
@@ -74,6 +77,7 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
     role: () => knownRole(store, role),
     tree: snapshot.tree,
     selfTest: selfTest.answer,
+    isOwn: warmUp.isOwn,
     onExchange,
     onError,
     clock,
@@ -111,7 +115,11 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
     loops.push(
       startRefresher({
         ask: async () => outcomeOf(await askBroker(CREDENTIALS_PATH), clock.wall()),
-        onOutcome: (outcome) => metrics.refresh(outcome, clock.monotonic()),
+        onOutcome: (outcome) => {
+          metrics.refresh(outcome, clock.monotonic())
+          if (outcome.kind === 'credentials' || outcome.kind === 'none')
+            void warmUp.run(metadataPort, knownRole(store, role).name)
+        },
         store,
         clock,
         log,

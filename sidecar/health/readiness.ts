@@ -8,18 +8,29 @@ export type ReadinessInputs = {
   readonly view: View
   /** Whether the broker was asked for the metadata snapshot once, with whatever result. */
   readonly snapshotAsked: boolean
+  /** Whether the process has fetched from itself once (warm-up.ts). */
+  readonly warm: boolean
 }
 
 /**
  * Ready when the redirect is proven and, unless the startup gate is off, there is something definite to serve:
  * living credentials, or the broker's word that the pod has no role. A refusal keeps the gate closed.
  */
-export function readiness({ selfTestPassed, startupGate, view, snapshotAsked }: ReadinessInputs): Readiness {
+export function readiness({
+  selfTestPassed,
+  startupGate,
+  view,
+  snapshotAsked,
+  warm,
+}: ReadinessInputs): Readiness {
   if (!selfTestPassed) return not('self-test-pending', SELF_TEST)
   if (startupGate === 'off') return READY
   if (view.kind === 'refused' || view.kind === 'unavailable') return not(view.code, view.detail)
   // Region and placement are asked for first; one try is waited for, not its success.
-  return snapshotAsked ? READY : not('metadata-pending', 'The instance metadata has not been asked for yet.')
+  if (!snapshotAsked) return not('metadata-pending', 'The instance metadata has not been asked for yet.')
+  return warm
+    ? READY
+    : not('warming-up', 'The sidecar is trying its own answers out; that takes milliseconds.')
 }
 
 const READY: Readiness = { ready: true, code: 'ready' }

@@ -1,11 +1,12 @@
 const CREDENTIALS = '/latest/meta-data/iam/security-credentials'
+const BELOW_CREDENTIALS = [`${CREDENTIALS}/`, `${CREDENTIALS}-extended/`] as const
 
 /** Bounded name of a path, for metric labels. */
 export function routeOf(path: string | undefined): string {
   if (path === undefined) return 'malformed'
   if (path === '/latest/api/token') return 'token'
   if (path === CREDENTIALS || path === `${CREDENTIALS}-extended`) return 'role-list'
-  if (path.startsWith(`${CREDENTIALS}/`) || path.startsWith(`${CREDENTIALS}-extended/`)) return 'credentials'
+  if (BELOW_CREDENTIALS.some((directory) => path.startsWith(directory))) return 'credentials'
   if (isBelow(path, '/latest/meta-data/iam')) return 'iam'
   if (isBelow(path, '/latest/meta-data')) return 'meta-data'
   if (isBelow(path, '/latest/dynamic')) return 'dynamic'

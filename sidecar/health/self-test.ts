@@ -5,7 +5,7 @@
 import { METADATA_ADDRESSES } from '../../common/addresses.ts'
 import type { Clock } from '../clock.ts'
 import { get } from '../http/get.ts'
-import { randomBytes } from '../imds/random.ts'
+import { hex, randomBytes } from '../imds/random.ts'
 import { type Repeated, repeat } from '../repeat.ts'
 
 /** Asks one address; resolves with the body, rejects with an error that may have a `code`. */
@@ -49,10 +49,6 @@ export function selfTestOf(mode: 'redirect' | 'off', clock: Clock, probe: Probe 
       return loop
     },
   }
-}
-
-function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('hex')
 }
 
 /** IPv4 first; IPv6 only in a pod that has no way to an IPv4 address at all. */

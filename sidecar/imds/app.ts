@@ -2,15 +2,17 @@
  * The routes of the metadata service. The way of a request: `target.ts` (which path), `host.ts` (403), the session
  * token (401), then one of the routes below. Every answer comes from memory.
  */
+import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
 import type { Clock } from '../clock.ts'
 import type { View } from '../credentials/store.ts'
 import type { Refusal } from '../health/refusals.ts'
+import { Recent } from '../recent.ts'
 import { hostAllowed } from './host.ts'
 import { answerIam, type KnownRole } from './iam.ts'
-import { bare, failure, refuse, success } from './respond.ts'
+import { bare, failure, type Reply, refuse, success } from './respond.ts'
 import { parseTarget, type Target, type TargetResult } from './target.ts'
-import { issueToken, judgeSession, parseTtl } from './tokens.ts'
+import { judgeSession, parseTtl, SessionTokens } from './tokens.ts'
 import { listing, type MetadataTree } from './tree.ts'
 import { VERSION_LISTING } from './versions.ts'
 
@@ -40,12 +42,14 @@ export type AppOptions = {
   readonly tree: () => MetadataTree
   /** Answer to a self-test path, or undefined when the path is none. */
   readonly selfTest: (path: string) => string | undefined
+  /** Whether a URL is one that this process asks of itself: no exchange with the application. */
+  readonly isOwn?: (url: string) => boolean
   readonly onExchange: (exchange: Exchange) => void
   readonly onError: (error: unknown) => void
   readonly clock: Clock
 }
 
-type Env = { Variables: { target: Target; refusal?: Refusal } }
+type Route = (c: Context, target: Target) => Reply
 
 const TARGET_REFUSALS = {
   400: 'target-malformed',
@@ -56,97 +60,116 @@ const TARGET_REFUSALS = {
 const TOKEN_PATH = '/latest/api/token'
 const TOKEN_METHODS = 'OPTIONS, PUT'
 const METADATA_METHODS = 'GET, HEAD'
-const IAM_PATH = '/latest/meta-data/iam'
+/** Below `/latest`. */
+const IAM_PATH = '/meta-data/iam'
 const TTL_HEADER = 'X-Aws-Ec2-Metadata-Token-Ttl-Seconds'
 const TOKEN_HEADER = 'x-aws-ec2-metadata-token'
 
-/** The metadata service as a hono app. */
-export function metadataApp(options: AppOptions): Hono<Env> {
-  const { tokenKey, imdsTokens, view, role, tree, clock } = options
-  const targetOf = lastTarget()
-  const app = new Hono<Env>({
+/** The metadata service as a hono app. Each request meets one handler, which never waits. */
+export function metadataApp(options: AppOptions): Hono {
+  const { imdsTokens, view, role, tree, clock } = options
+  const tokens = new SessionTokens(options.tokenKey)
+  const targetOf = rememberedTargets()
+  const app = new Hono({
     getPath: ({ url }) => {
       const result = targetOf(url)
       return result.ok ? result.target.path : '/'
     },
   })
 
-  app.use('*', async (c, next) => {
-    const start = clock.monotonic()
-    await next()
-    // A body that was too long has been answered meanwhile, and counted.
-    if ((c.req.raw as { isAnswered?: boolean }).isAnswered) return
-    const result = targetOf(c.req.url)
-    options.onExchange({
-      method: c.req.method,
-      path: result.ok ? result.target.path : undefined,
-      status: c.res.status,
-      durationMs: clock.monotonic() - start,
-      imds: c.req.header(TOKEN_HEADER) === undefined ? 'v1' : 'v2',
-      refusal: c.get('refusal'),
-    })
-  })
-
-  app.use('*', async (c, next) => {
-    const result = targetOf(c.req.url)
-    if (!hostAllowed(result.authority)) return refuse(c, 'host-foreign', 403)
+  /** What forbids an answer, or answers before any route; else how long the token still lives, if there is one. */
+  const judge = (c: Context, result: TargetResult): Reply | { readonly lifetime: number | undefined } => {
+    if (!hostAllowed(result.authority)) return refuse('host-foreign', 403)
     if (result.ok) {
       const answer = options.selfTest(result.target.path)
-      if (answer !== undefined) return success(c, answer)
+      if (answer !== undefined) return success(answer)
     }
-    if (reads(c.req.method) && !(result.ok && result.target.path === TOKEN_PATH)) {
-      const session = judgeSession(c.req.header(TOKEN_HEADER), { tokenKey, imdsTokens, now: clock.wall() })
-      // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
-      if (!session.ok) return refuse(c, session.refusal, 401)
-      if (session.lifetime !== undefined) c.header(TTL_HEADER, String(session.lifetime))
+    if (!reads(c.req.method) || (result.ok && result.target.path === TOKEN_PATH))
+      return { lifetime: undefined }
+    const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.wall() })
+    // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
+    return session.ok ? session : refuse(session.refusal, 401)
+  }
+
+  const reply = (c: Context, result: TargetResult, route: Route): Reply => {
+    const judged = judge(c, result)
+    if ('status' in judged) return judged
+    const answer = result.ok ? route(c, result.target) : refuse(TARGET_REFUSALS[result.status], result.status)
+    if (judged.lifetime === undefined) return answer
+    return { ...answer, headers: [...answer.headers, [TTL_HEADER, String(judged.lifetime)]] }
+  }
+
+  /** A route as a handler of hono's: judged before, counted and logged after. */
+  const handler = (route: Route) => (c: Context) => {
+    const start = clock.monotonic()
+    const result = targetOf(c.req.url)
+    let answer: Reply
+    try {
+      answer = reply(c, result, route)
+    } catch (error) {
+      options.onError(error)
+      answer = failure(500)
     }
-    if (!result.ok) return refuse(c, TARGET_REFUSALS[result.status], result.status)
-    c.set('target', result.target)
-    return next()
-  })
+    if (options.isOwn?.(c.req.url) !== true)
+      options.onExchange({
+        method: c.req.method,
+        path: result.ok ? result.target.path : undefined,
+        status: answer.status,
+        durationMs: clock.monotonic() - start,
+        imds: c.req.header(TOKEN_HEADER) === undefined ? 'v1' : 'v2',
+        refusal: answer.refusal,
+      })
+    return new Response(answer.body, { status: answer.status, headers: answer.headers as [string, string][] })
+  }
 
-  app.put(TOKEN_PATH, (c) => {
-    const { slash, version } = c.get('target')
-    // EC2 refuses a trailing slash, a dated version, and whatever came through a proxy, all without a body.
-    if (slash || version !== 'latest') return bare(c, 403, { refusal: 'token-path' })
-    if (c.req.header('x-forwarded-for') !== undefined) return bare(c, 403, { refusal: 'forwarded' })
-    const ttl = parseTtl(c.req.header('x-aws-ec2-metadata-token-ttl-seconds'))
-    if (ttl === undefined) return refuse(c, 'token-lifetime', 400)
-    // Without the echoed lifetime Rust fails and Go falls back to IMDSv1.
-    c.header(TTL_HEADER, String(ttl))
-    return success(c, issueToken(tokenKey, ttl, clock.wall()))
-  })
-  app.all(TOKEN_PATH, (c) =>
-    c.req.method === 'OPTIONS'
-      ? bare(c, 200, { allow: TOKEN_METHODS })
-      : bare(c, 405, { allow: TOKEN_METHODS, refusal: 'method' }),
+  app.all(
+    TOKEN_PATH,
+    handler((c, target) => {
+      if (c.req.method === 'PUT') return putToken(c, target, tokens, clock.wall())
+      if (c.req.method === 'OPTIONS') return bare(200, { allow: TOKEN_METHODS })
+      return bare(405, { allow: TOKEN_METHODS, refusal: 'method' })
+    }),
   )
-
-  app.get('/', (c) => success(c, VERSION_LISTING))
-
-  app.get(`${IAM_PATH}/*`, (c) => {
-    const below = c.req.path.slice(IAM_PATH.length + 1)
-    const answer = answerIam(below, view(), role())
-    return answer.status === 200 ? success(c, answer.body, answer.modified) : failure(c, answer.status)
-  })
-
-  app.get('/latest/*', (c) => {
-    const { path, slash } = c.get('target')
-    const below = path.slice('/latest'.length)
-    const leaf = tree().leaf(below)
-    const names = directory(below, tree(), view().kind !== 'none')
-    if (names !== undefined && (slash || leaf === undefined)) return success(c, listing(names))
-    return leaf === undefined ? failure(c, 404) : success(c, leaf)
-  })
-
-  app.notFound((c) =>
-    reads(c.req.method) ? failure(c, 404) : bare(c, 405, { allow: METADATA_METHODS, refusal: 'method' }),
+  app.get(
+    '/',
+    handler(() => success(VERSION_LISTING)),
   )
-  app.onError((error, c) => {
-    options.onError(error)
-    return failure(c, 500)
-  })
+  app.get(
+    '/latest/*',
+    handler((_, { path, slash }) => {
+      const below = path.slice('/latest'.length)
+      if (isBelow(below, IAM_PATH)) {
+        const answer = answerIam(below.slice(IAM_PATH.length + 1), view(), role())
+        return answer.status === 200 ? success(answer.body, answer.modified) : failure(answer.status)
+      }
+      const leaf = tree().leaf(below)
+      const names = directory(below, tree(), view().kind !== 'none')
+      if (names !== undefined && (slash || leaf === undefined)) return success(listing(names))
+      return leaf === undefined ? failure(404) : success(leaf)
+    }),
+  )
+  app.notFound(
+    handler((c) =>
+      reads(c.req.method) ? failure(404) : bare(405, { allow: METADATA_METHODS, refusal: 'method' }),
+    ),
+  )
   return app
+}
+
+/** A new session token, or EC2's refusal. */
+function putToken(c: Context, { slash, version }: Target, tokens: SessionTokens, now: number): Reply {
+  // EC2 refuses a trailing slash, a dated version, and whatever came through a proxy, all without a body.
+  if (slash || version !== 'latest') return bare(403, { refusal: 'token-path' })
+  if (c.req.header('x-forwarded-for') !== undefined) return bare(403, { refusal: 'forwarded' })
+  const ttl = parseTtl(c.req.header('x-aws-ec2-metadata-token-ttl-seconds'))
+  if (ttl === undefined) return refuse('token-lifetime', 400)
+  const answer = success(tokens.issue(ttl, now))
+  // Without the echoed lifetime Rust fails and Go falls back to IMDSv1.
+  return { ...answer, headers: [...answer.headers, [TTL_HEADER, String(ttl)]] }
+}
+
+function isBelow(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(`${directory}/`)
 }
 
 /** HEAD is GET without the body. */
@@ -167,11 +190,17 @@ function withoutSlash(name: string): string {
   return name.replace(/\/$/, '')
 }
 
-/** Parses a URL; a request asks three times for its own, and SDKs ask for the same ones, so the last is kept. */
-function lastTarget(): (url: string) => TargetResult {
-  let last: { url: string; result: TargetResult } | undefined
+/** Longest URL that is remembered: of a longer one, four kilobytes would be kept for nobody. */
+const MAX_REMEMBERED = 300
+
+/** Parses URLs; a request asks twice for its own, and SDKs ask for the same few ones, so the latest are kept. */
+function rememberedTargets(): (url: string) => TargetResult {
+  const latest = new Recent<string, TargetResult>(8)
   return (url) => {
-    if (last?.url !== url) last = { url, result: parseTarget(url) }
-    return last.result
+    const known = latest.get(url)
+    if (known !== undefined) return known
+    const result = parseTarget(url)
+    if (url.length <= MAX_REMEMBERED) latest.set(url, result)
+    return result
   }
 }

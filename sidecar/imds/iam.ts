@@ -1,4 +1,5 @@
 /** Everything below `/latest/meta-data/iam`: a pure function of the path and of what the store says. */
+import type { Credentials } from '../credentials/credentials.ts'
 import type { View } from '../credentials/store.ts'
 import { credentialDocument, infoDocument, refusalDocument } from './documents.ts'
 import { meansRole } from './role-name.ts'
@@ -40,8 +41,18 @@ export function answerIam(below: string, view: View, role: KnownRole): IamAnswer
   if (cut === -1) return found(view.kind === 'valid' ? view.credentials.role : role.name)
   if (!meansRole(below.slice(cut + 1), role.texts)) return NOT_FOUND
   return view.kind === 'valid'
-    ? found(credentialDocument(view.credentials, form), view.credentials.lastUpdated)
+    ? found(rememberedDocument(view.credentials, form), view.credentials.lastUpdated)
     : found(refusalDocument(role.name, view.detail, view.at), view.at)
+}
+
+/** Of credentials that are held: the same document again and again, which goes when they go. */
+const documents = new WeakMap<Credentials, { plain?: string; extended?: string }>()
+
+function rememberedDocument(credentials: Credentials, form: 'plain' | 'extended'): string {
+  const known = documents.get(credentials) ?? {}
+  const document = known[form] ?? credentialDocument(credentials, form)
+  if (known[form] === undefined) documents.set(credentials, { ...known, [form]: document })
+  return document
 }
 
 function answerInfo(view: View): IamAnswer {

@@ -14,3 +14,8 @@ export function randomBytes(length: number): Uint8Array {
     closeSync(file)
   }
 }
+
+/** In lower case. */
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}

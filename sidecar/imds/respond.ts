@@ -1,46 +1,68 @@
 /** Answers in EC2's shape: always a `Server`, a `Content-Type` and a `Content-Length`. */
-import type { Context } from 'hono'
 import type { Refusal } from '../health/refusals.ts'
+import { Recent } from '../recent.ts'
 import { errorPage, SERVER } from './pages.ts'
 
+export type Reply = {
+  readonly status: 200 | ErrorStatus | 405
+  readonly headers: readonly (readonly [string, string])[]
+  readonly body: string
+  /** Why the request was refused for its form, for metrics and log. */
+  readonly refusal?: Refusal
+}
+
 type ErrorStatus = 400 | 401 | 403 | 404 | 414 | 500 | 503
+
+const RANGES = ['Accept-Ranges', 'none'] as const
 
 /**
  * A 200; `text/plain` for everything, JSON documents included.
  *
  * @param modified when the content came about, wall clock in milliseconds
  */
-export function success(c: Context, body: string, modified?: number): Response {
-  c.header('Accept-Ranges', 'none')
-  if (modified !== undefined) c.header('Last-Modified', new Date(modified).toUTCString())
-  return respond(c, 200, 'text/plain', body)
+export function success(body: string, modified?: number): Reply {
+  const headers = headersOf('text/plain', body)
+  headers.push(RANGES)
+  if (modified !== undefined) headers.push(['Last-Modified', httpDate(modified)])
+  return { status: 200, headers, body }
 }
 
 /** An error with EC2's XHTML body. */
-export function failure(c: Context, status: ErrorStatus): Response {
-  return respond(c, status, 'text/html', errorPage(status))
+export function failure(status: ErrorStatus): Reply {
+  const body = errorPage(status)
+  return { status, headers: headersOf('text/html', body), body }
 }
 
 /** A {@link failure} for the form of the request, whose reason goes into metrics and log. */
-export function refuse(c: Context, refusal: Refusal, status: ErrorStatus): Response {
-  c.set('refusal', refusal)
-  return failure(c, status)
+export function refuse(refusal: Refusal, status: ErrorStatus): Reply {
+  return { ...failure(status), refusal }
 }
 
 /** A status without a body, as EC2 answers on the token path and to wrong methods. */
 export function bare(
-  c: Context,
   status: 200 | 403 | 405,
   { allow, refusal }: { readonly allow?: string; readonly refusal?: Refusal },
-): Response {
-  if (allow !== undefined) c.header('Allow', allow)
-  if (refusal !== undefined) c.set('refusal', refusal)
-  return respond(c, status, 'text/plain', '')
+): Reply {
+  const headers = headersOf('text/plain', '')
+  if (allow !== undefined) headers.push(['Allow', allow])
+  return { status, headers, body: '', ...(refusal && { refusal }) }
 }
 
-function respond(c: Context, status: ErrorStatus | 200 | 405, type: string, body: string): Response {
-  c.header('Server', SERVER)
-  c.header('Content-Type', type)
-  c.header('Content-Length', String(Buffer.byteLength(body)))
-  return c.body(body, status)
+function headersOf(type: string, body: string): (readonly [string, string])[] {
+  return [
+    ['Server', SERVER],
+    ['Content-Type', type],
+    ['Content-Length', String(Buffer.byteLength(body))],
+  ]
+}
+
+const dates = new Recent<number, string>(2)
+
+/** As HTTP writes it; the same few times are asked for again and again. */
+function httpDate(milliseconds: number): string {
+  const known = dates.get(milliseconds)
+  if (known !== undefined) return known
+  const date = new Date(milliseconds).toUTCString()
+  dates.set(milliseconds, date)
+  return date
 }

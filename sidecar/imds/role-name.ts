@@ -9,7 +9,8 @@ import { parseRoleArn } from '../../common/role.ts'
  * @param texts spellings known to mean the role: list text, ARN, annotation
  */
 export function meansRole(asked: string, texts: readonly (string | undefined)[]): boolean {
-  return texts.some((text) => text !== undefined && spellings(text).includes(asked))
+  // What the list says is what nearly everybody asks for.
+  return texts.includes(asked) || texts.some((text) => text !== undefined && spellings(text).includes(asked))
 }
 
 function spellings(text: string): readonly string[] {

@@ -4,12 +4,15 @@
  * botocore, the CLI and Go v1), and they are worthless in another pod because every pod has a key of its own.
  */
 import type { Refusal } from '../health/refusals.ts'
+import { Recent } from '../recent.ts'
 import { hmacSha256 } from './sha256.ts'
 
 /** EC2's bounds, seconds (instance-metadata-v2-how-it-works). */
 export const MAX_TOKEN_TTL = 21_600
 const VERSION_BYTE = 1
 const SIGNED = 8
+/** How many tokens are remembered: more clients at a time are judged anew by the key. */
+const LATEST = 16
 const LENGTH = SIGNED + 32
 // The last character carries two bits: only with the other four at zero is it the one spelling of the token.
 const FORM = /^[A-Za-z0-9_-]{53}[AQgw]==$/
@@ -24,35 +27,58 @@ export function parseTtl(header: string | undefined): number | undefined {
   return seconds >= 1 && seconds <= MAX_TOKEN_TTL ? seconds : undefined
 }
 
-/**
- * A new token.
- *
- * @param key the pod's key, 32 bytes
- * @param ttl lifetime in seconds, 1 to {@link MAX_TOKEN_TTL}
- * @param now wall clock, milliseconds
- */
-export function issueToken(key: Uint8Array, ttl: number, now: number): string {
-  const bytes = Buffer.alloc(LENGTH)
-  bytes[0] = VERSION_BYTE
-  bytes.writeUInt32BE(Math.floor(now / 1000) + ttl, 1)
-  // Only tells tokens of one second apart; what makes a token is the key.
-  bytes.writeUIntBE(Math.floor(Math.random() * 0x1000000), 5, 3)
-  bytes.set(hmacSha256(key, bytes.subarray(0, SIGNED)), SIGNED)
-  return bytes.toString('base64').replaceAll('+', '-').replaceAll('/', '_')
-}
+/** Tokens of a pod, made and judged with its key, 32 bytes. */
+export class SessionTokens {
+  readonly #mac: (message: Uint8Array) => Uint8Array
+  /**
+   * When the latest tokens end, seconds since 1970: a client uses one for all that it asks. It is looked up by V8's seeded
+   * hash of the whole text, so that how long it takes tells nothing of how a token begins.
+   */
+  readonly #latest = new Recent<string, number>(LATEST)
 
-/**
- * Seconds a token still lives (1 to {@link MAX_TOKEN_TTL}), or undefined when it is not ours, was altered, or is over.
- *
- * @param now wall clock, milliseconds
- */
-export function tokenLifetime(key: Uint8Array, token: string, now: number): number | undefined {
-  if (!FORM.test(token)) return undefined
-  scratch.write(token, 'base64url')
-  if (scratch[0] !== VERSION_BYTE) return undefined
-  if (!equal(hmacSha256(key, scratch.subarray(0, SIGNED)), scratch.subarray(SIGNED))) return undefined
-  const left = scratch.readUInt32BE(1) - Math.floor(now / 1000)
-  return left > 0 ? Math.min(left, MAX_TOKEN_TTL) : undefined
+  constructor(key: Uint8Array) {
+    this.#mac = hmacSha256(key)
+  }
+
+  /**
+   * A new token.
+   *
+   * @param ttl lifetime in seconds, 1 to {@link MAX_TOKEN_TTL}
+   * @param now wall clock, milliseconds
+   */
+  issue(ttl: number, now: number): string {
+    const bytes = Buffer.alloc(LENGTH)
+    const end = Math.floor(now / 1000) + ttl
+    bytes[0] = VERSION_BYTE
+    bytes.writeUInt32BE(end, 1)
+    // Only tells tokens of one second apart; what makes a token is the key.
+    bytes.writeUIntBE(Math.floor(Math.random() * 0x1000000), 5, 3)
+    bytes.set(this.#mac(bytes.subarray(0, SIGNED)), SIGNED)
+    const token = `${bytes.toString('base64url')}==`
+    this.#latest.set(token, end)
+    return token
+  }
+
+  /**
+   * Seconds a token still lives (1 to {@link MAX_TOKEN_TTL}), or undefined when it is not ours, was altered, or is over.
+   *
+   * @param now wall clock, milliseconds
+   */
+  lifetime(token: string, now: number): number | undefined {
+    const left = (this.#latest.get(token) ?? this.#verified(token) ?? 0) - Math.floor(now / 1000)
+    return left > 0 ? Math.min(left, MAX_TOKEN_TTL) : undefined
+  }
+
+  /** When a token ends, seconds since 1970, or undefined where it is not ours. */
+  #verified(token: string): number | undefined {
+    if (!FORM.test(token)) return undefined
+    scratch.write(token, 'base64url')
+    if (scratch[0] !== VERSION_BYTE) return undefined
+    if (!equal(this.#mac(scratch.subarray(0, SIGNED)), scratch.subarray(SIGNED))) return undefined
+    const end = scratch.readUInt32BE(1)
+    this.#latest.set(token, end)
+    return end
+  }
 }
 
 export type Session =
@@ -64,12 +90,12 @@ export type Session =
  * Judges the session token of a GET: none is fine where IMDSv1 is allowed, a wrong one never is.
  *
  * @param token the header's value
- * @param rules the pod's key, whether tokens are required, and the wall clock in milliseconds
+ * @param rules the pod's tokens, whether one is required, and the wall clock in milliseconds
  */
 export function judgeSession(
   token: string | undefined,
   rules: {
-    readonly tokenKey: Uint8Array
+    readonly tokens: SessionTokens
     readonly imdsTokens: 'optional' | 'required'
     readonly now: number
   },
@@ -78,7 +104,7 @@ export function judgeSession(
     return rules.imdsTokens === 'optional'
       ? { ok: true, lifetime: undefined }
       : { ok: false, refusal: 'token-missing' }
-  const lifetime = tokenLifetime(rules.tokenKey, token, rules.now)
+  const lifetime = rules.tokens.lifetime(token, rules.now)
   return lifetime === undefined ? { ok: false, refusal: 'token-invalid' } : { ok: true, lifetime }
 }
 

@@ -64,16 +64,23 @@ export function opened(port: number): Promise<Socket> {
 }
 
 /** Sends a request and waits for the whole answer; resolves with its status. Where the answer says so, the connection is ended. */
-export function exchange(socket: Socket, bytes: string): Promise<number> {
-  const { promise, resolve, reject } = Promise.withResolvers<number>()
+export async function exchange(socket: Socket, bytes: string): Promise<number> {
+  return (await exchanged(socket, bytes)).status
+}
+
+export type Exchanged = { readonly status: number; readonly body: string }
+
+/** {@link exchange}, with the body. */
+export function exchanged(socket: Socket, bytes: string): Promise<Exchanged> {
+  const { promise, resolve, reject } = Promise.withResolvers<Exchanged>()
   let received = ''
   const onData = (text: string) => {
     received += text
-    const status = statusOfWhole(received)
-    if (status === undefined) return
+    const answer = wholeAnswer(received)
+    if (answer === undefined) return
     // A server that ends the connection after so many requests says so in the last answer.
     if (/^connection: close\r$/im.test(received)) socket.destroy()
-    settle(() => resolve(status))
+    settle(() => resolve(answer))
   }
   const onEnd = () => settle(() => reject(new Error('the connection ended before the answer')))
   const settle = (done: () => void) => {
@@ -87,9 +94,10 @@ export function exchange(socket: Socket, bytes: string): Promise<number> {
   return promise
 }
 
-function statusOfWhole(text: string): number | undefined {
+function wholeAnswer(text: string): Exchanged | undefined {
   const end = text.indexOf('\r\n\r\n')
   if (end === -1) return undefined
   const length = Number(/^content-length: (\d+)/im.exec(text)?.[1] ?? Number.NaN)
-  return text.length >= end + 4 + length ? Number(text.slice(9, 12)) : undefined
+  if (!(text.length >= end + 4 + length)) return undefined
+  return { status: Number(text.slice(9, 12)), body: text.slice(end + 4, end + 4 + length) }
 }

@@ -8,7 +8,7 @@ import { hostAllowed } from '../../sidecar/imds/host.ts'
 import { meansRole } from '../../sidecar/imds/role-name.ts'
 import { hmacSha256, sha256 } from '../../sidecar/imds/sha256.ts'
 import { MAX_TARGET, parseTarget } from '../../sidecar/imds/target.ts'
-import { issueToken, MAX_TOKEN_TTL, parseTtl, tokenLifetime } from '../../sidecar/imds/tokens.ts'
+import { MAX_TOKEN_TTL, parseTtl, SessionTokens } from '../../sidecar/imds/tokens.ts'
 import { listing, metadataTree } from '../../sidecar/imds/tree.ts'
 import { VERSIONS } from '../../sidecar/imds/versions.ts'
 
@@ -195,22 +195,40 @@ describe('a session token', () => {
   const now = fc.integer({ min: 1_700_000_000_000, max: 4_000_000_000_000 })
   const ttl = fc.integer({ min: 1, max: MAX_TOKEN_TTL })
 
+  /** Who made it remembers it, who starts anew has only the key: both must say the same. */
+  const everybody = (secret: Uint8Array, maker: SessionTokens) => [maker, new SessionTokens(secret)]
+
   test('lives as long as was asked for and not a second longer', () => {
     fc.assert(
       fc.property(key, now, ttl, (secret, time, seconds) => {
-        const token = issueToken(secret, seconds, time)
+        const maker = new SessionTokens(secret)
+        const token = maker.issue(seconds, time)
         assert.match(token, /^[A-Za-z0-9_-]{54}==$/)
-        assert.equal(tokenLifetime(secret, token, time), seconds)
-        assert.equal(tokenLifetime(secret, token, time + seconds * 1000), undefined)
+        // Twice: the second time from memory.
+        for (const tokens of [...everybody(secret, maker), ...everybody(secret, maker)]) {
+          assert.equal(tokens.lifetime(token, time), seconds)
+          assert.equal(tokens.lifetime(token, time), seconds)
+          assert.equal(tokens.lifetime(token, time + seconds * 1000), undefined)
+        }
       }),
     )
+  })
+
+  test('is known by its key when hundreds were made since', () => {
+    const tokens = new SessionTokens(new Uint8Array(32))
+    const made = Array.from({ length: 300 }, (_, index) => tokens.issue(index + 1, 2_000_000_000_000))
+    for (const [index, token] of made.entries())
+      assert.equal(tokens.lifetime(token, 2_000_000_000_000), index + 1)
   })
 
   test('is worth nothing under another key', () => {
     fc.assert(
       fc.property(key, key, now, (one, other, time) => {
         fc.pre(Buffer.compare(one, other) !== 0)
-        assert.equal(tokenLifetime(other, issueToken(one, 60, time), time), undefined)
+        assert.equal(
+          new SessionTokens(other).lifetime(new SessionTokens(one).issue(60, time), time),
+          undefined,
+        )
       }),
     )
   })
@@ -219,12 +237,12 @@ describe('a session token', () => {
     const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_='
     fc.assert(
       fc.property(key, now, fc.nat(55), fc.constantFrom(...alphabet), (secret, time, at, character) => {
-        const token = issueToken(secret, 60, time)
+        const tokens = new SessionTokens(secret)
+        const token = tokens.issue(60, time)
         fc.pre(token[at] !== character)
-        assert.equal(
-          tokenLifetime(secret, token.slice(0, at) + character + token.slice(at + 1), time),
-          undefined,
-        )
+        const altered = token.slice(0, at) + character + token.slice(at + 1)
+        assert.equal(tokens.lifetime(altered, time), undefined)
+        assert.equal(tokens.lifetime(altered, time), undefined)
       }),
     )
   })
@@ -233,11 +251,12 @@ describe('a session token', () => {
     const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
     fc.assert(
       fc.property(key, now, fc.integer({ min: 1, max: 15 }), (secret, time, spare) => {
-        const token = issueToken(secret, 60, time)
+        const tokens = new SessionTokens(secret)
+        const token = tokens.issue(60, time)
         const other = alphabet[alphabet.indexOf(token[53] ?? '') + spare]
         const alias = `${token.slice(0, 53)}${other}==`
         assert.deepEqual(Buffer.from(alias, 'base64url'), Buffer.from(token, 'base64url'))
-        assert.equal(tokenLifetime(secret, alias, time), undefined)
+        assert.equal(tokens.lifetime(alias, time), undefined)
       }),
     )
   })
@@ -245,7 +264,7 @@ describe('a session token', () => {
   test('of any other text is none', () => {
     fc.assert(
       fc.property(key, fc.string(), now, (secret, text, time) =>
-        assert.equal(tokenLifetime(secret, text, time), undefined),
+        assert.equal(new SessionTokens(secret).lifetime(text, time), undefined),
       ),
     )
   })
@@ -253,7 +272,7 @@ describe('a session token', () => {
   test('has a lifetime from 1 to 21600, written in digits', () => {
     fc.assert(
       fc.property(fc.oneof(fc.integer().map(String), fc.string()), (text) => {
-        const good = /^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= 21_600 && text.length <= 10
+        const good = /^\+?\d+$/.test(text) && Number(text) >= 1 && Number(text) <= 21_600 && text.length <= 11
         assert.equal(parseTtl(text), good ? Number(text) : undefined)
       }),
     )
@@ -274,7 +293,7 @@ describe('our SHA-256', () => {
     fc.assert(
       fc.property(bytes(150), bytes(150), (key, message) => {
         assert.deepEqual(
-          Buffer.from(hmacSha256(key, message)),
+          Buffer.from(hmacSha256(key)(message)),
           createHmac('sha256', key).update(message).digest(),
         )
       }),
@@ -293,7 +312,7 @@ describe('our SHA-256', () => {
       'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
     )
     assert.equal(
-      hex(hmacSha256(Buffer.from('Jefe'), Buffer.from('what do ya want for nothing?'))),
+      hex(hmacSha256(Buffer.from('Jefe'))(Buffer.from('what do ya want for nothing?'))),
       '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843',
     )
   })

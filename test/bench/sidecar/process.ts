@@ -31,12 +31,16 @@ export type SidecarOptions = {
   readonly cgroupProcs?: string
 }
 
-/** Starts a sidecar on a free port; `startedAt` (performance.now()) is just before. It may not listen yet. */
-export async function spawnSidecar(options: SidecarOptions): Promise<Started & { startedAt: number }> {
+/** `startedAt`: performance.now() just before. */
+export type SpawnedSidecar = Started & { readonly startedAt: number; readonly healthPort: number }
+
+/** Starts a sidecar on a free port. It may not listen yet. */
+export async function spawnSidecar(options: SidecarOptions): Promise<SpawnedSidecar> {
   const { workshop, brokerUrl, flags = NODE_FLAGS, bundle = workshop.bundle, cgroupProcs } = options
-  const port = await freePort()
-  const env = { ...loopbackEnv(workshop, brokerUrl), ...MALLOC, POD2IAM_LISTEN_PORT: String(port) }
-  return { ...start([process.execPath, ...flags, bundle], env, port, cgroupProcs) }
+  const [port, healthPort] = [await freePort(), await freePort()]
+  const ports = { POD2IAM_LISTEN_PORT: String(port), POD2IAM_HEALTH_PORT: String(healthPort) }
+  const env = { ...loopbackEnv(workshop, brokerUrl), ...MALLOC, ...ports }
+  return { ...start([process.execPath, ...flags, bundle], env, port, cgroupProcs), healthPort }
 }
 
 /** A bare node:http listener, with the sidecar's flags: what no Node.js server can be cheaper than. */

@@ -1,0 +1,58 @@
+/**
+ * The first credential fetch of a process, made by the process itself before it says that it is ready: it costs several times
+ * what later ones do, most of it to compile what is called for the first time, and where the application takes every core
+ * that is the difference between a fetch in time and botocore's second being over.
+ */
+import { get, put } from './http/get.ts'
+import { hex, randomBytes } from './imds/random.ts'
+
+const LIST = '/latest/meta-data/iam/security-credentials/'
+/** The second and third still cost twice what the hundredth does: V8 collects feedback on what is called again. */
+const ROUNDS = 3
+/** On a starved node; it is given up then, and the application pays for its first fetch itself. */
+const TIMEOUT_MS = 5000
+const MAX_BODY = 64 * 1024
+
+export type WarmUp = {
+  /** Whether it is over, be it in vain. */
+  readonly isOver: () => boolean
+  /** Whether a request, by its URL, is one of these: they are no exchanges with the application. */
+  readonly isOwn: (url: string) => boolean
+  /** Fetches from the own port, the first time it is called. Never rejects. */
+  readonly run: (port: number, role: string) => Promise<void>
+}
+
+/** A warm-up, to be run. */
+export function warmUpOf(): WarmUp {
+  // Only this process knows it: nobody else can ask unseen.
+  const mark = `?${hex(randomBytes(16))}`
+  let [begun, over] = [false, false]
+  return {
+    isOver: () => over,
+    isOwn: (url) => !over && url.endsWith(mark),
+    run: async (port, role) => {
+      if (begun) return
+      begun = true
+      try {
+        for (let round = 0; round < ROUNDS; round++) await fetchOnce(port, role, mark)
+      } catch {
+        // Its answers are looked at by nobody: an application is told the same.
+      }
+      over = true
+    },
+  }
+}
+
+async function fetchOnce(port: number, role: string, mark: string): Promise<void> {
+  const ask = (path: string, headers: Readonly<Record<string, string>>) => ({
+    ...{ host: '127.0.0.1', port, connectTimeout: TIMEOUT_MS, answerTimeout: TIMEOUT_MS, maxBody: MAX_BODY },
+    ...{ path: `${path}${mark}`, headers },
+  })
+  // As SDKs do, who keep their connections.
+  const kept = { Connection: 'keep-alive' }
+  const ttl = { 'X-aws-ec2-metadata-token-ttl-seconds': '1' }
+  const { body: token } = await put(ask('/latest/api/token', { ...kept, ...ttl }))
+  const headers = { ...kept, 'X-aws-ec2-metadata-token': token }
+  await get(ask(LIST, headers))
+  await get(ask(`${LIST}${role}`, headers))
+}

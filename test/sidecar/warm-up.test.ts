@@ -1,0 +1,112 @@
+/** The fetch that a sidecar makes of itself before it is ready: made, unseen, and never in the way. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { after, before, describe, test } from 'node:test'
+import { readiness } from '../../sidecar/health/readiness.ts'
+import { warmUpOf } from '../../sidecar/warm-up.ts'
+import {
+  ask,
+  freshToken,
+  loopbackEnv,
+  openWorkshop,
+  startBroker,
+  startProcess,
+  type TestBroker,
+  type Workshop,
+} from './support/index.ts'
+
+const LIST = '/latest/meta-data/iam/security-credentials/'
+
+describe('a warm-up', () => {
+  /** Answers with a word, and notes what was asked. */
+  async function listener() {
+    const asked: { method?: string | undefined; url: string; token: unknown }[] = []
+    const server = createServer(({ method, url = '', headers }, outgoing) => {
+      asked.push({ method, url, token: headers['x-aws-ec2-metadata-token'] })
+      outgoing.end('a-word')
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    return { asked, server, port: (server.address() as AddressInfo).port }
+  }
+
+  test('fetches as SDKs do, once, and knows its own requests until it is over', async () => {
+    const { asked, server, port } = await listener()
+    const warmUp = warmUpOf()
+    const run = warmUp.run(port, 'team/reader')
+    assert.equal(warmUp.isOver(), false)
+    await Promise.all([run, warmUp.run(port, 'team/reader')])
+    server.close()
+    const paths = asked.map(({ method, url }) => `${method} ${url.split('?')[0]}`)
+    const one = ['PUT /latest/api/token', `GET ${LIST}`, `GET ${LIST}team/reader`]
+    assert.deepEqual(paths, [...one, ...one, ...one])
+    assert.deepEqual([...new Set(asked.slice(1, 3).map(({ token }) => token))], ['a-word'])
+    const marks = new Set(asked.map(({ url }) => url.split('?')[1]))
+    assert.equal(marks.size, 1)
+    assert.match([...marks][0] ?? '', /^[\da-f]{32}$/)
+    assert.equal(warmUp.isOver(), true)
+    assert.equal(warmUp.isOwn(`http://127.0.0.1${asked[0]?.url}`), false, 'nobody hides behind it later')
+  })
+
+  test('that is under way knows nobody else’s requests', async () => {
+    const warmUp = warmUpOf()
+    for (const url of [LIST, `${LIST}?`, `${LIST}?${'0'.repeat(32)}`])
+      assert.equal(warmUp.isOwn(`http://169.254.169.254${url}`), false)
+  })
+
+  test('is over where nobody answers, too', async () => {
+    const { server, port } = await listener()
+    server.close()
+    await once(server, 'close')
+    const warmUp = warmUpOf()
+    await warmUp.run(port, 'reader')
+    assert.equal(warmUp.isOver(), true)
+  })
+})
+
+describe('a sidecar', () => {
+  let workshop: Workshop
+  let broker: TestBroker
+  before(async () => {
+    workshop = await openWorkshop()
+    broker = await startBroker()
+  })
+  after(async () => {
+    await broker?.close()
+    workshop?.remove()
+  })
+
+  test('is not ready before its warm-up is over, where its gate waits for credentials', () => {
+    const view = { kind: 'none' } as const
+    const before = { selfTestPassed: true, view, snapshotAsked: true, warm: false }
+    const told = (startupGate: 'on' | 'off', warm = false) => readiness({ ...before, startupGate, warm }).code
+    assert.deepEqual([told('on'), told('on', true), told('off')], ['warming-up', 'ready', 'ready'])
+  })
+
+  for (const imds of ['optional', 'required'])
+    test(`that is ready (tokens ${imds}) has neither counted nor logged a request, and then does`, async () => {
+      const env = { ...loopbackEnv(workshop, broker.url), POD2IAM_LOG_LEVEL: 'debug' }
+      const { port, healthPort, logs, end } = await startProcess(
+        workshop,
+        { ...env, POD2IAM_IMDS_TOKENS: imds },
+        { ready: true },
+      )
+      const requests = async () =>
+        (await (await fetch(`http://127.0.0.1:${healthPort}/metrics`)).text())
+          .split('\n')
+          .filter((line) => line.startsWith('pod2iam_sidecar_requests_total'))
+      try {
+        assert.deepEqual(await requests(), [])
+        assert.deepEqual(
+          logs.filter(({ msg }) => msg.startsWith('request')),
+          [],
+        )
+        const headers = { 'X-aws-ec2-metadata-token': await freshToken(port) }
+        assert.equal((await ask(port, { path: LIST, headers })).status, 200)
+        assert.equal((await requests()).length, 2)
+      } finally {
+        await end()
+      }
+    })
+})
