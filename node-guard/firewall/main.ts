@@ -1,5 +1,5 @@
 /**
- * The firewall, one file with four commands: `guard`, `redirect`, `remove --open-this-node`, `status`. Each command's
+ * The firewall, one file with five commands: `guard`, `redirect`, `remove --open-this-node`, `status`, `boot-rules`. Each command's
  * code is imported when it is asked for: the gate (`redirect`) runs before every pod's app and must not load the
  * guard's logger and HTTP server.
  */
@@ -14,6 +14,7 @@ Commands (each with --help):
   redirect                  the pod's gate: proves the block, loads the pod's redirect, waits for its sidecar
   remove --open-this-node   takes the guard's rules and link away, once
   status [--json]           what the guard of this node last saw
+  boot-rules                prints what shuts a node before its kubelet starts
 `
 
 async function main(command: string | undefined, argv: readonly string[]): Promise<void> {
@@ -27,6 +28,8 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
       return (await import('./remove.ts')).runRemove(argv)
     case 'status':
       return (await import('./status.ts')).runStatus(argv)
+    case 'boot-rules':
+      return (await import('./boot/main.ts')).runBootRules(argv)
     case '--help':
       process.stdout.write(HELP)
       return
@@ -35,7 +38,7 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
       return
     default:
       process.stderr.write(
-        `pod2iam firewall: ${command === undefined ? 'a command is missing' : `${JSON.stringify(command)} is not a command`}; there are guard, redirect, remove and status.\n`,
+        `pod2iam firewall: ${command === undefined ? 'a command is missing' : `${JSON.stringify(command)} is not a command`}; there are guard, redirect, remove, status and boot-rules.\n`,
       )
       process.exit(2)
   }

@@ -1,6 +1,7 @@
 import { BROKER_LINK } from '../../common/addresses.ts'
 import { flag, settingsOrExit } from '../../common/settings.ts'
 import { exec } from './exec.ts'
+import { BOOT_UNIT_LEFT } from './guard/boot-rules.ts'
 import { removeAll } from './guard/removal.ts'
 
 const REMOVE_SETTINGS = {
@@ -19,12 +20,12 @@ export async function runRemove(argv: readonly string[]): Promise<void> {
     )
     process.exit(2)
   }
-  const { failed, skipped } = await removeAll(exec)
+  const { failed, skipped, bootRules } = await removeAll(exec)
   if (failed !== undefined) {
     process.stderr.write(`pod2iam firewall remove: ${failed}.\n`)
     process.exit(1)
   }
   process.stdout.write(
-    `${skipped.map((detail) => `not looked at: ${detail}\n`).join('')}the guard's rules and its link ${BROKER_LINK} are not on this node any more. A guard that runs here (other than with --mode=remove) puts them back.\n`,
+    `${skipped.map((detail) => `not looked at: ${detail}\n`).join('')}the guard's rules and its link ${BROKER_LINK} are not on this node any more. A guard that runs here (other than with --mode=remove) puts them back.\n${bootRules ? `And ${BOOT_UNIT_LEFT}.\n` : ''}`,
   )
 }

@@ -5,6 +5,7 @@ import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { SPEC as INJECTOR } from '../../injector/settings.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
+import { BOOT_SETTINGS } from '../../node-guard/firewall/boot/main.ts'
 import { GATE_SETTINGS } from '../../node-guard/firewall/gate/settings.ts'
 import { GUARD_SETTINGS } from '../../node-guard/firewall/guard/settings.ts'
 import { SPEC as SIDECAR } from '../../sidecar/settings.ts'
@@ -39,7 +40,7 @@ const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.to
 
 /** Every flag of our programs. */
 export const FLAGS: ReadonlySet<string> = new Set(
-  [INJECTOR, BROKER_SETTINGS, GATE_SETTINGS, GUARD_SETTINGS, SIDECAR]
+  [INJECTOR, BROKER_SETTINGS, GATE_SETTINGS, GUARD_SETTINGS, BOOT_SETTINGS, SIDECAR]
     .flatMap((spec) => Object.keys(spec))
     .concat('json', 'openThisNode', 'version', 'help')
     .map((name) => `--${kebab(name)}`),

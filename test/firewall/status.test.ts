@@ -332,6 +332,7 @@ function surroundingsWith(changed: Partial<SurroundingsOptions>) {
     dataplane: 'auto',
     readInterfaces: async () => ['eth0'],
     hasNetkit: async () => false,
+    bootRules: async () => undefined,
     readNatRules: async () => ({ rules: [], unread: [] }),
     readImdsOptions: async () => ({ version1: false, hopLimit: 1 }),
     now: () => NOW,

@@ -8,6 +8,7 @@ import type { Logger } from '../../../common/log.ts'
 import { stdoutLogger } from '../../../common/log-output.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
 import { VERSION } from '../../../common/version.ts'
+import { bootRules } from '../boot/rules.ts'
 import { exec } from '../exec.ts'
 import { writeStatus } from '../status-file.ts'
 import { type LookedAt, thisNetwork } from '../status-leftovers.ts'
@@ -15,6 +16,7 @@ import { createSightings } from './audit.ts'
 import { auditBackends } from './audit-backend.ts'
 import type { Backend } from './backend.ts'
 import { type Block, type Cause, createBlock } from './block.ts'
+import { bootRulesWarning, readBootRules } from './boot-rules.ts'
 import { bounded } from './bounded.ts'
 import { watchCanaries } from './canaries.ts'
 import { createChoice } from './choice.ts'
@@ -218,11 +220,13 @@ function ownedTableOf(settings: GuardSettings, log: Logger, lost: () => void): O
 }
 
 function surroundingsOf(settings: GuardSettings, log: Logger, now: () => number): Surroundings {
+  const boot = bootRules({ metadata: settings.metadataAddress, broker: settings.brokerAddress })
   return createSurroundings({
     metadata: settings.metadataAddress,
     dataplane: settings.dataplane,
     readInterfaces,
     hasNetkit: () => hasNetkit(exec),
+    bootRules: async () => bootRulesWarning(await readBootRules(exec, boot), settings.mode),
     readNatRules: (question) => readNatRules(exec, question),
     readImdsOptions: (address) => readImdsOptions(bounded(exec), address),
     now,

@@ -1,9 +1,11 @@
 import type { Logger } from '../../../common/log.ts'
+import { BOOT_TABLE } from '../boot/rules.ts'
 import type { Exec } from '../exec.ts'
-import { deleteTable } from '../nft-table.ts'
+import { deleteTable, readTable } from '../nft-table.ts'
 import { removeAnswers } from './answer-routes.ts'
 import type { Backend } from './backend.ts'
 import { type Block, type BlockState, NO_PACKETS, NO_REPAIRS } from './block.ts'
+import { BOOT_UNIT_LEFT } from './boot-rules.ts'
 import { LOOK_TABLE } from './imds-options.ts'
 import { removeLink } from './link.ts'
 import { makeRoom } from './owned-table.ts'
@@ -14,6 +16,8 @@ export type Removal = {
   readonly failed: string | undefined
   /** Where nobody could look: backends that cannot be used here, and so have left nothing. */
   readonly skipped: readonly string[]
+  /** The node loads rules at its boot, from a file that is not the guard's. */
+  readonly bootRules: boolean
 }
 
 /** Takes away exactly what is the guard's: its rules by whatever backend, and its link. */
@@ -23,9 +27,15 @@ export async function removeAll(exec: Exec): Promise<Removal> {
   if (owned?.unusable === false) failures.push(owned.detail)
   // The guard's look at the metadata service leaves this one, when the guard is killed meanwhile.
   if (owned === undefined) await deleteTable(exec, LOOK_TABLE)
+  // What tells of rules of boot stays: their file does.
+  const boot = await readTable(exec, BOOT_TABLE)
   const left = [await removeAnswers(exec), await removeLink(exec)].filter((detail) => detail !== undefined)
   const told = [...failures, ...left]
-  return { failed: told.length > 0 ? told.join('; ') : undefined, skipped }
+  return {
+    failed: told.length > 0 ? told.join('; ') : undefined,
+    skipped,
+    bootRules: boot.ok && boot.content !== undefined,
+  }
 }
 
 /** In the place of a block, for `guard --mode=remove`: verified means that nothing of ours is there. */
@@ -40,10 +50,12 @@ export function createRemovalBlock(options: {
     detail: 'the rules have not been removed yet',
   }
   const check = async () => {
-    const { failed: detail, skipped } = await removeAll(options.exec)
+    const { failed: detail, skipped, bootRules } = await removeAll(options.exec)
     if (detail !== undefined && detail !== verdict.detail) options.log.error('not removed', { detail })
-    if (detail === undefined && !verdict.verified)
+    if (detail === undefined && !verdict.verified) {
       options.log.info('rules and link removed: this node is open', { skipped })
+      if (bootRules) options.log.warn('rules of boot left', { detail: BOOT_UNIT_LEFT })
+    }
     verdict = { verified: detail === undefined, checkedAt: options.now(), detail }
   }
   return {

@@ -23,6 +23,7 @@ export const WARNING_CODES = [
   'imds-v1',
   'imds-hop-limit',
   'imds-not-checked',
+  'boot-rules',
 ] as const
 export type WarningCode = (typeof WARNING_CODES)[number]
 
@@ -60,6 +61,8 @@ export type SurroundingsOptions = {
   readonly dataplane: 'auto' | 'netfilter'
   readonly readInterfaces: () => Promise<readonly string[]>
   readonly hasNetkit: () => Promise<boolean>
+  /** What is to be said of the rules that the node loads at boot, if anything. Never throws. */
+  readonly bootRules: () => Promise<string | undefined>
   readonly readNatRules: (question: NatQuestion) => Promise<NatRules>
   /** Throws where the service does not answer; undefined where it is switched off. */
   readonly readImdsOptions: (address: string) => Promise<ImdsOptions | undefined>
@@ -93,6 +96,7 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
   let leftovers: readonly Leftover[] = []
   let unread: readonly string[] = []
   let unseen: readonly string[] = []
+  let boot: string | undefined
   let imds: readonly Warning[] = []
   const told = new Map<string, string>()
   const believed = options.dataplane === 'netfilter'
@@ -138,6 +142,7 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
     const { rules, unread: failures } = await options.readNatRules(takingTraffic(metadata))
     leftovers = findLeftovers(rules, metadata)
     unread = failures
+    boot = await options.bootRules()
     searchedAt = now()
     const found = leftovers.map(({ remove }) => remove).join('; ')
     tell(
@@ -147,6 +152,7 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
         ? undefined
         : `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`,
     )
+    tell('boot', 'the rules of this node’s boot are not the guard’s', boot)
     tell('unread', 'leftovers not checked', failures.length > 0 ? failures.join('; ') : undefined)
     return true
   }
@@ -178,6 +184,7 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
             detail,
           })),
           ...imds,
+          ...(boot === undefined ? [] : [{ code: 'boot-rules' as const, detail: boot }]),
         ],
       }
     },

@@ -1,0 +1,21 @@
+import { oneOf, settingsOrExit } from '../../../common/settings.ts'
+import { ADDRESS_SETTINGS } from '../addresses.ts'
+import { rulesFile, unitFile, userData } from './files.ts'
+import { bootRules } from './rules.ts'
+
+export const BOOT_SETTINGS = {
+  print: oneOf(
+    ['user-data', 'rules', 'unit'],
+    'user-data',
+    'user-data: a shell script with both files; rules: the file for nft; unit: the file for systemd',
+  ),
+  ...ADDRESS_SETTINGS,
+}
+
+/** `firewall boot-rules`: prints what a node needs to be shut before its kubelet starts; changes nothing. */
+export function runBootRules(argv: readonly string[]): void {
+  const settings = settingsOrExit('pod2iam firewall boot-rules', BOOT_SETTINGS, argv)
+  const { file } = bootRules({ metadata: settings.metadataAddress, broker: settings.brokerAddress })
+  const print = { 'user-data': userData, rules: rulesFile, unit: unitFile }[settings.print]
+  process.stdout.write(print(file))
+}
