@@ -67,7 +67,8 @@ const MAX_WARM = 250
 
 /** Milliseconds between tries, by class of failure (reference: imds-and-sts, table 6.5). */
 const BACKOFF: Record<StsFailure, { readonly base: number; readonly cap: number }> = {
-  denied: { base: 30_000, cap: 300_000 },
+  // Soon at first: a role is often made together with its pods, and IAM takes seconds to know it everywhere.
+  denied: { base: 5000, cap: 300_000 },
   invalid: { base: 300_000, cap: 300_000 },
   chaining: { base: 300_000, cap: 300_000 },
   // The pace of the node (`pace.ts`) is the longer brake.
