@@ -38,6 +38,24 @@ describe('a pod with resources of its own as a whole', () => {
     assert.deepEqual(gate?.requests, list('250m', '16Mi'))
   })
 
+  it('whose containers request too much of it is warned of, with the number that is missing', () => {
+    const warned = (requests: string, limits = '8') => {
+      const resources = { limits: { cpu: limits }, requests: { cpu: requests } }
+      const decision = decide(
+        pod({ resources, containers: [app({ requests: { cpu: '2' } })] }),
+        namespace(),
+        settings(),
+      )
+      return decision.kind === 'patch' ? decision.warnings : assert.fail(decision.reason)
+    }
+    assert.deepEqual(warned('2'), [
+      'the pod as a whole requests 2 of cpu, and its containers leave 0 of it to the sidecar, which needs 20m: credentials come late ' +
+        'while the app keeps every core busy; raise spec.resources.requests.cpu',
+    ])
+    assert.match(warned('2010m').join(), /requests 2010m of cpu, and its containers leave 10m .* needs 21m: /)
+    assert.deepEqual(warned('2021m'), [])
+  })
+
   it('gives ours what is left, less what runs beside the gate', () => {
     const resources = { requests: list('103m', '130Mi') }
     const initContainers = [
