@@ -1,6 +1,7 @@
 /** The sidecar's bench: the built bundle, as its container runs it, against a broker of our own on loopback. */
 import { openWorkshop, startBroker } from '../../sidecar/support/index.ts'
 import type { Bench, Figure } from '../report.ts'
+import { kube2iamFigures } from './kube2iam.ts'
 import { latencyFigures } from './latency.ts'
 import { manySidecars, memoryFigures, underLimit } from './memory.ts'
 import type { SidecarOptions } from './process.ts'
@@ -24,6 +25,10 @@ export const benchSidecar: Bench = async (tell, asked) => {
     if (asked('start on a busy node')) {
       tell('start on a busy node')
       figures.push(...(await starvedStartFigures(options)))
+    }
+    if (asked('kube2iam')) {
+      tell('side by side with kube2iam')
+      figures.push(...(await kube2iamFigures(options)))
     }
     return figures
   } finally {
