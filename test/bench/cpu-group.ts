@@ -31,9 +31,9 @@ export type BenchGroups = {
 /** How a kubelet and a runtime make weights of the millicores that a container requests. */
 export const CONVERSIONS = {
   'cgroup v1': (millis: number) => sharesOf(millis),
-  // The kubelet's, and runc's until 1.3 (KEP-2254).
+  // The kubelet's (KEP-2254), runc's until 1.3.1 and crun's until 1.22.
   'cgroup v2': (millis: number) => sharesOfWeight(1 + Math.floor(((sharesOf(millis) - 2) * 9999) / 262_142)),
-  // runc's and crun's since (opencontainers/cgroups, ConvertCPUSharesToCgroupV2Value).
+  // runc's and crun's since then (opencontainers/cgroups, ConvertCPUSharesToCgroupV2Value).
   'cgroup v2, newer runc': (millis: number) => {
     const log = Math.log2(sharesOf(millis))
     return sharesOfWeight(Math.ceil(10 ** ((log * log + 125 * log) / 612 - 7 / 34)))
