@@ -208,6 +208,17 @@ describe('a ResourceQuota', () => {
     )
   })
 
+  it('needs room for the sidecar alone, a hundredth of what the pod requests: the gate runs before the app', () => {
+    const burstable = pod({
+      containers: [{ name: 'app', image: 'x', resources: { requests: { cpu: '2' } } }],
+    })
+    assert.deepEqual(counted({ 'requests.cpu': '2020m' }, {}, burstable), [])
+    assert.match(
+      counted({ 'requests.cpu': '2019m' }, {}, burstable).join(),
+      /allows 2019m of requests\.cpu in all, and a pod needs 2020m with pod2iam-sidecar, 2 without/,
+    )
+  })
+
   it('in which the pod would not fit by itself is not ours to speak of', () =>
     assert.deepEqual(counted({ 'limits.memory': '1Gi' }, { 'limits.memory': '1000Mi' }), []))
 
