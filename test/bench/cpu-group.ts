@@ -97,7 +97,7 @@ export type Burners = {
   readonly end: () => Promise<void>
 }
 
-/** As many busy loops as there are processors, at rest until told. */
+/** As many busy loops as there are processors, at rest until told. They end with this process. */
 export function burners(group: CpuGroup): Burners {
   const children = Array.from({ length: availableParallelism() }, () => burner(group))
   const all = (signal: NodeJS.Signals) => {
@@ -115,7 +115,9 @@ export function burners(group: CpuGroup): Burners {
 }
 
 function burner(group: CpuGroup): ChildProcess {
-  const [file, ...args] = inside(group, ['/bin/sh', '-c', 'kill -STOP $$; while :; do :; done'])
+  const [file, ...args] = inside(group, [
+    ...['setpriv', '--pdeathsig=KILL', '/bin/sh', '-c', 'kill -STOP $$; while :; do :; done'],
+  ])
   return spawn(file, args, { stdio: 'ignore' })
 }
 
