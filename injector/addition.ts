@@ -11,7 +11,16 @@ import type { JsonObject } from './json.ts'
 import type { Container, Pod } from './pod.ts'
 import { fitted } from './pod-level.ts'
 import type { PodOptions } from './pod-options.ts'
-import { gateResources, guaranteed, isGuaranteed, type OwnResources, type Resources } from './resources.ts'
+import { inProportion } from './proportion.ts'
+import {
+  AUTO,
+  type ChosenResources,
+  gateResources,
+  guaranteed,
+  isGuaranteed,
+  type OwnResources,
+  type Resources,
+} from './resources.ts'
 import { ourVolumes, sidecarContainer } from './sidecar-container.ts'
 
 export type Addition = {
@@ -31,14 +40,18 @@ export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
 /** Where the sidecar listens, for apps that are led to it by {@link ENDPOINT_ENV}. */
 export const SIDECAR_ENDPOINT = `http://127.0.0.1:${SIDECAR_PORT}/`
 
-/** What the sidecar and the gate have in this pod, where these are chosen for the sidecar: before and after they are fitted into the pod's own. */
-export function ownResources(
-  pod: Pod,
-  sidecar: Resources,
-): { readonly chosen: OwnResources; readonly resources: OwnResources } {
-  const adjusted = isGuaranteed(pod, isOurs) ? guaranteed : <T>(resources: T) => resources
-  const chosen = { sidecar: adjusted(sidecar), gate: adjusted(gateResources(sidecar)) }
-  return { chosen, resources: fitted(pod, chosen) }
+/** What the sidecar and the gate have in this pod, where these are chosen for the sidecar. */
+export function ownResources(pod: Pod, chosen: ChosenResources): OwnResources {
+  const own = inProportion(pod, chosen)
+  return fitted(
+    pod,
+    isGuaranteed(pod, isOurs) ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) } : own,
+  )
+}
+
+/** As people write it. */
+function spelled({ requests: { cpu = AUTO, memory }, limits }: ChosenResources): Resources {
+  return { requests: { cpu, memory }, limits }
 }
 
 /** @param shownRole the role as the status annotation tells it to people */
@@ -49,7 +62,7 @@ export function renderAddition(
   options: PodOptions,
   settings: InjectionSettings,
 ): Addition {
-  const { chosen, resources } = ownResources(pod, options.resources)
+  const resources = ownResources(pod, options.resources)
   const containers = (own: OwnResources) =>
     [
       sidecarContainer(identity, options, own.sidecar, settings),
@@ -57,7 +70,8 @@ export function renderAddition(
     ] as const
   const volumes = ourVolumes(settings)
   const [sidecar, gate] = containers(resources)
-  // Of what was chosen: what is left of a pod's resources is another when the webhook is asked again.
+  // Of what was chosen: what follows from the pod's own resources can be another when the webhook is asked again.
+  const chosen = { sidecar: spelled(options.resources), gate: spelled(gateResources(options.resources)) }
   const hash = createHash('sha256')
     .update(JSON.stringify([...containers(chosen), volumes]))
     .digest('hex')

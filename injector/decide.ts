@@ -28,6 +28,7 @@ import { type Reason, sentence } from './reasons.ts'
 import { foreignContent, reservedName as reservedNameOf } from './reserved.ts'
 import type { OwnResources } from './resources.ts'
 import type { WholeObject } from './review.ts'
+import { roomWarnings } from './room-warnings.ts'
 import type { RedirectMode } from './settings.ts'
 import { isMirrorPod, type Obstacle, unsupported } from './unsupported.ts'
 
@@ -81,6 +82,7 @@ export function decideWhole(
       ...warnings,
       ...environmentWarnings(pod, options.redirect),
       ...placementWarnings(pod, options.redirect),
+      ...roomWarnings(pod, options.resources, addition.resources),
       ...planned.warnings,
     ],
     role: identity.shownRole,

@@ -1,5 +1,5 @@
 import type { PolicySettings } from '../common/policy.ts'
-import { parseResources, type ResourceList, type Resources, SIDECAR_RESOURCES } from './resources.ts'
+import { type ChosenResources, parseResources, type ResourceList, SIDECAR_RESOURCES } from './resources.ts'
 import {
   type GATE_MODES,
   type InjectorSettings,
@@ -13,7 +13,7 @@ export type InjectionSettings = {
   readonly sidecarImage: string
   readonly nodeGuardImage: string
   readonly imagePullPolicy: string
-  readonly resources: Resources
+  readonly resources: ChosenResources
   readonly resourcesMax: ResourceList
   readonly redirect: RedirectMode
   readonly gateProof: 'enforce' | 'report'

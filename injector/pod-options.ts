@@ -4,7 +4,7 @@ import { LOG_LEVELS } from '../common/log.ts'
 import { quote } from '../common/role.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import type { Namespace } from './namespace.ts'
-import { parseResources, type Resources } from './resources.ts'
+import { type ChosenResources, parseResources } from './resources.ts'
 import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from './settings.ts'
 
 export type PodOptions = {
@@ -12,7 +12,7 @@ export type PodOptions = {
   readonly imdsTokens: (typeof TOKEN_MODES)[number]
   readonly startupGate: (typeof GATE_MODES)[number]
   readonly logLevel: string
-  readonly resources: Resources
+  readonly resources: ChosenResources
 }
 
 export type OptionsResult =
@@ -73,7 +73,7 @@ function redirectMode(
   return annotated ?? (refusesNetAdmin ? 'env' : settings.redirect)
 }
 
-function sidecarResources(text: string | undefined, settings: InjectionSettings): Resources {
+function sidecarResources(text: string | undefined, settings: InjectionSettings): ChosenResources {
   if (text === undefined) return settings.resources
   const where = `annotation ${KEYS.sidecarResources}`
   if (text.length > MAX_RESOURCES_TEXT)

@@ -10,17 +10,22 @@ import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } f
 export type ResourceList = { readonly cpu: string; readonly memory: string }
 export type Resources = { readonly requests: ResourceList; readonly limits: ResourceList }
 export type OwnResources = { readonly sidecar: Resources; readonly gate: Resources }
+/** What is chosen for the sidecar, for all pods or one: without a request of CPU it follows from the pod (`proportion.ts`). */
+export type ChosenResources = {
+  readonly requests: { readonly cpu: string | undefined; readonly memory: string }
+  readonly limits: ResourceList
+}
+
+/** The request of CPU that follows from the pod, as people write it. */
+export const AUTO = 'auto'
 
 /** Measured start of the sidecar and the gate: small requests, limits that do not slow Node's start. */
-export const SIDECAR_RESOURCES: Resources = {
-  requests: { cpu: '5m', memory: '16Mi' },
+export const SIDECAR_RESOURCES: ChosenResources = {
+  requests: { cpu: undefined, memory: '16Mi' },
   limits: { cpu: '500m', memory: '48Mi' },
 }
 /** The gate runs Node and, for a moment, `nft` beside it. */
-export const GATE_RESOURCES: Resources = {
-  requests: { cpu: '5m', memory: '16Mi' },
-  limits: { cpu: '500m', memory: '64Mi' },
-}
+const GATE_LIMITS: ResourceList = { cpu: '500m', memory: '64Mi' }
 export const MOST_RESOURCES: ResourceList = { cpu: '1', memory: '256Mi' }
 
 /**
@@ -32,30 +37,34 @@ export const LEAST_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
 const GUARANTEED_CPU = '200m'
 
 export type ResourcesResult =
-  | { readonly ok: true; readonly resources: Resources }
+  | { readonly ok: true; readonly resources: ChosenResources }
   | { readonly ok: false; readonly problem: string }
 
 /**
- * Reads `{"requests": {"cpu", "memory"}, "limits": {…}}`; what is left out comes from `base`.
+ * Reads `{"requests": {"cpu", "memory"}, "limits": {…}}`; what is left out comes from `base`. The request of CPU may be `auto`.
  *
  * @param most upper bound of every quantity (the operator's `--sidecar-resources-max`)
  * @returns the resources, or what completes "<where> "
  */
-export function parseResources(text: string, base: Resources, most: ResourceList): ResourcesResult {
+export function parseResources(text: string, base: ChosenResources, most: ResourceList): ResourcesResult {
   const value = parsed(text)
   if (!isObject(value) || Object.keys(value).some((key) => key !== 'requests' && key !== 'limits'))
     return bad('must be JSON such as {"requests":{"cpu":"5m"},"limits":{"memory":"64Mi"}}')
   for (const [kind, list] of Object.entries(value)) {
     if (!isObject(list)) return bad(`has ${kind} that are not an object`)
-    const foreign = Object.entries(list).find(([key, amount]) => readQuantity(key, amount) === undefined)
+    const foreign = Object.entries(list).find(
+      ([key, amount]) => !isAuto(kind, key, amount) && readQuantity(key, amount) === undefined,
+    )
     if (foreign) return bad(`must give cpu and memory in ${kind} as quantities such as "50m" and "64Mi"`)
   }
+  const requests = { ...base.requests, ...(value.requests as Partial<ResourceList>) }
+  const cpu = requests.cpu === AUTO ? undefined : requests.cpu
   const resources = {
-    requests: { ...base.requests, ...(value.requests as Partial<ResourceList>) },
+    requests: { ...requests, cpu },
     limits: { ...base.limits, ...(value.limits as Partial<ResourceList>) },
   }
   for (const name of RESOURCE_NAMES) {
-    const [request, limit] = [resources.requests[name], resources.limits[name]]
+    const [request = '0', limit] = [resources.requests[name], resources.limits[name]]
     if (exceeds(name, limit, most[name])) return bad(`may give at most ${most[name]} of ${name}`)
     if (exceeds(name, LEAST_LIMITS[name], limit))
       return bad(`must give a ${name} limit of at least ${LEAST_LIMITS[name]}`)
@@ -76,13 +85,10 @@ export function parseResourceList(text: string): ResourceList | undefined {
  * The gate's: what is chosen for the sidecar holds for it, too. A limit range bounds every container of a pod, so that one annotation
  * has to bring both within its bounds.
  */
-export function gateResources({ requests, limits }: Resources): Resources {
-  const chosen = (kind: keyof Resources, list: ResourceList): ResourceList => {
-    const of = (name: ResourceName) =>
-      list[name] === SIDECAR_RESOURCES[kind][name] ? GATE_RESOURCES[kind][name] : list[name]
-    return { cpu: of('cpu'), memory: of('memory') }
-  }
-  return { requests: chosen('requests', requests), limits: chosen('limits', limits) }
+export function gateResources({ requests, limits }: ChosenResources): ChosenResources {
+  const of = (name: ResourceName) =>
+    limits[name] === SIDECAR_RESOURCES.limits[name] ? GATE_LIMITS[name] : limits[name]
+  return { requests, limits: { cpu: of('cpu'), memory: of('memory') } }
 }
 
 /**
@@ -106,11 +112,14 @@ export function isGuaranteed(pod: Pod, isOurs: (container: Container) => boolean
 }
 
 /** The same resources such that a Guaranteed pod stays Guaranteed: requests equal to limits. */
-export function guaranteed({ limits }: Resources): Resources {
+export function guaranteed({ limits }: { readonly limits: ResourceList }): Resources {
   const cpu = exceeds('cpu', limits.cpu, GUARANTEED_CPU) ? GUARANTEED_CPU : limits.cpu
   const list = { cpu, memory: limits.memory }
   return { requests: list, limits: list }
 }
+
+const isAuto = (kind: string, name: string, amount: Json | undefined) =>
+  kind === 'requests' && name === 'cpu' && amount === AUTO
 
 function readQuantity(name: string, amount: Json | undefined): number | undefined {
   // YAML people write `cpu: 1`; the API accepts numbers for quantities.

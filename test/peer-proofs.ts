@@ -23,6 +23,7 @@ const PROOFS: Readonly<Record<string, Proof>> = {
   ip: { args: ['-V'], says: /iproute2/ },
   'kube-cel': { input: '{"objects":[]}', says: /"verdicts"/ },
   'kube-types': {},
+  kube2iam: { ...VERSION, says: /^Version:/ },
   kubectl: { ...VERSION, args: ['version', '--client'] },
   moto_server: { args: ['--help'], says: /usage/i },
   socat: { args: ['-V'], says: /socat version/ },

@@ -5,11 +5,14 @@
 import { ownResources } from '../addition.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { readPod } from '../pod.ts'
-import { gateResources, type OwnResources, parseResources } from '../resources.ts'
+import { type OwnResources, parseResources } from '../resources.ts'
 import { type AddedPod, addedPod } from './added-pod.ts'
 import { brokenLimitRanges } from './limit-range.ts'
 import type { NamespaceLimits } from './namespace-limits.ts'
 import { fullQuotas } from './quota.ts'
+
+/** Of which ours request the most that they ever do by themselves. */
+const LARGE_POD_CPU = '64'
 
 /**
  * @param raw the pod, or the one that a template describes
@@ -34,14 +37,23 @@ export function podLimitWarnings(
   ]
 }
 
-/** Of a namespace that is opted in: only what holds for every pod, by the resources that pods have without an annotation. */
+/**
+ * Of a namespace that is opted in: only what holds for every pod, by the resources that pods have without an annotation. A small pod's are
+ * tried, and a large one's, in which ours request more.
+ */
 export function namespaceLimitWarnings(
   { limitRanges }: Pick<NamespaceLimits, 'limitRanges'>,
   settings: InjectionSettings,
 ): string[] {
-  const own = { sidecar: settings.resources, gate: gateResources(settings.resources) }
-  const anyPod = { spec: { containers: [{ name: 'app' }] } }
-  return refusals('pods that get a sidecar', limitRanges, addedPod(anyPod, own), settings)
+  const added = (cpu: string) => {
+    const pod = { spec: { containers: [{ name: 'app', resources: { requests: { cpu } } }] } }
+    return addedPod(pod, ownResources(pod, settings.resources))
+  }
+  return limitRanges.flatMap((limitRange) => {
+    const isForAll = refusals('', [limitRange], added(LARGE_POD_CPU), settings).length > 0
+    const which = isForAll ? '' : ' and request little CPU'
+    return refusals(`pods that get a sidecar${which}`, [limitRange], added('0'), settings)
+  })
 }
 
 function refusals(
@@ -52,7 +64,7 @@ function refusals(
 ): string[] {
   const annotatedWith = (annotation: string) => {
     const read = parseResources(annotation, resources, resourcesMax)
-    return read.ok ? ownResources(added.without, read.resources).resources : undefined
+    return read.ok ? ownResources(added.without, read.resources) : undefined
   }
   return brokenLimitRanges(limitRanges, added, annotatedWith).map((said) => `${who} will be refused: ${said}`)
 }

@@ -64,6 +64,8 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['networkPolicy.apiServerCidrs={10.0.0.0/33}', /'\/networkPolicy\/apiServerCidrs\/0'/],
   ['networkPolicy.apiServerPorts={443,443}', /'\/networkPolicy\/apiServerPorts'/],
   ['sidecar.resources.limits.memory=64MB', /'\/sidecar\/resources\/limits\/memory'/],
+  ['sidecar.resources.requests.memory=auto', /'\/sidecar\/resources\/requests\/memory'/],
+  ['sidecar.resources.limits.cpu=auto', /'\/sidecar\/resources\/limits\/cpu'/],
   ['sidecar.resourcesMax.cpu=2', /'\/sidecar\/resourcesMax'/],
   ['broker.resources.limits.memory=lots', /'\/broker\/resources\/limits\/memory'/],
   ['injector.tls.existingSecret=my_secret', /'\/injector\/tls\/existingSecret'/],
@@ -86,6 +88,7 @@ const RIGHT: readonly string[] = [
   'broker.region=eusc-de-east-1',
   'networkPolicy.apiServerCidrs={0.0.0.0/0,fd00::/8}',
   'sidecar.resources.requests.cpu=0.01',
+  'sidecar.resources.requests.cpu=auto',
   'guard.tolerations[0].key=dedicated',
 ]
 

@@ -120,16 +120,16 @@ describe('the containers added', () => {
       assert.deepEqual(resources.requests, resources.limits)
   })
 
-  for (const resources of [
-    undefined,
-    {},
-    { limits: { cpu: '1' } },
-    { limits: { cpu: '1', memory: '1Gi' }, requests: { cpu: '1m' } },
-  ])
+  for (const [resources, cpu] of [
+    [undefined, '5m'],
+    [{}, '5m'],
+    [{ limits: { cpu: '1' } }, '10m'],
+    [{ limits: { cpu: '1', memory: '1Gi' }, requests: { cpu: '1m' } }, '5m'],
+  ] as const)
     it(`do not reserve their limits in a pod with ${JSON.stringify(resources)}`, () => {
       const given = pod(container({ resources }))
       const { sidecar } = injected(given, decide(given, namespace(), settings()))
-      assert.deepEqual((sidecar.resources as Dict).requests, { cpu: '5m', memory: '16Mi' })
+      assert.deepEqual((sidecar.resources as Dict).requests, { cpu, memory: '16Mi' })
     })
 
   it('are the only ones that mount the token and the state', () => {

@@ -156,6 +156,29 @@ describe('a LimitRange', () => {
       /^pods that get a sidecar will be refused: LimitRange bounds allows a container at most 256m/,
     )
   })
+
+  it('is told of as one that refuses small pods alone, where ours request enough in large ones', () => {
+    const limits = { limitRanges: [container({ min: { cpu: '50m' } })] } as unknown as NamespaceLimits
+    const [text = ''] = namespaceLimitWarnings(limits, settings())
+    assert.match(
+      text,
+      /^pods that get a sidecar and request little CPU will be refused: LimitRange bounds allows a container no less than 50m/,
+    )
+  })
+
+  it('is held against what ours request in this pod', () => {
+    const of = (cpu: string) =>
+      pod({ containers: [{ name: 'app', image: 'x', resources: { requests: { cpu } } }] })
+    for (const item of [{ min: { cpu: '50m' } }, { maxLimitRequestRatio: { cpu: '10' } }]) {
+      const range = container(item)
+      assert.deepEqual(ranged(range, of('5')), [])
+      const [text = ''] = ranged(range, of('4'))
+      const annotation = ANNOTATED.exec(text)?.[1]
+      assert.equal(annotation, '{"requests":{"cpu":"50m"}}')
+      const annotated = { ...of('4'), metadata: pod({}, { [KEYS.sidecarResources]: annotation }).metadata }
+      assert.deepEqual(ranged(range, annotated), [])
+    }
+  })
 })
 
 describe('a ResourceQuota', () => {
@@ -182,6 +205,17 @@ describe('a ResourceQuota', () => {
     assert.match(
       text,
       /^pods of this workload will be refused: ResourceQuota compute allows 1 of requests\.cpu in all, and a pod needs 1200m with pod2iam-sidecar, 1 without: raise it/,
+    )
+  })
+
+  it('needs room for the sidecar alone, a hundredth of what the pod requests: the gate runs before the app', () => {
+    const burstable = pod({
+      containers: [{ name: 'app', image: 'x', resources: { requests: { cpu: '2' } } }],
+    })
+    assert.deepEqual(counted({ 'requests.cpu': '2020m' }, {}, burstable), [])
+    assert.match(
+      counted({ 'requests.cpu': '2019m' }, {}, burstable).join(),
+      /allows 2019m of requests\.cpu in all, and a pod needs 2020m with pod2iam-sidecar, 2 without/,
     )
   })
 

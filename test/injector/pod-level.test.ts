@@ -24,8 +24,8 @@ describe('a pod with resources of its own as a whole', () => {
     const resources = { limits: list('2', '1Gi'), requests: list('2', '1Gi') }
     const containers = [app({ requests: list('1', '512Mi') })]
     assert.deepEqual(resourcesOf(pod({ resources, containers })), [
-      { requests: list('5m', '16Mi'), limits: list('500m', '48Mi') },
-      { requests: list('5m', '16Mi'), limits: list('500m', '64Mi') },
+      { requests: list('20m', '16Mi'), limits: list('500m', '48Mi') },
+      { requests: list('500m', '16Mi'), limits: list('500m', '64Mi') },
     ])
   })
 
@@ -35,7 +35,25 @@ describe('a pod with resources of its own as a whole', () => {
     const [sidecar, gate] = resourcesOf(pod({ resources, containers }))
     assert.deepEqual(sidecar, { requests: list('0', '0'), limits: list('500m', '48Mi') })
     // The gate runs before the app, whose request is not needed yet.
-    assert.deepEqual(gate?.requests, list('5m', '16Mi'))
+    assert.deepEqual(gate?.requests, list('250m', '16Mi'))
+  })
+
+  it('whose containers request too much of it is warned of, with the number that is missing', () => {
+    const warned = (requests: string, limits = '8') => {
+      const resources = { limits: { cpu: limits }, requests: { cpu: requests } }
+      const decision = decide(
+        pod({ resources, containers: [app({ requests: { cpu: '2' } })] }),
+        namespace(),
+        settings(),
+      )
+      return decision.kind === 'patch' ? decision.warnings : assert.fail(decision.reason)
+    }
+    assert.deepEqual(warned('2'), [
+      'the pod as a whole requests 2 of cpu, and its containers leave 0 of it to the sidecar, which needs 20m: credentials come late ' +
+        'while the app keeps every core busy; raise spec.resources.requests.cpu',
+    ])
+    assert.match(warned('2010m').join(), /requests 2010m of cpu, and its containers leave 10m .* needs 21m: /)
+    assert.deepEqual(warned('2021m'), [])
   })
 
   it('gives ours what is left, less what runs beside the gate', () => {
@@ -69,7 +87,7 @@ describe('a pod with resources of its own as a whole', () => {
     const [sidecar] = resourcesOf(
       pod({ resources: { ...resources, requests: list('1', '1Gi') }, containers }),
     )
-    assert.deepEqual(sidecar?.requests, list('5m', '16Mi'))
+    assert.deepEqual(sidecar?.requests, list('10m', '16Mi'))
   })
 
   it('is injected once: what is left by then changes nothing', () => {

@@ -48,7 +48,12 @@ const container = fc.record(
     image: fc.string(),
     restartPolicy: fc.constantFrom('Always', null),
     env: fc.oneof(fc.array(env, { maxLength: 3 }), fc.constant(null)),
-    resources: fc.constantFrom({}, { limits: { cpu: '1', memory: '1Gi' } }),
+    resources: fc.constantFrom(
+      {},
+      { limits: { cpu: '1', memory: '1Gi' } },
+      { requests: { cpu: '750m' } },
+      { requests: { cpu: '12' }, limits: { cpu: '16' } },
+    ),
     ports: fc.array(fc.record({ containerPort: mostly(80, 9169) }), { maxLength: 2 }),
     futureField: fc.jsonValue(),
   },

@@ -66,7 +66,7 @@ describe('settings of the injector', () => {
     )
     assert.ok(settings)
     assert.deepEqual(injectionSettings(settings).resources, {
-      requests: { cpu: '5m', memory: '16Mi' },
+      requests: { cpu: undefined, memory: '16Mi' },
       limits: { cpu: '500m', memory: '512Mi' },
     })
   })

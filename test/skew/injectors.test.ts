@@ -18,7 +18,14 @@ import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
 import { CROSSED, openReleases, type Releases, type Side } from './releases.ts'
 
 /** Cases that need nothing but an allowed role. */
-const CASES = recordedPods().filter(({ name }) => /^(?:defaults|annotation: |pod: )/.test(name))
+const CASES = [
+  ...recordedPods().filter(({ name }) => /^(?:defaults|annotation: |pod: )/.test(name)),
+  // This release's containers request CPU in proportion, those of 0.1.0 always 5m (decision 0105).
+  ...['100m', '4'].map((cpu) => ({
+    name: `pod: requests ${cpu} of CPU`,
+    pod: pod({ containers: [{ name: 'app', image: 'orders', resources: { requests: { cpu } } }] }),
+  })),
+]
 /**
  * The life of a token that injectors of 0.1.0 write and accept. A replica of this release sees that one's pod and writes the same (decision 0098); here
  * neither has a pod.

@@ -14,7 +14,9 @@ The sidecar's resources, which no API server sees before a pod is injected. What
 {{- define "pod2iam.validateSidecarResources" -}}
 {{- $sidecar := .Values.sidecar -}}
 {{- $limits := mergeOverwrite (dict "cpu" "500m" "memory" "48Mi") (dig "limits" dict ($sidecar.resources | default dict)) -}}
-{{- $requests := mergeOverwrite (dict "cpu" "5m" "memory" "16Mi") (dig "requests" dict ($sidecar.resources | default dict)) -}}
+{{- $requests := mergeOverwrite (dict "cpu" "auto" "memory" "16Mi") (dig "requests" dict ($sidecar.resources | default dict)) -}}
+{{- /* The automatic request never exceeds the limit. */ -}}
+{{- if eq (toString $requests.cpu) "auto" -}}{{- $_ := set $requests "cpu" 0 -}}{{- end -}}
 {{- $most := mergeOverwrite (dict "cpu" "1" "memory" "256Mi") ($sidecar.resourcesMax | default dict) -}}
 {{- $least := dict "cpu" "50m" "memory" "32Mi" -}}
 {{- $why := dict "cpu" "start so slowly that apps wait for it" "memory" "be killed at its start" -}}

@@ -12,7 +12,7 @@ export const NODE_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=0'] as con
 /** What its image sets for glibc: memory that the start no longer needs goes back to the kernel. */
 export const MALLOC = { MALLOC_TRIM_THRESHOLD_: '4096', MALLOC_TOP_PAD_: '0' } as const
 
-const ROLE_PATH = '/latest/meta-data/iam/security-credentials/reader'
+export const ROLE_PATH = '/latest/meta-data/iam/security-credentials/reader'
 
 export type Started = {
   readonly child: ChildProcess

@@ -1,0 +1,38 @@
+/**
+ * A client in a pod: asks 169.254.169.254 for the credential document with a session token that it got there, whoever answers. Prints one
+ * JSON line: for each load of its first argument, what it took.
+ */
+import { connect, type Socket } from 'node:net'
+import { ask, requestBytes } from '../../sidecar/support/index.ts'
+import { type Load, runLoad } from '../load.ts'
+import { ROLE_PATH } from './process.ts'
+
+export type ClientLoad = Pick<Load, 'requests' | 'connections' | 'keepAlive'>
+
+const ADDRESS = '169.254.169.254'
+const WARM_UP = 300
+
+if (process.argv[1] === import.meta.filename) {
+  const loads = JSON.parse(process.argv[2] ?? '[]') as readonly ClientLoad[]
+  const token = await ask(80, {
+    address: ADDRESS,
+    method: 'PUT',
+    path: '/latest/api/token',
+    headers: { 'X-aws-ec2-metadata-token-ttl-seconds': '21600' },
+  })
+  if (token.status !== 200) throw new Error(`the token was refused: ${token.status}`)
+  const bytes = requestBytes({ path: ROLE_PATH, headers: { 'X-aws-ec2-metadata-token': token.body } })
+  const load = (one: ClientLoad) => runLoad({ ...one, port: 80, bytes, dial })
+  await load({ requests: WARM_UP, connections: 4, keepAlive: true })
+  const results = []
+  for (const one of loads) results.push(await load(one))
+  console.log(JSON.stringify(results))
+}
+
+function dial(port: number): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>()
+  const socket = connect({ port, host: ADDRESS, noDelay: true })
+  socket.setEncoding('latin1')
+  socket.once('error', reject).once('connect', () => resolve(socket))
+  return promise
+}
