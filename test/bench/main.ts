@@ -2,7 +2,7 @@
  * `npm run bench COMPONENT [-- --json FILE --plot DIRECTORY --only PATTERN]`: measures a built component on this machine and
  * prints a table. With `--json` the same figures go to a file, with `--plot` curves of those over the size of a node
  * (firewall). With `--only`, a regular expression, those parts alone are measured whose name it matches (firewall, by
- * name; broker: usual, large; sidecar: usual, starved, start on a busy node, kube2iam; injector: `reviews`, `worst reviews`, `attack`, `rollouts`, and a watch by its name). A missed target
+ * name; broker: usual, large; sidecar: usual, cpu, starved, start on a busy node, kube2iam; injector: `reviews`, `worst reviews`, `attack`, `rollouts`, and a watch by its name). A missed target
  * does not fail the run: it is a measurement, not a test.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'

@@ -1,6 +1,7 @@
 /** The sidecar's bench: the built bundle, as its container runs it, against a broker of our own on loopback. */
 import { openWorkshop, startBroker } from '../../sidecar/support/index.ts'
 import type { Bench, Figure } from '../report.ts'
+import { cpuFigures } from './cpu.ts'
 import { kube2iamFigures } from './kube2iam.ts'
 import { latencyFigures } from './latency.ts'
 import { manySidecars, memoryFigures, underLimit } from './memory.ts'
@@ -21,6 +22,10 @@ export const benchSidecar: Bench = async (tell, asked) => {
   const figures: Figure[] = []
   try {
     if (asked('usual')) figures.push(...(await usualFigures(options, tell)))
+    if (asked('cpu')) {
+      tell('processor time')
+      figures.push(...(await cpuFigures(options, PROCESSES)))
+    }
     if (asked('starved')) figures.push(...(await starvedFigures(options, tell)))
     if (asked('start on a busy node')) {
       tell('start on a busy node')

@@ -17,14 +17,17 @@ import type { ClientLoad } from './load-client.ts'
 import { ROLE_PATH, type SidecarOptions } from './process.ts'
 
 const ROUNDS = 7
-const LOADS: readonly (ClientLoad & { readonly name: string })[] = [true, false].flatMap((keepAlive) =>
-  [1, 16].map((connections) => ({
-    name: `${connections} connection${connections === 1 ? '' : 's'}, ${keepAlive ? 'kept alive' : 'new each time'}`,
-    requests: 1000,
-    connections,
-    keepAlive,
-  })),
-)
+const LOADS: readonly (ClientLoad & { readonly name: string })[] = [
+  { name: 'a whole fetch', wholeFetches: 300 },
+  ...[true, false].flatMap((keepAlive) =>
+    [1, 16].map((connections) => ({
+      name: `${connections} connection${connections === 1 ? '' : 's'}, ${keepAlive ? 'kept alive' : 'new each time'}`,
+      requests: 1000,
+      connections,
+      keepAlive,
+    })),
+  ),
+]
 const NODE = 'node-1'
 const ROLE = ROLE_PATH.slice(ROLE_PATH.lastIndexOf('/') + 1)
 /** Of EC2, kube2iam asks for the Regions; where there is none of its own it takes the SDK's endpoint for STS. */

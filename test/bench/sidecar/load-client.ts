@@ -1,13 +1,18 @@
 /**
- * A client in a pod: asks 169.254.169.254 for the credential document with a session token that it got there, whoever answers. Prints one
- * JSON line: for each load of its first argument, what it took.
+ * A client in a pod: asks 169.254.169.254 for the credential document with a session token that it got there, or fetches as SDKs do, whoever
+ * answers. Prints one JSON line: for each load of its first argument, what it took.
  */
 import { connect, type Socket } from 'node:net'
 import { ask, requestBytes } from '../../sidecar/support/index.ts'
-import { type Load, runLoad } from '../load.ts'
+import { type Load, type LoadResult, runLoad } from '../load.ts'
+import { quantile } from '../report.ts'
 import { ROLE_PATH } from './process.ts'
+import { wholeFetch } from './whole-fetch.ts'
 
-export type ClientLoad = Pick<Load, 'requests' | 'connections' | 'keepAlive'>
+export type ClientLoad =
+  | Pick<Load, 'requests' | 'connections' | 'keepAlive'>
+  /** So many whole fetches, one after the other, each on a connection of its own. */
+  | { readonly wholeFetches: number }
 
 const ADDRESS = '169.254.169.254'
 const WARM_UP = 300
@@ -22,11 +27,29 @@ if (process.argv[1] === import.meta.filename) {
   })
   if (token.status !== 200) throw new Error(`the token was refused: ${token.status}`)
   const bytes = requestBytes({ path: ROLE_PATH, headers: { 'X-aws-ec2-metadata-token': token.body } })
-  const load = (one: ClientLoad) => runLoad({ ...one, port: 80, bytes, dial })
+  const load = (one: ClientLoad) =>
+    'wholeFetches' in one ? runWholeFetches(one.wholeFetches) : runLoad({ ...one, port: 80, bytes, dial })
   await load({ requests: WARM_UP, connections: 4, keepAlive: true })
   const results = []
   for (const one of loads) results.push(await load(one))
   console.log(JSON.stringify(results))
+}
+
+async function runWholeFetches(count: number): Promise<LoadResult> {
+  const durations: number[] = []
+  let failures = 0
+  const begun = performance.now()
+  while (durations.length + failures < count) {
+    const start = performance.now()
+    const socket = await dial(80)
+    await wholeFetch(socket).then(
+      () => durations.push((performance.now() - start) * 1000),
+      () => failures++,
+    )
+    socket.destroy()
+  }
+  const perSecond = (durations.length / (performance.now() - begun)) * 1000
+  return { p50: quantile(durations, 0.5), p99: quantile(durations, 0.99), perSecond, failures }
 }
 
 function dial(port: number): Promise<Socket> {
