@@ -2,7 +2,7 @@
  * Runs inside a network and a mount namespace of its own: two sidecars, a stand-in for the broker and one for AWS, and one
  * client in each of the modes named. Prints what came of it as one line of JSON.
  */
-import { execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
@@ -106,16 +106,27 @@ async function runClient(mode: Mode, hasSigned: () => boolean): Promise<string> 
   const child = spawn(command ?? '', args, {
     env: Object.fromEntries(Object.entries({ ...env, ...mode.env }).map(([k, v]) => [k, inPlace(v)])),
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
   })
   const written = Promise.all([text(child.stdout), text(child.stderr)])
   const closed = once(child, 'close').then(() => true)
   const deadline = Date.now() + RUN_MS
   while (!(await Promise.race([closed, sleep(20, false)]))) {
-    if (Date.now() > deadline) child.kill('SIGKILL')
+    if (Date.now() > deadline) endGroup(child, 'SIGKILL')
     // That proves it. A file system that is mounted does not end by itself.
-    else if (hasSigned()) child.kill()
+    else if (hasSigned()) endGroup(child, 'SIGTERM')
   }
   return (await written).join('')
+}
+
+/** Ends a client and what it has started: some are scripts. */
+function endGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  if (pid === undefined) return
+  try {
+    process.kill(-pid, signal)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
 }
 
 function inPlace(text: string): string {

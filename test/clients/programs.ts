@@ -1,6 +1,6 @@
 /** Programs written by others that ask a metadata service for credentials, and what shows that they got them. */
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { needsBoto3, needsPeer, peer } from '../peers.ts'
 import { MOUNT_POINT, STAND_IN } from './modes.ts'
@@ -47,6 +47,7 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
     args: ['lsd', ':s3:', '--s3-provider=AWS', '--s3-env-auth', `--s3-endpoint=${STAND_IN}`, '--retries=1'],
   }),
   's3fs, `iam_role=auto`': program('s3fs', {
+    needs: existsSync('/dev/fuse') ? needsPeer('s3fs') : { skip: 's3fs needs /dev/fuse' },
     args: ['bucket', MOUNT_POINT, '-f', '-o', `iam_role=auto,url=${STAND_IN},use_path_request_style`],
     from: '1.91',
   }),
