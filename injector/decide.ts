@@ -24,6 +24,7 @@ import { type Pod, readPod, readPodHead } from './pod.ts'
 import { tooLittle } from './pod-level.ts'
 import { type PodOptions, readOptions } from './pod-options.ts'
 import { tooMany } from './pod-size.ts'
+import { proxyWarnings } from './proxy-warnings.ts'
 import { type Reason, sentence } from './reasons.ts'
 import { foreignContent, reservedName as reservedNameOf } from './reserved.ts'
 import type { OwnResources } from './resources.ts'
@@ -81,6 +82,7 @@ export function decideWhole(
     warnings: [
       ...warnings,
       ...environmentWarnings(pod, options.redirect),
+      ...proxyWarnings(pod, options.redirect),
       ...placementWarnings(pod, options.redirect),
       ...roomWarnings(pod, options.resources, addition.resources),
       ...planned.warnings,

@@ -1,0 +1,39 @@
+/** The ways in which a pod's metadata service can be there for a client. */
+import { hostPort, SIDECAR_PORT } from '../../common/addresses.ts'
+
+export type Mode = {
+  /** Which of the two sidecars answers: the one that allows IMDSv1 or the one that demands a token. */
+  readonly tokens: 'optional' | 'required'
+  /** Metadata addresses that lead there; to the others nobody answers. */
+  readonly redirected: readonly ('v4' | 'v6')[]
+  /** Requests for a session token are dropped, as an instance's hop limit does with the answer. */
+  readonly tokensCut?: boolean
+  readonly env?: Readonly<Record<string, string>>
+}
+
+const BOTH = ['v4', 'v6'] as const
+/** In arguments and variables: the stand-in's URL, and an empty directory. */
+export const [STAND_IN, MOUNT_POINT] = ['{stand-in}', '{mount-point}']
+const OPTIONAL: Mode = { tokens: 'optional', redirected: BOTH }
+const ENDPOINT = { AWS_EC2_METADATA_SERVICE_ENDPOINT: `http://${hostPort('127.0.0.1', SIDECAR_PORT)}` }
+const PROXY = { HTTP_PROXY: STAND_IN, http_proxy: STAND_IN }
+const except = (noProxy: string) => ({ ...PROXY, NO_PROXY: noProxy, no_proxy: noProxy })
+
+export const MODES = {
+  /** No SDK can be told to use IMDSv1; they fall back to it when their PUT does not get through. */
+  v1: { ...OPTIONAL, tokensCut: true },
+  optional: OPTIONAL,
+  required: { tokens: 'required', redirected: BOTH },
+  ipv6: {
+    tokens: 'optional',
+    redirected: ['v6'],
+    env: { AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE: 'IPv6' },
+  },
+  env: { tokens: 'optional', redirected: [], env: ENDPOINT },
+  proxy: { ...OPTIONAL, env: PROXY },
+  excepted: { ...OPTIONAL, env: except('169.254.169.254') },
+  exceptedNetwork: { ...OPTIONAL, env: except('169.254.0.0/16') },
+  envProxy: { tokens: 'optional', redirected: [], env: { ...ENDPOINT, ...PROXY } },
+} as const satisfies Readonly<Record<string, Mode>>
+
+export type ModeName = keyof typeof MODES

@@ -1,0 +1,97 @@
+/** Programs written by others that ask a metadata service for credentials, and what shows that they got them. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { needsBoto3, needsPeer, peer } from '../peers.ts'
+import { MOUNT_POINT, STAND_IN } from './modes.ts'
+
+export type Program = {
+  readonly argv: readonly string[]
+  readonly needs: { readonly skip?: string }
+  readonly version: () => string
+  /** An access key that it prints or signs with at the stand-in, or the instance's id. */
+  readonly proof: 'accessKeyId' | 'host.id'
+  /** Since when it does what the row says, where that is known from its change log or from AWS. */
+  readonly from: string
+  readonly env?: Readonly<Record<string, string>>
+}
+
+/** By the client's name. */
+export const PROGRAMS: Readonly<Record<string, Program>> = {
+  'AWS CLI v1': program('whoami-cli', { version: () => askVersion(peer('aws')), from: '1.16.289' }),
+  'boto3, botocore': program('whoami-boto3', {
+    needs: { ...needsBoto3(), ...needsPeer('whoami-boto3') },
+    version: () => askVersion(peer('python3'), '-c', 'import boto3; print(boto3.__version__)'),
+    from: '1.12.6, botocore 1.13.25',
+  }),
+  'SDK for JavaScript v3': script('../e2e/sdk/javascript/whoami.ts', '@aws-sdk/client-sts'),
+  'SDK for JavaScript v2': program('whoami-javascript-v2', { from: '2.722.0' }),
+  'SDK for Go v2': program('whoami-go', {
+    version: () => read('../e2e/sdk/go/go.mod', /aws-sdk-go-v2 v(\S+)/),
+    from: '0.19.0',
+  }),
+  'SDK for Go v1': program('whoami-go-v1', { from: '1.25.38; `env` 1.34.14; IPv6 1.40.0' }),
+  'SDK for Java v2': program('whoami-java', {
+    version: () => read('../e2e/sdk/java/pom.xml', /<aws.version>(.*)</),
+    from: '2.10.21',
+  }),
+  'SDK for Rust, `aws-config`': program('whoami-rust'),
+  'SDK for Ruby, `aws-sdk-core`': program('whoami-ruby-trixie', {
+    from: '3.79.0; IPv6 3.117.0; `env` 3.191.5',
+  }),
+  'the same before 3.191.5': program('whoami-ruby-bookworm', { from: '3.79.0; IPv6 3.117.0' }),
+  'awscrt, `aws-c-auth`': program('whoami-awscrt-0.38', { version: () => 'awscrt 0.38.1' }),
+  'awscrt before aws-c-auth 0.6.29': program('whoami-awscrt-0.16', { version: () => 'awscrt 0.16.19' }),
+  'minio-go, `credentials.IAM`': program('whoami-minio'),
+  'rclone, `env_auth`': program('rclone', {
+    args: ['lsd', ':s3:', '--s3-provider=AWS', '--s3-env-auth', `--s3-endpoint=${STAND_IN}`, '--retries=1'],
+  }),
+  's3fs, `iam_role=auto`': program('s3fs', {
+    needs: existsSync('/dev/fuse') ? needsPeer('s3fs') : { skip: 's3fs needs /dev/fuse' },
+    args: ['bucket', MOUNT_POINT, '-f', '-o', `iam_role=auto,url=${STAND_IN},use_path_request_style`],
+    from: '1.91',
+  }),
+  'Hadoop S3A, `IAMInstanceCredentialsProvider`': program('whoami-hadoop'),
+  'OpenTelemetry’s detector for Go': program('detect-opentelemetry-go', { proof: 'host.id' }),
+  'OpenTelemetry’s detector for JavaScript': {
+    ...script('../sidecar/detectors/detect.ts', '@opentelemetry/resource-detector-aws'),
+    proof: 'host.id',
+  },
+  'OpenTelemetry’s detector for Python': program('detect-opentelemetry', { proof: 'host.id' }),
+}
+
+function program(
+  command: string,
+  { args = [], ...options }: Partial<Program> & { args?: string[] } = {},
+): Program {
+  const path = peer(command) ?? command
+  const version = () => askVersion(path)
+  return {
+    argv: [path, ...args],
+    needs: needsPeer(command),
+    version,
+    proof: 'accessKeyId',
+    from: '–',
+    ...options,
+  }
+}
+
+/** One that a devDependency is for. */
+function script(path: string, dependency: string): Program {
+  return {
+    argv: [process.execPath, fileURLToPath(new URL(path, import.meta.url))],
+    needs: {},
+    version: () => read(`../../node_modules/${dependency}/package.json`, /"version": "(.*)"/),
+    proof: 'accessKeyId',
+    from: '–',
+  }
+}
+
+function askVersion(command = '', ...args: string[]): string {
+  return execFileSync(command, args.length > 0 ? args : ['--version'], { encoding: 'utf8', timeout: 90_000 })
+}
+
+/** From a file by which the peer is pinned. */
+function read(path: string, pattern: RegExp): string {
+  return pattern.exec(readFileSync(fileURLToPath(new URL(path, import.meta.url)), 'utf8'))?.[1] ?? ''
+}

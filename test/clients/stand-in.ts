@@ -1,0 +1,56 @@
+/**
+ * Takes the place of every service that clients go on to with their credentials, and of a proxy: it tells by which access
+ * keys requests were signed, and whether it was asked to pass on a request for metadata.
+ */
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+
+export type StandIn = {
+  readonly url: string
+  /** Access keys of signed requests so far. */
+  readonly signed: string[]
+  /** Targets of requests for metadata that a proxy should pass on. */
+  readonly proxied: string[]
+  readonly close: () => void
+}
+
+const IDENTITY = `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
+<Arn>arn:aws:sts::111111111111:assumed-role/reader/shop.web</Arn><UserId>AROA:shop.web</UserId><Account>111111111111</Account>
+</GetCallerIdentityResult><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></GetCallerIdentityResponse>`
+const BUCKETS = `<?xml version="1.0"?><ListAllMyBucketsResult><Owner><ID>1</ID></Owner><Buckets></Buckets></ListAllMyBucketsResult>`
+
+/** Where clients ask for metadata, also in mode `env`. */
+const IS_METADATA = /^http:\/\/(?:169\.254\.169\.254|\[fd00:ec2::254\]|127\.0\.0\.1:9169)/
+
+/** Starts it on 127.0.0.1. */
+export async function startStandIn(): Promise<StandIn> {
+  const signed: string[] = []
+  const proxied: string[] = []
+  const server = createServer(async (request, response) => {
+    const { url = '' } = request
+    const asked = await text(request)
+    const key = accessKey(request)
+    if (key !== undefined) signed.push(key)
+    const isMetadata = IS_METADATA.test(url)
+    if (isMetadata) proxied.push(url)
+    const body = asked.includes('Action=GetCallerIdentity') ? IDENTITY : BUCKETS
+    response.writeHead(isMetadata ? 502 : 200, { 'Content-Type': 'text/xml' }).end(isMetadata ? '' : body)
+  })
+  server.on('connect', ({ url = '' }, socket) => {
+    if (IS_METADATA.test(`http://${url}`)) proxied.push(url)
+    socket.end('HTTP/1.1 502 Bad Gateway\r\n\r\n')
+  })
+  await new Promise<void>((done, fail) => server.once('error', fail).listen(0, '127.0.0.1', done))
+  const { port } = server.address() as AddressInfo
+  const close = () => {
+    server.close()
+    server.closeAllConnections()
+  }
+  return { url: `http://127.0.0.1:${port}`, signed, proxied, close }
+}
+
+/** Of signature versions 4 and 2. */
+function accessKey({ headers: { authorization = '' } }: IncomingMessage): string | undefined {
+  return /Credential=([^/]+)\//.exec(authorization)?.[1] ?? /^AWS ([^:]+):/.exec(authorization)?.[1]
+}

@@ -1,0 +1,163 @@
+/** A proxy without an exception for the metadata service is warned of, as a variable that would win over it is. */
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { KEYS } from '../../common/keys.ts'
+import { decide } from '../../injector/decide.ts'
+import { type Dict, namespace, pod, settings } from './fixtures.ts'
+
+const PROXY = 'http://proxy.example.com:3128'
+
+/** What is said of proxies about a pod whose app has these variables. */
+function warningsOf(
+  env: Dict[],
+  { annotations = {}, ...more }: Dict & { annotations?: Dict } = {},
+): readonly string[] {
+  const app = { name: 'app', image: 'orders', env, ...more }
+  const decision = decide(pod({ containers: [app] }, annotations as never), namespace(), settings())
+  assert.equal(decision.kind, 'patch')
+  return (decision.kind === 'patch' ? decision.warnings : []).filter(
+    (warning) => warning.includes('_PROXY') || warning.includes('_proxy'),
+  )
+}
+
+const variables = (values: Readonly<Record<string, string>>) =>
+  Object.entries(values).map(([name, value]) => ({ name, value }))
+const withNoProxy = (noProxy: string) => variables({ HTTP_PROXY: PROXY, NO_PROXY: noProxy })
+const MISSING = (proxies: string, host = '169.254.169.254') =>
+  `container "app" sets ${proxies} without ${host} in NO_PROXY, so its AWS SDK may ask the proxy for the pod's credentials`
+const NETWORK = `container "app" sets HTTP_PROXY with 169.254.169.254 in NO_PROXY only as part of a network, which boto3 and the AWS CLI do not understand`
+const ENV_MODE = { annotations: { [KEYS.redirect]: 'env' } }
+
+describe('a proxy in the environment of an app', () => {
+  for (const name of ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'])
+    it(`is warned of: ${name}`, () => {
+      assert.deepEqual(warningsOf(variables({ [name]: PROXY })), [MISSING(name)])
+    })
+
+  it('is one warning for a container, also in both spellings', () => {
+    const both = variables({ HTTP_PROXY: PROXY, http_proxy: PROXY, HTTPS_PROXY: PROXY })
+    assert.deepEqual(warningsOf(both), [MISSING('HTTP_PROXY, http_proxy')])
+  })
+
+  for (const [what, env] of [
+    ['for https alone', variables({ HTTPS_PROXY: PROXY, https_proxy: PROXY })],
+    ['that is empty', variables({ HTTP_PROXY: '' })],
+    [
+      'that is taken back by a later variable',
+      [...variables({ HTTP_PROXY: PROXY }), { name: 'HTTP_PROXY', value: '' }],
+    ],
+  ] as const)
+    it(`is not warned of ${what}`, () => {
+      assert.deepEqual(warningsOf([...env]), [])
+    })
+
+  it('is warned of where its own value cannot be seen', () => {
+    const env = [{ name: 'HTTP_PROXY', valueFrom: { configMapKeyRef: { name: 'proxy', key: 'url' } } }]
+    assert.deepEqual(warningsOf(env), [MISSING('HTTP_PROXY')])
+  })
+
+  it('is warned of in an init container, too', () => {
+    const spec = {
+      initContainers: [{ name: 'fetch', image: 'x', env: variables({ http_proxy: PROXY }) }],
+      containers: [{ name: 'app', image: 'orders' }],
+    }
+    const decision = decide(pod(spec), namespace(), settings())
+    assert.ok(decision.kind === 'patch')
+    assert.deepEqual(decision.warnings, [MISSING('http_proxy').replace('"app"', '"fetch"')])
+  })
+})
+
+describe('NO_PROXY excepts the metadata service', () => {
+  for (const list of [
+    '169.254.169.254',
+    'localhost,127.0.0.1, 169.254.169.254 ,.svc',
+    'localhost 169.254.169.254',
+    '169.254.169.254:80',
+    '*',
+    // The end of a longer name, with which Go and Python compare addresses, too.
+    '169.254',
+    '.169.254',
+    '*.254',
+    '169.254.0.0/16,169.254.169.254',
+  ])
+    it(`by ${list}`, () => {
+      assert.deepEqual(warningsOf(withNoProxy(list)), [])
+    })
+
+  for (const list of [
+    '',
+    '.svc,.cluster.local,10.0.0.0/8',
+    '169.254.169.253',
+    '169.254.169.254:8080',
+    '69.254',
+    '169.254.170.0/24',
+    '169.254.169.254/33',
+  ])
+    it(`not by ${JSON.stringify(list)}`, () => {
+      assert.deepEqual(warningsOf(withNoProxy(list)), [MISSING('HTTP_PROXY')])
+    })
+
+  for (const list of ['169.254.0.0/16', '169.254.169.254/32', '0.0.0.0/0', '10.0.0.0/8,169.254.169.0/24'])
+    it(`for some clients only by ${list}`, () => {
+      assert.deepEqual(warningsOf(withNoProxy(list)), [NETWORK])
+    })
+
+  it('in lower case as well', () => {
+    assert.deepEqual(warningsOf(variables({ http_proxy: PROXY, no_proxy: '169.254.169.254' })), [])
+  })
+
+  it('only where both spellings do, since clients differ in which counts', () => {
+    const env = variables({ HTTP_PROXY: PROXY, NO_PROXY: '169.254.169.254', no_proxy: '.svc' })
+    assert.deepEqual(warningsOf(env), [MISSING('HTTP_PROXY')])
+  })
+
+  it('perhaps, where it cannot be seen: nothing is said', () => {
+    const reference = { name: 'NO_PROXY', valueFrom: { configMapKeyRef: { name: 'proxy', key: 'no' } } }
+    assert.deepEqual(warningsOf([...variables({ HTTP_PROXY: PROXY }), reference]), [])
+    assert.deepEqual(warningsOf(withNoProxy('$(NODE_NAME),.svc')), [])
+    assert.deepEqual(
+      warningsOf(variables({ HTTP_PROXY: PROXY }), { envFrom: [{ configMapRef: { name: 'proxy' } }] }),
+      [],
+    )
+  })
+})
+
+it('lists of absurd length are not judged, those before them are', () => {
+  const list = '.svc,'.repeat(5000)
+  const containers = ['a', 'b', 'c', 'd'].map((name) => ({ name, image: 'orders', env: withNoProxy(list) }))
+  const decision = decide(pod({ containers }), namespace(), settings())
+  assert.ok(decision.kind === 'patch')
+  assert.equal(decision.warnings.length, 2)
+})
+
+describe('what must be excepted is where the SDK asks', () => {
+  it('127.0.0.1 in mode env', () => {
+    assert.deepEqual(warningsOf(withNoProxy('169.254.169.254'), ENV_MODE), [
+      MISSING('HTTP_PROXY', '127.0.0.1'),
+    ])
+    // botocore compares names, and looks none up.
+    assert.deepEqual(warningsOf(withNoProxy('localhost'), ENV_MODE), [MISSING('HTTP_PROXY', '127.0.0.1')])
+    for (const list of ['127.0.0.1', '127.0.0.1:9169', '*'])
+      assert.deepEqual(warningsOf(withNoProxy(list), ENV_MODE), [], list)
+  })
+
+  it('the IPv6 address where the container asks for that', () => {
+    const env = (noProxy: string) => [
+      ...withNoProxy(noProxy),
+      { name: 'AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE', value: 'IPv6' },
+    ]
+    assert.deepEqual(warningsOf(env('169.254.169.254')), [MISSING('HTTP_PROXY', 'fd00:ec2::254')])
+    for (const list of ['fd00:ec2::254', 'fd00:ec2:0::0:254', '[fd00:ec2::254]', '[fd00:ec2::254]:80', '*'])
+      assert.deepEqual(warningsOf(env(list)), [], list)
+    assert.match(String(warningsOf(env('fd00:ec2::/32'))), /only as part of a network/)
+    assert.deepEqual(warningsOf(env('fd00:ec3::/32')), [MISSING('HTTP_PROXY', 'fd00:ec2::254')])
+  })
+
+  it('the endpoint that the container names itself', () => {
+    const endpoint = { name: 'AWS_EC2_METADATA_SERVICE_ENDPOINT', value: 'http://[fd00:ec2::254]' }
+    assert.deepEqual(warningsOf([...withNoProxy('169.254.169.254'), endpoint]), [
+      MISSING('HTTP_PROXY', 'fd00:ec2::254'),
+    ])
+    assert.deepEqual(warningsOf([...withNoProxy('fd00:ec2::254'), endpoint]), [])
+  })
+})
