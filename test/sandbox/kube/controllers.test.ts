@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { KubeObject } from './client.ts'
 import { listAt, objectAt, stringAt } from './objects.ts'
 import { namespace, testServer, until } from './test-server.ts'
-import { allow, configuration, testWebhook } from './test-webhook.ts'
+import { allow, configuration, register, testWebhook, unregister } from './test-webhook.ts'
 
 const server = testServer()
 const admin = () => server().admin
@@ -190,7 +190,7 @@ test('a refused pod is a FailedCreate Event with the whole text and a ReplicaFai
       url: hook.url,
       caBundle: hook.caBundle,
     })
-    await admin().create(config)
+    await register(server(), config)
     hook.reply({
       allowed: false,
       status: { code: 403, message: 'role "reader" is not allowed in namespace "refused"' },
@@ -220,9 +220,7 @@ test('a refused pod is a FailedCreate Event with the whole text and a ReplicaFai
     await until('the pod', async () => (await podsIn('refused')).length === 1)
   } finally {
     await hook.close()
-    await admin()
-      .delete('validatingwebhookconfigurations', 'refused')
-      .catch(() => {})
+    await unregister(server(), 'validatingwebhookconfigurations', 'refused')
   }
 })
 

@@ -1,7 +1,94 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { isStandIn } from './client.ts'
 import { jsonPatch, mergePatch, PatchError } from './json-patch.ts'
+import { isApiError } from './status.ts'
 import { strategicMergePatch } from './strategic-merge.ts'
+import { standInOnly, testServer, until } from './test-server.ts'
+
+/** The stand-in's function, or a real API server's for an object that holds any document. */
+const patcher = isStandIn() ? ownPatcher() : realPatcher()
+
+type Patcher = {
+  /** The result; undefined where the patch is refused. */
+  json(document: unknown, operations: readonly unknown[]): Promise<unknown>
+  merge(document: unknown, patch: unknown): Promise<unknown>
+}
+
+function ownPatcher(): Patcher {
+  return {
+    async json(document, operations) {
+      try {
+        return jsonPatch(document, operations)
+      } catch (error) {
+        if (error instanceof PatchError) return undefined
+        throw error
+      }
+    },
+    merge: async (document, patch) => mergePatch(document, patch),
+  }
+}
+
+function realPatcher(): Patcher {
+  const server = testServer()
+  const path = '/apis/test.pod2iam.dev/v1/documents'
+  let count = 0
+  /** The document as it is after a patch. */
+  async function patched(document: unknown, patch: unknown, type: string): Promise<unknown> {
+    const { admin } = server()
+    const name = `d${++count}`
+    await ensureDocuments()
+    const head = { apiVersion: 'test.pod2iam.dev/v1', kind: 'Document', metadata: { name } }
+    await admin.post(path, { ...head, spec: document })
+    const answer = await admin.request('PATCH', `${path}/${name}`, patch, type)
+    if (answer.status !== 200) assert.match(answer.body, /"reason":"(Invalid|BadRequest)"/)
+    return answer.status === 200 ? JSON.parse(answer.body).spec : undefined
+  }
+  async function ensureDocuments(): Promise<void> {
+    const { admin } = server()
+    const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions'
+    await admin.post(definitions, DOCUMENTS).catch((error: unknown) => {
+      if (!isApiError(error, 409)) throw error
+    })
+    await until('the kind Document', async () => (await admin.request('GET', path)).status === 200)
+  }
+  const under = (pointer: unknown) => `/spec${pointer}`
+  return {
+    json(document, operations) {
+      const moved = (operations as { path: string; from?: string }[]).map((operation) => ({
+        ...operation,
+        path: under(operation.path),
+        ...(operation.from === undefined ? {} : { from: under(operation.from) }),
+      }))
+      return patched(document, moved, 'application/json-patch+json')
+    },
+    merge: (document, patch) => patched(document, { spec: patch }, 'application/merge-patch+json'),
+  }
+}
+
+const DOCUMENTS = {
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  metadata: { name: 'documents.test.pod2iam.dev' },
+  spec: {
+    group: 'test.pod2iam.dev',
+    scope: 'Cluster',
+    names: { plural: 'documents', kind: 'Document' },
+    versions: [
+      {
+        name: 'v1',
+        served: true,
+        storage: true,
+        schema: {
+          openAPIV3Schema: {
+            type: 'object',
+            properties: { spec: { 'x-kubernetes-preserve-unknown-fields': true } },
+          },
+        },
+      },
+    ],
+  },
+}
 
 /** RFC 6902 appendix A, and its errata-prone corners: document, patch, result (undefined = refused). */
 const RFC6902: [name: string, document: unknown, patch: unknown[], result: unknown][] = [
@@ -119,14 +206,13 @@ const RFC6902: [name: string, document: unknown, patch: unknown[], result: unkno
 ]
 
 for (const [name, document, patch, result] of RFC6902)
-  test(`JSON Patch: ${name} ${result === undefined ? 'is refused' : 'gives the result of RFC 6902'}`, () => {
+  test(`JSON Patch: ${name} ${result === undefined ? 'is refused' : 'gives the result of RFC 6902'}`, async () => {
     const before = structuredClone(document)
-    if (result === undefined) assert.throws(() => jsonPatch(document, patch), PatchError)
-    else assert.deepEqual(jsonPatch(document, patch), result)
+    assert.deepEqual(await patcher.json(document, patch), result)
     assert.deepEqual(document, before, 'the document itself is untouched')
   })
 
-test('JSON Patch applies all operations or none', () => {
+standInOnly('JSON Patch applies all operations or none', () => {
   const document = { a: 1 }
   assert.throws(() =>
     jsonPatch(document, [
@@ -159,11 +245,11 @@ const RFC7396: [document: unknown, patch: unknown, result: unknown][] = [
 ]
 
 for (const [document, patch, result] of RFC7396)
-  test(`Merge Patch: ${JSON.stringify(patch)} on ${JSON.stringify(document)} gives the result of RFC 7396`, () => {
-    assert.deepEqual(mergePatch(document, patch), result)
+  test(`Merge Patch: ${JSON.stringify(patch)} on ${JSON.stringify(document)} gives the result of RFC 7396`, async () => {
+    assert.deepEqual(await patcher.merge(document, patch), result)
   })
 
-test('a strategic merge patch merges containers by name and keeps the others', () => {
+standInOnly('a strategic merge patch merges containers by name and keeps the others', () => {
   const document = {
     spec: {
       containers: [
@@ -198,7 +284,7 @@ test('a strategic merge patch merges containers by name and keeps the others', (
   })
 })
 
-test('a strategic merge patch deletes, replaces and reorders as its directives say', () => {
+standInOnly('a strategic merge patch deletes, replaces and reorders as its directives say', () => {
   const document = { finalizers: ['a', 'b'], env: [{ name: 'X' }, { name: 'Y' }], labels: { a: '1', b: '2' } }
   const patch = {
     '$deleteFromPrimitiveList/finalizers': ['a'],
@@ -213,10 +299,10 @@ test('a strategic merge patch deletes, replaces and reorders as its directives s
   })
 })
 
-test('a strategic merge patch replaces lists it has no merge key for', () => {
+standInOnly('a strategic merge patch replaces lists it has no merge key for', () => {
   assert.deepEqual(strategicMergePatch({ args: ['a'] }, { args: ['b'] }), { args: ['b'] })
 })
 
-test('an unknown directive of a strategic merge patch is refused', () => {
+standInOnly('an unknown directive of a strategic merge patch is refused', () => {
   assert.throws(() => strategicMergePatch({}, { $frob: true }), TypeError)
 })

@@ -2,8 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before } from 'node:test'
-import { ApiServer, type ApiServerOptions, type KubeObject } from './client.ts'
+import { after, before, test } from 'node:test'
+import { ApiServer, type ApiServerOptions, isStandIn, type KubeObject } from './client.ts'
 
 /** Starts a server before the tests of the file and stops it after them; call the result for it. */
 export function testServer(options: Partial<ApiServerOptions> = {}): () => ApiServer {
@@ -21,6 +21,11 @@ export function testServer(options: Partial<ApiServerOptions> = {}): () => ApiSe
     if (server === undefined) throw new Error('The server has not started.')
     return server
   }
+}
+
+/** A test of what a stand-in does beyond a real API server: where that one judges, there is no such test. */
+export function standInOnly(name: string, body: () => Promise<void> | void): void {
+  if (isStandIn()) test(name, body)
 }
 
 /**

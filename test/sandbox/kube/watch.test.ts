@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { KubeObject, WatchEvent } from './client.ts'
 import type { WatchOptions } from './client-options.ts'
 import { ApiError } from './status.ts'
-import { namespace, pod, testServer, until } from './test-server.ts'
+import { namespace, pod, standInOnly, testServer, until } from './test-server.ts'
 
 const server = testServer({ controllers: false, bookmarkMs: 50 })
 const admin = () => server().admin
@@ -191,51 +191,57 @@ test('pages of a list show one moment, whatever is written in between', async ()
   await assert.rejects(admin().list('pods', next), (error) => error instanceof ApiError && error.code === 410)
 })
 
-test('cutting watches ends them cleanly, by a broken connection or with 410, and says how many', async () => {
-  const watches = async () => (await server().stats()).watches
-  await until('the end of other tests’ watches', async () => (await watches()) === 0)
-  const start = () => record('pods', {}).watch
-  const clean = start()
-  await clean.started
-  assert.equal(await server().cutWatches(), 1)
-  await clean.ended
-  const reset = start()
-  await reset.started
-  await server().cutWatches('reset')
-  await assert.rejects(reset.ended, (error) => !(error instanceof ApiError))
-  const gone = start()
-  await gone.started
-  await server().cutWatches('expired')
-  await assert.rejects(gone.ended, (error) => error instanceof ApiError && error.code === 410)
-  await until('no watch is left', async () => (await watches()) === 0)
-})
+standInOnly(
+  'cutting watches ends them cleanly, by a broken connection or with 410, and says how many',
+  async () => {
+    const watches = async () => (await server().stats()).watches
+    await until('the end of other tests’ watches', async () => (await watches()) === 0)
+    const start = () => record('pods', {}).watch
+    const clean = start()
+    await clean.started
+    assert.equal(await server().cutWatches(), 1)
+    await clean.ended
+    const reset = start()
+    await reset.started
+    await server().cutWatches('reset')
+    await assert.rejects(reset.ended, (error) => !(error instanceof ApiError))
+    const gone = start()
+    await gone.started
+    await server().cutWatches('expired')
+    await assert.rejects(gone.ended, (error) => error instanceof ApiError && error.code === 410)
+    await until('no watch is left', async () => (await watches()) === 0)
+  },
+)
 
-test('follow stays right through cuts, compaction and a restart, and tells deletions it missed', async () => {
-  const ns = await freshNamespace('w-follow')
-  const present = new Set<string>()
-  const follow = admin().follow(
-    'pods',
-    { namespace: ns },
-    {
-      onChange: ({ metadata }) => present.add(metadata.name ?? ''),
-      onDelete: ({ metadata }) => present.delete(metadata.name ?? ''),
-    },
-  )
-  await follow.synced
-  await admin().create(pod('a', ns))
-  await until('a', () => present.has('a'))
-  await server().compact()
-  await server().cutWatches('expired')
-  await admin().delete('pods', 'a', ns)
-  await admin().create(pod('b', ns))
-  await until('b and not a', () => present.has('b') && !present.has('a'))
-  await server().cutWatches('reset')
-  await admin().create(pod('c', ns))
-  await until('c', () => present.has('c'))
-  follow.close()
-})
+standInOnly(
+  'follow stays right through cuts, compaction and a restart, and tells deletions it missed',
+  async () => {
+    const ns = await freshNamespace('w-follow')
+    const present = new Set<string>()
+    const follow = admin().follow(
+      'pods',
+      { namespace: ns },
+      {
+        onChange: ({ metadata }) => present.add(metadata.name ?? ''),
+        onDelete: ({ metadata }) => present.delete(metadata.name ?? ''),
+      },
+    )
+    await follow.synced
+    await admin().create(pod('a', ns))
+    await until('a', () => present.has('a'))
+    await server().compact()
+    await server().cutWatches('expired')
+    await admin().delete('pods', 'a', ns)
+    await admin().create(pod('b', ns))
+    await until('b and not a', () => present.has('b') && !present.has('a'))
+    await server().cutWatches('reset')
+    await admin().create(pod('c', ns))
+    await until('c', () => present.has('c'))
+    follow.close()
+  },
+)
 
-test('a client that goes away frees its watch', async () => {
+standInOnly('a client that goes away frees its watch', async () => {
   const watches = async () => (await server().stats()).watches
   await until('the end of other tests’ watches', async () => (await watches()) === 0)
   const { watch } = record('pods', {})
