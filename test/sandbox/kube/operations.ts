@@ -5,12 +5,14 @@ import { withDefaults } from './defaults.ts'
 import { checkPreconditions, deletedStatus, gracePeriod, held } from './deletion.ts'
 import { isObject, type KubeObject, objectAt, timestamp } from './objects.ts'
 import { resizeErrors } from './pod-resize.ts'
+import { ephemeralErrors } from './pod-validation.ts'
 import type { Resource } from './resources.ts'
 import {
   ApiError,
   alreadyExists,
   badRequest,
   conflict,
+  type FieldError,
   forbidden,
   invalid,
   isApiError,
@@ -25,6 +27,13 @@ import { createErrors, updateErrors } from './validation.ts'
 /** A patch without a resourceVersion is retried when somebody else wrote in between, as often as the real server does. */
 const PATCH_ATTEMPTS = 5
 const NAMESPACES = { group: '', plural: 'namespaces' }
+
+/** What an update through an endpoint may not do, by its sub-resource. */
+const ERRORS_OF: Readonly<Record<string, (next: KubeObject, current: KubeObject) => FieldError[]>> = {
+  '': updateErrors,
+  ephemeralcontainers: ephemeralErrors,
+  resize: resizeErrors,
+}
 
 export class Operations {
   readonly #store: Store
@@ -161,12 +170,7 @@ export class Operations {
     const request = (object: KubeObject) =>
       admissionRequest('UPDATE', target, name, { object, oldObject: current }, opts, caller)
     const mutated = prepare(await this.#admission.mutate(request(prepare(next))))
-    const errors =
-      subresource === undefined
-        ? updateErrors(mutated, current)
-        : subresource === 'resize'
-          ? resizeErrors(mutated, current)
-          : []
+    const errors = ERRORS_OF[subresource ?? '']?.(mutated, current) ?? []
     if (errors.length > 0) throw invalid(resource.kind, resource.group, name, errors)
     await this.#admission.validate(request(mutated))
     if (this.get(target, name) !== current) throw conflict(resource, name, MODIFIED)
