@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isStandIn, type KubeObject } from './client.ts'
 import { isApiError } from './status.ts'
-import { namespace, pod, testServer, until } from './test-server.ts'
+import { policiesInForce } from './test-policies.ts'
+import { namespace, pod, testServer } from './test-server.ts'
 
 const server = testServer({ controllers: false })
 const GROUP = 'admissionregistration.k8s.io/v1'
@@ -24,24 +25,6 @@ const binding = (name: string, actions: readonly string[]): KubeObject => ({
 })
 let count = 0
 
-/** A real API server learns of policies through watches of its own: what comes after them is in force after them. */
-async function inForce(): Promise<void> {
-  if (isStandIn()) return
-  const { admin } = server()
-  const name = `mark-${++count}`
-  const rule = { apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }
-  const validations = [{ expression: `object.metadata.name != '${name}'` }]
-  await admin.create(policy(name, { matchConstraints: { resourceRules: [rule] }, validations }))
-  await admin.create(binding(name, ['Deny']))
-  const mark = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: 'default' } }
-  await until('the policies', () =>
-    admin.create(mark, { dryRun: true }).then(
-      () => false,
-      (error: unknown) => isApiError(error, 422),
-    ),
-  )
-}
-
 const NAMESPACE = 'judged'
 test('(there is a namespace with a label)', async () => {
   await server().admin.create(namespace(NAMESPACE, { team: 'a' }))
@@ -56,7 +39,7 @@ async function objection(spec: object, change?: object) {
   const [rule] = [{ apiGroups: [''], apiVersions: ['v1'], operations: ['*'], resources: ['pods'] }]
   await admin.create(policy(name, { matchConstraints: { resourceRules: [rule] }, ...spec }))
   await admin.create(binding(name, ['Deny']))
-  await inForce()
+  await policiesInForce(server())
   try {
     if (change === undefined) await admin.create(pod('p', NAMESPACE, { metadata }), { dryRun: true })
     else await admin.patch('pods', 'p', NAMESPACE, change, { dryRun: true })
@@ -70,7 +53,7 @@ async function objection(spec: object, change?: object) {
   } finally {
     await admin.delete('validatingadmissionpolicybindings', name)
     await admin.delete('validatingadmissionpolicies', name)
-    await inForce()
+    await policiesInForce(server())
     if (change !== undefined) await admin.delete('pods', 'p', NAMESPACE, { gracePeriodSeconds: 0 })
   }
 }
@@ -89,7 +72,7 @@ test('messageExpression is the message, unless it fails or is empty', async () =
     (await objection({ validations: [{ expression: 'false', message: 'static', messageExpression }] }))
       ?.message
   assert.equal(await said("'not ' + object.metadata.name"), 'not p')
-  assert.equal(await said('object.spec.nodeName'), 'static')
+  assert.equal(await said("'node ' + object.spec.nodeName"), 'static')
   assert.equal(await said("' '"), 'static')
 })
 
@@ -135,11 +118,11 @@ test('Deny refuses with the real server’s text and the policy’s reason, Warn
   const { admin } = server()
   const spec = { validations: [{ expression: 'false', message: 'no pods', reason: 'Forbidden' }] }
   await admin.create(policy('unbound', spec))
-  await inForce()
+  await policiesInForce(server())
   await admin.create(pod('a'))
   await admin.create(policy('warns', spec))
   await admin.create(binding('warns', ['Warn', 'Audit']))
-  await inForce()
+  await policiesInForce(server())
   const told: string[] = []
   await admin.create(pod('b'), { onWarning: (text) => told.push(text) })
   assert.deepEqual(told, [
@@ -147,7 +130,7 @@ test('Deny refuses with the real server’s text and the policy’s reason, Warn
   ])
   await admin.create(policy('denies', spec))
   await admin.create(binding('denies', ['Deny']))
-  await inForce()
+  await policiesInForce(server())
   const error = await admin.create(pod('c')).catch((reason: unknown) => reason)
   assert.ok(isApiError(error, 403), String(error))
   assert.equal(
@@ -159,12 +142,14 @@ test('Deny refuses with the real server’s text and the policy’s reason, Warn
 test('exec and attach are admitted as CONNECT with the container that was named, and lead nowhere', async () => {
   const { admin } = server()
   await admin.delete('validatingadmissionpolicybindings', 'denies')
-  await admin.create(pod('shell'))
+  await policiesInForce(server())
+  const containers = ['app', 'other'].map((name) => ({ name, image: 'app:1' }))
+  await admin.create(pod('shell', 'default', { spec: { containers } }))
   const connect = { apiGroups: [''], apiVersions: ['v1'], operations: ['CONNECT'], resources: ['pods/exec'] }
   const validations = [{ expression: "object.container != 'app'", message: 'not into app' }]
   await admin.create(policy('shells', { matchConstraints: { resourceRules: [connect] }, validations }))
   await admin.create(binding('shells', ['Deny']))
-  await inForce()
+  await policiesInForce(server())
   const enter = (way: string, container: string) =>
     admin
       .post(`/api/v1/namespaces/default/pods/shell/${way}?container=${container}`)
@@ -174,6 +159,9 @@ test('exec and attach are admitted as CONNECT with the container that was named,
   assert.match(String(await enter('exec', 'other')), nowhere)
   assert.match(String(await enter('attach', 'app')), nowhere)
   assert.ok(
-    isApiError(await admin.post('/api/v1/namespaces/default/pods/none/exec').catch((e: unknown) => e), 404),
+    isApiError(
+      await admin.post('/api/v1/namespaces/default/pods/none/exec?container=x').catch((e: unknown) => e),
+      404,
+    ),
   )
 })

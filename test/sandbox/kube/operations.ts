@@ -13,6 +13,7 @@ import {
   badRequest,
   conflict,
   type FieldError,
+  fieldError,
   forbidden,
   invalid,
   isApiError,
@@ -156,12 +157,17 @@ export class Operations {
     const { resource, subresource } = target
     const name = current.metadata.name ?? ''
     const { resourceVersion, uid } = next.metadata
-    if (uid !== undefined && uid !== '' && uid !== current.metadata.uid)
+    if (uid !== undefined && uid !== '' && uid !== current.metadata.uid) {
+      if (kind === 'PatchOptions')
+        throw invalid(resource.kind, resource.group, name, [
+          fieldError.invalid('metadata.uid', uid, 'field is immutable'),
+        ])
       throw conflict(
         resource,
         name,
         `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${current.metadata.uid}`,
       )
+    }
     if (resourceVersion && resourceVersion !== current.metadata.resourceVersion)
       throw conflict(resource, name, MODIFIED)
     const opts = options(kind, caller)
@@ -214,7 +220,9 @@ export class Operations {
         : []),
     ]
     if (grace === 0 && !held(latest, finalizers)) {
-      const removed = this.#store.remove(resource, latest)
+      // A pod is marked even when it goes at once: watches see both.
+      const last = resource.plural === 'pods' ? this.#mark(resource, latest, grace, finalizers) : latest
+      const removed = this.#store.remove(resource, last)
       return resource.plural === 'pods' ? removed : deletedStatus(resource, removed)
     }
     return this.#mark(resource, latest, grace, finalizers)

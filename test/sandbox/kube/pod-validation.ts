@@ -190,7 +190,7 @@ function specErrors(spec: JsonObject, at: string): FieldError[] {
   const volumes = new Set(listAt(spec, 'volumes').map((volume) => stringAt(volume, 'name') ?? ''))
   const names = new Set<string>()
   if (listAt(spec, 'containers').length === 0) errors.push(fieldError.required(`${at}.containers`))
-  for (const list of ['initContainers', 'containers', 'ephemeralContainers'])
+  for (const list of ['containers', 'initContainers', 'ephemeralContainers'])
     for (const [index, container] of listAt(spec, list).entries()) {
       const field = `${at}.${list}[${index}]`
       const name = stringAt(container, 'name') ?? ''
@@ -254,6 +254,9 @@ export function ephemeralErrors(next: KubeObject, current: KubeObject): FieldErr
 /** What an update of a living pod may not do (ValidatePodUpdate). */
 export function podUpdateErrors(next: KubeObject, current: KubeObject): FieldError[] {
   const [spec, old] = [objectAt(next, 'spec'), objectAt(current, 'spec')]
+  for (const list of ['containers', 'initContainers'])
+    if (listAt(spec, list).length !== listAt(old, list).length)
+      return [fieldError.forbidden(`spec.${list}`, 'pod updates may not add or remove containers')]
   const errors: FieldError[] = []
   if (!sameJson(frozen(spec), frozen(old))) errors.push(fieldError.forbidden('spec', UPDATE_TEXT))
   const tolerations = listAt(spec, 'tolerations')

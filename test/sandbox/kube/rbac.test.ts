@@ -223,7 +223,7 @@ test('only who may impersonate can act as another user', async () => {
     'impersonate-group': 'system:masters',
   })
   assert.equal(answer.status, 403)
-  assert.match(answer.body, /cannot impersonate resource \\"users\\"/)
+  assert.match(answer.body, /cannot impersonate/)
 })
 
 test('SubjectAccessReviews answer as the authoriser would', async () => {

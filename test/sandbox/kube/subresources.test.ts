@@ -102,7 +102,7 @@ test('a deletion that names another uid deletes nothing', async () => {
     admin().delete('pods', 'kept', 'default', { uid: '00000000-0000-0000-0000-000000000000' }),
     refused(
       409,
-      /Precondition failed: UID in precondition: 00000000-0000-0000-0000-000000000000, UID in object meta: /,
+      /on Pod "kept": the UID in the precondition \(00000000-0000-0000-0000-000000000000\) does not match/,
     ),
   )
   await admin().delete('pods', 'kept', 'default', { uid: metadata.uid ?? '' })

@@ -1,6 +1,6 @@
 /** A server of its own per test file, and waiting for conditions. */
 import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { ApiServer, type ApiServerOptions, isStandIn, type KubeObject } from './client.ts'
@@ -50,6 +50,16 @@ export async function until<T>(
     if (Date.now() > deadline) throw new Error(`Waited ${timeoutMs} ms for ${what}.`, { cause: last })
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
+}
+
+/**
+ * An IPv4 address of this machine at which a pod may be said to be: a real API server takes none of loopback for what is
+ * behind a Service. A machine without network has only that.
+ */
+export function podAddress(): string {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+  const outward = all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address
+  return isStandIn() ? '127.0.0.1' : (outward ?? '127.0.0.1')
 }
 
 export function pod(name: string, namespace = 'default', more: Partial<KubeObject> = {}): KubeObject {

@@ -66,7 +66,7 @@ export async function testWebhook(
     response.end(JSON.stringify(out))
   })
   server.on('connection', () => connections++)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  await new Promise<void>((resolve) => server.listen(0, resolve))
   const { port } = server.address() as AddressInfo
   return {
     port,

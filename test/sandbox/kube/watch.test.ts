@@ -39,15 +39,17 @@ test('a watch from a version tells what happened since, in order and with rising
   const { events, types, watch } = record('pods', { namespace: ns, resourceVersion: start })
   await until('two events', () => events.length >= 2)
   await admin().delete('pods', 'a', ns)
-  await until('three events', () => events.length >= 3)
+  await until('four events', () => events.length >= 4)
   watch.close()
-  assert.deepEqual(types(), ['ADDED a', 'MODIFIED a', 'DELETED a'])
+  // A pod is marked before it goes, even when it goes at once.
+  assert.deepEqual(types(), ['ADDED a', 'MODIFIED a', 'MODIFIED a', 'DELETED a'])
+  assert.equal(events[2]?.object.metadata.deletionGracePeriodSeconds, 0)
   const versions = events.map((event) => event.version)
   assert.deepEqual(
     versions,
     [...versions].sort((a, b) => a - b),
   )
-  assert.equal(new Set(versions).size, 3)
+  assert.equal(new Set(versions).size, 4)
 })
 
 test('a watch without a version, or from 0, begins with what exists', async () => {
@@ -133,11 +135,15 @@ test('bookmarks come only to those who allow them, and move the version on a qui
 })
 
 test('timeoutSeconds ends the watch cleanly, with a last bookmark before', async () => {
+  const ns = await freshNamespace('w-last')
   const { events, watch } = record('pods', {
+    namespace: ns,
     resourceVersion: await version('default'),
-    timeoutSeconds: 1,
+    timeoutSeconds: 4,
     allowWatchBookmarks: true,
   })
+  await watch.started
+  await admin().create(pod('elsewhere-again'))
   await watch.ended
   assert.ok(events.some(({ type }) => type === 'BOOKMARK'))
 })
@@ -159,6 +165,7 @@ test('a watch from a compacted version gets 410 in the stream, and a fresh list 
 
 test('an exact list of a compacted version is HTTP 410', async () => {
   const old = await version('default')
+  await admin().create(pod('after-the-exact-one'))
   await server().compact()
   const query = `resourceVersion=${old}&resourceVersionMatch=Exact`
   assert.equal((await admin().request('GET', `/api/v1/pods?${query}`)).status, 410)
