@@ -5,7 +5,14 @@
 import { describe, test } from 'node:test'
 import { judgeByRealApiServer, needsControlPlane } from './judge.ts'
 
-const SUITES = ['injector/policies', 'injector/cluster', 'chart/hooks', 'chart/installed'] as const
+const SUITES = [
+  'injector/policies',
+  'injector/cluster',
+  'chart/hooks',
+  'chart/installed',
+  'e2e/story',
+  'injector/resources-admission',
+] as const
 
 const { skip } = needsControlPlane()
 if (skip !== undefined)
