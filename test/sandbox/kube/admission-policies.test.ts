@@ -38,7 +38,7 @@ async function objection(spec: object, change?: object) {
   const labels = { policy: name }
   const judged = pod('p', NAMESPACE, { metadata: { name: 'p', namespace: NAMESPACE, labels } })
   if (change !== undefined) await admin.create(judged)
-  const [rule] = [{ apiGroups: [''], apiVersions: ['v1'], operations: ['*'], resources: ['pods'] }]
+  const rule = { apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE', 'UPDATE'], resources: ['pods'] }
   await admin.create(
     policy(name, {
       matchConstraints: { resourceRules: [rule], objectSelector: { matchLabels: labels } },
