@@ -3,17 +3,10 @@ import type { KubeObject } from '../../sandbox/kube/objects.ts'
 import { readyPods } from '../cluster-pods.ts'
 import type { Context } from '../context.ts'
 import { clients, expectClosed, expectServed, probers } from '../load.ts'
+import { isReady, type NodeObject, nodeNamed } from '../nodes.ts'
 import { container, podObject } from '../pods.ts'
 import { expect, type Group, until } from '../promise.ts'
 import { guardsReady } from '../rollout.ts'
-
-type Node = KubeObject & {
-  readonly spec?: { readonly providerID?: string }
-  readonly status?: {
-    readonly nodeInfo?: { readonly bootID?: string }
-    readonly conditions?: readonly { readonly type: string; readonly status: string }[]
-  }
-}
 
 /** Sync, remount read-only, reboot: the node's own init need not cooperate. */
 const REBOOT = "for (const key of 'sub') require('fs').writeFileSync('/proc/sysrq-trigger', key)"
@@ -30,11 +23,7 @@ export const reboot: Group = {
         const name = client?.spec.nodeName
         expect(name !== undefined, 'no client runs on a node')
         const before = await nodeNamed(context, name)
-        expect(
-          !/^(kind|docker):/.test(before.spec?.providerID ?? ''),
-          'this node is a container: its host would reboot',
-        )
-        await context.access.kube.create(rebooter(context, name))
+        await rebootNode(context, before)
         await until(context, `${name} with another boot id`, async () => {
           const { status } = await nodeNamed(context, name)
           return status?.nodeInfo?.bootID !== before.status?.nodeInfo?.bootID && isReady(status)
@@ -47,12 +36,15 @@ export const reboot: Group = {
   ],
 }
 
-function nodeNamed({ access }: Context, name: string): Promise<Node> {
-  return access.kube.get<Node>('nodes', name)
-}
-
-function isReady(status: Node['status']): boolean {
-  return status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false
+async function rebootNode(context: Context, { metadata, spec }: NodeObject): Promise<void> {
+  const { access } = context
+  const { name = '' } = metadata
+  if (access.reboot !== undefined) return access.reboot(name)
+  expect(
+    !/^(kind|docker|namespace):/.test(spec?.providerID ?? ''),
+    'this node is a container, or namespaces of a machine: that one would reboot',
+  )
+  await access.kube.create(rebooter(context, name))
 }
 
 function rebooter({ run }: Context, nodeName: string): KubeObject {

@@ -1,0 +1,83 @@
+/** What a machine needs for the cluster, and how it comes there. */
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { needsBuildah } from '../images/buildah.ts'
+import { needsPeer, peer } from '../peers.ts'
+import { findTool } from '../sandbox/node/tools.ts'
+
+/** Built by test/peers/kubernetes/build, and helm; `.ci/kubernetes` makes them. */
+const PEERS = [
+  'etcd',
+  'kube-apiserver',
+  'kube-controller-manager',
+  'kube-scheduler',
+  'kubelet',
+  'kube-proxy',
+  'kubectl',
+  'helm',
+] as const
+
+/** Commands and the Debian package of each. */
+const PACKAGES: Readonly<Record<string, string>> = {
+  containerd: 'containerd',
+  runc: 'runc',
+  buildah: 'buildah',
+  nft: 'nftables',
+  iptables: 'iptables',
+}
+const PLUGINS_PACKAGE = 'containernetworking-plugins'
+/** Debian's, and everybody else's. */
+const PLUGINS = ['/usr/lib/cni', '/opt/cni/bin'] as const
+const APT = ['apt-get', '-qq', '-o=Dpkg::Use-Pty=0', '-o=DPkg::Lock::Timeout=300'] as const
+
+/** The directory with the CNI plugins that are used. */
+export function pluginDirectory(directories: readonly string[] = PLUGINS): string | undefined {
+  return directories.find((directory) =>
+    ['bridge', 'host-local', 'loopback'].every((plugin) => existsSync(`${directory}/${plugin}`)),
+  )
+}
+
+/** Debian packages that this machine does not have yet. */
+export function missingPackages(has: (command: string) => boolean, plugins: string | undefined): string[] {
+  const missing = Object.keys(PACKAGES).filter((command) => !has(command))
+  const packages = missing.map((command) => PACKAGES[command] ?? command)
+  return plugins === undefined ? [...packages, PLUGINS_PACKAGE] : packages
+}
+
+const present = () => missingPackages((command) => findTool(command) !== undefined, pluginDirectory())
+
+/** Installs the Debian packages, where this is Debian; returns all that is missing then, a sentence each. */
+export function provide(progress: (line: string) => void): string[] {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0)
+    return ['it makes namespaces, mounts and cgroups: run it as root on Linux']
+  const packages = present()
+  if (packages.length > 0 && findTool('apt-get') !== undefined) {
+    progress(`installing ${packages.join(', ')} (apt-get)`)
+    if (!install(packages)) {
+      apt('update')
+      install(packages)
+    }
+  }
+  const absent = present().map((name) => `the Debian package ${name} is not installed`)
+  const peers = PEERS.filter((name) => peer(name) === undefined).map(
+    (name) => `${needsPeer(name).skip?.replace('.ci/peers', '.ci/kubernetes')}`,
+  )
+  const { skip } = absent.length > 0 ? {} : needsBuildah()
+  const go =
+    spawnSync('go', ['version']).status === 0
+      ? []
+      : ['go is not installed; the pause of pods is built with it']
+  return [...absent, ...peers, ...(skip === undefined ? [] : [skip]), ...go]
+}
+
+function install(packages: readonly string[]): boolean {
+  return apt('install', '-y', '--no-install-recommends', ...packages)
+}
+
+function apt(...args: readonly string[]): boolean {
+  const [command, ...options] = APT
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  return (
+    spawnSync(command, [...options, ...args], { stdio: ['ignore', 'ignore', 'inherit'], env }).status === 0
+  )
+}
