@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { freePort } from '../free-port.ts'
 import { components, INJECTOR, type InstalledObject, SYSTEM_NAMESPACE } from '../sandbox/install.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
+import { podAddress } from '../sandbox/kube/test-server.ts'
 import type { Dict } from './fixtures.ts'
 import { until } from './https.ts'
 
@@ -22,6 +23,7 @@ const THIS: Release = { main: fileURLToPath(new URL('../../injector/main.ts', im
 /** The built-in authority takes its time; the files do as well here. */
 const NOT_HERE =
   /^--(?:port|health-port|ca-secret|service-name|webhook-configuration|startup-taint|node-guard-(?:namespace|selector))=/
+const NODE = 'node-1'
 const KINDS = ['ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'Service']
 
 export type Replica = {
@@ -49,6 +51,7 @@ export async function rollout(roleKeys: readonly string[]): Promise<Rollout> {
   const [cert, key] = [join(directory, 'tls.crt'), join(directory, 'tls.key')]
   const pair = await api.issueCertificate([`${INJECTOR}.${SYSTEM_NAMESPACE}.svc`])
   await Promise.all([writeFile(cert, pair.certPem), writeFile(key, pair.keyPem)])
+  await api.admin.create({ apiVersion: 'v1', kind: 'Node', metadata: { name: NODE } })
   for (const object of installed()) await api.admin.create(prepared(object, api.caPem, roleKeys))
   const { token } = await api.admin.createToken(SYSTEM_NAMESPACE, INJECTOR)
   const kubeconfig = await api.kubeconfig(token)
@@ -122,7 +125,7 @@ function podOf(name: string, port: number, health: number, flags: readonly strin
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { ...metadata, name, namespace: SYSTEM_NAMESPACE },
-    spec: { ...spec, nodeName: 'node-1' },
+    spec: { ...spec, nodeName: NODE },
   }
 }
 
@@ -139,7 +142,7 @@ function replica(api: ApiServer, name: string, child: ChildProcess, health: numb
       {
         status: {
           phase: 'Running',
-          podIP: '127.0.0.1',
+          podIP: podAddress(),
           conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
         },
       },

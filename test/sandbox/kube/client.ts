@@ -56,8 +56,8 @@ export type ApiServerOptions = {
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 const SOCKET_PATH_LIMIT = 107
 const STOP_TIMEOUT_MS = 30_000
-const DEFAULT_ISSUER = 'https://kubernetes.default.svc.cluster.local'
-const DNS_NAMES = [
+export const DEFAULT_ISSUER = 'https://kubernetes.default.svc.cluster.local'
+export const DNS_NAMES = [
   'kubernetes.default.svc',
   'kubernetes',
   'kubernetes.default',
@@ -70,6 +70,18 @@ function release(child: ChildProcess): void {
   child.unref()
   for (const stream of [child.stdin, child.stdout, child.stderr])
     if (stream !== null && 'unref' in stream && typeof stream.unref === 'function') stream.unref()
+}
+
+/** Starts another API server in the place of the stand-in, for suites that are to be judged by it. */
+export type Implementation = (options: ApiServerOptions) => Promise<ApiServer>
+let implementation: Implementation | undefined
+
+/** Whether suites meet the stand-in, which does what a real one cannot: tell its clock, break on demand. */
+export const isStandIn = () => implementation === undefined
+
+/** From now on `ApiServer.start` of this process starts this one (`../real/`); undefined: the stand-in again. */
+export function startInstead(other: Implementation | undefined): void {
+  implementation = other
 }
 
 export class ApiServer {
@@ -86,7 +98,12 @@ export class ApiServer {
   readonly #authority: Authority
   #kubeconfigs = 0
 
-  private constructor(child: ChildProcess, config: ServerConfig, ready: Ready, authority: Authority) {
+  protected constructor(
+    child: ChildProcess,
+    config: Pick<ServerConfig, 'directory' | 'adminToken' | 'issuer'>,
+    ready: Ready,
+    authority: Authority,
+  ) {
     this.#child = child
     this.#authority = authority
     this.directory = config.directory
@@ -104,6 +121,7 @@ export class ApiServer {
    * @throws Error when it does not start
    */
   static async start(options: ApiServerOptions): Promise<ApiServer> {
+    if (implementation !== undefined) return implementation(options)
     const { directory, spawn = nodeSpawn } = options
     const wanted = options.listen ?? [{ host: '127.0.0.1', port: 0 }]
     const listen = await Promise.all(
@@ -210,76 +228,77 @@ export class ApiServer {
     return this.#authority.issue(dnsNames, ips, validity)
   }
 
-  #control<T>(command: ControlCommand): Promise<T> {
+  /** What tests do to the server. */
+  protected control<T>(command: ControlCommand): Promise<T> {
     return sendCommand<T>(join(this.directory, CONTROL_SOCKET), command)
   }
 
   /** Adds a fault for requests over TCP; they pile up until `clearFaults`. */
   fault(rule: FaultRule): Promise<void> {
-    return this.#control({ command: 'fault', rule })
+    return this.control({ command: 'fault', rule })
   }
 
   clearFaults(): Promise<void> {
-    return this.#control({ command: 'clearFaults' })
+    return this.control({ command: 'clearFaults' })
   }
 
   /** Nobody listens on the TCP addresses until `accept`; open connections are reset. */
   refuse(): Promise<void> {
-    return this.#control({ command: 'refuse' })
+    return this.control({ command: 'refuse' })
   }
 
   accept(): Promise<void> {
-    return this.#control({ command: 'accept' })
+    return this.control({ command: 'accept' })
   }
 
   /** Away for `downMs`, then back on the same ports with the same objects and keys; old watch versions are 410 unless `keepHistory`. */
   restart(options: { readonly downMs?: number; readonly keepHistory?: boolean } = {}): Promise<void> {
     const { downMs = 0, keepHistory = false } = options
-    return this.#control({ command: 'restart', downMs, keepHistory })
+    return this.control({ command: 'restart', downMs, keepHistory })
   }
 
   /** Ends every watch and returns how many there were. */
   cutWatches(how: 'clean' | 'reset' | 'expired' = 'clean'): Promise<number> {
-    return this.#control({ command: 'cutWatches', how })
+    return this.control({ command: 'cutWatches', how })
   }
 
   /** Sends every watch that allows it a bookmark now. */
   bookmark(): Promise<void> {
-    return this.#control({ command: 'bookmark' })
+    return this.control({ command: 'bookmark' })
   }
 
   /** Forgets history: watches and lists from an earlier version are 410. */
   compact(): Promise<void> {
-    return this.#control({ command: 'compact' })
+    return this.control({ command: 'compact' })
   }
 
   /** A new signing key; the old one stays published unless `keepOld: false`. Returns the new key id. */
   rotateKeys(options: { readonly keepOld?: boolean } = {}): Promise<string> {
-    return this.#control({ command: 'rotateKeys', keepOld: options.keepOld ?? true })
+    return this.control({ command: 'rotateKeys', keepOld: options.keepOld ?? true })
   }
 
   /** Stops publishing all but the signing key. */
   dropOldKeys(): Promise<void> {
-    return this.#control({ command: 'dropOldKeys' })
+    return this.control({ command: 'dropOldKeys' })
   }
 
   /** Sets how far the server's clock is ahead of the machine's. */
   setClockOffset(milliseconds: number): Promise<void> {
-    return this.#control({ command: 'clock', offsetMs: milliseconds })
+    return this.control({ command: 'clock', offsetMs: milliseconds })
   }
 
   /** Every request that was authenticated and judged, oldest first. */
   calls(options: { readonly clear?: boolean } = {}): Promise<Call[]> {
-    return this.#control({ command: 'calls', clear: options.clear ?? false })
+    return this.control({ command: 'calls', clear: options.clear ?? false })
   }
 
   /** Every question that policies in force were asked, oldest first. */
   judged(): Promise<Judged[]> {
-    return this.#control({ command: 'judged' })
+    return this.control({ command: 'judged' })
   }
 
   stats(): Promise<Stats> {
-    return this.#control({ command: 'stats' })
+    return this.control({ command: 'stats' })
   }
 
   /** Ends the process and removes its sockets. */

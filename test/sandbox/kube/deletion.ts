@@ -11,20 +11,16 @@ export function held(object: KubeObject, finalizers: readonly string[]): boolean
 
 /** @throws ApiError 409 when the object is not the one the client meant */
 export function checkPreconditions(resource: Resource, current: KubeObject, preconditions: JsonObject): void {
-  const { uid, resourceVersion } = preconditions
-  const name = current.metadata.name ?? ''
-  if (uid !== undefined && uid !== current.metadata.uid)
-    throw conflict(
-      resource,
-      name,
-      `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${current.metadata.uid}`,
-    )
-  if (resourceVersion !== undefined && resourceVersion !== current.metadata.resourceVersion)
-    throw conflict(
-      resource,
-      name,
-      `Precondition failed: ResourceVersion in precondition: ${resourceVersion}, ResourceVersion in object meta: ${current.metadata.resourceVersion}`,
-    )
+  const { name = '', uid, resourceVersion } = current.metadata
+  const refuse = (what: string, wanted: unknown, has: unknown, fate: string) => {
+    const why = `the ${what} in the precondition (${wanted}) does not match the ${what} in record (${has}). The object might have been ${fate}`
+    // BeforeDelete names the kind where others name the resource.
+    return conflict({ group: resource.group, plural: resource.kind }, name, why)
+  }
+  if (preconditions.uid !== undefined && preconditions.uid !== uid)
+    throw refuse('UID', preconditions.uid, uid, 'deleted and then recreated')
+  if (preconditions.resourceVersion !== undefined && preconditions.resourceVersion !== resourceVersion)
+    throw refuse('ResourceVersion', preconditions.resourceVersion, resourceVersion, 'modified')
 }
 
 /** Seconds a deletion waits for the kubelet: none for what runs nowhere or is over (pkg/registry/core/pod/strategy.go). */

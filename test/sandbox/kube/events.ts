@@ -83,7 +83,10 @@ const FROZEN = [
 export function eventUpdateErrors(next: KubeObject, current: KubeObject): FieldError[] {
   const changed = FROZEN.filter((field) => JSON.stringify(next[field]) !== JSON.stringify(current[field]))
   return [
-    ...changed.map((field) => fieldError.invalid(field, next[field], 'field is immutable')),
+    // Told by the names of the core form, in which it is judged.
+    ...changed.map((field) =>
+      fieldError.invalid(TO_CORE.get(field) ?? field, next[field], 'field is immutable'),
+    ),
     ...seriesErrors(next),
   ]
 }

@@ -1,4 +1,5 @@
 /** Errors of Node's TLS and sockets in the words of Go's net/http, which users of a real cluster read. */
+import { isIP } from 'node:net'
 import type { DetailedPeerCertificate } from 'node:tls'
 import { hostPort } from '../../../common/addresses.ts'
 
@@ -28,9 +29,14 @@ const UNKNOWN_AUTHORITY = new Set([
 ])
 const TLS = 'tls: failed to verify certificate: x509: '
 
-function altNames(certificate: DetailedPeerCertificate | undefined): string {
-  const names = (certificate?.subjectaltname ?? '').split(', ').map((name) => name.replace(/^[^:]+:/, ''))
-  return names.filter((name) => name !== '').join(', ')
+/** Of the kind of the name that was wanted: Go tells addresses to who wanted an address, else DNS names. */
+function altNames(certificate: DetailedPeerCertificate | undefined, wanted: string): string {
+  const prefix = isIP(wanted) === 0 ? 'DNS:' : 'IP Address:'
+  const names = (certificate?.subjectaltname ?? '').split(', ')
+  return names
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => name.slice(prefix.length))
+    .join(', ')
 }
 
 /**
@@ -48,7 +54,7 @@ export function goError(error: unknown, serverName: string, now: number): string
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
     return `${TLS}certificate has expired or is not yet valid: current time ${new Date(now).toISOString().slice(0, 19)}Z`
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `${TLS}certificate is valid for ${altNames(cert)}, not ${serverName}`
+    return `${TLS}certificate is valid for ${altNames(cert, serverName)}, not ${serverName}`
   if (code === 'ECONNRESET')
     return /socket hang up|disconnected before/.test(error.message) ? 'EOF' : 'read: connection reset by peer'
   if (code === 'EPIPE') return 'write: broken pipe'

@@ -90,9 +90,8 @@ function applyPatch(type: string, patch: unknown, view: View) {
       return view.read({ ...next, metadata: objectAt(next, 'metadata') } as KubeObject, current)
     } catch (error) {
       if (error instanceof PatchError)
-        throw failure(422, 'Invalid', 'the server rejected our request due to an error in our request', {
-          causes: [{ reason: 'UnexpectedServerResponse', message: error.message }],
-        })
+        // Nobody is told why: the real server keeps it to itself.
+        throw failure(422, 'Invalid', 'the server rejected our request due to an error in our request', {})
       if (error instanceof TypeError) throw badRequest(error.message)
       throw error
     }

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { KubeObject } from './client.ts'
 import { listAt, objectAt } from './objects.ts'
 import { ApiError } from './status.ts'
-import { namespace, pod, testServer } from './test-server.ts'
+import { namespace, pod, testServer, until } from './test-server.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin
@@ -111,6 +111,10 @@ test('uid and creation time cannot be changed', async () => {
   const created = await admin().create(pod('fixed'))
   await assert.rejects(
     admin().patch('pods', 'fixed', 'default', { metadata: { uid: 'other' } }),
+    refused(422, 'Invalid', /metadata.uid: Invalid value: "other": field is immutable/),
+  )
+  await assert.rejects(
+    admin().update({ ...created, metadata: { ...created.metadata, uid: 'other' } }),
     refused(409, 'Conflict', /Precondition failed: UID in precondition: other/),
   )
   const patched = await admin().patch('pods', 'fixed', 'default', {
@@ -133,7 +137,10 @@ test('the spec of a pod is immutable but for images, activeDeadlineSeconds and a
   )
   await assert.rejects(patch('admin', '/spec/containers/0/env/0/value'), immutable)
   await assert.rejects(patch(true, '/spec/hostNetwork', 'add'), immutable)
-  await assert.rejects(patch({ name: 'b', image: 'b' }, '/spec/containers/-', 'add'), immutable)
+  await assert.rejects(
+    patch({ name: 'b', image: 'b' }, '/spec/containers/-', 'add'),
+    refused(422, 'Invalid', /spec.containers: Forbidden: pod updates may not add or remove containers/),
+  )
   await assert.rejects(patch('node1', '/spec/nodeName', 'add'), immutable)
   await patch('app:2', '/spec/containers/0/image')
   await patch(60, '/spec/activeDeadlineSeconds', 'add')
@@ -201,7 +208,7 @@ test('a pod on a node is deleted gracefully: marked first, gone when the kubelet
   )
   await assert.rejects(
     admin().delete('pods', 'polite', 'default', { gracePeriodSeconds: 0, uid: 'other' }),
-    refused(409, 'Conflict', /Precondition failed: UID/),
+    refused(409, 'Conflict', /on Pod "polite": the UID in the precondition \(other\) does not match/),
   )
   await admin().delete('pods', 'polite', 'default', { gracePeriodSeconds: 0, uid: marked.metadata.uid ?? '' })
   assert.equal(await admin().find('pods', 'polite', 'default'), undefined)
@@ -259,7 +266,7 @@ test('a new namespace has a default service account and the CA; deleting it dele
     ),
   )
   await admin().delete('pods', 'inside', 'short-lived', { gracePeriodSeconds: 0 })
-  assert.equal(await admin().find('namespaces', 'short-lived'), undefined)
+  await until('its end', async () => (await admin().find('namespaces', 'short-lived')) === undefined)
 })
 
 test('dry run goes all the way but stores nothing', async () => {
@@ -268,7 +275,7 @@ test('dry run goes all the way but stores nothing', async () => {
   assert.equal(await admin().find('pods', 'dry', 'default'), undefined)
 })
 
-test('a JSON patch whose test fails is a 422 with the reason in its causes', async () => {
+test('a JSON patch whose test fails is a 422 that does not say why', async () => {
   await admin().create({
     apiVersion: 'v1',
     kind: 'Node',
@@ -281,15 +288,14 @@ test('a JSON patch whose test fails is a 422 with the reason in its causes', asy
   ]
   await assert.rejects(admin().patch('nodes', 'tainted', undefined, operations), (error) => {
     assert.ok(error instanceof ApiError && error.code === 422 && error.reason === 'Invalid')
-    assert.match(
-      error.status.details?.causes?.[0]?.message ?? '',
-      /testing value \/spec\/taints\/0\/key failed/,
-    )
+    assert.equal(error.message, 'the server rejected our request due to an error in our request')
+    assert.deepEqual(error.status.details, {})
     return true
   })
   operations[0] = { op: 'test', path: '/spec/taints/0/key', value: 'a' }
   const node = await admin().patch('nodes', 'tainted', undefined, operations)
-  assert.equal(objectAt(node, 'spec').taints, undefined)
+  // A real API server taints a node that has not said that it is ready.
+  assert.ok(!listAt(node, 'spec', 'taints').some(({ key }) => key === 'a'))
 })
 
 test('a patch without a version is tried again when somebody else writes at the same time', async () => {
@@ -308,11 +314,8 @@ test('a patch without a version is tried again when somebody else writes at the 
 
 test('unknown patch types and bodies are 415, garbage is 400', async () => {
   const path = '/api/v1/namespaces/default/pods'
-  assert.equal(
-    (await admin().request('PATCH', `${path}/x`, '{}', 'application/apply-patch+yaml')).status,
-    415,
-  )
-  assert.equal((await admin().request('POST', path, 'xx', 'application/vnd.kubernetes.protobuf')).status, 415)
+  assert.equal((await admin().request('PATCH', `${path}/x`, '{}', 'application/x-patch')).status, 415)
+  assert.equal((await admin().request('POST', path, 'xx', 'application/x-pod')).status, 415)
   assert.equal((await admin().request('POST', path, '{')).status, 400)
   assert.equal(
     (await admin().request('POST', path, { apiVersion: 'v1', kind: 'Node', metadata: {} })).status,
@@ -333,7 +336,7 @@ const INVALID: [what: string, spec: object, message: RegExp][] = [
   [
     'two containers of one name, one of them an init container',
     { initContainers: [{ name: 'a', image: 'x' }], containers: [{ name: 'a', image: 'x' }] },
-    /spec.containers\[0\].name: Duplicate value: "a"/,
+    /spec.initContainers\[0\].name: Duplicate value: "a"/,
   ],
   [
     'a mount of an unknown volume',
@@ -430,7 +433,7 @@ test('events.k8s.io and core events are two views of the same objects', async ()
   assert.equal(patched.note, 'no')
   await assert.rejects(
     admin().patch('events.events.k8s.io', 'pod.1', 'default', { note: 'yes' }),
-    refused(422, 'Invalid', /note: Invalid value: "yes": field is immutable/),
+    refused(422, 'Invalid', /^Event "pod.1" is invalid: message: Invalid value: "yes": field is immutable/),
   )
   const { action: _, ...without } = event
   await assert.rejects(

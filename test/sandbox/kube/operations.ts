@@ -5,12 +5,15 @@ import { withDefaults } from './defaults.ts'
 import { checkPreconditions, deletedStatus, gracePeriod, held } from './deletion.ts'
 import { isObject, type KubeObject, objectAt, timestamp } from './objects.ts'
 import { resizeErrors } from './pod-resize.ts'
+import { ephemeralErrors } from './pod-validation.ts'
 import type { Resource } from './resources.ts'
 import {
   ApiError,
   alreadyExists,
   badRequest,
   conflict,
+  type FieldError,
+  fieldError,
   forbidden,
   invalid,
   isApiError,
@@ -25,6 +28,13 @@ import { createErrors, updateErrors } from './validation.ts'
 /** A patch without a resourceVersion is retried when somebody else wrote in between, as often as the real server does. */
 const PATCH_ATTEMPTS = 5
 const NAMESPACES = { group: '', plural: 'namespaces' }
+
+/** What an update through an endpoint may not do, by its sub-resource. */
+const ERRORS_OF: Readonly<Record<string, (next: KubeObject, current: KubeObject) => FieldError[]>> = {
+  '': updateErrors,
+  ephemeralcontainers: ephemeralErrors,
+  resize: resizeErrors,
+}
 
 export class Operations {
   readonly #store: Store
@@ -147,12 +157,17 @@ export class Operations {
     const { resource, subresource } = target
     const name = current.metadata.name ?? ''
     const { resourceVersion, uid } = next.metadata
-    if (uid !== undefined && uid !== '' && uid !== current.metadata.uid)
+    if (uid !== undefined && uid !== '' && uid !== current.metadata.uid) {
+      if (kind === 'PatchOptions')
+        throw invalid(resource.kind, resource.group, name, [
+          fieldError.invalid('metadata.uid', uid, 'field is immutable'),
+        ])
       throw conflict(
         resource,
         name,
         `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${current.metadata.uid}`,
       )
+    }
     if (resourceVersion && resourceVersion !== current.metadata.resourceVersion)
       throw conflict(resource, name, MODIFIED)
     const opts = options(kind, caller)
@@ -161,12 +176,7 @@ export class Operations {
     const request = (object: KubeObject) =>
       admissionRequest('UPDATE', target, name, { object, oldObject: current }, opts, caller)
     const mutated = prepare(await this.#admission.mutate(request(prepare(next))))
-    const errors =
-      subresource === undefined
-        ? updateErrors(mutated, current)
-        : subresource === 'resize'
-          ? resizeErrors(mutated, current)
-          : []
+    const errors = ERRORS_OF[subresource ?? '']?.(mutated, current) ?? []
     if (errors.length > 0) throw invalid(resource.kind, resource.group, name, errors)
     await this.#admission.validate(request(mutated))
     if (this.get(target, name) !== current) throw conflict(resource, name, MODIFIED)
@@ -210,7 +220,9 @@ export class Operations {
         : []),
     ]
     if (grace === 0 && !held(latest, finalizers)) {
-      const removed = this.#store.remove(resource, latest)
+      // A pod is marked even when it goes at once: watches see both.
+      const last = resource.plural === 'pods' ? this.#mark(resource, latest, grace, finalizers) : latest
+      const removed = this.#store.remove(resource, last)
       return resource.plural === 'pods' ? removed : deletedStatus(resource, removed)
     }
     return this.#mark(resource, latest, grace, finalizers)

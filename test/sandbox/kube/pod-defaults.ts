@@ -95,7 +95,7 @@ export function defaultPodSpec(spec: JsonObject): JsonObject {
   })
   const account = stringAt(spec, 'serviceAccountName') ?? stringAt(spec, 'serviceAccount')
   if (account !== undefined) Object.assign(result, { serviceAccountName: account, serviceAccount: account })
-  for (const name of ['containers', 'initContainers'])
+  for (const name of ['containers', 'initContainers', 'ephemeralContainers'])
     if (Array.isArray(spec[name]))
       result[name] = listAt(spec, name).map((one) => container(one, spec.hostNetwork === true))
   if (Array.isArray(spec.volumes)) result.volumes = listAt(spec, 'volumes').map(volume)

@@ -22,7 +22,7 @@ test('requests are those of the containers, or the limits, where only limits are
   const resources = { limits: { cpu: '2', memory: '1Gi' } }
   assert.deepEqual(await requests({ resources }), { cpu: '2', memory: '1Gi' })
   assert.deepEqual(await requests({ resources, containers: [app({ requests: { cpu: '1' } })] }), {
-    cpu: '1000m',
+    cpu: '1',
     memory: '1Gi',
   })
   const initContainers = [init('300m', 'Always'), init('900m')]

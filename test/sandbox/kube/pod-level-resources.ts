@@ -26,8 +26,10 @@ export function aggregateRequests(spec: JsonObject, name: string): number | unde
   )
 }
 
-const text = (name: string, value: number) =>
-  name === 'cpu' ? `${Math.round(value * MILLI)}m` : String(Math.round(value))
+function text(name: string, value: number): string {
+  const milli = Math.round(value * MILLI)
+  return name === 'cpu' && milli % MILLI !== 0 ? `${milli}m` : String(Math.round(value))
+}
 
 /** What is decoded (pkg/apis/core/v1/defaults.go, defaultPodRequests): where there are limits, requests are what the containers request, or the limits. */
 export function defaultPodRequests(spec: JsonObject): JsonObject {

@@ -190,7 +190,7 @@ function specErrors(spec: JsonObject, at: string): FieldError[] {
   const volumes = new Set(listAt(spec, 'volumes').map((volume) => stringAt(volume, 'name') ?? ''))
   const names = new Set<string>()
   if (listAt(spec, 'containers').length === 0) errors.push(fieldError.required(`${at}.containers`))
-  for (const list of ['initContainers', 'containers'])
+  for (const list of ['containers', 'initContainers', 'ephemeralContainers'])
     for (const [index, container] of listAt(spec, list).entries()) {
       const field = `${at}.${list}[${index}]`
       const name = stringAt(container, 'name') ?? ''
@@ -239,9 +239,24 @@ function frozen(spec: JsonObject): JsonObject {
   return rest
 }
 
+/** What `pods/ephemeralcontainers` may not do (ValidatePodEphemeralContainersUpdate). */
+export function ephemeralErrors(next: KubeObject, current: KubeObject): FieldError[] {
+  const containers = listAt(next, 'spec', 'ephemeralContainers')
+  const lost = listAt(current, 'spec', 'ephemeralContainers').flatMap((old) => {
+    const now = containers.find(({ name }) => name === old.name)
+    if (now !== undefined && sameJson(now, old)) return []
+    const what = `existing ephemeral containers "${old.name}" may not be ${now === undefined ? 'removed' : 'changed'}\n`
+    return [fieldError.forbidden('spec.ephemeralContainers', what)]
+  })
+  return [...podErrors(next), ...lost]
+}
+
 /** What an update of a living pod may not do (ValidatePodUpdate). */
 export function podUpdateErrors(next: KubeObject, current: KubeObject): FieldError[] {
   const [spec, old] = [objectAt(next, 'spec'), objectAt(current, 'spec')]
+  for (const list of ['containers', 'initContainers'])
+    if (listAt(spec, list).length !== listAt(old, list).length)
+      return [fieldError.forbidden(`spec.${list}`, 'pod updates may not add or remove containers')]
   const errors: FieldError[] = []
   if (!sameJson(frozen(spec), frozen(old))) errors.push(fieldError.forbidden('spec', UPDATE_TEXT))
   const tolerations = listAt(spec, 'tolerations')

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Attributes, ruleAllows } from './rbac.ts'
+import type { Attributes } from './rbac.ts'
 import { isApiError } from './status.ts'
-import { namespace, pod, testServer } from './test-server.ts'
+import { namespace, pod, testServer, until } from './test-server.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin
@@ -76,10 +76,36 @@ const RULES: [what: string, rule: object, asked: Attributes, allowed: boolean][]
   ],
 ]
 
-for (const [what, rule, asked, allowed] of RULES)
-  test(`a rule ${allowed ? 'allows' : 'does not allow'} ${what}`, () => {
-    assert.equal(ruleAllows(rule as Record<string, unknown>, asked), allowed)
+const MARK = { verb: 'get', path: '/mark' }
+
+for (const [index, [what, rule, asked, allowed]] of RULES.entries())
+  test(`a rule ${allowed ? 'allows' : 'does not allow'} ${what}`, async () => {
+    const name = `rule-${index}`
+    const mark = { nonResourceURLs: [MARK.path], verbs: [MARK.verb] }
+    await admin().create({
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name },
+      rules: [rule, mark],
+    })
+    const bound = binding('ClusterRoleBinding', name, name, '')
+    await admin().create({ ...bound, subjects: [{ kind: 'User', apiGroup: RBAC, name }] })
+    // A real API server learns of roles through a watch of its own.
+    await until('the role', () => isAllowed(name, MARK))
+    assert.equal(await isAllowed(name, asked), allowed)
   })
+
+async function isAllowed(user: string, { path, verb, ...resource }: Attributes): Promise<boolean> {
+  const spec =
+    path === undefined
+      ? { user, resourceAttributes: { verb, ...resource } }
+      : { user, nonResourceAttributes: { verb, path } }
+  const { status } = await admin().post<{ status: { allowed: boolean } }>(
+    '/apis/authorization.k8s.io/v1/subjectaccessreviews',
+    { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec },
+  )
+  return status.allowed
+}
 
 async function account(ns: string, name: string) {
   await admin().apply(namespace(ns))
@@ -128,13 +154,14 @@ test('a ClusterRoleBinding counts everywhere, a RoleBinding in its namespace onl
   })
   await admin().create(binding('ClusterRoleBinding', 'pod-reader', 'sa-cluster', 'r-cluster'))
   await admin().create(binding('RoleBinding', 'pod-reader', 'sa-local', 'r-local'))
+  await until('the rights', async () => (await code(local.list('pods', { namespace: 'r-local' }))) === 200)
   assert.equal(await code(everywhere.list('pods')), 200)
   assert.equal(await code(everywhere.list('pods', { namespace: 'r-local' })), 200)
   assert.equal(await code(local.list('pods')), 403)
   assert.equal(await code(local.list('pods', { namespace: 'r-local' })), 200)
   assert.equal(await code(local.list('pods', { namespace: 'r-cluster' })), 403)
   await admin().delete('rolebindings.rbac.authorization.k8s.io', 'sa-local', 'r-local')
-  assert.equal(await code(local.list('pods', { namespace: 'r-local' })), 403)
+  await until('their end', async () => (await code(local.list('pods', { namespace: 'r-local' }))) === 403)
 })
 
 test('resourceNames limit to one object, also for a watch with that name as field selector', async () => {
@@ -155,7 +182,7 @@ test('resourceNames limit to one object, also for a watch with that name as fiel
   await admin().create(binding('RoleBinding', 'one', 'sa-names', 'r-names', 'Role'))
   for (const name of ['ca', 'other'])
     await admin().create({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace: 'r-names' } })
-  assert.equal(await code(client.get('secrets', 'ca', 'r-names')), 200)
+  await until('the rights', async () => (await code(client.get('secrets', 'ca', 'r-names'))) === 200)
   assert.equal(await code(client.get('secrets', 'other', 'r-names')), 403)
   assert.equal(await code(client.list('secrets', { namespace: 'r-names' })), 403)
   assert.equal(
@@ -196,7 +223,7 @@ test('only who may impersonate can act as another user', async () => {
     'impersonate-group': 'system:masters',
   })
   assert.equal(answer.status, 403)
-  assert.match(answer.body, /cannot impersonate resource \\"users\\"/)
+  assert.match(answer.body, /cannot impersonate/)
 })
 
 test('SubjectAccessReviews answer as the authoriser would', async () => {

@@ -94,7 +94,13 @@ function convert(value: unknown, type: string, place: Place, unknown: string[]):
     if (!isObject(value)) throw mismatch(value, place, 'map[string]string')
     const entries = Object.entries(value).map(([key, one]) => [
       key,
-      convert(one ?? '', type.slice(0, -2), below(place, place.owner, key), unknown),
+      // Go's errors name the map and not the key.
+      convert(
+        one ?? '',
+        type.slice(0, -2),
+        { ...below(place, place.owner, key), goPath: place.goPath },
+        unknown,
+      ),
     ])
     return Object.fromEntries(entries)
   }

@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { KubeObject } from './objects.ts'
-import { fieldSelector, labelSelector, matchesLabelSelector } from './selectors.ts'
-import { ApiError } from './status.ts'
+import { fieldSelector, matchesLabelSelector } from './selectors.ts'
+import { isApiError } from './status.ts'
+import { pod, standInOnly, testServer } from './test-server.ts'
 
-const object = (labels: Record<string, string>): KubeObject => ({
-  apiVersion: 'v1',
-  kind: 'Pod',
-  metadata: { name: 'p', namespace: 'n', labels },
-})
+const server = testServer({ controllers: false })
+const admin = () => server().admin
 
 const LABELS: [selector: string, labels: Record<string, string>, matches: boolean][] = [
   ['', {}, true],
@@ -30,20 +27,22 @@ const LABELS: [selector: string, labels: Record<string, string>, matches: boolea
   ['toString', {}, false],
 ]
 
-for (const [selector, labels, matches] of LABELS)
-  test(`the label selector "${selector}" ${matches ? 'selects' : 'does not select'} ${JSON.stringify(labels)}`, () => {
-    assert.equal(labelSelector(selector)(object(labels)), matches)
+for (const [index, [labelSelector, labels, matches]] of LABELS.entries())
+  test(`the label selector "${labelSelector}" ${matches ? 'selects' : 'does not select'} ${JSON.stringify(labels)}`, async () => {
+    const name = `labelled-${index}`
+    const metadata = { name, namespace: 'default', labels }
+    await admin().create({ apiVersion: 'v1', kind: 'ConfigMap', metadata })
+    const fieldSelector = `metadata.name=${name}`
+    const { items } = await admin().list('configmaps', { namespace: 'default', labelSelector, fieldSelector })
+    assert.equal(items.length === 1, matches)
   })
 
-test('a label selector that cannot be parsed is a bad request', () => {
-  for (const text of ['a in 1', 'a=b=c', 'a b', '(a)'])
-    assert.throws(
-      () => labelSelector(text),
-      (error) => error instanceof ApiError && error.code === 400,
-    )
+test('a label selector that cannot be parsed is a bad request', async () => {
+  for (const labelSelector of ['a in 1', 'a=b=c', 'a b', '(a)'])
+    await assert.rejects(admin().list('configmaps', { labelSelector }), (error) => isApiError(error, 400))
 })
 
-test('a LabelSelector object needs all of its labels and expressions', () => {
+standInOnly('a LabelSelector object needs all of its labels and expressions', () => {
   const selector = {
     matchLabels: { a: '1' },
     matchExpressions: [
@@ -58,29 +57,32 @@ test('a LabelSelector object needs all of its labels and expressions', () => {
   assert.equal(matchesLabelSelector(undefined, {}), true)
 })
 
-test('a field selector compares fields of the object, absent ones as empty', () => {
-  const p: KubeObject = { ...object({}), spec: { nodeName: 'a' }, status: { phase: 'Running' } }
-  const matches = (text: string) => fieldSelector(text, '/pods').matches(p)
-  assert.equal(matches('spec.nodeName=a'), true)
-  assert.equal(matches('spec.nodeName=a,status.phase!=Failed'), true)
-  assert.equal(matches('spec.nodeName==b'), false)
-  assert.equal(matches('spec.nodeName='), false)
-  assert.equal(matches('spec.hostNetwork=false'), true)
-  assert.equal(matches('status.podIP='), true)
+test('a field selector compares fields of the object, absent ones as empty', async () => {
+  await admin().create(pod('fields'))
+  await admin().bind('default', 'fields', 'a')
+  const status = { phase: 'Running' }
+  await admin().patch('pods', 'fields', 'default', { status }, { subresource: 'status' })
+  const matches = async (fieldSelector: string) =>
+    (await admin().list('pods', { namespace: 'default', fieldSelector })).items.length === 1
+  assert.equal(await matches('spec.nodeName=a'), true)
+  assert.equal(await matches('spec.nodeName=a,status.phase!=Failed'), true)
+  assert.equal(await matches('spec.nodeName==b'), false)
+  assert.equal(await matches('spec.nodeName='), false)
+  assert.equal(await matches('spec.hostNetwork=false'), true)
+  assert.equal(await matches('status.podIP='), true)
 })
 
-test('a field selector knows the one name it asks for', () => {
+standInOnly('a field selector knows the one name it asks for', () => {
   assert.equal(fieldSelector('metadata.name=x', '/pods').name, 'x')
   assert.equal(fieldSelector('metadata.name!=x', '/pods').name, undefined)
 })
 
-test('a field the resource does not index is a bad request, as on a real server', () => {
-  assert.throws(
-    () => fieldSelector('spec.containers=x', '/pods'),
-    (error) =>
-      error instanceof ApiError &&
-      error.code === 400 &&
-      error.message === 'field label not supported: spec.containers',
+test('a field the resource does not index is a bad request', async () => {
+  await assert.rejects(
+    admin().list('pods', { fieldSelector: 'spec.containers=x' }),
+    (error) => isApiError(error, 400) && error.message === 'field label not supported: spec.containers',
   )
-  assert.throws(() => fieldSelector('spec.nodeName=x', '/configmaps'), ApiError)
+  await assert.rejects(admin().list('configmaps', { fieldSelector: 'spec.nodeName=x' }), (error) =>
+    isApiError(error, 400),
+  )
 })

@@ -1,9 +1,9 @@
 /** A server of its own per test file, and waiting for conditions. */
 import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before } from 'node:test'
-import { ApiServer, type ApiServerOptions, type KubeObject } from './client.ts'
+import { after, before, test } from 'node:test'
+import { ApiServer, type ApiServerOptions, isStandIn, type KubeObject } from './client.ts'
 
 /** Starts a server before the tests of the file and stops it after them; call the result for it. */
 export function testServer(options: Partial<ApiServerOptions> = {}): () => ApiServer {
@@ -21,6 +21,11 @@ export function testServer(options: Partial<ApiServerOptions> = {}): () => ApiSe
     if (server === undefined) throw new Error('The server has not started.')
     return server
   }
+}
+
+/** A test of what a stand-in does beyond a real API server: where that one judges, there is no such test. */
+export function standInOnly(name: string, body: () => Promise<void> | void): void {
+  if (isStandIn()) test(name, body)
 }
 
 /**
@@ -45,6 +50,16 @@ export async function until<T>(
     if (Date.now() > deadline) throw new Error(`Waited ${timeoutMs} ms for ${what}.`, { cause: last })
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
+}
+
+/**
+ * An IPv4 address of this machine at which a pod may be said to be: a real API server takes none of loopback for what is
+ * behind a Service. A machine without network has only that.
+ */
+export function podAddress(): string {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+  const outward = all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address
+  return isStandIn() ? '127.0.0.1' : (outward ?? '127.0.0.1')
 }
 
 export function pod(name: string, namespace = 'default', more: Partial<KubeObject> = {}): KubeObject {

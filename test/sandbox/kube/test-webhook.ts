@@ -1,8 +1,10 @@
 /** A real HTTPS admission webhook in the test process, whose answers the test decides. */
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import type { ApiServer, KubeObject } from './client.ts'
-import type { JsonObject } from './objects.ts'
+import { type ApiServer, isStandIn, type KubeObject } from './client.ts'
+import { type JsonObject, listAt } from './objects.ts'
+import { isApiError } from './status.ts'
+import { until } from './test-server.ts'
 
 export type Review = {
   readonly path: string
@@ -64,7 +66,7 @@ export async function testWebhook(
     response.end(JSON.stringify(out))
   })
   server.on('connection', () => connections++)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  await new Promise<void>((resolve) => server.listen(0, resolve))
   const { port } = server.address() as AddressInfo
   return {
     port,
@@ -113,5 +115,43 @@ export function configuration(
         ...more,
       },
     ],
+  }
+}
+
+/**
+ * Creates a webhook configuration and waits until it is in force: a real API server learns of it through a watch of its
+ * own. So that it shows, the configuration gets an entry that refuses one ConfigMap: nobody serves it.
+ */
+export async function register({ admin }: ApiServer, config: KubeObject): Promise<void> {
+  if (isStandIn()) return void (await admin.create(config))
+  const name = config.metadata.name ?? ''
+  const probe = {
+    name: `probe.${name}.pod2iam.dev`,
+    admissionReviewVersions: ['v1'],
+    sideEffects: 'None',
+    clientConfig: { url: 'https://127.0.0.1:1/probe' },
+    rules: [{ operations: ['CREATE'], apiGroups: [''], apiVersions: ['v1'], resources: ['configmaps'] }],
+    matchConditions: [{ name: 'probe', expression: `object.metadata.name == 'probe-${name}'` }],
+  }
+  await admin.create({ ...config, webhooks: [...listAt(config, 'webhooks'), probe] })
+  await until(`${name} to be in force`, () => isInForce(admin, name))
+}
+
+/** Deletes a webhook configuration and waits until nobody is asked any more. */
+export async function unregister({ admin }: ApiServer, plural: string, name: string): Promise<void> {
+  await admin.delete(plural, name).catch((error: unknown) => {
+    if (!isApiError(error, 404)) throw error
+  })
+  if (!isStandIn()) await until(`the end of ${name}`, async () => !(await isInForce(admin, name)))
+}
+
+async function isInForce(admin: ApiServer['admin'], name: string): Promise<boolean> {
+  const metadata = { name: `probe-${name}`, namespace: 'default' }
+  try {
+    await admin.create({ apiVersion: 'v1', kind: 'ConfigMap', metadata }, { dryRun: true })
+    return false
+  } catch (error) {
+    if (isApiError(error, 500) && error.message.includes(`probe.${name}.pod2iam.dev`)) return true
+    throw error
   }
 }

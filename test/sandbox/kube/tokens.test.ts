@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { createLocalJWKSet, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose'
 import { objectAt } from './objects.ts'
 import { ApiError } from './status.ts'
-import { pod, testServer } from './test-server.ts'
+import { pod, standInOnly, testServer, until } from './test-server.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin
@@ -132,12 +132,13 @@ test('the API server accepts a token for itself only, and only while what it is 
   assert.equal((await whoami(`${own.token.slice(0, -4)}AAAA`)).code, 401)
   assert.equal((await whoami('garbage')).code, 401)
   await admin().delete('pods', 't3', 'default', { gracePeriodSeconds: 0 })
-  assert.equal((await whoami(own.token)).code, 401)
+  // A real API server remembers for ten seconds whom it took a token for.
+  await until('the end of the token', async () => (await whoami(own.token)).code === 401)
   await runningPod('t3', 'n3')
   assert.equal((await whoami(own.token)).code, 401, 'a new pod of the same name is another pod')
 })
 
-test('a token expires by the clock of the server', async () => {
+standInOnly('a token expires by the clock of the server', async () => {
   const { token } = await admin().createToken('default', 'default', { expirationSeconds: 600 })
   const client = server().unixClient(token)
   const code = async () => (await client.request('GET', '/version')).status
@@ -173,20 +174,23 @@ test('TokenReview authenticates for the audiences it names', async () => {
   assert.match(String((await review({ token: 'x', audiences: ['pod2iam'] })).error), /invalid bearer token/)
 })
 
-test('after a rotation new tokens have the new key, old ones verify until the old key is dropped', async () => {
-  const before = await admin().createToken('default', 'default', { audiences: ['pod2iam'] })
-  const kid = await server().rotateKeys()
-  const after = await admin().createToken('default', 'default', { audiences: ['pod2iam'] })
-  assert.equal(JSON.parse(Buffer.from(after.token.split('.')[0] ?? '', 'base64url').toString()).kid, kid)
-  await verify(before.token, 'pod2iam')
-  await verify(after.token, 'pod2iam')
-  await server().dropOldKeys()
-  await verify(after.token, 'pod2iam')
-  await assert.rejects(verify(before.token, 'pod2iam'), { code: 'ERR_JWKS_NO_MATCHING_KEY' })
-  assert.deepEqual((await server().stats()).keyIds, [kid])
-})
+standInOnly(
+  'after a rotation new tokens have the new key, old ones verify until the old key is dropped',
+  async () => {
+    const before = await admin().createToken('default', 'default', { audiences: ['pod2iam'] })
+    const kid = await server().rotateKeys()
+    const after = await admin().createToken('default', 'default', { audiences: ['pod2iam'] })
+    assert.equal(JSON.parse(Buffer.from(after.token.split('.')[0] ?? '', 'base64url').toString()).kid, kid)
+    await verify(before.token, 'pod2iam')
+    await verify(after.token, 'pod2iam')
+    await server().dropOldKeys()
+    await verify(after.token, 'pod2iam')
+    await assert.rejects(verify(before.token, 'pod2iam'), { code: 'ERR_JWKS_NO_MATCHING_KEY' })
+    assert.deepEqual((await server().stats()).keyIds, [kid])
+  },
+)
 
-test('a rotation that keeps nothing invalidates every older token at once', async () => {
+standInOnly('a rotation that keeps nothing invalidates every older token at once', async () => {
   const { token } = await admin().createToken('default', 'default')
   const client = server().unixClient(token)
   assert.equal((await client.request('GET', '/version')).status, 200)

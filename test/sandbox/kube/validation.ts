@@ -155,8 +155,14 @@ function webhookErrors(object: KubeObject): FieldError[] {
   })
 }
 
+function newPodErrors(pod: KubeObject): FieldError[] {
+  const born = listAt(pod, 'spec', 'ephemeralContainers').length > 0
+  const forbidden = fieldError.forbidden('spec.ephemeralContainers', 'cannot be set on create')
+  return [...podErrors(pod), ...(born ? [forbidden] : [])]
+}
+
 const BY_KIND: Readonly<Record<string, (object: KubeObject) => FieldError[]>> = {
-  Pod: podErrors,
+  Pod: newPodErrors,
   Deployment: workloadErrors,
   ReplicaSet: workloadErrors,
   DaemonSet: workloadErrors,

@@ -25,7 +25,7 @@ export function viewOf(resource: Resource): View {
     read(object, current) {
       const errors =
         current === undefined ? newEventErrors(object) : eventUpdateErrors(object, eventFromCore(current))
-      if (errors.length > 0) throw invalid('Event', 'events.k8s.io', object.metadata.name ?? '', errors)
+      if (errors.length > 0) throw invalid('Event', '', object.metadata.name ?? '', errors)
       return eventToCore(object)
     },
   }

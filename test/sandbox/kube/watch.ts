@@ -139,11 +139,10 @@ export function createWatches(store: Store, bookmarkMs: number): Watches {
     const unsubscribe = store.subscribe(tell)
     const timers = [setTimeout(() => end('clean'), wanted.timeoutMs)]
     if (wanted.bookmarks) {
-      const last = Math.max(0, wanted.timeoutMs - BOOKMARK_BEFORE_END_MS)
-      timers.push(
-        setInterval(() => out.bookmark(), bookmarkMs),
-        setTimeout(() => out.bookmark(), last),
-      )
+      const last = wanted.timeoutMs - BOOKMARK_BEFORE_END_MS
+      timers.push(setInterval(() => out.bookmark(), bookmarkMs))
+      // A watch shorter than that gets none.
+      if (last > 0) timers.push(setTimeout(() => out.bookmark(), last))
     }
     const entry = {
       bookmark: () => {

@@ -3,8 +3,16 @@ import { test } from 'node:test'
 import type { KubeObject } from './client.ts'
 import { type JsonObject, listAt, objectAt } from './objects.ts'
 import { ApiError } from './status.ts'
-import { namespace, pod, testServer } from './test-server.ts'
-import { allow, configuration, patching, type TestWebhook, testWebhook } from './test-webhook.ts'
+import { namespace, pod, podAddress, testServer, until } from './test-server.ts'
+import {
+  allow,
+  configuration,
+  patching,
+  register,
+  type TestWebhook,
+  testWebhook,
+  unregister,
+} from './test-webhook.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin
@@ -27,15 +35,13 @@ async function withHook(
   let count = 0
   try {
     await admin().apply(namespace(name, { hook: name }))
-    await admin().create(configuration(kind, name, clientConfig, options.more))
+    await register(server(), configuration(kind, name, clientConfig, options.more))
     await body(hook, (more = {}, warnings = []) =>
       admin().create(pod(`p${count++}`, name, more), { onWarning: (text) => warnings.push(text) }),
     )
   } finally {
     await hook.close()
-    await admin()
-      .delete(plural, name)
-      .catch(() => {})
+    await unregister(server(), plural, name)
   }
 }
 
@@ -149,7 +155,9 @@ test('audit annotations are recorded under the webhook’s name', () =>
     hook.reply({ ...allow, auditAnnotations: { decision: 'skip' } })
     await server().calls({ clear: true })
     await create()
-    const [call] = await server().calls()
+    const call = (await server().calls()).find(
+      ({ verb, resource }) => `${verb} ${resource}` === 'create pods',
+    )
     assert.equal(call?.audit['m-audit.pod2iam.dev/decision'], 'skip')
     assert.match(call?.audit['mutation.webhook.admission.k8s.io/round_0_index_0'] ?? '', /"mutated":false/)
   }))
@@ -234,7 +242,7 @@ test('certificates are verified against caBundle and the host', async () => {
     async (_, create) => {
       assert.match(
         (await error(create())).message,
-        /x509: certificate is valid for hook.test.svc, 127.0.0.1, not localhost$/,
+        /x509: certificate is valid for hook.test.svc, not localhost$/,
       )
     },
     { clientConfig: ({ port, caBundle }) => ({ url: `https://localhost:${port}/mutate`, caBundle }) },
@@ -254,8 +262,8 @@ const INVALID: [what: string, reply: JsonObject, text: RegExp][] = [
   ],
   [
     'another patch type',
-    { allowed: true, patch: 'W10=', patchType: 'MergePatch' },
-    /webhook returned invalid response.patchType of "MergePatch"$/,
+    { ...patching({ op: 'test', path: '/kind', value: 'Pod' }), patchType: 'MergePatch' },
+    /: unsupported patch type "MergePatch"$/,
   ],
   [
     'a patch that is no JSON',
@@ -270,7 +278,7 @@ const INVALID: [what: string, reply: JsonObject, text: RegExp][] = [
   [
     'an old review',
     { raw: '{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview"}' },
-    /expected webhook response of admission.k8s.io\/v1, Kind=AdmissionReview, got admission.k8s.io\/v1beta1, Kind=AdmissionReview$/,
+    /: converting \(v1beta1.AdmissionReview\) to \(v1.AdmissionReview\): unknown conversion$/,
   ],
 ]
 
@@ -352,7 +360,9 @@ test('updates, sub-resources and deletions are sent when a rule asks for them', 
         request.oldObject !== null,
         request.object !== null,
       ])
-      assert.deepEqual(seen, [
+      // A real API server may ask about one deletion more than once.
+      const once = seen.filter((one, index) => String(one) !== String(seen[index - 1]))
+      assert.deepEqual(once, [
         ['CREATE', undefined, 'Pod', false, true],
         ['UPDATE', undefined, 'Pod', true, true],
         ['UPDATE', 'status', 'Pod', true, true],
@@ -473,10 +483,14 @@ test('a condition that does not compile is refused when the configuration is cre
   )
 })
 
+const NEVER = { reinvocationPolicy: 'Never' }
+const IF_NEEDED = { reinvocationPolicy: 'IfNeeded' }
+const LATE = { objectSelector: { matchLabels: { late: 'yes' } } }
+
 /** Two mutating configurations for one namespace. */
 async function withTwo(
   name: string,
-  policies: [string, string],
+  policies: [JsonObject, JsonObject],
   body: (first: TestWebhook, second: TestWebhook) => Promise<void>,
 ) {
   const first = await testWebhook(server())
@@ -485,29 +499,24 @@ async function withTwo(
   try {
     await admin().apply(namespace(name, { hook: name }))
     for (const [index, hook] of [first, second].entries())
-      await admin().create(
+      await register(
+        server(),
         configuration(
           'MutatingWebhookConfiguration',
           names[index] ?? '',
           { url: hook.url, caBundle: hook.caBundle },
-          {
-            reinvocationPolicy: policies[index],
-            namespaceSelector: { matchLabels: { hook: name } },
-          },
+          { ...policies[index], namespaceSelector: { matchLabels: { hook: name } } },
         ),
       )
     await body(first, second)
   } finally {
     await Promise.all([first.close(), second.close()])
-    for (const one of names)
-      await admin()
-        .delete('mutatingwebhookconfigurations', one)
-        .catch(() => {})
+    for (const one of names) await unregister(server(), 'mutatingwebhookconfigurations', one)
   }
 }
 
 test('configurations are called in the order of their names, each seeing the patches before it', () =>
-  withTwo('order', ['Never', 'Never'], async (first, second) => {
+  withTwo('order', [NEVER, NEVER], async (first, second) => {
     first.reply(annotate('first', 'was here'))
     await admin().create(pod('p', 'order'))
     assert.equal(second.reviews[0]?.request.object.metadata.annotations?.first, 'was here')
@@ -515,7 +524,7 @@ test('configurations are called in the order of their names, each seeing the pat
   }))
 
 test('a webhook that asks for it is called again when a later one changed the pod', () =>
-  withTwo('again', ['IfNeeded', 'Never'], async (first, second) => {
+  withTwo('again', [IF_NEEDED, NEVER], async (first, second) => {
     second.reply(annotate('second', 'was here'))
     await admin().create(pod('p', 'again'))
     assert.deepEqual([first.reviews.length, second.reviews.length], [2, 1])
@@ -523,18 +532,14 @@ test('a webhook that asks for it is called again when a later one changed the po
   }))
 
 test('a webhook that never asks is not called again', () =>
-  withTwo('never', ['Never', 'Never'], async (first, second) => {
+  withTwo('never', [NEVER, NEVER], async (first, second) => {
     second.reply(annotate('second', 'was here'))
     await admin().create(pod('p', 'never'))
     assert.equal(first.reviews.length, 1)
   }))
 
 test('a webhook that was skipped in the first round is not called in the second', () =>
-  withTwo('skipped', ['IfNeeded', 'Never'], async (first, second) => {
-    const config = await admin().get('mutatingwebhookconfigurations', 'a-skipped')
-    const [entry] = listAt(config, 'webhooks')
-    const webhooks = [{ ...entry, objectSelector: { matchLabels: { late: 'yes' } } }]
-    await admin().patch('mutatingwebhookconfigurations', 'a-skipped', undefined, { webhooks })
+  withTwo('skipped', [{ ...IF_NEEDED, ...LATE }, NEVER], async (first, second) => {
     second.reply(patching({ op: 'add', path: '/metadata/labels', value: { late: 'yes' } }))
     await admin().create(pod('p', 'skipped'))
     assert.equal(first.reviews.length, 0)
@@ -615,24 +620,27 @@ test('a service is resolved to a ready pod, named ports included, and its certif
         metadata: { name: 'hook', namespace: 'test' },
         spec: { selector: { app: 'hook' }, ports: [{ port: 443, targetPort: 'https' }] },
       }
-      assert.match(
-        (await error(create())).message,
-        /Post "https:\/\/hook.test.svc:443\/mutate\?timeout=5s": service "hook" not found$/,
-      )
+      // A real API server learns of Services and of what is behind them through watches of its own.
+      const told = (text: RegExp) =>
+        until(String(text), async () => text.test((await error(create())).message))
+      await told(/Post "https:\/\/hook.test.svc:443\/mutate\?timeout=5s": service "hook" not found$/)
       await admin().create(namespace('test'))
       await admin().create(service)
-      assert.match((await error(create())).message, /no endpoints available for service "hook"$/)
+      await told(/no endpoints available for service "hook"$/)
+      // Of a pod whose node is not there a real endpoint controller knows nothing.
+      await admin().create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'hook-node' } })
       await admin().create(
         pod('server', 'test', {
           metadata: { labels: { app: 'hook' } },
           spec: {
+            nodeName: 'hook-node',
             containers: [{ name: 'a', image: 'a', ports: [{ name: 'https', containerPort: hook.port }] }],
           },
         }),
       )
       const status = {
         phase: 'Running',
-        podIP: '127.0.0.1',
+        podIP: podAddress(),
         conditions: [{ type: 'Ready', status: 'False' }],
       }
       await admin().patch('pods', 'server', 'test', { status }, { subresource: 'status' })
@@ -643,7 +651,12 @@ test('a service is resolved to a ready pod, named ports included, and its certif
       )
       status.conditions = [{ type: 'Ready', status: 'True' }]
       await admin().patch('pods', 'server', 'test', { status }, { subresource: 'status' })
-      await create()
+      await until('an answer', () =>
+        create().then(
+          () => true,
+          () => false,
+        ),
+      )
       assert.equal(hook.reviews[0]?.path, '/mutate?timeout=5s')
     },
     {
@@ -666,7 +679,7 @@ test('what a webhook adds that pods do not have is lost without a word, and wron
     hook.reply(patching({ op: 'add', path: '/metadata/annotations', value: { a: 1 } }))
     assert.match(
       (await error(create())).message,
-      /^Internal error occurred: json: cannot unmarshal number into Go struct field ObjectMeta.metadata.annotations.a of type string/,
+      /^Internal error occurred: json: cannot unmarshal number into Go struct field ObjectMeta.metadata.annotations of type string/,
     )
   }))
 

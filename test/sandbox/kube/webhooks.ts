@@ -90,7 +90,12 @@ function denial(name: string, result: unknown): ApiError {
   })
 }
 
-type Response = { readonly allowed: boolean; readonly patch: string; readonly raw: JsonObject }
+type Response = {
+  readonly allowed: boolean
+  readonly patch: string
+  readonly patchType: string
+  readonly raw: JsonObject
+}
 
 /** What is wrong with the patch of an allowing response, if anything. */
 function patchProblem(patch: string, patchType: string, mutating: boolean): string | undefined {
@@ -98,27 +103,29 @@ function patchProblem(patch: string, patchType: string, mutating: boolean): stri
   if (!mutating && patchType !== '') return 'validating webhook may not return response.patchType'
   if (patch !== '' && patchType === '') return 'webhook returned response.patch but not response.patchType'
   if (patch === '' && patchType !== '') return 'webhook returned response.patchType but not response.patch'
-  if (patchType !== '' && patchType !== 'JSONPatch')
-    return `webhook returned invalid response.patchType of "${patchType}"`
   return undefined
 }
+
+const UNCONVERTED = 'converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion'
 
 /** VerifyAdmissionResponse of `webhook/request/admissionreview.go`. */
 function verify(answer: unknown, uid: unknown, mutating: boolean): Response {
   const invalid = (text: string) => new CallError(`received invalid webhook response: ${text}`)
   const review = isObject(answer) ? answer : {}
   const got = `${stringAt(review, 'apiVersion') ?? '/'}, Kind=${stringAt(review, 'kind') ?? ''}`
+  if (got === 'admission.k8s.io/v1beta1, Kind=AdmissionReview')
+    throw new CallError(`failed to call webhook: ${UNCONVERTED}`)
   if (got !== 'admission.k8s.io/v1, Kind=AdmissionReview')
     throw invalid(`expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got ${got}`)
   const raw = review.response
   if (!isObject(raw)) throw invalid('webhook response was absent')
   if (raw.uid !== uid)
     throw invalid(`expected response.uid=${JSON.stringify(uid)}, got ${JSON.stringify(raw.uid ?? '')}`)
-  if (raw.allowed !== true) return { allowed: false, patch: '', raw }
-  const patch = stringAt(raw, 'patch') ?? ''
-  const problem = patchProblem(patch, stringAt(raw, 'patchType') ?? '', mutating)
+  if (raw.allowed !== true) return { allowed: false, patch: '', patchType: '', raw }
+  const [patch, patchType] = [stringAt(raw, 'patch') ?? '', stringAt(raw, 'patchType') ?? '']
+  const problem = patchProblem(patch, patchType, mutating)
   if (problem !== undefined) throw invalid(problem)
-  return { allowed: true, patch, raw }
+  return { allowed: true, patch, patchType, raw }
 }
 
 async function ask(
@@ -152,7 +159,7 @@ async function ask(
 }
 
 /** The object after the webhook's patch. A patch that does not apply is an error whatever the failure policy says. */
-function patched(object: KubeObject, patch: string): KubeObject {
+function patched(object: KubeObject, { patch, patchType }: Response): KubeObject {
   if (patch === '') return object
   let operations: unknown
   try {
@@ -163,6 +170,7 @@ function patched(object: KubeObject, patch: string): KubeObject {
     )
   }
   if (Array.isArray(operations) && operations.length === 0) return object
+  if (patchType !== 'JSONPatch') throw new CallError(`unsupported patch type "${patchType}"`)
   try {
     const result = jsonPatch(object, operations)
     if (!isObject(result) || !isObject(result.metadata))
@@ -192,7 +200,7 @@ async function mutateBy(
 ): Promise<KubeObject> {
   let next = object
   try {
-    next = patched(object, (await ask(caller, hook, { ...request, object }, true)).patch)
+    next = patched(object, await ask(caller, hook, { ...request, object }, true))
   } catch (error) {
     failed(hook, request, error, `failed-open.mutation.webhook.admission.k8s.io/${place}`)
   }

@@ -1,0 +1,88 @@
+/** The audit log of a real API server as the calls that the stand-in records. */
+
+import { randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import type { KubeClient } from '../kube/kube-client.ts'
+import type { Call } from '../kube/routes.ts'
+
+type AuditEvent = {
+  readonly auditID: string
+  readonly stage: string
+  readonly verb: string
+  readonly requestURI: string
+  readonly user: { readonly username: string }
+  readonly impersonatedUser?: { readonly username: string }
+  readonly objectRef?: Readonly<
+    Partial<Record<'apiGroup' | 'resource' | 'subresource' | 'namespace' | 'name', string>>
+  >
+  readonly responseStatus?: { readonly code?: number }
+  readonly annotations?: Readonly<Record<string, string>>
+}
+
+const DECISION = 'authorization.k8s.io/decision'
+const DEADLINE_MS = 60_000
+
+export class AuditLog {
+  readonly #path: string
+  readonly #admin: KubeClient
+  /** Where the calls that are wanted begin. */
+  #from = 0
+
+  constructor(path: string, admin: KubeClient) {
+    this.#path = path
+    this.#admin = admin
+  }
+
+  /** Every call so far, oldest first, without the control plane's own. */
+  async calls(clear: boolean): Promise<Call[]> {
+    const text = await this.#upToNow()
+    const events = new Map<string, AuditEvent>()
+    for (const line of text.slice(this.#from).split('\n')) {
+      if (line === '') continue
+      const event = JSON.parse(line) as AuditEvent
+      events.set(event.auditID, event)
+    }
+    if (clear) this.#from = text.length
+    return [...events.values()].filter(isOfClients).map(callOf)
+  }
+
+  /** The log with what was asked before now: a question of our own comes last in it. */
+  async #upToNow(): Promise<string> {
+    const mark = `/version?mark=${randomUUID()}`
+    await this.#admin.request('GET', mark)
+    const deadline = Date.now() + DEADLINE_MS
+    for (;;) {
+      const text = await readFile(this.#path, 'utf8')
+      const end = text.lastIndexOf('\n') + 1
+      if (text.slice(0, end).includes(mark)) return text.slice(0, end)
+      if (Date.now() > deadline) throw new Error(`The audit log does not tell of ${mark}.`)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+}
+
+const isOfClients = ({ user, requestURI }: AuditEvent) =>
+  !/^system:(apiserver|kube-controller-manager|serviceaccount:kube-system:)/.test(user.username) &&
+  !requestURI.startsWith('/version?mark=') &&
+  !requestURI.startsWith('/readyz')
+
+function callOf(event: AuditEvent): Call {
+  const { verb, requestURI, user, impersonatedUser, objectRef, responseStatus, annotations = {} } = event
+  return {
+    user: (impersonatedUser ?? user).username,
+    verb,
+    group: objectRef?.apiGroup ?? '',
+    resource: objectRef?.resource ?? '',
+    subresource: objectRef?.subresource ?? '',
+    namespace: objectRef?.namespace ?? '',
+    // As in the URL: there a new object has no name.
+    name: verb === 'create' && objectRef?.subresource === undefined ? '' : (objectRef?.name ?? ''),
+    path: objectRef === undefined ? requestURI.replace(/\?.*/s, '') : '',
+    allowed: annotations[DECISION] === 'allow',
+    // A watch that is open has only begun to answer.
+    code: event.stage === 'ResponseStarted' ? 0 : (responseStatus?.code ?? 0),
+    audit: Object.fromEntries(
+      Object.entries(annotations).filter(([key]) => !key.startsWith('authorization.')),
+    ),
+  }
+}

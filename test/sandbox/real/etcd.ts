@@ -1,0 +1,15 @@
+/** What a test does to the store of a real API server. */
+import type { KubeClient } from '../kube/kube-client.ts'
+import type { ControlPlane } from './control-plane.ts'
+
+/** Forgets all that was before now: in etcd, and in the API server's memory of it, which only a restart empties. */
+export async function forgetHistory({ etcdUrl, restartApi }: ControlPlane, admin: KubeClient): Promise<void> {
+  const { metadata } = await admin.list('namespaces')
+  const response = await fetch(`${etcdUrl}/v3/kv/compaction`, {
+    method: 'POST',
+    body: JSON.stringify({ revision: metadata.resourceVersion, physical: true }),
+    signal: AbortSignal.timeout(60_000),
+  })
+  if (!response.ok) throw new Error(`etcd does not compact: ${await response.text()}`)
+  await restartApi()
+}

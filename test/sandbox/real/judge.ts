@@ -1,0 +1,41 @@
+/** From here on, whatever starts the stand-in in this process gets a real API server. */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after } from 'node:test'
+import { needsPeer } from '../../peers.ts'
+import { startInstead } from '../kube/client.ts'
+import { RealApiServer } from './api-server.ts'
+import { PROGRAMS } from './programs.ts'
+
+/** Options for `test()`: skips with the reason when a program of the control plane is absent or broken. */
+export function needsControlPlane(): { skip?: string } {
+  const reasons = PROGRAMS.map((name) => needsPeer(name).skip).filter((skip) => skip !== undefined)
+  return reasons.length === 0 ? {} : { skip: reasons.join('; ') }
+}
+
+/**
+ * Lets a real API server take the place of the stand-in for all suites of this process: one for all that want it on
+ * loopback, since each takes ten seconds and 320 MiB; one of its own for each that wants it in a network namespace.
+ * Call it at the top of a file, before any suite: then what it starts ends after all of them.
+ */
+export function judgeByRealApiServer(): void {
+  let directory = ''
+  let shared: Promise<RealApiServer> | undefined
+  startInstead((options) => {
+    if (options.spawn !== undefined) return RealApiServer.start(options)
+    shared ??= (async () => {
+      directory = await mkdtemp(join(tmpdir(), 'real-'))
+      const server = await RealApiServer.start({ directory })
+      server.shared = true
+      return server
+    })()
+    return shared
+  })
+  after(async () => {
+    startInstead(undefined)
+    await (await shared?.catch(() => undefined))?.end()
+    if (directory !== '') await rm(directory, { recursive: true, force: true })
+  })
+}

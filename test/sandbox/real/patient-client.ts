@@ -1,0 +1,50 @@
+/** The admin's client of a real cluster, whose controllers need a moment where the stand-in's are done at once. */
+import type { WriteOptions } from '../kube/client-options.ts'
+import { KubeClient } from '../kube/kube-client.ts'
+import type { KubeObject } from '../kube/objects.ts'
+import { isApiError } from '../kube/status.ts'
+
+const DEADLINE_MS = 120_000
+
+export class PatientClient extends KubeClient {
+  /** A namespace is there when it has its service account and the cluster's CA; one of that name that goes is waited for. */
+  override async create<T extends KubeObject = KubeObject>(
+    object: KubeObject,
+    options: WriteOptions = {},
+  ): Promise<T> {
+    if (object.kind !== 'Namespace' || options.dryRun) return super.create<T>(object, options)
+    const created = await this.#afterItsPredecessor<T>(object, options)
+    await this.settled(created.metadata.name ?? '')
+    return created
+  }
+
+  /** Until the controllers have done what they do for a new namespace. */
+  async settled(namespace: string): Promise<void> {
+    await eventually(`the contents of namespace ${namespace}`, async () => {
+      const account = await this.find('serviceaccounts', 'default', namespace)
+      return account !== undefined && (await this.find('configmaps', 'kube-root-ca.crt', namespace))
+    })
+  }
+
+  #afterItsPredecessor<T extends KubeObject>(object: KubeObject, options: WriteOptions): Promise<T> {
+    return eventually(`the end of the former namespace ${object.metadata.name}`, async () => {
+      try {
+        return await super.create<T>(object, options)
+      } catch (error) {
+        if (isApiError(error, 409) && error.message.includes('object is being deleted')) return undefined
+        throw error
+      }
+    })
+  }
+}
+
+/** Asks until there is an answer; what the question throws is thrown. */
+async function eventually<T>(what: string, ask: () => Promise<T | undefined | false>): Promise<T> {
+  const deadline = Date.now() + DEADLINE_MS
+  for (;;) {
+    const answer = await ask()
+    if (answer !== undefined && answer !== false) return answer
+    if (Date.now() > deadline) throw new Error(`Waited ${DEADLINE_MS} ms for ${what}.`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}

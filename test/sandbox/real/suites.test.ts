@@ -1,0 +1,33 @@
+/**
+ * A real API server judges the stand-in: the suites that say what the stand-in does are run once more, against etcd,
+ * kube-apiserver and kube-controller-manager as released. What only a stand-in can do, they leave out by themselves.
+ */
+import { describe, test } from 'node:test'
+import { judgeByRealApiServer, needsControlPlane } from './judge.ts'
+
+const SUITES = [
+  'objects',
+  'subresources',
+  'pod-level-resources',
+  'pod-security',
+  'output-form',
+  'selectors',
+  'rbac',
+  'tokens',
+  'json-patch',
+  'admission-policies',
+  'webhooks',
+  'watch',
+  'controllers',
+  'peers',
+] as const
+
+const { skip } = needsControlPlane()
+if (skip !== undefined) test('a real API server says what the stand-in says', { skip })
+else {
+  judgeByRealApiServer()
+  for (const suite of SUITES)
+    describe(`a real API server: ${suite}`, async () => {
+      await import(`../kube/${suite}.test.ts`)
+    })
+}

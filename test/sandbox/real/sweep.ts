@@ -1,0 +1,54 @@
+/** A real API server is shared by the suites that it judges: after each, what that one made goes. */
+import type { ApiServer } from '../kube/client.ts'
+import type { KubeClient } from '../kube/kube-client.ts'
+import type { KubeObject } from '../kube/objects.ts'
+import { policiesInForce } from '../kube/test-policies.ts'
+
+const KEPT_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease']
+/** First what would hinder the rest. */
+const CLUSTER_WIDE = [
+  'mutatingwebhookconfigurations',
+  'validatingwebhookconfigurations',
+  'validatingadmissionpolicybindings',
+  'validatingadmissionpolicies',
+  'clusterrolebindings.rbac.authorization.k8s.io',
+  'clusterroles.rbac.authorization.k8s.io',
+  'nodes',
+  'priorityclasses',
+]
+const IN_DEFAULT = [
+  '/apis/apps/v1/namespaces/default/deployments',
+  '/apis/apps/v1/namespaces/default/daemonsets',
+  '/apis/batch/v1/namespaces/default/jobs',
+  '/api/v1/namespaces/default/events',
+]
+
+const isBuiltIn = ({ metadata: { name = '', labels } }: KubeObject) =>
+  labels?.['kubernetes.io/bootstrapping'] !== undefined || name.startsWith('system')
+
+/** Namespaces go in their own time; one that is made anew under the same name waits for that. */
+export async function sweep(server: ApiServer): Promise<void> {
+  const kube = server.admin
+  const policies = (await kube.list('validatingadmissionpolicybindings')).items.length > 0
+  for (const resource of CLUSTER_WIDE) await deleteAll(kube, resource, isBuiltIn)
+  for (const path of IN_DEFAULT) await kube.request('DELETE', path)
+  await deleteAll(kube, 'configmaps', ({ metadata }) => metadata.name === 'kube-root-ca.crt', 'default')
+  await deleteAll(kube, 'serviceaccounts', ({ metadata }) => metadata.name === 'default', 'default')
+  for (const { metadata } of (await kube.list('pods')).items) {
+    const path = `/api/v1/namespaces/${metadata.namespace}/pods/${metadata.name}`
+    await kube.request('DELETE', path, { gracePeriodSeconds: 0 })
+  }
+  if (policies) await policiesInForce(server)
+  await deleteAll(kube, 'namespaces', ({ metadata }) => KEPT_NAMESPACES.includes(metadata.name ?? ''))
+}
+
+async function deleteAll(
+  kube: KubeClient,
+  resource: string,
+  isKept: (object: KubeObject) => boolean,
+  namespace?: string,
+): Promise<void> {
+  const { items } = await kube.list(resource, namespace === undefined ? {} : { namespace })
+  for (const object of items)
+    if (!isKept(object)) await kube.delete(resource, object.metadata.name ?? '', namespace).catch(() => {})
+}
