@@ -5,7 +5,10 @@ import { needsBuildah } from '../images/buildah.ts'
 import { needsPeer, peer } from '../peers.ts'
 import { findTool } from '../sandbox/node/tools.ts'
 
-/** Built by test/peers/kubernetes/build, and helm; `.ci/kubernetes` makes them. */
+/** What brings those below. */
+const BUILD = '.ci/peers helm control_plane node_programs buildah'
+
+/** Built with Go. */
 const PEERS = [
   'etcd',
   'kube-apiserver',
@@ -60,7 +63,7 @@ export function provide(progress: (line: string) => void): string[] {
   }
   const absent = present().map((name) => `the Debian package ${name} is not installed`)
   const peers = PEERS.filter((name) => peer(name) === undefined).map(
-    (name) => `${needsPeer(name).skip?.replace('.ci/peers', '.ci/kubernetes')}`,
+    (name) => `${needsPeer(name).skip?.replace('.ci/peers', BUILD)}`,
   )
   const { skip } = absent.length > 0 ? {} : needsBuildah()
   const go =
