@@ -4,7 +4,7 @@ import type { KubeObject } from '../../sandbox/kube/objects.ts'
 import { isApiError } from '../../sandbox/kube/status.ts'
 import { admittedMeanwhile, expectAdmitted } from '../admitted.ts'
 import { BROKER, expectCode, got, tokenOf } from '../ask-broker.ts'
-import { endedPod, type LivePod, lastWords, readyPod, readyPods } from '../cluster-pods.ts'
+import { endedPod, type LivePod, lastWords, readyPod, readyPods, restarts } from '../cluster-pods.ts'
 import { type Context, namespaceOf } from '../context.ts'
 import { CLIENT, clients, expectClosed, expectServed, probers } from '../load.ts'
 import { anotherNode, guardOn, nodeNamed } from '../nodes.ts'
@@ -12,6 +12,8 @@ import { container, podObject } from '../pods.ts'
 import { expect, type Group, until } from '../promise.ts'
 import { guardsReady, injectorReady } from '../rollout.ts'
 
+/** Of a node guard: firewall and broker. */
+const CONTAINERS = 2
 const EVICTION_RETRY_MS = 1000
 const EVERYWHERE = { tolerations: [{ operator: 'Exists' }] } as const
 
@@ -68,7 +70,7 @@ async function killed(context: Context): Promise<string> {
   const guard = await guardOn(context, nodeName)
   await context.access.kube.create(killer(context, nodeName))
   const programs = lastWords(await endedPod(context, 'plain', 'killer'), 'app')
-  expect(Number(programs) >= 2, `${programs} processes of the guard were found on ${nodeName}`)
+  expect(Number(programs) >= CONTAINERS, `${programs} processes of the guard were found on ${nodeName}`)
   // Meanwhile the other node's serves new pods.
   const app = 'elsewhere'
   await context.access.kube.create(
@@ -76,8 +78,7 @@ async function killed(context: Context): Promise<string> {
   )
   await readyPod(context, 'shop', app)
   await until(context, `${nodeName}'s guard again`, async () => {
-    const again = await guardOn(context, nodeName)
-    return restarts(again) >= restarts(guard) + Number(programs)
+    return restarts(await guardOn(context, nodeName)) >= restarts(guard) + CONTAINERS
   })
   await guardsReady(context)
   const closed = await expectClosed(context, tried)
@@ -142,10 +143,6 @@ function mayLater(error: unknown): void {
 
 function isOfDaemonSet({ metadata }: KubeObject): boolean {
   return metadata.ownerReferences?.some(({ kind }) => kind === 'DaemonSet') ?? false
-}
-
-function restarts({ status }: LivePod): number {
-  return (status?.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0)
 }
 
 async function client(context: Context): Promise<LivePod> {
