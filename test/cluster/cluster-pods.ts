@@ -53,9 +53,10 @@ export function endedPod(context: Context, place: Place, app: string): Promise<L
   })
 }
 
-/** How often its containers were started again. */
+/** How often its containers, native sidecars included, were started again. */
 export function restarts({ status }: LivePod): number {
-  return (status?.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0)
+  const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]
+  return all.reduce((sum, { restartCount }) => sum + restartCount, 0)
 }
 
 /** What a container left as its termination message, when it has ended. */

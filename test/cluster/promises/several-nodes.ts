@@ -37,12 +37,12 @@ export const severalNodes: Group = {
   promises: [
     { name: 'a token is worth nothing on another node', show: replayed },
     {
-      name: 'one node’s guard and broker are killed: the block stays, nobody’s request fails, it comes back by itself',
+      name: 'one node’s guard and broker killed: the block stays, no request fails',
       leftOut: ({ options }) => (options.installed ? 'the installed pod2iam is left as it is' : undefined),
       show: killed,
     },
     {
-      name: 'a node is drained under load: no request fails, no pod is refused, the rest move',
+      name: 'a node drained under load: no request fails, no pod is refused',
       leftOut: ({ options }) =>
         options.mayReboot ? undefined : 'it cordons a node for a while: pass --may-reboot for it',
       show: drained,
