@@ -70,7 +70,11 @@ export function provide(progress: (line: string) => void): string[] {
     spawnSync('go', ['version']).status === 0
       ? []
       : ['go is not installed; the pause of pods is built with it']
-  return [...absent, ...peers, ...(skip === undefined ? [] : [skip]), ...go]
+  // Pods of one node would not hear the answers of its Services.
+  const bridges = existsSync('/proc/sys/net/bridge')
+    ? []
+    : ['the kernel has no br_netfilter; modprobe br_netfilter']
+  return [...absent, ...bridges, ...peers, ...(skip === undefined ? [] : [skip]), ...go]
 }
 
 function install(packages: readonly string[]): boolean {
