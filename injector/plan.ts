@@ -11,6 +11,7 @@ import { isMeshContainer } from './mesh.ts'
 import { add, type PatchOp, pointer, remove } from './patch.ts'
 import { arrangement, type Placed } from './placement.ts'
 import type { Container, Pod } from './pod.ts'
+import { impliedRequests } from './pod-level.ts'
 import { containerOps, putRight } from './put-right.ts'
 
 export type Plan = {
@@ -28,6 +29,7 @@ export function plan(pod: Pod, addition: Addition, settings: InjectionSettings):
       ...metadataOps(pod, addition),
       ...volumeOps(pod, addition),
       ...initContainerOps(pod, right),
+      ...podLevelOps(pod),
       ...endpointOps(pod, right, addition),
     ],
     warnings: right.flatMap(({ container: { name }, removed }) =>
@@ -64,6 +66,19 @@ function volumeOps({ spec }: Pod, { volumes }: Addition): PatchOp[] {
   const missing = volumes.filter(({ name }) => !(spec.volumes ?? []).some((volume) => volume.name === name))
   const parent = missing.length > 0 && !Array.isArray(spec.volumes) ? [add('/spec/volumes', [])] : []
   return [...parent, ...missing.map((volume) => add('/spec/volumes/-', volume))]
+}
+
+/** Before Kubernetes 1.37 the API server has written them already. */
+function podLevelOps(pod: Pod): PatchOp[] {
+  const implied = Object.entries(impliedRequests(pod))
+  if (implied.length === 0) return []
+  const { resources } = pod.spec
+  const hasRequests = isObject(resources) && isObject(resources.requests)
+  const parent = hasRequests ? [] : [add('/spec/resources/requests', {})]
+  return [
+    ...parent,
+    ...implied.map(([name, value]) => add(pointer('spec', 'resources', 'requests', name), value)),
+  ]
 }
 
 /** Takes out ours that move, from behind; then adds and puts right in the order of the result. */

@@ -5,6 +5,7 @@
  * webhook adds. So ours take what is left, down to nothing; the whole pod's request is theirs, too.
  */
 import { isOurs } from './container-form.ts'
+import { isObject, type Json } from './json.ts'
 import type { Pod } from './pod.ts'
 import { containerTotal, hasPodLevel, podLevel } from './pod-total.ts'
 import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
@@ -31,6 +32,26 @@ export function fitted(pod: Pod, { sidecar, gate }: OwnResources): OwnResources 
   const beside = (name: ResourceName) =>
     theirSidecars(name) + (amountOf(name, fittedSidecar.requests[name]) ?? 0)
   return { sidecar: fittedSidecar, gate: within(pod, gate, (name) => left(name, beside(name))) }
+}
+
+/**
+ * What the API server takes for requests of the whole pod where nobody says any: the limits. From Kubernetes 1.37 on it looks only after
+ * the webhooks (PodLevelResourcesFixDefaulting), and finds what ours request: a pod of 1 CPU would be scheduled as one of 5m, and be
+ * Burstable instead of Guaranteed. So they are written out before.
+ */
+export function impliedRequests(pod: Pod): Readonly<Record<string, Json>> {
+  const { resources } = pod.spec
+  if (!isObject(resources) || !isObject(resources.limits)) return {}
+  const requests = isObject(resources.requests) ? resources.requests : {}
+  const { limits } = resources
+  const implied: Record<string, Json> = {}
+  for (const name of RESOURCE_NAMES) {
+    const limit = limits[name]
+    const isSaid = requests[name] !== undefined && requests[name] !== null
+    const theirs = containerTotal(pod, 'requests', name, (one) => !isOurs(one))
+    if (limit !== undefined && limit !== null && !isSaid && theirs === undefined) implied[name] = limit
+  }
+  return implied
 }
 
 /** A limit of the whole pod below which ours cannot start. Where they are there already, whoever added them knew. */

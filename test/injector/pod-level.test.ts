@@ -56,6 +56,19 @@ describe('a pod with resources of its own as a whole', () => {
     assert.deepEqual([sidecar, gate], [expected, { ...expected, requests: list('5m', '0') }])
   })
 
+  it('and limits alone keeps them as requests, whether the API server has written them or does so after us', () => {
+    const whole = (resources: Dict, more: Dict = {}) =>
+      (inject(pod({ resources, ...more })).spec as { resources: Dict }).resources
+    const limits = list('1', '1Gi')
+    assert.deepEqual(whole({ limits }), { limits, requests: limits })
+    assert.deepEqual(whole({ limits, requests: { cpu: '1' } }), { limits, requests: limits })
+    assert.deepEqual(whole({ limits: { cpu: '1' } }), { limits: { cpu: '1' }, requests: { cpu: '1' } })
+    // What containers request is added up after us, too.
+    const containers = [app({ requests: list('100m', '64Mi') })]
+    assert.deepEqual(whole({ limits }, { containers }), { limits })
+    assert.deepEqual(opsOf(decide(inject(pod({ resources: { limits } })), namespace(), settings())), [])
+  })
+
   it('that is a template has the defaults that its pods will have', () => {
     const resources = { limits: list('1', '1.5Gi') }
     const containers = [app({ limits: list('200m', '64Mi') })]

@@ -34,14 +34,21 @@ test('(there is a namespace with a label)', async () => {
 async function objection(spec: object, change?: object) {
   const { admin } = server()
   const name = `policy-${++count}`
-  const metadata = { name: 'p', namespace: NAMESPACE }
-  if (change !== undefined) await admin.create(pod('p', NAMESPACE))
+  // Only this pod is judged: nobody need wait for the policy's end.
+  const labels = { policy: name }
+  const judged = pod('p', NAMESPACE, { metadata: { name: 'p', namespace: NAMESPACE, labels } })
+  if (change !== undefined) await admin.create(judged)
   const [rule] = [{ apiGroups: [''], apiVersions: ['v1'], operations: ['*'], resources: ['pods'] }]
-  await admin.create(policy(name, { matchConstraints: { resourceRules: [rule] }, ...spec }))
+  await admin.create(
+    policy(name, {
+      matchConstraints: { resourceRules: [rule], objectSelector: { matchLabels: labels } },
+      ...spec,
+    }),
+  )
   await admin.create(binding(name, ['Deny']))
   await policiesInForce(server())
   try {
-    if (change === undefined) await admin.create(pod('p', NAMESPACE, { metadata }), { dryRun: true })
+    if (change === undefined) await admin.create(judged, { dryRun: true })
     else await admin.patch('pods', 'p', NAMESPACE, change, { dryRun: true })
     return undefined
   } catch (error) {
@@ -53,7 +60,6 @@ async function objection(spec: object, change?: object) {
   } finally {
     await admin.delete('validatingadmissionpolicybindings', name)
     await admin.delete('validatingadmissionpolicies', name)
-    await policiesInForce(server())
     if (change !== undefined) await admin.delete('pods', 'p', NAMESPACE, { gracePeriodSeconds: 0 })
   }
 }

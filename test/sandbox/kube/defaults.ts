@@ -1,7 +1,6 @@
 /** Decoding defaults by kind, and what the server sets in a new object's spec and status. */
 import { type JsonObject, type KubeObject, listAt, objectAt } from './objects.ts'
 import { defaultPodSpec, qosClass } from './pod-defaults.ts'
-import { defaultPodRequests } from './pod-level-resources.ts'
 
 const given = (object: JsonObject, defaults: JsonObject): JsonObject => ({ ...defaults, ...object })
 
@@ -77,7 +76,7 @@ function service(object: KubeObject): KubeObject {
 
 type Default = (object: KubeObject, spec: JsonObject) => KubeObject
 const DEFAULTS: Readonly<Record<string, Default>> = {
-  Pod: (object, spec) => ({ ...object, spec: defaultPodRequests(defaultPodSpec(spec)) }),
+  Pod: (object, spec) => ({ ...object, spec: defaultPodSpec(spec) }),
   Deployment: (object, spec) => ({
     ...object,
     spec: template(

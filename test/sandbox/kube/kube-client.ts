@@ -152,12 +152,21 @@ export class KubeClient {
 
   /** Creates the object or replaces it whole, whatever its version. */
   async apply<T extends KubeObject = KubeObject>(object: KubeObject, options: WriteOptions = {}): Promise<T> {
+    const { resource, namespace, name } = placeOf(object)
     try {
       return await this.create<T>(object, options)
     } catch (error) {
       if (!isApiError(error, 409) || error.reason !== 'AlreadyExists') throw error
-      const { resourceVersion: _, ...metadata } = object.metadata
-      return this.update<T>({ ...object, metadata }, options)
+    }
+    for (;;) {
+      // Of some kinds the version must be named.
+      const { metadata } = await this.#json<KubeObject>('GET', pathOf(resource, namespace, name))
+      const { resourceVersion = '' } = metadata
+      try {
+        return await this.update<T>({ ...object, metadata: { ...object.metadata, resourceVersion } }, options)
+      } catch (error) {
+        if (!isApiError(error, 409) || error.reason !== 'Conflict') throw error
+      }
     }
   }
 

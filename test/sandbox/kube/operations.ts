@@ -36,6 +36,10 @@ const ERRORS_OF: Readonly<Record<string, (next: KubeObject, current: KubeObject)
   resize: resizeErrors,
 }
 
+/** Whether a PUT has to name the version that it replaces (AllowUnconditionalUpdate of the strategies). */
+const isConditional = ({ group, plural }: Resource) =>
+  group === 'admissionregistration.k8s.io' || plural === 'leases' || plural === 'poddisruptionbudgets'
+
 export class Operations {
   readonly #store: Store
   readonly #admission: Admission
@@ -121,7 +125,13 @@ export class Operations {
       throw badRequest(
         `the name of the object (${next.metadata.name}) does not match the name on the URL (${name})`,
       )
-    return this.#replace(target, this.get(target, name), next, 'UpdateOptions', caller)
+    const current = this.get(target, name)
+    const { resource } = target
+    if (!next.metadata.resourceVersion && isConditional(resource))
+      throw invalid(resource.plural, resource.group, name, [
+        fieldError.invalid('metadata.resourceVersion', 0, 'must be specified for an update'),
+      ])
+    return this.#replace(target, current, next, 'UpdateOptions', caller)
   }
 
   /**

@@ -31,7 +31,7 @@ function text(name: string, value: number): string {
   return name === 'cpu' && milli % MILLI !== 0 ? `${milli}m` : String(Math.round(value))
 }
 
-/** What is decoded (pkg/apis/core/v1/defaults.go, defaultPodRequests): where there are limits, requests are what the containers request, or the limits. */
+/** What a new pod gets (pkg/api/pod, DefaultPodLevelResources): where there are limits, requests are what the containers request, or the limits. */
 export function defaultPodRequests(spec: JsonObject): JsonObject {
   const limits = objectAt(spec, 'resources', 'limits')
   if (Object.keys(limits).length === 0) return spec

@@ -11,6 +11,7 @@ import {
   timestamp,
 } from './objects.ts'
 import { generateName } from './pod-defaults.ts'
+import { defaultPodRequests } from './pod-level-resources.ts'
 import { resized } from './pod-resize.ts'
 import type { Resource } from './resources.ts'
 
@@ -56,7 +57,10 @@ function withJobSelector(job: KubeObject, uid: string): KubeObject {
 }
 
 /** Name, uid, creation time, initial status: after mutating and before validating admission. */
-export function finishCreate(resource: Resource, object: KubeObject, now: number): KubeObject {
+export function finishCreate(resource: Resource, created: KubeObject, now: number): KubeObject {
+  // Since Kubernetes 1.37 after the webhooks have added theirs, and not when the pod is decoded.
+  const object =
+    created.kind === 'Pod' ? { ...created, spec: defaultPodRequests(objectAt(created, 'spec')) } : created
   const { generateName: base, name } = object.metadata
   const status = initialStatus(object)
   const { status: sent, ...rest } = object

@@ -23,9 +23,13 @@ export function testServer(options: Partial<ApiServerOptions> = {}): () => ApiSe
   }
 }
 
+type Body = () => Promise<void> | void
+
 /** A test of what a stand-in does beyond a real API server: where that one judges, there is no such test. */
-export function standInOnly(name: string, body: () => Promise<void> | void): void {
-  if (isStandIn()) test(name, body)
+export function standInOnly(name: string, ...rest: [Body] | [{ skip?: string }, Body]): void {
+  if (!isStandIn()) return
+  if (rest.length === 2) test(name, ...rest)
+  else test(name, ...rest)
 }
 
 /**

@@ -121,31 +121,38 @@ test('sendInitialEvents needs resourceVersionMatch NotOlderThan', async () => {
   assert.match(answer.body, /sendInitialEvents requires setting resourceVersionMatch to NotOlderThan/)
 })
 
-test('bookmarks come only to those who allow them, and move the version on a quiet watch', async () => {
-  const ns = await freshNamespace('w-quiet')
-  const start = await version(ns)
-  const silent = record('pods', { namespace: ns, resourceVersion: start })
-  const marked = record('pods', { namespace: ns, resourceVersion: start, allowWatchBookmarks: true })
-  await Promise.all([silent.watch.started, marked.watch.started])
-  await admin().create(pod('elsewhere'))
-  await until('a bookmark that is newer', () => marked.events.some((event) => event.version > Number(start)))
-  silent.watch.close()
-  marked.watch.close()
-  assert.deepEqual(silent.events, [])
-})
+// A real API server takes a minute for it; the next test is its.
+standInOnly(
+  'bookmarks come only to those who allow them, and move the version on a quiet watch',
+  async () => {
+    const ns = await freshNamespace('w-quiet')
+    const start = await version(ns)
+    const silent = record('pods', { namespace: ns, resourceVersion: start })
+    const marked = record('pods', { namespace: ns, resourceVersion: start, allowWatchBookmarks: true })
+    await Promise.all([silent.watch.started, marked.watch.started])
+    await admin().create(pod('elsewhere'))
+    await until('a bookmark that is newer', () =>
+      marked.events.some((event) => event.version > Number(start)),
+    )
+    silent.watch.close()
+    marked.watch.close()
+    assert.deepEqual(silent.events, [])
+  },
+)
 
 test('timeoutSeconds ends the watch cleanly, with a last bookmark before', async () => {
   const ns = await freshNamespace('w-last')
+  const start = await version(ns)
   const { events, watch } = record('pods', {
     namespace: ns,
-    resourceVersion: await version('default'),
+    resourceVersion: start,
     timeoutSeconds: 4,
     allowWatchBookmarks: true,
   })
   await watch.started
   await admin().create(pod('elsewhere-again'))
   await watch.ended
-  assert.ok(events.some(({ type }) => type === 'BOOKMARK'))
+  assert.ok(events.some(({ type, version }) => type === 'BOOKMARK' && version > Number(start)))
 })
 
 test('a watch from a compacted version gets 410 in the stream, and a fresh list works', async () => {
