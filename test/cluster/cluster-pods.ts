@@ -53,6 +53,12 @@ export function endedPod(context: Context, place: Place, app: string): Promise<L
   })
 }
 
+/** How often its containers, native sidecars included, were started again. */
+export function restarts({ status }: LivePod): number {
+  const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]
+  return all.reduce((sum, { restartCount }) => sum + restartCount, 0)
+}
+
 /** What a container left as its termination message, when it has ended. */
 export function lastWords({ status }: LivePod, name: string): string | undefined {
   const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]

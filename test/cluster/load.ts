@@ -56,7 +56,7 @@ function states<T>(context: Context, { place, app }: typeof CLIENT | typeof PROB
 export const probers = (context: Context) => states<ProberState>(context, PROBER)
 export const clients = (context: Context) => states<ClientState>(context, CLIENT)
 
-type Probers = Awaited<ReturnType<typeof probers>>
+export type Probers = Awaited<ReturnType<typeof probers>>
 type Clients = Awaited<ReturnType<typeof clients>>
 
 /**

@@ -15,6 +15,7 @@ import { installation } from './promises/installation.ts'
 import { outages } from './promises/outages.ts'
 import { reboot } from './promises/reboot.ts'
 import { refusals } from './promises/refusals.ts'
+import { severalNodes } from './promises/several-nodes.ts'
 import { throughout } from './promises/throughout.ts'
 import { uninstall } from './promises/uninstall.ts'
 import { upgrade } from './promises/upgrade.ts'
@@ -41,6 +42,7 @@ export const groups = (): Group[] => [
   upgrade(),
   changes,
   outages,
+  severalNodes,
   reboot,
   throughout,
   uninstall,

@@ -52,6 +52,10 @@ export type Builder = {
   ) => { readonly code: number | null; readonly stdout: string; readonly output: string }
   /** Starts one that serves. */
   readonly serve: (target: Target, argv: readonly string[], options?: RunOptions) => Server
+  /** Makes one more image, of the files in a directory and nothing else. */
+  readonly add: (name: string, root: string, entrypoint: readonly string[]) => void
+  /** Writes an image into a new directory: `manifest.json`, and every blob under its digest in hexadecimal, as it is. */
+  readonly export: (name: string, directory: string) => void
   readonly remove: () => void
 }
 
@@ -149,6 +153,15 @@ export function buildImages(): Builder {
           stdio: ['ignore', 'pipe', 'pipe'],
         }),
       ),
+    add(name, root, entrypoint) {
+      const container = buildah('from', '--pull-never', 'scratch')
+      buildah('copy', '--quiet', container, root, '/')
+      buildah('config', '--entrypoint', JSON.stringify(entrypoint), container)
+      buildah('commit', '--quiet', '--disable-compression', '--rm', container, `localhost/${name}`)
+    },
+    export(name, directory) {
+      buildah('push', '--quiet', '--format', 'oci', `localhost/${name}`, `dir:${directory}`)
+    },
     remove,
   }
 }

@@ -13,6 +13,8 @@ export type ClusterAccess = {
   readonly installation: Installation
   /** Why no node can be rebooted, where that is so. */
   readonly noReboot?: string
+  /** Reboots a node, where a pod that says so to the kernel would end more than the node. */
+  readonly reboot?: (node: string) => Promise<void>
   /** Path of Node in pod2iam's own images. */
   readonly nodeOfImages: string
   /** Between two looks at something that is waited for, milliseconds. */

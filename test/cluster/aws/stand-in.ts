@@ -49,7 +49,7 @@ export async function installStandIn(world: World, options: { replace: boolean }
     role,
     otherRole,
     brokerEnvironment: [{ name: 'AWS_ENDPOINT_URL_STS', value: STS_URL }],
-    nodeAddresses: ['169.254.171.1', 'fd00:70d2:1b::1'],
+    nodeAddresses: ['169.254.171.1', 'fd00:70d2:1b::1', ...addressesOf(pods)],
     knowsKeys: true,
     identify: async ({ AccessKeyId }) => {
       const sessions = (await onAll<SessionInfo[]>('sessions')).flat()
@@ -65,6 +65,14 @@ export async function installStandIn(world: World, options: { replace: boolean }
       await onAll('clearRecords')
     },
   }
+}
+
+/**
+ * A node's own addresses. It comes from one of these where it connected before the stand-in's link was there (after a boot): the kernel had chosen
+ * the address of its other way, and tries again from there.
+ */
+function addressesOf(pods: readonly LivePod[]): string[] {
+  return pods.flatMap(({ status }) => (status?.hostIPs ?? []).map(({ ip }) => ip))
 }
 
 function ready(world: World): Promise<LivePod[]> {

@@ -1,14 +1,13 @@
 /** No pod gets the node role, another pod's role, or a role its namespace may not use. */
-import { BROKER_ADDRESSES, BROKER_PORT, hostPort, TOKEN_AUDIENCE } from '../../../common/addresses.ts'
+import { TOKEN_AUDIENCE } from '../../../common/addresses.ts'
 import { isApiError } from '../../sandbox/kube/status.ts'
-import { ask, type LivePod, readyPod, readyPods, refOf } from '../cluster-pods.ts'
+import { BROKER, codeOf, expectCode, got, tokenOf } from '../ask-broker.ts'
+import { type LivePod, readyPod, readyPods, refOf } from '../cluster-pods.ts'
 import { type Context, namespaceOf } from '../context.ts'
 import { CLIENT, expectClosed, probers } from '../load.ts'
 import { ALLOWED, podObject, ROLE, type Workload } from '../pods.ts'
-import type { Got } from '../programs/reports.ts'
 import { expect, type Group, until } from '../promise.ts'
 
-const BROKER = `http://${hostPort(BROKER_ADDRESSES[0], BROKER_PORT)}/v1/credentials`
 const METADATA = 'http://169.254.169.254/latest/meta-data/'
 
 export const refusals: Group = {
@@ -139,30 +138,4 @@ async function client(context: Context): Promise<LivePod> {
   const [pod] = await readyPods(context, CLIENT.place, CLIENT.app)
   if (pod === undefined) throw new Error('there is no client')
   return pod
-}
-
-async function got(context: Context, pod: LivePod, url: string, token?: string): Promise<Got> {
-  if (token === undefined) return JSON.parse(await ask(context, refOf(pod), ['get', url]))
-  return JSON.parse(await ask(context, refOf(pod), ['get', url, 'token'], `${token}\n`))
-}
-
-/** A token as the pod's sidecar has it, asked of the API. It never leaves this process but to pods of the test. */
-async function tokenOf({ access }: Context, { metadata }: LivePod): Promise<string> {
-  const { namespace = '', name = '', uid = '' } = metadata
-  const how = { audiences: [TOKEN_AUDIENCE], pod: { name, uid } }
-  return (await access.kube.createToken(namespace, 'default', how)).token
-}
-
-/** Never the body itself: it may be credentials. */
-function codeOf({ status, body }: Got): string {
-  return status === 200 ? 'with credentials' : (/"code":"([a-z-]+)"/.exec(body)?.[1] ?? '')
-}
-
-function expectCode(answer: Got, status: number, code: string): string {
-  const said = `${answer.status} ${codeOf(answer)}${answer.error ?? ''}`
-  expect(
-    answer.status === status && codeOf(answer) === code,
-    `the broker answered ${said}, not ${status} ${code}`,
-  )
-  return said
 }

@@ -19,6 +19,8 @@ export type Authority = {
   readonly caPem: string
   /** A serving certificate for DNS names and IPs (the first DNS name is the subject). */
   issue(dnsNames: readonly string[], ips?: readonly string[], validity?: Validity): Promise<KeyPair>
+  /** A certificate of a client, who is a user of an API server and in these groups. */
+  identify(user: string, groups?: readonly string[]): Promise<KeyPair>
 }
 
 async function newKeys(): Promise<webcrypto.CryptoKeyPair> {
@@ -58,31 +60,47 @@ export async function createAuthority(name: string, now = Date.now()): Promise<A
       await x509.SubjectKeyIdentifierExtension.create(caKeys.publicKey),
     ],
   })
+  async function leaf(
+    subject: string | x509.JsonName,
+    usage: x509.ExtendedKeyUsage,
+    names: readonly x509.JsonGeneralName[],
+    given: Validity = {},
+  ): Promise<KeyPair> {
+    const keys = await newKeys()
+    const certificate = await x509.X509CertificateGenerator.create({
+      serialNumber: serial(),
+      subject,
+      issuer: ca.subject,
+      ...validity(Date.now(), given),
+      signingAlgorithm: ALGORITHM,
+      publicKey: keys.publicKey,
+      signingKey: caKeys.privateKey,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension([usage]),
+        ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension([...names])]),
+        await x509.AuthorityKeyIdentifierExtension.create(caKeys.publicKey),
+      ],
+    })
+    return { certPem: certificate.toString('pem'), keyPem: await keyPem(keys.privateKey) }
+  }
   return {
     caPem: ca.toString('pem'),
     async issue(dnsNames, ips = [], given = {}) {
       for (const ip of ips) if (isIP(ip) === 0) throw new Error(`"${ip}" is not an IP address.`)
-      const keys = await newKeys()
-      const leaf = await x509.X509CertificateGenerator.create({
-        serialNumber: serial(),
-        subject: `CN=${dnsNames[0] ?? ips[0] ?? 'unnamed'}`,
-        issuer: ca.subject,
-        ...validity(Date.now(), given),
-        signingAlgorithm: ALGORITHM,
-        publicKey: keys.publicKey,
-        signingKey: caKeys.privateKey,
-        extensions: [
-          new x509.BasicConstraintsExtension(false, undefined, true),
-          new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-          new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-          new x509.SubjectAlternativeNameExtension([
-            ...dnsNames.map((value) => ({ type: 'dns' as const, value })),
-            ...ips.map((value) => ({ type: 'ip' as const, value })),
-          ]),
-          await x509.AuthorityKeyIdentifierExtension.create(caKeys.publicKey),
-        ],
-      })
-      return { certPem: leaf.toString('pem'), keyPem: await keyPem(keys.privateKey) }
+      const names = [
+        ...dnsNames.map((value) => ({ type: 'dns' as const, value })),
+        ...ips.map((value) => ({ type: 'ip' as const, value })),
+      ]
+      const subject = `CN=${dnsNames[0] ?? ips[0] ?? 'unnamed'}`
+      return leaf(subject, x509.ExtendedKeyUsage.serverAuth, names, given)
     },
+    identify: (user, groups = []) =>
+      leaf(
+        [...groups.map((group) => ({ O: [group] })), { CN: [user] }],
+        x509.ExtendedKeyUsage.clientAuth,
+        [],
+      ),
   }
 }

@@ -1,0 +1,40 @@
+#!/bin/bash
+# boot.sh DIRECTORY NAME BOOT_ID: the first process of a node, in namespaces of its own (mount, PID, UTS, network). Gives the node its
+# own name, /proc, /sys, /run and disks, says so by $DIRECTORY/up, and then reaps what has lost its parent.
+set -euo pipefail
+directory=$1
+
+echo "$2" >/proc/sys/kernel/hostname
+mount -t proc proc /proc
+# A new sysfs shows this network namespace's interfaces; it comes without cgroups.
+mkdir -p "$directory"/{cgroup,lib,log,sysctl}
+mount --rbind /sys/fs/cgroup "$directory/cgroup"
+mount -t sysfs sysfs /sys
+mount --rbind "$directory/cgroup" /sys/fs/cgroup
+umount --lazy "$directory/cgroup"
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/lock /run/netns
+mount --bind "$directory/lib" /var/lib
+mount --bind "$directory/log" /var/log
+
+# bind TEXT FILE: the file reads as this text in this node.
+bind() {
+  echo "$1" >"$directory/sysctl/$(basename "$2")"
+  mount --bind "$directory/sysctl/$(basename "$2")" "$2"
+}
+bind "$3" /proc/sys/kernel/random/boot_id
+[ ! -e /etc/machine-id ] || bind "$(tr -d - <<<"$3")" /etc/machine-id
+# What a kubelet would set on the machine, it finds as it wants it.
+bind 1 /proc/sys/vm/overcommit_memory
+bind 0 /proc/sys/vm/panic_on_oom
+bind 10 /proc/sys/kernel/panic
+bind 1 /proc/sys/kernel/panic_on_oops
+bind 1000000 /proc/sys/kernel/keys/root_maxkeys
+bind 25000000 /proc/sys/kernel/keys/root_maxbytes
+# Volumes that containers mount are seen by each other, as on a node.
+mount --make-rshared /
+
+echo "$3" >"$directory/up"
+trap 'exit 0' TERM
+sleep infinity &
+while :; do wait -n || true; done

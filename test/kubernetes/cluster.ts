@@ -1,0 +1,68 @@
+/** A cluster of two nodes, from nothing to Ready. */
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createAuthority } from '../sandbox/kube/certificates.ts'
+import { startControlPlane } from './control-plane.ts'
+import { writeCredentials } from './credentials.ts'
+import { CONTROL_PLANE, NODES, REGISTRY_PORT } from './layout.ts'
+import { Node } from './node.ts'
+import type { Program } from './program.ts'
+import { serveRegistry } from './registry.ts'
+import { makeSwitch } from './switch.ts'
+
+export type Place = {
+  /** Of this run; has `images/`. */
+  readonly directory: string
+  /** Where the CNI plugins are. */
+  readonly plugins: string
+  /** Name of its cgroup in every hierarchy. */
+  readonly cgroup: string
+  readonly progress: (line: string) => void
+}
+
+export type Cluster = {
+  readonly kubeconfig: string
+  readonly nodes: readonly Node[]
+  /** What ended that should not have, in its own last words. */
+  readonly ended: () => string | undefined
+  readonly close: () => Promise<void>
+}
+
+/** Starts it in this process's network namespace, which has nothing in it yet. */
+export async function startCluster({ directory, plugins, cgroup, progress }: Place): Promise<Cluster> {
+  const shared = join(directory, 'shared')
+  await mkdir(shared, { recursive: true })
+  await writeCredentials(shared, await createAuthority('pod2iam kubernetes test'), NODES)
+  await makeSwitch(NODES)
+  const registry = await serveRegistry(join(directory, 'images'), CONTROL_PLANE, REGISTRY_PORT)
+  const nodes = NODES.map((plan) => {
+    const site = { shared, own: join(directory, plan.name), plugins, cgroup }
+    return new Node(
+      plan,
+      site,
+      NODES.filter((other) => other !== plan),
+    )
+  })
+  let plane: readonly Program[] = []
+  const close = async () => {
+    await Promise.all(nodes.map((node) => node.powerOff()))
+    await Promise.all(plane.map((program) => program.kill()))
+    registry.closeAllConnections()
+    registry.close()
+  }
+  try {
+    plane = await startControlPlane(shared)
+    progress('The API server is ready.')
+    await Promise.all(nodes.map((node) => node.powerOn()))
+    return {
+      kubeconfig: join(shared, 'admin.kubeconfig'),
+      nodes,
+      ended: () =>
+        [...plane, ...nodes].map((program) => program.ended()).find((words) => words !== undefined),
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { connect, createServer, type TLSSocket } from 'node:tls'
+import { createAuthority } from '../sandbox/kube/certificates.ts'
+import { writeCredentials } from './credentials.ts'
+import { API_URL, NODES } from './layout.ts'
+
+let directory: string
+const read = (name: string) => readFileSync(join(directory, name), 'utf8')
+
+before(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'pod2iam-credentials-'))
+  await writeCredentials(directory, await createAuthority('test'), NODES)
+})
+after(() => rmSync(directory, { recursive: true }))
+
+/** As whom a server that verifies clients sees the bearer of a kubeconfig. */
+async function seenAs(name: string): Promise<{ CN?: unknown; O?: unknown }> {
+  const { promise, resolve } = Promise.withResolvers<TLSSocket>()
+  const options = { ca: read('ca.crt'), cert: read('api.crt'), key: read('api.key'), requestCert: true }
+  const server = createServer({ ...options, rejectUnauthorized: true }, resolve)
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  const { port } = server.address() as AddressInfo
+  const { clusters, users } = JSON.parse(read(`${name}.kubeconfig`))
+  assert.equal(clusters[0].cluster.server, API_URL)
+  const decode = (text: string) => Buffer.from(text, 'base64').toString()
+  const client = connect({
+    host: '127.0.0.1',
+    port,
+    ca: decode(clusters[0].cluster['certificate-authority-data']),
+    cert: decode(users[0].user['client-certificate-data']),
+    key: decode(users[0].user['client-key-data']),
+  })
+  try {
+    return (await promise).getPeerCertificate().subject
+  } finally {
+    client.destroy()
+    server.close()
+  }
+}
+
+test('clients are who kubeadm makes them, to whoever verifies them', async () => {
+  const users = {
+    admin: ['kubernetes-admin', 'system:masters'],
+    scheduler: ['system:kube-scheduler', undefined],
+    'node-2': ['system:node:node-2', 'system:nodes'],
+  }
+  for (const [name, [user, group]] of Object.entries(users)) {
+    const { CN, O } = await seenAs(name)
+    assert.deepEqual([CN, O], [user, group])
+  }
+})
+
+test('each kubelet has a serving certificate of its own', () => {
+  for (const { name } of NODES) assert.match(read(`${name}.crt`), /BEGIN CERTIFICATE/)
+})

@@ -1,0 +1,74 @@
+/** What the programs of a control plane are called with: what kubeadm gives them, but for what one machine makes different. Pure. */
+import { join } from 'node:path'
+import { API_PORT, CONTROL_PLANE, SERVICES } from './layout.ts'
+
+const ETCD = 'http://127.0.0.1:2379'
+const ETCD_PEERS = 'http://127.0.0.1:2380'
+
+export function etcdFlags(directory: string): string[] {
+  return [
+    `--data-dir=${join(directory, 'etcd')}`,
+    // What a power cut would lose is thrown away anyway.
+    '--unsafe-no-fsync',
+    '--log-level=warn',
+    `--listen-client-urls=${ETCD}`,
+    `--advertise-client-urls=${ETCD}`,
+    `--listen-peer-urls=${ETCD_PEERS}`,
+    `--initial-advertise-peer-urls=${ETCD_PEERS}`,
+    `--initial-cluster=default=${ETCD_PEERS}`,
+  ]
+}
+
+export function apiServerFlags(directory: string): string[] {
+  const path = (name: string) => join(directory, name)
+  return [
+    `--etcd-servers=${ETCD}`,
+    `--advertise-address=${CONTROL_PLANE}`,
+    '--bind-address=0.0.0.0',
+    `--secure-port=${API_PORT}`,
+    `--tls-cert-file=${path('api.crt')}`,
+    `--tls-private-key-file=${path('api.key')}`,
+    `--client-ca-file=${path('ca.crt')}`,
+    `--kubelet-certificate-authority=${path('ca.crt')}`,
+    `--kubelet-client-certificate=${path('kubelet-client.crt')}`,
+    `--kubelet-client-key=${path('kubelet-client.key')}`,
+    '--kubelet-preferred-address-types=InternalIP',
+    '--authorization-mode=Node,RBAC',
+    '--enable-admission-plugins=NodeRestriction',
+    '--allow-privileged=true',
+    '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
+    `--service-account-key-file=${path('sa.pub')}`,
+    `--service-account-signing-key-file=${path('sa.key')}`,
+    `--service-cluster-ip-range=${SERVICES}`,
+    // No kube-proxy is where the API server is: webhooks are asked at the addresses of their pods.
+    '--enable-aggregator-routing=true',
+    '--profiling=false',
+  ]
+}
+
+/** Of kube-controller-manager and kube-scheduler alike. */
+function componentFlags(kubeconfig: string): string[] {
+  return [
+    `--kubeconfig=${kubeconfig}`,
+    `--authentication-kubeconfig=${kubeconfig}`,
+    `--authorization-kubeconfig=${kubeconfig}`,
+    '--leader-elect=false',
+    '--bind-address=127.0.0.1',
+    '--profiling=false',
+  ]
+}
+
+export function controllerManagerFlags(directory: string): string[] {
+  return [
+    ...componentFlags(join(directory, 'controller-manager.kubeconfig')),
+    `--service-account-private-key-file=${join(directory, 'sa.key')}`,
+    `--root-ca-file=${join(directory, 'ca.crt')}`,
+    '--use-service-account-credentials=true',
+    // The plan has them (layout.ts).
+    '--allocate-node-cidrs=false',
+  ]
+}
+
+export function schedulerFlags(directory: string): string[] {
+  return componentFlags(join(directory, 'scheduler.kubeconfig'))
+}

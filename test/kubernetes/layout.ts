@@ -1,0 +1,38 @@
+/** Who has which address in a cluster of two nodes on one machine, and where things are on a node. Pure. */
+
+/** The bridge in the namespace of the control plane, of the images' registry and of the test. */
+export const CONTROL_PLANE = '10.90.0.1'
+export const API_PORT = 6443
+export const REGISTRY_PORT = 5000
+export const SERVICES = '10.96.0.0/16'
+/** The first address of it: the Service `kubernetes`. */
+export const API_SERVICE = '10.96.0.1'
+export const DNS_SERVICE = '10.96.0.10'
+export const PODS = '10.244.0.0/16'
+export const API_URL = `https://${CONTROL_PLANE}:${API_PORT}`
+
+export type ProxyMode = 'iptables' | 'nftables'
+
+export type NodePlan = {
+  readonly name: string
+  readonly address: string
+  /** Pods of this node. */
+  readonly subnet: string
+  readonly proxyMode: ProxyMode
+  /** The end of its cable at the bridge. */
+  readonly link: string
+}
+
+/** Each kube-proxy mode once. */
+export const NODES: readonly NodePlan[] = (['iptables', 'nftables'] as const).map((proxyMode, index) => ({
+  name: `node-${index + 1}`,
+  address: `10.90.0.${11 + index}`,
+  subnet: `10.244.${index + 1}.0/24`,
+  proxyMode,
+  link: `to-node-${index + 1}`,
+}))
+
+/** Registries that the nodes know; both are the one of the test. */
+export const REGISTRIES = ['registry.pod2iam.test', 'mirror.pod2iam.test'] as const
+export const TAGS = ['test', 'next'] as const
+export const PAUSE = `${REGISTRIES[0]}/pause:${TAGS[0]}`

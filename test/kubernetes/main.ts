@@ -1,0 +1,79 @@
+/**
+ * `npm run test:kubernetes`: a real Kubernetes of two nodes on this machine, and test/cluster on it. This process gets ready what needs the
+ * machine's network, starts inside.ts in namespaces with which everything ends, and removes what namespaces do not: a directory and cgroups.
+ * README.md has the rest; the options are those of `npm run test:cluster`.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { settingsOrExit } from '../../common/settings.ts'
+import { tool } from '../sandbox/node/tools.ts'
+import { removeCgroups } from './cgroups.ts'
+import { makeImages } from './images.ts'
+import { KUBERNETES_OPTIONS } from './options.ts'
+import { pluginDirectory, provide } from './requirements.ts'
+
+const INSIDE = fileURLToPath(new URL('inside.ts', import.meta.url))
+const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'] as const
+
+// Its mistakes are told before anything is made.
+const { logs } = settingsOrExit('pod2iam test:kubernetes', KUBERNETES_OPTIONS)
+const missing = provide(progress)
+if (missing.length > 0) {
+  for (const sentence of missing) console.error(`pod2iam test:kubernetes: ${sentence}`)
+  process.exit(1)
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'pod2iam-kubernetes-'))
+const cgroup = `pod2iam-kubernetes-${process.pid}`
+try {
+  progress('building the images')
+  makeImages(join(directory, 'images'))
+  process.exitCode = await inside({ directory, cgroup, plugins: pluginDirectory() ?? '' })
+} finally {
+  await removeCgroups(cgroup)
+  if (logs !== undefined) keepLogs(logs)
+  rmSync(directory, { recursive: true, force: true })
+}
+
+/** Runs inside.ts to its end, and tells it when it is to end; returns its exit code. */
+async function inside(place: { directory: string; cgroup: string; plugins: string }): Promise<number> {
+  const argv = [
+    ...NAMESPACES,
+    '--',
+    process.execPath,
+    INSIDE,
+    JSON.stringify(place),
+    ...process.argv.slice(2),
+  ]
+  // `unshare` ends with this process, however that ends, and takes all with it.
+  const child = spawn(tool('setpriv'), ['--pdeathsig=KILL', '--', tool('unshare'), ...argv], {
+    stdio: 'inherit',
+  })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => tell(child, signal))
+  const [code] = await once(child, 'exit')
+  return code ?? 1
+}
+
+/** `unshare` itself only waits. */
+function tell({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean))
+      process.kill(Number(child), signal)
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Where each program's log is, below `directory` as below the run's. */
+function keepLogs(to: string): void {
+  for (const file of globSync('*/*.log', { cwd: directory }))
+    cpSync(join(directory, file), join(to, file), { recursive: true })
+}
+
+function progress(line: string): void {
+  process.stderr.write(`${line}\n`)
+}

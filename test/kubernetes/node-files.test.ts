@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { NODES, PODS, SERVICES } from './layout.ts'
+import { nodeFiles } from './node-files.ts'
+
+const site = { shared: '/run/x/shared', own: '/run/x/node-1', plugins: '/usr/lib/cni', cgroup: 'pod2iam-1' }
+
+test('the two nodes differ in name, address, pods and kube-proxy mode, and nothing overlaps', () => {
+  assert.deepEqual(
+    NODES.map(({ proxyMode }) => proxyMode),
+    ['iptables', 'nftables'],
+  )
+  for (const key of ['name', 'address', 'subnet', 'link'] as const)
+    assert.equal(new Set(NODES.map((plan) => plan[key])).size, NODES.length, key)
+  for (const { subnet } of NODES)
+    assert.equal(subnet.split('.').slice(0, 2).join(), PODS.split('.').slice(0, 2).join())
+  assert.notEqual(PODS.split('.').slice(0, 2).join(), SERVICES.split('.').slice(0, 2).join())
+})
+
+test('a node’s programs take everything from its own directory and from the shared one', () => {
+  for (const plan of NODES) {
+    const files = nodeFiles(plan, site)
+    const kubelet = JSON.parse(files['kubelet.json'] ?? '')
+    assert.equal(kubelet.tlsCertFile, `/run/x/shared/${plan.name}.crt`)
+    assert.equal(kubelet.cgroupRoot, `/pod2iam-1/${plan.name}`)
+    // So that nobody takes its host for the node (test/cluster/promises/reboot.ts).
+    assert.match(kubelet.providerID, /^namespace:/)
+    assert.equal(JSON.parse(files['kube-proxy.json'] ?? '').mode, plan.proxyMode)
+    const [bridge] = JSON.parse(files['cni/10-bridge.conflist'] ?? '').plugins
+    assert.deepEqual(bridge.ipam.ranges, [[{ subnet: plan.subnet }]])
+    assert.equal(bridge.ipMasq, false)
+  }
+})
+
+test('kube-proxy and kubelet leave the sysctls and the swap of the machine alone', () => {
+  const [plan] = NODES
+  assert.ok(plan)
+  const files = nodeFiles(plan, site)
+  assert.deepEqual(JSON.parse(files['kube-proxy.json'] ?? '').conntrack, {
+    maxPerCore: 0,
+    min: 0,
+    tcpEstablishedTimeout: '0s',
+    tcpCloseWaitTimeout: '0s',
+  })
+  assert.equal(JSON.parse(files['kubelet.json'] ?? '').failSwapOn, false)
+})

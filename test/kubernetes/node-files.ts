@@ -1,0 +1,126 @@
+/** The configuration of a node's programs. Pure. */
+import { join } from 'node:path'
+import {
+  CONTROL_PLANE,
+  DNS_SERVICE,
+  type NodePlan,
+  PAUSE,
+  PODS,
+  REGISTRIES,
+  REGISTRY_PORT,
+} from './layout.ts'
+
+export type NodeSite = {
+  /** The files of all nodes: certificates and kubeconfigs. */
+  readonly shared: string
+  /** The node's own directory, of which its disks are bound. */
+  readonly own: string
+  /** Where the CNI plugins are. */
+  readonly plugins: string
+  /** Below which it makes its cgroups, in every hierarchy. */
+  readonly cgroup: string
+}
+
+export const RUNTIME_SOCKET = 'unix:///run/containerd/containerd.sock'
+/** Everything that a node is to be sure of is in its own directory or gone with its boot. */
+const REGISTRY = `http://${CONTROL_PLANE}:${REGISTRY_PORT}`
+
+/** Files by their names below the node's own directory. */
+export function nodeFiles(plan: NodePlan, site: NodeSite): Record<string, string> {
+  return {
+    'containerd.toml': containerd(site),
+    ...Object.fromEntries(REGISTRIES.map((host) => [`registries/${host}/hosts.toml`, hosts()])),
+    'cni/10-bridge.conflist': JSON.stringify(network(plan)),
+    'kubelet.json': JSON.stringify(kubelet(plan, site)),
+    'kube-proxy.json': JSON.stringify(kubeProxy(plan, site)),
+  }
+}
+
+/** As for containerd in a container (kind): no AppArmor, and no oom_score_adj below its own. */
+function containerd({ own, plugins }: NodeSite): string {
+  const cri = 'plugins."io.containerd.grpc.v1.cri"'
+  return `version = 2
+[grpc]
+  address = "/run/containerd/containerd.sock"
+[${cri}]
+  sandbox_image = "${PAUSE}"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+[${cri}.cni]
+  bin_dir = "${plugins}"
+  conf_dir = "${join(own, 'cni')}"
+[${cri}.registry]
+  config_path = "${join(own, 'registries')}"
+[${cri}.containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+`
+}
+
+function hosts(): string {
+  return `server = "${REGISTRY}"
+[host."${REGISTRY}"]
+  capabilities = ["pull", "resolve"]
+`
+}
+
+/** Pods keep their addresses wherever they go, as on the VPC CNI. What the addresses are kept in is gone after a boot, as the pods are. */
+function network({ subnet }: NodePlan): object {
+  const ipam = {
+    type: 'host-local',
+    ranges: [[{ subnet }]],
+    routes: [{ dst: '0.0.0.0/0' }],
+    dataDir: '/run/cni-addresses',
+  }
+  const bridge = { type: 'bridge', bridge: 'cni0', isGateway: true, hairpinMode: true, ipMasq: false, ipam }
+  return { cniVersion: '0.4.0', name: 'pods', plugins: [bridge] }
+}
+
+function kubelet({ name, address }: NodePlan, { shared, cgroup, own }: NodeSite): object {
+  return {
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    authentication: {
+      anonymous: { enabled: false },
+      webhook: { enabled: true },
+      x509: { clientCAFile: join(shared, 'ca.crt') },
+    },
+    authorization: { mode: 'Webhook' },
+    address,
+    healthzBindAddress: '127.0.0.1',
+    tlsCertFile: join(shared, `${name}.crt`),
+    tlsPrivateKeyFile: join(shared, `${name}.key`),
+    containerRuntimeEndpoint: RUNTIME_SOCKET,
+    // Another machine has cgroup v2; both do.
+    failCgroupV1: false,
+    cgroupDriver: 'cgroupfs',
+    cgroupRoot: `/${cgroup}/${name}`,
+    enforceNodeAllocatable: [],
+    failSwapOn: false,
+    oomScoreAdj: 0,
+    // The disk is shared with everything else on the machine.
+    evictionHard: { 'memory.available': '50Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
+    imageGCHighThresholdPercent: 100,
+    // Nobody answers there: the product asks no names of the cluster's.
+    clusterDNS: [DNS_SERVICE],
+    providerID: `namespace://${name}`,
+    volumePluginDir: join(own, 'volume-plugins'),
+    maxPods: 200,
+    registryPullQPS: 0,
+    // Pods come and go by the hundred; the defaults (50 and 100) are for nodes of their own.
+    kubeAPIQPS: 100,
+    kubeAPIBurst: 200,
+  }
+}
+
+/** Sysctls of the machine stay as they are. */
+function kubeProxy({ name, proxyMode }: NodePlan, { shared }: NodeSite): object {
+  return {
+    apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+    kind: 'KubeProxyConfiguration',
+    mode: proxyMode,
+    hostnameOverride: name,
+    clusterCIDR: PODS,
+    clientConnection: { kubeconfig: join(shared, 'proxy.kubeconfig') },
+    conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' },
+  }
+}

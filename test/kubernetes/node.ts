@@ -1,0 +1,130 @@
+/** A node: namespaces of its own for everything that a machine has of its own, and what runs in them. */
+import { randomUUID } from 'node:crypto'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { peer } from '../peers.ts'
+import { tool } from '../sandbox/node/tools.ts'
+import { makeCgroups, removeCgroups } from './cgroups.ts'
+import { CONTROL_PLANE, type NodePlan } from './layout.ts'
+import { type NodeSite, nodeFiles } from './node-files.ts'
+import { command, type Program, started, startProgram } from './program.ts'
+import { SWITCH } from './switch.ts'
+
+const BOOT = fileURLToPath(new URL('boot.sh', import.meta.url))
+const SOCKET = '/run/containerd/containerd.sock'
+
+export class Node {
+  readonly plan: NodePlan
+  readonly #site: NodeSite
+  readonly #others: readonly NodePlan[]
+  #machine: Program | undefined
+  #programs: readonly Program[] = []
+
+  /** @param others the nodes whose pods it reaches */
+  constructor(plan: NodePlan, site: NodeSite, others: readonly NodePlan[]) {
+    this.plan = plan
+    this.#site = site
+    this.#others = others
+  }
+
+  get #cgroup(): string {
+    return join(this.#site.cgroup, this.plan.name)
+  }
+
+  /** Boots it: new namespaces, links and routes, the disks as they were. */
+  async powerOn(): Promise<void> {
+    const { own } = this.#site
+    for (const [name, text] of Object.entries(nodeFiles(this.plan, this.#site))) {
+      await mkdir(dirname(join(own, name)), { recursive: true })
+      await writeFile(join(own, name), text, { mode: 0o600 })
+    }
+    rmSync(join(own, 'up'), { force: true })
+    makeCgroups(this.#cgroup)
+    const bootId = randomUUID()
+    const namespaces = ['--mount', '--pid', '--uts', '--net', '--fork', '--kill-child']
+    const boot = [tool('unshare'), ...namespaces, '--', BOOT, own, this.plan.name, bootId]
+    this.#machine = this.#start('boot', boot)
+    await started(
+      `The boot of ${this.plan.name}`,
+      this.#machine,
+      () => existsSync(join(own, 'up')) || undefined,
+    )
+    await this.#connect()
+    await this.#startPrograms()
+  }
+
+  /** What ended that should not have, in its own last words. */
+  ended(): string | undefined {
+    return [this.#machine, ...this.#programs].map((program) => program?.ended()).find(Boolean)
+  }
+
+  /** As if somebody pulled the plug: processes, containers, rules, links, mounts are gone at once. */
+  async powerOff(): Promise<void> {
+    // The first process of its PID namespace ends with `unshare`, and with it all others.
+    await this.#machine?.kill()
+    await Promise.all(this.#programs.map((program) => program.kill()))
+    await removeCgroups(this.#cgroup)
+    await started(`The end of ${this.plan.link}`, undefined, async () =>
+      existsSync(`/sys/class/net/${this.plan.link}`) ? undefined : true,
+    )
+  }
+
+  /** A cable to the switch, and the ways to the pods of others. */
+  async #connect(): Promise<void> {
+    const { link, address } = this.plan
+    const ip = (...words: string[]) => command([tool('ip'), ...words])
+    const here = (...words: string[]) => command([...this.#enter('--net'), ...words])
+    await ip('link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(this.#pid))
+    await ip('link', 'set', link, 'master', SWITCH, 'up')
+    for (const device of ['lo', 'eth0']) await here(tool('ip'), 'link', 'set', device, 'up')
+    await here(tool('ip'), 'addr', 'add', `${address}/24`, 'dev', 'eth0')
+    await here(tool('ip'), 'route', 'add', 'default', 'via', CONTROL_PLANE)
+    for (const other of this.#others)
+      await here(tool('ip'), 'route', 'add', other.subnet, 'via', other.address)
+    for (const setting of ['net.ipv4.ip_forward=1', 'net.bridge.bridge-nf-call-iptables=1'])
+      await here(tool('sysctl'), '--quiet', '--write', setting)
+  }
+
+  async #startPrograms(): Promise<void> {
+    const { own, shared } = this.#site
+    const { name, address } = this.plan
+    const start = (program: string, ...flags: string[]) =>
+      this.#start(program, [
+        ...this.#enter('--mount', '--pid', '--uts', '--net'),
+        peer(program) ?? program,
+        ...flags,
+      ])
+    const containerd = start('containerd', '--config', join(own, 'containerd.toml'))
+    this.#programs = [containerd]
+    await started(
+      `containerd of ${name}`,
+      containerd,
+      async () => existsSync(`/proc/${this.#pid}/root${SOCKET}`) || undefined,
+    )
+    const kubeconfig = ['--kubeconfig', join(shared, `${name}.kubeconfig`)]
+    const kubelet = ['--config', join(own, 'kubelet.json'), ...kubeconfig, '--node-ip', address]
+    this.#programs = [
+      containerd,
+      start('kubelet', ...kubelet, '--hostname-override', name),
+      start('kube-proxy', '--config', join(own, 'kube-proxy.json')),
+    ]
+  }
+
+  #enter(...namespaces: readonly string[]): string[] {
+    return [tool('nsenter'), '--target', String(this.#pid), ...namespaces, '--']
+  }
+
+  #start(program: string, argv: readonly string[]): Program {
+    return startProgram(`${program} of ${this.plan.name}`, argv, join(this.#site.own, `${program}.log`))
+  }
+
+  /** The node's first process, as this process sees it. */
+  get #pid(): number {
+    const pid = this.#machine?.child.pid
+    const [first] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').map(Number)
+    if (first === undefined || first === 0) throw new Error(`${this.plan.name} is off`)
+    return first
+  }
+}

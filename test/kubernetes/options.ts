@@ -1,0 +1,10 @@
+/** What `npm run test:kubernetes` may be told: all that `npm run test:cluster` may, and this. */
+import { optional, type Settings } from '../../common/settings.ts'
+import { OPTIONS } from '../cluster/options.ts'
+
+export const KUBERNETES_OPTIONS = {
+  ...OPTIONS,
+  logs: optional('directory into which the logs of all programs are copied at the end'),
+} as const
+
+export type KubernetesOptions = Settings<typeof KUBERNETES_OPTIONS>

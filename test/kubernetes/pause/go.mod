@@ -1,0 +1,3 @@
+module pod2iam.dev/pause
+
+go 1.24
