@@ -95,7 +95,7 @@ describe('answers of the broker of another release', () => {
     try {
       const { ready, code, detail } = await until('it has asked', async () => {
         const readiness = await sidecar.readyz()
-        return ['starting', 'metadata-pending'].includes(readiness.code) ? undefined : readiness
+        return ['starting', 'metadata-pending', 'warming-up'].includes(readiness.code) ? undefined : readiness
       })
       const list = await ask(sidecar.port, { path: LIST })
       const name = list.status === 200 ? list.body : 'orders'
