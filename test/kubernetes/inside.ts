@@ -9,16 +9,21 @@ import { REGISTRIES, TAGS } from './layout.ts'
 import { KUBERNETES_OPTIONS } from './options.ts'
 
 const INTERRUPTED = 130
+const SAME_INTERRUPT_MS = 1000
 /** Two nodes and everything else share this machine's processors. */
 const WAIT_SECONDS = 900
 
 const [place = '{}'] = process.argv.splice(2, 1)
 const given = settingsOrExit('pod2iam test:kubernetes', KUBERNETES_OPTIONS)
 const interrupt = new AbortController()
+let interruptedAt = Number.POSITIVE_INFINITY
+// It may come twice: from the terminal to all processes, and from main.ts. With this process goes everything anyway.
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
+    if (performance.now() - interruptedAt > SAME_INTERRUPT_MS) process.exit(INTERRUPTED)
     if (interrupt.signal.aborted) return
-    progress('interrupted: removing what was made')
+    interruptedAt = performance.now()
+    progress('interrupted: removing what was made; once more to end at once')
     interrupt.abort()
   })
 

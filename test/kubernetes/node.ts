@@ -13,6 +13,8 @@ import { command, type Program, started, startProgram } from './program.ts'
 import { SWITCH } from './switch.ts'
 
 const BOOT = fileURLToPath(new URL('boot.sh', import.meta.url))
+/** As kubelet's systemd unit: it ends where containerd listens already, but is not ready yet. */
+const AGAIN = ['/bin/sh', '-c', 'while :; do "$@"; sleep 1; done', 'sh'] as const
 const SOCKET = '/run/containerd/containerd.sock'
 
 export class Node {
@@ -90,12 +92,11 @@ export class Node {
   async #startPrograms(): Promise<void> {
     const { own, shared } = this.#site
     const { name, address } = this.plan
+    const inside = this.#enter('--mount', '--pid', '--uts', '--net')
     const start = (program: string, ...flags: string[]) =>
-      this.#start(program, [
-        ...this.#enter('--mount', '--pid', '--uts', '--net'),
-        peer(program) ?? program,
-        ...flags,
-      ])
+      this.#start(program, [...inside, peer(program) ?? program, ...flags])
+    const keep = (program: string, ...flags: string[]) =>
+      this.#start(program, [...inside, ...AGAIN, peer(program) ?? program, ...flags])
     const containerd = start('containerd', '--config', join(own, 'containerd.toml'))
     this.#programs = [containerd]
     await started(
@@ -107,7 +108,7 @@ export class Node {
     const kubelet = ['--config', join(own, 'kubelet.json'), ...kubeconfig, '--node-ip', address]
     this.#programs = [
       containerd,
-      start('kubelet', ...kubelet, '--hostname-override', name),
+      keep('kubelet', ...kubelet, '--hostname-override', name),
       start('kube-proxy', '--config', join(own, 'kube-proxy.json')),
     ]
   }
