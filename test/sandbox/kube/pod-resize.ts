@@ -1,4 +1,4 @@
-/** `pods/resize`: what an in-place resize may change (Kubernetes 1.35, pkg/registry/core/pod/strategy.go, podResizeStrategy). */
+/** `pods/resize`: what an in-place resize may change (Kubernetes 1.37, pkg/registry/core/pod/strategy.go, podResizeStrategy): from 1.36 on in all init containers. */
 import { type JsonObject, type KubeObject, listAt, objectAt, sameJson } from './objects.ts'
 import { qosClass } from './pod-defaults.ts'
 import { podErrors } from './pod-validation.ts'
@@ -33,8 +33,5 @@ export function resizeErrors(next: KubeObject, current: KubeObject): FieldError[
     errors.push(
       fieldError.invalid('spec', qosClass(spec), 'Pod QOS Class may not change as a result of resizing'),
     )
-  const init = (one: JsonObject) => listAt(one, 'initContainers').filter((c) => c.restartPolicy !== 'Always')
-  if (!sameJson(init(spec), init(old)))
-    errors.push(fieldError.forbidden('spec', 'resources for non-sidecar init containers are immutable'))
   return errors
 }
