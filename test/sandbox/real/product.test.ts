@@ -12,6 +12,7 @@ const SUITES = [
   'chart/installed',
   'e2e/story',
   'injector/resources-admission',
+  'injector/previous-release',
 ] as const
 
 const { skip } = needsControlPlane()
