@@ -76,6 +76,19 @@ describe('firewall boot-rules', needsNamespaces(), () => {
     assert.equal(await warning(), undefined)
   })
 
+  test('a guard with iptables’ rules takes over without a gap, too', async () => {
+    await load(printed('--print=rules'))
+    const pod = await node.agent('pod1')
+    await pod.hammer({ host: '169.254.169.254', port: 80 })
+    await (await start('--backend=iptables')).becomes('ready')
+    const { tried, gaps } = await pod.rest({})
+    assert.ok(tried > 0)
+    assert.deepEqual(gaps, [])
+    assert.equal((await node.run('node', ['nft', 'list', 'table', 'inet', 'pod2iam_guard'])).code, 1)
+    assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
+    assert.equal(await warning(), undefined)
+  })
+
   test('the guard warns where the node loads others than it would print', async () => {
     await load(printed('--print=rules', '--metadata-address=169.254.169.254'))
     await (await start()).becomes('ready')
