@@ -2,11 +2,11 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAuthority } from '../sandbox/kube/certificates.ts'
+import type { Program } from '../sandbox/real/logged.ts'
 import { startControlPlane } from './control-plane.ts'
 import { writeCredentials } from './credentials.ts'
 import { CONTROL_PLANE, NODES, REGISTRY_PORT } from './layout.ts'
 import { Node } from './node.ts'
-import type { Program } from './program.ts'
 import { serveRegistry } from './registry.ts'
 import { makeSwitch } from './switch.ts'
 

@@ -1,8 +1,9 @@
 /** The control plane, in the network namespace of the test: etcd, API server, controller-manager, scheduler. */
 import { join } from 'node:path'
 import { peer } from '../peers.ts'
+import type { Program } from '../sandbox/real/logged.ts'
 import { apiServerFlags, controllerManagerFlags, etcdFlags, schedulerFlags } from './flags.ts'
-import { command, type Program, started, startProgram } from './program.ts'
+import { command, started, startProgram } from './program.ts'
 
 /** Starts it and waits until it is ready. @throws Error with the last words of what did not start */
 export async function startControlPlane(directory: string): Promise<Program[]> {

@@ -6,10 +6,11 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { peer } from '../peers.ts'
 import { tool } from '../sandbox/node/tools.ts'
+import type { Program } from '../sandbox/real/logged.ts'
 import { makeCgroups, removeCgroups } from './cgroups.ts'
 import { CONTROL_PLANE, type NodePlan } from './layout.ts'
 import { type NodeSite, nodeFiles } from './node-files.ts'
-import { command, type Program, started, startProgram } from './program.ts'
+import { command, started, startProgram } from './program.ts'
 import { SWITCH } from './switch.ts'
 
 const BOOT = fileURLToPath(new URL('boot.sh', import.meta.url))

@@ -1,46 +1,16 @@
 /** The programs of the cluster as processes. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { logged, type Program } from '../sandbox/real/logged.ts'
 
-export type Program = {
-  readonly child: ChildProcess
-  /** Why it is no longer there, with the last that it wrote; undefined while it runs. */
-  readonly ended: () => string | undefined
-  readonly kill: () => Promise<void>
-}
-
-const LOG_TAIL = 3000
 const POLL_MS = 100
 /** On a crowded machine what takes seconds takes minutes. */
 const START_MS = 300_000
 
 /** @param log everything it says is added to this file */
 export function startProgram(name: string, [command = '', ...args]: readonly string[], log: string): Program {
-  const file = openSync(log, 'a')
-  const child = spawn(command, args, { stdio: ['ignore', file, file] })
-  closeSync(file)
-  let failure: string | undefined
-  child.on('error', (error) => {
-    failure = error.message
-  })
-  const isOver = () => failure !== undefined || child.exitCode !== null || child.signalCode !== null
-  return {
-    child,
-    ended: () =>
-      isOver()
-        ? `${name} ended (${failure ?? child.signalCode ?? child.exitCode}):\n${readFileSync(log, 'utf8').slice(-LOG_TAIL)}`
-        : undefined,
-    async kill() {
-      if (isOver()) return
-      const exit = once(child, 'exit')
-      // Nothing of what it holds is wanted any more.
-      child.kill('SIGKILL')
-      await exit
-    },
-  }
+  return logged(name, log, (stdio) => spawn(command, args, { stdio }))
 }
 
 /**

@@ -8,7 +8,8 @@ import type { Spawn } from '../kube/client.ts'
 import { KubeClient } from '../kube/kube-client.ts'
 import { API_SOCKET, type ListenAddress } from '../kube/protocol.ts'
 import type { Credentials } from './credentials.ts'
-import { type Program, startProgram } from './programs.ts'
+import type { Program } from './logged.ts'
+import { startProgram } from './programs.ts'
 
 export type Settings = {
   readonly directory: string
