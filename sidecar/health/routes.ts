@@ -1,3 +1,5 @@
+import { isBelow } from '../imds/target.ts'
+
 const CREDENTIALS = '/latest/meta-data/iam/security-credentials'
 const BELOW_CREDENTIALS = [`${CREDENTIALS}/`, `${CREDENTIALS}-extended/`] as const
 
@@ -16,8 +18,4 @@ export function routeOf(path: string | undefined): string {
 /** Whether a request is one for credentials: these are logged at info, one line each. */
 export function asksForCredentials(path: string | undefined): boolean {
   return path !== undefined && isBelow(path, '/latest/meta-data/iam')
-}
-
-function isBelow(path: string, directory: string): boolean {
-  return path === directory || path.startsWith(`${directory}/`)
 }

@@ -11,7 +11,7 @@ import { Recent } from '../recent.ts'
 import { hostAllowed } from './host.ts'
 import { answerIam, type KnownRole } from './iam.ts'
 import { bare, failure, type Reply, refuse, success } from './respond.ts'
-import { parseTarget, type Target, type TargetResult } from './target.ts'
+import { isBelow, parseTarget, type Target, type TargetResult } from './target.ts'
 import { judgeSession, parseTtl, SessionTokens } from './tokens.ts'
 import { listing, type MetadataTree } from './tree.ts'
 import { VERSION_LISTING } from './versions.ts'
@@ -166,10 +166,6 @@ function putToken(c: Context, { slash, version }: Target, tokens: SessionTokens,
   const answer = success(tokens.issue(ttl, now))
   // Without the echoed lifetime Rust fails and Go falls back to IMDSv1.
   return { ...answer, headers: [...answer.headers, [TTL_HEADER, String(ttl)]] }
-}
-
-function isBelow(path: string, directory: string): boolean {
-  return path === directory || path.startsWith(`${directory}/`)
 }
 
 /** HEAD is GET without the body. */

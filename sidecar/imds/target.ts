@@ -61,3 +61,8 @@ function versioned(path: string): Pick<Target, 'path' | 'version'> {
   if (!VERSIONS.has(first)) return { path, version: undefined }
   return { path: `/latest${end === -1 ? '' : path.slice(end)}`, version: first }
 }
+
+/** Whether a path is a directory, written without a slash at its end, or lies in it. */
+export function isBelow(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(`${directory}/`)
+}
