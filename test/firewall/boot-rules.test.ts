@@ -108,7 +108,7 @@ describe('firewall boot-rules', needsNamespaces(), () => {
     const remove = [process.execPath, MAIN, 'remove', '--open-this-node']
     assert.doesNotMatch(await node.must('node', remove), /systemctl/)
     await load(printed('--print=rules'))
-    assert.match(await node.must('node', remove), new RegExp(`systemctl disable --now ${UNIT}`))
+    assert.match(await node.must('node', remove), new RegExp(`systemctl disable ${UNIT}`))
     assert.equal(await from('pod1', '169.254.169.254'), 'aws')
     const removing = await start('--mode=remove')
     await removing.becomes('removed')
@@ -119,7 +119,7 @@ describe('firewall boot-rules', needsNamespaces(), () => {
     // systemd is not here: what it would run is read from the unit that the script wrote.
     const systemctl = `#!/bin/sh
 echo "systemctl $*"
-test "$1" != restart || $(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$2")
+test "$1" != reload-or-restart || $(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$2")
 `
     const directory = mkdtempSync(join(tmpdir(), 'pod2iam-boot-'))
     try {
@@ -127,10 +127,15 @@ test "$1" != restart || $(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$2")
       writeFileSync(join(directory, 'user-data'), printed())
       const run = `mount -t tmpfs none /etc && mkdir -p /etc/systemd/system && export PATH=${directory}:$PATH && sh ${directory}/user-data && sh ${directory}/user-data`
       const told = await node.must('node', ['unshare', '--mount', 'sh', '-e', '-c', run])
-      const once = `systemctl daemon-reload\nsystemctl enable ${UNIT}\nsystemctl restart ${UNIT}\n`
+      const once = `systemctl daemon-reload\nsystemctl enable ${UNIT}\nsystemctl reload-or-restart ${UNIT}\n`
       assert.equal(told, once + once)
       assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
       assert.deepEqual(await markers(), [bootRules(BY_DEFAULT).marker])
+      const without = `mount -t tmpfs none /etc && mkdir -p /etc/systemd/system && mount --bind /dev/null /usr/sbin/nft && export PATH=${directory}:$PATH && sh ${directory}/user-data; code=$?; test -s /etc/systemd/system/${UNIT} && exit $code`
+      const failed = await node.run('node', ['unshare', '--mount', 'sh', '-c', without])
+      assert.equal(failed.code, 1)
+      assert.match(failed.stderr, /gets no kubelet; is the package nftables/)
+      assert.match(failed.stdout, new RegExp(`enable ${UNIT}`), 'what shuts the kubelet out is there')
     } finally {
       rmSync(directory, { recursive: true })
     }

@@ -38,6 +38,7 @@ Before=network-pre.target ${services([...RUNTIMES, ...KUBELETS])}
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/usr/sbin/nft -f ${RULES_PATH}
+ExecReload=/usr/sbin/nft -f ${RULES_PATH}
 
 [Install]
 WantedBy=multi-user.target
@@ -50,10 +51,6 @@ export function userData(rules: string): string {
   return `#!/bin/sh
 # pod2iam ${VERSION}: this node shuts the instance metadata endpoint to pods before its kubelet starts.
 set -eu
-if ! test -x /usr/sbin/nft; then
-  echo 'pod2iam: /usr/sbin/nft is not there; add the package nftables to the image of this node' >&2
-  exit 1
-fi
 mkdir -p ${dirOf(RULES_PATH)}
 cat >${RULES_PATH} <<'END_OF_RULES'
 ${rulesFile(rules)}END_OF_RULES
@@ -61,7 +58,11 @@ cat >${UNIT_PATH} <<'END_OF_UNIT'
 ${unitFile()}END_OF_UNIT
 systemctl daemon-reload
 systemctl enable ${UNIT}
-systemctl restart ${UNIT}
+# Reloaded where it is active: a restart of what the kubelet requires would restart that, too.
+if ! systemctl reload-or-restart ${UNIT}; then
+  echo 'pod2iam: the rules could not be loaded, so this node gets no kubelet; is the package nftables in its image? (journalctl -u ${UNIT})' >&2
+  exit 1
+fi
 `
 }
 

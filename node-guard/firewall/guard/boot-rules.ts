@@ -33,4 +33,4 @@ export function bootRulesWarning(state: BootRulesState, mode: string): string | 
 }
 
 /** What is left to do after the guard's rules are gone from a node that loads some at boot. */
-export const BOOT_UNIT_LEFT = `this node loads rules at boot, which shut it again: systemctl disable --now ${UNIT}`
+export const BOOT_UNIT_LEFT = `this node loads rules at boot, which shut it again: systemctl disable ${UNIT}`
