@@ -20,6 +20,11 @@ export const TOKEN_FILE = '/var/run/secrets/pod2iam/token'
 /** Directory shared by firewall and broker; in the sidecar, its own memory-backed directory. */
 export const STATE_DIR = '/run/pod2iam'
 
+/** Made by a sidecar that is ready, where its start hook waits for that: one tmpfs per pod sandbox, gone with it. */
+export const STARTED_FILE = '/dev/shm/pod2iam-started'
+/** The program of that hook, in the sidecar's image. */
+export const WAIT_STARTED = '/pod2iam/wait-started'
+
 /** `host:port`, with brackets around an IPv6 address. */
 export function hostPort(address: string, port: number): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`

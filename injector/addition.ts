@@ -22,10 +22,12 @@ import {
   type Resources,
 } from './resources.ts'
 import { ourVolumes, sidecarContainer } from './sidecar-container.ts'
+import { type Start, startOf } from './start.ts'
 
 export type Addition = {
   readonly sidecar: Container
-  readonly gate: Container
+  /** Undefined where the pod starts in one stage. */
+  readonly gate: Container | undefined
   readonly resources: OwnResources
   readonly volumes: readonly (JsonObject & { readonly name: string })[]
   readonly labels: Readonly<Record<string, string>>
@@ -40,13 +42,13 @@ export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
 /** Where the sidecar listens, for apps that are led to it by {@link ENDPOINT_ENV}. */
 export const SIDECAR_ENDPOINT = `http://127.0.0.1:${SIDECAR_PORT}/`
 
-/** What the sidecar and the gate have in this pod, where these are chosen for the sidecar. */
-export function ownResources(pod: Pod, chosen: ChosenResources): OwnResources {
+/** What the sidecar and the gate, where there is one, have in this pod, where these are chosen for the sidecar. */
+export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): OwnResources {
   const own = inProportion(pod, chosen)
-  return fitted(
-    pod,
-    isGuaranteed(pod, isOurs) ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) } : own,
-  )
+  const { sidecar, gate } = isGuaranteed(pod, isOurs)
+    ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) }
+    : own
+  return fitted(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
 }
 
 /** As people write it. */
@@ -62,23 +64,27 @@ export function renderAddition(
   options: PodOptions,
   settings: InjectionSettings,
 ): Addition {
-  const resources = ownResources(pod, options.resources)
-  const containers = (own: OwnResources) =>
-    [
-      sidecarContainer(identity, options, own.sidecar, settings),
-      gateContainer(pod, options, own.gate, settings),
-    ] as const
+  const start = startOf(pod, options.redirect, settings)
+  const resources = ownResources(pod, options.resources, start)
+  const containers = (own: OwnResources) => ({
+    sidecar: sidecarContainer(identity, options, own.sidecar, settings, start),
+    gate: own.gate && gateContainer(pod, options, own.gate, settings),
+  })
   const volumes = ourVolumes(settings)
-  const [sidecar, gate] = containers(resources)
+  const { sidecar, gate } = containers(resources)
   // Of what was chosen: what follows from the pod's own resources can be another when the webhook is asked again.
-  const chosen = { sidecar: spelled(options.resources), gate: spelled(gateResources(options.resources)) }
+  const chosen = containers({
+    sidecar: spelled(options.resources),
+    gate: gate && spelled(gateResources(options.resources)),
+  })
   const hash = createHash('sha256')
-    .update(JSON.stringify([...containers(chosen), volumes]))
+    .update(JSON.stringify([chosen.sidecar, ...(chosen.gate ? [chosen.gate] : []), volumes]))
     .digest('hex')
   const status = {
     version: VERSION,
     role: shownRole,
     redirect: options.redirect,
+    ...(start === 'one-stage' ? { start } : {}),
     ...(settings.gateProof === 'report' ? { gateProof: 'report' } : {}),
     template: hash.slice(0, 12),
   }

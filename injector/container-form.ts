@@ -13,6 +13,7 @@ import {
   hostPort,
   SIDECAR_HEALTH_PORT,
   SIDECAR_PORT,
+  STARTED_FILE,
   STATE_DIR,
   TOKEN_FILE,
 } from '../common/addresses.ts'
@@ -20,9 +21,11 @@ import { IDENTITY_ENV } from '../common/identity.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../common/keys.ts'
 import { LOG_LEVELS } from '../common/log.ts'
 import { quote } from '../common/role.ts'
-import { blank, isObject, type JsonObject } from './json.ts'
+import { blank, isObject, type Json, type JsonObject, sameJson } from './json.ts'
 import type { Container, EnvVar } from './pod.ts'
 import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from './settings.ts'
+import { START_HOOK } from './sidecar-container.ts'
+import type { Start } from './start.ts'
 
 /** The two containers that are ours. */
 export type Kind = typeof SIDECAR_CONTAINER | typeof GATE_CONTAINER
@@ -37,8 +40,8 @@ export const isOurs = (container: { readonly name: string }): boolean => kindOf(
 
 /**
  * Fields that may stand in a container of ours: those that we set, and defaults of the API server. Every other one (`envFrom`,
- * `command`, `lifecycle`, probes, ports, …, and what Kubernetes will invent) can run or feed something else than what its image and
- * args say.
+ * `command`, probes, ports, …, and what Kubernetes will invent) can run or feed something else than what its image and args say.
+ * `lifecycle` may stand in the sidecar as the start hook alone ({@link hasStartHook}).
  */
 const FIELDS = new Set([
   ...['name', 'image', 'imagePullPolicy', 'args', 'restartPolicy', 'env', 'volumeMounts'],
@@ -52,6 +55,8 @@ const one =
   (value) =>
     values.includes(value)
 const BROKER_URLS = BROKER_ADDRESSES.map((address) => `http://${hostPort(address, BROKER_PORT)}`)
+/** What a proof of the block may be made of, the gate's or the sidecar's: `off` is nobody's to write. */
+const PROOFS = ['enforce', 'report'] as const
 const NEVER: Legal = () => false
 /** A value of later releases' variables and arguments: text that the kubelet does not expand. */
 const PLAIN: Legal = (value) => value.length <= 4096 && !value.includes('$(')
@@ -64,6 +69,8 @@ type Form = {
   readonly env: Readonly<Record<string, Legal>>
   /** Variables without which the operator's bounds would not hold. */
   readonly needed: readonly string[]
+  /** The same of a pod that starts in one stage; in another one none of these may be there. */
+  readonly oneStage: Pick<Form, 'env' | 'needed'>
   readonly restartPolicy: 'Always' | undefined
 }
 
@@ -86,11 +93,20 @@ const FORMS: Readonly<Record<Kind, Form>> = {
       POD2IAM_LOG_LEVEL: one(...LOG_LEVELS),
     },
     needed: [IDENTITY_ENV.source, 'POD2IAM_IMDS_TOKENS', 'POD2IAM_SELF_TEST'],
+    oneStage: {
+      env: {
+        POD2IAM_PROOF: one(...PROOFS),
+        POD2IAM_ACCEPT_DROP: one('true'),
+        POD2IAM_STARTED_FILE: one(STARTED_FILE),
+      },
+      needed: ['POD2IAM_PROOF', 'POD2IAM_STARTED_FILE'],
+    },
     restartPolicy: 'Always',
   },
   [GATE_CONTAINER]: {
     env: { POD2IAM_RESTART_POLICY: one('Always', 'OnFailure', 'Never') },
     needed: [],
+    oneStage: { env: {}, needed: [] },
     restartPolicy: undefined,
   },
 }
@@ -98,7 +114,7 @@ const FORMS: Readonly<Record<Kind, Form>> = {
 /** Arguments of the gate that the injector writes; undefined where one has no value. */
 const GATE_ARGUMENTS: Readonly<Record<string, Legal | undefined>> = {
   '--redirect': one(...REDIRECT_MODES),
-  '--proof': one('enforce', 'report'),
+  '--proof': one(...PROOFS),
   '--accept-drop': undefined,
   '--sidecar-port': one(String(SIDECAR_PORT)),
   '--broker-port': one(String(BROKER_PORT)),
@@ -117,16 +133,34 @@ const GATE_VARIABLES = [...Object.keys(GATE_ARGUMENTS), ...ARGUMENTS_OF_OTHERS].
 
 /** All that this release's programs can be told and that has a rule here; a test compares it with their settings. */
 export const KNOWN: Readonly<Record<Kind, readonly string[]>> = {
-  [SIDECAR_CONTAINER]: Object.keys(FORMS[SIDECAR_CONTAINER].env),
+  [SIDECAR_CONTAINER]: [FORMS[SIDECAR_CONTAINER], FORMS[SIDECAR_CONTAINER].oneStage].flatMap(({ env }) =>
+    Object.keys(env),
+  ),
   [GATE_CONTAINER]: GATE_VARIABLES,
 }
 
 /** The first thing about a container that no release of ours writes: its fields and what its program is told to do. */
 export function foreignContent(kind: Kind, container: Container): string | undefined {
-  const field = Object.keys(container).find((key) => !FIELDS.has(key) && !blank(container[key]))
+  const isKnown = (key: string) =>
+    FIELDS.has(key) || (key === 'lifecycle' && kind === SIDECAR_CONTAINER && hasStartHook(container))
+  const field = Object.keys(container).find((key) => !blank(container[key]) && !isKnown(key))
   if (field !== undefined) return quote(field)
   if (FORMS[kind].restartPolicy === undefined && !blank(container.restartPolicy)) return 'restartPolicy'
   return argumentsProblem(kind, container.args ?? [])
+}
+
+/** Whether a sidecar lets the pod's own containers start: its `lifecycle` is our start hook, and nothing else. */
+export function hasStartHook({ lifecycle }: Container): boolean {
+  return sameJson(withoutBlanks(lifecycle, HOOK_DEPTH), START_HOOK)
+}
+
+/** lifecycle, postStart, exec. */
+const HOOK_DEPTH = 3
+
+function withoutBlanks(value: Json | undefined, depth: number): Json | undefined {
+  if (depth === 0 || !isObject(value)) return value
+  const said = Object.entries(value).map(([key, one]) => [key, withoutBlanks(one, depth - 1)] as const)
+  return Object.fromEntries(said.filter(([, one]) => !blank(one)))
 }
 
 function argumentsProblem(kind: Kind, args: readonly string[]): string | undefined {
@@ -155,10 +189,12 @@ export function redirectOf({ args }: Container): RedirectMode | undefined {
 export function environmentProblem(
   kind: Kind,
   env: readonly EnvVar[],
+  start: Start,
   isHarmless: (entry: EnvVar) => boolean,
 ): string | undefined {
-  const form = FORMS[kind]
-  const missing = form.needed.find((name) => !env.some((entry) => entry.name === name))
+  const { needed, oneStage } = FORMS[kind]
+  const wanted = start === 'one-stage' ? [...needed, ...oneStage.needed] : needed
+  const missing = wanted.find((name) => !env.some((entry) => entry.name === name))
   if (missing !== undefined) return `env ${missing} is missing`
   const names = new Set<string>()
   for (const entry of env) {
@@ -168,15 +204,16 @@ export function environmentProblem(
     }
     const { name, value = '', ...others } = entry
     if (names.has(name)) return `env ${name} stands there twice`
-    if (!Object.values(others).every(blank) || !legalOf(kind, name)(value)) return `env ${name}`
+    if (!Object.values(others).every(blank) || !legalOf(kind, name, start)(value)) return `env ${name}`
     names.add(name)
   }
   return undefined
 }
 
-function legalOf(kind: Kind, name: string): Legal {
-  const { env } = FORMS[kind]
+function legalOf(kind: Kind, name: string, start: Start): Legal {
+  const { env, oneStage } = FORMS[kind]
   if (Object.hasOwn(env, name)) return env[name] ?? NEVER
+  if (start === 'one-stage' && Object.hasOwn(oneStage.env, name)) return oneStage.env[name] ?? NEVER
   return KNOWN[kind].includes(name) ? NEVER : PLAIN
 }
 

@@ -43,7 +43,7 @@ export type Decision =
       readonly warnings: readonly string[]
       readonly role: string
       readonly redirect: RedirectMode
-      /** What the sidecar and the gate have where they are new. */
+      /** What the sidecar, and the gate where there is one, have where they are new. */
       readonly resources: OwnResources
     }
 

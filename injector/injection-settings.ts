@@ -5,6 +5,7 @@ import {
   type InjectorSettings,
   type RedirectMode,
   SPEC,
+  type START_MODES,
   type TOKEN_MODES,
 } from './settings.ts'
 
@@ -16,6 +17,7 @@ export type InjectionSettings = {
   readonly resources: ChosenResources
   readonly resourcesMax: ResourceList
   readonly redirect: RedirectMode
+  readonly start: (typeof START_MODES)[number]
   readonly gateProof: 'enforce' | 'report'
   readonly gateAcceptDrop: boolean
   readonly imdsTokens: (typeof TOKEN_MODES)[number]
@@ -38,7 +40,14 @@ export type InjectionSettings = {
 /** The settings that it is made of: all that matters of another replica's command line, too. */
 export const INJECTION_SPEC = pick([
   ...(['sidecarImage', 'nodeGuardImage', 'trustedRegistries', 'imagePullPolicy'] as const),
-  ...(['sidecarResources', 'sidecarResourcesMax', 'redirect', 'gateProof', 'gateAcceptDrop'] as const),
+  ...([
+    'sidecarResources',
+    'sidecarResourcesMax',
+    'redirect',
+    'start',
+    'gateProof',
+    'gateAcceptDrop',
+  ] as const),
   ...(['imdsTokens', 'startupGate', 'hostNetworkAnnotated', 'sidecarLogLevel'] as const),
   ...(['tokenExpirationSeconds', 'baseRoleArn', 'defaultRole', 'roleKey'] as const),
   ...(['namespaceRestrictions', 'namespaceRestrictionFormat', 'permittedRoles'] as const),
@@ -57,6 +66,7 @@ export function injectionSettings(
     resources: own.resources,
     resourcesMax: settings.sidecarResourcesMax,
     redirect: settings.redirect,
+    start: settings.start,
     gateProof: settings.gateProof,
     gateAcceptDrop: settings.gateAcceptDrop,
     imdsTokens: settings.imdsTokens,

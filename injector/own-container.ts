@@ -7,6 +7,7 @@ import { quote } from '../common/role.ts'
 import {
   environmentProblem,
   foreignContent,
+  hasStartHook,
   type Kind,
   redirectOf,
   securityProblem,
@@ -17,6 +18,7 @@ import { blank, contains, type JsonObject } from './json.ts'
 import type { Container, EnvVar } from './pod.ts'
 import type { RedirectMode } from './settings.ts'
 import { MOUNTS } from './sidecar-container.ts'
+import type { Start } from './start.ts'
 
 /**
  * What webhooks add to every container and neither Node nor our programs read: the clouds' own for workload identity (AWS's, which
@@ -57,11 +59,14 @@ export function foreignPart(kind: Kind, actual: Container, settings: InjectionSe
   return foreignContent(kind, actual)
 }
 
+/** What our containers in a pod are made for. */
+export type AgreedForm = { readonly redirect: RedirectMode; readonly start: Start }
+
 /** The first part of a container that no release of ours leaves so, whatever its settings, or undefined where it has our form. */
 export function formProblem(
   kind: Kind,
   actual: Container,
-  redirect: RedirectMode,
+  { redirect, start }: AgreedForm,
   settings: InjectionSettings,
 ): string | undefined {
   const needed = MOUNTS[kind]
@@ -70,18 +75,22 @@ export function formProblem(
     foreignPart(kind, actual, settings) ??
     (kind === SIDECAR_CONTAINER && actual.restartPolicy !== 'Always' ? 'restartPolicy' : undefined) ??
     (hasOwnMessagePath(actual) ? undefined : 'terminationMessagePath') ??
-    environmentProblem(kind, actual.env ?? [], isHarmlessVariable) ??
+    (kind === SIDECAR_CONTAINER && hasStartHook(actual) !== (start === 'one-stage')
+      ? 'lifecycle'
+      : undefined) ??
+    environmentProblem(kind, actual.env ?? [], start, isHarmlessVariable) ??
     (missing && `volumeMounts ${quote(String(missing.mountPath))} is missing`) ??
     foreignMount(kind, actual.volumeMounts ?? []) ??
     securityProblem(kind, actual.securityContext, redirect)
   )
 }
 
-/** How sidecar and gate say that apps reach them, where they agree. */
-export function agreedRedirect(sidecar: Container, gate: Container): RedirectMode | undefined {
-  const redirect = redirectOf(gate)
+/** How sidecar and gate say that apps reach them, where they agree: without a gate there is no redirect. */
+export function agreedForm(sidecar: Container, gate: Container | undefined): AgreedForm | undefined {
+  const redirect = gate === undefined ? 'env' : redirectOf(gate)
   const selfTest = sidecar.env?.find(({ name }) => name === 'POD2IAM_SELF_TEST')?.value
-  return (redirect === 'nft') === (selfTest === 'redirect') ? redirect : undefined
+  if (redirect === undefined || (redirect === 'nft') !== (selfTest === 'redirect')) return undefined
+  return { redirect, start: gate === undefined ? 'one-stage' : 'two-stage' }
 }
 
 export const hasOwnMessagePath = ({ terminationMessagePath }: Container): boolean =>

@@ -1,4 +1,5 @@
-/** Where sidecar and gate stand among the init containers: behind a service mesh's, before everybody else's. */
+/** Where the sidecar, and the gate where there is one, stand among the init containers: behind a service mesh's, before everybody else's. */
+import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../common/keys.ts'
 import type { Addition } from './addition.ts'
 import { isOurs } from './container-form.ts'
 import { isMeshContainer, leadingMeshContainers } from './mesh.ts'
@@ -14,15 +15,20 @@ export type Placed = { readonly container: Container; readonly index: number | u
 export function arrangement(initContainers: readonly Container[], { sidecar, gate }: Addition): Placed[] {
   const placed = initContainers.map((container, index): Placed => ({ container, index }))
   const at = (name: string) => initContainers.findIndex((one) => one.name === name)
-  const [sidecarAt, gateAt] = [at(sidecar.name), at(gate.name)]
+  const [sidecarAt, gateAt] = [at(SIDECAR_CONTAINER), at(GATE_CONTAINER)]
   const [sidecarStays, gateStays] = [isFirst(initContainers, sidecarAt), isFirst(initContainers, gateAt)]
-  if (sidecarStays && gateStays && sidecarAt < gateAt) return placed
   const added = (container: Container): Placed => ({ container, index: undefined })
-  if (sidecarStays && gateAt < 0) return placed.toSpliced(sidecarAt + 1, 0, added(gate))
-  if (gateStays && sidecarAt < 0) return placed.toSpliced(gateAt, 0, added(sidecar))
   const others = placed.filter(({ container }) => !isOurs(container))
   const front = leadingMeshContainers(others.map(({ container }) => container))
   const own = (index: number, wanted: Container) => added(initContainers[index] ?? wanted)
+  // In one stage there is no gate, also where a replica that writes two has added one.
+  if (gate === undefined)
+    return sidecarStays
+      ? placed.filter((_, index) => index !== gateAt)
+      : others.toSpliced(front, 0, own(sidecarAt, sidecar))
+  if (sidecarStays && gateStays && sidecarAt < gateAt) return placed
+  if (sidecarStays && gateAt < 0) return placed.toSpliced(sidecarAt + 1, 0, added(gate))
+  if (gateStays && sidecarAt < 0) return placed.toSpliced(gateAt, 0, added(sidecar))
   return others.toSpliced(front, 0, own(sidecarAt, sidecar), own(gateAt, gate))
 }
 

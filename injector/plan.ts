@@ -45,7 +45,7 @@ type Corrected = Placed & { readonly wanted: Container; readonly removed: readon
 function corrected(placed: Placed, addition: Addition, settings: InjectionSettings): Corrected {
   const kind = kindOf(placed.container)
   if (kind === undefined) return { ...placed, wanted: placed.container, removed: [] }
-  const wanted = [addition.sidecar, addition.gate].find(({ name }) => name === kind) ?? placed.container
+  const wanted = [addition.sidecar, addition.gate].find((one) => one?.name === kind) ?? placed.container
   if (placed.container === wanted) return { ...placed, wanted, removed: [] }
   const { container, removed } = putRight(kind, placed.container, wanted, settings)
   return { ...placed, wanted: container, removed }

@@ -31,7 +31,7 @@ export function fitted(pod: Pod, { sidecar, gate }: OwnResources): OwnResources 
   const fittedSidecar = within(pod, sidecar, (name) => left(name, theirs(name)))
   const beside = (name: ResourceName) =>
     theirSidecars(name) + (amountOf(name, fittedSidecar.requests[name]) ?? 0)
-  return { sidecar: fittedSidecar, gate: within(pod, gate, (name) => left(name, beside(name))) }
+  return { sidecar: fittedSidecar, gate: gate && within(pod, gate, (name) => left(name, beside(name))) }
 }
 
 /**

@@ -20,7 +20,7 @@ const LEAST = 5
 const MOST = 100
 
 /** What the sidecar and the gate request and are limited to in this pod, before it is fitted into what the pod has as a whole. */
-export function inProportion(pod: Pod, chosen: ChosenResources): OwnResources {
+export function inProportion(pod: Pod, chosen: ChosenResources): Record<keyof OwnResources, Resources> {
   const theirs = withoutOurs(pod)
   const total = podTotal(theirs, 'requests', 'cpu') ?? 0
   const sidecar = requesting(chosen, Math.min(Math.max(Math.ceil(total * SHARE), LEAST), MOST))

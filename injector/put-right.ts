@@ -35,6 +35,8 @@ export function putRight(
     image: isPresent(trustOf(kind, settings), actual.image) ? actual.image : wanted.image,
     args: wanted.args,
     restartPolicy: wanted.restartPolicy,
+    // Ours or blank: a start hook of the other form goes without a word.
+    lifecycle: wanted.lifecycle,
     env: env.kept,
     // Resources may be changed by others (VPA, LimitRanger), but must not be absent.
     resources: isObject(actual.resources) ? undefined : wanted.resources,
@@ -43,18 +45,22 @@ export function putRight(
     terminationMessagePath: hasOwnMessagePath(actual) ? undefined : MESSAGE_PATH,
   }
   const known = Object.entries(corrections).filter(([, value]) => value !== undefined)
-  const container: Container = { ...actual, ...Object.fromEntries(known) }
+  const { lifecycle, ...others } = actual
+  const kept = wanted.lifecycle === undefined && !blank(lifecycle) ? others : actual
+  const container: Container = { ...kept, ...Object.fromEntries(known) } as Container
   return { container, removed: [...env.removed, ...mounts.removed, ...context.removed] }
 }
 
 /** The patch that makes one container of another, member by member; lists that only grew get additions. */
 export function containerOps(at: string, actual: Container, wanted: Container): PatchOp[] {
-  return Object.entries(wanted).flatMap(([key, value]) => {
+  const gone = Object.keys(actual).filter((key) => !Object.hasOwn(wanted, key))
+  const others = Object.entries(wanted).flatMap(([key, value]) => {
     const [path, now] = [at + pointer(key), actual[key]]
     if (value === undefined || sameJson(now, value)) return []
     if (key === 'securityContext' && isObject(now) && isObject(value)) return objectOps(path, now, value)
     return listOps(path, now, value)
   })
+  return [...gone.map((key) => remove(at + pointer(key))), ...others]
 }
 
 function objectOps(at: string, now: JsonObject, wanted: JsonObject): PatchOp[] {

@@ -12,8 +12,9 @@ const remedy = (facts: Facts) =>
   `remove ${facts.roleKey} from the pod, or set ${KEYS.inject}: "false" to leave it alone`
 
 export const REASONS = {
-  injected: () => 'the sidecar and its gate were added',
-  'already-injected': () => 'the sidecar and its gate are there as they should be',
+  injected: () => 'the sidecar was added, and its gate where it starts in two stages',
+  'already-injected': () =>
+    'the sidecar, and its gate where it starts in two stages, are there as they should be',
   'not-annotated': ({ roleKey }: Facts) => `the pod has no annotation ${roleKey}`,
   'namespace-not-enabled': ({ roleKey, namespace }: Facts) =>
     `the pod asks for an IAM role (${roleKey}), but namespace ${namespace} is not opted in, so it gets no credentials: ` +

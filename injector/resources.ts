@@ -9,7 +9,8 @@ import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } f
 
 export type ResourceList = { readonly cpu: string; readonly memory: string }
 export type Resources = { readonly requests: ResourceList; readonly limits: ResourceList }
-export type OwnResources = { readonly sidecar: Resources; readonly gate: Resources }
+/** Without a gate where the pod starts in one stage. */
+export type OwnResources = { readonly sidecar: Resources; readonly gate: Resources | undefined }
 /** What is chosen for the sidecar, for all pods or one: without a request of CPU it follows from the pod (`proportion.ts`). */
 export type ChosenResources = {
   readonly requests: { readonly cpu: string | undefined; readonly memory: string }

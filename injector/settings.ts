@@ -27,6 +27,7 @@ export const REDIRECT_MODES = ['nft', 'env'] as const
 export type RedirectMode = (typeof REDIRECT_MODES)[number]
 export const TOKEN_MODES = ['optional', 'required'] as const
 export const GATE_MODES = ['on', 'off'] as const
+export const START_MODES = ['auto', 'two-stage'] as const
 
 export const SPEC = {
   port: port(8443, 'port of /mutate and /validate, TLS'),
@@ -56,6 +57,11 @@ export const SPEC = {
     `the most that annotation ${KEYS.sidecarResources} may ask for`,
   ),
   redirect: oneOf(REDIRECT_MODES, 'nft', 'how apps reach the sidecar unless annotated'),
+  start: oneOf(
+    START_MODES,
+    'auto',
+    'auto: the sidecar alone lets apps start where they are reached by env, and a gate behind it does elsewhere; two-stage: always a gate',
+  ),
   gateProof: oneOf(['enforce', 'report'], 'enforce', 'report lets pods start unproven: audit mode only'),
   gateAcceptDrop: flag(false, 'a timeout proves the block, too (dataplanes that drop silently)'),
   imdsTokens: oneOf(TOKEN_MODES, 'optional', 'required means that no pod may allow IMDSv1'),

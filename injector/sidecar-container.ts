@@ -4,9 +4,11 @@ import {
   hostPort,
   SIDECAR_HEALTH_PORT,
   SIDECAR_PORT,
+  STARTED_FILE,
   STATE_DIR,
   TOKEN_AUDIENCE,
   TOKEN_FILE,
+  WAIT_STARTED,
 } from '../common/addresses.ts'
 import { identityEnv, type PodIdentity } from '../common/identity.ts'
 import {
@@ -21,6 +23,7 @@ import type { JsonObject } from './json.ts'
 import type { Container } from './pod.ts'
 import type { PodOptions } from './pod-options.ts'
 import type { Resources } from './resources.ts'
+import type { Start } from './start.ts'
 
 const TOKEN_DIR = TOKEN_FILE.slice(0, TOKEN_FILE.lastIndexOf('/'))
 const TOKEN_NAME = TOKEN_FILE.slice(TOKEN_DIR.length + 1)
@@ -67,21 +70,30 @@ export const MOUNTS: {
 }
 
 /**
- * The native sidecar (KEP-753). No probe: the gate behind it waits for `/readyz`, which starts the app a second
- * earlier than a startupProbe, and a readinessProbe would take apps out of service when the broker is away.
+ * Where there is no gate: the kubelet starts nothing behind the sidecar before this has returned. The program waits for the file that a
+ * ready sidecar makes; it is no second Node.js, and it starts no second container.
+ */
+export const START_HOOK = { postStart: { exec: { command: [WAIT_STARTED] } } } as const
+
+/**
+ * The native sidecar (KEP-753). No probe: the gate behind it, or its own start hook, waits until it is ready, which starts the app a
+ * second earlier than a startupProbe, and a readinessProbe would take apps out of service when the broker is away.
  */
 export function sidecarContainer(
   identity: PodIdentity,
   options: PodOptions,
   resources: Resources,
   settings: InjectionSettings,
+  start: Start,
 ): Container {
+  const isAlone = start === 'one-stage'
   return {
     name: SIDECAR_CONTAINER,
     image: settings.sidecarImage,
     imagePullPolicy: settings.imagePullPolicy,
     restartPolicy: 'Always',
-    env: [...identityEnv(identity), ...sidecarEnv(options)],
+    env: [...identityEnv(identity), ...sidecarEnv(options), ...(isAlone ? proofEnv(settings) : [])],
+    ...(isAlone ? { lifecycle: START_HOOK } : {}),
     resources,
     securityContext: UNPRIVILEGED,
     terminationMessagePolicy: 'FallbackToLogsOnError',
@@ -104,6 +116,15 @@ function sidecarEnv(options: PodOptions) {
     { name: 'POD2IAM_STATE_DIR', value: STATE_DIR },
     { name: 'POD2IAM_STARTUP_GATE', value: options.startupGate },
     { name: 'POD2IAM_LOG_LEVEL', value: options.logLevel },
+  ]
+}
+
+/** What the gate is told by its arguments elsewhere, and the file by which the sidecar lets the pod's own containers start. */
+function proofEnv({ gateProof, gateAcceptDrop }: InjectionSettings) {
+  return [
+    { name: 'POD2IAM_PROOF', value: gateProof },
+    { name: 'POD2IAM_STARTED_FILE', value: STARTED_FILE },
+    ...(gateAcceptDrop ? [{ name: 'POD2IAM_ACCEPT_DROP', value: 'true' }] : []),
   ]
 }
 

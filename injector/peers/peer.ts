@@ -22,8 +22,8 @@ export type Peer = {
   readonly settings: InjectionSettings | { readonly problem: string }
 }
 
-/** Release 0.1.0 gave every sidecar's token this life and had no setting for it. */
-const STRICT_TOKEN_SECONDS = 3600
+/** What release 0.1.0 had no settings for: the life of sidecars' tokens, and that every pod has a gate. */
+const STRICT = { tokenExpirationSeconds: 3600, start: 'two-stage' } as const
 const CONTAINER = 'injector'
 
 /** Reads a pod; undefined where it is none. Never throws. */
@@ -62,7 +62,7 @@ function settingsOf(container: Container | undefined, isStrict: boolean): Peer['
     const parsed = parseSettings(INJECTION_SPEC, { argv, env, strangers: 'ignored' })
     if (!parsed.ok) return { problem: parsed.errors.join(' ') }
     const settings = injectionSettings(parsed.settings)
-    return isStrict ? { ...settings, tokenExpirationSeconds: STRICT_TOKEN_SECONDS } : settings
+    return isStrict ? { ...settings, ...STRICT } : settings
   } catch (error) {
     return { problem: messageOf(error) }
   }

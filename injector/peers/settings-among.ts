@@ -69,6 +69,7 @@ function writesAs(theirs: InjectionSettings, own: InjectionSettings): InjectionS
     imagePullPolicy: theirs.imagePullPolicy,
     resources: theirs.resources,
     redirect: theirs.redirect,
+    start: theirs.start,
     gateProof: theirs.gateProof,
     gateAcceptDrop: theirs.gateAcceptDrop,
     imdsTokens: theirs.imdsTokens,

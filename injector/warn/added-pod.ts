@@ -9,7 +9,7 @@ import { ownContainer } from '../reserved.ts'
 import type { OwnResources, Resources } from '../resources.ts'
 
 export type AddedPod = {
-  /** The sidecar and the gate. */
+  /** The sidecar and, in a pod that starts in two stages, the gate. */
   readonly containers: readonly { readonly name: string; readonly resources: Resources }[]
   readonly without: Pod
   readonly withOurs: Pod
@@ -18,9 +18,9 @@ export type AddedPod = {
 /** @param own what would be added; containers of ours that are there already stay as they are */
 export function addedPod(pod: Pod, own: OwnResources): AddedPod {
   const containers = [
-    { name: SIDECAR_CONTAINER, resources: own.sidecar, restartPolicy: 'Always' },
-    { name: GATE_CONTAINER, resources: own.gate },
-  ] as const
+    { name: SIDECAR_CONTAINER, resources: own.sidecar, restartPolicy: 'Always' } as const,
+    ...(own.gate === undefined ? [] : [{ name: GATE_CONTAINER, resources: own.gate } as const]),
+  ]
   const present = containers.map((container) => {
     const actual = ownContainer(pod, container.name)?.resources
     return actual === undefined

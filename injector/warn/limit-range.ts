@@ -126,7 +126,9 @@ function suggestion(
   const own = annotatedWith(annotation)
   const fits = (resources: Resources) =>
     items.every((item) => broken(item, (kind, name) => amountIn(resources, kind, name)).length === 0)
-  return own !== undefined && fits(own.sidecar) && fits(own.gate) ? annotation : undefined
+  return own !== undefined && fits(own.sidecar) && (own.gate === undefined || fits(own.gate))
+    ? annotation
+    : undefined
 }
 
 function differences(wanted: Resources, now: Resources): Partial<Record<keyof Resources, JsonObject>> {

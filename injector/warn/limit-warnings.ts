@@ -2,10 +2,12 @@
  * What in a namespace will refuse pods because of the containers that we add. LimitRanger and ResourceQuota judge the finished pod, and
  * of their refusals only a ReplicaSet's Events tell; so it is said to whoever applies the workload.
  */
+import { GATE_CONTAINER } from '../../common/keys.ts'
 import { ownResources } from '../addition.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { readPod } from '../pod.ts'
 import { type OwnResources, parseResources } from '../resources.ts'
+import { startOf } from '../start.ts'
 import { type AddedPod, addedPod } from './added-pod.ts'
 import { brokenLimitRanges } from './limit-range.ts'
 import type { NamespaceLimits } from './namespace-limits.ts'
@@ -16,7 +18,7 @@ const LARGE_POD_CPU = '64'
 
 /**
  * @param raw the pod, or the one that a template describes
- * @param own what the sidecar and the gate have in it
+ * @param own what the sidecar, and the gate where there is one, have in it
  * @param who "pods of this workload", for example
  */
 export function podLimitWarnings(
@@ -40,14 +42,17 @@ export function podLimitWarnings(
 /**
  * Of a namespace that is opted in: only what holds for every pod, by the resources that pods have without an annotation. A small pod's are
  * tried, and a large one's, in which ours request more.
+ *
+ * @param redirect how apps are reached in pods of this namespace unless annotated
  */
 export function namespaceLimitWarnings(
   { limitRanges }: Pick<NamespaceLimits, 'limitRanges'>,
   settings: InjectionSettings,
+  redirect = settings.redirect,
 ): string[] {
   const added = (cpu: string) => {
     const pod = { spec: { containers: [{ name: 'app', resources: { requests: { cpu } } }] } }
-    return addedPod(pod, ownResources(pod, settings.resources))
+    return addedPod(pod, ownResources(pod, settings.resources, startOf(pod, redirect, settings)))
   }
   return limitRanges.flatMap((limitRange) => {
     const isForAll = refusals('', [limitRange], added(LARGE_POD_CPU), settings).length > 0
@@ -62,9 +67,10 @@ function refusals(
   added: AddedPod,
   { resources, resourcesMax }: InjectionSettings,
 ): string[] {
+  const start = added.containers.some(({ name }) => name === GATE_CONTAINER) ? 'two-stage' : 'one-stage'
   const annotatedWith = (annotation: string) => {
     const read = parseResources(annotation, resources, resourcesMax)
-    return read.ok ? ownResources(added.without, read.resources) : undefined
+    return read.ok ? ownResources(added.without, read.resources, start) : undefined
   }
   return brokenLimitRanges(limitRanges, added, annotatedWith).map((said) => `${who} will be refused: ${said}`)
 }

@@ -7,6 +7,7 @@ import { type Decision, decideWhole } from '../decide.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { isObject } from '../json.ts'
 import type { Namespace } from '../namespace.ts'
+import { readOptions } from '../pod-options.ts'
 import { hasPodTemplate, podOfTemplate } from '../pod-template.ts'
 import { allow, type ReviewRequest, type WholeObject } from '../review.ts'
 import { type Court, type Told, type Webhook, type WebhookDependencies, webhook } from '../webhook.ts'
@@ -78,10 +79,12 @@ function asks(pod: unknown, { roleKey }: InjectionSettings): boolean {
 function ofNamespace(whole: WholeObject, limits: NamespaceLimits, settings: InjectionSettings): string[] {
   if (!whole.isRead) return []
   const own = marked(whole.object)
+  const namespace = { name: nameOf(whole.object), ...own }
+  const read = readOptions({}, namespace, settings)
   return [
-    ...namespaceValues({ name: nameOf(whole.object), ...own }, settings),
+    ...namespaceValues(namespace, settings),
     ...misspeltKeys(own, 'namespace', settings.roleKey),
-    ...namespaceLimitWarnings(limits, settings),
+    ...namespaceLimitWarnings(limits, settings, read.ok ? read.options.redirect : settings.redirect),
   ]
 }
 

@@ -38,7 +38,7 @@ describe('redirect mode', () => {
         annotations: { ...namespace().annotations, ...(ofNamespace ? { [KEYS.redirect]: ofNamespace } : {}) },
       })
       const given = pod({}, { [KEYS.redirect]: ofPod })
-      const decision = decide(given, where, settings({ redirect }))
+      const decision = decide(given, where, settings({ redirect, start: 'two-stage' }))
       const { sidecar, gate } = injected(given, decision)
       assert.equal(decision.kind === 'patch' && decision.redirect, expected)
       assert.equal(sidecar.env.get('POD2IAM_SELF_TEST'), expected === 'nft' ? 'redirect' : 'off')
@@ -158,7 +158,7 @@ describe('what is injected is understood by the programs it is for', () => {
     for (const restartPolicy of ['Always', 'Never'])
       it(`in redirect mode ${redirect} under restartPolicy ${restartPolicy}`, () => {
         const given = pod({ restartPolicy }, { [KEYS.redirect]: redirect })
-        const decision = decide(given, namespace(), settings({ gateAcceptDrop: true }))
+        const decision = decide(given, namespace(), settings({ gateAcceptDrop: true, start: 'two-stage' }))
         const { sidecar, gate } = injected(given, decision)
 
         const [command, ...argv] = gate.args as string[]
@@ -179,6 +179,91 @@ describe('what is injected is understood by the programs it is for', () => {
         assert.ok(ofSidecar.ok, JSON.stringify(ofSidecar))
         assert.equal(ofSidecar.settings.selfTest, redirect === 'nft' ? 'redirect' : 'off')
       })
+})
+
+describe('a pod that starts in one stage', () => {
+  const ENV = { [KEYS.redirect]: 'env' }
+  const sidecarOf = (given: Dict, by = settings()) => {
+    const { spec } = applyPatch(given, opsOf(decide(given, namespace(), by))) as {
+      spec: { initContainers: Dict[] }
+    }
+    const [sidecar = {}, ...others] = spec.initContainers
+    const env = (sidecar.env ?? []) as { name: string; value: string }[]
+    return { sidecar, names: [sidecar, ...others].map(({ name }) => name), env }
+  }
+  const said = (env: readonly { name: string; value: string }[], name: string) =>
+    env.find((one) => one.name === name)?.value
+
+  it('has the sidecar alone, whose start hook waits, and which proves the block itself', () => {
+    const { sidecar, names, env } = sidecarOf(pod({}, ENV))
+    assert.deepEqual(names, ['pod2iam-sidecar'])
+    assert.deepEqual(sidecar.lifecycle, { postStart: { exec: { command: ['/pod2iam/wait-started'] } } })
+    assert.equal(said(env, 'POD2IAM_PROOF'), 'enforce')
+    assert.equal(said(env, 'POD2IAM_STARTED_FILE'), '/dev/shm/pod2iam-started')
+    assert.equal(said(env, 'POD2IAM_SELF_TEST'), 'off')
+    assert.equal(said(env, 'POD2IAM_ACCEPT_DROP'), undefined)
+  })
+
+  it('has besides that the same sidecar as one with a gate', () => {
+    const [one, two] = [sidecarOf(pod({}, ENV)), sidecarOf(pod({}, ENV), settings({ start: 'two-stage' }))]
+    assert.deepEqual(two.names, ['pod2iam-sidecar', 'pod2iam-gate'])
+    const { lifecycle, ...rest } = one.sidecar
+    const own = ['POD2IAM_PROOF', 'POD2IAM_STARTED_FILE']
+    assert.deepEqual({ ...rest, env: one.env.filter(({ name }) => !own.includes(name)) }, two.sidecar)
+    assert.ok(lifecycle !== undefined && !('lifecycle' in two.sidecar))
+  })
+
+  it('proves as the operator says', () => {
+    const by = settings({ gateProof: 'report', gateAcceptDrop: true })
+    const { env } = sidecarOf(pod({}, ENV), by)
+    assert.equal(said(env, 'POD2IAM_PROOF'), 'report')
+    assert.equal(said(env, 'POD2IAM_ACCEPT_DROP'), 'true')
+  })
+
+  for (const [what, spec, annotations, by] of [
+    ['apps are reached by a redirect', {}, {}, settings()],
+    ['it is in its host’s IPC namespace', { hostIPC: true }, ENV, settings()],
+    ['the operator wants two stages', {}, ENV, settings({ start: 'two-stage' })],
+  ] as const)
+    it(`is none where ${what}`, () => {
+      const { sidecar, names, env } = sidecarOf(pod(spec, annotations), by)
+      assert.deepEqual(names, ['pod2iam-sidecar', 'pod2iam-gate'])
+      assert.equal(sidecar.lifecycle, undefined)
+      for (const name of ['POD2IAM_PROOF', 'POD2IAM_STARTED_FILE', 'POD2IAM_ACCEPT_DROP'])
+        assert.equal(said(env, name), undefined, name)
+    })
+
+  it('is told by its status annotation, which is another one', () => {
+    const status = (by: Parameters<typeof settings>[0]) => {
+      const given = pod({}, ENV)
+      const { metadata } = applyPatch(given, opsOf(decide(given, namespace(), settings(by)))) as {
+        metadata: { annotations: Record<string, string> }
+      }
+      return JSON.parse(metadata.annotations[KEYS.status] ?? '') as Dict
+    }
+    const [one, two] = [status({}), status({ start: 'two-stage' })]
+    assert.deepEqual([one.start, two.start], ['one-stage', undefined])
+    assert.notEqual(one.template, two.template)
+  })
+
+  it('stays Guaranteed, and requests no more than its sidecar', () => {
+    const resources = { limits: { cpu: '1', memory: '1Gi' } }
+    const { sidecar } = sidecarOf(pod(container({ resources }), ENV))
+    const { requests, limits } = sidecar.resources as { requests: Dict; limits: Dict }
+    assert.deepEqual(requests, limits)
+  })
+
+  it('is understood by the sidecar', () => {
+    const { env } = sidecarOf(pod({}, ENV), settings({ gateAcceptDrop: true }))
+    const variables = Object.fromEntries(env.map(({ name, value }) => [name, value]))
+    const read = parseSettings(SIDECAR_SETTINGS, { argv: [], env: variables })
+    assert.ok(read.ok, JSON.stringify(read))
+    const { proof, acceptDrop, startedFile, selfTest } = read.settings
+    assert.deepEqual(
+      [proof, acceptDrop, startedFile, selfTest],
+      ['enforce', true, '/dev/shm/pod2iam-started', 'off'],
+    )
+  })
 })
 
 /** The two containers after the patch, their env as a map. */

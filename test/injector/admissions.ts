@@ -71,7 +71,11 @@ export function admissions(kube: Kube, first: readonly Candidate[], role = ROLE)
 /** What {@link CANDIDATES} and {@link tampered} try to bring in. */
 const FOREIGN = /evil|NODE_OPTIONS|10\.0\.0\.1|status"/
 
-type Created = KubeObject & { spec?: { initContainers?: { name: string; env?: Dict[] }[] } }
+type Init = { name: string; env?: Dict[]; lifecycle?: unknown }
+type Created = KubeObject & { spec?: { initContainers?: Init[] } }
+
+const hasHook = (sidecar: Init | undefined) =>
+  JSON.stringify(sidecar?.lifecycle) === '{"postStart":{"exec":{"command":["/pod2iam/wait-started"]}}}'
 
 async function outcome(kube: Kube, pod: Dict, role: string): Promise<string> {
   let created: Created
@@ -83,7 +87,9 @@ async function outcome(kube: Kube, pod: Dict, role: string): Promise<string> {
   const initContainers = created.spec?.initContainers ?? []
   if (initContainers.length === 0) return 'left alone'
   const names = initContainers.map(({ name }) => name).join()
-  if (names !== 'pod2iam-sidecar,pod2iam-gate') return `with containers ${names}`
+  const isWhole =
+    names === 'pod2iam-sidecar,pod2iam-gate' || (names === 'pod2iam-sidecar' && hasHook(initContainers[0]))
+  if (!isWhole) return `with containers ${names}`
   const foreign = initContainers.find((one) => FOREIGN.test(JSON.stringify(one)))
   if (foreign !== undefined) return `with foreign content in ${foreign.name}`
   const given = initContainers[0]?.env?.find(({ name }) => name === 'POD2IAM_ROLE')?.value
@@ -166,6 +172,13 @@ export async function tampered(kube: Kube, asking = ASKING): Promise<Candidate[]
       setEnv(sidecar, 'POD2IAM_BROKER_URL', 'http://10.0.0.1'),
     ),
     changed('a sidecar that preloads', (sidecar) => setEnv(sidecar, 'NODE_OPTIONS', '--require=/x')),
+    changed('a sidecar with a hook of its own', (sidecar) => {
+      sidecar.lifecycle = { postStart: { exec: { command: ['/bin/evil'] } } }
+    }),
+    changed('a sidecar with the hook of a pod without a gate', (sidecar) => {
+      sidecar.lifecycle = { postStart: { exec: { command: ['/pod2iam/wait-started'] } } }
+      setEnv(sidecar, 'POD2IAM_PROOF', 'report')
+    }),
     changed('a gate of another registry', (_, gate) => {
       gate.image = `evil.example.com/${gate.image}`
     }),

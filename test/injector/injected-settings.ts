@@ -10,6 +10,8 @@ export const CHANGES: Readonly<Record<string, readonly string[]>> = {
   acceptDrop: ['--gate-accept-drop=true'],
   startupGate: ['--startup-gate=off'],
   redirect: ['--redirect=env'],
+  start: ['--start=two-stage'],
+  'redirect and start': ['--redirect=env', '--start=two-stage'],
   'the registry': [
     '--sidecar-image=registry.example.com:5000/pod2iam/sidecar:dev',
     '--node-guard-image=registry.example.com:5000/pod2iam/node-guard:dev',

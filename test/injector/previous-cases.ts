@@ -3,8 +3,8 @@ import { KEYS } from '../../common/keys.ts'
 import { IMAGES, namespace, pod, ROLE } from './fixtures.ts'
 import { CHANGES, OTHER_KEY } from './injected-settings.ts'
 
-/** 0.1.0 had no such flag. */
-const NEW = /^--token-expiration-seconds=/
+/** 0.1.0 had no such flags. */
+const NEW = /^--(?:token-expiration-seconds|start)=/
 
 const flagName = (flag: string) => flag.replace(/=.*/s, '')
 const without = (flags: readonly string[], others: readonly string[]) =>

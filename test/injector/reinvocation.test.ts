@@ -131,7 +131,15 @@ describe('reinvocation', () => {
     }, start)
     assert.deepEqual(
       ops.map(({ path }) => path),
-      ['/spec/containers/1/env', '/spec/initContainers/2/env'],
+      ['/spec/containers/1/env', '/spec/initContainers/1/env'],
+    )
+    const twoStages = settings({ start: 'two-stage' })
+    const behindGate = decide(applyPatch(start, []), namespace(), twoStages)
+    const late = applyPatch(start, opsOf(behindGate))
+    late.spec.initContainers.push({ name: 'late-init', image: 'late' })
+    assert.deepEqual(
+      opsOf(decide(late, namespace(), twoStages)).map(({ path }) => path),
+      ['/spec/initContainers/2/env'],
     )
   })
 

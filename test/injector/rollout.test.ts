@@ -19,6 +19,8 @@ const OTHER = 'mirror.example.com/pod2iam'
 const CHANGES: Readonly<Record<string, Partial<InjectionSettings>>> = {
   'IMDSv2 required': { imdsTokens: 'required' },
   'redirect env': { redirect: 'env' },
+  'two stages in every pod': { start: 'two-stage' },
+  'redirect env in two stages': { redirect: 'env', start: 'two-stage' },
   'audit mode': { gateProof: 'report' },
   'dataplanes that drop': { gateAcceptDrop: true },
   'no startup gate': { startupGate: 'off' },

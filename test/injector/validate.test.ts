@@ -32,9 +32,9 @@ async function validated(request: Dict, lookup = async (): Promise<Namespace> =>
   }
 }
 
-function injected(annotations: Record<string, string> = {}): Dict {
+function injected(annotations: Record<string, string> = {}, by = settings()): Dict {
   const given = pod({}, annotations)
-  return applyPatch(given, opsOf(decide(given, namespace(), settings())))
+  return applyPatch(given, opsOf(decide(given, namespace(), by)))
 }
 
 function changed(
@@ -100,7 +100,7 @@ describe('a pod after all mutating webhooks', () => {
   })
 
   it('is not refused for a label or a status that somebody changed, a late container without endpoint or another release', async () => {
-    const start = injected({ [KEYS.redirect]: 'env' })
+    const start = injected({ [KEYS.redirect]: 'env' }, settings({ start: 'two-stage' }))
     const object = changed(({ metadata, spec }) => {
       metadata.labels = {}
       ;(metadata.annotations as Dict)[KEYS.status] = 'x'

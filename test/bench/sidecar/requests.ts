@@ -30,7 +30,8 @@ function requestsIn(appMillis: number, chosen: string, beside = 0): Requests {
   const pod: Pod = {
     spec: { containers: [container('app', appMillis)], initContainers: beside === 0 ? [] : [native] },
   }
-  const { sidecar, gate } = ownResources(pod, read.resources)
+  const { sidecar, gate } = ownResources(pod, read.resources, 'two-stage')
+  if (gate === undefined) throw new Error('a pod that starts in two stages has a gate')
   const ours = [
     { name: 'pod2iam-sidecar', resources: sidecar, restartPolicy: 'Always' },
     { name: 'pod2iam-gate', resources: gate },
