@@ -92,6 +92,13 @@ describe('the largest objects', needsCel, () => {
       volumes: list(1000, (at) => ({ name: `volume-${at}` })),
     },
   }
+  const lifecycle = { postStart: { exec: { command: ['/pod2iam/wait-started'] } } }
+  const sidecar = { name: 'pod2iam-sidecar', image: 'x', restartPolicy: 'Always', lifecycle }
+  /** Without a gate; of many sidecars, which no API server lets pass, the last one alone has the hook. */
+  const alone = {
+    ...pod,
+    spec: { ...pod.spec, initContainers: [...list(1000, () => ({ ...sidecar, lifecycle: {} })), sidecar] },
+  }
   const keys = Object.fromEntries(list(1000, (at) => [`iam.example.com/some-name-${at}`, 'x'.repeat(200)]))
   const marked = { metadata: { name: 'big', annotations: keys, labels: keys } }
   const plain = { ...pod, metadata: { name: 'big', annotations } }
@@ -124,6 +131,7 @@ describe('the largest objects', needsCel, () => {
       of,
       request: request('Pod', pod),
     })),
+    { of: 'pod2iam-pods', request: request('Pod', alone) },
     // As many keys as fit, all of which look as if they were ours for as long as possible.
     { of: 'bare-pod-warnings.pod2iam.dev', request: request('Pod', marked) },
     { of: 'namespace-warnings.pod2iam.dev', request: request('Namespace', marked) },

@@ -36,6 +36,7 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['networkPolicy.apiServerCidrs={10.0.0.1}', /'\/networkPolicy\/apiServerCidrs\/0'/],
   ['sidecar.tokenExpirationSeconds=599', /'\/sidecar\/tokenExpirationSeconds'.*minimum/],
   ['sidecar.tokenExpirationSeconds=172801', /'\/sidecar\/tokenExpirationSeconds'.*maximum/],
+  ['sidecar.start=one-stage', /'\/sidecar\/start'.*'auto', 'two-stage'/],
   ['sidecar.resources.cpu=1', /'\/sidecar\/resources'.*'cpu' not allowed/],
   ['guard.maxUnavailable=0', /'\/guard\/maxUnavailable'/],
   ['guard.maxUnavailable=0%', /'\/guard\/maxUnavailable'/],

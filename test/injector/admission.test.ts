@@ -175,7 +175,7 @@ describe('admission by an API server', () => {
     const pod = await create('strict', undefined, {
       containers: [{ name: 'app', image: 'orders', securityContext }],
     })
-    assert.deepEqual(initNames(pod), ['pod2iam-sidecar', 'pod2iam-gate'])
+    assert.deepEqual(initNames(pod), ['pod2iam-sidecar'])
     assert.deepEqual(pod.spec.containers[0]?.env, [
       { name: 'AWS_EC2_METADATA_SERVICE_ENDPOINT', value: 'http://127.0.0.1:9169/' },
     ])

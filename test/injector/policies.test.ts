@@ -273,6 +273,32 @@ describe('the admission policies', () => {
       ],
       ['whose gate is gone', () => without(undefined, 'pod2iam-gate'), /has no pod2iam-sidecar/],
       [
+        'with neither gate nor start hook',
+        () => oneStage((sidecar) => delete sidecar.lifecycle),
+        /has no pod2iam-sidecar with restartPolicy Always and its gate or start hook/,
+      ],
+      [
+        'with another hook',
+        () =>
+          oneStage((sidecar) => {
+            sidecar.lifecycle = { postStart: { exec: { command: ['/pod2iam/wait-started', 'x'] } } }
+          }),
+        /has no pod2iam-sidecar/,
+      ],
+      [
+        'with a hook that is no program',
+        () =>
+          oneStage((sidecar) => {
+            sidecar.lifecycle = { postStart: { sleep: { seconds: 1 } } }
+          }),
+        /has no pod2iam-sidecar/,
+      ],
+      [
+        'without a gate and in the IPC namespace of their host',
+        () => oneStage((_, spec) => (spec.hostIPC = true)),
+        /has no pod2iam-sidecar/,
+      ],
+      [
         'on the host network',
         () => pod({ hostNetwork: true }),
         /on the host network .* remove iam\.amazonaws\.com\/role/,
@@ -291,6 +317,14 @@ describe('the admission policies', () => {
         /reserved/,
       ],
     ]
+    const oneStage = (change: (sidecar: Dict, spec: Dict) => unknown): Dict => {
+      const object = injected(pod({}, { [KEYS.redirect]: 'env' })) as unknown as {
+        spec: { initContainers: Dict[] } & Dict
+      } & Dict
+      assert.deepEqual(object.spec.initContainers.length, 1)
+      change(object.spec.initContainers[0] ?? {}, object.spec)
+      return object
+    }
     const without = (field: string | undefined, container: string): Dict => {
       const object = injected() as { spec: { initContainers: Dict[] } } & Dict
       const at = object.spec.initContainers.findIndex(({ name }) => name === container)
@@ -375,6 +409,11 @@ describe('the admission policies', () => {
 
     it('and no others', async () => {
       await create(injected())
+      await create(oneStage(() => {}))
+      await create(
+        oneStage((sidecar) => (sidecar.lifecycle = { ...(sidecar.lifecycle as Dict), preStop: null })),
+      )
+      await create(injected(pod({ hostIPC: true }, { [KEYS.redirect]: 'env' })))
       await create(pod({}, { [KEYS.role]: undefined }))
       await create(pod({}, { [KEYS.role]: undefined }), 'jobs')
       await create(pod({ hostNetwork: true }, { [KEYS.role]: undefined }), 'jobs')

@@ -22,9 +22,13 @@ export type Admitted = Omit<Admission, 'admitted'> & { readonly admitted: Admitt
 
 const recorded = recordedPods() as readonly Admitted[]
 
-/** All cases as this release or the previous one admits them. */
-export function admittedBy(side: Side): readonly Admitted[] {
-  return side === 'previous' ? recorded : recorded.map(byThisRelease)
+/**
+ * All cases as this release or the previous one admits them.
+ *
+ * @param more settings of this release's injector, besides those of the case
+ */
+export function admittedBy(side: Side, more: readonly string[] = []): readonly Admitted[] {
+  return side === 'previous' ? recorded : recorded.map((one) => byThisRelease(one, more))
 }
 
 /** One case by its name. */
@@ -34,8 +38,8 @@ export function admitted(side: Side, name: string): AdmittedPod {
   return found.admitted
 }
 
-function byThisRelease(one: Admitted): Admitted {
-  const parsed = parseSettings(SPEC, { argv: one.settings, env: {} })
+function byThisRelease(one: Admitted, more: readonly string[]): Admitted {
+  const parsed = parseSettings(SPEC, { argv: [...one.settings, ...more], env: {} })
   if (!parsed.ok) throw new Error(`${one.name}: ${parsed.errors.join(' ')}`)
   const decision = decide(one.pod, one.namespace, injectionSettings(parsed.settings))
   if (decision.kind !== 'patch') throw new Error(`${one.name}: ${decision.reason}`)

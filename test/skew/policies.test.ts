@@ -19,6 +19,12 @@ const policiesOf = (side: Side) =>
     ? policies()
     : readFileSync(new URL('../../charts/pod2iam/files/policies.yaml', import.meta.url), 'utf8')
 
+/**
+ * In one stage a pod has no gate, and 0.1.0's policies want one. Beside a replica of 0.1.0 the injector writes two stages; helm changes
+ * policies after Deployments, so that replica's pod is there before its policies are.
+ */
+const BESIDE = { previous: ['--start=two-stage'], this: [] } as const
+
 /** The chart writes its role key into the policies; the files have the usual one. */
 const HAS_USUAL_KEY = ({ settings }: { readonly settings: readonly string[] }) =>
   !settings.some((flag) => flag.startsWith('--role-key='))
@@ -49,7 +55,7 @@ describe('policies of one release', () => {
         const object = { ...pod, metadata: { ...metadata, name: 'orders', namespace: name } }
         await api.admin.create(object as unknown as KubeObject)
       }
-      const cases = admittedBy(ofInjector).filter(HAS_USUAL_KEY)
+      const cases = admittedBy(ofInjector, BESIDE[ofPolicies]).filter(HAS_USUAL_KEY)
       assert.ok(cases.length > 30)
       for (const [index, { name, namespace, admitted }] of cases.entries())
         await assert.doesNotReject(create(index, namespace.labels, admitted), name)
