@@ -77,10 +77,19 @@ export type Server = {
 
 /**
  * Every run of buildah has mounts and processes of its own: whatever becomes of it, none is left. Programs in containers
- * have a network of their own, too.
+ * have a network of their own, too, and, as in a pod's sandbox, an empty /dev/shm.
  */
 const APART = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc'] as const
-const OWN_NETWORK = ['--net', '--', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'] as const
+const OWN_SANDBOX = [
+  ...[
+    '--net',
+    '--',
+    'sh',
+    '-c',
+    'ip link set lo up && mount -t tmpfs -o mode=1777 none /dev/shm && exec "$@"',
+    'sh',
+  ],
+] as const
 
 /** Builds all three images (some 20 s). */
 export function buildImages(): Builder {
@@ -106,7 +115,7 @@ export function buildImages(): Builder {
     return [
       ...[
         ...APART,
-        ...OWN_NETWORK,
+        ...OWN_SANDBOX,
         ...storage,
         'run',
         '--cap-add',

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { rootCertificates } from 'node:tls'
+import { STARTED_FILE, WAIT_STARTED } from '../../common/addresses.ts'
 import { VERSION } from '../../common/version.ts'
 import { BROKER_NODE_FLAGS, entrypoint } from '../sandbox/install.ts'
 import { type Builder, buildImages, needsBuildah, type Server, type Target } from './buildah.ts'
@@ -87,6 +88,14 @@ describe('the images', needsBuildah(), () => {
 
   test('have no shell', () => {
     assert.notEqual(builder.run('node-guard', ['/bin/sh', '-c', 'true']).code, 0)
+    assert.notEqual(builder.run('injector', ['/bin/sh', '-c', 'true']).code, 0)
+  })
+
+  test('have, for the sidecar, a start hook that runs as its user and waits for its file', () => {
+    // It is not there at first, as in a new sandbox.
+    const made = `test ! -e ${STARTED_FILE}; (sleep 0.5; : > ${STARTED_FILE}) &`
+    const { code, output } = builder.run('sidecar', ['/bin/sh', '-ec', `${made} exec ${WAIT_STARTED}`])
+    assert.equal(code, 0, output)
   })
 
   test('serve: the sidecar, which is not ready and says why', async () => {

@@ -27,7 +27,23 @@ export function makeBuilder(root: string): void {
     'prlimit',
     'xtables-nft-multi',
     'xtables-legacy-multi',
-  ].concat(...['cat', 'cp', 'dirname', 'grep', 'ln', 'ls', 'mkdir', 'readlink', 'rm', 'sed', 'sort', 'test'])
+  ].concat(
+    ...[
+      'cat',
+      'cp',
+      'dirname',
+      'grep',
+      'ln',
+      'ls',
+      'mkdir',
+      'readlink',
+      'rm',
+      'sed',
+      'sleep',
+      'sort',
+      'test',
+    ],
+  )
   for (const program of programs) copyProgram(root, program)
   const [extension = ''] = execFileSync('sh', ['-c', 'ls -d /usr/lib/*/xtables'], { encoding: 'utf8' }).split(
     '\n',

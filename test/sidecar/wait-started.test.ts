@@ -1,0 +1,105 @@
+/** The start hook's program, run by a real shell, each in a mount namespace with a /dev/shm of its own. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { STARTED_FILE } from '../../common/addresses.ts'
+
+const PROGRAM = fileURLToPath(new URL('../../sidecar/wait-started', import.meta.url))
+const skip =
+  (process.platform !== 'linux' || process.getuid?.() !== 0) &&
+  'mount namespaces are made by root on Linux only'
+/** What the sidecar takes at most until it ends by itself (decision 0115). */
+const SIDECAR_SECONDS = 630
+
+type Run = { readonly child: ChildProcess; readonly ended: Promise<{ code: number | null; output: string }> }
+
+describe('the start hook of a sidecar', { skip }, () => {
+  let directory: string
+  const children: ChildProcess[] = []
+  before(() => {
+    directory = mkdtempSync(join(tmpdir(), 'pod2iam-wait-'))
+  })
+  after(() => {
+    for (const child of children) child.kill('SIGKILL')
+    rmSync(directory, { recursive: true, force: true })
+  })
+
+  /** @param first shell commands before it, in its namespace */
+  const run = (first: string, path = process.env.PATH): Run => {
+    const commands = `mount -t tmpfs -o mode=1777 none /dev/shm; ${first}; PATH=${path} exec ${PROGRAM}`
+    const child = spawn('unshare', ['--mount', '--kill-child', '--fork', 'sh', '-ec', commands])
+    children.push(child)
+    let output = ''
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (chunk: Buffer) => {
+        output += chunk
+      })
+    return { child, ended: once(child, 'close').then(([code]) => ({ code, output })) }
+  }
+  /** A `sleep` of our own, by a shell script. */
+  const sleep = (name: string, body: string) => {
+    const bin = mkdtempSync(join(directory, `${name}-`))
+    writeFileSync(join(bin, 'sleep'), `#!/bin/sh\n${body}\n`)
+    chmodSync(join(bin, 'sleep'), 0o755)
+    return bin
+  }
+
+  test('is a program of the shell, with no bit too many', () => {
+    assert.equal(statSync(PROGRAM).mode & 0o7777, 0o755)
+    assert.match(readFileSync(PROGRAM, 'utf8'), /^#!\/usr\/bin\/sh\n/)
+  })
+
+  test('waits for the file that the sidecar is told to make', () => {
+    assert.ok(readFileSync(PROGRAM, 'utf8').includes(`file=${STARTED_FILE}\n`))
+  })
+
+  test('ends at once where the file is there already', async () => {
+    const counted = join(directory, 'none')
+    const bin = sleep('none', `echo slept >> ${counted}`)
+    assert.deepEqual(await run(`: > ${STARTED_FILE}`, bin).ended, { code: 0, output: '' })
+    assert.throws(() => readFileSync(counted), 'it has not slept')
+  })
+
+  test('waits while it is not there, and ends soon after it is', async () => {
+    const [slept, made] = [join(directory, 'slept'), join(directory, 'made')]
+    // The file is made in the hundredth pause.
+    const body = `echo . >> ${slept}; [ $(wc -l < ${slept}) -ne 100 ] || { : > ${STARTED_FILE}; : > ${made}; }`
+    const bin = sleep('soon', body)
+    assert.deepEqual(await run(':', `${bin}:${process.env.PATH}`).ended, { code: 0, output: '' })
+    assert.ok(statSync(made).isFile())
+    assert.equal(readFileSync(slept, 'utf8').split('\n').length - 1, 100, 'not one pause more')
+  })
+
+  test('does so with the real sleep, too', async () => {
+    const { child, ended } = run(`(sleep 0.3; : > ${STARTED_FILE}) & :`)
+    const { code, output } = await ended
+    assert.deepEqual([code, output, child.signalCode], [0, '', null])
+  })
+
+  test('looks every 20 ms at first, and gives up a little after the sidecar must have ended', async () => {
+    const slept = join(directory, 'all')
+    const bin = sleep('all', `echo "$1" >> ${slept}`)
+    const { code, output } = await run(':', bin).ended
+    assert.equal(code, 1)
+    assert.match(
+      output,
+      /^pod2iam: the sidecar has been waiting for 11 minutes, .*: its log says for what\n$/,
+    )
+    const pauses = readFileSync(slept, 'utf8').trim().split('\n').map(Number)
+    assert.deepEqual(new Set(pauses.slice(0, 500)), new Set([0.02]))
+    assert.ok(pauses.every((one, at) => one >= (pauses[at - 1] ?? 0) && one <= 1))
+    const seconds = pauses.reduce((sum, one) => sum + one, 0)
+    assert.ok(seconds > SIDECAR_SECONDS && seconds < SIDECAR_SECONDS + 60, String(seconds))
+    assert.ok(pauses.length < 2000, 'it starts no more processes than that')
+  })
+
+  test('fails, and does not turn without a pause, where it cannot sleep', async () => {
+    const { code } = await run(':', sleep('broken', 'exit 3')).ended
+    assert.equal(code, 3)
+  })
+})
