@@ -118,7 +118,7 @@ function podWatchGauges(registry: Registry, watch: PodWatch): void {
   })
   new Gauge({
     name: 'pod2iam_injector_pod_findings',
-    help: 'Pods of opted-in namespaces that lack their sidecar, or whose gate waits for more than 30 s.',
+    help: 'Pods of opted-in namespaces that lack their sidecar, or whose gate or sidecar lets them wait for more than 30 s.',
     labelNames: ['finding'],
     registers,
     collect() {

@@ -38,7 +38,9 @@ export const REASONS = {
     `the pod asks for an IAM role (${roleKey}) and gets no credentials: the injector leaves namespace ${namespace} alone, whatever its ` +
     'labels say; let the operator of pod2iam change that, or move the pod to another namespace',
   'gate-waiting': ({ detail }: Facts) =>
-    `${GATE_CONTAINER} has been waiting for more than 30 seconds, the pod's own containers start after it; the sidecar says ${detail}`,
+    `${GATE_CONTAINER} has been waiting for more than 30 seconds, the pod's own containers start after it; ${detail}`,
+  'start-waiting': ({ detail }: Facts) =>
+    `${SIDECAR_CONTAINER} has been starting for more than 30 seconds, the pod's own containers start after it; ${detail}`,
   'identity-changed': ({ detail }: Facts) =>
     `${detail} of a pod cannot be changed, its credentials are those it was created for: delete the pod and create it anew`,
   'host-network': (facts: Facts) =>

@@ -1,6 +1,7 @@
 /** What the watch keeps of a pod, and what it finds wrong with it. Pure. */
-import { GATE_CONTAINER, type injectionMode, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { type injectionMode, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
+import { startsAlone, waitingSince } from './start-wait.ts'
 
 export type WatchedPod = {
   readonly uid: string
@@ -13,13 +14,15 @@ export type WatchedPod = {
   readonly hasSidecar: boolean
   /** Release that injected it, for a metric; `unknown` where the status annotation is not ours. */
   readonly version: string
-  /** Since when its gate has been running, milliseconds since 1970; undefined while it is not. */
+  /** Whether its sidecar lets its own containers start, and no gate does. */
+  readonly startsAlone: boolean
+  /** Since when its gate, or its sidecar's start hook, has been running, milliseconds since 1970; undefined while it is not. */
   readonly gateSince: number | undefined
 }
 
 export type Finding = 'InjectionMissing' | 'GateWaiting'
 
-/** The gate usually takes less than two seconds. */
+/** A start usually takes less than two seconds. */
 export const GATE_PATIENCE_MS = 30_000
 
 const RELEASE = /^\d{1,4}\.\d{1,4}\.\d{1,4}(?:-[0-9a-z.]{1,20})?$/
@@ -45,7 +48,8 @@ export function watchedPod(object: unknown, roleKey: string): WatchedPod | undef
     asks: wants && inject !== 'false' && !cannot && !isLeaving,
     hasSidecar: sidecar?.restartPolicy === 'Always',
     version: releaseOf(annotations[KEYS.status]),
-    gateSince: isLeaving ? undefined : gateSince(status),
+    startsAlone: startsAlone(spec),
+    gateSince: isLeaving ? undefined : waitingSince(spec, status),
   }
 }
 
@@ -79,12 +83,6 @@ export function isLabelled(object: unknown): boolean {
 /** Undefined where the object is metadata alone. */
 export function phaseOf(object: unknown): string | undefined {
   return isObject(object) && isObject(object.status) ? text(object.status.phase) || 'Pending' : undefined
-}
-
-function gateSince(status: JsonObject): number | undefined {
-  const gate = objects(status.initContainerStatuses).find((one) => one.name === GATE_CONTAINER)
-  const startedAt = Date.parse(text(part(part(gate?.state).running).startedAt))
-  return Number.isNaN(startedAt) ? undefined : startedAt
 }
 
 /** People can write the status annotation: whatever is no release of ours becomes one label. */

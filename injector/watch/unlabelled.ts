@@ -71,13 +71,14 @@ export function unlabelledPods(
       const whole = project(object)
       if (now === undefined) return
       if (whole?.uid !== known.uid) return remove(known.uid)
-      const { ip, hasSidecar, gateSince, asks } = whole
+      const { ip, hasSidecar, startsAlone, gateSince, asks } = whole
       // Whether a container is there cannot change. What its status says may have, since this was asked for.
       const isConfirmed = now === known || !hasSidecar
       byUid.set(now.uid, {
         ...now,
         ip,
         hasSidecar,
+        startsAlone,
         gateSince,
         asks,
         isConfirmed,
@@ -110,7 +111,7 @@ export function unlabelledPods(
 /** News of a pod that was read as a whole: what cannot change still holds, and its gate is looked at again. */
 function merged(known: Unlabelled, news: Unlabelled): Unlabelled {
   if (!known.isConfirmed) return { ...news, hasSidecar: known.hasSidecar || news.hasSidecar }
-  const { ip, hasSidecar, gateSince, isExcused } = known
+  const { ip, hasSidecar, startsAlone, gateSince, isExcused } = known
   const asks = news.asks && !isExcused
-  return { ...news, ip, hasSidecar, gateSince, asks, isExcused, isConfirmed: !hasSidecar }
+  return { ...news, ip, hasSidecar, startsAlone, gateSince, asks, isExcused, isConfirmed: !hasSidecar }
 }

@@ -1,6 +1,6 @@
 /**
  * The watch over the pods of namespaces that opted in: those that ask and have no sidecar (made before the
- * namespace opted in, or past the webhook), and those whose gate waits too long. Found, told as an Event and
+ * namespace opted in, or past the webhook), and those whose gate or start hook waits too long. Found, told as an Event and
  * counted; nothing depends on it, so the injector serves also while it is away.
  *
  * What is asked for is no more than each of these needs, and nothing stays of a pod but a number where all is well
@@ -8,7 +8,7 @@
  *
  * Every replica watches. There is no leader to be stuck: an Event has one name whichever replica writes it.
  */
-import { GATE_CONTAINER, KEYS } from '../../common/keys.ts'
+import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { reflect } from '../../common/kube/reflector.ts'
 import { sentence } from '../reasons.ts'
 import { confirmer } from './confirm.ts'
@@ -106,7 +106,8 @@ export function watchPods(
 
   const tell = (pod: WatchedPod, found: Finding, detail = '') => {
     const missing = untouched.has(pod.namespace) ? 'never-injected' : 'injection-missing'
-    const reason = found === 'GateWaiting' ? 'gate-waiting' : missing
+    const waiting = pod.startsAlone ? 'start-waiting' : 'gate-waiting'
+    const reason = found === 'GateWaiting' ? waiting : missing
     events.report(pod, found, sentence(reason, { roleKey, namespace: pod.namespace, detail }))
   }
   const lastAsked = ({ uid }: WatchedPod) => askedAt.get(uid) ?? 0
@@ -114,16 +115,12 @@ export function watchPods(
     askedAt.set(pod.uid, clock.now())
     turnAt.set(pod.namespace, clock.now())
     asking++
-    const code = await gateCode(pod.ip)
+    const code = pod.startsAlone && pod.ip === '' ? undefined : await gateCode(pod.ip)
     asking--
     const now = get(pod.uid)
     // Gone or started in the meantime: then there is nothing to tell.
     if (now === undefined || findingOf(now) !== 'GateWaiting') return
-    tell(
-      now,
-      'GateWaiting',
-      `${explained(code)}: kubectl logs ${pod.name} -n ${pod.namespace} -c ${GATE_CONTAINER}`,
-    )
+    tell(now, 'GateWaiting', waitDetail(now, code))
   }
   const tellMissing = () => {
     // What is presumed is counted; nobody is told to delete a pod because of it.
@@ -188,9 +185,29 @@ export function watchPods(
   }
 }
 
+/** @param code what the sidecar says of itself; undefined where nobody knows its address yet */
+function waitDetail({ name, namespace, startsAlone }: WatchedPod, code: string | undefined): string {
+  const logs = `kubectl logs ${name} -n ${namespace} -c`
+  if (!startsAlone) return `the sidecar says ${explained(code ?? '')}: ${logs} ${GATE_CONTAINER}`
+  const why =
+    code === undefined
+      ? "the kubelet has not told the pod's address: it mounts volumes or pulls an image (see the pod's other Events), or the sidecar " +
+        'waits for credentials or for the block'
+      : `the sidecar says ${explainedAlone(code)}`
+  // The kubelet gives no log of a container that it has not told to run.
+  return `${why}; ${logs} ${SIDECAR_CONTAINER} answers when this attempt is over, of one before it with --previous`
+}
+
 /** With these the sidecar waits for nothing (redirect mode env) or for the gate itself (nft): it is the proof that lacks. */
 function explained(code: string): string {
   return code === 'ready' || code === 'self-test-pending'
     ? `${code}, so the gate has not seen the metadata endpoint refused on this node; look at the node guard there`
+    : code
+}
+
+/** Where it has to see that itself. */
+function explainedAlone(code: string): string {
+  return code === 'block-pending'
+    ? `${code}, so it has not seen the metadata endpoint refused on this node; look at the node guard there`
     : code
 }

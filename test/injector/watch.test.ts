@@ -94,6 +94,111 @@ describe('what is found of a pod', () => {
       assert.equal(watchedPod({ ...stored(pod()), status }, KEYS.role)?.gateSince, undefined)
   })
 
+  describe('of a pod that starts in one stage', () => {
+    const at = (secondsAgo: number) => new Date(NOW - secondsAgo * 1000).toISOString()
+    const alone = (spec: Dict = {}) => {
+      const given = pod(spec, { [KEYS.redirect]: 'env' })
+      return applyPatch(given, opsOf(decide(given, namespace(), settings())))
+    }
+    const since = (status: Dict, object = alone(), metadata: Dict = {}) =>
+      watchedPod(stored(object, status, metadata), KEYS.role)?.gateSince
+    const condition = (type: string, status: string, secondsAgo: number) => ({
+      type,
+      status,
+      lastTransitionTime: at(secondsAgo),
+    })
+    const init = (name: string, state: Dict, more: Dict = {}) => ({ name, state, ...more })
+    const waiting = { waiting: { reason: 'PodInitializing' } }
+    const sidecar = (state: Dict = waiting, more: Dict = {}) =>
+      init('pod2iam-sidecar', state, { started: false, ...more })
+    /** As a kubelet leaves it while the hook runs for the first time: what it wrote before it created the container. */
+    const unseen = (secondsAgo: number, inits: Dict[] = [sidecar()]) => ({
+      phase: 'Pending',
+      conditions: [
+        condition('PodReadyToStartContainers', 'False', secondsAgo),
+        condition('Initialized', 'False', secondsAgo),
+      ],
+      initContainerStatuses: inits,
+    })
+    const ago = (seconds: number) => NOW - seconds * 1000
+
+    it('nothing before the kubelet has taken it, once it has started, and where it is leaving', () => {
+      assert.equal(since({}), undefined)
+      assert.equal(since({ conditions: [condition('PodScheduled', 'True', 99)] }), undefined)
+      assert.equal(since(unseen(99, [sidecar({ running: {} }, { started: true })])), undefined)
+      assert.equal(since(unseen(99), alone(), { deletionTimestamp: at(1) }), undefined)
+    })
+
+    it('that it waits, after a minute in which the kubelet may mount and pull, since nothing tells the one from the other', () => {
+      assert.equal(since(unseen(99)), ago(39))
+      const watched = watchedPod(stored(alone(), unseen(91)), KEYS.role) ?? assert.fail()
+      assert.equal(finding(watched, 'enabled', NOW), 'GateWaiting')
+      assert.equal(finding({ ...watched, gateSince: ago(29) }, 'enabled', NOW), undefined)
+      assert.equal(watched.startsAlone, true)
+    })
+
+    it('since when its sidecar has run, where that is known: where it was restarted, or the kubelet was', () => {
+      const seen = (state: Dict, more: Dict = {}) => ({
+        ...unseen(99, [sidecar(state, more)]),
+        podIP: '10.0.0.7',
+        conditions: [
+          condition('PodReadyToStartContainers', 'True', 35),
+          condition('Initialized', 'False', 99),
+        ],
+      })
+      const terminated = { exitCode: 1, startedAt: at(95), finishedAt: at(35) }
+      assert.equal(since(seen({ terminated })), ago(95))
+      assert.equal(since(seen(waiting, { lastState: { terminated } })), ago(95))
+      assert.equal(since(seen({ running: { startedAt: at(40) } })), ago(40))
+    })
+
+    it('not while an init container in front of it runs, and then from its end on', () => {
+      const behind = alone({ initContainers: [{ name: 'istio-init' }, { name: 'istio-proxy' }] })
+      const done = { terminated: { exitCode: 0, finishedAt: at(80) } }
+      const proxy = (started: boolean) => init('istio-proxy', { running: { startedAt: at(70) } }, { started })
+      const of = (...inits: Dict[]) => since(unseen(99, inits), behind)
+      assert.equal(of(init('istio-init', { running: { startedAt: at(99) } }), sidecar()), undefined)
+      assert.equal(of(init('istio-init', done), init('istio-proxy', waiting), sidecar()), undefined)
+      assert.equal(of(init('istio-init', done), proxy(false), sidecar()), undefined)
+      assert.equal(of(init('istio-init', done), proxy(true), sidecar()), ago(10))
+    })
+
+    it('nothing beside a running app, whose sidecar alone is restarted', () => {
+      const status = {
+        ...unseen(99, [sidecar({ waiting: { reason: 'CrashLoopBackOff' } })]),
+        conditions: [
+          condition('Initialized', 'True', 500),
+          condition('PodReadyToStartContainers', 'True', 500),
+        ],
+        containerStatuses: [{ name: 'app', state: { running: { startedAt: at(400) } } }],
+      }
+      assert.equal(since(status), undefined)
+    })
+
+    it('that it waits again, after its node has rebooted', () => {
+      const old = { terminated: { exitCode: 255, startedAt: at(900), finishedAt: at(120) } }
+      const status = {
+        phase: 'Running',
+        conditions: [
+          condition('Initialized', 'True', 900),
+          condition('PodReadyToStartContainers', 'False', 100),
+        ],
+        initContainerStatuses: [sidecar(waiting, { lastState: old })],
+        containerStatuses: [{ name: 'app', state: { waiting: {} }, lastState: old }],
+      }
+      assert.equal(since(status), ago(40))
+    })
+
+    it('nothing of what is no status, and it does not throw', () => {
+      for (const status of [
+        { conditions: [null, 1], initContainerStatuses: [null], containerStatuses: 'x' },
+        { conditions: [{ type: 'Initialized', status: 'False', lastTransitionTime: 'never' }] },
+        { ...unseen(99), initContainerStatuses: [{ name: 'pod2iam-sidecar', state: 1, lastState: [] }] },
+      ])
+        assert.ok([undefined, ago(39)].includes(since(status)))
+    })
+  })
+
   for (const [status, version] of [
     ['{"version":"0.1.0"}', '0.1.0'],
     ['{"version":"1.2.3-rc.1"}', '1.2.3-rc.1'],
@@ -413,6 +518,60 @@ describe('the watch', () => {
     assert.match(text, /pod2iam_injector_pod_findings\{finding="GateWaiting"\} 1\n/)
     assert.match(text, /pod2iam_injector_watch_age_seconds\{watch="pods"\} /)
     await api.admin.patch('pods', 'waits', 'shop', { status: ENDED }, { subresource: 'status' })
+    await until(() => watch.counts().findings.GateWaiting === 0)
+  })
+
+  it('tells of a pod without a gate what is known while its start hook runs, and what its sidecar says once it can be asked', async () => {
+    const given = pod({}, { [KEYS.redirect]: 'env' })
+    const object = applyPatch(given, opsOf(decide(given, namespace(), settings())))
+    const taken = new Date(Date.now() - 100_000).toISOString()
+    const sidecar = {
+      name: 'pod2iam-sidecar',
+      ready: false,
+      started: false,
+      restartCount: 0,
+      image: 'x',
+      imageID: '',
+    }
+    const pending = {
+      phase: 'Pending',
+      conditions: [{ type: 'Initialized', status: 'False', lastTransitionTime: taken }],
+      initContainerStatuses: [{ ...sidecar, state: { waiting: { reason: 'PodInitializing' } } }],
+    }
+    await create('alone', 'shop', object, pending)
+    let asked = 0
+    const { watch } = replica(async () => {
+      asked++
+      return 'block-pending'
+    })
+    await until(async () => (await eventsOn('alone')).length > 0)
+    const [first] = await eventsOn('alone')
+    assert.equal(first?.reason, 'GateWaiting')
+    assert.match(
+      String(first?.note),
+      /^pod2iam-sidecar has been starting for more than 30 seconds, .*has not told the pod's address.*kubectl logs alone -n shop -c pod2iam-sidecar answers when/,
+    )
+    assert.doesNotMatch(String(first?.note), /pod2iam-gate/)
+    assert.equal(asked, 0, 'nobody is asked without an address')
+    assert.equal(watch.counts().findings.GateWaiting, 1)
+
+    const terminated = { exitCode: 1, startedAt: taken, finishedAt: taken }
+    const restarted = {
+      podIP: '10.0.0.9',
+      podIPs: [{ ip: '10.0.0.9' }],
+      initContainerStatuses: [
+        { ...sidecar, restartCount: 1, state: { waiting: { reason: 'x' } }, lastState: { terminated } },
+      ],
+    }
+    await api.admin.patch('pods', 'alone', 'shop', { status: restarted }, { subresource: 'status' })
+    ahead = 62_000
+    await until(async () => (await eventsOn('alone')).length === 2)
+    const notes = (await eventsOn('alone')).map(({ note }) => String(note))
+    assert.ok(
+      notes.some((note) => /the sidecar says block-pending, so it has not seen .* --previous$/.test(note)),
+      notes.join('\n'),
+    )
+    await api.admin.delete('pods', 'alone', 'shop', { gracePeriodSeconds: 0 })
     await until(() => watch.counts().findings.GateWaiting === 0)
   })
 
