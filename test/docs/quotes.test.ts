@@ -45,7 +45,7 @@ const QUIET = new Set([
     'not-a-pod-creation',
     'not-validated',
   ],
-  ...['injection-missing', 'never-injected', 'gate-waiting'],
+  ...['injection-missing', 'never-injected', 'gate-waiting', 'start-waiting'],
 ])
 
 const READINESS: readonly [file: string, pattern: RegExp][] = [
