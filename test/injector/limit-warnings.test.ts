@@ -57,6 +57,25 @@ describe('a LimitRange', () => {
     assert.doesNotMatch(text, /pod2iam-sidecar has/)
   })
 
+  it('that only the gate breaks is nothing to a pod that starts in one stage, nor to a namespace of such pods', () => {
+    const range = container({ max: { memory: '50Mi' } })
+    const env = (spec: Dict) => pod(spec, { [KEYS.redirect]: 'env' })
+    assert.deepEqual(ranged(range, env({})), [])
+    assert.match(ranged(range, env({ hostIPC: true })).join(), /pod2iam-gate has a limit of 64Mi/)
+    const limits = { limitRanges: [range] } as unknown as NamespaceLimits
+    assert.equal(namespaceLimitWarnings(limits, settings()).length, 1)
+    assert.deepEqual(namespaceLimitWarnings(limits, settings(), 'env'), [])
+    assert.equal(namespaceLimitWarnings(limits, settings({ start: 'two-stage' }), 'env').length, 1)
+  })
+
+  it('that a pod of one stage breaks names the sidecar, and an annotation that brings it within', () => {
+    const range = container({ max: { cpu: '256m' } })
+    assert.deepEqual(ranged(range, pod({}, { [KEYS.redirect]: 'env' })), [
+      'pods of this workload will be refused: LimitRange bounds allows a container at most 256m of cpu, while pod2iam-sidecar has a ' +
+        'limit of 500m: change it, or annotate the pods with pod2iam.dev/sidecar-resources: {"limits":{"cpu":"256m"}}',
+    ])
+  })
+
   for (const [what, item] of [
     ['a maximum', { max: { cpu: '100m', memory: '40Mi' } }],
     ['a maximum that only the gate exceeds', { max: { memory: '50Mi' } }],

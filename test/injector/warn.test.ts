@@ -172,13 +172,15 @@ describe('a pod of no controller', () => {
 })
 
 describe('a namespace', () => {
-  const apply = (labels: Dict, annotations: Dict = {}) =>
+  const apply = (labels: Dict, annotations: Dict = {}, limits?: LimitsLookup) =>
     warned(
       {
+        operation: limits === undefined ? 'CREATE' : 'UPDATE',
         resource: RESOURCE.namespaces,
         object: { kind: 'Namespace', metadata: { name: 'shop', labels, annotations } },
       },
       never,
+      limits,
     )
 
   it('with a label of another value and a misspelt annotation is applied with a warning for each', async () => {
@@ -192,6 +194,16 @@ describe('a namespace', () => {
       `pod2iam: annotation ${KEYS.allowedRoles} of namespace shop is not a JSON array of at most 256 strings, so nothing is allowed`,
       `pod2iam: annotation "iam.amazonaws.com/allowed-role" means nothing to pod2iam: did you mean ${KEYS.allowedRoles}?`,
     ])
+  })
+
+  it('with bounds is told of what its own pods break: without a gate, where they are reached by env', async () => {
+    const range = { spec: { limits: [{ type: 'Container', max: { memory: '50Mi' } }] } }
+    const limits = async () => ({ ...NO_LIMITS, limitRanges: [range] })
+    const labels = { [KEYS.injection]: 'enabled' }
+    const strict = { ...labels, 'pod-security.kubernetes.io/enforce': 'restricted' }
+    assert.match((await apply(labels, {}, limits)).warnings.join(), /pod2iam-gate has a limit of 64Mi/)
+    assert.deepEqual((await apply(labels, { [KEYS.redirect]: 'env' }, limits)).warnings, [])
+    assert.deepEqual((await apply(strict, {}, limits)).warnings, [])
   })
 
   it('that is in order is told nothing', async () => {
