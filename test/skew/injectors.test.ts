@@ -27,10 +27,10 @@ const CASES = [
   })),
 ]
 /**
- * The life of a token that injectors of 0.1.0 write and accept. A replica of this release sees that one's pod and writes the same (decision 0098); here
- * neither has a pod.
+ * What injectors of 0.1.0 write and accept, and have no setting for. A replica of this release sees that one's pod and writes the same (decision
+ * 0098); here neither has a pod.
  */
-const AS_BEFORE = '--token-expiration-seconds=3600'
+const AS_BEFORE = ['--token-expiration-seconds=3600', '--start=two-stage']
 
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
 
@@ -77,7 +77,7 @@ describe('injectors of neighbouring releases', () => {
       ...[releases.file(side, 'injector'), ...IMAGES, `--kubeconfig=${await api.kubeconfig(token)}`],
       ...[`--port=${port}`, `--health-port=${healthPort}`, `--ca-secret=${PLACE}/${NAME}-ca`],
       ...[`--service-name=${NAME}`, `--webhook-configuration=${NAME}`],
-      ...(side === 'this' ? [AS_BEFORE] : []),
+      ...(side === 'this' ? AS_BEFORE : []),
     ]
     const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'inherit'], env: {} })
     children.push(child)
