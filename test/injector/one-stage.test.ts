@@ -106,6 +106,16 @@ describe('a pod that was injected in one stage', () => {
       assert.equal(judged(again), 'already-injected')
     })
 
+  it('proves as the present operator says, whatever a copied manifest or another replica wrote', () => {
+    const lax = changed((sidecar) => {
+      setEnv(sidecar, 'POD2IAM_PROOF', 'report')
+      setEnv(sidecar, 'POD2IAM_ACCEPT_DROP', 'true')
+    })
+    const again = applyPatch(lax, opsOf(decide(lax, namespace(), ONE)))
+    const env = new Map(again.spec.initContainers[0]?.env.map(({ name, value }) => [name, value]))
+    assert.deepEqual([env.get('POD2IAM_PROOF'), env.has('POD2IAM_ACCEPT_DROP')], ['enforce', false])
+  })
+
   for (const [what, lifecycle] of [
     ['another program', { postStart: { exec: { command: ['/pod2iam/other'] } } }],
     ['an argument', { postStart: { exec: { command: ['/pod2iam/wait-started', 'x'] } } }],
