@@ -84,6 +84,10 @@ const FORMS: Readonly<Record<Kind, Form>> = {
       POD2IAM_STATE_DIR: one(STATE_DIR),
       POD2IAM_STARTUP_GATE: one(...GATE_MODES),
       POD2IAM_LOG_LEVEL: one(...LOG_LEVELS),
+      // No injector writes these yet.
+      POD2IAM_PROOF: NEVER,
+      POD2IAM_ACCEPT_DROP: NEVER,
+      POD2IAM_STARTED_FILE: NEVER,
     },
     needed: [IDENTITY_ENV.source, 'POD2IAM_IMDS_TOKENS', 'POD2IAM_SELF_TEST'],
     restartPolicy: 'Always',

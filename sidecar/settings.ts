@@ -10,7 +10,7 @@ import {
 } from '../common/addresses.ts'
 import { IDENTITY_ENV } from '../common/identity.ts'
 import { LOG_LEVELS } from '../common/log.ts'
-import { list, oneOf, SettingError, type Settings, text, whole } from '../common/settings.ts'
+import { flag, list, oneOf, SettingError, type Settings, text, whole } from '../common/settings.ts'
 
 /** 0 lets the system choose, for tests; the `listening` log line tells which. */
 const PORTS = [0, 65535] as const
@@ -36,6 +36,16 @@ export const SPEC = {
   ),
   stateDir: text(STATE_DIR, 'directory of the key that lets session tokens outlive a restart'),
   startupGate: oneOf(['on', 'off'], 'on', 'off: ready without credentials'),
+  proof: oneOf(
+    ['off', 'enforce', 'report'],
+    'off',
+    'prove that the real metadata endpoint is refused before being ready; off where the gate does it',
+  ),
+  acceptDrop: flag(false, 'three proofs in a row without an answer count as refused (Cilium drops silently)'),
+  startedFile: text(
+    '',
+    "made when ready; the container's postStart hook waits for it, and this gives up where it takes too long",
+  ),
   logLevel: oneOf(LOG_LEVELS, 'info', 'least level logged'),
 }
 
