@@ -11,6 +11,7 @@ import type { Image, NodeContext } from './node-context.ts'
 import type { Container, Pod } from './pod.ts'
 import { fstab, type Mount, makeMountPoint, makeRoot, TERMINATION_LOG } from './rootfs.ts'
 import { processSecurity } from './security.ts'
+import { shmDirectory } from './shm.ts'
 import { DEFAULT_PATH } from './tools.ts'
 
 export type PodPlace = {
@@ -126,13 +127,14 @@ function containerDirectory({ machine }: NodeContext, place: PodPlace, { name }:
 
 function mountsOf(
   node: NodeContext,
-  { pod, addressing, volumes }: PodPlace,
+  { pod, addressing, volumes, directory: ofPod }: PodPlace,
   container: Container,
   root: string,
   directory: string,
 ): Mount[] {
   const { machine } = node
-  const mounts = makeRoot(machine, root, node.paths, etcFiles(node, pod, addressing))
+  const etc = etcFiles(node, pod, addressing)
+  const mounts = makeRoot(machine, root, shmDirectory(ofPod), node.paths, etc)
   const { terminationMessagePath = TERMINATION_LOG } = container
   const wanted: Mount[] = [
     { source: `${directory}/termination-log`, target: terminationMessagePath, readOnly: false },

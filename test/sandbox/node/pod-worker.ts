@@ -12,6 +12,7 @@ import type { NodeContext } from './node-context.ts'
 import { type Container, isSidecar, type Pod } from './pod.ts'
 import type { Observed } from './pod-status.ts'
 import type { ProjectionSources } from './projection.ts'
+import { mountShm, unmountShm } from './shm.ts'
 import { Timeline } from './timeline.ts'
 import { NODE_NETWORK } from './topology.ts'
 import { openVolumes, type PodVolumes } from './volumes.ts'
@@ -32,6 +33,7 @@ export class PodWorker {
   #network: PodNetwork | undefined
   /** Also of a network that is gone: a pod that ended keeps its addresses in its status. */
   #addresses: readonly string[] = []
+  #hasShm = false
   #volumes: PodVolumes | undefined
   #inits: ContainerRunner[] = []
   #apps: ContainerRunner[] = []
@@ -158,6 +160,8 @@ export class PodWorker {
   async #setUp(): Promise<void> {
     const { machine, network } = this.#node
     makeDirectory(machine.path(this.#directory))
+    await mountShm(machine, this.#directory)
+    this.#hasShm = true
     if (this.#pod.spec.hostNetwork !== true) {
       this.#network = await network.addPod()
       this.#addresses = [this.#network.ipv4, this.#network.ipv6]
@@ -212,6 +216,8 @@ export class PodWorker {
 
   async #teardown(): Promise<void> {
     this.#volumes?.close()
+    if (this.#hasShm) await unmountShm(this.#node.machine, this.#directory)
+    this.#hasShm = false
     const network = this.#network
     if (network === undefined) return
     this.#network = undefined
