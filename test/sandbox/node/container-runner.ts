@@ -40,6 +40,8 @@ export class ContainerRunner {
   #state: ContainerState = { waiting: { reason: 'PodInitializing' } }
   #lastState: ContainerStatus['lastState'] = {}
   #restarts = 0
+  /** Milliseconds that the last run took. */
+  #ranMs = 0
   #isStarted = false
   #isReady = false
 
@@ -101,8 +103,10 @@ export class ContainerRunner {
     const { signal } = this.#stop
     try {
       for (let failures = 0; !signal.aborted; failures++) {
+        this.#ranMs = 0
         const code = await this.#runOnce(failures)
         if (signal.aborted) break
+        if (this.#ranMs > this.#pod.backOff.resetAfter) failures = 0
         if (code !== undefined && !again(code)) return code
         await this.#backOff(failures + 1, code !== undefined)
         if (code !== undefined) this.#restarts++
@@ -156,6 +160,7 @@ export class ContainerRunner {
   }
 
   #ended(exit: Exit, startedAt: Date): void {
+    this.#ranMs = exit.at.getTime() - startedAt.getTime()
     this.#process = undefined
     this.#isStarted = false
     // An init container is ready when it is through.
