@@ -139,6 +139,8 @@ function mountsOf(
   const wanted: Mount[] = [
     { source: `${directory}/termination-log`, target: terminationMessagePath, readOnly: false },
   ]
+  for (const [target, source] of Object.entries(imageOf(node, container).files ?? {}))
+    if (existsSync(source)) wanted.push({ source, target, readOnly: true })
   for (const { name, mountPath, readOnly = false, subPath } of container.volumeMounts ?? []) {
     const volume = volumes.get(name)
     if (volume === undefined) throw new ContainerConfigError(`volume "${name}" is not in the pod`)
