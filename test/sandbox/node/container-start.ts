@@ -9,6 +9,7 @@ import type { LaunchPlan } from './launch-script.ts'
 import { makeDirectory } from './make-directory.ts'
 import type { Image, NodeContext } from './node-context.ts'
 import type { Container, Pod } from './pod.ts'
+import { refuseUnknownHooks } from './post-start.ts'
 import { fstab, type Mount, makeMountPoint, makeRoot, TERMINATION_LOG } from './rootfs.ts'
 import { processSecurity } from './security.ts'
 import { shmDirectory } from './shm.ts'
@@ -82,8 +83,7 @@ function imageOf(node: NodeContext, { image }: Container): Image {
 
 /** Loud rather than wrong: what is not imitated is refused. */
 function refuseUnknown({ spec }: Pod, { lifecycle }: Container): void {
-  if (lifecycle !== undefined)
-    throw new ContainerConfigError('the sandbox does not run lifecycle hooks (postStart, preStop)')
+  refuseUnknownHooks(lifecycle)
   for (const field of ['hostPID', 'hostIPC', 'shareProcessNamespace'] as const)
     if (spec[field] === true) throw new ContainerConfigError(`the sandbox does not know ${field}`)
 }
