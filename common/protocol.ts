@@ -8,6 +8,8 @@ export const PROTOCOL = 1
 
 export const CREDENTIALS_PATH = '/v1/credentials'
 export const METADATA_PATH = '/v1/metadata'
+/** Brokers of 0.1.0 do not have it. */
+export const POD_PATH = '/v1/pod'
 
 /** Body of a 200 to {@link CREDENTIALS_PATH}. Times are `YYYY-MM-DDTHH:MM:SSZ`, UTC. */
 export type CredentialsBody = {
@@ -25,6 +27,12 @@ export type CredentialsBody = {
 
 /** Body of a 200 to {@link METADATA_PATH}: path below `meta-data/` (or `dynamic/…`) → text. */
 export type MetadataBody = Readonly<Record<string, string>>
+
+/** Body of a 200 to {@link POD_PATH}, which a sidecar asks while it holds its pod's start. */
+export type PodBody = {
+  /** Whether the pod is being deleted: nothing of it needs to start any more. */
+  readonly terminating: boolean
+}
 
 /**
  * Every refusal's code, with its HTTP status and what it means for a sidecar:

@@ -13,13 +13,20 @@ async function main(): Promise<void> {
   // Before anything else: a container's first process is deaf to signals it does not handle.
   onTerminate(() => stop())
   try {
-    const sidecar = await startSidecar(settings, { log, role: annotatedRole(process.env) })
+    const giveUp = (sentence: string) => void stop().then(() => fail(sentence))
+    const sidecar = await startSidecar(settings, { log, role: annotatedRole(process.env), giveUp })
     stop = sidecar.stop
   } catch (error) {
     log.error(`cannot start: ${messageOf(error)}`)
     process.exit(1)
   }
   spareMemory()
+}
+
+/** The last line is what `kubectl describe pod` shows (FallbackToLogsOnError): a plain sentence, no JSON. */
+function fail(sentence: string): never {
+  process.stderr.write(`pod2iam-sidecar: ${sentence}.\n`)
+  process.exit(1)
 }
 
 /**

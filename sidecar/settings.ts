@@ -39,10 +39,13 @@ export const SPEC = {
   proof: oneOf(
     ['off', 'enforce', 'report'],
     'off',
-    'prove that the real metadata endpoint is refused before being ready; off where a gate does',
+    'prove that the real metadata endpoint is refused before being ready; off where the gate does it',
   ),
-  acceptDrop: flag(false, 'a timeout proves the block, too (dataplanes that drop silently)'),
-  startedFile: text('', 'file to make when ready, for which the start hook waits; empty: none'),
+  acceptDrop: flag(false, 'three proofs in a row without an answer count as refused (Cilium drops silently)'),
+  startedFile: text(
+    '',
+    "made when ready; the container's postStart hook waits for it, and this gives up where it takes too long",
+  ),
   logLevel: oneOf(LOG_LEVELS, 'info', 'least level logged'),
 }
 

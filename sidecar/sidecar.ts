@@ -1,11 +1,13 @@
 /** Puts the parts of the sidecar together: this is where a request's way and a credential's way meet. */
+import type { Proof } from '../common/block/proof.ts'
 import { messageOf } from '../common/errors.ts'
 import { healthServer } from '../common/health.ts'
 import type { Logger } from '../common/log.ts'
-import { CREDENTIALS_PATH, METADATA_PATH } from '../common/protocol.ts'
+import { CREDENTIALS_PATH, METADATA_PATH, POD_PATH } from '../common/protocol.ts'
 import { VERSION } from '../common/version.ts'
 import { brokerClient } from './broker/client.ts'
 import { outcomeOf } from './broker/outcome.ts'
+import { podWordOf } from './broker/pod-word.ts'
 import { snapshotOf } from './broker/snapshot.ts'
 import { readTokenFile } from './broker/token-file.ts'
 import { type Clock, systemClock } from './clock.ts'
@@ -22,6 +24,7 @@ import type { KnownRole } from './imds/iam.ts'
 import { loadTokenKey } from './imds/token-key.ts'
 import type { Repeated } from './repeat.ts'
 import type { SidecarSettings } from './settings.ts'
+import { startOf } from './start/start.ts'
 import { warmUpOf } from './warm-up.ts'
 
 export type Sidecar = {
@@ -39,19 +42,26 @@ export type SidecarParts = {
   readonly random?: () => number
   /** How the self-test asks the metadata address. */
   readonly probe?: Probe
+  /** One round of the proof that the block holds. */
+  readonly prove?: () => Promise<Proof>
+  /** Told why the pod's start is not held any longer: the process has to end, so that its hook fails. */
+  readonly giveUp?: (sentence: string) => void
 }
 
 /** Starts everything and returns once the ports are bound; rejects when one cannot be. */
 export async function startSidecar(settings: SidecarSettings, parts: SidecarParts): Promise<Sidecar> {
-  const { log, role, clock = systemClock, random = Math.random } = parts
+  const { log, role, clock = systemClock, random = Math.random, giveUp = () => {} } = parts
   const store = new CredentialStore(clock)
   const metrics = new Metrics()
   const snapshot = snapshotOf({ clock, log, random })
   const selfTest = selfTestOf(settings.selfTest, clock, parts.probe)
   const warmUp = warmUpOf()
+  const start = startOf(settings, { clock, log, prove: parts.prove, giveUp })
   const ready = () =>
     readiness({
       selfTestPassed: selfTest.passed(),
+      blockPassed: start.blockPassed(),
+      blockReason: start.blockReason(),
       startupGate: settings.startupGate,
       view: store.view(),
       snapshotAsked: snapshot.asked(),
@@ -128,6 +138,7 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
     )
     await turn()
     loops.push(snapshot.start(() => askBroker(METADATA_PATH)))
+    loops.push(...start.begin(ready, async () => podWordOf(await askBroker(POD_PATH))))
     loops.push(selfTest.start(() => log.info('self-test passed: 169.254.169.254 leads to this process')))
     await turn()
     // Without a host: on :: and, where there is no IPv6, on 0.0.0.0.

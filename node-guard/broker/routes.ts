@@ -41,6 +41,8 @@ export function brokerRoutes(
         throw new Problem('busy', 'the node’s metadata is not known yet; retry', { retryAfter: 2 })
       return body
     },
+    // Whoever is refused a role waits for its deletion as well: no more is asked than who it is.
+    pod: async (caller) => ({ terminating: (await who.identify(caller)).terminating }),
   }
 }
 

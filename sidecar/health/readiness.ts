@@ -4,6 +4,10 @@ import type { View } from '../credentials/store.ts'
 
 export type ReadinessInputs = {
   readonly selfTestPassed: boolean
+  /** Whether the block is proven, or the gate's to prove (start/block.ts). */
+  readonly blockPassed: boolean
+  /** What the proof saw last, where it has not passed. */
+  readonly blockReason: string | undefined
   readonly startupGate: 'on' | 'off'
   readonly view: View
   /** Whether the broker was asked for the metadata snapshot once, with whatever result. */
@@ -13,17 +17,20 @@ export type ReadinessInputs = {
 }
 
 /**
- * Ready when the redirect is proven and, unless the startup gate is off, there is something definite to serve:
+ * Ready when redirect and block are proven and, unless the startup gate is off, there is something definite to serve:
  * living credentials, or the broker's word that the pod has no role. A refusal keeps the gate closed.
  */
 export function readiness({
   selfTestPassed,
+  blockPassed,
+  blockReason,
   startupGate,
   view,
   snapshotAsked,
   warm,
 }: ReadinessInputs): Readiness {
   if (!selfTestPassed) return not('self-test-pending', SELF_TEST)
+  if (!blockPassed) return not('block-pending', blockReason ?? BLOCK)
   if (startupGate === 'off') return READY
   if (view.kind === 'refused' || view.kind === 'unavailable') return not(view.code, view.detail)
   // Region and placement are asked for first; one try is waited for, not its success.
@@ -36,6 +43,8 @@ export function readiness({
 const READY: Readiness = { ready: true, code: 'ready' }
 const SELF_TEST =
   "http://169.254.169.254/ does not lead to this process yet: the pod's redirect is not loaded (pod2iam-gate does that), or another program took it."
+
+const BLOCK = 'That the real metadata endpoint refuses this pod has not been proven yet.'
 
 function not(code: string, detail: string): Readiness {
   return { ready: false, code, detail }

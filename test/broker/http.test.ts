@@ -29,6 +29,7 @@ before(async () => {
       return { Code: 'Success' } as never
     },
     metadata: async () => ({}),
+    pod: async () => ({ terminating: false }),
     rejected: ({ peer }: Caller, { code }: Problem) => void rejected.push(`${peer} ${code}`),
   }
   server = brokerServer(brokerApp(routes, log, (path, code) => answered.push(`${path} ${code}`)))
@@ -57,11 +58,13 @@ async function raw(text: string, localAddress = '127.0.0.1'): Promise<string> {
   return answer
 }
 
-test('only the two routes exist, and only for GET and HEAD', async () => {
-  assert.equal((await ask('/v1/credentials')).status, 200)
+test('only the three routes exist, and only for GET and HEAD', async () => {
+  for (const path of ['/v1/credentials', '/v1/metadata', '/v1/pod'])
+    assert.equal((await ask(path)).status, 200, path)
   assert.equal((await ask('/v1/credentials', { method: 'HEAD' })).status, 200)
   for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
-    assert.equal((await ask('/v1/credentials', { method })).status, 405, method)
+    for (const path of ['/v1/credentials', '/v1/pod'])
+      assert.equal((await ask(path, { method })).status, 405, `${method} ${path}`)
   for (const path of [
     '/',
     '/v1',

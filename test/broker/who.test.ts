@@ -218,6 +218,19 @@ test('step 3: a terminating pod keeps its credentials until it has ended', async
   await until('refused', async () => (await world.code(leaving)) === 'pod-unknown')
 })
 
+test('a pod learns whether it is being deleted, also one that is refused its role, and nobody else does', async () => {
+  const ask = async (pod: Pick<TestPod, 'ip' | 'token'>) => {
+    const { status, body } = await world.ask(pod, '/v1/pod')
+    return status === 200 ? body : body.code
+  }
+  const pod = await world.pod('shop', 'held', { role: 'forbidden' })
+  assert.equal(await world.code(pod), 'sts-denied')
+  assert.deepEqual(await ask(pod), { terminating: false })
+  await world.api.admin.delete('pods', 'held', 'shop')
+  await until('told', async () => Object(await ask(pod)).terminating === true)
+  assert.equal(await ask({ ...pod, token: 'none' }), 'token-invalid')
+})
+
 test('step 3: a pod that has ended is neither watched nor kept, whoever asks for it', async () => {
   const held = async () => Number(/^pod2iam_broker_pods (\d+)$/m.exec(await world.metrics())?.[1])
   const before = await held()

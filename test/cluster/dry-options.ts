@@ -16,6 +16,7 @@ export function dryOptions(given: Options): Options {
     nodeCommand: undefined,
     // The sandbox's own AWS answers at the metadata address; the stand-in takes its place, as it would elsewhere.
     aws: 'stand-in',
+    starts: 2,
     jobs: Math.min(given.jobs, 10),
     parallel: Math.min(given.parallel, 3),
     waitSeconds: Math.min(given.waitSeconds, 60),

@@ -36,6 +36,11 @@ export const OPTIONS = {
   role: optional('ARN of a role that trusts the node role; needed with real AWS'),
   jobs: whole(200, [1, 10_000], 'Jobs of the churn'),
   parallel: whole(20, [1, 200], 'of them at the same time'),
+  starts: whole(
+    0,
+    [0, 1000],
+    'pods of each kind whose start is measured, one at a time; the clocks of nodes and of this machine must agree',
+  ),
   mayReboot: flag(false, 'one node may be rebooted'),
   installed: flag(
     false,

@@ -16,6 +16,7 @@ import { outages } from './promises/outages.ts'
 import { reboot } from './promises/reboot.ts'
 import { refusals } from './promises/refusals.ts'
 import { severalNodes } from './promises/several-nodes.ts'
+import { starts } from './promises/starts.ts'
 import { throughout } from './promises/throughout.ts'
 import { uninstall } from './promises/uninstall.ts'
 import { upgrade } from './promises/upgrade.ts'
@@ -39,6 +40,7 @@ export const groups = (): Group[] => [
   workloads,
   refusals,
   churn,
+  starts,
   upgrade(),
   changes,
   outages,
@@ -71,7 +73,9 @@ export async function run(world: World): Promise<Outcome> {
 function chosen({ options }: World): Group[] {
   const named = ({ title }: Group) =>
     options.only.some((word) => title.toLowerCase().includes(word.toLowerCase()))
-  return groups().filter((group) => group === installation || options.only.length === 0 || named(group))
+  return groups()
+    .filter((group) => group !== starts || options.starts > 0)
+    .filter((group) => group === installation || options.only.length === 0 || named(group))
 }
 
 export type Ground = Context & {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { test } from 'node:test'
-import { dial } from '../../node-guard/firewall/gate/dial.ts'
+import { dial } from '../../common/block/dial.ts'
 
 const TIMEOUT_MS = 20
 

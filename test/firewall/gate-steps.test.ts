@@ -1,10 +1,10 @@
 /** The gate's patience, on a clock of its own. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { hasLocalRoute } from '../../common/block/dial.ts'
+import { createProof, type Proof } from '../../common/block/proof.ts'
 import type { LogFields, Logger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
-import { hasLocalRoute } from '../../node-guard/firewall/gate/dial.ts'
-import { createProof, type Proof } from '../../node-guard/firewall/gate/proof.ts'
 import { parseAnswer } from '../../node-guard/firewall/gate/readiness.ts'
 import { GATE_SETTINGS, type GateSettings } from '../../node-guard/firewall/gate/settings.ts'
 import { type GateWorld, runSteps } from '../../node-guard/firewall/gate/steps.ts'

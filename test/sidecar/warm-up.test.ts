@@ -79,7 +79,8 @@ describe('a sidecar', () => {
 
   test('is not ready before its warm-up is over, where its gate waits for credentials', () => {
     const view = { kind: 'none' } as const
-    const before = { selfTestPassed: true, view, snapshotAsked: true, warm: false }
+    const passed = { selfTestPassed: true, blockPassed: true, blockReason: undefined }
+    const before = { ...passed, view, snapshotAsked: true, warm: false }
     const told = (startupGate: 'on' | 'off', warm = false) => readiness({ ...before, startupGate, warm }).code
     assert.deepEqual([told('on'), told('on', true), told('off')], ['warming-up', 'ready', 'ready'])
   })

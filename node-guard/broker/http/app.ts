@@ -1,4 +1,4 @@
-/** The broker's two routes and what every answer has in common. */
+/** The broker's routes and what every answer has in common. */
 import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { messageOf } from '../../../common/errors.ts'
@@ -8,6 +8,8 @@ import {
   type CredentialsBody,
   METADATA_PATH,
   type MetadataBody,
+  POD_PATH,
+  type PodBody,
   PROTOCOL,
   Problem,
 } from '../../../common/protocol.ts'
@@ -21,14 +23,18 @@ export type BrokerRoutes = {
   readonly credentials: (caller: Caller) => Promise<CredentialsBody>
   /** @throws {Problem} */
   readonly metadata: (caller: Caller) => Promise<MetadataBody>
+  /** @throws {Problem} */
+  readonly pod: (caller: Caller) => Promise<PodBody>
   /** Told of a request that cannot be one of this protocol. */
   readonly rejected?: (caller: Caller, problem: Problem) => void
 }
 
 export type BrokerApp = Hono<{ Bindings: HttpBindings }>
 
+type Route = 'credentials' | 'metadata' | 'pod'
+
 /** Told of every answer: `ok`, or the code of the refusal. */
-export type OnAnswer = (path: 'credentials' | 'metadata', code: string, seconds: number) => void
+export type OnAnswer = (path: Route, code: string, seconds: number) => void
 
 /** @param metadataSeconds how long metadata is good; where it is undefined the sidecar knows */
 export function brokerApp(
@@ -39,23 +45,23 @@ export function brokerApp(
 ): BrokerApp {
   const cacheControl = {
     credentials: 'no-store',
+    pod: 'no-store',
     metadata: metadataSeconds === undefined ? 'no-store' : `private, max-age=${metadataSeconds}`,
   }
   const app: BrokerApp = new Hono()
-  const serve =
-    (path: 'credentials' | 'metadata') => async (context: Context<{ Bindings: HttpBindings }>) => {
-      const started = performance.now()
-      const done = (code: string) => onAnswer(path, code, (performance.now() - started) / 1000)
-      try {
-        const body = await routes[path](callerOf(context))
-        done('ok')
-        return context.json(body, 200, { 'Cache-Control': cacheControl[path] })
-      } catch (error) {
-        const problem = error instanceof Problem ? error : unexpected(error, log)
-        done(problem.code)
-        return answer(problem)
-      }
+  const serve = (path: Route) => async (context: Context<{ Bindings: HttpBindings }>) => {
+    const started = performance.now()
+    const done = (code: string) => onAnswer(path, code, (performance.now() - started) / 1000)
+    try {
+      const body = await routes[path](callerOf(context))
+      done('ok')
+      return context.json(body, 200, { 'Cache-Control': cacheControl[path] })
+    } catch (error) {
+      const problem = error instanceof Problem ? error : unexpected(error, log)
+      done(problem.code)
+      return answer(problem)
     }
+  }
   app.use(async (context, next) => {
     const { headers } = context.env.incoming
     // Of which release the broker is, for the logs of sidecars of others.
@@ -67,8 +73,9 @@ export function brokerApp(
   })
   app.get(CREDENTIALS_PATH, serve('credentials'))
   app.get(METADATA_PATH, serve('metadata'))
-  app.all(CREDENTIALS_PATH, () => plain(405, 'Method Not Allowed'))
-  app.all(METADATA_PATH, () => plain(405, 'Method Not Allowed'))
+  app.get(POD_PATH, serve('pod'))
+  for (const path of [CREDENTIALS_PATH, METADATA_PATH, POD_PATH])
+    app.all(path, () => plain(405, 'Method Not Allowed'))
   app.notFound((context) => {
     const asked = /^\/v(\d{1,4})\//.exec(context.req.path)?.[1]
     if (asked === undefined || Number(asked) === PROTOCOL) return plain(404, 'Not Found')

@@ -1,5 +1,5 @@
+import { type Proof, whyUnproven } from '../../../common/block/proof.ts'
 import type { Logger } from '../../../common/log.ts'
-import type { Proof } from './proof.ts'
 import type { SidecarReadiness } from './readiness.ts'
 import type { GateSettings } from './settings.ts'
 
@@ -23,9 +23,6 @@ const LOG_EVERY_MS = 10_000
 /** The sidecar is usually ready before it is asked; asked often, it costs the pod no time. */
 const READY_PAUSE_MS = 10
 
-const GUARD_REMEDY =
-  "the node guard does not block the real metadata endpoint for this pod: see the pod2iam node guard of this pod's node (kubectl get pods -A -o wide), whether kube2iam or kiam still answers there, and whether the node's network bypasses netfilter"
-
 /**
  * The gate, in order: prove that the real endpoint is refused, load the pod's redirect, wait for the sidecar. The
  * proof comes first, since behind the redirect nothing could be seen of the real endpoint.
@@ -46,9 +43,10 @@ export async function runSteps(settings: GateSettings, world: GateWorld): Promis
 async function block(settings: GateSettings, world: GateWorld): Promise<string | undefined> {
   const { log, prove } = world
   const round = async (): Promise<string | undefined> => {
-    const { refused, dialled, seen, fault } = await prove()
-    if (fault !== undefined) return fault
-    if (!refused) return `${seen}; ${GUARD_REMEDY}`
+    const proof = await prove()
+    const { dialled } = proof
+    const reason = whyUnproven(proof)
+    if (reason !== undefined) return reason
     if (dialled.length > 0) log.info('block proven', { refused: dialled })
     else log.info('no real metadata endpoint can be reached', { detail: 'this pod has no route to one' })
     return undefined

@@ -2,6 +2,7 @@
  * What runs in the test's own pods, bundled into one text and given to `node -e` (programs/bundle.ts):
  *
  *   credentials           prints the credential document; its key also goes to the termination message; exit 1 without
+ *   start [plain]         tells when its first instruction ran and when it had credentials; exit 1 without; plain: asks for none
  *   client                asks for it ten times a second for ever and keeps count
  *   prober                connects to the metadata endpoint for ever and keeps count of what happened
  *   state                 prints the counts so far of the one that runs in this container
@@ -16,7 +17,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as wait } from 'node:timers/promises'
 import { METADATA_ADDRESSES } from '../../../common/addresses.ts'
 import { credentials, get } from './metadata.ts'
-import type { ClientState, Leftovers, ProberState, Reach } from './reports.ts'
+import type { ClientState, Leftovers, ProberState, Reach, StartReport } from './reports.ts'
 
 const STATE = '/tmp/pod2iam-cluster-test.json'
 const TERMINATION_LOG = '/dev/termination-log'
@@ -34,6 +35,8 @@ async function main(): Promise<void> {
   switch (mode) {
     case 'credentials':
       return once()
+    case 'start':
+      return start(first === 'plain')
     case 'client':
       return client()
     case 'prober':
@@ -58,6 +61,21 @@ async function once(): Promise<void> {
   if (document !== undefined) return print(JSON.stringify(document))
   process.stderr.write(`${problem}\n`)
   process.exitCode = 1
+}
+
+async function start(isPlain: boolean): Promise<void> {
+  // Both by the clock of the machine: when this process began, and now.
+  const startedAt = performance.timeOrigin
+  const began = performance.now()
+  const { document, problem } = isPlain ? {} : await credentials()
+  const report: StartReport = {
+    startedAt,
+    ...(document === undefined ? {} : { credentialsAt: startedAt + performance.now() }),
+    waited: performance.now() - began,
+    ...(problem === undefined ? {} : { problem }),
+  }
+  writeFileSync(TERMINATION_LOG, JSON.stringify(report))
+  process.exitCode = problem === undefined ? 0 : 1
 }
 
 async function client(): Promise<void> {

@@ -25,5 +25,15 @@ export type OnceReport = {
   readonly problem?: string
 }
 
+/** The termination message of a container that tells of its start; times in milliseconds since 1970. */
+export type StartReport = {
+  readonly startedAt: number
+  /** Missing where none came, or none were asked for. */
+  readonly credentialsAt?: number
+  /** How long it waited for them, milliseconds. */
+  readonly waited: number
+  readonly problem?: string
+}
+
 /** What a node holds, as its own tools print it. */
 export type Leftovers = { readonly tables: string; readonly links: string; readonly chains: string }

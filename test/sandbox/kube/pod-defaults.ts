@@ -1,5 +1,6 @@
 /** Defaults of a pod: decoding (pkg/apis/core/v1/defaults.go) and the admission plugins that always run. */
 import { randomBytes } from 'node:crypto'
+import { defaultHttpGet, defaultLifecycle } from './lifecycle.ts'
 import { isObject, type JsonObject, type KubeObject, listAt, objectAt, stringAt } from './objects.ts'
 import { forbidden } from './status.ts'
 import type { Store } from './store.ts'
@@ -28,7 +29,7 @@ const PROBE = { timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failu
 
 function probe(value: JsonObject): JsonObject {
   const result = given(value, PROBE)
-  if (isObject(value.httpGet)) result.httpGet = given(value.httpGet, { path: '/', scheme: 'HTTP' })
+  if (isObject(value.httpGet)) result.httpGet = defaultHttpGet(value.httpGet)
   return result
 }
 
@@ -62,7 +63,9 @@ function container(value: JsonObject, hostNetwork: boolean): JsonObject {
     const existing = value[name]
     if (isObject(existing)) result[name] = probe(existing)
   }
-  return result
+  const { lifecycle, ...others } = result
+  const hooks = isObject(lifecycle) ? defaultLifecycle(lifecycle) : lifecycle
+  return hooks === undefined ? others : { ...others, lifecycle: hooks }
 }
 
 function source(value: JsonObject): JsonObject {

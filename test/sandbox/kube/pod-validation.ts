@@ -1,4 +1,5 @@
 /** Validation of pods: the part of pkg/apis/core/validation that injected pods run into. */
+import { lifecycleErrors } from './lifecycle.ts'
 import {
   isObject,
   type JsonObject,
@@ -145,15 +146,22 @@ function securityErrors(container: JsonObject, at: string): FieldError[] {
   return errors
 }
 
-function initErrors(container: JsonObject, at: string): FieldError[] {
+function initErrors(container: JsonObject, at: string, spec: JsonObject): FieldError[] {
   const policy = container.restartPolicy
-  if (policy === 'Always') return []
+  if (policy === 'Always') return lifecycleErrors(container, at, spec)
   const errors = INIT_ONLY_WITH_RESTART.filter((name) => container[name] !== undefined).map((name) =>
     fieldError.forbidden(`${at}.${name}`, 'may not be set for init containers without restartPolicy=Always'),
   )
   if (policy !== undefined && !RESTART_POLICIES.includes(String(policy)))
     errors.push(fieldError.unsupported(`${at}.restartPolicy`, policy, RESTART_POLICIES))
   return errors
+}
+
+function hookErrors(list: string, container: JsonObject, at: string, spec: JsonObject): FieldError[] {
+  if (list === 'initContainers') return initErrors(container, at, spec)
+  if (list === 'containers') return lifecycleErrors(container, at, spec)
+  if (container.lifecycle === undefined) return []
+  return [fieldError.forbidden(`${at}.lifecycle`, 'cannot be set for an Ephemeral Container')]
 }
 
 function volumeErrors(spec: JsonObject, at: string): FieldError[] {
@@ -204,7 +212,7 @@ function specErrors(spec: JsonObject, at: string): FieldError[] {
         ...portErrors(container, spec.hostNetwork === true, field),
         ...resourceErrors(container, field),
         ...securityErrors(container, field),
-        ...(list === 'initContainers' ? initErrors(container, field) : []),
+        ...hookErrors(list, container, field, spec),
       )
     }
   errors.push(...podLevelErrors(spec, at))

@@ -20,7 +20,7 @@ export type ContainerProcess = {
   readonly signal: (signal: NodeJS.Signals) => boolean
   /** The command (for any root shell of this machine) that runs argv in the container. */
   readonly enter: (argv: readonly string[]) => string[]
-  /** Runs argv in the container's namespaces, under its uid and environment. */
+  /** Runs argv in the container's namespaces and working directory, under its uid and environment. */
   readonly exec: (
     argv: readonly string[],
     options?: Pick<ExecOptions, 'timeout' | 'input'>,
@@ -72,7 +72,8 @@ function running(machine: Machine, pid: number, plan: LaunchPlan, exit: Promise<
   const user = machine.kind === 'userns' ? ['-U', '--preserve-credentials'] : []
   const enter = (argv: readonly string[]) => {
     const command = execute(argv, plan.env, plan.security, plan.oneUid)
-    return ['-t', String(pid), ...user, '-m', '-p', '-n', '-u', '-i', '--', ...command]
+    const directory = plan.cwd === '/' ? [] : [`--wdns=${plan.cwd}`]
+    return ['-t', String(pid), ...user, '-m', '-p', '-n', '-u', '-i', ...directory, '--', ...command]
   }
   return {
     pid,

@@ -6,12 +6,17 @@ import type { ContainerProcess, Exit } from './container-process.ts'
 import type { Dial } from './dialer.ts'
 import { StartError } from './errors.ts'
 import type { Container, ContainerState, ContainerStatus, TerminatedState } from './pod.ts'
+import { runHook } from './post-start.ts'
 import { probeUntil } from './probe.ts'
 import type { Timeline } from './timeline.ts'
 
 /** What a runner needs of its pod. */
 export type PodSide = {
   readonly start: (container: Container, log: ContainerLog) => Promise<ContainerProcess>
+  /** Runs a step of the pod's sync, one at a time. */
+  readonly inSync: <T>(step: () => Promise<T>) => Promise<T>
+  /** Records an Event about a container. */
+  readonly warn: (container: Container, reason: string, message: string) => void
   /** What the container wrote to its termination message file. */
   readonly terminationMessage: (container: Container) => string
   /** Address for probes; known once the pod has a network. */
@@ -22,6 +27,10 @@ export type PodSide = {
   readonly timeline: Timeline
   readonly changed: () => void
 }
+
+type Run = { readonly process: ContainerProcess; readonly probes: AbortController }
+/** What did not come up; without a code it is to be tried again. */
+type FailedRun = { readonly code: number | undefined }
 
 /** The exit code of a container whose process could not be started (containerd). */
 const START_ERROR_CODE = 128
@@ -40,6 +49,8 @@ export class ContainerRunner {
   #state: ContainerState = { waiting: { reason: 'PodInitializing' } }
   #lastState: ContainerStatus['lastState'] = {}
   #restarts = 0
+  /** Milliseconds that the last run took. */
+  #ranMs = 0
   #isStarted = false
   #isReady = false
 
@@ -101,8 +112,10 @@ export class ContainerRunner {
     const { signal } = this.#stop
     try {
       for (let failures = 0; !signal.aborted; failures++) {
+        this.#ranMs = 0
         const code = await this.#runOnce(failures)
         if (signal.aborted) break
+        if (this.#ranMs > this.#pod.backOff.resetAfter) failures = 0
         if (code !== undefined && !again(code)) return code
         await this.#backOff(failures + 1, code !== undefined)
         if (code !== undefined) this.#restarts++
@@ -131,31 +144,58 @@ export class ContainerRunner {
 
   /** One run to its end; undefined when it could not be made and is to be tried again. */
   async #runOnce(attempt: number): Promise<number | undefined> {
-    const { name } = this.container
-    this.log.beginRun(this.#restarts)
-    const starting = this.#pod.start(this.container, this.log)
+    const starting = this.#pod.inSync(() => this.#start(attempt))
     this.#starting = starting
+    const run = await starting
+    if ('code' in run) return run.code
+    const exit = await run.process.exit
+    run.probes.abort()
+    this.#ended(exit, run.process.startedAt)
+    return exit.code
+  }
+
+  /** The kubelet's startContainer: it is over when the postStart hook is, and probes begin after it. */
+  async #start(attempt: number): Promise<Run | FailedRun> {
+    // One sync starts all apps of a pod: also those whose turn comes when it is being deleted.
+    if (this.kind !== 'app' || attempt > 0) this.#stop.signal.throwIfAborted()
+    this.log.beginRun(this.#restarts)
     let process: ContainerProcess
     try {
-      process = await starting
+      process = await this.#pod.start(this.container, this.log)
     } catch (error) {
-      return this.#startFailed(error, attempt)
+      return { code: this.#startFailed(error, attempt) }
     }
     this.#process = process
     this.#remember()
     this.#state = { running: { startedAt: seconds(process.startedAt) } }
-    this.#pod.timeline.add('container-started', { container: name })
+    this.#pod.timeline.add('container-started', { container: this.container.name })
+    if (!(await this.#postStart(process))) {
+      const exit = await process.exit
+      this.#ended(exit, process.startedAt)
+      return { code: exit.code }
+    }
     const probes = new AbortController()
     this.#probe(process, probes.signal)
-    this.#pod.changed()
-    const exit = await process.exit
-    probes.abort()
-    this.log.flush()
-    this.#ended(exit, process.startedAt)
-    return exit.code
+    return { process, probes }
+  }
+
+  /** False when the hook failed: the container has been killed then, and how it ended decides whether it is restarted. */
+  async #postStart(process: ContainerProcess): Promise<boolean> {
+    const { name, lifecycle } = this.container
+    const hook = lifecycle?.postStart?.exec
+    if (hook === undefined) return true
+    this.#pod.timeline.add('hook-started', { container: name })
+    const exitCode = await runHook(hook.command, process)
+    this.#pod.timeline.add('hook-finished', { container: name, exitCode })
+    if (exitCode === 0) return true
+    this.#pod.warn(this.container, 'FailedPostStartHook', 'PostStartHook failed')
+    await this.#terminate(process, this.#pod.graceSeconds * 1000)
+    return false
   }
 
   #ended(exit: Exit, startedAt: Date): void {
+    this.log.flush()
+    this.#ranMs = exit.at.getTime() - startedAt.getTime()
     this.#process = undefined
     this.#isStarted = false
     // An init container is ready when it is through.
@@ -251,8 +291,7 @@ export class ContainerRunner {
 
   async #terminate(process: ContainerProcess, graceMs: number): Promise<void> {
     const { name } = this.container
-    this.#pod.timeline.add('sigterm', { container: name })
-    process.signal('SIGTERM')
+    if (process.signal('SIGTERM')) this.#pod.timeline.add('sigterm', { container: name })
     const inTime = await within(process.exit, graceMs)
     if (inTime) return
     this.#pod.timeline.add('sigkill', { container: name })

@@ -9,8 +9,10 @@ import type { LaunchPlan } from './launch-script.ts'
 import { makeDirectory } from './make-directory.ts'
 import type { Image, NodeContext } from './node-context.ts'
 import type { Container, Pod } from './pod.ts'
+import { refuseUnknownHooks } from './post-start.ts'
 import { fstab, type Mount, makeMountPoint, makeRoot, TERMINATION_LOG } from './rootfs.ts'
 import { processSecurity } from './security.ts'
+import { shmDirectory } from './shm.ts'
 import { DEFAULT_PATH } from './tools.ts'
 
 export type PodPlace = {
@@ -81,8 +83,7 @@ function imageOf(node: NodeContext, { image }: Container): Image {
 
 /** Loud rather than wrong: what is not imitated is refused. */
 function refuseUnknown({ spec }: Pod, { lifecycle }: Container): void {
-  if (lifecycle !== undefined)
-    throw new ContainerConfigError('the sandbox does not run lifecycle hooks (postStart, preStop)')
+  refuseUnknownHooks(lifecycle)
   for (const field of ['hostPID', 'hostIPC', 'shareProcessNamespace'] as const)
     if (spec[field] === true) throw new ContainerConfigError(`the sandbox does not know ${field}`)
 }
@@ -126,17 +127,20 @@ function containerDirectory({ machine }: NodeContext, place: PodPlace, { name }:
 
 function mountsOf(
   node: NodeContext,
-  { pod, addressing, volumes }: PodPlace,
+  { pod, addressing, volumes, directory: ofPod }: PodPlace,
   container: Container,
   root: string,
   directory: string,
 ): Mount[] {
   const { machine } = node
-  const mounts = makeRoot(machine, root, node.paths, etcFiles(node, pod, addressing))
+  const etc = etcFiles(node, pod, addressing)
+  const mounts = makeRoot(machine, root, shmDirectory(ofPod), node.paths, etc)
   const { terminationMessagePath = TERMINATION_LOG } = container
   const wanted: Mount[] = [
     { source: `${directory}/termination-log`, target: terminationMessagePath, readOnly: false },
   ]
+  for (const [target, source] of Object.entries(imageOf(node, container).files ?? {}))
+    if (existsSync(source)) wanted.push({ source, target, readOnly: true })
   for (const { name, mountPath, readOnly = false, subPath } of container.volumeMounts ?? []) {
     const volume = volumes.get(name)
     if (volume === undefined) throw new ContainerConfigError(`volume "${name}" is not in the pod`)

@@ -21,7 +21,10 @@ test('the first restart comes at once, each further one waits twice as long, to 
 describe('containers that end', needsNamespaces(), () => {
   let sandbox: Sandbox
   before(async () => {
-    sandbox = await createSandbox({ images: { ...IMAGES }, backOff: { base: 20, max: 100 } })
+    sandbox = await createSandbox({
+      images: { ...IMAGES },
+      backOff: { base: 20, max: 100, resetAfter: 60_000 },
+    })
   })
   after(() => sandbox?.close())
 
@@ -55,6 +58,22 @@ describe('containers that end', needsNamespaces(), () => {
     assert.match(JSON.stringify(status?.state), /CrashLoopBackOff/)
     assert.match(JSON.stringify(status?.lastState), /"exitCode":1/)
     assert.equal(found?.status?.phase, 'Running')
+  })
+
+  test('what ran longer than `resetAfter` is restarted without back-off', async () => {
+    const own = await createSandbox({
+      images: { ...IMAGES },
+      backOff: { base: 600_000, max: 600_000, resetAfter: 0 },
+    })
+    try {
+      const key = await apply(own, pod('anew', { containers: [sh('app', 'sleep 0.05')] }))
+      await own.pods.waitFor(
+        key,
+        container('app', ({ restartCount }) => restartCount >= 3),
+      )
+    } finally {
+      await own.close()
+    }
   })
 
   test('restartPolicy Always: also what ends with 0 is started again', async () => {

@@ -12,6 +12,8 @@ export type Image = {
   /** CMD: a container's `args`, or its `command`, replace it. */
   readonly args?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** Path in the container → path of this machine, read-only. A file that is not there is not in the image either. */
+  readonly files?: Readonly<Record<string, string>>
   /** The image's USER; default 0. */
   readonly user?: number
 }

@@ -10,8 +10,11 @@ import { makeDirectory } from './make-directory.ts'
 import type { PodNetwork } from './network.ts'
 import type { NodeContext } from './node-context.ts'
 import { type Container, isSidecar, type Pod } from './pod.ts'
+import { recordWarning } from './pod-events.ts'
 import type { Observed } from './pod-status.ts'
+import { PodSync } from './pod-sync.ts'
 import type { ProjectionSources } from './projection.ts'
+import { mountShm, unmountShm } from './shm.ts'
 import { Timeline } from './timeline.ts'
 import { NODE_NETWORK } from './topology.ts'
 import { openVolumes, type PodVolumes } from './volumes.ts'
@@ -25,6 +28,7 @@ export class PodWorker {
   readonly timeline = new Timeline()
   readonly #node: NodeContext
   readonly #changed: () => void
+  readonly #sync: PodSync
   #stop = new AbortController()
   readonly #directory: string
   readonly #startTime = `${new Date().toISOString().slice(0, 19)}Z`
@@ -32,6 +36,9 @@ export class PodWorker {
   #network: PodNetwork | undefined
   /** Also of a network that is gone: a pod that ended keeps its addresses in its status. */
   #addresses: readonly string[] = []
+  /** Those of its status: of a new sandbox they are told when its first sync is over, so after a hook in it. */
+  #toldAddresses: readonly string[] = []
+  #hasShm = false
   #volumes: PodVolumes | undefined
   #inits: ContainerRunner[] = []
   #apps: ContainerRunner[] = []
@@ -45,6 +52,10 @@ export class PodWorker {
     this.#node = node
     this.#pod = pod
     this.#changed = changed
+    this.#sync = new PodSync(() => {
+      this.#toldAddresses = this.#addresses
+      changed()
+    })
     this.#directory = `${SANDBOX_DIR}/pods/${pod.metadata.uid}`
     this.timeline.add('scheduled')
     const side = this.#side()
@@ -66,11 +77,16 @@ export class PodWorker {
     return this.#pod.spec.hostNetwork === true ? NODE_NETWORK : this.#network?.network
   }
 
+  /** Whether its kubelet is busy with it, and reports no status meanwhile. */
+  get syncing(): boolean {
+    return this.#sync.busy
+  }
+
   /** What its status is computed from. */
   get observed(): Omit<Observed, 'podIPs' | 'hostIPs'> & { podIPs: readonly string[] } {
     return {
       pod: this.#pod,
-      podIPs: this.#podIPs(),
+      podIPs: this.#pod.spec.hostNetwork === true ? this.#node.addresses : this.#toldAddresses,
       startTime: this.#startTime,
       initContainers: this.#inits.map((runner) => runner.status),
       containers: this.#apps.map((runner) => runner.status),
@@ -90,7 +106,7 @@ export class PodWorker {
 
   /** As when the pause process dies: every container is killed, then all begin anew in a new network namespace. */
   async restartSandbox(): Promise<void> {
-    this.#stop.abort()
+    await this.#endSyncs()
     await this.#stopContainers(0, 0)
     await this.#main
     await this.#teardown()
@@ -122,13 +138,14 @@ export class PodWorker {
   }
 
   /**
-   * Stops all containers, the app's first, then sidecars in reverse order, and removes network and volumes.
+   * Stops all containers, the app's first, then sidecars in reverse order, and removes network and volumes. A postStart
+   * hook that runs is waited for before.
    *
    * @param graceMs for all of it together
    */
   async terminate(graceMs: number): Promise<void> {
     this.timeline.add('deletion-seen')
-    this.#stop.abort()
+    await this.#endSyncs()
     await this.#stopContainers(graceMs)
     await this.#main
     await this.#teardown()
@@ -139,13 +156,12 @@ export class PodWorker {
     await this.#setUp()
     if (this.#stop.signal.aborted) return
     this.timeline.add('sandbox-ready')
-    this.#changed()
     const initialized = await this.#runInitContainers()
     if (this.#stop.signal.aborted) return
     if (initialized) {
       this.#initialized = true
       this.#changed()
-      await Promise.all(this.#apps.map((runner) => runner.supervise(this.#again(runner.container))))
+      await Promise.all(this.#superviseApps())
     } else this.#initFailed = true
     if (this.#stop.signal.aborted) return
     await this.#stopSidecars(Date.now() + this.#graceMs())
@@ -158,6 +174,8 @@ export class PodWorker {
   async #setUp(): Promise<void> {
     const { machine, network } = this.#node
     makeDirectory(machine.path(this.#directory))
+    await mountShm(machine, this.#directory)
+    this.#hasShm = true
     if (this.#pod.spec.hostNetwork !== true) {
       this.#network = await network.addPod()
       this.#addresses = [this.#network.ipv4, this.#network.ipv6]
@@ -187,6 +205,13 @@ export class PodWorker {
     return true
   }
 
+  /** In order, each when the one before has been started, hook included. */
+  #superviseApps(): Promise<number | undefined>[] {
+    return this.#sync.together(() =>
+      this.#apps.map((runner) => runner.supervise(this.#again(runner.container))),
+    )
+  }
+
   #again({ restartPolicy }: Container): (exitCode: number) => boolean {
     const policy = restartPolicy ?? this.#pod.spec.restartPolicy ?? 'Always'
     return (code) => policy === 'Always' || (policy === 'OnFailure' && code !== 0)
@@ -196,6 +221,13 @@ export class PodWorker {
   #againInit({ restartPolicy }: Container): (exitCode: number) => boolean {
     const policy = restartPolicy ?? this.#pod.spec.restartPolicy ?? 'Always'
     return (code) => code !== 0 && policy !== 'Never'
+  }
+
+  /** Starts nothing any more; resolves when what is being started is, or has failed. */
+  async #endSyncs(): Promise<void> {
+    this.#stop.abort()
+    for (const runner of this.runners) runner.abandon()
+    await this.#sync.idle()
   }
 
   async #stopContainers(graceMs: number, leastMs = LEAST_GRACE_MS): Promise<void> {
@@ -212,6 +244,8 @@ export class PodWorker {
 
   async #teardown(): Promise<void> {
     this.#volumes?.close()
+    if (this.#hasShm) await unmountShm(this.#node.machine, this.#directory)
+    this.#hasShm = false
     const network = this.#network
     if (network === undefined) return
     this.#network = undefined
@@ -251,6 +285,8 @@ export class PodWorker {
           container,
           log,
         ),
+      inSync: (step) => this.#sync.run(step),
+      warn: (container, reason, message) => recordWarning(this.#node, this.#pod, container, reason, message),
       terminationMessage: (container) =>
         readTerminationMessage(this.#node, { directory: this.#directory }, container),
       host: () => this.#podIPs()[0] ?? '127.0.0.1',

@@ -49,6 +49,19 @@ export type Probe = {
   readonly successThreshold?: number
 }
 
+export type LifecycleHandler = {
+  readonly exec?: { readonly command: readonly string[] }
+  readonly httpGet?: unknown
+  readonly sleep?: unknown
+  readonly tcpSocket?: unknown
+}
+
+export type Lifecycle = {
+  readonly postStart?: LifecycleHandler
+  readonly preStop?: LifecycleHandler
+  readonly stopSignal?: string
+}
+
 export type VolumeMount = {
   readonly name: string
   readonly mountPath: string
@@ -78,7 +91,7 @@ export type Container = {
   readonly startupProbe?: Probe
   readonly readinessProbe?: Probe
   readonly livenessProbe?: Probe
-  readonly lifecycle?: unknown
+  readonly lifecycle?: Lifecycle
   readonly terminationMessagePath?: string
   readonly terminationMessagePolicy?: 'File' | 'FallbackToLogsOnError'
 }

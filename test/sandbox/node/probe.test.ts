@@ -28,7 +28,10 @@ const QUICK = { periodSeconds: 0.05, failureThreshold: 1, timeoutSeconds: 20 }
 describe('probes', needsNamespaces(), () => {
   let sandbox: Sandbox
   before(async () => {
-    sandbox = await createSandbox({ images: { ...IMAGES }, backOff: { base: 20, max: 100 } })
+    sandbox = await createSandbox({
+      images: { ...IMAGES },
+      backOff: { base: 20, max: 100, resetAfter: 60_000 },
+    })
   })
   after(() => sandbox?.close())
 

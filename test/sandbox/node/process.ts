@@ -16,7 +16,7 @@ export type SpawnOptions = {
 }
 
 export type ExecOptions = Omit<SpawnOptions, 'stdio'> & {
-  /** Milliseconds until SIGKILL; default 30,000. */
+  /** Milliseconds until SIGKILL; default 30,000; `Infinity` for none. */
   readonly timeout?: number
   /** Written to stdin. */
   readonly input?: string
@@ -98,10 +98,12 @@ export async function collect(
   child.stdin?.on('error', () => {}) // EPIPE: the command did not want its input
   child.stdin?.end(options.input ?? '')
   let timedOut = false
-  const timer = setTimeout(() => {
+  const kill = () => {
     timedOut = true
     child.kill('SIGKILL')
-  }, options.timeout ?? 30_000)
+  }
+  const { timeout = 30_000 } = options
+  const timer = Number.isFinite(timeout) ? setTimeout(kill, timeout) : undefined
   const code = await new Promise<number>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (status, signal) => resolve(exitCode(status, signal)))

@@ -69,6 +69,7 @@ ln -s /proc/self/fd fd; ln -s /proc/self/fd/0 stdin; ln -s /proc/self/fd/1 stdou
  * Makes the tree of one container.
  *
  * @param root directory in the machine, not there yet
+ * @param shm what it has as /dev/shm, in the machine
  * @param paths directories of the machine that are visible in it under the same path, read-only
  * @param etc files of `/etc` by name
  * @returns the mounts that complete it
@@ -76,6 +77,7 @@ ln -s /proc/self/fd fd; ln -s /proc/self/fd/0 stdin; ln -s /proc/self/fd/1 stdou
 export function makeRoot(
   machine: Machine,
   root: string,
+  shm: string,
   paths: readonly string[],
   etc: Readonly<Record<string, string>>,
 ): Mount[] {
@@ -88,7 +90,10 @@ export function makeRoot(
   }
   // Relative: an absolute one would lead this process out of the tree.
   symlinkSync('../run', at('var/run'))
-  const mounts: Mount[] = [{ source: DEVICES_DIR, target: '/dev', readOnly: true }]
+  const mounts: Mount[] = [
+    { source: DEVICES_DIR, target: '/dev', readOnly: true },
+    { source: shm, target: '/dev/shm', readOnly: false },
+  ]
   for (const name of TOP) {
     const link = linkTarget(`/${name}`)
     if (link !== undefined) symlinkSync(link, at(name))
@@ -134,10 +139,8 @@ export function fstab(root: string, mounts: readonly Mount[]): string {
     ({ source, target, readOnly }) =>
       `${fstabField(source)} ${fstabField(root + target)} none rbind${readOnly ? ',ro' : ''} 0 0`,
   )
-  const shm = `tmpfs ${fstabField(root)}/dev/shm tmpfs nosuid,nodev,mode=1777,size=64m 0 0`
   const itself = `${fstabField(root)} ${fstabField(root)} none bind 0 0`
-  const [devices = '', ...rest] = bound
-  return `${[itself, ...special, devices, shm, ...rest].join('\n')}\n`
+  return `${[itself, ...special, ...bound].join('\n')}\n`
 }
 
 function bindSame(at: (path: string) => string, path: string): Mount {

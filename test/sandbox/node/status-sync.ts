@@ -7,7 +7,7 @@ import type { PodWorker } from './pod-worker.ts'
 const RETRY_MS = 200
 
 export type StatusSync = {
-  /** Something changed. */
+  /** Something changed. While the pod's sync is busy nothing is reported; it calls this at its end. */
   readonly mark: () => void
   /** Resolves when the present state has been reported, or cannot be (the pod is gone). */
   readonly flush: () => Promise<void>
@@ -22,14 +22,14 @@ export function createStatusSync(
   reportsAddresses: () => boolean,
 ): StatusSync {
   let last: PodStatus | undefined
-  let dirty = false
+  let next: PodWorker['observed'] | undefined
   let running: Promise<void> | undefined
   const { namespace, name, uid } = worker.pod.metadata
 
   const report = async (): Promise<void> => {
-    while (dirty) {
-      dirty = false
-      const { podIPs, ...observed } = worker.observed
+    while (next !== undefined) {
+      const { podIPs, ...observed } = next
+      next = undefined
       const known = reportsAddresses() && podIPs.length > 0 ? podIPs : undefined
       const now = `${new Date().toISOString().slice(0, 19)}Z`
       const status = podStatus({ ...observed, hostIPs, podIPs: known }, last?.conditions ?? [], now)
@@ -55,12 +55,13 @@ export function createStatusSync(
   const flush = (): Promise<void> => {
     running ??= report().finally(() => {
       running = undefined
-      if (dirty) void flush()
+      if (next !== undefined) void flush()
     })
     return running
   }
   const mark = () => {
-    dirty = true
+    if (worker.syncing) return
+    next = worker.observed
     void flush()
   }
   return { mark, flush, last: () => last }

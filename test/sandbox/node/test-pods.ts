@@ -1,6 +1,7 @@
 /** Pods for the tests of the node: small shell scripts as images. */
 import type { Sandbox } from '../index.ts'
-import type { Container, Pod, PodSpec } from './pod.ts'
+import type { Container, Lifecycle, Pod, PodSpec } from './pod.ts'
+import type { TimelineEvent } from './timeline.ts'
 
 /** `args: [script]` is run by a shell. */
 export const IMAGES = {
@@ -21,6 +22,43 @@ export function untilTerm(first = ':'): string {
 /** Waits until containers that run {@link untilTerm} have their handler: PID 1 does not hear SIGTERM without one. */
 export async function up(sandbox: Sandbox, key: string, ...containers: string[]): Promise<void> {
   await Promise.all(containers.map((name) => sandbox.pods.waitForLog(key, name, /^up$/m)))
+}
+
+/** A postStart hook that runs a shell script. */
+export function hook(script: string): { readonly lifecycle: Lifecycle } {
+  return { lifecycle: { postStart: { exec: { command: ['/bin/sh', '-c', script] } } } }
+}
+
+/** The script of a hook that waits for a file in /dev/shm, which a test makes by {@link letGo}. */
+export function waitsFor(name: string): string {
+  return `until [ -e /dev/shm/${name} ]; do sleep 0.02; done`
+}
+
+export async function letGo(sandbox: Sandbox, key: string, container: string, name: string): Promise<void> {
+  await sandbox.pods.exec(key, ['touch', `/dev/shm/${name}`], { container })
+}
+
+/** Waits until the hook of a container that runs {@link untilTerm} runs, for the `times`-th time. */
+export async function inHook(sandbox: Sandbox, key: string, container: string, times = 1): Promise<void> {
+  await up(sandbox, key, container)
+  const begun = () => story(sandbox, key, 'hook-started').filter((line) => line.endsWith(` ${container}`))
+  const deadline = Date.now() + 180_000
+  while (begun().length < times) {
+    if (Date.now() > deadline) throw new Error(`the hook of ${container} in ${key} does not run`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+/** `event container exitCode` of every event of these kinds. */
+export function story(sandbox: Sandbox, key: string, ...events: TimelineEvent['event'][]): string[] {
+  return sandbox.pods
+    .timeline(key)
+    .filter(({ event }) => events.includes(event))
+    .map(({ event, container, exitCode }) => [event, container, exitCode].filter(isGiven).join(' '))
+}
+
+function isGiven(value: unknown): boolean {
+  return value !== undefined
 }
 
 export function pod(name: string, spec: PodSpec, metadata: Partial<Pod['metadata']> = {}): Pod {

@@ -7,6 +7,8 @@ export type TimelineEvent = {
     | 'scheduled'
     | 'sandbox-ready'
     | 'container-started'
+    | 'hook-started'
+    | 'hook-finished'
     | 'startup-probe-succeeded'
     | 'container-finished'
     | 'container-ready'

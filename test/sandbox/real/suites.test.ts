@@ -9,6 +9,7 @@ const SUITES = [
   'objects',
   'subresources',
   'pod-level-resources',
+  'lifecycle',
   'pod-security',
   'output-form',
   'selectors',

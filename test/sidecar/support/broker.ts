@@ -6,6 +6,7 @@ import {
   type CredentialsBody,
   imdsTime,
   METADATA_PATH,
+  POD_PATH,
   Problem,
   type ProblemCode,
 } from '../../../common/protocol.ts'
@@ -17,6 +18,8 @@ export type TestBroker = {
   /** How credentials are answered from now on. */
   credentials: Answer
   metadata: Answer
+  /** What it says of the pod itself; a broker of 0.1.0 by default. */
+  pod: Answer
   /** Paths and bearer tokens of all requests so far. */
   readonly asked: { path: string; authorization: string | undefined }[]
   readonly close: () => Promise<void>
@@ -73,19 +76,23 @@ export function problem(code: ProblemCode, detail: string, headers: Record<strin
   }
 }
 
+const notFound: Answer = (_request, response) => void response.writeHead(404).end()
+
 /** Starts one on 127.0.0.1; `port` 0 lets the system choose. */
 export async function startBroker(port = 0): Promise<TestBroker> {
   const server = createServer((request, response) => {
     broker.asked.push({ path: request.url ?? '', authorization: request.headers.authorization })
     if (request.url === CREDENTIALS_PATH) broker.credentials(request, response)
     else if (request.url === METADATA_PATH) broker.metadata(request, response)
-    else response.writeHead(404).end()
+    else if (request.url === POD_PATH) broker.pod(request, response)
+    else notFound(request, response)
   })
   await new Promise<void>((done, fail) => server.once('error', fail).listen(port, '127.0.0.1', done))
   const broker: TestBroker = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     credentials: (request, response) => json(credentialsBody())(request, response),
     metadata: json(METADATA),
+    pod: notFound,
     asked: [],
     close: () =>
       new Promise((done) => {

@@ -22,6 +22,15 @@ export type Proof = {
   readonly fault?: string
 }
 
+const REMEDY =
+  "the node guard does not block the real metadata endpoint for this pod: see the pod2iam node guard of this pod's node (kubectl get pods -A -o wide), whether kube2iam or kiam still answers there, and whether the node's network bypasses netfilter"
+
+/** Why a round proved nothing, for a person who can do something about it; undefined where the block is proven. */
+export function whyUnproven({ refused, seen, fault }: Proof): string | undefined {
+  if (fault !== undefined) return fault
+  return refused ? undefined : `${seen}; ${REMEDY}`
+}
+
 /** Silence may be a lost packet; this many in a row are a firewall. */
 const SILENCES = 3
 

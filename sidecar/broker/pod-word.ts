@@ -1,0 +1,19 @@
+import type { Reply } from './client.ts'
+
+/**
+ * What the broker says of the pod itself: `leaves`, it is being deleted or gone; `stays`; or `unknown`, because the broker is away,
+ * does not know, or is of a release that has no such route.
+ */
+export type PodWord = 'stays' | 'leaves' | 'unknown'
+
+/** Reads the answer to `GET /v1/pod` (`PodBody` of common/protocol.ts). */
+export function podWordOf(reply: Reply): PodWord {
+  if (reply.kind === 'failure' || reply.status !== 200) return 'unknown'
+  try {
+    const body: unknown = JSON.parse(reply.body)
+    if (typeof body !== 'object' || body === null || !('terminating' in body)) return 'unknown'
+    return body.terminating === true ? 'leaves' : 'stays'
+  } catch {
+    return 'unknown'
+  }
+}

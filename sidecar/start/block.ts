@@ -1,0 +1,61 @@
+/** The proof, in a pod of one stage, that the real metadata endpoint is refused: what the gate does in a pod of two. */
+
+import type { Proof } from '../../common/block/proof.ts'
+import { whyUnproven } from '../../common/block/proof.ts'
+import type { Logger } from '../../common/log.ts'
+import type { Clock } from '../clock.ts'
+import { type Repeated, repeat } from '../repeat.ts'
+
+/** Between two rounds; the gate's `--proof-interval`. */
+export const PROOF_INTERVAL_MS = 1000
+
+export type ProofMode = 'off' | 'enforce' | 'report'
+
+export type BlockProof = {
+  /** Whether the block is proven, or need not be. */
+  readonly passed: () => boolean
+  /** What the last round saw, a sentence for people; undefined before the first, and where it passed. */
+  readonly reason: () => string | undefined
+  /** Makes rounds until one passes. */
+  readonly start: () => Repeated
+}
+
+export type BlockProofOptions = {
+  /** `off`: the gate does it, and this has passed. `report`: one round, whatever it sees is logged and passes. */
+  readonly mode: ProofMode
+  /** One round, never rejects. */
+  readonly prove: () => Promise<Proof>
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** A proof, to be started. */
+export function blockProofOf({ mode, prove, clock, log }: BlockProofOptions): BlockProof {
+  let passed = mode === 'off'
+  let reason: string | undefined
+  const round = async () => {
+    const proof = await prove()
+    reason = whyUnproven(proof)
+    if (reason === undefined) tellPassed(log, proof)
+    else if (mode === 'report') log.warn('block not proven, going on (--proof=report)', { detail: reason })
+    passed = reason === undefined || mode === 'report'
+  }
+  return {
+    passed: () => passed,
+    reason: () => (passed ? undefined : reason),
+    start: () => {
+      if (passed) return { stop: () => {} }
+      const loop = repeat(clock, async () => {
+        await round()
+        if (passed) loop.stop()
+        return PROOF_INTERVAL_MS
+      })
+      return loop
+    },
+  }
+}
+
+function tellPassed(log: Logger, { dialled }: Proof): void {
+  if (dialled.length > 0) log.info('block proven', { refused: dialled })
+  else log.info('no real metadata endpoint can be reached', { detail: 'this pod has no route to one' })
+}

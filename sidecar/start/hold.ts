@@ -1,0 +1,111 @@
+/**
+ * Holds the start of a pod of one stage: the container's postStart hook waits for a file (`wait-started`), which this process
+ * makes once it is ready. The kubelet runs the hook within the start of the container, so that nothing of the pod starts before,
+ * and nothing of it can be deleted either: a hold is bounded, and ends with the process, whose end fails the hook.
+ *
+ * The kubelet then starts the container again, after 10, 20, 40 s and up to five minutes, anew after ten minutes that it ran. So a
+ * hold lasts as long as the gate's proof does, unless the broker tells that the pod is to stay: then it outlasts the back-off, and
+ * ends at once when the pod is deleted (docs/decisions/0115).
+ */
+import { closeSync, openSync } from 'node:fs'
+import { messageOf } from '../../common/errors.ts'
+import type { Readiness } from '../../common/health.ts'
+import type { Logger } from '../../common/log.ts'
+import type { PodWord } from '../broker/pod-word.ts'
+import type { Clock } from '../clock.ts'
+import { type Repeated, repeat } from '../repeat.ts'
+
+/** As the gate's `--proof-timeout`. */
+export const SHORT_HOLD_MS = 60_000
+/** Longer than the ten minutes after which the kubelet's back-off begins anew. */
+export const LONG_HOLD_MS = 630_000
+/** How long the broker's word counts, and how often it is asked for. */
+const WORD_LASTS_MS = 15_000
+const ASK_EVERY_MS = 5000
+const LOG_EVERY_MS = 10_000
+
+export type HoldOptions = {
+  /** The file that the hook waits for. */
+  readonly file: string
+  readonly readiness: () => Readiness
+  /** Why the block is not proven, a sentence. */
+  readonly blockReason: () => string | undefined
+  /** Asks the broker whether the pod stays; never rejects. */
+  readonly askPod: () => Promise<PodWord>
+  readonly clock: Clock
+  readonly log: Logger
+  /** Told, once, why the pod cannot start; the process has to end then. */
+  readonly giveUp: (sentence: string) => void
+}
+
+/** Starts to hold; what it returns has to be stopped with the process. */
+export function holdStart({
+  file,
+  readiness,
+  blockReason,
+  askPod,
+  clock,
+  log,
+  giveUp,
+}: HoldOptions): Repeated {
+  const began = clock.monotonic()
+  const waited = () => clock.monotonic() - began
+  let stayedAt = Number.NEGATIVE_INFINITY
+  let logAt = LOG_EVERY_MS
+  const stop = () => {
+    looking.stop()
+    asking.stop()
+  }
+  const end = (sentence: string | undefined) => {
+    stop()
+    if (sentence !== undefined) giveUp(sentence)
+  }
+  const limit = () => (clock.monotonic() - stayedAt <= WORD_LASTS_MS ? LONG_HOLD_MS : SHORT_HOLD_MS)
+
+  const asking = repeat(clock, async () => {
+    // Most pods have started by then.
+    if (waited() < ASK_EVERY_MS) return ASK_EVERY_MS
+    const word = await askPod()
+    if (word === 'leaves') end('the pod is being deleted, so it is not started any more')
+    if (word === 'stays') stayedAt = clock.monotonic()
+    return ASK_EVERY_MS
+  })
+  const looking = repeat(clock, async () => {
+    // After this function has returned: what ends these loops needs them.
+    await undefined
+    const now = readiness()
+    if (now.ready) {
+      const failed = makeFile(file)
+      if (failed === undefined) log.info('the pod may start', { waitedMs: Math.round(waited()) })
+      end(failed)
+    } else if (waited() >= limit()) end(sentenceOf(blockReason(), now, waited()))
+    else if (waited() >= logAt) {
+      log.warn('the pod waits for its start', {
+        code: now.code,
+        detail: now.detail,
+        waited: seconds(waited()),
+      })
+      logAt += LOG_EVERY_MS
+    }
+    return waited() < 5000 ? 10 : 100
+  })
+  return { stop }
+}
+
+function sentenceOf(blockReason: string | undefined, { code, detail }: Readiness, waited: number): string {
+  if (blockReason !== undefined) return `${blockReason} (tried for ${seconds(waited)})`
+  const reason = detail === undefined ? code : `${code}: ${detail}`
+  return `the sidecar was not ready after ${seconds(waited)} (${reason})`
+}
+
+/** Returns a sentence where it could not be made. One that is there is as good. */
+function makeFile(path: string): string | undefined {
+  try {
+    closeSync(openSync(path, 'a', 0o444))
+    return undefined
+  } catch (error) {
+    return `${path}, by which the pod's start goes on, cannot be made (${messageOf(error)}): has the pod used up its /dev/shm?`
+  }
+}
+
+const seconds = (milliseconds: number) => `${Math.round(milliseconds / 1000)}s`

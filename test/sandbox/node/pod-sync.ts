@@ -1,0 +1,53 @@
+/** What a kubelet's pod worker does one at a time for a pod: it starts a container and runs its postStart hook. */
+
+export class PodSync {
+  readonly #ended: () => void
+  #last: Promise<unknown> = Promise.resolve()
+  #running = false
+  #batches = 0
+
+  /** @param ended called whenever it is not busy any more */
+  constructor(ended: () => void) {
+    this.#ended = ended
+  }
+
+  /** Meanwhile nothing else of the pod starts, and its status is not reported. */
+  get busy(): boolean {
+    return this.#running || this.#batches > 0
+  }
+
+  /** Runs a step after all that were asked for before. */
+  run<T>(step: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(async () => {
+      this.#running = true
+      try {
+        return await step()
+      } finally {
+        this.#running = false
+        this.#tell()
+      }
+    })
+    this.#last = result.catch(() => {})
+    return result
+  }
+
+  /** All steps that `begin` asks for at once belong to one sync: the status is reported after the last of them. */
+  together<T>(begin: () => T): T {
+    this.#batches++
+    const result = begin()
+    void this.#last.then(() => {
+      this.#batches--
+      this.#tell()
+    })
+    return result
+  }
+
+  /** Resolves when all steps asked for so far have ended. */
+  async idle(): Promise<void> {
+    await this.#last
+  }
+
+  #tell(): void {
+    if (!this.busy) this.#ended()
+  }
+}

@@ -1,0 +1,203 @@
+/** How long a pod's start is held, on a clock that the test turns. */
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
+import type { Proof } from '../../common/block/proof.ts'
+import type { Readiness } from '../../common/health.ts'
+import { lineLogger } from '../../common/log.ts'
+import { type PodWord, podWordOf } from '../../sidecar/broker/pod-word.ts'
+import { blockProofOf, type ProofMode } from '../../sidecar/start/block.ts'
+import { holdStart, LONG_HOLD_MS, SHORT_HOLD_MS } from '../../sidecar/start/hold.ts'
+import { TestClock } from './support/index.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'pod2iam-hold-'))
+after(() => rmSync(directory, { recursive: true, force: true }))
+let files = 0
+
+const REFUSED = { ready: false, code: 'role-not-allowed', detail: 'The namespace does not allow it.' }
+const READY = { ready: true, code: 'ready' }
+
+/** Lets promises that are settled go on. */
+const settle = () => new Promise((done) => setImmediate(done))
+
+function held(
+  state: { readiness: Readiness; reason?: string; word: PodWord },
+  file = join(directory, String(files++)),
+) {
+  const clock = new TestClock()
+  const lines: Record<string, unknown>[] = []
+  const ends: { at: number; sentence: string }[] = []
+  const hold = holdStart({
+    file,
+    readiness: () => state.readiness,
+    blockReason: () => state.reason,
+    askPod: async () => state.word,
+    clock,
+    log: lineLogger('sidecar', 'info', (line) => void lines.push(JSON.parse(line)), clock.wall),
+    giveUp: (sentence) => void ends.push({ at: clock.monotonic(), sentence }),
+  })
+  /** In steps in which every loop gets its turn. */
+  const pass = async (milliseconds: number) => {
+    const until = clock.monotonic() + milliseconds
+    await settle()
+    while (clock.monotonic() < until) {
+      clock.advance(Math.min(Math.max(clock.next, 1), until - clock.monotonic()))
+      await settle()
+    }
+  }
+  return { clock, file, lines, ends, hold, pass }
+}
+
+describe('a hold', () => {
+  test('makes the file when all is ready, and no more is done after that', async () => {
+    const state = { readiness: REFUSED as Readiness, word: 'stays' as const }
+    const { clock, file, ends, pass } = held(state)
+    await pass(1000)
+    assert.equal(existsSync(file), false)
+    state.readiness = READY
+    await pass(20)
+    assert.equal(existsSync(file), true)
+    await pass(LONG_HOLD_MS)
+    assert.deepEqual(ends, [])
+    assert.equal(clock.waiting, 0)
+  })
+
+  test('of what is ready at once ends at once', async () => {
+    const { clock, file, pass } = held({ readiness: READY, word: 'unknown' })
+    await pass(0)
+    assert.equal(existsSync(file), true)
+    assert.equal(clock.waiting, 0)
+  })
+
+  test('ends after a minute where nobody tells whether the pod stays, with the block first', async () => {
+    const { ends, file, lines, clock, pass } = held({
+      readiness: REFUSED,
+      reason: '169.254.169.254 answered; the node guard is away',
+      word: 'unknown',
+    })
+    await pass(SHORT_HOLD_MS - 200)
+    assert.equal(ends.length, 0)
+    await pass(400)
+    assert.equal(ends.length, 1)
+    assert.equal(ends[0]?.sentence, '169.254.169.254 answered; the node guard is away (tried for 60s)')
+    assert.equal(existsSync(file), false)
+    assert.equal(clock.waiting, 0, 'both loops are over')
+    assert.deepEqual(
+      lines.map(({ msg, waited }) => `${msg} ${waited}`),
+      [10, 20, 30, 40, 50].map((second) => `the pod waits for its start ${second}s`),
+    )
+  })
+
+  test('says what it waited for', async () => {
+    const { ends, pass } = held({ readiness: REFUSED, word: 'unknown' })
+    await pass(SHORT_HOLD_MS + 100)
+    assert.equal(
+      ends[0]?.sentence,
+      'the sidecar was not ready after 60s (role-not-allowed: The namespace does not allow it.)',
+    )
+  })
+
+  test('outlasts the kubelet’s back-off while the broker says that the pod stays', async () => {
+    const { ends, pass } = held({ readiness: REFUSED, word: 'stays' })
+    await pass(LONG_HOLD_MS - 200)
+    assert.deepEqual(ends, [])
+    await pass(400)
+    assert.equal(ends.length, 1)
+    assert.ok(LONG_HOLD_MS > 600_000, 'after ten minutes the back-off begins anew')
+  })
+
+  test('ends soon after the broker has fallen silent', async () => {
+    const state = { readiness: REFUSED, word: 'stays' as PodWord }
+    const { ends, pass } = held(state)
+    await pass(200_000)
+    state.word = 'unknown'
+    await pass(15_200)
+    assert.equal(ends.length, 1)
+  })
+
+  test('ends within five seconds of the pod’s deletion', async () => {
+    const state = { readiness: REFUSED, word: 'stays' as PodWord }
+    const { ends, pass } = held(state)
+    await pass(100_000)
+    state.word = 'leaves'
+    await pass(5000)
+    assert.deepEqual(
+      ends.map(({ sentence }) => sentence),
+      ['the pod is being deleted, so it is not started any more'],
+    )
+  })
+
+  test('whose file cannot be made says so', async () => {
+    const { ends, pass } = held({ readiness: READY, word: 'unknown' }, join(directory, 'none', 'file'))
+    await pass(10)
+    assert.match(
+      ends[0]?.sentence ?? '',
+      /^.*none\/file, by which the pod's start goes on, cannot be made \(ENOENT/,
+    )
+  })
+})
+
+describe('what the broker says of the pod', () => {
+  const answer = (status: number, body: string) =>
+    podWordOf({ kind: 'answer', status, body, retryAfter: undefined, cacheControl: undefined })
+
+  test('is that it leaves, stays, or nothing that could be relied on', () => {
+    assert.equal(answer(200, '{"terminating":true}'), 'leaves')
+    assert.equal(answer(200, '{"terminating":false}'), 'stays')
+    for (const [status, body] of [
+      [404, ''],
+      [503, '{"code":"busy"}'],
+      [200, 'null'],
+      [200, '{}'],
+      [200, '<'],
+    ] as const)
+      assert.equal(answer(status, body), 'unknown', body)
+    assert.equal(podWordOf({ kind: 'failure', code: 'broker-unreachable', detail: '' }), 'unknown')
+  })
+})
+
+describe('the proof of the block', () => {
+  const SEEN: Proof = { refused: false, dialled: ['169.254.169.254'], seen: '169.254.169.254 answered' }
+  const PROVEN: Proof = { refused: true, dialled: ['169.254.169.254'], seen: '' }
+
+  function proving(mode: ProofMode, rounds: Proof[]) {
+    const clock = new TestClock()
+    const messages: string[] = []
+    const log = lineLogger('sidecar', 'info', (line) => void messages.push(JSON.parse(line).msg), clock.wall)
+    const prove = async () => rounds.shift() ?? assert.fail('proven once more')
+    const proof = blockProofOf({ mode, prove, clock, log })
+    return { proof, clock, messages }
+  }
+
+  test('goes on until the endpoint refuses, and says meanwhile what it saw', async () => {
+    const { proof, clock, messages } = proving('enforce', [SEEN, SEEN, PROVEN])
+    proof.start()
+    await settle()
+    assert.equal(proof.passed(), false)
+    assert.match(proof.reason() ?? '', /^169\.254\.169\.254 answered; the node guard does not block/)
+    for (let round = 0; round < 5; round++) {
+      clock.advance(1000)
+      await settle()
+    }
+    assert.equal(proof.passed(), true)
+    assert.equal(proof.reason(), undefined)
+    assert.deepEqual(messages, ['block proven'])
+    assert.equal(clock.waiting, 0)
+  })
+
+  test('is one round that passes whatever it sees, where it only reports', async () => {
+    const { proof, messages } = proving('report', [SEEN])
+    proof.start()
+    await settle()
+    assert.equal(proof.passed(), true)
+    assert.deepEqual(messages, ['block not proven, going on (--proof=report)'])
+  })
+
+  test('is the gate’s where it is off', () => {
+    const { proof } = proving('off', [])
+    proof.start()
+    assert.equal(proof.passed(), true)
+  })
+})
