@@ -37,6 +37,12 @@ export const OPTIONS = {
   jobs: whole(200, [1, 10_000], 'Jobs of the churn'),
   parallel: whole(20, [1, 200], 'of them at the same time'),
   mayReboot: flag(false, 'one node may be rebooted'),
+  bootReboots: whole(
+    0,
+    [0, 50],
+    'how often a node that loads rules at its boot is rebooted; npm run test:kubernetes only',
+  ),
+  bootBackend: oneOf(['nft', 'iptables'], 'nft', 'those rules'),
   installed: flag(
     false,
     'test the pod2iam that is installed, changing nothing about it; upgrade, outages and uninstall are left out',
