@@ -59,6 +59,22 @@ for (const form of FORMS)
 
     const from = async (network: 'pod1' | 'node', host: string) =>
       (await (await node.agent(network)).tcp({ host, port: 80 })).outcome
+    /** Two pods connect again and again, one by IPv4 and one by IPv6. */
+    const hammer = async () => {
+      const pods = await Promise.all([node.agent('pod1'), node.agent('pod2')])
+      await Promise.all(
+        ['169.254.169.254', 'fd00:ec2::254'].map((host, index) => pods[index]?.hammer({ host, port: 80 })),
+      )
+      return {
+        inVain: async () => {
+          for (const pod of pods) {
+            const { tried, gaps } = await pod.rest({})
+            assert.ok(tried > 0)
+            assert.deepEqual(gaps, [])
+          }
+        },
+      }
+    }
     /** As the unit does it; `rules` are those that are printed by default. */
     const load = (...argv: string[]) => {
       const rules = printed('--print=rules', `--backend=${backend}`, ...argv)
@@ -120,29 +136,23 @@ for (const form of FORMS)
 
     test('no request of a pod gets through while the guard takes over, and none when it ends', async () => {
       await load()
-      const pod = await node.agent('pod1')
-      await pod.hammer({ host: '169.254.169.254', port: 80 })
+      const trying = await hammer()
       const taking = await start(`--backend=${same}`)
       await taking.becomes('ready')
       assert.equal(await taking.metric(`info{backend="${form}",mode="enforce"}`), 1)
       await taking.end('SIGTERM')
       await (await start(`--backend=${same}`)).becomes('ready')
-      const { tried, gaps } = await pod.rest({})
-      assert.ok(tried > 0)
-      assert.deepEqual(gaps, [])
+      await trying.inVain()
       assert.equal(await warning(), undefined)
       assert.ok(await isMarked(), 'what tells of them stays')
     })
 
     test('a guard with rules of the other backend takes over without a gap, too, and takes these away', async () => {
       await load()
-      const pod = await node.agent('pod1')
-      await pod.hammer({ host: '169.254.169.254', port: 80 })
+      const trying = await hammer()
       await (await start(`--backend=${other}`)).becomes('ready')
       if (form === 'nft' || other === 'nft') await until('they are gone', async () => !(await stand()))
-      const { tried, gaps } = await pod.rest({})
-      assert.ok(tried > 0)
-      assert.deepEqual(gaps, [])
+      await trying.inVain()
       assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
       assert.equal(await warning(), undefined)
       assert.ok(await isMarked())
@@ -152,12 +162,11 @@ for (const form of FORMS)
       await load()
       const running = await start(`--backend=${same}`)
       await running.becomes('ready')
-      const pod = await node.agent('pod1')
-      await pod.hammer({ host: '169.254.169.254', port: 80 })
+      const trying = await hammer()
       for (let round = 0; round < 3; round++) await load()
       await until('a repair', async () => (await running.repairs()) > 0)
       await running.becomes('ready')
-      assert.deepEqual((await pod.rest({})).gaps, [])
+      await trying.inVain()
     })
 
     for (const own of [same, other])

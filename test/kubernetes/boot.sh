@@ -19,6 +19,7 @@ mount --bind "$directory/log" /var/log
 # What is written there is the node's own, and stays.
 mkdir -p "$directory"/etc/{upper,work}
 mount -t overlay -o "lowerdir=/etc,upperdir=$directory/etc/upper,workdir=$directory/etc/work" overlay /etc
+mkdir -p /etc/systemd/system
 
 # bind TEXT FILE: the file reads as this text in this node.
 bind() {
