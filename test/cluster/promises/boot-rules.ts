@@ -32,44 +32,56 @@ async function rebooted(context: Context): Promise<string> {
   const runOnNode = access.runOnNode
   expect(runOnNode !== undefined, 'the test cannot run scripts on these nodes')
   await runOnNode(name, await printed(context, name))
-  const boots: Boot[] = []
-  try {
-    while (boots.length < options.bootReboots) {
-      const boot = await bootOnce(context, name)
-      context.progress(`reboot ${boots.length + 1} of ${options.bootReboots}: ${describeBoots([boot])}`)
-      boots.push(boot)
-      expect(boot.opened === 0, `reboot ${boots.length} was open; ${describeBoots(boots)}`)
-      expect(boot.refused > 0, `at reboot ${boots.length} nothing was refused: nobody tried`)
-    }
-  } finally {
-    // And with one more boot nothing is left of them.
+  // With one more boot nothing is left of them.
+  const takeAway = async () => {
     await runOnNode(name, TAKE_AWAY)
     await bootOnce(context, name)
   }
+  const boots = await bootAgainAndAgain(context, name).catch(async (error: unknown) => {
+    // Why it is broken says more than what then fails, too.
+    await takeAway().catch(() => undefined)
+    throw error
+  })
+  await takeAway()
   await guardsReady(context)
   const served = await expectServed(context, await clients(context))
   return `${describeBoots(boots)}; by ${options.bootBackend}; afterwards ${served}`
 }
 
+async function bootAgainAndAgain(context: Context, name: string): Promise<Boot[]> {
+  const boots: Boot[] = []
+  while (boots.length < context.options.bootReboots) {
+    const boot = await bootOnce(context, name)
+    boots.push(boot)
+    context.progress(`reboot ${boots.length}: ${describeBoots([boot])}`)
+    expect(boot.opened === 0, `reboot ${boots.length} was open; ${describeBoots(boots)}`)
+    expect(boot.refused > 0, `at reboot ${boots.length} nothing was refused: nobody tried`)
+  }
+  return boots
+}
+
 /** What the prober of a node saw from its beginning until the guard was back. */
 export type Boot = Pick<ProberState, 'attempts' | 'opened' | 'refused'> & {
-  /** Milliseconds by which the prober began before the guard's container; negative where it was later. */
+  /** Milliseconds by which the prober began before the guard had loaded its own rules; negative where it was later. */
   readonly ahead: number
 }
 
 async function bootOnce(context: Context, name: string): Promise<Boot> {
   const [guard, prober] = [await guardOn(context, name), await proberOn(context, name)]
   await bootAgain(context, name)
-  const [guardBack, proberBack] = await until(context, `guard and prober of ${name} again`, async () => {
-    const [guardNow, proberNow] = [await guardOn(context, name), await proberOn(context, name)]
-    const begun = restarts(guardNow) > restarts(guard) && restarts(proberNow) > restarts(prober)
-    return begun && startedAt(guardNow, 'firewall') !== undefined && ([guardNow, proberNow] as const)
+  const proberBack = await until(context, `guard and prober of ${name} again`, async () => {
+    const now = await proberOn(context, name)
+    const begun = restarts(await guardOn(context, name)) > restarts(guard) && restarts(now) > restarts(prober)
+    return begun && now
   })
   await guardsReady(context)
+  const loaded = await until(context, `what the guard of ${name} logged`, async () =>
+    verifiedAt(await guardLog(context, name)),
+  )
   const state: ProberState = await until(context, `counts of ${name}'s prober`, async () =>
     JSON.parse(await ask(context, refOf(proberBack), ['state'])),
   )
-  const ahead = (startedAt(guardBack, 'firewall') ?? 0) - Date.parse(state.began)
+  const ahead = loaded - Date.parse(state.began)
   return { attempts: state.attempts, opened: state.opened, refused: state.refused, ahead }
 }
 
@@ -80,18 +92,30 @@ async function proberOn(context: Context, name: string): Promise<LivePod> {
   return found
 }
 
-/** Milliseconds, of a whole second; undefined where the container does not run. */
-function startedAt({ status }: LivePod, name: string): number | undefined {
-  const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]
-  const state = all.find((container) => container.name === name)?.state
-  return state !== undefined && 'running' in state ? Date.parse(state.running.startedAt) : undefined
+/** Of the container that runs now. */
+async function guardLog(context: Context, name: string): Promise<string> {
+  const { namespace, name: pod } = refOf(await guardOn(context, name))
+  const path = `/api/v1/namespaces/${namespace}/pods/${pod}/log?container=firewall`
+  const { status, body } = await context.access.kube.request('GET', path)
+  expect(status === 200, `the guard's log was answered with ${status}`)
+  return body
+}
+
+/** When a guard first found its own rules in the kernel, by its log; milliseconds. */
+export function verifiedAt(log: string): number | undefined {
+  for (const line of log.split('\n').filter((text) => text.startsWith('{'))) {
+    const { msg, time }: { msg?: string; time?: string } = JSON.parse(line)
+    if (msg === 'rules verified' && time !== undefined) return Date.parse(time)
+  }
+  return undefined
 }
 
 /** The evidence, of one or more. */
 export function describeBoots(boots: readonly Boot[]): string {
   const sum = (key: 'attempts' | 'opened' | 'refused') => boots.reduce((all, boot) => all + boot[key], 0)
-  const first = boots.filter(({ ahead }) => ahead > 0).length
-  return `${boots.length} reboot(s), ${sum('opened')} openings in ${sum('attempts')} attempts, ${sum('refused')} refused; the prober began before the guard in ${first}`
+  const first = boots.filter(({ ahead }) => ahead > 0)
+  const most = Math.max(0, ...boots.map(({ ahead }) => ahead))
+  return `${boots.length} reboot(s), ${sum('opened')} openings in ${sum('attempts')} attempts, ${sum('refused')} refused; the prober began before the guard's rules stood in ${first.length}, by ${(most / 1000).toFixed(1)} s at most`
 }
 
 /** The script for user data, as its guard prints it. */
