@@ -42,6 +42,12 @@ export const OPTIONS = {
     'pods of each kind whose start is measured, one at a time; the clocks of nodes and of this machine must agree',
   ),
   mayReboot: flag(false, 'one node may be rebooted'),
+  bootReboots: whole(
+    0,
+    [0, 50],
+    'how often a node that loads rules at its boot is rebooted; npm run test:kubernetes only',
+  ),
+  bootBackend: oneOf(['nft', 'iptables'], 'nft', 'those rules'),
   installed: flag(
     false,
     'test the pod2iam that is installed, changing nothing about it; upgrade, outages and uninstall are left out',

@@ -1,185 +1,366 @@
 /** `firewall boot-rules`: what it prints shuts a node before its kubelet, and the guard takes over without a gap. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { BROKER_LINK } from '../../common/addresses.ts'
-import { bootRules } from '../../node-guard/firewall/boot/rules.ts'
+import { BOOT_BACKENDS, type BootBackend, bootMarkers } from '../../node-guard/firewall/boot/files.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { findTool } from '../sandbox/node/tools.ts'
-import { type GuardProcess, startGuard } from './guard-process.ts'
+import { ADMIN_AND_RAW, type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
 import { MAIN, NEIGHBOURS, openNode, type TestNode, until } from './node.ts'
 
 const UNIT = 'pod2iam-boot.service'
 const printed = (...argv: string[]) =>
   execFileSync(process.execPath, [MAIN, 'boot-rules', ...argv], { encoding: 'utf8' })
 
-describe('firewall boot-rules', needsNamespaces(), () => {
-  let node: TestNode
-  let guard: GuardProcess | undefined
-  before(async () => {
-    node = await openNode()
-    const aws = await node.agent('aws')
-    for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
-  })
-  after(() => node?.close())
-  afterEach(async () => {
-    await guard?.end('SIGKILL')
-    guard = undefined
-    await node.run('node', ['nft', 'flush', 'ruleset'])
-    await node.run('node', ['ip', 'link', 'delete', BROKER_LINK])
-  })
-
-  const from = async (network: 'pod1' | 'node', host: string) =>
-    (await (await node.agent(network)).tcp({ host, port: 80 })).outcome
-  const load = (rules: string) => node.must('node', ['nft', '-f', '-'], rules)
-  const start = async (...flags: string[]) => {
-    guard = await startGuard(node, flags)
-    return guard
-  }
-  /** The warning of `status` about rules of boot, once the guard has looked: together with leftovers. */
-  const warning = async (): Promise<string | undefined> => {
-    let found: { leftoversAt: string | null; warnings: { code: string; detail: string }[] } | undefined
-    await until('the guard has looked', async () => {
-      const { stdout } = await node.run('node', [process.execPath, MAIN, 'status', '--json'])
-      found = JSON.parse(stdout)
-      return typeof found?.leftoversAt === 'string'
-    })
-    return found?.warnings.find(({ code }) => code === 'boot-rules')?.detail
-  }
-
-  test('refuses pods, and nobody else, with nothing of pod2iam running; again and again', async () => {
-    assert.equal(await from('pod1', '169.254.169.254'), 'aws', 'open before')
-    for (let boot = 0; boot < 2; boot++) {
-      await load(printed('--print=rules'))
-      for (const host of ['169.254.169.254', 'fd00:ec2::254']) {
-        assert.equal(await from('pod1', host), 'ECONNREFUSED')
-        assert.equal(await from('node', host), 'aws')
-      }
-      for (const host of NEIGHBOURS) assert.equal(await from('pod1', host), 'aws', host)
-    }
-  })
-
-  test('no request of a pod gets through while the guard takes over, and none when it ends', async () => {
-    await load(printed('--print=rules'))
-    const pod = await node.agent('pod1')
-    await pod.hammer({ host: '169.254.169.254', port: 80 })
-    const taking = await start()
-    await taking.becomes('ready')
-    await taking.end('SIGTERM')
-    await (await start()).becomes('ready')
-    const { tried, gaps } = await pod.rest({})
-    assert.ok(tried > 0)
-    assert.deepEqual(gaps, [])
-    assert.equal(await warning(), undefined)
-  })
-
-  test('a guard with iptables’ rules takes over without a gap, too', async () => {
-    await load(printed('--print=rules'))
-    const pod = await node.agent('pod1')
-    await pod.hammer({ host: '169.254.169.254', port: 80 })
-    await (await start('--backend=iptables')).becomes('ready')
-    const { tried, gaps } = await pod.rest({})
-    assert.ok(tried > 0)
-    assert.deepEqual(gaps, [])
-    assert.equal((await node.run('node', ['nft', 'list', 'table', 'inet', 'pod2iam_guard'])).code, 1)
-    assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
-    assert.equal(await warning(), undefined)
-  })
-
-  test('the guard warns where the node loads others than it would print', async () => {
-    await load(printed('--print=rules', '--metadata-address=169.254.169.254'))
-    await (await start()).becomes('ready')
-    const told = (await warning()) ?? ''
-    assert.match(told, /another release or other settings.*boot-rules/)
-    assert.ok(guard?.logs.some(({ level, detail }) => level === 'warn' && detail === told))
-  })
-
-  test('a guard that only counts warns that the node refuses until it runs', async () => {
-    await load(printed('--print=rules'))
-    await (await start('--mode=audit')).becomes('auditing')
-    assert.match((await warning()) ?? '', new RegExp(`systemctl disable ${UNIT}`))
-    assert.equal(await from('pod1', '169.254.169.254'), 'aws')
-  })
-
-  test('whoever takes the rules away is told of the unit that brings them back', async () => {
-    const remove = [process.execPath, MAIN, 'remove', '--open-this-node']
-    assert.doesNotMatch(await node.must('node', remove), /systemctl/)
-    await load(printed('--print=rules'))
-    assert.match(await node.must('node', remove), new RegExp(`systemctl disable ${UNIT}`))
-    assert.equal(await from('pod1', '169.254.169.254'), 'aws')
-    const removing = await start('--mode=remove')
-    await removing.becomes('removed')
-    assert.ok(removing.logs.some(({ msg }) => msg === 'rules of boot left'))
-  })
-
-  test('the script for user data writes both files and loads the rules, as often as it is run', async () => {
-    // systemd is not here: what it would run is read from the unit that the script wrote.
-    const systemctl = `#!/bin/sh
-echo "systemctl $*"
-test "$1" != reload-or-restart || $(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$2")
-`
-    const directory = mkdtempSync(join(tmpdir(), 'pod2iam-boot-'))
-    try {
-      writeFileSync(join(directory, 'systemctl'), systemctl, { mode: 0o755 })
-      writeFileSync(join(directory, 'user-data'), printed())
-      const run = `mount -t tmpfs none /etc && mkdir -p /etc/systemd/system && export PATH=${directory}:$PATH && sh ${directory}/user-data && sh ${directory}/user-data`
-      const told = await node.must('node', ['unshare', '--mount', 'sh', '-e', '-c', run])
-      const once = `systemctl daemon-reload\nsystemctl enable ${UNIT}\nsystemctl reload-or-restart ${UNIT}\n`
-      assert.equal(told, once + once)
-      assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
-      assert.deepEqual(await markers(), [bootRules(BY_DEFAULT).marker])
-      const without = `mount -t tmpfs none /etc && mkdir -p /etc/systemd/system && mount --bind /dev/null /usr/sbin/nft && export PATH=${directory}:$PATH && sh ${directory}/user-data; code=$?; test -s /etc/systemd/system/${UNIT} && exit $code`
-      const failed = await node.run('node', ['unshare', '--mount', 'sh', '-c', without])
-      assert.equal(failed.code, 1)
-      assert.match(failed.stderr, /gets no kubelet; is the package nftables/)
-      assert.match(failed.stdout, new RegExp(`enable ${UNIT}`), 'what shuts the kubelet out is there')
-    } finally {
-      rmSync(directory, { recursive: true })
-    }
-  })
-
-  async function markers(): Promise<string[]> {
-    const list = await node.must('node', ['nft', 'list', 'table', 'inet', 'pod2iam_boot'])
-    return [...list.matchAll(/chain (\w+)/g)].map(([, name = '']) => name)
-  }
-})
-
+/** The forms of the rules, iptables' by either of its variants. */
+const FORMS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
+type Form = (typeof FORMS)[number]
 const BY_DEFAULT = {
   metadata: ['169.254.169.254', 'fd00:ec2::254'],
   broker: ['169.254.170.24', 'fd00:70d2:1a::24'],
 }
 
+for (const form of FORMS)
+  describe(`firewall boot-rules by ${form}`, needsNamespaces(), () => {
+    const backend: BootBackend = form === 'nft' ? 'nft' : 'iptables'
+    /** The guard that keeps its rules as these are, and the other. */
+    const [same, other] = [backend, backend === 'nft' ? 'iptables' : 'nft'] as const
+    let node: TestNode
+    let guard: GuardProcess | undefined
+    let directory: string
+    before(async () => {
+      node = await openNode()
+      directory = mkdtempSync(join(tmpdir(), 'pod2iam-boot-'))
+      chmodSync(directory, 0o755)
+      useVariant(directory, form)
+      const aws = await node.agent('aws')
+      for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
+    })
+    after(async () => {
+      await node?.close()
+      rmSync(directory, { recursive: true })
+    })
+    afterEach(async () => {
+      await guard?.end('SIGKILL')
+      guard = undefined
+      rmSync(statusFile(), { force: true })
+      await node.run('node', ['nft', 'flush', 'ruleset'])
+      if (form === 'iptables-legacy')
+        for (const ip of ['ip', 'ip6'])
+          for (const table of ['filter', 'mangle', 'nat'])
+            for (const command of ['-F', '-X'])
+              await node.run('node', [`${ip}tables-legacy`, '-w', '-t', table, command])
+      await node.run('node', ['ip', 'link', 'delete', BROKER_LINK])
+    })
+
+    const from = async (network: 'pod1' | 'node', host: string) =>
+      (await (await node.agent(network)).tcp({ host, port: 80 })).outcome
+    /** Two pods connect again and again, one by IPv4 and one by IPv6. */
+    const hammer = async () => {
+      const pods = await Promise.all([node.agent('pod1'), node.agent('pod2')])
+      await Promise.all(
+        ['169.254.169.254', 'fd00:ec2::254'].map((host, index) => pods[index]?.hammer({ host, port: 80 })),
+      )
+      return {
+        inVain: async () => {
+          for (const pod of pods) {
+            const { tried, gaps } = await pod.rest({})
+            assert.ok(tried > 0)
+            assert.deepEqual(gaps, [])
+          }
+        },
+      }
+    }
+    /** As the unit does it; `rules` are those that are printed by default. */
+    const load = (...argv: string[]) => {
+      const rules = printed('--print=rules', `--backend=${backend}`, ...argv)
+      const command = backend === 'nft' ? ['nft', '-f', '-'] : inPath(directory, 'sh', '-s')
+      return node.must('node', command, rules)
+    }
+    const start = async (...flags: string[]) => {
+      const wrapper = form === 'iptables-legacy' ? ADMIN_AND_RAW : NET_ADMIN_ONLY
+      guard = await startGuard(node, flags, wrapper)
+      return guard
+    }
+    /** The warning of `status` about rules of boot, once this guard has looked for them: together with leftovers. */
+    const warning = async (): Promise<string | undefined> => {
+      let found: { leftoversAt: string | null; warnings: { code: string; detail: string }[] } | undefined
+      await until('the guard has looked', () => {
+        found = existsSync(statusFile()) ? JSON.parse(readFileSync(statusFile(), 'utf8')).status : undefined
+        return typeof found?.leftoversAt === 'string'
+      })
+      return found?.warnings.find(({ code }) => code === 'boot-rules')?.detail
+    }
+    const statusFile = () => node.machine.path('/run/pod2iam/firewall-status.json')
+    /** Whether rules stand that refuse, by this form's means. */
+    const stand = async () =>
+      form === 'nft'
+        ? (await node.run('node', ['nft', 'list', 'table', 'inet', 'pod2iam_guard'])).code === 0
+        : (await saved()).some((line) => line.includes('POD2IAM-'))
+    const saved = async () =>
+      (await node.must('node', [`${form}-save`])).split('\n').filter((line) => /^[*:-]/.test(line))
+    const markers = async () =>
+      form === 'nft'
+        ? [
+            ...(await node.must('node', ['nft', 'list', 'table', 'inet', 'pod2iam_boot'])).matchAll(
+              /chain (\w+)/g,
+            ),
+          ].map(([, name = '']) => name)
+        : (await saved()).flatMap((line) => /^:(POD2IAM_BOOT_\w+)/.exec(line)?.[1] ?? [])
+    const isMarked = async () => {
+      const [marker, ...others] = await markers()
+      assert.deepEqual(others, [])
+      return bootMarkers(BY_DEFAULT).includes(marker ?? '')
+    }
+
+    test('refuses pods, and nobody else, with nothing of pod2iam running; again and again', async () => {
+      assert.equal(await from('pod1', '169.254.169.254'), 'aws', 'open before')
+      const all: string[] = []
+      for (let boot = 0; boot < 3; boot++) {
+        await load(...(boot === 0 ? ['--metadata-address=169.254.169.254'] : []))
+        if (boot > 0)
+          all.push((await node.must('node', rulesOf(form))).replaceAll(/\[.*|^#.*|packets .*/gm, ''))
+        for (const host of ['169.254.169.254', ...(boot > 0 ? ['fd00:ec2::254'] : [])]) {
+          assert.equal(await from('pod1', host), 'ECONNREFUSED')
+          assert.equal(await from('node', host), 'aws')
+        }
+        for (const host of NEIGHBOURS) assert.equal(await from('pod1', host), 'aws', host)
+      }
+      assert.equal(all[0], all[1], 'once more is no other than once')
+      assert.ok(await isMarked())
+    })
+
+    test('no request of a pod gets through while the guard takes over, and none when it ends', async () => {
+      await load()
+      const trying = await hammer()
+      const taking = await start(`--backend=${same}`)
+      await taking.becomes('ready')
+      assert.equal(await taking.metric(`info{backend="${form}",mode="enforce"}`), 1)
+      await taking.end('SIGTERM')
+      await (await start(`--backend=${same}`)).becomes('ready')
+      await trying.inVain()
+      assert.equal(await warning(), undefined)
+      assert.ok(await isMarked(), 'what tells of them stays')
+    })
+
+    test('a guard with rules of the other backend takes over without a gap, too, and takes these away', async () => {
+      await load()
+      const trying = await hammer()
+      await (await start(`--backend=${other}`)).becomes('ready')
+      if (form === 'nft' || other === 'nft') await until('they are gone', async () => !(await stand()))
+      await trying.inVain()
+      assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
+      assert.equal(await warning(), undefined)
+      assert.ok(await isMarked())
+    })
+
+    test('loaded again under a guard that runs, they open nothing, and the guard’s own are back', async () => {
+      await load()
+      const running = await start(`--backend=${same}`)
+      await running.becomes('ready')
+      const trying = await hammer()
+      for (let round = 0; round < 3; round++) await load()
+      await until('a repair', async () => (await running.repairs()) > 0)
+      await running.becomes('ready')
+      await trying.inVain()
+    })
+
+    for (const own of [same, other])
+      test(`a guard with backend ${own} warns where the node loads others than it would print`, async () => {
+        await load('--metadata-address=169.254.169.254')
+        await (await start(`--backend=${own}`)).becomes('ready')
+        const told = (await warning()) ?? ''
+        assert.match(told, /another release or other settings.*boot-rules/)
+        await until('it is logged', () =>
+          (guard?.logs ?? []).some(({ level, detail }) => level === 'warn' && detail === told),
+        )
+      })
+
+    test('a guard that only counts warns that the node refuses until it runs', async () => {
+      await load()
+      await (await start('--mode=audit')).becomes('auditing')
+      assert.match((await warning()) ?? '', new RegExp(`systemctl disable ${UNIT}`))
+      await until('it is open', async () => (await from('pod1', '169.254.169.254')) === 'aws')
+    })
+
+    test('whoever takes the rules away is told of the unit that brings them back', async () => {
+      const remove = [process.execPath, MAIN, 'remove', '--open-this-node']
+      assert.doesNotMatch(await node.must('node', remove), /systemctl/)
+      await load()
+      assert.match(await node.must('node', remove), new RegExp(`systemctl disable ${UNIT}`))
+      assert.equal(await from('pod1', '169.254.169.254'), 'aws')
+      const removing = await start('--mode=remove')
+      await removing.becomes('removed')
+      await until('it is logged', () => removing.logs.some(({ msg }) => msg === 'rules of boot left'))
+      assert.equal(await stand(), false)
+    })
+
+    test('the script for user data writes both files and loads the rules, as often as it is run', async () => {
+      writeFileSync(join(directory, 'user-data'), printed(`--backend=${backend}`))
+      const script = join(directory, 'user-data')
+      const told = await node.must('node', inEmptyEtc(directory, `sh ${script} && sh ${script}`))
+      const once = `systemctl daemon-reload\nsystemctl enable ${UNIT}\nsystemctl reload-or-restart ${UNIT}\n`
+      assert.equal(told, once + once)
+      assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
+      assert.ok(await isMarked())
+    })
+
+    test('the script fails where the rules cannot be loaded, and has put there what keeps the kubelet out', async () => {
+      writeFileSync(join(directory, 'user-data'), printed(`--backend=${backend}`))
+      const programs = ['nft', 'iptables-nft', 'iptables-legacy', 'ip6tables-nft', 'ip6tables-legacy']
+      const missing = programs.map((name) => `mount --bind /dev/null ${findTool(name)}`).join(' && ')
+      const run = `${missing} && sh ${directory}/user-data; code=$?; test -s /etc/systemd/system/${UNIT} && exit $code`
+      const failed = await node.run('node', inEmptyEtc(directory, run))
+      assert.equal(failed.code, 1)
+      assert.match(
+        failed.stderr,
+        new RegExp(`gets no kubelet; is the package ${backend === 'nft' ? 'nftables' : 'iptables'}`),
+      )
+      assert.match(failed.stdout, new RegExp(`enable ${UNIT}`), 'what shuts the kubelet out is there')
+    })
+
+    if (backend === 'iptables') {
+      test('rules of others stay, whatever they are called, and ours are before them', async () => {
+        const theirs = [
+          '-A FORWARD -m comment --comment "goes -j POD2IAM-FORWARD" -j ACCEPT',
+          '-A FORWARD -i lo -m comment --comment POD2IAM-FORWARD -j ACCEPT',
+        ]
+        await node.must('node', [`${form}-restore`], `*filter\n${theirs.join('\n')}\nCOMMIT\n`)
+        for (let boot = 0; boot < 2; boot++) await load()
+        const forward = (await saved()).filter((line) => line.startsWith('-A FORWARD'))
+        assert.deepEqual(forward, ['-A FORWARD -j POD2IAM-FORWARD', ...theirs])
+      })
+
+      const withRestore = async (program: string, script: string) => {
+        const own = mkdtempSync(join(tmpdir(), 'pod2iam-boot-'))
+        try {
+          writeFileSync(join(own, program), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+          const rules = printed('--print=rules', '--backend=iptables')
+          const { code } = await node.run('node', inPath(`${own}:${directory}`, 'sh', '-s'), rules)
+          return code
+        } finally {
+          rmSync(own, { recursive: true })
+        }
+      }
+
+      test('fails where one family cannot be loaded', async () => {
+        assert.equal(await withRestore('ip6tables-restore', 'exit 1'), 1)
+      })
+
+      test('is tried again where another changed the jumps meanwhile', async () => {
+        const once = `mkdir /run/tried 2>/dev/null && exit 1; exec ${directory}/iptables-restore "$@"`
+        assert.equal(await withRestore('iptables-restore', once), 0)
+        assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
+      })
+    }
+
+    if (form === 'iptables-legacy') {
+      test('a guard that may not look at iptables-legacy says that its rules may be left', async () => {
+        await load()
+        guard = await startGuard(node, ['--backend=nft'], NET_ADMIN_ONLY)
+        await guard.becomes('ready')
+        await until('it has looked', () =>
+          (guard?.logs ?? []).some(({ msg }) => msg === 'rules of another backend may be left'),
+        )
+        assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
+      })
+
+      test('a node whose iptables is nf_tables’, and whose kernel has none, loads them by iptables-legacy', async () => {
+        const own = mkdtempSync(join(tmpdir(), 'pod2iam-boot-'))
+        try {
+          writeFileSync(join(own, 'iptables-save'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
+          const rules = printed('--print=rules', '--backend=iptables')
+          await node.must('node', inPath(own, 'sh', '-s'), rules)
+          assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
+          assert.equal(await from('pod1', 'fd00:ec2::254'), 'ECONNREFUSED')
+          assert.ok(await stand())
+        } finally {
+          rmSync(own, { recursive: true })
+        }
+      })
+    }
+  })
+
+/** All that can be seen of a node's rules. */
+const rulesOf = (form: Form) =>
+  form === 'nft'
+    ? ['nft', 'list', 'ruleset']
+    : ['sh', '-ec', `${form}-save; ${form.replace('ip', 'ip6')}-save`]
+
+const inPath = (directory: string, ...argv: string[]) => [
+  'env',
+  `PATH=${directory}:${process.env.PATH}:/usr/sbin`,
+  ...argv,
+]
+
+/** In an `/etc` of its own, with a systemd of ours. */
+const inEmptyEtc = (directory: string, script: string) => [
+  'unshare',
+  '--mount',
+  'sh',
+  '-c',
+  `mount -t tmpfs none /etc && mkdir -p /etc/systemd/system && export PATH=${directory}:$PATH:/usr/sbin && ${script}`,
+]
+
+/** The node's own iptables is of this variant. And systemd is not here: what it would run is read from the unit. */
+function useVariant(directory: string, form: Form): void {
+  if (form !== 'nft')
+    for (const ip of ['ip', 'ip6'])
+      for (const what of ['save', 'restore'])
+        symlinkSync(
+          findTool(`${form.replace('ip', ip)}-${what}`) ?? '',
+          join(directory, `${ip}tables-${what}`),
+        )
+  const systemctl = `#!/bin/sh
+echo "systemctl $*"
+test "$1" != reload-or-restart || $(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$2")
+`
+  writeFileSync(join(directory, 'systemctl'), systemctl, { mode: 0o755 })
+}
+
 describe('what boot-rules prints', () => {
   test('names the rules by what is in them: other addresses are other rules', () => {
-    assert.equal(bootRules(BY_DEFAULT).marker, bootRules({ ...BY_DEFAULT }).marker)
+    assert.deepEqual(bootMarkers(BY_DEFAULT), bootMarkers({ ...BY_DEFAULT }))
     const others = [
       { ...BY_DEFAULT, metadata: ['169.254.169.254'] },
       { ...BY_DEFAULT, broker: ['169.254.170.25'] },
     ]
-    assert.equal(new Set([BY_DEFAULT, ...others].map((rules) => bootRules(rules).marker)).size, 3)
+    assert.equal(new Set([BY_DEFAULT, ...others].flatMap(bootMarkers)).size, 3 * BOOT_BACKENDS.length)
   })
 
   const analyze = findTool('systemd-analyze')
   const skip = analyze === undefined ? { skip: 'systemd-analyze not found; install systemd' } : {}
-  test('is a unit that systemd takes, before network and kubelet and without a cycle', skip, () => {
-    const directory = mkdtempSync(join(tmpdir(), 'pod2iam-unit-'))
-    try {
-      const file = join(directory, UNIT)
-      writeFileSync(file, printed('--print=unit'))
-      const said = execFileSync(analyze ?? '', ['verify', '--man=no', '--recursive-errors=no', file], {
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'pipe'],
-      })
-      assert.equal(said, '')
-    } finally {
-      rmSync(directory, { recursive: true })
-    }
+  for (const backend of BOOT_BACKENDS)
+    test(
+      `is a unit that systemd takes, before network and kubelet and without a cycle (${backend})`,
+      skip,
+      () => {
+        const directory = mkdtempSync(join(tmpdir(), 'pod2iam-unit-'))
+        try {
+          const file = join(directory, UNIT)
+          writeFileSync(file, printed('--print=unit', `--backend=${backend}`))
+          const said = execFileSync(analyze ?? '', ['verify', '--man=no', '--recursive-errors=no', file], {
+            encoding: 'utf8',
+            stdio: ['ignore', 'pipe', 'pipe'],
+          })
+          assert.equal(said, '')
+        } finally {
+          rmSync(directory, { recursive: true })
+        }
+      },
+    )
+
+  test('takes the other form’s file from the node', () => {
+    assert.match(printed('--backend=iptables'), /^rm -f \/etc\/pod2iam\/boot\.nft$/m)
+    assert.match(printed(), /^rm -f \/etc\/pod2iam\/boot-iptables\.sh$/m)
   })
 
   test('is refused with a sentence where it is asked for something else', () => {
     assert.throws(() => printed('--print=everything'), /user-data, rules, unit/)
+    assert.throws(() => printed('--backend=auto'), /nft, iptables/)
   })
 })

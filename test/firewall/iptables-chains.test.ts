@@ -6,7 +6,8 @@ import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
 import { type Canaries, createCanaries } from '../../node-guard/firewall/guard/canaries.ts'
 import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backend.ts'
 import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/guard/iptables-rules.ts'
-import { findBackends, type NodeFiles } from '../../node-guard/firewall/guard/selection.ts'
+import type { NodeFiles } from '../../node-guard/firewall/guard/node-files.ts'
+import { findBackends } from '../../node-guard/firewall/guard/selection.ts'
 import {
   type Chain,
   countPackets,

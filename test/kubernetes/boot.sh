@@ -1,6 +1,6 @@
 #!/bin/bash
 # boot.sh DIRECTORY NAME BOOT_ID: the first process of a node, in namespaces of its own (mount, PID, UTS, network). Gives the node its
-# own name, /proc, /sys, /run and disks, says so by $DIRECTORY/up, and then reaps what has lost its parent.
+# own name, /proc, /sys, /run and disks, starts the units that its kubelet requires, says so by $DIRECTORY/up, and then reaps what has lost its parent.
 set -euo pipefail
 directory=$1
 
@@ -16,6 +16,10 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/lock /run/netns
 mount --bind "$directory/lib" /var/lib
 mount --bind "$directory/log" /var/log
+# What is written there is the node's own, and stays.
+mkdir -p "$directory"/etc/{upper,work}
+mount -t overlay -o "lowerdir=/etc,upperdir=$directory/etc/upper,workdir=$directory/etc/work" overlay /etc
+mkdir -p /etc/systemd/system
 
 # bind TEXT FILE: the file reads as this text in this node.
 bind() {
@@ -33,6 +37,9 @@ bind 1000000 /proc/sys/kernel/keys/root_maxkeys
 bind 25000000 /proc/sys/kernel/keys/root_maxbytes
 # Volumes that containers mount are seen by each other, as on a node.
 mount --make-rshared /
+
+# Before there is a network, let alone a kubelet; where it fails, this node does not come up.
+"$(dirname "$0")/systemd/systemctl" boot
 
 echo "$3" >"$directory/up"
 trap 'exit 0' TERM

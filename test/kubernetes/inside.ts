@@ -43,14 +43,18 @@ process.exit()
 
 async function showPromises(cluster: Cluster): Promise<number> {
   const options = optionsFor(cluster, given)
+  const nodeNamed = (name: string) => {
+    const node = cluster.nodes.find(({ plan }) => plan.name === name)
+    if (node === undefined) throw new Error(`there is no node ${name}`)
+    return node
+  }
   const access = {
     ...openCluster(options),
     reboot: async (name: string) => {
-      const node = cluster.nodes.find(({ plan }) => plan.name === name)
-      if (node === undefined) throw new Error(`there is no node ${name}`)
-      await node.powerOff()
-      await node.powerOn()
+      await nodeNamed(name).powerOff()
+      await nodeNamed(name).powerOn()
     },
+    runOnNode: (name: string, script: string) => nodeNamed(name).run(script),
   }
   try {
     const { verdicts, left } = await run({ access, options, signal: interrupt.signal, progress })

@@ -5,7 +5,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { peer } from '../peers.ts'
-import { tool } from '../sandbox/node/tools.ts'
+import { DEFAULT_PATH, tool } from '../sandbox/node/tools.ts'
 import type { Program } from '../sandbox/real/logged.ts'
 import { makeCgroups, removeCgroups } from './cgroups.ts'
 import { CONTROL_PLANE, type NodePlan } from './layout.ts'
@@ -14,6 +14,10 @@ import { command, started, startProgram } from './program.ts'
 import { SWITCH } from './switch.ts'
 
 const BOOT = fileURLToPath(new URL('boot.sh', import.meta.url))
+/** Has `systemctl`. */
+const SYSTEMD = fileURLToPath(new URL('systemd', import.meta.url))
+/** What a node has of its own; it ends with the `unshare` that starts it. */
+export const BOOT_NAMESPACES = ['--mount', '--pid', '--uts', '--net', '--fork', '--kill-child'] as const
 /** As kubelet's systemd unit: it ends where containerd listens already, but is not ready yet. */
 const AGAIN = ['/bin/sh', '-c', 'while :; do "$@"; sleep 1; done', 'sh'] as const
 const SOCKET = '/run/containerd/containerd.sock'
@@ -46,8 +50,7 @@ export class Node {
     rmSync(join(own, 'up'), { force: true })
     makeCgroups(this.#cgroup)
     const bootId = randomUUID()
-    const namespaces = ['--mount', '--pid', '--uts', '--net', '--fork', '--kill-child']
-    const boot = [tool('unshare'), ...namespaces, '--', BOOT, own, this.plan.name, bootId]
+    const boot = [tool('unshare'), ...BOOT_NAMESPACES, '--', BOOT, own, this.plan.name, bootId]
     this.#machine = this.#start('boot', boot)
     await started(
       `The boot of ${this.plan.name}`,
@@ -56,6 +59,14 @@ export class Node {
     )
     await this.#connect()
     await this.#startPrograms()
+  }
+
+  /** Runs a script for `/bin/sh` in it, as root. @throws Error with what it said when it fails */
+  async run(script: string): Promise<void> {
+    const file = join(this.#site.own, 'script')
+    await writeFile(file, script)
+    const inside = this.#enter('--mount', '--pid', '--uts', '--net')
+    await command([...inside, tool('env'), `PATH=${SYSTEMD}:${DEFAULT_PATH}`, '/bin/sh', file])
   }
 
   /** What ended that should not have, in its own last words. */

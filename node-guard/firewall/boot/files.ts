@@ -1,30 +1,60 @@
 /** What goes onto a node, besides the rules: a systemd unit, and a shell script that puts both there. */
 import { VERSION } from '../../../common/version.ts'
+import { iptablesBootRules } from './iptables-script.ts'
+import { type BootAddresses, bootRules } from './rules.ts'
 
-export const RULES_PATH = '/etc/pod2iam/boot.nft'
 export const UNIT = 'pod2iam-boot.service'
 export const UNIT_PATH = `/etc/systemd/system/${UNIT}`
 /** What runs pods, or brings what runs them: kubelets by the names of kubeadm and EKS, k3s, RKE2 and k0s. */
 const KUBELETS = ['kubelet', 'k3s', 'k3s-agent', 'rke2-server', 'rke2-agent', 'k0scontroller', 'k0sworker']
 const RUNTIMES = ['containerd', 'crio', 'docker']
 /** What flushes all rules when it starts. */
-const FLUSHING = ['nftables', 'iptables', 'firewalld']
+const FLUSHING = ['nftables', 'iptables', 'ip6tables', 'netfilter-persistent', 'firewalld']
 
 const services = (names: readonly string[]) => names.map((name) => `${name}.service`).join(' ')
 
+/** By what means a node loads rules at its boot. */
+export const BOOT_BACKENDS = ['nft', 'iptables'] as const
+export type BootBackend = (typeof BOOT_BACKENDS)[number]
+
+type Form = {
+  readonly path: string
+  /** What loads the file. */
+  readonly command: string
+  /** Of the node's distribution. */
+  readonly needs: string
+  readonly rules: (addresses: BootAddresses) => { readonly file: string; readonly marker: string }
+}
+
+const FORMS: Readonly<Record<BootBackend, Form>> = {
+  nft: { path: '/etc/pod2iam/boot.nft', command: '/usr/sbin/nft -f', needs: 'nftables', rules: bootRules },
+  iptables: {
+    path: '/etc/pod2iam/boot-iptables.sh',
+    command: '/bin/sh',
+    needs: 'iptables',
+    rules: iptablesBootRules,
+  },
+}
+
+/** By these the guard knows its rules, whichever form the node has. */
+export const bootMarkers = (addresses: BootAddresses): readonly string[] =>
+  BOOT_BACKENDS.map((backend) => FORMS[backend].rules(addresses).marker)
+
 /** The rules with a head that says where they come from. */
-export function rulesFile(rules: string): string {
-  return `#!/usr/sbin/nft -f
+export function rulesFile(backend: BootBackend, addresses: BootAddresses): string {
+  const { command, rules } = FORMS[backend]
+  return `#!${command}
 # Shuts the instance metadata endpoint to pods from boot until pod2iam's node guard takes over.
 # Printed by pod2iam ${VERSION}: firewall boot-rules. Not to be edited: print it anew instead.
-${rules}`
+${rules(addresses).file}`
 }
 
 /**
  * The unit. Before the network is up, after what flushes rules; without it no kubelet: a node whose rules cannot be
  * loaded must not run pods.
  */
-export function unitFile(): string {
+export function unitFile(backend: BootBackend): string {
+  const { command, path } = FORMS[backend]
   return `# Printed by pod2iam ${VERSION}: firewall boot-rules.
 [Unit]
 Description=Instance metadata endpoint shut to pods until pod2iam's node guard runs
@@ -37,8 +67,8 @@ Before=network-pre.target ${services([...RUNTIMES, ...KUBELETS])}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/sbin/nft -f ${RULES_PATH}
-ExecReload=/usr/sbin/nft -f ${RULES_PATH}
+ExecStart=${command} ${path}
+ExecReload=${command} ${path}
 
 [Install]
 WantedBy=multi-user.target
@@ -47,20 +77,23 @@ RequiredBy=${services(KUBELETS)}
 }
 
 /** A script for user data: writes both files and loads the rules now and at every boot. Safe to run again. */
-export function userData(rules: string): string {
+export function userData(backend: BootBackend, addresses: BootAddresses): string {
+  const { path, needs } = FORMS[backend]
+  const others = BOOT_BACKENDS.filter((other) => other !== backend).map((other) => FORMS[other].path)
   return `#!/bin/sh
 # pod2iam ${VERSION}: this node shuts the instance metadata endpoint to pods before its kubelet starts.
 set -eu
-mkdir -p ${dirOf(RULES_PATH)}
-cat >${RULES_PATH} <<'END_OF_RULES'
-${rulesFile(rules)}END_OF_RULES
+mkdir -p ${dirOf(path)}
+rm -f ${others.join(' ')}
+cat >${path} <<'END_OF_RULES'
+${rulesFile(backend, addresses)}END_OF_RULES
 cat >${UNIT_PATH} <<'END_OF_UNIT'
-${unitFile()}END_OF_UNIT
+${unitFile(backend)}END_OF_UNIT
 systemctl daemon-reload
 systemctl enable ${UNIT}
 # Reloaded where it is active: a restart of what the kubelet requires would restart that, too.
 if ! systemctl reload-or-restart ${UNIT}; then
-  echo 'pod2iam: the rules could not be loaded, so this node gets no kubelet; is the package nftables in its image? (journalctl -u ${UNIT})' >&2
+  echo 'pod2iam: the rules could not be loaded, so this node gets no kubelet; is the package ${needs} in its image? (journalctl -u ${UNIT})' >&2
   exit 1
 fi
 `

@@ -1,6 +1,7 @@
 /**
  * The rules that a node loads at its boot, before its kubelet: the guard's own table, without what only a running guard
- * knows. The guard then replaces its rules in one transaction, so that there is no moment without.
+ * knows. The guard then replaces its rules in one transaction, so that there is no moment without. The same for iptables
+ * is in `iptables-script.ts`.
  */
 import { guardRuleset } from '../guard/ruleset.ts'
 import { tableCommands } from '../nft-commands.ts'
@@ -14,17 +15,17 @@ export const BOOT_TABLE: TableName = 'inet pod2iam_boot'
 const CHAIN = 'rules_'
 
 export type BootRules = {
-  /** A file for `nft -f`. */
+  /** What the node keeps: a file for `nft -f`, or a shell script. */
   readonly file: string
   /** Name of the marker's chain: another one wherever the rules differ. */
   readonly marker: string
 }
 
-/** @param addresses exact addresses of the metadata service and of the broker, both families */
-export function bootRules(addresses: {
-  readonly metadata: readonly string[]
-  readonly broker: readonly string[]
-}): BootRules {
+/** Exact addresses, both families. */
+export type BootAddresses = { readonly metadata: readonly string[]; readonly broker: readonly string[] }
+
+/** A file for `nft -f`. */
+export function bootRules(addresses: BootAddresses): BootRules {
   const { commands } = tableCommands(guardRuleset({ ...addresses, uplinks: [] }))
   const marker = `${CHAIN}${fingerprint(commands)}`
   const lines = [
@@ -39,7 +40,7 @@ export function bootRules(addresses: {
 }
 
 /** FNV-1a, 32 bits: it tells releases and settings apart, and protects nothing. */
-function fingerprint(text: string): string {
+export function fingerprint(text: string): string {
   let state = 0x811c9dc5
   for (const byte of Buffer.from(text)) state = Math.imul(state ^ byte, 0x01000193) >>> 0
   return state.toString(16).padStart(8, '0')

@@ -8,7 +8,7 @@ import type { Logger } from '../../../common/log.ts'
 import { stdoutLogger } from '../../../common/log-output.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
 import { VERSION } from '../../../common/version.ts'
-import { bootRules } from '../boot/rules.ts'
+import { bootMarkers } from '../boot/files.ts'
 import { exec } from '../exec.ts'
 import { writeStatus } from '../status-file.ts'
 import { type LookedAt, thisNetwork } from '../status-leftovers.ts'
@@ -220,13 +220,13 @@ function ownedTableOf(settings: GuardSettings, log: Logger, lost: () => void): O
 }
 
 function surroundingsOf(settings: GuardSettings, log: Logger, now: () => number): Surroundings {
-  const boot = bootRules({ metadata: settings.metadataAddress, broker: settings.brokerAddress })
+  const markers = bootMarkers({ metadata: settings.metadataAddress, broker: settings.brokerAddress })
   return createSurroundings({
     metadata: settings.metadataAddress,
     dataplane: settings.dataplane,
     readInterfaces,
     hasNetkit: () => hasNetkit(exec),
-    bootRules: async () => bootRulesWarning(await readBootRules(exec, boot), settings.mode),
+    bootRules: async () => bootRulesWarning(await readBootRules(exec, markers), settings.mode),
     readNatRules: (question) => readNatRules(exec, question),
     readImdsOptions: (address) => readImdsOptions(bounded(exec), address),
     now,

@@ -1,11 +1,10 @@
 import type { Logger } from '../../../common/log.ts'
-import { BOOT_TABLE } from '../boot/rules.ts'
 import type { Exec } from '../exec.ts'
-import { deleteTable, readTable } from '../nft-table.ts'
+import { deleteTable } from '../nft-table.ts'
 import { removeAnswers } from './answer-routes.ts'
 import type { Backend } from './backend.ts'
 import { type Block, type BlockState, NO_PACKETS, NO_REPAIRS } from './block.ts'
-import { BOOT_UNIT_LEFT } from './boot-rules.ts'
+import { BOOT_UNIT_LEFT, loadsBootRules } from './boot-rules.ts'
 import { LOOK_TABLE } from './imds-options.ts'
 import { removeLink } from './link.ts'
 import { makeRoom } from './owned-table.ts'
@@ -27,14 +26,13 @@ export async function removeAll(exec: Exec): Promise<Removal> {
   if (owned?.unusable === false) failures.push(owned.detail)
   // The guard's look at the metadata service leaves this one, when the guard is killed meanwhile.
   if (owned === undefined) await deleteTable(exec, LOOK_TABLE)
-  // What tells of rules of boot stays: their file does.
-  const boot = await readTable(exec, BOOT_TABLE)
   const left = [await removeAnswers(exec), await removeLink(exec)].filter((detail) => detail !== undefined)
   const told = [...failures, ...left]
   return {
     failed: told.length > 0 ? told.join('; ') : undefined,
     skipped,
-    bootRules: boot.ok && boot.content !== undefined,
+    // What tells of them stays: their file does.
+    bootRules: await loadsBootRules(exec),
   }
 }
 

@@ -1,4 +1,3 @@
-import { access, readFile } from 'node:fs/promises'
 import type { Exec } from '../exec.ts'
 import type { Family } from '../iptables/command.ts'
 import type { Backend } from './backend.ts'
@@ -6,6 +5,7 @@ import { iptablesBackend } from './iptables-backend.ts'
 import type { LegacyNode } from './iptables-removal.ts'
 import { GUARD_CHAINS } from './iptables-rules.ts'
 import { nftBackend } from './nft-backend.ts'
+import { legacyTables, NODE_FILES, type NodeFiles } from './node-files.ts'
 
 /** The backends of this machine. */
 export type Backends = {
@@ -23,13 +23,8 @@ export type BackendSetting = 'auto' | 'nft' | 'iptables'
  */
 export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFiles = NODE_FILES): Backends {
   const families = () => familiesOf(node)
-  const ip = (family: Family) => (family === 6 ? 'ip6' : 'ip')
   const legacyNode: LegacyNode = {
-    // Listing them with iptables-legacy-save would make the kernel load them.
-    tables: async (family) => {
-      const names = await node.read(`/proc/net/${ip(family)}_tables_names`)
-      return names.split('\n').filter((name) => name !== '')
-    },
+    tables: (family) => legacyTables(node, family),
     hasPin: (family) => node.exists(`/proc/net/xt_recent/${GUARD_CHAINS}nat-${family}`),
   }
   const legacyInUse = async () =>
@@ -45,22 +40,6 @@ export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFile
       return setting === 'iptables' ? iptables() : [nft, ...(await iptables())]
     },
   }
-}
-
-/** Where the kernel tells what it has, in this network namespace. */
-export type NodeFiles = {
-  readonly exists: (file: string) => Promise<boolean>
-  /** Empty where the file is missing. */
-  readonly read: (file: string) => Promise<string>
-}
-
-const NODE_FILES: NodeFiles = {
-  exists: (file) =>
-    access(file).then(
-      () => true,
-      () => false,
-    ),
-  read: (file) => readFile(file, 'utf8').catch(() => ''),
 }
 
 /** A kernel without IPv6 (`ipv6.disable=1`) forwards none, and ip6tables fails there. */

@@ -15,6 +15,8 @@ export type ClusterAccess = {
   readonly noReboot?: string
   /** Reboots a node, where a pod that says so to the kernel would end more than the node. */
   readonly reboot?: (node: string) => Promise<void>
+  /** Runs a script for `/bin/sh` on a node, as root, as its user data would be. */
+  readonly runOnNode?: (node: string, script: string) => Promise<void>
   /** Path of Node in pod2iam's own images. */
   readonly nodeOfImages: string
   /** Between two looks at something that is waited for, milliseconds. */

@@ -100,6 +100,7 @@ async function prober(): Promise<void> {
     silent: 0,
     unreachable: 0,
     lastOpening: '',
+    began: new Date().toISOString(),
   }
   let due = 0
   for (;;) {

@@ -3,7 +3,12 @@
 /** How a TCP connection to the metadata endpoint ended. */
 export type Reach = 'refused' | 'opened' | 'silent' | 'unreachable'
 
-export type ProberState = Record<Reach, number> & { attempts: number; lastOpening: string }
+export type ProberState = Record<Reach, number> & {
+  attempts: number
+  lastOpening: string
+  /** ISO 8601. */
+  readonly began: string
+}
 
 export type ClientState = { requests: number; failures: number; lastFailure: string; accessKeyId: string }
 

@@ -1,15 +1,12 @@
 /** A node that was rebooted. */
-import type { KubeObject } from '../../sandbox/kube/objects.ts'
 import { readyPods, restarts } from '../cluster-pods.ts'
 import type { Context } from '../context.ts'
 import { CLIENT, clients, expectClosed, expectServed, PROBER, type Probers, probers } from '../load.ts'
-import { guardOn, isReady, type NodeObject, nodeNamed } from '../nodes.ts'
-import { container, podObject } from '../pods.ts'
+import { guardOn } from '../nodes.ts'
 import { expect, type Group, until } from '../promise.ts'
+import { bootAgain } from '../rebooting.ts'
 import { guardsReady } from '../rollout.ts'
-
-/** Sync, remount read-only, reboot: the node's own init need not cooperate. */
-const REBOOT = "for (const key of 'sub') require('fs').writeFileSync('/proc/sysrq-trigger', key)"
+import { shutFromBoot } from './boot-rules.ts'
 
 export const reboot: Group = {
   title: 'Reboot',
@@ -20,6 +17,7 @@ export const reboot: Group = {
         access.noReboot ?? (options.mayReboot ? undefined : 'pass --may-reboot for it'),
       show: rebooted,
     },
+    shutFromBoot,
   ],
 }
 
@@ -27,13 +25,8 @@ async function rebooted(context: Context): Promise<string> {
   const [client] = await readyPods(context, CLIENT.place, CLIENT.app)
   const name = client?.spec.nodeName
   expect(name !== undefined, 'no client runs on a node')
-  const before = await nodeNamed(context, name)
   const [guard, tried] = [await guardOn(context, name), await probers(context)]
-  await rebootNode(context, before)
-  await until(context, `${name} with another boot id`, async () => {
-    const { status } = await nodeNamed(context, name)
-    return status?.nodeInfo?.bootID !== before.status?.nodeInfo?.bootID && isReady(status)
-  })
+  await bootAgain(context, name)
   // What the API says of the node's pods is that of before, until its kubelet has looked at them.
   await until(context, `${name}'s guard again`, async () => {
     return restarts(await guardOn(context, name)) > restarts(guard)
@@ -62,25 +55,4 @@ async function openings(
     else expect(opened === (before.get(name)?.opened ?? 0), `the endpoint was open on ${spec.nodeName}, too`)
   }
   return gap
-}
-
-async function rebootNode(context: Context, { metadata, spec }: NodeObject): Promise<void> {
-  const { access } = context
-  const { name = '' } = metadata
-  if (access.reboot !== undefined) return access.reboot(name)
-  expect(
-    !/^(kind|docker|namespace):/.test(spec?.providerID ?? ''),
-    'this node is a container, or namespaces of a machine: that one would reboot',
-  )
-  await access.kube.create(rebooter(context, name))
-}
-
-function rebooter({ run }: Context, nodeName: string): KubeObject {
-  const own = {
-    ...container(run, 'idle'),
-    command: [run.node, '-e', REBOOT],
-    securityContext: { privileged: true, runAsUser: 0 },
-  }
-  const spec = { nodeName, hostPID: true, restartPolicy: 'Never', containers: [own] }
-  return podObject(run, { app: 'reboot', place: 'plain', spec })
 }

@@ -1,0 +1,25 @@
+import { access, readFile } from 'node:fs/promises'
+import type { Family } from '../iptables/command.ts'
+
+/** Where the kernel tells what it has, in this network namespace. */
+export type NodeFiles = {
+  readonly exists: (file: string) => Promise<boolean>
+  /** Empty where the file is missing. */
+  readonly read: (file: string) => Promise<string>
+}
+
+/** This process's own. */
+export const NODE_FILES: NodeFiles = {
+  exists: (file) =>
+    access(file).then(
+      () => true,
+      () => false,
+    ),
+  read: (file) => readFile(file, 'utf8').catch(() => ''),
+}
+
+/** The tables of iptables-legacy. Listing them with iptables-legacy-save would make the kernel load them. */
+export async function legacyTables(node: NodeFiles, family: Family): Promise<readonly string[]> {
+  const names = await node.read(`/proc/net/${family === 6 ? 'ip6' : 'ip'}_tables_names`)
+  return names.split('\n').filter((name) => name !== '')
+}
