@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { rootCertificates } from 'node:tls'
 import { VERSION } from '../../common/version.ts'
+import { needsImageSystem } from '../peers.ts'
 import { BROKER_NODE_FLAGS, entrypoint } from '../sandbox/install.ts'
 import { type Builder, buildImages, needsBuildah, type Server, type Target } from './buildah.ts'
 
@@ -124,7 +125,32 @@ describe('the images', needsBuildah(), () => {
       }
       const rules = guard.beside(backend === 'nft' ? ['nft', 'list', 'ruleset'] : ['iptables-save'])
       assert.match(rules, /169\.254\.169\.254/)
+      const status = JSON.parse(guard.within([...entrypoint('node-guard'), 'status', '--json']))
+      const expected = backend === 'nft' ? 'nft' : 'iptables-nft'
+      assert.deepEqual([status.backend, status.verified], [expected, true])
     })
+
+  describe('on Debian trixie’s packages', needsImageSystem(), () => {
+    for (const [program, version] of [
+      ['nft', 'nftables v1.1.3 '],
+      ['iptables-nft', 'iptables v1.8.11 (nf_tables)'],
+      ['iptables-legacy', 'iptables v1.8.11 (legacy)'],
+      ['ip6tables-nft', 'ip6tables v1.8.11 (nf_tables)'],
+    ] as const)
+      test(`have ${version}`, () => {
+        const { code, stdout, output } = builder.run('node-guard', [`/usr/sbin/${program}`, '--version'])
+        assert.equal(code, 0, output)
+        assert.ok(stdout.startsWith(version), stdout)
+      })
+
+    test('run Node with that release’s C library', () => {
+      const glibc = 'process.stdout.write(process.report.getReport().header.glibcVersionRuntime)'
+      for (const target of ['sidecar', 'node-guard'] as const) {
+        const { stdout, output } = builder.run(target, ['/nodejs/bin/node', '-e', glibc])
+        assert.equal(stdout, '2.41', output)
+      }
+    })
+  })
 
   test('have the firewall’s programs for nodes without nf_tables', () => {
     for (const [program, version] of [
