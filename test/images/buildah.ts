@@ -72,7 +72,7 @@ export type Server = {
   readonly ask: (url: string) => Promise<string>
   /** Runs a command of this machine in its network namespace. */
   readonly beside: (argv: readonly string[]) => string
-  /** Runs a command of the image in its container. */
+  /** Runs a command of the image in its container; returns what it printed, whatever its exit code. */
   readonly within: (argv: readonly string[]) => string
   readonly stop: () => Promise<void>
 }
@@ -217,8 +217,8 @@ function server(child: ChildProcess): Server {
     beside,
     within(argv) {
       const pid = runsNode(child.pid)
-      const where = ['--target', String(pid), '--net', '--mount', '--root']
-      return execFileSync('nsenter', [...where, '--', ...argv], { encoding: 'utf8', stdio: 'pipe' })
+      const where = ['--target', String(pid), '--net', '--mount', '--pid', '--root']
+      return spawnSync('nsenter', [...where, '--', ...argv], { encoding: 'utf8', timeout: RUN_MS }).stdout
     },
     async ask(url) {
       const deadline = Date.now() + RUN_MS
