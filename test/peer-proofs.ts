@@ -20,6 +20,7 @@ const MULTI: Proof = { ...VERSION, args: ['iptables', '--version'] }
 
 const PROOFS: Readonly<Record<string, Proof>> = {
   helm: { ...VERSION, args: ['version', '--short'] },
+  helm3: { ...VERSION, args: ['version', '--short'], says: /^v3\./m },
   ip: { args: ['-V'], says: /iproute2/ },
   'kube-cel': { input: '{"objects":[]}', says: /"verdicts"/ },
   'kube-types': {},

@@ -8,6 +8,9 @@ import { whyBroken, whyNoAnswer } from './peer-proofs.ts'
 
 const VENV = process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers'
 
+/** As `.ci/image-programs` unpacks it. */
+const IMAGE_SYSTEM = join(VENV, 'image-programs/root')
+
 type Found = { readonly path: string } | { readonly path?: undefined; readonly why: string }
 
 /** By `PATH` and command: each is tried once in a process. */
@@ -44,6 +47,24 @@ export function needsBoto3(): { skip?: string } {
   return why === undefined
     ? {}
     : { skip: `boto3 is not installed for ${python.path}, or broken (${why}); .ci/peers brings it` }
+}
+
+/**
+ * Root of a small system of the Debian release that the images are made of, with the programs they ship; undefined where there is
+ * none that runs. Root only, since it runs with that as its root.
+ */
+export function imageSystem(): string | undefined {
+  return needsImageSystem().skip === undefined ? IMAGE_SYSTEM : undefined
+}
+
+/** Options for `test()`: skips with the reason when there is no such system. */
+export function needsImageSystem(): { skip?: string } {
+  if (!existsSync(IMAGE_SYSTEM)) return { skip: 'image_programs is not installed (.ci/peers brings it)' }
+  const shell = ['chroot', IMAGE_SYSTEM, '/bin/bash', '-c']
+  const why = whyNoAnswer([...shell, 'PATH=/usr/sbin:/usr/bin; ldd "$(command -v nft)"; nft --version'], {
+    says: /nftables v/,
+  })
+  return why === undefined ? {} : { skip: `${IMAGE_SYSTEM} is broken (${why}); .ci/peers makes it anew` }
 }
 
 function find(command: string): Found {

@@ -10,6 +10,10 @@ export const SETS_DIRECTORY = fileURLToPath(new URL('sets/', import.meta.url))
 export const RELEASE_NAMESPACE = 'pod2iam-system'
 export const needsHelm = needsPeer('helm')
 
+/** Both major versions that the chart is for, under the names that .ci/peers gives them. */
+export const HELMS = ['helm', 'helm3'] as const
+export type Helm = (typeof HELMS)[number]
+
 export type Rendered = {
   readonly apiVersion: string
   readonly kind: string
@@ -43,8 +47,13 @@ export const SETS: readonly string[] = [
 
 /** Runs helm; throws what it prints when it fails. */
 export function helm(...args: readonly string[]): string {
-  const command = peer('helm')
-  if (command === undefined) throw new Error('helm is not installed (.ci/peers brings it)')
+  return helmOf('helm', ...args)
+}
+
+/** Runs helm of one of the major versions. */
+export function helmOf(name: Helm, ...args: readonly string[]): string {
+  const command = peer(name)
+  if (command === undefined) throw new Error(`${name} is not installed (.ci/peers brings it)`)
   return execFileSync(command, args, {
     encoding: 'utf8',
     timeout: 180_000,
@@ -69,7 +78,13 @@ export function template(set: string): string {
 
 /** The same anew, with further flags. */
 export function render(set: string, ...args: readonly string[]): string {
-  return helm('template', 'pod2iam', CHART, '--namespace', RELEASE_NAMESPACE, ...flagsOf(set), ...args)
+  return renderBy('helm', set, ...args)
+}
+
+/** The same by helm of one of the major versions. */
+export function renderBy(name: Helm, set: string, ...args: readonly string[]): string {
+  const flags = [...flagsOf(set), ...args]
+  return helmOf(name, 'template', 'pod2iam', CHART, '--namespace', RELEASE_NAMESPACE, ...flags)
 }
 
 /** The objects in rendered text. */

@@ -1,10 +1,11 @@
 /**
- * The chart on a real API server, by real helm. Without nodes no pod runs: what is asked here is what helm and the API
- * server make of it. Where pods run: `test/sandbox/real/product.test.ts`, and `npm run test:cluster`.
+ * The chart on a real API server, by real helm of both major versions. Without nodes no pod runs: what is asked here is
+ * what helm and the API server make of it. Where pods run: `test/sandbox/real/product.test.ts`, and `npm run test:cluster`.
  */
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
+import { needsPeer } from '../peers.ts'
 import { type ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client.ts'
 import { objectAt } from '../sandbox/kube/objects.ts'
 import { pathOf, type Resource, resourceByKind } from '../sandbox/kube/resources.ts'
@@ -12,7 +13,9 @@ import { namespace, pod, testServer, until } from '../sandbox/kube/test-server.t
 import { judgeByRealApiServer, needsControlPlane } from '../sandbox/real/judge.ts'
 import {
   CHART,
-  helm,
+  HELMS,
+  type Helm,
+  helmOf,
   needsHelm,
   objectsOf,
   RELEASE_NAMESPACE,
@@ -25,6 +28,8 @@ import {
 /** Kinds of other people's, for which no definition is there. */
 const FOREIGN = /^(cilium\.io|monitoring\.coreos\.com|cert-manager\.io)\//
 const VALUES = `${SETS_DIRECTORY}sandbox.yaml`
+/** As these values say. */
+const TESTS = 'helm-tests'
 const needs = { ...needsHelm, ...needsControlPlane() }
 
 if (needs.skip === undefined) judgeByRealApiServer()
@@ -32,89 +37,9 @@ if (needs.skip === undefined) judgeByRealApiServer()
 describe('the chart on a real API server', needs, () => {
   const server = testServer()
 
-  describe('helm', () => {
-    let kubeconfig = ''
-    const run = (...args: string[]) =>
-      helm(...args, '--namespace', RELEASE_NAMESPACE, '--kubeconfig', kubeconfig)
-    const manifest = () => objectsOf(run('get', 'manifest', 'pod2iam'))
-    const there = (object: Rendered) => found(server(), object)
+  for (const name of HELMS) describe(name, needsPeer(name), () => lifeCycle(server, name))
 
-    before(async () => {
-      kubeconfig = await server().kubeconfig()
-      await server().admin.create(namespace('helm-shop', { [KEYS.injection]: 'enabled' }))
-    })
-
-    test('installs: all of the manifest is there, and in force', async () => {
-      run('install', 'pod2iam', CHART, '--create-namespace', '--values', VALUES)
-      const objects = manifest()
-      for (const object of objects)
-        assert.notEqual(await there(object), undefined, `${object.kind} ${object.metadata.name}`)
-      const annotated = pod('early', 'helm-shop', { metadata: { annotations: { [KEYS.role]: 'reader' } } })
-      // Nobody runs the injector here: whoever asks for a role waits for it, instead of running without.
-      await until('the webhook', async () => {
-        const error = await server()
-          .admin.create(annotated, { dryRun: true })
-          .catch((reason: unknown) => reason)
-        return isApiError(error, 500) && /failed calling webhook.*no endpoints available/.test(error.message)
-      })
-      await server().admin.create(pod('plain', 'helm-shop'))
-    })
-
-    test('upgrades: what a value changes is changed, and nothing else', async () => {
-      const before = await generations(manifest())
-      run('upgrade', 'pod2iam', CHART, '--values', VALUES, '--set', 'injector.replicas=3')
-      const after = await generations(manifest())
-      const changed = Object.keys(after).filter((name) => after[name] !== before[name])
-      assert.deepEqual(changed, ['Deployment pod2iam-injector'])
-      assert.equal(await replicas(), 3)
-    })
-
-    test('rolls back to what was installed first', async () => {
-      const objects = manifest()
-      run('rollback', 'pod2iam', '1')
-      assert.equal(await replicas(), 1)
-      assert.deepEqual(
-        manifest().map(({ kind, metadata }) => `${kind} ${metadata.name}`),
-        objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`),
-      )
-    })
-
-    test('test: a pod of the tests that may not run unguarded does not, and the hook says why', async () => {
-      await server().admin.create(namespace('helm-tests', { [KEYS.injection]: 'enabled' }))
-      assert.throws(() => run('test', 'pod2iam', '--timeout', '5s'), /no endpoints available for service/)
-    })
-
-    test('uninstalls: nothing of it is left, and pods are made as before', async () => {
-      const objects = manifest()
-      run('uninstall', 'pod2iam')
-      for (const object of objects)
-        await until(`the end of ${object.kind} ${object.metadata.name}`, async () => {
-          return (await there(object)) === undefined
-        })
-      const annotated = pod('late', 'helm-shop', { metadata: { annotations: { [KEYS.role]: 'reader' } } })
-      await until('a pod without a webhook', async () => {
-        await server().admin.create(annotated)
-        return true
-      })
-    })
-
-    /** Of what has one: it rises with every change of a spec. */
-    async function generations(objects: readonly Rendered[]): Promise<Record<string, unknown>> {
-      const entries = await Promise.all(
-        objects.map(async (object) => {
-          const now = await there(object)
-          const { generation, resourceVersion } = (now?.metadata ?? {}) as Record<string, unknown>
-          return [`${object.kind} ${object.metadata.name}`, generation ?? resourceVersion] as const
-        }),
-      )
-      return Object.fromEntries(entries)
-    }
-
-    async function replicas(): Promise<unknown> {
-      const deployment = await server().admin.get('deployments', 'pod2iam-injector', RELEASE_NAMESPACE)
-      return objectAt(deployment, 'spec').replicas
-    }
-  })
+  describe('helm, of what helm3 installed', needsPeer('helm3'), () => lifeCycle(server, 'helm', 'helm3'))
 
   describe('takes every object of every set of values, without a field that the API does not know', () => {
     for (const set of SETS)
@@ -124,6 +49,98 @@ describe('the chart on a real API server', needs, () => {
       })
   })
 })
+
+/** From a release's first day to its last, by `name`; another major version may have installed it. */
+function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
+  const shop = `${name}-and-${first}-shop`
+  let kubeconfig = ''
+  const runBy = (command: Helm, ...args: string[]) =>
+    helmOf(command, ...args, '--namespace', RELEASE_NAMESPACE, '--kubeconfig', kubeconfig)
+  const run = (...args: string[]) => runBy(name, ...args)
+  const manifest = () => objectsOf(run('get', 'manifest', 'pod2iam'))
+  const there = (object: Rendered) => found(server(), object)
+
+  before(async () => {
+    kubeconfig = await server().kubeconfig()
+    await server().admin.create(namespace(shop, { [KEYS.injection]: 'enabled' }))
+  })
+
+  test('installs: all of the manifest is there, and in force', async () => {
+    runBy(first, 'install', 'pod2iam', CHART, '--create-namespace', '--values', VALUES)
+    const objects = manifest()
+    for (const object of objects)
+      assert.notEqual(await there(object), undefined, `${object.kind} ${object.metadata.name}`)
+    const annotated = pod('early', shop, { metadata: { annotations: { [KEYS.role]: 'reader' } } })
+    // Nobody runs the injector here: whoever asks for a role waits for it, instead of running without.
+    await until('the webhook', async () => {
+      const error = await server()
+        .admin.create(annotated, { dryRun: true })
+        .catch((reason: unknown) => reason)
+      return isApiError(error, 500) && /failed calling webhook.*no endpoints available/.test(error.message)
+    })
+    await server().admin.create(pod('plain', shop))
+  })
+
+  test('upgrades: what a value changes is changed, and nothing else', async () => {
+    const before = await generations(server(), manifest())
+    run('upgrade', 'pod2iam', CHART, '--values', VALUES, '--set', 'injector.replicas=3')
+    const after = await generations(server(), manifest())
+    const changed = Object.keys(after).filter((name) => after[name] !== before[name])
+    assert.deepEqual(changed, ['Deployment pod2iam-injector'])
+    assert.equal(await replicas(server()), 3)
+  })
+
+  test('rolls back to what was installed first', async () => {
+    const objects = manifest()
+    run('rollback', 'pod2iam', '1')
+    assert.equal(await replicas(server()), 1)
+    // The order is each major version's own.
+    const names = (all: readonly Rendered[]) =>
+      all.map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort()
+    assert.deepEqual(names(manifest()), names(objects))
+  })
+
+  test('test: a pod of the tests that may not run unguarded does not, and the hook says why', async () => {
+    const { admin } = server()
+    if ((await admin.find('namespaces', TESTS)) === undefined)
+      await admin.create(namespace(TESTS, { [KEYS.injection]: 'enabled' }))
+    assert.throws(() => run('test', 'pod2iam', '--timeout', '5s'), /no endpoints available for service/)
+  })
+
+  test('uninstalls: nothing of it is left, and pods are made as before', async () => {
+    const objects = manifest()
+    run('uninstall', 'pod2iam')
+    for (const object of objects)
+      await until(`the end of ${object.kind} ${object.metadata.name}`, async () => {
+        return (await there(object)) === undefined
+      })
+    const annotated = pod('late', shop, { metadata: { annotations: { [KEYS.role]: 'reader' } } })
+    await until('a pod without a webhook', async () => {
+      await server().admin.create(annotated)
+      return true
+    })
+  })
+}
+
+/** Of what has one: it rises with every change of a spec. */
+async function generations(
+  server: ApiServer,
+  objects: readonly Rendered[],
+): Promise<Record<string, unknown>> {
+  const entries = await Promise.all(
+    objects.map(async (object) => {
+      const now = await found(server, object)
+      const { generation, resourceVersion } = (now?.metadata ?? {}) as Record<string, unknown>
+      return [`${object.kind} ${object.metadata.name}`, generation ?? resourceVersion] as const
+    }),
+  )
+  return Object.fromEntries(entries)
+}
+
+async function replicas({ admin }: ApiServer): Promise<unknown> {
+  const deployment = await admin.get('deployments', 'pod2iam-injector', RELEASE_NAMESPACE)
+  return objectAt(deployment, 'spec').replicas
+}
 
 function resourceOf({ apiVersion, kind }: Rendered): Resource {
   const resource = resourceByKind(apiVersion, kind)

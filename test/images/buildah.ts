@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { globSync, mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -72,6 +72,8 @@ export type Server = {
   readonly ask: (url: string) => Promise<string>
   /** Runs a command of this machine in its network namespace. */
   readonly beside: (argv: readonly string[]) => string
+  /** Runs a command of the image in its container; returns what it printed, whatever its exit code. */
+  readonly within: (argv: readonly string[]) => string
   readonly stop: () => Promise<void>
 }
 
@@ -222,6 +224,11 @@ function server(child: ChildProcess): Server {
     execFileSync('nsenter', [`--net=/proc/${child.pid}/ns/net`, '--', ...argv], { encoding: 'utf8' })
   return {
     beside,
+    within(argv) {
+      const pid = runsNode(child.pid)
+      const where = ['--target', String(pid), '--net', '--mount', '--pid', '--root']
+      return spawnSync('nsenter', [...where, '--', ...argv], { encoding: 'utf8', timeout: RUN_MS }).stdout
+    },
     async ask(url) {
       const deadline = Date.now() + RUN_MS
       for (;;) {
@@ -244,13 +251,35 @@ function server(child: ChildProcess): Server {
   }
 }
 
-/** None where it has ended by itself. */
-function childrenOf(pid: number | undefined): number[] {
+/** The process that runs the image's Node, below the one that started its container. */
+function runsNode(pid: number | undefined): number | undefined {
+  const found = childrenOf(pid).find((child) => programOf(child)?.endsWith('/nodejs/bin/node'))
+  return (
+    found ??
+    childrenOf(pid)
+      .map(runsNode)
+      .find((below) => below !== undefined)
+  )
+}
+
+function programOf(pid: number): string | undefined {
   try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+    return readlinkSync(`/proc/${pid}/exe`)
   } catch {
-    return []
+    return undefined
   }
+}
+
+/** Of all its threads; none where it has ended by itself. */
+function childrenOf(pid: number | undefined): number[] {
+  const lists = globSync(`/proc/${pid}/task/*/children`).map((file) => {
+    try {
+      return readFileSync(file, 'utf8')
+    } catch {
+      return ''
+    }
+  })
+  return lists.flatMap((list) => list.split(' ').filter(Boolean).map(Number))
 }
 
 function kill(pids: readonly number[]): void {

@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { rootCertificates } from 'node:tls'
 import { STARTED_FILE, WAIT_STARTED } from '../../common/addresses.ts'
 import { VERSION } from '../../common/version.ts'
+import { needsImageSystem } from '../peers.ts'
 import { BROKER_NODE_FLAGS, entrypoint } from '../sandbox/install.ts'
 import { type Builder, buildImages, needsBuildah, type Server, type Target } from './buildah.ts'
 
@@ -125,15 +126,40 @@ describe('the images', needsBuildah(), () => {
   for (const backend of ['nft', 'iptables'])
     test(`serve: the firewall, which keeps its rules with ${backend} and finds all its programs`, async () => {
       const guard = serve('node-guard', [...entrypoint('node-guard'), 'guard', `--backend=${backend}`])
-      const verified = async () => (await guard.ask('http://127.0.0.1:9173/readyz')).endsWith(' 200')
+      const ready = async () => (await guard.ask('http://127.0.0.1:9173/readyz')).endsWith(' 200')
+      const status = () => JSON.parse(guard.within([...entrypoint('node-guard'), 'status', '--json']))
       const deadline = Date.now() + 600_000
-      while (!(await verified())) {
+      // What status reads is written a moment after the guard is ready.
+      while (!(await ready()) || !status().verified) {
         assert.ok(Date.now() < deadline, await guard.ask('http://127.0.0.1:9173/readyz'))
         await new Promise((resolve) => setTimeout(resolve, 100))
       }
       const rules = guard.beside(backend === 'nft' ? ['nft', 'list', 'ruleset'] : ['iptables-save'])
       assert.match(rules, /169\.254\.169\.254/)
+      assert.equal(status().backend, backend === 'nft' ? 'nft' : 'iptables-nft')
     })
+
+  describe('on Debian trixie’s packages', needsImageSystem(), () => {
+    for (const [program, version] of [
+      ['nft', 'nftables v1.1.3 '],
+      ['iptables-nft', 'iptables v1.8.11 (nf_tables)'],
+      ['iptables-legacy', 'iptables v1.8.11 (legacy)'],
+      ['ip6tables-nft', 'ip6tables v1.8.11 (nf_tables)'],
+    ] as const)
+      test(`have ${version}`, () => {
+        const { code, stdout, output } = builder.run('node-guard', [`/usr/sbin/${program}`, '--version'])
+        assert.equal(code, 0, output)
+        assert.ok(stdout.startsWith(version), stdout)
+      })
+
+    test('run Node with that release’s C library', () => {
+      const glibc = 'process.stdout.write(process.report.getReport().header.glibcVersionRuntime)'
+      for (const target of ['sidecar', 'node-guard'] as const) {
+        const { stdout, output } = builder.run(target, ['/nodejs/bin/node', '-e', glibc])
+        assert.equal(stdout, '2.41', output)
+      }
+    })
+  })
 
   test('have the firewall’s programs for nodes without nf_tables', () => {
     for (const [program, version] of [

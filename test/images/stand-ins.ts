@@ -1,4 +1,7 @@
-/** Root file systems that stand in for the bases of the Dockerfile, made of this machine's own programs. */
+/**
+ * Root file systems that stand in for the bases of the Dockerfile: of Debian trixie's packages where `.ci/image-programs` has
+ * unpacked them, as the bases are, else of this machine's own programs. Node is this machine's in both.
+ */
 import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
@@ -10,45 +13,20 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { installed } from '../peers.ts'
+import { basename, dirname, join } from 'node:path'
+import { imageSystem, installed } from '../peers.ts'
 
 const NODE = '/nodejs/bin/node'
+/** What the Dockerfile's commands run, beside what it copies into the image. */
+const SHELL = ['bash', 'sh', 'ldd'].concat(
+  ...['cat', 'cp', 'dirname', 'grep', 'ln', 'ls', 'mkdir', 'readlink', 'rm', 'sed', 'sleep', 'sort', 'test'],
+)
+const SHIPPED = ['nft', 'ip', 'socat', 'prlimit', 'xtables-nft-multi', 'xtables-legacy-multi']
 
 /** On top of the runtime, a distribution with shell and tools; `npm ci` and `apt-get` only check what they are given. */
-export function makeBuilder(root: string): void {
-  const programs = [
-    'bash',
-    'sh',
-    'ldd',
-    'nft',
-    'ip',
-    'socat',
-    'prlimit',
-    'xtables-nft-multi',
-    'xtables-legacy-multi',
-  ].concat(
-    ...[
-      'cat',
-      'cp',
-      'dirname',
-      'grep',
-      'ln',
-      'ls',
-      'mkdir',
-      'readlink',
-      'rm',
-      'sed',
-      'sleep',
-      'sort',
-      'test',
-    ],
-  )
-  for (const program of programs) copyProgram(root, program)
-  const [extension = ''] = execFileSync('sh', ['-c', 'ls -d /usr/lib/*/xtables'], { encoding: 'utf8' }).split(
-    '\n',
-  )
-  cpSync(extension, join(root, extension), { recursive: true, dereference: true })
+export function makeBuilder(root: string, system = imageSystem()): void {
+  if (system === undefined) copyMachine(root)
+  else copySystem(system, root)
   symlinkSync(NODE, join(root, 'usr/bin/node'))
   script(
     root,
@@ -63,14 +41,37 @@ export function makeBuilder(root: string): void {
 }
 
 /** Distroless: node, what it is linked to, and glibc whole, as Debian's package has it. */
-export function makeRuntime(root: string): void {
+export function makeRuntime(root: string, system = imageSystem()): void {
   copyFile(root, realpathSync(process.execPath), NODE)
-  copyLibraries(root, process.execPath)
-  for (const library of globSync('/usr/lib/*-linux-gnu/lib{dl,pthread,resolv,rt}.so.?'))
-    copyFile(root, library)
+  const linked = linkedTo(process.execPath)
+  const more = globSync(`${system ?? ''}/usr/lib/*-linux-gnu/lib{dl,pthread,resolv,rt}.so.?`)
+  if (system === undefined) for (const library of [...linked, ...more]) copyFile(root, library)
+  else {
+    const [directory = ''] = more.map((library) => dirname(library))
+    const wanted = [...linked, ...more].map((library) => join(directory, basename(library)))
+    for (const library of wanted) copyFile(root, library, library.slice(system.length))
+    // The dynamic linker, under the name that programs have for it.
+    for (const link of globSync(`${system}/usr/lib{,64}/ld-linux*`))
+      copyFile(root, link, link.slice(system.length))
+  }
   mkdirSync(join(root, 'tmp'))
   // Not by mkdir, whose mode the umask narrows: any user may write there.
   chmodSync(join(root, 'tmp'), 0o1777)
+}
+
+/** All of it but documentation and configuration. */
+function copySystem(system: string, root: string): void {
+  linkLikeDebian(root)
+  const from = globSync(`${system}/usr/{bin,sbin,lib,lib64}`)
+  execFileSync('cp', ['-a', ...from, join(root, 'usr')])
+}
+
+function copyMachine(root: string): void {
+  for (const program of [...SHELL, ...SHIPPED]) copyProgram(root, program)
+  const [extension = ''] = execFileSync('sh', ['-c', 'ls -d /usr/lib/*/xtables'], { encoding: 'utf8' }).split(
+    '\n',
+  )
+  cpSync(extension, join(root, extension), { recursive: true, dereference: true })
 }
 
 function copyProgram(root: string, name: string): void {
@@ -78,7 +79,7 @@ function copyProgram(root: string, name: string): void {
   if (path === undefined) throw new Error(`${name} is not installed`)
   copyFile(root, realpathSync(path), `/usr/bin/${name}`)
   // A script.
-  if (name !== 'ldd') copyLibraries(root, path)
+  if (name !== 'ldd') for (const library of linkedTo(path)) copyFile(root, library)
 }
 
 function copyFile(root: string, from: string, to = from): void {
@@ -100,10 +101,10 @@ function linkLikeDebian(root: string): void {
   }
 }
 
-/** Everything the dynamic linker loads for a program, the linker included. */
-function copyLibraries(root: string, program: string): void {
+/** Everything the dynamic linker loads for a program of this machine, the linker included. */
+function linkedTo(program: string): string[] {
   const listed = execFileSync('ldd', [realpathSync(program)], { encoding: 'utf8' })
-  for (const [path] of listed.matchAll(/\/\S+\.so\S*/g)) copyFile(root, path)
+  return [...listed.matchAll(/\/\S+\.so\S*/g)].map(([path]) => path)
 }
 
 function script(root: string, name: string, body: string): void {

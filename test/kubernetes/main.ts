@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { settingsOrExit } from '../../common/settings.ts'
+import { needsImageSystem } from '../peers.ts'
 import { tool } from '../sandbox/node/tools.ts'
 import { removeCgroups } from './cgroups.ts'
 import { makeImages } from './images.ts'
@@ -30,7 +31,7 @@ if (missing.length > 0) {
 const directory = mkdtempSync(join(tmpdir(), 'pod2iam-kubernetes-'))
 const cgroup = `pod2iam-kubernetes-${process.pid}`
 try {
-  progress('building the images')
+  progress(`building the images, with nft and iptables ${toolsOrigin()}`)
   makeImages(join(directory, 'images'))
   process.exitCode = await inside({ directory, cgroup, plugins: pluginDirectory() ?? '' })
 } finally {
@@ -66,6 +67,12 @@ function tell({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   } catch {
     // It has ended.
   }
+}
+
+/** Whose programs the node guard's image gets: those that nodes run, or, where these are not there, why not. */
+function toolsOrigin(): string {
+  const { skip } = needsImageSystem()
+  return skip === undefined ? 'of Debian trixie, as released images have them' : `of this machine: ${skip}`
 }
 
 /** Where each program's log is, below `directory` as below the run's. */

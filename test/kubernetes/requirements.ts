@@ -6,7 +6,7 @@ import { needsPeer, peer } from '../peers.ts'
 import { findTool } from '../sandbox/node/tools.ts'
 
 /** What brings those below. */
-const BUILD = '.ci/peers helm control_plane node_programs buildah'
+const BUILD = '.ci/peers helm control_plane node_programs image_programs buildah'
 
 /** Built with Go. */
 const PEERS = [

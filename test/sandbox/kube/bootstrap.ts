@@ -36,15 +36,6 @@ export const BOOTSTRAP: readonly KubeObject[] = [
   bindGroups('system:discovery', 'system:authenticated'),
   clusterRole('system:public-info-viewer', [get(...PUBLIC)]),
   bindGroups('system:public-info-viewer', 'system:authenticated', 'system:unauthenticated'),
-  clusterRole('system:basic-user', [
-    {
-      apiGroups: ['authorization.k8s.io'],
-      resources: ['selfsubjectaccessreviews', 'selfsubjectrulesreviews'],
-      verbs: ['create'],
-    },
-    { apiGroups: ['authentication.k8s.io'], resources: ['selfsubjectreviews'], verbs: ['create'] },
-  ]),
-  bindGroups('system:basic-user', 'system:authenticated'),
   clusterRole('system:service-account-issuer-discovery', [
     get(
       '/.well-known/openid-configuration',
@@ -54,8 +45,4 @@ export const BOOTSTRAP: readonly KubeObject[] = [
     ),
   ]),
   bindGroups('system:service-account-issuer-discovery', 'system:serviceaccounts'),
-  clusterRole('system:auth-delegator', [
-    { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
-    { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
-  ]),
 ]

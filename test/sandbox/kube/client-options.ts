@@ -30,7 +30,6 @@ export type PatchOptions = WriteOptions & {
 export type DeleteOptions = {
   readonly gracePeriodSeconds?: number
   readonly uid?: string
-  readonly propagationPolicy?: 'Background' | 'Foreground' | 'Orphan'
 }
 
 export type TokenOptions = {

@@ -20,7 +20,6 @@ import {
   type ListenAddress,
   type Ready,
   type ServerConfig,
-  type Stats,
 } from './protocol.ts'
 import type { Call } from './routes.ts'
 
@@ -297,8 +296,9 @@ export class ApiServer {
     return this.control({ command: 'judged' })
   }
 
-  stats(): Promise<Stats> {
-    return this.control({ command: 'stats' })
+  /** How many watches are open. */
+  watches(): Promise<number> {
+    return this.control({ command: 'watches' })
   }
 
   /** Ends the process and removes its sockets. */

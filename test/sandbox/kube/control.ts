@@ -4,7 +4,7 @@ import { messageOf } from '../../../common/errors.ts'
 import type { Judged } from './admission-policies.ts'
 import type { Faults } from './faults.ts'
 import type { Listeners } from './listeners.ts'
-import type { ControlCommand, Stats } from './protocol.ts'
+import type { ControlCommand } from './protocol.ts'
 import type { Call } from './routes.ts'
 import type { SigningKeys } from './signing-keys.ts'
 import type { Store } from './store.ts'
@@ -59,15 +59,8 @@ async function run(parts: ControlParts, command: ControlCommand): Promise<unknow
     }
     case 'judged':
       return parts.judged
-    case 'stats': {
-      const stats: Stats = {
-        watches: watches.open,
-        connections: listeners.connections,
-        resourceVersion: store.version,
-        keyIds: (await keys.jwks()).keys.map(({ kid = '' }) => kid),
-      }
-      return stats
-    }
+    case 'watches':
+      return watches.open
   }
 }
 

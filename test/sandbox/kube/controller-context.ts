@@ -36,7 +36,7 @@ export type Actor = {
   create(resource: Resource, object: KubeObject): Promise<KubeObject>
   patch(resource: Resource, object: KubeObject, change: (current: KubeObject) => KubeObject): Promise<void>
   /** Deletes gracefully; not finding it is fine. */
-  remove(resource: Resource, object: KubeObject, propagationPolicy?: string): Promise<void>
+  remove(resource: Resource, object: KubeObject): Promise<void>
   setStatus(resource: Resource, object: KubeObject, status: JsonObject): Promise<void>
   bind(pod: KubeObject, node: string): Promise<void>
 }
@@ -126,9 +126,9 @@ export function createActor(
     async patch(resource, object, change) {
       await operations.patch(targetOf(resource, object), object.metadata.name ?? '', change, caller)
     },
-    async remove(resource, object, propagationPolicy = 'Background') {
+    async remove(resource, object) {
       const { name = '', uid } = object.metadata
-      const options = { propagationPolicy, preconditions: { uid } }
+      const options = { preconditions: { uid } }
       await operations.remove(targetOf(resource, object), name, options, caller).catch((error: unknown) => {
         if (!isApiError(error, 404, 409)) throw error
       })

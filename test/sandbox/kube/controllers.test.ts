@@ -288,17 +288,3 @@ test('a StatefulSet makes its pods one after another and gives a deleted one its
   const again = await until('db-0 again', () => admin().find('pods', 'db-0', 'sts'))
   assert.notEqual(again.metadata.uid, first.metadata.uid)
 })
-
-test('orphaning leaves the dependents, without their owner reference', async () => {
-  await admin().create(namespace('orphans'))
-  await admin().create(workload('ReplicaSet', 'rs', 'orphans', { replicas: 1 }))
-  await until('its pod', async () => (await podsIn('orphans')).length === 1)
-  await admin().delete('replicasets', 'rs', 'orphans', { propagationPolicy: 'Orphan' })
-  await until(
-    'the ReplicaSet is gone',
-    async () => (await admin().find('replicasets', 'rs', 'orphans')) === undefined,
-  )
-  const [pod] = await podsIn('orphans')
-  assert.equal(pod?.metadata.ownerReferences, undefined)
-  assert.equal(pod?.metadata.deletionTimestamp, undefined)
-})

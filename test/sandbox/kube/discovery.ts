@@ -1,18 +1,8 @@
 /** `/api`, `/apis` and what hangs below: what kubectl asks before anything else. */
 import { apiVersionOf, RESOURCES, type Resource } from './resources.ts'
+import { VERSION } from './version.ts'
 
-const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch']
-export const VERSION = {
-  major: '1',
-  minor: '36',
-  gitVersion: 'v1.36.2',
-  gitCommit: '0000000000000000000000000000000000000000',
-  gitTreeState: 'clean',
-  buildDate: '2026-06-09T00:00:00Z',
-  goVersion: 'go1.26.4',
-  compiler: 'gc',
-  platform: 'linux/amd64',
-}
+const VERBS = ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch']
 
 const GROUPS = [...new Set(RESOURCES.map(({ group }) => group))].filter((group) => group !== '')
 
@@ -40,7 +30,7 @@ function describe(resource: Resource) {
 }
 
 function describeSubresource(resource: Resource, name: string, kind: string) {
-  const group = { Eviction: ['policy', 'v1'], TokenRequest: ['authentication.k8s.io', 'v1'] }[kind]
+  const group = { TokenRequest: ['authentication.k8s.io', 'v1'] }[kind]
   return {
     name: `${resource.plural}/${name}`,
     singularName: '',

@@ -12,7 +12,7 @@ import { formed, formedList, outputForm } from './output-form.ts'
 import type { RequestInfo } from './request-info.ts'
 import { type Resource, resourceNamed } from './resources.ts'
 import type { ResourceHandler } from './routes.ts'
-import { badRequest, failure, type Status } from './status.ts'
+import { badRequest, failure } from './status.ts'
 import type { Store } from './store.ts'
 import { strategicMergePatch } from './strategic-merge.ts'
 import type { Tokens } from './tokens.ts'
@@ -113,24 +113,17 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
   const { store, operations, tokens, watches } = parts
 
   async function virtual(
-    resource: Resource,
+    { plural }: Resource,
     body: unknown,
     target: Target,
     caller: Caller,
   ): Promise<unknown> {
     const request = isObject(body) ? body : {}
-    if (resource.plural === 'bindings')
-      return bind(
-        store,
-        operations,
-        { ...target, resource: resourceNamed('pods') },
-        stringAt(request, 'metadata', 'name') ?? '',
-        body,
-        caller,
-        target,
-      )
-    if (resource.plural === 'tokenreviews') return tokens.review(request)
-    return reviewAccess(store, resource, request, caller.user)
+    if (plural === 'subjectaccessreviews') return reviewAccess(store, request)
+    // A binding: the pod is in the body.
+    const name = stringAt(request, 'metadata', 'name') ?? ''
+    const pods = { ...target, resource: resourceNamed('pods') }
+    return bind(store, operations, pods, name, body, caller, target)
   }
 
   async function createSubresource(
@@ -148,18 +141,6 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
         return connect(operations, target, name, query, caller)
       case 'token':
         return tokens.request(target.namespace ?? '', name, isObject(body) ? body : {})
-      case 'eviction': {
-        const opts = isObject(body) ? objectAt(body, 'deleteOptions') : {}
-        await operations.remove({ ...target, subresource: undefined }, name, opts, caller)
-        const success: Status = {
-          kind: 'Status',
-          apiVersion: 'v1',
-          metadata: {},
-          status: 'Success',
-          code: 201,
-        }
-        return success
-      }
       default:
         throw notAllowed()
     }
@@ -216,16 +197,6 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
     patch,
     delete: async ({ info, target, caller, request }) =>
       operations.remove(target, required(info.name), await deleteOptions(request, info.query), caller),
-    async deletecollection({ info, view, target, caller, request }) {
-      const found = list(store, view, target.namespace, info.query)
-      const items = await operations.removeAll(
-        target,
-        found.items,
-        await deleteOptions(request, info.query),
-        caller,
-      )
-      return { ...found, items }
-    },
   }
 
   return async (info, context, request, response) => {

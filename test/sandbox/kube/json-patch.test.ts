@@ -220,21 +220,6 @@ standInOnly('a strategic merge patch merges containers by name and keeps the oth
   })
 })
 
-standInOnly('a strategic merge patch deletes, replaces and reorders as its directives say', () => {
-  const document = { finalizers: ['a', 'b'], env: [{ name: 'X' }, { name: 'Y' }], labels: { a: '1', b: '2' } }
-  const patch = {
-    '$deleteFromPrimitiveList/finalizers': ['a'],
-    '$setElementOrder/env': [{ name: 'Z' }, { name: 'Y' }],
-    env: [{ name: 'X', $patch: 'delete' }, { name: 'Z' }],
-    labels: { $patch: 'replace', c: '3' },
-  }
-  assert.deepEqual(strategicMergePatch(document, patch), {
-    finalizers: ['b'],
-    env: [{ name: 'Z' }, { name: 'Y' }],
-    labels: { c: '3' },
-  })
-})
-
 standInOnly('a strategic merge patch replaces lists it has no merge key for', () => {
   assert.deepEqual(strategicMergePatch({ args: ['a'] }, { args: ['b'] }), { args: ['b'] })
 })

@@ -33,7 +33,6 @@ export function warningsOf(headers: Answer['headers']): string[] {
 
 export class KubeClient {
   readonly #transport: Transport
-  readonly #endpoint: Endpoint
   readonly #headers: Readonly<Record<string, string>>
 
   /** @param transport default: HTTPS to the endpoint with its CA and token */
@@ -42,22 +41,8 @@ export class KubeClient {
     headers: Readonly<Record<string, string>> = {},
     transport: Transport = createTransport(endpoint),
   ) {
-    this.#endpoint = endpoint
     this.#transport = transport
     this.#headers = headers
-  }
-
-  /** The same endpoint with another bearer token (undefined = anonymous). */
-  withToken(token: string | undefined): KubeClient {
-    return new KubeClient({ ...this.#endpoint, token: () => token })
-  }
-
-  /** Impersonates a user, as `kubectl --as`. */
-  as(user: string, groups: readonly string[] = []): KubeClient {
-    return new KubeClient(this.#endpoint, {
-      'impersonate-user': user,
-      ...(groups.length > 0 ? { 'impersonate-group': groups.join(',') } : {}),
-    })
   }
 
   /** Any request; nothing is checked. */

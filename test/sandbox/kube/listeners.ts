@@ -64,7 +64,6 @@ async function bind(server: Server, address: ListenAddress): Promise<ListenAddre
 
 export type Listeners = {
   readonly addresses: readonly ListenAddress[]
-  readonly connections: number
   /** Closes the TCP listeners and resets their connections; the unix socket stays. */
   refuse(): Promise<void>
   /** Listens again on the same addresses. */
@@ -94,9 +93,6 @@ export async function openListeners(
   let { servers, bound } = await open(addresses)
   return {
     addresses: bound,
-    get connections() {
-      return sockets.size
-    },
     async refuse() {
       const closed = servers.map((server) => new Promise((resolve) => server.close(resolve)))
       for (const socket of sockets) socket.resetAndDestroy()

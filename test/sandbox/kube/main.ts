@@ -36,7 +36,7 @@ async function serve(config: ServerConfig): Promise<Ready> {
   const store = new Store()
   const tokens = new Tokens(store, keys, { issuer: config.issuer, apiAudiences: config.apiAudiences, now })
   const watches = createWatches(store, config.bookmarkMs)
-  const faults = new Faults(() => performance.now())
+  const faults = new Faults()
   const calls: Call[] = []
   const judged: Judged[] = []
   const webhookCaller = createWebhookCaller(store, now)

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
 import type { KubeObject } from './client.ts'
 import { listAt, objectAt } from './objects.ts'
 import { ApiError } from './status.ts'
-import { namespace, pod, testServer, until } from './test-server.ts'
+import { namespace, pod, standInOnly, testServer, until } from './test-server.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin
@@ -15,6 +16,13 @@ const refused = (code: number, reason: string, text: RegExp) => (error: unknown)
   assert.match(error.message, text)
   return true
 }
+
+test('the server is of the release that is pinned to judge it', async () => {
+  const pinned = await readFile(new URL('../../peers/kubernetes/go.mod', import.meta.url), 'utf8')
+  const { gitVersion, major, minor } = await admin().raw<Record<string, string>>('/version')
+  assert.equal(gitVersion, /\tk8s\.io\/kubernetes (v\S+)/.exec(pinned)?.[1])
+  assert.equal(gitVersion?.startsWith(`v${major}.${minor}.`), true)
+})
 
 test('a created pod gets name, uid, version, creation time, defaults and the automatic token', async () => {
   const created = await admin().create({
@@ -267,6 +275,22 @@ test('a new namespace has a default service account and the CA; deleting it dele
   )
   await admin().delete('pods', 'inside', 'short-lived', { gracePeriodSeconds: 0 })
   await until('its end', async () => (await admin().find('namespaces', 'short-lived')) === undefined)
+})
+
+standInOnly('what it does not have it refuses, instead of doing something else', async () => {
+  await admin().create(pod('owner'))
+  for (const policy of ['Foreground', 'Orphan']) {
+    const path = `/api/v1/namespaces/default/pods/owner?propagationPolicy=${policy}`
+    assert.equal((await admin().request('DELETE', path)).status, 501)
+  }
+  const headers = { 'impersonate-user': 'somebody' }
+  const answer = await admin().request('GET', '/api/v1/pods', undefined, undefined, headers)
+  assert.equal(answer.status, 501)
+  assert.equal((await admin().request('DELETE', '/api/v1/namespaces/default/pods')).status, 405)
+  const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name: 'owner' } }
+  const path = '/api/v1/namespaces/default/pods/owner/eviction'
+  assert.equal((await admin().request('POST', path, eviction)).status, 404)
+  await admin().delete('pods', 'owner', 'default')
 })
 
 test('dry run goes all the way but stores nothing', async () => {

@@ -3,6 +3,7 @@
  * leaves validation to the server.
  */
 import { apiVersionOf, pathOf, RESOURCES } from './resources.ts'
+import { GIT_VERSION } from './version.ts'
 
 const ROOTS = [
   ...new Set(RESOURCES.map((r) => (r.group === '' ? `api/${r.version}` : `apis/${apiVersionOf(r)}`))),
@@ -49,7 +50,7 @@ export function openApi(path: string): unknown {
   if (root === undefined) return undefined
   return {
     openapi: '3.0.0',
-    info: { title: 'Kubernetes', version: 'v1.36.2' },
+    info: { title: 'Kubernetes', version: GIT_VERSION },
     paths: paths(root),
     components: {},
   }

@@ -13,6 +13,7 @@ import {
   badRequest,
   conflict,
   type FieldError,
+  failure,
   fieldError,
   forbidden,
   invalid,
@@ -213,6 +214,9 @@ export class Operations {
     const current = this.get(target, name)
     const given = isObject(body) ? body : {}
     checkPreconditions(resource, current, objectAt(given, 'preconditions'))
+    const { propagationPolicy: policy = 'Background' } = given
+    if (policy !== 'Background')
+      throw failure(501, 'NotImplemented', `dependents go in the background in the sandbox, not as ${policy}`)
     const opts = options('DeleteOptions', caller, given)
     await this.#admission.validate(
       admissionRequest('DELETE', target, name, { object: undefined, oldObject: current }, opts, caller),
@@ -220,15 +224,8 @@ export class Operations {
     const latest = this.get(target, name)
     if (latest.metadata.uid !== current.metadata.uid) throw conflict(resource, name, MODIFIED)
     if (caller.dryRun) return latest
-    const policy = given.propagationPolicy
     const grace = gracePeriod(resource, latest, given.gracePeriodSeconds)
-    const finalizers = [
-      ...(latest.metadata.finalizers ?? []),
-      ...(policy === 'Orphan' && latest.metadata.deletionTimestamp === undefined ? ['orphan'] : []),
-      ...(policy === 'Foreground' && latest.metadata.deletionTimestamp === undefined
-        ? ['foregroundDeletion']
-        : []),
-    ]
+    const { finalizers = [] } = latest.metadata
     if (grace === 0 && !held(latest, finalizers)) {
       // A pod is marked even when it goes at once: watches see both.
       const last = resource.plural === 'pods' ? this.#mark(resource, latest, grace, finalizers) : latest
@@ -252,24 +249,5 @@ export class Operations {
     if (resource.plural === 'namespaces')
       marked.status = { ...objectAt(object, 'status'), phase: 'Terminating' }
     return this.#store.put(resource, marked, object)
-  }
-
-  /** DELETE on a collection. */
-  async removeAll(
-    target: Target,
-    objects: readonly KubeObject[],
-    body: unknown,
-    caller: Caller,
-  ): Promise<KubeObject[]> {
-    for (const object of objects)
-      await this.remove(
-        { ...target, namespace: object.metadata.namespace },
-        object.metadata.name ?? '',
-        body,
-        caller,
-      ).catch((error: unknown) => {
-        if (!isApiError(error, 404)) throw error
-      })
-    return [...objects]
   }
 }

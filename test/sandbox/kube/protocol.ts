@@ -35,14 +35,7 @@ export type ControlCommand =
   | { readonly command: 'clock'; readonly offsetMs: number }
   | { readonly command: 'calls'; readonly clear: boolean }
   | { readonly command: 'judged' }
-  | { readonly command: 'stats' }
-
-export type Stats = {
-  readonly watches: number
-  readonly connections: number
-  readonly resourceVersion: number
-  readonly keyIds: readonly string[]
-}
+  | { readonly command: 'watches' }
 
 /** File names in the server's directory. Short: a unix socket's path has at most 107 bytes. */
 export const API_SOCKET = 'api.sock'

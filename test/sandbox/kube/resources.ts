@@ -10,7 +10,7 @@ export type Resource = {
   readonly shortNames: readonly string[]
   /** Subresources with their kind, e.g. `{status: 'Pod', binding: 'Binding'}`. */
   readonly subresources: Readonly<Record<string, string>>
-  /** Only POST, nothing is stored (reviews). */
+  /** Only POST, nothing is stored (bindings, reviews). */
   readonly virtual: boolean
 }
 
@@ -31,9 +31,6 @@ function resource(group: string, version: string, plural: string, kind: string, 
 }
 
 const withStatus = (kind: string) => ({ sub: { status: kind } })
-const REVIEW = { cluster: true, virtual: true }
-const AUTHENTICATION = 'authentication.k8s.io'
-const AUTHORIZATION = 'authorization.k8s.io'
 const RBAC = 'rbac.authorization.k8s.io'
 const ADMISSION = 'admissionregistration.k8s.io'
 
@@ -48,7 +45,6 @@ export const RESOURCES: readonly Resource[] = [
     sub: {
       status: 'Pod',
       binding: 'Binding',
-      eviction: 'Eviction',
       ephemeralcontainers: 'Pod',
       resize: 'Pod',
       exec: 'PodExecOptions',
@@ -97,11 +93,10 @@ export const RESOURCES: readonly Resource[] = [
     cluster: true,
   }),
   resource('coordination.k8s.io', 'v1', 'leases', 'Lease'),
-  resource(AUTHENTICATION, 'v1', 'tokenreviews', 'TokenReview', REVIEW),
-  resource(AUTHENTICATION, 'v1', 'selfsubjectreviews', 'SelfSubjectReview', REVIEW),
-  resource(AUTHORIZATION, 'v1', 'subjectaccessreviews', 'SubjectAccessReview', REVIEW),
-  resource(AUTHORIZATION, 'v1', 'selfsubjectaccessreviews', 'SelfSubjectAccessReview', REVIEW),
-  resource(AUTHORIZATION, 'v1', 'selfsubjectrulesreviews', 'SelfSubjectRulesReview', REVIEW),
+  resource('authorization.k8s.io', 'v1', 'subjectaccessreviews', 'SubjectAccessReview', {
+    cluster: true,
+    virtual: true,
+  }),
 ]
 
 export function apiVersionOf({ group, version }: { group: string; version: string }): string {

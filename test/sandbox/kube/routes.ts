@@ -9,7 +9,7 @@ import { openApi } from './openapi.ts'
 import { type Attributes, authorize, refusal } from './rbac.ts'
 import { type RequestInfo, requestInfo } from './request-info.ts'
 import type { SigningKeys } from './signing-keys.ts'
-import { expired, failure, forbidden } from './status.ts'
+import { failure, forbidden } from './status.ts'
 import type { Store } from './store.ts'
 import type { Tokens } from './tokens.ts'
 
@@ -115,45 +115,18 @@ async function nonResource(parts: ServerParts, info: RequestInfo, response: Serv
   send(response, 200, document)
 }
 
-/** Answers by a fault; false when the request goes on. */
-async function suffer(
-  fault: FaultRule | undefined,
-  info: RequestInfo,
-  response: ServerResponse,
-): Promise<boolean> {
+/** Answers by a fault, or never; false when the request goes on. */
+async function suffer(fault: FaultRule | undefined, response: ServerResponse): Promise<boolean> {
   switch (fault?.kind) {
     case undefined:
       return false
     case 'hang':
       await new Promise((resolve) => response.on('close', resolve))
       return true
-    case 'reset':
-      response.destroy()
-      return true
-    case 'delay':
-      await new Promise((resolve) => setTimeout(resolve, fault.milliseconds))
-      return false
     case 'body':
-      send(response, fault.code ?? 200, fault.body, fault.contentType ?? 'application/json')
+      send(response, 200, fault.body, 'application/json')
       return true
-    case 'gone':
-      if ((info.verb !== 'list' && info.verb !== 'watch') || !Number(info.query.get('resourceVersion') ?? 0))
-        return false
-      throw expired('The resourceVersion for the provided watch is too old.')
-    case 'status': {
-      if (fault.retryAfterSeconds !== undefined) response.setHeader('retry-after', fault.retryAfterSeconds)
-      const { reason, message } = FAULT_TEXTS[fault.code] ?? { reason: '', message: 'fault on demand' }
-      throw failure(fault.code, reason, message)
-    }
   }
-}
-
-const FAULT_TEXTS: Readonly<Record<number, { reason: string; message: string }>> = {
-  401: { reason: 'Unauthorized', message: 'Unauthorized' },
-  429: { reason: 'TooManyRequests', message: 'Too many requests, please try again later.' },
-  500: { reason: 'InternalError', message: 'Internal error occurred: etcdserver: leader changed' },
-  503: { reason: 'ServiceUnavailable', message: 'apiserver not ready' },
-  504: { reason: 'Timeout', message: 'Timeout: request did not complete within the allotted timeout' },
 }
 
 /**
@@ -166,11 +139,8 @@ export function createHandler(parts: ServerParts, faulty: boolean) {
     let call: Call | undefined
     try {
       const info = requestInfo(request.method ?? 'GET', request.url ?? '/')
-      const hit = (user: string | undefined) =>
-        faulty ? parts.faults.hit({ path: info.path, verb: info.verb, user }) : undefined
-      if (await suffer(hit(undefined), info, response)) return
-      const user = await authenticate(parts.store, parts.tokens, parts.adminToken, request.headers)
-      if (await suffer(hit(user.username), info, response)) return
+      if (faulty && (await suffer(parts.faults.hit(info), response))) return
+      const user = await authenticate(request.headers, parts.adminToken, parts.tokens)
       const attributes = attributesOf(info)
       const allowed = authorize(parts.store, user, attributes)
       const recorded = record(parts.calls, info, user, allowed)

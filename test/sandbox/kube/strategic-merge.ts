@@ -1,7 +1,7 @@
 /**
- * Strategic merge patch, as far as `kubectl apply`, `label`, `annotate`, `set image` and client-go's event recorder
- * need it: lists with a known merge key are merged by it, `$patch: delete|replace`, `$deleteFromPrimitiveList/…`
- * and `$retainKeys` are honoured. Merge keys: k8s.io/api struct tags `patchMergeKey`.
+ * Strategic merge patch, as far as `kubectl patch`, `label`, `annotate`, `rollout restart` and client-go's event recorder need it:
+ * lists with a known merge key are merged by it; directives, which `kubectl apply` and `set` write, are refused. Merge
+ * keys: k8s.io/api struct tags `patchMergeKey`.
  */
 import { isObject, type JsonObject, sameJson } from './objects.ts'
 
@@ -43,65 +43,25 @@ function mergeList(field: string, current: readonly unknown[], patch: readonly u
   const key = mergeKey(field, [...patch, ...current])
   if (key === undefined || patch.some((item) => !isObject(item))) return structuredClone([...patch])
   const items = patch as readonly JsonObject[]
-  if (items.some((item) => item.$patch === 'replace'))
-    return items.filter((item) => item.$patch !== 'replace')
-  let result = [...current]
+  const result = [...current]
   for (const item of items) {
     const at = result.findIndex((other) => isObject(other) && sameJson(other[key], item[key]))
-    if (item.$patch === 'delete') result = result.filter((_, index) => index !== at)
-    else if (at === -1) result.push(merge({}, item))
+    if (at === -1) result.push(merge({}, item))
     else result[at] = merge(result[at], item)
   }
   return result
 }
 
-/** `$setElementOrder/<list>`: the listed elements take this order, the others keep their place after them. */
-function reorder(field: string, list: readonly unknown[], order: readonly unknown[]): unknown[] {
-  const key = mergeKey(field, list)
-  const id = (item: unknown) => (isObject(item) && key !== undefined ? item[key] : item)
-  const rank = (item: unknown) => {
-    const index = order.findIndex((other) => sameJson(id(other), id(item)))
-    return index === -1 ? order.length : index
-  }
-  return list
-    .map((item, index) => ({ item, index, rank: rank(item) }))
-    .sort((a, b) => a.rank - b.rank || a.index - b.index)
-    .map(({ item }) => item)
-}
-
-function directive(result: JsonObject, key: string, value: unknown): boolean {
-  const [name, field] = key.split('/', 2)
-  if (field === undefined) return key === '$patch' || key === '$retainKeys'
-  const list = Array.isArray(result[field]) ? result[field] : []
-  const values = Array.isArray(value) ? value : []
-  if (name === '$deleteFromPrimitiveList')
-    result[field] = list.filter((item) => !values.some((other) => sameJson(item, other)))
-  else if (name === '$setElementOrder') {
-    if (list.length > 0) result[field] = reorder(field, list, values)
-  } else return false
-  return true
-}
-
 function merge(document: unknown, patch: JsonObject): JsonObject {
-  if (patch.$patch === 'replace') {
-    const { $patch: _, ...rest } = patch
-    return structuredClone(rest)
-  }
-  let result: JsonObject = isObject(document) ? { ...document } : {}
-  if (Array.isArray(patch.$retainKeys)) {
-    const retained = patch.$retainKeys
-    result = Object.fromEntries(Object.entries(result).filter(([key]) => retained.includes(key)))
-  }
-  const ordinary = Object.entries(patch).filter(([key]) => !key.startsWith('$'))
-  for (const [key, value] of ordinary) {
+  const result: JsonObject = isObject(document) ? { ...document } : {}
+  for (const [key, value] of Object.entries(patch)) {
+    if (key.startsWith('$')) throw new TypeError(`unknown directive ${key}`)
     const current = result[key]
-    if (value === null || (isObject(value) && value.$patch === 'delete')) delete result[key]
+    if (value === null) delete result[key]
     else if (Array.isArray(value)) result[key] = mergeList(key, Array.isArray(current) ? current : [], value)
     else if (isObject(value)) result[key] = merge(current, value)
     else result[key] = value
   }
-  for (const [key, value] of Object.entries(patch))
-    if (key.startsWith('$') && !directive(result, key, value)) throw new TypeError(`unknown directive ${key}`)
   return result
 }
 

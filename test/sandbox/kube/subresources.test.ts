@@ -90,12 +90,6 @@ test('resources of a pod change through resize only, within its class, and nothi
   )
 })
 
-test('an eviction of a pod that no budget protects deletes it', async () => {
-  await admin().create(pod('evicted'))
-  await admin().evict('default', 'evicted')
-  assert.equal(await admin().find('pods', 'evicted', 'default'), undefined)
-})
-
 test('a deletion that names another uid deletes nothing', async () => {
   const { metadata } = await admin().create(pod('kept'))
   await assert.rejects(

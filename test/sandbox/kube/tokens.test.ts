@@ -110,32 +110,24 @@ test('a token is bound only to a living pod of that uid and that service account
 
 test('the API server accepts a token for itself only, and only while what it is bound to exists', async () => {
   const bound = await runningPod('t3', 'n3')
-  const whoami = async (token: string) => {
-    const path = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
-    const answer = await server()
-      .unixClient(token)
-      .request('POST', path, { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' })
-    return { code: answer.status, user: objectAt(JSON.parse(answer.body), 'status', 'userInfo') }
+  /** Nobody has allowed it anything: the refusal says who it was taken for. */
+  const ask = async (token: string) => {
+    const { status, body } = await server().unixClient(token).request('GET', '/api/v1/secrets')
+    return { code: status, message: JSON.parse(body).message }
   }
   const own = await admin().createToken('default', 'default', { pod: bound })
   const foreign = await admin().createToken('default', 'default', { audiences: ['pod2iam'], pod: bound })
-  const { code, user } = await whoami(own.token)
-  assert.equal(code, 201)
-  assert.equal(user.username, 'system:serviceaccount:default:default')
-  assert.deepEqual(user.groups, [
-    'system:serviceaccounts',
-    'system:serviceaccounts:default',
-    'system:authenticated',
-  ])
-  assert.deepEqual(objectAt(user, 'extra')['authentication.kubernetes.io/pod-uid'], [bound.uid])
-  assert.equal((await whoami(foreign.token)).code, 401)
-  assert.equal((await whoami(`${own.token.slice(0, -4)}AAAA`)).code, 401)
-  assert.equal((await whoami('garbage')).code, 401)
+  const { code, message } = await ask(own.token)
+  assert.equal(code, 403)
+  assert.match(message, /User "system:serviceaccount:default:default" cannot list resource "secrets"/)
+  assert.equal((await ask(foreign.token)).code, 401)
+  assert.equal((await ask(`${own.token.slice(0, -4)}AAAA`)).code, 401)
+  assert.equal((await ask('garbage')).code, 401)
   await admin().delete('pods', 't3', 'default', { gracePeriodSeconds: 0 })
   // A real API server remembers for ten seconds whom it took a token for.
-  await until('the end of the token', async () => (await whoami(own.token)).code === 401)
+  await until('the end of the token', async () => (await ask(own.token)).code === 401)
   await runningPod('t3', 'n3')
-  assert.equal((await whoami(own.token)).code, 401, 'a new pod of the same name is another pod')
+  assert.equal((await ask(own.token)).code, 401, 'a new pod of the same name is another pod')
 })
 
 standInOnly('a token expires by the clock of the server', async () => {
@@ -157,23 +149,6 @@ test('the automatic token of a pod is stretched to a year and says when to warn'
   assert.equal(objectAt(payload, 'kubernetes.io').warnafter, (payload.iat ?? 0) + 3607)
 })
 
-test('TokenReview authenticates for the audiences it names', async () => {
-  const { token } = await admin().createToken('default', 'default', { audiences: ['pod2iam', 'other'] })
-  const review = async (spec: object) => {
-    const answer = await admin().request('POST', '/apis/authentication.k8s.io/v1/tokenreviews', {
-      apiVersion: 'authentication.k8s.io/v1',
-      kind: 'TokenReview',
-      spec,
-    })
-    return objectAt(JSON.parse(answer.body), 'status')
-  }
-  const good = await review({ token, audiences: ['pod2iam', 'third'] })
-  assert.equal(good.authenticated, true)
-  assert.deepEqual(good.audiences, ['pod2iam'])
-  assert.equal((await review({ token })).authenticated, undefined)
-  assert.match(String((await review({ token: 'x', audiences: ['pod2iam'] })).error), /invalid bearer token/)
-})
-
 standInOnly(
   'after a rotation new tokens have the new key, old ones verify until the old key is dropped',
   async () => {
@@ -186,7 +161,6 @@ standInOnly(
     await server().dropOldKeys()
     await verify(after.token, 'pod2iam')
     await assert.rejects(verify(before.token, 'pod2iam'), { code: 'ERR_JWKS_NO_MATCHING_KEY' })
-    assert.deepEqual((await server().stats()).keyIds, [kid])
   },
 )
 

@@ -9,7 +9,6 @@ import type { Store } from './store.ts'
 const POD = { group: '', plural: 'pods' }
 const NODE = { group: '', plural: 'nodes' }
 const SERVICE_ACCOUNT = { group: '', plural: 'serviceaccounts' }
-const SECRET = { group: '', plural: 'secrets' }
 
 const MIN_SECONDS = 600
 const MAX_SECONDS = 2 ** 32
@@ -27,7 +26,7 @@ export type TokenSettings = {
 }
 
 type Bound = { readonly name: string; readonly uid: string | undefined }
-type BoundClaims = { pod?: Bound; node?: { name: string; uid?: string }; secret?: Bound }
+type BoundClaims = { pod?: Bound; node?: { name: string; uid?: string } }
 
 const reference = (object: KubeObject): Bound => ({
   name: object.metadata.name ?? '',
@@ -39,23 +38,20 @@ function nodeClaim(store: Store, name: string) {
   return { name, ...(uid === undefined ? {} : { uid }) }
 }
 
-/** Checks `spec.boundObjectRef` as pkg/registry/core/serviceaccount/storage/token.go does. */
+/** Checks `spec.boundObjectRef`, which only ever names a pod here, as pkg/registry/core/serviceaccount/storage/token.go does. */
 function boundClaims(store: Store, account: KubeObject, ref: Record<string, unknown>): BoundClaims {
   const kind = stringAt(ref, 'kind')
   const name = stringAt(ref, 'name') ?? ''
-  const plural = { Pod: POD, Node: NODE, Secret: SECRET }[kind ?? '']
-  if (plural === undefined) throw badRequest(`cannot bind token for serviceaccount to type ${kind}`)
-  const object = store.get(plural, plural === NODE ? undefined : account.metadata.namespace, name)
-  if (object === undefined) throw notFound(plural, name)
+  if (kind !== 'Pod') throw badRequest(`cannot bind token for serviceaccount to type ${kind}`)
+  const object = store.get(POD, account.metadata.namespace, name)
+  if (object === undefined) throw notFound(POD, name)
   const uid = stringAt(ref, 'uid')
   if (uid !== undefined && uid !== '' && uid !== object.metadata.uid)
     throw conflict(
-      plural,
+      POD,
       name,
       `the UID in the bound object reference (${uid}) does not match the UID in record. The object might have been deleted and then recreated`,
     )
-  if (kind === 'Node') return { node: nodeClaim(store, name) }
-  if (kind === 'Secret') return { secret: reference(object) }
   if (stringAt(object, 'spec', 'serviceAccountName') !== account.metadata.name)
     throw badRequest(
       `cannot bind token for serviceaccount "${account.metadata.name}" to pod running with different serviceaccount name.`,
@@ -136,7 +132,6 @@ export class Tokens {
       namespace,
       ...(bound.node === undefined ? {} : { node: bound.node }),
       ...(bound.pod === undefined ? {} : { pod: bound.pod }),
-      ...(bound.secret === undefined ? {} : { secret: bound.secret }),
       serviceaccount: reference(account),
       ...(extend ? { warnafter: now + seconds } : {}),
     }
@@ -192,17 +187,11 @@ export class Tokens {
     const extra: Record<string, string[]> = {
       'authentication.kubernetes.io/credential-id': [`JTI=${payload.jti ?? ''}`],
     }
-    const bound = [
-      ['pod', POD, namespace],
-      ['node', NODE, undefined],
-      ['secret', SECRET, namespace],
-    ] as const
-    for (const [kind, key, where] of bound) {
+    for (const kind of ['pod', 'node']) {
       const claim = objectAt(claims, kind)
       if (stringAt(claim, 'name') === undefined) continue
-      // A token bound to a pod names the node for information only: it need not be registered.
-      if (kind !== 'node' || claims.pod === undefined) this.#living(key, where, claim)
-      if (kind === 'secret') continue
+      // The node is named for information only: it need not be registered.
+      if (kind === 'pod') this.#living(POD, namespace, claim)
       extra[`authentication.kubernetes.io/${kind}-name`] = [stringAt(claim, 'name') ?? '']
       const uid = stringAt(claim, 'uid')
       if (uid !== undefined) extra[`authentication.kubernetes.io/${kind}-uid`] = [uid]
@@ -216,39 +205,12 @@ export class Tokens {
   }
 
   /** Objects that are being deleted still count for a while (60 s in pkg/serviceaccount/claims.go). */
-  #living(
-    key: { group: string; plural: string },
-    namespace: string | undefined,
-    claim: Record<string, unknown>,
-  ) {
+  #living(key: { group: string; plural: string }, namespace: string, claim: Record<string, unknown>) {
     const object = this.#store.get(key, namespace, stringAt(claim, 'name') ?? '')
     if (object === undefined || object.metadata.uid !== stringAt(claim, 'uid')) throw unauthorized()
     const { deletionTimestamp } = object.metadata
     if (deletionTimestamp !== undefined && Date.parse(deletionTimestamp) + 60_000 < this.settings.now())
       throw unauthorized()
     return object
-  }
-
-  /** `POST tokenreviews`. */
-  async review(request: Record<string, unknown>): Promise<KubeObject> {
-    const spec = objectAt(request, 'spec')
-    const given = Array.isArray(spec.audiences) ? spec.audiences.map(String) : []
-    const wanted = given.length > 0 ? given : this.settings.apiAudiences
-    const base = {
-      apiVersion: 'authentication.k8s.io/v1',
-      kind: 'TokenReview',
-      metadata: {},
-      spec,
-    }
-    try {
-      const { user, audiences } = await this.authenticate(stringAt(spec, 'token') ?? '', wanted)
-      return { ...base, status: { authenticated: true, user, audiences } }
-    } catch (error) {
-      if (!isApiError(error, 401)) throw error
-      return {
-        ...base,
-        status: { user: {}, error: '[invalid bearer token, service account token is not valid]' },
-      }
-    }
   }
 }

@@ -1,5 +1,6 @@
 /** The Node object the kubelet stand-in registers. */
 import type { KubeObject } from '../kube/client.ts'
+import { GIT_VERSION } from '../kube/version.ts'
 import type { NodeContext } from './node-context.ts'
 import { HOSTNAME_LABEL } from './scheduler.ts'
 
@@ -36,7 +37,7 @@ export function nodeObject({ name, addresses, labels, providerId }: NodeContext)
       ],
       conditions: [ready],
       nodeInfo: {
-        kubeletVersion: 'v1.36.2',
+        kubeletVersion: GIT_VERSION,
         operatingSystem: 'linux',
         containerRuntimeVersion: 'sandbox://1',
       },

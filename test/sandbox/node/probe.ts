@@ -1,6 +1,7 @@
 /** Startup, readiness and liveness probes. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { hostPort } from '../../../common/addresses.ts'
+import { RELEASE } from '../kube/version.ts'
 import type { ContainerProcess } from './container-process.ts'
 import type { Dial, DialAnswer } from './dialer.ts'
 import type { Container, Probe } from './pod.ts'
@@ -28,7 +29,7 @@ export async function attempt(probe: Probe, target: ProbeTarget): Promise<DialAn
     return target.dial({
       kind: 'http',
       url,
-      headers: { 'user-agent': 'kube-probe/1.36', ...headers },
+      headers: { 'user-agent': `kube-probe/${RELEASE}`, ...headers },
       timeout,
     })
   }

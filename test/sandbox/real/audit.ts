@@ -11,7 +11,6 @@ type AuditEvent = {
   readonly verb: string
   readonly requestURI: string
   readonly user: { readonly username: string }
-  readonly impersonatedUser?: { readonly username: string }
   readonly objectRef?: Readonly<
     Partial<Record<'apiGroup' | 'resource' | 'subresource' | 'namespace' | 'name', string>>
   >
@@ -67,9 +66,9 @@ const isOfClients = ({ user, requestURI }: AuditEvent) =>
   !requestURI.startsWith('/readyz')
 
 function callOf(event: AuditEvent): Call {
-  const { verb, requestURI, user, impersonatedUser, objectRef, responseStatus, annotations = {} } = event
+  const { verb, requestURI, user, objectRef, responseStatus, annotations = {} } = event
   return {
-    user: (impersonatedUser ?? user).username,
+    user: user.username,
     verb,
     group: objectRef?.apiGroup ?? '',
     resource: objectRef?.resource ?? '',
