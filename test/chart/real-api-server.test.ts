@@ -5,18 +5,21 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
+import { kubernetesRelease } from '../kubernetes-release.ts'
 import { type ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client.ts'
 import { objectAt } from '../sandbox/kube/objects.ts'
 import { pathOf, type Resource, resourceByKind } from '../sandbox/kube/resources.ts'
 import { namespace, pod, testServer, until } from '../sandbox/kube/test-server.ts'
-import { judgeByRealApiServer, needsControlPlane } from '../sandbox/real/judge.ts'
+import { judgeByRealApiServer, kubernetesVersion, needsControlPlane } from '../sandbox/real/judge.ts'
 import {
   CHART,
+  flagsOn,
   helm,
   needsHelm,
   objectsOf,
   RELEASE_NAMESPACE,
   type Rendered,
+  renderFor,
   SETS,
   SETS_DIRECTORY,
   template,
@@ -37,6 +40,7 @@ describe('the chart on a real API server', needs, () => {
     const run = (...args: string[]) =>
       helm(...args, '--namespace', RELEASE_NAMESPACE, '--kubeconfig', kubeconfig)
     const manifest = () => objectsOf(run('get', 'manifest', 'pod2iam'))
+    const values = () => ['--values', VALUES, ...flagsOn(kubernetesVersion())]
     const there = (object: Rendered) => found(server(), object)
 
     before(async () => {
@@ -45,7 +49,7 @@ describe('the chart on a real API server', needs, () => {
     })
 
     test('installs: all of the manifest is there, and in force', async () => {
-      run('install', 'pod2iam', CHART, '--create-namespace', '--values', VALUES)
+      run('install', 'pod2iam', CHART, '--create-namespace', ...values())
       const objects = manifest()
       for (const object of objects)
         assert.notEqual(await there(object), undefined, `${object.kind} ${object.metadata.name}`)
@@ -62,7 +66,7 @@ describe('the chart on a real API server', needs, () => {
 
     test('upgrades: what a value changes is changed, and nothing else', async () => {
       const before = await generations(manifest())
-      run('upgrade', 'pod2iam', CHART, '--values', VALUES, '--set', 'injector.replicas=3')
+      run('upgrade', 'pod2iam', CHART, ...values(), '--set', 'injector.replicas=3')
       const after = await generations(manifest())
       const changed = Object.keys(after).filter((name) => after[name] !== before[name])
       assert.deepEqual(changed, ['Deployment pod2iam-injector'])
@@ -119,11 +123,16 @@ describe('the chart on a real API server', needs, () => {
   describe('takes every object of every set of values, without a field that the API does not know', () => {
     for (const set of SETS)
       test(set, async () => {
-        const objects = objectsOf(template(set)).filter(({ apiVersion }) => !FOREIGN.test(apiVersion))
+        const objects = objectsOf(renderedOf(set)).filter(({ apiVersion }) => !FOREIGN.test(apiVersion))
         for (const object of objects) await tryOut(server(), object)
       })
   })
 })
+
+/** The oldest Kubernetes takes what the chart has for it; the newest also what it has for older ones. */
+function renderedOf(set: string): string {
+  return kubernetesRelease() === 'oldest' ? renderFor(kubernetesVersion(), set) : template(set)
+}
 
 function resourceOf({ apiVersion, kind }: Rendered): Resource {
   const resource = resourceByKind(apiVersion, kind)
