@@ -1,9 +1,14 @@
 /** What `npm run test:kubernetes` may be told: all that `npm run test:cluster` may, and this. */
-import { optional, type Settings } from '../../common/settings.ts'
+import { oneOf, optional, type Settings } from '../../common/settings.ts'
 import { OPTIONS } from '../cluster/options.ts'
 
 export const KUBERNETES_OPTIONS = {
   ...OPTIONS,
+  kubernetes: oneOf(
+    ['newest', 'oldest'],
+    'newest',
+    'newest, or the oldest that the chart admits; `.ci/peers` builds either',
+  ),
   logs: optional('directory into which the logs of all programs are copied at the end'),
 } as const
 
