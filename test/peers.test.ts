@@ -1,9 +1,11 @@
 /** A peer counts only where it runs; else it is left out by name, with the reason. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { whyBroken } from './peer-proofs.ts'
 import { installed, needsPeer, peer } from './peers.ts'
 
@@ -85,4 +87,12 @@ test('no peer is asked with anybody’s credentials', () => {
   } finally {
     delete process.env.AWS_ACCESS_KEY_ID
   }
+})
+
+test('.ci/peers refuses a name that it does not know, instead of bringing nothing', () => {
+  const script = fileURLToPath(new URL('../.ci/peers', import.meta.url))
+  const env = { ...process.env, POD2IAM_PEERS: join(directory, 'none') }
+  const { status, stderr } = spawnSync(script, ['helmet'], { encoding: 'utf8', env })
+  assert.equal(status, 2)
+  assert.match(stderr, /^peers: helmet is no peer; there are .*\bcontrol_plane\b.*\bhelm\b/)
 })

@@ -4,6 +4,7 @@
  */
 import { accessSync, constants, existsSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { releaseDirectory } from './kubernetes-release.ts'
 import { whyBroken, whyNoAnswer } from './peer-proofs.ts'
 
 const VENV = process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers'
@@ -13,7 +14,7 @@ const IMAGE_SYSTEM = join(VENV, 'image-programs/root')
 
 type Found = { readonly path: string } | { readonly path?: undefined; readonly why: string }
 
-/** By `PATH` and command: each is tried once in a process. */
+/** By where they may be and command: each is tried once in a process. */
 const known = new Map<string, Found>()
 
 /** The absolute path of a peer that runs, or undefined where there is none. The pinned ones come first. */
@@ -68,7 +69,7 @@ export function needsImageSystem(): { skip?: string } {
 }
 
 function find(command: string): Found {
-  const key = `${process.env.PATH} ${command}`
+  const key = `${releaseDirectory(command)} ${process.env.PATH} ${command}`
   const found = known.get(key) ?? tryAll(command)
   known.set(key, found)
   return found
@@ -81,13 +82,19 @@ function tryAll(command: string): Found {
     if (why === undefined) return { path }
     reasons.push(`${path} is broken (${why})`)
   }
-  return {
-    why: reasons.length > 0 ? reasons.join('; ') : `${command} is not installed (.ci/peers brings it)`,
-  }
+  const missing =
+    releaseDirectory(command) === undefined
+      ? `${command} is not installed (.ci/peers brings it)`
+      : `${command} of the oldest Kubernetes is not installed (.ci/peers oldest_control_plane oldest_node_programs brings it)`
+  return { why: reasons.length > 0 ? reasons.join('; ') : missing }
 }
 
 function candidates(command: string): string[] {
-  const directories = [join(VENV, 'bin'), ...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin']
+  const only = releaseDirectory(command)
+  const directories =
+    only === undefined
+      ? [join(VENV, 'bin'), ...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin']
+      : [join(VENV, only)]
   return [...new Set(directories.map((directory) => join(directory, command)))].filter(isExecutable)
 }
 

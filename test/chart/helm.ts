@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseAllDocuments } from 'yaml'
+import { minorOf } from '../kubernetes-release.ts'
 import { needsPeer, peer } from '../peers.ts'
 
 export const CHART = fileURLToPath(new URL('../../charts/pod2iam', import.meta.url))
@@ -67,6 +68,14 @@ export function flagsOf(set: string): string[] {
   return ['--values', file, ...(CAPABILITIES[set] ?? KUBERNETES)]
 }
 
+/**
+ * What an operator has to say besides on a Kubernetes of this version: before 1.30 the startup taint comes without its policy, which
+ * the chart refuses unless that is wanted.
+ */
+export function flagsOn(version: string): string[] {
+  return minorOf(version) < 30 ? ['--set', 'injector.startupTaintWithoutPolicy=true'] : []
+}
+
 const rendered = new Map<string, string>()
 
 /** Everything a set renders, as text; once per process. */
@@ -85,6 +94,11 @@ export function render(set: string, ...args: readonly string[]): string {
 export function renderBy(name: Helm, set: string, ...args: readonly string[]): string {
   const flags = [...flagsOf(set), ...args]
   return helmOf(name, 'template', 'pod2iam', CHART, '--namespace', RELEASE_NAMESPACE, ...flags)
+}
+
+/** The same as for a Kubernetes of this version. */
+export function renderFor(version: string, set: string): string {
+  return render(set, '--kube-version', version, ...flagsOn(version))
 }
 
 /** The objects in rendered text. */

@@ -5,14 +5,16 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
+import { kubernetesRelease } from '../kubernetes-release.ts'
 import { needsPeer } from '../peers.ts'
 import { type ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client.ts'
 import { objectAt } from '../sandbox/kube/objects.ts'
 import { pathOf, type Resource, resourceByKind } from '../sandbox/kube/resources.ts'
 import { namespace, pod, testServer, until } from '../sandbox/kube/test-server.ts'
-import { judgeByRealApiServer, needsControlPlane } from '../sandbox/real/judge.ts'
+import { judgeByRealApiServer, kubernetesVersion, needsControlPlane } from '../sandbox/real/judge.ts'
 import {
   CHART,
+  flagsOn,
   HELMS,
   type Helm,
   helmOf,
@@ -20,6 +22,7 @@ import {
   objectsOf,
   RELEASE_NAMESPACE,
   type Rendered,
+  renderFor,
   SETS,
   SETS_DIRECTORY,
   template,
@@ -44,7 +47,7 @@ describe('the chart on a real API server', needs, () => {
   describe('takes every object of every set of values, without a field that the API does not know', () => {
     for (const set of SETS)
       test(set, async () => {
-        const objects = objectsOf(template(set)).filter(({ apiVersion }) => !FOREIGN.test(apiVersion))
+        const objects = objectsOf(renderedOf(set)).filter(({ apiVersion }) => !FOREIGN.test(apiVersion))
         for (const object of objects) await tryOut(server(), object)
       })
   })
@@ -59,6 +62,7 @@ function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
   const run = (...args: string[]) => runBy(name, ...args)
   const manifest = () => objectsOf(run('get', 'manifest', 'pod2iam'))
   const there = (object: Rendered) => found(server(), object)
+  const values = () => ['--values', VALUES, ...flagsOn(kubernetesVersion())]
 
   before(async () => {
     kubeconfig = await server().kubeconfig()
@@ -66,7 +70,7 @@ function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
   })
 
   test('installs: all of the manifest is there, and in force', async () => {
-    runBy(first, 'install', 'pod2iam', CHART, '--create-namespace', '--values', VALUES)
+    runBy(first, 'install', 'pod2iam', CHART, '--create-namespace', ...values())
     const objects = manifest()
     for (const object of objects)
       assert.notEqual(await there(object), undefined, `${object.kind} ${object.metadata.name}`)
@@ -83,7 +87,7 @@ function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
 
   test('upgrades: what a value changes is changed, and nothing else', async () => {
     const before = await generations(server(), manifest())
-    run('upgrade', 'pod2iam', CHART, '--values', VALUES, '--set', 'injector.replicas=3')
+    run('upgrade', 'pod2iam', CHART, ...values(), '--set', 'injector.replicas=3')
     const after = await generations(server(), manifest())
     const changed = Object.keys(after).filter((name) => after[name] !== before[name])
     assert.deepEqual(changed, ['Deployment pod2iam-injector'])
@@ -140,6 +144,11 @@ async function generations(
 async function replicas({ admin }: ApiServer): Promise<unknown> {
   const deployment = await admin.get('deployments', 'pod2iam-injector', RELEASE_NAMESPACE)
   return objectAt(deployment, 'spec').replicas
+}
+
+/** The oldest Kubernetes takes what the chart has for it; the newest also what it has for older ones. */
+function renderedOf(set: string): string {
+  return kubernetesRelease() === 'oldest' ? renderFor(kubernetesVersion(), set) : template(set)
 }
 
 function resourceOf({ apiVersion, kind }: Rendered): Resource {

@@ -15,6 +15,7 @@ type Job = {
   readonly steps?: readonly Step[]
   readonly permissions?: Readonly<Record<string, string>>
   readonly 'timeout-minutes'?: number
+  readonly strategy?: { readonly matrix: { readonly include?: readonly Readonly<Record<string, string>>[] } }
 }
 type Workflow = {
   readonly on: Readonly<Record<string, unknown>>
@@ -50,3 +51,22 @@ for (const file of readdirSync(DIRECTORY)) {
     })
   })
 }
+
+test('the newest and the oldest Kubernetes are built and run alike', () => {
+  const { jobs }: Workflow = parse(readFileSync(new URL('test.yaml', DIRECTORY), 'utf8'))
+  const peers = readFileSync(new URL('../../.ci/peers', import.meta.url), 'utf8')
+  for (const name of ['api', 'kubernetes']) {
+    const rows = jobs[name]?.strategy?.matrix.include ?? []
+    assert.deepEqual(
+      rows.map(({ kubernetes }) => kubernetes),
+      ['newest', 'oldest'],
+    )
+    const [newest = [], oldest] = rows.map(({ kubernetes: _, ...programs }) => Object.values(programs))
+    assert.deepEqual(
+      oldest,
+      newest.map((program) => `oldest_${program}`),
+    )
+    for (const program of [...newest, ...(oldest ?? [])])
+      assert.match(peers, new RegExp(`^make ${program} `, 'm'))
+  }
+})

@@ -36,12 +36,27 @@ describe('the injector in a cluster', needsNamespaces(), () => {
     assert.match(own.stdout, /^token$/m)
   })
 
-  test('the identity of a living pod is frozen by the API server, with the sentence', async () => {
-    const patch = { metadata: { annotations: { [KEYS.role]: 'shop-billing' } } }
-    const error = await cluster.kube.patch('pods', 'orders', 'shop', patch).catch((reason: unknown) => reason)
-    assert.ok(isApiError(error, 403), String(error))
-    assert.match(error.message, /iam\.amazonaws\.com\/role of a pod cannot be changed/)
+  /** The ways on which annotations of a pod can be written; before Kubernetes 1.30 a webhook stands on each, since then a policy. */
+  const WAYS: Readonly<Record<string, (annotations: Dict) => Promise<unknown>>> = {
+    'the pod': (annotations) => cluster.kube.patch('pods', 'orders', 'shop', { metadata: { annotations } }),
+    'pods/status': (annotations) =>
+      cluster.kube.patch('pods', 'orders', 'shop', { metadata: { annotations } }, { subresource: 'status' }),
+    'pods/binding': (annotations) =>
+      cluster.kube.post('/api/v1/namespaces/shop/pods/orders/binding', bindingOf(annotations)),
+    bindings: (annotations) => cluster.kube.post('/api/v1/namespaces/shop/bindings', bindingOf(annotations)),
+  }
+  const bindingOf = (annotations: Dict) => ({
+    apiVersion: 'v1',
+    kind: 'Binding',
+    metadata: { name: 'orders', namespace: 'shop', annotations },
+    target: { apiVersion: 'v1', kind: 'Node', name: cluster.node.name },
   })
+  for (const [way, write] of Object.entries(WAYS))
+    test(`the identity of a living pod is frozen through ${way}, with the sentence`, async () => {
+      const error = await write({ [KEYS.role]: 'shop-billing' }).catch((reason: unknown) => reason)
+      assert.ok(isApiError(error, 403), String(error))
+      assert.match(error.message, /iam\.amazonaws\.com\/role of a pod cannot be changed/)
+    })
 
   test('a pod that was there before its namespace opted in is told how to get its sidecar', async () => {
     await cluster.kube.patch('namespaces', 'shop', undefined, {

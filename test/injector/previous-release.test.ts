@@ -41,6 +41,8 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
   let serving: Replica
   let all: readonly Candidate[]
   let total = 0
+  /** By replicas of the previous release while they ended, which only that release could have mended (docs/operations.md). */
+  let hungUp = 0
   const previous = (): Release => ({
     main: join(checkout ?? '', 'injector/main.ts'),
     rendered: readFileSync(join(checkout ?? '', 'test/chart/golden/sandbox.yaml'), 'utf8'),
@@ -58,6 +60,7 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
     await cluster?.close()
   })
 
+  const told = () => `${total} admissions so far, ${hungUp} left unanswered by the previous release`
   /** @param behind what is created from the end of the replica that serves on */
   const replaceBy = async (flags: readonly string[], release?: Release, behind?: readonly Candidate[]) => {
     const next = await cluster.start(flags, release)
@@ -65,12 +68,17 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
     await clients.more(EACH)
     if (behind !== undefined) clients.offer(behind)
     await clients.more(2)
+    const { port } = serving
     await serving.stop(() => clients.more(2))
     serving = next
     await clients.more(4)
     const { asked, wrong } = clients.taken()
     total += asked
-    assert.deepEqual(wrong, {}, `of ${asked}`)
+    // On a connection that there was; nobody may still dial it.
+    const byPrevious = new RegExp(`->\\S+:${port}: .+$|: EOF$`)
+    const others = Object.entries(wrong).filter(([what]) => release !== undefined || !byPrevious.test(what))
+    hungUp += Object.keys(wrong).length - others.length
+    assert.deepEqual(Object.fromEntries(others), {}, `of ${asked}`)
   }
   /** The previous release refuses pods in a rollout of its own: that is not what is looked at. */
   const replacePrevious = async (flags: readonly string[]) => {
@@ -84,11 +92,11 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
       clients.offer(all)
       await clients.more(2)
       await replaceBy(flags)
-      t.diagnostic(`${total} admissions so far`)
+      t.diagnostic(told())
     })
     it(`${what}, rollback`, async (t) => {
       await replaceBy(old, previous())
-      t.diagnostic(`${total} admissions so far`)
+      t.diagnostic(told())
       if (old.length > 0) await replacePrevious([])
     })
   }
@@ -106,6 +114,6 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
   })
   it('roleKey changes, rollback', async (t) => {
     await replaceBy([], previous())
-    t.diagnostic(`${total} admissions so far`)
+    t.diagnostic(told())
   })
 })

@@ -28,6 +28,8 @@ const KINDS = ['ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'Service']
 
 export type Replica = {
   readonly name: string
+  /** Of its webhooks. */
+  readonly port: number
   /** Lines of its log so far. */
   readonly log: () => readonly Dict[]
   readonly metric: (name: string, labels: string) => Promise<number | undefined>
@@ -71,7 +73,7 @@ export async function rollout(roleKeys: readonly string[]): Promise<Rollout> {
         env: { POD2IAM_POD_NAME: name },
       })
       children.push(child)
-      return replica(api, name, child, health)
+      return replica(api, name, child, { port, health })
     },
     async close() {
       for (const child of children) if (child.exitCode === null) child.kill('SIGKILL')
@@ -129,7 +131,12 @@ function podOf(name: string, port: number, health: number, flags: readonly strin
   }
 }
 
-function replica(api: ApiServer, name: string, child: ChildProcess, health: number): Replica {
+function replica(
+  api: ApiServer,
+  name: string,
+  child: ChildProcess,
+  { port, health }: { port: number; health: number },
+): Replica {
   let output = ''
   child.stdout?.on('data', (chunk: Buffer) => {
     output += chunk
@@ -151,6 +158,7 @@ function replica(api: ApiServer, name: string, child: ChildProcess, health: numb
   const get = (path: string) => fetch(`http://127.0.0.1:${health}${path}`).catch(() => undefined)
   return {
     name,
+    port,
     log: () => {
       const lines = output.split('\n').slice(0, -1)
       return lines.map((line) => JSON.parse(line) as Dict)

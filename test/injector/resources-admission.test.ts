@@ -4,13 +4,15 @@ import { readFileSync } from 'node:fs'
 import { after, before, describe, it } from 'node:test'
 import { parseAllDocuments } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
-import { isApiError, type KubeObject } from '../sandbox/kube/client.ts'
+import { isApiError, type KubeObject, sinceKubernetes } from '../sandbox/kube/client.ts'
 import { standInOnly } from '../sandbox/kube/test-server.ts'
 import { SHOP_NAMESPACE } from './admissions.ts'
 import { type Dict, ROLE } from './fixtures.ts'
 import { type Replica, type Rollout, rollout } from './replicas.ts'
 
 const POLICIES = new URL('../../charts/pod2iam/files/policies.yaml', import.meta.url)
+
+const WHOLE_PODS = sinceKubernetes(34, 'resources of a whole pod')
 
 type Resources = { requests: Dict; limits: Dict }
 type Named = Dict & { name: string; resources: Resources }
@@ -24,8 +26,9 @@ describe('resources, admitted by an API server', () => {
   let replica: Replica
   before(async () => {
     cluster = await rollout([KEYS.role])
-    for (const document of parseAllDocuments(readFileSync(POLICIES, 'utf8')))
-      await cluster.api.admin.apply(document.toJS())
+    const policies = parseAllDocuments(readFileSync(POLICIES, 'utf8'))
+    if (sinceKubernetes(30, 'policies').skip === undefined)
+      for (const document of policies) await cluster.api.admin.apply(document.toJS())
     await cluster.api.admin.create(SHOP_NAMESPACE as unknown as KubeObject)
     replica = await cluster.start()
     await replica.ready()
@@ -76,7 +79,7 @@ describe('resources, admitted by an API server', () => {
     ],
     ['with little memory', { limits: { memory: '40Mi' } }, {}, 'Burstable'],
   ] as const)
-    it(`a pod ${what} is admitted with its sidecar and stays ${qos}`, async () => {
+    it(`a pod ${what} is admitted with its sidecar and stays ${qos}`, WHOLE_PODS, async () => {
       const { spec, status } = await create({ resources }, app)
       assert.deepEqual(
         spec.initContainers.map(({ name }) => name),
@@ -91,14 +94,14 @@ describe('resources, admitted by an API server', () => {
         )
     })
 
-  it('a pod too small for the sidecar is refused in words', async () => {
+  it('a pod too small for the sidecar is refused in words', WHOLE_PODS, async () => {
     assert.match(
       await refusal(create({ resources: { limits: { memory: '20Mi' } } })),
       /webhook "pods\.pod2iam\.dev" denied .*may use 20Mi of memory.*raise spec\.resources\.limits\.memory/,
     )
   })
 
-  describe('a resize in place', () => {
+  describe('a resize in place', sinceKubernetes(33, 'resize of pods in place'), () => {
     const resize = async (change: (pod: Pod) => void) => {
       const pod = await create({}, { resources: { limits: list('1', '1Gi') } })
       change(pod)

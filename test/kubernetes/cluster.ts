@@ -1,11 +1,13 @@
 /** A cluster of two nodes, from nothing to Ready. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { minorOf, versionOf } from '../kubernetes-release.ts'
+import { peer } from '../peers.ts'
 import { createAuthority } from '../sandbox/kube/certificates.ts'
 import type { Program } from '../sandbox/real/logged.ts'
 import { startControlPlane } from './control-plane.ts'
 import { writeCredentials } from './credentials.ts'
-import { CONTROL_PLANE, NODES, REGISTRY_PORT } from './layout.ts'
+import { CONTROL_PLANE, nodesOf, REGISTRY_PORT } from './layout.ts'
 import { Node } from './node.ts'
 import { serveRegistry } from './registry.ts'
 import { makeSwitch } from './switch.ts'
@@ -32,15 +34,18 @@ export type Cluster = {
 export async function startCluster({ directory, plugins, cgroup, progress }: Place): Promise<Cluster> {
   const shared = join(directory, 'shared')
   await mkdir(shared, { recursive: true })
-  await writeCredentials(shared, await createAuthority('pod2iam kubernetes test'), NODES)
-  await makeSwitch(NODES)
+  const minor = minorOf(versionOf(peer('kubelet') ?? 'kubelet'))
+  const plans = nodesOf(minor)
+  progress(`kube-proxy: ${plans.map(({ name, proxyMode }) => `${proxyMode} on ${name}`).join(', ')}`)
+  await writeCredentials(shared, await createAuthority('pod2iam kubernetes test'), plans)
+  await makeSwitch(plans)
   const registry = await serveRegistry(join(directory, 'images'), CONTROL_PLANE, REGISTRY_PORT)
-  const nodes = NODES.map((plan) => {
-    const site = { shared, own: join(directory, plan.name), plugins, cgroup }
+  const nodes = plans.map((plan) => {
+    const site = { shared, own: join(directory, plan.name), plugins, cgroup, minor }
     return new Node(
       plan,
       site,
-      NODES.filter((other) => other !== plan),
+      plans.filter((other) => other !== plan),
     )
   })
   let plane: readonly Program[] = []

@@ -7,8 +7,9 @@ import { after, before, test } from 'node:test'
 import { connect, createServer, type TLSSocket } from 'node:tls'
 import { createAuthority } from '../sandbox/kube/certificates.ts'
 import { writeCredentials } from './credentials.ts'
-import { API_URL, NODES } from './layout.ts'
+import { API_URL, nodesOf } from './layout.ts'
 
+const NODES = nodesOf(37)
 let directory: string
 const read = (name: string) => readFileSync(join(directory, name), 'utf8')
 

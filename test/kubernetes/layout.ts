@@ -23,14 +23,20 @@ export type NodePlan = {
   readonly link: string
 }
 
-/** Each kube-proxy mode once. */
-export const NODES: readonly NodePlan[] = (['iptables', 'nftables'] as const).map((proxyMode, index) => ({
-  name: `node-${index + 1}`,
-  address: `10.90.0.${11 + index}`,
-  subnet: `10.244.${index + 1}.0/24`,
-  proxyMode,
-  link: `to-node-${index + 1}`,
-}))
+/** From which Kubernetes 1.N on kube-proxy has mode nftables without a feature gate. */
+const NFTABLES_MINOR = 31
+
+/** Each kube-proxy mode once; before 1.31 there is but one. */
+export function nodesOf(minor: number): readonly NodePlan[] {
+  const modes: readonly ProxyMode[] = ['iptables', minor >= NFTABLES_MINOR ? 'nftables' : 'iptables']
+  return modes.map((proxyMode, index) => ({
+    name: `node-${index + 1}`,
+    address: `10.90.0.${11 + index}`,
+    subnet: `10.244.${index + 1}.0/24`,
+    proxyMode,
+    link: `to-node-${index + 1}`,
+  }))
+}
 
 /** Registries that the nodes know; both are the one of the test. */
 export const REGISTRIES = ['registry.pod2iam.test', 'mirror.pod2iam.test'] as const

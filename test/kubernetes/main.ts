@@ -21,7 +21,9 @@ const INSIDE = fileURLToPath(new URL('inside.ts', import.meta.url))
 const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'] as const
 
 // Its mistakes are told before anything is made.
-const { logs } = settingsOrExit('pod2iam test:kubernetes', KUBERNETES_OPTIONS)
+const { kubernetes, logs } = settingsOrExit('pod2iam test:kubernetes', KUBERNETES_OPTIONS)
+// Whose programs `peer` finds, here and in what is started.
+process.env.POD2IAM_KUBERNETES = kubernetes
 const missing = provide(progress)
 if (missing.length > 0) {
   for (const sentence of missing) console.error(`pod2iam test:kubernetes: ${sentence}`)

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { NODES, PODS, SERVICES } from './layout.ts'
+import { nodesOf, PODS, SERVICES } from './layout.ts'
 import { nodeFiles } from './node-files.ts'
 
-const site = { shared: '/run/x/shared', own: '/run/x/node-1', plugins: '/usr/lib/cni', cgroup: 'pod2iam-1' }
+const NODES = nodesOf(37)
+const site = {
+  shared: '/run/x/shared',
+  own: '/run/x/node-1',
+  plugins: '/usr/lib/cni',
+  cgroup: 'pod2iam-1',
+  minor: 37,
+}
 
 test('the two nodes differ in name, address, pods and kube-proxy mode, and nothing overlaps', () => {
   assert.deepEqual(
@@ -43,4 +50,15 @@ test('kube-proxy and kubelet leave the sysctls and the swap of the machine alone
     tcpCloseWaitTimeout: '0s',
   })
   assert.equal(JSON.parse(files['kubelet.json'] ?? '').failSwapOn, false)
+})
+
+test('programs of Kubernetes 1.29 get no setting that they do not know', () => {
+  const plans = nodesOf(29)
+  assert.deepEqual(
+    plans.map(({ proxyMode }) => proxyMode),
+    ['iptables', 'iptables'],
+  )
+  const kubeletOf = (minor: number) =>
+    JSON.parse(nodeFiles(plans[0] ?? assert.fail(), { ...site, minor })['kubelet.json'] ?? '')
+  assert.deepEqual([kubeletOf(29).failCgroupV1, kubeletOf(31).failCgroupV1], [undefined, false])
 })

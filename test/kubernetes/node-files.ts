@@ -19,7 +19,12 @@ export type NodeSite = {
   readonly plugins: string
   /** Below which it makes its cgroups, in every hierarchy. */
   readonly cgroup: string
+  /** Which Kubernetes its programs are: 37 of 1.37.2. */
+  readonly minor: number
 }
+
+/** From which Kubernetes 1.N on a kubelet asks whether it may run with cgroup v1; one before knows no such setting. */
+const FAIL_CGROUP_V1_MINOR = 31
 
 export const RUNTIME_SOCKET = 'unix:///run/containerd/containerd.sock'
 /** Everything that a node is to be sure of is in its own directory or gone with its boot. */
@@ -75,7 +80,7 @@ function network({ subnet }: NodePlan): object {
   return { cniVersion: '0.4.0', name: 'pods', plugins: [bridge] }
 }
 
-function kubelet({ name, address }: NodePlan, { shared, cgroup, own }: NodeSite): object {
+function kubelet({ name, address }: NodePlan, { shared, cgroup, own, minor }: NodeSite): object {
   return {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
@@ -91,7 +96,7 @@ function kubelet({ name, address }: NodePlan, { shared, cgroup, own }: NodeSite)
     tlsPrivateKeyFile: join(shared, `${name}.key`),
     containerRuntimeEndpoint: RUNTIME_SOCKET,
     // Another machine has cgroup v2; both do.
-    failCgroupV1: false,
+    ...(minor >= FAIL_CGROUP_V1_MINOR ? { failCgroupV1: false } : {}),
     cgroupDriver: 'cgroupfs',
     cgroupRoot: `/${cgroup}/${name}`,
     enforceNodeAllocatable: [],

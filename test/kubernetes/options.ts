@@ -1,10 +1,15 @@
 /** What `npm run test:kubernetes` may be told: all that `npm run test:cluster` may, and this. */
-import { optional, type Settings, whole } from '../../common/settings.ts'
+import { oneOf, optional, type Settings, whole } from '../../common/settings.ts'
 import { OPTIONS } from '../cluster/options.ts'
 
 export const KUBERNETES_OPTIONS = {
   ...OPTIONS,
   bootReboots: whole(10, [0, 50], 'how often a node that loads rules at its boot is rebooted'),
+  kubernetes: oneOf(
+    ['newest', 'oldest'],
+    'newest',
+    'newest, or the oldest that the chart admits; `.ci/peers` builds either',
+  ),
   logs: optional('directory into which the logs of all programs are copied at the end'),
 } as const
 

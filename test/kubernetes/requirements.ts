@@ -2,11 +2,15 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { needsBuildah } from '../images/buildah.ts'
+import { kubernetesRelease } from '../kubernetes-release.ts'
 import { needsPeer, peer } from '../peers.ts'
 import { findTool } from '../sandbox/node/tools.ts'
 
 /** What brings those below. */
-const BUILD = '.ci/peers helm control_plane node_programs image_programs buildah'
+const BUILD = {
+  newest: '.ci/peers helm control_plane node_programs image_programs buildah',
+  oldest: '.ci/peers helm oldest_control_plane oldest_node_programs image_programs buildah',
+}
 
 /** Built with Go. */
 const PEERS = [
@@ -63,7 +67,8 @@ export function provide(progress: (line: string) => void): string[] {
   }
   const absent = present().map((name) => `the Debian package ${name} is not installed`)
   const peers = PEERS.filter((name) => peer(name) === undefined).map(
-    (name) => `${needsPeer(name).skip?.replace('.ci/peers', BUILD)}`,
+    (name) =>
+      `${needsPeer(name).skip?.replace(/\.ci\/peers[a-z_ ]*(?= brings)/, BUILD[kubernetesRelease()])}`,
   )
   const { skip } = absent.length > 0 ? {} : needsBuildah()
   const go =

@@ -71,12 +71,27 @@ function release(child: ChildProcess): void {
     if (stream !== null && 'unref' in stream && typeof stream.unref === 'function') stream.unref()
 }
 
-/** Starts another API server in the place of the stand-in, for suites that are to be judged by it. */
-export type Implementation = (options: ApiServerOptions) => Promise<ApiServer>
+/** Another API server in the place of the stand-in, for suites that are to be judged by it. */
+export type Implementation = {
+  readonly start: (options: ApiServerOptions) => Promise<ApiServer>
+  /** Which Kubernetes it is: 37 of 1.37.2. */
+  readonly minor: number
+}
 let implementation: Implementation | undefined
 
 /** Whether suites meet the stand-in, which does what a real one cannot: tell its clock, break on demand. */
 export const isStandIn = () => implementation === undefined
+
+/**
+ * Options for tests of what an older Kubernetes does not have: where one judges, they are left out by name. The stand-in has everything.
+ *
+ * @param minor the first that has it by default
+ * @param what "Kubernetes 1.29 has no …"
+ */
+export function sinceKubernetes(minor: number, what: string): { skip?: string } {
+  if (implementation === undefined || implementation.minor >= minor) return {}
+  return { skip: `Kubernetes 1.${implementation.minor} has no ${what}` }
+}
 
 /** From now on `ApiServer.start` of this process starts this one (`../real/`); undefined: the stand-in again. */
 export function startInstead(other: Implementation | undefined): void {
@@ -120,7 +135,7 @@ export class ApiServer {
    * @throws Error when it does not start
    */
   static async start(options: ApiServerOptions): Promise<ApiServer> {
-    if (implementation !== undefined) return implementation(options)
+    if (implementation !== undefined) return implementation.start(options)
     const { directory, spawn = nodeSpawn } = options
     const wanted = options.listen ?? [{ host: '127.0.0.1', port: 0 }]
     const listen = await Promise.all(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
-import type { KubeObject } from './client.ts'
+import { type KubeObject, sinceKubernetes } from './client.ts'
 import { listAt, objectAt } from './objects.ts'
 import { ApiError } from './status.ts'
 import { namespace, pod, standInOnly, testServer, until } from './test-server.ts'
@@ -180,22 +180,26 @@ test('pods/status changes status, labels and annotations but not the spec; pods 
   assert.equal(objectAt(main, 'status').phase, 'Running')
 })
 
-test('a binding assigns the pod once and merges its annotations and labels into the pod', async () => {
+test('a binding assigns the pod once and merges its annotations into the pod', async () => {
   await admin().create(pod('bound'))
   await admin().bind('default', 'bound', 'node1', {
     annotations: { 'iam.amazonaws.com/role': 'other' },
-    labels: { x: 'y' },
   })
   const bound = await admin().get('pods', 'bound', 'default')
   assert.equal(objectAt(bound, 'spec').nodeName, 'node1')
   assert.equal(bound.metadata.annotations?.['iam.amazonaws.com/role'], 'other')
-  assert.equal(bound.metadata.labels?.x, 'y')
   const [condition] = listAt(bound, 'status', 'conditions')
   assert.equal(condition?.type, 'PodScheduled')
   await assert.rejects(
     admin().bind('default', 'bound', 'node2'),
     refused(409, 'Conflict', /pod bound is already assigned to node "node1"/),
   )
+})
+
+test('a binding merges its labels into the pod', sinceKubernetes(37, 'labels of bindings'), async () => {
+  await admin().create(pod('labelled'))
+  await admin().bind('default', 'labelled', 'node1', { labels: { x: 'y' } })
+  assert.equal((await admin().get('pods', 'labelled', 'default')).metadata.labels?.x, 'y')
 })
 
 test('a pod on a node is deleted gracefully: marked first, gone when the kubelet deletes it with grace 0', async () => {

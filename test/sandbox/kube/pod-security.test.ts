@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { sinceKubernetes } from './client.ts'
 import { isApiError } from './status.ts'
 import { namespace, pod, testServer } from './test-server.ts'
 
@@ -20,7 +21,7 @@ const spec = (securityContext: object, more: object = {}) => ({
 })
 const gate = (securityContext: object) => [{ name: 'pod2iam-gate', image: 'g:1', securityContext }]
 
-const CASES: [level: string, what: string, spec: object, violation: string | undefined][] = [
+const CASES: [level: string, what: string, spec: object, violation: string | undefined, since?: number][] = [
   ['baseline', 'an ordinary pod', spec({}), undefined],
   [
     'baseline',
@@ -78,6 +79,7 @@ const CASES: [level: string, what: string, spec: object, violation: string | und
       }),
     }),
     'unrestricted capabilities (container "pod2iam-gate" must not include "NET_ADMIN" in securityContext.capabilities.add)',
+    35,
   ],
   [
     'restricted',
@@ -88,8 +90,9 @@ const CASES: [level: string, what: string, spec: object, violation: string | und
   ['privileged', 'anything', spec({ privileged: true }, { hostNetwork: true }), undefined],
 ]
 
-for (const [index, [level, what, podSpec, violation]] of CASES.entries())
-  test(`enforcing ${level} ${violation === undefined ? 'admits' : 'refuses'} ${what}`, async () => {
+for (const [index, [level, what, podSpec, violation, since = 0]] of CASES.entries()) {
+  const needs = sinceKubernetes(since, 'other rules for user namespaces')
+  test(`enforcing ${level} ${violation === undefined ? 'admits' : 'refuses'} ${what}`, needs, async () => {
     const ns = `ps-${index}`
     await admin().create(namespace(ns, { [`${LABEL}/enforce`]: level }))
     const created = admin().create(pod('p', ns, { spec: podSpec }))
@@ -101,6 +104,7 @@ for (const [index, [level, what, podSpec, violation]] of CASES.entries())
       return true
     })
   })
+}
 
 const deployment = (ns: string) => ({
   apiVersion: 'apps/v1',

@@ -1,7 +1,7 @@
 /** What of a pod goes through its sub-resources only, and Events as the broker writes them. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { KubeObject } from './client.ts'
+import { type KubeObject, sinceKubernetes } from './client.ts'
 import { listAt, objectAt } from './objects.ts'
 import { isApiError } from './status.ts'
 import { pod, testServer } from './test-server.ts'
@@ -64,31 +64,36 @@ test('an ephemeral container has its name to itself', async () => {
   )
 })
 
-test('resources of a pod change through resize only, within its class, and nothing else changes there', async () => {
-  const containers = [{ name: 'app', image: 'app:1', resources: requests('500m') }]
-  await admin().create(pod('sized', 'default', { spec: { containers } }))
-  const patch = (container: object, subresource?: string) =>
-    admin().patch(
-      'pods',
-      'sized',
-      'default',
-      { spec: { containers: [{ name: 'app', ...container }] } },
-      { type: 'strategic', ...(subresource === undefined ? {} : { subresource }) },
+const RESIZE = sinceKubernetes(33, 'resize of pods in place')
+test(
+  'resources of a pod change through resize only, within its class, and nothing else changes there',
+  RESIZE,
+  async () => {
+    const containers = [{ name: 'app', image: 'app:1', resources: requests('500m') }]
+    await admin().create(pod('sized', 'default', { spec: { containers } }))
+    const patch = (container: object, subresource?: string) =>
+      admin().patch(
+        'pods',
+        'sized',
+        'default',
+        { spec: { containers: [{ name: 'app', ...container }] } },
+        { type: 'strategic', ...(subresource === undefined ? {} : { subresource }) },
+      )
+    await assert.rejects(
+      patch({ resources: requests('600m') }),
+      refused(422, /pod updates may not change fields other than/),
     )
-  await assert.rejects(
-    patch({ resources: requests('600m') }),
-    refused(422, /pod updates may not change fields other than/),
-  )
-  const resized = await patch({ resources: requests('600m') }, 'resize')
-  const [app] = listAt(resized, 'spec', 'containers')
-  assert.equal(objectAt(app, 'resources', 'requests').cpu, '600m')
-  const same = await patch({ image: 'other:1' }, 'resize')
-  assert.equal(listAt(same, 'spec', 'containers')[0]?.image, 'app:1')
-  await assert.rejects(
-    patch({ resources: requests('1') }, 'resize'),
-    refused(422, /Pod QOS Class may not change as a result of resizing/),
-  )
-})
+    const resized = await patch({ resources: requests('600m') }, 'resize')
+    const [app] = listAt(resized, 'spec', 'containers')
+    assert.equal(objectAt(app, 'resources', 'requests').cpu, '600m')
+    const same = await patch({ image: 'other:1' }, 'resize')
+    assert.equal(listAt(same, 'spec', 'containers')[0]?.image, 'app:1')
+    await assert.rejects(
+      patch({ resources: requests('1') }, 'resize'),
+      refused(422, /Pod QOS Class may not change as a result of resizing/),
+    )
+  },
+)
 
 test('a deletion that names another uid deletes nothing', async () => {
   const { metadata } = await admin().create(pod('kept'))

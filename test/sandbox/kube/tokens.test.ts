@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createLocalJWKSet, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose'
+import { sinceKubernetes } from './client.ts'
 import { objectAt } from './objects.ts'
 import { ApiError } from './status.ts'
 import { pod, standInOnly, testServer, until } from './test-server.ts'
@@ -29,38 +30,43 @@ async function runningPod(name: string, node: string) {
 const refused = (code: number, text: RegExp) => (error: unknown) =>
   error instanceof ApiError && error.code === code && text.test(error.message)
 
-test('a token bound to a pod has exactly the claims of Kubernetes 1.32 and later, and verifies against the JWKS', async () => {
-  const node = await admin().create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } })
-  const bound = await runningPod('t1', 'n1')
-  const { token, expirationTimestamp } = await admin().createToken('default', 'default', {
-    audiences: ['pod2iam'],
-    expirationSeconds: 3600,
-    pod: bound,
-  })
-  const payload = await verify(token, 'pod2iam')
-  const account = await admin().get('serviceaccounts', 'default', 'default')
-  assert.deepEqual(Object.keys(payload).sort(), [
-    'aud',
-    'exp',
-    'iat',
-    'iss',
-    'jti',
-    'kubernetes.io',
-    'nbf',
-    'sub',
-  ])
-  assert.deepEqual(payload.aud, ['pod2iam'])
-  assert.equal(payload.sub, 'system:serviceaccount:default:default')
-  assert.equal((payload.exp ?? 0) - (payload.iat ?? 0), 3600)
-  assert.equal(payload.nbf, payload.iat)
-  assert.equal(Date.parse(expirationTimestamp) / 1000, payload.exp)
-  assert.deepEqual(payload['kubernetes.io'], {
-    namespace: 'default',
-    node: { name: 'n1', uid: node.metadata.uid },
-    pod: bound,
-    serviceaccount: { name: 'default', uid: account.metadata.uid },
-  })
-})
+const CLAIMS = sinceKubernetes(32, 'claims of the node and the token')
+test(
+  'a token bound to a pod has exactly the claims of Kubernetes 1.32 and later, and verifies against the JWKS',
+  CLAIMS,
+  async () => {
+    const node = await admin().create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } })
+    const bound = await runningPod('t1', 'n1')
+    const { token, expirationTimestamp } = await admin().createToken('default', 'default', {
+      audiences: ['pod2iam'],
+      expirationSeconds: 3600,
+      pod: bound,
+    })
+    const payload = await verify(token, 'pod2iam')
+    const account = await admin().get('serviceaccounts', 'default', 'default')
+    assert.deepEqual(Object.keys(payload).sort(), [
+      'aud',
+      'exp',
+      'iat',
+      'iss',
+      'jti',
+      'kubernetes.io',
+      'nbf',
+      'sub',
+    ])
+    assert.deepEqual(payload.aud, ['pod2iam'])
+    assert.equal(payload.sub, 'system:serviceaccount:default:default')
+    assert.equal((payload.exp ?? 0) - (payload.iat ?? 0), 3600)
+    assert.equal(payload.nbf, payload.iat)
+    assert.equal(Date.parse(expirationTimestamp) / 1000, payload.exp)
+    assert.deepEqual(payload['kubernetes.io'], {
+      namespace: 'default',
+      node: { name: 'n1', uid: node.metadata.uid },
+      pod: bound,
+      serviceaccount: { name: 'default', uid: account.metadata.uid },
+    })
+  },
+)
 
 test('a token without a bound pod is valid but has neither pod nor node claim', async () => {
   const { token } = await admin().createToken('default', 'default', { audiences: ['pod2iam'] })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { KubeObject, WatchEvent } from './client.ts'
+import { type KubeObject, sinceKubernetes, type WatchEvent } from './client.ts'
 import type { WatchOptions } from './client-options.ts'
 import { ApiError } from './status.ts'
 import { namespace, pod, standInOnly, testServer, until } from './test-server.ts'
@@ -96,24 +96,28 @@ test('a watch of one node sees only its pods', async () => {
   assert.deepEqual(types(), ['ADDED mine'])
 })
 
-test('WatchList sends what exists and then the annotated bookmark', async () => {
-  const ns = await freshNamespace('w-list')
-  await admin().create(pod('a', ns))
-  const { events, watch } = record('pods', {
-    namespace: ns,
-    sendInitialEvents: true,
-    resourceVersionMatch: 'NotOlderThan',
-    allowWatchBookmarks: true,
-  })
-  await until('the bookmark', () => events.some(({ type }) => type === 'BOOKMARK'))
-  watch.close()
-  assert.deepEqual(
-    events.slice(0, 2).map(({ type }) => type),
-    ['ADDED', 'BOOKMARK'],
-  )
-  assert.equal(events[1]?.object.metadata.annotations?.['k8s.io/initial-events-end'], 'true')
-  assert.equal(events[1]?.object.kind, 'Pod')
-})
+test(
+  'WatchList sends what exists and then the annotated bookmark',
+  sinceKubernetes(34, 'WatchList'),
+  async () => {
+    const ns = await freshNamespace('w-list')
+    await admin().create(pod('a', ns))
+    const { events, watch } = record('pods', {
+      namespace: ns,
+      sendInitialEvents: true,
+      resourceVersionMatch: 'NotOlderThan',
+      allowWatchBookmarks: true,
+    })
+    await until('the bookmark', () => events.some(({ type }) => type === 'BOOKMARK'))
+    watch.close()
+    assert.deepEqual(
+      events.slice(0, 2).map(({ type }) => type),
+      ['ADDED', 'BOOKMARK'],
+    )
+    assert.equal(events[1]?.object.metadata.annotations?.['k8s.io/initial-events-end'], 'true')
+    assert.equal(events[1]?.object.kind, 'Pod')
+  },
+)
 
 test('sendInitialEvents needs resourceVersionMatch NotOlderThan', async () => {
   const answer = await admin().request('GET', '/api/v1/pods?watch=true&sendInitialEvents=true')

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { KubeObject } from './client.ts'
+import { type KubeObject, sinceKubernetes } from './client.ts'
 import { type JsonObject, listAt, objectAt } from './objects.ts'
 import { ApiError } from './status.ts'
 import { namespace, pod, podAddress, testServer, until } from './test-server.ts'
@@ -249,7 +249,7 @@ test('certificates are verified against caBundle and the host', async () => {
   )
 })
 
-const INVALID: [what: string, reply: JsonObject, text: RegExp][] = [
+const INVALID: [what: string, reply: JsonObject, text: RegExp, since?: number][] = [
   [
     'another uid',
     { allowed: true, uid: 'x' },
@@ -269,6 +269,7 @@ const INVALID: [what: string, reply: JsonObject, text: RegExp][] = [
     'a patch that is no JSON',
     { allowed: true, patch: Buffer.from('{').toString('base64'), patchType: 'JSONPatch' },
     /received undecodable patch in webhook response: /,
+    34,
   ],
   [
     'a review without response',
@@ -282,14 +283,15 @@ const INVALID: [what: string, reply: JsonObject, text: RegExp][] = [
   ],
 ]
 
-for (const [index, [what, reply, text]] of INVALID.entries())
-  test(`an answer with ${what} counts as a failed call`, () =>
+for (const [index, [what, reply, text, since = 0]] of INVALID.entries())
+  test(`an answer with ${what} counts as a failed call`, sinceKubernetes(since, 'such words'), () =>
     withHook(`m-invalid-${index}`, async (hook, create) => {
       hook.reply(reply)
       const failed = await error(create())
       assert.equal(failed.code, 500)
       assert.match(failed.message, text)
-    }))
+    }),
+  )
 
 test('a patch that does not apply is refused even under Ignore', () =>
   withHook(

@@ -4,10 +4,14 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after } from 'node:test'
-import { needsPeer } from '../../peers.ts'
-import { startInstead } from '../kube/client.ts'
+import { minorOf, versionOf } from '../../kubernetes-release.ts'
+import { needsPeer, peer } from '../../peers.ts'
+import { type ApiServerOptions, startInstead } from '../kube/client.ts'
 import { RealApiServer } from './api-server.ts'
 import { PROGRAMS } from './programs.ts'
+
+/** Of the API server that judges, without `v`. */
+export const kubernetesVersion = () => versionOf(peer('kube-apiserver') ?? 'kube-apiserver')
 
 /** Options for `test()`: skips with the reason when a program of the control plane is absent or broken. */
 export function needsControlPlane(): { skip?: string } {
@@ -23,7 +27,7 @@ export function needsControlPlane(): { skip?: string } {
 export function judgeByRealApiServer(): void {
   let directory = ''
   let shared: Promise<RealApiServer> | undefined
-  startInstead((options) => {
+  const start = (options: ApiServerOptions) => {
     if (options.spawn !== undefined) return RealApiServer.start(options)
     shared ??= (async () => {
       directory = await mkdtemp(join(tmpdir(), 'real-'))
@@ -32,7 +36,8 @@ export function judgeByRealApiServer(): void {
       return server
     })()
     return shared
-  })
+  }
+  startInstead({ start, minor: minorOf(kubernetesVersion()) })
   after(async () => {
     startInstead(undefined)
     await (await shared?.catch(() => undefined))?.end()

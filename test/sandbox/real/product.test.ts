@@ -3,7 +3,10 @@
  * kubelet, scheduler and network stay imitations. What each component asks is what the chart's roles allow, and no more.
  */
 import { describe, test } from 'node:test'
-import { judgeByRealApiServer, needsControlPlane } from './judge.ts'
+import { needsHelm, renderFor } from '../../chart/helm.ts'
+import { installInstead } from '../install.ts'
+import { sinceKubernetes } from '../kube/client.ts'
+import { judgeByRealApiServer, kubernetesVersion, needsControlPlane } from './judge.ts'
 
 const SUITES = [
   'injector/policies',
@@ -15,13 +18,19 @@ const SUITES = [
   'injector/previous-release',
 ] as const
 
-const { skip } = needsControlPlane()
+/** What an older Kubernetes has nothing of. */
+const NEEDS: Readonly<Record<string, () => { skip?: string }>> = {
+  'injector/policies': () => sinceKubernetes(30, 'ValidatingAdmissionPolicy'),
+}
+
+const { skip } = { ...needsHelm, ...needsControlPlane() }
 if (skip !== undefined)
   test('the product does beside a real API server what it does in the sandbox', { skip })
 else {
   judgeByRealApiServer()
+  installInstead(renderFor(kubernetesVersion(), 'sandbox'))
   for (const suite of SUITES)
-    describe(`a real API server: ${suite}`, async () => {
+    describe(`a real API server: ${suite}`, NEEDS[suite]?.() ?? {}, async () => {
       await import(`../../${suite}.test.ts`)
     })
 }

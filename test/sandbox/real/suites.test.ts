@@ -3,6 +3,7 @@
  * kube-apiserver and kube-controller-manager as released. What only a stand-in can do, they leave out by themselves.
  */
 import { describe, test } from 'node:test'
+import { sinceKubernetes } from '../kube/client.ts'
 import { judgeByRealApiServer, needsControlPlane } from './judge.ts'
 
 const SUITES = [
@@ -23,12 +24,18 @@ const SUITES = [
   'peers',
 ] as const
 
+/** Suites of what an older Kubernetes has nothing of; where it lacks less, the suite itself leaves that out. */
+const NEEDS: Readonly<Record<string, () => { skip?: string }>> = {
+  'pod-level-resources': () => sinceKubernetes(34, 'resources of a whole pod'),
+  'admission-policies': () => sinceKubernetes(30, 'ValidatingAdmissionPolicy'),
+}
+
 const { skip } = needsControlPlane()
 if (skip !== undefined) test('a real API server says what the stand-in says', { skip })
 else {
   judgeByRealApiServer()
   for (const suite of SUITES)
-    describe(`a real API server: ${suite}`, async () => {
+    describe(`a real API server: ${suite}`, NEEDS[suite]?.() ?? {}, async () => {
       await import(`../kube/${suite}.test.ts`)
     })
 }

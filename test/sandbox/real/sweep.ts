@@ -2,6 +2,7 @@
 import type { ApiServer } from '../kube/client.ts'
 import type { KubeClient } from '../kube/kube-client.ts'
 import type { KubeObject } from '../kube/objects.ts'
+import { isApiError } from '../kube/status.ts'
 import { policiesInForce } from '../kube/test-policies.ts'
 
 const KEPT_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease']
@@ -29,7 +30,7 @@ const isBuiltIn = ({ metadata: { name = '', labels } }: KubeObject) =>
 /** Namespaces go in their own time; one that is made anew under the same name waits for that. */
 export async function sweep(server: ApiServer): Promise<void> {
   const kube = server.admin
-  const policies = (await kube.list('validatingadmissionpolicybindings')).items.length > 0
+  const policies = (await itemsOf(kube, 'validatingadmissionpolicybindings')).length > 0
   for (const resource of CLUSTER_WIDE) await deleteAll(kube, resource, isBuiltIn)
   for (const path of IN_DEFAULT) await kube.request('DELETE', path)
   await deleteAll(kube, 'configmaps', ({ metadata }) => metadata.name === 'kube-root-ca.crt', 'default')
@@ -48,7 +49,20 @@ async function deleteAll(
   isKept: (object: KubeObject) => boolean,
   namespace?: string,
 ): Promise<void> {
-  const { items } = await kube.list(resource, namespace === undefined ? {} : { namespace })
-  for (const object of items)
+  for (const object of await itemsOf(kube, resource, namespace))
     if (!isKept(object)) await kube.delete(resource, object.metadata.name ?? '', namespace).catch(() => {})
+}
+
+/** None of a kind that this Kubernetes does not have. */
+async function itemsOf(
+  kube: KubeClient,
+  resource: string,
+  namespace?: string,
+): Promise<readonly KubeObject[]> {
+  try {
+    return (await kube.list(resource, namespace === undefined ? {} : { namespace })).items
+  } catch (error) {
+    if (isApiError(error, 404)) return []
+    throw error
+  }
 }
