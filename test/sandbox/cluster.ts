@@ -57,8 +57,10 @@ export type PodOptions = {
 }
 
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url))
-/** The sidecar's postStart hook, which its image has beside the bundle. */
-const WAIT_STARTED = fileURLToPath(new URL('../../sidecar/wait-started', import.meta.url))
+/** What the sidecar's image has beside the bundle: its postStart hook. */
+export const SIDECAR_FILES = {
+  '/pod2iam/wait-started': fileURLToPath(new URL('../../sidecar/wait-started', import.meta.url)),
+}
 
 /** Starts a cluster (about three seconds). Needs `dist/`. */
 export async function createCluster(options: ClusterOptions = {}): Promise<Cluster> {
@@ -80,7 +82,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
 function productImages(): Images {
   const run = (target: Parameters<typeof entrypoint>[0]) => ({ command: entrypoint(target).map(localPath) })
   return {
-    [SIDECAR_IMAGE]: { ...run('sidecar'), files: { '/pod2iam/wait-started': WAIT_STARTED } },
+    [SIDECAR_IMAGE]: { ...run('sidecar'), files: SIDECAR_FILES },
     [INJECTOR_IMAGE]: run('injector'),
     [NODE_GUARD_IMAGE]: run('node-guard'),
     [IDLE_IMAGE]: { command: ['sleep', 'infinity'] },

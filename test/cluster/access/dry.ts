@@ -2,7 +2,7 @@
 
 import { type Program, unpackPrograms } from '../../previous-release/programs.ts'
 import { RELEASE } from '../../previous-release/recorded.ts'
-import { localPath } from '../../sandbox/cluster.ts'
+import { localPath, SIDECAR_FILES } from '../../sandbox/cluster.ts'
 import { createSandbox, type Images, type Sandbox } from '../../sandbox/index.ts'
 import { type LocalPath, renderedInstallation } from '../install/rendered.ts'
 import type { Options } from '../options.ts'
@@ -66,7 +66,10 @@ function imagesOf(registry: string, tag: string, pathOf: (path: string) => strin
     command: [process.execPath, ...flags, pathOf(`/pod2iam/${program}.cjs`)],
   })
   return {
-    [`${registry}/sidecar:${tag}`]: run('sidecar', '--max-semi-space-size=1', '--v8-pool-size=0'),
+    [`${registry}/sidecar:${tag}`]: {
+      ...run('sidecar', '--max-semi-space-size=1', '--v8-pool-size=0'),
+      files: SIDECAR_FILES,
+    },
     [`${registry}/injector:${tag}`]: run('injector'),
     [`${registry}/node-guard:${tag}`]: run('firewall'),
   }

@@ -1,4 +1,4 @@
-/** Which Kubernetes the sandbox says it is: the one by which it is judged (`test/peers/kubernetes/go.mod`). */
+/** Which Kubernetes the sandbox says it is: the one by which it is judged (`test/peers/kubernetes/newest/go.mod`). */
 
 const [MAJOR, MINOR, PATCH] = [1, 37, 2]
 
