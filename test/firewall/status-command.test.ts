@@ -180,7 +180,9 @@ describe('leftovers in status', needsNamespaces(), () => {
     const file = node.machine.path('/run/pod2iam/firewall-status.json')
     let written = { status: { leftoversAt: null as string | null } }
     await until('the guard says when it looked', async () => {
-      written = JSON.parse(await readFile(file, 'utf8'))
+      const text = await readFile(file, 'utf8').catch(() => undefined)
+      if (text === undefined) return false
+      written = JSON.parse(text)
       return Date.parse(written.status.leftoversAt ?? '') >= begun
     })
     return written

@@ -123,11 +123,13 @@ describe('the guard among others', needsNamespaces(), () => {
       await refused()
       // A rule taken away makes the guard repair, and so read and count.
       await node.must('node', ['nft', 'flush chain inet pod2iam_guard pin'])
-      await until('the repair', async () => (await repairs()) === 1)
+      await until('the repair', async () => (await repairs()) > 0)
       // The check after a repair tells what it counted.
       await until('the count', async () => (await counted()) >= 2)
+      // On a crowded machine one flush can be met by two repairs.
+      const before = await repairs()
       await deed.does(node)
-      if (deed.repairs > 0) await until('the repair', async () => (await repairs()) > 1)
+      if (deed.repairs > 0) await until('the repair', async () => (await repairs()) > before)
       await until(
         'it is refused again',
         async () =>
@@ -136,7 +138,7 @@ describe('the guard among others', needsNamespaces(), () => {
       )
       await refused()
       await guard.becomes('ready')
-      if (deed.repairs === 0) assert.equal(await repairs(), 1)
+      if (deed.repairs === 0) assert.equal(await repairs(), before)
       assert.ok((await counted()) >= 2)
     })
 

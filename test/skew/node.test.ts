@@ -3,7 +3,7 @@
  * each other, up and down.
  */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
@@ -13,7 +13,7 @@ import { flushPod } from '../firewall/mesh.ts'
 import { openNode, type TestNode, until } from '../firewall/node.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { execIn, spawnIn } from '../sandbox/node/process.ts'
-import { admitted, containerOf } from './admitted.ts'
+import { admitted, type Container, containerOf, type EnvVar } from './admitted.ts'
 import { CROSSED, openReleases, type Releases, SIDES, type Side } from './releases.ts'
 
 const BACKENDS = ['nft', 'iptables'] as const
@@ -62,28 +62,42 @@ describe('neighbouring releases on one node', needsNamespaces(), () => {
     return Promise.all(outcomes)
   }
 
-  /** Runs the gate's container as it was admitted, beside the sidecar's, whose app need not wait for credentials. */
+  const gateOf = (side: Side, name: string) =>
+    admitted(side, name).spec.initContainers.find((one) => one.name === 'pod2iam-gate')
+
+  /**
+   * Runs the gate's container as it was admitted, beside the sidecar's, whose app need not wait for credentials; where there is no
+   * gate, the sidecar's alone, until it lets the pod start.
+   */
   const startPod = async (ofPod: Side, ofSidecar: Side, name: string) => {
-    const pod = admitted(ofPod, name)
-    const { args = [], env = [] } = containerOf(pod, 'pod2iam-gate')
+    const gate = gateOf(ofPod, name)
     const own = mkdtempSync(join(directory, 'pod-'))
     writeFileSync(join(own, 'token'), 'a.b.c')
-    const variables = (of: typeof env) => Object.fromEntries(of.map(({ name, value = '' }) => [name, value]))
+    const variables = (of: readonly EnvVar[] = []) =>
+      Object.fromEntries(of.map(({ name, value = '' }) => [name, value]))
+    // In place of the one in /dev/shm, which is the machine's here.
+    const started = join(own, 'started')
     const sidecar = spawnIn(node.machine, 'pod1', [process.execPath, releases.file(ofSidecar, 'sidecar')], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env: {
-        ...variables(containerOf(admitted(ofSidecar, name), 'pod2iam-sidecar').env ?? []),
+        ...variables(containerOf(admitted(ofSidecar, name), 'pod2iam-sidecar').env),
+        ...(gate === undefined ? { POD2IAM_STARTED_FILE: started } : {}),
         POD2IAM_STARTUP_GATE: 'off',
         POD2IAM_TOKEN_FILE: join(own, 'token'),
         POD2IAM_STATE_DIR: own,
       },
     })
-    const wrapper = args.includes('--redirect=nft') ? NET_ADMIN_ONLY : NO_CAPABILITY
-    const command = [...wrapper, process.execPath, releases.file(ofPod, 'firewall'), ...args]
-    const result = await execIn(node.machine, 'pod1', command, {
-      env: { ...process.env, ...variables(env) },
-      timeout: 120_000,
-    })
+    const runGate = ({ args = [], env }: Container) => {
+      const wrapper = args.includes('--redirect=nft') ? NET_ADMIN_ONLY : NO_CAPABILITY
+      const command = [...wrapper, process.execPath, releases.file(ofPod, 'firewall'), ...args]
+      const options = { env: { ...process.env, ...variables(env) }, timeout: 120_000 }
+      return execIn(node.machine, 'pod1', command, options)
+    }
+    const isStarted = async () => {
+      await until('the sidecar lets the pod start', () => existsSync(started))
+      return { code: 0, stdout: '', stderr: '' }
+    }
+    const result = gate === undefined ? await isStarted() : await runGate(gate)
     const agent = await node.agent('pod1')
     const { body } = await agent.get({ port: SIDECAR_HEALTH_PORT, path: '/readyz' })
     sidecar.kill('SIGKILL')
@@ -96,8 +110,9 @@ describe('neighbouring releases on one node', needsNamespaces(), () => {
       test(`with the ${backend} guard of ${ofGuard} release, pods of ${ofPod} release start, in both redirect modes`, async () => {
         const running = await guard(ofGuard, `--backend=${backend}`)
         await running.becomes('ready')
+        // Without a gate the sidecar is all that a pod has of ours.
         for (const name of ['defaults', 'setting: redirect env'])
-          for (const ofSidecar of SIDES) {
+          for (const ofSidecar of gateOf(ofPod, name) === undefined ? [ofPod] : SIDES) {
             const { code, stderr, stdout, readiness } = await startPod(ofPod, ofSidecar, name)
             assert.equal(code, 0, `${name}: ${stderr}${stdout}`)
             assert.equal(readiness, 'ready', name)
