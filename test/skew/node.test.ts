@@ -77,11 +77,12 @@ describe('neighbouring releases on one node', needsNamespaces(), () => {
       Object.fromEntries(of.map(({ name, value = '' }) => [name, value]))
     // In place of the one in /dev/shm, which is the machine's here.
     const started = join(own, 'started')
+    const ofContainer = variables(containerOf(admitted(ofSidecar, name), 'pod2iam-sidecar').env)
     const sidecar = spawnIn(node.machine, 'pod1', [process.execPath, releases.file(ofSidecar, 'sidecar')], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env: {
-        ...variables(containerOf(admitted(ofSidecar, name), 'pod2iam-sidecar').env),
-        ...(gate === undefined ? { POD2IAM_STARTED_FILE: started } : {}),
+        ...ofContainer,
+        ...('POD2IAM_STARTED_FILE' in ofContainer ? { POD2IAM_STARTED_FILE: started } : {}),
         POD2IAM_STARTUP_GATE: 'off',
         POD2IAM_TOKEN_FILE: join(own, 'token'),
         POD2IAM_STATE_DIR: own,
