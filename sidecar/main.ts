@@ -13,7 +13,7 @@ async function main(): Promise<void> {
   // Before anything else: a container's first process is deaf to signals it does not handle.
   onTerminate(() => stop())
   try {
-    const giveUp = (sentence: string) => void stop().then(() => fail(sentence))
+    const giveUp = (sentence: string) => void stop().finally(() => fail(sentence))
     const sidecar = await startSidecar(settings, { log, role: annotatedRole(process.env), giveUp })
     stop = sidecar.stop
   } catch (error) {
