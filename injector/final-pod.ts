@@ -1,6 +1,6 @@
 /**
- * Whether a pod has its sidecar, and its gate or the start hook, when all mutating webhooks are done, in the form that any supported release gives them:
- * what the present settings would write is not asked (docs/decisions/0099).
+ * Whether a pod has its sidecar, and its gate or the start hook, when all mutating webhooks are done, in the form that any supported
+ * release gives them: what the present settings would write is not asked (docs/decisions/0099).
  */
 import { identityOfAnnotations, identityOfEnv, sameIdentity } from '../common/identity.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../common/keys.ts'
