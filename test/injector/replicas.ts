@@ -174,6 +174,7 @@ function replica(
         return (await get('/readyz'))?.status === 200
       })
       await status(true)
+      await api.webhooksReached()
     },
     async stop(whileTerminating = async () => {}) {
       await api.admin.delete('pods', name, SYSTEM_NAMESPACE)

@@ -103,6 +103,7 @@ async function install(sandbox: Sandbox, options: ClusterOptions): Promise<void>
   })
   for (const object of objects) await sandbox.kube.apply(object)
   await Promise.all(['injector', 'node-guard'].map((component) => readyPod(sandbox, component)))
+  await sandbox.api.webhooksReached()
 }
 
 async function readyPod(sandbox: Sandbox, component: string): Promise<string> {

@@ -129,6 +129,9 @@ export class ApiServer {
     this.admin = this.unixClient(config.adminToken)
   }
 
+  /** Until a webhook whose pod has just become ready is called: here at once, where a real server needs a moment. */
+  async webhooksReached(): Promise<void> {}
+
   /**
    * Starts the server and waits until it answers.
    *

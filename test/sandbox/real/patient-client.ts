@@ -5,6 +5,9 @@ import type { KubeObject } from '../kube/objects.ts'
 import { isApiError } from '../kube/status.ts'
 
 const DEADLINE_MS = 120_000
+const PROBE = 'webhook-probe'
+
+type Dict = Readonly<Record<string, string>>
 
 export class PatientClient extends KubeClient {
   /** A namespace is there when it has its service account and the cluster's CA; one of that name that goes is waited for. */
@@ -24,6 +27,28 @@ export class PatientClient extends KubeClient {
       const account = await this.find('serviceaccounts', 'default', namespace)
       return account !== undefined && (await this.find('configmaps', 'kube-root-ca.crt', namespace))
     })
+  }
+
+  /**
+   * Until webhooks for pods are called, whatever they say.
+   *
+   * @param labels of a namespace whose pods are theirs
+   * @param annotations of such a pod
+   */
+  async reachesWebhooks(labels: Dict, annotations: Dict): Promise<void> {
+    if ((await this.find('namespaces', PROBE)) === undefined)
+      await this.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: PROBE, labels } })
+    const spec = { containers: [{ name: 'app', image: 'app' }] }
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'probe', namespace: PROBE, annotations }, spec }
+    await eventually('the webhooks for pods', () =>
+      super.create(pod as KubeObject, { dryRun: true }).then(
+        () => true,
+        (error: unknown) => {
+          if (!isApiError(error)) throw error
+          return !/failed calling webhook .*(?:no endpoints available|not found)/.test(error.message)
+        },
+      ),
+    )
   }
 
   #afterItsPredecessor<T extends KubeObject>(object: KubeObject, options: WriteOptions): Promise<T> {
