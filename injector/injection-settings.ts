@@ -1,5 +1,10 @@
 import type { PolicySettings } from '../common/policy.ts'
-import { type ChosenResources, parseResources, type ResourceList, SIDECAR_RESOURCES } from './resources.ts'
+import {
+  type ChosenResources,
+  parseResources,
+  type ResourceList,
+  SIDECAR_RESOURCES,
+} from './pod/resources.ts'
 import {
   type GATE_MODES,
   type InjectorSettings,

@@ -2,11 +2,11 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { showBuild } from '../common/build-gauge.ts'
 import { countLostLines } from '../common/log-counter.ts'
 import { VERSION } from '../common/version.ts'
+import type { Reason } from './admission/reasons.ts'
 import type { PeerKind } from './peers/peer.ts'
-import type { Reason } from './reasons.ts'
+import type { EventOutcome } from './pod-watch/pod-events.ts'
+import type { PodWatch } from './pod-watch/pod-watch.ts'
 import type { StartupTaint } from './startup-taint/remove.ts'
-import type { EventOutcome } from './watch/pod-events.ts'
-import type { PodWatch } from './watch/watch.ts'
 
 export type InjectorMetrics = {
   /** One review answered; all labels are bounded. */

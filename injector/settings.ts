@@ -20,8 +20,8 @@ import {
   parseResources,
   type ResourceList,
   SIDECAR_RESOURCES,
-} from './resources.ts'
-import { TOKEN_LIFE } from './token-life.ts'
+} from './pod/resources.ts'
+import { TOKEN_LIFE } from './pod/token-life.ts'
 
 export const REDIRECT_MODES = ['nft', 'env'] as const
 export type RedirectMode = (typeof REDIRECT_MODES)[number]

@@ -5,11 +5,11 @@ import type { Logger } from '../common/log.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import type { InjectorMetrics } from './metrics.ts'
 import { noPeers, type Peers, watchPeers } from './peers/peers.ts'
+import { gateCode } from './pod-watch/gate-code.ts'
+import { podEvents } from './pod-watch/pod-events.ts'
+import { watchPods } from './pod-watch/pod-watch.ts'
 import type { InjectorSettings } from './settings.ts'
 import { removeStartupTaint } from './startup-taint/remove.ts'
-import { gateCode } from './watch/gate-code.ts'
-import { podEvents } from './watch/pod-events.ts'
-import { watchPods } from './watch/watch.ts'
 
 /** What the watches tell the rest of the process. */
 export type Watches = {

@@ -21,7 +21,7 @@ import {
   text,
   whole,
 } from '../../common/settings.ts'
-import { whyNotAllowable } from './node/metadata.ts'
+import { whyNotAllowable } from './instance/metadata.ts'
 
 /** Every setting of the broker. */
 export const BROKER_SETTINGS = {

@@ -5,7 +5,7 @@
  */
 import { messageOf } from '../../common/errors.ts'
 import { VERSION } from '../../common/version.ts'
-import { spareMemory } from './guard/memory.ts'
+import { spareMemory } from './node/memory.ts'
 
 const HELP = `pod2iam firewall ${VERSION}
 
@@ -27,7 +27,7 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
     case 'remove':
       return (await import('./remove.ts')).runRemove(argv)
     case 'status':
-      return (await import('./status.ts')).runStatus(argv)
+      return (await import('./report/status.ts')).runStatus(argv)
     case 'boot-rules':
       return (await import('./boot/main.ts')).runBootRules(argv)
     case '--help':

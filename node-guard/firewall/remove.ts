@@ -1,8 +1,8 @@
 import { BROKER_LINK } from '../../common/addresses.ts'
 import { flag, settingsOrExit } from '../../common/settings.ts'
 import { exec } from './exec.ts'
-import { BOOT_UNIT_LEFT } from './guard/boot-rules.ts'
 import { removeAll } from './guard/removal.ts'
+import { BOOT_UNIT_LEFT } from './node/boot-rules.ts'
 
 const REMOVE_SETTINGS = {
   openThisNode: flag(

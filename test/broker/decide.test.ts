@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { KEYS } from '../../common/keys.ts'
-import type { PodRecord } from '../../node-guard/broker/cluster/pod.ts'
-import { whyNotExternalId } from '../../node-guard/broker/decide/external-id.ts'
-import { canonicalAddress, isYoung, judgePeer } from '../../node-guard/broker/decide/peer.ts'
-import { sessionName, sharedSessionName } from '../../node-guard/broker/decide/session-name.ts'
+import { canonicalAddress, isYoung, judgePeer } from '../../node-guard/broker/authenticate/peer.ts'
+import { whyNotExternalId } from '../../node-guard/broker/authorize/external-id.ts'
+import { sessionName, sharedSessionName } from '../../node-guard/broker/authorize/session-name.ts'
+import type { PodRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 
 const POD = { namespace: 'shop', name: 'web-1', uid: 'u-1' }
 const LEGAL = /^[\w+=,.@-]{2,64}$/

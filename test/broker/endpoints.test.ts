@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import dns from 'node:dns'
 import { afterEach, mock, test } from 'node:test'
-import { stsClient } from '../../node-guard/broker/sts/client.ts'
+import { stsClient } from '../../node-guard/broker/aws/sts-client.ts'
 import { World } from './world.ts'
 
 const KEYS = { AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'secret' }

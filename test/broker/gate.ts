@@ -1,7 +1,7 @@
 /** A way to a server that can be closed and opened again, so that the server is gone for whoever takes it. */
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket, type TcpNetConnectOpts } from 'node:net'
-import { freePort } from '../free-port.ts'
+import { freePort } from '../support/free-port.ts'
 
 export type Gate = {
   readonly port: number

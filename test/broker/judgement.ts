@@ -1,12 +1,12 @@
 /** The broker's judgement of who is asking, without HTTP: before an API server that counts its reads. */
 import assert from 'node:assert/strict'
 import { parseSettings } from '../../common/settings.ts'
-import { liveReader } from '../../node-guard/broker/cluster/live.ts'
-import { namespaceStore } from '../../node-guard/broker/cluster/namespaces.ts'
-import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
-import { podStore } from '../../node-guard/broker/cluster/pods.ts'
+import { whoIsAsking } from '../../node-guard/broker/authenticate/caller.ts'
+import { liveReader } from '../../node-guard/broker/kubernetes/live.ts'
+import { namespaceStore } from '../../node-guard/broker/kubernetes/namespaces.ts'
+import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
+import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
 import { BROKER_SETTINGS, entitlementSettings } from '../../node-guard/broker/settings.ts'
-import { whoIsAsking } from '../../node-guard/broker/who.ts'
 import { fakeClock } from './fake-clock.ts'
 
 export const PEER = '10.0.0.1'

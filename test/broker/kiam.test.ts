@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { sessionName } from '../../node-guard/broker/decide/session-name.ts'
+import { sessionName } from '../../node-guard/broker/authorize/session-name.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
 import { until } from './until.ts'
 import { type PodOptions, World } from './world.ts'

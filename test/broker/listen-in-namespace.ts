@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { BROKER_ADDRESSES } from '../../common/addresses.ts'
 import { systemClock } from '../../common/clock.ts'
 import { lineLogger } from '../../common/log.ts'
-import { listenAll } from '../../node-guard/broker/http/listen.ts'
+import { listenAll } from '../../node-guard/broker/server/listen.ts'
 import { until } from './until.ts'
 
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'ignore'] })

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { systemClock } from '../../common/clock.ts'
-import { imdsClient } from '../../node-guard/broker/node/imds.ts'
-import { partsOf, readPart, whyNotAllowable } from '../../node-guard/broker/node/metadata.ts'
+import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
+import { partsOf, readPart, whyNotAllowable } from '../../node-guard/broker/instance/metadata.ts'
 import { Aws } from '../sandbox/aws/client.ts'
 import { service } from './metadata-service.ts'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { fairLine } from '../../node-guard/broker/fair-line.ts'
-import { type Priority, stsQueue } from '../../node-guard/broker/sts/queue.ts'
+import { fairLine } from '../../node-guard/broker/sessions/fair-queue.ts'
+import { type Priority, stsQueue } from '../../node-guard/broker/sessions/queue.ts'
 import { fakeClock } from './fake-clock.ts'
 
 test('namespaces take turns, and each keeps its own order', () => {

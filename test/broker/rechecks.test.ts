@@ -1,8 +1,8 @@
 /** What a live read of the API server changes: it is judged like the watch's word, and remembered. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { podRecord } from '../../node-guard/broker/cluster/pod.ts'
-import { checkIdentity } from '../../node-guard/broker/decide/identify.ts'
+import { checkIdentity } from '../../node-guard/broker/authenticate/identify.ts'
+import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { judgement, PEER, ROLE_KEY } from './judgement.ts'
 
 /** An injected pod of this node, admitted with role `app`. */

@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { inClusterAccess } from '../../common/kube/access.ts'
 import { kubeClient } from '../../common/kube/client.ts'
-import { freePort } from '../free-port.ts'
-import { type Authority, createAuthority } from '../sandbox/kube/certificates.ts'
+import { type Authority, createAuthority } from '../sandbox/kube/client/certificates.ts'
+import { freePort } from '../support/free-port.ts'
 import { fakeClock } from './fake-clock.ts'
 
 async function serve(authority: Authority, port: number, token: () => string): Promise<Server> {

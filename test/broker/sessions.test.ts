@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { SessionRequest } from '../../node-guard/broker/decide/entitle.ts'
-import type { Session } from '../../node-guard/broker/sts/client.ts'
-import { stsProblem } from '../../node-guard/broker/sts/explain.ts'
-import { stsQueue } from '../../node-guard/broker/sts/queue.ts'
-import { type Grant, sessionKey, sessionStore } from '../../node-guard/broker/sts/sessions.ts'
+import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
+import { stsProblem } from '../../node-guard/broker/aws/explain.ts'
+import type { Session } from '../../node-guard/broker/aws/sts-client.ts'
+import { stsQueue } from '../../node-guard/broker/sessions/queue.ts'
+import { type Grant, sessionKey, sessionStore } from '../../node-guard/broker/sessions/sessions.ts'
 import { fakeClock } from './fake-clock.ts'
 
 const MINUTE = 60_000

@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test'
 import { inClusterAccess } from '../../common/kube/access.ts'
 import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
 import { parseSettings } from '../../common/settings.ts'
-import { imdsEndpoint } from '../../node-guard/broker/node/imds.ts'
+import { imdsEndpoint } from '../../node-guard/broker/instance/imds.ts'
 import { BROKER_SETTINGS, conflicts } from '../../node-guard/broker/settings.ts'
 
 const parse = (...argv: string[]) =>

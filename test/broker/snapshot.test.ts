@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { lineLogger } from '../../common/log.ts'
-import { metadata } from '../../node-guard/broker/node/snapshot.ts'
+import { metadata } from '../../node-guard/broker/instance/snapshot.ts'
 import { fakeClock } from './fake-clock.ts'
 import { service } from './metadata-service.ts'
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { SessionRequest } from '../../node-guard/broker/decide/entitle.ts'
-import { assumer } from '../../node-guard/broker/sts/assume.ts'
-import { awsWords, classifyStsError, isConnectionLoss } from '../../node-guard/broker/sts/classify.ts'
-import type { Sts } from '../../node-guard/broker/sts/client.ts'
-import { stsProblem, trustStatement } from '../../node-guard/broker/sts/explain.ts'
+import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
+import { assumer } from '../../node-guard/broker/aws/assume.ts'
+import { awsWords, classifyStsError, isConnectionLoss } from '../../node-guard/broker/aws/classify.ts'
+import { stsProblem, trustStatement } from '../../node-guard/broker/aws/explain.ts'
+import type { Sts } from '../../node-guard/broker/aws/sts-client.ts'
 
 const CHAINING =
   'The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.'

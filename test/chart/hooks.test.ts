@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client.ts'
+import { ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { needsHelm, objectsOf, RELEASE_NAMESPACE, type Rendered, render } from './helm.ts'
 
 const NAMESPACE = 'payments'

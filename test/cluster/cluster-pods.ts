@@ -1,6 +1,6 @@
 /** Finding pods, waiting for them, and asking in them. */
 
-import type { KubeObject } from '../sandbox/kube/objects.ts'
+import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import type { Pod } from '../sandbox/node/pod.ts'
 import { describePod, isReady } from '../sandbox/node/pod-predicates.ts'
 import type { PodRef } from './access/access.ts'

@@ -1,5 +1,5 @@
 /** The namespaces of a run, and the right to pull images in them. */
-import type { KubeObject } from '../sandbox/kube/objects.ts'
+import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import { type Context, namespaceOf, type Place, PULL_SECRET } from './context.ts'
 import { ALLOWED, labelsOf, namespaceObject } from './pods.ts'
 import { until } from './promise.ts'

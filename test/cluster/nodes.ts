@@ -1,5 +1,5 @@
 /** The nodes that the guard is on. */
-import type { KubeObject } from '../sandbox/kube/objects.ts'
+import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import { type LivePod, podsOf } from './cluster-pods.ts'
 import type { Context } from './context.ts'
 import { LeftOut } from './promise.ts'

@@ -1,5 +1,5 @@
 /** The objects the test makes. Pure. */
-import type { KubeObject } from '../sandbox/kube/objects.ts'
+import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import { LABEL, namespaceOf, type Place, type Run } from './context.ts'
 
 /** The program of the test's pods goes in this variable: one text for the container's command and for `exec`. */

@@ -1,5 +1,5 @@
 /** Whether this cluster will do, before anything is made in it. */
-import type { KubeObject } from '../sandbox/kube/objects.ts'
+import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import type { ClusterAccess } from './access/access.ts'
 import type { Options } from './options.ts'
 import { GUARD, INJECTOR } from './rollout.ts'

@@ -1,5 +1,5 @@
 /** A node that is booted again. */
-import type { KubeObject } from '../sandbox/kube/objects.ts'
+import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import type { Context } from './context.ts'
 import { isReady, type NodeObject, nodeNamed } from './nodes.ts'
 import { container, podObject } from './pods.ts'

@@ -1,5 +1,5 @@
 /** Waiting until the product's two workloads are as their specs say. */
-import type { KubeObject } from '../sandbox/kube/objects.ts'
+import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import type { Context } from './context.ts'
 import { until } from './promise.ts'
 

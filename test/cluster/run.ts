@@ -1,6 +1,6 @@
 /** From an open cluster to verdicts: makes the ground, shows the promises, removes everything. */
 import { randomBytes } from 'node:crypto'
-import type { KubeObject } from '../sandbox/kube/objects.ts'
+import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import { realAws } from './aws/real.ts'
 import { installStandIn } from './aws/stand-in.ts'
 import { cleanUp } from './cleanup.ts'

@@ -11,8 +11,8 @@ import { type Kube, KubeError, kubeClient } from '../../common/kube/client.ts'
 import { oversize } from '../../common/kube/json-lines.ts'
 import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
 import { authority } from '../injector/certificates.ts'
-import { ApiServer } from '../sandbox/kube/client.ts'
-import { pod } from '../sandbox/kube/test-server.ts'
+import { ApiServer } from '../sandbox/kube/client/client.ts'
+import { pod } from '../sandbox/kube/client/test-server.ts'
 
 let directory: string
 let api: ApiServer

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { parse } from 'yaml'
-import type { SessionRequest } from '../../node-guard/broker/decide/entitle.ts'
-import { type Sts, stsClient } from '../../node-guard/broker/sts/client.ts'
+import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
+import { type Sts, stsClient } from '../../node-guard/broker/aws/sts-client.ts'
 import { Aws, type PolicyDocument } from '../sandbox/aws/client.ts'
 import { page, tagged } from './markdown.ts'
 

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { PROBLEMS } from '../../common/protocol.ts'
-import { REASONS } from '../../injector/reasons.ts'
-import { WARNING_CODES } from '../../node-guard/firewall/guard/surroundings.ts'
+import { REASONS } from '../../injector/admission/reasons.ts'
+import { WARNING_CODES } from '../../node-guard/firewall/node/surroundings.ts'
 import { REFUSALS } from '../../sidecar/health/refusals.ts'
 import { codeSpans, page } from './markdown.ts'
 import { ALTERNATIVES, codesIn, SENTENCES, source } from './source.ts'
@@ -49,13 +49,13 @@ const QUIET = new Set([
 ])
 
 const READINESS: readonly [file: string, pattern: RegExp][] = [
-  ['node-guard/firewall/guard/report.ts', /(?:not\(|code: )'([a-z-]+)'/g],
-  ['node-guard/firewall/status-file.ts', /(?:not\(\s*|code: )'([a-z-]+)'/g],
-  ['node-guard/firewall/status-leftovers.ts', /code: '([a-z-]+)'/g],
+  ['node-guard/firewall/report/report.ts', /(?:not\(|code: )'([a-z-]+)'/g],
+  ['node-guard/firewall/report/status-file.ts', /(?:not\(\s*|code: )'([a-z-]+)'/g],
+  ['node-guard/firewall/report/status-leftovers.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/broker.ts', /code: '([a-z-]+)'/g],
-  ['node-guard/broker/cluster-side.ts', /code: '([a-z-]+)'/g],
+  ['node-guard/broker/kubernetes/cluster.ts', /code: '([a-z-]+)'/g],
   ['injector/main.ts', /code: '([a-z-]+)'/g],
-  ['injector/watch/gate-code.ts', /'(sidecar-[a-z-]+)'/g],
+  ['injector/pod-watch/gate-code.ts', /'(sidecar-[a-z-]+)'/g],
   ['sidecar/health/readiness.ts', /not\('([a-z-]+)'/g],
   ['sidecar/credentials/store.ts', /code: '([a-z-]+)'/g],
   ['sidecar/broker/client.ts', /code: (?:garbled \? )?'([a-z-]+)'/g],
@@ -68,8 +68,8 @@ describe('every code has its row:', () => {
   test('refusals of the sidecar', () => missing(Object.keys(REFUSALS)))
   test('Events', () => {
     const events = [
-      ...codesIn('node-guard/broker/events.ts', /^ {2}'[a-z-]+': '([A-Za-z]+)',$/gm),
-      ...codesIn('injector/watch/pod.ts', /'([A-Z][a-z]+[A-Z][A-Za-z]+)'/g),
+      ...codesIn('node-guard/broker/audit/events.ts', /^ {2}'[a-z-]+': '([A-Za-z]+)',$/gm),
+      ...codesIn('injector/pod-watch/pod.ts', /'([A-Z][a-z]+[A-Z][A-Za-z]+)'/g),
     ]
     assert.ok(events.length >= 8)
     missing(events)

@@ -7,7 +7,7 @@ import {
   type PolicyRule,
   removeAnswers,
   wantedRules,
-} from '../../node-guard/firewall/guard/answer-routes.ts'
+} from '../../node-guard/firewall/node/answer-routes.ts'
 import { LAYOUTS } from '../sandbox/node/layouts.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { startGuard } from './guard-process.ts'

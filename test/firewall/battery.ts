@@ -3,8 +3,8 @@
  * the ruleset. What must be dropped is a datagram followed by another that must arrive: no waiting for silence.
  */
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
-import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
-import { type GuardRuleset, guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
+import { type GuardRuleset, guardRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
+import { ensureLink } from '../../node-guard/firewall/node/link.ts'
 import {
   CLAIMABLE,
   CLAIMED,

@@ -5,12 +5,12 @@ import type { Logger } from '../../common/log.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
 import { type Block, createBlock } from '../../node-guard/firewall/guard/block.ts'
 import { createChoice } from '../../node-guard/firewall/guard/choice.ts'
-import { firewallStateOf, readinessOf } from '../../node-guard/firewall/guard/report.ts'
-import { guardRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
 import { findBackends } from '../../node-guard/firewall/guard/selection.ts'
-import { parseUplinks } from '../../node-guard/firewall/guard/uplinks.ts'
-import { tableCommands } from '../../node-guard/firewall/nft-commands.ts'
-import { parseTable } from '../../node-guard/firewall/table-content.ts'
+import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
+import { guardRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
+import { parseTable } from '../../node-guard/firewall/nft/table-content.ts'
+import { parseUplinks } from '../../node-guard/firewall/node/uplinks.ts'
+import { firewallStateOf, readinessOf } from '../../node-guard/firewall/report/report.ts'
 
 const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const TABLE = { table: { family: 'inet', name: 'pod2iam_guard', handle: 1 } }

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Exec } from '../../node-guard/firewall/exec.ts'
-import { createCanaries } from '../../node-guard/firewall/guard/canaries.ts'
-import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backend.ts'
-import { iptablesRules } from '../../node-guard/firewall/guard/iptables-rules.ts'
+import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
+import { createCanaries } from '../../node-guard/firewall/iptables/canaries.ts'
 import { difference } from '../../node-guard/firewall/iptables/chains.ts'
+import { iptablesRules } from '../../node-guard/firewall/iptables/guard-rules.ts'
 import { RULES } from './battery.ts'
 import { iptablesModel } from './iptables-model.ts'
 

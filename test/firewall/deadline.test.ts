@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { within } from '../../node-guard/firewall/deadline.ts'
 import { type Exec, exec } from '../../node-guard/firewall/exec.ts'
-import { readNatRules, takingTraffic } from '../../node-guard/firewall/guard/nat-rules.ts'
+import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
 
 const LATE = { code: 'timeout', stdout: '', stderr: 'it took too long' }
 

@@ -8,8 +8,8 @@ import {
   REDIRECT_TABLE,
   redirectRuleset,
 } from '../../node-guard/firewall/gate/ruleset.ts'
-import { ensureLink } from '../../node-guard/firewall/guard/link.ts'
-import { applyRuleset, deleteTable, readTable } from '../../node-guard/firewall/nft-table.ts'
+import { applyRuleset, deleteTable, readTable } from '../../node-guard/firewall/nft/table.ts'
+import { ensureLink } from '../../node-guard/firewall/node/link.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'

@@ -2,7 +2,7 @@
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import type { Exec } from '../../node-guard/firewall/exec.ts'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
-import { iptablesBackend } from '../../node-guard/firewall/guard/iptables-backend.ts'
+import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
 import { type Chain, restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
 import { type Family, restore, type Variant } from '../../node-guard/firewall/iptables/command.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'

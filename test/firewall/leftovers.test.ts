@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { redirectChain } from '../../node-guard/firewall/gate/iptables.ts'
-import { createCanaries } from '../../node-guard/firewall/guard/canaries.ts'
-import { iptablesRules } from '../../node-guard/firewall/guard/iptables-rules.ts'
-import { findLeftovers } from '../../node-guard/firewall/guard/leftovers.ts'
+import { createCanaries } from '../../node-guard/firewall/iptables/canaries.ts'
 import { restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
+import { iptablesRules } from '../../node-guard/firewall/iptables/guard-rules.ts'
 import { parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
+import { findLeftovers } from '../../node-guard/firewall/node/leftovers.ts'
 
 const METADATA = ['169.254.169.254', 'fd00:ec2::254', '100.100.100.200']
 const found = (rule: string, command = 'iptables-nft') => findLeftovers([{ command, rule }], METADATA)

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Exec } from '../../node-guard/firewall/exec.ts'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
-import { nftBackend } from '../../node-guard/firewall/guard/nft-backend.ts'
+import { nftBackend } from '../../node-guard/firewall/nft/backend.ts'
 
 const exec: Exec = async () => ({ code: 0, stdout: '{"nftables":[]}', stderr: '' })
 const RULES = { metadata: ['169.254.169.254'], broker: ['169.254.170.24'], uplinks: ['eth0'] }

@@ -1,8 +1,8 @@
 /** A table as commands that cost nothing on a crowded node. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { auditRuleset, guardRuleset, ownedRuleset } from '../../node-guard/firewall/guard/ruleset.ts'
-import { tableCommands } from '../../node-guard/firewall/nft-commands.ts'
+import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
+import { auditRuleset, guardRuleset, ownedRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import { RULES } from './battery.ts'
 
 const table = (...lines: readonly string[]) => ['table inet t {', ...lines, '}', ''].join('\n')

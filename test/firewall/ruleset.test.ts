@@ -1,7 +1,7 @@
 /** The guard's ruleset against real packets, in every topology. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { tableCommands } from '../../node-guard/firewall/nft-commands.ts'
+import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { AS_DESIGNED, prepare, probe, RULESET, WITHOUT_RULES } from './battery.ts'
 import { type NodeKind, openNode, type TestNode } from './node.ts'

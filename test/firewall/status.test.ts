@@ -9,25 +9,25 @@ import { buildInfoText } from '../../common/build-info.ts'
 import type { Logger } from '../../common/log.ts'
 import type { Exec } from '../../node-guard/firewall/exec.ts'
 import { NO_PACKETS, NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts'
-import { CILIUM_MASQUERADE, hasNetkit, whyBypassed } from '../../node-guard/firewall/guard/dataplane.ts'
-import { findLeftovers } from '../../node-guard/firewall/guard/leftovers.ts'
 import { metricsText } from '../../node-guard/firewall/guard/metrics.ts'
-import { readNatRules, takingTraffic } from '../../node-guard/firewall/guard/nat-rules.ts'
+import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
+import { CILIUM_MASQUERADE, hasNetkit, whyBypassed } from '../../node-guard/firewall/node/dataplane.ts'
+import { findLeftovers } from '../../node-guard/firewall/node/leftovers.ts'
+import {
+  createSurroundings,
+  imdsWarnings,
+  type SurroundingsOptions,
+  type SurroundingsState,
+} from '../../node-guard/firewall/node/surroundings.ts'
 import {
   firewallStateOf,
   type GuardReport,
   readinessOf,
   type Status,
   statusOf,
-} from '../../node-guard/firewall/guard/report.ts'
-import {
-  createSurroundings,
-  imdsWarnings,
-  type SurroundingsOptions,
-  type SurroundingsState,
-} from '../../node-guard/firewall/guard/surroundings.ts'
-import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/status-file.ts'
-import { statusText } from '../../node-guard/firewall/status-text.ts'
+} from '../../node-guard/firewall/report/report.ts'
+import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/report/status-file.ts'
+import { statusText } from '../../node-guard/firewall/report/status-text.ts'
 
 const NOW = Date.parse('2026-01-01T12:00:00Z')
 const METADATA = ['169.254.169.254', 'fd00:ec2::254']

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
-import { createWays } from '../../node-guard/firewall/guard/ways.ts'
+import { createWays } from '../../node-guard/firewall/node/ways.ts'
 
 const ok = (stdout: string): ExecResult => ({ code: 0, stdout, stderr: '' })
 const links = (...names: string[]) => ok(JSON.stringify(names.map((ifname) => ({ ifname }))))

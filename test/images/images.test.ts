@@ -7,8 +7,8 @@ import { after, before, describe, test } from 'node:test'
 import { rootCertificates } from 'node:tls'
 import { STARTED_FILE, WAIT_STARTED } from '../../common/addresses.ts'
 import { VERSION } from '../../common/version.ts'
-import { needsImageSystem } from '../peers.ts'
 import { BROKER_NODE_FLAGS, entrypoint } from '../sandbox/install.ts'
+import { needsImageSystem } from '../support/peers.ts'
 import { type Builder, buildImages, needsBuildah, type Server, type Target } from './buildah.ts'
 
 const BROKER = ['/nodejs/bin/node', ...BROKER_NODE_FLAGS, '/pod2iam/broker.cjs']

@@ -1,6 +1,6 @@
 /** Clients that create pods all the time, and what became of them. */
 import { KEYS } from '../../common/keys.ts'
-import type { KubeClient, KubeObject } from '../sandbox/kube/client.ts'
+import type { KubeClient, KubeObject } from '../sandbox/kube/client/client.ts'
 import { type Dict, ROLE } from './fixtures.ts'
 import { until } from './https.ts'
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Kube } from '../../common/kube/client.ts'
-import { authoritySecret } from '../../injector/authority/authority-secret.ts'
+import { authoritySecret } from '../../injector/certificates/authority-secret.ts'
 
 const PEM = '-----BEGIN CERTIFICATE-----'
 const current = { cert: PEM, key: '-----BEGIN PRIVATE KEY-----', notBefore: 1, notAfter: 2 }

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
 import { isReady, type KubeObject, needsNamespaces } from '../sandbox/index.ts'
-import { isApiError } from '../sandbox/kube/client.ts'
+import { isApiError } from '../sandbox/kube/client/client.ts'
 import type { Dict } from './fixtures.ts'
 import { until } from './https.ts'
 

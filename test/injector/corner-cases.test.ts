@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/decide.ts'
-import { mutator } from '../../injector/mutate.ts'
-import type { Namespace } from '../../injector/namespace.ts'
+import { decide } from '../../injector/admission/decide.ts'
+import { mutator } from '../../injector/admission/mutate.ts'
+import type { Namespace } from '../../injector/kubernetes/namespace.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 type Injected = { spec: Dict & { initContainers: Dict[] } }

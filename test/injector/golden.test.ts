@@ -6,10 +6,10 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { parse, parseAllDocuments, stringify } from 'yaml'
-import { type Decision, decide } from '../../injector/decide.ts'
+import { type Decision, decide } from '../../injector/admission/decide.ts'
+import { mutator } from '../../injector/admission/mutate.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
-import { mutator } from '../../injector/mutate.ts'
-import type { Namespace } from '../../injector/namespace.ts'
+import type { Namespace } from '../../injector/kubernetes/namespace.ts'
 import { applyPatch, type Dict, reviewOf, settings, withApiServerDefaults } from './fixtures.ts'
 
 type Golden = {

@@ -7,9 +7,9 @@ import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
-import { LIFETIMES } from '../../injector/authority/rotation.ts'
-import { decide } from '../../injector/decide.ts'
-import { shared } from '../../injector/namespace-lookup.ts'
+import { decide } from '../../injector/admission/decide.ts'
+import { LIFETIMES } from '../../injector/certificates/rotation.ts'
+import { shared } from '../../injector/kubernetes/namespace-lookup.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
 
 const file = (name: string) =>

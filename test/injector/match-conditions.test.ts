@@ -5,7 +5,7 @@ import { describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { assertSameVerdicts, type Case, needsCel } from '../chart/kube-cel.ts'
-import { evaluate } from '../sandbox/kube/match-conditions.ts'
+import { evaluate } from '../sandbox/kube/admission/match-conditions.ts'
 import { type Dict, ROLE } from './fixtures.ts'
 
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { aboveTemplate } from '../../injector/warn/above-template.ts'
-import { editDistance } from '../../injector/warn/edit-distance.ts'
-import { misspeltKeys } from '../../injector/warn/misspelt-keys.ts'
-import { namespaceValues, podValues } from '../../injector/warn/misspelt-values.ts'
+import { aboveTemplate } from '../../injector/warnings/above-template.ts'
+import { editDistance } from '../../injector/warnings/edit-distance.ts'
+import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
+import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
 import { namespace, settings } from './fixtures.ts'
 
 const keysOf = (

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { watchReachability } from '../../injector/api-reachability.ts'
-import { apiServer, kubeProblem } from '../../injector/api-server.ts'
-import type { Namespace } from '../../injector/namespace.ts'
-import { namespaceLookup, shared } from '../../injector/namespace-lookup.ts'
+import { apiServer, kubeProblem } from '../../injector/kubernetes/access.ts'
+import { watchReachability } from '../../injector/kubernetes/api-reachability.ts'
+import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import { namespaceLookup, shared } from '../../injector/kubernetes/namespace-lookup.ts'
 import { type FakeApi, fakeApi } from './fake-api.ts'
 import { until } from './https.ts'
 

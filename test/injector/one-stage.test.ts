@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide, decideFinal } from '../../injector/decide.ts'
+import { decide, decideFinal } from '../../injector/admission/decide.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
 
 type Init = Dict & { name: string; env: { name: string; value: string }[] }

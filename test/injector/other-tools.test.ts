@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide, decideFinal } from '../../injector/decide.ts'
+import { decide, decideFinal } from '../../injector/admission/decide.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
 import { TOOLS, type Tool, type ToolPod } from './other-tools.ts'
 

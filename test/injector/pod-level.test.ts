@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide, decideFinal } from '../../injector/decide.ts'
+import { decide, decideFinal } from '../../injector/admission/decide.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, settings } from './fixtures.ts'
 
 const app = (resources?: Dict, more: Dict = {}) => ({

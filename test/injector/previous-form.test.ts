@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
-import { decide } from '../../injector/decide.ts'
+import { decide } from '../../injector/admission/decide.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
 import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { applyPatch, type Dict, opsOf, settings } from './fixtures.ts'

@@ -11,7 +11,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import type { KubeObject } from '../sandbox/kube/client.ts'
+import type { KubeObject } from '../sandbox/kube/client/client.ts'
 import {
   type Admissions,
   admissions,

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/decide.ts'
-import { mutator } from '../../injector/mutate.ts'
-import { REASONS } from '../../injector/reasons.ts'
-import { validator } from '../../injector/validate.ts'
-import { NO_LIMITS } from '../../injector/warn/namespace-limits.ts'
-import { warner } from '../../injector/warn/warn.ts'
+import { decide } from '../../injector/admission/decide.ts'
+import { mutator } from '../../injector/admission/mutate.ts'
+import { REASONS } from '../../injector/admission/reasons.ts'
+import { validator } from '../../injector/admission/validate.ts'
+import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { warner } from '../../injector/warnings/warn.ts'
 import {
   applyPatch,
   type Dict,

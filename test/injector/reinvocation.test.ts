@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { buildComponent } from '../../build.ts'
 import { KEYS } from '../../common/keys.ts'
-import { decide, decideFinal } from '../../injector/decide.ts'
+import { decide, decideFinal } from '../../injector/admission/decide.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
 
 type Spec = { initContainers: Dict[]; containers: Dict[]; volumes: Dict[] }

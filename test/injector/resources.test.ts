@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { isPresent, isTrusted } from '../../injector/image-reference.ts'
-import { contains, sameJson } from '../../injector/json.ts'
-import { pointer } from '../../injector/patch.ts'
-import type { Pod } from '../../injector/pod.ts'
-import { amountOf, cpuMillis, memoryBytes, quantityText } from '../../injector/quantity.ts'
-import { guaranteed, isGuaranteed, SIDECAR_RESOURCES } from '../../injector/resources.ts'
+import { contains, sameJson } from '../../injector/admission/json.ts'
+import { isPresent, isTrusted } from '../../injector/form/image-reference.ts'
+import { pointer } from '../../injector/patch/json-patch.ts'
+import type { Pod } from '../../injector/pod/pod.ts'
+import { amountOf, cpuMillis, memoryBytes, quantityText } from '../../injector/pod/quantity.ts'
+import { guaranteed, isGuaranteed, SIDECAR_RESOURCES } from '../../injector/pod/resources.ts'
 
 describe('quantities', () => {
   for (const [text, expected] of [

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { SYSTEM_NAMESPACE } from '../sandbox/install.ts'
-import type { KubeObject } from '../sandbox/kube/client.ts'
+import type { KubeObject } from '../sandbox/kube/client/client.ts'
 import {
   type Admissions,
   admissions,

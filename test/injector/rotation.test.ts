@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { describe, it } from 'node:test'
-import { type Certified, issueAuthority, issueLeaf } from '../../injector/authority/issue.ts'
+import { type Certified, issueAuthority, issueLeaf } from '../../injector/certificates/issue.ts'
 import {
   type AuthorityState,
   advance,
   bundleOf,
   LIFETIMES,
   leafIsDue,
-} from '../../injector/authority/rotation.ts'
+} from '../../injector/certificates/rotation.ts'
 
 const DAY = 24 * 3600_000
 const MINUTE = 60_000

@@ -1,6 +1,6 @@
 /** Arbitrary objects of the Kubernetes API, by the types that client-node is generated with. */
 import fc from 'fast-check'
-import { fieldsOf } from '../sandbox/kube/schema.ts'
+import { fieldsOf } from '../sandbox/kube/objects/schema.ts'
 import type { Dict } from './fixtures.ts'
 
 /** Optional fields an object has at most: with all of V1PodSpec's an object would have megabytes. */

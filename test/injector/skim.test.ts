@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { type Outline, type SkimLimits, skim } from '../../injector/skim.ts'
+import { type Outline, type SkimLimits, skim } from '../../injector/admission/skim.ts'
 
 const outline = (members: Readonly<Record<string, 'head' | 'object' | 'both' | Outline>>): Outline => ({
   members: new Map(Object.entries(members)),

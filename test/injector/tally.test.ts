@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { tally } from '../../injector/watch/tally.ts'
+import { tally } from '../../injector/pod-watch/tally.ts'
 
 test('counts are as those of a map from uid to release, whatever comes and goes', () => {
   const uid = fc.integer({ min: 0, max: 400 }).map((number) => `00000000-0000-4000-8000-${number}`)

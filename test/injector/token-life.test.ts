@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseSettings } from '../../common/settings.ts'
-import { decide } from '../../injector/decide.ts'
+import { decide } from '../../injector/admission/decide.ts'
 import { SPEC } from '../../injector/settings.ts'
 import { applyPatch, type Dict, IMAGES, namespace, opsOf, pod, settings } from './fixtures.ts'
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/decide.ts'
-import type { Namespace } from '../../injector/namespace.ts'
-import { validator } from '../../injector/validate.ts'
+import { decide } from '../../injector/admission/decide.ts'
+import { validator } from '../../injector/admission/validate.ts'
+import type { Namespace } from '../../injector/kubernetes/namespace.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 const ENDING = '2026-11-24T08:00:00Z'

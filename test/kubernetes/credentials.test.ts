@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { connect, createServer, type TLSSocket } from 'node:tls'
-import { createAuthority } from '../sandbox/kube/certificates.ts'
+import { createAuthority } from '../sandbox/kube/client/certificates.ts'
 import { writeCredentials } from './credentials.ts'
 import { API_URL, nodesOf } from './layout.ts'
 

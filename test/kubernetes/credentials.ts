@@ -2,7 +2,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Authority, KeyPair } from '../sandbox/kube/certificates.ts'
+import type { Authority, KeyPair } from '../sandbox/kube/client/certificates.ts'
 import { kubeconfig } from './kubeconfig.ts'
 import { API_SERVICE, CONTROL_PLANE, type NodePlan } from './layout.ts'
 

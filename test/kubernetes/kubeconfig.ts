@@ -1,5 +1,5 @@
 /** How clients find the API server and show who they are. Pure. */
-import type { KeyPair } from '../sandbox/kube/certificates.ts'
+import type { KeyPair } from '../sandbox/kube/client/certificates.ts'
 import { API_URL } from './layout.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')

@@ -3,11 +3,11 @@ import { spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort } from '../free-port.ts'
 import { authority } from '../injector/certificates.ts'
 import { fakeApi } from '../injector/fake-api.ts'
 import { applyPatch, IMAGES } from '../injector/fixtures.ts'
 import { httpsClient, until } from '../injector/https.ts'
+import { freePort } from '../support/free-port.ts'
 import { CASES, type Case } from './cases.ts'
 
 /** A case, and its pod as the API server goes on with it: the patch applied, nothing filled in yet. */

@@ -18,7 +18,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { buildInfoText } from '../../common/build-info.ts'
 import { LIMITS } from '../../sidecar/http/server.ts'
-import { freePort } from '../free-port.ts'
+import { freePort } from '../support/free-port.ts'
 import {
   ask,
   credentialsBody,

@@ -7,7 +7,7 @@ import { brokerClient } from '../../sidecar/broker/client.ts'
 import { outcomeOf } from '../../sidecar/broker/outcome.ts'
 import { startRefresher } from '../../sidecar/credentials/refresher.ts'
 import { CredentialStore } from '../../sidecar/credentials/store.ts'
-import { freePort } from '../free-port.ts'
+import { freePort } from '../support/free-port.ts'
 import {
   credentialsBody,
   json,

@@ -35,7 +35,7 @@ export type ApiServer = {
 }
 
 const ANSWER_MS = 20
-/** A connection that nobody answers is given up after this long (`kube/client.ts`). */
+/** A connection that nobody answers is given up after this long (`kube/client/client.ts`). */
 const GIVEN_UP_MS = 10_000
 const KEYS = { keys: [{ kty: 'EC', crv: 'P-256', kid: 'a', x: 'x', y: 'y' }] }
 const DISCOVERY = { issuer: 'https://kubernetes.default.svc' }

@@ -1,10 +1,10 @@
 /** One node: its clock, its broker, and the pods that the kubelet starts on it. */
 import { Problem } from '../../common/protocol.ts'
 import { parseSettings } from '../../common/settings.ts'
+import type { PodClaims } from '../../node-guard/broker/authenticate/claims.ts'
+import type { tokenVerifier } from '../../node-guard/broker/authenticate/verify.ts'
 import { type BrokerCore, brokerCore } from '../../node-guard/broker/core.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
-import type { PodClaims } from '../../node-guard/broker/token/claims.ts'
-import type { tokenVerifier } from '../../node-guard/broker/token/verify.ts'
 import type { ApiServer, Collection } from './api-server.ts'
 import type { Fleet } from './fleet.ts'
 import { type NodeClock, nodeClock } from './node-clock.ts'
@@ -132,7 +132,7 @@ function brokerSettings(nodeName: string, { stsQps, sessionSeconds }: Fleet) {
   return result.settings
 }
 
-/** `token/verify.ts` without the signature: keys that are known, and times by the node's clock. */
+/** `authenticate/verify.ts` without the signature: keys that are known, and times by the node's clock. */
 function verifierOf(claims: ReadonlyMap<string, PodClaims>): typeof tokenVerifier {
   return (keys, _audience, clock) => async (authorization) => {
     if (!keys.current()) throw new Problem('busy', 'keys are not known', { retryAfter: 2 })

@@ -1,5 +1,5 @@
 /** Which curves of which scenario docs/scale.md shows. */
-import { svg } from '../plot.ts'
+import { svg } from '../support/plot.ts'
 import { SCENARIOS } from './scenarios.ts'
 import { POINT_SECONDS, type Summary } from './summary.ts'
 

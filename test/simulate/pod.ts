@@ -3,7 +3,7 @@ import { identityEnv } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
-import type { BrokerRoutes } from '../../node-guard/broker/http/app.ts'
+import type { BrokerRoutes } from '../../node-guard/broker/server/app.ts'
 import type { Reply } from '../../sidecar/broker/client.ts'
 import { outcomeOf } from '../../sidecar/broker/outcome.ts'
 import type { Clock } from '../../sidecar/clock.ts'
@@ -25,7 +25,7 @@ const ROLE = 'app'
 const HOST_IP = '10.0.0.1'
 /** The sidecar gives the broker this long to answer (`sidecar/broker/client.ts`). */
 const ANSWER_MS = 10_000
-/** As in `token/verify.ts`. */
+/** As in `authenticate/verify.ts`. */
 export const TOLERANCE_MS = 5000
 
 /** The pod as the API server shows it; `running` is false while the kubelet makes its sandbox. */

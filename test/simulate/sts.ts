@@ -1,6 +1,6 @@
 /** STS of one account in one Region, as the whole fleet meets it. */
 import { tokenBucket } from '../../common/token-bucket.ts'
-import type { Session, Sts } from '../../node-guard/broker/sts/client.ts'
+import type { Session, Sts } from '../../node-guard/broker/aws/sts-client.ts'
 import { type Span, spanAt } from './span.ts'
 import type { Time } from './time.ts'
 
@@ -16,7 +16,7 @@ export type StsModel = {
 
 /** An answer takes this long, milliseconds, and up to as much again. */
 const ANSWER_MS = 50
-/** The SDK's client gives up connecting after this long (`sts/client.ts`). */
+/** The SDK's client gives up connecting after this long (`aws/sts-client.ts`). */
 const NO_CONNECTION_MS = 2000
 const NODE_KEY = 'ASIANODE'
 const KEY_PREFIX = 'ASIA'

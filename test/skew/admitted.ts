@@ -1,6 +1,6 @@
 /** The recorded pods, as either release admits them. */
 import { parseSettings } from '../../common/settings.ts'
-import { decide } from '../../injector/decide.ts'
+import { decide } from '../../injector/admission/decide.ts'
 import { injectionSettings } from '../../injector/injection-settings.ts'
 import { SPEC } from '../../injector/settings.ts'
 import { applyPatch } from '../injector/fixtures.ts'

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { parseAllDocuments } from 'yaml'
 import { policies } from '../previous-release/recorded.ts'
-import { ApiServer, type KubeObject } from '../sandbox/kube/client.ts'
+import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { admittedBy } from './admitted.ts'
 import { CROSSED, type Side } from './releases.ts'
 

@@ -1,7 +1,7 @@
 /** Admitted pods in the sandbox's cluster, running on the broker's node; their sidecars ask over loopback. */
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { NODE, type World } from '../broker/world.ts'
-import type { KubeObject } from '../sandbox/kube/client.ts'
+import type { KubeObject } from '../sandbox/kube/client/client.ts'
 import { type Admitted, type Container, containerOf } from './admitted.ts'
 
 export type WorldPod = { readonly namespace: string; readonly token: string; readonly sidecar: Container }

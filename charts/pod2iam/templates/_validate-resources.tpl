@@ -9,7 +9,7 @@
 
 {{/*
 The sidecar's resources, which no API server sees before a pod is injected. What is not given has the injector's defaults
-(injector/resources.ts); it would end with an error for each of these.
+(injector/pod/resources.ts); it would end with an error for each of these.
 */}}
 {{- define "pod2iam.validateSidecarResources" -}}
 {{- $sidecar := .Values.sidecar -}}

@@ -2,9 +2,10 @@
  * The rules that a node loads at its boot, for iptables: the guard's own chains, without what only a running guard knows.
  * A shell script, since what `iptables-restore` reads cannot say "the jump, unless it is there".
  */
-import { iptablesRules } from '../guard/iptables-rules.ts'
+
 import { type Chain, restoreInput } from '../iptables/chains.ts'
 import type { Family } from '../iptables/command.ts'
+import { iptablesRules } from '../iptables/guard-rules.ts'
 import { type IptablesTable, together } from '../iptables/saved.ts'
 import { type BootAddresses, type BootRules, fingerprint } from './rules.ts'
 

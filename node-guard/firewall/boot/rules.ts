@@ -3,9 +3,10 @@
  * knows. The guard then replaces its rules in one transaction, so that there is no moment without. The same for iptables
  * is in `iptables-script.ts`.
  */
-import { guardRuleset } from '../guard/ruleset.ts'
-import { tableCommands } from '../nft-commands.ts'
-import type { TableName } from '../nft-table.ts'
+
+import { tableCommands } from '../nft/commands.ts'
+import { guardRuleset } from '../nft/guard-ruleset.ts'
+import type { TableName } from '../nft/table.ts'
 
 /**
  * Tells the guard that the node loads rules at boot, and which: its one chain is named after them. It stays when the guard

@@ -1,6 +1,6 @@
 import type { Logger } from '../../../common/log.ts'
 import type { Exec } from '../exec.ts'
-import { tryRuleset } from '../nft-table.ts'
+import { tryRuleset } from '../nft/table.ts'
 import { inNewPod, proofRuleset, type RedirectRuleset, redirectRuleset } from './ruleset.ts'
 
 /** What the pod's rules are for: see `proofRuleset` and `redirectRuleset`. */

@@ -1,7 +1,7 @@
 import type { Exec } from '../exec.ts'
+import { nftBackend } from '../nft/backend.ts'
+import { auditRuleset } from '../nft/guard-ruleset.ts'
 import type { Sightings } from './audit.ts'
-import { nftBackend } from './nft-backend.ts'
-import { auditRuleset } from './ruleset.ts'
 import { type Backends, findBackends } from './selection.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { CounterName, GuardRuleset } from './ruleset.ts'
+import type { CounterName, GuardRuleset } from '../nft/guard-ruleset.ts'
 import type { Watched } from './watch.ts'
 
 /** By what means rules are made; `iptables-legacy` works where the kernel has no nf_tables. */

@@ -1,8 +1,8 @@
 import type { Logger } from '../../../common/log.ts'
+import { COUNTERS, type CounterName, type GuardRuleset } from '../nft/guard-ruleset.ts'
+import type { Ways } from '../node/network.ts'
 import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
-import type { Ways } from './node-network.ts'
-import { COUNTERS, type CounterName, type GuardRuleset } from './ruleset.ts'
 
 /** What made us look. `uplinks`: the ways into the node changed; `monitor`: events were missed while it was away. */
 export const CAUSES = ['start', 'event', 'poll', 'monitor', 'uplinks'] as const

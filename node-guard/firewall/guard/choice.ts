@@ -1,6 +1,6 @@
 import type { Logger } from '../../../common/log.ts'
+import type { GuardRuleset } from '../nft/guard-ruleset.ts'
 import type { Backend, Failure } from './backend.ts'
-import type { GuardRuleset } from './ruleset.ts'
 import type { Backends } from './selection.ts'
 
 /** The backend by which this process keeps its rules. */

@@ -1,11 +1,11 @@
 import type { Exec } from '../exec.ts'
+import { iptablesBackend } from '../iptables/backend.ts'
 import type { Family } from '../iptables/command.ts'
+import { GUARD_CHAINS } from '../iptables/guard-rules.ts'
+import type { LegacyNode } from '../iptables/removal.ts'
+import { nftBackend } from '../nft/backend.ts'
+import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
 import type { Backend } from './backend.ts'
-import { iptablesBackend } from './iptables-backend.ts'
-import type { LegacyNode } from './iptables-removal.ts'
-import { GUARD_CHAINS } from './iptables-rules.ts'
-import { nftBackend } from './nft-backend.ts'
-import { legacyTables, NODE_FILES, type NodeFiles } from './node-files.ts'
 
 /** The backends of this machine. */
 export type Backends = {

@@ -1,9 +1,9 @@
 /** A day of a node in simulated time: the broker's session store and queue, asked on the sidecars' schedule. */
 import { setImmediate } from 'node:timers/promises'
-import type { SessionRequest } from '../../../node-guard/broker/decide/entitle.ts'
-import { stsProblem } from '../../../node-guard/broker/sts/explain.ts'
-import { stsQueue } from '../../../node-guard/broker/sts/queue.ts'
-import { type Grant, sessionStore } from '../../../node-guard/broker/sts/sessions.ts'
+import type { SessionRequest } from '../../../node-guard/broker/authorize/entitle.ts'
+import { stsProblem } from '../../../node-guard/broker/aws/explain.ts'
+import { stsQueue } from '../../../node-guard/broker/sessions/queue.ts'
+import { type Grant, sessionStore } from '../../../node-guard/broker/sessions/sessions.ts'
 import { refreshDelay } from '../../../sidecar/credentials/schedule.ts'
 import { fakeClock } from '../../broker/fake-clock.ts'
 import type { Figure } from '../report.ts'

@@ -1,5 +1,5 @@
 /** The figures of `size.ts` as curves over the number of Services. */
-import { svg } from '../../plot.ts'
+import { svg } from '../../support/plot.ts'
 import type { Figure } from '../report.ts'
 
 const COLORS = ['#1f6feb', '#bf3989', '#1a7f37', '#bc4c00', '#8250df', '#57606a']

@@ -11,11 +11,11 @@ import { connect } from 'node:tls'
 import { gzipSync } from 'node:zlib'
 import { buildComponent } from '../../../build.ts'
 import { KEYS } from '../../../common/keys.ts'
-import { freePort } from '../../free-port.ts'
 import { type Authority, authority } from '../../injector/certificates.ts'
 import { fakeApi } from '../../injector/fake-api.ts'
 import { IMAGES, namespace } from '../../injector/fixtures.ts'
 import { until } from '../../injector/https.ts'
+import { freePort } from '../../support/free-port.ts'
 
 export type TextAnswer = { readonly status: number; readonly text: string }
 

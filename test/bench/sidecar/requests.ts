@@ -1,9 +1,9 @@
 /** What the injector writes into a pod whose only container requests so much CPU, and the pod's request then. */
-import { ownResources } from '../../../injector/addition.ts'
-import type { Container, Pod } from '../../../injector/pod.ts'
-import { podTotal } from '../../../injector/pod-total.ts'
-import { amountOf } from '../../../injector/quantity.ts'
-import { MOST_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/resources.ts'
+import { ownResources } from '../../../injector/patch/addition.ts'
+import type { Container, Pod } from '../../../injector/pod/pod.ts'
+import { amountOf } from '../../../injector/pod/quantity.ts'
+import { MOST_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/pod/resources.ts'
+import { podTotal } from '../../../injector/pod/total.ts'
 
 /** `sidecar.resources`, as an operator gives it. */
 const DEFAULT = '{}'

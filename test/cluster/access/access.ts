@@ -1,5 +1,5 @@
 /** A cluster as the promises see it. */
-import type { KubeClient } from '../../sandbox/kube/kube-client.ts'
+import type { KubeClient } from '../../sandbox/kube/client/kube-client.ts'
 import type { Installation } from '../install/installation.ts'
 
 export type PodRef = { readonly namespace: string; readonly name: string }

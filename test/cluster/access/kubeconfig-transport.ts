@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import { type RequestOptions, request } from 'node:https'
 import type { KubeConfig } from '@kubernetes/client-node'
-import { type Call, errorOf, type Transport } from '../../sandbox/kube/transport.ts'
+import { type Call, errorOf, type Transport } from '../../sandbox/kube/client/transport.ts'
 
 const TIMEOUT_MS = 45_000
 

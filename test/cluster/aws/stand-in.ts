@@ -5,7 +5,7 @@
 
 import type { SessionInfo } from '../../sandbox/aws/model.ts'
 import { trust } from '../../sandbox/aws/policies.ts'
-import type { KubeObject } from '../../sandbox/kube/objects.ts'
+import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
 import { describePod, isReady } from '../../sandbox/node/pod-predicates.ts'
 import { type LivePod, podsOf, refOf } from '../cluster-pods.ts'
 import { type Context, namespaceOf, type Run } from '../context.ts'

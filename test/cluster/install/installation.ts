@@ -1,5 +1,5 @@
 /** The chart in a cluster. */
-import type { KubeObject } from '../../sandbox/kube/objects.ts'
+import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
 
 /** The release under test, or the one before it. */
 export type Release = 'this' | 'previous'

@@ -1,5 +1,5 @@
 /** Many short Jobs, each of which needs credentials with its first instruction and is never tried again. */
-import type { KubeObject } from '../../sandbox/kube/objects.ts'
+import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
 import { lastWords, podsOf } from '../cluster-pods.ts'
 import { type Context, namespaceOf } from '../context.ts'
 import { jobObject } from '../pods.ts'

@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { GUARD_TABLE, guardRuleset } from '../../../node-guard/firewall/guard/ruleset.ts'
-import { tableCommands } from '../../../node-guard/firewall/nft-commands.ts'
-import { deleteTable } from '../../../node-guard/firewall/nft-table.ts'
+import { tableCommands } from '../../../node-guard/firewall/nft/commands.ts'
+import { GUARD_TABLE, guardRuleset } from '../../../node-guard/firewall/nft/guard-ruleset.ts'
+import { deleteTable } from '../../../node-guard/firewall/nft/table.ts'
 import { needsNamespaces } from '../../sandbox/node/namespace-support.ts'
 import { findTool } from '../../sandbox/node/tools.ts'
 import { RULES } from '../battery.ts'

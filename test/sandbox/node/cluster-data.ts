@@ -1,6 +1,6 @@
 /** ConfigMaps, Secrets and bound tokens for a pod, from the API server. */
 import { messageOf } from '../../../common/errors.ts'
-import type { KubeClient } from '../kube/client.ts'
+import type { KubeClient } from '../kube/client/client.ts'
 import type { ReadData } from './environment.ts'
 import { ContainerConfigError } from './errors.ts'
 import type { Pod } from './pod.ts'

@@ -1,6 +1,6 @@
 /** The kubelet stand-in: registers the node and runs the pods that are bound to it. */
 
-import { isApiError } from '../kube/client.ts'
+import { isApiError } from '../kube/client/client.ts'
 import type { NodeContext } from './node-context.ts'
 import { nodeObject } from './node-object.ts'
 import { type Pod, podKey } from './pod.ts'

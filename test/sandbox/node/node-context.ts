@@ -1,5 +1,5 @@
 /** What the parts of the kubelet stand-in share. */
-import type { KubeClient } from '../kube/client.ts'
+import type { KubeClient } from '../kube/client/client.ts'
 import type { BackOff } from './backoff.ts'
 import type { Dial } from './dialer.ts'
 import type { Machine } from './machine.ts'

@@ -1,6 +1,6 @@
 /** The Node object the kubelet stand-in registers. */
-import type { KubeObject } from '../kube/client.ts'
-import { GIT_VERSION } from '../kube/version.ts'
+import type { KubeObject } from '../kube/client/client.ts'
+import { GIT_VERSION } from '../kube/server/version.ts'
 import type { NodeContext } from './node-context.ts'
 import { HOSTNAME_LABEL } from './scheduler.ts'
 

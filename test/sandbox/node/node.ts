@@ -1,5 +1,5 @@
 /** A node on a machine: its network is there already; kubelet stand-in and scheduler join a cluster. */
-import type { KubeClient } from '../kube/client.ts'
+import type { KubeClient } from '../kube/client/client.ts'
 import { type BackOff, SANDBOX_BACK_OFF } from './backoff.ts'
 import { createDialer } from './dialer.ts'
 import { Kubelet } from './kubelet.ts'

@@ -1,5 +1,5 @@
 /** The parts of the Kubernetes API's core/v1 that the kubelet stand-in reads and writes, as they are on the wire. */
-import type { ObjectMeta } from '../kube/client.ts'
+import type { ObjectMeta } from '../kube/client/client.ts'
 
 export type Metadata = ObjectMeta & { readonly name: string }
 

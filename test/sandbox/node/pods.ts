@@ -1,6 +1,6 @@
 /** The pods of the node as a test handles them. Pods are named `namespace/name`, or `name` in namespace default. */
 import { setTimeout as wait } from 'node:timers/promises'
-import type { KubeClient } from '../kube/client.ts'
+import type { KubeClient } from '../kube/client/client.ts'
 import type { LogLine } from './container-log.ts'
 import type { ContainerRunner } from './container-runner.ts'
 import type { Kubelet } from './kubelet.ts'

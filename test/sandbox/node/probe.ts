@@ -1,7 +1,7 @@
 /** Startup, readiness and liveness probes. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { hostPort } from '../../../common/addresses.ts'
-import { RELEASE } from '../kube/version.ts'
+import { RELEASE } from '../kube/server/version.ts'
 import type { ContainerProcess } from './container-process.ts'
 import type { Dial, DialAnswer } from './dialer.ts'
 import type { Container, Probe } from './pod.ts'

@@ -1,5 +1,5 @@
 /** A scheduler for a cluster of one node: nodeSelector and taints; DaemonSet pods come bound by their controller. */
-import { isApiError, type KubeClient, type ObjectMeta } from '../kube/client.ts'
+import { isApiError, type KubeClient, type ObjectMeta } from '../kube/client/client.ts'
 import type { Pod, Toleration } from './pod.ts'
 
 export const HOSTNAME_LABEL = 'kubernetes.io/hostname'

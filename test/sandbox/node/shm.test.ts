@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { containerStatus, createSandbox, isReady, needsNamespaces, type Sandbox } from '../index.ts'
-import { until } from '../kube/test-server.ts'
+import { until } from '../kube/client/test-server.ts'
 import type { PodSpec } from './pod.ts'
 import { apply, IMAGES, outputOf, pod, sh, untilTerm, up } from './test-pods.ts'
 

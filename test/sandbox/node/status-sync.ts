@@ -1,5 +1,5 @@
 /** Reports a pod's status to the API server: the newest state, one request at a time. */
-import { isApiError, type KubeClient } from '../kube/client.ts'
+import { isApiError, type KubeClient } from '../kube/client/client.ts'
 import type { PodStatus } from './pod.ts'
 import { podStatus } from './pod-status.ts'
 import type { PodWorker } from './pod-worker.ts'

@@ -2,8 +2,8 @@
 
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import type { KubeClient } from '../kube/kube-client.ts'
-import type { Call } from '../kube/routes.ts'
+import type { KubeClient } from '../kube/client/kube-client.ts'
+import type { Call } from '../kube/server/routes.ts'
 
 type AuditEvent = {
   readonly auditID: string

@@ -3,8 +3,8 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hostPort } from '../../../common/addresses.ts'
-import type { Authority } from '../kube/certificates.ts'
-import type { ListenAddress } from '../kube/protocol.ts'
+import type { Authority } from '../kube/client/certificates.ts'
+import type { ListenAddress } from '../kube/client/protocol.ts'
 
 export type Credentials = { readonly caPem: string; readonly adminToken: string }
 

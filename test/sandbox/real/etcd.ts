@@ -1,5 +1,5 @@
 /** What a test does to the store of a real API server. */
-import type { KubeClient } from '../kube/kube-client.ts'
+import type { KubeClient } from '../kube/client/kube-client.ts'
 import type { ControlPlane } from './control-plane.ts'
 
 /** Forgets all that was before now: in etcd, and in the API server's memory of it, which only a restart empties. */

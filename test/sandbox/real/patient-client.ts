@@ -1,8 +1,8 @@
 /** The admin's client of a real cluster, whose controllers need a moment where the stand-in's are done at once. */
-import type { WriteOptions } from '../kube/client-options.ts'
-import { KubeClient } from '../kube/kube-client.ts'
-import type { KubeObject } from '../kube/objects.ts'
-import { isApiError } from '../kube/status.ts'
+import type { WriteOptions } from '../kube/client/client-options.ts'
+import { KubeClient } from '../kube/client/kube-client.ts'
+import type { KubeObject } from '../kube/objects/objects.ts'
+import { isApiError } from '../kube/server/status.ts'
 
 const DEADLINE_MS = 120_000
 const PROBE = 'webhook-probe'
@@ -39,7 +39,12 @@ export class PatientClient extends KubeClient {
     if ((await this.find('namespaces', PROBE)) === undefined)
       await this.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: PROBE, labels } })
     const spec = { containers: [{ name: 'app', image: 'app' }] }
-    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'probe', namespace: PROBE, annotations }, spec }
+    const pod = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'probe', namespace: PROBE, annotations },
+      spec,
+    }
     await eventually('the webhooks for pods', () =>
       super.create(pod as KubeObject, { dryRun: true }).then(
         () => true,

@@ -5,7 +5,7 @@
 import { describe, test } from 'node:test'
 import { needsHelm, renderFor } from '../../chart/helm.ts'
 import { installInstead } from '../install.ts'
-import { sinceKubernetes } from '../kube/client.ts'
+import { sinceKubernetes } from '../kube/client/client.ts'
 import { judgeByRealApiServer, kubernetesVersion, needsControlPlane } from './judge.ts'
 
 const SUITES = [

@@ -3,7 +3,7 @@
  * kube-apiserver and kube-controller-manager as released. What only a stand-in can do, they leave out by themselves.
  */
 import { describe, test } from 'node:test'
-import { sinceKubernetes } from '../kube/client.ts'
+import { sinceKubernetes } from '../kube/client/client.ts'
 import { judgeByRealApiServer, needsControlPlane } from './judge.ts'
 
 const SUITES = [

@@ -1,5 +1,5 @@
 /** Pods of a large cluster as an API server sends them: whole, or their metadata alone. */
-import { decide } from '../../../../injector/decide.ts'
+import { decide } from '../../../../injector/admission/decide.ts'
 import {
   applyPatch,
   type Dict,

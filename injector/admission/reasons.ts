@@ -1,0 +1,76 @@
+/**
+ * Why a review ended as it did: a bounded set of codes (metrics, logs, audit annotations) and the one sentence a
+ * person gets for each: what, why and what to do. After linkerd2's `pkg/inject/report.go`.
+ */
+import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
+import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
+
+/** What sentences are made of. `detail` is a clause or sentence of the check that spoke. */
+export type Facts = { readonly roleKey: string; readonly namespace: string; readonly detail: string }
+
+const remedy = (facts: Facts) =>
+  `remove ${facts.roleKey} from the pod, or set ${KEYS.inject}: "false" to leave it alone`
+
+export const REASONS = {
+  injected: () => 'the sidecar was added, and its gate where it starts in two stages',
+  'already-injected': () =>
+    'the sidecar, and its gate where it starts in two stages, are there as they should be',
+  'not-annotated': ({ roleKey }: Facts) => `the pod has no annotation ${roleKey}`,
+  'namespace-not-enabled': ({ roleKey, namespace }: Facts) =>
+    `the pod asks for an IAM role (${roleKey}), but namespace ${namespace} is not opted in, so it gets no credentials: ` +
+    `kubectl label namespace ${namespace} ${KEYS.injection}=enabled`,
+  'opted-out': () => `annotation ${KEYS.inject} is "false"`,
+  'mirror-pod': () => 'the kubelet made this pod from a file; nothing can be added to it',
+  'not-a-pod-creation': () =>
+    'only the creation of pods is changed; check the rules of the webhook configuration',
+  'not-validated': () =>
+    'nothing is known of this kind of object; check the rules of the webhook configuration',
+  unchanged: () => "the pod's identity is as it was",
+  template: () => 'a template of pods: nothing is refused here, but warned about',
+  'warned-only': () => 'an object that is not judged here, but may be warned about',
+  'not-injected': ({ detail }: Facts) =>
+    `the pod asks for an IAM role, but ${detail}: the injector did not run, or another webhook undid its work; ` +
+    'check the order of the mutating webhook configurations',
+  'injection-missing': ({ roleKey, namespace }: Facts) =>
+    `the pod asks for an IAM role (${roleKey}) and has no ${SIDECAR_CONTAINER}, so it gets no credentials: it was created before ` +
+    `namespace ${namespace} was opted in, or past the injector's webhook; delete it, so that it is created anew`,
+  'never-injected': ({ roleKey, namespace }: Facts) =>
+    `the pod asks for an IAM role (${roleKey}) and gets no credentials: the injector leaves namespace ${namespace} alone, whatever its ` +
+    'labels say; let the operator of pod2iam change that, or move the pod to another namespace',
+  'gate-waiting': ({ detail }: Facts) =>
+    `${GATE_CONTAINER} has been waiting for more than 30 seconds, the pod's own containers start after it; ${detail}`,
+  'start-waiting': ({ detail }: Facts) =>
+    `${SIDECAR_CONTAINER} has been starting for more than 30 seconds, the pod's own containers start after it; ${detail}`,
+  'identity-changed': ({ detail }: Facts) =>
+    `${detail} of a pod cannot be changed, its credentials are those it was created for: delete the pod and create it anew`,
+  'host-network': (facts: Facts) =>
+    `a pod on the host network cannot have an IAM role of its own, its traffic is the node's: remove hostNetwork, or ${remedy(facts)}`,
+  windows: (facts: Facts) => `Windows pods cannot run the Linux sidecar: ${remedy(facts)}`,
+  fargate: (facts: Facts) =>
+    `Fargate runs neither the node guard nor the pod's gate: use an EKS pod execution role or IRSA there, and ${remedy(facts)}`,
+  'port-clash': ({ detail }: Facts) =>
+    `${detail}, which the sidecar needs (${SIDECAR_PORT} and ${SIDECAR_HEALTH_PORT}): let the container use another port`,
+  'reserved-container': ({ detail }: Facts) =>
+    `${detail}; ${SIDECAR_CONTAINER} and ${GATE_CONTAINER} are added by the injector: remove them from the manifest, or, where a tool ` +
+    'takes their images from a registry of its own, let the operator of pod2iam name it in injector.trustedRegistries',
+  'reserved-volume': ({ detail }: Facts) =>
+    `${detail}; volumes pod2iam-* are added by the injector for its sidecar only: remove it from the manifest`,
+  'invalid-annotation': ({ detail }: Facts) => detail,
+  'invalid-role': ({ detail }: Facts) => detail,
+  'role-not-allowed': ({ detail }: Facts) => detail,
+  'pod-too-large': ({ detail }: Facts) =>
+    `the pod ${detail}: no pod needs as many, and the injector judges none that has more; make it smaller, or split it into several`,
+  'pod-resources-too-small': (facts: Facts) => `${facts.detail}, or ${remedy(facts)}`,
+  'malformed-pod': ({ detail }: Facts) => `the pod in the admission review ${detail}`,
+  'namespace-lookup-failed': ({ namespace, detail }: Facts) =>
+    `namespace ${namespace} could not be read from the API server, so nothing is known of what it may use (${detail}): try again, ` +
+    'and check that the injector reaches the API server and may get namespaces',
+  'internal-error': () => 'the injector failed on this review; its log has the reason under the same uid',
+} as const satisfies Record<string, (facts: Facts) => string>
+
+export type Reason = keyof typeof REASONS
+
+/** The sentence of a reason. */
+export function sentence(reason: Reason, facts: Facts): string {
+  return REASONS[reason](facts)
+}

@@ -1,0 +1,83 @@
+/** The Secret that all replicas share the authority through. */
+import { type Kube, KubeError } from '../../common/kube/client.ts'
+import { isObject, type JsonObject } from '../admission/json.ts'
+import { orAbsent } from '../kubernetes/access.ts'
+import type { AuthorityState } from './rotation.ts'
+
+/** What was read, with what a write has to build on. */
+export type Stored = { readonly state: AuthorityState | undefined; readonly secret: JsonObject | undefined }
+
+export type AuthoritySecret = {
+  readonly read: () => Promise<Stored>
+  /** False when another replica was faster: read again. */
+  readonly write: (stored: Stored, state: AuthorityState) => Promise<boolean>
+}
+
+const DATA_KEY = 'authority.json'
+
+/** @param place `{namespace, name}` of the Secret; made when it is not there, though charts make it (empty) beforehand */
+export function authoritySecret(
+  kube: Kube,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+): AuthoritySecret {
+  const collection = `/api/v1/namespaces/${namespace}/secrets`
+  return {
+    async read() {
+      const secret = await orAbsent(kube.get(`${collection}/${name}`))
+      if (!isObject(secret)) return { secret: undefined, state: undefined }
+      return { secret, state: parseState(dataOf(secret)[DATA_KEY]) }
+    },
+    async write({ secret }, state) {
+      const encoded = Buffer.from(JSON.stringify(state)).toString('base64')
+      const data = { ...(secret && dataOf(secret)), [DATA_KEY]: encoded }
+      try {
+        if (secret === undefined)
+          await kube.send('POST', collection, {
+            apiVersion: 'v1',
+            kind: 'Secret',
+            metadata: { name },
+            type: 'Opaque',
+            data,
+          })
+        // With the resourceVersion that was read: of two replicas, one gets 409.
+        else await kube.send('PUT', `${collection}/${name}`, { ...secret, data })
+        return true
+      } catch (error) {
+        if (error instanceof KubeError && error.status === 409) return false
+        throw error
+      }
+    },
+  }
+}
+
+function dataOf({ data }: JsonObject): JsonObject {
+  return isObject(data) ? data : {}
+}
+
+/** A Secret that holds something else counts as empty: a new authority takes its place. */
+function parseState(base64: unknown): AuthorityState | undefined {
+  if (typeof base64 !== 'string') return undefined
+  try {
+    const state: unknown = JSON.parse(Buffer.from(base64, 'base64').toString('utf8'))
+    return isState(state) ? state : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isState(value: unknown): value is AuthorityState {
+  if (!isObject(value) || value.version !== 1 || !isCertified(value.current)) return false
+  const { next, previous } = value
+  return (
+    (next === undefined || (isCertified(next) && areTimes(next.publishedAt))) &&
+    (previous === undefined ||
+      (isObject(previous) && isPem(previous.cert) && areTimes(previous.notAfter, previous.retiredAt)))
+  )
+}
+
+function isCertified(value: unknown): value is JsonObject {
+  return isObject(value) && isPem(value.cert) && isPem(value.key) && areTimes(value.notBefore, value.notAfter)
+}
+
+const isPem = (value: unknown) => typeof value === 'string' && value.startsWith('-----BEGIN')
+const areTimes = (...values: unknown[]) => values.every((value) => typeof value === 'number')

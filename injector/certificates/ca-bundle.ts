@@ -1,0 +1,59 @@
+/** Keeps the `caBundle` of every entry of both webhook configurations right, also when somebody overwrites it. */
+import type { Kube } from '../../common/kube/client.ts'
+import { isObject } from '../admission/json.ts'
+import { orAbsent } from '../kubernetes/access.ts'
+import { pointer } from '../patch/json-patch.ts'
+
+export type BundlePublisher = {
+  /**
+   * Compares and corrects.
+   *
+   * @param bundle PEM
+   * @returns whether every entry had it already
+   */
+  readonly publish: (bundle: string) => Promise<boolean>
+}
+
+type Entry = { readonly name: string; readonly clientConfig: { readonly caBundle?: string } }
+
+const GROUP = '/apis/admissionregistration.k8s.io/v1'
+
+/** @param name of the MutatingWebhookConfiguration and, where there is one, the ValidatingWebhookConfiguration */
+export function bundlePublisher(kube: Kube, name: string): BundlePublisher {
+  const mutating = `${GROUP}/mutatingwebhookconfigurations/${name}`
+  const validating = `${GROUP}/validatingwebhookconfigurations/${name}`
+  return {
+    async publish(bundle) {
+      const wanted = Buffer.from(bundle).toString('base64')
+      const found: [string, unknown][] = [
+        [mutating, await kube.get(mutating)],
+        [validating, await orAbsent(kube.get(validating))],
+      ]
+      let inSync = true
+      for (const [path, configuration] of found) {
+        const ops = corrections(entriesOf(configuration), wanted)
+        if (ops.length === 0) continue
+        inSync = false
+        await kube.send('PATCH', path, ops)
+      }
+      return inSync
+    },
+  }
+}
+
+function entriesOf(configuration: unknown): readonly Entry[] {
+  const { webhooks } = isObject(configuration) ? configuration : {}
+  return Array.isArray(webhooks) ? (webhooks as unknown as readonly Entry[]) : []
+}
+
+/** A `test` on the entry's name before each: entries may have moved since they were read. */
+function corrections(webhooks: readonly Entry[], wanted: string) {
+  return webhooks.flatMap(({ name, clientConfig }, index) =>
+    clientConfig.caBundle === wanted
+      ? []
+      : [
+          { op: 'test', path: pointer('webhooks', index, 'name'), value: name },
+          { op: 'add', path: pointer('webhooks', index, 'clientConfig', 'caBundle'), value: wanted },
+        ],
+  )
+}

@@ -1,0 +1,50 @@
+/** Where the serving certificate comes from: files, or the built-in authority. */
+import type { Kube } from '../../common/kube/client.ts'
+import type { Logger } from '../../common/log.ts'
+import type { CertificateOrigin } from '../settings.ts'
+import { authoritySecret } from './authority-secret.ts'
+import { builtInAuthority } from './built-in-authority.ts'
+import { bundlePublisher } from './ca-bundle.ts'
+import { readCertificate, type ServingCertificate, watchCertificate } from './files.ts'
+
+export type CertificateSource = {
+  /** Why what is served now cannot be trusted by API servers, or undefined. */
+  readonly problem: () => string | undefined
+  /** Whether the live `caBundle`s are as they should be; undefined where they are somebody else's business. */
+  readonly bundleInSync: () => boolean | undefined
+  readonly stop: () => void
+}
+
+/** How long a `caBundle` that somebody overwrote may stay broken. */
+const RECONCILE_MS = 5000
+
+/**
+ * Hands out the first certificate and every later one.
+ *
+ * @throws Error with a sentence when the files cannot serve
+ */
+export async function certificateSource(
+  origin: CertificateOrigin,
+  kube: Kube,
+  onCertificate: (certificate: ServingCertificate) => void,
+  log: Logger,
+): Promise<CertificateSource> {
+  if (origin.kind === 'files') {
+    const first = await readCertificate(origin.cert, origin.key)
+    onCertificate(first)
+    const stop = watchCertificate(origin, first, onCertificate, log)
+    return { problem: () => undefined, bundleInSync: () => undefined, stop }
+  }
+  const { service, secret, webhookConfiguration } = origin
+  const names = ['', '.svc', '.svc.cluster.local'].map((suffix) => `${service}.${secret.namespace}${suffix}`)
+  const authority = builtInAuthority({
+    secret: authoritySecret(kube, secret),
+    publisher: bundlePublisher(kube, webhookConfiguration),
+    names,
+    onLeaf: onCertificate,
+    log,
+    now: Date.now,
+    intervalMs: RECONCILE_MS,
+  })
+  return { problem: authority.problem, bundleInSync: authority.inSync, stop: authority.stop }
+}

@@ -1,0 +1,93 @@
+/**
+ * Whether a pod has its sidecar, and its gate or the start hook, when all mutating webhooks are done, in the form that any supported
+ * release gives them: what the present settings would write is not asked (docs/decisions/0099).
+ */
+import { identityOfAnnotations, identityOfEnv, sameIdentity } from '../../common/identity.ts'
+import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { quote } from '../../common/role.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import { earlyContainer } from '../patch/placement.ts'
+import { ourVolumes } from '../patch/sidecar.ts'
+import { sharesHostMemory } from '../patch/stages.ts'
+import type { Container, Pod } from '../pod/pod.ts'
+import { ownContainer } from '../pod/reserved.ts'
+import { hasStartHook } from './container-form.ts'
+import { agreedForm, formProblem } from './own-container.ts'
+
+export type FinalPod =
+  | {
+      readonly ok: true
+      /** The key of the annotation that says the role which the sidecar has. */
+      readonly roleKey: string
+      readonly warnings: readonly string[]
+    }
+  /** What completes "the pod asks for an IAM role, but ". */
+  | { readonly ok: false; readonly problem: string }
+
+/** @param pod without foreign content under our names (`foreignContent`) */
+export function judgeFinalPod(pod: Pod, settings: InjectionSettings): FinalPod {
+  const [sidecar, gate] = [ownContainer(pod, SIDECAR_CONTAINER), ownContainer(pod, GATE_CONTAINER)]
+  if (sidecar === undefined) return bad(`it has no init container ${SIDECAR_CONTAINER}`)
+  const problem = containersProblem(pod, sidecar, gate, settings)
+  if (problem !== undefined) return bad(problem)
+  const lost = ourVolumes(settings).find(({ name }) => !pod.spec.volumes?.some((one) => one.name === name))
+  if (lost !== undefined) return bad(`volume ${lost.name} is missing`)
+  const roleKey = keyOfIdentity(pod, sidecar, settings)
+  if (roleKey === undefined)
+    return bad(
+      `the identity in the environment of ${SIDECAR_CONTAINER} is not the one that its annotations say`,
+    )
+  const early = earlyContainer(pod.spec.initContainers ?? [])
+  const ours = gate === undefined ? SIDECAR_CONTAINER : `${SIDECAR_CONTAINER} and ${GATE_CONTAINER}`
+  const warnings =
+    early === undefined
+      ? []
+      : [
+          `init container ${quote(early.name)} starts before ${ours}, so it has no credentials: ` +
+            'another webhook put it there after the injector',
+        ]
+  return { ok: true, roleKey, warnings }
+}
+
+/** What is wrong with what makes the pod wait for the block and for credentials: a gate, or else the sidecar's start hook. */
+function containersProblem(
+  { spec }: Pod,
+  sidecar: Container,
+  gate: Container | undefined,
+  settings: InjectionSettings,
+): string | undefined {
+  const noGate = `it has no init container ${GATE_CONTAINER}`
+  if (gate === undefined && !hasStartHook(sidecar)) return noGate
+  if (gate === undefined && sharesHostMemory(spec)) return `it has hostIPC, and ${noGate}`
+  const form = agreedForm(sidecar, gate)
+  if (form === undefined)
+    return gate === undefined
+      ? `${SIDECAR_CONTAINER} waits for a redirect, and ${noGate}`
+      : `${SIDECAR_CONTAINER} and ${GATE_CONTAINER} do not agree on how the app reaches the sidecar`
+  for (const container of gate === undefined ? [sidecar] : [sidecar, gate]) {
+    const kind = container === gate ? GATE_CONTAINER : SIDECAR_CONTAINER
+    const problem = formProblem(kind, container, form, settings)
+    if (problem !== undefined) return `init container ${kind} is not as the injector leaves it (${problem})`
+  }
+  const initContainers = spec.initContainers ?? []
+  // The gate waits for a sidecar that the kubelet would start only after it.
+  return gate !== undefined && initContainers.indexOf(gate) < initContainers.indexOf(sidecar)
+    ? `init container ${GATE_CONTAINER} stands before ${SIDECAR_CONTAINER}`
+    : undefined
+}
+
+/** The role key by which the annotations say who the sidecar is: this replica's, or one of a replica with another. */
+function keyOfIdentity(
+  { metadata }: Pod,
+  { env }: Container,
+  { roleKey, otherRoleKeys }: InjectionSettings,
+): string | undefined {
+  const identity = identityOfEnv(env)
+  return [roleKey, ...otherRoleKeys].find(
+    (key) => identity && sameIdentity(identity, identityOfAnnotations(metadata?.annotations, key)),
+  )
+}
+
+function bad(problem: string): FinalPod {
+  return { ok: false, problem }
+}

@@ -1,0 +1,117 @@
+/**
+ * Containers under our names that are in a pod already: ours from an earlier pass, of another replica or from a manifest copied
+ * from a running pod, or somebody else's.
+ */
+import { SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { quote } from '../../common/role.ts'
+import { blank, contains, type JsonObject } from '../admission/json.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import { MOUNTS } from '../patch/sidecar.ts'
+import type { Start } from '../patch/stages.ts'
+import type { Container, EnvVar } from '../pod/pod.ts'
+import type { RedirectMode } from '../settings.ts'
+import {
+  environmentProblem,
+  foreignContent,
+  hasStartHook,
+  type Kind,
+  redirectOf,
+  securityProblem,
+} from './container-form.ts'
+import { type ImageTrust, isTrusted } from './image-reference.ts'
+
+/**
+ * What webhooks add to every container and neither Node nor our programs read: the clouds' own for workload identity (AWS's, which
+ * EKS reinvokes after us), those of agents and meshes, proxies', and options of other languages' runtimes. No list of what does
+ * harm could ever be complete; this one is of what cannot (docs/decisions/0053, 0099).
+ */
+const HARMLESS_ENV = new RegExp(
+  `^(?:${[
+    '(?:AWS|AZURE|GOOGLE|CLOUDSDK|DD|OTEL|ISTIO|LINKERD|VAULT|DAPR|ELASTIC_APM|NEW_RELIC|CORECLR|DOTNET)_[A-Z0-9_]+',
+    '(?:HTTPS?|NO|ALL|FTP)_PROXY|(?:https?|no|all|ftp)_proxy',
+    '(?:JAVA_TOOL|JDK_JAVA|_JAVA)_OPTIONS|JAVA_OPTS|PYTHONPATH',
+  ].join('|')})$`,
+)
+/**
+ * Where webhooks put files into every container: tokens, certificates and agents. Our program, Node, its libraries and our two
+ * directories lie elsewhere.
+ */
+const HARMLESS_PATH = new RegExp(
+  `^/(?:${[
+    'var/run/secrets/(?!pod2iam(?:/|$)|kubernetes\\.io(?:/|$))NAME|opt/NAME|vault/NAME',
+    'etc/ssl/certs|etc/pki|usr/local/share/ca-certificates|usr/share/zoneinfo',
+  ].join('|')})(?:/NAME)*$`.replaceAll('NAME', '[A-Za-z0-9][-A-Za-z0-9._]*'),
+)
+/** The API server's default; the kubelet mounts a file there, which must not hide one of the image. */
+export const MESSAGE_PATH = '/dev/termination-log'
+
+/** Images of one of our containers that are ours. */
+export function trustOf(kind: Kind, settings: InjectionSettings): ImageTrust {
+  const registries = settings.trustedRegistries
+  return kind === SIDECAR_CONTAINER
+    ? { image: settings.sidecarImage, others: settings.otherSidecarImages, registries }
+    : { image: settings.nodeGuardImage, others: settings.otherNodeGuardImages, registries }
+}
+
+/** The part by which a container under our name is somebody else's, which nobody puts right: its image, or what that is to do. */
+export function foreignPart(kind: Kind, actual: Container, settings: InjectionSettings): string | undefined {
+  if (!isTrusted(trustOf(kind, settings), actual.image)) return `image ${quote(actual.image ?? '')}`
+  return foreignContent(kind, actual)
+}
+
+/** What our containers in a pod are made for. */
+export type AgreedForm = { readonly redirect: RedirectMode; readonly start: Start }
+
+/** The first part of a container that no release of ours leaves so, whatever its settings, or undefined where it has our form. */
+export function formProblem(
+  kind: Kind,
+  actual: Container,
+  { redirect, start }: AgreedForm,
+  settings: InjectionSettings,
+): string | undefined {
+  const needed = MOUNTS[kind]
+  const missing = needed.find((mount) => !(actual.volumeMounts ?? []).some((other) => contains(other, mount)))
+  return (
+    foreignPart(kind, actual, settings) ??
+    (kind === SIDECAR_CONTAINER && actual.restartPolicy !== 'Always' ? 'restartPolicy' : undefined) ??
+    (hasOwnMessagePath(actual) ? undefined : 'terminationMessagePath') ??
+    (kind === SIDECAR_CONTAINER && hasStartHook(actual) !== (start === 'one-stage')
+      ? 'lifecycle'
+      : undefined) ??
+    environmentProblem(kind, actual.env ?? [], start, isHarmlessVariable) ??
+    (missing && `volumeMounts ${quote(String(missing.mountPath))} is missing`) ??
+    foreignMount(kind, actual.volumeMounts ?? []) ??
+    securityProblem(kind, actual.securityContext, redirect)
+  )
+}
+
+/** How sidecar and gate say that apps reach them, where they agree: without a gate there is no redirect. */
+export function agreedForm(sidecar: Container, gate: Container | undefined): AgreedForm | undefined {
+  const redirect = gate === undefined ? 'env' : redirectOf(gate)
+  const selfTest = sidecar.env?.find(({ name }) => name === 'POD2IAM_SELF_TEST')?.value
+  if (redirect === undefined || (redirect === 'nft') !== (selfTest === 'redirect')) return undefined
+  return { redirect, start: gate === undefined ? 'one-stage' : 'two-stage' }
+}
+
+export const hasOwnMessagePath = ({ terminationMessagePath }: Container): boolean =>
+  blank(terminationMessagePath) || terminationMessagePath === MESSAGE_PATH
+
+/** Whether nothing of what runs in our containers reads this variable. */
+export const isHarmlessVariable = ({ name }: EnvVar): boolean => HARMLESS_ENV.test(name)
+
+function foreignMount(kind: Kind, mounts: readonly JsonObject[]): string | undefined {
+  const extra = mounts.find((mount) => !isHarmlessMount(mount) && !isOwnMount(kind, mount))
+  return extra && `volumeMounts ${quote(String(extra.mountPath ?? ''))}`
+}
+
+/** Whether nothing of ours lies where this mount is. */
+export function isHarmlessMount({ name, mountPath, readOnly, ...others }: JsonObject): boolean {
+  if (typeof mountPath !== 'string' || !HARMLESS_PATH.test(mountPath)) return false
+  return readOnly === true && !String(name).startsWith('pod2iam-') && Object.values(others).every(blank)
+}
+
+export function isOwnMount(kind: Kind, actual: JsonObject): boolean {
+  return MOUNTS[kind].some(
+    (ours) => contains(actual, ours) && Object.keys(actual).every((key) => key in ours || blank(actual[key])),
+  )
+}

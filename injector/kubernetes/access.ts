@@ -1,0 +1,54 @@
+/** The way to the API server. */
+import { existsSync } from 'node:fs'
+import { systemClock } from '../../common/clock.ts'
+import { inClusterAccess } from '../../common/kube/access.ts'
+import { type Kube, KubeError, kubeClient } from '../../common/kube/client.ts'
+import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
+
+/** Leaves the API server's own five seconds for a webhook room for an answer. */
+const REVIEW_TIMEOUT_MS = 2000
+/** The webhook that warns has two seconds in all, and reads the namespace first. */
+const WARNING_TIMEOUT_MS = 1000
+
+export type ApiServer = {
+  /** For what a review waits for, and the certificates: answers within two seconds or not at all. */
+  readonly direct: Kube
+  /** For what only a warning depends on: within one second, on connections of its own. */
+  readonly brief: Kube
+  /** For lists and watches, on connections of their own: they must not keep a review waiting. */
+  readonly patient: Kube
+}
+
+/**
+ * @param file kubeconfig in JSON; undefined: the pod's service account
+ * @throws Error with a sentence where there is no way
+ */
+export async function apiServer(file: string | undefined): Promise<ApiServer> {
+  if (file !== undefined && !existsSync(file)) throw new Error(`--kubeconfig: there is no file ${file}`)
+  const access = file === undefined ? inClusterAccess(process.env) : await kubeconfigAccess(file)
+  const userAgent = 'pod2iam-injector'
+  return {
+    direct: kubeClient(access, systemClock, { userAgent, timeoutMs: REVIEW_TIMEOUT_MS }),
+    brief: kubeClient(access, systemClock, { userAgent, timeoutMs: WARNING_TIMEOUT_MS }),
+    patient: kubeClient(access, systemClock, { userAgent, piecemeal: true }),
+  }
+}
+
+/**
+ * Why a call to the API server failed, in a clause: its whole answer may say more than whoever sent the review
+ * should read.
+ */
+export function kubeProblem(error: unknown): string {
+  if (error instanceof KubeError) return `the API server answers ${error.status}`
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** What `read` resolves with, or undefined where the API server has no such object. */
+export async function orAbsent<T>(read: Promise<T>): Promise<T | undefined> {
+  try {
+    return await read
+  } catch (error) {
+    if (error instanceof KubeError && error.status === 404) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,100 @@
+/** What is added to one pod: rendered from identity, options and settings; the same input renders the same bytes. */
+import { createHash } from 'node:crypto'
+import { SIDECAR_PORT } from '../../common/addresses.ts'
+import type { PodIdentity } from '../../common/identity.ts'
+import { KEYS } from '../../common/keys.ts'
+import { VERSION } from '../../common/version.ts'
+import type { JsonObject } from '../admission/json.ts'
+import { isOurs } from '../form/container-form.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import { fitted } from '../pod/level.ts'
+import type { PodOptions } from '../pod/options.ts'
+import type { Container, Pod } from '../pod/pod.ts'
+import { inProportion } from '../pod/proportion.ts'
+import {
+  AUTO,
+  type ChosenResources,
+  gateResources,
+  guaranteed,
+  isGuaranteed,
+  type OwnResources,
+  type Resources,
+} from '../pod/resources.ts'
+import { gateContainer } from './gate.ts'
+import { ourVolumes, sidecarContainer } from './sidecar.ts'
+import { type Start, startOf } from './stages.ts'
+
+export type Addition = {
+  readonly sidecar: Container
+  /** Undefined where the pod starts in one stage. */
+  readonly gate: Container | undefined
+  readonly resources: OwnResources
+  readonly volumes: readonly (JsonObject & { readonly name: string })[]
+  readonly labels: Readonly<Record<string, string>>
+  readonly annotations: Readonly<Record<string, string>>
+  /** For every container of the user's that runs after the gate; redirect mode `env` only. */
+  readonly appEnv: { readonly name: string; readonly value: string } | undefined
+}
+
+/** Name of the variable by which SDKs find a metadata service elsewhere; the CLI and every SDK honour it. */
+export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
+
+/** Where the sidecar listens, for apps that are led to it by {@link ENDPOINT_ENV}. */
+export const SIDECAR_ENDPOINT = `http://127.0.0.1:${SIDECAR_PORT}/`
+
+/** What the sidecar and the gate, where there is one, have in this pod, where these are chosen for the sidecar. */
+export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): OwnResources {
+  const own = inProportion(pod, chosen)
+  const { sidecar, gate } = isGuaranteed(pod, isOurs)
+    ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) }
+    : own
+  return fitted(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
+}
+
+/** As people write it. */
+function spelled({ requests: { cpu = AUTO, memory }, limits }: ChosenResources): Resources {
+  return { requests: { cpu, memory }, limits }
+}
+
+/** @param shownRole the role as the status annotation tells it to people */
+export function renderAddition(
+  pod: Pod,
+  identity: PodIdentity,
+  shownRole: string,
+  options: PodOptions,
+  settings: InjectionSettings,
+): Addition {
+  const start = startOf(pod, options.redirect, settings)
+  const resources = ownResources(pod, options.resources, start)
+  const containers = (own: OwnResources) => ({
+    sidecar: sidecarContainer(identity, options, own.sidecar, settings, start),
+    gate: own.gate && gateContainer(pod, options, own.gate, settings),
+  })
+  const volumes = ourVolumes(settings)
+  const { sidecar, gate } = containers(resources)
+  // Of what was chosen: what follows from the pod's own resources can be another when the webhook is asked again.
+  const chosen = containers({
+    sidecar: spelled(options.resources),
+    gate: gate && spelled(gateResources(options.resources)),
+  })
+  const hash = createHash('sha256')
+    .update(JSON.stringify([chosen.sidecar, ...(chosen.gate ? [chosen.gate] : []), volumes]))
+    .digest('hex')
+  const status = {
+    version: VERSION,
+    role: shownRole,
+    redirect: options.redirect,
+    ...(start === 'one-stage' ? { start } : {}),
+    ...(settings.gateProof === 'report' ? { gateProof: 'report' } : {}),
+    template: hash.slice(0, 12),
+  }
+  return {
+    sidecar,
+    gate,
+    resources,
+    volumes,
+    labels: { [KEYS.injected]: 'true' },
+    annotations: { [KEYS.status]: JSON.stringify(status) },
+    appEnv: options.redirect === 'env' ? { name: ENDPOINT_ENV, value: SIDECAR_ENDPOINT } : undefined,
+  }
+}

@@ -1,0 +1,45 @@
+/** Where the sidecar, and the gate where there is one, stand among the init containers: behind a service mesh's, before everybody else's. */
+import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { isOurs } from '../form/container-form.ts'
+import type { Container } from '../pod/pod.ts'
+import type { Addition } from './addition.ts'
+import { isMeshContainer, leadingMeshContainers } from './mesh.ts'
+
+/** An init container after the patch: one that was there, at `index`, or one of ours that is added or moved. */
+export type Placed = { readonly container: Container; readonly index: number | undefined }
+
+/**
+ * The init containers as they should stand. Ours move only when they must: Velero's restore, Vault's agent and other webhooks put
+ * containers before everything; they are as good behind ours, and have credentials there.
+ */
+export function arrangement(initContainers: readonly Container[], { sidecar, gate }: Addition): Placed[] {
+  const placed = initContainers.map((container, index): Placed => ({ container, index }))
+  const at = (name: string) => initContainers.findIndex((one) => one.name === name)
+  const [sidecarAt, gateAt] = [at(SIDECAR_CONTAINER), at(GATE_CONTAINER)]
+  const [sidecarStays, gateStays] = [isFirst(initContainers, sidecarAt), isFirst(initContainers, gateAt)]
+  const added = (container: Container): Placed => ({ container, index: undefined })
+  const others = placed.filter(({ container }) => !isOurs(container))
+  const front = leadingMeshContainers(others.map(({ container }) => container))
+  const own = (index: number, wanted: Container) => added(initContainers[index] ?? wanted)
+  // In one stage there is no gate, also where a replica that writes two has added one.
+  if (gate === undefined)
+    return sidecarStays
+      ? placed.filter((_, index) => index !== gateAt)
+      : others.toSpliced(front, 0, own(sidecarAt, sidecar))
+  if (sidecarStays && gateStays && sidecarAt < gateAt) return placed
+  if (sidecarStays && gateAt < 0) return placed.toSpliced(sidecarAt + 1, 0, added(gate))
+  if (gateStays && sidecarAt < 0) return placed.toSpliced(gateAt, 0, added(sidecar))
+  return others.toSpliced(front, 0, own(sidecarAt, sidecar), own(gateAt, gate))
+}
+
+/** The first init container that stands before one of ours and is not a mesh's. */
+export function earlyContainer(initContainers: readonly Container[]): Container | undefined {
+  const last = initContainers.findLastIndex((one) => isOurs(one))
+  return initContainers.slice(0, Math.max(last, 0)).find((one) => !mayBeFirst(one))
+}
+
+function isFirst(initContainers: readonly Container[], at: number): boolean {
+  return at >= 0 && initContainers.slice(0, at).every(mayBeFirst)
+}
+
+const mayBeFirst = (one: Container) => isOurs(one) || isMeshContainer(one)

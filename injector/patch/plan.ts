@@ -1,0 +1,127 @@
+/**
+ * The minimal JSON Patch that turns a pod into one with the addition: parents first; what others wrote is never removed or
+ * replaced, and of ours only what is not as it should be. On a pod that has everything it is empty, which makes reinvocation
+ * harmless.
+ */
+
+import { isObject } from '../admission/json.ts'
+import { isOurs, kindOf } from '../form/container-form.ts'
+import { containerOps, putRight } from '../form/put-right.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import { impliedRequests } from '../pod/level.ts'
+import type { Container, Pod } from '../pod/pod.ts'
+import { type Addition, ENDPOINT_ENV, SIDECAR_ENDPOINT } from './addition.ts'
+import { add, type PatchOp, pointer, remove } from './json-patch.ts'
+import { isMeshContainer } from './mesh.ts'
+import { arrangement, type Placed } from './placement.ts'
+
+export type Plan = {
+  readonly ops: readonly PatchOp[]
+  /** What other tools had put into our containers and is taken out, for people. */
+  readonly warnings: readonly string[]
+}
+
+/** @param pod without foreign content under our names (`foreignContent`) */
+export function plan(pod: Pod, addition: Addition, settings: InjectionSettings): Plan {
+  const initContainers = pod.spec.initContainers ?? []
+  const right = arrangement(initContainers, addition).map((placed) => corrected(placed, addition, settings))
+  return {
+    ops: [
+      ...metadataOps(pod, addition),
+      ...volumeOps(pod, addition),
+      ...initContainerOps(pod, right),
+      ...podLevelOps(pod),
+      ...endpointOps(pod, right, addition),
+    ],
+    warnings: right.flatMap(({ container: { name }, removed }) =>
+      removed.length === 0
+        ? []
+        : [`${removed.join(', ')} of another tool was taken out of ${name}, whose program must run as it is`],
+    ),
+  }
+}
+
+type Corrected = Placed & { readonly wanted: Container; readonly removed: readonly string[] }
+
+function corrected(placed: Placed, addition: Addition, settings: InjectionSettings): Corrected {
+  const kind = kindOf(placed.container)
+  if (kind === undefined) return { ...placed, wanted: placed.container, removed: [] }
+  const wanted = [addition.sidecar, addition.gate].find((one) => one?.name === kind) ?? placed.container
+  if (placed.container === wanted) return { ...placed, wanted, removed: [] }
+  const { container, removed } = putRight(kind, placed.container, wanted, settings)
+  return { ...placed, wanted: container, removed }
+}
+
+function metadataOps({ metadata }: Pod, { labels, annotations }: Addition): PatchOp[] {
+  const ops = isObject(metadata) ? [] : [add('/metadata', {})]
+  for (const [field, entries] of [['labels', labels] as const, ['annotations', annotations] as const]) {
+    const actual = metadata?.[field]
+    const missing = Object.entries(entries).filter(([key, value]) => actual?.[key] !== value)
+    if (missing.length > 0 && !isObject(actual)) ops.push(add(pointer('metadata', field), {}))
+    for (const [key, value] of missing) ops.push(add(pointer('metadata', field, key), value))
+  }
+  return ops
+}
+
+function volumeOps({ spec }: Pod, { volumes }: Addition): PatchOp[] {
+  const missing = volumes.filter(({ name }) => !(spec.volumes ?? []).some((volume) => volume.name === name))
+  const parent = missing.length > 0 && !Array.isArray(spec.volumes) ? [add('/spec/volumes', [])] : []
+  return [...parent, ...missing.map((volume) => add('/spec/volumes/-', volume))]
+}
+
+/** Before Kubernetes 1.37 the API server has written them already. */
+function podLevelOps(pod: Pod): PatchOp[] {
+  const implied = Object.entries(impliedRequests(pod))
+  if (implied.length === 0) return []
+  const { resources } = pod.spec
+  const hasRequests = isObject(resources) && isObject(resources.requests)
+  const parent = hasRequests ? [] : [add('/spec/resources/requests', {})]
+  return [
+    ...parent,
+    ...implied.map(([name, value]) => add(pointer('spec', 'resources', 'requests', name), value)),
+  ]
+}
+
+/** Takes out ours that move, from behind; then adds and puts right in the order of the result. */
+function initContainerOps({ spec }: Pod, right: readonly Corrected[]): PatchOp[] {
+  const path = (index: number) => pointer('spec', 'initContainers', index)
+  const ops = Array.isArray(spec.initContainers) ? [] : [add('/spec/initContainers', [])]
+  const staying = new Set(right.map(({ index }) => index))
+  const moved = (spec.initContainers ?? []).map((_, index) => index).filter((index) => !staying.has(index))
+  for (const index of moved.reverse()) ops.push(remove(path(index)))
+  for (const [index, { index: before, container, wanted }] of right.entries()) {
+    if (before === undefined) ops.push(add(path(index), wanted))
+    else if (container !== wanted) ops.push(...containerOps(path(index), container, wanted))
+  }
+  return ops
+}
+
+/**
+ * Redirect mode `env`: the endpoint variable for what runs after the gate, unless a container sets it itself. In mode `nft` nothing
+ * but the redirect leads to the sidecar: there the variable that an earlier pass, or the pod that a manifest was copied from, has
+ * left is in the way.
+ */
+function endpointOps({ spec }: Pod, right: readonly Corrected[], { appEnv }: Addition): PatchOp[] {
+  const gateAt = right.findLastIndex(({ container }) => isOurs(container))
+  const all = [
+    ...spec.containers.map((container, index) => ({ container, at: pointer('spec', 'containers', index) })),
+    ...right.flatMap(({ container }, index) =>
+      index > gateAt ? [{ container, at: pointer('spec', 'initContainers', index) }] : [],
+    ),
+  ].filter(({ container }) => !isMeshContainer(container))
+  if (appEnv !== undefined)
+    return all
+      .filter(({ container }) => !(container.env ?? []).some(({ name }) => name === appEnv.name))
+      .map(({ container, at }) =>
+        Array.isArray(container.env) ? add(`${at}/env/-`, appEnv) : add(`${at}/env`, [appEnv]),
+      )
+  const wasInjected = (spec.initContainers ?? []).some(isOurs)
+  return wasInjected ? all.flatMap(({ container, at }) => leftEndpoints(container, at)) : []
+}
+
+function leftEndpoints({ env }: Container, at: string): PatchOp[] {
+  const indices = [...(env ?? []).entries()]
+    .filter(([, { name, value }]) => name === ENDPOINT_ENV && value === SIDECAR_ENDPOINT)
+    .map(([index]) => index)
+  return indices.reverse().map((index) => remove(`${at}/env/${index}`))
+}

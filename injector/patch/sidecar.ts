@@ -1,0 +1,144 @@
+import {
+  BROKER_ADDRESSES,
+  BROKER_PORT,
+  hostPort,
+  SIDECAR_HEALTH_PORT,
+  SIDECAR_PORT,
+  STARTED_FILE,
+  STATE_DIR,
+  TOKEN_AUDIENCE,
+  TOKEN_FILE,
+  WAIT_STARTED,
+} from '../../common/addresses.ts'
+import { identityEnv, type PodIdentity } from '../../common/identity.ts'
+import {
+  GATE_CONTAINER,
+  NO_API_VOLUME,
+  SIDECAR_CONTAINER,
+  STATE_VOLUME,
+  TOKEN_VOLUME,
+} from '../../common/keys.ts'
+import type { JsonObject } from '../admission/json.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import type { PodOptions } from '../pod/options.ts'
+import type { Container } from '../pod/pod.ts'
+import type { Resources } from '../pod/resources.ts'
+import type { Start } from './stages.ts'
+
+const TOKEN_DIR = TOKEN_FILE.slice(0, TOKEN_FILE.lastIndexOf('/'))
+const TOKEN_NAME = TOKEN_FILE.slice(TOKEN_DIR.length + 1)
+/** The distroless images' `nonroot`. */
+const NONROOT = 65532
+
+/**
+ * Everything explicit: the pod's own `runAsUser`, `runAsNonRoot` or seccomp profile would otherwise be inherited
+ * (istio#10358). `restricted` PodSecurity allows this container.
+ */
+export const UNPRIVILEGED = {
+  runAsUser: NONROOT,
+  runAsGroup: NONROOT,
+  runAsNonRoot: true,
+  privileged: false,
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ['ALL'] },
+  seccompProfile: { type: 'RuntimeDefault' },
+} as const
+
+/**
+ * An empty place where the ServiceAccount admission plugin would mount a token of the API server: it leaves alone what
+ * has a mount at this path, and gives every other container one, also those that webhooks add.
+ */
+export const NO_API_ACCESS = {
+  name: NO_API_VOLUME,
+  mountPath: '/var/run/secrets/kubernetes.io/serviceaccount',
+  readOnly: true,
+} as const
+
+type Mount = JsonObject & { readonly mountPath: string }
+/** What our containers mount. */
+export const MOUNTS: {
+  readonly [SIDECAR_CONTAINER]: readonly Mount[]
+  readonly [GATE_CONTAINER]: readonly Mount[]
+} = {
+  [SIDECAR_CONTAINER]: [
+    { name: TOKEN_VOLUME, mountPath: TOKEN_DIR, readOnly: true },
+    { name: STATE_VOLUME, mountPath: STATE_DIR },
+    NO_API_ACCESS,
+  ],
+  [GATE_CONTAINER]: [NO_API_ACCESS],
+}
+
+/**
+ * Where there is no gate: the kubelet starts nothing behind the sidecar before this has returned. The program waits for the file that a
+ * ready sidecar makes; it is no second Node.js, and it starts no second container.
+ */
+export const START_HOOK = { postStart: { exec: { command: [WAIT_STARTED] } } } as const
+
+/**
+ * The native sidecar (KEP-753). No probe: the gate behind it, or its own start hook, waits until it is ready, which starts the app a
+ * second earlier than a startupProbe, and a readinessProbe would take apps out of service when the broker is away.
+ */
+export function sidecarContainer(
+  identity: PodIdentity,
+  options: PodOptions,
+  resources: Resources,
+  settings: InjectionSettings,
+  start: Start,
+): Container {
+  const isAlone = start === 'one-stage'
+  return {
+    name: SIDECAR_CONTAINER,
+    image: settings.sidecarImage,
+    imagePullPolicy: settings.imagePullPolicy,
+    restartPolicy: 'Always',
+    env: [...identityEnv(identity), ...sidecarEnv(options), ...(isAlone ? proofEnv(settings) : [])],
+    ...(isAlone ? { lifecycle: START_HOOK } : {}),
+    resources,
+    securityContext: UNPRIVILEGED,
+    terminationMessagePolicy: 'FallbackToLogsOnError',
+    volumeMounts: MOUNTS[SIDECAR_CONTAINER],
+  }
+}
+
+/** Written out even where they are defaults: a Service named `pod2iam-health` would set `POD2IAM_HEALTH_PORT` else. */
+function sidecarEnv(options: PodOptions) {
+  return [
+    {
+      name: 'POD2IAM_BROKER_URL',
+      value: BROKER_ADDRESSES.map((address) => `http://${hostPort(address, BROKER_PORT)}`).join(','),
+    },
+    { name: 'POD2IAM_TOKEN_FILE', value: TOKEN_FILE },
+    { name: 'POD2IAM_LISTEN_PORT', value: String(SIDECAR_PORT) },
+    { name: 'POD2IAM_HEALTH_PORT', value: String(SIDECAR_HEALTH_PORT) },
+    { name: 'POD2IAM_IMDS_TOKENS', value: options.imdsTokens },
+    { name: 'POD2IAM_SELF_TEST', value: options.redirect === 'nft' ? 'redirect' : 'off' },
+    { name: 'POD2IAM_STATE_DIR', value: STATE_DIR },
+    { name: 'POD2IAM_STARTUP_GATE', value: options.startupGate },
+    { name: 'POD2IAM_LOG_LEVEL', value: options.logLevel },
+  ]
+}
+
+/** What the gate is told by its arguments elsewhere, and the file by which the sidecar lets the pod's own containers start. */
+function proofEnv({ gateProof, gateAcceptDrop }: InjectionSettings) {
+  return [
+    { name: 'POD2IAM_PROOF', value: gateProof },
+    { name: 'POD2IAM_STARTED_FILE', value: STARTED_FILE },
+    ...(gateAcceptDrop ? [{ name: 'POD2IAM_ACCEPT_DROP', value: 'true' }] : []),
+  ]
+}
+
+/**
+ * The volumes of our containers and of nobody else. An own projected token works with
+ * `automountServiceAccountToken: false`; no `defaultMode`, because the kubelet picks owner and mode by the pod's
+ * fsGroup and users (kubernetes#82573) and 0400 would make it unreadable. Both emptyDirs are in memory: the
+ * cluster-autoscaler does not take them for local storage that keeps a node from being removed.
+ */
+export function ourVolumes({ tokenExpirationSeconds: expirationSeconds }: InjectionSettings) {
+  const serviceAccountToken = { audience: TOKEN_AUDIENCE, expirationSeconds, path: TOKEN_NAME }
+  return [
+    { name: TOKEN_VOLUME, projected: { sources: [{ serviceAccountToken }] } },
+    { name: STATE_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+    { name: NO_API_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+  ]
+}

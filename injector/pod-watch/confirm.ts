@@ -1,0 +1,81 @@
+/** Reads as a whole the pods of which only the metadata is known: few at a time, and one list where a namespace has many. */
+import { messageOf } from '../../common/errors.ts'
+import type { Query } from '../../common/kube/client.ts'
+import { listPage } from '../../common/kube/list-page.ts'
+import { isObject } from '../admission/json.ts'
+import type { WatchEdges } from './edges.ts'
+import { inTurns } from './turns.ts'
+import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
+
+/** Of one namespace in one turn; where there are more, they are read in one list, now and then. */
+const MOST_ONE_BY_ONE = 5
+const LIST_AGAIN_MS = 60_000
+/** Lists at the same time. */
+const MOST_LISTS = 4
+const PAGE = 100
+
+/**
+ * @param query selects those pods among the others of a namespace
+ * @returns reads some of those that are not confirmed; to be called every now and then
+ */
+export function confirmer(
+  pods: UnlabelledPods,
+  query: Query,
+  { kube, clock, log, signal }: WatchEdges,
+): () => void {
+  const underWay = new Set<string>()
+  const askedAt = new Map<string, number>()
+  const listedAt = new Map<string, number>()
+  let turn = 0
+  const mayList = (namespace: string) =>
+    clock.now() - (listedAt.get(namespace) ?? Number.NEGATIVE_INFINITY) >= LIST_AGAIN_MS
+
+  const read = async (namespace: string, selection: Query, asked: ReadonlyMap<string, Unlabelled>) => {
+    const gone = new Map(asked)
+    const each = (object: unknown) => {
+      const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
+      const known = typeof metadata.uid === 'string' ? asked.get(metadata.uid) : undefined
+      if (known === undefined) return
+      gone.delete(known.uid)
+      pods.confirm(known, object)
+    }
+    let next: string | undefined
+    do {
+      const from = { ...selection, ...(next === undefined ? {} : { continue: next }) }
+      const page = await listPage(kube, `/api/v1/namespaces/${namespace}/pods`, from, PAGE, { each })
+      page.items.forEach(each)
+      next = page.next
+    } while (next !== undefined && !signal.aborted)
+    if (!signal.aborted) for (const known of gone.values()) pods.confirm(known, undefined)
+  }
+  const confirmIn = async (namespace: string, some: readonly Unlabelled[]) => {
+    underWay.add(namespace)
+    askedAt.set(namespace, ++turn)
+    try {
+      if (some.length > MOST_ONE_BY_ONE && mayList(namespace)) {
+        listedAt.set(namespace, clock.now())
+        return await read(namespace, query, new Map(some.map((pod) => [pod.uid, pod])))
+      }
+      for (const pod of some.slice(0, MOST_ONE_BY_ONE))
+        await read(namespace, { fieldSelector: `metadata.name=${pod.name}` }, new Map([[pod.uid, pod]]))
+    } catch (error) {
+      log.debug('pods of a namespace could not be read', { namespace, error: messageOf(error) })
+    } finally {
+      underWay.delete(namespace)
+    }
+  }
+  return () => {
+    const byNamespace = new Map<string, Unlabelled[]>()
+    for (const pod of pods.all()) {
+      if (pod.isConfirmed || underWay.has(pod.namespace)) continue
+      const some = byNamespace.get(pod.namespace)
+      if (some === undefined) byNamespace.set(pod.namespace, [pod])
+      else some.push(pod)
+    }
+    const namespaces = [...byNamespace.keys()].map((namespace) => ({ namespace }))
+    for (const { namespace } of inTurns(namespaces, askedAt).slice(0, MOST_LISTS - underWay.size))
+      void confirmIn(namespace, byNamespace.get(namespace) ?? [])
+    for (const name of askedAt.keys()) if (!byNamespace.has(name) && !underWay.has(name)) askedAt.delete(name)
+    for (const name of listedAt.keys()) if (mayList(name)) listedAt.delete(name)
+  }
+}

@@ -1,0 +1,30 @@
+import { isIP } from 'node:net'
+import { hostPort, SIDECAR_HEALTH_PORT } from '../../common/addresses.ts'
+import { httpRequest } from '../../common/http-request.ts'
+import { isObject } from '../admission/json.ts'
+
+const TIMEOUT_MS = 1000
+const MOST_BYTES = 4096
+
+/**
+ * Why a sidecar is not ready: the code its `/readyz` gives to everybody in the cluster. What answers is the pod's
+ * to choose, so anything that is not shaped like a code counts as none.
+ *
+ * @param ip the pod's address
+ */
+export async function gateCode(
+  ip: string,
+  port = SIDECAR_HEALTH_PORT,
+  timeoutMs = TIMEOUT_MS,
+): Promise<string> {
+  if (isIP(ip) === 0) return 'sidecar-unreachable'
+  const url = new URL(`http://${hostPort(ip, port)}/readyz`)
+  try {
+    const { body } = await httpRequest(url, { timeoutMs, maxBytes: MOST_BYTES, agent: false })
+    const answer: unknown = JSON.parse(body)
+    const code = isObject(answer) ? answer.code : undefined
+    return typeof code === 'string' && /^[a-z][a-z-]{0,39}$/.test(code) ? code : 'sidecar-unreadable'
+  } catch (error) {
+    return error instanceof SyntaxError ? 'sidecar-unreadable' : 'sidecar-unreachable'
+  }
+}

@@ -1,0 +1,50 @@
+import { type InjectionMode, injectionMode } from '../../common/keys.ts'
+import type { Sink } from '../../common/kube/reflector.ts'
+import { isObject } from '../admission/json.ts'
+
+type OptedIn = { readonly name: string; readonly mode: InjectionMode | undefined }
+
+export type OptedInNamespaces = {
+  readonly sink: Sink<OptedIn>
+  readonly mode: (name: string) => InjectionMode | undefined
+  readonly names: () => string[]
+}
+
+/**
+ * Which namespaces are opted in, and how.
+ *
+ * @param onChange told when one came or went
+ */
+export function optedInNamespaces(onChange: () => void): OptedInNamespaces {
+  const modes = new Map<string, InjectionMode>()
+  const put = ({ name, mode }: OptedIn) => {
+    if (mode === undefined) modes.delete(name)
+    else modes.set(name, mode)
+  }
+  return {
+    mode: (name) => modes.get(name),
+    names: () => [...modes.keys()],
+    sink: {
+      project(object) {
+        const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
+        const labels = isObject(metadata.labels) ? (metadata.labels as Record<string, string>) : {}
+        return typeof metadata.name === 'string'
+          ? { name: metadata.name, mode: injectionMode(labels) }
+          : undefined
+      },
+      replace(all) {
+        modes.clear()
+        for (const one of all) put(one)
+        onChange()
+      },
+      upsert(one) {
+        const before = modes.get(one.name)
+        put(one)
+        if ((before === undefined) !== (one.mode === undefined)) onChange()
+      },
+      remove({ name }) {
+        if (modes.delete(name)) onChange()
+      },
+    },
+  }
+}

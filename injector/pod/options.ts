@@ -1,0 +1,106 @@
+/** What the annotations of a pod and its namespace choose, within the operator's bounds. */
+import { KEYS } from '../../common/keys.ts'
+import { LOG_LEVELS } from '../../common/log.ts'
+import { quote } from '../../common/role.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import type { Namespace } from '../kubernetes/namespace.ts'
+import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
+import { type ChosenResources, parseResources } from './resources.ts'
+
+export type PodOptions = {
+  readonly redirect: RedirectMode
+  readonly imdsTokens: (typeof TOKEN_MODES)[number]
+  readonly startupGate: (typeof GATE_MODES)[number]
+  readonly logLevel: string
+  readonly resources: ChosenResources
+}
+
+export type OptionsResult =
+  | { readonly ok: true; readonly options: PodOptions; readonly warnings: readonly string[] }
+  | { readonly ok: false; readonly detail: string }
+
+type Annotations = Readonly<Record<string, string>>
+
+const POD_SECURITY = 'pod-security.kubernetes.io/enforce'
+const MAX_RESOURCES_TEXT = 1024
+
+/** Reads the options, or one sentence about the first annotation that cannot be followed. */
+export function readOptions(
+  annotations: Annotations,
+  namespace: Namespace,
+  settings: InjectionSettings,
+): OptionsResult {
+  const warnings: string[] = []
+  try {
+    const pod = new AnnotationReader(annotations, 'annotation')
+    const ofNamespace = new AnnotationReader(namespace.annotations, `namespace ${namespace.name}: annotation`)
+    pod.choice(KEYS.inject, ['false', 'metadata'])
+    const redirect = redirectMode(pod, ofNamespace, namespace, settings, warnings)
+    const tokens = pod.choice(KEYS.imdsTokens, TOKEN_MODES) ?? settings.imdsTokens
+    if (tokens === 'optional' && settings.imdsTokens === 'required')
+      warnings.push(`${KEYS.imdsTokens}: optional has no effect, this cluster requires IMDSv2 tokens`)
+    const imdsTokens = settings.imdsTokens === 'required' ? 'required' : tokens
+    const startupGate = pod.choice(KEYS.startupGate, GATE_MODES) ?? settings.startupGate
+    const logLevel = pod.choice(KEYS.logLevel, LOG_LEVELS) ?? settings.sidecarLogLevel
+    const resources = sidecarResources(annotations[KEYS.sidecarResources], settings)
+    return { ok: true, options: { redirect, imdsTokens, startupGate, logLevel, resources }, warnings }
+  } catch (error) {
+    if (error instanceof AnnotationError) return { ok: false, detail: error.message }
+    throw error
+  }
+}
+
+/**
+ * Pod annotation, then namespace annotation, then PodSecurity (`baseline` and `restricted` refuse the gate's
+ * NET_ADMIN, also with `hostUsers: false`), then the operator's default.
+ */
+function redirectMode(
+  pod: AnnotationReader,
+  ofNamespace: AnnotationReader,
+  namespace: Namespace,
+  settings: InjectionSettings,
+  warnings: string[],
+): RedirectMode {
+  const level = namespace.labels[POD_SECURITY]
+  const refusesNetAdmin = level === 'baseline' || level === 'restricted'
+  const annotated =
+    pod.choice(KEYS.redirect, REDIRECT_MODES) ?? ofNamespace.choice(KEYS.redirect, REDIRECT_MODES)
+  // Whether PodSecurity will refuse it is not certain: users and runtime classes can be exempt.
+  if (annotated === 'nft' && refusesNetAdmin)
+    warnings.push(
+      `${KEYS.redirect}: nft needs NET_ADMIN, which PodSecurity ${level} of namespace ${namespace.name} refuses; use env`,
+    )
+  return annotated ?? (refusesNetAdmin ? 'env' : settings.redirect)
+}
+
+function sidecarResources(text: string | undefined, settings: InjectionSettings): ChosenResources {
+  if (text === undefined) return settings.resources
+  const where = `annotation ${KEYS.sidecarResources}`
+  if (text.length > MAX_RESOURCES_TEXT)
+    throw new AnnotationError(`${where} is longer than ${MAX_RESOURCES_TEXT} characters`)
+  const result = parseResources(text, settings.resources, settings.resourcesMax)
+  if (!result.ok) throw new AnnotationError(`${where} ${result.problem}`)
+  return result.resources
+}
+
+class AnnotationError extends Error {}
+
+class AnnotationReader {
+  readonly #annotations: Annotations
+  readonly #where: string
+
+  constructor(annotations: Annotations, where: string) {
+    this.#annotations = annotations
+    this.#where = where
+  }
+
+  /** One of `values`, or undefined where the annotation is absent. */
+  choice<const T extends string>(key: string, values: readonly T[]): T | undefined {
+    const text = this.#annotations[key]
+    if (text === undefined) return undefined
+    const known = values.find((value) => value === text)
+    if (known !== undefined) return known
+    const list = values.map((value) => JSON.stringify(value)).join(' or ')
+    throw new AnnotationError(`${this.#where} ${key} must be ${list}, not ${quote(text)}`)
+  }
+}

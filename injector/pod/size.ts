@@ -1,0 +1,79 @@
+/**
+ * How much of everything a pod may have before it is judged. What judging costs grows with these numbers, and the answer
+ * does, too: in mode `env` every container gets an operation. None is near what a real pod has; Kubernetes itself bounds
+ * only the annotations.
+ */
+
+import { KEYS } from '../../common/keys.ts'
+import { isOurs } from '../form/container-form.ts'
+import { ENDPOINT_ENV } from '../patch/addition.ts'
+import type { Container, Pod } from './pod.ts'
+import { isReserved } from './reserved.ts'
+import type { Obstacle } from './unsupported.ts'
+
+export const MOST = {
+  /** Of all three kinds. A whole node runs 110 pods by default, of four or five containers each. */
+  containers: 500,
+  /** Each is a mount on the node; the kubelet takes seconds for a hundred. */
+  volumes: 1_000,
+  /** Of all containers. Linux gives a program at most 2 MiB of arguments and environment: 64 bytes for each of these. */
+  env: 32_768,
+  /** Of all containers, as the kubelet mounts each one. */
+  volumeMounts: 10_000,
+  /** Of all containers. Media servers list the 10,001 ports of their RTP range. */
+  ports: 12_000,
+  /** Kubernetes lets them have 256 KiB in all: 128 bytes each. */
+  annotations: 2_000,
+  labels: 1_000,
+  nodeSelector: 1_000,
+} as const
+/** Kubernetes' own bound (`TotalAnnotationSizeLimitB`), which it checks only after all webhooks. */
+const MOST_ANNOTATION_BYTES = 256 * 1024
+
+/**
+ * The first thing of which the pod has too many. What the injector itself adds does not count: a pod that was let in must not
+ * be refused when it comes again.
+ */
+export function tooMany(pod: Pod): Obstacle | undefined {
+  const { metadata, spec } = pod
+  const containers = [...spec.containers, ...(spec.initContainers ?? []), ...(spec.ephemeralContainers ?? [])]
+  const theirs = containers.filter((one) => !isOurs(one))
+  const inAll = (list: (container: Container) => number) => theirs.reduce((sum, one) => sum + list(one), 0)
+  const annotations = Object.entries(metadata?.annotations ?? {})
+  const counts: Readonly<Record<keyof typeof MOST, number>> = {
+    containers: theirs.length,
+    volumes: (spec.volumes ?? []).filter((one) => !isReserved(one)).length,
+    env: inAll(({ env }) => (env ?? []).filter(({ name }) => name !== ENDPOINT_ENV).length),
+    volumeMounts: inAll(({ volumeMounts }) => volumeMounts?.length ?? 0),
+    ports: inAll(({ ports }) => ports?.length ?? 0),
+    annotations: annotations.filter(([key]) => key !== KEYS.status).length,
+    labels: Object.keys(metadata?.labels ?? {}).filter((key) => key !== KEYS.injected).length,
+    nodeSelector: Object.keys(spec.nodeSelector ?? {}).length,
+  }
+  for (const [what, count] of Object.entries(counts)) {
+    const most = MOST[what as keyof typeof MOST]
+    if (count > most) return tooLarge(`has ${count} ${NAMES[what as keyof typeof MOST]}, more than ${most}`)
+  }
+  const bytes = annotations.reduce(
+    (sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value),
+    0,
+  )
+  return bytes > MOST_ANNOTATION_BYTES
+    ? tooLarge('has more than 256 KiB of annotations, as Kubernetes allows')
+    : undefined
+}
+
+const NAMES: Readonly<Record<keyof typeof MOST, string>> = {
+  containers: 'containers',
+  volumes: 'volumes',
+  env: 'environment variables',
+  volumeMounts: 'volume mounts',
+  ports: 'ports',
+  annotations: 'annotations',
+  labels: 'labels',
+  nodeSelector: 'labels in its nodeSelector',
+}
+
+function tooLarge(detail: string): Obstacle {
+  return { reason: 'pod-too-large', detail }
+}

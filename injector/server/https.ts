@@ -1,0 +1,171 @@
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import type { ReadableStream } from 'node:stream/web'
+import { getRequestListener, type HttpBindings } from '@hono/node-server'
+import { type Context, Hono } from 'hono'
+import { type Clock, systemClock } from '../../common/clock.ts'
+import { limitPipelining } from '../../common/connections.ts'
+import { messageOf } from '../../common/errors.ts'
+import type { Logger } from '../../common/log.ts'
+import type { Webhook } from '../admission/webhook.ts'
+import type { ServingCertificate } from '../certificates/files.ts'
+import { pacing } from '../kubernetes/pacing.ts'
+import { reserve } from './body.ts'
+import { bodyBudget } from './body-budget.ts'
+import { drained } from './drain.ts'
+import { boundConnections } from './fair-connections.ts'
+import { openConnections } from './open-connections.ts'
+import { boundRequestTime } from './request-time.ts'
+import { readBody } from './review-body.ts'
+
+export type WebhookServer = {
+  /** The port that is listened on. */
+  readonly port: number
+  /** New handshakes get the new certificate; open connections go on with theirs. */
+  readonly setCertificate: (certificate: ServingCertificate) => void
+  /**
+   * Goes on answering, each time for the last time on a connection, and listens until every connection has ended (drain.ts).
+   *
+   * @param acceptMs in which the endpoint leaves the Service everywhere; 0 unless told: it has left
+   */
+  readonly drain: (acceptMs?: number) => Promise<void>
+}
+
+/** An object may have 3 MiB; a review holds it twice on updates. */
+const MAX_BODY = 8 * 1024 * 1024
+/** What anybody who reaches the port can make the server hold, before there is a review to judge. */
+export type ServerLimits = {
+  /** Of all bodies that are being read or judged: two of the largest, or 800 of pods of 20 kB. */
+  readonly bodyBytes: number
+  /** Three API servers send at most 600 changes at a time, each over a connection of its own. */
+  readonly connections: number
+  /** For room for a part of a body; two seconds unless told. */
+  readonly roomMs?: number
+  /** For a whole request to arrive from its first byte on; the API server gives up after five seconds. */
+  readonly requestMs: number
+}
+
+const LIMITS: ServerLimits = { bodyBytes: 16 * 1024 * 1024, connections: 1024, requestMs: 10_000 }
+/**
+ * The API server keeps idle connections to webhooks for 90 s. With Node's five seconds the server would close what
+ * the API server believes alive, and under `failurePolicy: Fail` the resulting EOF is a refused pod. The same holds for
+ * connections that were made and not used yet (request-time.ts).
+ */
+const KEEP_ALIVE_MS = 120_000
+/** An API server sends a request when it has the answer to the one before; the other one is for an answer just on its way. */
+const MOST_PIPELINED = 2
+const MONOTONIC: Clock = { ...systemClock, now: () => performance.now() }
+
+const SILENT = { debug() {} }
+
+/** The webhook behind each path. */
+export type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook; readonly warn?: Webhook }
+
+/** The webhooks' routes, without a socket: `app.request('/mutate', …)` in tests. */
+export function webhookApp(
+  webhooks: Webhooks,
+  isDraining: () => boolean = () => false,
+  limits: Pick<ServerLimits, 'bodyBytes' | 'roomMs'> = LIMITS,
+  log: Pick<Logger, 'debug'> = SILENT,
+): Hono {
+  const app = new Hono()
+  // Webhooks never reject, so this is a client that went away; hono would print a stack for each.
+  app.onError(function answerBroken(error, context) {
+    log.debug('a request did not arrive whole', { error: messageOf(error) })
+    return context.text('pod2iam: the request did not arrive whole\n', 500)
+  })
+  app.use(async function endConnections(context, next) {
+    await next()
+    if (isDraining()) context.header('Connection', 'close')
+  })
+  const turns = pacing()
+  reserve(MAX_BODY)
+  const budget = bodyBudget(limits.bodyBytes, limits.roomMs)
+  for (const [name, webhook] of Object.entries(webhooks)) {
+    app.post(`/${name}`, async function answerReview(context) {
+      const [address, announced] = [addressOf(context), Number(context.req.header('Content-Length') ?? 0)]
+      const body = await readBody(streamOf(context), announced, MAX_BODY, budget, address, turns)
+      if (!body.ok) {
+        // What is left of the body is not waited for.
+        context.header('Connection', 'close')
+        return body.problem === 'no-budget'
+          ? context.text('pod2iam: too many reviews are under way at the same time, try again\n', 503)
+          : context.text('pod2iam: the review is larger than 8 MiB\n', 413)
+      }
+      try {
+        const answer = await webhook(body.body, address)
+        return answer.status === 200 ? context.json(answer.body) : context.text(answer.text, answer.status)
+      } finally {
+        body.release()
+      }
+    })
+    app.all(`/${name}`, (context) =>
+      context.text('pod2iam: POST an AdmissionReview here\n', 405, { Allow: 'POST' }),
+    )
+  }
+  app.notFound((context) => context.text('pod2iam: the webhooks are at /mutate, /validate and /warn\n', 404))
+  return app
+}
+
+/** Node's own stream where there is a socket. */
+function streamOf(context: Context): Readable {
+  const bindings: Partial<HttpBindings> | undefined = context.env
+  const { body } = bindings?.incoming === undefined ? context.req.raw : { body: null }
+  return bindings?.incoming ?? (body === null ? Readable.from([]) : Readable.fromWeb(body as ReadableStream))
+}
+
+/** The peer's; empty without a socket. */
+function addressOf(context: Context): string {
+  const bindings: Partial<HttpBindings> | undefined = context.env
+  return bindings?.incoming?.socket.remoteAddress ?? ''
+}
+
+export type ListenOptions = {
+  readonly port: number
+  readonly hostname?: string
+  readonly log?: Logger
+  /** Monotonic. */
+  readonly clock?: Clock
+}
+
+/** Serves the webhooks over TLS 1.2 or newer (HTTP/1.1, as the API server speaks to webhooks). */
+export async function webhookServer(
+  webhooks: Webhooks,
+  certificate: ServingCertificate,
+  { log, clock = MONOTONIC, ...listen }: ListenOptions,
+  limits: ServerLimits = LIMITS,
+): Promise<WebhookServer> {
+  const ending = new AbortController()
+  let draining = false
+  const app = webhookApp(webhooks, () => draining, limits, log)
+  const tls = ({ cert, key }: ServingCertificate) => ({ cert, key, minVersion: 'TLSv1.2' as const })
+  const server = createServer(
+    {
+      ...tls(certificate),
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      handshakeTimeout: limits.requestMs,
+      headersTimeout: KEEP_ALIVE_MS,
+      requestTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: 16_384,
+    },
+    limitPipelining(MOST_PIPELINED, getRequestListener(app.fetch)),
+  )
+  boundConnections(server, limits.connections)
+  const connections = openConnections(server, clock)
+  const port = await new Promise<number>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(listen, () => resolve((server.address() as AddressInfo).port))
+  })
+  void boundRequestTime(connections, limits.requestMs, clock, ending.signal)
+  return {
+    port,
+    setCertificate: (next) => server.setSecureContext(tls(next)),
+    async drain(acceptMs = 0) {
+      draining = true
+      await drained(connections, acceptMs, clock)
+      ending.abort()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}

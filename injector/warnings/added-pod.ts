@@ -1,0 +1,53 @@
+/** A pod with and without what we add, for those who count what it uses. */
+import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { isObject, type Json, type JsonObject } from '../admission/json.ts'
+import { isOurs } from '../form/container-form.ts'
+import type { Container, Pod } from '../pod/pod.ts'
+import { quantityText, type ResourceName } from '../pod/quantity.ts'
+import { ownContainer } from '../pod/reserved.ts'
+import type { OwnResources, Resources } from '../pod/resources.ts'
+import { amountIn } from '../pod/total.ts'
+
+export type AddedPod = {
+  /** The sidecar and, in a pod that starts in two stages, the gate. */
+  readonly containers: readonly { readonly name: string; readonly resources: Resources }[]
+  readonly without: Pod
+  readonly withOurs: Pod
+}
+
+/** @param own what would be added; containers of ours that are there already stay as they are */
+export function addedPod(pod: Pod, own: OwnResources): AddedPod {
+  const containers = [
+    { name: SIDECAR_CONTAINER, resources: own.sidecar, restartPolicy: 'Always' } as const,
+    ...(own.gate === undefined ? [] : [{ name: GATE_CONTAINER, resources: own.gate } as const]),
+  ]
+  const present = containers.map((container) => {
+    const actual = ownContainer(pod, container.name)?.resources
+    return actual === undefined
+      ? container
+      : { ...container, resources: complete(actual, container.resources) }
+  })
+  const theirs = (pod.spec.initContainers ?? []).filter((one) => !isOurs(one))
+  const having = (initContainers: readonly Container[]): Pod => ({
+    ...pod,
+    spec: { ...pod.spec, initContainers },
+  })
+  return { containers: present, without: having(theirs), withOurs: having([...present, ...theirs]) }
+}
+
+/** What somebody has changed is taken, the rest is ours. */
+function complete(actual: Json, wanted: Resources): Resources {
+  const list = (kind: keyof Resources) => {
+    const of = (name: ResourceName) => {
+      const amount = amountIn(actual, kind, name)
+      return amount === undefined ? wanted[kind][name] : quantityText(name, amount)
+    }
+    return { cpu: of('cpu'), memory: of('memory') }
+  }
+  return { requests: list('requests'), limits: list('limits') }
+}
+
+/** The name of an object that the API server has sent. */
+export function nameOf({ metadata }: JsonObject): string {
+  return isObject(metadata) && typeof metadata.name === 'string' ? metadata.name : ''
+}

@@ -1,0 +1,76 @@
+/**
+ * What in a namespace will refuse pods because of the containers that we add. LimitRanger and ResourceQuota judge the finished pod, and
+ * of their refusals only a ReplicaSet's Events tell; so it is said to whoever applies the workload.
+ */
+import { GATE_CONTAINER } from '../../common/keys.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import { ownResources } from '../patch/addition.ts'
+import { startOf } from '../patch/stages.ts'
+import { readPod } from '../pod/pod.ts'
+import { type OwnResources, parseResources } from '../pod/resources.ts'
+import { type AddedPod, addedPod } from './added-pod.ts'
+import { brokenLimitRanges } from './limit-range.ts'
+import type { NamespaceLimits } from './namespace-limits.ts'
+import { fullQuotas } from './quota.ts'
+
+/** Of which ours request the most that they ever do by themselves. */
+const LARGE_POD_CPU = '64'
+
+/**
+ * @param raw the pod, or the one that a template describes
+ * @param own what the sidecar, and the gate where there is one, have in it
+ * @param who "pods of this workload", for example
+ */
+export function podLimitWarnings(
+  who: string,
+  raw: unknown,
+  own: OwnResources,
+  { limitRanges, quotas }: NamespaceLimits,
+  settings: InjectionSettings,
+): string[] {
+  const read = readPod(raw)
+  if (!read.ok) return []
+  const added = addedPod(read.pod, own)
+  return [
+    ...refusals(who, limitRanges, added, settings),
+    ...fullQuotas(quotas, added).map(
+      ({ said, isNever }) => `${who} will be refused${isNever ? '' : ' until there is room'}: ${said}`,
+    ),
+  ]
+}
+
+/**
+ * Of a namespace that is opted in: only what holds for every pod, by the resources that pods have without an annotation. A small pod's are
+ * tried, and a large one's, in which ours request more.
+ *
+ * @param redirect how apps are reached in pods of this namespace unless annotated
+ */
+export function namespaceLimitWarnings(
+  { limitRanges }: Pick<NamespaceLimits, 'limitRanges'>,
+  settings: InjectionSettings,
+  redirect = settings.redirect,
+): string[] {
+  const added = (cpu: string) => {
+    const pod = { spec: { containers: [{ name: 'app', resources: { requests: { cpu } } }] } }
+    return addedPod(pod, ownResources(pod, settings.resources, startOf(pod, redirect, settings)))
+  }
+  return limitRanges.flatMap((limitRange) => {
+    const isForAll = refusals('', [limitRange], added(LARGE_POD_CPU), settings).length > 0
+    const which = isForAll ? '' : ' and request little CPU'
+    return refusals(`pods that get a sidecar${which}`, [limitRange], added('0'), settings)
+  })
+}
+
+function refusals(
+  who: string,
+  limitRanges: NamespaceLimits['limitRanges'],
+  added: AddedPod,
+  { resources, resourcesMax }: InjectionSettings,
+): string[] {
+  const start = added.containers.some(({ name }) => name === GATE_CONTAINER) ? 'two-stage' : 'one-stage'
+  const annotatedWith = (annotation: string) => {
+    const read = parseResources(annotation, resources, resourcesMax)
+    return read.ok ? ownResources(added.without, read.resources, start) : undefined
+  }
+  return brokenLimitRanges(limitRanges, added, annotatedWith).map((said) => `${who} will be refused: ${said}`)
+}

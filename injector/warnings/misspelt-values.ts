@@ -1,0 +1,106 @@
+/** Values of our keys that nobody follows, where no pod is refused that would say so. */
+import { injectionMode, KEYS } from '../../common/keys.ts'
+import { LOG_LEVELS } from '../../common/log.ts'
+import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
+import { parseRoleArn, quote, resolveRole } from '../../common/role.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import type { Namespace } from '../kubernetes/namespace.ts'
+import { GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
+import { editDistance } from './edit-distance.ts'
+
+type Texts = Readonly<Record<string, string>>
+
+const POD_CHOICES: Readonly<Record<string, readonly string[]>> = {
+  [KEYS.inject]: ['false', 'metadata'],
+  [KEYS.redirect]: REDIRECT_MODES,
+  [KEYS.imdsTokens]: TOKEN_MODES,
+  [KEYS.startupGate]: GATE_MODES,
+  [KEYS.logLevel]: LOG_LEVELS,
+}
+/** Ways to say that a namespace is not opted in; that is what they get. */
+const OPTED_OUT = new Set(['', 'disabled', 'false', 'off', 'no', 'none'])
+const OPTED_IN = new Set(['true', 'on', 'yes'])
+/** Stands in where only the form of a name or a list is of interest. */
+const ANY_BASE = 'arn:aws:iam::000000000000:role/'
+
+/** Of a pod or a template of pods. */
+export function podValues(annotations: Texts): string[] {
+  return Object.entries(POD_CHOICES).flatMap(([key, values]) =>
+    choice(`annotation ${key}`, annotations[key], values),
+  )
+}
+
+/** Of a namespace: how it is opted in, and what it allows. */
+export function namespaceValues(
+  { name, labels, annotations }: Namespace,
+  settings: InjectionSettings,
+): string[] {
+  const redirect = choice(`annotation ${KEYS.redirect}`, annotations[KEYS.redirect], REDIRECT_MODES)
+  return [
+    ...injectionLabel(labels[KEYS.injection]),
+    ...redirect,
+    ...allowLists(name, annotations, settings.policy),
+    ...externalIds(annotations[KEYS.allowedExternalIds]),
+    ...defaultRole(labels, annotations[KEYS.defaultRole], settings.policy),
+  ]
+}
+
+function choice(what: string, value: string | undefined, values: readonly string[]): string[] {
+  if (value === undefined || values.includes(value)) return []
+  const lower = value.toLowerCase()
+  const meant = values.find((one) => editDistance(lower, one, 2) <= (one.length < 6 ? 1 : 2))
+  const list = values.map((one) => JSON.stringify(one)).join(' or ')
+  return [
+    `${what} must be ${list}, not ${quote(value)}${meant === undefined ? '' : `: did you mean "${meant}"?`}`,
+  ]
+}
+
+function injectionLabel(value: string | undefined): string[] {
+  if (value === undefined || injectionMode({ [KEYS.injection]: value }) !== undefined) return []
+  const lower = value.toLowerCase()
+  if (OPTED_OUT.has(lower)) return []
+  const meant =
+    lower === 'all' || lower === 'al'
+      ? 'all'
+      : OPTED_IN.has(lower) || editDistance(lower, 'enabled', 3) <= 3
+        ? 'enabled'
+        : undefined
+  const question = meant === undefined ? '' : `: did you mean "${meant}"?`
+  return [
+    `label ${KEYS.injection} is ${quote(value)}, and only "enabled" and "all" opt a namespace in${question}`,
+  ]
+}
+
+/** Each list alone, as `judgeRole` reads them: what it cannot parse allows nothing. */
+function allowLists(name: string, annotations: Texts, policy: PolicySettings): string[] {
+  const any = parseRoleArn(`${ANY_BASE}any`)
+  if (!policy.restrictions || !any.ok) return []
+  return [KEYS.allowedRoles, KEYS.permitted].flatMap((key) => {
+    const text = annotations[key]
+    if (text === undefined) return []
+    const judgement = judgeRole(
+      any.role,
+      { name, annotations: { [key]: text } },
+      { ...policy, permittedRoles: [] },
+    )
+    return !judgement.allowed && judgement.detail.endsWith('so nothing is allowed') ? [judgement.detail] : []
+  })
+}
+
+function externalIds(text: string | undefined): string[] {
+  if (text === undefined || parsePatterns(text) !== undefined) return []
+  return [
+    `annotation ${KEYS.allowedExternalIds} is not a JSON array of strings, so no external id is allowed`,
+  ]
+}
+
+function defaultRole(labels: Texts, text: string | undefined, policy: PolicySettings): string[] {
+  if (text === undefined) return []
+  const role = resolveRole(text, policy.base ?? ANY_BASE)
+  if (!role.ok) return [`annotation ${KEYS.defaultRole}: ${role.detail}`]
+  return injectionMode(labels) === 'enabled'
+    ? [
+        `annotation ${KEYS.defaultRole} has an effect only where label ${KEYS.injection} is "all"; here it is "enabled"`,
+      ]
+    : []
+}

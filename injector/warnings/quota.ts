@@ -1,0 +1,72 @@
+/** ResourceQuotas that have no room for a pod because of what we add (pkg/quota/v1/evaluator/core/pods.go). */
+import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { isObject, type JsonObject } from '../admission/json.ts'
+import type { Pod } from '../pod/pod.ts'
+import { amountOf, quantityText, type ResourceName } from '../pod/quantity.ts'
+import { type Kind, podTotal } from '../pod/total.ts'
+import { type AddedPod, nameOf } from './added-pod.ts'
+
+const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
+  cpu: ['requests', 'cpu'],
+  'requests.cpu': ['requests', 'cpu'],
+  'limits.cpu': ['limits', 'cpu'],
+  memory: ['requests', 'memory'],
+  'requests.memory': ['requests', 'memory'],
+  'limits.memory': ['limits', 'memory'],
+}
+
+export type FullQuota = {
+  /** A clause with the remedy. */
+  readonly said: string
+  /** Not even an empty namespace would have room. */
+  readonly isNever: boolean
+}
+
+/** Only quotas that one pod without our containers would fit into: of others everybody knows already. */
+export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }: AddedPod): FullQuota[] {
+  return quotas.flatMap((quota) => {
+    if (!counts(quota, withOurs)) return []
+    const { hard, used } = usage(quota)
+    for (const [key, [kind, name]] of Object.entries(COUNTED)) {
+      const most = amountOf(name, hard[key])
+      if (most === undefined) continue
+      const left = Math.max(0, most - (amountOf(name, used[key]) ?? 0))
+      const needs = podTotal(withOurs, kind, name) ?? 0
+      const own = podTotal(without, kind, name) ?? 0
+      if (needs <= left || own > left) continue
+      const text = (amount: number) => quantityText(name, amount)
+      const isNever = needs > most
+      const room = isNever
+        ? `allows ${text(most)} of ${key} in all`
+        : `has ${text(left)} of its ${text(most)} of ${key} left`
+      const said =
+        `ResourceQuota ${nameOf(quota)} ${room}, and a pod needs ${text(needs)} with ${SIDECAR_CONTAINER}, ${text(own)} without: ` +
+        `raise it, or ask for less with ${KEYS.sidecarResources}`
+      return [{ said, isNever }]
+    }
+    return []
+  })
+}
+
+function usage({ spec, status }: JsonObject): { readonly hard: JsonObject; readonly used: JsonObject } {
+  const list = (of: JsonObject[string], key: string) =>
+    isObject(of) && isObject(of[key]) ? of[key] : undefined
+  return { hard: list(spec, 'hard') ?? {}, used: list(status, 'used') ?? {} }
+}
+
+/**
+ * Whether it counts a pod like this one for sure: by its scopes, as far as a pod of ours shows them. One with requests is never
+ * BestEffort; priority classes, which admission may set later, are not looked at.
+ */
+function counts({ spec }: JsonObject, pod: Pod): boolean {
+  if (!isObject(spec)) return false
+  if (spec.scopeSelector !== undefined && spec.scopeSelector !== null) return false
+  const scopes = Array.isArray(spec.scopes) ? spec.scopes : []
+  const isTerminating = typeof pod.spec.activeDeadlineSeconds === 'number'
+  return scopes.every(
+    (scope) =>
+      scope === 'NotBestEffort' ||
+      (scope === 'Terminating' && isTerminating) ||
+      (scope === 'NotTerminating' && !isTerminating),
+  )
+}

@@ -1,0 +1,173 @@
+/**
+ * The webhook that only warns: whoever applies a namespace, a workload or a pod of his own is told at once what will not do what
+ * it says. Its entries fail open, so nothing here may refuse, whatever happens.
+ */
+import { injectionMode, KEYS } from '../../common/keys.ts'
+import { type Decision, decideWhole } from '../admission/decide.ts'
+import { isObject } from '../admission/json.ts'
+import { allow, type ReviewRequest, type WholeObject } from '../admission/review.ts'
+import {
+  type Court,
+  type Told,
+  type Webhook,
+  type WebhookDependencies,
+  webhook,
+} from '../admission/webhook.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import type { Namespace } from '../kubernetes/namespace.ts'
+import { readOptions } from '../pod/options.ts'
+import { hasPodTemplate, podOfTemplate } from '../pod/template.ts'
+import { aboveTemplate } from './above-template.ts'
+import { namespaceLimitWarnings, podLimitWarnings } from './limit-warnings.ts'
+import { type Marked, misspeltKeys } from './misspelt-keys.ts'
+import { namespaceValues, podValues } from './misspelt-values.ts'
+import { type LimitsLookup, type NamespaceLimits, NO_LIMITS } from './namespace-limits.ts'
+
+export type WarnDependencies = WebhookDependencies & {
+  readonly limits: LimitsLookup
+}
+
+/** The webhook behind `/warn`. */
+export function warner(dependencies: WarnDependencies): Webhook {
+  const { log, limits } = dependencies
+  return webhook(
+    'warn',
+    async function warn(request, court, settings) {
+      const reason = hasPodTemplate(request.resource) ? 'template' : 'warned-only'
+      let warnings: readonly string[] = []
+      try {
+        warnings = await warningsOf(request, court, limits, settings)
+      } catch (error) {
+        log.error('no warning could be given', { uid: request.uid, error: String(error) })
+      }
+      const response = allow(request.uid, { warnings, audit: { decision: 'allow', reason } })
+      return { outcome: 'allow', reason, response } satisfies Told
+    },
+    dependencies,
+  )
+}
+
+async function warningsOf(
+  request: ReviewRequest,
+  court: Court,
+  limitsOf: LimitsLookup,
+  settings: InjectionSettings,
+): Promise<readonly string[]> {
+  const { operation, resource, subResource, object } = request
+  if (operation === 'DELETE' || subResource !== '') return []
+  if (resource === 'namespaces') {
+    // One that is being created has none yet.
+    const isAsked = operation === 'UPDATE' && (await court.inTurn(() => isOptedIn(request.whole())))
+    const limits = isAsked ? await limitsOf(nameOf(object)) : NO_LIMITS
+    return court.inTurn(() => ofNamespace(request.whole(), limits, settings))
+  }
+  const isTemplate = hasPodTemplate(resource)
+  if (!isTemplate && resource !== 'pods') return []
+  // Misspelt keys are misspelt in every namespace: only pods that ask for something are a matter of theirs.
+  const head = isTemplate ? podOfTemplate(object) : object
+  const where = asks(head, settings) ? await court.namespace().catch(() => undefined) : undefined
+  const isInjected = where !== undefined && injectionMode(where.labels) !== undefined
+  const limits = isInjected ? await limitsOf(where.name) : NO_LIMITS
+  return court.inTurn(() =>
+    isTemplate ? ofTemplate(request, where, limits, settings) : ofPod(request, where, limits, settings),
+  )
+}
+
+function isOptedIn(whole: WholeObject): boolean {
+  return whole.isRead && injectionMode(marked(whole.object).labels) !== undefined
+}
+
+function asks(pod: unknown, { roleKey }: InjectionSettings): boolean {
+  const { annotations } = marked(pod)
+  return annotations[roleKey] !== undefined || annotations[KEYS.inject] !== undefined
+}
+
+function ofNamespace(whole: WholeObject, limits: NamespaceLimits, settings: InjectionSettings): string[] {
+  if (!whole.isRead) return []
+  const own = marked(whole.object)
+  const namespace = { name: nameOf(whole.object), ...own }
+  const read = readOptions({}, namespace, settings)
+  return [
+    ...namespaceValues(namespace, settings),
+    ...misspeltKeys(own, 'namespace', settings.roleKey),
+    ...namespaceLimitWarnings(limits, settings, read.ok ? read.options.redirect : settings.redirect),
+  ]
+}
+
+function ofTemplate(
+  request: ReviewRequest,
+  where: Namespace | undefined,
+  limits: NamespaceLimits,
+  settings: InjectionSettings,
+): string[] {
+  const whole = request.whole()
+  const pods = whole.isRead ? { ...whole, object: podOfTemplate(whole.object) } : whole
+  if (pods.isRead && pods.object === undefined) return []
+  const spelling = pods.isRead ? ofSpelling(marked(pods.object), settings) : NOTHING
+  const above = whole.isRead
+    ? aboveTemplate(marked(whole.object), marked(podOfTemplate(whole.object)), settings.roleKey)
+    : []
+  if (where === undefined) return [...spelling.values, ...spelling.keys, ...above]
+  const decision = decideWhole(podOfTemplate(request.object), pods, where, settings)
+  const refused = decision.kind === 'deny'
+  const decided = refused
+    ? [`pods of this workload will be refused: ${decision.sentence}`]
+    : decision.warnings
+  // A refusal for a value names it already.
+  const values = refused && decision.reason === 'invalid-annotation' ? [] : spelling.values
+  const limited = ofLimits('pods of this workload', pods, decision, limits, settings)
+  return [...decided, ...limited, ...values, ...spelling.keys, ...above]
+}
+
+function ofPod(
+  request: ReviewRequest,
+  where: Namespace | undefined,
+  limits: NamespaceLimits,
+  settings: InjectionSettings,
+): readonly string[] {
+  const whole = request.whole()
+  const spelling = whole.isRead ? ofSpelling(marked(whole.object), settings) : NOTHING
+  if (where === undefined) return [...spelling.values, ...spelling.keys]
+  // In namespaces that are opted in, the other webhooks speak for themselves; but they look at no bounds of the namespace.
+  const isTheirs = injectionMode(where.labels) !== undefined
+  const isBounded = limits.limitRanges.length + limits.quotas.length > 0
+  if (isTheirs && !isBounded) return [...spelling.values, ...spelling.keys]
+  const decision = decideWhole(request.object, whole, where, settings)
+  const decided = decision.kind === 'skip' && !isTheirs ? decision.warnings : []
+  const limited = ofLimits('the pod', whole, decision, limits, settings)
+  return [...decided, ...limited, ...spelling.values, ...spelling.keys]
+}
+
+function ofLimits(
+  who: string,
+  whole: WholeObject,
+  decision: Decision,
+  limits: NamespaceLimits,
+  settings: InjectionSettings,
+): string[] {
+  return whole.isRead && decision.kind === 'patch'
+    ? podLimitWarnings(who, whole.object, decision.resources, limits, settings)
+    : []
+}
+
+const NOTHING = { values: [], keys: [] } as const
+
+function ofSpelling(own: Marked, settings: InjectionSettings) {
+  return { values: podValues(own.annotations), keys: misspeltKeys(own, 'pod', settings.roleKey) }
+}
+
+function nameOf(object: unknown): string {
+  return String(isObject(object) && isObject(object.metadata) ? object.metadata.name : '')
+}
+
+/** Annotations and labels; none where the object has others than texts. */
+function marked(object: unknown): Marked {
+  const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
+  return { annotations: texts(metadata.annotations), labels: texts(metadata.labels) }
+}
+
+function texts(value: unknown): Readonly<Record<string, string>> {
+  return isObject(value) && Object.values(value).every((one) => typeof one === 'string')
+    ? (value as Record<string, string>)
+    : {}
+}

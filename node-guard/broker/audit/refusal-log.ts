@@ -1,0 +1,64 @@
+import type { Clock } from '../../../common/clock.ts'
+import type { LogFields, Logger } from '../../../common/log.ts'
+import type { Problem } from '../../../common/protocol.ts'
+import { tokenBucket } from '../../../common/token-bucket.ts'
+import { type PodRecord, podName } from '../kubernetes/pod.ts'
+
+export type RefusalLog = {
+  /** A known pod gets nothing. */
+  readonly refused: (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) => void
+  /** A request could not be tied to a pod. */
+  readonly rejected: (peer: string | undefined, problem: Problem) => void
+}
+
+const REPEAT_MS = 10 * 60_000
+const MAX_KNOWN = 1024
+/** Lines that may be written, whoever causes them. */
+const PER_SECOND = 1
+const BURST = 100
+
+/**
+ * Logs refusals at warn when they are new for that pod or peer, every ten minutes while they last, and at debug between.
+ * Beyond a line per second they are only counted, in `notLogged` of the next. Those of known pods are audit lines.
+ */
+export function refusalLog(log: Logger, clock: Clock): RefusalLog {
+  // By who and code: the sentence may be the sender's to vary.
+  const told = new Map<string, number>()
+  const bucket = tokenBucket(PER_SECOND, BURST, clock)
+  let notLogged = 0
+
+  const remember = (key: string) => {
+    told.delete(key)
+    told.set(key, clock.now())
+    for (const oldest of told.keys()) {
+      if (told.size <= MAX_KNOWN) break
+      told.delete(oldest)
+    }
+  }
+  const tell = (
+    who: string,
+    message: string,
+    fields: LogFields,
+    { code, message: detail }: Problem,
+  ): void => {
+    const key = `${who} ${code}`
+    const line = { ...fields, code, detail }
+    const at = told.get(key)
+    // What is told again is not an audit line again.
+    if (at !== undefined && clock.now() - at < REPEAT_MS) log.debug(message, { ...line, audit: undefined })
+    else if (bucket.take()) {
+      remember(key)
+      log.warn(message, notLogged > 0 ? { ...line, notLogged } : line)
+      notLogged = 0
+    } else {
+      notLogged++
+      log.debug(message, { ...line, audit: undefined })
+    }
+  }
+  return {
+    refused: (pod, problem) =>
+      tell(pod.uid, 'credentials refused', { audit: true, pod: podName(pod), uid: pod.uid }, problem),
+    // No audit line: whoever reaches the port can have it written, and push out those that are.
+    rejected: (peer, problem) => tell(`peer ${peer}`, 'request rejected', { peer }, problem),
+  }
+}

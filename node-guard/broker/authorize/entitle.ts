@@ -1,0 +1,148 @@
+/**
+ * Step 6: what a pod may have **now**. A pure function of the pod, its namespace and the node, used for every request and again
+ * for everything cached whenever one of them changes.
+ */
+import { KEYS } from '../../../common/keys.ts'
+import { judgeRole, type PolicySettings } from '../../../common/policy.ts'
+import { Problem } from '../../../common/protocol.ts'
+import { quote, type Role, resolveRole, roleListText } from '../../../common/role.ts'
+import type { NamespaceRecord } from '../kubernetes/namespaces.ts'
+import { type PodRecord, podName } from '../kubernetes/pod.ts'
+import { whyNotExternalId } from './external-id.ts'
+import { sessionName, sharedSessionName } from './session-name.ts'
+
+export type SessionTag = { readonly Key: string; readonly Value: string }
+
+/** Exactly what STS is asked for. */
+export type SessionRequest = {
+  readonly roleArn: string
+  readonly externalId: string | undefined
+  readonly sessionName: string
+  readonly tags: readonly SessionTag[]
+  readonly durationSeconds: number
+}
+
+export type Entitlement = {
+  readonly role: Role
+  /** Text for the metadata service's role list. */
+  readonly roleText: string
+  readonly request: SessionRequest
+}
+
+/** A role by account and name: within an account a role's name is unique whatever its path, and its case does not count. */
+export type RoleIdentity = { readonly account: string; readonly name: string }
+
+export type EntitlementSettings = {
+  readonly policy: Omit<PolicySettings, 'base'>
+  /** `--default-role` */
+  readonly defaultRole: string | undefined
+  readonly durationSeconds: number
+  readonly sessionScope: 'pod' | 'role'
+  readonly sessionTags: boolean
+  readonly clusterName: string | undefined
+  readonly nodeName: string
+}
+
+/** What the node knows of itself: the base role ARN, and the roles no pod may have. */
+export type NodeRoles = { readonly base: string | undefined; readonly own: readonly RoleIdentity[] }
+
+/**
+ * Whether the namespace is opted in.
+ *
+ * @throws {Problem} `namespace-not-enabled`
+ */
+export function checkNamespace(name: string, namespace: NamespaceRecord | undefined): NamespaceRecord {
+  if (namespace?.injection) return namespace
+  throw new Problem(
+    'namespace-not-enabled',
+    `namespace ${name} is not opted in: kubectl label namespace ${name} ${KEYS.injection}=enabled`,
+  )
+}
+
+/**
+ * What the pod may have.
+ *
+ * @throws {Problem} `namespace-not-enabled`, `role-not-set`, `role-not-allowed`
+ */
+export function entitle(
+  pod: PodRecord,
+  found: NamespaceRecord | undefined,
+  node: NodeRoles,
+  settings: EntitlementSettings,
+): Entitlement {
+  const namespace = checkNamespace(pod.namespace, found)
+  const result = resolveRole(roleReference(pod, namespace, settings.defaultRole), node.base)
+  if (!result.ok) throw refused(pod, result.detail)
+  const { role } = result
+  if (node.own.some((own) => isRole(role, own)))
+    throw refused(pod, `${quote(role.arn)} is the node’s own role, which no pod may have`)
+  const judgement = judgeRole(role, namespace, { ...settings.policy, base: node.base })
+  if (!judgement.allowed) throw refused(pod, judgement.detail)
+  const externalId = pod.identity?.externalId || undefined
+  const unfit = whyNotExternalId(externalId, namespace)
+  if (unfit) throw refused(pod, unfit)
+  return {
+    role,
+    roleText: roleListText(role, node.base),
+    request: {
+      roleArn: role.arn,
+      externalId,
+      sessionName: nameSession(pod, settings),
+      tags: settings.sessionTags ? sessionTags(pod, settings.clusterName) : [],
+      durationSeconds: settings.durationSeconds,
+    },
+  }
+}
+
+/** Which role the pod asks for, as text. Where nobody names one there is none: never a fallback out of ignorance. */
+function roleReference(
+  pod: PodRecord,
+  namespace: NamespaceRecord,
+  clusterDefault: string | undefined,
+): string {
+  const name = podName(pod)
+  switch (pod.identity?.source) {
+    case 'annotation':
+      return pod.identity.role ?? ''
+    case 'default': {
+      const role = namespace.annotations[KEYS.defaultRole] ?? clusterDefault
+      if (namespace.injection === 'all' && role) return role
+      throw new Problem(
+        'role-not-set',
+        `pod ${name} names no role and there is no default for it (annotation ${KEYS.defaultRole} of a namespace labelled ${KEYS.injection}=all)`,
+      )
+    }
+    default:
+      throw new Problem('role-not-set', `pod ${name} asked for metadata only`)
+  }
+}
+
+function nameSession(pod: PodRecord, settings: EntitlementSettings): string {
+  if (settings.sessionScope === 'pod') return sessionName(pod, pod.identity?.sessionName)
+  if (pod.identity?.sessionName)
+    throw refused(
+      pod,
+      `annotation ${KEYS.sessionName} cannot be honoured: this cluster shares one session per role and node (--session-scope=role)`,
+    )
+  return sharedSessionName(settings.nodeName)
+}
+
+/** Names as EKS Pod Identity gives them, so that policies carry over. */
+function sessionTags(pod: PodRecord, clusterName: string | undefined): SessionTag[] {
+  return [
+    ...(clusterName ? [{ Key: 'eks-cluster-name', Value: clusterName }] : []),
+    { Key: 'kubernetes-namespace', Value: pod.namespace },
+    { Key: 'kubernetes-service-account', Value: pod.serviceAccount },
+    { Key: 'kubernetes-pod-name', Value: pod.name },
+    { Key: 'kubernetes-pod-uid', Value: pod.uid },
+  ]
+}
+
+function isRole(role: Role, own: RoleIdentity): boolean {
+  const name = role.pathName.slice(role.pathName.lastIndexOf('/') + 1)
+  return role.account === own.account && name.toLowerCase() === own.name.toLowerCase()
+}
+
+function refused(pod: PodRecord, detail: string): Problem {
+  return new Problem('role-not-allowed', `pod ${podName(pod)}: ${detail}`)
+}

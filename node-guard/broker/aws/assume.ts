@@ -1,0 +1,73 @@
+import { type Clock, systemClock } from '../../../common/clock.ts'
+import type { SessionRequest } from '../authorize/entitle.ts'
+import { withdrawn } from '../sessions/flight.ts'
+import { classifyStsError, type StsFailure } from './classify.ts'
+import type { Session, Sts } from './sts-client.ts'
+
+/**
+ * One issuance with the two remedies that need nobody's help.
+ *
+ * @param isWanted whether the request is still granted; asked right before each call, when it is known who makes it
+ * @throws what STS threw last
+ */
+export type Assume = (request: SessionRequest, isWanted?: () => boolean) => Promise<Session>
+
+/** Limit for sessions assumed with credentials that are themselves of an assumed role, as the node's are. */
+const CHAINING_SECONDS = 3600
+const REMEMBERED_ROLES = 1024
+/** Clocks that are apart by less are taken for equal: calls take seconds, and the SDK notices four minutes. */
+const SAME_TIME_MS = 120_000
+
+/**
+ * AssumeRole, with these remedies: longer than an hour refused for chaining → an hour, remembered for the role; the node's
+ * credentials refused → fetched again, once.
+ *
+ * The end of a session is told as the node's clock will have it. Where that is wrong by hours, AWS's own word would make the
+ * session look expired, or good for hours after it is; broker, sidecars and the SDKs of the pods all go by this clock.
+ *
+ * @param onCall told of every call's outcome
+ * @param follow learns who the caller is, where its credentials are others, and has all grants judged anew: before each call, so
+ * that STS is not asked for what is no longer granted, the role that is now the node's own first of all
+ */
+export function assumer(
+  sts: Sts,
+  onCall: (outcome: 'success' | StsFailure) => void,
+  follow: () => Promise<void> = async () => {},
+  clock: Pick<Clock, 'now'> = systemClock,
+): Assume {
+  const shortened = new Set<string>()
+
+  const call = async (request: SessionRequest, isWanted: () => boolean): Promise<Session> => {
+    await follow()
+    if (!isWanted()) throw withdrawn()
+    const durationSeconds = shortened.has(request.roleArn) ? CHAINING_SECONDS : request.durationSeconds
+    try {
+      const session = await sts.assumeRole({ ...request, durationSeconds })
+      onCall('success')
+      return onClock(session, clock.now())
+    } catch (error) {
+      onCall(classifyStsError(error))
+      throw error
+    }
+  }
+  return async (request, isWanted = () => true) => {
+    try {
+      return await call(request, isWanted)
+    } catch (error) {
+      const failure = classifyStsError(error)
+      if (failure === 'chaining' && !shortened.has(request.roleArn)) {
+        if (shortened.size >= REMEMBERED_ROLES) shortened.clear()
+        shortened.add(request.roleArn)
+        return call(request, isWanted)
+      }
+      if (failure !== 'node-credentials') throw error
+      await sts.renewCredentials()
+      return call(request, isWanted)
+    }
+  }
+}
+
+function onClock(session: Session, now: number): Session {
+  const ahead = (session.awsNow ?? now) - now
+  return Math.abs(ahead) < SAME_TIME_MS ? session : { ...session, expiration: session.expiration - ahead }
+}

@@ -1,0 +1,96 @@
+/** The metadata snapshot that pods are told, kept fresh: each part of it as often as it may change. */
+import { backoff } from '../../../common/backoff.ts'
+import { pause } from '../../../common/clock.ts'
+import { messageOf } from '../../../common/errors.ts'
+import type { MetadataBody } from '../../../common/protocol.ts'
+import type { Imds } from './imds.ts'
+import type { By } from './instance.ts'
+import { type Part, partsOf, type Reading, readPart } from './metadata.ts'
+
+export type Metadata = {
+  /** The last snapshot; what the settings alone say until there is one. */
+  readonly current: () => MetadataBody
+  /**
+   * Resolves when the first reading is over, five seconds after its start at the latest: a sidecar keeps for minutes what it is told
+   * before.
+   */
+  readonly tried: Promise<void>
+}
+
+const RETRY_MS = 500
+/** Where nothing was read. */
+const LONGEST_RETRY_MS = 30_000
+/** Paths in one log line. */
+const MOST_NAMED = 20
+/** A reading is many questions, each of which may take seconds; sidecars wait ten for their answer. */
+const LONGEST_WAIT_MS = 5000
+
+/** Reads the metadata snapshot again and again. What a reading fails to get is kept from the one before: hardly any of it ever changes. */
+export function metadata(
+  imds: Imds,
+  settings: { readonly allowed: readonly string[]; readonly region: string | undefined },
+  by: By,
+): Metadata {
+  const known: MetadataBody = settings.region ? { 'placement/region': settings.region } : {}
+  const parts = partsOf(settings.allowed).map((part) => keepReading(imds, part, by))
+  const first = Promise.withResolvers<void>()
+  const stopWaiting = by.clock.after(LONGEST_WAIT_MS, first.resolve)
+  void Promise.all(parts.map(({ tried }) => tried)).then(() => {
+    stopWaiting()
+    first.resolve()
+  })
+  return {
+    current: () => Object.assign({}, known, ...parts.map(({ values }) => values())),
+    tried: first.promise,
+  }
+}
+
+function keepReading(imds: Imds, part: Part, by: By) {
+  const { clock, signal } = by
+  const first = Promise.withResolvers<void>()
+  const say = sayings(by)
+  let values: MetadataBody = {}
+  let failures = 0
+  /** Takes what was read; milliseconds until the next reading. */
+  const take = (reading: Reading): number => {
+    const regular = part.seconds * 1000
+    if (reading.failure === undefined) {
+      failures = 0
+      values = reading.values
+      first.resolve()
+      return regular * (0.9 + 0.2 * Math.random())
+    }
+    failures++
+    values = { ...values, ...reading.values }
+    // What was read in part is asked for again before it is told.
+    const nothing = Object.keys(reading.values).length === 0
+    if (nothing) first.resolve()
+    return backoff(failures, { base: RETRY_MS, cap: nothing ? LONGEST_RETRY_MS : regular })
+  }
+  const run = async () => {
+    while (!signal.aborted) {
+      const reading = await readPart(imds, part)
+      const next = take(reading)
+      say(reading, failures)
+      await pause(clock, next, signal)
+    }
+  }
+  void run()
+  return { values: () => values, tried: first.promise }
+}
+
+/** What the log says of readings: of failures that go on, and once of texts that pods are not told. */
+function sayings({ log }: By) {
+  let said = ''
+  return ({ failure, leftOut }: Reading, failures: number) => {
+    if (failure !== undefined) {
+      const error = messageOf(failure)
+      log[failures === 3 ? 'warn' : 'debug']('the node’s metadata could not be read', { error })
+      return
+    }
+    const paths = leftOut.slice(0, MOST_NAMED).join(' ')
+    if (paths !== said && paths !== '')
+      log.warn('metadata of an unexpected form or beyond the bounds is not told to pods', { paths })
+    said = paths
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * Live reads for when the watch lags: a pod that asks before its event has arrived. Rate-limited for the node and
+ * for each namespace, so that no pod can make the broker press the API server; beyond the node's limit namespaces take turns, so
+ * that no tenant starves the others.
+ */
+
+import type { Clock } from '../../../common/clock.ts'
+import { messageOf } from '../../../common/errors.ts'
+import { type Kube, KubeError } from '../../../common/kube/client.ts'
+import { Problem } from '../../../common/protocol.ts'
+import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
+import { fairLine } from '../sessions/fair-queue.ts'
+
+export type LiveReader = {
+  /**
+   * The object at `path` as it is now, or undefined where there is none.
+   *
+   * @param asker who wants it: an answer given to another asker is not reused, it may be older than this one
+   * @param namespace whose share of the reads it takes
+   * @throws {Problem} `busy` when the limit is reached or the API server gives no answer
+   */
+  readonly read: (path: string, asker: string, namespace: string) => Promise<unknown>
+}
+
+const PER_SECOND = 10
+const BURST = 50
+const NAMESPACE_PER_SECOND = 2
+const NAMESPACE_BURST = 20
+const MAX_NAMESPACES = 1024
+/** A sidecar's patience is ten seconds. */
+const MAX_WAIT_MS = 3000
+/** An answer is good for this long: a pod that asks again at once gets the same. */
+const MEMORY_MS = 1000
+
+/** @param kube only its `get` is used */
+export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
+  const bucket = tokenBucket(PER_SECOND, BURST, clock)
+  const recent = new Map<string, Promise<unknown>>()
+  const shares = new Map<string, TokenBucket>()
+  const line = fairLine()
+  let refilling = false
+
+  const pump = () => {
+    while (line.size() > 0 && bucket.take()) line.next()?.()
+    if (line.size() === 0 || refilling) return
+    refilling = true
+    clock.after(bucket.wait(), () => {
+      refilling = false
+      pump()
+    })
+  }
+  /** Resolves when it is this namespace's turn. @throws {Problem} `busy` when that takes too long */
+  const turn = async (namespace: string): Promise<void> => {
+    const waiting = { namespace }
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    line.add(waiting, resolve)
+    pump()
+    const cancel = clock.after(MAX_WAIT_MS, () => {
+      if (line.leave(waiting)) reject(tooMany())
+    })
+    await promise.finally(cancel)
+  }
+
+  const shareOf = (namespace: string): TokenBucket => {
+    const share = shares.get(namespace) ?? tokenBucket(NAMESPACE_PER_SECOND, NAMESPACE_BURST, clock)
+    shares.delete(namespace)
+    shares.set(namespace, share)
+    for (const oldest of shares.keys()) {
+      if (shares.size <= MAX_NAMESPACES) break
+      shares.delete(oldest)
+    }
+    return share
+  }
+
+  const fetch = async (path: string) => {
+    try {
+      return await kube.get(path)
+    } catch (error) {
+      if (error instanceof KubeError && error.status === 404) return undefined
+      throw new Problem('busy', `the API server could not be asked: ${messageOf(error)}; retry`, {
+        retryAfter: 2,
+        cause: error,
+      })
+    }
+  }
+  return {
+    read: (path, asker, namespace) => {
+      const key = `${path} ${asker}`
+      const known = recent.get(key)
+      if (known) return known
+      if (!shareOf(namespace).take()) return Promise.reject(tooMany())
+      const answer = turn(namespace).then(() => fetch(path))
+      recent.set(key, answer)
+      const forget = () => clock.after(MEMORY_MS, () => recent.delete(key))
+      answer.then(forget, forget)
+      return answer
+    },
+  }
+}
+
+const tooMany = () =>
+  new Problem('busy', 'too many pods are asking before the watch has seen them; retry', { retryAfter: 1 })

@@ -1,0 +1,107 @@
+/**
+ * The way to STS: a pace, a concurrency limit and a fair order. Running pods whose credentials have expired come first, then
+ * renewals (a running pod loses more than a starting one), then first issues, then what nobody has asked for yet, and within each
+ * the namespaces take turns, so that a thousand pods of one do not keep another's single pod waiting.
+ */
+
+import type { Clock } from '../../../common/clock.ts'
+import { Problem } from '../../../common/protocol.ts'
+import { classifyStsError } from '../aws/classify.ts'
+import { type FairLine, fairLine } from './fair-queue.ts'
+import { type PacedCall, stsPace } from './pace.ts'
+
+/** In their order. */
+const PRIORITIES = ['lapsed', 'renewal', 'first', 'warm-up'] as const
+export type Priority = (typeof PRIORITIES)[number]
+
+/** A place in the queue. */
+export type Turn = { readonly namespace: string; readonly priority: Priority }
+
+export type StsQueue = {
+  /**
+   * Runs `task` in its turn.
+   *
+   * @throws {Problem} `busy` when too many are waiting; else what the task throws
+   */
+  readonly run: <T>(turn: Turn, task: () => Promise<T>) => Promise<T>
+  /** Somebody waits for what was a warm-up: its turn, if it has not come, is among the first issues now. */
+  readonly raise: (turn: Turn) => void
+  readonly waiting: () => number
+}
+
+const MAX_WAITING = 2000
+
+export function stsQueue(
+  limits: { readonly perSecond: number; readonly concurrency: number },
+  clock: Clock,
+): StsQueue {
+  const pace = stsPace(limits.perSecond, clock)
+  const lines: Record<Priority, FairLine> = {
+    lapsed: fairLine(),
+    renewal: fairLine(),
+    first: fairLine(),
+    'warm-up': fairLine(),
+  }
+  let running = 0
+  let refilling = false
+
+  const waiting = () => PRIORITIES.reduce((sum, priority) => sum + lines[priority].size(), 0)
+  const next = () => {
+    for (const priority of PRIORITIES) {
+      const start = lines[priority].next()
+      if (start) return start
+    }
+    return undefined
+  }
+  const pump = () => {
+    while (running < limits.concurrency && waiting() > 0) {
+      if (!pace.take()) {
+        if (!refilling) clock.after(pace.wait(), refilled)
+        refilling = true
+        return
+      }
+      const start = next()
+      running++
+      start?.()
+    }
+  }
+  const refilled = () => {
+    refilling = false
+    pump()
+  }
+  return {
+    waiting,
+    run: async (turn, task) => {
+      if (waiting() >= MAX_WAITING)
+        throw new Problem('busy', 'too many pods of this node are waiting for STS; retry', { retryAfter: 5 })
+      const { promise, resolve } = Promise.withResolvers<PacedCall>()
+      lines[turn.priority].add(turn, () => resolve(pace.begin()))
+      pump()
+      const call = await promise
+      try {
+        const result = await task()
+        call.answered()
+        return result
+      } catch (error) {
+        tell(call, error)
+        throw error
+      } finally {
+        running--
+        pump()
+      }
+    },
+    raise: (turn) => {
+      const start = lines['warm-up'].leave(turn)
+      if (start) lines.first.add(turn, start)
+    },
+  }
+}
+
+/** What a failure says about the pace: a role that is refused says that STS has time for this node. */
+function tell(call: PacedCall, error: unknown): void {
+  // Ours, before STS was asked.
+  if (error instanceof Problem) return
+  const failure = classifyStsError(error)
+  if (failure === 'throttled' || failure === 'unavailable') call.refused()
+  else if (failure !== 'node-credentials') call.answered()
+}

@@ -1,0 +1,66 @@
+import type { Interest } from '../nft/rule-events.ts'
+import type { Family } from './command.ts'
+import { GUARD_CHAINS } from './guard-rules.ts'
+import type { IptablesTable } from './saved.ts'
+
+const BUILT_IN = 'PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING'
+/** As `nft monitor` has it: `insert rule ip filter FORWARD …`, `delete table ip6 mangle`. */
+const NFT_LINE = new RegExp(
+  `\\b(?:rule|chain) ip6? (?:filter|mangle|nat) (?:${BUILT_IN})\\b|table ip6? (?:filter|mangle|nat)\\b`,
+)
+const DELETED = /^delete table (ip6?) (filter|mangle|nat)$/
+const OURS_ADDED = new RegExp(`^(?:add|create) chain (ip6?) (filter|mangle|nat) ${GUARD_CHAINS}`)
+
+/** Whether an event is about our chains, or about what stands before our jumps. */
+export const concernsIptables = (line: string) => line.includes(GUARD_CHAINS) || NFT_LINE.test(line)
+
+/** The tables in which nothing of ours stands any more, as far as one can tell without reading them. */
+export type LostTables = {
+  readonly any: () => boolean
+  readonly of: (family: Family) => readonly IptablesTable[]
+  /** They are about to be read or written: what was seen until now counts no more. */
+  readonly forget: () => void
+}
+
+/** The same by what was heard of the kernel's notifications (`ruleEvents`). */
+export type MonitoredTables = LostTables & {
+  /** Whether a transaction that concerns us ends with this line; each line is heard once, in order. */
+  readonly hear: (line: string) => boolean
+}
+
+/**
+ * A table that a transaction deleted has nothing of ours in it, unless that or a later one added chains of ours again
+ * (our own, or a restore of what somebody had saved). A transaction ends with a comment, `# new generation …`.
+ */
+export function monitoredTables(): MonitoredTables {
+  const lost = new Set<string>()
+  let deleted = new Set<string>()
+  let concerned = false
+  return {
+    hear: (line) => {
+      const [, ip, table] = DELETED.exec(line) ?? []
+      if (table !== undefined) deleted.add(`${ip} ${table}`)
+      const [, ourIp, ourTable] = OURS_ADDED.exec(line) ?? []
+      for (const tables of [lost, deleted]) tables.delete(`${ourIp} ${ourTable}`)
+      concerned ||= concernsIptables(line)
+      if (!line.startsWith('# new generation')) return false
+      for (const key of deleted) lost.add(key)
+      const concerns = concerned
+      deleted = new Set()
+      concerned = false
+      return concerns
+    },
+    any: () => lost.size > 0,
+    of: (family) =>
+      (['mangle', 'filter', 'nat'] as const).filter((table) =>
+        lost.has(`${family === 6 ? 'ip6' : 'ip'} ${table}`),
+      ),
+    forget: () => lost.clear(),
+  }
+}
+
+/** What of nf_tables is about the rules of iptables-nft. */
+export const iptablesInterest = (lost: MonitoredTables): Interest => ({
+  tables: ['ip', 'ip6'].flatMap((family) => ['filter', 'mangle', 'nat'].map((table) => `${family} ${table}`)),
+  matches: lost.hear,
+})

@@ -1,0 +1,68 @@
+import type { Exec } from '../exec.ts'
+import { bounded } from '../node/bounded.ts'
+import { type Family, type Iptables, type IptablesFailure, restore } from './command.ts'
+import { type Read, readTables } from './reading.ts'
+import { type IptablesTable, type SavedRules, together } from './saved.ts'
+
+/**
+ * The kernel reads and replaces tables of iptables-legacy whole, and charges the memory of one to whoever replaced it. As
+ * iptables-save prints it, this much costs some 9 MB while it is written, and 3 as long as it stands: 350 Services.
+ */
+const LARGEST = 400_000
+/** It is read back this seldom: of a flush its canary tells, and what stands there opens nothing when it is gone. */
+const READ_EVERY_MS = 60_000
+
+/** The nat table of iptables-legacy, which is touched only where it is small. */
+export type LegacyNat = {
+  /** Too big to be touched: then there are no pins, or those of a smaller one are not looked at. */
+  readonly isTooBig: (family: Family) => boolean
+  /** As it was within the last minute, unless it was written since. */
+  readonly read: (tool: Iptables) => Promise<Read>
+  /** Where it is among these, which are known to have lost something: what was read counts no more. */
+  readonly forgetLost: (family: Family, tables: readonly IptablesTable[]) => void
+  readonly restore: (tool: Iptables, input: string) => Promise<{ readonly ok: true } | IptablesFailure>
+}
+
+const NOTHING: SavedRules = together([])
+
+/** @param now milliseconds */
+export function createLegacyNat(now: () => number = () => performance.now()): LegacyNat {
+  const known = new Map<Family, { readonly saved: SavedRules; readonly at: number }>()
+  const tooBig = new Set<Family>()
+  return {
+    isTooBig: (family) => tooBig.has(family),
+    read: async (tool) => {
+      const { family } = tool
+      const last = known.get(family)
+      if (tooBig.has(family)) return { ok: true, saved: NOTHING }
+      if (last !== undefined && now() - last.at < READ_EVERY_MS) return { ok: true, saved: last.saved }
+      const { read, isLarge } = await readBounded(tool)
+      // The machine may be too busy for it.
+      if (!read.ok && !read.tooBig) return last === undefined ? read : { ok: true, saved: last.saved }
+      if (isLarge) tooBig.add(family)
+      const saved = read.ok && !isLarge ? read.saved : NOTHING
+      known.set(family, { saved, at: now() })
+      return { ok: true, saved }
+    },
+    forgetLost: (family, tables) => {
+      if (tables.includes('nat')) known.delete(family)
+    },
+    restore: (tool, input) => {
+      known.delete(tool.family)
+      return restore({ ...tool, exec: bounded(tool.exec) }, input)
+    },
+  }
+}
+
+async function readBounded(tool: Iptables): Promise<{ readonly read: Read; readonly isLarge: boolean }> {
+  let size = 0
+  const counting: Exec = (command, args, options) => {
+    const keepLine = (line: string) => {
+      size += line.length
+      return options?.keepLine?.(line) ?? true
+    }
+    return tool.exec(command, args, { ...options, keepLine })
+  }
+  const read = await readTables({ ...tool, exec: bounded(counting) }, ['nat'])
+  return { read, isLarge: size > LARGEST || !read.ok }
+}

@@ -1,0 +1,49 @@
+import { type Chain, differingTables, restoreInput } from './chains.ts'
+import type { Iptables, IptablesFailure } from './command.ts'
+import type { Kernel } from './kernel.ts'
+import type { IptablesTable, SavedRules } from './saved.ts'
+
+/**
+ * Written one after the other, of both families: what refuses, and then the pins. A rule that is added to nat makes the
+ * kernel go through that whole table, which kube-proxy fills: 0.3 s at 20,000 Services, for which all of nf_tables waits.
+ */
+export const WRITTEN_TOGETHER: readonly (readonly IptablesTable[])[] = [['mangle', 'filter'], ['nat']]
+
+/** What is to be written of one family. */
+export type Write = {
+  readonly tool: Iptables
+  readonly chains: readonly Chain[]
+  /** What stands, as far as is known; undefined where nothing is. */
+  readonly known: SavedRules | undefined
+  readonly written: readonly IptablesTable[]
+}
+
+/** Writes some tables: what differs from what is known; else, or where another changed our jumps since, all by what is read now. */
+export async function writeTables(
+  kernel: Kernel,
+  write: Write,
+  tables: readonly IptablesTable[],
+): Promise<Write | IptablesFailure> {
+  const { tool, chains, known, written } = write
+  if (known !== undefined) {
+    const differing = differingTables(chains, known).filter((table) => tables.includes(table))
+    if (differing.length === 0) return write
+    const result = await kernel.restore(tool, restoreInput(chains, known, differing), differing)
+    if (result.ok) return { ...write, written: [...written, ...differing] }
+    if (!result.raced) return result
+  }
+  for (let attempt = 1; ; attempt++) {
+    const now = await kernel.read(tool, tables)
+    if (!now.ok) return now
+    // Nothing is counted in nat, where a transaction costs most.
+    const differing = differingTables(chains, now.saved)
+    const due = tables.filter(
+      (table) => table !== 'nat' || (differing.includes(table) && !kernel.leavesNat(tool.family)),
+    )
+    const input = restoreInput(chains, now.saved, due)
+    if (input === '') return write
+    const result = await kernel.restore(tool, input, due)
+    if (result.ok) return { ...write, written: [...written, ...tables] }
+    if (!result.raced || attempt === 2) return result
+  }
+}

@@ -1,0 +1,199 @@
+import type { Exec, ExecResult } from '../exec.ts'
+import type { Backend, Compared } from '../guard/backend.ts'
+import { tableCommands } from './commands.ts'
+import { COUNTERS, GUARD_TABLE, type GuardRuleset, guardRuleset } from './guard-ruleset.ts'
+import { ruleEvents } from './rule-events.ts'
+import { deleteTable, loadTable, readTable } from './table.ts'
+import type { TableContent } from './table-content.ts'
+
+type Heard = 'is gone' | 'was changed' | undefined
+
+/** What the table is for. */
+export type TableUse = {
+  readonly ruleset: (rules: GuardRuleset) => string
+  /** It was made anew: its counts begin with it. */
+  readonly restarted?: () => void
+  /** It was read, changed by somebody or not. */
+  readonly read?: (content: TableContent) => void
+}
+
+/** The guard's rules as a table of their own in nf_tables. */
+export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }): Backend {
+  let loaded: TableContent | undefined
+  /** What a ruleset reads like, once it was loaded. */
+  let known: { readonly ruleset: string; readonly content: TableContent } | undefined
+  /** What the last load read back; that needs no second reading to be compared. */
+  let justRead: TableContent | undefined
+  const counts = sinceLoaded()
+  const monitored = monitoredTable(() => loaded)
+  const atOnce = rewriting(exec)
+  let limited: string | undefined
+
+  const judge = (content: TableContent): Compared => {
+    use.read?.(content)
+    const packets = counts.read(content.packets)
+    return content.text === loaded?.text ? { packets } : { differs: 'was changed', packets }
+  }
+
+  const compare = async (): Promise<Compared> => {
+    const read = justRead
+    justRead = undefined
+    if (read !== undefined) return judge(read)
+    const seen = await readTable(exec, GUARD_TABLE)
+    if (!seen.ok) return { failed: seen.detail }
+    return seen.content === undefined ? { differs: 'is gone' } : judge(seen.content)
+  }
+
+  return {
+    name: 'nft',
+    what: `table ${GUARD_TABLE}`,
+    load: async (rules) => {
+      monitored.expect()
+      const ruleset = use.ruleset(rules)
+      const result = await loadTable(exec, ruleset, atOnce.take(ruleset))
+      if (!result.ok) return result
+      atOnce.loaded(ruleset)
+      justRead = result.loaded
+      if (known?.ruleset !== ruleset) known = result.loaded && { ruleset, content: result.loaded }
+      loaded = known?.content
+      if (result.replaced !== undefined) use.read?.(result.replaced)
+      if (!counts.loaded(result.loaded?.packets ?? {}, result.replaced?.packets)) use.restarted?.()
+      return undefined
+    },
+    compare,
+    heard: () => atOnce.why() ?? monitored.heard(),
+    remove: async () => {
+      const before = await readTable(exec, GUARD_TABLE)
+      if (!before.ok) return before
+      if (before.content === undefined) return 'absent'
+      const failed = await deleteTable(exec, GUARD_TABLE)
+      if (failed !== undefined) return { detail: failed, unusable: false }
+      const after = await readTable(exec, GUARD_TABLE)
+      if (!after.ok) return after
+      if (after.content === undefined) return 'removed'
+      const detail = `table ${GUARD_TABLE} came back: another guard runs on this node; end that one first`
+      return { detail, unusable: false }
+    },
+    watched: async () => {
+      const matches = (line: string) => {
+        if (!monitored.hear(line)) return false
+        const heard = monitored.heard()
+        if (heard !== undefined) atOnce.start(heard)
+        return true
+      }
+      const events = await ruleEvents(exec, { tables: [GUARD_TABLE], matches })
+      limited = events.limited
+      return events
+    },
+    limits: () => limited,
+  }
+}
+
+/**
+ * Writes the table again the moment that it is heard to be lost, whatever else is going on: a reading that has just
+ * begun takes a while on a node with tens of thousands of Services. What comes of it, `load` finds out.
+ */
+function rewriting(exec: Exec) {
+  let last: { readonly ruleset: string; readonly commands: string } | undefined
+  let running: Promise<ExecResult> | undefined
+  /** The last one since `take`, over or not. */
+  let done: Promise<ExecResult> | undefined
+  let again = false
+  let why: Heard
+  const run = async (commands: string): Promise<ExecResult> => {
+    again = false
+    const result = await exec('nft', [commands])
+    return again ? run(commands) : result
+  }
+  return {
+    start: (heard: NonNullable<Heard>) => {
+      why = heard
+      again = true
+      if (last === undefined) return
+      if (running === undefined) {
+        const started = run(last.commands).finally(() => {
+          running = undefined
+        })
+        running = started
+      }
+      done = running
+    },
+    why: () => why,
+    /** What is being written of this ruleset, or was since the last call. */
+    take: (ruleset: string): Promise<ExecResult> | undefined => {
+      const written = last?.ruleset === ruleset ? done : undefined
+      why = done = undefined
+      return written
+    },
+    loaded: (ruleset: string) => {
+      if (last?.ruleset !== ruleset) last = { ruleset, commands: tableCommands(ruleset).commands }
+    },
+  }
+}
+
+type Packets = Readonly<Record<string, number>>
+
+/**
+ * Packets since the last reading before the table was loaded last. A load that finds the table keeps its counters, one
+ * that has to make it begins with new ones: then they stand below what was read before.
+ */
+function sinceLoaded() {
+  let last: Packets = {}
+  let offset: Packets = {}
+  const minus = (packets: Packets, others: Packets): Packets =>
+    Object.fromEntries(COUNTERS.map((name) => [name, (packets[name] ?? 0) - (others[name] ?? 0)]))
+  return {
+    /**
+     * Returns whether the counters are those of before.
+     *
+     * @param replaced those of the table that was deleted, where one was
+     */
+    loaded: (packets: Packets, replaced: Packets | undefined): boolean => {
+      const goesOn =
+        replaced === undefined && Object.entries(last).every(([name, count]) => (packets[name] ?? 0) >= count)
+      offset = goesOn ? minus({}, last) : replaced === undefined ? {} : minus(replaced, last)
+      last = packets
+      return goesOn
+    },
+    read: (packets: Packets): Packets => {
+      last = packets
+      return minus(packets, minus({}, offset))
+    },
+  }
+}
+
+/**
+ * What the kernel's notifications say of our table, as lines (`netlinkLines`); the last line of a transaction is
+ * `# new generation`. One of ours takes all rules away and adds them again.
+ */
+function monitoredTable(loaded: () => TableContent | undefined) {
+  let heard: Heard
+  let deleted = false
+  let touched = false
+  let added = 0
+  const rulesLoaded = () => Object.values(loaded()?.shape.chains ?? {}).reduce((sum, rules) => sum + rules, 0)
+  return {
+    /** Whether a transaction that concerned us ends with this line; each is heard once, in order. */
+    hear: (line: string): boolean => {
+      if (line.startsWith('# new generation')) {
+        if (!touched) return false
+        const whole = added > 0 && added >= rulesLoaded()
+        heard = deleted ? 'is gone' : whole ? undefined : 'was changed'
+        deleted = touched = false
+        added = 0
+        return true
+      }
+      const [verb, what, family, name] = line.split(' ', 4)
+      if (`${family} ${name}` !== GUARD_TABLE) return false
+      touched = true
+      if (what === 'rule' && verb !== 'delete') added++
+      if (what === 'table') deleted = verb === 'delete'
+      return false
+    },
+    /** It is about to be loaded. What was heard before counts no more. */
+    expect: () => {
+      heard = undefined
+    },
+    heard: () => heard,
+  }
+}

@@ -1,0 +1,79 @@
+import { spawn } from 'node:child_process'
+import { toolEnvironment } from '../exec.ts'
+import { OWNED_TABLE } from './guard-ruleset.ts'
+
+/** A process that owns what it loads. */
+export type Holder = {
+  /** Loads a table by commands (`tableCommands`) in one transaction. Returns why it could not, or undefined. */
+  readonly load: (commands: string) => Promise<string | undefined>
+  readonly end: () => void
+}
+
+const TIMEOUT_MS = 10_000
+const MAX_OUTPUT = 1024 * 1024
+const LISTING = /^table [\s\S]*?\n\}\n/m
+const COMPLAINT = /Error: (.*)\n/
+
+/**
+ * Starts `nft -i`, which owns the tables it makes with `flags owner` until it ends: others are refused (EPERM), or
+ * silently passed over (`flush ruleset`). It ends with its standard input, so also when this process is killed.
+ *
+ * What it loaded it is asked for by a chain alone: a whole table it would read, and keep, with the chains of all others.
+ *
+ * @param ended called once, with why; not after `end`
+ */
+export function startHolder(ended: (why: string) => void): Holder {
+  const child = spawn('nft', ['--handle', '--interactive'], {
+    env: toolEnvironment(),
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
+  let over = false
+  let output = ''
+  let newest = 0
+  let heard = () => {}
+  const hear = (chunk: string) => {
+    if (output.length < MAX_OUTPUT) output += chunk
+    heard()
+  }
+  const end = (why: string) => {
+    if (over) return
+    over = true
+    hear(`Error: it ended (${why})\n`)
+    ended(why)
+  }
+  child.stdout.setEncoding('utf8').on('data', hear)
+  child.stderr.setEncoding('utf8').on('data', hear)
+  child.stdin.on('error', () => {})
+  child.on('error', (error) => end(error.message))
+  child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
+
+  return {
+    load: (commands) =>
+      new Promise((resolve) => {
+        output = ''
+        const answer = (failed?: string) => {
+          clearTimeout(timer)
+          heard = () => {}
+          resolve(failed)
+        }
+        const timer = setTimeout(answer, TIMEOUT_MS, 'nft did not answer in time')
+        heard = () => {
+          const complaint = COMPLAINT.exec(output)?.[1]
+          if (complaint !== undefined) return answer(complaint.trim().slice(0, 300))
+          const [listing] = LISTING.exec(output) ?? []
+          const handles = listing?.matchAll(/# handle (\d+)/g) ?? []
+          const last = Math.max(0, ...[...handles].map(([, handle]) => Number(handle)))
+          // The rules of before: why they were not replaced is still on its way, by the other pipe.
+          if (last <= newest) return
+          newest = last
+          answer()
+        }
+        if (over) hear('Error: it has ended\n')
+        else child.stdin.write(`${commands.replaceAll('\n', '; ')}\nlist chain ${OWNED_TABLE} forward\n`)
+      }),
+    end: () => {
+      over = true
+      child.kill('SIGKILL')
+    },
+  }
+}

@@ -1,0 +1,51 @@
+import { type Exec, firstLine } from '../exec.ts'
+import type { Watched } from '../guard/watch.ts'
+import { netlinkLines } from './netlink.ts'
+
+/** AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER; of struct sockaddr_nl, after the family: padding, port id 0, groups. */
+const SOCKET = '16:3:12'
+const GROUP_NFTABLES = 1 << 6
+
+/** Which lines are about us, of which tables (`family name`). */
+export type Interest = {
+  readonly tables: readonly string[]
+  readonly matches: (line: string) => boolean
+}
+
+/**
+ * What tells of changes in nf_tables: the kernel's own notifications, copied from a netlink socket by socat, whose
+ * memory does not depend on how many rules others have. `nft monitor` tells the same, but begins by reading all tables
+ * into memory: on a node with 1,500 Services more than the guard may have (docs/decisions/0090).
+ */
+export async function ruleEvents(
+  exec: Exec,
+  interest: Interest,
+): Promise<Watched & { readonly limited?: string }> {
+  const { matches, tables } = interest
+  // A socat that lacks a library is there, and does not run either.
+  const tried = await exec('socat', ['-V'])
+  if (tried.code === 0) return netlinkSocket(tables, matches)
+  return { ...nftMonitor(matches), limited: noSocat(firstLine(tried)) }
+}
+
+function netlinkSocket(tables: readonly string[], matches: Interest['matches']): Watched {
+  const groups = Buffer.alloc(4)
+  new Uint32Array(groups.buffer, groups.byteOffset, 1)[0] = GROUP_NFTABLES
+  return {
+    command: 'socat',
+    // A datagram that is larger than the buffer would be cut.
+    args: ['-u', '-b', '65536', `SOCKET-RECV:${SOCKET}:x000000000000${groups.toString('hex')}`, 'STDOUT'],
+    matches,
+    decoder: () => netlinkLines(tables),
+  }
+}
+
+/** Where the image lacks socat. The limit keeps nft's memory from taking the guard's. */
+const nftMonitor = (matches: Interest['matches']): Watched => ({
+  command: 'prlimit',
+  args: [`--as=${48 * 1024 * 1024}`, '--', 'nft', 'monitor'],
+  matches,
+})
+
+const noSocat = (why: string) =>
+  `socat cannot be run (${why}), so that changes are heard by nft monitor, which reads all rules of the node into memory and is ended where these are too many: then a change is found only at the next poll; use the pod2iam image, or install socat`

@@ -1,0 +1,155 @@
+import type { TableShape } from './commands.ts'
+
+/** What stands in an nft table, in a form in which two readings can be compared. */
+export type TableContent = {
+  /** Canonical text of table flags, chains, rules in order, sets and elements; without handles and counts. */
+  readonly text: string
+  /** Packets by named counter. */
+  readonly packets: Readonly<Record<string, number>>
+  /** Elements that packets added, by set: they are no part of `text`. */
+  readonly added: Readonly<Record<string, readonly AddedElement[]>>
+  /** Rules by chain, sets, and whether there is more, such as maps or flags of the table. */
+  readonly shape: TableShape & { readonly more: boolean }
+}
+
+/** What packets added to a set by themselves. */
+export type AddedElement = {
+  readonly value: string
+  readonly packets: number
+  /** Seconds until it is forgotten, unless it is seen again. */
+  readonly expires: number
+}
+
+type Json = Readonly<Record<string, unknown>>
+
+/** Whether a table consists of what it was loaded with: as many rules in each chain, and nothing beside. */
+export function hasShape({ shape }: TableContent, { chains, sets }: TableShape): boolean {
+  const keys = Object.keys(chains)
+  return (
+    !shape.more &&
+    keys.length === Object.keys(shape.chains).length &&
+    keys.every((name) => shape.chains[name] === chains[name]) &&
+    canonical(sorted(shape.sets)) === canonical(sorted(sets))
+  )
+}
+
+/**
+ * Reads the JSON of `nft --json list table` (libnftables-json(5)). Throws a SyntaxError where it is no JSON.
+ */
+export function parseTable(output: string): TableContent {
+  const parts: Parts = {
+    tables: new Set(),
+    chains: new Set(),
+    rules: new Map(),
+    elements: new Map(),
+    packets: {},
+    added: {},
+    counts: {},
+    sets: [],
+    more: false,
+  }
+  for (const entry of objects(JSON.parse(output))) take(parts, entry)
+  const lines = [
+    ...sorted(parts.tables),
+    ...sorted(parts.chains),
+    ...[...parts.rules.keys()].sort().flatMap((chain) => parts.rules.get(chain) ?? []),
+    ...[...parts.elements.keys()]
+      .sort()
+      .map((set) => `${set} ${sorted(parts.elements.get(set) ?? []).join(' ')}`),
+    ...Object.keys(parts.packets).sort(),
+  ]
+  const shape = { chains: parts.counts, sets: parts.sets, more: parts.more }
+  return { text: lines.join('\n'), packets: parts.packets, added: parts.added, shape }
+}
+
+type Parts = {
+  readonly tables: Set<string>
+  readonly chains: Set<string>
+  readonly rules: Map<string, string[]>
+  readonly elements: Map<string, Set<string>>
+  readonly packets: Record<string, number>
+  readonly added: Record<string, readonly AddedElement[]>
+  readonly counts: Record<string, number>
+  readonly sets: string[]
+  more: boolean
+}
+
+function* objects(document: unknown): Generator<readonly [kind: string, object: Json]> {
+  const list = (document as { nftables?: unknown }).nftables
+  for (const item of Array.isArray(list) ? (list as Json[]) : []) {
+    // An object, or a command around it. `delete` echoes what the same transaction removed before.
+    if ('delete' in item) continue
+    const bare = (item.add ?? item.insert ?? item) as Json
+    for (const [kind, object] of Object.entries(bare)) yield [kind, object as Json]
+  }
+}
+
+function take(parts: Parts, [kind, object]: readonly [string, Json]): void {
+  const { handle: _, packets, bytes: __, elem, expr, ...rest } = object
+  switch (kind) {
+    case 'metainfo':
+      return
+    case 'table':
+      parts.tables.add(canonical({ table: rest }))
+      parts.more ||= rest.flags !== undefined
+      return
+    case 'chain':
+      parts.counts[String(rest.name)] ??= 0
+      parts.chains.add(canonical({ chain: rest }))
+      return
+    case 'rule': {
+      const chain = String(rest.chain)
+      const rules = parts.rules.get(chain) ?? []
+      rules.push(canonical({ rule: rest, expr }))
+      parts.counts[chain] = rules.length
+      parts.rules.set(chain, rules)
+      return
+    }
+    case 'counter':
+      parts.packets[String(rest.name)] = Number(packets)
+      return
+    case 'set':
+      parts.sets.push(String(rest.name))
+      // Sets with a timeout are those that packets fill; nft 1.0.6 does not print their flag `dynamic`.
+      if (rest.timeout === undefined) addElements(parts, canonical({ set: rest.name }), elem)
+      else parts.added[String(rest.name)] = addedElements(elem)
+      // A set's flags and type are part of what it matches.
+      parts.chains.add(canonical({ set: rest }))
+      return
+    case 'element':
+      addElements(parts, canonical({ set: rest.name }), elem)
+      return
+    default:
+      // Something we never load, such as a map or a flowtable, makes the content differ.
+      parts.tables.add(canonical({ [kind]: rest, elem, expr }))
+      parts.more = true
+  }
+}
+
+function addElements(parts: Parts, set: string, elements: unknown): void {
+  const known = parts.elements.get(set) ?? new Set()
+  // A set lists them; an added element holds them as an expression, `{"set": [ … ]}`.
+  const list = (elements as { set?: unknown } | undefined)?.set ?? elements
+  for (const element of Array.isArray(list) ? list : []) known.add(canonical(element))
+  parts.elements.set(set, known)
+}
+
+function addedElements(elements: unknown): AddedElement[] {
+  const list = Array.isArray(elements) ? (elements as { elem?: Json }[]) : []
+  return list.flatMap(({ elem }) => {
+    const packets = (elem?.counter as { packets?: unknown } | undefined)?.packets
+    if (typeof elem?.val !== 'string' || typeof packets !== 'number') return []
+    return [{ value: elem.val, packets, expires: Number(elem.expires ?? 0) }]
+  })
+}
+
+const sorted = (texts: Iterable<string>) => [...texts].sort()
+
+/** JSON with sorted keys. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) =>
+    inner !== null && typeof inner === 'object' && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  )
+}

@@ -1,0 +1,145 @@
+import { messageOf } from '../../../common/errors.ts'
+import { type Exec, whyFailed } from '../exec.ts'
+import { ANSWER_TABLE, type HiddenRoute } from './network.ts'
+
+/**
+ * Policy routing can part a pod from its node: with security groups for pods in strict mode the VPC CNI sends all that
+ * comes in by a pod's veth out by its branch interface (`iif vlan… lookup 101`, before `lookup local`), and has the route
+ * to the pod in that table alone. Then the pod cannot reach the broker, and neither the broker's answers nor the resets
+ * for the metadata service find the pod: the node would send them out by its primary interface.
+ *
+ * Rules of the guard's own mend exactly this: the broker's addresses are local for everybody, and what this node sends
+ * *from* the broker's or a metadata address looks for its pod in a table that holds those hidden routes.
+ */
+export type AnswerOptions = { readonly metadata: readonly string[]; readonly broker: readonly string[] }
+
+/** Before the VPC CNI's 10 and Cilium's 9. */
+const PRIORITY = 8
+/** The origin by which our rules and routes are known (`proto`). */
+const PROTOCOL = '169'
+
+/** What is used of `ip -json rule show`. */
+export type PolicyRule = {
+  readonly priority?: number
+  readonly src?: string
+  readonly dst?: string
+  readonly iif?: string
+  readonly fwmark?: string
+  readonly l3mdev?: unknown
+  readonly table?: string
+  readonly protocol?: string
+}
+
+/**
+ * The rules of one family that must be ours, as `ip rule add` takes them; none on a node whose rules are the kernel's.
+ *
+ * @param rules those of the node
+ * @param hidden routes of this family, see `sortNetwork`
+ */
+export function wantedRules(
+  rules: readonly PolicyRule[],
+  hidden: readonly HiddenRoute[],
+  { metadata, broker }: AnswerOptions,
+): string[] {
+  const isLocal = ({ table }: PolicyRule) => table === 'local'
+  const first = rules.findIndex((rule) => isLocal(rule) && isForAll(rule))
+  const overtaking = (first < 0 ? rules : rules.slice(0, first)).some(
+    (rule) => !isOurs(rule) && !isLocal(rule) && rule.fwmark === undefined && !('l3mdev' in rule),
+  )
+  return [
+    ...(overtaking ? broker.map((address) => `to ${address} lookup local`) : []),
+    ...(hidden.length > 0
+      ? [...broker, ...metadata].map((address) => `from ${address} iif lo lookup ${ANSWER_TABLE}`)
+      : []),
+  ]
+}
+
+const isForAll = ({ src, dst, iif, fwmark }: PolicyRule) =>
+  src === 'all' && dst === undefined && iif === undefined && fwmark === undefined
+
+const isOurs = ({ priority, protocol }: PolicyRule) => priority === PRIORITY && protocol === PROTOCOL
+
+/** As {@link wantedRules} words it. */
+const wordingOf = ({ src, dst, iif, table }: PolicyRule) =>
+  [
+    ...(src === 'all' || src === undefined ? [] : [`from ${src}`]),
+    ...(dst === undefined ? [] : [`to ${dst}`]),
+    ...(iif === undefined ? [] : [`iif ${iif}`]),
+    `lookup ${table}`,
+  ].join(' ')
+
+/**
+ * Makes the answers to pods behind policy routing find them, and takes away what is not needed any more. Returns why
+ * not, as one sentence, or undefined.
+ */
+export const ensureAnswers = (exec: Exec, options: AnswerOptions, hidden: readonly HiddenRoute[]) =>
+  eachFamily(exec, options, hidden, 'pods behind policy routing may not reach the broker')
+
+/** Takes all of it away. Returns why it could not, or undefined. */
+export const removeAnswers = (exec: Exec) =>
+  eachFamily(exec, { metadata: [], broker: [] }, [], "the guard's policy rules may be left on this node")
+
+async function eachFamily(
+  exec: Exec,
+  options: AnswerOptions,
+  hidden: readonly HiddenRoute[],
+  consequence: string,
+): Promise<string | undefined> {
+  const failures: string[] = []
+  for (const family of [4, 6] as const) {
+    const own = (address: string) => address.includes(':') === (family === 6)
+    const ownOptions = { metadata: options.metadata.filter(own), broker: options.broker.filter(own) }
+    const ownHidden = hidden.filter(({ destination }) => own(destination))
+    try {
+      await ensureFamily(exec, family, ownOptions, ownHidden)
+    } catch (error) {
+      failures.push(`${consequence} (IPv${family}): ${messageOf(error)}`)
+    }
+  }
+  return failures.length > 0 ? failures.join('; ') : undefined
+}
+
+async function ensureFamily(
+  exec: Exec,
+  family: 4 | 6,
+  options: AnswerOptions,
+  hidden: readonly HiddenRoute[],
+): Promise<void> {
+  const listed = await exec('ip', [`-${family}`, '-json', 'rule', 'show'])
+  // A kernel without this family has no pods to answer.
+  if (listed.code !== 0 && /not supported/i.test(listed.stderr)) return
+  if (listed.code !== 0) throw new Error(whyFailed('ip', listed))
+  const rules = JSON.parse(listed.stdout || '[]') as readonly PolicyRule[]
+  const ours = rules.filter(isOurs).map(wordingOf)
+  const wanted = wantedRules(rules, hidden, options)
+  const rule = (verb: 'add' | 'del') => (wording: string) =>
+    `rule ${verb} ${wording} priority ${PRIORITY} protocol ${PROTOCOL}`
+  const routes = ours.some(leadsToUs) || hidden.length > 0 ? await routeChanges(exec, family, hidden) : []
+  const batch = [
+    ...ours.filter((wording) => !wanted.includes(wording)).map(rule('del')),
+    ...routes,
+    ...wanted.filter((wording) => !ours.includes(wording)).map(rule('add')),
+  ]
+  if (batch.length === 0) return
+  // What came or went meanwhile must not keep the rest from being done.
+  const done = await exec('ip', [`-${family}`, '-force', '-batch', '-'], { input: `${batch.join('\n')}\n` })
+  if (done.code !== 0) throw new Error(whyFailed('ip', done))
+}
+
+const leadsToUs = (wording: string) => wording.endsWith(` ${ANSWER_TABLE}`)
+
+async function routeChanges(exec: Exec, family: 4 | 6, hidden: readonly HiddenRoute[]): Promise<string[]> {
+  const listed = await exec('ip', [`-${family}`, '-oneline', 'route', 'show', 'table', ANSWER_TABLE])
+  // A table without routes does not exist.
+  const lines = listed.code === 0 ? listed.stdout.split('\n') : []
+  const there = lines.flatMap((line) => /^(\S+) dev (\S+)/.exec(line)?.slice(1).join(' dev ') ?? [])
+  const wanted = hidden.map(({ destination, device }) => `${destination} dev ${device}`)
+  return [
+    ...there
+      .filter((route) => !wanted.includes(route))
+      .map((route) => `route del ${route} table ${ANSWER_TABLE}`),
+    ...wanted
+      .filter((route) => !there.includes(route))
+      .map((route) => `route replace ${route} table ${ANSWER_TABLE} protocol ${PROTOCOL}`),
+  ]
+}

@@ -1,0 +1,69 @@
+/** What the guard knows of the rules that its node loads at boot (`firewall boot-rules`), by either backend. */
+import { UNIT } from '../boot/files.ts'
+import { BOOT_CHAINS, BOOT_CHAINS_TABLE } from '../boot/iptables-script.ts'
+import { BOOT_TABLE } from '../boot/rules.ts'
+import type { Exec } from '../exec.ts'
+import type { Variant } from '../iptables/command.ts'
+import { type Read, readTables, readWholeTables } from '../iptables/reading.ts'
+import { readTable } from '../nft/table.ts'
+import { legacyTables, NODE_FILES, type NodeFiles } from './files.ts'
+
+/** `none` also where nobody can look: then nothing could have loaded them, or it is iptables-legacy's, unread without NET_RAW. */
+export type BootRulesState = 'none' | 'current' | 'outdated'
+
+/**
+ * Looks at the markers that they leave.
+ *
+ * @param markers of the rules that the guard would print, one a form; where a node was given another form since its boot,
+ *   it has two, of which the newer one counts
+ */
+export async function readBootRules(
+  exec: Exec,
+  markers: readonly string[],
+  node: NodeFiles = NODE_FILES,
+): Promise<BootRulesState> {
+  const found = await readMarkers(exec, node)
+  if (found.length === 0) return 'none'
+  return markers.some((marker) => found.includes(marker)) ? 'current' : 'outdated'
+}
+
+/** Whether the node loads any at its boot, as far as one can look. */
+export const loadsBootRules = async (exec: Exec, node: NodeFiles = NODE_FILES): Promise<boolean> =>
+  (await readMarkers(exec, node)).length > 0
+
+async function readMarkers(exec: Exec, node: NodeFiles): Promise<readonly string[]> {
+  const table = await readTable(exec, BOOT_TABLE)
+  const ofNft = table.ok && table.content !== undefined ? Object.keys(table.content.shape.chains) : []
+  return [...ofNft, ...(await readChains(exec, 'nft')), ...(await readLegacy(exec, node))]
+}
+
+/** Asking for a table of iptables-legacy that is not there would make the kernel load it. */
+const readLegacy = async (exec: Exec, node: NodeFiles) =>
+  (await legacyTables(node, 4)).includes(BOOT_CHAINS_TABLE) ? readChains(exec, 'legacy') : []
+
+async function readChains(exec: Exec, variant: Variant): Promise<readonly string[]> {
+  const read: typeof readTables = variant === 'nft' ? readWholeTables : readTables
+  const result: Read = await read({ exec, variant, family: 4, prefix: BOOT_CHAINS }, [BOOT_CHAINS_TABLE])
+  return result.ok ? [...result.saved.chains.values()].map(({ name }) => name) : []
+}
+
+/** How nodes come by new ones. */
+const PRINT =
+  'print them anew with `firewall.cjs boot-rules` of this release and settings (docs/boot-rules.md)'
+
+/**
+ * What the operator should know of it, as a sentence; undefined where all is well.
+ *
+ * @param mode of the guard
+ */
+export function bootRulesWarning(state: BootRulesState, mode: string): string | undefined {
+  if (state === 'none') return undefined
+  if (mode === 'audit')
+    return `this node refuses from its boot until the guard runs, which then only counts: until you enforce, disable ${UNIT} (systemctl disable ${UNIT})`
+  return state === 'outdated'
+    ? `the rules that this node loads at boot are of another release or other settings than this guard: they refuse until it runs, as they were printed; ${PRINT}`
+    : undefined
+}
+
+/** What is left to do after the guard's rules are gone from a node that loads some at boot. */
+export const BOOT_UNIT_LEFT = `this node loads rules at boot, which shut it again: systemctl disable ${UNIT}`

@@ -1,0 +1,106 @@
+import { connect, type Socket } from 'node:net'
+import { messageOf } from '../../../common/errors.ts'
+import type { Exec } from '../exec.ts'
+import { applyRuleset, deleteTable, type TableName } from '../nft/table.ts'
+
+/** What the metadata service of this node admits, as its answers to the host tell. */
+export type ImdsOptions = {
+  /** It answers without a session token. */
+  readonly version1: boolean
+  /** Hops that its answer to the request for a token may take; undefined where it could not be seen. */
+  readonly hopLimit: number | undefined
+}
+
+/** Holds for the moment of the question; its name must not contain that of the guard's tables. */
+export const LOOK_TABLE: TableName = 'inet pod2iam_look'
+
+const PORT = 80
+const TIMEOUT_MS = 2000
+const MAX_BYTES = 16 * 1024
+
+/**
+ * Asks the real metadata service, as the host may. No credential is asked for; the token it gives is not kept.
+ *
+ * The hop limit is the TTL of the packet that carries the answer to PUT (EC2 User Guide, "PUT response hop limit"), which
+ * a socket does not tell: a rule on this one connection does.
+ *
+ * @returns undefined where the service is switched off
+ * @throws where it cannot be reached, or answers otherwise than EC2
+ */
+export async function readImdsOptions(
+  exec: Exec,
+  address: string,
+  port: number = PORT,
+): Promise<ImdsOptions | undefined> {
+  const host = address.includes(':') ? `[${address}]` : address
+  const request = (first: string, headers = '') =>
+    `${first} HTTP/1.1\r\nHost: ${host}\r\n${headers}Content-Length: 0\r\nConnection: close\r\n\r\n`
+  const put = request('PUT /latest/api/token', 'X-aws-ec2-metadata-token-ttl-seconds: 1\r\n')
+  const get = request('GET /latest/meta-data/')
+
+  const without = await exchange(address, port, async () => get)
+  if (without === 403) return undefined
+  if (without !== 200 && without !== 401) throw new Error(`it answered ${without} to a GET`)
+  try {
+    await exchange(address, port, async ({ localPort = 0 }) => {
+      await applyRuleset(exec, lookRuleset(address, port, localPort))
+      return put
+    })
+    return { version1: without === 200, hopLimit: await readHopLimit(exec) }
+  } finally {
+    await deleteTable(exec, LOOK_TABLE)
+  }
+}
+
+/** One request on a connection of its own: the status of the answer. `prepare` makes the request. */
+function exchange(
+  address: string,
+  port: number,
+  prepare: (socket: Socket) => Promise<string>,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    const socket = connect({ host: address, port })
+    const end = (result: number | string) => {
+      clearTimeout(timer)
+      socket.destroy()
+      if (typeof result === 'number') resolve(result)
+      else reject(new Error(result))
+    }
+    const timer = setTimeout(end, TIMEOUT_MS, `it did not answer within ${TIMEOUT_MS} ms`)
+    // Without the local address, which is none yet.
+    socket.on('error', (error) => end(messageOf(error).replace(/ - Local .*/, '')))
+    socket.on('close', () => end('it closed the connection without an answer'))
+    socket.on('connect', async () => socket.write(await prepare(socket)))
+    socket.setEncoding('latin1').on('data', (chunk: string) => {
+      text += chunk
+      const status = /^HTTP\/1\.[01] (\d{3})[ \r]/.exec(text)?.[1]
+      if (status !== undefined) end(Number(status))
+      else if (text.length > MAX_BYTES) end('it does not speak HTTP')
+    })
+  })
+}
+
+/** Notes the TTL of what carries data on one connection, in either family. */
+function lookRuleset(address: string, port: number, localPort: number): string {
+  const [ip, ttl] = address.includes(':') ? ['ip6', 'ip6 hoplimit'] : ['ip', 'ip ttl']
+  return `add table ${LOOK_TABLE}
+delete table ${LOOK_TABLE}
+table ${LOOK_TABLE} {
+  set ttl { typeof ${ttl}; flags dynamic; size 16; }
+  chain input {
+    type filter hook input priority -190; policy accept;
+    ${ip} saddr ${address} tcp sport ${port} tcp dport ${localPort} tcp flags & psh == psh update @ttl { ${ttl} }
+  }
+}
+`
+}
+
+/** The least TTL seen. */
+async function readHopLimit(exec: Exec): Promise<number | undefined> {
+  const result = await exec('nft', ['--json', 'list', 'set', ...LOOK_TABLE.split(' '), 'ttl'])
+  if (result.code !== 0) return undefined
+  const { nftables } = JSON.parse(result.stdout) as { nftables: { set?: { elem?: unknown[] } }[] }
+  const seen = nftables.flatMap(({ set }) => set?.elem ?? []).filter((ttl) => typeof ttl === 'number')
+  return seen.length > 0 ? Math.min(...seen) : undefined
+}

@@ -1,0 +1,86 @@
+import { GUARD_CHAINS } from '../iptables/guard-rules.ts'
+import type { NatRule } from '../iptables/nat-rules.ts'
+import { type ParsedRule, parseRule } from '../iptables/rule-options.ts'
+
+/** A rule of another tool that takes the metadata service's traffic, and the command that removes it. */
+export type Leftover = { readonly kind: string; readonly rule: string; readonly remove: string }
+
+const MAX_RULE = 500
+
+/**
+ * How the names of chains begin that a living program of the node keeps: ours and the gate's, kube-proxy's, those of
+ * network plugins, meshes and container runtimes. What is removed there they would miss, or put back. kube2iam and kiam
+ * make no chains.
+ */
+const LIVING_CHAINS = [
+  GUARD_CHAINS,
+  'KUBE-',
+  'CNI-',
+  'AWS-',
+  'cali-',
+  'CILIUM_',
+  'OLD_CILIUM_',
+  'FLANNEL-',
+  'WEAVE',
+  'ANTREA-',
+  'OVN-KUBE-',
+  'ISTIO_',
+  'PROXY_INIT_',
+  'DOCKER',
+  'NETAVARK',
+] as const
+
+/**
+ * Rules as kube2iam and kiam leave them: DNAT (or REDIRECT) of what is sent to a metadata address. Both append
+ * `-d 169.254.169.254/32 -i IFACE -p tcp --dport 80 -j DNAT --to-destination HOST:PORT` to nat PREROUTING, so that a
+ * rule does not tell which of them it was; kiam alone negates the interface.
+ *
+ * @param metadata addresses of the metadata service
+ */
+export function findLeftovers(rules: readonly NatRule[], metadata: readonly string[]): Leftover[] {
+  return rules.flatMap(({ command, rule }) => {
+    const parsed = parseRule(rule)
+    if (parsed === undefined || !takesMetadata(parsed, metadata)) return []
+    const { chain, words } = parsed
+    if (isLiving(parsed)) return []
+    return [
+      {
+        kind: kindOf(parsed),
+        rule: `${command} ${rule}`.slice(0, MAX_RULE),
+        remove: [command, '-t', 'nat', '-D', chain, ...words].map(quote).join(' '),
+      },
+    ]
+  })
+}
+
+/** Whether a living program keeps this chain. */
+export const isLivingChain = (chain: string) => LIVING_CHAINS.some((prefix) => chain.startsWith(prefix))
+
+function isLiving({ chain, option }: ParsedRule): boolean {
+  const marks = [option('--comment')?.value, option('--name')?.value]
+  return isLivingChain(chain) || marks.some((mark) => mark?.startsWith(GUARD_CHAINS))
+}
+
+function takesMetadata({ option }: ParsedRule, metadata: readonly string[]): boolean {
+  const destination = option('-d')
+  const address = destination?.value?.replace(/\/(?:32|128)$/, '')
+  if (address === undefined || destination?.negated || !metadata.includes(address)) return false
+  const target = option('-j')?.value
+  if (target === 'REDIRECT') return true
+  return target === 'DNAT' && !isItself(option('--to-destination')?.value, address, option('--dport')?.value)
+}
+
+/** DNAT to the very address takes nothing: so our own pins keep a Service from taking it. */
+const isItself = (to: string | undefined, address: string, port: string | undefined) =>
+  to !== undefined && [address, `${address}:${port}`, `[${address}]`, `[${address}]:${port}`].includes(to)
+
+function kindOf({ chain, option }: ParsedRule): string {
+  const port = option('--dport')
+  if (chain !== 'PREROUTING' || port?.value !== '80' || port.negated) return 'metadata-dnat'
+  return option('-i')?.negated ? 'kiam' : 'kube2iam-or-kiam'
+}
+
+/** For a shell: whoever made the rule must not make a command of it. */
+function quote(word: string): string {
+  return /^[\w./:@%+=,!-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+}

@@ -1,0 +1,171 @@
+import { BlockList } from 'node:net'
+import type { GuardRuleset } from '../nft/guard-ruleset.ts'
+
+/** What the rules have to know of the node's network, see `GuardRuleset`. */
+export type Ways = Required<Pick<GuardRuleset, 'uplinks' | 'inner' | 'outer'>>
+
+/** A route to pods that the node itself would not take: only a table of policy routing has it. */
+export type HiddenRoute = { readonly destination: string; readonly device: string }
+
+export type NodeNetwork = Ways & { readonly hidden: readonly HiddenRoute[] }
+
+/** What is used of `ip -json -details link show`. */
+export type Link = {
+  readonly ifname?: string
+  /** The other end, or the device below, where it is in this network namespace. */
+  readonly link?: string
+  /** The bridge, bond or VRF that this is a port of. */
+  readonly master?: string
+  readonly linkinfo?: { readonly info_kind?: string }
+}
+
+/** The guard's own table of routes, see `answer-routes.ts`. */
+export const ANSWER_TABLE = '169254'
+
+/**
+ * Kinds of devices that may lead to this node's pods. Every other kind (a network card has none; VLANs, bonds,
+ * tunnels, macvlan, and whatever is invented next) leads outside.
+ */
+const INSIDE = new Set(['veth', 'bridge', 'vrf', 'netkit', 'openvswitch', 'dummy', 'ifb', 'nlmon'])
+/** Those of {@link INSIDE} that are what their ports are. */
+const OF_PORTS = new Set(['bridge', 'vrf'])
+/** Tables that every lookup of the node's own goes through, and ours. */
+const USUAL = new Set(['local', 'main', 'default', ANSWER_TABLE])
+
+type Route = { readonly destination: string; readonly table: string; readonly hops: readonly Hop[] }
+type Hop = { readonly device: string; readonly gateway?: string; readonly source?: string }
+
+/** As good as a default route: half of all addresses, or the Internet's, as VPNs have them. */
+const HALF = /^[\da-f.:]+\/[0-7]$/
+const isDefault = (destination: string) => destination === 'default' || HALF.test(destination)
+
+/** Whether a line of `ip -oneline route show table all` is of use: not what BGP learns by the thousand. */
+export const isUsefulRoute = (line: string) =>
+  isDefault(line.split(' ', 1)[0] ?? '') || (/^[\da-f]/.test(line) && !/ via (?!.* src )/.test(line))
+
+export type Seen = {
+  readonly links: readonly Link[]
+  /** Names of veths with an address in a subnet: a pod's veth has none, or the gateway's alone; these are wires to other hosts. */
+  readonly wires: readonly string[]
+  /** Text of `ip -oneline route show table all`, of both families, see {@link isUsefulRoute}. */
+  readonly routes: string
+}
+
+/** Sorts a node's interfaces and routes. */
+export function sortNetwork({ links, wires, routes }: Seen): NodeNetwork {
+  const parsed = routes.split('\n').flatMap(parseRoute)
+  // A pair of veths with both ends here leads nowhere else: Cilium's cilium_host, what joins two bridges.
+  const pairs = new Set(links.filter(isPair).map(({ ifname = '' }) => ifname))
+  const uplinks = uplinksOf(links, parsed, pairs)
+  const others = wires.filter((name) => !uplinks.has(name) && !pairs.has(name))
+  return {
+    uplinks: [...new Set([...uplinks].filter(isPlain).map(collapsed))].sort(),
+    inner: withoutCovered(innerOf(parsed, pairs)),
+    outer: withoutCovered(outerOf(parsed, new Set(others))),
+    hidden: hiddenOf(parsed, uplinks),
+  }
+}
+
+function uplinksOf(
+  links: readonly Link[],
+  routes: readonly Route[],
+  pairs: ReadonlySet<string>,
+): ReadonlySet<string> {
+  const kinds = new Map(links.map(({ ifname = '', linkinfo }) => [ifname, linkinfo?.info_kind]))
+  const leadsOutside = ({ linkinfo }: Link) => !INSIDE.has(linkinfo?.info_kind ?? '')
+  const uplinks = new Set(links.filter(leadsOutside).map(({ ifname = '' }) => ifname))
+  // A default route is one in any table: strict security groups for pods have theirs in one table each.
+  for (const { destination, hops } of routes)
+    if (isDefault(destination)) for (const { device } of hops) if (!pairs.has(device)) uplinks.add(device)
+  for (const { ifname = '', master } of links)
+    if (master !== undefined && uplinks.has(ifname) && OF_PORTS.has(kinds.get(master) ?? ''))
+      uplinks.add(master)
+  // It carries the kernel's "unreachable" default of IPv6.
+  uplinks.delete('lo')
+  return uplinks
+}
+
+const isPair = ({ linkinfo, link }: Link) => linkinfo?.info_kind === 'veth' && link !== undefined
+
+/** The kernel takes quotes and stars in names, too, with which no rule would load any more. */
+const isPlain = (device: string) => /^\w[\w.-]*$/.test(device)
+
+/** Security groups for pods make and remove one with every pod: they go by one name, so that the rules stay. */
+const collapsed = (device: string) => (device.startsWith('vlan.eth.') ? 'vlan.eth.*' : device)
+
+/** This node's pods that are answered by such a pair: the route of the gateway's own prefix, not those of other nodes. */
+function innerOf(routes: readonly Route[], pairs: ReadonlySet<string>): ReadonlySet<string> {
+  const inner = new Set<string>()
+  for (const { destination, hops } of routes)
+    for (const { device, gateway, source } of hops)
+      if (pairs.has(device) && destination.includes('/') && contains(destination, gateway ?? source))
+        inner.add(destination)
+  return inner
+}
+
+/** Other hosts on the wires, as far as no router is between. */
+function outerOf(routes: readonly Route[], wires: ReadonlySet<string>): ReadonlySet<string> {
+  const outer = routes.filter(
+    ({ destination, hops: [hop] }) =>
+      destination.includes('/') &&
+      !destination.startsWith('fe80:') &&
+      hop !== undefined &&
+      hop.gateway === undefined &&
+      wires.has(hop.device),
+  )
+  return new Set(outer.map(({ destination }) => destination))
+}
+
+/** Each prefix is a rule of its own: none for what another one holds. */
+function withoutCovered(prefixes: ReadonlySet<string>): string[] {
+  const length = (prefix: string) => Number(prefix.split('/')[1])
+  const covers = (wide: string, narrow: string) =>
+    length(wide) < length(narrow) && contains(wide, narrow.split('/')[0])
+  const all = [...prefixes]
+  return all.filter((narrow) => !all.some((wide) => covers(wide, narrow))).sort()
+}
+
+function contains(prefix: string, address: string | undefined): boolean {
+  if (address === undefined || address.includes(':') !== prefix.includes(':')) return false
+  const [network = '', length = ''] = prefix.split('/')
+  const family = prefix.includes(':') ? 'ipv6' : 'ipv4'
+  const list = new BlockList()
+  list.addSubnet(network, Number(length), family)
+  return list.check(address, family)
+}
+
+/** Where two tables disagree nobody can say which pod is meant: neither counts. */
+function hiddenOf(routes: readonly Route[], uplinks: ReadonlySet<string>): HiddenRoute[] {
+  const direct = routes.filter(({ destination, hops }) => {
+    const [hop] = hops
+    return !isDefault(destination) && hops.length === 1 && hop && hop.gateway === undefined
+  })
+  const known = new Set(direct.filter(({ table }) => table === 'main').map(({ destination }) => destination))
+  const found = new Map<string, Set<string>>()
+  for (const { destination, table, hops } of direct) {
+    const device = hops[0]?.device ?? ''
+    if (USUAL.has(table) || known.has(destination) || uplinks.has(device) || device === 'lo') continue
+    // Link-local addresses are of one link each, and every table may have them.
+    if (destination.startsWith('fe80:')) continue
+    found.set(destination, (found.get(destination) ?? new Set()).add(device))
+  }
+  return [...found].flatMap(([destination, [device = '', ...others]]) =>
+    others.length > 0 ? [] : [{ destination, device }],
+  )
+}
+
+/** A line such as `10.244.1.11 dev vlan1 table 101 scope link`; routes of another type (`local`, `blackhole`) have it first. */
+function parseRoute(line: string): Route[] {
+  const [destination = ''] = line.split(' ', 1)
+  if (destination !== 'default' && !/^[\d.]+(\/\d+)?$|^[\da-f]*:[\da-f:.]*(\/\d+)?$/.test(destination))
+    return []
+  const field = (text: string, name: string) => new RegExp(` ${name} (\\S+)`).exec(text)?.[1]
+  const hops = line.split(/\\\s*nexthop/).flatMap((text) => {
+    const [device, gateway, source] = [field(text, 'dev'), field(text, 'via'), field(text, 'src')]
+    if (device === undefined) return []
+    return [
+      { device, ...(gateway === undefined ? {} : { gateway }), ...(source === undefined ? {} : { source }) },
+    ]
+  })
+  return [{ destination, table: field(line, 'table') ?? 'main', hops }]
+}

@@ -1,0 +1,98 @@
+import { messageOf } from '../../../common/errors.ts'
+import type { Logger } from '../../../common/log.ts'
+import { type Exec, whyFailed } from '../exec.ts'
+import { type AnswerOptions, ensureAnswers } from './answer-routes.ts'
+import { isUsefulRoute, type Link, type NodeNetwork, sortNetwork, type Ways } from './network.ts'
+
+/** What the guard knows of the ways into and out of the node. */
+export type NodeWays = {
+  /** What the rules have to know, as last seen. At once: a repair waits for it. */
+  readonly known: () => Ways
+  /**
+   * Looks again, and sees to it that answers find pods behind policy routing; never throws. Tells whether `known` has
+   * changed. Not to be called while it runs.
+   */
+  readonly look: () => Promise<boolean>
+  /** Why some pods may not reach the broker; one sentence. */
+  readonly detail: () => string | undefined
+}
+
+/**
+ * @param fallback the interfaces of the usual default routes, for as long as `ip` has told nothing
+ */
+export function createWays(options: {
+  readonly exec: Exec
+  readonly answers: AnswerOptions
+  readonly fallback: () => readonly string[]
+  readonly log: Logger
+}): NodeWays {
+  const { exec, answers, fallback, log } = options
+  let seen: NodeNetwork | undefined
+  let detail: string | undefined
+  const known = (): Ways => {
+    const { uplinks = fallback(), inner = [], outer = [] } = seen ?? {}
+    return { uplinks, inner, outer }
+  }
+
+  const look = async () => {
+    const before = JSON.stringify(known())
+    let failed: string | undefined
+    try {
+      seen = await readNetwork(exec)
+      failed = await ensureAnswers(exec, answers, seen.hidden)
+    } catch (error) {
+      failed = `the node's interfaces could not be looked at, and new ones that lead outside are not known: ${messageOf(error)}`
+    }
+    if (failed !== undefined && failed !== detail)
+      log.error('ways into the node incomplete', { detail: failed })
+    detail = failed
+    return JSON.stringify(known()) !== before
+  }
+  return { known, look, detail: () => detail }
+}
+
+/** Reads this network namespace. Throws where `ip` fails. */
+export async function readNetwork(exec: Exec): Promise<NodeNetwork> {
+  // Neither the addresses of Services that IPVS makes the node's own, nor routes to them, nor routes to other nodes: of
+  // these there are tens of thousands.
+  const [links, wires, ...routes] = await Promise.all([
+    exec('ip', ['-json', '-details', 'link', 'show']),
+    exec('ip', ['-oneline', 'address', 'show', 'type', 'veth'], { keepLine: isSubnet }),
+    ...['-4', '-6'].map((family) =>
+      exec('ip', [family, '-oneline', 'route', 'show', 'table', 'all', 'type', 'unicast'], {
+        keepLine: isUsefulRoute,
+      }),
+    ),
+  ])
+  if (links.code !== 0) throw new Error(whyFailed('ip', links))
+  if (wires.code !== 0) throw new Error(whyFailed('ip', wires))
+  for (const listed of routes)
+    if (listed.code !== 0 && !/not supported/i.test(listed.stderr)) throw new Error(whyFailed('ip', listed))
+  return sortNetwork({
+    links: JSON.parse(links.stdout) as Link[],
+    wires: [...wires.stdout.matchAll(/^\d+: (\S+)/gm)].map(([, name = '']) => name),
+    routes: routes.map(({ stdout }) => stdout).join('\n'),
+  })
+}
+
+/** Whether a line is about an address of other hosts' wire: in a subnet, and not link-local. */
+export const isSubnet = (line: string) =>
+  / scope global /.test(line) &&
+  / inet6? \S+\/\d+ /.test(line) &&
+  !/ (inet \S+\/32|inet6 \S+\/128) /.test(line)
+
+/**
+ * Whether a line of `ip -oneline monitor link address route rule` may change the ways: default routes, tables and rules
+ * of policy routing, and devices other than a plain veth to a pod, of which a node has hundreds come and go.
+ */
+export function changesWays(line: string): boolean {
+  const text = line.replace(/^Deleted /, '')
+  if (/ table local /.test(text)) return false
+  return (
+    /^(default|[\da-f.:]+\/[0-7]) /.test(text) ||
+    / table \S+/.test(text) ||
+    /^\d+:\s+(not )?from /.test(text) ||
+    (/^\d+: /.test(text) && / link\//.test(text) && !/^\d+: [^:]+@if\d+:/.test(text)) ||
+    isSubnet(text)
+  )
+}

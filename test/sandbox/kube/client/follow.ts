@@ -1,0 +1,105 @@
+/** List and watch that survives everything, as client-go's reflector: for the sandbox's own parts. */
+
+import type { KubeObject } from '../objects/objects.ts'
+import { isApiError } from '../server/status.ts'
+import type { ListOptions } from './client-options.ts'
+import type { KubeClient } from './kube-client.ts'
+import type { Watch } from './watch-client.ts'
+
+export type FollowHandlers<T extends KubeObject> = {
+  /** Added or changed; `previous` is what was known of it. */
+  readonly onChange: (object: T, previous: T | undefined) => void
+  /** Gone; the last known state. */
+  readonly onDelete?: (object: T) => void
+}
+
+export type Follow = {
+  /** Resolves after the first list has been told. */
+  readonly synced: Promise<void>
+  close(): void
+}
+
+const RETRY_MS = 100
+
+export function follow<T extends KubeObject>(
+  client: KubeClient,
+  resource: string,
+  options: Pick<ListOptions, 'namespace' | 'labelSelector' | 'fieldSelector'>,
+  handlers: FollowHandlers<T>,
+): Follow {
+  const known = new Map<string, T>()
+  let closed = false
+  let watch: Watch | undefined
+  let wake: (() => void) | undefined
+  let markSynced = () => {}
+  const synced = new Promise<void>((resolve) => {
+    markSynced = resolve
+  })
+
+  function changed(object: T): void {
+    const uid = object.metadata.uid ?? ''
+    const previous = known.get(uid)
+    if (previous?.metadata.resourceVersion === object.metadata.resourceVersion) return
+    known.set(uid, object)
+    handlers.onChange(object, previous)
+  }
+
+  function deleted(object: T): void {
+    if (known.delete(object.metadata.uid ?? '')) handlers.onDelete?.(object)
+  }
+
+  async function list(): Promise<string> {
+    const { items, metadata } = await client.list<T>(resource, options)
+    const uids = new Set(items.map((item) => item.metadata.uid ?? ''))
+    for (const [uid, object] of [...known]) if (!uids.has(uid)) deleted(object)
+    for (const item of items) changed(item)
+    return metadata.resourceVersion
+  }
+
+  async function watchFrom(start: string): Promise<string> {
+    let version = start
+    watch = client.watch<T>(
+      resource,
+      { ...options, resourceVersion: start, allowWatchBookmarks: true },
+      (event) => {
+        version = event.object.metadata.resourceVersion ?? version
+        if (closed || event.type === 'BOOKMARK') return
+        if (event.type === 'DELETED') deleted(event.object)
+        else changed(event.object)
+      },
+    )
+    await watch.ended
+    return version
+  }
+
+  async function run(): Promise<void> {
+    let version: string | undefined
+    while (!closed) {
+      try {
+        if (version === undefined) {
+          version = await list()
+          markSynced()
+        }
+        version = await watchFrom(version)
+      } catch (error) {
+        if (closed) return
+        // Anything may have been missed unless the watch merely broke: list again.
+        version = undefined
+        if (isApiError(error, 410)) continue
+        await new Promise<void>((resolve) => {
+          wake = resolve
+          setTimeout(resolve, RETRY_MS)
+        })
+      }
+    }
+  }
+  void run()
+  return {
+    synced,
+    close() {
+      closed = true
+      watch?.close()
+      wake?.()
+    },
+  }
+}

@@ -1,0 +1,53 @@
+/** Rules of DELETE. */
+
+import type { Resource } from '../server/resources.ts'
+import { conflict, failure, type Status } from '../server/status.ts'
+import { type JsonObject, type KubeObject, objectAt, stringAt } from './objects.ts'
+
+/** Whether something still has to happen before the object may go: finalizers of its own, or a namespace's. */
+export function held(object: KubeObject, finalizers: readonly string[]): boolean {
+  const own = objectAt(object, 'spec').finalizers
+  return finalizers.length > 0 || (object.kind === 'Namespace' && Array.isArray(own) && own.length > 0)
+}
+
+/** @throws ApiError 409 when the object is not the one the client meant */
+export function checkPreconditions(resource: Resource, current: KubeObject, preconditions: JsonObject): void {
+  const { name = '', uid, resourceVersion } = current.metadata
+  const refuse = (what: string, wanted: unknown, has: unknown, fate: string) => {
+    const why = `the ${what} in the precondition (${wanted}) does not match the ${what} in record (${has}). The object might have been ${fate}`
+    // BeforeDelete names the kind where others name the resource.
+    return conflict({ group: resource.group, plural: resource.kind }, name, why)
+  }
+  if (preconditions.uid !== undefined && preconditions.uid !== uid)
+    throw refuse('UID', preconditions.uid, uid, 'deleted and then recreated')
+  if (preconditions.resourceVersion !== undefined && preconditions.resourceVersion !== resourceVersion)
+    throw refuse('ResourceVersion', preconditions.resourceVersion, resourceVersion, 'modified')
+}
+
+/** Seconds a deletion waits for the kubelet: none for what runs nowhere or is over (pkg/registry/core/pod/strategy.go). */
+export function gracePeriod(resource: Resource, object: KubeObject, given: unknown): number {
+  if (resource.plural !== 'pods' || resource.group !== '') return 0
+  if (typeof given === 'number' && given < 0)
+    throw failure(422, 'Invalid', 'gracePeriodSeconds must be non-negative')
+  const ended = ['Succeeded', 'Failed'].includes(stringAt(object, 'status', 'phase') ?? '')
+  if (ended || !stringAt(object, 'spec', 'nodeName')) return 0
+  const own = objectAt(object, 'spec').terminationGracePeriodSeconds
+  return typeof given === 'number' ? given : typeof own === 'number' ? own : 30
+}
+
+/** The answer for what is gone at once, except pods. */
+export function deletedStatus(resource: Resource, object: KubeObject): Status {
+  const { name, uid } = object.metadata
+  return {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Success',
+    details: {
+      ...(name === undefined ? {} : { name }),
+      ...(resource.group === '' ? {} : { group: resource.group }),
+      kind: resource.plural,
+      ...(uid === undefined ? {} : { uid }),
+    },
+  }
+}
