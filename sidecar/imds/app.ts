@@ -2,12 +2,13 @@
  * The routes of the metadata service. The way of a request: `target.ts` (which path), `host.ts` (403), the session
  * token (401), then one of the routes below. Every answer comes from memory.
  */
+
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
+import { BoundedMap } from '../../common/bounded-map.ts'
 import type { Clock } from '../clock.ts'
 import type { View } from '../credentials/store.ts'
 import type { Refusal } from '../health/refusals.ts'
-import { Recent } from '../recent.ts'
 import { hostAllowed } from './host.ts'
 import { answerIam, type KnownRole } from './iam.ts'
 import { bare, failure, type Reply, refuse, success } from './respond.ts'
@@ -191,7 +192,7 @@ const MAX_REMEMBERED = 300
 
 /** Parses URLs; a request asks twice for its own, and SDKs ask for the same few ones, so the latest are kept. */
 function rememberedTargets(): (url: string) => TargetResult {
-  const latest = new Recent<string, TargetResult>(8)
+  const latest = new BoundedMap<string, TargetResult>(8)
   return (url) => {
     const known = latest.get(url)
     if (known !== undefined) return known
