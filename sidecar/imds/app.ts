@@ -6,7 +6,7 @@
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
 import { BoundedMap } from '../../common/bounded-map.ts'
-import type { Clock } from '../clock.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 import type { View } from '../credentials/store.ts'
 import type { Refusal } from '../health/refusals.ts'
 import { hostAllowed } from './host.ts'
@@ -47,7 +47,7 @@ export type AppOptions = {
   readonly isOwn?: (url: string) => boolean
   readonly onExchange: (exchange: Exchange) => void
   readonly onError: (error: unknown) => void
-  readonly clock: Clock
+  readonly clock: SteadyClock
 }
 
 type Route = (c: Context, target: Target) => Reply
@@ -87,7 +87,7 @@ export function metadataApp(options: AppOptions): Hono {
     }
     if (!reads(c.req.method) || (result.ok && result.target.path === TOKEN_PATH))
       return { lifetime: undefined }
-    const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.wall() })
+    const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.now() })
     // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
     return session.ok ? session : refuse(session.refusal, 401)
   }
@@ -126,7 +126,7 @@ export function metadataApp(options: AppOptions): Hono {
   app.all(
     TOKEN_PATH,
     handler((c, target) => {
-      if (c.req.method === 'PUT') return putToken(c, target, tokens, clock.wall())
+      if (c.req.method === 'PUT') return putToken(c, target, tokens, clock.now())
       if (c.req.method === 'OPTIONS') return bare(200, { allow: TOKEN_METHODS })
       return bare(405, { allow: TOKEN_METHODS, refusal: 'method' })
     }),
