@@ -1,5 +1,6 @@
 /** What bounds the pods of a namespace: its LimitRanges and ResourceQuotas, for warnings alone. */
 
+import { BoundedMap } from '../../common/bounded-map.ts'
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import { isObject, type JsonObject } from '../admission/json.ts'
@@ -31,7 +32,9 @@ export function namespaceLimits(
   clock: () => number,
   log: Pick<Logger, 'debug'>,
 ): LimitsLookup {
-  const known = new Map<string, { readonly at: number; readonly limits: Promise<NamespaceLimits> }>()
+  const known = new BoundedMap<string, { readonly at: number; readonly limits: Promise<NamespaceLimits> }>(
+    MOST_NAMESPACES,
+  )
   const list = async (namespace: string, plural: string): Promise<readonly JsonObject[]> => {
     try {
       const path = `/api/v1/namespaces/${namespace}/${plural}`
@@ -61,10 +64,7 @@ export function namespaceLimits(
     const last = known.get(namespace)
     if (last !== undefined && now - last.at < KEPT_MS) return last.limits
     const limits = read(namespace)
-    known.delete(namespace)
     known.set(namespace, { at: now, limits })
-    const [oldest] = known.keys()
-    if (known.size > MOST_NAMESPACES && oldest !== undefined) known.delete(oldest)
     return limits
   }
 }

@@ -99,11 +99,7 @@ async function start(pod: TestPod): Promise<number> {
   const sidecar = await startSidecar(result.settings, {
     log: lineLogger('sidecar', 'error', () => {}),
     role: 'app',
-    clock: {
-      wall: clock.now,
-      monotonic: clock.now,
-      timer: (callback, milliseconds) => clock.after(milliseconds, callback),
-    },
+    clock: { now: clock.now, monotonic: clock.now, after: clock.after },
   })
   sidecars.push(sidecar)
   await until('the gate', async () => (await document(sidecar.metadataPort)).Code === 'Success')
