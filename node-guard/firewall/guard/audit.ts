@@ -1,5 +1,5 @@
-import { AUDIT_SECONDS, AUDIT_SIZE, SIGHTS, type Sight } from '../nft/guard-ruleset.ts'
 import type { AddedElement, TableContent } from '../nft/table-content.ts'
+import { AUDIT_SECONDS, AUDIT_SIZE, SIGHTS, type Sight } from '../rules/guard-nft.ts'
 
 /**
  * `direct`: on its way to the real endpoint, as it was sent. `dnat`: another tool's DNAT gave it another destination

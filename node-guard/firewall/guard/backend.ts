@@ -1,5 +1,5 @@
-import type { CounterName, GuardRuleset } from '../nft/guard-ruleset.ts'
-import type { Watched } from './watch.ts'
+import type { Watched } from '../process/watch.ts'
+import type { CounterName, GuardRuleset } from '../rules/guard.ts'
 
 /** By what means rules are made; `iptables-legacy` works where the kernel has no nf_tables. */
 export const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const

@@ -1,6 +1,6 @@
 import type { Logger } from '../../../common/log.ts'
-import { COUNTERS, type CounterName, type GuardRuleset } from '../nft/guard-ruleset.ts'
 import type { Ways } from '../node/network.ts'
+import { COUNTERS, type CounterName, type GuardRuleset } from '../rules/guard.ts'
 import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
 

@@ -1,7 +1,7 @@
 import type { Logger } from '../../../common/log.ts'
-import type { GuardRuleset } from '../nft/guard-ruleset.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
 import type { Backend, Failure } from './backend.ts'
-import type { Backends } from './selection.ts'
+import type { Backends } from './backends.ts'
 
 /** The backend by which this process keeps its rules. */
 export type Choice = {

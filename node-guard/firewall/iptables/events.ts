@@ -1,6 +1,6 @@
 import type { Interest } from '../nft/rule-events.ts'
+import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import type { Family } from './command.ts'
-import { GUARD_CHAINS } from './guard-rules.ts'
 import type { IptablesTable } from './saved.ts'
 
 const BUILT_IN = 'PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING'

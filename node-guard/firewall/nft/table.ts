@@ -1,5 +1,5 @@
 import { messageOf } from '../../../common/errors.ts'
-import { type Exec, type ExecResult, isUnsupported, whyFailed } from '../exec.ts'
+import { type Exec, type ExecResult, isUnsupported, whyFailed } from '../process/exec.ts'
 import { tableCommands } from './commands.ts'
 import { hasShape, parseTable, type TableContent } from './table-content.ts'
 

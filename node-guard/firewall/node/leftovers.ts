@@ -1,6 +1,6 @@
-import { GUARD_CHAINS } from '../iptables/guard-rules.ts'
 import type { NatRule } from '../iptables/nat-rules.ts'
 import { type ParsedRule, parseRule } from '../iptables/rule-options.ts'
+import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 
 /** A rule of another tool that takes the metadata service's traffic, and the command that removes it. */
 export type Leftover = { readonly kind: string; readonly rule: string; readonly remove: string }

@@ -1,5 +1,5 @@
 import { BlockList } from 'node:net'
-import type { GuardRuleset } from '../nft/guard-ruleset.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
 
 /** What the rules have to know of the node's network, see `GuardRuleset`. */
 export type Ways = Required<Pick<GuardRuleset, 'uplinks' | 'inner' | 'outer'>>

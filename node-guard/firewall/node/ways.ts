@@ -1,6 +1,6 @@
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
-import { type Exec, whyFailed } from '../exec.ts'
+import { type Exec, whyFailed } from '../process/exec.ts'
 import { type AnswerOptions, ensureAnswers } from './answer-routes.ts'
 import { isUsefulRoute, type Link, type NodeNetwork, sortNetwork, type Ways } from './network.ts'
 

@@ -1,5 +1,5 @@
-import type { Status } from './report.ts'
-import type { WrittenStatus } from './status-file.ts'
+import type { Status } from '../report/report.ts'
+import type { WrittenStatus } from './file.ts'
 
 type Check = (value: unknown) => boolean
 

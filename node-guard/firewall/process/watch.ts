@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
 import { messageOf } from '../../../common/errors.ts'
-import { toolEnvironment } from '../exec.ts'
+import { toolEnvironment } from './exec.ts'
 
 export type Watched = {
   readonly command: string

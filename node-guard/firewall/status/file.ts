@@ -2,9 +2,9 @@ import { constants } from 'node:fs'
 import { mkdir, open, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
-import type { Status } from './report.ts'
-import type { LookedAt } from './status-leftovers.ts'
-import { isWrittenStatus } from './status-shape.ts'
+import type { Status } from '../report/report.ts'
+import type { LookedAt } from './leftovers.ts'
+import { isWrittenStatus } from './shape.ts'
 
 /** A status as a guard wrote it. */
 export type WrittenStatus = {
