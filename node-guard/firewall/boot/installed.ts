@@ -10,7 +10,7 @@ import { BOOT_CHAINS, BOOT_CHAINS_TABLE } from './iptables-script.ts'
 import { BOOT_TABLE } from './rules.ts'
 
 /** `none` also where nobody can look: then nothing could have loaded them, or it is iptables-legacy's, unread without NET_RAW. */
-export type BootRulesState = 'none' | 'current' | 'outdated'
+type BootRulesState = 'none' | 'current' | 'outdated'
 
 /**
  * Looks at the markers that they leave.

@@ -5,7 +5,7 @@
  */
 
 import { tableCommands } from '../nft/commands.ts'
-import type { TableName } from '../nft/table.ts'
+import type { TableName } from '../nft/table-content.ts'
 import { guardRuleset } from '../rules/guard-nft.ts'
 
 /**

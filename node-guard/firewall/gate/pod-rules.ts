@@ -5,7 +5,7 @@ import type { Purpose, RedirectRuleset } from '../rules/pod.ts'
 import { inNewPod, proofRuleset, redirectRuleset } from '../rules/pod-nft.ts'
 
 /** The pod's rules: by nft, or by iptables where nft does not work in this pod. */
-export type PodRules = {
+type PodRules = {
   /** Puts these rules in the place of the last ones. Returns why it could not, or undefined. */
   readonly load: (purpose: Purpose) => Promise<string | undefined>
 }

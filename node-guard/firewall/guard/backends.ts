@@ -15,7 +15,7 @@ export type Backends = {
 }
 
 /** `--backend`. */
-export type BackendSetting = 'auto' | 'nft' | 'iptables'
+type BackendSetting = 'auto' | 'nft' | 'iptables'
 
 /**
  * The backends by preference. `auto` takes nft first: its rules cannot be gone round by another's ACCEPT. Of

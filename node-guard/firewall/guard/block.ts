@@ -32,7 +32,7 @@ export type BlockState = {
 export const NO_PACKETS: BlockState['packets'] = zero(COUNTERS)
 export const NO_REPAIRS: BlockState['repairs'] = zero(CAUSES)
 
-export type BlockOptions = {
+type BlockOptions = {
   readonly metadata: readonly string[]
   readonly broker: readonly string[]
   readonly choice: Choice

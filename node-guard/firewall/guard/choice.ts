@@ -17,7 +17,7 @@ export type Choice = {
   readonly left: () => string | undefined
 }
 
-export type ChoiceOptions = {
+type ChoiceOptions = {
   readonly backends: Backends
   /** Begins to watch for changes of a backend's rules; returns what ends it. */
   readonly follow: (backend: Backend) => Promise<() => void>

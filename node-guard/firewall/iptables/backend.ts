@@ -16,7 +16,7 @@ import { WRITTEN_TOGETHER, type Write, writeTables } from './write.ts'
 /** iptables-legacy tells nobody of changes, and its canaries not of all: its rules are read back this often. */
 const LEGACY_POLL_MS = 1000
 
-export type IptablesOptions = {
+type IptablesOptions = {
   readonly exec: Exec
   readonly variant: Variant
   /** The families this kernel speaks. */

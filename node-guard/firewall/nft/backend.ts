@@ -10,7 +10,7 @@ import type { TableContent } from './table-content.ts'
 type Heard = 'is gone' | 'was changed' | undefined
 
 /** What the table is for. */
-export type TableUse = {
+type TableUse = {
   readonly ruleset: (rules: GuardRuleset) => string
   /** It was made anew: its counts begin with it. */
   readonly restarted?: () => void

@@ -25,7 +25,7 @@ export type OwnedTable = {
   readonly stop: () => void
 }
 
-export type OwnedTableOptions = {
+type OwnedTableOptions = {
   readonly exec: Exec
   readonly hold: (ended: (why: string) => void) => Holder
   /** The table is gone, and not by our doing: time for another `check`. */

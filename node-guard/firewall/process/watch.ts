@@ -13,7 +13,7 @@ export type Watched = {
   readonly decoder?: () => (chunk: Buffer) => readonly string[]
 }
 
-export type WatchEvents = {
+type WatchEvents = {
   /** Lines that match; called once per chunk of output. */
   readonly event: (lines: readonly string[]) => void
   /**

@@ -10,7 +10,7 @@ import { removeLink } from '../node/broker-link.ts'
 import { LOOK_TABLE } from '../node/imds-options.ts'
 import type { Exec } from '../process/exec.ts'
 
-export type Removal = {
+type Removal = {
   /** What is still there and why, as one sentence; undefined when nothing of ours is left. */
   readonly failed: string | undefined
   /** Where nobody could look: backends that cannot be used here, and so have left nothing. */

@@ -1,4 +1,4 @@
-import type { TableName } from '../nft/table.ts'
+import type { TableName } from '../nft/table-content.ts'
 import { BROKER_COUNTERS, COUNTERS, type GuardRuleset, isClaimable } from './guard.ts'
 
 export const GUARD_TABLE: TableName = 'inet pod2iam_guard'

@@ -5,7 +5,7 @@ import type { Purpose, RedirectRuleset } from './pod.ts'
 /** The pod's chain, first in nat OUTPUT; the names of all of ours begin so. */
 export const REDIRECT_CHAIN = 'POD2IAM-REDIRECT'
 /** First in filter INPUT. */
-export const DIRECT_CHAIN = 'POD2IAM-REDIRECT-ONLY'
+const DIRECT_CHAIN = 'POD2IAM-REDIRECT-ONLY'
 
 /** The same as `proofRuleset` and `redirectRuleset` say in nft in their output chain, one family. */
 export function redirectChain(

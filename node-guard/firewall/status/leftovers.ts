@@ -11,7 +11,7 @@ export type LookedAt = {
   readonly metadata: readonly string[]
 }
 
-export type FreshLook = {
+type FreshLook = {
   readonly lookedAt: LookedAt | undefined
   /** Of this process. */
   readonly network: string | undefined
