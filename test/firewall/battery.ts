@@ -3,8 +3,9 @@
  * the ruleset. What must be dropped is a datagram followed by another that must arrive: no waiting for silence.
  */
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
-import { type GuardRuleset, guardRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
-import { ensureLink } from '../../node-guard/firewall/node/link.ts'
+import { ensureLink } from '../../node-guard/firewall/node/broker-link.ts'
+import type { GuardRuleset } from '../../node-guard/firewall/rules/guard.ts'
+import { guardRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
 import {
   CLAIMABLE,
   CLAIMED,

@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import type { Layout } from '../sandbox/node/layouts.ts'
 import { type Machine, openMachine } from '../sandbox/node/machine.ts'
 import { collect, type ExecResult, execIn, spawnEntered, spawnIn } from '../sandbox/node/process.ts'

@@ -1,5 +1,5 @@
 /** What others do on a node to the rules of all. */
-import { GUARD_TABLE } from '../../../node-guard/firewall/nft/guard-ruleset.ts'
+import { GUARD_TABLE } from '../../../node-guard/firewall/rules/guard-nft.ts'
 import { type TestNode, until } from '../../firewall/node.ts'
 
 /** `iptables`: of its variants that over nf_tables, unless the node's other rules are in the legacy one. */

@@ -1,10 +1,10 @@
 import { buildInfoText } from '../../../common/build-info.ts'
 import { type Metric, prometheusText } from '../../../common/prometheus-text.ts'
-import { COUNTERS } from '../nft/guard-ruleset.ts'
+import { VIAS } from '../guard/audit.ts'
+import { CAUSES } from '../guard/block.ts'
 import { WARNING_CODES } from '../node/surroundings.ts'
-import { backendOf, type GuardReport, packetsOf, whyNotVerified } from '../report/report.ts'
-import { VIAS } from './audit.ts'
-import { CAUSES } from './block.ts'
+import { COUNTERS } from '../rules/guard.ts'
+import { backendOf, type GuardReport, packetsOf, whyNotVerified } from './report.ts'
 
 /**
  * Prometheus text. Labels are bounded: counters, causes, codes, backend and mode; an address is never one.
