@@ -6,6 +6,7 @@ import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/
 import { ensureLink } from '../../node-guard/firewall/node/broker-link.ts'
 import type { GuardRuleset } from '../../node-guard/firewall/rules/guard.ts'
 import { guardRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
+import { until } from '../support/until.ts'
 import {
   CLAIMABLE,
   CLAIMED,
@@ -16,7 +17,6 @@ import {
   POD1,
   type TestNode,
   UNLINKED,
-  until,
 } from './node.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES

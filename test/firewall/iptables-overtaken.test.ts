@@ -10,9 +10,10 @@ import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
 import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import { iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { RULES } from './battery.ts'
 import { type IptablesModel, iptablesModel } from './iptables-model.ts'
-import { nodeExec, openNode, until } from './node.ts'
+import { nodeExec, openNode } from './node.ts'
 
 const WANTED = iptablesRules(RULES, 4)
 const ACCEPT = '-A FORWARD -j ACCEPT'

@@ -8,9 +8,10 @@ import { LOOK_TABLE } from '../../node-guard/firewall/node/imds-options.ts'
 import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import { GUARD_TABLE, OWNED_TABLE } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { AS_DESIGNED, prepare, probe, RULES } from './battery.ts'
 import { type GuardProcess, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 const HOLDER = 'nft --handle --interactive'
 
