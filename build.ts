@@ -6,7 +6,7 @@ import { copyFile, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { type BuildOptions, build } from 'esbuild'
+import { type BuildOptions, build, type Metafile } from 'esbuild'
 
 const ENTRIES = {
   sidecar: 'sidecar/main.ts',
@@ -33,16 +33,19 @@ const SPECIAL: Partial<Record<keyof typeof ENTRIES, BuildOptions>> = {
 }
 
 export type Component = keyof typeof ENTRIES
+export const COMPONENTS = Object.keys(ENTRIES) as Component[]
 
-/** Builds one component into `outfile`. */
-export async function buildComponent(name: Component, outfile: string): Promise<void> {
-  await build({
+/** Builds one component into `outfile`; what is in it, by source file, is esbuild's metafile. */
+export async function buildComponent(name: Component, outfile: string): Promise<Metafile> {
+  const { metafile } = await build({
     absWorkingDir: import.meta.dirname,
     ...COMMON,
     ...SPECIAL[name],
     entryPoints: [ENTRIES[name]],
     outfile,
+    metafile: true,
   })
+  return metafile
 }
 
 /**
@@ -51,8 +54,7 @@ export async function buildComponent(name: Component, outfile: string): Promise<
  */
 export async function buildAll(outdir: string): Promise<void> {
   const fresh = await mkdtemp(join(tmpdir(), 'pod2iam-build-'))
-  const names = Object.keys(ENTRIES) as Component[]
-  await Promise.all(names.map((name) => buildComponent(name, join(fresh, `${name}.cjs`))))
+  await Promise.all(COMPONENTS.map((name) => buildComponent(name, join(fresh, `${name}.cjs`))))
   await mkdir(outdir, { recursive: true })
   for (const file of await readdir(fresh)) {
     const staged = join(outdir, `.${file}.${process.pid}`)

@@ -23,7 +23,7 @@ import { type ImageTrust, isTrusted } from './image-reference.ts'
 /**
  * What webhooks add to every container and neither Node nor our programs read: the clouds' own for workload identity (AWS's, which
  * EKS reinvokes after us), those of agents and meshes, proxies', and options of other languages' runtimes. No list of what does
- * harm could ever be complete; this one is of what cannot (docs/decisions/0053, 0099).
+ * harm could ever be complete; this one is of what cannot (docs/decisions/0099).
  */
 const HARMLESS_ENV = new RegExp(
   `^(?:${[

@@ -58,7 +58,7 @@ export async function readBody(
       if (!taken) return resolve('no-budget')
       chunks.push(chunk)
       resume()
-    })
+    }, reject)
   }
   const onEnd = () => resolve(share.complete() ? true : 'no-budget')
   const onClose = () => reject(new Error('the client went away'))

@@ -4,8 +4,11 @@
  * botocore, the CLI and Go v1), and they are worthless in another pod because every pod has a key of its own.
  */
 import { BoundedMap } from '../../common/bounded-map.ts'
-import type { Refusal } from '../health/refusals.ts'
+import { type Refusal } from '../health/refusals.ts'
 import { hmacSha256 } from './sha256.ts'
+import { hmac } from '@noble/hashes/hmac.js'
+import { sha256 } from '@noble/hashes/sha2.js'
+import { Recent } from '../recent.ts'
 
 /** EC2's bounds, seconds (instance-metadata-v2-how-it-works). */
 export const MAX_TOKEN_TTL = 21_600
@@ -29,7 +32,11 @@ export function parseTtl(header: string | undefined): number | undefined {
 
 /** Tokens of a pod, made and judged with its key, 32 bytes. */
 export class SessionTokens {
-  readonly #mac: (message: Uint8Array) => Uint8Array
+  /**
+   * HMAC-SHA256 up to where the key ends; each token begins with a copy. Not of node:crypto, which costs 1.1 MiB in every
+   * pod (`sidecar/README.md`).
+   */
+  readonly #keyed: ReturnType<typeof hmac.create>
   /**
    * When the latest tokens end, seconds since 1970: a client uses one for all that it asks. It is looked up by V8's seeded
    * hash of the whole text, so that how long it takes tells nothing of how a token begins.
@@ -37,7 +44,7 @@ export class SessionTokens {
   readonly #latest = new BoundedMap<string, number>(LATEST)
 
   constructor(key: Uint8Array) {
-    this.#mac = hmacSha256(key)
+    this.#keyed = hmac.create(sha256, key)
   }
 
   /**
@@ -67,6 +74,10 @@ export class SessionTokens {
   lifetime(token: string, now: number): number | undefined {
     const left = (this.#latest.get(token) ?? this.#verified(token) ?? 0) - Math.floor(now / 1000)
     return left > 0 ? Math.min(left, MAX_TOKEN_TTL) : undefined
+  }
+
+  #mac(message: Uint8Array): Uint8Array {
+    return this.#keyed.clone().update(message).digest()
   }
 
   /** When a token ends, seconds since 1970, or undefined where it is not ours. */

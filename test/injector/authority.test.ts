@@ -97,7 +97,7 @@ describe('the built-in authority', () => {
       onLeaf: (leaf) => {
         leaves.push(leaf)
         if (leaves.length > 1) return server?.setCertificate(leaf)
-        webhookServer({ mutate: allow, validate: allow }, leaf, { port: 0, hostname: '127.0.0.1' }).then(
+        void webhookServer({ mutate: allow, validate: allow }, leaf, { port: 0, hostname: '127.0.0.1' }).then(
           (started) => {
             server = started
           },

@@ -6,7 +6,7 @@ import type { tokenVerifier } from '../../node-guard/broker/authenticate/verify.
 import { type BrokerCore, brokerCore } from '../../node-guard/broker/core.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
 import type { ApiServer, Collection } from './api-server.ts'
-import type { Fleet } from './fleet.ts'
+import type { Fleet } from './fleet-size.ts'
 import { type NodeClock, nodeClock } from './node-clock.ts'
 import { type PodPlace, podObject, type Sidecar, startSidecar, TOLERANCE_MS } from './pod.ts'
 import { podToken } from './pod-token.ts'

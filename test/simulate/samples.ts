@@ -1,5 +1,5 @@
 /** What the pods of a fleet have, every half minute, and what should not have happened to them. */
-import type { Fleet } from './fleet.ts'
+import type { Fleet } from './fleet-size.ts'
 import type { Node } from './node.ts'
 import type { Sidecar } from './pod.ts'
 import { outside, type Span } from './span.ts'

@@ -5,8 +5,9 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
+import type { Attack } from './attack.ts'
 import { carryOut, type Outcome, type Target } from './attacker.ts'
-import { type Attack, drawAttack } from './attacks.ts'
+import { drawAttack } from './attacks.ts'
 
 export type AttackersOptions = {
   readonly seed: number

@@ -1,5 +1,5 @@
 /** Requests as bytes, and the usual shapes of an attack. */
-import type { Attack, Step } from './attacks.ts'
+import type { Attack, Step } from './attack.ts'
 import { ROLE } from './secrets.ts'
 
 export const LIST = '/latest/meta-data/iam/security-credentials/'

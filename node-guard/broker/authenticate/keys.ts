@@ -70,7 +70,7 @@ export function signingKeys(
       flight = undefined
       if (stopped) return
       const delay = failures > 0 ? backoff(failures, RETRY) : REFRESH_MS * (0.9 + 0.2 * Math.random())
-      cancel = clock.after(delay, refresh)
+      cancel = clock.after(delay, () => void refresh())
     })
     return flight
   }

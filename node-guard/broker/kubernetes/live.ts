@@ -83,7 +83,7 @@ export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
     read: (path, asker, namespace) => {
       const key = `${path} ${asker}`
       const known = recent.get(key)
-      if (known) return known
+      if (known !== undefined) return known
       if (!shareOf(namespace).take()) return Promise.reject(tooMany())
       const answer = turn(namespace).then(() => fetch(path))
       recent.set(key, answer)

@@ -142,7 +142,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
 
   /** Asks STS once, whoever waits; the flight belongs to no request. */
   const fetch = (entry: Entry, grant: Grant): Promise<Issued> => {
-    if (entry.flight) return entry.flight
+    if (entry.flight !== undefined) return entry.flight
     const had = entry.session && (usable(entry) ? 'renewal' : 'lapsed')
     const reason = (): Priority => had ?? (unasked.has(entry) ? 'warm-up' : 'first')
     const turn = { namespace: grant.pod.namespace, priority: reason() }

@@ -1,6 +1,6 @@
 /**
  * Flags of V8 that keep the guard small, with what each saves of its private memory after 300 repairs one after the
- * other (Node 24; docs/decisions/0030 and docs/benchmarks.md). Set at run time: the command line is that of whoever
+ * other (Node 24; docs/benchmarks.md). Set at run time: the command line is that of whoever
  * starts the container.
  */
 const FLAGS = [
