@@ -8,6 +8,7 @@ import { settingsOrExit } from '../common/settings.ts'
 import { VERSION } from '../common/version.ts'
 import { mutator } from './admission/mutate.ts'
 import { validator } from './admission/validate.ts'
+import { warner } from './admission/warn.ts'
 import type { ServingCertificate } from './certificates/files.ts'
 import { certificateSource } from './certificates/source.ts'
 import { injectionSettings } from './injection-settings.ts'
@@ -27,7 +28,6 @@ import {
   settingMistakes,
 } from './settings.ts'
 import { namespaceLimits } from './warnings/namespace-limits.ts'
-import { warner } from './warnings/warn.ts'
 import { startWatches } from './watches.ts'
 
 const TITLE = 'pod2iam injector'

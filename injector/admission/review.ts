@@ -1,7 +1,7 @@
 /** The admission review, `admission.k8s.io/v1`: reading a request and writing its response. */
 
+import { isObject, type JsonObject } from '../json.ts'
 import type { PatchOp } from '../patch/json-patch.ts'
-import { isObject, type JsonObject } from './json.ts'
 import { REVIEW_LIMITS } from './review-outline.ts'
 import { type Outline, type SkimLimits, skim } from './skim.ts'
 

@@ -5,7 +5,7 @@
 import { reflect, type Sink } from '../../common/kube/reflector.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { WatchEdges } from '../pod-watch/edges.ts'
+import type { WatchEdges } from '../kubernetes/watch-dependencies.ts'
 import { PEER_KINDS, type Peer, type PeerKind, readPeer } from './peer.ts'
 import { kindOf, settingsAmong, strictPeer } from './settings-among.ts'
 

@@ -2,8 +2,8 @@
 import { messageOf } from '../../common/errors.ts'
 import type { Query } from '../../common/kube/client.ts'
 import { listPage } from '../../common/kube/list-page.ts'
-import { isObject } from '../admission/json.ts'
-import type { WatchEdges } from './edges.ts'
+import { isObject } from '../json.ts'
+import type { WatchEdges } from '../kubernetes/watch-dependencies.ts'
 import { inTurns } from './turns.ts'
 import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
 

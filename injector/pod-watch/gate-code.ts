@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { hostPort, SIDECAR_HEALTH_PORT } from '../../common/addresses.ts'
 import { httpRequest } from '../../common/http-request.ts'
-import { isObject } from '../admission/json.ts'
+import { isObject } from '../json.ts'
 
 const TIMEOUT_MS = 1000
 const MOST_BYTES = 4096

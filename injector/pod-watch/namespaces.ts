@@ -1,6 +1,6 @@
 import { type InjectionMode, injectionMode } from '../../common/keys.ts'
 import type { Sink } from '../../common/kube/reflector.ts'
-import { isObject } from '../admission/json.ts'
+import { isObject } from '../json.ts'
 
 type OptedIn = { readonly name: string; readonly mode: InjectionMode | undefined }
 

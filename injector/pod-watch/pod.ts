@@ -1,6 +1,6 @@
 /** What the watch keeps of a pod, and what it finds wrong with it. Pure. */
 import { type injectionMode, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
 import { startsAlone, waitingSince } from './start-wait.ts'
 
 export type WatchedPod = {

@@ -5,7 +5,7 @@
 import { messageOf } from '../../common/errors.ts'
 import { listPage } from '../../common/kube/list-page.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
-import type { WatchEdges } from './edges.ts'
+import type { WatchEdges } from '../kubernetes/watch-dependencies.ts'
 
 export type Scopes = {
   /** Takes note of the namespaces that are opted in now. */

@@ -5,8 +5,8 @@
  * webhook adds. So ours take what is left, down to nothing; the whole pod's request is theirs, too.
  */
 
-import { isObject, type Json } from '../admission/json.ts'
 import { isOurs } from '../form/container-form.ts'
+import { isObject, type Json } from '../json.ts'
 import type { Pod } from './pod.ts'
 import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 import { LEAST_LIMITS, type OwnResources, type Resources } from './resources.ts'

@@ -1,5 +1,5 @@
 /** A pod as it stands in an admission review: a view of the raw JSON whose shape has been checked, not a copy of it. */
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
 
 export type EnvVar = {
   readonly name: string

@@ -5,10 +5,10 @@
  */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
-import { contains, isObject, type JsonObject } from '../admission/json.ts'
 import { isOurs, type Kind } from '../form/container-form.ts'
 import { foreignPart } from '../form/own-container.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { contains, isObject, type JsonObject } from '../json.ts'
 import { ourVolumes } from '../patch/sidecar.ts'
 import type { Container, Pod } from './pod.ts'
 import { isTokenLife } from './token-life.ts'

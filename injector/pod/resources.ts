@@ -2,7 +2,7 @@
  * Resources of the containers we add: always requests and limits for CPU and memory, because a ResourceQuota
  * refuses pods without (linkerd2#2750) and a HorizontalPodAutoscaler shows `<unknown>` (istio#13977).
  */
-import { isObject, type Json } from '../admission/json.ts'
+import { isObject, type Json } from '../json.ts'
 import type { Container, Pod } from './pod.ts'
 import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 import { hasPodLevel } from './total.ts'

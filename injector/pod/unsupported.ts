@@ -1,9 +1,9 @@
 /** Kinds of pods that cannot have a sidecar with a role of its own. */
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
-import { isObject, type Json } from '../admission/json.ts'
 import type { Reason } from '../admission/reasons.ts'
 import { MIRROR_KEY } from '../admission/review-outline.ts'
+import { isObject, type Json } from '../json.ts'
 import type { Pod } from './pod.ts'
 
 export type Obstacle = { readonly reason: Reason; readonly detail: string }

@@ -1,6 +1,6 @@
 /** LimitRanges that our containers break, as the admission plugin LimitRanger judges them (plugin/pkg/admission/limitranger). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import { amountOf, plainNumber, quantityText, RESOURCE_NAMES, type ResourceName } from '../pod/quantity.ts'
 import type { OwnResources, Resources } from '../pod/resources.ts'
 import { amountIn, podTotal } from '../pod/total.ts'

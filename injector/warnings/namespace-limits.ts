@@ -2,7 +2,7 @@
 
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
 import { isNamespaceName } from '../kubernetes/namespace-lookup.ts'
 

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { decide } from '../../injector/admission/decide.ts'
 import { mutator } from '../../injector/admission/mutate.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 type Injected = { spec: Dict & { initContainers: Dict[] } }

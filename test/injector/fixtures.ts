@@ -4,8 +4,8 @@ import { KEYS } from '../../common/keys.ts'
 import { parseSettings } from '../../common/settings.ts'
 import type { Decision } from '../../injector/admission/decide.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
 import type { PatchOp } from '../../injector/patch/json-patch.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
 import { SPEC } from '../../injector/settings.ts'
 
 export type Dict = Record<string, unknown>

@@ -9,7 +9,7 @@ import { parse, parseAllDocuments, stringify } from 'yaml'
 import { type Decision, decide } from '../../injector/admission/decide.ts'
 import { mutator } from '../../injector/admission/mutate.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
 import { applyPatch, type Dict, reviewOf, settings, withApiServerDefaults } from './fixtures.ts'
 
 type Golden = {

@@ -4,7 +4,7 @@ import { KEYS } from '../../common/keys.ts'
 import type { LogFields } from '../../common/log.ts'
 import { mutator } from '../../injector/admission/mutate.ts'
 import type { Answer } from '../../injector/admission/webhook.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
 import { type Dict, namespace, pod, reviewOf, settings } from './fixtures.ts'
 
 type Line = { level: string; message: string; fields: LogFields }

@@ -7,8 +7,8 @@ import { decide } from '../../injector/admission/decide.ts'
 import { mutator } from '../../injector/admission/mutate.ts'
 import { REASONS } from '../../injector/admission/reasons.ts'
 import { validator } from '../../injector/admission/validate.ts'
+import { warner } from '../../injector/admission/warn.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
-import { warner } from '../../injector/warnings/warn.ts'
 import {
   applyPatch,
   type Dict,

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { decide } from '../../injector/admission/decide.ts'
 import { validator } from '../../injector/admission/validate.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 const ENDING = '2026-11-24T08:00:00Z'

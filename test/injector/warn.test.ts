@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import { warner } from '../../injector/admission/warn.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
 import { type LimitsLookup, NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
-import { warner } from '../../injector/warnings/warn.ts'
 import { type Dict, namespace, pod, reviewOf, settings } from './fixtures.ts'
 
 const errors: unknown[] = []

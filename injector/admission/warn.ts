@@ -3,25 +3,19 @@
  * it says. Its entries fail open, so nothing here may refuse, whatever happens.
  */
 import { injectionMode, KEYS } from '../../common/keys.ts'
-import { type Decision, decideWhole } from '../admission/decide.ts'
-import { isObject } from '../admission/json.ts'
-import { allow, type ReviewRequest, type WholeObject } from '../admission/review.ts'
-import {
-  type Court,
-  type Told,
-  type Webhook,
-  type WebhookDependencies,
-  webhook,
-} from '../admission/webhook.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
+import { isObject } from '../json.ts'
+import type { Namespace } from '../pod/namespace.ts'
 import { readOptions } from '../pod/options.ts'
 import { hasPodTemplate, podOfTemplate } from '../pod/template.ts'
-import { aboveTemplate } from './above-template.ts'
-import { namespaceLimitWarnings, podLimitWarnings } from './limit-warnings.ts'
-import { type Marked, misspeltKeys } from './misspelt-keys.ts'
-import { namespaceValues, podValues } from './misspelt-values.ts'
-import { type LimitsLookup, type NamespaceLimits, NO_LIMITS } from './namespace-limits.ts'
+import { aboveTemplate } from '../warnings/above-template.ts'
+import { namespaceLimitWarnings, podLimitWarnings } from '../warnings/limit-warnings.ts'
+import { type Marked, misspeltKeys } from '../warnings/misspelt-keys.ts'
+import { namespaceValues, podValues } from '../warnings/misspelt-values.ts'
+import { type LimitsLookup, type NamespaceLimits, NO_LIMITS } from '../warnings/namespace-limits.ts'
+import { type Decision, decideWhole } from './decide.ts'
+import { allow, type ReviewRequest, type WholeObject } from './review.ts'
+import { type Court, type Told, type Webhook, type WebhookDependencies, webhook } from './webhook.ts'
 
 export type WarnDependencies = WebhookDependencies & {
   readonly limits: LimitsLookup
