@@ -25,18 +25,8 @@ import { blank, isObject, type Json, type JsonObject, sameJson } from '../json.t
 import { START_HOOK } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
+import type { Kind } from '../pod/reserved.ts'
 import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
-
-/** The two containers that are ours. */
-export type Kind = typeof SIDECAR_CONTAINER | typeof GATE_CONTAINER
-
-/** Which of ours a container is, by name alone. */
-export function kindOf({ name }: { readonly name: string }): Kind | undefined {
-  return name === SIDECAR_CONTAINER || name === GATE_CONTAINER ? name : undefined
-}
-
-/** By name alone; whether the content is ours, too, {@link foreignContent} tells. */
-export const isOurs = (container: { readonly name: string }): boolean => kindOf(container) !== undefined
 
 /**
  * Fields that may stand in a container of ours: those that we set, and defaults of the API server. Every other one (`envFrom`,

@@ -9,12 +9,12 @@ import { blank, contains, type JsonObject } from '../json.ts'
 import { MOUNTS } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
+import type { Kind } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'
 import {
   environmentProblem,
   foreignContent,
   hasStartHook,
-  type Kind,
   redirectOf,
   securityProblem,
 } from './container-form.ts'

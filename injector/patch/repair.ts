@@ -4,7 +4,7 @@
  * asked again find their work done; everything else of theirs is taken out again, and said.
  */
 
-import { isOwnVariable, isStricter, type Kind } from '../form/container-form.ts'
+import { isOwnVariable, isStricter } from '../form/container-form.ts'
 import { isPresent } from '../form/image-reference.ts'
 import {
   hasOwnMessagePath,
@@ -17,6 +17,7 @@ import {
 import type { InjectionSettings } from '../injection-settings.ts'
 import { blank, contains, isObject, type Json, type JsonObject, sameJson } from '../json.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
+import type { Kind } from '../pod/reserved.ts'
 import { add, type PatchOp, pointer, remove, replace } from './json-patch.ts'
 
 /** What the container should be, and what of other tools' is not in it any more. */

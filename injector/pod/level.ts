@@ -5,10 +5,10 @@
  * webhook adds. So ours take what is left, down to nothing; the whole pod's request is theirs, too.
  */
 
-import { isOurs } from '../form/container-form.ts'
 import { isObject, type Json } from '../json.ts'
 import type { Pod } from './pod.ts'
 import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
+import { isOurs } from './reserved.ts'
 import { LEAST_LIMITS, type OwnResources, type Resources } from './resources.ts'
 import { containerTotal, hasPodLevel, podLevel } from './total.ts'
 import type { Obstacle } from './unsupported.ts'

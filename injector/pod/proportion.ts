@@ -3,9 +3,10 @@
  * with a fixed, small request the sidecar of an app that keeps all of them busy waits for seconds (docs/decisions/0105). So the sidecar
  * asks for a hundredth of what the pod's containers request together, and the gate for what the scheduler reserves for the app anyway.
  */
-import { isOurs } from '../form/container-form.ts'
+
 import type { Pod } from './pod.ts'
 import { amountOf, quantityText } from './quantity.ts'
+import { isOurs } from './reserved.ts'
 import { type ChosenResources, gateResources, type OwnResources, type Resources } from './resources.ts'
 import { containerTotal, podTotal } from './total.ts'
 

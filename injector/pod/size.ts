@@ -5,10 +5,9 @@
  */
 
 import { KEYS } from '../../common/keys.ts'
-import { isOurs } from '../form/container-form.ts'
-import { ENDPOINT_ENV } from '../patch/addition.ts'
+import { ENDPOINT_ENV } from './endpoint.ts'
 import type { Container, Pod } from './pod.ts'
-import { isReserved } from './reserved.ts'
+import { isOurs, isReserved } from './reserved.ts'
 import type { Obstacle } from './unsupported.ts'
 
 export const MOST = {
