@@ -6,9 +6,7 @@ import { onTerminate } from '../common/lifecycle.ts'
 import { pinoLogger } from '../common/pino-log.ts'
 import { settingsOrExit } from '../common/settings.ts'
 import { VERSION } from '../common/version.ts'
-import { mutator } from './admission/mutate.ts'
-import { validator } from './admission/validate.ts'
-import { warner } from './admission/warn.ts'
+import { webhooks } from './admission/webhook.ts'
 import type { ServingCertificate } from './certificates/files.ts'
 import { certificateSource } from './certificates/source.ts'
 import { injectionSettings } from './injection-settings.ts'
@@ -44,19 +42,15 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
     { kube: patient, log, metrics },
     hostname(),
   )
-  const dependencies = {
+  const answers = webhooks({
     settings: watches.peers.settings,
     lookup: namespaceLookup(direct),
+    limits: namespaceLimits(brief, clock, log),
     metrics,
     log,
     clock,
     turns: fairTurns(clock),
-  }
-  const webhooks = {
-    mutate: mutator(dependencies),
-    validate: validator(dependencies),
-    warn: warner({ ...dependencies, limits: namespaceLimits(brief, clock, log) }),
-  }
+  })
 
   let serving: ServingCertificate | undefined
   let server: WebhookServer | undefined
@@ -68,7 +62,7 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
     serving = certificate
     metrics.certificateNotAfter(certificate.notAfter)
     if (!isFirst) return server?.setCertificate(certificate)
-    webhookServer(webhooks, certificate, { port: settings.port, log }).then((listening) => {
+    webhookServer(answers, certificate, { port: settings.port, log }).then((listening) => {
       server = listening
       // A second certificate may have come while the first was on its way.
       if (serving !== undefined && serving !== certificate) server.setCertificate(serving)
