@@ -37,7 +37,7 @@ export type ReviewResult =
 
 export const API_VERSION = 'admission.k8s.io/v1'
 /** One more than a name may have, so that what is cut is none. */
-const MOST_NAMESPACE = 64
+const MAX_NAMESPACE = 64
 
 /** What a text of the object that was not parsed has too much of. */
 const EXCESS: Readonly<Record<keyof SkimLimits, string>> = {
@@ -84,7 +84,7 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
     ok: true,
     request: {
       uid,
-      namespace: typeof namespace === 'string' ? namespace.slice(0, MOST_NAMESPACE) : '',
+      namespace: typeof namespace === 'string' ? namespace.slice(0, MAX_NAMESPACE) : '',
       operation,
       resource: resourceName(resource),
       subResource: typeof subResource === 'string' ? subResource : '',

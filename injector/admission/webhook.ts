@@ -119,10 +119,10 @@ function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: Injec
 }
 
 /** What Kubernetes lets names have. Whoever reaches the port can send longer ones, and fill the node's disk with our log. */
-const MOST_NAMESPACE = 63
-const MOST_NAME = 253
+const MAX_NAMESPACE = 63
+const MAX_NAME = 253
 /** Ours are shorter, unless somebody's annotation stands in them. */
-const MOST_SENTENCE = 1024
+const MAX_SENTENCE = 1024
 
 /** One line per review, correlated by its uid; nothing of the pod but its name, because env may hold secrets. */
 function report(
@@ -138,13 +138,13 @@ function report(
     ...(outcome === 'skip' || outcome === 'allow' ? {} : { audit: true }),
     webhook: name,
     uid: request.uid,
-    namespace: request.namespace.slice(0, MOST_NAMESPACE),
+    namespace: request.namespace.slice(0, MAX_NAMESPACE),
     object: nameOf(request.object),
     outcome,
     reason,
     ms: Math.round(seconds * 1000),
     ...(request.dryRun ? { dryRun: true } : {}),
-    ...(response.status ? { sentence: response.status.message.slice(0, MOST_SENTENCE) } : {}),
+    ...(response.status ? { sentence: response.status.message.slice(0, MAX_SENTENCE) } : {}),
     ...(response.warnings ? { warnings: response.warnings } : {}),
   }
   if (outcome === 'error' || reason === 'not-a-pod-creation' || reason === 'not-validated')
@@ -155,8 +155,8 @@ function report(
 
 function nameOf(object: unknown): string {
   const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name.slice(0, MOST_NAME)
-  return typeof metadata.generateName === 'string' ? `${metadata.generateName.slice(0, MOST_NAME)}*` : ''
+  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name.slice(0, MAX_NAME)
+  return typeof metadata.generateName === 'string' ? `${metadata.generateName.slice(0, MAX_NAME)}*` : ''
 }
 
 function described(error: unknown) {

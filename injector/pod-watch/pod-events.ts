@@ -28,10 +28,10 @@ const BURST = 25
 /** Of one namespace, whose pods may have ever new reasons: a fifth, so that it does not silence the others. */
 const PER_SECOND_AND_NAMESPACE = 0.2
 const BURST_OF_NAMESPACE = 10
-const MOST_KNOWN = 4096
-const MOST_NAMESPACES = 1024
+const MAX_KNOWN = 4096
+const MAX_NAMESPACES = 1024
 /** events.k8s.io: the note's limit. */
-const MOST_NOTE = 1024
+const MAX_NOTE = 1024
 
 /**
  * @param instance this replica's name
@@ -50,7 +50,7 @@ export function podEvents(
     ofNamespace.delete(name)
     ofNamespace.set(name, own)
     const [oldest] = ofNamespace.keys()
-    if (ofNamespace.size > MOST_NAMESPACES && oldest !== undefined) ofNamespace.delete(oldest)
+    if (ofNamespace.size > MAX_NAMESPACES && oldest !== undefined) ofNamespace.delete(oldest)
     return own.take()
   }
   const saidAt = new Map<string, number>()
@@ -58,13 +58,13 @@ export function podEvents(
     saidAt.delete(name)
     saidAt.set(name, clock.now())
     for (const oldest of saidAt.keys()) {
-      if (saidAt.size <= MOST_KNOWN) break
+      if (saidAt.size <= MAX_KNOWN) break
       saidAt.delete(oldest)
     }
   }
   return {
     report(pod, reason, text) {
-      const note = text.slice(0, MOST_NOTE)
+      const note = text.slice(0, MAX_NOTE)
       const name = eventName(pod, reason, note)
       if (clock.now() - (saidAt.get(name) ?? Number.NEGATIVE_INFINITY) < AGAIN_MS) return
       if (!mayNamespace(pod.namespace) || !bucket.take()) return onOutcome('limited')

@@ -56,12 +56,6 @@ export function readPodHead(raw: unknown): ReturnType<typeof readPod> {
   return { ok: true, pod: { metadata: (metadata ?? {}) as Pod['metadata'] & {}, spec: { containers: [] } } }
 }
 
-/** `name`, or what the API server will make it from: for logs, never a key. */
-export function podLabel(pod: Pod): string {
-  const { name, generateName } = pod.metadata ?? {}
-  return name || (generateName ? `${generateName}*` : '(unnamed)')
-}
-
 function podProblem(raw: unknown): string | undefined {
   if (!isObject(raw)) return 'is not an object'
   return metadataProblem(raw.metadata) ?? specProblem(raw.spec)

@@ -17,10 +17,10 @@ export type LimitsLookup = (namespace: string) => Promise<NamespaceLimits>
 export const NO_LIMITS: NamespaceLimits = { limitRanges: [], quotas: [] }
 
 /** Real namespaces have one or two of each. */
-const MOST_OBJECTS = 50
+const MAX_OBJECTS = 50
 /** What is applied together, a chart's ten workloads, asks once. */
 const KEPT_MS = 5000
-const MOST_NAMESPACES = 256
+const MAX_NAMESPACES = 256
 
 /**
  * @param kube whose requests end within a second
@@ -35,9 +35,9 @@ export function namespaceLimits(
   const list = async (namespace: string, plural: string): Promise<readonly JsonObject[]> => {
     try {
       const path = `/api/v1/namespaces/${namespace}/${plural}`
-      const answer = await kube.get(path, { limit: String(MOST_OBJECTS) })
+      const answer = await kube.get(path, { limit: String(MAX_OBJECTS) })
       const items = isObject(answer) && Array.isArray(answer.items) ? answer.items : []
-      return items.filter(isObject).slice(0, MOST_OBJECTS)
+      return items.filter(isObject).slice(0, MAX_OBJECTS)
     } catch (error) {
       log.debug('no warning of limits can be given', {
         namespace,
@@ -64,7 +64,7 @@ export function namespaceLimits(
     known.delete(namespace)
     known.set(namespace, { at: now, limits })
     const [oldest] = known.keys()
-    if (known.size > MOST_NAMESPACES && oldest !== undefined) known.delete(oldest)
+    if (known.size > MAX_NAMESPACES && oldest !== undefined) known.delete(oldest)
     return limits
   }
 }
