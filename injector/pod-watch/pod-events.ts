@@ -29,10 +29,10 @@ const BURST = 25
 /** Of one namespace, whose pods may have ever new reasons: a fifth, so that it does not silence the others. */
 const PER_SECOND_AND_NAMESPACE = 0.2
 const BURST_OF_NAMESPACE = 10
-const MOST_KNOWN = 4096
-const MOST_NAMESPACES = 1024
+const MAX_KNOWN = 4096
+const MAX_NAMESPACES = 1024
 /** events.k8s.io: the note's limit. */
-const MOST_NOTE = 1024
+const MAX_NOTE = 1024
 
 /**
  * @param instance this replica's name
@@ -45,16 +45,16 @@ export function podEvents(
 ): PodEvents {
   const { kube, clock, log } = by
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
-  const ofNamespace = new BoundedMap<string, ReturnType<typeof tokenBucket>>(MOST_NAMESPACES)
+  const ofNamespace = new BoundedMap<string, ReturnType<typeof tokenBucket>>(MAX_NAMESPACES)
   const mayNamespace = (name: string) => {
     const own = ofNamespace.get(name) ?? tokenBucket(PER_SECOND_AND_NAMESPACE, BURST_OF_NAMESPACE, clock)
     ofNamespace.set(name, own)
     return own.take()
   }
-  const saidAt = new BoundedMap<string, number>(MOST_KNOWN)
+  const saidAt = new BoundedMap<string, number>(MAX_KNOWN)
   return {
     report(pod, reason, text) {
-      const note = text.slice(0, MOST_NOTE)
+      const note = text.slice(0, MAX_NOTE)
       const name = eventName(pod, reason, note)
       if (clock.now() - (saidAt.get(name) ?? Number.NEGATIVE_INFINITY) < AGAIN_MS) return
       if (!mayNamespace(pod.namespace) || !bucket.take()) return onOutcome('limited')

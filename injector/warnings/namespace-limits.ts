@@ -3,7 +3,7 @@
 import { BoundedMap } from '../../common/bounded-map.ts'
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
 import { isNamespaceName } from '../kubernetes/namespace-lookup.ts'
 
@@ -18,10 +18,10 @@ export type LimitsLookup = (namespace: string) => Promise<NamespaceLimits>
 export const NO_LIMITS: NamespaceLimits = { limitRanges: [], quotas: [] }
 
 /** Real namespaces have one or two of each. */
-const MOST_OBJECTS = 50
+const MAX_OBJECTS = 50
 /** What is applied together, a chart's ten workloads, asks once. */
 const KEPT_MS = 5000
-const MOST_NAMESPACES = 256
+const MAX_NAMESPACES = 256
 
 /**
  * @param kube whose requests end within a second
@@ -33,14 +33,14 @@ export function namespaceLimits(
   log: Pick<Logger, 'debug'>,
 ): LimitsLookup {
   const known = new BoundedMap<string, { readonly at: number; readonly limits: Promise<NamespaceLimits> }>(
-    MOST_NAMESPACES,
+    MAX_NAMESPACES,
   )
   const list = async (namespace: string, plural: string): Promise<readonly JsonObject[]> => {
     try {
       const path = `/api/v1/namespaces/${namespace}/${plural}`
-      const answer = await kube.get(path, { limit: String(MOST_OBJECTS) })
+      const answer = await kube.get(path, { limit: String(MAX_OBJECTS) })
       const items = isObject(answer) && Array.isArray(answer.items) ? answer.items : []
-      return items.filter(isObject).slice(0, MOST_OBJECTS)
+      return items.filter(isObject).slice(0, MAX_OBJECTS)
     } catch (error) {
       log.debug('no warning of limits can be given', {
         namespace,

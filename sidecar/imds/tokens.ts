@@ -3,12 +3,11 @@
  * 56 characters, as EC2's. They outlive a restart because only the key must (one 401 is fatal for a call in JS v3,
  * botocore, the CLI and Go v1), and they are worthless in another pod because every pod has a key of its own.
  */
-import { BoundedMap } from '../../common/bounded-map.ts'
-import { type Refusal } from '../health/refusals.ts'
-import { hmacSha256 } from './sha256.ts'
+
 import { hmac } from '@noble/hashes/hmac.js'
 import { sha256 } from '@noble/hashes/sha2.js'
-import { Recent } from '../recent.ts'
+import { BoundedMap } from '../../common/bounded-map.ts'
+import type { Refusal } from '../health/refusals.ts'
 
 /** EC2's bounds, seconds (instance-metadata-v2-how-it-works). */
 export const MAX_TOKEN_TTL = 21_600
