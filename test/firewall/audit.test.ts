@@ -7,8 +7,9 @@ import { createSightings, type Sighting } from '../../node-guard/firewall/guard/
 import { AUDIT_SECONDS, AUDIT_SIZE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import type { TableContent } from '../../node-guard/firewall/nft/table-content.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { type GuardProcess, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 const POD1 = '10.244.1.11'
 const POD1_6 = 'fd00:244::11'

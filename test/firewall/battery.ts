@@ -5,6 +5,7 @@
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { type GuardRuleset, guardRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import { ensureLink } from '../../node-guard/firewall/node/link.ts'
+import { until } from '../support/until.ts'
 import {
   CLAIMABLE,
   CLAIMED,
@@ -15,7 +16,6 @@ import {
   POD1,
   type TestNode,
   UNLINKED,
-  until,
 } from './node.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES

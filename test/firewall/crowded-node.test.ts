@@ -5,8 +5,9 @@ import { GUARD_TABLE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import { type MemoryCgroup, memoryCgroup } from '../bench/cgroup.ts'
 import { iptablesServices, nftServices } from '../bench/firewall/services.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
-import { openNode, type TestNode, until } from './node.ts'
+import { openNode, type TestNode } from './node.ts'
 
 /** The chart's limit of the firewall. */
 const LIMIT = 64 * 1024 * 1024

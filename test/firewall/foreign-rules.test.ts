@@ -7,9 +7,10 @@ import { createLegacyNat } from '../../node-guard/firewall/iptables/legacy-nat.t
 import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
 import { iptablesServices } from '../bench/firewall/services.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { RULES } from './battery.ts'
 import { ADMIN_AND_RAW, type GuardProcess, startGuard } from './guard-process.ts'
-import { MAIN, nodeExec, openNode, type TestNode, until } from './node.ts'
+import { MAIN, nodeExec, openNode, type TestNode } from './node.ts'
 import { withoutTools } from './without-tools.ts'
 
 /** More than the guard touches with iptables-legacy, and loaded in a moment. */

@@ -5,8 +5,9 @@ import { BROKER_LINK } from '../../common/addresses.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import { GUARD_TABLE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, NO_CAPABILITY, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 const STATE = '/run/pod2iam'
 /** So long that only events can repair within a test. */

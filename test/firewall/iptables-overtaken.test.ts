@@ -10,9 +10,10 @@ import { createChoice } from '../../node-guard/firewall/guard/choice.ts'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
 import { iptablesRules } from '../../node-guard/firewall/iptables/guard-rules.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { RULES } from './battery.ts'
 import { type IptablesModel, iptablesModel } from './iptables-model.ts'
-import { nodeExec, openNode, until } from './node.ts'
+import { nodeExec, openNode } from './node.ts'
 
 const WANTED = iptablesRules(RULES, 4)
 const ACCEPT = '-A FORWARD -j ACCEPT'

@@ -14,9 +14,10 @@ import {
 } from '../sandbox/node/layouts.ts'
 import { namespaceSupport, needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { execIn } from '../sandbox/node/process.ts'
+import { until } from '../support/until.ts'
 import { UDP_PORT } from './battery.ts'
 import { ADMIN_AND_RAW, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
-import { fenceOf, MAIN, type NetworkName, openNode, type TestNode, until } from './node.ts'
+import { fenceOf, MAIN, type NetworkName, openNode, type TestNode } from './node.ts'
 
 const FAMILIES = ['IPv4', 'IPv6'] as const
 /** So long that only events can repair within a test. */

@@ -8,9 +8,10 @@ import type { Holder } from '../../node-guard/firewall/nft/owned-holder.ts'
 import { createOwnedTable } from '../../node-guard/firewall/nft/owned-table.ts'
 import { LOOK_TABLE } from '../../node-guard/firewall/node/imds-options.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { AS_DESIGNED, prepare, probe, RULES } from './battery.ts'
 import { type GuardProcess, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 const HOLDER = 'nft --handle --interactive'
 

@@ -9,9 +9,9 @@ import { ENDING_MS, MOST_ACCEPTING } from '../../injector/server/drain.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server/https.ts'
 import { type FakeClock, fakeClock } from '../broker/fake-clock.ts'
 import { needsPeer, peer } from '../support/peers.ts'
+import { until } from '../support/until.ts'
 import { type Authority, authority } from './certificates.ts'
 import { pod, reviewOf } from './fixtures.ts'
-import { until } from './https.ts'
 import { webhookClient } from './webhook-client.ts'
 
 const ACCEPT_MS = 5000

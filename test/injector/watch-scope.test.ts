@@ -11,8 +11,8 @@ import { decide } from '../../injector/admission/decide.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { watchPods } from '../../injector/pod-watch/pod-watch.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, settings } from './fixtures.ts'
-import { until } from './https.ts'
 
 type Request = {
   readonly path: string

@@ -21,8 +21,8 @@ import { watchedPods } from '../../injector/pod-watch/pods.ts'
 import { inTurns } from '../../injector/pod-watch/turns.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
-import { until } from './https.ts'
 
 /** Between two looks at all pods. */
 const SWEEP_MS = 5000

@@ -8,6 +8,7 @@ import { outcomeOf } from '../../sidecar/broker/outcome.ts'
 import { startRefresher } from '../../sidecar/credentials/refresher.ts'
 import { CredentialStore } from '../../sidecar/credentials/store.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import {
   credentialsBody,
   json,
@@ -16,7 +17,6 @@ import {
   startBroker,
   type TestBroker,
   TestClock,
-  until,
 } from './support/index.ts'
 
 const MINUTE = 60_000

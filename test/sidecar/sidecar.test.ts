@@ -9,6 +9,7 @@ import { parseSettings } from '../../common/settings.ts'
 import type { Probe } from '../../sidecar/health/self-test.ts'
 import { SPEC } from '../../sidecar/settings.ts'
 import { type Sidecar, startSidecar } from '../../sidecar/sidecar.ts'
+import { until } from '../support/until.ts'
 import {
   ask,
   credentialsBody,
@@ -20,7 +21,6 @@ import {
   startBroker,
   type TestBroker,
   TestClock,
-  until,
 } from './support/index.ts'
 
 const CREDS = '/latest/meta-data/iam/security-credentials'

@@ -16,7 +16,7 @@ import { firewallStateOf, type GuardReport, statusOf } from '../../node-guard/fi
 import { readStatus, writeStatus } from '../../node-guard/firewall/report/status-file.ts'
 import { NODE, World } from '../broker/world.ts'
 import { sharedFiles } from '../previous-release/recorded.ts'
-import { until } from '../sidecar/support/until.ts'
+import { until } from '../support/until.ts'
 import { admittedBy } from './admitted.ts'
 import { type Running, startBroker } from './processes.ts'
 import { openReleases, type Releases, type Side } from './releases.ts'
