@@ -186,7 +186,7 @@ describe('the watch over the other replicas', () => {
     for (let round = 0; round < 20; round++) {
       const began = performance.now()
       await create(strictPod(`old-${round}`, [...IMAGES, '--redirect=env']))
-      while (peers.settings() === own) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => peers.settings() !== own, { pollMs: 1 })
       lags.push(performance.now() - began)
       await remove(`old-${round}`)
       await until(() => peers.settings().redirect === own.redirect)

@@ -6,6 +6,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentialsBody, METADATA } from '../sidecar/support/broker.ts'
+import { until } from '../support/until.ts'
 
 /** An answer as it comes over TCP. */
 export type RawAnswer = { readonly to: string; readonly raw: string }
@@ -56,7 +57,7 @@ export async function sidecarRequests(bundle: string): Promise<string[]> {
     },
   })
   try {
-    while (asked.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
+    await until('both requests', () => asked.length >= 2)
     // The port is chosen anew each time.
     return asked.map((text) => text.replaceAll(`:${port}`, ':9171')).sort()
   } finally {
