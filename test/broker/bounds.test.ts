@@ -12,7 +12,7 @@ import { Problem } from '../../common/protocol.ts'
 import { refusalLog } from '../../node-guard/broker/audit/refusal-log.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 import { judgement } from './judgement.ts'
 
 const object = (uid: string, nodeName = 'node-1') => ({

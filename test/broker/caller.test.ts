@@ -7,8 +7,8 @@ import { assumer } from '../../node-guard/broker/aws/assume.ts'
 import { followCaller } from '../../node-guard/broker/aws/node-role-changes.ts'
 import type { Sts } from '../../node-guard/broker/aws/sts-client.ts'
 import type { AwsNode } from '../../node-guard/broker/instance/instance.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 import { eventually } from '../support/until.ts'
-import { fakeClock } from './fake-clock.ts'
 import { World } from './world.ts'
 
 let world: World

@@ -4,7 +4,7 @@ import { KubeError } from '../../common/kube/client.ts'
 import { lineLogger } from '../../common/log.ts'
 import { Problem, type ProblemCode } from '../../common/protocol.ts'
 import { podEvents } from '../../node-guard/broker/audit/events.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 
 const POD = { uid: 'u-1', namespace: 'shop', name: 'web' }
 const MINUTE = 60_000

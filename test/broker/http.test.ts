@@ -11,9 +11,9 @@ import { Problem } from '../../common/protocol.ts'
 import { brokerApp, type Caller } from '../../node-guard/broker/server/app.ts'
 import { brokerServer } from '../../node-guard/broker/server/connections.ts'
 import { listenAll } from '../../node-guard/broker/server/listen.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
 import { eventually } from '../support/until.ts'
-import { fakeClock } from './fake-clock.ts'
 
 const log = lineLogger('test', 'error', () => {})
 const answered: string[] = []

@@ -4,7 +4,7 @@ import { exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
 import { lineLogger } from '../../common/log.ts'
 import { signingKeys } from '../../node-guard/broker/authenticate/keys.ts'
 import { tokenVerifier } from '../../node-guard/broker/authenticate/verify.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 
 const ISSUER = 'https://issuer.example'
 const MINUTE = 60_000

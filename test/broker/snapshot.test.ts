@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { lineLogger } from '../../common/log.ts'
 import { metadata } from '../../node-guard/broker/instance/snapshot.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 import { service } from './metadata-service.ts'
 
 /** Settings and surroundings of {@link metadata}, its clock, and what it logged. */

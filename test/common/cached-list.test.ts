@@ -8,7 +8,7 @@ import { open } from '../../common/http-request.ts'
 import { KubeError } from '../../common/kube/client.ts'
 import { jsonLines } from '../../common/kube/json-lines.ts'
 import { reflect } from '../../common/kube/reflector.ts'
-import { fakeClock } from '../broker/fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 
 const PODS = ['a', 'b', 'c'].map((name) => ({ metadata: { name } }))
 const text = (items: readonly unknown[], metadata: object = { resourceVersion: '7' }) =>

@@ -8,9 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { buildComponent } from '../../../build.ts'
 import { NODE, type TestPod, World } from '../../broker/world.ts'
 import { BROKER_NODE_FLAGS } from '../../sandbox/install.ts'
+import { freePort } from '../../support/free-port.ts'
 import { eventually } from '../../support/until.ts'
 import { memoryOf } from '../memory.ts'
-import { freePort } from '../../support/free-port.ts'
 
 export type Workshop = { readonly world: World; readonly bundle: string }
 

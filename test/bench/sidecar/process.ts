@@ -4,9 +4,9 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { freshToken, loopbackEnv, requestBytes, type Workshop } from '../../sidecar/support/index.ts'
+import { freePort } from '../../support/free-port.ts'
 import { until } from '../../support/until.ts'
 import { exchange, opened } from '../load.ts'
-import { freePort } from '../../support/free-port.ts'
 
 /** How the sidecar's container runs node; they count only on the command line (sidecar/README.md). */
 export const NODE_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=0'] as const
