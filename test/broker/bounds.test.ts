@@ -7,12 +7,12 @@ import { test } from 'node:test'
 import { httpRequest, TooLargeError } from '../../common/http-request.ts'
 import type { Kube, Query } from '../../common/kube/client.ts'
 import { reflect } from '../../common/kube/reflector.ts'
-import { type Logger, lineLogger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
 import { refusalLog } from '../../node-guard/broker/audit/refusal-log.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
 import { fakeClock } from '../support/fake-clock.ts'
+import { captureLog, silentLog } from '../support/log.ts'
 import { judgement } from './judgement.ts'
 
 const object = (uid: string, nodeName = 'node-1') => ({
@@ -92,10 +92,9 @@ async function listed(count: number, bytes: number) {
     close: () => {},
   }
   const pods = podStore((one) => podRecord(one, 'role'), { gone: () => {}, change: () => {} })
-  const log = lineLogger('test', 'error', () => {})
   const reflection = reflect(
     { path: '/api/v1/pods', query: {}, sink: pods.sink },
-    { kube, clock, log, signal: stopping.signal },
+    { kube, clock, log: silentLog, signal: stopping.signal },
   )
   for (let turn = 0; turn < 20; turn++) await clock.advance(1)
   stopping.abort()
@@ -157,17 +156,10 @@ test('an answer that is cut in its middle, as of a watch, is not asked for a sec
   }
 })
 
-type Line = { readonly level: string; readonly code?: unknown; readonly notLogged?: unknown }
-
 function refusals() {
   const clock = fakeClock()
-  const lines: Line[] = []
-  const at =
-    (level: string): Logger['info'] =>
-    (_msg, fields) =>
-      void lines.push({ level, ...fields })
-  const log: Logger = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
-  return { clock, log: refusalLog(log, clock), warned: () => lines.filter(({ level }) => level === 'warn') }
+  const { log, lines } = captureLog('warn')
+  return { clock, log: refusalLog(log, clock), warned: () => lines }
 }
 const invalid = (detail: string) => new Problem('token-invalid', detail)
 

@@ -9,6 +9,7 @@ import { KubeError } from '../../common/kube/client.ts'
 import { jsonLines } from '../../common/kube/json-lines.ts'
 import { reflect } from '../../common/kube/reflector.ts'
 import { fakeClock } from '../support/fake-clock.ts'
+import { silentLog } from '../support/log.ts'
 
 const PODS = ['a', 'b', 'c'].map((name) => ({ metadata: { name } }))
 const text = (items: readonly unknown[], metadata: object = { resourceVersion: '7' }) =>
@@ -57,10 +58,9 @@ async function mirrored(
     upsert: quiet,
     remove: quiet,
   }
-  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
   reflect(
     { path: '/api/v1/pods', query: {}, sink, cached: true },
-    { kube, clock, log, signal: stopping.signal },
+    { kube, clock, log: silentLog, signal: stopping.signal },
   )
   const settled = async (condition: () => boolean) => {
     const end = Date.now() + 120_000

@@ -9,10 +9,10 @@ import { systemClock } from '../../common/clock.ts'
 import { httpRequest } from '../../common/http-request.ts'
 import { jsonLines, MAX_OBJECT, oversize } from '../../common/kube/json-lines.ts'
 import { reflect, type Sink } from '../../common/kube/reflector.ts'
+import { captureLog, silentLog } from '../support/log.ts'
 import { eventually } from '../support/until.ts'
 
 type Named = { readonly name: string; readonly size: number }
-type Line = { readonly msg: string; readonly level: string }
 
 const stops: (() => void)[] = []
 after(() => {
@@ -86,9 +86,7 @@ async function collection(objects: readonly object[], maxBytes: number) {
       if (!signal.aborted) await once(signal, 'abort')
     },
   }
-  const lines: Line[] = []
-  const at = (level: string) => (msg: string) => void lines.push({ level, msg })
-  const log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+  const { log, lines } = captureLog()
   const mirror = (sink: Sink<Named>, page?: number) =>
     reflect(
       { path: '/api/v1/pods', query: {}, sink, ...(page ? { page } : {}) },
@@ -201,11 +199,13 @@ test('a page that did not come whole is asked for again in a smaller size, and t
     stream: async function* () {},
   }
   const clock = { now: () => 0, after: (_: number, action: () => void) => systemClock.after(0, action) }
-  const log = { debug() {}, info() {}, warn() {}, error() {} }
   const stopping = new AbortController()
   stops.push(() => stopping.abort())
   const { sink, known } = store()
-  const reflection = reflect({ path: '/x', query: {}, sink }, { kube, clock, log, signal: stopping.signal })
+  const reflection = reflect(
+    { path: '/x', query: {}, sink },
+    { kube, clock, log: silentLog, signal: stopping.signal },
+  )
   await eventually('synced', reflection.synced)
   stopping.abort()
   assert.equal(known.size, 60)

@@ -5,6 +5,7 @@ import { KEYS } from '../../common/keys.ts'
 import { decide } from '../../injector/admission/decide.ts'
 import { mutator } from '../../injector/admission/mutate.ts'
 import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import { captureLog, silentLog } from '../support/log.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 type Injected = { spec: Dict & { initContainers: Dict[] } }
@@ -14,9 +15,7 @@ async function answered(
   change: (request: Dict) => unknown = () => {},
   lookup: (name: string) => Promise<Namespace> = async () => namespace(),
 ) {
-  const lines: Dict[] = []
-  const write = (_message: string, fields: object = {}) => lines.push(fields as Dict)
-  const log = { debug: write, info: write, warn: write, error: write }
+  const { log, lines } = captureLog()
   const webhook = mutator({
     settings: () => settings(),
     lookup,
@@ -104,7 +103,7 @@ describe('corner cases of admission requests', () => {
       settings: () => settings(),
       lookup: async () => namespace(),
       metrics: { observe() {} },
-      log: { debug() {}, info() {}, warn() {}, error() {} },
+      log: silentLog,
       clock: () => 0,
     })
     const answer = await webhook(

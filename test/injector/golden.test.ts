@@ -10,6 +10,7 @@ import { type Decision, decide } from '../../injector/admission/decide.ts'
 import { mutator } from '../../injector/admission/mutate.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
 import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import { silentLog } from '../support/log.ts'
 import { applyPatch, type Dict, reviewOf, settings, withApiServerDefaults } from './fixtures.ts'
 
 type Golden = {
@@ -94,7 +95,7 @@ describe('golden pods', () => {
           return golden.namespace
         },
         metrics: { observe() {} },
-        log: { debug() {}, info() {}, warn() {}, error() {} },
+        log: silentLog,
         clock: () => 0,
       })
       const answer = (dryRun: boolean) => {

@@ -9,6 +9,7 @@ import { REASONS } from '../../injector/admission/reasons.ts'
 import { validator } from '../../injector/admission/validate.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
 import { warner } from '../../injector/warnings/warn.ts'
+import { silentLog } from '../support/log.ts'
 import {
   applyPatch,
   type Dict,
@@ -178,12 +179,11 @@ for (const [what, anyPod, runs] of [
   })
 
 describe('any review', () => {
-  const silent = { debug() {}, info() {}, warn() {}, error() {} }
   const dependencies = {
     settings: () => settings(),
     lookup: async () => namespace(),
     metrics: { observe() {} },
-    log: silent,
+    log: silentLog,
     clock: () => 0,
   }
   const webhooks = {

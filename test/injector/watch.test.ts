@@ -21,12 +21,12 @@ import { watchedPods } from '../../injector/pod-watch/pods.ts'
 import { inTurns } from '../../injector/pod-watch/turns.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { freePort } from '../support/free-port.ts'
+import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
 /** Between two looks at all pods. */
 const SWEEP_MS = 5000
-const log = { debug() {}, info() {}, warn() {}, error() {} }
 
 function injectedPod(): Dict {
   return applyPatch(pod(), opsOf(decide(pod(), namespace(), settings())))
@@ -247,7 +247,7 @@ describe('the first list of a large cluster', () => {
       stream: async function* () {},
     }
     const controller = new AbortController()
-    const by = { kube, clock: systemClock, log, signal: controller.signal }
+    const by = { kube, clock: systemClock, log: silentLog, signal: controller.signal }
     const pods = watchedPods(KEYS.role, () => {}, 300)
     const { replace } = pods.sink
     const sink = {
@@ -282,7 +282,9 @@ describe('Events on pods', () => {
         return answer()
       },
     }
-    const events = podEvents({ kube, clock, log }, 'replica-1', (outcome) => outcomes.push(outcome))
+    const events = podEvents({ kube, clock, log: silentLog }, 'replica-1', (outcome) =>
+      outcomes.push(outcome),
+    )
     return { events, bodies, outcomes, pass: (ms: number) => (now += ms) }
   }
 
@@ -424,7 +426,7 @@ describe('the watch', () => {
     const controller = new AbortController()
     stopping.push(controller)
     const outcomes: EventOutcome[] = []
-    const by = { kube, clock, log, signal: controller.signal }
+    const by = { kube, clock, log: silentLog, signal: controller.signal }
     const events = podEvents(by, 'replica', (outcome) => outcomes.push(outcome))
     const watch = watchPods(by, KEYS.role, events, ask, untouched)
     return { watch, outcomes }
@@ -651,7 +653,7 @@ describe('the watch', () => {
     const controller = new AbortController()
     const reports: string[] = []
     const events = { report: ({ namespace }: { namespace: string }) => reports.push(namespace) }
-    const by = { kube, clock: still, log, signal: controller.signal }
+    const by = { kube, clock: still, log: silentLog, signal: controller.signal }
     const slow = () => new Promise<string>((resolve) => still.after(1000, () => resolve('sts-denied')))
     const watch = watchPods(by, KEYS.role, events, slow)
     await until(() => watch.counts().findings.GateWaiting === items.length)
@@ -679,7 +681,7 @@ describe('the watch', () => {
     }
     const silent = { get: () => new Promise<never>(() => {}), stream: async function* () {} }
     const controller = new AbortController()
-    const by = { kube: silent, clock: still, log, signal: controller.signal }
+    const by = { kube: silent, clock: still, log: silentLog, signal: controller.signal }
     watchPods(by, KEYS.role, { report() {} }, async () => '')
     due.shift()?.()
     assert.equal(due.length, 1)

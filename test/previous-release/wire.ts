@@ -6,6 +6,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentialsBody, METADATA } from '../sidecar/support/broker.ts'
+import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 
 /** An answer as it comes over TCP. */
@@ -75,8 +76,7 @@ export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
   const { PROBLEMS, Problem }: Protocol = await import(join(checkout, 'common/protocol.ts'))
   let outcome: () => unknown = () => credentialsBody({}, Date.UTC(2026, 0, 1))
   const routes = { credentials: async () => outcome(), metadata: async () => METADATA }
-  const log = { debug() {}, info() {}, warn() {}, error() {} }
-  const server = brokerServer(brokerApp(routes, log, () => {}))
+  const server = brokerServer(brokerApp(routes, silentLog, () => {}))
   const port = await listening(server)
   const answers: RawAnswer[] = []
   const record = async (to: string, path: string, method = 'GET') => {

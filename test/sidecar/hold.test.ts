@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import type { Proof } from '../../common/block/proof.ts'
 import type { Readiness } from '../../common/health.ts'
-import { lineLogger } from '../../common/log.ts'
 import { type PodWord, podWordOf } from '../../sidecar/broker/pod-word.ts'
 import { blockProofOf, type ProofMode } from '../../sidecar/start/block.ts'
 import { holdStart, LONG_HOLD_MS, SHORT_HOLD_MS } from '../../sidecar/start/hold.ts'
 import { fakeClock } from '../support/fake-clock.ts'
+import { captureLog } from '../support/log.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'pod2iam-hold-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -27,7 +27,7 @@ function held(
   file = join(directory, String(files++)),
 ) {
   const clock = fakeClock()
-  const lines: Record<string, unknown>[] = []
+  const { log, lines } = captureLog('info')
   const ends: { at: number; sentence: string }[] = []
   const hold = holdStart({
     file,
@@ -35,7 +35,7 @@ function held(
     blockReason: () => state.reason,
     askPod: async () => state.word,
     clock,
-    log: lineLogger('sidecar', 'info', (line) => void lines.push(JSON.parse(line)), clock.now),
+    log,
     giveUp: (sentence) => void ends.push({ at: clock.monotonic(), sentence }),
   })
   /** In steps in which every loop gets its turn. */
@@ -164,11 +164,10 @@ describe('the proof of the block', () => {
 
   function proving(mode: ProofMode, rounds: Proof[]) {
     const clock = fakeClock()
-    const messages: string[] = []
-    const log = lineLogger('sidecar', 'info', (line) => void messages.push(JSON.parse(line).msg), clock.now)
+    const { log, lines } = captureLog('info')
     const prove = async () => rounds.shift() ?? assert.fail('proven once more')
     const proof = blockProofOf({ mode, prove, clock, log })
-    return { proof, clock, messages }
+    return { proof, clock, messages: () => lines.map(({ msg }) => msg) }
   }
 
   test('goes on until the endpoint refuses, and says meanwhile what it saw', async () => {
@@ -183,7 +182,7 @@ describe('the proof of the block', () => {
     }
     assert.equal(proof.passed(), true)
     assert.equal(proof.reason(), undefined)
-    assert.deepEqual(messages, ['block proven'])
+    assert.deepEqual(messages(), ['block proven'])
     assert.equal(clock.pending(), 0)
   })
 
@@ -192,7 +191,7 @@ describe('the proof of the block', () => {
     proof.start()
     await settle()
     assert.equal(proof.passed(), true)
-    assert.deepEqual(messages, ['block not proven, going on (--proof=report)'])
+    assert.deepEqual(messages(), ['block not proven, going on (--proof=report)'])
   })
 
   test('is the gate’s where it is off', () => {

@@ -1,7 +1,6 @@
 /** The refresher with a clock that the test turns, against a little broker over real HTTP. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { lineLogger } from '../../common/log.ts'
 import { CREDENTIALS_PATH } from '../../common/protocol.ts'
 import { brokerClient } from '../../sidecar/broker/client.ts'
 import { outcomeOf } from '../../sidecar/broker/outcome.ts'
@@ -9,15 +8,9 @@ import { startRefresher } from '../../sidecar/credentials/refresher.ts'
 import { CredentialStore } from '../../sidecar/credentials/store.ts'
 import { type FakeClock, fakeClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
+import { captureLog, type LogLine } from '../support/log.ts'
 import { until } from '../support/until.ts'
-import {
-  credentialsBody,
-  json,
-  type LogLine,
-  problem,
-  startBroker,
-  type TestBroker,
-} from './support/index.ts'
+import { credentialsBody, json, problem, startBroker, type TestBroker } from './support/index.ts'
 
 const MINUTE = 60_000
 
@@ -48,8 +41,7 @@ describe('the refresher', () => {
   function start(urls: readonly string[] = [broker.url], patience = 30_000): Rig {
     const clock = fakeClock()
     const store = new CredentialStore(clock)
-    const logs: LogLine[] = []
-    const log = lineLogger('sidecar', 'info', (line) => logs.push(JSON.parse(line)), clock.now)
+    const { log, lines: logs } = captureLog('info')
     const ask = brokerClient({
       urls,
       readToken: () => token,

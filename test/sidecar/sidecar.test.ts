@@ -4,18 +4,17 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { lineLogger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
 import type { Probe } from '../../sidecar/health/self-test.ts'
 import { SPEC } from '../../sidecar/settings.ts'
 import { type Sidecar, startSidecar } from '../../sidecar/sidecar.ts'
 import { type FakeClock, fakeClock } from '../support/fake-clock.ts'
+import { captureLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import {
   ask,
   credentialsBody,
   json,
-  type LogLine,
   METADATA,
   problem,
   readyz,
@@ -51,8 +50,7 @@ describe('the sidecar', () => {
     const ports = ['--listen-port=0', '--health-port=0', ...(parts.argv ?? ['--self-test=off'])]
     const read = parseSettings(SPEC, { argv: [...argv, ...ports], env: {} })
     assert.ok(read.ok)
-    const logs: LogLine[] = []
-    const log = lineLogger('sidecar', 'info', (line) => logs.push(JSON.parse(line)))
+    const { log, lines: logs } = captureLog('info')
     const { clock, probe } = parts
     const sidecar = await startSidecar(read.settings, {
       log,
