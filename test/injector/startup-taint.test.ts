@@ -4,13 +4,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { type Clock, systemClock } from '../../common/clock.ts'
 import { type Kube, KubeError } from '../../common/kube/client.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { injectorMetrics } from '../../injector/metrics.ts'
 import { guardPod, isGuarded, taintedNode, untaint } from '../../injector/startup-taint/node.ts'
 import { removeStartupTaint } from '../../injector/startup-taint/remove.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { fakeClock, fastClock } from '../support/fake-clock.ts'
 import { captureLog, silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import type { Dict } from './fixtures.ts'
@@ -88,7 +88,6 @@ describe('a patch under way', () => {
       spec: { nodeName: 'n' },
       status: { conditions: [ready('True')] },
     }
-    const due: (() => void)[] = []
     const answers: PromiseWithResolvers<unknown>[] = []
     const { log, lines } = captureLog()
     const kube: Kube = {
@@ -106,13 +105,7 @@ describe('a patch under way', () => {
       },
       close() {},
     }
-    const clock: Clock = {
-      now: () => 0,
-      after: (_, action) => {
-        due.push(action)
-        return () => {}
-      },
-    }
+    const clock = fakeClock()
     const controller = new AbortController()
     const by = {
       kube,
@@ -127,9 +120,7 @@ describe('a patch under way', () => {
       if (one !== undefined) answer(one)
       await new Promise(setImmediate)
     }
-    const sweep = () => {
-      for (const action of due.splice(0)) action()
-    }
+    const sweep = () => clock.advanceSync(2000)
     return { taint, answers, lines, settled, sweep, stop: () => controller.abort() }
   }
 
@@ -169,10 +160,7 @@ describe('the startup taint', () => {
   let api: ApiServer
   const kubes: Kube[] = []
   const stopping = new AbortController()
-  const clock: Clock = {
-    now: Date.now,
-    after: (milliseconds, action) => systemClock.after(milliseconds / 20, action),
-  }
+  const clock = fastClock(20)
   const replicas: ReturnType<typeof removeStartupTaint>[] = []
   const removedByAll = () => replicas.reduce((sum, one) => sum + one.removed(), 0)
 

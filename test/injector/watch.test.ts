@@ -20,6 +20,7 @@ import { watchPods } from '../../injector/pod-watch/pod-watch.ts'
 import { watchedPods } from '../../injector/pod-watch/pods.ts'
 import { inTurns } from '../../injector/pod-watch/turns.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { fakeClock, fastClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
 import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
@@ -272,10 +273,9 @@ describe('the first list of a large cluster', () => {
 describe('Events on pods', () => {
   const POD = { uid: 'u', namespace: 'shop', name: 'orders' }
   function world(answer: () => Promise<unknown> = async () => ({})) {
-    let now = 0
+    const clock = fakeClock()
     const bodies: Dict[] = []
     const outcomes: EventOutcome[] = []
-    const clock: Clock = { now: () => now, after: () => () => {} }
     const kube: Pick<Kube, 'send'> = {
       send: (_method, _path, body) => {
         bodies.push(body as Dict)
@@ -285,7 +285,7 @@ describe('Events on pods', () => {
     const events = podEvents({ kube, clock, log: silentLog }, 'replica-1', (outcome) =>
       outcomes.push(outcome),
     )
-    return { events, bodies, outcomes, pass: (ms: number) => (now += ms) }
+    return { events, bodies, outcomes, pass: clock.advanceSync }
   }
 
   it('are said once, and again only when the API server has forgotten them', async () => {
@@ -386,11 +386,12 @@ describe('the watch', () => {
   /** Runs ahead of the machine's, with timers a hundred times as fast. */
   let ahead = 0
   let sweeps = 0
+  const fast = fastClock(100)
   const clock: Clock = {
-    now: () => Date.now() + ahead,
+    now: () => fast.now() + ahead,
     after: (milliseconds, action) => {
       if (milliseconds === SWEEP_MS) sweeps++
-      return systemClock.after(milliseconds / 100, action)
+      return fast.after(milliseconds, action)
     },
   }
   const codes = new Map<string, string>()
@@ -622,15 +623,7 @@ describe('the watch', () => {
   })
 
   it('does not let the many waiting gates of one namespace keep those of another waiting', async () => {
-    let now = Date.parse('2026-01-01T01:00:00Z')
-    const due: { readonly at: number; readonly action: () => void }[] = []
-    const still: Clock = {
-      now: () => now,
-      after: (milliseconds, action) => {
-        due.push({ at: now + milliseconds, action })
-        return () => {}
-      },
-    }
+    const still = fakeClock(Date.parse('2026-01-01T01:00:00Z'))
     const gate = { name: 'pod2iam-gate', state: { running: { startedAt: '2026-01-01T00:00:00Z' } } }
     const waiting = (namespace: string, index: number) => ({
       ...injectedPod(),
@@ -657,13 +650,7 @@ describe('the watch', () => {
     const slow = () => new Promise<string>((resolve) => still.after(1000, () => resolve('sts-denied')))
     const watch = watchPods(by, KEYS.role, events, slow)
     await until(() => watch.counts().findings.GateWaiting === items.length)
-    for (let second = 0; second < 130; second++, now += 1000) {
-      for (const one of due.splice(0)) {
-        if (one.at <= now) one.action()
-        else due.push(one)
-      }
-      await new Promise(setImmediate)
-    }
+    for (let second = 0; second < 130; second++) await still.advance(1000)
     controller.abort()
     assert.ok(reports.length > 400)
     assert.ok(reports.filter((namespace) => namespace === 'shop').length >= 2, 'once a minute')

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { SteadyClock } from '../../common/clock.ts'
+import { type Clock, type SteadyClock, systemClock } from '../../common/clock.ts'
 
 /** A clock that stands still until a test moves it. */
 export type FakeClock = SteadyClock & {
@@ -59,5 +59,13 @@ export function fakeClock(start = Date.UTC(2026, 0, 1)): FakeClock {
     },
     pending: () => timers.size,
     next: () => Math.min(...[...timers.values()].map(({ at }) => at)) - now,
+  }
+}
+
+/** The machine's clock, whose timers are due `times` as early: for what waits long and has to do with other processes. */
+export function fastClock(times: number): Clock {
+  return {
+    now: systemClock.now,
+    after: (milliseconds, action) => systemClock.after(milliseconds / times, action),
   }
 }
