@@ -8,7 +8,7 @@ import { globSync, mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { needsPeer, peer } from '../support/peers.ts'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { eventually, Hopeless } from '../support/until.ts'
 import { makeBuilder, makeRuntime } from './stand-ins.ts'
 

@@ -1,7 +1,7 @@
 /** A sandbox with pod2iam installed and ready: where the demo and the end-to-end tests begin. */
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { peerDirectories } from '../support/peers.ts'
+import { peerDirectories } from '../peers/peers.ts'
 import { until } from '../support/until.ts'
 import {
   ADDRESSES,
