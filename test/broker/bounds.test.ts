@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { Agent, createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { httpRequest, TooLargeError } from '../../common/http-request.ts'
 import type { Kube, Query } from '../../common/kube/client.ts'
@@ -12,6 +11,7 @@ import { refusalLog } from '../../node-guard/broker/audit/refusal-log.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
 import { fakeClock } from '../support/fake-clock.ts'
+import { listening } from '../support/listening.ts'
 import { captureLog, silentLog } from '../support/log.ts'
 import { judgement } from './judgement.ts'
 
@@ -117,9 +117,8 @@ test('one object that is too large alone, in an answer that tells nothing, ends 
 })
 
 test('an answer larger than allowed is told apart from other failures', async () => {
-  const server = createServer((_, response) => response.end('x'.repeat(1001))).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const server = createServer((_, response) => response.end('x'.repeat(1001)))
+  const port = await listening(server)
   const url = new URL(`http://127.0.0.1:${port}/`)
   try {
     const options = { timeoutMs: 5000, maxBytes: 1000, agent: false }
@@ -138,9 +137,8 @@ test('an answer that is cut in its middle, as of a watch, is not asked for a sec
     if (request.url === '/whole') return response.end('whole')
     response.write('begun')
     return setImmediate(() => request.socket.resetAndDestroy())
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  })
+  const port = await listening(server)
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   try {
     const options = { timeoutMs: 5000, maxBytes: 1000, agent }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import { systemClock } from '../../common/clock.ts'
 import { httpRequest } from '../../common/http-request.ts'
@@ -12,6 +12,7 @@ import { brokerServer } from '../../node-guard/broker/server/connections.ts'
 import { listenAll } from '../../node-guard/broker/server/listen.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
+import { listening } from '../support/listening.ts'
 import { silentLog } from '../support/log.ts'
 import { eventually } from '../support/until.ts'
 
@@ -32,9 +33,7 @@ before(async () => {
     rejected: ({ peer }: Caller, { code }: Problem) => void rejected.push(`${peer} ${code}`),
   }
   server = brokerServer(brokerApp(routes, silentLog, (path, code) => answered.push(`${path} ${code}`)))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  port = (server.address() as AddressInfo).port
+  port = await listening(server)
 })
 after(() => {
   server.close()

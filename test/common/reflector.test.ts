@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { after, test } from 'node:test'
 import { systemClock } from '../../common/clock.ts'
 import { httpRequest } from '../../common/http-request.ts'
 import { jsonLines, MAX_OBJECT, oversize } from '../../common/kube/json-lines.ts'
 import { reflect, type Sink } from '../../common/kube/reflector.ts'
+import { listening } from '../support/listening.ts'
 import { captureLog, silentLog } from '../support/log.ts'
 import { eventually } from '../support/until.ts'
 
@@ -70,9 +70,8 @@ async function collection(objects: readonly object[], maxBytes: number) {
         items: state.objects.slice(from, next),
       }),
     )
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  })
+  const port = await listening(server)
   const stopping = new AbortController()
   const watchedFrom: string[] = []
   const kube = {

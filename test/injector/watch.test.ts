@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
@@ -22,6 +21,7 @@ import { inTurns } from '../../injector/pod-watch/turns.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { fakeClock, fastClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
+import { listening } from '../support/listening.ts'
 import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
@@ -356,8 +356,7 @@ describe('turns', () => {
 describe('the code of a sidecar that is not ready', () => {
   const answered = async (body: string) => {
     const server = createServer((_request, response) => response.writeHead(503).end(body))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as AddressInfo
+    const port = await listening(server)
     return gateCode('127.0.0.1', port, 60_000).finally(() => server.close())
   }
   for (const [body, code] of [

@@ -1,11 +1,12 @@
 /** What sidecar and broker of a release say to each other, byte by byte. */
 import { spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import type { createServer as createHttpServer, Server } from 'node:http'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import type { Server } from 'node:http'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentialsBody, METADATA } from '../sidecar/support/broker.ts'
+import { listening } from '../support/listening.ts'
 import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 
@@ -99,11 +100,6 @@ export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
 
 /** Codes that brokers send with a `Retry-After`. */
 const PROBLEM_WITH_DELAY = new Set(['busy', 'node-unguarded', 'sts-throttled'])
-
-async function listening(server: ReturnType<typeof createServer> | ReturnType<typeof createHttpServer>) {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return (server.address() as AddressInfo).port
-}
 
 /** Sends a text and reads until the other side ends. */
 export function exchange(port: number, text: string): Promise<string> {
