@@ -9,13 +9,13 @@ import { Agent, request } from 'node:http'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { lineLogger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
 import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
 import { SPEC } from '../../sidecar/settings.ts'
 import { type Sidecar, startSidecar } from '../../sidecar/sidecar.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { silentLog } from '../support/log.ts'
 import { eventually } from '../support/until.ts'
-import { fakeClock } from './fake-clock.ts'
 import { type Gate, openGate } from './gate.ts'
 import { type TestPod, World } from './world.ts'
 
@@ -97,7 +97,7 @@ async function start(pod: TestPod): Promise<number> {
   const result = parseSettings(SPEC, { argv: [], env })
   assert.ok(result.ok)
   const sidecar = await startSidecar(result.settings, {
-    log: lineLogger('sidecar', 'error', () => {}),
+    log: silentLog,
     role: 'app',
     clock: { now: clock.now, monotonic: clock.now, after: clock.after },
   })

@@ -7,7 +7,7 @@ import { namespaceStore } from '../../node-guard/broker/kubernetes/namespaces.ts
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
 import { BROKER_SETTINGS, entitlementSettings } from '../../node-guard/broker/settings.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 
 export const PEER = '10.0.0.1'
 export const ROLE_KEY = 'iam.amazonaws.com/role'

@@ -11,7 +11,7 @@ import { baseOf, ofCallerArn } from '../../node-guard/broker/aws/node-role.ts'
 import { liveReader } from '../../node-guard/broker/kubernetes/live.ts'
 import { LONGEST_TEXT, type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'
 

@@ -5,7 +5,7 @@ import { stsProblem } from '../../node-guard/broker/aws/explain.ts'
 import type { Session } from '../../node-guard/broker/aws/sts-client.ts'
 import { stsQueue } from '../../node-guard/broker/sessions/queue.ts'
 import { type Grant, sessionKey, sessionStore } from '../../node-guard/broker/sessions/sessions.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE

@@ -6,7 +6,7 @@ import { namespaceRecord, namespaceStore } from '../../node-guard/broker/kuberne
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
 import { wordsOfWatch } from '../../node-guard/broker/kubernetes/words.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 import { judgement, PEER, ROLE_KEY } from './judgement.ts'
 
 const namespace = (label: string | undefined, roles = '["*"]') => ({

@@ -10,13 +10,13 @@ import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { kubeClient } from '../../common/kube/client.ts'
 import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
-import { LOG_LEVELS, type Logger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
 import { type Broker, type BrokerEdges, startBroker } from '../../node-guard/broker/broker.ts'
 import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
 import { BROKER_SETTINGS, type BrokerSettings } from '../../node-guard/broker/settings.ts'
 import { Aws, type AwsOptions, trust } from '../sandbox/aws/client.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { captureLog, type LogLine } from '../support/log.ts'
 import { eventually } from '../support/until.ts'
 
 export const NODE = 'node-1'
@@ -53,8 +53,6 @@ export type TestPod = {
   readonly token: string
 }
 
-export type LogLine = { readonly level: string; readonly msg: string; readonly [field: string]: unknown }
-
 /** What the chart grants: no more is needed, or tests fail. */
 const RULES = [
   { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch'] },
@@ -73,7 +71,8 @@ export class World {
   readonly api: ApiServer
   readonly aws: Aws
   readonly directory: string
-  readonly logs: LogLine[] = []
+  readonly #log = captureLog()
+  readonly logs: readonly LogLine[] = this.#log.lines
   /** Of brokers that are started from now on, instead of the usual ones. */
   edges: Partial<BrokerEdges> = {}
   readonly #brokers: Broker[] = []
@@ -159,18 +158,13 @@ export class World {
 
   async brokerNotReady(...argv: string[]): Promise<Broker> {
     await this.#broker?.stop()
-    const at =
-      (level: string): Logger['info'] =>
-      (msg, fields) =>
-        void this.logs.push({ level, msg, ...fields })
-    const log = Object.fromEntries(LOG_LEVELS.map((level) => [level, at(level)])) as Logger
     const broker = startBroker(
       this.settings(...argv),
       {
         kube: kubeClient(await kubeconfigAccess(this.#kubeconfig), systemClock),
         imds: imdsClient(this.aws.imdsUrl, systemClock),
         clock: systemClock,
-        log,
+        log: this.#log.log,
         ...this.edges,
       },
       this.aws.config.region,

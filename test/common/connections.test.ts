@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { after, test } from 'node:test'
 import { boundedConnections, type Connections, limitPipelining } from '../../common/connections.ts'
+import { listening } from '../support/listening.ts'
 import { eventually } from '../support/until.ts'
 
 const ends: (() => void)[] = []
@@ -17,9 +18,8 @@ async function bounded(connections: Connections, pipelined = 16) {
   const waiting: ServerResponse[] = []
   const server = createServer(limitPipelining(pipelined, (_, outgoing) => void waiting.push(outgoing)))
   connections.watch(server)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  server
+  const port = await listening(server)
   const sockets: Socket[] = []
   ends.push(() => {
     for (const socket of sockets) socket.destroy()

@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { buildInfoText } from '../../common/build-info.ts'
-import type { Logger } from '../../common/log.ts'
 import { NO_PACKETS, NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts'
 import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
 import { CILIUM_MASQUERADE, hasNetkit, whyBypassed } from '../../node-guard/firewall/node/dataplane.ts'
@@ -28,6 +27,7 @@ import {
 } from '../../node-guard/firewall/report/report.ts'
 import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/status/file.ts'
 import { statusText } from '../../node-guard/firewall/status/text.ts'
+import { captureLog } from '../support/log.ts'
 
 const NOW = Date.parse('2026-01-01T12:00:00Z')
 const METADATA = ['169.254.169.254', 'fd00:ec2::254']
@@ -324,9 +324,7 @@ test('the options of the metadata service: required tokens and one hop need no w
 })
 
 function surroundingsWith(changed: Partial<SurroundingsOptions>) {
-  const logs: string[] = []
-  const keep = (message: string) => logs.push(message)
-  const log: Logger = { debug: keep, info: keep, warn: keep, error: keep }
+  const { log, lines } = captureLog()
   const surroundings = createSurroundings({
     metadata: METADATA,
     dataplane: 'auto',
@@ -339,7 +337,7 @@ function surroundingsWith(changed: Partial<SurroundingsOptions>) {
     log,
     ...changed,
   })
-  return { surroundings, logs }
+  return { surroundings, logs: () => lines.map(({ msg }) => msg) }
 }
 
 test('a dataplane that comes after the guard is seen at the next look, long before the tables are searched again', async () => {
@@ -363,7 +361,7 @@ test('a dataplane that comes after the guard is seen at the next look, long befo
   assert.match(surroundings.state().bypass ?? '', /Cilium/)
   assert.equal(await surroundings.search(), false)
   assert.deepEqual(asked, ['PREROUTING OUTPUT', 'CILIUM_POST_nat OLD_CILIUM_POST_nat'])
-  assert.deepEqual(logs, ['the block may be of no use on this node'])
+  assert.deepEqual(logs(), ['the block may be of no use on this node'])
 })
 
 test('no look at the dataplane, and so nobody who waits for ready, waits for the search for leftovers', async () => {
@@ -394,7 +392,7 @@ test('--dataplane=netfilter is taken at its word, and what it was given against 
   assert.match(metricsText(now, NOW), /warning\{code="dataplane-bypass"\} 1\n/)
   assert.match(metricsText(now, NOW), /block_verified 1\n/)
   await surroundings.look()
-  assert.deepEqual(logs, ['the block counts as verified by the operator’s word'])
+  assert.deepEqual(logs(), ['the block counts as verified by the operator’s word'])
 })
 
 test('a metadata service that is switched off, or answers by one address only, is no reason for a warning', async () => {
@@ -432,5 +430,5 @@ test('one that does not answer is asked again soon, and told once', async () => 
     surroundings.state().warnings.map(({ code }) => code),
     ['imds-not-checked'],
   )
-  assert.equal(logs.length, 1)
+  assert.equal(logs().length, 1)
 })

@@ -5,6 +5,7 @@ import type { PodClaims } from '../../node-guard/broker/authenticate/claims.ts'
 import type { tokenVerifier } from '../../node-guard/broker/authenticate/verify.ts'
 import { type BrokerCore, brokerCore } from '../../node-guard/broker/core.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
+import { silentLog } from '../support/log.ts'
 import type { ApiServer, Collection } from './api-server.ts'
 import type { Fleet } from './fleet-size.ts'
 import { type NodeClock, nodeClock } from './node-clock.ts'
@@ -42,7 +43,6 @@ const SANDBOX = { least: 700, spread: 1500 }
 /** From then to the address in its status: the kubelet looks at its containers every second. */
 const REPORTED = { least: 300, spread: 1000 }
 const quiet = () => {}
-const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
 const uncounted = { inc: quiet }
 const metrics = { events: uncounted, stsCalls: uncounted, cache: uncounted }
 
@@ -61,7 +61,7 @@ export function simulatedNode(index: number, world: World): Node {
   let sidecars: Sidecar[] = []
 
   const startBroker = () => {
-    const edges = { kube, imds: imdsModel(), clock, log, connectSts: () => sts.connect(index) }
+    const edges = { kube, imds: imdsModel(), clock, log: silentLog, connectSts: () => sts.connect(index) }
     broker = brokerCore(settings, { ...edges, verifier: verifierOf(claims) }, metrics)
   }
   const startPod = (serial: number, oldTokens: boolean) => {
@@ -91,7 +91,7 @@ export function simulatedNode(index: number, world: World): Node {
       const age = oldTokens ? Math.random() * Math.min(fleet.tokenSeconds * 0.8, 86_400) * 1000 : 0
       const token = podToken({ now: time.now, wall: clock.now }, fleet.tokenSeconds, age, apiAway)
       const routes = () => broker?.routes
-      sidecars.push(startSidecar(place, { time, clock, token, routes, log }))
+      sidecars.push(startSidecar(place, { time, clock, token, routes, log: silentLog }))
     })
   }
   const ifStill = (born: number, action: () => void) => () => {

@@ -5,7 +5,7 @@ import { stsProblem } from '../../../node-guard/broker/aws/explain.ts'
 import { stsQueue } from '../../../node-guard/broker/sessions/queue.ts'
 import { type Grant, sessionStore } from '../../../node-guard/broker/sessions/sessions.ts'
 import { refreshDelay } from '../../../sidecar/credentials/schedule.ts'
-import { fakeClock } from '../../broker/fake-clock.ts'
+import { fakeClock } from '../../support/fake-clock.ts'
 import type { Figure } from '../report.ts'
 
 const MINUTE = 60_000
