@@ -53,11 +53,12 @@ export type OnRefused = (
 
 /** The server, with a listener for what is HTTP. */
 export function metadataServer(listener: RequestListener, onRefused: OnRefused): MetadataServer {
-  const connections = boundedConnections(
-    { most: LIMITS.connections, onEnded: () => onRefused('too-many-connections', undefined) },
+  const connections = boundedConnections({
+    max: LIMITS.connections,
     // All are of this pod, and asking for an address is a call to the kernel.
-    () => '',
-  )
+    peerOf: () => '',
+    onEnded: () => onRefused('too-many-connections', undefined),
+  })
   const last = new WeakMap<Socket, IncomingMessage>()
   let closing = false
   const answering = limitPipelining(
