@@ -1,72 +1,158 @@
-/** The broker: its decisions (`core.ts`), and what serves them. */
-import type { AddressInfo } from 'node:net'
-import { healthServer, type Readiness } from '../../common/health.ts'
-import { type BrokerEdges, brokerCore } from './core.ts'
-import { newsSeconds } from './instance/metadata.ts'
-import { brokerMetrics } from './metrics.ts'
-import { brokerApp, type OnAnswer } from './server/app.ts'
-import { brokerServer } from './server/connections.ts'
-import { listenAll } from './server/listen.ts'
-import type { BrokerSettings } from './settings.ts'
+/** The broker without what serves it: the cluster's half, AWS's half, and who decides between them. */
+import type { SteadyClock } from '../../common/clock.ts'
+import { whyNotUnderstood, whyUnguarded } from '../../common/firewall-state.ts'
+import type { Kube } from '../../common/kube/client.ts'
+import type { Logger } from '../../common/log.ts'
+import { Problem } from '../../common/protocol.ts'
+import { podEvents } from './audit/events.ts'
+import { refusalLog } from './audit/refusal-log.ts'
+import { whoIsAsking } from './authenticate/authenticate.ts'
+import type { tokenVerifier } from './authenticate/verify.ts'
+import { type AwsSide, awsSide } from './aws/node-identity.ts'
+import type { stsClient } from './aws/sts-client.ts'
+import type { Imds } from './instance/imds.ts'
+import { metadata } from './instance/snapshot.ts'
+import { hasEnded, podName } from './kubernetes/pod.ts'
+import { type ClusterSide, clusterSide } from './kubernetes/watches.ts'
+import type { BrokerRoutes } from './server/app.ts'
+import { brokerRoutes } from './server/handlers.ts'
+import { type Grant, type SessionsOptions, sessionKey } from './sessions/sessions.ts'
+import { warmUp } from './sessions/warm-up.ts'
+import { type BrokerSettings, entitlementSettings } from './settings.ts'
 
-export type { BrokerEdges } from './core.ts'
-
-export type Broker = {
-  readonly readiness: () => Readiness
-  /** Where it listens now. */
-  readonly addresses: () => readonly AddressInfo[]
-  readonly healthAddress: () => AddressInfo | undefined
-  /** Answers what was asked, for {@link ANSWERING_MS} at most, and ends. */
-  readonly stop: () => Promise<void>
+/** What the broker touches of the world. */
+export type BrokerEdges = {
+  readonly kube: Kube
+  readonly imds: Imds
+  readonly clock: SteadyClock
+  readonly log: Logger
+  /** Makes the client of STS; the AWS SDK's where absent. */
+  readonly connectSts?: typeof stsClient
+  /** Makes what checks tokens; by their signature where absent. */
+  readonly verifier?: typeof tokenVerifier
 }
 
-/** @param region from the environment; a setting wins over it, the metadata service comes last */
-export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region?: string): Broker {
+/** What is counted of the decisions. */
+export type CoreMetrics = {
+  readonly events: { readonly inc: (labels: { readonly outcome: string }) => void }
+  readonly stsCalls: { readonly inc: (labels: { readonly outcome: string }) => void }
+  readonly cache: { readonly inc: (labels: { readonly outcome: string }) => void }
+}
+
+export type BrokerCore = {
+  readonly routes: BrokerRoutes
+  readonly aws: AwsSide
+  readonly cluster: ClusterSide
+  readonly stop: () => void
+}
+
+/** @param region as of `startBroker` */
+export function brokerCore(
+  settings: BrokerSettings,
+  edges: BrokerEdges,
+  metrics: CoreMetrics,
+  region?: string,
+): BrokerCore {
   const { clock, log } = edges
-  const metrics = brokerMetrics()
-  const core = brokerCore(settings, edges, metrics, region)
-  const { aws, cluster } = core
-  const counted: OnAnswer = (path, code, seconds) => {
-    metrics.requests.inc({ path, code })
-    if (path === 'credentials') metrics.requestSeconds.observe(seconds)
+  const stopping = new AbortController()
+  const { signal } = stopping
+  const events = podEvents(edges, settings.nodeName, (outcome) => metrics.events.inc({ outcome }))
+  const refusals = refusalLog(log, clock)
+  const refused = (pod: Grant['pod'], problem: Problem) => {
+    refusals.refused(pod, problem)
+    events.report(pod, problem)
   }
-  const app = brokerApp(core.routes, log, counted, newsSeconds(settings.metadataAllow))
-  const listeners = listenAll(settings.listen, settings.port, () => brokerServer(app), { clock, log })
 
-  const readiness = (): Readiness => {
-    const waiting = cluster.whyNotReady()
-    if (waiting) return { ready: false, ...waiting }
-    const detail = aws.whyNotReady()
-    if (detail) return { ready: false, code: 'node-credentials-unavailable', detail }
-    if (listeners.bound().length === 0)
-      return { ready: false, code: 'not-listening', detail: 'no address of --listen exists on this node yet' }
-    return { ready: true, code: 'ready' }
+  /** What was granted is what would be granted now, as far as the watches know. */
+  const holds = (grant: Grant): boolean => {
+    const pod = cluster.pods.get(grant.pod.uid)
+    if (!pod || hasEnded(pod)) return false
+    try {
+      const { request } = who.entitlement(pod, cluster.namespaces.get(pod.namespace))
+      return sessionKey({ pod, request }, 'pod') === sessionKey(grant, 'pod')
+    } catch (error) {
+      if (error instanceof Problem) return false
+      throw error
+    }
   }
-  metrics.observe({
-    pods: cluster.pods.size,
-    sessions: aws.sessions.size,
-    soonestExpiry: aws.sessions.soonestExpiry,
-    waitingForSts: aws.waitingForSts,
-    watchAges: cluster.watchAges,
-    leftOut: cluster.leftOut,
-    listeners: () => listeners.bound().length,
+  const aws = awsSide(settings, edges, {
+    region,
+    metrics,
+    signal,
+    holds,
+    learned: () => {
+      aws.sessions.review(() => true)
+      warm.all()
+    },
+    issued: audit(log),
+    failed: ({ pod }, problem) => refused(pod, problem),
   })
-  const health = healthServer({ readiness, metrics: () => metrics.registry.metrics() })
-  health.listen(settings.healthPort)
-
-  return {
-    readiness,
-    addresses: listeners.bound,
-    healthAddress: () => {
-      const address = health.address()
-      return typeof address === 'object' && address !== null ? address : undefined
+  const cluster = clusterSide(settings, edges, {
+    signal,
+    podGone: aws.sessions.dropPod,
+    podChanged: (changed) => {
+      aws.sessions.review(({ pod }) => pod.uid === changed.uid)
+      warm.pod(changed)
     },
-    stop: async () => {
-      // What is under way is judged by what the watches know.
-      await listeners.stop()
-      core.stop()
-      health.close()
-      health.closeAllConnections()
+    namespaceChanged: (name) => {
+      aws.sessions.review(({ pod }) => pod.namespace === name)
+      warm.namespace(name)
+    },
+  })
+  const who = whoIsAsking({
+    ...cluster,
+    clock,
+    settings: entitlementSettings(settings),
+    ownAddresses: settings.listen,
+    node: aws.roles,
+    whyUnguarded: () => whyUnguarded(settings.stateDir, clock.now()),
+    onRefused: refused,
+    onRejected: refusals.rejected,
+  })
+  const warm = warmUp({
+    ...cluster,
+    entitlement: who.entitlement,
+    sessions: aws.sessions,
+    roleKey: settings.roleKey,
+  })
+  const snapshot = metadata(
+    edges.imds,
+    { allowed: settings.metadataAllow, region: settings.region ?? region },
+    { clock, log, signal },
+  )
+  // Not one of many refusals, but at the start: no pod of this node will get anything.
+  if (settings.requireFirewall)
+    void whyNotUnderstood(settings.stateDir).then((detail) => {
+      if (detail !== undefined)
+        log.error('the firewall is of another release', { code: 'node-unguarded', detail })
+    })
+  const routes: BrokerRoutes = {
+    ...brokerRoutes(who, aws.sessions, snapshot, refused),
+    rejected: ({ peer }, problem) => refusals.rejected(peer, problem),
+  }
+  return {
+    routes,
+    aws,
+    cluster,
+    stop: () => {
+      stopping.abort()
+      aws.sessions.stop()
+      edges.kube.close()
+      edges.imds.close()
     },
   }
+}
+
+/** One line per issuance: who got what, until when, and why. Neither keys nor the external id. */
+function audit(log: Logger): SessionsOptions['on']['issued'] {
+  return ({ pod, request }, { expiration }, reason) =>
+    log.info('credentials issued', {
+      audit: true,
+      pod: podName(pod),
+      uid: pod.uid,
+      role: request.roleArn,
+      sessionName: request.sessionName,
+      expiration: new Date(expiration).toISOString(),
+      reason,
+    })
 }

@@ -1,7 +1,7 @@
 /** The broker's judgement of who is asking, without HTTP: before an API server that counts its reads. */
 import assert from 'node:assert/strict'
 import { parseSettings } from '../../common/settings.ts'
-import { whoIsAsking } from '../../node-guard/broker/authenticate/caller.ts'
+import { whoIsAsking } from '../../node-guard/broker/authenticate/authenticate.ts'
 import { liveReader } from '../../node-guard/broker/kubernetes/live.ts'
 import { namespaceStore } from '../../node-guard/broker/kubernetes/namespaces.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'

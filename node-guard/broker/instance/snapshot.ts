@@ -3,8 +3,8 @@ import { backoff } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import type { MetadataBody } from '../../../common/protocol.ts'
+import type { By } from '../aws/learn-node.ts'
 import type { Imds } from './imds.ts'
-import type { By } from './instance.ts'
 import { type Part, partsOf, type Reading, readPart } from './metadata.ts'
 
 export type Metadata = {

@@ -4,7 +4,7 @@
  */
 import { identityOfAnnotations, sameIdentity } from '../../../common/identity.ts'
 import { Problem } from '../../../common/protocol.ts'
-import type { Who } from '../authenticate/caller.ts'
+import type { Who } from '../authenticate/authenticate.ts'
 import type { Namespaces } from '../kubernetes/namespaces.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import type { Pods } from '../kubernetes/pods.ts'

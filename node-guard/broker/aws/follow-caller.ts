@@ -4,8 +4,8 @@ import { type Clock, pause } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
 import type { Imds } from '../instance/imds.ts'
-import type { AwsNode } from '../instance/instance.ts'
-import { callerIdentity, instanceRoleName } from './node-role.ts'
+import { callerIdentity, instanceRoleName } from './caller-identity.ts'
+import type { AwsNode } from './learn-node.ts'
 
 const LOOK_MS = 5 * 60_000
 

@@ -15,10 +15,10 @@ import {
   type NodeRoles,
 } from '../authorize/entitle.ts'
 import type { LiveReader } from '../kubernetes/live.ts'
+import { liveReads } from '../kubernetes/live-reads.ts'
 import type { NamespaceRecord, Namespaces } from '../kubernetes/namespaces.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
 import type { Pods } from '../kubernetes/pods.ts'
-import { liveReads } from '../kubernetes/reads.ts'
 import type { Caller } from '../server/app.ts'
 import type { PodClaims } from './claims.ts'
 import { checkIdentity, checkNode, checkPod } from './identify.ts'

@@ -3,7 +3,7 @@
 import { reflect } from '../../../common/kube/reflector.ts'
 import { signingKeys } from '../authenticate/keys.ts'
 import { tokenVerifier, type VerifyToken } from '../authenticate/verify.ts'
-import type { BrokerEdges } from '../core.ts'
+import type { BrokerEdges } from '../broker.ts'
 import type { BrokerSettings } from '../settings.ts'
 import { type LiveReader, liveReader } from './live.ts'
 import { NAMESPACES_QUERY, type Namespaces, namespaceStore } from './namespaces.ts'

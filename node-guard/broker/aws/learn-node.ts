@@ -4,9 +4,9 @@ import { backoff } from '../../../common/backoff.ts'
 import { type Clock, pause } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
-import { type CallerIdentity, callerIdentity } from '../aws/node-role.ts'
-import type { Sts } from '../aws/sts-client.ts'
-import type { Imds } from './imds.ts'
+import type { Imds } from '../instance/imds.ts'
+import { type CallerIdentity, callerIdentity } from './caller-identity.ts'
+import type { Sts } from './sts-client.ts'
 
 export type AwsNode = {
   readonly region: string

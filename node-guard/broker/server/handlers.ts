@@ -1,6 +1,6 @@
 /** The way of a request through the broker, step by step. */
 import { imdsTime, Problem } from '../../../common/protocol.ts'
-import type { Who } from '../authenticate/caller.ts'
+import type { Who } from '../authenticate/authenticate.ts'
 import type { Entitlement } from '../authorize/entitle.ts'
 import type { Metadata } from '../instance/snapshot.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
