@@ -1,27 +1,37 @@
-/** The broker without what serves it: the cluster's half, AWS's half, and who decides between them. */
+/** The broker without what serves it: its parts in the order in which a request passes them, and what connects them. */
 import type { SteadyClock } from '../../common/clock.ts'
-import { whyNotUnderstood, whyUnguarded } from '../../common/firewall-state.ts'
+import { whyUnguarded } from '../../common/firewall-state.ts'
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
-import { podEvents } from './audit/events.ts'
-import { refusalLog } from './audit/refusal-log.ts'
-import { whoIsAsking } from './authenticate/authenticate.ts'
-import type { tokenVerifier } from './authenticate/verify.ts'
-import { type AwsSide, awsSide } from './aws/node-identity.ts'
-import type { stsClient } from './aws/sts-client.ts'
+import { issuanceLog } from './audit/issuance-log.ts'
+import { refusalReport } from './audit/refusals.ts'
+import { authenticator } from './authenticate/authenticate.ts'
+import { signingKeys } from './authenticate/keys.ts'
+import { tokenVerifier } from './authenticate/verify.ts'
+import { type Authorizer, authorizer } from './authorize/authorize.ts'
+import { stsProblem } from './aws/explain.ts'
+import { nodeIdentity } from './aws/node-identity.ts'
+import { stsClient } from './aws/sts-client.ts'
 import type { Imds } from './instance/imds.ts'
 import { metadata } from './instance/snapshot.ts'
-import { hasEnded, podName } from './kubernetes/pod.ts'
-import { type ClusterSide, clusterSide } from './kubernetes/watches.ts'
-import type { BrokerRoutes } from './server/app.ts'
-import { brokerRoutes } from './server/handlers.ts'
-import { type Grant, type SessionsOptions, sessionKey } from './sessions/sessions.ts'
+import { liveReader } from './kubernetes/live.ts'
+import { liveReads } from './kubernetes/live-reads.ts'
+import { namespaceStore } from './kubernetes/namespaces.ts'
+import { hasEnded, podRecord } from './kubernetes/pod.ts'
+import { type Pods, podStore } from './kubernetes/pods.ts'
+import { watchCluster } from './kubernetes/watches.ts'
+import type { BrokerMetrics, Observed } from './metrics.ts'
+import type { BrokerHandlers } from './server/app.ts'
+import { brokerHandlers } from './server/handlers.ts'
+import { type Grant, grantOf, sessionKey } from './sessions/entries.ts'
+import { stsQueue } from './sessions/queue.ts'
+import { sessionStore } from './sessions/sessions.ts'
 import { warmUp } from './sessions/warm-up.ts'
 import { type BrokerSettings, entitlementSettings } from './settings.ts'
 
 /** What the broker touches of the world. */
-export type BrokerEdges = {
+export type BrokerDeps = {
   readonly kube: Kube
   readonly imds: Imds
   readonly clock: SteadyClock
@@ -32,127 +42,122 @@ export type BrokerEdges = {
   readonly verifier?: typeof tokenVerifier
 }
 
-/** What is counted of the decisions. */
-export type CoreMetrics = {
-  readonly events: { readonly inc: (labels: { readonly outcome: string }) => void }
-  readonly stsCalls: { readonly inc: (labels: { readonly outcome: string }) => void }
-  readonly cache: { readonly inc: (labels: { readonly outcome: string }) => void }
+/** Counters of what is decided. */
+export type DecisionMetrics = {
+  readonly [Name in 'events' | 'stsCalls' | 'cache']: Pick<BrokerMetrics[Name], 'inc'>
 }
 
-export type BrokerCore = {
-  readonly routes: BrokerRoutes
-  readonly aws: AwsSide
-  readonly cluster: ClusterSide
+export type Broker = {
+  readonly handlers: BrokerHandlers
+  /** A code and a sentence while it cannot answer yet, or undefined. */
+  readonly whyNotReady: () => { readonly code: string; readonly detail: string } | undefined
+  readonly observed: Omit<Observed, 'listeners'>
   readonly stop: () => void
 }
 
-/** @param region as of `startBroker` */
-export function brokerCore(
+/** @param environmentRegion for where no setting names a Region; the metadata service comes last */
+export function createBroker(
   settings: BrokerSettings,
-  edges: BrokerEdges,
-  metrics: CoreMetrics,
-  region?: string,
-): BrokerCore {
-  const { clock, log } = edges
+  deps: BrokerDeps,
+  metrics: DecisionMetrics,
+  environmentRegion?: string,
+): Broker {
+  const { kube, imds, clock, log, connectSts = stsClient, verifier = tokenVerifier } = deps
+  const { nodeName, roleKey, audience, stateDir, stsQps: perSecond, stsConcurrency: concurrency } = settings
+  const region = settings.region ?? environmentRegion
   const stopping = new AbortController()
-  const { signal } = stopping
-  const events = podEvents(edges, settings.nodeName, (outcome) => metrics.events.inc({ outcome }))
-  const refusals = refusalLog(log, clock)
-  const refused = (pod: Grant['pod'], problem: Problem) => {
-    refusals.refused(pod, problem)
-    events.report(pod, problem)
-  }
+  const running = { kube, imds, clock, log, signal: stopping.signal }
 
-  /** What was granted is what would be granted now, as far as the watches know. */
-  const holds = (grant: Grant): boolean => {
-    const pod = cluster.pods.get(grant.pod.uid)
-    if (!pod || hasEnded(pod)) return false
-    try {
-      const { request } = who.entitlement(pod, cluster.namespaces.get(pod.namespace))
-      return sessionKey({ pod, request }, 'pod') === sessionKey(grant, 'pod')
-    } catch (error) {
-      if (error instanceof Problem) return false
-      throw error
-    }
-  }
-  const aws = awsSide(settings, edges, {
-    region,
-    metrics,
-    signal,
-    holds,
-    learned: () => {
-      aws.sessions.review(() => true)
-      warm.all()
-    },
-    issued: audit(log),
-    failed: ({ pod }, problem) => refused(pod, problem),
+  const { onRefused, onRejected } = refusalReport(deps, nodeName, (outcome) =>
+    metrics.events.inc({ outcome }),
+  )
+  const pods = podStore((object) => podRecord(object, roleKey))
+  const namespaces = namespaceStore(clock)
+  const reads = liveReads({ pods, namespaces, live: liveReader(kube, clock), clock, nodeName, roleKey })
+  const keys = signingKeys(running, settings.issuer)
+  const verify = verifier(keys, audience, clock)
+  const ownAddresses = settings.listen
+  const known = { verify, pods, reads, clock, nodeName, roleKey, ownAddresses }
+  const authenticate = authenticator({ ...known, onRefused, onRejected })
+
+  const identity = nodeIdentity({ ...settings, region }, { ...running, connectSts }, (outcome) =>
+    metrics.stsCalls.inc({ outcome }),
+  )
+  const policy = authorizer({
+    ...{ namespaces, reads, roles: identity.roles, onRefused },
+    settings: entitlementSettings(settings),
+    whyUnguarded: () => whyUnguarded(stateDir, clock.now()),
   })
-  const cluster = clusterSide(settings, edges, {
-    signal,
-    podGone: aws.sessions.dropPod,
-    podChanged: (changed) => {
-      aws.sessions.review(({ pod }) => pod.uid === changed.uid)
+  const queue = stsQueue({ perSecond, concurrency }, clock)
+  const sessions = sessionStore({
+    ...{ scope: settings.sessionScope, assume: identity.assume, queue, clock },
+    holds: (grant) => isStillGranted(grant, pods, policy),
+    explain: (failure, thrown, context) =>
+      stsProblem(failure, thrown, { ...context, callerArn: identity.callerArn() }),
+    on: {
+      issued: issuanceLog(log),
+      failed: ({ pod }, problem) => onRefused(pod, problem),
+      cache: (outcome) => metrics.cache.inc({ outcome }),
+    },
+  })
+  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey })
+  const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
+
+  // Whenever something changes that a decision rests on, what was granted by it is judged again.
+  pods.subscribe({
+    gone: (uid) => sessions.dropPod(uid),
+    changed: (changed) => {
+      sessions.review(({ pod }) => pod.uid === changed.uid)
       warm.pod(changed)
     },
-    namespaceChanged: (name) => {
-      aws.sessions.review(({ pod }) => pod.namespace === name)
-      warm.namespace(name)
-    },
   })
-  const who = whoIsAsking({
-    ...cluster,
-    clock,
-    settings: entitlementSettings(settings),
-    ownAddresses: settings.listen,
-    node: aws.roles,
-    whyUnguarded: () => whyUnguarded(settings.stateDir, clock.now()),
-    onRefused: refused,
-    onRejected: refusals.rejected,
+  namespaces.subscribe((name) => {
+    sessions.review(({ pod }) => pod.namespace === name)
+    warm.namespace(name)
   })
-  const warm = warmUp({
-    ...cluster,
-    entitlement: who.entitlement,
-    sessions: aws.sessions,
-    roleKey: settings.roleKey,
+  identity.start(() => {
+    sessions.review(() => true)
+    warm.all()
   })
-  const snapshot = metadata(
-    edges.imds,
-    { allowed: settings.metadataAllow, region: settings.region ?? region },
-    { clock, log, signal },
-  )
-  // Not one of many refusals, but at the start: no pod of this node will get anything.
-  if (settings.requireFirewall)
-    void whyNotUnderstood(settings.stateDir).then((detail) => {
-      if (detail !== undefined)
-        log.error('the firewall is of another release', { code: 'node-unguarded', detail })
-    })
-  const routes: BrokerRoutes = {
-    ...brokerRoutes(who, aws.sessions, snapshot, refused),
-    rejected: ({ peer }, problem) => refusals.rejected(peer, problem),
-  }
+  const watches = watchCluster({ pods, namespaces }, nodeName, running)
+
   return {
-    routes,
-    aws,
-    cluster,
+    handlers: brokerHandlers({ authenticate, authorizer: policy, sessions, snapshot, onRejected }),
+    whyNotReady: () => {
+      if (!keys.current())
+        return { code: 'keys-unknown', detail: 'the API server’s token signing keys are not known' }
+      const unsynced = watches.unsynced()
+      if (unsynced)
+        return { code: 'watch-not-synced', detail: `the first list of ${unsynced} has not arrived` }
+      const detail = identity.whyUnknown()
+      return detail === undefined ? undefined : { code: 'node-credentials-unavailable', detail }
+    },
+    observed: {
+      pods: pods.size,
+      sessions: sessions.size,
+      soonestExpiry: sessions.soonestExpiry,
+      waitingForSts: queue.waiting,
+      watchAges: watches.ages,
+      leftOut: watches.leftOut,
+    },
     stop: () => {
       stopping.abort()
-      aws.sessions.stop()
-      edges.kube.close()
-      edges.imds.close()
+      keys.stop()
+      sessions.stop()
+      kube.close()
+      imds.close()
     },
   }
 }
 
-/** One line per issuance: who got what, until when, and why. Neither keys nor the external id. */
-function audit(log: Logger): SessionsOptions['on']['issued'] {
-  return ({ pod, request }, { expiration }, reason) =>
-    log.info('credentials issued', {
-      audit: true,
-      pod: podName(pod),
-      uid: pod.uid,
-      role: request.roleArn,
-      sessionName: request.sessionName,
-      expiration: new Date(expiration).toISOString(),
-      reason,
-    })
+/** What was granted is what would be granted now, by what the watches know. */
+function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'entitlement'>): boolean {
+  const pod = pods.get(grant.pod.uid)
+  if (!pod || hasEnded(pod)) return false
+  try {
+    return sessionKey(grantOf(pod, policy.entitlement(pod)), 'pod') === sessionKey(grant, 'pod')
+  } catch (error) {
+    if (error instanceof Problem) return false
+    throw error
+  }
 }

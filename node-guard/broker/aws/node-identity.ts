@@ -1,70 +1,75 @@
-/** The AWS half of the broker: whose credentials it has, and the sessions it makes with them. */
+/** Whose AWS credentials the broker has, and the calls of STS it makes with them. */
+import type { Clock } from '../../../common/clock.ts'
+import type { Logger } from '../../../common/log.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { parseRoleArn } from '../../../common/role.ts'
 import type { NodeRoles, RoleIdentity } from '../authorize/entitle.ts'
 import { sharedSessionName } from '../authorize/session-name.ts'
-import type { BrokerEdges, CoreMetrics } from '../broker.ts'
-import { stsQueue } from '../sessions/queue.ts'
-import { type Sessions, type SessionsOptions, sessionStore } from '../sessions/sessions.ts'
+import type { Imds } from '../instance/imds.ts'
 import type { BrokerSettings } from '../settings.ts'
 import { type Assume, assumer } from './assume.ts'
-import { stsProblem } from './explain.ts'
+import type { StsFailure } from './classify.ts'
 import { followCaller } from './follow-caller.ts'
 import { hopCredentials } from './hop.ts'
 import { type AwsNode, learnNode } from './learn-node.ts'
-import { type Sts, stsClient } from './sts-client.ts'
+import type { stsClient } from './sts-client.ts'
 
-export type AwsSide = {
-  readonly sessions: Sessions
-  /** @throws {Problem} `node-credentials-unavailable` while the node's identity is not known */
+export type NodeIdentity = {
+  /** Learns it, for as long as that takes, and follows its changes; `onKnown` is called after each. */
+  readonly start: (onKnown: () => void) => void
+  /** @throws {Problem} `node-credentials-unavailable` while it is not known */
   readonly roles: () => NodeRoles
-  /** Why it cannot issue yet, or undefined. */
-  readonly whyNotReady: () => string | undefined
-  readonly waitingForSts: () => number
+  /** The role that calls STS: the node's, or the stable hop's. */
+  readonly callerArn: () => string | undefined
+  /** @throws {Problem} `node-credentials-unavailable` while it is not known */
+  readonly assume: Assume
+  /** Why it is not known yet, or undefined. */
+  readonly whyUnknown: () => string | undefined
 }
 
-/** @param judge whether grants still hold, and who is told of what happens */
-export function awsSide(
-  settings: BrokerSettings,
-  { imds, clock, log, connectSts = stsClient }: BrokerEdges,
-  by: {
-    readonly region: string | undefined
-    readonly metrics: CoreMetrics
+export function nodeIdentity(
+  settings: Pick<BrokerSettings, 'region' | 'baseRoleArn' | 'assumeRoleArn' | 'nodeName' | 'stsConcurrency'>,
+  deps: {
+    readonly imds: Imds
+    readonly clock: Clock
+    readonly log: Logger
     readonly signal: AbortSignal
-    readonly holds: SessionsOptions['holds']
-    /** The node’s identity is known, or another, from now on. */
-    readonly learned: () => void
-    readonly issued: SessionsOptions['on']['issued']
-    readonly failed: SessionsOptions['on']['failed']
+    readonly connectSts: typeof stsClient
   },
-): AwsSide {
-  const { metrics, signal } = by
+  onCall: (outcome: 'success' | StsFailure) => void,
+): NodeIdentity {
+  const { imds, clock, log, connectSts } = deps
+  const { assumeRoleArn, nodeName, stsConcurrency } = settings
+  const hop = assumeRoleArn === undefined ? [] : [roleIdentity(assumeRoleArn)]
   let node: AwsNode | undefined
   let assume: Assume | undefined
-  let callerArn: string | undefined
   let why = 'the node’s AWS identity is not known yet'
 
-  const connect = (region: string) => connectSts(region, settings.stsConcurrency)
-  const learn = async () => {
-    const learned = await learnNode(
-      settings.region ?? by.region,
+  const unknown = () => new Problem('node-credentials-unavailable', `${why}; retry`, { retryAfter: 2 })
+  const throughHop = ({ sts, region }: AwsNode) =>
+    assumeRoleArn === undefined
+      ? sts
+      : connectSts(region, stsConcurrency, hopCredentials(sts, assumeRoleArn, sharedSessionName(nodeName)))
+  const learn = () =>
+    learnNode(
+      settings.region,
       imds,
-      connect,
-      { clock, log, signal },
+      (region) => connectSts(region, stsConcurrency),
+      deps,
       (detail) => {
         why = `the node’s AWS identity is not known: ${detail}`
       },
     )
+  const keepKnown = async (onKnown: () => void) => {
+    const learned = await learn()
     if (!learned) return
-    const sts = throughHop(learned.sts, learned.region)
     const adopt = (known: AwsNode) => {
-      callerArn = settings.assumeRoleArn ?? known.caller.arn
       node = known
       log.info('node identity known', { caller: known.caller.arn, region: known.region })
-      by.learned()
+      onKnown()
     }
-    const follow = followCaller(learned, imds, { clock, log, signal }, adopt)
-    const call = assumer(sts, (outcome) => metrics.stsCalls.inc({ outcome }), follow, clock)
+    const follow = followCaller(learned, imds, deps, adopt)
+    const call = assumer(throughHop(learned), onCall, follow, clock)
     assume = async (request, isWanted) => {
       const session = await call(request, isWanted)
       // On its way the call may have fetched the node's credentials anew.
@@ -73,33 +78,18 @@ export function awsSide(
     }
     adopt(learned)
   }
-  const throughHop = (sts: Sts, region: string): Sts => {
-    const { assumeRoleArn, nodeName, stsConcurrency } = settings
-    if (assumeRoleArn === undefined) return sts
-    return connectSts(region, stsConcurrency, hopCredentials(sts, assumeRoleArn, sharedSessionName(nodeName)))
-  }
-  void learn()
-
-  const notReady = () => new Problem('node-credentials-unavailable', `${why}; retry`, { retryAfter: 2 })
-  const queue = stsQueue({ perSecond: settings.stsQps, concurrency: settings.stsConcurrency }, clock)
-  const sessions = sessionStore({
-    scope: settings.sessionScope,
-    assume: (request, isWanted) => (assume ? assume(request, isWanted) : Promise.reject(notReady())),
-    queue,
-    clock,
-    holds: by.holds,
-    explain: (failure, thrown, context) => stsProblem(failure, thrown, { ...context, callerArn }),
-    on: { issued: by.issued, failed: by.failed, cache: (outcome) => metrics.cache.inc({ outcome }) },
-  })
-  const hop = settings.assumeRoleArn === undefined ? [] : [roleIdentity(settings.assumeRoleArn)]
   return {
-    sessions,
-    waitingForSts: queue.waiting,
-    whyNotReady: () => (node ? undefined : why),
+    start: (onKnown) => void keepKnown(onKnown),
     roles: () => {
-      if (!node) throw notReady()
+      if (!node) throw unknown()
       return { base: settings.baseRoleArn ?? node.caller.base, own: [node.caller.role, ...hop] }
     },
+    callerArn: () => node && (assumeRoleArn ?? node.caller.arn),
+    assume: async (request, isWanted) => {
+      if (!assume) throw unknown()
+      return assume(request, isWanted)
+    },
+    whyUnknown: () => (node ? undefined : why),
   }
 }
 

@@ -1,48 +1,45 @@
-/** The way of a request through the broker, step by step. */
+/** What the broker answers to each of its paths. */
 import { imdsTime, Problem } from '../../../common/protocol.ts'
-import type { Who } from '../authenticate/authenticate.ts'
+import type { Authenticate, Caller } from '../authenticate/authenticate.ts'
+import type { Authorizer } from '../authorize/authorize.ts'
 import type { Entitlement } from '../authorize/entitle.ts'
 import type { Metadata } from '../instance/snapshot.ts'
-import type { PodRecord } from '../kubernetes/pod.ts'
+import { grantOf } from '../sessions/entries.ts'
 import type { Issued } from '../sessions/life.ts'
 import type { Sessions } from '../sessions/sessions.ts'
-import type { BrokerRoutes } from './app.ts'
+import type { BrokerHandlers } from './app.ts'
 
-/** @param onRefused told when a pod that is known gets nothing */
-export function brokerRoutes(
-  who: Who,
-  sessions: Sessions,
-  snapshot: Metadata,
-  onRefused: (pod: PodRecord, problem: Problem) => void,
-): BrokerRoutes {
-  const decide = async (pod: PodRecord): Promise<Entitlement> => {
-    try {
-      const entitlement = who.entitlement(pod, await who.namespaceOf(pod))
-      await who.checkGuarded()
-      return entitlement
-    } catch (error) {
-      if (error instanceof Problem) onRefused(pod, error)
-      throw error
-    }
-  }
+export function brokerHandlers({
+  authenticate,
+  authorizer,
+  sessions,
+  snapshot,
+  onRejected,
+}: {
+  readonly authenticate: Authenticate
+  readonly authorizer: Authorizer
+  readonly sessions: Pick<Sessions, 'get'>
+  readonly snapshot: Metadata
+  readonly onRejected: (peer: Caller['peer'], problem: Problem) => void
+}): BrokerHandlers {
   return {
     credentials: async (caller) => {
-      const pod = await who.identify(caller)
-      const entitlement = await decide(pod)
-      const { uid, namespace, name } = pod
-      const issued = await sessions.get({ pod: { uid, namespace, name }, request: entitlement.request })
+      const pod = await authenticate(caller)
+      const entitlement = await authorizer.authorize(pod)
+      const issued = await sessions.get(grantOf(pod, entitlement))
       return credentialsBody(entitlement, issued)
     },
     metadata: async (caller) => {
-      await who.namespaceOf(await who.identify(caller))
+      await authorizer.namespaceOf(await authenticate(caller))
       await snapshot.tried
       const body = snapshot.current()
       if (Object.keys(body).length === 0)
         throw new Problem('busy', 'the node’s metadata is not known yet; retry', { retryAfter: 2 })
       return body
     },
-    // Whoever is refused a role waits for its deletion as well: no more is asked than who it is.
-    pod: async (caller) => ({ terminating: (await who.identify(caller)).terminating }),
+    // A pod that is refused a role waits for its deletion as well, so it is only authenticated.
+    pod: async (caller) => ({ terminating: (await authenticate(caller)).terminating }),
+    rejected: ({ peer }, problem) => onRejected(peer, problem),
   }
 }
 
