@@ -7,27 +7,27 @@ import { Problem } from '../../common/protocol.ts'
 import { issuanceLog } from './audit/issuance-log.ts'
 import { refusalReport } from './audit/refusals.ts'
 import { authenticator } from './authenticate/authenticate.ts'
-import { signingKeys } from './authenticate/keys.ts'
+import { type SigningKeys, signingKeys } from './authenticate/keys.ts'
 import { tokenVerifier } from './authenticate/verify.ts'
 import { type Authorizer, authorizer } from './authorize/authorize.ts'
 import { stsProblem } from './aws/explain.ts'
-import { nodeIdentity } from './aws/node-identity.ts'
+import { type NodeIdentity, nodeIdentity } from './aws/node-identity.ts'
 import { stsClient } from './aws/sts-client.ts'
 import type { Imds } from './instance/imds.ts'
 import { metadata } from './instance/snapshot.ts'
 import { liveReader } from './kubernetes/live.ts'
 import { liveReads } from './kubernetes/live-reads.ts'
-import { namespaceStore } from './kubernetes/namespaces.ts'
+import { type Namespaces, namespaceStore } from './kubernetes/namespaces.ts'
 import { hasEnded, podRecord } from './kubernetes/pod.ts'
 import { type Pods, podStore } from './kubernetes/pods.ts'
-import { watchCluster } from './kubernetes/watches.ts'
+import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
 import type { BrokerMetrics, Observed } from './metrics.ts'
 import type { BrokerHandlers } from './server/app.ts'
 import { brokerHandlers } from './server/handlers.ts'
 import { type Grant, grantOf, sessionKey } from './sessions/entries.ts'
 import { stsQueue } from './sessions/queue.ts'
-import { sessionStore } from './sessions/sessions.ts'
-import { warmUp } from './sessions/warm-up.ts'
+import { type Sessions, sessionStore } from './sessions/sessions.ts'
+import { type WarmUp, warmUp } from './sessions/warm-up.ts'
 import { type BrokerSettings, entitlementSettings } from './settings.ts'
 
 /** What the broker touches of the world. */
@@ -47,10 +47,12 @@ export type DecisionMetrics = {
   readonly [Name in 'events' | 'stsCalls' | 'cache']: Pick<BrokerMetrics[Name], 'inc'>
 }
 
+type NotReady = { readonly code: string; readonly detail: string }
+
 export type Broker = {
   readonly handlers: BrokerHandlers
   /** A code and a sentence while it cannot answer yet, or undefined. */
-  readonly whyNotReady: () => { readonly code: string; readonly detail: string } | undefined
+  readonly whyNotReady: () => NotReady | undefined
   readonly observed: Omit<Observed, 'listeners'>
   readonly stop: () => void
 }
@@ -103,35 +105,12 @@ export function createBroker(
   const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey })
   const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
 
-  // Whenever something changes that a decision rests on, what was granted by it is judged again.
-  pods.subscribe({
-    gone: (uid) => sessions.dropPod(uid),
-    changed: (changed) => {
-      sessions.review(({ pod }) => pod.uid === changed.uid)
-      warm.pod(changed)
-    },
-  })
-  namespaces.subscribe((name) => {
-    sessions.review(({ pod }) => pod.namespace === name)
-    warm.namespace(name)
-  })
-  identity.start(() => {
-    sessions.review(() => true)
-    warm.all()
-  })
+  judgeAnewOnChange({ pods, namespaces, identity }, sessions, warm)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
 
   return {
     handlers: brokerHandlers({ authenticate, authorizer: policy, sessions, snapshot, onRejected }),
-    whyNotReady: () => {
-      if (!keys.current())
-        return { code: 'keys-unknown', detail: 'the API server’s token signing keys are not known' }
-      const unsynced = watches.unsynced()
-      if (unsynced)
-        return { code: 'watch-not-synced', detail: `the first list of ${unsynced} has not arrived` }
-      const detail = identity.whyUnknown()
-      return detail === undefined ? undefined : { code: 'node-credentials-unavailable', detail }
-    },
+    whyNotReady: () => whyNotReady(keys, watches, identity),
     observed: {
       pods: pods.size,
       sessions: sessions.size,
@@ -160,4 +139,40 @@ function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'enti
     if (error instanceof Problem) return false
     throw error
   }
+}
+
+/** Whenever something changes that decisions rest on, what was granted by them is judged again. */
+function judgeAnewOnChange(
+  on: { readonly pods: Pods; readonly namespaces: Namespaces; readonly identity: NodeIdentity },
+  sessions: Sessions,
+  warm: WarmUp,
+): void {
+  on.pods.subscribe({
+    gone: sessions.dropPod,
+    changed: (changed) => {
+      sessions.review(({ pod }) => pod.uid === changed.uid)
+      warm.pod(changed)
+    },
+  })
+  on.namespaces.subscribe((name) => {
+    sessions.review(({ pod }) => pod.namespace === name)
+    warm.namespace(name)
+  })
+  on.identity.start(() => {
+    sessions.review(() => true)
+    warm.all()
+  })
+}
+
+function whyNotReady(
+  keys: SigningKeys,
+  watches: ClusterWatches,
+  identity: NodeIdentity,
+): NotReady | undefined {
+  if (!keys.current())
+    return { code: 'keys-unknown', detail: 'the API server’s token signing keys are not known' }
+  const unsynced = watches.unsynced()
+  if (unsynced) return { code: 'watch-not-synced', detail: `the first list of ${unsynced} has not arrived` }
+  const detail = identity.whyUnknown()
+  return detail === undefined ? undefined : { code: 'node-credentials-unavailable', detail }
 }
