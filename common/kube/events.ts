@@ -3,13 +3,13 @@
  * whatever pods do. The name of an Event is made of what it says about which pod, so that every replica, and every
  * successor of this process, gives the same warning the same name.
  */
+
 import { createHash } from 'node:crypto'
 import { BoundedMap } from '../bounded-map.ts'
-import type { Clock } from '../clock.ts'
+import type { Deps } from '../deps.ts'
 import { messageOf } from '../errors.ts'
-import type { Logger } from '../log.ts'
 import { tokenBucket } from '../token-bucket.ts'
-import { type Kube, KubeError } from './client.ts'
+import { KubeError } from './client.ts'
 
 export type EventPod = { readonly uid: string; readonly namespace: string; readonly name: string }
 export type PodWarning = { readonly reason: string; readonly action: string; readonly note: string }
@@ -42,11 +42,10 @@ const MAX_NOTE = 1024
 
 /** @param onOutcome called after every attempt */
 export function eventWriter(
-  deps: { readonly kube: Pick<Kube, 'send'>; readonly clock: Clock; readonly log: Logger },
+  { kube, clock, log }: Omit<Deps<'send'>, 'signal'>,
   policy: EventPolicy,
   onOutcome: (outcome: EventOutcome) => void,
 ): WriteEvent {
-  const { kube, clock, log } = deps
   const { repeatMs, isCounted, admits = () => true } = policy
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const known = new BoundedMap<string, Known>(policy.maxKnown)

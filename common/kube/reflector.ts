@@ -3,11 +3,12 @@
  * young, a cut connection goes on from the last one, 410 lists again, errors back off with jitter and never end it. An object
  * that is too large to be read counts as not there, and keeps nothing else away.
  */
+
 import { backoff } from '../backoff.ts'
-import { type Clock, pause } from '../clock.ts'
+import { pause } from '../clock.ts'
+import type { Deps } from '../deps.ts'
 import { messageOf } from '../errors.ts'
-import type { Logger } from '../log.ts'
-import { type Kube, KubeError, type Query } from './client.ts'
+import { KubeError, type Query } from './client.ts'
 import { oversize } from './json-lines.ts'
 import { cachedList, type ListSource, pagedList, RETRY } from './whole-list.ts'
 
@@ -61,12 +62,6 @@ type Reflected<T> = {
   readonly metadataOnly?: boolean | 'lists'
   readonly cached?: boolean
 }
-type Deps = {
-  readonly kube: Pick<Kube, 'get' | 'stream'>
-  readonly clock: Clock
-  readonly log: Logger
-  readonly signal: AbortSignal
-}
 
 /**
  * Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts.
@@ -77,7 +72,7 @@ type Deps = {
  *   where it finds those of a node by an index; pages are read from etcd, through everything there is of that kind. Never
  *   older than what was known before.
  */
-export function reflect<T>(what: Reflected<T>, deps: Deps): Reflection {
+export function reflect<T>(what: Reflected<T>, deps: Deps<'get' | 'stream'>): Reflection {
   const reflector = new Reflector(what, deps)
   void reflector.run()
   return {
@@ -94,7 +89,7 @@ class Reflector<T> {
   contactAt = 0
   leftOut = 0
   readonly #what: Reflected<T>
-  readonly #deps: Deps
+  readonly #deps: Deps<'get' | 'stream'>
   readonly #source: ListSource
   #listedAt = 0
   /** From which a watch can go on; undefined where all must be listed. */
@@ -104,7 +99,7 @@ class Reflector<T> {
   /** Something happened that a cache may not have seen yet. */
   #pastCaches = false
 
-  constructor(what: Reflected<T>, deps: Deps) {
+  constructor(what: Reflected<T>, deps: Deps<'get' | 'stream'>) {
     const { path, query, page = PAGE, metadataOnly = false } = what
     this.#what = what
     this.#deps = deps

@@ -1,23 +1,20 @@
 /** A collection as a whole, from the API server's cache where that will do, else page by page. */
+
 import { backoff } from '../backoff.ts'
-import { type Clock, pause } from '../clock.ts'
+import { pause } from '../clock.ts'
+import type { Deps } from '../deps.ts'
 import { messageOf } from '../errors.ts'
 import { TooLargeError } from '../http-request.ts'
-import type { Logger } from '../log.ts'
-import { type Kube, KubeError, type Query } from './client.ts'
+import { KubeError, type Query } from './client.ts'
 import { oversize } from './json-lines.ts'
 import { type List, type ListPage, listPage } from './list-page.ts'
 
-export type ListSource = {
-  readonly kube: Pick<Kube, 'get'>
+export type ListSource = Deps<'get'> & {
   readonly path: string
   readonly query: Query
   /** Most objects asked for at once. */
   readonly page: number
   readonly metadataOnly: boolean
-  readonly clock: Clock
-  readonly log: Logger
-  readonly signal: AbortSignal
 }
 
 /** Called for each object, or for `oversize`. */

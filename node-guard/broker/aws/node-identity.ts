@@ -1,6 +1,5 @@
 /** Whose AWS credentials the broker has, and the calls of STS it makes with them. */
-import type { Clock } from '../../../common/clock.ts'
-import type { Logger } from '../../../common/log.ts'
+import type { Deps } from '../../../common/deps.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { parseRoleArn } from '../../../common/role.ts'
 import type { NodeRoles, RoleIdentity } from '../authorize/entitle.ts'
@@ -29,13 +28,7 @@ export type NodeIdentity = {
 
 export function nodeIdentity(
   settings: Pick<BrokerSettings, 'region' | 'baseRoleArn' | 'assumeRoleArn' | 'nodeName' | 'stsConcurrency'>,
-  deps: {
-    readonly imds: Imds
-    readonly clock: Clock
-    readonly log: Logger
-    readonly signal: AbortSignal
-    readonly connectSts: typeof stsClient
-  },
+  deps: Omit<Deps, 'kube'> & { readonly imds: Imds; readonly connectSts: typeof stsClient },
   onCall: (outcome: 'success' | StsFailure) => void,
 ): NodeIdentity {
   const { imds, clock, log, connectSts } = deps

@@ -1,8 +1,6 @@
 /** The watches that keep the stores of pods and namespaces up to date. */
-import type { Clock } from '../../../common/clock.ts'
-import type { Kube } from '../../../common/kube/client.ts'
+import type { Deps } from '../../../common/deps.ts'
 import { reflect } from '../../../common/kube/reflector.ts'
-import type { Logger } from '../../../common/log.ts'
 import { NAMESPACES_QUERY, type Namespaces } from './namespaces.ts'
 import type { Pods } from './pods.ts'
 
@@ -23,12 +21,7 @@ const podSelector = (nodeName: string) =>
 export function watchCluster(
   stores: { readonly pods: Pods; readonly namespaces: Namespaces },
   nodeName: string,
-  deps: {
-    readonly kube: Kube
-    readonly clock: Clock
-    readonly log: Logger
-    readonly signal: AbortSignal
-  },
+  deps: Deps,
 ): ClusterWatches {
   const pods = { query: { fieldSelector: podSelector(nodeName) }, sink: stores.pods.sink }
   const namespaces = { query: NAMESPACES_QUERY, sink: stores.namespaces.sink }
