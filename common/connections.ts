@@ -32,7 +32,7 @@ export type Eviction = (
   held: (peer: string) => number,
 ) => Connection | undefined
 
-export type ConnectionBounds = {
+type ConnectionBounds = {
   readonly max: number
   readonly maxPerPeer?: number
   /** Absent: {@link greatestHolder}. */

@@ -10,7 +10,7 @@ export type Readiness = {
   readonly detail?: string
 }
 
-export type Health = {
+type Health = {
   readonly readiness: () => Readiness
   /** Prometheus text exposition format. */
   readonly metrics: () => string | Promise<string>

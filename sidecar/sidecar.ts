@@ -34,7 +34,7 @@ export type Sidecar = {
   readonly stop: () => Promise<void>
 }
 
-export type SidecarDeps = {
+type SidecarDeps = {
   readonly log: Logger
   /** The role as the pod's annotation says it. */
   readonly role: string | undefined

@@ -12,14 +12,14 @@ import { tokenBucket } from '../token-bucket.ts'
 import { KubeError } from './client.ts'
 
 export type EventPod = { readonly uid: string; readonly namespace: string; readonly name: string }
-export type PodWarning = { readonly reason: string; readonly action: string; readonly note: string }
+type PodWarning = { readonly reason: string; readonly action: string; readonly note: string }
 
 export type EventOutcome = 'sent' | 'there-already' | 'limited' | 'failed'
 
 /** Writes a warning. Never throws and never waits. */
-export type WriteEvent = (pod: EventPod, warning: PodWarning) => void
+type WriteEvent = (pod: EventPod, warning: PodWarning) => void
 
-export type EventPolicy = {
+type EventPolicy = {
   /** `reportingController`, which stays the same, and `reportingInstance`. */
   readonly controller: string
   readonly instance: string

@@ -13,7 +13,7 @@ const MANAGED_FIELDS = '"managedFields":'
 /** What a list has beside its objects: kind, version, the token of the next page. */
 const MAX_ENVELOPE = 256 * 1024
 
-export type ObjectCutter = {
+type ObjectCutter = {
   /** The objects that end in this chunk; {@link oversize} for one that is too large to be kept. @throws {SyntaxError} */
   readonly cut: (chunk: Buffer) => unknown[]
   /** Of a list, once all of it was cut: the list itself, with no items. @throws {SyntaxError} where it is not whole */

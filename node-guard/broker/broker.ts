@@ -43,7 +43,7 @@ export type BrokerDeps = {
 }
 
 /** Counters of what is decided. */
-export type DecisionMetrics = {
+type DecisionMetrics = {
   readonly [Name in 'events' | 'stsCalls' | 'cache']: Pick<BrokerMetrics[Name], 'inc'>
 }
 

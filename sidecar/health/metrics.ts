@@ -7,7 +7,7 @@ import type { Outcome } from '../broker/outcome.ts'
 import type { Exchange } from '../imds/app.ts'
 import { routeOf } from './routes.ts'
 
-export type MetricsState = {
+type MetricsState = {
   /** Life left of the credentials, milliseconds. */
   readonly remaining: number
   readonly ready: boolean

@@ -33,7 +33,7 @@ export type Exchange = {
   readonly parser?: string | undefined
 }
 
-export type AppOptions = {
+type AppOptions = {
   /** Key of the session tokens, 32 bytes. */
   readonly tokenKey: Uint8Array
   readonly imdsTokens: 'optional' | 'required'

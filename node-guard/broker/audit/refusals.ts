@@ -3,7 +3,7 @@ import type { PodRecord } from '../kubernetes/pod.ts'
 import { podEvents } from './events.ts'
 import { refusalLog } from './refusal-log.ts'
 
-export type Refusals = {
+type Refusals = {
   /** A known pod gets nothing: a line in the log and, where a person has to change something, an Event. */
   readonly onRefused: (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) => void
   /** A request could not be tied to a pod: a line in the log. */

@@ -21,7 +21,7 @@ export type Caller = { readonly authorization: string | undefined; readonly peer
 /** Steps 1 to 5: the pod that a request comes from. @throws {Problem} */
 export type Authenticate = (caller: Caller) => Promise<PodRecord>
 
-export type AuthenticateOptions = {
+type AuthenticateOptions = {
   readonly verify: VerifyToken
   readonly pods: Pods
   readonly reads: Pick<LiveReads, 'pod'>

@@ -20,7 +20,7 @@ export type Authorizer = {
   readonly namespaceOf: (pod: PodRecord) => Promise<NamespaceRecord>
 }
 
-export type AuthorizeOptions = {
+type AuthorizeOptions = {
   readonly namespaces: Pick<Namespaces, 'get'>
   readonly reads: Pick<LiveReads, 'namespace'>
   readonly settings: EntitlementSettings & { readonly requireFirewall: boolean }

@@ -23,7 +23,7 @@ export type Pods = {
   readonly subscribe: (listener: PodListener) => void
 }
 
-export type PodListener = {
+type PodListener = {
   /** Called once for every pod that is gone. */
   readonly gone: (uid: string) => void
   /** Called for every pod that is new or has changed. */

@@ -13,7 +13,7 @@ import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { endOf } from './end.ts'
 
-export type Listeners = {
+type Listeners = {
   /** Addresses bound now. */
   readonly bound: () => readonly AddressInfo[]
   /** Accepts no more and answers what was asked; resolves when no connection is left. */
