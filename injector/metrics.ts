@@ -1,10 +1,10 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { showBuild } from '../common/build-gauge.ts'
+import type { EventOutcome } from '../common/kube/events.ts'
 import { countLostLines } from '../common/log-counter.ts'
 import { VERSION } from '../common/version.ts'
 import type { Reason } from './admission/reasons.ts'
 import type { PeerKind } from './peers/peer.ts'
-import type { EventOutcome } from './pod-watch/pod-events.ts'
 import type { PodWatch } from './pod-watch/pod-watch.ts'
 import type { StartupTaint } from './startup-taint/remove.ts'
 

@@ -107,7 +107,7 @@ function wrong(message: string): never {
 
 /** The settings that decide what a pod may have. */
 export function entitlementSettings(settings: BrokerSettings) {
-  const { defaultRole, sessionScope, sessionTags, clusterName, nodeName, roleKey, requireFirewall } = settings
+  const { defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall } = settings
   return {
     policy: {
       restrictions: settings.namespaceRestrictions,
@@ -115,6 +115,6 @@ export function entitlementSettings(settings: BrokerSettings) {
       permittedRoles: settings.permittedRoles,
     },
     durationSeconds: settings.sessionDuration,
-    ...{ defaultRole, sessionScope, sessionTags, clusterName, nodeName, roleKey, requireFirewall },
+    ...{ defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall },
   }
 }

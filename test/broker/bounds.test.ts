@@ -91,7 +91,7 @@ async function listed(count: number, bytes: number) {
     },
     close: () => {},
   }
-  const pods = podStore((one) => podRecord(one, 'role'), { gone: () => {}, change: () => {} })
+  const pods = podStore((one) => podRecord(one, 'role'))
   const reflection = reflect(
     { path: '/api/v1/pods', query: {}, sink: pods.sink },
     { kube, clock, log: silentLog, signal: stopping.signal },

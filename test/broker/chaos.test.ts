@@ -74,7 +74,7 @@ async function gateTo(url: () => { hostname: string; port: string }, localAddres
 
 /** A broker as after a crash: it knows nothing. */
 async function startBroker(): Promise<{ stop: () => void }> {
-  world.edges = { clock, imds: imdsClient(`http://127.0.0.1:${imds.port}`, clock) }
+  world.deps = { clock, imds: imdsClient(`http://127.0.0.1:${imds.port}`, clock) }
   const broker = await world.brokerNotReady(`--session-duration=${SESSION_SECONDS}`)
   brokerPort = (await eventually('listening', () => broker.addresses()[0])).port
   return broker

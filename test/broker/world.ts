@@ -11,8 +11,9 @@ import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { kubeClient } from '../../common/kube/client.ts'
 import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
 import { parseSettings } from '../../common/settings.ts'
-import { type Broker, type BrokerEdges, startBroker } from '../../node-guard/broker/broker.ts'
+import type { BrokerDeps } from '../../node-guard/broker/broker.ts'
 import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
+import { type RunningBroker, startBroker } from '../../node-guard/broker/serve.ts'
 import { BROKER_SETTINGS, type BrokerSettings } from '../../node-guard/broker/settings.ts'
 import { Aws, type AwsOptions, trust } from '../sandbox/aws/client.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
@@ -74,9 +75,9 @@ export class World {
   readonly #log = captureLog()
   readonly logs: readonly LogLine[] = this.#log.lines
   /** Of brokers that are started from now on, instead of the usual ones. */
-  edges: Partial<BrokerEdges> = {}
-  readonly #brokers: Broker[] = []
-  #broker: Broker | undefined
+  deps: Partial<BrokerDeps> = {}
+  readonly #brokers: RunningBroker[] = []
+  #broker: RunningBroker | undefined
   #kubeconfig = ''
 
   private constructor(api: ApiServer, aws: Aws, directory: string) {
@@ -150,13 +151,13 @@ export class World {
   }
 
   /** Starts a broker (instead of the one before) and waits until it is ready. */
-  async broker(...argv: string[]): Promise<Broker> {
+  async broker(...argv: string[]): Promise<RunningBroker> {
     const broker = await this.brokerNotReady(...argv)
     await eventually('broker ready', () => broker.readiness().ready)
     return broker
   }
 
-  async brokerNotReady(...argv: string[]): Promise<Broker> {
+  async brokerNotReady(...argv: string[]): Promise<RunningBroker> {
     await this.#broker?.stop()
     const broker = startBroker(
       this.settings(...argv),
@@ -165,7 +166,7 @@ export class World {
         imds: imdsClient(this.aws.imdsUrl, systemClock),
         clock: systemClock,
         log: this.#log.log,
-        ...this.edges,
+        ...this.deps,
       },
       this.aws.config.region,
     )
