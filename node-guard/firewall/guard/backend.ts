@@ -1,5 +1,6 @@
 import type { Watched } from '../process/watch.ts'
-import type { CounterName, GuardRuleset } from '../rules/guard.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
+import type { Packets } from './counts.ts'
 
 /** By what means rules are made; `iptables-legacy` works where the kernel has no nf_tables. */
 const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
@@ -10,7 +11,7 @@ export type Compared = {
   readonly failed?: string
   readonly differs?: 'is gone' | 'was changed' | 'is not first'
   /** Packets by counter since the rules were loaded, where they could be read. */
-  readonly packets?: Readonly<Partial<Record<CounterName, number>>>
+  readonly packets?: Partial<Packets>
 }
 
 /** Why something could not be done. */

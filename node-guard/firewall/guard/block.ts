@@ -1,8 +1,9 @@
 import type { Logger } from '../../../common/log.ts'
 import type { Ways } from '../node/network.ts'
-import { COUNTERS, type CounterName, type GuardRuleset } from '../rules/guard.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
 import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
+import { createCounts, type Packets, zero } from './counts.ts'
 
 /** What made us look. `uplinks`: the ways into the node changed; `monitor`: events were missed while it was away. */
 export const CAUSES = ['start', 'event', 'poll', 'monitor', 'uplinks'] as const
@@ -24,12 +25,11 @@ export type BlockState = {
   /** Why rules of another backend may stand beside it. */
   readonly othersLeft: string | undefined
   /** Packets by counter since this process started. */
-  readonly packets: Readonly<Record<CounterName, number>>
+  readonly packets: Packets
   /** How often somebody else's change was undone, by what made us look. */
   readonly repairs: Readonly<Record<Cause, number>>
 }
 
-export const NO_PACKETS: BlockState['packets'] = zero(COUNTERS)
 export const NO_REPAIRS: BlockState['repairs'] = zero(CAUSES)
 
 type BlockOptions = {
@@ -50,9 +50,8 @@ export type Block = { readonly check: (cause: Cause) => Promise<void>; readonly 
  * them back again; it never throws. Not to be called while it runs (see `singleFlight`).
  */
 export function createBlock({ metadata, broker, choice, ways, now, log }: BlockOptions): Block {
-  const packets = { ...NO_PACKETS }
+  const counts = createCounts()
   const repairs = { ...NO_REPAIRS }
-  let counted: NonNullable<Compared['packets']> = {}
   let wanted: string | undefined
   let verdict: Pick<BlockState, 'verified' | 'checkedAt' | 'detail'> = {
     verified: false,
@@ -67,16 +66,6 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
     verdict = { verified: detail === undefined, checkedAt: now(), detail }
   }
 
-  /** Counters restart with every load; ours go on. */
-  const count = (read: NonNullable<Compared['packets']>) => {
-    for (const name of COUNTERS) {
-      const value = read[name] ?? 0
-      const before = counted[name] ?? 0
-      packets[name] += value >= before ? value - before : value
-    }
-    counted = read
-  }
-
   const check = async (cause: Cause) => {
     const rules: GuardRuleset = { metadata, broker, ...ways() }
     const key = JSON.stringify(rules)
@@ -86,7 +75,7 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
       const heard = backend.heard?.()
       const { failed, differs, packets }: Compared =
         heard === undefined ? await backend.compare() : { differs: heard }
-      if (packets !== undefined) count(packets)
+      if (packets !== undefined) counts.read(packets)
       if (differs === undefined) return conclude(failed)
       found = differs
       // Until they stand again: iptables-legacy may wait seconds for its lock.
@@ -98,7 +87,7 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
     }
     const failed = await choice.load(rules)
     if (failed === undefined) {
-      counted = {}
+      counts.restart()
       wanted = key
       if (found !== undefined) {
         repairs[cause]++
@@ -124,12 +113,8 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
       fallback: choice.fallback(),
       limited: choice.chosen()?.limits?.(),
       othersLeft: choice.left(),
-      packets: { ...packets },
+      packets: counts.total(),
       repairs: { ...repairs },
     }),
   }
-}
-
-function zero<const K extends string>(keys: readonly K[]): Record<K, number> {
-  return Object.fromEntries(keys.map((key) => [key, 0])) as Record<K, number>
 }

@@ -17,10 +17,12 @@ export type Choice = {
   readonly left: () => string | undefined
 }
 
+/** Begins to watch for changes of a backend's rules, whether it is chosen in the end or not; returns what ends it. */
+export type Follow = (backend: Backend, isChosen: () => boolean) => Promise<() => void>
+
 type ChoiceOptions = {
   readonly backends: Backends
-  /** Begins to watch for changes of a backend's rules; returns what ends it. */
-  readonly follow: (backend: Backend) => Promise<() => void>
+  readonly follow: Follow
   readonly log: Logger
 }
 
@@ -41,7 +43,7 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
     const details: string[] = []
     for (const backend of await backends.candidates()) {
       // Before loading: a change right after it must not go unseen.
-      const unfollow = await follow(backend)
+      const unfollow = await follow(backend, () => chosen === backend)
       const failure = await loadAndLook(backend, rules)
       if (failure === undefined) {
         chosen = backend

@@ -9,6 +9,8 @@ import type { IptablesTable } from './saved.ts'
 export type Kernel = {
   /** The pins cannot be kept here. */
   readonly leavesNat: (family: Family) => boolean
+  /** These tables are known to have lost something: what was read of them earlier no longer counts. */
+  readonly forgetLost: (family: Family, tables: readonly IptablesTable[]) => void
   readonly read: (tool: Iptables, tables: readonly IptablesTable[]) => Promise<Read>
   readonly restore: (
     tool: Iptables,
@@ -20,6 +22,7 @@ export type Kernel = {
 /** iptables-nft reads and writes chains by name, whatever else there is. */
 export const NF_TABLES: Kernel = {
   leavesNat: () => false,
+  forgetLost: () => {},
   read: (tool, tables) => {
     const among = ({ table }: Place) => tables.includes(table)
     return readChains(tool, GUARD_PLACES.hooks.filter(among), GUARD_PLACES.own.filter(among))
@@ -30,6 +33,7 @@ export const NF_TABLES: Kernel = {
 /** iptables-legacy knows whole tables only. */
 export const ipTables = (nat: LegacyNat): Kernel => ({
   leavesNat: nat.isTooBig,
+  forgetLost: nat.forgetLost,
   read: async (tool, tables) => {
     const small = tables.filter((table) => table !== 'nat')
     const reads = [readTables(tool, small), ...(tables.includes('nat') ? [nat.read(tool)] : [])]

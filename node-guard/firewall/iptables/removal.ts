@@ -18,8 +18,32 @@ export type LegacyNode = {
   readonly hasPin: (family: Family) => Promise<boolean>
 }
 
+/** Removes by one variant what it has of ours, of all families. */
+export async function removeFamilies(
+  tools: readonly Iptables[],
+  legacy: LegacyNode | undefined,
+): Promise<'absent' | 'removed' | Failure> {
+  const used = async ({ family }: Iptables) => (await legacy?.tables(family))?.length !== 0
+  if (!(await Promise.all(tools.map(used))).includes(true)) return 'absent'
+  let removed: 'absent' | 'removed' = 'absent'
+  for (const tool of tools) {
+    const result = await removeChains(tool, legacy)
+    if (typeof result !== 'string')
+      return legacy === undefined || !result.unusable ? result : { ...result, ...unseen(result.detail) }
+    if (result === 'removed') removed = result
+  }
+  return removed
+}
+
+/** Where the kernel has tables of iptables-legacy and this process cannot see them. */
+const unseen = (why: string) =>
+  ({
+    detail: `iptables-legacy has tables on this node, which cannot be looked at, so that rules of an earlier guard may stand there (${why}); the chart gives NET_RAW with guard.mode=remove and with guard.backend=iptables`,
+    mayStand: true,
+  }) as const
+
 /** Removes all chains of ours and every jump to them, by one variant and family, and looks that they are gone. */
-export async function removeChains(
+async function removeChains(
   tool: Iptables,
   legacy: LegacyNode | undefined,
 ): Promise<'absent' | 'removed' | Failure> {

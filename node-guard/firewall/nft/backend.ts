@@ -63,18 +63,7 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
     },
     compare,
     heard: () => atOnce.why() ?? monitored.heard(),
-    remove: async () => {
-      const before = await readTable(exec, GUARD_TABLE)
-      if (!before.ok) return before
-      if (before.content === undefined) return 'absent'
-      const failed = await deleteTable(exec, GUARD_TABLE)
-      if (failed !== undefined) return { detail: failed, unusable: false }
-      const after = await readTable(exec, GUARD_TABLE)
-      if (!after.ok) return after
-      if (after.content === undefined) return 'removed'
-      const detail = `table ${GUARD_TABLE} came back: another guard runs on this node; end that one first`
-      return { detail, unusable: false }
-    },
+    remove: () => removeTable(exec),
     watched: async () => {
       const matches = (line: string) => {
         if (!monitored.hear(line)) return false
@@ -88,6 +77,19 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
     },
     limits: () => limited,
   }
+}
+
+async function removeTable(exec: Exec): ReturnType<Backend['remove']> {
+  const before = await readTable(exec, GUARD_TABLE)
+  if (!before.ok) return before
+  if (before.content === undefined) return 'absent'
+  const failed = await deleteTable(exec, GUARD_TABLE)
+  if (failed !== undefined) return { detail: failed, unusable: false }
+  const after = await readTable(exec, GUARD_TABLE)
+  if (!after.ok) return after
+  if (after.content === undefined) return 'removed'
+  const detail = `table ${GUARD_TABLE} came back: another guard runs on this node; end that one first`
+  return { detail, unusable: false }
 }
 
 /**

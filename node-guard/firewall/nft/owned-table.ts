@@ -1,8 +1,8 @@
 import type { Logger } from '../../../common/log.ts'
 import type { Failure } from '../guard/backend.ts'
-import { NO_PACKETS } from '../guard/block.ts'
+import { createCounts, type Packets } from '../guard/counts.ts'
 import { type Exec, isUnsupported, whyFailed } from '../process/exec.ts'
-import { COUNTERS, type CounterName, type GuardRuleset } from '../rules/guard.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
 import { OWNED_TABLE, ownedRuleset } from '../rules/guard-nft.ts'
 import { tableCommands } from './commands.ts'
 import type { Holder } from './owned-holder.ts'
@@ -14,7 +14,7 @@ export type OwnedState = {
   /** One sentence where it is not. */
   readonly detail: string | undefined
   /** Packets by counter since this process started. */
-  readonly packets: Readonly<Record<CounterName, number>>
+  readonly packets: Packets
 }
 
 export type OwnedTable = {
@@ -38,8 +38,7 @@ type OwnedTableOptions = {
  * with the process that holds it; the plain table stays, so that either covers the other's absence.
  */
 export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): OwnedTable {
-  const packets = { ...NO_PACKETS }
-  let counted: Packets = {}
+  const counts = createCounts()
   let holder: Holder | undefined
   let wanted: { readonly key: string; readonly text: string } | undefined
   let detail: string | undefined = 'the owned table has not been made yet'
@@ -48,14 +47,6 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
     if (failed !== undefined && failed !== detail) log.error('owned table not held', { detail: failed })
     if (failed === undefined && detail !== undefined) log.info('owned table held', { table: OWNED_TABLE })
     detail = failed
-  }
-
-  const count = (read: Packets) => {
-    for (const name of COUNTERS) {
-      const [value, before] = [read[name] ?? 0, counted[name] ?? 0]
-      packets[name] += value >= before ? value - before : value
-    }
-    counted = read
   }
 
   const start = () => {
@@ -79,7 +70,7 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
       const inTheWay = await makeRoom(exec)
       if (inTheWay !== undefined) return inTheWay.detail
       holder = start()
-      counted = {}
+      counts.restart()
     }
     const failed = await holder.load(tableCommands(ownedRuleset(rules)).commands)
     if (failed !== undefined) {
@@ -98,13 +89,13 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
         const seen = await listTable(exec)
         if (seen.failed !== undefined) return conclude(seen.failed.detail)
         if (seen.listing !== undefined && comparable(seen.listing) === wanted?.text) {
-          count(packetsIn(seen.listing))
+          counts.read(packetsIn(seen.listing))
           return conclude(undefined)
         }
       }
       conclude(await load(rules))
     },
-    state: () => ({ held: detail === undefined, detail, packets: { ...packets } }),
+    state: () => ({ held: detail === undefined, detail, packets: counts.total() }),
     stop: letGo,
   }
 }
@@ -134,10 +125,8 @@ async function listTable(exec: Exec): Promise<{ readonly listing?: string; reado
   return { failed: { detail: whyFailed('nft', result), unusable } }
 }
 
-type Packets = Readonly<Record<string, number>>
-
 /** Packets by named counter. */
-function packetsIn(listing: string): Packets {
+function packetsIn(listing: string): Partial<Packets> {
   const counters = listing.matchAll(/^\s*counter (\w+) \{[^}]*packets (\d+) /gm)
   return Object.fromEntries([...counters].map(([, name = '', packets]) => [name, Number(packets)]))
 }

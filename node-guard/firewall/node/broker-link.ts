@@ -1,5 +1,6 @@
 import { BROKER_LINK } from '../../../common/addresses.ts'
 import { messageOf } from '../../../common/errors.ts'
+import type { Logger } from '../../../common/log.ts'
 import { type Exec, whyFailed } from '../process/exec.ts'
 
 /** State of the link that carries the broker's addresses. */
@@ -10,6 +11,39 @@ export type LinkState = {
   readonly changed: boolean
   /** One sentence: why it is not up, or what it lacks. */
   readonly detail?: string
+}
+
+/** The link as the guard keeps it. */
+export type BrokerLink = {
+  /** Makes what is missing; never throws. Returns whether `state` has changed. Not to be called while it runs. */
+  readonly check: () => Promise<boolean>
+  /** Undefined before the first check. */
+  readonly state: () => LinkState | undefined
+}
+
+/** @param waysDetail what is wrong with the ways to the link, which its state reports, too */
+export function createBrokerLink(options: {
+  readonly exec: Exec
+  readonly addresses: readonly string[]
+  readonly waysDetail: () => string | undefined
+  readonly log: Logger
+}): BrokerLink {
+  const { exec, addresses, waysDetail, log } = options
+  let state: LinkState | undefined
+  return {
+    state: () => state,
+    check: async () => {
+      const before = state
+      const made = await ensureLink(exec, addresses)
+      const details = [made.detail, waysDetail()].filter((detail) => detail !== undefined)
+      state = details.length > 0 ? { ...made, detail: details.join('; ') } : made
+      if (state.changed) log.info('broker link made', { link: BROKER_LINK, addresses })
+      const { up, detail } = state
+      if (detail !== undefined && detail !== before?.detail)
+        log[up ? 'warn' : 'error']('broker link incomplete', { detail })
+      return up !== before?.up || detail !== before?.detail
+    },
+  }
 }
 
 type Seen = { readonly up: boolean; readonly addresses: ReadonlySet<string> } | undefined

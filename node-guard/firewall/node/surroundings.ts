@@ -6,7 +6,6 @@ import {
   CILIUM_CHAINS,
   CILIUM_DEVICE,
   CILIUM_MASQUERADE,
-  type DataplaneFacts,
   markers,
   whyBypassed,
 } from './dataplane.ts'
@@ -85,108 +84,114 @@ const ASK_AGAIN_MS = 30_000
 
 const MASQUERADING: NatQuestion = { words: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
 
-/** Looks at what can make the block useless, or is left of other tools. */
+/** Looks at what can make the block useless, or was left behind by other tools. */
 export function createSurroundings(options: SurroundingsOptions): Surroundings {
-  const { metadata, now, log } = options
-  let lookedAt = Number.NEGATIVE_INFINITY
-  let searchedAt: number | undefined
-  let askAt = Number.NEGATIVE_INFINITY
-  let seenMarkers: string | undefined
-  let seen: Bypass | undefined
-  let leftovers: readonly Leftover[] = []
-  let unread: readonly string[] = []
-  let unseen: readonly string[] = []
-  let boot: string | undefined
-  let imds: readonly Warning[] = []
-  const told = new Map<string, string>()
-  const believed = options.dataplane === 'netfilter'
-  const doubt = () => {
-    if (seen === undefined) return undefined
-    return believed ? onYourWord(seen) : `${seen.why}: ${seen.remedy}`
-  }
-
-  /** Logs what is new of a kind. */
-  const tell = (
-    kind: string,
-    message: string,
-    detail: string | undefined,
-    level: 'warn' | 'error' = 'warn',
-  ) => {
-    if (detail !== undefined && told.get(kind) !== detail) log[level](message, { detail })
-    told.set(kind, detail ?? '')
-  }
-
-  const look = async () => {
-    const interfaces = await options.readInterfaces()
-    const marked = markers(interfaces)
-    // A dataplane often comes after us: its devices bring the next look forward.
-    if (marked === seenMarkers && now() - lookedAt < LOOK_MS) return
-    const { rules, unread: failures } = interfaces.includes(CILIUM_DEVICE)
-      ? await options.readNatRules(MASQUERADING)
-      : { rules: [], unread: [] }
-    const facts: DataplaneFacts = {
-      interfaces,
-      netkit: marked !== '' && (await options.hasNetkit()),
-      natRules: rules,
-    }
-    seen = whyBypassed(facts)
-    unseen = failures
-    lookedAt = now()
-    seenMarkers = marked
-    if (believed) tell('bypass', 'the block counts as verified by the operator’s word', doubt())
-    else tell('bypass', 'the block may be of no use on this node', doubt(), 'error')
-  }
-
-  const search = async () => {
-    if (searchedAt !== undefined && now() - searchedAt < LOOK_MS) return false
-    const { rules, unread: failures } = await options.readNatRules(takingTraffic(metadata))
-    leftovers = findLeftovers(rules, metadata)
-    unread = failures
-    boot = await options.bootRules()
-    searchedAt = now()
-    const found = leftovers.map(({ remove }) => remove).join('; ')
-    tell(
-      'leftovers',
-      'rules of kube2iam or kiam found',
-      found === ''
-        ? undefined
-        : `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`,
-    )
-    tell('boot', 'the rules of this node’s boot are not the guard’s', boot)
-    tell('unread', 'leftovers not checked', failures.length > 0 ? failures.join('; ') : undefined)
-    return true
-  }
-
-  const ask = async () => {
-    if (now() < askAt) return
-    imds = await askAny(options, metadata)
-    const failed = imds.some(({ code }) => code === 'imds-not-checked')
-    askAt = now() + (failed ? ASK_AGAIN_MS : ASK_MS)
-    for (const [code, message] of Object.entries(IMDS_MESSAGES))
-      tell(code, message, imds.find((warning) => warning.code === code)?.detail)
-  }
-
+  const logNew = newsLogger(options.log)
+  const dataplane = dataplaneLook(options, logNew)
+  const others = leftoverSearch(options, logNew)
+  const imds = imdsQuestion(options, logNew)
+  const warning = (code: WarningCode, detail: string | undefined): Warning[] =>
+    detail === undefined ? [] : [{ code, detail }]
   return {
-    look,
-    search,
-    ask,
+    look: dataplane.look,
+    search: others.search,
+    ask: imds.ask,
     state: () => {
-      const detail = doubt()
+      const { looked, doubt, unread } = dataplane.state()
+      const { searchedAt, leftovers, boot, unread: unsearched } = others.state()
       return {
-        looked: seenMarkers !== undefined,
+        looked,
         ...(searchedAt === undefined ? {} : { lookedAt: searchedAt }),
-        bypass: believed ? undefined : detail,
+        bypass: options.dataplane === 'netfilter' ? undefined : doubt,
         leftovers,
         warnings: [
-          ...(detail === undefined ? [] : [{ code: 'dataplane-bypass' as const, detail }]),
-          ...[...new Set([...unread, ...unseen])].map((detail) => ({
-            code: 'leftovers-not-checked' as const,
-            detail,
-          })),
-          ...imds,
-          ...(boot === undefined ? [] : [{ code: 'boot-rules' as const, detail: boot }]),
+          ...warning('dataplane-bypass', doubt),
+          ...[...new Set([...unsearched, ...unread])].flatMap((one) => warning('leftovers-not-checked', one)),
+          ...imds.warnings(),
+          ...warning('boot-rules', boot),
         ],
       }
+    },
+  }
+}
+
+type LogNew = (kind: string, message: string, detail: string | undefined, level?: 'warn' | 'error') => void
+
+/** Logs the detail of a kind where it is not the last one of that kind. */
+function newsLogger(log: Logger): LogNew {
+  const last = new Map<string, string | undefined>()
+  return (kind, message, detail, level = 'warn') => {
+    if (detail !== undefined && last.get(kind) !== detail) log[level](message, { detail })
+    last.set(kind, detail)
+  }
+}
+
+function dataplaneLook(options: SurroundingsOptions, logNew: LogNew) {
+  const { now } = options
+  const believed = options.dataplane === 'netfilter'
+  let lookedAt = Number.NEGATIVE_INFINITY
+  let seenMarkers: string | undefined
+  let doubt: string | undefined
+  let unread: readonly string[] = []
+  return {
+    state: () => ({ looked: seenMarkers !== undefined, doubt, unread }),
+    look: async () => {
+      const interfaces = await options.readInterfaces()
+      const marked = markers(interfaces)
+      // A dataplane often comes after us: its devices bring the next look forward.
+      if (marked === seenMarkers && now() - lookedAt < LOOK_MS) return
+      const nat = interfaces.includes(CILIUM_DEVICE)
+        ? await options.readNatRules(MASQUERADING)
+        : { rules: [], unread: [] }
+      const netkit = marked !== '' && (await options.hasNetkit())
+      const bypass = whyBypassed({ interfaces, netkit, natRules: nat.rules })
+      doubt = bypass && (believed ? onYourWord(bypass) : `${bypass.why}: ${bypass.remedy}`)
+      unread = nat.unread
+      lookedAt = now()
+      seenMarkers = marked
+      if (believed) logNew('bypass', 'the block counts as verified by the operator’s word', doubt)
+      else logNew('bypass', 'the block may be of no use on this node', doubt, 'error')
+    },
+  }
+}
+
+function leftoverSearch({ metadata, now, readNatRules, bootRules }: SurroundingsOptions, logNew: LogNew) {
+  let searchedAt: number | undefined
+  let leftovers: readonly Leftover[] = []
+  let unread: readonly string[] = []
+  let boot: string | undefined
+  return {
+    state: () => ({ searchedAt, leftovers, unread, boot }),
+    search: async () => {
+      if (searchedAt !== undefined && now() - searchedAt < LOOK_MS) return false
+      const nat = await readNatRules(takingTraffic(metadata))
+      leftovers = findLeftovers(nat.rules, metadata)
+      unread = nat.unread
+      boot = await bootRules()
+      searchedAt = now()
+      const found = leftovers.map(({ remove }) => remove).join('; ')
+      const remedy = `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`
+      logNew('leftovers', 'rules of kube2iam or kiam found', found === '' ? undefined : remedy)
+      logNew('boot', 'the rules of this node’s boot are not the guard’s', boot)
+      logNew('unread', 'leftovers not checked', unread.length > 0 ? unread.join('; ') : undefined)
+      return true
+    },
+  }
+}
+
+function imdsQuestion(options: SurroundingsOptions, logNew: LogNew) {
+  const { metadata, now } = options
+  let askAt = Number.NEGATIVE_INFINITY
+  let warnings: readonly Warning[] = []
+  return {
+    warnings: () => warnings,
+    ask: async () => {
+      if (now() < askAt) return
+      warnings = await askAny(options, metadata)
+      const failed = warnings.some(({ code }) => code === 'imds-not-checked')
+      askAt = now() + (failed ? ASK_AGAIN_MS : ASK_MS)
+      for (const [code, message] of Object.entries(IMDS_MESSAGES))
+        logNew(code, message, warnings.find((warning) => warning.code === code)?.detail)
     },
   }
 }

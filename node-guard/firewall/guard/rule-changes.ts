@@ -1,0 +1,65 @@
+import type { Logger } from '../../../common/log.ts'
+import { watchCanaries } from '../iptables/canaries.ts'
+import { watch } from '../process/watch.ts'
+import type { Backend } from './backend.ts'
+import type { Cause } from './block.ts'
+import type { Follow } from './choice.ts'
+
+/** Whatever notices that the guard's rules may no longer be as they were loaded. */
+export type RuleChanges = {
+  /** Follows one backend at a time: the one that is being tried, or the chosen one. */
+  readonly follow: Follow
+  /** For what else notices a change. */
+  readonly report: (cause: Cause) => void
+  /** Sets what is called for each change. Until a backend is followed there are none. */
+  readonly subscribe: (check: (cause: Cause) => unknown) => void
+  readonly stop: () => void
+}
+
+/** After this time without one, the end of a monitor is logged as a warning again. */
+const MONITOR_WARNING_MS = 600_000
+
+export function createRuleChanges(log: Logger): RuleChanges {
+  let check: (cause: Cause) => unknown = () => {}
+  let stop = () => {}
+  let warnedAt = Number.NEGATIVE_INFINITY
+  const report = (cause: Cause) => void check(cause)
+  const logEnd = (detail: string) => {
+    // More notifications at once than a socket holds end it: on a large node each of kube-proxy's whole syncs.
+    const level = performance.now() - warnedAt < MONITOR_WARNING_MS ? 'debug' : 'warn'
+    log[level]('monitor ended', { detail })
+    warnedAt = performance.now()
+  }
+  return {
+    report,
+    follow: async (backend, isChosen) => {
+      stop()
+      const watched = await backend.watched()
+      stop =
+        watched === undefined
+          ? lookAfter(backend.unwatched, report)
+          : watch(watched, {
+              event: () => report('event'),
+              unseen: () => report('monitor'),
+              // While a backend is only being tried, its own failure says more.
+              ended: (detail) => isChosen() && logEnd(detail),
+            })
+      return stop
+    },
+    subscribe: (listener) => {
+      check = listener
+    },
+    stop: () => stop(),
+  }
+}
+
+/** Looks by itself where nothing notifies of changes. */
+function lookAfter(unwatched: Backend['unwatched'], report: (cause: Cause) => void): () => void {
+  if (unwatched === undefined) return () => {}
+  const stop = watchCanaries(unwatched.isDisturbed, () => report('event'))
+  const timer = setInterval(() => report('poll'), unwatched.readEvery)
+  return () => {
+    stop()
+    clearInterval(timer)
+  }
+}
