@@ -250,9 +250,9 @@ test('tables that cannot be read are told with what to do; legacy ones that are 
       }
     return { code: 1, stdout: '', stderr: 'Cannot initialize: Permission denied (you must be root)' }
   }
-  const { unread } = await readNatRules(exec, takingTraffic(METADATA), async (family) =>
-    family === 'ip' ? 'filter\nnat\n' : '',
-  )
+  const { unread } = await readNatRules(exec, takingTraffic(METADATA), {
+    read: async (file) => (file === '/proc/net/ip_tables_names' ? 'filter\nnat\n' : ''),
+  })
   assert.deepEqual(asked, ['iptables-nft', 'ip6tables-nft', 'iptables-legacy-save'])
   assert.equal(unread.length, 2)
   assert.match(unread[0] ?? '', /iptables-nft could not be read \(spawn ENOENT\): use the pod2iam image/)
@@ -271,7 +271,7 @@ test('many rules with one word do not hide a rule with another', async () => {
     stderr: '',
   })
   const question = { words: [...METADATA, CILIUM_MASQUERADE], chains: ['PREROUTING'], follow: false }
-  const { rules } = await readNatRules(exec, question, async () => '')
+  const { rules } = await readNatRules(exec, question, { read: async () => '' })
   assert.equal(rules.length, 101)
   assert.ok(rules.some(({ rule }) => rule === MASQUERADE.rule))
   assert.equal(whyBypassed({ interfaces: ['cilium_host'], netkit: false, natRules: rules }), undefined)

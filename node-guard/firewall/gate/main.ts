@@ -53,6 +53,6 @@ export async function runGate(argv: readonly string[]): Promise<void> {
   const outcome = await runSteps(settings, world)
   if (outcome.ok) process.exit(0)
   // The last line is what `kubectl describe pod` shows (FallbackToLogsOnError): a plain sentence, no JSON.
-  process.stderr.write(`pod2iam-gate: ${outcome.sentence}.\n`)
+  process.stderr.write(`pod2iam-gate: ${outcome.detail}.\n`)
   process.exit(1)
 }

@@ -1,5 +1,5 @@
 import type { Logger } from '../../../common/log.ts'
-import { tryRuleset } from '../nft/table.ts'
+import { applyRuleset } from '../nft/table.ts'
 import type { Exec } from '../process/exec.ts'
 import type { Purpose, RedirectRuleset } from '../rules/pod.ts'
 import { inNewPod, proofRuleset, redirectRuleset } from '../rules/pod-nft.ts'
@@ -20,7 +20,7 @@ export function createPodRules(exec: Exec, options: RedirectRuleset, log: Logger
   const rulesets = { proof: proofRuleset(metadata, sidecarPort), redirect: redirectRuleset(options) }
   /** Whatever keeps the quick one from being loaded, the whole one says it, or replaces it. */
   const loadByNft = async (purpose: Purpose) =>
-    (await tryRuleset(exec, quick[purpose])) && (await tryRuleset(exec, rulesets[purpose]))
+    (await applyRuleset(exec, quick[purpose])) && (await applyRuleset(exec, rulesets[purpose]))
   let why: string | undefined
   return {
     load: async (purpose) => {

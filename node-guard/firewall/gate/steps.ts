@@ -17,7 +17,7 @@ export type GateWorld = {
 type GateOutcome =
   | { readonly ok: true }
   /** One sentence for a person who reads `kubectl describe pod`. */
-  | { readonly ok: false; readonly sentence: string }
+  | { readonly ok: false; readonly detail: string }
 
 const LOG_EVERY_MS = 10_000
 /** The sidecar is usually ready before it is asked; asked often, it costs the pod no time. */
@@ -29,11 +29,11 @@ const READY_PAUSE_MS = 10
  */
 export async function runSteps(settings: GateSettings, world: GateWorld): Promise<GateOutcome> {
   const barred = await block(settings, world)
-  if (barred !== undefined) return { ok: false, sentence: barred }
+  if (barred !== undefined) return { ok: false, detail: barred }
   if (settings.redirect === 'nft') {
     const failed = await untilDone(settings, world, 'the redirect', world.loadRedirect)
     if (failed !== undefined)
-      return { ok: false, sentence: `the pod's redirect could not be loaded: ${failed}` }
+      return { ok: false, detail: `the pod's redirect could not be loaded: ${failed}` }
     world.log.info('redirect loaded', { port: settings.sidecarPort })
   }
   return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, world)
@@ -103,7 +103,7 @@ async function waitReady(
     if (waitTimeout !== undefined && restartPolicy !== 'Never' && waited >= waitTimeout)
       return {
         ok: false,
-        sentence: `the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`,
+        detail: `the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`,
       }
     if (now() >= logAt) {
       log.warn('waiting for the sidecar', { code, detail, waited: seconds(waited) })

@@ -1,3 +1,4 @@
+import type { Failure } from '../process/failure.ts'
 import type { Watched } from '../process/watch.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
 import type { Packets } from './counts.ts'
@@ -12,15 +13,6 @@ export type Compared = {
   readonly differs?: 'is gone' | 'was changed' | 'is not first'
   /** Packets by counter since the rules were loaded, where they could be read. */
   readonly packets?: Partial<Packets>
-}
-
-/** Why something could not be done. */
-export type Failure = {
-  readonly detail: string
-  /** Not on this machine, however often it is tried: then nothing of ours was left by this means either… */
-  readonly unusable: boolean
-  /** …but where rules stand by this means, and nobody could look whether some are ours. */
-  readonly mayStand?: true
 }
 
 /** One way of keeping the guard's rules in the kernel. Nothing in it throws. */

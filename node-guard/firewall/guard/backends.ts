@@ -5,6 +5,8 @@ import { nftBackend } from '../nft/backend.ts'
 import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
 import type { Exec } from '../process/exec.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
+import { auditRuleset } from '../rules/guard-nft.ts'
+import type { Sightings } from './audit.ts'
 import type { Backend } from './backend.ts'
 
 /** The backends of this machine. */
@@ -40,6 +42,20 @@ export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFile
       return setting === 'iptables' ? iptables() : [nft, ...(await iptables())]
     },
   }
+}
+
+/**
+ * The backends of `--mode=audit`: nft alone can count by source without a bound that hides the count (the `recent` match of
+ * iptables stops at twenty packets). What other backends left of mode `enforce` is removed as always.
+ */
+export function auditBackends(exec: Exec, sightings: Sightings): Backends {
+  const counting = nftBackend(exec, {
+    ruleset: auditRuleset,
+    restarted: sightings.restart,
+    read: sightings.take,
+  })
+  const others = findBackends(exec, 'auto').all.filter(({ name }) => name !== counting.name)
+  return { all: [counting, ...others], candidates: async () => [counting] }
 }
 
 /** A kernel without IPv6 (`ipv6.disable=1`) forwards none, and ip6tables fails there. */

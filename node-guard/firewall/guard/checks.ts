@@ -7,31 +7,23 @@ import { singleFlight } from './single-flight.ts'
 /** The rules wait this long for the ways into the node to be read: for most nodes they are right without. */
 const WAYS_MS = 3000
 
-/** What a guard does again and again, each one at a time. */
-export type Checks = {
-  /** Reads the rules back and repairs them. */
-  readonly rules: (cause: Cause) => Promise<void>
-  /** Makes the broker's link where it is missing. */
-  readonly link: () => Promise<void>
-  /** Reads the ways into the node, and checks the rules where these changed. */
-  readonly ways: () => Promise<void>
-  /** All of it, once. Not to be called while it runs. */
-  readonly all: (cause: Cause) => Promise<void>
-}
+export type Checks = ReturnType<typeof createChecks>
 
-export function createChecks(parts: Parts): Checks {
+/** What a guard does again and again, each of it one at a time. */
+export function createChecks(parts: Parts) {
   const { addresses, block, owned, ways, surroundings, link, publisher, report } = parts
   const write = singleFlight(publisher.publish)
   // Nobody waits for it: a stuck disk must not keep a repair waiting.
   const publish = () => void write(report)
 
+  /** Reads the rules back and repairs them. */
   const rules = singleFlight(async (cause: Cause) => {
     await block.check(cause)
     // Not before the plain table, which has to stand when this process ends.
     await owned?.check({ ...addresses, ...ways.known() })
     publish()
   })
-  const checkLink = singleFlight(async (_: undefined) => {
+  const checkLink = singleFlight<void>(async () => {
     if (await link.check()) publish()
   })
   /** `checkFollows`: whether the caller checks the rules afterwards anyway. */
@@ -40,12 +32,12 @@ export function createChecks(parts: Parts): Checks {
     const changed = await ways.look()
     if (changed && !checkFollows()) void rules('uplinks')
     // The link's report says what is wrong with the ways to it.
-    if (ways.detail() !== before && link.state() !== undefined) void checkLink(undefined)
+    if (ways.detail() !== before && link.state() !== undefined) void checkLink()
   })
-  const search = singleFlight(async (_: undefined) => {
+  const search = singleFlight<void>(async () => {
     if (await surroundings?.search()) publish()
   })
-  const ask = singleFlight(async (_: undefined) => surroundings?.ask())
+  const ask = singleFlight<void>(async () => surroundings?.ask())
 
   const lookAtDataplane = async () => {
     const before = whyNotVerified(report())?.code
@@ -53,6 +45,7 @@ export function createChecks(parts: Parts): Checks {
     if (whyNotVerified(report())?.code !== before) publish()
   }
 
+  /** Not to be called while it runs. */
   const all = async (cause: Cause) => {
     const removing = report().mode === 'remove'
     if (!removing) {
@@ -62,12 +55,12 @@ export function createChecks(parts: Parts): Checks {
     }
     // Rules first: without them a pod could send its token to the broker's address beyond this node.
     await rules(cause)
-    if (!removing) await checkLink(undefined)
+    if (!removing) await checkLink()
     await lookAtDataplane()
     // Nobody waits for these: what others made may be big, and the metadata service silent.
-    void search(undefined)
-    void ask(undefined)
+    void search()
+    void ask()
   }
 
-  return { rules, link: () => checkLink(undefined), ways: () => checkWays(() => false), all }
+  return { rules, link: checkLink, ways: () => checkWays(() => false), all }
 }

@@ -5,21 +5,11 @@ import type { Backend } from './backend.ts'
 import type { Cause } from './block.ts'
 import type { Follow } from './choice.ts'
 
-/** Whatever notices that the guard's rules may no longer be as they were loaded. */
-export type RuleChanges = {
-  /** Follows one backend at a time: the one that is being tried, or the chosen one. */
-  readonly follow: Follow
-  /** For what else notices a change. */
-  readonly report: (cause: Cause) => void
-  /** Sets what is called for each change. Until a backend is followed there are none. */
-  readonly subscribe: (check: (cause: Cause) => unknown) => void
-  readonly stop: () => void
-}
-
 /** After this time without one, the end of a monitor is logged as a warning again. */
 const MONITOR_WARNING_MS = 600_000
 
-export function createRuleChanges(log: Logger): RuleChanges {
+/** Whatever notices that the guard's rules may no longer be as they were loaded. */
+export function createRuleChanges(log: Logger) {
   let check: (cause: Cause) => unknown = () => {}
   let stop = () => {}
   let warnedAt = Number.NEGATIVE_INFINITY
@@ -30,23 +20,27 @@ export function createRuleChanges(log: Logger): RuleChanges {
     log[level]('monitor ended', { detail })
     warnedAt = performance.now()
   }
+  /** Follows one backend at a time: the one that is being tried, or the chosen one. */
+  const follow: Follow = async (backend, isChosen) => {
+    stop()
+    const watched = await backend.watched()
+    stop =
+      watched === undefined
+        ? lookAfter(backend.unwatched, report)
+        : watch(watched, {
+            event: () => report('event'),
+            unseen: () => report('monitor'),
+            // While a backend is only being tried, its own failure says more.
+            ended: (detail) => isChosen() && logEnd(detail),
+          })
+    return stop
+  }
   return {
+    follow,
+    /** For what else notices a change. */
     report,
-    follow: async (backend, isChosen) => {
-      stop()
-      const watched = await backend.watched()
-      stop =
-        watched === undefined
-          ? lookAfter(backend.unwatched, report)
-          : watch(watched, {
-              event: () => report('event'),
-              unseen: () => report('monitor'),
-              // While a backend is only being tried, its own failure says more.
-              ended: (detail) => isChosen() && logEnd(detail),
-            })
-      return stop
-    },
-    subscribe: (listener) => {
+    /** Sets what is called for each change. Until a backend is followed there are none. */
+    subscribe: (listener: typeof check) => {
       check = listener
     },
     stop: () => stop(),

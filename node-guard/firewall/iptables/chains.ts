@@ -22,28 +22,10 @@ type Difference = 'is gone' | 'was changed' | 'is not first'
 export function difference(wanted: readonly Chain[], saved: SavedRules): Difference | undefined {
   if (saved.chains.size === 0) return 'is gone'
   const jumps = wanted.flatMap((chain) => jumpsTo(chain).map((rule) => `${chain.table} -A ${rule}`))
-  const rules = wanted.map(({ table, name, rules }) =>
-    lines(
-      table,
-      name,
-      rules.map(({ rule }) => rule),
-    ),
-  )
-  const seen = [...saved.chains.values()].map(({ table, name, rules }) =>
-    lines(
-      table,
-      name,
-      rules.map(({ rule }) => rule),
-    ),
-  )
-  if (!same(rules, seen)) return 'was changed'
-  if (
-    !same(
-      jumps,
-      saved.jumps.map(({ table, line }) => `${table} ${line}`),
-    )
-  )
-    return 'was changed'
+  const seenJumps = saved.jumps.map(({ table, line }) => `${table} ${line}`)
+  const rules = wanted.map(chainText)
+  const seenRules = [...saved.chains.values()].map(chainText)
+  if (!same(rules, seenRules) || !same(jumps, seenJumps)) return 'was changed'
   const isFirst = ({ table, hook, name }: Chain) =>
     hook === undefined || saved.first.get(`${table} ${hook}`) === `-j ${name}`
   return wanted.every(isFirst) ? undefined : 'is not first'
@@ -52,13 +34,11 @@ export function difference(wanted: readonly Chain[], saved: SavedRules): Differe
 /** The tables of which {@link difference} says something: a repair need not write the others. */
 export function differingTables(wanted: readonly Chain[], saved: SavedRules): readonly IptablesTable[] {
   return tablesOf(wanted, saved).filter((table) => {
-    const within = {
-      ...saved,
-      chains: new Map([...saved.chains].filter(([, chain]) => chain.table === table)),
-    }
-    const jumps = saved.jumps.filter((found) => found.table === table)
-    const chains = wanted.filter((chain) => chain.table === table)
-    return difference(chains, { ...within, jumps }) !== undefined
+    const isHere = (one: { readonly table: IptablesTable }) => one.table === table
+    const chains = new Map([...saved.chains].filter(([, chain]) => isHere(chain)))
+    return (
+      difference(wanted.filter(isHere), { ...saved, chains, jumps: saved.jumps.filter(isHere) }) !== undefined
+    )
   })
 }
 
@@ -120,8 +100,8 @@ const jumpsTo = ({ hook, name, canary }: Chain) =>
     ? []
     : [`${hook} -j ${name}`, ...(canary === undefined ? [] : [`${hook} ${canary} -j ${name}`])]
 const insertFirst = (rule: string) => `-I ${rule.replace(' ', ' 1 ')}`
-const lines = (table: string, name: string, rules: readonly string[]) =>
-  [`${table} ${name}`, ...rules].join('\n')
+const chainText = ({ table, name, rules }: Pick<Chain, 'table' | 'name' | 'rules'>) =>
+  [`${table} ${name}`, ...rules.map(({ rule }) => rule)].join('\n')
 const same = (a: readonly string[], b: readonly string[]) =>
   a.length === b.length && a.toSorted().join('\n\n') === b.toSorted().join('\n\n')
 

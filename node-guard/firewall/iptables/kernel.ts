@@ -1,5 +1,6 @@
+import type { Failure } from '../process/failure.ts'
 import { GUARD_PLACES } from '../rules/guard-iptables.ts'
-import { type Family, type Iptables, type IptablesFailure, restore } from './command.ts'
+import { type Family, type Iptables, restore } from './command.ts'
 import type { LegacyNat } from './legacy-nat.ts'
 import type { Place } from './listed.ts'
 import { type Read, readChains, readTables, readTogether } from './reading.ts'
@@ -16,7 +17,7 @@ export type Kernel = {
     tool: Iptables,
     input: string,
     tables: readonly IptablesTable[],
-  ) => Promise<{ readonly ok: true } | IptablesFailure>
+  ) => Promise<{ readonly ok: true } | Failure>
 }
 
 /** iptables-nft reads and writes chains by name, whatever else there is. */

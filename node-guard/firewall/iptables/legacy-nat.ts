@@ -1,6 +1,7 @@
 import { bounded } from '../process/bounded.ts'
 import type { Exec } from '../process/exec.ts'
-import { type Family, type Iptables, type IptablesFailure, restore } from './command.ts'
+import type { Failure } from '../process/failure.ts'
+import { type Family, type Iptables, restore } from './command.ts'
 import { type Read, readTables } from './reading.ts'
 import { type IptablesTable, type SavedRules, together } from './saved.ts'
 
@@ -20,7 +21,7 @@ export type LegacyNat = {
   readonly read: (tool: Iptables) => Promise<Read>
   /** Where it is among these, which are known to have lost something: what was read counts no more. */
   readonly forgetLost: (family: Family, tables: readonly IptablesTable[]) => void
-  readonly restore: (tool: Iptables, input: string) => Promise<{ readonly ok: true } | IptablesFailure>
+  readonly restore: (tool: Iptables, input: string) => Promise<{ readonly ok: true } | Failure>
 }
 
 const NOTHING: SavedRules = together([])

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
 import { bounded } from '../process/bounded.ts'
 import { type Exec, type ExecResult, firstLine, isTooBig } from '../process/exec.ts'
 import { isLivingChain } from './living-chains.ts'
@@ -47,13 +47,11 @@ const TARGETS = /^(?:ACCEPT|DROP|RETURN|DNAT|SNAT|MASQUERADE|REDIRECT|MARK|LOG)$
  * first hundred of each. Each program that does it is small and short, or killed: of nf_tables the chains are read one by one,
  * since the table holds all of kube-proxy's rules; of iptables-legacy there is only the whole table, which is read where it
  * is small.
- *
- * @param tablesOf text of /proc/net/ip_tables_names or ip6_tables_names; empty where there is none
  */
 export async function readNatRules(
   exec: Exec,
   question: NatQuestion,
-  tablesOf: (family: 'ip' | 'ip6') => Promise<string> = legacyTables,
+  node: Pick<NodeFiles, 'read'> = NODE_FILES,
 ): Promise<NatRules> {
   const { words } = question
   const rules: NatRule[] = []
@@ -61,8 +59,8 @@ export async function readNatRules(
   for (const command of COMMANDS) {
     const legacy = command.endsWith('legacy')
     // Asking iptables-legacy for a table that is not there would make the kernel load it.
-    const family = command.startsWith('ip6') ? 'ip6' : 'ip'
-    if (legacy && !(await tablesOf(family)).split('\n').includes('nat')) continue
+    const family = command.startsWith('ip6') ? 6 : 4
+    if (legacy && !(await legacyTables(node, family)).includes('nat')) continue
     const found = await (legacy ? readTable : readChains)(bounded(exec), command, question)
     rules.push(...found.lines.map((rule) => ({ command, rule })))
     if (found.failed !== undefined && !isWithoutNfTables(found.failed.stderr))
@@ -127,6 +125,3 @@ function whyUnread(command: string, failed: ExecResult): string {
 /** A kernel without nf_tables, or without this family, has no such rules. */
 const isWithoutNfTables = (stderr: string) =>
   /protocol not supported|failed to initialize nft|address family not supported/i.test(stderr)
-
-const legacyTables = (family: 'ip' | 'ip6') =>
-  readFile(`/proc/net/${family}_tables_names`, 'utf8').catch(() => '')

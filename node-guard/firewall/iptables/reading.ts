@@ -1,8 +1,9 @@
-import { command, failure, type Iptables, type IptablesFailure } from './command.ts'
+import type { Failure } from '../process/failure.ts'
+import { command, failure, type Iptables } from './command.ts'
 import { type Listed, listInput, ofListed, type Place, parseListed, savedOf } from './listed.ts'
 import { type IptablesTable, ofInterest, parseSaved, type SavedRules, together } from './saved.ts'
 
-export type Read = { readonly ok: true; readonly saved: SavedRules } | IptablesFailure
+export type Read = { readonly ok: true; readonly saved: SavedRules } | Failure
 
 /** Reads what concerns us in all tables that there are, whatever their size: for a pod, whose tables are its own. */
 export async function readSaved(tool: Iptables): Promise<Read> {

@@ -1,5 +1,5 @@
-import type { Failure } from '../guard/backend.ts'
 import { bounded } from '../process/bounded.ts'
+import { type Failure, failed } from '../process/failure.ts'
 import { GUARD_PLACES } from '../rules/guard-iptables.ts'
 import { removeInput } from './chains.ts'
 import { command, type Family, type Iptables, restore } from './command.ts'
@@ -56,8 +56,9 @@ async function removeChains(
   const after = await readAll(tool, legacy)
   if (!after.ok) return after
   if (after.saved.chains.size === 0) return 'removed'
-  const detail = `the chains ${tool.prefix}* of iptables-${tool.variant} came back: another guard runs on this node; end that one first`
-  return { detail, unusable: false }
+  return failed(
+    `the chains ${tool.prefix}* of iptables-${tool.variant} came back: another guard runs on this node; end that one first`,
+  )
 }
 
 /** Small tables whole, so that chains and jumps are found whose names nobody knows any more. */
@@ -80,9 +81,7 @@ async function readLegacyNat(tool: Iptables, legacy: LegacyNode | undefined): Pr
   if (read.ok || !read.tooBig) return read
   if (!(await legacy?.hasPin(tool.family))) return { ok: true, saved: together([]) }
   const name = command(tool)
-  return {
-    ok: false,
-    unusable: false,
-    detail: `the chains ${tool.prefix}PIN* of an earlier guard stand in the nat table of ${name}, which is too big for this container to change: on the node, delete their lines from what ${name}-save -t nat prints, and load the rest with ${name}-restore -T nat`,
-  }
+  return failed(
+    `the chains ${tool.prefix}PIN* of an earlier guard stand in the nat table of ${name}, which is too big for this container to change: on the node, delete their lines from what ${name}-save -t nat prints, and load the rest with ${name}-restore -T nat`,
+  )
 }

@@ -1,9 +1,10 @@
 import type { Compared } from '../guard/backend.ts'
+import type { Failure } from '../process/failure.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
 import { iptablesRules } from '../rules/guard-iptables.ts'
 import type { Canaries } from './canaries.ts'
 import { type Chain, countPackets, difference } from './chains.ts'
-import type { Family, Iptables, IptablesFailure } from './command.ts'
+import type { Family, Iptables } from './command.ts'
 import type { LostTables } from './events.ts'
 import type { Kernel } from './kernel.ts'
 import { type SavedRules, withoutTables } from './saved.ts'
@@ -23,18 +24,13 @@ type Side = {
 const NOTHING: Side = { chains: [], seen: undefined, differs: false, before: {} }
 
 /** The chains of all families, as they were written and read last. */
-export type Standing = {
-  readonly write: (rules: GuardRuleset) => Promise<IptablesFailure | undefined>
-  readonly compare: () => Promise<Compared>
-}
-
 export function createStanding(options: {
   /** One for each family that this kernel speaks. */
   readonly tools: () => Promise<readonly Iptables[]>
   readonly kernel: Kernel
   readonly canaries: Canaries | undefined
   readonly lost: LostTables
-}): Standing {
+}) {
   const { tools, kernel, canaries, lost } = options
   const sides = new Map<Family, Side>()
   const keepable = (chains: readonly Chain[], family: Family) =>
@@ -44,7 +40,7 @@ export function createStanding(options: {
     return canaries?.add(kept, family) ?? kept
   }
 
-  const write = async (rules: GuardRuleset): Promise<IptablesFailure | undefined> => {
+  const write = async (rules: GuardRuleset): Promise<Failure | undefined> => {
     const all = await tools()
     const heard = new Map(all.map(({ family }) => [family, lost.of(family)] as const))
     const repairs = lost.any()

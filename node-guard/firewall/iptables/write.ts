@@ -1,5 +1,6 @@
+import type { Failure } from '../process/failure.ts'
 import { type Chain, differingTables, restoreInput } from './chains.ts'
-import type { Iptables, IptablesFailure } from './command.ts'
+import type { Iptables } from './command.ts'
 import type { Kernel } from './kernel.ts'
 import type { IptablesTable, SavedRules } from './saved.ts'
 
@@ -23,7 +24,7 @@ export async function writeTables(
   kernel: Kernel,
   write: Write,
   tables: readonly IptablesTable[],
-): Promise<Write | IptablesFailure> {
+): Promise<Write | Failure> {
   const { tool, chains, known, written } = write
   if (known !== undefined) {
     const differing = differingTables(chains, known).filter((table) => tables.includes(table))

@@ -1,5 +1,6 @@
 import type { Backend, Compared } from '../guard/backend.ts'
 import type { Exec, ExecResult } from '../process/exec.ts'
+import { failed } from '../process/failure.ts'
 import { COUNTERS, type GuardRuleset } from '../rules/guard.ts'
 import { GUARD_TABLE, guardRuleset } from '../rules/guard-nft.ts'
 import { tableCommands } from './commands.ts'
@@ -83,13 +84,12 @@ async function removeTable(exec: Exec): ReturnType<Backend['remove']> {
   const before = await readTable(exec, GUARD_TABLE)
   if (!before.ok) return before
   if (before.content === undefined) return 'absent'
-  const failed = await deleteTable(exec, GUARD_TABLE)
-  if (failed !== undefined) return { detail: failed, unusable: false }
+  const failure = await deleteTable(exec, GUARD_TABLE)
+  if (failure !== undefined) return failure
   const after = await readTable(exec, GUARD_TABLE)
   if (!after.ok) return after
   if (after.content === undefined) return 'removed'
-  const detail = `table ${GUARD_TABLE} came back: another guard runs on this node; end that one first`
-  return { detail, unusable: false }
+  return failed(`table ${GUARD_TABLE} came back: another guard runs on this node; end that one first`)
 }
 
 /**

@@ -1,12 +1,12 @@
 import type { Logger } from '../../../common/log.ts'
-import type { Failure } from '../guard/backend.ts'
 import { createCounts, type Packets } from '../guard/counts.ts'
-import { type Exec, isUnsupported, whyFailed } from '../process/exec.ts'
+import type { Exec } from '../process/exec.ts'
+import { type Failure, failed } from '../process/failure.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
 import { OWNED_TABLE, ownedRuleset } from '../rules/guard-nft.ts'
 import { tableCommands } from './commands.ts'
 import type { Holder } from './owned-holder.ts'
-import { deleteTable } from './table.ts'
+import { deleteTable, nftFailure } from './table.ts'
 
 export type OwnedState = {
   /** The table is in the kernel, as we loaded it, and nobody else can change it. */
@@ -43,10 +43,10 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
   let wanted: { readonly key: string; readonly text: string } | undefined
   let detail: string | undefined = 'the owned table has not been made yet'
 
-  const conclude = (failed: string | undefined) => {
-    if (failed !== undefined && failed !== detail) log.error('owned table not held', { detail: failed })
-    if (failed === undefined && detail !== undefined) log.info('owned table held', { table: OWNED_TABLE })
-    detail = failed
+  const conclude = (why: string | undefined) => {
+    if (why !== undefined && why !== detail) log.error('owned table not held', { detail: why })
+    if (why === undefined && detail !== undefined) log.info('owned table held', { table: OWNED_TABLE })
+    detail = why
   }
 
   const start = () => {
@@ -72,13 +72,13 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
       holder = start()
       counts.restart()
     }
-    const failed = await holder.load(tableCommands(ownedRuleset(rules)).commands)
-    if (failed !== undefined) {
+    const why = await holder.load(tableCommands(ownedRuleset(rules)).commands)
+    if (why !== undefined) {
       letGo()
-      return `table ${OWNED_TABLE} cannot be made (${failed}): it needs NET_ADMIN, nft and a kernel from 5.12 on; the plain table stands without it`
+      return `table ${OWNED_TABLE} cannot be made (${why}): it needs NET_ADMIN, nft and a kernel from 5.12 on; the plain table stands without it`
     }
     const seen = await listTable(exec)
-    if (seen.failed !== undefined) return seen.failed.detail
+    if (!seen.ok) return seen.detail
     wanted = { key: JSON.stringify(rules), text: comparable(seen.listing ?? '') }
     return undefined
   }
@@ -87,7 +87,7 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
     check: async (rules) => {
       if (holder !== undefined && wanted?.key === JSON.stringify(rules)) {
         const seen = await listTable(exec)
-        if (seen.failed !== undefined) return conclude(seen.failed.detail)
+        if (!seen.ok) return conclude(seen.detail)
         if (seen.listing !== undefined && comparable(seen.listing) === wanted?.text) {
           counts.read(packetsIn(seen.listing))
           return conclude(undefined)
@@ -106,23 +106,23 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
  */
 export async function makeRoom(exec: Exec): Promise<Failure | undefined> {
   const seen = await listTable(exec)
-  if (seen.failed !== undefined) return seen.failed
+  if (!seen.ok) return seen
   if (seen.listing === undefined) return undefined
   if ((await deleteTable(exec, OWNED_TABLE)) === undefined) return undefined
-  const detail = `table ${OWNED_TABLE} is held by another process: another guard runs on this node; end that one first`
-  return { detail, unusable: false }
+  return failed(
+    `table ${OWNED_TABLE} is held by another process: another guard runs on this node; end that one first`,
+  )
 }
 
 /**
  * The table as text, nothing where there is none. Not as JSON: for the flag `owner` nft 1.0.6 prints what lies behind an
  * array of its own in JSON, which is no JSON when that is nothing.
  */
-async function listTable(exec: Exec): Promise<{ readonly listing?: string; readonly failed?: Failure }> {
+async function listTable(exec: Exec): Promise<{ readonly ok: true; readonly listing?: string } | Failure> {
   const result = await exec('nft', ['list', 'table', ...OWNED_TABLE.split(' ')])
-  if (result.code === 0) return { listing: result.stdout }
-  if (result.code === 1 && /^Error: No such file or directory/m.test(result.stderr)) return {}
-  const unusable = result.code === 'missing' || isUnsupported(result)
-  return { failed: { detail: whyFailed('nft', result), unusable } }
+  if (result.code === 0) return { ok: true, listing: result.stdout }
+  if (result.code === 1 && /^Error: No such file or directory/m.test(result.stderr)) return { ok: true }
+  return nftFailure(result)
 }
 
 /** Packets by named counter. */

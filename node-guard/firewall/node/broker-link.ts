@@ -13,25 +13,23 @@ export type LinkState = {
   readonly detail?: string
 }
 
-/** The link as the guard keeps it. */
-export type BrokerLink = {
-  /** Makes what is missing; never throws. Returns whether `state` has changed. Not to be called while it runs. */
-  readonly check: () => Promise<boolean>
-  /** Undefined before the first check. */
-  readonly state: () => LinkState | undefined
-}
-
-/** @param waysDetail what is wrong with the ways to the link, which its state reports, too */
+/**
+ * The link as the guard keeps it.
+ *
+ * @param waysDetail what is wrong with the ways to the link, which its state reports, too
+ */
 export function createBrokerLink(options: {
   readonly exec: Exec
   readonly addresses: readonly string[]
   readonly waysDetail: () => string | undefined
   readonly log: Logger
-}): BrokerLink {
+}) {
   const { exec, addresses, waysDetail, log } = options
   let state: LinkState | undefined
   return {
+    /** Undefined before the first check. */
     state: () => state,
+    /** Makes what is missing; never throws. Returns whether `state` has changed. Not to be called while it runs. */
     check: async () => {
       const before = state
       const made = await ensureLink(exec, addresses)

@@ -11,7 +11,7 @@ export const CILIUM_DEVICE = 'cilium_host'
 export const CILIUM_CHAINS = ['CILIUM_POST_nat', 'OLD_CILIUM_POST_nat'] as const
 
 /** What of a node's dataplane can be seen from its network namespace. */
-export type DataplaneFacts = {
+type DataplaneFacts = {
   /** Names of all interfaces. */
   readonly interfaces: readonly string[]
   /** Some are netkit devices. */

@@ -19,7 +19,10 @@ export const NODE_FILES: NodeFiles = {
 }
 
 /** The tables of iptables-legacy. Listing them with iptables-legacy-save would make the kernel load them. */
-export async function legacyTables(node: NodeFiles, family: Family): Promise<readonly string[]> {
+export async function legacyTables(
+  node: Pick<NodeFiles, 'read'>,
+  family: Family,
+): Promise<readonly string[]> {
   const names = await node.read(`/proc/net/${family === 6 ? 'ip6' : 'ip'}_tables_names`)
   return names.split('\n').filter((name) => name !== '')
 }

@@ -6,25 +6,20 @@ import { thisNetwork } from '../status/leftovers.ts'
 import { firewallStateOf, type GuardReport, statusOf, validSecondsOf } from './report.ts'
 
 /** Writes what the broker and `firewall status` read. */
-export type Publisher = {
-  /** Never throws. Not to be called while it runs. */
-  readonly publish: (report: () => GuardReport) => Promise<void>
-  /** Why it could not be written; one sentence, or undefined. */
-  readonly fault: () => string | undefined
-}
-
 export function createPublisher(options: {
   readonly directory: string
   readonly metadata: readonly string[]
   /** Milliseconds. */
   readonly now: () => number
   readonly log: Logger
-}): Publisher {
+}) {
   const { directory, metadata, now, log } = options
   let fault: string | undefined
   return {
+    /** Why it could not be written; one sentence, or undefined. */
     fault: () => fault,
-    publish: async (report) => {
+    /** Never throws. Not to be called while it runs. */
+    publish: async (report: () => GuardReport) => {
       try {
         await writeFirewallState(directory, firewallStateOf(report()))
         // In mode `remove` nobody looks for leftovers.

@@ -1,6 +1,7 @@
 import type { Chain, Rule } from '../iptables/chains.ts'
 import type { Family } from '../iptables/command.ts'
 import type { Place } from '../iptables/listed.ts'
+import type { IptablesTable } from '../iptables/saved.ts'
 import { type CounterName, type GuardRuleset, isClaimable } from './guard.ts'
 
 /** How the names of the guard's chains begin. */
@@ -52,86 +53,63 @@ function everyChain(
       .map((text) => (counter === undefined ? { rule: text } : { rule: text, counter }))
   const prohibited = family === 6 ? 'icmp6-adm-prohibited' : 'icmp-admin-prohibited'
   const foreign = '-m addrtype ! --src-type LOCAL'
-  const name = (suffix: string) => `${GUARD_CHAINS}${suffix}`
-  const refuse = `-g ${name('REFUSE')}`
+  const refuse = `-g ${GUARD_CHAINS}REFUSE`
   const claimable = metadata.filter(isClaimable)
   const pin = (address: string, to: string) => `${to} -j DNAT --to-destination ${address}`
+  const hooked = (table: IptablesTable, hook: string, rules: readonly Rule[], name = hook): Chain => ({
+    table,
+    name: `${GUARD_CHAINS}${name}`,
+    hook,
+    rules,
+  })
 
   return [
     {
       table: 'filter',
-      name: name('REFUSE'),
+      name: `${GUARD_CHAINS}REFUSE`,
       rules: [
         { rule: '-p tcp -j REJECT --reject-with tcp-reset' },
         { rule: `-j REJECT --reject-with ${prohibited}` },
       ],
     },
-    {
-      table: 'filter',
-      name: name('FORWARD'),
-      hook: 'FORWARD',
-      rules: [
-        ...each(metadata, 'metadata_refused', (_, to) => `${to} ${refuse}`),
-        ...each(claimable, 'metadata_refused', (address) => `-m conntrack --ctorigdst ${address} ${refuse}`),
-        ...each(broker, 'broker_forwarded', (address, to) => [
-          `${to} ${refuse}`,
-          `-m conntrack --ctorigdst ${address} ${refuse}`,
-        ]),
-      ],
-    },
-    {
-      table: 'filter',
-      name: name('OUTPUT'),
-      hook: 'OUTPUT',
-      rules: each(metadata, 'metadata_refused', (_, to) => `${to} ${foreign} ${refuse}`),
-    },
-    {
-      table: 'filter',
-      name: name('INPUT'),
-      hook: 'INPUT',
-      rules: each(claimable, 'metadata_refused', (_, to) => `${to} ${refuse}`),
-    },
-    {
-      table: 'mangle',
-      name: name('POSTROUTING'),
-      hook: 'POSTROUTING',
-      rules: [
-        ...each(metadata, 'metadata_dropped', (_, to) => `${to} ${foreign} -j DROP`),
-        ...each(broker, 'broker_forwarded', (_, to) => `${to} ${foreign} -j DROP`),
-      ],
-    },
-    {
-      table: 'mangle',
-      name: name('PREROUTING'),
-      hook: 'PREROUTING',
-      rules: [
-        ...each(broker, undefined, (_, to) =>
-          inner.filter(own).map((prefix) => `-s ${prefix} ${to} -j RETURN`),
-        ),
-        ...each(broker, 'broker_outside', (_, to) => `${to} -m rpfilter --invert -j DROP`),
-      ],
-    },
-    {
-      table: 'mangle',
-      name: name('INPUT'),
-      hook: 'INPUT',
-      rules: each(broker, 'broker_outside', (_, to) => [
+    hooked('filter', 'FORWARD', [
+      ...each(metadata, 'metadata_refused', (_, to) => `${to} ${refuse}`),
+      ...each(claimable, 'metadata_refused', (address) => `-m conntrack --ctorigdst ${address} ${refuse}`),
+      ...each(broker, 'broker_forwarded', (address, to) => [
+        `${to} ${refuse}`,
+        `-m conntrack --ctorigdst ${address} ${refuse}`,
+      ]),
+    ]),
+    hooked(
+      'filter',
+      'OUTPUT',
+      each(metadata, 'metadata_refused', (_, to) => `${to} ${foreign} ${refuse}`),
+    ),
+    hooked(
+      'filter',
+      'INPUT',
+      each(claimable, 'metadata_refused', (_, to) => `${to} ${refuse}`),
+    ),
+    hooked('mangle', 'POSTROUTING', [
+      ...each(metadata, 'metadata_dropped', (_, to) => `${to} ${foreign} -j DROP`),
+      ...each(broker, 'broker_forwarded', (_, to) => `${to} ${foreign} -j DROP`),
+    ]),
+    hooked('mangle', 'PREROUTING', [
+      ...each(broker, undefined, (_, to) =>
+        inner.filter(own).map((prefix) => `-s ${prefix} ${to} -j RETURN`),
+      ),
+      ...each(broker, 'broker_outside', (_, to) => `${to} -m rpfilter --invert -j DROP`),
+    ]),
+    hooked(
+      'mangle',
+      'INPUT',
+      each(broker, 'broker_outside', (_, to) => [
         ...uplinks.map((uplink) => `${to} -i ${uplink.replace(/\*$/, '+')} -j DROP`),
         ...outer.filter(own).map((prefix) => `-s ${prefix} ${to} ! -i lo -j DROP`),
         `${to} -m conntrack --ctstate DNAT -j DROP`,
       ]),
-    },
-    {
-      table: 'nat',
-      name: name('PIN'),
-      hook: 'PREROUTING',
-      rules: each([...broker, ...claimable], undefined, pin),
-    },
-    {
-      table: 'nat',
-      name: name('PIN-OUTPUT'),
-      hook: 'OUTPUT',
-      rules: each(claimable, undefined, pin),
-    },
+    ),
+    hooked('nat', 'PREROUTING', each([...broker, ...claimable], undefined, pin), 'PIN'),
+    hooked('nat', 'OUTPUT', each(claimable, undefined, pin), 'PIN-OUTPUT'),
   ]
 }

@@ -95,10 +95,8 @@ ${input(0)}
 
 /** All that refuses; `later` is added to every priority. */
 function refusal(rules: GuardRuleset, later: 0 | 1): string {
-  const claimable = rules.metadata.filter(isClaimable)
   return `${addressSets(rules)}
-  set claimable4 { type ipv4_addr; ${elements(claimable.filter(isV4))} }
-  set claimable6 { type ipv6_addr; ${elements(claimable.filter(isV6))} }
+${addressSet('claimable', rules.metadata.filter(isClaimable))}
 
 ${REFUSE}
 
@@ -155,15 +153,17 @@ ${input(later)}`
 
 // The elements of these sets are written out, a rule for each (`nft/commands.ts`).
 function addressSets({ metadata, broker, uplinks, inner = [], outer = [] }: GuardRuleset): string {
-  return `  set metadata4 { type ipv4_addr; ${elements(metadata.filter(isV4))} }
-  set metadata6 { type ipv6_addr; ${elements(metadata.filter(isV6))} }
-  set broker4 { type ipv4_addr; ${elements(broker.filter(isV4))} }
-  set broker6 { type ipv6_addr; ${elements(broker.filter(isV6))} }
-  set inner4 { type ipv4_addr; ${elements(inner.filter(isV4))} }
-  set inner6 { type ipv6_addr; ${elements(inner.filter(isV6))} }
-  set outer4 { type ipv4_addr; ${elements(outer.filter(isV4))} }
-  set outer6 { type ipv6_addr; ${elements(outer.filter(isV6))} }
+  return `${addressSet('metadata', metadata)}
+${addressSet('broker', broker)}
+${addressSet('inner', inner)}
+${addressSet('outer', outer)}
   set uplinks { type ifname; ${elements(uplinks.map((name) => JSON.stringify(name)))} }`
+}
+
+function addressSet(name: string, addresses: readonly string[]): string {
+  const isV6 = (address: string) => address.includes(':')
+  return `  set ${name}4 { type ipv4_addr; ${elements(addresses.filter((address) => !isV6(address)))} }
+  set ${name}6 { type ipv6_addr; ${elements(addresses.filter(isV6))} }`
 }
 
 const REFUSE = `  chain refuse {
@@ -196,7 +196,5 @@ const input = (later: number) => `  chain input {
   }`
 
 const counters = (names: readonly string[]) => names.map((name) => `  counter ${name} { }`).join('\n')
-const isV6 = (address: string) => address.includes(':')
-const isV4 = (address: string) => !isV6(address)
 // nft knows no empty list of elements.
 const elements = (list: readonly string[]) => (list.length > 0 ? `elements = { ${list.join(', ')} }` : '')
