@@ -15,7 +15,9 @@ export type { ExecResult } from '../sandbox/node/process.ts'
  * Where the processes that a test starts keep their code as it was compiled: each would else take the types out of every
  * file again, which is most of what its start costs.
  */
-process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('../../node_modules/.cache/compiled', import.meta.url))
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
+  new URL('../../node_modules/.cache/compiled', import.meta.url),
+)
 
 export const MAIN = fileURLToPath(new URL('../../node-guard/firewall/main.ts', import.meta.url))
 const AGENT = fileURLToPath(new URL('./agent.ts', import.meta.url))
