@@ -20,8 +20,8 @@ export type Backends = {
 type BackendSetting = 'auto' | 'nft' | 'iptables'
 
 /**
- * The backends by preference. `auto` takes nft first: its rules cannot be gone round by another's ACCEPT. Of
- * iptables, the variant in which the node's other rules are, so that ours stand before them; nf_tables' on an empty node.
+ * The backends by preference. `auto` takes nft first, since no ACCEPT of another program bypasses its rules. Of iptables,
+ * the variant that has the node's other rules is first, so that ours come before them; on an empty node, iptables-nft.
  */
 export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFiles = NODE_FILES): Backends {
   const families = () => familiesOf(node)
@@ -45,8 +45,8 @@ export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFile
 }
 
 /**
- * The backends of `--mode=audit`: nft alone can count by source without a bound that hides the count (the `recent` match of
- * iptables stops at twenty packets). What other backends left of mode `enforce` is removed as always.
+ * The backends of `--mode=audit`. Only nft can count by source without a limit (the `recent` match of iptables stops at
+ * twenty packets). The rules that other backends made in mode `enforce` are removed as usual.
  */
 export function auditBackends(exec: Exec, sightings: Sightings): Backends {
   const counting = nftBackend(exec, {
@@ -58,7 +58,7 @@ export function auditBackends(exec: Exec, sightings: Sightings): Backends {
   return { all: [counting, ...others], candidates: async () => [counting] }
 }
 
-/** A kernel without IPv6 (`ipv6.disable=1`) forwards none, and ip6tables fails there. */
+/** A kernel without IPv6 (`ipv6.disable=1`) forwards none of it, and ip6tables fails there. */
 async function familiesOf(node: NodeFiles): Promise<Family[]> {
   return (await node.exists('/proc/net/if_inet6')) ? [4, 6] : [4]
 }

@@ -5,28 +5,28 @@ import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
 import { createCounts, type Packets, zero } from './counts.ts'
 
-/** What made us look. `uplinks`: the ways into the node changed; `monitor`: events were missed while it was away. */
+/** Why the rules are checked. `uplinks`: the ways into the node changed. `monitor`: notifications may have been missed. */
 export const CAUSES = ['start', 'event', 'poll', 'monitor', 'uplinks'] as const
 export type Cause = (typeof CAUSES)[number]
 
 export type BlockState = {
-  /** The kernel holds exactly the rules we loaded, as last read back. */
+  /** When last read back, the kernel had exactly the rules that we loaded. */
   readonly verified: boolean
-  /** When that was last looked at, milliseconds; undefined before the first time. */
+  /** When they were last read back, milliseconds; undefined before the first time. */
   readonly checkedAt: number | undefined
   /** One sentence where `verified` is false. */
   readonly detail: string | undefined
-  /** By what means the rules stand; undefined before they did. */
+  /** The backend that keeps the rules; undefined before it has loaded them. */
   readonly backend: BackendName | undefined
   /** Why it is not the first that `--backend` admits. */
   readonly fallback: string | undefined
-  /** Why it keeps less than is promised on this node. */
+  /** Why it does less than documented on this node. */
   readonly limited?: string | undefined
-  /** Why rules of another backend may stand beside it. */
+  /** Why there may be rules of another backend, too. */
   readonly othersLeft: string | undefined
   /** Packets by counter since this process started. */
   readonly packets: Packets
-  /** How often somebody else's change was undone, by what made us look. */
+  /** How often a change by another program was undone, by why the rules were checked. */
   readonly repairs: Readonly<Record<Cause, number>>
 }
 
@@ -78,7 +78,7 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
       if (packets !== undefined) counts.read(packets)
       if (differs === undefined) return conclude(failed)
       found = differs
-      // Until they stand again: iptables-legacy may wait seconds for its lock.
+      // Until they are loaded again: iptables-legacy may wait seconds for its lock.
       verdict = {
         verified: false,
         checkedAt: now(),

@@ -4,12 +4,12 @@ import type { Cause } from './block.ts'
 import type { Parts } from './parts.ts'
 import { singleFlight } from './single-flight.ts'
 
-/** The rules wait this long for the ways into the node to be read: for most nodes they are right without. */
+/** The rules wait this long for the ways into the node to be read; on most nodes they are right without them. */
 const WAYS_MS = 3000
 
 export type Checks = ReturnType<typeof createChecks>
 
-/** What a guard does again and again, each of it one at a time. */
+/** What a guard does again and again; each check runs one at a time. */
 export function createChecks(parts: Parts) {
   const { addresses, block, owned, ways, surroundings, link, publisher, report } = parts
   const write = singleFlight(publisher.publish)
@@ -19,7 +19,7 @@ export function createChecks(parts: Parts) {
   /** Reads the rules back and repairs them. */
   const rules = singleFlight(async (cause: Cause) => {
     await block.check(cause)
-    // Not before the plain table, which has to stand when this process ends.
+    // After the plain table, which has to be there when this process ends.
     await owned?.check({ ...addresses, ...ways.known() })
     publish()
   })
@@ -31,7 +31,7 @@ export function createChecks(parts: Parts) {
     const before = ways.detail()
     const changed = await ways.look()
     if (changed && !checkFollows()) void rules('uplinks')
-    // The link's report says what is wrong with the ways to it.
+    // The state of the link includes what is wrong with the ways to it.
     if (ways.detail() !== before && link.state() !== undefined) void checkLink()
   })
   const search = singleFlight<void>(async () => {
@@ -53,11 +53,11 @@ export function createChecks(parts: Parts) {
       await Promise.race([checkWays(() => waiting), pause(WAYS_MS, undefined, { ref: false })])
       waiting = false
     }
-    // Rules first: without them a pod could send its token to the broker's address beyond this node.
+    // Rules first: without them, and without the link, a pod's token for the broker could leave this node.
     await rules(cause)
     if (!removing) await checkLink()
     await lookAtDataplane()
-    // Nobody waits for these: what others made may be big, and the metadata service silent.
+    // Nothing waits for these: other programs' tables may be large, and the metadata service may not answer.
     void search()
     void ask()
   }

@@ -15,7 +15,7 @@ export function createRuleChanges(log: Logger) {
   let warnedAt = Number.NEGATIVE_INFINITY
   const report = (cause: Cause) => void check(cause)
   const logEnd = (detail: string) => {
-    // More notifications at once than a socket holds end it: on a large node each of kube-proxy's whole syncs.
+    // It ends when more notifications come at once than a socket holds: on a large node at each full sync of kube-proxy.
     const level = performance.now() - warnedAt < MONITOR_WARNING_MS ? 'debug' : 'warn'
     log[level]('monitor ended', { detail })
     warnedAt = performance.now()

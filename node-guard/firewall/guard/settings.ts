@@ -39,7 +39,7 @@ export const GUARD_SETTINGS = {
 }
 export type GuardSettings = Settings<typeof GUARD_SETTINGS>
 
-/** Why settings that are each in order do not go together; one sentence, or undefined. */
+/** Why settings that are valid by themselves contradict each other; one sentence, or undefined. */
 export function conflictOf({ mode, backend, ownedTable }: GuardSettings): string | undefined {
   if (mode === 'audit' && backend === 'iptables')
     return '--mode audit needs nft: iptables cannot count by address; use --backend auto or nft, or another mode.'

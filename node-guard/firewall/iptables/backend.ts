@@ -10,17 +10,17 @@ import { createLegacyNat, type LegacyNat } from './legacy-nat.ts'
 import { type LegacyNode, removeFamilies } from './removal.ts'
 import { createStanding } from './standing.ts'
 
-/** iptables-legacy tells nobody of changes, and its canaries not of all: its rules are read back this often. */
+/** iptables-legacy has no notifications, and its canaries do not show every change: its rules are read back this often. */
 const LEGACY_POLL_MS = 1000
 
 type IptablesOptions = {
   readonly exec: Exec
   readonly variant: Variant
-  /** The families this kernel speaks. */
+  /** The address families of this kernel. */
   readonly families: () => Promise<readonly Family[]>
-  /** Of iptables-legacy: what is known without asking it. */
+  /** For iptables-legacy: what is known without running it. */
   readonly legacy?: LegacyNode
-  /** Of iptables-legacy. */
+  /** For iptables-legacy, as is `legacyNat`. */
   readonly canaries?: Canaries
   readonly legacyNat?: LegacyNat
 }
@@ -46,7 +46,7 @@ export function iptablesBackend({
     what: `the chains ${GUARD_CHAINS}* of iptables-${variant}`,
     load: async (rules) => {
       let failed = await write(rules)
-      // It may be for what they need.
+      // The kernel may lack what the canaries need.
       if (failed?.raced && canaries?.giveUp()) {
         failed = await write(rules)
         if (failed !== undefined) canaries.resume()

@@ -1,7 +1,7 @@
 import { type Exec, type ExecResult, firstLine, isTooBig } from '../process/exec.ts'
 import { type Failure, failed } from '../process/failure.ts'
 
-/** iptables has two: over nf_tables, and over the old ip_tables. Both see every packet; each sees only its own rules. */
+/** The two variants of iptables, on nf_tables and on the older ip_tables. Both apply to every packet; each lists its own rules. */
 export type Variant = 'nft' | 'legacy'
 export type Family = 4 | 6
 
@@ -10,16 +10,16 @@ export type Iptables = {
   readonly exec: Exec
   readonly variant: Variant
   readonly family: Family
-  /** How the names of our chains begin. */
+  /** Prefix of the names of our chains. */
   readonly prefix: string
-  /** Instead of /run/xtables.lock, where that cannot be written and nobody else would take it (legacy only). */
+  /** Instead of /run/xtables.lock, where that is not writable and no other process uses it (legacy only). */
   readonly lockFile?: string
 }
 
-/** Another's restore of a node's rules takes this long at worst; seconds. */
+/** How long another program's restore of all rules takes at most; seconds. */
 const LOCK_WAIT = 5
 
-/** Runs `iptables-restore --noflush`: others' rules stay, each table is one transaction. */
+/** Runs `iptables-restore --noflush`: other programs' rules stay, and each table is one transaction. */
 export async function restore(tool: Iptables, input: string): Promise<{ readonly ok: true } | Failure> {
   const wait = tool.variant === 'legacy' ? ['--wait', String(LOCK_WAIT)] : []
   const result = await tool.exec(command(tool, 'restore'), ['--noflush', ...wait], {
@@ -54,7 +54,7 @@ function whyFailed(tool: Iptables, result: ExecResult): Failure {
     return failed(
       `${name} cannot open its lock file (${said}): mount the node's /run/xtables.lock writable, and free space where its disk is full`,
     )
-  // ip_tables wants a raw socket, and without the capability for it says one or the other.
+  // ip_tables needs a raw socket; without the capability for it, the message is one of these.
   if (tool.variant === 'legacy' && /cannot initialize|initialize table/i.test(stderr))
     return failed(
       `${name} cannot use the kernel's tables (${said}): give this container the capabilities NET_ADMIN and NET_RAW, or load the modules ip_tables and ip6_tables`,
@@ -67,7 +67,7 @@ function whyFailed(tool: Iptables, result: ExecResult): Failure {
   if (/no chain\/target\/match by that name|couldn't load|not supported|no such file/i.test(stderr)) {
     const modules =
       'xt_addrtype, xt_conntrack, xt_nat, ipt_REJECT, ip6t_REJECT, ipt_rpfilter and ip6t_rpfilter'
-    // It is also said of a rule that was to be deleted and is gone.
+    // The same message appears for a rule that was to be deleted and is gone.
     return {
       ...failed(
         `this kernel cannot do what the rules need (${name}: ${said}): load the modules ${modules}`,

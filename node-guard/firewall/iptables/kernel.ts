@@ -6,9 +6,9 @@ import type { Place } from './listed.ts'
 import { type Read, readChains, readTables, readTogether } from './reading.ts'
 import type { IptablesTable } from './saved.ts'
 
-/** How tables are read and written, without a look at more of other people's rules than the variant makes us. */
+/** How tables are read and written, with as few rules of other programs as the variant allows. */
 export type Kernel = {
-  /** The pins cannot be kept here. */
+  /** Whether the nat table is too large to be touched, so that the pins are missing. */
   readonly leavesNat: (family: Family) => boolean
   /** These tables are known to have lost something: what was read of them earlier no longer counts. */
   readonly forgetLost: (family: Family, tables: readonly IptablesTable[]) => void
@@ -20,7 +20,7 @@ export type Kernel = {
   ) => Promise<{ readonly ok: true } | Failure>
 }
 
-/** iptables-nft reads and writes chains by name, whatever else there is. */
+/** iptables-nft reads and writes single chains by name. */
 export const NF_TABLES: Kernel = {
   leavesNat: () => false,
   forgetLost: () => {},
@@ -31,7 +31,7 @@ export const NF_TABLES: Kernel = {
   restore,
 }
 
-/** iptables-legacy knows whole tables only. */
+/** iptables-legacy reads and writes whole tables. */
 export const ipTables = (nat: LegacyNat): Kernel => ({
   leavesNat: nat.isTooBig,
   forgetLost: nat.forgetLost,

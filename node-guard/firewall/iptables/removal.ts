@@ -7,18 +7,18 @@ import type { Place } from './listed.ts'
 import { type Read, readChains, readTables, readTogether, readWholeTables } from './reading.ts'
 import { type IptablesTable, together } from './saved.ts'
 
-/** Tables that stay small beside kube-proxy. */
+/** Tables that stay small, however many Services kube-proxy has. */
 const SMALL: readonly IptablesTable[] = ['mangle', 'filter']
 
-/** What can be known of iptables-legacy without asking it. */
+/** What is known of iptables-legacy without running it. */
 export type LegacyNode = {
-  /** Its tables. Asking for one that is not there would make the kernel load it. */
+  /** Its tables. Listing one that is not there would make the kernel load it. */
   readonly tables: (family: Family) => Promise<readonly string[]>
-  /** An earlier guard left its canary, and so its pin, in nat. */
+  /** Whether the canary of an earlier guard, and so its pin, is in nat. */
   readonly hasPin: (family: Family) => Promise<boolean>
 }
 
-/** Removes by one variant what it has of ours, of all families. */
+/** Removes our chains of one variant, for all families. */
 export async function removeFamilies(
   tools: readonly Iptables[],
   legacy: LegacyNode | undefined,
@@ -35,14 +35,14 @@ export async function removeFamilies(
   return removed
 }
 
-/** Where the kernel has tables of iptables-legacy and this process cannot see them. */
+/** The kernel has tables of iptables-legacy, and this process cannot read them. */
 const unseen = (why: string) =>
   ({
     detail: `iptables-legacy has tables on this node, which cannot be looked at, so that rules of an earlier guard may stand there (${why}); the chart gives NET_RAW with guard.mode=remove and with guard.backend=iptables`,
     mayStand: true,
   }) as const
 
-/** Removes all chains of ours and every jump to them, by one variant and family, and looks that they are gone. */
+/** Removes our chains and all jumps to them, of one variant and family, and checks that they are gone. */
 async function removeChains(
   tool: Iptables,
   legacy: LegacyNode | undefined,
@@ -61,7 +61,7 @@ async function removeChains(
   )
 }
 
-/** Small tables whole, so that chains and jumps are found whose names nobody knows any more. */
+/** Reads small tables completely, so that chains and jumps of any release are found. */
 async function readAll(tool: Iptables, legacy: LegacyNode | undefined): Promise<Read> {
   if (tool.variant === 'nft') return readTogether([await readWholeTables(tool, SMALL), await readNat(tool)])
   const there = (await legacy?.tables(tool.family)) ?? [...SMALL, 'nat']
@@ -75,7 +75,7 @@ async function readAll(tool: Iptables, legacy: LegacyNode | undefined): Promise<
 const inNat = (places: readonly Place[]) => places.filter(({ table }) => table === 'nat')
 const readNat = (tool: Iptables) => readChains(tool, inNat(GUARD_PLACES.hooks), inNat(GUARD_PLACES.own))
 
-/** Guards of today leave that table alone; where it is too big to be read, an earlier one's canary tells. */
+/** A guard of this release does not touch a large table; if one cannot be read, the canary of an earlier guard shows its pin. */
 async function readLegacyNat(tool: Iptables, legacy: LegacyNode | undefined): Promise<Read> {
   const read = await readTables({ ...tool, exec: bounded(tool.exec) }, ['nat'])
   if (read.ok || !read.tooBig) return read

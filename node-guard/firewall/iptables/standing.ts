@@ -10,20 +10,20 @@ import type { Kernel } from './kernel.ts'
 import { type SavedRules, withoutTables } from './saved.ts'
 import { WRITTEN_TOGETHER, type Write, writeTables } from './write.ts'
 
-/** What we know of one family. */
+/** What is known of one family. */
 type Side = {
   readonly chains: readonly Chain[]
-  /** What was read since the last write: a repair begins with it instead of reading once more. */
+  /** What was read since the last write: a repair starts from it instead of reading again. */
   readonly seen: SavedRules | undefined
-  /** That was not as loaded, in one family or the other. */
+  /** Whether that was not as loaded, in any family. */
   readonly differs: boolean
-  /** Packets that were counted before the last repair, of tables that it did not write. */
+  /** Packets counted before the last repair, in tables that it did not write. */
   readonly before: Readonly<Record<string, number>>
 }
 
 const NOTHING: Side = { chains: [], seen: undefined, differs: false, before: {} }
 
-/** The chains of all families, as they were written and read last. */
+/** The guard's chains of all families, and what was last read of them. */
 export function createStanding(options: {
   /** One for each family that this kernel speaks. */
   readonly tools: () => Promise<readonly Iptables[]>
@@ -60,7 +60,7 @@ export function createStanding(options: {
       writes = results.flatMap((result) => ('detail' in result ? [] : [result]))
     }
     for (const { tool, known, written } of writes) {
-      // The nat table may have turned out too big meanwhile.
+      // The nat table may have been found too big meanwhile.
       const chains = chainsOf(rules, tool.family)
       const kept = chains.filter(({ table }) => !written.includes(table))
       const before = known === undefined ? {} : countPackets(kept, known)

@@ -9,7 +9,7 @@ import type { Holder } from './owned-holder.ts'
 import { deleteTable, nftFailure } from './table.ts'
 
 export type OwnedState = {
-  /** The table is in the kernel, as we loaded it, and nobody else can change it. */
+  /** The table is in the kernel as we loaded it, and no other process can change it. */
   readonly held: boolean
   /** One sentence where it is not. */
   readonly detail: string | undefined
@@ -18,24 +18,24 @@ export type OwnedState = {
 }
 
 export type OwnedTable = {
-  /** Makes the table where it is missing, or anew where the rules changed; never throws. Not to be called while it runs. */
+  /** Makes the table where it is missing, or again where the rules changed; never throws. Not to be called while it runs. */
   readonly check: (rules: GuardRuleset) => Promise<void>
   readonly state: () => OwnedState
-  /** Lets it go. */
+  /** Ends the process that holds the table, and with it the table. */
   readonly stop: () => void
 }
 
 type OwnedTableOptions = {
   readonly exec: Exec
   readonly hold: (ended: (why: string) => void) => Holder
-  /** The table is gone, and not by our doing: time for another `check`. */
+  /** Called when the table is gone without our doing: time for another `check`. */
   readonly lost: () => void
   readonly log: Logger
 }
 
 /**
- * The second table of `--owned-table=true`: the same rules, which no other process can flush, change or delete. It goes
- * with the process that holds it; the plain table stays, so that either covers the other's absence.
+ * The second table of `--owned-table=true`: the same rules, which no other process can flush, change or delete. It
+ * disappears with the process that holds it, while the plain table stays: each covers for the other.
  */
 export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): OwnedTable {
   const counts = createCounts()
@@ -101,8 +101,8 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
 }
 
 /**
- * Removes a table of that name that nobody owns, which would keep us from owning it. Returns why there is no room, or
- * undefined.
+ * Removes a table of that name that no process owns, since it would keep us from making our own. Returns why the name is
+ * not free, or undefined.
  */
 export async function makeRoom(exec: Exec): Promise<Failure | undefined> {
   const seen = await listTable(exec)
@@ -115,8 +115,8 @@ export async function makeRoom(exec: Exec): Promise<Failure | undefined> {
 }
 
 /**
- * The table as text, nothing where there is none. Not as JSON: for the flag `owner` nft 1.0.6 prints what lies behind an
- * array of its own in JSON, which is no JSON when that is nothing.
+ * The table as text; no listing where there is none. Not as JSON, since nft 1.0.6 reads beyond an array of its own when
+ * it prints the flag `owner`, and may print invalid JSON.
  */
 async function listTable(exec: Exec): Promise<{ readonly ok: true; readonly listing?: string } | Failure> {
   const result = await exec('nft', ['list', 'table', ...OWNED_TABLE.split(' ')])
@@ -131,5 +131,5 @@ function packetsIn(listing: string): Partial<Packets> {
   return Object.fromEntries([...counters].map(([, name = '', packets]) => [name, Number(packets)]))
 }
 
-/** Without counts, handles and comments. Nobody else can change the rest, so that the first listing is the measure. */
+/** Without counts, handles and comments. No other process can change the rest, so the first listing is the reference. */
 const comparable = (listing: string) => listing.replaceAll(/ # .*|\s*packets \d+ bytes \d+/g, '').trim()

@@ -11,14 +11,14 @@ type Loaded = {
 }
 
 /**
- * Loads a table, written as one block (`nft/commands.ts`), in one transaction: there is never a moment without it, and
- * never one with half of it. Where something else stands in it that its rules do not replace (chains, sets, flags: of an
- * earlier release, or somebody's), it is deleted and made anew, again in one transaction.
+ * Loads a table, written as one block (`nft/commands.ts`), in one transaction: there is never a moment without it or
+ * with half of it. Where it holds anything that its rules do not replace (chains, sets or flags of an earlier release, or
+ * of somebody else), it is deleted and made again, also in one transaction.
  *
- * @param written the same commands, where nft was given them already
- * @returns `loaded`, the content as it was read back, the measure by which to verify later, free of how this nft likes
- *   to print; undefined where somebody changed it meanwhile: as many rules in each chain as were loaded, or it is no
- *   measure. `replaced`, what was deleted, with its counts
+ * @param written the result of the same commands, where nft has been given them already
+ * @returns `loaded`, the content as it was read back, with which later readings are compared, whatever the wording of
+ *   this nft; undefined where somebody changed it meanwhile, so that the number of rules in a chain differs. `replaced`,
+ *   what was deleted, with its counters
  */
 export async function loadTable(
   exec: Exec,
@@ -36,7 +36,7 @@ export async function loadTable(
   if (light.code !== 0 && light.code !== 1) return nftFailure(light)
   const standing = await readTable(exec, table)
   const replaced = standing.ok ? standing.content : undefined
-  // What stands may be in the way, such as a chain with another hook, which each nft words otherwise; nothing is not.
+  // An existing table may be in the way, such as by a chain with another hook: every nft words that differently.
   if (light.code !== 0 && replaced === undefined) return nftFailure(light)
   if (!standing.ok) return standing
   if (light.code === 0 && replaced !== undefined && hasShape(replaced, shape))
@@ -69,7 +69,7 @@ export async function readTable(
 
 /** Deletes a table, whether it exists or not. Returns why it could not, or undefined. */
 export async function deleteTable(exec: Exec, name: TableName): Promise<Failure | undefined> {
-  // `delete` fails on what does not exist; `add` before it, in the same transaction, makes it exist.
+  // `delete` fails where there is no table; `add` before it, in the same transaction, makes one.
   return applyRuleset(exec, `add table ${name}; delete table ${name}`)
 }
 

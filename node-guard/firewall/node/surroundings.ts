@@ -12,10 +12,10 @@ import {
 import type { ImdsOptions } from './imds-options.ts'
 import { findLeftovers, type Leftover } from './leftovers.ts'
 
-/** Something to tell the operator; codes are few and fixed, they are labels of a metric. */
+/** A warning for the operator; codes are few and fixed, since they are labels of a metric. */
 type Warning = { readonly code: WarningCode; readonly detail: string }
 
-/** Every code of a warning about the node around us. */
+/** Every code of a warning about the node. */
 export const WARNING_CODES = [
   'dataplane-bypass',
   'leftovers-not-checked',
@@ -26,13 +26,13 @@ export const WARNING_CODES = [
 ] as const
 type WarningCode = (typeof WARNING_CODES)[number]
 
-/** What was last seen of the node around us. */
+/** What was last found on the node. */
 export type SurroundingsState = {
-  /** The dataplane has been looked at: before that nobody knows whether rules are of any use. */
+  /** The dataplane has been looked at; before that it is unknown whether the rules have any effect. */
   readonly looked: boolean
   /** When leftovers were last looked for, milliseconds. */
   readonly lookedAt?: number
-  /** Why rules that stand refuse nothing; one sentence. */
+  /** Why correct rules may refuse nothing; one sentence. */
   readonly bypass: string | undefined
   readonly leftovers: readonly Leftover[]
   readonly warnings: readonly Warning[]
@@ -40,30 +40,30 @@ export type SurroundingsState = {
 
 export type Surroundings = {
   /**
-   * Looks at the dataplane, where it is time or it changed: a matter of milliseconds, so that what is verified can wait for
-   * it. Never throws. Not to be called while it runs.
+   * Looks at the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
+   * Never throws. Not to be called while it runs.
    */
   readonly look: () => Promise<void>
   /**
-   * Searches for what other tools left, where it is time: may take seconds, so that nothing waits for it; true if it did.
-   * Never throws. Not to be called while it runs.
+   * Searches for rules that other tools left behind, if it is time; returns whether it did. May take seconds, so that
+   * nothing should wait for it. Never throws. Not to be called while it runs.
    */
   readonly search: () => Promise<boolean>
-  /** Asks the metadata service, where it is time; never throws. Not to be called while it runs. */
+  /** Asks the metadata service for its options, if it is time; never throws. Not to be called while it runs. */
   readonly ask: () => Promise<void>
   readonly state: () => SurroundingsState
 }
 
 export type SurroundingsOptions = {
   readonly metadata: readonly string[]
-  /** `netfilter`: the operator knows that packets of pods pass netfilter. */
+  /** `netfilter`: the operator states that packets of pods pass netfilter. */
   readonly dataplane: 'auto' | 'netfilter'
   readonly readInterfaces: () => Promise<readonly string[]>
   readonly hasNetkit: () => Promise<boolean>
-  /** What is to be said of the rules that the node loads at boot, if anything. Never throws. */
+  /** A warning about the rules that the node loads at boot, if there is one. Never throws. */
   readonly bootRules: () => Promise<string | undefined>
   readonly readNatRules: (question: NatQuestion) => Promise<NatRules>
-  /** Throws where the service does not answer; undefined where it is switched off. */
+  /** Throws if the service does not answer; undefined if it is switched off. */
   readonly readImdsOptions: (address: string) => Promise<ImdsOptions | undefined>
   /** Milliseconds. */
   readonly now: () => number
@@ -76,15 +76,15 @@ const IMDS_MESSAGES: Readonly<Record<string, string>> = {
   'imds-not-checked': 'the metadata service was not checked',
 } satisfies Partial<Record<WarningCode, string>>
 
-/** Neither tables of others nor the options of an instance change often. */
+/** Other programs' tables and the options of an instance change seldom. */
 const LOOK_MS = 300_000
 const ASK_MS = 900_000
-/** The metadata service does not answer an instance in its first seconds. */
+/** The metadata service does not answer in the first seconds of an instance. */
 const ASK_AGAIN_MS = 30_000
 
 const MASQUERADING: NatQuestion = { words: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
 
-/** Looks at what can make the block useless, or was left behind by other tools. */
+/** Looks for what can make the block ineffective, and for rules that other tools left behind. */
 export function createSurroundings(options: SurroundingsOptions): Surroundings {
   const logNew = newsLogger(options.log)
   const dataplane = dataplaneLook(options, logNew)
@@ -138,7 +138,7 @@ function dataplaneLook(options: SurroundingsOptions, logNew: LogNew) {
     look: async () => {
       const interfaces = await options.readInterfaces()
       const marked = markers(interfaces)
-      // A dataplane often comes after us: its devices bring the next look forward.
+      // A dataplane often starts after the guard: then its devices are the reason to look again.
       if (marked === seenMarkers && now() - lookedAt < LOOK_MS) return
       const nat = interfaces.includes(CILIUM_DEVICE)
         ? await options.readNatRules(MASQUERADING)
@@ -203,7 +203,7 @@ const onYourWord = ({ why }: Bypass) =>
 const REMEDY =
   'aws ec2 modify-instance-metadata-options --instance-id ID --http-tokens required --http-put-response-hop-limit 1'
 
-/** Warnings by the first address that answers: most instances have no IPv6 endpoint. */
+/** Warnings from the first address that answers: most instances have no IPv6 endpoint. */
 async function askAny(options: SurroundingsOptions, addresses: readonly string[]): Promise<Warning[]> {
   const failures: string[] = []
   for (const address of addresses)
@@ -217,7 +217,7 @@ async function askAny(options: SurroundingsOptions, addresses: readonly string[]
   return [{ code: 'imds-not-checked', detail }]
 }
 
-/** What should be otherwise in the options of the metadata service. Required tokens and one hop are prerequisites. */
+/** Warnings about options of the metadata service. Required tokens and a hop limit of one are prerequisites. */
 export function imdsWarnings({ version1, hopLimit }: ImdsOptions): Warning[] {
   const warnings: Warning[] = []
   if (version1)

@@ -11,7 +11,7 @@ const REMOVE_SETTINGS = {
   ),
 }
 
-/** `firewall remove --open-this-node`: takes the table and the link away once, by hand. */
+/** `firewall remove --open-this-node`: removes the rules and the link once, by hand. */
 export async function runRemove(argv: readonly string[]): Promise<void> {
   const settings = settingsOrExit('pod2iam firewall remove', REMOVE_SETTINGS, argv)
   if (!settings.openThisNode) {

@@ -4,21 +4,20 @@ import type { Place } from '../iptables/listed.ts'
 import type { IptablesTable } from '../iptables/saved.ts'
 import { type CounterName, type GuardRuleset, isClaimable } from './guard.ts'
 
-/** How the names of the guard's chains begin. */
+/** Prefix of the names of the guard's chains. */
 export const GUARD_CHAINS = 'POD2IAM-'
 
 /**
- * The guard's rules for iptables, one family: what `guardRuleset` says in nft, as far as iptables can, and what makes
- * up for the rest.
+ * The guard's rules for iptables, one family: what `guardRuleset` does in nft, as far as iptables can, and what makes up
+ * for the rest.
  *
- * - iptables has no base chains of one's own: another's ACCEPT before our jump in FORWARD goes round our reset. It
- *   does not go round the drop in mangle POSTROUTING, which every packet that leaves has to pass, until the jump is
- *   first again.
- * - rpfilter, the reverse path test, works in PREROUTING only, before DNAT; what another's DNAT sent to the broker is
- *   dropped behind it. Our own pin is none: it changes nothing.
- * - Between nat tables of iptables' two variants, and nft's, the order is by who came first. Where another's DNAT came
- *   before our pin, what was meant for the broker, or for a metadata address that a Service may claim, is refused by
- *   its original destination.
+ * - iptables has no base chains of one's own: an ACCEPT before our jump in FORWARD bypasses our reset. Until the jump is
+ *   first again, the drop in mangle POSTROUTING holds, which every packet that leaves the node has to pass.
+ * - rpfilter, the reverse path test, works in PREROUTING only, before DNAT. Packets that another DNAT sent to the broker
+ *   are dropped in INPUT; our own DNAT keeps the destination, so that the kernel does not count it as one.
+ * - Among the nat tables of the two iptables variants and of nft, the one made first comes first. Where another DNAT
+ *   comes before our pin, packets for the broker, or for a metadata address that a Service may claim, are refused by
+ *   their original destination.
  */
 export function iptablesRules(rules: GuardRuleset, family: Family): readonly Chain[] {
   return everyChain(rules, family).filter((chain) => chain.rules.length > 0)
@@ -27,8 +26,8 @@ export function iptablesRules(rules: GuardRuleset, family: Family): readonly Cha
 const EMPTY: GuardRuleset = { metadata: [], broker: [], uplinks: [] }
 
 /**
- * Where rules of ours can stand: the built-in chains from which our chains are reached, and our chains, also those of an
- * earlier guard. A name that is given up stays here, so that its chain is found and removed.
+ * Where rules of ours can be: the built-in chains that jump to our chains, and our chains, including those of earlier
+ * releases. A name that is no longer used stays in this list, so that its chain is found and removed.
  */
 export const GUARD_PLACES: { readonly hooks: readonly Place[]; readonly own: readonly Place[] } = {
   hooks: everyChain(EMPTY, 4).flatMap(({ table, hook }) =>
