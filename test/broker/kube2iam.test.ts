@@ -5,10 +5,11 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { canonicalAddress } from '../../common/canonical-address.ts'
 import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { Problem } from '../../common/protocol.ts'
-import { canonicalAddress, judgePeer } from '../../node-guard/broker/authenticate/peer.ts'
+import { judgePeer } from '../../node-guard/broker/authenticate/peer.ts'
 import { entitle } from '../../node-guard/broker/authorize/entitle.ts'
 import { sessionName } from '../../node-guard/broker/authorize/session-name.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
