@@ -34,6 +34,8 @@ export type Backend = {
   readonly unwatched?: {
     /** Whether some rules are found to be gone, which `heard` then reports, too. Cheap; true once for each loss. */
     readonly isDisturbed: () => boolean
+    /** How often that is checked, milliseconds. */
+    readonly checkEvery: number
     /** How often rules are read back, milliseconds. */
     readonly readEvery: number
   }

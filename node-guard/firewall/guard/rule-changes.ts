@@ -1,5 +1,4 @@
 import type { Logger } from '../../../common/log.ts'
-import { watchCanaries } from '../iptables/canaries.ts'
 import { watch } from '../process/watch.ts'
 import type { Backend } from './backend.ts'
 import type { Cause } from './block.ts'
@@ -50,10 +49,11 @@ export function createRuleChanges(log: Logger) {
 /** Looks by itself where nothing notifies of changes. */
 function lookAfter(unwatched: Backend['unwatched'], report: (cause: Cause) => void): () => void {
   if (unwatched === undefined) return () => {}
-  const stop = watchCanaries(unwatched.isDisturbed, () => report('event'))
-  const timer = setInterval(() => report('poll'), unwatched.readEvery)
+  const { isDisturbed, checkEvery, readEvery } = unwatched
+  const checks = setInterval(() => isDisturbed() && report('event'), checkEvery)
+  const readings = setInterval(() => report('poll'), readEvery)
   return () => {
-    stop()
-    clearInterval(timer)
+    clearInterval(checks)
+    clearInterval(readings)
   }
 }

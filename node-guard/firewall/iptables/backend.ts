@@ -2,7 +2,7 @@ import type { Backend } from '../guard/backend.ts'
 import { ruleEvents } from '../nft/rule-events.ts'
 import type { Exec } from '../process/exec.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
-import { type Canaries, createCanaries } from './canaries.ts'
+import { CANARY_CHECK_MS, type Canaries, createCanaries } from './canaries.ts'
 import type { Family, Iptables, Variant } from './command.ts'
 import { iptablesInterest, type LostTables, monitoredTables } from './events.ts'
 import { ipTables, NF_TABLES } from './kernel.ts'
@@ -67,7 +67,11 @@ export function iptablesBackend({
         }
       : {
           watched: async () => undefined,
-          unwatched: { isDisturbed: canaries.isOneGone, readEvery: LEGACY_POLL_MS },
+          unwatched: {
+            isDisturbed: canaries.isOneGone,
+            checkEvery: CANARY_CHECK_MS,
+            readEvery: LEGACY_POLL_MS,
+          },
           limits: () => {
             const limits = [
               ...(([4, 6] as const).some(kernel.leavesNat) ? [NO_PIN] : []),

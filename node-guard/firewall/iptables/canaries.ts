@@ -6,7 +6,7 @@ import type { LostTables } from './events.ts'
 import type { IptablesTable } from './saved.ts'
 
 /** How often the canaries are checked, milliseconds. Each check wakes this process: some 1.5 % of a core in all. */
-const LOOK_MS = 30
+export const CANARY_CHECK_MS = 30
 const DIRECTORY = '/proc/net/xt_recent'
 /** One canary in each table: beside the jump whose loss opens most. */
 const PLACES: Readonly<Record<IptablesTable, string>> = {
@@ -91,14 +91,6 @@ export function createCanaries(exists: (file: string) => boolean = existsSync): 
     },
     missing: () => state === 'missing',
   }
-}
-
-/** Checks them regularly until the returned function is called. */
-export function watchCanaries(isOneGone: () => boolean, event: () => void): () => void {
-  const timer = setInterval(() => {
-    if (isOneGone()) event()
-  }, LOOK_MS)
-  return () => clearInterval(timer)
 }
 
 /** A list for each family and table: a shared one would exist as long as any rule uses it. */

@@ -113,12 +113,9 @@ function rewriting(exec: Exec) {
       why = heard
       again = true
       if (last === undefined) return
-      if (running === undefined) {
-        const started = run(last.commands).finally(() => {
-          running = undefined
-        })
-        running = started
-      }
+      running ??= run(last.commands).finally(() => {
+        running = undefined
+      })
       done = running
     },
     why: () => why,

@@ -7,19 +7,6 @@
  */
 import type { TableName, TableShape } from './table-content.ts'
 
-/** The parts of a ruleset, as its lines. */
-type Parts = {
-  readonly table: TableName
-  readonly flags: string | undefined
-  /** `counter NAME { }` and `set NAME { … }`, unchanged. */
-  readonly objects: readonly string[]
-  readonly chains: readonly {
-    readonly name: string
-    readonly hook: string | undefined
-    readonly rules: readonly string[]
-  }[]
-}
-
 /**
  * Rewrites a table that is written as one block, with a line for each object.
  *
@@ -54,7 +41,8 @@ export function tableCommands(ruleset: string): {
 const CHAIN = /^chain (\w+) \{\n([\s\S]*?)^\}$/gm
 const SET = /^set (\w+) \{ (.*) \}$/
 
-function parse(ruleset: string): Parts {
+/** The parts of a ruleset. `objects` are `counter NAME { }` and `set NAME { … }`, unchanged. */
+function parse(ruleset: string) {
   const text = linesOf(ruleset).join('\n')
   const [header, ...others] = linesOf(text.replaceAll(CHAIN, ''))
   const [, table] = /^table (inet \w+) \{$/.exec(header ?? '') ?? []

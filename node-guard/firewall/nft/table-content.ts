@@ -45,17 +45,7 @@ export function hasShape({ shape }: TableContent, { chains, sets }: TableShape):
  * Reads the JSON of `nft --json list table` (libnftables-json(5)). Throws a SyntaxError where it is not JSON.
  */
 export function parseTable(output: string): TableContent {
-  const parts: Parts = {
-    tables: new Set(),
-    chains: new Set(),
-    rules: new Map(),
-    elements: new Map(),
-    packets: {},
-    added: {},
-    counts: {},
-    sets: [],
-    more: false,
-  }
+  const parts = noParts()
   for (const entry of objects(JSON.parse(output))) take(parts, entry)
   const lines = [
     ...sorted(parts.tables),
@@ -70,17 +60,19 @@ export function parseTable(output: string): TableContent {
   return { text: lines.join('\n'), packets: parts.packets, added: parts.added, shape }
 }
 
-type Parts = {
-  readonly tables: Set<string>
-  readonly chains: Set<string>
-  readonly rules: Map<string, string[]>
-  readonly elements: Map<string, Set<string>>
-  readonly packets: Record<string, number>
-  readonly added: Record<string, readonly AddedElement[]>
-  readonly counts: Record<string, number>
-  readonly sets: string[]
-  more: boolean
-}
+type Parts = ReturnType<typeof noParts>
+
+const noParts = () => ({
+  tables: new Set<string>(),
+  chains: new Set<string>(),
+  rules: new Map<string, string[]>(),
+  elements: new Map<string, Set<string>>(),
+  packets: {} as Record<string, number>,
+  added: {} as Record<string, readonly AddedElement[]>,
+  counts: {} as Record<string, number>,
+  sets: [] as string[],
+  more: false,
+})
 
 function* objects(document: unknown): Generator<readonly [kind: string, object: Json]> {
   const list = (document as { nftables?: unknown }).nftables

@@ -11,17 +11,13 @@ import { removeLink } from '../node/broker-link.ts'
 import { LOOK_TABLE } from '../node/imds-options.ts'
 import type { Exec } from '../process/exec.ts'
 
-type Removal = {
-  /** What is still there and why, as one sentence; undefined when nothing is left. */
-  readonly failed: string | undefined
-  /** Why backends were not looked at: they cannot be used on this node, and so have left nothing. */
-  readonly skipped: readonly string[]
-  /** The node loads rules at its boot, from a file that is not the guard's. */
-  readonly bootRules: boolean
-}
-
-/** Removes exactly what the guard made: the rules of every backend, and the link. */
-export async function removeAll(exec: Exec): Promise<Removal> {
+/**
+ * Removes exactly what the guard made: the rules of every backend, and the link.
+ *
+ * @returns `failed`, what is still there and why, as one sentence; `skipped`, why backends were not looked at: they cannot
+ *   be used on this node, and so have left nothing; `bootRules`, whether the node loads rules at boot
+ */
+export async function removeAll(exec: Exec) {
   const { failures, skipped } = await removeRules(findBackends(exec, 'auto').all)
   const owned = await makeRoom(exec)
   if (owned?.unusable === false) failures.push(owned.detail)
