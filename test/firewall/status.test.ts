@@ -87,10 +87,10 @@ test('an owned table that is asked for and not held: not ready, but the node is 
   ])
 })
 
-test('before the dataplane is known nothing is verified; nor where it goes round the rules', () => {
+test('before the dataplane is known nothing is verified; nor where it bypasses the rules', () => {
   for (const surroundings of [
     { ...WELL, looked: false },
-    { ...WELL, bypass: 'pods go round' },
+    { ...WELL, bypass: 'pods bypass it' },
   ]) {
     const now = report({ surroundings })
     assert.equal(readinessOf(now, NOW).ready, false)
@@ -295,7 +295,7 @@ const DATAPLANES: Record<string, [Parameters<typeof whyBypassed>[0], RegExp | un
   'Calico without it': [{ interfaces: ['cali123', 'tunl0'], netkit: false, natRules: [] }, undefined],
 }
 for (const [what, [facts, sentence]] of Object.entries(DATAPLANES))
-  test(`dataplane: ${what}: ${sentence === undefined ? 'goes by netfilter' : 'may go round it'}`, () => {
+  test(`dataplane: ${what}: ${sentence === undefined ? 'passes netfilter' : 'may bypass it'}`, () => {
     if (sentence === undefined) assert.equal(whyBypassed(facts), undefined)
     else assert.match(`${whyBypassed(facts)?.why}: ${whyBypassed(facts)?.remedy}`, sentence)
   })
@@ -364,7 +364,7 @@ test('a dataplane that comes after the guard is seen at the next look, long befo
   assert.match(surroundings.state().bypass ?? '', /Cilium/)
   assert.equal(await surroundings.search(), false)
   assert.deepEqual(asked, ['PREROUTING OUTPUT', 'CILIUM_POST_nat OLD_CILIUM_POST_nat'])
-  assert.deepEqual(logs, ['the block may be of no use on this node'])
+  assert.deepEqual(logs, ['the block may have no effect on this node'])
 })
 
 test('no look at the dataplane, and so nobody who waits for ready, waits for the search for leftovers', async () => {
@@ -390,12 +390,12 @@ test('--dataplane=netfilter is taken at its word, and what it was given against 
   assert.equal(warning?.code, 'dataplane-bypass')
   assert.match(
     warning?.detail ?? '',
-    /^Cilium runs here .+; the block is called verified by --dataplane=netfilter alone\. .+policy/,
+    /^Cilium runs here .+; the block counts as verified only because of --dataplane=netfilter\. .+policy/,
   )
   assert.match(metricsText(now, NOW), /warning\{code="dataplane-bypass"\} 1\n/)
   assert.match(metricsText(now, NOW), /block_verified 1\n/)
   await surroundings.look()
-  assert.deepEqual(logs, ['the block counts as verified by the operator’s word'])
+  assert.deepEqual(logs, ['the block counts as verified because of --dataplane=netfilter'])
 })
 
 test('a metadata service that is switched off, or answers by one address only, is no reason for a warning', async () => {

@@ -50,7 +50,7 @@ async function readChains(exec: Exec, variant: Variant): Promise<readonly string
 
 /** How to update them. */
 const PRINT =
-  'print them anew with `firewall.cjs boot-rules` of this release and settings (docs/boot-rules.md)'
+  'print them again by `firewall.cjs boot-rules` of this release and with these settings (docs/boot-rules.md)'
 
 /**
  * A warning for the operator, as a sentence; undefined if there is none.
@@ -60,11 +60,11 @@ const PRINT =
 export function bootRulesWarning(state: BootRulesState, mode: string): string | undefined {
   if (state === 'none') return undefined
   if (mode === 'audit')
-    return `this node refuses from its boot until the guard runs, which then only counts: until you enforce, disable ${UNIT} (systemctl disable ${UNIT})`
+    return `this node refuses from its boot until the guard runs, which then only counts: disable ${UNIT} until you enforce (systemctl disable ${UNIT})`
   return state === 'outdated'
-    ? `the rules that this node loads at boot are of another release or other settings than this guard: they refuse until it runs, as they were printed; ${PRINT}`
+    ? `the rules that this node loads at boot are of another release or other settings than this guard, and refuse by these until it runs; ${PRINT}`
     : undefined
 }
 
 /** What remains to be done when the guard's rules are removed from a node that loads some at boot. */
-export const BOOT_UNIT_LEFT = `this node loads rules at boot, which shut it again: systemctl disable ${UNIT}`
+export const BOOT_UNIT_LEFT = `this node loads rules at boot, which will shut it again: systemctl disable ${UNIT}`

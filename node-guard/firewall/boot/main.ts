@@ -1,5 +1,5 @@
 import { oneOf, settingsOrExit } from '../../../common/settings.ts'
-import { ADDRESS_SETTINGS } from '../addresses.ts'
+import { ADDRESS_SETTINGS } from '../shared-settings.ts'
 import { BOOT_BACKENDS, rulesFile, unitFile, userData } from './files.ts'
 
 export const BOOT_SETTINGS = {

@@ -84,7 +84,7 @@ export function iptablesBackend({
 }
 
 const NO_PIN =
-  'the nat table of iptables-legacy is too big to be read or changed within this container’s memory, so that the broker’s address and IPv6 addresses of the metadata service are not kept from another’s DNAT (a hostPort that is the broker’s port, a Service that claims the address): what pods send there is then refused, and what the host sends is led away; forbid that port and enable the admission plugin DenyServiceExternalIPs, or use nf_tables'
+  'the nat table of iptables-legacy is too big to be read or changed within this container’s memory, so that the broker’s address and IPv6 addresses of the metadata service are not kept from another’s DNAT (a hostPort that is the broker’s port, a Service that claims the address): what pods send there is then refused, and what the host sends goes elsewhere; forbid that port and enable the admission plugin DenyServiceExternalIPs, or use nf_tables'
 
 const NO_CANARIES =
-  'that rules of iptables-legacy are gone shows nowhere in /proc/net/xt_recent, so that it is found only when they are read back, once a second: load the module xt_recent, or lower --poll-interval'
+  'the loss of rules of iptables-legacy does not show in /proc/net/xt_recent, so that it is found only when they are read back, once a second: load the module xt_recent, or lower --poll-interval'

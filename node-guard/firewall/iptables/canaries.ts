@@ -57,11 +57,8 @@ export function createCanaries(exists: (file: string) => boolean = existsSync): 
       const placed = chains.map((chain) =>
         PLACES[chain.table] === chain.hook ? { ...chain, canary: condition(chain.table, family) } : chain,
       )
-      const added = placed.filter(({ canary }) => canary !== undefined)
-      tables.set(
-        family,
-        added.map(({ table }) => table),
-      )
+      const added = placed.filter(({ canary }) => canary !== undefined).map(({ table }) => table)
+      tables.set(family, added)
       return placed
     },
     giveUp: () => {

@@ -4,6 +4,8 @@ import { type Failure, failed } from '../process/failure.ts'
 /** The two variants of iptables, on nf_tables and on the older ip_tables. Both apply to every packet; each lists its own rules. */
 export type Variant = 'nft' | 'legacy'
 export type Family = 4 | 6
+/** Whether an address or prefix is of this family. */
+export const ofFamily = (family: Family) => (address: string) => address.includes(':') === (family === 6)
 
 /** One variant of iptables for one family. */
 export type Iptables = {

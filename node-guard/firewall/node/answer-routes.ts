@@ -1,4 +1,5 @@
 import { messageOf } from '../../../common/errors.ts'
+import { ofFamily } from '../iptables/command.ts'
 import { type Exec, whyFailed } from '../process/exec.ts'
 import { ANSWER_TABLE, type HiddenRoute } from './network.ts'
 
@@ -87,7 +88,7 @@ async function eachFamily(
 ): Promise<string | undefined> {
   const failures: string[] = []
   for (const family of [4, 6] as const) {
-    const own = (address: string) => address.includes(':') === (family === 6)
+    const own = ofFamily(family)
     const ownOptions = { metadata: options.metadata.filter(own), broker: options.broker.filter(own) }
     const ownHidden = hidden.filter(({ destination }) => own(destination))
     try {

@@ -37,21 +37,21 @@ export function whyBypassed({ interfaces, netkit, natRules }: DataplaneFacts): B
   const cilium = interfaces.includes(CILIUM_DEVICE)
   if (netkit)
     return {
-      why: 'pods of this node have netkit devices, whose packets go round netfilter',
+      why: 'pods of this node have netkit devices, whose packets bypass netfilter',
       remedy:
         'refuse the metadata addresses by a CiliumClusterwideNetworkPolicy, require IMDSv2 with hop limit 1, or use veth devices with bpf.hostLegacyRouting=true',
     }
   if (cilium && !natRules.some(({ rule }) => rule.includes(CILIUM_MASQUERADE)))
     return {
-      why: 'Cilium runs here and does not masquerade by iptables, so that it may route round netfilter (eBPF host routing)',
+      why: 'Cilium runs here and does not masquerade by iptables, so that packets may bypass netfilter (eBPF host routing)',
       remedy:
-        'set bpf.hostLegacyRouting=true in Cilium; where `cilium status` says "Host: Legacy", tell this guard by --dataplane=netfilter',
+        'set bpf.hostLegacyRouting=true in Cilium; if `cilium status` says "Host: Legacy", set --dataplane=netfilter',
     }
   if (interfaces.includes('bpfin.cali') || interfaces.includes('bpfout.cali'))
     return {
-      why: 'Calico’s eBPF dataplane runs here, which may route round netfilter',
+      why: 'Calico’s eBPF dataplane runs here, with which packets may bypass netfilter',
       remedy:
-        'use Calico’s iptables or nftables dataplane; where pods are known to be refused, tell this guard by --dataplane=netfilter',
+        'use Calico’s iptables or nftables dataplane; if pods are known to be refused, set --dataplane=netfilter',
     }
   return undefined
 }

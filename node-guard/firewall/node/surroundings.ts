@@ -149,8 +149,8 @@ function dataplaneLook(options: SurroundingsOptions, logNew: LogNew) {
       unread = nat.unread
       lookedAt = now()
       seenMarkers = marked
-      if (believed) logNew('bypass', 'the block counts as verified by the operator’s word', doubt)
-      else logNew('bypass', 'the block may be of no use on this node', doubt, 'error')
+      if (believed) logNew('bypass', 'the block counts as verified because of --dataplane=netfilter', doubt)
+      else logNew('bypass', 'the block may have no effect on this node', doubt, 'error')
     },
   }
 }
@@ -172,7 +172,7 @@ function leftoverSearch({ metadata, now, readNatRules, bootRules }: Surroundings
       const found = leftovers.map(({ remove }) => remove).join('; ')
       const remedy = `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`
       logNew('leftovers', 'rules of kube2iam or kiam found', found === '' ? undefined : remedy)
-      logNew('boot', 'the rules of this node’s boot are not the guard’s', boot)
+      logNew('boot', 'the rules that this node loads at boot differ from the guard’s', boot)
       logNew('unread', 'leftovers not checked', unread.length > 0 ? unread.join('; ') : undefined)
       return true
     },
@@ -198,7 +198,7 @@ function imdsQuestion(options: SurroundingsOptions, logNew: LogNew) {
 
 /** With `--dataplane=netfilter`. */
 const onYourWord = ({ why }: Bypass) =>
-  `${why}; the block is called verified by --dataplane=netfilter alone. What refuses pods whose packets do go round is the network policy, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
+  `${why}; the block counts as verified only because of --dataplane=netfilter. Pods whose packets do bypass netfilter are refused by the network policy alone, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
 
 const REMEDY =
   'aws ec2 modify-instance-metadata-options --instance-id ID --http-tokens required --http-put-response-hop-limit 1'
@@ -223,17 +223,17 @@ export function imdsWarnings({ version1, hopLimit }: ImdsOptions): Warning[] {
   if (version1)
     warnings.push({
       code: 'imds-v1',
-      detail: `the metadata service answers without a session token (IMDSv1), so that whoever gets round the block, or makes a hostNetwork pod fetch an address, has the node role: ${REMEDY}`,
+      detail: `the metadata service answers without a session token (IMDSv1), so that anyone who bypasses the block, or makes a hostNetwork pod fetch an address, gets the node role: ${REMEDY}`,
     })
   if (hopLimit === undefined)
     warnings.push({
       code: 'imds-not-checked',
-      detail: `the hop limit of the metadata service could not be seen, for which nft is needed, of version 1.1 on a node with thousands of Services: make sure that it is 1: ${REMEDY}`,
+      detail: `the hop limit of the metadata service could not be read, which needs nft, and on a node with thousands of Services nft 1.1: make sure that it is 1: ${REMEDY}`,
     })
   else if (hopLimit > 1)
     warnings.push({
       code: 'imds-hop-limit',
-      detail: `the metadata service lets session tokens travel ${hopLimit} hops, so that a pod which gets round the block receives one: ${REMEDY}`,
+      detail: `the metadata service lets session tokens travel ${hopLimit} hops, so that a pod which bypasses the block receives one: ${REMEDY}`,
     })
   return warnings
 }

@@ -41,7 +41,7 @@ export function createWays(options: {
       seen = await readNetwork(exec)
       failed = await ensureAnswers(exec, answers, seen.hidden)
     } catch (error) {
-      failed = `the node's interfaces could not be looked at, and new ones that lead outside are not known: ${messageOf(error)}`
+      failed = `the node's interfaces could not be read, so that new ones that lead outside are not known: ${messageOf(error)}`
     }
     if (failed !== undefined && failed !== detail)
       log.error('ways into the node incomplete', { detail: failed })

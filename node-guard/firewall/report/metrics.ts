@@ -37,12 +37,16 @@ function metricsOf(report: GuardReport, now: number): Metric[] {
     gauge('info', 'Backend and mode of the firewall.', [[info, 1]]),
     gauge(
       'block_verified',
-      '1 when the rules that refuse were read back as loaded, and nothing is known to go round them.',
+      '1 when the rules that refuse were read back as loaded, and nothing is known to bypass them.',
       blocked,
     ),
     gauge('verification_age_seconds', 'Seconds since the rules were last read back.', age),
     counter('packets_total', 'Packets refused or dropped, by rule.', packets),
-    counter('repairs_total', 'Changes by others that were undone, by what made us look.', repairs),
+    counter(
+      'repairs_total',
+      'Changes by other programs that were undone, by why the rules were checked.',
+      repairs,
+    ),
     gauge('broker_link_up', '1 when the link of the broker is up.', link?.up ?? false),
     ...(owned === undefined
       ? []

@@ -25,6 +25,8 @@ export type GuardReport = {
   readonly pollIntervalMs: number
 }
 
+type Coded = { readonly code: string; readonly detail: string }
+
 /** What `firewall status --json` prints. */
 export type Status = {
   readonly backend: string
@@ -39,7 +41,7 @@ export type Status = {
   readonly leftovers: readonly Leftover[]
   /** When they were looked for; null if they were not, as in mode `remove`. */
   readonly leftoversAt: string | null
-  readonly warnings: readonly { readonly code: string; readonly detail: string }[]
+  readonly warnings: readonly Coded[]
   readonly audit: readonly Sighting[]
 }
 
@@ -59,10 +61,7 @@ export const validSecondsOf = (report: GuardReport) => validMs(report) / 1000
  * Why the rules are not in place or have no effect: one sentence with its code, or undefined if all is well. In mode
  * `audit` this is about the rules that count, in mode `remove` about the absence of rules.
  */
-export function whyNotVerified({
-  block,
-  surroundings,
-}: GuardReport): { code: string; detail: string } | undefined {
+export function whyNotVerified({ block, surroundings }: GuardReport): Coded | undefined {
   if (block.checkedAt === undefined) return { code: 'starting', detail: 'the rules have not been loaded yet' }
   if (!block.verified)
     return { code: 'block-not-verified', detail: block.detail ?? 'the rules could not be verified' }
@@ -139,7 +138,7 @@ export function statusOf(report: GuardReport): Status {
 const AUDIT_FULL = {
   code: 'audit-full',
   detail:
-    'more addresses reach for the metadata service than are remembered, so that some are counted in the metrics but not named here',
+    'more addresses send to the metadata service than are remembered, so that some are counted in the metrics but not listed here',
 }
 
 /** A packet is counted once: by the plain table, or by the owned one while the plain table is gone. */

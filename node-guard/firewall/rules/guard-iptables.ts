@@ -1,5 +1,5 @@
 import type { Chain, Rule } from '../iptables/chains.ts'
-import type { Family } from '../iptables/command.ts'
+import { type Family, ofFamily } from '../iptables/command.ts'
 import type { Place } from '../iptables/listed.ts'
 import type { IptablesTable } from '../iptables/saved.ts'
 import { type CounterName, type GuardRuleset, isClaimable } from './guard.ts'
@@ -23,44 +23,49 @@ export function iptablesRules(rules: GuardRuleset, family: Family): readonly Cha
   return everyChain(rules, family).filter((chain) => chain.rules.length > 0)
 }
 
-const EMPTY: GuardRuleset = { metadata: [], broker: [], uplinks: [] }
+/** Rules for each of these addresses, as far as they are of this family. */
+const rulesFor =
+  (family: Family) =>
+  (
+    addresses: readonly string[],
+    counter: CounterName | undefined,
+    rule: (address: string, to: string) => string | readonly string[],
+  ): Rule[] =>
+    addresses
+      .filter(ofFamily(family))
+      .flatMap((address) => rule(address, `-d ${address}/${family === 6 ? 128 : 32}`))
+      .map((text) => (counter === undefined ? { rule: text } : { rule: text, counter }))
+
+/** A chain of ours to which this built-in one jumps. */
+const hooked = (table: IptablesTable, hook: string, rules: readonly Rule[], name = hook): Chain => ({
+  table,
+  name: `${GUARD_CHAINS}${name}`,
+  hook,
+  rules,
+})
+
+const EVERY = everyChain({ metadata: [], broker: [], uplinks: [] }, 4)
 
 /**
  * Where rules of ours can be: the built-in chains that jump to our chains, and our chains, including those of earlier
  * releases. A name that is no longer used stays in this list, so that its chain is found and removed.
  */
 export const GUARD_PLACES: { readonly hooks: readonly Place[]; readonly own: readonly Place[] } = {
-  hooks: everyChain(EMPTY, 4).flatMap(({ table, hook }) =>
-    hook === undefined ? [] : [{ table, chain: hook }],
-  ),
-  own: everyChain(EMPTY, 4).map(({ table, name }) => ({ table, chain: name })),
+  hooks: EVERY.flatMap(({ table, hook }) => (hook === undefined ? [] : [{ table, chain: hook }])),
+  own: EVERY.map(({ table, name }) => ({ table, chain: name })),
 }
 
 function everyChain(
   { metadata, broker, uplinks, inner = [], outer = [] }: GuardRuleset,
   family: Family,
 ): readonly Chain[] {
-  const own = (address: string) => address.includes(':') === (family === 6)
-  const each = (
-    addresses: readonly string[],
-    counter: CounterName | undefined,
-    rule: (address: string, cidr: string) => string | readonly string[],
-  ): Rule[] =>
-    addresses
-      .filter(own)
-      .flatMap((address) => rule(address, `-d ${address}/${family === 6 ? 128 : 32}`))
-      .map((text) => (counter === undefined ? { rule: text } : { rule: text, counter }))
+  const own = ofFamily(family)
+  const each = rulesFor(family)
   const prohibited = family === 6 ? 'icmp6-adm-prohibited' : 'icmp-admin-prohibited'
   const foreign = '-m addrtype ! --src-type LOCAL'
   const refuse = `-g ${GUARD_CHAINS}REFUSE`
   const claimable = metadata.filter(isClaimable)
   const pin = (address: string, to: string) => `${to} -j DNAT --to-destination ${address}`
-  const hooked = (table: IptablesTable, hook: string, rules: readonly Rule[], name = hook): Chain => ({
-    table,
-    name: `${GUARD_CHAINS}${name}`,
-    hook,
-    rules,
-  })
 
   return [
     {

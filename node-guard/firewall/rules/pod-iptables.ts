@@ -1,5 +1,5 @@
 import type { Chain } from '../iptables/chains.ts'
-import type { Family } from '../iptables/command.ts'
+import { type Family, ofFamily } from '../iptables/command.ts'
 import type { Purpose, RedirectRuleset } from './pod.ts'
 
 /** The pod's chain, first in nat OUTPUT; also the prefix of all our chains in a pod. */
@@ -13,7 +13,7 @@ export function redirectChain(
   purpose: Purpose,
   family: Family,
 ): Chain {
-  const own = (address: string) => address.includes(':') === (family === 6)
+  const own = ofFamily(family)
   const to = (address: string, port: number) =>
     `-d ${address}/${family === 6 ? 128 : 32} -p tcp -m tcp --dport ${port}`
   const identity = (port: number) => (address: string) => ({
@@ -38,7 +38,7 @@ export function directChain(
   family: Family,
 ): Chain {
   const to = `-p tcp -m tcp --dport ${sidecarPort}`
-  const own = metadata.filter((address) => address.includes(':') === (family === 6))
+  const own = metadata.filter(ofFamily(family))
   const redirected = (address: string) => ({
     rule: `${to} -m conntrack --ctorigdst ${address} --ctorigdstport 80 -j RETURN`,
   })

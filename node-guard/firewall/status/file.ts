@@ -47,13 +47,13 @@ export async function readStatus(directory: string): Promise<ReadStatus> {
   } catch {
     return not(
       'status-damaged',
-      `${file} is no whole report (${text.length === 0 ? 'it is empty' : 'it is not JSON'}): a living guard replaces it within its poll interval; look at its log and for free space`,
+      `${file} is not a complete report (${text.length === 0 ? 'it is empty' : 'it is not JSON'}): a living guard replaces it within its poll interval; look at its log and for free space`,
     )
   }
   if (isWrittenStatus(written)) return { ok: true, written: withoutGaps(written) }
   return not(
     'status-foreign',
-    `${file} is no report of this release: run the firewall.cjs of the guard's own image`,
+    `${file} is not a report of this release: run the firewall.cjs of the guard's own image`,
   )
 }
 
@@ -87,7 +87,7 @@ export function currentStatus({ status, writtenAt, validSeconds }: WrittenStatus
   const age = (now - Date.parse(writtenAt)) / 1000
   // A report from the future: the clock was set back. Small corrections of the clock do not count.
   if (age >= -5 && age <= validSeconds) return status
-  const detail = `the guard last reported at ${writtenAt}; its rules stay, but nobody looks after them: check the firewall container of this node's guard`
+  const detail = `the guard last reported at ${writtenAt}; its rules stay, but are no longer checked: look at the firewall container of this node's guard`
   return { ...status, verified: false, warnings: [{ code: 'guard-silent', detail }, ...status.warnings] }
 }
 
