@@ -54,7 +54,7 @@ export class Fetcher {
 
   /** Asks STS, or joins the call under way; it goes on whether or not anybody waits. @throws {Problem} */
   fetch(entry: Entry, grant: Grant): Promise<Issued> {
-    if (entry.flight) return entry.flight
+    if (entry.flight !== undefined) return entry.flight
     const { queue, assume, clock } = this.#options
     const had = entry.session && (usable(entry.session, clock) ? 'renewal' : 'lapsed')
     const reason = (): Priority => had ?? (this.#entries.unasked.has(entry) ? 'warm-up' : 'first')
