@@ -12,7 +12,7 @@ import type { InjectorSettings } from './settings.ts'
 import { removeStartupTaint } from './startup-taint/remove.ts'
 
 /** What the watches tell the rest of the process. */
-export type Watches = {
+type Watches = {
   /** The only one that reviews depend on. */
   readonly peers: Peers
   readonly stop: () => void

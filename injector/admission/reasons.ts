@@ -6,7 +6,7 @@ import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 
 /** What sentences are made of. `detail` is a clause or sentence of the check that spoke. */
-export type Facts = { readonly roleKey: string; readonly namespace: string; readonly detail: string }
+type Facts = { readonly roleKey: string; readonly namespace: string; readonly detail: string }
 
 const remedy = (facts: Facts) =>
   `remove ${facts.roleKey} from the pod, or set ${KEYS.inject}: "false" to leave it alone`

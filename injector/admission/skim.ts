@@ -25,7 +25,7 @@ export type SkimLimits = {
   readonly depth: number
 }
 
-export type Skimmed =
+type Skimmed =
   | {
       readonly ok: true
       readonly head: string

@@ -18,7 +18,7 @@ import { validate } from './validate.ts'
 import { type Handler, type ReviewAnswer, reviewAnswer, type Verdict } from './verdict.ts'
 import { warner } from './warn.ts'
 
-export type WebhookDependencies = {
+type WebhookDependencies = {
   /** Those of now: they follow the injector's other replicas (`peers/`). Asked once for each review. */
   readonly settings: () => InjectionSettings
   readonly lookup: NamespaceLookup

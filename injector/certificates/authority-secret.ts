@@ -5,7 +5,7 @@ import { orAbsent } from '../kubernetes/access.ts'
 import type { AuthorityState } from './rotation.ts'
 
 /** What was read, with what a write has to build on. */
-export type Stored = { readonly state: AuthorityState | undefined; readonly secret: JsonObject | undefined }
+type Stored = { readonly state: AuthorityState | undefined; readonly secret: JsonObject | undefined }
 
 export type AuthoritySecret = {
   readonly read: () => Promise<Stored>

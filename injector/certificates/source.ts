@@ -7,7 +7,7 @@ import { builtInAuthority } from './built-in-authority.ts'
 import { bundlePublisher } from './ca-bundle.ts'
 import { readCertificate, type ServingCertificate, watchCertificate } from './files.ts'
 
-export type CertificateSource = {
+type CertificateSource = {
   /** Why what is served now cannot be trusted by API servers, or undefined. */
   readonly problem: () => string | undefined
   /** Whether the live `caBundle`s are as they should be; undefined where they are somebody else's business. */

@@ -14,7 +14,7 @@ import { ownContainer } from '../pod/reserved.ts'
 import { hasStartHook } from './container-form.ts'
 import { agreedForm, formProblem } from './own-container.ts'
 
-export type FinalPod =
+type FinalPod =
   | {
       readonly ok: true
       /** The key of the annotation that says the role which the sidecar has. */

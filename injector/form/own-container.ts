@@ -60,7 +60,7 @@ export function foreignPart(kind: Kind, actual: Container, settings: InjectionSe
 }
 
 /** What our containers in a pod are made for. */
-export type AgreedForm = { readonly redirect: RedirectMode; readonly start: Start }
+type AgreedForm = { readonly redirect: RedirectMode; readonly start: Start }
 
 /** The first part of a container that no release of ours leaves so, whatever its settings, or undefined where it has our form. */
 export function formProblem(

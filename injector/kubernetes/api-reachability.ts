@@ -1,7 +1,7 @@
 import type { Kube } from '../../common/kube/client.ts'
 import { kubeProblem } from './access.ts'
 
-export type Reachability = {
+type Reachability = {
   /** Undefined while the API server answers, else why it does not. */
   readonly problem: () => string | undefined
   readonly stop: () => void

@@ -16,7 +16,7 @@ import { isMeshContainer } from './mesh.ts'
 import { arrangement, type Placed } from './placement.ts'
 import { containerOps, putRight } from './repair.ts'
 
-export type Plan = {
+type Plan = {
   readonly ops: readonly PatchOp[]
   /** What other tools had put into our containers and is taken out, for people. */
   readonly warnings: readonly string[]

@@ -21,7 +21,7 @@ import type { Kind } from '../pod/reserved.ts'
 import { add, type PatchOp, pointer, remove, replace } from './json-patch.ts'
 
 /** What the container should be, and what of other tools' is not in it any more. */
-export type PutRight = { readonly container: Container; readonly removed: readonly string[] }
+type PutRight = { readonly container: Container; readonly removed: readonly string[] }
 
 /** @param actual a container without foreign content (`foreignPart`) */
 export function putRight(

@@ -49,7 +49,7 @@ export const UNPRIVILEGED = {
  * An empty place where the ServiceAccount admission plugin would mount a token of the API server: it leaves alone what
  * has a mount at this path, and gives every other container one, also those that webhooks add.
  */
-export const NO_API_ACCESS = {
+const NO_API_ACCESS = {
   name: NO_API_VOLUME,
   mountPath: '/var/run/secrets/kubernetes.io/serviceaccount',
   readOnly: true,

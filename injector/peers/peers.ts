@@ -20,7 +20,7 @@ export type Peers = {
 }
 
 /** Where the injector's pods are, and which of them this process is in. */
-export type OwnPods = { readonly namespace: string; readonly selector: string; readonly name: string }
+type OwnPods = { readonly namespace: string; readonly selector: string; readonly name: string }
 
 /** For the first list, at the start: a replica that waited for ever for it would keep an upgrade from going on. */
 const SETTLE_MS = 10_000

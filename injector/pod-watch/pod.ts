@@ -24,7 +24,7 @@ export type WatchedPod = {
 export type Finding = 'InjectionMissing' | 'GateWaiting'
 
 /** A start usually takes less than two seconds. */
-export const GATE_PATIENCE_MS = 30_000
+const GATE_PATIENCE_MS = 30_000
 
 const RELEASE = /^\d{1,4}\.\d{1,4}\.\d{1,4}(?:-[0-9a-z.]{1,20})?$/
 

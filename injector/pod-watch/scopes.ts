@@ -7,7 +7,7 @@ import { listPage } from '../../common/kube/list-page.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
 import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 
-export type Scopes = {
+type Scopes = {
   /** Takes note of the namespaces that are opted in now. */
   readonly follow: (namespaces: readonly string[]) => void
   /** Lists what could not be listed at once: for every now and then. */
@@ -17,7 +17,7 @@ export type Scopes = {
 }
 
 /** Watched one by one; half as many, before it is done again after they were too many. */
-export const MAX_ALONE = 4
+const MAX_ALONE = 4
 const PAGE = 500
 
 type Watched = { readonly reflection: Reflection; readonly startedAt: number; readonly stop: () => void }

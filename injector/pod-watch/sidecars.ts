@@ -6,7 +6,7 @@ import { type Tally, tally } from './tally.ts'
 
 type Started = WatchedPod & { readonly counts: boolean; readonly isWhole: boolean }
 
-export type Sidecars<T> = { readonly sink: Sink<T>; readonly tally: () => Tally }
+type Sidecars<T> = { readonly sink: Sink<T>; readonly tally: () => Tally }
 
 /**
  * Those of pods that have started. Their gate may run again: when a node has rebooted, the kubelet leaves such a pod's phase at

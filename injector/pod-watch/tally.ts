@@ -15,7 +15,7 @@ export type Tally = {
 }
 
 /** Pods counted one by one: 9 MiB, and twice that while they are listed anew. The largest clusters that Kubernetes is tested with have 150,000. */
-export const MAX_COUNTED = 500_000
+const MAX_COUNTED = 500_000
 /** Releases told apart in the metric: people can write what this is read from. */
 export const MAX_VERSIONS = 20
 /** A table grows a part at a time, so that no growth takes longer than a moment. */

@@ -15,7 +15,7 @@ export type PodOptions = {
   readonly resources: ChosenResources
 }
 
-export type OptionsResult =
+type OptionsResult =
   | { readonly ok: true; readonly options: PodOptions; readonly warnings: readonly string[] }
   | { readonly ok: false; readonly detail: string }
 

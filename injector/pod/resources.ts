@@ -37,7 +37,7 @@ export const MIN_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
 /** CPU of our containers in a Guaranteed pod, where the limit is reserved: 500m would cost half a core per pod. */
 const GUARANTEED_CPU = '200m'
 
-export type ResourcesResult =
+type ResourcesResult =
   | { readonly ok: true; readonly resources: ChosenResources }
   | { readonly ok: false; readonly problem: string }
 

@@ -10,7 +10,7 @@ import type { Container, Pod } from './pod.ts'
 import { isOurs, isReserved } from './reserved.ts'
 import type { Obstacle } from './unsupported.ts'
 
-export const MAX = {
+const MAX = {
   /** Of all three kinds. A whole node runs 110 pods by default, of four or five containers each. */
   containers: 500,
   /** Each is a mount on the node; the kubelet takes seconds for a hundred. */

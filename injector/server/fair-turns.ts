@@ -4,7 +4,7 @@
  * "Analysis and Simulation of a Fair Queueing Algorithm" (1989), with the price of a review in place of a packet's length.
  */
 
-export type Turn = {
+type Turn = {
   /** Of the peer: an API server's, or that of whichever pod sends reviews of its own. */
   readonly address: string
   /** Empty where it is not known yet. */

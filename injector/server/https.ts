@@ -60,7 +60,7 @@ const MONOTONIC: Clock = { ...systemClock, now: () => performance.now() }
 const SILENT = { debug() {} }
 
 /** The webhook behind each path. */
-export type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook; readonly warn?: Webhook }
+type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook; readonly warn?: Webhook }
 
 /** The webhooks' routes, without a socket: `app.request('/mutate', …)` in tests. */
 export function webhookApp(
@@ -121,7 +121,7 @@ function addressOf(context: Context): string {
   return bindings?.incoming?.socket.remoteAddress ?? ''
 }
 
-export type ListenOptions = {
+type ListenOptions = {
   readonly port: number
   readonly hostname?: string
   readonly log?: Logger

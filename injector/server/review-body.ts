@@ -7,7 +7,7 @@ import { type Pace, type Pacing, pacing } from './pacing.ts'
 /** More than any but one in a thousand reviews; what has arrived by then is in one read of the socket. */
 const LARGE = 64 * 1024
 
-export type BodyResult =
+type BodyResult =
   /** The bytes stay taken until whoever uses them calls `release`; then there are none left. */
   | { readonly ok: true; readonly body: Body; readonly release: () => void }
   | { readonly ok: false; readonly problem: 'too-large' | 'no-budget' }

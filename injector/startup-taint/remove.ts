@@ -21,7 +21,7 @@ const SWEEP_MS = 2000
 /** Of a cluster's nodes, and of their guards. */
 const PAGE = 100
 
-export type GuardPlace = { readonly namespace: string; readonly selector: string }
+type GuardPlace = { readonly namespace: string; readonly selector: string }
 
 /** @param key of the taint, whatever its value and effects */
 export function removeStartupTaint(

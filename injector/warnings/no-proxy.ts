@@ -5,7 +5,7 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
 
 /** `address`: by all clients. `network`: by those that know networks. */
-export type Excepted = 'address' | 'network' | undefined
+type Excepted = 'address' | 'network' | undefined
 
 /** How a list excepts an address and port, undefined where it does not. */
 export function exceptedBy(list: string, address: string, port: number): Excepted {

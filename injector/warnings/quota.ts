@@ -15,7 +15,7 @@ const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
   'limits.memory': ['limits', 'memory'],
 }
 
-export type FullQuota = {
+type FullQuota = {
   /** A clause with the remedy. */
   readonly said: string
   /** Not even an empty namespace would have room. */
