@@ -9,6 +9,22 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** The object, or an empty one where the value is none. */
+export const objectOf = (value: unknown): JsonObject => (isObject(value) ? value : {})
+
+/** The objects of a list; none where the value is no list. */
+export const objectsOf = (value: unknown): JsonObject[] =>
+  Array.isArray(value) ? value.filter(isObject) : []
+
+/** The metadata of an object of the API; empty where it has none. */
+export const metadataOf = (object: unknown): JsonObject => objectOf(objectOf(object).metadata)
+
+/** Its name; empty where it has none. */
+export function nameOf(object: unknown): string {
+  const { name } = metadataOf(object)
+  return typeof name === 'string' ? name : ''
+}
+
 /** Whether two JSON values are the same, whatever the order of their members. */
 export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
   if (a === b) return true

@@ -111,5 +111,5 @@ function exitWith(code: number, lines: readonly string[]): never {
 const settings = settingsOrExit(TITLE, SPEC)
 const mistakes = settingMistakes(settings)
 const origin = certificateOrigin(settings)
-if (mistakes.length > 0 || typeof origin === 'string') exitWith(2, mistakes)
-run(settings, origin).catch((error) => exitWith(1, [messageOf(error)]))
+if (mistakes.length > 0 || !origin.ok) exitWith(2, mistakes)
+run(settings, origin.origin).catch((error) => exitWith(1, [messageOf(error)]))

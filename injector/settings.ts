@@ -126,30 +126,45 @@ export type CertificateOrigin =
       readonly webhookConfiguration: string
     }
 
-/** The one origin that is set whole, or one sentence about what is missing or too much. */
-export function certificateOrigin(settings: InjectorSettings): CertificateOrigin | string {
+type OriginResult =
+  | { readonly ok: true; readonly origin: CertificateOrigin }
+  | { readonly ok: false; readonly problem: string }
+
+/** The one origin whose settings are complete, or one sentence about what is missing or contradicts it. */
+export function certificateOrigin(settings: InjectorSettings): OriginResult {
   const { tlsCertFile: cert, tlsKeyFile: key, caSecret, serviceName, webhookConfiguration } = settings
   const files = cert !== undefined || key !== undefined
   const authority = [caSecret, serviceName, webhookConfiguration].some((value) => value !== undefined)
   if (files && authority)
-    return 'set either --tls-cert-file and --tls-key-file or --ca-secret, --service-name and --webhook-configuration, not both.'
-  if (files)
-    return cert !== undefined && key !== undefined
-      ? { kind: 'files', cert, key }
-      : 'set both --tls-cert-file and --tls-key-file.'
-  if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined)
-    return { kind: 'authority', secret: caSecret, service: serviceName, webhookConfiguration }
-  return (
+    return bad(
+      'set either --tls-cert-file and --tls-key-file or --ca-secret, --service-name and --webhook-configuration, not both.',
+    )
+  if (cert !== undefined && key !== undefined) return { ok: true, origin: { kind: 'files', cert, key } }
+  if (files) return bad('set both --tls-cert-file and --tls-key-file.')
+  if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined) {
+    const origin = {
+      kind: 'authority',
+      secret: caSecret,
+      service: serviceName,
+      webhookConfiguration,
+    } as const
+    return { ok: true, origin }
+  }
+  return bad(
     'set --tls-cert-file and --tls-key-file, or, for the built-in certificate authority, ' +
-    '--ca-secret, --service-name and --webhook-configuration.'
+      '--ca-secret, --service-name and --webhook-configuration.',
   )
+}
+
+function bad(problem: string): OriginResult {
+  return { ok: false, problem }
 }
 
 /** What is wrong between settings, one sentence each. */
 export function settingMistakes(settings: InjectorSettings): string[] {
   const mistakes: string[] = []
   const origin = certificateOrigin(settings)
-  if (typeof origin === 'string') mistakes.push(origin)
+  if (!origin.ok) mistakes.push(origin.problem)
   const { podName, podNamespace, podSelector } = settings
   const ofPods = [podName, podNamespace, podSelector].filter((value) => value !== undefined)
   if (ofPods.length !== 0 && ofPods.length !== 3)

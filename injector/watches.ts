@@ -27,23 +27,23 @@ type Watches = {
 export function startWatches(
   settings: InjectorSettings,
   own: InjectionSettings,
-  by: { readonly kube: Kube; readonly log: Logger; readonly metrics: InjectorMetrics },
+  deps: { readonly kube: Kube; readonly log: Logger; readonly metrics: InjectorMetrics },
   instance: string,
 ): Watches {
-  const { kube, log, metrics } = by
+  const { kube, log, metrics } = deps
   const stopping = new AbortController()
-  const edges = { kube, log, clock: systemClock, signal: stopping.signal }
+  const watchDeps = { kube, log, clock: systemClock, signal: stopping.signal }
   const { podName, podNamespace, podSelector } = settings
   const peers =
     podName !== undefined && podNamespace !== undefined && podSelector !== undefined
-      ? watchPeers(own, { namespace: podNamespace, selector: podSelector, name: podName }, edges)
+      ? watchPeers(own, { namespace: podNamespace, selector: podSelector, name: podName }, watchDeps)
       : noPeers(own)
   metrics.peers(peers.counts)
-  const events = podEvents(edges, instance, metrics.event)
+  const events = podEvents(watchDeps, instance, metrics.event)
   const untouched = new Set(settings.untouchedNamespaces)
-  metrics.podWatch(watchPods(edges, settings.roleKey, events, gateCode, untouched))
+  metrics.podWatch(watchPods(watchDeps, settings.roleKey, events, gateCode, untouched))
   const { startupTaint: key, nodeGuardNamespace: namespace, nodeGuardSelector: selector } = settings
-  if (key !== undefined) metrics.startupTaint(removeStartupTaint(edges, key, { namespace, selector }))
+  if (key !== undefined) metrics.startupTaint(removeStartupTaint(watchDeps, key, { namespace, selector }))
   return {
     peers,
     stop() {

@@ -25,7 +25,7 @@ import { reservedName as reservedNameOf } from '../pod/reserved.ts'
 import { tooMany } from '../pod/size.ts'
 import { isMirrorPod, type Obstacle, unsupported } from '../pod/unsupported.ts'
 import { environmentWarnings } from '../warnings/environment-warnings.ts'
-import { placementWarnings } from '../warnings/mesh-warnings.ts'
+import { meshWarnings } from '../warnings/mesh-warnings.ts'
 import { proxyWarnings } from '../warnings/proxy-warnings.ts'
 import { roomWarnings } from '../warnings/room-warnings.ts'
 import { type Reason, sentence } from './reasons.ts'
@@ -57,7 +57,7 @@ export function decide(whole: WholeObject, namespace: Namespace, settings: Injec
       ...warnings,
       ...environmentWarnings(pod, options.redirect),
       ...proxyWarnings(pod, options.redirect),
-      ...placementWarnings(pod, options.redirect),
+      ...meshWarnings(pod, options.redirect),
       ...roomWarnings(pod, options.resources, addition.resources),
       ...planned.warnings,
     ],
@@ -89,7 +89,7 @@ export function decideFinal(
   if (final.roleKey !== roleKey) {
     const annotations = pod.metadata?.annotations ?? {}
     const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey: final.roleKey })
-    if (!identity.ok) return deny(identity.reason, identity.detail)
+    if (!identity.ok) return deny(identity.reason, identity.problem)
   }
   return { kind: 'allow', reason: 'already-injected', warnings: final.warnings }
 }
@@ -145,9 +145,9 @@ function consider(
   const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod) ?? tooLittle(pod)) : tooLarge(whole)
   if (obstacle !== undefined) return refuse(obstacle.reason, obstacle.detail)
   const options = readOptions(annotations, namespace, settings)
-  if (!options.ok) return deny('invalid-annotation', options.detail)
+  if (!options.ok) return deny('invalid-annotation', options.problem)
   const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey })
-  if (!identity.ok) return refuse(identity.reason, identity.detail)
+  if (!identity.ok) return refuse(identity.reason, identity.problem)
   const warnings = [...identity.warnings, ...options.warnings]
   return { pod, options: options.options, identity, roleKey, warnings, deny }
 }

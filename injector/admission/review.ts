@@ -1,5 +1,5 @@
 /** Reads an admission review, `admission.k8s.io/v1`. */
-import { isObject } from '../json.ts'
+import { isObject, objectOf } from '../json.ts'
 import { REVIEW_LIMITS } from './review-outline.ts'
 import { type Outline, type SkimLimits, skim } from './skim.ts'
 
@@ -109,8 +109,7 @@ function wholeObject(
   } catch {
     // Its head was JSON: somebody wrote this by hand, and gets told that it is no pod.
   }
-  const request = isObject(review) && isObject(review.request) ? review.request : {}
-  return { isRead: true, object: request.object }
+  return { isRead: true, object: objectOf(objectOf(review).request).object }
 }
 
 function resourceName(value: unknown): string {

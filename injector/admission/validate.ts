@@ -1,7 +1,7 @@
 import { identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { isObject } from '../json.ts'
+import { metadataOf, objectOf } from '../json.ts'
 import { decideFinal } from './decide.ts'
 import { sentence } from './reasons.ts'
 import type { ReviewRequest } from './review.ts'
@@ -43,8 +43,7 @@ function livingPod({ namespace, object, oldObject }: ReviewRequest, settings: In
 }
 
 function annotationsOf(object: unknown): Annotations {
-  const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  return isObject(metadata.annotations) ? (metadata.annotations as Annotations) : {}
+  return objectOf(metadataOf(object).annotations) as Annotations
 }
 
 /** The first annotation in which two identities differ; never its value. */
@@ -61,7 +60,5 @@ function differing(before: Annotations, after: Annotations, { roleKey, otherRole
 }
 
 function isTerminating(object: unknown): boolean {
-  return (
-    isObject(object) && isObject(object.metadata) && typeof object.metadata.deletionTimestamp === 'string'
-  )
+  return typeof metadataOf(object).deletionTimestamp === 'string'
 }

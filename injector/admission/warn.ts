@@ -5,7 +5,7 @@
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { isObject } from '../json.ts'
+import { isObject, metadataOf, nameOf } from '../json.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { readOptions } from '../pod/options.ts'
 import { hasPodTemplate, podOfTemplate } from '../pod/template.ts'
@@ -143,14 +143,10 @@ function ofSpelling(own: Marked, settings: InjectionSettings) {
   return { values: podValues(own.annotations), keys: misspeltKeys(own, 'pod', settings.roleKey) }
 }
 
-function nameOf(object: unknown): string {
-  return String(isObject(object) && isObject(object.metadata) ? object.metadata.name : '')
-}
-
 /** Annotations and labels; none where the object has others than texts. */
 function marked(object: unknown): Marked {
-  const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  return { annotations: texts(metadata.annotations), labels: texts(metadata.labels) }
+  const { annotations, labels } = metadataOf(object)
+  return { annotations: texts(annotations), labels: texts(labels) }
 }
 
 function texts(value: unknown): Readonly<Record<string, string>> {

@@ -2,7 +2,7 @@
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { isObject, type JsonObject } from '../json.ts'
+import { type JsonObject, metadataOf } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
 import type { NamespaceLookup } from '../kubernetes/namespace-lookup.ts'
 import type { InjectorMetrics } from '../metrics.ts'
@@ -154,9 +154,9 @@ function report(
 }
 
 function nameOf(object: unknown): string {
-  const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name.slice(0, MAX_NAME)
-  return typeof metadata.generateName === 'string' ? `${metadata.generateName.slice(0, MAX_NAME)}*` : ''
+  const { name, generateName } = metadataOf(object)
+  if (typeof name === 'string' && name !== '') return name.slice(0, MAX_NAME)
+  return typeof generateName === 'string' ? `${generateName.slice(0, MAX_NAME)}*` : ''
 }
 
 function described(error: unknown) {

@@ -1,6 +1,6 @@
 /** The Secret that all replicas share the authority through. */
 import { type Kube, KubeError } from '../../common/kube/client.ts'
-import { isObject, type JsonObject } from '../json.ts'
+import { isObject, type JsonObject, objectOf } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
 import type { AuthorityState } from './rotation.ts'
 
@@ -25,11 +25,11 @@ export function authoritySecret(
     async read() {
       const secret = await orAbsent(kube.get(`${collection}/${name}`))
       if (!isObject(secret)) return { secret: undefined, state: undefined }
-      return { secret, state: parseState(dataOf(secret)[DATA_KEY]) }
+      return { secret, state: parseState(objectOf(secret.data)[DATA_KEY]) }
     },
     async write({ secret }, state) {
       const encoded = Buffer.from(JSON.stringify(state)).toString('base64')
-      const data = { ...(secret && dataOf(secret)), [DATA_KEY]: encoded }
+      const data = { ...objectOf(secret?.data), [DATA_KEY]: encoded }
       try {
         if (secret === undefined)
           await kube.send('POST', collection, {
@@ -48,10 +48,6 @@ export function authoritySecret(
       }
     },
   }
-}
-
-function dataOf({ data }: JsonObject): JsonObject {
-  return isObject(data) ? data : {}
 }
 
 /** A Secret that holds something else counts as empty: a new authority takes its place. */

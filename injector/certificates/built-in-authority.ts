@@ -32,7 +32,7 @@ const ATTEMPTS = 5
  * @param onLeaf called with every new leaf, when its authority stands in the live bundles
  * @param intervalMs between rounds; a broken bundle is mended within it
  */
-export function builtInAuthority(parts: {
+export function builtInAuthority(deps: {
   readonly secret: AuthoritySecret
   readonly publisher: BundlePublisher
   readonly names: readonly string[]
@@ -42,7 +42,7 @@ export function builtInAuthority(parts: {
   readonly intervalMs: number
   readonly lifetimes?: Lifetimes
 }): BuiltInAuthority {
-  const { secret, publisher, names, onLeaf, log, now, intervalMs, lifetimes = LIFETIMES } = parts
+  const { secret, publisher, names, onLeaf, log, now, intervalMs, lifetimes = LIFETIMES } = deps
   const issue = () => issueAuthority(now(), lifetimes.authority)
   let leaf: Leaf | undefined
   let published: string | undefined

@@ -1,6 +1,6 @@
 /** Keeps the `caBundle` of every entry of both webhook configurations right, also when somebody overwrites it. */
 import type { Kube } from '../../common/kube/client.ts'
-import { isObject } from '../json.ts'
+import { objectOf } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
 import { pointer } from '../patch/json-patch.ts'
 
@@ -42,7 +42,7 @@ export function bundlePublisher(kube: Kube, name: string): BundlePublisher {
 }
 
 function entriesOf(configuration: unknown): readonly Entry[] {
-  const { webhooks } = isObject(configuration) ? configuration : {}
+  const { webhooks } = objectOf(configuration)
   return Array.isArray(webhooks) ? (webhooks as unknown as readonly Entry[]) : []
 }
 

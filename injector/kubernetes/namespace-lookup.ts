@@ -1,5 +1,5 @@
 import type { Kube } from '../../common/kube/client.ts'
-import { isObject } from '../json.ts'
+import { metadataOf, objectOf } from '../json.ts'
 import type { Namespace } from '../pod/namespace.ts'
 
 /** Reads a namespace as it is now; throws when it cannot. */
@@ -17,9 +17,8 @@ export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
     // It becomes part of a path, and whoever reaches the port can write it.
     if (!isNamespaceName(name)) throw new Error('the review names no namespace')
     const answer = await kube.get(`/api/v1/namespaces/${name}`)
-    const metadata = isObject(answer) ? answer.metadata : undefined
-    if (!isObject(metadata) || metadata.name !== name)
-      throw new Error('the API server answered with something else')
+    const metadata = metadataOf(answer)
+    if (metadata.name !== name) throw new Error('the API server answered with something else')
     return { name, labels: texts(metadata.labels), annotations: texts(metadata.annotations) }
   })
 }
@@ -29,7 +28,7 @@ export const isNamespaceName = (name: string): boolean => /^[a-z0-9](?:[-a-z0-9]
 
 /** A map of texts as the API server sends it. */
 function texts(value: unknown): Readonly<Record<string, string>> {
-  return isObject(value) ? (value as Readonly<Record<string, string>>) : {}
+  return objectOf(value) as Readonly<Record<string, string>>
 }
 
 type Flight = { readonly running: Promise<Namespace>; next: Promise<Namespace> | undefined }

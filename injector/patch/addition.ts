@@ -10,7 +10,6 @@ import { fitted } from '../pod/level.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container, Pod } from '../pod/pod.ts'
 import { inProportion } from '../pod/proportion.ts'
-import { isOurs } from '../pod/reserved.ts'
 import {
   AUTO,
   type ChosenResources,
@@ -39,7 +38,7 @@ export type Addition = {
 /** What the sidecar and the gate, where there is one, have in this pod, where these are chosen for the sidecar. */
 export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): OwnResources {
   const own = inProportion(pod, chosen)
-  const { sidecar, gate } = isGuaranteed(pod, isOurs)
+  const { sidecar, gate } = isGuaranteed(pod)
     ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) }
     : own
   return fitted(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })

@@ -15,7 +15,7 @@ import {
   trustOf,
 } from '../form/own-container.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { blank, contains, isObject, type Json, type JsonObject, sameJson } from '../json.ts'
+import { blank, contains, isObject, type Json, type JsonObject, objectOf, sameJson } from '../json.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
 import { add, type PatchOp, pointer, remove, replace } from './json-patch.ts'
@@ -118,7 +118,7 @@ function mountsOf(kind: Kind, actual: readonly JsonObject[], wanted: readonly Js
 
 /** Ours, and what takes still more away. */
 function contextOf(actual: Json | undefined, wanted: Json | undefined) {
-  const [theirs, ours] = [isObject(actual) ? actual : {}, isObject(wanted) ? wanted : {}]
+  const [theirs, ours] = [objectOf(actual), objectOf(wanted)]
   const others = Object.entries(theirs).filter(([key]) => !(key in ours))
   const kept = others.filter(([key, value]) => isStricter(key, value))
   const removed = others.filter(([key, value]) => !isStricter(key, value) && !blank(value))

@@ -3,7 +3,7 @@ import { messageOf } from '../../common/errors.ts'
 import { ADMISSION_FORMAT } from '../../common/keys.ts'
 import { parseSettings } from '../../common/settings.ts'
 import { INJECTION_SPEC, type InjectionSettings, injectionSettings } from '../injection-settings.ts'
-import { isObject } from '../json.ts'
+import { isObject, objectOf, objectsOf } from '../json.ts'
 
 /** `strict`: judges to the letter, as release 0.1.0 does. `unreadable`: its settings are not known. */
 export const PEER_KINDS = ['same', 'other-settings', 'strict', 'unreadable'] as const
@@ -28,12 +28,11 @@ const CONTAINER = 'injector'
 
 /** Reads a pod; undefined where it is none. Never throws. */
 export function readPeer(object: unknown): Peer | undefined {
-  const { metadata, spec, status } = isObject(object) ? object : {}
+  const { metadata, spec, status } = objectOf(object)
   if (!isObject(metadata) || typeof metadata.name !== 'string' || typeof metadata.uid !== 'string')
     return undefined
-  const annotations = isObject(metadata.annotations) ? metadata.annotations : {}
-  const phase = isObject(status) ? status.phase : undefined
-  const isStrict = annotations[ADMISSION_FORMAT] === undefined
+  const { phase } = objectOf(status)
+  const isStrict = objectOf(metadata.annotations)[ADMISSION_FORMAT] === undefined
   const container = containerOf(spec)
   return {
     uid: metadata.uid,
@@ -50,8 +49,7 @@ export function readPeer(object: unknown): Peer | undefined {
 type Container = Readonly<Record<string, unknown>>
 
 function containerOf(spec: unknown): Container | undefined {
-  const containers = isObject(spec) && Array.isArray(spec.containers) ? spec.containers : []
-  return containers.find((one): one is Container & object => isObject(one) && one.name === CONTAINER)
+  return objectsOf(objectOf(spec).containers).find(({ name }) => name === CONTAINER)
 }
 
 function settingsOf(container: Container | undefined, isStrict: boolean): Peer['settings'] {
@@ -73,10 +71,8 @@ const textsOf = (value: unknown): string[] =>
 
 /** Variables that stand in the pod. What comes from a ConfigMap or a Secret is not known: the injector may not read those. */
 function environmentOf(value: unknown): Record<string, string> {
-  const entries = (Array.isArray(value) ? value : []).flatMap((one): [string, string][] =>
-    isObject(one) && typeof one.name === 'string' && one.valueFrom === undefined
-      ? [[one.name, String(one.value ?? '')]]
-      : [],
+  const entries = objectsOf(value).flatMap(({ name, value, valueFrom }): [string, string][] =>
+    typeof name === 'string' && valueFrom === undefined ? [[name, String(value ?? '')]] : [],
   )
   return Object.fromEntries(entries)
 }

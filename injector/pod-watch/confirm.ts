@@ -2,7 +2,7 @@
 import { messageOf } from '../../common/errors.ts'
 import type { Query } from '../../common/kube/client.ts'
 import { listPage } from '../../common/kube/list-page.ts'
-import { isObject } from '../json.ts'
+import { metadataOf } from '../json.ts'
 import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { inTurns } from './turns.ts'
 import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
@@ -33,8 +33,8 @@ export function confirmer(
   const read = async (namespace: string, selection: Query, asked: ReadonlyMap<string, Unlabelled>) => {
     const gone = new Map(asked)
     const each = (object: unknown) => {
-      const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-      const known = typeof metadata.uid === 'string' ? asked.get(metadata.uid) : undefined
+      const { uid } = metadataOf(object)
+      const known = typeof uid === 'string' ? asked.get(uid) : undefined
       if (known === undefined) return
       gone.delete(known.uid)
       pods.confirm(known, object)

@@ -38,11 +38,11 @@ const MAX_NOTE = 1024
  * @param onOutcome told of every try
  */
 export function podEvents(
-  by: { readonly kube: Pick<Kube, 'send'>; readonly clock: Clock; readonly log: Logger },
+  deps: { readonly kube: Pick<Kube, 'send'>; readonly clock: Clock; readonly log: Logger },
   instance: string,
   onOutcome: (outcome: EventOutcome) => void,
 ): PodEvents {
-  const { kube, clock, log } = by
+  const { kube, clock, log } = deps
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const ofNamespace = new Map<string, ReturnType<typeof tokenBucket>>()
   const mayNamespace = (name: string) => {

@@ -1,6 +1,6 @@
 /** What the watch keeps of a pod, and what it finds wrong with it. Pure. */
 import { type injectionMode, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type Json, type JsonObject } from '../json.ts'
+import { isObject, type Json, metadataOf, objectOf, objectsOf } from '../json.ts'
 import { MIRROR_KEY } from '../pod/unsupported.ts'
 import { startsAlone, waitingSince } from './start-wait.ts'
 
@@ -31,16 +31,16 @@ const RELEASE = /^\d{1,4}\.\d{1,4}\.\d{1,4}(?:-[0-9a-z.]{1,20})?$/
 /** Projects a pod as the API server sends it; undefined for what is none. Never throws. */
 export function watchedPod(object: unknown, roleKey: string): WatchedPod | undefined {
   if (!isObject(object)) return undefined
-  const [metadata, spec, status] = [part(object.metadata), part(object.spec), part(object.status)]
+  const [metadata, spec, status] = [metadataOf(object), objectOf(object.spec), objectOf(object.status)]
   const [uid, namespace, name] = [text(metadata.uid), text(metadata.namespace), text(metadata.name)]
   if (uid === '' || namespace === '' || name === '') return undefined
-  const annotations = part(metadata.annotations)
+  const annotations = objectOf(metadata.annotations)
   const isLeaving = metadata.deletionTimestamp !== undefined
   // Mirror pods cannot be changed; annotated pods on the host network exist only where the operator lets them be.
   const cannot = annotations[MIRROR_KEY] !== undefined || spec.hostNetwork === true
   const inject = annotations[KEYS.inject]
   const wants = annotations[roleKey] !== undefined || inject === 'metadata'
-  const sidecar = objects(spec.initContainers).find((one) => one.name === SIDECAR_CONTAINER)
+  const sidecar = objectsOf(spec.initContainers).find((one) => one.name === SIDECAR_CONTAINER)
   return {
     uid,
     namespace,
@@ -78,7 +78,7 @@ export function isRelevant({ asks, hasSidecar, gateSince }: WatchedPod): boolean
 
 /** Whether it carries the label by which those that were injected are selected. */
 export function isLabelled(object: unknown): boolean {
-  return isObject(object) && part(part(object.metadata).labels)[KEYS.injected] === 'true'
+  return isObject(object) && objectOf(metadataOf(object).labels)[KEYS.injected] === 'true'
 }
 
 /** Undefined where the object is metadata alone. */
@@ -89,14 +89,11 @@ export function phaseOf(object: unknown): string | undefined {
 /** People can write the status annotation: whatever is no release of ours becomes one label. */
 function releaseOf(status: Json | undefined): string {
   try {
-    const { version } = part(JSON.parse(text(status)))
+    const { version } = objectOf(JSON.parse(text(status)))
     return typeof version === 'string' && RELEASE.test(version) ? version : 'unknown'
   } catch {
     return 'unknown'
   }
 }
 
-const part = (value: unknown): JsonObject => (isObject(value) ? value : {})
 const text = (value: Json | undefined): string => (typeof value === 'string' ? value : '')
-const objects = (value: Json | undefined): JsonObject[] =>
-  Array.isArray(value) ? value.filter(isObject) : []

@@ -39,9 +39,9 @@ export function watchScopes<T>(
   const start = (namespace: string | undefined) => {
     const stopping = new AbortController()
     const what = { path: pathOf(namespace), query, sink: sinkOf(namespace), page: PAGE, metadataOnly: true }
-    const by = { kube, clock, log, signal: AbortSignal.any([signal, stopping.signal]) }
+    const deps = { kube, clock, log, signal: AbortSignal.any([signal, stopping.signal]) }
     watched.set(namespace, {
-      reflection: reflect(what, by),
+      reflection: reflect(what, deps),
       startedAt: clock.now(),
       stop: () => stopping.abort(),
     })

@@ -15,14 +15,14 @@ export type IdentityResult =
       readonly shownRole: string
       readonly warnings: readonly string[]
     }
-  | { readonly ok: false; readonly reason: Reason; readonly detail: string }
+  | { readonly ok: false; readonly reason: Reason; readonly problem: string }
 
 /** STS: `[\w+=,.@:\/-]*`, 2 to 1224 characters. */
 const EXTERNAL_ID = /^[\w+=,.@:/-]{2,1224}$/
 /** STS's characters for a role session name; the namespace comes in front, so a name may use less than its 64. */
 const SESSION_NAME = /^[\w+=,.@-]{1,64}$/
 /** Stands in for an unknown base where only the form of a name is checked. */
-const ANY_BASE = 'arn:aws:iam::000000000000:role/'
+export const ANY_BASE = 'arn:aws:iam::000000000000:role/'
 
 /**
  * Reads and judges role, external id and session name. Names of roles need `--base-role-arn`; without it their
@@ -88,6 +88,6 @@ function judged(identity: PodIdentity, namespace: Namespace, settings: Injection
   return { ok: true, identity, shownRole: resolved.role.arn, warnings: [] }
 }
 
-function bad(reason: Reason, detail: string): IdentityResult {
-  return { ok: false, reason, detail }
+function bad(reason: Reason, problem: string): IdentityResult {
+  return { ok: false, reason, problem }
 }

@@ -5,7 +5,7 @@
  * webhook adds. So ours take what is left, down to nothing; the whole pod's request is theirs, too.
  */
 
-import { isObject, type Json } from '../json.ts'
+import { isObject, type Json, objectOf } from '../json.ts'
 import type { Pod } from './pod.ts'
 import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 import { isOurs } from './reserved.ts'
@@ -43,7 +43,7 @@ export function fitted(pod: Pod, { sidecar, gate }: OwnResources): OwnResources 
 export function impliedRequests(pod: Pod): Readonly<Record<string, Json>> {
   const { resources } = pod.spec
   if (!isObject(resources) || !isObject(resources.limits)) return {}
-  const requests = isObject(resources.requests) ? resources.requests : {}
+  const requests = objectOf(resources.requests)
   const { limits } = resources
   const implied: Record<string, Json> = {}
   for (const name of RESOURCE_NAMES) {

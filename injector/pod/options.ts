@@ -17,7 +17,7 @@ export type PodOptions = {
 
 type OptionsResult =
   | { readonly ok: true; readonly options: PodOptions; readonly warnings: readonly string[] }
-  | { readonly ok: false; readonly detail: string }
+  | { readonly ok: false; readonly problem: string }
 
 type Annotations = Readonly<Record<string, string>>
 
@@ -45,7 +45,7 @@ export function readOptions(
     const resources = sidecarResources(annotations[KEYS.sidecarResources], settings)
     return { ok: true, options: { redirect, imdsTokens, startupGate, logLevel, resources }, warnings }
   } catch (error) {
-    if (error instanceof AnnotationError) return { ok: false, detail: error.message }
+    if (error instanceof AnnotationError) return { ok: false, problem: error.message }
     throw error
   }
 }

@@ -2,9 +2,10 @@
  * Resources of the containers we add: always requests and limits for CPU and memory, because a ResourceQuota
  * refuses pods without (linkerd2#2750) and a HorizontalPodAutoscaler shows `<unknown>` (istio#13977).
  */
-import { isObject, type Json } from '../json.ts'
-import type { Container, Pod } from './pod.ts'
+import { isObject, type Json, objectOf } from '../json.ts'
+import type { Pod } from './pod.ts'
 import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
+import { isOurs } from './reserved.ts'
 import { hasPodLevel } from './total.ts'
 
 export type ResourceList = { readonly cpu: string; readonly memory: string }
@@ -97,13 +98,13 @@ export function gateResources({ requests, limits }: ChosenResources): ChosenReso
  * given, equal to them (kubelet's ComputePodQOS counts init containers too). Where the pod as a whole has resources, only those
  * count, and no container of ours can change it.
  */
-export function isGuaranteed(pod: Pod, isOurs: (container: Container) => boolean): boolean {
+export function isGuaranteed(pod: Pod): boolean {
   if (hasPodLevel(pod)) return false
   const own = [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter((one) => !isOurs(one))
   return own.every(({ resources }) => {
     if (!isObject(resources) || !isObject(resources.limits)) return false
     const { limits } = resources
-    const requests = isObject(resources.requests) ? resources.requests : {}
+    const requests = objectOf(resources.requests)
     return RESOURCE_NAMES.every((name) => {
       const limit = amountOf(name, limits[name])
       if (limit === undefined || limit === 0) return false

@@ -1,5 +1,5 @@
 /** What the containers of a pod request and are limited to together, as the API server counts it, and what is said of the whole pod. */
-import { isObject, type Json } from '../json.ts'
+import { isObject, type Json, objectOf } from '../json.ts'
 import type { Container, Pod } from './pod.ts'
 import { amountOf, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 
@@ -71,6 +71,5 @@ export function amountIn(resources: Json | undefined, kind: Kind, name: Resource
 }
 
 function listed(resources: Json | undefined, kind: Kind, name: ResourceName): number | undefined {
-  const list = isObject(resources) ? resources[kind] : undefined
-  return isObject(list) ? amountOf(name, list[name]) : undefined
+  return amountOf(name, objectOf(objectOf(resources)[kind])[name])
 }

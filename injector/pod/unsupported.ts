@@ -2,7 +2,7 @@
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
 import type { Reason } from '../admission/reasons.ts'
-import { isObject, type Json } from '../json.ts'
+import { isObject, type Json, objectOf } from '../json.ts'
 import type { Pod } from './pod.ts'
 
 export type Obstacle = { readonly reason: Reason; readonly detail: string }
@@ -78,5 +78,5 @@ function portClash({ spec }: Pod): Obstacle | undefined {
 }
 
 function path(value: Json | undefined, ...keys: readonly string[]): Json | undefined {
-  return keys.reduce<Json | undefined>((at, key) => (isObject(at) ? at[key] : undefined), value)
+  return keys.reduce<Json | undefined>((at, key) => objectOf(at)[key], value)
 }

@@ -1,5 +1,5 @@
 /** Which nodes carry the startup taint, and what takes it away. Pure. */
-import { isObject, type Json, type JsonObject } from '../json.ts'
+import { isObject, type Json, type JsonObject, objectOf, objectsOf } from '../json.ts'
 
 export type TaintedNode = {
   readonly name: string
@@ -23,24 +23,20 @@ export function taintedNode(object: unknown): TaintedNode | undefined {
   if (!isObject(object) || !isObject(object.metadata)) return undefined
   const { name, creationTimestamp } = object.metadata
   if (typeof name !== 'string') return undefined
-  const taints = isObject(object.spec) && Array.isArray(object.spec.taints) ? object.spec.taints : []
-  return { name, createdAt: time(creationTimestamp), taints: taints.filter(isObject) }
+  return { name, createdAt: time(creationTimestamp), taints: objectsOf(objectOf(object.spec).taints) }
 }
 
 /** Projects a pod of the node guard. Never throws. */
 export function guardPod(object: unknown): GuardPod | undefined {
   if (!isObject(object) || !isObject(object.metadata)) return undefined
   const { uid, creationTimestamp, deletionTimestamp } = object.metadata
-  const spec = isObject(object.spec) ? object.spec : {}
-  if (typeof uid !== 'string' || typeof spec.nodeName !== 'string') return undefined
-  const conditions =
-    isObject(object.status) && Array.isArray(object.status.conditions) ? object.status.conditions : []
-  const isReady = conditions
-    .filter(isObject)
-    .some(({ type, status }) => type === 'Ready' && status === 'True')
+  const { nodeName } = objectOf(object.spec)
+  if (typeof uid !== 'string' || typeof nodeName !== 'string') return undefined
+  const conditions = objectsOf(objectOf(object.status).conditions)
+  const isReady = conditions.some(({ type, status }) => type === 'Ready' && status === 'True')
   return {
     uid,
-    node: spec.nodeName,
+    node: nodeName,
     createdAt: time(creationTimestamp),
     isReady: isReady && deletionTimestamp === undefined,
   }

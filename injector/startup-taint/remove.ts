@@ -2,11 +2,10 @@
  * Takes the startup taint from nodes whose guard is ready: pods that tolerate nothing are scheduled there only
  * then. Every replica does it; of two patches one fails its `test`, and nothing happens twice.
  */
-import type { Clock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import { type Kube, KubeError } from '../../common/kube/client.ts'
 import { reflect, type Sink } from '../../common/kube/reflector.ts'
-import type { Logger } from '../../common/log.ts'
+import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { type GuardPod, guardPod, isGuarded, type TaintedNode, taintedNode, untaint } from './node.ts'
 
 export type StartupTaint = {
@@ -25,11 +24,11 @@ type GuardPlace = { readonly namespace: string; readonly selector: string }
 
 /** @param key of the taint, whatever its value and effects */
 export function removeStartupTaint(
-  by: { readonly kube: Kube; readonly clock: Clock; readonly log: Logger; readonly signal: AbortSignal },
+  deps: WatchDependencies & { readonly kube: Kube },
   key: string,
   guard: GuardPlace,
 ): StartupTaint {
-  const { kube, clock, log, signal } = by
+  const { kube, clock, log, signal } = deps
   const nodes = new Map<string, TaintedNode>()
   // By node and uid: a cluster has thousands of both, a node one guard, or two while it is replaced.
   const guards = new Map<string, Map<string, GuardPod>>()
@@ -96,9 +95,9 @@ export function removeStartupTaint(
       if (ofNode?.delete(uid) && ofNode.size === 0) guards.delete(node)
     },
   }
-  reflect({ path: '/api/v1/nodes', query: {}, sink: ofNodes, page: PAGE }, by)
+  reflect({ path: '/api/v1/nodes', query: {}, sink: ofNodes, page: PAGE }, deps)
   const query = { labelSelector: guard.selector }
-  reflect({ path: `/api/v1/namespaces/${guard.namespace}/pods`, query, sink: ofGuards, page: PAGE }, by)
+  reflect({ path: `/api/v1/namespaces/${guard.namespace}/pods`, query, sink: ofGuards, page: PAGE }, deps)
   const sweep = () => {
     if (signal.aborted) return
     considerAll()

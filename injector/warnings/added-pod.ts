@@ -1,6 +1,6 @@
 /** A pod with and without what we add, for those who count what it uses. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type Json, type JsonObject } from '../json.ts'
+import type { Json } from '../json.ts'
 import type { Container, Pod } from '../pod/pod.ts'
 import { quantityText, type ResourceName } from '../pod/quantity.ts'
 import { isOurs, ownContainer } from '../pod/reserved.ts'
@@ -44,9 +44,4 @@ function complete(actual: Json, wanted: Resources): Resources {
     return { cpu: of('cpu'), memory: of('memory') }
   }
   return { requests: list('requests'), limits: list('limits') }
-}
-
-/** The name of an object that the API server has sent. */
-export function nameOf({ metadata }: JsonObject): string {
-  return isObject(metadata) && typeof metadata.name === 'string' ? metadata.name : ''
 }

@@ -1,10 +1,10 @@
 /** LimitRanges that our containers break, as the admission plugin LimitRanger judges them (plugin/pkg/admission/limitranger). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type JsonObject } from '../json.ts'
+import { type JsonObject, nameOf, objectOf, objectsOf } from '../json.ts'
 import { amountOf, plainNumber, quantityText, RESOURCE_NAMES, type ResourceName } from '../pod/quantity.ts'
 import type { OwnResources, Resources } from '../pod/resources.ts'
 import { amountIn, podTotal } from '../pod/total.ts'
-import { type AddedPod, nameOf } from './added-pod.ts'
+import type { AddedPod } from './added-pod.ts'
 
 type AnnotatedWith = (annotation: string) => OwnResources | undefined
 type Amounts = (kind: 'requests' | 'limits', name: ResourceName) => number | undefined
@@ -43,7 +43,7 @@ export function brokenLimitRanges(
 }
 
 function itemsOf({ spec }: JsonObject): JsonObject[] {
-  return isObject(spec) && Array.isArray(spec.limits) ? spec.limits.filter(isObject).slice(0, MAX_ITEMS) : []
+  return objectsOf(objectOf(spec).limits).slice(0, MAX_ITEMS)
 }
 
 function ofContainers(item: JsonObject, { containers }: AddedPod): string[] {
@@ -84,10 +84,7 @@ function broken(item: JsonObject, amounts: Amounts): Broken[] {
 }
 
 function bounds(item: JsonObject, name: ResourceName) {
-  const of = (list: 'max' | 'min' | 'maxLimitRequestRatio') => {
-    const quantities = item[list]
-    return isObject(quantities) ? quantities[name] : undefined
-  }
+  const of = (list: 'max' | 'min' | 'maxLimitRequestRatio') => objectOf(item[list])[name]
   return {
     max: amountOf(name, of('max')),
     min: amountOf(name, of('min')),

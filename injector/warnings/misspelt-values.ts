@@ -4,6 +4,7 @@ import { LOG_LEVELS } from '../../common/log.ts'
 import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
 import { parseRoleArn, quote, resolveRole } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { ANY_BASE } from '../pod/identity.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
 import { editDistance } from './edit-distance.ts'
@@ -20,8 +21,6 @@ const POD_CHOICES: Readonly<Record<string, readonly string[]>> = {
 /** Ways to say that a namespace is not opted in; that is what they get. */
 const OPTED_OUT = new Set(['', 'disabled', 'false', 'off', 'no', 'none'])
 const OPTED_IN = new Set(['true', 'on', 'yes'])
-/** Stands in where only the form of a name or a list is of interest. */
-const ANY_BASE = 'arn:aws:iam::000000000000:role/'
 
 /** Of a pod or a template of pods. */
 export function podValues(annotations: Texts): string[] {

@@ -2,7 +2,7 @@
 
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
-import { isObject, type JsonObject } from '../json.ts'
+import { type JsonObject, objectOf, objectsOf } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
 import { isNamespaceName } from '../kubernetes/namespace-lookup.ts'
 
@@ -36,8 +36,7 @@ export function namespaceLimits(
     try {
       const path = `/api/v1/namespaces/${namespace}/${plural}`
       const answer = await kube.get(path, { limit: String(MAX_OBJECTS) })
-      const items = isObject(answer) && Array.isArray(answer.items) ? answer.items : []
-      return items.filter(isObject).slice(0, MAX_OBJECTS)
+      return objectsOf(objectOf(answer).items).slice(0, MAX_OBJECTS)
     } catch (error) {
       log.debug('no warning of limits can be given', {
         namespace,

@@ -1,10 +1,10 @@
 /** ResourceQuotas that have no room for a pod because of what we add (pkg/quota/v1/evaluator/core/pods.go). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type JsonObject } from '../json.ts'
+import { isObject, type JsonObject, nameOf, objectOf } from '../json.ts'
 import type { Pod } from '../pod/pod.ts'
 import { amountOf, quantityText, type ResourceName } from '../pod/quantity.ts'
 import { type Kind, podTotal } from '../pod/total.ts'
-import { type AddedPod, nameOf } from './added-pod.ts'
+import type { AddedPod } from './added-pod.ts'
 
 const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
   cpu: ['requests', 'cpu'],
@@ -49,9 +49,7 @@ export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }:
 }
 
 function usage({ spec, status }: JsonObject): { readonly hard: JsonObject; readonly used: JsonObject } {
-  const list = (of: JsonObject[string], key: string) =>
-    isObject(of) && isObject(of[key]) ? of[key] : undefined
-  return { hard: list(spec, 'hard') ?? {}, used: list(status, 'used') ?? {} }
+  return { hard: objectOf(objectOf(spec).hard), used: objectOf(objectOf(status).used) }
 }
 
 /**
