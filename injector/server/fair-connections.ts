@@ -1,8 +1,8 @@
 /**
- * A bound on open connections by which one peer cannot lock the others out: any pod of the cluster reaches the port, and
- * the API servers must get in all the same. A new connection always gets its place; who has most of those in which
- * nothing is being judged loses one. Unlike common/connections.ts it never ends one in which a review is being judged, not
- * even of who holds most: that may be an API server, and its pod would be refused.
+ * Bounds the number of open connections so that one peer cannot lock out the others: any pod of the cluster can reach the
+ * port, and the API servers must still get in. A new connection is always accepted, and for it the address with the most
+ * inactive connections loses one. Unlike common/connections.ts, this never ends a connection on which a review is being
+ * judged, whatever its address holds: it may be an API server's, and its pod would be refused.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -15,11 +15,11 @@ type Connection = {
 type Exchange = { readonly request: IncomingMessage; readonly response: ServerResponse }
 
 /**
- * @param server of HTTPS, before it gets its first connection
- * @param most connections at the same time
+ * @param server an HTTPS server that has no connection yet
+ * @param max connections at the same time
  */
-export function boundConnections(server: Server, most: number): void {
-  // In the order of each one's last event: the first that fits is the one that has been still for longest.
+export function boundConnections(server: Server, max: number): void {
+  // Ordered by each connection's last event, so the first inactive one has been inactive for the longest time.
   const open = new Map<string, Connection>()
   const makeLast = (key: string, connection: Connection, exchange: Exchange | undefined) => {
     open.delete(key)
@@ -28,8 +28,8 @@ export function boundConnections(server: Server, most: number): void {
   }
   server.on('connection', (socket: Socket) => {
     const key = keyOf(socket)
-    if (open.size >= most) evict(open)
-    if (open.size >= most || key === undefined) {
+    if (open.size >= max) evict(open)
+    if (open.size >= max || key === undefined) {
       socket.destroy()
       return
     }
@@ -52,7 +52,7 @@ export function boundConnections(server: Server, most: number): void {
   })
 }
 
-/** Of the address with most still connections, ends the stillest; none where every one has its review being judged. */
+/** Ends the longest inactive connection of the address that has most of them; none where a review is being judged on each. */
 function evict(open: Map<string, Connection>): void {
   const byAddress = new Map<string, { first: string; count: number }>()
   let most: { first: string; count: number } | undefined
@@ -69,14 +69,14 @@ function evict(open: Map<string, Connection>): void {
 }
 
 /**
- * Whether its request has arrived and has no answer yet: that takes seconds at most, and a refused pod would be its price.
- * An answer that nobody reads keeps no place.
+ * Whether its request has arrived and is not answered yet. That takes seconds at most, and ending it would refuse a pod. An
+ * answer that its client does not read protects no connection.
  */
 function isJudged(exchange: Exchange | undefined): boolean {
   return exchange?.request.complete === true && !exchange.response.writableEnded
 }
 
-/** The same for a TCP socket and the TLS one over it; undefined where it is closed already. */
+/** The same key for a TCP socket and the TLS socket on top of it; undefined where the socket is already closed. */
 function keyOf({ remoteAddress, remotePort, localAddress }: Socket): string | undefined {
   return remoteAddress === undefined ? undefined : `${remoteAddress} ${remotePort} ${localAddress}`
 }
