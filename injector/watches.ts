@@ -1,4 +1,4 @@
-/** What the injector watches besides its reviews: its other replicas, pods that opted in, and nodes that wait for their guard. */
+/** What the injector watches beside its reviews: its other replicas, pods of opted-in namespaces, and nodes that wait for their guard. */
 import { systemClock } from '../common/clock.ts'
 import type { Kube } from '../common/kube/client.ts'
 import type { Logger } from '../common/log.ts'
@@ -11,9 +11,9 @@ import { watchPods } from './pod-watch/pod-watch.ts'
 import type { InjectorSettings } from './settings.ts'
 import { removeStartupTaint } from './startup-taint/remove.ts'
 
-/** What the watches tell the rest of the process. */
+/** What the rest of the process uses of the watches. */
 type Watches = {
-  /** The only one that reviews depend on. */
+  /** The only watch that reviews depend on. */
   readonly peers: Peers
   readonly stop: () => void
 }
@@ -21,7 +21,7 @@ type Watches = {
 /**
  * Starts them.
  *
- * @param own what this replica decides by where it is the only one
+ * @param own this replica's own settings
  * @param instance this replica's name, for Events
  */
 export function startWatches(

@@ -5,7 +5,7 @@
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 
-/** What sentences are made of. `detail` is a clause or sentence of the check that spoke. */
+/** What the sentences contain. `detail` is a clause or sentence from the check that decided. */
 type Facts = { readonly roleKey: string; readonly namespace: string; readonly detail: string }
 
 const remedy = (facts: Facts) =>

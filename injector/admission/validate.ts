@@ -10,8 +10,8 @@ import type { ReviewContext, Verdict } from './verdict.ts'
 type Annotations = Readonly<Record<string, string>>
 
 /**
- * Handles `/validate`, after all mutating webhooks: a pod that should have the sidecar has it, whole (another webhook may have
- * undone it), whichever replica added it; the identity of a living pod stays what it was created with.
+ * Handles `/validate`, which is called after all mutating webhooks. A new pod that should have the sidecar must have all of it,
+ * whichever replica added it and whatever other webhooks did; the identity of an existing pod must not change.
  */
 export async function validate(
   request: ReviewRequest,
@@ -30,8 +30,8 @@ export async function validate(
 
 /**
  * Identity annotations are frozen, also through `pods/status`, `pods/binding` and `bindings`, which can set annotations. A
- * binding has no old object: whatever identity it carries would be new to the pod. Pods that are being deleted are left
- * alone, by what the API server has stored: the `deletionTimestamp` of a binding's body is the sender's.
+ * binding has no old object, so any identity in it would be new to the pod. A pod that is being deleted is left alone, which
+ * only its stored object shows: the `deletionTimestamp` in a binding's body was written by its sender.
  */
 function livingPod({ namespace, object, oldObject }: ReviewRequest, settings: InjectionSettings): Verdict {
   const [before, after] = [annotationsOf(oldObject), annotationsOf(object)]
@@ -48,7 +48,7 @@ function annotationsOf(object: unknown): Annotations {
 
 /** The first annotation in which two identities differ; never its value. */
 function differing(before: Annotations, after: Annotations, { roleKey, otherRoleKeys }: InjectionSettings) {
-  // `"false"` is no identity of its own, but a pod left alone at its creation must not be given one, nor disown one.
+  // `"false"` is not an identity, but a pod that was left alone at its creation must not gain one, and no pod may lose its own.
   if (before[KEYS.inject] !== after[KEYS.inject]) return `annotation ${KEYS.inject}`
   for (const key of [roleKey, ...otherRoleKeys]) {
     const [a, b] = [identityOfAnnotations(before, key), identityOfAnnotations(after, key)]

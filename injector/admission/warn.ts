@@ -1,6 +1,6 @@
 /**
- * The webhook that only warns: whoever applies a namespace, a workload or a pod of his own is told at once what will not do what
- * it says. Its entries fail open, so nothing here may refuse, whatever happens.
+ * The webhook that only warns: the person who applies a namespace, a workload or a bare pod immediately sees what will have no
+ * effect. Its entries fail open, so nothing here may ever refuse.
  */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
@@ -41,14 +41,14 @@ async function warningsOf(
   const { operation, resource, subResource, object } = request
   if (operation === 'DELETE' || subResource !== '') return []
   if (resource === 'namespaces') {
-    // One that is being created has none yet.
+    // A namespace that is being created has no limits yet.
     const isAsked = operation === 'UPDATE' && (await inTurn(() => isOptedIn(request.whole())))
     const limits = isAsked ? await limitsOf(nameOf(object)) : NO_LIMITS
     return inTurn(() => ofNamespace(request.whole(), limits, settings))
   }
   const isTemplate = hasPodTemplate(resource)
   if (!isTemplate && resource !== 'pods') return []
-  // Misspelt keys are misspelt in every namespace: only pods that ask for something are a matter of theirs.
+  // Misspelt keys are misspelt in every namespace; only for pods that ask for something does the namespace matter.
   const head = isTemplate ? podOfTemplate(object) : object
   const where = asks(head, settings) ? await namespace().catch(() => undefined) : undefined
   const isInjected = where !== undefined && injectionMode(where.labels) !== undefined
@@ -100,7 +100,7 @@ function ofTemplate(
   const decided = refused
     ? [`pods of this workload will be refused: ${decision.sentence}`]
     : decision.warnings
-  // A refusal for a value names it already.
+  // A refusal because of a value already names it.
   const values = refused && decision.reason === 'invalid-annotation' ? [] : spelling.values
   const limited = ofLimits('pods of this workload', pods, decision, limits, settings)
   return [...decided, ...limited, ...values, ...spelling.keys, ...above]
@@ -115,7 +115,7 @@ function ofPod(
   const whole = request.whole()
   const spelling = whole.isRead ? ofSpelling(marked(whole.object), settings) : NOTHING
   if (where === undefined) return [...spelling.values, ...spelling.keys]
-  // In namespaces that are opted in, the other webhooks speak for themselves; but they look at no bounds of the namespace.
+  // In opted-in namespaces the other webhooks give their own warnings, but not about the limits of the namespace.
   const isTheirs = injectionMode(where.labels) !== undefined
   const isBounded = limits.limitRanges.length + limits.quotas.length > 0
   if (isTheirs && !isBounded) return [...spelling.values, ...spelling.keys]
@@ -143,7 +143,7 @@ function ofSpelling(own: Marked, settings: InjectionSettings) {
   return { values: podValues(own.annotations), keys: misspeltKeys(own, 'pod', settings.roleKey) }
 }
 
-/** Annotations and labels; none where the object has others than texts. */
+/** Annotations and labels; empty where one has a value that is not text. */
 function marked(object: unknown): Marked {
   const { annotations, labels } = metadataOf(object)
   return { annotations: texts(annotations), labels: texts(labels) }
