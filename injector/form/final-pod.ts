@@ -1,6 +1,6 @@
 /**
- * Whether a pod has its sidecar, and its gate or the start hook, when all mutating webhooks are done, in the form that any supported
- * release gives them: what the present settings would write is not asked (docs/decisions/0099).
+ * Whether a pod has its sidecar, and its gate or the start hook, after all mutating webhooks, in the form that any supported release
+ * gives them. What the current settings would write does not matter (docs/decisions/0099).
  */
 import { identityOfAnnotations, identityOfEnv, sameIdentity } from '../../common/identity.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
@@ -17,11 +17,11 @@ import { agreedForm, formProblem } from './own-container.ts'
 type FinalPod =
   | {
       readonly ok: true
-      /** The key of the annotation that says the role which the sidecar has. */
+      /** Key of the annotation with the sidecar's role. */
       readonly roleKey: string
       readonly warnings: readonly string[]
     }
-  /** What completes "the pod asks for an IAM role, but ". */
+  /** Completes "the pod asks for an IAM role, but ". */
   | { readonly ok: false; readonly problem: string }
 
 /** @param pod without foreign content under our names (`foreignContent`) */
@@ -49,7 +49,7 @@ export function judgeFinalPod(pod: Pod, settings: InjectionSettings): FinalPod {
   return { ok: true, roleKey, warnings }
 }
 
-/** What is wrong with what makes the pod wait for the block and for credentials: a gate, or else the sidecar's start hook. */
+/** What is wrong with the containers by which the pod waits for the block and for credentials: a gate, or the sidecar's start hook. */
 function containersProblem(
   { spec }: Pod,
   sidecar: Container,
@@ -76,7 +76,7 @@ function containersProblem(
     : undefined
 }
 
-/** The role key by which the annotations say who the sidecar is: this replica's, or one of a replica with another. */
+/** The role key with which the annotations give the sidecar's identity: this replica's, or that of another replica. */
 function keyOfIdentity(
   { metadata }: Pod,
   { env }: Container,

@@ -1,4 +1,4 @@
-/** What the annotations of a pod and its namespace choose, within the operator's bounds. */
+/** The options that the annotations of a pod and its namespace choose, within the operator's bounds. */
 import { KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { quote } from '../../common/role.ts'
@@ -24,7 +24,7 @@ type Annotations = Readonly<Record<string, string>>
 const POD_SECURITY = 'pod-security.kubernetes.io/enforce'
 const MAX_RESOURCES_TEXT = 1024
 
-/** Reads the options, or one sentence about the first annotation that cannot be followed. */
+/** Reads the options, or returns one sentence about the first annotation with an invalid value. */
 export function readOptions(
   annotations: Annotations,
   namespace: Namespace,

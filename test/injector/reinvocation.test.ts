@@ -470,7 +470,7 @@ describe('what does not belong in our containers', () => {
     ],
     [
       'a second role in the env',
-      /env POD2IAM_ROLE stands there twice/,
+      /env POD2IAM_ROLE is there twice/,
       (spec) => env(spec).push({ name: 'POD2IAM_ROLE', value: 'x' }),
     ],
     [
