@@ -1,21 +1,21 @@
-/** The Secret that all replicas share the authority through. */
+/** The Secret through which all replicas share the authority. */
 import { type Kube, KubeError } from '../../common/kube/client.ts'
 import { isObject, type JsonObject, objectOf } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
 import type { AuthorityState } from './rotation.ts'
 
-/** What was read, with what a write has to build on. */
+/** What was read, and the Secret on which a write is based. */
 type Stored = { readonly state: AuthorityState | undefined; readonly secret: JsonObject | undefined }
 
 export type AuthoritySecret = {
   readonly read: () => Promise<Stored>
-  /** False when another replica was faster: read again. */
+  /** False when another replica was faster; then read again. */
   readonly write: (stored: Stored, state: AuthorityState) => Promise<boolean>
 }
 
 const DATA_KEY = 'authority.json'
 
-/** @param place `{namespace, name}` of the Secret; made when it is not there, though charts make it (empty) beforehand */
+/** @param place `{namespace, name}` of the Secret; created where it is missing, although the chart creates it, empty */
 export function authoritySecret(
   kube: Kube,
   { namespace, name }: { readonly namespace: string; readonly name: string },
@@ -39,7 +39,7 @@ export function authoritySecret(
             type: 'Opaque',
             data,
           })
-        // With the resourceVersion that was read: of two replicas, one gets 409.
+        // With the resourceVersion that was read, so that one of two replicas gets 409.
         else await kube.send('PUT', `${collection}/${name}`, { ...secret, data })
         return true
       } catch (error) {
@@ -50,7 +50,7 @@ export function authoritySecret(
   }
 }
 
-/** A Secret that holds something else counts as empty: a new authority takes its place. */
+/** A Secret with other content counts as empty, and a new authority replaces it. */
 function parseState(base64: unknown): AuthorityState | undefined {
   if (typeof base64 !== 'string') return undefined
   try {

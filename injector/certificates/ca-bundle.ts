@@ -1,4 +1,4 @@
-/** Keeps the `caBundle` of every entry of both webhook configurations right, also when somebody overwrites it. */
+/** Keeps the `caBundle` of every entry of both webhook configurations correct, also when somebody overwrites it. */
 import type { Kube } from '../../common/kube/client.ts'
 import { objectOf } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
@@ -6,10 +6,10 @@ import { pointer } from '../patch/json-patch.ts'
 
 export type BundlePublisher = {
   /**
-   * Compares and corrects.
+   * Compares all entries and corrects those that differ.
    *
    * @param bundle PEM
-   * @returns whether every entry had it already
+   * @returns whether every entry was already correct
    */
   readonly publish: (bundle: string) => Promise<boolean>
 }
@@ -46,7 +46,7 @@ function entriesOf(configuration: unknown): readonly Entry[] {
   return Array.isArray(webhooks) ? (webhooks as unknown as readonly Entry[]) : []
 }
 
-/** A `test` on the entry's name before each: entries may have moved since they were read. */
+/** Each correction follows a `test` of the entry's name, since entries may have moved since they were read. */
 function corrections(webhooks: readonly Entry[], wanted: string) {
   return webhooks.flatMap(({ name, clientConfig }, index) =>
     clientConfig.caBundle === wanted

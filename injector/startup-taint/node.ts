@@ -1,4 +1,4 @@
-/** Which nodes carry the startup taint, and what takes it away. Pure. */
+/** Which nodes have the startup taint, and the patch that removes it. Pure. */
 import { isObject, type Json, type JsonObject, objectOf, objectsOf } from '../json.ts'
 
 export type TaintedNode = {
@@ -8,13 +8,13 @@ export type TaintedNode = {
   readonly taints: readonly JsonObject[]
 }
 
-/** A pod of the node guard, as far as it says whether its node is guarded. */
+/** What of a node guard's pod shows whether its node is guarded. */
 export type GuardPod = {
   readonly uid: string
   readonly node: string
-  /** Milliseconds since 1970, by the API server's clock as the node's: when it became ready only the node's clock knows. */
+  /** Milliseconds since 1970, by the API server's clock; when the pod became ready is known only by the node's clock. */
   readonly createdAt: number
-  /** Now, and not being deleted. */
+  /** Whether it is ready now and not being deleted. */
   readonly isReady: boolean
 }
 
@@ -43,10 +43,10 @@ export function guardPod(object: unknown): GuardPod | undefined {
 }
 
 /**
- * Whether the guard is ready on this very node: the pod of a machine that had the same name may linger with the
- * readiness it had there, but it was created before this node was. Both times are the API server's, whole seconds.
+ * Whether the guard is ready on this node. The pod of an earlier machine with the same name may still exist and look ready, but it was
+ * created before this node. Both times are the API server's, in whole seconds.
  *
- * @param guards of this node's name
+ * @param guards pods on nodes with this name
  */
 export function isGuarded(node: TaintedNode, guards: Iterable<GuardPod>): boolean {
   for (const { createdAt, isReady } of guards) if (isReady && createdAt >= node.createdAt) return true
@@ -54,8 +54,8 @@ export function isGuarded(node: TaintedNode, guards: Iterable<GuardPod>): boolea
 }
 
 /**
- * The JSON Patch that takes every taint with this key away, each after a `test` that it is still the one that was
- * seen: controllers change taints at the same time. Empty where there is none.
+ * The JSON Patch that removes every taint with this key, each after a `test` that it is unchanged, since controllers change taints at
+ * the same time. Empty where there is none.
  */
 export function untaint(
   { taints }: TaintedNode,
