@@ -35,7 +35,8 @@ export async function validate(
  */
 function livingPod({ namespace, object, oldObject }: ReviewRequest, settings: InjectionSettings): Verdict {
   const [before, after] = [annotationsOf(oldObject), annotationsOf(object)]
-  const detail = isTerminating(oldObject) ? undefined : differing(before, after, settings)
+  const isTerminating = typeof metadataOf(oldObject).deletionTimestamp === 'string'
+  const detail = isTerminating ? undefined : differing(before, after, settings)
   if (detail === undefined) return { kind: 'allow', reason: 'unchanged', warnings: [] }
   const { roleKey } = settings
   const reason = 'identity-changed'
@@ -57,8 +58,4 @@ function differing(before: Annotations, after: Annotations, { roleKey, otherRole
     if (a.sessionName !== b.sessionName) return `annotation ${KEYS.sessionName}`
   }
   return undefined
-}
-
-function isTerminating(object: unknown): boolean {
-  return typeof metadataOf(object).deletionTimestamp === 'string'
 }

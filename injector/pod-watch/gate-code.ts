@@ -7,8 +7,8 @@ const TIMEOUT_MS = 1000
 const MAX_BYTES = 4096
 
 /**
- * Why a sidecar is not ready: the code its `/readyz` gives to everybody in the cluster. What answers is the pod's
- * to choose, so anything that is not shaped like a code counts as none.
+ * Why a sidecar is not ready: the code that its `/readyz` gives to everybody in the cluster. The pod controls what answers there, so
+ * an answer without the shape of a code counts as unreadable.
  *
  * @param ip the pod's address
  */

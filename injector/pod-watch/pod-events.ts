@@ -1,6 +1,6 @@
 /**
- * Findings as Events on the pod. The name of an Event is made of what it says about which pod, so that every replica
- * gives it the same: who comes second is answered 409 and leaves it at that.
+ * Writes findings as Events on the pod. The name of an Event is derived from the pod and the content, so every replica gives it the
+ * same name, and the second one to write it gets 409 and stops.
  */
 import { createHash } from 'node:crypto'
 import type { Clock } from '../../common/clock.ts'
@@ -13,7 +13,7 @@ import type { Finding, WatchedPod } from './pod.ts'
 export type EventOutcome = 'sent' | 'there-already' | 'limited' | 'failed'
 
 export type PodEvents = {
-  /** Says it once, and again when the API server has forgotten it. Never throws and never waits. */
+  /** Writes it once, and again when the API server has deleted it. Never throws and never waits. */
   readonly report: (
     pod: Pick<WatchedPod, 'uid' | 'namespace' | 'name'>,
     reason: Finding,
@@ -21,11 +21,11 @@ export type PodEvents = {
   ) => void
 }
 
-/** The API server keeps Events for an hour unless told otherwise. */
+/** The API server keeps Events for an hour by default. */
 const AGAIN_MS = 61 * 60_000
 const PER_SECOND = 1
 const BURST = 25
-/** Of one namespace, whose pods may have ever new reasons: a fifth, so that it does not silence the others. */
+/** For one namespace, whose pods may have more and more reasons: a fifth, so that it does not silence the others. */
 const PER_SECOND_AND_NAMESPACE = 0.2
 const BURST_OF_NAMESPACE = 10
 const MAX_KNOWN = 4096
@@ -35,7 +35,7 @@ const MAX_NOTE = 1024
 
 /**
  * @param instance this replica's name
- * @param onOutcome told of every try
+ * @param onOutcome called for every attempt
  */
 export function podEvents(
   deps: { readonly kube: Pick<Kube, 'send'>; readonly clock: Clock; readonly log: Logger },
@@ -98,7 +98,7 @@ function eventBody(
     apiVersion: 'events.k8s.io/v1',
     kind: 'Event',
     metadata: { name: event.name, namespace },
-    // Kubernetes' MicroTime: six digits of a fraction.
+    // Kubernetes' MicroTime has six fractional digits.
     eventTime: new Date(event.at).toISOString().replace('Z', '000Z'),
     reportingController: 'pod2iam.dev/injector',
     reportingInstance: event.instance,

@@ -2,19 +2,19 @@ import type { Sink } from '../../common/kube/reflector.ts'
 import { isRelevant, type WatchedPod, watchedPod } from './pod.ts'
 import { tally } from './tally.ts'
 
-/** The pods about which there is something to say, by uid. */
+/** The pods about which there is, or may soon be, a finding. */
 export type WatchedPods = {
   readonly sink: Sink<WatchedPod>
   readonly all: () => Iterable<WatchedPod>
   readonly get: (uid: string) => WatchedPod | undefined
-  /** How many there is no room for. */
+  /** Number of pods for which there is no room. */
   readonly leftOut: () => number
 }
 
-/** About 8 MiB; beyond it pods are only counted, which costs them nothing but Events. */
+/** About 8 MiB; further pods are only counted, and get no Events. */
 export const MAX_KNOWN = 20_000
 
-/** @param onGone told of every pod that is gone or no longer relevant */
+/** @param onGone called for every pod that is gone or no longer relevant */
 export function watchedPods(
   roleKey: string,
   onGone: (uid: string) => void = () => {},

@@ -1,4 +1,4 @@
-/** What a person should know about proxies that stand in our way. */
+/** Warns of service meshes that capture the sidecar's traffic. */
 import { BROKER_ADDRESSES } from '../../common/addresses.ts'
 import type { Pod } from '../pod/pod.ts'
 import type { RedirectMode } from '../settings.ts'
