@@ -118,7 +118,7 @@ function podWatchGauges(registry: Registry, watch: PodWatch): void {
   })
   new Gauge({
     name: 'pod2iam_injector_pod_findings',
-    help: 'Pods of opted-in namespaces that lack their sidecar, or whose gate or sidecar lets them wait for more than 30 s.',
+    help: 'Pods of opted-in namespaces that lack their sidecar, or have been waiting for their gate or sidecar for more than 30 s.',
     labelNames: ['finding'],
     registers,
     collect() {
@@ -128,7 +128,7 @@ function podWatchGauges(registry: Registry, watch: PodWatch): void {
   })
   new Gauge({
     name: 'pod2iam_injector_watch_age_seconds',
-    help: "Time since the API server's last word about what is watched.",
+    help: 'Time since the API server last sent something about what is watched.',
     labelNames: ['watch'],
     registers,
     collect() {
@@ -138,7 +138,7 @@ function podWatchGauges(registry: Registry, watch: PodWatch): void {
   })
   new Gauge({
     name: 'pod2iam_injector_unwatched_pods',
-    help: 'Pods there is no room to watch: they have no Events, or are missing in the count of sidecars.',
+    help: 'Pods for which the watch has no room: they get no Events, or are missing in the count of sidecars.',
     registers,
     collect() {
       this.set(watch.leftOut())
@@ -157,7 +157,7 @@ function startupTaintGauges(registry: Registry, taint: StartupTaint): void {
   })
   new Counter({
     name: 'pod2iam_injector_startup_taints_removed_total',
-    help: 'Nodes this replica has taken the startup taint from.',
+    help: 'Nodes from which this replica has removed the startup taint.',
     registers: [registry],
     collect() {
       this.reset()

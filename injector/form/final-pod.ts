@@ -34,9 +34,7 @@ export function judgeFinalPod(pod: Pod, settings: InjectionSettings): FinalPod {
   if (lost !== undefined) return bad(`volume ${lost.name} is missing`)
   const roleKey = keyOfIdentity(pod, sidecar, settings)
   if (roleKey === undefined)
-    return bad(
-      `the identity in the environment of ${SIDECAR_CONTAINER} is not the one that its annotations say`,
-    )
+    return bad(`the identity in the environment of ${SIDECAR_CONTAINER} is not the one in its annotations`)
   const early = earlyContainer(pod.spec.initContainers ?? [])
   const ours = gate === undefined ? SIDECAR_CONTAINER : `${SIDECAR_CONTAINER} and ${GATE_CONTAINER}`
   const warnings =

@@ -35,7 +35,7 @@ export function plan(pod: Pod, addition: Addition, settings: InjectionSettings):
     warnings: right.flatMap(({ container: { name }, removed }) =>
       removed.length === 0
         ? []
-        : [`${removed.join(', ')} of another tool was taken out of ${name}, whose program must run as it is`],
+        : [`${removed.join(', ')} of another tool was removed from ${name}, which must run unchanged`],
     ),
   }
 }

@@ -2,7 +2,6 @@
  * The watch over the injector's own pods, by which a replica knows in a rolling upgrade or rollback which other replicas get reviews,
  * too. A replica that cannot watch them uses its own settings.
  */
-
 import type { Clock } from '../../common/clock.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
 import type { Logger } from '../../common/log.ts'

@@ -8,7 +8,6 @@
  *
  * docs/decisions/0098 compares the alternatives.
  */
-
 import type { InjectionSettings } from '../injection-settings.ts'
 import { sameJson } from '../json.ts'
 import type { Peer, PeerKind } from './peer.ts'

@@ -76,11 +76,11 @@ function waitDetail({ name, namespace, startsAlone }: WatchedPod, code: string |
   if (!startsAlone) return `the sidecar says ${explained(code ?? '')}: ${logs} ${GATE_CONTAINER}`
   const why =
     code === undefined
-      ? "the kubelet has not told the pod's address: it mounts volumes or pulls an image (see the pod's other Events), or the sidecar " +
-        'waits for credentials or for the block'
+      ? "the kubelet has not reported the pod's address: it is mounting volumes or pulling an image (see the pod's other Events), " +
+        'or the sidecar is waiting for credentials or for the block'
       : `the sidecar says ${explainedAlone(code)}`
   // The kubelet serves no log of a container that, as far as it knows, does not run yet.
-  return `${why}; ${logs} ${SIDECAR_CONTAINER} answers when this attempt is over, of one before it with --previous`
+  return `${why}; ${logs} ${SIDECAR_CONTAINER} shows its log when this attempt is over, or that of the attempt before with --previous`
 }
 
 /** With these codes the sidecar waits for nothing (mode env) or for the gate itself (nft): only the gate's proof is missing. */

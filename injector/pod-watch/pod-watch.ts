@@ -95,7 +95,7 @@ export function watchPods(
     const leftOut = pods.leftOut()
     if (leftOut > 0 && !wasFull)
       log.warn(
-        'there are more pods than the watch has room for: some get no Event, or are missing in the count of sidecars by release; injection goes on as ever',
+        'there are more pods than the watch has room for: some get no Event, or are missing in the count of sidecars by release; injection is not affected',
         { pods: leftOut },
       )
     wasFull = leftOut > 0

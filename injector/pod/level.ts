@@ -4,7 +4,6 @@
  * Where only limits are given, it sets the pod's request to the sum of its containers', so that nothing is left for a container that
  * a webhook adds. So our containers request only what is left, even nothing: the whole pod's request serves them, too.
  */
-
 import { isObject, type Json, objectOf } from '../json.ts'
 import type { Pod } from './pod.ts'
 import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from './quantity.ts'

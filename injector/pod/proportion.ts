@@ -4,7 +4,6 @@
  * (docs/decisions/0105). So the sidecar requests a hundredth of what the pod's containers request together, and the gate what the
  * scheduler reserves for the app anyway.
  */
-
 import type { Pod } from './pod.ts'
 import { amountOf, quantityText } from './quantity.ts'
 import { isOurs } from './reserved.ts'

@@ -2,7 +2,6 @@
  * Upper bounds on the size of a pod that is judged. The cost of judging grows with these numbers, and so does the answer: in mode
  * `env` every container gets an operation. All are far above those of real pods; Kubernetes itself bounds only the annotations.
  */
-
 import { KEYS } from '../../common/keys.ts'
 import { ENDPOINT_ENV } from './endpoint.ts'
 import type { Container, Pod } from './pod.ts'

@@ -84,7 +84,7 @@ function ofKey(
   const given = `${form} ${quote(key)}`
   if (meant !== undefined) return `${given} means nothing to pod2iam: did you mean ${formed(meant, form)}?`
   return prefix === OWN_PREFIX
-    ? `${given} means nothing to pod2iam: remove it, or look up the key that is meant`
+    ? `${given} means nothing to pod2iam: remove it, or write the key that is meant`
     : undefined
 }
 

@@ -1,5 +1,4 @@
 /** Reads the LimitRanges and ResourceQuotas of a namespace, for warnings only. */
-
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import { type JsonObject, objectOf, objectsOf } from '../json.ts'
