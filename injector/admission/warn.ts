@@ -18,6 +18,8 @@ import { type Decision, decide } from './decide.ts'
 import type { ReviewRequest, WholeObject } from './review.ts'
 import type { Handler, ReviewContext } from './verdict.ts'
 
+const NOTHING = { values: [], keys: [] } as const
+
 /** Handles `/warn`. */
 export function warner(limitsOf: LimitsLookup, log: Pick<Logger, 'error'>): Handler {
   return async function warn(request, context, settings) {
@@ -136,8 +138,6 @@ function ofLimits(
     ? podLimitWarnings(who, whole.object, decision.resources, limits, settings)
     : []
 }
-
-const NOTHING = { values: [], keys: [] } as const
 
 function ofSpelling(own: Marked, settings: InjectionSettings) {
   return { values: podValues(own.annotations), keys: misspeltKeys(own, 'pod', settings.roleKey) }

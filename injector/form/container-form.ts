@@ -139,13 +139,13 @@ export function foreignContent(kind: Kind, container: Container): string | undef
   return argumentsProblem(kind, container.args ?? [])
 }
 
+/** lifecycle, postStart, exec. */
+const HOOK_DEPTH = 3
+
 /** Whether a sidecar holds back the pod's own containers until it is ready: its `lifecycle` is exactly our start hook. */
 export function hasStartHook({ lifecycle }: Container): boolean {
   return sameJson(withoutBlanks(lifecycle, HOOK_DEPTH), START_HOOK)
 }
-
-/** lifecycle, postStart, exec. */
-const HOOK_DEPTH = 3
 
 function withoutBlanks(value: Json | undefined, depth: number): Json | undefined {
   if (depth === 0 || !isObject(value)) return value

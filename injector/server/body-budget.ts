@@ -46,6 +46,9 @@ const isAnyJudged = (bodies: ReadonlySet<Body>) => [...bodies].some(({ state }) 
 /** As long as a review takes at most when the API server does not answer for its namespace. */
 const MAX_WAIT_MS = 2000
 
+/** What an address may hold while one of its reviews is being judged and cannot be dropped: a quarter stays for the others. */
+const SHARE_BESIDE_JUDGED = 3 / 4
+
 /**
  * @param maxBytes of all bodies together
  * @param maxWaitMs for room for a part of a body
@@ -122,9 +125,6 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudge
     },
   }
 }
-
-/** What an address may hold while one of its reviews is being judged and cannot be dropped: a quarter stays for the others. */
-const SHARE_BESIDE_JUDGED = 3 / 4
 
 /** How much the body may take now, and which body must be dropped for more; undefined where only bodies being judged could be. */
 function roomFor(newcomer: Body, bytes: number, bodies: Iterable<Body>, left: number, maxBytes: number) {

@@ -1,3 +1,7 @@
+const NOTHING = Buffer.alloc(0)
+/** As large as the largest body so far; {@link reserve} gives it its final size. */
+let shared = NOTHING
+
 /**
  * A body in the parts in which it arrived. A reader gets all parts in one buffer that all bodies share: allocating megabytes for
  * each body fragments the C library's heap, and a process that has read a hundred thousand bodies would hold twice the memory it
@@ -31,10 +35,6 @@ export class Body {
     return this.whole().toString('utf8')
   }
 }
-
-const NOTHING = Buffer.alloc(0)
-/** As large as the largest body so far; {@link reserve} gives it its final size. */
-let shared = NOTHING
 
 /** Allocates the shared buffer once, for bodies of up to this many bytes. */
 export function reserve(bytes: number): void {
