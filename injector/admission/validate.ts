@@ -15,13 +15,13 @@ type Annotations = Readonly<Record<string, string>>
  */
 export async function validate(
   request: ReviewRequest,
-  { namespace, inTurn }: ReviewContext,
+  { lookUpNamespace, inTurn }: ReviewContext,
   settings: InjectionSettings,
 ): Promise<Verdict> {
   const { operation, resource, subResource } = request
   if (resource === 'pods' && operation === 'CREATE' && subResource === '') {
-    const where = await namespace()
-    return inTurn(() => decideFinal(request.whole(), where, settings))
+    const namespace = await lookUpNamespace()
+    return inTurn(() => decideFinal(request.whole(), namespace, settings))
   }
   const binds = resource === 'bindings' || (resource === 'pods' && subResource === 'binding')
   if (binds || (resource === 'pods' && operation === 'UPDATE')) return livingPod(request, settings)

@@ -36,7 +36,7 @@ export function warner(limitsOf: LimitsLookup, log: Pick<Logger, 'error'>): Hand
 
 async function warningsOf(
   request: ReviewRequest,
-  { namespace, inTurn }: ReviewContext,
+  { lookUpNamespace, inTurn }: ReviewContext,
   limitsOf: LimitsLookup,
   settings: InjectionSettings,
 ): Promise<readonly string[]> {
@@ -52,11 +52,13 @@ async function warningsOf(
   if (!isTemplate && resource !== 'pods') return []
   // Misspelt keys are misspelt in every namespace; only for pods that ask for something does the namespace matter.
   const head = isTemplate ? podOfTemplate(object) : object
-  const where = asks(head, settings) ? await namespace().catch(() => undefined) : undefined
-  const isInjected = where !== undefined && injectionMode(where.labels) !== undefined
-  const limits = isInjected ? await limitsOf(where.name) : NO_LIMITS
+  const namespace = asks(head, settings) ? await lookUpNamespace().catch(() => undefined) : undefined
+  const isInjected = namespace !== undefined && injectionMode(namespace.labels) !== undefined
+  const limits = isInjected ? await limitsOf(namespace.name) : NO_LIMITS
   return inTurn(() =>
-    isTemplate ? ofTemplate(request, where, limits, settings) : ofPod(request, where, limits, settings),
+    isTemplate
+      ? ofTemplate(request, namespace, limits, settings)
+      : ofPod(request, namespace, limits, settings),
   )
 }
 
@@ -83,7 +85,7 @@ function ofNamespace(whole: WholeObject, limits: NamespaceLimits, settings: Inje
 
 function ofTemplate(
   request: ReviewRequest,
-  where: Namespace | undefined,
+  namespace: Namespace | undefined,
   limits: NamespaceLimits,
   settings: InjectionSettings,
 ): string[] {
@@ -96,8 +98,8 @@ function ofTemplate(
   const above = whole.isRead
     ? aboveTemplate(marked(whole.object), marked(podOfTemplate(whole.object)), settings.roleKey)
     : []
-  if (where === undefined) return [...spelling.values, ...spelling.keys, ...above]
-  const decision = decide(pods, where, settings)
+  if (namespace === undefined) return [...spelling.values, ...spelling.keys, ...above]
+  const decision = decide(pods, namespace, settings)
   const refused = decision.kind === 'deny'
   const decided = refused
     ? [`pods of this workload will be refused: ${decision.sentence}`]
@@ -110,18 +112,18 @@ function ofTemplate(
 
 function ofPod(
   request: ReviewRequest,
-  where: Namespace | undefined,
+  namespace: Namespace | undefined,
   limits: NamespaceLimits,
   settings: InjectionSettings,
 ): readonly string[] {
   const whole = request.whole()
   const spelling = whole.isRead ? ofSpelling(marked(whole.object), settings) : NOTHING
-  if (where === undefined) return [...spelling.values, ...spelling.keys]
+  if (namespace === undefined) return [...spelling.values, ...spelling.keys]
   // In opted-in namespaces the other webhooks give their own warnings, but not about the limits of the namespace.
-  const isTheirs = injectionMode(where.labels) !== undefined
+  const isTheirs = injectionMode(namespace.labels) !== undefined
   const isBounded = limits.limitRanges.length + limits.quotas.length > 0
   if (isTheirs && !isBounded) return [...spelling.values, ...spelling.keys]
-  const decision = decide(whole, where, settings)
+  const decision = decide(whole, namespace, settings)
   const decided = decision.kind === 'skip' && !isTheirs ? decision.warnings : []
   const limited = ofLimits('the pod', whole, decision, limits, settings)
   return [...decided, ...limited, ...spelling.values, ...spelling.keys]

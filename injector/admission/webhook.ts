@@ -77,14 +77,14 @@ function admissionWebhook(
     }
     const { request } = review
     // The name comes from the request: pods from controllers often do not have a namespace yet.
-    const namespace = () =>
+    const lookUpNamespace = () =>
       lookup(request.namespace).catch((error) => {
         throw new LookupError(kubeProblem(error))
       })
     let verdict: Verdict
     try {
       const turn = { address, namespace: request.namespace, bytes }
-      verdict = await handle(request, { namespace, inTurn: (work) => turns.take(turn, work) }, settings)
+      verdict = await handle(request, { lookUpNamespace, inTurn: (work) => turns.take(turn, work) }, settings)
     } catch (error) {
       verdict = failed(request, error, settings)
       if (verdict.reason === 'internal-error')

@@ -18,7 +18,7 @@ export const MAX_KNOWN = 20_000
 export function watchedPods(
   roleKey: string,
   onGone: (uid: string) => void = () => {},
-  most = MAX_KNOWN,
+  max = MAX_KNOWN,
 ): WatchedPods {
   const byUid = new Map<string, WatchedPod>()
   let leftOut = tally()
@@ -29,7 +29,7 @@ export function watchedPods(
   }
   const upsert = (pod: WatchedPod) => {
     if (!isRelevant(pod)) return remove(pod.uid)
-    if (!byUid.has(pod.uid) && byUid.size >= most) return leftOut.set(pod.uid, '')
+    if (!byUid.has(pod.uid) && byUid.size >= max) return leftOut.set(pod.uid, '')
     leftOut.delete(pod.uid)
     byUid.set(pod.uid, pod)
   }
@@ -41,8 +41,8 @@ export function watchedPods(
       },
       keep(pod, kept) {
         if (!isRelevant(pod)) return false
-        if (kept >= most) unlisted.set(pod.uid, '')
-        return kept < most
+        if (kept >= max) unlisted.set(pod.uid, '')
+        return kept < max
       },
       replace(all) {
         leftOut = unlisted
@@ -52,7 +52,7 @@ export function watchedPods(
       },
       upsert,
       remove: ({ uid }) => remove(uid),
-      lacks: () => leftOut.size() > 0 && 2 * byUid.size < most,
+      lacks: () => leftOut.size() > 0 && 2 * byUid.size < max,
     },
     all: () => byUid.values(),
     get: (uid) => byUid.get(uid),

@@ -22,7 +22,7 @@ export const MAX_VERSIONS = 20
 const PARTS = 256
 const FIRST_SLOTS = 16
 
-export function tally(most = MAX_COUNTED): Tally {
+export function tally(max = MAX_COUNTED): Tally {
   const parts = Array.from({ length: PARTS }, () => part())
   const versions = versionSlots()
   let size = 0
@@ -32,7 +32,7 @@ export function tally(most = MAX_COUNTED): Tally {
       const [high, low] = hashed(uid)
       const own = parts[low % PARTS]
       const before = own?.get(high, low) ?? 0
-      if (before === 0 && size >= most) {
+      if (before === 0 && size >= max) {
         if (isNew) leftOut++
         return
       }

@@ -32,7 +32,7 @@ export function unlabelledPods(
   roleKey: string,
   isOptedIn: (namespace: string) => boolean,
   onGone: (uid: string) => void = () => {},
-  most = MAX_KNOWN,
+  max = MAX_KNOWN,
 ): UnlabelledPods {
   const byUid = new Map<string, Unlabelled>()
   let leftOut = tally()
@@ -55,7 +55,7 @@ export function unlabelledPods(
   const upsert = (news: Unlabelled) => {
     if (!isRelevant(news)) return remove(news.uid)
     const known = byUid.get(news.uid)
-    if (known === undefined && byUid.size >= most) return leftOut.set(news.uid, '')
+    if (known === undefined && byUid.size >= max) return leftOut.set(news.uid, '')
     leftOut.delete(news.uid)
     byUid.set(news.uid, known === undefined || news.isConfirmed ? news : merged(known, news))
   }
@@ -92,8 +92,8 @@ export function unlabelledPods(
       },
       keep: (pod, kept) => {
         if (!isRelevant(pod)) return false
-        if (kept >= most) leftOut.set(pod.uid, '')
-        return kept < most
+        if (kept >= max) leftOut.set(pod.uid, '')
+        return kept < max
       },
       replace(all) {
         const uids = new Set(all.map(({ uid }) => uid))
@@ -103,7 +103,7 @@ export function unlabelledPods(
       },
       upsert,
       remove: ({ uid }) => remove(uid),
-      lacks: () => leftOut.size() > 0 && 2 * byUid.size < most,
+      lacks: () => leftOut.size() > 0 && 2 * byUid.size < max,
     }),
   }
 }
