@@ -1,11 +1,14 @@
-/** Findings as Events on the pod. Every replica writes them: the second one is answered 409 and leaves it at that. */
+/**
+ * Writes findings as Events on the pod. The name of an Event is derived from the pod and the content, so every replica gives it the
+ * same name, and the second one to write it gets 409 and stops.
+ */
 import { BoundedMap } from '../../common/bounded-map.ts'
 import { type EventOutcome, eventWriter } from '../../common/kube/events.ts'
 import { type TokenBucket, tokenBucket } from '../../common/token-bucket.ts'
 import type { Finding, WatchedPod } from './pod.ts'
 
 export type PodEvents = {
-  /** Says it once, and again when the API server has forgotten it. Never throws and never waits. */
+  /** Writes it once, and again when the API server has deleted it. Never throws and never waits. */
   readonly report: (
     pod: Pick<WatchedPod, 'uid' | 'namespace' | 'name'>,
     reason: Finding,
@@ -13,9 +16,9 @@ export type PodEvents = {
   ) => void
 }
 
-/** The API server keeps Events for an hour unless told otherwise. */
+/** The API server keeps Events for an hour by default. */
 const AGAIN_MS = 61 * 60_000
-/** Of one namespace, whose pods may have ever new reasons: a fifth, so that it does not silence the others. */
+/** For one namespace, whose pods may have more and more reasons: a fifth, so that it does not silence the others. */
 const PER_SECOND_AND_NAMESPACE = 0.2
 const BURST_OF_NAMESPACE = 10
 const MAX_KNOWN = 4096

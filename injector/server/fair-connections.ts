@@ -1,23 +1,23 @@
 /**
- * A bound on open connections by which one peer cannot lock the others out: any pod of the cluster reaches the port, and
- * the API servers must get in all the same. A new connection always gets its place; the address with most of those on which
- * nothing is being judged loses one. Unlike `greatestHolder` of common/connections.ts it never ends one on which a review is
- * being judged, not even of the address that holds most: that may be an API server, and its pod would be refused.
+ * Bounds the number of open connections so that one peer cannot lock out the others: any pod of the cluster can reach the
+ * port, and the API servers must still get in. A new connection is always accepted, and for it the address with the most
+ * inactive connections loses one. Unlike `greatestHolder` of common/connections.ts, this never ends a connection on which a review is being
+ * judged, whatever its address holds: it may be an API server's, and its pod would be refused.
  */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { boundedConnections, type Connection, type Eviction } from '../../common/connections.ts'
 
 /**
- * @param server of HTTPS, before it gets its first connection
+ * @param server an HTTPS server that has no connection yet
  * @param max connections at the same time
  */
 export function boundConnections(server: Server, max: number): void {
-  boundedConnections({ max, evict: stillest, keyOf }).watch(server)
+  boundedConnections({ max, evict: longestInactive, keyOf }).watch(server)
 }
 
-/** Of the address with most still connections, the one that has been still for longest; none where each has its review being judged. */
-const stillest: Eviction = (open) => {
+/** The longest inactive connection of the address that has most of them; none where a review is being judged on each. */
+const longestInactive: Eviction = (open) => {
   const byAddress = new Map<string, { readonly first: Connection; count: number }>()
   let most: { readonly first: Connection; readonly count: number } | undefined
   for (const connection of open) {
@@ -31,14 +31,14 @@ const stillest: Eviction = (open) => {
 }
 
 /**
- * Whether its request has arrived and has no answer yet: that takes seconds at most, and a refused pod would be its price.
- * An answer that nobody reads keeps no place.
+ * Whether its request has arrived and is not answered yet. That takes seconds at most, and ending it would refuse a pod. An
+ * answer that its client does not read protects no connection.
  */
 function isJudged({ exchange }: Connection): boolean {
   return exchange?.request.complete === true && !exchange.response.writableEnded
 }
 
-/** The same for a TCP socket and the TLS one over it; undefined where it is closed already. */
+/** The same key for a TCP socket and the TLS socket on top of it; undefined where the socket is already closed. */
 function keyOf({ remoteAddress, remotePort, localAddress }: Socket): string | undefined {
   return remoteAddress === undefined ? undefined : `${remoteAddress} ${remotePort} ${localAddress}`
 }

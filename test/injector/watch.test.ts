@@ -551,7 +551,7 @@ describe('the watch', () => {
     assert.equal(first?.reason, 'GateWaiting')
     assert.match(
       String(first?.note),
-      /^pod2iam-sidecar has been starting for more than 30 seconds, .*has not told the pod's address.*kubectl logs alone -n shop -c pod2iam-sidecar answers when/,
+      /^pod2iam-sidecar has been starting for more than 30 seconds, .*has not reported the pod's address.*kubectl logs alone -n shop -c pod2iam-sidecar shows its log when/,
     )
     assert.doesNotMatch(String(first?.note), /pod2iam-gate/)
     assert.equal(asked, 0, 'nobody is asked without an address')
