@@ -15,7 +15,7 @@ import {
   whole,
 } from '../common/settings.ts'
 import {
-  MOST_RESOURCES,
+  MAX_RESOURCES,
   parseResourceList,
   parseResources,
   type ResourceList,
@@ -52,8 +52,8 @@ export const SPEC = {
   ),
   sidecarResourcesMax: checked<ResourceList>(
     (value) => parseResourceList(value) ?? fail('must be JSON such as {"cpu":"1","memory":"256Mi"}'),
-    MOST_RESOURCES,
-    JSON.stringify(MOST_RESOURCES),
+    MAX_RESOURCES,
+    JSON.stringify(MAX_RESOURCES),
     `the most that annotation ${KEYS.sidecarResources} may ask for`,
   ),
   redirect: oneOf(REDIRECT_MODES, 'nft', 'how apps reach the sidecar unless annotated'),

@@ -1,5 +1,6 @@
 /** Puts the parts of the sidecar together: this is where a request's way and a credential's way meet. */
 import type { Proof } from '../common/block/proof.ts'
+import { type SteadyClock, systemClock } from '../common/clock.ts'
 import { messageOf } from '../common/errors.ts'
 import { healthServer } from '../common/health.ts'
 import type { Logger } from '../common/log.ts'
@@ -10,7 +11,6 @@ import { outcomeOf } from './broker/outcome.ts'
 import { podWordOf } from './broker/pod-word.ts'
 import { snapshotOf } from './broker/snapshot.ts'
 import { readTokenFile } from './broker/token-file.ts'
-import { type Clock, systemClock } from './clock.ts'
 import { refusalSentence, startRefresher } from './credentials/refresher.ts'
 import { CredentialStore } from './credentials/store.ts'
 import { exchangeLog } from './health/exchange-log.ts'
@@ -38,7 +38,7 @@ export type SidecarParts = {
   readonly log: Logger
   /** The role as the pod's annotation says it. */
   readonly role: string | undefined
-  readonly clock?: Clock
+  readonly clock?: SteadyClock
   readonly random?: () => number
   /** How the self-test asks the metadata address. */
   readonly probe?: Probe
@@ -124,7 +124,7 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
     })
     loops.push(
       startRefresher({
-        ask: async () => outcomeOf(await askBroker(CREDENTIALS_PATH), clock.wall()),
+        ask: async () => outcomeOf(await askBroker(CREDENTIALS_PATH), clock.now()),
         onOutcome: (outcome) => {
           metrics.refresh(outcome, clock.monotonic())
           if (outcome.kind === 'credentials' || outcome.kind === 'none')

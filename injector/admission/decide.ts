@@ -12,63 +12,37 @@
  */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import { judgeFinalPod } from '../form/final-pod.ts'
+import { foreignContent } from '../form/foreign-content.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
 import { renderAddition } from '../patch/addition.ts'
-import type { PatchOp } from '../patch/json-patch.ts'
 import { plan } from '../patch/plan.ts'
 import { admittedIdentity, type IdentityResult } from '../pod/identity.ts'
 import { tooLittle } from '../pod/level.ts'
+import type { Namespace } from '../pod/namespace.ts'
 import { type PodOptions, readOptions } from '../pod/options.ts'
 import { type Pod, readPod, readPodHead } from '../pod/pod.ts'
-import { foreignContent, reservedName as reservedNameOf } from '../pod/reserved.ts'
-import type { OwnResources } from '../pod/resources.ts'
+import { reservedName as reservedNameOf } from '../pod/reserved.ts'
 import { tooMany } from '../pod/size.ts'
 import { isMirrorPod, type Obstacle, unsupported } from '../pod/unsupported.ts'
-import type { RedirectMode } from '../settings.ts'
 import { environmentWarnings } from '../warnings/environment-warnings.ts'
 import { placementWarnings } from '../warnings/mesh-warnings.ts'
 import { proxyWarnings } from '../warnings/proxy-warnings.ts'
 import { roomWarnings } from '../warnings/room-warnings.ts'
 import { type Reason, sentence } from './reasons.ts'
 import type { WholeObject } from './review.ts'
+import type { Verdict } from './verdict.ts'
 
-export type Decision =
-  | { readonly kind: 'skip'; readonly reason: Reason; readonly warnings: readonly string[] }
-  | { readonly kind: 'deny'; readonly reason: Reason; readonly sentence: string }
-  | {
-      readonly kind: 'patch'
-      readonly reason: 'injected' | 'already-injected'
-      readonly ops: readonly PatchOp[]
-      readonly warnings: readonly string[]
-      readonly role: string
-      readonly redirect: RedirectMode
-      /** What the sidecar, and the gate where there is one, have where they are new. */
-      readonly resources: OwnResources
-    }
+/** What is decided about a pod before it is changed. */
+export type Decision = Exclude<Verdict, { kind: 'allow' | 'error' }>
 
 /**
  * Decides about the creation of a pod.
  *
- * @param raw `request.object` of the admission review
+ * @param whole `request.object` of the admission review
  * @param namespace the pod's namespace (`request.namespace`), as it is now
  */
-export function decide(raw: unknown, namespace: Namespace, settings: InjectionSettings): Decision {
-  return decideWhole(raw, { isRead: true, object: raw }, namespace, settings)
-}
-
-/**
- * The same about a pod that may have been too large to be parsed.
- *
- * @param head what is known of it all the same: its name and our annotations
- */
-export function decideWhole(
-  head: unknown,
-  whole: WholeObject,
-  namespace: Namespace,
-  settings: InjectionSettings,
-): Decision {
-  const considered = consider(head, whole, namespace, settings)
+export function decide(whole: WholeObject, namespace: Namespace, settings: InjectionSettings): Decision {
+  const considered = consider(whole, namespace, settings)
   if ('kind' in considered) return considered
   const { pod, options, identity, warnings, deny } = considered
   const foreign = foreignContent(pod, settings)
@@ -94,17 +68,18 @@ export function decideWhole(
 }
 
 /**
- * What the validating webhook says of a pod when all mutating ones are done: refused for what {@link decideWhole} refuses it for,
- * and unless it has what that adds, in the form of any replica and any supported release.
+ * Decides about a pod when all mutating webhooks are done: it is denied where {@link decide} denies it, and where it lacks what
+ * that adds, in the form of any replica and any supported release.
  */
 export function decideFinal(
-  head: unknown,
   whole: WholeObject,
   namespace: Namespace,
   settings: InjectionSettings,
-): Exclude<Decision, { kind: 'patch' }> {
-  const considered = consider(head, whole, namespace, settings)
-  if ('kind' in considered) return considered
+): Exclude<Verdict, { kind: 'skip' | 'patch' | 'error' }> {
+  const considered = consider(whole, namespace, settings)
+  // Of a pod that is left alone the mutating webhook has said why.
+  if ('kind' in considered)
+    return considered.kind === 'skip' ? { ...considered, kind: 'allow', warnings: [] } : considered
   const { pod, roleKey, deny } = considered
   const foreign = foreignContent(pod, settings)
   if (foreign !== undefined) return deny(foreign.reason, foreign.detail)
@@ -116,7 +91,7 @@ export function decideFinal(
     const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey: final.roleKey })
     if (!identity.ok) return deny(identity.reason, identity.detail)
   }
-  return { kind: 'skip', reason: 'already-injected', warnings: final.warnings }
+  return { kind: 'allow', reason: 'already-injected', warnings: final.warnings }
 }
 
 /** A pod that should have a sidecar: everything that does not depend on whether it has one already. */
@@ -127,16 +102,15 @@ type Considered = {
   /** The key of the annotation that gives its role. */
   readonly roleKey: string
   readonly warnings: readonly string[]
-  readonly deny: (reason: Reason, detail: string) => Decision & { readonly kind: 'deny' }
+  readonly deny: (reason: Reason, detail: string) => Extract<Verdict, { kind: 'deny' }>
 }
 
 function consider(
-  head: unknown,
   whole: WholeObject,
   namespace: Namespace,
   settings: InjectionSettings,
 ): Exclude<Decision, { kind: 'patch' }> | Considered {
-  const read = whole.isRead ? readPod(whole.object) : readPodHead(head)
+  const read = whole.isRead ? readPod(whole.object) : readPodHead(whole.head)
   const annotations = (read.ok && read.pod.metadata?.annotations) || {}
   const roleKey = roleKeyOf(annotations, settings)
   const facts = (detail: string) => ({ roleKey, namespace: namespace.name, detail })

@@ -1,9 +1,7 @@
 /** What is read of an admission review, and how much of it: bounds by what parsing and judging cost. */
 import { KEYS } from '../../common/keys.ts'
+import { MIRROR_KEY } from '../pod/unsupported.ts'
 import type { Outline, SkimLimits } from './skim.ts'
-
-/** That of a pod that the kubelet made from a file. */
-export const MIRROR_KEY = 'kubernetes.io/config.mirror'
 
 /**
  * Bytes: the API server takes 3 MiB from a client and fills in defaults, and etcd stores 1.5 MiB. Parts: 32,768

@@ -1,7 +1,5 @@
-/** The admission review, `admission.k8s.io/v1`: reading a request and writing its response. */
-
-import type { PatchOp } from '../patch/json-patch.ts'
-import { isObject, type JsonObject } from './json.ts'
+/** Reads an admission review, `admission.k8s.io/v1`. */
+import { isObject } from '../json.ts'
 import { REVIEW_LIMITS } from './review-outline.ts'
 import { type Outline, type SkimLimits, skim } from './skim.ts'
 
@@ -25,32 +23,21 @@ export type WholeObject =
   | { readonly isRead: true; readonly object: unknown }
   | {
       readonly isRead: false
+      /** Its name and our annotations. */
+      readonly head: unknown
       /** Completes "the pod ". */
       readonly excess: string
       /** Whether the body has a text that begins as our names do. */
       readonly mayHoldReserved: boolean
     }
 
-export type ReviewResponse = {
-  readonly uid: string
-  readonly allowed: boolean
-  readonly status?: { readonly code: number; readonly reason: string; readonly message: string }
-  readonly patchType?: 'JSONPatch'
-  /** Base64 of the JSON Patch. */
-  readonly patch?: string
-  readonly warnings?: readonly string[]
-  readonly auditAnnotations?: Readonly<Record<string, string>>
-}
-
 export type ReviewResult =
   | { readonly ok: true; readonly request: ReviewRequest }
   | { readonly ok: false; readonly problem: string }
 
-const API_VERSION = 'admission.k8s.io/v1'
+export const API_VERSION = 'admission.k8s.io/v1'
 /** One more than a name may have, so that what is cut is none. */
-const MOST_NAMESPACE = 64
-/** Ours are shorter; whatever stands in them comes from outside. */
-const MOST_MESSAGE = 4096
+const MAX_NAMESPACE = 64
 
 /** What a text of the object that was not parsed has too much of. */
 const EXCESS: Readonly<Record<keyof SkimLimits, string>> = {
@@ -97,24 +84,25 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
     ok: true,
     request: {
       uid,
-      namespace: typeof namespace === 'string' ? namespace.slice(0, MOST_NAMESPACE) : '',
+      namespace: typeof namespace === 'string' ? namespace.slice(0, MAX_NAMESPACE) : '',
       operation,
       resource: resourceName(resource),
       subResource: typeof subResource === 'string' ? subResource : '',
       dryRun: request.dryRun === true,
       object,
       oldObject,
-      whole: () => wholeObject(skimmed, mayHoldReserved),
+      whole: () => wholeObject(skimmed, object, mayHoldReserved),
     },
   }
 }
 
 function wholeObject(
   skimmed: { object: string | undefined; excess: keyof SkimLimits | undefined },
+  head: unknown,
   mayHoldReserved: boolean,
 ): WholeObject {
   const { object: text, excess } = skimmed
-  if (text === undefined) return { isRead: false, excess: EXCESS[excess ?? 'bytes'], mayHoldReserved }
+  if (text === undefined) return { isRead: false, head, excess: EXCESS[excess ?? 'bytes'], mayHoldReserved }
   let review: unknown
   try {
     review = JSON.parse(text)
@@ -130,55 +118,6 @@ function resourceName(value: unknown): string {
   return typeof value.group === 'string' && value.group !== ''
     ? `${value.group}/${value.resource}`
     : value.resource
-}
-
-/** Allowed, with a patch where there is one. */
-export function allow(
-  uid: string,
-  answer: {
-    readonly ops?: readonly PatchOp[]
-    readonly warnings?: readonly string[]
-    readonly audit: Readonly<Record<string, string>>
-  },
-): ReviewResponse {
-  const ops = answer.ops ?? []
-  const warnings = boundedWarnings(answer.warnings ?? [])
-  return {
-    uid,
-    allowed: true,
-    ...(ops.length > 0
-      ? { patchType: 'JSONPatch', patch: Buffer.from(JSON.stringify(ops)).toString('base64') }
-      : {}),
-    ...(warnings.length > 0 ? { warnings } : {}),
-    auditAnnotations: answer.audit,
-  }
-}
-
-/** Refused; the message is what `kubectl` and the ReplicaSet's FailedCreate event show. */
-export function refuse(
-  uid: string,
-  status: { readonly code: number; readonly reason: string; readonly message: string },
-  audit: Readonly<Record<string, string>>,
-): ReviewResponse {
-  return {
-    uid,
-    allowed: false,
-    status: { ...status, message: `pod2iam: ${status.message}`.slice(0, MOST_MESSAGE) },
-    auditAnnotations: audit,
-  }
-}
-
-/** The body to answer with. */
-export function reviewBody(response: ReviewResponse): JsonObject {
-  return { apiVersion: API_VERSION, kind: 'AdmissionReview', response: response as JsonObject }
-}
-
-/** The API server cuts a warning at 256 characters in some clients and all of them at 4096. */
-function boundedWarnings(warnings: readonly string[]): string[] {
-  return warnings.slice(0, 10).map((warning) => {
-    const text = `pod2iam: ${warning}`
-    return text.length > 400 ? `${text.slice(0, 399)}…` : text
-  })
 }
 
 function bad(problem: string): ReviewResult {

@@ -1,49 +1,31 @@
 import { identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
+import { isObject } from '../json.ts'
 import { decideFinal } from './decide.ts'
-import { isObject } from './json.ts'
-import { type Reason, sentence } from './reasons.ts'
-import { allow, type ReviewRequest, refuse } from './review.ts'
-import { type Court, type Told, type Webhook, type WebhookDependencies, webhook } from './webhook.ts'
+import { sentence } from './reasons.ts'
+import type { ReviewRequest } from './review.ts'
+import type { ReviewContext, Verdict } from './verdict.ts'
 
 type Annotations = Readonly<Record<string, string>>
 
 /**
- * The validating webhook, after all mutating ones:
- * a pod that should have the sidecar has it, whole (another webhook may have undone it), whichever replica added it;
- * the identity of a living pod stays what it was created with.
+ * Handles `/validate`, after all mutating webhooks: a pod that should have the sidecar has it, whole (another webhook may have
+ * undone it), whichever replica added it; the identity of a living pod stays what it was created with.
  */
-export function validator(dependencies: WebhookDependencies): Webhook {
-  return webhook(
-    'validate',
-    async function validate(request, court, settings) {
-      const { operation, resource, subResource } = request
-      if (resource === 'pods' && operation === 'CREATE' && subResource === '')
-        return finalPod(request, court, settings)
-      const binds = resource === 'bindings' || (resource === 'pods' && subResource === 'binding')
-      if (binds || (resource === 'pods' && operation === 'UPDATE')) return livingPod(request, settings)
-      return allowed(request, 'not-validated')
-    },
-    dependencies,
-  )
-}
-
-async function finalPod(
+export async function validate(
   request: ReviewRequest,
-  { namespace, inTurn }: Court,
+  { namespace, inTurn }: ReviewContext,
   settings: InjectionSettings,
-): Promise<Told> {
-  const where = await namespace()
-  return inTurn(() => judgedFinal(request, where, settings))
-}
-
-function judgedFinal(request: ReviewRequest, where: Namespace, settings: InjectionSettings): Told {
-  const decision = decideFinal(request.object, request.whole(), where, settings)
-  if (decision.kind === 'deny') return refused(request, decision.reason, decision.sentence)
-  // Of a pod that is left alone the mutating webhook has said why.
-  return allowed(request, decision.reason, decision.reason === 'already-injected' ? decision.warnings : [])
+): Promise<Verdict> {
+  const { operation, resource, subResource } = request
+  if (resource === 'pods' && operation === 'CREATE' && subResource === '') {
+    const where = await namespace()
+    return inTurn(() => decideFinal(request.whole(), where, settings))
+  }
+  const binds = resource === 'bindings' || (resource === 'pods' && subResource === 'binding')
+  if (binds || (resource === 'pods' && operation === 'UPDATE')) return livingPod(request, settings)
+  return { kind: 'allow', reason: 'not-validated', warnings: [] }
 }
 
 /**
@@ -51,12 +33,13 @@ function judgedFinal(request: ReviewRequest, where: Namespace, settings: Injecti
  * binding has no old object: whatever identity it carries would be new to the pod. Pods that are being deleted are left
  * alone, by what the API server has stored: the `deletionTimestamp` of a binding's body is the sender's.
  */
-function livingPod(request: ReviewRequest, settings: InjectionSettings): Told {
-  const [before, after] = [annotationsOf(request.oldObject), annotationsOf(request.object)]
-  const changed = isTerminating(request.oldObject) ? undefined : differing(before, after, settings)
-  return changed === undefined
-    ? allowed(request, 'unchanged')
-    : refusedFor(request, 'identity-changed', changed, settings)
+function livingPod({ namespace, object, oldObject }: ReviewRequest, settings: InjectionSettings): Verdict {
+  const [before, after] = [annotationsOf(oldObject), annotationsOf(object)]
+  const detail = isTerminating(oldObject) ? undefined : differing(before, after, settings)
+  if (detail === undefined) return { kind: 'allow', reason: 'unchanged', warnings: [] }
+  const { roleKey } = settings
+  const reason = 'identity-changed'
+  return { kind: 'deny', reason, sentence: sentence(reason, { roleKey, namespace, detail }) }
 }
 
 function annotationsOf(object: unknown): Annotations {
@@ -81,26 +64,4 @@ function isTerminating(object: unknown): boolean {
   return (
     isObject(object) && isObject(object.metadata) && typeof object.metadata.deletionTimestamp === 'string'
   )
-}
-
-function allowed({ uid }: ReviewRequest, reason: Reason, warnings: readonly string[] = []): Told {
-  return {
-    outcome: 'allow',
-    reason,
-    response: allow(uid, { warnings, audit: { decision: 'allow', reason } }),
-  }
-}
-
-function refusedFor(
-  request: ReviewRequest,
-  reason: Reason,
-  detail: string,
-  { roleKey }: InjectionSettings,
-): Told {
-  return refused(request, reason, sentence(reason, { roleKey, namespace: request.namespace, detail }))
-}
-
-function refused({ uid }: ReviewRequest, reason: Reason, message: string): Told {
-  const status = { code: 403, reason: 'Forbidden', message }
-  return { outcome: 'deny', reason, response: refuse(uid, status, { decision: 'deny', reason }) }
 }

@@ -1,18 +1,22 @@
-/** What both webhooks have in common: from a body to an answer that is always well-formed, counted and logged. */
+/** The way of every review, from its body to an answer that is always well-formed, counted and logged. */
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
 import type { NamespaceLookup } from '../kubernetes/namespace-lookup.ts'
 import type { InjectorMetrics } from '../metrics.ts'
 import type { Body } from '../server/body.ts'
 import { AT_ONCE, type FairTurns } from '../server/fair-turns.ts'
-import { isObject, type JsonObject } from './json.ts'
-import { type Reason, sentence } from './reasons.ts'
-import { type ReviewRequest, type ReviewResponse, readReview, refuse, reviewBody } from './review.ts'
+import type { LimitsLookup } from '../warnings/namespace-limits.ts'
+import { mutate } from './mutate.ts'
+import { sentence } from './reasons.ts'
+import { type ReviewRequest, readReview } from './review.ts'
 import { reviewOutline } from './review-outline.ts'
 import type { Outline } from './skim.ts'
+import { validate } from './validate.ts'
+import { type Handler, type ReviewAnswer, reviewAnswer, type Verdict } from './verdict.ts'
+import { warner } from './warn.ts'
 
 export type WebhookDependencies = {
   /** Those of now: they follow the injector's other replicas (`peers/`). Asked once for each review. */
@@ -27,7 +31,7 @@ export type WebhookDependencies = {
 }
 
 /** What stands in metrics and logs, and in the path. */
-export type WebhookName = 'mutate' | 'validate' | 'warn'
+type WebhookName = 'mutate' | 'validate' | 'warn'
 
 /** Takes a body and its sender's address, answers it; never rejects. */
 export type Webhook = (body: string | Body, address?: string) => Promise<Answer>
@@ -36,32 +40,27 @@ export type Answer =
   | { readonly status: 200; readonly body: JsonObject }
   | { readonly status: 400; readonly text: string }
 
-export type Told = {
-  readonly outcome: 'patch' | 'skip' | 'allow' | 'deny' | 'error'
-  readonly reason: Reason
-  readonly response: ReviewResponse
-}
-
 /** Bytes whose head is read in less time than a turn is organised. */
 const SMALL = 64 * 1024
 
 /** A namespace that could not be read: {@link webhook} answers it with 503, so that nothing is allowed unseen. */
 class LookupError extends Error {}
 
-/** What a judge may ask for: the review's namespace as it is now, and a turn for work that costs. */
-export type Court = {
-  readonly namespace: () => Promise<Namespace>
-  readonly inTurn: <T>(work: () => T) => Promise<T>
+/** The webhooks behind `/mutate`, `/validate` and `/warn`. */
+export function webhooks(
+  deps: WebhookDependencies & { readonly limits: LimitsLookup },
+): Readonly<Record<WebhookName, Webhook>> {
+  return {
+    mutate: admissionWebhook('mutate', mutate, deps),
+    validate: admissionWebhook('validate', validate, deps),
+    warn: admissionWebhook('warn', warner(deps.limits, deps.log), deps),
+  }
 }
 
-/**
- * @param judge decides about one review. While it waits for anything it holds nothing that was parsed but the head: a pod is
- *   parsed and judged in one turn, so that one at a time is in memory
- * @returns answers a body that is no review with 400 and a sentence, everything else with a review
- */
-export function webhook(
+/** @returns answers a body that is no review with 400 and a sentence, everything else with a review */
+function admissionWebhook(
   name: WebhookName,
-  judge: (request: ReviewRequest, court: Court, settings: InjectionSettings) => Promise<Told> | Told,
+  handle: Handler,
   { settings: settingsNow, lookup, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
 ): Webhook {
   const outlineFor = outlines()
@@ -82,19 +81,20 @@ export function webhook(
       lookup(request.namespace).catch((error) => {
         throw new LookupError(kubeProblem(error))
       })
-    let told: Told
+    let verdict: Verdict
     try {
       const turn = { address, namespace: request.namespace, bytes }
-      told = await judge(request, { namespace, inTurn: (work) => turns.take(turn, work) }, settings)
+      verdict = await handle(request, { namespace, inTurn: (work) => turns.take(turn, work) }, settings)
     } catch (error) {
-      told = failed(request, error, settings)
-      if (told.reason === 'internal-error')
+      verdict = failed(request, error, settings)
+      if (verdict.reason === 'internal-error')
         log.error('review failed', { uid: request.uid, ...described(error) })
     }
     const seconds = (clock() - started) / 1000
-    metrics.observe(name, told.outcome, told.reason, seconds)
-    report(name, request, told, seconds, log)
-    return { status: 200, body: reviewBody(told.response) }
+    metrics.observe(name, verdict.kind, verdict.reason, seconds)
+    const answered = reviewAnswer(request.uid, verdict)
+    report(name, request, verdict, answered, seconds, log)
+    return { status: 200, body: answered }
   }
 }
 
@@ -109,38 +109,42 @@ function outlines(): (settings: InjectionSettings) => Outline {
 }
 
 /** A review also when something broke: a bare 500 would show people "failed calling webhook". */
-function failed({ uid, namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Told {
-  const isLookup = error instanceof LookupError
-  const reason: Reason = isLookup ? 'namespace-lookup-failed' : 'internal-error'
-  const status = {
-    code: isLookup ? 503 : 500,
-    reason: isLookup ? 'ServiceUnavailable' : 'InternalError',
-    message: sentence(reason, { roleKey, namespace, detail: messageOf(error) }),
+function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Verdict {
+  const reason = error instanceof LookupError ? 'namespace-lookup-failed' : 'internal-error'
+  return {
+    kind: 'error',
+    reason,
+    sentence: sentence(reason, { roleKey, namespace, detail: messageOf(error) }),
   }
-  return { outcome: 'error', reason, response: refuse(uid, status, { decision: 'error', reason }) }
 }
 
 /** What Kubernetes lets names have. Whoever reaches the port can send longer ones, and fill the node's disk with our log. */
-const MOST_NAMESPACE = 63
-const MOST_NAME = 253
+const MAX_NAMESPACE = 63
+const MAX_NAME = 253
 /** Ours are shorter, unless somebody's annotation stands in them. */
-const MOST_SENTENCE = 1024
+const MAX_SENTENCE = 1024
 
 /** One line per review, correlated by its uid; nothing of the pod but its name, because env may hold secrets. */
-function report(name: string, request: ReviewRequest, told: Told, seconds: number, log: Logger) {
-  const { outcome, reason, response } = told
+function report(
+  name: WebhookName,
+  request: ReviewRequest,
+  { kind: outcome, reason }: Verdict,
+  { response }: ReviewAnswer,
+  seconds: number,
+  log: Logger,
+) {
   const fields = {
     // What happened to a pod; that nothing did is not worth the place of that.
     ...(outcome === 'skip' || outcome === 'allow' ? {} : { audit: true }),
     webhook: name,
     uid: request.uid,
-    namespace: request.namespace.slice(0, MOST_NAMESPACE),
+    namespace: request.namespace.slice(0, MAX_NAMESPACE),
     object: nameOf(request.object),
     outcome,
     reason,
     ms: Math.round(seconds * 1000),
     ...(request.dryRun ? { dryRun: true } : {}),
-    ...(response.status ? { sentence: response.status.message.slice(0, MOST_SENTENCE) } : {}),
+    ...(response.status ? { sentence: response.status.message.slice(0, MAX_SENTENCE) } : {}),
     ...(response.warnings ? { warnings: response.warnings } : {}),
   }
   if (outcome === 'error' || reason === 'not-a-pod-creation' || reason === 'not-validated')
@@ -151,8 +155,8 @@ function report(name: string, request: ReviewRequest, told: Told, seconds: numbe
 
 function nameOf(object: unknown): string {
   const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name.slice(0, MOST_NAME)
-  return typeof metadata.generateName === 'string' ? `${metadata.generateName.slice(0, MOST_NAME)}*` : ''
+  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name.slice(0, MAX_NAME)
+  return typeof metadata.generateName === 'string' ? `${metadata.generateName.slice(0, MAX_NAME)}*` : ''
 }
 
 function described(error: unknown) {

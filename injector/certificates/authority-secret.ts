@@ -1,6 +1,6 @@
 /** The Secret that all replicas share the authority through. */
 import { type Kube, KubeError } from '../../common/kube/client.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
 import type { AuthorityState } from './rotation.ts'
 

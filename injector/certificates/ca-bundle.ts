@@ -1,6 +1,6 @@
 /** Keeps the `caBundle` of every entry of both webhook configurations right, also when somebody overwrites it. */
 import type { Kube } from '../../common/kube/client.ts'
-import { isObject } from '../admission/json.ts'
+import { isObject } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
 import { pointer } from '../patch/json-patch.ts'
 

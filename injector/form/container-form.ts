@@ -5,7 +5,7 @@
  *
  * A form says what an image of ours may be told: which variables and arguments, with which values. What this release does not know
  * yet, but carries our own prefix, is a later release's: only a replica of that release writes it, since the mutating webhook,
- * which sees every pod before, puts each container of ours right to the letter (`put-right.ts`).
+ * which sees every pod before, puts each container of ours right to the letter (`patch/repair.ts`).
  */
 import {
   BROKER_ADDRESSES,
@@ -21,22 +21,12 @@ import { IDENTITY_ENV } from '../../common/identity.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { quote } from '../../common/role.ts'
-import { blank, isObject, type Json, type JsonObject, sameJson } from '../admission/json.ts'
+import { blank, isObject, type Json, type JsonObject, sameJson } from '../json.ts'
 import { START_HOOK } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
+import type { Kind } from '../pod/reserved.ts'
 import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
-
-/** The two containers that are ours. */
-export type Kind = typeof SIDECAR_CONTAINER | typeof GATE_CONTAINER
-
-/** Which of ours a container is, by name alone. */
-export function kindOf({ name }: { readonly name: string }): Kind | undefined {
-  return name === SIDECAR_CONTAINER || name === GATE_CONTAINER ? name : undefined
-}
-
-/** By name alone; whether the content is ours, too, {@link foreignContent} tells. */
-export const isOurs = (container: { readonly name: string }): boolean => kindOf(container) !== undefined
 
 /**
  * Fields that may stand in a container of ours: those that we set, and defaults of the API server. Every other one (`envFrom`,

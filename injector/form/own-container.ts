@@ -4,17 +4,17 @@
  */
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
-import { blank, contains, type JsonObject } from '../admission/json.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { blank, contains, type JsonObject } from '../json.ts'
 import { MOUNTS } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
+import type { Kind } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'
 import {
   environmentProblem,
   foreignContent,
   hasStartHook,
-  type Kind,
   redirectOf,
   securityProblem,
 } from './container-form.ts'

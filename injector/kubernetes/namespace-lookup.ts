@@ -1,6 +1,6 @@
 import type { Kube } from '../../common/kube/client.ts'
-import { isObject } from '../admission/json.ts'
-import type { Namespace } from './namespace.ts'
+import { isObject } from '../json.ts'
+import type { Namespace } from '../pod/namespace.ts'
 
 /** Reads a namespace as it is now; throws when it cannot. */
 export type NamespaceLookup = (name: string) => Promise<Namespace>

@@ -1,16 +1,16 @@
 /** What is added to one pod: rendered from identity, options and settings; the same input renders the same bytes. */
 import { createHash } from 'node:crypto'
-import { SIDECAR_PORT } from '../../common/addresses.ts'
 import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
-import type { JsonObject } from '../admission/json.ts'
-import { isOurs } from '../form/container-form.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import type { JsonObject } from '../json.ts'
+import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import { fitted } from '../pod/level.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container, Pod } from '../pod/pod.ts'
 import { inProportion } from '../pod/proportion.ts'
+import { isOurs } from '../pod/reserved.ts'
 import {
   AUTO,
   type ChosenResources,
@@ -35,12 +35,6 @@ export type Addition = {
   /** For every container of the user's that runs after the gate; redirect mode `env` only. */
   readonly appEnv: { readonly name: string; readonly value: string } | undefined
 }
-
-/** Name of the variable by which SDKs find a metadata service elsewhere; the CLI and every SDK honour it. */
-export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
-
-/** Where the sidecar listens, for apps that are led to it by {@link ENDPOINT_ENV}. */
-export const SIDECAR_ENDPOINT = `http://127.0.0.1:${SIDECAR_PORT}/`
 
 /** What the sidecar and the gate, where there is one, have in this pod, where these are chosen for the sidecar. */
 export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): OwnResources {

@@ -1,4 +1,4 @@
-import type { Json } from '../admission/json.ts'
+import type { Json } from '../json.ts'
 
 /**
  * One operation of a JSON Patch (RFC 6902). What other webhooks and people wrote stays byte for byte: only what is ours is

@@ -1,7 +1,7 @@
 /** Where the sidecar, and the gate where there is one, stand among the init containers: behind a service mesh's, before everybody else's. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isOurs } from '../form/container-form.ts'
 import type { Container } from '../pod/pod.ts'
+import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
 import { isMeshContainer, leadingMeshContainers } from './mesh.ts'
 

@@ -4,16 +4,17 @@
  * harmless.
  */
 
-import { isObject } from '../admission/json.ts'
-import { isOurs, kindOf } from '../form/container-form.ts'
-import { containerOps, putRight } from '../form/put-right.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { isObject } from '../json.ts'
+import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import { impliedRequests } from '../pod/level.ts'
 import type { Container, Pod } from '../pod/pod.ts'
-import { type Addition, ENDPOINT_ENV, SIDECAR_ENDPOINT } from './addition.ts'
+import { isOurs, kindOf } from '../pod/reserved.ts'
+import type { Addition } from './addition.ts'
 import { add, type PatchOp, pointer, remove } from './json-patch.ts'
 import { isMeshContainer } from './mesh.ts'
 import { arrangement, type Placed } from './placement.ts'
+import { containerOps, putRight } from './repair.ts'
 
 export type Plan = {
   readonly ops: readonly PatchOp[]

@@ -18,8 +18,8 @@ import {
   STATE_VOLUME,
   TOKEN_VOLUME,
 } from '../../common/keys.ts'
-import type { JsonObject } from '../admission/json.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import type { JsonObject } from '../json.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container } from '../pod/pod.ts'
 import type { Resources } from '../pod/resources.ts'

@@ -2,8 +2,8 @@
 import { messageOf } from '../../common/errors.ts'
 import { ADMISSION_FORMAT } from '../../common/keys.ts'
 import { parseSettings } from '../../common/settings.ts'
-import { isObject } from '../admission/json.ts'
 import { INJECTION_SPEC, type InjectionSettings, injectionSettings } from '../injection-settings.ts'
+import { isObject } from '../json.ts'
 
 /** `strict`: judges to the letter, as release 0.1.0 does. `unreadable`: its settings are not known. */
 export const PEER_KINDS = ['same', 'other-settings', 'strict', 'unreadable'] as const

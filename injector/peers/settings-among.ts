@@ -9,8 +9,8 @@
  * docs/decisions/0098 weighs the ways.
  */
 
-import { sameJson } from '../admission/json.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { sameJson } from '../json.ts'
 import type { Peer, PeerKind } from './peer.ts'
 
 type Readable = Peer & { readonly settings: InjectionSettings }

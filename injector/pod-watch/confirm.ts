@@ -2,16 +2,16 @@
 import { messageOf } from '../../common/errors.ts'
 import type { Query } from '../../common/kube/client.ts'
 import { listPage } from '../../common/kube/list-page.ts'
-import { isObject } from '../admission/json.ts'
-import type { WatchEdges } from './edges.ts'
+import { isObject } from '../json.ts'
+import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { inTurns } from './turns.ts'
 import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
 
 /** Of one namespace in one turn; where there are more, they are read in one list, now and then. */
-const MOST_ONE_BY_ONE = 5
+const MAX_ONE_BY_ONE = 5
 const LIST_AGAIN_MS = 60_000
 /** Lists at the same time. */
-const MOST_LISTS = 4
+const MAX_LISTS = 4
 const PAGE = 100
 
 /**
@@ -21,7 +21,7 @@ const PAGE = 100
 export function confirmer(
   pods: UnlabelledPods,
   query: Query,
-  { kube, clock, log, signal }: WatchEdges,
+  { kube, clock, log, signal }: WatchDependencies,
 ): () => void {
   const underWay = new Set<string>()
   const askedAt = new Map<string, number>()
@@ -52,11 +52,11 @@ export function confirmer(
     underWay.add(namespace)
     askedAt.set(namespace, ++turn)
     try {
-      if (some.length > MOST_ONE_BY_ONE && mayList(namespace)) {
+      if (some.length > MAX_ONE_BY_ONE && mayList(namespace)) {
         listedAt.set(namespace, clock.now())
         return await read(namespace, query, new Map(some.map((pod) => [pod.uid, pod])))
       }
-      for (const pod of some.slice(0, MOST_ONE_BY_ONE))
+      for (const pod of some.slice(0, MAX_ONE_BY_ONE))
         await read(namespace, { fieldSelector: `metadata.name=${pod.name}` }, new Map([[pod.uid, pod]]))
     } catch (error) {
       log.debug('pods of a namespace could not be read', { namespace, error: messageOf(error) })
@@ -73,7 +73,7 @@ export function confirmer(
       else some.push(pod)
     }
     const namespaces = [...byNamespace.keys()].map((namespace) => ({ namespace }))
-    for (const { namespace } of inTurns(namespaces, askedAt).slice(0, MOST_LISTS - underWay.size))
+    for (const { namespace } of inTurns(namespaces, askedAt).slice(0, MAX_LISTS - underWay.size))
       void confirmIn(namespace, byNamespace.get(namespace) ?? [])
     for (const name of askedAt.keys()) if (!byNamespace.has(name) && !underWay.has(name)) askedAt.delete(name)
     for (const name of listedAt.keys()) if (mayList(name)) listedAt.delete(name)

@@ -3,6 +3,7 @@
  * gives it the same: who comes second is answered 409 and leaves it at that.
  */
 import { createHash } from 'node:crypto'
+import { BoundedMap } from '../../common/bounded-map.ts'
 import type { Clock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import { type Kube, KubeError } from '../../common/kube/client.ts'
@@ -28,10 +29,10 @@ const BURST = 25
 /** Of one namespace, whose pods may have ever new reasons: a fifth, so that it does not silence the others. */
 const PER_SECOND_AND_NAMESPACE = 0.2
 const BURST_OF_NAMESPACE = 10
-const MOST_KNOWN = 4096
-const MOST_NAMESPACES = 1024
+const MAX_KNOWN = 4096
+const MAX_NAMESPACES = 1024
 /** events.k8s.io: the note's limit. */
-const MOST_NOTE = 1024
+const MAX_NOTE = 1024
 
 /**
  * @param instance this replica's name
@@ -44,31 +45,20 @@ export function podEvents(
 ): PodEvents {
   const { kube, clock, log } = by
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
-  const ofNamespace = new Map<string, ReturnType<typeof tokenBucket>>()
+  const ofNamespace = new BoundedMap<string, ReturnType<typeof tokenBucket>>(MAX_NAMESPACES)
   const mayNamespace = (name: string) => {
     const own = ofNamespace.get(name) ?? tokenBucket(PER_SECOND_AND_NAMESPACE, BURST_OF_NAMESPACE, clock)
-    ofNamespace.delete(name)
     ofNamespace.set(name, own)
-    const [oldest] = ofNamespace.keys()
-    if (ofNamespace.size > MOST_NAMESPACES && oldest !== undefined) ofNamespace.delete(oldest)
     return own.take()
   }
-  const saidAt = new Map<string, number>()
-  const remember = (name: string) => {
-    saidAt.delete(name)
-    saidAt.set(name, clock.now())
-    for (const oldest of saidAt.keys()) {
-      if (saidAt.size <= MOST_KNOWN) break
-      saidAt.delete(oldest)
-    }
-  }
+  const saidAt = new BoundedMap<string, number>(MAX_KNOWN)
   return {
     report(pod, reason, text) {
-      const note = text.slice(0, MOST_NOTE)
+      const note = text.slice(0, MAX_NOTE)
       const name = eventName(pod, reason, note)
       if (clock.now() - (saidAt.get(name) ?? Number.NEGATIVE_INFINITY) < AGAIN_MS) return
       if (!mayNamespace(pod.namespace) || !bucket.take()) return onOutcome('limited')
-      remember(name)
+      saidAt.set(name, clock.now())
       const event = eventBody(pod, { name, reason, note, instance, at: clock.now() })
       kube
         .send('POST', `/apis/events.k8s.io/v1/namespaces/${pod.namespace}/events`, event)

@@ -1,6 +1,7 @@
 /** What the watch keeps of a pod, and what it finds wrong with it. Pure. */
 import { type injectionMode, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
+import { MIRROR_KEY } from '../pod/unsupported.ts'
 import { startsAlone, waitingSince } from './start-wait.ts'
 
 export type WatchedPod = {
@@ -36,7 +37,7 @@ export function watchedPod(object: unknown, roleKey: string): WatchedPod | undef
   const annotations = part(metadata.annotations)
   const isLeaving = metadata.deletionTimestamp !== undefined
   // Mirror pods cannot be changed; annotated pods on the host network exist only where the operator lets them be.
-  const cannot = annotations['kubernetes.io/config.mirror'] !== undefined || spec.hostNetwork === true
+  const cannot = annotations[MIRROR_KEY] !== undefined || spec.hostNetwork === true
   const inject = annotations[KEYS.inject]
   const wants = annotations[roleKey] !== undefined || inject === 'metadata'
   const sidecar = objects(spec.initContainers).find((one) => one.name === SIDECAR_CONTAINER)

@@ -12,13 +12,13 @@ export type WatchedPods = {
 }
 
 /** About 8 MiB; beyond it pods are only counted, which costs them nothing but Events. */
-export const MOST_KNOWN = 20_000
+export const MAX_KNOWN = 20_000
 
 /** @param onGone told of every pod that is gone or no longer relevant */
 export function watchedPods(
   roleKey: string,
   onGone: (uid: string) => void = () => {},
-  most = MOST_KNOWN,
+  most = MAX_KNOWN,
 ): WatchedPods {
   const byUid = new Map<string, WatchedPod>()
   let leftOut = tally()

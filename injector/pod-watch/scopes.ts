@@ -5,7 +5,7 @@
 import { messageOf } from '../../common/errors.ts'
 import { listPage } from '../../common/kube/list-page.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
-import type { WatchEdges } from './edges.ts'
+import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 
 export type Scopes = {
   /** Takes note of the namespaces that are opted in now. */
@@ -17,7 +17,7 @@ export type Scopes = {
 }
 
 /** Watched one by one; half as many, before it is done again after they were too many. */
-export const MOST_ALONE = 4
+export const MAX_ALONE = 4
 const PAGE = 500
 
 type Watched = { readonly reflection: Reflection; readonly startedAt: number; readonly stop: () => void }
@@ -26,7 +26,7 @@ type Watched = { readonly reflection: Reflection; readonly startedAt: number; re
 export function watchScopes<T>(
   query: Readonly<Record<string, string>>,
   sinkOf: (namespace?: string) => Sink<T>,
-  { kube, clock, log, signal }: WatchEdges,
+  { kube, clock, log, signal }: WatchDependencies,
 ): Scopes {
   const watched = new Map<string | undefined, Watched>()
   /** Opted in while the whole cluster was being watched, which told of none of their pods before that. */
@@ -87,7 +87,7 @@ export function watchScopes<T>(
   return {
     follow(namespaces) {
       const wasWhole = watched.has(undefined)
-      const isWhole = namespaces.length > (wasWhole ? MOST_ALONE / 2 : MOST_ALONE)
+      const isWhole = namespaces.length > (wasWhole ? MAX_ALONE / 2 : MAX_ALONE)
       const before = known
       known = new Set(namespaces)
       for (const name of toList) if (!isWhole || !known.has(name)) toList.delete(name)

@@ -6,7 +6,7 @@
  * mounted or images pulled. Only where the sidecar was started before, and ended, more is known.
  */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
 
 /** How long mounting and pulling may take where it cannot be told from a wait. */
 const UNSEEN_MS = 60_000

@@ -15,14 +15,14 @@ export type Tally = {
 }
 
 /** Pods counted one by one: 9 MiB, and twice that while they are listed anew. The largest clusters that Kubernetes is tested with have 150,000. */
-export const MOST_COUNTED = 500_000
+export const MAX_COUNTED = 500_000
 /** Releases told apart in the metric: people can write what this is read from. */
-export const MOST_VERSIONS = 20
+export const MAX_VERSIONS = 20
 /** A table grows a part at a time, so that no growth takes longer than a moment. */
 const PARTS = 256
 const FIRST_SLOTS = 16
 
-export function tally(most = MOST_COUNTED): Tally {
+export function tally(most = MAX_COUNTED): Tally {
   const parts = Array.from({ length: PARTS }, () => part())
   const versions = versionSlots()
   let size = 0
@@ -59,7 +59,7 @@ export function tally(most = MOST_COUNTED): Tally {
 
 /** Names of releases as small numbers from 1; a name that nobody has any more makes room for another. */
 function versionSlots() {
-  const names: (string | undefined)[] = [undefined, ...Array(MOST_VERSIONS), 'other']
+  const names: (string | undefined)[] = [undefined, ...Array(MAX_VERSIONS), 'other']
   const counts = new Uint32Array(names.length)
   const other = names.length - 1
   const slotOf = (version: string) => {

@@ -5,7 +5,7 @@
  */
 import type { Sink } from '../../common/kube/reflector.ts'
 import { isLabelled, phaseOf, type WatchedPod, watchedPod } from './pod.ts'
-import { MOST_KNOWN } from './pods.ts'
+import { MAX_KNOWN } from './pods.ts'
 import { tally } from './tally.ts'
 
 export type Unlabelled = WatchedPod & {
@@ -32,7 +32,7 @@ export function unlabelledPods(
   roleKey: string,
   isOptedIn: (namespace: string) => boolean,
   onGone: (uid: string) => void = () => {},
-  most = MOST_KNOWN,
+  most = MAX_KNOWN,
 ): UnlabelledPods {
   const byUid = new Map<string, Unlabelled>()
   let leftOut = tally()

@@ -5,7 +5,7 @@ import { judgeRole } from '../../common/policy.ts'
 import { quote, resolveRole } from '../../common/role.ts'
 import type { Reason } from '../admission/reasons.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
+import type { Namespace } from './namespace.ts'
 
 export type IdentityResult =
   | {

@@ -5,11 +5,11 @@
  * webhook adds. So ours take what is left, down to nothing; the whole pod's request is theirs, too.
  */
 
-import { isObject, type Json } from '../admission/json.ts'
-import { isOurs } from '../form/container-form.ts'
+import { isObject, type Json } from '../json.ts'
 import type { Pod } from './pod.ts'
 import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
-import { LEAST_LIMITS, type OwnResources, type Resources } from './resources.ts'
+import { isOurs } from './reserved.ts'
+import { MIN_LIMITS, type OwnResources, type Resources } from './resources.ts'
 import { containerTotal, hasPodLevel, podLevel } from './total.ts'
 import type { Obstacle } from './unsupported.ts'
 
@@ -60,9 +60,9 @@ export function tooLittle(pod: Pod): Obstacle | undefined {
   if (pod.spec.initContainers?.some(isOurs)) return undefined
   for (const name of RESOURCE_NAMES) {
     const limit = podLevel(pod, 'limits', name)
-    if (limit === undefined || limit >= (amountOf(name, LEAST_LIMITS[name]) ?? 0)) continue
+    if (limit === undefined || limit >= (amountOf(name, MIN_LIMITS[name]) ?? 0)) continue
     const detail =
-      `the pod as a whole may use ${quantityText(name, limit)} of ${name}, and the sidecar alone needs a limit of ${LEAST_LIMITS[name]} ` +
+      `the pod as a whole may use ${quantityText(name, limit)} of ${name}, and the sidecar alone needs a limit of ${MIN_LIMITS[name]} ` +
       `to start: raise spec.resources.limits.${name}`
     return { reason: 'pod-resources-too-small', detail }
   }

@@ -3,8 +3,8 @@ import { KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
 import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
+import type { Namespace } from './namespace.ts'
 import { type ChosenResources, parseResources } from './resources.ts'
 
 export type PodOptions = {

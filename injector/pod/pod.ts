@@ -1,5 +1,5 @@
 /** A pod as it stands in an admission review: a view of the raw JSON whose shape has been checked, not a copy of it. */
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
 
 export type EnvVar = {
   readonly name: string
@@ -54,12 +54,6 @@ export function readPodHead(raw: unknown): ReturnType<typeof readPod> {
   const problem = isObject(raw) ? metadataProblem(metadata) : 'is not an object'
   if (problem !== undefined) return { ok: false, problem }
   return { ok: true, pod: { metadata: (metadata ?? {}) as Pod['metadata'] & {}, spec: { containers: [] } } }
-}
-
-/** `name`, or what the API server will make it from: for logs, never a key. */
-export function podLabel(pod: Pod): string {
-  const { name, generateName } = pod.metadata ?? {}
-  return name || (generateName ? `${generateName}*` : '(unnamed)')
 }
 
 function podProblem(raw: unknown): string | undefined {

@@ -2,7 +2,7 @@
  * Resources of the containers we add: always requests and limits for CPU and memory, because a ResourceQuota
  * refuses pods without (linkerd2#2750) and a HorizontalPodAutoscaler shows `<unknown>` (istio#13977).
  */
-import { isObject, type Json } from '../admission/json.ts'
+import { isObject, type Json } from '../json.ts'
 import type { Container, Pod } from './pod.ts'
 import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 import { hasPodLevel } from './total.ts'
@@ -27,13 +27,13 @@ export const SIDECAR_RESOURCES: ChosenResources = {
 }
 /** The gate runs Node and, for a moment, `nft` beside it. */
 const GATE_LIMITS: ResourceList = { cpu: '500m', memory: '64Mi' }
-export const MOST_RESOURCES: ResourceList = { cpu: '1', memory: '256Mi' }
+export const MAX_RESOURCES: ResourceList = { cpu: '1', memory: '256Mi' }
 
 /**
  * Below these the sidecar is killed at its start, or starts so slowly that the app waits for seconds. The gate needs less: its cgroup
  * peaks at 17 MiB, and it runs in 20.
  */
-export const LEAST_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
+export const MIN_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
 /** CPU of our containers in a Guaranteed pod, where the limit is reserved: 500m would cost half a core per pod. */
 const GUARANTEED_CPU = '200m'
 
@@ -67,8 +67,8 @@ export function parseResources(text: string, base: ChosenResources, most: Resour
   for (const name of RESOURCE_NAMES) {
     const [request = '0', limit] = [resources.requests[name], resources.limits[name]]
     if (exceeds(name, limit, most[name])) return bad(`may give at most ${most[name]} of ${name}`)
-    if (exceeds(name, LEAST_LIMITS[name], limit))
-      return bad(`must give a ${name} limit of at least ${LEAST_LIMITS[name]}`)
+    if (exceeds(name, MIN_LIMITS[name], limit))
+      return bad(`must give a ${name} limit of at least ${MIN_LIMITS[name]}`)
     if (exceeds(name, request, limit)) return bad(`requests more ${name} than its limit of ${limit}`)
   }
   return { ok: true, resources }

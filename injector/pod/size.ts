@@ -5,13 +5,12 @@
  */
 
 import { KEYS } from '../../common/keys.ts'
-import { isOurs } from '../form/container-form.ts'
-import { ENDPOINT_ENV } from '../patch/addition.ts'
+import { ENDPOINT_ENV } from './endpoint.ts'
 import type { Container, Pod } from './pod.ts'
-import { isReserved } from './reserved.ts'
+import { isOurs, isReserved } from './reserved.ts'
 import type { Obstacle } from './unsupported.ts'
 
-export const MOST = {
+export const MAX = {
   /** Of all three kinds. A whole node runs 110 pods by default, of four or five containers each. */
   containers: 500,
   /** Each is a mount on the node; the kubelet takes seconds for a hundred. */
@@ -28,7 +27,7 @@ export const MOST = {
   nodeSelector: 1_000,
 } as const
 /** Kubernetes' own bound (`TotalAnnotationSizeLimitB`), which it checks only after all webhooks. */
-const MOST_ANNOTATION_BYTES = 256 * 1024
+const MAX_ANNOTATION_BYTES = 256 * 1024
 
 /**
  * The first thing of which the pod has too many. What the injector itself adds does not count: a pod that was let in must not
@@ -40,7 +39,7 @@ export function tooMany(pod: Pod): Obstacle | undefined {
   const theirs = containers.filter((one) => !isOurs(one))
   const inAll = (list: (container: Container) => number) => theirs.reduce((sum, one) => sum + list(one), 0)
   const annotations = Object.entries(metadata?.annotations ?? {})
-  const counts: Readonly<Record<keyof typeof MOST, number>> = {
+  const counts: Readonly<Record<keyof typeof MAX, number>> = {
     containers: theirs.length,
     volumes: (spec.volumes ?? []).filter((one) => !isReserved(one)).length,
     env: inAll(({ env }) => (env ?? []).filter(({ name }) => name !== ENDPOINT_ENV).length),
@@ -51,19 +50,19 @@ export function tooMany(pod: Pod): Obstacle | undefined {
     nodeSelector: Object.keys(spec.nodeSelector ?? {}).length,
   }
   for (const [what, count] of Object.entries(counts)) {
-    const most = MOST[what as keyof typeof MOST]
-    if (count > most) return tooLarge(`has ${count} ${NAMES[what as keyof typeof MOST]}, more than ${most}`)
+    const max = MAX[what as keyof typeof MAX]
+    if (count > max) return tooLarge(`has ${count} ${NAMES[what as keyof typeof MAX]}, more than ${max}`)
   }
   const bytes = annotations.reduce(
     (sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value),
     0,
   )
-  return bytes > MOST_ANNOTATION_BYTES
+  return bytes > MAX_ANNOTATION_BYTES
     ? tooLarge('has more than 256 KiB of annotations, as Kubernetes allows')
     : undefined
 }
 
-const NAMES: Readonly<Record<keyof typeof MOST, string>> = {
+const NAMES: Readonly<Record<keyof typeof MAX, string>> = {
   containers: 'containers',
   volumes: 'volumes',
   env: 'environment variables',

@@ -1,5 +1,5 @@
 /** What the containers of a pod request and are limited to together, as the API server counts it, and what is said of the whole pod. */
-import { isObject, type Json } from '../admission/json.ts'
+import { isObject, type Json } from '../json.ts'
 import type { Container, Pod } from './pod.ts'
 import { amountOf, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 

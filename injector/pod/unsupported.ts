@@ -1,9 +1,8 @@
 /** Kinds of pods that cannot have a sidecar with a role of its own. */
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
-import { isObject, type Json } from '../admission/json.ts'
 import type { Reason } from '../admission/reasons.ts'
-import { MIRROR_KEY } from '../admission/review-outline.ts'
+import { isObject, type Json } from '../json.ts'
 import type { Pod } from './pod.ts'
 
 export type Obstacle = { readonly reason: Reason; readonly detail: string }
@@ -15,6 +14,9 @@ export function unsupported(pod: Pod): Obstacle | undefined {
   if (isFargate(pod)) return { reason: 'fargate', detail: '' }
   return portClash(pod)
 }
+
+/** The annotation of a pod that the kubelet made from a file. */
+export const MIRROR_KEY = 'kubernetes.io/config.mirror'
 
 /** A pod that the kubelet made from a manifest file on its node, mirrored into the API. */
 export function isMirrorPod(pod: Pod): boolean {

@@ -8,7 +8,7 @@ import { type Clock, pause } from '../../common/clock.ts'
 import { isIdle, type OpenConnection, type OpenConnections } from './open-connections.ts'
 
 /** As long as new connections come, this server still is an endpoint for somebody: it goes on, so many times as long. */
-export const MOST_ACCEPTING = 3
+export const MAX_ACCEPTING = 3
 /**
  * After the time of accepting, at most: an API server waits five seconds for an answer, which may take them on a node without a
  * free core. Where nothing is under way, it ends at once.
@@ -58,7 +58,7 @@ async function endpointGone(connections: OpenConnections, acceptMs: number, cloc
     await pause(clock, wait)
     const now = clock.now()
     const quiet = connections.lastAccepted() + QUIET_MS - now
-    wait = Math.min(quiet, began + MOST_ACCEPTING * acceptMs - now)
+    wait = Math.min(quiet, began + MAX_ACCEPTING * acceptMs - now)
   }
 }
 

@@ -26,7 +26,7 @@ const SLICE_MS = 10
 const GUESSED_MS_PER_BYTE = 10e-6
 const GUESSED_MS = 0.5
 /** Beyond it idle ones are forgotten, with what they owe. */
-const MOST_IDLE = 2048
+const MAX_IDLE = 2048
 
 type Job = { readonly guess: number; readonly run: () => void }
 type Used = { used: number; waiting: number }
@@ -124,7 +124,7 @@ function entered<T extends Used>(flows: Flows<T>, key: string, fresh: () => T): 
   const one = known ?? fresh()
   if (one.waiting++ === 0) one.used = Math.max(one.used, flows.now)
   if (known === undefined) {
-    if (flows.members.size >= MOST_IDLE) forgetIdle(flows)
+    if (flows.members.size >= MAX_IDLE) forgetIdle(flows)
     flows.members.set(key, one)
   }
   return one

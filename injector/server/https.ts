@@ -10,12 +10,12 @@ import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import type { Webhook } from '../admission/webhook.ts'
 import type { ServingCertificate } from '../certificates/files.ts'
-import { pacing } from '../kubernetes/pacing.ts'
 import { reserve } from './body.ts'
 import { bodyBudget } from './body-budget.ts'
 import { drained } from './drain.ts'
 import { boundConnections } from './fair-connections.ts'
 import { openConnections } from './open-connections.ts'
+import { pacing } from './pacing.ts'
 import { boundRequestTime } from './request-time.ts'
 import { readBody } from './review-body.ts'
 
@@ -54,7 +54,7 @@ const LIMITS: ServerLimits = { bodyBytes: 16 * 1024 * 1024, connections: 1024, r
  */
 const KEEP_ALIVE_MS = 120_000
 /** An API server sends a request when it has the answer to the one before; the other one is for an answer just on its way. */
-const MOST_PIPELINED = 2
+const MAX_PIPELINED = 2
 const MONOTONIC: Clock = { ...systemClock, now: () => performance.now() }
 
 const SILENT = { debug() {} }
@@ -149,7 +149,7 @@ export async function webhookServer(
       requestTimeout: KEEP_ALIVE_MS,
       maxHeaderSize: 16_384,
     },
-    limitPipelining(MOST_PIPELINED, getRequestListener(app.fetch)),
+    limitPipelining(MAX_PIPELINED, getRequestListener(app.fetch)),
   )
   boundConnections(server, limits.connections)
   const connections = openConnections(server, clock)

@@ -1,8 +1,8 @@
 /** Bodies of reviews, read within bounds: of each one, and of all that are in the process at the same time. */
 import type { Readable } from 'node:stream'
-import { type Pace, type Pacing, pacing } from '../kubernetes/pacing.ts'
 import { Body } from './body.ts'
 import type { BodyBudget } from './body-budget.ts'
+import { type Pace, type Pacing, pacing } from './pacing.ts'
 
 /** More than any but one in a thousand reviews; what has arrived by then is in one read of the socket. */
 const LARGE = 64 * 1024

@@ -1,5 +1,5 @@
 /** Which nodes carry the startup taint, and what takes it away. Pure. */
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
 
 export type TaintedNode = {
   readonly name: string

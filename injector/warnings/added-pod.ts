@@ -1,10 +1,9 @@
 /** A pod with and without what we add, for those who count what it uses. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
-import { isOurs } from '../form/container-form.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
 import type { Container, Pod } from '../pod/pod.ts'
 import { quantityText, type ResourceName } from '../pod/quantity.ts'
-import { ownContainer } from '../pod/reserved.ts'
+import { isOurs, ownContainer } from '../pod/reserved.ts'
 import type { OwnResources, Resources } from '../pod/resources.ts'
 import { amountIn } from '../pod/total.ts'
 

@@ -1,6 +1,6 @@
 /** LimitRanges that our containers break, as the admission plugin LimitRanger judges them (plugin/pkg/admission/limitranger). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import { amountOf, plainNumber, quantityText, RESOURCE_NAMES, type ResourceName } from '../pod/quantity.ts'
 import type { OwnResources, Resources } from '../pod/resources.ts'
 import { amountIn, podTotal } from '../pod/total.ts'
@@ -12,7 +12,7 @@ type Amounts = (kind: 'requests' | 'limits', name: ResourceName) => number | und
 type Broken = { readonly rule: string; readonly fault: string }
 
 /** One entry of a LimitRange has few resources; a tenant may write thousands of entries. */
-const MOST_ITEMS = 20
+const MAX_ITEMS = 20
 
 /**
  * A clause for each LimitRange that refuses the pod because of what we add, with the remedy.
@@ -43,7 +43,7 @@ export function brokenLimitRanges(
 }
 
 function itemsOf({ spec }: JsonObject): JsonObject[] {
-  return isObject(spec) && Array.isArray(spec.limits) ? spec.limits.filter(isObject).slice(0, MOST_ITEMS) : []
+  return isObject(spec) && Array.isArray(spec.limits) ? spec.limits.filter(isObject).slice(0, MAX_ITEMS) : []
 }
 
 function ofContainers(item: JsonObject, { containers }: AddedPod): string[] {

@@ -13,12 +13,12 @@ export type Marked = {
 }
 
 /** An answer has no more, so nothing beyond is looked for. */
-const MOST_WARNINGS = 10
+const MAX_WARNINGS = 10
 /** Keys with a prefix that is nearly ours, and different prefixes, that are compared: some 15 and 5 µs each. */
-const MOST_KEYS = 500
-const MOST_PREFIXES = 500
+const MAX_KEYS = 500
+const MAX_PREFIXES = 500
 /** Longer keys than the API server takes are nobody's. */
-const MOST_KEY = 320
+const MAX_KEY = 320
 const OWN_PREFIX = partsOf(KEYS.redirect).prefix
 const SHARED_PREFIX = partsOf(KEYS.externalId).prefix
 /** Names that people use for ours elsewhere, without separators. */
@@ -44,8 +44,8 @@ export function misspeltKeys({ annotations, labels }: Marked, place: Place, role
     ['label', labels],
   ] as const)
     for (const key in map) {
-      if (key.length > MOST_KEY || !isNear(key)) continue
-      if (warnings.length >= MOST_WARNINGS || ++compared > MOST_KEYS) return warnings
+      if (key.length > MAX_KEY || !isNear(key)) continue
+      if (warnings.length >= MAX_WARNINGS || ++compared > MAX_KEYS) return warnings
       const warning = ofKey(key, form, place, known, roleKey)
       if (warning !== undefined) warnings.push(warning)
     }
@@ -61,7 +61,7 @@ function nearPrefixes(known: readonly OwnKey[]): (key: string) => boolean {
     if (prefix === '') return known.some((one) => one.key === key)
     const before = seen.get(prefix)
     if (before !== undefined) return before
-    if (seen.size >= MOST_PREFIXES) return ours.has(prefix)
+    if (seen.size >= MAX_PREFIXES) return ours.has(prefix)
     const lower = prefix.toLowerCase()
     const is = [...ours].some((one) => one !== '' && prefixDistance(lower, one) <= 2)
     seen.set(prefix, is)

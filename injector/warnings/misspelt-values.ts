@@ -4,7 +4,7 @@ import { LOG_LEVELS } from '../../common/log.ts'
 import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
 import { parseRoleArn, quote, resolveRole } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
+import type { Namespace } from '../pod/namespace.ts'
 import { GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
 import { editDistance } from './edit-distance.ts'
 

@@ -1,8 +1,9 @@
 /** What bounds the pods of a namespace: its LimitRanges and ResourceQuotas, for warnings alone. */
 
+import { BoundedMap } from '../../common/bounded-map.ts'
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
 import { isNamespaceName } from '../kubernetes/namespace-lookup.ts'
 
@@ -17,10 +18,10 @@ export type LimitsLookup = (namespace: string) => Promise<NamespaceLimits>
 export const NO_LIMITS: NamespaceLimits = { limitRanges: [], quotas: [] }
 
 /** Real namespaces have one or two of each. */
-const MOST_OBJECTS = 50
+const MAX_OBJECTS = 50
 /** What is applied together, a chart's ten workloads, asks once. */
 const KEPT_MS = 5000
-const MOST_NAMESPACES = 256
+const MAX_NAMESPACES = 256
 
 /**
  * @param kube whose requests end within a second
@@ -31,13 +32,15 @@ export function namespaceLimits(
   clock: () => number,
   log: Pick<Logger, 'debug'>,
 ): LimitsLookup {
-  const known = new Map<string, { readonly at: number; readonly limits: Promise<NamespaceLimits> }>()
+  const known = new BoundedMap<string, { readonly at: number; readonly limits: Promise<NamespaceLimits> }>(
+    MAX_NAMESPACES,
+  )
   const list = async (namespace: string, plural: string): Promise<readonly JsonObject[]> => {
     try {
       const path = `/api/v1/namespaces/${namespace}/${plural}`
-      const answer = await kube.get(path, { limit: String(MOST_OBJECTS) })
+      const answer = await kube.get(path, { limit: String(MAX_OBJECTS) })
       const items = isObject(answer) && Array.isArray(answer.items) ? answer.items : []
-      return items.filter(isObject).slice(0, MOST_OBJECTS)
+      return items.filter(isObject).slice(0, MAX_OBJECTS)
     } catch (error) {
       log.debug('no warning of limits can be given', {
         namespace,
@@ -61,10 +64,7 @@ export function namespaceLimits(
     const last = known.get(namespace)
     if (last !== undefined && now - last.at < KEPT_MS) return last.limits
     const limits = read(namespace)
-    known.delete(namespace)
     known.set(namespace, { at: now, limits })
-    const [oldest] = known.keys()
-    if (known.size > MOST_NAMESPACES && oldest !== undefined) known.delete(oldest)
     return limits
   }
 }

@@ -4,10 +4,10 @@
  */
 import { METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
-import { isOurs } from '../form/container-form.ts'
-import { ENDPOINT_ENV } from '../patch/addition.ts'
 import { isMeshContainer } from '../patch/mesh.ts'
+import { ENDPOINT_ENV } from '../pod/endpoint.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
+import { isOurs } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'
 import { exceptedBy } from './no-proxy.ts'
 

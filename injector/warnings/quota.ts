@@ -1,6 +1,6 @@
 /** ResourceQuotas that have no room for a pod because of what we add (pkg/quota/v1/evaluator/core/pods.go). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 import type { Pod } from '../pod/pod.ts'
 import { amountOf, quantityText, type ResourceName } from '../pod/quantity.ts'
 import { type Kind, podTotal } from '../pod/total.ts'

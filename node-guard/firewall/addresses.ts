@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
+import { canonicalAddress } from '../../common/canonical-address.ts'
 import { list, type Setting, SettingError } from '../../common/settings.ts'
 
 /** The addresses that guard and gate must agree on; both take the same flags. */
@@ -9,7 +10,7 @@ export const ADDRESS_SETTINGS = {
 }
 
 function addresses(fallback: readonly string[], help: string): Setting<readonly string[]> {
-  const setting = list(fallback, help, canonicalAddress)
+  const setting = list(fallback, help, wholeAddress)
   const parse = (text: string) => {
     const parsed = setting.parse(text)
     if (parsed.length === 0) throw new SettingError('must name at least one address')
@@ -18,10 +19,9 @@ function addresses(fallback: readonly string[], help: string): Setting<readonly 
   return { ...setting, parse }
 }
 
-/** An IP address in its canonical text; whole addresses only, so that no neighbour is caught by a prefix. */
-export function canonicalAddress(text: string): string {
-  const family = isIP(text)
-  if (family === 0 || text.includes('%'))
+/** An IP address in its canonical spelling, without prefix length: a prefix would catch its neighbours, too. */
+function wholeAddress(text: string): string {
+  if (isIP(text) === 0 || text.includes('%'))
     throw new SettingError(`takes IP addresses without prefix length, not ${JSON.stringify(text)}`)
-  return family === 4 ? text : new URL(`http://[${text}]/`).hostname.slice(1, -1)
+  return canonicalAddress(text)
 }

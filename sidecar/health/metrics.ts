@@ -2,6 +2,7 @@
 import { buildInfoText } from '../../common/build-info.ts'
 import { LINES_LOST_HELP } from '../../common/log-metric.ts'
 import { linesLost } from '../../common/log-output.ts'
+import { type Metric, prometheusText } from '../../common/prometheus-text.ts'
 import { VERSION } from '../../common/version.ts'
 import type { Outcome } from '../broker/outcome.ts'
 import type { Exchange } from '../imds/app.ts'
@@ -23,61 +24,61 @@ export class Metrics {
   /** Counts an exchange, answered or not. */
   exchange({ path, status, refusal }: Exchange): void {
     const reason = refusal === undefined ? '' : `,reason="${refusal}"`
-    add(this.#requests, `route="${routeOf(path)}",status="${status ?? 'none'}"${reason}`)
+    add(this.#requests, `{route="${routeOf(path)}",status="${status ?? 'none'}"${reason}}`)
   }
 
   /** Counts what came of asking the broker; `now` by the monotonic clock, milliseconds. */
   refresh(outcome: Outcome, now: number): void {
-    add(this.#refreshes, `outcome="${outcome.kind === 'credentials' ? 'success' : outcome.code}"`)
+    add(this.#refreshes, `{outcome="${outcome.kind === 'credentials' ? 'success' : outcome.code}"}`)
     if (outcome.kind === 'credentials') this.#lastSuccess = now
   }
 
   /** The exposition text. */
   text({ remaining, ready, now }: MetricsState): string {
     const age = this.#lastSuccess === undefined ? [] : [['', (now - this.#lastSuccess) / 1000] as const]
-    return [
-      buildInfoText('sidecar'),
-      family('build_info', 'gauge', 'Version of this build.', [[`version="${VERSION}"`, 1]]),
-      family('ready', 'gauge', 'Whether /readyz answers 200.', [['', ready ? 1 : 0]]),
-      family(
-        'requests_total',
-        'counter',
-        'Metadata requests, those that were refused with the reason.',
-        this.#requests,
-      ),
-      family(
-        'refreshes_total',
-        'counter',
-        'Requests to the broker for credentials, by outcome.',
-        this.#refreshes,
-      ),
-      family('credentials_remaining_seconds', 'gauge', 'Life left of the credentials; 0 without.', [
-        ['', remaining / 1000],
-      ]),
-      family('last_success_age_seconds', 'gauge', 'Time since the broker last gave credentials.', age),
-      family(
-        'log_lines_lost_total',
-        'counter',
-        LINES_LOST_HELP,
-        Object.entries(linesLost()).map(([kind, count]) => [`kind="${kind}"`, count]),
-      ),
-    ].join('')
+    const metrics: Metric[] = [
+      {
+        name: 'build_info',
+        type: 'gauge',
+        help: 'Version of this build.',
+        samples: [[`{version="${VERSION}"}`, 1]],
+      },
+      { name: 'ready', type: 'gauge', help: 'Whether /readyz answers 200.', samples: [['', ready ? 1 : 0]] },
+      {
+        name: 'requests_total',
+        type: 'counter',
+        help: 'Metadata requests, those that were refused with the reason.',
+        samples: this.#requests,
+      },
+      {
+        name: 'refreshes_total',
+        type: 'counter',
+        help: 'Requests to the broker for credentials, by outcome.',
+        samples: this.#refreshes,
+      },
+      {
+        name: 'credentials_remaining_seconds',
+        type: 'gauge',
+        help: 'Life left of the credentials; 0 without.',
+        samples: [['', remaining / 1000]],
+      },
+      {
+        name: 'last_success_age_seconds',
+        type: 'gauge',
+        help: 'Time since the broker last gave credentials.',
+        samples: age,
+      },
+      {
+        name: 'log_lines_lost_total',
+        type: 'counter',
+        help: LINES_LOST_HELP,
+        samples: Object.entries(linesLost()).map(([kind, count]) => [`{kind="${kind}"}`, count]),
+      },
+    ]
+    return buildInfoText('sidecar') + prometheusText('pod2iam_sidecar_', metrics)
   }
 }
 
 function add(counts: Map<string, number>, labels: string): void {
   counts.set(labels, (counts.get(labels) ?? 0) + 1)
-}
-
-function family(
-  name: string,
-  type: string,
-  help: string,
-  samples: Iterable<readonly [string, number]>,
-): string {
-  const full = `pod2iam_sidecar_${name}`
-  const lines = [...samples].map(
-    ([labels, value]) => `${full}${labels === '' ? '' : `{${labels}}`} ${value}\n`,
-  )
-  return `# HELP ${full} ${help}\n# TYPE ${full} ${type}\n${lines.join('')}`
 }

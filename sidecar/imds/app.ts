@@ -2,12 +2,13 @@
  * The routes of the metadata service. The way of a request: `target.ts` (which path), `host.ts` (403), the session
  * token (401), then one of the routes below. Every answer comes from memory.
  */
+
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
-import type { Clock } from '../clock.ts'
+import { BoundedMap } from '../../common/bounded-map.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 import type { View } from '../credentials/store.ts'
 import type { Refusal } from '../health/refusals.ts'
-import { Recent } from '../recent.ts'
 import { hostAllowed } from './host.ts'
 import { answerIam, type KnownRole } from './iam.ts'
 import { bare, failure, type Reply, refuse, success } from './respond.ts'
@@ -46,7 +47,7 @@ export type AppOptions = {
   readonly isOwn?: (url: string) => boolean
   readonly onExchange: (exchange: Exchange) => void
   readonly onError: (error: unknown) => void
-  readonly clock: Clock
+  readonly clock: SteadyClock
 }
 
 type Route = (c: Context, target: Target) => Reply
@@ -86,7 +87,7 @@ export function metadataApp(options: AppOptions): Hono {
     }
     if (!reads(c.req.method) || (result.ok && result.target.path === TOKEN_PATH))
       return { lifetime: undefined }
-    const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.wall() })
+    const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.now() })
     // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
     return session.ok ? session : refuse(session.refusal, 401)
   }
@@ -125,7 +126,7 @@ export function metadataApp(options: AppOptions): Hono {
   app.all(
     TOKEN_PATH,
     handler((c, target) => {
-      if (c.req.method === 'PUT') return putToken(c, target, tokens, clock.wall())
+      if (c.req.method === 'PUT') return putToken(c, target, tokens, clock.now())
       if (c.req.method === 'OPTIONS') return bare(200, { allow: TOKEN_METHODS })
       return bare(405, { allow: TOKEN_METHODS, refusal: 'method' })
     }),
@@ -191,7 +192,7 @@ const MAX_REMEMBERED = 300
 
 /** Parses URLs; a request asks twice for its own, and SDKs ask for the same few ones, so the latest are kept. */
 function rememberedTargets(): (url: string) => TargetResult {
-  const latest = new Recent<string, TargetResult>(8)
+  const latest = new BoundedMap<string, TargetResult>(8)
   return (url) => {
     const known = latest.get(url)
     if (known !== undefined) return known

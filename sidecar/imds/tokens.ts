@@ -3,10 +3,11 @@
  * 56 characters, as EC2's. They outlive a restart because only the key must (one 401 is fatal for a call in JS v3,
  * botocore, the CLI and Go v1), and they are worthless in another pod because every pod has a key of its own.
  */
+
 import { hmac } from '@noble/hashes/hmac.js'
 import { sha256 } from '@noble/hashes/sha2.js'
+import { BoundedMap } from '../../common/bounded-map.ts'
 import type { Refusal } from '../health/refusals.ts'
-import { Recent } from '../recent.ts'
 
 /** EC2's bounds, seconds (instance-metadata-v2-how-it-works). */
 export const MAX_TOKEN_TTL = 21_600
@@ -39,7 +40,7 @@ export class SessionTokens {
    * When the latest tokens end, seconds since 1970: a client uses one for all that it asks. It is looked up by V8's seeded
    * hash of the whole text, so that how long it takes tells nothing of how a token begins.
    */
-  readonly #latest = new Recent<string, number>(LATEST)
+  readonly #latest = new BoundedMap<string, number>(LATEST)
 
   constructor(key: Uint8Array) {
     this.#keyed = hmac.create(sha256, key)

@@ -2,8 +2,8 @@
 
 import type { Proof } from '../../common/block/proof.ts'
 import { whyUnproven } from '../../common/block/proof.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
-import type { Clock } from '../clock.ts'
 import { type Repeated, repeat } from '../repeat.ts'
 
 /** Between two rounds; the gate's `--proof-interval`. */
@@ -25,7 +25,7 @@ export type BlockProofOptions = {
   readonly mode: ProofMode
   /** One round, never rejects. */
   readonly prove: () => Promise<Proof>
-  readonly clock: Clock
+  readonly clock: SteadyClock
   readonly log: Logger
 }
 

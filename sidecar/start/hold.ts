@@ -8,11 +8,11 @@
  * ends at once when the pod is deleted (docs/decisions/0115).
  */
 import { closeSync, openSync } from 'node:fs'
+import type { SteadyClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Readiness } from '../../common/health.ts'
 import type { Logger } from '../../common/log.ts'
 import type { PodWord } from '../broker/pod-word.ts'
-import type { Clock } from '../clock.ts'
 import { type Repeated, repeat } from '../repeat.ts'
 
 /** As the gate's `--proof-timeout`. */
@@ -32,7 +32,7 @@ export type HoldOptions = {
   readonly blockReason: () => string | undefined
   /** Asks the broker whether the pod stays; never rejects. */
   readonly askPod: () => Promise<PodWord>
-  readonly clock: Clock
+  readonly clock: SteadyClock
   readonly log: Logger
   /** Told, once, why the pod cannot start; the process has to end then. */
   readonly giveUp: (sentence: string) => void

@@ -17,7 +17,7 @@ import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
 import { BROKER_SETTINGS, type BrokerSettings } from '../../node-guard/broker/settings.ts'
 import { Aws, type AwsOptions, trust } from '../sandbox/aws/client.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 
 export const NODE = 'node-1'
 
@@ -153,7 +153,7 @@ export class World {
   /** Starts a broker (instead of the one before) and waits until it is ready. */
   async broker(...argv: string[]): Promise<Broker> {
     const broker = await this.brokerNotReady(...argv)
-    await until('broker ready', () => broker.readiness().ready)
+    await eventually('broker ready', () => broker.readiness().ready)
     return broker
   }
 

@@ -50,8 +50,8 @@ const QUIET = new Set([
 
 const READINESS: readonly [file: string, pattern: RegExp][] = [
   ['node-guard/firewall/report/report.ts', /(?:not\(|code: )'([a-z-]+)'/g],
-  ['node-guard/firewall/report/status-file.ts', /(?:not\(\s*|code: )'([a-z-]+)'/g],
-  ['node-guard/firewall/report/status-leftovers.ts', /code: '([a-z-]+)'/g],
+  ['node-guard/firewall/status/file.ts', /(?:not\(\s*|code: )'([a-z-]+)'/g],
+  ['node-guard/firewall/status/leftovers.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/broker.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/kubernetes/cluster.ts', /code: '([a-z-]+)'/g],
   ['injector/main.ts', /code: '([a-z-]+)'/g],

@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Logger } from '../../common/log.ts'
-import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
+import { findBackends } from '../../node-guard/firewall/guard/backends.ts'
 import { type Block, createBlock } from '../../node-guard/firewall/guard/block.ts'
 import { createChoice } from '../../node-guard/firewall/guard/choice.ts'
-import { findBackends } from '../../node-guard/firewall/guard/selection.ts'
 import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
-import { guardRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import { parseTable } from '../../node-guard/firewall/nft/table-content.ts'
 import { parseUplinks } from '../../node-guard/firewall/node/uplinks.ts'
+import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
 import { firewallStateOf, readinessOf } from '../../node-guard/firewall/report/report.ts'
+import { guardRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
 
 const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const TABLE = { table: { family: 'inet', name: 'pod2iam_guard', handle: 1 } }

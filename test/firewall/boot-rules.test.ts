@@ -9,8 +9,9 @@ import { BROKER_LINK } from '../../common/addresses.ts'
 import { BOOT_BACKENDS, type BootBackend, bootMarkers } from '../../node-guard/firewall/boot/files.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { findTool } from '../sandbox/node/tools.ts'
+import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
-import { MAIN, NEIGHBOURS, openNode, type TestNode, until } from './node.ts'
+import { MAIN, NEIGHBOURS, openNode, type TestNode } from './node.ts'
 
 const UNIT = 'pod2iam-boot.service'
 const printed = (...argv: string[]) =>

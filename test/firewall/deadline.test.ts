@@ -1,9 +1,9 @@
 /** Commands that have one deadline together. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { within } from '../../node-guard/firewall/deadline.ts'
-import { type Exec, exec } from '../../node-guard/firewall/exec.ts'
 import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
+import { within } from '../../node-guard/firewall/process/deadline.ts'
+import { type Exec, exec } from '../../node-guard/firewall/process/exec.ts'
 
 const LATE = { code: 'timeout', stdout: '', stderr: 'it took too long' }
 

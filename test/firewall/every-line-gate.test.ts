@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
+import { applyRuleset, deleteTable, readTable } from '../../node-guard/firewall/nft/table.ts'
+import { ensureLink } from '../../node-guard/firewall/node/broker-link.ts'
 import {
   inNewPod,
   proofRuleset,
   REDIRECT_TABLE,
   redirectRuleset,
-} from '../../node-guard/firewall/gate/ruleset.ts'
-import { applyRuleset, deleteTable, readTable } from '../../node-guard/firewall/nft/table.ts'
-import { ensureLink } from '../../node-guard/firewall/node/link.ts'
+} from '../../node-guard/firewall/rules/pod-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'

@@ -5,9 +5,10 @@ import { BROKER_LINK } from '../../common/addresses.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import type { Variant } from '../../node-guard/firewall/iptables/command.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
 import { VARIANTS } from './iptables-rules.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 /** So long that only events can repair within a test. */
 const NO_POLL = '--poll-interval=5m'

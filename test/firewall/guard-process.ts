@@ -3,7 +3,8 @@ import type { ChildProcess } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { FIREWALL_HEALTH_PORT } from '../../common/addresses.ts'
-import { MAIN, type TestNode, until } from './node.ts'
+import { until } from '../support/until.ts'
+import { MAIN, type TestNode } from './node.ts'
 
 export type LogLine = { readonly level: string; readonly msg: string; readonly [field: string]: unknown }
 

@@ -3,10 +3,11 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { BROKER_LINK } from '../../common/addresses.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
-import { GUARD_TABLE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
+import { GUARD_TABLE } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, NO_CAPABILITY, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 const STATE = '/run/pod2iam'
 /** So long that only events can repair within a test. */

@@ -1,9 +1,9 @@
 /** What the guard takes from the kernel's notifications of changes in nf_tables. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
 import { nftBackend } from '../../node-guard/firewall/nft/backend.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 
 const exec: Exec = async () => ({ code: 0, stdout: '{"nftables":[]}', stderr: '' })
 const RULES = { metadata: ['169.254.169.254'], broker: ['169.254.170.24'], uplinks: ['eth0'] }

@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import type { Layout } from '../sandbox/node/layouts.ts'
 import { type Machine, openMachine } from '../sandbox/node/machine.ts'
 import { collect, type ExecResult, execIn, spawnEntered, spawnIn } from '../sandbox/node/process.ts'
@@ -169,16 +169,3 @@ export function nodeExec(node: TestNode, network: NetworkName = 'node'): Exec {
 
 /** The neighbour of the metadata address to which packets that an address's fate is judged by are sent afterwards. */
 export const fenceOf = (address: string) => (address.includes(':') ? 'fd00:ec2::253' : '169.254.169.253')
-
-/** Waits for a condition, asking every few milliseconds; throws after the deadline, which is for what hangs, not for what is slow. */
-export async function until(
-  what: string,
-  condition: () => Promise<boolean> | boolean,
-  deadlineMs = 180_000,
-): Promise<void> {
-  const end = performance.now() + deadlineMs
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`waited ${deadlineMs} ms in vain: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}

@@ -7,9 +7,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { buildInfoText } from '../../common/build-info.ts'
 import type { Logger } from '../../common/log.ts'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
 import { NO_PACKETS, NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts'
-import { metricsText } from '../../node-guard/firewall/guard/metrics.ts'
 import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
 import { CILIUM_MASQUERADE, hasNetkit, whyBypassed } from '../../node-guard/firewall/node/dataplane.ts'
 import { findLeftovers } from '../../node-guard/firewall/node/leftovers.ts'
@@ -19,6 +17,8 @@ import {
   type SurroundingsOptions,
   type SurroundingsState,
 } from '../../node-guard/firewall/node/surroundings.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
+import { metricsText } from '../../node-guard/firewall/report/metrics.ts'
 import {
   firewallStateOf,
   type GuardReport,
@@ -26,8 +26,8 @@ import {
   type Status,
   statusOf,
 } from '../../node-guard/firewall/report/report.ts'
-import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/report/status-file.ts'
-import { statusText } from '../../node-guard/firewall/report/status-text.ts'
+import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/status/file.ts'
+import { statusText } from '../../node-guard/firewall/status/text.ts'
 
 const NOW = Date.parse('2026-01-01T12:00:00Z')
 const METADATA = ['169.254.169.254', 'fd00:ec2::254']

@@ -7,8 +7,9 @@ import { after, afterEach, before, describe, test } from 'node:test'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import { LOOK_TABLE, readImdsOptions } from '../../node-guard/firewall/node/imds-options.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 type Json = {
   verified: boolean

@@ -16,8 +16,8 @@ import { apiServer } from '../../injector/kubernetes/access.ts'
 import type { Body } from '../../injector/server/body.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server/https.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
 import type { Dict } from './fixtures.ts'
-import { until } from './https.ts'
 
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
 const PLACE = 'pod2iam-system'

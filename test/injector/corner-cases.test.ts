@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/admission/decide.ts'
-import { mutator } from '../../injector/admission/mutate.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
+import { webhooks } from '../../injector/admission/webhook.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
+import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 type Injected = { spec: Dict & { initContainers: Dict[] } }
 
@@ -17,7 +17,8 @@ async function answered(
   const lines: Dict[] = []
   const write = (_message: string, fields: object = {}) => lines.push(fields as Dict)
   const log = { debug: write, info: write, warn: write, error: write }
-  const webhook = mutator({
+  const { mutate: webhook } = webhooks({
+    limits: async () => NO_LIMITS,
     settings: () => settings(),
     lookup,
     metrics: { observe() {} },
@@ -100,7 +101,8 @@ describe('corner cases of admission requests', () => {
   })
 
   it('apiVersion v1beta1 is answered 400 with a sentence', async () => {
-    const webhook = mutator({
+    const { mutate: webhook } = webhooks({
+      limits: async () => NO_LIMITS,
       settings: () => settings(),
       lookup: async () => namespace(),
       metrics: { observe() {} },

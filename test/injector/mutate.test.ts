@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import type { LogFields } from '../../common/log.ts'
-import { mutator } from '../../injector/admission/mutate.ts'
 import type { Answer } from '../../injector/admission/webhook.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import { webhooks } from '../../injector/admission/webhook.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
+import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
 import { type Dict, namespace, pod, reviewOf, settings } from './fixtures.ts'
 
 type Line = { level: string; message: string; fields: LogFields }
@@ -17,7 +18,8 @@ function webhook(lookup: (name: string) => Promise<Namespace> = async () => name
     (message: string, fields: LogFields = {}) =>
       lines.push({ level, message, fields })
   let now = 0
-  const mutate = mutator({
+  const { mutate } = webhooks({
+    limits: async () => NO_LIMITS,
     settings: () => settings(),
     lookup,
     metrics: { observe: (...values) => observed.push(values) },

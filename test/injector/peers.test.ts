@@ -8,8 +8,8 @@ import { type Clock, systemClock } from '../../common/clock.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { type Peers, watchPeers } from '../../injector/peers/peers.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
 import { type Dict, IMAGES, settings } from './fixtures.ts'
-import { until } from './https.ts'
 import { OTHER_IMAGES, PLACE, replicaPod, SELECTOR, strictPod } from './replica-pods.ts'
 
 describe('the watch over the other replicas', () => {

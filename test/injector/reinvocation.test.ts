@@ -6,8 +6,17 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { buildComponent } from '../../build.ts'
 import { KEYS } from '../../common/keys.ts'
-import { decide, decideFinal } from '../../injector/admission/decide.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
+import {
+  applyPatch,
+  type Dict,
+  decide,
+  decideFinal,
+  namespace,
+  opsOf,
+  pod,
+  settings,
+  withApiServerDefaults,
+} from './fixtures.ts'
 
 type Spec = { initContainers: Dict[]; containers: Dict[]; volumes: Dict[] }
 type Injected = { metadata: { annotations: Record<string, string> }; spec: Spec & Dict }
@@ -33,7 +42,7 @@ function second(change: (pod: Injected) => void, start = injected()) {
 
 /** What the validating webhook says. */
 function final(given: unknown, by = settings()) {
-  return decideFinal(given, { isRead: true, object: given }, namespace(), by)
+  return decideFinal(given, namespace(), by)
 }
 
 describe('reinvocation', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { contains, sameJson } from '../../injector/admission/json.ts'
 import { isPresent, isTrusted } from '../../injector/form/image-reference.ts'
+import { contains, sameJson } from '../../injector/json.ts'
 import { pointer } from '../../injector/patch/json-patch.ts'
 import type { Pod } from '../../injector/pod/pod.ts'
 import { amountOf, cpuMillis, memoryBytes, quantityText } from '../../injector/pod/quantity.ts'

@@ -9,8 +9,9 @@ import type { Answer } from '../../injector/admission/webhook.ts'
 import { readCertificate, watchCertificate } from '../../injector/certificates/files.ts'
 import type { Body } from '../../injector/server/body.ts'
 import { type WebhookServer, webhookApp, webhookServer } from '../../injector/server/https.ts'
+import { until } from '../support/until.ts'
 import { type Authority, authority, type Pair } from './certificates.ts'
-import { httpsClient, until } from './https.ts'
+import { httpsClient } from './https.ts'
 
 const echo = async (body: string | Body): Promise<Answer> => ({
   status: 200,

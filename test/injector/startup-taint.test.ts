@@ -11,8 +11,8 @@ import { injectorMetrics } from '../../injector/metrics.ts'
 import { guardPod, isGuarded, taintedNode, untaint } from '../../injector/startup-taint/node.ts'
 import { removeStartupTaint } from '../../injector/startup-taint/remove.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
 import type { Dict } from './fixtures.ts'
-import { until } from './https.ts'
 
 const KEY = 'pod2iam.dev/guard-not-ready'
 const PLACE = { namespace: 'pod2iam-system', selector: 'app=pod2iam-node-guard' }

@@ -7,12 +7,11 @@ import { after, afterEach, before, describe, it } from 'node:test'
 import { type Clock, systemClock } from '../../common/clock.ts'
 import { KEYS } from '../../common/keys.ts'
 import type { Kube, Query } from '../../common/kube/client.ts'
-import { decide } from '../../injector/admission/decide.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { watchPods } from '../../injector/pod-watch/pod-watch.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings } from './fixtures.ts'
-import { until } from './https.ts'
+import { until } from '../support/until.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, settings } from './fixtures.ts'
 
 type Request = {
   readonly path: string

@@ -10,7 +10,6 @@ import { type Clock, systemClock } from '../../common/clock.ts'
 import { KEYS } from '../../common/keys.ts'
 import { type Kube, KubeError } from '../../common/kube/client.ts'
 import { reflect } from '../../common/kube/reflector.ts'
-import { decide } from '../../injector/admission/decide.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { injectorMetrics } from '../../injector/metrics.ts'
 import { gateCode } from '../../injector/pod-watch/gate-code.ts'
@@ -21,8 +20,8 @@ import { watchedPods } from '../../injector/pod-watch/pods.ts'
 import { inTurns } from '../../injector/pod-watch/turns.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { freePort } from '../support/free-port.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
-import { until } from './https.ts'
+import { until } from '../support/until.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
 /** Between two looks at all pods. */
 const SWEEP_MS = 5000

@@ -35,7 +35,7 @@ function held(
     blockReason: () => state.reason,
     askPod: async () => state.word,
     clock,
-    log: lineLogger('sidecar', 'info', (line) => void lines.push(JSON.parse(line)), clock.wall),
+    log: lineLogger('sidecar', 'info', (line) => void lines.push(JSON.parse(line)), clock.now),
     giveUp: (sentence) => void ends.push({ at: clock.monotonic(), sentence }),
   })
   /** In steps in which every loop gets its turn. */
@@ -165,7 +165,7 @@ describe('the proof of the block', () => {
   function proving(mode: ProofMode, rounds: Proof[]) {
     const clock = new TestClock()
     const messages: string[] = []
-    const log = lineLogger('sidecar', 'info', (line) => void messages.push(JSON.parse(line).msg), clock.wall)
+    const log = lineLogger('sidecar', 'info', (line) => void messages.push(JSON.parse(line).msg), clock.now)
     const prove = async () => rounds.shift() ?? assert.fail('proven once more')
     const proof = blockProofOf({ mode, prove, clock, log })
     return { proof, clock, messages }

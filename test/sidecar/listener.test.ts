@@ -6,7 +6,8 @@ import { after, before, describe, test } from 'node:test'
 import { getRequestListener } from '@hono/node-server'
 import { Hono } from 'hono/tiny'
 import { type FetchHandler, requestListener } from '../../sidecar/http/listener.ts'
-import { ask, type Exchange, parseAnswers, requestBytes, send, until } from './support/index.ts'
+import { until } from '../support/until.ts'
+import { ask, type Exchange, parseAnswers, requestBytes, send } from './support/index.ts'
 
 const BODY_LIMIT = 1024
 const errors: unknown[] = []

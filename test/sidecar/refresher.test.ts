@@ -8,6 +8,7 @@ import { outcomeOf } from '../../sidecar/broker/outcome.ts'
 import { startRefresher } from '../../sidecar/credentials/refresher.ts'
 import { CredentialStore } from '../../sidecar/credentials/store.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import {
   credentialsBody,
   json,
@@ -16,7 +17,6 @@ import {
   startBroker,
   type TestBroker,
   TestClock,
-  until,
 } from './support/index.ts'
 
 const MINUTE = 60_000
@@ -49,7 +49,7 @@ describe('the refresher', () => {
     const clock = new TestClock()
     const store = new CredentialStore(clock)
     const logs: LogLine[] = []
-    const log = lineLogger('sidecar', 'info', (line) => logs.push(JSON.parse(line)), clock.wall)
+    const log = lineLogger('sidecar', 'info', (line) => logs.push(JSON.parse(line)), clock.now)
     const ask = brokerClient({
       urls,
       readToken: () => token,
@@ -58,9 +58,9 @@ describe('the refresher', () => {
     })
     let asked = 0
     let planned = 0
-    const counting = { ...clock, wall: clock.wall, monotonic: clock.monotonic, timer: clock.timer }
+    const counting = { ...clock, now: clock.now, monotonic: clock.monotonic, after: clock.after }
     const { stop } = startRefresher({
-      ask: async () => outcomeOf(await ask(CREDENTIALS_PATH), clock.wall()),
+      ask: async () => outcomeOf(await ask(CREDENTIALS_PATH), clock.now()),
       onOutcome: () => asked++,
       store,
       clock: counting,
@@ -90,7 +90,7 @@ describe('the refresher', () => {
   }
 
   const good = (clock: TestClock, life = 60 * MINUTE, changes = {}) =>
-    json(credentialsBody(changes, clock.wall(), life))
+    json(credentialsBody(changes, clock.now(), life))
 
   test('asks at once, with the token of the file at that moment', async () => {
     const clock = new TestClock()

@@ -6,6 +6,7 @@ import { lineLogger } from '../../common/log.ts'
 import { exchangeLog } from '../../sidecar/health/exchange-log.ts'
 import { REFUSALS, type Refusal } from '../../sidecar/health/refusals.ts'
 import { LIMITS } from '../../sidecar/http/server.ts'
+import { until } from '../support/until.ts'
 import { HOST, LEAF, LIST, lines, TOKEN_PATH, TTL } from './shapes/shape.ts'
 import {
   ask,
@@ -18,7 +19,6 @@ import {
   startProcess,
   type TestBroker,
   TestClock,
-  until,
   type Workshop,
 } from './support/index.ts'
 

@@ -9,6 +9,7 @@ import { parseSettings } from '../../common/settings.ts'
 import type { Probe } from '../../sidecar/health/self-test.ts'
 import { SPEC } from '../../sidecar/settings.ts'
 import { type Sidecar, startSidecar } from '../../sidecar/sidecar.ts'
+import { until } from '../support/until.ts'
 import {
   ask,
   credentialsBody,
@@ -20,7 +21,6 @@ import {
   startBroker,
   type TestBroker,
   TestClock,
-  until,
 } from './support/index.ts'
 
 const CREDS = '/latest/meta-data/iam/security-credentials'
@@ -68,7 +68,7 @@ describe('the sidecar', () => {
   test('serves the new document after a refresh, and the old one until then', async () => {
     const clock = new TestClock()
     const issue = (id: string) => {
-      broker.credentials = json(credentialsBody({ AccessKeyId: id }, clock.wall()))
+      broker.credentials = json(credentialsBody({ AccessKeyId: id }, clock.now()))
     }
     issue('ASIAONE')
     const { metadataPort, healthPort } = await start({ clock })
@@ -84,7 +84,7 @@ describe('the sidecar', () => {
 
   test('answers 503 and is not ready once the credentials have less than a minute, never a document of the past', async () => {
     const clock = new TestClock()
-    broker.credentials = json(credentialsBody({}, clock.wall()))
+    broker.credentials = json(credentialsBody({}, clock.now()))
     const { metadataPort, healthPort } = await start({ clock })
     await until('it is ready', async () => (await readyz(healthPort)).ready)
     broker.credentials = problem('sts-unavailable', 'STS is away.')
@@ -101,19 +101,19 @@ describe('the sidecar', () => {
 
   test('tells an application no longer life when the clock was set back: SDKs go by that clock', async () => {
     const clock = new TestClock()
-    broker.credentials = json(credentialsBody({}, clock.wall()))
+    broker.credentials = json(credentialsBody({}, clock.now()))
     const { metadataPort, healthPort } = await start({ clock })
     await until('it is ready', async () => (await readyz(healthPort)).ready)
     clock.advance(10 * MINUTE)
     clock.jump(-120 * MINUTE)
     const { body } = await ask(metadataPort, { path: `${CREDS}/reader` })
-    const left = Date.parse(JSON.parse(body).Expiration) - clock.wall()
+    const left = Date.parse(JSON.parse(body).Expiration) - clock.now()
     assert.ok(left > 49 * MINUTE && left <= 50 * MINUTE, `${left / MINUTE} minutes`)
   })
 
   test('refreshes the snapshot as often as the broker says', async () => {
     const clock = new TestClock()
-    broker.credentials = json(credentialsBody({}, clock.wall()))
+    broker.credentials = json(credentialsBody({}, clock.now()))
     broker.metadata = json(METADATA, { 'Cache-Control': 'max-age=60' })
     const { metadataPort } = await start({ clock })
     const leaf = async () =>

@@ -61,7 +61,7 @@ export function simulatedNode(index: number, world: World): Node {
   let sidecars: Sidecar[] = []
 
   const startBroker = () => {
-    const edges = { kube, imds: imdsModel(), clock: clock.broker, log, connectSts: () => sts.connect(index) }
+    const edges = { kube, imds: imdsModel(), clock, log, connectSts: () => sts.connect(index) }
     broker = brokerCore(settings, { ...edges, verifier: verifierOf(claims) }, metrics)
   }
   const startPod = (serial: number, oldTokens: boolean) => {
@@ -89,9 +89,9 @@ export function simulatedNode(index: number, world: World): Node {
         ifStill(born, () => api.put(pods, place.name, podObject(place, time.now(), true))),
       )
       const age = oldTokens ? Math.random() * Math.min(fleet.tokenSeconds * 0.8, 86_400) * 1000 : 0
-      const token = podToken({ now: time.now, wall: clock.broker.now }, fleet.tokenSeconds, age, apiAway)
+      const token = podToken({ now: time.now, wall: clock.now }, fleet.tokenSeconds, age, apiAway)
       const routes = () => broker?.routes
-      sidecars.push(startSidecar(place, { time, clock: clock.sidecar, token, routes, log }))
+      sidecars.push(startSidecar(place, { time, clock, token, routes, log }))
     })
   }
   const ifStill = (born: number, action: () => void) => () => {

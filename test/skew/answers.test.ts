@@ -17,7 +17,7 @@ import {
   sidecarRequests as requestsOf,
 } from '../previous-release/wire.ts'
 import { ask, type RawAnswer as HttpAnswer } from '../sidecar/support/raw.ts'
-import { until } from '../sidecar/support/until.ts'
+import { until } from '../support/until.ts'
 import { admitted, containerOf } from './admitted.ts'
 import { startSidecar } from './processes.ts'
 import { CROSSED, openReleases, type Releases, type Side } from './releases.ts'

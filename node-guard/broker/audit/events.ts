@@ -3,6 +3,7 @@
  * reason, its count kept up to date; few per second, whatever pods do.
  */
 import { createHash } from 'node:crypto'
+import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { type Kube, KubeError } from '../../../common/kube/client.ts'
@@ -44,16 +45,11 @@ export function podEvents(
 ): PodEvents {
   const { kube, clock, log } = by
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
-  const known = new Map<string, Known>()
+  const known = new BoundedMap<string, Known>(MAX_KNOWN)
 
   const remember = (key: string): Known => {
     const entry = known.get(key) ?? { count: 0, sentAt: Number.NEGATIVE_INFINITY, busy: false }
-    known.delete(key)
     known.set(key, entry)
-    for (const oldest of known.keys()) {
-      if (known.size <= MAX_KNOWN) break
-      known.delete(oldest)
-    }
     return entry
   }
   const create = (namespace: string, body: unknown) =>

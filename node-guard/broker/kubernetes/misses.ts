@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
 import type { PodRecord } from './pod.ts'
 
@@ -13,19 +14,14 @@ const MAX_REMEMBERED = 1024
 
 /** Remembers for half a minute; when it is full the oldest is forgotten. */
 export function missMemory(clock: Clock): Misses {
-  const byUid = new Map<string, { readonly pod: PodRecord | undefined; readonly at: number }>()
+  const byUid = new BoundedMap<string, { readonly pod: PodRecord | undefined; readonly at: number }>(
+    MAX_REMEMBERED,
+  )
   return {
     get: (uid) => {
       const miss = byUid.get(uid)
       return miss && Math.abs(clock.now() - miss.at) < REMEMBERED_MS ? miss : undefined
     },
-    add: (uid, pod) => {
-      byUid.delete(uid)
-      byUid.set(uid, { pod, at: clock.now() })
-      for (const oldest of byUid.keys()) {
-        if (byUid.size <= MAX_REMEMBERED) break
-        byUid.delete(oldest)
-      }
-    },
+    add: (uid, pod) => void byUid.set(uid, { pod, at: clock.now() }),
   }
 }

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Sink } from '../../../common/kube/reflector.ts'
 import type { PodRecord } from './pod.ts'
 import { wordsOfWatch } from './words.ts'
@@ -37,15 +38,11 @@ export function podStore(
 ): Pods {
   const byUid = new Map<string, PodRecord>()
   // By uid, whether it was the watch that said so.
-  const gone = new Map<string, boolean>()
+  const gone = new BoundedMap<string, boolean>(REMEMBERED_GONE)
   const words = wordsOfWatch(REMEMBERED_WORDS)
 
   const forget = (uid: string, watched: boolean) => {
     gone.set(uid, watched || gone.get(uid) === true)
-    for (const oldest of gone.keys()) {
-      if (gone.size <= REMEMBERED_GONE) break
-      gone.delete(oldest)
-    }
     byUid.delete(uid)
     on.gone(uid)
   }

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
+import { canonicalAddress } from '../../../common/canonical-address.ts'
 import { boundedConnections, limitPipelining } from '../../../common/connections.ts'
-import { canonicalAddress } from '../authenticate/peer.ts'
 import type { BrokerApp } from './app.ts'
 
 /** A sidecar needs one connection, two while it renews. */

@@ -4,7 +4,7 @@ import { iptablesBootRules } from './iptables-script.ts'
 import { type BootAddresses, bootRules } from './rules.ts'
 
 export const UNIT = 'pod2iam-boot.service'
-export const UNIT_PATH = `/etc/systemd/system/${UNIT}`
+const UNIT_PATH = `/etc/systemd/system/${UNIT}`
 /** What runs pods, or brings what runs them: kubelets by the names of kubeadm and EKS, k3s, RKE2 and k0s. */
 const KUBELETS = ['kubelet', 'k3s', 'k3s-agent', 'rke2-server', 'rke2-agent', 'k0scontroller', 'k0sworker']
 const RUNTIMES = ['containerd', 'crio', 'docker']

@@ -5,8 +5,8 @@
 
 import { type Chain, restoreInput } from '../iptables/chains.ts'
 import type { Family } from '../iptables/command.ts'
-import { iptablesRules } from '../iptables/guard-rules.ts'
 import { type IptablesTable, together } from '../iptables/saved.ts'
+import { iptablesRules } from '../rules/guard-iptables.ts'
 import { type BootAddresses, type BootRules, fingerprint } from './rules.ts'
 
 /**

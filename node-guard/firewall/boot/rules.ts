@@ -5,8 +5,8 @@
  */
 
 import { tableCommands } from '../nft/commands.ts'
-import { guardRuleset } from '../nft/guard-ruleset.ts'
-import type { TableName } from '../nft/table.ts'
+import type { TableName } from '../nft/table-content.ts'
+import { guardRuleset } from '../rules/guard-nft.ts'
 
 /**
  * Tells the guard that the node loads rules at boot, and which: its one chain is named after them. It stays when the guard

@@ -1,13 +1,11 @@
 import type { Logger } from '../../../common/log.ts'
-import type { Exec } from '../exec.ts'
 import { tryRuleset } from '../nft/table.ts'
-import { inNewPod, proofRuleset, type RedirectRuleset, redirectRuleset } from './ruleset.ts'
-
-/** What the pod's rules are for: see `proofRuleset` and `redirectRuleset`. */
-export type Purpose = 'proof' | 'redirect'
+import type { Exec } from '../process/exec.ts'
+import type { Purpose, RedirectRuleset } from '../rules/pod.ts'
+import { inNewPod, proofRuleset, redirectRuleset } from '../rules/pod-nft.ts'
 
 /** The pod's rules: by nft, or by iptables where nft does not work in this pod. */
-export type PodRules = {
+type PodRules = {
   /** Puts these rules in the place of the last ones. Returns why it could not, or undefined. */
   readonly load: (purpose: Purpose) => Promise<string | undefined>
 }

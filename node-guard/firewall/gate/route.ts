@@ -1,5 +1,5 @@
 import type { Route } from '../../../common/block/dial.ts'
-import { type Exec, whyFailed } from '../exec.ts'
+import { type Exec, whyFailed } from '../process/exec.ts'
 
 /**
  * Gives the pod a way to metadata addresses it has no route to (IPv6-only and IPv4-only pods): without one the kernel

@@ -14,7 +14,7 @@ export type GateWorld = {
   readonly log: Logger
 }
 
-export type GateOutcome =
+type GateOutcome =
   | { readonly ok: true }
   /** One sentence for a person who reads `kubectl describe pod`. */
   | { readonly ok: false; readonly sentence: string }

@@ -1,8 +1,8 @@
-import type { Exec } from '../exec.ts'
 import { nftBackend } from '../nft/backend.ts'
-import { auditRuleset } from '../nft/guard-ruleset.ts'
+import type { Exec } from '../process/exec.ts'
+import { auditRuleset } from '../rules/guard-nft.ts'
 import type { Sightings } from './audit.ts'
-import { type Backends, findBackends } from './selection.ts'
+import { type Backends, findBackends } from './backends.ts'
 
 /**
  * The backends of `--mode=audit`: nft alone can count by source without a bound that hides the count (the `recent` match of

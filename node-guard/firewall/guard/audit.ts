@@ -1,11 +1,11 @@
-import { AUDIT_SECONDS, AUDIT_SIZE, SIGHTS, type Sight } from '../nft/guard-ruleset.ts'
 import type { AddedElement, TableContent } from '../nft/table-content.ts'
+import { AUDIT_SECONDS, AUDIT_SIZE, SIGHTS, type Sight } from '../rules/guard-nft.ts'
 
 /**
  * `direct`: on its way to the real endpoint, as it was sent. `dnat`: another tool's DNAT gave it another destination
  * (kube2iam's and kiam's do), or sent it there from the address of something else.
  */
-export type Via = 'direct' | 'dnat'
+type Via = 'direct' | 'dnat'
 export const VIAS = ['direct', 'dnat'] as const satisfies readonly Via[]
 
 /** One address that reached for the metadata service. */

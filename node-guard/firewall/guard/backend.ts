@@ -1,8 +1,8 @@
-import type { CounterName, GuardRuleset } from '../nft/guard-ruleset.ts'
-import type { Watched } from './watch.ts'
+import type { Watched } from '../process/watch.ts'
+import type { CounterName, GuardRuleset } from '../rules/guard.ts'
 
 /** By what means rules are made; `iptables-legacy` works where the kernel has no nf_tables. */
-export const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
+const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
 export type BackendName = (typeof BACKENDS)[number]
 
 /** What reading the rules back came to: `failed` or `differs` say why they are not as loaded; neither, that they are. */

@@ -1,6 +1,6 @@
 import type { Logger } from '../../../common/log.ts'
-import { COUNTERS, type CounterName, type GuardRuleset } from '../nft/guard-ruleset.ts'
 import type { Ways } from '../node/network.ts'
+import { COUNTERS, type CounterName, type GuardRuleset } from '../rules/guard.ts'
 import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
 
@@ -32,7 +32,7 @@ export type BlockState = {
 export const NO_PACKETS: BlockState['packets'] = zero(COUNTERS)
 export const NO_REPAIRS: BlockState['repairs'] = zero(CAUSES)
 
-export type BlockOptions = {
+type BlockOptions = {
   readonly metadata: readonly string[]
   readonly broker: readonly string[]
   readonly choice: Choice

@@ -1,7 +1,7 @@
 import type { Logger } from '../../../common/log.ts'
-import type { GuardRuleset } from '../nft/guard-ruleset.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
 import type { Backend, Failure } from './backend.ts'
-import type { Backends } from './selection.ts'
+import type { Backends } from './backends.ts'
 
 /** The backend by which this process keeps its rules. */
 export type Choice = {
@@ -17,7 +17,7 @@ export type Choice = {
   readonly left: () => string | undefined
 }
 
-export type ChoiceOptions = {
+type ChoiceOptions = {
   readonly backends: Backends
   /** Begins to watch for changes of a backend's rules; returns what ends it. */
   readonly follow: (backend: Backend) => Promise<() => void>

@@ -1,12 +1,12 @@
-import type { Exec } from '../exec.ts'
 import type { Backend, Compared } from '../guard/backend.ts'
-import type { GuardRuleset } from '../nft/guard-ruleset.ts'
 import { ruleEvents } from '../nft/rule-events.ts'
+import type { Exec } from '../process/exec.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
+import { GUARD_CHAINS, iptablesRules } from '../rules/guard-iptables.ts'
 import { type Canaries, createCanaries } from './canaries.ts'
 import { type Chain, countPackets, difference } from './chains.ts'
 import type { Family, Iptables, IptablesFailure, Variant } from './command.ts'
 import { iptablesInterest, type LostTables, monitoredTables } from './events.ts'
-import { GUARD_CHAINS, iptablesRules } from './guard-rules.ts'
 import { ipTables, NF_TABLES } from './kernel.ts'
 import { createLegacyNat, type LegacyNat } from './legacy-nat.ts'
 import { type LegacyNode, removeChains } from './removal.ts'
@@ -16,7 +16,7 @@ import { WRITTEN_TOGETHER, type Write, writeTables } from './write.ts'
 /** iptables-legacy tells nobody of changes, and its canaries not of all: its rules are read back this often. */
 const LEGACY_POLL_MS = 1000
 
-export type IptablesOptions = {
+type IptablesOptions = {
   readonly exec: Exec
   readonly variant: Variant
   /** The families this kernel speaks. */

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
+import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import type { Chain } from './chains.ts'
 import type { Family } from './command.ts'
 import type { LostTables } from './events.ts'
-import { GUARD_CHAINS } from './guard-rules.ts'
 import type { IptablesTable } from './saved.ts'
 
 /** How often the canaries are looked at, milliseconds. Each look wakes this process: it costs some 1.5 % of a core. */

@@ -16,7 +16,7 @@ export type Chain = {
 }
 
 /** How what was read differs from what is wanted. */
-export type Difference = 'is gone' | 'was changed' | 'is not first'
+type Difference = 'is gone' | 'was changed' | 'is not first'
 
 /** Compares; undefined when everything is there, nothing else of ours, and each jump stands first in its chain. */
 export function difference(wanted: readonly Chain[], saved: SavedRules): Difference | undefined {

@@ -1,4 +1,4 @@
-import { type Exec, type ExecResult, firstLine, isTooBig } from '../exec.ts'
+import { type Exec, type ExecResult, firstLine, isTooBig } from '../process/exec.ts'
 
 /** iptables has two: over nf_tables, and over the old ip_tables. Both see every packet; each sees only its own rules. */
 export type Variant = 'nft' | 'legacy'

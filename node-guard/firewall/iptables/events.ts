@@ -1,6 +1,6 @@
 import type { Interest } from '../nft/rule-events.ts'
+import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import type { Family } from './command.ts'
-import { GUARD_CHAINS } from './guard-rules.ts'
 import type { IptablesTable } from './saved.ts'
 
 const BUILT_IN = 'PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING'
@@ -12,7 +12,7 @@ const DELETED = /^delete table (ip6?) (filter|mangle|nat)$/
 const OURS_ADDED = new RegExp(`^(?:add|create) chain (ip6?) (filter|mangle|nat) ${GUARD_CHAINS}`)
 
 /** Whether an event is about our chains, or about what stands before our jumps. */
-export const concernsIptables = (line: string) => line.includes(GUARD_CHAINS) || NFT_LINE.test(line)
+const concernsIptables = (line: string) => line.includes(GUARD_CHAINS) || NFT_LINE.test(line)
 
 /** The tables in which nothing of ours stands any more, as far as one can tell without reading them. */
 export type LostTables = {
@@ -23,7 +23,7 @@ export type LostTables = {
 }
 
 /** The same by what was heard of the kernel's notifications (`ruleEvents`). */
-export type MonitoredTables = LostTables & {
+type MonitoredTables = LostTables & {
   /** Whether a transaction that concerns us ends with this line; each line is heard once, in order. */
   readonly hear: (line: string) => boolean
 }

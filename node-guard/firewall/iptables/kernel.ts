@@ -1,5 +1,5 @@
+import { GUARD_PLACES } from '../rules/guard-iptables.ts'
 import { type Family, type Iptables, type IptablesFailure, restore } from './command.ts'
-import { GUARD_PLACES } from './guard-rules.ts'
 import type { LegacyNat } from './legacy-nat.ts'
 import type { Place } from './listed.ts'
 import { type Read, readChains, readTables, readTogether } from './reading.ts'

@@ -1,5 +1,5 @@
-import type { Exec } from '../exec.ts'
-import { bounded } from '../node/bounded.ts'
+import { bounded } from '../process/bounded.ts'
+import type { Exec } from '../process/exec.ts'
 import { type Family, type Iptables, type IptablesFailure, restore } from './command.ts'
 import { type Read, readTables } from './reading.ts'
 import { type IptablesTable, type SavedRules, together } from './saved.ts'

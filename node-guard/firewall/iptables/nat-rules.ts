@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { type Exec, type ExecResult, firstLine, isTooBig } from '../exec.ts'
-import { bounded } from '../node/bounded.ts'
-import { isLivingChain } from '../node/leftovers.ts'
+import { bounded } from '../process/bounded.ts'
+import { type Exec, type ExecResult, firstLine, isTooBig } from '../process/exec.ts'
+import { isLivingChain } from './living-chains.ts'
 
 /** A rule of the node's iptables nat tables that concerns the metadata service or tells of a dataplane. */
 export type NatRule = {

@@ -1,5 +1,5 @@
 /** One option of a rule, with its argument where it has one. */
-export type RuleOption = { readonly value: string | undefined; readonly negated: boolean }
+type RuleOption = { readonly value: string | undefined; readonly negated: boolean }
 
 /** A rule as iptables-save(8) prints it, taken apart. */
 export type ParsedRule = {

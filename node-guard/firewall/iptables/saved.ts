@@ -1,7 +1,7 @@
 /** The tables that we use. */
 export type IptablesTable = 'filter' | 'mangle' | 'nat'
 
-export type SavedChain = {
+type SavedChain = {
   readonly table: IptablesTable
   readonly name: string
   readonly rules: { readonly rule: string; readonly packets: number }[]

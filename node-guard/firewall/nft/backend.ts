@@ -1,7 +1,8 @@
-import type { Exec, ExecResult } from '../exec.ts'
 import type { Backend, Compared } from '../guard/backend.ts'
+import type { Exec, ExecResult } from '../process/exec.ts'
+import { COUNTERS, type GuardRuleset } from '../rules/guard.ts'
+import { GUARD_TABLE, guardRuleset } from '../rules/guard-nft.ts'
 import { tableCommands } from './commands.ts'
-import { COUNTERS, GUARD_TABLE, type GuardRuleset, guardRuleset } from './guard-ruleset.ts'
 import { ruleEvents } from './rule-events.ts'
 import { deleteTable, loadTable, readTable } from './table.ts'
 import type { TableContent } from './table-content.ts'
@@ -9,7 +10,7 @@ import type { TableContent } from './table-content.ts'
 type Heard = 'is gone' | 'was changed' | undefined
 
 /** What the table is for. */
-export type TableUse = {
+type TableUse = {
   readonly ruleset: (rules: GuardRuleset) => string
   /** It was made anew: its counts begin with it. */
   readonly restarted?: () => void

@@ -5,7 +5,7 @@
  * writes a word is `delete`, a block of a whole table, `add rule` and `add element`: 66 MB at 60,000 chains. `flush
  * table`, `add chain` with its rules and `add set` without elements do not: 5 MB at any size (docs/decisions/0090).
  */
-import type { TableName } from './table.ts'
+import type { TableName, TableShape } from './table-content.ts'
 
 /** What a ruleset holds, by its lines. */
 type Parts = {
@@ -18,13 +18,6 @@ type Parts = {
     readonly hook: string | undefined
     readonly rules: readonly string[]
   }[]
-}
-
-/** What a table must consist of, to be one that was loaded whole and has nothing else in it. */
-export type TableShape = {
-  /** Rules by chain. */
-  readonly chains: Readonly<Record<string, number>>
-  readonly sets: readonly string[]
 }
 
 /**

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
-import { toolEnvironment } from '../exec.ts'
-import { OWNED_TABLE } from './guard-ruleset.ts'
+import { toolEnvironment } from '../process/exec.ts'
+import { OWNED_TABLE } from '../rules/guard-nft.ts'
 
 /** A process that owns what it loads. */
 export type Holder = {

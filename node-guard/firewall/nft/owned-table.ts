@@ -1,9 +1,10 @@
 import type { Logger } from '../../../common/log.ts'
-import { type Exec, isUnsupported, whyFailed } from '../exec.ts'
 import type { Failure } from '../guard/backend.ts'
 import { NO_PACKETS } from '../guard/block.ts'
+import { type Exec, isUnsupported, whyFailed } from '../process/exec.ts'
+import { COUNTERS, type CounterName, type GuardRuleset } from '../rules/guard.ts'
+import { OWNED_TABLE, ownedRuleset } from '../rules/guard-nft.ts'
 import { tableCommands } from './commands.ts'
-import { COUNTERS, type CounterName, type GuardRuleset, OWNED_TABLE, ownedRuleset } from './guard-ruleset.ts'
 import type { Holder } from './owned-holder.ts'
 import { deleteTable } from './table.ts'
 
@@ -24,7 +25,7 @@ export type OwnedTable = {
   readonly stop: () => void
 }
 
-export type OwnedTableOptions = {
+type OwnedTableOptions = {
   readonly exec: Exec
   readonly hold: (ended: (why: string) => void) => Holder
   /** The table is gone, and not by our doing: time for another `check`. */

@@ -1,5 +1,5 @@
-import { type Exec, firstLine } from '../exec.ts'
-import type { Watched } from '../guard/watch.ts'
+import { type Exec, firstLine } from '../process/exec.ts'
+import type { Watched } from '../process/watch.ts'
 import { netlinkLines } from './netlink.ts'
 
 /** AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER; of struct sockaddr_nl, after the family: padding, port id 0, groups. */

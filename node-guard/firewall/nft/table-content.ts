@@ -1,4 +1,12 @@
-import type { TableShape } from './commands.ts'
+/** A table's full name, as in `inet pod2iam_guard`. */
+export type TableName = `inet ${string}`
+
+/** What a table must consist of, to be one that was loaded whole and has nothing else in it. */
+export type TableShape = {
+  /** Rules by chain. */
+  readonly chains: Readonly<Record<string, number>>
+  readonly sets: readonly string[]
+}
 
 /** What stands in an nft table, in a form in which two readings can be compared. */
 export type TableContent = {

@@ -1,15 +1,12 @@
 import { messageOf } from '../../../common/errors.ts'
-import { type Exec, type ExecResult, isUnsupported, whyFailed } from '../exec.ts'
+import { type Exec, type ExecResult, isUnsupported, whyFailed } from '../process/exec.ts'
 import { tableCommands } from './commands.ts'
-import { hasShape, parseTable, type TableContent } from './table-content.ts'
-
-/** A table's full name, as in `inet pod2iam_guard`. */
-export type TableName = `inet ${string}`
+import { hasShape, parseTable, type TableContent, type TableName } from './table-content.ts'
 
 /** `unusable`: nft will not work on this machine as it is. */
 type Failed = { readonly ok: false; readonly detail: string; readonly unusable: boolean }
 
-export type Loaded = {
+type Loaded = {
   readonly ok: true
   readonly loaded: TableContent | undefined
   readonly replaced: TableContent | undefined

@@ -1,5 +1,5 @@
 import { messageOf } from '../../../common/errors.ts'
-import { type Exec, whyFailed } from '../exec.ts'
+import { type Exec, whyFailed } from '../process/exec.ts'
 import { ANSWER_TABLE, type HiddenRoute } from './network.ts'
 
 /**

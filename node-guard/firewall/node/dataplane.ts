@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import type { Exec } from '../exec.ts'
 import type { NatRule } from '../iptables/nat-rules.ts'
+import type { Exec } from '../process/exec.ts'
 
 /** Cilium's comment on the rule by which it masquerades with iptables. */
 export const CILIUM_MASQUERADE = 'cilium masquerade non-cluster'

@@ -1,7 +1,8 @@
 import { connect, type Socket } from 'node:net'
 import { messageOf } from '../../../common/errors.ts'
-import type { Exec } from '../exec.ts'
-import { applyRuleset, deleteTable, type TableName } from '../nft/table.ts'
+import { applyRuleset, deleteTable } from '../nft/table.ts'
+import type { TableName } from '../nft/table-content.ts'
+import type { Exec } from '../process/exec.ts'
 
 /** What the metadata service of this node admits, as its answers to the host tell. */
 export type ImdsOptions = {

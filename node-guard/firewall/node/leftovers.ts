@@ -1,34 +1,12 @@
-import { GUARD_CHAINS } from '../iptables/guard-rules.ts'
+import { isLivingChain } from '../iptables/living-chains.ts'
 import type { NatRule } from '../iptables/nat-rules.ts'
 import { type ParsedRule, parseRule } from '../iptables/rule-options.ts'
+import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 
 /** A rule of another tool that takes the metadata service's traffic, and the command that removes it. */
 export type Leftover = { readonly kind: string; readonly rule: string; readonly remove: string }
 
 const MAX_RULE = 500
-
-/**
- * How the names of chains begin that a living program of the node keeps: ours and the gate's, kube-proxy's, those of
- * network plugins, meshes and container runtimes. What is removed there they would miss, or put back. kube2iam and kiam
- * make no chains.
- */
-const LIVING_CHAINS = [
-  GUARD_CHAINS,
-  'KUBE-',
-  'CNI-',
-  'AWS-',
-  'cali-',
-  'CILIUM_',
-  'OLD_CILIUM_',
-  'FLANNEL-',
-  'WEAVE',
-  'ANTREA-',
-  'OVN-KUBE-',
-  'ISTIO_',
-  'PROXY_INIT_',
-  'DOCKER',
-  'NETAVARK',
-] as const
 
 /**
  * Rules as kube2iam and kiam leave them: DNAT (or REDIRECT) of what is sent to a metadata address. Both append
@@ -52,9 +30,6 @@ export function findLeftovers(rules: readonly NatRule[], metadata: readonly stri
     ]
   })
 }
-
-/** Whether a living program keeps this chain. */
-export const isLivingChain = (chain: string) => LIVING_CHAINS.some((prefix) => chain.startsWith(prefix))
 
 function isLiving({ chain, option }: ParsedRule): boolean {
   const marks = [option('--comment')?.value, option('--name')?.value]

@@ -1,5 +1,5 @@
 import { BlockList } from 'node:net'
-import type { GuardRuleset } from '../nft/guard-ruleset.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
 
 /** What the rules have to know of the node's network, see `GuardRuleset`. */
 export type Ways = Required<Pick<GuardRuleset, 'uplinks' | 'inner' | 'outer'>>
@@ -43,7 +43,7 @@ const isDefault = (destination: string) => destination === 'default' || HALF.tes
 export const isUsefulRoute = (line: string) =>
   isDefault(line.split(' ', 1)[0] ?? '') || (/^[\da-f]/.test(line) && !/ via (?!.* src )/.test(line))
 
-export type Seen = {
+type Seen = {
   readonly links: readonly Link[]
   /** Names of veths with an address in a subnet: a pod's veth has none, or the gateway's alone; these are wires to other hosts. */
   readonly wires: readonly string[]

@@ -14,7 +14,7 @@ import type { ImdsOptions } from './imds-options.ts'
 import { findLeftovers, type Leftover } from './leftovers.ts'
 
 /** Something to tell the operator; codes are few and fixed, they are labels of a metric. */
-export type Warning = { readonly code: WarningCode; readonly detail: string }
+type Warning = { readonly code: WarningCode; readonly detail: string }
 
 /** Every code of a warning about the node around us. */
 export const WARNING_CODES = [
@@ -25,7 +25,7 @@ export const WARNING_CODES = [
   'imds-not-checked',
   'boot-rules',
 ] as const
-export type WarningCode = (typeof WARNING_CODES)[number]
+type WarningCode = (typeof WARNING_CODES)[number]
 
 /** What was last seen of the node around us. */
 export type SurroundingsState = {

@@ -1,11 +1,11 @@
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
-import { type Exec, whyFailed } from '../exec.ts'
+import { type Exec, whyFailed } from '../process/exec.ts'
 import { type AnswerOptions, ensureAnswers } from './answer-routes.ts'
 import { isUsefulRoute, type Link, type NodeNetwork, sortNetwork, type Ways } from './network.ts'
 
 /** What the guard knows of the ways into and out of the node. */
-export type NodeWays = {
+type NodeWays = {
   /** What the rules have to know, as last seen. At once: a repair waits for it. */
   readonly known: () => Ways
   /**
@@ -52,7 +52,7 @@ export function createWays(options: {
 }
 
 /** Reads this network namespace. Throws where `ip` fails. */
-export async function readNetwork(exec: Exec): Promise<NodeNetwork> {
+async function readNetwork(exec: Exec): Promise<NodeNetwork> {
   // Neither the addresses of Services that IPVS makes the node's own, nor routes to them, nor routes to other nodes: of
   // these there are tens of thousands.
   const [links, wires, ...routes] = await Promise.all([

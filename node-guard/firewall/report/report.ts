@@ -2,11 +2,11 @@ import type { FirewallState } from '../../../common/firewall-state.ts'
 import type { Readiness } from '../../../common/health.ts'
 import type { Sighting, Sightings } from '../guard/audit.ts'
 import { type BlockState, CAUSES } from '../guard/block.ts'
-import type { CounterName } from '../nft/guard-ruleset.ts'
 import type { OwnedState } from '../nft/owned-table.ts'
+import type { LinkState } from '../node/broker-link.ts'
 import type { Leftover } from '../node/leftovers.ts'
-import type { LinkState } from '../node/link.ts'
 import type { SurroundingsState } from '../node/surroundings.ts'
+import type { CounterName } from '../rules/guard.ts'
 
 /** All that the guard knows about its node. */
 export type GuardReport = {

@@ -7,9 +7,9 @@ import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildComponent } from '../../../build.ts'
-import { until } from '../../broker/until.ts'
 import { NODE, type TestPod, World } from '../../broker/world.ts'
 import { BROKER_NODE_FLAGS } from '../../sandbox/install.ts'
+import { eventually } from '../../support/until.ts'
 import { memoryOf } from '../memory.ts'
 
 export type Workshop = { readonly world: World; readonly bundle: string }
@@ -66,7 +66,9 @@ export async function spawnBroker(
     await closed
   }
   try {
-    await until('a ready broker', async () => (await statusOf(healthPort)) === 200, 20_000)
+    await eventually('a ready broker', async () => (await statusOf(healthPort)) === 200, {
+      deadlineMs: 20_000,
+    })
   } catch (error) {
     await end()
     throw error

@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
-import { freshToken, loopbackEnv, requestBytes, until, type Workshop } from '../../sidecar/support/index.ts'
+import { freshToken, loopbackEnv, requestBytes, type Workshop } from '../../sidecar/support/index.ts'
+import { until } from '../../support/until.ts'
 import { exchange, opened } from '../load.ts'
 
 /** How the sidecar's container runs node; they count only on the command line (sidecar/README.md). */
@@ -75,17 +76,24 @@ export async function documentRequest(port: number): Promise<string> {
   return requestBytes({ path: ROLE_PATH, headers: { 'X-aws-ec2-metadata-token': token } })
 }
 
+/** Looks often enough that the wait adds little to what is measured. */
+const FINE = { pollMs: 2 }
+
 /** Asks again and again until the answer is 200; resolves with performance.now() then. */
 export async function first200({ child, port }: Started, path = '/'): Promise<number> {
   const bytes = requestBytes({ path, headers: { Connection: 'close' } })
-  await until('the first 200', async () => {
-    if (child.exitCode !== null || child.signalCode !== null)
-      throw new Error(`it ended with ${child.exitCode ?? child.signalCode}`)
-    const socket = await opened(port).catch(() => undefined)
-    const status = socket && (await exchange(socket, bytes).catch(() => undefined))
-    socket?.destroy()
-    return status === 200
-  })
+  await until(
+    'the first 200',
+    async () => {
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`it ended with ${child.exitCode ?? child.signalCode}`)
+      const socket = await opened(port).catch(() => undefined)
+      const status = socket && (await exchange(socket, bytes).catch(() => undefined))
+      socket?.destroy()
+      return status === 200
+    },
+    FINE,
+  )
   return performance.now()
 }
 

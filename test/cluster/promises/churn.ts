@@ -10,6 +10,9 @@ type Job = KubeObject & {
   readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] }
 }
 
+/** In turns: a pod starts otherwise in each of them. */
+const MODES = ['nft', 'env'] as const
+
 /** Seconds that a Job may take on average before the wait is given up. */
 const SECONDS_PER_JOB = 5
 
@@ -26,7 +29,7 @@ export const churn: Group = {
         const keys = new Set(reports.map(({ accessKeyId }) => accessKeyId))
         expect(keys.size === jobs, `${jobs} Jobs had ${keys.size} sessions: pods shared one`)
         const slowest = Math.max(...reports.map(({ milliseconds }) => milliseconds))
-        return `${jobs} Jobs, 0 failures; slowest first answer ${slowest} ms, token and list included`
+        return `${jobs} Jobs, every other one in redirect mode env, 0 failures; slowest first answer ${slowest} ms, token and list included`
       },
     },
   ],
@@ -44,8 +47,15 @@ async function runJobs(context: Context): Promise<OnceReport[]> {
       const { items } = await access.kube.list<Job>('jobs', { namespace, labelSelector })
       const running = items.filter((job) => !isFinished(job)).length
       const more = Math.min(options.jobs - made, options.parallel - running)
-      const workload = { app: 'churn', mode: 'credentials', place: 'shop', role: aws.role } as const
       for (let index = 0; index < more; index++) {
+        const annotations = { 'pod2iam.dev/redirect': MODES[made % MODES.length] ?? '' }
+        const workload = {
+          app: 'churn',
+          mode: 'credentials',
+          place: 'shop',
+          role: aws.role,
+          annotations,
+        } as const
         const job = jobObject(run, workload)
         await access.kube.create({ ...job, metadata: { ...job.metadata, name: `churn-${++made}` } })
       }

@@ -4,17 +4,26 @@
  */
 import { endedPod, type LivePod, lastWords, refOf } from '../cluster-pods.ts'
 import type { Context, Place } from '../context.ts'
+import { startKube2iam } from '../kube2iam.ts'
 import { podObject, type Workload } from '../pods.ts'
 import type { StartReport } from '../programs/reports.ts'
 import { expect, type Group } from '../promise.ts'
 
-type Kind = { readonly name: string; readonly place: Place; readonly redirect?: 'nft' | 'env' }
+type Kind = {
+  readonly name: string
+  readonly place: Place
+  readonly redirect?: 'nft' | 'env'
+  /** A role without our sidecar: what kube2iam's users have. */
+  readonly kube2iam?: true
+}
 
 const KINDS: readonly Kind[] = [
   { name: 'plain', place: 'plain' },
   { name: 'nft', place: 'shop', redirect: 'nft' },
   { name: 'env', place: 'shop', redirect: 'env' },
 ]
+
+const KUBE2IAM: Kind = { name: 'kube2iam', place: 'plain', kube2iam: true }
 
 /** Milliseconds from just before a pod's creation. */
 export type Start = {
@@ -29,25 +38,35 @@ export const starts: Group = {
     {
       name: 'of every pod, measured one at a time, has credentials with its first request',
       show: async (context) => {
-        const found = new Map<string, Start[]>(KINDS.map(({ name }) => [name, []]))
-        for (let turn = 0; turn < context.options.starts; turn++)
-          for (const kind of KINDS) found.get(kind.name)?.push(await startOne(context, kind, turn))
+        const { starts, kube2iam: program } = context.options
+        const kube2iam = program === undefined ? undefined : await startKube2iam(context, program)
+        const kinds = kube2iam === undefined ? KINDS : [...KINDS, KUBE2IAM]
+        const found = new Map<string, Start[]>(kinds.map(({ name }) => [name, []]))
+        for (let turn = 0; turn < starts; turn++)
+          for (const kind of kinds) {
+            if (kind.kube2iam) await kube2iam?.setInTheWay(true)
+            found.get(kind.name)?.push(await startOne(context, kind, turn))
+            if (kind.kube2iam) await kube2iam?.setInTheWay(false)
+          }
+        await kube2iam?.stop()
         return [...found].map(([name, all]) => `${name}: ${told(all)}`).join('; ')
       },
     },
   ],
 }
 
-async function startOne(context: Context, { name, place, redirect }: Kind, turn: number): Promise<Start> {
+async function startOne(context: Context, kind: Kind, turn: number): Promise<Start> {
+  const { name, place, redirect, kube2iam } = kind
   const { access, aws, run } = context
   const app = `start-${name}-${turn}`
   const workload: Workload = {
     ...{ app, place, mode: 'start' },
-    ...(redirect === undefined ? {} : { role: aws.role, annotations: { 'pod2iam.dev/redirect': redirect } }),
+    ...(redirect === undefined && !kube2iam ? {} : { role: aws.role }),
+    ...(redirect === undefined ? {} : { annotations: { 'pod2iam.dev/redirect': redirect } }),
     spec: { restartPolicy: 'Never' },
   }
   const pod = podObject(run, workload)
-  if (redirect === undefined) asksForNothing(pod)
+  if (redirect === undefined && !kube2iam) asksForNothing(pod)
   const createdAt = Date.now()
   await access.kube.create(pod)
   const ended = await endedPod(context, place, app)

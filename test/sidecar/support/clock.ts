@@ -1,9 +1,9 @@
 /** A clock that a test turns. */
-import type { Clock } from '../../../sidecar/clock.ts'
+import type { SteadyClock } from '../../../common/clock.ts'
 
 type Timer = { readonly due: number; readonly callback: () => void }
 
-export class TestClock implements Clock {
+export class TestClock implements SteadyClock {
   #elapsed = 0
   #offset: number
   readonly #timers = new Set<Timer>()
@@ -12,10 +12,10 @@ export class TestClock implements Clock {
     this.#offset = wall
   }
 
-  readonly wall = () => this.#offset + this.#elapsed
+  readonly now = () => this.#offset + this.#elapsed
   readonly monotonic = () => this.#elapsed
-  readonly timer = (callback: () => void, milliseconds: number) => {
-    const timer = { due: this.#elapsed + milliseconds, callback }
+  readonly after = (milliseconds: number, callback: () => void) => {
+    const timer = { due: this.#elapsed + Math.max(0, milliseconds), callback }
     this.#timers.add(timer)
     return () => void this.#timers.delete(timer)
   }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { buildComponent } from '../../../build.ts'
-import { until } from './until.ts'
+import { until } from '../../support/until.ts'
 
 export type LogLine = Readonly<Record<string, unknown>> & { readonly msg: string; readonly level: string }
 

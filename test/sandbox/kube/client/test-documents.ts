@@ -1,9 +1,9 @@
 /** Any JSON document, patched: by the stand-in's functions, or by a real API server that keeps it in an object. */
 import assert from 'node:assert/strict'
+import { eventually } from '../../../support/until.ts'
 import { jsonPatch, mergePatch, PatchError } from '../objects/json-patch.ts'
 import { isApiError } from '../server/status.ts'
 import type { ApiServer } from './client.ts'
-import { until } from './test-server.ts'
 
 export type Patcher = {
   /** The result; undefined where the patch is refused. */
@@ -91,5 +91,5 @@ async function define({ admin }: ApiServer): Promise<void> {
   await admin.post(DEFINITIONS, DOCUMENTS).catch((error: unknown) => {
     if (!isApiError(error, 409)) throw error
   })
-  await until('the kind Document', async () => (await admin.request('GET', PATH)).status === 200)
+  await eventually('the kind Document', async () => (await admin.request('GET', PATH)).status === 200)
 }

@@ -1,8 +1,8 @@
 /** When policies are in force. */
 
+import { eventually } from '../../../support/until.ts'
 import { isApiError } from '../server/status.ts'
 import { type ApiServer, isStandIn, type KubeObject } from './client.ts'
-import { until } from './test-server.ts'
 
 const GROUP = 'admissionregistration.k8s.io/v1'
 let count = 0
@@ -21,7 +21,7 @@ export async function policiesInForce({ admin }: ApiServer): Promise<void> {
       (error: unknown) => isApiError(error, 422),
     )
   for (const object of objects(name)) await admin.create(object)
-  await until('the policies', refused)
+  await eventually('the policies', refused)
   await admin.delete('validatingadmissionpolicybindings', name)
   await admin.delete('validatingadmissionpolicies', name)
 }

@@ -33,30 +33,6 @@ export function standInOnly(name: string, ...rest: [Body] | [{ skip?: string }, 
 }
 
 /**
- * Asks until the answer is neither undefined nor false.
- *
- * @throws Error after `timeoutMs`, with the last error of the question, if any
- */
-export async function until<T>(
-  what: string,
-  ask: () => T | undefined | false | Promise<T | undefined | false>,
-  timeoutMs = 120_000,
-): Promise<T> {
-  const deadline = Date.now() + timeoutMs
-  let last: unknown
-  for (;;) {
-    try {
-      const answer = await ask()
-      if (answer !== undefined && answer !== false) return answer
-    } catch (error) {
-      last = error
-    }
-    if (Date.now() > deadline) throw new Error(`Waited ${timeoutMs} ms for ${what}.`, { cause: last })
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-}
-
-/**
  * An IPv4 address of this machine at which a pod may be said to be: a real API server takes none of loopback for what is
  * behind a Service. A machine without network has only that.
  */

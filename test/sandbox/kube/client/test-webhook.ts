@@ -1,10 +1,10 @@
 /** A real HTTPS admission webhook in the test process, whose answers the test decides. */
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { eventually } from '../../../support/until.ts'
 import { type JsonObject, listAt } from '../objects/objects.ts'
 import { isApiError } from '../server/status.ts'
 import { type ApiServer, isStandIn, type KubeObject } from './client.ts'
-import { until } from './test-server.ts'
 
 export type Review = {
   readonly path: string
@@ -134,7 +134,7 @@ export async function register({ admin }: ApiServer, config: KubeObject): Promis
     matchConditions: [{ name: 'probe', expression: `object.metadata.name == 'probe-${name}'` }],
   }
   await admin.create({ ...config, webhooks: [...listAt(config, 'webhooks'), probe] })
-  await until(`${name} to be in force`, () => isInForce(admin, name))
+  await eventually(`${name} to be in force`, () => isInForce(admin, name))
 }
 
 /** Deletes a webhook configuration and waits until nobody is asked any more. */
@@ -142,7 +142,7 @@ export async function unregister({ admin }: ApiServer, plural: string, name: str
   await admin.delete(plural, name).catch((error: unknown) => {
     if (!isApiError(error, 404)) throw error
   })
-  if (!isStandIn()) await until(`the end of ${name}`, async () => !(await isInForce(admin, name)))
+  if (!isStandIn()) await eventually(`the end of ${name}`, async () => !(await isInForce(admin, name)))
 }
 
 async function isInForce(admin: ApiServer['admin'], name: string): Promise<boolean> {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
 import { messageOf } from '../../../common/errors.ts'
-import { toolEnvironment } from '../exec.ts'
+import { toolEnvironment } from './exec.ts'
 
 export type Watched = {
   readonly command: string
@@ -13,7 +13,7 @@ export type Watched = {
   readonly decoder?: () => (chunk: Buffer) => readonly string[]
 }
 
-export type WatchEvents = {
+type WatchEvents = {
   /** Lines that match; called once per chunk of output. */
   readonly event: (lines: readonly string[]) => void
   /**

@@ -1,4 +1,4 @@
-import type { Status } from './report.ts'
+import type { Status } from '../report/report.ts'
 
 const COLUMN = 18
 const WHAT: Readonly<Record<string, string>> = { audit: 'counting verified', remove: 'rules removed' }

@@ -4,12 +4,8 @@
  * asked again find their work done; everything else of theirs is taken out again, and said.
  */
 
-import { blank, contains, isObject, type Json, type JsonObject, sameJson } from '../admission/json.ts'
-import type { InjectionSettings } from '../injection-settings.ts'
-import { add, type PatchOp, pointer, remove, replace } from '../patch/json-patch.ts'
-import type { Container, EnvVar } from '../pod/pod.ts'
-import { isOwnVariable, isStricter, type Kind } from './container-form.ts'
-import { isPresent } from './image-reference.ts'
+import { isOwnVariable, isStricter } from '../form/container-form.ts'
+import { isPresent } from '../form/image-reference.ts'
 import {
   hasOwnMessagePath,
   isHarmlessMount,
@@ -17,7 +13,12 @@ import {
   isOwnMount,
   MESSAGE_PATH,
   trustOf,
-} from './own-container.ts'
+} from '../form/own-container.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import { blank, contains, isObject, type Json, type JsonObject, sameJson } from '../json.ts'
+import type { Container, EnvVar } from '../pod/pod.ts'
+import type { Kind } from '../pod/reserved.ts'
+import { add, type PatchOp, pointer, remove, replace } from './json-patch.ts'
 
 /** What the container should be, and what of other tools' is not in it any more. */
 export type PutRight = { readonly container: Container; readonly removed: readonly string[] }

@@ -1,7 +1,7 @@
 import { readFile, readlink } from 'node:fs/promises'
 import type { NatRules } from '../iptables/nat-rules.ts'
 import { findLeftovers } from '../node/leftovers.ts'
-import type { Status } from './report.ts'
+import type { Status } from '../report/report.ts'
 
 /** Where a guard looks for leftovers. */
 export type LookedAt = {
@@ -11,7 +11,7 @@ export type LookedAt = {
   readonly metadata: readonly string[]
 }
 
-export type FreshLook = {
+type FreshLook = {
   readonly lookedAt: LookedAt | undefined
   /** Of this process. */
   readonly network: string | undefined

@@ -1,15 +1,16 @@
 /** What the guard knows of the rules that its node loads at boot (`firewall boot-rules`), by either backend. */
-import { UNIT } from '../boot/files.ts'
-import { BOOT_CHAINS, BOOT_CHAINS_TABLE } from '../boot/iptables-script.ts'
-import { BOOT_TABLE } from '../boot/rules.ts'
-import type { Exec } from '../exec.ts'
+
 import type { Variant } from '../iptables/command.ts'
 import { type Read, readTables, readWholeTables } from '../iptables/reading.ts'
 import { readTable } from '../nft/table.ts'
-import { legacyTables, NODE_FILES, type NodeFiles } from './files.ts'
+import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
+import type { Exec } from '../process/exec.ts'
+import { UNIT } from './files.ts'
+import { BOOT_CHAINS, BOOT_CHAINS_TABLE } from './iptables-script.ts'
+import { BOOT_TABLE } from './rules.ts'
 
 /** `none` also where nobody can look: then nothing could have loaded them, or it is iptables-legacy's, unread without NET_RAW. */
-export type BootRulesState = 'none' | 'current' | 'outdated'
+type BootRulesState = 'none' | 'current' | 'outdated'
 
 /**
  * Looks at the markers that they leave.

@@ -2,24 +2,11 @@ import { constants } from 'node:fs'
 import { mkdir, open, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
-import type { Status } from './report.ts'
-import type { LookedAt } from './status-leftovers.ts'
-import { isWrittenStatus } from './status-shape.ts'
-
-/** A status as a guard wrote it. */
-export type WrittenStatus = {
-  readonly version: 1
-  /** ISO 8601. */
-  readonly writtenAt: string
-  /** Seconds after `writtenAt` within which a living guard writes again. */
-  readonly validSeconds: number
-  /** Where leftovers were looked for; absent in mode `remove`. */
-  readonly lookedAt?: LookedAt
-  readonly status: Status
-}
+import type { Status } from '../report/report.ts'
+import { isWrittenStatus, type WrittenStatus } from './shape.ts'
 
 /** What there is to read: a guard's status, or why there is none. */
-export type ReadStatus =
+type ReadStatus =
   | { readonly ok: true; readonly written: WrittenStatus }
   | { readonly ok: false; readonly code: string; readonly detail: string }
 

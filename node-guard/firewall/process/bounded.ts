@@ -1,4 +1,4 @@
-import type { Exec } from '../exec.ts'
+import type { Exec } from './exec.ts'
 
 /** What a program may have of memory that reads what others made; bytes of address space, of which it has 6 MB itself. */
 const ADDRESS_SPACE = 16 * 1024 * 1024

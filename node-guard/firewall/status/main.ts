@@ -1,11 +1,11 @@
 import { STATE_DIR } from '../../../common/addresses.ts'
 import { flag, settingsOrExit, text } from '../../../common/settings.ts'
-import { within } from '../deadline.ts'
-import { exec } from '../exec.ts'
 import { readNatRules, takingTraffic } from '../iptables/nat-rules.ts'
-import { currentStatus, missingStatus, readStatus } from './status-file.ts'
-import { thisNetwork, withFreshLeftovers } from './status-leftovers.ts'
-import { statusText } from './status-text.ts'
+import { within } from '../process/deadline.ts'
+import { exec } from '../process/exec.ts'
+import { currentStatus, missingStatus, readStatus } from './file.ts'
+import { thisNetwork, withFreshLeftovers } from './leftovers.ts'
+import { statusText } from './text.ts'
 
 const STATUS_SETTINGS = {
   json: flag(false, 'print one JSON object'),

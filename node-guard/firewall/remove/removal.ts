@@ -1,16 +1,16 @@
 import type { Logger } from '../../../common/log.ts'
-import type { Exec } from '../exec.ts'
+import { BOOT_UNIT_LEFT, loadsBootRules } from '../boot/installed.ts'
+import type { Backend } from '../guard/backend.ts'
+import { findBackends } from '../guard/backends.ts'
+import { type Block, type BlockState, NO_PACKETS, NO_REPAIRS } from '../guard/block.ts'
 import { makeRoom } from '../nft/owned-table.ts'
 import { deleteTable } from '../nft/table.ts'
 import { removeAnswers } from '../node/answer-routes.ts'
-import { BOOT_UNIT_LEFT, loadsBootRules } from '../node/boot-rules.ts'
+import { removeLink } from '../node/broker-link.ts'
 import { LOOK_TABLE } from '../node/imds-options.ts'
-import { removeLink } from '../node/link.ts'
-import type { Backend } from './backend.ts'
-import { type Block, type BlockState, NO_PACKETS, NO_REPAIRS } from './block.ts'
-import { findBackends } from './selection.ts'
+import type { Exec } from '../process/exec.ts'
 
-export type Removal = {
+type Removal = {
   /** What is still there and why, as one sentence; undefined when nothing of ours is left. */
   readonly failed: string | undefined
   /** Where nobody could look: backends that cannot be used here, and so have left nothing. */

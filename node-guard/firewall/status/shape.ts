@@ -1,5 +1,17 @@
-import type { Status } from './report.ts'
-import type { WrittenStatus } from './status-file.ts'
+import type { Status } from '../report/report.ts'
+import type { LookedAt } from './leftovers.ts'
+
+/** A status as a guard wrote it. */
+export type WrittenStatus = {
+  readonly version: 1
+  /** ISO 8601. */
+  readonly writtenAt: string
+  /** Seconds after `writtenAt` within which a living guard writes again. */
+  readonly validSeconds: number
+  /** Where leftovers were looked for; absent in mode `remove`. */
+  readonly lookedAt?: LookedAt
+  readonly status: Status
+}
 
 type Check = (value: unknown) => boolean
 

@@ -1,7 +1,7 @@
-import { type CounterName, type GuardRuleset, isClaimable } from '../nft/guard-ruleset.ts'
-import type { Chain, Rule } from './chains.ts'
-import type { Family } from './command.ts'
-import type { Place } from './listed.ts'
+import type { Chain, Rule } from '../iptables/chains.ts'
+import type { Family } from '../iptables/command.ts'
+import type { Place } from '../iptables/listed.ts'
+import { type CounterName, type GuardRuleset, isClaimable } from './guard.ts'
 
 /** How the names of the guard's chains begin. */
 export const GUARD_CHAINS = 'POD2IAM-'

@@ -3,53 +3,38 @@
  * it says. Its entries fail open, so nothing here may refuse, whatever happens.
  */
 import { injectionMode, KEYS } from '../../common/keys.ts'
-import { type Decision, decideWhole } from '../admission/decide.ts'
-import { isObject } from '../admission/json.ts'
-import { allow, type ReviewRequest, type WholeObject } from '../admission/review.ts'
-import {
-  type Court,
-  type Told,
-  type Webhook,
-  type WebhookDependencies,
-  webhook,
-} from '../admission/webhook.ts'
+import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
+import { isObject } from '../json.ts'
+import type { Namespace } from '../pod/namespace.ts'
 import { readOptions } from '../pod/options.ts'
 import { hasPodTemplate, podOfTemplate } from '../pod/template.ts'
-import { aboveTemplate } from './above-template.ts'
-import { namespaceLimitWarnings, podLimitWarnings } from './limit-warnings.ts'
-import { type Marked, misspeltKeys } from './misspelt-keys.ts'
-import { namespaceValues, podValues } from './misspelt-values.ts'
-import { type LimitsLookup, type NamespaceLimits, NO_LIMITS } from './namespace-limits.ts'
+import { aboveTemplate } from '../warnings/above-template.ts'
+import { namespaceLimitWarnings, podLimitWarnings } from '../warnings/limit-warnings.ts'
+import { type Marked, misspeltKeys } from '../warnings/misspelt-keys.ts'
+import { namespaceValues, podValues } from '../warnings/misspelt-values.ts'
+import { type LimitsLookup, type NamespaceLimits, NO_LIMITS } from '../warnings/namespace-limits.ts'
+import { type Decision, decide } from './decide.ts'
+import type { ReviewRequest, WholeObject } from './review.ts'
+import type { Handler, ReviewContext } from './verdict.ts'
 
-export type WarnDependencies = WebhookDependencies & {
-  readonly limits: LimitsLookup
-}
-
-/** The webhook behind `/warn`. */
-export function warner(dependencies: WarnDependencies): Webhook {
-  const { log, limits } = dependencies
-  return webhook(
-    'warn',
-    async function warn(request, court, settings) {
-      const reason = hasPodTemplate(request.resource) ? 'template' : 'warned-only'
-      let warnings: readonly string[] = []
-      try {
-        warnings = await warningsOf(request, court, limits, settings)
-      } catch (error) {
-        log.error('no warning could be given', { uid: request.uid, error: String(error) })
-      }
-      const response = allow(request.uid, { warnings, audit: { decision: 'allow', reason } })
-      return { outcome: 'allow', reason, response } satisfies Told
-    },
-    dependencies,
-  )
+/** Handles `/warn`. */
+export function warner(limitsOf: LimitsLookup, log: Pick<Logger, 'error'>): Handler {
+  return async function warn(request, context, settings) {
+    const reason = hasPodTemplate(request.resource) ? 'template' : 'warned-only'
+    let warnings: readonly string[] = []
+    try {
+      warnings = await warningsOf(request, context, limitsOf, settings)
+    } catch (error) {
+      log.error('no warning could be given', { uid: request.uid, error: String(error) })
+    }
+    return { kind: 'allow', reason, warnings }
+  }
 }
 
 async function warningsOf(
   request: ReviewRequest,
-  court: Court,
+  { namespace, inTurn }: ReviewContext,
   limitsOf: LimitsLookup,
   settings: InjectionSettings,
 ): Promise<readonly string[]> {
@@ -57,18 +42,18 @@ async function warningsOf(
   if (operation === 'DELETE' || subResource !== '') return []
   if (resource === 'namespaces') {
     // One that is being created has none yet.
-    const isAsked = operation === 'UPDATE' && (await court.inTurn(() => isOptedIn(request.whole())))
+    const isAsked = operation === 'UPDATE' && (await inTurn(() => isOptedIn(request.whole())))
     const limits = isAsked ? await limitsOf(nameOf(object)) : NO_LIMITS
-    return court.inTurn(() => ofNamespace(request.whole(), limits, settings))
+    return inTurn(() => ofNamespace(request.whole(), limits, settings))
   }
   const isTemplate = hasPodTemplate(resource)
   if (!isTemplate && resource !== 'pods') return []
   // Misspelt keys are misspelt in every namespace: only pods that ask for something are a matter of theirs.
   const head = isTemplate ? podOfTemplate(object) : object
-  const where = asks(head, settings) ? await court.namespace().catch(() => undefined) : undefined
+  const where = asks(head, settings) ? await namespace().catch(() => undefined) : undefined
   const isInjected = where !== undefined && injectionMode(where.labels) !== undefined
   const limits = isInjected ? await limitsOf(where.name) : NO_LIMITS
-  return court.inTurn(() =>
+  return inTurn(() =>
     isTemplate ? ofTemplate(request, where, limits, settings) : ofPod(request, where, limits, settings),
   )
 }
@@ -101,14 +86,16 @@ function ofTemplate(
   settings: InjectionSettings,
 ): string[] {
   const whole = request.whole()
-  const pods = whole.isRead ? { ...whole, object: podOfTemplate(whole.object) } : whole
+  const pods = whole.isRead
+    ? { ...whole, object: podOfTemplate(whole.object) }
+    : { ...whole, head: podOfTemplate(whole.head) }
   if (pods.isRead && pods.object === undefined) return []
   const spelling = pods.isRead ? ofSpelling(marked(pods.object), settings) : NOTHING
   const above = whole.isRead
     ? aboveTemplate(marked(whole.object), marked(podOfTemplate(whole.object)), settings.roleKey)
     : []
   if (where === undefined) return [...spelling.values, ...spelling.keys, ...above]
-  const decision = decideWhole(podOfTemplate(request.object), pods, where, settings)
+  const decision = decide(pods, where, settings)
   const refused = decision.kind === 'deny'
   const decided = refused
     ? [`pods of this workload will be refused: ${decision.sentence}`]
@@ -132,7 +119,7 @@ function ofPod(
   const isTheirs = injectionMode(where.labels) !== undefined
   const isBounded = limits.limitRanges.length + limits.quotas.length > 0
   if (isTheirs && !isBounded) return [...spelling.values, ...spelling.keys]
-  const decision = decideWhole(request.object, whole, where, settings)
+  const decision = decide(whole, where, settings)
   const decided = decision.kind === 'skip' && !isTheirs ? decision.warnings : []
   const limited = ofLimits('the pod', whole, decision, limits, settings)
   return [...decided, ...limited, ...spelling.values, ...spelling.keys]

@@ -1,8 +1,8 @@
-import { BROKER_LINK } from '../../common/addresses.ts'
-import { flag, settingsOrExit } from '../../common/settings.ts'
-import { exec } from './exec.ts'
-import { removeAll } from './guard/removal.ts'
-import { BOOT_UNIT_LEFT } from './node/boot-rules.ts'
+import { BROKER_LINK } from '../../../common/addresses.ts'
+import { flag, settingsOrExit } from '../../../common/settings.ts'
+import { BOOT_UNIT_LEFT } from '../boot/installed.ts'
+import { exec } from '../process/exec.ts'
+import { removeAll } from './removal.ts'
 
 const REMOVE_SETTINGS = {
   openThisNode: flag(

@@ -1,17 +1,10 @@
 import { buildInfoText } from '../../../common/build-info.ts'
-import { COUNTERS } from '../nft/guard-ruleset.ts'
+import { type Metric, prometheusText } from '../../../common/prometheus-text.ts'
+import { VIAS } from '../guard/audit.ts'
+import { CAUSES } from '../guard/block.ts'
 import { WARNING_CODES } from '../node/surroundings.ts'
-import { backendOf, type GuardReport, packetsOf, whyNotVerified } from '../report/report.ts'
-import { VIAS } from './audit.ts'
-import { CAUSES } from './block.ts'
-
-type Metric = {
-  readonly name: string
-  readonly type: 'gauge' | 'counter'
-  readonly help: string
-  /** By labels as printed; an empty text for none. */
-  readonly samples: readonly (readonly [labels: string, value: number])[]
-}
+import { COUNTERS } from '../rules/guard.ts'
+import { backendOf, type GuardReport, packetsOf, whyNotVerified } from './report.ts'
 
 /**
  * Prometheus text. Labels are bounded: counters, causes, codes, backend and mode; an address is never one.
@@ -19,13 +12,7 @@ type Metric = {
  * @param now milliseconds
  */
 export function metricsText(report: GuardReport, now: number): string {
-  return `${buildInfoText('firewall')}${metricsOf(report, now)
-    .flatMap(({ name, type, help, samples }) => [
-      `# HELP pod2iam_firewall_${name} ${help}`,
-      `# TYPE pod2iam_firewall_${name} ${type}`,
-      ...samples.map(([labels, value]) => `pod2iam_firewall_${name}${labels} ${value}`),
-    ])
-    .join('\n')}\n`
+  return buildInfoText('firewall') + prometheusText('pod2iam_firewall_', metricsOf(report, now))
 }
 
 function metricsOf(report: GuardReport, now: number): Metric[] {

@@ -1,6 +1,6 @@
 import { BROKER_LINK } from '../../../common/addresses.ts'
 import { messageOf } from '../../../common/errors.ts'
-import { type Exec, whyFailed } from '../exec.ts'
+import { type Exec, whyFailed } from '../process/exec.ts'
 
 /** State of the link that carries the broker's addresses. */
 export type LinkState = {

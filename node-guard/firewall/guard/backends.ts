@@ -1,10 +1,10 @@
-import type { Exec } from '../exec.ts'
 import { iptablesBackend } from '../iptables/backend.ts'
 import type { Family } from '../iptables/command.ts'
-import { GUARD_CHAINS } from '../iptables/guard-rules.ts'
 import type { LegacyNode } from '../iptables/removal.ts'
 import { nftBackend } from '../nft/backend.ts'
 import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
+import type { Exec } from '../process/exec.ts'
+import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import type { Backend } from './backend.ts'
 
 /** The backends of this machine. */
@@ -15,7 +15,7 @@ export type Backends = {
 }
 
 /** `--backend`. */
-export type BackendSetting = 'auto' | 'nft' | 'iptables'
+type BackendSetting = 'auto' | 'nft' | 'iptables'
 
 /**
  * The backends by preference. `auto` takes nft first: its rules cannot be gone round by another's ACCEPT. Of

@@ -1,14 +1,8 @@
 import { SIDECAR_PORT } from '../../../common/addresses.ts'
-import type { TableName } from '../nft/table.ts'
+import type { TableName } from '../nft/table-content.ts'
+import type { RedirectRuleset } from './pod.ts'
 
 export const REDIRECT_TABLE: TableName = 'inet pod2iam_redirect'
-
-export type RedirectRuleset = {
-  readonly metadata: readonly string[]
-  readonly broker: readonly string[]
-  readonly brokerPort: number
-  readonly sidecarPort: number
-}
 
 /**
  * The pod's table while the block is proven: the metadata addresses stay what they are. A connection's NAT is

@@ -1,13 +1,9 @@
-import type { TableName } from './table.ts'
+import type { TableName } from '../nft/table-content.ts'
+import { BROKER_COUNTERS, COUNTERS, type GuardRuleset, isClaimable } from './guard.ts'
 
 export const GUARD_TABLE: TableName = 'inet pod2iam_guard'
 /** Its twin, see `ownedRuleset`. The name must not contain the other's: monitors tell them apart by it. */
 export const OWNED_TABLE: TableName = 'inet pod2iam_owned'
-
-/** Named counters of the table. */
-const BROKER_COUNTERS = ['broker_outside', 'broker_forwarded'] as const
-export const COUNTERS = ['metadata_refused', 'metadata_dropped', ...BROKER_COUNTERS] as const
-export type CounterName = (typeof COUNTERS)[number]
 
 /** What audit mode tells apart, each by a named counter and a set of sources per family; see `auditRuleset`. */
 export const SIGHTS = ['asked', 'taken', 'led'] as const
@@ -16,29 +12,6 @@ export type Sight = (typeof SIGHTS)[number]
 export const AUDIT_SECONDS = 3600
 /** Sources per set: several times the pods of a node, so that spoofed sources cannot fill the kernel's memory. */
 export const AUDIT_SIZE = 1024
-
-/**
- * Whether a Service may claim this metadata address by `externalIPs`, for which kube-proxy's DNAT, or an address that its
- * IPVS gives the node, would send what is meant for the metadata service to pods of the Service. The API server refuses
- * link-local ones; what sends those elsewhere is the operator's, as kube2iam's DNAT, and goes on.
- */
-export const isClaimable = (address: string) => !address.startsWith('169.254.')
-
-export type GuardRuleset = {
-  /** Exact addresses of the metadata service, both families. */
-  readonly metadata: readonly string[]
-  /** Exact node-local addresses of the broker, both families. */
-  readonly broker: readonly string[]
-  /** Interfaces that lead outside, and never to this node's pods; a trailing `*` stands for any rest of the name. */
-  readonly uplinks: readonly string[]
-  /**
-   * Prefixes of this node's pods that are answered by another device than they send by, because the dataplane takes the
-   * answers to them itself: behind Cilium's `cilium_host`.
-   */
-  readonly inner?: readonly string[]
-  /** Prefixes of other hosts on interfaces that cannot be told from pods' by their kind. */
-  readonly outer?: readonly string[]
-}
 
 /**
  * The guard's own table, as one transaction: there is never a moment without it.

@@ -8,7 +8,7 @@ export type ExecResult = {
   readonly stderr: string
 }
 
-export type ExecOptions = {
+type ExecOptions = {
   readonly timeoutMs?: number
   /** Written to its standard input; without it there is none. */
   readonly input?: string
