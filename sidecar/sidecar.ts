@@ -2,7 +2,7 @@
 import type { Proof } from '../common/block/proof.ts'
 import { type SteadyClock, systemClock } from '../common/clock.ts'
 import { messageOf } from '../common/errors.ts'
-import { healthServer } from '../common/health.ts'
+import { healthServer, type Readiness } from '../common/health.ts'
 import type { Logger } from '../common/log.ts'
 import { CREDENTIALS_PATH, METADATA_PATH, POD_PATH } from '../common/protocol.ts'
 import { VERSION } from '../common/version.ts'
@@ -18,7 +18,7 @@ import { Metrics } from './health/metrics.ts'
 import { readiness } from './health/readiness.ts'
 import { type Probe, selfTestOf } from './health/self-test.ts'
 import { type FetchHandler, requestListener } from './http/listener.ts'
-import { LIMITS, listenOn, metadataServer, type OnRefused } from './http/server.ts'
+import { LIMITS, listenOn, type MetadataServer, metadataServer, type OnRefused } from './http/server.ts'
 import { type Exchange, metadataApp } from './imds/app.ts'
 import type { KnownRole } from './imds/iam.ts'
 import { loadTokenKey } from './imds/token-key.ts'
@@ -50,59 +50,22 @@ export type SidecarParts = {
 
 /** Starts everything and returns once the ports are bound; rejects when one cannot be. */
 export async function startSidecar(settings: SidecarSettings, parts: SidecarParts): Promise<Sidecar> {
-  const { log, role, clock = systemClock, random = Math.random, giveUp = () => {} } = parts
+  const { log, clock = systemClock, random = Math.random, giveUp = () => {} } = parts
   const store = new CredentialStore(clock)
   const metrics = new Metrics()
   const snapshot = snapshotOf({ clock, log, random })
   const selfTest = selfTestOf(settings.selfTest, clock, parts.probe)
   const warmUp = warmUpOf()
   const start = startOf(settings, { clock, log, prove: parts.prove, giveUp })
-  const ready = () =>
-    readiness({
-      selfTestPassed: selfTest.passed(),
-      blockPassed: start.blockPassed(),
-      blockReason: start.blockReason(),
-      startupGate: settings.startupGate,
-      view: store.view(),
-      snapshotAsked: snapshot.asked(),
-      warm: warmUp.isOver(),
-    })
+  const role = () => knownRole(store, parts.role)
+  const built = { log, clock, store, metrics, snapshot, selfTest, warmUp, start, role }
+  const ready = readinessOf(settings, built)
   const health = healthServer({
     readiness: ready,
     metrics: () =>
       metrics.text({ remaining: store.remaining(), ready: ready().ready, now: clock.monotonic() }),
   })
-  const { key, warning } = loadTokenKey(settings.stateDir)
-  if (warning !== undefined) log.warn(warning)
-  const onError = (error: unknown) => log.error('a request failed', { error: messageOf(error) })
-  const logExchange = exchangeLog(log, clock)
-  const onExchange = (exchange: Exchange) => {
-    metrics.exchange(exchange)
-    logExchange(exchange)
-  }
-  const app = metadataApp({
-    tokenKey: key,
-    imdsTokens: settings.imdsTokens,
-    view: () => store.view(),
-    role: () => knownRole(store, role),
-    tree: snapshot.tree,
-    selfTest: selfTest.answer,
-    isOwn: warmUp.isOwn,
-    onExchange,
-    onError,
-    clock,
-  })
-  // The classes differ (http/web.ts), what is used of them does not.
-  const handler = app.fetch as unknown as FetchHandler
-  const onRefused: OnRefused = (refusal, status, more) =>
-    onExchange({ ...more, path: undefined, status, refusal })
-  const listener = requestListener(handler, {
-    bodyLimit: LIMITS.body,
-    headerLines: LIMITS.headerLines,
-    onError,
-    onRefused: (refusal, status, method) => onRefused(refusal, status, { method }),
-  })
-  const server = metadataServer(listener, onRefused)
+  const server = applicationServer(settings, built)
 
   // Bound first; after that every step lets the event loop turn, so that an application that is too early gets its
   // answer at once: what follows takes 15 ms the first time.
@@ -128,7 +91,7 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
         onOutcome: (outcome) => {
           metrics.refresh(outcome, clock.monotonic())
           if (outcome.kind === 'credentials' || outcome.kind === 'none')
-            void warmUp.run(metadataPort, knownRole(store, role).name)
+            void warmUp.run(metadataPort, role().name)
         },
         store,
         clock,
@@ -152,6 +115,71 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
     await stop()
     throw error
   }
+}
+
+type Built = {
+  readonly log: Logger
+  readonly clock: SteadyClock
+  readonly store: CredentialStore
+  readonly metrics: Metrics
+  readonly snapshot: ReturnType<typeof snapshotOf>
+  readonly selfTest: ReturnType<typeof selfTestOf>
+  readonly warmUp: ReturnType<typeof warmUpOf>
+  readonly start: ReturnType<typeof startOf>
+  readonly role: () => KnownRole
+}
+
+/** Whether the application can have its credentials by now, and what is missing. */
+function readinessOf(
+  { startupGate }: SidecarSettings,
+  { selfTest, start, store, snapshot, warmUp }: Built,
+): () => Readiness {
+  return () =>
+    readiness({
+      selfTestPassed: selfTest.passed(),
+      blockPassed: start.blockPassed(),
+      blockReason: start.blockReason(),
+      startupGate,
+      view: store.view(),
+      snapshotAsked: snapshot.asked(),
+      warm: warmUp.isOver(),
+    })
+}
+
+/** What answers the application: routes, HTTP adapter and server, which does not listen yet. */
+function applicationServer(settings: SidecarSettings, built: Built): MetadataServer {
+  const { log, clock, store, metrics, snapshot, selfTest, warmUp, role } = built
+  const { key, warning } = loadTokenKey(settings.stateDir)
+  if (warning !== undefined) log.warn(warning)
+  const onError = (error: unknown) => log.error('a request failed', { error: messageOf(error) })
+  const logExchange = exchangeLog(log, clock)
+  const onExchange = (exchange: Exchange) => {
+    metrics.exchange(exchange)
+    logExchange(exchange)
+  }
+  const app = metadataApp({
+    tokenKey: key,
+    imdsTokens: settings.imdsTokens,
+    view: () => store.view(),
+    role,
+    tree: snapshot.tree,
+    selfTest: selfTest.answer,
+    isOwn: warmUp.isOwn,
+    onExchange,
+    onError,
+    clock,
+  })
+  // The classes differ (http/web.ts), what is used of them does not.
+  const handler = app.fetch as unknown as FetchHandler
+  const onRefused: OnRefused = (refusal, status, more) =>
+    onExchange({ ...more, path: undefined, status, refusal })
+  const listener = requestListener(handler, {
+    bodyLimit: LIMITS.body,
+    headerLines: LIMITS.headerLines,
+    onError,
+    onRefused: (refusal, status, method) => onRefused(refusal, status, { method }),
+  })
+  return metadataServer(listener, onRefused)
 }
 
 /** One turn of the event loop: whoever waits on a socket is served. */

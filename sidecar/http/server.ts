@@ -122,16 +122,20 @@ export function metadataServer(listener: RequestListener, onRefused: OnRefused):
       closing = true
       // Keep-alive clients may be sending at this very moment: their next answer tells them that it is the last one.
       if (connections.count() > 0) await new Promise((done) => setTimeout(done, LIMITS.drain))
-      // What has arrived by now is read and answered before the rest is closed.
-      for (let turns = 0; turns < 5; turns++) await new Promise((done) => setImmediate(done))
-      const closed = servers.map((server) => new Promise((done) => server.close(done)))
-      // Who has sent half a request by then is not waited for.
-      setTimeout(() => {
-        for (const server of servers) server.closeAllConnections()
-      }, LIMITS.drain)
-      await Promise.all(closed)
+      await closeAnswered(servers)
     },
   }
+}
+
+/** Closes servers once what has arrived by now is read and answered. */
+async function closeAnswered(servers: readonly Server[]): Promise<void> {
+  for (let turns = 0; turns < 5; turns++) await new Promise((done) => setImmediate(done))
+  const closed = servers.map((server) => new Promise((done) => server.close(done)))
+  // A client that has sent only half a request by then is not waited for.
+  setTimeout(() => {
+    for (const server of servers) server.closeAllConnections()
+  }, LIMITS.drain)
+  await Promise.all(closed)
 }
 
 /**

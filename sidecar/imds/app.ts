@@ -68,7 +68,7 @@ const TOKEN_HEADER = 'x-aws-ec2-metadata-token'
 
 /** The metadata service as a hono app. Each request meets one handler, which never waits. */
 export function metadataApp(options: AppOptions): Hono {
-  const { imdsTokens, view, role, tree, clock } = options
+  const { view, role, tree, clock } = options
   const tokens = new SessionTokens(options.tokenKey)
   const targetOf = rememberedTargets()
   const app = new Hono({
@@ -78,51 +78,7 @@ export function metadataApp(options: AppOptions): Hono {
     },
   })
 
-  /** What forbids an answer, or answers before any route; else how long the token still lives, if there is one. */
-  const judge = (c: Context, result: TargetResult): Reply | { readonly lifetime: number | undefined } => {
-    if (!hostAllowed(result.authority)) return refuse('host-foreign', 403)
-    if (result.ok) {
-      const answer = options.selfTest(result.target.path)
-      if (answer !== undefined) return success(answer)
-    }
-    if (!reads(c.req.method) || (result.ok && result.target.path === TOKEN_PATH))
-      return { lifetime: undefined }
-    const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.now() })
-    // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
-    return session.ok ? session : refuse(session.refusal, 401)
-  }
-
-  const reply = (c: Context, result: TargetResult, route: Route): Reply => {
-    const judged = judge(c, result)
-    if ('status' in judged) return judged
-    const answer = result.ok ? route(c, result.target) : refuse(TARGET_REFUSALS[result.status], result.status)
-    if (judged.lifetime === undefined) return answer
-    return { ...answer, headers: [...answer.headers, [TTL_HEADER, String(judged.lifetime)]] }
-  }
-
-  /** A route as a handler of hono's: judged before, counted and logged after. */
-  const handler = (route: Route) => (c: Context) => {
-    const start = clock.monotonic()
-    const result = targetOf(c.req.url)
-    let answer: Reply
-    try {
-      answer = reply(c, result, route)
-    } catch (error) {
-      options.onError(error)
-      answer = failure(500)
-    }
-    if (options.isOwn?.(c.req.url) !== true)
-      options.onExchange({
-        method: c.req.method,
-        path: result.ok ? result.target.path : undefined,
-        status: answer.status,
-        durationMs: clock.monotonic() - start,
-        imds: c.req.header(TOKEN_HEADER) === undefined ? 'v1' : 'v2',
-        refusal: answer.refusal,
-      })
-    return new Response(answer.body, { status: answer.status, headers: answer.headers as [string, string][] })
-  }
-
+  const handler = handlerOf(options, tokens, targetOf)
   app.all(
     TOKEN_PATH,
     handler((c, target) => {
@@ -155,6 +111,59 @@ export function metadataApp(options: AppOptions): Hono {
     ),
   )
   return app
+}
+
+/** Makes a route a handler of hono's: a request is judged before it, and counted and logged after it. */
+function handlerOf(
+  options: AppOptions,
+  tokens: SessionTokens,
+  targetOf: (url: string) => TargetResult,
+): (route: Route) => (c: Context) => Response {
+  const { imdsTokens, clock } = options
+
+  /** What forbids an answer, or answers before any route; else how long the token still lives, if there is one. */
+  const judge = (c: Context, result: TargetResult): Reply | { readonly lifetime: number | undefined } => {
+    if (!hostAllowed(result.authority)) return refuse('host-foreign', 403)
+    if (result.ok) {
+      const answer = options.selfTest(result.target.path)
+      if (answer !== undefined) return success(answer)
+    }
+    if (!reads(c.req.method) || (result.ok && result.target.path === TOKEN_PATH))
+      return { lifetime: undefined }
+    const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.now() })
+    // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
+    return session.ok ? session : refuse(session.refusal, 401)
+  }
+
+  const reply = (c: Context, result: TargetResult, route: Route): Reply => {
+    const judged = judge(c, result)
+    if ('status' in judged) return judged
+    const answer = result.ok ? route(c, result.target) : refuse(TARGET_REFUSALS[result.status], result.status)
+    if (judged.lifetime === undefined) return answer
+    return { ...answer, headers: [...answer.headers, [TTL_HEADER, String(judged.lifetime)]] }
+  }
+
+  return (route: Route) => (c: Context) => {
+    const start = clock.monotonic()
+    const result = targetOf(c.req.url)
+    let answer: Reply
+    try {
+      answer = reply(c, result, route)
+    } catch (error) {
+      options.onError(error)
+      answer = failure(500)
+    }
+    if (options.isOwn?.(c.req.url) !== true)
+      options.onExchange({
+        method: c.req.method,
+        path: result.ok ? result.target.path : undefined,
+        status: answer.status,
+        durationMs: clock.monotonic() - start,
+        imds: c.req.header(TOKEN_HEADER) === undefined ? 'v1' : 'v2',
+        refusal: answer.refusal,
+      })
+    return new Response(answer.body, { status: answer.status, headers: answer.headers as [string, string][] })
+  }
 }
 
 /** A new session token, or EC2's refusal. */
