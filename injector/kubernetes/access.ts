@@ -1,9 +1,9 @@
 /** The way to the API server. */
 import { existsSync } from 'node:fs'
 import { systemClock } from '../../common/clock.ts'
-import { inClusterAccess } from '../../common/kube/access.ts'
+import { KubeAccessError } from '../../common/kube/access.ts'
 import { type Kube, KubeError, kubeClient } from '../../common/kube/client.ts'
-import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
+import { kubeconfigAccess, podAccess } from '../../common/kube/kubeconfig.ts'
 
 /** Leaves the API server's own five seconds for a webhook room for an answer. */
 const REVIEW_TIMEOUT_MS = 2000
@@ -20,12 +20,12 @@ export type ApiServer = {
 }
 
 /**
- * @param file kubeconfig in JSON; undefined: the pod's service account
+ * @param file kubeconfig; undefined: the pod's service account
  * @throws Error with a sentence where there is no way
  */
 export async function apiServer(file: string | undefined): Promise<ApiServer> {
   if (file !== undefined && !existsSync(file)) throw new Error(`--kubeconfig: there is no file ${file}`)
-  const access = file === undefined ? inClusterAccess(process.env) : await kubeconfigAccess(file)
+  const access = file === undefined ? await podAccess() : await kubeconfigAccess(file)
   const userAgent = 'pod2iam-injector'
   return {
     direct: kubeClient(access, systemClock, { userAgent, timeoutMs: REVIEW_TIMEOUT_MS }),
@@ -40,6 +40,7 @@ export async function apiServer(file: string | undefined): Promise<ApiServer> {
  */
 export function kubeProblem(error: unknown): string {
   if (error instanceof KubeError) return `the API server answers ${error.status}`
+  if (error instanceof KubeAccessError) return 'there are no credentials for the API server'
   return error instanceof Error ? error.message : String(error)
 }
 
