@@ -2,11 +2,11 @@
  * `npm run build`: one self-contained file per process in `dist/`; each runs with `node` alone.
  * CommonJS, because it starts faster than ESM and pino, undici and the AWS SDK call `require`.
  */
-import { copyFile, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { type BuildOptions, build, type Plugin } from 'esbuild'
+import { type BuildOptions, build, type Plugin, transform } from 'esbuild'
 
 const ENTRIES = {
   sidecar: 'sidecar/main.ts',
@@ -31,6 +31,20 @@ const KUBECONFIG_ALONE: Plugin = {
   },
 }
 
+/** Comments of packages go: V8 keeps the source as it is, in memory. The code stays as readable as it was. */
+const NO_COMMENTS: Plugin = {
+  name: 'no-comments',
+  setup(context) {
+    context.onLoad({ filter: /[\\/]node_modules[\\/].*\.[cm]?js$/ }, async ({ path }) => {
+      const { code } = await transform(await readFile(path, 'utf8'), {
+        ...{ minifyWhitespace: true, legalComments: 'inline', charset: 'utf8' },
+        logLevel: 'silent',
+      })
+      return { contents: code }
+    })
+  },
+}
+
 function leftOut(path: string): string {
   const names = path === 'undici' ? ['Agent', 'ProxyAgent'] : ['createConfiguration', 'ServerConfiguration']
   return names
@@ -46,7 +60,7 @@ const COMMON: BuildOptions = {
   format: 'cjs',
   target: 'node24',
   legalComments: 'linked',
-  plugins: [KUBECONFIG_ALONE],
+  plugins: [KUBECONFIG_ALONE, NO_COMMENTS],
   logLevel: 'warning',
 }
 
@@ -69,6 +83,15 @@ export async function buildComponent(name: Component, outfile: string): Promise<
     entryPoints: [ENTRIES[name]],
     outfile,
   })
+  await writeFile(outfile, inOneByte(await readFile(outfile, 'utf8')))
+}
+
+/**
+ * V8 keeps a source of which one character needs two bytes with two bytes for each: megabytes, for a comment in somebody's
+ * package. esbuild escapes such characters in strings, and leaves them in comments.
+ */
+function inOneByte(source: string): string {
+  return source.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /**
