@@ -37,7 +37,7 @@ export const SPEC = {
     [0, 60],
     'seconds to go on accepting connections after SIGTERM, up to three times as long while new ones come; 0: end within a second',
   ),
-  kubeconfig: optional('kubeconfig in JSON with the way to the API server; without it, in-cluster'),
+  kubeconfig: optional('kubeconfig with the way to the API server; without it, in-cluster'),
   sidecarImage: text(undefined, 'image of the sidecar'),
   nodeGuardImage: text(undefined, "image of the node guard, which is also the gate's"),
   trustedRegistries: list(

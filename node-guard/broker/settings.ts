@@ -28,7 +28,7 @@ export const BROKER_SETTINGS = {
   nodeName: checked(text(undefined, 'name of the node this broker serves'), (name) =>
     /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) ? name : wrong('must be the name of a node'),
   ),
-  kubeconfig: optional('kubeconfig file in JSON; in-cluster access where absent'),
+  kubeconfig: optional('kubeconfig file; in-cluster access where absent'),
   listen: list(BROKER_ADDRESSES, 'node-local addresses to listen on', (entry) => {
     const address = entry.replace(/^\[(.*)\]$/, '$1')
     return isIP(address) ? address : wrong(`has ${JSON.stringify(entry)}, which is not an IP address`)
