@@ -10,10 +10,10 @@ import { stringify } from 'yaml'
 import { buildComponent } from '../../build.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import { NAME, objects, PLACE } from './authority-objects.ts'
 import { authority } from './certificates.ts'
 import { IMAGES } from './fixtures.ts'
-import { until } from './https.ts'
 
 const VOLUME = '/var/run/secrets/kubernetes.io/serviceaccount'
 /** In a mount namespace of its own, with the first argument as the volume. */

@@ -7,8 +7,8 @@ import { type TestContext, test } from 'node:test'
 import { systemClock } from '../../../common/clock.ts'
 import { kubeClient } from '../../../common/kube/client.ts'
 import { kubeconfigAccess } from '../../../common/kube/kubeconfig.ts'
-import { fakeClock } from '../../broker/fake-clock.ts'
 import { ApiServer } from '../../sandbox/kube/client/client.ts'
+import { fakeClock } from '../../support/fake-clock.ts'
 import { base64, files, kubeconfigText, witness } from './kubeconfig-files.ts'
 
 async function sandbox(t: TestContext, directory: string) {

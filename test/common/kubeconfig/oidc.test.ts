@@ -7,8 +7,8 @@ import { type TestContext, test } from 'node:test'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { kubeClient } from '../../../common/kube/client.ts'
 import { kubeconfigAccess } from '../../../common/kube/kubeconfig.ts'
-import { fakeClock } from '../../broker/fake-clock.ts'
 import { createAuthority } from '../../sandbox/kube/client/certificates.ts'
+import { fakeClock } from '../../support/fake-clock.ts'
 import { base64, files, kubeconfigText, witness } from './kubeconfig-files.ts'
 
 const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
