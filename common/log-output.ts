@@ -21,6 +21,10 @@ const END = { step: 5, tries: 12 }
 
 const lost = Object.fromEntries(LINE_KINDS.map((kind) => [kind, 0])) as Record<LineKind, number>
 
+/** What the metrics `…_log_lines_lost_total` say. */
+export const LINES_LOST_HELP =
+  'Log lines lost since the start because nobody read the output, by kind: their level, or audit.'
+
 /** How many lines of this process's log were lost since its start, by kind. */
 export const linesLost = (): Readonly<Record<LineKind, number>> => lost
 

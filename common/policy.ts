@@ -23,7 +23,7 @@ export type PolicySettings = {
   readonly permittedRoles: readonly string[]
 }
 
-export type Judgement = { readonly allowed: true } | { readonly allowed: false; readonly detail: string }
+type Judgement = { readonly allowed: true } | { readonly allowed: false; readonly detail: string }
 
 type Annotations = Readonly<Record<string, string>> | undefined
 

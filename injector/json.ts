@@ -1,6 +1,6 @@
 /**
- * The raw JSON of an admission review, read as it came. Never through typed models: client-node's drop fields
- * they do not know, which is how webhooks strip `restartPolicy: Always` (amazon-eks-pod-identity-webhook#208).
+ * Raw JSON from the API server, never read through typed models: those of client-node drop fields that they do not know, which
+ * is how webhooks have removed `restartPolicy: Always` (amazon-eks-pod-identity-webhook#208).
  */
 export type Json = string | number | boolean | null | readonly Json[] | JsonObject
 export type JsonObject = { readonly [key: string]: Json | undefined }
@@ -9,7 +9,23 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Whether two JSON values are the same, whatever the order of their members. */
+/** The object, or an empty one where the value is none. */
+export const objectOf = (value: unknown): JsonObject => (isObject(value) ? value : {})
+
+/** The objects of a list; none where the value is no list. */
+export const objectsOf = (value: unknown): JsonObject[] =>
+  Array.isArray(value) ? value.filter(isObject) : []
+
+/** The metadata of an object of the API; empty where it has none. */
+export const metadataOf = (object: unknown): JsonObject => objectOf(objectOf(object).metadata)
+
+/** Its name; empty where it has none. */
+export function nameOf(object: unknown): string {
+  const { name } = metadataOf(object)
+  return typeof name === 'string' ? name : ''
+}
+
+/** Whether two JSON values are equal, regardless of the order of members. */
 export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
   if (a === b) return true
   if (Array.isArray(a) && Array.isArray(b))
@@ -22,7 +38,7 @@ export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
   )
 }
 
-/** Whether everything `wanted` says stands in `actual`, which may say more (defaults of the API server). */
+/** Whether `actual` contains everything in `wanted`; it may contain more (defaults of the API server). */
 export function contains(actual: Json | undefined, wanted: Json | undefined): boolean {
   if (Array.isArray(wanted))
     return (
@@ -34,7 +50,7 @@ export function contains(actual: Json | undefined, wanted: Json | undefined): bo
   return isObject(actual) && Object.entries(wanted).every(([key, value]) => contains(actual[key], value))
 }
 
-/** What says nothing: clients write such values out, the API server drops them. */
+/** Whether a value means the same as its absence: clients may write it out, and the API server drops it. */
 export function blank(value: Json | undefined): boolean {
   if (Array.isArray(value)) return value.length === 0
   if (isObject(value)) return Object.keys(value).length === 0

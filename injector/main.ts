@@ -1,4 +1,4 @@
-/** The injector: the admission webhooks that give an annotated pod its sidecar and see to it that it stays. */
+/** The injector: the admission webhooks that add the sidecar to an annotated pod and make sure that it stays. */
 import { hostname } from 'node:os'
 import { messageOf } from '../common/errors.ts'
 import { healthServer, type Readiness } from '../common/health.ts'
@@ -33,7 +33,7 @@ const TITLE = 'pod2iam injector'
 async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const log = pinoLogger('injector', settings.logLevel)
   const metrics = injectorMetrics()
-  const { direct, brief, patient } = await apiServer(settings.kubeconfig)
+  const { direct, brief, patient } = await apiServer(settings.kubeconfig, log)
   warmUp(settings.roleKey)
   const clock = () => performance.now()
   const watches = startWatches(
@@ -74,7 +74,7 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
     if (certificate.notAfter < Date.now()) return { ready: false, code: 'certificate-expired' }
     if (unreachable !== undefined)
       return { ready: false, code: 'api-server-unreachable', detail: unreachable }
-    // Before it knows them it could write what another replica refuses.
+    // Before it knows the other replicas it could write what one of them refuses.
     if (!watches.peers.isSettled()) return { ready: false, code: 'looking-for-replicas' }
     return { ready: true, code: 'ready' }
   }
@@ -90,7 +90,7 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
       api.stop()
       log.info('draining')
       await serving.server?.drain(acceptMs)
-      // Until then it judges, and has to know the replicas that take its place.
+      // Until here it judges reviews, and must know the replicas that take its place.
       watches.stop()
       log.info('drained')
     },
@@ -111,5 +111,5 @@ function exitWith(code: number, lines: readonly string[]): never {
 const settings = settingsOrExit(TITLE, SPEC)
 const mistakes = settingMistakes(settings)
 const origin = certificateOrigin(settings)
-if (mistakes.length > 0 || typeof origin === 'string') exitWith(2, mistakes)
-run(settings, origin).catch((error) => exitWith(1, [messageOf(error)]))
+if (mistakes.length > 0 || !origin.ok) exitWith(2, mistakes)
+run(settings, origin.origin).catch((error) => exitWith(1, [messageOf(error)]))

@@ -3,11 +3,11 @@
  *
  *   namespace label   pod                           → outcome
  *   (none)            any                           → skip; a warning when it asks for a role
- *   enabled, all      a reserved name, not as ours  → deny, whatever else would hold
+ *   enabled, all      foreign, reserved name        → deny, whatever the other rows say
  *   any               mirror, inject: "false"       → skip
  *   enabled           neither role nor metadata     → skip
- *   enabled, all      asks, and something forbids   → deny, one sentence; so where it is too large to be judged
- *   all               does not ask, the same        → skip; so where it is too large
+ *   enabled, all      asks, but an obstacle exists  → deny with one sentence; also when it is too large to be judged
+ *   all               does not ask, same obstacle   → skip; also when it is too large
  *   enabled, all      otherwise                     → patch
  */
 import { injectionMode, KEYS } from '../../common/keys.ts'
@@ -25,7 +25,7 @@ import { reservedName as reservedNameOf } from '../pod/reserved.ts'
 import { tooMany } from '../pod/size.ts'
 import { isMirrorPod, type Obstacle, unsupported } from '../pod/unsupported.ts'
 import { environmentWarnings } from '../warnings/environment-warnings.ts'
-import { placementWarnings } from '../warnings/mesh-warnings.ts'
+import { meshWarnings } from '../warnings/mesh-warnings.ts'
 import { proxyWarnings } from '../warnings/proxy-warnings.ts'
 import { roomWarnings } from '../warnings/room-warnings.ts'
 import { type Reason, sentence } from './reasons.ts'
@@ -57,7 +57,7 @@ export function decide(whole: WholeObject, namespace: Namespace, settings: Injec
       ...warnings,
       ...environmentWarnings(pod, options.redirect),
       ...proxyWarnings(pod, options.redirect),
-      ...placementWarnings(pod, options.redirect),
+      ...meshWarnings(pod, options.redirect),
       ...roomWarnings(pod, options.resources, addition.resources),
       ...planned.warnings,
     ],
@@ -68,8 +68,8 @@ export function decide(whole: WholeObject, namespace: Namespace, settings: Injec
 }
 
 /**
- * Decides about a pod when all mutating webhooks are done: it is denied where {@link decide} denies it, and where it lacks what
- * that adds, in the form of any replica and any supported release.
+ * Decides about a pod after all mutating webhooks: it is denied where {@link decide} denies it, and where it lacks what that
+ * adds, in the form that any replica of any supported release gives it.
  */
 export function decideFinal(
   whole: WholeObject,
@@ -77,7 +77,7 @@ export function decideFinal(
   settings: InjectionSettings,
 ): Exclude<Verdict, { kind: 'skip' | 'patch' | 'error' }> {
   const considered = consider(whole, namespace, settings)
-  // Of a pod that is left alone the mutating webhook has said why.
+  // The mutating webhook has already warned about a pod that is left alone.
   if ('kind' in considered)
     return considered.kind === 'skip' ? { ...considered, kind: 'allow', warnings: [] } : considered
   const { pod, roleKey, deny } = considered
@@ -85,21 +85,21 @@ export function decideFinal(
   if (foreign !== undefined) return deny(foreign.reason, foreign.detail)
   const final = judgeFinalPod(pod, settings)
   if (!final.ok) return deny('not-injected', final.problem)
-  // Its sidecar has the role of another annotation, by which a replica with another role key went: that is the one to judge.
+  // A replica with another role key took the sidecar's role from another annotation: judge that one.
   if (final.roleKey !== roleKey) {
     const annotations = pod.metadata?.annotations ?? {}
     const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey: final.roleKey })
-    if (!identity.ok) return deny(identity.reason, identity.detail)
+    if (!identity.ok) return deny(identity.reason, identity.problem)
   }
   return { kind: 'allow', reason: 'already-injected', warnings: final.warnings }
 }
 
-/** A pod that should have a sidecar: everything that does not depend on whether it has one already. */
+/** A pod that should have a sidecar, whether or not it already has one. */
 type Considered = {
   readonly pod: Pod
   readonly options: PodOptions
   readonly identity: IdentityResult & { readonly ok: true }
-  /** The key of the annotation that gives its role. */
+  /** Key of the annotation with its role. */
   readonly roleKey: string
   readonly warnings: readonly string[]
   readonly deny: (reason: Reason, detail: string) => Extract<Verdict, { kind: 'deny' }>
@@ -145,14 +145,14 @@ function consider(
   const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod) ?? tooLittle(pod)) : tooLarge(whole)
   if (obstacle !== undefined) return refuse(obstacle.reason, obstacle.detail)
   const options = readOptions(annotations, namespace, settings)
-  if (!options.ok) return deny('invalid-annotation', options.detail)
+  if (!options.ok) return deny('invalid-annotation', options.problem)
   const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey })
-  if (!identity.ok) return refuse(identity.reason, identity.detail)
+  if (!identity.ok) return refuse(identity.reason, identity.problem)
   const warnings = [...identity.warnings, ...options.warnings]
   return { pod, options: options.options, identity, roleKey, warnings, deny }
 }
 
-/** The key by which a pod asks for its role: this replica's, or, while a replica with another is there, that one's. */
+/** The key by which a pod asks for its role: this replica's, or that of a replica with another one, while such a replica exists. */
 function roleKeyOf(
   annotations: Readonly<Record<string, string>>,
   { roleKey, otherRoleKeys }: InjectionSettings,
@@ -164,7 +164,7 @@ type Unread = WholeObject & { readonly isRead: false }
 
 const tooLarge = ({ excess }: Unread): Obstacle => ({ reason: 'pod-too-large', detail: excess })
 
-/** Where a name of ours may be among what was not read, nobody is let pass: it could only be a forged sidecar. */
+/** Where the unread part may contain one of our names, the pod is denied: it could only be a forged sidecar. */
 function maybeReserved(whole: Unread): Obstacle | undefined {
   return whole.mayHoldReserved ? tooLarge(whole) : undefined
 }

@@ -6,11 +6,11 @@ import type { ReviewContext, Verdict } from './verdict.ts'
 /** Handles `/mutate`: adds the sidecar at the creation of a pod. */
 export async function mutate(
   { operation, resource, subResource, whole }: ReviewRequest,
-  { namespace, inTurn }: ReviewContext,
+  { lookUpNamespace, inTurn }: ReviewContext,
   settings: InjectionSettings,
 ): Promise<Verdict> {
   if (operation !== 'CREATE' || resource !== 'pods' || subResource !== '')
     return { kind: 'skip', reason: 'not-a-pod-creation', warnings: [] }
-  const where = await namespace()
-  return inTurn(() => decide(whole(), where, settings))
+  const namespace = await lookUpNamespace()
+  return inTurn(() => decide(whole(), namespace, settings))
 }

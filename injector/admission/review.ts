@@ -1,5 +1,5 @@
 /** Reads an admission review, `admission.k8s.io/v1`. */
-import { isObject } from '../json.ts'
+import { isObject, objectOf } from '../json.ts'
 import { REVIEW_LIMITS } from './review-outline.ts'
 import { type Outline, type SkimLimits, skim } from './skim.ts'
 
@@ -7,15 +7,15 @@ export type ReviewRequest = {
   readonly uid: string
   readonly namespace: string
   readonly operation: string
-  /** As in `pods` or `apps/deployments`, with the group where it is not the core one. */
+  /** Such as `pods` or `apps/deployments`, with the group unless it is the core group. */
   readonly resource: string
   /** Empty for the object itself. */
   readonly subResource: string
   readonly dryRun: boolean
-  /** Of both objects no more than their names and our annotations. */
+  /** Of both objects only their names and our annotations. */
   readonly object: unknown
   readonly oldObject: unknown
-  /** The object as far as it is judged, parsed anew with every call: it costs more memory than its body. */
+  /** Those parts of the object that are judged. Parsed again with every call, since it needs more memory than its body. */
   readonly whole: () => WholeObject
 }
 
@@ -25,9 +25,9 @@ export type WholeObject =
       readonly isRead: false
       /** Its name and our annotations. */
       readonly head: unknown
-      /** Completes "the pod ". */
+      /** Completes a sentence that begins with "the pod ". */
       readonly excess: string
-      /** Whether the body has a text that begins as our names do. */
+      /** Whether the body contains a text that begins with the prefix of our names. */
       readonly mayHoldReserved: boolean
     }
 
@@ -36,23 +36,23 @@ export type ReviewResult =
   | { readonly ok: false; readonly problem: string }
 
 export const API_VERSION = 'admission.k8s.io/v1'
-/** One more than a name may have, so that what is cut is none. */
+/** One more than a name may have, so that a name that was cut is invalid. */
 const MAX_NAMESPACE = 64
 
-/** What a text of the object that was not parsed has too much of. */
+/** Why an object was not parsed. */
 const EXCESS: Readonly<Record<keyof SkimLimits, string>> = {
   bytes: `has more than ${REVIEW_LIMITS.object.bytes / 1024 / 1024} MiB`,
   parts: `has more than ${REVIEW_LIMITS.object.parts} fields and list entries`,
   keys: `has more than ${REVIEW_LIMITS.object.keys} different keys`,
   depth: `is nested more than ${REVIEW_LIMITS.object.depth} deep`,
 }
-/** How every name of ours stands in JSON; the API server escapes none of these characters. */
+/** The beginning of all our names in JSON; the API server escapes none of these characters. */
 const RESERVED = Buffer.from('"pod2iam-')
 
 /**
- * Reads a body, or says in one sentence why it is no review that could be answered.
+ * Reads a body, or says in one sentence why it is not a review that can be answered.
  *
- * @param outline of what is read of it, `reviewOutline`
+ * @param outline what to read of it (`reviewOutline`)
  */
 export function readReview(body: Buffer, outline: Outline): ReviewResult {
   const skimmed = skim(body, outline, REVIEW_LIMITS)
@@ -60,7 +60,7 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
     return bad(
       skimmed.problem === 'not-json'
         ? 'the body is not JSON, or not an object'
-        : 'the AdmissionReview has more in its request than any',
+        : 'the request of the AdmissionReview is larger than any that an API server sends',
     )
   let review: unknown
   try {
@@ -71,7 +71,7 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
   if (!isObject(review) || review.kind !== 'AdmissionReview' || review.apiVersion !== API_VERSION)
     return bad(`the body is not an AdmissionReview of ${API_VERSION}`)
   const { request } = review
-  // The bytes are somebody else's when the object is asked for.
+  // Decided now: when the object is read, the shared buffer holds another body.
   const mayHoldReserved = skimmed.object === undefined && body.includes(RESERVED)
   if (!isObject(request)) return bad('the AdmissionReview has no request')
   const { uid, namespace, operation, object, oldObject, resource, subResource } = request
@@ -107,10 +107,9 @@ function wholeObject(
   try {
     review = JSON.parse(text)
   } catch {
-    // Its head was JSON: somebody wrote this by hand, and gets told that it is no pod.
+    // The head was JSON, so somebody wrote this by hand. The object stays undefined and is denied as no pod.
   }
-  const request = isObject(review) && isObject(review.request) ? review.request : {}
-  return { isRead: true, object: request.object }
+  return { isRead: true, object: objectOf(objectOf(review).request).object }
 }
 
 function resourceName(value: unknown): string {

@@ -29,7 +29,7 @@ export type Verdict =
 
 /** What a handler may ask for: the review's namespace as it is now, and a turn for work that costs. */
 export type ReviewContext = {
-  readonly namespace: () => Promise<Namespace>
+  readonly lookUpNamespace: () => Promise<Namespace>
   readonly inTurn: <T>(work: () => T) => Promise<T>
 }
 

@@ -1,11 +1,11 @@
 /**
- * The webhook that only warns: whoever applies a namespace, a workload or a pod of his own is told at once what will not do what
- * it says. Its entries fail open, so nothing here may refuse, whatever happens.
+ * The webhook that only warns: the person who applies a namespace, a workload or a bare pod immediately sees what will have no
+ * effect. Its entries fail open, so nothing here may ever refuse.
  */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { isObject } from '../json.ts'
+import { isObject, metadataOf, nameOf } from '../json.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { readOptions } from '../pod/options.ts'
 import { hasPodTemplate, podOfTemplate } from '../pod/template.ts'
@@ -17,6 +17,8 @@ import { type LimitsLookup, type NamespaceLimits, NO_LIMITS } from '../warnings/
 import { type Decision, decide } from './decide.ts'
 import type { ReviewRequest, WholeObject } from './review.ts'
 import type { Handler, ReviewContext } from './verdict.ts'
+
+const NOTHING = { values: [], keys: [] } as const
 
 /** Handles `/warn`. */
 export function warner(limitsOf: LimitsLookup, log: Pick<Logger, 'error'>): Handler {
@@ -34,27 +36,29 @@ export function warner(limitsOf: LimitsLookup, log: Pick<Logger, 'error'>): Hand
 
 async function warningsOf(
   request: ReviewRequest,
-  { namespace, inTurn }: ReviewContext,
+  { lookUpNamespace, inTurn }: ReviewContext,
   limitsOf: LimitsLookup,
   settings: InjectionSettings,
 ): Promise<readonly string[]> {
   const { operation, resource, subResource, object } = request
   if (operation === 'DELETE' || subResource !== '') return []
   if (resource === 'namespaces') {
-    // One that is being created has none yet.
+    // A namespace that is being created has no limits yet.
     const isAsked = operation === 'UPDATE' && (await inTurn(() => isOptedIn(request.whole())))
     const limits = isAsked ? await limitsOf(nameOf(object)) : NO_LIMITS
     return inTurn(() => ofNamespace(request.whole(), limits, settings))
   }
   const isTemplate = hasPodTemplate(resource)
   if (!isTemplate && resource !== 'pods') return []
-  // Misspelt keys are misspelt in every namespace: only pods that ask for something are a matter of theirs.
+  // Misspelt keys are misspelt in every namespace; only for pods that ask for something does the namespace matter.
   const head = isTemplate ? podOfTemplate(object) : object
-  const where = asks(head, settings) ? await namespace().catch(() => undefined) : undefined
-  const isInjected = where !== undefined && injectionMode(where.labels) !== undefined
-  const limits = isInjected ? await limitsOf(where.name) : NO_LIMITS
+  const namespace = asks(head, settings) ? await lookUpNamespace().catch(() => undefined) : undefined
+  const isInjected = namespace !== undefined && injectionMode(namespace.labels) !== undefined
+  const limits = isInjected ? await limitsOf(namespace.name) : NO_LIMITS
   return inTurn(() =>
-    isTemplate ? ofTemplate(request, where, limits, settings) : ofPod(request, where, limits, settings),
+    isTemplate
+      ? ofTemplate(request, namespace, limits, settings)
+      : ofPod(request, namespace, limits, settings),
   )
 }
 
@@ -81,7 +85,7 @@ function ofNamespace(whole: WholeObject, limits: NamespaceLimits, settings: Inje
 
 function ofTemplate(
   request: ReviewRequest,
-  where: Namespace | undefined,
+  namespace: Namespace | undefined,
   limits: NamespaceLimits,
   settings: InjectionSettings,
 ): string[] {
@@ -94,13 +98,13 @@ function ofTemplate(
   const above = whole.isRead
     ? aboveTemplate(marked(whole.object), marked(podOfTemplate(whole.object)), settings.roleKey)
     : []
-  if (where === undefined) return [...spelling.values, ...spelling.keys, ...above]
-  const decision = decide(pods, where, settings)
+  if (namespace === undefined) return [...spelling.values, ...spelling.keys, ...above]
+  const decision = decide(pods, namespace, settings)
   const refused = decision.kind === 'deny'
   const decided = refused
     ? [`pods of this workload will be refused: ${decision.sentence}`]
     : decision.warnings
-  // A refusal for a value names it already.
+  // A refusal because of a value already names it.
   const values = refused && decision.reason === 'invalid-annotation' ? [] : spelling.values
   const limited = ofLimits('pods of this workload', pods, decision, limits, settings)
   return [...decided, ...limited, ...values, ...spelling.keys, ...above]
@@ -108,18 +112,18 @@ function ofTemplate(
 
 function ofPod(
   request: ReviewRequest,
-  where: Namespace | undefined,
+  namespace: Namespace | undefined,
   limits: NamespaceLimits,
   settings: InjectionSettings,
 ): readonly string[] {
   const whole = request.whole()
   const spelling = whole.isRead ? ofSpelling(marked(whole.object), settings) : NOTHING
-  if (where === undefined) return [...spelling.values, ...spelling.keys]
-  // In namespaces that are opted in, the other webhooks speak for themselves; but they look at no bounds of the namespace.
-  const isTheirs = injectionMode(where.labels) !== undefined
+  if (namespace === undefined) return [...spelling.values, ...spelling.keys]
+  // In opted-in namespaces the other webhooks give their own warnings, but not about the limits of the namespace.
+  const isTheirs = injectionMode(namespace.labels) !== undefined
   const isBounded = limits.limitRanges.length + limits.quotas.length > 0
   if (isTheirs && !isBounded) return [...spelling.values, ...spelling.keys]
-  const decision = decide(whole, where, settings)
+  const decision = decide(whole, namespace, settings)
   const decided = decision.kind === 'skip' && !isTheirs ? decision.warnings : []
   const limited = ofLimits('the pod', whole, decision, limits, settings)
   return [...decided, ...limited, ...spelling.values, ...spelling.keys]
@@ -137,20 +141,14 @@ function ofLimits(
     : []
 }
 
-const NOTHING = { values: [], keys: [] } as const
-
 function ofSpelling(own: Marked, settings: InjectionSettings) {
   return { values: podValues(own.annotations), keys: misspeltKeys(own, 'pod', settings.roleKey) }
 }
 
-function nameOf(object: unknown): string {
-  return String(isObject(object) && isObject(object.metadata) ? object.metadata.name : '')
-}
-
-/** Annotations and labels; none where the object has others than texts. */
+/** Annotations and labels; empty where one has a value that is not text. */
 function marked(object: unknown): Marked {
-  const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  return { annotations: texts(metadata.annotations), labels: texts(metadata.labels) }
+  const { annotations, labels } = metadataOf(object)
+  return { annotations: texts(annotations), labels: texts(labels) }
 }
 
 function texts(value: unknown): Readonly<Record<string, string>> {

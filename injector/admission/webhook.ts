@@ -2,7 +2,7 @@
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { isObject, type JsonObject } from '../json.ts'
+import { type JsonObject, metadataOf } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
 import type { NamespaceLookup } from '../kubernetes/namespace-lookup.ts'
 import type { InjectorMetrics } from '../metrics.ts'
@@ -18,32 +18,32 @@ import { validate } from './validate.ts'
 import { type Handler, type ReviewAnswer, reviewAnswer, type Verdict } from './verdict.ts'
 import { warner } from './warn.ts'
 
-export type WebhookDependencies = {
-  /** Those of now: they follow the injector's other replicas (`peers/`). Asked once for each review. */
+type WebhookDependencies = {
+  /** The current settings, which follow the injector's other replicas (`peers/`). Called once for each review. */
   readonly settings: () => InjectionSettings
   readonly lookup: NamespaceLookup
   readonly metrics: Pick<InjectorMetrics, 'observe'>
   readonly log: Logger
   /** Milliseconds, monotonic. */
   readonly clock: () => number
-  /** In which order reviews are judged that are there at the same time. */
+  /** The order of reviews that wait at the same time. */
   readonly turns?: FairTurns
 }
 
-/** What stands in metrics and logs, and in the path. */
+/** As in metrics, logs and the path. */
 type WebhookName = 'mutate' | 'validate' | 'warn'
 
-/** Takes a body and its sender's address, answers it; never rejects. */
+/** Answers a body, given its sender's address; never rejects. */
 export type Webhook = (body: string | Body, address?: string) => Promise<Answer>
 
 export type Answer =
   | { readonly status: 200; readonly body: JsonObject }
   | { readonly status: 400; readonly text: string }
 
-/** Bytes whose head is read in less time than a turn is organised. */
+/** Up to this size reading the head takes less time than waiting for a turn. */
 const SMALL = 64 * 1024
 
-/** A namespace that could not be read: {@link webhook} answers it with 503, so that nothing is allowed unseen. */
+/** A namespace that could not be read. It is answered with 503, so that no pod is admitted without being judged. */
 class LookupError extends Error {}
 
 /** The webhooks behind `/mutate`, `/validate` and `/warn`. */
@@ -76,15 +76,15 @@ function admissionWebhook(
       return { status: 400, text: `pod2iam: ${review.problem}\n` }
     }
     const { request } = review
-    // The name comes from the request: pods from controllers often have no namespace of their own yet.
-    const namespace = () =>
+    // The name comes from the request: pods from controllers often do not have a namespace yet.
+    const lookUpNamespace = () =>
       lookup(request.namespace).catch((error) => {
         throw new LookupError(kubeProblem(error))
       })
     let verdict: Verdict
     try {
       const turn = { address, namespace: request.namespace, bytes }
-      verdict = await handle(request, { namespace, inTurn: (work) => turns.take(turn, work) }, settings)
+      verdict = await handle(request, { lookUpNamespace, inTurn: (work) => turns.take(turn, work) }, settings)
     } catch (error) {
       verdict = failed(request, error, settings)
       if (verdict.reason === 'internal-error')
@@ -98,7 +98,7 @@ function admissionWebhook(
   }
 }
 
-/** An outline for the role keys of these settings; the settings change rarely, the reviews are many. */
+/** The outline for the role keys of the settings, kept until the settings change. */
 function outlines(): (settings: InjectionSettings) => Outline {
   let last: { readonly settings: InjectionSettings; readonly outline: Outline } | undefined
   return function outlineFor(settings) {
@@ -108,7 +108,7 @@ function outlines(): (settings: InjectionSettings) => Outline {
   }
 }
 
-/** A review also when something broke: a bare 500 would show people "failed calling webhook". */
+/** After an error, too, the answer is a review: a bare 500 would show people only "failed calling webhook". */
 function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Verdict {
   const reason = error instanceof LookupError ? 'namespace-lookup-failed' : 'internal-error'
   return {
@@ -118,13 +118,13 @@ function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: Injec
   }
 }
 
-/** What Kubernetes lets names have. Whoever reaches the port can send longer ones, and fill the node's disk with our log. */
+/** Kubernetes' own limits. Anybody who reaches the port can send longer names and fill the node's disk with our log. */
 const MAX_NAMESPACE = 63
 const MAX_NAME = 253
-/** Ours are shorter, unless somebody's annotation stands in them. */
+/** Our sentences are shorter unless they quote an annotation. */
 const MAX_SENTENCE = 1024
 
-/** One line per review, correlated by its uid; nothing of the pod but its name, because env may hold secrets. */
+/** Logs one line per review, correlated by its uid; of the pod only the name, because env may hold secrets. */
 function report(
   name: WebhookName,
   request: ReviewRequest,
@@ -134,7 +134,7 @@ function report(
   log: Logger,
 ) {
   const fields = {
-    // What happened to a pod; that nothing did is not worth the place of that.
+    // Only where something happened to a pod: the audit part of the log is bounded.
     ...(outcome === 'skip' || outcome === 'allow' ? {} : { audit: true }),
     webhook: name,
     uid: request.uid,
@@ -154,9 +154,9 @@ function report(
 }
 
 function nameOf(object: unknown): string {
-  const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name.slice(0, MAX_NAME)
-  return typeof metadata.generateName === 'string' ? `${metadata.generateName.slice(0, MAX_NAME)}*` : ''
+  const { name, generateName } = metadataOf(object)
+  if (typeof name === 'string' && name !== '') return name.slice(0, MAX_NAME)
+  return typeof generateName === 'string' ? `${generateName.slice(0, MAX_NAME)}*` : ''
 }
 
 function described(error: unknown) {

@@ -14,7 +14,7 @@ import { isTokenLife } from '../pod/token-life.ts'
 import type { Obstacle } from '../pod/unsupported.ts'
 import { foreignPart } from './own-container.ts'
 
-/** What stands under a reserved name and is nothing that a release of ours adds, if anything. */
+/** The first container or volume under a reserved name that no release of ours adds, if any. */
 export function foreignContent(pod: Pod, settings: InjectionSettings): Obstacle | undefined {
   const volumes = ourVolumes(settings)
   const names = new Set([SIDECAR_CONTAINER, GATE_CONTAINER, ...volumes.map(({ name }) => name)])
@@ -28,10 +28,10 @@ export function foreignContent(pod: Pod, settings: InjectionSettings): Obstacle 
 function foreignContainer({ spec }: Pod, settings: InjectionSettings): Obstacle | undefined {
   const initContainers = spec.initContainers ?? []
   if (spec.containers.some(isOurs) || spec.ephemeralContainers?.some(isOurs))
-    return reservedContainer(`${SIDECAR_CONTAINER} or ${GATE_CONTAINER} stands among the pod's containers`)
+    return reservedContainer(`${SIDECAR_CONTAINER} or ${GATE_CONTAINER} is among the pod's containers`)
   for (const kind of [SIDECAR_CONTAINER, GATE_CONTAINER] as const) {
     const named = initContainers.filter(({ name }) => name === kind)
-    if (named.length > 1) return reservedContainer(`init container ${kind} stands there twice`)
+    if (named.length > 1) return reservedContainer(`init container ${kind} is there twice`)
     const difference = named[0] && foreignPart(kind, named[0], settings)
     if (difference !== undefined)
       return reservedContainer(`init container ${kind} is none of the injector's (${difference})`)
@@ -48,7 +48,7 @@ function foreignVolume({ spec }: Pod, volumes: ReturnType<typeof ourVolumes>): O
   }
   for (const { name, volumeMounts } of [...spec.containers, ...(spec.initContainers ?? [])]) {
     const mounted = (volumeMounts ?? []).find((mount) => names.includes(String(mount.name)))
-    // What our own containers mount is judged with the rest of them.
+    // The mounts of our own containers are judged with the rest of these containers.
     if (mounted !== undefined && !isOurs({ name }))
       return reservedVolume(`container ${quote(name)} mounts volume ${mounted.name}`)
   }
@@ -58,13 +58,13 @@ function foreignVolume({ spec }: Pod, volumes: ReturnType<typeof ourVolumes>): O
 function sameVolume(actual: JsonObject, wanted: JsonObject): boolean {
   if (!contains(actual, wanted) && !contains(actual, withLifeOf(actual, wanted))) return false
   const { projected } = actual as { projected?: JsonObject }
-  // 0644 is what the API server fills in; a narrower mode would hide the token from the sidecar's user.
+  // The API server's default is 0644; a stricter mode would hide the token from the sidecar's user.
   return projected?.defaultMode === undefined || projected.defaultMode === 0o644
 }
 
 /**
- * The volume we would add, its token as long-lived as the one that is there: pods of an earlier release, or added by a replica
- * with another setting, are ours, too. Every pod may have a token of any life for our audience, so nothing is gained by it.
+ * The volume that we would add, with the token lifetime of the one that is there: a volume of an earlier release, or of a replica
+ * with another setting, is ours, too. Any pod may request a token of any lifetime for our audience, so nobody gains by it.
  */
 function withLifeOf(actual: JsonObject, wanted: JsonObject): JsonObject {
   const life = tokenSource(actual)?.expirationSeconds

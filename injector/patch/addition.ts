@@ -1,4 +1,4 @@
-/** What is added to one pod: rendered from identity, options and settings; the same input renders the same bytes. */
+/** Renders what is added to one pod from identity, options and settings; the same input renders the same bytes. */
 import { createHash } from 'node:crypto'
 import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
@@ -10,7 +10,6 @@ import { fitted } from '../pod/level.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container, Pod } from '../pod/pod.ts'
 import { inProportion } from '../pod/proportion.ts'
-import { isOurs } from '../pod/reserved.ts'
 import {
   AUTO,
   type ChosenResources,
@@ -36,21 +35,21 @@ export type Addition = {
   readonly appEnv: { readonly name: string; readonly value: string } | undefined
 }
 
-/** What the sidecar and the gate, where there is one, have in this pod, where these are chosen for the sidecar. */
+/** Resources of the sidecar and the gate, where there is one, in this pod. */
 export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): OwnResources {
   const own = inProportion(pod, chosen)
-  const { sidecar, gate } = isGuaranteed(pod, isOurs)
+  const { sidecar, gate } = isGuaranteed(pod)
     ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) }
     : own
   return fitted(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
 }
 
-/** As people write it. */
+/** The resources as people write them. */
 function spelled({ requests: { cpu = AUTO, memory }, limits }: ChosenResources): Resources {
   return { requests: { cpu, memory }, limits }
 }
 
-/** @param shownRole the role as the status annotation tells it to people */
+/** @param shownRole the role in the status annotation, for people */
 export function renderAddition(
   pod: Pod,
   identity: PodIdentity,
@@ -66,7 +65,7 @@ export function renderAddition(
   })
   const volumes = ourVolumes(settings)
   const { sidecar, gate } = containers(resources)
-  // Of what was chosen: what follows from the pod's own resources can be another when the webhook is asked again.
+  // A hash of the chosen resources: those that follow from the pod's own may differ when the webhook is reinvoked.
   const chosen = containers({
     sidecar: spelled(options.resources),
     gate: gate && spelled(gateResources(options.resources)),

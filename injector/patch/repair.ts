@@ -1,9 +1,8 @@
 /**
- * A container of ours that is in the pod already, put right to the letter: what an earlier release, a replica with other settings,
- * a copied manifest or another webhook left in it. What others put in and what does no harm stays, so that webhooks which are
- * asked again find their work done; everything else of theirs is taken out again, and said.
+ * Repairs a container of ours that the pod already has, whatever an earlier release, a replica with other settings, a copied
+ * manifest or another webhook left in it. Harmless additions of other tools stay, so that their webhooks find their work done when
+ * they are reinvoked; all other additions are removed, with a warning.
  */
-
 import { isOwnVariable, isStricter } from '../form/container-form.ts'
 import { isPresent } from '../form/image-reference.ts'
 import {
@@ -15,21 +14,21 @@ import {
   trustOf,
 } from '../form/own-container.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { blank, contains, isObject, type Json, type JsonObject, sameJson } from '../json.ts'
+import { blank, contains, isObject, type Json, type JsonObject, objectOf, sameJson } from '../json.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
 import { add, type PatchOp, pointer, remove, replace } from './json-patch.ts'
 
-/** What the container should be, and what of other tools' is not in it any more. */
-export type PutRight = { readonly container: Container; readonly removed: readonly string[] }
+/** The container as it should be, and which additions of other tools were removed. */
+type Repaired = { readonly container: Container; readonly removed: readonly string[] }
 
 /** @param actual a container without foreign content (`foreignPart`) */
-export function putRight(
+export function repaired(
   kind: Kind,
   actual: Container,
   wanted: Container,
   settings: InjectionSettings,
-): PutRight {
+): Repaired {
   const env = environment(actual.env ?? [], wanted.env ?? [])
   const mounts = mountsOf(kind, actual.volumeMounts ?? [], wanted.volumeMounts ?? [])
   const context = contextOf(actual.securityContext, wanted.securityContext)
@@ -37,10 +36,10 @@ export function putRight(
     image: isPresent(trustOf(kind, settings), actual.image) ? actual.image : wanted.image,
     args: wanted.args,
     restartPolicy: wanted.restartPolicy,
-    // Ours or blank: a start hook of the other form goes without a word.
+    // Ours or blank: a start hook that the pod does not need is removed without a warning.
     lifecycle: wanted.lifecycle,
     env: env.kept,
-    // Resources may be changed by others (VPA, LimitRanger), but must not be absent.
+    // Others may change resources (VPA, LimitRanger), but not remove them.
     resources: isObject(actual.resources) ? undefined : wanted.resources,
     securityContext: context.kept,
     volumeMounts: mounts.kept,
@@ -53,7 +52,7 @@ export function putRight(
   return { container, removed: [...env.removed, ...mounts.removed, ...context.removed] }
 }
 
-/** The patch that makes one container of another, member by member; lists that only grew get additions. */
+/** The patch that changes one container into another, member by member; lists that only grew get `add` operations. */
 export function containerOps(at: string, actual: Container, wanted: Container): PatchOp[] {
   const gone = Object.keys(actual).filter((key) => !Object.hasOwn(wanted, key))
   const others = Object.entries(wanted).flatMap(([key, value]) => {
@@ -90,7 +89,7 @@ function set(path: string, now: Json | undefined, value: Json): PatchOp {
   return now === undefined || now === null ? add(path, value) : replace(path, value)
 }
 
-/** In the order that is there; of ours each once, as it should be. */
+/** Keeps the order of the variables; of ours each is there once, with the wanted value. */
 function environment(actual: readonly EnvVar[], wanted: readonly EnvVar[]) {
   const seen = new Set<string>()
   const kept: EnvVar[] = []
@@ -116,9 +115,9 @@ function mountsOf(kind: Kind, actual: readonly JsonObject[], wanted: readonly Js
   return { kept: [...kept, ...missing], removed }
 }
 
-/** Ours, and what takes still more away. */
+/** Our fields, and those of others that remove still more rights. */
 function contextOf(actual: Json | undefined, wanted: Json | undefined) {
-  const [theirs, ours] = [isObject(actual) ? actual : {}, isObject(wanted) ? wanted : {}]
+  const [theirs, ours] = [objectOf(actual), objectOf(wanted)]
   const others = Object.entries(theirs).filter(([key]) => !(key in ours))
   const kept = others.filter(([key, value]) => isStricter(key, value))
   const removed = others.filter(([key, value]) => !isStricter(key, value) && !blank(value))

@@ -1,8 +1,7 @@
 /**
- * The watch over the injector's own pods, by which a replica knows in a rolling upgrade or rollback with whom it shares the
- * reviews. A replica that cannot watch them serves by its own settings.
+ * The watch over the injector's own pods, by which a replica knows in a rolling upgrade or rollback which other replicas get reviews,
+ * too. A replica that cannot watch them uses its own settings.
  */
-
 import type { Clock } from '../../common/clock.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
 import type { Logger } from '../../common/log.ts'
@@ -12,23 +11,23 @@ import { PEER_KINDS, type Peer, type PeerKind, readPeer } from './peer.ts'
 import { kindOf, settingsAmong, strictPeer } from './settings-among.ts'
 
 export type Peers = {
-  /** The settings of a review that comes now. */
+  /** The settings for a review that arrives now. */
   readonly settings: () => InjectionSettings
-  /** Whether the others are known, or have been waited for long enough: before it this replica must not serve. */
+  /** Whether the other replicas are known, or this one has waited long enough; before that it must not serve. */
   readonly isSettled: () => boolean
   readonly counts: () => Readonly<Record<PeerKind, number>>
 }
 
-/** Where the injector's pods are, and which of them this process is in. */
-export type OwnPods = { readonly namespace: string; readonly selector: string; readonly name: string }
+/** Where the injector's pods are, and the name of this process's pod. */
+type OwnPods = { readonly namespace: string; readonly selector: string; readonly name: string }
 
-/** For the first list, at the start: a replica that waited for ever for it would keep an upgrade from going on. */
+/** How long a start waits for the first list: a replica that waited forever would block an upgrade. */
 const SETTLE_MS = 10_000
-/** The API server's own bound on a request: what a replica mutated right before it ended is judged by then. */
+/** The API server's own timeout: by then a pod that a replica mutated just before its end has been validated. */
 const LINGER_MS = 60_000
-/** So long what was known last holds while the watch fails: an API server that restarts takes no replica away. */
+/** How long the last known replicas count while the watch fails: a restart of the API server removes no replica. */
 const HOLD_MS = 300_000
-/** More than any Deployment of injectors has, rollouts on top of each other included. */
+/** More than any Deployment of injectors has, even during overlapping rollouts. */
 const MAX_PEERS = 200
 const NOT_ENDED = 'status.phase!=Succeeded,status.phase!=Failed'
 
@@ -60,7 +59,7 @@ export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: WatchDep
   }
 }
 
-/** Says once that the API server cannot be asked, until it says something again. */
+/** Complains once that the watch fails, and again only after the API server has answered in between. */
 function apiContact(clock: Clock, complain: (problem: unknown) => void) {
   let contactAt: Reflection['contactAt'] = () => 0
   let complainedAt = 0
@@ -77,7 +76,7 @@ function apiContact(clock: Clock, complain: (problem: unknown) => void) {
   }
 }
 
-/** The other replicas, as far as they are known, and the settings of a review because of them. */
+/** The known other replicas, and the settings that follow from them. */
 function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: WatchDependencies) {
   const peers = new Map<string, Peer>()
   const gone = new Map<string, InjectionSettings>()
@@ -153,7 +152,7 @@ function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Wat
   }
 }
 
-/** Where it is not told which pods are the injector's: this replica is the only one. */
+/** For a replica that does not know which pods are the injector's: it counts as the only one. */
 export function noPeers(own: InjectionSettings): Peers {
   const counts = Object.fromEntries(PEER_KINDS.map((kind) => [kind, 0])) as Record<PeerKind, number>
   return { settings: () => own, isSettled: () => true, counts: () => counts }

@@ -1,13 +1,13 @@
-/** Reads as a whole the pods of which only the metadata is known: few at a time, and one list where a namespace has many. */
+/** Reads the whole of pods whose metadata alone is known: a few at a time, or one list where a namespace has many. */
 import { messageOf } from '../../common/errors.ts'
 import type { Query } from '../../common/kube/client.ts'
 import { listPage } from '../../common/kube/list-page.ts'
-import { isObject } from '../json.ts'
+import { metadataOf } from '../json.ts'
 import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { inTurns } from './turns.ts'
 import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
 
-/** Of one namespace in one turn; where there are more, they are read in one list, now and then. */
+/** Pods of one namespace read in one turn; more than these are read in one list, at most once in `LIST_AGAIN_MS`. */
 const MAX_ONE_BY_ONE = 5
 const LIST_AGAIN_MS = 60_000
 /** Lists at the same time. */
@@ -15,8 +15,8 @@ const MAX_LISTS = 4
 const PAGE = 100
 
 /**
- * @param query selects those pods among the others of a namespace
- * @returns reads some of those that are not confirmed; to be called every now and then
+ * @param query selects these pods among all of a namespace
+ * @returns reads some pods that are not confirmed; call it periodically
  */
 export function confirmer(
   pods: UnlabelledPods,
@@ -33,8 +33,8 @@ export function confirmer(
   const read = async (namespace: string, selection: Query, asked: ReadonlyMap<string, Unlabelled>) => {
     const gone = new Map(asked)
     const each = (object: unknown) => {
-      const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-      const known = typeof metadata.uid === 'string' ? asked.get(metadata.uid) : undefined
+      const { uid } = metadataOf(object)
+      const known = typeof uid === 'string' ? asked.get(uid) : undefined
       if (known === undefined) return
       gone.delete(known.uid)
       pods.confirm(known, object)

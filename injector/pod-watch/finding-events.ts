@@ -1,4 +1,4 @@
-/** Writes what was found about pods as Events on them; of one that waits, its sidecar is asked first why. */
+/** Writes findings as Events on the pods; the sidecar of a waiting pod is first asked for its reason. */
 import type { Clock } from '../../common/clock.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { sentence } from '../admission/reasons.ts'
@@ -7,7 +7,7 @@ import type { Finding, WatchedPod } from './pod.ts'
 import type { PodEvents } from './pod-events.ts'
 import { inTurns } from './turns.ts'
 
-/** Between two questions to the same sidecar, whose reason may change. */
+/** Between two requests to the same sidecar, whose reason may change. */
 const ASK_AGAIN_MS = 60_000
 /** Sidecars asked at the same time. */
 const MAX_ASKED = 32
@@ -28,7 +28,7 @@ export function findingEvents(deps: {
   readonly untouched: ReadonlySet<string>
 }) {
   const { pods, findingOf, askedAt, events, gateCode, clock, roleKey, untouched } = deps
-  // By namespace, when one of its sidecars was asked last.
+  // By namespace, when one of its sidecars was last asked.
   const turnAt = new Map<string, number>()
   let asking = 0
   const found = (wanted: Finding) => pods.all().filter((pod) => findingOf(pod) === wanted)
@@ -46,14 +46,14 @@ export function findingEvents(deps: {
     const code = pod.startsAlone && pod.ip === '' ? undefined : await gateCode(pod.ip)
     asking--
     const now = pods.get(pod.uid)
-    // Gone or started in the meantime: then there is nothing to report.
+    // Nothing to report where it has gone or started in the meantime.
     if (now === undefined || findingOf(now) !== 'GateWaiting') return
     report(now, 'GateWaiting', waitDetail(now, code))
   }
   return {
     /** About all pods that lack their sidecar. */
     reportMissing() {
-      // What is presumed is counted; nobody is told to delete a pod because of it.
+      // A presumption is counted, but no Event advises to delete a pod because of it.
       const missing = found('InjectionMissing').filter(
         (pod) => pods.unlabelled.get(pod.uid)?.isConfirmed !== false,
       )
@@ -70,27 +70,27 @@ export function findingEvents(deps: {
   }
 }
 
-/** @param code what the sidecar says of itself; undefined where nobody knows its address yet */
+/** @param code the sidecar's own reason; undefined while its address is not known */
 function waitDetail({ name, namespace, startsAlone }: WatchedPod, code: string | undefined): string {
   const logs = `kubectl logs ${name} -n ${namespace} -c`
   if (!startsAlone) return `the sidecar says ${explained(code ?? '')}: ${logs} ${GATE_CONTAINER}`
   const why =
     code === undefined
-      ? "the kubelet has not told the pod's address: it mounts volumes or pulls an image (see the pod's other Events), or the sidecar " +
-        'waits for credentials or for the block'
+      ? "the kubelet has not reported the pod's address: it is mounting volumes or pulling an image (see the pod's other Events), " +
+        'or the sidecar is waiting for credentials or for the block'
       : `the sidecar says ${explainedAlone(code)}`
-  // The kubelet gives no log of a container that it has not told to run.
-  return `${why}; ${logs} ${SIDECAR_CONTAINER} answers when this attempt is over, of one before it with --previous`
+  // The kubelet serves no log of a container that, as far as it knows, does not run yet.
+  return `${why}; ${logs} ${SIDECAR_CONTAINER} shows its log when this attempt is over, or that of the attempt before with --previous`
 }
 
-/** With these the sidecar waits for nothing (redirect mode env) or for the gate itself (nft): it is the proof that lacks. */
+/** With these codes the sidecar waits for nothing (mode env) or for the gate itself (nft): only the gate's proof is missing. */
 function explained(code: string): string {
   return code === 'ready' || code === 'self-test-pending'
     ? `${code}, so the gate has not seen the metadata endpoint refused on this node; look at the node guard there`
     : code
 }
 
-/** Where it has to see that itself. */
+/** The same where the sidecar has to prove the block itself. */
 function explainedAlone(code: string): string {
   return code === 'block-pending'
     ? `${code}, so it has not seen the metadata endpoint refused on this node; look at the node guard there`

@@ -7,8 +7,8 @@ import { unlabelledPods } from './unlabelled.ts'
 export type KnownPods = ReturnType<typeof knownPods>
 
 /**
- * @param isOptedIn whether a namespace is, now
- * @param onGone called for every pod that is gone or about which there is nothing more to say
+ * @param isOptedIn whether a namespace is opted in now
+ * @param onGone called for every pod that is gone or no longer relevant
  * @param max pods known one by one, and counted
  */
 export function knownPods(
@@ -26,7 +26,7 @@ export function knownPods(
     starting: starting.sink,
     started: started.sink,
     unlabelled,
-    /** Those about which there may be something to say. */
+    /** The pods about which there may be a finding. */
     all: () => [...known.all(), ...again.all(), ...unlabelled.all()],
     get: (uid: string) => known.get(uid) ?? again.get(uid) ?? unlabelled.get(uid),
     /** Sidecars by the release that injected them. */
@@ -41,7 +41,7 @@ export function knownPods(
       for (const { hasSidecar, version } of unlabelled.all()) if (hasSidecar) count(version, 1)
       return versions
     },
-    /** How many pods there is no room for. */
+    /** Number of pods for which there is no room. */
     leftOut() {
       const all = [known, again, unlabelled, starting.tally(), started.tally()]
       return all.reduce((sum, one) => sum + one.leftOut(), 0)

@@ -1,6 +1,6 @@
 import { type InjectionMode, injectionMode } from '../../common/keys.ts'
 import type { Sink } from '../../common/kube/reflector.ts'
-import { isObject } from '../json.ts'
+import { metadataOf, objectOf } from '../json.ts'
 
 type OptedIn = { readonly name: string; readonly mode: InjectionMode | undefined }
 
@@ -28,11 +28,9 @@ export function optedInNamespaces(): OptedInNamespaces {
     },
     sink: {
       project(object) {
-        const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-        const labels = isObject(metadata.labels) ? (metadata.labels as Record<string, string>) : {}
-        return typeof metadata.name === 'string'
-          ? { name: metadata.name, mode: injectionMode(labels) }
-          : undefined
+        const { name, labels } = metadataOf(object)
+        if (typeof name !== 'string') return undefined
+        return { name, mode: injectionMode(objectOf(labels) as Record<string, string>) }
       },
       replace(all) {
         modes.clear()

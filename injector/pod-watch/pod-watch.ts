@@ -1,12 +1,11 @@
 /**
- * The watch over the pods of namespaces that opted in: those that ask and have no sidecar (made before the
- * namespace opted in, or past the webhook), and those whose gate or start hook waits too long. Found, told as an Event and
- * counted; nothing depends on it, so the injector serves also while it is away.
+ * The watch over the pods of opted-in namespaces. It finds pods that ask for a role and have no sidecar (created before the namespace
+ * opted in, or without the webhook), and pods whose gate or start hook waits too long; it writes Events about them and counts them.
+ * Nothing depends on it, so the injector also serves while the watch fails.
  *
- * What is asked for is no more than each of these needs, and nothing stays of a pod but a number where all is well
- * (docs/decisions/0082).
+ * It requests only what is needed for this, and of a pod without a finding it keeps only a number (docs/decisions/0082).
  *
- * Every replica watches. There is no leader to be stuck: an Event has one name whichever replica writes it.
+ * Every replica watches, without a leader that could be stuck: an Event has the same name whichever replica writes it.
  */
 import { KEYS } from '../../common/keys.ts'
 import { reflect } from '../../common/kube/reflector.ts'
@@ -25,15 +24,15 @@ export type PodWatch = {
     readonly findings: Record<Finding, number>
     readonly versions: Map<string, number>
   }
-  /** Seconds since the API server's last word, by what is watched; undefined before the first. */
+  /** Seconds since the API server last sent something, by what is watched; undefined before the first time. */
   readonly ages: () => Readonly<Record<string, number | undefined>>
-  /** How many pods there is no room for. */
+  /** Number of pods for which there is no room. */
   readonly leftOut: () => number
 }
 
 const SWEEP_MS = 5000
 const NAMESPACES_QUERY = { labelSelector: KEYS.injection }
-/** What has ended needs no credentials any more. */
+/** A pod that has ended needs no credentials. */
 const NOT_ENDED = 'status.phase!=Succeeded,status.phase!=Failed'
 const STARTING_QUERY = { labelSelector: `${KEYS.injected}=true`, fieldSelector: 'status.phase=Pending' }
 const STARTED_QUERY = {
@@ -41,12 +40,12 @@ const STARTED_QUERY = {
   fieldSelector: `status.phase!=Pending,${NOT_ENDED}`,
 }
 const UNLABELLED_QUERY = { labelSelector: `${KEYS.injected}!=true`, fieldSelector: NOT_ENDED }
-/** Of a cluster's pods: 20, as of a node's, would be thousands of requests. */
+/** Pods in one page of a list: with 20, as for the pods of a node, a cluster would need thousands of requests. */
 const PODS_PAGE = 500
 
 /**
  * @param gateCode asks a sidecar at this address why it is not ready; never rejects
- * @param untouched namespaces whose new pods would be without a sidecar again: nobody is told there to delete one
+ * @param untouched namespaces whose new pods would again get no sidecar, so no Event there advises to delete one
  * @param max pods known one by one, and counted
  */
 export function watchPods(
@@ -60,7 +59,7 @@ export function watchPods(
   const { clock, log, signal } = deps
   const namespaces = optedInNamespaces()
   const isOptedIn = (name: string) => namespaces.mode(name) !== undefined
-  // When each waiting sidecar was asked last.
+  // By the pod's uid, when its sidecar was last asked why it waits.
   const askedAt = new Map<string, number>()
   const pods = knownPods(roleKey, isOptedIn, (uid) => askedAt.delete(uid), max)
   const scopes = watchScopes(UNLABELLED_QUERY, pods.unlabelled.sink, deps)
@@ -96,7 +95,7 @@ export function watchPods(
     const leftOut = pods.leftOut()
     if (leftOut > 0 && !wasFull)
       log.warn(
-        'there are more pods than the watch has room for: some get no Event, or are missing in the count of sidecars by release; injection goes on as ever',
+        'there are more pods than the watch has room for: some get no Event, or are missing in the count of sidecars by release; injection is not affected',
         { pods: leftOut },
       )
     wasFull = leftOut > 0

@@ -1,4 +1,4 @@
-/** A pod as it stands in an admission review: a view of the raw JSON whose shape has been checked, not a copy of it. */
+/** A pod in an admission review: a view of the raw JSON whose shape has been checked, not a copy. */
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
 export type EnvVar = {
@@ -35,8 +35,8 @@ export type Pod = {
 }
 
 /**
- * The pod in `raw`, or the first thing about it that is not as the API server would send it. Everything the
- * injector reads is checked here, once; `null` counts as absent, as in the API.
+ * The pod in `raw`, or the first part of it that no API server would send. Everything that the injector reads is checked here,
+ * once; `null` counts as absent, as in the API.
  */
 export function readPod(
   raw: unknown,
@@ -46,8 +46,8 @@ export function readPod(
 }
 
 /**
- * The head of a pod whose spec was too large to be parsed: with its name and the annotations that decide whether it is any
- * business of ours, and as if it had no containers.
+ * The head of a pod whose spec was too large to be parsed: its name and the annotations that decide whether it concerns us, and no
+ * containers.
  */
 export function readPodHead(raw: unknown): ReturnType<typeof readPod> {
   const metadata = isObject(raw) ? raw.metadata : undefined

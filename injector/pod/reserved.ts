@@ -1,10 +1,10 @@
-/** Names that only the injector gives to containers and volumes. What stands under them, `form/foreign-content.ts` judges. */
+/** Names that only the injector gives to containers and volumes; `form/foreign-content.ts` judges what has them. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
 import type { Container, Pod } from './pod.ts'
 import type { Obstacle } from './unsupported.ts'
 
-/** Every name of ours begins so; the match conditions of the webhook configurations say the same. */
+/** The prefix of all our names, also in the match conditions of the webhook configurations. */
 const PREFIX = 'pod2iam-'
 
 /** Whether a name is one that only the injector gives. */
@@ -13,19 +13,19 @@ export const isReserved = ({ name }: { readonly name: string }): boolean => name
 /** The two containers that are ours. */
 export type Kind = typeof SIDECAR_CONTAINER | typeof GATE_CONTAINER
 
-/** Which of ours a container is, by name alone. */
+/** Which of our containers one is, judged by its name alone. */
 export function kindOf({ name }: { readonly name: string }): Kind | undefined {
   return name === SIDECAR_CONTAINER || name === GATE_CONTAINER ? name : undefined
 }
 
-/** By name alone; `foreignContent` judges whether the content is ours, too. */
+/** Whether a container has one of our names; `foreignContent` judges its content. */
 export const isOurs = (container: { readonly name: string }): boolean => kindOf(container) !== undefined
 
 /**
- * What stands under a reserved name in a pod that the injector adds nothing to. The broker knows a sidecar by its
- * name and env, so in such a pod it can only be a forged one, and no annotation may keep it from being seen.
+ * The first container or volume with a reserved name in a pod that gets no sidecar. The broker recognises a sidecar by its name and
+ * env, so in such a pod it can only be a forged one, and no annotation may hide it.
  *
- * @param matches which names are looked for; by default all that begin as ours do
+ * @param matches which names to look for; by default all with our prefix
  */
 export function reservedName(
   { spec }: Pod,
@@ -38,7 +38,7 @@ export function reservedName(
   return reserved && reservedVolume(`volume ${quote(reserved.name)} has a reserved name`)
 }
 
-/** The container of ours that a pod has, which `foreignContent` has shown to be there at most once. */
+/** The pod's container of this kind; `foreignContent` has made sure that there is at most one. */
 export function ownContainer({ spec }: Pod, kind: Kind): Container | undefined {
   return spec.initContainers?.find(({ name }) => name === kind)
 }

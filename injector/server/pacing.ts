@@ -1,24 +1,24 @@
 /**
- * Large bodies in turns. The event loop reads from every socket that has something before it looks at anything else: of a
- * hundred that send without end it would read six megabytes each time, while a small review waits for its few bytes.
+ * Reads large bodies in turns. The event loop reads from every socket with data before it does anything else: with a hundred
+ * senders that never pause it would read six megabytes in each round, while a small review waits for its few bytes.
  */
 
 export type Pace = {
-  /** Whether there are so many large bodies that this one has to wait; then `resume` is called when it may go on. */
+  /** Whether this body must wait because there are too many large ones; `resume` is called when it may continue. */
   readonly mustWait: (resume: () => void) => boolean
   /** The body has ended. */
   readonly end: () => void
 }
 
 export type Pacing = {
-  /** For one body that has turned out to be large. */
+  /** Starts pacing one body that has turned out to be large. */
   readonly begin: () => Pace
 }
 
-/** Bodies that may go on at a time; four read a quarter of a megabyte. */
+/** Bodies that may continue at the same time; four read a quarter of a megabyte. */
 const AT_ONCE = 4
 
-/** @param later calls back when the event loop has looked at its sockets */
+/** @param later calls back after the event loop has handled its sockets */
 export function pacing(later: (work: () => void) => void = setImmediate): Pacing {
   const waiting: (() => void)[] = []
   let large = 0

@@ -20,7 +20,7 @@ const MAX_VALUE = 16 * 1024
  * Reads a snapshot (`MetadataBody` of common/protocol.ts); values may also be objects, which are printed as EC2
  * prints its identity document. Entries that make no sense are left out; undefined when it is no snapshot at all.
  */
-export function parseSnapshot(body: string): ReadonlyMap<string, string> | undefined {
+function parseSnapshot(body: string): ReadonlyMap<string, string> | undefined {
   let value: unknown
   try {
     value = JSON.parse(body)
@@ -48,13 +48,13 @@ function printed(value: unknown): string | undefined {
 }
 
 /** How long the broker says a snapshot is good, milliseconds, within bounds: `events/` and `spot/` want it short. */
-export function snapshotAge(cacheControl: string | undefined): number {
+function snapshotAge(cacheControl: string | undefined): number {
   const seconds = /(?:^|[\s,])max-age=(\d{1,9})/i.exec(cacheControl ?? '')?.[1]
   if (seconds === undefined) return DEFAULT_AGE
   return Math.min(Math.max(Number(seconds) * SECOND, SHORTEST_AGE), LONGEST_AGE)
 }
 
-export type SnapshotOptions = {
+type SnapshotOptions = {
   readonly clock: SteadyClock
   readonly log: Logger
   /** From 0 to 1. */

@@ -8,7 +8,7 @@ import { type Repeated, repeat } from '../repeat.ts'
 import { refreshDelay, retryDelay } from './schedule.ts'
 import type { CredentialStore } from './store.ts'
 
-export type RefresherOptions = {
+type RefresherOptions = {
   /** Asks the broker; never rejects. */
   readonly ask: () => Promise<Outcome>
   readonly store: CredentialStore

@@ -1,14 +1,13 @@
 /** Metrics as Prometheus text, written by hand: prom-client would cost 1.5 MiB in every pod. No role, no ARN. */
 import { buildInfoText } from '../../common/build-info.ts'
-import { LINES_LOST_HELP } from '../../common/log-metric.ts'
-import { linesLost } from '../../common/log-output.ts'
+import { LINES_LOST_HELP, linesLost } from '../../common/log-output.ts'
 import { type Metric, prometheusText } from '../../common/prometheus-text.ts'
 import { VERSION } from '../../common/version.ts'
 import type { Outcome } from '../broker/outcome.ts'
 import type { Exchange } from '../imds/app.ts'
 import { routeOf } from './routes.ts'
 
-export type MetricsState = {
+type MetricsState = {
   /** Life left of the credentials, milliseconds. */
   readonly remaining: number
   readonly ready: boolean
@@ -36,48 +35,41 @@ export class Metrics {
   /** The exposition text. */
   text({ remaining, ready, now }: MetricsState): string {
     const age = this.#lastSuccess === undefined ? [] : [['', (now - this.#lastSuccess) / 1000] as const]
-    const metrics: Metric[] = [
-      {
-        name: 'build_info',
-        type: 'gauge',
-        help: 'Version of this build.',
-        samples: [[`{version="${VERSION}"}`, 1]],
-      },
-      { name: 'ready', type: 'gauge', help: 'Whether /readyz answers 200.', samples: [['', ready ? 1 : 0]] },
-      {
-        name: 'requests_total',
-        type: 'counter',
-        help: 'Metadata requests, those that were refused with the reason.',
-        samples: this.#requests,
-      },
-      {
-        name: 'refreshes_total',
-        type: 'counter',
-        help: 'Requests to the broker for credentials, by outcome.',
-        samples: this.#refreshes,
-      },
-      {
-        name: 'credentials_remaining_seconds',
-        type: 'gauge',
-        help: 'Life left of the credentials; 0 without.',
-        samples: [['', remaining / 1000]],
-      },
-      {
-        name: 'last_success_age_seconds',
-        type: 'gauge',
-        help: 'Time since the broker last gave credentials.',
-        samples: age,
-      },
-      {
-        name: 'log_lines_lost_total',
-        type: 'counter',
-        help: LINES_LOST_HELP,
-        samples: Object.entries(linesLost()).map(([kind, count]) => [`{kind="${kind}"}`, count]),
-      },
+    const metrics = [
+      gauge('build_info', 'Version of this build.', [[`{version="${VERSION}"}`, 1]]),
+      gauge('ready', 'Whether /readyz answers 200.', [['', ready ? 1 : 0]]),
+      counter(
+        'requests_total',
+        'Metadata requests, those that were refused with the reason.',
+        this.#requests,
+      ),
+      counter('refreshes_total', 'Requests to the broker for credentials, by outcome.', this.#refreshes),
+      gauge('credentials_remaining_seconds', 'Life left of the credentials; 0 without.', [
+        ['', remaining / 1000],
+      ]),
+      gauge('last_success_age_seconds', 'Time since the broker last gave credentials.', age),
+      counter(
+        'log_lines_lost_total',
+        LINES_LOST_HELP,
+        Object.entries(linesLost()).map(([kind, count]) => [`{kind="${kind}"}`, count]),
+      ),
     ]
     return buildInfoText('sidecar') + prometheusText('pod2iam_sidecar_', metrics)
   }
 }
+
+const gauge = (name: string, help: string, samples: Metric['samples']): Metric => ({
+  name,
+  type: 'gauge',
+  help,
+  samples,
+})
+const counter = (name: string, help: string, samples: Metric['samples']): Metric => ({
+  name,
+  type: 'counter',
+  help,
+  samples,
+})
 
 function add(counts: Map<string, number>, labels: string): void {
   counts.set(labels, (counts.get(labels) ?? 0) + 1)

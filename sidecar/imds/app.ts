@@ -33,7 +33,7 @@ export type Exchange = {
   readonly parser?: string | undefined
 }
 
-export type AppOptions = {
+type AppOptions = {
   /** Key of the session tokens, 32 bytes. */
   readonly tokenKey: Uint8Array
   readonly imdsTokens: 'optional' | 'required'
@@ -78,7 +78,8 @@ export function metadataApp(options: AppOptions): Hono {
     },
   })
 
-  const handler = handlerOf(options, tokens, targetOf)
+  const handler = judgedBefore(options, tokens, targetOf)
+
   app.all(
     TOKEN_PATH,
     handler((c, target) => {
@@ -113,8 +114,8 @@ export function metadataApp(options: AppOptions): Hono {
   return app
 }
 
-/** Makes a route a handler of hono's: a request is judged before it, and counted and logged after it. */
-function handlerOf(
+/** Makes a route a handler of hono's: judged before, counted and logged after. */
+function judgedBefore(
   options: AppOptions,
   tokens: SessionTokens,
   targetOf: (url: string) => TargetResult,
@@ -143,7 +144,7 @@ function handlerOf(
     return { ...answer, headers: [...answer.headers, [TTL_HEADER, String(judged.lifetime)]] }
   }
 
-  return (route: Route) => (c: Context) => {
+  return (route) => (c) => {
     const start = clock.monotonic()
     const result = targetOf(c.req.url)
     let answer: Reply

@@ -91,7 +91,7 @@ export class SessionTokens {
   }
 }
 
-export type Session =
+type Session =
   /** `lifetime`: seconds the token still lives; undefined without a token (IMDSv1). */
   | { readonly ok: true; readonly lifetime: number | undefined }
   | { readonly ok: false; readonly refusal: Refusal }

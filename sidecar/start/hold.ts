@@ -24,7 +24,7 @@ const WORD_LASTS_MS = 15_000
 const ASK_EVERY_MS = 5000
 const LOG_EVERY_MS = 10_000
 
-export type HoldOptions = {
+type HoldOptions = {
   /** The file that the hook waits for. */
   readonly file: string
   readonly readiness: () => Readiness

@@ -11,7 +11,7 @@ import type { SidecarSettings } from '../settings.ts'
 import { blockProofOf, PROOF_INTERVAL_MS } from './block.ts'
 import { holdStart } from './hold.ts'
 
-export type StartParts = {
+type StartParts = {
   readonly clock: SteadyClock
   readonly log: Logger
   /** One round of the proof, never rejects. */

@@ -28,7 +28,7 @@ before(async () => {
   config.clusters[0].cluster.server = `https://127.0.0.1:${way.port}`
   const path = join(world.api.directory, 'through-the-gate.json')
   await writeFile(path, JSON.stringify(config))
-  world.edges = { kube: kubeClient(await kubeconfigAccess(path), systemClock) }
+  world.deps = { kube: kubeClient(await kubeconfigAccess(path), systemClock) }
 })
 after(async () => {
   await way?.shut()

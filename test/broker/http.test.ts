@@ -2,20 +2,21 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import { systemClock } from '../../common/clock.ts'
 import { httpRequest } from '../../common/http-request.ts'
-import { lineLogger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
-import { brokerApp, type Caller } from '../../node-guard/broker/server/app.ts'
+import type { Caller } from '../../node-guard/broker/authenticate/authenticate.ts'
+import { brokerApp } from '../../node-guard/broker/server/app.ts'
 import { brokerServer } from '../../node-guard/broker/server/connections.ts'
 import { listenAll } from '../../node-guard/broker/server/listen.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
+import { listening } from '../support/listening.ts'
+import { silentLog } from '../support/log.ts'
 import { eventually } from '../support/until.ts'
-import { fakeClock } from './fake-clock.ts'
 
-const log = lineLogger('test', 'error', () => {})
 const answered: string[] = []
 const rejected: string[] = []
 let server: Server
@@ -32,10 +33,8 @@ before(async () => {
     pod: async () => ({ terminating: false }),
     rejected: ({ peer }: Caller, { code }: Problem) => void rejected.push(`${peer} ${code}`),
   }
-  server = brokerServer(brokerApp(routes, log, (path, code) => answered.push(`${path} ${code}`)))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  port = (server.address() as AddressInfo).port
+  server = brokerServer(brokerApp(routes, silentLog, (path, code) => answered.push(`${path} ${code}`)))
+  port = await listening(server)
 })
 after(() => {
   server.close()
@@ -187,7 +186,7 @@ test('an address whose port a predecessor still holds is bound when it is free',
   await once(holder, 'listening')
   const listeners = listenAll(['127.0.0.1', '127.0.0.2'], taken, () => createServer(), {
     clock: systemClock,
-    log,
+    log: silentLog,
   })
   await eventually('the other one is bound at once', () => listeners.bound().length === 1)
   assert.equal(listeners.bound()[0]?.address, '127.0.0.2')
@@ -227,7 +226,7 @@ test('a listener that stops still answers what was asked, and what is asked over
         })
       response.end(`answer to ${url}`)
     })
-  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log })
+  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log: silentLog })
   await eventually('it is bound', () => listeners.bound().length === 1)
   const [slow, late, silent] = [await dialled(free), await dialled(free), await dialled(free)]
   slow.socket.write('GET /slow HTTP/1.0\r\n\r\n')
@@ -258,7 +257,7 @@ test('a listener that stops waits five seconds for an answer, no more', async ()
     createServer(() => {
       asked = true
     })
-  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log })
+  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log: silentLog })
   await eventually('it is bound', () => listeners.bound().length === 1)
   const client = await dialled(free)
   client.socket.write('GET / HTTP/1.0\r\n\r\n')

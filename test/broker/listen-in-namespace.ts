@@ -3,13 +3,15 @@ import { execFileSync } from 'node:child_process'
 import { createServer } from 'node:http'
 import { BROKER_ADDRESSES } from '../../common/addresses.ts'
 import { systemClock } from '../../common/clock.ts'
-import { lineLogger } from '../../common/log.ts'
 import { listenAll } from '../../node-guard/broker/server/listen.ts'
+import { silentLog } from '../support/log.ts'
 import { eventually } from '../support/until.ts'
 
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'ignore'] })
-const log = lineLogger('test', 'error', () => {})
-const { bound } = listenAll(BROKER_ADDRESSES, 9171, () => createServer(), { clock: systemClock, log })
+const { bound } = listenAll(BROKER_ADDRESSES, 9171, () => createServer(), {
+  clock: systemClock,
+  log: silentLog,
+})
 const addresses = () =>
   bound()
     .map(({ address }) => address)

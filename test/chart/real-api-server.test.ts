@@ -5,13 +5,13 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
+import { kubernetesRelease } from '../peers/kubernetes-release.ts'
+import { needsPeer } from '../peers/peers.ts'
 import { type ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { namespace, pod, testServer } from '../sandbox/kube/client/test-server.ts'
 import { objectAt } from '../sandbox/kube/objects/objects.ts'
 import { pathOf, type Resource, resourceByKind } from '../sandbox/kube/server/resources.ts'
 import { judgeByRealApiServer, kubernetesVersion, needsControlPlane } from '../sandbox/real/judge.ts'
-import { kubernetesRelease } from '../support/kubernetes-release.ts'
-import { needsPeer } from '../support/peers.ts'
 import { eventually } from '../support/until.ts'
 import {
   CHART,

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { after, test } from 'node:test'
 import { boundedConnections, type Connections, limitPipelining } from '../../common/connections.ts'
+import { listening } from '../support/listening.ts'
 import { eventually } from '../support/until.ts'
 
 const ends: (() => void)[] = []
@@ -17,9 +18,8 @@ async function bounded(connections: Connections, pipelined = 16) {
   const waiting: ServerResponse[] = []
   const server = createServer(limitPipelining(pipelined, (_, outgoing) => void waiting.push(outgoing)))
   connections.watch(server)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  server
+  const port = await listening(server)
   const sockets: Socket[] = []
   ends.push(() => {
     for (const socket of sockets) socket.destroy()
@@ -46,7 +46,7 @@ async function bounded(connections: Connections, pipelined = 16) {
 const [A, B, C] = ['127.0.1.1', '127.0.1.2', '127.0.1.3']
 
 test('when all are taken the longest idle connection of the address that holds most makes room', async () => {
-  const connections = boundedConnections({ most: 4 })
+  const connections = boundedConnections({ max: 4 })
   const { open } = await bounded(connections)
   const one = await open(A)
   const many = [await open(B, true), await open(B), await open(B)]
@@ -60,7 +60,7 @@ test('when all are taken the longest idle connection of the address that holds m
 })
 
 test('whose connections all have requests under way makes room for who holds fewer, and nobody else does', async () => {
-  const { open } = await bounded(boundedConnections({ most: 3 }))
+  const { open } = await bounded(boundedConnections({ max: 3 }))
   const many = [await open(A, true), await open(A, true), await open(A, true)]
   const more = await open(A)
   await eventually('the fourth is refused', () => more.closed)
@@ -71,7 +71,7 @@ test('whose connections all have requests under way makes room for who holds few
 })
 
 test('an answered connection waits anew, behind those that have waited longer', async () => {
-  const { open, waiting } = await bounded(boundedConnections({ most: 2 }))
+  const { open, waiting } = await bounded(boundedConnections({ max: 2 }))
   const first = await open(A, true)
   const second = await open(A)
   waiting[0]?.end()
@@ -82,7 +82,7 @@ test('an answered connection waits anew, behind those that have waited longer', 
 })
 
 test('an address has its own bound, whatever is free, by whichever spelling', async () => {
-  const connections = boundedConnections({ most: 100, perPeer: 2 }, () => 'the same')
+  const connections = boundedConnections({ max: 100, maxPerPeer: 2, peerOf: () => 'the same' })
   const { open } = await bounded(connections)
   const [first, , third] = [await open(A), await open(B), await open(C)]
   await eventually('the third is refused', () => third.closed)
@@ -92,7 +92,7 @@ test('an address has its own bound, whatever is free, by whichever spelling', as
 })
 
 test('more requests under way on one connection than allowed end it, as many as allowed do not', async () => {
-  const { open, waiting } = await bounded(boundedConnections({ most: 4 }), 2)
+  const { open, waiting } = await bounded(boundedConnections({ max: 4 }), 2)
   const good = await open(A)
   good.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2))
   await eventually('both are heard', () => waiting.length === 2)

@@ -2,17 +2,17 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { after, test } from 'node:test'
 import { systemClock } from '../../common/clock.ts'
 import { httpRequest } from '../../common/http-request.ts'
 import { jsonLines, MAX_OBJECT, oversize } from '../../common/kube/json-lines.ts'
 import { reflect, type Sink } from '../../common/kube/reflector.ts'
+import { listening } from '../support/listening.ts'
+import { captureLog, silentLog } from '../support/log.ts'
 import { eventually } from '../support/until.ts'
 
 type Named = { readonly name: string; readonly size: number }
-type Line = { readonly msg: string; readonly level: string }
 
 const stops: (() => void)[] = []
 after(() => {
@@ -70,9 +70,8 @@ async function collection(objects: readonly object[], maxBytes: number) {
         items: state.objects.slice(from, next),
       }),
     )
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  })
+  const port = await listening(server)
   const stopping = new AbortController()
   const watchedFrom: string[] = []
   const kube = {
@@ -86,9 +85,7 @@ async function collection(objects: readonly object[], maxBytes: number) {
       if (!signal.aborted) await once(signal, 'abort')
     },
   }
-  const lines: Line[] = []
-  const at = (level: string) => (msg: string) => void lines.push({ level, msg })
-  const log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+  const { log, lines } = captureLog()
   const mirror = (sink: Sink<Named>, page?: number) =>
     reflect(
       { path: '/api/v1/pods', query: {}, sink, ...(page ? { page } : {}) },
@@ -201,11 +198,13 @@ test('a page that did not come whole is asked for again in a smaller size, and t
     stream: async function* () {},
   }
   const clock = { now: () => 0, after: (_: number, action: () => void) => systemClock.after(0, action) }
-  const log = { debug() {}, info() {}, warn() {}, error() {} }
   const stopping = new AbortController()
   stops.push(() => stopping.abort())
   const { sink, known } = store()
-  const reflection = reflect({ path: '/x', query: {}, sink }, { kube, clock, log, signal: stopping.signal })
+  const reflection = reflect(
+    { path: '/x', query: {}, sink },
+    { kube, clock, log: silentLog, signal: stopping.signal },
+  )
   await eventually('synced', reflection.synced)
   stopping.abort()
   assert.equal(known.size, 60)

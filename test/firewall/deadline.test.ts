@@ -29,7 +29,9 @@ test('a command that does not end is ended, and what it was for counts as not re
     () => 0,
   )
   assert.deepEqual(await bounded('iptables-nft-save', []), LATE)
-  const { rules, unread } = await readNatRules(bounded, takingTraffic(['169.254.169.254']), async () => '')
+  const { rules, unread } = await readNatRules(bounded, takingTraffic(['169.254.169.254']), {
+    read: async () => '',
+  })
   assert.deepEqual(rules, [])
   assert.match(unread[0] ?? '', /iptables-nft could not be read \(it took too long\)/)
 })

@@ -126,11 +126,9 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
 
   test('a search gives up a table of iptables-legacy that does not fit into its memory, and says so', async () => {
     await services('legacy', 2000)
-    const { rules, unread } = await readNatRules(
-      nodeExec(node),
-      takingTraffic(['169.254.169.254']),
-      async (family) => (family === 'ip' ? 'nat\n' : ''),
-    )
+    const { rules, unread } = await readNatRules(nodeExec(node), takingTraffic(['169.254.169.254']), {
+      read: async (file) => (file === '/proc/net/ip_tables_names' ? 'nat\n' : ''),
+    })
     assert.deepEqual(rules, [])
     assert.equal(unread.length, 1)
     assert.match(unread[0] ?? '', /iptables-legacy is too big .+ look on the node: iptables-legacy -t nat -S/)

@@ -48,7 +48,7 @@ test('an open endpoint is told at once and every ten seconds, and fails after a 
   const outcome = await runSteps(settings(), open)
   assert.ok(!outcome.ok)
   assert.match(
-    outcome.sentence,
+    outcome.detail,
     /^169\.254\.169\.254 answered; the node guard does not block .* \(tried for 60s\)$/,
   )
   assert.equal(now(), 60_000)
@@ -81,7 +81,7 @@ test('a redirect that cannot be loaded is tried again, and told as such', async 
   const outcome = await runSteps(settings('--proof-timeout=5s'), failing)
   assert.deepEqual(outcome, {
     ok: false,
-    sentence: "the pod's redirect could not be loaded: nft failed: no (tried for 5.0s)",
+    detail: "the pod's redirect could not be loaded: nft failed: no (tried for 5.0s)",
   })
   assert.equal(lines.at(-1)?.msg, 'waiting for the redirect')
 })
@@ -113,7 +113,7 @@ test('--wait-timeout ends the wait, except under restartPolicy Never, where the 
   const ended = await runSteps(settings(...flags), becomesReadyLate())
   assert.deepEqual(ended, {
     ok: false,
-    sentence: 'the sidecar at 127.0.0.1:9170 was not ready after 1.0s (no-credentials)',
+    detail: 'the sidecar at 127.0.0.1:9170 was not ready after 1.0s (no-credentials)',
   })
   const waited = await runSteps(settings(...flags, '--restart-policy=Never'), becomesReadyLate())
   assert.deepEqual(waited, { ok: true })

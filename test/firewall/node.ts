@@ -11,6 +11,14 @@ import type { AgentRequests } from './agent.ts'
 
 export type { ExecResult } from '../sandbox/node/process.ts'
 
+/**
+ * Where the processes that a test starts keep their code as it was compiled: each would else take the types out of every
+ * file again, which is most of what its start costs.
+ */
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
+  new URL('../../node_modules/.cache/compiled', import.meta.url),
+)
+
 export const MAIN = fileURLToPath(new URL('../../node-guard/firewall/main.ts', import.meta.url))
 const AGENT = fileURLToPath(new URL('./agent.ts', import.meta.url))
 

@@ -16,6 +16,7 @@ import { apiServer } from '../../injector/kubernetes/access.ts'
 import type { Body } from '../../injector/server/body.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server/https.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import type { Dict } from './fixtures.ts'
 
@@ -27,7 +28,6 @@ const NAMES = [`pod2iam-injector.${PLACE}.svc`]
 /** Short enough that all phases lie within the five minutes by which certificates are backdated. */
 const LIFETIMES = { authority: 180_000, leaf: 60_000, publishedFor: 10_000 }
 const KINDS = ['mutatingwebhookconfigurations', 'validatingwebhookconfigurations'] as const
-const log = { debug() {}, info() {}, warn() {}, error() {} }
 
 type Replica = {
   readonly authority: BuiltInAuthority
@@ -103,7 +103,7 @@ describe('the built-in authority', () => {
           },
         )
       },
-      log,
+      log: silentLog,
       now: () => begun + ahead,
       intervalMs: 3_600_000,
       lifetimes: LIFETIMES,

@@ -5,6 +5,7 @@ import { KEYS } from '../../common/keys.ts'
 import { webhooks } from '../../injector/admission/webhook.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { captureLog, silentLog } from '../support/log.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 type Injected = { spec: Dict & { initContainers: Dict[] } }
@@ -14,9 +15,7 @@ async function answered(
   change: (request: Dict) => unknown = () => {},
   lookup: (name: string) => Promise<Namespace> = async () => namespace(),
 ) {
-  const lines: Dict[] = []
-  const write = (_message: string, fields: object = {}) => lines.push(fields as Dict)
-  const log = { debug: write, info: write, warn: write, error: write }
+  const { log, lines } = captureLog()
   const { mutate: webhook } = webhooks({
     limits: async () => NO_LIMITS,
     settings: () => settings(),
@@ -106,7 +105,7 @@ describe('corner cases of admission requests', () => {
       settings: () => settings(),
       lookup: async () => namespace(),
       metrics: { observe() {} },
-      log: { debug() {}, info() {}, warn() {}, error() {} },
+      log: silentLog,
       clock: () => 0,
     })
     const answer = await webhook(

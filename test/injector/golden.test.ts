@@ -11,6 +11,7 @@ import { webhooks } from '../../injector/admission/webhook.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { silentLog } from '../support/log.ts'
 import { applyPatch, type Dict, decide, reviewOf, settings, withApiServerDefaults } from './fixtures.ts'
 
 type Golden = {
@@ -96,7 +97,7 @@ describe('golden pods', () => {
           return golden.namespace
         },
         metrics: { observe() {} },
-        log: { debug() {}, info() {}, warn() {}, error() {} },
+        log: silentLog,
         clock: () => 0,
       })
       const answer = (dryRun: boolean) => {

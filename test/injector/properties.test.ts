@@ -6,6 +6,7 @@ import { KEYS } from '../../common/keys.ts'
 import { REASONS } from '../../injector/admission/reasons.ts'
 import { webhooks } from '../../injector/admission/webhook.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { silentLog } from '../support/log.ts'
 import {
   applyPatch,
   type Dict,
@@ -176,12 +177,11 @@ for (const [what, anyPod, runs] of [
   })
 
 describe('any review', () => {
-  const silent = { debug() {}, info() {}, warn() {}, error() {} }
   const dependencies = {
     settings: () => settings(),
     lookup: async () => namespace(),
     metrics: { observe() {} },
-    log: silent,
+    log: silentLog,
     clock: () => 0,
   }
   const all = webhooks({ ...dependencies, limits: async () => NO_LIMITS })

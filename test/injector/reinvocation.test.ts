@@ -470,7 +470,7 @@ describe('what does not belong in our containers', () => {
     ],
     [
       'a second role in the env',
-      /env POD2IAM_ROLE stands there twice/,
+      /env POD2IAM_ROLE is there twice/,
       (spec) => env(spec).push({ name: 'POD2IAM_ROLE', value: 'x' }),
     ],
     [
@@ -537,7 +537,7 @@ describe('what does not belong in our containers', () => {
       ;(sidecar(spec).volumeMounts as Dict[]).push({ name: 'x', mountPath: '/x' })
     })
     assert.deepEqual('warnings' in decision && decision.warnings, [
-      'env NODE_OPTIONS, mount /x of another tool was taken out of pod2iam-sidecar, whose program must run as it is',
+      'env NODE_OPTIONS, mount /x of another tool was removed from pod2iam-sidecar, which must run unchanged',
     ])
   })
 

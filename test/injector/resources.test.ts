@@ -73,9 +73,7 @@ describe('quantities of others', () => {
 describe('quality of service', () => {
   const app = (resources?: object) => ({ name: 'app', ...(resources ? { resources } : {}) })
   const is = (containers: object[], initContainers?: object[]) =>
-    isGuaranteed({ spec: { containers, initContainers } } as unknown as Pod, ({ name }) =>
-      name.startsWith('pod2iam-'),
-    )
+    isGuaranteed({ spec: { containers, initContainers } } as unknown as Pod)
   const full = { limits: { cpu: 1, memory: '1Gi' } }
 
   it('limits alone count as requests', () => assert.equal(is([app(full)]), true))

@@ -4,10 +4,10 @@ import { KEYS } from '../../common/keys.ts'
 import { webhooks } from '../../injector/admission/webhook.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { silentLog } from '../support/log.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 const ENDING = '2026-11-24T08:00:00Z'
-const log = { debug() {}, info() {}, warn() {}, error() {} }
 
 async function validated(request: Dict, lookup = async (): Promise<Namespace> => namespace()) {
   const { validate } = webhooks({
@@ -15,7 +15,7 @@ async function validated(request: Dict, lookup = async (): Promise<Namespace> =>
     settings: () => settings(),
     lookup,
     metrics: { observe() {} },
-    log,
+    log: silentLog,
     clock: () => 0,
   })
   const review = reviewOf(pod())

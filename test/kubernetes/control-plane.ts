@@ -1,7 +1,7 @@
 /** The control plane, in the network namespace of the test: etcd, API server, controller-manager, scheduler. */
 import { join } from 'node:path'
+import { peer } from '../peers/peers.ts'
 import type { Program } from '../sandbox/real/logged.ts'
-import { peer } from '../support/peers.ts'
 import { apiServerFlags, controllerManagerFlags, etcdFlags, schedulerFlags } from './flags.ts'
 import { command, started, startProgram } from './program.ts'
 

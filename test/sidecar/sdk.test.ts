@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { needsBoto3, needsPeer, peer } from '../support/peers.ts'
+import { needsBoto3, needsPeer, peer } from '../peers/peers.ts'
 import { until } from '../support/until.ts'
 import {
   credentialsBody,

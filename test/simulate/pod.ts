@@ -5,7 +5,7 @@ import { identityEnv } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
-import type { BrokerRoutes } from '../../node-guard/broker/server/app.ts'
+import type { BrokerHandlers } from '../../node-guard/broker/server/app.ts'
 import type { Reply } from '../../sidecar/broker/client.ts'
 import { outcomeOf } from '../../sidecar/broker/outcome.ts'
 import { startRefresher } from '../../sidecar/credentials/refresher.ts'
@@ -73,25 +73,25 @@ export type Sidecar = {
   readonly stop: () => void
 }
 
-/** @param routes the node's broker; undefined while there is none */
+/** @param handlers the node's broker; undefined while there is none */
 export function startSidecar(
   place: PodPlace,
   by: {
     readonly time: Time
     readonly clock: SteadyClock
     readonly token: PodToken
-    readonly routes: () => BrokerRoutes | undefined
+    readonly handlers: () => BrokerHandlers | undefined
     readonly log: Logger
   },
 ): Sidecar {
-  const { time, clock, token, routes, log } = by
+  const { time, clock, token, handlers, log } = by
   const store = new CredentialStore(clock)
   const startedAt = time.now()
   let firstAt: number | undefined
   let last: { at: number; expires: number } | undefined
 
   const exchange = async (): Promise<Reply> => {
-    const broker = routes()
+    const broker = handlers()
     if (!broker) return { kind: 'failure', code: 'broker-unreachable', detail: 'connection refused' }
     const { issued, expires } = token.read()
     const authorization = `${place.uid} ${issued} ${expires}`

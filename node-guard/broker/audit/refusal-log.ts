@@ -5,7 +5,7 @@ import type { Problem } from '../../../common/protocol.ts'
 import { tokenBucket } from '../../../common/token-bucket.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
 
-export type RefusalLog = {
+type RefusalLog = {
   /** A known pod gets nothing. */
   readonly refused: (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) => void
   /** A request could not be tied to a pod. */

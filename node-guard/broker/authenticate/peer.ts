@@ -5,7 +5,7 @@ import { hasEnded, type PodRecord } from '../kubernetes/pod.ts'
 const YOUNG_MS = 5 * 60_000
 
 /** `unknown` (no address reported) and `mismatch` deserve a live read before they count. */
-export type PeerJudgement = 'match' | 'mismatch' | 'unknown'
+type PeerJudgement = 'match' | 'mismatch' | 'unknown'
 
 /** Step 5: whether a request comes from an address of the pod. Defence in depth: the token is the identity. */
 export function judgePeer(pod: PodRecord, peer: string | undefined): PeerJudgement {

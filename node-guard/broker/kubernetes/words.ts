@@ -6,7 +6,7 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import { Problem } from '../../../common/protocol.ts'
 
-export type Words = {
+type Words = {
   /** The watch has said something about an object. */
   readonly said: (key: string) => void
   /** The watch has said what there is: about every object, also by leaving it out. */

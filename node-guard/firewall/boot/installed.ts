@@ -1,4 +1,4 @@
-/** What the guard knows of the rules that its node loads at boot (`firewall boot-rules`), by either backend. */
+/** Recognises the rules that the node loads at boot (`firewall boot-rules`), of either backend. */
 
 import type { Variant } from '../iptables/command.ts'
 import { type Read, readTables, readWholeTables } from '../iptables/reading.ts'
@@ -9,14 +9,14 @@ import { UNIT } from './files.ts'
 import { BOOT_CHAINS, BOOT_CHAINS_TABLE } from './iptables-script.ts'
 import { BOOT_TABLE } from './rules.ts'
 
-/** `none` also where nobody can look: then nothing could have loaded them, or it is iptables-legacy's, unread without NET_RAW. */
+/** `none` also where it cannot be seen: then nothing can have loaded them, or iptables-legacy did, unreadable without NET_RAW. */
 type BootRulesState = 'none' | 'current' | 'outdated'
 
 /**
- * Looks at the markers that they leave.
+ * Looks for the markers of such rules.
  *
- * @param markers of the rules that the guard would print, one a form; where a node was given another form since its boot,
- *   it has two, of which the newer one counts
+ * @param markers of the rules that the guard would print, one for each form. A node that was given another form since its
+ *   boot has two markers, of which one has to match
  */
 export async function readBootRules(
   exec: Exec,
@@ -28,7 +28,7 @@ export async function readBootRules(
   return markers.some((marker) => found.includes(marker)) ? 'current' : 'outdated'
 }
 
-/** Whether the node loads any at its boot, as far as one can look. */
+/** Whether the node loads any such rules at boot, as far as that can be seen. */
 export const loadsBootRules = async (exec: Exec, node: NodeFiles = NODE_FILES): Promise<boolean> =>
   (await readMarkers(exec, node)).length > 0
 
@@ -38,7 +38,7 @@ async function readMarkers(exec: Exec, node: NodeFiles): Promise<readonly string
   return [...ofNft, ...(await readChains(exec, 'nft')), ...(await readLegacy(exec, node))]
 }
 
-/** Asking for a table of iptables-legacy that is not there would make the kernel load it. */
+/** Listing a table of iptables-legacy that is not there would make the kernel load it. */
 const readLegacy = async (exec: Exec, node: NodeFiles) =>
   (await legacyTables(node, 4)).includes(BOOT_CHAINS_TABLE) ? readChains(exec, 'legacy') : []
 
@@ -48,23 +48,23 @@ async function readChains(exec: Exec, variant: Variant): Promise<readonly string
   return result.ok ? [...result.saved.chains.values()].map(({ name }) => name) : []
 }
 
-/** How nodes come by new ones. */
+/** How to update them. */
 const PRINT =
-  'print them anew with `firewall.cjs boot-rules` of this release and settings (docs/boot-rules.md)'
+  'print them again by `firewall.cjs boot-rules` of this release and with these settings (docs/boot-rules.md)'
 
 /**
- * What the operator should know of it, as a sentence; undefined where all is well.
+ * A warning for the operator, as a sentence; undefined if there is none.
  *
  * @param mode of the guard
  */
 export function bootRulesWarning(state: BootRulesState, mode: string): string | undefined {
   if (state === 'none') return undefined
   if (mode === 'audit')
-    return `this node refuses from its boot until the guard runs, which then only counts: until you enforce, disable ${UNIT} (systemctl disable ${UNIT})`
+    return `this node refuses from its boot until the guard runs, which then only counts: disable ${UNIT} until you enforce (systemctl disable ${UNIT})`
   return state === 'outdated'
-    ? `the rules that this node loads at boot are of another release or other settings than this guard: they refuse until it runs, as they were printed; ${PRINT}`
+    ? `the rules that this node loads at boot are of another release or other settings than this guard, and refuse by these until it runs; ${PRINT}`
     : undefined
 }
 
-/** What is left to do after the guard's rules are gone from a node that loads some at boot. */
-export const BOOT_UNIT_LEFT = `this node loads rules at boot, which shut it again: systemctl disable ${UNIT}`
+/** What remains to be done when the guard's rules are removed from a node that loads some at boot. */
+export const BOOT_UNIT_LEFT = `this node loads rules at boot, which will shut it again: systemctl disable ${UNIT}`

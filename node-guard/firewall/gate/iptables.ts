@@ -6,22 +6,22 @@ import type { Exec } from '../process/exec.ts'
 import type { Purpose, RedirectRuleset } from '../rules/pod.ts'
 import { directChain, REDIRECT_CHAIN, redirectChain } from '../rules/pod-iptables.ts'
 
-/** No other process of this container takes the lock, and its root may be read-only. */
+/** No other process of this container takes the lock, and its root filesystem may be read-only. */
 const LOCK_FILE = '/dev/null'
 
 /**
- * The pod's rules for iptables: first in nat OUTPUT, where a mesh appends its own (Istio, Linkerd). Of the variants'
- * nat tables the one made last is asked first; with our chain in both, a mesh comes after it, whichever it takes and
- * whenever it comes. iptables-legacy needs NET_RAW; without it only iptables-nft is used.
+ * Loads the pod's rules by iptables: first in nat OUTPUT, where a mesh (Istio, Linkerd) appends its own. Of the nat tables
+ * of the two variants, the one made last is traversed first; with our chain in both, a mesh comes after it, whichever
+ * variant it uses and whenever it starts. iptables-legacy needs NET_RAW; without it only iptables-nft is used.
  *
- * @returns why no variant could, or undefined
+ * @returns why neither variant could, or undefined
  */
 export async function loadByIptables(
   exec: Exec,
   options: RedirectRuleset,
   purpose: Purpose,
 ): Promise<string | undefined> {
-  // A kernel without IPv6 has nothing to redirect there.
+  // A kernel without IPv6 has nothing to redirect.
   const families: Family[] = existsSync('/proc/net/if_inet6') ? [4, 6] : [4]
   const variants = (['nft', 'legacy'] as const).map(async (variant) => {
     const loads = families.map((family) =>

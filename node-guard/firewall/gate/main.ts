@@ -12,11 +12,11 @@ import { GATE_SETTINGS } from './settings.ts'
 import { type GateWorld, runSteps } from './steps.ts'
 
 /**
- * 128 + SIGTERM, unlike our other processes' 0: an init container that ends with 0 lets the next one start, and a
- * gate that was told to stop has opened nothing.
+ * 128 + SIGTERM, not 0 as in our other programs: after an init container that ends with 0 the next one starts, and a
+ * gate that was stopped has not loaded the redirect.
  */
 const TERMINATED = 143
-/** The sidecar answers from memory; on a starved node a poll may take longer and is made again. */
+/** The sidecar answers from memory. On an overloaded node an answer may take longer; then it is asked again. */
 const READY_TIMEOUT_MS = 500
 
 /** `firewall redirect`, the pod's gate: exit code 0 lets the pod's further containers start. */
@@ -53,6 +53,6 @@ export async function runGate(argv: readonly string[]): Promise<void> {
   const outcome = await runSteps(settings, world)
   if (outcome.ok) process.exit(0)
   // The last line is what `kubectl describe pod` shows (FallbackToLogsOnError): a plain sentence, no JSON.
-  process.stderr.write(`pod2iam-gate: ${outcome.sentence}.\n`)
+  process.stderr.write(`pod2iam-gate: ${outcome.detail}.\n`)
   process.exit(1)
 }

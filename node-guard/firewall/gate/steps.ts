@@ -3,7 +3,7 @@ import type { Logger } from '../../../common/log.ts'
 import type { SidecarReadiness } from './readiness.ts'
 import type { GateSettings } from './settings.ts'
 
-/** What the gate does to the world; every function resolves, with a sentence where it failed. */
+/** What the gate needs from outside; every function resolves, with a sentence if it failed. */
 export type GateWorld = {
   readonly prove: () => Promise<Proof>
   readonly loadRedirect: () => Promise<string | undefined>
@@ -17,23 +17,23 @@ export type GateWorld = {
 type GateOutcome =
   | { readonly ok: true }
   /** One sentence for a person who reads `kubectl describe pod`. */
-  | { readonly ok: false; readonly sentence: string }
+  | { readonly ok: false; readonly detail: string }
 
 const LOG_EVERY_MS = 10_000
-/** The sidecar is usually ready before it is asked; asked often, it costs the pod no time. */
+/** The sidecar is usually ready before it is asked; with short pauses the pod loses no time otherwise. */
 const READY_PAUSE_MS = 10
 
 /**
- * The gate, in order: prove that the real endpoint is refused, load the pod's redirect, wait for the sidecar. The
- * proof comes first, since behind the redirect nothing could be seen of the real endpoint.
+ * The gate's steps, in order: prove that the real endpoint is refused, load the pod's redirect, wait for the sidecar. The
+ * proof comes first, since the redirect hides the real endpoint.
  */
 export async function runSteps(settings: GateSettings, world: GateWorld): Promise<GateOutcome> {
   const barred = await block(settings, world)
-  if (barred !== undefined) return { ok: false, sentence: barred }
+  if (barred !== undefined) return { ok: false, detail: barred }
   if (settings.redirect === 'nft') {
     const failed = await untilDone(settings, world, 'the redirect', world.loadRedirect)
     if (failed !== undefined)
-      return { ok: false, sentence: `the pod's redirect could not be loaded: ${failed}` }
+      return { ok: false, detail: `the pod's redirect could not be loaded: ${failed}` }
     world.log.info('redirect loaded', { port: settings.sidecarPort })
   }
   return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, world)
@@ -58,8 +58,8 @@ async function block(settings: GateSettings, world: GateWorld): Promise<string |
 }
 
 /**
- * Tries a step until it succeeds, saying every ten seconds why it does not. Returns the last reason at
- * `--proof-timeout`; under `restartPolicy: Never` it goes on for ever, since a failed init container would end the pod.
+ * Tries a step until it succeeds, and logs every ten seconds why it does not. Returns the last reason after
+ * `--proof-timeout`; under `restartPolicy: Never` it never gives up, since a failed init container would end the pod.
  */
 async function untilDone(
   settings: GateSettings,
@@ -83,7 +83,7 @@ async function untilDone(
   }
 }
 
-/** Asks until the sidecar is ready, or until `--wait-timeout`; under `restartPolicy: Never` for ever, as `untilDone`. */
+/** Asks until the sidecar is ready, or until `--wait-timeout`; under `restartPolicy: Never` without end, like `untilDone`. */
 async function waitReady(
   settings: GateSettings,
   url: URL,
@@ -103,7 +103,7 @@ async function waitReady(
     if (waitTimeout !== undefined && restartPolicy !== 'Never' && waited >= waitTimeout)
       return {
         ok: false,
-        sentence: `the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`,
+        detail: `the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`,
       }
     if (now() >= logAt) {
       log.warn('waiting for the sidecar', { code, detail, waited: seconds(waited) })

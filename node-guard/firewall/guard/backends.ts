@@ -5,6 +5,8 @@ import { nftBackend } from '../nft/backend.ts'
 import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
 import type { Exec } from '../process/exec.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
+import { auditRuleset } from '../rules/guard-nft.ts'
+import type { Sightings } from './audit.ts'
 import type { Backend } from './backend.ts'
 
 /** The backends of this machine. */
@@ -18,8 +20,8 @@ export type Backends = {
 type BackendSetting = 'auto' | 'nft' | 'iptables'
 
 /**
- * The backends by preference. `auto` takes nft first: its rules cannot be gone round by another's ACCEPT. Of
- * iptables, the variant in which the node's other rules are, so that ours stand before them; nf_tables' on an empty node.
+ * The backends by preference. `auto` takes nft first, since no ACCEPT of another program bypasses its rules. Of iptables,
+ * the variant that has the node's other rules is first, so that ours come before them; on an empty node, iptables-nft.
  */
 export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFiles = NODE_FILES): Backends {
   const families = () => familiesOf(node)
@@ -42,7 +44,21 @@ export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFile
   }
 }
 
-/** A kernel without IPv6 (`ipv6.disable=1`) forwards none, and ip6tables fails there. */
+/**
+ * The backends of `--mode=audit`. Only nft can count by source without a limit (the `recent` match of iptables stops at
+ * twenty packets). The rules that other backends made in mode `enforce` are removed as usual.
+ */
+export function auditBackends(exec: Exec, sightings: Sightings): Backends {
+  const counting = nftBackend(exec, {
+    ruleset: auditRuleset,
+    restarted: sightings.restart,
+    read: sightings.take,
+  })
+  const others = findBackends(exec, 'auto').all.filter(({ name }) => name !== counting.name)
+  return { all: [counting, ...others], candidates: async () => [counting] }
+}
+
+/** A kernel without IPv6 (`ipv6.disable=1`) forwards none of it, and ip6tables fails there. */
 async function familiesOf(node: NodeFiles): Promise<Family[]> {
   return (await node.exists('/proc/net/if_inet6')) ? [4, 6] : [4]
 }

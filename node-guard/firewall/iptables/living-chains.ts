@@ -1,9 +1,9 @@
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 
 /**
- * How the names of chains begin that a living program of the node keeps: ours and the gate's, kube-proxy's, those of
- * network plugins, meshes and container runtimes. What is removed there they would miss, or put back. kube2iam and kiam
- * make no chains.
+ * Prefixes of chains that programs on the node maintain: ours and the gate's, kube-proxy's, and those of network plugins,
+ * meshes and container runtimes. These programs need what is in them, or would put it back. kube2iam and kiam make no
+ * chains.
  */
 const LIVING_CHAINS = [
   GUARD_CHAINS,
@@ -23,5 +23,5 @@ const LIVING_CHAINS = [
   'NETAVARK',
 ] as const
 
-/** Whether a living program keeps this chain. */
+/** Whether a program on the node maintains this chain. */
 export const isLivingChain = (chain: string) => LIVING_CHAINS.some((prefix) => chain.startsWith(prefix))

@@ -1,22 +1,54 @@
 import { BROKER_LINK } from '../../../common/addresses.ts'
 import { messageOf } from '../../../common/errors.ts'
+import type { Logger } from '../../../common/log.ts'
 import { type Exec, whyFailed } from '../process/exec.ts'
 
-/** State of the link that carries the broker's addresses. */
+/** State of the link that has the broker's addresses. */
 export type LinkState = {
-  /** The link is up with every IPv4 address it should have. */
+  /** The link is up and has all of its IPv4 addresses. */
   readonly up: boolean
-  /** Something had to be made or mended. */
+  /** Something was missing and has been made. */
   readonly changed: boolean
   /** One sentence: why it is not up, or what it lacks. */
   readonly detail?: string
 }
 
+/**
+ * The link as the guard keeps it.
+ *
+ * @param waysDetail why some pods cannot reach the link, which its state reports, too
+ */
+export function createBrokerLink(options: {
+  readonly exec: Exec
+  readonly addresses: readonly string[]
+  readonly waysDetail: () => string | undefined
+  readonly log: Logger
+}) {
+  const { exec, addresses, waysDetail, log } = options
+  let state: LinkState | undefined
+  return {
+    /** Undefined before the first check. */
+    state: () => state,
+    /** Makes what is missing; never throws. Returns whether `state` has changed. Not to be called while it runs. */
+    check: async () => {
+      const before = state
+      const made = await ensureLink(exec, addresses)
+      const details = [made.detail, waysDetail()].filter((detail) => detail !== undefined)
+      state = details.length > 0 ? { ...made, detail: details.join('; ') } : made
+      if (state.changed) log.info('broker link made', { link: BROKER_LINK, addresses })
+      const { up, detail } = state
+      if (detail !== undefined && detail !== before?.detail)
+        log[up ? 'warn' : 'error']('broker link incomplete', { detail })
+      return up !== before?.up || detail !== before?.detail
+    },
+  }
+}
+
 type Seen = { readonly up: boolean; readonly addresses: ReadonlySet<string> } | undefined
 
 /**
- * Makes link {@link BROKER_LINK} with these addresses, or completes it. A dummy, or a bridge without ports where the
- * kernel has no dummy (`CONFIG_DUMMY`). Addresses are /32 and /128: the link has no neighbours.
+ * Makes the link {@link BROKER_LINK} with these addresses, or adds what it lacks. It is a dummy device, or a bridge
+ * without ports where the kernel has no dummy (`CONFIG_DUMMY`). Addresses are /32 and /128: the link has no neighbours.
  */
 export async function ensureLink(exec: Exec, addresses: readonly string[]): Promise<LinkState> {
   const down = (detail: string): LinkState => ({ up: false, changed: false, detail })
@@ -37,7 +69,7 @@ export async function ensureLink(exec: Exec, addresses: readonly string[]): Prom
       const failed = await addAddress(exec, address)
       if (failed === undefined) changed = true
       else if (!address.includes(':')) return down(failed)
-      // A node without IPv6 is a whole node: its pods reach the broker by IPv4.
+      // On a node without IPv6 nothing is wrong: its pods reach the broker by IPv4.
       else detail = `the broker has no IPv6 address on this node: ${failed}`
     }
     return { up: true, changed, ...(detail === undefined ? {} : { detail }) }
@@ -46,7 +78,7 @@ export async function ensureLink(exec: Exec, addresses: readonly string[]): Prom
   }
 }
 
-/** Removes the link where it exists. Returns why it could not, or undefined. */
+/** Removes the link if it exists. Returns why it could not, or undefined. */
 export async function removeLink(exec: Exec): Promise<string | undefined> {
   try {
     if ((await readLink(exec)) === undefined) return undefined
@@ -80,7 +112,7 @@ async function addLink(exec: Exec): Promise<void> {
 }
 
 async function addAddress(exec: Exec, address: string): Promise<string | undefined> {
-  // nodad: without it the IPv6 address is tentative, and not bindable, for a second or two.
+  // Without nodad an IPv6 address is tentative for a second or two, and cannot be bound to.
   const what = address.includes(':') ? [`${address}/128`, 'nodad'] : [`${address}/32`]
   const [cidr = '', ...rest] = what
   const result = await exec('ip', ['address', 'replace', cidr, 'dev', BROKER_LINK, ...rest])

@@ -1,6 +1,6 @@
 import type { Exec } from './exec.ts'
 
-/** An {@link Exec} whose commands all end within this time together, so that nobody waits for a crowded or busy node. */
+/** An {@link Exec} whose commands share one deadline, so that the caller does not wait for a crowded or busy node. */
 export function within(milliseconds: number, exec: Exec, now = () => performance.now()): Exec {
   const end = now() + milliseconds
   return async (command, args, options) => {

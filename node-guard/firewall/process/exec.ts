@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { constants, setPriority } from 'node:os'
 
-/** What became of a command. `code` is its exit code, or why there is none. */
+/** The result of a command. `code` is its exit code, or why there is none. */
 export type ExecResult = {
   readonly code: number | 'missing' | 'timeout' | 'signal'
   readonly stdout: string
@@ -10,24 +10,24 @@ export type ExecResult = {
 
 type ExecOptions = {
   readonly timeoutMs?: number
-  /** Written to its standard input; without it there is none. */
+  /** Written to its standard input, which is otherwise closed. */
   readonly input?: string
-  /** Which lines of output are kept: a node's whole ruleset is megabytes, what concerns us a few lines. */
+  /** Which lines of output are kept: the whole ruleset of a node is megabytes, and we need a few lines of it. */
   readonly keepLine?: (line: string) => boolean
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>
-  /** It gets the processor when nobody else wants it: nothing that holds a lock of the kernel. */
+  /** Runs at the lowest priority; not for a command that holds a lock of the kernel. */
   readonly yielding?: boolean
 }
 
-/** Runs a command to its end; never throws. Passed in everywhere, so that failures can be told in tests. */
+/** Runs a command to its end; never throws. It is a parameter everywhere, so that tests can make commands fail. */
 export type Exec = (command: string, args: readonly string[], options?: ExecOptions) => Promise<ExecResult>
 
-/** nft takes some 10 ms; ten seconds mean a machine in trouble, and then a retry is better than a wait. */
+/** nft takes some 10 ms; after ten seconds the machine is in trouble, and trying again is better than waiting. */
 const TIMEOUT_MS = 10_000
 const MAX_OUTPUT = 4 * 1024 * 1024
 
-/** Environment for nft and ip: found also where PATH lacks the system directories, and speaking English, which we read. */
+/** Environment for nft and ip: PATH includes the system directories, and messages are in English, since we parse them. */
 export function toolEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
   return { ...env, PATH: [env.PATH, '/usr/sbin', '/sbin'].filter(Boolean).join(':'), LC_ALL: 'C' }
 }
@@ -40,7 +40,7 @@ export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepL
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     })
     if (yielding && child.pid !== undefined) yieldProcessor(child.pid)
-    // EPIPE: it ended without reading, and its exit code says why.
+    // EPIPE: the command ended without reading; its exit code says why.
     child.stdin?.on('error', () => {})
     child.stdin?.end(input)
     const output = { stdout: '', stderr: '' }
@@ -65,7 +65,7 @@ export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepL
     })
   })
 
-/** It may have ended already. */
+/** The process may have ended already, so errors are ignored. */
 function yieldProcessor(pid: number): void {
   try {
     setPriority(pid, constants.priority.PRIORITY_LOW)
@@ -85,26 +85,26 @@ function lineFilter(keepLine: (line: string) => boolean): (chunk: string) => str
   }
 }
 
-/** The first line of what a command complained about, bounded; else its exit code. */
+/** The first line of what a command wrote to stderr, bounded; without one, its exit code. */
 export function firstLine({ code, stderr }: ExecResult): string {
   const line = stderr.split('\n').find((candidate) => candidate.trim() !== '')
   return line?.trim().slice(0, 300) ?? `exit code ${code}`
 }
 
-/** Whether a command failed for want of memory. */
+/** Whether a command failed because it ran out of memory. */
 export const isTooBig = ({ code, stderr }: ExecResult): boolean =>
   code === 'signal' ||
   /memory allocation (?:problem|failure)|cannot allocate memory|out of memory|failed to map segment/i.test(
     stderr,
   )
 
-/** Whether nft says that this kernel lacks what the rules need. */
+/** Whether nft reports that this kernel lacks what the rules need. */
 export function isUnsupported({ stderr }: ExecResult): boolean {
   if (/operation not permitted|permission denied/i.test(stderr)) return false
   return /cache initialization failed|not supported|could not process rule: no such file/i.test(stderr)
 }
 
-/** Why a command of ours failed, as one sentence with the remedy. */
+/** Why nft or ip failed, as one sentence with the remedy. */
 export function whyFailed(command: 'nft' | 'ip', result: ExecResult): string {
   const { code, stderr } = result
   const said = firstLine(result)

@@ -9,7 +9,7 @@ export type Watched = {
   readonly args: readonly string[]
   /** Whether a line of output is about us; called once for each, in order. */
   readonly matches: (line: string) => boolean
-  /** What makes lines of the output of one run, where it is not text; may throw, which ends that run. */
+  /** Makes the decoder for the output of one run, where that is not text. The decoder may throw, which ends the run. */
   readonly decoder?: () => (chunk: Buffer) => readonly string[]
 }
 
@@ -17,8 +17,8 @@ type WatchEvents = {
   /** Lines that match; called once per chunk of output. */
   readonly event: (lines: readonly string[]) => void
   /**
-   * What happened before now may not have been seen: the command ended after it had been listening, which may be
-   * because more happened than it could follow; it runs again; or has, started at any time, had the time to subscribe.
+   * What happened before now may have been missed: the command ended after it had been listening (perhaps because more
+   * happened than it could follow), it was started again, or it has had the time to subscribe since its start.
    */
   readonly unseen: () => void
   /** The command ended or could not be started; it is started again by itself. */
@@ -27,16 +27,16 @@ type WatchEvents = {
 
 const FIRST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 5000
-/** A command that lived this long was well: the pauses begin from the start again. */
+/** A command that ran this long was healthy: the next pause is the shortest one again. */
 const HEALTHY_MS = 10_000
-/** A monitor does not say when it begins to listen; it takes some ten milliseconds, on a crowded machine seconds. */
+/** A monitor does not say when it starts to listen: that takes some ten milliseconds, on a crowded machine seconds. */
 const SUBSCRIBED_MS = 1000
-/** Looked for its subscription at most so often; where it cannot be seen, none is. */
+/** How many times its subscription is looked for at most: where `/proc` does not show it, none is ever found. */
 const SUBSCRIPTION_LOOKS = 60
-/** No line of ours is longer; a longer one (another table's huge set) is looked at in parts. */
+/** No line that concerns us is longer; a longer one (the huge set of another table) is matched in parts. */
 const MAX_LINE = 64 * 1024
 
-/** Follows the output of a monitoring command for ever, starting it again when it ends. Returns what ends it. */
+/** Follows the output of a monitoring command, and starts it again whenever it ends. Returns what stops it. */
 export function watch(
   { command, args, matches, decoder = textLines }: Watched,
   events: WatchEvents,
@@ -64,7 +64,7 @@ export function watch(
     })
     let looks = 0
     const look = () => {
-      // Before: what happens from now on is told.
+      // Asked before `unseen`: what happens from now on will be notified.
       const subscribed = isSubscribed(child.pid)
       events.unseen()
       if (!subscribed && ++looks < SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
@@ -99,7 +99,7 @@ export function watch(
   }
 }
 
-/** Whether a process listens to a multicast group of netlink: lines `socket protocol port groups …`, the port is its id. */
+/** Whether a process listens to a netlink multicast group. Lines are `socket protocol port groups …`; the port is its pid. */
 function isSubscribed(pid: number | undefined): boolean {
   try {
     return readFileSync('/proc/net/netlink', 'utf8')

@@ -7,16 +7,16 @@ import { removeAll } from './removal.ts'
 const REMOVE_SETTINGS = {
   openThisNode: flag(
     false,
-    'say that every pod of this node may reach the real metadata endpoint from now on',
+    'confirms that every pod of this node may reach the real metadata endpoint from now on',
   ),
 }
 
-/** `firewall remove --open-this-node`: takes the table and the link away once, by hand. */
+/** `firewall remove --open-this-node`: removes the rules and the link once, by hand. */
 export async function runRemove(argv: readonly string[]): Promise<void> {
   const settings = settingsOrExit('pod2iam firewall remove', REMOVE_SETTINGS, argv)
   if (!settings.openThisNode) {
     process.stderr.write(
-      'pod2iam firewall remove: this lets every pod of this node reach the real metadata endpoint and the node role; say so with --open-this-node. Nothing was changed.\n',
+      'pod2iam firewall remove: this lets every pod of this node reach the real metadata endpoint and the node role; confirm it with --open-this-node. Nothing was changed.\n',
     )
     process.exit(2)
   }

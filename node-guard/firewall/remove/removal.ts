@@ -2,7 +2,8 @@ import type { Logger } from '../../../common/log.ts'
 import { BOOT_UNIT_LEFT, loadsBootRules } from '../boot/installed.ts'
 import type { Backend } from '../guard/backend.ts'
 import { findBackends } from '../guard/backends.ts'
-import { type Block, type BlockState, NO_PACKETS, NO_REPAIRS } from '../guard/block.ts'
+import { type Block, type BlockState, NO_REPAIRS } from '../guard/block.ts'
+import { NO_PACKETS } from '../guard/counts.ts'
 import { makeRoom } from '../nft/owned-table.ts'
 import { deleteTable } from '../nft/table.ts'
 import { removeAnswers } from '../node/answer-routes.ts'
@@ -10,33 +11,29 @@ import { removeLink } from '../node/broker-link.ts'
 import { LOOK_TABLE } from '../node/imds-options.ts'
 import type { Exec } from '../process/exec.ts'
 
-type Removal = {
-  /** What is still there and why, as one sentence; undefined when nothing of ours is left. */
-  readonly failed: string | undefined
-  /** Where nobody could look: backends that cannot be used here, and so have left nothing. */
-  readonly skipped: readonly string[]
-  /** The node loads rules at its boot, from a file that is not the guard's. */
-  readonly bootRules: boolean
-}
-
-/** Takes away exactly what is the guard's: its rules by whatever backend, and its link. */
-export async function removeAll(exec: Exec): Promise<Removal> {
+/**
+ * Removes exactly what the guard made: the rules of every backend, and the link.
+ *
+ * @returns `failed`, what is still there and why, as one sentence; `skipped`, why backends were not looked at: they cannot
+ *   be used on this node, and so have left nothing; `bootRules`, whether the node loads rules at boot
+ */
+export async function removeAll(exec: Exec) {
   const { failures, skipped } = await removeRules(findBackends(exec, 'auto').all)
   const owned = await makeRoom(exec)
   if (owned?.unusable === false) failures.push(owned.detail)
-  // The guard's look at the metadata service leaves this one, when the guard is killed meanwhile.
+  // A guard that was killed while it asked the metadata service has left this table.
   if (owned === undefined) await deleteTable(exec, LOOK_TABLE)
   const left = [await removeAnswers(exec), await removeLink(exec)].filter((detail) => detail !== undefined)
-  const told = [...failures, ...left]
+  const all = [...failures, ...left]
   return {
-    failed: told.length > 0 ? told.join('; ') : undefined,
+    failed: all.length > 0 ? all.join('; ') : undefined,
     skipped,
-    // What tells of them stays: their file does.
+    // Their marker stays, since their file does.
     bootRules: await loadsBootRules(exec),
   }
 }
 
-/** In the place of a block, for `guard --mode=remove`: verified means that nothing of ours is there. */
+/** Takes the place of the block in `guard --mode=remove`: verified means that nothing of the guard is left. */
 export function createRemovalBlock(options: {
   readonly exec: Exec
   readonly now: () => number
@@ -79,7 +76,7 @@ async function removeRules(
     if (typeof result !== 'string')
       (result.unusable && !result.mayStand ? skipped : failures).push(result.detail)
   }
-  // With nothing that works, nobody has looked.
+  // If no backend works, nothing has been looked at.
   const looked = skipped.length + failures.length < backends.length
   return looked ? { failures, skipped } : { failures: [...failures, ...skipped], skipped: [] }
 }

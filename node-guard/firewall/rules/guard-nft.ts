@@ -2,26 +2,26 @@ import type { TableName } from '../nft/table-content.ts'
 import { BROKER_COUNTERS, COUNTERS, type GuardRuleset, isClaimable } from './guard.ts'
 
 export const GUARD_TABLE: TableName = 'inet pod2iam_guard'
-/** Its twin, see `ownedRuleset`. The name must not contain the other's: monitors tell them apart by it. */
+/** Its twin, see `ownedRuleset`. Monitors distinguish the two by name, so neither name may contain the other. */
 export const OWNED_TABLE: TableName = 'inet pod2iam_owned'
 
-/** What audit mode tells apart, each by a named counter and a set of sources per family; see `auditRuleset`. */
+/** What audit mode distinguishes, each by a named counter and a set of sources per family; see `auditRuleset`. */
 export const SIGHTS = ['asked', 'taken', 'led'] as const
 export type Sight = (typeof SIGHTS)[number]
-/** How long the kernel remembers a source that is not seen again. */
+/** How long the kernel remembers a source after its last packet. */
 export const AUDIT_SECONDS = 3600
-/** Sources per set: several times the pods of a node, so that spoofed sources cannot fill the kernel's memory. */
+/** Sources per set: several times the pods of a node, and few enough that spoofed sources cannot fill the kernel's memory. */
 export const AUDIT_SIZE = 1024
 
 /**
- * The guard's own table, as one transaction: there is never a moment without it.
+ * The guard's own table, loaded in one transaction, so that there is never a moment without it.
  *
  * - Exact addresses only: the neighbours 169.254.169.253 (DNS), .123 (time) and 169.254.170.23 (EKS Pod Identity)
- *   stay as they are.
- * - No pod interface names: what is *forwarded* to the metadata service does not come from the host.
- * - An own table with base chains of its own: an ACCEPT elsewhere ends only the chain it stands in. −190 is before
- *   mangle (−150) and filter (0), so that the reset wins over another's later drop.
- * - No connection state: established connections are cut too.
+ *   are not touched.
+ * - No names of pod interfaces: what is *forwarded* to the metadata service does not come from the host.
+ * - A table with base chains of its own: an ACCEPT in another base chain ends only that chain. −190 is before mangle
+ *   (−150) and filter (0), so that our reset comes before a drop of another program.
+ * - No connection state: established connections are reset, too.
  * - `tcp reset`, not ICMP: ICMPv6 errors reach a connecting socket only after a second (measured, kernel 6.18: 1.0 s against 0.1 ms).
  */
 export function guardRuleset(rules: GuardRuleset): string {
@@ -33,8 +33,8 @@ ${refusal(rules, 0)}
 }
 
 /**
- * The same as {@link guardRuleset} in a table that only the process that loads it can change, and that ends with it.
- * One step after the plain table, whose counters go on as usual.
+ * The same as {@link guardRuleset} in a table that only the process which loads it can change, and that ends with that
+ * process. Its priorities are one step later, so that the plain table decides and counts first.
  */
 export function ownedRuleset(rules: GuardRuleset): string {
   return `table ${OWNED_TABLE} {
@@ -46,13 +46,13 @@ ${refusal(rules, 1)}
 }
 
 /**
- * For `--mode=audit`: the same table, but what is sent to the metadata service is counted by source instead of refused.
+ * For `--mode=audit`: the same table, except that packets to the metadata service are counted by source, not refused.
  *
- * - `asked`: sent to it, counted before any DNAT, even before raw (−300), where another may drop or not track.
- * - `taken`: of these, what another tool's DNAT gave another destination, as kube2iam's and kiam's does.
- * - `led`: what another's DNAT sends there, from an address such as that of a Service.
+ * - `asked`: sent to it. Counted before any DNAT, and before raw (−300), where another program may drop or not track.
+ * - `taken`: of these, packets that the DNAT of another tool sent elsewhere, as kube2iam's and kiam's does.
+ * - `led`: packets that the DNAT of another program sends there from another address, such as that of a Service.
  *
- * NAT happens at −100, whatever priority a nat chain gives itself; −99 sees its result.
+ * NAT happens at −100, whatever the priority of a nat chain; a chain at −99 sees its result.
  */
 export function auditRuleset(rules: GuardRuleset): string {
   return `table ${GUARD_TABLE} {
@@ -93,19 +93,17 @@ ${input(0)}
 `
 }
 
-/** All that refuses; `later` is added to every priority. */
+/** The rules that refuse; `later` is added to every priority. */
 function refusal(rules: GuardRuleset, later: 0 | 1): string {
-  const claimable = rules.metadata.filter(isClaimable)
   return `${addressSets(rules)}
-  set claimable4 { type ipv4_addr; ${elements(claimable.filter(isV4))} }
-  set claimable6 { type ipv6_addr; ${elements(claimable.filter(isV6))} }
+${addressSet('claimable', rules.metadata.filter(isClaimable))}
 
 ${REFUSE}
 
 ${pin(later)}
 
-  # As for the broker: no DNAT of a Service takes what pods or the host send here, so that the host gets true answers,
-  # and pods are refused below.
+  # As for the broker: no DNAT of a Service takes what pods or the host send here. The host gets true answers, and pods
+  # are refused below.
   chain pin_claimable {
     type nat hook prerouting priority ${-110 + later}; policy accept;
     ip daddr @claimable4 dnat ip to ip daddr
@@ -118,14 +116,14 @@ ${pin(later)}
     ip6 daddr @claimable6 dnat ip6 to ip6 daddr
   }
 
-  # The node's own address only where IPVS made it so, which takes its packets right after this hook.
+  # The address is the node's own only where IPVS made it so; IPVS takes the packets right after this hook.
   chain claimed {
     type filter hook input priority ${-190 + later}; policy accept;
     ip daddr @claimable4 counter name metadata_refused goto refuse
     ip6 daddr @claimable6 counter name metadata_refused goto refuse
   }
 
-  # Everything a pod sends is forwarded. To the broker only when its link is absent: then it would leave the node.
+  # Everything a pod sends is forwarded; to the broker only while its link is absent, and then it would leave the node.
   chain forward {
     type filter hook forward priority ${-190 + later}; policy accept;
     ip daddr @metadata4 counter name metadata_refused goto refuse
@@ -133,16 +131,18 @@ ${pin(later)}
 ${BROKER_FORWARD}
   }
 
-  # Sent again by the host in a pod's name, as IPVS does; after nat (-100), with the final destination.
+  # Packets that the host sends again with a pod's source address, as IPVS does; after nat (-100), where the destination
+  # is final.
   chain output {
     type filter hook output priority ${-90 + later}; policy accept;
     ip daddr @metadata4 fib saddr type != local counter name metadata_refused goto refuse
     ip6 daddr @metadata6 fib saddr type != local counter name metadata_refused goto refuse
   }
 
-  # Backstop: source-routed packets get their destination after the forward hook. Rejecting is not possible here;
-  # before srcnat (100), with the true source. What came in by an interface is none of the host's own, whatever its
-  # source; before kernel 5.7 no interface is known here. IPv4 alone: the host's neighbour solicitations have one.
+  # Backstop: source-routed packets get their destination after the forward hook. A reject is not possible here. Before
+  # srcnat (100), so that the source is the true one. A packet that came in by an interface is not the host's own,
+  # whatever its source; before kernel 5.7 the interface is not known here. For IPv4 only, since the host's own neighbour
+  # solicitations have such an interface.
   chain postrouting {
     type filter hook postrouting priority ${-150 + later}; policy accept;
     ip daddr @metadata4 iif != 0 counter name metadata_dropped drop
@@ -153,17 +153,19 @@ ${BROKER_FORWARD}
 ${input(later)}`
 }
 
-// The elements of these sets are written out, a rule for each (`nft/commands.ts`).
+// These sets are not loaded as sets: each element becomes a rule of its own (`nft/commands.ts`).
 function addressSets({ metadata, broker, uplinks, inner = [], outer = [] }: GuardRuleset): string {
-  return `  set metadata4 { type ipv4_addr; ${elements(metadata.filter(isV4))} }
-  set metadata6 { type ipv6_addr; ${elements(metadata.filter(isV6))} }
-  set broker4 { type ipv4_addr; ${elements(broker.filter(isV4))} }
-  set broker6 { type ipv6_addr; ${elements(broker.filter(isV6))} }
-  set inner4 { type ipv4_addr; ${elements(inner.filter(isV4))} }
-  set inner6 { type ipv6_addr; ${elements(inner.filter(isV6))} }
-  set outer4 { type ipv4_addr; ${elements(outer.filter(isV4))} }
-  set outer6 { type ipv6_addr; ${elements(outer.filter(isV6))} }
+  return `${addressSet('metadata', metadata)}
+${addressSet('broker', broker)}
+${addressSet('inner', inner)}
+${addressSet('outer', outer)}
   set uplinks { type ifname; ${elements(uplinks.map((name) => JSON.stringify(name)))} }`
+}
+
+function addressSet(name: string, addresses: readonly string[]): string {
+  const isV6 = (address: string) => address.includes(':')
+  return `  set ${name}4 { type ipv4_addr; ${elements(addresses.filter((address) => !isV6(address)))} }
+  set ${name}6 { type ipv6_addr; ${elements(addresses.filter(isV6))} }`
 }
 
 const REFUSE = `  chain refuse {
@@ -174,17 +176,17 @@ const REFUSE = `  chain refuse {
 const BROKER_FORWARD = `    ip daddr @broker4 counter name broker_forwarded goto refuse
     ip6 daddr @broker6 counter name broker_forwarded goto refuse`
 
-// The broker's addresses are the node's own, so that a pod's hostPort (DNAT of --dst-type LOCAL), or a Service with
-// such an externalIP, would take the sidecars' tokens. NAT is decided once: here, before dstnat (-100).
+// The broker's addresses are the node's own, so a pod's hostPort (DNAT of --dst-type LOCAL), or a Service with such an
+// externalIP, would receive the sidecars' tokens. The NAT of a connection is decided once: here, before dstnat (-100).
 const pin = (later: number) => `  chain pin {
     type nat hook prerouting priority ${-110 + later}; policy accept;
     ip daddr @broker4 dnat ip to ip daddr
     ip6 daddr @broker6 dnat ip6 to ip6 daddr
   }`
 
-// The broker is for this node's pods: not for what comes in by an uplink, nor for a source that would be answered by
-// another interface than it came from. The answer's own way is asked for (its source is the broker's address), which
-// answer-routes.ts keeps right where policy routing leads astray. From the node itself everything comes by lo.
+// The broker is for this node's pods only: not for packets that come in by an uplink, nor for a source to which the
+// answer would leave by another interface. `fib` looks up the route of that answer, whose source is the broker's address;
+// answer-routes.ts keeps this route right under policy routing. Packets of the node itself come in by lo.
 const input = (later: number) => `  chain input {
     type filter hook input priority ${-190 + later}; policy accept;
     ip daddr @broker4 iifname @uplinks counter name broker_outside drop
@@ -196,7 +198,5 @@ const input = (later: number) => `  chain input {
   }`
 
 const counters = (names: readonly string[]) => names.map((name) => `  counter ${name} { }`).join('\n')
-const isV6 = (address: string) => address.includes(':')
-const isV4 = (address: string) => !isV6(address)
-// nft knows no empty list of elements.
+// An empty list of elements is a syntax error in nft.
 const elements = (list: readonly string[]) => (list.length > 0 ? `elements = { ${list.join(', ')} }` : '')

@@ -1,18 +1,18 @@
-/** What the guard's rules depend on, and what they count, by whatever backend they are made. */
+/** What the guard's rules depend on and what they count, whichever backend makes them. */
 
 export type GuardRuleset = {
   /** Exact addresses of the metadata service, both families. */
   readonly metadata: readonly string[]
   /** Exact node-local addresses of the broker, both families. */
   readonly broker: readonly string[]
-  /** Interfaces that lead outside, and never to this node's pods; a trailing `*` stands for any rest of the name. */
+  /** Interfaces that lead outside and never to pods of this node; a trailing `*` matches the rest of the name. */
   readonly uplinks: readonly string[]
   /**
-   * Prefixes of this node's pods that are answered by another device than they send by, because the dataplane takes the
-   * answers to them itself: behind Cilium's `cilium_host`.
+   * Prefixes of this node's pods that send by one device and are answered by another, because the dataplane delivers
+   * the answers itself: behind Cilium's `cilium_host`.
    */
   readonly inner?: readonly string[]
-  /** Prefixes of other hosts on interfaces that cannot be told from pods' by their kind. */
+  /** Prefixes of other hosts on interfaces of the same kind as those of pods. */
   readonly outer?: readonly string[]
 }
 
@@ -22,8 +22,8 @@ export const COUNTERS = ['metadata_refused', 'metadata_dropped', ...BROKER_COUNT
 export type CounterName = (typeof COUNTERS)[number]
 
 /**
- * Whether a Service may claim this metadata address by `externalIPs`, for which kube-proxy's DNAT, or an address that its
- * IPVS gives the node, would send what is meant for the metadata service to pods of the Service. The API server refuses
- * link-local ones; what sends those elsewhere is the operator's, as kube2iam's DNAT, and goes on.
+ * Whether a Service may claim this metadata address by `externalIPs`. kube-proxy would then send requests for the
+ * metadata service to pods of the Service, by DNAT or by making the address the node's own (IPVS). The API server refuses
+ * link-local `externalIPs`; DNAT of link-local addresses is the operator's choice, such as kube2iam's, and keeps working.
  */
 export const isClaimable = (address: string) => !address.startsWith('169.254.')

@@ -1,19 +1,19 @@
 import type { Chain } from '../iptables/chains.ts'
-import type { Family } from '../iptables/command.ts'
+import { type Family, ofFamily } from '../iptables/command.ts'
 import type { Purpose, RedirectRuleset } from './pod.ts'
 
-/** The pod's chain, first in nat OUTPUT; the names of all of ours begin so. */
+/** The pod's chain, first in nat OUTPUT; also the prefix of all our chains in a pod. */
 export const REDIRECT_CHAIN = 'POD2IAM-REDIRECT'
 /** First in filter INPUT. */
 const DIRECT_CHAIN = 'POD2IAM-REDIRECT-ONLY'
 
-/** The same as `proofRuleset` and `redirectRuleset` say in nft in their output chain, one family. */
+/** What the output chain of `proofRuleset` and `redirectRuleset` does in nft, one family. */
 export function redirectChain(
   { metadata, broker, brokerPort, sidecarPort }: RedirectRuleset,
   purpose: Purpose,
   family: Family,
 ): Chain {
-  const own = (address: string) => address.includes(':') === (family === 6)
+  const own = ofFamily(family)
   const to = (address: string, port: number) =>
     `-d ${address}/${family === 6 ? 128 : 32} -p tcp -m tcp --dport ${port}`
   const identity = (port: number) => (address: string) => ({
@@ -31,14 +31,14 @@ export function redirectChain(
   }
 }
 
-/** The same in their input chain. RETURN and not ACCEPT, which would keep others' rules of this chain from being asked. */
+/** What their input chain does. RETURN, not ACCEPT, so that the rules of other programs in INPUT still apply. */
 export function directChain(
   { metadata, sidecarPort }: RedirectRuleset,
   purpose: Purpose,
   family: Family,
 ): Chain {
   const to = `-p tcp -m tcp --dport ${sidecarPort}`
-  const own = metadata.filter((address) => address.includes(':') === (family === 6))
+  const own = metadata.filter(ofFamily(family))
   const redirected = (address: string) => ({
     rule: `${to} -m conntrack --ctorigdst ${address} --ctorigdstport 80 -j RETURN`,
   })

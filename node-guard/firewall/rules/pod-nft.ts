@@ -5,20 +5,20 @@ import type { RedirectRuleset } from './pod.ts'
 export const REDIRECT_TABLE: TableName = 'inet pod2iam_redirect'
 
 /**
- * The pod's table while the block is proven: the metadata addresses stay what they are. A connection's NAT is
- * decided once, by the first nat chain that decides; −110 is before the −100 of iptables and of every mesh, so
- * neither a proxy nor our own old redirect answers in the endpoint's place. Nobody reaches the sidecar meanwhile: what would
- * come to it would come directly.
+ * The pod's table while the block is being proven: connections to the metadata addresses keep their destination. The
+ * NAT of a connection is decided once, by the first nat chain that matches; −110 is before the −100 of iptables and of
+ * every mesh, so that neither a proxy nor our own earlier redirect answers in place of the endpoint. Meanwhile nothing
+ * reaches the sidecar, since without the redirect every connection to it is a direct one.
  */
 export function proofRuleset(metadata: readonly string[], sidecarPort = SIDECAR_PORT): string {
   return table({ output: proofRules(metadata), input: directRules(sidecarPort) })
 }
 
 /**
- * The pod's table: what goes to the metadata service arrives at the sidecar (REDIRECT in OUTPUT rewrites to
- * loopback, where alone the sidecar listens), and what goes to the broker goes there, past any mesh. What comes to the sidecar
- * any other way is refused: `kubectl port-forward` connects to the pod's loopback, and whoever may do no more than that
- * must not get the pod's credentials by it (docs/decisions/0084).
+ * The pod's table: connections to the metadata service arrive at the sidecar (REDIRECT in OUTPUT rewrites to loopback,
+ * the only address at which the sidecar listens), and connections to the broker reach it, bypassing any mesh. Other
+ * connections to the sidecar are refused: `kubectl port-forward` connects to the pod's loopback, and permission to use it
+ * must not be enough to get the pod's credentials (docs/decisions/0084).
  */
 export function redirectRuleset(redirect: RedirectRuleset): string {
   return table({
@@ -28,9 +28,10 @@ export function redirectRuleset(redirect: RedirectRuleset): string {
 }
 
 /**
- * {@link proofRuleset} for a pod without our table, and {@link redirectRuleset} for one that holds just the proof's: the
- * first rule that decides wins, and what stands behind it does nothing more. Each fails where that is not so. They
- * delete nothing: what is deleted, nft waits for until no packet can be in it, some 12 ms of every pod's start.
+ * {@link proofRuleset} for a pod without our table, and {@link redirectRuleset} for a pod that has only the table of the
+ * proof: the first rule that matches decides, so that the rules behind it have no effect any more. Each fails where the
+ * pod is in another state. They delete nothing: for each deletion nft waits until no packet can be in the rule, some
+ * 12 ms of every pod's start.
  */
 export const inNewPod = {
   proof: (metadata: readonly string[], sidecarPort = SIDECAR_PORT): string =>
@@ -55,14 +56,14 @@ function redirectRules({ metadata, broker, brokerPort, sidecarPort }: RedirectRu
   ]
 }
 
-/** What was sent to the metadata service, and is at the sidecar by the redirect. Connection tracking remembers. */
+/** Connections to the metadata service that the redirect led to the sidecar; connection tracking has the original address. */
 const redirectedRules = ({ metadata, sidecarPort }: RedirectRuleset) =>
   metadata.map(
     (address) =>
       `tcp dport ${sidecarPort} ct original ${family(address)} daddr ${address} ct original proto-dst 80 accept`,
   )
 
-/** The sidecar listens at these two; another program of the pod may have the port at another address. */
+/** The sidecar listens at these two; another program of the pod may use the port at other addresses. */
 const directRules = (sidecarPort: number) =>
   ['127.0.0.1', '::1'].map(
     (address) => `${family(address)} daddr ${address} tcp dport ${sidecarPort} reject with tcp reset`,
@@ -77,7 +78,7 @@ const REPLACE = `add table ${REDIRECT_TABLE}
 delete table ${REDIRECT_TABLE}
 `
 
-/** One transaction; loading it again changes nothing. */
+/** Loaded in one transaction; loading it again changes nothing. */
 function table({ output, input }: { readonly output: readonly string[]; readonly input: readonly string[] }) {
   const lines = (rules: readonly string[]) => rules.map((rule) => `    ${rule}`).join('\n')
   return `${REPLACE}table ${REDIRECT_TABLE} {

@@ -1,4 +1,4 @@
-/** What the pod's rules depend on, by whatever backend they are made. */
+/** What the pod's rules depend on, whichever backend makes them. */
 
 export type RedirectRuleset = {
   readonly metadata: readonly string[]

@@ -5,7 +5,7 @@ import { messageOf } from '../../../common/errors.ts'
 import type { Status } from '../report/report.ts'
 import { isWrittenStatus, type WrittenStatus } from './shape.ts'
 
-/** What there is to read: a guard's status, or why there is none. */
+/** A guard's status, or why there is none. */
 type ReadStatus =
   | { readonly ok: true; readonly written: WrittenStatus }
   | { readonly ok: false; readonly code: string; readonly detail: string }
@@ -14,7 +14,7 @@ const FILE = 'firewall-status.json'
 /** Ten times what a guard writes with every list full. */
 const MAX_BYTES = 4 * 1024 * 1024
 
-/** Writes what `firewall status` prints, so that a reader never sees half of it. */
+/** Writes what `firewall status` prints, so that a reader never sees a part of it. */
 export async function writeStatus(directory: string, written: WrittenStatus): Promise<void> {
   await mkdir(directory, { recursive: true })
   const temporary = join(directory, `.${FILE}.${process.pid}`)
@@ -22,7 +22,7 @@ export async function writeStatus(directory: string, written: WrittenStatus): Pr
   await rename(temporary, join(directory, FILE))
 }
 
-/** The status as a guard last wrote it, or one sentence why there is none that can be told; never throws. */
+/** The status as a guard last wrote it, or one sentence why it cannot be read; never throws. */
 export async function readStatus(directory: string): Promise<ReadStatus> {
   const file = join(directory, FILE)
   const not = (code: string, detail: string): ReadStatus => ({ ok: false, code, detail })
@@ -47,23 +47,23 @@ export async function readStatus(directory: string): Promise<ReadStatus> {
   } catch {
     return not(
       'status-damaged',
-      `${file} is no whole report (${text.length === 0 ? 'it is empty' : 'it is not JSON'}): a living guard replaces it within its poll interval; look at its log and for free space`,
+      `${file} is not a complete report (${text.length === 0 ? 'it is empty' : 'it is not JSON'}): a living guard replaces it within its poll interval; look at its log and for free space`,
     )
   }
   if (isWrittenStatus(written)) return { ok: true, written: withoutGaps(written) }
   return not(
     'status-foreign',
-    `${file} is no report of this release: run the firewall.cjs of the guard's own image`,
+    `${file} is not a report of this release: run the firewall.cjs of the guard's own image`,
   )
 }
 
-/** Guards before leftovers had a time wrote none. */
+/** Earlier releases did not write when they had looked for leftovers. */
 const withoutGaps = (written: WrittenStatus): WrittenStatus => ({
   ...written,
   status: { ...written.status, leftoversAt: written.status.leftoversAt ?? null },
 })
 
-/** Whoever may write to the directory must not make a reader wait, or read without end. */
+/** A process that may write to the directory must not be able to make a reader wait, or read for ever. */
 async function readBounded(file: string): Promise<string> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
@@ -79,19 +79,19 @@ async function readBounded(file: string): Promise<string> {
 }
 
 /**
- * The status as it is to be believed now: of a guard that is silent nothing is verified, though its rules stay.
+ * The status as far as it is still valid: of a silent guard nothing is verified, although its rules stay.
  *
  * @param now milliseconds
  */
 export function currentStatus({ status, writtenAt, validSeconds }: WrittenStatus, now: number): Status {
   const age = (now - Date.parse(writtenAt)) / 1000
-  // From the future: a clock was set back. A second of stepping is none.
+  // A report from the future: the clock was set back. Small corrections of the clock do not count.
   if (age >= -5 && age <= validSeconds) return status
-  const detail = `the guard last reported at ${writtenAt}; its rules stay, but nobody looks after them: check the firewall container of this node's guard`
+  const detail = `the guard last reported at ${writtenAt}; its rules stay, but are no longer checked: look at the firewall container of this node's guard`
   return { ...status, verified: false, warnings: [{ code: 'guard-silent', detail }, ...status.warnings] }
 }
 
-/** The status where there is none to be told, in the same shape: nothing is known, so nothing is verified. */
+/** The status where there is no report, in the same shape: nothing is known, so nothing is verified. */
 export function missingStatus(warning: { readonly code: string; readonly detail: string }): Status {
   return {
     backend: 'unknown',

@@ -21,20 +21,20 @@ type FreshLook = {
 }
 
 /**
- * The status with leftovers as they are now: who has just removed a rule must not be told that it is still there. From
- * where not everything can be read that the guard reads (another network namespace, fewer capabilities, no time), it stays
- * as the guard saw it, and a warning says how old that is.
+ * The status with leftovers as they are now: a rule that the operator has just removed must not be listed. Where not
+ * everything can be read that the guard reads (in another network namespace, with fewer capabilities, or not in time), the
+ * list stays as the guard saw it, and a warning says how old it is.
  */
 export async function withFreshLeftovers(status: Status, look: FreshLook): Promise<Status> {
   const { lookedAt, network, now, readNatRules } = look
-  // In mode `remove` nobody looks.
+  // In mode `remove` leftovers are not looked for.
   if (lookedAt === undefined) return status
   if (lookedAt.network !== network) return asOf(status, 'this is not the network namespace of the guard')
   const at = new Date(now()).toISOString()
   const { rules, unread } = await readNatRules(lookedAt.metadata)
-  // Of what the guard cannot read either, its own warning tells.
-  const told = new Set(status.warnings.map(({ detail }) => detail))
-  const news = unread.filter((detail) => !told.has(detail))
+  // The guard already warns of what it cannot read either.
+  const known = new Set(status.warnings.map(({ detail }) => detail))
+  const news = unread.filter((detail) => !known.has(detail))
   if (status.leftoversAt !== null && news[0] !== undefined) return asOf(status, news[0])
   return {
     ...status,
@@ -51,7 +51,7 @@ function asOf(status: Status, why: string): Status {
   return { ...status, warnings: [...status.warnings, { code: 'leftovers-old', detail }] }
 }
 
-/** What tells this network namespace from all others, on this machine since its boot and on others; undefined without /proc. */
+/** Identifies this network namespace among those of all machines, until the next boot; undefined without /proc. */
 export async function thisNetwork(): Promise<string | undefined> {
   try {
     const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8')

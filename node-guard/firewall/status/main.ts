@@ -12,7 +12,7 @@ const STATUS_SETTINGS = {
   stateDir: text(STATE_DIR, 'directory in which the guard writes its state'),
 }
 
-/** Reading the tables takes a few hundredths of a second; whoever asks for the status of a busy node still waits. */
+/** Reading the tables takes a few hundredths of a second; on a busy node the operator should not wait longer than this. */
 const LOOK_MS = 5000
 
 /**

@@ -55,7 +55,7 @@ const isOfThisRelease = isObjectOf({
   status: isObjectOf(STATUS),
 })
 
-/** Whether this is what a guard of this release writes: another's would be told wrongly, or half. */
+/** Whether a guard of this release wrote this: the report of another one might be shown wrongly, or in part. */
 export function isWrittenStatus(value: unknown): value is WrittenStatus {
   return isOfThisRelease(value)
 }

@@ -29,7 +29,7 @@ export function statusText(status: Status, now: number): string {
       `${kind}: ${rule}\n${' '.repeat(COLUMN)}remove it: ${remove}`,
     ]),
     ...(mode === 'audit' && audit.length === 0
-      ? [['seen', 'no pod has reached for the metadata service']]
+      ? [['seen', 'no pod has sent anything to the metadata service']]
       : []),
     ...audit.map(({ address, via, packets, lastSeen }) => [
       'seen',

@@ -1,10 +1,10 @@
 /** Sidecars and bare listeners as processes of their own, and the requests that are sent to them. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { freshToken, loopbackEnv, requestBytes, type Workshop } from '../../sidecar/support/index.ts'
+import { freePort } from '../../support/free-port.ts'
 import { until } from '../../support/until.ts'
 import { exchange, opened } from '../load.ts'
 
@@ -99,12 +99,3 @@ export async function first200({ child, port }: Started, path = '/'): Promise<nu
 
 /** Until it hands out credentials. */
 export const firstDocument = (started: Started): Promise<number> => first200(started, ROLE_PATH)
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address !== null ? address.port : 0
-}

@@ -1,5 +1,4 @@
 export * from './broker.ts'
-export * from './clock.ts'
 export * from './process.ts'
 export * from './raw.ts'
 export * from './shapes.ts'

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { canonicalAddress } from '../../common/canonical-address.ts'
-import { list, type Setting, SettingError } from '../../common/settings.ts'
+import { duration, list, type Setting, SettingError } from '../../common/settings.ts'
 
 /** The addresses that guard and gate must agree on; both take the same flags. */
 export const ADDRESS_SETTINGS = {
@@ -24,4 +24,20 @@ function wholeAddress(text: string): string {
   if (isIP(text) === 0 || text.includes('%'))
     throw new SettingError(`takes IP addresses without prefix length, not ${JSON.stringify(text)}`)
   return canonicalAddress(text)
+}
+
+/** A duration within these bounds, in milliseconds, which the error gives in words. */
+export function boundedDuration(
+  fallback: string,
+  [least, most]: readonly [number, number],
+  words: string,
+  help: string,
+): Setting<number> {
+  const setting = duration(fallback, help)
+  const parse = (value: string) => {
+    const milliseconds = setting.parse(value)
+    if (milliseconds !== undefined && milliseconds >= least && milliseconds <= most) return milliseconds
+    throw new SettingError(`must be ${words}`)
+  }
+  return { ...setting, parse, fallback: () => parse(fallback) }
 }

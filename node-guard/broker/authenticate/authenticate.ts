@@ -1,64 +1,43 @@
 /**
- * Who is asking, and may they: the seven steps of the design, in their order, on every request. Nothing here is cached.
+ * Who is asking. Every request passes seven steps in their order, each time anew, because nothing here is cached:
  *
- * 1 signature, issuer, audience, times · 2 claims of a pod · 3 the pod is here and carries our sidecar · 4 its identity is
- * unchanged · 5 it asks from its own address · 6 its namespace allows the role now · 7 the node is guarded
+ * 1 signature, issuer, audience and times of the token · 2 its claims are those of a pod · 3 the pod is here and carries our
+ * sidecar · 4 its identity is unchanged · 5 it asks from its own address. `authorize/authorize.ts` has the rest:
+ * 6 its namespace allows the role now · 7 the node is guarded
  */
-
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
-import {
-  checkNamespace,
-  type Entitlement,
-  type EntitlementSettings,
-  entitle,
-  type NodeRoles,
-} from '../authorize/entitle.ts'
-import type { LiveReader } from '../kubernetes/live.ts'
-import type { NamespaceRecord, Namespaces } from '../kubernetes/namespaces.ts'
+import type { LiveReads } from '../kubernetes/live-reads.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
 import type { Pods } from '../kubernetes/pods.ts'
-import { liveReads } from '../kubernetes/reads.ts'
-import type { Caller } from '../server/app.ts'
 import type { PodClaims } from './claims.ts'
 import { checkIdentity, checkNode, checkPod } from './identify.ts'
 import { isOthers, isYoung, judgePeer } from './peer.ts'
 import type { VerifyToken } from './verify.ts'
 
-export type Who = {
-  /** Steps 1 to 5. @throws {Problem} */
-  readonly identify: (caller: Caller) => Promise<PodRecord>
-  /** The pod's namespace, opted in. @throws {Problem} `namespace-not-enabled` */
-  readonly namespaceOf: (pod: PodRecord) => Promise<NamespaceRecord>
-  /** Step 6, from what the watches know. @throws {Problem} */
-  readonly entitlement: (pod: PodRecord, namespace: NamespaceRecord | undefined) => Entitlement
-  /** Step 7. @throws {Problem} `node-unguarded` */
-  readonly checkGuarded: () => Promise<void>
-}
+/** What a request says of its sender. */
+export type Caller = { readonly authorization: string | undefined; readonly peer: string | undefined }
 
-export type WhoOptions = {
+/** Steps 1 to 5: the pod that a request comes from. @throws {Problem} */
+export type Authenticate = (caller: Caller) => Promise<PodRecord>
+
+type AuthenticateOptions = {
   readonly verify: VerifyToken
   readonly pods: Pods
-  readonly namespaces: Namespaces
-  readonly live: LiveReader
+  readonly reads: Pick<LiveReads, 'pod'>
   readonly clock: Clock
-  readonly settings: EntitlementSettings & { readonly roleKey: string; readonly requireFirewall: boolean }
+  readonly nodeName: string
+  readonly roleKey: string
   /** Addresses the broker listens on: no pod asks from them. */
   readonly ownAddresses: readonly string[]
-  /** The node's roles. @throws {Problem} `node-credentials-unavailable` while they are not known */
-  readonly node: () => NodeRoles
-  /** Why the node is not guarded, or undefined when it is. */
-  readonly whyUnguarded: () => Promise<string | undefined>
-  /** Told of a known pod that is refused in steps 3 to 5. */
+  /** Called for a known pod that is refused in steps 3 to 5. */
   readonly onRefused: (pod: PodRecord, problem: Problem) => void
-  /** Told of a request that could not be tied to a pod. */
+  /** Called for a request that could not be tied to a pod. */
   readonly onRejected: (peer: string | undefined, problem: Problem) => void
 }
 
-export function whoIsAsking(options: WhoOptions): Who {
-  const { verify, pods, namespaces, live, clock, settings } = options
-  const { nodeName, roleKey } = settings
-  const reads = liveReads({ pods, namespaces, live, clock, nodeName, roleKey })
+export function authenticator(options: AuthenticateOptions): Authenticate {
+  const { verify, pods, reads, clock, nodeName, roleKey } = options
   const unknown = (claims: PodClaims) =>
     new Problem(
       'pod-unknown',
@@ -97,7 +76,7 @@ export function whoIsAsking(options: WhoOptions): Who {
     return pod
   }
 
-  const identify = async ({ authorization, peer }: Caller): Promise<PodRecord> => {
+  return async ({ authorization, peer }) => {
     let pod: PodRecord | undefined
     try {
       const claims = await verify(authorization)
@@ -114,20 +93,5 @@ export function whoIsAsking(options: WhoOptions): Who {
       }
       throw error
     }
-  }
-
-  return {
-    identify,
-    namespaceOf: async (pod) => {
-      const known = namespaces.get(pod.namespace)
-      if (known?.injection) return known
-      return checkNamespace(pod.namespace, await reads.namespace(pod.namespace))
-    },
-    entitlement: (pod, namespace) => entitle(pod, namespace, options.node(), settings),
-    checkGuarded: async () => {
-      const why = settings.requireFirewall ? await options.whyUnguarded() : undefined
-      if (why)
-        throw new Problem('node-unguarded', `node ${nodeName} is not guarded: ${why}`, { retryAfter: 5 })
-    },
   }
 }

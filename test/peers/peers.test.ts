@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { whyBroken } from './peer-proofs.ts'
 import { installed, needsPeer, peer } from './peers.ts'
+import { whyBroken } from './proofs.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'peers-'))
 const PATH = process.env.PATH

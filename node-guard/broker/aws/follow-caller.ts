@@ -1,11 +1,11 @@
 /** Who the broker is can change under it: another instance profile is attached, or its credentials come from elsewhere. */
 
-import { type Clock, pause } from '../../../common/clock.ts'
+import { pause } from '../../../common/clock.ts'
+import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
-import type { Logger } from '../../../common/log.ts'
 import type { Imds } from '../instance/imds.ts'
-import type { AwsNode } from '../instance/instance.ts'
-import { callerIdentity, instanceRoleName } from './node-role.ts'
+import { callerIdentity, instanceRoleName } from './caller-identity.ts'
+import type { AwsNode } from './learn-node.ts'
 
 const LOOK_MS = 5 * 60_000
 
@@ -20,7 +20,7 @@ const LOOK_MS = 5 * 60_000
 export function followCaller(
   learned: AwsNode,
   imds: Imds,
-  { clock, log, signal }: { readonly clock: Clock; readonly log: Logger; readonly signal: AbortSignal },
+  { clock, log, signal }: Omit<Deps, 'kube'>,
   onChange: (node: AwsNode) => void,
 ): () => Promise<void> {
   let node = learned

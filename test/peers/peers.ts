@@ -5,7 +5,7 @@
 import { accessSync, constants, existsSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { releaseDirectory } from './kubernetes-release.ts'
-import { whyBroken, whyNoAnswer } from './peer-proofs.ts'
+import { whyBroken, whyNoAnswer } from './proofs.ts'
 
 const VENV = process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers'
 

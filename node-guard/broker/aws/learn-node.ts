@@ -1,12 +1,12 @@
 /** What the broker must know of its node before it can serve, learned once, for as long as that takes. */
 
 import { backoff } from '../../../common/backoff.ts'
-import { type Clock, pause } from '../../../common/clock.ts'
+import { pause } from '../../../common/clock.ts'
+import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
-import type { Logger } from '../../../common/log.ts'
-import { type CallerIdentity, callerIdentity } from '../aws/node-role.ts'
-import type { Sts } from '../aws/sts-client.ts'
-import type { Imds } from './imds.ts'
+import type { Imds } from '../instance/imds.ts'
+import { type CallerIdentity, callerIdentity } from './caller-identity.ts'
+import type { Sts } from './sts-client.ts'
 
 export type AwsNode = {
   readonly region: string
@@ -15,8 +15,6 @@ export type AwsNode = {
   readonly keyId: string
   readonly caller: CallerIdentity
 }
-
-export type By = { readonly clock: Clock; readonly log: Logger; readonly signal: AbortSignal }
 
 const RETRY = { base: 500, cap: 30_000 }
 
@@ -30,7 +28,7 @@ export async function learnNode(
   region: string | undefined,
   imds: Imds,
   connect: (region: string) => Sts,
-  { clock, log, signal }: By,
+  { clock, log, signal }: Omit<Deps, 'kube'>,
   onFailure: (detail: string) => void,
 ): Promise<AwsNode | undefined> {
   let sts: Sts | undefined
