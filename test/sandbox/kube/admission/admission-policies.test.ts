@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isStandIn, type KubeObject } from '../client/client.ts'
-import { policiesInForce } from '../client/test-policies.ts'
 import { namespace, pod, testServer } from '../client/test-server.ts'
-import { isApiError } from '../server/status.ts'
+import { isApiError } from '../objects/status.ts'
+import { policiesInForce } from './test-policies.ts'
 
 const server = testServer({ controllers: false })
 const GROUP = 'admissionregistration.k8s.io/v1'

@@ -3,7 +3,7 @@ import { Agent, request } from 'node:https'
 import { isIP, type Socket } from 'node:net'
 import { messageOf } from '../../../../common/errors.ts'
 import { type JsonObject, objectAt, stringAt } from '../objects/objects.ts'
-import type { Store } from '../server/store.ts'
+import type { Store } from '../objects/store.ts'
 import { goError, statusText } from './go-errors.ts'
 import { serviceEndpoints } from './service-resolver.ts'
 

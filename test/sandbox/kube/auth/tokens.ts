@@ -10,8 +10,8 @@ import {
   isApiError,
   notFound,
   unauthorized,
-} from '../server/status.ts'
-import type { Store } from '../server/store.ts'
+} from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import type { SigningKeys } from './signing-keys.ts'
 
 const POD = { group: '', plural: 'pods' }

@@ -1,8 +1,8 @@
 /** A small Kubernetes client for tests: plain JSON in and out, resources named as for kubectl. */
 import { parseAllDocuments } from 'yaml'
 import type { KubeList, KubeObject } from '../objects/objects.ts'
-import { pathOf, type Resource, resourceByKind, resourceNamed } from '../server/resources.ts'
-import { isApiError } from '../server/status.ts'
+import { pathOf, type Resource, resourceByKind, resourceNamed } from '../objects/resources.ts'
+import { isApiError } from '../objects/status.ts'
 import type {
   DeleteOptions,
   ListOptions,

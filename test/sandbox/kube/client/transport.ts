@@ -2,7 +2,7 @@
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { Agent, type RequestOptions, request } from 'node:https'
-import { ApiError, failure, type Status } from '../server/status.ts'
+import { ApiError, failure, type Status } from '../objects/status.ts'
 
 export type Endpoint = {
   /** Unix socket; else `host` and `port`. */

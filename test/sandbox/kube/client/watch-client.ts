@@ -1,7 +1,7 @@
 /** Reading one watch: a stream of JSON lines. */
 import type { IncomingMessage } from 'node:http'
 import type { KubeObject } from '../objects/objects.ts'
-import { ApiError, type Status } from '../server/status.ts'
+import { ApiError, type Status } from '../objects/status.ts'
 import type { Call, Transport } from './transport.ts'
 
 export type WatchEvent<T extends KubeObject = KubeObject> = {

@@ -10,10 +10,10 @@ import {
   stringAt,
   timestamp,
 } from '../objects/objects.ts'
+import { type Resource, resourceNamed } from '../objects/resources.ts'
+import { isApiError } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import type { Operations } from '../server/operations.ts'
-import { type Resource, resourceNamed } from '../server/resources.ts'
-import { isApiError } from '../server/status.ts'
-import type { Store } from '../server/store.ts'
 
 const PODS = resourceNamed('pods')
 const EVENTS = resourceNamed('events')

@@ -1,8 +1,9 @@
 /** Runs the workload controllers and the garbage collector inside the API server, each as its own user. */
-import { bind } from '../objects/binding.ts'
+
 import type { KubeObject } from '../objects/objects.ts'
-import { keyOf, type Resource, resourceNamed } from '../server/resources.ts'
-import { isApiError } from '../server/status.ts'
+import { keyOf, type Resource, resourceNamed } from '../objects/resources.ts'
+import { isApiError } from '../objects/status.ts'
+import { bind } from '../server/binding.ts'
 import { type Actor, type ControllerContext, createActor } from './controller-context.ts'
 import { reconcileDaemonSet } from './daemonset.ts'
 import { reconcileDeployment } from './deployment.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pod, testServer } from '../client/test-server.ts'
-import { isApiError } from './status.ts'
+import { isApiError } from '../objects/status.ts'
 
 const server = testServer({ controllers: false, listen: [{ host: '127.0.0.1', port: 0 }] })
 const tcp = () => server().client(server().adminToken)

@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { Socket } from 'node:net'
-import type { ListenAddress } from '../client/protocol.ts'
+import type { ListenAddress } from './protocol.ts'
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>
 type Tls = { readonly cert: string; readonly key: string }

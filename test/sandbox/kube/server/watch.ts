@@ -2,10 +2,10 @@
 import type { ServerResponse } from 'node:http'
 import type { KubeObject } from '../objects/objects.ts'
 import { formed, type OutputForm } from '../objects/output-form.ts'
+import { apiVersionOf, keyOf, type Resource } from '../objects/resources.ts'
+import { badRequest, expired, fieldError, invalid } from '../objects/status.ts'
+import type { Change, Store } from '../objects/store.ts'
 import { parseVersion, selection } from './list.ts'
-import { apiVersionOf, keyOf, type Resource } from './resources.ts'
-import { badRequest, expired, fieldError, invalid } from './status.ts'
-import type { Change, Store } from './store.ts'
 import type { View } from './view.ts'
 
 const INITIAL_EVENTS_END = 'k8s.io/initial-events-end'

@@ -1,5 +1,5 @@
 /** Objects by resource, one monotonic resourceVersion, and a bounded history that watches replay. */
-import type { KubeObject } from '../objects/objects.ts'
+import type { KubeObject } from './objects.ts'
 import { keyOf } from './resources.ts'
 
 type Key = { readonly group: string; readonly plural: string }
