@@ -82,7 +82,7 @@ test('messageExpression is the message, unless it fails or is empty', async () =
   assert.equal(await said("' '"), 'static')
 })
 
-test('without any message the expression is told', async () =>
+test('without any message the expression is given', async () =>
   assert.equal(
     (await objection({ validations: [{ expression: '1 == 2' }] }))?.message,
     'failed expression: 1 == 2',

@@ -1,4 +1,4 @@
-/** When policies are in force. */
+/** Waiting until admission policies are in force. */
 
 import { eventually } from '../../../support/until.ts'
 import { type ApiServer, isStandIn, type KubeObject } from '../client/client.ts'

@@ -111,7 +111,7 @@ test('with generateName the mutating review has no name yet', () =>
     assert.equal(hook.reviews[0]?.request.object.metadata.name, undefined)
   }))
 
-test('dryRun is told to the webhook', async () => {
+test('the webhook sees dryRun', async () => {
   await withHook('m-dry', async (hook) => {
     await admin().create(pod('dry', 'm-dry'), { dryRun: true })
     assert.equal(hook.reviews[0]?.request.dryRun, true)

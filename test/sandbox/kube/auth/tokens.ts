@@ -116,7 +116,7 @@ export class Tokens {
       kind: 'TokenRequest',
       metadata: { name, namespace, creationTimestamp: timestamp(now) },
       spec: { ...spec, audiences, expirationSeconds: requested },
-      // With an extended token the kubelet is still told to refresh after the requested time.
+      // With an extended token the kubelet still has to refresh after the requested time.
       status: { token, expirationTimestamp: timestamp(now + requested * 1000) },
     }
   }

@@ -79,7 +79,7 @@ export type Implementation = {
 }
 let implementation: Implementation | undefined
 
-/** Whether suites meet the stand-in, which does what a real one cannot: tell its clock, break on demand. */
+/** Whether suites run against the stand-in, which can do what a real server cannot: have its clock set, fail on demand. */
 export const isStandIn = () => implementation === undefined
 
 /**

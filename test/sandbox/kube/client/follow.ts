@@ -1,4 +1,4 @@
-/** List and watch that survives everything, as client-go's reflector: for the sandbox's own parts. */
+/** List and watch that survives every failure, like client-go's reflector: for the sandbox's own parts. */
 
 import type { KubeObject } from '../objects/objects.ts'
 import { isApiError } from '../objects/status.ts'
@@ -14,7 +14,7 @@ export type FollowHandlers<T extends KubeObject> = {
 }
 
 export type Follow = {
-  /** Resolves after the first list has been told. */
+  /** Resolves after the handlers have had the first list. */
   readonly synced: Promise<void>
   close(): void
 }

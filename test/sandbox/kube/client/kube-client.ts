@@ -62,7 +62,7 @@ export class KubeClient {
     })
   }
 
-  /** @throws ApiError when the answer is no success */
+  /** @throws ApiError when the answer is not a success */
   async #json<T>(
     method: string,
     path: string,
@@ -229,7 +229,7 @@ export class KubeClient {
     return follow<T>(this, resource, options, handlers)
   }
 
-  /** TokenRequest: the token, and when the kubelet is told that it expires. */
+  /** TokenRequest: the token, and the expiry that the kubelet gets. */
   async createToken(
     namespace: string,
     serviceAccount: string,

@@ -57,7 +57,7 @@ export function openWatch<T extends KubeObject>(
   }
 
   const ended = read()
-  // Whoever does not ask how it ended must not get an unhandled rejection.
+  // A caller that does not ask how it ended must not get an unhandled rejection.
   ended.catch(() => {})
   return {
     started: opening.catch(() => {}),

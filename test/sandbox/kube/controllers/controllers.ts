@@ -21,7 +21,7 @@ type Controller = {
 
 const NODES_KEY = keyOf(resourceNamed('nodes'))
 
-/** Refusals of the API are the controllers' daily business; anything else is a bug of the sandbox. */
+/** Controllers expect refusals of the API; any other error is a bug of the sandbox. */
 function report(key: string, error: unknown): void {
   if (isApiError(error)) return
   process.stderr.write(`controller ${key}: ${error instanceof Error ? error.stack : error}\n`)

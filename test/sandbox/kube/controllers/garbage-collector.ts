@@ -1,4 +1,4 @@
-/** What becomes of dependents when their owners are gone: they go, too, in the background. */
+/** Deletes dependents in the background when their owners are gone. */
 
 import { isObject } from '../objects/objects.ts'
 import { resourceByKind } from '../objects/resources.ts'

@@ -48,7 +48,7 @@ test('while it refuses, connections are refused and watches broken; afterwards t
   assert.deepEqual(await tcp().get('pods', 'survivor', 'default'), created)
 })
 
-test('a restart keeps port, objects and keys, and forgets the history unless told to keep it', async () => {
+test('a restart keeps port, objects and keys, and forgets the history unless it is to keep it', async () => {
   const { token } = await server().admin.createToken('default', 'default')
   const before = (await tcp().list('pods')).metadata.resourceVersion
   await server().restart({ downMs: 20, keepHistory: true })
