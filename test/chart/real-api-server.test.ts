@@ -10,7 +10,7 @@ import { needsPeer } from '../peers/peers.ts'
 import { type ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { namespace, pod, testServer } from '../sandbox/kube/client/test-server.ts'
 import { objectAt } from '../sandbox/kube/objects/objects.ts'
-import { pathOf, type Resource, resourceByKind } from '../sandbox/kube/server/resources.ts'
+import { pathOf, type Resource, resourceByKind } from '../sandbox/kube/objects/resources.ts'
 import { judgeByRealApiServer, kubernetesVersion, needsControlPlane } from '../sandbox/real/judge.ts'
 import { eventually } from '../support/until.ts'
 import {

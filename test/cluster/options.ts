@@ -1,4 +1,4 @@
-/** What `npm run test:cluster` may be told. Every flag has its environment variable, as the product's own settings. */
+/** The options of `npm run test:cluster`. Every flag has an environment variable, like the product's own settings. */
 import { fileURLToPath } from 'node:url'
 import { flag, list, oneOf, optional, type Settings, text, whole } from '../../common/settings.ts'
 

@@ -1,4 +1,4 @@
-/** A promise of the product, how it is shown, and what came of it. */
+/** A promise of the product, how it is shown, and the result. */
 
 import { eventually } from '../support/until.ts'
 import type { Context } from './context.ts'

@@ -89,7 +89,7 @@ describe('test:cluster', () => {
     await api.admin.delete('namespaces', 'payments')
   })
 
-  test('a failure to prepare is told after everything was removed', async () => {
+  test('a failure to prepare is reported after everything was removed', async () => {
     const options = optionsOf('--node-image=any', '--aws=stand-in', '--wait-seconds=5')
     await assert.rejects(start({ ...options, waitSeconds: 0.2 }), /stand-in on every node: not within/)
     assert.deepEqual(await runsLeft(access), [])

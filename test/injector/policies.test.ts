@@ -8,6 +8,7 @@ import { after, before, describe, it } from 'node:test'
 import { parse, parseAllDocuments } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { assertSameVerdicts, type Conditions, needsCel } from '../chart/kube-cel.ts'
+import { policiesInForce } from '../sandbox/kube/admission/test-policies.ts'
 import {
   ApiServer,
   isApiError,
@@ -15,7 +16,6 @@ import {
   type KubeClient,
   type KubeObject,
 } from '../sandbox/kube/client/client.ts'
-import { policiesInForce } from '../sandbox/kube/client/test-policies.ts'
 import { standInOnly } from '../sandbox/kube/client/test-server.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 

@@ -25,7 +25,7 @@ export type Place = {
 export type Cluster = {
   readonly kubeconfig: string
   readonly nodes: readonly Node[]
-  /** What ended that should not have, in its own last words. */
+  /** What ended that should not have, by its last output. */
   readonly ended: () => string | undefined
   readonly close: () => Promise<void>
 }

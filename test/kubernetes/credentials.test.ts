@@ -43,7 +43,7 @@ async function seenAs(name: string): Promise<{ CN?: unknown; O?: unknown }> {
   }
 }
 
-test('clients are who kubeadm makes them, to whoever verifies them', async () => {
+test('clients have the identities that kubeadm gives them, as a verifying server sees them', async () => {
   const users = {
     admin: ['kubernetes-admin', 'system:masters'],
     scheduler: ['system:kube-scheduler', undefined],

@@ -69,7 +69,7 @@ export class Node {
     await command([...inside, tool('env'), `PATH=${SYSTEMD}:${DEFAULT_PATH}`, '/bin/sh', file])
   }
 
-  /** What ended that should not have, in its own last words. */
+  /** What ended that should not have, by its last output. */
   ended(): string | undefined {
     return [this.#machine, ...this.#programs].map((program) => program?.ended()).find(Boolean)
   }

@@ -17,7 +17,7 @@ export function startProgram(name: string, [command = '', ...args]: readonly str
  * Waits until `look` returns something.
  *
  * @param program the wait ends with it, where it ends
- * @throws Error with its last words, or those of the last look
+ * @throws Error with the program's last output, or with the error of the last look
  */
 export async function started<T>(
   what: string,

@@ -1,11 +1,11 @@
-/** How a peer is proved to run: that a file is executable says nothing of what it needs. */
+/** How a peer is shown to run: an executable file may still lack what it needs. */
 import { spawnSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
 
 type Proof = {
   readonly args?: readonly string[]
   readonly input?: string
-  /** Shows that it came as far as its own words. */
+  /** Shows that the program itself printed something. */
   readonly says?: RegExp
   /** Another program that it runs, in the same directory. */
   readonly beside?: string
@@ -14,7 +14,7 @@ type Proof = {
 /** What hangs is broken, too; a Python program takes half a minute to start on a crowded machine. */
 const TIMEOUT_MS = 90_000
 const VERSION: Proof = { args: ['--version'], says: /\d+\.\d+/ }
-/** Without credentials they say so, and end with their input. */
+/** Without credentials they say so, and end when their input ends. */
 const WHOAMI: Proof = { says: /^\{"/m }
 const MULTI: Proof = { ...VERSION, args: ['iptables', '--version'] }
 
@@ -90,5 +90,5 @@ function nobody(): NodeJS.ProcessEnv {
   }
 }
 
-/** Of a Python traceback it tells most. */
+/** The last line, which says most in a Python traceback. */
 const lastLine = (text: string) => text.trimEnd().split('\n').at(-1)?.trim().slice(0, 200) ?? ''

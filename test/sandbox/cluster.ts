@@ -24,7 +24,7 @@ import {
   SYSTEM_NAMESPACE,
 } from './install.ts'
 
-/** An image that does nothing until it is told to end. */
+/** An image that does nothing until it gets a signal to end. */
 export const IDLE_IMAGE = 'registry.example/idle:1'
 
 export type ClusterOptions = SandboxOptions &

@@ -15,7 +15,7 @@ export type Step =
 
 export type Attack = {
   readonly steps: readonly Step[]
-  /** Whether whoever sends this may read the credentials: only then may they be in the answer. */
+  /** Whether the sender may read the credentials: only then may they be in the answer. */
   readonly entitled: boolean
   /** No answer to it on the metadata port may be a 2xx. */
   readonly never2xx: boolean

@@ -42,7 +42,7 @@ export async function startSoaked(workshop: Workshop, brokerUrl: string): Promis
     env: loopbackEnv(workshop, brokerUrl),
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  // Also when this process is told to end: an orphan would serve on.
+  // Also when this process gets a signal to end: an orphan would go on serving.
   const kill = () => child.kill('SIGKILL')
   process.once('exit', kill)
   child.once('exit', () => process.off('exit', kill))

@@ -44,7 +44,7 @@ export type Observations = {
   readonly health: HealthWatch
   readonly log: SoakedProcess['log']
   readonly broker: Pick<SoakBroker, 'answers' | 'generations'>
-  /** How it ended before it was told to; undefined when it did not. */
+  /** How it ended before it was asked to; undefined when it did not. */
   readonly endedEarly: number | string | undefined
   /** Its exit code (or signal) after SIGTERM, and how long that took, milliseconds. */
   readonly exit: number | string

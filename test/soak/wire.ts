@@ -15,7 +15,7 @@ export function lines(...all: readonly string[]): string {
   return `${all.join('\r\n')}\r\n\r\n`
 }
 
-/** Bytes that must be refused, whoever sends them. */
+/** Bytes that must be refused, no matter who sends them. */
 export function refused(text: string, changes: Partial<Attack> = {}): Attack {
   return { ...shape([{ send: text }]), ...changes }
 }

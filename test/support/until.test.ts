@@ -9,7 +9,7 @@ test('a wait ends with the first answer that is not false, undefined or null', a
   assert.equal(await until('an answer', () => answers.shift(), PATIENCE), 0)
 })
 
-test('a wait in vain says what for, and what else there is to say', async () => {
+test('a wait that ends at its deadline says what it waited for, with the detail', async () => {
   const never = () => false
   await assert.rejects(until('rain', never, PATIENCE), { message: 'rain: not within 0.02 s' })
   await assert.rejects(until(never, PATIENCE), { message: '() => false: not within 0.02 s' })

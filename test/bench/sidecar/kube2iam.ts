@@ -140,7 +140,7 @@ function line(child: ChildProcess, wanted: RegExp, who: string): Promise<void> {
   return promise
 }
 
-/** @param tell lets it end; by force unless told */
+/** @param tell asks it to end; by default it is killed */
 async function ended(child: ChildProcess, tell: () => void = () => child.kill('SIGKILL')): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const closed = once(child, 'close')

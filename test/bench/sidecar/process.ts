@@ -25,7 +25,7 @@ export type Started = {
 export type SidecarOptions = {
   readonly workshop: Workshop
   readonly brokerUrl: string
-  /** Of node; {@link NODE_FLAGS} unless told. */
+  /** Flags of node; by default {@link NODE_FLAGS}. */
   readonly flags?: readonly string[]
   readonly bundle?: string
   /** Started inside this cgroup: its `cgroup.procs`. */

@@ -42,7 +42,7 @@ const stsFaults: [Fault, RegExp, string][] = [
 ]
 
 for (const [fault, message, outcome] of stsFaults)
-  test(`STS fault ${JSON.stringify(fault)} strikes as often as told, then all is well`, async () => {
+  test(`STS fault ${JSON.stringify(fault)} strikes as often as it was set to, then all is well`, async () => {
     await aws.fault({ ...fault, calls: 2 })
     assert.match(await refusalOf(ask()), message)
     assert.match(await refusalOf(ask()), message)

@@ -45,7 +45,7 @@ test('a taint keeps out what does not tolerate it', () => {
 describe('the scheduler of a slow watch', () => {
   const server = testServer()
 
-  test('judges a pod by the node as it is when the pod comes, not as it was last told', async () => {
+  test('judges a pod by the node as it is when the pod comes, not as it was last reported', async () => {
     const { admin } = server()
     const tainted = node([{ key: 'pod2iam.dev/not-ready', effect: 'NoSchedule' }])
     await admin.create(tainted)

@@ -7,7 +7,7 @@ import { freePort } from '../../support/free-port.ts'
 import { until } from '../../support/until.ts'
 import type { Spawn } from '../kube/client/client.ts'
 import { KubeClient } from '../kube/client/kube-client.ts'
-import { API_SOCKET, type ListenAddress } from '../kube/client/protocol.ts'
+import { API_SOCKET, type ListenAddress } from '../kube/server/protocol.ts'
 import type { Credentials } from './credentials.ts'
 import type { Program } from './logged.ts'
 import { startProgram } from './programs.ts'
@@ -26,7 +26,7 @@ export type ControlPlane = {
   readonly etcdUrl: string
   /** The API server again, with the same objects and an empty memory of what was. */
   readonly restartApi: (downMs?: number) => Promise<void>
-  /** What ended that should not have, in its own last words. */
+  /** What ended that should not have, by its last output. */
   readonly ended: () => string | undefined
   readonly stop: () => Promise<void>
 }
@@ -38,7 +38,7 @@ const RELAY = fileURLToPath(new URL('relay.ts', import.meta.url))
 /** All but what gives nodes addresses, and what takes pods away that are bound to a node of which nobody has heard. */
 const CONTROLLERS = ['*', '-node-ipam-controller', '-pod-garbage-collector-controller']
 
-/** @throws Error with the last words of the program that did not start */
+/** @throws Error with the last output of the program that did not start */
 export async function startControlPlane(settings: Settings): Promise<ControlPlane> {
   const { directory, spawn } = settings
   const path = (name: string) => join(directory, name)

@@ -4,7 +4,7 @@ import { until } from '../../support/until.ts'
 import type { WriteOptions } from '../kube/client/client-options.ts'
 import { KubeClient } from '../kube/client/kube-client.ts'
 import type { KubeObject } from '../kube/objects/objects.ts'
-import { isApiError } from '../kube/server/status.ts'
+import { isApiError } from '../kube/objects/status.ts'
 
 const PROBE = 'webhook-probe'
 

@@ -3,6 +3,8 @@ import { test } from 'node:test'
 import { eventually } from '../../../support/until.ts'
 import { type KubeObject, sinceKubernetes } from '../client/client.ts'
 import { namespace, pod, podAddress, testServer } from '../client/test-server.ts'
+import { type JsonObject, listAt, objectAt } from '../objects/objects.ts'
+import { ApiError } from '../objects/status.ts'
 import {
   allow,
   configuration,
@@ -11,9 +13,7 @@ import {
   type TestWebhook,
   testWebhook,
   unregister,
-} from '../client/test-webhook.ts'
-import { type JsonObject, listAt, objectAt } from '../objects/objects.ts'
-import { ApiError } from '../server/status.ts'
+} from './test-webhook.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin
@@ -111,7 +111,7 @@ test('with generateName the mutating review has no name yet', () =>
     assert.equal(hook.reviews[0]?.request.object.metadata.name, undefined)
   }))
 
-test('dryRun is told to the webhook', async () => {
+test('the webhook sees dryRun', async () => {
   await withHook('m-dry', async (hook) => {
     await admin().create(pod('dry', 'm-dry'), { dryRun: true })
     assert.equal(hook.reviews[0]?.request.dryRun, true)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { eventually } from '../../../support/until.ts'
 import { namespace, pod, testServer } from '../client/test-server.ts'
-import { isApiError } from '../server/status.ts'
+import { isApiError } from '../objects/status.ts'
 import type { Attributes } from './rbac.ts'
 
 const server = testServer({ controllers: false })

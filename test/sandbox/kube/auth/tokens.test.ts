@@ -5,7 +5,7 @@ import { eventually } from '../../../support/until.ts'
 import { sinceKubernetes } from '../client/client.ts'
 import { pod, standInOnly, testServer } from '../client/test-server.ts'
 import { objectAt } from '../objects/objects.ts'
-import { ApiError } from '../server/status.ts'
+import { ApiError } from '../objects/status.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { eventually } from '../../../support/until.ts'
+import { allow, configuration, register, testWebhook, unregister } from '../admission/test-webhook.ts'
 import type { KubeObject } from '../client/client.ts'
 import { namespace, testServer } from '../client/test-server.ts'
-import { allow, configuration, register, testWebhook, unregister } from '../client/test-webhook.ts'
 import { listAt, objectAt, stringAt } from '../objects/objects.ts'
-import { isApiError } from '../server/status.ts'
+import { isApiError } from '../objects/status.ts'
 
 const server = testServer()
 const admin = () => server().admin

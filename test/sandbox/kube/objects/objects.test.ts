@@ -4,8 +4,8 @@ import { test } from 'node:test'
 import { eventually } from '../../../support/until.ts'
 import { type KubeObject, sinceKubernetes } from '../client/client.ts'
 import { namespace, pod, standInOnly, testServer } from '../client/test-server.ts'
-import { ApiError } from '../server/status.ts'
 import { listAt, objectAt } from './objects.ts'
+import { ApiError } from './status.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin

@@ -4,7 +4,7 @@ import { eventually } from '../../../support/until.ts'
 import { type KubeObject, sinceKubernetes, type WatchEvent } from '../client/client.ts'
 import type { WatchOptions } from '../client/client-options.ts'
 import { namespace, pod, standInOnly, testServer } from '../client/test-server.ts'
-import { ApiError } from './status.ts'
+import { ApiError } from '../objects/status.ts'
 
 const server = testServer({ controllers: false, bookmarkMs: 50 })
 const admin = () => server().admin

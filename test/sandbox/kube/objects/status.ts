@@ -1,5 +1,5 @@
 /** Errors of the API as `Status` objects, with the texts of k8s.io/apimachinery/pkg/api/errors. */
-import type { JsonObject } from '../objects/objects.ts'
+import type { JsonObject } from './objects.ts'
 
 export type StatusCause = { reason?: string; message?: string; field?: string }
 

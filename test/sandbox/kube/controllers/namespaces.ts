@@ -1,8 +1,8 @@
 /** What every namespace has, and how it goes: the serviceaccount, root-ca and namespace controllers. */
 import { randomUUID } from 'node:crypto'
 import { type KubeObject, timestamp } from '../objects/objects.ts'
-import { keyOf, RESOURCES, type Resource, resourceNamed } from './resources.ts'
-import type { Store } from './store.ts'
+import { keyOf, RESOURCES, type Resource, resourceNamed } from '../objects/resources.ts'
+import type { Store } from '../objects/store.ts'
 
 const NAMESPACES = resourceNamed('namespaces')
 const NAMESPACED = RESOURCES.filter((r) => r.namespaced && !r.virtual && r.group !== 'events.k8s.io')

@@ -1,7 +1,7 @@
 /**
  * Writes `schema.txt`: the fields of every kind the sandbox serves, from the OpenAPI models in
  * @kubernetes/client-node (Kubernetes 1.36). Run by hand when that package is upgraded:
- * `node test/sandbox/kube/server/generate-schema.ts`.
+ * `node test/sandbox/kube/objects/generate-schema.ts`.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'

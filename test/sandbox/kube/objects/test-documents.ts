@@ -1,9 +1,9 @@
 /** Any JSON document, patched: by the stand-in's functions, or by a real API server that keeps it in an object. */
 import assert from 'node:assert/strict'
 import { eventually } from '../../../support/until.ts'
-import { jsonPatch, mergePatch, PatchError } from '../objects/json-patch.ts'
-import { isApiError } from '../server/status.ts'
-import type { ApiServer } from './client.ts'
+import type { ApiServer } from '../client/client.ts'
+import { jsonPatch, mergePatch, PatchError } from './json-patch.ts'
+import { isApiError } from './status.ts'
 
 export type Patcher = {
   /** The result; undefined where the patch is refused. */

@@ -1,5 +1,5 @@
 /** What the test process and the API server process say to each other: configuration on stdin, control over a unix socket. */
-import type { FaultRule } from '../server/faults.ts'
+import type { FaultRule } from './faults.ts'
 
 export type ListenAddress = { readonly host: string; readonly port: number }
 

@@ -1,5 +1,5 @@
 /** Label and field selectors, as text in a query and as `LabelSelector` in an object. */
-import { isObject, type JsonObject, type KubeObject, listAt, objectAt, stringAt } from '../objects/objects.ts'
+import { isObject, type JsonObject, type KubeObject, listAt, objectAt, stringAt } from './objects.ts'
 import { badRequest } from './status.ts'
 
 type Labels = Readonly<Record<string, string>>

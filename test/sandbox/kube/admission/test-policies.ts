@@ -1,8 +1,8 @@
-/** When policies are in force. */
+/** Waiting until admission policies are in force. */
 
 import { eventually } from '../../../support/until.ts'
-import { isApiError } from '../server/status.ts'
-import { type ApiServer, isStandIn, type KubeObject } from './client.ts'
+import { type ApiServer, isStandIn, type KubeObject } from '../client/client.ts'
+import { isApiError } from '../objects/status.ts'
 
 const GROUP = 'admissionregistration.k8s.io/v1'
 let count = 0

@@ -1,10 +1,10 @@
 /** The binding subresource of pods: what schedulers call. */
 
 import { admissionRequest, type Caller, options, type Target } from '../admission/admission-request.ts'
-import type { Operations } from '../server/operations.ts'
-import { badRequest, conflict, invalid, type Status } from '../server/status.ts'
-import type { Store } from '../server/store.ts'
-import { isObject, type KubeObject, objectAt, stringAt, timestamp } from './objects.ts'
+import { isObject, type KubeObject, objectAt, stringAt, timestamp } from '../objects/objects.ts'
+import { badRequest, conflict, invalid, type Status } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
+import type { Operations } from './operations.ts'
 
 /**
  * POST pods/x/binding: assigns a pod to a node; labels and annotations of the Binding are merged into the pod.

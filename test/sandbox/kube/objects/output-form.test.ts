@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pod, testServer } from '../client/test-server.ts'
-import { outputForm } from '../objects/output-form.ts'
+import { outputForm } from './output-form.ts'
 import { isApiError } from './status.ts'
 
 const server = testServer({ controllers: false })

@@ -2,9 +2,9 @@
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { eventually } from '../../../support/until.ts'
+import { type ApiServer, isStandIn, type KubeObject } from '../client/client.ts'
 import { type JsonObject, listAt } from '../objects/objects.ts'
-import { isApiError } from '../server/status.ts'
-import { type ApiServer, isStandIn, type KubeObject } from './client.ts'
+import { isApiError } from '../objects/status.ts'
 
 export type Review = {
   readonly path: string

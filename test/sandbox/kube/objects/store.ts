@@ -1,5 +1,5 @@
 /** Objects by resource, one monotonic resourceVersion, and a bounded history that watches replay. */
-import type { KubeObject } from '../objects/objects.ts'
+import type { KubeObject } from './objects.ts'
 import { keyOf } from './resources.ts'
 
 type Key = { readonly group: string; readonly plural: string }
@@ -103,7 +103,7 @@ export class Store {
     }
     this.#pending.push(change)
     if (this.#pending.length > 1) return
-    // A listener may write: its change is told after this one has reached everybody.
+    // A listener may write: listeners get its change after all of them have got this one.
     for (let next = this.#pending[0]; next !== undefined; next = this.#pending[0]) {
       for (const listener of [...this.#listeners]) listener(next)
       this.#pending.shift()
