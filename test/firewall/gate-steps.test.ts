@@ -7,7 +7,7 @@ import type { LogFields, Logger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
 import { parseAnswer } from '../../node-guard/firewall/gate/readiness.ts'
 import { GATE_SETTINGS, type GateSettings } from '../../node-guard/firewall/gate/settings.ts'
-import { type GateWorld, runSteps } from '../../node-guard/firewall/gate/steps.ts'
+import { type GateOptions, runSteps } from '../../node-guard/firewall/gate/steps.ts'
 
 type Line = { readonly at: number; readonly msg: string; readonly fields: LogFields }
 
@@ -21,7 +21,11 @@ const OPEN: Proof = { refused: false, dialled: ['169.254.169.254'], seen: '169.2
 const REFUSED: Proof = { refused: true, dialled: ['169.254.169.254'], seen: '' }
 
 /** A world whose clock moves by sleeping only. */
-function world(overrides: Partial<GateWorld> = {}): { world: GateWorld; lines: Line[]; now: () => number } {
+function world(overrides: Partial<GateOptions> = {}): {
+  world: GateOptions
+  lines: Line[]
+  now: () => number
+} {
   let clock = 0
   const lines: Line[] = []
   const log = (msg: string, fields: LogFields = {}) => void lines.push({ at: clock, msg, fields })

@@ -35,9 +35,9 @@ for (const variant of VARIANTS)
     const cleanUp = async () => {
       await guard.end('SIGKILL')
       await node.run('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
-      for (const ip of ['ip', 'ip6'])
-        for (const table of ['filter', 'mangle', 'nat'])
-          for (const command of ['-F', '-X']) await iptables(ip, '-t', table, command)
+      const flush = `for ip in iptables ip6tables; do for table in filter mangle nat; do
+        $ip-${variant} -w -t $table -F; $ip-${variant} -w -t $table -X; done; done`
+      await node.must('node', ['sh', '-ec', flush])
     }
 
     const iptables = (ip: string, ...args: string[]) =>

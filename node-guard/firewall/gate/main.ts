@@ -9,7 +9,7 @@ import { createPodRules } from './pod-rules.ts'
 import { askReadiness } from './readiness.ts'
 import { addMissingRoutes } from './route.ts'
 import { GATE_SETTINGS } from './settings.ts'
-import { type GateWorld, runSteps } from './steps.ts'
+import { type GateOptions, runSteps } from './steps.ts'
 
 /**
  * 128 + SIGTERM, not 0 as in our other programs: after an init container that ends with 0 the next one starts, and a
@@ -29,7 +29,7 @@ export async function runGate(argv: readonly string[]): Promise<void> {
   log.info('gate starts', { version: VERSION, redirect: settings.redirect, proof: settings.proof })
 
   const rules = createPodRules(exec, { metadata, broker, brokerPort, sidecarPort }, log)
-  const world: GateWorld = {
+  const options: GateOptions = {
     prove: createProof({
       metadata,
       acceptDrop: settings.acceptDrop,
@@ -50,7 +50,7 @@ export async function runGate(argv: readonly string[]): Promise<void> {
     sleep: (milliseconds) => sleep(milliseconds),
     log,
   }
-  const outcome = await runSteps(settings, world)
+  const outcome = await runSteps(settings, options)
   if (outcome.ok) process.exit(0)
   // The last line is what `kubectl describe pod` shows (FallbackToLogsOnError): a plain sentence, no JSON.
   process.stderr.write(`pod2iam-gate: ${outcome.detail}.\n`)

@@ -3,8 +3,8 @@ import type { Logger } from '../../../common/log.ts'
 import type { SidecarReadiness } from './readiness.ts'
 import type { GateSettings } from './settings.ts'
 
-/** What the gate needs from outside; every function resolves, with a sentence if it failed. */
-export type GateWorld = {
+/** What the gate's steps are given; every function resolves, with a sentence if it failed. */
+export type GateOptions = {
   readonly prove: () => Promise<Proof>
   readonly loadRedirect: () => Promise<string | undefined>
   readonly askReadiness: () => Promise<SidecarReadiness>
@@ -27,21 +27,21 @@ const READY_PAUSE_MS = 10
  * The gate's steps, in order: prove that the real endpoint is refused, load the pod's redirect, wait for the sidecar. The
  * proof comes first, since the redirect hides the real endpoint.
  */
-export async function runSteps(settings: GateSettings, world: GateWorld): Promise<GateOutcome> {
-  const barred = await block(settings, world)
+export async function runSteps(settings: GateSettings, options: GateOptions): Promise<GateOutcome> {
+  const barred = await block(settings, options)
   if (barred !== undefined) return { ok: false, detail: barred }
   if (settings.redirect === 'nft') {
-    const failed = await untilDone(settings, world, 'the redirect', world.loadRedirect)
+    const failed = await untilDone(settings, options, 'the redirect', options.loadRedirect)
     if (failed !== undefined)
       return { ok: false, detail: `the pod's redirect could not be loaded: ${failed}` }
-    world.log.info('redirect loaded', { port: settings.sidecarPort })
+    options.log.info('redirect loaded', { port: settings.sidecarPort })
   }
-  return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, world)
+  return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, options)
 }
 
 /** Proves the block. Returns why it is not proven, or undefined to go on. */
-async function block(settings: GateSettings, world: GateWorld): Promise<string | undefined> {
-  const { log, prove } = world
+async function block(settings: GateSettings, options: GateOptions): Promise<string | undefined> {
+  const { log, prove } = options
   const round = async (): Promise<string | undefined> => {
     const proof = await prove()
     const { dialled } = proof
@@ -51,7 +51,7 @@ async function block(settings: GateSettings, world: GateWorld): Promise<string |
     else log.info('no real metadata endpoint can be reached', { detail: 'this pod has no route to one' })
     return undefined
   }
-  if (settings.proof === 'enforce') return untilDone(settings, world, 'the block', round)
+  if (settings.proof === 'enforce') return untilDone(settings, options, 'the block', round)
   const found = await round()
   if (found !== undefined) log.warn('block not proven, going on (--proof=report)', { detail: found })
   return undefined
@@ -63,7 +63,7 @@ async function block(settings: GateSettings, world: GateWorld): Promise<string |
  */
 async function untilDone(
   settings: GateSettings,
-  { now, sleep, log }: GateWorld,
+  { now, sleep, log }: GateOptions,
   what: string,
   step: () => Promise<string | undefined>,
 ): Promise<string | undefined> {
@@ -87,7 +87,7 @@ async function untilDone(
 async function waitReady(
   settings: GateSettings,
   url: URL,
-  { askReadiness, now, sleep, log }: GateWorld,
+  { askReadiness, now, sleep, log }: GateOptions,
 ): Promise<GateOutcome> {
   const start = now()
   let logAt = start + LOG_EVERY_MS

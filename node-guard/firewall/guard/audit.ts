@@ -1,5 +1,5 @@
 import type { AddedElement, TableContent } from '../nft/table-content.ts'
-import { AUDIT_SECONDS, AUDIT_SIZE, SIGHTS, type Sight } from '../rules/guard-nft.ts'
+import { AUDIT_SECONDS, MAX_AUDIT_SOURCES, SIGHTS, type Sight } from '../rules/guard-nft.ts'
 
 /**
  * `direct`: sent to the real endpoint. `dnat`: another tool's DNAT sent it elsewhere (as kube2iam's and kiam's does), or
@@ -31,7 +31,7 @@ export type Sightings = {
 }
 
 /** How many `firewall status` shows at most: more than the pods of a node. */
-const SHOWN = 512
+const MAX_LISTED = 512
 
 type Totals = Record<Sight, number>
 type Seen = { readonly totals: Totals; readonly shown: Record<Via, number>; readonly at: Record<Via, number> }
@@ -68,7 +68,7 @@ export function createSightings(now: () => number): Sightings {
       else seen.at.dnat = Math.max(seen.at.dnat, at)
     }
     last = readings
-    full = Object.values(content.added).some(({ length }) => length >= AUDIT_SIZE)
+    full = Object.values(content.added).some(({ length }) => length >= MAX_AUDIT_SOURCES)
     for (const [seen, at] of askedAt) if (direct(seen.totals) > seen.shown.direct) seen.at.direct = at
     for (const seen of [all, ...byAddress.values()]) show(seen)
     forgetOldest(byAddress)
@@ -84,7 +84,7 @@ export function createSightings(now: () => number): Sightings {
         )
         .filter(({ packets }) => packets > 0)
         .sort((a, b) => b.at - a.at)
-        .slice(0, SHOWN)
+        .slice(0, MAX_LISTED)
         .map(({ at, ...sighting }) => ({ ...sighting, lastSeen: new Date(at).toISOString() })),
     packets: () => ({ ...all.shown }),
     full: () => full,
@@ -115,8 +115,8 @@ function elementsOf(content: TableContent): (AddedElement & { sight: Sight; set:
 }
 
 function forgetOldest(byAddress: Map<string, Seen>): void {
-  if (byAddress.size <= AUDIT_SIZE) return
+  if (byAddress.size <= MAX_AUDIT_SOURCES) return
   const lastSeen = ({ at }: Seen) => Math.max(at.direct, at.dnat)
   const oldestFirst = [...byAddress].sort(([, a], [, b]) => lastSeen(a) - lastSeen(b))
-  for (const [address] of oldestFirst.slice(0, byAddress.size - AUDIT_SIZE)) byAddress.delete(address)
+  for (const [address] of oldestFirst.slice(0, byAddress.size - MAX_AUDIT_SOURCES)) byAddress.delete(address)
 }

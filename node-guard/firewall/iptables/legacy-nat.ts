@@ -10,7 +10,7 @@ import { type IptablesTable, type SavedRules, together } from './saved.ts'
  * that replaced it. A table of this size, as iptables-save prints it, costs some 9 MB while it is written and 3 MB
  * afterwards: that of 350 Services.
  */
-const LARGEST = 400_000
+const MAX_LENGTH = 400_000
 /** It is read back only this often: its canary shows a flush, and losing what is in it opens nothing. */
 const READ_EVERY_MS = 60_000
 
@@ -66,5 +66,5 @@ async function readBounded(tool: Iptables): Promise<{ readonly read: Read; reado
     return tool.exec(command, args, { ...options, keepLine })
   }
   const read = await readTables({ ...tool, exec: bounded(counting) }, ['nat'])
-  return { read, isLarge: size > LARGEST || !read.ok }
+  return { read, isLarge: size > MAX_LENGTH || !read.ok }
 }

@@ -1,7 +1,7 @@
 import type { Exec } from './exec.ts'
 
 /** Address space, in bytes, of a program that reads what other programs made; it needs 6 MB for itself. */
-const ADDRESS_SPACE = 16 * 1024 * 1024
+const MAX_ADDRESS_SPACE = 16 * 1024 * 1024
 const TIMEOUT_MS = 5000
 
 /**
@@ -10,5 +10,8 @@ const TIMEOUT_MS = 5000
  */
 export function bounded(exec: Exec): Exec {
   return (command, args, options) =>
-    exec('prlimit', [`--as=${ADDRESS_SPACE}`, '--', command, ...args], { timeoutMs: TIMEOUT_MS, ...options })
+    exec('prlimit', [`--as=${MAX_ADDRESS_SPACE}`, '--', command, ...args], {
+      timeoutMs: TIMEOUT_MS,
+      ...options,
+    })
 }

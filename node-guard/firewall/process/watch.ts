@@ -26,13 +26,13 @@ type WatchEvents = {
 }
 
 const FIRST_PAUSE_MS = 50
-const LONGEST_PAUSE_MS = 5000
+const MAX_PAUSE_MS = 5000
 /** A command that ran this long was healthy: the next pause is the shortest one again. */
 const HEALTHY_MS = 10_000
 /** A monitor does not say when it starts to listen: that takes some ten milliseconds, on a crowded machine seconds. */
 const SUBSCRIBED_MS = 1000
 /** How many times its subscription is looked for at most: where `/proc` does not show it, none is ever found. */
-const SUBSCRIPTION_LOOKS = 60
+const MAX_SUBSCRIPTION_LOOKS = 60
 /** No line that concerns us is longer; a longer one (the huge set of another table) is matched in parts. */
 const MAX_LINE = 64 * 1024
 
@@ -67,7 +67,7 @@ export function watch(
       // Asked before `unseen`: what happens from now on will be notified.
       const subscribed = isSubscribed(child.pid)
       events.unseen()
-      if (!subscribed && ++looks < SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
+      if (!subscribed && ++looks < MAX_SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
     }
     let subscription = setTimeout(look, SUBSCRIBED_MS)
     let over = false
@@ -77,8 +77,7 @@ export function watch(
       clearTimeout(subscription)
       if (heard || performance.now() - startedAt > SUBSCRIBED_MS) events.unseen()
       events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
-      pause =
-        performance.now() - startedAt > HEALTHY_MS ? FIRST_PAUSE_MS : Math.min(pause * 2, LONGEST_PAUSE_MS)
+      pause = performance.now() - startedAt > HEALTHY_MS ? FIRST_PAUSE_MS : Math.min(pause * 2, MAX_PAUSE_MS)
       const timer = setTimeout(() => start(false), pause)
       stop = () => clearTimeout(timer)
     }

@@ -11,7 +11,7 @@ export type Sight = (typeof SIGHTS)[number]
 /** How long the kernel remembers a source after its last packet. */
 export const AUDIT_SECONDS = 3600
 /** Sources per set: several times the pods of a node, and few enough that spoofed sources cannot fill the kernel's memory. */
-export const AUDIT_SIZE = 1024
+export const MAX_AUDIT_SOURCES = 1024
 
 /**
  * The guard's own table, loaded in one transaction, so that there is never a moment without it.
@@ -61,8 +61,8 @@ ${addressSets(rules)}
 ${SIGHTS.map(
   (
     sight,
-  ) => `  set ${sight}4 { type ipv4_addr; flags dynamic,timeout; timeout ${AUDIT_SECONDS}s; size ${AUDIT_SIZE}; }
-  set ${sight}6 { type ipv6_addr; flags dynamic,timeout; timeout ${AUDIT_SECONDS}s; size ${AUDIT_SIZE}; }`,
+  ) => `  set ${sight}4 { type ipv4_addr; flags dynamic,timeout; timeout ${AUDIT_SECONDS}s; size ${MAX_AUDIT_SOURCES}; }
+  set ${sight}6 { type ipv6_addr; flags dynamic,timeout; timeout ${AUDIT_SECONDS}s; size ${MAX_AUDIT_SOURCES}; }`,
 ).join('\n')}
 
 ${REFUSE}

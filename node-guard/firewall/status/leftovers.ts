@@ -11,7 +11,7 @@ export type LookedAt = {
   readonly metadata: readonly string[]
 }
 
-type FreshLook = {
+type LookOptions = {
   readonly lookedAt: LookedAt | undefined
   /** Of this process. */
   readonly network: string | undefined
@@ -25,8 +25,8 @@ type FreshLook = {
  * everything can be read that the guard reads (in another network namespace, with fewer capabilities, or not in time), the
  * list stays as the guard saw it, and a warning says how old it is.
  */
-export async function withFreshLeftovers(status: Status, look: FreshLook): Promise<Status> {
-  const { lookedAt, network, now, readNatRules } = look
+export async function withFreshLeftovers(status: Status, options: LookOptions): Promise<Status> {
+  const { lookedAt, network, now, readNatRules } = options
   // In mode `remove` leftovers are not looked for.
   if (lookedAt === undefined) return status
   if (lookedAt.network !== network) return asOf(status, 'this is not the network namespace of the guard')
