@@ -1,6 +1,6 @@
 /**
- * The file in which the firewall tells the broker that this node is guarded. The broker gives no credentials on
- * an unguarded node (`--require-firewall`), and an old statement is no statement.
+ * The file in which the firewall reports to the broker that this node is guarded. The broker gives no credentials on
+ * an unguarded node (`--require-firewall`), and an outdated report counts as none.
  */
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** Puts the parts of the sidecar together: this is where a request's way and a credential's way meet. */
+/** Constructs the parts of the sidecar and starts them. */
 import type { Proof } from '../common/block/proof.ts'
 import { type SteadyClock, systemClock } from '../common/clock.ts'
 import { messageOf } from '../common/errors.ts'
@@ -178,7 +178,7 @@ function refresh(parts: Parts, askBroker: BrokerClient, metadataPort: number): R
   })
 }
 
-/** One turn of the event loop: whoever waits on a socket is served. */
+/** One turn of the event loop, in which requests that have arrived are served. */
 function turn(): Promise<void> {
   return new Promise((done) => setImmediate(done))
 }

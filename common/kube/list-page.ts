@@ -18,7 +18,7 @@ export type List = { readonly items?: readonly unknown[]; readonly metadata?: Li
 
 /**
  * One page of a list, of at most `limit` objects: where these are too large together, of half as many, down to one; and
- * where that one is too large alone, without it. Where the client tells `reading.each` of the objects, none is here.
+ * where that one is too large alone, without it. Where the client passes the objects to `reading.each`, the page has none.
  *
  * @throws what `kube.get` throws
  */

@@ -16,7 +16,7 @@ export type Credentials = {
 }
 
 /** Less than this is not handed out any more, milliseconds. */
-export const LEAST_LIFE_MS = 60_000
+export const MIN_LIFE_MS = 60_000
 
 type CredentialsResult =
   | { readonly ok: true; readonly credentials: Credentials }
@@ -47,7 +47,7 @@ export function parseCredentials(body: string, now: number): CredentialsResult {
   const [lastUpdated, expiration] = [text.LastUpdated, text.Expiration].map(parseTime)
   if (lastUpdated === undefined || expiration === undefined)
     return bad('its LastUpdated or Expiration is not a UTC time')
-  if (expiration - now < LEAST_LIFE_MS)
+  if (expiration - now < MIN_LIFE_MS)
     return bad('its credentials expire within a minute (is the clock of this node right?)')
   if (!/^\d{12}$/.test(text.AccountId)) return bad('its AccountId is not twelve digits')
   if (!parseRoleArn(text.RoleArn).ok) return bad('its RoleArn is not a role ARN')

@@ -27,9 +27,9 @@ type ListenerOptions = {
   readonly bodyLimit: number
   /** Most header lines. */
   readonly headerLines: number
-  /** Told of what the app threw; the client gets a 500. */
+  /** Called with what the app threw; the client gets a 500. */
   readonly onError: (error: unknown) => void
-  /** Told of each request that is answered without the app. */
+  /** Called for each request that is answered without the app. */
   readonly onRefused?: (refusal: Refusal, status: number, method: string | undefined) => void
 }
 
@@ -51,7 +51,7 @@ async function answer(
     end(outgoing, status)
   }
   try {
-    // Whoever speaks HTTP/0.9 would take our headers for the body.
+    // An HTTP/0.9 client would take our headers for the body.
     if (incoming.httpVersion === '0.9') return refuse('malformed', 400)
     if (incoming.rawHeaders.length > 2 * headerLines) return refuse('headers-too-large', 431)
     if (announcesTooMuch(incoming, bodyLimit)) return refuse('body-too-large', 413)

@@ -1,4 +1,4 @@
-/** The HTTP server of the metadata service: limits, slow clients, malformed requests, an end without a lost answer. */
+/** The HTTP server of the metadata service: limits, slow clients, malformed requests, a shutdown that loses no answer. */
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { boundedConnections, type Connections, limitPipelining } from '../../common/connections.ts'
@@ -15,7 +15,7 @@ export const LIMITS = {
   body: 4096,
   /**
    * Connections. Beyond the first number each answer says that it is the last one on its connection, as EC2's do, so that
-   * a pod with hundreds of workers keeps no idle ones open here; beyond the second the longest idle is ended unsaid.
+   * a pod with hundreds of workers keeps no idle ones open here; beyond the second the one that has been idle longest is closed without notice.
    */
   keptAlive: 128,
   connections: 512,
@@ -44,7 +44,7 @@ export type MetadataServer = {
   readonly close: () => Promise<void>
 }
 
-/** Told why an exchange ended that never reached the listener; without a status there was no answer. */
+/** Called with the reason when an exchange ends that never reached the listener; without a status there was no answer. */
 export type OnRefused = (
   refusal: Refusal,
   status: number | undefined,
@@ -89,12 +89,12 @@ export function metadataServer(listener: RequestListener, onRefused: OnRefused):
     },
     close: async () => {
       closing = true
-      // Keep-alive clients may be sending at this very moment: their next answer tells them that it is the last one.
+      // Keep-alive clients may be sending at this very moment: their next answer announces that it is the last one.
       if (connections.count() > 0) await new Promise((done) => setTimeout(done, LIMITS.drain))
-      // What has arrived by now is read and answered before the rest is closed.
+      // Requests that have arrived by now are read and answered before the rest is closed.
       for (let turns = 0; turns < 5; turns++) await new Promise((done) => setImmediate(done))
       const closed = servers.map((server) => new Promise((done) => server.close(done)))
-      // Who has sent half a request by then is not waited for.
+      // A client that has sent only half a request by then is not waited for.
       setTimeout(() => {
         for (const server of servers) server.closeAllConnections()
       }, LIMITS.drain)
@@ -180,7 +180,7 @@ function isMissingAddress(error: unknown): boolean {
   return code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT' || code === 'EINVAL'
 }
 
-/** Sends a last answer and lets go of the connection soon, read or not. */
+/** Sends a last answer and closes the connection soon, whether the answer was read or not. */
 function endSocket(socket: Socket, answer: string): void {
   if (!socket.writable) {
     socket.destroy()

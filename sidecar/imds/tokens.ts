@@ -32,7 +32,7 @@ export class SessionTokens {
   readonly #mac: (message: Uint8Array) => Uint8Array
   /**
    * When the latest tokens end, seconds since 1970: a client uses one for all that it asks. It is looked up by V8's seeded
-   * hash of the whole text, so that how long it takes tells nothing of how a token begins.
+   * hash of the whole text, so that the time it takes reveals nothing about a token's first characters.
    */
   readonly #latest = new BoundedMap<string, number>(LATEST)
 
@@ -51,7 +51,7 @@ export class SessionTokens {
     const end = Math.floor(now / 1000) + ttl
     bytes[0] = VERSION_BYTE
     bytes.writeUInt32BE(end, 1)
-    // Only tells tokens of one second apart; what makes a token is the key.
+    // Only makes tokens of the same second different; what protects them is the key.
     bytes.writeUIntBE(Math.floor(Math.random() * 0x1000000), 5, 3)
     bytes.set(this.#mac(bytes.subarray(0, SIGNED)), SIGNED)
     const token = `${bytes.toString('base64url')}==`

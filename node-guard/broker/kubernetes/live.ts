@@ -1,6 +1,6 @@
 /**
  * Live reads for when the watch lags: a pod that asks before its event has arrived. Rate-limited for the node and
- * for each namespace, so that no pod can make the broker press the API server; beyond the node's limit namespaces take turns, so
+ * for each namespace, so that no pod can make the broker put load on the API server; beyond the node's limit namespaces take turns, so
  * that no tenant starves the others.
  */
 
@@ -28,7 +28,7 @@ const BURST = 50
 const NAMESPACE_PER_SECOND = 2
 const NAMESPACE_BURST = 20
 const MAX_NAMESPACES = 1024
-/** A sidecar's patience is ten seconds. */
+/** A sidecar waits ten seconds for its answer. */
 const MAX_WAIT_MS = 3000
 /** An answer is good for this long: a pod that asks again at once gets the same. */
 const MEMORY_MS = 1000

@@ -50,13 +50,13 @@ export type Namespaces = {
 }
 
 const LEARNED_MS = 30_000
-const REMEMBERED_WORDS = 1024
+const MAX_WORDS = 1024
 
 export function namespaceStore(clock: Clock): Namespaces {
   const listeners: ((name: string) => void)[] = []
   const byName = new Map<string, NamespaceRecord>()
   const learned = new Map<string, NamespaceRecord>()
-  const words = wordsOfWatch(REMEMBERED_WORDS)
+  const words = wordsOfWatch(MAX_WORDS)
   const changed = (name: string) => {
     for (const onChange of listeners) onChange(name)
   }

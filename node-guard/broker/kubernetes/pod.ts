@@ -30,11 +30,11 @@ export type PodRecord = {
  * Characters kept of a text that says who a pod is: AWS takes role ARNs of 2048 and external ids of 1224. Tenants write these
  * texts; whole, a node's pods could fill the broker's memory with them.
  */
-export const LONGEST_TEXT = 2048
+export const MAX_TEXT = 2048
 /** Stand for longer texts. Nobody can write them, and they differ, so that no pod has an identity by them. */
 const TOO_LONG = { annotation: `too long: ${randomUUID()}`, env: `too long: ${randomUUID()}` }
 
-/** Whether an annotation was longer than {@link LONGEST_TEXT}. */
+/** Whether an annotation was longer than {@link MAX_TEXT}. */
 export const isTooLong = (annotation: string | undefined) => annotation === TOO_LONG.annotation
 
 /**
@@ -88,7 +88,7 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
 }
 
 function bounded<T extends string | undefined>(text: T, marker: string): T | string {
-  return text && text.length > LONGEST_TEXT ? marker : text
+  return text && text.length > MAX_TEXT ? marker : text
 }
 
 function boundedIdentity(identity: PodIdentity | undefined): PodIdentity | undefined {

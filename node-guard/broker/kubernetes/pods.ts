@@ -30,16 +30,16 @@ type PodListener = {
   readonly changed: (pod: PodRecord) => void
 }
 
-const REMEMBERED_GONE = 1024
-const REMEMBERED_WORDS = 2048
+const MAX_GONE = 1024
+const MAX_WORDS = 2048
 
 /** @param project what is kept of an object of the API server */
 export function podStore(project: (object: unknown) => PodRecord | undefined): Pods {
   const listeners: PodListener[] = []
   const byUid = new Map<string, PodRecord>()
   // By uid, whether it was the watch that said so.
-  const gone = new BoundedMap<string, boolean>(REMEMBERED_GONE)
-  const words = wordsOfWatch(REMEMBERED_WORDS)
+  const gone = new BoundedMap<string, boolean>(MAX_GONE)
+  const words = wordsOfWatch(MAX_WORDS)
 
   const forget = (uid: string, watched: boolean) => {
     gone.set(uid, watched || gone.get(uid) === true)

@@ -1,6 +1,6 @@
 /**
- * What the watch has said, and when, by a count that only rises: a live read may have been answered before, and arrive after, the
- * watch's word about the same object, and must not undo it. Resource versions would not do: a deletion that a new list implies
+ * In which order the watch has said what, by a count that only rises: a live read may have been answered before, and arrive after, the
+ * watch's word about the same object, and must not undo it. Resource versions cannot replace the count: a deletion that a new list implies
  * has none.
  */
 import { BoundedMap } from '../../../common/bounded-map.ts'
@@ -32,8 +32,8 @@ export function wordsOfWatch(most: number): Words {
   }
 }
 
-/** The watch says something about an object once in a while: in the middle of two reads in a row, hardly ever. */
-const TRIES = 2
+/** The watch rarely has news of an object, and hardly ever during two reads in a row. */
+const MAX_TRIES = 2
 
 /**
  * What `read` brings, if the watch says nothing about it from before it was asked until it is answered: only then is it known
@@ -49,7 +49,7 @@ export async function youngest<T>(
   read: (word: number) => Promise<T>,
   known: () => T | undefined,
 ): Promise<T> {
-  for (let tries = 0; tries < TRIES; tries++) {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
     const word = last()
     const answer = await read(word)
     if (last() === word) return answer
