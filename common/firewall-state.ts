@@ -4,6 +4,7 @@
  */
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type Failed, failed } from './result.ts'
 import { VERSION } from './version.ts'
 
 /**
@@ -42,7 +43,7 @@ export async function writeFirewallState(directory: string, state: FirewallState
 /** Why a node counts as unguarded, or undefined when it is guarded. Never throws. */
 export async function whyUnguarded(directory: string, now: number): Promise<string | undefined> {
   const read = await readReport(directory)
-  if ('problem' in read) return read.problem
+  if (!read.ok) return read.detail
   const { state } = read
   const age = (now - Date.parse(state.verifiedAt)) / 1000
   // A report from the future is as worthless as an old one; a second of clock stepping is not.
@@ -56,14 +57,16 @@ export async function whyUnguarded(directory: string, now: number): Promise<stri
 /** Why the guard's report is of no use to this release, however well the node is guarded; undefined for one that is understood. */
 export async function whyNotUnderstood(directory: string): Promise<string | undefined> {
   const read = await readReport(directory)
-  return 'problem' in read && read.isForeign ? read.problem : undefined
+  return !read.ok && read.isForeign ? read.detail : undefined
 }
 
-type Report = { readonly state: FirewallState } | { readonly problem: string; readonly isForeign: boolean }
+type Report =
+  | { readonly ok: true; readonly state: FirewallState }
+  | (Failed & { readonly isForeign: boolean })
 
 async function readReport(directory: string): Promise<Report> {
   const not = (what: string): Report => ({
-    problem: `${what}: check the firewall container of this node's guard`,
+    ...failed(`${what}: check the firewall container of this node's guard`),
     isForeign: false,
   })
   let text: string
@@ -74,7 +77,9 @@ async function readReport(directory: string): Promise<Report> {
   }
   const value = parsed(text)
   if (value === undefined) return not(`the firewall's report in ${directory} cannot be read`)
-  return isState(value) ? { state: value } : { problem: whyForeign(directory, value), isForeign: true }
+  return isState(value)
+    ? { ok: true, state: value }
+    : { ...failed(whyForeign(directory, value)), isForeign: true }
 }
 
 type Fields = { readonly [K in keyof FirewallState]?: unknown }

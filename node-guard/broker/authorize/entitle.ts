@@ -77,7 +77,7 @@ export function entitle(
   if (node.own.some((own) => isRole(role, own)))
     throw refused(pod, `${quote(role.arn)} is the node’s own role, which no pod may have`)
   const judgement = judgeRole(role, namespace, { ...settings.policy, base: node.base })
-  if (!judgement.allowed) throw refused(pod, judgement.detail)
+  if (!judgement.ok) throw refused(pod, judgement.detail)
   const externalId = pod.identity?.externalId || undefined
   const unfit = whyNotExternalId(externalId, namespace)
   if (unfit) throw refused(pod, unfit)
