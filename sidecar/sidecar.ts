@@ -30,7 +30,7 @@ import { warmUpOf } from './warm-up.ts'
 export type Sidecar = {
   readonly metadataPort: number
   readonly healthPort: number
-  /** Answers what has arrived, closes, and says a standing refusal once more as the last log line. */
+  /** Answers the requests that have arrived, closes, and logs a refusal that still stands once more as its last line. */
   readonly stop: () => Promise<void>
 }
 
@@ -152,7 +152,7 @@ function serverOf(settings: SidecarSettings, parts: Parts): MetadataServer {
   })
   const onRefused: OnRefused = (refusal, status, more) =>
     onExchange({ ...more, path: undefined, status, refusal })
-  // The classes differ (http/web.ts), what is used of them does not.
+  // The classes differ (http/web.ts), but not in what is used of them.
   const listener = requestListener(app.fetch as unknown as FetchHandler, {
     bodyLimit: LIMITS.body,
     headerLines: LIMITS.headerLines,

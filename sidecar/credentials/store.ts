@@ -72,8 +72,8 @@ export class CredentialStore {
   }
 
   /**
-   * With the dates as the wall clock has them now: where it was set back, those of before would have SDKs, which go by the same
-   * clock, use the credentials for as much longer than AWS takes them.
+   * With the dates adjusted to the wall clock as it is now: where it was set back, the original dates would have SDKs, which go by
+   * the same clock, use the credentials for longer than AWS accepts them.
    */
   #dated(credentials: Credentials, remaining: number): Credentials {
     const early = credentials.expiration - this.#clock.now() - remaining
@@ -103,7 +103,7 @@ export class CredentialStore {
     return this.#held.life - (this.#clock.monotonic() - this.#held.received)
   }
 
-  /** The last credentials received, living or not: they still tell the role's name. */
+  /** The last credentials received, living or not: they still have the role's name. */
   last(): Credentials | undefined {
     return this.#held?.credentials
   }

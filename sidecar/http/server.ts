@@ -11,7 +11,7 @@ export const LIMITS = {
   headers: 8192,
   /** Header lines; a limit of bytes alone lets hundreds of empty ones through. SDKs send up to 15. */
   headerLines: 100,
-  /** Request bodies mean nothing to us: Ruby sends an empty form, everybody else nothing. */
+  /** Request bodies have no meaning here: Ruby sends an empty form, every other SDK nothing. */
   body: 4096,
   /**
    * Connections. Beyond the first number each answer says that it is the last one on its connection, as EC2's do, so that
@@ -26,7 +26,7 @@ export const LIMITS = {
   requestTimeout: 10_000,
   /** Clients keep idle connections for 5 s and longer; ours close later than that. */
   keepAlive: 15_000,
-  /** How long the end waits for clients of open connections, twice, milliseconds. */
+  /** How long the shutdown waits for clients of open connections, twice, milliseconds. */
   drain: 250,
 } as const
 
@@ -40,7 +40,7 @@ export type MetadataServer = {
    * Listens on ::1 too, where the machine has it; rejects when somebody else has the port.
    */
   readonly listenIpv6: (port: number) => Promise<void>
-  /** Stops: answers what has arrived, then closes. */
+  /** Answers the requests that have arrived, then closes. */
   readonly close: () => Promise<void>
 }
 
@@ -83,7 +83,7 @@ export function metadataServer(listener: RequestListener, onRefused: OnRefused):
       try {
         await open('::1', port)
       } catch (error) {
-        // No IPv6 in this pod is no fault; a port taken by somebody else is.
+        // A pod may have no IPv6; a port that is taken is an error.
         if (!isMissingAddress(error)) throw error
       }
     },
@@ -133,7 +133,7 @@ function hardenedServer(
     if (outgoing === undefined) endSocket(socket as Socket, text)
     else outgoing.once('close', () => endSocket(socket as Socket, text))
   })
-  // RFC 9110 section 10.1.1 allows to answer as if there were none; node:http by itself says 417.
+  // RFC 9110 section 10.1.1 allows ignoring the expectation; node:http would answer 417.
   server.on('checkExpectation', (incoming, outgoing) => void server.emit('request', incoming, outgoing))
   server.on('connect', ({ method }, socket) => {
     onRefused('method', 405, { method })

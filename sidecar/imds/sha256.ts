@@ -1,7 +1,7 @@
 /**
  * SHA-256 (FIPS 180-4) and HMAC (RFC 2104), for messages of a few bytes.
  *
- * Ours and not node:crypto's by measurement: requiring that loads OpenSSL's tables and 40 internal modules, 1.1 MiB
+ * Not node:crypto's, because of a measurement: requiring that loads OpenSSL's tables and 40 internal modules, 1.1 MiB
  * private memory idle in every pod, a tenth of the whole budget, for one hash of eight bytes a token
  * (`sidecar/README.md`). `test/sidecar/properties.test.ts` holds it to node:crypto on random keys and messages. What it
  * protects is a session token whose key never leaves the pod; comparison is constant-time in `tokens.ts`.

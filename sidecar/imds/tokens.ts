@@ -11,7 +11,7 @@ import { hmacSha256 } from './sha256.ts'
 export const MAX_TOKEN_TTL = 21_600
 const VERSION_BYTE = 1
 const SIGNED = 8
-/** How many tokens are remembered: more clients at a time are judged anew by the key. */
+/** How many tokens are remembered; any other is judged by the key each time. */
 const LATEST = 16
 const LENGTH = SIGNED + 32
 // The last character carries two bits: only with the other four at zero is it the one spelling of the token.
@@ -108,7 +108,7 @@ export function judgeSession(
   return lifetime === undefined ? { ok: false, refusal: 'token-invalid' } : { ok: true, lifetime }
 }
 
-/** Same bytes, in a time that does not tell where they differ. */
+/** Compares bytes in a time that does not reveal where they differ. */
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   let difference = a.length ^ b.length
   for (let index = 0; index < a.length; index++) difference |= (a[index] ?? 0) ^ (b[index] ?? 0)

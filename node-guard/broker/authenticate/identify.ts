@@ -73,7 +73,7 @@ export function checkIdentity(pod: PodRecord, roleKey: string): void {
       `annotation ${long[0]} of pod ${podName(pod)} is longer than ${MAX_TEXT} characters, which is not compared with what it was: ` +
         'shorten it in the pod’s template',
     )
-  // No key differs, but the source does: the metadata-only switch was turned.
+  // No key differs, but the source does: the metadata-only annotation was changed.
   const keys = parts.filter(([, then, now]) => then !== now).map(([key]) => key)
   throw new Problem(
     'identity-changed',

@@ -16,7 +16,7 @@ export type LiveReader = {
   /**
    * The object at `path` as it is now, or undefined where there is none.
    *
-   * @param asker who wants it: an answer given to another asker is not reused, it may be older than this one
+   * @param asker an answer is only reused for the same asker, since it may be older than another one's request
    * @param namespace whose share of the reads it takes
    * @throws {Problem} `busy` when the limit is reached or the API server gives no answer
    */

@@ -10,7 +10,7 @@ import { type Clock, pause } from '../../../common/clock.ts'
 
 /** For a request to arrive on a connection that was made just now. */
 const ARRIVING_MS = 250
-/** For answers: as long as STS gets for one. */
+/** For answers: as long as a call of STS may take. */
 export const ANSWERING_MS = 5000
 
 /** @returns what closes the listener and resolves when no connection is left */
@@ -32,7 +32,7 @@ export function endOf(server: Server, clock: Clock): () => Promise<void> {
   })
   return async () => {
     isEnding = true
-    // The kernel has made connections that are not accepted yet; it would reset them with the listener.
+    // The kernel has established connections that are not accepted yet, and would reset them with the listener.
     for (let turns = 0; turns < 5; turns++) await turn()
     const closed = once(server, 'close')
     server.close()
