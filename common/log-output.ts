@@ -41,7 +41,16 @@ export function stdoutLines(component: string, capacity: number): LineWriter {
   const fd = withoutWaiting()
   let failures = 1
   let timer: NodeJS.Timeout | undefined
-  const tryLater = () => {
+  const lines = lineWriter({
+    writeSome: (bytes) => writeSync(fd, bytes),
+    lossLine: (loss) => lossLine(component, loss),
+    capacity,
+    onLost: (kind) => {
+      lost[kind]++
+    },
+    tryLater,
+  })
+  function tryLater() {
     if (timer !== undefined) return
     timer = setTimeout(
       () => {
@@ -52,15 +61,6 @@ export function stdoutLines(component: string, capacity: number): LineWriter {
       backoff(failures, RETRY, () => 1),
     ).unref()
   }
-  const lines = lineWriter({
-    writeSome: (bytes) => writeSync(fd, bytes),
-    lossLine: (loss) => lossLine(component, loss),
-    capacity,
-    onLost: (kind) => {
-      lost[kind]++
-    },
-    tryLater,
-  })
   process.on('exit', () => {
     for (let tries = 0; !lines.drain() && tries < END.tries; tries++) stand(END.step)
   })

@@ -25,6 +25,7 @@ export function followCaller(
 ): () => Promise<void> {
   let node = learned
   let flight: Promise<void> | undefined
+  let profile: string | undefined
 
   const learn = async () => {
     const { caller: before } = node
@@ -48,7 +49,6 @@ export function followCaller(
     await follow()
     profile = name
   }
-  let profile: string | undefined
   const run = async () => {
     profile = await instanceRoleName(imds)
     while (!signal.aborted) {

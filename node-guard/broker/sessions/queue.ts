@@ -53,21 +53,21 @@ export function stsQueue(
     }
     return undefined
   }
-  const pump = () => {
+  function waitForRefill() {
+    if (refilling) return
+    refilling = true
+    clock.after(pace.wait(), () => {
+      refilling = false
+      pump()
+    })
+  }
+  function pump() {
     while (running < limits.concurrency && waiting() > 0) {
-      if (!pace.take()) {
-        if (!refilling) clock.after(pace.wait(), refilled)
-        refilling = true
-        return
-      }
+      if (!pace.take()) return waitForRefill()
       const start = next()
       running++
       start?.()
     }
-  }
-  const refilled = () => {
-    refilling = false
-    pump()
   }
   return {
     waiting,
