@@ -3,6 +3,7 @@
  * what it should). `npm run demo -- --help` lists what else it does.
  */
 import { spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { buildAll } from '../../build.ts'
 import { namespaceSupport } from '../sandbox/index.ts'
@@ -12,6 +13,7 @@ import { fold, foldCommand } from './fold.ts'
 import { ask, keep, LIFETIME_HOURS, refuseSecond } from './kept.ts'
 import { playOnLoopback } from './loopback.ts'
 import { createOutput, type Output } from './output.ts'
+import { type RecordedLine, recordingSvg } from './recording.ts'
 import { openStage, PROJECT, type Stage } from './stage.ts'
 import { applyWorkload, showCredentials, showInjection, showLogs, showOthers } from './story.ts'
 
@@ -25,6 +27,7 @@ everything; elsewhere it shows what it can, and lists what it left out.
   npm run demo -- --keep             play it and leave it running
   npm run demo -- exec POD -- CMD    run a command in a pod of one left running
   npm run demo -- stop               end the one left running
+  npm run demo -- --record FILE.svg  play it and record it as an animated SVG
   npm run demo -- --loopback         play only what needs no namespaces
   npm run demo -- --help             this text
 
@@ -52,6 +55,8 @@ async function run(): Promise<number> {
       return 0
     case '--loopback':
       return await play(print, async (stage) => stage.close(), 'asked for by --loopback')
+    case '--record':
+      return await record(rest)
     case '--keep':
       await refuseSecond()
       return await playInBackground()
@@ -64,7 +69,7 @@ async function run(): Promise<number> {
       return 0
     default:
       throw new Error(
-        `"${command}" is not known; there are --loopback, --keep, --help, exec POD -- CMD and stop`,
+        `"${command}" is not known; there are --loopback, --keep, --record FILE, --help, exec POD -- CMD and stop`,
       )
   }
 }
@@ -74,9 +79,10 @@ async function play(
   write: (line: string) => void,
   after: (stage: Stage, code: number) => Promise<void>,
   noNamespaces?: string,
+  color = process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
 ) {
   const started = performance.now()
-  const out = createOutput(write, process.stdout.isTTY === true && process.env.NO_COLOR === undefined)
+  const out = createOutput(write, color)
   await buildAll(`${PROJECT}dist`)
   const support = namespaceSupport()
   if (support.kind === 'none' || noNamespaces !== undefined) {
@@ -98,6 +104,21 @@ async function play(
     await after(stage, code)
   }
   return code
+}
+
+/** Plays the story and writes what it printed, with its time, as the picture of the README. A failed run is not a picture. */
+async function record([file, ...more]: string[]): Promise<number> {
+  if (file === undefined || more.length > 0) throw new Error('write: npm run demo -- --record FILE.svg')
+  const started = performance.now()
+  const lines: RecordedLine[] = []
+  const write = (line: string) => {
+    lines.push({ at: performance.now() - started, text: line })
+    print(line)
+  }
+  const code = await play(write, async (stage) => stage.close(), undefined, true)
+  if (code !== 0) return code
+  writeFileSync(file, recordingSvg({ command: 'npm run demo', lines }))
+  return 0
 }
 
 async function playSteps(stage: Stage, out: Output): Promise<void> {
