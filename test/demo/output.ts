@@ -43,7 +43,10 @@ export function createOutput(write: (line: string) => void, color: boolean): Out
       all(fold(`${++steps}. ${title}`, '', '   ').map((line) => paint(1, line)))
       write('')
     },
-    say: (text) => all(fold(text, '  ')),
+    say: (text) => {
+      const [lead = ''] = /^\s*/.exec(text) ?? []
+      all(fold(text, '  ', lead === '' ? '  ' : `  ${lead}  `))
+    },
     ran: (command, output = '') => {
       all(foldCommand(`$ ${command}`, '  ').map((line) => paint(36, line)))
       if (output.trim() === '') return

@@ -54,7 +54,7 @@ export function recordingSvg({ command, lines }: Recording): string {
     `<rect x="0.5" y="0.5" width="${WIDTH - 1}" height="${HEIGHT - 1}" rx="8" style="fill: var(--paper); stroke: var(--edge)"/>`,
     `<path d="M0.5 ${BAR}V8.5a8 8 0 0 1 8-8H${WIDTH - 8.5}a8 8 0 0 1 8 8V${BAR}z" style="fill: var(--bar); stroke: var(--edge)"/>`,
     `<text x="${PAD}" y="22" class="b">$ ${escaped(command)}</text>`,
-    `<clipPath id="screen"><rect x="0" y="${BAR + 1}" width="${WIDTH}" height="${ROWS * LINE + PAD - 4}"/></clipPath>`,
+    `<clipPath id="screen"><rect x="0" y="${BAR + 1}" width="${WIDTH}" height="${ROWS * LINE + 5}"/></clipPath>`,
     `<clipPath id="dial"><rect x="0" y="6" width="${WIDTH}" height="${LINE}"/></clipPath>`,
     `<g clip-path="url(#dial)"><g class="clock">`,
     ...[{ at: 0 }, ...lines].map(
