@@ -28,7 +28,7 @@ test('every line is in the picture, with its colours, and nothing of it is marku
 
 test('a frame begins for each line, none before the one ahead of it, and a pause of the run is kept', () => {
   const frames = framesOf(svg)
-  assert.equal(frames.length, lines.length + 1)
+  assert.equal(frames.length, lines.length + 2)
   assert.deepEqual(
     frames.toSorted((a, b) => a - b),
     frames,
@@ -36,6 +36,15 @@ test('a frame begins for each line, none before the one ahead of it, and a pause
   const total = Number(/animation: lines ([\d.]+)s/.exec(svg)?.[1])
   const [before = 0, last = 0] = frames.slice(-2)
   assert.ok(((last - before) / 100) * total >= 8.8, `${((last - before) / 100) * total} s`)
+})
+
+test('the first frame is the end of the run, and the second an empty terminal', () => {
+  const offsets = [...svg.matchAll(/^[\d.]+% \{ transform: translateY\((-?\d+)px\) \}$/gm)].map(
+    ([, offset]) => Number(offset),
+  )
+  const frames = offsets.slice(0, lines.length + 2)
+  assert.equal(frames[0], frames.at(-1))
+  assert.ok((frames[1] ?? 0) > (frames[2] ?? 0), 'the next line moves the others up')
 })
 
 test('the clock shows the time of the run', () => {

@@ -13,7 +13,9 @@ const WIDTH = Math.ceil(COLUMNS * CHARACTER + 2 * PAD)
 const HEIGHT = BAR + ROWS * LINE + PAD
 
 /** How long a line stays alone at least, milliseconds: a run prints most of its lines faster than anybody reads. */
-const READING = { line: 220, blank: 60, step: 1500, end: 6000 }
+const READING = { line: 220, blank: 60, step: 1500, end: 4000 }
+/** The end of the run comes first, so that a picture that does not move yet is not an empty one. */
+const POSTER = 2500
 
 const CLASSES: Readonly<Record<string, string>> = { 1: 'b', 31: 'r', 32: 'g', 33: 'y', 36: 'c' }
 
@@ -35,11 +37,14 @@ export function recordingSvg({ command, lines }: Recording): string {
   const last = lines.at(-1)
   if (last === undefined) throw new Error('nothing was recorded')
   const shown = showTimes(lines)
-  const total = (shown.at(-1) ?? 0) + READING.end
+  const total = POSTER + (shown.at(-1) ?? 0) + READING.end
   const frames = (offset: (count: number) => number) =>
-    [0, ...shown]
-      .map((at, count) => `${percent(at / total)} { transform: translateY(${offset(count)}px) }`)
-      .join('\n')
+    [
+      `0% { transform: translateY(${offset(lines.length)}px) }`,
+      ...[0, ...shown].map(
+        (at, count) => `${percent((POSTER + at) / total)} { transform: translateY(${offset(count)}px) }`,
+      ),
+    ].join('\n')
   const seconds = (at: number) => `${(at / 1000).toFixed(1)} s`
   const animation = (name: string) => `animation: ${name} ${(total / 1000).toFixed(2)}s step-end infinite`
   return [

@@ -13,7 +13,6 @@ import { PROJECT, page } from './markdown.ts'
 import { ok, type StandIn, startStandIns } from './stand-ins.ts'
 
 const GUIDES = [
-  // First: it makes the namespace that the others then have.
   'README.md',
   'docs/operations.md',
   'docs/troubleshooting.md',
