@@ -1,6 +1,9 @@
 /** The plots of docs/benchmarks.md show the figures of its tables. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { PROJECT } from '../docs/markdown.ts'
 import { barsSvg } from '../support/bars.ts'
@@ -34,4 +37,16 @@ test('a bar is as long as its value, on the scale of the greatest', () => {
   const widths = [...svg.matchAll(/width="([\d.]+)" height="18"/g)].map(([, width]) => Number(width))
   assert.equal(widths[0], (widths[1] ?? 0) * 2)
   assert.match(svg, /<title>a &lt; b<\/title>/)
+})
+
+test('npm run bench -- --plot writes them, and measures nothing', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'plots-'))
+  try {
+    const bench = join(PROJECT, 'test/bench/main.ts')
+    const { status, stderr } = spawnSync(process.execPath, [bench, '--plot', directory], { encoding: 'utf8' })
+    assert.deepEqual([status, stderr], [0, ''])
+    assert.deepEqual(readdirSync(directory).sort(), Object.keys(plots).sort())
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
 })
