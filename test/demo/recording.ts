@@ -25,8 +25,9 @@ svg { --paper: #ffffff; --bar: #eaeef2; --ink: #1f2328; --faint: #59636e; --edge
   svg { --paper: #0d1117; --bar: #21262d; --ink: #e6edf3; --faint: #9198a1; --edge: #3d444d; --g: #3fb950; --r: #f85149; --y: #d29922; --c: #79c0ff }
 }
 text { font: ${FONT}px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: var(--ink); white-space: pre }
-.b { font-weight: 600 } .g { fill: var(--g) } .r { fill: var(--r) } .y { fill: var(--y) } .c { fill: var(--c) } .faint { fill: var(--faint) }
-@media (prefers-reduced-motion: reduce) { .lines, .clock { animation: none !important } }`
+.b { font-weight: 600 } .g { fill: var(--g) } .r { fill: var(--r) } .y { fill: var(--y) } .c { fill: var(--c) } .faint { fill: var(--faint) }`
+/** Last, so that it holds. */
+const STILL = '@media (prefers-reduced-motion: reduce) { .lines, .clock { animation: none } }'
 
 /**
  * The recording as a whole SVG file, light and dark. Where nothing is animated, it shows the end of the run.
@@ -55,6 +56,7 @@ export function recordingSvg({ command, lines }: Recording): string {
     `.clock { transform: translateY(${-lines.length * LINE}px); ${animation('clock')} }`,
     `@keyframes lines {\n${frames((count) => (ROWS - count) * LINE)}\n}`,
     `@keyframes clock {\n${frames((count) => -count * LINE)}\n}`,
+    STILL,
     '</style>',
     `<rect x="0.5" y="0.5" width="${WIDTH - 1}" height="${HEIGHT - 1}" rx="8" style="fill: var(--paper); stroke: var(--edge)"/>`,
     `<path d="M0.5 ${BAR}V8.5a8 8 0 0 1 8-8H${WIDTH - 8.5}a8 8 0 0 1 8 8V${BAR}z" style="fill: var(--bar); stroke: var(--edge)"/>`,
