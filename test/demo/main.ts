@@ -32,7 +32,7 @@ everything; elsewhere it shows what it can, and lists what it left out.
   npm run demo -- --help             this text
 
 Exit code: 0 if everything was shown, 1 if not. NO_COLOR=1 switches colours
-off. The README says what each step is about.`
+off. docs/demo.md says what each step shows.`
 
 const [command, ...rest] = process.argv.slice(2)
 
