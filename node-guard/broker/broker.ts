@@ -42,10 +42,12 @@ export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region
       return { ready: false, code: 'not-listening', detail: 'no address of --listen exists on this node yet' }
     return { ready: true, code: 'ready' }
   }
+  metrics.restricts(settings)
   metrics.observe({
     pods: cluster.pods.size,
     sessions: aws.sessions.size,
     soonestExpiry: aws.sessions.soonestExpiry,
+    overdue: aws.sessions.overdue,
     waitingForSts: aws.waitingForSts,
     watchAges: cluster.watchAges,
     leftOut: cluster.leftOut,

@@ -11,7 +11,7 @@ import type { Assume } from '../aws/assume.ts'
 import { classifyStsError, type StsFailure } from '../aws/classify.ts'
 import type { Session } from '../aws/sts-client.ts'
 import { again, withdrawn, within } from './flight.ts'
-import { dated, type Held, type Issued, isPastHalf, left, renewalDelay } from './life.ts'
+import { dated, type Held, type Issued, isOverdue, isPastHalf, left, renewalDelay } from './life.ts'
 import type { Priority, StsQueue, Turn } from './queue.ts'
 
 /** A pod's claim to a session, judged at the time it was made. */
@@ -32,6 +32,8 @@ export type Sessions = {
   readonly size: () => number
   /** Milliseconds; undefined when there is none. */
   readonly soonestExpiry: () => number | undefined
+  /** Sessions that are asked for and should have been renewed long ago; also those that have lapsed since. */
+  readonly overdue: () => number
   readonly stop: () => void
 }
 
@@ -286,6 +288,11 @@ export function sessionStore(options: SessionsOptions): Sessions {
       const soonest = Math.min(Number.POSITIVE_INFINITY, ...times)
       return Number.isFinite(soonest) ? soonest : undefined
     },
+    overdue: () =>
+      [...entries.values()].filter(
+        ({ session, wanted, remembered }) =>
+          session !== undefined && (wanted || remembered) && isOverdue(session, clock),
+      ).length,
     stop: () => {
       for (const entry of [...entries.values()]) drop(entry)
     },
