@@ -72,6 +72,10 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['injector.tls.existingSecret=my_secret', /'\/injector\/tls\/existingSecret'/],
   ['guard.priorityClassName=System', /'\/guard\/priorityClassName'/],
   ['tests.namespace=a.b', /'\/tests\/namespace'/],
+  ['metrics.prometheusRule.disabled={NodeNotVerified}', /'\/metrics\/prometheusRule\/disabled\/0'/],
+  ['metrics.prometheusRule.runbookUrl=wiki', /'\/metrics\/prometheusRule\/runbookUrl'/],
+  ['metrics.prometheusRule.nodesWithoutGuard=a"b', /'\/metrics\/prometheusRule\/nodesWithoutGuard'/],
+  ['metrics.podMonitor.relabelings[0].target=node', /'\/metrics\/podMonitor\/relabelings\/0'/],
 ]
 
 /** Values that look odd and are right. */
@@ -167,6 +171,16 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     'a bound below what every sidecar has',
     ['sidecar.resourcesMax.cpu=1', 'sidecar.resourcesMax.memory=32Mi'],
     /limit of 48Mi of memory is more than the 32Mi that sidecar\.resourcesMax allows/,
+  ],
+  [
+    'an alert that is none',
+    ['metrics.prometheusRule.disabled={Pod2iamNodeUnverified}'],
+    /disabled names Pod2iamNodeUnverified, which is no alert/,
+  ],
+  [
+    'the severity of an alert that is none',
+    ['metrics.prometheusRule.severities.Pod2iamStsRefused=info'],
+    /severities names Pod2iamStsRefused/,
   ],
   ['the sidecars’ user for the broker', ['broker.runAsUser=65532'], /the injected sidecars' user, too/],
   [

@@ -13,6 +13,7 @@
 {{- include "pod2iam.validateAvailability" . -}}
 {{- include "pod2iam.validateNames" . -}}
 {{- include "pod2iam.validateTests" . -}}
+{{- include "pod2iam.validateMetrics" . -}}
 {{- if and $v.injector.tls.existingSecret (not $v.injector.tls.caBundle) (not $v.injector.tls.injectCaFrom) -}}
 {{- fail "injector.tls.existingSecret needs injector.tls.caBundle, or injector.tls.injectCaFrom with cert-manager: the API server must know whom to trust." -}}
 {{- end -}}

@@ -28,6 +28,11 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- with $v.metrics -}}
+{{- if and .prometheusRule.enabled (not (and .serviceMonitor.enabled .podMonitor.enabled)) -}}
+{{- $warnings = append $warnings "metrics.prometheusRule.enabled is true without both monitors: unless jobs of yours scrape injector, firewall and broker and give every series the label node, some alerts fire for ever and others never. Set metrics.serviceMonitor.enabled and metrics.podMonitor.enabled." -}}
+{{- end -}}
+{{- end -}}
 {{- if and (not $v.policy.namespaceRestrictions) (not $v.policy.permittedRoles) -}}
 {{- $warnings = append $warnings "policy.namespaceRestrictions is false and policy.permittedRoles is empty: whoever may make pods in any namespace that is opted in can take every role that trusts the node role." -}}
 {{- end -}}
