@@ -70,6 +70,7 @@ describe('the notes', needsHelm, () => {
     ['policy.namespaceRestrictions=false', /can take every role/],
     ['broker.requireFirewall=false', /not proven/],
     ['broker.sessionDuration=7200', /STS refuses more than 3600/],
+    ['guard.updateStrategy.type=OnDelete', /reaches a node only when you delete its pod/],
     ['metrics.prometheusRule.enabled=true', /without both monitors.*some alerts fire for ever/],
   ] as const)
     test(`warn of ${value}`, () => {

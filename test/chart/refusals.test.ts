@@ -72,6 +72,22 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['injector.tls.existingSecret=my_secret', /'\/injector\/tls\/existingSecret'/],
   ['guard.priorityClassName=System', /'\/guard\/priorityClassName'/],
   ['tests.namespace=a.b', /'\/tests\/namespace'/],
+  ['injector.securityContext.privileged=true', /'\/injector\/securityContext'.*'privileged' not allowed/],
+  ['injector.securityContext.readOnlyRootFilesystem=false', /'\/injector\/securityContext'/],
+  ['injector.securityContext.runAsUser=0', /'\/injector\/securityContext\/runAsUser'.*minimum/],
+  [
+    'injector.securityContext.seccompProfile.type=Unconfined',
+    /'\/injector\/securityContext\/seccompProfile\/type'/,
+  ],
+  ['guard.securityContext.runAsUser=1000', /'\/guard\/securityContext'.*'runAsUser' not allowed/],
+  ['guard.securityContext.capabilities.add={SYS_ADMIN}', /'\/guard\/securityContext'/],
+  ['broker.securityContext.allowPrivilegeEscalation=true', /'\/broker\/securityContext'/],
+  ['guard.podSecurityContext.sysctls[0].name=x', /'\/guard\/podSecurityContext'/],
+  ['guard.updateStrategy.rollingUpdate.maxSurge=1', /'\/guard\/updateStrategy\/rollingUpdate'/],
+  ['injector.updateStrategy.type=Recreate', /'\/injector\/updateStrategy\/type'/],
+  ['injector.revisionHistoryLimit=-1', /'\/injector\/revisionHistoryLimit'.*minimum/],
+  ['guard.dnsConfig.nameserver=1.1.1.1', /'\/guard\/dnsConfig'/],
+  ['guard.extraVolumes[0].emptyDir=x', /'\/guard\/extraVolumes\/0'/],
   ['metrics.prometheusRule.disabled={NodeNotVerified}', /'\/metrics\/prometheusRule\/disabled\/0'/],
   ['metrics.prometheusRule.runbookUrl=wiki', /'\/metrics\/prometheusRule\/runbookUrl'/],
   ['metrics.prometheusRule.nodesWithoutGuard=a"b', /'\/metrics\/prometheusRule\/nodesWithoutGuard'/],
@@ -172,6 +188,40 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     ['sidecar.resourcesMax.cpu=1', 'sidecar.resourcesMax.memory=32Mi'],
     /limit of 48Mi of memory is more than the 32Mi that sidecar\.resourcesMax allows/,
   ],
+  [
+    'a rollout that may take every replica',
+    ['injector.updateStrategy.rollingUpdate.maxUnavailable=100%'],
+    /an upgrade take all 2 replicas/,
+  ],
+  [
+    'a rollout that can replace nothing',
+    [
+      'injector.updateStrategy.rollingUpdate.maxSurge=0',
+      'injector.updateStrategy.rollingUpdate.maxUnavailable=0',
+    ],
+    /no replica could ever be replaced/,
+  ],
+  [
+    'a volume with a name of the chart’s own',
+    ['guard.extraVolumes[0].name=state', 'guard.extraVolumes[0].emptyDir.medium=Memory'],
+    /guard\.extraVolumes may not have a volume state.*choose another name/,
+  ],
+  [
+    'a mount of a volume that is not there',
+    ['broker.extraVolumeMounts[0].name=ca', 'broker.extraVolumeMounts[0].mountPath=/etc/ca'],
+    /mounts the volume ca, which is not there: name it in guard\.extraVolumes/,
+  ],
+  ...['/run/pod2iam', '/run/pod2iam/x', '/run/../run/pod2iam/', '/', '/var/run/secrets/kubernetes.io'].map(
+    (path): [string, string[], RegExp] => [
+      `a mount at ${path}, over what is the chart’s own`,
+      [
+        'guard.extraVolumes[0].name=mine',
+        'broker.extraVolumeMounts[0].name=mine',
+        `broker.extraVolumeMounts[0].mountPath=${path}`,
+      ],
+      /broker\.extraVolumeMounts may not be at .*choose another path/,
+    ],
+  ),
   [
     'an alert that is none',
     ['metrics.prometheusRule.disabled={Pod2iamNodeUnverified}'],
@@ -320,7 +370,9 @@ function differences(root: Schema, given: Schema, node: unknown, path: string): 
   if (schema?.properties === undefined || !isMap(node)) return []
   const { properties } = schema
   // Parts of an object of Kubernetes' own; absent where values leave them to their user.
-  const optional = /resources(Max)?$/.test(path) ? Object.keys(properties) : []
+  const optional = /(resources(Max)?|dnsConfig|[sS]ecurityContext|updateStrategy)$/.test(path)
+    ? Object.keys(properties)
+    : []
   const keys = node.items.map(({ key }) => String(key))
   return [
     // Of other charts, too.

@@ -73,17 +73,6 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* No rights at all; what the injector, the broker and the helm tests run with. Takes the user id. */}}
-{{- define "pod2iam.unprivileged" -}}
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
-runAsNonRoot: true
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
-seccompProfile: {type: RuntimeDefault}
-{{- end -}}
-
 {{/* Fargate and hybrid nodes have no instance metadata; a DaemonSet's pod would stay pending there for ever. */}}
 {{- define "pod2iam.onEc2" -}}
 nodeAffinity:

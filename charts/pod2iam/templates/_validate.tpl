@@ -14,6 +14,7 @@
 {{- include "pod2iam.validateNames" . -}}
 {{- include "pod2iam.validateTests" . -}}
 {{- include "pod2iam.validateMetrics" . -}}
+{{- include "pod2iam.validateVolumes" . -}}
 {{- if and $v.injector.tls.existingSecret (not $v.injector.tls.caBundle) (not $v.injector.tls.injectCaFrom) -}}
 {{- fail "injector.tls.existingSecret needs injector.tls.caBundle, or injector.tls.injectCaFrom with cert-manager: the API server must know whom to trust." -}}
 {{- end -}}

@@ -14,6 +14,9 @@
 {{- if $v.guard.affinity -}}
 {{- $warnings = append $warnings "guard.affinity may leave nodes out: on those, pods reach the node's own role, and pods that ask for a role do not start. Leave out only nodes that have no instance metadata (Fargate, hybrid), or that run no pods of users." -}}
 {{- end -}}
+{{- if eq ($v.guard.updateStrategy.type | default "") "OnDelete" -}}
+{{- $warnings = append $warnings "guard.updateStrategy.type is OnDelete: an upgrade, a change of guard.mode from audit to enforce included, reaches a node only when you delete its pod." -}}
+{{- end -}}
 {{- $all := false -}}
 {{- range $v.guard.tolerations -}}
 {{- if and (eq (default "" .operator) "Exists") (not .key) (not .effect) }}{{ $all = true }}{{ end -}}
