@@ -16,6 +16,13 @@ function refusal(...values: readonly string[]): string {
   return 'nothing was refused'
 }
 
+/** A pool of nodes, by one label. */
+const pool = (index: number, name: string, value: string) => [
+  `guard.pools[${index}].name=${name}`,
+  `guard.pools[${index}].nodes.label=pool`,
+  `guard.pools[${index}].nodes.values={${value}}`,
+]
+
 const SCHEMA: readonly [string, RegExp][] = [
   ['gaurd.mode=audit', /additional properties 'gaurd' not allowed/],
   ['guard.modus=audit', /'\/guard'.*'modus' not allowed/],
@@ -72,6 +79,11 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['injector.tls.existingSecret=my_secret', /'\/injector\/tls\/existingSecret'/],
   ['guard.priorityClassName=System', /'\/guard\/priorityClassName'/],
   ['tests.namespace=a.b', /'\/tests\/namespace'/],
+  ['guard.pools[0].name=gpu', /'\/guard\/pools\/0'.*missing property 'nodes'/],
+  ['guard.pools[0].guard.mode=audit', /'\/guard\/pools\/0\/guard'.*'mode' not allowed/],
+  ['guard.pools[0].guard.healthPort=9999', /'\/guard\/pools\/0\/guard'.*'healthPort' not allowed/],
+  ['guard.pools[0].broker.runAsUser=1', /'\/guard\/pools\/0\/broker'.*'runAsUser' not allowed/],
+  ['guard.pools[0].guard.backend=ebpf', /'\/guard\/pools\/0\/guard\/backend'/],
   ['injector.securityContext.privileged=true', /'\/injector\/securityContext'.*'privileged' not allowed/],
   ['injector.securityContext.readOnlyRootFilesystem=false', /'\/injector\/securityContext'/],
   ['injector.securityContext.runAsUser=0', /'\/injector\/securityContext\/runAsUser'.*minimum/],
@@ -187,6 +199,26 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     'a bound below what every sidecar has',
     ['sidecar.resourcesMax.cpu=1', 'sidecar.resourcesMax.memory=32Mi'],
     /limit of 48Mi of memory is more than the 32Mi that sidecar\.resourcesMax allows/,
+  ],
+  [
+    'two pools of one name',
+    [...pool(0, 'gpu', 'a'), ...pool(1, 'gpu', 'b')],
+    /two pools gpu.*a name of its own/,
+  ],
+  [
+    'a node in two pools',
+    [...pool(0, 'gpu', 'a'), ...pool(1, 'fast', 'a')],
+    /nodes with pool=a are in the pools gpu and fast: name them in one/,
+  ],
+  [
+    'contradictions of one pool',
+    [...pool(0, 'gpu', 'a'), 'guard.ownedTable=true', 'guard.pools[0].guard.backend=iptables'],
+    /in the pool gpu of guard\.pools: guard\.ownedTable=true needs/,
+  ],
+  [
+    'a volume of one pool with a name of the chart’s own',
+    [...pool(0, 'gpu', 'a'), 'guard.pools[0].guard.extraVolumes[0].name=state'],
+    /may not have a volume state/,
   ],
   [
     'a rollout that may take every replica',

@@ -14,7 +14,7 @@
 {{/* What a selector names: it cannot be changed later. Takes (list $ "component"). */}}
 {{- define "pod2iam.selectorLabels" -}}
 app.kubernetes.io/name: {{ (index . 0).Chart.Name }}
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ include "pod2iam.instance" (index . 0) }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 

@@ -14,6 +14,11 @@
 {{- if $v.guard.affinity -}}
 {{- $warnings = append $warnings "guard.affinity may leave nodes out: on those, pods reach the node's own role, and pods that ask for a role do not start. Leave out only nodes that have no instance metadata (Fargate, hybrid), or that run no pods of users." -}}
 {{- end -}}
+{{- range $v.guard.pools -}}
+{{- if or (dig "guard" "affinity" "" .) (ne (dig "guard" "nodeSelector" (dict "kubernetes.io/os" "linux") . | toJson) (toJson (dict "kubernetes.io/os" "linux"))) -}}
+{{- $warnings = append $warnings (printf "the pool %s of guard.pools has a nodeSelector or an affinity: nodes of the pool that it leaves out get no guard at all, and pods there reach the node's own role. Leave out only nodes that run no pods of users." .name) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq ($v.guard.updateStrategy.type | default "") "OnDelete" -}}
 {{- $warnings = append $warnings "guard.updateStrategy.type is OnDelete: an upgrade, a change of guard.mode from audit to enforce included, reaches a node only when you delete its pod." -}}
 {{- end -}}
