@@ -1,4 +1,5 @@
 /** The metric by which every program tells its version: one name for all, so that one query shows a whole installation. */
+import { prometheusText } from './prometheus-text.ts'
 import { VERSION } from './version.ts'
 
 /** Programs with metrics. */
@@ -13,7 +14,6 @@ export const buildLabels = (component: Component) => ({ component, version: VERS
 
 /** Its exposition text, for the programs that write theirs by hand. */
 export function buildInfoText(component: Component): string {
-  const { name, help } = BUILD_INFO
   const labels = Object.entries(buildLabels(component)).map(([label, value]) => `${label}="${value}"`)
-  return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${name}{${labels.join(',')}} 1\n`
+  return prometheusText('', [{ ...BUILD_INFO, type: 'gauge', samples: [[`{${labels.join(',')}}`, 1]] }])
 }

@@ -1,8 +1,4 @@
-/**
- * Bounds on connections that do not lock a good client out. When all are taken, the address that holds most of them makes
- * room: with the connection that has been waiting longest without a request under way, or, where each of its connections has
- * one and it holds more than the newcomer, with its oldest. Who opens hundreds loses their own.
- */
+/** Bounds on connections that do not lock a good client out: when all are taken, another one makes room for the new one. */
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
@@ -15,87 +11,124 @@ export type Connections = {
   readonly count: () => number
 }
 
-type Open = { readonly peer: string; outgoing: ServerResponse | undefined }
+/** An open connection, and the request under way on it, if any. */
+export type Connection = {
+  readonly key: unknown
+  readonly socket: Socket
+  readonly peer: string
+  exchange: { readonly request: IncomingMessage; readonly response: ServerResponse } | undefined
+}
 
 /**
- * @param bounds `most`: how many connections may be open; `perPeer`: how many of one address, if that is bounded too;
- *   `onEnded`: told of each connection that is ended for that
- * @param peerOf whose a connection is; by default its address's, as the kernel spells it
+ * Which connection makes room for a new one; undefined where none must, and the new one is ended.
+ *
+ * @param open in the order of each one's last event: the first of a kind has been waiting longest
+ * @param newcomer the peer of the new connection
+ * @param held how many connections a peer holds
  */
-export function boundedConnections(
-  {
-    most,
-    perPeer = Number.POSITIVE_INFINITY,
-    onEnded,
-  }: { readonly most: number; readonly perPeer?: number; readonly onEnded?: () => void },
-  peerOf: (socket: Socket) => string = ({ remoteAddress = '' }) => remoteAddress,
-): Connections {
-  // A Map keeps the order of insertion, and what becomes idle is put last: the first idle one is the one that waits longest.
-  const open = new Map<Socket, Open>()
-  const held = new Map<string, number>()
+export type Eviction = (
+  open: Iterable<Connection>,
+  newcomer: string,
+  held: (peer: string) => number,
+) => Connection | undefined
 
-  const leave = (socket: Socket) => {
-    const peer = open.get(socket)?.peer
-    if (peer === undefined) return
-    open.delete(socket)
-    const left = (held.get(peer) ?? 1) - 1
-    if (left > 0) held.set(peer, left)
-    else held.delete(peer)
-  }
-  /** Of the address that holds most: what waits longest, else its oldest, where the newcomer will not hold as many itself. */
-  const dispensable = (newcomer: string): Socket | undefined => {
-    let found: { readonly socket: Socket; readonly isIdle: boolean; readonly of: number } | undefined
-    for (const [socket, { peer, outgoing }] of open) {
-      const [isIdle, of] = [outgoing === undefined, held.get(peer) ?? 0]
-      if (!found || of > found.of || (of === found.of && isIdle && !found.isIdle))
-        found = { socket, isIdle, of }
-    }
-    return found && (found.isIdle || found.of > (held.get(newcomer) ?? 0) + 1) ? found.socket : undefined
+type ConnectionBounds = {
+  readonly max: number
+  readonly maxPerPeer?: number
+  /** Absent: {@link greatestHolder}. */
+  readonly evict?: Eviction
+  /** Whose a connection is; absent: its address's, as the kernel spells it. */
+  readonly peerOf?: (socket: Socket) => string
+  /** The same for a TCP socket and the TLS socket over it; undefined where it is closed already. Absent: the socket itself. */
+  readonly keyOf?: (socket: Socket) => unknown
+  /** Called for each connection that is ended because of a bound. */
+  readonly onEnded?: () => void
+}
+
+export function boundedConnections({
+  max,
+  maxPerPeer = Number.POSITIVE_INFINITY,
+  evict = greatestHolder,
+  peerOf = ({ remoteAddress = '' }) => remoteAddress,
+  keyOf = (socket) => socket,
+  onEnded,
+}: ConnectionBounds): Connections {
+  const open = new Map<unknown, Connection>()
+  const byPeer = new Map<string, number>()
+  const held = (peer: string) => byPeer.get(peer) ?? 0
+
+  const leave = (connection: Connection) => {
+    const { key, peer } = connection
+    if (open.get(key) !== connection) return
+    open.delete(key)
+    if (held(peer) > 1) byPeer.set(peer, held(peer) - 1)
+    else byPeer.delete(peer)
   }
   const end = (socket: Socket) => {
     onEnded?.()
-    return socket.destroy()
+    socket.destroy()
   }
   const admit = (socket: Socket) => {
-    const peer = peerOf(socket)
-    if ((held.get(peer) ?? 0) >= perPeer) return end(socket)
-    if (open.size >= most) {
-      const other = dispensable(peer)
+    const [key, peer] = [keyOf(socket), peerOf(socket)]
+    if (key === undefined || held(peer) >= maxPerPeer) return end(socket)
+    if (open.size >= max) {
+      const other = evict(open.values(), peer, held)
       if (other === undefined) return end(socket)
       leave(other)
-      end(other)
+      end(other.socket)
     }
-    open.set(socket, { peer, outgoing: undefined })
-    held.set(peer, (held.get(peer) ?? 0) + 1)
-    return socket.once('close', () => leave(socket))
+    const connection: Connection = { key, socket, peer, exchange: undefined }
+    open.set(key, connection)
+    byPeer.set(peer, held(peer) + 1)
+    socket.once('close', () => leave(connection))
+  }
+  /** Puts it last in the order of events. */
+  const note = (connection: Connection, exchange: Connection['exchange']) => {
+    connection.exchange = exchange
+    if (open.get(connection.key) !== connection) return
+    open.delete(connection.key)
+    open.set(connection.key, connection)
   }
   return {
     watch: (server) => {
       server.on('connection', admit)
-      server.prependListener('request', ({ socket }: IncomingMessage, outgoing: ServerResponse) => {
-        const one = open.get(socket)
-        if (one === undefined) return
-        one.outgoing = outgoing
-        outgoing.once('close', () => {
-          if (one.outgoing !== outgoing || !open.delete(socket)) return
-          one.outgoing = undefined
-          open.set(socket, one)
+      server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
+        const connection = open.get(keyOf(request.socket))
+        if (connection === undefined) return
+        note(connection, { request, response })
+        response.once('close', () => {
+          if (connection.exchange?.response === response) note(connection, undefined)
         })
       })
     },
-    underWay: (socket) => open.get(socket)?.outgoing,
+    underWay: (socket) => open.get(keyOf(socket))?.exchange?.response,
     count: () => open.size,
   }
 }
 
 /**
- * A listener that ends a connection on which more than `most` requests are under way at a time: answers that nobody reads, and
+ * The peer that holds most connections makes room: with the one that has been waiting longest without a request under way,
+ * or, where each of its connections has one and it holds more than the newcomer would, with the one whose request is the
+ * oldest. A peer that opens hundreds loses its own.
+ */
+export const greatestHolder: Eviction = (open, newcomer, held) => {
+  let found: { readonly connection: Connection; readonly isIdle: boolean; readonly of: number } | undefined
+  for (const connection of open) {
+    const [isIdle, of] = [connection.exchange === undefined, held(connection.peer)]
+    if (!found || of > found.of || (of === found.of && isIdle && !found.isIdle))
+      found = { connection, isIdle, of }
+  }
+  return found && (found.isIdle || found.of > held(newcomer) + 1) ? found.connection : undefined
+}
+
+/**
+ * A listener that ends a connection on which more than `max` requests are under way at a time: answers that nobody reads, and
  * requests that wait for theirs, pile up in memory.
  *
- * @param onEnded told of each such connection
+ * @param onEnded called for each such connection
  */
 export function limitPipelining(
-  most: number,
+  max: number,
   listener: RequestListener,
   onEnded?: () => void,
 ): RequestListener {
@@ -104,7 +137,7 @@ export function limitPipelining(
     const { socket } = incoming
     const count = (underWay.get(socket) ?? 0) + 1
     if (socket.destroyed) return
-    if (count > most) {
+    if (count > max) {
       onEnded?.()
       socket.destroy()
       return

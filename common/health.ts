@@ -1,6 +1,6 @@
 /** Health of a process over plain HTTP: `/livez`, `/readyz`, `/metrics`. Nothing secret and no ARN is reachable here. */
 import { createServer, type Server } from 'node:http'
-import type { Socket } from 'node:net'
+import { boundedConnections, type Eviction } from './connections.ts'
 
 export type Readiness = {
   readonly ready: boolean
@@ -10,7 +10,7 @@ export type Readiness = {
   readonly detail?: string
 }
 
-export type Health = {
+type Health = {
   readonly readiness: () => Readiness
   /** Prometheus text exposition format. */
   readonly metrics: () => string | Promise<string>
@@ -52,30 +52,17 @@ export function healthServer(health: Health): Server {
         return send(404, JSON_TYPE, '{"error":"there are /livez, /readyz and /metrics"}\n')
     }
   })
-  boundConnections(server)
+  boundedConnections({ max: MAX_CONNECTIONS, evict: foreignFirst }).watch(server)
   return server
 }
 
 /**
- * Everybody in the cluster can connect here: the oldest connection of another host makes room for a new one, and
- * what asks over loopback (the gate, a probe in the pod) goes only when there is nothing else.
+ * Everybody in the cluster can connect here: the stillest connection of another host makes room for a new one, and
+ * one over loopback (the gate, a probe in the pod) only when there is nothing else.
  */
-function boundConnections(server: Server): void {
-  const open = new Set<Socket>()
-  server.on('connection', (socket: Socket) => {
-    if (open.size >= MAX_CONNECTIONS) {
-      const evicted = oldestForeign(open) ?? open.values().next().value
-      evicted?.destroy()
-      if (evicted !== undefined) open.delete(evicted)
-    }
-    open.add(socket)
-    socket.on('close', () => open.delete(socket))
-  })
-}
-
-function oldestForeign(open: ReadonlySet<Socket>): Socket | undefined {
-  for (const socket of open) if (!isLoopback(socket.remoteAddress)) return socket
-  return undefined
+const foreignFirst: Eviction = (open) => {
+  const all = [...open]
+  return all.find(({ socket }) => !isLoopback(socket.remoteAddress)) ?? all[0]
 }
 
 function isLoopback(address: string | undefined): boolean {

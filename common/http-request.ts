@@ -7,7 +7,7 @@ export type HttpReply = {
   readonly body: string
 }
 
-export type HttpOptions = RequestOptions & {
+type HttpOptions = RequestOptions & {
   /** For the whole exchange, milliseconds. */
   readonly timeoutMs: number
   /** Largest body accepted. */

@@ -34,30 +34,26 @@ function bytesOf(line: string): Uint8Array {
 const NOTHING: Loss = { lines: 0, audit: 0 }
 
 /**
- * @param by.writeSome writes bytes and returns how many of them; throws where there is no room. A pipe takes up to 4 KiB whole
+ * @param deps.writeSome writes bytes and returns how many of them; throws where there is no room. A pipe takes up to 4 KiB whole
  * or not at all (pipe(7), PIPE_BUF), and of more whatever fits
- * @param by.lossLine the line that stands for lines that are missing
- * @param by.capacity characters that may wait
- * @param by.onLost told of each line that is lost
- * @param by.tryLater asks for `drain` some time later
+ * @param deps.lossLine the line that stands for lines that are missing
+ * @param deps.capacity characters that may wait
+ * @param deps.onLost told of each line that is lost
+ * @param deps.tryLater asks for `drain` some time later
  */
-export function lineWriter(by: {
+export function lineWriter(deps: {
   readonly writeSome: (bytes: Uint8Array) => number
   readonly lossLine: (loss: Loss) => string
   readonly capacity: number
   readonly onLost: (kind: LineKind) => void
   readonly tryLater: () => void
 }): LineWriter {
-  const { writeSome, lossLine, capacity, onLost, tryLater } = by
-  const waiting: Waiting[] = []
-  const waitingOf = new Map<LineKind, number>(LINE_KINDS.map((kind) => [kind, 0]))
-  let size = 0
-  /** What is missing behind the last line that waits. */
-  let missing = NOTHING
-  /** Of a line that was taken in part: before anything else is written, or two lines would be one. */
+  const { writeSome, lossLine, capacity, onLost, tryLater } = deps
+  const queue = new LineQueue(capacity, onLost)
+  /** What is left of a line that was taken in part: it goes before anything else, or two lines would be one. */
   let rest: Uint8Array = NO_BYTES
 
-  const push = (): boolean => {
+  const writeRest = (): boolean => {
     while (rest.length > 0) {
       const taken = taking(writeSome, rest)
       if (taken === 0) return false
@@ -75,61 +71,90 @@ export function lineWriter(by: {
     return true
   }
   const drain = (): boolean => {
-    while (push()) {
-      const [first] = waiting
-      const loss = first?.missing ?? missing
-      if (loss.lines > 0) {
-        if (!put(lossLine(loss))) return false
-        if (first) first.missing = NOTHING
-        else missing = NOTHING
+    while (writeRest()) {
+      const { first, missing } = queue
+      if (missing.lines > 0) {
+        if (!put(lossLine(missing))) return false
+        queue.missing = NOTHING
       } else if (first === undefined) return true
-      else if (put(first.line)) remove(0)
+      else if (put(first.line)) queue.remove(0)
       else return false
     }
     return false
   }
-
-  const remove = (index: number): Waiting | undefined => {
-    const [removed] = waiting.splice(index, 1)
-    if (removed === undefined) return undefined
-    size -= removed.line.length
-    waitingOf.set(removed.kind, (waitingOf.get(removed.kind) ?? 0) - 1)
-    return removed
-  }
-  /** Lets go of the oldest line of the least important kind, where that is less important than `kind`. */
-  const makeRoom = (kind: LineKind): boolean => {
-    const least = LINE_KINDS.find((each) => (waitingOf.get(each) ?? 0) > 0)
-    if (least === undefined || LINE_KINDS.indexOf(least) >= LINE_KINDS.indexOf(kind)) return false
-    const index = waiting.findIndex((each) => each.kind === least)
-    const gone = remove(index)
-    if (gone === undefined) return false
-    const behind = waiting[index]
-    const loss = plus(gone.missing, plus(behind?.missing ?? missing, lossOf(gone.kind)))
-    if (behind) behind.missing = loss
-    else missing = loss
-    onLost(gone.kind)
-    return true
-  }
-  const keep = (line: string, kind: LineKind): void => {
-    while (size + line.length > capacity) {
-      if (line.length <= capacity && makeRoom(kind)) continue
-      missing = plus(missing, lossOf(kind))
-      onLost(kind)
-      return
-    }
-    waiting.push({ line, kind, missing })
-    missing = NOTHING
-    size += line.length
-    waitingOf.set(kind, (waitingOf.get(kind) ?? 0) + 1)
-  }
-
   return {
     write: (line, kind) => {
       const taken = drain() && put(line)
-      if (!taken) keep(line, kind)
+      if (!taken) queue.keep(line, kind)
       if (!taken || rest.length > 0) tryLater()
     },
     drain,
+  }
+}
+
+/** The lines that wait, in their order, with what is missing before each of them and behind the last. */
+class LineQueue {
+  readonly #waiting: Waiting[] = []
+  readonly #countOf = new Map<LineKind, number>(LINE_KINDS.map((kind) => [kind, 0]))
+  readonly #capacity: number
+  readonly #onLost: (kind: LineKind) => void
+  #size = 0
+  #missingBehind = NOTHING
+
+  constructor(capacity: number, onLost: (kind: LineKind) => void) {
+    this.#capacity = capacity
+    this.#onLost = onLost
+  }
+
+  get first(): Waiting | undefined {
+    return this.#waiting[0]
+  }
+
+  /** What is missing before the first line; where none waits, at the end. */
+  get missing(): Loss {
+    return this.first?.missing ?? this.#missingBehind
+  }
+
+  set missing(loss: Loss) {
+    if (this.first) this.first.missing = loss
+    else this.#missingBehind = loss
+  }
+
+  remove(index: number): Waiting | undefined {
+    const [removed] = this.#waiting.splice(index, 1)
+    if (removed === undefined) return undefined
+    this.#size -= removed.line.length
+    this.#countOf.set(removed.kind, (this.#countOf.get(removed.kind) ?? 0) - 1)
+    return removed
+  }
+
+  /** Keeps a line at the end; where there is no room for it, the least important line is lost, which may be this one. */
+  keep(line: string, kind: LineKind): void {
+    while (this.#size + line.length > this.#capacity) {
+      if (line.length <= this.#capacity && this.#makeRoom(kind)) continue
+      this.#missingBehind = plus(this.#missingBehind, lossOf(kind))
+      this.#onLost(kind)
+      return
+    }
+    this.#waiting.push({ line, kind, missing: this.#missingBehind })
+    this.#missingBehind = NOTHING
+    this.#size += line.length
+    this.#countOf.set(kind, (this.#countOf.get(kind) ?? 0) + 1)
+  }
+
+  /** Lets go of the oldest line of the least important kind, where that is less important than `kind`. */
+  #makeRoom(kind: LineKind): boolean {
+    const least = LINE_KINDS.find((each) => (this.#countOf.get(each) ?? 0) > 0)
+    if (least === undefined || LINE_KINDS.indexOf(least) >= LINE_KINDS.indexOf(kind)) return false
+    const index = this.#waiting.findIndex((each) => each.kind === least)
+    const gone = this.remove(index)
+    if (gone === undefined) return false
+    const behind = this.#waiting[index]
+    const loss = plus(gone.missing, plus(behind?.missing ?? this.#missingBehind, lossOf(gone.kind)))
+    if (behind) behind.missing = loss
+    else this.#missingBehind = loss
+    this.#onLost(gone.kind)
+    return true
   }
 }
 

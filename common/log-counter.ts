@@ -1,6 +1,5 @@
 import { Counter, type Registry } from 'prom-client'
-import { LINES_LOST_HELP } from './log-metric.ts'
-import { linesLost } from './log-output.ts'
+import { LINES_LOST_HELP, linesLost } from './log-output.ts'
 
 /** Shows in `registry` how many log lines were lost; for the processes that have prom-client. Its label: `kind`. */
 export function countLostLines(registry: Registry, name: string): void {

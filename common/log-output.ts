@@ -7,6 +7,7 @@
  * written to it are a few sentences in a process's life.
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
+import { backoff } from './backoff.ts'
 import { type LineWriter, type Loss, lineWriter } from './line-writer.ts'
 import { LINE_KINDS, type LineKind, type Logger, type LogLevel, lineLogger } from './log.ts'
 
@@ -14,11 +15,15 @@ const STDOUT = 1
 /** Enough for a burst; in every pod. */
 const SMALL = 16 * 1024
 /** What does not end by itself, as a container runtime that hangs, is asked ever more seldom. */
-const RETRY_MS = { first: 50, most: 1000 }
+const RETRY = { base: 50, cap: 1000 }
 /** At the end a reader that is merely slow gets this long. A process has a second to end. */
 const END = { step: 5, tries: 12 }
 
 const lost = Object.fromEntries(LINE_KINDS.map((kind) => [kind, 0])) as Record<LineKind, number>
+
+/** What the metrics `…_log_lines_lost_total` say. */
+export const LINES_LOST_HELP =
+  'Log lines lost since the start because nobody read the output, by kind: their level, or audit.'
 
 /** How many lines of this process's log were lost since its start, by kind. */
 export const linesLost = (): Readonly<Record<LineKind, number>> => lost
@@ -34,18 +39,18 @@ export function stdoutLogger(component: string, level: LogLevel): Logger {
  */
 export function stdoutLines(component: string, capacity: number): LineWriter {
   const fd = withoutWaiting()
-  let delay = RETRY_MS.first
+  let failures = 1
   let timer: NodeJS.Timeout | undefined
   const tryLater = () => {
     if (timer !== undefined) return
-    timer = setTimeout(() => {
-      timer = undefined
-      if (lines.drain()) delay = RETRY_MS.first
-      else {
-        delay = Math.min(delay * 2, RETRY_MS.most)
-        tryLater()
-      }
-    }, delay).unref()
+    timer = setTimeout(
+      () => {
+        timer = undefined
+        failures = lines.drain() ? 1 : failures + 1
+        if (failures > 1) tryLater()
+      },
+      backoff(failures, RETRY, () => 1),
+    ).unref()
   }
   const lines = lineWriter({
     writeSome: (bytes) => writeSync(fd, bytes),

@@ -6,6 +6,7 @@
  * exists, or one cannot be parsed, nothing is allowed. Regexps are RE2 and match the whole text.
  */
 import { RE2JS } from 're2js'
+import { BoundedMap } from './bounded-map.ts'
 import { globMatches } from './glob.ts'
 import { KEYS } from './keys.ts'
 import { quote, type Role } from './role.ts'
@@ -22,7 +23,7 @@ export type PolicySettings = {
   readonly permittedRoles: readonly string[]
 }
 
-export type Judgement = { readonly allowed: true } | { readonly allowed: false; readonly detail: string }
+type Judgement = { readonly allowed: true } | { readonly allowed: false; readonly detail: string }
 
 type Annotations = Readonly<Record<string, string>> | undefined
 
@@ -147,22 +148,16 @@ function regexpAllows(pattern: string, arn: string, base: string | undefined): M
 }
 
 // Results, not compiled patterns: one pattern's automaton may grow to megabytes.
-const remembered = new Map<string, Match>()
+const remembered = new BoundedMap<string, Match>(MAX_REMEMBERED)
 
 /** True when `prefix` and a match of the whole `pattern` make up `text`; `matches` anchors every alternative. */
 function fullMatch(pattern: string, prefix: string, text: string): Match {
   if (pattern.length > MAX_PATTERN_LENGTH || !isCheap(pattern)) return 'invalid'
   // Neither a cheap pattern nor an ARN holds a line feed.
   const key = `${pattern}\n${prefix}\n${text}`
-  const known = remembered.get(key)
-  // What is used moves to the end, the first is forgotten.
-  if (known) remembered.delete(key)
-  const result = known ?? compileAndMatch(pattern, prefix, text)
+  const result = remembered.get(key) ?? compileAndMatch(pattern, prefix, text)
+  // Also where it was known, so that the least recently used result is forgotten first.
   remembered.set(key, result)
-  for (const oldest of remembered.keys()) {
-    if (remembered.size <= MAX_REMEMBERED) break
-    remembered.delete(oldest)
-  }
   return result
 }
 

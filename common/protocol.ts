@@ -64,7 +64,7 @@ export const PROBLEMS = {
 export type ProblemCode = keyof typeof PROBLEMS
 
 /** Body of every answer that is not a success, `application/problem+json` (RFC 9457). */
-export type ProblemBody = {
+type ProblemBody = {
   readonly type: string
   readonly title: string
   readonly status: number

@@ -17,9 +17,7 @@ export type Role = {
   readonly pathName: string
 }
 
-export type RoleResult =
-  | { readonly ok: true; readonly role: Role }
-  | { readonly ok: false; readonly detail: string }
+type RoleResult = { readonly ok: true; readonly role: Role } | { readonly ok: false; readonly detail: string }
 
 // IAM: role name [\w+=,.@-]{1,64}; path (\u0021-\u007E)* up to 512. Characters that mean something to a glob, a URL
 // or JSON have no place in a path anybody uses, so they are left out.

@@ -14,7 +14,7 @@ import {
   type TOKEN_MODES,
 } from './settings.ts'
 
-/** What a decision depends on besides the pod and its namespace: the operator's part. */
+/** The operator's settings on which a decision depends, in addition to the pod and its namespace. */
 export type InjectionSettings = {
   readonly sidecarImage: string
   readonly nodeGuardImage: string
@@ -31,9 +31,9 @@ export type InjectionSettings = {
   readonly sidecarLogLevel: string
   readonly tokenExpirationSeconds: number
   readonly roleKey: string
-  /** Role keys of replicas with other settings, while such are there: a pod annotated by one of these asks for a role, too. */
+  /** Role keys of replicas with other settings, while they exist: a pod annotated with one of these also asks for a role. */
   readonly otherRoleKeys: readonly string[]
-  /** Images whose repositories are as good as the configured ones: those that other replicas are configured with. */
+  /** Images that other replicas are configured with: their repositories are trusted like our own. */
   readonly otherSidecarImages: readonly string[]
   readonly otherNodeGuardImages: readonly string[]
   /** Registries, with or without a path, to which the images may have been moved by an image swapper. */
@@ -42,7 +42,7 @@ export type InjectionSettings = {
   readonly policy: PolicySettings
 }
 
-/** The settings that it is made of: all that matters of another replica's command line, too. */
+/** The flags for {@link InjectionSettings}, which are also all that is read of another replica's command line. */
 export const INJECTION_SPEC = pick([
   ...(['sidecarImage', 'nodeGuardImage', 'trustedRegistries', 'imagePullPolicy'] as const),
   ...([
@@ -58,7 +58,7 @@ export const INJECTION_SPEC = pick([
   ...(['namespaceRestrictions', 'namespaceRestrictionFormat', 'permittedRoles'] as const),
 ])
 
-/** Takes it out of the process's settings, in which there must be no mistake left (`settingMistakes`). */
+/** Extracts them from the process's settings, which must have no mistakes (`settingMistakes`). */
 export function injectionSettings(
   settings: Pick<InjectorSettings, keyof typeof INJECTION_SPEC>,
 ): InjectionSettings {

@@ -1,15 +1,15 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { showBuild } from '../common/build-gauge.ts'
+import type { EventOutcome } from '../common/kube/events.ts'
 import { countLostLines } from '../common/log-counter.ts'
 import { VERSION } from '../common/version.ts'
 import type { Reason } from './admission/reasons.ts'
 import type { PeerKind } from './peers/peer.ts'
-import type { EventOutcome } from './pod-watch/pod-events.ts'
 import type { PodWatch } from './pod-watch/pod-watch.ts'
 import type { StartupTaint } from './startup-taint/remove.ts'
 
 export type InjectorMetrics = {
-  /** One review answered; all labels are bounded. */
+  /** Counts an answered review; all labels are bounded. */
   readonly observe: (
     webhook: 'mutate' | 'validate' | 'warn',
     outcome: string,
@@ -18,14 +18,14 @@ export type InjectorMetrics = {
   ) => void
   /** End of the serving certificate's life, milliseconds since 1970. */
   readonly certificateNotAfter: (milliseconds: number) => void
-  /** Whether the live `caBundle`s are as the built-in authority wants them; asked at every scrape. */
+  /** Whether the live `caBundle`s are as the built-in authority wants them; called at every scrape. */
   readonly bundleInSync: (ask: () => boolean | undefined) => void
-  /** An Event written, or why not. */
+  /** Counts an Event, written or not. */
   readonly event: (outcome: EventOutcome) => void
-  /** What the watch over pods has found; asked at every scrape. */
+  /** What the watch over pods has found; called at every scrape. */
   readonly podWatch: (watch: PodWatch) => void
   readonly startupTaint: (taint: StartupTaint) => void
-  /** The injector's other replicas by kind; asked at every scrape. */
+  /** The injector's other replicas by kind; called at every scrape. */
   readonly peers: (count: () => Readonly<Record<PeerKind, number>>) => void
   readonly text: () => Promise<string>
 }
@@ -33,7 +33,7 @@ export type InjectorMetrics = {
 /** Buckets end at the webhook's five seconds. */
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 
-/** Prometheus metrics of one injector, in a registry of their own. */
+/** Prometheus metrics of one injector, in their own registry. */
 export function injectorMetrics(): InjectorMetrics {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry, prefix: 'pod2iam_' })
@@ -103,7 +103,7 @@ export function injectorMetrics(): InjectorMetrics {
   }
 }
 
-/** Every replica watches and shows the same: queries take the maximum. */
+/** Every replica watches and shows the same numbers: queries take the maximum. */
 function podWatchGauges(registry: Registry, watch: PodWatch): void {
   const registers = [registry]
   new Gauge({
@@ -118,7 +118,7 @@ function podWatchGauges(registry: Registry, watch: PodWatch): void {
   })
   new Gauge({
     name: 'pod2iam_injector_pod_findings',
-    help: 'Pods of opted-in namespaces that lack their sidecar, or whose gate or sidecar lets them wait for more than 30 s.',
+    help: 'Pods of opted-in namespaces that lack their sidecar, or have been waiting for their gate or sidecar for more than 30 s.',
     labelNames: ['finding'],
     registers,
     collect() {
@@ -128,7 +128,7 @@ function podWatchGauges(registry: Registry, watch: PodWatch): void {
   })
   new Gauge({
     name: 'pod2iam_injector_watch_age_seconds',
-    help: "Time since the API server's last word about what is watched.",
+    help: 'Time since the API server last sent something about what is watched.',
     labelNames: ['watch'],
     registers,
     collect() {
@@ -138,7 +138,7 @@ function podWatchGauges(registry: Registry, watch: PodWatch): void {
   })
   new Gauge({
     name: 'pod2iam_injector_unwatched_pods',
-    help: 'Pods there is no room to watch: they have no Events, or are missing in the count of sidecars.',
+    help: 'Pods for which the watch has no room: they get no Events, or are missing in the count of sidecars.',
     registers,
     collect() {
       this.set(watch.leftOut())
@@ -157,7 +157,7 @@ function startupTaintGauges(registry: Registry, taint: StartupTaint): void {
   })
   new Counter({
     name: 'pod2iam_injector_startup_taints_removed_total',
-    help: 'Nodes this replica has taken the startup taint from.',
+    help: 'Nodes from which this replica has removed the startup taint.',
     registers: [registry],
     collect() {
       this.reset()

@@ -15,7 +15,7 @@ import {
   whole,
 } from '../common/settings.ts'
 import {
-  MOST_RESOURCES,
+  MAX_RESOURCES,
   parseResourceList,
   parseResources,
   type ResourceList,
@@ -35,9 +35,9 @@ export const SPEC = {
   drainSeconds: whole(
     0,
     [0, 60],
-    'seconds for which it goes on accepting connections after SIGTERM, up to three times as long while some come; 0: it ends within a second',
+    'seconds to go on accepting connections after SIGTERM, up to three times as long while new ones come; 0: end within a second',
   ),
-  kubeconfig: optional('kubeconfig in JSON with the way to the API server; without it, in-cluster'),
+  kubeconfig: optional('kubeconfig with the way to the API server; without it, in-cluster'),
   sidecarImage: text(undefined, 'image of the sidecar'),
   nodeGuardImage: text(undefined, "image of the node guard, which is also the gate's"),
   trustedRegistries: list(
@@ -52,15 +52,15 @@ export const SPEC = {
   ),
   sidecarResourcesMax: checked<ResourceList>(
     (value) => parseResourceList(value) ?? fail('must be JSON such as {"cpu":"1","memory":"256Mi"}'),
-    MOST_RESOURCES,
-    JSON.stringify(MOST_RESOURCES),
+    MAX_RESOURCES,
+    JSON.stringify(MAX_RESOURCES),
     `the most that annotation ${KEYS.sidecarResources} may ask for`,
   ),
   redirect: oneOf(REDIRECT_MODES, 'nft', 'how apps reach the sidecar unless annotated'),
   start: oneOf(
     START_MODES,
     'auto',
-    'auto: the sidecar alone lets apps start where they are reached by env, and a gate behind it does elsewhere; two-stage: always a gate',
+    "auto: in redirect mode env the sidecar's start hook holds the app back, in nft a gate does; two-stage: always a gate",
   ),
   gateProof: oneOf(['enforce', 'report'], 'enforce', 'report lets pods start unproven: audit mode only'),
   gateAcceptDrop: flag(false, 'a timeout proves the block, too (dataplanes that drop silently)'),
@@ -81,7 +81,7 @@ export const SPEC = {
     'prefix of roles given by name, e.g. arn:aws:iam::111111111111:role/',
   ),
   defaultRole: optional('role of pods in namespaces labelled all that have no other'),
-  untouchedNamespaces: list([], 'namespaces that no webhook looks at, for what is said about their pods'),
+  untouchedNamespaces: list([], 'namespaces for which no webhook is called; Events on their pods say so'),
   roleKey: checked(qualifiedName, KEYS.role, KEYS.role, 'key of the role annotation on pods'),
   namespaceRestrictions: flag(true, 'namespaces must allow the roles of their pods'),
   namespaceRestrictionFormat: oneOf(['glob', 'regexp'], 'glob', `how ${KEYS.allowedRoles} is read`),
@@ -94,15 +94,15 @@ export const SPEC = {
     'none',
     'namespace/name of the Secret of the built-in certificate authority',
   ),
-  serviceName: optional('Service of the injector, beside that Secret; the built-in authority issues for it'),
-  webhookConfiguration: optional('name of the webhook configurations whose caBundle is kept right'),
+  serviceName: optional("the injector's Service, in that Secret's namespace; certificates are issued for it"),
+  webhookConfiguration: optional('name of the webhook configurations whose caBundle is kept correct'),
   startupTaint: checked<string | undefined>(
     (value) => (value === '' ? undefined : qualifiedName(value)),
     undefined,
     'none',
-    'key of the taint that is taken from a node when its guard is ready (docs/startup-taint.md)',
+    'key of the taint that is removed from a node when its guard is ready (docs/startup-taint.md)',
   ),
-  podName: optional("this replica's pod, by which it knows itself among the injector's replicas"),
+  podName: optional("name of this replica's pod, to recognise itself among the injector's replicas"),
   podNamespace: optional("namespace of the injector's pods, for a rolling upgrade without refusals"),
   podSelector: optional("label selector of the injector's pods, all replicas of all releases"),
   nodeGuardNamespace: text('pod2iam-system', "namespace of the node guard's pods, for the startup taint"),
@@ -126,30 +126,45 @@ export type CertificateOrigin =
       readonly webhookConfiguration: string
     }
 
-/** The one origin that is set whole, or one sentence about what is missing or too much. */
-export function certificateOrigin(settings: InjectorSettings): CertificateOrigin | string {
+type OriginResult =
+  | { readonly ok: true; readonly origin: CertificateOrigin }
+  | { readonly ok: false; readonly problem: string }
+
+/** The one origin whose settings are complete, or one sentence about what is missing or contradicts it. */
+export function certificateOrigin(settings: InjectorSettings): OriginResult {
   const { tlsCertFile: cert, tlsKeyFile: key, caSecret, serviceName, webhookConfiguration } = settings
   const files = cert !== undefined || key !== undefined
   const authority = [caSecret, serviceName, webhookConfiguration].some((value) => value !== undefined)
   if (files && authority)
-    return 'set either --tls-cert-file and --tls-key-file or --ca-secret, --service-name and --webhook-configuration, not both.'
-  if (files)
-    return cert !== undefined && key !== undefined
-      ? { kind: 'files', cert, key }
-      : 'set both --tls-cert-file and --tls-key-file.'
-  if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined)
-    return { kind: 'authority', secret: caSecret, service: serviceName, webhookConfiguration }
-  return (
+    return bad(
+      'set either --tls-cert-file and --tls-key-file or --ca-secret, --service-name and --webhook-configuration, not both.',
+    )
+  if (cert !== undefined && key !== undefined) return { ok: true, origin: { kind: 'files', cert, key } }
+  if (files) return bad('set both --tls-cert-file and --tls-key-file.')
+  if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined) {
+    const origin = {
+      kind: 'authority',
+      secret: caSecret,
+      service: serviceName,
+      webhookConfiguration,
+    } as const
+    return { ok: true, origin }
+  }
+  return bad(
     'set --tls-cert-file and --tls-key-file, or, for the built-in certificate authority, ' +
-    '--ca-secret, --service-name and --webhook-configuration.'
+      '--ca-secret, --service-name and --webhook-configuration.',
   )
+}
+
+function bad(problem: string): OriginResult {
+  return { ok: false, problem }
 }
 
 /** What is wrong between settings, one sentence each. */
 export function settingMistakes(settings: InjectorSettings): string[] {
   const mistakes: string[] = []
   const origin = certificateOrigin(settings)
-  if (typeof origin === 'string') mistakes.push(origin)
+  if (!origin.ok) mistakes.push(origin.problem)
   const { podName, podNamespace, podSelector } = settings
   const ofPods = [podName, podNamespace, podSelector].filter((value) => value !== undefined)
   if (ofPods.length !== 0 && ofPods.length !== 3)

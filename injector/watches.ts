@@ -1,4 +1,4 @@
-/** What the injector watches besides its reviews: its other replicas, pods that opted in, and nodes that wait for their guard. */
+/** What the injector watches beside its reviews: its other replicas, pods of opted-in namespaces, and nodes that wait for their guard. */
 import { systemClock } from '../common/clock.ts'
 import type { Kube } from '../common/kube/client.ts'
 import type { Logger } from '../common/log.ts'
@@ -11,9 +11,9 @@ import { watchPods } from './pod-watch/pod-watch.ts'
 import type { InjectorSettings } from './settings.ts'
 import { removeStartupTaint } from './startup-taint/remove.ts'
 
-/** What the watches tell the rest of the process. */
-export type Watches = {
-  /** The only one that reviews depend on. */
+/** What the rest of the process uses of the watches. */
+type Watches = {
+  /** The only watch that reviews depend on. */
   readonly peers: Peers
   readonly stop: () => void
 }
@@ -21,29 +21,29 @@ export type Watches = {
 /**
  * Starts them.
  *
- * @param own what this replica decides by where it is the only one
+ * @param own this replica's own settings
  * @param instance this replica's name, for Events
  */
 export function startWatches(
   settings: InjectorSettings,
   own: InjectionSettings,
-  by: { readonly kube: Kube; readonly log: Logger; readonly metrics: InjectorMetrics },
+  deps: { readonly kube: Kube; readonly log: Logger; readonly metrics: InjectorMetrics },
   instance: string,
 ): Watches {
-  const { kube, log, metrics } = by
+  const { kube, log, metrics } = deps
   const stopping = new AbortController()
-  const edges = { kube, log, clock: systemClock, signal: stopping.signal }
+  const watchDeps = { kube, log, clock: systemClock, signal: stopping.signal }
   const { podName, podNamespace, podSelector } = settings
   const peers =
     podName !== undefined && podNamespace !== undefined && podSelector !== undefined
-      ? watchPeers(own, { namespace: podNamespace, selector: podSelector, name: podName }, edges)
+      ? watchPeers(own, { namespace: podNamespace, selector: podSelector, name: podName }, watchDeps)
       : noPeers(own)
   metrics.peers(peers.counts)
-  const events = podEvents(edges, instance, metrics.event)
+  const events = podEvents(watchDeps, instance, metrics.event)
   const untouched = new Set(settings.untouchedNamespaces)
-  metrics.podWatch(watchPods(edges, settings.roleKey, events, gateCode, untouched))
+  metrics.podWatch(watchPods(watchDeps, settings.roleKey, events, gateCode, untouched))
   const { startupTaint: key, nodeGuardNamespace: namespace, nodeGuardSelector: selector } = settings
-  if (key !== undefined) metrics.startupTaint(removeStartupTaint(edges, key, { namespace, selector }))
+  if (key !== undefined) metrics.startupTaint(removeStartupTaint(watchDeps, key, { namespace, selector }))
   return {
     peers,
     stop() {

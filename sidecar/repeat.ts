@@ -1,5 +1,5 @@
 /** Repeats a step that says itself when it wants to be called next; notices when the wall clock was set or the machine slept. */
-import type { Clock } from './clock.ts'
+import type { SteadyClock } from '../common/clock.ts'
 
 /** Longest single sleep. A timer stands still during a suspend, so the wall clock is looked at this often. */
 const SLICE_MS = 30_000
@@ -19,7 +19,7 @@ export type Repeated = {
  * @param onJump told the jump in milliseconds, forward positive
  */
 export function repeat(
-  clock: Clock,
+  clock: SteadyClock,
   step: () => Promise<number>,
   onJump: (milliseconds: number) => void = () => {},
 ): Repeated {
@@ -28,21 +28,18 @@ export function repeat(
 
   const run = async () => {
     const delay = await step()
-    if (!stopped) sleep(clock.monotonic() + delay, clock.wall() - clock.monotonic())
+    if (!stopped) sleep(clock.monotonic() + delay, clock.now() - clock.monotonic())
   }
   const sleep = (until: number, offset: number) => {
     const left = until - clock.monotonic()
-    cancel = clock.timer(
-      () => {
-        const jump = clock.wall() - clock.monotonic() - offset
-        if (Math.abs(jump) > JUMP_MS) {
-          onJump(jump)
-          void run()
-        } else if (clock.monotonic() >= until) void run()
-        else sleep(until, offset)
-      },
-      Math.max(0, Math.min(left, SLICE_MS)),
-    )
+    cancel = clock.after(Math.min(left, SLICE_MS), () => {
+      const jump = clock.now() - clock.monotonic() - offset
+      if (Math.abs(jump) > JUMP_MS) {
+        onJump(jump)
+        void run()
+      } else if (clock.monotonic() >= until) void run()
+      else sleep(until, offset)
+    })
   }
   void run()
   return {

@@ -1,31 +1,31 @@
 /** Puts the parts of the sidecar together: this is where a request's way and a credential's way meet. */
 import type { Proof } from '../common/block/proof.ts'
+import { type SteadyClock, systemClock } from '../common/clock.ts'
 import { messageOf } from '../common/errors.ts'
-import { healthServer } from '../common/health.ts'
+import { healthServer, type Readiness } from '../common/health.ts'
 import type { Logger } from '../common/log.ts'
 import { CREDENTIALS_PATH, METADATA_PATH, POD_PATH } from '../common/protocol.ts'
 import { VERSION } from '../common/version.ts'
-import { brokerClient } from './broker/client.ts'
+import { type BrokerClient, brokerClient } from './broker/client.ts'
 import { outcomeOf } from './broker/outcome.ts'
 import { podWordOf } from './broker/pod-word.ts'
-import { snapshotOf } from './broker/snapshot.ts'
+import { type Snapshot, snapshotOf } from './broker/snapshot.ts'
 import { readTokenFile } from './broker/token-file.ts'
-import { type Clock, systemClock } from './clock.ts'
 import { refusalSentence, startRefresher } from './credentials/refresher.ts'
 import { CredentialStore } from './credentials/store.ts'
 import { exchangeLog } from './health/exchange-log.ts'
 import { Metrics } from './health/metrics.ts'
 import { readiness } from './health/readiness.ts'
-import { type Probe, selfTestOf } from './health/self-test.ts'
+import { type Probe, type SelfTest, selfTestOf } from './health/self-test.ts'
 import { type FetchHandler, requestListener } from './http/listener.ts'
-import { LIMITS, listenOn, metadataServer, type OnRefused } from './http/server.ts'
+import { LIMITS, listenOn, type MetadataServer, metadataServer, type OnRefused } from './http/server.ts'
 import { type Exchange, metadataApp } from './imds/app.ts'
 import type { KnownRole } from './imds/iam.ts'
 import { loadTokenKey } from './imds/token-key.ts'
 import type { Repeated } from './repeat.ts'
 import type { SidecarSettings } from './settings.ts'
-import { startOf } from './start/start.ts'
-import { warmUpOf } from './warm-up.ts'
+import { type Start, startOf } from './start/start.ts'
+import { type WarmUp, warmUpOf } from './warm-up.ts'
 
 export type Sidecar = {
   readonly metadataPort: number
@@ -34,44 +34,104 @@ export type Sidecar = {
   readonly stop: () => Promise<void>
 }
 
-export type SidecarParts = {
+type SidecarDeps = {
   readonly log: Logger
   /** The role as the pod's annotation says it. */
   readonly role: string | undefined
-  readonly clock?: Clock
+  readonly clock?: SteadyClock
   readonly random?: () => number
   /** How the self-test asks the metadata address. */
   readonly probe?: Probe
   /** One round of the proof that the block holds. */
   readonly prove?: () => Promise<Proof>
-  /** Told why the pod's start is not held any longer: the process has to end, so that its hook fails. */
+  /** Called with the reason when the pod's start is not held any longer: the process has to end, so that its hook fails. */
   readonly giveUp?: (sentence: string) => void
 }
 
 /** Starts everything and returns once the ports are bound; rejects when one cannot be. */
-export async function startSidecar(settings: SidecarSettings, parts: SidecarParts): Promise<Sidecar> {
-  const { log, role, clock = systemClock, random = Math.random, giveUp = () => {} } = parts
+export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps): Promise<Sidecar> {
+  const { log, role, clock = systemClock, random = Math.random, giveUp = () => {} } = deps
   const store = new CredentialStore(clock)
   const metrics = new Metrics()
   const snapshot = snapshotOf({ clock, log, random })
-  const selfTest = selfTestOf(settings.selfTest, clock, parts.probe)
+  const selfTest = selfTestOf(settings.selfTest, clock, deps.probe)
   const warmUp = warmUpOf()
-  const start = startOf(settings, { clock, log, prove: parts.prove, giveUp })
-  const ready = () =>
-    readiness({
-      selfTestPassed: selfTest.passed(),
-      blockPassed: start.blockPassed(),
-      blockReason: start.blockReason(),
-      startupGate: settings.startupGate,
-      view: store.view(),
-      snapshotAsked: snapshot.asked(),
-      warm: warmUp.isOver(),
-    })
+  const start = startOf(settings, { clock, log, prove: deps.prove, giveUp })
+  const parts = { store, metrics, snapshot, selfTest, warmUp, start, role, clock, log, random }
+  const ready = () => readinessOf(settings, parts)
   const health = healthServer({
     readiness: ready,
     metrics: () =>
       metrics.text({ remaining: store.remaining(), ready: ready().ready, now: clock.monotonic() }),
   })
+  const server = serverOf(settings, parts)
+
+  // Bound first; after that every step lets the event loop turn, so that an application that is too early gets its
+  // answer at once: what follows takes 15 ms the first time.
+  const metadataPort = await server.listen(settings.listenPort)
+  const loops: Repeated[] = []
+  const stop = async () => {
+    log.info('stopping')
+    for (const loop of loops) loop.stop()
+    await server.close()
+    health.close()
+    health.closeAllConnections()
+  }
+  try {
+    await turn()
+    const askBroker = brokerClient({
+      urls: settings.brokerUrl,
+      readToken: () => readTokenFile(settings.tokenFile),
+      onRelease: (release) => log.info('the broker of this node answers', { release }),
+    })
+    loops.push(refresh(parts, askBroker, metadataPort))
+    await turn()
+    loops.push(snapshot.start(() => askBroker(METADATA_PATH)))
+    loops.push(...start.begin(ready, async () => podWordOf(await askBroker(POD_PATH))))
+    loops.push(selfTest.start(() => log.info('self-test passed: 169.254.169.254 leads to this process')))
+    await turn()
+    // Without a host: on :: and, where there is no IPv6, on 0.0.0.0.
+    const healthPort = await listenOn(health, undefined, settings.healthPort)
+    await turn()
+    await server.listenIpv6(metadataPort)
+    const { imdsTokens, selfTest: mode } = settings
+    log.info('listening', { version: VERSION, port: metadataPort, healthPort, imdsTokens, selfTest: mode })
+    return { metadataPort, healthPort, stop: () => stop().then(() => sayLast(store, log)) }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+type Parts = {
+  readonly store: CredentialStore
+  readonly metrics: Metrics
+  readonly snapshot: Snapshot
+  readonly selfTest: SelfTest
+  readonly warmUp: WarmUp
+  readonly start: Start
+  readonly role: string | undefined
+  readonly clock: SteadyClock
+  readonly log: Logger
+  readonly random: () => number
+}
+
+function readinessOf({ startupGate }: SidecarSettings, parts: Parts): Readiness {
+  const { store, snapshot, selfTest, warmUp, start } = parts
+  return readiness({
+    selfTestPassed: selfTest.passed(),
+    blockPassed: start.blockPassed(),
+    blockReason: start.blockReason(),
+    startupGate,
+    view: store.view(),
+    snapshotAsked: snapshot.asked(),
+    warm: warmUp.isOver(),
+  })
+}
+
+/** The metadata service, not yet listening. */
+function serverOf(settings: SidecarSettings, parts: Parts): MetadataServer {
+  const { store, metrics, snapshot, selfTest, warmUp, role, clock, log } = parts
   const { key, warning } = loadTokenKey(settings.stateDir)
   if (warning !== undefined) log.warn(warning)
   const onError = (error: unknown) => log.error('a request failed', { error: messageOf(error) })
@@ -92,66 +152,30 @@ export async function startSidecar(settings: SidecarSettings, parts: SidecarPart
     onError,
     clock,
   })
-  // The classes differ (http/web.ts), what is used of them does not.
-  const handler = app.fetch as unknown as FetchHandler
   const onRefused: OnRefused = (refusal, status, more) =>
     onExchange({ ...more, path: undefined, status, refusal })
-  const listener = requestListener(handler, {
+  // The classes differ (http/web.ts), what is used of them does not.
+  const listener = requestListener(app.fetch as unknown as FetchHandler, {
     bodyLimit: LIMITS.body,
     headerLines: LIMITS.headerLines,
     onError,
     onRefused: (refusal, status, method) => onRefused(refusal, status, { method }),
   })
-  const server = metadataServer(listener, onRefused)
+  return metadataServer(listener, onRefused)
+}
 
-  // Bound first; after that every step lets the event loop turn, so that an application that is too early gets its
-  // answer at once: what follows takes 15 ms the first time.
-  const metadataPort = await server.listen(settings.listenPort)
-  const loops: Repeated[] = []
-  const stop = async () => {
-    log.info('stopping')
-    for (const loop of loops) loop.stop()
-    await server.close()
-    health.close()
-    health.closeAllConnections()
-  }
-  try {
-    await turn()
-    const askBroker = brokerClient({
-      urls: settings.brokerUrl,
-      readToken: () => readTokenFile(settings.tokenFile),
-      onRelease: (release) => log.info('the broker of this node answers', { release }),
-    })
-    loops.push(
-      startRefresher({
-        ask: async () => outcomeOf(await askBroker(CREDENTIALS_PATH), clock.wall()),
-        onOutcome: (outcome) => {
-          metrics.refresh(outcome, clock.monotonic())
-          if (outcome.kind === 'credentials' || outcome.kind === 'none')
-            void warmUp.run(metadataPort, knownRole(store, role).name)
-        },
-        store,
-        clock,
-        log,
-        random,
-      }),
-    )
-    await turn()
-    loops.push(snapshot.start(() => askBroker(METADATA_PATH)))
-    loops.push(...start.begin(ready, async () => podWordOf(await askBroker(POD_PATH))))
-    loops.push(selfTest.start(() => log.info('self-test passed: 169.254.169.254 leads to this process')))
-    await turn()
-    // Without a host: on :: and, where there is no IPv6, on 0.0.0.0.
-    const healthPort = await listenOn(health, undefined, settings.healthPort)
-    await turn()
-    await server.listenIpv6(metadataPort)
-    const { imdsTokens, selfTest: mode } = settings
-    log.info('listening', { version: VERSION, port: metadataPort, healthPort, imdsTokens, selfTest: mode })
-    return { metadataPort, healthPort, stop: () => stop().then(() => sayLast(store, log)) }
-  } catch (error) {
-    await stop()
-    throw error
-  }
+/** Keeps the credentials fresh. */
+function refresh(parts: Parts, askBroker: BrokerClient, metadataPort: number): Repeated {
+  const { store, metrics, warmUp, role, clock, log, random } = parts
+  return startRefresher({
+    ask: async () => outcomeOf(await askBroker(CREDENTIALS_PATH), clock.now()),
+    onOutcome: (outcome) => {
+      metrics.refresh(outcome, clock.monotonic())
+      if (outcome.kind === 'credentials' || outcome.kind === 'none')
+        void warmUp.run(metadataPort, knownRole(store, role).name)
+    },
+    ...{ store, clock, log, random },
+  })
 }
 
 /** One turn of the event loop: whoever waits on a socket is served. */

@@ -10,8 +10,8 @@ import { run } from 'node:test'
 import { buildAll } from '../build.ts'
 
 /**
- * What hangs is ended and named: one file, and all that still run. A file of the firewall that takes half a minute alone
- * takes four where twenty others want the same two cores.
+ * After this long a file that hangs is ended and named, and after the longer time the whole run. A file of the firewall
+ * that takes half a minute alone takes four minutes when twenty others compete for the same two cores.
  */
 const [TEST_MS, ALL_MS] = [30 * 60_000, 4 * 60 * 60_000]
 
@@ -58,7 +58,7 @@ async function runTests(files: string[]) {
   const failed: Outcome[] = []
   const skipped: Outcome[] = []
   let passed = 0
-  // Most tests wait for the kernel or for another process: more files at once than cores pays.
+  // Most tests wait for the kernel or for another process, so one file more than there are cores runs at a time.
   const stream = run({
     files,
     concurrency: availableParallelism() + 1,
@@ -66,7 +66,7 @@ async function runTests(files: string[]) {
     signal: AbortSignal.timeout(ALL_MS),
   })
   stream.on('test:pass', ({ name, file = '', details, skip }) => {
-    // A suite that is skipped as a whole says nothing of its tests.
+    // A suite that is skipped as a whole does not report its tests.
     if (details.type === 'suite' && skip === undefined) return
     const path = relative(process.cwd(), file)
     if (skip !== undefined) skipped.push({ name, file: path, reason: String(skip) })
@@ -74,7 +74,7 @@ async function runTests(files: string[]) {
   })
   stream.on('test:fail', ({ name, file = '', details }) => {
     const { error } = details
-    // A suite fails because a test in it did; that test has been told already.
+    // A suite fails because a test in it failed, and that test was reported already.
     if (details.type === 'suite' && 'failureType' in error && error.failureType === 'subtestsFailed') return
     failed.push({ name, file: relative(process.cwd(), file), error: error.cause ?? error })
   })

@@ -1,6 +1,6 @@
 import type { DialResult, Route } from './dial.ts'
 
-export type ProofOptions = {
+type ProofOptions = {
   readonly metadata: readonly string[]
   readonly acceptDrop: boolean
   /** Makes dialling immune to NAT inside the pod, before every round; a sentence where it failed. */

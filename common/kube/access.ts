@@ -1,28 +1,52 @@
 /** Where the API server is and with what this process proves who it is. */
 import { readFile } from 'node:fs/promises'
+import type { Agent } from 'node:http'
 
-/** TLS material in PEM and a bearer token, as they are now. */
+/** TLS material in PEM and what the requests carry, as they are now. */
 export type KubeCredentials = {
   readonly ca?: string
   readonly token?: string
   readonly cert?: string
   readonly key?: string
+  /** Sent with each request beside the token: another kind of authorization, or who is impersonated. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 export type KubeAccess = {
   readonly server: URL
   readonly serverName?: string
-  /** Reads token and certificates again: they are rotated under a running process. */
-  readonly read: () => Promise<KubeCredentials>
+  /** The certificate of the API server is not checked: somebody asked for that explicitly. */
+  readonly isInsecure?: boolean
+  /** How old credentials may get before they are read again, in milliseconds; 30 seconds unless it is given. */
+  readonly rereadMs?: number
+  /**
+   * Reads token and certificates again: they are rotated under a running process.
+   *
+   * @param isRefused the API server has just answered 401 to the last ones
+   * @throws {KubeAccessError}
+   */
+  readonly read: (isRefused?: boolean) => Promise<KubeCredentials>
+  /** Makes the connections where they are not plain TLS to the server: through a proxy, or without TLS. */
+  readonly agent?: (credentials: KubeCredentials) => Promise<Agent>
 }
 
 /** What is wrong with the access to the API server, as a sentence for the operator. */
 export class KubeAccessError extends Error {}
 
+/** @param name of what gives the access; @param detail a sentence with the remedy */
+export function wrong(name: string, detail: string): KubeAccessError {
+  return new KubeAccessError(`${name} cannot be used: ${detail}`)
+}
+
+/** Why a process that is not in a pod has no access, with the remedy. */
+export const NOT_IN_A_POD =
+  'KUBERNETES_SERVICE_HOST is not set: this is not a pod; outside a cluster give --kubeconfig'
+
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 
 /**
- * Access from inside the cluster (environment and the projected service-account volume).
+ * Access from inside the cluster (environment and the projected service-account volume), without `KubeConfig`: this is
+ * what runs on every node.
  *
  * @throws {KubeAccessError} outside a cluster
  */
@@ -32,10 +56,7 @@ export function inClusterAccess(
 ): KubeAccess {
   const host = env.KUBERNETES_SERVICE_HOST
   const port = env.KUBERNETES_SERVICE_PORT_HTTPS ?? env.KUBERNETES_SERVICE_PORT ?? '443'
-  if (!host)
-    throw new KubeAccessError(
-      'KUBERNETES_SERVICE_HOST is not set: this is not a pod; outside a cluster give --kubeconfig',
-    )
+  if (!host) throw new KubeAccessError(NOT_IN_A_POD)
   return {
     server: new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}`),
     read: async () => {

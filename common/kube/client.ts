@@ -1,12 +1,11 @@
 /**
  * A thin client of the API server over node:https, for broker and injector.
  *
- * `@kubernetes/client-node` (2.0.1) is used for its types only: idle it costs 75 MB of anonymous memory, 42 MB bundled, and opens
- * a TLS connection for every request (a watch in a cgroup of 64 MiB: killed). The whole broker with this client is idle at
- * 31 MiB of private memory with 110 pods, of the 64 it may have.
+ * `@kubernetes/client-node` (2.0.1) gives the types, and its `KubeConfig` the credentials (`kubeconfig.ts`). Its generated
+ * client reads every answer whole, into classes, and opens a TLS connection for every request (decision 0050).
  */
-import type { IncomingMessage } from 'node:http'
-import { Agent } from 'node:https'
+import type { Agent, IncomingMessage } from 'node:http'
+import { Agent as TlsAgent } from 'node:https'
 import { setImmediate } from 'node:timers/promises'
 import type { Clock } from '../clock.ts'
 import { httpRequest, open } from '../http-request.ts'
@@ -88,32 +87,61 @@ export function kubeClient(
 ): Kube {
   let credentials: KubeCredentials | undefined
   let readAt = Number.NEGATIVE_INFINITY
+  let isRefused = false
   let agent: Agent | undefined
 
-  const prepare = async (accept = ANY) => {
-    if (credentials === undefined || clock.now() - readAt >= REREAD_MS) {
-      const fresh = await access.read()
-      readAt = clock.now()
-      if (!agent || !sameTls(credentials, fresh)) {
-        agent?.destroy()
-        const { ca, cert, key } = fresh
-        const { serverName } = access
-        agent = new Agent({
-          keepAlive: true,
-          maxSockets: 16,
-          ...{ ca, cert, key },
-          ...(serverName ? { servername: serverName } : {}),
-        })
-      }
-      credentials = fresh
+  let rereading: Promise<KubeCredentials> | undefined
+  /** One at a time: a second agent would end the connections of the first. */
+  const reread = () => {
+    rereading ??= readAnew().finally(() => {
+      rereading = undefined
+    })
+    return rereading
+  }
+  const readAnew = async () => {
+    const fresh = await readInTime()
+    readAt = clock.now()
+    isRefused = false
+    if (!agent || !sameTls(credentials, fresh)) {
+      const made = await (access.agent ?? tlsAgent)(fresh)
+      agent?.destroy()
+      agent = made
     }
-    const headers: Record<string, string> = { accept, 'user-agent': userAgent }
-    if (credentials.token) headers.authorization = `Bearer ${credentials.token}`
+    credentials = fresh
+    return fresh
+  }
+  /** A credential plugin may take longer than a request may; the next request finds what it has given. */
+  const readInTime = async () => {
+    const { promise, reject } = Promise.withResolvers<never>()
+    const cancel = clock.after(timeoutMs, () => reject(new Error(`no credentials within ${timeoutMs} ms`)))
+    try {
+      return await Promise.race([access.read(isRefused), promise])
+    } finally {
+      cancel()
+    }
+  }
+  const tlsAgent = async ({ ca, cert, key }: KubeCredentials): Promise<Agent> => {
+    const { serverName, isInsecure } = access
+    return new TlsAgent({
+      keepAlive: true,
+      maxSockets: 16,
+      ...{ ca, cert, key },
+      ...(serverName ? { servername: serverName } : {}),
+      ...(isInsecure ? { rejectUnauthorized: false } : {}),
+    })
+  }
+  const isOld = () => clock.now() - readAt >= (access.rereadMs ?? REREAD_MS)
+  const prepare = async (accept = ANY) => {
+    const current = credentials === undefined || isOld() ? await reread() : credentials
+    const headers: Record<string, string> = { accept, 'user-agent': userAgent, ...current.headers }
+    if (current.token) headers.authorization = `Bearer ${current.token}`
     return agent ? { agent, headers } : { headers }
   }
-  /** After a 401 the token file is read before the next request. */
+  /** After a 401 the credentials are read before the next request. */
   const noticeStatus = (status: number) => {
-    if (status === 401) readAt = Number.NEGATIVE_INFINITY
+    if (status !== 401) return
+    isRefused = true
+    readAt = Number.NEGATIVE_INFINITY
   }
   const address = (path: string, query: Query = {}) => {
     const url = new URL(path, access.server)

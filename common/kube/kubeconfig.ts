@@ -1,76 +1,253 @@
-import { readFile } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
-import { type KubeAccess, KubeAccessError, type KubeCredentials } from './access.ts'
+/**
+ * Access to the API server by `KubeConfig` of @kubernetes/client-node: it knows what a kubeconfig may contain and every way
+ * to a credential. Requests are not made with it but with {@link kubeClient} (decision 0050). It is loaded when it is
+ * needed: the broker in a pod does without it (decision 0003).
+ */
+import type { Agent } from 'node:http'
+import type { RequestOptions } from 'node:https'
+import { dirname } from 'node:path'
+import type { KubeConfig } from '@kubernetes/client-node/dist/config.js'
+import type { User } from '@kubernetes/client-node/dist/config_types.js'
+import { type Clock, systemClock } from '../clock.ts'
+import { type KubeAccess, KubeAccessError, type KubeCredentials, NOT_IN_A_POD, wrong } from './access.ts'
+import { type PluginRuns, pluginRuns } from './credential-plugin.ts'
+import { kubeconfigDocument } from './kubeconfig-document.ts'
 
-type Named = { readonly name?: string } & Readonly<Record<string, Readonly<Record<string, unknown>>>>
-type Kubeconfig = Readonly<Record<'clusters' | 'users' | 'contexts', readonly Named[]>> & {
-  readonly 'current-context'?: string
+export type KubeconfigOptions = {
+  /** For one run of a credential plugin, milliseconds. */
+  readonly pluginTimeoutMs?: number
+  readonly clock?: Clock
 }
 
-/** User entries that need another program or another protocol; refused, never ignored. */
-const FOREIGN_USERS = ['exec', 'auth-provider', 'username', 'as'] as const
+type Loaded = {
+  readonly config: KubeConfig
+  /** What a sentence about it begins with. */
+  readonly name: string
+  readonly plugin: PluginRuns
+  readonly timeoutMs: number
+  readonly clock: Clock
+}
+
+const PLUGIN_TIMEOUT_MS = 20_000
+/** A plugin's credential or a provider's token may be asked for this often: `KubeConfig` knows when it has expired. */
+const EXPIRING_REREAD_MS = 1000
+/** A plugin whose credential the API server refuses is run again, but not for every request. */
+const REFUSED_PLUGIN_MS = 10_000
+/** Beyond what the slowest plugin may take. */
+const GRACE_MS = 5000
+const TIMED_OUT = 'TIMED_OUT'
+const PROVIDER_REMEDIES: Readonly<Record<string, string>> = {
+  oidc: ', and name a CA of its issuer that is not a public one in NODE_EXTRA_CA_CERTS',
+}
+/**
+ * Access by the current context of a kubeconfig file, in YAML or JSON.
+ *
+ * @throws {KubeAccessError} with the remedy, also where no credential can be had
+ */
+export async function kubeconfigAccess(
+  path: string,
+  { pluginTimeoutMs = PLUGIN_TIMEOUT_MS, clock = systemClock }: KubeconfigOptions = {},
+): Promise<KubeAccess> {
+  const name = `kubeconfig ${path}`
+  const [{ text, unsupported }, { KubeConfig }] = await Promise.all([
+    kubeconfigDocument(path),
+    configModule(),
+  ])
+  const config = new KubeConfig()
+  // What other contexts need is not asked of them.
+  config.loadFromString(text, { onInvalidEntry: 'filter' })
+  config.makePathsAbsolute(dirname(path))
+  const context = config.getContextObject(config.currentContext)
+  if (context === null)
+    throw wrong(
+      name,
+      config.currentContext
+        ? `it has no context named ${JSON.stringify(config.currentContext)} with a cluster`
+        : 'it has no context that is in use; choose one with: kubectl config use-context NAME',
+    )
+  const cluster = config.getCluster(context.cluster)
+  if (cluster === null)
+    throw wrong(name, `it has no cluster named ${JSON.stringify(context.cluster)} with a server URL`)
+  if (!URL.canParse(cluster.server)) throw wrong(name, 'its cluster has no server URL')
+  const user = config.getCurrentUser()
+  if (user === null) throw wrong(name, `it has no user named ${JSON.stringify(context.user)}`)
+  makeIssuerUrl(user)
+  const foreign = unsupported(context.user)
+  if (foreign !== undefined)
+    throw wrong(name, `its user has ${foreign}, which is not supported; use a user with rights of its own`)
+  const access = accessBy(loaded(config, name, pluginTimeoutMs, clock))
+  await access.read()
+  return access
+}
 
 /**
- * Access by the current context of a kubeconfig file in JSON. YAML is not read: a parser would be loaded into
- * every node's broker for what only a developer needs.
+ * Access from inside the cluster, by the environment and the projected service-account volume.
  *
- * @throws {KubeAccessError} with the remedy
+ * @param root what the volume's path is below, for tests
+ * @throws {KubeAccessError} outside a cluster
  */
-export async function kubeconfigAccess(path: string): Promise<KubeAccess> {
-  const content = await readFile(path, 'utf8').catch((error: Error) => {
-    throw wrong(path, `it cannot be read (${error.message}); give a file with --kubeconfig`)
-  })
-  const config = parse(path, content)
-  const context = entry(path, config, 'contexts', config['current-context'], 'context')
-  const cluster = entry(path, config, 'clusters', context.cluster, 'cluster')
-  const user = entry(path, config, 'users', context.user, 'user')
-  const foreign = FOREIGN_USERS.find((key) => user[key] !== undefined)
-  if (foreign) throw wrong(path, `its user needs ${foreign}; use a token or a client certificate`)
-  if (cluster['insecure-skip-tls-verify'] === true)
-    throw wrong(path, 'insecure-skip-tls-verify is not supported; give certificate-authority-data')
-  const server = text(cluster.server)
-  if (!server || !URL.canParse(server)) throw wrong(path, 'its cluster has no server URL')
-  const serverName = text(cluster['tls-server-name'])
-  const material = async (from: Readonly<Record<string, unknown>>, key: string) => {
-    const data = text(from[`${key}-data`])
-    if (data !== undefined) return Buffer.from(data, 'base64').toString('utf8')
-    const file = text(from[key])
-    return file === undefined ? undefined : readFile(resolve(dirname(path), file), 'utf8')
+export async function podAccess(root = ''): Promise<KubeAccess> {
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env
+  if (!host || !port) throw new KubeAccessError(NOT_IN_A_POD)
+  const { KubeConfig } = await configModule()
+  const config = new KubeConfig()
+  config.loadFromCluster(root)
+  return accessBy(loaded(config, 'the service account of this pod'))
+}
+
+/** 2.0.1 hands the issuer of OIDC tokens to openid-client as it finds it, which takes only a `URL`. */
+function makeIssuerUrl({ authProvider }: User): void {
+  const issuer: unknown = authProvider?.config?.['idp-issuer-url']
+  if (typeof issuer === 'string' && URL.canParse(issuer))
+    authProvider.config['idp-issuer-url'] = new URL(issuer)
+}
+
+function loaded(
+  config: KubeConfig,
+  name: string,
+  timeoutMs = PLUGIN_TIMEOUT_MS,
+  clock: Clock = systemClock,
+): Loaded {
+  return { clock, config, name, plugin: pluginRuns(timeoutMs), timeoutMs: timeoutMs + GRACE_MS }
+}
+
+const configModule = () => import('@kubernetes/client-node/dist/config.js')
+
+function accessBy(way: Loaded): KubeAccess {
+  const { config, name } = way
+  const [cluster, user] = [config.getCurrentCluster(), config.getCurrentUser()]
+  if (cluster === null || user === null) throw wrong(name, 'it has no cluster and user')
+  const { server, tlsServerName, skipTLSVerify, proxyUrl } = cluster
+  const isPlain = !proxyUrl && server.startsWith('https:')
+  return {
+    server: new URL(server),
+    ...(tlsServerName ? { serverName: tlsServerName } : {}),
+    ...(skipTLSVerify ? { isInsecure: true } : {}),
+    ...(expires(user) ? { rereadMs: EXPIRING_REREAD_MS } : {}),
+    read: oneAtATime(reader(way, user)),
+    ...(isPlain ? {} : { agent: (credentials) => agentFor(config, credentials) }),
   }
-  const read = async (): Promise<KubeCredentials> => {
-    const tokenFile = text(user.tokenFile)
-    const token = tokenFile ? await readFile(resolve(dirname(path), tokenFile), 'utf8') : text(user.token)
-    return defined({
-      ca: await material(cluster, 'certificate-authority'),
-      cert: await material(user, 'client-certificate'),
-      key: await material(user, 'client-key'),
-      token: token?.trim(),
+}
+
+/** Whether `KubeConfig` gets its credential from somebody who says when it expires. */
+const expires = ({ exec, authProvider }: User) =>
+  Boolean(exec) || (Boolean(authProvider) && authProvider.name !== 'tokenFile')
+
+/**
+ * Each reading has a `KubeConfig` of its own, which remembers nothing of files and tokens; what OIDC has refreshed is in the
+ * user itself. Only the credential of a plugin is kept, until it expires or the API server refuses it.
+ */
+function reader({ config, name, plugin, timeoutMs, clock }: Loaded, user: User) {
+  let kept: KubeConfig | undefined
+  let startedAt = Number.NEGATIVE_INFINITY
+  let failure: { readonly error: KubeAccessError; readonly at: number } | undefined
+  return async (isRefused = false): Promise<KubeCredentials> => {
+    if (expires(user) && failure !== undefined && clock.now() - failure.at < EXPIRING_REREAD_MS)
+      throw failure.error
+    if (isRefused && clock.now() - startedAt >= REFUSED_PLUGIN_MS) kept = undefined
+    if (kept === undefined || !user.exec) {
+      kept = await copyOf(config, plugin)
+      startedAt = clock.now()
+    }
+    try {
+      return await inTime(credentialsBy(kept, user), timeoutMs)
+    } catch (error) {
+      // `ExecAuth` keeps also what it could not use.
+      kept = undefined
+      failure = { error: wrong(name, problemOf(error, user, plugin)), at: clock.now() }
+      throw failure.error
+    }
+  }
+}
+
+async function copyOf(config: KubeConfig, plugin: PluginRuns): Promise<KubeConfig> {
+  const { KubeConfig } = await configModule()
+  const { clusters, users, contexts, currentContext } = config
+  const copy = new KubeConfig()
+  copy.loadFromOptions({ clusters, users, contexts, currentContext })
+  // There is no public way to run plugins within bounds.
+  for (const authenticator of Reflect.get(copy, 'authenticators') as object[])
+    if ('execFn' in authenticator) authenticator.execFn = plugin.spawn
+  return copy
+}
+
+async function credentialsBy(config: KubeConfig, user: User): Promise<KubeCredentials> {
+  const options: RequestOptions = {}
+  await config.applyToHTTPSOptions(options)
+  const { Authorization: authorization, ...others } = options.headers as Record<string, string>
+  const token = /^Bearer\s+(.*)$/s.exec(authorization ?? '')?.[1]?.trim()
+  const { ca, cert, key, auth } = options
+  const basic = auth && !token ? { authorization: `Basic ${Buffer.from(auth).toString('base64')}` } : {}
+  const headers = { ...others, ...basic }
+  const credentials = {
+    ...(ca ? { ca: String(ca) } : {}),
+    ...(cert ? { cert: String(cert) } : {}),
+    ...(key ? { key: String(key) } : {}),
+    ...(token ? { token } : {}),
+    ...(Object.keys(headers).length > 0 ? { headers } : {}),
+  }
+  if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gave no credential')
+  return credentials
+}
+
+/** What is wrong, without anything that a plugin or a provider has printed to stdout: it may be a token. */
+function problemOf(error: unknown, user: User, plugin: PluginRuns): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code !== undefined && 'path' in (error as object) && !('spawnargs' in (error as object))) return message
+  if (user.exec) {
+    const does = plugin.problem() ?? 'printed no ExecCredential with a token or a client certificate'
+    return `its credential plugin ${JSON.stringify(user.exec.command)} ${does}`
+  }
+  if (user.authProvider && code !== TIMED_OUT) {
+    const { name } = user.authProvider
+    const [about, remedy] = [code === undefined ? '' : ` (${code})`, PROVIDER_REMEDIES[name] ?? '']
+    return `its auth provider ${JSON.stringify(name)} has no valid token${about}; log in again${remedy}`
+  }
+  return message
+}
+
+/** One reading at a time, whose result all get who ask meanwhile: a plugin is not started for every request. */
+function oneAtATime(read: (isRefused?: boolean) => Promise<KubeCredentials>): KubeAccess['read'] {
+  let underWay: Promise<KubeCredentials> | undefined
+  return (isRefused) => {
+    underWay ??= read(isRefused).finally(() => {
+      underWay = undefined
     })
+    return underWay
   }
-  return { server: new URL(server), ...(serverName ? { serverName } : {}), read }
 }
 
-function parse(path: string, content: string): Kubeconfig {
+/** Rejects after so long: an OIDC issuer, unlike a plugin, cannot be ended. */
+async function inTime<T>(work: Promise<T>, milliseconds: number): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => {
+    const message = `it gave no credential within ${milliseconds / 1000} s`
+    reject(Object.assign(new Error(message), { code: TIMED_OUT }))
+  }, milliseconds)
   try {
-    return JSON.parse(content)
-  } catch {
-    throw wrong(path, 'it is not JSON; convert it with: kubectl config view --raw --flatten --output=json')
+    return await Promise.race([work, promise])
+  } finally {
+    clearTimeout(timer)
   }
 }
 
-function entry(path: string, config: Kubeconfig, list: keyof Kubeconfig, name: unknown, kind: string) {
-  const entries = config[list]
-  const found = Array.isArray(entries) ? entries.find((one: Named) => one.name === name)?.[kind] : undefined
-  if (typeof found !== 'object') throw wrong(path, `it has no ${kind} named ${JSON.stringify(name)}`)
-  return found as Readonly<Record<string, unknown>>
-}
-
-function wrong(path: string, detail: string): KubeAccessError {
-  return new KubeAccessError(`kubeconfig ${path} cannot be used: ${detail}`)
-}
-
-const text = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined)
-
-function defined(values: Readonly<Record<keyof KubeCredentials, string | undefined>>): KubeCredentials {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
+/**
+ * Makes connections as `KubeConfig` does. It keeps an agent for good, with the certificates of its first use: hence a
+ * `KubeConfig` that knows the place alone, for one set of credentials.
+ */
+async function agentFor(config: KubeConfig, { ca, cert, key }: KubeCredentials): Promise<Agent> {
+  const { KubeConfig } = await configModule()
+  const cluster = config.getCurrentCluster()
+  if (cluster === null) throw new KubeAccessError('there is no cluster')
+  const { caFile: _, caData: __, ...elsewhere } = cluster
+  const place = new KubeConfig()
+  place.loadFromClusterAndUser(elsewhere, { name: 'any' })
+  const options: RequestOptions = {
+    ...(ca ? { ca } : {}),
+    ...(cert ? { cert } : {}),
+    ...(key ? { key } : {}),
+  }
+  await place.applyToHTTPSOptions(options)
+  // It makes agents that connect anew for every request.
+  return Object.assign(options.agent as Agent, { keepAlive: true, maxSockets: 16 })
 }

@@ -11,9 +11,9 @@ const [QUOTE, BACKSLASH, OPEN_ARRAY, CLOSE_ARRAY, OPEN, CLOSE, SPACE] = [
 /** As Go's encoder writes it; written otherwise they are read like everything else. */
 const MANAGED_FIELDS = '"managedFields":'
 /** What a list has beside its objects: kind, version, the token of the next page. */
-const MOST_ENVELOPE = 256 * 1024
+const MAX_ENVELOPE = 256 * 1024
 
-export type ObjectCutter = {
+type ObjectCutter = {
   /** The objects that end in this chunk; {@link oversize} for one that is too large to be kept. @throws {SyntaxError} */
   readonly cut: (chunk: Buffer) => unknown[]
   /** Of a list, once all of it was cut: the list itself, with no items. @throws {SyntaxError} where it is not whole */
@@ -27,16 +27,14 @@ export type ObjectCutter = {
 export function objectCutter(of: 'list' | 'stream', most: number = MAX_OBJECT): ObjectCutter {
   /** How many brackets are open around an object. */
   const outside = of === 'list' ? 2 : 0
-  const kept = pieces(most)
-  const envelope = pieces(MOST_ENVELOPE)
+  const [kept, envelope] = [pieces(most), pieces(MAX_ENVELOPE)]
   let depth = 0
   let string: StringState = NO_STRING
   let isInItems = of === 'stream'
   /** Brackets open within managedFields; 0 while they are not being skipped. */
   let skipped = 0
-  let chunk: Buffer = Buffer.alloc(0)
-  /** Where in the chunk what is to be kept begins. */
-  let from = 0
+  /** The chunk under way, and where in it begins what is to be kept. */
+  let [chunk, from]: [Buffer, number] = [Buffer.alloc(0), 0]
 
   const keep = (until: number, into: Pieces | undefined) => {
     if (skipped === 0 && until > from) into?.add(chunk.subarray(from, until))

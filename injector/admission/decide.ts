@@ -3,72 +3,46 @@
  *
  *   namespace label   pod                           → outcome
  *   (none)            any                           → skip; a warning when it asks for a role
- *   enabled, all      a reserved name, not as ours  → deny, whatever else would hold
+ *   enabled, all      foreign, reserved name        → deny, whatever the other rows say
  *   any               mirror, inject: "false"       → skip
  *   enabled           neither role nor metadata     → skip
- *   enabled, all      asks, and something forbids   → deny, one sentence; so where it is too large to be judged
- *   all               does not ask, the same        → skip; so where it is too large
+ *   enabled, all      asks, but an obstacle exists  → deny with one sentence; also when it is too large to be judged
+ *   all               does not ask, same obstacle   → skip; also when it is too large
  *   enabled, all      otherwise                     → patch
  */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import { judgeFinalPod } from '../form/final-pod.ts'
+import { foreignContent } from '../form/foreign-content.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
 import { renderAddition } from '../patch/addition.ts'
-import type { PatchOp } from '../patch/json-patch.ts'
 import { plan } from '../patch/plan.ts'
 import { admittedIdentity, type IdentityResult } from '../pod/identity.ts'
 import { tooLittle } from '../pod/level.ts'
+import type { Namespace } from '../pod/namespace.ts'
 import { type PodOptions, readOptions } from '../pod/options.ts'
 import { type Pod, readPod, readPodHead } from '../pod/pod.ts'
-import { foreignContent, reservedName as reservedNameOf } from '../pod/reserved.ts'
-import type { OwnResources } from '../pod/resources.ts'
+import { reservedName as reservedNameOf } from '../pod/reserved.ts'
 import { tooMany } from '../pod/size.ts'
 import { isMirrorPod, type Obstacle, unsupported } from '../pod/unsupported.ts'
-import type { RedirectMode } from '../settings.ts'
 import { environmentWarnings } from '../warnings/environment-warnings.ts'
-import { placementWarnings } from '../warnings/mesh-warnings.ts'
+import { meshWarnings } from '../warnings/mesh-warnings.ts'
 import { proxyWarnings } from '../warnings/proxy-warnings.ts'
 import { roomWarnings } from '../warnings/room-warnings.ts'
 import { type Reason, sentence } from './reasons.ts'
 import type { WholeObject } from './review.ts'
+import type { Verdict } from './verdict.ts'
 
-export type Decision =
-  | { readonly kind: 'skip'; readonly reason: Reason; readonly warnings: readonly string[] }
-  | { readonly kind: 'deny'; readonly reason: Reason; readonly sentence: string }
-  | {
-      readonly kind: 'patch'
-      readonly reason: 'injected' | 'already-injected'
-      readonly ops: readonly PatchOp[]
-      readonly warnings: readonly string[]
-      readonly role: string
-      readonly redirect: RedirectMode
-      /** What the sidecar, and the gate where there is one, have where they are new. */
-      readonly resources: OwnResources
-    }
+/** What is decided about a pod before it is changed. */
+export type Decision = Exclude<Verdict, { kind: 'allow' | 'error' }>
 
 /**
  * Decides about the creation of a pod.
  *
- * @param raw `request.object` of the admission review
+ * @param whole `request.object` of the admission review
  * @param namespace the pod's namespace (`request.namespace`), as it is now
  */
-export function decide(raw: unknown, namespace: Namespace, settings: InjectionSettings): Decision {
-  return decideWhole(raw, { isRead: true, object: raw }, namespace, settings)
-}
-
-/**
- * The same about a pod that may have been too large to be parsed.
- *
- * @param head what is known of it all the same: its name and our annotations
- */
-export function decideWhole(
-  head: unknown,
-  whole: WholeObject,
-  namespace: Namespace,
-  settings: InjectionSettings,
-): Decision {
-  const considered = consider(head, whole, namespace, settings)
+export function decide(whole: WholeObject, namespace: Namespace, settings: InjectionSettings): Decision {
+  const considered = consider(whole, namespace, settings)
   if ('kind' in considered) return considered
   const { pod, options, identity, warnings, deny } = considered
   const foreign = foreignContent(pod, settings)
@@ -83,7 +57,7 @@ export function decideWhole(
       ...warnings,
       ...environmentWarnings(pod, options.redirect),
       ...proxyWarnings(pod, options.redirect),
-      ...placementWarnings(pod, options.redirect),
+      ...meshWarnings(pod, options.redirect),
       ...roomWarnings(pod, options.resources, addition.resources),
       ...planned.warnings,
     ],
@@ -94,49 +68,49 @@ export function decideWhole(
 }
 
 /**
- * What the validating webhook says of a pod when all mutating ones are done: refused for what {@link decideWhole} refuses it for,
- * and unless it has what that adds, in the form of any replica and any supported release.
+ * Decides about a pod after all mutating webhooks: it is denied where {@link decide} denies it, and where it lacks what that
+ * adds, in the form that any replica of any supported release gives it.
  */
 export function decideFinal(
-  head: unknown,
   whole: WholeObject,
   namespace: Namespace,
   settings: InjectionSettings,
-): Exclude<Decision, { kind: 'patch' }> {
-  const considered = consider(head, whole, namespace, settings)
-  if ('kind' in considered) return considered
+): Exclude<Verdict, { kind: 'skip' | 'patch' | 'error' }> {
+  const considered = consider(whole, namespace, settings)
+  // The mutating webhook has already warned about a pod that is left alone.
+  if ('kind' in considered)
+    return considered.kind === 'skip' ? { ...considered, kind: 'allow', warnings: [] } : considered
   const { pod, roleKey, deny } = considered
   const foreign = foreignContent(pod, settings)
   if (foreign !== undefined) return deny(foreign.reason, foreign.detail)
   const final = judgeFinalPod(pod, settings)
   if (!final.ok) return deny('not-injected', final.problem)
-  // Its sidecar has the role of another annotation, by which a replica with another role key went: that is the one to judge.
+  // A replica with another role key took the sidecar's role from another annotation: judge that one.
   if (final.roleKey !== roleKey) {
     const annotations = pod.metadata?.annotations ?? {}
     const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey: final.roleKey })
-    if (!identity.ok) return deny(identity.reason, identity.detail)
+    if (!identity.ok) return deny(identity.reason, identity.problem)
   }
-  return { kind: 'skip', reason: 'already-injected', warnings: final.warnings }
+  return { kind: 'allow', reason: 'already-injected', warnings: final.warnings }
 }
 
-/** A pod that should have a sidecar: everything that does not depend on whether it has one already. */
+/** A pod that should have a sidecar, whether or not it already has one. */
 type Considered = {
   readonly pod: Pod
   readonly options: PodOptions
   readonly identity: IdentityResult & { readonly ok: true }
-  /** The key of the annotation that gives its role. */
+  /** Key of the annotation with its role. */
   readonly roleKey: string
   readonly warnings: readonly string[]
-  readonly deny: (reason: Reason, detail: string) => Decision & { readonly kind: 'deny' }
+  readonly deny: (reason: Reason, detail: string) => Extract<Verdict, { kind: 'deny' }>
 }
 
 function consider(
-  head: unknown,
   whole: WholeObject,
   namespace: Namespace,
   settings: InjectionSettings,
 ): Exclude<Decision, { kind: 'patch' }> | Considered {
-  const read = whole.isRead ? readPod(whole.object) : readPodHead(head)
+  const read = whole.isRead ? readPod(whole.object) : readPodHead(whole.head)
   const annotations = (read.ok && read.pod.metadata?.annotations) || {}
   const roleKey = roleKeyOf(annotations, settings)
   const facts = (detail: string) => ({ roleKey, namespace: namespace.name, detail })
@@ -171,14 +145,14 @@ function consider(
   const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod) ?? tooLittle(pod)) : tooLarge(whole)
   if (obstacle !== undefined) return refuse(obstacle.reason, obstacle.detail)
   const options = readOptions(annotations, namespace, settings)
-  if (!options.ok) return deny('invalid-annotation', options.detail)
+  if (!options.ok) return deny('invalid-annotation', options.problem)
   const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey })
-  if (!identity.ok) return refuse(identity.reason, identity.detail)
+  if (!identity.ok) return refuse(identity.reason, identity.problem)
   const warnings = [...identity.warnings, ...options.warnings]
   return { pod, options: options.options, identity, roleKey, warnings, deny }
 }
 
-/** The key by which a pod asks for its role: this replica's, or, while a replica with another is there, that one's. */
+/** The key by which a pod asks for its role: this replica's, or that of a replica with another one, while such a replica exists. */
 function roleKeyOf(
   annotations: Readonly<Record<string, string>>,
   { roleKey, otherRoleKeys }: InjectionSettings,
@@ -190,7 +164,7 @@ type Unread = WholeObject & { readonly isRead: false }
 
 const tooLarge = ({ excess }: Unread): Obstacle => ({ reason: 'pod-too-large', detail: excess })
 
-/** Where a name of ours may be among what was not read, nobody is let pass: it could only be a forged sidecar. */
+/** Where the unread part may contain one of our names, the pod is denied: it could only be a forged sidecar. */
 function maybeReserved(whole: Unread): Obstacle | undefined {
   return whole.mayHoldReserved ? tooLarge(whole) : undefined
 }

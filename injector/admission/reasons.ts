@@ -5,8 +5,8 @@
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 
-/** What sentences are made of. `detail` is a clause or sentence of the check that spoke. */
-export type Facts = { readonly roleKey: string; readonly namespace: string; readonly detail: string }
+/** What the sentences contain. `detail` is a clause or sentence from the check that decided. */
+type Facts = { readonly roleKey: string; readonly namespace: string; readonly detail: string }
 
 const remedy = (facts: Facts) =>
   `remove ${facts.roleKey} from the pod, or set ${KEYS.inject}: "false" to leave it alone`
@@ -33,37 +33,37 @@ export const REASONS = {
     'check the order of the mutating webhook configurations',
   'injection-missing': ({ roleKey, namespace }: Facts) =>
     `the pod asks for an IAM role (${roleKey}) and has no ${SIDECAR_CONTAINER}, so it gets no credentials: it was created before ` +
-    `namespace ${namespace} was opted in, or past the injector's webhook; delete it, so that it is created anew`,
+    `namespace ${namespace} was opted in, or without the injector's webhook; delete it, so that it is created again`,
   'never-injected': ({ roleKey, namespace }: Facts) =>
     `the pod asks for an IAM role (${roleKey}) and gets no credentials: the injector leaves namespace ${namespace} alone, whatever its ` +
-    'labels say; let the operator of pod2iam change that, or move the pod to another namespace',
+    'labels say; ask the operator of pod2iam to change that, or move the pod to another namespace',
   'gate-waiting': ({ detail }: Facts) =>
-    `${GATE_CONTAINER} has been waiting for more than 30 seconds, the pod's own containers start after it; ${detail}`,
+    `${GATE_CONTAINER} has been waiting for more than 30 seconds, and the pod's own containers start only after it; ${detail}`,
   'start-waiting': ({ detail }: Facts) =>
-    `${SIDECAR_CONTAINER} has been starting for more than 30 seconds, the pod's own containers start after it; ${detail}`,
+    `${SIDECAR_CONTAINER} has been starting for more than 30 seconds, and the pod's own containers start only after it; ${detail}`,
   'identity-changed': ({ detail }: Facts) =>
-    `${detail} of a pod cannot be changed, its credentials are those it was created for: delete the pod and create it anew`,
+    `${detail} of a pod cannot be changed, because it keeps the credentials it was created for: delete the pod and create it again`,
   'host-network': (facts: Facts) =>
-    `a pod on the host network cannot have an IAM role of its own, its traffic is the node's: remove hostNetwork, or ${remedy(facts)}`,
+    `a pod on the host network cannot have an IAM role of its own, because its traffic is the node's: remove hostNetwork, or ${remedy(facts)}`,
   windows: (facts: Facts) => `Windows pods cannot run the Linux sidecar: ${remedy(facts)}`,
   fargate: (facts: Facts) =>
     `Fargate runs neither the node guard nor the pod's gate: use an EKS pod execution role or IRSA there, and ${remedy(facts)}`,
   'port-clash': ({ detail }: Facts) =>
     `${detail}, which the sidecar needs (${SIDECAR_PORT} and ${SIDECAR_HEALTH_PORT}): let the container use another port`,
   'reserved-container': ({ detail }: Facts) =>
-    `${detail}; ${SIDECAR_CONTAINER} and ${GATE_CONTAINER} are added by the injector: remove them from the manifest, or, where a tool ` +
-    'takes their images from a registry of its own, let the operator of pod2iam name it in injector.trustedRegistries',
+    `${detail}; ${SIDECAR_CONTAINER} and ${GATE_CONTAINER} are added by the injector: remove them from the manifest, or, if a tool ` +
+    'replaces their images with copies in another registry, ask the operator of pod2iam to add it to injector.trustedRegistries',
   'reserved-volume': ({ detail }: Facts) =>
     `${detail}; volumes pod2iam-* are added by the injector for its sidecar only: remove it from the manifest`,
   'invalid-annotation': ({ detail }: Facts) => detail,
   'invalid-role': ({ detail }: Facts) => detail,
   'role-not-allowed': ({ detail }: Facts) => detail,
   'pod-too-large': ({ detail }: Facts) =>
-    `the pod ${detail}: no pod needs as many, and the injector judges none that has more; make it smaller, or split it into several`,
+    `the pod ${detail}: no pod needs as many, and the injector does not judge larger ones; make it smaller, or split it into several`,
   'pod-resources-too-small': (facts: Facts) => `${facts.detail}, or ${remedy(facts)}`,
   'malformed-pod': ({ detail }: Facts) => `the pod in the admission review ${detail}`,
   'namespace-lookup-failed': ({ namespace, detail }: Facts) =>
-    `namespace ${namespace} could not be read from the API server, so nothing is known of what it may use (${detail}): try again, ` +
+    `namespace ${namespace} could not be read from the API server, so it is not known what it may use (${detail}): try again, ` +
     'and check that the injector reaches the API server and may get namespaces',
   'internal-error': () => 'the injector failed on this review; its log has the reason under the same uid',
 } as const satisfies Record<string, (facts: Facts) => string>

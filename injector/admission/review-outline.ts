@@ -1,17 +1,15 @@
-/** What is read of an admission review, and how much of it: bounds by what parsing and judging cost. */
+/** Which parts of an admission review are read, within bounds that follow from the cost of parsing and judging. */
 import { KEYS } from '../../common/keys.ts'
+import { MIRROR_KEY } from '../pod/unsupported.ts'
 import type { Outline, SkimLimits } from './skim.ts'
 
-/** That of a pod that the kubelet made from a file. */
-export const MIRROR_KEY = 'kubernetes.io/config.mirror'
-
 /**
- * Bytes: the API server takes 3 MiB from a client and fills in defaults, and etcd stores 1.5 MiB. Parts: 32,768
- * variables are 98,304, and V8 takes 25 ms for the costliest 120,000. Keys: the fields of a pod are some hundred, and labels,
- * annotations and node selectors add at most 4,000; each costs V8 a microsecond. Depth: nothing in a pod is 20 deep.
+ * Bytes: the API server accepts 3 MiB from a client and adds defaults, and etcd stores 1.5 MiB. Parts: 32,768 variables
+ * have 98,304 of them, and V8 takes 25 ms for the most expensive 120,000. Keys: a pod has about a hundred different fields, and
+ * labels, annotations and node selectors add at most 4,000; each costs V8 a microsecond. Depth: no part of a pod is 20 deep.
  */
 const OBJECT: SkimLimits = { bytes: 4 * 1024 * 1024, parts: 120_000, keys: 8_000, depth: 100 }
-/** Some twenty short texts; annotations of 256 KiB each, of two objects, still fit. */
+/** About twenty short texts; two objects with 256 KiB of annotations each still fit. */
 const HEAD: SkimLimits = { bytes: 4 * 1024 * 1024, parts: 2_000, keys: 0, depth: 100 }
 
 export const REVIEW_LIMITS = { head: HEAD, object: OBJECT } as const
@@ -21,8 +19,8 @@ type Members = Readonly<Record<string, 'head' | 'object' | 'both' | Outline>>
 const outline = (members: Members): Outline => ({ members: new Map(Object.entries(members)) })
 
 /**
- * Head: who asks for what, and those annotations that decide whether a review is any business of ours. Object: what is judged
- * of a pod or a template. Everything else of a review is walked over.
+ * The head has the request's fields and those annotations that decide whether a review concerns us. The object has the parts of
+ * a pod or a template that are judged. All other parts of a review are skipped.
  *
  * @param roleKeys the configured key of the role annotation, and those of other replicas
  */

@@ -1,7 +1,5 @@
-/** The admission review, `admission.k8s.io/v1`: reading a request and writing its response. */
-
-import type { PatchOp } from '../patch/json-patch.ts'
-import { isObject, type JsonObject } from './json.ts'
+/** Reads an admission review, `admission.k8s.io/v1`. */
+import { isObject, objectOf } from '../json.ts'
 import { REVIEW_LIMITS } from './review-outline.ts'
 import { type Outline, type SkimLimits, skim } from './skim.ts'
 
@@ -9,15 +7,15 @@ export type ReviewRequest = {
   readonly uid: string
   readonly namespace: string
   readonly operation: string
-  /** As in `pods` or `apps/deployments`, with the group where it is not the core one. */
+  /** Such as `pods` or `apps/deployments`, with the group unless it is the core group. */
   readonly resource: string
   /** Empty for the object itself. */
   readonly subResource: string
   readonly dryRun: boolean
-  /** Of both objects no more than their names and our annotations. */
+  /** Of both objects only their names and our annotations. */
   readonly object: unknown
   readonly oldObject: unknown
-  /** The object as far as it is judged, parsed anew with every call: it costs more memory than its body. */
+  /** Those parts of the object that are judged. Parsed again with every call, since it needs more memory than its body. */
   readonly whole: () => WholeObject
 }
 
@@ -25,47 +23,36 @@ export type WholeObject =
   | { readonly isRead: true; readonly object: unknown }
   | {
       readonly isRead: false
-      /** Completes "the pod ". */
+      /** Its name and our annotations. */
+      readonly head: unknown
+      /** Completes a sentence that begins with "the pod ". */
       readonly excess: string
-      /** Whether the body has a text that begins as our names do. */
+      /** Whether the body contains a text that begins with the prefix of our names. */
       readonly mayHoldReserved: boolean
     }
-
-export type ReviewResponse = {
-  readonly uid: string
-  readonly allowed: boolean
-  readonly status?: { readonly code: number; readonly reason: string; readonly message: string }
-  readonly patchType?: 'JSONPatch'
-  /** Base64 of the JSON Patch. */
-  readonly patch?: string
-  readonly warnings?: readonly string[]
-  readonly auditAnnotations?: Readonly<Record<string, string>>
-}
 
 export type ReviewResult =
   | { readonly ok: true; readonly request: ReviewRequest }
   | { readonly ok: false; readonly problem: string }
 
-const API_VERSION = 'admission.k8s.io/v1'
-/** One more than a name may have, so that what is cut is none. */
-const MOST_NAMESPACE = 64
-/** Ours are shorter; whatever stands in them comes from outside. */
-const MOST_MESSAGE = 4096
+export const API_VERSION = 'admission.k8s.io/v1'
+/** One more than a name may have, so that a name that was cut is invalid. */
+const MAX_NAMESPACE = 64
 
-/** What a text of the object that was not parsed has too much of. */
+/** Why an object was not parsed. */
 const EXCESS: Readonly<Record<keyof SkimLimits, string>> = {
   bytes: `has more than ${REVIEW_LIMITS.object.bytes / 1024 / 1024} MiB`,
   parts: `has more than ${REVIEW_LIMITS.object.parts} fields and list entries`,
   keys: `has more than ${REVIEW_LIMITS.object.keys} different keys`,
   depth: `is nested more than ${REVIEW_LIMITS.object.depth} deep`,
 }
-/** How every name of ours stands in JSON; the API server escapes none of these characters. */
+/** The beginning of all our names in JSON; the API server escapes none of these characters. */
 const RESERVED = Buffer.from('"pod2iam-')
 
 /**
- * Reads a body, or says in one sentence why it is no review that could be answered.
+ * Reads a body, or says in one sentence why it is not a review that can be answered.
  *
- * @param outline of what is read of it, `reviewOutline`
+ * @param outline what to read of it (`reviewOutline`)
  */
 export function readReview(body: Buffer, outline: Outline): ReviewResult {
   const skimmed = skim(body, outline, REVIEW_LIMITS)
@@ -73,7 +60,7 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
     return bad(
       skimmed.problem === 'not-json'
         ? 'the body is not JSON, or not an object'
-        : 'the AdmissionReview has more in its request than any',
+        : 'the request of the AdmissionReview is larger than any that an API server sends',
     )
   let review: unknown
   try {
@@ -84,7 +71,7 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
   if (!isObject(review) || review.kind !== 'AdmissionReview' || review.apiVersion !== API_VERSION)
     return bad(`the body is not an AdmissionReview of ${API_VERSION}`)
   const { request } = review
-  // The bytes are somebody else's when the object is asked for.
+  // Decided now: when the object is read, the shared buffer holds another body.
   const mayHoldReserved = skimmed.object === undefined && body.includes(RESERVED)
   if (!isObject(request)) return bad('the AdmissionReview has no request')
   const { uid, namespace, operation, object, oldObject, resource, subResource } = request
@@ -97,32 +84,32 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
     ok: true,
     request: {
       uid,
-      namespace: typeof namespace === 'string' ? namespace.slice(0, MOST_NAMESPACE) : '',
+      namespace: typeof namespace === 'string' ? namespace.slice(0, MAX_NAMESPACE) : '',
       operation,
       resource: resourceName(resource),
       subResource: typeof subResource === 'string' ? subResource : '',
       dryRun: request.dryRun === true,
       object,
       oldObject,
-      whole: () => wholeObject(skimmed, mayHoldReserved),
+      whole: () => wholeObject(skimmed, object, mayHoldReserved),
     },
   }
 }
 
 function wholeObject(
   skimmed: { object: string | undefined; excess: keyof SkimLimits | undefined },
+  head: unknown,
   mayHoldReserved: boolean,
 ): WholeObject {
   const { object: text, excess } = skimmed
-  if (text === undefined) return { isRead: false, excess: EXCESS[excess ?? 'bytes'], mayHoldReserved }
+  if (text === undefined) return { isRead: false, head, excess: EXCESS[excess ?? 'bytes'], mayHoldReserved }
   let review: unknown
   try {
     review = JSON.parse(text)
   } catch {
-    // Its head was JSON: somebody wrote this by hand, and gets told that it is no pod.
+    // The head was JSON, so somebody wrote this by hand. The object stays undefined and is denied as no pod.
   }
-  const request = isObject(review) && isObject(review.request) ? review.request : {}
-  return { isRead: true, object: request.object }
+  return { isRead: true, object: objectOf(objectOf(review).request).object }
 }
 
 function resourceName(value: unknown): string {
@@ -130,55 +117,6 @@ function resourceName(value: unknown): string {
   return typeof value.group === 'string' && value.group !== ''
     ? `${value.group}/${value.resource}`
     : value.resource
-}
-
-/** Allowed, with a patch where there is one. */
-export function allow(
-  uid: string,
-  answer: {
-    readonly ops?: readonly PatchOp[]
-    readonly warnings?: readonly string[]
-    readonly audit: Readonly<Record<string, string>>
-  },
-): ReviewResponse {
-  const ops = answer.ops ?? []
-  const warnings = boundedWarnings(answer.warnings ?? [])
-  return {
-    uid,
-    allowed: true,
-    ...(ops.length > 0
-      ? { patchType: 'JSONPatch', patch: Buffer.from(JSON.stringify(ops)).toString('base64') }
-      : {}),
-    ...(warnings.length > 0 ? { warnings } : {}),
-    auditAnnotations: answer.audit,
-  }
-}
-
-/** Refused; the message is what `kubectl` and the ReplicaSet's FailedCreate event show. */
-export function refuse(
-  uid: string,
-  status: { readonly code: number; readonly reason: string; readonly message: string },
-  audit: Readonly<Record<string, string>>,
-): ReviewResponse {
-  return {
-    uid,
-    allowed: false,
-    status: { ...status, message: `pod2iam: ${status.message}`.slice(0, MOST_MESSAGE) },
-    auditAnnotations: audit,
-  }
-}
-
-/** The body to answer with. */
-export function reviewBody(response: ReviewResponse): JsonObject {
-  return { apiVersion: API_VERSION, kind: 'AdmissionReview', response: response as JsonObject }
-}
-
-/** The API server cuts a warning at 256 characters in some clients and all of them at 4096. */
-function boundedWarnings(warnings: readonly string[]): string[] {
-  return warnings.slice(0, 10).map((warning) => {
-    const text = `pod2iam: ${warning}`
-    return text.length > 400 ? `${text.slice(0, 399)}…` : text
-  })
 }
 
 function bad(problem: string): ReviewResult {

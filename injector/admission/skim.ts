@@ -1,50 +1,50 @@
 /**
- * Reads of a review what somebody will look at, and nothing else. `JSON.parse` makes up to fifty bytes of objects from each
- * byte of a body made for it, and recurses; one walk over the bytes costs the same for each, whatever they say. So what is
- * not read (`managedFields`, `status`, `userInfo`, …) is walked over, and what is read is parsed only within bounds.
+ * Reads only those parts of a review that are used. From a hostile body `JSON.parse` makes up to fifty bytes of objects per byte,
+ * and it recurses; a walk over the bytes costs the same for each byte, whatever it contains. So parts that are not used
+ * (`managedFields`, `status`, `userInfo`, …) are skipped, and the others are parsed only within bounds.
  */
 import { randomInt } from 'node:crypto'
 
 /**
- * What to keep of an object, by key. `head` goes into the small text that is always there, `object` into the one that is
- * there within the limits. A key that is not named is walked over, unless it is spelled with an escape: then it may be any.
+ * What to keep of an object, by key. `head` goes into the small text that always exists, `object` into the one that exists only
+ * within its limits. Other keys are skipped, unless they contain an escape: such a key may be any of the named ones.
  */
 export type Outline = {
   readonly members: ReadonlyMap<string, 'head' | 'object' | 'both' | Outline>
-  /** Whether the object text keeps it whole, besides what the head keeps of it. */
+  /** Whether the `object` text keeps all of it, in addition to what the head keeps. */
   readonly whole?: true
 }
 
-/** Of one text. */
+/** Limits of one text. */
 export type SkimLimits = {
   readonly bytes: number
   /** Members and elements. */
   readonly parts: number
-  /** Keys that differ: V8 looks each of them up, and makes a shape for it. */
+  /** Different keys: V8 looks up each of them and creates a shape for it. */
   readonly keys: number
   readonly depth: number
 }
 
-export type Skimmed =
+type Skimmed =
   | {
       readonly ok: true
       readonly head: string
-      /** Undefined where it is over a limit; `excess` says which one. */
+      /** Undefined where it exceeds a limit; `excess` says which one. */
       readonly object: string | undefined
       readonly excess: keyof SkimLimits | undefined
     }
   | { readonly ok: false; readonly problem: 'not-json' | 'head-too-large' }
 
-/** Different on each start, so that nobody can find keys that count as one. */
+/** Different for each process, so that nobody can construct keys with the same hash. */
 const SEED = randomInt(2 ** 31)
-/** Which hashes of keys a walk has met; one for all walks, since each ends before another begins. Of 8,000 keys one in nine is missed. */
+/** The hashes of the keys in the current walk; shared, since walks never overlap. Of 8,000 different keys one in nine is not counted. */
 const KNOWN = new Uint8Array(2 ** 15)
 
 const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a]
 const [OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE] = [0x5b, 0x5d, 0x7b, 0x7d]
-/** Calling into C++ pays for itself from there. */
+/** From this length on a call into C++ is worth its cost. */
 const LONG_TEXT = 64
-/** The API server's own decoder goes no deeper. */
+/** The limit of the API server's own decoder. */
 const DEEPEST = 10_000
 
 class Unreadable extends Error {
@@ -56,10 +56,10 @@ class Unreadable extends Error {
 }
 
 /**
- * What is walked over is not checked beyond its brackets and quotes; both texts still have to be parsed.
+ * Of what is skipped only brackets and quotes are checked; both texts still have to be parsed.
  *
  * @param body UTF-8
- * @param limits of the text `head`, beyond which there is no answer, and of the text `object`, beyond which there is none of it
+ * @param limits of the text `head`, beyond which the result is a failure, and of `object`, beyond which that text is undefined
  */
 export function skim(body: Buffer, outline: Outline, limits: Record<'head' | 'object', SkimLimits>): Skimmed {
   const walk = new Walk(body, new Room(limits.head), new Room(limits.object))
@@ -79,19 +79,19 @@ export function skim(body: Buffer, outline: Outline, limits: Record<'head' | 'ob
 
 type Texts = { readonly head: string; readonly object: string; readonly depth: number }
 
-/** What is left of a text's limits. */
+/** How much of a text's limits is left. */
 class Room {
   readonly #limits: SkimLimits
   #bytes = 0
   #parts = 0
-  /** The first limit that something went over. */
+  /** The first limit that was exceeded. */
   excess: keyof SkimLimits | undefined
 
   constructor(limits: SkimLimits) {
     this.#limits = limits
   }
 
-  /** Whether there is room for this and has been for all before it. */
+  /** Whether there is room for this, and was for everything before it. */
   take(bytes: number, parts: number, keys: number, depth: number): boolean {
     this.#bytes += bytes
     this.#parts += parts
@@ -109,10 +109,10 @@ class Walk {
   readonly ofObject: Room
   at = 0
   #seen = 0
-  /** Whether what is walked over is kept for the object's text; then its keys count. */
+  /** Whether the current part is kept for the `object` text, so that its keys count. */
   #isKept = false
   #keys = 0
-  /** The last ones looked up, not before {@link at}. */
+  /** Positions of the next quote and backslash, when they were last looked up. */
   #quote = -1
   #backslash = -1
 
@@ -123,7 +123,7 @@ class Walk {
     KNOWN.fill(0)
   }
 
-  /** The object that begins here, or undefined where another value does. */
+  /** Walks over the object that begins here; undefined where another kind of value does. */
   object({ members, whole }: Outline): Texts | undefined {
     const body = this.#body
     if (body[this.at] !== OPEN_BRACE) return undefined
@@ -159,7 +159,7 @@ class Walk {
       byte = body[++this.at]
   }
 
-  /** Walks over a member; returns how deep its value is. */
+  /** Walks over a member; returns the depth of its value. */
   #member(members: Outline['members'], head: string[], object: string[]): number {
     const body = this.#body
     const [start, seen] = [this.at, this.#seen++]
@@ -196,13 +196,13 @@ class Walk {
     return depth
   }
 
-  /** Takes what was walked over since `start` into the object's text; nothing more once that is over a limit. */
+  /** What the `object` text gets of the bytes since `start`: nothing once it has exceeded a limit. */
   #kept(start: number, seen: number, depth: number): string {
     const fits = this.ofObject.take(this.at - start, this.#seen - seen, this.#keys, depth)
     return fits ? this.#body.toString('utf8', start, this.at) : ''
   }
 
-  /** Walks over any value, counting its members and elements; returns how deep they stand. */
+  /** Walks over any value and counts its members and elements; returns its depth. */
   #value(): number {
     const body = this.#body
     const first = body[this.at]
@@ -237,7 +237,7 @@ class Walk {
     throw new Unreadable('not-json')
   }
 
-  /** Walks over a text that begins before `at`; returns where it ends. */
+  /** Walks over a text whose opening quote is before `at`; returns the position after its end. */
   #textWithin(at: number): number {
     this.at = at - 1
     this.#text()
@@ -246,7 +246,7 @@ class Walk {
     return end
   }
 
-  /** Walks over a text, from its quote to behind the other one; returns whether it has an escape. */
+  /** Walks over a text including its quotes; returns whether it contains an escape. */
   #text(): boolean {
     const body = this.#body
     const length = body.length
@@ -271,7 +271,7 @@ class Walk {
     throw new Unreadable('not-json')
   }
 
-  /** Whether the text that ends before `at` is a key. */
+  /** Whether the text that ends before `at` is a key: a colon follows. */
   #isKey(at: number): boolean {
     const byte = this.#body[at]
     if (byte === COLON) return true
@@ -291,7 +291,7 @@ class Walk {
     this.#keys++
   }
 
-  /** Where the next quote or backslash is. Each is looked for once: a text of many does not make the walk quadratic. */
+  /** Position of the next quote or backslash. Each is searched for only once, so that the walk stays linear. */
   #nextSpecial(at: number): number {
     const find = (byte: number) => {
       const found = this.#body.indexOf(byte, at)
@@ -302,7 +302,7 @@ class Walk {
     return Math.min(this.#quote, this.#backslash)
   }
 
-  /** A number, `true`, `false` or `null`; or what is none, which whoever parses it will say. */
+  /** Walks over a number, `true`, `false` or `null`; anything else is found when the text is parsed. */
   #scalar(): void {
     const body = this.#body
     const start = this.at
@@ -312,7 +312,7 @@ class Walk {
   }
 }
 
-/** What the outline says of a key; most keys differ in length from all that it names, and are not decoded. */
+/** What the outline wants of a key. Most keys differ in length from all named ones and need not be decoded. */
 function wantedOf(members: Outline['members'], body: Buffer, from: number, to: number) {
   for (const name of members.keys())
     if (name.length === to - from) return members.get(body.toString('latin1', from, to))

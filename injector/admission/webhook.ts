@@ -1,67 +1,66 @@
-/** What both webhooks have in common: from a body to an answer that is always well-formed, counted and logged. */
+/** The way of every review, from its body to an answer that is always well-formed, counted and logged. */
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { type JsonObject, metadataOf } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
 import type { NamespaceLookup } from '../kubernetes/namespace-lookup.ts'
 import type { InjectorMetrics } from '../metrics.ts'
 import type { Body } from '../server/body.ts'
 import { AT_ONCE, type FairTurns } from '../server/fair-turns.ts'
-import { isObject, type JsonObject } from './json.ts'
-import { type Reason, sentence } from './reasons.ts'
-import { type ReviewRequest, type ReviewResponse, readReview, refuse, reviewBody } from './review.ts'
+import type { LimitsLookup } from '../warnings/namespace-limits.ts'
+import { mutate } from './mutate.ts'
+import { sentence } from './reasons.ts'
+import { type ReviewRequest, readReview } from './review.ts'
 import { reviewOutline } from './review-outline.ts'
 import type { Outline } from './skim.ts'
+import { validate } from './validate.ts'
+import { type Handler, type ReviewAnswer, reviewAnswer, type Verdict } from './verdict.ts'
+import { warner } from './warn.ts'
 
-export type WebhookDependencies = {
-  /** Those of now: they follow the injector's other replicas (`peers/`). Asked once for each review. */
+type WebhookDependencies = {
+  /** The current settings, which follow the injector's other replicas (`peers/`). Called once for each review. */
   readonly settings: () => InjectionSettings
   readonly lookup: NamespaceLookup
   readonly metrics: Pick<InjectorMetrics, 'observe'>
   readonly log: Logger
   /** Milliseconds, monotonic. */
   readonly clock: () => number
-  /** In which order reviews are judged that are there at the same time. */
+  /** The order of reviews that wait at the same time. */
   readonly turns?: FairTurns
 }
 
-/** What stands in metrics and logs, and in the path. */
-export type WebhookName = 'mutate' | 'validate' | 'warn'
+/** As in metrics, logs and the path. */
+type WebhookName = 'mutate' | 'validate' | 'warn'
 
-/** Takes a body and its sender's address, answers it; never rejects. */
+/** Answers a body, given its sender's address; never rejects. */
 export type Webhook = (body: string | Body, address?: string) => Promise<Answer>
 
 export type Answer =
   | { readonly status: 200; readonly body: JsonObject }
   | { readonly status: 400; readonly text: string }
 
-export type Told = {
-  readonly outcome: 'patch' | 'skip' | 'allow' | 'deny' | 'error'
-  readonly reason: Reason
-  readonly response: ReviewResponse
-}
-
-/** Bytes whose head is read in less time than a turn is organised. */
+/** Up to this size reading the head takes less time than waiting for a turn. */
 const SMALL = 64 * 1024
 
-/** A namespace that could not be read: {@link webhook} answers it with 503, so that nothing is allowed unseen. */
+/** A namespace that could not be read. It is answered with 503, so that no pod is admitted without being judged. */
 class LookupError extends Error {}
 
-/** What a judge may ask for: the review's namespace as it is now, and a turn for work that costs. */
-export type Court = {
-  readonly namespace: () => Promise<Namespace>
-  readonly inTurn: <T>(work: () => T) => Promise<T>
+/** The webhooks behind `/mutate`, `/validate` and `/warn`. */
+export function webhooks(
+  deps: WebhookDependencies & { readonly limits: LimitsLookup },
+): Readonly<Record<WebhookName, Webhook>> {
+  return {
+    mutate: admissionWebhook('mutate', mutate, deps),
+    validate: admissionWebhook('validate', validate, deps),
+    warn: admissionWebhook('warn', warner(deps.limits, deps.log), deps),
+  }
 }
 
-/**
- * @param judge decides about one review. While it waits for anything it holds nothing that was parsed but the head: a pod is
- *   parsed and judged in one turn, so that one at a time is in memory
- * @returns answers a body that is no review with 400 and a sentence, everything else with a review
- */
-export function webhook(
+/** @returns answers a body that is no review with 400 and a sentence, everything else with a review */
+function admissionWebhook(
   name: WebhookName,
-  judge: (request: ReviewRequest, court: Court, settings: InjectionSettings) => Promise<Told> | Told,
+  handle: Handler,
   { settings: settingsNow, lookup, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
 ): Webhook {
   const outlineFor = outlines()
@@ -77,28 +76,29 @@ export function webhook(
       return { status: 400, text: `pod2iam: ${review.problem}\n` }
     }
     const { request } = review
-    // The name comes from the request: pods from controllers often have no namespace of their own yet.
-    const namespace = () =>
+    // The name comes from the request: pods from controllers often do not have a namespace yet.
+    const lookUpNamespace = () =>
       lookup(request.namespace).catch((error) => {
         throw new LookupError(kubeProblem(error))
       })
-    let told: Told
+    let verdict: Verdict
     try {
       const turn = { address, namespace: request.namespace, bytes }
-      told = await judge(request, { namespace, inTurn: (work) => turns.take(turn, work) }, settings)
+      verdict = await handle(request, { lookUpNamespace, inTurn: (work) => turns.take(turn, work) }, settings)
     } catch (error) {
-      told = failed(request, error, settings)
-      if (told.reason === 'internal-error')
+      verdict = failed(request, error, settings)
+      if (verdict.reason === 'internal-error')
         log.error('review failed', { uid: request.uid, ...described(error) })
     }
     const seconds = (clock() - started) / 1000
-    metrics.observe(name, told.outcome, told.reason, seconds)
-    report(name, request, told, seconds, log)
-    return { status: 200, body: reviewBody(told.response) }
+    metrics.observe(name, verdict.kind, verdict.reason, seconds)
+    const answered = reviewAnswer(request.uid, verdict)
+    report(name, request, verdict, answered, seconds, log)
+    return { status: 200, body: answered }
   }
 }
 
-/** An outline for the role keys of these settings; the settings change rarely, the reviews are many. */
+/** The outline for the role keys of the settings, kept until the settings change. */
 function outlines(): (settings: InjectionSettings) => Outline {
   let last: { readonly settings: InjectionSettings; readonly outline: Outline } | undefined
   return function outlineFor(settings) {
@@ -108,39 +108,43 @@ function outlines(): (settings: InjectionSettings) => Outline {
   }
 }
 
-/** A review also when something broke: a bare 500 would show people "failed calling webhook". */
-function failed({ uid, namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Told {
-  const isLookup = error instanceof LookupError
-  const reason: Reason = isLookup ? 'namespace-lookup-failed' : 'internal-error'
-  const status = {
-    code: isLookup ? 503 : 500,
-    reason: isLookup ? 'ServiceUnavailable' : 'InternalError',
-    message: sentence(reason, { roleKey, namespace, detail: messageOf(error) }),
+/** After an error, too, the answer is a review: a bare 500 would show people only "failed calling webhook". */
+function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Verdict {
+  const reason = error instanceof LookupError ? 'namespace-lookup-failed' : 'internal-error'
+  return {
+    kind: 'error',
+    reason,
+    sentence: sentence(reason, { roleKey, namespace, detail: messageOf(error) }),
   }
-  return { outcome: 'error', reason, response: refuse(uid, status, { decision: 'error', reason }) }
 }
 
-/** What Kubernetes lets names have. Whoever reaches the port can send longer ones, and fill the node's disk with our log. */
-const MOST_NAMESPACE = 63
-const MOST_NAME = 253
-/** Ours are shorter, unless somebody's annotation stands in them. */
-const MOST_SENTENCE = 1024
+/** Kubernetes' own limits. Anybody who reaches the port can send longer names and fill the node's disk with our log. */
+const MAX_NAMESPACE = 63
+const MAX_NAME = 253
+/** Our sentences are shorter unless they quote an annotation. */
+const MAX_SENTENCE = 1024
 
-/** One line per review, correlated by its uid; nothing of the pod but its name, because env may hold secrets. */
-function report(name: string, request: ReviewRequest, told: Told, seconds: number, log: Logger) {
-  const { outcome, reason, response } = told
+/** Logs one line per review, correlated by its uid; of the pod only the name, because env may hold secrets. */
+function report(
+  name: WebhookName,
+  request: ReviewRequest,
+  { kind: outcome, reason }: Verdict,
+  { response }: ReviewAnswer,
+  seconds: number,
+  log: Logger,
+) {
   const fields = {
-    // What happened to a pod; that nothing did is not worth the place of that.
+    // Only where something happened to a pod: the audit part of the log is bounded.
     ...(outcome === 'skip' || outcome === 'allow' ? {} : { audit: true }),
     webhook: name,
     uid: request.uid,
-    namespace: request.namespace.slice(0, MOST_NAMESPACE),
+    namespace: request.namespace.slice(0, MAX_NAMESPACE),
     object: nameOf(request.object),
     outcome,
     reason,
     ms: Math.round(seconds * 1000),
     ...(request.dryRun ? { dryRun: true } : {}),
-    ...(response.status ? { sentence: response.status.message.slice(0, MOST_SENTENCE) } : {}),
+    ...(response.status ? { sentence: response.status.message.slice(0, MAX_SENTENCE) } : {}),
     ...(response.warnings ? { warnings: response.warnings } : {}),
   }
   if (outcome === 'error' || reason === 'not-a-pod-creation' || reason === 'not-validated')
@@ -150,9 +154,9 @@ function report(name: string, request: ReviewRequest, told: Told, seconds: numbe
 }
 
 function nameOf(object: unknown): string {
-  const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-  if (typeof metadata.name === 'string' && metadata.name !== '') return metadata.name.slice(0, MOST_NAME)
-  return typeof metadata.generateName === 'string' ? `${metadata.generateName.slice(0, MOST_NAME)}*` : ''
+  const { name, generateName } = metadataOf(object)
+  if (typeof name === 'string' && name !== '') return name.slice(0, MAX_NAME)
+  return typeof generateName === 'string' ? `${generateName.slice(0, MAX_NAME)}*` : ''
 }
 
 function described(error: unknown) {

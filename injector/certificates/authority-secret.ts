@@ -1,21 +1,21 @@
-/** The Secret that all replicas share the authority through. */
+/** The Secret through which all replicas share the authority. */
 import { type Kube, KubeError } from '../../common/kube/client.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject, objectOf } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
 import type { AuthorityState } from './rotation.ts'
 
-/** What was read, with what a write has to build on. */
-export type Stored = { readonly state: AuthorityState | undefined; readonly secret: JsonObject | undefined }
+/** What was read, and the Secret on which a write is based. */
+type Stored = { readonly state: AuthorityState | undefined; readonly secret: JsonObject | undefined }
 
 export type AuthoritySecret = {
   readonly read: () => Promise<Stored>
-  /** False when another replica was faster: read again. */
+  /** False when another replica was faster; then read again. */
   readonly write: (stored: Stored, state: AuthorityState) => Promise<boolean>
 }
 
 const DATA_KEY = 'authority.json'
 
-/** @param place `{namespace, name}` of the Secret; made when it is not there, though charts make it (empty) beforehand */
+/** @param place `{namespace, name}` of the Secret; created where it is missing, although the chart creates it, empty */
 export function authoritySecret(
   kube: Kube,
   { namespace, name }: { readonly namespace: string; readonly name: string },
@@ -25,11 +25,11 @@ export function authoritySecret(
     async read() {
       const secret = await orAbsent(kube.get(`${collection}/${name}`))
       if (!isObject(secret)) return { secret: undefined, state: undefined }
-      return { secret, state: parseState(dataOf(secret)[DATA_KEY]) }
+      return { secret, state: parseState(objectOf(secret.data)[DATA_KEY]) }
     },
     async write({ secret }, state) {
       const encoded = Buffer.from(JSON.stringify(state)).toString('base64')
-      const data = { ...(secret && dataOf(secret)), [DATA_KEY]: encoded }
+      const data = { ...objectOf(secret?.data), [DATA_KEY]: encoded }
       try {
         if (secret === undefined)
           await kube.send('POST', collection, {
@@ -39,7 +39,7 @@ export function authoritySecret(
             type: 'Opaque',
             data,
           })
-        // With the resourceVersion that was read: of two replicas, one gets 409.
+        // With the resourceVersion that was read, so that one of two replicas gets 409.
         else await kube.send('PUT', `${collection}/${name}`, { ...secret, data })
         return true
       } catch (error) {
@@ -50,11 +50,7 @@ export function authoritySecret(
   }
 }
 
-function dataOf({ data }: JsonObject): JsonObject {
-  return isObject(data) ? data : {}
-}
-
-/** A Secret that holds something else counts as empty: a new authority takes its place. */
+/** A Secret with other content counts as empty, and a new authority replaces it. */
 function parseState(base64: unknown): AuthorityState | undefined {
   if (typeof base64 !== 'string') return undefined
   try {

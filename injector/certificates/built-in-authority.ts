@@ -1,4 +1,4 @@
-/** The built-in certificate authority of one replica: Secret, bundle and leaf, kept in step by a poll. */
+/** The built-in certificate authority of one replica: polls to keep Secret, bundle and leaf consistent. */
 import type { Logger } from '../../common/log.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
 import type { AuthoritySecret } from './authority-secret.ts'
@@ -15,24 +15,24 @@ import {
 } from './rotation.ts'
 
 export type BuiltInAuthority = {
-  /** One round: also what the poll does. */
+  /** Does one round, as the poll does. */
   readonly reconcile: () => Promise<void>
-  /** Undefined while the leaf is signed by an authority that the live configurations know, else why not. */
+  /** Undefined while the live configurations know the authority of the leaf, otherwise why they do not. */
   readonly problem: () => string | undefined
-  /** Whether the last round found the bundle as it should be. */
+  /** Whether the bundle was correct in the last round. */
   readonly inSync: () => boolean
   readonly stop: () => void
 }
 
-/** Writes lost to another replica before a round gives up; the next one is seconds away. */
+/** After this many writes lost to other replicas a round gives up; the next one follows in seconds. */
 const ATTEMPTS = 5
 
 /**
  * @param names DNS names of the leaf: those of the Service
- * @param onLeaf called with every new leaf, when its authority stands in the live bundles
- * @param intervalMs between rounds; a broken bundle is mended within it
+ * @param onLeaf called with every new leaf, once its authority is in the live bundles
+ * @param intervalMs between rounds; a wrong bundle is corrected within this time
  */
-export function builtInAuthority(parts: {
+export function builtInAuthority(deps: {
   readonly secret: AuthoritySecret
   readonly publisher: BundlePublisher
   readonly names: readonly string[]
@@ -42,7 +42,7 @@ export function builtInAuthority(parts: {
   readonly intervalMs: number
   readonly lifetimes?: Lifetimes
 }): BuiltInAuthority {
-  const { secret, publisher, names, onLeaf, log, now, intervalMs, lifetimes = LIFETIMES } = parts
+  const { secret, publisher, names, onLeaf, log, now, intervalMs, lifetimes = LIFETIMES } = deps
   const issue = () => issueAuthority(now(), lifetimes.authority)
   let leaf: Leaf | undefined
   let published: string | undefined
@@ -51,7 +51,7 @@ export function builtInAuthority(parts: {
   let stopped = false
   let timer: NodeJS.Timeout | undefined
 
-  /** Brings the Secret one step on; whatever another replica wrote first is as good. */
+  /** Advances the Secret by one step, unless another replica has done so. */
   async function currentState(): Promise<AuthorityState> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const stored = await secret.read()
@@ -85,7 +85,7 @@ export function builtInAuthority(parts: {
       problem = undefined
     } catch (error) {
       synced = false
-      // With a valid leaf the old bundle most likely still stands: serve on.
+      // With a valid leaf the bundle is most likely still correct: continue to serve.
       problem = leaf !== undefined && leaf.notAfter > now() ? undefined : kubeProblem(error)
       log.warn('certificate authority not reconciled', { error: kubeProblem(error) })
     }

@@ -1,15 +1,15 @@
-/** Keeps the `caBundle` of every entry of both webhook configurations right, also when somebody overwrites it. */
+/** Keeps the `caBundle` of every entry of both webhook configurations correct, also when somebody overwrites it. */
 import type { Kube } from '../../common/kube/client.ts'
-import { isObject } from '../admission/json.ts'
+import { objectOf } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
 import { pointer } from '../patch/json-patch.ts'
 
 export type BundlePublisher = {
   /**
-   * Compares and corrects.
+   * Compares all entries and corrects those that differ.
    *
    * @param bundle PEM
-   * @returns whether every entry had it already
+   * @returns whether every entry was already correct
    */
   readonly publish: (bundle: string) => Promise<boolean>
 }
@@ -42,11 +42,11 @@ export function bundlePublisher(kube: Kube, name: string): BundlePublisher {
 }
 
 function entriesOf(configuration: unknown): readonly Entry[] {
-  const { webhooks } = isObject(configuration) ? configuration : {}
+  const { webhooks } = objectOf(configuration)
   return Array.isArray(webhooks) ? (webhooks as unknown as readonly Entry[]) : []
 }
 
-/** A `test` on the entry's name before each: entries may have moved since they were read. */
+/** Each correction follows a `test` of the entry's name, since entries may have moved since they were read. */
 function corrections(webhooks: readonly Entry[], wanted: string) {
   return webhooks.flatMap(({ name, clientConfig }, index) =>
     clientConfig.caBundle === wanted

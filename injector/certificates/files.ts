@@ -8,7 +8,7 @@ import type { Logger } from '../../common/log.ts'
 export type ServingCertificate = { readonly cert: string; readonly key: string; readonly notAfter: number }
 
 /**
- * Reads a pair and proves that it can serve.
+ * Reads a certificate and its key and checks that they can serve.
  *
  * @returns the pair and the end of its life, milliseconds since 1970
  * @throws Error with a sentence: unreadable, not PEM, or key and certificate do not belong together
@@ -17,7 +17,7 @@ export async function readCertificate(certFile: string, keyFile: string): Promis
   const [cert, key] = await Promise.all([readFile(certFile, 'utf8'), readFile(keyFile, 'utf8')])
   let notAfter: number
   try {
-    // createSecureContext takes an empty text, as of a file just truncated, for none and is content.
+    // createSecureContext accepts an empty text, for example of a file that was just truncated, as if there were none.
     const leaf = new X509Certificate(cert)
     if (!leaf.checkPrivateKey(createPrivateKey(key))) throw new Error('the key is another one')
     createSecureContext({ cert, key })
@@ -29,8 +29,8 @@ export async function readCertificate(certFile: string, keyFile: string): Promis
 }
 
 /**
- * Polls the files, because the kubelet swaps a mounted Secret by a symbolic link that `fs.watch` on the file does
- * not see. A pair that cannot serve (half written, mismatched) is logged and the old one stays.
+ * Polls the files, because the kubelet replaces a mounted Secret by a symbolic link, which `fs.watch` on the file does not notice.
+ * A pair that cannot serve (half written, mismatched) is logged, and the old one stays in use.
  *
  * @returns stops the polling
  */

@@ -57,14 +57,14 @@ export async function issueLeaf(
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
       new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
       new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value }))),
-      // Two authorities of ours have the same subject: this tells which one signed.
+      // Our authorities all have the same subject: this identifies the one that signed.
       await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
     ],
   })
   return certified(certificate, keys.privateKey)
 }
 
-/** Loaded when there is something to issue: 7 MB that a day has one use for; it wants its polyfill first. */
+/** Loaded when there is something to issue: 7 MB that are used once a day; its polyfill must be loaded first. */
 async function library() {
   await import('reflect-metadata')
   const x509 = await import('@peculiar/x509')

@@ -1,7 +1,7 @@
 /**
- * When authorities come and go. Every replica runs this over the same Secret; whoever writes first wins, there is
- * no leader. An authority signs only after API servers have had time to learn it, and is forgotten only after what
- * it signed has expired: a leaf of an authority that is not in the bundle would refuse every pod.
+ * When authorities are added and removed. Every replica runs this on the same Secret without a leader: the first one to write wins.
+ * An authority signs only after API servers have had time to learn it, and is removed only after everything that it signed has
+ * expired: with a leaf of an authority that is not in the bundle every pod would be refused.
  *
  *   age of current      next                          previous
  *   < 2/3 of its life   –                             –
@@ -15,7 +15,7 @@ import type { Certified } from './issue.ts'
 export type Lifetimes = {
   readonly authority: number
   readonly leaf: number
-  /** How long a new authority stands in the bundle before it signs. */
+  /** How long a new authority is in the bundle before it signs. */
   readonly publishedFor: number
 }
 
@@ -31,12 +31,12 @@ export type AuthorityState = {
   readonly current: Certified
   /** In the bundle since `publishedAt`, signs nothing yet. */
   readonly next?: Certified & { readonly publishedAt: number }
-  /** In the bundle for the leaves it has signed; its key is gone. */
+  /** In the bundle for the leaves that it has signed; its key is deleted. */
   readonly previous?: { readonly cert: string; readonly notAfter: number; readonly retiredAt: number }
 }
 
 /**
- * The state that should follow; the same object where nothing is due.
+ * The next state; the same object where nothing is due.
  *
  * @param state what the Secret holds, undefined where it holds none
  * @param isPublished whether the bundle of `state` was seen in every live configuration
@@ -49,7 +49,7 @@ export async function advance(
   issue: () => Promise<Certified>,
   lifetimes: Lifetimes = LIFETIMES,
 ): Promise<AuthorityState> {
-  // An expired authority (a cluster switched off for a year) helps nobody: begin anew.
+  // An expired authority (the cluster was off for a year) is of no use: begin again.
   if (state === undefined || state.current.notAfter <= now) return { version: 1, current: await issue() }
   const { current, next, previous } = state
   if (next !== undefined) {
@@ -67,7 +67,7 @@ export async function advance(
     : { ...state, next: { ...(await issue()), publishedAt: now } }
 }
 
-/** The `caBundle`, PEM: every authority a valid leaf may come from. */
+/** The `caBundle` in PEM: every authority that may have signed a valid leaf. */
 export function bundleOf({ current, next, previous }: AuthorityState, now: number): string {
   return [current, next, previous]
     .filter((one) => one !== undefined)

@@ -7,19 +7,19 @@ import { builtInAuthority } from './built-in-authority.ts'
 import { bundlePublisher } from './ca-bundle.ts'
 import { readCertificate, type ServingCertificate, watchCertificate } from './files.ts'
 
-export type CertificateSource = {
-  /** Why what is served now cannot be trusted by API servers, or undefined. */
+type CertificateSource = {
+  /** Why API servers cannot trust the current certificate; undefined while they can. */
   readonly problem: () => string | undefined
-  /** Whether the live `caBundle`s are as they should be; undefined where they are somebody else's business. */
+  /** Whether the live `caBundle`s are correct; undefined where the injector does not manage them. */
   readonly bundleInSync: () => boolean | undefined
   readonly stop: () => void
 }
 
-/** How long a `caBundle` that somebody overwrote may stay broken. */
+/** How long a `caBundle` that somebody overwrote may stay wrong. */
 const RECONCILE_MS = 5000
 
 /**
- * Hands out the first certificate and every later one.
+ * Passes the first certificate and every later one to `onCertificate`.
  *
  * @throws Error with a sentence when the files cannot serve
  */

@@ -1,11 +1,11 @@
 /**
- * What makes a sidecar or gate one of ours: the form that every supported release gives it, whatever its settings. Two replicas
- * of different settings or releases serve at the same time in each rolling upgrade, so no judge may compare with what it would
+ * What makes a sidecar or gate ours: the form that every supported release gives it, whatever its settings. In each rolling
+ * upgrade replicas with different settings or releases serve at the same time, so none may compare a container with what it would
  * write itself (docs/decisions/0099).
  *
- * A form says what an image of ours may be told: which variables and arguments, with which values. What this release does not know
- * yet, but carries our own prefix, is a later release's: only a replica of that release writes it, since the mutating webhook,
- * which sees every pod before, puts each container of ours right to the letter (`put-right.ts`).
+ * A form says which variables and arguments an image of ours may get, with which values. Anything that this release does not know
+ * but that has our own prefix comes from a later release: only a replica of that release writes it, because the mutating webhook
+ * has seen every pod before and has corrected each container of ours (`patch/repair.ts`).
  */
 import {
   BROKER_ADDRESSES,
@@ -21,27 +21,17 @@ import { IDENTITY_ENV } from '../../common/identity.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { quote } from '../../common/role.ts'
-import { blank, isObject, type Json, type JsonObject, sameJson } from '../admission/json.ts'
+import { blank, isObject, type Json, type JsonObject, sameJson } from '../json.ts'
 import { START_HOOK } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
+import type { Kind } from '../pod/reserved.ts'
 import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
 
-/** The two containers that are ours. */
-export type Kind = typeof SIDECAR_CONTAINER | typeof GATE_CONTAINER
-
-/** Which of ours a container is, by name alone. */
-export function kindOf({ name }: { readonly name: string }): Kind | undefined {
-  return name === SIDECAR_CONTAINER || name === GATE_CONTAINER ? name : undefined
-}
-
-/** By name alone; whether the content is ours, too, {@link foreignContent} tells. */
-export const isOurs = (container: { readonly name: string }): boolean => kindOf(container) !== undefined
-
 /**
- * Fields that may stand in a container of ours: those that we set, and defaults of the API server. Every other one (`envFrom`,
- * `command`, probes, ports, …, and what Kubernetes will invent) can run or feed something else than what its image and args say.
- * `lifecycle` may stand in the sidecar as the start hook alone ({@link hasStartHook}).
+ * Fields that a container of ours may have: those that we set, and defaults of the API server. Any other field (`envFrom`,
+ * `command`, probes, ports, …, and future ones of Kubernetes) could run something else than what image and args say, or change its
+ * input. In the sidecar `lifecycle` is allowed as the start hook only ({@link hasStartHook}).
  */
 const FIELDS = new Set([
   ...['name', 'image', 'imagePullPolicy', 'args', 'restartPolicy', 'env', 'volumeMounts'],
@@ -55,21 +45,21 @@ const one =
   (value) =>
     values.includes(value)
 const BROKER_URLS = BROKER_ADDRESSES.map((address) => `http://${hostPort(address, BROKER_PORT)}`)
-/** What a proof of the block may be made of, the gate's or the sidecar's: `off` is nobody's to write. */
+/** How the block may be proven, by the gate or the sidecar; no release writes `off`. */
 const PROOFS = ['enforce', 'report'] as const
 const NEVER: Legal = () => false
-/** A value of later releases' variables and arguments: text that the kubelet does not expand. */
+/** For variables and arguments of later releases: text that the kubelet does not expand. */
 const PLAIN: Legal = (value) => value.length <= 4096 && !value.includes('$(')
 
-/** Whether a variable's name is one that only we give, as `identityEnv` and {@link FORMS} do. */
+/** Whether only we give a variable this name, as `identityEnv` and {@link FORMS} do. */
 export const isOwnVariable = ({ name }: EnvVar): boolean => /^POD2IAM_[A-Z0-9_]{1,64}$/.test(name)
 
 type Form = {
-  /** Of every variable that was ever written, its legal values. */
+  /** The legal values of every variable that any release has written. */
   readonly env: Readonly<Record<string, Legal>>
-  /** Variables without which the operator's bounds would not hold. */
+  /** Variables without which the operator's bounds would not be enforced. */
   readonly needed: readonly string[]
-  /** The same of a pod that starts in one stage; in another one none of these may be there. */
+  /** The same for pods that start in one stage; other pods may have none of these. */
   readonly oneStage: Pick<Form, 'env' | 'needed'>
   readonly restartPolicy: 'Always' | undefined
 }
@@ -111,7 +101,7 @@ const FORMS: Readonly<Record<Kind, Form>> = {
   },
 }
 
-/** Arguments of the gate that the injector writes; undefined where one has no value. */
+/** Arguments of the gate that the injector writes; undefined for those without a value. */
 const GATE_ARGUMENTS: Readonly<Record<string, Legal | undefined>> = {
   '--redirect': one(...REDIRECT_MODES),
   '--proof': one(...PROOFS),
@@ -121,17 +111,17 @@ const GATE_ARGUMENTS: Readonly<Record<string, Legal | undefined>> = {
   '--wait-ready': one(`http://127.0.0.1:${SIDECAR_HEALTH_PORT}/readyz`),
 }
 const NEEDED_ARGUMENTS = ['--redirect', '--proof', '--wait-ready']
-/** Arguments that this release's gate takes, too, and no injector writes: they could turn the proof off. */
-const ARGUMENTS_OF_OTHERS: readonly string[] = [
+/** Other arguments of this release's gate, which no injector writes: they could turn off the proof. */
+const NEVER_WRITTEN_ARGUMENTS: readonly string[] = [
   ...['--proof-timeout', '--proof-interval', '--restart-policy', '--wait-timeout', '--log-level'],
   ...['--metadata-address', '--broker-address'],
 ]
-/** The same as variables. Where both are given the argument counts, but not every argument has to be there. */
-const GATE_VARIABLES = [...Object.keys(GATE_ARGUMENTS), ...ARGUMENTS_OF_OTHERS].map(
+/** The same as variables: where both are given the argument counts, but an argument may be missing. */
+const GATE_VARIABLES = [...Object.keys(GATE_ARGUMENTS), ...NEVER_WRITTEN_ARGUMENTS].map(
   (name) => `POD2IAM_${name.slice(2).replaceAll('-', '_').toUpperCase()}`,
 )
 
-/** All that this release's programs can be told and that has a rule here; a test compares it with their settings. */
+/** All settings of this release's programs that have a rule here; a test compares them with the programs' own. */
 export const KNOWN: Readonly<Record<Kind, readonly string[]>> = {
   [SIDECAR_CONTAINER]: [FORMS[SIDECAR_CONTAINER], FORMS[SIDECAR_CONTAINER].oneStage].flatMap(({ env }) =>
     Object.keys(env),
@@ -139,7 +129,7 @@ export const KNOWN: Readonly<Record<Kind, readonly string[]>> = {
   [GATE_CONTAINER]: GATE_VARIABLES,
 }
 
-/** The first thing about a container that no release of ours writes: its fields and what its program is told to do. */
+/** The first part of a container that no release of ours writes, among its fields and arguments. */
 export function foreignContent(kind: Kind, container: Container): string | undefined {
   const isKnown = (key: string) =>
     FIELDS.has(key) || (key === 'lifecycle' && kind === SIDECAR_CONTAINER && hasStartHook(container))
@@ -149,13 +139,13 @@ export function foreignContent(kind: Kind, container: Container): string | undef
   return argumentsProblem(kind, container.args ?? [])
 }
 
-/** Whether a sidecar lets the pod's own containers start: its `lifecycle` is our start hook, and nothing else. */
+/** lifecycle, postStart, exec. */
+const HOOK_DEPTH = 3
+
+/** Whether a sidecar holds back the pod's own containers until it is ready: its `lifecycle` is exactly our start hook. */
 export function hasStartHook({ lifecycle }: Container): boolean {
   return sameJson(withoutBlanks(lifecycle, HOOK_DEPTH), START_HOOK)
 }
-
-/** lifecycle, postStart, exec. */
-const HOOK_DEPTH = 3
 
 function withoutBlanks(value: Json | undefined, depth: number): Json | undefined {
   if (depth === 0 || !isObject(value)) return value
@@ -175,17 +165,18 @@ function argumentsProblem(kind: Kind, args: readonly string[]): string | undefin
 function isGateArgument(flag: string): boolean {
   const [, name, value] = /^(--[a-z][-a-z0-9]{0,62})(?:=(.*))?$/s.exec(flag) ?? []
   if (name === undefined) return false
-  if (!Object.hasOwn(GATE_ARGUMENTS, name)) return !ARGUMENTS_OF_OTHERS.includes(name) && PLAIN(value ?? '')
+  if (!Object.hasOwn(GATE_ARGUMENTS, name))
+    return !NEVER_WRITTEN_ARGUMENTS.includes(name) && PLAIN(value ?? '')
   const legal = GATE_ARGUMENTS[name]
   return legal === undefined ? value === undefined : value !== undefined && legal(value)
 }
 
-/** How the gate of this container leads apps to the sidecar. */
+/** The redirect mode of a gate. */
 export function redirectOf({ args }: Container): RedirectMode | undefined {
   return REDIRECT_MODES.find((mode) => args?.includes(`--redirect=${mode}`))
 }
 
-/** The first variable that is missing, twice there, not ours, or has a value that no release writes. */
+/** The first variable that is missing, duplicated or not ours, or that has a value which no release writes. */
 export function environmentProblem(
   kind: Kind,
   env: readonly EnvVar[],
@@ -203,7 +194,7 @@ export function environmentProblem(
       return `env ${quote(entry.name)}`
     }
     const { name, value = '', ...others } = entry
-    if (names.has(name)) return `env ${name} stands there twice`
+    if (names.has(name)) return `env ${name} is there twice`
     if (!Object.values(others).every(blank) || !legalOf(kind, name, start)(value)) return `env ${name}`
     names.add(name)
   }
@@ -217,7 +208,7 @@ function legalOf(kind: Kind, name: string, start: Start): Legal {
   return KNOWN[kind].includes(name) ? NEVER : PLAIN
 }
 
-/** Whether a security context takes at least what ours takes; the first thing in which it does not. */
+/** The first field in which a security context is less strict than ours. */
 export function securityProblem(kind: Kind, context: unknown, redirect: RedirectMode): string | undefined {
   if (!isObject(context)) return 'securityContext is missing'
   const needsRoot = kind === GATE_CONTAINER && redirect === 'nft'
@@ -237,7 +228,7 @@ export function securityProblem(kind: Kind, context: unknown, redirect: Redirect
   return extra === undefined ? undefined : `securityContext ${quote(extra)}`
 }
 
-/** What others set in every container, and what takes nothing but rights. */
+/** Whether a field that other tools set in every container only removes rights. */
 export function isStricter(key: string, value: JsonObject[string]): boolean {
   if (blank(value)) return true
   if (key === 'procMount') return value === 'Default'

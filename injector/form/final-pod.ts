@@ -1,6 +1,6 @@
 /**
- * Whether a pod has its sidecar, and its gate or the start hook, when all mutating webhooks are done, in the form that any supported
- * release gives them: what the present settings would write is not asked (docs/decisions/0099).
+ * Whether a pod has its sidecar, and its gate or the start hook, after all mutating webhooks, in the form that any supported release
+ * gives them. What the current settings would write does not matter (docs/decisions/0099).
  */
 import { identityOfAnnotations, identityOfEnv, sameIdentity } from '../../common/identity.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
@@ -14,14 +14,14 @@ import { ownContainer } from '../pod/reserved.ts'
 import { hasStartHook } from './container-form.ts'
 import { agreedForm, formProblem } from './own-container.ts'
 
-export type FinalPod =
+type FinalPod =
   | {
       readonly ok: true
-      /** The key of the annotation that says the role which the sidecar has. */
+      /** Key of the annotation with the sidecar's role. */
       readonly roleKey: string
       readonly warnings: readonly string[]
     }
-  /** What completes "the pod asks for an IAM role, but ". */
+  /** Completes "the pod asks for an IAM role, but ". */
   | { readonly ok: false; readonly problem: string }
 
 /** @param pod without foreign content under our names (`foreignContent`) */
@@ -34,9 +34,7 @@ export function judgeFinalPod(pod: Pod, settings: InjectionSettings): FinalPod {
   if (lost !== undefined) return bad(`volume ${lost.name} is missing`)
   const roleKey = keyOfIdentity(pod, sidecar, settings)
   if (roleKey === undefined)
-    return bad(
-      `the identity in the environment of ${SIDECAR_CONTAINER} is not the one that its annotations say`,
-    )
+    return bad(`the identity in the environment of ${SIDECAR_CONTAINER} is not the one in its annotations`)
   const early = earlyContainer(pod.spec.initContainers ?? [])
   const ours = gate === undefined ? SIDECAR_CONTAINER : `${SIDECAR_CONTAINER} and ${GATE_CONTAINER}`
   const warnings =
@@ -49,7 +47,7 @@ export function judgeFinalPod(pod: Pod, settings: InjectionSettings): FinalPod {
   return { ok: true, roleKey, warnings }
 }
 
-/** What is wrong with what makes the pod wait for the block and for credentials: a gate, or else the sidecar's start hook. */
+/** What is wrong with the containers by which the pod waits for the block and for credentials: a gate, or the sidecar's start hook. */
 function containersProblem(
   { spec }: Pod,
   sidecar: Container,
@@ -76,7 +74,7 @@ function containersProblem(
     : undefined
 }
 
-/** The role key by which the annotations say who the sidecar is: this replica's, or one of a replica with another. */
+/** The role key with which the annotations give the sidecar's identity: this replica's, or that of another replica. */
 function keyOfIdentity(
   { metadata }: Pod,
   { env }: Container,

@@ -1,11 +1,11 @@
 /**
- * Images of our containers as other releases and other webhooks leave them: any tag of a repository that is configured, a digest
- * appended or swapped in by those that verify signatures, and a copy in a registry that the operator trusts. The repository is the
- * whole name with its registry: a path that only ends like ours proves nothing, anybody can push
- * `evil.example.com/pod2iam/sidecar`. A digest, though, is the content itself, wherever it is pulled from.
+ * Recognises images of our containers as other releases and webhooks leave them: any tag of a configured repository, a digest that
+ * a webhook which verifies signatures has appended or put in place of the tag, and a copy in a registry that the operator trusts. The
+ * repository is the whole name including the registry: a path that only ends like ours proves nothing, since anybody can push
+ * `evil.example.com/pod2iam/sidecar`. A digest, in contrast, identifies the content, wherever it is pulled from.
  */
 
-/** Which images are one of ours. */
+/** Which images are ours. */
 export type ImageTrust = {
   /** The one that this replica writes. */
   readonly image: string
@@ -26,7 +26,7 @@ export function isTrusted({ image, others, registries }: ImageTrust, actual: str
   )
 }
 
-/** Whether `actual` is the image that this replica writes, perhaps pinned or copied, so that there is nothing to put right. */
+/** Whether `actual` is the image that this replica writes, perhaps pinned or copied, so that it needs no repair. */
 export function isPresent({ image, registries }: ImageTrust, actual: string | undefined): boolean {
   if (actual === undefined) return false
   if (sameDigest(actual, image)) return true
@@ -51,7 +51,7 @@ function isCopy(actual: string, ours: string, registries: readonly string[]): bo
 function withoutRegistry(repository: string): string {
   const slash = repository.indexOf('/')
   const first = repository.slice(0, Math.max(slash, 0))
-  // As the container runtimes tell a registry from the first part of a path.
+  // Container runtimes distinguish a registry from the first part of a path in this way.
   return /[.:]/.test(first) || first === 'localhost' ? repository.slice(slash + 1) : repository
 }
 

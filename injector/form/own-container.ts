@@ -1,29 +1,29 @@
 /**
- * Containers under our names that are in a pod already: ours from an earlier pass, of another replica or from a manifest copied
+ * Containers under our names that a pod already has: ours from an earlier pass, from another replica or from a manifest copied
  * from a running pod, or somebody else's.
  */
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
-import { blank, contains, type JsonObject } from '../admission/json.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { blank, contains, type JsonObject } from '../json.ts'
 import { MOUNTS } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
+import type { Kind } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'
 import {
   environmentProblem,
   foreignContent,
   hasStartHook,
-  type Kind,
   redirectOf,
   securityProblem,
 } from './container-form.ts'
 import { type ImageTrust, isTrusted } from './image-reference.ts'
 
 /**
- * What webhooks add to every container and neither Node nor our programs read: the clouds' own for workload identity (AWS's, which
- * EKS reinvokes after us), those of agents and meshes, proxies', and options of other languages' runtimes. No list of what does
- * harm could ever be complete; this one is of what cannot (docs/decisions/0053, 0099).
+ * Variables that webhooks add to every container and that neither Node nor our programs read: those for the clouds' workload
+ * identity (AWS's webhook is reinvoked after ours on EKS), for agents, meshes and proxies, and for other languages' runtimes. A list
+ * of harmful variables could never be complete, so this is a list of harmless ones (docs/decisions/0099).
  */
 const HARMLESS_ENV = new RegExp(
   `^(?:${[
@@ -33,8 +33,8 @@ const HARMLESS_ENV = new RegExp(
   ].join('|')})$`,
 )
 /**
- * Where webhooks put files into every container: tokens, certificates and agents. Our program, Node, its libraries and our two
- * directories lie elsewhere.
+ * Where webhooks put files into every container: tokens, certificates and agents. Our programs, Node, its libraries and our two
+ * directories are elsewhere.
  */
 const HARMLESS_PATH = new RegExp(
   `^/(?:${[
@@ -42,10 +42,10 @@ const HARMLESS_PATH = new RegExp(
     'etc/ssl/certs|etc/pki|usr/local/share/ca-certificates|usr/share/zoneinfo',
   ].join('|')})(?:/NAME)*$`.replaceAll('NAME', '[A-Za-z0-9][-A-Za-z0-9._]*'),
 )
-/** The API server's default; the kubelet mounts a file there, which must not hide one of the image. */
+/** The API server's default. The kubelet mounts a file at this path, which must not hide a file of the image. */
 export const MESSAGE_PATH = '/dev/termination-log'
 
-/** Images of one of our containers that are ours. */
+/** Which images of one of our containers are ours. */
 export function trustOf(kind: Kind, settings: InjectionSettings): ImageTrust {
   const registries = settings.trustedRegistries
   return kind === SIDECAR_CONTAINER
@@ -53,16 +53,16 @@ export function trustOf(kind: Kind, settings: InjectionSettings): ImageTrust {
     : { image: settings.nodeGuardImage, others: settings.otherNodeGuardImages, registries }
 }
 
-/** The part by which a container under our name is somebody else's, which nobody puts right: its image, or what that is to do. */
+/** The part that shows that a container under our name is somebody else's and must not be repaired: its image, fields or arguments. */
 export function foreignPart(kind: Kind, actual: Container, settings: InjectionSettings): string | undefined {
   if (!isTrusted(trustOf(kind, settings), actual.image)) return `image ${quote(actual.image ?? '')}`
   return foreignContent(kind, actual)
 }
 
-/** What our containers in a pod are made for. */
-export type AgreedForm = { readonly redirect: RedirectMode; readonly start: Start }
+/** How our containers in a pod work together. */
+type AgreedForm = { readonly redirect: RedirectMode; readonly start: Start }
 
-/** The first part of a container that no release of ours leaves so, whatever its settings, or undefined where it has our form. */
+/** The first part of a container that no release of ours writes, whatever its settings; undefined where it has our form. */
 export function formProblem(
   kind: Kind,
   actual: Container,
@@ -85,7 +85,7 @@ export function formProblem(
   )
 }
 
-/** How sidecar and gate say that apps reach them, where they agree: without a gate there is no redirect. */
+/** How apps reach the sidecar, where sidecar and gate agree on it: without a gate there is no redirect. */
 export function agreedForm(sidecar: Container, gate: Container | undefined): AgreedForm | undefined {
   const redirect = gate === undefined ? 'env' : redirectOf(gate)
   const selfTest = sidecar.env?.find(({ name }) => name === 'POD2IAM_SELF_TEST')?.value
@@ -96,7 +96,7 @@ export function agreedForm(sidecar: Container, gate: Container | undefined): Agr
 export const hasOwnMessagePath = ({ terminationMessagePath }: Container): boolean =>
   blank(terminationMessagePath) || terminationMessagePath === MESSAGE_PATH
 
-/** Whether nothing of what runs in our containers reads this variable. */
+/** Whether nothing in our containers reads this variable. */
 export const isHarmlessVariable = ({ name }: EnvVar): boolean => HARMLESS_ENV.test(name)
 
 function foreignMount(kind: Kind, mounts: readonly JsonObject[]): string | undefined {
@@ -104,7 +104,7 @@ function foreignMount(kind: Kind, mounts: readonly JsonObject[]): string | undef
   return extra && `volumeMounts ${quote(String(extra.mountPath ?? ''))}`
 }
 
-/** Whether nothing of ours lies where this mount is. */
+/** Whether this mount hides nothing of ours. */
 export function isHarmlessMount({ name, mountPath, readOnly, ...others }: JsonObject): boolean {
   if (typeof mountPath !== 'string' || !HARMLESS_PATH.test(mountPath)) return false
   return readOnly === true && !String(name).startsWith('pod2iam-') && Object.values(others).every(blank)

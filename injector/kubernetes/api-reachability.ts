@@ -1,18 +1,18 @@
 import type { Kube } from '../../common/kube/client.ts'
 import { kubeProblem } from './access.ts'
 
-export type Reachability = {
-  /** Undefined while the API server answers, else why it does not. */
+type Reachability = {
+  /** Undefined while the API server answers, otherwise why it does not. */
   readonly problem: () => string | undefined
   readonly stop: () => void
 }
 
-/** So many probes in a row must fail: one lost request must not take a replica out of the Service. */
+/** This many consecutive probes must fail: one lost request must not remove a replica from the Service. */
 const TOLERATED = 3
 
 /**
- * Asks the API server for its version now and then: a replica that cannot look up namespaces must not be sent
- * reviews. Until the first answer it counts as unreachable.
+ * Periodically asks the API server for its version: a replica that cannot look up namespaces must not get reviews. Until the first
+ * answer the API server counts as unreachable.
  */
 export function watchReachability(kube: Pick<Kube, 'get'>, intervalMs = 10_000): Reachability {
   let failures = TOLERATED
@@ -27,7 +27,7 @@ export function watchReachability(kube: Pick<Kube, 'get'>, intervalMs = 10_000):
       failures++
       problem = kubeProblem(error)
     }
-    // Soon again while it is away, so that a start does not wait for the interval.
+    // Sooner while it does not answer, so that a start does not wait for the whole interval.
     if (!stopped) timer = setTimeout(probe, failures === 0 ? intervalMs : Math.min(1000, intervalMs))
   }
   void probe()

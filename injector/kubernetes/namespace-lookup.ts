@@ -1,25 +1,23 @@
 import type { Kube } from '../../common/kube/client.ts'
-import { isObject } from '../admission/json.ts'
-import type { Namespace } from './namespace.ts'
+import { metadataOf, objectOf } from '../json.ts'
+import type { Namespace } from '../pod/namespace.ts'
 
-/** Reads a namespace as it is now; throws when it cannot. */
+/** Reads the current state of a namespace; throws where it cannot. */
 export type NamespaceLookup = (name: string) => Promise<Namespace>
 
 /**
- * A live read, no cache: a pod is often created milliseconds after its namespace was labelled
- * (amazon-eks-pod-identity-webhook#83, #174), and one GET beside a pod's creation costs nothing. Concurrent
- * look-ups of one namespace share a read.
+ * Reads without a cache: a pod is often created milliseconds after its namespace was labelled (amazon-eks-pod-identity-webhook#83,
+ * #174), and one GET is cheap compared with the creation of a pod. Concurrent look-ups of one namespace share a read.
  *
- * @param kube whose requests are bounded in time
+ * @param kube a client whose requests have a timeout
  */
 export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
   return shared(async function lookUpNamespace(name) {
-    // It becomes part of a path, and whoever reaches the port can write it.
+    // It becomes part of a path, and anybody who reaches the port can send it.
     if (!isNamespaceName(name)) throw new Error('the review names no namespace')
     const answer = await kube.get(`/api/v1/namespaces/${name}`)
-    const metadata = isObject(answer) ? answer.metadata : undefined
-    if (!isObject(metadata) || metadata.name !== name)
-      throw new Error('the API server answered with something else')
+    const metadata = metadataOf(answer)
+    if (metadata.name !== name) throw new Error('the API server answered with something else')
     return { name, labels: texts(metadata.labels), annotations: texts(metadata.annotations) }
   })
 }
@@ -27,16 +25,16 @@ export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
 /** RFC 1123 label. */
 export const isNamespaceName = (name: string): boolean => /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/.test(name)
 
-/** A map of texts as the API server sends it. */
+/** A map of texts from the API server. */
 function texts(value: unknown): Readonly<Record<string, string>> {
-  return isObject(value) ? (value as Readonly<Record<string, string>>) : {}
+  return objectOf(value) as Readonly<Record<string, string>>
 }
 
 type Flight = { readonly running: Promise<Namespace>; next: Promise<Namespace> | undefined }
 
 /**
- * At most one read of a namespace at a time. Who comes while one is under way shares the one after it, never that
- * one itself: it may have been answered before the label was written that the newcomer depends on.
+ * At most one read of a namespace at a time. A look-up during a read shares the next read, never the one in progress: that may have
+ * been answered before the label was written on which the look-up depends.
  */
 export function shared(read: NamespaceLookup): NamespaceLookup {
   const flights = new Map<string, Flight>()

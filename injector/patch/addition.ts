@@ -1,12 +1,11 @@
-/** What is added to one pod: rendered from identity, options and settings; the same input renders the same bytes. */
+/** Renders what is added to one pod from identity, options and settings; the same input renders the same bytes. */
 import { createHash } from 'node:crypto'
-import { SIDECAR_PORT } from '../../common/addresses.ts'
 import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
-import type { JsonObject } from '../admission/json.ts'
-import { isOurs } from '../form/container-form.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import type { JsonObject } from '../json.ts'
+import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import { fitted } from '../pod/level.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container, Pod } from '../pod/pod.ts'
@@ -36,27 +35,21 @@ export type Addition = {
   readonly appEnv: { readonly name: string; readonly value: string } | undefined
 }
 
-/** Name of the variable by which SDKs find a metadata service elsewhere; the CLI and every SDK honour it. */
-export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
-
-/** Where the sidecar listens, for apps that are led to it by {@link ENDPOINT_ENV}. */
-export const SIDECAR_ENDPOINT = `http://127.0.0.1:${SIDECAR_PORT}/`
-
-/** What the sidecar and the gate, where there is one, have in this pod, where these are chosen for the sidecar. */
+/** Resources of the sidecar and the gate, where there is one, in this pod. */
 export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): OwnResources {
   const own = inProportion(pod, chosen)
-  const { sidecar, gate } = isGuaranteed(pod, isOurs)
+  const { sidecar, gate } = isGuaranteed(pod)
     ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) }
     : own
   return fitted(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
 }
 
-/** As people write it. */
+/** The resources as people write them. */
 function spelled({ requests: { cpu = AUTO, memory }, limits }: ChosenResources): Resources {
   return { requests: { cpu, memory }, limits }
 }
 
-/** @param shownRole the role as the status annotation tells it to people */
+/** @param shownRole the role in the status annotation, for people */
 export function renderAddition(
   pod: Pod,
   identity: PodIdentity,
@@ -72,7 +65,7 @@ export function renderAddition(
   })
   const volumes = ourVolumes(settings)
   const { sidecar, gate } = containers(resources)
-  // Of what was chosen: what follows from the pod's own resources can be another when the webhook is asked again.
+  // A hash of the chosen resources: those that follow from the pod's own may differ when the webhook is reinvoked.
   const chosen = containers({
     sidecar: spelled(options.resources),
     gate: gate && spelled(gateResources(options.resources)),

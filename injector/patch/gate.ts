@@ -6,7 +6,7 @@ import type { Container, Pod } from '../pod/pod.ts'
 import type { Resources } from '../pod/resources.ts'
 import { MOUNTS, UNPRIVILEGED } from './sidecar.ts'
 
-/** Root, because `nft` wants to be: file capabilities would break the image's other uses (E9). NET_ADMIN is all it has. */
+/** Root, because `nft` needs it: file capabilities would break the image's other uses. NET_ADMIN is its only capability. */
 const NET_ADMIN_ONLY = {
   ...UNPRIVILEGED,
   runAsUser: 0,
@@ -34,12 +34,12 @@ export function gateContainer(
       `--redirect=${options.redirect}`,
       `--proof=${settings.gateProof}`,
       ...(settings.gateAcceptDrop ? ['--accept-drop'] : []),
-      // Said although they are defaults: a Service named `pod2iam-broker` would set POD2IAM_BROKER_PORT=tcp://….
+      // Written out although they are defaults: a Service named `pod2iam-broker` would set POD2IAM_BROKER_PORT=tcp://….
       `--sidecar-port=${SIDECAR_PORT}`,
       `--broker-port=${BROKER_PORT}`,
       `--wait-ready=http://127.0.0.1:${SIDECAR_HEALTH_PORT}/readyz`,
     ],
-    // Under Never one failed init container ends the pod for good: there the gate waits on instead of failing.
+    // Under Never one failed init container ends the pod for good, so there the gate goes on waiting instead of failing.
     env: [{ name: 'POD2IAM_RESTART_POLICY', value: restartPolicy(pod) }],
     resources,
     securityContext: options.redirect === 'nft' ? NET_ADMIN_ONLY : UNPRIVILEGED,

@@ -1,8 +1,8 @@
-import type { Json } from '../admission/json.ts'
+import type { Json } from '../json.ts'
 
 /**
- * One operation of a JSON Patch (RFC 6902). What other webhooks and people wrote stays byte for byte: only what is ours is
- * removed or replaced.
+ * One operation of a JSON Patch (RFC 6902). Only what is ours is removed or replaced: what other webhooks and people wrote stays
+ * unchanged.
  */
 export type PatchOp =
   | { readonly op: 'add' | 'replace'; readonly path: string; readonly value: Json }

@@ -16,7 +16,7 @@ export function isMeshContainer({ name }: { readonly name: string }): boolean {
   return MESH_CONTAINERS.has(name)
 }
 
-/** How many mesh containers stand at the front of `initContainers`: the index at which ours begin. */
+/** Number of mesh containers at the front of `initContainers`, which is the index of our first one. */
 export function leadingMeshContainers(initContainers: readonly { readonly name: string }[]): number {
   const first = initContainers.findIndex((container) => !isMeshContainer(container))
   return first < 0 ? initContainers.length : first

@@ -1,7 +1,7 @@
-/** Where the sidecar, and the gate where there is one, stand among the init containers: behind a service mesh's, before everybody else's. */
+/** Where the sidecar and the gate, where there is one, stand among the init containers: after those of a service mesh, before all others. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isOurs } from '../form/container-form.ts'
 import type { Container } from '../pod/pod.ts'
+import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
 import { isMeshContainer, leadingMeshContainers } from './mesh.ts'
 
@@ -9,8 +9,8 @@ import { isMeshContainer, leadingMeshContainers } from './mesh.ts'
 export type Placed = { readonly container: Container; readonly index: number | undefined }
 
 /**
- * The init containers as they should stand. Ours move only when they must: Velero's restore, Vault's agent and other webhooks put
- * containers before everything; they are as good behind ours, and have credentials there.
+ * The init containers in their final order. Ours move only when they must: Velero's restore, Vault's agent and other webhooks put
+ * their containers first; after ours these work as well, and have credentials.
  */
 export function arrangement(initContainers: readonly Container[], { sidecar, gate }: Addition): Placed[] {
   const placed = initContainers.map((container, index): Placed => ({ container, index }))
@@ -21,7 +21,7 @@ export function arrangement(initContainers: readonly Container[], { sidecar, gat
   const others = placed.filter(({ container }) => !isOurs(container))
   const front = leadingMeshContainers(others.map(({ container }) => container))
   const own = (index: number, wanted: Container) => added(initContainers[index] ?? wanted)
-  // In one stage there is no gate, also where a replica that writes two has added one.
+  // In one stage there is no gate, even where a replica that writes two stages has added one.
   if (gate === undefined)
     return sidecarStays
       ? placed.filter((_, index) => index !== gateAt)
@@ -32,7 +32,7 @@ export function arrangement(initContainers: readonly Container[], { sidecar, gat
   return others.toSpliced(front, 0, own(sidecarAt, sidecar), own(gateAt, gate))
 }
 
-/** The first init container that stands before one of ours and is not a mesh's. */
+/** The first init container before one of ours that is not a mesh's. */
 export function earlyContainer(initContainers: readonly Container[]): Container | undefined {
   const last = initContainers.findLastIndex((one) => isOurs(one))
   return initContainers.slice(0, Math.max(last, 0)).find((one) => !mayBeFirst(one))

@@ -1,23 +1,22 @@
 /**
- * The minimal JSON Patch that turns a pod into one with the addition: parents first; what others wrote is never removed or
- * replaced, and of ours only what is not as it should be. On a pod that has everything it is empty, which makes reinvocation
- * harmless.
+ * The minimal JSON Patch that adds what a pod lacks: parents first. It never removes or replaces what others wrote, and of our own
+ * only what is wrong. For a pod that has everything it is empty, which makes reinvocation harmless.
  */
-
-import { isObject } from '../admission/json.ts'
-import { isOurs, kindOf } from '../form/container-form.ts'
-import { containerOps, putRight } from '../form/put-right.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { isObject } from '../json.ts'
+import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import { impliedRequests } from '../pod/level.ts'
 import type { Container, Pod } from '../pod/pod.ts'
-import { type Addition, ENDPOINT_ENV, SIDECAR_ENDPOINT } from './addition.ts'
+import { isOurs, kindOf } from '../pod/reserved.ts'
+import type { Addition } from './addition.ts'
 import { add, type PatchOp, pointer, remove } from './json-patch.ts'
 import { isMeshContainer } from './mesh.ts'
 import { arrangement, type Placed } from './placement.ts'
+import { containerOps, repaired } from './repair.ts'
 
-export type Plan = {
+type Plan = {
   readonly ops: readonly PatchOp[]
-  /** What other tools had put into our containers and is taken out, for people. */
+  /** For people: what other tools had added to our containers and is removed. */
   readonly warnings: readonly string[]
 }
 
@@ -36,7 +35,7 @@ export function plan(pod: Pod, addition: Addition, settings: InjectionSettings):
     warnings: right.flatMap(({ container: { name }, removed }) =>
       removed.length === 0
         ? []
-        : [`${removed.join(', ')} of another tool was taken out of ${name}, whose program must run as it is`],
+        : [`${removed.join(', ')} of another tool was removed from ${name}, which must run unchanged`],
     ),
   }
 }
@@ -48,7 +47,7 @@ function corrected(placed: Placed, addition: Addition, settings: InjectionSettin
   if (kind === undefined) return { ...placed, wanted: placed.container, removed: [] }
   const wanted = [addition.sidecar, addition.gate].find((one) => one?.name === kind) ?? placed.container
   if (placed.container === wanted) return { ...placed, wanted, removed: [] }
-  const { container, removed } = putRight(kind, placed.container, wanted, settings)
+  const { container, removed } = repaired(kind, placed.container, wanted, settings)
   return { ...placed, wanted: container, removed }
 }
 
@@ -69,7 +68,7 @@ function volumeOps({ spec }: Pod, { volumes }: Addition): PatchOp[] {
   return [...parent, ...missing.map((volume) => add('/spec/volumes/-', volume))]
 }
 
-/** Before Kubernetes 1.37 the API server has written them already. */
+/** Before Kubernetes 1.37 the API server has already written these. */
 function podLevelOps(pod: Pod): PatchOp[] {
   const implied = Object.entries(impliedRequests(pod))
   if (implied.length === 0) return []
@@ -82,7 +81,7 @@ function podLevelOps(pod: Pod): PatchOp[] {
   ]
 }
 
-/** Takes out ours that move, from behind; then adds and puts right in the order of the result. */
+/** First removes those of ours that move, from the end; then adds and repairs in the order of the result. */
 function initContainerOps({ spec }: Pod, right: readonly Corrected[]): PatchOp[] {
   const path = (index: number) => pointer('spec', 'initContainers', index)
   const ops = Array.isArray(spec.initContainers) ? [] : [add('/spec/initContainers', [])]
@@ -97,9 +96,9 @@ function initContainerOps({ spec }: Pod, right: readonly Corrected[]): PatchOp[]
 }
 
 /**
- * Redirect mode `env`: the endpoint variable for what runs after the gate, unless a container sets it itself. In mode `nft` nothing
- * but the redirect leads to the sidecar: there the variable that an earlier pass, or the pod that a manifest was copied from, has
- * left is in the way.
+ * In redirect mode `env`: the endpoint variable for containers that run after ours, unless a container sets it itself. In mode `nft`
+ * only the redirect leads to the sidecar: a variable left by an earlier pass, or by the pod from which a manifest was copied, would
+ * bypass it and is removed.
  */
 function endpointOps({ spec }: Pod, right: readonly Corrected[], { appEnv }: Addition): PatchOp[] {
   const gateAt = right.findLastIndex(({ container }) => isOurs(container))

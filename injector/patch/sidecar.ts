@@ -18,8 +18,8 @@ import {
   STATE_VOLUME,
   TOKEN_VOLUME,
 } from '../../common/keys.ts'
-import type { JsonObject } from '../admission/json.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import type { JsonObject } from '../json.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container } from '../pod/pod.ts'
 import type { Resources } from '../pod/resources.ts'
@@ -46,17 +46,17 @@ export const UNPRIVILEGED = {
 } as const
 
 /**
- * An empty place where the ServiceAccount admission plugin would mount a token of the API server: it leaves alone what
- * has a mount at this path, and gives every other container one, also those that webhooks add.
+ * An empty directory where the ServiceAccount admission plugin would mount a token for the API server. The plugin leaves a container
+ * alone that has a mount at this path, and gives every other one a token, including those that webhooks add.
  */
-export const NO_API_ACCESS = {
+const NO_API_ACCESS = {
   name: NO_API_VOLUME,
   mountPath: '/var/run/secrets/kubernetes.io/serviceaccount',
   readOnly: true,
 } as const
 
 type Mount = JsonObject & { readonly mountPath: string }
-/** What our containers mount. */
+/** The mounts of our containers. */
 export const MOUNTS: {
   readonly [SIDECAR_CONTAINER]: readonly Mount[]
   readonly [GATE_CONTAINER]: readonly Mount[]
@@ -70,8 +70,8 @@ export const MOUNTS: {
 }
 
 /**
- * Where there is no gate: the kubelet starts nothing behind the sidecar before this has returned. The program waits for the file that a
- * ready sidecar makes; it is no second Node.js, and it starts no second container.
+ * For pods without a gate: the kubelet starts no later container before this hook has returned. The program waits for the file that a
+ * ready sidecar creates; it is a shell script and not a second Node.js process.
  */
 export const START_HOOK = { postStart: { exec: { command: [WAIT_STARTED] } } } as const
 
@@ -101,7 +101,7 @@ export function sidecarContainer(
   }
 }
 
-/** Written out even where they are defaults: a Service named `pod2iam-health` would set `POD2IAM_HEALTH_PORT` else. */
+/** Written out even where they are defaults: otherwise a Service named `pod2iam-health` would set `POD2IAM_HEALTH_PORT`. */
 function sidecarEnv(options: PodOptions) {
   return [
     {
@@ -119,7 +119,7 @@ function sidecarEnv(options: PodOptions) {
   ]
 }
 
-/** What the gate is told by its arguments elsewhere, and the file by which the sidecar lets the pod's own containers start. */
+/** What a gate would get as arguments, and the file by which the sidecar lets the pod's own containers start. */
 function proofEnv({ gateProof, gateAcceptDrop }: InjectionSettings) {
   return [
     { name: 'POD2IAM_PROOF', value: gateProof },
@@ -129,10 +129,10 @@ function proofEnv({ gateProof, gateAcceptDrop }: InjectionSettings) {
 }
 
 /**
- * The volumes of our containers and of nobody else. An own projected token works with
- * `automountServiceAccountToken: false`; no `defaultMode`, because the kubelet picks owner and mode by the pod's
- * fsGroup and users (kubernetes#82573) and 0400 would make it unreadable. Both emptyDirs are in memory: the
- * cluster-autoscaler does not take them for local storage that keeps a node from being removed.
+ * The volumes that only our containers mount. Our own projected token also works with `automountServiceAccountToken: false`. It has no
+ * `defaultMode`, because the kubelet chooses owner and mode by the pod's fsGroup and users (kubernetes#82573) and 0400 would make it
+ * unreadable. Both emptyDirs are in memory, so that the cluster-autoscaler does not treat them as local storage, which keeps it
+ * from removing a node.
  */
 export function ourVolumes({ tokenExpirationSeconds: expirationSeconds }: InjectionSettings) {
   const serviceAccountToken = { audience: TOKEN_AUDIENCE, expirationSeconds, path: TOKEN_NAME }

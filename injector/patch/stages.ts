@@ -1,4 +1,4 @@
-/** In how many stages a pod starts: with the sidecar alone, whose start hook lets it go on, or with a gate behind the sidecar. */
+/** Whether a pod starts in one stage, with a sidecar whose start hook holds back the app, or in two, with a gate after the sidecar. */
 import type { InjectionSettings } from '../injection-settings.ts'
 import type { Pod } from '../pod/pod.ts'
 import type { RedirectMode } from '../settings.ts'
@@ -6,8 +6,8 @@ import type { RedirectMode } from '../settings.ts'
 export type Start = 'one-stage' | 'two-stage'
 
 /**
- * Mode `nft` needs a gate: it loads the redirect, for which the sidecar would have to keep NET_ADMIN. So does a pod in its host's IPC
- * namespace, whose `/dev/shm` is the host's: there the file that the start hook waits for would be any other pod's, too.
+ * Mode `nft` needs a gate to load the redirect: otherwise the sidecar would have to keep NET_ADMIN. A pod in its host's IPC namespace
+ * needs one, too: its `/dev/shm` is the host's, and all such pods would share the file that the start hook waits for.
  */
 export function startOf(
   { spec }: Pick<Pod, 'spec'>,

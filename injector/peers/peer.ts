@@ -1,11 +1,11 @@
-/** Another replica of the injector, as its pod tells it: with which settings it writes, and how it judges what others wrote. */
+/** Another replica of the injector, read from its pod: its settings, and how it judges what other replicas wrote. */
 import { messageOf } from '../../common/errors.ts'
 import { ADMISSION_FORMAT } from '../../common/keys.ts'
 import { parseSettings } from '../../common/settings.ts'
-import { isObject } from '../admission/json.ts'
 import { INJECTION_SPEC, type InjectionSettings, injectionSettings } from '../injection-settings.ts'
+import { isObject, objectOf, objectsOf } from '../json.ts'
 
-/** `strict`: judges to the letter, as release 0.1.0 does. `unreadable`: its settings are not known. */
+/** `strict`: accepts only exactly what it would write itself, as release 0.1.0 does. `unreadable`: its settings are not known. */
 export const PEER_KINDS = ['same', 'other-settings', 'strict', 'unreadable'] as const
 export type PeerKind = (typeof PEER_KINDS)[number]
 
@@ -14,26 +14,25 @@ export type Peer = {
   readonly name: string
   readonly hasEnded: boolean
   readonly isTerminating: boolean
-  /** RFC 3339, as the API server writes it: texts in the order of time. */
+  /** RFC 3339 as the API server writes it: the order of the texts is the order of the times. */
   readonly createdAt: string
   readonly isStrict: boolean
-  /** Its injector's image: for people, who know the release by it. */
+  /** Its injector's image, by which people recognise the release. */
   readonly image: string
   readonly settings: InjectionSettings | { readonly problem: string }
 }
 
-/** What release 0.1.0 had no settings for: the life of sidecars' tokens, and that every pod has a gate. */
+/** What was not configurable in release 0.1.0: the life of the sidecar's token, and the gate in every pod. */
 const STRICT = { tokenExpirationSeconds: 3600, start: 'two-stage' } as const
 const CONTAINER = 'injector'
 
-/** Reads a pod; undefined where it is none. Never throws. */
+/** Reads a pod; undefined where the object is not one. Never throws. */
 export function readPeer(object: unknown): Peer | undefined {
-  const { metadata, spec, status } = isObject(object) ? object : {}
+  const { metadata, spec, status } = objectOf(object)
   if (!isObject(metadata) || typeof metadata.name !== 'string' || typeof metadata.uid !== 'string')
     return undefined
-  const annotations = isObject(metadata.annotations) ? metadata.annotations : {}
-  const phase = isObject(status) ? status.phase : undefined
-  const isStrict = annotations[ADMISSION_FORMAT] === undefined
+  const { phase } = objectOf(status)
+  const isStrict = objectOf(metadata.annotations)[ADMISSION_FORMAT] === undefined
   const container = containerOf(spec)
   return {
     uid: metadata.uid,
@@ -50,8 +49,7 @@ export function readPeer(object: unknown): Peer | undefined {
 type Container = Readonly<Record<string, unknown>>
 
 function containerOf(spec: unknown): Container | undefined {
-  const containers = isObject(spec) && Array.isArray(spec.containers) ? spec.containers : []
-  return containers.find((one): one is Container & object => isObject(one) && one.name === CONTAINER)
+  return objectsOf(objectOf(spec).containers).find(({ name }) => name === CONTAINER)
 }
 
 function settingsOf(container: Container | undefined, isStrict: boolean): Peer['settings'] {
@@ -71,17 +69,15 @@ function settingsOf(container: Container | undefined, isStrict: boolean): Peer['
 const textsOf = (value: unknown): string[] =>
   (Array.isArray(value) ? value : []).filter((one): one is string => typeof one === 'string')
 
-/** Variables that stand in the pod. What comes from a ConfigMap or a Secret is not known: the injector may not read those. */
+/** The variables with a value in the pod. The injector may not read ConfigMaps and Secrets, so values from these are not known. */
 function environmentOf(value: unknown): Record<string, string> {
-  const entries = (Array.isArray(value) ? value : []).flatMap((one): [string, string][] =>
-    isObject(one) && typeof one.name === 'string' && one.valueFrom === undefined
-      ? [[one.name, String(one.value ?? '')]]
-      : [],
+  const entries = objectsOf(value).flatMap(({ name, value, valueFrom }): [string, string][] =>
+    typeof name === 'string' && valueFrom === undefined ? [[name, String(value ?? '')]] : [],
   )
   return Object.fromEntries(entries)
 }
 
-/** `$(NAME)` as the kubelet replaces it; `$$(NAME)` stands for itself, and so does what is not known. */
+/** Replaces `$(NAME)` as the kubelet does; an unknown name stays, and `$$(NAME)` becomes `$(NAME)`. */
 function expanded(text: string, env: Readonly<Record<string, string>>): string {
   return text.replace(/\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)/g, (all, name?: string) =>
     name === undefined ? '$' : (env[name] ?? all),

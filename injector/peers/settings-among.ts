@@ -1,16 +1,15 @@
 /**
- * The settings of a review while other replicas serve, too: what one has mutated, another judges.
+ * The settings for a review while other replicas serve, too: what one of them mutated, another one validates.
  *
- *   the others                                → this replica writes      → and takes for its own kind, besides
- *   none, or all with the same settings       → as it is set             →
- *   other settings, judge by form             → as it is set             → their images, their role keys
- *   one of them judges to the letter (0.1.0)  → as that one would        → all images and role keys, its own included
+ *   other replicas                            → this replica writes      → and also accepts
+ *   none, or all with the same settings       → by its own settings      →
+ *   other settings, judge by form             → by its own settings      → their images and role keys
+ *   one accepts only its own writing (0.1.0)  → what that one would      → all images and role keys, including its own
  *
- * docs/decisions/0098 weighs the ways.
+ * docs/decisions/0098 compares the alternatives.
  */
-
-import { sameJson } from '../admission/json.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { sameJson } from '../json.ts'
 import type { Peer, PeerKind } from './peer.ts'
 
 type Readable = Peer & { readonly settings: InjectionSettings }
@@ -18,7 +17,7 @@ type Readable = Peer & { readonly settings: InjectionSettings }
 const isReadable = (peer: Peer): peer is Readable => !('problem' in peer.settings)
 
 /**
- * @param gone settings of replicas that were there a moment ago: what they mutated may not have been judged yet
+ * @param gone settings of replicas that have just ended: pods that they mutated may not have been validated yet
  * @returns `own` itself where no other replica makes a difference
  */
 export function settingsAmong(
@@ -40,7 +39,7 @@ export function settingsAmong(
   return sameSettings(among, own) ? own : among
 }
 
-/** The replica to write like: of several that differ, the newest that is there to stay; they refuse each other's pods anyway. */
+/** The strict replica to write like: of several, the newest that is not terminating; they refuse each other's pods anyway. */
 export function strictPeer(peers: readonly Peer[]): Readable | undefined {
   const strict = peers.filter(isReadable).filter(({ isStrict }) => isStrict)
   const rank = ({ isTerminating, createdAt, uid }: Peer) => `${Number(!isTerminating)} ${createdAt} ${uid}`
@@ -57,10 +56,10 @@ export function kindOf(peer: Peer, own: InjectionSettings): PeerKind {
 }
 
 /**
- * Everything that stands in the containers and volumes. What decides whether a pod may have what it asks for (policy, default role,
- * bounds, pods on the host network) stays this replica's own: none of it is written, so nobody compares it, and a release that is
- * being left must not loosen what its successor forbids. The role key is part of it: whoever judges by another finds another
- * identity, or none, in the same pod.
+ * Takes over everything that is written into containers and volumes. Settings that decide whether a pod may have what it asks for
+ * (policy, default role, bounds, pods on the host network) stay this replica's own: they are not written, so no replica compares
+ * them, and an old release must not permit what its successor forbids. The role key is taken over, because a replica with another
+ * one finds another identity, or none, in the same pod.
  */
 function writesAs(theirs: InjectionSettings, own: InjectionSettings): InjectionSettings {
   return {

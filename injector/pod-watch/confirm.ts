@@ -1,27 +1,27 @@
-/** Reads as a whole the pods of which only the metadata is known: few at a time, and one list where a namespace has many. */
+/** Reads the whole of pods whose metadata alone is known: a few at a time, or one list where a namespace has many. */
 import { messageOf } from '../../common/errors.ts'
 import type { Query } from '../../common/kube/client.ts'
 import { listPage } from '../../common/kube/list-page.ts'
-import { isObject } from '../admission/json.ts'
-import type { WatchEdges } from './edges.ts'
+import { metadataOf } from '../json.ts'
+import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { inTurns } from './turns.ts'
 import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
 
-/** Of one namespace in one turn; where there are more, they are read in one list, now and then. */
-const MOST_ONE_BY_ONE = 5
+/** Pods of one namespace read in one turn; more than these are read in one list, at most once in `LIST_AGAIN_MS`. */
+const MAX_ONE_BY_ONE = 5
 const LIST_AGAIN_MS = 60_000
 /** Lists at the same time. */
-const MOST_LISTS = 4
+const MAX_LISTS = 4
 const PAGE = 100
 
 /**
- * @param query selects those pods among the others of a namespace
- * @returns reads some of those that are not confirmed; to be called every now and then
+ * @param query selects these pods among all of a namespace
+ * @returns reads some pods that are not confirmed; call it periodically
  */
 export function confirmer(
   pods: UnlabelledPods,
   query: Query,
-  { kube, clock, log, signal }: WatchEdges,
+  { kube, clock, log, signal }: WatchDependencies,
 ): () => void {
   const underWay = new Set<string>()
   const askedAt = new Map<string, number>()
@@ -33,8 +33,8 @@ export function confirmer(
   const read = async (namespace: string, selection: Query, asked: ReadonlyMap<string, Unlabelled>) => {
     const gone = new Map(asked)
     const each = (object: unknown) => {
-      const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-      const known = typeof metadata.uid === 'string' ? asked.get(metadata.uid) : undefined
+      const { uid } = metadataOf(object)
+      const known = typeof uid === 'string' ? asked.get(uid) : undefined
       if (known === undefined) return
       gone.delete(known.uid)
       pods.confirm(known, object)
@@ -52,11 +52,11 @@ export function confirmer(
     underWay.add(namespace)
     askedAt.set(namespace, ++turn)
     try {
-      if (some.length > MOST_ONE_BY_ONE && mayList(namespace)) {
+      if (some.length > MAX_ONE_BY_ONE && mayList(namespace)) {
         listedAt.set(namespace, clock.now())
         return await read(namespace, query, new Map(some.map((pod) => [pod.uid, pod])))
       }
-      for (const pod of some.slice(0, MOST_ONE_BY_ONE))
+      for (const pod of some.slice(0, MAX_ONE_BY_ONE))
         await read(namespace, { fieldSelector: `metadata.name=${pod.name}` }, new Map([[pod.uid, pod]]))
     } catch (error) {
       log.debug('pods of a namespace could not be read', { namespace, error: messageOf(error) })
@@ -73,7 +73,7 @@ export function confirmer(
       else some.push(pod)
     }
     const namespaces = [...byNamespace.keys()].map((namespace) => ({ namespace }))
-    for (const { namespace } of inTurns(namespaces, askedAt).slice(0, MOST_LISTS - underWay.size))
+    for (const { namespace } of inTurns(namespaces, askedAt).slice(0, MAX_LISTS - underWay.size))
       void confirmIn(namespace, byNamespace.get(namespace) ?? [])
     for (const name of askedAt.keys()) if (!byNamespace.has(name) && !underWay.has(name)) askedAt.delete(name)
     for (const name of listedAt.keys()) if (mayList(name)) listedAt.delete(name)

@@ -1,22 +1,21 @@
 import { type InjectionMode, injectionMode } from '../../common/keys.ts'
 import type { Sink } from '../../common/kube/reflector.ts'
-import { isObject } from '../admission/json.ts'
+import { metadataOf, objectOf } from '../json.ts'
 
 type OptedIn = { readonly name: string; readonly mode: InjectionMode | undefined }
 
-export type OptedInNamespaces = {
+type OptedInNamespaces = {
   readonly sink: Sink<OptedIn>
   readonly mode: (name: string) => InjectionMode | undefined
   readonly names: () => string[]
+  /** Sets what is called when one came or went. */
+  readonly onChange: (listener: () => void) => void
 }
 
-/**
- * Which namespaces are opted in, and how.
- *
- * @param onChange told when one came or went
- */
-export function optedInNamespaces(onChange: () => void): OptedInNamespaces {
+/** Which namespaces are opted in, and how. */
+export function optedInNamespaces(): OptedInNamespaces {
   const modes = new Map<string, InjectionMode>()
+  let onChange = () => {}
   const put = ({ name, mode }: OptedIn) => {
     if (mode === undefined) modes.delete(name)
     else modes.set(name, mode)
@@ -24,13 +23,14 @@ export function optedInNamespaces(onChange: () => void): OptedInNamespaces {
   return {
     mode: (name) => modes.get(name),
     names: () => [...modes.keys()],
+    onChange(listener) {
+      onChange = listener
+    },
     sink: {
       project(object) {
-        const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {}
-        const labels = isObject(metadata.labels) ? (metadata.labels as Record<string, string>) : {}
-        return typeof metadata.name === 'string'
-          ? { name: metadata.name, mode: injectionMode(labels) }
-          : undefined
+        const { name, labels } = metadataOf(object)
+        if (typeof name !== 'string') return undefined
+        return { name, mode: injectionMode(objectOf(labels) as Record<string, string>) }
       },
       replace(all) {
         modes.clear()

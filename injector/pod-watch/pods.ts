@@ -2,23 +2,23 @@ import type { Sink } from '../../common/kube/reflector.ts'
 import { isRelevant, type WatchedPod, watchedPod } from './pod.ts'
 import { tally } from './tally.ts'
 
-/** The pods about which there is something to say, by uid. */
+/** The pods about which there is, or may soon be, a finding. */
 export type WatchedPods = {
   readonly sink: Sink<WatchedPod>
   readonly all: () => Iterable<WatchedPod>
   readonly get: (uid: string) => WatchedPod | undefined
-  /** How many there is no room for. */
+  /** Number of pods for which there is no room. */
   readonly leftOut: () => number
 }
 
-/** About 8 MiB; beyond it pods are only counted, which costs them nothing but Events. */
-export const MOST_KNOWN = 20_000
+/** About 8 MiB; further pods are only counted, and get no Events. */
+export const MAX_KNOWN = 20_000
 
-/** @param onGone told of every pod that is gone or no longer relevant */
+/** @param onGone called for every pod that is gone or no longer relevant */
 export function watchedPods(
   roleKey: string,
   onGone: (uid: string) => void = () => {},
-  most = MOST_KNOWN,
+  max = MAX_KNOWN,
 ): WatchedPods {
   const byUid = new Map<string, WatchedPod>()
   let leftOut = tally()
@@ -29,7 +29,7 @@ export function watchedPods(
   }
   const upsert = (pod: WatchedPod) => {
     if (!isRelevant(pod)) return remove(pod.uid)
-    if (!byUid.has(pod.uid) && byUid.size >= most) return leftOut.set(pod.uid, '')
+    if (!byUid.has(pod.uid) && byUid.size >= max) return leftOut.set(pod.uid, '')
     leftOut.delete(pod.uid)
     byUid.set(pod.uid, pod)
   }
@@ -41,8 +41,8 @@ export function watchedPods(
       },
       keep(pod, kept) {
         if (!isRelevant(pod)) return false
-        if (kept >= most) unlisted.set(pod.uid, '')
-        return kept < most
+        if (kept >= max) unlisted.set(pod.uid, '')
+        return kept < max
       },
       replace(all) {
         leftOut = unlisted
@@ -52,7 +52,7 @@ export function watchedPods(
       },
       upsert,
       remove: ({ uid }) => remove(uid),
-      lacks: () => leftOut.size() > 0 && 2 * byUid.size < most,
+      lacks: () => leftOut.size() > 0 && 2 * byUid.size < max,
     },
     all: () => byUid.values(),
     get: (uid) => byUid.get(uid),

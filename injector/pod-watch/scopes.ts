@@ -1,35 +1,35 @@
 /**
- * Where pods are watched: while few namespaces are opted in, in each of these alone; else in the whole cluster, because a
- * TLS connection for each would cost more than the pods of the others.
+ * Where pods are watched. While few namespaces are opted in, each of them has its own watch; otherwise one watch covers the whole
+ * cluster, because a TLS connection for each namespace would cost more than the pods of all others.
  */
 import { messageOf } from '../../common/errors.ts'
 import { listPage } from '../../common/kube/list-page.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
-import type { WatchEdges } from './edges.ts'
+import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 
-export type Scopes = {
-  /** Takes note of the namespaces that are opted in now. */
+type Scopes = {
+  /** Watches the pods of these namespaces, which are all that are opted in now. */
   readonly follow: (namespaces: readonly string[]) => void
-  /** Lists what could not be listed at once: for every now and then. */
+  /** Lists namespaces that could not be listed when they opted in; call it periodically. */
   readonly catchUp: () => void
-  /** When the API server last said something in each of them, or when it was first asked to. */
+  /** For each watch, when the API server last sent something, or when the watch began. */
   readonly contactAts: () => number[]
 }
 
-/** Watched one by one; half as many, before it is done again after they were too many. */
-export const MOST_ALONE = 4
+/** Namespaces with their own watch; once there were more, there must be half as many before they get their own again. */
+const MAX_ALONE = 4
 const PAGE = 500
 
 type Watched = { readonly reflection: Reflection; readonly startedAt: number; readonly stop: () => void }
 
-/** @param sinkOf where the pods of a namespace go; undefined: those of all */
+/** @param sinkOf the sink for the pods of a namespace, or of all for undefined */
 export function watchScopes<T>(
   query: Readonly<Record<string, string>>,
   sinkOf: (namespace?: string) => Sink<T>,
-  { kube, clock, log, signal }: WatchEdges,
+  { kube, clock, log, signal }: WatchDependencies,
 ): Scopes {
   const watched = new Map<string | undefined, Watched>()
-  /** Opted in while the whole cluster was being watched, which told of none of their pods before that. */
+  /** Namespaces that opted in during a watch over the whole cluster: it had sent their pods before, when they were not kept. */
   const toList = new Set<string>()
   let known: ReadonlySet<string> = new Set()
   let isListing = false
@@ -39,9 +39,9 @@ export function watchScopes<T>(
   const start = (namespace: string | undefined) => {
     const stopping = new AbortController()
     const what = { path: pathOf(namespace), query, sink: sinkOf(namespace), page: PAGE, metadataOnly: true }
-    const by = { kube, clock, log, signal: AbortSignal.any([signal, stopping.signal]) }
+    const deps = { kube, clock, log, signal: AbortSignal.any([signal, stopping.signal]) }
     watched.set(namespace, {
-      reflection: reflect(what, by),
+      reflection: reflect(what, deps),
       startedAt: clock.now(),
       stop: () => stopping.abort(),
     })
@@ -62,7 +62,7 @@ export function watchScopes<T>(
   }
   const catchUp = async () => {
     const whole = watched.get(undefined)
-    // A list that is under way has told of some of their pods too early: when it ends, it takes what is listed here away.
+    // A list in progress may have skipped some of their pods, and its end would remove what is listed here.
     if (isListing || whole?.reflection.synced() !== true || whole.reflection.listing()) return
     isListing = true
     for (const namespace of toList) {
@@ -75,7 +75,7 @@ export function watchScopes<T>(
     }
     isListing = false
   }
-  /** Starts what is wanted, and stops all else. */
+  /** Starts the wanted watches and stops all others. */
   const watchOnly = (wanted: ReadonlySet<string | undefined>) => {
     for (const [scope, { stop }] of watched) {
       if (wanted.has(scope)) continue
@@ -87,7 +87,7 @@ export function watchScopes<T>(
   return {
     follow(namespaces) {
       const wasWhole = watched.has(undefined)
-      const isWhole = namespaces.length > (wasWhole ? MOST_ALONE / 2 : MOST_ALONE)
+      const isWhole = namespaces.length > (wasWhole ? MAX_ALONE / 2 : MAX_ALONE)
       const before = known
       known = new Set(namespaces)
       for (const name of toList) if (!isWhole || !known.has(name)) toList.delete(name)

@@ -1,4 +1,4 @@
-/** Sidecars by release, of pods that start and of those that have started; and which of them there is something to say about. */
+/** Counts sidecars by release, of pods that are starting and of those that have started, and passes on those with findings. */
 import type { Sink } from '../../common/kube/reflector.ts'
 import { isLabelled, phaseOf, type WatchedPod, watchedPod } from './pod.ts'
 import type { WatchedPods } from './pods.ts'
@@ -6,18 +6,18 @@ import { type Tally, tally } from './tally.ts'
 
 type Started = WatchedPod & { readonly counts: boolean; readonly isWhole: boolean }
 
-export type Sidecars<T> = { readonly sink: Sink<T>; readonly tally: () => Tally }
+type Sidecars<T> = { readonly sink: Sink<T>; readonly tally: () => Tally }
 
 /**
- * Those of pods that have started. Their gate may run again: when a node has rebooted, the kubelet leaves such a pod's phase at
- * Running (kubernetes, HasAnyRegularContainerStarted, "not accurate when its pod sandbox is recreated"), and tells it in
- * an update, which is why these must come whole.
+ * Sidecars of pods that have started. Their gate may run again: after a reboot of the node the kubelet leaves such a pod's phase at
+ * Running (kubernetes, HasAnyRegularContainerStarted, "not accurate when its pod sandbox is recreated"), and only the status in an
+ * update shows it. So updates must come whole.
  *
- * @param again where those with something to say are kept
- * @param most how many are counted one by one
+ * @param again keeps those with findings
+ * @param max pods that are counted
  */
-export function startedSidecars(roleKey: string, again: WatchedPods, most?: number): Sidecars<Started> {
-  const counted = mirrored(most)
+export function startedSidecars(roleKey: string, again: WatchedPods, max?: number): Sidecars<Started> {
+  const counted = mirrored(max)
   const remove = (pod: Started) => {
     counted.now().delete(pod.uid)
     again.sink.remove(pod)
@@ -32,7 +32,7 @@ export function startedSidecars(roleKey: string, again: WatchedPods, most?: numb
     sink: {
       project(object) {
         const pod = watchedPod(object, roleKey)
-        // What a server sends that does not know the selectors is not ours, or is counted among those that start.
+        // A server that does not know the selectors also sends pods that are not ours or that are counted as starting.
         const phase = phaseOf(object)
         const counts = isLabelled(object) && phase !== 'Pending'
         return pod && { ...pod, counts, isWhole: phase !== undefined }
@@ -44,7 +44,7 @@ export function startedSidecars(roleKey: string, again: WatchedPods, most?: numb
       },
       replace() {
         counted.replace()
-        // A list says nothing of gates: the next update of each does.
+        // A list shows no gates; the next update of each pod does.
         again.sink.replace([])
       },
       upsert,
@@ -56,12 +56,12 @@ export function startedSidecars(roleKey: string, again: WatchedPods, most?: numb
 type Starting = WatchedPod & { readonly isStarting: boolean }
 
 /**
- * Those of pods that wait for their start, of which those with something to say are known, too.
+ * Sidecars of pods that have not started yet.
  *
- * @param known where these are kept
+ * @param known keeps those with findings
  */
-export function startingSidecars(roleKey: string, known: WatchedPods, most?: number): Sidecars<Starting> {
-  const counted = mirrored(most)
+export function startingSidecars(roleKey: string, known: WatchedPods, max?: number): Sidecars<Starting> {
+  const counted = mirrored(max)
   const { sink } = known
   const counts = ({ isStarting, hasSidecar }: Starting) => isStarting && hasSidecar
   const remove = (pod: Starting) => {
@@ -98,14 +98,14 @@ export function startingSidecars(roleKey: string, known: WatchedPods, most?: num
   }
 }
 
-/** A tally that is replaced by what a list brings once all of it is there. */
-function mirrored(most?: number) {
-  let [now, next] = [tally(most), tally(0)]
+/** A tally that is replaced by that of a list once the list is complete. */
+function mirrored(max?: number) {
+  let [now, next] = [tally(max), tally(0)]
   return {
     now: () => now,
     next: () => next,
     begin() {
-      next = tally(most)
+      next = tally(max)
     },
     replace() {
       ;[now, next] = [next, tally(0)]

@@ -1,28 +1,28 @@
 /**
- * How many sidecars of which release, and of each no more than nine bytes in a table that is half full: which release its
- * uid was counted under, so that news of a pod is not counted twice and its end is counted once.
+ * Counts sidecars by release. Of each it keeps only nine bytes in a table that is half full: the release under which its uid was
+ * counted, so that an update of a pod is not counted twice and its end is counted once.
  */
 
 export type Tally = {
-  /** Counts a pod under a release, and under no other. `isNew`: it is no news of one that there was no room for. */
+  /** Counts a pod under this release only. `isNew`: false for an update of a pod for which there was no room. */
   readonly set: (uid: string, version: string, isNew?: boolean) => void
   readonly delete: (uid: string) => void
   readonly size: () => number
-  /** Pods by release; `other` for those beyond the releases that are told apart. */
+  /** Pods by release; `other` beyond the number of releases that are distinguished. */
   readonly counts: () => Map<string, number>
-  /** How many there was no room for. */
+  /** Number of pods for which there was no room. */
   readonly leftOut: () => number
 }
 
-/** Pods counted one by one: 9 MiB, and twice that while they are listed anew. The largest clusters that Kubernetes is tested with have 150,000. */
-export const MOST_COUNTED = 500_000
-/** Releases told apart in the metric: people can write what this is read from. */
-export const MOST_VERSIONS = 20
-/** A table grows a part at a time, so that no growth takes longer than a moment. */
+/** Pods counted: 9 MiB, and twice that while they are listed again. The largest clusters with which Kubernetes is tested have 150,000. */
+const MAX_COUNTED = 500_000
+/** Releases distinguished in the metric: people can write the annotation from which they are read. */
+export const MAX_VERSIONS = 20
+/** The table grows in parts, so that no single growth takes long. */
 const PARTS = 256
 const FIRST_SLOTS = 16
 
-export function tally(most = MOST_COUNTED): Tally {
+export function tally(max = MAX_COUNTED): Tally {
   const parts = Array.from({ length: PARTS }, () => part())
   const versions = versionSlots()
   let size = 0
@@ -32,7 +32,7 @@ export function tally(most = MOST_COUNTED): Tally {
       const [high, low] = hashed(uid)
       const own = parts[low % PARTS]
       const before = own?.get(high, low) ?? 0
-      if (before === 0 && size >= most) {
+      if (before === 0 && size >= max) {
         if (isNew) leftOut++
         return
       }
@@ -57,9 +57,9 @@ export function tally(most = MOST_COUNTED): Tally {
   }
 }
 
-/** Names of releases as small numbers from 1; a name that nobody has any more makes room for another. */
+/** Numbers release names from 1; a name without any pod makes room for another. */
 function versionSlots() {
-  const names: (string | undefined)[] = [undefined, ...Array(MOST_VERSIONS), 'other']
+  const names: (string | undefined)[] = [undefined, ...Array(MAX_VERSIONS), 'other']
   const counts = new Uint32Array(names.length)
   const other = names.length - 1
   const slotOf = (version: string) => {
@@ -90,12 +90,12 @@ function versionSlots() {
   }
 }
 
-/** A hash table with open addresses: two halves of a key, and a number from 1 to 255 for each; 0 is an empty slot. */
+/** A hash table with open addressing: for each key, in two halves, a number from 1 to 255; 0 marks an empty slot. */
 function part() {
   let keys = new Uint32Array(2 * FIRST_SLOTS)
   let values = new Uint8Array(FIRST_SLOTS)
   let used = 0
-  /** The slot of a key, or the empty one in which it would stand. */
+  /** The slot of a key, or the empty one where it belongs. */
   const find = (high: number, low: number) => {
     const mask = values.length - 1
     let slot = high & mask
@@ -126,7 +126,7 @@ function part() {
       if (values[slot] === 0) used++
       put(slot, high, low, value)
     },
-    /** What stood there; those behind it move up, so that none is sought beyond an empty slot. */
+    /** Returns the former value. Later entries move up, so that no search passes an empty slot. */
     delete(high: number, low: number): number {
       const found = find(high, low)
       const before = values[found] ?? 0
@@ -136,7 +136,7 @@ function part() {
       let hole = found
       for (let slot = (hole + 1) & mask; values[slot] !== 0; slot = (slot + 1) & mask) {
         const home = (keys[2 * slot] ?? 0) & mask
-        // Whether its home lies behind the hole, round the end of the table.
+        // An entry whose home is after the hole, counted around the end of the table, stays.
         if (((slot - home) & mask) < ((slot - hole) & mask)) continue
         put(hole, keys[2 * slot] ?? 0, keys[2 * slot + 1] ?? 0, values[slot] ?? 0)
         hole = slot
@@ -147,7 +147,7 @@ function part() {
   }
 }
 
-/** Two halves of a hash of 64 bits (cyrb53's mixing): one in a hundred million that two of 500,000 uids share theirs. */
+/** A hash of 64 bits in two halves (cyrb53's mixing): the chance that two of 500,000 uids share one is 1 in a hundred million. */
 function hashed(uid: string): [high: number, low: number] {
   let [a, b] = [0xdeadbeef, 0x41c6ce57]
   for (let at = 0; at < uid.length; at++) {

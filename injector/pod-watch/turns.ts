@@ -1,10 +1,10 @@
-/** Whose turn it is: findings of one namespace must not keep those of others waiting, however many there are. Pure. */
+/** Fair turns: many findings of one namespace must not delay those of others. Pure. */
 
 /**
  * Takes one of every namespace, then a second of every namespace, and so on.
  *
- * @param all in the order in which those of a namespace shall come
- * @param lastTurn when a namespace had its last turn; one that is not there has had none and comes first
+ * @param all in the wanted order within each namespace
+ * @param lastTurn when each namespace had its last turn; one without an entry comes first
  */
 export function inTurns<T extends { readonly namespace: string }>(
   all: Iterable<T>,
@@ -17,7 +17,7 @@ export function inTurns<T extends { readonly namespace: string }>(
     else queue.push(one)
   }
   const last = (namespace: string) => lastTurn.get(namespace) ?? Number.NEGATIVE_INFINITY
-  // Not by subtraction: two infinities have no difference.
+  // Not by subtraction: the difference of two infinities is NaN.
   const names = [...queues.keys()].sort((a, b) => (last(a) === last(b) ? 0 : last(a) < last(b) ? -1 : 1))
   const rounds: T[][] = []
   for (const name of names)

@@ -1,38 +1,38 @@
 /**
- * Pods of opted-in namespaces without the label of those that were injected, of which the API server sends the metadata
- * alone: that says which ask for a role, not whether the sidecar is there all the same (somebody took the label away), nor
- * whether they are on the host network. Until they are read as a whole (confirm.ts) it is presumed.
+ * Pods of opted-in namespaces without the label of injected pods. The API server sends only their metadata, which shows whether they
+ * ask for a role, but not whether they have a sidecar (somebody may have removed the label) or are on the host network. Until they
+ * are read as a whole (confirm.ts) they are presumed to lack it.
  */
 import type { Sink } from '../../common/kube/reflector.ts'
 import { isLabelled, phaseOf, type WatchedPod, watchedPod } from './pod.ts'
-import { MOST_KNOWN } from './pods.ts'
+import { MAX_KNOWN } from './pods.ts'
 import { tally } from './tally.ts'
 
 export type Unlabelled = WatchedPod & {
-  /** Whether it was seen as a whole since it last changed in what matters here. */
+  /** Whether it was read as a whole since its last relevant change. */
   readonly isConfirmed: boolean
-  /** Whether it could have no sidecar, though it asks. */
+  /** Whether it asks, but could not have a sidecar. */
   readonly isExcused: boolean
 }
 
 export type UnlabelledPods = {
-  /** Of all namespaces, or of one. */
+  /** For pods of one namespace, or of all. */
   readonly sink: (namespace?: string) => Sink<Unlabelled>
   readonly all: () => Iterable<Unlabelled>
   readonly get: (uid: string) => Unlabelled | undefined
-  /** What one of them turned out to be, read as a whole; undefined, or another of that name: it is gone. */
+  /** Updates a pod that was read as a whole; undefined, or another pod with its name, means that it is gone. */
   readonly confirm: (known: Unlabelled, object: unknown) => void
-  /** Forgets those of namespaces that are not opted in any more. */
+  /** Forgets pods of namespaces that are no longer opted in. */
   readonly forgetOthers: () => void
   readonly leftOut: () => number
 }
 
-/** @param isOptedIn whether a namespace is, now: of others nothing is kept */
+/** @param isOptedIn whether a namespace is opted in now: pods of others are not kept */
 export function unlabelledPods(
   roleKey: string,
   isOptedIn: (namespace: string) => boolean,
   onGone: (uid: string) => void = () => {},
-  most = MOST_KNOWN,
+  max = MAX_KNOWN,
 ): UnlabelledPods {
   const byUid = new Map<string, Unlabelled>()
   let leftOut = tally()
@@ -55,7 +55,7 @@ export function unlabelledPods(
   const upsert = (news: Unlabelled) => {
     if (!isRelevant(news)) return remove(news.uid)
     const known = byUid.get(news.uid)
-    if (known === undefined && byUid.size >= most) return leftOut.set(news.uid, '')
+    if (known === undefined && byUid.size >= max) return leftOut.set(news.uid, '')
     leftOut.delete(news.uid)
     byUid.set(news.uid, known === undefined || news.isConfirmed ? news : merged(known, news))
   }
@@ -72,7 +72,7 @@ export function unlabelledPods(
       if (now === undefined) return
       if (whole?.uid !== known.uid) return remove(known.uid)
       const { ip, hasSidecar, startsAlone, gateSince, asks } = whole
-      // Whether a container is there cannot change. What its status says may have, since this was asked for.
+      // Containers cannot change, but the status may have changed since the pod was read.
       const isConfirmed = now === known || !hasSidecar
       byUid.set(now.uid, {
         ...now,
@@ -92,8 +92,8 @@ export function unlabelledPods(
       },
       keep: (pod, kept) => {
         if (!isRelevant(pod)) return false
-        if (kept >= most) leftOut.set(pod.uid, '')
-        return kept < most
+        if (kept >= max) leftOut.set(pod.uid, '')
+        return kept < max
       },
       replace(all) {
         const uids = new Set(all.map(({ uid }) => uid))
@@ -103,12 +103,12 @@ export function unlabelledPods(
       },
       upsert,
       remove: ({ uid }) => remove(uid),
-      lacks: () => leftOut.size() > 0 && 2 * byUid.size < most,
+      lacks: () => leftOut.size() > 0 && 2 * byUid.size < max,
     }),
   }
 }
 
-/** News of a pod that was read as a whole: what cannot change still holds, and its gate is looked at again. */
+/** An update of a pod that was read as a whole: what cannot change is kept, and its gate is read again. */
 function merged(known: Unlabelled, news: Unlabelled): Unlabelled {
   if (!known.isConfirmed) return { ...news, hasSidecar: known.hasSidecar || news.hasSidecar }
   const { ip, hasSidecar, startsAlone, gateSince, isExcused } = known

@@ -1,34 +1,34 @@
-/** Who the pod will be, judged at admission with the broker's own rules, so that a mistake is told to who applies. */
+/** The identity of a pod, judged at admission by the broker's own rules, so that the person who applies it sees a mistake. */
 import { identityOfAnnotations, type PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { judgeRole } from '../../common/policy.ts'
 import { quote, resolveRole } from '../../common/role.ts'
 import type { Reason } from '../admission/reasons.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
+import type { Namespace } from './namespace.ts'
 
 export type IdentityResult =
   | {
       readonly ok: true
       readonly identity: PodIdentity
-      /** For people: the ARN where it is known, else the text, `default` or `none`. */
+      /** For people: the ARN where it is known, otherwise the text, `default` or `none`. */
       readonly shownRole: string
       readonly warnings: readonly string[]
     }
-  | { readonly ok: false; readonly reason: Reason; readonly detail: string }
+  | { readonly ok: false; readonly reason: Reason; readonly problem: string }
 
 /** STS: `[\w+=,.@:\/-]*`, 2 to 1224 characters. */
 const EXTERNAL_ID = /^[\w+=,.@:/-]{2,1224}$/
-/** STS's characters for a role session name; the namespace comes in front, so a name may use less than its 64. */
+/** STS's characters for a role session name. The namespace is put before it, so a name may use fewer than STS's 64. */
 const SESSION_NAME = /^[\w+=,.@-]{1,64}$/
-/** Stands in for an unknown base where only the form of a name is checked. */
-const ANY_BASE = 'arn:aws:iam::000000000000:role/'
+/** In place of an unknown base, where only the form of a name or a list is checked. */
+export const ANY_BASE = 'arn:aws:iam::000000000000:role/'
 
 /**
- * Reads and judges role, external id and session name. Names of roles need `--base-role-arn`; without it their
- * form is checked and the rest left to the broker, which a warning says. Of an external id only the form is checked:
- * it is half a secret, and telling whoever reaches this port (an API server shows no client certificate by default)
- * whether the namespace lists it would let them guess it. The broker judges the list, for a pod that exists.
+ * Reads and judges role, external id and session name. Role names need `--base-role-arn`: without it only their form is checked, the
+ * rest is left to the broker, and a warning says so. Of an external id only the form is checked: it is half a secret, and if this
+ * port said whether the namespace lists it, anybody who reaches the port could guess it (an API server shows no client certificate
+ * by default). The broker checks the list, for a pod that exists.
  */
 export function admittedIdentity(
   annotations: Readonly<Record<string, string>>,
@@ -88,6 +88,6 @@ function judged(identity: PodIdentity, namespace: Namespace, settings: Injection
   return { ok: true, identity, shownRole: resolved.role.arn, warnings: [] }
 }
 
-function bad(reason: Reason, detail: string): IdentityResult {
-  return { ok: false, reason, detail }
+function bad(reason: Reason, problem: string): IdentityResult {
+  return { ok: false, reason, problem }
 }

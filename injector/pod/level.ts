@@ -1,19 +1,18 @@
 /**
- * Pods whose resources are said for the pod as a whole (`spec.resources`, KEP-2837, Kubernetes 1.34; 1.32 with its feature gate). The
- * API server refuses one whose containers together request more than it does (pkg/apis/core/validation, validatePodResourceConsistency),
- * and writes what they request as its request where only limits are given: then not even a millicore is left for a container that a
- * webhook adds. So ours take what is left, down to nothing; the whole pod's request is theirs, too.
+ * Pods with resources for the pod as a whole (`spec.resources`, KEP-2837, Kubernetes 1.34; 1.32 with its feature gate). The API server
+ * refuses a pod whose containers together request more than the whole pod (pkg/apis/core/validation, validatePodResourceConsistency).
+ * Where only limits are given, it sets the pod's request to the sum of its containers', so that nothing is left for a container that
+ * a webhook adds. So our containers request only what is left, even nothing: the whole pod's request serves them, too.
  */
-
-import { isObject, type Json } from '../admission/json.ts'
-import { isOurs } from '../form/container-form.ts'
+import { isObject, type Json, objectOf } from '../json.ts'
 import type { Pod } from './pod.ts'
 import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
-import { LEAST_LIMITS, type OwnResources, type Resources } from './resources.ts'
+import { isOurs } from './reserved.ts'
+import { MIN_LIMITS, type OwnResources, type Resources } from './resources.ts'
 import { containerTotal, hasPodLevel, podLevel } from './total.ts'
 import type { Obstacle } from './unsupported.ts'
 
-/** The same resources such that they fit into those of the whole pod, where it has any. */
+/** Fits resources of ours into those of the whole pod, where it has any. */
 export function fitted(pod: Pod, { sidecar, gate }: OwnResources): OwnResources {
   if (!hasPodLevel(pod)) return { sidecar, gate }
   const left = (name: ResourceName, used: number) => {
@@ -21,7 +20,7 @@ export function fitted(pod: Pod, { sidecar, gate }: OwnResources): OwnResources 
     return whole === undefined ? undefined : Math.max(0, whole - used)
   }
   const theirs = (name: ResourceName) => containerTotal(pod, 'requests', name, (one) => !isOurs(one)) ?? 0
-  // What runs beside the gate: our sidecar, and at most all native sidecars of the pod.
+  // Beside the gate run our sidecar and at most all native sidecars of the pod.
   const theirSidecars = (name: ResourceName) =>
     containerTotal(
       { spec: { ...pod.spec, containers: [] } },
@@ -36,14 +35,14 @@ export function fitted(pod: Pod, { sidecar, gate }: OwnResources): OwnResources 
 }
 
 /**
- * What the API server takes for requests of the whole pod where nobody says any: the limits. From Kubernetes 1.37 on it looks only after
- * the webhooks (PodLevelResourcesFixDefaulting), and finds what ours request: a pod of 1 CPU would be scheduled as one of 5m, and be
- * Burstable instead of Guaranteed. So they are written out before.
+ * The requests of the whole pod that the API server would derive from its limits. From Kubernetes 1.37 on it does so only after the
+ * webhooks (PodLevelResourcesFixDefaulting), from the requests of our containers: a pod of 1 CPU would be scheduled as one of 5m, and
+ * would be Burstable instead of Guaranteed. So the injector writes them out.
  */
 export function impliedRequests(pod: Pod): Readonly<Record<string, Json>> {
   const { resources } = pod.spec
   if (!isObject(resources) || !isObject(resources.limits)) return {}
-  const requests = isObject(resources.requests) ? resources.requests : {}
+  const requests = objectOf(resources.requests)
   const { limits } = resources
   const implied: Record<string, Json> = {}
   for (const name of RESOURCE_NAMES) {
@@ -55,14 +54,14 @@ export function impliedRequests(pod: Pod): Readonly<Record<string, Json>> {
   return implied
 }
 
-/** A limit of the whole pod below which ours cannot start. Where they are there already, whoever added them knew. */
+/** A limit of the whole pod with which ours cannot start. A pod that already has our containers is not judged again. */
 export function tooLittle(pod: Pod): Obstacle | undefined {
   if (pod.spec.initContainers?.some(isOurs)) return undefined
   for (const name of RESOURCE_NAMES) {
     const limit = podLevel(pod, 'limits', name)
-    if (limit === undefined || limit >= (amountOf(name, LEAST_LIMITS[name]) ?? 0)) continue
+    if (limit === undefined || limit >= (amountOf(name, MIN_LIMITS[name]) ?? 0)) continue
     const detail =
-      `the pod as a whole may use ${quantityText(name, limit)} of ${name}, and the sidecar alone needs a limit of ${LEAST_LIMITS[name]} ` +
+      `the pod as a whole may use ${quantityText(name, limit)} of ${name}, and the sidecar alone needs a limit of ${MIN_LIMITS[name]} ` +
       `to start: raise spec.resources.limits.${name}`
     return { reason: 'pod-resources-too-small', detail }
   }
@@ -74,13 +73,13 @@ function within(pod: Pod, own: Resources, left: (name: ResourceName) => number |
   const requests = { ...own.requests }
   for (const name of RESOURCE_NAMES) {
     limits[name] = least(name, limits[name], podLevel(pod, 'limits', name))
-    // Always written: a container's limit without a request would become its request.
+    // Always written: a container's limit without a request would become its request, too.
     requests[name] = least(name, requests[name], left(name), amountOf(name, limits[name]))
   }
   return { requests, limits }
 }
 
-/** The quantity as it is written where nothing is below it. */
+/** The lowest of a quantity and the bounds; the quantity as it was written where no bound is lower. */
 function least(name: ResourceName, text: string, ...bounds: readonly (number | undefined)[]): string {
   const known = bounds.filter((bound) => bound !== undefined)
   const bound = Math.min(...known)

@@ -1,10 +1,10 @@
-/** What the annotations of a pod and its namespace choose, within the operator's bounds. */
+/** The options that the annotations of a pod and its namespace choose, within the operator's bounds. */
 import { KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
 import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
+import type { Namespace } from './namespace.ts'
 import { type ChosenResources, parseResources } from './resources.ts'
 
 export type PodOptions = {
@@ -15,16 +15,16 @@ export type PodOptions = {
   readonly resources: ChosenResources
 }
 
-export type OptionsResult =
+type OptionsResult =
   | { readonly ok: true; readonly options: PodOptions; readonly warnings: readonly string[] }
-  | { readonly ok: false; readonly detail: string }
+  | { readonly ok: false; readonly problem: string }
 
 type Annotations = Readonly<Record<string, string>>
 
 const POD_SECURITY = 'pod-security.kubernetes.io/enforce'
 const MAX_RESOURCES_TEXT = 1024
 
-/** Reads the options, or one sentence about the first annotation that cannot be followed. */
+/** Reads the options, or returns one sentence about the first annotation with an invalid value. */
 export function readOptions(
   annotations: Annotations,
   namespace: Namespace,
@@ -45,7 +45,7 @@ export function readOptions(
     const resources = sidecarResources(annotations[KEYS.sidecarResources], settings)
     return { ok: true, options: { redirect, imdsTokens, startupGate, logLevel, resources }, warnings }
   } catch (error) {
-    if (error instanceof AnnotationError) return { ok: false, detail: error.message }
+    if (error instanceof AnnotationError) return { ok: false, problem: error.message }
     throw error
   }
 }

@@ -1,5 +1,5 @@
-/** A pod as it stands in an admission review: a view of the raw JSON whose shape has been checked, not a copy of it. */
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
+/** A pod in an admission review: a view of the raw JSON whose shape has been checked, not a copy. */
+import { isObject, type Json, type JsonObject } from '../json.ts'
 
 export type EnvVar = {
   readonly name: string
@@ -35,8 +35,8 @@ export type Pod = {
 }
 
 /**
- * The pod in `raw`, or the first thing about it that is not as the API server would send it. Everything the
- * injector reads is checked here, once; `null` counts as absent, as in the API.
+ * The pod in `raw`, or the first part of it that no API server would send. Everything that the injector reads is checked here,
+ * once; `null` counts as absent, as in the API.
  */
 export function readPod(
   raw: unknown,
@@ -46,20 +46,14 @@ export function readPod(
 }
 
 /**
- * The head of a pod whose spec was too large to be parsed: with its name and the annotations that decide whether it is any
- * business of ours, and as if it had no containers.
+ * The head of a pod whose spec was too large to be parsed: its name and the annotations that decide whether it concerns us, and no
+ * containers.
  */
 export function readPodHead(raw: unknown): ReturnType<typeof readPod> {
   const metadata = isObject(raw) ? raw.metadata : undefined
   const problem = isObject(raw) ? metadataProblem(metadata) : 'is not an object'
   if (problem !== undefined) return { ok: false, problem }
   return { ok: true, pod: { metadata: (metadata ?? {}) as Pod['metadata'] & {}, spec: { containers: [] } } }
-}
-
-/** `name`, or what the API server will make it from: for logs, never a key. */
-export function podLabel(pod: Pod): string {
-  const { name, generateName } = pod.metadata ?? {}
-  return name || (generateName ? `${generateName}*` : '(unnamed)')
 }
 
 function podProblem(raw: unknown): string | undefined {

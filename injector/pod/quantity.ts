@@ -2,16 +2,16 @@
 
 const MEMORY_UNITS = { '': 1, k: 1e3, M: 1e6, G: 1e9, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 } as const
 
-/** Millicores of `250m`, `1` or `0.5`; undefined where it is no such quantity. */
+/** Millicores of `250m`, `1` or `0.5`; undefined where the text is not such a quantity. */
 export function cpuMillis(text: string): number | undefined {
   const [, number, unit] = /^(\d{1,6}(?:\.\d{1,3})?)(m?)$/.exec(text) ?? []
   if (number === undefined) return undefined
-  // Below a millicore there is nothing: the API refuses `0.5m`.
+  // A millicore is the smallest unit: the API refuses `0.5m`.
   if (unit === 'm') return number.includes('.') ? undefined : Number(number)
   return Math.round(Number(number) * 1000)
 }
 
-/** Bytes of `64Mi`, `64M` or `67108864`; undefined where it is no such quantity. */
+/** Bytes of `64Mi`, `64M` or `67108864`; undefined where the text is not such a quantity. */
 export function memoryBytes(text: string): number | undefined {
   const [, number, unit] = /^(\d{1,15})(k|M|G|Ki|Mi|Gi)?$/.exec(text) ?? []
   if (number === undefined) return undefined
@@ -27,18 +27,18 @@ const SUFFIXES: Readonly<Record<string, number>> = {
 }
 
 /**
- * A quantity that others wrote, in every form that the API server takes (k8s.io/apimachinery/pkg/api/resource): millicores or bytes;
- * undefined where it is none.
+ * Millicores or bytes of a quantity that others wrote, in any form that the API server accepts (k8s.io/apimachinery/pkg/api/resource);
+ * undefined where the value is not a quantity.
  */
 export function amountOf(name: ResourceName, value: unknown): number | undefined {
   const number = plainNumber(value)
-  // Nanos are the least there is; more digits are the error of binary fractions.
+  // A nano is the smallest unit; further digits are rounding errors of binary fractions.
   return name === 'cpu' && number !== undefined ? Math.round(number * 1e9) / 1e6 : number
 }
 
 /** A number without a unit, such as a ratio; a quantity in its own unit. */
 export function plainNumber(value: unknown): number | undefined {
-  // YAML people write `cpu: 1`; the API accepts numbers for quantities.
+  // People write `cpu: 1` in YAML, and the API accepts numbers as quantities.
   const text = typeof value === 'number' ? String(value) : value
   if (typeof text !== 'string' || text.length > 64) return undefined
   const parsed = /^\+?(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)$/.exec(text)

@@ -2,52 +2,53 @@
  * Resources of the containers we add: always requests and limits for CPU and memory, because a ResourceQuota
  * refuses pods without (linkerd2#2750) and a HorizontalPodAutoscaler shows `<unknown>` (istio#13977).
  */
-import { isObject, type Json } from '../admission/json.ts'
-import type { Container, Pod } from './pod.ts'
+import { isObject, type Json, objectOf } from '../json.ts'
+import type { Pod } from './pod.ts'
 import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
+import { isOurs } from './reserved.ts'
 import { hasPodLevel } from './total.ts'
 
 export type ResourceList = { readonly cpu: string; readonly memory: string }
 export type Resources = { readonly requests: ResourceList; readonly limits: ResourceList }
 /** Without a gate where the pod starts in one stage. */
 export type OwnResources = { readonly sidecar: Resources; readonly gate: Resources | undefined }
-/** What is chosen for the sidecar, for all pods or one: without a request of CPU it follows from the pod (`proportion.ts`). */
+/** Resources chosen for the sidecar, for all pods or one; an undefined CPU request follows from the pod (`proportion.ts`). */
 export type ChosenResources = {
   readonly requests: { readonly cpu: string | undefined; readonly memory: string }
   readonly limits: ResourceList
 }
 
-/** The request of CPU that follows from the pod, as people write it. */
+/** How people write a CPU request that follows from the pod. */
 export const AUTO = 'auto'
 
-/** Measured start of the sidecar and the gate: small requests, limits that do not slow Node's start. */
+/** From measured starts of the sidecar and the gate: small requests, and limits that do not slow down Node's start. */
 export const SIDECAR_RESOURCES: ChosenResources = {
   requests: { cpu: undefined, memory: '16Mi' },
   limits: { cpu: '500m', memory: '48Mi' },
 }
 /** The gate runs Node and, for a moment, `nft` beside it. */
 const GATE_LIMITS: ResourceList = { cpu: '500m', memory: '64Mi' }
-export const MOST_RESOURCES: ResourceList = { cpu: '1', memory: '256Mi' }
+export const MAX_RESOURCES: ResourceList = { cpu: '1', memory: '256Mi' }
 
 /**
- * Below these the sidecar is killed at its start, or starts so slowly that the app waits for seconds. The gate needs less: its cgroup
- * peaks at 17 MiB, and it runs in 20.
+ * With lower limits the sidecar is killed at its start, or starts so slowly that the app waits for seconds. The gate needs less: its
+ * cgroup peaks at 17 MiB, and it runs with 20.
  */
-export const LEAST_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
-/** CPU of our containers in a Guaranteed pod, where the limit is reserved: 500m would cost half a core per pod. */
+export const MIN_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
+/** CPU of our containers in a Guaranteed pod, which reserves the limit: 500m would cost half a core per pod. */
 const GUARANTEED_CPU = '200m'
 
-export type ResourcesResult =
+type ResourcesResult =
   | { readonly ok: true; readonly resources: ChosenResources }
   | { readonly ok: false; readonly problem: string }
 
 /**
- * Reads `{"requests": {"cpu", "memory"}, "limits": {…}}`; what is left out comes from `base`. The request of CPU may be `auto`.
+ * Reads `{"requests": {"cpu", "memory"}, "limits": {…}}`; missing quantities come from `base`. The CPU request may be `auto`.
  *
- * @param most upper bound of every quantity (the operator's `--sidecar-resources-max`)
- * @returns the resources, or what completes "<where> "
+ * @param max upper bound of every quantity (the operator's `--sidecar-resources-max`)
+ * @returns the resources, or the end of a sentence that begins with the place of the text
  */
-export function parseResources(text: string, base: ChosenResources, most: ResourceList): ResourcesResult {
+export function parseResources(text: string, base: ChosenResources, max: ResourceList): ResourcesResult {
   const value = parsed(text)
   if (!isObject(value) || Object.keys(value).some((key) => key !== 'requests' && key !== 'limits'))
     return bad('must be JSON such as {"requests":{"cpu":"5m"},"limits":{"memory":"64Mi"}}')
@@ -66,9 +67,9 @@ export function parseResources(text: string, base: ChosenResources, most: Resour
   }
   for (const name of RESOURCE_NAMES) {
     const [request = '0', limit] = [resources.requests[name], resources.limits[name]]
-    if (exceeds(name, limit, most[name])) return bad(`may give at most ${most[name]} of ${name}`)
-    if (exceeds(name, LEAST_LIMITS[name], limit))
-      return bad(`must give a ${name} limit of at least ${LEAST_LIMITS[name]}`)
+    if (exceeds(name, limit, max[name])) return bad(`may give at most ${max[name]} of ${name}`)
+    if (exceeds(name, MIN_LIMITS[name], limit))
+      return bad(`must give a ${name} limit of at least ${MIN_LIMITS[name]}`)
     if (exceeds(name, request, limit)) return bad(`requests more ${name} than its limit of ${limit}`)
   }
   return { ok: true, resources }
@@ -83,8 +84,8 @@ export function parseResourceList(text: string): ResourceList | undefined {
 }
 
 /**
- * The gate's: what is chosen for the sidecar holds for it, too. A limit range bounds every container of a pod, so that one annotation
- * has to bring both within its bounds.
+ * Resources of the gate: those chosen for the sidecar apply to it, too. A limit range bounds every container of a pod, so one
+ * annotation must bring both containers within its bounds.
  */
 export function gateResources({ requests, limits }: ChosenResources): ChosenResources {
   const of = (name: ResourceName) =>
@@ -97,13 +98,13 @@ export function gateResources({ requests, limits }: ChosenResources): ChosenReso
  * given, equal to them (kubelet's ComputePodQOS counts init containers too). Where the pod as a whole has resources, only those
  * count, and no container of ours can change it.
  */
-export function isGuaranteed(pod: Pod, isOurs: (container: Container) => boolean): boolean {
+export function isGuaranteed(pod: Pod): boolean {
   if (hasPodLevel(pod)) return false
   const own = [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter((one) => !isOurs(one))
   return own.every(({ resources }) => {
     if (!isObject(resources) || !isObject(resources.limits)) return false
     const { limits } = resources
-    const requests = isObject(resources.requests) ? resources.requests : {}
+    const requests = objectOf(resources.requests)
     return RESOURCE_NAMES.every((name) => {
       const limit = amountOf(name, limits[name])
       if (limit === undefined || limit === 0) return false
@@ -112,7 +113,7 @@ export function isGuaranteed(pod: Pod, isOurs: (container: Container) => boolean
   })
 }
 
-/** The same resources such that a Guaranteed pod stays Guaranteed: requests equal to limits. */
+/** Resources with which a Guaranteed pod stays Guaranteed: requests equal to limits. */
 export function guaranteed({ limits }: { readonly limits: ResourceList }): Resources {
   const cpu = exceeds('cpu', limits.cpu, GUARANTEED_CPU) ? GUARANTEED_CPU : limits.cpu
   const list = { cpu, memory: limits.memory }
@@ -123,7 +124,7 @@ const isAuto = (kind: string, name: string, amount: Json | undefined) =>
   kind === 'requests' && name === 'cpu' && amount === AUTO
 
 function readQuantity(name: string, amount: Json | undefined): number | undefined {
-  // YAML people write `cpu: 1`; the API accepts numbers for quantities.
+  // People write `cpu: 1` in YAML, and the API accepts numbers as quantities.
   const text = typeof amount === 'number' ? String(amount) : amount
   if (typeof text !== 'string') return undefined
   return name === 'cpu' ? cpuMillis(text) : name === 'memory' ? memoryBytes(text) : undefined

@@ -1,38 +1,35 @@
 /**
- * How much of everything a pod may have before it is judged. What judging costs grows with these numbers, and the answer
- * does, too: in mode `env` every container gets an operation. None is near what a real pod has; Kubernetes itself bounds
- * only the annotations.
+ * Upper bounds on the size of a pod that is judged. The cost of judging grows with these numbers, and so does the answer: in mode
+ * `env` every container gets an operation. All are far above those of real pods; Kubernetes itself bounds only the annotations.
  */
-
 import { KEYS } from '../../common/keys.ts'
-import { isOurs } from '../form/container-form.ts'
-import { ENDPOINT_ENV } from '../patch/addition.ts'
+import { ENDPOINT_ENV } from './endpoint.ts'
 import type { Container, Pod } from './pod.ts'
-import { isReserved } from './reserved.ts'
+import { isOurs, isReserved } from './reserved.ts'
 import type { Obstacle } from './unsupported.ts'
 
-export const MOST = {
-  /** Of all three kinds. A whole node runs 110 pods by default, of four or five containers each. */
+const MAX = {
+  /** Of all three kinds together. A whole node runs 110 pods by default, with four or five containers each. */
   containers: 500,
-  /** Each is a mount on the node; the kubelet takes seconds for a hundred. */
+  /** Each is a mount on the node, and the kubelet takes seconds for a hundred. */
   volumes: 1_000,
   /** Of all containers. Linux gives a program at most 2 MiB of arguments and environment: 64 bytes for each of these. */
   env: 32_768,
-  /** Of all containers, as the kubelet mounts each one. */
+  /** Of all containers; the kubelet mounts each one. */
   volumeMounts: 10_000,
   /** Of all containers. Media servers list the 10,001 ports of their RTP range. */
   ports: 12_000,
-  /** Kubernetes lets them have 256 KiB in all: 128 bytes each. */
+  /** Kubernetes allows 256 KiB in all: 128 bytes each. */
   annotations: 2_000,
   labels: 1_000,
   nodeSelector: 1_000,
 } as const
 /** Kubernetes' own bound (`TotalAnnotationSizeLimitB`), which it checks only after all webhooks. */
-const MOST_ANNOTATION_BYTES = 256 * 1024
+const MAX_ANNOTATION_BYTES = 256 * 1024
 
 /**
- * The first thing of which the pod has too many. What the injector itself adds does not count: a pod that was let in must not
- * be refused when it comes again.
+ * The first of these bounds that the pod exceeds. What the injector itself adds does not count: a pod that was admitted must not be
+ * refused when it is reviewed again.
  */
 export function tooMany(pod: Pod): Obstacle | undefined {
   const { metadata, spec } = pod
@@ -40,7 +37,7 @@ export function tooMany(pod: Pod): Obstacle | undefined {
   const theirs = containers.filter((one) => !isOurs(one))
   const inAll = (list: (container: Container) => number) => theirs.reduce((sum, one) => sum + list(one), 0)
   const annotations = Object.entries(metadata?.annotations ?? {})
-  const counts: Readonly<Record<keyof typeof MOST, number>> = {
+  const counts: Readonly<Record<keyof typeof MAX, number>> = {
     containers: theirs.length,
     volumes: (spec.volumes ?? []).filter((one) => !isReserved(one)).length,
     env: inAll(({ env }) => (env ?? []).filter(({ name }) => name !== ENDPOINT_ENV).length),
@@ -51,19 +48,19 @@ export function tooMany(pod: Pod): Obstacle | undefined {
     nodeSelector: Object.keys(spec.nodeSelector ?? {}).length,
   }
   for (const [what, count] of Object.entries(counts)) {
-    const most = MOST[what as keyof typeof MOST]
-    if (count > most) return tooLarge(`has ${count} ${NAMES[what as keyof typeof MOST]}, more than ${most}`)
+    const max = MAX[what as keyof typeof MAX]
+    if (count > max) return tooLarge(`has ${count} ${NAMES[what as keyof typeof MAX]}, more than ${max}`)
   }
   const bytes = annotations.reduce(
     (sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value),
     0,
   )
-  return bytes > MOST_ANNOTATION_BYTES
+  return bytes > MAX_ANNOTATION_BYTES
     ? tooLarge('has more than 256 KiB of annotations, as Kubernetes allows')
     : undefined
 }
 
-const NAMES: Readonly<Record<keyof typeof MOST, string>> = {
+const NAMES: Readonly<Record<keyof typeof MAX, string>> = {
   containers: 'containers',
   volumes: 'volumes',
   env: 'environment variables',

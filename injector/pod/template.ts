@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject } from '../json.ts'
 
 const WORKLOADS = new Set([
   'apps/deployments',

@@ -1,17 +1,17 @@
 /**
  * How long a sidecar's projected token lives (docs/decisions/0085). The kubelet renews it at four fifths of its life, and at the
- * latest when it is a day old; what is left then is how long an outage of the API server may last before a pod can prove no
- * longer who it is.
+ * latest when it is a day old. The time that is then left is how long the API server may be unavailable before a pod can no longer
+ * prove its identity.
  */
 export const TOKEN_LIFE = {
   /** Kubernetes allows no less. */
   least: 600,
   usual: 86_400,
-  /** From here on a day is left, as long as the broker believes the API server's keys (`authenticate/keys.ts`). */
+  /** With this a day is left, which is how long the broker trusts the API server's last keys (`authenticate/keys.ts`). */
   most: 172_800,
 } as const
 
-/** Whether a token of ours can have this life: other releases and settings had others. Takes `expirationSeconds`. */
+/** Whether any release and setting can give a token this `expirationSeconds`. */
 export function isTokenLife(seconds: unknown): seconds is number {
   return (
     typeof seconds === 'number' &&

@@ -1,5 +1,5 @@
-/** What the containers of a pod request and are limited to together, as the API server counts it, and what is said of the whole pod. */
-import { isObject, type Json } from '../admission/json.ts'
+/** Requests and limits of a pod: the sum of its containers, as the API server counts it, and those of the pod as a whole. */
+import { isObject, type Json, objectOf } from '../json.ts'
 import type { Container, Pod } from './pod.ts'
 import { amountOf, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 
@@ -9,9 +9,9 @@ export type Kind = 'requests' | 'limits'
 type Counts = (container: Container) => boolean
 
 /**
- * The sum of the pod's containers, or undefined where none says anything: containers and native sidecars run together, each other init
- * container beside the native sidecars in front of it (k8s.io/component-helpers/resource, AggregateContainerRequests and
- * AggregateContainerLimits). Millicores or bytes.
+ * The sum over the pod's containers in millicores or bytes, or undefined where none has an amount. Containers and native sidecars run
+ * at the same time, every other init container beside the native sidecars before it (k8s.io/component-helpers/resource,
+ * AggregateContainerRequests and AggregateContainerLimits).
  */
 export function containerTotal(
   { spec }: Pod,
@@ -37,7 +37,7 @@ export function containerTotal(
   )
 }
 
-/** Whether the pod as a whole has resources (`spec.resources`, KEP-2837): then these decide its quality of service. */
+/** Whether the pod as a whole has resources (`spec.resources`, KEP-2837), which then decide its quality of service. */
 export function hasPodLevel({ spec }: Pod): boolean {
   return RESOURCE_NAMES.some((name) =>
     (['requests', 'limits'] as const).some((kind) => listed(spec.resources, kind, name) !== undefined),
@@ -45,8 +45,8 @@ export function hasPodLevel({ spec }: Pod): boolean {
 }
 
 /**
- * What is said of the whole pod, with the default of the API server (pkg/apis/core/v1/defaults.go, defaultPodRequests): where there are
- * limits, a request that is not written is what the containers request together, or else the limit. A template has no defaults yet.
+ * The amount for the whole pod, with the API server's default (pkg/apis/core/v1/defaults.go, defaultPodRequests): where there are limits,
+ * a missing request is the sum of the containers' requests, or the limit without any. A template has no defaults yet.
  */
 export function podLevel(pod: Pod, kind: Kind, name: ResourceName): number | undefined {
   const { resources } = pod.spec
@@ -58,12 +58,12 @@ export function podLevel(pod: Pod, kind: Kind, name: ResourceName): number | und
   return containerTotal(pod, 'requests', name) ?? listed(resources, 'limits', name)
 }
 
-/** What quotas and limit ranges count: the whole pod's, or its containers' together. */
+/** What quotas and limit ranges count: the whole pod's amount, or the sum of its containers'. */
 export function podTotal(pod: Pod, kind: Kind, name: ResourceName, counts?: Counts): number | undefined {
   return podLevel(pod, kind, name) ?? containerTotal(pod, kind, name, counts)
 }
 
-/** Of one container; a limit without a request is the request, too (SetDefaults_Pod). */
+/** The amount of one container; a limit without a request counts as the request (SetDefaults_Pod). */
 export function amountIn(resources: Json | undefined, kind: Kind, name: ResourceName): number | undefined {
   return (
     listed(resources, kind, name) ?? (kind === 'requests' ? listed(resources, 'limits', name) : undefined)
@@ -71,6 +71,5 @@ export function amountIn(resources: Json | undefined, kind: Kind, name: Resource
 }
 
 function listed(resources: Json | undefined, kind: Kind, name: ResourceName): number | undefined {
-  const list = isObject(resources) ? resources[kind] : undefined
-  return isObject(list) ? amountOf(name, list[name]) : undefined
+  return amountOf(name, objectOf(objectOf(resources)[kind])[name])
 }

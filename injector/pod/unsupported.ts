@@ -1,9 +1,8 @@
-/** Kinds of pods that cannot have a sidecar with a role of its own. */
+/** Kinds of pods that cannot have a sidecar and a role of their own. */
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
-import { isObject, type Json } from '../admission/json.ts'
 import type { Reason } from '../admission/reasons.ts'
-import { MIRROR_KEY } from '../admission/review-outline.ts'
+import { isObject, type Json, objectOf } from '../json.ts'
 import type { Pod } from './pod.ts'
 
 export type Obstacle = { readonly reason: Reason; readonly detail: string }
@@ -15,6 +14,9 @@ export function unsupported(pod: Pod): Obstacle | undefined {
   if (isFargate(pod)) return { reason: 'fargate', detail: '' }
   return portClash(pod)
 }
+
+/** The annotation of a pod that the kubelet made from a file. */
+export const MIRROR_KEY = 'kubernetes.io/config.mirror'
 
 /** A pod that the kubelet made from a manifest file on its node, mirrored into the API. */
 export function isMirrorPod(pod: Pod): boolean {
@@ -53,8 +55,8 @@ function demandsWindows(term: Json): boolean {
 }
 
 /**
- * Fargate profiles choose pods after admission; what can be seen before is what people write to get there and
- * what Fargate's own webhook leaves (app-mesh-roadmap#158: NET_ADMIN is refused, there are no DaemonSets).
+ * Fargate profiles choose pods after admission. Before that only what people write to get there, and what Fargate's own webhook
+ * leaves, can be seen (app-mesh-roadmap#158: NET_ADMIN is refused, there are no DaemonSets).
  */
 function isFargate({ metadata, spec }: Pod): boolean {
   return (
@@ -76,5 +78,5 @@ function portClash({ spec }: Pod): Obstacle | undefined {
 }
 
 function path(value: Json | undefined, ...keys: readonly string[]): Json | undefined {
-  return keys.reduce<Json | undefined>((at, key) => (isObject(at) ? at[key] : undefined), value)
+  return keys.reduce<Json | undefined>((at, key) => objectOf(at)[key], value)
 }

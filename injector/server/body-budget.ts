@@ -1,27 +1,27 @@
 /**
- * Bytes of bodies that may be in the process at the same time, in such a way that who sends slowly cannot keep the others
- * out: where there is no room for a newcomer, the address that holds most loses its oldest unfinished body.
+ * Bounds the bytes of all bodies in the process so that slow senders cannot keep out the others: where there is no room for a new
+ * body, the address that holds the most bytes loses its oldest unfinished body.
  */
 
-/** One body's part of the budget. */
+/** One body's share of the budget. */
 export type Share = {
-  /** False, and nothing taken, where there is no room, or where the body was given up for another one. */
+  /** False, with nothing taken, where there is no room, or where the body was dropped in favour of another one. */
   readonly take: (bytes: number) => boolean
   /**
-   * Takes them when there is room: bodies that are being judged are over soon. False where the body was given up, where
-   * nothing is being judged that could be waited for, or where it takes too long.
+   * Takes the bytes as soon as there is room: a body that is being judged makes room soon. False where this body was dropped, where
+   * none is being judged that would make room, or where it takes too long.
    */
   readonly wait: (bytes: number) => Promise<boolean>
-  /** Says that all of it has arrived: it is judged within seconds and no longer given up. False where it was before. */
+  /** Marks the body as complete: it is judged within seconds and no longer dropped. False where it already was dropped. */
   readonly complete: () => boolean
-  /** Gives everything back; calling it again does nothing. */
+  /** Returns all bytes to the budget; further calls do nothing. */
   readonly release: () => void
 }
 
 export type BodyBudget = {
   /**
    * @param address of the peer
-   * @param abort told once, when the body is given up
+   * @param abort called once, when the body is dropped
    */
   readonly open: (address: string, abort: () => void) => Share
 }
@@ -43,17 +43,20 @@ function settle(body: Body, taken: boolean): void {
 
 const isAnyJudged = (bodies: ReadonlySet<Body>) => [...bodies].some(({ state }) => state === 'whole')
 
-/** As long as a review takes at most whose namespace the API server does not tell. */
-const LONGEST_WAIT_MS = 2000
+/** As long as a review takes at most when the API server does not answer for its namespace. */
+const MAX_WAIT_MS = 2000
+
+/** What an address may hold while one of its reviews is being judged and cannot be dropped: a quarter stays for the others. */
+const SHARE_BESIDE_JUDGED = 3 / 4
 
 /**
- * @param most bytes
- * @param longestWait milliseconds
+ * @param maxBytes of all bodies together
+ * @param maxWaitMs for room for a part of a body
  */
-export function bodyBudget(most: number, longestWait = LONGEST_WAIT_MS): BodyBudget {
+export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudget {
   // By age, since a Set keeps the order of insertion.
   const bodies = new Set<Body>()
-  let left = most
+  let left = maxBytes
   const release = (body: Body) => {
     bodies.delete(body)
     left += body.bytes
@@ -63,12 +66,12 @@ export function bodyBudget(most: number, longestWait = LONGEST_WAIT_MS): BodyBud
   }
   const take = (body: Body, bytes: number): boolean => {
     if (body.state !== 'arriving') return false
-    // Far from the bound nobody needs to be looked at.
-    while (bytes > left - most * (1 - SHARE_BESIDE_JUDGED)) {
-      const room = roomFor(body, bytes, bodies, left, most)
+    // Far from the bound there is room without looking at the other bodies.
+    while (bytes > left - maxBytes * (1 - SHARE_BESIDE_JUDGED)) {
+      const room = roomFor(body, bytes, bodies, left, maxBytes)
       if (bytes <= room.bytes) break
       if (room.victim === undefined || room.victim === body) return false
-      // An API server speaks for all tenants: none of its reviews is given up for another while waiting may help.
+      // An API server sends the reviews of all tenants: none is dropped for another one while waiting may help.
       if (room.victim.address === body.address && isAnyJudged(bodies)) return false
       release(room.victim)
       room.victim.abort()
@@ -77,7 +80,7 @@ export function bodyBudget(most: number, longestWait = LONGEST_WAIT_MS): BodyBud
     body.bytes += bytes
     return true
   }
-  /** Those of the address that holds least first, of one address in the order in which they came. */
+  /** First those of the address that holds the fewest bytes; those of one address in the order of their arrival. */
   const serveWaiting = () => {
     const held = new Map<string, number>()
     for (const { address, bytes } of bodies) held.set(address, (held.get(address) ?? 0) + bytes)
@@ -102,7 +105,7 @@ export function bodyBudget(most: number, longestWait = LONGEST_WAIT_MS): BodyBud
           const { promise, resolve } = Promise.withResolvers<boolean>()
           if (body.state !== 'arriving' || !isAnyJudged(bodies)) resolve(false)
           else {
-            const timeout = setTimeout(() => settle(body, false), longestWait)
+            const timeout = setTimeout(() => settle(body, false), maxWaitMs)
             promise.finally(() => clearTimeout(timeout))
             body.waiting = { bytes, resolve }
           }
@@ -123,11 +126,8 @@ export function bodyBudget(most: number, longestWait = LONGEST_WAIT_MS): BodyBud
   }
 }
 
-/** Bytes of an address that has a review being judged already: a quarter stays for the others, since that one cannot be ended. */
-const SHARE_BESIDE_JUDGED = 3 / 4
-
-/** How much the body may take now, and who has to go for more of it; nobody where it would be its own peer's judged ones. */
-function roomFor(newcomer: Body, bytes: number, bodies: Iterable<Body>, left: number, most: number) {
+/** How much the body may take now, and which body must be dropped for more; undefined where only bodies being judged could be. */
+function roomFor(newcomer: Body, bytes: number, bodies: Iterable<Body>, left: number, maxBytes: number) {
   const held = new Map<string, number>()
   const oldest = new Map<string, Body>()
   let hasJudged = false
@@ -137,8 +137,8 @@ function roomFor(newcomer: Body, bytes: number, bodies: Iterable<Body>, left: nu
     else if (body.bytes > 0 && !oldest.has(body.address)) oldest.set(body.address, body)
   }
   const own = held.get(newcomer.address) ?? 0
-  const ceiling = hasJudged ? most * SHARE_BESIDE_JUDGED - own : Number.POSITIVE_INFINITY
-  // Then room that others make would not help.
+  const ceiling = hasJudged ? maxBytes * SHARE_BESIDE_JUDGED - own : Number.POSITIVE_INFINITY
+  // Over its ceiling, room made by others would not help.
   const isOver = bytes > ceiling
   let [greatest, victim] = [own + bytes, oldest.get(newcomer.address)]
   for (const [address, body] of isOver ? [] : oldest) {

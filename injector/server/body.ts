@@ -1,7 +1,11 @@
+const NOTHING = Buffer.alloc(0)
+/** As large as the largest body so far; {@link reserve} gives it its final size. */
+let shared = NOTHING
+
 /**
- * A body as it came, in parts. Whoever reads it gets the parts in one buffer that all bodies share: to allocate megabytes for each
- * leaves holes in the C library's heap that nothing else fits into, and a process that has read a hundred thousand bodies holds
- * twice what it uses.
+ * A body in the parts in which it arrived. A reader gets all parts in one buffer that all bodies share: allocating megabytes for
+ * each body fragments the C library's heap, and a process that has read a hundred thousand bodies would hold twice the memory it
+ * uses.
  */
 export class Body {
   readonly length: number
@@ -12,7 +16,7 @@ export class Body {
     this.length = parts.reduce((sum, { length }) => sum + length, 0)
   }
 
-  /** All of it, until anybody asks for a whole body again: nothing may be waited for in between. */
+  /** The whole body, valid until the next call for any body: the caller must use it synchronously. */
   whole(): Buffer {
     const [first] = this.#parts
     if (first === undefined || this.#parts.length === 1) return first ?? NOTHING
@@ -22,7 +26,7 @@ export class Body {
     return shared.subarray(0, at)
   }
 
-  /** Lets go of the parts. */
+  /** Drops the parts. */
   clear(): void {
     this.#parts = []
   }
@@ -32,11 +36,7 @@ export class Body {
   }
 }
 
-const NOTHING = Buffer.alloc(0)
-/** As large as the largest body so far; {@link reserve} makes it what it will ever be. */
-let shared = NOTHING
-
-/** Makes room once and for all for bodies of so many bytes. */
+/** Allocates the shared buffer once, for bodies of up to this many bytes. */
 export function reserve(bytes: number): void {
   if (shared.length < bytes) shared = Buffer.allocUnsafeSlow(bytes)
 }

@@ -10,12 +10,12 @@ import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import type { Webhook } from '../admission/webhook.ts'
 import type { ServingCertificate } from '../certificates/files.ts'
-import { pacing } from '../kubernetes/pacing.ts'
 import { reserve } from './body.ts'
 import { bodyBudget } from './body-budget.ts'
 import { drained } from './drain.ts'
 import { boundConnections } from './fair-connections.ts'
 import { openConnections } from './open-connections.ts'
+import { pacing } from './pacing.ts'
 import { boundRequestTime } from './request-time.ts'
 import { readBody } from './review-body.ts'
 
@@ -25,42 +25,42 @@ export type WebhookServer = {
   /** New handshakes get the new certificate; open connections go on with theirs. */
   readonly setCertificate: (certificate: ServingCertificate) => void
   /**
-   * Goes on answering, each time for the last time on a connection, and listens until every connection has ended (drain.ts).
+   * Goes on answering, with the last answer of each connection, and listens until every connection has ended (drain.ts).
    *
-   * @param acceptMs in which the endpoint leaves the Service everywhere; 0 unless told: it has left
+   * @param acceptMs time for the endpoint to leave the Service everywhere; 0 by default: it has left
    */
   readonly drain: (acceptMs?: number) => Promise<void>
 }
 
-/** An object may have 3 MiB; a review holds it twice on updates. */
+/** An object may have 3 MiB; the review of an update holds it twice. */
 const MAX_BODY = 8 * 1024 * 1024
-/** What anybody who reaches the port can make the server hold, before there is a review to judge. */
+/** Bounds on what anybody who reaches the port can make the server hold before there is a review to judge. */
 export type ServerLimits = {
-  /** Of all bodies that are being read or judged: two of the largest, or 800 of pods of 20 kB. */
+  /** Bytes of all bodies that are being read or judged: two of the largest, or 800 pods of 20 kB. */
   readonly bodyBytes: number
-  /** Three API servers send at most 600 changes at a time, each over a connection of its own. */
+  /** Three API servers send at most 600 changes at the same time, each on its own connection. */
   readonly connections: number
-  /** For room for a part of a body; two seconds unless told. */
+  /** How long a part of a body waits for room; two seconds by default. */
   readonly roomMs?: number
-  /** For a whole request to arrive from its first byte on; the API server gives up after five seconds. */
+  /** Time for a whole request to arrive, from its first byte; the API server gives up after five seconds. */
   readonly requestMs: number
 }
 
 const LIMITS: ServerLimits = { bodyBytes: 16 * 1024 * 1024, connections: 1024, requestMs: 10_000 }
 /**
- * The API server keeps idle connections to webhooks for 90 s. With Node's five seconds the server would close what
- * the API server believes alive, and under `failurePolicy: Fail` the resulting EOF is a refused pod. The same holds for
- * connections that were made and not used yet (request-time.ts).
+ * The API server keeps idle connections to webhooks for 90 s. With Node's default of five seconds we would close connections that
+ * the API server considers alive, and under `failurePolicy: Fail` the resulting EOF is a refused pod. The same holds for
+ * connections that have not been used yet (request-time.ts).
  */
 const KEEP_ALIVE_MS = 120_000
-/** An API server sends a request when it has the answer to the one before; the other one is for an answer just on its way. */
-const MOST_PIPELINED = 2
+/** An API server sends a request after the answer to the previous one; the second is for an answer that is just being sent. */
+const MAX_PIPELINED = 2
 const MONOTONIC: Clock = { ...systemClock, now: () => performance.now() }
 
 const SILENT = { debug() {} }
 
 /** The webhook behind each path. */
-export type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook; readonly warn?: Webhook }
+type Webhooks = { readonly mutate: Webhook; readonly validate: Webhook; readonly warn?: Webhook }
 
 /** The webhooks' routes, without a socket: `app.request('/mutate', …)` in tests. */
 export function webhookApp(
@@ -70,7 +70,7 @@ export function webhookApp(
   log: Pick<Logger, 'debug'> = SILENT,
 ): Hono {
   const app = new Hono()
-  // Webhooks never reject, so this is a client that went away; hono would print a stack for each.
+  // Webhooks never reject, so this is a client that went away; hono would print a stack trace for each.
   app.onError(function answerBroken(error, context) {
     log.debug('a request did not arrive whole', { error: messageOf(error) })
     return context.text('pod2iam: the request did not arrive whole\n', 500)
@@ -87,7 +87,7 @@ export function webhookApp(
       const [address, announced] = [addressOf(context), Number(context.req.header('Content-Length') ?? 0)]
       const body = await readBody(streamOf(context), announced, MAX_BODY, budget, address, turns)
       if (!body.ok) {
-        // What is left of the body is not waited for.
+        // Do not wait for the rest of the body.
         context.header('Connection', 'close')
         return body.problem === 'no-budget'
           ? context.text('pod2iam: too many reviews are under way at the same time, try again\n', 503)
@@ -108,20 +108,20 @@ export function webhookApp(
   return app
 }
 
-/** Node's own stream where there is a socket. */
+/** Node's own stream; without a socket, in tests, the request's. */
 function streamOf(context: Context): Readable {
   const bindings: Partial<HttpBindings> | undefined = context.env
   const { body } = bindings?.incoming === undefined ? context.req.raw : { body: null }
   return bindings?.incoming ?? (body === null ? Readable.from([]) : Readable.fromWeb(body as ReadableStream))
 }
 
-/** The peer's; empty without a socket. */
+/** The peer's address; empty without a socket. */
 function addressOf(context: Context): string {
   const bindings: Partial<HttpBindings> | undefined = context.env
   return bindings?.incoming?.socket.remoteAddress ?? ''
 }
 
-export type ListenOptions = {
+type ListenOptions = {
   readonly port: number
   readonly hostname?: string
   readonly log?: Logger
@@ -129,7 +129,7 @@ export type ListenOptions = {
   readonly clock?: Clock
 }
 
-/** Serves the webhooks over TLS 1.2 or newer (HTTP/1.1, as the API server speaks to webhooks). */
+/** Serves the webhooks over TLS 1.2 or newer, with HTTP/1.1, which API servers use for webhooks. */
 export async function webhookServer(
   webhooks: Webhooks,
   certificate: ServingCertificate,
@@ -149,7 +149,7 @@ export async function webhookServer(
       requestTimeout: KEEP_ALIVE_MS,
       maxHeaderSize: 16_384,
     },
-    limitPipelining(MOST_PIPELINED, getRequestListener(app.fetch)),
+    limitPipelining(MAX_PIPELINED, getRequestListener(app.fetch)),
   )
   boundConnections(server, limits.connections)
   const connections = openConnections(server, clock)

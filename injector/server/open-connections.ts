@@ -1,4 +1,4 @@
-/** What the server knows of each connection: whether a request is under way, and for how long there has been none. */
+/** What the server knows about each connection: whether a request is in progress, and since when it has been open. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -6,27 +6,27 @@ import type { Clock } from '../../common/clock.ts'
 
 export type OpenConnection = {
   readonly socket: TLSSocket
-  /** When its handshake was done. */
+  /** When its handshake was complete. */
   readonly since: number
-  /** Requests whose headers have arrived and whose answer is not sent, the oldest first. */
+  /** Requests whose headers have arrived and whose answer is not sent yet, oldest first. */
   readonly underWay: Set<IncomingMessage>
-  /** Whether a request came over it, ever. */
+  /** Whether it has ever carried a request. */
   isUsed: boolean
-  /** Bytes that had arrived when the last answer was sent: more of them are the beginning of a request. */
+  /** Bytes that had arrived when the last answer was sent: any more are the beginning of a request. */
   bytesBefore: number
 }
 
 export type OpenConnections = {
-  /** Those whose handshake is done. */
+  /** Those whose handshake is complete. */
   readonly secure: () => Iterable<OpenConnection>
-  /** All of them, also where the handshake is under way. */
+  /** All of them, including those still in their handshake. */
   readonly count: () => number
-  /** When the last one was accepted. */
+  /** When the last connection was accepted. */
   readonly lastAccepted: () => number
   readonly destroyAll: () => void
 }
 
-/** @param server of HTTPS, before it gets its first connection */
+/** @param server an HTTPS server that has no connection yet */
 export function openConnections(server: Server, clock: Pick<Clock, 'now'>): OpenConnections {
   const accepted = new Set<Socket>()
   const secure = new Map<Socket, OpenConnection>()
@@ -66,7 +66,7 @@ export function openConnections(server: Server, clock: Pick<Clock, 'now'>): Open
   }
 }
 
-/** Whether nothing of a request is there. */
+/** Whether no part of a request has arrived. */
 export function isIdle({ socket, underWay, bytesBefore }: OpenConnection): boolean {
   return underWay.size === 0 && socket.bytesRead === bytesBefore
 }

@@ -1,23 +1,23 @@
 /**
- * A bound on the time in which a request arrives, from its first byte on. Node counts from the moment when the connection
- * was made, and Go's transport makes more of them than it uses: it keeps the others for later, as long as any idle one. Ended
- * after ten seconds, the first review over it might find it closed, and under `failurePolicy: Fail` that is a refused pod.
+ * Bounds the time in which a request must arrive, counted from its first byte. Node counts from the moment when the connection
+ * was made, but Go's transport makes more connections than it uses and keeps the others for later. If we closed such a connection
+ * after ten seconds, the first review on it could find it closed, and under `failurePolicy: Fail` its pod would be refused.
  */
 import { type Clock, pause } from '../../common/clock.ts'
 import { isIdle, type OpenConnection, type OpenConnections } from './open-connections.ts'
 
-/** How often it is looked, milliseconds: as much later than its time a connection may end. */
-const LOOK_MS = 1000
+/** Milliseconds between checks: a connection may end this much later than its time. */
+const POLL_MS = 1000
 const TOO_LATE = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
 
 /**
- * Looks until it is told to stop.
+ * Checks until `signal` aborts.
  *
- * @param most milliseconds
+ * @param maxMs for a whole request to arrive
  */
 export async function boundRequestTime(
   connections: OpenConnections,
-  most: number,
+  maxMs: number,
   clock: Clock,
   signal: AbortSignal,
 ): Promise<void> {
@@ -32,12 +32,12 @@ export async function boundRequestTime(
       }
       const since = begun.get(connection)
       if (since?.bytesBefore !== bytesBefore) begun.set(connection, { at: now, bytesBefore })
-      else if (now - since.at >= most) {
+      else if (now - since.at >= maxMs) {
         if (socket.writable) socket.end(TOO_LATE)
         else socket.destroy()
       }
     }
-    await pause(clock, LOOK_MS, signal)
+    await pause(clock, POLL_MS, signal)
   }
 }
 

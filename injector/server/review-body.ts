@@ -1,38 +1,38 @@
-/** Bodies of reviews, read within bounds: of each one, and of all that are in the process at the same time. */
+/** Reads the bodies of reviews within two bounds: on each body, and on all bodies in the process. */
 import type { Readable } from 'node:stream'
-import { type Pace, type Pacing, pacing } from '../kubernetes/pacing.ts'
 import { Body } from './body.ts'
 import type { BodyBudget } from './body-budget.ts'
+import { type Pace, type Pacing, pacing } from './pacing.ts'
 
-/** More than any but one in a thousand reviews; what has arrived by then is in one read of the socket. */
+/** Only one in a thousand reviews is larger; up to this size a body arrives in one read of the socket. */
 const LARGE = 64 * 1024
 
-export type BodyResult =
-  /** The bytes stay taken until whoever uses them calls `release`; then there are none left. */
+type BodyResult =
+  /** The bytes count against the budget until the caller calls `release`, after which the body is empty. */
   | { readonly ok: true; readonly body: Body; readonly release: () => void }
   | { readonly ok: false; readonly problem: 'too-large' | 'no-budget' }
 
 /**
- * Reads a body. Bytes are counted as they arrive, not as they are announced: else eight idle connections that
- * announce 8 MiB each would keep everybody out for the price of their headers. Where there is no room for what has arrived, its
- * sender waits, and TCP lets it know.
+ * Reads a body. Bytes are counted as they arrive, not as they are announced: otherwise eight idle connections that each announce
+ * 8 MiB would block all others at the cost of their headers. Where there is no room for what has arrived, reading pauses, and
+ * TCP's flow control slows the sender.
  *
- * @param body of the request: Node's own stream, since a web stream in front of it costs three times the rest
+ * @param body of the request: Node's own stream, since a web stream around it costs three times as much as everything else
  * @param announced its `Content-Length`, or 0
- * @param most bytes of this body
+ * @param max bytes of this body
  * @param address of the peer, for the budget's fairness
- * @param turns of all bodies that are large
- * @throws what the stream throws (the client went away); nothing stays taken
+ * @param turns pacing of all large bodies
+ * @throws what the stream throws (the client went away); its bytes are released
  */
 export async function readBody(
   body: Readable,
   announced: number,
-  most: number,
+  max: number,
   budget: BodyBudget,
   address: string,
   turns: Pacing = pacing(),
 ): Promise<BodyResult> {
-  if (announced > most) return { ok: false, problem: 'too-large' }
+  if (announced > max) return { ok: false, problem: 'too-large' }
   const { promise: ended, resolve, reject } = Promise.withResolvers<BodyResult['ok'] | BodyProblem>()
   const chunks: Buffer[] = []
   let [bytes, isOver] = [0, false]
@@ -46,7 +46,7 @@ export async function readBody(
   })
   const onData = (chunk: Buffer) => {
     bytes += chunk.length
-    if (bytes > most) return resolve('too-large')
+    if (bytes > max) return resolve('too-large')
     if (bytes > LARGE) pace ??= turns.begin()
     if (share.take(chunk.length)) {
       chunks.push(chunk)
@@ -58,7 +58,7 @@ export async function readBody(
       if (!taken) return resolve('no-budget')
       chunks.push(chunk)
       resume()
-    })
+    }, reject)
   }
   const onEnd = () => resolve(share.complete() ? true : 'no-budget')
   const onClose = () => reject(new Error('the client went away'))
@@ -81,7 +81,7 @@ export async function readBody(
   } finally {
     isOver = true
     pace?.end()
-    // What comes after that is of no use to anybody; an error of it must not be thrown.
+    // What still arrives is ignored, and an error of the stream must not be thrown.
     body.off('data', onData).off('end', onEnd).off('error', reject).off('close', onClose)
     body.on('error', () => undefined).pause()
     chunks.length = 0

@@ -1,10 +1,10 @@
 import { type ReviewResult, readReview } from '../admission/review.ts'
 import { reviewOutline } from '../admission/review-outline.ts'
 
-/** So much that V8 compiles the loops that walk over a body: else the first large review costs twice what later ones do. */
+/** Enough for V8 to compile the loops over a body: otherwise the first large review costs twice as much as later ones. */
 const CONTAINERS = 40_000
 
-/** Reads one large review for nothing; takes some 30 ms. */
+/** Reads one large review and drops it, which takes about 30 ms. */
 export function warmUp(roleKey: string): ReviewResult {
   const container = {
     name: 'app',

@@ -1,5 +1,5 @@
-/** Which nodes carry the startup taint, and what takes it away. Pure. */
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
+/** Which nodes have the startup taint, and the patch that removes it. Pure. */
+import { isObject, type Json, type JsonObject, objectOf, objectsOf } from '../json.ts'
 
 export type TaintedNode = {
   readonly name: string
@@ -8,13 +8,13 @@ export type TaintedNode = {
   readonly taints: readonly JsonObject[]
 }
 
-/** A pod of the node guard, as far as it says whether its node is guarded. */
+/** What of a node guard's pod shows whether its node is guarded. */
 export type GuardPod = {
   readonly uid: string
   readonly node: string
-  /** Milliseconds since 1970, by the API server's clock as the node's: when it became ready only the node's clock knows. */
+  /** Milliseconds since 1970, by the API server's clock; when the pod became ready is known only by the node's clock. */
   readonly createdAt: number
-  /** Now, and not being deleted. */
+  /** Whether it is ready now and not being deleted. */
   readonly isReady: boolean
 }
 
@@ -23,34 +23,30 @@ export function taintedNode(object: unknown): TaintedNode | undefined {
   if (!isObject(object) || !isObject(object.metadata)) return undefined
   const { name, creationTimestamp } = object.metadata
   if (typeof name !== 'string') return undefined
-  const taints = isObject(object.spec) && Array.isArray(object.spec.taints) ? object.spec.taints : []
-  return { name, createdAt: time(creationTimestamp), taints: taints.filter(isObject) }
+  return { name, createdAt: time(creationTimestamp), taints: objectsOf(objectOf(object.spec).taints) }
 }
 
 /** Projects a pod of the node guard. Never throws. */
 export function guardPod(object: unknown): GuardPod | undefined {
   if (!isObject(object) || !isObject(object.metadata)) return undefined
   const { uid, creationTimestamp, deletionTimestamp } = object.metadata
-  const spec = isObject(object.spec) ? object.spec : {}
-  if (typeof uid !== 'string' || typeof spec.nodeName !== 'string') return undefined
-  const conditions =
-    isObject(object.status) && Array.isArray(object.status.conditions) ? object.status.conditions : []
-  const isReady = conditions
-    .filter(isObject)
-    .some(({ type, status }) => type === 'Ready' && status === 'True')
+  const { nodeName } = objectOf(object.spec)
+  if (typeof uid !== 'string' || typeof nodeName !== 'string') return undefined
+  const conditions = objectsOf(objectOf(object.status).conditions)
+  const isReady = conditions.some(({ type, status }) => type === 'Ready' && status === 'True')
   return {
     uid,
-    node: spec.nodeName,
+    node: nodeName,
     createdAt: time(creationTimestamp),
     isReady: isReady && deletionTimestamp === undefined,
   }
 }
 
 /**
- * Whether the guard is ready on this very node: the pod of a machine that had the same name may linger with the
- * readiness it had there, but it was created before this node was. Both times are the API server's, whole seconds.
+ * Whether the guard is ready on this node. The pod of an earlier machine with the same name may still exist and look ready, but it was
+ * created before this node. Both times are the API server's, in whole seconds.
  *
- * @param guards of this node's name
+ * @param guards pods on nodes with this name
  */
 export function isGuarded(node: TaintedNode, guards: Iterable<GuardPod>): boolean {
   for (const { createdAt, isReady } of guards) if (isReady && createdAt >= node.createdAt) return true
@@ -58,8 +54,8 @@ export function isGuarded(node: TaintedNode, guards: Iterable<GuardPod>): boolea
 }
 
 /**
- * The JSON Patch that takes every taint with this key away, each after a `test` that it is still the one that was
- * seen: controllers change taints at the same time. Empty where there is none.
+ * The JSON Patch that removes every taint with this key, each after a `test` that it is unchanged, since controllers change taints at
+ * the same time. Empty where there is none.
  */
 export function untaint(
   { taints }: TaintedNode,

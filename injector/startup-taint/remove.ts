@@ -1,37 +1,36 @@
 /**
- * Takes the startup taint from nodes whose guard is ready: pods that tolerate nothing are scheduled there only
- * then. Every replica does it; of two patches one fails its `test`, and nothing happens twice.
+ * Removes the startup taint from nodes whose guard is ready: pods without a toleration are scheduled there only then. Every replica
+ * does this; of two patches one fails its `test`, so nothing happens twice.
  */
-import type { Clock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import { type Kube, KubeError } from '../../common/kube/client.ts'
 import { reflect, type Sink } from '../../common/kube/reflector.ts'
-import type { Logger } from '../../common/log.ts'
+import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { type GuardPod, guardPod, isGuarded, type TaintedNode, taintedNode, untaint } from './node.ts'
 
 export type StartupTaint = {
-  /** Nodes that carry it now. */
+  /** Nodes that have the taint now. */
   readonly tainted: () => number
   readonly removed: () => number
 }
 
-/** Between tries for a node; whatever changes in the meantime is noticed by the watches. */
+/** Between attempts for a node; the watches notice changes in the meantime. */
 const SWEEP_MS = 2000
 
-/** Of a cluster's nodes, and of their guards. */
+/** Objects in one page of the lists of nodes and guards. */
 const PAGE = 100
 
-export type GuardPlace = { readonly namespace: string; readonly selector: string }
+type GuardPlace = { readonly namespace: string; readonly selector: string }
 
 /** @param key of the taint, whatever its value and effects */
 export function removeStartupTaint(
-  by: { readonly kube: Kube; readonly clock: Clock; readonly log: Logger; readonly signal: AbortSignal },
+  deps: WatchDependencies & { readonly kube: Kube },
   key: string,
   guard: GuardPlace,
 ): StartupTaint {
-  const { kube, clock, log, signal } = by
+  const { kube, clock, log, signal } = deps
   const nodes = new Map<string, TaintedNode>()
-  // By node and uid: a cluster has thousands of both, a node one guard, or two while it is replaced.
+  // By node and uid: a cluster has thousands of nodes, each with one guard, or two during its replacement.
   const guards = new Map<string, Map<string, GuardPod>>()
   const underWay = new Set<string>()
   let removed = 0
@@ -46,7 +45,7 @@ export function removeStartupTaint(
       nodes.delete(node.name)
       log.info('startup taint removed, the node is guarded', { node: node.name })
     } catch (error) {
-      // 422: a `test` failed, the taints have changed; 404: the node is gone. The watch knows more in a moment.
+      // 422: a `test` failed because the taints have changed; 404: the node is gone. The watch will show either in a moment.
       const passes = error instanceof KubeError && (error.status === 422 || error.status === 404)
       log[passes ? 'debug' : 'warn']('startup taint not removed', {
         node: node.name,
@@ -96,9 +95,9 @@ export function removeStartupTaint(
       if (ofNode?.delete(uid) && ofNode.size === 0) guards.delete(node)
     },
   }
-  reflect({ path: '/api/v1/nodes', query: {}, sink: ofNodes, page: PAGE }, by)
+  reflect({ path: '/api/v1/nodes', query: {}, sink: ofNodes, page: PAGE }, deps)
   const query = { labelSelector: guard.selector }
-  reflect({ path: `/api/v1/namespaces/${guard.namespace}/pods`, query, sink: ofGuards, page: PAGE }, by)
+  reflect({ path: `/api/v1/namespaces/${guard.namespace}/pods`, query, sink: ofGuards, page: PAGE }, deps)
   const sweep = () => {
     if (signal.aborted) return
     considerAll()

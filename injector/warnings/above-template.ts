@@ -1,10 +1,10 @@
-/** Keys of ours on a workload itself, where its pods do not get them: kubectl annotate deployment puts them there. */
+/** Keys of ours on a workload itself, where its pods do not get them: `kubectl annotate deployment` writes them there. */
 import { type Marked, misspeltKeys } from './misspelt-keys.ts'
 import { ownKeys } from './own-keys.ts'
 
 /**
- * A sentence for each key that stands on the workload and not on its template. Where both have it, a tool put it everywhere
- * (kustomize's commonAnnotations, for example), and it does what it should.
+ * A sentence for each key that is on the workload and not on its template. Where both have it, a tool wrote it everywhere (such as
+ * kustomize's commonAnnotations), and it has its effect.
  */
 export function aboveTemplate(workload: Marked, template: Marked, roleKey: string): string[] {
   const own = ownKeys(roleKey).filter(({ places, isWritten }) => places.includes('pod') && !isWritten)
@@ -22,7 +22,7 @@ export function aboveTemplate(workload: Marked, template: Marked, roleKey: strin
   return [...misplaced, ...misspeltKeys(rest, 'pod', roleKey)]
 }
 
-/** What is in the template, too, has been spoken of. */
+/** Without those of the template, which have their own warnings. */
 function without(texts: Marked['labels'], others: Marked['labels']): Marked['labels'] {
   return Object.fromEntries(Object.entries(texts).filter(([key]) => others[key] === undefined))
 }

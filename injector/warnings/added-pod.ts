@@ -1,10 +1,9 @@
-/** A pod with and without what we add, for those who count what it uses. */
+/** A pod with and without our containers, to compare what both use. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type Json, type JsonObject } from '../admission/json.ts'
-import { isOurs } from '../form/container-form.ts'
+import type { Json } from '../json.ts'
 import type { Container, Pod } from '../pod/pod.ts'
 import { quantityText, type ResourceName } from '../pod/quantity.ts'
-import { ownContainer } from '../pod/reserved.ts'
+import { isOurs, ownContainer } from '../pod/reserved.ts'
 import type { OwnResources, Resources } from '../pod/resources.ts'
 import { amountIn } from '../pod/total.ts'
 
@@ -15,7 +14,7 @@ export type AddedPod = {
   readonly withOurs: Pod
 }
 
-/** @param own what would be added; containers of ours that are there already stay as they are */
+/** @param own resources of what would be added; containers of ours that the pod already has keep theirs */
 export function addedPod(pod: Pod, own: OwnResources): AddedPod {
   const containers = [
     { name: SIDECAR_CONTAINER, resources: own.sidecar, restartPolicy: 'Always' } as const,
@@ -35,7 +34,7 @@ export function addedPod(pod: Pod, own: OwnResources): AddedPod {
   return { containers: present, without: having(theirs), withOurs: having([...present, ...theirs]) }
 }
 
-/** What somebody has changed is taken, the rest is ours. */
+/** The actual resources, completed by those that we would write. */
 function complete(actual: Json, wanted: Resources): Resources {
   const list = (kind: keyof Resources) => {
     const of = (name: ResourceName) => {
@@ -45,9 +44,4 @@ function complete(actual: Json, wanted: Resources): Resources {
     return { cpu: of('cpu'), memory: of('memory') }
   }
   return { requests: list('requests'), limits: list('limits') }
-}
-
-/** The name of an object that the API server has sent. */
-export function nameOf({ metadata }: JsonObject): string {
-  return isObject(metadata) && typeof metadata.name === 'string' ? metadata.name : ''
 }

@@ -1,21 +1,21 @@
 /**
- * How many letters must be typed, left out, replaced or swapped with their neighbour to make one word of the other ("optimal
- * string alignment"), as far as `most`; above it the answer is `most + 1`. Costs at most the product of both lengths, and
- * nothing where these differ by more than `most`.
+ * How many letters must be inserted, deleted, replaced or swapped with their neighbour to turn one word into the other ("optimal
+ * string alignment"), up to `max`; beyond it the answer is `max + 1`. Costs at most the product of both lengths, and nothing where
+ * these differ by more than `max`.
  */
-export function editDistance(a: string, b: string, most: number): number {
+export function editDistance(a: string, b: string, max: number): number {
   if (a === b) return 0
-  if (Math.abs(a.length - b.length) > most) return most + 1
+  if (Math.abs(a.length - b.length) > max) return max + 1
   let beforeLast: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (let row = 1; row <= a.length; row++) {
     const current = [row]
     for (let column = 1; column <= b.length; column++)
       current.push(cell(a, b, row, column, { beforeLast, last, current }))
-    if (Math.min(...current) > most) return most + 1
+    if (Math.min(...current) > max) return max + 1
     ;[beforeLast, last] = [last, current]
   }
-  return Math.min(last[b.length] ?? most + 1, most + 1)
+  return Math.min(last[b.length] ?? max + 1, max + 1)
 }
 
 type Rows = {

@@ -1,13 +1,13 @@
 /**
- * Variables in a container's own environment that stand before the metadata service in the SDKs' credential chain
- * (AWS SDKs and Tools reference guide): with them, the pod's role is not what the app uses.
+ * Warns of variables in a container's own environment that come before the metadata service in the SDKs' credential chain (AWS SDKs
+ * and Tools reference guide): with them the app does not use the pod's role.
  */
 import { SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
-import { isOurs } from '../form/container-form.ts'
-import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../patch/addition.ts'
 import { isMeshContainer } from '../patch/mesh.ts'
+import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
+import { isOurs } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'
 
 const WINS_OVER_IMDS = new Set([
@@ -19,14 +19,14 @@ const WINS_OVER_IMDS = new Set([
   'AWS_PROFILE',
 ])
 
-/** Endpoints that lead to the sidecar all the same: its own address, or, where there is a redirect, the real ones and no other. */
+/** Endpoints that still lead to the sidecar: its own address in mode env, and only the real ones in mode nft. */
 const DIRECT = new RegExp(`^http://(?:127\\.0\\.0\\.1|localhost|\\[::1\\]):${SIDECAR_PORT}/?$`)
 const REDIRECTED = /^http:\/\/(?:169\.254\.169\.254|\[fd00:ec2::254\])\/?$/
 
-/** One warning per container whose environment would win. */
+/** One warning per container whose environment takes precedence. */
 export function environmentWarnings({ spec }: Pod, redirect: RedirectMode): string[] {
   const initContainers = spec.initContainers ?? []
-  // The plan takes out what an earlier pass in the other mode has left.
+  // The plan removes what an earlier pass in the other mode has left.
   const isLeft = ({ name, value }: EnvVar) => name === ENDPOINT_ENV && value === SIDECAR_ENDPOINT
   const isConcern: (entry: EnvVar) => boolean = initContainers.some(isOurs)
     ? (entry) => !isLeft(entry) && wins(entry, redirect)

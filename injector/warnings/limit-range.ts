@@ -1,23 +1,23 @@
-/** LimitRanges that our containers break, as the admission plugin LimitRanger judges them (plugin/pkg/admission/limitranger). */
+/** Finds LimitRanges that our containers violate, by the rules of the admission plugin LimitRanger (plugin/pkg/admission/limitranger). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { type JsonObject, nameOf, objectOf, objectsOf } from '../json.ts'
 import { amountOf, plainNumber, quantityText, RESOURCE_NAMES, type ResourceName } from '../pod/quantity.ts'
 import type { OwnResources, Resources } from '../pod/resources.ts'
 import { amountIn, podTotal } from '../pod/total.ts'
-import { type AddedPod, nameOf } from './added-pod.ts'
+import type { AddedPod } from './added-pod.ts'
 
 type AnnotatedWith = (annotation: string) => OwnResources | undefined
 type Amounts = (kind: 'requests' | 'limits', name: ResourceName) => number | undefined
-/** What is broken, and in which words: "…, and <who> …". */
+/** A violated rule, and the words for what violates it: "…, while <name> …". */
 type Broken = { readonly rule: string; readonly fault: string }
 
-/** One entry of a LimitRange has few resources; a tenant may write thousands of entries. */
-const MOST_ITEMS = 20
+/** Real LimitRanges have a few entries; a tenant may write thousands. */
+const MAX_ITEMS = 20
 
 /**
  * A clause for each LimitRange that refuses the pod because of what we add, with the remedy.
  *
- * @param annotatedWith what ours would have in the pod with this annotation; undefined where it would be refused
+ * @param annotatedWith resources of our containers in the pod with this annotation; undefined where the annotation is invalid
  */
 export function brokenLimitRanges(
   limitRanges: readonly JsonObject[],
@@ -43,7 +43,7 @@ export function brokenLimitRanges(
 }
 
 function itemsOf({ spec }: JsonObject): JsonObject[] {
-  return isObject(spec) && Array.isArray(spec.limits) ? spec.limits.filter(isObject).slice(0, MOST_ITEMS) : []
+  return objectsOf(objectOf(spec).limits).slice(0, MAX_ITEMS)
 }
 
 function ofContainers(item: JsonObject, { containers }: AddedPod): string[] {
@@ -56,7 +56,7 @@ function ofContainers(item: JsonObject, { containers }: AddedPod): string[] {
   })
 }
 
-/** Only what the pod does not break without us. */
+/** Only rules that the pod does not violate without our containers. */
 function ofPod(item: JsonObject, { without, withOurs }: AddedPod): string[] {
   const before = broken(item, (kind, name) => podTotal(without, kind, name)).map(({ rule }) => rule)
   return broken(item, (kind, name) => podTotal(withOurs, kind, name))
@@ -84,10 +84,7 @@ function broken(item: JsonObject, amounts: Amounts): Broken[] {
 }
 
 function bounds(item: JsonObject, name: ResourceName) {
-  const of = (list: 'max' | 'min' | 'maxLimitRequestRatio') => {
-    const quantities = item[list]
-    return isObject(quantities) ? quantities[name] : undefined
-  }
+  const of = (list: 'max' | 'min' | 'maxLimitRequestRatio') => objectOf(item[list])[name]
   return {
     max: amountOf(name, of('max')),
     min: amountOf(name, of('min')),
@@ -95,7 +92,7 @@ function bounds(item: JsonObject, name: ResourceName) {
   }
 }
 
-/** An annotation with which no container of ours breaks any of the items, tried on the pod; undefined where none is found. */
+/** An annotation with which our containers violate none of the items, verified on the pod; undefined where none is found. */
 function suggestion(
   items: readonly JsonObject[],
   added: AddedPod,
@@ -114,7 +111,7 @@ function suggestion(
     const [own = 0] = limits
     const limit = Math.max(...limits) > max ? max : Math.max(own, min)
     if (limit !== own) wanted.limits[name] = quantityText(name, limit)
-    // The gate's limit, where it is higher, is measured by the same request.
+    // The ratio also applies to the gate, whose limit may be higher with the same request.
     const request = amountOf(name, wanted.requests[name]) ?? 0
     const least = Math.max(min, Math.min(Math.max(...limits), max) / ratio)
     if (request < least) wanted.requests[name] = quantityText(name, Math.ceil(least))

@@ -1,6 +1,6 @@
 /**
- * What in a namespace will refuse pods because of the containers that we add. LimitRanger and ResourceQuota judge the finished pod, and
- * of their refusals only a ReplicaSet's Events tell; so it is said to whoever applies the workload.
+ * Warns of LimitRanges and ResourceQuotas of a namespace that will refuse pods because of our containers. These judge the final pod, and
+ * their refusals appear only in a ReplicaSet's Events; so the person who applies the workload is warned.
  */
 import { GATE_CONTAINER } from '../../common/keys.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
@@ -13,13 +13,13 @@ import { brokenLimitRanges } from './limit-range.ts'
 import type { NamespaceLimits } from './namespace-limits.ts'
 import { fullQuotas } from './quota.ts'
 
-/** Of which ours request the most that they ever do by themselves. */
+/** With this CPU request our containers request the most that they ever do without an annotation. */
 const LARGE_POD_CPU = '64'
 
 /**
  * @param raw the pod, or the one that a template describes
- * @param own what the sidecar, and the gate where there is one, have in it
- * @param who "pods of this workload", for example
+ * @param own resources of the sidecar, and of the gate where there is one, in this pod
+ * @param who the subject of the sentence, such as "pods of this workload"
  */
 export function podLimitWarnings(
   who: string,
@@ -40,8 +40,8 @@ export function podLimitWarnings(
 }
 
 /**
- * Of a namespace that is opted in: only what holds for every pod, by the resources that pods have without an annotation. A small pod's are
- * tried, and a large one's, in which ours request more.
+ * Warnings for an opted-in namespace: only those that hold for every pod without an annotation. A small pod is tried, and a large one, in
+ * which our containers request more.
  *
  * @param redirect how apps are reached in pods of this namespace unless annotated
  */

@@ -1,6 +1,6 @@
 /**
- * Labels and annotations that somebody meant for pod2iam and that it does not know: nothing else would ever say so. Under our own
- * prefix every unknown key is one; under others only near misses are, since those prefixes have other users.
+ * Warns of labels and annotations that were meant for pod2iam but that it does not know, which nothing else reports. Under our own prefix
+ * every unknown key is reported; under shared prefixes only near misses are.
  */
 import { KEYS } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
@@ -12,16 +12,16 @@ export type Marked = {
   readonly labels: Readonly<Record<string, string>>
 }
 
-/** An answer has no more, so nothing beyond is looked for. */
-const MOST_WARNINGS = 10
-/** Keys with a prefix that is nearly ours, and different prefixes, that are compared: some 15 and 5 µs each. */
-const MOST_KEYS = 500
-const MOST_PREFIXES = 500
-/** Longer keys than the API server takes are nobody's. */
-const MOST_KEY = 320
+/** An answer has at most ten warnings, so no more are looked for. */
+const MAX_WARNINGS = 10
+/** Compared keys with a prefix like ours, and compared prefixes: about 15 and 5 µs each. */
+const MAX_KEYS = 500
+const MAX_PREFIXES = 500
+/** The API server accepts no longer keys. */
+const MAX_KEY = 320
 const OWN_PREFIX = partsOf(KEYS.redirect).prefix
 const SHARED_PREFIX = partsOf(KEYS.externalId).prefix
-/** Names that people use for ours elsewhere, without separators. */
+/** Names that similar tools use for our keys, without separators. */
 const OTHER_NAMES: Readonly<Record<string, string>> = {
   rolearn: KEYS.role,
   iamrole: KEYS.role,
@@ -30,7 +30,7 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
 }
 
 /**
- * One sentence for each key that is misspelt, or stands where it has no effect.
+ * One sentence for each key that is misspelt, or has no effect in its place.
  *
  * @param roleKey the configured key of the role annotation; kube2iam's own is left alone beside it
  */
@@ -44,15 +44,15 @@ export function misspeltKeys({ annotations, labels }: Marked, place: Place, role
     ['label', labels],
   ] as const)
     for (const key in map) {
-      if (key.length > MOST_KEY || !isNear(key)) continue
-      if (warnings.length >= MOST_WARNINGS || ++compared > MOST_KEYS) return warnings
+      if (key.length > MAX_KEY || !isNear(key)) continue
+      if (warnings.length >= MAX_WARNINGS || ++compared > MAX_KEYS) return warnings
       const warning = ofKey(key, form, place, known, roleKey)
       if (warning !== undefined) warnings.push(warning)
     }
   return warnings
 }
 
-/** Whether a key's prefix is one of ours, or nearly; each prefix is compared once. */
+/** Whether a key's prefix is ours or a near miss; each prefix is compared once. */
 function nearPrefixes(known: readonly OwnKey[]): (key: string) => boolean {
   const ours = new Set(known.map(({ key }) => partsOf(key).prefix))
   const seen = new Map<string, boolean>()
@@ -61,7 +61,7 @@ function nearPrefixes(known: readonly OwnKey[]): (key: string) => boolean {
     if (prefix === '') return known.some((one) => one.key === key)
     const before = seen.get(prefix)
     if (before !== undefined) return before
-    if (seen.size >= MOST_PREFIXES) return ours.has(prefix)
+    if (seen.size >= MAX_PREFIXES) return ours.has(prefix)
     const lower = prefix.toLowerCase()
     const is = [...ours].some((one) => one !== '' && prefixDistance(lower, one) <= 2)
     seen.set(prefix, is)
@@ -84,7 +84,7 @@ function ofKey(
   const given = `${form} ${quote(key)}`
   if (meant !== undefined) return `${given} means nothing to pod2iam: did you mean ${formed(meant, form)}?`
   return prefix === OWN_PREFIX
-    ? `${given} means nothing to pod2iam: remove it, or look up the key that is meant`
+    ? `${given} means nothing to pod2iam: remove it, or write the key that is meant`
     : undefined
 }
 
@@ -92,7 +92,7 @@ function formed({ key, form }: OwnKey, written: Form): string {
   return form === written ? key : `the ${form} ${key}`
 }
 
-/** A key of ours that is written as it should be, where it has no effect. */
+/** For a correctly spelt key of ours that has no effect in its place. */
 function misplaced(
   { key, form, places, isWritten }: OwnKey,
   written: Form,
@@ -108,7 +108,7 @@ function misplaced(
 
 const article = (form: Form) => (form === 'annotation' ? 'an' : 'a')
 
-/** Of two prefixes, up to 3; another domain behind a name of ours (`pod2iam.io`) is a near miss, too. */
+/** The distance of two prefixes, up to 3; our name with another domain (`pod2iam.io`) is a near miss, too. */
 function prefixDistance(prefix: string, known: string): number {
   if (known === OWN_PREFIX && /^pod2iam(?:[.]|$)/.test(prefix)) return prefix === known ? 0 : 1
   if (known === SHARED_PREFIX && /^iam[.](?:aws|amazon|amazonaws)(?:[.]|$)/.test(prefix))
@@ -116,7 +116,7 @@ function prefixDistance(prefix: string, known: string): number {
   return editDistance(prefix, known, 2)
 }
 
-/** The key of ours whose name is nearest: first one of the same prefix, first one that has its place here. */
+/** Our key with the most similar name, preferably with the same prefix, and one that has an effect in this place. */
 function nearest(
   key: string,
   name: string,
@@ -132,10 +132,10 @@ function nearest(
     if (own.isWritten) continue
     const parts = partsOf(own.key)
     const wanted = simplified(parts.name)
-    // Of a short word too many others are two letters away.
-    const most = wanted.length < 6 ? 1 : 2
-    const distance = editDistance(bare, wanted, most)
-    if (distance > most) continue
+    // A short word has too many others at a distance of two letters.
+    const max = wanted.length < 6 ? 1 : 2
+    const distance = editDistance(bare, wanted, max)
+    if (distance > max) continue
     const elsewhere = partsOf(key).prefix === parts.prefix ? 0 : 0.5
     const score = distance + elsewhere + (own.places.includes(place) ? 0 : 0.25)
     if (best === undefined || score < best.score) best = { own, score }
@@ -143,7 +143,7 @@ function nearest(
   return best?.own
 }
 
-/** Without what people write in different ways: `allowedRoles`, `allowed_roles` and `allowed-roles`. */
+/** Makes `allowedRoles`, `allowed_roles` and `allowed-roles` equal. */
 function simplified(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '')
 }

@@ -1,10 +1,11 @@
-/** Values of our keys that nobody follows, where no pod is refused that would say so. */
+/** Warns of invalid values of our keys where no refused pod would show them. */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
 import { parseRoleArn, quote, resolveRole } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Namespace } from '../kubernetes/namespace.ts'
+import { ANY_BASE } from '../pod/identity.ts'
+import type { Namespace } from '../pod/namespace.ts'
 import { GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
 import { editDistance } from './edit-distance.ts'
 
@@ -17,20 +18,18 @@ const POD_CHOICES: Readonly<Record<string, readonly string[]>> = {
   [KEYS.startupGate]: GATE_MODES,
   [KEYS.logLevel]: LOG_LEVELS,
 }
-/** Ways to say that a namespace is not opted in; that is what they get. */
+/** Values with which people mean that a namespace is not opted in, as it is then. */
 const OPTED_OUT = new Set(['', 'disabled', 'false', 'off', 'no', 'none'])
 const OPTED_IN = new Set(['true', 'on', 'yes'])
-/** Stands in where only the form of a name or a list is of interest. */
-const ANY_BASE = 'arn:aws:iam::000000000000:role/'
 
-/** Of a pod or a template of pods. */
+/** Warnings for a pod or a pod template. */
 export function podValues(annotations: Texts): string[] {
   return Object.entries(POD_CHOICES).flatMap(([key, values]) =>
     choice(`annotation ${key}`, annotations[key], values),
   )
 }
 
-/** Of a namespace: how it is opted in, and what it allows. */
+/** Warnings for a namespace: how it is opted in, and what it allows. */
 export function namespaceValues(
   { name, labels, annotations }: Namespace,
   settings: InjectionSettings,
@@ -71,7 +70,7 @@ function injectionLabel(value: string | undefined): string[] {
   ]
 }
 
-/** Each list alone, as `judgeRole` reads them: what it cannot parse allows nothing. */
+/** Reads each list by itself with `judgeRole`: a list that it cannot parse allows nothing. */
 function allowLists(name: string, annotations: Texts, policy: PolicySettings): string[] {
   const any = parseRoleArn(`${ANY_BASE}any`)
   if (!policy.restrictions || !any.ok) return []

@@ -1,8 +1,9 @@
-/** What bounds the pods of a namespace: its LimitRanges and ResourceQuotas, for warnings alone. */
+/** Reads the LimitRanges and ResourceQuotas of a namespace, for warnings only. */
 
+import { BoundedMap } from '../../common/bounded-map.ts'
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { type JsonObject, objectOf, objectsOf } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
 import { isNamespaceName } from '../kubernetes/namespace-lookup.ts'
 
@@ -11,19 +12,19 @@ export type NamespaceLimits = {
   readonly quotas: readonly JsonObject[]
 }
 
-/** Reads them; never rejects: what cannot be read warns of nothing. */
+/** Never rejects: where a list cannot be read, it is empty and there is no warning. */
 export type LimitsLookup = (namespace: string) => Promise<NamespaceLimits>
 
 export const NO_LIMITS: NamespaceLimits = { limitRanges: [], quotas: [] }
 
 /** Real namespaces have one or two of each. */
-const MOST_OBJECTS = 50
-/** What is applied together, a chart's ten workloads, asks once. */
+const MAX_OBJECTS = 50
+/** Long enough that workloads applied together, as those of a chart, cause a single read. */
 const KEPT_MS = 5000
-const MOST_NAMESPACES = 256
+const MAX_NAMESPACES = 256
 
 /**
- * @param kube whose requests end within a second
+ * @param kube a client whose requests end within a second
  * @param clock milliseconds, monotonic
  */
 export function namespaceLimits(
@@ -31,13 +32,14 @@ export function namespaceLimits(
   clock: () => number,
   log: Pick<Logger, 'debug'>,
 ): LimitsLookup {
-  const known = new Map<string, { readonly at: number; readonly limits: Promise<NamespaceLimits> }>()
+  const known = new BoundedMap<string, { readonly at: number; readonly limits: Promise<NamespaceLimits> }>(
+    MAX_NAMESPACES,
+  )
   const list = async (namespace: string, plural: string): Promise<readonly JsonObject[]> => {
     try {
       const path = `/api/v1/namespaces/${namespace}/${plural}`
-      const answer = await kube.get(path, { limit: String(MOST_OBJECTS) })
-      const items = isObject(answer) && Array.isArray(answer.items) ? answer.items : []
-      return items.filter(isObject).slice(0, MOST_OBJECTS)
+      const answer = await kube.get(path, { limit: String(MAX_OBJECTS) })
+      return objectsOf(objectOf(answer).items).slice(0, MAX_OBJECTS)
     } catch (error) {
       log.debug('no warning of limits can be given', {
         namespace,
@@ -55,16 +57,13 @@ export function namespaceLimits(
     return { limitRanges, quotas }
   }
   return async function lookUpLimits(namespace) {
-    // It becomes part of a path, and whoever reaches the port can write it.
+    // It becomes part of a path, and anybody who reaches the port can send it.
     if (!isNamespaceName(namespace)) return NO_LIMITS
     const now = clock()
     const last = known.get(namespace)
     if (last !== undefined && now - last.at < KEPT_MS) return last.limits
     const limits = read(namespace)
-    known.delete(namespace)
     known.set(namespace, { at: now, limits })
-    const [oldest] = known.keys()
-    if (known.size > MOST_NAMESPACES && oldest !== undefined) known.delete(oldest)
     return limits
   }
 }

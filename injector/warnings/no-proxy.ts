@@ -1,13 +1,13 @@
 /**
- * What `NO_PROXY` excepts, as HTTP clients read it. There is no standard: Go, curl and Python's requests know networks,
- * botocore knows none; Go and Python take a name for the end of a longer one, and of an address too.
+ * Whether `NO_PROXY` contains an exception, as HTTP clients read it. There is no standard: Go, curl and Python's requests understand
+ * networks, botocore does not; Go and Python match a name with the end of a longer one, and even of an address.
  */
 import { BlockList, isIP, isIPv6 } from 'node:net'
 
-/** `address`: by all clients. `network`: by those that know networks. */
-export type Excepted = 'address' | 'network' | undefined
+/** `address`: for all clients. `network`: for those that understand networks. */
+type Excepted = 'address' | 'network' | undefined
 
-/** How a list excepts an address and port, undefined where it does not. */
+/** How a list makes an exception of an address and port; undefined where it does not. */
 export function exceptedBy(list: string, address: string, port: number): Excepted {
   const entries = list.split(/[\s,]+/).filter((entry) => entry !== '')
   if (entries.some((entry) => isNamed(entry, address, port))) return 'address'
@@ -41,13 +41,13 @@ function isWithin(entry: string, address: string): boolean {
   return list.check(address, 'ipv6')
 }
 
-/** However the zeros of IPv6 are written. */
+/** Whether two addresses are equal, also where IPv6 zeros are written differently. */
 function isSame(one: string, other: string): boolean {
   if (one === other) return true
   return isIPv6(one) && isIPv6(other) && URL.parse(`http://[${one}]`)?.host === `[${other}]`
 }
 
-/** Of an IPv4 address. */
+/** The bits of an IPv4 address. */
 function bits(address: string): number {
   return address.split('.').reduce((all, octet) => (all << 8) | Number(octet), 0)
 }

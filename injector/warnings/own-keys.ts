@@ -1,4 +1,4 @@
-/** Which of our keys has its place where: what is known of labels and annotations before one can be called misspelt. */
+/** All keys of ours, whether each is a label or an annotation, and on which objects it has an effect. */
 import { KEYS } from '../../common/keys.ts'
 
 export type Place = 'pod' | 'namespace'
@@ -8,7 +8,7 @@ export type OwnKey = {
   readonly key: string
   readonly form: Form
   readonly places: readonly Place[]
-  /** Written by the injector: nobody means to write it. */
+  /** Written by the injector, so people do not mean to write it. */
   readonly isWritten: boolean
 }
 
@@ -27,7 +27,7 @@ const own = (
   isWritten,
 })
 
-/** All keys of ours, with the configured one for the role. */
+/** @param roleKey the configured key of the role annotation */
 export function ownKeys(roleKey: string): readonly OwnKey[] {
   return [
     ...POD.map((name) => own(name === 'role' ? roleKey : KEYS[name], ['pod'])),
@@ -40,7 +40,7 @@ export function ownKeys(roleKey: string): readonly OwnKey[] {
   ]
 }
 
-/** Before the slash, and after it; without a slash the first is empty. */
+/** The parts of a key before and after the slash; without a slash the prefix is empty. */
 export function partsOf(key: string): { readonly prefix: string; readonly name: string } {
   const slash = key.indexOf('/')
   return { prefix: key.slice(0, Math.max(slash, 0)), name: key.slice(slash + 1) }

@@ -1,25 +1,25 @@
 /**
- * A proxy in a container's own environment that its SDK would ask for the metadata service: botocore, Go, Ruby, Rust
- * and all that uses curl do, JavaScript, Java and awscrt do not (docs/clients.md).
+ * Warns of a proxy in a container's own environment that its SDK would use for the metadata service: botocore, Go, Ruby, Rust and
+ * everything based on curl do, JavaScript, Java and awscrt do not (docs/clients.md).
  */
 import { METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
-import { isOurs } from '../form/container-form.ts'
-import { ENDPOINT_ENV } from '../patch/addition.ts'
 import { isMeshContainer } from '../patch/mesh.ts'
+import { ENDPOINT_ENV } from '../pod/endpoint.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
+import { isOurs } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'
 import { exceptedBy } from './no-proxy.ts'
 
-/** `HTTPS_PROXY` is none of them: metadata is asked for by http alone. */
+/** Without `HTTPS_PROXY`: requests for metadata use plain HTTP. */
 const PROXIES = ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy']
 const EXCEPTIONS = ['NO_PROXY', 'no_proxy']
 const MODE_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE'
 
-/** Characters of all lists of a pod that are judged, since it takes time: no real pod has as many, and nothing is said of the rest. */
+/** Characters of a pod's lists that are read, because it takes time: no real pod has as many, and the rest causes no warning. */
 const MAX_JUDGED = 65_536
 
-/** One warning per container that has a proxy without an exception for where its SDK asks. */
+/** One warning per container with a proxy and without an exception for the address that its SDK uses. */
 export function proxyWarnings({ spec }: Pod, redirect: RedirectMode): string[] {
   let judged = 0
   return [...(spec.initContainers ?? []), ...spec.containers]
@@ -36,14 +36,14 @@ function lengthOfLists({ env }: Container): number {
 }
 
 function proxyWarning({ name, env, envFrom }: Container, redirect: RedirectMode): string[] {
-  // Of two with the same name the later one counts.
+  // Of two variables with the same name the later one counts.
   const byName = new Map((env ?? []).map((entry) => [entry.name, entry]))
   const proxies = PROXIES.filter((proxy) => byName.has(proxy) && byName.get(proxy)?.value !== '')
   if (proxies.length === 0) return []
   const exceptions = EXCEPTIONS.map((exception) => byName.get(exception)).filter(
     (entry) => entry !== undefined,
   )
-  // What cannot be seen may well have the exception.
+  // A value that cannot be seen may contain the exception.
   if (exceptions.some(isUnseen) || (exceptions.length === 0 && envFrom !== undefined)) return []
   const { host, port } = metadataEndpoint(byName, redirect)
   // Clients differ in which of the two spellings counts, so each must have it.
@@ -58,7 +58,7 @@ function proxyWarning({ name, env, envFrom }: Container, redirect: RedirectMode)
   return []
 }
 
-/** Where its SDK asks: what the container says, as far as it can be seen, or what the mode makes of it. */
+/** The address that its SDK uses: the container's own setting, as far as it can be seen, or the default of the mode. */
 function metadataEndpoint(
   byName: ReadonlyMap<string, EnvVar>,
   redirect: RedirectMode,

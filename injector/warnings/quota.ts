@@ -1,10 +1,10 @@
-/** ResourceQuotas that have no room for a pod because of what we add (pkg/quota/v1/evaluator/core/pods.go). */
+/** Finds ResourceQuotas without room for a pod because of our containers (pkg/quota/v1/evaluator/core/pods.go). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isObject, type JsonObject } from '../admission/json.ts'
+import { isObject, type JsonObject, nameOf, objectOf } from '../json.ts'
 import type { Pod } from '../pod/pod.ts'
 import { amountOf, quantityText, type ResourceName } from '../pod/quantity.ts'
 import { type Kind, podTotal } from '../pod/total.ts'
-import { type AddedPod, nameOf } from './added-pod.ts'
+import type { AddedPod } from './added-pod.ts'
 
 const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
   cpu: ['requests', 'cpu'],
@@ -15,14 +15,14 @@ const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
   'limits.memory': ['limits', 'memory'],
 }
 
-export type FullQuota = {
-  /** A clause with the remedy. */
+type FullQuota = {
+  /** A clause, with the remedy. */
   readonly said: string
   /** Not even an empty namespace would have room. */
   readonly isNever: boolean
 }
 
-/** Only quotas that one pod without our containers would fit into: of others everybody knows already. */
+/** Only quotas with room for the pod without our containers: the others are known to people. */
 export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }: AddedPod): FullQuota[] {
   return quotas.flatMap((quota) => {
     if (!counts(quota, withOurs)) return []
@@ -49,14 +49,12 @@ export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }:
 }
 
 function usage({ spec, status }: JsonObject): { readonly hard: JsonObject; readonly used: JsonObject } {
-  const list = (of: JsonObject[string], key: string) =>
-    isObject(of) && isObject(of[key]) ? of[key] : undefined
-  return { hard: list(spec, 'hard') ?? {}, used: list(status, 'used') ?? {} }
+  return { hard: objectOf(objectOf(spec).hard), used: objectOf(objectOf(status).used) }
 }
 
 /**
- * Whether it counts a pod like this one for sure: by its scopes, as far as a pod of ours shows them. One with requests is never
- * BestEffort; priority classes, which admission may set later, are not looked at.
+ * Whether a quota certainly counts this pod, judged by those scopes that the pod shows. A pod with requests is never BestEffort;
+ * priority classes are ignored, since admission may set them later.
  */
 function counts({ spec }: JsonObject, pod: Pod): boolean {
   if (!isObject(spec)) return false

@@ -1,11 +1,11 @@
-/** What a person should know where the pod as a whole leaves our sidecar no CPU of its own. */
+/** Warns where the resources of the pod as a whole leave too little CPU for the sidecar. */
 import type { Pod } from '../pod/pod.ts'
 import { inProportion } from '../pod/proportion.ts'
 import { amountOf, quantityText } from '../pod/quantity.ts'
 import type { ChosenResources, OwnResources } from '../pod/resources.ts'
 import { podLevel } from '../pod/total.ts'
 
-/** @param resources what ours have in the pod, after they were fitted into it */
+/** @param resources of our containers, after they were fitted into the pod */
 export function roomWarnings(pod: Pod, chosen: ChosenResources, resources: OwnResources): string[] {
   const whole = podLevel(pod, 'requests', 'cpu')
   const wanted = inProportion(pod, chosen).sidecar.requests.cpu

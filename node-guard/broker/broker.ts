@@ -1,74 +1,179 @@
-/** The broker: its decisions (`core.ts`), and what serves them. */
-import type { AddressInfo } from 'node:net'
-import { healthServer, type Readiness } from '../../common/health.ts'
-import { type BrokerEdges, brokerCore } from './core.ts'
-import { newsSeconds } from './instance/metadata.ts'
-import { brokerMetrics } from './metrics.ts'
-import { brokerApp, type OnAnswer } from './server/app.ts'
-import { brokerServer } from './server/connections.ts'
-import { listenAll } from './server/listen.ts'
-import type { BrokerSettings } from './settings.ts'
+/** The broker without what serves it: its parts in the order in which a request passes them, and what connects them. */
+import type { SteadyClock } from '../../common/clock.ts'
+import { whyUnguarded } from '../../common/firewall-state.ts'
+import type { Kube } from '../../common/kube/client.ts'
+import type { Logger } from '../../common/log.ts'
+import { Problem } from '../../common/protocol.ts'
+import { issuanceLog } from './audit/issuance-log.ts'
+import { refusalReport } from './audit/refusals.ts'
+import { authenticator } from './authenticate/authenticate.ts'
+import { type SigningKeys, signingKeys } from './authenticate/keys.ts'
+import { tokenVerifier } from './authenticate/verify.ts'
+import { type Authorizer, authorizer } from './authorize/authorize.ts'
+import { stsProblem } from './aws/explain.ts'
+import { type NodeIdentity, nodeIdentity } from './aws/node-identity.ts'
+import { stsClient } from './aws/sts-client.ts'
+import type { Imds } from './instance/imds.ts'
+import { metadata } from './instance/snapshot.ts'
+import { liveReader } from './kubernetes/live.ts'
+import { liveReads } from './kubernetes/live-reads.ts'
+import { type Namespaces, namespaceStore } from './kubernetes/namespaces.ts'
+import { hasEnded, podRecord } from './kubernetes/pod.ts'
+import { type Pods, podStore } from './kubernetes/pods.ts'
+import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
+import type { BrokerMetrics, Observed } from './metrics.ts'
+import type { BrokerHandlers } from './server/app.ts'
+import { brokerHandlers } from './server/handlers.ts'
+import { type Grant, grantOf, sessionKey } from './sessions/entries.ts'
+import { stsQueue } from './sessions/queue.ts'
+import { type Sessions, sessionStore } from './sessions/sessions.ts'
+import { type WarmUp, warmUp } from './sessions/warm-up.ts'
+import { type BrokerSettings, entitlementSettings } from './settings.ts'
 
-export type { BrokerEdges } from './core.ts'
-
-export type Broker = {
-  readonly readiness: () => Readiness
-  /** Where it listens now. */
-  readonly addresses: () => readonly AddressInfo[]
-  readonly healthAddress: () => AddressInfo | undefined
-  /** Answers what was asked, for {@link ANSWERING_MS} at most, and ends. */
-  readonly stop: () => Promise<void>
+/** What the broker touches of the world. */
+export type BrokerDeps = {
+  readonly kube: Kube
+  readonly imds: Imds
+  readonly clock: SteadyClock
+  readonly log: Logger
+  /** Makes the client of STS; the AWS SDK's where absent. */
+  readonly connectSts?: typeof stsClient
+  /** Makes what checks tokens; by their signature where absent. */
+  readonly verifier?: typeof tokenVerifier
 }
 
-/** @param region from the environment; a setting wins over it, the metadata service comes last */
-export function startBroker(settings: BrokerSettings, edges: BrokerEdges, region?: string): Broker {
-  const { clock, log } = edges
-  const metrics = brokerMetrics()
-  const core = brokerCore(settings, edges, metrics, region)
-  const { aws, cluster } = core
-  const counted: OnAnswer = (path, code, seconds) => {
-    metrics.requests.inc({ path, code })
-    if (path === 'credentials') metrics.requestSeconds.observe(seconds)
-  }
-  const app = brokerApp(core.routes, log, counted, newsSeconds(settings.metadataAllow))
-  const listeners = listenAll(settings.listen, settings.port, () => brokerServer(app), { clock, log })
+/** Counters of what is decided. */
+type DecisionMetrics = {
+  readonly [Name in 'events' | 'stsCalls' | 'cache']: Pick<BrokerMetrics[Name], 'inc'>
+}
 
-  const readiness = (): Readiness => {
-    const waiting = cluster.whyNotReady()
-    if (waiting) return { ready: false, ...waiting }
-    const detail = aws.whyNotReady()
-    if (detail) return { ready: false, code: 'node-credentials-unavailable', detail }
-    if (listeners.bound().length === 0)
-      return { ready: false, code: 'not-listening', detail: 'no address of --listen exists on this node yet' }
-    return { ready: true, code: 'ready' }
-  }
-  metrics.restricts(settings)
-  metrics.observe({
-    pods: cluster.pods.size,
-    sessions: aws.sessions.size,
-    soonestExpiry: aws.sessions.soonestExpiry,
-    overdue: aws.sessions.overdue,
-    waitingForSts: aws.waitingForSts,
-    watchAges: cluster.watchAges,
-    leftOut: cluster.leftOut,
-    listeners: () => listeners.bound().length,
+type NotReady = { readonly code: string; readonly detail: string }
+
+export type Broker = {
+  readonly handlers: BrokerHandlers
+  /** A code and a sentence while it cannot answer yet, or undefined. */
+  readonly whyNotReady: () => NotReady | undefined
+  readonly observed: Omit<Observed, 'listeners'>
+  readonly stop: () => void
+}
+
+/** @param environmentRegion for where no setting names a Region; the metadata service comes last */
+export function createBroker(
+  settings: BrokerSettings,
+  deps: BrokerDeps,
+  metrics: DecisionMetrics,
+  environmentRegion?: string,
+): Broker {
+  const { kube, imds, clock, log, connectSts = stsClient, verifier = tokenVerifier } = deps
+  const { nodeName, roleKey, audience, stateDir, stsQps: perSecond, stsConcurrency: concurrency } = settings
+  const region = settings.region ?? environmentRegion
+  const stopping = new AbortController()
+  const running = { kube, imds, clock, log, signal: stopping.signal }
+
+  const { onRefused, onRejected } = refusalReport(deps, nodeName, (outcome) =>
+    metrics.events.inc({ outcome }),
+  )
+  const pods = podStore((object) => podRecord(object, roleKey))
+  const namespaces = namespaceStore(clock)
+  const reads = liveReads({ pods, namespaces, live: liveReader(kube, clock), clock, nodeName, roleKey })
+  const keys = signingKeys(running, settings.issuer)
+  const verify = verifier(keys, audience, clock)
+  const ownAddresses = settings.listen
+  const known = { verify, pods, reads, clock, nodeName, roleKey, ownAddresses }
+  const authenticate = authenticator({ ...known, onRefused, onRejected })
+
+  const identity = nodeIdentity({ ...settings, region }, { ...running, connectSts }, (outcome) =>
+    metrics.stsCalls.inc({ outcome }),
+  )
+  const policy = authorizer({
+    ...{ namespaces, reads, roles: identity.roles, onRefused },
+    settings: entitlementSettings(settings),
+    whyUnguarded: () => whyUnguarded(stateDir, clock.now()),
   })
-  const health = healthServer({ readiness, metrics: () => metrics.registry.metrics() })
-  health.listen(settings.healthPort)
+  const queue = stsQueue({ perSecond, concurrency }, clock)
+  const sessions = sessionStore({
+    ...{ scope: settings.sessionScope, assume: identity.assume, queue, clock },
+    holds: (grant) => isStillGranted(grant, pods, policy),
+    explain: (failure, thrown, context) =>
+      stsProblem(failure, thrown, { ...context, callerArn: identity.callerArn() }),
+    on: {
+      issued: issuanceLog(log),
+      failed: ({ pod }, problem) => onRefused(pod, problem),
+      cache: (outcome) => metrics.cache.inc({ outcome }),
+    },
+  })
+  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey })
+  const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
+
+  judgeAnewOnChange({ pods, namespaces, identity }, sessions, warm)
+  const watches = watchCluster({ pods, namespaces }, nodeName, running)
 
   return {
-    readiness,
-    addresses: listeners.bound,
-    healthAddress: () => {
-      const address = health.address()
-      return typeof address === 'object' && address !== null ? address : undefined
+    handlers: brokerHandlers({ authenticate, authorizer: policy, sessions, snapshot, onRejected }),
+    whyNotReady: () => whyNotReady(keys, watches, identity),
+    observed: {
+      pods: pods.size,
+      sessions: sessions.size,
+      soonestExpiry: sessions.soonestExpiry,
+      overdue: sessions.overdue,
+      waitingForSts: queue.waiting,
+      watchAges: watches.ages,
+      leftOut: watches.leftOut,
     },
-    stop: async () => {
-      // What is under way is judged by what the watches know.
-      await listeners.stop()
-      core.stop()
-      health.close()
-      health.closeAllConnections()
+    stop: () => {
+      stopping.abort()
+      keys.stop()
+      sessions.stop()
+      kube.close()
+      imds.close()
     },
   }
+}
+
+/** What was granted is what would be granted now, by what the watches know. */
+function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'entitlement'>): boolean {
+  const pod = pods.get(grant.pod.uid)
+  if (!pod || hasEnded(pod)) return false
+  try {
+    return sessionKey(grantOf(pod, policy.entitlement(pod)), 'pod') === sessionKey(grant, 'pod')
+  } catch (error) {
+    if (error instanceof Problem) return false
+    throw error
+  }
+}
+
+/** Whenever something changes that decisions rest on, what was granted by them is judged again. */
+function judgeAnewOnChange(
+  on: { readonly pods: Pods; readonly namespaces: Namespaces; readonly identity: NodeIdentity },
+  sessions: Sessions,
+  warm: WarmUp,
+): void {
+  on.pods.subscribe({
+    gone: sessions.dropPod,
+    changed: (changed) => {
+      sessions.review(({ pod }) => pod.uid === changed.uid)
+      warm.pod(changed)
+    },
+  })
+  on.namespaces.subscribe((name) => {
+    sessions.review(({ pod }) => pod.namespace === name)
+    warm.namespace(name)
+  })
+  on.identity.start(() => {
+    sessions.review(() => true)
+    warm.all()
+  })
+}
+
+function whyNotReady(
+  keys: SigningKeys,
+  watches: ClusterWatches,
+  identity: NodeIdentity,
+): NotReady | undefined {
+  if (!keys.current())
+    return { code: 'keys-unknown', detail: 'the API server’s token signing keys are not known' }
+  const unsynced = watches.unsynced()
+  if (unsynced) return { code: 'watch-not-synced', detail: `the first list of ${unsynced} has not arrived` }
+  const detail = identity.whyUnknown()
+  return detail === undefined ? undefined : { code: 'node-credentials-unavailable', detail }
 }

@@ -9,8 +9,8 @@ import { onTerminate } from '../../common/lifecycle.ts'
 import { pinoLogger } from '../../common/pino-log.ts'
 import { settingsOrExit } from '../../common/settings.ts'
 import { VERSION } from '../../common/version.ts'
-import { startBroker } from './broker.ts'
 import { imdsClient, imdsEndpoint } from './instance/imds.ts'
+import { startBroker } from './serve.ts'
 import { ANSWERING_MS } from './server/end.ts'
 import { BROKER_SETTINGS, conflicts } from './settings.ts'
 
@@ -34,14 +34,14 @@ async function main(): Promise<void> {
   process.env.AWS_EC2_METADATA_V1_DISABLED = 'true'
 
   const log = pinoLogger('broker', settings.logLevel)
-  const edges = {
+  const deps = {
     kube: kubeClient(access, systemClock, { userAgent: 'pod2iam-broker' }),
     imds: imdsClient(endpoint, systemClock),
     clock: systemClock,
     log,
   }
   log.info('starting', { version: VERSION, node: settings.nodeName })
-  const broker = startBroker(settings, edges, process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION)
+  const broker = startBroker(settings, deps, process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION)
   onTerminate(broker.stop, ANSWERING_MS + 500)
   sparePages()
 }

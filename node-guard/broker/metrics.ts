@@ -43,36 +43,23 @@ export type BrokerMetrics = ReturnType<typeof brokerMetrics>
 export function brokerMetrics() {
   const registry = new Registry()
   const registers = [registry]
-  const requests = new Counter({
-    name: 'pod2iam_broker_requests_total',
-    help: 'Requests by path and outcome: ok, or the code of the refusal.',
-    labelNames: ['path', 'code'],
-    registers,
-  })
+  const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+    new Counter({ name: `pod2iam_broker_${name}`, help, labelNames, registers })
+  const requests = counter(
+    'requests_total',
+    'Requests by path and outcome: ok, or the code of the refusal.',
+    'path',
+    'code',
+  )
   const requestSeconds = new Histogram({
     name: 'pod2iam_broker_request_duration_seconds',
     help: 'Time to answer a request for credentials.',
     buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2, 10],
     registers,
   })
-  const stsCalls = new Counter({
-    name: 'pod2iam_broker_sts_calls_total',
-    help: 'STS AssumeRole calls by outcome.',
-    labelNames: ['outcome'],
-    registers,
-  })
-  const cache = new Counter({
-    name: 'pod2iam_broker_cache_total',
-    help: 'Lookups of sessions by outcome.',
-    labelNames: ['outcome'],
-    registers,
-  })
-  const events = new Counter({
-    name: 'pod2iam_broker_events_total',
-    help: 'Kubernetes Events by outcome.',
-    labelNames: ['outcome'],
-    registers,
-  })
+  const stsCalls = counter('sts_calls_total', 'STS AssumeRole calls by outcome.', 'outcome')
+  const cache = counter('cache_total', 'Lookups of sessions by outcome.', 'outcome')
+  const events = counter('events_total', 'Kubernetes Events by outcome.', 'outcome')
   new Gauge({ name: 'pod2iam_broker_info', help: 'The version.', labelNames: ['version'], registers }).set(
     { version: VERSION },
     1,
@@ -82,62 +69,65 @@ export function brokerMetrics() {
   // So that a rate over what has not happened yet is 0, not absent, and the first time counts.
   for (const code of Object.keys(PROBLEMS)) requests.inc({ path: 'credentials', code }, 0)
   for (const outcome of Object.keys(OUTCOMES)) stsCalls.inc({ outcome }, 0)
-
-  const restricts = ({ namespaceRestrictions, permittedRoles }: RoleRestrictions) => {
-    const gauge = new Gauge({
-      name: 'pod2iam_broker_role_restrictions',
-      help: 'Whether something holds pods to some roles, by what: namespace, permitted-roles.',
-      labelNames: ['by'],
-      registers,
-    })
-    gauge.set({ by: 'namespace' }, namespaceRestrictions ? 1 : 0)
-    gauge.set({ by: 'permitted-roles' }, permittedRoles.length > 0 ? 1 : 0)
-  }
-
-  const observe = (observed: Observed) => {
-    const gauge = (name: string, help: string, read: () => number) =>
-      new Gauge({
-        name,
-        help,
-        registers,
-        collect() {
-          this.set(read())
-        },
-      })
-    gauge('pod2iam_broker_pods', 'Pods of this node.', observed.pods)
-    gauge('pod2iam_broker_sessions', 'Sessions held.', observed.sessions)
-    gauge(
-      'pod2iam_broker_sessions_overdue',
-      'Sessions in use with less than a third of their life left, which should have been renewed at half.',
-      observed.overdue,
-    )
-    gauge('pod2iam_broker_listeners', 'Addresses listened on.', observed.listeners)
-    gauge('pod2iam_broker_sts_waiting', 'Calls waiting for their turn at STS.', observed.waitingForSts)
-    gauge(
-      'pod2iam_broker_soonest_expiry_timestamp_seconds',
-      'When the first of the held sessions expires; 0 when there is none.',
-      () => (observed.soonestExpiry() ?? 0) / 1000,
-    )
-    const byWatch = (name: string, help: string, read: () => Readonly<Record<string, number>>) =>
-      new Gauge({
-        name,
-        help,
-        labelNames: ['watch'],
-        registers,
-        collect() {
-          for (const [watch, value] of Object.entries(read())) this.set({ watch }, value)
-        },
-      })
-    byWatch(
-      'pod2iam_broker_watch_age_seconds',
-      'Time since the API server last said something on a watch.',
-      observed.watchAges,
-    )
-    byWatch(
-      'pod2iam_broker_watch_left_out',
-      'How often since the start an object was left out because it was too large to be read.',
-      observed.leftOut,
-    )
-  }
+  const observe = (observed: Observed) => showObserved(registry, observed)
+  const restricts = (restrictions: RoleRestrictions) => showRestrictions(registry, restrictions)
   return { registry, requests, requestSeconds, stsCalls, cache, events, restricts, observe }
+}
+
+function showRestrictions(registry: Registry, { namespaceRestrictions, permittedRoles }: RoleRestrictions) {
+  const gauge = new Gauge({
+    name: 'pod2iam_broker_role_restrictions',
+    help: 'Whether something holds pods to some roles, by what: namespace, permitted-roles.',
+    labelNames: ['by'],
+    registers: [registry],
+  })
+  gauge.set({ by: 'namespace' }, namespaceRestrictions ? 1 : 0)
+  gauge.set({ by: 'permitted-roles' }, permittedRoles.length > 0 ? 1 : 0)
+}
+
+function showObserved(registry: Registry, observed: Observed): void {
+  const registers = [registry]
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name: `pod2iam_broker_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(read())
+      },
+    })
+  gauge('pods', 'Pods of this node.', observed.pods)
+  gauge('sessions', 'Sessions held.', observed.sessions)
+  gauge(
+    'sessions_overdue',
+    'Sessions in use with less than a third of their life left, which should have been renewed at half.',
+    observed.overdue,
+  )
+  gauge('listeners', 'Addresses listened on.', observed.listeners)
+  gauge('sts_waiting', 'Calls waiting for their turn at STS.', observed.waitingForSts)
+  gauge(
+    'soonest_expiry_timestamp_seconds',
+    'When the first of the held sessions expires; 0 when there is none.',
+    () => (observed.soonestExpiry() ?? 0) / 1000,
+  )
+  const byWatch = (name: string, help: string, read: () => Readonly<Record<string, number>>) =>
+    new Gauge({
+      name: `pod2iam_broker_${name}`,
+      help,
+      labelNames: ['watch'],
+      registers,
+      collect() {
+        for (const [watch, value] of Object.entries(read())) this.set({ watch }, value)
+      },
+    })
+  byWatch(
+    'watch_age_seconds',
+    'Time since the API server last said something on a watch.',
+    observed.watchAges,
+  )
+  byWatch(
+    'watch_left_out',
+    'How often since the start an object was left out because it was too large to be read.',
+    observed.leftOut,
+  )
 }

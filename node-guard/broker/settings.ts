@@ -28,7 +28,7 @@ export const BROKER_SETTINGS = {
   nodeName: checked(text(undefined, 'name of the node this broker serves'), (name) =>
     /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) ? name : wrong('must be the name of a node'),
   ),
-  kubeconfig: optional('kubeconfig file in JSON; in-cluster access where absent'),
+  kubeconfig: optional('kubeconfig file; in-cluster access where absent'),
   listen: list(BROKER_ADDRESSES, 'node-local addresses to listen on', (entry) => {
     const address = entry.replace(/^\[(.*)\]$/, '$1')
     return isIP(address) ? address : wrong(`has ${JSON.stringify(entry)}, which is not an IP address`)
@@ -107,7 +107,7 @@ function wrong(message: string): never {
 
 /** The settings that decide what a pod may have. */
 export function entitlementSettings(settings: BrokerSettings) {
-  const { defaultRole, sessionScope, sessionTags, clusterName, nodeName, roleKey, requireFirewall } = settings
+  const { defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall } = settings
   return {
     policy: {
       restrictions: settings.namespaceRestrictions,
@@ -115,6 +115,6 @@ export function entitlementSettings(settings: BrokerSettings) {
       permittedRoles: settings.permittedRoles,
     },
     durationSeconds: settings.sessionDuration,
-    ...{ defaultRole, sessionScope, sessionTags, clusterName, nodeName, roleKey, requireFirewall },
+    ...{ defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall },
   }
 }

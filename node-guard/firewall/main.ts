@@ -5,7 +5,7 @@
  */
 import { messageOf } from '../../common/errors.ts'
 import { VERSION } from '../../common/version.ts'
-import { spareMemory } from './node/memory.ts'
+import { spareMemory } from './process/memory.ts'
 
 const HELP = `pod2iam firewall ${VERSION}
 
@@ -25,9 +25,9 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
     case 'redirect':
       return (await import('./gate/main.ts')).runGate(argv)
     case 'remove':
-      return (await import('./remove.ts')).runRemove(argv)
+      return (await import('./remove/main.ts')).runRemove(argv)
     case 'status':
-      return (await import('./report/status.ts')).runStatus(argv)
+      return (await import('./status/main.ts')).runStatus(argv)
     case 'boot-rules':
       return (await import('./boot/main.ts')).runBootRules(argv)
     case '--help':

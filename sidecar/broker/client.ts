@@ -21,7 +21,7 @@ export type Reply =
 
 export type BrokerClient = (path: string) => Promise<Reply>
 
-export type BrokerOptions = {
+type BrokerOptions = {
   /** Base URLs, `http://host:port`. */
   readonly urls: readonly string[]
   /** Told of which release the broker is, once and whenever it is another one. */

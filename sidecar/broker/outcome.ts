@@ -88,7 +88,7 @@ function sentence(text: string): string | undefined {
 }
 
 /** `Retry-After` (RFC 9110 section 10.2.3) in milliseconds: seconds or a date. */
-export function parseRetryAfter(text: string | undefined, now: number): number | undefined {
+function parseRetryAfter(text: string | undefined, now: number): number | undefined {
   if (text === undefined) return undefined
   if (/^\d{1,9}$/.test(text)) return Number(text) * 1000
   const date = Date.parse(text)

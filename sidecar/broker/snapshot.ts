@@ -1,6 +1,8 @@
 /** The broker's allow-listed snapshot of instance metadata: read, checked, kept fresh. */
+
+import { backoff } from '../../common/backoff.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
-import type { Clock } from '../clock.ts'
 import { type MetadataTree, metadataTree } from '../imds/tree.ts'
 import { type Repeated, repeat } from '../repeat.ts'
 import type { Reply } from './client.ts'
@@ -9,6 +11,7 @@ const SECOND = 1000
 /** How long a snapshot is good without a word of the broker (`Cache-Control: max-age`): most of it never changes. */
 const DEFAULT_AGE = 300 * SECOND
 const [SHORTEST_AGE, LONGEST_AGE] = [5 * SECOND, 3600 * SECOND]
+const RETRY = { base: SECOND / 2, cap: 60 * SECOND }
 const MOST_ENTRIES = 1000
 const MAX_KEY = 512
 const MAX_VALUE = 16 * 1024
@@ -17,7 +20,7 @@ const MAX_VALUE = 16 * 1024
  * Reads a snapshot (`MetadataBody` of common/protocol.ts); values may also be objects, which are printed as EC2
  * prints its identity document. Entries that make no sense are left out; undefined when it is no snapshot at all.
  */
-export function parseSnapshot(body: string): ReadonlyMap<string, string> | undefined {
+function parseSnapshot(body: string): ReadonlyMap<string, string> | undefined {
   let value: unknown
   try {
     value = JSON.parse(body)
@@ -45,14 +48,14 @@ function printed(value: unknown): string | undefined {
 }
 
 /** How long the broker says a snapshot is good, milliseconds, within bounds: `events/` and `spot/` want it short. */
-export function snapshotAge(cacheControl: string | undefined): number {
+function snapshotAge(cacheControl: string | undefined): number {
   const seconds = /(?:^|[\s,])max-age=(\d{1,9})/i.exec(cacheControl ?? '')?.[1]
   if (seconds === undefined) return DEFAULT_AGE
   return Math.min(Math.max(Number(seconds) * SECOND, SHORTEST_AGE), LONGEST_AGE)
 }
 
-export type SnapshotOptions = {
-  readonly clock: Clock
+type SnapshotOptions = {
+  readonly clock: SteadyClock
   readonly log: Logger
   /** From 0 to 1. */
   readonly random: () => number
@@ -85,7 +88,7 @@ export function snapshotOf({ clock, log, random }: SnapshotOptions): Snapshot {
     failures++
     const why = reply.kind === 'failure' ? reply.code : answered ? 'not a snapshot' : `status ${reply.status}`
     if (failures === 1) log.warn('no instance metadata from the broker, trying again', { why })
-    return Math.min(250 * 2 ** Math.min(failures, 20), 60 * SECOND) * (0.5 + random() / 2)
+    return backoff(failures, RETRY, random)
   }
   return {
     tree: () => tree,

@@ -18,7 +18,7 @@ export type Credentials = {
 /** Less than this is not handed out any more, milliseconds. */
 export const LEAST_LIFE_MS = 60_000
 
-export type CredentialsResult =
+type CredentialsResult =
   | { readonly ok: true; readonly credentials: Credentials }
   | { readonly ok: false; readonly detail: string }
 

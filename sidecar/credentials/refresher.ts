@@ -1,18 +1,18 @@
 /** Keeps the store's credentials fresh. No request of the application ever waits for this. */
 
+import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
 import { imdsTime } from '../../common/protocol.ts'
 import type { Outcome } from '../broker/outcome.ts'
-import type { Clock } from '../clock.ts'
 import { type Repeated, repeat } from '../repeat.ts'
 import { refreshDelay, retryDelay } from './schedule.ts'
 import type { CredentialStore } from './store.ts'
 
-export type RefresherOptions = {
+type RefresherOptions = {
   /** Asks the broker; never rejects. */
   readonly ask: () => Promise<Outcome>
   readonly store: CredentialStore
-  readonly clock: Clock
+  readonly clock: SteadyClock
   readonly log: Logger
   /** From 0 to 1. */
   readonly random?: () => number
@@ -38,7 +38,7 @@ export function startRefresher(options: RefresherOptions): Repeated {
     previous = outcome
     held = store.view().kind === 'valid'
     return outcome.kind === 'credentials'
-      ? refreshDelay(outcome.credentials, clock.wall(), random())
+      ? refreshDelay(outcome.credentials, clock.now(), random())
       : retryDelay(outcome, failures, held, random())
   }
   return repeat(clock, step, (jump) =>

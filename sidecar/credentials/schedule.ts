@@ -1,4 +1,5 @@
 /** When to ask the broker again: pure arithmetic. */
+import { backoff } from '../../common/backoff.ts'
 import type { Outcome } from '../broker/outcome.ts'
 import type { Credentials } from './credentials.ts'
 
@@ -24,17 +25,17 @@ export function refreshDelay({ lastUpdated, expiration }: Credentials, wall: num
   return Math.max(due - now, Math.min(soonest, remaining / 2))
 }
 
-type Backoff = { readonly first: number; readonly most: number; readonly longestRetryAfter: number }
+type Backoff = { readonly base: number; readonly cap: number; readonly maxRetryAfter: number }
 
 const BACKOFF = {
   /** Nothing to hand out: an application is waiting for its start, and the broker is on this node. */
-  waiting: { first: 100, most: 5 * SECOND, longestRetryAfter: 15 * SECOND },
+  waiting: { base: 100, cap: 5 * SECOND, maxRetryAfter: 15 * SECOND },
   /** Credentials live: half an hour is left to get new ones. */
-  stable: { first: SECOND, most: 30 * SECOND, longestRetryAfter: MINUTE },
+  stable: { base: SECOND, cap: 30 * SECOND, maxRetryAfter: MINUTE },
   /** A person has to change something; the broker's own negative cache spares STS. */
-  refused: { first: 5 * SECOND, most: 5 * MINUTE, longestRetryAfter: 5 * MINUTE },
+  refused: { base: 5 * SECOND, cap: 5 * MINUTE, maxRetryAfter: 5 * MINUTE },
   /** No role: only a new default role of the namespace changes that. */
-  none: { first: MINUTE, most: 5 * MINUTE, longestRetryAfter: 5 * MINUTE },
+  none: { base: MINUTE, cap: 5 * MINUTE, maxRetryAfter: 5 * MINUTE },
 } as const satisfies Record<string, Backoff>
 
 /**
@@ -52,8 +53,10 @@ export function retryDelay(
   random: number,
 ): number {
   const kind = outcome.kind === 'retry' ? (holding ? 'stable' : 'waiting') : outcome.kind
-  const { first, most, longestRetryAfter } = BACKOFF[kind]
-  const step = Math.min(first * 2 ** Math.min(failures - 1, 20), most)
+  const { maxRetryAfter, ...bounds } = BACKOFF[kind]
   const asked = outcome.kind === 'none' ? 0 : (outcome.retryAfter ?? 0)
-  return Math.max(step * (0.5 + random / 2), Math.min(asked, longestRetryAfter))
+  return Math.max(
+    backoff(failures, bounds, () => random),
+    Math.min(asked, maxRetryAfter),
+  )
 }

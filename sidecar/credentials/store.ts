@@ -1,6 +1,7 @@
 /** What this pod may hand out right now. */
+
+import type { SteadyClock } from '../../common/clock.ts'
 import type { Outcome } from '../broker/outcome.ts'
-import type { Clock } from '../clock.ts'
 import { type Credentials, LEAST_LIFE_MS } from './credentials.ts'
 
 /** What a request for credentials finds. */
@@ -23,7 +24,7 @@ type Held = { readonly credentials: Credentials; readonly received: number; read
  * exists until it expires. Less than a minute of life is none: SDKs stretch a short or past expiry by minutes.
  */
 export class CredentialStore {
-  readonly #clock: Clock
+  readonly #clock: SteadyClock
   #held: Held | undefined
   #word: Exclude<View, { kind: 'valid' }> = {
     kind: 'unavailable',
@@ -31,7 +32,7 @@ export class CredentialStore {
     detail: 'The broker has not been asked yet.',
   }
 
-  constructor(clock: Clock) {
+  constructor(clock: SteadyClock) {
     this.#clock = clock
   }
 
@@ -41,7 +42,7 @@ export class CredentialStore {
       case 'credentials': {
         const { credentials } = outcome
         // What was issued in the future was not: the clock was set back since.
-        const told = credentials.expiration - Math.max(this.#clock.wall(), credentials.lastUpdated)
+        const told = credentials.expiration - Math.max(this.#clock.now(), credentials.lastUpdated)
         // What is given once more has not begun anew, whatever the wall clock says since.
         const life = this.#holds(credentials) ? Math.min(told, this.#byElapsed()) : told
         this.#held = { credentials, received: this.#clock.monotonic(), life }
@@ -52,7 +53,7 @@ export class CredentialStore {
         this.#word = { kind: 'none' }
         return
       case 'refused':
-        this.#word = { kind: 'refused', code: outcome.code, detail: outcome.detail, at: this.#clock.wall() }
+        this.#word = { kind: 'refused', code: outcome.code, detail: outcome.detail, at: this.#clock.now() }
         return
       case 'retry':
         // A definitive word stands until another one: while the broker is away a refused pod stays refused.
@@ -75,7 +76,7 @@ export class CredentialStore {
    * clock, use the credentials for as much longer than AWS takes them.
    */
   #dated(credentials: Credentials, remaining: number): Credentials {
-    const early = credentials.expiration - this.#clock.wall() - remaining
+    const early = credentials.expiration - this.#clock.now() - remaining
     if (early < STEP_MS) return credentials
     const { lastUpdated, expiration } = credentials
     return { ...credentials, lastUpdated: lastUpdated - early, expiration: expiration - early }
@@ -87,7 +88,7 @@ export class CredentialStore {
    */
   remaining(): number {
     if (this.#held === undefined) return 0
-    const byWall = this.#held.credentials.expiration - this.#clock.wall()
+    const byWall = this.#held.credentials.expiration - this.#clock.now()
     return Math.max(0, Math.min(byWall, this.#byElapsed()))
   }
 

@@ -2,8 +2,9 @@
  * One line for each exchange: requests for credentials at info, refusals at warn with reason and remedy, everything else
  * at debug. Never a query, a header or a body.
  */
+
+import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
-import type { Clock } from '../clock.ts'
 import type { Exchange } from '../imds/app.ts'
 import { REFUSALS, type Refusal } from './refusals.ts'
 import { asksForCredentials } from './routes.ts'
@@ -17,7 +18,7 @@ const QUIET = 60_000
 type Said = { readonly at: number; unsaid: number }
 
 /** Logs exchanges; of refusals for the same reason at most one a minute at warn, which counts those since the one before. */
-export function exchangeLog(log: Logger, clock: Clock): (exchange: Exchange) => void {
+export function exchangeLog(log: Logger, clock: SteadyClock): (exchange: Exchange) => void {
   const said = new Map<Refusal, Said>()
 
   /** How many were not said at warn since the last that was; undefined where this one is not due. */

@@ -2,7 +2,7 @@
 import type { Readiness } from '../../common/health.ts'
 import type { View } from '../credentials/store.ts'
 
-export type ReadinessInputs = {
+type ReadinessInputs = {
   readonly selfTestPassed: boolean
   /** Whether the block is proven, or the gate's to prove (start/block.ts). */
   readonly blockPassed: boolean

@@ -3,7 +3,7 @@
  * only it knows and must get back a word that only it would answer.
  */
 import { METADATA_ADDRESSES } from '../../common/addresses.ts'
-import type { Clock } from '../clock.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 import { get } from '../http/get.ts'
 import { hex, randomBytes } from '../imds/random.ts'
 import { type Repeated, repeat } from '../repeat.ts'
@@ -26,7 +26,11 @@ const NO_ROUTE = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EADDRNOTAVAIL', 'EAFNO
  *
  * @param mode `off`: without a redirect there is nothing to prove, and it has passed
  */
-export function selfTestOf(mode: 'redirect' | 'off', clock: Clock, probe: Probe = probeOverHttp): SelfTest {
+export function selfTestOf(
+  mode: 'redirect' | 'off',
+  clock: SteadyClock,
+  probe: Probe = probeOverHttp,
+): SelfTest {
   if (mode === 'off')
     return { answer: () => undefined, passed: () => true, start: () => ({ stop: () => {} }) }
   const path = `/latest/meta-data/${hex(randomBytes(16))}`

@@ -22,7 +22,7 @@ type ResponseLike = {
 
 export type FetchHandler = (request: Request) => ResponseLike | Promise<ResponseLike>
 
-export type ListenerOptions = {
+type ListenerOptions = {
   /** Longest request body, bytes. */
   readonly bodyLimit: number
   /** Most header lines. */

@@ -12,7 +12,7 @@ export type ParserError = Error & {
   readonly bytesParsed?: number
 }
 
-export type ParserRefusal = {
+type ParserRefusal = {
   /** Undefined: nothing was asked, or the client is gone. */
   readonly refusal: Refusal | undefined
   /** Undefined: nothing is answered. */

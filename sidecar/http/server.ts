@@ -1,7 +1,7 @@
 /** The HTTP server of the metadata service: limits, slow clients, malformed requests, an end without a lost answer. */
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { Socket } from 'node:net'
-import { boundedConnections, limitPipelining } from '../../common/connections.ts'
+import { boundedConnections, type Connections, limitPipelining } from '../../common/connections.ts'
 import type { Refusal } from '../health/refusals.ts'
 import { rawErrorResponse } from '../imds/pages.ts'
 import { type ParserError, parserRefusal } from './parser-refusal.ts'
@@ -53,11 +53,12 @@ export type OnRefused = (
 
 /** The server, with a listener for what is HTTP. */
 export function metadataServer(listener: RequestListener, onRefused: OnRefused): MetadataServer {
-  const connections = boundedConnections(
-    { most: LIMITS.connections, onEnded: () => onRefused('too-many-connections', undefined) },
+  const connections = boundedConnections({
+    max: LIMITS.connections,
     // All are of this pod, and asking for an address is a call to the kernel.
-    () => '',
-  )
+    peerOf: () => '',
+    onEnded: () => onRefused('too-many-connections', undefined),
+  })
   const last = new WeakMap<Socket, IncomingMessage>()
   let closing = false
   const answering = limitPipelining(
@@ -69,41 +70,9 @@ export function metadataServer(listener: RequestListener, onRefused: OnRefused):
     },
     () => onRefused('pipelining', undefined),
   )
-  const make = () => {
-    const server = createServer(
-      {
-        maxHeaderSize: LIMITS.headers,
-        headersTimeout: LIMITS.headersTimeout,
-        requestTimeout: LIMITS.requestTimeout,
-        keepAliveTimeout: LIMITS.keepAlive,
-        connectionsCheckingInterval: 1000,
-        requireHostHeader: false,
-      },
-      answering,
-    )
-    connections.watch(server)
-    server.on('clientError', (error: ParserError, socket) => {
-      const { refusal, status, parser } = parserRefusal(error)
-      // The body of a request that has its answer, and its count, from the app: bodies mean nothing.
-      const isBody = last.get(socket as Socket)?.complete === false
-      if (refusal !== undefined && !isBody) onRefused(refusal, status, { parser })
-      const text = status === undefined || isBody ? '' : rawErrorResponse(status, Date.now())
-      // A good request before this one on the same connection still gets its answer, and in its order.
-      const outgoing = connections.underWay(socket as Socket)
-      if (outgoing === undefined) endSocket(socket as Socket, text)
-      else outgoing.once('close', () => endSocket(socket as Socket, text))
-    })
-    // RFC 9110 section 10.1.1 allows to answer as if there were none; node:http by itself says 417.
-    server.on('checkExpectation', (incoming, outgoing) => void server.emit('request', incoming, outgoing))
-    server.on('connect', ({ method }, socket) => {
-      onRefused('method', 405, { method })
-      endSocket(socket as Socket, rawErrorResponse(405, Date.now()))
-    })
-    return server
-  }
   const servers: Server[] = []
   const open = async (host: '127.0.0.1' | '::1', port: number) => {
-    const server = make()
+    const server = hardenedServer(answering, connections, last, onRefused)
     const bound = await listenOn(server, host, port)
     servers.push(server)
     return bound
@@ -132,6 +101,45 @@ export function metadataServer(listener: RequestListener, onRefused: OnRefused):
       await Promise.all(closed)
     },
   }
+}
+
+/** @param last the latest request on each connection */
+function hardenedServer(
+  answering: RequestListener,
+  connections: Connections,
+  last: WeakMap<Socket, IncomingMessage>,
+  onRefused: OnRefused,
+): Server {
+  const server = createServer(
+    {
+      maxHeaderSize: LIMITS.headers,
+      headersTimeout: LIMITS.headersTimeout,
+      requestTimeout: LIMITS.requestTimeout,
+      keepAliveTimeout: LIMITS.keepAlive,
+      connectionsCheckingInterval: 1000,
+      requireHostHeader: false,
+    },
+    answering,
+  )
+  connections.watch(server)
+  server.on('clientError', (error: ParserError, socket) => {
+    const { refusal, status, parser } = parserRefusal(error)
+    // The body of a request that has its answer, and its count, from the app: bodies mean nothing.
+    const isBody = last.get(socket as Socket)?.complete === false
+    if (refusal !== undefined && !isBody) onRefused(refusal, status, { parser })
+    const text = status === undefined || isBody ? '' : rawErrorResponse(status, Date.now())
+    // A good request before this one on the same connection still gets its answer, and in its order.
+    const outgoing = connections.underWay(socket as Socket)
+    if (outgoing === undefined) endSocket(socket as Socket, text)
+    else outgoing.once('close', () => endSocket(socket as Socket, text))
+  })
+  // RFC 9110 section 10.1.1 allows to answer as if there were none; node:http by itself says 417.
+  server.on('checkExpectation', (incoming, outgoing) => void server.emit('request', incoming, outgoing))
+  server.on('connect', ({ method }, socket) => {
+    onRefused('method', 405, { method })
+    endSocket(socket as Socket, rawErrorResponse(405, Date.now()))
+  })
+  return server
 }
 
 /**

@@ -2,12 +2,13 @@
  * The routes of the metadata service. The way of a request: `target.ts` (which path), `host.ts` (403), the session
  * token (401), then one of the routes below. Every answer comes from memory.
  */
+
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
-import type { Clock } from '../clock.ts'
+import { BoundedMap } from '../../common/bounded-map.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 import type { View } from '../credentials/store.ts'
 import type { Refusal } from '../health/refusals.ts'
-import { Recent } from '../recent.ts'
 import { hostAllowed } from './host.ts'
 import { answerIam, type KnownRole } from './iam.ts'
 import { bare, failure, type Reply, refuse, success } from './respond.ts'
@@ -32,7 +33,7 @@ export type Exchange = {
   readonly parser?: string | undefined
 }
 
-export type AppOptions = {
+type AppOptions = {
   /** Key of the session tokens, 32 bytes. */
   readonly tokenKey: Uint8Array
   readonly imdsTokens: 'optional' | 'required'
@@ -46,7 +47,7 @@ export type AppOptions = {
   readonly isOwn?: (url: string) => boolean
   readonly onExchange: (exchange: Exchange) => void
   readonly onError: (error: unknown) => void
-  readonly clock: Clock
+  readonly clock: SteadyClock
 }
 
 type Route = (c: Context, target: Target) => Reply
@@ -67,7 +68,7 @@ const TOKEN_HEADER = 'x-aws-ec2-metadata-token'
 
 /** The metadata service as a hono app. Each request meets one handler, which never waits. */
 export function metadataApp(options: AppOptions): Hono {
-  const { imdsTokens, view, role, tree, clock } = options
+  const { view, role, tree, clock } = options
   const tokens = new SessionTokens(options.tokenKey)
   const targetOf = rememberedTargets()
   const app = new Hono({
@@ -77,55 +78,12 @@ export function metadataApp(options: AppOptions): Hono {
     },
   })
 
-  /** What forbids an answer, or answers before any route; else how long the token still lives, if there is one. */
-  const judge = (c: Context, result: TargetResult): Reply | { readonly lifetime: number | undefined } => {
-    if (!hostAllowed(result.authority)) return refuse('host-foreign', 403)
-    if (result.ok) {
-      const answer = options.selfTest(result.target.path)
-      if (answer !== undefined) return success(answer)
-    }
-    if (!reads(c.req.method) || (result.ok && result.target.path === TOKEN_PATH))
-      return { lifetime: undefined }
-    const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.wall() })
-    // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
-    return session.ok ? session : refuse(session.refusal, 401)
-  }
-
-  const reply = (c: Context, result: TargetResult, route: Route): Reply => {
-    const judged = judge(c, result)
-    if ('status' in judged) return judged
-    const answer = result.ok ? route(c, result.target) : refuse(TARGET_REFUSALS[result.status], result.status)
-    if (judged.lifetime === undefined) return answer
-    return { ...answer, headers: [...answer.headers, [TTL_HEADER, String(judged.lifetime)]] }
-  }
-
-  /** A route as a handler of hono's: judged before, counted and logged after. */
-  const handler = (route: Route) => (c: Context) => {
-    const start = clock.monotonic()
-    const result = targetOf(c.req.url)
-    let answer: Reply
-    try {
-      answer = reply(c, result, route)
-    } catch (error) {
-      options.onError(error)
-      answer = failure(500)
-    }
-    if (options.isOwn?.(c.req.url) !== true)
-      options.onExchange({
-        method: c.req.method,
-        path: result.ok ? result.target.path : undefined,
-        status: answer.status,
-        durationMs: clock.monotonic() - start,
-        imds: c.req.header(TOKEN_HEADER) === undefined ? 'v1' : 'v2',
-        refusal: answer.refusal,
-      })
-    return new Response(answer.body, { status: answer.status, headers: answer.headers as [string, string][] })
-  }
+  const handler = judgedBefore(options, tokens, targetOf)
 
   app.all(
     TOKEN_PATH,
     handler((c, target) => {
-      if (c.req.method === 'PUT') return putToken(c, target, tokens, clock.wall())
+      if (c.req.method === 'PUT') return putToken(c, target, tokens, clock.now())
       if (c.req.method === 'OPTIONS') return bare(200, { allow: TOKEN_METHODS })
       return bare(405, { allow: TOKEN_METHODS, refusal: 'method' })
     }),
@@ -154,6 +112,59 @@ export function metadataApp(options: AppOptions): Hono {
     ),
   )
   return app
+}
+
+/** Makes a route a handler of hono's: judged before, counted and logged after. */
+function judgedBefore(
+  options: AppOptions,
+  tokens: SessionTokens,
+  targetOf: (url: string) => TargetResult,
+): (route: Route) => (c: Context) => Response {
+  const { imdsTokens, clock } = options
+
+  /** What forbids an answer, or answers before any route; else how long the token still lives, if there is one. */
+  const judge = (c: Context, result: TargetResult): Reply | { readonly lifetime: number | undefined } => {
+    if (!hostAllowed(result.authority)) return refuse('host-foreign', 403)
+    if (result.ok) {
+      const answer = options.selfTest(result.target.path)
+      if (answer !== undefined) return success(answer)
+    }
+    if (!reads(c.req.method) || (result.ok && result.target.path === TOKEN_PATH))
+      return { lifetime: undefined }
+    const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.now() })
+    // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
+    return session.ok ? session : refuse(session.refusal, 401)
+  }
+
+  const reply = (c: Context, result: TargetResult, route: Route): Reply => {
+    const judged = judge(c, result)
+    if ('status' in judged) return judged
+    const answer = result.ok ? route(c, result.target) : refuse(TARGET_REFUSALS[result.status], result.status)
+    if (judged.lifetime === undefined) return answer
+    return { ...answer, headers: [...answer.headers, [TTL_HEADER, String(judged.lifetime)]] }
+  }
+
+  return (route) => (c) => {
+    const start = clock.monotonic()
+    const result = targetOf(c.req.url)
+    let answer: Reply
+    try {
+      answer = reply(c, result, route)
+    } catch (error) {
+      options.onError(error)
+      answer = failure(500)
+    }
+    if (options.isOwn?.(c.req.url) !== true)
+      options.onExchange({
+        method: c.req.method,
+        path: result.ok ? result.target.path : undefined,
+        status: answer.status,
+        durationMs: clock.monotonic() - start,
+        imds: c.req.header(TOKEN_HEADER) === undefined ? 'v1' : 'v2',
+        refusal: answer.refusal,
+      })
+    return new Response(answer.body, { status: answer.status, headers: answer.headers as [string, string][] })
+  }
 }
 
 /** A new session token, or EC2's refusal. */
@@ -191,7 +202,7 @@ const MAX_REMEMBERED = 300
 
 /** Parses URLs; a request asks twice for its own, and SDKs ask for the same few ones, so the latest are kept. */
 function rememberedTargets(): (url: string) => TargetResult {
-  const latest = new Recent<string, TargetResult>(8)
+  const latest = new BoundedMap<string, TargetResult>(8)
   return (url) => {
     const known = latest.get(url)
     if (known !== undefined) return known

@@ -4,7 +4,7 @@ import type { View } from '../credentials/store.ts'
 import { credentialDocument, infoDocument, refusalDocument } from './documents.ts'
 import { meansRole } from './role-name.ts'
 
-export type IamAnswer =
+type IamAnswer =
   /** `modified`: wall clock, milliseconds. */
   | { readonly status: 200; readonly body: string; readonly modified: number | undefined }
   | { readonly status: 404 | 503 }

@@ -1,6 +1,6 @@
 /** Answers in EC2's shape: always a `Server`, a `Content-Type` and a `Content-Length`. */
+import { BoundedMap } from '../../common/bounded-map.ts'
 import type { Refusal } from '../health/refusals.ts'
-import { Recent } from '../recent.ts'
 import { errorPage, SERVER } from './pages.ts'
 
 export type Reply = {
@@ -56,7 +56,7 @@ function headersOf(type: string, body: string): (readonly [string, string])[] {
   ]
 }
 
-const dates = new Recent<number, string>(2)
+const dates = new BoundedMap<number, string>(2)
 
 /** As HTTP writes it; the same few times are asked for again and again. */
 function httpDate(milliseconds: number): string {

@@ -11,7 +11,7 @@ import { randomBytes } from './random.ts'
 const KEY_BYTES = 32
 const FILE = 'imds-token-key'
 
-export type TokenKey = {
+type TokenKey = {
   readonly key: Uint8Array
   /** Why the key will not outlive a restart; undefined when it will. */
   readonly warning: string | undefined

@@ -3,9 +3,11 @@
  * 56 characters, as EC2's. They outlive a restart because only the key must (one 401 is fatal for a call in JS v3,
  * botocore, the CLI and Go v1), and they are worthless in another pod because every pod has a key of its own.
  */
+
+import { hmac } from '@noble/hashes/hmac.js'
+import { sha256 } from '@noble/hashes/sha2.js'
+import { BoundedMap } from '../../common/bounded-map.ts'
 import type { Refusal } from '../health/refusals.ts'
-import { Recent } from '../recent.ts'
-import { hmacSha256 } from './sha256.ts'
 
 /** EC2's bounds, seconds (instance-metadata-v2-how-it-works). */
 export const MAX_TOKEN_TTL = 21_600
@@ -29,15 +31,19 @@ export function parseTtl(header: string | undefined): number | undefined {
 
 /** Tokens of a pod, made and judged with its key, 32 bytes. */
 export class SessionTokens {
-  readonly #mac: (message: Uint8Array) => Uint8Array
+  /**
+   * HMAC-SHA256 up to where the key ends; each token begins with a copy. Not of node:crypto, which costs 1.1 MiB in every
+   * pod (`sidecar/README.md`).
+   */
+  readonly #keyed: ReturnType<typeof hmac.create>
   /**
    * When the latest tokens end, seconds since 1970: a client uses one for all that it asks. It is looked up by V8's seeded
    * hash of the whole text, so that how long it takes tells nothing of how a token begins.
    */
-  readonly #latest = new Recent<string, number>(LATEST)
+  readonly #latest = new BoundedMap<string, number>(LATEST)
 
   constructor(key: Uint8Array) {
-    this.#mac = hmacSha256(key)
+    this.#keyed = hmac.create(sha256, key)
   }
 
   /**
@@ -69,6 +75,10 @@ export class SessionTokens {
     return left > 0 ? Math.min(left, MAX_TOKEN_TTL) : undefined
   }
 
+  #mac(message: Uint8Array): Uint8Array {
+    return this.#keyed.clone().update(message).digest()
+  }
+
   /** When a token ends, seconds since 1970, or undefined where it is not ours. */
   #verified(token: string): number | undefined {
     if (!FORM.test(token)) return undefined
@@ -81,7 +91,7 @@ export class SessionTokens {
   }
 }
 
-export type Session =
+type Session =
   /** `lifetime`: seconds the token still lives; undefined without a token (IMDSv1). */
   | { readonly ok: true; readonly lifetime: number | undefined }
   | { readonly ok: false; readonly refusal: Refusal }

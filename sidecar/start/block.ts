@@ -2,8 +2,8 @@
 
 import type { Proof } from '../../common/block/proof.ts'
 import { whyUnproven } from '../../common/block/proof.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
-import type { Clock } from '../clock.ts'
 import { type Repeated, repeat } from '../repeat.ts'
 
 /** Between two rounds; the gate's `--proof-interval`. */
@@ -11,7 +11,7 @@ export const PROOF_INTERVAL_MS = 1000
 
 export type ProofMode = 'off' | 'enforce' | 'report'
 
-export type BlockProof = {
+type BlockProof = {
   /** Whether the block is proven, or need not be. */
   readonly passed: () => boolean
   /** What the last round saw, a sentence for people; undefined before the first, and where it passed. */
@@ -20,12 +20,12 @@ export type BlockProof = {
   readonly start: () => Repeated
 }
 
-export type BlockProofOptions = {
+type BlockProofOptions = {
   /** `off`: the gate does it, and this has passed. `report`: one round, whatever it sees is logged and passes. */
   readonly mode: ProofMode
   /** One round, never rejects. */
   readonly prove: () => Promise<Proof>
-  readonly clock: Clock
+  readonly clock: SteadyClock
   readonly log: Logger
 }
 

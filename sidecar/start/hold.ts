@@ -8,11 +8,11 @@
  * ends at once when the pod is deleted (docs/decisions/0115).
  */
 import { closeSync, openSync } from 'node:fs'
+import type { SteadyClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Readiness } from '../../common/health.ts'
 import type { Logger } from '../../common/log.ts'
 import type { PodWord } from '../broker/pod-word.ts'
-import type { Clock } from '../clock.ts'
 import { type Repeated, repeat } from '../repeat.ts'
 
 /** As the gate's `--proof-timeout`. */
@@ -24,7 +24,7 @@ const WORD_LASTS_MS = 15_000
 const ASK_EVERY_MS = 5000
 const LOG_EVERY_MS = 10_000
 
-export type HoldOptions = {
+type HoldOptions = {
   /** The file that the hook waits for. */
   readonly file: string
   readonly readiness: () => Readiness
@@ -32,7 +32,7 @@ export type HoldOptions = {
   readonly blockReason: () => string | undefined
   /** Asks the broker whether the pod stays; never rejects. */
   readonly askPod: () => Promise<PodWord>
-  readonly clock: Clock
+  readonly clock: SteadyClock
   readonly log: Logger
   /** Told, once, why the pod cannot start; the process has to end then. */
   readonly giveUp: (sentence: string) => void

@@ -2,17 +2,17 @@
 import { existsSync } from 'node:fs'
 import { METADATA_ADDRESSES } from '../../common/addresses.ts'
 import type { Proof } from '../../common/block/proof.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 import type { Readiness } from '../../common/health.ts'
 import type { Logger } from '../../common/log.ts'
 import type { PodWord } from '../broker/pod-word.ts'
-import type { Clock } from '../clock.ts'
 import type { Repeated } from '../repeat.ts'
 import type { SidecarSettings } from '../settings.ts'
 import { blockProofOf, PROOF_INTERVAL_MS } from './block.ts'
 import { holdStart } from './hold.ts'
 
-export type StartParts = {
-  readonly clock: Clock
+type StartParts = {
+  readonly clock: SteadyClock
   readonly log: Logger
   /** One round of the proof, never rejects. */
   readonly prove?: (() => Promise<Proof>) | undefined

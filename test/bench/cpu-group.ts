@@ -97,7 +97,7 @@ export type Burners = {
   readonly end: () => Promise<void>
 }
 
-/** As many busy loops as there are processors, at rest until told. They end with this process. */
+/** As many busy loops as there are processors, at rest until started. They end with this process. */
 export function burners(group: CpuGroup): Burners {
   const children = Array.from({ length: availableParallelism() }, () => burner(group))
   const all = (signal: NodeJS.Signals) => {

@@ -11,7 +11,7 @@ export type Load = {
   readonly connections: number
   /** Whether a connection carries all of its requests or one each. */
   readonly keepAlive: boolean
-  /** Makes a connection; unless told, plain TCP to `port` of 127.0.0.1. */
+  /** Makes a connection; by default plain TCP to `port` of 127.0.0.1. */
   readonly dial?: (port: number) => Promise<Socket>
 }
 

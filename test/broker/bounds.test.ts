@@ -2,17 +2,17 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { Agent, createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { httpRequest, TooLargeError } from '../../common/http-request.ts'
 import type { Kube, Query } from '../../common/kube/client.ts'
 import { reflect } from '../../common/kube/reflector.ts'
-import { type Logger, lineLogger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
 import { refusalLog } from '../../node-guard/broker/audit/refusal-log.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { listening } from '../support/listening.ts'
+import { captureLog, silentLog } from '../support/log.ts'
 import { judgement } from './judgement.ts'
 
 const object = (uid: string, nodeName = 'node-1') => ({
@@ -91,11 +91,10 @@ async function listed(count: number, bytes: number) {
     },
     close: () => {},
   }
-  const pods = podStore((one) => podRecord(one, 'role'), { gone: () => {}, change: () => {} })
-  const log = lineLogger('test', 'error', () => {})
+  const pods = podStore((one) => podRecord(one, 'role'))
   const reflection = reflect(
     { path: '/api/v1/pods', query: {}, sink: pods.sink },
-    { kube, clock, log, signal: stopping.signal },
+    { kube, clock, log: silentLog, signal: stopping.signal },
   )
   for (let turn = 0; turn < 20; turn++) await clock.advance(1)
   stopping.abort()
@@ -118,9 +117,8 @@ test('one object that is too large alone, in an answer that tells nothing, ends 
 })
 
 test('an answer larger than allowed is told apart from other failures', async () => {
-  const server = createServer((_, response) => response.end('x'.repeat(1001))).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const server = createServer((_, response) => response.end('x'.repeat(1001)))
+  const port = await listening(server)
   const url = new URL(`http://127.0.0.1:${port}/`)
   try {
     const options = { timeoutMs: 5000, maxBytes: 1000, agent: false }
@@ -139,9 +137,8 @@ test('an answer that is cut in its middle, as of a watch, is not asked for a sec
     if (request.url === '/whole') return response.end('whole')
     response.write('begun')
     return setImmediate(() => request.socket.resetAndDestroy())
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  })
+  const port = await listening(server)
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   try {
     const options = { timeoutMs: 5000, maxBytes: 1000, agent }
@@ -157,17 +154,10 @@ test('an answer that is cut in its middle, as of a watch, is not asked for a sec
   }
 })
 
-type Line = { readonly level: string; readonly code?: unknown; readonly notLogged?: unknown }
-
 function refusals() {
   const clock = fakeClock()
-  const lines: Line[] = []
-  const at =
-    (level: string): Logger['info'] =>
-    (_msg, fields) =>
-      void lines.push({ level, ...fields })
-  const log: Logger = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
-  return { clock, log: refusalLog(log, clock), warned: () => lines.filter(({ level }) => level === 'warn') }
+  const { log, lines } = captureLog('warn')
+  return { clock, log: refusalLog(log, clock), warned: () => lines }
 }
 const invalid = (detail: string) => new Problem('token-invalid', detail)
 

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { lineLogger } from '../../common/log.ts'
 import { assumer } from '../../node-guard/broker/aws/assume.ts'
-import { followCaller } from '../../node-guard/broker/aws/node-role-changes.ts'
+import { followCaller } from '../../node-guard/broker/aws/follow-caller.ts'
+import type { AwsNode } from '../../node-guard/broker/aws/learn-node.ts'
 import type { Sts } from '../../node-guard/broker/aws/sts-client.ts'
-import type { AwsNode } from '../../node-guard/broker/instance/instance.ts'
-import { fakeClock } from './fake-clock.ts'
-import { until } from './until.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { silentLog } from '../support/log.ts'
+import { eventually } from '../support/until.ts'
 import { World } from './world.ts'
 
 let world: World
@@ -61,7 +61,7 @@ test('STS is never asked for the role that became the node’s own by credential
   await world.aws.clearRecords()
   // The first to make the broker use the new credentials is the one who must not have what they are.
   const own = await world.pod('shop', 'first', { role: 'node-2' })
-  await until('refused', async () => (await world.code(own)) === 'role-not-allowed')
+  await eventually('refused', async () => (await world.code(own)) === 'role-not-allowed')
   const calls = await world.aws.calls({})
   assert.deepEqual(
     calls.filter(({ action }) => action === 'AssumeRole').map(({ outcome }) => outcome),
@@ -148,8 +148,7 @@ function following() {
     },
   }
   const changes: string[] = []
-  const log = lineLogger('test', 'error', () => {})
-  const follow = followCaller(node, imds, { clock, log, signal: stopping.signal }, ({ caller }) =>
+  const follow = followCaller(node, imds, { clock, log: silentLog, signal: stopping.signal }, ({ caller }) =>
     changes.push(caller.role.name),
   )
   return { clock, state, follow, changes, stop: () => stopping.abort() }

@@ -9,14 +9,14 @@ import { Agent, request } from 'node:http'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { lineLogger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
 import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
 import { SPEC } from '../../sidecar/settings.ts'
 import { type Sidecar, startSidecar } from '../../sidecar/sidecar.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { silentLog } from '../support/log.ts'
+import { eventually } from '../support/until.ts'
 import { type Gate, openGate } from './gate.ts'
-import { until } from './until.ts'
 import { type TestPod, World } from './world.ts'
 
 const PODS = 50
@@ -74,9 +74,9 @@ async function gateTo(url: () => { hostname: string; port: string }, localAddres
 
 /** A broker as after a crash: it knows nothing. */
 async function startBroker(): Promise<{ stop: () => void }> {
-  world.edges = { clock, imds: imdsClient(`http://127.0.0.1:${imds.port}`, clock) }
+  world.deps = { clock, imds: imdsClient(`http://127.0.0.1:${imds.port}`, clock) }
   const broker = await world.brokerNotReady(`--session-duration=${SESSION_SECONDS}`)
-  brokerPort = (await until('listening', () => broker.addresses()[0])).port
+  brokerPort = (await eventually('listening', () => broker.addresses()[0])).port
   return broker
 }
 
@@ -97,16 +97,12 @@ async function start(pod: TestPod): Promise<number> {
   const result = parseSettings(SPEC, { argv: [], env })
   assert.ok(result.ok)
   const sidecar = await startSidecar(result.settings, {
-    log: lineLogger('sidecar', 'error', () => {}),
+    log: silentLog,
     role: 'app',
-    clock: {
-      wall: clock.now,
-      monotonic: clock.now,
-      timer: (callback, milliseconds) => clock.after(milliseconds, callback),
-    },
+    clock: { now: clock.now, monotonic: clock.now, after: clock.after },
   })
   sidecars.push(sidecar)
-  await until('the gate', async () => (await document(sidecar.metadataPort)).Code === 'Success')
+  await eventually('the gate', async () => (await document(sidecar.metadataPort)).Code === 'Success')
   return sidecar.metadataPort
 }
 

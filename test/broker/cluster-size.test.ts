@@ -7,8 +7,8 @@ import { systemClock } from '../../common/clock.ts'
 import { KEYS } from '../../common/keys.ts'
 import { kubeClient } from '../../common/kube/client.ts'
 import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
+import { eventually } from '../support/until.ts'
 import { type Gate, openGate } from './gate.ts'
-import { until } from './until.ts'
 import { World } from './world.ts'
 
 const OTHERS = 1000
@@ -28,7 +28,7 @@ before(async () => {
   config.clusters[0].cluster.server = `https://127.0.0.1:${way.port}`
   const path = join(world.api.directory, 'through-the-gate.json')
   await writeFile(path, JSON.stringify(config))
-  world.edges = { kube: kubeClient(await kubeconfigAccess(path), systemClock) }
+  world.deps = { kube: kubeClient(await kubeconfigAccess(path), systemClock) }
 })
 after(async () => {
   await way?.shut()
@@ -54,12 +54,12 @@ test('pods of other nodes and namespaces that did not opt in are neither listed 
   await world.broker()
   await grow(0)
   const web = await world.pod('shop', 'web', { role: 'app' })
-  await until('served', async () => (await world.code(web)) === 'ok')
+  await eventually('served', async () => (await world.code(web)) === 'ok')
   const before = way.received()
   await grow(OTHERS)
   await world.api.bookmark()
   const another = await world.pod('shop', 'another', { role: 'app' })
-  await until('served', async () => (await world.code(another)) === 'ok')
+  await eventually('served', async () => (await world.code(another)) === 'ok')
   assert.ok(way.received() - before < NOISE_BYTES, `${way.received() - before} bytes while watching`)
 
   const started = way.received()

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { KubeError } from '../../common/kube/client.ts'
-import { lineLogger } from '../../common/log.ts'
 import { Problem, type ProblemCode } from '../../common/protocol.ts'
 import { podEvents } from '../../node-guard/broker/audit/events.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { silentLog } from '../support/log.ts'
 
 const POD = { uid: 'u-1', namespace: 'shop', name: 'web' }
 const MINUTE = 60_000
@@ -23,8 +23,7 @@ function world() {
       return {}
     },
   }
-  const log = lineLogger('test', 'error', () => {})
-  const events = podEvents({ kube, clock, log }, 'node-1', (outcome) => outcomes.push(outcome))
+  const events = podEvents({ kube, clock, log: silentLog }, 'node-1', (outcome) => outcomes.push(outcome))
   const report = (code: ProblemCode = 'role-not-allowed', detail = 'a sentence', pod = POD) =>
     events.report(pod, new Problem(code, detail))
   return { clock, sent, outcomes, state, report, nameOf }

@@ -2,20 +2,21 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import { systemClock } from '../../common/clock.ts'
 import { httpRequest } from '../../common/http-request.ts'
-import { lineLogger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
-import { brokerApp, type Caller } from '../../node-guard/broker/server/app.ts'
+import type { Caller } from '../../node-guard/broker/authenticate/authenticate.ts'
+import { brokerApp } from '../../node-guard/broker/server/app.ts'
 import { brokerServer } from '../../node-guard/broker/server/connections.ts'
 import { listenAll } from '../../node-guard/broker/server/listen.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
-import { fakeClock } from './fake-clock.ts'
-import { until } from './until.ts'
+import { listening } from '../support/listening.ts'
+import { silentLog } from '../support/log.ts'
+import { eventually } from '../support/until.ts'
 
-const log = lineLogger('test', 'error', () => {})
 const answered: string[] = []
 const rejected: string[] = []
 let server: Server
@@ -32,10 +33,8 @@ before(async () => {
     pod: async () => ({ terminating: false }),
     rejected: ({ peer }: Caller, { code }: Problem) => void rejected.push(`${peer} ${code}`),
   }
-  server = brokerServer(brokerApp(routes, log, (path, code) => answered.push(`${path} ${code}`)))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  port = (server.address() as AddressInfo).port
+  server = brokerServer(brokerApp(routes, silentLog, (path, code) => answered.push(`${path} ${code}`)))
+  port = await listening(server)
 })
 after(() => {
   server.close()
@@ -126,10 +125,10 @@ test('a peer may hold eight connections, and takes none from another', async () 
     return socket
   }
   const sockets = await Promise.all(Array.from({ length: 12 }, () => open('127.0.0.20')))
-  await until('four of them closed', () => sockets.filter(({ closed }) => closed).length === 4)
+  await eventually('four of them closed', () => sockets.filter(({ closed }) => closed).length === 4)
   assert.equal((await ask('/v1/credentials', { localAddress: '127.0.0.21' })).status, 200)
   for (const socket of sockets) socket.destroy()
-  await until(
+  await eventually(
     'free again',
     async () => (await ask('/v1/credentials', { localAddress: '127.0.0.20' })).status === 200,
   )
@@ -187,14 +186,14 @@ test('an address whose port a predecessor still holds is bound when it is free',
   await once(holder, 'listening')
   const listeners = listenAll(['127.0.0.1', '127.0.0.2'], taken, () => createServer(), {
     clock: systemClock,
-    log,
+    log: silentLog,
   })
-  await until('the other one is bound at once', () => listeners.bound().length === 1)
+  await eventually('the other one is bound at once', () => listeners.bound().length === 1)
   assert.equal(listeners.bound()[0]?.address, '127.0.0.2')
   holder.close()
-  await until('both are bound', () => listeners.bound().length === 2)
+  await eventually('both are bound', () => listeners.bound().length === 2)
   await listeners.stop()
-  await until('none is bound', () => listeners.bound().length === 0)
+  await eventually('none is bound', () => listeners.bound().length === 0)
 })
 
 /** A connection to a listener of its own, what came over it, and how it ended. */
@@ -227,25 +226,25 @@ test('a listener that stops still answers what was asked, and what is asked over
         })
       response.end(`answer to ${url}`)
     })
-  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log })
-  await until('it is bound', () => listeners.bound().length === 1)
+  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log: silentLog })
+  await eventually('it is bound', () => listeners.bound().length === 1)
   const [slow, late, silent] = [await dialled(free), await dialled(free), await dialled(free)]
   slow.socket.write('GET /slow HTTP/1.0\r\n\r\n')
-  await until('it was asked', () => answer.give !== undefined)
+  await eventually('it was asked', () => answer.give !== undefined)
   let isOver = false
   const over = listeners.stop().then(() => {
     isOver = true
   })
-  await until('it accepts no more', () => listeners.bound().length === 0)
+  await eventually('it accepts no more', () => listeners.bound().length === 0)
   late.socket.write('GET /late HTTP/1.1\r\nHost: x\r\n\r\n')
-  await until('the late one has its answer', () => late.ended)
+  await eventually('the late one has its answer', () => late.ended)
   assert.match(late.text, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n.*answer to \/late$/is)
   await clock.advance(300)
-  await until('who asks nothing is let go', () => silent.ended)
+  await eventually('who asks nothing is let go', () => silent.ended)
   assert.deepEqual([slow.ended, isOver], [false, false])
   answer.give?.()
   await over
-  await until('the slow one has its answer', () => slow.ended)
+  await eventually('the slow one has its answer', () => slow.ended)
   assert.match(slow.text, /answer to \/slow$/)
   assert.deepEqual([slow.error, late.error, requests], ['', '', ['/slow', '/late']])
   await assert.rejects(dialled(free), /ECONNREFUSED/)
@@ -258,19 +257,19 @@ test('a listener that stops waits five seconds for an answer, no more', async ()
     createServer(() => {
       asked = true
     })
-  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log })
-  await until('it is bound', () => listeners.bound().length === 1)
+  const listeners = listenAll(['127.0.0.1'], free, create, { clock, log: silentLog })
+  await eventually('it is bound', () => listeners.bound().length === 1)
   const client = await dialled(free)
   client.socket.write('GET / HTTP/1.0\r\n\r\n')
-  await until('it was asked', () => asked)
+  await eventually('it was asked', () => asked)
   let isOver = false
   const over = listeners.stop().then(() => {
     isOver = true
   })
-  await until('it accepts no more', () => listeners.bound().length === 0)
+  await eventually('it accepts no more', () => listeners.bound().length === 0)
   for (let passed = 0; passed < 4900; passed += 100) await clock.advance(100)
   assert.equal(isOver, false)
   for (let passed = 0; passed < 200; passed += 100) await clock.advance(100)
   await over
-  await until('it is let go', () => client.ended)
+  await eventually('it is let go', () => client.ended)
 })

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, afterEach, before, mock, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 import { type PodOptions, World } from './world.ts'
 
 let world: World
@@ -45,7 +45,7 @@ test('a role that does not trust the node is told with both roles and the statem
   assert.ok(Number(headers['retry-after']) >= 2)
   assert.equal(await world.code(one), 'sts-denied')
   assert.equal((await world.aws.calls({ role: 'distrusting' })).length, 1)
-  await until('an Event', async () => {
+  await eventually('an Event', async () => {
     const { items } = await world.api.admin.list('events', { namespace: 'shop' })
     return items.some((event) => JSON.stringify(event).includes('AssumeRoleDenied'))
   })
@@ -74,7 +74,7 @@ test('throttling, an outage and a closed connection are 503 at once, and pass', 
     assert.deepEqual([status, body.code], [503, code])
     assert.equal(headers['retry-after'], '1')
     await world.aws.clearFaults()
-    await until('passed', async () => (await world.code(one)) === 'ok')
+    await eventually('passed', async () => (await world.code(one)) === 'ok')
   }
 })
 
@@ -321,7 +321,7 @@ test('metadata with news in it is good for a quarter of a minute, and credential
     ['tags/instance/', 'no-store'],
   ]) {
     await world.broker(`--metadata-allow=${allowed}`)
-    assert.equal(await until('metadata', () => cacheControl('/v1/metadata')), expected, allowed)
+    assert.equal(await eventually('metadata', () => cacheControl('/v1/metadata')), expected, allowed)
     assert.equal(await cacheControl(), 'no-store')
   }
 })
@@ -329,7 +329,7 @@ test('metadata with news in it is good for a quarter of a minute, and credential
 test('an operator may add instance tags, and never what proves to be the node', async () => {
   await world.aws.setImds({ instanceTags: { team: 'shop' } })
   await world.broker('--metadata-allow=tags/instance/')
-  const { body } = await until('tags', async () => {
+  const { body } = await eventually('tags', async () => {
     const answer = await world.ask(await pod(), '/v1/metadata')
     return answer.body['tags/instance/team'] ? answer : undefined
   })

@@ -1,13 +1,15 @@
 /** The broker's judgement of who is asking, without HTTP: before an API server that counts its reads. */
 import assert from 'node:assert/strict'
 import { parseSettings } from '../../common/settings.ts'
-import { whoIsAsking } from '../../node-guard/broker/authenticate/caller.ts'
+import { authenticator } from '../../node-guard/broker/authenticate/authenticate.ts'
+import { authorizer } from '../../node-guard/broker/authorize/authorize.ts'
 import { liveReader } from '../../node-guard/broker/kubernetes/live.ts'
+import { liveReads } from '../../node-guard/broker/kubernetes/live-reads.ts'
 import { namespaceStore } from '../../node-guard/broker/kubernetes/namespaces.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
 import { BROKER_SETTINGS, entitlementSettings } from '../../node-guard/broker/settings.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 
 export const PEER = '10.0.0.1'
 export const ROLE_KEY = 'iam.amazonaws.com/role'
@@ -28,9 +30,12 @@ export function judgement(
   }
   const result = parseSettings(BROKER_SETTINGS, { argv: ['--node-name', 'node-1'], env: {} })
   assert.ok(result.ok)
-  const pods = podStore((one) => podRecord(one, ROLE_KEY), { gone: () => {}, change: () => {} })
-  const namespaces = namespaceStore(() => {}, clock)
-  const who = whoIsAsking({
+  const pods = podStore((one) => podRecord(one, ROLE_KEY))
+  const namespaces = namespaceStore(clock)
+  const nodeName = 'node-1'
+  const live = liveReader({ get }, clock)
+  const reads = liveReads({ pods, namespaces, live, clock, nodeName, roleKey: ROLE_KEY })
+  const authenticate = authenticator({
     verify: async (uid = '') => ({
       namespace: 'shop',
       serviceAccount: 'default',
@@ -38,22 +43,24 @@ export function judgement(
       podUid: uid,
       nodeName: undefined,
     }),
-    pods,
-    namespaces,
-    live: liveReader({ get }, clock),
-    clock,
-    settings: entitlementSettings(result.settings),
+    ...{ pods, reads, clock, nodeName, roleKey: ROLE_KEY },
     ownAddresses: [],
-    node: () => assert.fail('not asked'),
-    whyUnguarded: async () => undefined,
     onRefused: () => {},
     onRejected: () => {},
   })
+  const { namespaceOf } = authorizer({
+    namespaces,
+    reads,
+    settings: entitlementSettings(result.settings),
+    roles: () => assert.fail('not asked'),
+    whyUnguarded: async () => undefined,
+    onRefused: () => {},
+  })
   /** `ok`, or the code of the refusal. */
   const code = (uid: string) =>
-    who.identify({ authorization: uid, peer: PEER }).then(
+    authenticate({ authorization: uid, peer: PEER }).then(
       () => 'ok',
       (error: { code: string }) => error.code,
     )
-  return { clock, state, pods, namespaces, who, code }
+  return { clock, state, pods, namespaces, namespaceOf, code }
 }

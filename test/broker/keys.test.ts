@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
-import { lineLogger } from '../../common/log.ts'
 import { signingKeys } from '../../node-guard/broker/authenticate/keys.ts'
 import { tokenVerifier } from '../../node-guard/broker/authenticate/verify.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { captureLog } from '../support/log.ts'
 
 const ISSUER = 'https://issuer.example'
 const MINUTE = 60_000
@@ -26,8 +26,7 @@ function world(pairs: readonly Pair[]) {
       return path.endsWith('jwks') ? { keys: state.keys } : { issuer: state.issuer }
     },
   }
-  const lines: string[] = []
-  const log = lineLogger('test', 'warn', (line) => lines.push(line))
+  const { log, lines } = captureLog('warn')
   const keys = signingKeys({ kube, clock, log }, undefined)
   const verify = tokenVerifier(keys, 'pod2iam', clock)
   const token = (pair: Pair, claims: object = {}) =>
@@ -241,5 +240,5 @@ test('a failed fetch is told with the age of the keys that stay in use', async (
   await clock.advance(1)
   state.down = true
   await clock.advance(6 * MINUTE)
-  assert.match(lines[0] ?? '', /"error":"down","ageSeconds":\d+/)
+  assert.match(JSON.stringify(lines[0]), /"error":"down","ageSeconds":\d+/)
 })

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { sessionName } from '../../node-guard/broker/authorize/session-name.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 import { type PodOptions, World } from './world.ts'
 
 /** The server's flags that have a namesake here, and its value when it is left out. */
@@ -97,7 +97,7 @@ describe('through the whole broker', () => {
     await world.namespace('free')
     const denied = await pod('free', { role: 'nobodys' })
     await world.code(denied)
-    await until('both Events', async () => {
+    await eventually('both Events', async () => {
       const { items } = await world.api.admin.list('events', {})
       const text = JSON.stringify(items)
       return text.includes('RoleNotAllowed') && text.includes('AssumeRoleDenied')
@@ -131,7 +131,7 @@ describe('through the whole broker', () => {
     const failed = await pod('red', { ...starting, phase: 'Failed' })
     const annotations = { [KEYS.sessionName]: 'mine', [KEYS.externalId]: 'id-1' }
     await pod('red', { ...starting, annotations })
-    const [call] = await until('prefetched', async () => {
+    const [call] = await eventually('prefetched', async () => {
       const found = await world.aws.calls({ session: 'red.mine' })
       return found.length > 0 ? found : undefined
     })
@@ -143,13 +143,13 @@ describe('through the whole broker', () => {
     const one = await pod('red', { podIPs: [] })
     const status = { hostIP: '10.0.0.1', hostIPs: [{ ip: '10.0.0.1' }] }
     await world.api.admin.patch('pods', one.name, 'red', { status }, { type: 'merge', subresource: 'status' })
-    await until('prefetched', async () => (await calls(one.name)) === 1)
+    await eventually('prefetched', async () => (await calls(one.name)) === 1)
   })
 
   test('prefetch: what policy forbids never reaches STS, which kiam asked for it', async () => {
     const forbidden = await pod('red', { ...starting, role: 'orange_role' })
     const allowed = await pod('red', starting)
-    await until('prefetched', async () => (await calls(allowed.name)) === 1)
+    await eventually('prefetched', async () => (await calls(allowed.name)) === 1)
     assert.equal(await calls(forbidden.name), 0)
   })
 

@@ -5,15 +5,16 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { canonicalAddress } from '../../common/canonical-address.ts'
 import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { Problem } from '../../common/protocol.ts'
-import { canonicalAddress, judgePeer } from '../../node-guard/broker/authenticate/peer.ts'
+import { judgePeer } from '../../node-guard/broker/authenticate/peer.ts'
 import { entitle } from '../../node-guard/broker/authorize/entitle.ts'
 import { sessionName } from '../../node-guard/broker/authorize/session-name.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 import { type PodOptions, World } from './world.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'
@@ -367,7 +368,7 @@ describe('through the whole broker', () => {
   test('all namespaces’ pods of other nodes are none of this broker’s business', async () => {
     const foreign = await pod({ node: 'node-2' })
     assert.equal(await world.code(foreign), 'token-not-for-this-node')
-    assert.match(await until('metrics', () => world.metrics()), /pod2iam_broker_pods \d+/)
+    assert.match(await eventually('metrics', () => world.metrics()), /pod2iam_broker_pods \d+/)
   })
 
   test('metrics know outcomes by class, and no role_arn', async () => {

@@ -3,13 +3,15 @@ import { execFileSync } from 'node:child_process'
 import { createServer } from 'node:http'
 import { BROKER_ADDRESSES } from '../../common/addresses.ts'
 import { systemClock } from '../../common/clock.ts'
-import { lineLogger } from '../../common/log.ts'
 import { listenAll } from '../../node-guard/broker/server/listen.ts'
-import { until } from './until.ts'
+import { silentLog } from '../support/log.ts'
+import { eventually } from '../support/until.ts'
 
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'ignore'] })
-const log = lineLogger('test', 'error', () => {})
-const { bound } = listenAll(BROKER_ADDRESSES, 9171, () => createServer(), { clock: systemClock, log })
+const { bound } = listenAll(BROKER_ADDRESSES, 9171, () => createServer(), {
+  clock: systemClock,
+  log: silentLog,
+})
 const addresses = () =>
   bound()
     .map(({ address }) => address)
@@ -25,10 +27,10 @@ try {
 }
 ip('link', 'set', 'pod2iam0', 'up')
 ip('addr', 'add', '169.254.170.24/32', 'dev', 'pod2iam0')
-await until('IPv4', () => addresses().length === 1)
+await eventually('IPv4', () => addresses().length === 1)
 // Not `nodad`: tentative for a second or two, as on a node.
 ip('addr', 'add', 'fd00:70d2:1a::24/128', 'dev', 'pod2iam0')
-await until('IPv6', () => addresses().length === 2)
+await eventually('IPv6', () => addresses().length === 2)
 process.stdout.write(JSON.stringify({ before, after: addresses() }))
 clearInterval(keepAlive)
 process.exit(0)

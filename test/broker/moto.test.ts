@@ -7,9 +7,9 @@ import { createServer, request, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { freePort } from '../support/free-port.ts'
-import { needsPeer, peer } from '../support/peers.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 import { World } from './world.ts'
 
 const ACCOUNT = '123456789012'
@@ -31,7 +31,7 @@ describe('moto with authentication', () => {
     const port = await freePort()
     moto = spawn(peer('moto_server') ?? '', ['-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' })
     url = `http://127.0.0.1:${port}`
-    await until('moto', async () => (await fetch(`${url}/moto-api/`)).ok, 120_000)
+    await eventually('moto', async () => (await fetch(`${url}/moto-api/`)).ok, { deadlineMs: 120_000 })
     world = await World.start()
     await world.namespace('shop')
     proxy = await tamperingProxy(port, (body) => tamper(body))
@@ -160,7 +160,7 @@ describe('moto with authentication', () => {
     process.env.AWS_SECRET_ACCESS_KEY = `${right.startsWith('x') ? 'y' : 'x'}${right.slice(1)}`
     try {
       const broker = await world.brokerNotReady()
-      await until('told', () => broker.readiness().detail?.includes('signature'))
+      await eventually('told', () => broker.readiness().detail?.includes('signature'))
       assert.equal(broker.readiness().code, 'node-credentials-unavailable')
     } finally {
       process.env.AWS_SECRET_ACCESS_KEY = right

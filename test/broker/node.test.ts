@@ -7,11 +7,11 @@ import { KubeError } from '../../common/kube/client.ts'
 import { jsonLines, oversize } from '../../common/kube/json-lines.ts'
 import { Problem } from '../../common/protocol.ts'
 import { checkIdentity } from '../../node-guard/broker/authenticate/identify.ts'
-import { baseOf, ofCallerArn } from '../../node-guard/broker/aws/node-role.ts'
+import { baseOf, ofCallerArn } from '../../node-guard/broker/aws/caller-identity.ts'
 import { liveReader } from '../../node-guard/broker/kubernetes/live.ts'
 import { LONGEST_TEXT, type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'
 
@@ -137,7 +137,8 @@ const object = (uid: string) => ({
 
 test('a live read that comes after the news of a pod’s end does not bring it back', () => {
   const gone: string[] = []
-  const store = podStore((one) => podRecord(one, 'role'), { gone: (uid) => gone.push(uid), change: () => {} })
+  const store = podStore((one) => podRecord(one, 'role'))
+  store.subscribe({ gone: (uid) => gone.push(uid), changed: () => {} })
   const pod = podRecord(object('a'), 'role')
   assert.ok(pod)
   store.learn(pod)
@@ -149,7 +150,8 @@ test('a live read that comes after the news of a pod’s end does not bring it b
 
 test('a list takes away what is not on it, and tells of each once', () => {
   const gone: string[] = []
-  const store = podStore((one) => podRecord(one, 'role'), { gone: (uid) => gone.push(uid), change: () => {} })
+  const store = podStore((one) => podRecord(one, 'role'))
+  store.subscribe({ gone: (uid) => gone.push(uid), changed: () => {} })
   const [a, b] = ['a', 'b'].map((uid) => podRecord(object(uid), 'role'))
   assert.ok(a && b)
   store.sink.replace([a, b])

@@ -10,7 +10,7 @@ import { build } from 'esbuild'
 import { httpRequest } from '../../common/http-request.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { freePort } from '../support/free-port.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 import { NODE, World } from './world.ts'
 
 const run = promisify(execFile)
@@ -72,7 +72,7 @@ test('settings that contradict each other, and no API server to be found, end it
   for (const [argv, reason] of [
     [['--cluster-name', 'x'], /--cluster-name has no effect/],
     [[], /KUBERNETES_SERVICE_HOST is not set/],
-    [['--kubeconfig', bundle], /not JSON/],
+    [['--kubeconfig', bundle], /neither YAML nor JSON/],
     [['--kubeconfig', '/nowhere'], /kubeconfig \/nowhere cannot be used: .*ENOENT.*--kubeconfig/],
   ] as const) {
     const { child, output } = broker('--node-name', 'n', ...argv)
@@ -86,7 +86,7 @@ test('the bundle serves a pod from the metadata service’s credentials, and SIG
   const pod = await world.pod('shop', 'web', { role: 'app' })
   const { child, output } = serving()
   const health = `http://127.0.0.1:${PORTS.health}`
-  await until('ready', async () => (await ask(`${health}/readyz`)).status === 200)
+  await eventually('ready', async () => (await ask(`${health}/readyz`)).status === 200)
   assert.equal((await ask(`${health}/livez`)).status, 200)
   const url = `http://127.0.0.77:${PORTS.port}/v1/credentials`
   const headers = { authorization: `Bearer ${pod.token}` }
@@ -120,12 +120,14 @@ test('before the API server is there, the process lives, is not ready and says w
   await world.api.refuse()
   const { child } = serving()
   const health = `http://127.0.0.1:${PORTS.health}`
-  const { status, body } = await until('answers', () => ask(`${health}/readyz`).catch(() => undefined))
+  const { status, body } = await eventually('answers', () => ask(`${health}/readyz`).catch(() => undefined))
   assert.equal(status, 503)
   assert.equal(JSON.parse(body).code, 'keys-unknown')
   assert.equal((await ask(`${health}/livez`)).status, 200)
   await world.api.accept()
-  await until('ready', async () => (await ask(`${health}/readyz`)).status === 200, 20_000)
+  await eventually('ready', async () => (await ask(`${health}/readyz`)).status === 200, {
+    deadlineMs: 20_000,
+  })
   child.kill('SIGTERM')
   await once(child, 'close')
 })

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { fairLine } from '../../node-guard/broker/sessions/fair-queue.ts'
 import { type Priority, stsQueue } from '../../node-guard/broker/sessions/queue.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 
 test('namespaces take turns, and each keeps its own order', () => {
   const line = fairLine()

@@ -70,10 +70,10 @@ test('a pod that is gone when read anew is forgotten, whatever the watch says', 
 
 test('a namespace labelled a moment ago is read once, not for every request', async () => {
   const namespace = { metadata: { name: 'shop', labels: { 'pod2iam.dev/injection': 'enabled' } } }
-  const { who, state } = asking({ '/api/v1/namespaces/shop': namespace })
+  const { namespaceOf, state } = asking({ '/api/v1/namespaces/shop': namespace })
   const pod = recordOf(object(PEER))
-  assert.equal((await who.namespaceOf(pod)).injection, 'enabled')
-  await who.namespaceOf(pod)
+  assert.equal((await namespaceOf(pod)).injection, 'enabled')
+  await namespaceOf(pod)
   assert.equal(state.reads, 1)
 })
 

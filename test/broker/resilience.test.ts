@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, afterEach, before, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 import { type TestPod, World } from './world.ts'
 
 let world: World
@@ -19,7 +19,7 @@ before(async () => {
 after(() => world.stop())
 afterEach(async () => {
   await Promise.all([world.api.clearFaults(), world.aws.clearFaults()])
-  await until('well again', async () => (await world.code(pod)) === 'ok')
+  await eventually('well again', async () => (await world.code(pod)) === 'ok')
 })
 
 const another = () => world.pod('shop', `pod-${made++}`, { role: 'app' })
@@ -32,7 +32,7 @@ test('while the API server is away, pods that are known keep being served, and a
   })
   assert.equal(await world.code(pod), 'ok')
   await world.api.accept()
-  await until('withdrawn', async () => (await world.code(pod)) === 'role-not-allowed')
+  await eventually('withdrawn', async () => (await world.code(pod)) === 'role-not-allowed')
   await world.api.admin.patch('namespaces', 'shop', undefined, {
     metadata: { annotations: { [KEYS.allowedRoles]: '["*"]' } },
   })
@@ -45,7 +45,7 @@ test('while the API server is away, a pod the watch has not seen is told to retr
   assert.deepEqual([status, body.code], [503, 'busy'])
   assert.ok(headers['retry-after'])
   await world.api.accept()
-  await until('served', async () => (await world.code(unseen)) === 'ok')
+  await eventually('served', async () => (await world.code(unseen)) === 'ok')
 })
 
 test('watches survive being ended, reset and expired, and an API server that starts anew', async () => {
@@ -63,25 +63,25 @@ test('watches survive being ended, reset and expired, and an API server that sta
         metadata: { labels: { [KEYS.injection]: value } },
       })
     await label('off')
-    await until('noticed', async () => (await world.code(pod)) === 'namespace-not-enabled')
+    await eventually('noticed', async () => (await world.code(pod)) === 'namespace-not-enabled')
     await label('enabled')
-    await until('noticed again', async () => (await world.code(pod)) === 'ok')
+    await eventually('noticed again', async () => (await world.code(pod)) === 'ok')
   }
 })
 
 test('a pod deleted while the watch was cut and history forgotten is noticed by the list that follows', async () => {
   const doomed = await another()
-  await until('served', async () => (await world.code(doomed)) === 'ok')
+  await eventually('served', async () => (await world.code(doomed)) === 'ok')
   await world.api.refuse()
   await world.api.admin.delete('pods', doomed.name, 'shop', { gracePeriodSeconds: 0 })
   await world.api.compact()
   await world.api.accept()
-  await until('gone', async () => (await world.code(doomed)) === 'pod-unknown')
+  await eventually('gone', async () => (await world.code(doomed)) === 'pod-unknown')
 })
 
 test('while a watch hangs, a pod that is new or has another address is read live', async () => {
   const known = await another()
-  await until('served', async () => (await world.code(known)) === 'ok')
+  await eventually('served', async () => (await world.code(known)) === 'ok')
   await world.api.fault({ kind: 'hang', match: { verb: 'watch' } })
   await world.api.cutWatches('reset')
   const fresh = await another()
@@ -105,7 +105,7 @@ test('after a bookmark, a cut watch goes on without listing again, although olde
     (await own()).filter(({ verb, code }) => verb === 'watch' && code === 0).length === 2
   await world.api.calls({ clear: true })
   await world.broker()
-  await until('both watches are open', open)
+  await eventually('both watches are open', open)
   await world.namespace(`noise-${made++}`, {})
   // What a watch was told before is too old from here on; the bookmark is not.
   await world.api.compact()
@@ -113,7 +113,7 @@ test('after a bookmark, a cut watch goes on without listing again, although olde
   await world.api.calls({ clear: true })
   await world.api.cutWatches('clean')
   const fresh = await another()
-  await until('both watches are open again', open)
+  await eventually('both watches are open again', open)
   assert.equal(await world.code(fresh), 'ok')
   assert.deepEqual(
     (await own()).filter(({ verb }) => verb === 'list'),
@@ -134,7 +134,9 @@ test('a token signed with a brand-new key is accepted at once', async () => {
   await world.broker()
   await world.api.rotateKeys()
   const token = await world.token('shop', 'default', pod)
-  await until('accepted', async () => (await world.code({ ...pod, token })) === 'ok', 15_000)
+  await eventually('accepted', async () => (await world.code({ ...pod, token })) === 'ok', {
+    deadlineMs: 15_000,
+  })
   assert.equal(await world.code(pod), 'ok')
 })
 
@@ -156,13 +158,13 @@ test('a JWKS endpoint that answers garbage takes nothing away from pods whose ke
     assert.equal(await world.code(pod), 'ok', body)
   }
   const broker = await world.brokerNotReady()
-  await until('told', () => broker.readiness().code === 'keys-unknown')
-  const { status, body } = await until('listening', () =>
+  await eventually('told', () => broker.readiness().code === 'keys-unknown')
+  const { status, body } = await eventually('listening', () =>
     broker.addresses().length > 0 ? world.ask(pod) : undefined,
   )
   assert.deepEqual([status, body.code], [503, 'busy'])
   await world.api.clearFaults()
-  await until('ready', () => broker.readiness().ready)
+  await eventually('ready', () => broker.readiness().ready)
 })
 
 test('the broker’s own token is read again when the API server refuses it', async () => {
@@ -171,7 +173,7 @@ test('the broker’s own token is read again when the API server refuses it', as
   await world.api.cutWatches('reset')
   const fresh = await another()
   pod = { ...pod, token: await world.token('shop', 'default', pod) }
-  await until('served', async () => (await world.code(fresh)) === 'ok', 15_000)
+  await eventually('served', async () => (await world.code(fresh)) === 'ok', { deadlineMs: 15_000 })
 })
 
 test('the metadata service going away takes nothing from a broker that has its credentials', async () => {
@@ -186,12 +188,12 @@ test('the metadata service going away takes nothing from a broker that has its c
 test('a broker that starts without metadata service is not ready, says why, and gets ready', async () => {
   await world.aws.fault({ service: 'imds', kind: 'unavailable' })
   const broker = await world.brokerNotReady()
-  await until('told', () => broker.readiness().code === 'node-credentials-unavailable')
-  const { status, body } = await until('asked', () =>
+  await eventually('told', () => broker.readiness().code === 'node-credentials-unavailable')
+  const { status, body } = await eventually('asked', () =>
     broker.addresses().length > 0 ? world.ask(pod) : undefined,
   )
   assert.deepEqual([status, body.code], [503, 'node-credentials-unavailable'])
   await world.aws.clearFaults()
-  await until('ready', () => broker.readiness().ready)
+  await eventually('ready', () => broker.readiness().ready)
   assert.equal(await world.code(pod), 'ok')
 })

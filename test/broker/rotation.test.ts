@@ -9,8 +9,8 @@ import { test } from 'node:test'
 import { inClusterAccess } from '../../common/kube/access.ts'
 import { kubeClient } from '../../common/kube/client.ts'
 import { type Authority, createAuthority } from '../sandbox/kube/client/certificates.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
-import { fakeClock } from './fake-clock.ts'
 
 async function serve(authority: Authority, port: number, token: () => string): Promise<Server> {
   const { certPem, keyPem } = await authority.issue([], ['127.0.0.1'])

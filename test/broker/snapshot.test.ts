@@ -1,21 +1,20 @@
 /** The metadata snapshot: how fresh it is, and what becomes of it where its reading fails. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { lineLogger } from '../../common/log.ts'
 import { metadata } from '../../node-guard/broker/instance/snapshot.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { captureLog } from '../support/log.ts'
 import { service } from './metadata-service.ts'
 
 /** Settings and surroundings of {@link metadata}, its clock, and what it logged. */
 function surroundings(allowed: readonly string[] = []) {
   const clock = fakeClock()
   const stopping = new AbortController()
-  const logged: string[] = []
-  const log = lineLogger('test', 'warn', (line) => void logged.push(line))
+  const { log, lines } = captureLog('warn')
   const settings = { allowed, region: 'eu-west-1' }
   return {
     clock,
-    logged,
+    lines,
     settings,
     by: { clock, log, signal: stopping.signal },
     stop: () => stopping.abort(),
@@ -126,11 +125,11 @@ describe('the snapshot', () => {
   })
 
   test('has the log say once which texts pods are not told', async () => {
-    const { clock, logged, settings, by, stop } = surroundings()
+    const { clock, lines, settings, by, stop } = surroundings()
     metadata(service({ mac: 'no address' }), settings, by)
     await clock.advance(60 * 60_000)
     stop()
-    assert.equal(logged.length, 1)
-    assert.match(logged[0] ?? '', /"paths":"meta-data\/mac"/)
+    assert.equal(lines.length, 1)
+    assert.match(JSON.stringify(lines[0]), /"paths":"meta-data\/mac"/)
   })
 })

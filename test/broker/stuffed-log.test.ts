@@ -9,7 +9,7 @@ import { buildComponent } from '../../build.ts'
 import { KEYS } from '../../common/keys.ts'
 import { freePort } from '../support/free-port.ts'
 import { stuffedPipe } from '../support/stuffed-pipe.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 import { NODE, type TestPod, World } from './world.ts'
 
 const children: ChildProcess[] = []
@@ -49,7 +49,7 @@ async function start(stdout: number | 'pipe', stderr: number | 'inherit' = 'inhe
         await metrics(),
       )?.[1],
     )
-  await until('a ready broker', async () => (await fetch(`http://127.0.0.1:${health}/readyz`)).ok)
+  await eventually('a ready broker', async () => (await fetch(`http://127.0.0.1:${health}/readyz`)).ok)
   const ask = (pod?: TestPod) => {
     const { promise, resolve, reject } = Promise.withResolvers<number>()
     request(
@@ -82,7 +82,7 @@ test('with a full pipe on standard output it becomes ready, serves, and refuses'
     assert.equal(await ask(good), 200)
     assert.ok((await lost('debug')) > 100)
     assert.equal(await lost('audit'), 0)
-    const lines = await until('its lines', () => {
+    const lines = await eventually('its lines', () => {
       const text = pipe.drain()
       return text.includes('were lost') && text.endsWith('\n') ? text.trim().split('\n') : undefined
     })
@@ -146,7 +146,7 @@ test('with a socket as standard output, which cannot be opened anew, it goes on 
   child.stdout?.setEncoding('utf8').on('data', (chunk) => {
     text += chunk
   })
-  await until('it says what is missing', () => text.includes('were lost'))
+  await eventually('it says what is missing', () => text.includes('were lost'))
   child.kill('SIGTERM')
   await once(child, 'close')
   for (const line of text.trim().split('\n')) JSON.parse(line)

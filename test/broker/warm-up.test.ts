@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 import { NODE, type PodOptions, World } from './world.ts'
 
 let world: World
@@ -29,14 +29,16 @@ const sessions = async () => (await world.aws.calls({})).map(({ session }) => se
 /** What the broker knew before this, it has acted upon: a pod created now is served ahead, and none that came before it is. */
 async function settled(): Promise<string> {
   const last = await starting()
-  await until('the last', async () => (await sessions()).includes(`shop.${last.name}`))
+  await eventually('the last', async () => (await sessions()).includes(`shop.${last.name}`))
   return `shop.${last.name}`
 }
 
 test('the credentials of a starting pod are fetched before it asks, and handed out when it does', async () => {
   const pod = await starting()
-  await until('fetched', async () => (await sessions()).length === 1)
-  await until('issued', () => world.logs.some(({ uid, reason }) => uid === pod.uid && reason === 'warm-up'))
+  await eventually('fetched', async () => (await sessions()).length === 1)
+  await eventually('issued', () =>
+    world.logs.some(({ uid, reason }) => uid === pod.uid && reason === 'warm-up'),
+  )
   await world.aws.fault({ service: 'sts', kind: 'unavailable' })
   assert.equal(await world.code({ ...pod, ip: '127.66.0.1' }), 'ok')
   await world.aws.clearFaults()
@@ -91,14 +93,16 @@ test('a namespace that allows the role later, and a node that learns who it is l
   await settled()
   const metadata = { annotations: { [KEYS.allowedRoles]: '["app"]' } }
   await world.api.admin.patch('namespaces', 'later', undefined, { metadata })
-  await until('warm', async () => (await sessions()).includes(`later.${pod.name}`))
+  await eventually('warm', async () => (await sessions()).includes(`later.${pod.name}`))
 
   await world.aws.fault({ service: 'imds', kind: 'unavailable' })
   const broker = await world.brokerNotReady()
-  await until('synced', () => broker.readiness().code === 'node-credentials-unavailable')
+  await eventually('synced', () => broker.readiness().code === 'node-credentials-unavailable')
   await world.aws.clearRecords()
   await world.aws.clearFaults()
-  await until('warm again', async () => (await sessions()).includes(`later.${pod.name}`), 20_000)
+  await eventually('warm again', async () => (await sessions()).includes(`later.${pod.name}`), {
+    deadlineMs: 20_000,
+  })
 })
 
 test('a node that boots with 110 pods calls STS once for each, at the rate it may, whether they ask meanwhile or not', async () => {
@@ -111,7 +115,7 @@ test('a node that boots with 110 pods calls STS once for each, at the rate it ma
   const codes = await Promise.all(pods.map((pod, index) => (index % 2 ? world.code(pod) : 'ok')))
   assert.deepEqual(new Set(codes), new Set(['ok']))
   const own = async () => (await world.aws.calls({})).filter(({ session }) => session?.startsWith('boot.'))
-  await until('all', async () => (await own()).length >= 110)
+  await eventually('all', async () => (await own()).length >= 110)
   const names = (await own()).map(({ session }) => session)
   assert.deepEqual([names.length, new Set(names).size], [110, 110])
   const times = (await own()).map(({ time }) => time)

@@ -6,7 +6,7 @@ import { namespaceRecord, namespaceStore } from '../../node-guard/broker/kuberne
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
 import { wordsOfWatch } from '../../node-guard/broker/kubernetes/words.ts'
-import { fakeClock } from './fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
 import { judgement, PEER, ROLE_KEY } from './judgement.ts'
 
 const namespace = (label: string | undefined, roles = '["*"]') => ({
@@ -62,7 +62,7 @@ function slow() {
     return waiting.shift() ?? assert.fail('nothing is read')
   }
   const code = (record = podOf(PEER)) =>
-    world.who.namespaceOf(record).then(
+    world.namespaceOf(record).then(
       ({ injection }) => String(injection),
       (error: { code: string }) => error.code,
     )
@@ -140,7 +140,8 @@ describe('a namespace', () => {
 
   test('that was learned and goes is told of: what was granted by it is judged anew', () => {
     const changed: string[] = []
-    const store = namespaceStore((name) => changed.push(name), fakeClock())
+    const store = namespaceStore(fakeClock())
+    store.subscribe((name) => changed.push(name))
     for (const end of [
       () => store.sink.remove(recordOf('enabled')),
       () => store.sink.replace([]),
@@ -157,7 +158,7 @@ describe('a namespace', () => {
 
   test('that was learned counts more than the older word of the watch, for half a minute', async () => {
     const clock = fakeClock()
-    const store = namespaceStore(() => {}, clock)
+    const store = namespaceStore(clock)
     store.sink.upsert(recordOf('disabled'))
     store.learn(recordOf('enabled'), store.word('shop'))
     assert.equal(store.get('shop')?.injection, 'enabled')
@@ -170,7 +171,7 @@ describe('a namespace', () => {
   })
 
   test('is not learned from before the word that it is gone', () => {
-    const store = namespaceStore(() => {}, fakeClock())
+    const store = namespaceStore(fakeClock())
     for (const said of [
       () => store.sink.remove(recordOf('enabled')),
       () => store.sink.replace([]),
@@ -239,7 +240,7 @@ describe('a pod', () => {
   })
 
   test('is not learned from before the word that it has changed', () => {
-    const store = podStore((one) => podRecord(one, ROLE_KEY), { gone: () => {}, change: () => {} })
+    const store = podStore((one) => podRecord(one, ROLE_KEY))
     for (const said of [
       () => store.sink.upsert(podOf('10.0.0.2')),
       () => store.sink.replace([podOf('10.0.0.2')]),

@@ -8,7 +8,7 @@ import type { PodClaims } from '../../node-guard/broker/authenticate/claims.ts'
 import { checkPod } from '../../node-guard/broker/authenticate/identify.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import type { KubeObject } from '../sandbox/kube/client/client.ts'
-import { until } from './until.ts'
+import { eventually } from '../support/until.ts'
 import { NODE, type TestPod, World } from './world.ts'
 
 type PodEvent = KubeObject & {
@@ -190,7 +190,7 @@ test('step 3: a deleted pod’s token is worth nothing', async () => {
   const gone = await world.pod('shop', 'gone', { role: 'app' })
   assert.equal(await world.code(gone), 'ok')
   await world.api.admin.delete('pods', 'gone', 'shop', { gracePeriodSeconds: 0 })
-  await until('refused', async () => (await world.code(gone)) === 'pod-unknown')
+  await eventually('refused', async () => (await world.code(gone)) === 'pod-unknown')
 })
 
 test('step 3: what was issued to a pod is forgotten with it', async () => {
@@ -200,7 +200,7 @@ test('step 3: what was issued to a pod is forgotten with it', async () => {
   assert.equal(await world.code(brief), 'ok')
   assert.equal(await held(), before + 1)
   await world.api.admin.delete('pods', 'brief', 'shop', { gracePeriodSeconds: 0 })
-  await until('forgotten', async () => (await held()) === before)
+  await eventually('forgotten', async () => (await held()) === before)
 })
 
 test('step 3: a terminating pod keeps its credentials until it has ended', async () => {
@@ -215,7 +215,7 @@ test('step 3: a terminating pod keeps its credentials until it has ended', async
     { status },
     { type: 'strategic', subresource: 'status' },
   )
-  await until('refused', async () => (await world.code(leaving)) === 'pod-unknown')
+  await eventually('refused', async () => (await world.code(leaving)) === 'pod-unknown')
 })
 
 test('a pod learns whether it is being deleted, also one that is refused its role, and nobody else does', async () => {
@@ -227,7 +227,7 @@ test('a pod learns whether it is being deleted, also one that is refused its rol
   assert.equal(await world.code(pod), 'sts-denied')
   assert.deepEqual(await ask(pod), { terminating: false })
   await world.api.admin.delete('pods', 'held', 'shop')
-  await until('told', async () => Object(await ask(pod)).terminating === true)
+  await eventually('told', async () => Object(await ask(pod)).terminating === true)
   assert.equal(await ask({ ...pod, token: 'none' }), 'token-invalid')
 })
 
@@ -235,10 +235,10 @@ test('step 3: a pod that has ended is neither watched nor kept, whoever asks for
   const held = async () => Number(/^pod2iam_broker_pods (\d+)$/m.exec(await world.metrics())?.[1])
   const before = await held()
   const job = await world.pod('shop', 'job', { role: 'app' })
-  await until('known', async () => (await held()) === before + 1)
+  await eventually('known', async () => (await held()) === before + 1)
   const ended = { status: { phase: 'Failed' } }
   await world.api.admin.patch('pods', 'job', 'shop', ended, { type: 'strategic', subresource: 'status' })
-  await until('forgotten', async () => (await held()) === before)
+  await eventually('forgotten', async () => (await held()) === before)
   assert.equal(await world.code(job), 'pod-unknown')
   // A broker that starts now learns of it by a live read.
   await world.broker()
@@ -252,7 +252,7 @@ test('step 3: a pod made anew under the same name is not served by its predecess
   await world.api.admin.delete('pods', 'db-0', 'shop', { gracePeriodSeconds: 0 })
   const second = await world.pod('shop', 'db-0', { role: 'app', podIPs: [first.ip] })
   assert.equal(await world.code(second), 'ok')
-  await until('refused', async () => (await world.code(first)) === 'pod-unknown')
+  await eventually('refused', async () => (await world.code(first)) === 'pod-unknown')
   assert.equal(await world.code(second), 'ok')
 })
 
@@ -288,7 +288,7 @@ test('step 3: a pod that opts out while it lives gets nothing from then on', asy
   assert.equal(await world.code(pod), 'ok')
   const metadata = { annotations: { [KEYS.inject]: 'false' } }
   await world.api.admin.patch('pods', pod.name, pod.namespace, { metadata })
-  await until('refused', async () => (await world.code(pod)) === 'pod-not-injected')
+  await eventually('refused', async () => (await world.code(pod)) === 'pod-not-injected')
 })
 
 test('step 3: a hostNetwork pod gets nothing', async () => {
@@ -312,13 +312,16 @@ test('step 4: an annotation patched on a living pod does not change who it is, a
     const patch = { metadata: { annotations: { [key]: value } } }
     const options = subresource === undefined ? {} : { subresource }
     await world.api.admin.patch('pods', name, 'shop', patch, options)
-    await until(`identity-changed by ${key}`, async () => (await world.code(patched)) === 'identity-changed')
+    await eventually(
+      `identity-changed by ${key}`,
+      async () => (await world.code(patched)) === 'identity-changed',
+    )
     const { detail } = await refusal(patched.token, patched.ip)
     assert.match(detail, /was changed after the pod was created/)
     await world.api.admin.patch('pods', name, 'shop', {
       metadata: { annotations: { [key]: key === KEYS.role ? 'app' : null } },
     })
-    await until('restored', async () => (await world.code(patched)) === 'ok')
+    await eventually('restored', async () => (await world.code(patched)) === 'ok')
   }
 })
 
@@ -370,12 +373,12 @@ test('step 5: the token of a pod without reported address is refused from anothe
     world.api.admin.patch('pods', name, 'shop', { status }, { type: 'merge', subresource: 'status' })
   await patch(thief.name, { hostIP: '127.98.0.2', hostIPs: [{ ip: '127.98.0.2' }] })
   const from = (ip: string) => world.code({ ...young, ip })
-  await until('the thief is known', async () => (await world.code(thief)) === 'ok')
+  await eventually('the thief is known', async () => (await world.code(thief)) === 'ok')
   for (const ip of [thief.ip, '127.0.0.1', '127.98.0.2'])
-    await until(`refused from ${ip}`, async () => (await from(ip)) === 'peer-address-mismatch')
+    await eventually(`refused from ${ip}`, async () => (await from(ip)) === 'peer-address-mismatch')
   assert.equal(await from('127.98.0.3'), 'ok')
   await patch(thief.name, { phase: 'Succeeded' })
-  await until('the address of a pod that has ended is free', async () => (await from(thief.ip)) === 'ok')
+  await eventually('the address of a pod that has ended is free', async () => (await from(thief.ip)) === 'ok')
 })
 
 test('step 5: a pod without reported address that is not young any more is told to wait', async () => {
@@ -416,17 +419,17 @@ test('step 6: label and permission count as they are now, also for what is cache
       metadata: { labels: { [KEYS.injection]: value } },
     })
   await annotate('["something-else"]')
-  await until('withdrawn', async () => (await world.code(one)) === 'role-not-allowed')
+  await eventually('withdrawn', async () => (await world.code(one)) === 'role-not-allowed')
   await annotate(null)
-  await until('nothing allowed', async () => (await world.code(one)) === 'role-not-allowed')
+  await eventually('nothing allowed', async () => (await world.code(one)) === 'role-not-allowed')
   await annotate('["app"]')
-  await until('allowed', async () => (await world.code(one)) === 'ok')
+  await eventually('allowed', async () => (await world.code(one)) === 'ok')
   // Evicted when it was withdrawn: a new session, not the old one.
   assert.equal((await world.aws.calls({ session: 'fickle.p', outcome: 'Success' })).length, 2)
   await label(null)
-  await until('opted out', async () => (await world.code(one)) === 'namespace-not-enabled')
+  await eventually('opted out', async () => (await world.code(one)) === 'namespace-not-enabled')
   await label('all')
-  await until('opted in', async () => (await world.code(one)) === 'ok')
+  await eventually('opted in', async () => (await world.code(one)) === 'ok')
 })
 
 test('step 6: a role the namespace may not use is refused with the annotation’s name', async () => {
@@ -484,9 +487,9 @@ test('step 6: in an "all" namespace the namespace’s default comes before the c
   const annotate = (annotations: Record<string, string>) =>
     world.api.admin.patch('namespaces', 'every', undefined, { metadata: { annotations } })
   await annotate({ [KEYS.defaultRole]: 'other' })
-  await until('other', async () => (await world.ask(plain)).body.Role === 'other')
+  await eventually('other', async () => (await world.ask(plain)).body.Role === 'other')
   await annotate({ [KEYS.allowedRoles]: '["app"]' })
-  await until('refused', async () => (await world.code(plain)) === 'role-not-allowed')
+  await eventually('refused', async () => (await world.code(plain)) === 'role-not-allowed')
 })
 
 test('a pod that asked for metadata only gets metadata, and no credentials', async () => {
@@ -578,7 +581,7 @@ test('what a refused pod must change stands in an Event on it, once', async () =
     const { items } = await admin.list<PodEvent>('events', { namespace: 'narrow' })
     return items.filter(({ regarding, involvedObject }) => (regarding ?? involvedObject)?.uid === bad.uid)
   }
-  const [event] = await until('an Event', async () => ((await own()).length > 0 ? own() : undefined))
+  const [event] = await eventually('an Event', async () => ((await own()).length > 0 ? own() : undefined))
   assert.equal((await own()).length, 1)
   assert.deepEqual([event?.reason, event?.type], ['RoleNotAllowed', 'Warning'])
   assert.match(event?.note ?? event?.message ?? '', /narrow\/evented.*does not list it/)

@@ -10,14 +10,15 @@ import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { kubeClient } from '../../common/kube/client.ts'
 import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
-import { LOG_LEVELS, type Logger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
-import { type Broker, type BrokerEdges, startBroker } from '../../node-guard/broker/broker.ts'
+import type { BrokerDeps } from '../../node-guard/broker/broker.ts'
 import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
+import { type RunningBroker, startBroker } from '../../node-guard/broker/serve.ts'
 import { BROKER_SETTINGS, type BrokerSettings } from '../../node-guard/broker/settings.ts'
 import { Aws, type AwsOptions, trust } from '../sandbox/aws/client.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
-import { until } from './until.ts'
+import { captureLog, type LogLine } from '../support/log.ts'
+import { eventually } from '../support/until.ts'
 
 export const NODE = 'node-1'
 
@@ -53,8 +54,6 @@ export type TestPod = {
   readonly token: string
 }
 
-export type LogLine = { readonly level: string; readonly msg: string; readonly [field: string]: unknown }
-
 /** What the chart grants: no more is needed, or tests fail. */
 const RULES = [
   { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch'] },
@@ -73,11 +72,12 @@ export class World {
   readonly api: ApiServer
   readonly aws: Aws
   readonly directory: string
-  readonly logs: LogLine[] = []
+  readonly #log = captureLog()
+  readonly logs: readonly LogLine[] = this.#log.lines
   /** Of brokers that are started from now on, instead of the usual ones. */
-  edges: Partial<BrokerEdges> = {}
-  readonly #brokers: Broker[] = []
-  #broker: Broker | undefined
+  deps: Partial<BrokerDeps> = {}
+  readonly #brokers: RunningBroker[] = []
+  #broker: RunningBroker | undefined
   #kubeconfig = ''
 
   private constructor(api: ApiServer, aws: Aws, directory: string) {
@@ -151,27 +151,22 @@ export class World {
   }
 
   /** Starts a broker (instead of the one before) and waits until it is ready. */
-  async broker(...argv: string[]): Promise<Broker> {
+  async broker(...argv: string[]): Promise<RunningBroker> {
     const broker = await this.brokerNotReady(...argv)
-    await until('broker ready', () => broker.readiness().ready)
+    await eventually('broker ready', () => broker.readiness().ready)
     return broker
   }
 
-  async brokerNotReady(...argv: string[]): Promise<Broker> {
+  async brokerNotReady(...argv: string[]): Promise<RunningBroker> {
     await this.#broker?.stop()
-    const at =
-      (level: string): Logger['info'] =>
-      (msg, fields) =>
-        void this.logs.push({ level, msg, ...fields })
-    const log = Object.fromEntries(LOG_LEVELS.map((level) => [level, at(level)])) as Logger
     const broker = startBroker(
       this.settings(...argv),
       {
         kube: kubeClient(await kubeconfigAccess(this.#kubeconfig), systemClock),
         imds: imdsClient(this.aws.imdsUrl, systemClock),
         clock: systemClock,
-        log,
-        ...this.edges,
+        log: this.#log.log,
+        ...this.deps,
       },
       this.aws.config.region,
     )

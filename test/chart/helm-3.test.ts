@@ -1,7 +1,7 @@
 /** Helm 3 makes of the chart what helm 4 makes of it; how both install it: real-api-server.test.ts. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { needsPeer } from '../support/peers.ts'
+import { needsPeer } from '../peers/peers.ts'
 import {
   CHART,
   flagsOf,

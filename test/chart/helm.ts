@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseAllDocuments } from 'yaml'
-import { minorOf } from '../support/kubernetes-release.ts'
-import { needsPeer, peer } from '../support/peers.ts'
+import { minorOf } from '../peers/kubernetes-release.ts'
+import { needsPeer, peer } from '../peers/peers.ts'
 
 export const CHART = fileURLToPath(new URL('../../charts/pod2iam', import.meta.url))
 export const SETS_DIRECTORY = fileURLToPath(new URL('sets/', import.meta.url))

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
 import { needsHelm, objectsOf, RELEASE_NAMESPACE, type Rendered, render } from './helm.ts'
 
 const NAMESPACE = 'payments'
@@ -78,9 +79,9 @@ describe('helm test in a namespace that was there before', needsHelm, () => {
       await unlessAbsent(
         api.admin.delete(plural, metadata.name, metadata.namespace, { gracePeriodSeconds: 0 }),
       )
-      const deadline = Date.now() + 30_000
-      while ((await api.admin.find(plural, metadata.name, metadata.namespace)) !== undefined)
-        assert.ok(Date.now() < deadline, `${kind} ${metadata.name} does not go`)
+      const isGone = async () =>
+        (await api.admin.find(plural, metadata.name, metadata.namespace)) === undefined
+      await until(`${kind} ${metadata.name} is gone`, isGone)
     }
     await api.admin.create({ kind, metadata, ...rest } as unknown as KubeObject)
   }

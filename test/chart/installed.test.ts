@@ -13,6 +13,7 @@ import {
   NODE_GUARD,
   SYSTEM_NAMESPACE,
 } from '../sandbox/install.ts'
+import { until } from '../support/until.ts'
 
 const BROKER = 'http://169.254.170.24:9171/v1/credentials'
 const TOKEN = '/var/run/secrets/pod2iam/token'
@@ -149,12 +150,12 @@ describe('the chart, installed', needsNamespaces(), () => {
     await cluster.pods.waitFor(pod, isReady)
     const { stdout } = await cluster.pods.exec(pod, ['cat', TOKEN], { container: 'pod2iam-sidecar' })
     const refused = (code: string) =>
-      eventually(async () => {
+      until(async () => {
         const { body } = await get(cluster, pod, BROKER, `-HAuthorization: Bearer ${stdout}`)
         return body.includes(code)
       })
     const written = (verb: string) =>
-      eventually(async () =>
+      until(async () =>
         (await cluster.api.calls()).some(
           (call) => call.verb === verb && call.resource === 'events' && call.namespace === 'brief',
         ),
@@ -209,7 +210,7 @@ describe('the chart, installed', needsNamespaces(), () => {
     await cluster.kube.patch('namespaces', 'late', undefined, {
       metadata: { labels: { [LABEL]: 'enabled' } },
     })
-    await eventually(async () => {
+    await until(async () => {
       const { items } = await cluster.kube.list<InstalledObject & { reason?: string }>(
         'events.events.k8s.io',
         {
@@ -226,7 +227,7 @@ describe('the chart, installed', needsNamespaces(), () => {
     await cluster.kube.patch('nodes', name, undefined, {
       spec: { taints: [{ key: TAINT, effect: 'NoSchedule' }] },
     })
-    await eventually(async () => {
+    await until(async () => {
       const { items } = await cluster.kube.list<InstalledObject & { spec?: { taints?: { key: string }[] } }>(
         'nodes',
       )
@@ -234,11 +235,3 @@ describe('the chart, installed', needsNamespaces(), () => {
     })
   }
 })
-
-async function eventually(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 180_000
-  while (!(await condition())) {
-    if (Date.now() > deadline) assert.fail(`not within three minutes: ${condition}`)
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-}

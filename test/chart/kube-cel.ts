@@ -1,10 +1,10 @@
 /** CEL as the API server's own packages compile and evaluate it (`kube-cel/`), and whether the sandbox's says the same. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { type Judged, violations } from '../sandbox/kube/admission/admission-policies.ts'
 import { evaluate } from '../sandbox/kube/admission/match-conditions.ts'
 import { type JsonObject, type KubeObject, listAt } from '../sandbox/kube/objects/objects.ts'
-import { needsPeer, peer } from '../support/peers.ts'
 
 export const needsCel = needsPeer('kube-cel')
 

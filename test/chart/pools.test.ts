@@ -8,7 +8,8 @@ import { credentials, ROLE } from '../e2e/pods.ts'
 import { createCluster } from '../sandbox/cluster.ts'
 import { isReady, needsNamespaces } from '../sandbox/index.ts'
 import type { KubeObject } from '../sandbox/kube/client/client.ts'
-import { namespace, testServer, until } from '../sandbox/kube/client/test-server.ts'
+import { namespace, testServer } from '../sandbox/kube/client/test-server.ts'
+import { until } from '../support/until.ts'
 import { RULE_FILE, rulesOf } from './alerts.ts'
 import {
   CHART,

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
-import { needsPeer, peer } from '../support/peers.ts'
+import { needsPeer, peer } from '../peers/peers.ts'
 
 export const needsPromtool = needsPeer('promtool')
 

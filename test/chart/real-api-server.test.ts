@@ -5,13 +5,14 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
+import { kubernetesRelease } from '../peers/kubernetes-release.ts'
+import { needsPeer } from '../peers/peers.ts'
 import { type ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client/client.ts'
-import { namespace, pod, testServer, until } from '../sandbox/kube/client/test-server.ts'
+import { namespace, pod, testServer } from '../sandbox/kube/client/test-server.ts'
 import { objectAt } from '../sandbox/kube/objects/objects.ts'
-import { pathOf, type Resource, resourceByKind } from '../sandbox/kube/server/resources.ts'
+import { pathOf, type Resource, resourceByKind } from '../sandbox/kube/objects/resources.ts'
 import { judgeByRealApiServer, kubernetesVersion, needsControlPlane } from '../sandbox/real/judge.ts'
-import { kubernetesRelease } from '../support/kubernetes-release.ts'
-import { needsPeer } from '../support/peers.ts'
+import { eventually } from '../support/until.ts'
 import {
   CHART,
   flagsOn,
@@ -76,7 +77,7 @@ function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
       assert.notEqual(await there(object), undefined, `${object.kind} ${object.metadata.name}`)
     const annotated = pod('early', shop, { metadata: { annotations: { [KEYS.role]: 'reader' } } })
     // Nobody runs the injector here: whoever asks for a role waits for it, instead of running without.
-    await until('the webhook', async () => {
+    await eventually('the webhook', async () => {
       const error = await server()
         .admin.create(annotated, { dryRun: true })
         .catch((reason: unknown) => reason)
@@ -115,11 +116,11 @@ function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
     const objects = manifest()
     run('uninstall', 'pod2iam')
     for (const object of objects)
-      await until(`the end of ${object.kind} ${object.metadata.name}`, async () => {
+      await eventually(`the end of ${object.kind} ${object.metadata.name}`, async () => {
         return (await there(object)) === undefined
       })
     const annotated = pod('late', shop, { metadata: { annotations: { [KEYS.role]: 'reader' } } })
-    await until('a pod without a webhook', async () => {
+    await eventually('a pod without a webhook', async () => {
       await server().admin.create(annotated)
       return true
     })

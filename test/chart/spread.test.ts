@@ -4,12 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
+import { needsPeer } from '../peers/peers.ts'
 import type { KubeObject } from '../sandbox/kube/client/client.ts'
-import { namespace, testServer, until } from '../sandbox/kube/client/test-server.ts'
+import { namespace, testServer } from '../sandbox/kube/client/test-server.ts'
 import { judgeByRealApiServer, needsControlPlane } from '../sandbox/real/judge.ts'
 import type { Program } from '../sandbox/real/logged.ts'
 import { startProgram } from '../sandbox/real/programs.ts'
-import { needsPeer } from '../support/peers.ts'
+import { eventually } from '../support/until.ts'
 import { find, needsHelm, objectsOf, RELEASE_NAMESPACE, render } from './helm.ts'
 
 const needs = { ...needsHelm, ...needsControlPlane(), ...needsPeer('kube-scheduler') }
@@ -55,13 +56,13 @@ describe('the injector’s replicas', needs, () => {
       const conditions = [{ type: 'Ready', status: 'True' }]
       const status = { capacity, allocatable: capacity, conditions }
       await server().admin.patch('nodes', name, undefined, { status }, { subresource: 'status' })
-      await until(`${name} without taints`, async () => (await taintsOf(name)).length === 0)
+      await eventually(`${name} without taints`, async () => (await taintsOf(name)).length === 0)
     }
   }
   const taintsOf = async (name: string) => (await server().admin.get<Node>('nodes', name)).spec?.taints ?? []
   const cordon = async (name: string, unschedulable: boolean) => {
     await server().admin.patch('nodes', name, undefined, { spec: { unschedulable } })
-    await until('its taint', async () => (await taintsOf(name)).length > 0 === unschedulable)
+    await eventually('its taint', async () => (await taintsOf(name)).length > 0 === unschedulable)
   }
   const remove = (name: string) =>
     server()
@@ -74,14 +75,14 @@ describe('the injector’s replicas', needs, () => {
   }
   /** On which node it is. */
   const placed = (name: string) =>
-    until(`${name} on a node`, async () => {
+    eventually(`${name} on a node`, async () => {
       const failed = scheduler.ended()
       if (failed !== undefined) assert.fail(failed)
       return (await get(name)).spec.nodeName
     })
   const get = (name: string) => server().admin.get<Pod>('pods', name, RELEASE_NAMESPACE)
   const waits = (name: string) =>
-    until(`${name} waits`, async () => {
+    eventually(`${name} waits`, async () => {
       const { spec, status } = await get(name)
       assert.equal(spec.nodeName, undefined)
       return status?.conditions?.find(({ reason }) => reason === 'Unschedulable')?.message

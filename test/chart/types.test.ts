@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { describe, test } from 'node:test'
 import { stringify } from 'yaml'
-import { needsPeer, peer } from '../support/peers.ts'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { needsHelm, objectsOf, type Rendered, SETS, template } from './helm.ts'
 
 const needsTypes = needsHelm.skip === undefined ? needsPeer('kube-types') : needsHelm

@@ -16,9 +16,9 @@ import {
   type SidecarProcess,
   startBroker,
   startProcess,
-  until,
 } from '../sidecar/support/index.ts'
 import { makePodNetwork } from '../sidecar/support/pod-network.ts'
+import { until } from '../support/until.ts'
 import { MODES, MOUNT_POINT, type Mode, type ModeName, STAND_IN } from './modes.ts'
 import { startStandIn } from './stand-in.ts'
 

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { needsBoto3, needsPeer, peer } from '../support/peers.ts'
+import { needsBoto3, needsPeer, peer } from '../peers/peers.ts'
 import { MOUNT_POINT, STAND_IN } from './modes.ts'
 
 export type Program = {

@@ -3,8 +3,8 @@
  * keys requests were signed, and whether it was asked to pass on a request for metadata.
  */
 import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { listening } from '../support/listening.ts'
 
 export type StandIn = {
   readonly url: string
@@ -41,8 +41,7 @@ export async function startStandIn(): Promise<StandIn> {
     if (IS_METADATA.test(`http://${url}`)) proxied.push(url)
     socket.end('HTTP/1.1 502 Bad Gateway\r\n\r\n')
   })
-  await new Promise<void>((done, fail) => server.once('error', fail).listen(0, '127.0.0.1', done))
-  const { port } = server.address() as AddressInfo
+  const port = await listening(server)
   const close = () => {
     server.close()
     server.closeAllConnections()

@@ -1,7 +1,7 @@
 /** Removing everything a run made, by its label. */
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
-import { RESOURCES } from '../sandbox/kube/server/resources.ts'
-import { isApiError } from '../sandbox/kube/server/status.ts'
+import { RESOURCES } from '../sandbox/kube/objects/resources.ts'
+import { isApiError } from '../sandbox/kube/objects/status.ts'
 import { type Context, LABEL, NAMESPACE_PREFIX, type Run, valuesOf } from './context.ts'
 import { until } from './promise.ts'
 import { GUARD, guardsReady } from './rollout.ts'

@@ -58,7 +58,7 @@ describe('exec', () => {
 
   const pod = { namespace: 'shop', name: 'app' }
 
-  test('a command’s outputs are told apart, whole, with its exit code', async () => {
+  test('a command’s standard output and error come separately and whole, with its exit code', async () => {
     let asked: URL | undefined
     serve = ({ url, send }) => {
       asked = url

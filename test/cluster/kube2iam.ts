@@ -36,7 +36,7 @@ export async function startKube2iam(context: Context, program: string): Promise<
     for (const node of nodes) await runOnNode(node.name, script(node))
   }
   const environment = [
-    'AWS_REGION=eu-central-1',
+    'AWS_REGION=eu-west-1',
     `AWS_ENDPOINT_URL_EC2=http://127.0.0.1:${EC2_PORT}`,
     ...aws.brokerEnvironment.map(({ name, value }) => `${name}=${value}`),
   ]

@@ -1,4 +1,4 @@
-/** What an uninstall may have left on a node, told from what only names us. */
+/** What an uninstall may have left on a node, as opposed to what only mentions pod2iam. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { leftOf } from './promises/uninstall.ts'

@@ -1,4 +1,4 @@
-/** What `npm run test:cluster` may be told. Every flag has its environment variable, as the product's own settings. */
+/** The options of `npm run test:cluster`. Every flag has an environment variable, like the product's own settings. */
 import { fileURLToPath } from 'node:url'
 import { flag, list, oneOf, optional, type Settings, text, whole } from '../../common/settings.ts'
 
@@ -41,7 +41,9 @@ export const OPTIONS = {
     [0, 1000],
     'pods of each kind whose start is measured, one at a time; the clocks of nodes and of this machine must agree',
   ),
-  kube2iam: optional('program of a kube2iam beside which `--starts` measures; npm run test:kubernetes only'),
+  compareWith: optional(
+    'program of a kube2iam beside which `--starts` measures; npm run test:kubernetes only',
+  ),
   mayReboot: flag(false, 'one node may be rebooted'),
   bootReboots: whole(
     0,

@@ -1,5 +1,6 @@
-/** A promise of the product, how it is shown, and what came of it. */
-import { setTimeout as wait } from 'node:timers/promises'
+/** A promise of the product, how it is shown, and the result. */
+
+import { eventually } from '../support/until.ts'
 import type { Context } from './context.ts'
 
 export type Promised = {
@@ -73,35 +74,19 @@ async function failureOf(context: Context, action: ((context: Context) => Promis
   }
 }
 
-/** Thrown by `look` when there is nothing to wait for any more. */
-export class Hopeless extends Error {}
-
 /**
- * Waits until `look` returns something.
+ * Waits until `look` returns something, with the patience of this run.
  *
- * @param what completes "… did not come within N s"
+ * @param seconds instead of `--wait-seconds`
  * @throws Error with what the last look threw, when the time is up
  */
-export async function until<T>(
+export function until<T>(
   { signal, access, options }: Pick<Context, 'signal' | 'access' | 'options'>,
   what: string,
   look: () => Promise<T | undefined | false>,
   seconds: number = options.waitSeconds,
-): Promise<T> {
-  const deadline = performance.now() + seconds * 1000
-  let last = ''
-  for (;;) {
-    signal.throwIfAborted()
-    try {
-      const found = await look()
-      if (found !== undefined && found !== false) return found
-    } catch (error) {
-      if (error instanceof Hopeless) throw error
-      last = error instanceof Error ? `: ${error.message}` : `: ${error}`
-    }
-    if (performance.now() > deadline) throw new Error(`${what} did not come within ${seconds} s${last}`)
-    await wait(access.pollMs, undefined, { signal })
-  }
+): Promise<NonNullable<Exclude<T, false>>> {
+  return eventually(what, look, { deadlineMs: seconds * 1000, pollMs: access.pollMs, signal })
 }
 
 /** @throws Error with the sentence unless the condition holds */

@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { KubeConfig } from '@kubernetes/client-node'
 import { parseSettings } from '../../common/settings.ts'
 import { ApiServer, KubeClient } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
 import type { ClusterAccess } from './access/access.ts'
 import { kubeConfigTransport } from './access/kubeconfig-transport.ts'
 import { readKubeconfig } from './access/real.ts'
@@ -63,7 +64,7 @@ describe('test:cluster', () => {
     const options = optionsOf('--node-image=any', '--aws=stand-in')
     const running = run({ access, options, signal: interrupt.signal, progress: () => undefined })
     // The stand-in's pods never come: there is no node.
-    while ((await api.admin.list('daemonsets')).items.length === 0) await new Promise(setImmediate)
+    await until('a DaemonSet', async () => (await api.admin.list('daemonsets')).items.length > 0)
     assert.equal((await runsLeft(access)).length, 1)
     interrupt.abort()
     assert.deepEqual(await running, { verdicts: [], left: [] })
@@ -88,12 +89,9 @@ describe('test:cluster', () => {
     await api.admin.delete('namespaces', 'payments')
   })
 
-  test('a failure to prepare is told after everything was removed', async () => {
+  test('a failure to prepare is reported after everything was removed', async () => {
     const options = optionsOf('--node-image=any', '--aws=stand-in', '--wait-seconds=5')
-    await assert.rejects(
-      start({ ...options, waitSeconds: 0.2 }),
-      /stand-in on every node did not come within/,
-    )
+    await assert.rejects(start({ ...options, waitSeconds: 0.2 }), /stand-in on every node: not within/)
     assert.deepEqual(await runsLeft(access), [])
   })
 

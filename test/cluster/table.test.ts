@@ -23,7 +23,7 @@ test('the table has a line per promise under its group, why one was left out, an
   ])
 })
 
-test('what is broken is told again at the end, whole', () => {
+test('a broken promise is repeated in full at the end', () => {
   const text = tableOf([verdict('broken', 'first line\nsecond line'), verdict('kept')])
   assert.match(text, / {2}✖ it holds {2}first line \(1\.3 s\)\n/)
   assert.match(text, /\n✖ Group: it holds\n {4}first line\n {4}second line\n\npromises: 1 kept, 1 broken/)

@@ -1,14 +1,14 @@
 /** Lists out of the API server's cache. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { open } from '../../common/http-request.ts'
 import { KubeError } from '../../common/kube/client.ts'
 import { jsonLines } from '../../common/kube/json-lines.ts'
 import { reflect } from '../../common/kube/reflector.ts'
-import { fakeClock } from '../broker/fake-clock.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { listening } from '../support/listening.ts'
+import { silentLog } from '../support/log.ts'
 
 const PODS = ['a', 'b', 'c'].map((name) => ({ metadata: { name } }))
 const text = (items: readonly unknown[], metadata: object = { resourceVersion: '7' }) =>
@@ -31,9 +31,8 @@ async function mirrored(
     const reply = answer(searchParams)
     if (reply === 'cut') return void response.write(text(PODS).slice(0, 80), () => response.destroy())
     response.writeHead(reply.status).end(reply.body)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  })
+  const port = await listening(server)
   const ask = async (path: string, query: Readonly<Record<string, string>> = {}) => {
     const url = new URL(`http://127.0.0.1:${port}${path}?${new URLSearchParams(query)}`)
     const response = await open(url, { agent: false })
@@ -57,10 +56,9 @@ async function mirrored(
     upsert: quiet,
     remove: quiet,
   }
-  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
   reflect(
     { path: '/api/v1/pods', query: {}, sink, cached: true },
-    { kube, clock, log, signal: stopping.signal },
+    { kube, clock, log: silentLog, signal: stopping.signal },
   )
   const settled = async (condition: () => boolean) => {
     const end = Date.now() + 120_000

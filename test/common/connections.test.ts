@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { after, test } from 'node:test'
 import { boundedConnections, type Connections, limitPipelining } from '../../common/connections.ts'
-import { until } from '../broker/until.ts'
+import { listening } from '../support/listening.ts'
+import { eventually } from '../support/until.ts'
 
 const ends: (() => void)[] = []
 after(() => {
@@ -17,9 +18,8 @@ async function bounded(connections: Connections, pipelined = 16) {
   const waiting: ServerResponse[] = []
   const server = createServer(limitPipelining(pipelined, (_, outgoing) => void waiting.push(outgoing)))
   connections.watch(server)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  server
+  const port = await listening(server)
   const sockets: Socket[] = []
   ends.push(() => {
     for (const socket of sockets) socket.destroy()
@@ -36,7 +36,7 @@ async function bounded(connections: Connections, pipelined = 16) {
     await Promise.all([once(socket, 'connect'), accepted])
     if (isBusy && !socket.closed) {
       socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n')
-      await until('the request or its refusal', () => waiting.length > known || socket.closed)
+      await eventually('the request or its refusal', () => waiting.length > known || socket.closed)
     }
     return socket
   }
@@ -46,12 +46,12 @@ async function bounded(connections: Connections, pipelined = 16) {
 const [A, B, C] = ['127.0.1.1', '127.0.1.2', '127.0.1.3']
 
 test('when all are taken the longest idle connection of the address that holds most makes room', async () => {
-  const connections = boundedConnections({ most: 4 })
+  const connections = boundedConnections({ max: 4 })
   const { open } = await bounded(connections)
   const one = await open(A)
   const many = [await open(B, true), await open(B), await open(B)]
   await open(C)
-  await until('one ends', () => many[1]?.closed)
+  await eventually('one ends', () => many[1]?.closed)
   assert.deepEqual(
     [one, ...many].map(({ closed }) => closed),
     [false, false, true, false],
@@ -60,45 +60,45 @@ test('when all are taken the longest idle connection of the address that holds m
 })
 
 test('whose connections all have requests under way makes room for who holds fewer, and nobody else does', async () => {
-  const { open } = await bounded(boundedConnections({ most: 3 }))
+  const { open } = await bounded(boundedConnections({ max: 3 }))
   const many = [await open(A, true), await open(A, true), await open(A, true)]
   const more = await open(A)
-  await until('the fourth is refused', () => more.closed)
+  await eventually('the fourth is refused', () => more.closed)
   assert.ok(many.every(({ closed }) => !closed))
   const other = await open(B)
-  await until('the oldest ends', () => many[0]?.closed)
+  await eventually('the oldest ends', () => many[0]?.closed)
   assert.ok(!other.closed && !many[1]?.closed)
 })
 
 test('an answered connection waits anew, behind those that have waited longer', async () => {
-  const { open, waiting } = await bounded(boundedConnections({ most: 2 }))
+  const { open, waiting } = await bounded(boundedConnections({ max: 2 }))
   const first = await open(A, true)
   const second = await open(A)
   waiting[0]?.end()
-  await until('answered', () => waiting[0]?.closed)
+  await eventually('answered', () => waiting[0]?.closed)
   await open(A)
-  await until('the second ends', () => second.closed)
+  await eventually('the second ends', () => second.closed)
   assert.equal(first.closed, false)
 })
 
 test('an address has its own bound, whatever is free, by whichever spelling', async () => {
-  const connections = boundedConnections({ most: 100, perPeer: 2 }, () => 'the same')
+  const connections = boundedConnections({ max: 100, maxPerPeer: 2, peerOf: () => 'the same' })
   const { open } = await bounded(connections)
   const [first, , third] = [await open(A), await open(B), await open(C)]
-  await until('the third is refused', () => third.closed)
+  await eventually('the third is refused', () => third.closed)
   first.destroy()
-  await until('free again', () => connections.count() === 1)
+  await eventually('free again', () => connections.count() === 1)
   assert.equal((await open(A)).closed, false)
 })
 
 test('more requests under way on one connection than allowed end it, as many as allowed do not', async () => {
-  const { open, waiting } = await bounded(boundedConnections({ most: 4 }), 2)
+  const { open, waiting } = await bounded(boundedConnections({ max: 4 }), 2)
   const good = await open(A)
   good.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2))
-  await until('both are heard', () => waiting.length === 2)
+  await eventually('both are heard', () => waiting.length === 2)
   const bad = await open(A)
   bad.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3))
-  await until('ended', () => bad.closed)
+  await eventually('ended', () => bad.closed)
   assert.equal(good.closed, false)
   assert.equal(waiting.length, 4)
 })

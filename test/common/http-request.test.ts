@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { httpRequest } from '../../common/http-request.ts'
-import { until } from '../broker/until.ts'
+import { eventually } from '../support/until.ts'
 
 /** A server that counts, and a client with one kept connection to it, idle. */
 async function kept(t: TestContext, place: { host: string; port: number } | { path: string }) {
@@ -32,7 +32,7 @@ async function kept(t: TestContext, place: { host: string; port: number } | { pa
       ...{ method, agent, timeoutMs: 30_000, maxBytes: 1000 },
     })
   await ask()
-  await until('the connection is idle', () => Object.keys(agent.freeSockets).length === 1)
+  await eventually('the connection is idle', () => Object.keys(agent.freeSockets).length === 1)
   return { ask, giveUp: () => sockets.at(-1)?.destroy(), seen: () => [requests, sockets.length] }
 }
 

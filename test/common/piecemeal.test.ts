@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -13,6 +12,7 @@ import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
 import { authority } from '../injector/certificates.ts'
 import { ApiServer } from '../sandbox/kube/client/client.ts'
 import { pod } from '../sandbox/kube/client/test-server.ts'
+import { listening } from '../support/listening.ts'
 
 let directory: string
 let api: ApiServer
@@ -94,8 +94,7 @@ test('a refusal is a KubeError, whoever reads the list', async () => {
 async function answering(body: string, each: (object: unknown) => void): Promise<void> {
   const ca = await authority()
   const server = createServer(await ca.leaf(), (_request, response) => response.end(body))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
+  const port = await listening(server)
   const access = { server: new URL(`https://127.0.0.1:${port}`), read: async () => ({ ca: ca.pem }) }
   const client = kubeClient(access, systemClock, { piecemeal: true, timeoutMs: 60_000 })
   try {

@@ -2,17 +2,17 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { after, test } from 'node:test'
 import { systemClock } from '../../common/clock.ts'
 import { httpRequest } from '../../common/http-request.ts'
 import { jsonLines, MAX_OBJECT, oversize } from '../../common/kube/json-lines.ts'
 import { reflect, type Sink } from '../../common/kube/reflector.ts'
-import { until } from '../broker/until.ts'
+import { listening } from '../support/listening.ts'
+import { captureLog, silentLog } from '../support/log.ts'
+import { eventually } from '../support/until.ts'
 
 type Named = { readonly name: string; readonly size: number }
-type Line = { readonly msg: string; readonly level: string }
 
 const stops: (() => void)[] = []
 after(() => {
@@ -70,9 +70,8 @@ async function collection(objects: readonly object[], maxBytes: number) {
         items: state.objects.slice(from, next),
       }),
     )
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  })
+  const port = await listening(server)
   const stopping = new AbortController()
   const watchedFrom: string[] = []
   const kube = {
@@ -86,9 +85,7 @@ async function collection(objects: readonly object[], maxBytes: number) {
       if (!signal.aborted) await once(signal, 'abort')
     },
   }
-  const lines: Line[] = []
-  const at = (level: string) => (msg: string) => void lines.push({ level, msg })
-  const log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+  const { log, lines } = captureLog()
   const mirror = (sink: Sink<Named>, page?: number) =>
     reflect(
       { path: '/api/v1/pods', query: {}, sink, ...(page ? { page } : {}) },
@@ -131,14 +128,14 @@ test('a list goes on behind an object that is too large, counts it and says so o
     const pods = await collection(objects, 20_000)
     const { sink, known } = store()
     const reflection = pods.mirror(sink)
-    await until('synced', reflection.synced)
+    await eventually('synced', reflection.synced)
     assert.deepEqual(
       [...known.keys()],
       names(30).filter((_, index) => index !== at),
     )
     assert.equal(reflection.leftOut(), 1)
     assert.equal(pods.lines.filter(({ level, msg }) => level === 'warn' && /too large/.test(msg)).length, 1)
-    await until('watched', () => pods.watchedFrom.length > 0)
+    await eventually('watched', () => pods.watchedFrom.length > 0)
     assert.deepEqual(pods.watchedFrom, ['1'])
   }
 })
@@ -147,7 +144,7 @@ test('pages are large again behind a large object', async () => {
   const objects = names(60).map((name, index) => object(name, index === 0 ? '<'.repeat(3000) : ''))
   const pods = await collection(objects, 20_000)
   const { sink, known } = store()
-  await until('synced', pods.mirror(sink, 40).synced)
+  await eventually('synced', pods.mirror(sink, 40).synced)
   assert.equal(known.size, 60)
   assert.deepEqual(pods.limits.slice(0, 2), [40, 20])
   assert.ok(pods.limits.includes(40) && pods.limits.length < 8, String(pods.limits))
@@ -162,12 +159,12 @@ test('an event that is too large brings a new list, in which nothing old of that
     go({ type: 'ADDED', object: object('d', '', '4') }),
   )
   const reflection = pods.mirror(sink)
-  await until('synced', reflection.synced)
+  await eventually('synced', reflection.synced)
   pods.state.objects = [object('a'), object('b', '<'.repeat(1000)), object('c'), object('d')]
   pods.state.version = '4'
-  await until('listed again', () => lists.length === 2)
+  await eventually('listed again', () => lists.length === 2)
   assert.deepEqual([...known.keys()], ['a', 'c', 'd'])
-  await until('watched again', () => pods.watchedFrom.length === 2)
+  await eventually('watched again', () => pods.watchedFrom.length === 2)
   assert.deepEqual(pods.watchedFrom, ['1', '4'])
   assert.equal(reflection.leftOut(), 2)
 })
@@ -180,7 +177,7 @@ test('what a list need not bring is dropped page by page', async () => {
     counts.push(kept)
     return size === 9
   })
-  await until('synced', pods.mirror(sink, 25).synced)
+  await eventually('synced', pods.mirror(sink, 25).synced)
   assert.deepEqual([lists, [...known.keys()]], [[5], ['p9', 'p19', 'p29', 'p39', 'p49']])
   assert.equal(counts.at(-1), 4)
   assert.deepEqual(pods.limits, [25, 25])
@@ -201,12 +198,14 @@ test('a page that did not come whole is asked for again in a smaller size, and t
     stream: async function* () {},
   }
   const clock = { now: () => 0, after: (_: number, action: () => void) => systemClock.after(0, action) }
-  const log = { debug() {}, info() {}, warn() {}, error() {} }
   const stopping = new AbortController()
   stops.push(() => stopping.abort())
   const { sink, known } = store()
-  const reflection = reflect({ path: '/x', query: {}, sink }, { kube, clock, log, signal: stopping.signal })
-  await until('synced', reflection.synced)
+  const reflection = reflect(
+    { path: '/x', query: {}, sink },
+    { kube, clock, log: silentLog, signal: stopping.signal },
+  )
+  await eventually('synced', reflection.synced)
   stopping.abort()
   assert.equal(known.size, 60)
   assert.deepEqual(asked, ['0+20', '20+20', '20+10', '20+5', '25+10', '35+20', '55+20'])

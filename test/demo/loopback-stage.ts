@@ -8,6 +8,7 @@ import { TOKEN_AUDIENCE } from '../../common/addresses.ts'
 import { createLoopbackSandbox, type KubeObject, type LoopbackSandbox, type Pod } from '../sandbox/index.ts'
 import { webhooks } from '../sandbox/install.ts'
 import { freePort } from '../support/free-port.ts'
+import { eventually, Hopeless } from '../support/until.ts'
 import { NODE_ROLE, PROJECT } from './stage.ts'
 
 const NODE = 'loopback'
@@ -156,17 +157,11 @@ class Process {
 
   /** Waits for `/readyz`. */
   async ready(healthPort: number): Promise<void> {
-    const deadline = Date.now() + 60_000
-    for (;;) {
-      const ok = await fetch(`http://127.0.0.1:${healthPort}/readyz`).then(
-        (response) => response.ok,
-        () => false,
-      )
-      if (ok) return
-      if (Date.now() > deadline || this.#child.exitCode !== null)
-        throw new Error(`the ${this.#name} did not become ready:\n${this.output}`)
-      await new Promise((resolve) => setTimeout(resolve, 20))
+    const isReady = async () => {
+      if (this.#child.exitCode !== null) throw new Hopeless(`the ${this.#name} has ended:\n${this.output}`)
+      return (await fetch(`http://127.0.0.1:${healthPort}/readyz`)).ok
     }
+    await eventually(`the ${this.#name} is ready`, isReady, { detail: () => this.output })
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {

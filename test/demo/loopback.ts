@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { type KubeObject, type Pod, trust } from '../sandbox/index.ts'
+import { until } from '../support/until.ts'
 import { type LoopbackStage, openLoopbackStage, type RunningSidecar } from './loopback-stage.ts'
 import { type Output, shortenSecrets } from './output.ts'
 import { additions } from './pod-diff.ts'
@@ -70,27 +71,22 @@ async function play(stage: LoopbackStage, out: Output): Promise<void> {
   out.shows((await sidecar.get(LIST + role)) === document, 'the sidecar answers from memory')
 }
 
-async function agentPod({ kube }: LoopbackStage): Promise<Pod & KubeObject> {
-  const deadline = Date.now() + 60_000
-  for (;;) {
-    const [pod] = (await kube.list<Pod & KubeObject>('pods', { namespace: 'datadog' })).items
-    if (pod !== undefined) return pod
-    if (Date.now() > deadline) throw new Error('the DaemonSet has made no pod')
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+function agentPod({ kube }: LoopbackStage): Promise<Pod & KubeObject> {
+  return until('a pod of the DaemonSet', async () => {
+    const { items } = await kube.list<Pod & KubeObject>('pods', { namespace: 'datadog' })
+    return items[0]
+  })
 }
 
 /** The log lines of credential requests, once there are so many: they come through a pipe. */
-async function requestLines(sidecar: RunningSidecar, count: number): Promise<string[]> {
-  const deadline = Date.now() + 30_000
-  for (;;) {
+function requestLines(sidecar: RunningSidecar, count: number): Promise<string[]> {
+  return until(`${count} log lines of credential requests`, () => {
     const lines = sidecar
       .log()
       .split('\n')
       .filter((line) => line.includes('security-credentials'))
-    if (lines.length >= count || Date.now() > deadline) return lines
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+    return lines.length >= count && lines
+  })
 }
 
 function greedyPod(): KubeObject {

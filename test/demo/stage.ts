@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
 import { isReady, type KubeObject, type Pod } from '../sandbox/index.ts'
 import type { ExecResult } from '../sandbox/node/process.ts'
+import { until } from '../support/until.ts'
 
 export const PROJECT = fileURLToPath(new URL('../../', import.meta.url))
 export const DATADOG_ROLE = 'arn:aws:iam::111111111111:role/datadog-agent.services.kops.domain.com'
@@ -33,17 +34,13 @@ export async function openStage(): Promise<Stage> {
 
 /** The DaemonSet's pod, once it is ready, as `namespace/name`. */
 export async function daemonSetPod({ kube, pods }: Cluster, namespace: string, label: string) {
-  const deadline = Date.now() + 60_000
-  for (;;) {
-    const [pod] = (await kube.list<KubeObject & Pod>('pods', { namespace, labelSelector: label })).items
-    if (pod !== undefined) {
-      const name = `${namespace}/${pod.metadata.name}`
-      await pods.waitFor(name, isReady)
-      return name
-    }
-    if (Date.now() > deadline) throw new Error(`no pod with ${label} in ${namespace} appeared`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+  const pod = await until(`a pod with ${label} in ${namespace}`, async () => {
+    const { items } = await kube.list<KubeObject & Pod>('pods', { namespace, labelSelector: label })
+    return items[0]
+  })
+  const name = `${namespace}/${pod.metadata.name}`
+  await pods.waitFor(name, isReady)
+  return name
 }
 
 /** The access key id in a credential document, or undefined where the text is not one. */

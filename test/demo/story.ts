@@ -1,7 +1,7 @@
 /** The demo's six steps. Each prints what was run and what came back, and checks that it shows what it should. */
 import { readFileSync } from 'node:fs'
+import { peer } from '../peers/peers.ts'
 import { isReady, trust } from '../sandbox/index.ts'
-import { peer } from '../support/peers.ts'
 import { type Output, shortenSecrets } from './output.ts'
 import { additions } from './pod-diff.ts'
 import {

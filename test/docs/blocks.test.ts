@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { describe, test } from 'node:test'
 import { parseAllDocuments, stringify } from 'yaml'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { testServer } from '../sandbox/kube/client/test-server.ts'
-import { needsPeer, peer } from '../support/peers.ts'
 import { type Block, PAGES } from './markdown.ts'
 
 const BLOCKS = PAGES.flatMap(({ blocks }) => blocks)

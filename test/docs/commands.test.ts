@@ -4,10 +4,11 @@ import { spawn } from 'node:child_process'
 import { symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { needsPeer } from '../peers/peers.ts'
 import { components, SYSTEM_NAMESPACE } from '../sandbox/install.ts'
 import type { KubeClient } from '../sandbox/kube/client/client.ts'
-import { namespace, pod, testServer, until } from '../sandbox/kube/client/test-server.ts'
-import { needsPeer } from '../support/peers.ts'
+import { namespace, pod, testServer } from '../sandbox/kube/client/test-server.ts'
+import { eventually } from '../support/until.ts'
 import { PROJECT, page } from './markdown.ts'
 import { ok, type StandIn, startStandIns } from './stand-ins.ts'
 
@@ -69,7 +70,7 @@ function kubectl(kube: KubeClient): StandIn {
     if (args[at + 1] === 'restart') {
       // kubectl writes the second of the restart into the template, and refuses two in one.
       const last = await lastRestart(kube)
-      await until('another second', () => Date.now() >= last + 1000)
+      await eventually('another second', () => Date.now() >= last + 1000)
     }
     if (at < 0 || args[at + 1] !== 'status') return undefined
     const [kind = '', name = ''] = args[at + 2]?.split('/') ?? []

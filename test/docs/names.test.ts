@@ -113,7 +113,7 @@ function inCommand(prose: string, flag: string): boolean {
 const METRICS: Readonly<Record<string, string>> = {
   build: 'common/build-info.ts',
   broker: 'node-guard/broker/metrics.ts',
-  firewall: 'node-guard/firewall/guard/metrics.ts',
+  firewall: 'node-guard/firewall/report/metrics.ts',
   injector: 'injector/metrics.ts',
   sidecar: 'sidecar/health/metrics.ts',
 }

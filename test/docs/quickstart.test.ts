@@ -4,11 +4,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { type Cluster, createCluster, localPath } from '../sandbox/cluster.ts'
 import { ADDRESSES, isReady, type KubeObject, needsNamespaces, type Pod } from '../sandbox/index.ts'
 import { components } from '../sandbox/install.ts'
-import { until } from '../sandbox/kube/client/test-server.ts'
-import { needsPeer, peer } from '../support/peers.ts'
+import { eventually } from '../support/until.ts'
 import { codeSpans, page, rowsUnder, tagged } from './markdown.ts'
 import { type Answer, type Call, ok, type StandIn, type StandIns, startStandIns } from './stand-ins.ts'
 
@@ -16,9 +16,6 @@ const BASE = 'arn:aws:iam::111111111111:role/pods/'
 const IMAGE = 'curlimages/curl:8.16.0'
 /** Values of the page, as the cluster is made with them. */
 const VALUES = { policy: { baseRoleArn: BASE }, sidecar: { imdsTokens: 'required' } }
-
-/** For a machine that others use. */
-const PATIENCE_MS = 180_000
 
 const steps = page('docs/install.md').blocks.filter(({ tag }) => tag === 'quickstart')
 const needs = peer('kubectl') === undefined ? needsPeer('kubectl') : needsNamespaces()
@@ -170,7 +167,7 @@ describe('install.md', needs, () => {
     async () => {
       const before = await cluster.guard()
       await cluster.kube.apply(auditing())
-      await until('another guard', async () => (await cluster.guard()) !== before, PATIENCE_MS)
+      await eventually('another guard', async () => (await cluster.guard()) !== before)
       await cluster.pods.waitFor(await cluster.guard(), isReady)
       const pod = await cluster.pod('reports/asks')
       await cluster.pods.waitFor(pod, isReady)
@@ -178,7 +175,7 @@ describe('install.md', needs, () => {
       assert.equal(code, 0, 'nothing is blocked in audit mode')
       const { text } = tagged('docs/operations.md', 'who-asks')
       const isListed = async () => /^direct\treports\tasks\t\d+\t20/m.test((await run(text)).stdout)
-      await until('the pod in the list', isListed, PATIENCE_MS)
+      await eventually('the pod in the list', isListed)
     },
   )
 })

@@ -50,10 +50,10 @@ const QUIET = new Set([
 
 const READINESS: readonly [file: string, pattern: RegExp][] = [
   ['node-guard/firewall/report/report.ts', /(?:not\(|code: )'([a-z-]+)'/g],
-  ['node-guard/firewall/report/status-file.ts', /(?:not\(\s*|code: )'([a-z-]+)'/g],
-  ['node-guard/firewall/report/status-leftovers.ts', /code: '([a-z-]+)'/g],
+  ['node-guard/firewall/status/file.ts', /(?:not\(\s*|code: )'([a-z-]+)'/g],
+  ['node-guard/firewall/status/leftovers.ts', /code: '([a-z-]+)'/g],
+  ['node-guard/broker/serve.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/broker.ts', /code: '([a-z-]+)'/g],
-  ['node-guard/broker/kubernetes/cluster.ts', /code: '([a-z-]+)'/g],
   ['injector/main.ts', /code: '([a-z-]+)'/g],
   ['injector/pod-watch/gate-code.ts', /'(sidecar-[a-z-]+)'/g],
   ['sidecar/health/readiness.ts', /not\('([a-z-]+)'/g],

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { needsPeer } from '../support/peers.ts'
+import { needsPeer } from '../peers/peers.ts'
 import { page, tagged } from './markdown.ts'
 import { type Call, ok, type StandIn, startStandIns } from './stand-ins.ts'
 

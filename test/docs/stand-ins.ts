@@ -7,7 +7,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { installed } from '../support/peers.ts'
+import { installed } from '../peers/peers.ts'
 
 export type Call = { readonly args: readonly string[]; readonly cwd: string }
 export type Answer = { readonly code: number; readonly stdout: string; readonly stderr: string }

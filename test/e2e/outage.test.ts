@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
 import { container, containerStatus, isReady, needsNamespaces } from '../sandbox/index.ts'
+import { until } from '../support/until.ts'
 import { credentials, get, IPV4, LIST, ROLE } from './pods.ts'
 
 const BROKER = 'http://169.254.170.24:9171/v1/credentials'
@@ -76,9 +77,7 @@ describe('while a part is away', needsNamespaces(), () => {
         ({ restartCount, state }) => restartCount > restarts && 'running' in state,
       ),
     )
-    await assertEventually(
-      async () => (await get(cluster, steady, `http://${IPV4}${LIST}`, header)).status === 200,
-    )
+    await until(async () => (await get(cluster, steady, `http://${IPV4}${LIST}`, header)).status === 200)
     assert.equal((await get(cluster, other, `http://${IPV4}${LIST}`, header)).status, 401)
   })
 
@@ -86,7 +85,7 @@ describe('while a part is away', needsNamespaces(), () => {
     const key = (await credentials(cluster, steady)).AccessKeyId
     cluster.pods.kill(steady, 'pod2iam-sidecar')
     const answers: string[] = []
-    await assertEventually(async () => {
+    await until(async () => {
       const { status, body, refused } = await get(cluster, steady, `http://${IPV4}${LIST}`)
       answers.push(refused ? 'refused' : `${status} ${body}`)
       return status === 200
@@ -119,7 +118,7 @@ describe('while a part is away', needsNamespaces(), () => {
     const plain = await cluster.pod('shop/plain2')
     await cluster.pods.waitFor(plain, isReady)
     await cluster.exec('node', ['nft', 'flush', 'ruleset'])
-    await assertEventually(async () => (await get(cluster, plain, `http://${IPV4}${LIST}`)).refused)
+    await until(async () => (await get(cluster, plain, `http://${IPV4}${LIST}`)).refused)
     assert.equal((await get(cluster, steady, `http://${IPV4}${LIST}`)).status, 200)
   })
 
@@ -201,7 +200,7 @@ describe('while a part is away', needsNamespaces(), () => {
     await cluster.kube.delete('validatingwebhookconfigurations', 'pod2iam-injector')
     await patch()
     const token = await cluster.pods.exec(pod, ['cat', TOKEN], { container: 'pod2iam-sidecar' })
-    await assertEventually(async () => {
+    await until(async () => {
       const answer = await get(cluster, pod, BROKER, `-HAuthorization: Bearer ${token.stdout}`)
       return answer.status === 403 && JSON.parse(answer.body).code === 'identity-changed'
     })
@@ -217,7 +216,7 @@ describe('while a part is away', needsNamespaces(), () => {
       metadata: { annotations: { 'iam.amazonaws.com/allowed-roles': '[]' } },
     })
     const token = await cluster.pods.exec(pod, ['cat', TOKEN], { container: 'pod2iam-sidecar' })
-    await assertEventually(async () => {
+    await until(async () => {
       const answer = await get(cluster, pod, BROKER, `-HAuthorization: Bearer ${token.stdout}`)
       return answer.status === 403 && JSON.parse(answer.body).code === 'role-not-allowed'
     })
@@ -246,12 +245,3 @@ describe('while a part is away', needsNamespaces(), () => {
     }
   })
 })
-
-/** Waits until a condition holds; the deadline is for what hangs. */
-async function assertEventually(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 180_000
-  while (!(await condition())) {
-    if (Date.now() > deadline) assert.fail(`not within three minutes: ${condition}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}

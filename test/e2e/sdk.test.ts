@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
 import { ADDRESSES, container, containerStatus, isReady, needsNamespaces } from '../sandbox/index.ts'
+import { until } from '../support/until.ts'
 import { get, IPV4, LIST, ROLE } from './pods.ts'
 import { type Answer, type Client, PROGRAMS, startClient } from './sdk/clients.ts'
 
@@ -167,10 +168,10 @@ describe('SDKs in pods', needsNamespaces(), () => {
 
   /** Until every sidecar says that it has credentials. */
   async function sidecarsReady(): Promise<void> {
-    const deadline = Date.now() + 180_000
-    for (const { pod } of MODES)
-      while ((await get(cluster, pod, 'http://127.0.0.1:9170/readyz')).status !== 200)
-        assert.ok(Date.now() < deadline, `no credentials in ${pod}: ${cluster.pods.logs(pod, SIDECAR)}`)
+    for (const { pod } of MODES) {
+      const isReady = async () => (await get(cluster, pod, 'http://127.0.0.1:9170/readyz')).status === 200
+      await until(`credentials in ${pod}`, isReady, { detail: () => cluster.pods.logs(pod, SIDECAR) })
+    }
   }
 })
 

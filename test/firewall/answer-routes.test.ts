@@ -10,8 +10,9 @@ import {
 } from '../../node-guard/firewall/node/answer-routes.ts'
 import { LAYOUTS } from '../sandbox/node/layouts.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { startGuard } from './guard-process.ts'
-import { nodeExec, openNode, type TestNode, until } from './node.ts'
+import { nodeExec, openNode, type TestNode } from './node.ts'
 
 const OPTIONS = { metadata: ['169.254.169.254'], broker: ['169.254.170.24'] }
 const LOCAL: PolicyRule = { priority: 0, src: 'all', table: 'local' }

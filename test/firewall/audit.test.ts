@@ -4,11 +4,12 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import { createSightings, type Sighting } from '../../node-guard/firewall/guard/audit.ts'
-import { AUDIT_SECONDS, AUDIT_SIZE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import type { TableContent } from '../../node-guard/firewall/nft/table-content.ts'
+import { AUDIT_SECONDS, MAX_AUDIT_SOURCES } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { type GuardProcess, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 const POD1 = '10.244.1.11'
 const POD1_6 = 'fd00:244::11'
@@ -287,15 +288,17 @@ describe('sightings', () => {
     const sightings = createSightings(() => NOW)
     const flood = (round: number): TableContent => ({
       text: '',
-      packets: { audit_asked: AUDIT_SIZE * (round + 1) },
+      packets: { audit_asked: MAX_AUDIT_SOURCES * (round + 1) },
       added: {
-        asked4: Array.from({ length: AUDIT_SIZE }, (_, i) => element(`10.${round}.${i >> 8}.${i & 255}`, 1)),
+        asked4: Array.from({ length: MAX_AUDIT_SOURCES }, (_, i) =>
+          element(`10.${round}.${i >> 8}.${i & 255}`, 1),
+        ),
       },
       shape: SHAPE,
     })
     for (let round = 0; round < 4; round++) sightings.take(flood(round))
     assert.equal(sightings.full(), true)
-    assert.ok(sightings.list().length <= AUDIT_SIZE)
-    assert.equal(sightings.packets().direct, AUDIT_SIZE * 4)
+    assert.ok(sightings.list().length <= MAX_AUDIT_SOURCES)
+    assert.equal(sightings.packets().direct, MAX_AUDIT_SOURCES * 4)
   })
 })

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { whyUnguarded } from '../../common/firewall-state.ts'
-import { GUARD_TABLE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
+import { GUARD_TABLE } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import {
   ADMIN_AND_RAW,
   type GuardProcess,
@@ -11,7 +12,7 @@ import {
   NO_CAPABILITY,
   startGuard,
 } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 import { IPTABLES_TOOLS, withoutTools } from './without-tools.ts'
 
 /** An nft as it speaks on a kernel without nf_tables. */

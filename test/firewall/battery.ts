@@ -3,8 +3,10 @@
  * the ruleset. What must be dropped is a datagram followed by another that must arrive: no waiting for silence.
  */
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
-import { type GuardRuleset, guardRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
-import { ensureLink } from '../../node-guard/firewall/node/link.ts'
+import { ensureLink } from '../../node-guard/firewall/node/broker-link.ts'
+import type { GuardRuleset } from '../../node-guard/firewall/rules/guard.ts'
+import { guardRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
+import { until } from '../support/until.ts'
 import {
   CLAIMABLE,
   CLAIMED,
@@ -15,7 +17,6 @@ import {
   POD1,
   type TestNode,
   UNLINKED,
-  until,
 } from './node.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES

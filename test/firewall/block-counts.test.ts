@@ -1,9 +1,9 @@
 /** What the block counts when a load fails: without a kernel. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { lineLogger } from '../../common/log.ts'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
 import { createBlock } from '../../node-guard/firewall/guard/block.ts'
+import { silentLog } from '../support/log.ts'
 
 test('packets that were counted are not counted again when a load fails and the rules stay', async () => {
   let intact = true
@@ -31,7 +31,7 @@ test('packets that were counted are not counted again when a load fails and the 
     },
     ways: () => ({ uplinks: [], inner: [], outer: [] }),
     now: () => 0,
-    log: lineLogger('firewall', 'error', () => {}),
+    log: silentLog,
   })
   await block.check('start')
   await block.check('poll')

@@ -1,18 +1,17 @@
 /** How the guard judges what nft says, without a kernel. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Logger } from '../../common/log.ts'
-import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
+import { findBackends } from '../../node-guard/firewall/guard/backends.ts'
 import { type Block, createBlock } from '../../node-guard/firewall/guard/block.ts'
 import { createChoice } from '../../node-guard/firewall/guard/choice.ts'
-import { findBackends } from '../../node-guard/firewall/guard/selection.ts'
 import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
-import { guardRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import { parseTable } from '../../node-guard/firewall/nft/table-content.ts'
 import { parseUplinks } from '../../node-guard/firewall/node/uplinks.ts'
+import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
 import { firewallStateOf, readinessOf } from '../../node-guard/firewall/report/report.ts'
+import { guardRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
+import { silentLog } from '../support/log.ts'
 
-const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const TABLE = { table: { family: 'inet', name: 'pod2iam_guard', handle: 1 } }
 const rule = (text: string, handle = 1) => ({
   rule: { family: 'inet', table: 'pod2iam_guard', chain: 'forward', handle, expr: [{ match: text }] },
@@ -59,11 +58,11 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
     choice: createChoice({
       backends: findBackends(exec, 'nft'),
       follow: async () => () => {},
-      log: SILENT,
+      log: silentLog,
     }),
     ways: () => ({ uplinks: RULES.uplinks, inner: [], outer: [] }),
     now: () => 1000,
-    log: SILENT,
+    log: silentLog,
   })
   return { block, loads: () => loads }
 }

@@ -9,12 +9,21 @@ import { BROKER_LINK } from '../../common/addresses.ts'
 import { BOOT_BACKENDS, type BootBackend, bootMarkers } from '../../node-guard/firewall/boot/files.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { findTool } from '../sandbox/node/tools.ts'
+import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
-import { MAIN, NEIGHBOURS, openNode, type TestNode, until } from './node.ts'
+import { MAIN, NEIGHBOURS, openNode, type TestNode } from './node.ts'
 
 const UNIT = 'pod2iam-boot.service'
-const printed = (...argv: string[]) =>
-  execFileSync(process.execPath, [MAIN, 'boot-rules', ...argv], { encoding: 'utf8' })
+const known = new Map<string, string>()
+/** What it prints with these settings, which is the same each time. */
+const printed = (...argv: string[]) => {
+  const command = [MAIN, 'boot-rules', ...argv]
+  const text = known.get(argv.join(' ')) ?? execFileSync(process.execPath, command, { encoding: 'utf8' })
+  known.set(argv.join(' '), text)
+  return text
+}
+const FLUSH_LEGACY = `for ip in iptables ip6tables; do for table in filter mangle nat; do
+  $ip-legacy -w -t $table -F; $ip-legacy -w -t $table -X; done; done`
 
 /** The forms of the rules, iptables' by either of its variants. */
 const FORMS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
@@ -49,11 +58,7 @@ for (const form of FORMS)
       guard = undefined
       rmSync(statusFile(), { force: true })
       await node.run('node', ['nft', 'flush', 'ruleset'])
-      if (form === 'iptables-legacy')
-        for (const ip of ['ip', 'ip6'])
-          for (const table of ['filter', 'mangle', 'nat'])
-            for (const command of ['-F', '-X'])
-              await node.run('node', [`${ip}tables-legacy`, '-w', '-t', table, command])
+      if (form === 'iptables-legacy') await node.run('node', ['sh', '-c', FLUSH_LEGACY])
       await node.run('node', ['ip', 'link', 'delete', BROKER_LINK])
     })
 

@@ -1,11 +1,11 @@
 /** When a canary of iptables-legacy says that rules are gone, and what is done where there can be none: without a kernel. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
 import { createCanaries } from '../../node-guard/firewall/iptables/canaries.ts'
 import { difference } from '../../node-guard/firewall/iptables/chains.ts'
-import { iptablesRules } from '../../node-guard/firewall/iptables/guard-rules.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
+import { iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
 import { RULES } from './battery.ts'
 import { iptablesModel } from './iptables-model.ts'
 

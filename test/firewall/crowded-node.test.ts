@@ -1,12 +1,13 @@
 /** A node with thousands of Services: neither the guard nor what it runs may grow with the rules of others. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, test } from 'node:test'
-import { GUARD_TABLE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
+import { GUARD_TABLE } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { type MemoryCgroup, memoryCgroup } from '../bench/cgroup.ts'
 import { iptablesServices, nftServices } from '../bench/firewall/services.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
-import { openNode, type TestNode, until } from './node.ts'
+import { openNode, type TestNode } from './node.ts'
 
 /** The chart's limit of the firewall. */
 const LIMIT = 64 * 1024 * 1024

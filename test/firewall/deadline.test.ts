@@ -1,9 +1,9 @@
 /** Commands that have one deadline together. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { within } from '../../node-guard/firewall/deadline.ts'
-import { type Exec, exec } from '../../node-guard/firewall/exec.ts'
 import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
+import { within } from '../../node-guard/firewall/process/deadline.ts'
+import { type Exec, exec } from '../../node-guard/firewall/process/exec.ts'
 
 const LATE = { code: 'timeout', stdout: '', stderr: 'it took too long' }
 
@@ -29,7 +29,9 @@ test('a command that does not end is ended, and what it was for counts as not re
     () => 0,
   )
   assert.deepEqual(await bounded('iptables-nft-save', []), LATE)
-  const { rules, unread } = await readNatRules(bounded, takingTraffic(['169.254.169.254']), async () => '')
+  const { rules, unread } = await readNatRules(bounded, takingTraffic(['169.254.169.254']), {
+    read: async () => '',
+  })
   assert.deepEqual(rules, [])
   assert.match(unread[0] ?? '', /iptables-nft could not be read \(it took too long\)/)
 })

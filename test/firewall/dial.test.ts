@@ -1,9 +1,9 @@
 /** What the gate sees when it dials, without a network namespace. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { test } from 'node:test'
 import { dial } from '../../common/block/dial.ts'
+import { listening } from '../support/listening.ts'
 
 const TIMEOUT_MS = 20
 
@@ -16,9 +16,8 @@ function dialWithoutTime(port: number): Promise<string> {
 }
 
 test('an answer that came while the process got no time is no silence: with --accept-drop silence is a block', async () => {
-  const server = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const server = createServer((socket) => socket.destroy())
+  const port = await listening(server)
   const result = await dialWithoutTime(port)
   server.close()
   assert.equal(result, 'answered')

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
-import { auditRuleset, GUARD_TABLE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft/table.ts'
+import { auditRuleset, GUARD_TABLE } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import {
   AS_DESIGNED,

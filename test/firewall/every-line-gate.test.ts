@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
+import { applyRuleset, deleteTable, readTable } from '../../node-guard/firewall/nft/table.ts'
+import { ensureLink } from '../../node-guard/firewall/node/broker-link.ts'
 import {
   inNewPod,
   proofRuleset,
   REDIRECT_TABLE,
   redirectRuleset,
-} from '../../node-guard/firewall/gate/ruleset.ts'
-import { applyRuleset, deleteTable, readTable } from '../../node-guard/firewall/nft/table.ts'
-import { ensureLink } from '../../node-guard/firewall/node/link.ts'
+} from '../../node-guard/firewall/rules/pod-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
@@ -39,7 +39,7 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
     const exec = nodeExec(node, 'pod1')
     await deleteTable(exec, REDIRECT_TABLE)
     const failed = await applyRuleset(exec, ruleset)
-    if (failed !== undefined) return { load: failed }
+    if (failed !== undefined) return { load: failed.detail }
     const first = await readTable(exec, REDIRECT_TABLE)
     await applyRuleset(exec, ruleset)
     const read = await readTable(exec, REDIRECT_TABLE)
@@ -105,12 +105,12 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
   test('in a new pod, what deletes nothing does the same as what replaces, one after the other', async () => {
     const exec = nodeExec(node, 'pod1')
     await deleteTable(exec, REDIRECT_TABLE)
-    assert.match((await applyRuleset(exec, inNewPod.redirect(REDIRECT))) ?? '', /No such file/)
+    assert.match((await applyRuleset(exec, inNewPod.redirect(REDIRECT)))?.detail ?? '', /No such file/)
     assert.equal(await applyRuleset(exec, inNewPod.proof(METADATA_ADDRESSES)), undefined)
     assert.deepEqual(await fates(), RULESETS.proof.does)
     assert.equal(await applyRuleset(exec, inNewPod.redirect(REDIRECT)), undefined)
     assert.deepEqual(await fates(), RULESETS.redirect.does)
-    assert.match((await applyRuleset(exec, inNewPod.proof(METADATA_ADDRESSES))) ?? '', /File exists/)
+    assert.match((await applyRuleset(exec, inNewPod.proof(METADATA_ADDRESSES)))?.detail ?? '', /File exists/)
   })
 
   for (const [name, { ruleset, does }] of Object.entries(RULESETS))

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
-import { directChain, REDIRECT_CHAIN, redirectChain } from '../../node-guard/firewall/gate/iptables.ts'
-import type { Purpose } from '../../node-guard/firewall/gate/pod-rules.ts'
 import type { Chain, Rule } from '../../node-guard/firewall/iptables/chains.ts'
 import type { Family } from '../../node-guard/firewall/iptables/command.ts'
-import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/iptables/guard-rules.ts'
-import { ensureLink } from '../../node-guard/firewall/node/link.ts'
+import { ensureLink } from '../../node-guard/firewall/node/broker-link.ts'
+import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
+import type { Purpose } from '../../node-guard/firewall/rules/pod.ts'
+import { directChain, REDIRECT_CHAIN, redirectChain } from '../../node-guard/firewall/rules/pod-iptables.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import {
   AS_DESIGNED_BY_IPTABLES,

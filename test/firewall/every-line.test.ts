@@ -1,8 +1,8 @@
 /** No line of a ruleset is there for nothing: without it, it does not load, or a packet fares otherwise. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { GUARD_TABLE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft/table.ts'
+import { GUARD_TABLE } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import {
   AS_DESIGNED,

@@ -1,7 +1,7 @@
 /** Running nft, ip and iptables. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { exec } from '../../node-guard/firewall/exec.ts'
+import { exec } from '../../node-guard/firewall/process/exec.ts'
 
 const sh = (script: string) => ['-c', script]
 

@@ -1,15 +1,16 @@
 /** A node full of other people's rules: what the guard never does there. What it costs is in the benchmarks. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, test } from 'node:test'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
 import { createLegacyNat } from '../../node-guard/firewall/iptables/legacy-nat.ts'
 import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import { iptablesServices } from '../bench/firewall/services.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { RULES } from './battery.ts'
 import { ADMIN_AND_RAW, type GuardProcess, startGuard } from './guard-process.ts'
-import { MAIN, nodeExec, openNode, type TestNode, until } from './node.ts'
+import { MAIN, nodeExec, openNode, type TestNode } from './node.ts'
 import { withoutTools } from './without-tools.ts'
 
 /** More than the guard touches with iptables-legacy, and loaded in a moment. */
@@ -125,11 +126,9 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
 
   test('a search gives up a table of iptables-legacy that does not fit into its memory, and says so', async () => {
     await services('legacy', 2000)
-    const { rules, unread } = await readNatRules(
-      nodeExec(node),
-      takingTraffic(['169.254.169.254']),
-      async (family) => (family === 'ip' ? 'nat\n' : ''),
-    )
+    const { rules, unread } = await readNatRules(nodeExec(node), takingTraffic(['169.254.169.254']), {
+      read: async (file) => (file === '/proc/net/ip_tables_names' ? 'nat\n' : ''),
+    })
     assert.deepEqual(rules, [])
     assert.equal(unread.length, 1)
     assert.match(unread[0] ?? '', /iptables-legacy is too big .+ look on the node: iptables-legacy -t nat -S/)

@@ -7,7 +7,7 @@ import type { LogFields, Logger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
 import { parseAnswer } from '../../node-guard/firewall/gate/readiness.ts'
 import { GATE_SETTINGS, type GateSettings } from '../../node-guard/firewall/gate/settings.ts'
-import { type GateWorld, runSteps } from '../../node-guard/firewall/gate/steps.ts'
+import { type GateOptions, runSteps } from '../../node-guard/firewall/gate/steps.ts'
 
 type Line = { readonly at: number; readonly msg: string; readonly fields: LogFields }
 
@@ -21,7 +21,11 @@ const OPEN: Proof = { refused: false, dialled: ['169.254.169.254'], seen: '169.2
 const REFUSED: Proof = { refused: true, dialled: ['169.254.169.254'], seen: '' }
 
 /** A world whose clock moves by sleeping only. */
-function world(overrides: Partial<GateWorld> = {}): { world: GateWorld; lines: Line[]; now: () => number } {
+function world(overrides: Partial<GateOptions> = {}): {
+  world: GateOptions
+  lines: Line[]
+  now: () => number
+} {
   let clock = 0
   const lines: Line[] = []
   const log = (msg: string, fields: LogFields = {}) => void lines.push({ at: clock, msg, fields })
@@ -48,7 +52,7 @@ test('an open endpoint is told at once and every ten seconds, and fails after a 
   const outcome = await runSteps(settings(), open)
   assert.ok(!outcome.ok)
   assert.match(
-    outcome.sentence,
+    outcome.detail,
     /^169\.254\.169\.254 answered; the node guard does not block .* \(tried for 60s\)$/,
   )
   assert.equal(now(), 60_000)
@@ -81,7 +85,7 @@ test('a redirect that cannot be loaded is tried again, and told as such', async 
   const outcome = await runSteps(settings('--proof-timeout=5s'), failing)
   assert.deepEqual(outcome, {
     ok: false,
-    sentence: "the pod's redirect could not be loaded: nft failed: no (tried for 5.0s)",
+    detail: "the pod's redirect could not be loaded: nft failed: no (tried for 5.0s)",
   })
   assert.equal(lines.at(-1)?.msg, 'waiting for the redirect')
 })
@@ -113,7 +117,7 @@ test('--wait-timeout ends the wait, except under restartPolicy Never, where the 
   const ended = await runSteps(settings(...flags), becomesReadyLate())
   assert.deepEqual(ended, {
     ok: false,
-    sentence: 'the sidecar at 127.0.0.1:9170 was not ready after 1.0s (no-credentials)',
+    detail: 'the sidecar at 127.0.0.1:9170 was not ready after 1.0s (no-credentials)',
   })
   const waited = await runSteps(settings(...flags, '--restart-policy=Never'), becomesReadyLate())
   assert.deepEqual(waited, { ok: true })

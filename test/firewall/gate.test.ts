@@ -2,15 +2,16 @@
 import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
-import { REDIRECT_TABLE } from '../../node-guard/firewall/gate/ruleset.ts'
 import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
-import { GUARD_TABLE, guardRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
+import { GUARD_TABLE, guardRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
+import { REDIRECT_TABLE } from '../../node-guard/firewall/rules/pod-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { execIn } from '../sandbox/node/process.ts'
+import { until } from '../support/until.ts'
 import { NET_ADMIN_ONLY, NO_CAPABILITY } from './guard-process.ts'
 import { VARIANTS } from './iptables-rules.ts'
 import { addMesh, flushPod, MESH_PORT } from './mesh.ts'
-import { type ExecResult, MAIN, openNode, type TestNode, until } from './node.ts'
+import { type ExecResult, MAIN, openNode, type TestNode } from './node.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
 /** Short, so that a test of failing takes no minute. */

@@ -5,9 +5,10 @@ import { BROKER_LINK } from '../../common/addresses.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import type { Variant } from '../../node-guard/firewall/iptables/command.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
 import { VARIANTS } from './iptables-rules.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 /** So long that only events can repair within a test. */
 const NO_POLL = '--poll-interval=5m'
@@ -34,9 +35,9 @@ for (const variant of VARIANTS)
     const cleanUp = async () => {
       await guard.end('SIGKILL')
       await node.run('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
-      for (const ip of ['ip', 'ip6'])
-        for (const table of ['filter', 'mangle', 'nat'])
-          for (const command of ['-F', '-X']) await iptables(ip, '-t', table, command)
+      const flush = `for ip in iptables ip6tables; do for table in filter mangle nat; do
+        $ip-${variant} -w -t $table -F; $ip-${variant} -w -t $table -X; done; done`
+      await node.must('node', ['sh', '-ec', flush])
     }
 
     const iptables = (ip: string, ...args: string[]) =>

@@ -3,10 +3,11 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { BROKER_LINK } from '../../common/addresses.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
-import { GUARD_TABLE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
+import { GUARD_TABLE } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, NO_CAPABILITY, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 const STATE = '/run/pod2iam'
 /** So long that only events can repair within a test. */
@@ -33,17 +34,51 @@ describe('firewall guard', needsNamespaces(), () => {
     (await node.run('node', ['nft', 'list', 'table', ...GUARD_TABLE.split(' ')])).code === 0
   const hasLink = async () => (await node.run('node', ['ip', 'link', 'show', BROKER_LINK])).code === 0
 
+  let guard: GuardProcess
+  const start = async () => {
+    guard = await startGuard(node, [NO_POLL])
+    await guard.becomes('ready')
+  }
+  const cleanUp = async () => {
+    await guard.end('SIGKILL')
+    await node.run('node', ['nft', 'flush', 'ruleset'])
+    await node.run('node', ['ip', 'link', 'delete', BROKER_LINK])
+  }
+
+  describe('watching', () => {
+    before(start)
+    after(cleanUp)
+
+    const CHANGES: Record<string, string> = {
+      'flushes all rules': 'flush ruleset',
+      'deletes the table': `delete table ${GUARD_TABLE}`,
+      'flushes a chain': `flush chain ${GUARD_TABLE} forward`,
+      'accepts before our rules': `insert rule ${GUARD_TABLE} forward accept`,
+      'adds a rule': `add rule ${GUARD_TABLE} input iifname "veth11" drop`,
+      'makes the table anew': `delete table ${GUARD_TABLE}; add table ${GUARD_TABLE}; add chain ${GUARD_TABLE} forward`,
+      'gives a chain another hook': `delete chain ${GUARD_TABLE} forward; add chain ${GUARD_TABLE} forward { type filter hook input priority 0; }`,
+      'adds a set': `add set ${GUARD_TABLE} extra { type ipv4_addr; }`,
+      'puts the table to sleep': `add table ${GUARD_TABLE} { flags dormant; }`,
+      'lets the base chain drop': `add chain ${GUARD_TABLE} forward { policy drop; }`,
+      'adds a chain': `add chain ${GUARD_TABLE} extra { type filter hook prerouting priority 0; }`,
+    }
+    for (const [what, command] of Object.entries(CHANGES))
+      test(`repairs on the event when somebody ${what}`, async () => {
+        const warnings = () =>
+          guard.logs.filter(({ level, msg }) => level === 'warn' && msg === 'rules repaired').length
+        const [before, count, warned] = [await rules(), await guard.repairs(), warnings()]
+        await nft(command)
+        await until('the rules are as before', async () => (await rules().catch(() => '')) === before)
+        await until('the repair is counted', async () => (await guard.repairs()) > count)
+        await refused()
+        assert.ok(warnings() > warned)
+        await guard.becomes('ready')
+      })
+  })
+
   describe('running', () => {
-    let guard: GuardProcess
-    beforeEach(async () => {
-      guard = await startGuard(node, [NO_POLL])
-      await guard.becomes('ready')
-    })
-    afterEach(async () => {
-      await guard.end('SIGKILL')
-      await node.run('node', ['nft', 'flush', 'ruleset'])
-      await node.run('node', ['ip', 'link', 'delete', BROKER_LINK])
-    })
+    beforeEach(start)
+    afterEach(cleanUp)
 
     test('refuses pods at once, with NET_ADMIN alone, and tells the broker that the node is guarded', async () => {
       await refused()
@@ -83,30 +118,6 @@ describe('firewall guard', needsNamespaces(), () => {
         ? stdout.split('\n').filter((line) => /169\.254\.170\.24\/32|fd00:70d2:1a::24\/128/.test(line))
         : []
     }
-
-    const CHANGES: Record<string, string> = {
-      'flushes all rules': 'flush ruleset',
-      'deletes the table': `delete table ${GUARD_TABLE}`,
-      'flushes a chain': `flush chain ${GUARD_TABLE} forward`,
-      'accepts before our rules': `insert rule ${GUARD_TABLE} forward accept`,
-      'adds a rule': `add rule ${GUARD_TABLE} input iifname "veth11" drop`,
-      'makes the table anew': `delete table ${GUARD_TABLE}; add table ${GUARD_TABLE}; add chain ${GUARD_TABLE} forward`,
-      'gives a chain another hook': `delete chain ${GUARD_TABLE} forward; add chain ${GUARD_TABLE} forward { type filter hook input priority 0; }`,
-      'adds a set': `add set ${GUARD_TABLE} extra { type ipv4_addr; }`,
-      'puts the table to sleep': `add table ${GUARD_TABLE} { flags dormant; }`,
-      'lets the base chain drop': `add chain ${GUARD_TABLE} forward { policy drop; }`,
-      'adds a chain': `add chain ${GUARD_TABLE} extra { type filter hook prerouting priority 0; }`,
-    }
-    for (const [what, command] of Object.entries(CHANGES))
-      test(`repairs on the event when somebody ${what}`, async () => {
-        const before = await rules()
-        await nft(command)
-        await until('the rules are as before', async () => (await rules().catch(() => '')) === before)
-        await until('the repair is counted', async () => (await guard.repairs()) >= 1)
-        await refused()
-        assert.ok(guard.logs.some(({ level, msg }) => level === 'warn' && msg === 'rules repaired'))
-        await guard.becomes('ready')
-      })
 
     test('repairs once and comes to rest: its own changes are no reason for another', async () => {
       await nft('flush ruleset')

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
-import { findBackends } from '../../node-guard/firewall/guard/selection.ts'
+import { findBackends } from '../../node-guard/firewall/guard/backends.ts'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
 import { type Canaries, createCanaries } from '../../node-guard/firewall/iptables/canaries.ts'
 import {
@@ -15,10 +14,11 @@ import {
   restoreInput,
 } from '../../node-guard/firewall/iptables/chains.ts'
 import { restore } from '../../node-guard/firewall/iptables/command.ts'
-import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/iptables/guard-rules.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
 import { ofInterest, parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
 import type { NodeFiles } from '../../node-guard/firewall/node/files.ts'
+import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
+import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
 import { RULES } from './battery.ts'
 import { list, withoutBounds } from './iptables-model.ts'
 

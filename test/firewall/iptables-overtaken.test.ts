@@ -2,17 +2,18 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { lineLogger } from '../../common/log.ts'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
 import { type Block, createBlock } from '../../node-guard/firewall/guard/block.ts'
 import { createChoice } from '../../node-guard/firewall/guard/choice.ts'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
-import { iptablesRules } from '../../node-guard/firewall/iptables/guard-rules.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
+import { iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { silentLog } from '../support/log.ts'
+import { until } from '../support/until.ts'
 import { RULES } from './battery.ts'
 import { type IptablesModel, iptablesModel } from './iptables-model.ts'
-import { nodeExec, openNode, until } from './node.ts'
+import { nodeExec, openNode } from './node.ts'
 
 const WANTED = iptablesRules(RULES, 4)
 const ACCEPT = '-A FORWARD -j ACCEPT'
@@ -35,11 +36,10 @@ async function guarded(meanwhile: (node: Omit<Guarded, 'block'>) => void = () =>
   const { matches } = (await backend.watched()) ?? assert.fail('nothing is watched')
   const hear = (lines: number) => model.events.splice(0, lines).filter(matches).length > 0
   const node = { model, backend, hear }
-  const log = lineLogger('firewall', 'error', () => {})
   const choice = createChoice({
     backends: { all: [backend], candidates: async () => [backend] },
     follow: async () => () => {},
-    log,
+    log: silentLog,
   })
   const { metadata, broker, ...ways } = RULES
   const block = createBlock({
@@ -48,7 +48,7 @@ async function guarded(meanwhile: (node: Omit<Guarded, 'block'>) => void = () =>
     choice,
     ways: () => ways,
     now: () => 0,
-    log,
+    log: silentLog,
   })
   await block.check('start')
   hear(Number.POSITIVE_INFINITY)

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
-import { GUARD_TABLE } from '../../node-guard/firewall/nft/guard-ruleset.ts'
+import { GUARD_TABLE } from '../../node-guard/firewall/rules/guard-nft.ts'
 import {
   HAS,
   INTRUDERS,
@@ -14,9 +14,10 @@ import {
 } from '../sandbox/node/layouts.ts'
 import { namespaceSupport, needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { execIn } from '../sandbox/node/process.ts'
+import { until } from '../support/until.ts'
 import { UDP_PORT } from './battery.ts'
 import { ADMIN_AND_RAW, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
-import { fenceOf, MAIN, type NetworkName, openNode, type TestNode, until } from './node.ts'
+import { fenceOf, MAIN, type NetworkName, openNode, type TestNode } from './node.ts'
 
 const FAMILIES = ['IPv4', 'IPv6'] as const
 /** So long that only events can repair within a test. */

@@ -1,12 +1,12 @@
 /** What is a leftover of kube2iam or kiam, and what is a living program's, ours first of all. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { redirectChain } from '../../node-guard/firewall/gate/iptables.ts'
 import { createCanaries } from '../../node-guard/firewall/iptables/canaries.ts'
 import { restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
-import { iptablesRules } from '../../node-guard/firewall/iptables/guard-rules.ts'
 import { parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
 import { findLeftovers } from '../../node-guard/firewall/node/leftovers.ts'
+import { iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
+import { redirectChain } from '../../node-guard/firewall/rules/pod-iptables.ts'
 
 const METADATA = ['169.254.169.254', 'fd00:ec2::254', '100.100.100.200']
 const found = (rule: string, command = 'iptables-nft') => findLeftovers([{ command, rule }], METADATA)

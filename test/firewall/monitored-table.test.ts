@@ -1,9 +1,10 @@
 /** What the guard takes from the kernel's notifications of changes in nf_tables. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
 import { nftBackend } from '../../node-guard/firewall/nft/backend.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
+import { until } from '../support/until.ts'
 
 const exec: Exec = async () => ({ code: 0, stdout: '{"nftables":[]}', stderr: '' })
 const RULES = { metadata: ['169.254.169.254'], broker: ['169.254.170.24'], uplinks: ['eth0'] }
@@ -108,22 +109,20 @@ test('what is heard to be lost is written again at once, also while something el
   })
   const watched = await backend.watched()
   const hear = (...lines: readonly string[]) => lines.map((line) => watched?.matches(line))
-  const until = async (count: number) => {
-    while (calls.length < count) await new Promise((resolve) => setImmediate(resolve))
-  }
+  const made = (count: number) => until(`${count} calls`, () => calls.length >= count)
   const loading = backend.load(RULES)
   for (const count of [3, 5]) {
-    await until(count - 1)
+    await made(count - 1)
     answerReading()
-    await until(count)
+    await made(count)
   }
   answerReading()
   await loading
   calls.length = 0
   const reading = backend.compare()
-  await until(1)
+  await made(1)
   hear(...FLUSH, end(6))
-  await until(2)
+  await made(2)
   assert.deepEqual(calls, ['read', 'write'])
   assert.equal(backend.heard?.(), 'is gone')
   answerReading()

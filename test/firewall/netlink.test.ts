@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
 import { netlinkLines } from '../../node-guard/firewall/nft/netlink.ts'
 import { ruleEvents } from '../../node-guard/firewall/nft/rule-events.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { openNode, type TestNode, until } from './node.ts'
+import { until } from '../support/until.ts'
+import { openNode, type TestNode } from './node.ts'
 
 const TABLES = ['inet test_ours', 'ip filter']
 const SOCAT: Exec = async () => ({ code: 0, stdout: '', stderr: '' })

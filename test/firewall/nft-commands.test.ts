@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
-import { auditRuleset, guardRuleset, ownedRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
+import { auditRuleset, guardRuleset, ownedRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { RULES } from './battery.ts'
 
 const table = (...lines: readonly string[]) => ['table inet t {', ...lines, '}', ''].join('\n')

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
-import { guardRuleset } from '../../node-guard/firewall/nft/guard-ruleset.ts'
 import { loadTable } from '../../node-guard/firewall/nft/table.ts'
 import { isUsefulRoute, type Link, sortNetwork } from '../../node-guard/firewall/node/network.ts'
 import { changesWays, isSubnet } from '../../node-guard/firewall/node/ways.ts'
+import { guardRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { nodeExec, openNode } from './node.ts'
 

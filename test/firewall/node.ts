@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import type { Layout } from '../sandbox/node/layouts.ts'
 import { type Machine, openMachine } from '../sandbox/node/machine.ts'
 import { collect, type ExecResult, execIn, spawnEntered, spawnIn } from '../sandbox/node/process.ts'
@@ -10,6 +10,14 @@ import { addPodScript, type Topology, upScript } from '../sandbox/node/topology.
 import type { AgentRequests } from './agent.ts'
 
 export type { ExecResult } from '../sandbox/node/process.ts'
+
+/**
+ * Where the processes that a test starts keep their code as it was compiled: each would else take the types out of every
+ * file again, which is most of what its start costs.
+ */
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
+  new URL('../../node_modules/.cache/compiled', import.meta.url),
+)
 
 export const MAIN = fileURLToPath(new URL('../../node-guard/firewall/main.ts', import.meta.url))
 const AGENT = fileURLToPath(new URL('./agent.ts', import.meta.url))
@@ -169,16 +177,3 @@ export function nodeExec(node: TestNode, network: NetworkName = 'node'): Exec {
 
 /** The neighbour of the metadata address to which packets that an address's fate is judged by are sent afterwards. */
 export const fenceOf = (address: string) => (address.includes(':') ? 'fd00:ec2::253' : '169.254.169.253')
-
-/** Waits for a condition, asking every few milliseconds; throws after the deadline, which is for what hangs, not for what is slow. */
-export async function until(
-  what: string,
-  condition: () => Promise<boolean> | boolean,
-  deadlineMs = 180_000,
-): Promise<void> {
-  const end = performance.now() + deadlineMs
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`waited ${deadlineMs} ms in vain: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}

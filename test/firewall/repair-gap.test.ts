@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { startGuard } from './guard-process.ts'
-import { openNode, until } from './node.ts'
+import { openNode } from './node.ts'
 
 const FLUSHES = 10
 

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import {
   ADMIN_AND_RAW,
   type GuardProcess,
@@ -13,7 +14,7 @@ import {
   NO_CAPABILITY,
   startGuard,
 } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 const FIELDS = [
   ...['backend', 'mode', 'verified', 'verifiedAt', 'ownedTable', 'refusedPackets', 'repairs', 'brokerLink'],

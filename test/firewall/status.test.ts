@@ -6,10 +6,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { buildInfoText } from '../../common/build-info.ts'
-import type { Logger } from '../../common/log.ts'
-import type { Exec } from '../../node-guard/firewall/exec.ts'
-import { NO_PACKETS, NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts'
-import { metricsText } from '../../node-guard/firewall/guard/metrics.ts'
+import { NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts'
+import { NO_PACKETS } from '../../node-guard/firewall/guard/counts.ts'
 import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
 import { CILIUM_MASQUERADE, hasNetkit, whyBypassed } from '../../node-guard/firewall/node/dataplane.ts'
 import { findLeftovers } from '../../node-guard/firewall/node/leftovers.ts'
@@ -19,6 +17,8 @@ import {
   type SurroundingsOptions,
   type SurroundingsState,
 } from '../../node-guard/firewall/node/surroundings.ts'
+import type { Exec } from '../../node-guard/firewall/process/exec.ts'
+import { metricsText } from '../../node-guard/firewall/report/metrics.ts'
 import {
   firewallStateOf,
   type GuardReport,
@@ -26,8 +26,9 @@ import {
   type Status,
   statusOf,
 } from '../../node-guard/firewall/report/report.ts'
-import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/report/status-file.ts'
-import { statusText } from '../../node-guard/firewall/report/status-text.ts'
+import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/status/file.ts'
+import { statusText } from '../../node-guard/firewall/status/text.ts'
+import { captureLog } from '../support/log.ts'
 
 const NOW = Date.parse('2026-01-01T12:00:00Z')
 const METADATA = ['169.254.169.254', 'fd00:ec2::254']
@@ -86,10 +87,10 @@ test('an owned table that is asked for and not held: not ready, but the node is 
   ])
 })
 
-test('before the dataplane is known nothing is verified; nor where it goes round the rules', () => {
+test('before the dataplane is known nothing is verified; nor where it bypasses the rules', () => {
   for (const surroundings of [
     { ...WELL, looked: false },
-    { ...WELL, bypass: 'pods go round' },
+    { ...WELL, bypass: 'pods bypass it' },
   ]) {
     const now = report({ surroundings })
     assert.equal(readinessOf(now, NOW).ready, false)
@@ -249,9 +250,9 @@ test('tables that cannot be read are told with what to do; legacy ones that are 
       }
     return { code: 1, stdout: '', stderr: 'Cannot initialize: Permission denied (you must be root)' }
   }
-  const { unread } = await readNatRules(exec, takingTraffic(METADATA), async (family) =>
-    family === 'ip' ? 'filter\nnat\n' : '',
-  )
+  const { unread } = await readNatRules(exec, takingTraffic(METADATA), {
+    read: async (file) => (file === '/proc/net/ip_tables_names' ? 'filter\nnat\n' : ''),
+  })
   assert.deepEqual(asked, ['iptables-nft', 'ip6tables-nft', 'iptables-legacy-save'])
   assert.equal(unread.length, 2)
   assert.match(unread[0] ?? '', /iptables-nft could not be read \(spawn ENOENT\): use the pod2iam image/)
@@ -270,7 +271,7 @@ test('many rules with one word do not hide a rule with another', async () => {
     stderr: '',
   })
   const question = { words: [...METADATA, CILIUM_MASQUERADE], chains: ['PREROUTING'], follow: false }
-  const { rules } = await readNatRules(exec, question, async () => '')
+  const { rules } = await readNatRules(exec, question, { read: async () => '' })
   assert.equal(rules.length, 101)
   assert.ok(rules.some(({ rule }) => rule === MASQUERADE.rule))
   assert.equal(whyBypassed({ interfaces: ['cilium_host'], netkit: false, natRules: rules }), undefined)
@@ -294,7 +295,7 @@ const DATAPLANES: Record<string, [Parameters<typeof whyBypassed>[0], RegExp | un
   'Calico without it': [{ interfaces: ['cali123', 'tunl0'], netkit: false, natRules: [] }, undefined],
 }
 for (const [what, [facts, sentence]] of Object.entries(DATAPLANES))
-  test(`dataplane: ${what}: ${sentence === undefined ? 'goes by netfilter' : 'may go round it'}`, () => {
+  test(`dataplane: ${what}: ${sentence === undefined ? 'passes netfilter' : 'may bypass it'}`, () => {
     if (sentence === undefined) assert.equal(whyBypassed(facts), undefined)
     else assert.match(`${whyBypassed(facts)?.why}: ${whyBypassed(facts)?.remedy}`, sentence)
   })
@@ -324,9 +325,7 @@ test('the options of the metadata service: required tokens and one hop need no w
 })
 
 function surroundingsWith(changed: Partial<SurroundingsOptions>) {
-  const logs: string[] = []
-  const keep = (message: string) => logs.push(message)
-  const log: Logger = { debug: keep, info: keep, warn: keep, error: keep }
+  const { log, lines } = captureLog()
   const surroundings = createSurroundings({
     metadata: METADATA,
     dataplane: 'auto',
@@ -339,7 +338,7 @@ function surroundingsWith(changed: Partial<SurroundingsOptions>) {
     log,
     ...changed,
   })
-  return { surroundings, logs }
+  return { surroundings, logs: () => lines.map(({ msg }) => msg) }
 }
 
 test('a dataplane that comes after the guard is seen at the next look, long before the tables are searched again', async () => {
@@ -363,7 +362,7 @@ test('a dataplane that comes after the guard is seen at the next look, long befo
   assert.match(surroundings.state().bypass ?? '', /Cilium/)
   assert.equal(await surroundings.search(), false)
   assert.deepEqual(asked, ['PREROUTING OUTPUT', 'CILIUM_POST_nat OLD_CILIUM_POST_nat'])
-  assert.deepEqual(logs, ['the block may be of no use on this node'])
+  assert.deepEqual(logs(), ['the block may have no effect on this node'])
 })
 
 test('no look at the dataplane, and so nobody who waits for ready, waits for the search for leftovers', async () => {
@@ -389,12 +388,12 @@ test('--dataplane=netfilter is taken at its word, and what it was given against 
   assert.equal(warning?.code, 'dataplane-bypass')
   assert.match(
     warning?.detail ?? '',
-    /^Cilium runs here .+; the block is called verified by --dataplane=netfilter alone\. .+policy/,
+    /^Cilium runs here .+; the block counts as verified only because of --dataplane=netfilter\. .+policy/,
   )
   assert.match(metricsText(now, NOW), /warning\{code="dataplane-bypass"\} 1\n/)
   assert.match(metricsText(now, NOW), /block_verified 1\n/)
   await surroundings.look()
-  assert.deepEqual(logs, ['the block counts as verified by the operator’s word'])
+  assert.deepEqual(logs(), ['the block counts as verified because of --dataplane=netfilter'])
 })
 
 test('a metadata service that is switched off, or answers by one address only, is no reason for a warning', async () => {
@@ -432,5 +431,5 @@ test('one that does not answer is asked again soon, and told once', async () => 
     surroundings.state().warnings.map(({ code }) => code),
     ['imds-not-checked'],
   )
-  assert.equal(logs.length, 1)
+  assert.equal(logs().length, 1)
 })

@@ -7,8 +7,9 @@ import { after, afterEach, before, describe, test } from 'node:test'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import { LOOK_TABLE, readImdsOptions } from '../../node-guard/firewall/node/imds-options.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, startGuard } from './guard-process.ts'
-import { MAIN, openNode, type TestNode, until } from './node.ts'
+import { MAIN, openNode, type TestNode } from './node.ts'
 
 type Json = {
   verified: boolean
@@ -111,7 +112,7 @@ describe('the node around the guard', needsNamespaces(), () => {
     )
   })
 
-  test('a dataplane that may go round netfilter: not verified, not ready, no leave for the broker, until it is told otherwise', async () => {
+  test('a dataplane that may bypass netfilter: not verified, not ready, no leave for the broker, until --dataplane=netfilter', async () => {
     const running = await start()
     await running.becomes('ready')
     await node.must('node', 'ip link add cilium_host type bridge'.split(' '))
@@ -127,7 +128,7 @@ describe('the node around the guard', needsNamespaces(), () => {
     await running.end('SIGTERM')
     await (await start(['--dataplane=netfilter'])).becomes('ready')
     await until('the warning stays', async () =>
-      /alone\. What refuses pods/.test((await warned('dataplane-bypass')) ?? ''),
+      /because of --dataplane=netfilter\. Pods whose packets/.test((await warned('dataplane-bypass')) ?? ''),
     )
     assert.equal((await status()).verified, true)
   })

@@ -4,8 +4,9 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { BROKER_LINK } from '../../common/addresses.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import { until } from '../support/until.ts'
 import { type GuardProcess, startGuard } from './guard-process.ts'
-import { openNode, type TestNode, UNLINKED, until } from './node.ts'
+import { openNode, type TestNode, UNLINKED } from './node.ts'
 
 /** Debian's /etc/nftables.conf. */
 const NFTABLES_CONF = `#!/usr/sbin/nft -f

@@ -1,7 +1,7 @@
 /** Following a monitoring command. */
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, it, mock } from 'node:test'
-import { watch } from '../../node-guard/firewall/guard/watch.ts'
+import { watch } from '../../node-guard/firewall/process/watch.ts'
 
 beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }))
 afterEach(() => mock.timers.reset())

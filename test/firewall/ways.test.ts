@@ -1,8 +1,8 @@
 /** What the guard knows of the ways into a node while `ip` works, fails and works again. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Exec, ExecResult } from '../../node-guard/firewall/exec.ts'
 import { createWays } from '../../node-guard/firewall/node/ways.ts'
+import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
 
 const ok = (stdout: string): ExecResult => ({ code: 0, stdout, stderr: '' })
 const links = (...names: string[]) => ok(JSON.stringify(names.map((ifname) => ({ ifname }))))

@@ -8,7 +8,8 @@ import { globSync, mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { needsPeer, peer } from '../support/peers.ts'
+import { needsPeer, peer } from '../peers/peers.ts'
+import { eventually, Hopeless } from '../support/until.ts'
 import { makeBuilder, makeRuntime } from './stand-ins.ts'
 
 /** For what hangs: a run of buildah alone takes a second of CPU. */
@@ -229,17 +230,16 @@ function server(child: ChildProcess): Server {
       const where = ['--target', String(pid), '--net', '--mount', '--pid', '--root']
       return spawnSync('nsenter', [...where, '--', ...argv], { encoding: 'utf8', timeout: RUN_MS }).stdout
     },
-    async ask(url) {
-      const deadline = Date.now() + RUN_MS
-      for (;;) {
-        try {
-          return beside(['curl', '-s', '--max-time', '2', '-w', ' %{http_code}', url])
-        } catch (error) {
-          if (Date.now() > deadline || child.exitCode !== null)
-            throw new Error(`no answer from ${url}: ${output}`, { cause: error })
-          await new Promise((resolve) => setTimeout(resolve, 100))
-        }
+    ask(url) {
+      const answer = () => {
+        if (child.exitCode !== null) throw new Hopeless(`no answer from ${url}: ${output}`)
+        return beside(['curl', '-s', '--max-time', '2', '-w', ' %{http_code}', url])
       }
+      return eventually(`an answer from ${url}`, answer, {
+        deadlineMs: RUN_MS,
+        pollMs: 100,
+        detail: () => output,
+      })
     },
     async stop() {
       if (child.exitCode !== null) return

@@ -7,8 +7,9 @@ import { after, before, describe, test } from 'node:test'
 import { rootCertificates } from 'node:tls'
 import { STARTED_FILE, WAIT_STARTED } from '../../common/addresses.ts'
 import { VERSION } from '../../common/version.ts'
+import { needsImageSystem } from '../peers/peers.ts'
 import { BROKER_NODE_FLAGS, entrypoint } from '../sandbox/install.ts'
-import { needsImageSystem } from '../support/peers.ts'
+import { until } from '../support/until.ts'
 import { type Builder, buildImages, needsBuildah, type Server, type Target } from './buildah.ts'
 
 const BROKER = ['/nodejs/bin/node', ...BROKER_NODE_FLAGS, '/pod2iam/broker.cjs']
@@ -126,14 +127,19 @@ describe('the images', needsBuildah(), () => {
   for (const backend of ['nft', 'iptables'])
     test(`serve: the firewall, which keeps its rules with ${backend} and finds all its programs`, async () => {
       const guard = serve('node-guard', [...entrypoint('node-guard'), 'guard', `--backend=${backend}`])
-      const ready = async () => (await guard.ask('http://127.0.0.1:9173/readyz')).endsWith(' 200')
-      const status = () => JSON.parse(guard.within([...entrypoint('node-guard'), 'status', '--json']))
-      const deadline = Date.now() + 600_000
-      // What status reads is written a moment after the guard is ready.
-      while (!(await ready()) || !status().verified) {
-        assert.ok(Date.now() < deadline, await guard.ask('http://127.0.0.1:9173/readyz'))
-        await new Promise((resolve) => setTimeout(resolve, 100))
+      let answer = ''
+      const ready = async () => {
+        answer = await guard.ask('http://127.0.0.1:9173/readyz')
+        return answer.endsWith(' 200')
       }
+      const status = () => JSON.parse(guard.within([...entrypoint('node-guard'), 'status', '--json']))
+      // What status reads is written a moment after the guard is ready.
+      const isVerified = async () => (await ready()) && status().verified === true
+      await until('the firewall is ready and verified', isVerified, {
+        deadlineMs: 600_000,
+        pollMs: 100,
+        detail: () => answer,
+      })
       const rules = guard.beside(backend === 'nft' ? ['nft', 'list', 'ruleset'] : ['iptables-save'])
       assert.match(rules, /169\.254\.169\.254/)
       assert.equal(status().backend, backend === 'nft' ? 'nft' : 'iptables-nft')

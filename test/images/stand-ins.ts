@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { imageSystem, installed } from '../support/peers.ts'
+import { imageSystem, installed } from '../peers/peers.ts'
 
 const NODE = '/nodejs/bin/node'
 /** What the Dockerfile's commands run, beside what it copies into the image. */

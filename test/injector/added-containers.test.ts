@@ -3,10 +3,10 @@ import { describe, it } from 'node:test'
 import { IDENTITY_ENV } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { parseSettings } from '../../common/settings.ts'
-import { type Decision, decide } from '../../injector/admission/decide.ts'
+import type { Decision } from '../../injector/admission/decide.ts'
 import { GATE_SETTINGS } from '../../node-guard/firewall/gate/settings.ts'
 import { SPEC as SIDECAR_SETTINGS } from '../../sidecar/settings.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
 const ALL = namespace({ name: 'jobs', labels: { [KEYS.injection]: 'all' }, annotations: {} })
 const UNANNOTATED = { [KEYS.role]: undefined }

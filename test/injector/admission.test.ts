@@ -12,8 +12,8 @@ import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { ApiServer, isApiError, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import { type Dict, IMAGES, ROLE } from './fixtures.ts'
-import { until } from './https.ts'
 
 const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)

@@ -1,8 +1,8 @@
 /** Clients that create pods all the time, and what became of them. */
 import { KEYS } from '../../common/keys.ts'
 import type { KubeClient, KubeObject } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
 import { type Dict, ROLE } from './fixtures.ts'
-import { until } from './https.ts'
 
 /** A pod and what shall become of it, whoever judges it. */
 export type Candidate = {
@@ -56,7 +56,7 @@ export function admissions(kube: Kube, first: readonly Candidate[], role = ROLE)
     },
     async more(each) {
       const goals = rounds.map((done) => done + each)
-      await until(() => rounds.every((done, index) => done >= (goals[index] ?? 0)), 120_000)
+      await until(() => rounds.every((done, index) => done >= (goals[index] ?? 0)), { deadlineMs: 120_000 })
     },
     offer(next) {
       candidates = next

@@ -11,9 +11,9 @@ import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import { NAME, objects, PLACE } from './authority-objects.ts'
 import { type Dict, IMAGES, ROLE } from './fixtures.ts'
-import { until } from './https.ts'
 
 const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)

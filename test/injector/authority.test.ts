@@ -16,8 +16,9 @@ import { apiServer } from '../../injector/kubernetes/access.ts'
 import type { Body } from '../../injector/server/body.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server/https.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { silentLog } from '../support/log.ts'
+import { until } from '../support/until.ts'
 import type { Dict } from './fixtures.ts'
-import { until } from './https.ts'
 
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
 const PLACE = 'pod2iam-system'
@@ -27,7 +28,6 @@ const NAMES = [`pod2iam-injector.${PLACE}.svc`]
 /** Short enough that all phases lie within the five minutes by which certificates are backdated. */
 const LIFETIMES = { authority: 180_000, leaf: 60_000, publishedFor: 10_000 }
 const KINDS = ['mutatingwebhookconfigurations', 'validatingwebhookconfigurations'] as const
-const log = { debug() {}, info() {}, warn() {}, error() {} }
 
 type Replica = {
   readonly authority: BuiltInAuthority
@@ -97,13 +97,13 @@ describe('the built-in authority', () => {
       onLeaf: (leaf) => {
         leaves.push(leaf)
         if (leaves.length > 1) return server?.setCertificate(leaf)
-        webhookServer({ mutate: allow, validate: allow }, leaf, { port: 0, hostname: '127.0.0.1' }).then(
+        void webhookServer({ mutate: allow, validate: allow }, leaf, { port: 0, hostname: '127.0.0.1' }).then(
           (started) => {
             server = started
           },
         )
       },
-      log,
+      log: silentLog,
       now: () => begun + ahead,
       intervalMs: 3_600_000,
       lifetimes: LIFETIMES,

@@ -5,8 +5,8 @@ import { KEYS } from '../../common/keys.ts'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
 import { isReady, type KubeObject, needsNamespaces } from '../sandbox/index.ts'
 import { isApiError } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
 import type { Dict } from './fixtures.ts'
-import { until } from './https.ts'
 
 const API_ACCESS = '/var/run/secrets/kubernetes.io/serviceaccount'
 const TAINT = { key: 'pod2iam.dev/guard-not-ready', effect: 'NoSchedule' }
@@ -102,7 +102,7 @@ describe('the injector in a cluster', needsNamespaces(), () => {
     const note = /the sidecar says sts-denied: kubectl logs ghost -n shop -c pod2iam-gate/
     const isTold = async () =>
       (await eventsOn('ghost', 'GateWaiting')).some((event) => note.test(String(event.note)))
-    await until(isTold, 150_000)
+    await until(isTold, { deadlineMs: 150_000 })
     await cluster.kube.delete('pods', 'ghost', 'shop', { gracePeriodSeconds: 0 })
   })
 

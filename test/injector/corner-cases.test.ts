@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/admission/decide.ts'
-import { mutator } from '../../injector/admission/mutate.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
+import { webhooks } from '../../injector/admission/webhook.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
+import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { captureLog, silentLog } from '../support/log.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 type Injected = { spec: Dict & { initContainers: Dict[] } }
 
@@ -14,10 +15,9 @@ async function answered(
   change: (request: Dict) => unknown = () => {},
   lookup: (name: string) => Promise<Namespace> = async () => namespace(),
 ) {
-  const lines: Dict[] = []
-  const write = (_message: string, fields: object = {}) => lines.push(fields as Dict)
-  const log = { debug: write, info: write, warn: write, error: write }
-  const webhook = mutator({
+  const { log, lines } = captureLog()
+  const { mutate: webhook } = webhooks({
+    limits: async () => NO_LIMITS,
     settings: () => settings(),
     lookup,
     metrics: { observe() {} },
@@ -100,11 +100,12 @@ describe('corner cases of admission requests', () => {
   })
 
   it('apiVersion v1beta1 is answered 400 with a sentence', async () => {
-    const webhook = mutator({
+    const { mutate: webhook } = webhooks({
+      limits: async () => NO_LIMITS,
       settings: () => settings(),
       lookup: async () => namespace(),
       metrics: { observe() {} },
-      log: { debug() {}, info() {}, warn() {}, error() {} },
+      log: silentLog,
       clock: () => 0,
     })
     const answer = await webhook(

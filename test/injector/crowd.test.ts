@@ -9,8 +9,9 @@ import type { Answer } from '../../injector/admission/webhook.ts'
 import type { Body } from '../../injector/server/body.ts'
 import { bodyBudget, type Share } from '../../injector/server/body-budget.ts'
 import { type ServerLimits, type WebhookServer, webhookServer } from '../../injector/server/https.ts'
+import { until } from '../support/until.ts'
 import { type Authority, authority } from './certificates.ts'
-import { httpsClient, until } from './https.ts'
+import { httpsClient } from './https.ts'
 
 const CROWD = '127.0.0.66'
 const echo = async (body: string | Body): Promise<Answer> => ({

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { type Decision, decide } from '../../injector/admission/decide.ts'
+import type { Decision } from '../../injector/admission/decide.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
 const ALL = namespace({ name: 'jobs', labels: { [KEYS.injection]: 'all' }, annotations: {} })
 const UNANNOTATED = { [KEYS.role]: undefined }

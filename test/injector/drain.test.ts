@@ -5,13 +5,13 @@ import { afterEach, before, describe, it } from 'node:test'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import type { Answer } from '../../injector/admission/webhook.ts'
 import type { Body } from '../../injector/server/body.ts'
-import { ENDING_MS, MOST_ACCEPTING } from '../../injector/server/drain.ts'
+import { ENDING_MS, MAX_ACCEPTING } from '../../injector/server/drain.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server/https.ts'
-import { type FakeClock, fakeClock } from '../broker/fake-clock.ts'
-import { needsPeer, peer } from '../support/peers.ts'
+import { needsPeer, peer } from '../peers/peers.ts'
+import { type FakeClock, fakeClock } from '../support/fake-clock.ts'
+import { until } from '../support/until.ts'
 import { type Authority, authority } from './certificates.ts'
 import { pod, reviewOf } from './fixtures.ts'
-import { until } from './https.ts'
 import { webhookClient } from './webhook-client.ts'
 
 const ACCEPT_MS = 5000
@@ -185,7 +185,7 @@ describe('a webhook server that drains', () => {
     const server = await serve(clock)
     const drain = begin(server, ACCEPT_MS)
     let passed = 0
-    while (passed < MOST_ACCEPTING * ACCEPT_MS - 500) {
+    while (passed < MAX_ACCEPTING * ACCEPT_MS - 500) {
       const client = await dial(server.port)
       assert.match(await review(client), /connection: close/i, `after ${passed} ms`)
       client.socket.end()

@@ -11,11 +11,12 @@ function simulation() {
     (work) => later.push(work),
   )
   const finished: { who: string; at: number }[] = []
-  const ask = (who: string, address: string, namespace: string, milliseconds: number) =>
-    turns.take({ address, namespace, bytes: milliseconds * 100_000 }, () => {
+  const ask = (who: string, address: string, namespace: string, milliseconds: number) => {
+    void turns.take({ address, namespace, bytes: milliseconds * 100_000 }, () => {
       now += milliseconds
       finished.push({ who, at: now })
     })
+  }
   /** Until nobody waits; `meanwhile` is told whenever sockets are looked at. */
   const run = (meanwhile: (now: number) => void = () => undefined) => {
     for (let work = later.shift(); work !== undefined; work = later.shift()) {

@@ -2,10 +2,14 @@
 import assert from 'node:assert/strict'
 import { KEYS } from '../../common/keys.ts'
 import { parseSettings } from '../../common/settings.ts'
-import type { Decision } from '../../injector/admission/decide.ts'
+import {
+  type Decision,
+  decideFinal as decideFinalOf,
+  decide as decideOf,
+} from '../../injector/admission/decide.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
 import type { PatchOp } from '../../injector/patch/json-patch.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
 import { SPEC } from '../../injector/settings.ts'
 
 export type Dict = Record<string, unknown>
@@ -50,6 +54,20 @@ export function pod(
     },
     spec: { containers: [{ name: 'app', image: 'orders' }], ...spec },
   }
+}
+
+/** What is decided about the creation of this pod, read as a whole. */
+export function decide(object: unknown, where: Namespace, by: InjectionSettings): Decision {
+  return decideOf({ isRead: true, object }, where, by)
+}
+
+/** The same about a pod that all mutating webhooks are done with. */
+export function decideFinal(
+  object: unknown,
+  where: Namespace,
+  by: InjectionSettings,
+): ReturnType<typeof decideFinalOf> {
+  return decideFinalOf({ isRead: true, object }, where, by)
 }
 
 export function opsOf(decision: Decision): readonly PatchOp[] {

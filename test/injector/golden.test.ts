@@ -6,11 +6,13 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { parse, parseAllDocuments, stringify } from 'yaml'
-import { type Decision, decide } from '../../injector/admission/decide.ts'
-import { mutator } from '../../injector/admission/mutate.ts'
+import type { Decision } from '../../injector/admission/decide.ts'
+import { webhooks } from '../../injector/admission/webhook.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
-import { applyPatch, type Dict, reviewOf, settings, withApiServerDefaults } from './fixtures.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
+import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { silentLog } from '../support/log.ts'
+import { applyPatch, type Dict, decide, reviewOf, settings, withApiServerDefaults } from './fixtures.ts'
 
 type Golden = {
   readonly settings?: Partial<InjectionSettings>
@@ -87,14 +89,15 @@ describe('golden pods', () => {
   for (const [name, golden] of goldens())
     it(`${name} is answered the same in a dry run, without a side effect`, async () => {
       const looked: string[] = []
-      const mutate = mutator({
+      const { mutate } = webhooks({
+        limits: async () => NO_LIMITS,
         settings: () => settings(golden.settings),
         lookup: async (namespaceName) => {
           looked.push(namespaceName)
           return golden.namespace
         },
         metrics: { observe() {} },
-        log: { debug() {}, info() {}, warn() {}, error() {} },
+        log: silentLog,
         clock: () => 0,
       })
       const answer = (dryRun: boolean) => {

@@ -48,12 +48,3 @@ export function httpsClient(ca: string, options: ClientOptions = {}) {
     })
   return { send, close: () => agent.destroy() }
 }
-
-/** Waits for a condition, with a deadline in milliseconds: for what hangs, not for what is slow on a busy machine. */
-export async function until(condition: () => boolean | Promise<boolean>, deadline = 180_000): Promise<void> {
-  const end = Date.now() + deadline
-  while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`not within ${deadline} ms: ${condition}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-}

@@ -7,10 +7,18 @@ import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/admission/decide.ts'
 import { LIFETIMES } from '../../injector/certificates/rotation.ts'
 import { shared } from '../../injector/kubernetes/namespace-lookup.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
+import {
+  applyPatch,
+  type Dict,
+  decide,
+  namespace,
+  opsOf,
+  pod,
+  settings,
+  withApiServerDefaults,
+} from './fixtures.ts'
 
 const file = (name: string) =>
   readFileSync(new URL(`../../charts/pod2iam/files/${name}`, import.meta.url), 'utf8')

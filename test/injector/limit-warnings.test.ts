@@ -3,11 +3,10 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { KubeError } from '../../common/kube/client.ts'
-import { decide } from '../../injector/admission/decide.ts'
-import { LEAST_LIMITS } from '../../injector/pod/resources.ts'
+import { MIN_LIMITS } from '../../injector/pod/resources.ts'
 import { namespaceLimitWarnings, podLimitWarnings } from '../../injector/warnings/limit-warnings.ts'
 import { type NamespaceLimits, NO_LIMITS, namespaceLimits } from '../../injector/warnings/namespace-limits.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings } from './fixtures.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, settings } from './fixtures.ts'
 
 const limitRange = (...limits: Dict[]) => ({ metadata: { name: 'bounds' }, spec: { limits } })
 const container = (item: Dict) => limitRange({ type: 'Container', ...item })
@@ -324,7 +323,7 @@ describe('what bounds a namespace', () => {
 })
 
 it('the gate takes what is chosen for the sidecar, and both have the same floor', () => {
-  const annotation = JSON.stringify({ limits: LEAST_LIMITS, requests: { cpu: '20m' } })
+  const annotation = JSON.stringify({ limits: MIN_LIMITS, requests: { cpu: '20m' } })
   const injected = applyPatch(
     pod(),
     opsOf(decide(pod({}, { [KEYS.sidecarResources]: annotation }), namespace(), settings())),

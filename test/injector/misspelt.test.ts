@@ -69,7 +69,7 @@ describe('a misspelt annotation of a pod', () => {
 
   it('pod2iam.dev/anything is told to be nobody’s', () => {
     assert.deepEqual(ofAnnotation('pod2iam.dev/anything'), [
-      'annotation "pod2iam.dev/anything" means nothing to pod2iam: remove it, or look up the key that is meant',
+      'annotation "pod2iam.dev/anything" means nothing to pod2iam: remove it, or write the key that is meant',
     ])
   })
 

@@ -1,27 +1,22 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import type { LogFields } from '../../common/log.ts'
-import { mutator } from '../../injector/admission/mutate.ts'
-import type { Answer } from '../../injector/admission/webhook.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import { type Answer, webhooks } from '../../injector/admission/webhook.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
+import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { captureLog } from '../support/log.ts'
 import { type Dict, namespace, pod, reviewOf, settings } from './fixtures.ts'
 
-type Line = { level: string; message: string; fields: LogFields }
-
 function webhook(lookup: (name: string) => Promise<Namespace> = async () => namespace()) {
-  const lines: Line[] = []
+  const { log, lines } = captureLog()
   const observed: unknown[][] = []
-  const at =
-    (level: string) =>
-    (message: string, fields: LogFields = {}) =>
-      lines.push({ level, message, fields })
   let now = 0
-  const mutate = mutator({
+  const { mutate } = webhooks({
+    limits: async () => NO_LIMITS,
     settings: () => settings(),
     lookup,
     metrics: { observe: (...values) => observed.push(values) },
-    log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
+    log,
     clock: () => (now += 5),
   })
   return { mutate, lines, observed }
@@ -95,7 +90,7 @@ describe('an admission review', () => {
     const { mutate, lines } = webhook(async () => broken)
     const response = responseOf(await mutate(JSON.stringify(reviewOf(pod()))))
     assert.deepEqual([response.uid, response.allowed, response.status?.code], ['b9f1', false, 500])
-    assert.equal(lines.find(({ level }) => level === 'error')?.fields.error, 'bug')
+    assert.equal(lines.find(({ level }) => level === 'error')?.error, 'bug')
   })
 
   for (const [what, change] of [
@@ -126,7 +121,7 @@ describe('an admission review', () => {
       const { mutate, lines } = webhook()
       const response = responseOf(await mutate(JSON.stringify(review)))
       assert.deepEqual([response.allowed, response.patch], [true, undefined])
-      assert.deepEqual([lines[0]?.level, lines[0]?.fields.reason], ['warn', 'not-a-pod-creation'])
+      assert.deepEqual([lines[0]?.level, lines[0]?.reason], ['warn', 'not-a-pod-creation'])
     })
 
   it('of a dry run is answered as any other: there are no side effects to leave out', async () => {
@@ -162,7 +157,7 @@ describe('an admission review', () => {
     await mutate(JSON.stringify(reviewOf(given)))
     assert.equal(lines.length, 1)
     assert.doesNotMatch(JSON.stringify(lines), /hunter2/)
-    const { uid, object: name, outcome, reason, namespace: where } = lines[0]?.fields ?? {}
+    const { uid, object: name, outcome, reason, namespace: where } = lines[0] ?? assert.fail()
     assert.deepEqual(
       [uid, name, outcome, reason, where],
       ['b9f1', 'orders-5d8c-*', 'patch', 'injected', 'shop'],
@@ -181,7 +176,7 @@ describe('an admission review', () => {
       await mutate(JSON.stringify({ ...review, request: asked }))
       await mutate(JSON.stringify({ ...review, request: { ...asked, operation: long } }))
       assert.deepEqual(
-        lines.map(({ fields }) => [String(fields.namespace).length, String(fields.object).slice(0, 253)]),
+        lines.map((line) => [String(line.namespace).length, String(line.object).slice(0, 253)]),
         Array(2).fill([63, 'x'.repeat(253)]),
       )
       assert.ok(JSON.stringify(lines).length < 4000, JSON.stringify(lines).slice(0, 4000))

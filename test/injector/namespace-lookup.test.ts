@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { apiServer, kubeProblem } from '../../injector/kubernetes/access.ts'
 import { watchReachability } from '../../injector/kubernetes/api-reachability.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
 import { namespaceLookup, shared } from '../../injector/kubernetes/namespace-lookup.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
+import { until } from '../support/until.ts'
 import { type FakeApi, fakeApi } from './fake-api.ts'
-import { until } from './https.ts'
 
 describe('the look-up of a namespace', () => {
   let api: FakeApi

@@ -5,8 +5,17 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide, decideFinal } from '../../injector/admission/decide.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
+import {
+  applyPatch,
+  type Dict,
+  decide,
+  decideFinal,
+  namespace,
+  opsOf,
+  pod,
+  settings,
+  withApiServerDefaults,
+} from './fixtures.ts'
 
 type Init = Dict & { name: string; env: { name: string; value: string }[] }
 type Injected = { spec: Dict & { initContainers: Init[]; containers: Dict[] } }
@@ -34,7 +43,7 @@ const setEnv = (sidecar: Init, name: string, value: string | undefined) => {
 }
 
 function judged(given: unknown, by = ONE): string {
-  const verdict = decideFinal(given, { isRead: true, object: given }, namespace(), by)
+  const verdict = decideFinal(given, namespace(), by)
   return 'sentence' in verdict ? verdict.sentence : verdict.reason
 }
 
@@ -200,8 +209,8 @@ describe('a pod that a replica of another setting mutated', () => {
 it('an init container that another webhook puts first is named in a warning, without a gate that is not there', () => {
   const given = injected()
   given.spec.initContainers.unshift({ name: 'restore', image: 'r', env: [] })
-  const verdict = decideFinal(given, { isRead: true, object: given }, namespace(), ONE)
-  assert.deepEqual(verdict.kind === 'skip' && verdict.warnings, [
+  const verdict = decideFinal(given, namespace(), ONE)
+  assert.deepEqual(verdict.kind === 'allow' && verdict.warnings, [
     'init container "restore" starts before pod2iam-sidecar, so it has no credentials: another webhook put it there after the injector',
   ])
 })

@@ -2,8 +2,17 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide, decideFinal } from '../../injector/admission/decide.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
+import {
+  applyPatch,
+  type Dict,
+  decide,
+  decideFinal,
+  namespace,
+  opsOf,
+  pod,
+  settings,
+  withApiServerDefaults,
+} from './fixtures.ts'
 import { TOOLS, type Tool, type ToolPod } from './other-tools.ts'
 
 const OPERATORS = settings({
@@ -17,7 +26,7 @@ const given = () =>
 
 const mutated = (before: Dict) =>
   withApiServerDefaults(applyPatch(before, opsOf(decide(before, namespace(), OPERATORS))))
-const judged = (after: Dict) => decideFinal(after, { isRead: true, object: after }, namespace(), OPERATORS)
+const judged = (after: Dict) => decideFinal(after, namespace(), OPERATORS)
 const acted = (before: Dict, { act }: Tool): Dict => {
   const after = structuredClone(before)
   act(after as unknown as ToolPod)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { pacing } from '../../injector/kubernetes/pacing.ts'
+import { pacing } from '../../injector/server/pacing.ts'
 
 describe('pacing of large bodies', () => {
   const paced = () => {

@@ -8,15 +8,16 @@ import { type Clock, systemClock } from '../../common/clock.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { type Peers, watchPeers } from '../../injector/peers/peers.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { captureLog, type LogLine } from '../support/log.ts'
+import { until } from '../support/until.ts'
 import { type Dict, IMAGES, settings } from './fixtures.ts'
-import { until } from './https.ts'
 import { OTHER_IMAGES, PLACE, replicaPod, SELECTOR, strictPod } from './replica-pods.ts'
 
 describe('the watch over the other replicas', () => {
   let directory: string
   let api: ApiServer
   let ending: AbortController
-  let lines: { level: string; message: string; fields: Dict }[]
+  let lines: LogLine[]
   /** What waits for a minute or more, or for the first list: run by the test. */
   let late: Map<number, () => void>
   let ahead = 0
@@ -46,13 +47,9 @@ describe('the watch over the other replicas', () => {
   const remove = (name: string) => api.admin.delete('pods', name, PLACE, { gracePeriodSeconds: 0 })
   const start = async (token?: string): Promise<Peers> => {
     ending = new AbortController()
-    lines = []
     late = new Map()
-    const at =
-      (level: string) =>
-      (message: string, fields: Dict = {}) =>
-        void lines.push({ level, message, fields })
-    const log = { debug() {}, info: at('info'), warn: at('warn'), error: at('error') }
+    const captured = captureLog('info')
+    lines = captured.lines
     const clock: Clock = {
       now: () => Date.now() + ahead,
       after(milliseconds, action) {
@@ -64,7 +61,7 @@ describe('the watch over the other replicas', () => {
     const { patient: kube } = await apiServer(await api.kubeconfig(token))
     ending.signal.addEventListener('abort', () => kube.close())
     const pods = { namespace: PLACE, selector: SELECTOR, name: 'self' }
-    return watchPeers(own, pods, { kube, clock, log, signal: ending.signal })
+    return watchPeers(own, pods, { kube, clock, log: captured.log, signal: ending.signal })
   }
   const kinds = ({ counts }: Peers) => {
     const { same, strict, unreadable, ...rest } = counts()
@@ -82,7 +79,7 @@ describe('the watch over the other replicas', () => {
     assert.equal(kinds(peers), '1,0,1,0')
     assert.equal(peers.settings().imdsTokens, 'required')
     assert.deepEqual(
-      lines.map(({ level, fields }) => [level, fields.replica, fields.image]),
+      lines.map(({ level, replica, image }) => [level, replica, image]),
       [['info', 'old', 'pod2iam/injector:1']],
     )
   })
@@ -111,7 +108,7 @@ describe('the watch over the other replicas', () => {
     late.get(60_000)?.()
     assert.equal(peers.settings(), own)
     assert.equal(lines.length, 2)
-    assert.match(lines[1]?.message ?? '', /own way again/)
+    assert.match(lines[1]?.msg ?? '', /own way again/)
   })
 
   it('does not count one that has ended', async () => {
@@ -138,10 +135,10 @@ describe('the watch over the other replicas', () => {
     await until(() => peers.counts().same === 1)
     assert.equal(peers.settings(), own)
     assert.deepEqual(
-      lines.map(({ level, fields }) => [level, fields.replica]),
+      lines.map(({ level, replica }) => [level, replica]),
       [['warn', 'odd']],
     )
-    assert.match(String(lines[0]?.fields.problem), /--redirect must be/)
+    assert.match(String(lines[0]?.problem), /--redirect must be/)
   })
 
   it('that is forbidden leaves the replica with its own settings, and one warning with verb and resource', async () => {
@@ -154,8 +151,8 @@ describe('the watch over the other replicas', () => {
     assert.equal(peers.isSettled(), true)
     assert.equal(peers.settings(), own)
     assert.equal(lines.length, 1)
-    assert.match(lines[0]?.message ?? '', /list and watch pods in namespace pod2iam-system/)
-    assert.match(String(lines[0]?.fields.problem), /cannot list resource "pods"/)
+    assert.match(lines[0]?.msg ?? '', /list and watch pods in namespace pod2iam-system/)
+    assert.match(String(lines[0]?.problem), /cannot list resource "pods"/)
   })
 
   it('keeps what it knew while the API server is away, for five minutes, and knows it again afterwards', async () => {
@@ -186,7 +183,7 @@ describe('the watch over the other replicas', () => {
     for (let round = 0; round < 20; round++) {
       const began = performance.now()
       await create(strictPod(`old-${round}`, [...IMAGES, '--redirect=env']))
-      while (peers.settings() === own) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => peers.settings() !== own, { pollMs: 1 })
       lags.push(performance.now() - began)
       await remove(`old-${round}`)
       await until(() => peers.settings().redirect === own.redirect)

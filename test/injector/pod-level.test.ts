@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide, decideFinal } from '../../injector/admission/decide.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings } from './fixtures.ts'
+import { applyPatch, type Dict, decide, decideFinal, namespace, opsOf, pod, settings } from './fixtures.ts'
 
 const app = (resources?: Dict, more: Dict = {}) => ({
   name: 'app',
@@ -136,15 +135,15 @@ describe('a pod with resources of its own as a whole', () => {
     const object = pod({ resources: { limits: { memory: '20Mi' } } }, { [KEYS.role]: undefined })
     const decision = decide(object, all, settings())
     assert.deepEqual([decision.kind, decision.reason], ['skip', 'pod-resources-too-small'])
-    const final = decideFinal(object, { isRead: true, object }, all, settings())
-    assert.equal(final.kind, 'skip')
+    const final = decideFinal(object, all, settings())
+    assert.equal(final.kind, 'allow')
   })
 
   it('that a replica of an earlier release has injected is not refused for it', () => {
     const injected = inject(pod())
     const spec = { ...(injected.spec as Dict), resources: { limits: { memory: '20Mi' } } }
     const object = { ...injected, spec }
-    const final = decideFinal(object, { isRead: true, object }, namespace(), settings())
-    assert.deepEqual([final.kind, final.reason], ['skip', 'already-injected'])
+    const final = decideFinal(object, namespace(), settings())
+    assert.deepEqual([final.kind, final.reason], ['allow', 'already-injected'])
   })
 })

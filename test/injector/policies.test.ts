@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { parse, parseAllDocuments } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/admission/decide.ts'
 import { assertSameVerdicts, type Conditions, needsCel } from '../chart/kube-cel.ts'
+import { policiesInForce } from '../sandbox/kube/admission/test-policies.ts'
 import {
   ApiServer,
   isApiError,
@@ -16,9 +16,8 @@ import {
   type KubeClient,
   type KubeObject,
 } from '../sandbox/kube/client/client.ts'
-import { policiesInForce } from '../sandbox/kube/client/test-policies.ts'
 import { standInOnly } from '../sandbox/kube/client/test-server.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
 const FROZEN = [KEYS.role, KEYS.externalId, KEYS.sessionName, KEYS.inject]

@@ -5,10 +5,9 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
-import { decide } from '../../injector/admission/decide.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
 import { settingsAmong } from '../../injector/peers/settings-among.ts'
-import { applyPatch, type Dict, opsOf, settings } from './fixtures.ts'
+import { applyPatch, type Dict, decide, opsOf, settings } from './fixtures.ts'
 import { CASES, NAMESPACE, PODS } from './previous-cases.ts'
 
 type Written = { readonly initContainers: readonly Dict[]; readonly volumes: readonly Dict[] }

@@ -9,10 +9,11 @@ import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { KEYS } from '../../common/keys.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import { type Authority, authority } from './certificates.ts'
 import { type FakeApi, fakeApi } from './fake-api.ts'
 import { type Dict, IMAGES, namespace, pod, reviewOf } from './fixtures.ts'
-import { httpsClient, until } from './https.ts'
+import { httpsClient } from './https.ts'
 
 /** More than the last test needs on a busy machine. */
 const DRAIN_SECONDS = 10

@@ -3,15 +3,14 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/admission/decide.ts'
-import { mutator } from '../../injector/admission/mutate.ts'
 import { REASONS } from '../../injector/admission/reasons.ts'
-import { validator } from '../../injector/admission/validate.ts'
+import { webhooks } from '../../injector/admission/webhook.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
-import { warner } from '../../injector/warnings/warn.ts'
+import { silentLog } from '../support/log.ts'
 import {
   applyPatch,
   type Dict,
+  decide,
   namespace,
   pod,
   ROLE,
@@ -178,19 +177,14 @@ for (const [what, anyPod, runs] of [
   })
 
 describe('any review', () => {
-  const silent = { debug() {}, info() {}, warn() {}, error() {} }
   const dependencies = {
     settings: () => settings(),
     lookup: async () => namespace(),
     metrics: { observe() {} },
-    log: silent,
+    log: silentLog,
     clock: () => 0,
   }
-  const webhooks = {
-    mutate: mutator(dependencies),
-    validate: validator(dependencies),
-    warn: warner({ ...dependencies, limits: async () => NO_LIMITS }),
-  }
+  const all = webhooks({ ...dependencies, limits: async () => NO_LIMITS })
   /** JSON that looks like a review with something else in one place or another. */
   const almost = fc
     .tuple(
@@ -218,7 +212,7 @@ describe('any review', () => {
       return JSON.stringify(review, (member, old) => (member === key ? value : old))
     })
 
-  for (const [name, webhook] of Object.entries(webhooks))
+  for (const [name, webhook] of Object.entries(all))
     it(`gets a well-formed answer from ${name}, whatever it holds`, async () => {
       await fc.assert(
         fc.asyncProperty(fc.oneof(almost, fc.json(), fc.string()), async (body) => {

@@ -3,13 +3,12 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/admission/decide.ts'
 import type { Pod } from '../../injector/pod/pod.ts'
 import { inProportion } from '../../injector/pod/proportion.ts'
 import { cpuMillis } from '../../injector/pod/quantity.ts'
 import { parseResources } from '../../injector/pod/resources.ts'
 import { podTotal } from '../../injector/pod/total.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings } from './fixtures.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, settings } from './fixtures.ts'
 
 const requests = (cpu?: string | number, more: Dict = {}): Dict => ({
   image: 'x',

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/admission/decide.ts'
-import { type Dict, namespace, pod, settings } from './fixtures.ts'
+import { type Dict, decide, namespace, pod, settings } from './fixtures.ts'
 
 const PROXY = 'http://proxy.example.com:3128'
 

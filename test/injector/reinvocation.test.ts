@@ -6,8 +6,17 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { buildComponent } from '../../build.ts'
 import { KEYS } from '../../common/keys.ts'
-import { decide, decideFinal } from '../../injector/admission/decide.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
+import {
+  applyPatch,
+  type Dict,
+  decide,
+  decideFinal,
+  namespace,
+  opsOf,
+  pod,
+  settings,
+  withApiServerDefaults,
+} from './fixtures.ts'
 
 type Spec = { initContainers: Dict[]; containers: Dict[]; volumes: Dict[] }
 type Injected = { metadata: { annotations: Record<string, string> }; spec: Spec & Dict }
@@ -33,7 +42,7 @@ function second(change: (pod: Injected) => void, start = injected()) {
 
 /** What the validating webhook says. */
 function final(given: unknown, by = settings()) {
-  return decideFinal(given, { isRead: true, object: given }, namespace(), by)
+  return decideFinal(given, namespace(), by)
 }
 
 describe('reinvocation', () => {
@@ -461,7 +470,7 @@ describe('what does not belong in our containers', () => {
     ],
     [
       'a second role in the env',
-      /env POD2IAM_ROLE stands there twice/,
+      /env POD2IAM_ROLE is there twice/,
       (spec) => env(spec).push({ name: 'POD2IAM_ROLE', value: 'x' }),
     ],
     [
@@ -528,7 +537,7 @@ describe('what does not belong in our containers', () => {
       ;(sidecar(spec).volumeMounts as Dict[]).push({ name: 'x', mountPath: '/x' })
     })
     assert.deepEqual('warnings' in decision && decision.warnings, [
-      'env NODE_OPTIONS, mount /x of another tool was taken out of pod2iam-sidecar, whose program must run as it is',
+      'env NODE_OPTIONS, mount /x of another tool was removed from pod2iam-sidecar, which must run unchanged',
     ])
   })
 

@@ -13,8 +13,8 @@ import { components, INJECTOR, type InstalledObject, SYSTEM_NAMESPACE } from '..
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { podAddress } from '../sandbox/kube/client/test-server.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import type { Dict } from './fixtures.ts'
-import { until } from './https.ts'
 
 /** A release of the injector: its program, and what its chart renders; without it, those of this checkout. */
 export type Release = { readonly main: string; readonly rendered?: string }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { contains, sameJson } from '../../injector/admission/json.ts'
 import { isPresent, isTrusted } from '../../injector/form/image-reference.ts'
+import { contains, sameJson } from '../../injector/json.ts'
 import { pointer } from '../../injector/patch/json-patch.ts'
 import type { Pod } from '../../injector/pod/pod.ts'
 import { amountOf, cpuMillis, memoryBytes, quantityText } from '../../injector/pod/quantity.ts'
@@ -73,9 +73,7 @@ describe('quantities of others', () => {
 describe('quality of service', () => {
   const app = (resources?: object) => ({ name: 'app', ...(resources ? { resources } : {}) })
   const is = (containers: object[], initContainers?: object[]) =>
-    isGuaranteed({ spec: { containers, initContainers } } as unknown as Pod, ({ name }) =>
-      name.startsWith('pod2iam-'),
-    )
+    isGuaranteed({ spec: { containers, initContainers } } as unknown as Pod)
   const full = { limits: { cpu: 1, memory: '1Gi' } }
 
   it('limits alone count as requests', () => assert.equal(is([app(full)]), true))

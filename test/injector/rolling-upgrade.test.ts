@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { SYSTEM_NAMESPACE } from '../sandbox/install.ts'
 import type { KubeObject } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
 import {
   type Admissions,
   admissions,
@@ -17,7 +18,6 @@ import {
   tampered,
 } from './admissions.ts'
 import { IMAGES, ROLE } from './fixtures.ts'
-import { until } from './https.ts'
 import { CHANGES, OTHER_KEY } from './injected-settings.ts'
 import { type Replica, type Rollout, rollout } from './replicas.ts'
 

@@ -6,12 +6,21 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { variableNames } from '../../common/settings.ts'
-import { decide, decideFinal } from '../../injector/admission/decide.ts'
 import { KNOWN } from '../../injector/form/container-form.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
 import { GATE_SETTINGS } from '../../node-guard/firewall/gate/settings.ts'
 import { SPEC as SIDECAR_SETTINGS } from '../../sidecar/settings.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings, withApiServerDefaults } from './fixtures.ts'
+import {
+  applyPatch,
+  type Dict,
+  decide,
+  decideFinal,
+  namespace,
+  opsOf,
+  pod,
+  settings,
+  withApiServerDefaults,
+} from './fixtures.ts'
 
 const ROLE_KEY = 'example.com/role'
 const OTHER = 'mirror.example.com/pod2iam'
@@ -80,7 +89,7 @@ function besides(own: InjectionSettings, other: InjectionSettings): InjectionSet
 }
 
 function judged(given: Dict, by: InjectionSettings) {
-  return decideFinal(given, { isRead: true, object: given }, namespace(), by)
+  return decideFinal(given, namespace(), by)
 }
 
 for (const [what, change] of Object.entries(CHANGES))

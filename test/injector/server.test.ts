@@ -9,8 +9,10 @@ import type { Answer } from '../../injector/admission/webhook.ts'
 import { readCertificate, watchCertificate } from '../../injector/certificates/files.ts'
 import type { Body } from '../../injector/server/body.ts'
 import { type WebhookServer, webhookApp, webhookServer } from '../../injector/server/https.ts'
+import { captureLog } from '../support/log.ts'
+import { until } from '../support/until.ts'
 import { type Authority, authority, type Pair } from './certificates.ts'
-import { httpsClient, until } from './https.ts'
+import { httpsClient } from './https.ts'
 
 const echo = async (body: string | Body): Promise<Answer> => ({
   status: 200,
@@ -290,13 +292,7 @@ describe('certificate files', () => {
   })
 
   it('are reloaded when they change; a pair that cannot serve leaves the old one', async () => {
-    const warnings: string[] = []
-    const log = {
-      debug() {},
-      info() {},
-      warn: (_: string, fields = {}) => void warnings.push(JSON.stringify(fields)),
-      error() {},
-    }
+    const { log, lines: warnings } = captureLog('warn')
     const [first, second] = [await ca.leaf(), await ca.leaf()]
     await write(first)
     const seen: string[] = []
@@ -314,7 +310,7 @@ describe('certificate files', () => {
       await writeFile(files.key, second.key)
       await until(() => seen.length > 0)
       assert.deepEqual(seen, [second.cert])
-      assert.doesNotMatch(warnings.join(), /PRIVATE KEY/)
+      assert.doesNotMatch(JSON.stringify(warnings), /PRIVATE KEY/)
     } finally {
       stop()
     }

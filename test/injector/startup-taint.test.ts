@@ -4,21 +4,21 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { type Clock, systemClock } from '../../common/clock.ts'
 import { type Kube, KubeError } from '../../common/kube/client.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { injectorMetrics } from '../../injector/metrics.ts'
 import { guardPod, isGuarded, taintedNode, untaint } from '../../injector/startup-taint/node.ts'
 import { removeStartupTaint } from '../../injector/startup-taint/remove.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { fakeClock, fastClock } from '../support/fake-clock.ts'
+import { captureLog, silentLog } from '../support/log.ts'
+import { until } from '../support/until.ts'
 import type { Dict } from './fixtures.ts'
-import { until } from './https.ts'
 
 const KEY = 'pod2iam.dev/guard-not-ready'
 const PLACE = { namespace: 'pod2iam-system', selector: 'app=pod2iam-node-guard' }
 const OURS = { key: KEY, effect: 'NoSchedule' }
 const OTHER = { key: 'node.cilium.io/agent-not-ready', effect: 'NoExecute', value: 'true' }
-const log = { debug() {}, info() {}, warn() {}, error() {} }
 /** By a node whose clock is far behind: what it says about times must not matter. */
 const ready = (status: string) => ({ type: 'Ready', status, lastTransitionTime: '2001-01-01T00:00:00Z' })
 
@@ -88,11 +88,8 @@ describe('a patch under way', () => {
       spec: { nodeName: 'n' },
       status: { conditions: [ready('True')] },
     }
-    const due: (() => void)[] = []
     const answers: PromiseWithResolvers<unknown>[] = []
-    const lines: [level: string, message: string, fields: unknown][] = []
-    const write = (level: string) => (message: string, fields?: unknown) =>
-      lines.push([level, message, fields])
+    const { log, lines } = captureLog()
     const kube: Kube = {
       get: async (path) => ({
         metadata: { resourceVersion: '1' },
@@ -108,18 +105,12 @@ describe('a patch under way', () => {
       },
       close() {},
     }
-    const clock: Clock = {
-      now: () => 0,
-      after: (_, action) => {
-        due.push(action)
-        return () => {}
-      },
-    }
+    const clock = fakeClock()
     const controller = new AbortController()
     const by = {
       kube,
       clock,
-      log: { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') },
+      log,
       signal: controller.signal,
     }
     const taint = removeStartupTaint(by, KEY, PLACE)
@@ -129,9 +120,7 @@ describe('a patch under way', () => {
       if (one !== undefined) answer(one)
       await new Promise(setImmediate)
     }
-    const sweep = () => {
-      for (const action of due.splice(0)) action()
-    }
+    const sweep = () => clock.advanceSync(2000)
     return { taint, answers, lines, settled, sweep, stop: () => controller.abort() }
   }
 
@@ -141,7 +130,8 @@ describe('a patch under way', () => {
     assert.equal(answers.length, 1)
     await settled(({ resolve }) => resolve({}))
     assert.deepEqual([taint.removed(), taint.tainted()], [1, 0])
-    assert.deepEqual(lines.at(-1), ['info', 'startup taint removed, the node is guarded', { node: 'n' }])
+    const msg = 'startup taint removed, the node is guarded'
+    assert.deepEqual(lines.at(-1), { level: 'info', msg, node: 'n' })
     sweep()
     assert.equal(answers.length, 0)
     stop()
@@ -156,8 +146,8 @@ describe('a patch under way', () => {
     it(`that is answered ${status} is told at ${level} and tried again`, async () => {
       const { taint, answers, lines, settled, sweep, stop } = await world()
       await settled(({ reject }) => reject(new KubeError(status, 'as told')))
-      const told = lines.find(([, message]) => message === 'startup taint not removed')
-      assert.deepEqual(told, [level, 'startup taint not removed', { node: 'n', error: 'as told' }])
+      const told = lines.find(({ msg }) => msg === 'startup taint not removed')
+      assert.deepEqual(told, { level, msg: 'startup taint not removed', node: 'n', error: 'as told' })
       assert.equal(taint.removed(), 0)
       sweep()
       assert.equal(answers.length, 1)
@@ -170,10 +160,7 @@ describe('the startup taint', () => {
   let api: ApiServer
   const kubes: Kube[] = []
   const stopping = new AbortController()
-  const clock: Clock = {
-    now: Date.now,
-    after: (milliseconds, action) => systemClock.after(milliseconds / 20, action),
-  }
+  const clock = fastClock(20)
   const replicas: ReturnType<typeof removeStartupTaint>[] = []
   const removedByAll = () => replicas.reduce((sum, one) => sum + one.removed(), 0)
 
@@ -186,7 +173,9 @@ describe('the startup taint', () => {
       const { token } = await api.admin.createToken(PLACE.namespace, 'pod2iam-injector')
       const { patient } = await apiServer(await api.kubeconfig(token))
       kubes.push(patient)
-      replicas.push(removeStartupTaint({ kube: patient, clock, log, signal: stopping.signal }, KEY, PLACE))
+      replicas.push(
+        removeStartupTaint({ kube: patient, clock, log: silentLog, signal: stopping.signal }, KEY, PLACE),
+      )
     }
   })
   after(async () => {

@@ -10,10 +10,11 @@ import { buildComponent } from '../../build.ts'
 import { KEYS } from '../../common/keys.ts'
 import { freePort } from '../support/free-port.ts'
 import { stuffedPipe } from '../support/stuffed-pipe.ts'
+import { until } from '../support/until.ts'
 import { authority } from './certificates.ts'
 import { fakeApi } from './fake-api.ts'
 import { IMAGES, namespace, pod, reviewOf } from './fixtures.ts'
-import { httpsClient, until } from './https.ts'
+import { httpsClient } from './https.ts'
 
 test('with a full pipe on standard output the injector answers reviews, loses none that decided, and ends with 0', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-stuffed-'))

@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseSettings } from '../../common/settings.ts'
-import { decide } from '../../injector/admission/decide.ts'
 import { SPEC } from '../../injector/settings.ts'
-import { applyPatch, type Dict, IMAGES, namespace, opsOf, pod, settings } from './fixtures.ts'
+import { applyPatch, type Dict, decide, IMAGES, namespace, opsOf, pod, settings } from './fixtures.ts'
 
 type Token = { readonly audience: string; expirationSeconds?: unknown; readonly path: string }
 type Volume = { readonly name: string; readonly projected?: { sources: { serviceAccountToken: Token }[] } }

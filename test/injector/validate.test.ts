@@ -1,20 +1,21 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { decide } from '../../injector/admission/decide.ts'
-import { validator } from '../../injector/admission/validate.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
+import { webhooks } from '../../injector/admission/webhook.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
+import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
+import { silentLog } from '../support/log.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
 
 const ENDING = '2026-11-24T08:00:00Z'
-const log = { debug() {}, info() {}, warn() {}, error() {} }
 
 async function validated(request: Dict, lookup = async (): Promise<Namespace> => namespace()) {
-  const validate = validator({
+  const { validate } = webhooks({
+    limits: async () => NO_LIMITS,
     settings: () => settings(),
     lookup,
     metrics: { observe() {} },
-    log,
+    log: silentLog,
     clock: () => 0,
   })
   const review = reviewOf(pod())

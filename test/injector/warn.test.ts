@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import type { Namespace } from '../../injector/kubernetes/namespace.ts'
+import { webhooks } from '../../injector/admission/webhook.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
 import { type LimitsLookup, NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
-import { warner } from '../../injector/warnings/warn.ts'
 import { type Dict, namespace, pod, reviewOf, settings } from './fixtures.ts'
 
 const errors: unknown[] = []
@@ -15,7 +15,7 @@ async function warned(
   lookup = async (): Promise<Namespace> => namespace(),
   limits: LimitsLookup = async () => NO_LIMITS,
 ) {
-  const warn = warner({
+  const { warn } = webhooks({
     settings: () => settings(),
     lookup,
     metrics: { observe() {} },
@@ -219,7 +219,7 @@ it('when the webhook itself fails, whoever applies something is not stopped', as
       throw new Error('broken')
     },
   }
-  const warn = warner({
+  const { warn } = webhooks({
     settings: () => broken,
     lookup: async () => OUTSIDE,
     metrics: { observe() {} },

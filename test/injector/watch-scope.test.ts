@@ -4,15 +4,14 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
-import { type Clock, systemClock } from '../../common/clock.ts'
 import { KEYS } from '../../common/keys.ts'
 import type { Kube, Query } from '../../common/kube/client.ts'
-import { decide } from '../../injector/admission/decide.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { watchPods } from '../../injector/pod-watch/pod-watch.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, settings } from './fixtures.ts'
-import { until } from './https.ts'
+import { fastClock } from '../support/fake-clock.ts'
+import { until } from '../support/until.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, settings } from './fixtures.ts'
 
 type Request = {
   readonly path: string
@@ -36,10 +35,7 @@ describe('the watch', () => {
   let reports: string[] = []
   let requests: Request[] = []
   let warnings: string[] = []
-  const clock: Clock = {
-    now: () => Date.now(),
-    after: (milliseconds, action) => systemClock.after(milliseconds / 100, action),
-  }
+  const clock = fastClock(100)
 
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'p2i-'))

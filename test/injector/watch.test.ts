@@ -2,31 +2,32 @@
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { type Clock, systemClock } from '../../common/clock.ts'
 import { KEYS } from '../../common/keys.ts'
 import { type Kube, KubeError } from '../../common/kube/client.ts'
+import type { EventOutcome } from '../../common/kube/events.ts'
 import { reflect } from '../../common/kube/reflector.ts'
-import { decide } from '../../injector/admission/decide.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { injectorMetrics } from '../../injector/metrics.ts'
 import { gateCode } from '../../injector/pod-watch/gate-code.ts'
 import { finding, watchedPod } from '../../injector/pod-watch/pod.ts'
-import { type EventOutcome, podEvents } from '../../injector/pod-watch/pod-events.ts'
+import { podEvents } from '../../injector/pod-watch/pod-events.ts'
 import { watchPods } from '../../injector/pod-watch/pod-watch.ts'
 import { watchedPods } from '../../injector/pod-watch/pods.ts'
 import { inTurns } from '../../injector/pod-watch/turns.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
+import { fakeClock, fastClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
-import { applyPatch, type Dict, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
-import { until } from './https.ts'
+import { listening } from '../support/listening.ts'
+import { silentLog } from '../support/log.ts'
+import { until } from '../support/until.ts'
+import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
 /** Between two looks at all pods. */
 const SWEEP_MS = 5000
-const log = { debug() {}, info() {}, warn() {}, error() {} }
 
 function injectedPod(): Dict {
   return applyPatch(pod(), opsOf(decide(pod(), namespace(), settings())))
@@ -247,7 +248,7 @@ describe('the first list of a large cluster', () => {
       stream: async function* () {},
     }
     const controller = new AbortController()
-    const by = { kube, clock: systemClock, log, signal: controller.signal }
+    const by = { kube, clock: systemClock, log: silentLog, signal: controller.signal }
     const pods = watchedPods(KEYS.role, () => {}, 300)
     const { replace } = pods.sink
     const sink = {
@@ -272,18 +273,19 @@ describe('the first list of a large cluster', () => {
 describe('Events on pods', () => {
   const POD = { uid: 'u', namespace: 'shop', name: 'orders' }
   function world(answer: () => Promise<unknown> = async () => ({})) {
-    let now = 0
+    const clock = fakeClock()
     const bodies: Dict[] = []
     const outcomes: EventOutcome[] = []
-    const clock: Clock = { now: () => now, after: () => () => {} }
     const kube: Pick<Kube, 'send'> = {
       send: (_method, _path, body) => {
         bodies.push(body as Dict)
         return answer()
       },
     }
-    const events = podEvents({ kube, clock, log }, 'replica-1', (outcome) => outcomes.push(outcome))
-    return { events, bodies, outcomes, pass: (ms: number) => (now += ms) }
+    const events = podEvents({ kube, clock, log: silentLog }, 'replica-1', (outcome) =>
+      outcomes.push(outcome),
+    )
+    return { events, bodies, outcomes, pass: clock.advanceSync }
   }
 
   it('are said once, and again only when the API server has forgotten them', async () => {
@@ -354,8 +356,7 @@ describe('turns', () => {
 describe('the code of a sidecar that is not ready', () => {
   const answered = async (body: string) => {
     const server = createServer((_request, response) => response.writeHead(503).end(body))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as AddressInfo
+    const port = await listening(server)
     return gateCode('127.0.0.1', port, 60_000).finally(() => server.close())
   }
   for (const [body, code] of [
@@ -384,11 +385,12 @@ describe('the watch', () => {
   /** Runs ahead of the machine's, with timers a hundred times as fast. */
   let ahead = 0
   let sweeps = 0
+  const fast = fastClock(100)
   const clock: Clock = {
-    now: () => Date.now() + ahead,
+    now: () => fast.now() + ahead,
     after: (milliseconds, action) => {
       if (milliseconds === SWEEP_MS) sweeps++
-      return systemClock.after(milliseconds / 100, action)
+      return fast.after(milliseconds, action)
     },
   }
   const codes = new Map<string, string>()
@@ -424,7 +426,7 @@ describe('the watch', () => {
     const controller = new AbortController()
     stopping.push(controller)
     const outcomes: EventOutcome[] = []
-    const by = { kube, clock, log, signal: controller.signal }
+    const by = { kube, clock, log: silentLog, signal: controller.signal }
     const events = podEvents(by, 'replica', (outcome) => outcomes.push(outcome))
     const watch = watchPods(by, KEYS.role, events, ask, untouched)
     return { watch, outcomes }
@@ -549,7 +551,7 @@ describe('the watch', () => {
     assert.equal(first?.reason, 'GateWaiting')
     assert.match(
       String(first?.note),
-      /^pod2iam-sidecar has been starting for more than 30 seconds, .*has not told the pod's address.*kubectl logs alone -n shop -c pod2iam-sidecar answers when/,
+      /^pod2iam-sidecar has been starting for more than 30 seconds, .*has not reported the pod's address.*kubectl logs alone -n shop -c pod2iam-sidecar shows its log when/,
     )
     assert.doesNotMatch(String(first?.note), /pod2iam-gate/)
     assert.equal(asked, 0, 'nobody is asked without an address')
@@ -620,15 +622,7 @@ describe('the watch', () => {
   })
 
   it('does not let the many waiting gates of one namespace keep those of another waiting', async () => {
-    let now = Date.parse('2026-01-01T01:00:00Z')
-    const due: { readonly at: number; readonly action: () => void }[] = []
-    const still: Clock = {
-      now: () => now,
-      after: (milliseconds, action) => {
-        due.push({ at: now + milliseconds, action })
-        return () => {}
-      },
-    }
+    const still = fakeClock(Date.parse('2026-01-01T01:00:00Z'))
     const gate = { name: 'pod2iam-gate', state: { running: { startedAt: '2026-01-01T00:00:00Z' } } }
     const waiting = (namespace: string, index: number) => ({
       ...injectedPod(),
@@ -651,17 +645,11 @@ describe('the watch', () => {
     const controller = new AbortController()
     const reports: string[] = []
     const events = { report: ({ namespace }: { namespace: string }) => reports.push(namespace) }
-    const by = { kube, clock: still, log, signal: controller.signal }
+    const by = { kube, clock: still, log: silentLog, signal: controller.signal }
     const slow = () => new Promise<string>((resolve) => still.after(1000, () => resolve('sts-denied')))
     const watch = watchPods(by, KEYS.role, events, slow)
     await until(() => watch.counts().findings.GateWaiting === items.length)
-    for (let second = 0; second < 130; second++, now += 1000) {
-      for (const one of due.splice(0)) {
-        if (one.at <= now) one.action()
-        else due.push(one)
-      }
-      await new Promise(setImmediate)
-    }
+    for (let second = 0; second < 130; second++) await still.advance(1000)
     controller.abort()
     assert.ok(reports.length > 400)
     assert.ok(reports.filter((namespace) => namespace === 'shop').length >= 2, 'once a minute')
@@ -679,7 +667,7 @@ describe('the watch', () => {
     }
     const silent = { get: () => new Promise<never>(() => {}), stream: async function* () {} }
     const controller = new AbortController()
-    const by = { kube: silent, clock: still, log, signal: controller.signal }
+    const by = { kube: silent, clock: still, log: silentLog, signal: controller.signal }
     watchPods(by, KEYS.role, { report() {} }, async () => '')
     due.shift()?.()
     assert.equal(due.length, 1)

@@ -8,9 +8,9 @@ import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { BOOT_BACKENDS, userData } from '../../node-guard/firewall/boot/files.ts'
-import { until } from '../firewall/node.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { DEFAULT_PATH, tool } from '../sandbox/node/tools.ts'
+import { until } from '../support/until.ts'
 import { BOOT_NAMESPACES } from './node.ts'
 
 const BOOT = fileURLToPath(new URL('boot.sh', import.meta.url))

@@ -1,7 +1,7 @@
 /** The cgroups of the nodes: below one directory in every hierarchy, whichever version of cgroups the machine has. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
+import { eventually } from '../support/until.ts'
 
 const ROOT = '/sys/fs/cgroup'
 const REMOVE_MS = 30_000
@@ -46,16 +46,15 @@ function handDown(parent: string): void {
 
 /** Removes `path` in every hierarchy, once its processes are gone. @throws Error when some are still there after half a minute */
 export async function removeCgroups(path: string, roots = hierarchies()): Promise<void> {
-  const deadline = performance.now() + REMOVE_MS
   for (const root of roots)
-    for (;;)
-      try {
+    await eventually(
+      `the end of ${path}`,
+      () => {
         removeTree(join(root, path))
-        break
-      } catch (error) {
-        if (performance.now() > deadline) throw error
-        await wait(100)
-      }
+        return true
+      },
+      { deadlineMs: REMOVE_MS, pollMs: 100 },
+    )
 }
 
 function removeTree(path: string): void {

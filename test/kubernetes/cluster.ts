@@ -1,10 +1,10 @@
 /** A cluster of two nodes, from nothing to Ready. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { minorOf, versionOf } from '../peers/kubernetes-release.ts'
+import { peer } from '../peers/peers.ts'
 import { createAuthority } from '../sandbox/kube/client/certificates.ts'
 import type { Program } from '../sandbox/real/logged.ts'
-import { minorOf, versionOf } from '../support/kubernetes-release.ts'
-import { peer } from '../support/peers.ts'
 import { startControlPlane } from './control-plane.ts'
 import { writeCredentials } from './credentials.ts'
 import { CONTROL_PLANE, nodesOf, REGISTRY_PORT } from './layout.ts'
@@ -25,7 +25,7 @@ export type Place = {
 export type Cluster = {
   readonly kubeconfig: string
   readonly nodes: readonly Node[]
-  /** What ended that should not have, in its own last words. */
+  /** What ended that should not have, by its last output. */
   readonly ended: () => string | undefined
   readonly close: () => Promise<void>
 }

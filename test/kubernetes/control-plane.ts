@@ -1,11 +1,11 @@
 /** The control plane, in the network namespace of the test: etcd, API server, controller-manager, scheduler. */
 import { join } from 'node:path'
+import { peer } from '../peers/peers.ts'
 import type { Program } from '../sandbox/real/logged.ts'
-import { peer } from '../support/peers.ts'
 import { apiServerFlags, controllerManagerFlags, etcdFlags, schedulerFlags } from './flags.ts'
 import { command, started, startProgram } from './program.ts'
 
-/** Starts it and waits until it is ready. @throws Error with the last words of what did not start */
+/** Starts it and waits until it is ready. @throws Error with the last output of what did not start */
 export async function startControlPlane(directory: string): Promise<Program[]> {
   const start = (name: string, flags: readonly string[]) =>
     startProgram(name, [peer(name) ?? name, ...flags], join(directory, `${name}.log`))

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { connect, createServer, type TLSSocket } from 'node:tls'
 import { createAuthority } from '../sandbox/kube/client/certificates.ts'
+import { listening } from '../support/listening.ts'
 import { writeCredentials } from './credentials.ts'
 import { API_URL, nodesOf } from './layout.ts'
 
@@ -24,8 +24,7 @@ async function seenAs(name: string): Promise<{ CN?: unknown; O?: unknown }> {
   const { promise, resolve } = Promise.withResolvers<TLSSocket>()
   const options = { ca: read('ca.crt'), cert: read('api.crt'), key: read('api.key'), requestCert: true }
   const server = createServer({ ...options, rejectUnauthorized: true }, resolve)
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  const { port } = server.address() as AddressInfo
+  const port = await listening(server)
   const { clusters, users } = JSON.parse(read(`${name}.kubeconfig`))
   assert.equal(clusters[0].cluster.server, API_URL)
   const decode = (text: string) => Buffer.from(text, 'base64').toString()
@@ -44,7 +43,7 @@ async function seenAs(name: string): Promise<{ CN?: unknown; O?: unknown }> {
   }
 }
 
-test('clients are who kubeadm makes them, to whoever verifies them', async () => {
+test('clients have the identities that kubeadm gives them, as a verifying server sees them', async () => {
   const users = {
     admin: ['kubernetes-admin', 'system:masters'],
     scheduler: ['system:kube-scheduler', undefined],

@@ -10,8 +10,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { settingsOrExit } from '../../common/settings.ts'
+import { needsImageSystem } from '../peers/peers.ts'
 import { tool } from '../sandbox/node/tools.ts'
-import { needsImageSystem } from '../support/peers.ts'
 import { removeCgroups } from './cgroups.ts'
 import { makeImages } from './images.ts'
 import { KUBERNETES_OPTIONS } from './options.ts'
@@ -20,7 +20,7 @@ import { pluginDirectory, provide } from './requirements.ts'
 const INSIDE = fileURLToPath(new URL('inside.ts', import.meta.url))
 const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'] as const
 
-// Its mistakes are told before anything is made.
+// Mistakes in the options are reported before anything is made.
 const { kubernetes, logs } = settingsOrExit('pod2iam test:kubernetes', KUBERNETES_OPTIONS)
 // Whose programs `peer` finds, here and in what is started.
 process.env.POD2IAM_KUBERNETES = kubernetes

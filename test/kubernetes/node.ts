@@ -4,9 +4,9 @@ import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { peer } from '../peers/peers.ts'
 import { DEFAULT_PATH, tool } from '../sandbox/node/tools.ts'
 import type { Program } from '../sandbox/real/logged.ts'
-import { peer } from '../support/peers.ts'
 import { makeCgroups, removeCgroups } from './cgroups.ts'
 import { CONTROL_PLANE, type NodePlan } from './layout.ts'
 import { type NodeSite, nodeFiles } from './node-files.ts'
@@ -69,7 +69,7 @@ export class Node {
     await command([...inside, tool('env'), `PATH=${SYSTEMD}:${DEFAULT_PATH}`, '/bin/sh', file])
   }
 
-  /** What ended that should not have, in its own last words. */
+  /** What ended that should not have, by its last output. */
   ended(): string | undefined {
     return [this.#machine, ...this.#programs].map((program) => program?.ended()).find(Boolean)
   }

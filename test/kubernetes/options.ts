@@ -1,4 +1,4 @@
-/** What `npm run test:kubernetes` may be told: all that `npm run test:cluster` may, and this. */
+/** The options of `npm run test:kubernetes`: those of `npm run test:cluster`, and the ones here. */
 import { oneOf, optional, type Settings, whole } from '../../common/settings.ts'
 import { OPTIONS } from '../cluster/options.ts'
 

@@ -1,8 +1,8 @@
 /** The programs of the cluster as processes. */
 import { execFile, spawn } from 'node:child_process'
-import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { logged, type Program } from '../sandbox/real/logged.ts'
+import { eventually, Hopeless } from '../support/until.ts'
 
 const POLL_MS = 100
 /** On a crowded machine what takes seconds takes minutes. */
@@ -16,9 +16,8 @@ export function startProgram(name: string, [command = '', ...args]: readonly str
 /**
  * Waits until `look` returns something.
  *
- * @param what completes "… did not come within N s"
  * @param program the wait ends with it, where it ends
- * @throws Error with its last words, or those of the last look
+ * @throws Error with the program's last output, or with the error of the last look
  */
 export async function started<T>(
   what: string,
@@ -26,21 +25,12 @@ export async function started<T>(
   look: () => Promise<T | undefined> | T | undefined,
   milliseconds = START_MS,
 ): Promise<T> {
-  const deadline = performance.now() + milliseconds
-  let last = ''
-  for (;;) {
+  const there = () => {
     const ended = program?.ended()
-    if (ended !== undefined) throw new Error(ended)
-    try {
-      const found = await look()
-      if (found !== undefined) return found
-    } catch (error) {
-      last = `: ${error instanceof Error ? error.message : String(error)}`
-    }
-    if (performance.now() > deadline)
-      throw new Error(`${what} did not come within ${milliseconds / 1000} s${last}`)
-    await wait(POLL_MS)
+    if (ended !== undefined) throw new Hopeless(ended)
+    return look()
   }
+  return eventually(what, there, { deadlineMs: milliseconds, pollMs: POLL_MS })
 }
 
 /** Runs a command to its end. @throws Error with what it said when it fails */

@@ -2,9 +2,9 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { needsBuildah } from '../images/buildah.ts'
+import { kubernetesRelease } from '../peers/kubernetes-release.ts'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { findTool } from '../sandbox/node/tools.ts'
-import { kubernetesRelease } from '../support/kubernetes-release.ts'
-import { needsPeer, peer } from '../support/peers.ts'
 
 /** What brings those below. */
 const BUILD = {

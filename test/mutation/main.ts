@@ -27,15 +27,19 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/authorize/external-id.ts`]: DECISIONS,
   [`${BROKER}/authenticate/peer.ts`]: DECISIONS,
   [`${BROKER}/authorize/session-name.ts`]: DECISIONS,
-  [`${BROKER}/authenticate/caller.ts`]: DECISIONS,
+  [`${BROKER}/authenticate/authenticate.ts`]: DECISIONS,
+  [`${BROKER}/authorize/authorize.ts`]: DECISIONS,
   [`${BROKER}/kubernetes/namespaces.ts`]: WATCHED,
   [`${BROKER}/kubernetes/pods.ts`]: [...WATCHED, 'test/broker/node.test.ts'],
-  [`${BROKER}/kubernetes/misses.ts`]: ['test/broker/node.test.ts', 'test/broker/bounds.test.ts'],
-  [`${BROKER}/kubernetes/reads.ts`]: WATCHED,
+  [`${BROKER}/kubernetes/live-reads.ts`]: [
+    ...WATCHED,
+    'test/broker/node.test.ts',
+    'test/broker/bounds.test.ts',
+  ],
   [`${BROKER}/kubernetes/words.ts`]: WATCHED,
   [`${BROKER}/aws/assume.ts`]: ['test/broker/caller.test.ts', 'test/broker/sts-errors.test.ts'],
   [`${BROKER}/sessions/warm-up.ts`]: ['test/broker/warm-up.test.ts'],
-  [`${BROKER}/aws/node-role-changes.ts`]: ['test/broker/caller.test.ts'],
+  [`${BROKER}/aws/follow-caller.ts`]: ['test/broker/caller.test.ts'],
 }
 
 /** Twice what the slowest of these takes on a busy machine; a mutant that hangs was noticed. */

@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { authority } from '../injector/certificates.ts'
 import { fakeApi } from '../injector/fake-api.ts'
 import { applyPatch, IMAGES } from '../injector/fixtures.ts'
-import { httpsClient, until } from '../injector/https.ts'
+import { httpsClient } from '../injector/https.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import { CASES, type Case } from './cases.ts'
 
 /** A case, and its pod as the API server goes on with it: the patch applied, nothing filled in yet. */

@@ -4,7 +4,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { NO_CAPABILITY, startGuard } from '../firewall/guard-process.ts'
-import { openNode, until } from '../firewall/node.ts'
+import { openNode } from '../firewall/node.ts'
+import { until } from '../support/until.ts'
 
 export type SharedFiles = {
   /** `enforce`, `audit`, `remove`, or `unverified`: of a guard that may not write rules. */

@@ -1,11 +1,14 @@
 /** What sidecar and broker of a release say to each other, byte by byte. */
 import { spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import type { createServer as createHttpServer, Server } from 'node:http'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import type { Server } from 'node:http'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentialsBody, METADATA } from '../sidecar/support/broker.ts'
+import { listening } from '../support/listening.ts'
+import { silentLog } from '../support/log.ts'
+import { until } from '../support/until.ts'
 
 /** An answer as it comes over TCP. */
 export type RawAnswer = { readonly to: string; readonly raw: string }
@@ -56,7 +59,7 @@ export async function sidecarRequests(bundle: string): Promise<string[]> {
     },
   })
   try {
-    while (asked.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
+    await until('both requests', () => asked.length >= 2)
     // The port is chosen anew each time.
     return asked.map((text) => text.replaceAll(`:${port}`, ':9171')).sort()
   } finally {
@@ -74,8 +77,7 @@ export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
   const { PROBLEMS, Problem }: Protocol = await import(join(checkout, 'common/protocol.ts'))
   let outcome: () => unknown = () => credentialsBody({}, Date.UTC(2026, 0, 1))
   const routes = { credentials: async () => outcome(), metadata: async () => METADATA }
-  const log = { debug() {}, info() {}, warn() {}, error() {} }
-  const server = brokerServer(brokerApp(routes, log, () => {}))
+  const server = brokerServer(brokerApp(routes, silentLog, () => {}))
   const port = await listening(server)
   const answers: RawAnswer[] = []
   const record = async (to: string, path: string, method = 'GET') => {
@@ -98,11 +100,6 @@ export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
 
 /** Codes that brokers send with a `Retry-After`. */
 const PROBLEM_WITH_DELAY = new Set(['busy', 'node-unguarded', 'sts-throttled'])
-
-async function listening(server: ReturnType<typeof createServer> | ReturnType<typeof createHttpServer>) {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return (server.address() as AddressInfo).port
-}
 
 /** Sends a text and reads until the other side ends. */
 export function exchange(port: number, text: string): Promise<string> {

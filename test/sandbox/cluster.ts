@@ -1,7 +1,8 @@
 /** A sandbox with pod2iam installed and ready: where the demo and the end-to-end tests begin. */
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { peerDirectories } from '../support/peers.ts'
+import { peerDirectories } from '../peers/peers.ts'
+import { until } from '../support/until.ts'
 import {
   ADDRESSES,
   createSandbox,
@@ -23,7 +24,7 @@ import {
   SYSTEM_NAMESPACE,
 } from './install.ts'
 
-/** An image that does nothing until it is told to end. */
+/** An image that does nothing until it gets a signal to end. */
 export const IDLE_IMAGE = 'registry.example/idle:1'
 
 export type ClusterOptions = SandboxOptions &
@@ -114,15 +115,12 @@ async function readyPod(sandbox: Sandbox, component: string): Promise<string> {
 
 /** The one living pod of a component; waits for the controller to make it. */
 async function podOf({ kube }: Sandbox, component: string): Promise<string> {
-  const deadline = Date.now() + 180_000
-  for (;;) {
-    const labelSelector = `app.kubernetes.io/component=${component}`
+  const labelSelector = `app.kubernetes.io/component=${component}`
+  const name = await until(`a pod of ${component}`, async () => {
     const { items } = await kube.list('pods', { namespace: SYSTEM_NAMESPACE, labelSelector })
-    const found = items.find(({ metadata }) => metadata.deletionTimestamp === undefined)
-    if (found?.metadata.name !== undefined) return `${SYSTEM_NAMESPACE}/${found.metadata.name}`
-    if (Date.now() > deadline) throw new Error(`no pod of ${component} appeared`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+    return items.find(({ metadata }) => metadata.deletionTimestamp === undefined)?.metadata.name
+  })
+  return `${SYSTEM_NAMESPACE}/${name}`
 }
 
 function conveniences(sandbox: Sandbox): Omit<Cluster, keyof Sandbox> {

@@ -4,6 +4,7 @@ import { Agent, get } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import { LIMITS } from '../../sidecar/http/server.ts'
+import { until } from '../support/until.ts'
 import {
   ask,
   loopbackEnv,
@@ -15,7 +16,6 @@ import {
   startBroker,
   startProcess,
   type TestBroker,
-  until,
   type Workshop,
 } from './support/index.ts'
 

@@ -8,9 +8,9 @@ import { promisify } from 'node:util'
 import { systemClock } from '../../common/clock.ts'
 import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
 import { partsOf, readPart } from '../../node-guard/broker/instance/metadata.ts'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { Aws } from '../sandbox/aws/client.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { needsPeer, peer } from '../support/peers.ts'
 import { openWorkshop, type Workshop } from './support/index.ts'
 
 const needs = { ...needsPeer('nft'), ...needsPeer('unshare'), ...needsNamespaces('root') }

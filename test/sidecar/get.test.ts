@@ -1,11 +1,11 @@
 /** The client of the sidecar over real TCP: whole answers in any pieces, and nothing taken for one that is none. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net'
+import { createServer as createTcpServer, type Server, type Socket } from 'node:net'
 import { after, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { AnswerError, type GetOptions, get } from '../../sidecar/http/get.ts'
+import { listening } from '../support/listening.ts'
 
 const servers: Server[] = []
 after(() => {
@@ -14,16 +14,14 @@ after(() => {
 
 const DEFAULTS = { path: '/v1', connectTimeout: 2000, answerTimeout: 2000, maxBody: 1000 }
 
-async function listening(server: Server): Promise<GetOptions> {
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
+async function optionsFor(server: Server): Promise<GetOptions> {
   servers.push(server)
-  return { ...DEFAULTS, host: '127.0.0.1', port: (server.address() as AddressInfo).port }
+  return { ...DEFAULTS, host: '127.0.0.1', port: await listening(server) }
 }
 
 /** Somebody who answers with these pieces, one packet each, and then hangs up, unless told to stay. */
 function speaking(pieces: readonly string[], stay = false): Promise<GetOptions> {
-  return listening(
+  return optionsFor(
     createTcpServer({ noDelay: true }, (socket: Socket) => {
       socket.on('error', () => {})
       socket.once('data', async () => {
@@ -38,7 +36,7 @@ function speaking(pieces: readonly string[], stay = false): Promise<GetOptions> 
 }
 
 function http(handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<GetOptions> {
-  return listening(createServer({ requireHostHeader: false }, handler))
+  return optionsFor(createServer({ requireHostHeader: false }, handler))
 }
 
 describe('the client of the sidecar', () => {

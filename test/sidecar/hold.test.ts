@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import type { Proof } from '../../common/block/proof.ts'
 import type { Readiness } from '../../common/health.ts'
-import { lineLogger } from '../../common/log.ts'
 import { type PodWord, podWordOf } from '../../sidecar/broker/pod-word.ts'
 import { blockProofOf, type ProofMode } from '../../sidecar/start/block.ts'
 import { holdStart, LONG_HOLD_MS, SHORT_HOLD_MS } from '../../sidecar/start/hold.ts'
-import { TestClock } from './support/index.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { captureLog } from '../support/log.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'pod2iam-hold-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -26,8 +26,8 @@ function held(
   state: { readiness: Readiness; reason?: string; word: PodWord },
   file = join(directory, String(files++)),
 ) {
-  const clock = new TestClock()
-  const lines: Record<string, unknown>[] = []
+  const clock = fakeClock()
+  const { log, lines } = captureLog('info')
   const ends: { at: number; sentence: string }[] = []
   const hold = holdStart({
     file,
@@ -35,7 +35,7 @@ function held(
     blockReason: () => state.reason,
     askPod: async () => state.word,
     clock,
-    log: lineLogger('sidecar', 'info', (line) => void lines.push(JSON.parse(line)), clock.wall),
+    log,
     giveUp: (sentence) => void ends.push({ at: clock.monotonic(), sentence }),
   })
   /** In steps in which every loop gets its turn. */
@@ -43,7 +43,7 @@ function held(
     const until = clock.monotonic() + milliseconds
     await settle()
     while (clock.monotonic() < until) {
-      clock.advance(Math.min(Math.max(clock.next, 1), until - clock.monotonic()))
+      clock.advanceSync(Math.min(Math.max(clock.next(), 1), until - clock.monotonic()))
       await settle()
     }
   }
@@ -61,14 +61,14 @@ describe('a hold', () => {
     assert.equal(existsSync(file), true)
     await pass(LONG_HOLD_MS)
     assert.deepEqual(ends, [])
-    assert.equal(clock.waiting, 0)
+    assert.equal(clock.pending(), 0)
   })
 
   test('of what is ready at once ends at once', async () => {
     const { clock, file, pass } = held({ readiness: READY, word: 'unknown' })
     await pass(0)
     assert.equal(existsSync(file), true)
-    assert.equal(clock.waiting, 0)
+    assert.equal(clock.pending(), 0)
   })
 
   test('ends after a minute where nobody tells whether the pod stays, with the block first', async () => {
@@ -83,7 +83,7 @@ describe('a hold', () => {
     assert.equal(ends.length, 1)
     assert.equal(ends[0]?.sentence, '169.254.169.254 answered; the node guard is away (tried for 60s)')
     assert.equal(existsSync(file), false)
-    assert.equal(clock.waiting, 0, 'both loops are over')
+    assert.equal(clock.pending(), 0, 'both loops are over')
     assert.deepEqual(
       lines.map(({ msg, waited }) => `${msg} ${waited}`),
       [10, 20, 30, 40, 50].map((second) => `the pod waits for its start ${second}s`),
@@ -163,12 +163,11 @@ describe('the proof of the block', () => {
   const PROVEN: Proof = { refused: true, dialled: ['169.254.169.254'], seen: '' }
 
   function proving(mode: ProofMode, rounds: Proof[]) {
-    const clock = new TestClock()
-    const messages: string[] = []
-    const log = lineLogger('sidecar', 'info', (line) => void messages.push(JSON.parse(line).msg), clock.wall)
+    const clock = fakeClock()
+    const { log, lines } = captureLog('info')
     const prove = async () => rounds.shift() ?? assert.fail('proven once more')
     const proof = blockProofOf({ mode, prove, clock, log })
-    return { proof, clock, messages }
+    return { proof, clock, messages: () => lines.map(({ msg }) => msg) }
   }
 
   test('goes on until the endpoint refuses, and says meanwhile what it saw', async () => {
@@ -178,13 +177,13 @@ describe('the proof of the block', () => {
     assert.equal(proof.passed(), false)
     assert.match(proof.reason() ?? '', /^169\.254\.169\.254 answered; the node guard does not block/)
     for (let round = 0; round < 5; round++) {
-      clock.advance(1000)
+      clock.advanceSync(1000)
       await settle()
     }
     assert.equal(proof.passed(), true)
     assert.equal(proof.reason(), undefined)
-    assert.deepEqual(messages, ['block proven'])
-    assert.equal(clock.waiting, 0)
+    assert.deepEqual(messages(), ['block proven'])
+    assert.equal(clock.pending(), 0)
   })
 
   test('is one round that passes whatever it sees, where it only reports', async () => {
@@ -192,7 +191,7 @@ describe('the proof of the block', () => {
     proof.start()
     await settle()
     assert.equal(proof.passed(), true)
-    assert.deepEqual(messages, ['block not proven, going on (--proof=report)'])
+    assert.deepEqual(messages(), ['block not proven, going on (--proof=report)'])
   })
 
   test('is the gate’s where it is off', () => {

@@ -6,7 +6,9 @@ import { after, before, describe, test } from 'node:test'
 import { getRequestListener } from '@hono/node-server'
 import { Hono } from 'hono/tiny'
 import { type FetchHandler, requestListener } from '../../sidecar/http/listener.ts'
-import { ask, type Exchange, parseAnswers, requestBytes, send, until } from './support/index.ts'
+import { listening } from '../support/listening.ts'
+import { until } from '../support/until.ts'
+import { ask, type Exchange, parseAnswers, requestBytes, send } from './support/index.ts'
 
 const BODY_LIMIT = 1024
 const errors: unknown[] = []
@@ -94,8 +96,7 @@ describe('the adapter', () => {
       requestListener(handler, { bodyLimit: BODY_LIMIT, headerLines: 100, onError }),
     )
     official = createServer(options, getRequestListener(app().fetch, { overrideGlobalObjects: false }))
-    for (const server of [ours, official])
-      await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    for (const server of [ours, official]) await listening(server)
   })
   after(() => {
     for (const server of [ours, official]) {

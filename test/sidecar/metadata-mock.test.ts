@@ -8,10 +8,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { freePort } from '../support/free-port.ts'
-import { needsPeer, peer } from '../support/peers.ts'
+import { until } from '../support/until.ts'
 import { SHAPES, type Shape } from './shapes/index.ts'
-import { ask, send, until } from './support/index.ts'
+import { ask, send } from './support/index.ts'
 
 const MOCK = 'ec2-metadata-mock'
 

@@ -19,6 +19,7 @@ import { after, before, describe, test } from 'node:test'
 import { buildInfoText } from '../../common/build-info.ts'
 import { LIMITS } from '../../sidecar/http/server.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import {
   ask,
   credentialsBody,
@@ -36,7 +37,6 @@ import {
   startBroker,
   startProcess,
   type TestBroker,
-  until,
   type Workshop,
 } from './support/index.ts'
 

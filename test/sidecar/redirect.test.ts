@@ -4,8 +4,8 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
+import { needsPeer, peer } from '../peers/peers.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
-import { needsPeer, peer } from '../support/peers.ts'
 import { credentialsBody, openWorkshop } from './support/index.ts'
 
 const needs = { ...needsPeer('nft'), ...needsPeer('unshare'), ...needsNamespaces('root') }

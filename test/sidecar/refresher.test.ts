@@ -1,28 +1,21 @@
 /** The refresher with a clock that the test turns, against a little broker over real HTTP. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { lineLogger } from '../../common/log.ts'
 import { CREDENTIALS_PATH } from '../../common/protocol.ts'
 import { brokerClient } from '../../sidecar/broker/client.ts'
 import { outcomeOf } from '../../sidecar/broker/outcome.ts'
 import { startRefresher } from '../../sidecar/credentials/refresher.ts'
 import { CredentialStore } from '../../sidecar/credentials/store.ts'
+import { type FakeClock, fakeClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
-import {
-  credentialsBody,
-  json,
-  type LogLine,
-  problem,
-  startBroker,
-  type TestBroker,
-  TestClock,
-  until,
-} from './support/index.ts'
+import { captureLog, type LogLine } from '../support/log.ts'
+import { until } from '../support/until.ts'
+import { credentialsBody, json, problem, startBroker, type TestBroker } from './support/index.ts'
 
 const MINUTE = 60_000
 
 type Rig = {
-  readonly clock: TestClock
+  readonly clock: FakeClock
   readonly store: CredentialStore
   readonly logs: LogLine[]
   /** Waits until the step under way is over and the next one is planned; gives the milliseconds until it. */
@@ -46,10 +39,9 @@ describe('the refresher', () => {
 
   /** @param patience real milliseconds for an answer: few where none is to come */
   function start(urls: readonly string[] = [broker.url], patience = 30_000): Rig {
-    const clock = new TestClock()
+    const clock = fakeClock()
     const store = new CredentialStore(clock)
-    const logs: LogLine[] = []
-    const log = lineLogger('sidecar', 'info', (line) => logs.push(JSON.parse(line)), clock.wall)
+    const { log, lines: logs } = captureLog('info')
     const ask = brokerClient({
       urls,
       readToken: () => token,
@@ -58,20 +50,19 @@ describe('the refresher', () => {
     })
     let asked = 0
     let planned = 0
-    const counting = { ...clock, wall: clock.wall, monotonic: clock.monotonic, timer: clock.timer }
     const { stop } = startRefresher({
-      ask: async () => outcomeOf(await ask(CREDENTIALS_PATH), clock.wall()),
+      ask: async () => outcomeOf(await ask(CREDENTIALS_PATH), clock.now()),
       onOutcome: () => asked++,
       store,
-      clock: counting,
+      clock,
       log,
       random: () => 1,
     })
     stops.push(stop)
     const settled = async () => {
-      await until('the step is over', () => asked > planned && clock.waiting === 1)
+      await until('the step is over', () => asked > planned && clock.pending() === 1)
       planned = asked
-      return clock.next
+      return clock.next()
     }
     return {
       clock,
@@ -81,19 +72,19 @@ describe('the refresher', () => {
       nextStep: async () => {
         while (asked === planned) {
           // Long sleeps are cut into slices; between them nothing is asked.
-          clock.advance(clock.next)
-          if (clock.waiting === 0) break
+          clock.advanceSync(clock.next())
+          if (clock.pending() === 0) break
         }
         await settled()
       },
     }
   }
 
-  const good = (clock: TestClock, life = 60 * MINUTE, changes = {}) =>
-    json(credentialsBody(changes, clock.wall(), life))
+  const good = (clock: FakeClock, life = 60 * MINUTE, changes = {}) =>
+    json(credentialsBody(changes, clock.now(), life))
 
   test('asks at once, with the token of the file at that moment', async () => {
-    const clock = new TestClock()
+    const clock = fakeClock()
     broker.credentials = good(clock)
     token = 'first'
     const rig = start()
@@ -149,7 +140,7 @@ describe('the refresher', () => {
     const waits = [await rig.settled()]
     for (let round = 0; round < 3; round++) {
       await rig.nextStep()
-      waits.push(rig.clock.next)
+      waits.push(rig.clock.next())
     }
     assert.deepEqual(waits.map(Math.round), [100, 200, 400, 800])
   })
@@ -160,7 +151,7 @@ describe('the refresher', () => {
     await rig.settled()
     broker.credentials = problem('sts-throttled', 'Throttled.', { 'Retry-After': '17' })
     await rig.nextStep()
-    assert.equal(rig.clock.next, 17_000)
+    assert.equal(rig.clock.next(), 17_000)
   })
 
   test('logs a refusal as one sentence with the remedy and asks slowly', async () => {
@@ -181,7 +172,7 @@ describe('the refresher', () => {
     const rig = start()
     broker.credentials = good(rig.clock)
     await rig.settled()
-    rig.clock.jump(3 * 60 * MINUTE)
+    rig.clock.set(3 * 60 * MINUTE)
     assert.equal(rig.store.view().kind, 'unavailable')
     broker.credentials = good(rig.clock)
     const before = rig.clock.monotonic()
@@ -195,7 +186,7 @@ describe('the refresher', () => {
     const rig = start()
     broker.credentials = good(rig.clock)
     await rig.settled()
-    rig.clock.jump(-3 * 60 * MINUTE)
+    rig.clock.set(-3 * 60 * MINUTE)
     broker.credentials = good(rig.clock)
     const before = rig.clock.monotonic()
     await rig.nextStep()

@@ -2,14 +2,15 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { after, before, describe, test } from 'node:test'
-import { lineLogger } from '../../common/log.ts'
 import { exchangeLog } from '../../sidecar/health/exchange-log.ts'
 import { REFUSALS, type Refusal } from '../../sidecar/health/refusals.ts'
 import { LIMITS } from '../../sidecar/http/server.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { captureLog } from '../support/log.ts'
+import { until } from '../support/until.ts'
 import { HOST, LEAF, LIST, lines, TOKEN_PATH, TTL } from './shapes/shape.ts'
 import {
   ask,
-  type LogLine,
   loopbackEnv,
   openWorkshop,
   type SidecarProcess,
@@ -17,8 +18,6 @@ import {
   startBroker,
   startProcess,
   type TestBroker,
-  TestClock,
-  until,
   type Workshop,
 } from './support/index.ts'
 
@@ -253,21 +252,18 @@ describe('a refusal', () => {
 })
 
 test('a reason is said again after a minute, with how many were not said', () => {
-  const clock = new TestClock()
-  const said: LogLine[] = []
-  const log = exchangeLog(
-    lineLogger('sidecar', 'info', (line) => said.push(JSON.parse(line))),
-    clock,
-  )
-  const refused = (refusal: Refusal) => log({ path: undefined, status: 400, refusal })
+  const clock = fakeClock()
+  const { log, lines: said } = captureLog('info')
+  const exchanged = exchangeLog(log, clock)
+  const refused = (refusal: Refusal) => exchanged({ path: undefined, status: 400, refusal })
   refused('tls')
   for (let count = 0; count < 7; count++) refused('tls')
   refused('http2')
-  clock.advance(59_999)
+  clock.advanceSync(59_999)
   refused('tls')
-  clock.advance(1)
+  clock.advanceSync(1)
   refused('tls')
-  clock.advance(60_000)
+  clock.advanceSync(60_000)
   refused('tls')
   assert.deepEqual(
     said.map(({ reason, unsaid }) => [reason, unsaid]),

@@ -6,7 +6,8 @@ import type { Outcome } from '../../sidecar/broker/outcome.ts'
 import { type Credentials, parseCredentials } from '../../sidecar/credentials/credentials.ts'
 import { refreshDelay, retryDelay } from '../../sidecar/credentials/schedule.ts'
 import { CredentialStore } from '../../sidecar/credentials/store.ts'
-import { credentialsBody, TestClock } from './support/index.ts'
+import { fakeClock } from '../support/fake-clock.ts'
+import { credentialsBody } from './support/index.ts'
 
 const MINUTE = 60_000
 const NOW = Date.parse('2026-11-24T08:00:00Z')
@@ -108,22 +109,22 @@ describe('back-off', () => {
 
 describe('the store', () => {
   const store = (life = 60 * MINUTE) => {
-    const clock = new TestClock(NOW)
+    const clock = fakeClock(NOW)
     const held = new CredentialStore(clock)
     held.accept({ kind: 'credentials', credentials: credentials(life) })
     return { clock, held }
   }
 
   test('has nothing before the broker was asked', () => {
-    const view = new CredentialStore(new TestClock()).view()
+    const view = new CredentialStore(fakeClock()).view()
     assert.deepEqual([view.kind, view.kind === 'unavailable' && view.code], ['unavailable', 'starting'])
   })
 
   test('hands credentials out until a minute before their end, and not longer', () => {
     const { clock, held } = store()
-    clock.advance(59 * MINUTE)
+    clock.advanceSync(59 * MINUTE)
     assert.equal(held.view().kind, 'valid')
-    clock.advance(1)
+    clock.advanceSync(1)
     const view = held.view()
     assert.deepEqual(
       [view.kind, view.kind === 'unavailable' && view.code],
@@ -136,12 +137,12 @@ describe('the store', () => {
       const { clock, held } = store()
       held.accept(outcome)
       assert.equal(held.view().kind, 'valid')
-      clock.advance(60 * MINUTE)
+      clock.advanceSync(60 * MINUTE)
       assert.equal(held.view().kind, outcome.kind === 'retry' ? 'unavailable' : outcome.kind)
     })
 
   test('stays refused while the broker is away', () => {
-    const held = new CredentialStore(new TestClock())
+    const held = new CredentialStore(fakeClock())
     held.accept(refused)
     held.accept(retry)
     assert.equal(held.view().kind, 'refused')
@@ -149,38 +150,38 @@ describe('the store', () => {
 
   test('does not hand out longer what it is given once more after the clock was set back', () => {
     const { clock, held } = store()
-    const issued = credentials(60 * MINUTE, clock.wall())
-    clock.jump(-120 * MINUTE)
+    const issued = credentials(60 * MINUTE, clock.now())
+    clock.set(-120 * MINUTE)
     held.accept({ kind: 'credentials', credentials: issued })
-    clock.advance(59 * MINUTE)
+    clock.advanceSync(59 * MINUTE)
     assert.equal(held.view().kind, 'valid')
-    clock.advance(1)
+    clock.advanceSync(1)
     assert.equal(held.view().kind, 'unavailable')
   })
 
   test('gives what it is given once more no new life, when part of it has passed and the clock was set back', () => {
     const { clock, held } = store()
-    const issued = credentials(60 * MINUTE, clock.wall())
-    clock.advance(40 * MINUTE)
-    clock.jump(-120 * MINUTE)
+    const issued = credentials(60 * MINUTE, clock.now())
+    clock.advanceSync(40 * MINUTE)
+    clock.set(-120 * MINUTE)
     held.accept({ kind: 'credentials', credentials: issued })
     assert.equal(held.remaining(), 20 * MINUTE)
-    clock.advance(19 * MINUTE + 1)
+    clock.advanceSync(19 * MINUTE + 1)
     assert.equal(held.view().kind, 'unavailable')
   })
 
   test('tells the end as the wall clock is now, where that was set back', () => {
     const { clock, held } = store()
-    clock.advance(10 * MINUTE)
-    clock.jump(-120 * MINUTE)
+    clock.advanceSync(10 * MINUTE)
+    clock.set(-120 * MINUTE)
     const view = held.view()
     assert.ok(view.kind === 'valid')
-    assert.equal(view.credentials.expiration - clock.wall(), 50 * MINUTE)
-    assert.equal(clock.wall() - view.credentials.lastUpdated, 10 * MINUTE)
-    clock.jump(120 * MINUTE)
+    assert.equal(view.credentials.expiration - clock.now(), 50 * MINUTE)
+    assert.equal(clock.now() - view.credentials.lastUpdated, 10 * MINUTE)
+    clock.set(120 * MINUTE)
     const right = held.view()
     assert.ok(right.kind === 'valid')
-    assert.equal(right.credentials.expiration - clock.wall(), 50 * MINUTE)
+    assert.equal(right.credentials.expiration - clock.now(), 50 * MINUTE)
   })
 
   test('takes credentials after a refusal', () => {
@@ -192,17 +193,17 @@ describe('the store', () => {
 
   test('does not hand out what ended during a suspend, when only the wall clock went on', () => {
     const { clock, held } = store()
-    clock.jump(2 * 60 * MINUTE)
+    clock.set(2 * 60 * MINUTE)
     assert.equal(held.view().kind, 'unavailable')
     assert.equal(held.remaining(), 0)
   })
 
   test('does not gain life from a wall clock that is set back', () => {
     const { clock, held } = store()
-    clock.advance(50 * MINUTE)
-    clock.jump(-3 * 60 * MINUTE)
+    clock.advanceSync(50 * MINUTE)
+    clock.set(-3 * 60 * MINUTE)
     assert.equal(held.remaining(), 10 * MINUTE)
-    clock.advance(9 * MINUTE + 1)
+    clock.advanceSync(9 * MINUTE + 1)
     assert.equal(held.view().kind, 'unavailable')
   })
 })

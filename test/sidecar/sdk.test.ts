@@ -7,7 +7,8 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { needsBoto3, needsPeer, peer } from '../support/peers.ts'
+import { needsBoto3, needsPeer, peer } from '../peers/peers.ts'
+import { until } from '../support/until.ts'
 import {
   credentialsBody,
   loopbackEnv,
@@ -16,7 +17,6 @@ import {
   startBroker,
   startProcess,
   type TestBroker,
-  until,
   type Workshop,
 } from './support/index.ts'
 

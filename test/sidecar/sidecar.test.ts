@@ -4,23 +4,22 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { lineLogger } from '../../common/log.ts'
 import { parseSettings } from '../../common/settings.ts'
 import type { Probe } from '../../sidecar/health/self-test.ts'
 import { SPEC } from '../../sidecar/settings.ts'
 import { type Sidecar, startSidecar } from '../../sidecar/sidecar.ts'
+import { type FakeClock, fakeClock } from '../support/fake-clock.ts'
+import { captureLog } from '../support/log.ts'
+import { until } from '../support/until.ts'
 import {
   ask,
   credentialsBody,
   json,
-  type LogLine,
   METADATA,
   problem,
   readyz,
   startBroker,
   type TestBroker,
-  TestClock,
-  until,
 } from './support/index.ts'
 
 const CREDS = '/latest/meta-data/iam/security-credentials'
@@ -42,7 +41,7 @@ describe('the sidecar', () => {
     rmSync(directory, { recursive: true, force: true })
   })
 
-  async function start(parts: { clock?: TestClock; probe?: Probe; argv?: string[] } = {}) {
+  async function start(parts: { clock?: FakeClock; probe?: Probe; argv?: string[] } = {}) {
     const argv = [
       `--broker-url=${broker.url}`,
       `--token-file=${join(directory, 'token')}`,
@@ -51,8 +50,7 @@ describe('the sidecar', () => {
     const ports = ['--listen-port=0', '--health-port=0', ...(parts.argv ?? ['--self-test=off'])]
     const read = parseSettings(SPEC, { argv: [...argv, ...ports], env: {} })
     assert.ok(read.ok)
-    const logs: LogLine[] = []
-    const log = lineLogger('sidecar', 'info', (line) => logs.push(JSON.parse(line)))
+    const { log, lines: logs } = captureLog('info')
     const { clock, probe } = parts
     const sidecar = await startSidecar(read.settings, {
       log,
@@ -66,9 +64,9 @@ describe('the sidecar', () => {
   }
 
   test('serves the new document after a refresh, and the old one until then', async () => {
-    const clock = new TestClock()
+    const clock = fakeClock()
     const issue = (id: string) => {
-      broker.credentials = json(credentialsBody({ AccessKeyId: id }, clock.wall()))
+      broker.credentials = json(credentialsBody({ AccessKeyId: id }, clock.now()))
     }
     issue('ASIAONE')
     const { metadataPort, healthPort } = await start({ clock })
@@ -76,44 +74,44 @@ describe('the sidecar', () => {
     const keyId = async () =>
       JSON.parse((await ask(metadataPort, { path: `${CREDS}/reader` })).body).AccessKeyId
     issue('ASIATWO')
-    clock.advance(29 * MINUTE)
+    clock.advanceSync(29 * MINUTE)
     assert.equal(await keyId(), 'ASIAONE')
-    clock.advance(2 * MINUTE)
+    clock.advanceSync(2 * MINUTE)
     await until('the new document', async () => (await keyId()) === 'ASIATWO')
   })
 
   test('answers 503 and is not ready once the credentials have less than a minute, never a document of the past', async () => {
-    const clock = new TestClock()
-    broker.credentials = json(credentialsBody({}, clock.wall()))
+    const clock = fakeClock()
+    broker.credentials = json(credentialsBody({}, clock.now()))
     const { metadataPort, healthPort } = await start({ clock })
     await until('it is ready', async () => (await readyz(healthPort)).ready)
     broker.credentials = problem('sts-unavailable', 'STS is away.')
     const last = () => ask(metadataPort, { path: `${CREDS}/reader` })
     for (let minute = 1; minute <= 58; minute++) {
-      clock.advance(MINUTE)
+      clock.advanceSync(MINUTE)
       assert.equal((await last()).status, 200, `minute ${minute}`)
     }
-    clock.advance(MINUTE + 1)
+    clock.advanceSync(MINUTE + 1)
     assert.equal((await last()).status, 503)
     assert.equal((await ask(metadataPort, { path: `${CREDS}/` })).status, 503)
     assert.equal((await readyz(healthPort)).status, 503)
   })
 
   test('tells an application no longer life when the clock was set back: SDKs go by that clock', async () => {
-    const clock = new TestClock()
-    broker.credentials = json(credentialsBody({}, clock.wall()))
+    const clock = fakeClock()
+    broker.credentials = json(credentialsBody({}, clock.now()))
     const { metadataPort, healthPort } = await start({ clock })
     await until('it is ready', async () => (await readyz(healthPort)).ready)
-    clock.advance(10 * MINUTE)
-    clock.jump(-120 * MINUTE)
+    clock.advanceSync(10 * MINUTE)
+    clock.set(-120 * MINUTE)
     const { body } = await ask(metadataPort, { path: `${CREDS}/reader` })
-    const left = Date.parse(JSON.parse(body).Expiration) - clock.wall()
+    const left = Date.parse(JSON.parse(body).Expiration) - clock.now()
     assert.ok(left > 49 * MINUTE && left <= 50 * MINUTE, `${left / MINUTE} minutes`)
   })
 
   test('refreshes the snapshot as often as the broker says', async () => {
-    const clock = new TestClock()
-    broker.credentials = json(credentialsBody({}, clock.wall()))
+    const clock = fakeClock()
+    broker.credentials = json(credentialsBody({}, clock.now()))
     broker.metadata = json(METADATA, { 'Cache-Control': 'max-age=60' })
     const { metadataPort } = await start({ clock })
     const leaf = async () =>
@@ -124,10 +122,10 @@ describe('the sidecar', () => {
     )
     assert.equal(await leaf(), 404)
     broker.metadata = json({ ...METADATA, 'spot/instance-action': '{"action": "terminate"}' })
-    clock.advance(61_000)
+    clock.advanceSync(61_000)
     await until('the second snapshot', async () => (await leaf()) === 200)
     broker.metadata = json(METADATA)
-    clock.advance(301_000)
+    clock.advanceSync(301_000)
     await until('the third snapshot', async () => (await leaf()) === 404)
   })
 

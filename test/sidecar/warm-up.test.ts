@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import { readiness } from '../../sidecar/health/readiness.ts'
 import { warmUpOf } from '../../sidecar/warm-up.ts'
+import { listening } from '../support/listening.ts'
 import {
   ask,
   freshToken,
@@ -26,9 +26,8 @@ describe('a warm-up', () => {
     const server = createServer(({ method, url = '', headers }, outgoing) => {
       asked.push({ method, url, token: headers['x-aws-ec2-metadata-token'] })
       outgoing.end('a-word')
-    }).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    return { asked, server, port: (server.address() as AddressInfo).port }
+    })
+    return { asked, server, port: await listening(server) }
   }
 
   test('fetches as SDKs do, once, and knows its own requests until it is over', async () => {

@@ -2,29 +2,12 @@
 
 import { KEYS } from '../../common/keys.ts'
 import { apiServer } from './api-server.ts'
+import type { Fleet } from './fleet-size.ts'
 import { type Node, namespaceName, simulatedNode, type World } from './node.ts'
 import { sampler } from './samples.ts'
 import { type Scenario, STEADY_MS } from './scenarios.ts'
 import { stsModel } from './sts.ts'
 import { seeded, simulatedTime } from './time.ts'
-
-export type Fleet = {
-  readonly nodes: number
-  readonly podsPerNode: number
-  /** That opted in: what every broker watches. */
-  readonly namespaces: number
-  /** STS calls per second that the account has left for this cluster in this Region. */
-  readonly stsPerSecond: number
-  /** `--sts-qps`, per node. */
-  readonly stsQps: number
-  /** `--session-duration` */
-  readonly sessionSeconds: number
-  /** Life of the pods' projected tokens. */
-  readonly tokenSeconds: number
-  readonly seed: number
-  /** One node in so many is simulated, under that share of the quota; figures are of the whole fleet all the same. */
-  readonly share: number
-}
 
 /** A namespace's object on the wire. */
 export const NAMESPACE_BYTES = 1200

@@ -3,10 +3,11 @@ import { Problem } from '../../common/protocol.ts'
 import { parseSettings } from '../../common/settings.ts'
 import type { PodClaims } from '../../node-guard/broker/authenticate/claims.ts'
 import type { tokenVerifier } from '../../node-guard/broker/authenticate/verify.ts'
-import { type BrokerCore, brokerCore } from '../../node-guard/broker/core.ts'
+import { type Broker, createBroker } from '../../node-guard/broker/broker.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
+import { silentLog } from '../support/log.ts'
 import type { ApiServer, Collection } from './api-server.ts'
-import type { Fleet } from './fleet.ts'
+import type { Fleet } from './fleet-size.ts'
 import { type NodeClock, nodeClock } from './node-clock.ts'
 import { type PodPlace, podObject, type Sidecar, startSidecar, TOLERANCE_MS } from './pod.ts'
 import { podToken } from './pod-token.ts'
@@ -42,7 +43,6 @@ const SANDBOX = { least: 700, spread: 1500 }
 /** From then to the address in its status: the kubelet looks at its containers every second. */
 const REPORTED = { least: 300, spread: 1000 }
 const quiet = () => {}
-const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
 const uncounted = { inc: quiet }
 const metrics = { events: uncounted, stsCalls: uncounted, cache: uncounted }
 
@@ -56,13 +56,13 @@ export function simulatedNode(index: number, world: World): Node {
   const claims = new Map<string, PodClaims>()
   const pods = api.collection(POD_BYTES)
   const kube = api.client({ '/api/v1/pods': pods, '/api/v1/namespaces': namespaces })
-  let broker: BrokerCore | undefined
+  let broker: Broker | undefined
   let generation = 0
   let sidecars: Sidecar[] = []
 
   const startBroker = () => {
-    const edges = { kube, imds: imdsModel(), clock: clock.broker, log, connectSts: () => sts.connect(index) }
-    broker = brokerCore(settings, { ...edges, verifier: verifierOf(claims) }, metrics)
+    const deps = { kube, imds: imdsModel(), clock, log: silentLog, connectSts: () => sts.connect(index) }
+    broker = createBroker(settings, { ...deps, verifier: verifierOf(claims) }, metrics)
   }
   const startPod = (serial: number, oldTokens: boolean) => {
     const born = generation
@@ -89,9 +89,9 @@ export function simulatedNode(index: number, world: World): Node {
         ifStill(born, () => api.put(pods, place.name, podObject(place, time.now(), true))),
       )
       const age = oldTokens ? Math.random() * Math.min(fleet.tokenSeconds * 0.8, 86_400) * 1000 : 0
-      const token = podToken({ now: time.now, wall: clock.broker.now }, fleet.tokenSeconds, age, apiAway)
-      const routes = () => broker?.routes
-      sidecars.push(startSidecar(place, { time, clock: clock.sidecar, token, routes, log }))
+      const token = podToken({ now: time.now, wall: clock.now }, fleet.tokenSeconds, age, apiAway)
+      const handlers = () => broker?.handlers
+      sidecars.push(startSidecar(place, { time, clock, token, handlers, log: silentLog }))
     })
   }
   const ifStill = (born: number, action: () => void) => () => {

@@ -1,5 +1,5 @@
 /** The fleets that are simulated where nothing else is said. */
-import type { Fleet } from './fleet.ts'
+import type { Fleet } from './fleet-size.ts'
 
 export const DEFAULT_FLEET: Fleet = {
   nodes: 5000,

@@ -1,12 +1,13 @@
 /** One pod: its object, its projected token, and the sidecar's store and refresher. */
+
+import type { SteadyClock } from '../../common/clock.ts'
 import { identityEnv } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
-import type { BrokerRoutes } from '../../node-guard/broker/server/app.ts'
+import type { BrokerHandlers } from '../../node-guard/broker/server/app.ts'
 import type { Reply } from '../../sidecar/broker/client.ts'
 import { outcomeOf } from '../../sidecar/broker/outcome.ts'
-import type { Clock } from '../../sidecar/clock.ts'
 import { startRefresher } from '../../sidecar/credentials/refresher.ts'
 import { CredentialStore } from '../../sidecar/credentials/store.ts'
 import type { PodToken } from './pod-token.ts'
@@ -72,25 +73,25 @@ export type Sidecar = {
   readonly stop: () => void
 }
 
-/** @param routes the node's broker; undefined while there is none */
+/** @param handlers the node's broker; undefined while there is none */
 export function startSidecar(
   place: PodPlace,
   by: {
     readonly time: Time
-    readonly clock: Clock
+    readonly clock: SteadyClock
     readonly token: PodToken
-    readonly routes: () => BrokerRoutes | undefined
+    readonly handlers: () => BrokerHandlers | undefined
     readonly log: Logger
   },
 ): Sidecar {
-  const { time, clock, token, routes, log } = by
+  const { time, clock, token, handlers, log } = by
   const store = new CredentialStore(clock)
   const startedAt = time.now()
   let firstAt: number | undefined
   let last: { at: number; expires: number } | undefined
 
   const exchange = async (): Promise<Reply> => {
-    const broker = routes()
+    const broker = handlers()
     if (!broker) return { kind: 'failure', code: 'broker-unreachable', detail: 'connection refused' }
     const { issued, expires } = token.read()
     const authorization = `${place.uid} ${issued} ${expires}`
@@ -104,7 +105,7 @@ export function startSidecar(
     return reply
   }
   const loop = startRefresher({
-    ask: async () => outcomeOf(await exchange(), clock.wall()),
+    ask: async () => outcomeOf(await exchange(), clock.now()),
     onOutcome: (outcome) => {
       if (outcome.kind !== 'credentials') return
       firstAt ??= time.now()
@@ -121,10 +122,10 @@ export function startSidecar(
       const view = store.view()
       if (view.kind !== 'valid') return undefined
       const { accessKeyId, expiration } = view.credentials
-      return { expires: endOfKey(accessKeyId), told: time.now() + expiration - clock.wall() }
+      return { expires: endOfKey(accessKeyId), told: time.now() + expiration - clock.now() }
     },
     last: () => last,
-    isTooEarly: () => clock.wall() < time.now() && token.read().issued > clock.wall() + TOLERANCE_MS,
+    isTooEarly: () => clock.now() < time.now() && token.read().issued > clock.now() + TOLERANCE_MS,
     stop: loop.stop,
   }
 }

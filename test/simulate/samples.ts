@@ -1,5 +1,5 @@
 /** What the pods of a fleet have, every half minute, and what should not have happened to them. */
-import type { Fleet } from './fleet.ts'
+import type { Fleet } from './fleet-size.ts'
 import type { Node } from './node.ts'
 import type { Sidecar } from './pod.ts'
 import { outside, type Span } from './span.ts'
@@ -8,7 +8,7 @@ import type { Time } from './time.ts'
 export const SAMPLE_MS = 30_000
 /** Reachable for this long in the second half of a session's life: it could have been renewed. */
 const ENOUGH_MS = 3 * 60_000
-/** SDKs fetch credentials anew minutes before the end they were told; this much too late does no harm. */
+/** SDKs fetch new credentials minutes before the expiry that they were given, so an error of this size does no harm. */
 const TOLD_MS = 10_000
 /** A gap up to this is no neglect: after the clock was set forward everything looks expired until it is fetched anew. */
 const GAP_MS = 2 * 60_000
@@ -95,7 +95,7 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
       samples,
       /** Pods whose credentials expired though STS could be reached long enough before. */
       neglected: faults.neglected.size,
-      /** Pods that handed out credentials that had expired, or told an end that is later than the true one. */
+      /** Pods that handed out credentials that had expired, or gave an expiry later than the true one. */
       stale: faults.stale.size,
       /** Pods whose credentials expired. */
       expired: expired.size,

@@ -1,5 +1,5 @@
 /** What can happen to a fleet. */
-import type { Fleet } from './fleet.ts'
+import type { Fleet } from './fleet-size.ts'
 import type { Node } from './node.ts'
 import type { Span } from './span.ts'
 import type { Time } from './time.ts'

@@ -1,5 +1,6 @@
 /** What a simulation says, in figures that fit into a table and curves that fit into a plot. */
-import type { Fleet, Result } from './fleet.ts'
+import type { Result } from './fleet.ts'
+import type { Fleet } from './fleet-size.ts'
 import { SAMPLE_MS } from './samples.ts'
 import type { Scenario } from './scenarios.ts'
 

@@ -1,5 +1,5 @@
 /** The figures of a simulation as the tables of docs/scale.md. */
-import type { Fleet } from './fleet.ts'
+import type { Fleet } from './fleet-size.ts'
 import type { Summary } from './summary.ts'
 
 const whole = (value: number) => Math.round(value).toLocaleString('en-US')

@@ -1,9 +1,8 @@
 /** The recorded pods, as either release admits them. */
 import { parseSettings } from '../../common/settings.ts'
-import { decide } from '../../injector/admission/decide.ts'
 import { injectionSettings } from '../../injector/injection-settings.ts'
 import { SPEC } from '../../injector/settings.ts'
-import { applyPatch } from '../injector/fixtures.ts'
+import { applyPatch, decide } from '../injector/fixtures.ts'
 import type { Admission } from '../previous-release/admissions.ts'
 import { recordedPods } from '../previous-release/recorded.ts'
 import type { Side } from './releases.ts'

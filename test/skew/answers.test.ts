@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { type AddressInfo, createServer, type Server } from 'node:net'
+import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -17,7 +17,8 @@ import {
   sidecarRequests as requestsOf,
 } from '../previous-release/wire.ts'
 import { ask, type RawAnswer as HttpAnswer } from '../sidecar/support/raw.ts'
-import { until } from '../sidecar/support/until.ts'
+import { listening } from '../support/listening.ts'
+import { until } from '../support/until.ts'
 import { admitted, containerOf } from './admitted.ts'
 import { startSidecar } from './processes.ts'
 import { CROSSED, openReleases, type Releases, type Side } from './releases.ts'
@@ -85,8 +86,7 @@ describe('answers of the broker of another release', () => {
       })
     })
     servers.push(server)
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    return `http://127.0.0.1:${await listening(server)}`
   }
   /** A sidecar that has asked once: what it says of itself and to the app, and its log. */
   const atStart = async (side: Side, brokerUrl: string) => {

@@ -11,10 +11,11 @@ import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { NAME, objects, PLACE } from '../injector/authority-objects.ts'
 import { applyPatch, IMAGES, pod, reviewOf, withApiServerDefaults } from '../injector/fixtures.ts'
-import { httpsClient, until } from '../injector/https.ts'
+import { httpsClient } from '../injector/https.ts'
 import { recordedPods } from '../previous-release/recorded.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { freePort } from '../support/free-port.ts'
+import { until } from '../support/until.ts'
 import { CROSSED, openReleases, type Releases, type Side } from './releases.ts'
 
 /** Cases that need nothing but an allowed role. */

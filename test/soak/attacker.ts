@@ -1,7 +1,7 @@
 /** Carries out an attack over TCP and judges what came back. */
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Attack } from './attacks.ts'
+import type { Attack } from './attack.ts'
 import { HEALTH_WORDS, SECRET_WORDS, wordIn } from './secrets.ts'
 
 export type Target = { readonly port: number; readonly kind: 'metadata' | 'health' }

@@ -1,12 +1,13 @@
 /**
  * The attackers: a thread of their own, so that their work is not in the good client's times. They draw attacks by
- * the seed and carry them out at a bounded rate with a bound on open connections, until told to stop.
+ * the seed and carry them out at a bounded rate with a bound on open connections, until asked to stop.
  */
 import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
+import type { Attack } from './attack.ts'
 import { carryOut, type Outcome, type Target } from './attacker.ts'
-import { type Attack, drawAttack } from './attacks.ts'
+import { drawAttack } from './attacks.ts'
 
 export type AttackersOptions = {
   readonly seed: number
@@ -40,7 +41,7 @@ export type Tally = {
   faultCount: number
 }
 
-/** So many faults are told in words. */
+/** So many faults are described; the rest are counted. */
 const MOST_FAULTS = 20
 /** Three times what the health server keeps open (common/health.ts): a probe must get through all the same. */
 const HEALTH_CONNECTIONS = 200

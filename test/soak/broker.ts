@@ -1,7 +1,7 @@
 /** A broker on loopback whose credentials are short-lived and which misbehaves now and then, by the seed. */
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { CREDENTIALS_PATH, imdsTime, METADATA_PATH } from '../../common/protocol.ts'
+import { listening } from '../support/listening.ts'
 import { type Random, seededRandom } from './random.ts'
 import { ACCOUNT, ROLE } from './secrets.ts'
 
@@ -81,9 +81,9 @@ export async function startSoakBroker(seed: number): Promise<SoakBroker> {
       .writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'max-age=5' })
       .end(good)
   })
-  await new Promise<void>((done, fail) => server.once('error', fail).listen(0, '127.0.0.1', done))
+  const port = await listening(server)
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${port}`,
     generations,
     answers,
     close: () =>

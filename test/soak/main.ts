@@ -16,7 +16,7 @@ const LEAST_FOR_GROWTH_MS = 3 * 60_000
 const TIMEOUT_MS = 5000
 /** A quarter of what SDKs wait: far away from it also while the machine does other things. */
 const P99_MS = 250
-/** SDKs give up after a second; on a busy machine one answer of a thousand may be that late, whoever is at fault. */
+/** SDKs give up after a second; on a busy machine one answer in a thousand may be that late, whatever the cause. */
 const LATE_SHARE = 0.001
 /** After SIGTERM: a second is promised. */
 const LONGEST_EXIT_MS = 1500

@@ -1,5 +1,5 @@
 /** What is not HTTP, or not quite. */
-import type { Attacks } from './attacks.ts'
+import type { Attacks } from './attack.ts'
 import { allowed, DOCUMENT, EVIL_HOST, GOOD_HOST, lines, refused, shape, TOKEN_PATH, TTL } from './wire.ts'
 
 const PUT = `PUT ${TOKEN_PATH} HTTP/1.1`

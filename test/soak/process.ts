@@ -2,7 +2,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { ask, loopbackEnv, until, type Workshop } from '../sidecar/support/index.ts'
+import { ask, loopbackEnv, type Workshop } from '../sidecar/support/index.ts'
+import { until } from '../support/until.ts'
 import { SECRET_WORDS, SERVICE_ACCOUNT_TOKEN, wordIn } from './secrets.ts'
 
 /** Smaller heap, fewer threads: sidecar/README.md. */
@@ -41,7 +42,7 @@ export async function startSoaked(workshop: Workshop, brokerUrl: string): Promis
     env: loopbackEnv(workshop, brokerUrl),
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  // Also when this process is told to end: an orphan would serve on.
+  // Also when this process gets a signal to end: an orphan would go on serving.
   const kill = () => child.kill('SIGKILL')
   process.once('exit', kill)
   child.once('exit', () => process.off('exit', kill))
@@ -67,7 +68,7 @@ export async function startSoaked(workshop: Workshop, brokerUrl: string): Promis
       return ports
     })
     const ready = async () => (await ask(healthPort, { path: '/readyz' })).status === 200
-    await until('the sidecar is ready, whatever its broker answered first', ready, 30_000)
+    await until('the sidecar is ready, whatever its broker answered first', ready, { deadlineMs: 30_000 })
     const stop = async () => {
       child.kill('SIGTERM')
       const late = setTimeout(kill, 5000)

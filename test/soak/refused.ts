@@ -1,5 +1,5 @@
 /** Good HTTP that asks for what nobody may have. */
-import type { Attacks } from './attacks.ts'
+import type { Attacks } from './attack.ts'
 import type { Random } from './random.ts'
 import { DOCUMENT, EVIL_HOST, GOOD_HOST, LIST, lines, refused, TOKEN, TOKEN_PATH, TTL } from './wire.ts'
 

@@ -1,5 +1,5 @@
 /** Clients that take their time, take everything, or take nothing. */
-import type { Attacks, Step } from './attacks.ts'
+import type { Attacks, Step } from './attack.ts'
 import { allowed, DOCUMENT, GOOD_HOST, LIST, lines, shape, TOKEN, TOKEN_PATH, TTL } from './wire.ts'
 
 const READ = lines(`GET ${DOCUMENT} HTTP/1.1`, GOOD_HOST)

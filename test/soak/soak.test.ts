@@ -51,7 +51,7 @@ describe('soak', () => {
     assert.deepEqual([...names].sort(), ATTACK_NAMES)
   })
 
-  test('an answer with a secret is a fault for whoever had no right to it, and for nobody else', () => {
+  test('an answer with a secret is a fault when the client had no right to it, and only then', () => {
     const answer = 'HTTP/1.1 403 Forbidden\r\n\r\n{"SecretAccessKey" : "soakSecretKey/1"}'
     assert.match(judge(answer, STRICT, METADATA).fault ?? '', /soakSecretKey/)
     assert.equal(judge(answer, { entitled: true, never2xx: false }, METADATA).fault, undefined)

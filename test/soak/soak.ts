@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { ask, freshToken, openWorkshop, until, type Workshop } from '../sidecar/support/index.ts'
+import { ask, freshToken, openWorkshop, type Workshop } from '../sidecar/support/index.ts'
+import { until } from '../support/until.ts'
 import type { AttackersOptions, Tally } from './attackers.ts'
 import { type SoakBroker, startSoakBroker } from './broker.ts'
 import { type GoodClient, startGoodClient } from './good-client.ts'
@@ -43,7 +44,7 @@ export type Observations = {
   readonly health: HealthWatch
   readonly log: SoakedProcess['log']
   readonly broker: Pick<SoakBroker, 'answers' | 'generations'>
-  /** How it ended before it was told to; undefined when it did not. */
+  /** How it ended before it was asked to; undefined when it did not. */
   readonly endedEarly: number | string | undefined
   /** Its exit code (or signal) after SIGTERM, and how long that took, milliseconds. */
   readonly exit: number | string
@@ -96,7 +97,7 @@ async function observe(
       const { status } = await ask(port, { path: '/latest/meta-data/placement/region' })
       return status === 200
     },
-    60_000,
+    { deadlineMs: 60_000 },
   )
   const filesBefore = openFiles(pid)
   const token = await freshToken(port)

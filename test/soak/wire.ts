@@ -1,5 +1,5 @@
 /** Requests as bytes, and the usual shapes of an attack. */
-import type { Attack, Step } from './attacks.ts'
+import type { Attack, Step } from './attack.ts'
 import { ROLE } from './secrets.ts'
 
 export const LIST = '/latest/meta-data/iam/security-credentials/'
@@ -15,7 +15,7 @@ export function lines(...all: readonly string[]): string {
   return `${all.join('\r\n')}\r\n\r\n`
 }
 
-/** Bytes that must be refused, whoever sends them. */
+/** Bytes that must be refused, no matter who sends them. */
 export function refused(text: string, changes: Partial<Attack> = {}): Attack {
   return { ...shape([{ send: text }]), ...changes }
 }

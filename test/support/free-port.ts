@@ -1,18 +1,18 @@
-/** Ports for processes that must be told theirs before they listen. */
+/** Ports for processes that get theirs as a setting. */
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:net'
 
 /**
- * Below what Linux gives to `listen(0)` and to clients (net.ipv4.ip_local_port_range begins with 32768): those would be
- * taken by other tests before the process listens. Above all that tests listen on by number.
+ * Below the ports that Linux gives to `listen(0)` and to clients (net.ipv4.ip_local_port_range begins at 32768), which
+ * other tests could take before the process listens. Above all ports that tests name.
  */
 const [FIRST, LAST] = [10_000, 32_000]
 
-/** A TCP port on which nobody listens, and which no other call gives away while this process lives. */
+/** A TCP port on which nobody listens, and which no other call returns while this process lives. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = FIRST + Math.floor(Math.random() * (LAST - FIRST))
-    // A name that the kernel forgets with its process: a reservation that needs no cleaning up.
+    // The kernel forgets this name when its process ends, so the reservation needs no cleaning up.
     const reservation = await listening({ path: `\0pod2iam-test-port-${port}` })
     if (reservation === undefined) continue
     const probe = await listening({ port })
@@ -26,7 +26,7 @@ export async function freePort(): Promise<number> {
   }
 }
 
-/** A server, or undefined where the place is taken. */
+/** A server, or undefined if the address is in use. */
 async function listening(place: { readonly path: string } | { readonly port: number }) {
   const server: Server = createServer().listen(place)
   try {

@@ -1,10 +1,10 @@
-/** A pipe for a process's output that is already full, as one whose container runtime hangs. */
+/** A pipe for a process's output that is full already, like that of a container whose runtime hangs. */
 import { spawnSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 
 export type StuffedPipe = {
-  /** To be given to the process. */
+  /** The end to give to the process. */
   readonly fd: number
   /** Reads whatever is there, on top of what was read before; without the stuffing. */
   readonly drain: () => string
@@ -13,14 +13,14 @@ export type StuffedPipe = {
 
 const STUFFING = '.'
 
-/** @param directory where the pipe is made; whoever made the directory removes it */
+/** @param directory where the pipe is made; the caller removes it */
 export function stuffedPipe(directory: string): StuffedPipe {
   const path = join(directory, `log-${process.hrtime.bigint()}`)
   const { status, stderr } = spawnSync('mkfifo', [path])
   if (status !== 0) throw new Error(`mkfifo: ${stderr}`)
-  // Held at both ends, so that nothing tells a writer that nobody reads.
+  // Both ends are held open, so that a writer does not see that nobody reads.
   const ours = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
-  // Like a container's: it blocks, unless the process does something about it.
+  // Like a container's it blocks, unless the process makes it non-blocking.
   const fd = openSync(path, constants.O_WRONLY)
   while (takes(ours, STUFFING.repeat(4096)));
   while (takes(ours, STUFFING));

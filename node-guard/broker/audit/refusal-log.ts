@@ -1,10 +1,11 @@
+import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
 import type { LogFields, Logger } from '../../../common/log.ts'
 import type { Problem } from '../../../common/protocol.ts'
 import { tokenBucket } from '../../../common/token-bucket.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
 
-export type RefusalLog = {
+type RefusalLog = {
   /** A known pod gets nothing. */
   readonly refused: (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) => void
   /** A request could not be tied to a pod. */
@@ -23,18 +24,10 @@ const BURST = 100
  */
 export function refusalLog(log: Logger, clock: Clock): RefusalLog {
   // By who and code: the sentence may be the sender's to vary.
-  const told = new Map<string, number>()
+  const told = new BoundedMap<string, number>(MAX_KNOWN)
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   let notLogged = 0
 
-  const remember = (key: string) => {
-    told.delete(key)
-    told.set(key, clock.now())
-    for (const oldest of told.keys()) {
-      if (told.size <= MAX_KNOWN) break
-      told.delete(oldest)
-    }
-  }
   const tell = (
     who: string,
     message: string,
@@ -47,7 +40,7 @@ export function refusalLog(log: Logger, clock: Clock): RefusalLog {
     // What is told again is not an audit line again.
     if (at !== undefined && clock.now() - at < REPEAT_MS) log.debug(message, { ...line, audit: undefined })
     else if (bucket.take()) {
-      remember(key)
+      told.set(key, clock.now())
       log.warn(message, notLogged > 0 ? { ...line, notLogged } : line)
       notLogged = 0
     } else {

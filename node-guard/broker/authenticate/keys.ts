@@ -3,12 +3,11 @@
  * endpoint is away; running pods must not lose their credentials with the API server, so the last good set is
  * kept here, for a bounded time.
  */
+
 import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose'
 import { backoff } from '../../../common/backoff.ts'
-import type { Clock } from '../../../common/clock.ts'
+import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
-import type { Kube } from '../../../common/kube/client.ts'
-import type { Logger } from '../../../common/log.ts'
 import { tokenBucket } from '../../../common/token-bucket.ts'
 
 export type SigningKeys = {
@@ -34,10 +33,9 @@ const MAX_KEYS = 64
  * @param issuer given by the operator, else discovered
  */
 export function signingKeys(
-  by: { readonly kube: Pick<Kube, 'get'>; readonly clock: Clock; readonly log: Logger },
+  { kube, clock, log }: Omit<Deps<'get'>, 'signal'>,
   issuer: string | undefined,
 ): SigningKeys {
-  const { kube, clock, log } = by
   let known: { issuer: string; key: JWTVerifyGetKey; at: number; text: string } | undefined
   let failures = 0
   let flight: Promise<void> | undefined
@@ -70,7 +68,7 @@ export function signingKeys(
       flight = undefined
       if (stopped) return
       const delay = failures > 0 ? backoff(failures, RETRY) : REFRESH_MS * (0.9 + 0.2 * Math.random())
-      cancel = clock.after(delay, refresh)
+      cancel = clock.after(delay, () => void refresh())
     })
     return flight
   }

@@ -11,7 +11,7 @@ import { type PodRecord, podName } from '../kubernetes/pod.ts'
 import { whyNotExternalId } from './external-id.ts'
 import { sessionName, sharedSessionName } from './session-name.ts'
 
-export type SessionTag = { readonly Key: string; readonly Value: string }
+type SessionTag = { readonly Key: string; readonly Value: string }
 
 /** Exactly what STS is asked for. */
 export type SessionRequest = {

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../../common/bounded-map.ts'
 import { type Clock, systemClock } from '../../../common/clock.ts'
 import type { SessionRequest } from '../authorize/entitle.ts'
 import { withdrawn } from '../sessions/flight.ts'
@@ -35,7 +36,7 @@ export function assumer(
   follow: () => Promise<void> = async () => {},
   clock: Pick<Clock, 'now'> = systemClock,
 ): Assume {
-  const shortened = new Set<string>()
+  const shortened = new BoundedMap<string, true>(REMEMBERED_ROLES)
 
   const call = async (request: SessionRequest, isWanted: () => boolean): Promise<Session> => {
     await follow()
@@ -56,8 +57,7 @@ export function assumer(
     } catch (error) {
       const failure = classifyStsError(error)
       if (failure === 'chaining' && !shortened.has(request.roleArn)) {
-        if (shortened.size >= REMEMBERED_ROLES) shortened.clear()
-        shortened.add(request.roleArn)
+        shortened.set(request.roleArn, true)
         return call(request, isWanted)
       }
       if (failure !== 'node-credentials') throw error

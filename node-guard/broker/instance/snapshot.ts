@@ -1,10 +1,11 @@
 /** The metadata snapshot that pods are told, kept fresh: each part of it as often as it may change. */
+
 import { backoff } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
+import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
 import type { MetadataBody } from '../../../common/protocol.ts'
 import type { Imds } from './imds.ts'
-import type { By } from './instance.ts'
 import { type Part, partsOf, type Reading, readPart } from './metadata.ts'
 
 export type Metadata = {
@@ -29,12 +30,12 @@ const LONGEST_WAIT_MS = 5000
 export function metadata(
   imds: Imds,
   settings: { readonly allowed: readonly string[]; readonly region: string | undefined },
-  by: By,
+  deps: Omit<Deps, 'kube'>,
 ): Metadata {
   const known: MetadataBody = settings.region ? { 'placement/region': settings.region } : {}
-  const parts = partsOf(settings.allowed).map((part) => keepReading(imds, part, by))
+  const parts = partsOf(settings.allowed).map((part) => keepReading(imds, part, deps))
   const first = Promise.withResolvers<void>()
-  const stopWaiting = by.clock.after(LONGEST_WAIT_MS, first.resolve)
+  const stopWaiting = deps.clock.after(LONGEST_WAIT_MS, first.resolve)
   void Promise.all(parts.map(({ tried }) => tried)).then(() => {
     stopWaiting()
     first.resolve()
@@ -45,10 +46,10 @@ export function metadata(
   }
 }
 
-function keepReading(imds: Imds, part: Part, by: By) {
-  const { clock, signal } = by
+function keepReading(imds: Imds, part: Part, deps: Omit<Deps, 'kube'>) {
+  const { clock, signal } = deps
   const first = Promise.withResolvers<void>()
-  const say = sayings(by)
+  const say = sayings(deps)
   let values: MetadataBody = {}
   let failures = 0
   /** Takes what was read; milliseconds until the next reading. */
@@ -80,7 +81,7 @@ function keepReading(imds: Imds, part: Part, by: By) {
 }
 
 /** What the log says of readings: of failures that go on, and once of texts that pods are not told. */
-function sayings({ log }: By) {
+function sayings({ log }: Pick<Deps, 'log'>) {
   let said = ''
   return ({ failure, leftOut }: Reading, failures: number) => {
     if (failure !== undefined) {

@@ -4,6 +4,7 @@
  * that no tenant starves the others.
  */
 
+import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { type Kube, KubeError } from '../../../common/kube/client.ts'
@@ -36,7 +37,7 @@ const MEMORY_MS = 1000
 export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const recent = new Map<string, Promise<unknown>>()
-  const shares = new Map<string, TokenBucket>()
+  const shares = new BoundedMap<string, TokenBucket>(MAX_NAMESPACES)
   const line = fairLine()
   let refilling = false
 
@@ -63,12 +64,7 @@ export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
 
   const shareOf = (namespace: string): TokenBucket => {
     const share = shares.get(namespace) ?? tokenBucket(NAMESPACE_PER_SECOND, NAMESPACE_BURST, clock)
-    shares.delete(namespace)
     shares.set(namespace, share)
-    for (const oldest of shares.keys()) {
-      if (shares.size <= MAX_NAMESPACES) break
-      shares.delete(oldest)
-    }
     return share
   }
 
@@ -87,7 +83,7 @@ export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
     read: (path, asker, namespace) => {
       const key = `${path} ${asker}`
       const known = recent.get(key)
-      if (known) return known
+      if (known !== undefined) return known
       if (!shareOf(namespace).take()) return Promise.reject(tooMany())
       const answer = turn(namespace).then(() => fetch(path))
       recent.set(key, answer)

@@ -38,6 +38,8 @@ export function namespaceRecord(object: unknown): NamespaceRecord | undefined {
 export type Namespaces = {
   readonly sink: Sink<NamespaceRecord>
   readonly get: (name: string) => NamespaceRecord | undefined
+  /** @param onChange called for every namespace whose policy may have changed, also by its disappearance */
+  readonly subscribe: (onChange: (name: string) => void) => void
   /** Stands for the watch's last word about a namespace; another number means that it said something in between. */
   readonly word: (name: string) => number
   /**
@@ -50,24 +52,27 @@ export type Namespaces = {
 const LEARNED_MS = 30_000
 const REMEMBERED_WORDS = 1024
 
-/** @param onChange told of every namespace whose policy may have changed, also by its disappearance */
-export function namespaceStore(onChange: (name: string) => void, clock: Clock): Namespaces {
+export function namespaceStore(clock: Clock): Namespaces {
+  const listeners: ((name: string) => void)[] = []
   const byName = new Map<string, NamespaceRecord>()
   const learned = new Map<string, NamespaceRecord>()
   const words = wordsOfWatch(REMEMBERED_WORDS)
+  const changed = (name: string) => {
+    for (const onChange of listeners) onChange(name)
+  }
   const get = (name: string) => learned.get(name) ?? byName.get(name)
 
   const upsert = (namespace: NamespaceRecord) => {
     const before = get(namespace.name)
     learned.delete(namespace.name)
     byName.set(namespace.name, namespace)
-    if (!sameNamespace(before, namespace)) onChange(namespace.name)
+    if (!sameNamespace(before, namespace)) changed(namespace.name)
   }
   const remove = (name: string) => {
     const before = get(name)
     learned.delete(name)
     byName.delete(name)
-    if (before) onChange(name)
+    if (before) changed(name)
   }
   return {
     sink: {
@@ -88,6 +93,7 @@ export function namespaceStore(onChange: (name: string) => void, clock: Clock): 
       },
     },
     get,
+    subscribe: (onChange) => void listeners.push(onChange),
     word: words.last,
     learn: (namespace, word) => {
       const { name } = namespace

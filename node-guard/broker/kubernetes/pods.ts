@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Sink } from '../../../common/kube/reflector.ts'
 import type { PodRecord } from './pod.ts'
 import { wordsOfWatch } from './words.ts'
@@ -19,39 +20,35 @@ export type Pods = {
   /** Forgets a pod that a live read did not find. */
   readonly forget: (uid: string) => void
   readonly size: () => number
+  readonly subscribe: (listener: PodListener) => void
+}
+
+type PodListener = {
+  /** Called once for every pod that is gone. */
+  readonly gone: (uid: string) => void
+  /** Called for every pod that is new or has changed. */
+  readonly changed: (pod: PodRecord) => void
 }
 
 const REMEMBERED_GONE = 1024
 const REMEMBERED_WORDS = 2048
 
-/**
- * A store of pods.
- *
- * @param project from the API server's object
- * @param onGone told once of every pod that is gone
- * @param onChange told of every pod that is new or changed
- */
-export function podStore(
-  project: (object: unknown) => PodRecord | undefined,
-  on: { readonly gone: (uid: string) => void; readonly change: (pod: PodRecord) => void },
-): Pods {
+/** @param project what is kept of an object of the API server */
+export function podStore(project: (object: unknown) => PodRecord | undefined): Pods {
+  const listeners: PodListener[] = []
   const byUid = new Map<string, PodRecord>()
   // By uid, whether it was the watch that said so.
-  const gone = new Map<string, boolean>()
+  const gone = new BoundedMap<string, boolean>(REMEMBERED_GONE)
   const words = wordsOfWatch(REMEMBERED_WORDS)
 
   const forget = (uid: string, watched: boolean) => {
     gone.set(uid, watched || gone.get(uid) === true)
-    for (const oldest of gone.keys()) {
-      if (gone.size <= REMEMBERED_GONE) break
-      gone.delete(oldest)
-    }
     byUid.delete(uid)
-    on.gone(uid)
+    for (const on of listeners) on.gone(uid)
   }
   const upsert = (pod: PodRecord) => {
     byUid.set(pod.uid, pod)
-    on.change(pod)
+    for (const on of listeners) on.changed(pod)
   }
   return {
     sink: {
@@ -80,5 +77,6 @@ export function podStore(
     },
     forget: (uid) => forget(uid, false),
     size: () => byUid.size,
+    subscribe: (listener) => void listeners.push(listener),
   }
 }

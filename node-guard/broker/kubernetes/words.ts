@@ -3,9 +3,10 @@
  * watch's word about the same object, and must not undo it. Resource versions would not do: a deletion that a new list implies
  * has none.
  */
+import { BoundedMap } from '../../../common/bounded-map.ts'
 import { Problem } from '../../../common/protocol.ts'
 
-export type Words = {
+type Words = {
   /** The watch has said something about an object. */
   readonly said: (key: string) => void
   /** The watch has said what there is: about every object, also by leaving it out. */
@@ -16,19 +17,13 @@ export type Words = {
 
 /** @param most objects whose last words are remembered; of others the last is the youngest that was forgotten */
 export function wordsOfWatch(most: number): Words {
-  const byKey = new Map<string, number>()
   let count = 0
   let others = 0
+  const byKey = new BoundedMap<string, number>(most, (word) => {
+    others = word
+  })
   return {
-    said: (key) => {
-      byKey.delete(key)
-      byKey.set(key, ++count)
-      for (const [oldest, word] of byKey) {
-        if (byKey.size <= most) break
-        byKey.delete(oldest)
-        others = word
-      }
-    },
+    said: (key) => void byKey.set(key, ++count),
     saidAll: () => {
       byKey.clear()
       others = ++count

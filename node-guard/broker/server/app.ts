@@ -14,18 +14,16 @@ import {
   Problem,
 } from '../../../common/protocol.ts'
 import { VERSION } from '../../../common/version.ts'
+import type { Caller } from '../authenticate/authenticate.ts'
 
-/** What a request says of its sender. */
-export type Caller = { readonly authorization: string | undefined; readonly peer: string | undefined }
-
-export type BrokerRoutes = {
+export type BrokerHandlers = {
   /** @throws {Problem} */
   readonly credentials: (caller: Caller) => Promise<CredentialsBody>
   /** @throws {Problem} */
   readonly metadata: (caller: Caller) => Promise<MetadataBody>
   /** @throws {Problem} */
   readonly pod: (caller: Caller) => Promise<PodBody>
-  /** Told of a request that cannot be one of this protocol. */
+  /** Called for a request of another version of the protocol. */
   readonly rejected?: (caller: Caller, problem: Problem) => void
 }
 
@@ -33,12 +31,12 @@ export type BrokerApp = Hono<{ Bindings: HttpBindings }>
 
 type Route = 'credentials' | 'metadata' | 'pod'
 
-/** Told of every answer: `ok`, or the code of the refusal. */
+/** Called after every answer with `ok`, or with the code of the refusal. */
 export type OnAnswer = (path: Route, code: string, seconds: number) => void
 
 /** @param metadataSeconds how long metadata is good; where it is undefined the sidecar knows */
 export function brokerApp(
-  routes: BrokerRoutes,
+  handlers: BrokerHandlers,
   log: Logger,
   onAnswer: OnAnswer,
   metadataSeconds?: number,
@@ -53,7 +51,7 @@ export function brokerApp(
     const started = performance.now()
     const done = (code: string) => onAnswer(path, code, (performance.now() - started) / 1000)
     try {
-      const body = await routes[path](callerOf(context))
+      const body = await handlers[path](callerOf(context))
       done('ok')
       return context.json(body, 200, { 'Cache-Control': cacheControl[path] })
     } catch (error) {
@@ -80,7 +78,7 @@ export function brokerApp(
     const asked = /^\/v(\d{1,4})\//.exec(context.req.path)?.[1]
     if (asked === undefined || Number(asked) === PROTOCOL) return plain(404, 'Not Found')
     const problem = notSpoken(Number(asked))
-    routes.rejected?.(callerOf(context), problem)
+    handlers.rejected?.(callerOf(context), problem)
     return answer(problem)
   })
   app.onError((error) => answer(unexpected(error, log)))

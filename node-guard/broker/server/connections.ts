@@ -1,15 +1,15 @@
 import { createServer, type Server } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
+import { canonicalAddress } from '../../../common/canonical-address.ts'
 import { boundedConnections, limitPipelining } from '../../../common/connections.ts'
-import { canonicalAddress } from '../authenticate/peer.ts'
 import type { BrokerApp } from './app.ts'
 
 /** A sidecar needs one connection, two while it renews. */
-const CONNECTIONS_PER_PEER = 8
+const MAX_CONNECTIONS_PER_PEER = 8
 /** 250 pods (the kubelet's largest common limit) with two each. */
 const MAX_CONNECTIONS = 512
 /** Requests under way on one connection: a sidecar makes one and closes it (HTTP/1.0). */
-const PIPELINED = 2
+const MAX_PIPELINED = 2
 
 /**
  * An HTTP server for the broker, hardened against the pods it serves: every exchange is short and small, and no peer
@@ -25,11 +25,13 @@ export function brokerServer(app: BrokerApp): Server {
       keepAliveTimeout: 1000,
       connectionsCheckingInterval: 1000,
     },
-    limitPipelining(PIPELINED, getRequestListener(app.fetch)),
+    limitPipelining(MAX_PIPELINED, getRequestListener(app.fetch)),
   )
   server.maxRequestsPerSocket = 100
-  boundedConnections({ most: MAX_CONNECTIONS, perPeer: CONNECTIONS_PER_PEER }, ({ remoteAddress = '' }) =>
-    canonicalAddress(remoteAddress),
-  ).watch(server)
+  boundedConnections({
+    max: MAX_CONNECTIONS,
+    maxPerPeer: MAX_CONNECTIONS_PER_PEER,
+    peerOf: ({ remoteAddress = '' }) => canonicalAddress(remoteAddress),
+  }).watch(server)
   return server
 }

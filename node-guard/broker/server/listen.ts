@@ -2,17 +2,18 @@
  * Listeners, one per address, each bound on its own and again when it is lost: the firewall's link may come after the broker, an
  * IPv6 address is tentative for a second or two, and a predecessor may still hold the port.
  */
+
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { hostPort } from '../../../common/addresses.ts'
 import { backoff } from '../../../common/backoff.ts'
-import { type Clock, pause } from '../../../common/clock.ts'
+import { pause } from '../../../common/clock.ts'
+import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
-import type { Logger } from '../../../common/log.ts'
 import { endOf } from './end.ts'
 
-export type Listeners = {
+type Listeners = {
   /** Addresses bound now. */
   readonly bound: () => readonly AddressInfo[]
   /** Accepts no more and answers what was asked; resolves when no connection is left. */
@@ -26,7 +27,7 @@ export function listenAll(
   addresses: readonly string[],
   port: number,
   createServer: () => Server,
-  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+  { clock, log }: Pick<Deps, 'clock' | 'log'>,
 ): Listeners {
   const stopping = new AbortController()
   const { signal } = stopping

@@ -1,7 +1,7 @@
 /** A waiting line in which namespaces take turns, so that however many wait of one, another's single one is not kept waiting. */
 
 /** Whoever waits: an object of its own for each. */
-export type Waiting = { readonly namespace: string }
+type Waiting = { readonly namespace: string }
 
 export type FairLine = {
   readonly add: (turn: Waiting, start: () => void) => void

@@ -17,6 +17,13 @@ const lifeOf = ({ issuedAt, expiration }: Issued) => expiration - issuedAt
 export const left = ({ issued, at }: Held, clock: SteadyClock): number =>
   Math.min(issued.expiration - clock.now(), at + lifeOf(issued) - clock.monotonic())
 
+/** A session with less left is not handed out. */
+const MIN_LEFT_MS = 60_000
+
+/** The session if it may be handed out, as far as its life goes. */
+export const usable = (held: Held | undefined, clock: SteadyClock): Held | undefined =>
+  held && left(held, clock) > MIN_LEFT_MS ? held : undefined
+
 /** Less than half of the life is left. */
 export const isPastHalf = (held: Held, clock: SteadyClock): boolean =>
   left(held, clock) <= lifeOf(held.issued) / 2

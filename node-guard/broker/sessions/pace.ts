@@ -5,7 +5,7 @@
  */
 import type { Clock } from '../../../common/clock.ts'
 
-export type Pace = {
+type Pace = {
   /** Takes one call when it may be made now. */
   readonly take: () => boolean
   /** Milliseconds until one may be made; 0 when it may. */

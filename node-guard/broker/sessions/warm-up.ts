@@ -4,10 +4,10 @@
  */
 import { identityOfAnnotations, sameIdentity } from '../../../common/identity.ts'
 import { Problem } from '../../../common/protocol.ts'
-import type { Who } from '../authenticate/caller.ts'
-import type { Namespaces } from '../kubernetes/namespaces.ts'
+import type { Authorizer } from '../authorize/authorize.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import type { Pods } from '../kubernetes/pods.ts'
+import { grantOf } from './entries.ts'
 import type { Sessions } from './sessions.ts'
 
 export type WarmUp = {
@@ -19,23 +19,20 @@ export type WarmUp = {
   readonly all: () => void
 }
 
-/** @param by `entitlement` decides as it does for a request */
-export function warmUp(by: {
+/** @param deps `entitlement` decides as it does for a request */
+export function warmUp(deps: {
   readonly pods: Pick<Pods, 'all'>
-  readonly namespaces: Pick<Namespaces, 'get'>
-  readonly entitlement: Who['entitlement']
+  readonly entitlement: Authorizer['entitlement']
   readonly sessions: Pick<Sessions, 'warm'>
   readonly roleKey: string
 }): WarmUp {
-  const { pods, namespaces, entitlement, sessions, roleKey } = by
+  const { pods, entitlement, sessions, roleKey } = deps
   const consider = (pod: PodRecord) => {
     if (!isStarting(pod, roleKey)) return
     try {
-      const { request } = entitlement(pod, namespaces.get(pod.namespace))
-      const { uid, namespace, name } = pod
-      sessions.warm({ pod: { uid, namespace, name }, request })
+      sessions.warm(grantOf(pod, entitlement(pod)))
     } catch (error) {
-      // It is told when the sidecar asks.
+      // Its sidecar is answered with it when it asks.
       if (!(error instanceof Problem)) throw error
     }
   }

@@ -1,27 +1,27 @@
-/** What goes onto a node, besides the rules: a systemd unit, and a shell script that puts both there. */
+/** What a node gets besides the rules: a systemd unit, and a shell script that installs both. */
 import { VERSION } from '../../../common/version.ts'
 import { iptablesBootRules } from './iptables-script.ts'
 import { type BootAddresses, bootRules } from './rules.ts'
 
 export const UNIT = 'pod2iam-boot.service'
-export const UNIT_PATH = `/etc/systemd/system/${UNIT}`
-/** What runs pods, or brings what runs them: kubelets by the names of kubeadm and EKS, k3s, RKE2 and k0s. */
+const UNIT_PATH = `/etc/systemd/system/${UNIT}`
+/** Services that run pods: the kubelet as kubeadm and EKS call it, and the services of k3s, RKE2 and k0s. */
 const KUBELETS = ['kubelet', 'k3s', 'k3s-agent', 'rke2-server', 'rke2-agent', 'k0scontroller', 'k0sworker']
 const RUNTIMES = ['containerd', 'crio', 'docker']
-/** What flushes all rules when it starts. */
+/** Services that flush all rules when they start. */
 const FLUSHING = ['nftables', 'iptables', 'ip6tables', 'netfilter-persistent', 'firewalld']
 
 const services = (names: readonly string[]) => names.map((name) => `${name}.service`).join(' ')
 
-/** By what means a node loads rules at its boot. */
+/** The ways in which a node loads rules at boot. */
 export const BOOT_BACKENDS = ['nft', 'iptables'] as const
 export type BootBackend = (typeof BOOT_BACKENDS)[number]
 
 type Form = {
   readonly path: string
-  /** What loads the file. */
+  /** The command that loads the file. */
   readonly command: string
-  /** Of the node's distribution. */
+  /** A package of the node's distribution. */
   readonly needs: string
   readonly rules: (addresses: BootAddresses) => { readonly file: string; readonly marker: string }
 }
@@ -36,11 +36,11 @@ const FORMS: Readonly<Record<BootBackend, Form>> = {
   },
 }
 
-/** By these the guard knows its rules, whichever form the node has. */
+/** The markers of the rules of all forms: by these the guard recognises them. */
 export const bootMarkers = (addresses: BootAddresses): readonly string[] =>
   BOOT_BACKENDS.map((backend) => FORMS[backend].rules(addresses).marker)
 
-/** The rules with a head that says where they come from. */
+/** The rules, with a header that says where they come from. */
 export function rulesFile(backend: BootBackend, addresses: BootAddresses): string {
   const { command, rules } = FORMS[backend]
   return `#!${command}
@@ -50,8 +50,8 @@ ${rules(addresses).file}`
 }
 
 /**
- * The unit. Before the network is up, after what flushes rules; without it no kubelet: a node whose rules cannot be
- * loaded must not run pods.
+ * The systemd unit: before the network is up, and after the services that flush rules. The kubelet requires it, since a
+ * node whose rules cannot be loaded must not run pods.
  */
 export function unitFile(backend: BootBackend): string {
   const { command, path } = FORMS[backend]
@@ -76,7 +76,7 @@ RequiredBy=${services(KUBELETS)}
 `
 }
 
-/** A script for user data: writes both files and loads the rules now and at every boot. Safe to run again. */
+/** A script for user data: writes both files, and loads the rules now and at every boot. It can be run repeatedly. */
 export function userData(backend: BootBackend, addresses: BootAddresses): string {
   const { path, needs } = FORMS[backend]
   const others = BOOT_BACKENDS.filter((other) => other !== backend).map((other) => FORMS[other].path)

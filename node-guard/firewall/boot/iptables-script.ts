@@ -1,27 +1,27 @@
 /**
- * The rules that a node loads at its boot, for iptables: the guard's own chains, without what only a running guard knows.
- * A shell script, since what `iptables-restore` reads cannot say "the jump, unless it is there".
+ * The rules that a node loads at boot, for iptables: the guard's chains, without what only a running guard knows. A shell
+ * script, since the input of `iptables-restore` cannot express "the jump, unless it is there".
  */
 
 import { type Chain, restoreInput } from '../iptables/chains.ts'
 import type { Family } from '../iptables/command.ts'
-import { iptablesRules } from '../iptables/guard-rules.ts'
 import { type IptablesTable, together } from '../iptables/saved.ts'
+import { iptablesRules } from '../rules/guard-iptables.ts'
 import { type BootAddresses, type BootRules, fingerprint } from './rules.ts'
 
 /**
- * Tells the guard that the node loads rules at boot, and which: a chain without rules, named after them. The name does not
- * begin as the guard's own chains do, so that it stays when those are replaced or removed.
+ * Marks which rules the node loads at boot: a chain without rules, named after them. Its prefix is not that of the guard's
+ * chains, so that it stays when these are replaced or removed.
  */
 export const BOOT_CHAINS = 'POD2IAM_BOOT_'
-/** Where it is, of IPv4: the table that others use least. */
+/** The table of the marker, of IPv4: the one that other programs use least. */
 export const BOOT_CHAINS_TABLE: IptablesTable = 'mangle'
 
 const NOTHING = together([])
-/** Seconds; for iptables-legacy. By then whoever restores the rules of a node is done. */
+/** Seconds, for the lock of iptables-legacy: restoring all rules of a node does not take longer. */
 const LOCK_WAIT = 5
 
-/** A script for `/bin/sh`. It may run again, whatever of these rules is there: each table is replaced in one transaction. */
+/** A script for `/bin/sh`. It can be run whatever exists of these rules: each table is replaced in one transaction. */
 export function iptablesBootRules(addresses: BootAddresses): BootRules {
   const chains = (family: Family) => iptablesRules({ ...addresses, uplinks: [] }, family)
   const marker = `${BOOT_CHAINS}${fingerprint(JSON.stringify([chains(4), chains(6)]))}`
@@ -59,7 +59,7 @@ ${loads('ip6tables', chains(6))}`
 
 const TABLES: readonly IptablesTable[] = ['mangle', 'filter', 'nat']
 
-/** What drops before what refuses, as the guard writes them. */
+/** The tables in the order in which the guard writes them: mangle, which drops, before filter, which refuses. */
 function loads(program: string, chains: readonly Chain[], marker?: string): string {
   const load = (table: IptablesTable) => {
     const marks = table === BOOT_CHAINS_TABLE && marker !== undefined ? [`:${marker} - [0:0]`] : []

@@ -1,5 +1,5 @@
 import { oneOf, settingsOrExit } from '../../../common/settings.ts'
-import { ADDRESS_SETTINGS } from '../addresses.ts'
+import { ADDRESS_SETTINGS } from '../shared-settings.ts'
 import { BOOT_BACKENDS, rulesFile, unitFile, userData } from './files.ts'
 
 export const BOOT_SETTINGS = {
@@ -16,7 +16,7 @@ export const BOOT_SETTINGS = {
   ...ADDRESS_SETTINGS,
 }
 
-/** `firewall boot-rules`: prints what a node needs to be shut before its kubelet starts; changes nothing. */
+/** `firewall boot-rules`: prints what shuts a node before its kubelet starts; changes nothing. */
 export function runBootRules(argv: readonly string[]): void {
   const settings = settingsOrExit('pod2iam firewall boot-rules', BOOT_SETTINGS, argv)
   const addresses = { metadata: settings.metadataAddress, broker: settings.brokerAddress }

@@ -1,24 +1,24 @@
 /**
- * The rules that a node loads at its boot, before its kubelet: the guard's own table, without what only a running guard
- * knows. The guard then replaces its rules in one transaction, so that there is no moment without. The same for iptables
- * is in `iptables-script.ts`.
+ * The rules that a node loads at boot, before its kubelet starts: the guard's table, without what only a running guard
+ * knows. The guard then replaces its rules in one transaction, so that there is no moment without rules. For iptables see
+ * `iptables-script.ts`.
  */
 
 import { tableCommands } from '../nft/commands.ts'
-import { guardRuleset } from '../nft/guard-ruleset.ts'
-import type { TableName } from '../nft/table.ts'
+import type { TableName } from '../nft/table-content.ts'
+import { guardRuleset } from '../rules/guard-nft.ts'
 
 /**
- * Tells the guard that the node loads rules at boot, and which: its one chain is named after them. It stays when the guard
- * has replaced the rules themselves.
+ * Marks which rules the node loads at boot: its only chain is named after them. It stays when the guard replaces the
+ * rules themselves.
  */
 export const BOOT_TABLE: TableName = 'inet pod2iam_boot'
 const CHAIN = 'rules_'
 
 export type BootRules = {
-  /** What the node keeps: a file for `nft -f`, or a shell script. */
+  /** The file that the node keeps: for `nft -f`, or a shell script. */
   readonly file: string
-  /** Name of the marker's chain: another one wherever the rules differ. */
+  /** Name of the marker's chain; it differs whenever the rules differ. */
   readonly marker: string
 }
 
@@ -31,7 +31,7 @@ export function bootRules(addresses: BootAddresses): BootRules {
   const marker = `${CHAIN}${fingerprint(commands)}`
   const lines = [
     commands,
-    // Anew, so that it has one chain.
+    // Deleted first, so that it has one chain.
     `add table ${BOOT_TABLE}`,
     `delete table ${BOOT_TABLE}`,
     `add table ${BOOT_TABLE}`,
@@ -40,7 +40,7 @@ export function bootRules(addresses: BootAddresses): BootRules {
   return { file: `${lines.join('\n')}\n`, marker }
 }
 
-/** FNV-1a, 32 bits: it tells releases and settings apart, and protects nothing. */
+/** FNV-1a, 32 bits: it distinguishes releases and settings, and is no protection. */
 export function fingerprint(text: string): string {
   let state = 0x811c9dc5
   for (const byte of Buffer.from(text)) state = Math.imul(state ^ byte, 0x01000193) >>> 0

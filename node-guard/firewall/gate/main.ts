@@ -4,19 +4,19 @@ import { createProof } from '../../../common/block/proof.ts'
 import { lineLogger } from '../../../common/log.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
 import { VERSION } from '../../../common/version.ts'
-import { exec } from '../exec.ts'
+import { exec } from '../process/exec.ts'
 import { createPodRules } from './pod-rules.ts'
 import { askReadiness } from './readiness.ts'
 import { addMissingRoutes } from './route.ts'
 import { GATE_SETTINGS } from './settings.ts'
-import { type GateWorld, runSteps } from './steps.ts'
+import { type GateOptions, runSteps } from './steps.ts'
 
 /**
- * 128 + SIGTERM, unlike our other processes' 0: an init container that ends with 0 lets the next one start, and a
- * gate that was told to stop has opened nothing.
+ * 128 + SIGTERM, not 0 as in our other programs: after an init container that ends with 0 the next one starts, and a
+ * gate that was stopped has not loaded the redirect.
  */
 const TERMINATED = 143
-/** The sidecar answers from memory; on a starved node a poll may take longer and is made again. */
+/** The sidecar answers from memory. On an overloaded node an answer may take longer; then it is asked again. */
 const READY_TIMEOUT_MS = 500
 
 /** `firewall redirect`, the pod's gate: exit code 0 lets the pod's further containers start. */
@@ -29,7 +29,7 @@ export async function runGate(argv: readonly string[]): Promise<void> {
   log.info('gate starts', { version: VERSION, redirect: settings.redirect, proof: settings.proof })
 
   const rules = createPodRules(exec, { metadata, broker, brokerPort, sidecarPort }, log)
-  const world: GateWorld = {
+  const options: GateOptions = {
     prove: createProof({
       metadata,
       acceptDrop: settings.acceptDrop,
@@ -50,9 +50,9 @@ export async function runGate(argv: readonly string[]): Promise<void> {
     sleep: (milliseconds) => sleep(milliseconds),
     log,
   }
-  const outcome = await runSteps(settings, world)
+  const outcome = await runSteps(settings, options)
   if (outcome.ok) process.exit(0)
   // The last line is what `kubectl describe pod` shows (FallbackToLogsOnError): a plain sentence, no JSON.
-  process.stderr.write(`pod2iam-gate: ${outcome.sentence}.\n`)
+  process.stderr.write(`pod2iam-gate: ${outcome.detail}.\n`)
   process.exit(1)
 }

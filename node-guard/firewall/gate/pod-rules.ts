@@ -1,28 +1,26 @@
 import type { Logger } from '../../../common/log.ts'
-import type { Exec } from '../exec.ts'
-import { tryRuleset } from '../nft/table.ts'
-import { inNewPod, proofRuleset, type RedirectRuleset, redirectRuleset } from './ruleset.ts'
-
-/** What the pod's rules are for: see `proofRuleset` and `redirectRuleset`. */
-export type Purpose = 'proof' | 'redirect'
+import { applyRuleset } from '../nft/table.ts'
+import type { Exec } from '../process/exec.ts'
+import type { Purpose, RedirectRuleset } from '../rules/pod.ts'
+import { inNewPod, proofRuleset, redirectRuleset } from '../rules/pod-nft.ts'
 
 /** The pod's rules: by nft, or by iptables where nft does not work in this pod. */
-export type PodRules = {
-  /** Puts these rules in the place of the last ones. Returns why it could not, or undefined. */
+type PodRules = {
+  /** Replaces the previous rules by these. Returns why it could not, or undefined. */
   readonly load: (purpose: Purpose) => Promise<string | undefined>
 }
 
 /**
- * Loads by nft until it says that it never will work here (not installed, or a kernel without what the rules need);
- * from then on by iptables. A passing failure is no reason to change: the other's rules would stay.
+ * Loads by nft until nft reports that it cannot work here (not installed, or a kernel that lacks what the rules need);
+ * from then on by iptables. A temporary failure is no reason to change, since the rules of nft would stay.
  */
 export function createPodRules(exec: Exec, options: RedirectRuleset, log: Logger): PodRules {
   const { metadata, sidecarPort } = options
   const quick = { proof: inNewPod.proof(metadata, sidecarPort), redirect: inNewPod.redirect(options) }
   const rulesets = { proof: proofRuleset(metadata, sidecarPort), redirect: redirectRuleset(options) }
-  /** Whatever keeps the quick one from being loaded, the whole one says it, or replaces it. */
+  /** If the quick ruleset cannot be loaded, for whatever reason, the complete one replaces it or gives the reason. */
   const loadByNft = async (purpose: Purpose) =>
-    (await tryRuleset(exec, quick[purpose])) && (await tryRuleset(exec, rulesets[purpose]))
+    (await applyRuleset(exec, quick[purpose])) && (await applyRuleset(exec, rulesets[purpose]))
   let why: string | undefined
   return {
     load: async (purpose) => {
@@ -32,7 +30,7 @@ export function createPodRules(exec: Exec, options: RedirectRuleset, log: Logger
         why = failed.detail
         log.info('nft does not work in this pod, iptables is tried', { detail: why })
       }
-      // Only where it is needed: every pod's start would pay for it.
+      // Imported only when needed, since it would slow down the start of every pod.
       const { loadByIptables } = await import('./iptables.ts')
       const failed = await loadByIptables(exec, options, purpose)
       return failed === undefined ? undefined : `${why}; ${failed}`

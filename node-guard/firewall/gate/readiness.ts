@@ -1,13 +1,13 @@
 import { connect } from 'node:net'
 
-/** What the sidecar says of itself, or why it could not be asked. */
+/** The sidecar's answer about itself, or why it could not be asked. */
 export type SidecarReadiness = { readonly ready: boolean; readonly code: string; readonly detail?: string }
 
 const MAX_ANSWER = 16 * 1024
 
 /**
- * Asks the sidecar's `/readyz` once. By hand over TCP: loading node:http takes longer than all the asking, and is
- * paid by every pod's start.
+ * Asks the sidecar's `/readyz` once. Over plain TCP, since loading node:http takes longer than the request and would slow
+ * down the start of every pod.
  */
 export function askReadiness(url: URL, timeoutMs: number): Promise<SidecarReadiness> {
   return new Promise((resolve) => {
@@ -21,7 +21,7 @@ export function askReadiness(url: URL, timeoutMs: number): Promise<SidecarReadin
     }
     const timer = setTimeout(() => end({ ready: false, code: 'no-answer' }), timeoutMs)
     socket.setEncoding('utf8')
-    // HTTP/1.0, so that the answer comes in one piece.
+    // HTTP/1.0, so that the answer is not chunked.
     socket.on('connect', () =>
       socket.write(`GET ${url.pathname}${url.search} HTTP/1.0\r\nHost: ${url.host}\r\n\r\n`),
     )

@@ -1,12 +1,12 @@
 import type { Route } from '../../../common/block/dial.ts'
-import { type Exec, whyFailed } from '../exec.ts'
+import { type Exec, whyFailed } from '../process/exec.ts'
 
 /**
- * Gives the pod a way to metadata addresses it has no route to (IPv6-only and IPv4-only pods): without one the kernel
- * gives up before the nat hook, and the redirect never sees the packet. The way is a local route on lo, not an
- * address: an address would also answer to neighbours, and would take port 80 from apps that listen on every address.
+ * Adds routes to metadata addresses that the pod cannot reach (in IPv6-only and IPv4-only pods): without a route the
+ * kernel gives up before the nat hook, so that the redirect never sees the packet. A local route on lo, not an address:
+ * an address would also answer to neighbours, and would take port 80 from apps that listen on every address.
  *
- * @returns a sentence for each address where that failed; such an app reaches the sidecar by the other family
+ * @returns a sentence for each address where that failed; the app then reaches the sidecar by the other family
  */
 export async function addMissingRoutes(
   exec: Exec,

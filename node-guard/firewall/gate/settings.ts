@@ -10,7 +10,10 @@ import {
   SettingError,
   type Settings,
 } from '../../../common/settings.ts'
-import { ADDRESS_SETTINGS } from '../addresses.ts'
+import { ADDRESS_SETTINGS, boundedDuration } from '../shared-settings.ts'
+
+const stepDuration = (fallback: string, help: string) =>
+  boundedDuration(fallback, [10, Infinity], 'at least 10ms', help)
 
 /** Settings of `firewall redirect`. */
 export const GATE_SETTINGS = {
@@ -20,8 +23,8 @@ export const GATE_SETTINGS = {
     'nft: load the pod redirect; env: the app finds the sidecar by environment',
   ),
   proof: oneOf(['enforce', 'report'], 'enforce', 'report: log what the proof found and go on'),
-  proofTimeout: bounded('60s', 'how long the real endpoint may stay reachable before this fails'),
-  proofInterval: bounded('1s', 'pause between two proofs, and how long one waits for an answer'),
+  proofTimeout: stepDuration('60s', 'how long the real endpoint may stay reachable before this fails'),
+  proofInterval: stepDuration('1s', 'pause between two proofs, and how long one waits for an answer'),
   acceptDrop: flag(false, 'three proofs in a row without an answer count as refused (Cilium drops silently)'),
   restartPolicy: oneOf(
     ['Always', 'OnFailure', 'Never'],
@@ -36,17 +39,6 @@ export const GATE_SETTINGS = {
   logLevel: oneOf(LOG_LEVELS, 'info', 'least level that is logged'),
 }
 export type GateSettings = Settings<typeof GATE_SETTINGS>
-
-/** A duration that is always there. */
-function bounded(fallback: string, help: string): Setting<number> {
-  const setting = duration(fallback, help)
-  const parse = (value: string) => {
-    const milliseconds = setting.parse(value)
-    if (milliseconds === undefined || milliseconds < 10) throw new SettingError('must be at least 10ms')
-    return milliseconds
-  }
-  return { ...setting, parse, fallback: () => parse(fallback) }
-}
 
 function httpUrl(help: string): Setting<URL | undefined> {
   const parse = (value: string) => {

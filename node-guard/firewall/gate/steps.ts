@@ -3,8 +3,8 @@ import type { Logger } from '../../../common/log.ts'
 import type { SidecarReadiness } from './readiness.ts'
 import type { GateSettings } from './settings.ts'
 
-/** What the gate does to the world; every function resolves, with a sentence where it failed. */
-export type GateWorld = {
+/** What the gate's steps are given; every function resolves, with a sentence if it failed. */
+export type GateOptions = {
   readonly prove: () => Promise<Proof>
   readonly loadRedirect: () => Promise<string | undefined>
   readonly askReadiness: () => Promise<SidecarReadiness>
@@ -14,34 +14,34 @@ export type GateWorld = {
   readonly log: Logger
 }
 
-export type GateOutcome =
+type GateOutcome =
   | { readonly ok: true }
   /** One sentence for a person who reads `kubectl describe pod`. */
-  | { readonly ok: false; readonly sentence: string }
+  | { readonly ok: false; readonly detail: string }
 
 const LOG_EVERY_MS = 10_000
-/** The sidecar is usually ready before it is asked; asked often, it costs the pod no time. */
+/** The sidecar is usually ready before it is asked; with short pauses the pod loses no time otherwise. */
 const READY_PAUSE_MS = 10
 
 /**
- * The gate, in order: prove that the real endpoint is refused, load the pod's redirect, wait for the sidecar. The
- * proof comes first, since behind the redirect nothing could be seen of the real endpoint.
+ * The gate's steps, in order: prove that the real endpoint is refused, load the pod's redirect, wait for the sidecar. The
+ * proof comes first, since the redirect hides the real endpoint.
  */
-export async function runSteps(settings: GateSettings, world: GateWorld): Promise<GateOutcome> {
-  const barred = await block(settings, world)
-  if (barred !== undefined) return { ok: false, sentence: barred }
+export async function runSteps(settings: GateSettings, options: GateOptions): Promise<GateOutcome> {
+  const barred = await block(settings, options)
+  if (barred !== undefined) return { ok: false, detail: barred }
   if (settings.redirect === 'nft') {
-    const failed = await untilDone(settings, world, 'the redirect', world.loadRedirect)
+    const failed = await untilDone(settings, options, 'the redirect', options.loadRedirect)
     if (failed !== undefined)
-      return { ok: false, sentence: `the pod's redirect could not be loaded: ${failed}` }
-    world.log.info('redirect loaded', { port: settings.sidecarPort })
+      return { ok: false, detail: `the pod's redirect could not be loaded: ${failed}` }
+    options.log.info('redirect loaded', { port: settings.sidecarPort })
   }
-  return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, world)
+  return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, options)
 }
 
 /** Proves the block. Returns why it is not proven, or undefined to go on. */
-async function block(settings: GateSettings, world: GateWorld): Promise<string | undefined> {
-  const { log, prove } = world
+async function block(settings: GateSettings, options: GateOptions): Promise<string | undefined> {
+  const { log, prove } = options
   const round = async (): Promise<string | undefined> => {
     const proof = await prove()
     const { dialled } = proof
@@ -51,19 +51,19 @@ async function block(settings: GateSettings, world: GateWorld): Promise<string |
     else log.info('no real metadata endpoint can be reached', { detail: 'this pod has no route to one' })
     return undefined
   }
-  if (settings.proof === 'enforce') return untilDone(settings, world, 'the block', round)
+  if (settings.proof === 'enforce') return untilDone(settings, options, 'the block', round)
   const found = await round()
   if (found !== undefined) log.warn('block not proven, going on (--proof=report)', { detail: found })
   return undefined
 }
 
 /**
- * Tries a step until it succeeds, saying every ten seconds why it does not. Returns the last reason at
- * `--proof-timeout`; under `restartPolicy: Never` it goes on for ever, since a failed init container would end the pod.
+ * Tries a step until it succeeds, and logs every ten seconds why it does not. Returns the last reason after
+ * `--proof-timeout`; under `restartPolicy: Never` it never gives up, since a failed init container would end the pod.
  */
 async function untilDone(
   settings: GateSettings,
-  { now, sleep, log }: GateWorld,
+  { now, sleep, log }: GateOptions,
   what: string,
   step: () => Promise<string | undefined>,
 ): Promise<string | undefined> {
@@ -83,11 +83,11 @@ async function untilDone(
   }
 }
 
-/** Asks until the sidecar is ready, or until `--wait-timeout`; under `restartPolicy: Never` for ever, as `untilDone`. */
+/** Asks until the sidecar is ready, or until `--wait-timeout`; under `restartPolicy: Never` without end, like `untilDone`. */
 async function waitReady(
   settings: GateSettings,
   url: URL,
-  { askReadiness, now, sleep, log }: GateWorld,
+  { askReadiness, now, sleep, log }: GateOptions,
 ): Promise<GateOutcome> {
   const start = now()
   let logAt = start + LOG_EVERY_MS
@@ -103,7 +103,7 @@ async function waitReady(
     if (waitTimeout !== undefined && restartPolicy !== 'Never' && waited >= waitTimeout)
       return {
         ok: false,
-        sentence: `the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`,
+        detail: `the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`,
       }
     if (now() >= logAt) {
       log.warn('waiting for the sidecar', { code, detail, waited: seconds(waited) })

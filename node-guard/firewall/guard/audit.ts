@@ -1,14 +1,14 @@
-import { AUDIT_SECONDS, AUDIT_SIZE, SIGHTS, type Sight } from '../nft/guard-ruleset.ts'
 import type { AddedElement, TableContent } from '../nft/table-content.ts'
+import { AUDIT_SECONDS, MAX_AUDIT_SOURCES, SIGHTS, type Sight } from '../rules/guard-nft.ts'
 
 /**
- * `direct`: on its way to the real endpoint, as it was sent. `dnat`: another tool's DNAT gave it another destination
- * (kube2iam's and kiam's do), or sent it there from the address of something else.
+ * `direct`: sent to the real endpoint. `dnat`: another tool's DNAT sent it elsewhere (as kube2iam's and kiam's does), or
+ * sent it there from another address.
  */
-export type Via = 'direct' | 'dnat'
+type Via = 'direct' | 'dnat'
 export const VIAS = ['direct', 'dnat'] as const satisfies readonly Via[]
 
-/** One address that reached for the metadata service. */
+/** An address that sent packets to the metadata service. */
 export type Sighting = {
   readonly address: string
   readonly via: Via
@@ -18,20 +18,20 @@ export type Sighting = {
 }
 
 export type Sightings = {
-  /** The kernel's counts begin anew: the table was made. */
+  /** The table was made anew: the kernel's counters start at zero. */
   readonly restart: () => void
   /** Takes a reading of the table of `auditRuleset`. */
   readonly take: (content: TableContent) => void
-  /** What was seen by this process, the last seen first. */
+  /** What this process has seen, the most recent first. */
   readonly list: () => readonly Sighting[]
-  /** Packets since this process started; never falling. */
+  /** Packets since this process started; never decreasing. */
   readonly packets: () => Readonly<Record<Via, number>>
-  /** The kernel's list of sources is full: others are counted, but not named. */
+  /** The kernel's list of sources is full: further ones are counted, but not listed. */
   readonly full: () => boolean
 }
 
-/** What `firewall status` shows at most; more pods than a node has. */
-const SHOWN = 512
+/** How many `firewall status` shows at most: more than the pods of a node. */
+const MAX_LISTED = 512
 
 type Totals = Record<Sight, number>
 type Seen = { readonly totals: Totals; readonly shown: Record<Via, number>; readonly at: Record<Via, number> }
@@ -47,7 +47,7 @@ export function createSightings(now: () => number): Sightings {
   let last = new Map<string, number>()
   let full = false
 
-  /** What was added since the last reading. A source that the kernel forgot and saw again begins at 0. */
+  /** What was added since the last reading. A source that the kernel had forgotten starts at 0 again. */
   const since = (readings: Map<string, number>, key: string, packets: number) => {
     readings.set(key, packets)
     const before = last.get(key) ?? 0
@@ -68,7 +68,7 @@ export function createSightings(now: () => number): Sightings {
       else seen.at.dnat = Math.max(seen.at.dnat, at)
     }
     last = readings
-    full = Object.values(content.added).some(({ length }) => length >= AUDIT_SIZE)
+    full = Object.values(content.added).some(({ length }) => length >= MAX_AUDIT_SOURCES)
     for (const [seen, at] of askedAt) if (direct(seen.totals) > seen.shown.direct) seen.at.direct = at
     for (const seen of [all, ...byAddress.values()]) show(seen)
     forgetOldest(byAddress)
@@ -84,7 +84,7 @@ export function createSightings(now: () => number): Sightings {
         )
         .filter(({ packets }) => packets > 0)
         .sort((a, b) => b.at - a.at)
-        .slice(0, SHOWN)
+        .slice(0, MAX_LISTED)
         .map(({ at, ...sighting }) => ({ ...sighting, lastSeen: new Date(at).toISOString() })),
     packets: () => ({ ...all.shown }),
     full: () => full,
@@ -99,13 +99,13 @@ const newSeen = (): Seen => ({
 
 const direct = ({ asked, taken }: Totals) => asked - taken
 
-/** Sets are read one after the other: a packet counted in between must not make a count fall. */
+/** The sets are read one after the other: a packet that is counted in between must not make a total decrease. */
 function show({ totals, shown }: Seen): void {
   shown.direct = Math.max(shown.direct, direct(totals))
   shown.dnat = totals.taken + totals.led
 }
 
-/** What each set of `auditRuleset` holds. */
+/** The elements of the sets of `auditRuleset`. */
 function elementsOf(content: TableContent): (AddedElement & { sight: Sight; set: string })[] {
   return SIGHTS.flatMap((sight) =>
     [`${sight}4`, `${sight}6`].flatMap((set) =>
@@ -115,8 +115,8 @@ function elementsOf(content: TableContent): (AddedElement & { sight: Sight; set:
 }
 
 function forgetOldest(byAddress: Map<string, Seen>): void {
-  if (byAddress.size <= AUDIT_SIZE) return
+  if (byAddress.size <= MAX_AUDIT_SOURCES) return
   const lastSeen = ({ at }: Seen) => Math.max(at.direct, at.dnat)
   const oldestFirst = [...byAddress].sort(([, a], [, b]) => lastSeen(a) - lastSeen(b))
-  for (const [address] of oldestFirst.slice(0, byAddress.size - AUDIT_SIZE)) byAddress.delete(address)
+  for (const [address] of oldestFirst.slice(0, byAddress.size - MAX_AUDIT_SOURCES)) byAddress.delete(address)
 }

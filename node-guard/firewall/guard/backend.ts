@@ -1,49 +1,44 @@
-import type { CounterName, GuardRuleset } from '../nft/guard-ruleset.ts'
-import type { Watched } from './watch.ts'
+import type { Failure } from '../process/failure.ts'
+import type { Watched } from '../process/watch.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
+import type { Packets } from './counts.ts'
 
-/** By what means rules are made; `iptables-legacy` works where the kernel has no nf_tables. */
-export const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
+/** The ways of making rules; `iptables-legacy` works where the kernel has no nf_tables. */
+const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
 export type BackendName = (typeof BACKENDS)[number]
 
-/** What reading the rules back came to: `failed` or `differs` say why they are not as loaded; neither, that they are. */
+/** The result of reading the rules back: with neither `failed` nor `differs` they are as they were loaded. */
 export type Compared = {
   readonly failed?: string
   readonly differs?: 'is gone' | 'was changed' | 'is not first'
-  /** Packets by counter since the rules were loaded, where they could be read. */
-  readonly packets?: Readonly<Partial<Record<CounterName, number>>>
+  /** Packets by counter since the rules were loaded, if they could be read. */
+  readonly packets?: Partial<Packets>
 }
 
-/** Why something could not be done. */
-export type Failure = {
-  readonly detail: string
-  /** Not on this machine, however often it is tried: then nothing of ours was left by this means either… */
-  readonly unusable: boolean
-  /** …but where rules stand by this means, and nobody could look whether some are ours. */
-  readonly mayStand?: true
-}
-
-/** One way of keeping the guard's rules in the kernel. Nothing in it throws. */
+/** One way of keeping the guard's rules in the kernel. None of its functions throws. */
 export type Backend = {
   readonly name: BackendName
-  /** What of ours stands in the kernel, for sentences. */
+  /** What it keeps in the kernel, for use in sentences. */
   readonly what: string
-  /** Loads these rules in the place of what is there of ours, without a moment in between. */
+  /** Replaces our rules by these, without a moment in between. */
   readonly load: (rules: GuardRuleset) => Promise<Failure | undefined>
   /** Reads back what was loaded last. */
   readonly compare: () => Promise<Compared>
-  /** What is watched told that the rules are no more as they were loaded: they are loaded again before they are read. */
+  /** Whether notifications say that the rules are no longer as loaded: then they are loaded again before they are read. */
   readonly heard?: () => 'is gone' | 'was changed' | undefined
-  /** Removes all that is ours by this means, and looks that it is gone: what became of it. */
+  /** Removes all rules that this backend made, and checks that they are gone. */
   readonly remove: () => Promise<'absent' | 'removed' | Failure>
-  /** What tells of changes; undefined where nothing does. */
+  /** What notifies of changes; undefined where nothing does. */
   readonly watched: () => Promise<Watched | undefined>
-  /** What makes up for that. */
+  /** What replaces notifications. */
   readonly unwatched?: {
-    /** Whether some rules are seen to be gone: then it is `heard` too. Cheap; says so once. */
+    /** Whether some rules are found to be gone, which `heard` then reports, too. Cheap; true once for each loss. */
     readonly isDisturbed: () => boolean
+    /** How often that is checked, milliseconds. */
+    readonly checkEvery: number
     /** How often rules are read back, milliseconds. */
     readonly readEvery: number
   }
-  /** Why it keeps less than is promised on this node, once it loaded; one sentence, or undefined. */
+  /** Why it does less than documented on this node, known once it loaded; one sentence, or undefined. */
   readonly limits?: () => string | undefined
 }

@@ -1,38 +1,38 @@
 import type { Logger } from '../../../common/log.ts'
-import { COUNTERS, type CounterName, type GuardRuleset } from '../nft/guard-ruleset.ts'
 import type { Ways } from '../node/network.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
 import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
+import { createCounts, type Packets, zero } from './counts.ts'
 
-/** What made us look. `uplinks`: the ways into the node changed; `monitor`: events were missed while it was away. */
+/** Why the rules are checked. `uplinks`: the ways into the node changed. `monitor`: notifications may have been missed. */
 export const CAUSES = ['start', 'event', 'poll', 'monitor', 'uplinks'] as const
 export type Cause = (typeof CAUSES)[number]
 
 export type BlockState = {
-  /** The kernel holds exactly the rules we loaded, as last read back. */
+  /** When last read back, the kernel had exactly the rules that we loaded. */
   readonly verified: boolean
-  /** When that was last looked at, milliseconds; undefined before the first time. */
+  /** When they were last read back, milliseconds; undefined before the first time. */
   readonly checkedAt: number | undefined
   /** One sentence where `verified` is false. */
   readonly detail: string | undefined
-  /** By what means the rules stand; undefined before they did. */
+  /** The backend that keeps the rules; undefined before it has loaded them. */
   readonly backend: BackendName | undefined
   /** Why it is not the first that `--backend` admits. */
   readonly fallback: string | undefined
-  /** Why it keeps less than is promised on this node. */
+  /** Why it does less than documented on this node. */
   readonly limited?: string | undefined
-  /** Why rules of another backend may stand beside it. */
+  /** Why there may be rules of another backend, too. */
   readonly othersLeft: string | undefined
   /** Packets by counter since this process started. */
-  readonly packets: Readonly<Record<CounterName, number>>
-  /** How often somebody else's change was undone, by what made us look. */
+  readonly packets: Packets
+  /** How often a change by another program was undone, by why the rules were checked. */
   readonly repairs: Readonly<Record<Cause, number>>
 }
 
-export const NO_PACKETS: BlockState['packets'] = zero(COUNTERS)
 export const NO_REPAIRS: BlockState['repairs'] = zero(CAUSES)
 
-export type BlockOptions = {
+type BlockOptions = {
   readonly metadata: readonly string[]
   readonly broker: readonly string[]
   readonly choice: Choice
@@ -50,9 +50,8 @@ export type Block = { readonly check: (cause: Cause) => Promise<void>; readonly 
  * them back again; it never throws. Not to be called while it runs (see `singleFlight`).
  */
 export function createBlock({ metadata, broker, choice, ways, now, log }: BlockOptions): Block {
-  const packets = { ...NO_PACKETS }
+  const counts = createCounts()
   const repairs = { ...NO_REPAIRS }
-  let counted: NonNullable<Compared['packets']> = {}
   let wanted: string | undefined
   let verdict: Pick<BlockState, 'verified' | 'checkedAt' | 'detail'> = {
     verified: false,
@@ -67,16 +66,6 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
     verdict = { verified: detail === undefined, checkedAt: now(), detail }
   }
 
-  /** Counters restart with every load; ours go on. */
-  const count = (read: NonNullable<Compared['packets']>) => {
-    for (const name of COUNTERS) {
-      const value = read[name] ?? 0
-      const before = counted[name] ?? 0
-      packets[name] += value >= before ? value - before : value
-    }
-    counted = read
-  }
-
   const check = async (cause: Cause) => {
     const rules: GuardRuleset = { metadata, broker, ...ways() }
     const key = JSON.stringify(rules)
@@ -86,10 +75,10 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
       const heard = backend.heard?.()
       const { failed, differs, packets }: Compared =
         heard === undefined ? await backend.compare() : { differs: heard }
-      if (packets !== undefined) count(packets)
+      if (packets !== undefined) counts.read(packets)
       if (differs === undefined) return conclude(failed)
       found = differs
-      // Until they stand again: iptables-legacy may wait seconds for its lock.
+      // Until they are loaded again: iptables-legacy may wait seconds for its lock.
       verdict = {
         verified: false,
         checkedAt: now(),
@@ -98,7 +87,7 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
     }
     const failed = await choice.load(rules)
     if (failed === undefined) {
-      counted = {}
+      counts.restart()
       wanted = key
       if (found !== undefined) {
         repairs[cause]++
@@ -124,12 +113,8 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
       fallback: choice.fallback(),
       limited: choice.chosen()?.limits?.(),
       othersLeft: choice.left(),
-      packets: { ...packets },
+      packets: counts.total(),
       repairs: { ...repairs },
     }),
   }
-}
-
-function zero<const K extends string>(keys: readonly K[]): Record<K, number> {
-  return Object.fromEntries(keys.map((key) => [key, 0])) as Record<K, number>
 }

@@ -1,34 +1,37 @@
 import type { Logger } from '../../../common/log.ts'
-import type { GuardRuleset } from '../nft/guard-ruleset.ts'
-import type { Backend, Failure } from './backend.ts'
-import type { Backends } from './selection.ts'
+import type { Failure } from '../process/failure.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
+import type { Backend } from './backend.ts'
+import type { Backends } from './backends.ts'
 
-/** The backend by which this process keeps its rules. */
+/** The backend with which this process keeps its rules. */
 export type Choice = {
-  /** The backend that works; undefined before one did. */
+  /** The backend that works; undefined before one has loaded the rules. */
   readonly chosen: () => Backend | undefined
   /** Why it is not the first that `--backend` admits; undefined where it is. */
   readonly fallback: () => string | undefined
   /** Loads rules and reads them back, by the first backend that can. Returns why none could, or undefined. */
   readonly load: (rules: GuardRuleset) => Promise<string | undefined>
-  /** Removes, once, what other backends left behind. To be called when rules are verified, never before. */
+  /** Removes, once, the rules that other backends left behind. To be called when rules are verified, never before. */
   readonly removeOthers: () => Promise<void>
-  /** Why rules of another backend may stand beside the chosen one's; undefined where none do, as far as is known. */
+  /** Why there may be rules of another backend, too; undefined where none are known of. */
   readonly left: () => string | undefined
 }
 
-export type ChoiceOptions = {
+/** Begins to watch for changes of a backend's rules, whether it is chosen in the end or not; returns what ends it. */
+export type Follow = (backend: Backend, isChosen: () => boolean) => Promise<() => void>
+
+type ChoiceOptions = {
   readonly backends: Backends
-  /** Begins to watch for changes of a backend's rules; returns what ends it. */
-  readonly follow: (backend: Backend) => Promise<() => void>
+  readonly follow: Follow
   readonly log: Logger
 }
 
 type LoadFailure = { readonly detail: string /** Another backend is worth a try. */; readonly next: boolean }
 
 /**
- * Chooses by trying. The first backend that works is kept for the life of the process: a passing failure is no reason
- * to leave rules that stand.
+ * Chooses by trying. The first backend that works is kept for the life of the process: a temporary failure is no reason
+ * to abandon rules that are loaded.
  */
 export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
   let chosen: Backend | undefined
@@ -40,8 +43,8 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
     const failures: string[] = []
     const details: string[] = []
     for (const backend of await backends.candidates()) {
-      // Before loading: a change right after it must not go unseen.
-      const unfollow = await follow(backend)
+      // Before loading, so that a change right after it is noticed.
+      const unfollow = await follow(backend, () => chosen === backend)
       const failure = await loadAndLook(backend, rules)
       if (failure === undefined) {
         chosen = backend
@@ -77,7 +80,7 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
         const failure = await removeOne(backend)
         if (failure !== undefined) failures.push(failure)
       }
-      // What is unusable stays so for the life of this process.
+      // A backend that is unusable stays so for the life of this process.
       alone = failures.every(({ unusable }) => unusable)
       const detail = failures.length > 0 ? failures.map((failure) => failure.detail).join('; ') : undefined
       if (detail !== undefined && detail !== left)
@@ -95,7 +98,7 @@ async function loadAndLook(backend: Backend, rules: GuardRuleset): Promise<LoadF
     const { failed, differs } = await backend.compare()
     if (failed !== undefined) return { detail: failed, next: true }
     if (differs === undefined) return undefined
-    // Others change one table after another: that is no quarrel yet.
+    // Other programs change one table after another, so one difference is not yet a conflict.
     if (attempt < 3) continue
     return {
       detail: `what was loaded as ${backend.what} ${differs} at once: find what else changes the firewall of this node (nft monitor)`,

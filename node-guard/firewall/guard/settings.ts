@@ -1,17 +1,7 @@
 import { FIREWALL_HEALTH_PORT, STATE_DIR } from '../../../common/addresses.ts'
 import { LOG_LEVELS } from '../../../common/log.ts'
-import {
-  duration,
-  flag,
-  oneOf,
-  optional,
-  port,
-  type Setting,
-  SettingError,
-  type Settings,
-  text,
-} from '../../../common/settings.ts'
-import { ADDRESS_SETTINGS } from '../addresses.ts'
+import { flag, oneOf, optional, port, type Settings, text } from '../../../common/settings.ts'
+import { ADDRESS_SETTINGS, boundedDuration } from '../shared-settings.ts'
 
 /** Settings of `firewall guard`. */
 export const GUARD_SETTINGS = {
@@ -29,32 +19,26 @@ export const GUARD_SETTINGS = {
   dataplane: oneOf(
     ['auto', 'netfilter'],
     'auto',
-    'auto: not verified where a dataplane goes round netfilter or may; netfilter: it is known not to',
+    'auto: not verified where the dataplane bypasses netfilter, or may; netfilter: it is known not to',
   ),
   hostInterface: optional('accepted for kube2iam users and not needed: rules name no pod interface'),
-  pollInterval: pollInterval(),
+  pollInterval: boundedDuration(
+    '10s',
+    [100, 300_000],
+    'from 100ms to 5m',
+    'how often the rules are read back although no event came',
+  ),
   healthPort: port(FIREWALL_HEALTH_PORT, 'port of /livez, /readyz and /metrics'),
   stateDir: text(STATE_DIR, 'directory shared with the broker'),
   logLevel: oneOf(LOG_LEVELS, 'info', 'least level that is logged'),
 }
 export type GuardSettings = Settings<typeof GUARD_SETTINGS>
 
-/** Why settings that are each in order do not go together; one sentence, or undefined. */
+/** Why settings that are valid by themselves contradict each other; one sentence, or undefined. */
 export function conflictOf({ mode, backend, ownedTable }: GuardSettings): string | undefined {
   if (mode === 'audit' && backend === 'iptables')
     return '--mode audit needs nft: iptables cannot count by address; use --backend auto or nft, or another mode.'
   if (ownedTable && backend === 'iptables')
     return '--owned-table needs nft: iptables has no tables that belong to a process; use --backend auto or nft, or leave it false.'
   return undefined
-}
-
-function pollInterval(): Setting<number> {
-  const setting = duration('10s', 'how often the rules are read back although no event came')
-  const parse = (value: string) => {
-    const milliseconds = setting.parse(value)
-    if (milliseconds === undefined || milliseconds < 100 || milliseconds > 300_000)
-      throw new SettingError('must be from 100ms to 5m')
-    return milliseconds
-  }
-  return { ...setting, parse, fallback: () => parse('10s') }
 }

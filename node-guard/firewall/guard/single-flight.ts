@@ -1,6 +1,6 @@
 /**
- * Runs `work` one at a time: a trigger during a run makes one more run after it, however many there were, with the
- * first trigger's argument. `work` must not throw.
+ * Runs `work` one at a time: any number of triggers during a run cause one more run after it, with the argument of the
+ * first of them. `work` must not throw.
  */
 export function singleFlight<T>(work: (argument: T) => Promise<void>): (argument: T) => Promise<void> {
   let running: Promise<void> | undefined

@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs'
+import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import type { Chain } from './chains.ts'
 import type { Family } from './command.ts'
 import type { LostTables } from './events.ts'
-import { GUARD_CHAINS } from './guard-rules.ts'
 import type { IptablesTable } from './saved.ts'
 
-/** How often the canaries are looked at, milliseconds. Each look wakes this process: it costs some 1.5 % of a core. */
-const LOOK_MS = 30
+/** How often the canaries are checked, milliseconds. Each check wakes this process: some 1.5 % of a core in all. */
+export const CANARY_CHECK_MS = 30
 const DIRECTORY = '/proc/net/xt_recent'
-/** One canary in each table: beside the jump of which the loss opens most. */
+/** One canary in each table: beside the jump whose loss opens most. */
 const PLACES: Readonly<Record<IptablesTable, string>> = {
   filter: 'FORWARD',
   mangle: 'POSTROUTING',
@@ -16,28 +16,28 @@ const PLACES: Readonly<Record<IptablesTable, string>> = {
 }
 
 /**
- * What shows at once that rules of iptables-legacy were flushed. A table counts as lost with its canary: mostly all of it
- * is. Where no more than its chain was flushed, reading after the repair finds what then stands twice.
+ * Shows at once that rules of iptables-legacy were flushed. A table counts as lost with its canary, since usually the
+ * whole table is. If only that chain was flushed, the reading after the repair finds the rules that then exist twice.
  */
 export type Canaries = LostTables & {
-  /** Chains with a canary in each table; as they are where this kernel cannot have any. */
+  /** Adds a canary in each table to these chains; returns them unchanged where this kernel cannot have canaries. */
   readonly add: (chains: readonly Chain[], family: Family) => readonly Chain[]
-  /** Rules with them could not be loaded: from now on there are none. False where that is no news, or cannot be why. */
+  /** Rules with canaries could not be loaded: from now on there are none. False if they cannot be the reason. */
   readonly giveUp: () => boolean
-  /** Without them it is no better: they were not why. */
+  /** Loading failed without them, too: they were not the reason. */
   readonly resume: () => void
-  /** All that was added stands in the kernel, as read back. */
+  /** All canaries are in the kernel, as read back. */
   readonly expect: () => void
-  /** Whether one is gone since they were expected; says so once. */
+  /** Whether one has disappeared since `expect`; true once for each loss. */
   readonly isOneGone: () => boolean
-  /** There are none, since this kernel lacks what they need, or does not show them here. */
+  /** Whether there are none because this kernel lacks what they need, or does not show them here. */
   readonly missing: () => boolean
 }
 
 /**
- * iptables-legacy tells nobody of changes, and reading its rules takes two processes. But a rule with a list of xt_recent
- * has a file in /proc/net for as long as it stands, so that its loss can be seen for next to nothing. These rules match no
- * packet: none has the unspecified source address, and nobody puts one on the list.
+ * iptables-legacy has no notifications, and reading its rules takes two processes. But a rule with a list of xt_recent
+ * has a file in /proc/net as long as the rule exists, so that its loss is visible at almost no cost. These rules match no
+ * packet: none has the unspecified source address, and nothing adds an address to the list.
  *
  * @param exists whether a file exists
  */
@@ -57,11 +57,8 @@ export function createCanaries(exists: (file: string) => boolean = existsSync): 
       const placed = chains.map((chain) =>
         PLACES[chain.table] === chain.hook ? { ...chain, canary: condition(chain.table, family) } : chain,
       )
-      const added = placed.filter(({ canary }) => canary !== undefined)
-      tables.set(
-        family,
-        added.map(({ table }) => table),
-      )
+      const added = placed.filter(({ canary }) => canary !== undefined).map(({ table }) => table)
+      tables.set(family, added)
       return placed
     },
     giveUp: () => {
@@ -73,7 +70,7 @@ export function createCanaries(exists: (file: string) => boolean = existsSync): 
       state = 'untried'
     },
     expect: () => {
-      // Where their files never were, each look would find a loss.
+      // Without their files, every check would report a loss.
       if (state === 'untried') state = areAllThere() ? 'standing' : 'missing'
       expected = state === 'standing'
     },
@@ -84,7 +81,7 @@ export function createCanaries(exists: (file: string) => boolean = existsSync): 
       return true
     },
     any: () => anyLost,
-    // As it is by now: another flushes one table after the other.
+    // The state of now: other programs flush one table after the other.
     of: (family) => (anyLost ? lostOf(family) : []),
     forget: () => {
       anyLost = false
@@ -93,15 +90,7 @@ export function createCanaries(exists: (file: string) => boolean = existsSync): 
   }
 }
 
-/** Looks at them until what comes back is called. */
-export function watchCanaries(isOneGone: () => boolean, event: () => void): () => void {
-  const timer = setInterval(() => {
-    if (isOneGone()) event()
-  }, LOOK_MS)
-  return () => clearInterval(timer)
-}
-
-/** A list belongs to one family and table, or it would stay for the sake of another's rule. */
+/** A list for each family and table: a shared one would exist as long as any rule uses it. */
 const list = (table: IptablesTable, family: Family) => `${GUARD_CHAINS}${table}-${family}`
 
 function condition(table: IptablesTable, family: Family): string {

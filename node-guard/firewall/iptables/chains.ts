@@ -1,11 +1,11 @@
 import type { IptablesTable, SavedRules } from './saved.ts'
 
-/** One rule, in the very words of iptables-save(8) after `-A CHAIN `, so that it can be compared with what is read back. */
+/** One rule, in the wording of iptables-save(8) after `-A CHAIN `, so that it can be compared with what is read back. */
 export type Rule = { readonly rule: string; readonly counter?: string }
 
 /**
- * A chain of ours. With `hook`, the first rule of that built-in chain jumps to it; with `canary`, a second rule there that
- * does so under this condition.
+ * A chain of ours. With `hook`, the first rule of that built-in chain jumps to it; with `canary`, the second one does, too,
+ * under this condition.
  */
 export type Chain = {
   readonly table: IptablesTable
@@ -16,53 +16,33 @@ export type Chain = {
 }
 
 /** How what was read differs from what is wanted. */
-export type Difference = 'is gone' | 'was changed' | 'is not first'
+type Difference = 'is gone' | 'was changed' | 'is not first'
 
-/** Compares; undefined when everything is there, nothing else of ours, and each jump stands first in its chain. */
+/** Compares; undefined if there are exactly the wanted chains of ours, and each jump is first in its built-in chain. */
 export function difference(wanted: readonly Chain[], saved: SavedRules): Difference | undefined {
   if (saved.chains.size === 0) return 'is gone'
   const jumps = wanted.flatMap((chain) => jumpsTo(chain).map((rule) => `${chain.table} -A ${rule}`))
-  const rules = wanted.map(({ table, name, rules }) =>
-    lines(
-      table,
-      name,
-      rules.map(({ rule }) => rule),
-    ),
-  )
-  const seen = [...saved.chains.values()].map(({ table, name, rules }) =>
-    lines(
-      table,
-      name,
-      rules.map(({ rule }) => rule),
-    ),
-  )
-  if (!same(rules, seen)) return 'was changed'
-  if (
-    !same(
-      jumps,
-      saved.jumps.map(({ table, line }) => `${table} ${line}`),
-    )
-  )
-    return 'was changed'
+  const seenJumps = saved.jumps.map(({ table, line }) => `${table} ${line}`)
+  const rules = wanted.map(chainText)
+  const seenRules = [...saved.chains.values()].map(chainText)
+  if (!same(rules, seenRules) || !same(jumps, seenJumps)) return 'was changed'
   const isFirst = ({ table, hook, name }: Chain) =>
     hook === undefined || saved.first.get(`${table} ${hook}`) === `-j ${name}`
   return wanted.every(isFirst) ? undefined : 'is not first'
 }
 
-/** The tables of which {@link difference} says something: a repair need not write the others. */
+/** The tables in which there is a {@link difference}: a repair need not write the others. */
 export function differingTables(wanted: readonly Chain[], saved: SavedRules): readonly IptablesTable[] {
   return tablesOf(wanted, saved).filter((table) => {
-    const within = {
-      ...saved,
-      chains: new Map([...saved.chains].filter(([, chain]) => chain.table === table)),
-    }
-    const jumps = saved.jumps.filter((found) => found.table === table)
-    const chains = wanted.filter((chain) => chain.table === table)
-    return difference(chains, { ...within, jumps }) !== undefined
+    const isHere = (one: { readonly table: IptablesTable }) => one.table === table
+    const chains = new Map([...saved.chains].filter(([, chain]) => isHere(chain)))
+    return (
+      difference(wanted.filter(isHere), { ...saved, chains, jumps: saved.jumps.filter(isHere) }) !== undefined
+    )
   })
 }
 
-/** Packets by counter, of what stands of the wanted rules. */
+/** Packets by counter, of the wanted rules that exist. */
 export function countPackets(wanted: readonly Chain[], saved: SavedRules): Record<string, number> {
   const packets: Record<string, number> = {}
   for (const { table, name, rules } of wanted) {
@@ -76,8 +56,8 @@ export function countPackets(wanted: readonly Chain[], saved: SavedRules): Recor
 }
 
 /**
- * Input of `iptables-restore --noflush` that makes these chains out of what was read: each table in one transaction,
- * others' rules left as they are. It fails as a whole where somebody changed our jumps since; then read again.
+ * Input of `iptables-restore --noflush` that turns what was read into these chains: each table in one transaction, the
+ * rules of other programs untouched. It fails as a whole if our jumps were changed since; then they have to be read again.
  */
 export function restoreInput(
   wanted: readonly Chain[],
@@ -102,7 +82,7 @@ export function restoreInput(
   })
 }
 
-/** Input of `iptables-restore --noflush` that removes all chains of ours and every jump to them; empty where there are none. */
+/** Input of `iptables-restore --noflush` that removes our chains and all jumps to them; empty if there are none. */
 export function removeInput(saved: SavedRules): string {
   return transactions(tablesOf([], saved), (table) => {
     const chains = [...saved.chains.values()].filter((chain) => chain.table === table)
@@ -120,15 +100,15 @@ const jumpsTo = ({ hook, name, canary }: Chain) =>
     ? []
     : [`${hook} -j ${name}`, ...(canary === undefined ? [] : [`${hook} ${canary} -j ${name}`])]
 const insertFirst = (rule: string) => `-I ${rule.replace(' ', ' 1 ')}`
-const lines = (table: string, name: string, rules: readonly string[]) =>
-  [`${table} ${name}`, ...rules].join('\n')
+const chainText = ({ table, name, rules }: Pick<Chain, 'table' | 'name' | 'rules'>) =>
+  [`${table} ${name}`, ...rules.map(({ rule }) => rule)].join('\n')
 const same = (a: readonly string[], b: readonly string[]) =>
   a.length === b.length && a.toSorted().join('\n\n') === b.toSorted().join('\n\n')
 
 const deleteJumps = (table: IptablesTable, saved: SavedRules) =>
   saved.jumps.filter((found) => found.table === table).map(({ line }) => line.replace(/^-A/, '-D'))
 
-/** In this order: mangle's drops hold while filter is being filled. */
+/** In this order, so that the drops of mangle work while filter is written. */
 const WRITTEN: readonly IptablesTable[] = ['mangle', 'filter', 'nat']
 
 const tablesOf = (wanted: readonly Chain[], saved: SavedRules) =>

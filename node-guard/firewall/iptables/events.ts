@@ -1,36 +1,36 @@
 import type { Interest } from '../nft/rule-events.ts'
+import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import type { Family } from './command.ts'
-import { GUARD_CHAINS } from './guard-rules.ts'
 import type { IptablesTable } from './saved.ts'
 
 const BUILT_IN = 'PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING'
-/** As `nft monitor` has it: `insert rule ip filter FORWARD …`, `delete table ip6 mangle`. */
+/** As `nft monitor` prints it: `insert rule ip filter FORWARD …`, `delete table ip6 mangle`. */
 const NFT_LINE = new RegExp(
   `\\b(?:rule|chain) ip6? (?:filter|mangle|nat) (?:${BUILT_IN})\\b|table ip6? (?:filter|mangle|nat)\\b`,
 )
 const DELETED = /^delete table (ip6?) (filter|mangle|nat)$/
 const OURS_ADDED = new RegExp(`^(?:add|create) chain (ip6?) (filter|mangle|nat) ${GUARD_CHAINS}`)
 
-/** Whether an event is about our chains, or about what stands before our jumps. */
-export const concernsIptables = (line: string) => line.includes(GUARD_CHAINS) || NFT_LINE.test(line)
+/** Whether a notification is about our chains, or about rules before our jumps. */
+const concernsIptables = (line: string) => line.includes(GUARD_CHAINS) || NFT_LINE.test(line)
 
-/** The tables in which nothing of ours stands any more, as far as one can tell without reading them. */
+/** The tables that have lost our chains, as far as that is known without reading them. */
 export type LostTables = {
   readonly any: () => boolean
   readonly of: (family: Family) => readonly IptablesTable[]
-  /** They are about to be read or written: what was seen until now counts no more. */
+  /** The tables are about to be read or written: what was known until now no longer counts. */
   readonly forget: () => void
 }
 
-/** The same by what was heard of the kernel's notifications (`ruleEvents`). */
-export type MonitoredTables = LostTables & {
-  /** Whether a transaction that concerns us ends with this line; each line is heard once, in order. */
+/** The same, from the kernel's notifications (`ruleEvents`). */
+type MonitoredTables = LostTables & {
+  /** Whether this line ends a transaction that concerns us. To be called once for each line, in order. */
   readonly hear: (line: string) => boolean
 }
 
 /**
- * A table that a transaction deleted has nothing of ours in it, unless that or a later one added chains of ours again
- * (our own, or a restore of what somebody had saved). A transaction ends with a comment, `# new generation …`.
+ * A table that a transaction deleted has no chains of ours, unless that transaction or a later one added them again (ours,
+ * or somebody's restore of saved rules). A transaction ends with a comment, `# new generation …`.
  */
 export function monitoredTables(): MonitoredTables {
   const lost = new Set<string>()
@@ -59,7 +59,7 @@ export function monitoredTables(): MonitoredTables {
   }
 }
 
-/** What of nf_tables is about the rules of iptables-nft. */
+/** Which notifications of nf_tables are about the rules of iptables-nft. */
 export const iptablesInterest = (lost: MonitoredTables): Interest => ({
   tables: ['ip', 'ip6'].flatMap((family) => ['filter', 'mangle', 'nat'].map((table) => `${family} ${table}`)),
   matches: lost.hear,

@@ -1,25 +1,29 @@
-import { type Family, type Iptables, type IptablesFailure, restore } from './command.ts'
-import { GUARD_PLACES } from './guard-rules.ts'
+import type { Failure } from '../process/failure.ts'
+import { GUARD_PLACES } from '../rules/guard-iptables.ts'
+import { type Family, type Iptables, restore } from './command.ts'
 import type { LegacyNat } from './legacy-nat.ts'
 import type { Place } from './listed.ts'
 import { type Read, readChains, readTables, readTogether } from './reading.ts'
 import type { IptablesTable } from './saved.ts'
 
-/** How tables are read and written, without a look at more of other people's rules than the variant makes us. */
+/** How tables are read and written, with as few rules of other programs as the variant allows. */
 export type Kernel = {
-  /** The pins cannot be kept here. */
+  /** Whether the nat table is too large to be touched, so that the pins are missing. */
   readonly leavesNat: (family: Family) => boolean
+  /** These tables are known to have lost something: what was read of them earlier no longer counts. */
+  readonly forgetLost: (family: Family, tables: readonly IptablesTable[]) => void
   readonly read: (tool: Iptables, tables: readonly IptablesTable[]) => Promise<Read>
   readonly restore: (
     tool: Iptables,
     input: string,
     tables: readonly IptablesTable[],
-  ) => Promise<{ readonly ok: true } | IptablesFailure>
+  ) => Promise<{ readonly ok: true } | Failure>
 }
 
-/** iptables-nft reads and writes chains by name, whatever else there is. */
+/** iptables-nft reads and writes single chains by name. */
 export const NF_TABLES: Kernel = {
   leavesNat: () => false,
+  forgetLost: () => {},
   read: (tool, tables) => {
     const among = ({ table }: Place) => tables.includes(table)
     return readChains(tool, GUARD_PLACES.hooks.filter(among), GUARD_PLACES.own.filter(among))
@@ -27,9 +31,10 @@ export const NF_TABLES: Kernel = {
   restore,
 }
 
-/** iptables-legacy knows whole tables only. */
+/** iptables-legacy reads and writes whole tables. */
 export const ipTables = (nat: LegacyNat): Kernel => ({
   leavesNat: nat.isTooBig,
+  forgetLost: nat.forgetLost,
   read: async (tool, tables) => {
     const small = tables.filter((table) => table !== 'nat')
     const reads = [readTables(tool, small), ...(tables.includes('nat') ? [nat.read(tool)] : [])]

@@ -1,26 +1,28 @@
-import type { Exec } from '../exec.ts'
-import { bounded } from '../node/bounded.ts'
-import { type Family, type Iptables, type IptablesFailure, restore } from './command.ts'
+import { bounded } from '../process/bounded.ts'
+import type { Exec } from '../process/exec.ts'
+import type { Failure } from '../process/failure.ts'
+import { type Family, type Iptables, restore } from './command.ts'
 import { type Read, readTables } from './reading.ts'
 import { type IptablesTable, type SavedRules, together } from './saved.ts'
 
 /**
- * The kernel reads and replaces tables of iptables-legacy whole, and charges the memory of one to whoever replaced it. As
- * iptables-save prints it, this much costs some 9 MB while it is written, and 3 as long as it stands: 350 Services.
+ * The kernel reads and replaces tables of iptables-legacy as a whole, and charges the memory of a table to the process
+ * that replaced it. A table of this size, as iptables-save prints it, costs some 9 MB while it is written and 3 MB
+ * afterwards: that of 350 Services.
  */
-const LARGEST = 400_000
-/** It is read back this seldom: of a flush its canary tells, and what stands there opens nothing when it is gone. */
+const MAX_LENGTH = 400_000
+/** It is read back only this often: its canary shows a flush, and losing what is in it opens nothing. */
 const READ_EVERY_MS = 60_000
 
-/** The nat table of iptables-legacy, which is touched only where it is small. */
+/** The nat table of iptables-legacy, which is touched only if it is small. */
 export type LegacyNat = {
-  /** Too big to be touched: then there are no pins, or those of a smaller one are not looked at. */
+  /** Whether it is too big to be touched: then there are no pins, or those of an earlier, smaller table are not read. */
   readonly isTooBig: (family: Family) => boolean
-  /** As it was within the last minute, unless it was written since. */
+  /** Its content of the last minute, unless it was written since. */
   readonly read: (tool: Iptables) => Promise<Read>
-  /** Where it is among these, which are known to have lost something: what was read counts no more. */
+  /** If it is among these tables, which are known to have lost something, what was read no longer counts. */
   readonly forgetLost: (family: Family, tables: readonly IptablesTable[]) => void
-  readonly restore: (tool: Iptables, input: string) => Promise<{ readonly ok: true } | IptablesFailure>
+  readonly restore: (tool: Iptables, input: string) => Promise<{ readonly ok: true } | Failure>
 }
 
 const NOTHING: SavedRules = together([])
@@ -37,7 +39,7 @@ export function createLegacyNat(now: () => number = () => performance.now()): Le
       if (tooBig.has(family)) return { ok: true, saved: NOTHING }
       if (last !== undefined && now() - last.at < READ_EVERY_MS) return { ok: true, saved: last.saved }
       const { read, isLarge } = await readBounded(tool)
-      // The machine may be too busy for it.
+      // The machine may be too busy now.
       if (!read.ok && !read.tooBig) return last === undefined ? read : { ok: true, saved: last.saved }
       if (isLarge) tooBig.add(family)
       const saved = read.ok && !isLarge ? read.saved : NOTHING
@@ -64,5 +66,5 @@ async function readBounded(tool: Iptables): Promise<{ readonly read: Read; reado
     return tool.exec(command, args, { ...options, keepLine })
   }
   const read = await readTables({ ...tool, exec: bounded(counting) }, ['nat'])
-  return { read, isLarge: size > LARGEST || !read.ok }
+  return { read, isLarge: size > MAX_LENGTH || !read.ok }
 }

@@ -1,17 +1,17 @@
 import { collectRules, type IptablesTable, type SavedRules } from './saved.ts'
 
-/** A chain that is to be read: one of ours, or a built-in one from which ours are reached. */
+/** A chain to be read: one of ours, or a built-in one that jumps to ours. */
 export type Place = { readonly table: IptablesTable; readonly chain: string }
 
-/** What was listed of one chain: its rules as iptables-save(8) prints them, without `-A CHAIN `. */
+/** The listing of one chain: its rules as iptables-save(8) prints them, without `-A CHAIN `. */
 export type Listed = {
   readonly place: Place
   readonly rules: readonly { readonly rule: string; readonly packets: number }[]
 }
 
 /**
- * Input of `iptables-nft-restore --noflush` that lists these chains, in this order, and changes nothing. That is one
- * process for all of them; of another's chains nothing is loaded, and no table is made that was not there.
+ * Input of `iptables-nft-restore --noflush` that lists these chains, in this order, and changes nothing. It takes one
+ * process for all of them, loads no other chains, and makes no table that was not there.
  */
 export function listInput(places: readonly Place[]): string {
   const lines = places.map(({ table, chain }, index) => {
@@ -22,7 +22,7 @@ export function listInput(places: readonly Place[]): string {
   return lines.length > 0 ? `${lines.join('')}COMMIT\n` : ''
 }
 
-/** Which lines of that output matter: of a chain of others, the first rule and what mentions us. */
+/** Which lines of that output matter: of a built-in chain, the first rule and those that mention our chains. */
 export function ofListed(prefix: string): (line: string) => boolean {
   let afterHeader = false
   return (line) => {
@@ -32,7 +32,7 @@ export function ofListed(prefix: string): (line: string) => boolean {
   }
 }
 
-/** Reads that output, as far as it goes: it ends before the first chain that is not there. */
+/** Parses that output, which ends before the first chain that does not exist. */
 export function parseListed(output: string, places: readonly Place[]): readonly Listed[] {
   const listed: { place: Place; rules: { rule: string; packets: number }[] }[] = []
   for (const line of output.split('\n')) {
@@ -50,7 +50,7 @@ export function parseListed(output: string, places: readonly Place[]): readonly 
   return listed
 }
 
-/** What concerns us of all that was listed. */
+/** What concerns us in these listings. */
 export function savedOf(listed: readonly Listed[], prefix: string): SavedRules {
   const found = collectRules(prefix)
   for (const { place } of listed) found.declare(place.table, place.chain)
@@ -59,7 +59,7 @@ export function savedOf(listed: readonly Listed[], prefix: string): SavedRules {
   return found.saved
 }
 
-/** Between matches and target stands `-c PACKETS BYTES`, which iptables-save has before the rule. A comment may read like it. */
+/** `-c PACKETS BYTES` is between matches and target here, and before the rule in iptables-save. A comment may contain it, too. */
 const COUNTERS = /"(?:[^"\\]|\\.)*"|(?:^| )-c (\d+) \d+(?= |$)/g
 
 function withoutCounters(text: string): { rule: string; packets: number } {

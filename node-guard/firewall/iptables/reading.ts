@@ -1,24 +1,25 @@
-import { command, failure, type Iptables, type IptablesFailure } from './command.ts'
+import type { Failure } from '../process/failure.ts'
+import { command, failure, type Iptables } from './command.ts'
 import { type Listed, listInput, ofListed, type Place, parseListed, savedOf } from './listed.ts'
 import { type IptablesTable, ofInterest, parseSaved, type SavedRules, together } from './saved.ts'
 
-export type Read = { readonly ok: true; readonly saved: SavedRules } | IptablesFailure
+export type Read = { readonly ok: true; readonly saved: SavedRules } | Failure
 
-/** Reads what concerns us in all tables that there are, whatever their size: for a pod, whose tables are its own. */
+/** Reads what concerns us in all existing tables, whatever their size: for a pod, whose tables are its own. */
 export async function readSaved(tool: Iptables): Promise<Read> {
   return save(tool, ['-c'])
 }
 
 /**
- * Reads what concerns us in some tables of iptables-legacy; the kernel hands out whole tables. Takes no lock.
+ * Reads what concerns us in some tables of iptables-legacy; the kernel returns whole tables. Takes no lock.
  */
 export async function readTables(tool: Iptables, tables: readonly IptablesTable[]): Promise<Read> {
   return readTogether(await Promise.all(tables.map((table) => save(tool, ['-c', '-t', table]))))
 }
 
 /**
- * Reads what concerns us in whole tables of iptables-nft, without loading the others as iptables-nft-save does; without
- * counters.
+ * Reads what concerns us in whole tables of iptables-nft, without counters. Unlike iptables-nft-save it does not load the
+ * other tables.
  */
 export async function readWholeTables(tool: Iptables, tables: readonly IptablesTable[]): Promise<Read> {
   const { exec, prefix } = tool
@@ -32,13 +33,13 @@ export async function readWholeTables(tool: Iptables, tables: readonly IptablesT
   return readTogether(await Promise.all(reads))
 }
 
-/** That a chain which was to be listed is not there, or has been filled by another with what iptables does not know. */
+/** The message for a chain that does not exist, or in which another program has put what iptables cannot read. */
 const NOT_THERE = /no chain\/target\/match by that name|chain `[^']+' in table `[^']+' is incompatible/i
 
 /**
- * Reads chains of iptables-nft by name: others' rules cost nothing, however many. Where a chain of ours is not there, the
- * rest of its table is left unread, and so are ours of tables from which no built-in chain leads to us: they have to be
- * written anyway.
+ * Reads chains of iptables-nft by name, so that the number of other rules does not matter. Where a chain of ours is
+ * missing, the rest of its table is not read, nor are our chains in tables where no built-in chain jumps to them: these
+ * tables have to be written anyway.
  *
  * @param hooks built-in chains
  * @param own chains of ours
@@ -75,7 +76,7 @@ async function save(tool: Iptables, args: readonly string[]): Promise<Read> {
   return result.code === 0 ? { ok: true, saved: parseSaved(result.stdout, prefix) } : failure(tool, result)
 }
 
-/** What all of these found, or the first failure. */
+/** What all of these readings found, or the first failure. */
 export function readTogether(reads: readonly Read[]): Read {
   const saved: SavedRules[] = []
   for (const read of reads) {

@@ -1,25 +1,49 @@
-import type { Failure } from '../guard/backend.ts'
-import { bounded } from '../node/bounded.ts'
+import { bounded } from '../process/bounded.ts'
+import { type Failure, failed } from '../process/failure.ts'
+import { GUARD_PLACES } from '../rules/guard-iptables.ts'
 import { removeInput } from './chains.ts'
 import { command, type Family, type Iptables, restore } from './command.ts'
-import { GUARD_PLACES } from './guard-rules.ts'
 import type { Place } from './listed.ts'
 import { type Read, readChains, readTables, readTogether, readWholeTables } from './reading.ts'
 import { type IptablesTable, together } from './saved.ts'
 
-/** Tables that stay small beside kube-proxy. */
+/** Tables that stay small, however many Services kube-proxy has. */
 const SMALL: readonly IptablesTable[] = ['mangle', 'filter']
 
-/** What can be known of iptables-legacy without asking it. */
+/** What is known of iptables-legacy without running it. */
 export type LegacyNode = {
-  /** Its tables. Asking for one that is not there would make the kernel load it. */
+  /** Its tables. Listing one that is not there would make the kernel load it. */
   readonly tables: (family: Family) => Promise<readonly string[]>
-  /** An earlier guard left its canary, and so its pin, in nat. */
+  /** Whether the canary of an earlier guard, and so its pin, is in nat. */
   readonly hasPin: (family: Family) => Promise<boolean>
 }
 
-/** Removes all chains of ours and every jump to them, by one variant and family, and looks that they are gone. */
-export async function removeChains(
+/** Removes our chains of one variant, for all families. */
+export async function removeFamilies(
+  tools: readonly Iptables[],
+  legacy: LegacyNode | undefined,
+): Promise<'absent' | 'removed' | Failure> {
+  const used = async ({ family }: Iptables) => (await legacy?.tables(family))?.length !== 0
+  if (!(await Promise.all(tools.map(used))).includes(true)) return 'absent'
+  let removed: 'absent' | 'removed' = 'absent'
+  for (const tool of tools) {
+    const result = await removeChains(tool, legacy)
+    if (typeof result !== 'string')
+      return legacy === undefined || !result.unusable ? result : { ...result, ...unseen(result.detail) }
+    if (result === 'removed') removed = result
+  }
+  return removed
+}
+
+/** The kernel has tables of iptables-legacy, and this process cannot read them. */
+const unseen = (why: string) =>
+  ({
+    detail: `iptables-legacy has tables on this node, which cannot be looked at, so that rules of an earlier guard may stand there (${why}); the chart gives NET_RAW with guard.mode=remove and with guard.backend=iptables`,
+    mayStand: true,
+  }) as const
+
+/** Removes our chains and all jumps to them, of one variant and family, and checks that they are gone. */
+async function removeChains(
   tool: Iptables,
   legacy: LegacyNode | undefined,
 ): Promise<'absent' | 'removed' | Failure> {
@@ -32,11 +56,12 @@ export async function removeChains(
   const after = await readAll(tool, legacy)
   if (!after.ok) return after
   if (after.saved.chains.size === 0) return 'removed'
-  const detail = `the chains ${tool.prefix}* of iptables-${tool.variant} came back: another guard runs on this node; end that one first`
-  return { detail, unusable: false }
+  return failed(
+    `the chains ${tool.prefix}* of iptables-${tool.variant} came back: another guard runs on this node; end that one first`,
+  )
 }
 
-/** Small tables whole, so that chains and jumps are found whose names nobody knows any more. */
+/** Reads small tables completely, so that chains and jumps of any release are found. */
 async function readAll(tool: Iptables, legacy: LegacyNode | undefined): Promise<Read> {
   if (tool.variant === 'nft') return readTogether([await readWholeTables(tool, SMALL), await readNat(tool)])
   const there = (await legacy?.tables(tool.family)) ?? [...SMALL, 'nat']
@@ -50,15 +75,13 @@ async function readAll(tool: Iptables, legacy: LegacyNode | undefined): Promise<
 const inNat = (places: readonly Place[]) => places.filter(({ table }) => table === 'nat')
 const readNat = (tool: Iptables) => readChains(tool, inNat(GUARD_PLACES.hooks), inNat(GUARD_PLACES.own))
 
-/** Guards of today leave that table alone; where it is too big to be read, an earlier one's canary tells. */
+/** A guard of this release does not touch a large table; if one cannot be read, the canary of an earlier guard shows its pin. */
 async function readLegacyNat(tool: Iptables, legacy: LegacyNode | undefined): Promise<Read> {
   const read = await readTables({ ...tool, exec: bounded(tool.exec) }, ['nat'])
   if (read.ok || !read.tooBig) return read
   if (!(await legacy?.hasPin(tool.family))) return { ok: true, saved: together([]) }
   const name = command(tool)
-  return {
-    ok: false,
-    unusable: false,
-    detail: `the chains ${tool.prefix}PIN* of an earlier guard stand in the nat table of ${name}, which is too big for this container to change: on the node, delete their lines from what ${name}-save -t nat prints, and load the rest with ${name}-restore -T nat`,
-  }
+  return failed(
+    `the chains ${tool.prefix}PIN* of an earlier guard stand in the nat table of ${name}, which is too big for this container to change: on the node, delete their lines from what ${name}-save -t nat prints, and load the rest with ${name}-restore -T nat`,
+  )
 }

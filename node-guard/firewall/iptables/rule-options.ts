@@ -1,16 +1,16 @@
 /** One option of a rule, with its argument where it has one. */
-export type RuleOption = { readonly value: string | undefined; readonly negated: boolean }
+type RuleOption = { readonly value: string | undefined; readonly negated: boolean }
 
-/** A rule as iptables-save(8) prints it, taken apart. */
+/** A parsed rule of iptables-save(8). */
 export type ParsedRule = {
   readonly chain: string
   /** All words after the chain's name, unquoted. */
   readonly words: readonly string[]
-  /** The option, for the first time that it is given. */
+  /** The first occurrence of an option. */
   readonly option: (name: string) => RuleOption | undefined
 }
 
-/** Options whose argument is anybody's text, and may read like an option. */
+/** Options whose argument is free text, which may look like an option. */
 const FREE_TEXT: ReadonlySet<string> = new Set([
   '--comment',
   '--name',
@@ -20,7 +20,7 @@ const FREE_TEXT: ReadonlySet<string> = new Set([
   '--nflog-prefix',
 ])
 
-/** Takes a line `-A CHAIN …` apart; undefined where it is none. */
+/** Parses a line `-A CHAIN …`; undefined for any other line. */
 export function parseRule(line: string): ParsedRule | undefined {
   const [append, chain, ...words] = splitWords(line)
   if (append !== '-A' || chain === undefined) return undefined
@@ -37,7 +37,7 @@ export function parseRule(line: string): ParsedRule | undefined {
   return { chain, words, option: (name) => options.get(name) }
 }
 
-/** The words of a line of iptables-save, which puts words with blanks into double quotes, with backslashes before " and \. */
+/** The words of a line of iptables-save, which quotes words with blanks, with backslashes before " and \. */
 function splitWords(line: string): string[] {
   return [...line.matchAll(/"((?:[^"\\]|\\.)*)"|\S+/g)].map(([word, quoted]) =>
     quoted === undefined ? word : quoted.replaceAll(/\\(.)/g, '$1'),

@@ -1,23 +1,23 @@
 /** The tables that we use. */
 export type IptablesTable = 'filter' | 'mangle' | 'nat'
 
-export type SavedChain = {
+type SavedChain = {
   readonly table: IptablesTable
   readonly name: string
   readonly rules: { readonly rule: string; readonly packets: number }[]
 }
 
-/** What concerns us of what iptables has. */
+/** The part of the iptables rules that concerns us. */
 export type SavedRules = {
   /** Chains of ours by `table name`. */
   readonly chains: ReadonlyMap<string, SavedChain>
-  /** Rules in others' chains that lead to a chain of ours, as `-A CHAIN …`. */
+  /** Rules in other chains that jump to a chain of ours, as `-A CHAIN …`. */
   readonly jumps: readonly { readonly table: IptablesTable; readonly line: string }[]
   /** The first rule of each built-in chain by `table chain`, without `-A CHAIN `. */
   readonly first: ReadonlyMap<string, string>
 }
 
-/** The same without what stands in some tables: somebody deleted those. */
+/** The same without these tables, which somebody deleted. */
 export function withoutTables(saved: SavedRules, gone: readonly IptablesTable[]): SavedRules {
   const stays = (table: string | undefined) => !gone.some((name) => name === table)
   const keep = <T>(entries: ReadonlyMap<string, T>) =>
@@ -29,7 +29,7 @@ export function withoutTables(saved: SavedRules, gone: readonly IptablesTable[])
   }
 }
 
-/** What several readings found, each of tables of its own. */
+/** Joins readings of different tables. */
 export function together(readings: readonly SavedRules[]): SavedRules {
   return {
     chains: new Map(readings.flatMap(({ chains }) => [...chains])),
@@ -40,14 +40,15 @@ export function together(readings: readonly SavedRules[]): SavedRules {
 
 const TABLES: readonly IptablesTable[] = ['filter', 'mangle', 'nat']
 const BUILT_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'])
-/** A comment may read like a jump. */
+/** Quoted text, such as a comment, may look like a jump. */
 const QUOTED = /"(?:[^"\\]|\\.)*"/g
 const RULE = /^(?:\[(\d+):\d+\] )?-A (\S+) ?(.*)$/
 const DECLARED = /^(?::(\S+) -|-N (\S+))/
 
 /**
- * Which lines of iptables-save can matter to {@link parseSaved}, asked for each in order: of others' rules, the first of
- * each built-in chain. A node has thousands, and reads them every second with iptables-legacy: no regular expression.
+ * Which lines of iptables-save matter to {@link parseSaved}; to be called for each line in order. Of other programs' rules
+ * it is the first one of each built-in chain. There may be thousands of lines, every second with iptables-legacy, so this
+ * uses no regular expressions.
  */
 export function ofInterest(prefix: string): (line: string) => boolean {
   let last = ''
@@ -69,10 +70,10 @@ export function ofInterest(prefix: string): (line: string) => boolean {
 }
 
 /**
- * Reads the output of `iptables-save -c` (iptables-save(8)), of either variant; or that of `iptables -S`, behind a line
+ * Parses the output of `iptables-save -c` (iptables-save(8)) of either variant, or that of `iptables -S` after a line
  * `*TABLE`.
  *
- * @param prefix how the names of our chains begin
+ * @param prefix of the names of our chains
  */
 export function parseSaved(output: string, prefix: string): SavedRules {
   const found = collectRules(prefix)
@@ -88,7 +89,7 @@ export function parseSaved(output: string, prefix: string): SavedRules {
   return found.saved
 }
 
-/** Sorts rules into {@link SavedRules}. A chain has to be declared before its rules are taken. */
+/** Collects rules in {@link SavedRules}. A chain has to be declared before its rules are taken. */
 export function collectRules(prefix: string) {
   const chains = new Map<string, SavedChain>()
   const jumps: { table: IptablesTable; line: string }[] = []

@@ -1,11 +1,12 @@
+import type { Failure } from '../process/failure.ts'
 import { type Chain, differingTables, restoreInput } from './chains.ts'
-import type { Iptables, IptablesFailure } from './command.ts'
+import type { Iptables } from './command.ts'
 import type { Kernel } from './kernel.ts'
 import type { IptablesTable, SavedRules } from './saved.ts'
 
 /**
- * Written one after the other, of both families: what refuses, and then the pins. A rule that is added to nat makes the
- * kernel go through that whole table, which kube-proxy fills: 0.3 s at 20,000 Services, for which all of nf_tables waits.
+ * Written one after the other, for both families: first what refuses, then the pins. When a rule is added to nat, the
+ * kernel checks that whole table, with all rules of kube-proxy: 0.3 s at 20,000 Services, for which all of nf_tables waits.
  */
 export const WRITTEN_TOGETHER: readonly (readonly IptablesTable[])[] = [['mangle', 'filter'], ['nat']]
 
@@ -13,17 +14,17 @@ export const WRITTEN_TOGETHER: readonly (readonly IptablesTable[])[] = [['mangle
 export type Write = {
   readonly tool: Iptables
   readonly chains: readonly Chain[]
-  /** What stands, as far as is known; undefined where nothing is. */
+  /** What is in the kernel, as far as is known; undefined if that is unknown. */
   readonly known: SavedRules | undefined
   readonly written: readonly IptablesTable[]
 }
 
-/** Writes some tables: what differs from what is known; else, or where another changed our jumps since, all by what is read now. */
+/** Writes the tables that differ from what is known. If nothing is known, or our jumps were changed since, it reads first. */
 export async function writeTables(
   kernel: Kernel,
   write: Write,
   tables: readonly IptablesTable[],
-): Promise<Write | IptablesFailure> {
+): Promise<Write | Failure> {
   const { tool, chains, known, written } = write
   if (known !== undefined) {
     const differing = differingTables(chains, known).filter((table) => tables.includes(table))
@@ -35,7 +36,7 @@ export async function writeTables(
   for (let attempt = 1; ; attempt++) {
     const now = await kernel.read(tool, tables)
     if (!now.ok) return now
-    // Nothing is counted in nat, where a transaction costs most.
+    // In nat nothing is counted and a transaction costs most, so it is written only if it differs.
     const differing = differingTables(chains, now.saved)
     const due = tables.filter(
       (table) => table !== 'nat' || (differing.includes(table) && !kernel.leavesNat(tool.family)),

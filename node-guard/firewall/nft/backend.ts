@@ -1,28 +1,30 @@
-import type { Exec, ExecResult } from '../exec.ts'
 import type { Backend, Compared } from '../guard/backend.ts'
+import type { Exec, ExecResult } from '../process/exec.ts'
+import { failed } from '../process/failure.ts'
+import { COUNTERS, type GuardRuleset } from '../rules/guard.ts'
+import { GUARD_TABLE, guardRuleset } from '../rules/guard-nft.ts'
 import { tableCommands } from './commands.ts'
-import { COUNTERS, GUARD_TABLE, type GuardRuleset, guardRuleset } from './guard-ruleset.ts'
 import { ruleEvents } from './rule-events.ts'
 import { deleteTable, loadTable, readTable } from './table.ts'
 import type { TableContent } from './table-content.ts'
 
 type Heard = 'is gone' | 'was changed' | undefined
 
-/** What the table is for. */
-export type TableUse = {
+/** The table that a backend keeps, and what else reads it. */
+type TableUse = {
   readonly ruleset: (rules: GuardRuleset) => string
-  /** It was made anew: its counts begin with it. */
+  /** Called when the table was made anew, so that its counts start at zero. */
   readonly restarted?: () => void
-  /** It was read, changed by somebody or not. */
+  /** Called with each reading of the table, whether it was changed or not. */
   readonly read?: (content: TableContent) => void
 }
 
 /** The guard's rules as a table of their own in nf_tables. */
 export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }): Backend {
   let loaded: TableContent | undefined
-  /** What a ruleset reads like, once it was loaded. */
+  /** How a ruleset reads once it was loaded. */
   let known: { readonly ruleset: string; readonly content: TableContent } | undefined
-  /** What the last load read back; that needs no second reading to be compared. */
+  /** What the last load read back, so that comparing needs no second reading. */
   let justRead: TableContent | undefined
   const counts = sinceLoaded()
   const monitored = monitoredTable(() => loaded)
@@ -62,18 +64,7 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
     },
     compare,
     heard: () => atOnce.why() ?? monitored.heard(),
-    remove: async () => {
-      const before = await readTable(exec, GUARD_TABLE)
-      if (!before.ok) return before
-      if (before.content === undefined) return 'absent'
-      const failed = await deleteTable(exec, GUARD_TABLE)
-      if (failed !== undefined) return { detail: failed, unusable: false }
-      const after = await readTable(exec, GUARD_TABLE)
-      if (!after.ok) return after
-      if (after.content === undefined) return 'removed'
-      const detail = `table ${GUARD_TABLE} came back: another guard runs on this node; end that one first`
-      return { detail, unusable: false }
-    },
+    remove: () => removeTable(exec),
     watched: async () => {
       const matches = (line: string) => {
         if (!monitored.hear(line)) return false
@@ -89,14 +80,26 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
   }
 }
 
+async function removeTable(exec: Exec): ReturnType<Backend['remove']> {
+  const before = await readTable(exec, GUARD_TABLE)
+  if (!before.ok) return before
+  if (before.content === undefined) return 'absent'
+  const failure = await deleteTable(exec, GUARD_TABLE)
+  if (failure !== undefined) return failure
+  const after = await readTable(exec, GUARD_TABLE)
+  if (!after.ok) return after
+  if (after.content === undefined) return 'removed'
+  return failed(`table ${GUARD_TABLE} came back: another guard runs on this node; end that one first`)
+}
+
 /**
- * Writes the table again the moment that it is heard to be lost, whatever else is going on: a reading that has just
- * begun takes a while on a node with tens of thousands of Services. What comes of it, `load` finds out.
+ * Writes the table again as soon as a notification says that it is lost, without waiting for a reading that may just be
+ * running: that takes a while on a node with tens of thousands of Services. `load` finds out whether it worked.
  */
 function rewriting(exec: Exec) {
   let last: { readonly ruleset: string; readonly commands: string } | undefined
   let running: Promise<ExecResult> | undefined
-  /** The last one since `take`, over or not. */
+  /** The last write since `take`, finished or not. */
   let done: Promise<ExecResult> | undefined
   let again = false
   let why: Heard
@@ -110,16 +113,13 @@ function rewriting(exec: Exec) {
       why = heard
       again = true
       if (last === undefined) return
-      if (running === undefined) {
-        const started = run(last.commands).finally(() => {
-          running = undefined
-        })
-        running = started
-      }
+      running ??= run(last.commands).finally(() => {
+        running = undefined
+      })
       done = running
     },
     why: () => why,
-    /** What is being written of this ruleset, or was since the last call. */
+    /** The write of this ruleset that is running, or that was started since the last call. */
     take: (ruleset: string): Promise<ExecResult> | undefined => {
       const written = last?.ruleset === ruleset ? done : undefined
       why = done = undefined
@@ -134,8 +134,8 @@ function rewriting(exec: Exec) {
 type Packets = Readonly<Record<string, number>>
 
 /**
- * Packets since the last reading before the table was loaded last. A load that finds the table keeps its counters, one
- * that has to make it begins with new ones: then they stand below what was read before.
+ * Packets since the last load. Loading into an existing table keeps its counters, while a table that has to be made
+ * starts with new ones, which are then lower than what was read before.
  */
 function sinceLoaded() {
   let last: Packets = {}
@@ -144,9 +144,9 @@ function sinceLoaded() {
     Object.fromEntries(COUNTERS.map((name) => [name, (packets[name] ?? 0) - (others[name] ?? 0)]))
   return {
     /**
-     * Returns whether the counters are those of before.
+     * Returns whether the counters are still the earlier ones.
      *
-     * @param replaced those of the table that was deleted, where one was
+     * @param replaced counters of the table that was deleted, if one was
      */
     loaded: (packets: Packets, replaced: Packets | undefined): boolean => {
       const goesOn =
@@ -163,8 +163,8 @@ function sinceLoaded() {
 }
 
 /**
- * What the kernel's notifications say of our table, as lines (`netlinkLines`); the last line of a transaction is
- * `# new generation`. One of ours takes all rules away and adds them again.
+ * What the kernel's notifications say about our table, as lines (`netlinkLines`); the last line of a transaction is
+ * `# new generation`. A transaction of ours removes all rules and adds them again.
  */
 function monitoredTable(loaded: () => TableContent | undefined) {
   let heard: Heard
@@ -173,7 +173,7 @@ function monitoredTable(loaded: () => TableContent | undefined) {
   let added = 0
   const rulesLoaded = () => Object.values(loaded()?.shape.chains ?? {}).reduce((sum, rules) => sum + rules, 0)
   return {
-    /** Whether a transaction that concerned us ends with this line; each is heard once, in order. */
+    /** Whether this line ends a transaction that concerned us. To be called once for each line, in order. */
     hear: (line: string): boolean => {
       if (line.startsWith('# new generation')) {
         if (!touched) return false
@@ -190,7 +190,7 @@ function monitoredTable(loaded: () => TableContent | undefined) {
       if (what === 'table') deleted = verb === 'delete'
       return false
     },
-    /** It is about to be loaded. What was heard before counts no more. */
+    /** The table is about to be loaded: earlier notifications no longer count. */
     expect: () => {
       heard = undefined
     },

@@ -1,40 +1,20 @@
 /**
- * A table as commands of nft, in the form that costs nothing on a node full of other people's rules.
+ * A table as nft commands, in a form whose cost does not depend on the rules of other programs.
  *
- * What makes nft (1.0.6, and to a lesser degree later ones) read the chains, sets and elements of *all* tables before it
- * writes a word is `delete`, a block of a whole table, `add rule` and `add element`: 66 MB at 60,000 chains. `flush
- * table`, `add chain` with its rules and `add set` without elements do not: 5 MB at any size (docs/decisions/0090).
+ * For `delete`, a block of a whole table, `add rule` and `add element`, nft (1.0.6, and to a lesser degree later ones)
+ * first reads the chains, sets and elements of *all* tables: 66 MB at 60,000 chains. For `flush table`, `add chain` with
+ * its rules and `add set` without elements it does not: 5 MB at any size (docs/decisions/0090).
  */
-import type { TableName } from './table.ts'
-
-/** What a ruleset holds, by its lines. */
-type Parts = {
-  readonly table: TableName
-  readonly flags: string | undefined
-  /** `counter NAME { }` and `set NAME { … }`, as they stand. */
-  readonly objects: readonly string[]
-  readonly chains: readonly {
-    readonly name: string
-    readonly hook: string | undefined
-    readonly rules: readonly string[]
-  }[]
-}
-
-/** What a table must consist of, to be one that was loaded whole and has nothing else in it. */
-export type TableShape = {
-  /** Rules by chain. */
-  readonly chains: Readonly<Record<string, number>>
-  readonly sets: readonly string[]
-}
+import type { TableName, TableShape } from './table-content.ts'
 
 /**
- * Rewrites a table that is written as one block, a line for each thing in it.
+ * Rewrites a table that is written as one block, with a line for each object.
  *
- * Sets with fixed elements are written out, one rule an element: nft 1.0.6 crashes when it reads a named set that a later
- * one made, and would do so whenever anybody on the node uses it.
+ * Each element of a fixed set becomes a rule of its own: nft 1.0.6 crashes when it reads a named set that a later release
+ * made, and would do so for everybody on the node who uses it.
  *
- * @returns the commands, one a line, which fill the table anew in one transaction, whatever rules it had
- * @throws a SyntaxError that names the line it does not know
+ * @returns the commands, one per line, which replace the rules of the table in one transaction
+ * @throws a SyntaxError that names the line it cannot parse
  */
 export function tableCommands(ruleset: string): {
   readonly table: TableName
@@ -61,7 +41,8 @@ export function tableCommands(ruleset: string): {
 const CHAIN = /^chain (\w+) \{\n([\s\S]*?)^\}$/gm
 const SET = /^set (\w+) \{ (.*) \}$/
 
-function parse(ruleset: string): Parts {
+/** The parts of a ruleset. `objects` are `counter NAME { }` and `set NAME { … }`, unchanged. */
+function parse(ruleset: string) {
   const text = linesOf(ruleset).join('\n')
   const [header, ...others] = linesOf(text.replaceAll(CHAIN, ''))
   const [, table] = /^table (inet \w+) \{$/.exec(header ?? '') ?? []
@@ -92,7 +73,7 @@ const linesOf = (text: string) =>
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'))
 
-/** A rule for each element of each fixed set that it names; `!= @set` becomes one condition an element. */
+/** A rule for each element of the fixed sets that a rule names; `!= @set` becomes one condition per element. */
 function writtenOut(rule: string, fixed: ReadonlyMap<string, readonly string[]>): readonly string[] {
   const [condition = '', field = '', not, name = ''] =
     [...rule.matchAll(/((?:ct original )?\w+(?: \w*addr)?) (!= )?@(\w+)/g)].find(([, , , set = '']) =>

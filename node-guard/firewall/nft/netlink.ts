@@ -8,7 +8,7 @@ import { endianness } from 'node:os'
 const HEADER = 20
 const NFNL_SUBSYS_NFTABLES = 10
 const NEWGEN = 15
-/** nft_msg_types: what is added and deleted, and which attribute names it within its table. */
+/** nft_msg_types: the objects that are added and deleted, and the attribute with their name. */
 const OBJECTS = new Map<
   number,
   { readonly verb: 'add' | 'delete'; readonly what: string; readonly name: number }
@@ -36,14 +36,14 @@ const FAMILIES = new Map([
 ])
 /** The attribute that names the table, in every message. */
 const TABLE = 1
-/** A longer message is none: the stream is not what it should be. */
+/** A longer message means that the stream holds something else. */
 const MAX_MESSAGE = 1024 * 1024
 
 /**
- * A decoder of one stream. What it is given may end anywhere; it returns the lines that became complete:
+ * A decoder of one stream. A chunk may end anywhere; the decoder returns the lines that it completed:
  * `add rule inet pod2iam_guard forward`, `delete table ip filter`, and `# new generation` where a transaction ends.
  *
- * @param tables `family name` of the tables that matter; nothing is said of others, whose number knows no bound
+ * @param tables `family name` of the tables that matter; others, of which there may be any number, give no lines
  * @throws an Error where the stream holds no netlink messages
  */
 export function netlinkLines(tables: readonly string[]): (chunk: Buffer) => readonly string[] {

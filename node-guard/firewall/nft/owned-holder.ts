@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
-import { toolEnvironment } from '../exec.ts'
-import { OWNED_TABLE } from './guard-ruleset.ts'
+import { toolEnvironment } from '../process/exec.ts'
+import { OWNED_TABLE } from '../rules/guard-nft.ts'
 
-/** A process that owns what it loads. */
+/** A process that owns the tables it loads. */
 export type Holder = {
   /** Loads a table by commands (`tableCommands`) in one transaction. Returns why it could not, or undefined. */
   readonly load: (commands: string) => Promise<string | undefined>
@@ -15,12 +15,12 @@ const LISTING = /^table [\s\S]*?\n\}\n/m
 const COMPLAINT = /Error: (.*)\n/
 
 /**
- * Starts `nft -i`, which owns the tables it makes with `flags owner` until it ends: others are refused (EPERM), or
- * silently passed over (`flush ruleset`). It ends with its standard input, so also when this process is killed.
+ * Starts `nft -i`, which owns the tables it makes with `flags owner` until it ends: other processes get EPERM, and
+ * `flush ruleset` leaves such tables out. It ends with its standard input, and so also when this process is killed.
  *
- * What it loaded it is asked for by a chain alone: a whole table it would read, and keep, with the chains of all others.
+ * To see what was loaded it is asked for one chain. For a whole table it would read, and keep, the chains of all tables.
  *
- * @param ended called once, with why; not after `end`
+ * @param ended called once, with the reason; not after `end`
  */
 export function startHolder(ended: (why: string) => void): Holder {
   const child = spawn('nft', ['--handle', '--interactive'], {
@@ -63,7 +63,7 @@ export function startHolder(ended: (why: string) => void): Holder {
           const [listing] = LISTING.exec(output) ?? []
           const handles = listing?.matchAll(/# handle (\d+)/g) ?? []
           const last = Math.max(0, ...[...handles].map(([, handle]) => Number(handle)))
-          // The rules of before: why they were not replaced is still on its way, by the other pipe.
+          // These are the earlier rules: the reason why they were not replaced comes by the other pipe.
           if (last <= newest) return
           newest = last
           answer()

@@ -1,60 +1,52 @@
 import type { Logger } from '../../../common/log.ts'
-import { type Exec, isUnsupported, whyFailed } from '../exec.ts'
-import type { Failure } from '../guard/backend.ts'
-import { NO_PACKETS } from '../guard/block.ts'
+import { createCounts, type Packets } from '../guard/counts.ts'
+import type { Exec } from '../process/exec.ts'
+import { type Failure, failed } from '../process/failure.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
+import { OWNED_TABLE, ownedRuleset } from '../rules/guard-nft.ts'
 import { tableCommands } from './commands.ts'
-import { COUNTERS, type CounterName, type GuardRuleset, OWNED_TABLE, ownedRuleset } from './guard-ruleset.ts'
 import type { Holder } from './owned-holder.ts'
-import { deleteTable } from './table.ts'
+import { deleteTable, nftFailure } from './table.ts'
 
 export type OwnedState = {
-  /** The table is in the kernel, as we loaded it, and nobody else can change it. */
+  /** The table is in the kernel as we loaded it, and no other process can change it. */
   readonly held: boolean
   /** One sentence where it is not. */
   readonly detail: string | undefined
   /** Packets by counter since this process started. */
-  readonly packets: Readonly<Record<CounterName, number>>
+  readonly packets: Packets
 }
 
 export type OwnedTable = {
-  /** Makes the table where it is missing, or anew where the rules changed; never throws. Not to be called while it runs. */
+  /** Makes the table where it is missing, or again where the rules changed; never throws. Not to be called while it runs. */
   readonly check: (rules: GuardRuleset) => Promise<void>
   readonly state: () => OwnedState
-  /** Lets it go. */
+  /** Ends the process that holds the table, and with it the table. */
   readonly stop: () => void
 }
 
-export type OwnedTableOptions = {
+type OwnedTableOptions = {
   readonly exec: Exec
   readonly hold: (ended: (why: string) => void) => Holder
-  /** The table is gone, and not by our doing: time for another `check`. */
+  /** Called when the table is gone without our doing: time for another `check`. */
   readonly lost: () => void
   readonly log: Logger
 }
 
 /**
- * The second table of `--owned-table=true`: the same rules, which no other process can flush, change or delete. It goes
- * with the process that holds it; the plain table stays, so that either covers the other's absence.
+ * The second table of `--owned-table=true`: the same rules, which no other process can flush, change or delete. It
+ * disappears with the process that holds it, while the plain table stays: each covers for the other.
  */
 export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): OwnedTable {
-  const packets = { ...NO_PACKETS }
-  let counted: Packets = {}
+  const counts = createCounts()
   let holder: Holder | undefined
   let wanted: { readonly key: string; readonly text: string } | undefined
   let detail: string | undefined = 'the owned table has not been made yet'
 
-  const conclude = (failed: string | undefined) => {
-    if (failed !== undefined && failed !== detail) log.error('owned table not held', { detail: failed })
-    if (failed === undefined && detail !== undefined) log.info('owned table held', { table: OWNED_TABLE })
-    detail = failed
-  }
-
-  const count = (read: Packets) => {
-    for (const name of COUNTERS) {
-      const [value, before] = [read[name] ?? 0, counted[name] ?? 0]
-      packets[name] += value >= before ? value - before : value
-    }
-    counted = read
+  const conclude = (why: string | undefined) => {
+    if (why !== undefined && why !== detail) log.error('owned table not held', { detail: why })
+    if (why === undefined && detail !== undefined) log.info('owned table held', { table: OWNED_TABLE })
+    detail = why
   }
 
   const start = () => {
@@ -78,15 +70,15 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
       const inTheWay = await makeRoom(exec)
       if (inTheWay !== undefined) return inTheWay.detail
       holder = start()
-      counted = {}
+      counts.restart()
     }
-    const failed = await holder.load(tableCommands(ownedRuleset(rules)).commands)
-    if (failed !== undefined) {
+    const why = await holder.load(tableCommands(ownedRuleset(rules)).commands)
+    if (why !== undefined) {
       letGo()
-      return `table ${OWNED_TABLE} cannot be made (${failed}): it needs NET_ADMIN, nft and a kernel from 5.12 on; the plain table stands without it`
+      return `table ${OWNED_TABLE} cannot be made (${why}): it needs NET_ADMIN, nft and a kernel from 5.12 on; the plain table stands without it`
     }
     const seen = await listTable(exec)
-    if (seen.failed !== undefined) return seen.failed.detail
+    if (!seen.ok) return seen.detail
     wanted = { key: JSON.stringify(rules), text: comparable(seen.listing ?? '') }
     return undefined
   }
@@ -95,51 +87,49 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
     check: async (rules) => {
       if (holder !== undefined && wanted?.key === JSON.stringify(rules)) {
         const seen = await listTable(exec)
-        if (seen.failed !== undefined) return conclude(seen.failed.detail)
+        if (!seen.ok) return conclude(seen.detail)
         if (seen.listing !== undefined && comparable(seen.listing) === wanted?.text) {
-          count(packetsIn(seen.listing))
+          counts.read(packetsIn(seen.listing))
           return conclude(undefined)
         }
       }
       conclude(await load(rules))
     },
-    state: () => ({ held: detail === undefined, detail, packets: { ...packets } }),
+    state: () => ({ held: detail === undefined, detail, packets: counts.total() }),
     stop: letGo,
   }
 }
 
 /**
- * Removes a table of that name that nobody owns, which would keep us from owning it. Returns why there is no room, or
- * undefined.
+ * Removes a table of that name that no process owns, since it would keep us from making our own. Returns why the name is
+ * not free, or undefined.
  */
 export async function makeRoom(exec: Exec): Promise<Failure | undefined> {
   const seen = await listTable(exec)
-  if (seen.failed !== undefined) return seen.failed
+  if (!seen.ok) return seen
   if (seen.listing === undefined) return undefined
   if ((await deleteTable(exec, OWNED_TABLE)) === undefined) return undefined
-  const detail = `table ${OWNED_TABLE} is held by another process: another guard runs on this node; end that one first`
-  return { detail, unusable: false }
+  return failed(
+    `table ${OWNED_TABLE} is held by another process: another guard runs on this node; end that one first`,
+  )
 }
 
 /**
- * The table as text, nothing where there is none. Not as JSON: for the flag `owner` nft 1.0.6 prints what lies behind an
- * array of its own in JSON, which is no JSON when that is nothing.
+ * The table as text; no listing where there is none. Not as JSON, since nft 1.0.6 reads beyond an array of its own when
+ * it prints the flag `owner`, and may print invalid JSON.
  */
-async function listTable(exec: Exec): Promise<{ readonly listing?: string; readonly failed?: Failure }> {
+async function listTable(exec: Exec): Promise<{ readonly ok: true; readonly listing?: string } | Failure> {
   const result = await exec('nft', ['list', 'table', ...OWNED_TABLE.split(' ')])
-  if (result.code === 0) return { listing: result.stdout }
-  if (result.code === 1 && /^Error: No such file or directory/m.test(result.stderr)) return {}
-  const unusable = result.code === 'missing' || isUnsupported(result)
-  return { failed: { detail: whyFailed('nft', result), unusable } }
+  if (result.code === 0) return { ok: true, listing: result.stdout }
+  if (result.code === 1 && /^Error: No such file or directory/m.test(result.stderr)) return { ok: true }
+  return nftFailure(result)
 }
 
-type Packets = Readonly<Record<string, number>>
-
 /** Packets by named counter. */
-function packetsIn(listing: string): Packets {
+function packetsIn(listing: string): Partial<Packets> {
   const counters = listing.matchAll(/^\s*counter (\w+) \{[^}]*packets (\d+) /gm)
   return Object.fromEntries([...counters].map(([, name = '', packets]) => [name, Number(packets)]))
 }
 
-/** Without counts, handles and comments. Nobody else can change the rest, so that the first listing is the measure. */
+/** Without counts, handles and comments. No other process can change the rest, so the first listing is the reference. */
 const comparable = (listing: string) => listing.replaceAll(/ # .*|\s*packets \d+ bytes \d+/g, '').trim()

@@ -1,28 +1,28 @@
-import { type Exec, firstLine } from '../exec.ts'
-import type { Watched } from '../guard/watch.ts'
+import { type Exec, firstLine } from '../process/exec.ts'
+import type { Watched } from '../process/watch.ts'
 import { netlinkLines } from './netlink.ts'
 
 /** AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER; of struct sockaddr_nl, after the family: padding, port id 0, groups. */
 const SOCKET = '16:3:12'
 const GROUP_NFTABLES = 1 << 6
 
-/** Which lines are about us, of which tables (`family name`). */
+/** The tables that matter (`family name`), and which lines about them are about us. */
 export type Interest = {
   readonly tables: readonly string[]
   readonly matches: (line: string) => boolean
 }
 
 /**
- * What tells of changes in nf_tables: the kernel's own notifications, copied from a netlink socket by socat, whose
- * memory does not depend on how many rules others have. `nft monitor` tells the same, but begins by reading all tables
- * into memory: on a node with 1,500 Services more than the guard may have (docs/decisions/0090).
+ * Notifications of changes in nf_tables, copied by socat from a netlink socket of the kernel. Its memory does not depend
+ * on how many rules there are. `nft monitor` prints the same, but begins by reading all tables into memory: on a node
+ * with 1,500 Services that is more than the guard may use (docs/decisions/0090).
  */
 export async function ruleEvents(
   exec: Exec,
   interest: Interest,
 ): Promise<Watched & { readonly limited?: string }> {
   const { matches, tables } = interest
-  // A socat that lacks a library is there, and does not run either.
+  // Run, not looked up: a socat that lacks a library is there and does not work.
   const tried = await exec('socat', ['-V'])
   if (tried.code === 0) return netlinkSocket(tables, matches)
   return { ...nftMonitor(matches), limited: noSocat(firstLine(tried)) }
@@ -40,7 +40,7 @@ function netlinkSocket(tables: readonly string[], matches: Interest['matches']):
   }
 }
 
-/** Where the image lacks socat. The limit keeps nft's memory from taking the guard's. */
+/** For images without socat. The limit keeps nft from using the memory that the guard needs. */
 const nftMonitor = (matches: Interest['matches']): Watched => ({
   command: 'prlimit',
   args: [`--as=${48 * 1024 * 1024}`, '--', 'nft', 'monitor'],
@@ -48,4 +48,4 @@ const nftMonitor = (matches: Interest['matches']): Watched => ({
 })
 
 const noSocat = (why: string) =>
-  `socat cannot be run (${why}), so that changes are heard by nft monitor, which reads all rules of the node into memory and is ended where these are too many: then a change is found only at the next poll; use the pod2iam image, or install socat`
+  `socat cannot be run (${why}), so that nft monitor is used to notice changes; it reads all rules of the node into memory and is stopped where there are too many: then a change is found only at the next poll; use the pod2iam image, or install socat`

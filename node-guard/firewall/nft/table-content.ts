@@ -1,28 +1,36 @@
-import type { TableShape } from './commands.ts'
+/** A table's full name, as in `inet pod2iam_guard`. */
+export type TableName = `inet ${string}`
 
-/** What stands in an nft table, in a form in which two readings can be compared. */
+/** What a table consists of when it was loaded completely and nothing was added. */
+export type TableShape = {
+  /** Rules by chain. */
+  readonly chains: Readonly<Record<string, number>>
+  readonly sets: readonly string[]
+}
+
+/** The content of an nft table, in a form in which two readings can be compared. */
 export type TableContent = {
   /** Canonical text of table flags, chains, rules in order, sets and elements; without handles and counts. */
   readonly text: string
   /** Packets by named counter. */
   readonly packets: Readonly<Record<string, number>>
-  /** Elements that packets added, by set: they are no part of `text`. */
+  /** Elements that packets added, by set; not part of `text`. */
   readonly added: Readonly<Record<string, readonly AddedElement[]>>
-  /** Rules by chain, sets, and whether there is more, such as maps or flags of the table. */
+  /** Rules by chain, sets, and whether there is anything else, such as maps or flags of the table. */
   readonly shape: TableShape & { readonly more: boolean }
 }
 
-/** What packets added to a set by themselves. */
+/** An element that packets added to a set. */
 export type AddedElement = {
   readonly value: string
   readonly packets: number
-  /** Seconds until it is forgotten, unless it is seen again. */
+  /** Seconds until it expires, unless another packet comes. */
   readonly expires: number
 }
 
 type Json = Readonly<Record<string, unknown>>
 
-/** Whether a table consists of what it was loaded with: as many rules in each chain, and nothing beside. */
+/** Whether a table consists of what was loaded: as many rules in each chain, and nothing else. */
 export function hasShape({ shape }: TableContent, { chains, sets }: TableShape): boolean {
   const keys = Object.keys(chains)
   return (
@@ -34,20 +42,10 @@ export function hasShape({ shape }: TableContent, { chains, sets }: TableShape):
 }
 
 /**
- * Reads the JSON of `nft --json list table` (libnftables-json(5)). Throws a SyntaxError where it is no JSON.
+ * Reads the JSON of `nft --json list table` (libnftables-json(5)). Throws a SyntaxError where it is not JSON.
  */
 export function parseTable(output: string): TableContent {
-  const parts: Parts = {
-    tables: new Set(),
-    chains: new Set(),
-    rules: new Map(),
-    elements: new Map(),
-    packets: {},
-    added: {},
-    counts: {},
-    sets: [],
-    more: false,
-  }
+  const parts = noParts()
   for (const entry of objects(JSON.parse(output))) take(parts, entry)
   const lines = [
     ...sorted(parts.tables),
@@ -62,22 +60,24 @@ export function parseTable(output: string): TableContent {
   return { text: lines.join('\n'), packets: parts.packets, added: parts.added, shape }
 }
 
-type Parts = {
-  readonly tables: Set<string>
-  readonly chains: Set<string>
-  readonly rules: Map<string, string[]>
-  readonly elements: Map<string, Set<string>>
-  readonly packets: Record<string, number>
-  readonly added: Record<string, readonly AddedElement[]>
-  readonly counts: Record<string, number>
-  readonly sets: string[]
-  more: boolean
-}
+type Parts = ReturnType<typeof noParts>
+
+const noParts = () => ({
+  tables: new Set<string>(),
+  chains: new Set<string>(),
+  rules: new Map<string, string[]>(),
+  elements: new Map<string, Set<string>>(),
+  packets: {} as Record<string, number>,
+  added: {} as Record<string, readonly AddedElement[]>,
+  counts: {} as Record<string, number>,
+  sets: [] as string[],
+  more: false,
+})
 
 function* objects(document: unknown): Generator<readonly [kind: string, object: Json]> {
   const list = (document as { nftables?: unknown }).nftables
   for (const item of Array.isArray(list) ? (list as Json[]) : []) {
-    // An object, or a command around it. `delete` echoes what the same transaction removed before.
+    // An object, or a command with an object. `delete` echoes what the same transaction removed.
     if ('delete' in item) continue
     const bare = (item.add ?? item.insert ?? item) as Json
     for (const [kind, object] of Object.entries(bare)) yield [kind, object as Json]
@@ -110,7 +110,7 @@ function take(parts: Parts, [kind, object]: readonly [string, Json]): void {
       return
     case 'set':
       parts.sets.push(String(rest.name))
-      // Sets with a timeout are those that packets fill; nft 1.0.6 does not print their flag `dynamic`.
+      // Packets fill the sets that have a timeout; nft 1.0.6 does not print their flag `dynamic`.
       if (rest.timeout === undefined) addElements(parts, canonical({ set: rest.name }), elem)
       else parts.added[String(rest.name)] = addedElements(elem)
       // A set's flags and type are part of what it matches.
@@ -120,7 +120,7 @@ function take(parts: Parts, [kind, object]: readonly [string, Json]): void {
       addElements(parts, canonical({ set: rest.name }), elem)
       return
     default:
-      // Something we never load, such as a map or a flowtable, makes the content differ.
+      // An object that we never load, such as a map or a flowtable, makes the content differ.
       parts.tables.add(canonical({ [kind]: rest, elem, expr }))
       parts.more = true
   }
@@ -128,7 +128,7 @@ function take(parts: Parts, [kind, object]: readonly [string, Json]): void {
 
 function addElements(parts: Parts, set: string, elements: unknown): void {
   const known = parts.elements.get(set) ?? new Set()
-  // A set lists them; an added element holds them as an expression, `{"set": [ … ]}`.
+  // A set has a list of them; in an added element they are an expression, `{"set": [ … ]}`.
   const list = (elements as { set?: unknown } | undefined)?.set ?? elements
   for (const element of Array.isArray(list) ? list : []) known.add(canonical(element))
   parts.elements.set(set, known)

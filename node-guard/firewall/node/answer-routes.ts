@@ -1,24 +1,25 @@
 import { messageOf } from '../../../common/errors.ts'
-import { type Exec, whyFailed } from '../exec.ts'
+import { ofFamily } from '../iptables/command.ts'
+import { type Exec, whyFailed } from '../process/exec.ts'
 import { ANSWER_TABLE, type HiddenRoute } from './network.ts'
 
 /**
- * Policy routing can part a pod from its node: with security groups for pods in strict mode the VPC CNI sends all that
- * comes in by a pod's veth out by its branch interface (`iif vlan… lookup 101`, before `lookup local`), and has the route
- * to the pod in that table alone. Then the pod cannot reach the broker, and neither the broker's answers nor the resets
- * for the metadata service find the pod: the node would send them out by its primary interface.
+ * Policy routing can separate a pod from its node: with security groups for pods in strict mode the VPC CNI sends all
+ * packets of a pod's veth out by a branch interface (`iif vlan… lookup 101`, before `lookup local`), and only that table
+ * has the route to the pod. Then the pod cannot reach the broker, and neither the broker's answers nor the resets of
+ * connections to the metadata service reach the pod: the node would send them out by its primary interface.
  *
- * Rules of the guard's own mend exactly this: the broker's addresses are local for everybody, and what this node sends
- * *from* the broker's or a metadata address looks for its pod in a table that holds those hidden routes.
+ * The guard's own policy rules correct exactly this: the broker's addresses are local for everybody, and packets that this
+ * node sends *from* the broker's or a metadata address are routed by a table that has those hidden routes.
  */
 export type AnswerOptions = { readonly metadata: readonly string[]; readonly broker: readonly string[] }
 
 /** Before the VPC CNI's 10 and Cilium's 9. */
 const PRIORITY = 8
-/** The origin by which our rules and routes are known (`proto`). */
+/** The origin (`proto`) by which our rules and routes are recognised. */
 const PROTOCOL = '169'
 
-/** What is used of `ip -json rule show`. */
+/** The fields that are used of `ip -json rule show`. */
 export type PolicyRule = {
   readonly priority?: number
   readonly src?: string
@@ -31,7 +32,7 @@ export type PolicyRule = {
 }
 
 /**
- * The rules of one family that must be ours, as `ip rule add` takes them; none on a node whose rules are the kernel's.
+ * The policy rules that are needed for one family, as `ip rule add` takes them; none where the node has only the kernel's.
  *
  * @param rules those of the node
  * @param hidden routes of this family, see `sortNetwork`
@@ -59,7 +60,7 @@ const isForAll = ({ src, dst, iif, fwmark }: PolicyRule) =>
 
 const isOurs = ({ priority, protocol }: PolicyRule) => priority === PRIORITY && protocol === PROTOCOL
 
-/** As {@link wantedRules} words it. */
+/** A policy rule in the wording of {@link wantedRules}. */
 const wordingOf = ({ src, dst, iif, table }: PolicyRule) =>
   [
     ...(src === 'all' || src === undefined ? [] : [`from ${src}`]),
@@ -69,13 +70,13 @@ const wordingOf = ({ src, dst, iif, table }: PolicyRule) =>
   ].join(' ')
 
 /**
- * Makes the answers to pods behind policy routing find them, and takes away what is not needed any more. Returns why
- * not, as one sentence, or undefined.
+ * Makes answers reach pods behind policy routing, and removes what is no longer needed. Returns why it could not, as one
+ * sentence, or undefined.
  */
 export const ensureAnswers = (exec: Exec, options: AnswerOptions, hidden: readonly HiddenRoute[]) =>
   eachFamily(exec, options, hidden, 'pods behind policy routing may not reach the broker')
 
-/** Takes all of it away. Returns why it could not, or undefined. */
+/** Removes all of it. Returns why it could not, or undefined. */
 export const removeAnswers = (exec: Exec) =>
   eachFamily(exec, { metadata: [], broker: [] }, [], "the guard's policy rules may be left on this node")
 
@@ -87,7 +88,7 @@ async function eachFamily(
 ): Promise<string | undefined> {
   const failures: string[] = []
   for (const family of [4, 6] as const) {
-    const own = (address: string) => address.includes(':') === (family === 6)
+    const own = ofFamily(family)
     const ownOptions = { metadata: options.metadata.filter(own), broker: options.broker.filter(own) }
     const ownHidden = hidden.filter(({ destination }) => own(destination))
     try {
@@ -106,7 +107,7 @@ async function ensureFamily(
   hidden: readonly HiddenRoute[],
 ): Promise<void> {
   const listed = await exec('ip', [`-${family}`, '-json', 'rule', 'show'])
-  // A kernel without this family has no pods to answer.
+  // A kernel without this family has no pods of it.
   if (listed.code !== 0 && /not supported/i.test(listed.stderr)) return
   if (listed.code !== 0) throw new Error(whyFailed('ip', listed))
   const rules = JSON.parse(listed.stdout || '[]') as readonly PolicyRule[]
@@ -121,7 +122,7 @@ async function ensureFamily(
     ...wanted.filter((wording) => !ours.includes(wording)).map(rule('add')),
   ]
   if (batch.length === 0) return
-  // What came or went meanwhile must not keep the rest from being done.
+  // `-force`: a device that has come or gone since must not keep the other commands from running.
   const done = await exec('ip', [`-${family}`, '-force', '-batch', '-'], { input: `${batch.join('\n')}\n` })
   if (done.code !== 0) throw new Error(whyFailed('ip', done))
 }

@@ -1,14 +1,14 @@
 import { access, readFile } from 'node:fs/promises'
 import type { Family } from '../iptables/command.ts'
 
-/** Where the kernel tells what it has, in this network namespace. */
+/** Reads files of the kernel about this network namespace. */
 export type NodeFiles = {
   readonly exists: (file: string) => Promise<boolean>
   /** Empty where the file is missing. */
   readonly read: (file: string) => Promise<string>
 }
 
-/** This process's own. */
+/** The files of this process. */
 export const NODE_FILES: NodeFiles = {
   exists: (file) =>
     access(file).then(
@@ -18,8 +18,11 @@ export const NODE_FILES: NodeFiles = {
   read: (file) => readFile(file, 'utf8').catch(() => ''),
 }
 
-/** The tables of iptables-legacy. Listing them with iptables-legacy-save would make the kernel load them. */
-export async function legacyTables(node: NodeFiles, family: Family): Promise<readonly string[]> {
+/** The tables of iptables-legacy that are loaded. Listing them by iptables-legacy-save would make the kernel load more. */
+export async function legacyTables(
+  node: Pick<NodeFiles, 'read'>,
+  family: Family,
+): Promise<readonly string[]> {
   const names = await node.read(`/proc/net/${family === 6 ? 'ip6' : 'ip'}_tables_names`)
   return names.split('\n').filter((name) => name !== '')
 }

@@ -1,17 +1,18 @@
 import { connect, type Socket } from 'node:net'
 import { messageOf } from '../../../common/errors.ts'
-import type { Exec } from '../exec.ts'
-import { applyRuleset, deleteTable, type TableName } from '../nft/table.ts'
+import { applyRuleset, deleteTable } from '../nft/table.ts'
+import type { TableName } from '../nft/table-content.ts'
+import type { Exec } from '../process/exec.ts'
 
-/** What the metadata service of this node admits, as its answers to the host tell. */
+/** Options of this node's metadata service, as far as its answers to the host show them. */
 export type ImdsOptions = {
   /** It answers without a session token. */
   readonly version1: boolean
-  /** Hops that its answer to the request for a token may take; undefined where it could not be seen. */
+  /** How many hops its answer to a request for a token may take; undefined if that could not be seen. */
   readonly hopLimit: number | undefined
 }
 
-/** Holds for the moment of the question; its name must not contain that of the guard's tables. */
+/** Exists only during the request; its name must not contain that of one of the guard's tables. */
 export const LOOK_TABLE: TableName = 'inet pod2iam_look'
 
 const PORT = 80
@@ -19,13 +20,13 @@ const TIMEOUT_MS = 2000
 const MAX_BYTES = 16 * 1024
 
 /**
- * Asks the real metadata service, as the host may. No credential is asked for; the token it gives is not kept.
+ * Asks the real metadata service, as the host may. It asks for no credentials, and does not keep the token.
  *
- * The hop limit is the TTL of the packet that carries the answer to PUT (EC2 User Guide, "PUT response hop limit"), which
- * a socket does not tell: a rule on this one connection does.
+ * The hop limit is the TTL of the packet with the answer to PUT (EC2 User Guide, "PUT response hop limit"). A socket does
+ * not show it, so a rule for this one connection records it.
  *
  * @returns undefined where the service is switched off
- * @throws where it cannot be reached, or answers otherwise than EC2
+ * @throws where it cannot be reached, or does not answer as EC2 does
  */
 export async function readImdsOptions(
   exec: Exec,
@@ -52,7 +53,7 @@ export async function readImdsOptions(
   }
 }
 
-/** One request on a connection of its own: the status of the answer. `prepare` makes the request. */
+/** Sends the request that `prepare` returns, on a connection of its own. Returns the status of the answer. */
 function exchange(
   address: string,
   port: number,
@@ -68,7 +69,7 @@ function exchange(
       else reject(new Error(result))
     }
     const timer = setTimeout(end, TIMEOUT_MS, `it did not answer within ${TIMEOUT_MS} ms`)
-    // Without the local address, which is none yet.
+    // The message without the local address, which is still unset.
     socket.on('error', (error) => end(messageOf(error).replace(/ - Local .*/, '')))
     socket.on('close', () => end('it closed the connection without an answer'))
     socket.on('connect', async () => socket.write(await prepare(socket)))
@@ -81,7 +82,7 @@ function exchange(
   })
 }
 
-/** Notes the TTL of what carries data on one connection, in either family. */
+/** Records the TTL of the packets with data on one connection, of either family. */
 function lookRuleset(address: string, port: number, localPort: number): string {
   const [ip, ttl] = address.includes(':') ? ['ip6', 'ip6 hoplimit'] : ['ip', 'ip ttl']
   return `add table ${LOOK_TABLE}

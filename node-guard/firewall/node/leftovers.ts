@@ -1,6 +1,7 @@
-import { GUARD_CHAINS } from '../iptables/guard-rules.ts'
+import { isLivingChain } from '../iptables/living-chains.ts'
 import type { NatRule } from '../iptables/nat-rules.ts'
 import { type ParsedRule, parseRule } from '../iptables/rule-options.ts'
+import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 
 /** A rule of another tool that takes the metadata service's traffic, and the command that removes it. */
 export type Leftover = { readonly kind: string; readonly rule: string; readonly remove: string }
@@ -8,32 +9,9 @@ export type Leftover = { readonly kind: string; readonly rule: string; readonly 
 const MAX_RULE = 500
 
 /**
- * How the names of chains begin that a living program of the node keeps: ours and the gate's, kube-proxy's, those of
- * network plugins, meshes and container runtimes. What is removed there they would miss, or put back. kube2iam and kiam
- * make no chains.
- */
-const LIVING_CHAINS = [
-  GUARD_CHAINS,
-  'KUBE-',
-  'CNI-',
-  'AWS-',
-  'cali-',
-  'CILIUM_',
-  'OLD_CILIUM_',
-  'FLANNEL-',
-  'WEAVE',
-  'ANTREA-',
-  'OVN-KUBE-',
-  'ISTIO_',
-  'PROXY_INIT_',
-  'DOCKER',
-  'NETAVARK',
-] as const
-
-/**
- * Rules as kube2iam and kiam leave them: DNAT (or REDIRECT) of what is sent to a metadata address. Both append
- * `-d 169.254.169.254/32 -i IFACE -p tcp --dport 80 -j DNAT --to-destination HOST:PORT` to nat PREROUTING, so that a
- * rule does not tell which of them it was; kiam alone negates the interface.
+ * Finds rules such as kube2iam and kiam leave behind: DNAT (or REDIRECT) of packets to a metadata address. Both append
+ * `-d 169.254.169.254/32 -i IFACE -p tcp --dport 80 -j DNAT --to-destination HOST:PORT` to nat PREROUTING. A rule does not
+ * show which of the two made it, except where the interface is negated, which only kiam does.
  *
  * @param metadata addresses of the metadata service
  */
@@ -53,9 +31,6 @@ export function findLeftovers(rules: readonly NatRule[], metadata: readonly stri
   })
 }
 
-/** Whether a living program keeps this chain. */
-export const isLivingChain = (chain: string) => LIVING_CHAINS.some((prefix) => chain.startsWith(prefix))
-
 function isLiving({ chain, option }: ParsedRule): boolean {
   const marks = [option('--comment')?.value, option('--name')?.value]
   return isLivingChain(chain) || marks.some((mark) => mark?.startsWith(GUARD_CHAINS))
@@ -70,7 +45,7 @@ function takesMetadata({ option }: ParsedRule, metadata: readonly string[]): boo
   return target === 'DNAT' && !isItself(option('--to-destination')?.value, address, option('--dport')?.value)
 }
 
-/** DNAT to the very address takes nothing: so our own pins keep a Service from taking it. */
+/** DNAT to the same address changes nothing. Our own pins are such rules; they keep a Service from taking the address. */
 const isItself = (to: string | undefined, address: string, port: string | undefined) =>
   to !== undefined && [address, `${address}:${port}`, `[${address}]`, `[${address}]:${port}`].includes(to)
 
@@ -80,7 +55,7 @@ function kindOf({ chain, option }: ParsedRule): string {
   return option('-i')?.negated ? 'kiam' : 'kube2iam-or-kiam'
 }
 
-/** For a shell: whoever made the rule must not make a command of it. */
+/** Quotes a word for a shell, so that the text of a rule cannot become a command. */
 function quote(word: string): string {
   return /^[\w./:@%+=,!-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }

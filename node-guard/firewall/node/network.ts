@@ -1,18 +1,18 @@
 import { BlockList } from 'node:net'
-import type { GuardRuleset } from '../nft/guard-ruleset.ts'
+import type { GuardRuleset } from '../rules/guard.ts'
 
-/** What the rules have to know of the node's network, see `GuardRuleset`. */
+/** What the rules need to know about the node's network, see `GuardRuleset`. */
 export type Ways = Required<Pick<GuardRuleset, 'uplinks' | 'inner' | 'outer'>>
 
-/** A route to pods that the node itself would not take: only a table of policy routing has it. */
+/** A route to a pod that only a table of policy routing has, so that the node itself does not use it. */
 export type HiddenRoute = { readonly destination: string; readonly device: string }
 
 export type NodeNetwork = Ways & { readonly hidden: readonly HiddenRoute[] }
 
-/** What is used of `ip -json -details link show`. */
+/** The fields that are used of `ip -json -details link show`. */
 export type Link = {
   readonly ifname?: string
-  /** The other end, or the device below, where it is in this network namespace. */
+  /** The other end, or the device below, if it is in this network namespace. */
   readonly link?: string
   /** The bridge, bond or VRF that this is a port of. */
   readonly master?: string
@@ -27,25 +27,25 @@ export const ANSWER_TABLE = '169254'
  * tunnels, macvlan, and whatever is invented next) leads outside.
  */
 const INSIDE = new Set(['veth', 'bridge', 'vrf', 'netkit', 'openvswitch', 'dummy', 'ifb', 'nlmon'])
-/** Those of {@link INSIDE} that are what their ports are. */
+/** Those of {@link INSIDE} that lead where their ports lead. */
 const OF_PORTS = new Set(['bridge', 'vrf'])
-/** Tables that every lookup of the node's own goes through, and ours. */
+/** The tables that the node uses for every packet of its own, and our table. */
 const USUAL = new Set(['local', 'main', 'default', ANSWER_TABLE])
 
 type Route = { readonly destination: string; readonly table: string; readonly hops: readonly Hop[] }
 type Hop = { readonly device: string; readonly gateway?: string; readonly source?: string }
 
-/** As good as a default route: half of all addresses, or the Internet's, as VPNs have them. */
+/** Counts as a default route: VPNs have two routes of half of all addresses, or routes of the Internet's addresses. */
 const HALF = /^[\da-f.:]+\/[0-7]$/
 const isDefault = (destination: string) => destination === 'default' || HALF.test(destination)
 
-/** Whether a line of `ip -oneline route show table all` is of use: not what BGP learns by the thousand. */
+/** Whether a line of `ip -oneline route show table all` is used: not the routes that BGP learns by the thousand. */
 export const isUsefulRoute = (line: string) =>
   isDefault(line.split(' ', 1)[0] ?? '') || (/^[\da-f]/.test(line) && !/ via (?!.* src )/.test(line))
 
-export type Seen = {
+type Seen = {
   readonly links: readonly Link[]
-  /** Names of veths with an address in a subnet: a pod's veth has none, or the gateway's alone; these are wires to other hosts. */
+  /** Veths with an address in a subnet: they lead to other hosts, since a pod's veth has no address, or only the gateway's. */
   readonly wires: readonly string[]
   /** Text of `ip -oneline route show table all`, of both families, see {@link isUsefulRoute}. */
   readonly routes: string
@@ -54,7 +54,7 @@ export type Seen = {
 /** Sorts a node's interfaces and routes. */
 export function sortNetwork({ links, wires, routes }: Seen): NodeNetwork {
   const parsed = routes.split('\n').flatMap(parseRoute)
-  // A pair of veths with both ends here leads nowhere else: Cilium's cilium_host, what joins two bridges.
+  // A pair of veths with both ends on this node leads nowhere else, such as Cilium's cilium_host or a link of two bridges.
   const pairs = new Set(links.filter(isPair).map(({ ifname = '' }) => ifname))
   const uplinks = uplinksOf(links, parsed, pairs)
   const others = wires.filter((name) => !uplinks.has(name) && !pairs.has(name))
@@ -74,26 +74,26 @@ function uplinksOf(
   const kinds = new Map(links.map(({ ifname = '', linkinfo }) => [ifname, linkinfo?.info_kind]))
   const leadsOutside = ({ linkinfo }: Link) => !INSIDE.has(linkinfo?.info_kind ?? '')
   const uplinks = new Set(links.filter(leadsOutside).map(({ ifname = '' }) => ifname))
-  // A default route is one in any table: strict security groups for pods have theirs in one table each.
+  // Default routes of every table count: strict security groups for pods have a table for each of theirs.
   for (const { destination, hops } of routes)
     if (isDefault(destination)) for (const { device } of hops) if (!pairs.has(device)) uplinks.add(device)
   for (const { ifname = '', master } of links)
     if (master !== undefined && uplinks.has(ifname) && OF_PORTS.has(kinds.get(master) ?? ''))
       uplinks.add(master)
-  // It carries the kernel's "unreachable" default of IPv6.
+  // lo has the kernel's "unreachable" default route of IPv6.
   uplinks.delete('lo')
   return uplinks
 }
 
 const isPair = ({ linkinfo, link }: Link) => linkinfo?.info_kind === 'veth' && link !== undefined
 
-/** The kernel takes quotes and stars in names, too, with which no rule would load any more. */
+/** The kernel also allows quotes and stars in names, with which the rules would not load. */
 const isPlain = (device: string) => /^\w[\w.-]*$/.test(device)
 
-/** Security groups for pods make and remove one with every pod: they go by one name, so that the rules stay. */
+/** Security groups for pods make and remove such a device with every pod: one pattern for all, so that the rules stay. */
 const collapsed = (device: string) => (device.startsWith('vlan.eth.') ? 'vlan.eth.*' : device)
 
-/** This node's pods that are answered by such a pair: the route of the gateway's own prefix, not those of other nodes. */
+/** This node's pods that are answered by such a pair: the route of the gateway's own prefix, not of other nodes' prefixes. */
 function innerOf(routes: readonly Route[], pairs: ReadonlySet<string>): ReadonlySet<string> {
   const inner = new Set<string>()
   for (const { destination, hops } of routes)
@@ -103,7 +103,7 @@ function innerOf(routes: readonly Route[], pairs: ReadonlySet<string>): Readonly
   return inner
 }
 
-/** Other hosts on the wires, as far as no router is between. */
+/** Prefixes of the hosts that these devices reach without a router. */
 function outerOf(routes: readonly Route[], wires: ReadonlySet<string>): ReadonlySet<string> {
   const outer = routes.filter(
     ({ destination, hops: [hop] }) =>
@@ -116,7 +116,7 @@ function outerOf(routes: readonly Route[], wires: ReadonlySet<string>): Readonly
   return new Set(outer.map(({ destination }) => destination))
 }
 
-/** Each prefix is a rule of its own: none for what another one holds. */
+/** Each prefix becomes a rule, so prefixes within another one are left out. */
 function withoutCovered(prefixes: ReadonlySet<string>): string[] {
   const length = (prefix: string) => Number(prefix.split('/')[1])
   const covers = (wide: string, narrow: string) =>
@@ -134,7 +134,7 @@ function contains(prefix: string, address: string | undefined): boolean {
   return list.check(address, family)
 }
 
-/** Where two tables disagree nobody can say which pod is meant: neither counts. */
+/** Where two tables have different routes it is unknown which pod is meant: then neither counts. */
 function hiddenOf(routes: readonly Route[], uplinks: ReadonlySet<string>): HiddenRoute[] {
   const direct = routes.filter(({ destination, hops }) => {
     const [hop] = hops
@@ -145,7 +145,7 @@ function hiddenOf(routes: readonly Route[], uplinks: ReadonlySet<string>): Hidde
   for (const { destination, table, hops } of direct) {
     const device = hops[0]?.device ?? ''
     if (USUAL.has(table) || known.has(destination) || uplinks.has(device) || device === 'lo') continue
-    // Link-local addresses are of one link each, and every table may have them.
+    // A link-local address belongs to one link, and every table may have it.
     if (destination.startsWith('fe80:')) continue
     found.set(destination, (found.get(destination) ?? new Set()).add(device))
   }
@@ -154,7 +154,7 @@ function hiddenOf(routes: readonly Route[], uplinks: ReadonlySet<string>): Hidde
   )
 }
 
-/** A line such as `10.244.1.11 dev vlan1 table 101 scope link`; routes of another type (`local`, `blackhole`) have it first. */
+/** Parses `10.244.1.11 dev vlan1 table 101 scope link`; routes of other types (`local`, `blackhole`) begin with the type. */
 function parseRoute(line: string): Route[] {
   const [destination = ''] = line.split(' ', 1)
   if (destination !== 'default' && !/^[\d.]+(\/\d+)?$|^[\da-f]*:[\da-f:.]*(\/\d+)?$/.test(destination))

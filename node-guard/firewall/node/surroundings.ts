@@ -6,17 +6,16 @@ import {
   CILIUM_CHAINS,
   CILIUM_DEVICE,
   CILIUM_MASQUERADE,
-  type DataplaneFacts,
   markers,
   whyBypassed,
 } from './dataplane.ts'
 import type { ImdsOptions } from './imds-options.ts'
 import { findLeftovers, type Leftover } from './leftovers.ts'
 
-/** Something to tell the operator; codes are few and fixed, they are labels of a metric. */
-export type Warning = { readonly code: WarningCode; readonly detail: string }
+/** A warning for the operator; codes are few and fixed, since they are labels of a metric. */
+type Warning = { readonly code: WarningCode; readonly detail: string }
 
-/** Every code of a warning about the node around us. */
+/** Every code of a warning about the node. */
 export const WARNING_CODES = [
   'dataplane-bypass',
   'leftovers-not-checked',
@@ -25,15 +24,15 @@ export const WARNING_CODES = [
   'imds-not-checked',
   'boot-rules',
 ] as const
-export type WarningCode = (typeof WARNING_CODES)[number]
+type WarningCode = (typeof WARNING_CODES)[number]
 
-/** What was last seen of the node around us. */
+/** What was last found on the node. */
 export type SurroundingsState = {
-  /** The dataplane has been looked at: before that nobody knows whether rules are of any use. */
+  /** The dataplane has been looked at; before that it is unknown whether the rules have any effect. */
   readonly looked: boolean
   /** When leftovers were last looked for, milliseconds. */
   readonly lookedAt?: number
-  /** Why rules that stand refuse nothing; one sentence. */
+  /** Why correct rules may refuse nothing; one sentence. */
   readonly bypass: string | undefined
   readonly leftovers: readonly Leftover[]
   readonly warnings: readonly Warning[]
@@ -41,30 +40,30 @@ export type SurroundingsState = {
 
 export type Surroundings = {
   /**
-   * Looks at the dataplane, where it is time or it changed: a matter of milliseconds, so that what is verified can wait for
-   * it. Never throws. Not to be called while it runs.
+   * Looks at the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
+   * Never throws. Not to be called while it runs.
    */
   readonly look: () => Promise<void>
   /**
-   * Searches for what other tools left, where it is time: may take seconds, so that nothing waits for it; true if it did.
-   * Never throws. Not to be called while it runs.
+   * Searches for rules that other tools left behind, if it is time; returns whether it did. May take seconds, so that
+   * nothing should wait for it. Never throws. Not to be called while it runs.
    */
   readonly search: () => Promise<boolean>
-  /** Asks the metadata service, where it is time; never throws. Not to be called while it runs. */
+  /** Asks the metadata service for its options, if it is time; never throws. Not to be called while it runs. */
   readonly ask: () => Promise<void>
   readonly state: () => SurroundingsState
 }
 
 export type SurroundingsOptions = {
   readonly metadata: readonly string[]
-  /** `netfilter`: the operator knows that packets of pods pass netfilter. */
+  /** `netfilter`: the operator states that packets of pods pass netfilter. */
   readonly dataplane: 'auto' | 'netfilter'
   readonly readInterfaces: () => Promise<readonly string[]>
   readonly hasNetkit: () => Promise<boolean>
-  /** What is to be said of the rules that the node loads at boot, if anything. Never throws. */
+  /** A warning about the rules that the node loads at boot, if there is one. Never throws. */
   readonly bootRules: () => Promise<string | undefined>
   readonly readNatRules: (question: NatQuestion) => Promise<NatRules>
-  /** Throws where the service does not answer; undefined where it is switched off. */
+  /** Throws if the service does not answer; undefined if it is switched off. */
   readonly readImdsOptions: (address: string) => Promise<ImdsOptions | undefined>
   /** Milliseconds. */
   readonly now: () => number
@@ -77,128 +76,134 @@ const IMDS_MESSAGES: Readonly<Record<string, string>> = {
   'imds-not-checked': 'the metadata service was not checked',
 } satisfies Partial<Record<WarningCode, string>>
 
-/** Neither tables of others nor the options of an instance change often. */
+/** Other programs' tables and the options of an instance change seldom. */
 const LOOK_MS = 300_000
 const ASK_MS = 900_000
-/** The metadata service does not answer an instance in its first seconds. */
+/** The metadata service does not answer in the first seconds of an instance. */
 const ASK_AGAIN_MS = 30_000
 
 const MASQUERADING: NatQuestion = { words: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
 
-/** Looks at what can make the block useless, or is left of other tools. */
+/** Looks for what can make the block ineffective, and for rules that other tools left behind. */
 export function createSurroundings(options: SurroundingsOptions): Surroundings {
-  const { metadata, now, log } = options
-  let lookedAt = Number.NEGATIVE_INFINITY
-  let searchedAt: number | undefined
-  let askAt = Number.NEGATIVE_INFINITY
-  let seenMarkers: string | undefined
-  let seen: Bypass | undefined
-  let leftovers: readonly Leftover[] = []
-  let unread: readonly string[] = []
-  let unseen: readonly string[] = []
-  let boot: string | undefined
-  let imds: readonly Warning[] = []
-  const told = new Map<string, string>()
-  const believed = options.dataplane === 'netfilter'
-  const doubt = () => {
-    if (seen === undefined) return undefined
-    return believed ? onYourWord(seen) : `${seen.why}: ${seen.remedy}`
-  }
-
-  /** Logs what is new of a kind. */
-  const tell = (
-    kind: string,
-    message: string,
-    detail: string | undefined,
-    level: 'warn' | 'error' = 'warn',
-  ) => {
-    if (detail !== undefined && told.get(kind) !== detail) log[level](message, { detail })
-    told.set(kind, detail ?? '')
-  }
-
-  const look = async () => {
-    const interfaces = await options.readInterfaces()
-    const marked = markers(interfaces)
-    // A dataplane often comes after us: its devices bring the next look forward.
-    if (marked === seenMarkers && now() - lookedAt < LOOK_MS) return
-    const { rules, unread: failures } = interfaces.includes(CILIUM_DEVICE)
-      ? await options.readNatRules(MASQUERADING)
-      : { rules: [], unread: [] }
-    const facts: DataplaneFacts = {
-      interfaces,
-      netkit: marked !== '' && (await options.hasNetkit()),
-      natRules: rules,
-    }
-    seen = whyBypassed(facts)
-    unseen = failures
-    lookedAt = now()
-    seenMarkers = marked
-    if (believed) tell('bypass', 'the block counts as verified by the operator’s word', doubt())
-    else tell('bypass', 'the block may be of no use on this node', doubt(), 'error')
-  }
-
-  const search = async () => {
-    if (searchedAt !== undefined && now() - searchedAt < LOOK_MS) return false
-    const { rules, unread: failures } = await options.readNatRules(takingTraffic(metadata))
-    leftovers = findLeftovers(rules, metadata)
-    unread = failures
-    boot = await options.bootRules()
-    searchedAt = now()
-    const found = leftovers.map(({ remove }) => remove).join('; ')
-    tell(
-      'leftovers',
-      'rules of kube2iam or kiam found',
-      found === ''
-        ? undefined
-        : `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`,
-    )
-    tell('boot', 'the rules of this node’s boot are not the guard’s', boot)
-    tell('unread', 'leftovers not checked', failures.length > 0 ? failures.join('; ') : undefined)
-    return true
-  }
-
-  const ask = async () => {
-    if (now() < askAt) return
-    imds = await askAny(options, metadata)
-    const failed = imds.some(({ code }) => code === 'imds-not-checked')
-    askAt = now() + (failed ? ASK_AGAIN_MS : ASK_MS)
-    for (const [code, message] of Object.entries(IMDS_MESSAGES))
-      tell(code, message, imds.find((warning) => warning.code === code)?.detail)
-  }
-
+  const logNew = newsLogger(options.log)
+  const dataplane = dataplaneLook(options, logNew)
+  const others = leftoverSearch(options, logNew)
+  const imds = imdsQuestion(options, logNew)
+  const warning = (code: WarningCode, detail: string | undefined): Warning[] =>
+    detail === undefined ? [] : [{ code, detail }]
   return {
-    look,
-    search,
-    ask,
+    look: dataplane.look,
+    search: others.search,
+    ask: imds.ask,
     state: () => {
-      const detail = doubt()
+      const { looked, doubt, unread } = dataplane.state()
+      const { searchedAt, leftovers, boot, unread: unsearched } = others.state()
       return {
-        looked: seenMarkers !== undefined,
+        looked,
         ...(searchedAt === undefined ? {} : { lookedAt: searchedAt }),
-        bypass: believed ? undefined : detail,
+        bypass: options.dataplane === 'netfilter' ? undefined : doubt,
         leftovers,
         warnings: [
-          ...(detail === undefined ? [] : [{ code: 'dataplane-bypass' as const, detail }]),
-          ...[...new Set([...unread, ...unseen])].map((detail) => ({
-            code: 'leftovers-not-checked' as const,
-            detail,
-          })),
-          ...imds,
-          ...(boot === undefined ? [] : [{ code: 'boot-rules' as const, detail: boot }]),
+          ...warning('dataplane-bypass', doubt),
+          ...[...new Set([...unsearched, ...unread])].flatMap((one) => warning('leftovers-not-checked', one)),
+          ...imds.warnings(),
+          ...warning('boot-rules', boot),
         ],
       }
     },
   }
 }
 
+type LogNew = (kind: string, message: string, detail: string | undefined, level?: 'warn' | 'error') => void
+
+/** Logs the detail of a kind where it is not the last one of that kind. */
+function newsLogger(log: Logger): LogNew {
+  const last = new Map<string, string | undefined>()
+  return (kind, message, detail, level = 'warn') => {
+    if (detail !== undefined && last.get(kind) !== detail) log[level](message, { detail })
+    last.set(kind, detail)
+  }
+}
+
+function dataplaneLook(options: SurroundingsOptions, logNew: LogNew) {
+  const { now } = options
+  const believed = options.dataplane === 'netfilter'
+  let lookedAt = Number.NEGATIVE_INFINITY
+  let seenMarkers: string | undefined
+  let doubt: string | undefined
+  let unread: readonly string[] = []
+  return {
+    state: () => ({ looked: seenMarkers !== undefined, doubt, unread }),
+    look: async () => {
+      const interfaces = await options.readInterfaces()
+      const marked = markers(interfaces)
+      // A dataplane often starts after the guard: then its devices are the reason to look again.
+      if (marked === seenMarkers && now() - lookedAt < LOOK_MS) return
+      const nat = interfaces.includes(CILIUM_DEVICE)
+        ? await options.readNatRules(MASQUERADING)
+        : { rules: [], unread: [] }
+      const netkit = marked !== '' && (await options.hasNetkit())
+      const bypass = whyBypassed({ interfaces, netkit, natRules: nat.rules })
+      doubt = bypass && (believed ? onYourWord(bypass) : `${bypass.why}: ${bypass.remedy}`)
+      unread = nat.unread
+      lookedAt = now()
+      seenMarkers = marked
+      if (believed) logNew('bypass', 'the block counts as verified because of --dataplane=netfilter', doubt)
+      else logNew('bypass', 'the block may have no effect on this node', doubt, 'error')
+    },
+  }
+}
+
+function leftoverSearch({ metadata, now, readNatRules, bootRules }: SurroundingsOptions, logNew: LogNew) {
+  let searchedAt: number | undefined
+  let leftovers: readonly Leftover[] = []
+  let unread: readonly string[] = []
+  let boot: string | undefined
+  return {
+    state: () => ({ searchedAt, leftovers, unread, boot }),
+    search: async () => {
+      if (searchedAt !== undefined && now() - searchedAt < LOOK_MS) return false
+      const nat = await readNatRules(takingTraffic(metadata))
+      leftovers = findLeftovers(nat.rules, metadata)
+      unread = nat.unread
+      boot = await bootRules()
+      searchedAt = now()
+      const found = leftovers.map(({ remove }) => remove).join('; ')
+      const remedy = `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`
+      logNew('leftovers', 'rules of kube2iam or kiam found', found === '' ? undefined : remedy)
+      logNew('boot', 'the rules that this node loads at boot differ from the guard’s', boot)
+      logNew('unread', 'leftovers not checked', unread.length > 0 ? unread.join('; ') : undefined)
+      return true
+    },
+  }
+}
+
+function imdsQuestion(options: SurroundingsOptions, logNew: LogNew) {
+  const { metadata, now } = options
+  let askAt = Number.NEGATIVE_INFINITY
+  let warnings: readonly Warning[] = []
+  return {
+    warnings: () => warnings,
+    ask: async () => {
+      if (now() < askAt) return
+      warnings = await askAny(options, metadata)
+      const failed = warnings.some(({ code }) => code === 'imds-not-checked')
+      askAt = now() + (failed ? ASK_AGAIN_MS : ASK_MS)
+      for (const [code, message] of Object.entries(IMDS_MESSAGES))
+        logNew(code, message, warnings.find((warning) => warning.code === code)?.detail)
+    },
+  }
+}
+
 /** With `--dataplane=netfilter`. */
 const onYourWord = ({ why }: Bypass) =>
-  `${why}; the block is called verified by --dataplane=netfilter alone. What refuses pods whose packets do go round is the network policy, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
+  `${why}; the block counts as verified only because of --dataplane=netfilter. Pods whose packets do bypass netfilter are refused by the network policy alone, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
 
 const REMEDY =
   'aws ec2 modify-instance-metadata-options --instance-id ID --http-tokens required --http-put-response-hop-limit 1'
 
-/** Warnings by the first address that answers: most instances have no IPv6 endpoint. */
+/** Warnings from the first address that answers: most instances have no IPv6 endpoint. */
 async function askAny(options: SurroundingsOptions, addresses: readonly string[]): Promise<Warning[]> {
   const failures: string[] = []
   for (const address of addresses)
@@ -212,23 +217,23 @@ async function askAny(options: SurroundingsOptions, addresses: readonly string[]
   return [{ code: 'imds-not-checked', detail }]
 }
 
-/** What should be otherwise in the options of the metadata service. Required tokens and one hop are prerequisites. */
+/** Warnings about options of the metadata service. Required tokens and a hop limit of one are prerequisites. */
 export function imdsWarnings({ version1, hopLimit }: ImdsOptions): Warning[] {
   const warnings: Warning[] = []
   if (version1)
     warnings.push({
       code: 'imds-v1',
-      detail: `the metadata service answers without a session token (IMDSv1), so that whoever gets round the block, or makes a hostNetwork pod fetch an address, has the node role: ${REMEDY}`,
+      detail: `the metadata service answers without a session token (IMDSv1), so that anyone who bypasses the block, or makes a hostNetwork pod fetch an address, gets the node role: ${REMEDY}`,
     })
   if (hopLimit === undefined)
     warnings.push({
       code: 'imds-not-checked',
-      detail: `the hop limit of the metadata service could not be seen, for which nft is needed, of version 1.1 on a node with thousands of Services: make sure that it is 1: ${REMEDY}`,
+      detail: `the hop limit of the metadata service could not be read, which needs nft, and on a node with thousands of Services nft 1.1: make sure that it is 1: ${REMEDY}`,
     })
   else if (hopLimit > 1)
     warnings.push({
       code: 'imds-hop-limit',
-      detail: `the metadata service lets session tokens travel ${hopLimit} hops, so that a pod which gets round the block receives one: ${REMEDY}`,
+      detail: `the metadata service lets session tokens travel ${hopLimit} hops, so that a pod which bypasses the block receives one: ${REMEDY}`,
     })
   return warnings
 }

@@ -23,7 +23,7 @@ export function parseUplinks(ipv4: string, ipv6: string): string[] {
   return [...found].sort()
 }
 
-/** {@link parseUplinks} of this network namespace. A missing file is a family that the kernel does not speak. */
+/** {@link parseUplinks} of this network namespace. A file is missing where the kernel lacks that address family. */
 export function readUplinks(): string[] {
   return parseUplinks(textOf('/proc/net/route'), textOf('/proc/net/ipv6_route'))
 }

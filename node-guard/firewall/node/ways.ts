@@ -1,16 +1,16 @@
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
-import { type Exec, whyFailed } from '../exec.ts'
+import { type Exec, whyFailed } from '../process/exec.ts'
 import { type AnswerOptions, ensureAnswers } from './answer-routes.ts'
 import { isUsefulRoute, type Link, type NodeNetwork, sortNetwork, type Ways } from './network.ts'
 
-/** What the guard knows of the ways into and out of the node. */
-export type NodeWays = {
-  /** What the rules have to know, as last seen. At once: a repair waits for it. */
+/** The ways into and out of the node, as far as the guard knows them. */
+type NodeWays = {
+  /** What the rules need to know, as last seen. Immediate, since a repair waits for it. */
   readonly known: () => Ways
   /**
-   * Looks again, and sees to it that answers find pods behind policy routing; never throws. Tells whether `known` has
-   * changed. Not to be called while it runs.
+   * Looks again, and makes answers reach pods behind policy routing; never throws. Returns whether `known` has changed.
+   * Not to be called while it runs.
    */
   readonly look: () => Promise<boolean>
   /** Why some pods may not reach the broker; one sentence. */
@@ -18,7 +18,7 @@ export type NodeWays = {
 }
 
 /**
- * @param fallback the interfaces of the usual default routes, for as long as `ip` has told nothing
+ * @param fallback the interfaces of the usual default routes, used until `ip` has answered
  */
 export function createWays(options: {
   readonly exec: Exec
@@ -41,7 +41,7 @@ export function createWays(options: {
       seen = await readNetwork(exec)
       failed = await ensureAnswers(exec, answers, seen.hidden)
     } catch (error) {
-      failed = `the node's interfaces could not be looked at, and new ones that lead outside are not known: ${messageOf(error)}`
+      failed = `the node's interfaces could not be read, so that new ones that lead outside are not known: ${messageOf(error)}`
     }
     if (failed !== undefined && failed !== detail)
       log.error('ways into the node incomplete', { detail: failed })
@@ -51,10 +51,10 @@ export function createWays(options: {
   return { known, look, detail: () => detail }
 }
 
-/** Reads this network namespace. Throws where `ip` fails. */
-export async function readNetwork(exec: Exec): Promise<NodeNetwork> {
-  // Neither the addresses of Services that IPVS makes the node's own, nor routes to them, nor routes to other nodes: of
-  // these there are tens of thousands.
+/** Reads this network namespace. Throws if `ip` fails. */
+async function readNetwork(exec: Exec): Promise<NodeNetwork> {
+  // Without the addresses of Services that IPVS makes the node's own, the routes to them and the routes to other nodes:
+  // there may be tens of thousands of each.
   const [links, wires, ...routes] = await Promise.all([
     exec('ip', ['-json', '-details', 'link', 'show']),
     exec('ip', ['-oneline', 'address', 'show', 'type', 'veth'], { keepLine: isSubnet }),
@@ -75,7 +75,7 @@ export async function readNetwork(exec: Exec): Promise<NodeNetwork> {
   })
 }
 
-/** Whether a line is about an address of other hosts' wire: in a subnet, and not link-local. */
+/** Whether a line is about an address in a subnet with other hosts, which is not link-local. */
 export const isSubnet = (line: string) =>
   / scope global /.test(line) &&
   / inet6? \S+\/\d+ /.test(line) &&

@@ -2,28 +2,30 @@ import type { FirewallState } from '../../../common/firewall-state.ts'
 import type { Readiness } from '../../../common/health.ts'
 import type { Sighting, Sightings } from '../guard/audit.ts'
 import { type BlockState, CAUSES } from '../guard/block.ts'
-import type { CounterName } from '../nft/guard-ruleset.ts'
 import type { OwnedState } from '../nft/owned-table.ts'
+import type { LinkState } from '../node/broker-link.ts'
 import type { Leftover } from '../node/leftovers.ts'
-import type { LinkState } from '../node/link.ts'
 import type { SurroundingsState } from '../node/surroundings.ts'
+import type { CounterName } from '../rules/guard.ts'
 
-/** All that the guard knows about its node. */
+/** Everything that the guard knows about its node. */
 export type GuardReport = {
   readonly mode: 'enforce' | 'audit' | 'remove'
   readonly block: BlockState
-  /** Undefined where there is to be none. */
+  /** Undefined without `--owned-table`. */
   readonly owned: OwnedState | undefined
   /** Undefined before the first look, and in mode `remove`. */
   readonly link: LinkState | undefined
   /** Undefined in mode `remove`. */
   readonly surroundings: SurroundingsState | undefined
-  /** Undefined but in mode `audit`. */
+  /** Undefined except in mode `audit`. */
   readonly sightings: Sightings | undefined
   /** Why the shared directory could not be written, or undefined. */
   readonly stateFault: string | undefined
   readonly pollIntervalMs: number
 }
+
+type Coded = { readonly code: string; readonly detail: string }
 
 /** What `firewall status --json` prints. */
 export type Status = {
@@ -37,32 +39,29 @@ export type Status = {
   /** `unknown` where no guard has reported. */
   readonly brokerLink: 'up' | 'down' | 'unknown'
   readonly leftovers: readonly Leftover[]
-  /** When they were looked for; null where they were not, as in mode `remove`. */
+  /** When they were looked for; null if they were not, as in mode `remove`. */
   readonly leftoversAt: string | null
-  readonly warnings: readonly { readonly code: string; readonly detail: string }[]
+  readonly warnings: readonly Coded[]
   readonly audit: readonly Sighting[]
 }
 
-/** How many poll intervals a verification holds, and how long at least: one look can take seconds on a busy machine. */
+/** For how many poll intervals a verification is valid, and for how long at least: on a busy machine a check takes seconds. */
 const VALID_INTERVALS = 3
 const VALID_AT_LEAST_MS = 5000
 
 const iso = (milliseconds: number) => new Date(milliseconds).toISOString()
-/** `none` before rules stand, and in mode `remove`. */
+/** `none` before the rules are loaded, and in mode `remove`. */
 export const backendOf = ({ block }: GuardReport) => block.backend ?? 'none'
 const validMs = (report: GuardReport) => Math.max(report.pollIntervalMs * VALID_INTERVALS, VALID_AT_LEAST_MS)
 
-/** Seconds for which what is published holds. */
+/** For how many seconds a published report is valid. */
 export const validSecondsOf = (report: GuardReport) => validMs(report) / 1000
 
 /**
- * Whether the rules stand and are of use: undefined, or one sentence with its code. In mode `audit` it is said of the
- * rules that count, in mode `remove` of the absence of rules.
+ * Why the rules are not in place or have no effect: one sentence with its code, or undefined if all is well. In mode
+ * `audit` this is about the rules that count, in mode `remove` about the absence of rules.
  */
-export function whyNotVerified({
-  block,
-  surroundings,
-}: GuardReport): { code: string; detail: string } | undefined {
+export function whyNotVerified({ block, surroundings }: GuardReport): Coded | undefined {
   if (block.checkedAt === undefined) return { code: 'starting', detail: 'the rules have not been loaded yet' }
   if (!block.verified)
     return { code: 'block-not-verified', detail: block.detail ?? 'the rules could not be verified' }
@@ -72,7 +71,7 @@ export function whyNotVerified({
   return undefined
 }
 
-/** Ready: the rules (or, in mode `remove`, their absence) were just verified, and the broker has its link. */
+/** Ready: the rules (or, in mode `remove`, their absence) were verified recently, and the broker has its link. */
 export function readinessOf(report: GuardReport, now: number): Readiness {
   const { block, link, mode, owned, stateFault } = report
   const not = (code: string, detail: string): Readiness => ({ ready: false, code, detail })
@@ -89,8 +88,8 @@ export function readinessOf(report: GuardReport, now: number): Readiness {
 }
 
 /**
- * The statement for the broker. Its time is that of the look, also where the look found the block missing. A node in
- * mode `audit` whose rules stand counts as guarded: operators try pod2iam before they enforce.
+ * The statement for the broker. Its time is that of the last check, also if that found the block missing. A node in mode
+ * `audit` with its rules in place counts as guarded, so that operators can try pod2iam before they enforce.
  */
 export function firewallStateOf(report: GuardReport): FirewallState {
   const fault = whyNotVerified(report)
@@ -139,9 +138,9 @@ export function statusOf(report: GuardReport): Status {
 const AUDIT_FULL = {
   code: 'audit-full',
   detail:
-    'more addresses reach for the metadata service than are remembered, so that some are counted in the metrics but not named here',
+    'more addresses send to the metadata service than are remembered, so that some are counted in the metrics but not listed here',
 }
 
-/** A packet is counted once: by the plain table, or where that was flushed by the owned one. */
+/** A packet is counted once: by the plain table, or by the owned one while the plain table is gone. */
 export const packetsOf = ({ block, owned }: GuardReport, name: CounterName) =>
   block.packets[name] + (owned?.packets[name] ?? 0)

@@ -12,7 +12,7 @@ const SETTLE_MS = 1500
 export type Burst = {
   /** Milliseconds until the last pod had credentials. */
   readonly last: number
-  /** Pods that were told to come again at least once. */
+  /** Pods that were asked to retry at least once. */
   readonly again: number
   readonly calls: number
 }

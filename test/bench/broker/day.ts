@@ -2,10 +2,11 @@
 import { setImmediate } from 'node:timers/promises'
 import type { SessionRequest } from '../../../node-guard/broker/authorize/entitle.ts'
 import { stsProblem } from '../../../node-guard/broker/aws/explain.ts'
+import type { Grant } from '../../../node-guard/broker/sessions/entries.ts'
 import { stsQueue } from '../../../node-guard/broker/sessions/queue.ts'
-import { type Grant, sessionStore } from '../../../node-guard/broker/sessions/sessions.ts'
+import { sessionStore } from '../../../node-guard/broker/sessions/sessions.ts'
 import { refreshDelay } from '../../../sidecar/credentials/schedule.ts'
-import { fakeClock } from '../../broker/fake-clock.ts'
+import { fakeClock } from '../../support/fake-clock.ts'
 import type { Figure } from '../report.ts'
 
 const MINUTE = 60_000

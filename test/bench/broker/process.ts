@@ -2,14 +2,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildComponent } from '../../../build.ts'
-import { until } from '../../broker/until.ts'
 import { NODE, type TestPod, World } from '../../broker/world.ts'
 import { BROKER_NODE_FLAGS } from '../../sandbox/install.ts'
+import { freePort } from '../../support/free-port.ts'
+import { eventually } from '../../support/until.ts'
 import { memoryOf } from '../memory.ts'
 
 export type Workshop = { readonly world: World; readonly bundle: string }
@@ -66,7 +66,9 @@ export async function spawnBroker(
     await closed
   }
   try {
-    await until('a ready broker', async () => (await statusOf(healthPort)) === 200, 20_000)
+    await eventually('a ready broker', async () => (await statusOf(healthPort)) === 200, {
+      deadlineMs: 20_000,
+    })
   } catch (error) {
     await end()
     throw error
@@ -129,13 +131,4 @@ function statusOf(port: number): Promise<number> {
     .once('error', () => resolve(0))
     .end()
   return promise
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address !== null ? address.port : 0
 }

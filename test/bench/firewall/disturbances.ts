@@ -1,6 +1,7 @@
 /** What others do on a node to the rules of all. */
-import { GUARD_TABLE } from '../../../node-guard/firewall/nft/guard-ruleset.ts'
-import { type TestNode, until } from '../../firewall/node.ts'
+import { GUARD_TABLE } from '../../../node-guard/firewall/rules/guard-nft.ts'
+import type { TestNode } from '../../firewall/node.ts'
+import { until } from '../../support/until.ts'
 
 /** `iptables`: of its variants that over nf_tables, unless the node's other rules are in the legacy one. */
 export type BenchBackend = 'nft' | 'iptables' | 'iptables-legacy'

@@ -1,6 +1,6 @@
 /** The gate of a pod whose sidecar is ready: from the start of its process to its end. */
 import { join } from 'node:path'
-import { REDIRECT_TABLE } from '../../../node-guard/firewall/gate/ruleset.ts'
+import { REDIRECT_TABLE } from '../../../node-guard/firewall/rules/pod-nft.ts'
 import { NET_ADMIN_ONLY } from '../../firewall/guard-process.ts'
 import type { TestNode } from '../../firewall/node.ts'
 import { type Figure, median, quantile } from '../report.ts'

@@ -14,8 +14,8 @@ import { KEYS } from '../../../common/keys.ts'
 import { type Authority, authority } from '../../injector/certificates.ts'
 import { fakeApi } from '../../injector/fake-api.ts'
 import { IMAGES, namespace } from '../../injector/fixtures.ts'
-import { until } from '../../injector/https.ts'
 import { freePort } from '../../support/free-port.ts'
+import { until } from '../../support/until.ts'
 
 export type TextAnswer = { readonly status: number; readonly text: string }
 

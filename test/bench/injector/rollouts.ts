@@ -11,7 +11,7 @@ import { authority } from '../../injector/certificates.ts'
 import { fakeApi } from '../../injector/fake-api.ts'
 import { namespace, pod, reviewOf } from '../../injector/fixtures.ts'
 import { type ClientReport, type WebhookClient, webhookClient } from '../../injector/webhook-client.ts'
-import { needsPeer, peer } from '../../support/peers.ts'
+import { needsPeer, peer } from '../../peers/peers.ts'
 import type { Figure } from '../report.ts'
 import { type RunningInjector, startBundle } from './process.ts'
 

@@ -4,7 +4,8 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readyz, until } from '../../sidecar/support/index.ts'
+import { readyz } from '../../sidecar/support/index.ts'
+import { until } from '../../support/until.ts'
 import { opened, runLoad } from '../load.ts'
 import { type Figure, median } from '../report.ts'
 import { documentRequest, type SidecarOptions, spawnSidecar } from './process.ts'

@@ -6,10 +6,11 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { openNode, POD1, type TestNode, until } from '../../firewall/node.ts'
+import { openNode, POD1, type TestNode } from '../../firewall/node.ts'
+import { peer } from '../../peers/peers.ts'
 import { Aws, trust } from '../../sandbox/aws/client.ts'
 import { ApiServer, type KubeObject } from '../../sandbox/kube/client/client.ts'
-import { peer } from '../../support/peers.ts'
+import { until } from '../../support/until.ts'
 import { machineLoad } from '../cpu-group.ts'
 import type { LoadResult } from '../load.ts'
 import { type Figure, median } from '../report.ts'
@@ -139,7 +140,7 @@ function line(child: ChildProcess, wanted: RegExp, who: string): Promise<void> {
   return promise
 }
 
-/** @param tell lets it end; by force unless told */
+/** @param tell asks it to end; by default it is killed */
 async function ended(child: ChildProcess, tell: () => void = () => child.kill('SIGKILL')): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const closed = once(child, 'close')

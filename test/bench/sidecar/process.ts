@@ -1,10 +1,11 @@
 /** Sidecars and bare listeners as processes of their own, and the requests that are sent to them. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
-import { freshToken, loopbackEnv, requestBytes, until, type Workshop } from '../../sidecar/support/index.ts'
+import { freshToken, loopbackEnv, requestBytes, type Workshop } from '../../sidecar/support/index.ts'
+import { freePort } from '../../support/free-port.ts'
+import { until } from '../../support/until.ts'
 import { exchange, opened } from '../load.ts'
 
 /** How the sidecar's container runs node; they count only on the command line (sidecar/README.md). */
@@ -24,7 +25,7 @@ export type Started = {
 export type SidecarOptions = {
   readonly workshop: Workshop
   readonly brokerUrl: string
-  /** Of node; {@link NODE_FLAGS} unless told. */
+  /** Flags of node; by default {@link NODE_FLAGS}. */
   readonly flags?: readonly string[]
   readonly bundle?: string
   /** Started inside this cgroup: its `cgroup.procs`. */
@@ -75,28 +76,26 @@ export async function documentRequest(port: number): Promise<string> {
   return requestBytes({ path: ROLE_PATH, headers: { 'X-aws-ec2-metadata-token': token } })
 }
 
+/** Looks often enough that the wait adds little to what is measured. */
+const FINE = { pollMs: 2 }
+
 /** Asks again and again until the answer is 200; resolves with performance.now() then. */
 export async function first200({ child, port }: Started, path = '/'): Promise<number> {
   const bytes = requestBytes({ path, headers: { Connection: 'close' } })
-  await until('the first 200', async () => {
-    if (child.exitCode !== null || child.signalCode !== null)
-      throw new Error(`it ended with ${child.exitCode ?? child.signalCode}`)
-    const socket = await opened(port).catch(() => undefined)
-    const status = socket && (await exchange(socket, bytes).catch(() => undefined))
-    socket?.destroy()
-    return status === 200
-  })
+  await until(
+    'the first 200',
+    async () => {
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`it ended with ${child.exitCode ?? child.signalCode}`)
+      const socket = await opened(port).catch(() => undefined)
+      const status = socket && (await exchange(socket, bytes).catch(() => undefined))
+      socket?.destroy()
+      return status === 200
+    },
+    FINE,
+  )
   return performance.now()
 }
 
 /** Until it hands out credentials. */
 export const firstDocument = (started: Started): Promise<number> => first200(started, ROLE_PATH)
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address !== null ? address.port : 0
-}

@@ -2,7 +2,7 @@
 import { ownResources } from '../../../injector/patch/addition.ts'
 import type { Container, Pod } from '../../../injector/pod/pod.ts'
 import { amountOf } from '../../../injector/pod/quantity.ts'
-import { MOST_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/pod/resources.ts'
+import { MAX_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/pod/resources.ts'
 import { podTotal } from '../../../injector/pod/total.ts'
 
 /** `sidecar.resources`, as an operator gives it. */
@@ -22,7 +22,7 @@ export type Requests = {
 
 /** @param beside millicores of a native sidecar of the pod's own; none unless given */
 function requestsIn(appMillis: number, chosen: string, beside = 0): Requests {
-  const read = parseResources(chosen, SIDECAR_RESOURCES, MOST_RESOURCES)
+  const read = parseResources(chosen, SIDECAR_RESOURCES, MAX_RESOURCES)
   if (!read.ok) throw new Error(read.problem)
   const container = (name: string, millis: number): Container =>
     millis === 0 ? { name } : { name, resources: { requests: { cpu: `${millis}m` } } }

@@ -4,7 +4,8 @@
  * a third with a great weight, so that only the sidecar's waiting is measured.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readyz, until } from '../../sidecar/support/index.ts'
+import { readyz } from '../../sidecar/support/index.ts'
+import { until } from '../../support/until.ts'
 import {
   type BenchGroups,
   benchGroups,

@@ -3,12 +3,12 @@
  * as plain objects; without helm, what is kept of its rendering for the tests (test/sandbox/install.ts).
  */
 
+import { peer } from '../../peers/peers.ts'
 import { installed } from '../../previous-release/recorded.ts'
 import { components } from '../../sandbox/install.ts'
 import type { KubeClient } from '../../sandbox/kube/client/kube-client.ts'
 import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
-import { isApiError } from '../../sandbox/kube/server/status.ts'
-import { peer } from '../../support/peers.ts'
+import { isApiError } from '../../sandbox/kube/objects/status.ts'
 import type { Options } from '../options.ts'
 import { objectsOf, template, withValues } from './helm.ts'
 import type { Installation, Release, Values } from './installation.ts'

@@ -1,6 +1,6 @@
 /** No pod gets the node role, another pod's role, or a role its namespace may not use. */
 import { TOKEN_AUDIENCE } from '../../../common/addresses.ts'
-import { isApiError } from '../../sandbox/kube/server/status.ts'
+import { isApiError } from '../../sandbox/kube/objects/status.ts'
 import { BROKER, codeOf, expectCode, got, tokenOf } from '../ask-broker.ts'
 import { type LivePod, readyPod, readyPods, refOf } from '../cluster-pods.ts'
 import { type Context, namespaceOf } from '../context.ts'

@@ -1,7 +1,7 @@
 /** What one node does must be no other's trouble, and no other's gain. */
 import { setTimeout as wait } from 'node:timers/promises'
 import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
-import { isApiError } from '../../sandbox/kube/server/status.ts'
+import { isApiError } from '../../sandbox/kube/objects/status.ts'
 import { admittedMeanwhile, expectAdmitted } from '../admitted.ts'
 import { BROKER, expectCode, got, tokenOf } from '../ask-broker.ts'
 import { endedPod, type LivePod, lastWords, readyPod, readyPods, restarts } from '../cluster-pods.ts'

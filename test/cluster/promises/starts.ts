@@ -38,7 +38,7 @@ export const starts: Group = {
     {
       name: 'of every pod, measured one at a time, has credentials with its first request',
       show: async (context) => {
-        const { starts, kube2iam: program } = context.options
+        const { starts, compareWith: program } = context.options
         const kube2iam = program === undefined ? undefined : await startKube2iam(context, program)
         const kinds = kube2iam === undefined ? KINDS : [...KINDS, KUBE2IAM]
         const found = new Map<string, Start[]>(kinds.map(({ name }) => [name, []]))

@@ -1,8 +1,8 @@
 /** Away in the documented order: guard.mode=remove, then helm uninstall. Nothing is left. */
 import { BROKER_LINK } from '../../../common/addresses.ts'
 import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
-import { RESOURCES } from '../../sandbox/kube/server/resources.ts'
-import { isApiError } from '../../sandbox/kube/server/status.ts'
+import { RESOURCES } from '../../sandbox/kube/objects/resources.ts'
+import { isApiError } from '../../sandbox/kube/objects/status.ts'
 import { ask, readyPods, refOf } from '../cluster-pods.ts'
 import { type Context, NAMESPACE_PREFIX, valuesOf } from '../context.ts'
 import { probers } from '../load.ts'

@@ -5,8 +5,8 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { needsPeer, peer } from '../../peers/peers.ts'
 import type { Cluster } from '../../sandbox/cluster.ts'
-import { needsPeer, peer } from '../../support/peers.ts'
 
 export type Answer = {
   /** Who STS says has signed. */

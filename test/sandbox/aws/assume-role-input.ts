@@ -13,7 +13,7 @@ export type AssumeRoleInput = {
   readonly tags: ReadonlyMap<string, string>
   readonly transitiveTagKeys: readonly string[]
   readonly policy: readonly Statement[] | undefined
-  /** Characters of the session policy and tags: what the packed size is reckoned from. */
+  /** Characters of the session policy and tags: the packed size is computed from them. */
   readonly packedLength: number
 }
 

@@ -12,7 +12,7 @@ export function makeAccessKeyId(prefix: 'ASIA' | 'AKIA'): string {
   return makeId(prefix, 16)
 }
 
-/** Forty characters of base64, `/` and `+` included: what breaks careless encoders. */
+/** Forty characters of base64, `/` and `+` included: characters that careless encoders break. */
 export function makeSecretAccessKey(): string {
   return randomBytes(30).toString('base64')
 }

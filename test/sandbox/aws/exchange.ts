@@ -1,5 +1,6 @@
 /** What both servers need of HTTP: a bounded body, the peer, a wait that ends with the connection, an answer. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { listenAt } from '../listen.ts'
 import { splitHostPort } from './config.ts'
 import { HANG_DEFAULT_MS, HANG_MAX_MS } from './faults.ts'
 import type { FaultEffect } from './model.ts'
@@ -52,32 +53,11 @@ export function headerPairs(request: IncomingMessage): [string, string][] {
   return pairs
 }
 
-// In a namespace made a moment ago an IPv6 address is tentative (not yet bindable) for a second or two.
-const BIND_DEADLINE_MS = 60_000
-
-/** Listens on `host:port`; retries while the address is not there yet. Resolves with the bound `host:port`. */
+/** Listens on `host:port`. Resolves with the bound `host:port`. */
 export async function listen(server: Server, address: string): Promise<string> {
   const { host, port } = splitHostPort(address)
-  const deadline = Date.now() + BIND_DEADLINE_MS
-  for (;;) {
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject)
-        server.listen({ host, port, exclusive: true, ipv6Only: host.includes(':') }, () => {
-          server.off('error', reject)
-          resolve()
-        })
-      })
-      break
-    } catch (error) {
-      const tentative =
-        host.includes(':') && error instanceof Error && 'code' in error && error.code === 'EADDRNOTAVAIL'
-      if (!tentative || Date.now() > deadline)
-        throw new Error(`cannot listen on ${address}: ${String(error)}`, { cause: error })
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
-  }
-  const bound = server.address()
-  if (bound === null || typeof bound === 'string') throw new Error(`no address bound for ${address}`)
-  return host.includes(':') ? `[${host}]:${bound.port}` : `${host}:${bound.port}`
+  const bound = await listenAt(server, host, port).catch((error: unknown) => {
+    throw new Error(`cannot listen on ${address}: ${String(error)}`, { cause: error })
+  })
+  return host.includes(':') ? `[${host}]:${bound}` : `${host}:${bound}`
 }

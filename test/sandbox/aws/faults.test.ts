@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 import type { STSClient } from '@aws-sdk/client-sts'
+import { until } from '../../support/until.ts'
 import { Aws, type Fault, trust } from './client.ts'
 import { assume, nodeCredentials, refusalOf, stsClient } from './support.ts'
 
@@ -41,7 +42,7 @@ const stsFaults: [Fault, RegExp, string][] = [
 ]
 
 for (const [fault, message, outcome] of stsFaults)
-  test(`STS fault ${JSON.stringify(fault)} strikes as often as told, then all is well`, async () => {
+  test(`STS fault ${JSON.stringify(fault)} strikes as often as it was set to, then all is well`, async () => {
     await aws.fault({ ...fault, calls: 2 })
     assert.match(await refusalOf(ask()), message)
     assert.match(await refusalOf(ask()), message)
@@ -84,12 +85,11 @@ test('a slow STS answers properly, and many callers wait at the same time', asyn
 test('a hanging call ends when the client gives up, and is on record', async () => {
   await aws.fault({ service: 'sts', kind: 'hang' })
   const body = new URLSearchParams({ Action: 'GetCallerIdentity', Version: '2011-06-15' })
-  const deadline = Date.now() + 120_000
-  // Once more where the client gave up before its call had come.
-  while ((await aws.calls({ outcome: 'hang' })).length === 0) {
+  await until('the call is on record', async () => {
+    // Once more where the client gave up before its call had come.
     await assert.rejects(fetch(aws.stsUrl, { method: 'POST', body, signal: AbortSignal.timeout(100) }))
-    assert.ok(Date.now() < deadline)
-  }
+    return (await aws.calls({ outcome: 'hang' })).length > 0
+  })
 })
 
 const imdsFaults: [Fault, number][] = [

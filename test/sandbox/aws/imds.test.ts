@@ -3,6 +3,7 @@ import { request } from 'node:http'
 import { connect } from 'node:net'
 import { after, before, beforeEach, test } from 'node:test'
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts'
+import { until } from '../../support/until.ts'
 import { Aws, USER_DATA_CANARY } from './client.ts'
 import { nodeCredentials, refusalOf, stsClient } from './support.ts'
 
@@ -304,8 +305,7 @@ test('every request is recorded, and every connection, also one that asks nothin
   const socket = connect(Number(port), '127.0.0.1', resolve)
   socket.on('error', reject)
   await promise
-  const deadline = Date.now() + 120_000
-  while (Object.keys(await aws.imdsConnections()).length === 0) assert.ok(Date.now() < deadline)
+  await until('the connection is seen', async () => Object.keys(await aws.imdsConnections()).length > 0)
   assert.deepEqual(await aws.imdsConnections(), { '127.0.0.1': 1 })
   socket.destroy()
 })

@@ -46,7 +46,7 @@ process.umask(0o177)
 for (const event of ['end', 'close', 'error']) process.stdin.on(event, stop)
 process.stdin.resume()
 process.on('SIGTERM', stop)
-// Ctrl-C in a terminal reaches the whole group; whoever started us decides when we end.
+// Ctrl-C in a terminal reaches the whole group; the process that started this one decides when it ends.
 process.on('SIGINT', () => undefined)
 // A reader that went away (parent killed while we print) must not leave us behind.
 process.stdout.on('error', stop)

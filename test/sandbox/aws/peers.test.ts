@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
-import { needsBoto3, needsPeer, peer } from '../../support/peers.ts'
+import { needsBoto3, needsPeer, peer } from '../../peers/peers.ts'
 import { Aws, trust } from './client.ts'
 
 const run = promisify(execFile)

@@ -113,7 +113,7 @@ test('a signature that does not cover the host, or names a header that is not th
   assert.match(verify(wire({ ...base, signed: 'host;x-amz-date;x-gone' })), /'x-gone' is not in the request/)
 })
 
-test('what is missing from the Authorization header is told as AWS tells it', () => {
+test('what is missing from the Authorization header is named as AWS names it', () => {
   const at = (authorization: string | undefined, headers: WireRequest['headers'] = [HOST, DATE]) =>
     refusal(() =>
       parseSignature({

@@ -402,7 +402,7 @@ test('a deleted role takes its sessions with it; a changed trust policy counts f
   assert.match(await refusalOf(whoami(stsClient(aws, { credentials }))), /^InvalidClientTokenId/)
 })
 
-test('what is no operation of this API is told as STS does', async () => {
+test('an operation that this API does not have is refused as STS refuses it', async () => {
   const ask = async (query: string, init?: RequestInit) => {
     const response = await fetch(`${aws.stsUrl}/${query}`, init)
     return `${response.status} ${(await response.text()).replace(/\s+/g, ' ')}`

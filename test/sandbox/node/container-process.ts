@@ -66,7 +66,7 @@ export async function startContainer(
 
 function running(machine: Machine, pid: number, plan: LaunchPlan, exit: Promise<Exit>): ContainerProcess {
   let ended = false
-  exit.then(() => {
+  void exit.then(() => {
     ended = true
   })
   const user = machine.kind === 'userns' ? ['-U', '--preserve-credentials'] : []

@@ -56,7 +56,7 @@ export async function startInPod(
   writeFileSync(node.machine.path(plan.fstab), fstab(root, mounts))
   const process = await startContainer(node.machine, place.network, plan, log)
   // Gone with the container's mount namespace; its tree is ours to remove.
-  process.exit.then(() => rmSync(node.machine.path(root), { recursive: true, force: true }))
+  void process.exit.then(() => rmSync(node.machine.path(root), { recursive: true, force: true }))
   return process
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { until } from '../../support/until.ts'
 import {
   container,
   containerStatus,
@@ -26,15 +27,15 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
 
   /** `type, reason, message, container` of the Events of a pod, once there are so many. */
   const eventsOf = async (key: string, atLeast: number): Promise<string[]> => {
-    const deadline = Date.now() + 180_000
-    for (;;) {
+    let events: string[] = []
+    const haveCome = async () => {
       const { items } = await sandbox.kube.list('events', { namespace: 'default' })
-      const events = (items as unknown as Event[])
+      events = (items as unknown as Event[])
         .filter(({ involvedObject: { namespace, name } }) => `${namespace}/${name}` === key)
         .map((event) => [event.type, event.reason, event.message, event.involvedObject.fieldPath].join(', '))
-      if (events.length >= atLeast || Date.now() > deadline) return events
-      await turn()
+      return events.length >= atLeast && events
     }
+    return until(`${atLeast} Events of ${key}`, haveCome, { detail: () => events.join('\n') })
   }
 
   for (const [name, script] of [
@@ -132,7 +133,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await up(sandbox, key, 'first')
     await sandbox.kube.delete('pods', 'deleted', 'default')
     const events = sandbox.pods.timeline(key)
-    while (!events.some(({ event }) => event === 'deletion-seen')) await turn()
+    await until('the deletion is seen', () => events.some(({ event }) => event === 'deletion-seen'))
     await letGo(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, isGone)
     assert.deepEqual(
@@ -165,7 +166,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await up(sandbox, key, 'zero')
     await sandbox.kube.delete('pods', 'deleted-apps', 'default')
     const events = sandbox.pods.timeline(key)
-    while (!events.some(({ event }) => event === 'deletion-seen')) await turn()
+    await until('the deletion is seen', () => events.some(({ event }) => event === 'deletion-seen'))
     await letGo(sandbox, key, 'one', 'go')
     await sandbox.pods.waitFor(key, isGone)
     const order = events.map(({ event, container }) => `${event} ${container ?? ''}`.trim())
@@ -200,8 +201,4 @@ type Event = {
   readonly reason: string
   readonly message: string
   readonly involvedObject: { readonly namespace: string; readonly name: string; readonly fieldPath: string }
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 10))
 }

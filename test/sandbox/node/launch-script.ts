@@ -21,7 +21,7 @@ export const STATUS_FD = 3
 /** Runs as PID 1 of the container's PID namespace. Set-up errors go to the status descriptor, not to the log. */
 export function launchScript(plan: LaunchPlan): string {
   const { root, security } = plan
-  // The file belongs to the real root, the system call to whoever is root in the user namespace.
+  // The file belongs to the real root, the system call to the root user of the user namespace.
   const hostname = shellQuote(plan.hostname)
   const command = execute(plan.argv, plan.env, security, plan.oneUid)
   return `set -e

@@ -20,7 +20,7 @@ export type Layout = {
   /** Before the base removes the pod. */
   readonly removePod?: (n: number) => string
   /**
-   * A pod with another's source is not told apart from it by the node: on a bridge both come in by the same device. The
+   * The node cannot tell a pod that uses another pod's source address from that pod: on a bridge both come in by the same device. The
    * answers go to the other one.
    */
   readonly borrowsSources?: true

@@ -3,8 +3,8 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { until } from '../../support/until.ts'
 import { openMachine, SANDBOX_DIR } from './machine.ts'
 import { needsNamespaces } from './namespace-support.ts'
 import { createNetwork } from './network.ts'
@@ -12,14 +12,7 @@ import { execIn, spawnIn } from './process.ts'
 
 const needs = needsNamespaces()
 
-/** For what hangs, not for what is slow. */
-const DEADLINE_MS = 120_000
-
-/** Waits until a process is gone. */
-async function gone(pid: number): Promise<void> {
-  for (const deadline = Date.now() + DEADLINE_MS; isRunning(pid); await wait(10))
-    assert.ok(Date.now() < deadline, `process ${pid} is still there`)
-}
+const gone = (pid: number) => until(`process ${pid} is gone`, () => !isRunning(pid))
 
 function isRunning(pid: number): boolean {
   const status = ifThere(() => readFileSync(`/proc/${pid}/status`, 'utf8'))
@@ -61,8 +54,7 @@ test('close ends processes that left their parents, too', needs, async () => {
     const child = spawnIn(machine, 'node', ['sh', '-c', 'setsid sleep 1000 & setsid sleep 1000 & wait'])
     // Both of them and the shell, as the kernel sees them from outside.
     const members = () => pidsIn(machine.pid)
-    for (const deadline = Date.now() + DEADLINE_MS; members().length < 4; await wait(10))
-      assert.ok(Date.now() < deadline)
+    await until('all four processes', () => members().length >= 4)
     return { child, before: members() }
   })().finally(() => machine.close())
   await Promise.all([...before, child.pid ?? 0].map(gone))

@@ -1,4 +1,4 @@
-/** What tests wait for in a pod, and how a pod is told when it does not come. */
+/** What tests wait for in a pod, and how a pod is described when that does not happen. */
 import type { ContainerStatus, Pod, PodPhase } from './pod.ts'
 
 export type PodPredicate = (pod: Pod | undefined) => boolean

@@ -36,7 +36,7 @@ export class PodWorker {
   #network: PodNetwork | undefined
   /** Also of a network that is gone: a pod that ended keeps its addresses in its status. */
   #addresses: readonly string[] = []
-  /** Those of its status: of a new sandbox they are told when its first sync is over, so after a hook in it. */
+  /** Those of its status: a new sandbox's are reported when its first sync is over, so after a hook in it. */
   #toldAddresses: readonly string[] = []
   #hasShm = false
   #volumes: PodVolumes | undefined

@@ -1,5 +1,6 @@
 /** The pods of the node as a test handles them. Pods are named `namespace/name`, or `name` in namespace default. */
-import { setTimeout as wait } from 'node:timers/promises'
+
+import { until } from '../../support/until.ts'
 import type { KubeClient } from '../kube/client/client.ts'
 import type { LogLine } from './container-log.ts'
 import type { ContainerRunner } from './container-runner.ts'
@@ -10,7 +11,6 @@ import type { PodWorker } from './pod-worker.ts'
 import type { ExecOptions, ExecResult } from './process.ts'
 import type { TimelineEvent } from './timeline.ts'
 
-const POLL_MS = 20
 /** Until waiting is given up: what takes a second alone takes much longer beside other tests. */
 const PATIENCE_MS = 180_000
 
@@ -97,13 +97,14 @@ export class Pods {
    * @throws with the pod's state and the ends of its logs when the time is up
    */
   async waitFor(pod: string, predicate: PodPredicate, timeout = PATIENCE_MS): Promise<Pod | undefined> {
-    const deadline = Date.now() + timeout
-    for (;;) {
-      const found = await this.get(pod)
-      if (predicate(found)) return found
-      if (Date.now() > deadline) throw new Error(this.#unmet(pod, predicate, found, timeout))
-      await wait(POLL_MS)
+    let found: Pod | undefined
+    const isMet = async () => {
+      found = await this.get(pod)
+      return predicate(found)
     }
+    const patience = { deadlineMs: timeout, detail: () => this.#state(pod, found) }
+    await until(`pod ${pod}, "${predicate.name}"`, isMet, patience)
+    return found
   }
 
   /** Waits for a line of a container's log, past or to come; returns the match. */
@@ -113,22 +114,20 @@ export class Pods {
     pattern: RegExp,
     timeout = PATIENCE_MS,
   ): Promise<RegExpMatchArray> {
-    const deadline = Date.now() + timeout
-    for (;;) {
-      const worker = this.#kubelet.worker(split(pod).join('/'))
-      const runner = worker?.runners.find((one) => one.container.name === container)
-      const match = runner?.log.text().match(pattern)
-      if (match) return match
-      if (Date.now() > deadline)
-        throw new Error(this.#unmet(pod, { name: `log ${pattern}` }, worker?.pod, timeout))
-      await wait(POLL_MS)
-    }
+    const worker = () => this.#kubelet.worker(split(pod).join('/'))
+    const match = () =>
+      worker()
+        ?.runners.find((runner) => runner.container.name === container)
+        ?.log.text()
+        .match(pattern)
+    const patience = { deadlineMs: timeout, detail: () => this.#state(pod, worker()?.pod) }
+    return until(`pod ${pod}, ${pattern} in the log of ${container}`, match, patience)
   }
 
-  #unmet(pod: string, { name }: { name: string }, found: Pod | undefined, timeout: number): string {
+  #state(pod: string, found: Pod | undefined): string {
     const runners = this.#kubelet.worker(split(pod).join('/'))?.runners ?? []
     const logs = runners.map(({ container, log }) => `--- log of ${container.name}\n${log.tail()}`)
-    return [`pod ${pod}: not "${name}" after ${timeout} ms`, describePod(found), ...logs].join('\n')
+    return [describePod(found), ...logs].join('\n')
   }
 
   #worker(pod: string): PodWorker {

@@ -11,7 +11,7 @@ import {
 import type { Container, Probe } from './pod.ts'
 import { apply, IMAGES, pod, sh, untilTerm } from './test-pods.ts'
 
-/** Listens on 8080; 503 until it is told /open, 200 afterwards; prints the peer of every request. */
+/** Listens on 8080; 503 until /open is requested, 200 afterwards; prints the peer of every request. */
 const SERVER = `let status = 503
 require('http').createServer((q, r) => {
   if (q.url === '/open') status = 200

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { eventually } from '../../support/until.ts'
 import { createSandbox, isReady, needsNamespaces, type Sandbox } from '../index.ts'
 import type { KubeClient, KubeObject } from '../kube/client/client.ts'
-import { testServer, until } from '../kube/client/test-server.ts'
+import { testServer } from '../kube/client/test-server.ts'
 import type { Pod } from './pod.ts'
 import { misfit, type Node, startScheduler } from './scheduler.ts'
 import { apply, IMAGES, pod, sh, untilTerm } from './test-pods.ts'
@@ -44,7 +45,7 @@ test('a taint keeps out what does not tolerate it', () => {
 describe('the scheduler of a slow watch', () => {
   const server = testServer()
 
-  test('judges a pod by the node as it is when the pod comes, not as it was last told', async () => {
+  test('judges a pod by the node as it is when the pod comes, not as it was last reported', async () => {
     const { admin } = server()
     const tainted = node([{ key: 'pod2iam.dev/not-ready', effect: 'NoSchedule' }])
     await admin.create(tainted)
@@ -62,7 +63,7 @@ describe('the scheduler of a slow watch', () => {
     const scheduler = startScheduler(kube, 'n')
     try {
       await admin.create(pod('waits', { containers: [{ name: 'app', image: 'app' }] }) as KubeObject)
-      const judged = await until('a word on the pod', async () => {
+      const judged = await eventually('a word on the pod', async () => {
         const found = await admin.find<Pod>('pods', 'waits', 'default')
         return found?.spec.nodeName === undefined && found?.status?.conditions === undefined
           ? undefined

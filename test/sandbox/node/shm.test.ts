@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { eventually } from '../../support/until.ts'
 import { containerStatus, createSandbox, isReady, needsNamespaces, type Sandbox } from '../index.ts'
-import { until } from '../kube/client/test-server.ts'
 import type { PodSpec } from './pod.ts'
 import { apply, IMAGES, outputOf, pod, sh, untilTerm, up } from './test-pods.ts'
 
@@ -75,7 +75,7 @@ describe('/dev/shm', needsNamespaces(), () => {
     await sandbox.kube.delete('pods', 'gone', 'default')
     await sandbox.pods.waitFor('gone', (p) => p === undefined)
     // The kubelet may be ending pods of the tests before this one meanwhile.
-    await until('no /dev/shm but those of pods', async () => {
+    await eventually('no /dev/shm but those of pods', async () => {
       const { stdout } = await sandbox.exec('node', ['cat', '/proc/self/mountinfo'])
       const uids = [...stdout.matchAll(/pods\/([^/]+)\/shm/g)].map(([, uid]) => uid)
       const there = (await sandbox.kube.list('pods')).items.map(({ metadata }) => metadata.uid)

@@ -14,7 +14,7 @@ export type StatusSync = {
   readonly last: () => PodStatus | undefined
 }
 
-/** @param reportsAddresses whether podIPs may be told now */
+/** @param reportsAddresses whether podIPs may be reported now */
 export function createStatusSync(
   kube: KubeClient,
   worker: PodWorker,

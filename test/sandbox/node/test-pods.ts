@@ -1,4 +1,6 @@
 /** Pods for the tests of the node: small shell scripts as images. */
+
+import { until } from '../../support/until.ts'
 import type { Sandbox } from '../index.ts'
 import type { Container, Lifecycle, Pod, PodSpec } from './pod.ts'
 import type { TimelineEvent } from './timeline.ts'
@@ -42,11 +44,7 @@ export async function letGo(sandbox: Sandbox, key: string, container: string, na
 export async function inHook(sandbox: Sandbox, key: string, container: string, times = 1): Promise<void> {
   await up(sandbox, key, container)
   const begun = () => story(sandbox, key, 'hook-started').filter((line) => line.endsWith(` ${container}`))
-  const deadline = Date.now() + 180_000
-  while (begun().length < times) {
-    if (Date.now() > deadline) throw new Error(`the hook of ${container} in ${key} does not run`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
+  await until(`the hook of ${container} in ${key} runs`, () => begun().length >= times)
 }
 
 /** `event container exitCode` of every event of these kinds. */

@@ -22,7 +22,7 @@ describe('file modes of a projected token', needsNamespaces('root'), () => {
   after(() => sandbox?.close())
 
   const as = (runAsUser: number): SecurityContext => ({ runAsUser })
-  // On a real cluster (Kubernetes 1.36): on-a-real-cluster.md, section 2.
+  // As seen on a real cluster (Kubernetes 1.36).
   const rows: [
     string,
     PodSpec['securityContext'],

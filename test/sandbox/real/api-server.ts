@@ -7,7 +7,7 @@ import { KEYS } from '../../../common/keys.ts'
 import { freePort } from '../../support/free-port.ts'
 import { type Authority, createAuthority } from '../kube/client/certificates.ts'
 import { ApiServer, type ApiServerOptions, DEFAULT_ISSUER, DNS_NAMES } from '../kube/client/client.ts'
-import { API_SOCKET, type ControlCommand, type ServerConfig } from '../kube/client/protocol.ts'
+import { API_SOCKET, type ControlCommand, type ServerConfig } from '../kube/server/protocol.ts'
 import { AuditLog } from './audit.ts'
 import { type ControlPlane, startControlPlane } from './control-plane.ts'
 import { writeCredentials } from './credentials.ts'
@@ -31,7 +31,7 @@ export class RealApiServer extends ApiServer {
     this.#audit = new AuditLog(join(this.directory, 'audit.log'), this.admin)
   }
 
-  /** @throws Error with the last words of the program that did not start */
+  /** @throws Error with the last output of the program that did not start */
   static override async start(options: ApiServerOptions): Promise<RealApiServer> {
     const { directory, spawn, issuer = DEFAULT_ISSUER } = options
     await mkdir(directory, { recursive: true })
@@ -84,7 +84,7 @@ export class RealApiServer extends ApiServer {
     }
   }
 
-  /** A pod is ready before this server's own list of endpoints says so; whoever asks in between is refused. */
+  /** A pod is ready before this server's own list of endpoints says so; a request in between is refused. */
   override async webhooksReached(): Promise<void> {
     await this.#admin().reachesWebhooks(
       { [KEYS.injection]: 'enabled' },
@@ -98,7 +98,7 @@ export class RealApiServer extends ApiServer {
     else await this.end()
   }
 
-  /** Ends the processes, whoever shares them. */
+  /** Ends the processes, also when several suites share them. */
   async end(): Promise<void> {
     this.admin.close()
     await this.#plane.stop()

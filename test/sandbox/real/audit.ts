@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { until } from '../../support/until.ts'
 import type { KubeClient } from '../kube/client/kube-client.ts'
 import type { Call } from '../kube/server/routes.ts'
 
@@ -19,7 +20,6 @@ type AuditEvent = {
 }
 
 const DECISION = 'authorization.k8s.io/decision'
-const DEADLINE_MS = 60_000
 
 export class AuditLog {
   readonly #path: string
@@ -49,14 +49,11 @@ export class AuditLog {
   async #upToNow(): Promise<string> {
     const mark = `/version?mark=${randomUUID()}`
     await this.#admin.request('GET', mark)
-    const deadline = Date.now() + DEADLINE_MS
-    for (;;) {
+    return until(`${mark} in the audit log`, async () => {
       const text = await readFile(this.#path, 'utf8')
-      const end = text.lastIndexOf('\n') + 1
-      if (text.slice(0, end).includes(mark)) return text.slice(0, end)
-      if (Date.now() > deadline) throw new Error(`The audit log does not tell of ${mark}.`)
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
+      const whole = text.slice(0, text.lastIndexOf('\n') + 1)
+      return whole.includes(mark) && whole
+    })
   }
 }
 

@@ -1,12 +1,13 @@
 /** etcd, kube-apiserver and kube-controller-manager with the flags that kubeadm gives them, as far as one machine allows. */
 import { once } from 'node:events'
-import { access } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { freePort } from '../../support/free-port.ts'
+import { until } from '../../support/until.ts'
 import type { Spawn } from '../kube/client/client.ts'
 import { KubeClient } from '../kube/client/kube-client.ts'
-import { API_SOCKET, type ListenAddress } from '../kube/client/protocol.ts'
+import { API_SOCKET, type ListenAddress } from '../kube/server/protocol.ts'
 import type { Credentials } from './credentials.ts'
 import type { Program } from './logged.ts'
 import { startProgram } from './programs.ts'
@@ -25,20 +26,19 @@ export type ControlPlane = {
   readonly etcdUrl: string
   /** The API server again, with the same objects and an empty memory of what was. */
   readonly restartApi: (downMs?: number) => Promise<void>
-  /** What ended that should not have, in its own last words. */
+  /** What ended that should not have, by its last output. */
   readonly ended: () => string | undefined
   readonly stop: () => Promise<void>
 }
 
 /** Under the load of other tests, what takes ten seconds on an idle machine takes minutes. */
-const START_MS = 300_000
-const POLL_MS = 50
+const PATIENCE = { deadlineMs: 300_000, pollMs: 50 }
 const RELAY = fileURLToPath(new URL('relay.ts', import.meta.url))
 
 /** All but what gives nodes addresses, and what takes pods away that are bound to a node of which nobody has heard. */
 const CONTROLLERS = ['*', '-node-ipam-controller', '-pod-garbage-collector-controller']
 
-/** @throws Error with the last words of the program that did not start */
+/** @throws Error with the last output of the program that did not start */
 export async function startControlPlane(settings: Settings): Promise<ControlPlane> {
   const { directory, spawn } = settings
   const path = (name: string) => join(directory, name)
@@ -85,16 +85,16 @@ async function ready({ directory, listen, credentials, spawn }: Settings, api: P
   const [{ host, port } = { host: '127.0.0.1', port: 0 }] = listen
   const place = spawn === undefined ? { host, port } : { socketPath: join(directory, API_SOCKET) }
   const kube = new KubeClient({ ...place, caPem: credentials.caPem, token: () => credentials.adminToken })
-  const deadline = Date.now() + START_MS
+  let body: string | undefined
+  const isReady = async () => {
+    const ended = api.ended()
+    if (ended !== undefined) throw new Error(ended)
+    const answer = await kube.request('GET', '/readyz').catch(() => undefined)
+    body = answer?.body
+    return answer?.status === 200
+  }
   try {
-    for (;;) {
-      const ended = api.ended()
-      if (ended !== undefined) throw new Error(ended)
-      const answer = await kube.request('GET', '/readyz').catch(() => undefined)
-      if (answer?.status === 200) return
-      if (Date.now() > deadline) throw new Error(`The API server is not ready: ${answer?.body}`)
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS))
-    }
+    await until('the API server is ready', isReady, { ...PATIENCE, detail: () => String(body) })
   } finally {
     kube.close()
   }
@@ -105,16 +105,11 @@ async function relay({ directory, listen }: Settings, spawn: Spawn): Promise<voi
   const socket = join(directory, API_SOCKET)
   const child = spawn(process.execPath, [RELAY, socket, host, String(port)], { stdio: 'ignore' })
   child.unref()
-  const deadline = Date.now() + START_MS
-  while (
-    !(await access(socket).then(
-      () => true,
-      () => false,
-    ))
-  ) {
-    if (child.exitCode !== null || Date.now() > deadline) throw new Error('The relay did not start.')
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  const hasStarted = () => {
+    if (child.exitCode !== null) throw new Error('The relay did not start.')
+    return existsSync(socket)
   }
+  await until('the relay listens', hasStarted, PATIENCE)
   await Promise.race([once(child, 'spawn'), Promise.resolve()])
 }
 

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hostPort } from '../../../common/addresses.ts'
 import type { Authority } from '../kube/client/certificates.ts'
-import type { ListenAddress } from '../kube/client/protocol.ts'
+import type { ListenAddress } from '../kube/server/protocol.ts'
 
 export type Credentials = { readonly caPem: string; readonly adminToken: string }
 

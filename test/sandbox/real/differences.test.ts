@@ -6,10 +6,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { documents, type Patcher, standInPatcher } from '../kube/client/test-documents.ts'
 import { testServer } from '../kube/client/test-server.ts'
 import { jsonPatch, PatchError } from '../kube/objects/json-patch.ts'
 import { isObject } from '../kube/objects/objects.ts'
+import { documents, type Patcher, standInPatcher } from '../kube/objects/test-documents.ts'
 import { judgeByRealApiServer, needsControlPlane } from './judge.ts'
 
 type Case = { readonly document: unknown; readonly operations: readonly { op: string; path: string }[] }

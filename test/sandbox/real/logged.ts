@@ -1,4 +1,4 @@
-/** A program whose words go to a file, from which its end is told. */
+/** A program whose output goes to a file, from which the reason of its end is read. */
 import type { ChildProcess, StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'

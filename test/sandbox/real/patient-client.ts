@@ -1,10 +1,11 @@
 /** The admin's client of a real cluster, whose controllers need a moment where the stand-in's are done at once. */
+
+import { until } from '../../support/until.ts'
 import type { WriteOptions } from '../kube/client/client-options.ts'
 import { KubeClient } from '../kube/client/kube-client.ts'
 import type { KubeObject } from '../kube/objects/objects.ts'
-import { isApiError } from '../kube/server/status.ts'
+import { isApiError } from '../kube/objects/status.ts'
 
-const DEADLINE_MS = 120_000
 const PROBE = 'webhook-probe'
 
 type Dict = Readonly<Record<string, string>>
@@ -23,7 +24,7 @@ export class PatientClient extends KubeClient {
 
   /** Until the controllers have done what they do for a new namespace. */
   async settled(namespace: string): Promise<void> {
-    await eventually(`the contents of namespace ${namespace}`, async () => {
+    await until(`the contents of namespace ${namespace}`, async () => {
       const account = await this.find('serviceaccounts', 'default', namespace)
       return account !== undefined && (await this.find('configmaps', 'kube-root-ca.crt', namespace))
     })
@@ -45,7 +46,7 @@ export class PatientClient extends KubeClient {
       metadata: { name: 'probe', namespace: PROBE, annotations },
       spec,
     }
-    await eventually('the webhooks for pods', () =>
+    await until('the webhooks for pods', () =>
       super.create(pod as KubeObject, { dryRun: true }).then(
         () => true,
         (error: unknown) => {
@@ -57,7 +58,7 @@ export class PatientClient extends KubeClient {
   }
 
   #afterItsPredecessor<T extends KubeObject>(object: KubeObject, options: WriteOptions): Promise<T> {
-    return eventually(`the end of the former namespace ${object.metadata.name}`, async () => {
+    return until(`the end of the former namespace ${object.metadata.name}`, async () => {
       try {
         return await super.create<T>(object, options)
       } catch (error) {
@@ -65,16 +66,5 @@ export class PatientClient extends KubeClient {
         throw error
       }
     })
-  }
-}
-
-/** Asks until there is an answer; what the question throws is thrown. */
-async function eventually<T>(what: string, ask: () => Promise<T | undefined | false>): Promise<T> {
-  const deadline = Date.now() + DEADLINE_MS
-  for (;;) {
-    const answer = await ask()
-    if (answer !== undefined && answer !== false) return answer
-    if (Date.now() > deadline) throw new Error(`Waited ${DEADLINE_MS} ms for ${what}.`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }

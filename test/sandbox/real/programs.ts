@@ -1,6 +1,6 @@
 /** The programs of a real control plane, as processes that end with the test process at the latest. */
 import { spawn as nodeSpawn } from 'node:child_process'
-import { peer } from '../../support/peers.ts'
+import { peer } from '../../peers/peers.ts'
 import type { Spawn } from '../kube/client/client.ts'
 import { tool } from '../node/tools.ts'
 import { logged, type Program } from './logged.ts'

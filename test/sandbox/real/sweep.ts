@@ -1,9 +1,10 @@
 /** A real API server is shared by the suites that it judges: after each, what that one made goes. */
+
+import { policiesInForce } from '../kube/admission/test-policies.ts'
 import type { ApiServer } from '../kube/client/client.ts'
 import type { KubeClient } from '../kube/client/kube-client.ts'
-import { policiesInForce } from '../kube/client/test-policies.ts'
 import type { KubeObject } from '../kube/objects/objects.ts'
-import { isApiError } from '../kube/server/status.ts'
+import { isApiError } from '../kube/objects/status.ts'
 
 const KEPT_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease']
 /** First what would hinder the rest. */

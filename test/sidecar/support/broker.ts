@@ -1,6 +1,5 @@
 /** A little broker over real HTTP, whose answers a test decides. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import {
   CREDENTIALS_PATH,
   type CredentialsBody,
@@ -10,6 +9,7 @@ import {
   Problem,
   type ProblemCode,
 } from '../../../common/protocol.ts'
+import { listening } from '../../support/listening.ts'
 
 export type Answer = (request: IncomingMessage, response: ServerResponse) => void
 
@@ -87,9 +87,9 @@ export async function startBroker(port = 0): Promise<TestBroker> {
     else if (request.url === POD_PATH) broker.pod(request, response)
     else notFound(request, response)
   })
-  await new Promise<void>((done, fail) => server.once('error', fail).listen(port, '127.0.0.1', done))
+  const bound = await listening(server, port)
   const broker: TestBroker = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${bound}`,
     credentials: (request, response) => json(credentialsBody())(request, response),
     metadata: json(METADATA),
     pod: notFound,

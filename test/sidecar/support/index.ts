@@ -1,7 +1,5 @@
 export * from './broker.ts'
-export * from './clock.ts'
 export * from './process.ts'
 export * from './raw.ts'
 export * from './shapes.ts'
 export * from './table.ts'
-export * from './until.ts'

@@ -5,7 +5,8 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { json, loopbackEnv, readyz, startBroker, startProcess, until } from './index.ts'
+import { until } from '../../support/until.ts'
+import { json, loopbackEnv, readyz, startBroker, startProcess } from './index.ts'
 import { makePodNetwork } from './pod-network.ts'
 
 const [, , directory = '', bundle = '', tokenFile = ''] = process.argv

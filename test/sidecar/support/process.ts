@@ -6,9 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { buildComponent } from '../../../build.ts'
-import { until } from './until.ts'
-
-export type LogLine = Readonly<Record<string, unknown>> & { readonly msg: string; readonly level: string }
+import type { LogLine } from '../../support/log.ts'
+import { until } from '../../support/until.ts'
 
 export type SidecarProcess = {
   readonly child: ChildProcess

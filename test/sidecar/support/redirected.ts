@@ -6,7 +6,8 @@
 import { execFile } from 'node:child_process'
 import { request } from 'node:http'
 import { promisify } from 'node:util'
-import { loopbackEnv, readyz, startBroker, startProcess, until } from './index.ts'
+import { until } from '../../support/until.ts'
+import { loopbackEnv, readyz, startBroker, startProcess } from './index.ts'
 import { makePodNetwork, redirectTo } from './pod-network.ts'
 
 const [, , directory = '', bundle = '', tokenFile = '', client] = process.argv

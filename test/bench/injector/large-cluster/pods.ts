@@ -1,8 +1,8 @@
 /** Pods of a large cluster as an API server sends them: whole, or their metadata alone. */
-import { decide } from '../../../../injector/admission/decide.ts'
 import {
   applyPatch,
   type Dict,
+  decide,
   namespace,
   opsOf,
   pod,

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isStandIn, type KubeObject } from '../client/client.ts'
-import { policiesInForce } from '../client/test-policies.ts'
 import { namespace, pod, testServer } from '../client/test-server.ts'
-import { isApiError } from '../server/status.ts'
+import { isApiError } from '../objects/status.ts'
+import { policiesInForce } from './test-policies.ts'
 
 const server = testServer({ controllers: false })
 const GROUP = 'admissionregistration.k8s.io/v1'
@@ -82,7 +82,7 @@ test('messageExpression is the message, unless it fails or is empty', async () =
   assert.equal(await said("' '"), 'static')
 })
 
-test('without any message the expression is told', async () =>
+test('without any message the expression is given', async () =>
   assert.equal(
     (await objection({ validations: [{ expression: '1 == 2' }] }))?.message,
     'failed expression: 1 == 2',

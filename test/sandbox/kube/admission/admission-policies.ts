@@ -3,11 +3,12 @@
  * audit annotations of policies and `authorizer` are not imitated.
  */
 
+import { cel, celValue } from '../objects/cel.ts'
 import { type JsonObject, type KubeObject, listAt, objectAt, stringAt } from '../objects/objects.ts'
-import { forbidden } from '../server/status.ts'
-import type { Store } from '../server/store.ts'
+import { forbidden } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import type { AdmissionRequest, ValidatingPlugin } from './admission.ts'
-import { cel, celValue, evaluate } from './match-conditions.ts'
+import { evaluate } from './match-conditions.ts'
 import { BEYOND_POLICIES, wants } from './webhook-match.ts'
 import { requestFields } from './webhooks.ts'
 

@@ -8,10 +8,10 @@ import {
   stringAt,
   type UserInfo,
 } from '../objects/objects.ts'
+import { apiVersionOf, type Resource } from '../objects/resources.ts'
 import { decodeTyped, TypeMismatch } from '../objects/schema.ts'
+import { badRequest } from '../objects/status.ts'
 import { isKubeObject } from '../objects/strategy.ts'
-import { apiVersionOf, type Resource } from '../server/resources.ts'
-import { badRequest } from '../server/status.ts'
 import type { AdmissionRequest } from './admission.ts'
 
 export type Caller = {

@@ -3,7 +3,7 @@
  * validating ones. `apiserver/pkg/admission/plugin/webhook/mutating/reinvocationcontext.go`.
  */
 import type { JsonObject, KubeObject, UserInfo } from '../objects/objects.ts'
-import type { Resource } from '../server/resources.ts'
+import type { Resource } from '../objects/resources.ts'
 
 export type AdmissionRequest = {
   readonly operation: 'CREATE' | 'UPDATE' | 'DELETE' | 'CONNECT'

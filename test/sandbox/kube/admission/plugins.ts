@@ -1,7 +1,7 @@
 /** The in-tree mutating admission plugins and the first controllers' work that clients cannot wait for. */
 
 import { priorityPlugin, serviceAccountPlugin, tolerationPlugin } from '../objects/pod-defaults.ts'
-import type { Store } from '../server/store.ts'
+import type { Store } from '../objects/store.ts'
 import type { MutatingPlugin } from './admission.ts'
 
 /** In the order of the real server; they run again when a webhook changed the object. */

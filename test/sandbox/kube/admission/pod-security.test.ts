@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { sinceKubernetes } from '../client/client.ts'
 import { namespace, pod, testServer } from '../client/test-server.ts'
-import { isApiError } from '../server/status.ts'
+import { isApiError } from '../objects/status.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin

@@ -1,8 +1,8 @@
 /** PodSecurity admission: namespace labels, and where the checks apply (pod-security-admission/admission). */
 
 import { isObject, type JsonObject, listAt, objectAt, stringAt } from '../objects/objects.ts'
-import { fieldError, forbidden, invalid } from '../server/status.ts'
-import type { Store } from '../server/store.ts'
+import { fieldError, forbidden, invalid } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import type { AdmissionRequest, ValidatingPlugin } from './admission.ts'
 import { baselineChecks, type Check, restrictedChecks } from './pod-security-checks.ts'
 

@@ -1,6 +1,6 @@
 /** From `clientConfig.service` to the address of a ready pod: what kube-proxy and endpoints do on a cluster. */
 import { type KubeObject, listAt, objectAt, stringAt } from '../objects/objects.ts'
-import type { Store } from '../server/store.ts'
+import type { Store } from '../objects/store.ts'
 
 const core = (plural: string) => ({ group: '', plural })
 

@@ -3,7 +3,7 @@ import { Agent, request } from 'node:https'
 import { isIP, type Socket } from 'node:net'
 import { messageOf } from '../../../../common/errors.ts'
 import { type JsonObject, objectAt, stringAt } from '../objects/objects.ts'
-import type { Store } from '../server/store.ts'
+import type { Store } from '../objects/store.ts'
 import { goError, statusText } from './go-errors.ts'
 import { serviceEndpoints } from './service-resolver.ts'
 
@@ -68,6 +68,49 @@ function shown(config: JsonObject, url: URL): string {
   return `https://${url.hostname}:${service.port ?? 443}${url.pathname}${url.search}`
 }
 
+function post(agent: GoAgent, target: Target, timeoutMs: number, body: string): Promise<string> {
+  const { host, port, serverName, url } = target
+  return new Promise((resolveText, reject) => {
+    const outgoing = request(
+      {
+        agent,
+        host,
+        port,
+        method: 'POST',
+        path: `${url.pathname}${url.search}`,
+        ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
+        signal: AbortSignal.timeout(timeoutMs),
+        headers: {
+          host: url.host,
+          accept: 'application/json, */*',
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(body),
+          'user-agent': 'kube-apiserver-admission',
+        },
+      },
+      async (response) => {
+        try {
+          const chunks: Buffer[] = []
+          let size = 0
+          for await (const chunk of response) {
+            size += chunk.length
+            if (size > RESPONSE_LIMIT) throw new Error('the response is too large')
+            chunks.push(chunk)
+          }
+          const text = Buffer.concat(chunks).toString('utf8')
+          const { statusCode = 0 } = response
+          if (statusCode < 200 || statusCode > 206) reject(new StatusError(statusText(statusCode, text)))
+          else resolveText(text)
+        } catch (error) {
+          reject(error)
+        }
+      },
+    )
+    outgoing.on('error', reject)
+    outgoing.end(body)
+  })
+}
+
 export type WebhookCaller = {
   /**
    * Posts a review and returns the parsed answer.
@@ -92,49 +135,6 @@ export function createWebhookCaller(store: Store, now: () => number): WebhookCal
     return agent
   }
 
-  function post(target: Target, ca: string | undefined, timeoutMs: number, body: string): Promise<string> {
-    const { host, port, serverName, url } = target
-    return new Promise((resolveText, reject) => {
-      const outgoing = request(
-        {
-          agent: agentFor(serverName, ca),
-          host,
-          port,
-          method: 'POST',
-          path: `${url.pathname}${url.search}`,
-          ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
-          signal: AbortSignal.timeout(timeoutMs),
-          headers: {
-            host: url.host,
-            accept: 'application/json, */*',
-            'content-type': 'application/json',
-            'content-length': Buffer.byteLength(body),
-            'user-agent': 'kube-apiserver-admission',
-          },
-        },
-        async (response) => {
-          try {
-            const chunks: Buffer[] = []
-            let size = 0
-            for await (const chunk of response) {
-              size += chunk.length
-              if (size > RESPONSE_LIMIT) throw new Error('the response is too large')
-              chunks.push(chunk)
-            }
-            const text = Buffer.concat(chunks).toString('utf8')
-            const { statusCode = 0 } = response
-            if (statusCode < 200 || statusCode > 206) reject(new StatusError(statusText(statusCode, text)))
-            else resolveText(text)
-          } catch (error) {
-            reject(error)
-          }
-        },
-      )
-      outgoing.on('error', reject)
-      outgoing.end(body)
-    })
-  }
-
   /** @throws Error as `call` does */
   async function answer(
     config: JsonObject,
@@ -145,7 +145,12 @@ export function createWebhookCaller(store: Store, now: () => number): WebhookCal
     const bundle = stringAt(config, 'caBundle') || undefined
     const ca = bundle === undefined ? undefined : Buffer.from(bundle, 'base64').toString('utf8')
     try {
-      return await post(target, ca, timeoutSeconds * 1000, JSON.stringify(review))
+      return await post(
+        agentFor(target.serverName, ca),
+        target,
+        timeoutSeconds * 1000,
+        JSON.stringify(review),
+      )
     } catch (error) {
       if (error instanceof StatusError) throw error
       const aborted = error instanceof Error && ['AbortError', 'TimeoutError'].includes(error.name)

@@ -1,9 +1,9 @@
 /** Whether a webhook wants a request: rules, namespaceSelector, objectSelector. */
 
 import { type JsonObject, listAt, objectAt } from '../objects/objects.ts'
-import { matchesLabelSelector } from '../server/selectors.ts'
-import { notFound } from '../server/status.ts'
-import type { Store } from '../server/store.ts'
+import { matchesLabelSelector } from '../objects/selectors.ts'
+import { notFound } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import type { AdmissionRequest } from './admission.ts'
 
 const NAMESPACES = { group: '', plural: 'namespaces' }

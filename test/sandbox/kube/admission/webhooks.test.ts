@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { eventually } from '../../../support/until.ts'
 import { type KubeObject, sinceKubernetes } from '../client/client.ts'
-import { namespace, pod, podAddress, testServer, until } from '../client/test-server.ts'
+import { namespace, pod, podAddress, testServer } from '../client/test-server.ts'
+import { type JsonObject, listAt, objectAt } from '../objects/objects.ts'
+import { ApiError } from '../objects/status.ts'
 import {
   allow,
   configuration,
@@ -10,9 +13,7 @@ import {
   type TestWebhook,
   testWebhook,
   unregister,
-} from '../client/test-webhook.ts'
-import { type JsonObject, listAt, objectAt } from '../objects/objects.ts'
-import { ApiError } from '../server/status.ts'
+} from './test-webhook.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin
@@ -110,7 +111,7 @@ test('with generateName the mutating review has no name yet', () =>
     assert.equal(hook.reviews[0]?.request.object.metadata.name, undefined)
   }))
 
-test('dryRun is told to the webhook', async () => {
+test('the webhook sees dryRun', async () => {
   await withHook('m-dry', async (hook) => {
     await admin().create(pod('dry', 'm-dry'), { dryRun: true })
     assert.equal(hook.reviews[0]?.request.dryRun, true)
@@ -626,7 +627,7 @@ test('a service is resolved to a ready pod, named ports included, and its certif
       }
       // A real API server learns of Services and of what is behind them through watches of its own.
       const told = (text: RegExp) =>
-        until(String(text), async () => text.test((await error(create())).message))
+        eventually(String(text), async () => text.test((await error(create())).message))
       await told(/Post "https:\/\/hook.test.svc:443\/mutate\?timeout=5s": service "hook" not found$/)
       await admin().create(namespace('test'))
       await admin().create(service)
@@ -655,7 +656,7 @@ test('a service is resolved to a ready pod, named ports included, and its certif
       )
       status.conditions = [{ type: 'Ready', status: 'True' }]
       await admin().patch('pods', 'server', 'test', { status }, { subresource: 'status' })
-      await until('an answer', () =>
+      await eventually('an answer', () =>
         create().then(
           () => true,
           () => false,

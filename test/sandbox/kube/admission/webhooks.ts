@@ -12,8 +12,8 @@ import {
   stringAt,
 } from '../objects/objects.ts'
 import { decodeTyped } from '../objects/schema.ts'
-import { ApiError, badRequest, forbidden, internalError, type Status } from '../server/status.ts'
-import type { Store } from '../server/store.ts'
+import { ApiError, badRequest, forbidden, internalError, type Status } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import type { AdmissionRequest, MutatingWebhooks, Reinvocation, ValidatingPlugin } from './admission.ts'
 import { evaluate } from './match-conditions.ts'
 import type { WebhookCaller } from './webhook-call.ts'

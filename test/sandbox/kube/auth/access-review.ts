@@ -1,6 +1,6 @@
 /** SubjectAccessReview: what the suites ask of both API servers, which rules allow what. */
 import { isObject, type JsonObject, objectAt, stringAt } from '../objects/objects.ts'
-import type { Store } from '../server/store.ts'
+import type { Store } from '../objects/store.ts'
 import { type Attributes, authorize } from './rbac.ts'
 
 function attributesOf(spec: JsonObject): Attributes {

@@ -2,7 +2,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { UserInfo } from '../objects/objects.ts'
-import { failure, unauthorized } from '../server/status.ts'
+import { failure, unauthorized } from '../objects/status.ts'
 import type { Tokens } from './tokens.ts'
 
 export const ADMIN: UserInfo = {

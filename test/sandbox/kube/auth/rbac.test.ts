@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { namespace, pod, testServer, until } from '../client/test-server.ts'
-import { isApiError } from '../server/status.ts'
+import { eventually } from '../../../support/until.ts'
+import { namespace, pod, testServer } from '../client/test-server.ts'
+import { isApiError } from '../objects/status.ts'
 import type { Attributes } from './rbac.ts'
 
 const server = testServer({ controllers: false })
@@ -91,7 +92,7 @@ for (const [index, [what, rule, asked, allowed]] of RULES.entries())
     const bound = binding('ClusterRoleBinding', name, name, '')
     await admin().create({ ...bound, subjects: [{ kind: 'User', apiGroup: RBAC, name }] })
     // A real API server learns of roles through a watch of its own.
-    await until('the role', () => isAllowed(name, MARK))
+    await eventually('the role', () => isAllowed(name, MARK))
     assert.equal(await isAllowed(name, asked), allowed)
   })
 
@@ -154,14 +155,20 @@ test('a ClusterRoleBinding counts everywhere, a RoleBinding in its namespace onl
   })
   await admin().create(binding('ClusterRoleBinding', 'pod-reader', 'sa-cluster', 'r-cluster'))
   await admin().create(binding('RoleBinding', 'pod-reader', 'sa-local', 'r-local'))
-  await until('the rights', async () => (await code(local.list('pods', { namespace: 'r-local' }))) === 200)
+  await eventually(
+    'the rights',
+    async () => (await code(local.list('pods', { namespace: 'r-local' }))) === 200,
+  )
   assert.equal(await code(everywhere.list('pods')), 200)
   assert.equal(await code(everywhere.list('pods', { namespace: 'r-local' })), 200)
   assert.equal(await code(local.list('pods')), 403)
   assert.equal(await code(local.list('pods', { namespace: 'r-local' })), 200)
   assert.equal(await code(local.list('pods', { namespace: 'r-cluster' })), 403)
   await admin().delete('rolebindings.rbac.authorization.k8s.io', 'sa-local', 'r-local')
-  await until('their end', async () => (await code(local.list('pods', { namespace: 'r-local' }))) === 403)
+  await eventually(
+    'their end',
+    async () => (await code(local.list('pods', { namespace: 'r-local' }))) === 403,
+  )
 })
 
 test('resourceNames limit to one object, also for a watch with that name as field selector', async () => {
@@ -182,7 +189,7 @@ test('resourceNames limit to one object, also for a watch with that name as fiel
   await admin().create(binding('RoleBinding', 'one', 'sa-names', 'r-names', 'Role'))
   for (const name of ['ca', 'other'])
     await admin().create({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace: 'r-names' } })
-  await until('the rights', async () => (await code(client.get('secrets', 'ca', 'r-names'))) === 200)
+  await eventually('the rights', async () => (await code(client.get('secrets', 'ca', 'r-names'))) === 200)
   assert.equal(await code(client.get('secrets', 'other', 'r-names')), 403)
   assert.equal(await code(client.list('secrets', { namespace: 'r-names' })), 403)
   assert.equal(

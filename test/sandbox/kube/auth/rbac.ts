@@ -1,6 +1,6 @@
 /** Role-based access control: k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac. */
 import { type KubeObject, listAt, objectAt, stringAt, type UserInfo } from '../objects/objects.ts'
-import type { Store } from '../server/store.ts'
+import type { Store } from '../objects/store.ts'
 
 const GROUP = 'rbac.authorization.k8s.io'
 const of = (plural: string) => ({ group: GROUP, plural })

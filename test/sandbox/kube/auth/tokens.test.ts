@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createLocalJWKSet, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose'
+import { eventually } from '../../../support/until.ts'
 import { sinceKubernetes } from '../client/client.ts'
-import { pod, standInOnly, testServer, until } from '../client/test-server.ts'
+import { pod, standInOnly, testServer } from '../client/test-server.ts'
 import { objectAt } from '../objects/objects.ts'
-import { ApiError } from '../server/status.ts'
+import { ApiError } from '../objects/status.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin
@@ -131,7 +132,7 @@ test('the API server accepts a token for itself only, and only while what it is 
   assert.equal((await ask('garbage')).code, 401)
   await admin().delete('pods', 't3', 'default', { gracePeriodSeconds: 0 })
   // A real API server remembers for ten seconds whom it took a token for.
-  await until('the end of the token', async () => (await ask(own.token)).code === 401)
+  await eventually('the end of the token', async () => (await ask(own.token)).code === 401)
   await runningPod('t3', 'n3')
   assert.equal((await ask(own.token)).code, 401, 'a new pod of the same name is another pod')
 })

@@ -10,8 +10,8 @@ import {
   isApiError,
   notFound,
   unauthorized,
-} from '../server/status.ts'
-import type { Store } from '../server/store.ts'
+} from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import type { SigningKeys } from './signing-keys.ts'
 
 const POD = { group: '', plural: 'pods' }
@@ -116,7 +116,7 @@ export class Tokens {
       kind: 'TokenRequest',
       metadata: { name, namespace, creationTimestamp: timestamp(now) },
       spec: { ...spec, audiences, expirationSeconds: requested },
-      // With an extended token the kubelet is still told to refresh after the requested time.
+      // With an extended token the kubelet still has to refresh after the requested time.
       status: { token, expirationTimestamp: timestamp(now + requested * 1000) },
     }
   }

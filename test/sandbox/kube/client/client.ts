@@ -10,10 +10,6 @@ import { hostPort } from '../../../../common/addresses.ts'
 import { freePort } from '../../../support/free-port.ts'
 import type { Judged } from '../admission/admission-policies.ts'
 import type { FaultRule } from '../server/faults.ts'
-import type { Call } from '../server/routes.ts'
-import { type Authority, createAuthority, type KeyPair, type Validity } from './certificates.ts'
-import { KubeClient } from './kube-client.ts'
-import { firstLine, sendCommand } from './process.ts'
 import {
   API_SOCKET,
   CONTROL_SOCKET,
@@ -21,12 +17,16 @@ import {
   type ListenAddress,
   type Ready,
   type ServerConfig,
-} from './protocol.ts'
+} from '../server/protocol.ts'
+import type { Call } from '../server/routes.ts'
+import { type Authority, createAuthority, type KeyPair, type Validity } from './certificates.ts'
+import { KubeClient } from './kube-client.ts'
+import { firstLine, sendCommand } from './process.ts'
 
 export type { KubeList, KubeObject, ObjectMeta } from '../objects/objects.ts'
+export { ApiError, isApiError } from '../objects/status.ts'
 export type { FaultRule } from '../server/faults.ts'
 export type { Call } from '../server/routes.ts'
-export { ApiError, isApiError } from '../server/status.ts'
 export { KubeClient } from './kube-client.ts'
 export type { Watch, WatchEvent } from './watch-client.ts'
 
@@ -79,7 +79,7 @@ export type Implementation = {
 }
 let implementation: Implementation | undefined
 
-/** Whether suites meet the stand-in, which does what a real one cannot: tell its clock, break on demand. */
+/** Whether suites run against the stand-in, which can do what a real server cannot: have its clock set, fail on demand. */
 export const isStandIn = () => implementation === undefined
 
 /**

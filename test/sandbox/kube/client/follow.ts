@@ -1,7 +1,7 @@
-/** List and watch that survives everything, as client-go's reflector: for the sandbox's own parts. */
+/** List and watch that survives every failure, like client-go's reflector: for the sandbox's own parts. */
 
 import type { KubeObject } from '../objects/objects.ts'
-import { isApiError } from '../server/status.ts'
+import { isApiError } from '../objects/status.ts'
 import type { ListOptions } from './client-options.ts'
 import type { KubeClient } from './kube-client.ts'
 import type { Watch } from './watch-client.ts'
@@ -14,7 +14,7 @@ export type FollowHandlers<T extends KubeObject> = {
 }
 
 export type Follow = {
-  /** Resolves after the first list has been told. */
+  /** Resolves after the handlers have had the first list. */
   readonly synced: Promise<void>
   close(): void
 }

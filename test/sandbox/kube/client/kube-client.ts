@@ -1,8 +1,8 @@
 /** A small Kubernetes client for tests: plain JSON in and out, resources named as for kubectl. */
 import { parseAllDocuments } from 'yaml'
 import type { KubeList, KubeObject } from '../objects/objects.ts'
-import { pathOf, type Resource, resourceByKind, resourceNamed } from '../server/resources.ts'
-import { isApiError } from '../server/status.ts'
+import { pathOf, type Resource, resourceByKind, resourceNamed } from '../objects/resources.ts'
+import { isApiError } from '../objects/status.ts'
 import type {
   DeleteOptions,
   ListOptions,
@@ -62,7 +62,7 @@ export class KubeClient {
     })
   }
 
-  /** @throws ApiError when the answer is no success */
+  /** @throws ApiError when the answer is not a success */
   async #json<T>(
     method: string,
     path: string,
@@ -229,7 +229,7 @@ export class KubeClient {
     return follow<T>(this, resource, options, handlers)
   }
 
-  /** TokenRequest: the token, and when the kubelet is told that it expires. */
+  /** TokenRequest: the token, and the expiry that the kubelet gets. */
   async createToken(
     namespace: string,
     serviceAccount: string,

@@ -4,10 +4,11 @@ import { execFile } from 'node:child_process'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { CoreV1Api, KubeConfig, ListWatch, Watch } from '@kubernetes/client-node'
-import { needsPeer, peer } from '../../../support/peers.ts'
+import { needsPeer, peer } from '../../../peers/peers.ts'
+import { eventually } from '../../../support/until.ts'
 import { objectAt } from '../objects/objects.ts'
 import { isStandIn } from './client.ts'
-import { namespace, pod, testServer, until } from './test-server.ts'
+import { namespace, pod, testServer } from './test-server.ts'
 
 const server = testServer()
 const admin = () => server().admin
@@ -62,7 +63,7 @@ test('client-node watches', async () => {
     () => {},
   )
   await admin().create(pod('cn-watch'))
-  await until('the event', () => seen.includes('ADDED cn-watch'))
+  await eventually('the event', () => seen.includes('ADDED cn-watch'))
   controller.abort()
 })
 
@@ -90,10 +91,10 @@ test('a client-node informer of one node follows its pods, and relists after a 4
     await admin().bind('informer', name, 'cn-node')
   }
   await admin().create(pod('elsewhere', 'informer'))
-  await until('both pods', () => names().length === 2)
+  await eventually('both pods', () => names().length === 2)
   if (isStandIn()) await server().cutWatches('expired')
   await admin().delete('pods', 'a', 'informer', { gracePeriodSeconds: 0 })
-  await until('the deletion it missed', () => names().length === 1)
+  await eventually('the deletion it missed', () => names().length === 1)
   await informer.stop()
   assert.deepEqual(names(), ['b'])
 })
@@ -177,7 +178,7 @@ test('kubectl waits for a rollout and describes what happened', needsKubectl, as
   await admin().create(namespace('rollout'))
   await kubectl(['apply', '-f', '-'], DEPLOYMENT)
   const waiting = kubectl(['-n', 'rollout', 'rollout', 'status', 'deployment/web', '--timeout=60s'])
-  const web = await until(
+  const web = await eventually(
     'its pod',
     async () => (await admin().list('pods', { namespace: 'rollout' })).items[0],
   )

@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
+import { eventually } from '../../../support/until.ts'
 import { ApiServer } from './client.ts'
-import { until } from './test-server.ts'
 
 const CLIENT = pathToFileURL(join(import.meta.dirname, 'client.ts')).href
 
@@ -50,7 +50,7 @@ test('it ends when the process that started it is killed', async (t) => {
   const pid = Number(line)
   assert.ok(isAlive(pid))
   parent.kill('SIGKILL')
-  await until('the server to end', () => !isAlive(pid))
+  await eventually('the server to end', () => !isAlive(pid))
 })
 
 test('it does not keep the process alive that started it', async (t) => {
@@ -67,7 +67,7 @@ test('it does not keep the process alive that started it', async (t) => {
   const exited = once(child, 'exit')
   const [line] = await once(createInterface({ input: child.stdout }), 'line')
   assert.deepEqual(await exited, [0, null])
-  await until('the server to end', () => !isAlive(Number(line)))
+  await eventually('the server to end', () => !isAlive(Number(line)))
 })
 
 test('stop ends the process and is harmless twice', async (t) => {
@@ -88,7 +88,7 @@ test('a server that cannot start is an error with its reason, and leaves no proc
     },
   })
   await assert.rejects(start, /EADDRNOTAVAIL/)
-  await until('its end', () => child?.exitCode !== null || child?.signalCode !== null)
+  await eventually('its end', () => child?.exitCode !== null || child?.signalCode !== null)
 })
 
 test('a directory too long for a unix socket is refused with a sentence', async () => {

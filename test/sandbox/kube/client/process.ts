@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { request } from 'node:http'
 import { createInterface } from 'node:readline'
-import type { ControlCommand } from './protocol.ts'
+import type { ControlCommand } from '../server/protocol.ts'
 
 const START_TIMEOUT_MS = 180_000
 

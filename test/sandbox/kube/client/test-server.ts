@@ -1,4 +1,4 @@
-/** A server of its own per test file, and waiting for conditions. */
+/** An API server for each test file, and objects for its tests. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -33,32 +33,8 @@ export function standInOnly(name: string, ...rest: [Body] | [{ skip?: string }, 
 }
 
 /**
- * Asks until the answer is neither undefined nor false.
- *
- * @throws Error after `timeoutMs`, with the last error of the question, if any
- */
-export async function until<T>(
-  what: string,
-  ask: () => T | undefined | false | Promise<T | undefined | false>,
-  timeoutMs = 120_000,
-): Promise<T> {
-  const deadline = Date.now() + timeoutMs
-  let last: unknown
-  for (;;) {
-    try {
-      const answer = await ask()
-      if (answer !== undefined && answer !== false) return answer
-    } catch (error) {
-      last = error
-    }
-    if (Date.now() > deadline) throw new Error(`Waited ${timeoutMs} ms for ${what}.`, { cause: last })
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-}
-
-/**
- * An IPv4 address of this machine at which a pod may be said to be: a real API server takes none of loopback for what is
- * behind a Service. A machine without network has only that.
+ * An IPv4 address of this machine that a pod's status may have: a real API server accepts no loopback address behind a
+ * Service. A machine without a network has only loopback.
  */
 export function podAddress(): string {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])

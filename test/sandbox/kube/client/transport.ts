@@ -2,7 +2,7 @@
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { Agent, type RequestOptions, request } from 'node:https'
-import { ApiError, failure, type Status } from '../server/status.ts'
+import { ApiError, failure, type Status } from '../objects/status.ts'
 
 export type Endpoint = {
   /** Unix socket; else `host` and `port`. */
@@ -29,7 +29,7 @@ const TIMEOUT_MS = 45_000
 
 export type Transport = {
   send(call: Call): Promise<Answer>
-  /** The response itself, for watches; rejects with an ApiError when it is no 200. */
+  /** The response itself, for watches; rejects with an ApiError when it is not a 200. */
   stream(call: Call): Promise<IncomingMessage>
   close(): void
 }
@@ -40,13 +40,13 @@ async function text(response: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-/** The ApiError of an answer that is no success. */
+/** The ApiError of an answer that is not a success. */
 export function errorOf(answer: Pick<Answer, 'status' | 'body'>): ApiError {
   try {
     const status = JSON.parse(answer.body) as Status
     if (status.kind === 'Status') return new ApiError({ ...status, code: answer.status })
   } catch {
-    // no Status: a fault on demand, or something that is no API server
+    // Not a Status: a fault on demand, or something that is not an API server.
   }
   return failure(answer.status, '', answer.body.slice(0, 500) || `HTTP ${answer.status}`)
 }

@@ -1,7 +1,7 @@
 /** Reading one watch: a stream of JSON lines. */
 import type { IncomingMessage } from 'node:http'
 import type { KubeObject } from '../objects/objects.ts'
-import { ApiError, type Status } from '../server/status.ts'
+import { ApiError, type Status } from '../objects/status.ts'
 import type { Call, Transport } from './transport.ts'
 
 export type WatchEvent<T extends KubeObject = KubeObject> = {
@@ -57,7 +57,7 @@ export function openWatch<T extends KubeObject>(
   }
 
   const ended = read()
-  // Whoever does not ask how it ended must not get an unhandled rejection.
+  // A caller that does not ask how it ended must not get an unhandled rejection.
   ended.catch(() => {})
   return {
     started: opening.catch(() => {}),

@@ -10,10 +10,10 @@ import {
   stringAt,
   timestamp,
 } from '../objects/objects.ts'
+import { type Resource, resourceNamed } from '../objects/resources.ts'
+import { isApiError } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import type { Operations } from '../server/operations.ts'
-import { type Resource, resourceNamed } from '../server/resources.ts'
-import { isApiError } from '../server/status.ts'
-import type { Store } from '../server/store.ts'
 
 const PODS = resourceNamed('pods')
 const EVENTS = resourceNamed('events')
@@ -64,42 +64,10 @@ export function createActor(
   })
 
   /** An Event that cannot be written (its namespace is going) is lost, as on a real cluster. */
-  async function emit(owner: KubeObject, type: string, reason: string, message: string): Promise<void> {
-    await writeEvent(owner, type, reason, message).catch((error: unknown) => {
+  const emit = (owner: KubeObject, event: Event) =>
+    writeEvent(actor, component, owner, event).catch((error: unknown) => {
       if (!isApiError(error)) throw error
     })
-  }
-
-  async function writeEvent(owner: KubeObject, type: string, reason: string, message: string): Promise<void> {
-    const { namespace = 'default', name = '', uid } = owner.metadata
-    const at = timestamp(now())
-    const same = store
-      .list(EVENTS, namespace)
-      .find(
-        (e) => e.reason === reason && e.message === message && stringAt(e, 'involvedObject', 'uid') === uid,
-      )
-    if (same !== undefined) {
-      const count = typeof same.count === 'number' ? same.count + 1 : 2
-      await actor.patch(EVENTS, same, (event) => ({ ...event, count, lastTimestamp: at }))
-      return
-    }
-    const { apiVersion, kind, metadata } = owner
-    await actor.create(EVENTS, {
-      apiVersion: 'v1',
-      kind: 'Event',
-      metadata: { name: `${name}.${randomUUID().replaceAll('-', '').slice(0, 16)}`, namespace },
-      involvedObject: { apiVersion, kind, name, namespace, uid, resourceVersion: metadata.resourceVersion },
-      type,
-      reason,
-      message,
-      source: { component },
-      reportingComponent: component,
-      reportingInstance: '',
-      firstTimestamp: at,
-      lastTimestamp: at,
-      count: 1,
-    })
-  }
 
   const actor: Actor = {
     store,
@@ -114,11 +82,14 @@ export function createActor(
       }
       try {
         const created = await operations.create(targetOf(PODS, object), object, caller)
-        await emit(owner, 'Normal', 'SuccessfulCreate', `Created pod: ${created.metadata.name}`)
+        const message = `Created pod: ${created.metadata.name}`
+        await emit(owner, { type: 'Normal', reason: 'SuccessfulCreate', message })
         return created
       } catch (error) {
-        if (isApiError(error))
-          await emit(owner, 'Warning', 'FailedCreate', `Error creating: ${error.message}`)
+        if (isApiError(error)) {
+          const message = `Error creating: ${error.message}`
+          await emit(owner, { type: 'Warning', reason: 'FailedCreate', message })
+        }
         throw error
       }
     },
@@ -152,6 +123,39 @@ export function createActor(
     },
   }
   return actor
+}
+
+type Event = { readonly type: string; readonly reason: string; readonly message: string }
+
+/** Writes an Event on `owner`; one that stands there already is counted. */
+async function writeEvent(actor: Actor, source: string, owner: KubeObject, event: Event): Promise<void> {
+  const { type, reason, message } = event
+  const { namespace = 'default', name = '', uid } = owner.metadata
+  const at = timestamp(actor.now())
+  const same = actor.store
+    .list(EVENTS, namespace)
+    .find((e) => e.reason === reason && e.message === message && stringAt(e, 'involvedObject', 'uid') === uid)
+  if (same !== undefined) {
+    const count = typeof same.count === 'number' ? same.count + 1 : 2
+    await actor.patch(EVENTS, same, (seen) => ({ ...seen, count, lastTimestamp: at }))
+    return
+  }
+  const { apiVersion, kind, metadata } = owner
+  await actor.create(EVENTS, {
+    apiVersion: 'v1',
+    kind: 'Event',
+    metadata: { name: `${name}.${randomUUID().replaceAll('-', '').slice(0, 16)}`, namespace },
+    involvedObject: { apiVersion, kind, name, namespace, uid, resourceVersion: metadata.resourceVersion },
+    type,
+    reason,
+    message,
+    source: { component: source },
+    reportingComponent: source,
+    reportingInstance: '',
+    firstTimestamp: at,
+    lastTimestamp: at,
+    count: 1,
+  })
 }
 
 export function controllerReference(owner: KubeObject) {

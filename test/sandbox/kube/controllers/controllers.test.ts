@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { eventually } from '../../../support/until.ts'
+import { allow, configuration, register, testWebhook, unregister } from '../admission/test-webhook.ts'
 import type { KubeObject } from '../client/client.ts'
-import { namespace, testServer, until } from '../client/test-server.ts'
-import { allow, configuration, register, testWebhook, unregister } from '../client/test-webhook.ts'
+import { namespace, testServer } from '../client/test-server.ts'
 import { listAt, objectAt, stringAt } from '../objects/objects.ts'
-import { isApiError } from '../server/status.ts'
+import { isApiError } from '../objects/status.ts'
 
 const server = testServer()
 const admin = () => server().admin
@@ -88,7 +89,7 @@ async function bindAll(pods: readonly KubeObject[]): Promise<void> {
 test('a DaemonSet has one pod for every node whose taints it tolerates, as the real controller makes them', async () => {
   await admin().create(namespace('ds'))
   const set = await admin().create(workload('DaemonSet', 'agent', 'ds', {}))
-  const pods = await until('two pods', async () => {
+  const pods = await eventually('two pods', async () => {
     const found = await podsIn('ds')
     return found.length === 2 && found.every((pod) => nodeOf(pod) !== undefined) && found
   })
@@ -115,10 +116,10 @@ test('a DaemonSet has one pod for every node whose taints it tolerates, as the r
   const creates = (await server().calls()).filter((call) => call.user.includes('daemon-set-controller'))
   assert.deepEqual(creates, [], 'controllers work inside the server, not over HTTP')
   await admin().patch('nodes', 'tainted', undefined, { spec: { taints: null } })
-  await until('a pod on the node that lost its taint', async () => (await podsIn('ds')).length === 3)
+  await eventually('a pod on the node that lost its taint', async () => (await podsIn('ds')).length === 3)
   await bindAll(await podsIn('ds'))
   await Promise.all((await podsIn('ds')).map((one) => setReady(one)))
-  await until(
+  await eventually(
     'its status',
     async () => objectAt(await admin().get('daemonsets', 'agent', 'ds'), 'status').numberReady === 3,
   )
@@ -128,13 +129,13 @@ test('a deleted daemon pod is replaced when it is gone, and a new template repla
   const [first] = await podsIn('ds')
   assert.ok(first !== undefined)
   await admin().delete('pods', first.metadata.name ?? '', 'ds')
-  await until(
+  await eventually(
     'it is terminating',
     async () => (await admin().get('pods', first.metadata.name ?? '', 'ds')).metadata.deletionTimestamp,
   )
   assert.equal((await podsIn('ds')).length, 3)
   await finishDeletion(first)
-  const replacement = await until('the replacement', async () => {
+  const replacement = await eventually('the replacement', async () => {
     const found = await podsIn('ds')
     return (
       found.length === 3 &&
@@ -146,7 +147,7 @@ test('a deleted daemon pod is replaced when it is gone, and a new template repla
   await admin().patch('daemonsets', 'agent', 'ds', {
     spec: { template: { metadata: { annotations: { version: '2' } } } },
   })
-  const terminating = await until('one old pod goes', async () => {
+  const terminating = await eventually('one old pod goes', async () => {
     const found = (await podsIn('ds')).filter(({ metadata }) => metadata.deletionTimestamp !== undefined)
     return found.length > 0 && found
   })
@@ -155,11 +156,11 @@ test('a deleted daemon pod is replaced when it is gone, and a new template repla
 
 test('deleting the DaemonSet deletes its pods', async () => {
   await admin().delete('daemonsets', 'agent', 'ds')
-  await until('all pods are going', async () =>
+  await eventually('all pods are going', async () =>
     (await podsIn('ds')).every(({ metadata }) => metadata.deletionTimestamp !== undefined),
   )
   for (const pod of await podsIn('ds')) await finishDeletion(pod)
-  await until('their end', async () => (await podsIn('ds')).length === 0)
+  await eventually('their end', async () => (await podsIn('ds')).length === 0)
 })
 
 /** New pods of a Deployment, and those with this hash. */
@@ -172,7 +173,7 @@ async function byHash(hash: string | undefined): Promise<[KubeObject[], KubeObje
 test('a Deployment makes pods through a ReplicaSet, scales, replaces and takes them along when it goes', async () => {
   await admin().create(namespace('deploy'))
   await admin().create(workload('Deployment', 'web', 'deploy', { replicas: 2 }))
-  const pods = await until('two pods', async () => {
+  const pods = await eventually('two pods', async () => {
     const found = await podsIn('deploy')
     return found.length === 2 && found
   })
@@ -184,7 +185,7 @@ test('a Deployment makes pods through a ReplicaSet, scales, replaces and takes t
     assert.match(pod.metadata.name ?? '', new RegExp(`^web-${hash}-[a-z0-9]{5}$`))
     await setReady(pod)
   }
-  await until(
+  await eventually(
     'its status',
     async () => objectAt(await admin().get('deployments', 'web', 'deploy'), 'status').readyReplicas === 2,
   )
@@ -194,7 +195,7 @@ test('a Deployment makes pods through a ReplicaSet, scales, replaces and takes t
   // Of two replicas a quarter more is one: a new pod at a time, and an old one goes for each that is ready.
   const fresh: KubeObject[] = []
   for (const left of [2, 1]) {
-    const next = await until(`a new pod beside ${left} old ones`, async () => {
+    const next = await eventually(`a new pod beside ${left} old ones`, async () => {
       const [news, olds] = await byHash(hash)
       const unready = news.filter((pod) => !names(fresh).includes(pod.metadata.name))
       return unready.length === 1 && olds.length === left && unready[0]
@@ -202,11 +203,11 @@ test('a Deployment makes pods through a ReplicaSet, scales, replaces and takes t
     await setReady(next)
     fresh.push(next)
   }
-  await until('only the new pods', async () =>
+  await eventually('only the new pods', async () =>
     (await podsIn('deploy')).every((pod) => names(fresh).includes(pod.metadata.name)),
   )
   await admin().delete('deployments', 'web', 'deploy')
-  await until('nothing left', async () => {
+  await eventually('nothing left', async () => {
     const sets = (await admin().list('replicasets', { namespace: 'deploy' })).items
     return sets.length === 0 && (await podsIn('deploy')).length === 0
   })
@@ -228,7 +229,7 @@ test('a refused pod is a FailedCreate Event with the whole text and a ReplicaFai
     await admin().create(workload('Deployment', 'web', 'refused', { replicas: 1 }))
     const text =
       'admission webhook "refused.pod2iam.dev" denied the request: role "reader" is not allowed in namespace "refused"'
-    const event = await until('the Event', async () => {
+    const event = await eventually('the Event', async () => {
       const { items } = await admin().list('events', {
         namespace: 'refused',
         fieldSelector: 'reason=FailedCreate',
@@ -238,7 +239,7 @@ test('a refused pod is a FailedCreate Event with the whole text and a ReplicaFai
     assert.equal(event.message, `Error creating: ${text}`)
     assert.equal(stringAt(event, 'involvedObject', 'kind'), 'ReplicaSet')
     assert.equal(stringAt(event, 'source', 'component'), 'replicaset-controller')
-    await until('the condition', async () => {
+    await eventually('the condition', async () => {
       const conditions = listAt(await admin().get('deployments', 'web', 'refused'), 'status', 'conditions')
       return conditions.find((c) => c.type === 'ReplicaFailure')?.message === text
     })
@@ -247,7 +248,7 @@ test('a refused pod is a FailedCreate Event with the whole text and a ReplicaFai
       'system:serviceaccount:kube-system:replicaset-controller',
     )
     hook.reply(allow)
-    await until('the pod', async () => (await podsIn('refused')).length === 1)
+    await eventually('the pod', async () => (await podsIn('refused')).length === 1)
   } finally {
     await hook.close()
     await unregister(server(), 'validatingwebhookconfigurations', 'refused')
@@ -258,33 +259,33 @@ test('a Job completes when its pod succeeds, and fails when too many have failed
   await admin().create(namespace('jobs'))
   const never = { restartPolicy: 'Never' }
   await admin().create(workload('Job', 'good', 'jobs', {}, never))
-  const pod = await until('its pod', async () => (await podsIn('jobs'))[0])
+  const pod = await eventually('its pod', async () => (await podsIn('jobs'))[0])
   assert.equal(pod.metadata.labels?.['job-name'], 'good')
   await setReady(pod, 'Succeeded')
   const conditionOf = async (name: string, type: string) =>
     listAt(await admin().get('jobs', name, 'jobs'), 'status', 'conditions').find((c) => c.type === type)
-  await until('Complete', () => conditionOf('good', 'Complete'))
+  await eventually('Complete', () => conditionOf('good', 'Complete'))
   await admin().create(workload('Job', 'bad', 'jobs', { backoffLimit: 1 }, never))
   for (let failed = 0; failed < 2; failed++) {
-    const next = await until('a pod to fail', async () =>
+    const next = await eventually('a pod to fail', async () =>
       (await podsIn('jobs')).find(
         (p) => p.metadata.labels?.['job-name'] === 'bad' && stringAt(p, 'status', 'phase') === 'Pending',
       ),
     )
     await setReady(next, 'Failed')
   }
-  const condition = await until('Failed', () => conditionOf('bad', 'Failed'))
+  const condition = await eventually('Failed', () => conditionOf('bad', 'Failed'))
   assert.equal(condition.reason, 'BackoffLimitExceeded')
 })
 
 test('a StatefulSet makes its pods one after another and gives a deleted one its name back', async () => {
   await admin().create(namespace('sts'))
   await admin().create(workload('StatefulSet', 'db', 'sts', { replicas: 2, serviceName: 'db' }))
-  const first = await until('db-0', () => admin().find('pods', 'db-0', 'sts'))
+  const first = await eventually('db-0', () => admin().find('pods', 'db-0', 'sts'))
   assert.equal(await admin().find('pods', 'db-1', 'sts'), undefined)
   await setReady(first)
-  await until('db-1', () => admin().find('pods', 'db-1', 'sts'))
+  await eventually('db-1', () => admin().find('pods', 'db-1', 'sts'))
   await admin().delete('pods', 'db-0', 'sts', { gracePeriodSeconds: 0 })
-  const again = await until('db-0 again', () => admin().find('pods', 'db-0', 'sts'))
+  const again = await eventually('db-0 again', () => admin().find('pods', 'db-0', 'sts'))
   assert.notEqual(again.metadata.uid, first.metadata.uid)
 })

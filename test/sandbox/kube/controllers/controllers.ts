@@ -1,8 +1,9 @@
 /** Runs the workload controllers and the garbage collector inside the API server, each as its own user. */
-import { bind } from '../objects/binding.ts'
+
 import type { KubeObject } from '../objects/objects.ts'
-import { keyOf, type Resource, resourceNamed } from '../server/resources.ts'
-import { isApiError } from '../server/status.ts'
+import { keyOf, type Resource, resourceNamed } from '../objects/resources.ts'
+import { isApiError } from '../objects/status.ts'
+import { bind } from '../server/binding.ts'
 import { type Actor, type ControllerContext, createActor } from './controller-context.ts'
 import { reconcileDaemonSet } from './daemonset.ts'
 import { reconcileDeployment } from './deployment.ts'
@@ -20,7 +21,7 @@ type Controller = {
 
 const NODES_KEY = keyOf(resourceNamed('nodes'))
 
-/** Refusals of the API are the controllers' daily business; anything else is a bug of the sandbox. */
+/** Controllers expect refusals of the API; any other error is a bug of the sandbox. */
 function report(key: string, error: unknown): void {
   if (isApiError(error)) return
   process.stderr.write(`controller ${key}: ${error instanceof Error ? error.stack : error}\n`)

@@ -1,7 +1,7 @@
 /** DaemonSet: one pod per node that its pods fit, replaced node by node when the template changes. */
 
 import { type JsonObject, type KubeObject, listAt, objectAt, stringAt } from '../objects/objects.ts'
-import { resourceNamed } from '../server/resources.ts'
+import { resourceNamed } from '../objects/resources.ts'
 import {
   type Actor,
   atLeastOne,

@@ -1,7 +1,7 @@
 /** Deployment: one ReplicaSet per template; the new one is scaled up, the old ones go as its pods get ready. */
 
 import { type JsonObject, type KubeObject, listAt, objectAt, timestamp } from '../objects/objects.ts'
-import { resourceNamed } from '../server/resources.ts'
+import { resourceNamed } from '../objects/resources.ts'
 import {
   type Actor,
   controllerReference,

@@ -1,7 +1,7 @@
-/** What becomes of dependents when their owners are gone: they go, too, in the background. */
+/** Deletes dependents in the background when their owners are gone. */
 
 import { isObject } from '../objects/objects.ts'
-import { resourceByKind } from '../server/resources.ts'
+import { resourceByKind } from '../objects/resources.ts'
 import { type Actor, isTerminating } from './controller-context.ts'
 
 /** Looks after everything that names `uid` as an owner. */

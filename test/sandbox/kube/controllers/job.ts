@@ -1,7 +1,7 @@
 /** Job: pods until enough of them have succeeded, or too many have failed. */
 
 import { type JsonObject, type KubeObject, listAt, objectAt, timestamp } from '../objects/objects.ts'
-import { resourceNamed } from '../server/resources.ts'
+import { resourceNamed } from '../objects/resources.ts'
 import { type Actor, isReady, isTerminating, phaseOf, podsOf } from './controller-context.ts'
 
 const JOBS = resourceNamed('jobs')

@@ -1,6 +1,6 @@
 /** Whether a node may run a daemon pod: selector, affinity on labels, taints. */
 import { type JsonObject, type KubeObject, listAt, objectAt, stringAt } from '../objects/objects.ts'
-import { matchesLabelSelector } from '../server/selectors.ts'
+import { matchesLabelSelector } from '../objects/selectors.ts'
 
 /** Added to every daemon pod (pkg/controller/daemon/util/daemonset_util.go). */
 export function daemonTolerations(spec: JsonObject): JsonObject[] {

@@ -1,8 +1,8 @@
 /** ReplicaSet: as many pods as wanted. */
 
 import { type JsonObject, type KubeObject, objectAt, timestamp } from '../objects/objects.ts'
-import { resourceNamed } from '../server/resources.ts'
-import { isApiError } from '../server/status.ts'
+import { resourceNamed } from '../objects/resources.ts'
+import { isApiError } from '../objects/status.ts'
 import { type Actor, isReady, isTerminating, phaseOf, podsOf } from './controller-context.ts'
 
 const REPLICA_SETS = resourceNamed('replicasets')

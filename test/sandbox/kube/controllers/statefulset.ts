@@ -1,7 +1,7 @@
 /** StatefulSet: pods with ordinals, one after another, each with its name for good. */
 
 import { type KubeObject, objectAt } from '../objects/objects.ts'
-import { resourceNamed } from '../server/resources.ts'
+import { resourceNamed } from '../objects/resources.ts'
 import { type Actor, isReady, isTerminating, podsOf, templateHash } from './controller-context.ts'
 
 const STATEFUL_SETS = resourceNamed('statefulsets')

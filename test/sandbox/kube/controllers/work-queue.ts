@@ -10,7 +10,7 @@ export type WorkQueue = {
 
 /**
  * @param work throws to be called again later
- * @param onError told every failure
+ * @param onError called with every failure
  */
 export function createWorkQueue(
   work: (key: string) => Promise<void>,
@@ -55,7 +55,7 @@ export function createWorkQueue(
 
   return {
     add(key, delayMs = 0) {
-      // What waits after a failure is not hurried by changes, many of which are its own status.
+      // A key that waits after a failure is not retried sooner because of changes: many of them are to its own status.
       if (timers.has(key) && (failures.get(key) ?? 0) > 0) return
       schedule(key, delayMs)
     },

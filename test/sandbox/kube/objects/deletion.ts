@@ -1,8 +1,8 @@
 /** Rules of DELETE. */
 
-import type { Resource } from '../server/resources.ts'
-import { conflict, failure, type Status } from '../server/status.ts'
 import { type JsonObject, type KubeObject, objectAt, stringAt } from './objects.ts'
+import type { Resource } from './resources.ts'
+import { conflict, failure, type Status } from './status.ts'
 
 /** Whether something still has to happen before the object may go: finalizers of its own, or a namespace's. */
 export function held(object: KubeObject, finalizers: readonly string[]): boolean {

@@ -1,7 +1,7 @@
 /** `events.k8s.io/v1` and core `v1` events are two views of the same stored objects (kept in the core form). */
 
-import { type FieldError, fieldError } from '../server/status.ts'
 import { type KubeObject, objectAt, stringAt } from './objects.ts'
+import { type FieldError, fieldError } from './status.ts'
 
 /** Field names, core → events.k8s.io. Those absent here are the same in both. */
 const NAMES: readonly (readonly [string, string])[] = [

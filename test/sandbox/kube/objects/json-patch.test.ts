@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isStandIn } from '../client/client.ts'
-import { documents, standInPatcher } from '../client/test-documents.ts'
 import { standInOnly, testServer } from '../client/test-server.ts'
 import { jsonPatch } from './json-patch.ts'
 import { strategicMergePatch } from './strategic-merge.ts'
+import { documents, standInPatcher } from './test-documents.ts'
 
 /** The stand-in's function, or a real API server's for an object that holds any document. */
 const patcher = isStandIn() ? standInPatcher() : documents(testServer())

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pod, testServer } from '../client/test-server.ts'
-import { ApiError } from '../server/status.ts'
 import { listAt, objectAt } from './objects.ts'
+import { ApiError } from './status.ts'
 
 const server = testServer({ controllers: false })
 const exec = { command: ['/pod2iam/wait-started'] }

@@ -1,7 +1,7 @@
 /** Lifecycle hooks of containers: their defaults, and what is wrong with them (pkg/apis/core/validation, validateLifecycle). */
 
-import { type FieldError, fieldError } from '../server/status.ts'
 import { isObject, type JsonObject, objectAt } from './objects.ts'
+import { type FieldError, fieldError } from './status.ts'
 
 const HOOKS = ['postStart', 'preStop']
 /** In the order in which the server looks at them; the first of several is the one that counts. */

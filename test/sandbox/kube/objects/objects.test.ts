@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
+import { eventually } from '../../../support/until.ts'
 import { type KubeObject, sinceKubernetes } from '../client/client.ts'
-import { namespace, pod, standInOnly, testServer, until } from '../client/test-server.ts'
-import { ApiError } from '../server/status.ts'
+import { namespace, pod, standInOnly, testServer } from '../client/test-server.ts'
 import { listAt, objectAt } from './objects.ts'
+import { ApiError } from './status.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin
@@ -278,7 +279,7 @@ test('a new namespace has a default service account and the CA; deleting it dele
     ),
   )
   await admin().delete('pods', 'inside', 'short-lived', { gracePeriodSeconds: 0 })
-  await until('its end', async () => (await admin().find('namespaces', 'short-lived')) === undefined)
+  await eventually('its end', async () => (await admin().find('namespaces', 'short-lived')) === undefined)
 })
 
 standInOnly('what it does not have it refuses, instead of doing something else', async () => {

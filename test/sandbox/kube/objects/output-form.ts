@@ -3,8 +3,8 @@
  * negotiation/negotiate.go). Tables are not made here; who asks for one and takes nothing else gets 406.
  */
 
-import { type ApiError, failure } from '../server/status.ts'
 import type { KubeList, KubeObject } from './objects.ts'
+import { type ApiError, failure } from './status.ts'
 
 export type OutputForm = 'whole' | 'metadata'
 

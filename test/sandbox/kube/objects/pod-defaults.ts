@@ -1,9 +1,9 @@
 /** Defaults of a pod: decoding (pkg/apis/core/v1/defaults.go) and the admission plugins that always run. */
 import { randomBytes } from 'node:crypto'
-import { forbidden } from '../server/status.ts'
-import type { Store } from '../server/store.ts'
 import { defaultHttpGet, defaultLifecycle } from './lifecycle.ts'
 import { isObject, type JsonObject, type KubeObject, listAt, objectAt, stringAt } from './objects.ts'
+import { forbidden } from './status.ts'
+import type { Store } from './store.ts'
 
 const PODS = { group: '', plural: 'pods' }
 export const API_TOKEN_MOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'

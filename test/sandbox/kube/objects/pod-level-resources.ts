@@ -1,8 +1,8 @@
 /** Resources of a pod as a whole (`spec.resources`, KEP-2837), for cpu and memory; after Kubernetes 1.35. */
 
-import { type FieldError, fieldError } from '../server/status.ts'
 import { type JsonObject, listAt, objectAt } from './objects.ts'
 import { parseQuantity } from './quantity.ts'
+import { type FieldError, fieldError } from './status.ts'
 
 const NAMES = ['cpu', 'memory']
 const MILLI = 1000

@@ -1,9 +1,9 @@
 /** `pods/resize`: what an in-place resize may change (Kubernetes 1.37, pkg/registry/core/pod/strategy.go, podResizeStrategy): from 1.36 on in all init containers. */
 
-import { type FieldError, fieldError } from '../server/status.ts'
 import { type JsonObject, type KubeObject, listAt, objectAt, sameJson } from './objects.ts'
 import { qosClass } from './pod-defaults.ts'
 import { podErrors } from './pod-validation.ts'
+import { type FieldError, fieldError } from './status.ts'
 
 const LISTS = ['containers', 'initContainers']
 const names = (spec: JsonObject, list: string) => listAt(spec, list).map(({ name }) => name)

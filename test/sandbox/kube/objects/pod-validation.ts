@@ -1,6 +1,5 @@
 /** Validation of pods: the part of pkg/apis/core/validation that injected pods run into. */
 
-import { type FieldError, fieldError } from '../server/status.ts'
 import { lifecycleErrors } from './lifecycle.ts'
 import {
   isObject,
@@ -13,6 +12,7 @@ import {
 } from './objects.ts'
 import { podLevelErrors } from './pod-level-resources.ts'
 import { parseQuantity } from './quantity.ts'
+import { type FieldError, fieldError } from './status.ts'
 import { DNS_LABEL, LABEL_TEXT, metadataErrors } from './validation.ts'
 
 const RESTART_POLICIES = ['Always', 'OnFailure', 'Never']

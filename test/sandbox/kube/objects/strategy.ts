@@ -1,6 +1,5 @@
 /** What a client may set on create and update, per resource: the strategy.go files under pkg/registry. */
 import { randomUUID } from 'node:crypto'
-import type { Resource } from '../server/resources.ts'
 import { initialStatus } from './defaults.ts'
 import {
   isObject,
@@ -14,6 +13,7 @@ import {
 import { generateName } from './pod-defaults.ts'
 import { defaultPodRequests } from './pod-level-resources.ts'
 import { resized } from './pod-resize.ts'
+import type { Resource } from './resources.ts'
 
 /** Kinds whose `metadata.generation` counts changes of the spec. */
 const GENERATION = new Set(['Pod', 'Deployment', 'ReplicaSet', 'DaemonSet', 'StatefulSet', 'Job', 'CronJob'])

@@ -1,10 +1,10 @@
 /** Validation of any object: metadata, and what the sandbox checks per kind. Answers 422 on a real server. */
 
-import { compilationError } from '../admission/match-conditions.ts'
-import type { Resource } from '../server/resources.ts'
-import { type FieldError, fieldError } from '../server/status.ts'
+import { compilationError } from './cel.ts'
 import { type JsonObject, type KubeObject, listAt, objectAt, sameJson, stringAt } from './objects.ts'
 import { podErrors, podUpdateErrors, templateErrors } from './pod-validation.ts'
+import type { Resource } from './resources.ts'
+import { type FieldError, fieldError } from './status.ts'
 
 const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
 export const DNS_LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/

@@ -3,11 +3,11 @@ import { createServer } from 'node:http'
 import { messageOf } from '../../../../common/errors.ts'
 import type { Judged } from '../admission/admission-policies.ts'
 import type { SigningKeys } from '../auth/signing-keys.ts'
-import type { ControlCommand } from '../client/protocol.ts'
+import type { Store } from '../objects/store.ts'
 import type { Faults } from './faults.ts'
 import type { Listeners } from './listeners.ts'
+import type { ControlCommand } from './protocol.ts'
 import type { Call } from './routes.ts'
-import type { Store } from './store.ts'
 import type { Watches } from './watch.ts'
 
 export type ControlParts = {

@@ -1,5 +1,5 @@
 /** `/api`, `/apis` and what hangs below: what kubectl asks before anything else. */
-import { apiVersionOf, RESOURCES, type Resource } from './resources.ts'
+import { apiVersionOf, RESOURCES, type Resource } from '../objects/resources.ts'
 import { VERSION } from './version.ts'
 
 const VERBS = ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch']

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pod, testServer } from '../client/test-server.ts'
-import { isApiError } from './status.ts'
+import { isApiError } from '../objects/status.ts'
 
 const server = testServer({ controllers: false, listen: [{ host: '127.0.0.1', port: 0 }] })
 const tcp = () => server().client(server().adminToken)
@@ -48,7 +48,7 @@ test('while it refuses, connections are refused and watches broken; afterwards t
   assert.deepEqual(await tcp().get('pods', 'survivor', 'default'), created)
 })
 
-test('a restart keeps port, objects and keys, and forgets the history unless told to keep it', async () => {
+test('a restart keeps port, objects and keys, and forgets the history unless it is to keep it', async () => {
   const { token } = await server().admin.createToken('default', 'default')
   const before = (await tcp().list('pods')).metadata.resourceVersion
   await server().restart({ downMs: 20, keepHistory: true })

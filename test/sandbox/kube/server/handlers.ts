@@ -3,19 +3,19 @@ import type { IncomingMessage } from 'node:http'
 import { admissionRequest, type Caller, decode, type Target } from '../admission/admission-request.ts'
 import { reviewAccess } from '../auth/access-review.ts'
 import type { Tokens } from '../auth/tokens.ts'
-import { bind } from '../objects/binding.ts'
 import { jsonPatch, mergePatch, PatchError } from '../objects/json-patch.ts'
 import { isObject, type JsonObject, type KubeObject, objectAt, stringAt } from '../objects/objects.ts'
 import { formed, formedList, outputForm } from '../objects/output-form.ts'
+import { type Resource, resourceNamed } from '../objects/resources.ts'
+import { badRequest, failure } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import { strategicMergePatch } from '../objects/strategic-merge.ts'
+import { bind } from './binding.ts'
 import { mediaType, readBody, send, unsupportedMediaType } from './http.ts'
 import { list } from './list.ts'
 import type { Operations } from './operations.ts'
 import type { RequestInfo } from './request-info.ts'
-import { type Resource, resourceNamed } from './resources.ts'
 import type { ResourceHandler } from './routes.ts'
-import { badRequest, failure } from './status.ts'
-import type { Store } from './store.ts'
 import { type View, viewOf } from './view.ts'
 import type { Watches } from './watch.ts'
 
@@ -90,7 +90,7 @@ function applyPatch(type: string, patch: unknown, view: View) {
       return view.read({ ...next, metadata: objectAt(next, 'metadata') } as KubeObject, current)
     } catch (error) {
       if (error instanceof PatchError)
-        // Nobody is told why: the real server keeps it to itself.
+        // The real server does not say why, either.
         throw failure(422, 'Invalid', 'the server rejected our request due to an error in our request', {})
       if (error instanceof TypeError) throw badRequest(error.message)
       throw error
@@ -109,9 +109,8 @@ async function deleteOptions(request: IncomingMessage, query: URLSearchParams): 
   }
 }
 
-export function createResourceHandler(parts: HandlerParts): ResourceHandler {
-  const { store, operations, tokens, watches } = parts
-
+/** What is created below another object, or is not stored. */
+function specialCreates({ store, operations, tokens }: HandlerParts) {
   async function virtual(
     { plural }: Resource,
     body: unknown,
@@ -146,14 +145,21 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
     }
   }
 
-  type Asked = {
-    readonly info: RequestInfo
-    readonly requested: Resource
-    readonly view: View
-    readonly target: Target
-    readonly caller: Caller
-    readonly request: IncomingMessage
-  }
+  return { virtual, createSubresource }
+}
+
+type Asked = {
+  readonly info: RequestInfo
+  readonly requested: Resource
+  readonly view: View
+  readonly target: Target
+  readonly caller: Caller
+  readonly request: IncomingMessage
+}
+
+function verbsOf(parts: HandlerParts): Readonly<Record<string, (asked: Asked) => Promise<unknown>>> {
+  const { store, operations } = parts
+  const { virtual, createSubresource } = specialCreates(parts)
 
   async function create({ info, requested, view, target, caller, request }: Asked): Promise<unknown> {
     const body = await readBody(request, BODIES)
@@ -184,7 +190,7 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
     return view.show(await operations.patch(target, required(info.name), apply, caller))
   }
 
-  const verbs: Readonly<Record<string, (asked: Asked) => Promise<unknown>>> = {
+  return {
     list: async ({ info, view, target, request }) =>
       formedList(list(store, view, target.namespace, info.query), outputForm(request.headers.accept, true)),
     get: async ({ info, view, target, request }) =>
@@ -198,14 +204,23 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
     delete: async ({ info, target, caller, request }) =>
       operations.remove(target, required(info.name), await deleteOptions(request, info.query), caller),
   }
+}
 
+export function createResourceHandler(parts: HandlerParts): ResourceHandler {
+  const verbs = verbsOf(parts)
   return async (info, context, request, response) => {
     const requested = info.resource
     if (requested === undefined) throw new TypeError('This is no resource request.')
     const view = viewOf(requested)
     const namespace = requested.namespaced ? info.namespace : undefined
     if (info.verb === 'watch')
-      return watches.serve(view, namespace, info.query, response, outputForm(request.headers.accept, false))
+      return parts.watches.serve(
+        view,
+        namespace,
+        info.query,
+        response,
+        outputForm(request.headers.accept, false),
+      )
     const serve = verbs[info.verb]
     if (serve === undefined) throw notAllowed()
     const target: Target = { resource: view.stored, subresource: info.subresource, namespace }

@@ -1,7 +1,7 @@
 /** Reading and answering HTTP requests of the API. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parse as parseYaml } from 'yaml'
-import { ApiError, badRequest, failure, type Status } from './status.ts'
+import { ApiError, badRequest, failure, type Status } from '../objects/status.ts'
 
 /** As the real server's limit on resource requests. */
 const BODY_LIMIT = 3 * 1024 * 1024

@@ -1,9 +1,9 @@
 /** GET on a collection: selectors, resourceVersion semantics, paging. */
 import type { KubeList, KubeObject } from '../objects/objects.ts'
-import { apiVersionOf, keyOf } from './resources.ts'
-import { fieldSelector, labelSelector, type Match } from './selectors.ts'
-import { badRequest, expired, failure } from './status.ts'
-import type { Store } from './store.ts'
+import { apiVersionOf, keyOf } from '../objects/resources.ts'
+import { fieldSelector, labelSelector, type Match } from '../objects/selectors.ts'
+import { badRequest, expired, failure } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import type { View } from './view.ts'
 
 /** The combined label and field selector of a query; it is asked about the objects as they are shown. */

@@ -1,16 +1,14 @@
 /** The TLS listeners of the API server: TCP addresses, which can be shut and reopened, and the unix socket. */
 
+import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { Socket } from 'node:net'
-import type { ListenAddress } from '../client/protocol.ts'
+import { listenAt } from '../../listen.ts'
+import type { ListenAddress } from './protocol.ts'
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>
 type Tls = { readonly cert: string; readonly key: string }
-
-/** A fresh address in a network namespace may still be tentative (IPv6 duplicate address detection). */
-const BIND_DEADLINE_MS = 60_000
-const BIND_RETRY_MS = 50
 
 function newServer(tls: Tls, handler: Handler, sockets: Set<Socket>): Server {
   const server = createServer(
@@ -28,39 +26,10 @@ function newServer(tls: Tls, handler: Handler, sockets: Set<Socket>): Server {
   return server
 }
 
-function listenOnce(server: Server, where: { host: string; port: number } | { path: string }): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const done = (settle: () => void) => {
-      server.off('error', failed)
-      server.off('listening', listening)
-      settle()
-    }
-    const failed = (error: Error) => done(() => reject(error))
-    const listening = () => done(resolve)
-    server.once('error', failed)
-    server.once('listening', listening)
-    server.listen(where)
-  })
-}
-
-async function bind(server: Server, address: ListenAddress): Promise<ListenAddress> {
-  const deadline = Date.now() + BIND_DEADLINE_MS
-  for (;;) {
-    try {
-      await listenOnce(server, { host: address.host, port: address.port })
-      const bound = server.address()
-      return {
-        host: address.host,
-        port: typeof bound === 'object' && bound !== null ? bound.port : address.port,
-      }
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      const isTentative = code === 'EADDRNOTAVAIL' && address.host.includes(':')
-      if (!isTentative || Date.now() > deadline) throw error
-      await new Promise((resolve) => setTimeout(resolve, BIND_RETRY_MS))
-    }
-  }
-}
+const bind = async (server: Server, { host, port }: ListenAddress): Promise<ListenAddress> => ({
+  host,
+  port: await listenAt(server, host, port),
+})
 
 export type Listeners = {
   readonly addresses: readonly ListenAddress[]
@@ -82,7 +51,8 @@ export async function openListeners(
   const unix = newServer(tls, unixHandler, new Set())
   // No idle connection is given up: the test's next request might be on its way over it.
   unix.keepAliveTimeout = 0
-  await listenOnce(unix, { path })
+  unix.listen({ path })
+  await once(unix, 'listening')
   const open = async (wanted: readonly ListenAddress[]) => {
     const servers = wanted.map(() => newServer(tls, tcpHandler, sockets))
     const bound = await Promise.all(

@@ -2,7 +2,7 @@
  * Just enough OpenAPI v3 for `kubectl apply`: it looks up whether PATCH of a kind knows `fieldValidation` and then
  * leaves validation to the server.
  */
-import { apiVersionOf, pathOf, RESOURCES } from './resources.ts'
+import { apiVersionOf, pathOf, RESOURCES } from '../objects/resources.ts'
 import { GIT_VERSION } from './version.ts'
 
 const ROOTS = [

@@ -12,9 +12,7 @@ import { checkPreconditions, deletedStatus, gracePeriod, held } from '../objects
 import { isObject, type KubeObject, objectAt, timestamp } from '../objects/objects.ts'
 import { resizeErrors } from '../objects/pod-resize.ts'
 import { ephemeralErrors } from '../objects/pod-validation.ts'
-import { finishCreate, prepareForUpdate, unchanged, wipeForCreate } from '../objects/strategy.ts'
-import { createErrors, updateErrors } from '../objects/validation.ts'
-import type { Resource } from './resources.ts'
+import type { Resource } from '../objects/resources.ts'
 import {
   ApiError,
   alreadyExists,
@@ -29,8 +27,10 @@ import {
   MODIFIED,
   notFound,
   type Status,
-} from './status.ts'
-import type { Store } from './store.ts'
+} from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
+import { finishCreate, prepareForUpdate, unchanged, wipeForCreate } from '../objects/strategy.ts'
+import { createErrors, updateErrors } from '../objects/validation.ts'
 
 /** A patch without a resourceVersion is retried when somebody else wrote in between, as often as the real server does. */
 const PATCH_ATTEMPTS = 5

@@ -1,8 +1,8 @@
 /** What a request asks for: k8s.io/apiserver/pkg/endpoints/request/requestinfo.go. */
 
-import { keyOf, type Resource, resourceByPath } from './resources.ts'
-import { fieldSelector } from './selectors.ts'
-import { badRequest } from './status.ts'
+import { keyOf, type Resource, resourceByPath } from '../objects/resources.ts'
+import { fieldSelector } from '../objects/selectors.ts'
+import { badRequest } from '../objects/status.ts'
 
 export type RequestInfo = {
   /** Undefined for paths that are no resource (`/healthz`, `/openid/v1/jwks`). */

@@ -5,13 +5,13 @@ import { type Attributes, authorize, refusal } from '../auth/rbac.ts'
 import type { SigningKeys } from '../auth/signing-keys.ts'
 import type { Tokens } from '../auth/tokens.ts'
 import type { UserInfo } from '../objects/objects.ts'
+import { failure, forbidden } from '../objects/status.ts'
+import type { Store } from '../objects/store.ts'
 import { discovery } from './discovery.ts'
 import type { FaultRule, Faults } from './faults.ts'
 import { send, statusOf, warningHeader } from './http.ts'
 import { openApi } from './openapi.ts'
 import { type RequestInfo, requestInfo } from './request-info.ts'
-import { failure, forbidden } from './status.ts'
-import type { Store } from './store.ts'
 
 /** One request as it was authorised; `calls()` returns these. */
 export type Call = {

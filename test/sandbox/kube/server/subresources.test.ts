@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { type KubeObject, sinceKubernetes } from '../client/client.ts'
 import { pod, testServer } from '../client/test-server.ts'
 import { listAt, objectAt } from '../objects/objects.ts'
-import { isApiError } from './status.ts'
+import { isApiError } from '../objects/status.ts'
 
 const server = testServer({ controllers: false })
 const admin = () => server().admin

@@ -1,8 +1,8 @@
 /** How a resource shows what is stored. */
 import { eventFromCore, eventToCore, eventUpdateErrors, newEventErrors } from '../objects/events.ts'
 import type { KubeObject } from '../objects/objects.ts'
-import { type Resource, resourceNamed } from './resources.ts'
-import { invalid } from './status.ts'
+import { type Resource, resourceNamed } from '../objects/resources.ts'
+import { invalid } from '../objects/status.ts'
 
 const CORE_EVENTS = resourceNamed('events')
 

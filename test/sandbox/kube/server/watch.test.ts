@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { eventually } from '../../../support/until.ts'
 import { type KubeObject, sinceKubernetes, type WatchEvent } from '../client/client.ts'
 import type { WatchOptions } from '../client/client-options.ts'
-import { namespace, pod, standInOnly, testServer, until } from '../client/test-server.ts'
-import { ApiError } from './status.ts'
+import { namespace, pod, standInOnly, testServer } from '../client/test-server.ts'
+import { ApiError } from '../objects/status.ts'
 
 const server = testServer({ controllers: false, bookmarkMs: 50 })
 const admin = () => server().admin
@@ -37,9 +38,9 @@ test('a watch from a version tells what happened since, in order and with rising
   await admin().create(pod('a', ns))
   await admin().patch('pods', 'a', ns, { metadata: { labels: { x: '1' } } })
   const { events, types, watch } = record('pods', { namespace: ns, resourceVersion: start })
-  await until('two events', () => events.length >= 2)
+  await eventually('two events', () => events.length >= 2)
   await admin().delete('pods', 'a', ns)
-  await until('four events', () => events.length >= 4)
+  await eventually('four events', () => events.length >= 4)
   watch.close()
   // A pod is marked before it goes, even when it goes at once.
   assert.deepEqual(types(), ['ADDED a', 'MODIFIED a', 'MODIFIED a', 'DELETED a'])
@@ -57,7 +58,7 @@ test('a watch without a version, or from 0, begins with what exists', async () =
   await admin().create(pod('a', ns))
   for (const resourceVersion of ['', '0']) {
     const { types, watch } = record('pods', { namespace: ns, resourceVersion })
-    await until('the first event', () => types().length >= 1)
+    await eventually('the first event', () => types().length >= 1)
     watch.close()
     assert.deepEqual(types(), ['ADDED a'])
   }
@@ -76,7 +77,7 @@ test('through a selector an object that starts to match is ADDED and one that st
   await admin().patch('pods', 'a', ns, { metadata: { labels: { tier: 'web' } } })
   await admin().patch('pods', 'a', ns, { metadata: { annotations: { x: 'y' } } })
   const last = await admin().patch('pods', 'a', ns, { metadata: { labels: { tier: 'db' } } })
-  await until('three events', () => events.length >= 3)
+  await eventually('three events', () => events.length >= 3)
   watch.close()
   assert.deepEqual(types(), ['ADDED a', 'MODIFIED a', 'DELETED a'])
   assert.equal(events[2]?.object.metadata.labels?.tier, 'web', 'the state in which it last matched')
@@ -91,7 +92,7 @@ test('a watch of one node sees only its pods', async () => {
   await admin().create(pod('other', ns))
   await admin().bind(ns, 'other', 'w-node-2')
   await admin().bind(ns, 'mine', 'w-node-1')
-  await until('an event', () => types().length > 0)
+  await eventually('an event', () => types().length > 0)
   watch.close()
   assert.deepEqual(types(), ['ADDED mine'])
 })
@@ -108,7 +109,7 @@ test(
       resourceVersionMatch: 'NotOlderThan',
       allowWatchBookmarks: true,
     })
-    await until('the bookmark', () => events.some(({ type }) => type === 'BOOKMARK'))
+    await eventually('the bookmark', () => events.some(({ type }) => type === 'BOOKMARK'))
     watch.close()
     assert.deepEqual(
       events.slice(0, 2).map(({ type }) => type),
@@ -135,7 +136,7 @@ standInOnly(
     const marked = record('pods', { namespace: ns, resourceVersion: start, allowWatchBookmarks: true })
     await Promise.all([silent.watch.started, marked.watch.started])
     await admin().create(pod('elsewhere'))
-    await until('a bookmark that is newer', () =>
+    await eventually('a bookmark that is newer', () =>
       marked.events.some((event) => event.version > Number(start)),
     )
     silent.watch.close()
@@ -170,7 +171,7 @@ test('a watch from a compacted version gets 410 in the stream, and a fresh list 
   })
   const { types, watch } = record('pods', { resourceVersion: await version('default') })
   await admin().create(pod('after-compaction'))
-  await until('the event', () => types().includes('ADDED after-compaction'))
+  await eventually('the event', () => types().includes('ADDED after-compaction'))
   watch.close()
 })
 
@@ -213,7 +214,7 @@ standInOnly(
   'cutting watches ends them cleanly, by a broken connection or with 410, and says how many',
   async () => {
     const watches = () => server().watches()
-    await until('the end of other tests’ watches', async () => (await watches()) === 0)
+    await eventually('the end of other tests’ watches', async () => (await watches()) === 0)
     const start = () => record('pods', {}).watch
     const clean = start()
     await clean.started
@@ -227,7 +228,7 @@ standInOnly(
     await gone.started
     await server().cutWatches('expired')
     await assert.rejects(gone.ended, (error) => error instanceof ApiError && error.code === 410)
-    await until('no watch is left', async () => (await watches()) === 0)
+    await eventually('no watch is left', async () => (await watches()) === 0)
   },
 )
 
@@ -246,25 +247,25 @@ standInOnly(
     )
     await follow.synced
     await admin().create(pod('a', ns))
-    await until('a', () => present.has('a'))
+    await eventually('a', () => present.has('a'))
     await server().compact()
     await server().cutWatches('expired')
     await admin().delete('pods', 'a', ns)
     await admin().create(pod('b', ns))
-    await until('b and not a', () => present.has('b') && !present.has('a'))
+    await eventually('b and not a', () => present.has('b') && !present.has('a'))
     await server().cutWatches('reset')
     await admin().create(pod('c', ns))
-    await until('c', () => present.has('c'))
+    await eventually('c', () => present.has('c'))
     follow.close()
   },
 )
 
 standInOnly('a client that goes away frees its watch', async () => {
   const watches = () => server().watches()
-  await until('the end of other tests’ watches', async () => (await watches()) === 0)
+  await eventually('the end of other tests’ watches', async () => (await watches()) === 0)
   const { watch } = record('pods', {})
   await watch.started
-  await until('the watch', async () => (await watches()) === 1)
+  await eventually('the watch', async () => (await watches()) === 1)
   watch.close()
-  await until('its end', async () => (await watches()) === 0)
+  await eventually('its end', async () => (await watches()) === 0)
 })

@@ -2,10 +2,10 @@
 import type { ServerResponse } from 'node:http'
 import type { KubeObject } from '../objects/objects.ts'
 import { formed, type OutputForm } from '../objects/output-form.ts'
+import { apiVersionOf, keyOf, type Resource } from '../objects/resources.ts'
+import { badRequest, expired, fieldError, invalid } from '../objects/status.ts'
+import type { Change, Store } from '../objects/store.ts'
 import { parseVersion, selection } from './list.ts'
-import { apiVersionOf, keyOf, type Resource } from './resources.ts'
-import { badRequest, expired, fieldError, invalid } from './status.ts'
-import type { Change, Store } from './store.ts'
 import type { View } from './view.ts'
 
 const INITIAL_EVENTS_END = 'k8s.io/initial-events-end'
@@ -103,31 +103,32 @@ function writer(store: Store, view: View, response: ServerResponse, form: Output
 
 type Writer = ReturnType<typeof writer>
 
+/** Sends a watch what comes before the changes that are still to come; false when its version is too old. */
+function catchUp(
+  store: Store,
+  wanted: Options,
+  stored: Resource,
+  namespace: string | undefined,
+  matches: (object: KubeObject) => boolean,
+  out: Writer,
+  tell: (change: Change) => void,
+): boolean {
+  if (wanted.initial) {
+    for (const object of store.list(stored, namespace)) if (matches(object)) out.object('ADDED', object)
+    if (wanted.markInitialEnd) out.bookmark({ [INITIAL_EVENTS_END]: 'true' })
+    return true
+  }
+  const from = wanted.start ?? store.version
+  const missed = store.since(stored, from)
+  // With its watch cache the real server answers 200 and reports the 410 in the stream.
+  if (missed === undefined) out.expired(from)
+  else for (const change of missed) tell(change)
+  return missed !== undefined
+}
+
 /** @param bookmarkMs how often a watch that allows it gets a bookmark */
 export function createWatches(store: Store, bookmarkMs: number): Watches {
   const open = new Set<{ cut(how: How): void; bookmark(): void }>()
-
-  /** What a watch is told before the changes that are still to come; false when its version is too old. */
-  function catchUp(
-    wanted: Options,
-    stored: Resource,
-    namespace: string | undefined,
-    matches: (object: KubeObject) => boolean,
-    out: Writer,
-    tell: (change: Change) => void,
-  ): boolean {
-    if (wanted.initial) {
-      for (const object of store.list(stored, namespace)) if (matches(object)) out.object('ADDED', object)
-      if (wanted.markInitialEnd) out.bookmark({ [INITIAL_EVENTS_END]: 'true' })
-      return true
-    }
-    const from = wanted.start ?? store.version
-    const missed = store.since(stored, from)
-    // With its watch cache the real server answers 200 and reports the 410 in the stream.
-    if (missed === undefined) out.expired(from)
-    else for (const change of missed) tell(change)
-    return missed !== undefined
-  }
 
   /** Runs a watch until its time is over, the client goes or it is cut. */
   function keepOpen(
@@ -177,7 +178,8 @@ export function createWatches(store: Store, bookmarkMs: number): Watches {
       }
       response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-cache, private' })
       response.flushHeaders()
-      if (catchUp(wanted, view.stored, namespace, matches, out, tell)) keepOpen(wanted, out, response, tell)
+      if (catchUp(store, wanted, view.stored, namespace, matches, out, tell))
+        keepOpen(wanted, out, response, tell)
       else response.end()
     },
     cut(how) {

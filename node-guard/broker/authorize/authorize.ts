@@ -1,0 +1,61 @@
+/** Whether a pod may have credentials: the last two of the seven steps of `authenticate/authenticate.ts`. */
+import { Problem } from '../../../common/protocol.ts'
+import type { LiveReads } from '../kubernetes/live-reads.ts'
+import type { NamespaceRecord, Namespaces } from '../kubernetes/namespaces.ts'
+import type { PodRecord } from '../kubernetes/pod.ts'
+import {
+  checkNamespace,
+  type Entitlement,
+  type EntitlementSettings,
+  entitle,
+  type NodeRoles,
+} from './entitle.ts'
+
+export type Authorizer = {
+  /** Steps 6 and 7. @throws {Problem} */
+  readonly authorize: (pod: PodRecord) => Promise<Entitlement>
+  /** Step 6 by what the watches know, without a live read. @throws {Problem} */
+  readonly entitlement: (pod: PodRecord) => Entitlement
+  /** The pod's namespace, opted in. @throws {Problem} `namespace-not-enabled` */
+  readonly namespaceOf: (pod: PodRecord) => Promise<NamespaceRecord>
+}
+
+type AuthorizeOptions = {
+  readonly namespaces: Pick<Namespaces, 'get'>
+  readonly reads: Pick<LiveReads, 'namespace'>
+  readonly settings: EntitlementSettings & { readonly requireFirewall: boolean }
+  /** The node's roles. @throws {Problem} `node-credentials-unavailable` while they are not known */
+  readonly roles: () => NodeRoles
+  /** Why the node is not guarded, or undefined when it is. */
+  readonly whyUnguarded: () => Promise<string | undefined>
+  /** Called for a pod that is refused. */
+  readonly onRefused: (pod: PodRecord, problem: Problem) => void
+}
+
+export function authorizer(options: AuthorizeOptions): Authorizer {
+  const { namespaces, reads, settings, roles } = options
+  const { nodeName } = settings
+
+  const namespaceOf = async ({ namespace }: PodRecord) => {
+    const known = namespaces.get(namespace)
+    return known?.injection ? known : checkNamespace(namespace, await reads.namespace(namespace))
+  }
+  const checkGuarded = async () => {
+    const why = settings.requireFirewall ? await options.whyUnguarded() : undefined
+    if (why) throw new Problem('node-unguarded', `node ${nodeName} is not guarded: ${why}`, { retryAfter: 5 })
+  }
+  return {
+    namespaceOf,
+    entitlement: (pod) => entitle(pod, namespaces.get(pod.namespace), roles(), settings),
+    authorize: async (pod) => {
+      try {
+        const entitlement = entitle(pod, await namespaceOf(pod), roles(), settings)
+        await checkGuarded()
+        return entitlement
+      } catch (error) {
+        if (error instanceof Problem) options.onRefused(pod, error)
+        throw error
+      }
+    },
+  }
+}

@@ -1,0 +1,63 @@
+/** Who the broker is can change under it: another instance profile is attached, or its credentials come from elsewhere. */
+
+import { pause } from '../../../common/clock.ts'
+import type { Deps } from '../../../common/deps.ts'
+import { messageOf } from '../../../common/errors.ts'
+import type { Imds } from '../instance/imds.ts'
+import { callerIdentity, instanceRoleName } from './caller-identity.ts'
+import type { AwsNode } from './learn-node.ts'
+
+const LOOK_MS = 5 * 60_000
+
+/**
+ * Keeps what is known of the caller true.
+ *
+ * @param learned as it was at first
+ * @param onChange told of the node as it is now, whenever its caller is another
+ * @returns to be called before STS is: learns the caller anew when the credentials in use are others; throws when that
+ * cannot be done
+ */
+export function followCaller(
+  learned: AwsNode,
+  imds: Imds,
+  { clock, log, signal }: Omit<Deps, 'kube'>,
+  onChange: (node: AwsNode) => void,
+): () => Promise<void> {
+  let node = learned
+  let flight: Promise<void> | undefined
+
+  const learn = async () => {
+    const { caller: before } = node
+    node = { ...node, ...(await callerIdentity(node.sts, imds)) }
+    if (node.caller.arn !== before.arn) onChange(node)
+  }
+  const follow = async () => {
+    // Without credentials the call itself will say so.
+    const keyId = await node.sts.accessKeyId().catch(() => node.keyId)
+    if (keyId === node.keyId) return
+    flight ??= learn().finally(() => {
+      flight = undefined
+    })
+    await flight
+  }
+  /** A new profile's credentials are used when the old ones end, hours later; until then its role is the node's already. */
+  const look = async () => {
+    const name = await instanceRoleName(imds)
+    if (name === undefined || name === profile) return
+    await node.sts.renewCredentials()
+    await follow()
+    profile = name
+  }
+  let profile: string | undefined
+  const run = async () => {
+    profile = await instanceRoleName(imds)
+    while (!signal.aborted) {
+      await pause(clock, LOOK_MS * (0.9 + 0.2 * Math.random()), signal)
+      await look().catch((error) =>
+        log.warn('the node’s new role could not be learned; trying again', { error: messageOf(error) }),
+      )
+    }
+  }
+  void run()
+  return follow
+}

@@ -1,0 +1,83 @@
+/** What live reads bring, and what of it is remembered: never anything older than the watch's last word. */
+import { BoundedMap } from '../../../common/bounded-map.ts'
+import type { Clock } from '../../../common/clock.ts'
+import type { PodClaims } from '../authenticate/claims.ts'
+import type { LiveReader } from './live.ts'
+import { type NamespaceRecord, type Namespaces, namespaceRecord } from './namespaces.ts'
+import { hasEnded, type PodRecord, podRecord } from './pod.ts'
+import type { Pods } from './pods.ts'
+import { youngest } from './words.ts'
+
+/** So that the token of a pod that is not here does not cost a read each time. */
+const MISS_MS = 30_000
+const MAX_MISSES = 1024
+
+export type LiveReads = {
+  /** The pod of a token as it is now; undefined when it is gone or another has its name. @throws {Problem} `busy` */
+  readonly pod: (claims: PodClaims) => Promise<PodRecord | undefined>
+  /**
+   * A namespace as it is now: its label may be younger than the watch's last word, or gone since it was read. Undefined where there
+   * is none. @throws {Problem} `busy`
+   */
+  readonly namespace: (name: string) => Promise<NamespaceRecord | undefined>
+}
+
+export function liveReads(deps: {
+  readonly pods: Pods
+  readonly namespaces: Namespaces
+  readonly live: LiveReader
+  readonly clock: Clock
+  readonly nodeName: string
+  readonly roleKey: string
+}): LiveReads {
+  const { pods, namespaces, live, clock, nodeName, roleKey } = deps
+  /** What a read found that was not a living pod of this node, by the uid it was asked for. */
+  const misses = new BoundedMap<string, { readonly pod: PodRecord | undefined; readonly at: number }>(
+    MAX_MISSES,
+  )
+  const miss = (uid: string, pod: PodRecord | undefined) => misses.set(uid, { pod, at: clock.now() })
+
+  const pod = async (claims: PodClaims): Promise<PodRecord | undefined> => {
+    const { namespace, podName, podUid } = claims
+    if (pods.isGone(podUid)) return undefined
+    const missed = misses.get(podUid)
+    if (missed && Math.abs(clock.now() - missed.at) < MISS_MS) return missed.pod
+    const path = `/api/v1/namespaces/${namespace}/pods/${podName}`
+    const { found, word } = await youngest(
+      () => pods.word(podUid),
+      async (last) => ({
+        found: podRecord(await live.read(path, `${podUid} ${last}`, namespace), roleKey),
+        word: last,
+      }),
+      () => {
+        const watched = pods.get(podUid)
+        return watched || pods.isGone(podUid) ? { found: watched, word: pods.word(podUid) } : undefined
+      },
+    )
+    if (found?.uid !== podUid) {
+      miss(podUid, undefined)
+      pods.forget(podUid)
+      return undefined
+    }
+    // Of one that has ended the watch would never say that it is gone.
+    if (found.nodeName === nodeName && !hasEnded(found)) pods.learn(found, word)
+    // A pod that is bound to a node stays there, and one that has ended has.
+    else if (found.nodeName !== '') miss(podUid, found)
+    return found
+  }
+
+  const namespace = async (name: string): Promise<NamespaceRecord | undefined> => {
+    const path = `/api/v1/namespaces/${name}`
+    const { found, word } = await youngest(
+      () => namespaces.word(name),
+      async (last) => ({ found: namespaceRecord(await live.read(path, `${last}`, name)), word: last }),
+      () => {
+        const watched = namespaces.get(name)
+        return watched && { found: watched, word: namespaces.word(name) }
+      },
+    )
+    if (found?.injection) namespaces.learn(found, word)
+    return found
+  }
+  return { pod, namespace }
+}

@@ -1,0 +1,39 @@
+/** The watches that keep the stores of pods and namespaces up to date. */
+import type { Deps } from '../../../common/deps.ts'
+import { reflect } from '../../../common/kube/reflector.ts'
+import { NAMESPACES_QUERY, type Namespaces } from './namespaces.ts'
+import type { Pods } from './pods.ts'
+
+export type ClusterWatches = {
+  /** The first collection whose first list has not arrived; undefined when all have. */
+  readonly unsynced: () => string | undefined
+  /** Seconds since the API server last said something, by watch. */
+  readonly ages: () => Readonly<Record<string, number>>
+  /** Objects too large to be read, by watch. */
+  readonly leftOut: () => Readonly<Record<string, number>>
+}
+
+/** This node's pods. One that has ended gets nothing, and to a watch that selects by phase it is as good as deleted. */
+const podSelector = (nodeName: string) =>
+  `spec.nodeName=${nodeName},status.phase!=Succeeded,status.phase!=Failed`
+
+/** Begins to watch, until `signal` aborts. */
+export function watchCluster(
+  stores: { readonly pods: Pods; readonly namespaces: Namespaces },
+  nodeName: string,
+  deps: Deps,
+): ClusterWatches {
+  const pods = { query: { fieldSelector: podSelector(nodeName) }, sink: stores.pods.sink }
+  const namespaces = { query: NAMESPACES_QUERY, sink: stores.namespaces.sink }
+  const watches = {
+    pods: reflect({ path: '/api/v1/pods', ...pods, cached: true }, deps),
+    namespaces: reflect({ path: '/api/v1/namespaces', ...namespaces, cached: true }, deps),
+  }
+  const byWatch = (read: (watch: (typeof watches)['pods']) => number) =>
+    Object.fromEntries(Object.entries(watches).map(([name, watch]) => [name, read(watch)]))
+  return {
+    unsynced: () => Object.entries(watches).find(([, watch]) => !watch.synced())?.[0],
+    ages: () => byWatch((watch) => (deps.clock.now() - watch.contactAt()) / 1000),
+    leftOut: () => byWatch((watch) => watch.leftOut()),
+  }
+}

@@ -1,0 +1,71 @@
+/** The broker as a process serves it: its listeners, its health and its metrics. */
+import type { AddressInfo } from 'node:net'
+import { whyNotUnderstood } from '../../common/firewall-state.ts'
+import { healthServer, type Readiness } from '../../common/health.ts'
+import { type BrokerDeps, createBroker } from './broker.ts'
+import { newsSeconds } from './instance/metadata.ts'
+import { brokerMetrics } from './metrics.ts'
+import { brokerApp, type OnAnswer } from './server/app.ts'
+import { brokerServer } from './server/connections.ts'
+import { listenAll } from './server/listen.ts'
+import type { BrokerSettings } from './settings.ts'
+
+export type RunningBroker = {
+  readonly readiness: () => Readiness
+  /** Where it listens now. */
+  readonly addresses: () => readonly AddressInfo[]
+  readonly healthAddress: () => AddressInfo | undefined
+  /** Answers the requests that have arrived, within `ANSWERING_MS`, and ends. */
+  readonly stop: () => Promise<void>
+}
+
+/** @param environmentRegion as of `createBroker` */
+export function startBroker(
+  settings: BrokerSettings,
+  deps: BrokerDeps,
+  environmentRegion?: string,
+): RunningBroker {
+  const { clock, log } = deps
+  const metrics = brokerMetrics()
+  const broker = createBroker(settings, deps, metrics, environmentRegion)
+  const onAnswer: OnAnswer = (path, code, seconds) => {
+    metrics.requests.inc({ path, code })
+    if (path === 'credentials') metrics.requestSeconds.observe(seconds)
+  }
+  const app = brokerApp(broker.handlers, log, onAnswer, newsSeconds(settings.metadataAllow))
+  const listeners = listenAll(settings.listen, settings.port, () => brokerServer(app), { clock, log })
+  metrics.restricts(settings)
+  metrics.observe({ ...broker.observed, listeners: () => listeners.bound().length })
+
+  const readiness = (): Readiness => {
+    const waiting = broker.whyNotReady()
+    if (waiting) return { ready: false, ...waiting }
+    if (listeners.bound().length === 0)
+      return { ready: false, code: 'not-listening', detail: 'no address of --listen exists on this node yet' }
+    return { ready: true, code: 'ready' }
+  }
+  const health = healthServer({ readiness, metrics: () => metrics.registry.metrics() })
+  health.listen(settings.healthPort)
+  // Once at the start, not with each refusal: no pod of this node will get anything.
+  if (settings.requireFirewall)
+    void whyNotUnderstood(settings.stateDir).then((detail) => {
+      if (detail !== undefined)
+        log.error('the firewall is of another release', { code: 'node-unguarded', detail })
+    })
+
+  return {
+    readiness,
+    addresses: listeners.bound,
+    healthAddress: () => {
+      const address = health.address()
+      return typeof address === 'object' && address !== null ? address : undefined
+    },
+    stop: async () => {
+      // Until the requests under way are answered, the watches go on: they are decided by what these know.
+      await listeners.stop()
+      broker.stop()
+      health.close()
+      health.closeAllConnections()
+    },
+  }
+}

@@ -1,0 +1,58 @@
+/** What the broker answers to each of its paths. */
+import { imdsTime, Problem } from '../../../common/protocol.ts'
+import type { Authenticate, Caller } from '../authenticate/authenticate.ts'
+import type { Authorizer } from '../authorize/authorize.ts'
+import type { Entitlement } from '../authorize/entitle.ts'
+import type { Metadata } from '../instance/snapshot.ts'
+import { grantOf } from '../sessions/entries.ts'
+import type { Issued } from '../sessions/life.ts'
+import type { Sessions } from '../sessions/sessions.ts'
+import type { BrokerHandlers } from './app.ts'
+
+export function brokerHandlers({
+  authenticate,
+  authorizer,
+  sessions,
+  snapshot,
+  onRejected,
+}: {
+  readonly authenticate: Authenticate
+  readonly authorizer: Authorizer
+  readonly sessions: Pick<Sessions, 'get'>
+  readonly snapshot: Metadata
+  readonly onRejected: (peer: Caller['peer'], problem: Problem) => void
+}): BrokerHandlers {
+  return {
+    credentials: async (caller) => {
+      const pod = await authenticate(caller)
+      const entitlement = await authorizer.authorize(pod)
+      const issued = await sessions.get(grantOf(pod, entitlement))
+      return credentialsBody(entitlement, issued)
+    },
+    metadata: async (caller) => {
+      await authorizer.namespaceOf(await authenticate(caller))
+      await snapshot.tried
+      const body = snapshot.current()
+      if (Object.keys(body).length === 0)
+        throw new Problem('busy', 'the node’s metadata is not known yet; retry', { retryAfter: 2 })
+      return body
+    },
+    // A pod that is refused a role waits for its deletion as well, so it is only authenticated.
+    pod: async (caller) => ({ terminating: (await authenticate(caller)).terminating }),
+    rejected: ({ peer }, problem) => onRejected(peer, problem),
+  }
+}
+
+function credentialsBody({ role, roleText }: Entitlement, issued: Issued) {
+  return {
+    Code: 'Success',
+    AccessKeyId: issued.accessKeyId,
+    SecretAccessKey: issued.secretAccessKey,
+    Token: issued.sessionToken,
+    Expiration: imdsTime(issued.expiration),
+    LastUpdated: imdsTime(issued.issuedAt),
+    AccountId: role.account,
+    Role: roleText,
+    RoleArn: role.arn,
+  } as const
+}

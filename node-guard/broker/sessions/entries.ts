@@ -1,0 +1,118 @@
+/** The table of sessions: one entry for each cache key, with the grants that share it. */
+import { Problem } from '../../../common/protocol.ts'
+import type { SessionRequest } from '../authorize/entitle.ts'
+import type { PodRecord } from '../kubernetes/pod.ts'
+import type { Held, Issued } from './life.ts'
+import type { Turn } from './queue.ts'
+
+/** A pod's claim to a session, judged at the time it was made. */
+export type Grant = {
+  readonly pod: { readonly uid: string; readonly namespace: string; readonly name: string }
+  readonly request: SessionRequest
+}
+
+export type Entry = {
+  readonly key: string
+  readonly request: SessionRequest
+  /** By pod uid; several under `--session-scope=role`. */
+  readonly grants: Map<string, Grant>
+  session?: Held
+  /** `until` is of a clock that nobody sets. */
+  failure?: { readonly problem: Problem; readonly until: number; readonly count: number }
+  flight?: Promise<Issued>
+  turn?: Turn
+  /** Handed out since it was issued: a session nobody fetches is not renewed. */
+  wanted: boolean
+  /** It has lapsed and was asked for since the last time that was looked at. */
+  remembered: boolean
+  dropped: boolean
+  cancelTimer: () => void
+}
+
+const MAX_ENTRIES = 4096
+
+/** Two grants share a session only when everything STS is asked for is the same and, by default, the pod too. */
+export function sessionKey({ pod, request }: Grant, scope: 'pod' | 'role'): string {
+  const { roleArn, externalId, sessionName, tags, durationSeconds } = request
+  const owner = scope === 'pod' ? pod.uid : null
+  return JSON.stringify([owner, roleArn, externalId ?? null, sessionName, tags, durationSeconds])
+}
+
+export function grantOf(
+  { uid, namespace, name }: Pick<PodRecord, 'uid' | 'namespace' | 'name'>,
+  { request }: { readonly request: SessionRequest },
+): Grant {
+  return { pod: { uid, namespace, name }, request }
+}
+
+export class Entries {
+  readonly #scope: 'pod' | 'role'
+  readonly #holds: (grant: Grant) => boolean
+  readonly #byKey = new Map<string, Entry>()
+  /** Those that nobody has asked for yet. */
+  readonly unasked = new Set<Entry>()
+
+  /** @param holds whether a grant still holds, as pod, namespace and node are now */
+  constructor(scope: 'pod' | 'role', holds: (grant: Grant) => boolean) {
+    this.#scope = scope
+    this.#holds = holds
+  }
+
+  get size(): number {
+    return this.#byKey.size
+  }
+
+  /** A copy: entries may be dropped meanwhile. */
+  all(): readonly Entry[] {
+    return [...this.#byKey.values()]
+  }
+
+  /** Whether a grant has no entry yet, and there is room for one. */
+  hasRoomFor(grant: Grant): boolean {
+    return this.size < MAX_ENTRIES && !this.#byKey.has(sessionKey(grant, this.#scope))
+  }
+
+  /** The entry that a grant shares from now on, made where there is none. @throws {Problem} `busy` when there is no room */
+  join(grant: Grant): Entry {
+    const key = sessionKey(grant, this.#scope)
+    const entry = this.#byKey.get(key) ?? this.#make(key, grant.request)
+    entry.grants.set(grant.pod.uid, grant)
+    return entry
+  }
+
+  #make(key: string, request: SessionRequest): Entry {
+    if (this.size >= MAX_ENTRIES)
+      throw new Problem('busy', `this node’s broker already holds ${MAX_ENTRIES} sessions; retry`, {
+        retryAfter: 30,
+      })
+    const flags = { wanted: false, remembered: false, dropped: false }
+    const entry: Entry = { key, request, grants: new Map(), ...flags, cancelTimer: () => {} }
+    this.#byKey.set(key, entry)
+    return entry
+  }
+
+  drop(entry: Entry): void {
+    entry.dropped = true
+    entry.cancelTimer()
+    this.unasked.delete(entry)
+    this.#byKey.delete(entry.key)
+  }
+
+  /** Removes the grants that no longer hold; true when none is left, and the entry is dropped. */
+  prune(entry: Entry): boolean {
+    for (const [uid, grant] of entry.grants) if (!this.#holds(grant)) entry.grants.delete(uid)
+    if (entry.grants.size > 0) return false
+    this.drop(entry)
+    return true
+  }
+
+  /** Removes a pod's grants, and the entries that nobody else shares. */
+  dropPod(uid: string): void {
+    for (const entry of this.all()) if (entry.grants.delete(uid) && entry.grants.size === 0) this.drop(entry)
+  }
+
+  /** Prunes the entries that a change concerns. */
+  review(concerns: (grant: Grant) => boolean): void {
+    for (const entry of this.all()) if ([...entry.grants.values()].some(concerns)) this.prune(entry)
+  }
+}

@@ -1,0 +1,135 @@
+/** Sessions from STS: asked for once however many wait, renewed before they end, tried again after a failure. */
+import { backoff } from '../../../common/backoff.ts'
+import type { SteadyClock } from '../../../common/clock.ts'
+import { Problem } from '../../../common/protocol.ts'
+import type { SessionRequest } from '../authorize/entitle.ts'
+import type { Assume } from '../aws/assume.ts'
+import { classifyStsError, type StsFailure } from '../aws/classify.ts'
+import type { Session } from '../aws/sts-client.ts'
+import type { Entries, Entry, Grant } from './entries.ts'
+import { withdrawn } from './flight.ts'
+import { type Issued, left, renewalDelay, usable } from './life.ts'
+import type { Priority, StsQueue } from './queue.ts'
+
+/** A pod whose session has lapsed is known to be running, and comes before starting ones, while it asks this often. */
+const LAPSED_MS = 120_000
+/** How long a failure without a session is remembered at least: then the next try is the next request's. */
+const FORGET_MS = 600_000
+
+/** Milliseconds between tries, by class of failure. */
+const BACKOFF: Record<StsFailure, { readonly base: number; readonly cap: number }> = {
+  // Soon at first: a role is often made together with its pods, and IAM takes seconds to know it everywhere.
+  denied: { base: 5000, cap: 300_000 },
+  invalid: { base: 300_000, cap: 300_000 },
+  chaining: { base: 300_000, cap: 300_000 },
+  // The pace of the node (`pace.ts`) is the longer brake.
+  throttled: { base: 1000, cap: 10_000 },
+  'node-credentials': { base: 1000, cap: 60_000 },
+  unavailable: { base: 1000, cap: 60_000 },
+}
+
+export type FetchOptions = {
+  readonly assume: Assume
+  readonly queue: StsQueue
+  readonly clock: SteadyClock
+  readonly explain: (
+    failure: StsFailure,
+    thrown: unknown,
+    context: { request: SessionRequest; retryAfter: number },
+  ) => Problem
+  readonly on: {
+    readonly issued: (grant: Grant, session: Issued, priority: Priority) => void
+    readonly failed: (grant: Grant, problem: Problem) => void
+  }
+}
+
+export class Fetcher {
+  readonly #entries: Entries
+  readonly #options: FetchOptions
+
+  constructor(entries: Entries, options: FetchOptions) {
+    this.#entries = entries
+    this.#options = options
+  }
+
+  /** Asks STS, or joins the call under way; it goes on whether or not anybody waits. @throws {Problem} */
+  fetch(entry: Entry, grant: Grant): Promise<Issued> {
+    if (entry.flight !== undefined) return entry.flight
+    const { queue, assume, clock } = this.#options
+    const had = entry.session && (usable(entry.session, clock) ? 'renewal' : 'lapsed')
+    const reason = (): Priority => had ?? (this.#entries.unasked.has(entry) ? 'warm-up' : 'first')
+    const turn = { namespace: grant.pod.namespace, priority: reason() }
+    entry.turn = turn
+    const flight = queue
+      .run(turn, async () => {
+        // Permission may have been withdrawn in the queue.
+        if (entry.dropped || this.#entries.prune(entry)) throw withdrawn()
+        const session = await assume(entry.request, () => !entry.dropped)
+        if (entry.dropped) throw withdrawn()
+        return this.#settle(entry, grant, session, reason())
+      })
+      .catch((error) => {
+        throw this.#fail(entry, grant, error)
+      })
+      .finally(() => {
+        delete entry.flight
+        delete entry.turn
+      })
+    // Nobody may be waiting any more.
+    flight.catch(() => {})
+    entry.flight = flight
+    return flight
+  }
+
+  #settle(entry: Entry, grant: Grant, session: Session, priority: Priority): Issued {
+    const { clock, on } = this.#options
+    const issued = { ...session, issuedAt: clock.now() }
+    const inTurn = priority === 'renewal' && !entry.failure
+    entry.session = { issued, at: clock.monotonic() }
+    delete entry.failure
+    entry.wanted = false
+    on.issued(grant, issued, priority)
+    this.#schedule(entry, renewalDelay(issued, inTurn))
+    return issued
+  }
+
+  #fail(entry: Entry, grant: Grant, error: unknown): Problem {
+    if (error instanceof Problem) return error
+    const { clock, explain, on } = this.#options
+    const failure = classifyStsError(error)
+    const count = (entry.failure?.count ?? 0) + 1
+    const delay = backoff(count, BACKOFF[failure])
+    const context = { request: entry.request, retryAfter: Math.ceil(delay / 1000) }
+    const problem = explain(failure, error, context)
+    entry.failure = { problem, until: clock.monotonic() + delay, count }
+    on.failed(grant, problem)
+    // With a session in hand the next try is ours; without, it is the next request's.
+    this.#schedule(entry, entry.session ? delay : Math.max(delay * 2, FORGET_MS))
+    return problem
+  }
+
+  #schedule(entry: Entry, delay: number): void {
+    entry.cancelTimer()
+    if (!entry.dropped) entry.cancelTimer = this.#options.clock.after(delay, () => this.#wake(entry))
+  }
+
+  /** Renews what is in use; lets go of what nobody asked for. */
+  #wake(entry: Entry): void {
+    if (entry.dropped || this.#entries.prune(entry)) return
+    const { clock } = this.#options
+    const [grant] = entry.grants.values()
+    const { session } = entry
+    if (session && entry.wanted && grant) {
+      // One that has lapsed is fetched for as long as somebody asks.
+      if (!usable(session, clock)) {
+        entry.wanted = false
+        entry.remembered = true
+      }
+      void this.fetch(entry, grant)
+    } else if (session && usable(session, clock)) this.#schedule(entry, left(session, clock))
+    else if (entry.remembered) {
+      entry.remembered = false
+      this.#schedule(entry, LAPSED_MS)
+    } else this.#entries.drop(entry)
+  }
+}

@@ -1,0 +1,59 @@
+import type { Logger } from '../../../common/log.ts'
+import { watch } from '../process/watch.ts'
+import type { Backend } from './backend.ts'
+import type { Cause } from './block.ts'
+import type { Follow } from './choice.ts'
+
+/** After this time without one, the end of a monitor is logged as a warning again. */
+const MONITOR_WARNING_MS = 600_000
+
+/** Whatever notices that the guard's rules may no longer be as they were loaded. */
+export function createRuleChanges(log: Logger) {
+  let check: (cause: Cause) => unknown = () => {}
+  let stop = () => {}
+  let warnedAt = Number.NEGATIVE_INFINITY
+  const report = (cause: Cause) => void check(cause)
+  const logEnd = (detail: string) => {
+    // It ends when more notifications come at once than a socket holds: on a large node at each full sync of kube-proxy.
+    const level = performance.now() - warnedAt < MONITOR_WARNING_MS ? 'debug' : 'warn'
+    log[level]('monitor ended', { detail })
+    warnedAt = performance.now()
+  }
+  /** Follows one backend at a time: the one that is being tried, or the chosen one. */
+  const follow: Follow = async (backend, isChosen) => {
+    stop()
+    const watched = await backend.watched()
+    stop =
+      watched === undefined
+        ? lookAfter(backend.unwatched, report)
+        : watch(watched, {
+            event: () => report('event'),
+            unseen: () => report('monitor'),
+            // While a backend is only being tried, its own failure says more.
+            ended: (detail) => isChosen() && logEnd(detail),
+          })
+    return stop
+  }
+  return {
+    follow,
+    /** For what else notices a change. */
+    report,
+    /** Sets what is called for each change. Until a backend is followed there are none. */
+    subscribe: (listener: typeof check) => {
+      check = listener
+    },
+    stop: () => stop(),
+  }
+}
+
+/** Looks by itself where nothing notifies of changes. */
+function lookAfter(unwatched: Backend['unwatched'], report: (cause: Cause) => void): () => void {
+  if (unwatched === undefined) return () => {}
+  const { isDisturbed, checkEvery, readEvery } = unwatched
+  const checks = setInterval(() => isDisturbed() && report('event'), checkEvery)
+  const readings = setInterval(() => report('poll'), readEvery)
+  return () => {
+    clearInterval(checks)
+    clearInterval(readings)
+  }
+}

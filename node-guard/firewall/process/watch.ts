@@ -1,0 +1,123 @@
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { StringDecoder } from 'node:string_decoder'
+import { messageOf } from '../../../common/errors.ts'
+import { toolEnvironment } from './exec.ts'
+
+export type Watched = {
+  readonly command: string
+  readonly args: readonly string[]
+  /** Whether a line of output is about us; called once for each, in order. */
+  readonly matches: (line: string) => boolean
+  /** Makes the decoder for the output of one run, where that is not text. The decoder may throw, which ends the run. */
+  readonly decoder?: () => (chunk: Buffer) => readonly string[]
+}
+
+type WatchEvents = {
+  /** Lines that match; called once per chunk of output. */
+  readonly event: (lines: readonly string[]) => void
+  /**
+   * What happened before now may have been missed: the command ended after it had been listening (perhaps because more
+   * happened than it could follow), it was started again, or it has had the time to subscribe since its start.
+   */
+  readonly unseen: () => void
+  /** The command ended or could not be started; it is started again by itself. */
+  readonly ended: (detail: string) => void
+}
+
+const FIRST_PAUSE_MS = 50
+const MAX_PAUSE_MS = 5000
+/** A command that ran this long was healthy: the next pause is the shortest one again. */
+const HEALTHY_MS = 10_000
+/** A monitor does not say when it starts to listen: that takes some ten milliseconds, on a crowded machine seconds. */
+const SUBSCRIBED_MS = 1000
+/** How many times its subscription is looked for at most: where `/proc` does not show it, none is ever found. */
+const MAX_SUBSCRIPTION_LOOKS = 60
+/** No line that concerns us is longer; a longer one (the huge set of another table) is matched in parts. */
+const MAX_LINE = 64 * 1024
+
+/** Follows the output of a monitoring command, and starts it again whenever it ends. Returns what stops it. */
+export function watch(
+  { command, args, matches, decoder = textLines }: Watched,
+  events: WatchEvents,
+): () => void {
+  let stopped = false
+  let pause = FIRST_PAUSE_MS
+  let stop = () => {}
+
+  const start = (first: boolean) => {
+    if (stopped) return
+    const startedAt = performance.now()
+    const child = spawn(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] })
+    const decode = decoder()
+    let heard = false
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (over) return
+      heard = true
+      try {
+        const matching = decode(chunk).filter(matches)
+        if (matching.length > 0) events.event(matching)
+      } catch (error) {
+        child.kill('SIGKILL')
+        end(messageOf(error))
+      }
+    })
+    let looks = 0
+    const look = () => {
+      // Asked before `unseen`: what happens from now on will be notified.
+      const subscribed = isSubscribed(child.pid)
+      events.unseen()
+      if (!subscribed && ++looks < MAX_SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
+    }
+    let subscription = setTimeout(look, SUBSCRIBED_MS)
+    let over = false
+    const end = (detail: string) => {
+      if (over || stopped) return
+      over = true
+      clearTimeout(subscription)
+      if (heard || performance.now() - startedAt > SUBSCRIBED_MS) events.unseen()
+      events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
+      pause = performance.now() - startedAt > HEALTHY_MS ? FIRST_PAUSE_MS : Math.min(pause * 2, MAX_PAUSE_MS)
+      const timer = setTimeout(() => start(false), pause)
+      stop = () => clearTimeout(timer)
+    }
+    child.on('error', (error) => end(error.message))
+    child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
+    child.on('spawn', () => {
+      if (!first) events.unseen()
+    })
+    stop = () => {
+      clearTimeout(subscription)
+      child.kill('SIGTERM')
+    }
+  }
+  start(true)
+  return () => {
+    stopped = true
+    stop()
+  }
+}
+
+/** Whether a process listens to a netlink multicast group. Lines are `socket protocol port groups …`; the port is its pid. */
+function isSubscribed(pid: number | undefined): boolean {
+  try {
+    return readFileSync('/proc/net/netlink', 'utf8')
+      .split('\n')
+      .some((line) => {
+        const [, , port, groups = ''] = line.trim().split(/\s+/)
+        return port === String(pid) && /[^0]/.test(groups)
+      })
+  } catch {
+    return false
+  }
+}
+
+function textLines(): (chunk: Buffer) => readonly string[] {
+  const decoder = new StringDecoder('utf8')
+  let rest = ''
+  return (chunk) => {
+    const lines = (rest + decoder.write(chunk)).split('\n')
+    rest = (lines.pop() ?? '').slice(-MAX_LINE)
+    return lines
+  }
+}

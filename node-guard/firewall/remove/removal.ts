@@ -1,0 +1,82 @@
+import type { Logger } from '../../../common/log.ts'
+import { BOOT_UNIT_LEFT, loadsBootRules } from '../boot/installed.ts'
+import type { Backend } from '../guard/backend.ts'
+import { findBackends } from '../guard/backends.ts'
+import { type Block, type BlockState, NO_REPAIRS } from '../guard/block.ts'
+import { NO_PACKETS } from '../guard/counts.ts'
+import { makeRoom } from '../nft/owned-table.ts'
+import { deleteTable } from '../nft/table.ts'
+import { removeAnswers } from '../node/answer-routes.ts'
+import { removeLink } from '../node/broker-link.ts'
+import { LOOK_TABLE } from '../node/imds-options.ts'
+import type { Exec } from '../process/exec.ts'
+
+/**
+ * Removes exactly what the guard made: the rules of every backend, and the link.
+ *
+ * @returns `failed`, what is still there and why, as one sentence; `skipped`, why backends were not looked at: they cannot
+ *   be used on this node, and so have left nothing; `bootRules`, whether the node loads rules at boot
+ */
+export async function removeAll(exec: Exec) {
+  const { failures, skipped } = await removeRules(findBackends(exec, 'auto').all)
+  const owned = await makeRoom(exec)
+  if (owned?.unusable === false) failures.push(owned.detail)
+  // A guard that was killed while it asked the metadata service has left this table.
+  if (owned === undefined) await deleteTable(exec, LOOK_TABLE)
+  const left = [await removeAnswers(exec), await removeLink(exec)].filter((detail) => detail !== undefined)
+  const all = [...failures, ...left]
+  return {
+    failed: all.length > 0 ? all.join('; ') : undefined,
+    skipped,
+    // Their marker stays, since their file does.
+    bootRules: await loadsBootRules(exec),
+  }
+}
+
+/** Takes the place of the block in `guard --mode=remove`: verified means that nothing of the guard is left. */
+export function createRemovalBlock(options: {
+  readonly exec: Exec
+  readonly now: () => number
+  readonly log: Logger
+}): Block {
+  let verdict: Pick<BlockState, 'verified' | 'checkedAt' | 'detail'> = {
+    verified: false,
+    checkedAt: undefined,
+    detail: 'the rules have not been removed yet',
+  }
+  const check = async () => {
+    const { failed: detail, skipped, bootRules } = await removeAll(options.exec)
+    if (detail !== undefined && detail !== verdict.detail) options.log.error('not removed', { detail })
+    if (detail === undefined && !verdict.verified) {
+      options.log.info('rules and link removed: this node is open', { skipped })
+      if (bootRules) options.log.warn('rules of boot left', { detail: BOOT_UNIT_LEFT })
+    }
+    verdict = { verified: detail === undefined, checkedAt: options.now(), detail }
+  }
+  return {
+    check,
+    state: () => ({
+      ...verdict,
+      backend: undefined,
+      fallback: undefined,
+      othersLeft: undefined,
+      packets: NO_PACKETS,
+      repairs: NO_REPAIRS,
+    }),
+  }
+}
+
+async function removeRules(
+  backends: readonly Backend[],
+): Promise<{ readonly failures: string[]; readonly skipped: readonly string[] }> {
+  const failures: string[] = []
+  const skipped: string[] = []
+  for (const backend of backends) {
+    const result = await backend.remove()
+    if (typeof result !== 'string')
+      (result.unusable && !result.mayStand ? skipped : failures).push(result.detail)
+  }
+  // If no backend works, nothing has been looked at.
+  const looked = skipped.length + failures.length < backends.length
+  return looked ? { failures, skipped } : { failures: [...failures, ...skipped], skipped: [] }
+}

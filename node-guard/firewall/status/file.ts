@@ -1,0 +1,110 @@
+import { constants } from 'node:fs'
+import { mkdir, open, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { messageOf } from '../../../common/errors.ts'
+import type { Status } from '../report/report.ts'
+import { isWrittenStatus, type WrittenStatus } from './shape.ts'
+
+/** A guard's status, or why there is none. */
+type ReadStatus =
+  | { readonly ok: true; readonly written: WrittenStatus }
+  | { readonly ok: false; readonly code: string; readonly detail: string }
+
+const FILE = 'firewall-status.json'
+/** Ten times what a guard writes with every list full. */
+const MAX_BYTES = 4 * 1024 * 1024
+
+/** Writes what `firewall status` prints, so that a reader never sees a part of it. */
+export async function writeStatus(directory: string, written: WrittenStatus): Promise<void> {
+  await mkdir(directory, { recursive: true })
+  const temporary = join(directory, `.${FILE}.${process.pid}`)
+  await writeFile(temporary, `${JSON.stringify(written)}\n`)
+  await rename(temporary, join(directory, FILE))
+}
+
+/** The status as a guard last wrote it, or one sentence why it cannot be read; never throws. */
+export async function readStatus(directory: string): Promise<ReadStatus> {
+  const file = join(directory, FILE)
+  const not = (code: string, detail: string): ReadStatus => ({ ok: false, code, detail })
+  let text: string
+  try {
+    text = await readBounded(file)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    return code === 'ENOENT' || code === 'ENOTDIR'
+      ? not(
+          'guard-missing',
+          `no guard has reported in ${directory}: run this in the firewall container of the node guard, or name its --state-dir`,
+        )
+      : not(
+          'status-unreadable',
+          `${file} cannot be read (${messageOf(error)}): run this as root in the firewall container of the node guard`,
+        )
+  }
+  let written: unknown
+  try {
+    written = JSON.parse(text)
+  } catch {
+    return not(
+      'status-damaged',
+      `${file} is not a complete report (${text.length === 0 ? 'it is empty' : 'it is not JSON'}): a living guard replaces it within its poll interval; look at its log and for free space`,
+    )
+  }
+  if (isWrittenStatus(written)) return { ok: true, written: withoutGaps(written) }
+  return not(
+    'status-foreign',
+    `${file} is not a report of this release: run the firewall.cjs of the guard's own image`,
+  )
+}
+
+/** Earlier releases did not write when they had looked for leftovers. */
+const withoutGaps = (written: WrittenStatus): WrittenStatus => ({
+  ...written,
+  status: { ...written.status, leftoversAt: written.status.leftoversAt ?? null },
+})
+
+/** A process that may write to the directory must not be able to make a reader wait, or read for ever. */
+async function readBounded(file: string): Promise<string> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const stat = await handle.stat()
+    if (!stat.isFile()) throw new Error('it is not a file')
+    if (stat.size > MAX_BYTES) throw new Error(`it has more than ${MAX_BYTES} bytes`)
+    const buffer = Buffer.alloc(stat.size)
+    const { bytesRead } = await handle.read(buffer, 0, stat.size, 0)
+    return buffer.toString('utf8', 0, bytesRead)
+  } finally {
+    await handle.close()
+  }
+}
+
+/**
+ * The status as far as it is still valid: of a silent guard nothing is verified, although its rules stay.
+ *
+ * @param now milliseconds
+ */
+export function currentStatus({ status, writtenAt, validSeconds }: WrittenStatus, now: number): Status {
+  const age = (now - Date.parse(writtenAt)) / 1000
+  // A report from the future: the clock was set back. Small corrections of the clock do not count.
+  if (age >= -5 && age <= validSeconds) return status
+  const detail = `the guard last reported at ${writtenAt}; its rules stay, but are no longer checked: look at the firewall container of this node's guard`
+  return { ...status, verified: false, warnings: [{ code: 'guard-silent', detail }, ...status.warnings] }
+}
+
+/** The status where there is no report, in the same shape: nothing is known, so nothing is verified. */
+export function missingStatus(warning: { readonly code: string; readonly detail: string }): Status {
+  return {
+    backend: 'unknown',
+    mode: 'unknown',
+    verified: false,
+    verifiedAt: null,
+    ownedTable: false,
+    refusedPackets: 0,
+    repairs: 0,
+    brokerLink: 'unknown',
+    leftovers: [],
+    leftoversAt: null,
+    warnings: [warning],
+    audit: [],
+  }
+}

@@ -1,0 +1,61 @@
+import type { Status } from '../report/report.ts'
+import type { LookedAt } from './leftovers.ts'
+
+/** A status as a guard wrote it. */
+export type WrittenStatus = {
+  readonly version: 1
+  /** ISO 8601. */
+  readonly writtenAt: string
+  /** Seconds after `writtenAt` within which a living guard writes again. */
+  readonly validSeconds: number
+  /** Where leftovers were looked for; absent in mode `remove`. */
+  readonly lookedAt?: LookedAt
+  readonly status: Status
+}
+
+type Check = (value: unknown) => boolean
+
+const isText: Check = (value) => typeof value === 'string'
+const isFlag: Check = (value) => typeof value === 'boolean'
+const isCount: Check = (value) => typeof value === 'number' && Number.isFinite(value) && value >= 0
+const isTime: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value))
+const isTimeOrNull: Check = (value) => value === null || isTime(value)
+const isListOf =
+  (each: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(each)
+const isObjectOf =
+  (fields: Readonly<Record<string, Check>>): Check =>
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    Object.entries(fields).every(([name, check]) => check((value as Record<string, unknown>)[name]))
+
+const STATUS = {
+  backend: isText,
+  mode: isText,
+  verified: isFlag,
+  verifiedAt: isTimeOrNull,
+  ownedTable: isFlag,
+  refusedPackets: isCount,
+  repairs: isCount,
+  brokerLink: isText,
+  leftovers: isListOf(isObjectOf({ kind: isText, rule: isText, remove: isText })),
+  leftoversAt: (value) => value === undefined || isTimeOrNull(value),
+  warnings: isListOf(isObjectOf({ code: isText, detail: isText })),
+  audit: isListOf(isObjectOf({ address: isText, via: isText, packets: isCount, lastSeen: isTime })),
+} satisfies Readonly<Record<keyof Status, Check>>
+
+const isOfThisRelease = isObjectOf({
+  version: (value) => value === 1,
+  writtenAt: isTime,
+  validSeconds: isCount,
+  lookedAt: (value) =>
+    value === undefined || isObjectOf({ network: isText, metadata: isListOf(isText) })(value),
+  status: isObjectOf(STATUS),
+})
+
+/** Whether a guard of this release wrote this: the report of another one might be shown wrongly, or in part. */
+export function isWrittenStatus(value: unknown): value is WrittenStatus {
+  return isOfThisRelease(value)
+}

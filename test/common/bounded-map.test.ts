@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { BoundedMap } from '../../common/bounded-map.ts'
+
+test('the oldest entry makes room, and what is set again is the newest', () => {
+  const evicted: [string, number][] = []
+  const map = new BoundedMap<string, number>(2, (value, key) => evicted.push([key, value]))
+  map.set('a', 1).set('b', 2).set('a', 3).set('c', 4)
+  assert.deepEqual(
+    [...map],
+    [
+      ['a', 3],
+      ['c', 4],
+    ],
+  )
+  assert.deepEqual(evicted, [['b', 2]])
+})
+
+test('an entry that is deleted, or replaced, is not evicted', () => {
+  const map = new BoundedMap<string, number>(1, () => assert.fail('nothing had to make room'))
+  map.set('a', 1).set('a', 2)
+  map.delete('a')
+  map.set('b', 3)
+  assert.deepEqual([...map], [['b', 3]])
+})
