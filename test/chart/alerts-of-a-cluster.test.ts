@@ -1,0 +1,162 @@
+/** The alerts on what the processes of a cluster really export: quiet while all is well, and not when something is broken. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { ROLE } from '../e2e/pods.ts'
+import { type Cluster, createCluster } from '../sandbox/cluster.ts'
+import { isReady, needsNamespaces } from '../sandbox/index.ts'
+import type { KubeObject } from '../sandbox/kube/client/client.ts'
+import { until } from '../support/until.ts'
+import { RULE_FILE } from './alerts.ts'
+import { needsPromtool, promtool } from './promtool.ts'
+
+/** Samples by series, as one scrape of all processes has them. */
+type Scrape = ReadonlyMap<string, string>
+
+/** What kube-state-metrics would say of the sandbox's one node and its pods. */
+const KUBE_STATE_METRICS: Scrape = new Map([
+  ['kube_node_info{node="node", os_image="Amazon Linux 2023", provider_id="aws:///eu-west-1a/i-1"}', '1'],
+  ['kube_node_status_condition{node="node", condition="Ready", status="true"}', '1'],
+  [
+    'kube_daemonset_status_desired_number_scheduled{namespace="pod2iam-system", daemonset="pod2iam-node-guard"}',
+    '1',
+  ],
+  ['kube_daemonset_status_number_ready{namespace="pod2iam-system", daemonset="pod2iam-node-guard"}', '1'],
+  [
+    'kube_deployment_status_replicas_available{namespace="pod2iam-system", deployment="pod2iam-injector"}',
+    '1',
+  ],
+])
+
+/** By alert, how many fire. */
+type Fired = Readonly<Record<string, number>>
+
+/** The sandbox has one replica of the injector, and in the chart that value leaves this alert out. */
+const ALWAYS: Fired = { Pod2iamInjectorOneReplica: 1 }
+/** Its instance answers IMDSv1, and lets tokens travel two hops. */
+const OF_THE_INSTANCE: Fired = { Pod2iamFirewallWarning: 2 }
+
+const needs = needsPromtool.skip === undefined ? needsNamespaces() : needsPromtool
+
+describe('the alerts, of a cluster', needs, () => {
+  let cluster: Cluster
+  let healthy: Scrape
+
+  before(async () => {
+    cluster = await createCluster()
+    await cluster.role('orders')
+    await cluster.namespace('shop', { allowed: ['orders', 'missing'] })
+    await cluster.pods.waitFor(await cluster.pod('shop/app', { annotations: { [ROLE]: 'orders' } }), isReady)
+    await cluster.pods.waitFor(await cluster.guard(), isReady)
+    healthy = await until('an installation that has settled', async () => {
+      const now = await scrape()
+      return total(now, /^pod2iam_injector_ca_bundle_in_sync/) === 1 && now
+    })
+  })
+  after(() => cluster?.close())
+
+  test('are quiet while all is well', () => {
+    assert.ok(healthy.size > 200)
+    assert.equal(wrong([healthy], { ...ALWAYS, ...OF_THE_INSTANCE }), undefined)
+  })
+
+  test('tell of a node whose guard is not scraped', () => {
+    const gone = new Map(
+      [...healthy].filter(([series]) => !/^pod2iam_(firewall|broker)|"(firewall|broker)"/.test(series)),
+    )
+    assert.equal(wrong([healthy, gone], { ...ALWAYS, Pod2iamNodeWithoutGuard: 1 }), undefined)
+    const broker = new Map([...healthy].filter(([series]) => !/^pod2iam_broker/.test(series)))
+    assert.equal(
+      wrong([healthy, broker], { ...ALWAYS, ...OF_THE_INSTANCE, Pod2iamBrokerMissing: 1 }),
+      undefined,
+    )
+  })
+
+  test('tell of rules that are removed again and again, and of a role that STS refuses', async () => {
+    const table = 'inet pod2iam_guard'
+    for (let round = 0; round < 8; round++) {
+      await cluster.exec('node', ['nft', 'delete', 'table', ...table.split(' ')])
+      await until('the rules', async () => {
+        const { stdout } = await cluster.exec('node', ['nft', 'list', 'tables'])
+        return stdout.includes(table)
+      })
+    }
+    await cluster.pod('shop/denied', { annotations: { [ROLE]: 'missing' } })
+    const broken = await until('the metrics of both', async () => {
+      const now = await scrape()
+      const repairs = total(now, /^pod2iam_firewall_repairs_total\{(?!cause="start")/)
+      return repairs >= 7 && total(now, /^pod2iam_broker_sts_calls_total\{outcome="denied"/) >= 1 && now
+    })
+    const expected = { ...ALWAYS, ...OF_THE_INSTANCE, Pod2iamRulesRepaired: 1, Pod2iamStsDenied: 1 }
+    // The waiting pod is found 30 s later: whether it is in this scrape is left open.
+    const isFound = total(broken, /^pod2iam_injector_pod_findings\{finding="GateWaiting"/) > 0
+    const fired = isFound ? { ...expected, Pod2iamPodsWaiting: 1 } : expected
+    assert.equal(wrong([healthy, broken], fired), undefined)
+  })
+
+  /** All processes, with the labels that the chart's monitors and the Prometheus operator give. */
+  async function scrape(): Promise<Scrape> {
+    const { items } = await cluster.kube.list<KubeObject & { status?: { podIP?: string } }>('pods')
+    const injector = items.find(({ metadata }) => metadata.name?.startsWith('pod2iam-injector-'))
+    const places: readonly [place: string, pod: string][] = [
+      ['127.0.0.1:9173', 'guard'],
+      ['127.0.0.1:9172', 'guard'],
+      [`${injector?.status?.podIP}:8080`, injector?.metadata.name ?? ''],
+    ]
+    const samples = new Map(KUBE_STATE_METRICS)
+    for (const [place, pod] of places) {
+      const { stdout } = await cluster.exec('node', ['curl', '-sf', '-m', '10', `http://${place}/metrics`])
+      for (const [, name = '', labels = '', value = ''] of stdout.matchAll(/^(\w+)(?:\{(.*)\})? (\S+)$/gm)) {
+        const all = [labels, `node="node"`, `pod="${pod}"`, `instance="${place}"`].filter(Boolean).join(', ')
+        if (value !== 'NaN') samples.set(`${name}{${all}}`, value)
+      }
+    }
+    return samples
+  }
+})
+
+/** The sum of the samples of some series. */
+function total(samples: Scrape, series: RegExp): number {
+  return [...samples].reduce((sum, [name, value]) => sum + (series.test(name) ? Number(value) : 0), 0)
+}
+
+/**
+ * What promtool finds wrong with these alerts firing, and no others.
+ *
+ * @param scrapes the last lasts for as long as an alert may take, the one before it for three hours
+ */
+function wrong(scrapes: readonly Scrape[], alerts: Fired): string | undefined {
+  const names = new Set(scrapes.flatMap((samples) => [...samples.keys()]))
+  const [minutes, lastly] = [180, 50]
+  const series = [...names].map((name) => ({
+    series: name,
+    values: scrapes
+      .map(
+        (samples, index) => `${samples.get(name) ?? '_'}x${index === scrapes.length - 1 ? lastly : minutes}`,
+      )
+      .join(' '),
+  }))
+  const end = (scrapes.length - 1) * minutes + lastly
+  return promtool(['test', 'rules', 'test.yaml'], {
+    'rules.yaml': RULE_FILE,
+    'test.yaml': {
+      rule_files: ['rules.yaml'],
+      tests: [
+        {
+          interval: '1m',
+          input_series: series,
+          promql_expr_test: [
+            {
+              // At any time since the last scrape: some have calmed down when the longest `for` is over.
+              expr: 'count by (alertname) (count_over_time(ALERTS{alertstate="firing"}[40m]))',
+              eval_time: `${end}m`,
+              exp_samples: Object.entries(alerts).map(([name, value]) => ({
+                labels: `{alertname="${name}"}`,
+                value,
+              })),
+            },
+          ],
+        },
+      ],
+    },
+  })
+}
