@@ -36,8 +36,12 @@ const NO_COMMENTS: Plugin = {
   name: 'no-comments',
   setup(context) {
     context.onLoad({ filter: /[\\/]node_modules[\\/].*\.[cm]?js$/ }, async ({ path }) => {
-      const { code } = await transform(await readFile(path, 'utf8'), {
-        ...{ minifyWhitespace: true, legalComments: 'inline', charset: 'utf8' },
+      const source = await readFile(path, 'utf8')
+      const { code } = await transform(source, {
+        // It would take these annotations along, by which unused code is found.
+        minifyWhitespace: !source.includes('__PURE__'),
+        legalComments: 'inline',
+        charset: 'utf8',
         logLevel: 'silent',
       })
       return { contents: code }

@@ -1,4 +1,4 @@
-/** The metric by which every program tells its version: one name for all, so that one query shows a whole installation. */
+/** The metric with the version of a program: one name for all programs, so that one query shows a whole installation. */
 import { prometheusText } from './prometheus-text.ts'
 import { VERSION } from './version.ts'
 

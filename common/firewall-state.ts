@@ -1,13 +1,14 @@
 /**
- * The file in which the firewall tells the broker that this node is guarded. The broker gives no credentials on
- * an unguarded node (`--require-firewall`), and an old statement is no statement.
+ * The file in which the firewall reports to the broker that this node is guarded. The broker gives no credentials on
+ * an unguarded node (`--require-firewall`), and an outdated report counts as none.
  */
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type Failed, failed } from './result.ts'
 import { VERSION } from './version.ts'
 
 /**
- * Guard and broker of one node-guard pod are of one image, unless somebody changes an image in place. `version` is the shape of the file: fields
+ * Guard and broker of one node-guard pod have the same image, unless somebody changes one in place. `version` is the shape of the file: fields
  * are only added to it, and a release that changes what one means, or adds a mode, counts it up.
  */
 export type FirewallState = {
@@ -15,15 +16,15 @@ export type FirewallState = {
   /** `enforce`: the real endpoint is refused; `audit`: only counted; `remove`: nothing of ours is there. */
   readonly mode: 'enforce' | 'audit' | 'remove'
   readonly backend: string
-  /** The rules were read back from the kernel and are as wanted. */
+  /** The rules were read back from the kernel and are as they should be. */
   readonly verified: boolean
   /** When that was last seen, ISO 8601. */
   readonly verifiedAt: string
-  /** Seconds after `verifiedAt` until which the statement holds (three poll intervals, at least five). */
+  /** Seconds after `verifiedAt` until which the report is valid (three poll intervals, at least five). */
   readonly validSeconds: number
   /** One sentence where `verified` is false. */
   readonly detail?: string
-  /** Of the guard that wrote it; those of 0.1.0 do not say. */
+  /** Release of the guard that wrote it; guards of 0.1.0 leave it out. */
   readonly release?: string
 }
 
@@ -31,7 +32,7 @@ const FILE = 'firewall.json'
 const SHAPE = 1
 const MODES: ReadonlySet<unknown> = new Set(['enforce', 'audit', 'remove'])
 
-/** Writes the state so that a reader never sees half of it. */
+/** Writes the state atomically: a reader never sees half of it. */
 export async function writeFirewallState(directory: string, state: FirewallState): Promise<void> {
   await mkdir(directory, { recursive: true })
   const temporary = join(directory, `.${FILE}.${process.pid}`)
@@ -42,7 +43,7 @@ export async function writeFirewallState(directory: string, state: FirewallState
 /** Why a node counts as unguarded, or undefined when it is guarded. Never throws. */
 export async function whyUnguarded(directory: string, now: number): Promise<string | undefined> {
   const read = await readReport(directory)
-  if ('problem' in read) return read.problem
+  if (!read.ok) return read.detail
   const { state } = read
   const age = (now - Date.parse(state.verifiedAt)) / 1000
   // A report from the future is as worthless as an old one; a second of clock stepping is not.
@@ -53,17 +54,19 @@ export async function whyUnguarded(directory: string, now: number): Promise<stri
   return undefined
 }
 
-/** Why the guard's report is of no use to this release, however well the node is guarded; undefined for one that is understood. */
+/** Why this release cannot read the guard's report, however well the node is guarded; undefined where it can. */
 export async function whyNotUnderstood(directory: string): Promise<string | undefined> {
   const read = await readReport(directory)
-  return 'problem' in read && read.isForeign ? read.problem : undefined
+  return !read.ok && read.isForeign ? read.detail : undefined
 }
 
-type Report = { readonly state: FirewallState } | { readonly problem: string; readonly isForeign: boolean }
+type Report =
+  | { readonly ok: true; readonly state: FirewallState }
+  | (Failed & { readonly isForeign: boolean })
 
 async function readReport(directory: string): Promise<Report> {
   const not = (what: string): Report => ({
-    problem: `${what}: check the firewall container of this node's guard`,
+    ...failed(`${what}: check the firewall container of this node's guard`),
     isForeign: false,
   })
   let text: string
@@ -74,7 +77,9 @@ async function readReport(directory: string): Promise<Report> {
   }
   const value = parsed(text)
   if (value === undefined) return not(`the firewall's report in ${directory} cannot be read`)
-  return isState(value) ? { state: value } : { problem: whyForeign(directory, value), isForeign: true }
+  return isState(value)
+    ? { ok: true, state: value }
+    : { ...failed(whyForeign(directory, value)), isForeign: true }
 }
 
 type Fields = { readonly [K in keyof FirewallState]?: unknown }

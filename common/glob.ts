@@ -1,8 +1,8 @@
 /**
  * Matches `text` as a whole against a pattern in which `*` stands for any run of characters, `/` included, and
  * nothing else is special (kube2iam's dialect, without ryanuber/go-glob's faults on overlapping parts).
- * Between two stars the leftmost occurrence of what stands there is always good enough, so there is nothing to try twice; and the
- * engine's own search, unlike a loop over characters, stays within milliseconds on 256 patterns that a tenant made to be slow.
+ * For a part between two stars the leftmost occurrence always suffices, so there is no backtracking; and String.indexOf, unlike a
+ * loop over characters, stays within milliseconds on 256 patterns that a tenant made to be slow.
  */
 export function globMatches(pattern: string, text: string): boolean {
   const [first = '', ...rest] = pattern.split('*')

@@ -6,7 +6,7 @@ export type Readiness = {
   readonly ready: boolean
   /** A stable reason code, `ready` when ready. */
   readonly code: string
-  /** A sentence; told to loopback peers only, since it may name a role. */
+  /** A sentence; only loopback peers get it, since it may name a role. */
   readonly detail?: string
 }
 
@@ -17,7 +17,7 @@ type Health = {
 }
 
 const MAX_CONNECTIONS = 64
-/** Node looks for late requests only every 30 s unless told. */
+/** By default Node looks for late requests only every 30 s. */
 const LIMITS = {
   maxHeaderSize: 8192,
   headersTimeout: 5000,

@@ -1,6 +1,6 @@
 /**
- * Labels and annotations that are contracts: `iam.amazonaws.com/` where users of kube2iam and kiam already
- * have them, `pod2iam.dev/` for what is ours. No annotation can set an image, a command, the broker's address,
+ * Labels and annotations that are contracts: those of kube2iam and kiam keep their prefix
+ * `iam.amazonaws.com/`, our own have `pod2iam.dev/`. No annotation can set an image, a command, the broker's address,
  * the audience or session tags.
  */
 export const KEYS = {
@@ -39,8 +39,8 @@ export const KEYS = {
 } as const
 
 /**
- * Annotation of the injector's own pods, written by the chart: replicas with it judge what others have written by its form, those
- * without (release 0.1.0) by what they would write themselves, to the letter.
+ * Annotation of the injector's own pods, written by the chart. Replicas with it judge containers that another replica added by their
+ * form; replicas without it (release 0.1.0) demand exactly what they would add themselves.
  */
 export const ADMISSION_FORMAT = 'pod2iam.dev/admission-format'
 

@@ -1,11 +1,11 @@
-/** SIGTERM ends each of our processes within a second with exit code 0, unless it says that it takes longer. */
+/** SIGTERM ends each of our processes within a second with exit code 0, unless it needs longer. */
 const GRACE_MS = 900
 
 /**
  * Runs `stop` once on SIGTERM or SIGINT and exits 0, at the latest after the grace: what is still open then is not
  * worth keeping a pod's termination waiting.
  *
- * @param graceMs 900 unless told
+ * @param graceMs default 900
  */
 export function onTerminate(stop: () => Promise<void> | void, graceMs = GRACE_MS): void {
   let stopping = false

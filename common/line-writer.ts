@@ -1,10 +1,10 @@
 /**
- * Lines on their way to an output that may have no room for them: nobody waits. What finds no room waits in a bounded
- * memory; where that is full, the least important line goes first, and a line in its place says how many are missing.
+ * Lines on their way to an output that may have no room for them, without blocking. A line that finds no room waits in a
+ * bounded queue; when that is full, the least important line is dropped, and a line in its place says how many are missing.
  */
 import { LINE_KINDS, type LineKind } from './log.ts'
 
-/** Lines that stand nowhere. */
+/** Lines that were lost. */
 export type Loss = { readonly lines: number; readonly audit: number }
 
 export type LineWriter = {
@@ -24,11 +24,11 @@ const NO_BYTES = new Uint8Array()
  */
 const scratch = Buffer.alloc(4096)
 /** Bytes of UTF-8 for one UTF-16 unit, at most. */
-const MOST_BYTES = 3
+const MAX_BYTES = 3
 
 /** A line's bytes, good until the next line. */
 function bytesOf(line: string): Uint8Array {
-  if (line.length * MOST_BYTES > scratch.length) return Buffer.from(line)
+  if (line.length * MAX_BYTES > scratch.length) return Buffer.from(line)
   return scratch.subarray(0, scratch.write(line))
 }
 const NOTHING: Loss = { lines: 0, audit: 0 }
@@ -38,7 +38,7 @@ const NOTHING: Loss = { lines: 0, audit: 0 }
  * or not at all (pipe(7), PIPE_BUF), and of more whatever fits
  * @param deps.lossLine the line that stands for lines that are missing
  * @param deps.capacity characters that may wait
- * @param deps.onLost told of each line that is lost
+ * @param deps.onLost called for each line that is lost
  * @param deps.tryLater asks for `drain` some time later
  */
 export function lineWriter(deps: {
@@ -61,12 +61,12 @@ export function lineWriter(deps: {
     }
     return true
   }
-  /** Whether a line was taken, be it in part: its rest is owed from then on. */
+  /** Whether a line was taken, as a whole or in part: the rest of it is then written first. */
   const put = (line: string): boolean => {
     const bytes = bytesOf(line)
     const taken = taking(writeSome, bytes)
     if (taken === 0) return false
-    // What is owed outlives the next line, which is written over these bytes.
+    // The rest outlives the next line, which is written over these bytes.
     rest = taken < bytes.length ? Uint8Array.from(bytes.subarray(taken)) : NO_BYTES
     return true
   }

@@ -1,10 +1,10 @@
 /**
- * Where log lines go: to standard output, without ever waiting for whoever reads it. Where nobody drains the pipe, a
- * plain write would stop the only thread there is, and with it the application's requests (sidecar), the repair of the
+ * Where log lines go: to standard output, without ever waiting for the reader. When nobody drains the pipe, a
+ * plain write would block the only thread, and with it the application's requests (sidecar), the repair of the
  * block (firewall), everybody's credentials (broker) or the admission of pods (injector).
  *
- * Standard error needs nothing like it: Node makes a pipe or socket there non-blocking as soon as it is used, and what is
- * written to it are a few sentences in a process's life.
+ * Standard error does not need this: Node makes a pipe or socket there non-blocking as soon as it is used, and a process
+ * writes only a few sentences to it.
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { backoff } from './backoff.ts'
@@ -14,9 +14,9 @@ import { LINE_KINDS, type LineKind, type Logger, type LogLevel, lineLogger } fro
 const STDOUT = 1
 /** Enough for a burst; in every pod. */
 const SMALL = 16 * 1024
-/** What does not end by itself, as a container runtime that hangs, is asked ever more seldom. */
+/** An output that stays full, as under a container runtime that hangs, is tried less and less often. */
 const RETRY = { base: 50, cap: 1000 }
-/** At the end a reader that is merely slow gets this long. A process has a second to end. */
+/** How long a process that ends waits for a slow reader. It has a second to end. */
 const END = { step: 5, tries: 12 }
 
 const lost = Object.fromEntries(LINE_KINDS.map((kind) => [kind, 0])) as Record<LineKind, number>
@@ -41,7 +41,16 @@ export function stdoutLines(component: string, capacity: number): LineWriter {
   const fd = withoutWaiting()
   let failures = 1
   let timer: NodeJS.Timeout | undefined
-  const tryLater = () => {
+  const lines = lineWriter({
+    writeSome: (bytes) => writeSync(fd, bytes),
+    lossLine: (loss) => lossLine(component, loss),
+    capacity,
+    onLost: (kind) => {
+      lost[kind]++
+    },
+    tryLater,
+  })
+  function tryLater() {
     if (timer !== undefined) return
     timer = setTimeout(
       () => {
@@ -52,22 +61,13 @@ export function stdoutLines(component: string, capacity: number): LineWriter {
       backoff(failures, RETRY, () => 1),
     ).unref()
   }
-  const lines = lineWriter({
-    writeSome: (bytes) => writeSync(fd, bytes),
-    lossLine: (loss) => lossLine(component, loss),
-    capacity,
-    onLost: (kind) => {
-      lost[kind]++
-    },
-    tryLater,
-  })
   process.on('exit', () => {
     for (let tries = 0; !lines.drain() && tries < END.tries; tries++) stand(END.step)
   })
   return lines
 }
 
-/** What stands in the log where lines are missing. */
+/** The line in the log where lines are missing. */
 function lossLine(component: string, { lines, audit }: Loss): string {
   let line = ''
   lineLogger(component, 'warn', (text) => {
@@ -79,7 +79,7 @@ function lossLine(component: string, { lines, audit }: Loss): string {
   return line
 }
 
-/** Stops this thread, which has nothing else to do any more. */
+/** Blocks this thread, which has nothing else left to do. */
 function stand(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
 }

@@ -9,6 +9,7 @@ import { RE2JS } from 're2js'
 import { BoundedMap } from './bounded-map.ts'
 import { globMatches } from './glob.ts'
 import { KEYS } from './keys.ts'
+import { type Failed, failed } from './result.ts'
 import { quote, type Role } from './role.ts'
 
 /** The operator's side of the policy. */
@@ -23,7 +24,7 @@ export type PolicySettings = {
   readonly permittedRoles: readonly string[]
 }
 
-type Judgement = { readonly allowed: true } | { readonly allowed: false; readonly detail: string }
+type Judgement = { readonly ok: true } | Failed
 
 type Annotations = Readonly<Record<string, string>> | undefined
 
@@ -39,7 +40,7 @@ const MAX_LIST_PROGRAM = 4000
 const MAX_ESTIMATE = 20_000
 const MAX_REMEMBERED = 2048
 const IS_NO_REGEXP = `is not a regexp (RE2, ASCII) of at most ${MAX_PATTERN_LENGTH} characters that compiles to at most ${MAX_PROGRAM} instructions, so nothing is allowed`
-const ALLOWED: Judgement = { allowed: true }
+const ALLOWED: Judgement = { ok: true }
 
 /**
  * Judges exactly the ARN that would be sent to STS.
@@ -55,19 +56,19 @@ export function judgeRole(
 ): Judgement {
   const ceiling = settings.permittedRoles
   if (ceiling.length > 0 && !ceiling.some((glob) => globMatches(glob, role.arn)))
-    return denied(`the operator's --permitted-roles do not include role ${quote(role.arn)}`)
+    return failed(`the operator's --permitted-roles do not include role ${quote(role.arn)}`)
   if (!settings.restrictions) return ALLOWED
 
   const allowedRoles = namespace.annotations?.[KEYS.allowedRoles]
   const permitted = namespace.annotations?.[KEYS.permitted]
   if (allowedRoles === undefined && permitted === undefined)
-    return denied(
+    return failed(
       `namespace ${namespace.name} allows no role: it has neither annotation ${KEYS.allowedRoles} nor ${KEYS.permitted}; ` +
         `to allow this one: kubectl annotate namespace ${namespace.name} '${KEYS.allowedRoles}=["${role.arn}"]'`,
     )
   if (allowedRoles !== undefined) {
     const judgement = judgeAllowedRoles(role, namespace.name, allowedRoles, settings)
-    if (!judgement.allowed) return judgement
+    if (!judgement.ok) return judgement
   }
   if (permitted !== undefined) return judgePermitted(role, namespace.name, permitted)
   return ALLOWED
@@ -77,10 +78,10 @@ function judgeAllowedRoles(role: Role, namespace: string, text: string, settings
   const where = `annotation ${KEYS.allowedRoles} of namespace ${namespace}`
   const patterns = parsePatterns(text)
   if (patterns === undefined)
-    return denied(`${where} is not a JSON array of at most ${MAX_PATTERNS} strings, so nothing is allowed`)
+    return failed(`${where} is not a JSON array of at most ${MAX_PATTERNS} strings, so nothing is allowed`)
   if (settings.format === 'regexp') return judgeRegexps(role, namespace, patterns, settings.base)
   if (patterns.some((pattern) => globAllows(pattern, role.arn, settings.base))) return ALLOWED
-  return denied(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not list it`)
+  return failed(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not list it`)
 }
 
 function judgeRegexps(
@@ -91,32 +92,32 @@ function judgeRegexps(
 ): Judgement {
   const where = `annotation ${KEYS.allowedRoles} of namespace ${namespace}`
   if (patterns.length > MAX_REGEXPS)
-    return denied(`${where} has more than ${MAX_REGEXPS} regexps, so nothing is allowed`)
+    return failed(`${where} has more than ${MAX_REGEXPS} regexps, so nothing is allowed`)
   let allowed = false
   let program = 0
   for (const pattern of patterns) {
     const result = regexpAllows(pattern, role.arn, base)
-    if (result === 'invalid') return denied(`${where}: ${quote(pattern)} ${IS_NO_REGEXP}`)
+    if (result === 'invalid') return failed(`${where}: ${quote(pattern)} ${IS_NO_REGEXP}`)
     program += result.program
     if (program > MAX_LIST_PROGRAM)
-      return denied(
+      return failed(
         `${where} has regexps that compile to more than ${MAX_LIST_PROGRAM} instructions in all, so nothing is allowed`,
       )
     allowed ||= result.matches
   }
   return allowed
     ? ALLOWED
-    : denied(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not list it`)
+    : failed(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not list it`)
 }
 
 function judgePermitted(role: Role, namespace: string, pattern: string): Judgement {
   const where = `annotation ${KEYS.permitted} of namespace ${namespace}`
-  if (pattern === '') return denied(`${where} is empty, so nothing is allowed`)
+  if (pattern === '') return failed(`${where} is empty, so nothing is allowed`)
   const result = fullMatch(pattern, '', role.arn)
-  if (result === 'invalid') return denied(`${where} ${IS_NO_REGEXP}`)
+  if (result === 'invalid') return failed(`${where} ${IS_NO_REGEXP}`)
   return result.matches
     ? ALLOWED
-    : denied(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not match it`)
+    : failed(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not match it`)
 }
 
 /** The array in a kube2iam-style annotation, or undefined where it is not one within bounds. */
@@ -187,8 +188,4 @@ function isCheap(pattern: string): boolean {
     else size += 2 * count
   }
   return size * factor <= MAX_ESTIMATE
-}
-
-function denied(detail: string): Judgement {
-  return { allowed: false, detail }
 }

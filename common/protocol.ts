@@ -3,7 +3,7 @@
  * because the pods of a StatefulSet outlive releases.
  */
 
-/** The number in every path, of the only protocol spoken here. */
+/** The protocol's version, which is part of every path. */
 export const PROTOCOL = 1
 
 export const CREDENTIALS_PATH = '/v1/credentials'
@@ -30,7 +30,7 @@ export type MetadataBody = Readonly<Record<string, string>>
 
 /** Body of a 200 to {@link POD_PATH}, which a sidecar asks while it holds its pod's start. */
 export type PodBody = {
-  /** Whether the pod is being deleted: nothing of it needs to start any more. */
+  /** Whether the pod is being deleted, so that nothing of it needs to start any more. */
   readonly terminating: boolean
 }
 
@@ -57,7 +57,7 @@ export const PROBLEMS = {
   'node-credentials-unavailable': { status: 503, meaning: 'retry' },
   'node-unguarded': { status: 503, meaning: 'retry' },
   'pod-address-unknown': { status: 503, meaning: 'retry' },
-  // Passes when the rollout under way is through.
+  // Passes when the rollout under way is complete.
   'protocol-not-spoken': { status: 404, meaning: 'retry' },
 } as const satisfies Record<string, { status: number; meaning: 'refused' | 'none' | 'retry' }>
 
@@ -105,7 +105,7 @@ export class Problem extends Error {
   }
 }
 
-/** A time as the metadata service prints it: UTC, whole seconds, no fraction (the widest set of readers). */
+/** A time as the metadata service prints it: UTC, whole seconds, no fraction (the form that most clients can read). */
 export function imdsTime(milliseconds: number): string {
   return new Date(milliseconds).toISOString().replace(/\.\d{3}Z$/, 'Z')
 }

@@ -5,6 +5,8 @@
  * not a legal role ARN is refused here and never sent to STS.
  */
 
+import { type Failed, failed } from './result.ts'
+
 /** A role, resolved. */
 export type Role = {
   /** The full ARN: what policy judges and what STS is asked for. */
@@ -17,7 +19,7 @@ export type Role = {
   readonly pathName: string
 }
 
-type RoleResult = { readonly ok: true; readonly role: Role } | { readonly ok: false; readonly detail: string }
+type RoleResult = { readonly ok: true; readonly role: Role } | Failed
 
 // IAM: role name [\w+=,.@-]{1,64}; path (\u0021-\u007E)* up to 512. Characters that mean something to a glob, a URL
 // or JSON have no place in a path anybody uses, so they are left out.
@@ -30,13 +32,13 @@ const MAX_ROLE_TEXT = 640
 
 /** Parses a full role ARN. Returns a sentence where it is not one. */
 export function parseRoleArn(text: string): RoleResult {
-  if (text.length > MAX_ROLE_TEXT) return bad(`the role is longer than ${MAX_ROLE_TEXT} characters`)
+  if (text.length > MAX_ROLE_TEXT) return failed(`the role is longer than ${MAX_ROLE_TEXT} characters`)
   const groups = ROLE_ARN.exec(text)?.groups
   const { partition, account, path, name } = groups ?? {}
   if (!partition || !account || path === undefined || !name)
-    return bad(`${quote(text)} is not a role ARN of the form arn:aws:iam::<12 digits>:role/<path/name>`)
-  if (name.length > 64) return bad(`the role name ${quote(name)} is longer than 64 characters`)
-  if (path.length > 510) return bad(`the role path of ${quote(text)} is longer than 512 characters`)
+    return failed(`${quote(text)} is not a role ARN of the form arn:aws:iam::<12 digits>:role/<path/name>`)
+  if (name.length > 64) return failed(`the role name ${quote(name)} is longer than 64 characters`)
+  if (path.length > 510) return failed(`the role path of ${quote(text)} is longer than 512 characters`)
   return { ok: true, role: { arn: text, partition, account, pathName: path + name } }
 }
 
@@ -48,11 +50,12 @@ export function parseRoleArn(text: string): RoleResult {
  */
 export function resolveRole(text: string, base: string | undefined): RoleResult {
   if (text === '')
-    return bad('the role is empty; write a role name, path/name or ARN, or remove the annotation')
-  if (/[\s\u0000-\u001f\u007f]/.test(text)) return bad('the role contains white space or control characters')
+    return failed('the role is empty; write a role name, path/name or ARN, or remove the annotation')
+  if (/[\s\u0000-\u001f\u007f]/.test(text))
+    return failed('the role contains white space or control characters')
   if (/^arn:/i.test(text)) return parseRoleArn(text)
   if (base === undefined)
-    return bad(
+    return failed(
       `${quote(text)} is not a full ARN and no base role ARN is known; write the full ARN or set --base-role-arn`,
     )
   return parseRoleArn(base + text.replace(/^\//, ''))
@@ -62,15 +65,10 @@ export function resolveRole(text: string, base: string | undefined): RoleResult 
  * Checks a base role ARN as an operator gives it (with or without trailing slash).
  * Returns it with the trailing slash, or a sentence.
  */
-export function parseBaseRoleArn(
-  text: string,
-): { readonly ok: true; readonly base: string } | { readonly ok: false; readonly detail: string } {
+export function parseBaseRoleArn(text: string): { readonly ok: true; readonly base: string } | Failed {
   const base = text.endsWith('/') ? text : `${text}/`
   if (BASE_ARN.test(base)) return { ok: true, base }
-  return {
-    ok: false,
-    detail: `${quote(text)} is not of the form arn:aws:iam::<12 digits>:role/<optional/path/>`,
-  }
+  return failed(`${quote(text)} is not of the form arn:aws:iam::<12 digits>:role/<optional/path/>`)
 }
 
 /**
@@ -85,8 +83,4 @@ export function roleListText(role: Role, base: string | undefined): string {
 export function quote(text: string): string {
   const shown = text.length > 200 ? `${text.slice(0, 200)}…` : text
   return JSON.stringify(shown.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, '\ufffd'))
-}
-
-function bad(detail: string): RoleResult {
-  return { ok: false, detail }
 }

@@ -1,6 +1,6 @@
 /**
  * Settings of a process: every one is a flag `--like-this` with the environment variable `POD2IAM_LIKE_THIS` as
- * its equal (the flag wins). All mistakes are collected and told together, one sentence each.
+ * its equal (the flag wins). All mistakes are collected and reported together, one sentence each.
  */
 import { parseArgs } from 'node:util'
 import { VERSION } from './version.ts'

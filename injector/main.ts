@@ -6,6 +6,7 @@ import { onTerminate } from '../common/lifecycle.ts'
 import { pinoLogger } from '../common/pino-log.ts'
 import { settingsOrExit } from '../common/settings.ts'
 import { VERSION } from '../common/version.ts'
+import { warmUp } from './admission/warm-up.ts'
 import { webhooks } from './admission/webhook.ts'
 import type { ServingCertificate } from './certificates/files.ts'
 import { certificateSource } from './certificates/source.ts'
@@ -17,7 +18,6 @@ import { injectorMetrics } from './metrics.ts'
 import { ENDING_MS, MAX_ACCEPTING } from './server/drain.ts'
 import { fairTurns } from './server/fair-turns.ts'
 import { type WebhookServer, webhookServer } from './server/https.ts'
-import { warmUp } from './server/warm-up.ts'
 import {
   type CertificateOrigin,
   certificateOrigin,

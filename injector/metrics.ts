@@ -91,7 +91,7 @@ export function injectorMetrics(): InjectorMetrics {
     peers(count) {
       new Gauge({
         name: 'pod2iam_injector_peers',
-        help: 'Other replicas of the injector, by kind (same, other-settings, strict: judges to the letter, unreadable).',
+        help: 'Other replicas of the injector, by kind (same, other-settings, strict: accepts only what it would write, unreadable).',
         labelNames: ['kind'],
         registers: [registry],
         collect() {

@@ -1,4 +1,4 @@
-/** Repeats a step that says itself when it wants to be called next; notices when the wall clock was set or the machine slept. */
+/** Repeats a step that decides itself when it is called next; notices when the wall clock was set or the machine slept. */
 import type { SteadyClock } from '../common/clock.ts'
 
 /** Longest single sleep. A timer stands still during a suspend, so the wall clock is looked at this often. */
@@ -7,7 +7,7 @@ const SLICE_MS = 30_000
 const JUMP_MS = 5_000
 
 export type Repeated = {
-  /** Ends it: a sleeping step is not called again, one under way finishes unheard. */
+  /** Ends it: a sleeping step is not called again, the result of one under way is ignored. */
   readonly stop: () => void
 }
 
@@ -16,7 +16,7 @@ export type Repeated = {
  * clock it is called right away: whatever was planned was planned on another time.
  *
  * @param step never rejects
- * @param onJump told the jump in milliseconds, forward positive
+ * @param onJump called with the size of a jump in milliseconds, forward positive
  */
 export function repeat(
   clock: SteadyClock,

@@ -12,7 +12,7 @@ import { IDENTITY_ENV } from '../common/identity.ts'
 import { LOG_LEVELS } from '../common/log.ts'
 import { flag, list, oneOf, SettingError, type Settings, text, whole } from '../common/settings.ts'
 
-/** 0 lets the system choose, for tests; the `listening` log line tells which. */
+/** 0 lets the system choose, for tests; the `listening` log line says which. */
 const PORTS = [0, 65535] as const
 
 export const SPEC = {

@@ -1,4 +1,4 @@
-/** Puts the parts of the sidecar together: this is where a request's way and a credential's way meet. */
+/** Constructs the parts of the sidecar and starts them. */
 import type { Proof } from '../common/block/proof.ts'
 import { type SteadyClock, systemClock } from '../common/clock.ts'
 import { messageOf } from '../common/errors.ts'
@@ -9,14 +9,14 @@ import { VERSION } from '../common/version.ts'
 import { type BrokerClient, brokerClient } from './broker/client.ts'
 import { outcomeOf } from './broker/outcome.ts'
 import { podWordOf } from './broker/pod-word.ts'
-import { type Snapshot, snapshotOf } from './broker/snapshot.ts'
+import { snapshotOf } from './broker/snapshot.ts'
 import { readTokenFile } from './broker/token-file.ts'
 import { refusalSentence, startRefresher } from './credentials/refresher.ts'
 import { CredentialStore } from './credentials/store.ts'
 import { exchangeLog } from './health/exchange-log.ts'
 import { Metrics } from './health/metrics.ts'
 import { readiness } from './health/readiness.ts'
-import { type Probe, type SelfTest, selfTestOf } from './health/self-test.ts'
+import { type Probe, selfTestOf } from './health/self-test.ts'
 import { type FetchHandler, requestListener } from './http/listener.ts'
 import { LIMITS, listenOn, type MetadataServer, metadataServer, type OnRefused } from './http/server.ts'
 import { type Exchange, metadataApp } from './imds/app.ts'
@@ -24,13 +24,13 @@ import type { KnownRole } from './imds/iam.ts'
 import { loadTokenKey } from './imds/token-key.ts'
 import type { Repeated } from './repeat.ts'
 import type { SidecarSettings } from './settings.ts'
-import { type Start, startOf } from './start/start.ts'
-import { type WarmUp, warmUpOf } from './warm-up.ts'
+import { startOf } from './start/start.ts'
+import { warmUpOf } from './warm-up.ts'
 
 export type Sidecar = {
   readonly metadataPort: number
   readonly healthPort: number
-  /** Answers what has arrived, closes, and says a standing refusal once more as the last log line. */
+  /** Answers the requests that have arrived, closes, and logs a refusal that still stands once more as its last line. */
   readonly stop: () => Promise<void>
 }
 
@@ -50,14 +50,8 @@ type SidecarDeps = {
 
 /** Starts everything and returns once the ports are bound; rejects when one cannot be. */
 export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps): Promise<Sidecar> {
-  const { log, role, clock = systemClock, random = Math.random, giveUp = () => {} } = deps
-  const store = new CredentialStore(clock)
-  const metrics = new Metrics()
-  const snapshot = snapshotOf({ clock, log, random })
-  const selfTest = selfTestOf(settings.selfTest, clock, deps.probe)
-  const warmUp = warmUpOf()
-  const start = startOf(settings, { clock, log, prove: deps.prove, giveUp })
-  const parts = { store, metrics, snapshot, selfTest, warmUp, start, role, clock, log, random }
+  const parts = partsOf(settings, deps)
+  const { store, metrics, snapshot, selfTest, start, clock, log } = parts
   const ready = () => readinessOf(settings, parts)
   const health = healthServer({
     readiness: ready,
@@ -103,17 +97,21 @@ export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps)
   }
 }
 
-type Parts = {
-  readonly store: CredentialStore
-  readonly metrics: Metrics
-  readonly snapshot: Snapshot
-  readonly selfTest: SelfTest
-  readonly warmUp: WarmUp
-  readonly start: Start
-  readonly role: string | undefined
-  readonly clock: SteadyClock
-  readonly log: Logger
-  readonly random: () => number
+type Parts = ReturnType<typeof partsOf>
+
+function partsOf(
+  settings: SidecarSettings,
+  { log, role, clock = systemClock, random = Math.random, probe, prove, giveUp = () => {} }: SidecarDeps,
+) {
+  return {
+    ...{ log, role, clock, random },
+    store: new CredentialStore(clock),
+    metrics: new Metrics(),
+    snapshot: snapshotOf({ clock, log, random }),
+    selfTest: selfTestOf(settings.selfTest, clock, probe),
+    warmUp: warmUpOf(),
+    start: startOf(settings, { clock, log, prove, giveUp }),
+  }
 }
 
 function readinessOf({ startupGate }: SidecarSettings, parts: Parts): Readiness {
@@ -154,7 +152,7 @@ function serverOf(settings: SidecarSettings, parts: Parts): MetadataServer {
   })
   const onRefused: OnRefused = (refusal, status, more) =>
     onExchange({ ...more, path: undefined, status, refusal })
-  // The classes differ (http/web.ts), what is used of them does not.
+  // The classes differ (http/web.ts), but not in what is used of them.
   const listener = requestListener(app.fetch as unknown as FetchHandler, {
     bodyLimit: LIMITS.body,
     headerLines: LIMITS.headerLines,
@@ -178,7 +176,7 @@ function refresh(parts: Parts, askBroker: BrokerClient, metadataPort: number): R
   })
 }
 
-/** One turn of the event loop: whoever waits on a socket is served. */
+/** One turn of the event loop, in which requests that have arrived are served. */
 function turn(): Promise<void> {
   return new Promise((done) => setImmediate(done))
 }

@@ -14,7 +14,7 @@ const TIMEOUT_MS = 5000
 const MAX_BODY = 64 * 1024
 
 export type WarmUp = {
-  /** Whether it is over, be it in vain. */
+  /** Whether it is over, successfully or not. */
   readonly isOver: () => boolean
   /** Whether a request, by its URL, is one of these: they are no exchanges with the application. */
   readonly isOwn: (url: string) => boolean
@@ -36,7 +36,7 @@ export function warmUpOf(): WarmUp {
       try {
         for (let round = 0; round < ROUNDS; round++) await fetchOnce(port, role, mark)
       } catch {
-        // Its answers are looked at by nobody: an application is told the same.
+        // The answers do not matter here: an application gets the same ones.
       }
       over = true
     },

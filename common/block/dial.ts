@@ -14,8 +14,8 @@ export type DialResult =
 /**
  * Opens a TCP connection and closes it again.
  *
- * @param timeoutMs for this process to be told of an answer; one that has come while it got no time, as a container
- * that is throttled, is heard all the same
+ * @param timeoutMs how long to wait for an answer; one that has arrived while this process got no CPU time, as in a
+ * throttled container, still counts
  */
 export function dial(address: string, port: number, timeoutMs: number): Promise<DialResult> {
   return new Promise((resolve) => {

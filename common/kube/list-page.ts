@@ -7,9 +7,9 @@ export type ListPage = {
   readonly version: string | undefined
   /** Token of the next page; undefined behind the last. */
   readonly next: string | undefined
-  /** How many objects it could be asked for. */
+  /** How many objects could be asked for at once. */
   readonly limit: number
-  /** It would have had one object, which is too large to be read. */
+  /** Its only object is too large to be read. */
   readonly isOversize: boolean
 }
 
@@ -17,8 +17,8 @@ type ListMeta = { readonly resourceVersion?: string; readonly continue?: string 
 export type List = { readonly items?: readonly unknown[]; readonly metadata?: ListMeta }
 
 /**
- * One page of a list, of at most `limit` objects: where these are too large together, of half as many, down to one; and
- * where that one is too large alone, without it. Where the client tells `reading.each` of the objects, none is here.
+ * One page of a list, of at most `limit` objects. Where these are too large together, half as many are asked for, down to one;
+ * where a single object is too large, the page comes without it. Where the client passes the objects to `reading.each`, the page has none.
  *
  * @throws what `kube.get` throws
  */

@@ -1,7 +1,7 @@
 /**
- * List and watch, so that a store here mirrors a collection there (client-go's reflector): bookmarks keep the resource version
- * young, a cut connection goes on from the last one, 410 lists again, errors back off with jitter and never end it. An object
- * that is too large to be read counts as not there, and keeps nothing else away.
+ * List and watch, as client-go's reflector does: keeps a store in step with a collection of the API server. Bookmarks keep the
+ * resource version recent, a cut connection resumes from it, 410 lists again, and errors back off with jitter and never end it.
+ * An object that is too large to be read counts as missing, and does not keep the others from being read.
  */
 
 import { backoff } from '../backoff.ts'
@@ -16,16 +16,16 @@ import { cachedList, type ListSource, pagedList, RETRY } from './whole-list.ts'
 export type Sink<T> = {
   /** What of an object is kept, or undefined where it is not of the expected shape. Never throws. */
   readonly project: (object: unknown) => T | undefined
-  /** Whether a list need bring it, which has brought `kept` so far; what it need not is as good as gone. Absent: all. */
+  /** Whether an object of a list is kept, of which `kept` are so far; one that is not kept counts as gone. Absent: all are. */
   readonly keep?: (one: T, kept: number) => boolean
-  /** A list begins: what `keep` is asked about from now on belongs to it. */
+  /** A list begins; the next calls of `keep` belong to it. */
   readonly begin?: () => void
-  /** All there is, some of it perhaps twice; what is not among them is gone. */
+  /** All objects that exist, some of them perhaps twice; any other is gone. */
   readonly replace: (all: readonly T[]) => void
-  /** @param isNew whether it was not there before, as far as the server knows what is seen through the query */
+  /** @param isNew whether it is new to the query, as the server reports it */
   readonly upsert: (one: T, isNew?: boolean) => void
   readonly remove: (one: T) => void
-  /** Asked when a watch has ended: whether things were left out for which there is room again, so that all is to be listed. */
+  /** Whether objects were not kept for which there is room again; then, after the watch, all are listed again. */
   readonly lacks?: () => boolean
 }
 
@@ -34,7 +34,7 @@ export type Reflection = {
   readonly synced: () => boolean
   /** Whether a list is under way. */
   readonly listing: () => boolean
-  /** When the API server last said something, milliseconds; 0 before the first word. */
+  /** When the API server last sent something, milliseconds; 0 before that. */
   readonly contactAt: () => number
   /** How often an object was left out because it was too large. */
   readonly leftOut: () => number
@@ -49,7 +49,7 @@ type WatchObject = {
 
 /** Objects asked for at once. */
 const PAGE = 20
-/** Between two lists of which the second only fills what the first had no room for. */
+/** Least time before another list that only brings what the last one had no room for. */
 const REFILL_MS = 300_000
 /** After a watch that ended without an error: a server that ends every watch at once must not be hammered. */
 const PAUSE_MS = 50
@@ -68,9 +68,9 @@ type Reflected<T> = {
  *
  * @param what `page`: most objects asked for at once; more is quicker, and takes more memory where the client is not
  *   piecemeal. `metadataOnly`: the objects come without spec and status, in lists and watches or in lists alone, where the
- *   server can do that. `cached`: few enough that the API server may give all of them at once, which it does out of its cache,
- *   where it finds those of a node by an index; pages are read from etcd, through everything there is of that kind. Never
- *   older than what was known before.
+ *   server can do that. `cached`: the objects are few enough that the API server may send all at once, which it does from its cache, where an
+ *   index finds those of a node; pages would be read from etcd, through all objects of that kind. The answer is never older than
+ *   what was known before.
  */
 export function reflect<T>(what: Reflected<T>, deps: Deps<'get' | 'stream'>): Reflection {
   const reflector = new Reflector(what, deps)
@@ -96,7 +96,7 @@ class Reflector<T> {
   #version: string | undefined
   /** The last version heard of, also when watching cannot go on from it. */
   #newest = '0'
-  /** Something happened that a cache may not have seen yet. */
+  /** The API server's cache may not have the latest change yet. */
   #pastCaches = false
 
   constructor(what: Reflected<T>, deps: Deps<'get' | 'stream'>) {
@@ -193,7 +193,7 @@ class Reflector<T> {
     }
   }
 
-  /** Which object was too large is not known: listing again keeps anything old from being believed of any of them. */
+  /** It is not known which object was too large, so all are listed again, lest anything outdated is believed of one. */
   #listAgain(): never {
     this.#noteOversize()
     this.#version = undefined
@@ -220,7 +220,7 @@ class Reflector<T> {
     this.leftOut++
   }
 
-  /** Failures in a row after this one; a watch that brought something before it was cut starts the count anew. */
+  /** The number of failures in a row, with this one; a watch that brought something before it was cut starts a new count. */
   #noteFailure(error: unknown, before: { readonly failures: number; readonly contactAt: number }): number {
     const { log } = this.#deps
     if (error instanceof KubeError && error.status === 410) this.#version = undefined

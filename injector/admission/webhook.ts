@@ -6,13 +6,12 @@ import { type JsonObject, metadataOf } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
 import type { NamespaceLookup } from '../kubernetes/namespace-lookup.ts'
 import type { InjectorMetrics } from '../metrics.ts'
-import type { Body } from '../server/body.ts'
 import { AT_ONCE, type FairTurns } from '../server/fair-turns.ts'
+import type { Body } from '../server/review-body.ts'
 import type { LimitsLookup } from '../warnings/namespace-limits.ts'
 import { mutate } from './mutate.ts'
 import { sentence } from './reasons.ts'
-import { type ReviewRequest, readReview } from './review.ts'
-import { reviewOutline } from './review-outline.ts'
+import { type ReviewRequest, readReview, reviewOutline } from './review.ts'
 import type { Outline } from './skim.ts'
 import { validate } from './validate.ts'
 import { type Handler, type ReviewAnswer, reviewAnswer, type Verdict } from './verdict.ts'
@@ -64,12 +63,12 @@ function admissionWebhook(
   { settings: settingsNow, lookup, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
 ): Webhook {
   const outlineFor = outlines()
-  return async function answer(body, address = '') {
+  return async function answer(sent, address = '') {
     const started = clock()
     const settings = settingsNow()
     const outline = outlineFor(settings)
-    const bytes = body.length
-    const read = () => readReview(typeof body === 'string' ? Buffer.from(body) : body.whole(), outline)
+    const bytes = sent.length
+    const read = () => readReview(typeof sent === 'string' ? Buffer.from(sent) : sent.whole(), outline)
     const review = bytes <= SMALL ? read() : await turns.take({ address, namespace: '', bytes }, read)
     if (!review.ok) {
       log.warn('not an admission review', { webhook: name, problem: review.problem })
@@ -90,11 +89,11 @@ function admissionWebhook(
       if (verdict.reason === 'internal-error')
         log.error('review failed', { uid: request.uid, ...described(error) })
     }
+    const body = reviewAnswer(request.uid, verdict)
     const seconds = (clock() - started) / 1000
     metrics.observe(name, verdict.kind, verdict.reason, seconds)
-    const answered = reviewAnswer(request.uid, verdict)
-    report(name, request, verdict, answered, seconds, log)
-    return { status: 200, body: answered }
+    report(name, request, verdict, body, seconds, log)
+    return { status: 200, body }
   }
 }
 

@@ -84,7 +84,7 @@ function judged(identity: PodIdentity, namespace: Namespace, settings: Injection
       ],
     }
   const judgement = judgeRole(resolved.role, namespace, settings.policy)
-  if (!judgement.allowed) return bad('role-not-allowed', judgement.detail)
+  if (!judgement.ok) return bad('role-not-allowed', judgement.detail)
   return { ok: true, identity, shownRole: resolved.role.arn, warnings: [] }
 }
 

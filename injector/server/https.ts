@@ -10,14 +10,13 @@ import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import type { Webhook } from '../admission/webhook.ts'
 import type { ServingCertificate } from '../certificates/files.ts'
-import { reserve } from './body.ts'
 import { bodyBudget } from './body-budget.ts'
 import { drained } from './drain.ts'
 import { boundConnections } from './fair-connections.ts'
 import { openConnections } from './open-connections.ts'
 import { pacing } from './pacing.ts'
 import { boundRequestTime } from './request-time.ts'
-import { readBody } from './review-body.ts'
+import { readBody, reserve } from './review-body.ts'
 
 export type WebhookServer = {
   /** The port that is listened on. */

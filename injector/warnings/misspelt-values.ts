@@ -82,7 +82,7 @@ function allowLists(name: string, annotations: Texts, policy: PolicySettings): s
       { name, annotations: { [key]: text } },
       { ...policy, permittedRoles: [] },
     )
-    return !judgement.allowed && judgement.detail.endsWith('so nothing is allowed') ? [judgement.detail] : []
+    return !judgement.ok && judgement.detail.endsWith('so nothing is allowed') ? [judgement.detail] : []
   })
 }
 

@@ -4,8 +4,7 @@ import { whyUnguarded } from '../../common/firewall-state.ts'
 import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import { Problem } from '../../common/protocol.ts'
-import { issuanceLog } from './audit/issuance-log.ts'
-import { refusalReport } from './audit/refusals.ts'
+import { auditTrail } from './audit/audit.ts'
 import { authenticator } from './authenticate/authenticate.ts'
 import { type SigningKeys, signingKeys } from './authenticate/keys.ts'
 import { tokenVerifier } from './authenticate/verify.ts'
@@ -70,7 +69,7 @@ export function createBroker(
   const stopping = new AbortController()
   const running = { kube, imds, clock, log, signal: stopping.signal }
 
-  const { onRefused, onRejected } = refusalReport(deps, nodeName, (outcome) =>
+  const { onIssued, onRefused, onRejected } = auditTrail(deps, nodeName, (outcome) =>
     metrics.events.inc({ outcome }),
   )
   const pods = podStore((object) => podRecord(object, roleKey))
@@ -97,7 +96,7 @@ export function createBroker(
     explain: (failure, thrown, context) =>
       stsProblem(failure, thrown, { ...context, callerArn: identity.callerArn() }),
     on: {
-      issued: issuanceLog(log),
+      issued: onIssued,
       failed: ({ pod }, problem) => onRefused(pod, problem),
       cache: (outcome) => metrics.cache.inc({ outcome }),
     },

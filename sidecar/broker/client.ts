@@ -24,7 +24,7 @@ export type BrokerClient = (path: string) => Promise<Reply>
 type BrokerOptions = {
   /** Base URLs, `http://host:port`. */
   readonly urls: readonly string[]
-  /** Told of which release the broker is, once and whenever it is another one. */
+  /** Called with the broker's release, at first and whenever it is another one. */
   readonly onRelease?: (release: string) => void
   /** Reads the projected service-account token, again for every request: the kubelet renews it. */
   readonly readToken: () => string
@@ -52,10 +52,10 @@ export function brokerClient({
   let first = 0
   let release: string | undefined
   const learn = (server: string | undefined) => {
-    const told = releaseOf(server)
-    if (told === undefined || told === release) return
-    release = told
-    onRelease(told)
+    const current = releaseOf(server)
+    if (current === undefined || current === release) return
+    release = current
+    onRelease(current)
   }
   return async (path) => {
     let token: string

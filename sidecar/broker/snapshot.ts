@@ -10,9 +10,9 @@ import type { Reply } from './client.ts'
 const SECOND = 1000
 /** How long a snapshot is good without a word of the broker (`Cache-Control: max-age`): most of it never changes. */
 const DEFAULT_AGE = 300 * SECOND
-const [SHORTEST_AGE, LONGEST_AGE] = [5 * SECOND, 3600 * SECOND]
+const [MIN_AGE, MAX_AGE] = [5 * SECOND, 3600 * SECOND]
 const RETRY = { base: SECOND / 2, cap: 60 * SECOND }
-const MOST_ENTRIES = 1000
+const MAX_ENTRIES = 1000
 const MAX_KEY = 512
 const MAX_VALUE = 16 * 1024
 
@@ -29,7 +29,7 @@ function parseSnapshot(body: string): ReadonlyMap<string, string> | undefined {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
   const snapshot = new Map<string, string>()
-  for (const [key, entry] of Object.entries(value).slice(0, MOST_ENTRIES)) {
+  for (const [key, entry] of Object.entries(value).slice(0, MAX_ENTRIES)) {
     const path = key.replace(/\/{2,}/g, '/').replace(/^\/?(?:meta-data\/)?|\/$/g, '')
     const text = typeof entry === 'string' ? entry : printed(entry)
     if (isKey(path) && text !== undefined && text.length <= MAX_VALUE) snapshot.set(path, text)
@@ -51,7 +51,7 @@ function printed(value: unknown): string | undefined {
 function snapshotAge(cacheControl: string | undefined): number {
   const seconds = /(?:^|[\s,])max-age=(\d{1,9})/i.exec(cacheControl ?? '')?.[1]
   if (seconds === undefined) return DEFAULT_AGE
-  return Math.min(Math.max(Number(seconds) * SECOND, SHORTEST_AGE), LONGEST_AGE)
+  return Math.min(Math.max(Number(seconds) * SECOND, MIN_AGE), MAX_AGE)
 }
 
 type SnapshotOptions = {

@@ -1,4 +1,5 @@
 /** Temporary credentials as this process holds them, and the broker's body they come from. */
+import { type Failed, failed } from '../../common/result.ts'
 import { parseRoleArn } from '../../common/role.ts'
 
 export type Credentials = {
@@ -16,11 +17,9 @@ export type Credentials = {
 }
 
 /** Less than this is not handed out any more, milliseconds. */
-export const LEAST_LIFE_MS = 60_000
+export const MIN_LIFE_MS = 60_000
 
-type CredentialsResult =
-  | { readonly ok: true; readonly credentials: Credentials }
-  | { readonly ok: false; readonly detail: string }
+type CredentialsResult = { readonly ok: true; readonly credentials: Credentials } | Failed
 
 const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$/
 
@@ -36,22 +35,23 @@ export function parseCredentials(body: string, now: number): CredentialsResult {
   try {
     value = JSON.parse(body)
   } catch {
-    return bad('it is not JSON')
+    return failed('it is not JSON')
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return bad('it is not an object')
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return failed('it is not an object')
   const members = value as Record<string, unknown>
-  if (members.Code !== 'Success') return bad('its Code is not Success')
+  if (members.Code !== 'Success') return failed('its Code is not Success')
   const wrong = TEXTS.find((name) => !isPrintable(members[name]))
-  if (wrong !== undefined) return bad(`its ${wrong} is missing or not printable text`)
+  if (wrong !== undefined) return failed(`its ${wrong} is missing or not printable text`)
   const text = members as Record<(typeof TEXTS)[number], string>
   const [lastUpdated, expiration] = [text.LastUpdated, text.Expiration].map(parseTime)
   if (lastUpdated === undefined || expiration === undefined)
-    return bad('its LastUpdated or Expiration is not a UTC time')
-  if (expiration - now < LEAST_LIFE_MS)
-    return bad('its credentials expire within a minute (is the clock of this node right?)')
-  if (!/^\d{12}$/.test(text.AccountId)) return bad('its AccountId is not twelve digits')
-  if (!parseRoleArn(text.RoleArn).ok) return bad('its RoleArn is not a role ARN')
-  if (!text.RoleArn.endsWith(text.Role)) return bad('its Role is not the end of its RoleArn')
+    return failed('its LastUpdated or Expiration is not a UTC time')
+  if (expiration - now < MIN_LIFE_MS)
+    return failed('its credentials expire within a minute (is the clock of this node right?)')
+  if (!/^\d{12}$/.test(text.AccountId)) return failed('its AccountId is not twelve digits')
+  if (!parseRoleArn(text.RoleArn).ok) return failed('its RoleArn is not a role ARN')
+  if (!text.RoleArn.endsWith(text.Role)) return failed('its Role is not the end of its RoleArn')
   return {
     ok: true,
     credentials: {
@@ -86,8 +86,4 @@ function isPrintable(value: unknown): value is string {
 function parseTime(text: string): number | undefined {
   const time = TIME.test(text) ? Date.parse(text) : Number.NaN
   return Number.isNaN(time) ? undefined : time
-}
-
-function bad(detail: string): CredentialsResult {
-  return { ok: false, detail }
 }

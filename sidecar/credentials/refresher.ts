@@ -16,7 +16,7 @@ type RefresherOptions = {
   readonly log: Logger
   /** From 0 to 1. */
   readonly random?: () => number
-  /** Told of every outcome, for the metrics. */
+  /** Called with every outcome, for the metrics. */
   readonly onOutcome?: (outcome: Outcome) => void
 }
 

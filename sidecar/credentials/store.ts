@@ -2,7 +2,7 @@
 
 import type { SteadyClock } from '../../common/clock.ts'
 import type { Outcome } from '../broker/outcome.ts'
-import { type Credentials, LEAST_LIFE_MS } from './credentials.ts'
+import { type Credentials, MIN_LIFE_MS } from './credentials.ts'
 
 /** What a request for credentials finds. */
 export type View =
@@ -41,10 +41,10 @@ export class CredentialStore {
     switch (outcome.kind) {
       case 'credentials': {
         const { credentials } = outcome
-        // What was issued in the future was not: the clock was set back since.
-        const told = credentials.expiration - Math.max(this.#clock.now(), credentials.lastUpdated)
-        // What is given once more has not begun anew, whatever the wall clock says since.
-        const life = this.#holds(credentials) ? Math.min(told, this.#byElapsed()) : told
+        // Credentials cannot be issued in the future: the clock was set back since.
+        const stated = credentials.expiration - Math.max(this.#clock.now(), credentials.lastUpdated)
+        // The same credentials given again have no new life, whatever the wall clock says now.
+        const life = this.#holds(credentials) ? Math.min(stated, this.#byElapsed()) : stated
         this.#held = { credentials, received: this.#clock.monotonic(), life }
         this.#word = EXPIRED
         return
@@ -56,7 +56,7 @@ export class CredentialStore {
         this.#word = { kind: 'refused', code: outcome.code, detail: outcome.detail, at: this.#clock.now() }
         return
       case 'retry':
-        // A definitive word stands until another one: while the broker is away a refused pod stays refused.
+        // A definitive answer stands until the next one: while the broker is away a refused pod stays refused.
         if (this.#word.kind === 'unavailable')
           this.#word = { kind: 'unavailable', code: outcome.code, detail: outcome.detail }
     }
@@ -66,14 +66,14 @@ export class CredentialStore {
   view(): View {
     const held = this.#held
     const remaining = this.remaining()
-    return held !== undefined && remaining >= LEAST_LIFE_MS
+    return held !== undefined && remaining >= MIN_LIFE_MS
       ? { kind: 'valid', credentials: this.#dated(held.credentials, remaining), remaining }
       : this.#word
   }
 
   /**
-   * With the dates as the wall clock has them now: where it was set back, those of before would have SDKs, which go by the same
-   * clock, use the credentials for as much longer than AWS takes them.
+   * With the dates adjusted to the wall clock as it is now: where it was set back, the original dates would have SDKs, which go by
+   * the same clock, use the credentials for longer than AWS accepts them.
    */
   #dated(credentials: Credentials, remaining: number): Credentials {
     const early = credentials.expiration - this.#clock.now() - remaining
@@ -103,7 +103,7 @@ export class CredentialStore {
     return this.#held.life - (this.#clock.monotonic() - this.#held.received)
   }
 
-  /** The last credentials received, living or not: they still tell the role's name. */
+  /** The last credentials received, living or not: they still have the role's name. */
   last(): Credentials | undefined {
     return this.#held?.credentials
   }

@@ -1,5 +1,5 @@
 /**
- * Why a request is refused for its form, and what whoever sent it can do: labels of the metric and words of the log. All
+ * Why a request is refused for its form, and what its sender can do: labels of the metric and words of the log. All
  * of them, also those that the HTTP parser ends before there is a request: these are the failures that nobody else sees.
  */
 

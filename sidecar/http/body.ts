@@ -20,7 +20,7 @@ export function announcesTooMuch({ headers }: IncomingMessage, limit: number): b
 }
 
 /**
- * Starts taking the body in and returns a function that waits for it.
+ * Starts reading the body and returns a function that waits for it.
  *
  * It starts at once because node:http would discard an unread body without any bound.
  *

@@ -1,7 +1,7 @@
 /**
- * One GET, or PUT without a body, on a connection of its own: what the sidecar asks of its broker, and of itself.
+ * One GET, or PUT without a body, on a connection of its own: the requests of the sidecar to its broker, and to itself.
  *
- * Ours and not node:http's client by measurement (Node 24, README.md): its first use costs 6 ms of a start and 0.4 MiB
+ * Not node:http's client, because of a measurement (Node 24, README.md): its first use costs 6 ms of a start and 0.4 MiB
  * in every pod, for two requests an hour. It asks in HTTP/1.0, so that an answer ends by its Content-Length or with
  * its connection and is never chunked (RFC 9112 section 7.1); everything it reads is bounded and timed.
  */
@@ -29,7 +29,7 @@ export type Answer = {
   readonly body: string
 }
 
-/** What answered does not speak HTTP as we do, or says too much. */
+/** The peer does not speak HTTP as expected, or its answer is too long. */
 export class AnswerError extends Error {}
 
 const MAX_HEAD = 8192
@@ -58,7 +58,7 @@ function ask(method: 'GET' | 'PUT', options: GetOptions): Promise<Answer> {
     return Promise.reject(new Error('the request has a character that HTTP does not allow'))
 
   const { promise, resolve, reject } = Promise.withResolvers<Answer>()
-  // One address at a time: who asks decides what comes next.
+  // One address only: the caller decides which is tried next.
   const socket = connect({ host, port, autoSelectFamily: false })
   const fail = (error: Error) => {
     reject(error)

@@ -1,5 +1,5 @@
 /**
- * From node:http to `fetch(request)`: the adapter of this component, instead of @hono/node-server, because that one
+ * The adapter from node:http to `fetch(request)`, used here instead of @hono/node-server, because that one
  * loads undici, http2 and tls (+4.2 to +5.4 MiB in every pod). `test/sidecar/listener.test.ts` holds it to the
  * official adapter's behaviour on the same routes.
  *
@@ -27,9 +27,9 @@ type ListenerOptions = {
   readonly bodyLimit: number
   /** Most header lines. */
   readonly headerLines: number
-  /** Told of what the app threw; the client gets a 500. */
+  /** Called with what the app threw; the client gets a 500. */
   readonly onError: (error: unknown) => void
-  /** Told of each request that is answered without the app. */
+  /** Called for each request that is answered without the app. */
   readonly onRefused?: (refusal: Refusal, status: number, method: string | undefined) => void
 }
 
@@ -51,12 +51,12 @@ async function answer(
     end(outgoing, status)
   }
   try {
-    // Whoever speaks HTTP/0.9 would take our headers for the body.
+    // An HTTP/0.9 client would take our headers for the body.
     if (incoming.httpVersion === '0.9') return refuse('malformed', 400)
     if (incoming.rawHeaders.length > 2 * headerLines) return refuse('headers-too-large', 431)
     if (announcesTooMuch(incoming, bodyLimit)) return refuse('body-too-large', 413)
     const request = toRequest(incoming, outgoing, bodyLimit, refuse)
-    // Of a body the app sees nothing before what came together with the head is counted: it may be too long already.
+    // The app is called only after the bytes that came with the head were counted: the body may be too long already.
     if (hasBody(incoming)) await new Promise((done) => setImmediate(done))
     if (request.isAnswered) return
     await send(await handler(request), incoming, outgoing)
@@ -81,9 +81,9 @@ function toRequest(
   for (let index = 0; index + 1 < rawHeaders.length; index += 2)
     headers.append(rawHeaders[index] ?? '', rawHeaders[index + 1] ?? '')
   const absolute = /^https?:\/\//i.test(url)
-  // Of what does not begin with a slash there is `*`, which must not become part of the name before it.
+  // A target without a slash at its start, such as `*`, must not become part of the name before it.
   const path = url.startsWith('/') ? url : `/${url}`
-  // No Host, or an empty one, names nobody: what stands there must name us (imds/host.ts).
+  // A missing or empty Host is allowed; any other must be one of ours (imds/host.ts).
   const request = new Request(absolute ? url : `http://${headers.get('host') || 'localhost'}${path}`, {
     method,
     headers,
@@ -116,7 +116,7 @@ async function send(response: ResponseLike, incoming: IncomingMessage, outgoing:
   if (outgoing.destroyed || outgoing.writableEnded) return
   const bodiless = response.status === 204 || response.status === 304
   const head = incoming.method === 'HEAD'
-  // As one list, which costs less processor time than header by header.
+  // As one list, which costs less CPU time than header by header.
   const headers: string[] = []
   let hasLength = bodiless || (head && body === null)
   for (const [name, value] of response.headers) {
@@ -127,7 +127,7 @@ async function send(response: ResponseLike, incoming: IncomingMessage, outgoing:
   outgoing.writeHead(response.status, headers).end(bodiless || head ? undefined : body)
 }
 
-/** Ends with a bare status, and the connection with it: what is still under way on it cannot be trusted. */
+/** Ends with a bare status and closes the connection: nothing else on it can be trusted. */
 function end(outgoing: ServerResponse, status: number): void {
   outgoing.writeHead(status, ['Server', SERVER, 'Content-Length', '0', 'Connection', 'close']).end()
 }

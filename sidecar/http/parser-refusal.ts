@@ -1,4 +1,4 @@
-/** What node:http's parser ends before there is a request, as a reason, a status and the parser's own words. */
+/** What node:http's parser rejects before there is a request, as a reason, a status and the parser's own words. */
 import type { Refusal } from '../health/refusals.ts'
 
 /** An error of `clientError`: of llhttp (`HPE_…`), of node:http, or of the socket. */
@@ -39,7 +39,7 @@ const TLS = [0x16, 0x03] as const
 /** What to count, to log and to answer. */
 export function parserRefusal(error: ParserError): ParserRefusal {
   const { code = '', reason, rawPacket, bytesParsed = 0 } = error
-  // A newline too many, of `echo` before netcat.
+  // One newline too many, as when `echo` feeds netcat.
   if (code === 'HPE_CLOSED_CONNECTION' && rawPacket?.subarray(bytesParsed).every(isLineEnd)) return NOTHING
   if (TLS.every((byte, index) => rawPacket?.[index] === byte)) return { refusal: 'tls', status: 400 }
   const other = code.startsWith('HPE_')

@@ -1,4 +1,4 @@
-/** The HTTP server of the metadata service: limits, slow clients, malformed requests, an end without a lost answer. */
+/** The HTTP server of the metadata service: limits, slow clients, malformed requests, a shutdown that loses no answer. */
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { boundedConnections, type Connections, limitPipelining } from '../../common/connections.ts'
@@ -11,11 +11,11 @@ export const LIMITS = {
   headers: 8192,
   /** Header lines; a limit of bytes alone lets hundreds of empty ones through. SDKs send up to 15. */
   headerLines: 100,
-  /** Request bodies mean nothing to us: Ruby sends an empty form, everybody else nothing. */
+  /** Request bodies have no meaning here: Ruby sends an empty form, every other SDK nothing. */
   body: 4096,
   /**
    * Connections. Beyond the first number each answer says that it is the last one on its connection, as EC2's do, so that
-   * a pod with hundreds of workers keeps no idle ones open here; beyond the second the longest idle is ended unsaid.
+   * a pod with hundreds of workers keeps no idle ones open here; beyond the second the one that has been idle longest is closed without notice.
    */
   keptAlive: 128,
   connections: 512,
@@ -26,7 +26,7 @@ export const LIMITS = {
   requestTimeout: 10_000,
   /** Clients keep idle connections for 5 s and longer; ours close later than that. */
   keepAlive: 15_000,
-  /** How long the end waits for clients of open connections, twice, milliseconds. */
+  /** How long the shutdown waits for clients of open connections, twice, milliseconds. */
   drain: 250,
 } as const
 
@@ -40,11 +40,11 @@ export type MetadataServer = {
    * Listens on ::1 too, where the machine has it; rejects when somebody else has the port.
    */
   readonly listenIpv6: (port: number) => Promise<void>
-  /** Stops: answers what has arrived, then closes. */
+  /** Answers the requests that have arrived, then closes. */
   readonly close: () => Promise<void>
 }
 
-/** Told why an exchange ended that never reached the listener; without a status there was no answer. */
+/** Called with the reason when an exchange ends that never reached the listener; without a status there was no answer. */
 export type OnRefused = (
   refusal: Refusal,
   status: number | undefined,
@@ -83,18 +83,18 @@ export function metadataServer(listener: RequestListener, onRefused: OnRefused):
       try {
         await open('::1', port)
       } catch (error) {
-        // No IPv6 in this pod is no fault; a port taken by somebody else is.
+        // A pod may have no IPv6; a port that is taken is an error.
         if (!isMissingAddress(error)) throw error
       }
     },
     close: async () => {
       closing = true
-      // Keep-alive clients may be sending at this very moment: their next answer tells them that it is the last one.
+      // Keep-alive clients may be sending at this very moment: their next answer announces that it is the last one.
       if (connections.count() > 0) await new Promise((done) => setTimeout(done, LIMITS.drain))
-      // What has arrived by now is read and answered before the rest is closed.
+      // Requests that have arrived by now are read and answered before the rest is closed.
       for (let turns = 0; turns < 5; turns++) await new Promise((done) => setImmediate(done))
       const closed = servers.map((server) => new Promise((done) => server.close(done)))
-      // Who has sent half a request by then is not waited for.
+      // A client that has sent only half a request by then is not waited for.
       setTimeout(() => {
         for (const server of servers) server.closeAllConnections()
       }, LIMITS.drain)
@@ -133,7 +133,7 @@ function hardenedServer(
     if (outgoing === undefined) endSocket(socket as Socket, text)
     else outgoing.once('close', () => endSocket(socket as Socket, text))
   })
-  // RFC 9110 section 10.1.1 allows to answer as if there were none; node:http by itself says 417.
+  // RFC 9110 section 10.1.1 allows ignoring the expectation; node:http would answer 417.
   server.on('checkExpectation', (incoming, outgoing) => void server.emit('request', incoming, outgoing))
   server.on('connect', ({ method }, socket) => {
     onRefused('method', 405, { method })
@@ -180,7 +180,7 @@ function isMissingAddress(error: unknown): boolean {
   return code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT' || code === 'EINVAL'
 }
 
-/** Sends a last answer and lets go of the connection soon, read or not. */
+/** Sends a last answer and closes the connection soon, whether the answer was read or not. */
 function endSocket(socket: Socket, answer: string): void {
   if (!socket.writable) {
     socket.destroy()

@@ -1,5 +1,5 @@
 /**
- * The routes of the metadata service. The way of a request: `target.ts` (which path), `host.ts` (403), the session
+ * The routes of the metadata service. A request passes `target.ts` (its path), `host.ts` (403) and the session
  * token (401), then one of the routes below. Every answer comes from memory.
  */
 
@@ -17,7 +17,7 @@ import { judgeSession, parseTtl, SessionTokens } from './tokens.ts'
 import { listing, type MetadataTree } from './tree.ts'
 import { VERSION_LISTING } from './versions.ts'
 
-/** What is known of a request once it is answered; of one that did not come as far as the app, not all. */
+/** What is known of a request once it is answered; less where it did not reach the app. */
 export type Exchange = {
   readonly method?: string | undefined
   /** The path as understood; undefined where it was none. */
@@ -43,7 +43,7 @@ type AppOptions = {
   readonly tree: () => MetadataTree
   /** Answer to a self-test path, or undefined when the path is none. */
   readonly selfTest: (path: string) => string | undefined
-  /** Whether a URL is one that this process asks of itself: no exchange with the application. */
+  /** Whether this process itself asks for a URL, so that it is no exchange with the application. */
   readonly isOwn?: (url: string) => boolean
   readonly onExchange: (exchange: Exchange) => void
   readonly onError: (error: unknown) => void
@@ -114,7 +114,7 @@ export function metadataApp(options: AppOptions): Hono {
   return app
 }
 
-/** Makes a route a handler of hono's: judged before, counted and logged after. */
+/** Makes a route a handler for hono that judges the request before it, and counts and logs it afterwards. */
 function judgedBefore(
   options: AppOptions,
   tokens: SessionTokens,
@@ -122,7 +122,7 @@ function judgedBefore(
 ): (route: Route) => (c: Context) => Response {
   const { imdsTokens, clock } = options
 
-  /** What forbids an answer, or answers before any route; else how long the token still lives, if there is one. */
+  /** A refusal or an answer before any route; else how long the token still lives, if there is one. */
   const judge = (c: Context, result: TargetResult): Reply | { readonly lifetime: number | undefined } => {
     if (!hostAllowed(result.authority)) return refuse('host-foreign', 403)
     if (result.ok) {
@@ -169,7 +169,7 @@ function judgedBefore(
 
 /** A new session token, or EC2's refusal. */
 function putToken(c: Context, { slash, version }: Target, tokens: SessionTokens, now: number): Reply {
-  // EC2 refuses a trailing slash, a dated version, and whatever came through a proxy, all without a body.
+  // EC2 refuses a trailing slash, a dated version, and requests that came through a proxy, all without a body.
   if (slash || version !== 'latest') return bare(403, { refusal: 'token-path' })
   if (c.req.header('x-forwarded-for') !== undefined) return bare(403, { refusal: 'forwarded' })
   const ttl = parseTtl(c.req.header('x-aws-ec2-metadata-token-ttl-seconds'))
@@ -197,7 +197,7 @@ function withoutSlash(name: string): string {
   return name.replace(/\/$/, '')
 }
 
-/** Longest URL that is remembered: of a longer one, four kilobytes would be kept for nobody. */
+/** Longest URL that is remembered: longer ones would waste memory. */
 const MAX_REMEMBERED = 300
 
 /** Parses URLs; a request asks twice for its own, and SDKs ask for the same few ones, so the latest are kept. */

@@ -1,18 +1,18 @@
 /**
- * Which `Host` may be asked for. EC2 answers whatever stands there, and so would we, were it not for DNS rebinding: a page
- * whose name its owner lets resolve to 169.254.169.254 makes a browser in the pod a reader of the pod's credentials
- * (eks-pod-identity-agent has the same check). A browser sends the page's name, always. So what is refused is a name that
- * is not EC2's own; no Host at all, and the address itself however it is written, are in nobody's hands.
+ * Which `Host` is answered. EC2 ignores the header, and so would we if there were no DNS rebinding: a web page whose owner lets
+ * its name resolve to 169.254.169.254 would have a browser in the pod read the pod's credentials
+ * (eks-pod-identity-agent has the same check). A browser sends the page's name, always. So a name that is not
+ * EC2's own is refused; a missing Host and the address itself, in any spelling, cannot be an attacker's.
  */
 import { METADATA_ADDRESSES } from '../../common/addresses.ts'
 
-/** What nearly every request says; the rest costs more to judge. */
+/** The value of nearly every request; the others cost more to judge. */
 const USUAL: ReadonlySet<string> = new Set(METADATA_ADDRESSES.map(bracketed))
 
 /** EC2's names (scripts use the short one), all below zones that nobody can register, and loopback's. */
 const NAMES = /^(?:localhost|instance-data(?:\.ec2\.internal|\.[a-z]+-[a-z-]+-\d\.compute\.internal)?)\.?$/
 
-/** As the URL standard writes addresses, whatever they were written like. */
+/** Addresses as the URL standard spells them. */
 const ADDRESSES =
   /^(?:169\.254\.169\.254|127\.[\d.]+|\[::1\]|\[::ffff:(?:a9fe:a9fe|7f[\da-f]{2}:[\da-f]+)\])$/
 

@@ -9,7 +9,7 @@ type IamAnswer =
   | { readonly status: 200; readonly body: string; readonly modified: number | undefined }
   | { readonly status: 404 | 503 }
 
-/** What is known of the role when there are no living credentials to tell it. */
+/** What is known of the role while there are no living credentials. */
 export type KnownRole = {
   /** Text for the list: the last known one, else the annotation's. */
   readonly name: string
@@ -27,7 +27,7 @@ const LISTS = new Map([
  *
  * @param below what follows `/latest/meta-data/iam/`, decoded, without a trailing slash; empty for the directory
  * @returns 404 when the pod has no role or the name is not its role's; 503 while there are no credentials to give,
- *   never 4xx for that: SDKs take 401, 403 and 404 for something lasting
+ *   never 4xx for that: SDKs treat 401, 403 and 404 as permanent
  */
 export function answerIam(below: string, view: View, role: KnownRole): IamAnswer {
   if (view.kind === 'none') return NOT_FOUND
@@ -45,7 +45,7 @@ export function answerIam(below: string, view: View, role: KnownRole): IamAnswer
     : found(refusalDocument(role.name, view.detail, view.at), view.at)
 }
 
-/** Of credentials that are held: the same document again and again, which goes when they go. */
+/** The documents of credentials that are held, which are asked for again and again; they are dropped with the credentials. */
 const documents = new WeakMap<Credentials, { plain?: string; extended?: string }>()
 
 function rememberedDocument(credentials: Credentials, form: 'plain' | 'extended'): string {

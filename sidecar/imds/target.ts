@@ -1,7 +1,7 @@
 /**
- * Request targets: from what stands in the request line to the one path the routes know.
+ * Request targets: from the request line to the one path that the routes know.
  *
- * The reference is tolerant and so are we, because SDKs are sloppy: `//latest/…` (Java with an endpoint that ends in
+ * EC2 is tolerant and so are we, because SDKs differ: `//latest/…` (Java with an endpoint that ends in
  * a slash), trailing slashes on leaves (botocore's `placement/availability-zone/`), dated versions (cloud-init).
  */
 import { VERSIONS } from './versions.ts'
@@ -20,7 +20,7 @@ export type TargetResult = { readonly authority: string } & (
   | { readonly ok: false; readonly status: 400 | 404 | 414 }
 )
 
-/** Longest path and query looked at: a role ARN has at most 2048 characters, percent-encoding triples some. */
+/** Longest path and query that is parsed: a role ARN has at most 2048 characters, and percent-encoding triples some. */
 export const MAX_TARGET = 4096
 
 const URL_FORM = /^https?:\/\/([^/?#]*)(.*)$/is

@@ -13,7 +13,7 @@ import type { Refusal } from '../health/refusals.ts'
 export const MAX_TOKEN_TTL = 21_600
 const VERSION_BYTE = 1
 const SIGNED = 8
-/** How many tokens are remembered: more clients at a time are judged anew by the key. */
+/** How many tokens are remembered; any other is judged by the key each time. */
 const LATEST = 16
 const LENGTH = SIGNED + 32
 // The last character carries two bits: only with the other four at zero is it the one spelling of the token.
@@ -38,7 +38,7 @@ export class SessionTokens {
   readonly #keyed: ReturnType<typeof hmac.create>
   /**
    * When the latest tokens end, seconds since 1970: a client uses one for all that it asks. It is looked up by V8's seeded
-   * hash of the whole text, so that how long it takes tells nothing of how a token begins.
+   * hash of the whole text, so that the time it takes reveals nothing about a token's first characters.
    */
   readonly #latest = new BoundedMap<string, number>(LATEST)
 
@@ -57,7 +57,7 @@ export class SessionTokens {
     const end = Math.floor(now / 1000) + ttl
     bytes[0] = VERSION_BYTE
     bytes.writeUInt32BE(end, 1)
-    // Only tells tokens of one second apart; what makes a token is the key.
+    // Only makes tokens of the same second different; what protects them is the key.
     bytes.writeUIntBE(Math.floor(Math.random() * 0x1000000), 5, 3)
     bytes.set(this.#mac(bytes.subarray(0, SIGNED)), SIGNED)
     const token = `${bytes.toString('base64url')}==`
@@ -118,7 +118,7 @@ export function judgeSession(
   return lifetime === undefined ? { ok: false, refusal: 'token-invalid' } : { ok: true, lifetime }
 }
 
-/** Same bytes, in a time that does not tell where they differ. */
+/** Compares bytes in a time that does not reveal where they differ. */
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   let difference = a.length ^ b.length
   for (let index = 0; index < a.length; index++) difference |= (a[index] ?? 0) ^ (b[index] ?? 0)

@@ -1,6 +1,6 @@
 /**
- * The metadata tree: the broker's flat snapshot as EC2's directories. A snapshot is all there is; nothing is ever
- * asked of the real service.
+ * The metadata tree: the broker's flat snapshot as EC2's directories. Only the snapshot is served; the
+ * real service is never asked.
  */
 
 export type MetadataTree = {
@@ -10,7 +10,7 @@ export type MetadataTree = {
   readonly children: (path: string) => readonly string[] | undefined
 }
 
-/** Never served, whatever a snapshot says: credentials, secrets, and what lets a pod pass for its node. */
+/** Never served, whatever a snapshot says: credentials, secrets, and what would let a pod impersonate its node. */
 const NEVER = /^(?:iam|identity-credentials|user-data|dynamic\/instance-identity\/(?!document$)[^/]*)(?:\/|$)/
 
 /**

@@ -4,7 +4,7 @@
  * and nothing of it can be deleted either: a hold is bounded, and ends with the process, whose end fails the hook.
  *
  * The kubelet then starts the container again, after 10, 20, 40 s and up to five minutes, anew after ten minutes that it ran. So a
- * hold lasts as long as the gate's proof does, unless the broker tells that the pod is to stay: then it outlasts the back-off, and
+ * hold lasts as long as the gate's proof does, unless the broker says that the pod is to stay: then it outlasts the back-off, and
  * ends at once when the pod is deleted (docs/decisions/0115).
  */
 import { closeSync, openSync } from 'node:fs'
@@ -34,7 +34,7 @@ type HoldOptions = {
   readonly askPod: () => Promise<PodWord>
   readonly clock: SteadyClock
   readonly log: Logger
-  /** Told, once, why the pod cannot start; the process has to end then. */
+  /** Called once with the reason why the pod cannot start; the process has to end then. */
   readonly giveUp: (sentence: string) => void
 }
 

@@ -16,7 +16,7 @@ type StartParts = {
   readonly log: Logger
   /** One round of the proof, never rejects. */
   readonly prove?: (() => Promise<Proof>) | undefined
-  /** Told why the pod's start is not held any longer: the process has to end, so that its hook fails. */
+  /** Called with the reason when the pod's start is not held any longer: the process has to end, so that its hook fails. */
   readonly giveUp: (sentence: string) => void
 }
 

@@ -9,7 +9,7 @@ import { Problem } from '../../common/protocol.ts'
 import { checkIdentity } from '../../node-guard/broker/authenticate/identify.ts'
 import { baseOf, ofCallerArn } from '../../node-guard/broker/aws/caller-identity.ts'
 import { liveReader } from '../../node-guard/broker/kubernetes/live.ts'
-import { LONGEST_TEXT, type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
+import { MAX_TEXT, type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 
@@ -160,7 +160,7 @@ test('a list takes away what is not on it, and tells of each once', () => {
 })
 
 test('of a long annotation or env entry nothing is kept, and no pod has an identity by it', () => {
-  const long = 'x'.repeat(LONGEST_TEXT + 1)
+  const long = 'x'.repeat(MAX_TEXT + 1)
   const record = (annotation: string, env: string) => {
     const { metadata, spec } = object('a')
     const sidecar = {
@@ -192,7 +192,7 @@ test('of a long annotation or env entry nothing is kept, and no pod has an ident
   ] as const) {
     const pod = record(annotation, env)
     assert.match(code(pod), /^identity-changed annotation role of pod n\/a /)
-    assert.ok(JSON.stringify(pod).length < 2 * LONGEST_TEXT + 1000)
+    assert.ok(JSON.stringify(pod).length < 2 * MAX_TEXT + 1000)
   }
   assert.match(code(record(long, long)), /longer than 2048 characters/)
 })

@@ -91,7 +91,9 @@ describe('the node around the guard', needsNamespaces(), () => {
       'kube2iam-or-kiam',
     ])
     assert.equal(await guard?.metric('leftover_rules'), 3)
-    assert.ok(guard?.logs.some(({ msg }) => msg === 'rules of kube2iam or kiam found'))
+    await until('it is logged', () =>
+      Boolean(guard?.logs.some(({ msg }) => msg === 'rules of kube2iam or kiam found')),
+    )
     for (const { remove } of leftovers) await node.must('node', ['sh', '-c', remove])
     await guard?.end('SIGTERM')
     await (await start([], ADMIN_AND_RAW)).becomes('ready')

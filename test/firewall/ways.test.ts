@@ -34,7 +34,7 @@ test('before ip has told anything, and while it cannot, the default routes stay 
   assert.deepEqual(ways.known(), { uplinks: ['eth0'], inner: [], outer: [] })
   assert.match(
     ways.detail() ?? '',
-    /^the node's interfaces could not be looked at.*ip cannot be run.*use the pod2iam image/,
+    /^the node's interfaces could not be read.*ip cannot be run.*use the pod2iam image/,
   )
   assert.equal(told.length, 1)
   assert.equal(await ways.look(), false)

@@ -233,7 +233,7 @@ describe('the watch', () => {
     const seen = reports.length
     await until(() => reports.length > seen)
     assert.deepEqual([warnings.length, new Set(reports).size], [1, 2])
-    assert.match(warnings[0] ?? '', /more pods than the watch has room for.* injection goes on/)
+    assert.match(warnings[0] ?? '', /more pods than the watch has room for.* injection is not affected/)
     for (const name of ['a', 'x', 'y']) await api.admin.delete('pods', name, 'few', { gracePeriodSeconds: 0 })
     for (const name of ['b', 'c', 'd', 'z'])
       await api.admin.patch('pods', name, 'few', { metadata: { labels: { n: '1' } } })

@@ -14,7 +14,7 @@ type RefusalLog = {
 
 const REPEAT_MS = 10 * 60_000
 const MAX_KNOWN = 1024
-/** Lines that may be written, whoever causes them. */
+/** Lines in all, for all pods and peers. */
 const PER_SECOND = 1
 const BURST = 100
 
@@ -23,12 +23,12 @@ const BURST = 100
  * Beyond a line per second they are only counted, in `notLogged` of the next. Those of known pods are audit lines.
  */
 export function refusalLog(log: Logger, clock: Clock): RefusalLog {
-  // By who and code: the sentence may be the sender's to vary.
-  const told = new BoundedMap<string, number>(MAX_KNOWN)
+  // By sender and code, since a sender may be able to vary the sentence.
+  const logged = new BoundedMap<string, number>(MAX_KNOWN)
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   let notLogged = 0
 
-  const tell = (
+  const write = (
     who: string,
     message: string,
     fields: LogFields,
@@ -36,11 +36,11 @@ export function refusalLog(log: Logger, clock: Clock): RefusalLog {
   ): void => {
     const key = `${who} ${code}`
     const line = { ...fields, code, detail }
-    const at = told.get(key)
-    // What is told again is not an audit line again.
+    const at = logged.get(key)
+    // A repetition is not another audit line.
     if (at !== undefined && clock.now() - at < REPEAT_MS) log.debug(message, { ...line, audit: undefined })
     else if (bucket.take()) {
-      told.set(key, clock.now())
+      logged.set(key, clock.now())
       log.warn(message, notLogged > 0 ? { ...line, notLogged } : line)
       notLogged = 0
     } else {
@@ -50,8 +50,8 @@ export function refusalLog(log: Logger, clock: Clock): RefusalLog {
   }
   return {
     refused: (pod, problem) =>
-      tell(pod.uid, 'credentials refused', { audit: true, pod: podName(pod), uid: pod.uid }, problem),
-    // No audit line: whoever reaches the port can have it written, and push out those that are.
-    rejected: (peer, problem) => tell(`peer ${peer}`, 'request rejected', { peer }, problem),
+      write(pod.uid, 'credentials refused', { audit: true, pod: podName(pod), uid: pod.uid }, problem),
+    // No audit line: anybody who reaches the port can cause it, and would push audit lines out.
+    rejected: (peer, problem) => write(`peer ${peer}`, 'request rejected', { peer }, problem),
   }
 }

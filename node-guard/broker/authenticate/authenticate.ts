@@ -56,7 +56,7 @@ export function authenticator(options: AuthenticateOptions): Authenticate {
     peer: string | undefined,
   ) => {
     if (judgePeer(seen, peer) === 'match') return seen
-    // The watch may lag, also behind a pod whose sandbox was made anew and has another address.
+    // The watch may lag, also for a pod whose sandbox was recreated with another address.
     const pod = isFresh ? seen : await reads.pod(claims)
     if (!pod) throw unknown(claims)
     checkAll(pod, claims)

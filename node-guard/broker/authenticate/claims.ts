@@ -11,14 +11,13 @@ export type PodClaims = {
   readonly nodeName: string | undefined
 }
 
-// Namespaces and service accounts are DNS labels and subdomains, pod names subdomains: what is none of these never
-// reaches a URL or a log.
+// Namespaces are DNS labels, service accounts and pod names are DNS subdomains: nothing else ever reaches a URL or a log.
 const NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/
 const UID = /^[\w-]{1,64}$/
 
 /**
  * The `kubernetes.io` claims of a verified token. Pod name and uid are mandatory: `kubectl create token
- * --audience pod2iam` makes valid tokens without them, for whoever may create tokens.
+ * --audience pod2iam` makes valid tokens without them, for anybody who may create tokens.
  *
  * @throws {Problem} `token-invalid`
  */

@@ -1,7 +1,7 @@
 import { identityOfAnnotations, sameIdentity } from '../../../common/identity.ts'
 import { KEYS } from '../../../common/keys.ts'
 import { Problem } from '../../../common/protocol.ts'
-import { hasEnded, isLeftAlone, isTooLong, LONGEST_TEXT, type PodRecord, podName } from '../kubernetes/pod.ts'
+import { hasEnded, isLeftAlone, isTooLong, MAX_TEXT, type PodRecord, podName } from '../kubernetes/pod.ts'
 import type { PodClaims } from './claims.ts'
 
 /**
@@ -70,10 +70,10 @@ export function checkIdentity(pod: PodRecord, roleKey: string): void {
   if (long)
     throw new Problem(
       'identity-changed',
-      `annotation ${long[0]} of pod ${podName(pod)} is longer than ${LONGEST_TEXT} characters, which is not compared with what it was: ` +
+      `annotation ${long[0]} of pod ${podName(pod)} is longer than ${MAX_TEXT} characters, which is not compared with what it was: ` +
         'shorten it in the pod’s template',
     )
-  // No key differs, but the source does: the metadata-only switch was turned.
+  // No key differs, but the source does: the metadata-only annotation was changed.
   const keys = parts.filter(([, then, now]) => then !== now).map(([key]) => key)
   throw new Problem(
     'identity-changed',

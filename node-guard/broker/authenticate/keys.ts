@@ -13,22 +13,22 @@ import { tokenBucket } from '../../../common/token-bucket.ts'
 export type SigningKeys = {
   /** Finds the key of a token, and the issuer tokens must name; undefined while none is known. */
   readonly current: () => { readonly issuer: string; readonly key: JWTVerifyGetKey } | undefined
-  /** A token names a key that is not in the set: fetches again, unless that was done too often of late. True when it fetched. */
+  /** A token names a key that is not in the set: fetches again, unless that was done too often recently. True when it fetched. */
   readonly unknownKey: () => Promise<boolean>
   readonly stop: () => void
 }
 
 const REFRESH_MS = 5 * 60_000
-/** Fetches that unknown keys may cause: anybody can name one. */
+/** Fetches caused by unknown keys, which anybody can name in a token. */
 const UNKNOWN_PER_SECOND = 0.1
 const UNKNOWN_BURST = 3
 const RETRY = { base: 500, cap: 60_000 }
-/** How long a set is believed without news: longer than outages of a control plane, shorter than a forgotten node. */
+/** How long a set is used without a fresh one: longer than an outage of the control plane, not for ever on a forgotten node. */
 const MAX_AGE_MS = 24 * 3_600_000
 const MAX_KEYS = 64
 
 /**
- * Fetches the keys now and every five minutes. A fresh set replaces the old one whole, so that removed keys stop working.
+ * Fetches the keys now and every five minutes. A fresh set replaces the old one completely, so that removed keys stop working.
  *
  * @param issuer given by the operator, else discovered
  */
@@ -50,7 +50,7 @@ export function signingKeys(
         issuer ?? kube.get('/.well-known/openid-configuration').then(issuerOf),
       ])
       const text = JSON.stringify([set, discovered])
-      // The same set keeps its imported keys.
+      // An unchanged set keeps its imported keys.
       if (known?.text === text) known.at = clock.now()
       else known = { issuer: discovered, key: createLocalJWKSet(set), at: clock.now(), text }
       failures = 0

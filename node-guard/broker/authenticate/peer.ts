@@ -4,7 +4,7 @@ import { hasEnded, type PodRecord } from '../kubernetes/pod.ts'
 /** How long the kubelet may take to report a pod's addresses (kubernetes#39113: minutes). */
 const YOUNG_MS = 5 * 60_000
 
-/** `unknown` (no address reported) and `mismatch` deserve a live read before they count. */
+/** Before `unknown` (no address reported) or `mismatch` counts, the pod is read again. */
 type PeerJudgement = 'match' | 'mismatch' | 'unknown'
 
 /** Step 5: whether a request comes from an address of the pod. Defence in depth: the token is the identity. */
@@ -31,13 +31,13 @@ export function isOthers(
   if (among(own) || among(pod.hostIPs)) return true
   for (const other of pods) {
     if (among(other.hostIPs)) return true
-    // The address of a pod that has ended is given to the next, while its status still says it.
+    // The address of a pod that has ended may already be another's, while its status still shows it.
     if (other.uid !== pod.uid && !hasEnded(other) && among(other.podIPs)) return true
   }
   return false
 }
 
-/** Whether a pod without reported address is so young that the kubelet may not have got round to it. */
+/** Whether a pod without reported address is so young that the kubelet may not have reported it yet. */
 export function isYoung(pod: PodRecord, now: number): boolean {
   const age = now - pod.createdAt
   return age >= -YOUNG_MS && age < YOUNG_MS

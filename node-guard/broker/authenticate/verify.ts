@@ -4,7 +4,7 @@ import { Problem } from '../../../common/protocol.ts'
 import { type PodClaims, podClaims } from './claims.ts'
 import type { SigningKeys } from './keys.ts'
 
-/** What Kubernetes signs with (kube-apiserver's and external signers'). An allow-list: `none` and HS256 are what attackers send. */
+/** What Kubernetes signs with (kube-apiserver's and external signers'). An allow-list, since attackers send `none` and HS256. */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512']
 const TOLERANCE_SECONDS = 5
 const MAX_TOKEN = 8192
@@ -13,7 +13,7 @@ const MAX_TOKEN = 8192
 export type VerifyToken = (authorization: string | undefined) => Promise<PodClaims>
 
 /**
- * Step 1 and 2 of "who is asking": signature, issuer, audience, times, claims.
+ * Steps 1 and 2: signature, issuer, audience, times, claims.
  *
  * @param audience what the token must be meant for
  */
@@ -57,7 +57,7 @@ function bearer(authorization: string | undefined): string {
   return token
 }
 
-/** jose's reasons, without a word of the token's content. */
+/** jose's reasons, without anything of the token's content. */
 function reason(error: unknown, audience: string): string {
   if (error instanceof errors.JWTExpired) return 'it has expired; read the token file again'
   if (error instanceof errors.JWTClaimValidationFailed) {

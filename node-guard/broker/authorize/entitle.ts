@@ -77,7 +77,7 @@ export function entitle(
   if (node.own.some((own) => isRole(role, own)))
     throw refused(pod, `${quote(role.arn)} is the node’s own role, which no pod may have`)
   const judgement = judgeRole(role, namespace, { ...settings.policy, base: node.base })
-  if (!judgement.allowed) throw refused(pod, judgement.detail)
+  if (!judgement.ok) throw refused(pod, judgement.detail)
   const externalId = pod.identity?.externalId || undefined
   const unfit = whyNotExternalId(externalId, namespace)
   if (unfit) throw refused(pod, unfit)
@@ -94,7 +94,7 @@ export function entitle(
   }
 }
 
-/** Which role the pod asks for, as text. Where nobody names one there is none: never a fallback out of ignorance. */
+/** Which role the pod asks for, as text. Without a name or a default there is none: missing knowledge never leads to a fallback. */
 function roleReference(
   pod: PodRecord,
   namespace: NamespaceRecord,
@@ -127,7 +127,7 @@ function nameSession(pod: PodRecord, settings: EntitlementSettings): string {
   return sharedSessionName(settings.nodeName)
 }
 
-/** Names as EKS Pod Identity gives them, so that policies carry over. */
+/** The names that EKS Pod Identity uses, so that existing policies still apply. */
 function sessionTags(pod: PodRecord, clusterName: string | undefined): SessionTag[] {
   return [
     ...(clusterName ? [{ Key: 'eks-cluster-name', Value: clusterName }] : []),

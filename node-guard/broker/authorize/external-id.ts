@@ -6,7 +6,7 @@ const EXTERNAL_ID = /^[\w+=,.@:/-]{2,1224}$/
 
 /**
  * Why a pod's external id may not be used, or undefined when it may. The value itself is never part of the
- * sentence: it is half a secret.
+ * sentence: it is treated as a secret.
  *
  * @param externalId the pod's annotation; empty counts as absent, as in kube2iam
  * @param namespace name and annotations of the pod's namespace

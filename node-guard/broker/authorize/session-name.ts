@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-const MAX = 64
+const MAX_LENGTH = 64
 const TAIL_HEX = 20 // 80 bits
 
 /**
@@ -24,7 +24,7 @@ export function sharedSessionName(nodeName: string): string {
 
 function fit(text: string, identity: readonly string[]): string {
   const legal = text.replace(/[^A-Za-z0-9_+=,.@-]/g, '-')
-  if (legal === text && text.length <= MAX) return text
+  if (legal === text && text.length <= MAX_LENGTH) return text
   const hash = createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, TAIL_HEX)
-  return `${legal.slice(0, MAX - TAIL_HEX - 1)}-${hash}`
+  return `${legal.slice(0, MAX_LENGTH - TAIL_HEX - 1)}-${hash}`
 }

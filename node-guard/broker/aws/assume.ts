@@ -6,7 +6,7 @@ import { classifyStsError, type StsFailure } from './classify.ts'
 import type { Session, Sts } from './sts-client.ts'
 
 /**
- * One issuance with the two remedies that need nobody's help.
+ * One issuance, with the two remedies that the broker can apply by itself.
  *
  * @param isWanted whether the request is still granted; asked right before each call, when it is known who makes it
  * @throws what STS threw last
@@ -15,20 +15,20 @@ export type Assume = (request: SessionRequest, isWanted?: () => boolean) => Prom
 
 /** Limit for sessions assumed with credentials that are themselves of an assumed role, as the node's are. */
 const CHAINING_SECONDS = 3600
-const REMEMBERED_ROLES = 1024
-/** Clocks that are apart by less are taken for equal: calls take seconds, and the SDK notices four minutes. */
+const MAX_SHORTENED = 1024
+/** Clocks that differ by less count as equal: calls take seconds, and the SDK notices differences from four minutes on. */
 const SAME_TIME_MS = 120_000
 
 /**
  * AssumeRole, with these remedies: longer than an hour refused for chaining → an hour, remembered for the role; the node's
  * credentials refused → fetched again, once.
  *
- * The end of a session is told as the node's clock will have it. Where that is wrong by hours, AWS's own word would make the
- * session look expired, or good for hours after it is; broker, sidecars and the SDKs of the pods all go by this clock.
+ * The end of a session is converted to the node's clock, by which broker, sidecars and the SDKs of the pods all go. Where that clock
+ * is wrong by hours, AWS's own date would make the session look expired, or valid for hours after its end.
  *
- * @param onCall told of every call's outcome
- * @param follow learns who the caller is, where its credentials are others, and has all grants judged anew: before each call, so
- * that STS is not asked for what is no longer granted, the role that is now the node's own first of all
+ * @param onCall called with every call's outcome
+ * @param follow called before each call: where the credentials in use have changed it learns whose they are and has all grants
+ * judged again, so that STS is never asked for what is no longer granted, above all for what is now the node's own role
  */
 export function assumer(
   sts: Sts,
@@ -36,7 +36,7 @@ export function assumer(
   follow: () => Promise<void> = async () => {},
   clock: Pick<Clock, 'now'> = systemClock,
 ): Assume {
-  const shortened = new BoundedMap<string, true>(REMEMBERED_ROLES)
+  const shortened = new BoundedMap<string, true>(MAX_SHORTENED)
 
   const call = async (request: SessionRequest, isWanted: () => boolean): Promise<Session> => {
     await follow()

@@ -1,6 +1,6 @@
 /**
  * Classes of STS failures: who has to do something, and how long to wait before asking again
- * (reference: STS API "Errors", IAM troubleshooting "role chaining").
+ * (AWS documentation: STS API reference, "Errors"; IAM user guide, "Troubleshoot IAM roles", on role chaining).
  */
 import { messageOf } from '../../../common/errors.ts'
 

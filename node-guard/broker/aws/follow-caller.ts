@@ -1,4 +1,4 @@
-/** Who the broker is can change under it: another instance profile is attached, or its credentials come from elsewhere. */
+/** The broker's own identity can change while it runs: another instance profile is attached, or its credentials come from elsewhere. */
 
 import { pause } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
@@ -10,10 +10,10 @@ import type { AwsNode } from './learn-node.ts'
 const LOOK_MS = 5 * 60_000
 
 /**
- * Keeps what is known of the caller true.
+ * Keeps the caller's identity up to date.
  *
  * @param learned as it was at first
- * @param onChange told of the node as it is now, whenever its caller is another
+ * @param onChange called with the node as it is now, whenever its caller is another
  * @returns to be called before STS is: learns the caller anew when the credentials in use are others; throws when that
  * cannot be done
  */
@@ -25,6 +25,7 @@ export function followCaller(
 ): () => Promise<void> {
   let node = learned
   let flight: Promise<void> | undefined
+  let profile: string | undefined
 
   const learn = async () => {
     const { caller: before } = node
@@ -40,7 +41,7 @@ export function followCaller(
     })
     await flight
   }
-  /** A new profile's credentials are used when the old ones end, hours later; until then its role is the node's already. */
+  /** A new profile's credentials are used only when the old ones end, hours later, but its role is already the node's own. */
   const look = async () => {
     const name = await instanceRoleName(imds)
     if (name === undefined || name === profile) return
@@ -48,7 +49,6 @@ export function followCaller(
     await follow()
     profile = name
   }
-  let profile: string | undefined
   const run = async () => {
     profile = await instanceRoleName(imds)
     while (!signal.aborted) {

@@ -9,14 +9,14 @@ export type Session = {
   readonly secretAccessKey: string
   readonly sessionToken: string
   readonly expiration: number
-  /** What AWS's clock said at the answer, as far as that is known. */
+  /** AWS's time when it answered, where that is known. */
   readonly awsNow?: number
 }
 
 export type Sts = {
   /** @throws what the SDK throws; `classifyStsError` reads it */
   readonly assumeRole: (request: SessionRequest) => Promise<Session>
-  /** ARN of whoever the credentials belong to. */
+  /** ARN of the identity that the credentials belong to. */
   readonly callerArn: () => Promise<string>
   /** Access key id of the credentials in use: fetches them where there are none. */
   readonly accessKeyId: () => Promise<string>

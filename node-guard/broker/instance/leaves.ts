@@ -1,12 +1,12 @@
 /**
- * What pods are told of the node by default: every leaf of EC2's metadata that is no secret and nobody else's identity. `docs/metadata.md`
+ * What pods see of the node's metadata by default: every leaf of EC2's metadata that is no secret and nobody else's identity. `docs/metadata.md`
  * says of each why, and who reads it; a test compares the two.
  */
 
-/** Judges the text of a leaf: what may be told of it, or undefined where it does not look like what EC2 has there. */
+/** Judges the text of a leaf: what of it is served, or undefined where it does not look like what EC2 has there. */
 export type Form = (text: string) => string | undefined
 
-const LONGEST = 16 * 1024
+const MAX_LENGTH = 16 * 1024
 
 const form =
   (pattern: RegExp, longest = 255): Form =>
@@ -14,21 +14,21 @@ const form =
     text.length <= longest && pattern.test(text) ? text : undefined
 
 const id = form(/^[a-z]+-[\da-z]+$/)
-const ids = form(/^[a-z]+-[\da-z]+(?:\n[a-z]+-[\da-z]+)*$/, LONGEST)
+const ids = form(/^[a-z]+-[\da-z]+(?:\n[a-z]+-[\da-z]+)*$/, MAX_LENGTH)
 const whole = form(/^\d{1,12}$/)
 /** Empty where the VPC has no names: `public-hostname`. */
 const word = form(/^[\x21-\x7e]*$/)
 /** With blanks: a VPC of several domain names has several in `local-hostname`. */
 const line = form(/^[\x20-\x7e]*$/, 1024)
-const lines = form(/^[\x20-\x7e\n]*$/, LONGEST)
+const lines = form(/^[\x20-\x7e\n]*$/, MAX_LENGTH)
 const address = form(/^[\da-f.:]+$/i)
 /** Of blocks, too. */
-const addresses = form(/^[\da-f.:/]+(?:\n[\da-f.:/]+)*$/i, LONGEST)
+const addresses = form(/^[\da-f.:/]+(?:\n[\da-f.:/]+)*$/i, MAX_LENGTH)
 /** The first is the interface's own; what follows are, with the AWS VPC CNI, the addresses of the node's other pods. */
 const firstAddress: Form = (text) => address(text.split('\n', 1)[0] ?? '')
 
 const json: Form = (text) => {
-  if (text.length > LONGEST) return undefined
+  if (text.length > MAX_LENGTH) return undefined
   try {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null ? text : undefined
@@ -38,7 +38,7 @@ const json: Form = (text) => {
 }
 
 /** Any text in any language, such as a tag's value, but no control character beside tab and newline. */
-export const anyText: Form = form(/^[^\u0000-\u0008\u000b-\u001f\u007f]*$/, LONGEST)
+export const anyText: Form = form(/^[^\u0000-\u0008\u000b-\u001f\u007f]*$/, MAX_LENGTH)
 
 const INTERFACE = 'meta-data/network/interfaces/macs/*'
 
@@ -101,7 +101,7 @@ const PATTERNS = Object.entries(LEAVES).map(([path, judge]) => ({ names: path.sp
 
 const fits = (pattern: string | undefined, name: string) => pattern === '*' || pattern === name
 
-/** The form of a leaf that is told by default, or undefined. */
+/** The form of a leaf that is served by default, or undefined. */
 export function formOf(path: string): Form | undefined {
   const names = path.split('/')
   return PATTERNS.find(
@@ -111,7 +111,7 @@ export function formOf(path: string): Form | undefined {
 }
 
 /**
- * What may lie in a directory by the table alone: names that are written there, directories with a slash. Empty where nothing told by
+ * What may lie in a directory by the table alone: names that are written there, directories with a slash. Empty where nothing served by
  * default lies below it.
  *
  * @param directory with its slash

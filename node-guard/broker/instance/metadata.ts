@@ -10,14 +10,14 @@ import { anyText, type Form, formOf, knownNames } from './leaves.ts'
 const FORBIDDEN = /^\/*(?:iam|identity-credentials|user-data|dynamic|api)(?:\/|$)/
 const PREFIX = /^[a-z0-9-]+(?:\/[a-z0-9-]+)*\/?$/
 
-/** News that must not be late: a spot instance is gone two minutes after its notice. */
+/** Notices that must not be late: a spot instance is gone two minutes after its notice. */
 const NEWS = /^(?:spot|events|autoscaling)(?:\/|$)/
 
 /** What is read together, how often in seconds, and the most that is taken: texts, and bytes of JSON. */
 export type Part = {
   /** Paths below `/latest/`; with a slash at the end, all that lies below. */
   readonly roots: readonly string[]
-  /** The form of a leaf that may be told. */
+  /** The form of a leaf that pods may see. */
   readonly formOf: (path: string) => Form | undefined
   readonly seconds: number
   readonly entries: number
@@ -84,7 +84,7 @@ export function partsOf(allowed: readonly string[]): readonly Part[] {
 export type Reading = {
   /** Path below `meta-data/` (or `dynamic/…`) → text. */
   readonly values: MetadataBody
-  /** What is there and not told: of another form than EC2 documents, or beyond the bounds. */
+  /** What is there but not served: of another form than EC2 documents, or beyond the bounds. */
   readonly leftOut: readonly string[]
   /** The first failure, as thrown: there may be more than `values`. */
   readonly failure?: unknown

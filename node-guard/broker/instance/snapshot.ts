@@ -1,4 +1,4 @@
-/** The metadata snapshot that pods are told, kept fresh: each part of it as often as it may change. */
+/** The metadata snapshot that pods see, kept fresh: each part of it is read as often as it may change. */
 
 import { backoff } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
@@ -12,19 +12,19 @@ export type Metadata = {
   /** The last snapshot; what the settings alone say until there is one. */
   readonly current: () => MetadataBody
   /**
-   * Resolves when the first reading is over, five seconds after its start at the latest: a sidecar keeps for minutes what it is told
-   * before.
+   * Resolves when the first reading is over, five seconds after its start at the latest: a sidecar keeps for minutes what it is
+   * answered before.
    */
   readonly tried: Promise<void>
 }
 
 const RETRY_MS = 500
 /** Where nothing was read. */
-const LONGEST_RETRY_MS = 30_000
+const MAX_RETRY_MS = 30_000
 /** Paths in one log line. */
-const MOST_NAMED = 20
+const MAX_NAMED = 20
 /** A reading is many questions, each of which may take seconds; sidecars wait ten for their answer. */
-const LONGEST_WAIT_MS = 5000
+const MAX_WAIT_MS = 5000
 
 /** Reads the metadata snapshot again and again. What a reading fails to get is kept from the one before: hardly any of it ever changes. */
 export function metadata(
@@ -35,7 +35,7 @@ export function metadata(
   const known: MetadataBody = settings.region ? { 'placement/region': settings.region } : {}
   const parts = partsOf(settings.allowed).map((part) => keepReading(imds, part, deps))
   const first = Promise.withResolvers<void>()
-  const stopWaiting = deps.clock.after(LONGEST_WAIT_MS, first.resolve)
+  const stopWaiting = deps.clock.after(MAX_WAIT_MS, first.resolve)
   void Promise.all(parts.map(({ tried }) => tried)).then(() => {
     stopWaiting()
     first.resolve()
@@ -49,7 +49,7 @@ export function metadata(
 function keepReading(imds: Imds, part: Part, deps: Omit<Deps, 'kube'>) {
   const { clock, signal } = deps
   const first = Promise.withResolvers<void>()
-  const say = sayings(deps)
+  const logReading = readingLog(deps)
   let values: MetadataBody = {}
   let failures = 0
   /** Takes what was read; milliseconds until the next reading. */
@@ -63,16 +63,16 @@ function keepReading(imds: Imds, part: Part, deps: Omit<Deps, 'kube'>) {
     }
     failures++
     values = { ...values, ...reading.values }
-    // What was read in part is asked for again before it is told.
+    // What was read in part is asked for again before it is served.
     const nothing = Object.keys(reading.values).length === 0
     if (nothing) first.resolve()
-    return backoff(failures, { base: RETRY_MS, cap: nothing ? LONGEST_RETRY_MS : regular })
+    return backoff(failures, { base: RETRY_MS, cap: nothing ? MAX_RETRY_MS : regular })
   }
   const run = async () => {
     while (!signal.aborted) {
       const reading = await readPart(imds, part)
       const next = take(reading)
-      say(reading, failures)
+      logReading(reading, failures)
       await pause(clock, next, signal)
     }
   }
@@ -80,18 +80,18 @@ function keepReading(imds: Imds, part: Part, deps: Omit<Deps, 'kube'>) {
   return { values: () => values, tried: first.promise }
 }
 
-/** What the log says of readings: of failures that go on, and once of texts that pods are not told. */
-function sayings({ log }: Pick<Deps, 'log'>) {
-  let said = ''
+/** What the log says of readings: failures that go on, and once the texts that are not served. */
+function readingLog({ log }: Pick<Deps, 'log'>) {
+  let logged = ''
   return ({ failure, leftOut }: Reading, failures: number) => {
     if (failure !== undefined) {
       const error = messageOf(failure)
       log[failures === 3 ? 'warn' : 'debug']('the node’s metadata could not be read', { error })
       return
     }
-    const paths = leftOut.slice(0, MOST_NAMED).join(' ')
-    if (paths !== said && paths !== '')
-      log.warn('metadata of an unexpected form or beyond the bounds is not told to pods', { paths })
-    said = paths
+    const paths = leftOut.slice(0, MAX_NAMED).join(' ')
+    if (paths !== logged && paths !== '')
+      log.warn('metadata of an unexpected form or beyond the bounds is not served to pods', { paths })
+    logged = paths
   }
 }

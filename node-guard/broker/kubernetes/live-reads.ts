@@ -1,4 +1,4 @@
-/** What live reads bring, and what of it is remembered: never anything older than the watch's last word. */
+/** Live reads of pods and namespaces, and what is remembered of them: never anything older than the watch's latest news. */
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
 import type { PodClaims } from '../authenticate/claims.ts'
@@ -16,7 +16,7 @@ export type LiveReads = {
   /** The pod of a token as it is now; undefined when it is gone or another has its name. @throws {Problem} `busy` */
   readonly pod: (claims: PodClaims) => Promise<PodRecord | undefined>
   /**
-   * A namespace as it is now: its label may be younger than the watch's last word, or gone since it was read. Undefined where there
+   * A namespace as it is now: its label may be newer than the watch's latest news, or gone since it was read. Undefined where there
    * is none. @throws {Problem} `busy`
    */
   readonly namespace: (name: string) => Promise<NamespaceRecord | undefined>
@@ -59,9 +59,9 @@ export function liveReads(deps: {
       pods.forget(podUid)
       return undefined
     }
-    // Of one that has ended the watch would never say that it is gone.
+    // The watch would never report that one that has ended is gone.
     if (found.nodeName === nodeName && !hasEnded(found)) pods.learn(found, word)
-    // A pod that is bound to a node stays there, and one that has ended has.
+    // A pod never changes its node, and one that has ended stays ended.
     else if (found.nodeName !== '') miss(podUid, found)
     return found
   }

@@ -1,6 +1,6 @@
 /**
  * Live reads for when the watch lags: a pod that asks before its event has arrived. Rate-limited for the node and
- * for each namespace, so that no pod can make the broker press the API server; beyond the node's limit namespaces take turns, so
+ * for each namespace, so that no pod can make the broker put load on the API server; beyond the node's limit namespaces take turns, so
  * that no tenant starves the others.
  */
 
@@ -16,7 +16,7 @@ export type LiveReader = {
   /**
    * The object at `path` as it is now, or undefined where there is none.
    *
-   * @param asker who wants it: an answer given to another asker is not reused, it may be older than this one
+   * @param asker an answer is only reused for the same asker, since it may be older than another one's request
    * @param namespace whose share of the reads it takes
    * @throws {Problem} `busy` when the limit is reached or the API server gives no answer
    */
@@ -28,7 +28,7 @@ const BURST = 50
 const NAMESPACE_PER_SECOND = 2
 const NAMESPACE_BURST = 20
 const MAX_NAMESPACES = 1024
-/** A sidecar's patience is ten seconds. */
+/** A sidecar waits ten seconds for its answer. */
 const MAX_WAIT_MS = 3000
 /** An answer is good for this long: a pod that asks again at once gets the same. */
 const MEMORY_MS = 1000

@@ -19,7 +19,7 @@ const POLICY_KEYS: readonly string[] = [
   KEYS.allowedExternalIds,
 ]
 
-/** Only namespaces that carry our label are watched: the others' number costs a node nothing. */
+/** Only namespaces that carry our label are watched: however many others there are, they cost a node nothing. */
 export const NAMESPACES_QUERY = { labelSelector: KEYS.injection }
 
 /** Projects a namespace as the API server sends it. Never throws. */
@@ -40,23 +40,23 @@ export type Namespaces = {
   readonly get: (name: string) => NamespaceRecord | undefined
   /** @param onChange called for every namespace whose policy may have changed, also by its disappearance */
   readonly subscribe: (onChange: (name: string) => void) => void
-  /** Stands for the watch's last word about a namespace; another number means that it said something in between. */
+  /** The count at the watch's latest news of a namespace; another number means that there was news in between. */
   readonly word: (name: string) => number
   /**
-   * Takes in what a live read brought, for half a minute: by then the watch knows better. Not where the watch has said something
-   * since `word`, which was the last one when the read began.
+   * Keeps what a live read brought for half a minute, by when the watch has it, too; unless the watch has had news of the namespace
+   * since `word`, the count when the read began.
    */
   readonly learn: (namespace: NamespaceRecord, word: number) => void
 }
 
 const LEARNED_MS = 30_000
-const REMEMBERED_WORDS = 1024
+const MAX_WORDS = 1024
 
 export function namespaceStore(clock: Clock): Namespaces {
   const listeners: ((name: string) => void)[] = []
   const byName = new Map<string, NamespaceRecord>()
   const learned = new Map<string, NamespaceRecord>()
-  const words = wordsOfWatch(REMEMBERED_WORDS)
+  const words = wordsOfWatch(MAX_WORDS)
   const changed = (name: string) => {
     for (const onChange of listeners) onChange(name)
   }
@@ -100,7 +100,7 @@ export function namespaceStore(clock: Clock): Namespaces {
       if (words.last(name) !== word) return
       learned.set(name, namespace)
       clock.after(LEARNED_MS, () => {
-        // What was learned later stays for its own time.
+        // A later read's result stays for its own half minute.
         if (learned.get(name) === namespace) learned.delete(name)
       })
     },

@@ -28,18 +28,18 @@ export type PodRecord = {
 
 /**
  * Characters kept of a text that says who a pod is: AWS takes role ARNs of 2048 and external ids of 1224. Tenants write these
- * texts; whole, a node's pods could fill the broker's memory with them.
+ * texts: kept whole, they could fill the broker's memory.
  */
-export const LONGEST_TEXT = 2048
-/** Stand for longer texts. Nobody can write them, and they differ, so that no pod has an identity by them. */
+export const MAX_TEXT = 2048
+/** Placeholders for longer texts. Nobody can write them, and they differ, so that such a pod has no valid identity. */
 const TOO_LONG = { annotation: `too long: ${randomUUID()}`, env: `too long: ${randomUUID()}` }
 
-/** Whether an annotation was longer than {@link LONGEST_TEXT}. */
+/** Whether an annotation was longer than {@link MAX_TEXT}. */
 export const isTooLong = (annotation: string | undefined) => annotation === TOO_LONG.annotation
 
 /**
- * Whether the pod says that the injector leaves it alone: `pod2iam.dev/inject: "false"`, or a value that no admission lets pass. A
- * sidecar of ours in it can only be forged.
+ * Whether the pod says that the injector leaves it alone: `pod2iam.dev/inject: "false"`, or a value that no admission accepts. A
+ * sidecar of ours in such a pod can only be forged.
  */
 export const isLeftAlone = ({ annotations }: Pick<PodRecord, 'annotations'>) =>
   ![undefined, 'metadata'].includes(annotations[KEYS.inject])
@@ -88,7 +88,7 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
 }
 
 function bounded<T extends string | undefined>(text: T, marker: string): T | string {
-  return text && text.length > LONGEST_TEXT ? marker : text
+  return text && text.length > MAX_TEXT ? marker : text
 }
 
 function boundedIdentity(identity: PodIdentity | undefined): PodIdentity | undefined {
@@ -102,7 +102,7 @@ function boundedIdentity(identity: PodIdentity | undefined): PodIdentity | undef
   }
 }
 
-/** The one address alone is what API servers before dual-stack wrote. */
+/** API servers before dual-stack wrote only the single address. */
 function addresses(many: readonly { readonly ip?: string }[] | undefined, one: string | undefined): string[] {
   const all = many?.map(({ ip }) => ip) ?? [one]
   return all.filter((ip): ip is string => ip !== undefined && ip !== '')

@@ -8,13 +8,13 @@ export type Pods = {
   readonly sink: Sink<PodRecord>
   readonly get: (uid: string) => PodRecord | undefined
   readonly all: () => Iterable<PodRecord>
-  /** Whether the watch is remembered to have said that a pod is gone; a uid never comes back. */
+  /** Whether the watch has reported, as far as is remembered, that a pod is gone; a uid never comes back. */
   readonly isGone: (uid: string) => boolean
-  /** Stands for the watch's last word about a pod; another number means that it said something in between. */
+  /** The count at the watch's latest news of a pod; another number means that there was news in between. */
   readonly word: (uid: string) => number
   /**
-   * Takes in what a live read brought while the watch lagged. Not where the watch has said something since `word`, which was the
-   * last one when the read began, nor of a pod it saw go.
+   * Keeps what a live read brought while the watch lagged, unless the watch has had news of the pod since `word`, the count when the
+   * read began, or has seen it go.
    */
   readonly learn: (pod: PodRecord, word?: number) => void
   /** Forgets a pod that a live read did not find. */
@@ -30,16 +30,16 @@ type PodListener = {
   readonly changed: (pod: PodRecord) => void
 }
 
-const REMEMBERED_GONE = 1024
-const REMEMBERED_WORDS = 2048
+const MAX_GONE = 1024
+const MAX_WORDS = 2048
 
 /** @param project what is kept of an object of the API server */
 export function podStore(project: (object: unknown) => PodRecord | undefined): Pods {
   const listeners: PodListener[] = []
   const byUid = new Map<string, PodRecord>()
-  // By uid, whether it was the watch that said so.
-  const gone = new BoundedMap<string, boolean>(REMEMBERED_GONE)
-  const words = wordsOfWatch(REMEMBERED_WORDS)
+  // Pods that are gone, by uid, and whether it was the watch that reported it.
+  const gone = new BoundedMap<string, boolean>(MAX_GONE)
+  const words = wordsOfWatch(MAX_WORDS)
 
   const forget = (uid: string, watched: boolean) => {
     gone.set(uid, watched || gone.get(uid) === true)

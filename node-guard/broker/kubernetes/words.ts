@@ -1,25 +1,25 @@
 /**
- * What the watch has said, and when, by a count that only rises: a live read may have been answered before, and arrive after, the
- * watch's word about the same object, and must not undo it. Resource versions would not do: a deletion that a new list implies
+ * The order of the watch's news, by a count that only rises: the answer to a live read may be older than the watch's news of the same
+ * object although it arrives later, and must not undo it. Resource versions cannot replace the count: a deletion that a new list implies
  * has none.
  */
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import { Problem } from '../../../common/protocol.ts'
 
 type Words = {
-  /** The watch has said something about an object. */
+  /** The watch has had news of an object. */
   readonly said: (key: string) => void
-  /** The watch has said what there is: about every object, also by leaving it out. */
+  /** A list has arrived, which is news of every object, also of those it does not contain. */
   readonly saidAll: () => void
-  /** Stands for the last word about an object: another number means that there was one in between. */
+  /** The count at the latest news of an object: another number means that there was news in between. */
   readonly last: (key: string) => number
 }
 
-/** @param most objects whose last words are remembered; of others the last is the youngest that was forgotten */
-export function wordsOfWatch(most: number): Words {
+/** @param max objects whose latest news is remembered; for the others the youngest forgotten count is assumed */
+export function wordsOfWatch(max: number): Words {
   let count = 0
   let others = 0
-  const byKey = new BoundedMap<string, number>(most, (word) => {
+  const byKey = new BoundedMap<string, number>(max, (word) => {
     others = word
   })
   return {
@@ -32,15 +32,15 @@ export function wordsOfWatch(most: number): Words {
   }
 }
 
-/** The watch says something about an object once in a while: in the middle of two reads in a row, hardly ever. */
-const TRIES = 2
+/** The watch rarely has news of an object, and hardly ever during two reads in a row. */
+const MAX_TRIES = 2
 
 /**
- * What `read` brings, if the watch says nothing about it from before it was asked until it is answered: only then is it known
- * to be the younger of the two.
+ * What `read` brings, if the watch has no news of the object from before the read begins until it is answered: only then is the
+ * answer known to be younger than what the watch brought.
  *
- * @param last the watch's last word about what is read
- * @param read gets that word: an answer to somebody who asked before it must not be reused
+ * @param last the count at the watch's latest news of what is read
+ * @param read gets that count: an answer to a read that began before it must not be reused
  * @param known what the watch has brought meanwhile, where that will do
  * @throws {Problem} `busy` where nothing is known after two tries, and what `read` throws
  */
@@ -49,7 +49,7 @@ export async function youngest<T>(
   read: (word: number) => Promise<T>,
   known: () => T | undefined,
 ): Promise<T> {
-  for (let tries = 0; tries < TRIES; tries++) {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
     const word = last()
     const answer = await read(word)
     if (last() === word) return answer

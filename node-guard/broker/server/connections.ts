@@ -12,8 +12,8 @@ const MAX_CONNECTIONS = 512
 const MAX_PIPELINED = 2
 
 /**
- * An HTTP server for the broker, hardened against the pods it serves: every exchange is short and small, and no peer
- * takes the connections of the others, nor do many of them together.
+ * An HTTP server for the broker, hardened against the pods it serves: every exchange is short and small, and neither one peer
+ * nor many together can take the connections of the others.
  */
 export function brokerServer(app: BrokerApp): Server {
   const server = createServer(

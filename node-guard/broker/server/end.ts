@@ -1,6 +1,6 @@
 /**
- * The end of a listener: who has asked gets an answer. A sidecar makes a connection for each request and asks at once, so
- * nothing that is idle may be closed under a request here, unlike at the injector (decision 0093).
+ * The end of a listener, at which requests that have arrived are answered. A sidecar makes a connection for each request and asks
+ * at once, so unlike at the injector a connection that is still idle must not be closed right away.
  */
 import { once } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
@@ -8,9 +8,9 @@ import type { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { type Clock, pause } from '../../../common/clock.ts'
 
-/** For a request to arrive over a connection that was made just now. */
+/** For a request to arrive on a connection that was made just now. */
 const ARRIVING_MS = 250
-/** For answers: as long as STS gets for one. */
+/** For answers: as long as a call of STS may take. */
 export const ANSWERING_MS = 5000
 
 /** @returns what closes the listener and resolves when no connection is left */
@@ -32,7 +32,7 @@ export function endOf(server: Server, clock: Clock): () => Promise<void> {
   })
   return async () => {
     isEnding = true
-    // The kernel has made connections that are not accepted yet; it would reset them with the listener.
+    // The kernel has established connections that are not accepted yet, and would reset them with the listener.
     for (let turns = 0; turns < 5; turns++) await turn()
     const closed = once(server, 'close')
     server.close()

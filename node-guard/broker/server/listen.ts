@@ -1,5 +1,5 @@
 /**
- * Listeners, one per address, each bound on its own and again when it is lost: the firewall's link may come after the broker, an
+ * Listeners, one per address, each bound independently, and bound again when it is lost: the firewall's link may come after the broker, an
  * IPv6 address is tentative for a second or two, and a predecessor may still hold the port.
  */
 
@@ -16,7 +16,7 @@ import { endOf } from './end.ts'
 type Listeners = {
   /** Addresses bound now. */
   readonly bound: () => readonly AddressInfo[]
-  /** Accepts no more and answers what was asked; resolves when no connection is left. */
+  /** Accepts no more connections and answers the requests that have arrived; resolves when no connection is left. */
   readonly stop: () => Promise<void>
 }
 
@@ -43,7 +43,7 @@ export function listenAll(
         await once(server.listen({ host: address, port }), 'listening', { signal })
       } catch (error) {
         server.close()
-        // Once: a node whose firewall never makes the link would fill the log.
+        // Only once: a node whose firewall never makes the link would fill the log.
         log[++failures === 5 ? 'warn' : 'debug']('cannot listen yet', {
           address: where,
           error: messageOf(error),
@@ -54,7 +54,7 @@ export function listenAll(
       failures = 0
       servers.set(server, end)
       log.info('listening', { address: where })
-      // Such as EMFILE on accept: the listener lives on.
+      // Such as EMFILE on accept: the listener goes on.
       server.on('error', (error) => log.warn('listener error', { address: where, error: messageOf(error) }))
       await new Promise((resolve) => server.once('close', resolve))
       servers.delete(server)

@@ -1,6 +1,6 @@
-/** A waiting line in which namespaces take turns, so that however many wait of one, another's single one is not kept waiting. */
+/** A queue in which namespaces take turns, so that many waiting requests of one do not delay the single request of another. */
 
-/** Whoever waits: an object of its own for each. */
+/** A place in the queue: an object of its own for each request that waits. */
 type Waiting = { readonly namespace: string }
 
 export type FairLine = {

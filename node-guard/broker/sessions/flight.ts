@@ -1,4 +1,4 @@
-/** Waiting for a fetch that goes on whether or not anybody waits, and the ways in which it ends without credentials. */
+/** Waiting for a fetch that goes on whether or not anybody waits, and its ends without credentials. */
 
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
@@ -30,7 +30,7 @@ export async function within<T extends object>(
     cancel()
   }
   const last = why()
-  // A refusal of before is no answer of now.
+  // An earlier refusal is no answer to this request.
   if (last?.code === 'sts-throttled') throw again(last, LATER_MS)
   throw new Problem('sts-unavailable', `STS has not answered within ${milliseconds / 1000} s; retry`, {
     retryAfter: LATER_MS / 1000,

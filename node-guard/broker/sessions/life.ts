@@ -2,7 +2,7 @@
 import type { SteadyClock } from '../../../common/clock.ts'
 import type { Session } from '../aws/sts-client.ts'
 
-/** A session, dated as the node's clock is when it is told. */
+/** A session, with its dates by the node's clock as it is when the session is handed out. */
 export type Issued = Session & { readonly issuedAt: number }
 
 /** A session as it is kept: with when it was issued by a clock that nobody sets. */

@@ -1,6 +1,6 @@
 /**
  * How fast this node calls STS. The operator's rate is for one node; the quota is the account's, shared by all its nodes and by
- * others, and nobody tells a node its share. So each finds it out, as TCP does: slower by half when STS refuses, a little
+ * others, and no node knows its share. So each finds it out, as TCP does: slower by half when STS refuses, a little
  * faster with every answer.
  */
 import type { Clock } from '../../../common/clock.ts'
@@ -10,13 +10,13 @@ type Pace = {
   readonly take: () => boolean
   /** Milliseconds until one may be made; 0 when it may. */
   readonly wait: () => number
-  /** A call that was taken begins; it is to be told how STS took it. */
+  /** Begins a call that was taken; the caller reports how STS answered it. */
   readonly begin: () => PacedCall
 }
 
 export type PacedCall = {
   readonly answered: () => void
-  /** Refused because of the quota, or not answered. */
+  /** STS refused it because of the quota, or did not answer. */
   readonly refused: () => void
 }
 
@@ -27,11 +27,11 @@ const SLOWER = 0.5
  */
 const FASTER = 1.25
 /** Calls per second that are tried however often STS refuses: with the spread one in half a minute, 170 a second of 5,000 nodes. */
-const LEAST = 0.05
+const MIN_RATE = 0.05
 
 /** @param most calls per second when STS never refuses, and as many at once */
 export function stsPace(most: number, clock: Clock): Pace {
-  const least = Math.min(LEAST, most)
+  const least = Math.min(MIN_RATE, most)
   let rate = most
   let tokens = most
   let at = clock.now()

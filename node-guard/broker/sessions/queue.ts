@@ -10,7 +10,7 @@ import { classifyStsError } from '../aws/classify.ts'
 import { type FairLine, fairLine } from './fair-queue.ts'
 import { type PacedCall, stsPace } from './pace.ts'
 
-/** In their order. */
+/** First come those of the first. */
 const PRIORITIES = ['lapsed', 'renewal', 'first', 'warm-up'] as const
 export type Priority = (typeof PRIORITIES)[number]
 
@@ -53,21 +53,21 @@ export function stsQueue(
     }
     return undefined
   }
-  const pump = () => {
+  function waitForRefill() {
+    if (refilling) return
+    refilling = true
+    clock.after(pace.wait(), () => {
+      refilling = false
+      pump()
+    })
+  }
+  function pump() {
     while (running < limits.concurrency && waiting() > 0) {
-      if (!pace.take()) {
-        if (!refilling) clock.after(pace.wait(), refilled)
-        refilling = true
-        return
-      }
+      if (!pace.take()) return waitForRefill()
       const start = next()
       running++
       start?.()
     }
-  }
-  const refilled = () => {
-    refilling = false
-    pump()
   }
   return {
     waiting,
@@ -83,7 +83,7 @@ export function stsQueue(
         call.answered()
         return result
       } catch (error) {
-        tell(call, error)
+        report(call, error)
         throw error
       } finally {
         running--
@@ -97,8 +97,8 @@ export function stsQueue(
   }
 }
 
-/** What a failure says about the pace: a role that is refused says that STS has time for this node. */
-function tell(call: PacedCall, error: unknown): void {
+/** Reports a failure to the pace: a refused role shows that STS has time for this node. */
+function report(call: PacedCall, error: unknown): void {
   // Ours, before STS was asked.
   if (error instanceof Problem) return
   const failure = classifyStsError(error)

@@ -48,7 +48,7 @@ export function warmUp(deps: {
 }
 
 /**
- * Whether the pod's sidecar is about to ask. Pending alone would not do: whoever may create pods can bind thousands to a node.
+ * Whether the pod's sidecar is about to ask. The phase Pending alone would not do: anybody who may create pods can bind thousands to a node.
  * The kubelet writes the node's address into the status of those it admits, as many as the node holds, before it makes their
  * sandbox (pkg/kubelet, `syncPod` and `generateAPIPodStatus`), which takes longer than STS.
  */

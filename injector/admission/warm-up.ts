@@ -1,5 +1,4 @@
-import { type ReviewResult, readReview } from '../admission/review.ts'
-import { reviewOutline } from '../admission/review-outline.ts'
+import { type ReviewResult, readReview, reviewOutline } from './review.ts'
 
 /** Enough for V8 to compile the loops over a body: otherwise the first large review costs twice as much as later ones. */
 const CONTAINERS = 40_000

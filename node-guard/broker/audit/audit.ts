@@ -1,0 +1,34 @@
+/** What is made known of issuances and refusals: lines of the log and, where a person has to change something, Events. */
+import type { Problem } from '../../../common/protocol.ts'
+import { type PodRecord, podName } from '../kubernetes/pod.ts'
+import type { SessionsOptions } from '../sessions/sessions.ts'
+import { podEvents } from './events.ts'
+import { refusalLog } from './refusal-log.ts'
+
+export function auditTrail(
+  deps: Parameters<typeof podEvents>[0],
+  nodeName: string,
+  onEvent: Parameters<typeof podEvents>[2],
+) {
+  const events = podEvents(deps, nodeName, onEvent)
+  const refusals = refusalLog(deps.log, deps.clock)
+  /** One audit line per issuance: who got what, until when, and why. Neither keys nor the external id. */
+  const onIssued: SessionsOptions['on']['issued'] = ({ pod, request }, { expiration }, reason) =>
+    deps.log.info('credentials issued', {
+      audit: true,
+      pod: podName(pod),
+      uid: pod.uid,
+      role: request.roleArn,
+      sessionName: request.sessionName,
+      expiration: new Date(expiration).toISOString(),
+      reason,
+    })
+  /** A known pod gets nothing. */
+  const onRefused = (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) => {
+    refusals.refused(pod, problem)
+    events.report(pod, problem)
+  }
+  /** A request could not be tied to a pod. */
+  const onRejected = refusals.rejected
+  return { onIssued, onRefused, onRejected }
+}
