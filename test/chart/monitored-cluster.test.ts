@@ -1,5 +1,6 @@
-/** The alerts on what the processes of a cluster really export: quiet while all is well, and not when something is broken. */
+/** Alerts and dashboard, on what the processes of a cluster really export. */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { ROLE } from '../e2e/pods.ts'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
@@ -7,6 +8,7 @@ import { isReady, needsNamespaces } from '../sandbox/index.ts'
 import type { KubeObject } from '../sandbox/kube/client/client.ts'
 import { until } from '../support/until.ts'
 import { RULE_FILE } from './alerts.ts'
+import { DASHBOARD_FILE } from './dashboard/dashboard.ts'
 import { needsPromtool, promtool } from './promtool.ts'
 
 /** Samples by series, as one scrape of all processes has them. */
@@ -35,9 +37,23 @@ const ALWAYS: Fired = { Pod2iamInjectorOneReplica: 1 }
 /** Its instance answers IMDSv1, and lets tokens travel two hops. */
 const OF_THE_INSTANCE: Fired = { Pod2iamFirewallWarning: 2 }
 
+/** Panels that are empty while all is well, or without sidecars that are scraped. */
+const EMPTY = [
+  'Alerts that fire',
+  'Nodes that are not shut',
+  'Rules repaired',
+  'Seen in audit',
+  'Refusals of brokers',
+  'Pods refused',
+  'Log lines lost',
+  'Shortest life of credentials',
+  'Requests to brokers',
+  'Requests refused for their form',
+]
+
 const needs = needsPromtool.skip === undefined ? needsNamespaces() : needsPromtool
 
-describe('the alerts, of a cluster', needs, () => {
+describe('on the metrics of a cluster', needs, () => {
   let cluster: Cluster
   let healthy: Scrape
 
@@ -54,12 +70,12 @@ describe('the alerts, of a cluster', needs, () => {
   })
   after(() => cluster?.close())
 
-  test('are quiet while all is well', () => {
+  test('alerts are quiet while all is well', () => {
     assert.ok(healthy.size > 200)
     assert.equal(wrong([healthy], { ...ALWAYS, ...OF_THE_INSTANCE }), undefined)
   })
 
-  test('tell of a node whose guard is not scraped', () => {
+  test('alerts tell of a node whose guard is not scraped', () => {
     const gone = new Map(
       [...healthy].filter(([series]) => !/^pod2iam_(firewall|broker)|"(firewall|broker)"/.test(series)),
     )
@@ -71,7 +87,7 @@ describe('the alerts, of a cluster', needs, () => {
     )
   })
 
-  test('tell of rules that are removed again and again, and of a role that STS refuses', async () => {
+  test('alerts tell of rules that are removed again and again, and of a role that STS refuses', async () => {
     const table = 'inet pod2iam_guard'
     for (let round = 0; round < 8; round++) {
       await cluster.exec('node', ['nft', 'delete', 'table', ...table.split(' ')])
@@ -91,6 +107,27 @@ describe('the alerts, of a cluster', needs, () => {
     const isFound = total(broken, /^pod2iam_injector_pod_findings\{finding="GateWaiting"/) > 0
     const fired = isFound ? { ...expected, Pod2iamPodsWaiting: 1 } : expected
     assert.equal(wrong([healthy, broken], fired), undefined)
+  })
+
+  test('every panel of the dashboard shows something, but those of what is wrong', () => {
+    type Panel = { title: string; targets?: { expr: string }[]; panels?: Panel[] }
+    const { panels }: { panels: Panel[] } = JSON.parse(readFileSync(DASHBOARD_FILE, 'utf8'))
+    const queries = panels
+      .flatMap((panel) => [panel, ...(panel.panels ?? [])])
+      .flatMap(({ title, targets = [] }) => targets.map(({ expr }) => ({ title, expr })))
+    const rules = queries.map(({ expr }, index) => ({
+      record: `query:${index}`,
+      expr: expr.replaceAll('$__rate_interval', '5m').replaceAll('$node', '.*'),
+    }))
+    const shown = queries.flatMap(({ title }, index) =>
+      EMPTY.includes(title) ? [] : [{ labels: `{__name__="query:${index}"}`, value: 1 }],
+    )
+    assert.ok(shown.length > 20)
+    const found = judged({ groups: [{ name: 'dashboard', rules }] }, [healthy], {
+      expr: 'group by (__name__) ({__name__=~"query:.+"})',
+      exp_samples: shown,
+    })
+    assert.equal(found, undefined, JSON.stringify(queries, null, 1))
   })
 
   /** All processes, with the labels that the chart's monitors and the Prometheus operator give. */
@@ -119,12 +156,28 @@ function total(samples: Scrape, series: RegExp): number {
   return [...samples].reduce((sum, [name, value]) => sum + (series.test(name) ? Number(value) : 0), 0)
 }
 
+/** What promtool finds wrong with these alerts firing, and no others, at any time since the last scrape. */
+function wrong(scrapes: readonly Scrape[], alerts: Fired): string | undefined {
+  return judged(RULE_FILE, scrapes, {
+    // Some have calmed down when the longest `for` is over.
+    expr: 'count by (alertname) (count_over_time(ALERTS{alertstate="firing"}[40m]))',
+    exp_samples: Object.entries(alerts).map(([name, value]) => ({
+      labels: `{alertname="${name}"}`,
+      value,
+    })),
+  })
+}
+
 /**
- * What promtool finds wrong with these alerts firing, and no others.
+ * What promtool finds wrong with the answer to a query, after some rules have been evaluated.
  *
  * @param scrapes the last lasts for as long as an alert may take, the one before it for three hours
  */
-function wrong(scrapes: readonly Scrape[], alerts: Fired): string | undefined {
+function judged(
+  rules: object,
+  scrapes: readonly Scrape[],
+  query: { readonly expr: string; readonly exp_samples: readonly object[] },
+): string | undefined {
   const names = new Set(scrapes.flatMap((samples) => [...samples.keys()]))
   const [minutes, lastly] = [180, 50]
   const series = [...names].map((name) => ({
@@ -137,24 +190,14 @@ function wrong(scrapes: readonly Scrape[], alerts: Fired): string | undefined {
   }))
   const end = (scrapes.length - 1) * minutes + lastly
   return promtool(['test', 'rules', 'test.yaml'], {
-    'rules.yaml': RULE_FILE,
+    'rules.yaml': rules,
     'test.yaml': {
       rule_files: ['rules.yaml'],
       tests: [
         {
           interval: '1m',
           input_series: series,
-          promql_expr_test: [
-            {
-              // At any time since the last scrape: some have calmed down when the longest `for` is over.
-              expr: 'count by (alertname) (count_over_time(ALERTS{alertstate="firing"}[40m]))',
-              eval_time: `${end}m`,
-              exp_samples: Object.entries(alerts).map(([name, value]) => ({
-                labels: `{alertname="${name}"}`,
-                value,
-              })),
-            },
-          ],
+          promql_expr_test: [{ ...query, eval_time: `${end}m` }],
         },
       ],
     },
