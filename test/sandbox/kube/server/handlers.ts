@@ -1,6 +1,6 @@
 /** The verbs on resources, between HTTP and the store. */
 import type { IncomingMessage } from 'node:http'
-import { admissionRequest, type Caller, decode, type Target } from '../admission/admission-request.ts'
+import { type Caller, decode, type Target } from '../admission/admission-request.ts'
 import { reviewAccess } from '../auth/access-review.ts'
 import type { Tokens } from '../auth/tokens.ts'
 import { bind } from '../objects/binding.ts'
@@ -16,6 +16,7 @@ import { type Resource, resourceNamed } from './resources.ts'
 import type { ResourceHandler } from './routes.ts'
 import { badRequest, failure } from './status.ts'
 import type { Store } from './store.ts'
+import { admitConnection, podLog } from './streams.ts'
 import { type View, viewOf } from './view.ts'
 import type { Watches } from './watch.ts'
 
@@ -26,34 +27,13 @@ const PATCHES: Readonly<Record<string, (document: unknown, patch: unknown) => un
   'application/strategic-merge-patch+json': strategicMergePatch,
 }
 
-/** Admits a connection into a container as the real server does; then there is nothing that would run in it. */
-async function connect(
-  operations: Operations,
-  target: Target,
-  name: string,
-  query: URLSearchParams,
-  caller: Caller,
-): Promise<never> {
-  operations.get(target, name)
-  const kind = target.subresource === 'exec' ? 'PodExecOptions' : 'PodAttachOptions'
-  const container = query.get('container')
-  // `metadata` is not in these kinds, but every object of the sandbox has one.
-  const object: KubeObject = {
-    apiVersion: 'v1',
-    kind,
-    metadata: {},
-    ...(container === null ? {} : { container }),
-  }
-  const objects = { object, oldObject: undefined }
-  await operations.admission.validate(admissionRequest('CONNECT', target, name, objects, {}, caller))
-  throw failure(501, 'NotImplemented', 'admitted, but the sandbox connects to no container')
-}
-
 export type HandlerParts = {
   readonly store: Store
   readonly operations: Operations
   readonly tokens: Tokens
   readonly watches: Watches
+  /** Where the kubelet's socket is. */
+  readonly directory: string
 }
 
 const notAllowed = () =>
@@ -110,7 +90,7 @@ async function deleteOptions(request: IncomingMessage, query: URLSearchParams): 
 }
 
 export function createResourceHandler(parts: HandlerParts): ResourceHandler {
-  const { store, operations, tokens, watches } = parts
+  const { store, operations, tokens, watches, directory } = parts
 
   async function virtual(
     { plural }: Resource,
@@ -138,7 +118,9 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
         return bind(store, operations, target, name, body, caller)
       case 'exec':
       case 'attach':
-        return connect(operations, target, name, query, caller)
+        // By POST, which is SPDY's way; the WebSocket's is an upgrade.
+        await admitConnection(operations, target, name, query.get('container'), caller)
+        throw failure(501, 'NotImplemented', 'admitted, but the sandbox connects by WebSocket alone')
       case 'token':
         return tokens.request(target.namespace ?? '', name, isObject(body) ? body : {})
       default:
@@ -204,6 +186,16 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
     if (requested === undefined) throw new TypeError('This is no resource request.')
     const view = viewOf(requested)
     const namespace = requested.namespaced ? info.namespace : undefined
+    if (info.subresource === 'log') {
+      if (info.verb !== 'get') throw notAllowed()
+      const target: Target = { resource: view.stored, subresource: undefined, namespace }
+      const { status, text } = await podLog(
+        directory,
+        operations.get(target, required(info.name)),
+        info.query,
+      )
+      return send(response, status, text, 'text/plain')
+    }
     if (info.verb === 'watch')
       return watches.serve(view, namespace, info.query, response, outputForm(request.headers.accept, false))
     const serve = verbs[info.verb]
