@@ -30,7 +30,8 @@ export async function readVersions(cluster: Cluster, { injectors, guards }: Inst
  * would replace all of them with every release.
  */
 export function releaseOf({ spec }: V1Pod, container: string): string {
-  const image = spec?.containers.find(({ name }) => name === container)?.image ?? ''
+  const containers = [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])]
+  const image = containers.find(({ name }) => name === container)?.image ?? ''
   return /:([\w][\w.-]{0,127})(?:@sha256:[0-9a-f]+)?$/.exec(image.replace(/^.*[/]/, ''))?.[1] ?? UNKNOWN
 }
 
