@@ -30,6 +30,8 @@ A pod is stuck, or gets no credentials:
   ${name} explain deployment/NAME    where pods are refused, there are none
 Will this manifest work?
   ${name} explain -f FILE
+Is all well?
+  ${name} check
 
 Exit codes: 0 all well, 1 something is wrong, 2 usage, no access, or not all
 could be seen.`
@@ -72,6 +74,34 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
     process.stdout.write(printed(outcome, output, pageOf(color)))
     done(outcome.exit)
   }
+
+  add('check', 'is the cluster fit for pod2iam, and does what is installed work')
+    .option('-w, --wait', 'until it is installed and nothing is wrong')
+    .option('--timeout <seconds>', 'with --wait: for how long', seconds, 300)
+    .action(async (_options, command: Command) => {
+      const options = command.optsWithGlobals<Global & ClusterOptions & CheckOptions>()
+      const [{ openCluster }, { check }] = await Promise.all([
+        import('./cluster/kubeconfig.ts'),
+        import('./check/command.ts'),
+      ])
+      const look = () => check(openCluster(options))
+      if (!options.wait) return show(await look(), options)
+      const [{ waitUntilWell }, { default: spinner }] = await Promise.all([
+        import('./check/wait.ts'),
+        import('yocto-spinner'),
+      ])
+      const progress = spinner({ text: 'checking', stream: process.stderr }).start()
+      const result = await waitUntilWell({
+        check: look,
+        timeoutMs: options.timeout * 1000,
+        intervalMs: 2000,
+        progress: (text) => {
+          progress.text = text.slice(0, COLUMNS - 4)
+        },
+        clock: () => performance.now(),
+      }).finally(() => progress.stop())
+      await show(result, options)
+    })
 
   add(
     'explain [target]',
@@ -127,6 +157,7 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
   return program
 }
 
+type CheckOptions = { readonly wait?: boolean; readonly timeout: number }
 type StatusOptions = { readonly watch?: boolean; readonly interval: number }
 
 function seconds(text: string): number {
