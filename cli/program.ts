@@ -2,6 +2,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { messageOf } from '../common/errors.ts'
 import { VERSION } from '../common/version.ts'
+import type { AuditOptions } from './audit/command.ts'
 import type { ClusterOptions } from './cluster/kubeconfig.ts'
 import type { ExplainOptions } from './explain/command.ts'
 import { CliError } from './failure.ts'
@@ -9,6 +10,8 @@ import type { ExitCode, Outcome, Page } from './outcome.ts'
 import { paintFor } from './output/paint.ts'
 import { FORMATS, type Format, printed } from './output/print.ts'
 import { wrapped } from './output/table.ts'
+import type { TrustOptions } from './trust/command.ts'
+import { FORMS } from './trust/form.ts'
 import type { WhoOptions } from './who/command.ts'
 
 type Global = {
@@ -153,6 +156,35 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
         signal: ended.signal,
         show: (outcome) => void show(outcome, options),
       })
+    })
+
+  add('audit', 'who reaches for the metadata service, and would be refused; needs guard.mode=audit')
+    .option('--suggest', 'the labels and role lists that the annotations of today need; in every mode')
+    .option('--role-key <key>', "annotation that names the role; by default the injector's")
+    .option('--base-role-arn <arn>', 'what bare names of roles stand below, where the cluster does not say')
+    .action(async (_options, command: Command) => {
+      const options = command.optsWithGlobals<Global & ClusterOptions & AuditOptions>()
+      const [{ openCluster }, { audit }] = await Promise.all([
+        import('./cluster/kubeconfig.ts'),
+        import('./audit/command.ts'),
+      ])
+      await show(await audit(openCluster(options), options), options)
+    })
+
+  add('trust', 'what IAM needs for the roles in use: trust policies, and the policy of the node role')
+    .option('--node-role <arn>', 'role in the instance profile of the nodes, which calls STS')
+    .addOption(new Option('--form <form>', 'print all policies').choices(FORMS))
+    .option('--by-namespace', 'trust only sessions of the namespaces that use the role')
+    .option('--check', 'look in AWS, with the credentials at hand, whether they are there')
+    .option('--role-key <key>', "annotation that names the role; by default the injector's")
+    .option('--base-role-arn <arn>', 'what bare names of roles stand below, where the cluster does not say')
+    .action(async (_options, command: Command) => {
+      const options = command.optsWithGlobals<Global & ClusterOptions & TrustOptions>()
+      const [{ openCluster }, { trust }] = await Promise.all([
+        import('./cluster/kubeconfig.ts'),
+        import('./trust/command.ts'),
+      ])
+      await show(await trust(openCluster(options), options), options)
     })
   return program
 }
