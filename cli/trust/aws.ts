@@ -32,6 +32,13 @@ async function trustSeen(iam: Iam, { role }: RoleTrust, caller: string): Promise
   const parsed = parseRoleArn(role)
   if (!parsed.ok) return { trusts: 'not-seen', detail: 'no base role ARN is known, so its account is not' }
   const RoleName = role.slice(role.lastIndexOf('/') + 1)
+  const account = parsed.role.account
+  // GetRole knows the account of the credentials alone, which is taken to be that of the nodes.
+  if (account !== /:(\d{12}):/.exec(caller)?.[1])
+    return {
+      trusts: 'not-seen',
+      detail: `it is in account ${account}: look there, with credentials of that one`,
+    }
   try {
     const { Role } = await iam.send(new GetRoleCommand({ RoleName }), bounded())
     if (Role?.Arn !== role)

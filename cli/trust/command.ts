@@ -131,7 +131,7 @@ function trustText(
     ...(first === undefined
       ? []
       : [
-          `\nEach of them needs in its trust policy, as for ${first.role}:\n`,
+          `\n${indented(`Each of them needs in its trust policy, as for ${first.role}:`, 0, page)}\n`,
           `${JSON.stringify(first.statement, null, 2)}\n`,
           `\n${indented(`Of all of them, and for ${caller}: --form json, terraform or cloudformation.`, 0, page)}\n`,
         ]),

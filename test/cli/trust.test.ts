@@ -202,7 +202,8 @@ describe('trust', () => {
           ['orders', 'yes', false],
           // IAM names it without its path.
           ['default', 'missing', true],
-          ['partner', 'missing', true],
+          // Another account's.
+          ['partner', 'not-seen', true],
         ],
       )
       assert.deepEqual([...new Set(iam.asked)].sort(), ['GetRole', 'SimulatePrincipalPolicy'])
