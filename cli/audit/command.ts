@@ -38,7 +38,7 @@ export async function audit(cluster: Cluster, options: AuditOptions, now = Date.
     namespacesOf(cluster),
   ])
   const roleKey = options.roleKey ?? installation.injection?.roleKey ?? KEYS.role
-  const seen = await seenBy(auditing, foundIn(pods) ?? [], namespaces, ownersOf(cluster), roleKey)
+  const seen = await seenBy(auditing, foundIn(pods) ?? [], namespaces, ownersOf(cluster), roleKey, now())
   const refused = cluster.refusals()
   const unseen = reports.length - auditing.length
   return {

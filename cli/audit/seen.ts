@@ -1,10 +1,15 @@
 /** Who reaches for the metadata service, over all nodes in audit mode: workloads, where an address is a pod's. */
 import type { V1Namespace, V1Pod } from '@kubernetes/client-node'
-import { injectionMode, KEYS } from '../../common/keys.ts'
+import { injectionMode, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { bounded } from '../cluster/bounded.ts'
 import type { Owner, Owners } from '../cluster/owners.ts'
 import type { Sighting } from '../product/guard.ts'
 import type { NodeReport } from '../status/nodes.ts'
+
+/** The kernel tells when it saw an address in whole seconds. */
+const CLOCK_MS = 2000
+/** An address without a pod is of a Job between two runs, or of nobody any more. */
+const FORGOTTEN_MS = 24 * 60 * 60 * 1000
 
 export type Seen = {
   /** Null where no pod has the address any more. */
@@ -26,15 +31,26 @@ export async function seenBy(
   namespaces: ReadonlyMap<string, V1Namespace>,
   ownerOf: Owners,
   roleKey: string,
+  now: number,
 ): Promise<Seen[]> {
-  const podAt = new Map(
+  const podsAt = Map.groupBy(
     pods
       .filter(({ spec, status }) => spec?.hostNetwork !== true && !hasEnded(status?.phase))
-      .flatMap((pod) => (pod.status?.podIPs ?? []).map(({ ip }) => [ip ?? '', pod] as const)),
+      .flatMap((pod) => (pod.status?.podIPs ?? []).map(({ ip = '' }) => ({ ip, pod }))),
+    ({ ip }) => ip,
   )
-  const sightings = reports.flatMap(({ node, audit }) => audit.map((one) => ({ node, ...one })))
-  const each = await bounded(sightings, 10, async (one): Promise<Seen> => {
-    const pod = podAt.get(one.address)
+  const sightings = reports
+    .flatMap(({ node, audit }) => audit.map((one) => ({ node, ...one })))
+    .map((one) => {
+      const at = Date.parse(one.lastSeen)
+      // A later pod may have the address of one that asked.
+      const pod = podsAt.get(one.address)?.find((had) => startOf(had.pod) <= at + CLOCK_MS)?.pod
+      return { ...one, at, pod }
+    })
+    // The proof of a gate is such a request, too.
+    .filter(({ pod }) => pod === undefined || !hasSidecar(pod))
+    .filter(({ at, pod }) => pod !== undefined || now - at < FORGOTTEN_MS)
+  const each = await bounded(sightings, 10, async ({ pod, ...one }): Promise<Seen> => {
     return {
       workload: pod === undefined ? null : await ownerOf(pod),
       addresses: [one.address],
@@ -49,24 +65,21 @@ export async function seenBy(
   return [...groups.values()].map(together).sort((one, other) => other.packets - one.packets)
 }
 
+const startOf = ({ status }: V1Pod) => status?.startTime?.getTime() ?? 0
+const hasSidecar = ({ spec }: V1Pod) =>
+  spec?.initContainers?.some(({ name }) => name === SIDECAR_CONTAINER) === true
 const hasEnded = (phase: string | undefined) => phase === 'Succeeded' || phase === 'Failed'
 
 const GONE = {
   code: 'address-gone',
-  detail: 'no pod has this address any more; a day after it was last seen the guard forgets it',
+  detail: 'no pod has this address any more; a day after it was last seen it leaves this list',
 }
 
 function todoFor(pod: V1Pod, namespace: V1Namespace | undefined, roleKey: string): Seen['todo'] {
   const { annotations = {}, namespace: name = '' } = pod.metadata ?? {}
   const role = annotations[roleKey]
   const isOptedIn = injectionMode(namespace?.metadata?.labels) !== undefined
-  const hasSidecar = pod.metadata?.labels?.[KEYS.injected] === 'true'
   const label = `kubectl label namespace ${name} ${KEYS.injection}=enabled`
-  if (hasSidecar)
-    return {
-      code: 'beside-sidecar',
-      detail: 'it has a sidecar, and something in it reaches past the redirect: another port or address',
-    }
   if (role !== undefined && isOptedIn)
     return { code: 'restart', detail: `it names ${role} and its namespace is opted in: restart it` }
   if (role !== undefined) return { code: 'label', detail: `it names ${role}: ${label}, and restart it` }

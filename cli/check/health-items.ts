@@ -169,7 +169,7 @@ function guards({ reports, isWhole }: Nodes): Finding {
         'not-enforcing',
         `${audit} of ${reports.length} nodes refuse nothing (mode ${modes(reports)}): guard.mode=enforce`,
       )
-    : ok(`the block stands on all ${reports.length} nodes, and their brokers are ready`)
+    : ok(`the block stands on ${reports.length} of ${reports.length} nodes, and their brokers are ready`)
 }
 
 const modes = (reports: readonly NodeReport[]) =>

@@ -11,8 +11,9 @@ const recreate: Remedy = ({ namespace, pod }) =>
   `delete the pod, so that it is created anew: kubectl -n ${namespace} delete pod ${pod}`
 const guardOfNode: Remedy = () => 'pod2iam status shows the node guard of each node and what is wrong with it'
 const passes: Remedy = () => 'this passes by itself; where it stays for a minute, run pod2iam status'
+/** A list that is written over by hand loses what stands in it. */
 const allow: Remedy = ({ namespace }) =>
-  `let the namespace list the role: kubectl annotate --overwrite namespace ${namespace} '${KEYS.allowedRoles}=["ROLE"]'`
+  `pod2iam audit --suggest prints the list that namespace ${namespace} needs; above all lists stands policy.permittedRoles`
 const trust: Remedy = () => "mend the role's trust policy: pod2iam trust prints the statement that it needs"
 
 const REMEDIES: Readonly<Record<string, Remedy>> = {

@@ -3,6 +3,7 @@ import { findInstallation } from '../cluster/installation.ts'
 import { CliError } from '../failure.ts'
 import { exitCode, type Outcome, type Page } from '../outcome.ts'
 import { refusalsText } from '../output/refusals.ts'
+import { withoutCommonDomain } from '../output/shorten.ts'
 import { indented, table } from '../output/table.ts'
 import { type NodeReport, reportNodes } from './nodes.ts'
 import { readVersions, skewOf, type Versions } from './versions.ts'
@@ -35,8 +36,9 @@ export async function status(cluster: Cluster): Promise<Outcome> {
 function nodesText(reports: readonly NodeReport[], page: Page): string {
   if (reports.length === 0) return 'No nodes.\n'
   const head = ['NODE', 'BLOCK', 'BROKER', 'REFUSED', 'REPAIRS', 'VERSION']
-  const rows = reports.map((one) => [
-    one.node,
+  const names = withoutCommonDomain(reports.map(({ node }) => node))
+  const rows = reports.map((one, index) => [
+    names[index] ?? one.node,
     blockText(one, page),
     page.paint(one.broker === 'ready' ? 'good' : 'bad', one.broker),
     number(one.refusedPackets),

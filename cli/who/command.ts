@@ -4,6 +4,7 @@ import { findInstallation } from '../cluster/installation.ts'
 import { CliError } from '../failure.ts'
 import { exitCode, type Outcome, type Page } from '../outcome.ts'
 import { refusalsText } from '../output/refusals.ts'
+import { withoutCommonStart } from '../output/shorten.ts'
 import { indented, table } from '../output/table.ts'
 import { type Holder, holdersOf, injectedPods } from './holders.ts'
 
@@ -80,9 +81,11 @@ const forbidden = (verb: string, namespace: string) =>
 
 function holdersText(holders: readonly Holder[], now: number, page: Page): string {
   if (holders.length === 0) return 'No pod has a sidecar.\n'
+  const arns = holders.flatMap(({ role }) => role ?? [])
+  const { common } = withoutCommonStart(arns, ':role/')
   const rows = holders.map((one) => [
     `${one.namespace}/${one.pod}`,
-    one.role ?? '-',
+    one.role?.slice(common.length) ?? '-',
     one.source,
     one.session ?? '-',
     expiresText(one, now),
@@ -93,7 +96,8 @@ function holdersText(holders: readonly Holder[], now: number, page: Page): strin
     unready === undefined
       ? ''
       : `\n${indented(`pod2iam -n ${unready.namespace} explain ${unready.pod} says why it is not ready.`, 0, page)}\n`
-  return table(['POD', 'ROLE', 'FROM', 'SESSION', 'EXPIRES', 'READY'], rows, page) + hint
+  const below = common === '' ? '' : `\nRoles are below ${common}\n`
+  return table(['POD', 'ROLE', 'FROM', 'SESSION', 'EXPIRES', 'READY'], rows, page) + below + hint
 }
 
 function readyText({ ready, refused }: Holder, { paint }: Page): string {
