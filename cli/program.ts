@@ -4,6 +4,7 @@ import { messageOf } from '../common/errors.ts'
 import { VERSION } from '../common/version.ts'
 import type { AuditOptions } from './audit/command.ts'
 import type { ClusterOptions } from './cluster/kubeconfig.ts'
+import type { DashboardOptions } from './dashboard/command.ts'
 import type { ExplainOptions } from './explain/command.ts'
 import { CliError } from './failure.ts'
 import type { ExitCode, Outcome, Page } from './outcome.ts'
@@ -186,7 +187,29 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
       ])
       await show(await trust(openCluster(options), options), options)
     })
+
+  addDashboard(add)
   return program
+}
+
+function addDashboard(add: (usage: string, about: string) => Command): void {
+  add('dashboard', 'a status page in the browser, on this machine alone, until it is interrupted')
+    .option('--port <port>', 'port of 127.0.0.1; by default a free one', port, 0)
+    .option('--interval <seconds>', 'seconds between two looks at the cluster', seconds, 5)
+    .option('--open', 'open it in the browser')
+    .action(async (_options, command: Command) => {
+      const options = command.optsWithGlobals<Global & DashboardOptions>()
+      const { dashboard } = await import('./dashboard/command.ts')
+      const ended = new AbortController()
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort())
+      await dashboard(
+        options,
+        ended.signal,
+        (url) =>
+          process.stdout.write(options.output === 'json' ? `${JSON.stringify({ url })}\n` : `${url}\n`),
+        (sentence) => process.stderr.write(`${sentence}\n`),
+      )
+    })
 }
 
 type CheckOptions = { readonly wait?: boolean; readonly timeout: number }
@@ -195,6 +218,13 @@ type StatusOptions = { readonly watch?: boolean; readonly interval: number }
 function seconds(text: string): number {
   const number = Number(text)
   if (!(number >= 1 && number <= 3600)) throw new InvalidArgumentError('It is a number from 1 to 3600.')
+  return number
+}
+
+function port(text: string): number {
+  const number = Number(text)
+  if (!Number.isInteger(number) || number < 0 || number > 65_535)
+    throw new InvalidArgumentError('It is a number from 0 to 65535.')
   return number
 }
 

@@ -42,7 +42,8 @@ export async function eventsOn(cluster: Cluster, pod: V1Pod): Promise<readonly S
     .sort((one, other) => other.at - one.at)
 }
 
-function said({ reason = '', message: note = '', series, eventTime, metadata }: CoreV1Event): Said {
+/** What an Event of pod2iam says. */
+export function said({ reason = '', message: note = '', series, eventTime, metadata }: CoreV1Event): Said {
   const at = series?.lastObservedTime ?? eventTime ?? metadata?.creationTimestamp
   return { code: CODE_OF_REASON[reason] ?? reason, note, at: at ? new Date(at).getTime() : 0 }
 }

@@ -13,15 +13,20 @@ export type Versions = {
   readonly sidecars: Readonly<Record<string, number>>
 }
 
-export async function readVersions(cluster: Cluster, { injectors, guards }: Installation): Promise<Versions> {
+export async function readVersions(cluster: Cluster, installation: Installation): Promise<Versions> {
   const labelSelector = `${KEYS.injected}=true`
   const injected = await cluster.askAll({ verb: 'list', resource: 'pods' }, (query, options) =>
     cluster.core.listPodForAllNamespaces({ labelSelector, ...query }, options),
   )
+  return versionsOf(installation, injected.kind === 'found' ? injected.value : [])
+}
+
+/** @param injected pods with a sidecar */
+export function versionsOf({ injectors, guards }: Installation, injected: readonly V1Pod[]): Versions {
   return {
     injector: counted(injectors.map((pod) => releaseOf(pod, 'injector'))),
     nodeGuard: counted(guards.map((pod) => releaseOf(pod, 'firewall'))),
-    sidecars: counted((injected.kind === 'found' ? injected.value : []).map(injectedBy)),
+    sidecars: counted(injected.map(injectedBy)),
   }
 }
 

@@ -156,7 +156,8 @@ async function readNamespaces(
   return new Map(records.map((one) => [one.name, one]))
 }
 
-function isRole(glob: string, role: string | null): boolean {
+/** By a glob on the role's ARN, its name with path, or its name. */
+export function isRole(glob: string, role: string | null): boolean {
   if (role === null) return false
   const name = role.replace(/^arn:[^/]*\//, '')
   return [role, name, name.slice(name.lastIndexOf('/') + 1)].some((one) => globMatches(glob, one))
