@@ -89,6 +89,8 @@ const SPECIAL: Partial<Record<keyof typeof ENTRIES, BuildOptions>> = {
   broker: { plugins: [KUBECONFIG_BESIDE, NO_COMMENTS] },
   // The one that runs under whatever Node.js the operator has.
   pod2iam: {
+    // All of client-node's API is in use there.
+    plugins: [],
     banner: {
       js: `if (Number(process.versions.node.split('.')[0]) < 24) { console.error('pod2iam: Node.js ' + process.versions.node + ' is too old: it needs 24 or newer'); process.exit(2) }`,
     },
