@@ -18,6 +18,7 @@ COPY common ./common
 COPY sidecar ./sidecar
 COPY injector ./injector
 COPY node-guard ./node-guard
+COPY cli ./cli
 RUN node build.ts
 
 # What the firewall runs (nft, ip, iptables of both kinds, socat, prlimit), with the libraries these are linked to and iptables'
@@ -89,7 +90,8 @@ LABEL org.opencontainers.image.title="pod2iam injector" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}"
 COPY LICENSE /pod2iam/
-COPY --from=build /src/dist/injector.cjs* /pod2iam/
+# The operator's program as well, for `kubectl exec`; it sees what the injector's service account may.
+COPY --from=build /src/dist/injector.cjs* /src/dist/pod2iam.cjs* /pod2iam/
 USER 65532:65532
 # Half the memory (injector/README.md).
 ENTRYPOINT ["/nodejs/bin/node", "--optimize-for-size", "--v8-pool-size=0", "--max-old-space-size=96", "/pod2iam/injector.cjs"]

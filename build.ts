@@ -2,7 +2,7 @@
  * `npm run build`: one self-contained file per process in `dist/`; each runs with `node` alone.
  * CommonJS, because it starts faster than ESM and pino, undici and the AWS SDK call `require`.
  */
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -15,6 +15,7 @@ const ENTRIES = {
   firewall: 'node-guard/firewall/main.ts',
   /** Beside the broker, which loads it with `--kubeconfig` alone: in its bundle it would take 2.4 MiB of every node. */
   kubeconfig: 'common/kube/kubeconfig.ts',
+  pod2iam: 'cli/main.ts',
 } as const
 
 /**
@@ -86,6 +87,14 @@ const COMMON: BuildOptions = {
 const SPECIAL: Partial<Record<keyof typeof ENTRIES, BuildOptions>> = {
   sidecar: { minify: true, inject: ['sidecar/http/web.ts'], plugins: [] },
   broker: { plugins: [KUBECONFIG_BESIDE, NO_COMMENTS] },
+  // The one that runs under whatever Node.js the operator has.
+  pod2iam: {
+    // All of client-node's API is in use there.
+    plugins: [],
+    banner: {
+      js: `if (Number(process.versions.node.split('.')[0]) < 24) { console.error('pod2iam: Node.js ' + process.versions.node + ' is too old: it needs 24 or newer'); process.exit(2) }`,
+    },
+  },
 }
 
 export type Component = keyof typeof ENTRIES
@@ -132,6 +141,7 @@ export async function buildAll(outdir: string): Promise<void> {
   for (const file of await readdir(fresh)) {
     const staged = join(outdir, `.${file}.${process.pid}`)
     await copyFile(join(fresh, file), staged)
+    if (file === 'pod2iam.cjs') await chmod(staged, 0o755)
     await rename(staged, join(outdir, file))
   }
   await rm(fresh, { recursive: true })

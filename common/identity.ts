@@ -14,7 +14,7 @@ export const IDENTITY_ENV = {
 } as const
 
 /** `annotation`: the pod names its role; `default`: the namespace's or the cluster's default; `none`: region and placement only. */
-type IdentitySource = 'annotation' | 'default' | 'none'
+export type IdentitySource = 'annotation' | 'default' | 'none'
 
 export type PodIdentity = {
   readonly source: IdentitySource

@@ -24,7 +24,7 @@ const FROZEN = [KEYS.role, KEYS.externalId, KEYS.sessionName, KEYS.inject]
 
 /** What an API server says of a container that a policy lets somebody enter, and that runs nowhere. */
 const ADMITTED = isStandIn()
-  ? /^admitted, but the sandbox connects to no container/
+  ? /^admitted, but the sandbox connects by WebSocket alone/
   : /does not have a host assigned$/
 
 describe('the admission policies', () => {

@@ -62,6 +62,11 @@ const DIST = fileURLToPath(new URL('../../dist/', import.meta.url))
 export const SIDECAR_FILES = {
   '/pod2iam/wait-started': fileURLToPath(new URL('../../sidecar/wait-started', import.meta.url)),
 }
+/** Under the names that the images have, for who runs a program in a container: `kubectl exec`. */
+const filesOf = (...bundles: readonly string[]) => ({
+  '/nodejs/bin/node': process.execPath,
+  ...Object.fromEntries(bundles.map((name) => [`/pod2iam/${name}`, `${DIST}${name}`])),
+})
 
 /** Starts a cluster (about three seconds). Needs `dist/`. */
 export async function createCluster(options: ClusterOptions = {}): Promise<Cluster> {
@@ -84,8 +89,8 @@ function productImages(): Images {
   const run = (target: Parameters<typeof entrypoint>[0]) => ({ command: entrypoint(target).map(localPath) })
   return {
     [SIDECAR_IMAGE]: { ...run('sidecar'), files: SIDECAR_FILES },
-    [INJECTOR_IMAGE]: run('injector'),
-    [NODE_GUARD_IMAGE]: run('node-guard'),
+    [INJECTOR_IMAGE]: { ...run('injector'), files: filesOf('injector.cjs', 'pod2iam.cjs') },
+    [NODE_GUARD_IMAGE]: { ...run('node-guard'), files: filesOf('firewall.cjs', 'broker.cjs') },
     [IDLE_IMAGE]: { command: ['sleep', 'infinity'] },
   }
 }

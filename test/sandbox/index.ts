@@ -10,6 +10,8 @@ import { fileURLToPath } from 'node:url'
 import { hostPort } from '../../common/addresses.ts'
 import { Aws, type AwsOptions, REAL_IMDS } from './aws/client.ts'
 import { ApiServer, type ApiServerOptions, type KubeClient } from './kube/client/client.ts'
+import { KUBELET_SOCKET } from './kube/server/protocol.ts'
+import { serveKubelet } from './node/kubelet-server.ts'
 import type { LayoutName } from './node/layouts.ts'
 import { type Machine, openMachine, SANDBOX_DIR } from './node/machine.ts'
 import { USERNS_LIMITS } from './node/namespace-support.ts'
@@ -89,6 +91,8 @@ export async function createSandbox(options: SandboxOptions = {}): Promise<Sandb
     const [aws, api] = await startServices(machine, options, closers)
     const node = await startNode(machine, network, api.admin, API_SERVER, nodeOptions(aws, options))
     closers.push(node.close)
+    const kubelet = await serveKubelet(join(api.directory, KUBELET_SOCKET), { machine, pods: node.pods })
+    closers.push(() => void kubelet.close())
     return {
       kind: machine.kind,
       limits: machine.kind === 'userns' ? USERNS_LIMITS : [],

@@ -161,7 +161,7 @@ test('exec and attach are admitted as CONNECT with the container that was named,
       .post(`/api/v1/namespaces/default/pods/shell/${way}?container=${container}`)
       .catch((error: unknown) => error)
   assert.match(String(await enter('exec', 'app')), /not into app/)
-  const nowhere = isStandIn() ? /connects to no container/ : /pod shell does not have a host assigned/
+  const nowhere = isStandIn() ? /connects by WebSocket alone/ : /pod shell does not have a host assigned/
   assert.match(String(await enter('exec', 'other')), nowhere)
   assert.match(String(await enter('attach', 'app')), nowhere)
   assert.ok(

@@ -49,6 +49,8 @@ export const RESOURCES: readonly Resource[] = [
       resize: 'Pod',
       exec: 'PodExecOptions',
       attach: 'PodAttachOptions',
+      portforward: 'PodPortForwardOptions',
+      log: 'Pod',
     },
   }),
   resource('', 'v1', 'bindings', 'Binding', { virtual: true }),

@@ -1,6 +1,6 @@
 /** The verbs on resources, between HTTP and the store. */
 import type { IncomingMessage } from 'node:http'
-import { admissionRequest, type Caller, decode, type Target } from '../admission/admission-request.ts'
+import { type Caller, decode, type Target } from '../admission/admission-request.ts'
 import { reviewAccess } from '../auth/access-review.ts'
 import type { Tokens } from '../auth/tokens.ts'
 import { jsonPatch, mergePatch, PatchError } from '../objects/json-patch.ts'
@@ -16,6 +16,7 @@ import { list } from './list.ts'
 import type { Operations } from './operations.ts'
 import type { RequestInfo } from './request-info.ts'
 import type { ResourceHandler } from './routes.ts'
+import { admitConnection, podLog } from './streams.ts'
 import { type View, viewOf } from './view.ts'
 import type { Watches } from './watch.ts'
 
@@ -26,34 +27,13 @@ const PATCHES: Readonly<Record<string, (document: unknown, patch: unknown) => un
   'application/strategic-merge-patch+json': strategicMergePatch,
 }
 
-/** Admits a connection into a container as the real server does; then there is nothing that would run in it. */
-async function connect(
-  operations: Operations,
-  target: Target,
-  name: string,
-  query: URLSearchParams,
-  caller: Caller,
-): Promise<never> {
-  operations.get(target, name)
-  const kind = target.subresource === 'exec' ? 'PodExecOptions' : 'PodAttachOptions'
-  const container = query.get('container')
-  // `metadata` is not in these kinds, but every object of the sandbox has one.
-  const object: KubeObject = {
-    apiVersion: 'v1',
-    kind,
-    metadata: {},
-    ...(container === null ? {} : { container }),
-  }
-  const objects = { object, oldObject: undefined }
-  await operations.admission.validate(admissionRequest('CONNECT', target, name, objects, {}, caller))
-  throw failure(501, 'NotImplemented', 'admitted, but the sandbox connects to no container')
-}
-
 export type HandlerParts = {
   readonly store: Store
   readonly operations: Operations
   readonly tokens: Tokens
   readonly watches: Watches
+  /** Where the kubelet's socket is. */
+  readonly directory: string
 }
 
 const notAllowed = () =>
@@ -137,7 +117,9 @@ function specialCreates({ store, operations, tokens }: HandlerParts) {
         return bind(store, operations, target, name, body, caller)
       case 'exec':
       case 'attach':
-        return connect(operations, target, name, query, caller)
+        // By POST, which is SPDY's way; the WebSocket's is an upgrade.
+        await admitConnection(operations, target, name, query.get('container'), caller)
+        throw failure(501, 'NotImplemented', 'admitted, but the sandbox connects by WebSocket alone')
       case 'token':
         return tokens.request(target.namespace ?? '', name, isObject(body) ? body : {})
       default:
@@ -213,6 +195,16 @@ export function createResourceHandler(parts: HandlerParts): ResourceHandler {
     if (requested === undefined) throw new TypeError('This is no resource request.')
     const view = viewOf(requested)
     const namespace = requested.namespaced ? info.namespace : undefined
+    if (info.subresource === 'log') {
+      if (info.verb !== 'get') throw notAllowed()
+      const target: Target = { resource: view.stored, subresource: undefined, namespace }
+      const { status, text } = await podLog(
+        parts.directory,
+        parts.operations.get(target, required(info.name)),
+        info.query,
+      )
+      return send(response, status, text, 'text/plain')
+    }
     if (info.verb === 'watch')
       return parts.watches.serve(
         view,

@@ -6,11 +6,12 @@ import { createServer, type Server } from 'node:https'
 import type { Socket } from 'node:net'
 import { listenAt } from '../../listen.ts'
 import type { ListenAddress } from './protocol.ts'
+import type { Upgrade } from './streams.ts'
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>
 type Tls = { readonly cert: string; readonly key: string }
 
-function newServer(tls: Tls, handler: Handler, sockets: Set<Socket>): Server {
+function newServer(tls: Tls, handler: Handler, upgrade: Upgrade, sockets: Set<Socket>): Server {
   const server = createServer(
     { ...tls, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] },
     (request, response) => {
@@ -19,6 +20,7 @@ function newServer(tls: Tls, handler: Handler, sockets: Set<Socket>): Server {
   )
   server.keepAliveTimeout = 180_000
   server.requestTimeout = 60_000
+  server.on('upgrade', upgrade)
   server.on('connection', (socket: Socket) => {
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))
@@ -46,15 +48,16 @@ export async function openListeners(
   path: string,
   tcpHandler: Handler,
   unixHandler: Handler,
+  upgrade: Upgrade,
 ): Promise<Listeners> {
   const sockets = new Set<Socket>()
-  const unix = newServer(tls, unixHandler, new Set())
+  const unix = newServer(tls, unixHandler, upgrade, new Set())
   // No idle connection is given up: the test's next request might be on its way over it.
   unix.keepAliveTimeout = 0
   unix.listen({ path })
   await once(unix, 'listening')
   const open = async (wanted: readonly ListenAddress[]) => {
-    const servers = wanted.map(() => newServer(tls, tcpHandler, sockets))
+    const servers = wanted.map(() => newServer(tls, tcpHandler, upgrade, sockets))
     const bound = await Promise.all(
       servers.map((server, i) => bind(server, wanted[i] ?? { host: '', port: 0 })),
     )

@@ -25,6 +25,7 @@ import { openListeners } from './listeners.ts'
 import { Operations } from './operations.ts'
 import { API_SOCKET, CONTROL_SOCKET, type Ready, type ServerConfig } from './protocol.ts'
 import { type Call, createHandler } from './routes.ts'
+import { createUpgradeHandler } from './streams.ts'
 import { createWatches } from './watch.ts'
 
 const SYSTEM = { username: 'system:apiserver', groups: ['system:masters'] }
@@ -60,7 +61,10 @@ async function serve(config: ServerConfig): Promise<Ready> {
     await operations.create({ resource, namespace: undefined }, object, caller)
   }
   if (config.controllers) startControllers({ store, operations, now })
-  const resources = createResourceHandler({ store, operations, tokens, watches })
+  const resources = createResourceHandler({
+    ...{ store, operations, tokens, watches },
+    directory: config.directory,
+  })
   const parts = { store, tokens, keys, faults, adminToken: config.adminToken, resources, calls }
   const listeners = await openListeners(
     { cert: config.certPem, key: config.keyPem },
@@ -68,6 +72,7 @@ async function serve(config: ServerConfig): Promise<Ready> {
     join(config.directory, API_SOCKET),
     createHandler(parts, true),
     createHandler(parts, false),
+    createUpgradeHandler(parts, operations, config.directory),
   )
   await serveControl(join(config.directory, CONTROL_SOCKET), {
     store,

@@ -40,3 +40,5 @@ export type ControlCommand =
 /** File names in the server's directory. Short: a unix socket's path has at most 107 bytes. */
 export const API_SOCKET = 'api.sock'
 export const CONTROL_SOCKET = 'control.sock'
+/** Made by the node's kubelet stand-in. */
+export const KUBELET_SOCKET = 'kubelet.sock'

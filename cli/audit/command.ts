@@ -1,0 +1,175 @@
+import type { V1Namespace } from '@kubernetes/client-node'
+import { KEYS } from '../../common/keys.ts'
+import { parseBaseRoleArn } from '../../common/role.ts'
+import { foundIn } from '../cluster/asked.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { brokerOf, findInstallation } from '../cluster/installation.ts'
+import { ownersOf } from '../cluster/owners.ts'
+import { plain } from '../cluster/plain.ts'
+import { namespaceOf } from '../explain/live.ts'
+import { CliError } from '../failure.ts'
+import { exitCode, type Outcome, type Page } from '../outcome.ts'
+import { refusalsText } from '../output/refusals.ts'
+import { indented, table } from '../output/table.ts'
+import { reportNodes } from '../status/nodes.ts'
+import { annotated } from './annotated.ts'
+import { type Seen, seenBy } from './seen.ts'
+import { type Suggestion, suggestionFor } from './suggestion.ts'
+
+export type AuditOptions = {
+  readonly suggest?: boolean
+  readonly roleKey?: string
+  readonly baseRoleArn?: string
+}
+
+/** `audit`: who would be refused if the guards enforced. */
+export async function audit(cluster: Cluster, options: AuditOptions, now = Date.now): Promise<Outcome> {
+  if (options.suggest) return suggest(cluster, options)
+  const installation = await findInstallation(cluster)
+  const { reports, isWhole } = await reportNodes(cluster, installation)
+  const told = reports.filter(({ source }) => source === 'guard')
+  const auditing = told.filter(({ mode }) => mode === 'audit')
+  if (auditing.length === 0) throw whyNoAudit(told.length, reports.length)
+  const { askAll, core } = cluster
+  const [pods, namespaces] = await Promise.all([
+    askAll({ verb: 'list', resource: 'pods' }, (query, options) =>
+      core.listPodForAllNamespaces(query, options),
+    ),
+    namespacesOf(cluster),
+  ])
+  const roleKey = options.roleKey ?? installation.injection?.roleKey ?? KEYS.role
+  const seen = await seenBy(auditing, foundIn(pods) ?? [], namespaces, ownersOf(cluster), roleKey, now())
+  const refused = cluster.refusals()
+  const unseen = reports.length - auditing.length
+  return {
+    data: { seen, nodes: { auditing: auditing.length, others: unseen }, refused },
+    text: (page) =>
+      seenText(seen, now(), page) + nodesText(auditing.length, unseen, page) + refusalsText(refused, page),
+    exit: exitCode(seen.length > 0, unseen > 0 || !isWhole || pods.kind !== 'found'),
+  }
+}
+
+function whyNoAudit(told: number, nodes: number): CliError {
+  if (nodes === 0)
+    return new CliError(
+      'not-installed',
+      'no node guard was found, and it is the guards who see what pods reach for',
+      'install pod2iam with guard.mode=audit: docs/migrating-from-kube2iam.md',
+    )
+  if (told === 0)
+    return new CliError(
+      'guards-not-asked',
+      `none of ${nodes} node guards could be asked`,
+      'ask for the right to create (and get) pods/exec in the namespace of pod2iam; pod2iam status shows the guards',
+    )
+  return new CliError(
+    'not-auditing',
+    'no node is in audit mode, so what pods reach for is refused and not told apart',
+    'set guard.mode=audit to see who reaches for the metadata service; pod2iam audit --suggest works in every mode',
+  )
+}
+
+async function namespacesOf({ askAll, core }: Cluster): Promise<Map<string, V1Namespace>> {
+  const answer = await askAll({ verb: 'list', resource: 'namespaces' }, (query, options) =>
+    core.listNamespace(query, options),
+  )
+  return new Map((foundIn(answer) ?? []).map((one) => [one.metadata?.name ?? '', one]))
+}
+
+function seenText(seen: readonly Seen[], now: number, page: Page): string {
+  if (seen.length === 0) return page.paint('good', 'No pod has reached for the metadata service.\n')
+  const rows = seen.map(({ workload, addresses, via, packets, lastSeen }) => [
+    workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`,
+    via,
+    String(packets),
+    ago(lastSeen, now),
+  ])
+  const todos = seen.map(
+    ({ workload, addresses, todo }) =>
+      `\n${page.paint('bold', workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`)}\n${indented(todo.detail, 2, page)}\n`,
+  )
+  return table(['WORKLOAD', 'VIA', 'PACKETS', 'LAST SEEN'], rows, page) + todos.join('')
+}
+
+function nodesText(auditing: number, others: number, page: Page): string {
+  const rest =
+    others === 0
+      ? ''
+      : `; ${page.paint('warning', `${others} others were not asked, or are in another mode`)}`
+  return `\n${auditing} nodes in audit mode${rest}.\n`
+}
+
+function ago(time: string, now: number): string {
+  const minutes = Math.round((now - Date.parse(time)) / 60_000)
+  if (minutes < 1) return 'just now'
+  return minutes < 120 ? `${minutes} min ago` : `${Math.round(minutes / 60)} h ago`
+}
+
+async function suggest(cluster: Cluster, options: AuditOptions): Promise<Outcome> {
+  const installation = await findInstallation(cluster)
+  const roleKey = options.roleKey ?? installation.injection?.roleKey ?? KEYS.role
+  const [guard] = installation.guards
+  const policy = {
+    restrictions: true,
+    format: installation.injection?.policy.format ?? 'glob',
+    base: baseOf(options) ?? installation.injection?.policy.base ?? (guard && brokerOf(guard)?.baseRoleArn),
+    permittedRoles: installation.injection?.policy.permittedRoles ?? [],
+  } as const
+  const [all, namespaces] = await Promise.all([annotated(cluster, roleKey), namespacesOf(cluster)])
+  const untouched = installation.injection === undefined ? ['kube-system'] : installation.untouched
+  const suggestions = [...Map.groupBy(all, ({ workload }) => workload.namespace)]
+    .map(([name, users]) => {
+      const own = namespaces.get(name)
+      const namespace = own === undefined ? { name, labels: {}, annotations: {} } : namespaceOf(plain(own))
+      return suggestionFor(namespace, users, policy, untouched)
+    })
+    .sort((one, other) => one.namespace.localeCompare(other.namespace))
+  const refused = cluster.refusals()
+  return {
+    data: { roleKey, namespaces: suggestions, refused },
+    text: (page) => suggestionsText(suggestions, roleKey, page) + refusalsText(refused, page),
+    exit: exitCode(
+      suggestions.some(({ commands, notes }) => commands.length + notes.length > 0),
+      refused.length > 0,
+    ),
+  }
+}
+
+function baseOf({ baseRoleArn }: AuditOptions): string | undefined {
+  if (baseRoleArn === undefined) return undefined
+  const parsed = parseBaseRoleArn(baseRoleArn)
+  if (parsed.ok) return parsed.base
+  throw new CliError(
+    'usage',
+    `--base-role-arn is not usable: ${parsed.detail}`,
+    'write arn:aws:iam::<12 digits>:role/',
+  )
+}
+
+function suggestionsText(suggestions: readonly Suggestion[], roleKey: string, page: Page): string {
+  if (suggestions.length === 0) return `Nothing names a role by annotation ${roleKey}.\n`
+  const rows = suggestions.flatMap(({ namespace, roles }) =>
+    roles.map(({ role, allowed, workloads }) => [
+      namespace,
+      role,
+      workloads.length === 1 ? (workloads[0] ?? '') : `${workloads[0]} and ${workloads.length - 1} more`,
+      allowed === null
+        ? page.paint('dim', 'not known')
+        : allowed
+          ? page.paint('good', 'yes')
+          : page.paint('bad', 'no'),
+    ]),
+  )
+  const commands = suggestions.flatMap((one) => one.commands)
+  const notes = suggestions.flatMap(({ namespace, notes }) =>
+    notes.map((note) => `${indented(`namespace ${namespace}: ${note}`, 2, page)}\n`),
+  )
+  // Commands are never wrapped: they are to be copied.
+  const todo = commands.length === 0 ? 'Every list and label is there.\n' : 'So that all of it works:\n\n'
+  return [
+    rows.length === 0 ? '' : `${table(['NAMESPACE', 'ROLE', 'ASKED FOR BY', 'ALLOWED'], rows, page)}\n`,
+    todo,
+    ...commands.map((one) => `${one}\n`),
+    ...(notes.length === 0 ? [] : ['\nWhat no command does:\n\n', ...notes]),
+  ].join('')
+}

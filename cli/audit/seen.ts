@@ -1,0 +1,107 @@
+/** Who reaches for the metadata service, over all nodes in audit mode: workloads, where an address is a pod's. */
+import type { V1Namespace, V1Pod } from '@kubernetes/client-node'
+import { injectionMode, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { bounded } from '../cluster/bounded.ts'
+import type { Owner, Owners } from '../cluster/owners.ts'
+import type { Sighting } from '../product/guard.ts'
+import type { NodeReport } from '../status/nodes.ts'
+
+/** The kernel tells when it saw an address in whole seconds. */
+const CLOCK_MS = 2000
+/** An address without a pod is of a Job between two runs, or of nobody any more. */
+const FORGOTTEN_MS = 24 * 60 * 60 * 1000
+
+export type Seen = {
+  /** Null where no pod has the address any more. */
+  readonly workload: Owner | null
+  readonly addresses: readonly string[]
+  readonly nodes: readonly string[]
+  /** `dnat`: through kube2iam or kiam; `direct`: past them, so by the node's own role. */
+  readonly via: Sighting['via']
+  readonly packets: number
+  /** ISO 8601. */
+  readonly lastSeen: string
+  /** What it would take so that it is not refused. */
+  readonly todo: { readonly code: string; readonly detail: string }
+}
+
+export async function seenBy(
+  reports: readonly NodeReport[],
+  pods: readonly V1Pod[],
+  namespaces: ReadonlyMap<string, V1Namespace>,
+  ownerOf: Owners,
+  roleKey: string,
+  now: number,
+): Promise<Seen[]> {
+  const podsAt = Map.groupBy(
+    pods
+      .filter(({ spec, status }) => spec?.hostNetwork !== true && !hasEnded(status?.phase))
+      .flatMap((pod) => (pod.status?.podIPs ?? []).map(({ ip = '' }) => ({ ip, pod }))),
+    ({ ip }) => ip,
+  )
+  const sightings = reports
+    .flatMap(({ node, audit }) => audit.map((one) => ({ node, ...one })))
+    .map((one) => {
+      const at = Date.parse(one.lastSeen)
+      // A later pod may have the address of one that asked.
+      const pod = podsAt.get(one.address)?.find((had) => startOf(had.pod) <= at + CLOCK_MS)?.pod
+      return { ...one, at, pod }
+    })
+    // The proof of a gate is such a request, too.
+    .filter(({ pod }) => pod === undefined || !hasSidecar(pod))
+    .filter(({ at, pod }) => pod !== undefined || now - at < FORGOTTEN_MS)
+  const each = await bounded(sightings, 10, async ({ pod, ...one }): Promise<Seen> => {
+    return {
+      workload: pod === undefined ? null : await ownerOf(pod),
+      addresses: [one.address],
+      nodes: [one.node],
+      ...{ via: one.via, packets: one.packets, lastSeen: one.lastSeen },
+      todo: pod === undefined ? GONE : todoFor(pod, namespaces.get(pod.metadata?.namespace ?? ''), roleKey),
+    }
+  })
+  const groups = Map.groupBy(each, ({ workload, via, addresses, todo }) =>
+    JSON.stringify([workload ?? addresses, via, todo.code]),
+  )
+  return [...groups.values()].map(together).sort((one, other) => other.packets - one.packets)
+}
+
+const startOf = ({ status }: V1Pod) => status?.startTime?.getTime() ?? 0
+const hasSidecar = ({ spec }: V1Pod) =>
+  spec?.initContainers?.some(({ name }) => name === SIDECAR_CONTAINER) === true
+const hasEnded = (phase: string | undefined) => phase === 'Succeeded' || phase === 'Failed'
+
+const GONE = {
+  code: 'address-gone',
+  detail: 'no pod has this address any more; a day after it was last seen it leaves this list',
+}
+
+function todoFor(pod: V1Pod, namespace: V1Namespace | undefined, roleKey: string): Seen['todo'] {
+  const { annotations = {}, namespace: name = '' } = pod.metadata ?? {}
+  const role = annotations[roleKey]
+  const isOptedIn = injectionMode(namespace?.metadata?.labels) !== undefined
+  const label = `kubectl label namespace ${name} ${KEYS.injection}=enabled`
+  if (role !== undefined && isOptedIn)
+    return { code: 'restart', detail: `it names ${role} and its namespace is opted in: restart it` }
+  if (role !== undefined) return { code: 'label', detail: `it names ${role}: ${label}, and restart it` }
+  return {
+    code: 'annotate',
+    detail: `it names no role, so it uses the node's: annotate its template with ${roleKey}, or with ${KEYS.inject}: metadata`,
+  }
+}
+
+function together(group: readonly Seen[]): Seen {
+  const [first] = group
+  if (first === undefined) throw new Error('a group is never empty')
+  const all = (what: 'addresses' | 'nodes') => [...new Set(group.flatMap((one) => one[what]))].sort()
+  return {
+    ...first,
+    addresses: all('addresses'),
+    nodes: all('nodes'),
+    packets: group.reduce((sum, { packets }) => sum + packets, 0),
+    lastSeen:
+      group
+        .map(({ lastSeen }) => lastSeen)
+        .sort()
+        .at(-1) ?? first.lastSeen,
+  }
+}

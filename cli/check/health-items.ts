@@ -1,0 +1,262 @@
+/** Whether what is installed works. */
+import { X509Certificate } from 'node:crypto'
+import type { V1Pod } from '@kubernetes/client-node'
+import { foundIn } from '../cluster/asked.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { getFrom } from '../cluster/exec.ts'
+import { brokerOf, type Installation } from '../cluster/installation.ts'
+import { lastWords, statusOf } from '../explain/start.ts'
+import { type Check, type Finding, failed, ok, unseen, warning } from '../explain/step.ts'
+import type { NodeReport, Nodes } from '../status/nodes.ts'
+import { skewOf, type Versions } from '../status/versions.ts'
+import type { Holder } from '../who/holders.ts'
+
+const PRODUCT = 'app.kubernetes.io/name=pod2iam'
+const HEALTH_MS = 8000
+const SOON_MS = 7 * 24 * 60 * 60 * 1000
+
+export type Health = {
+  readonly nodes: Nodes
+  readonly versions: Versions
+  /** Undefined where pods may not be listed. */
+  readonly holders: readonly Holder[] | undefined
+}
+
+export function healthChecks(
+  cluster: Cluster,
+  installation: Installation,
+  { nodes, versions, holders }: Health,
+  now: number,
+): Check[] {
+  return [
+    { id: 'injector', title: 'injector', look: () => injector(cluster, installation) },
+    { id: 'webhooks', title: 'webhooks', look: () => webhooks(cluster, now) },
+    { id: 'policies', title: 'admission policies', look: () => policies(cluster) },
+    { id: 'guards', title: 'node guards', look: () => guards(nodes) },
+    { id: 'settings', title: 'settings agree', look: () => settings(installation) },
+    { id: 'imds', title: 'IMDSv2, hop limit', look: () => imds(nodes) },
+    { id: 'leftovers', title: 'leftover rules', look: () => leftovers(nodes) },
+    { id: 'warnings', title: 'warnings of guards', look: () => others(nodes) },
+    { id: 'versions', title: 'releases', look: () => releases(versions) },
+    { id: 'pods', title: 'pods', look: () => pods(holders) },
+  ]
+}
+
+const isReady = ({ status }: V1Pod) =>
+  status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
+
+async function injector(cluster: Cluster, { injectors }: Installation): Promise<Finding> {
+  const ready = injectors.filter(isReady)
+  const [first] = injectors
+  if (first === undefined)
+    return failed(
+      'injector-missing',
+      'there is no injector, so that pods of opted-in namespaces are refused or left without a sidecar',
+      'helm upgrade --install pod2iam, and look at the Deployment of the injector',
+    )
+  if (ready.length === 0) {
+    const { namespace = '', name = '' } = first.metadata ?? {}
+    const why = lastWords(statusOf(first, 'injector')) ?? (await readiness(cluster, first))
+    return failed(
+      'injector-not-ready',
+      `none of ${injectors.length} injectors is ready${why === undefined ? '' : `: ${why}`}`,
+      `kubectl -n ${namespace} logs ${name}`,
+    )
+  }
+  if (ready.length === 1)
+    return warning(
+      'injector-single',
+      'one injector is ready: while it is away, pods of opted-in namespaces cannot be created; set injector.replicas=2',
+    )
+  return ok(`${ready.length} are ready`)
+}
+
+async function readiness(cluster: Cluster, pod: V1Pod): Promise<string | undefined> {
+  const { namespace = '', name = '' } = pod.metadata ?? {}
+  const args = pod.spec?.containers.find((one) => one.name === 'injector')?.args ?? []
+  const port = Number(args.find((one) => one.startsWith('--health-port='))?.split('=')[1] ?? 8080)
+  const answer = await getFrom(cluster, { namespace, name }, port, '/readyz', HEALTH_MS)
+  if (answer.kind !== 'reached') return undefined
+  try {
+    const { code, detail } = JSON.parse(answer.value)
+    return detail ?? code
+  } catch {
+    return undefined
+  }
+}
+
+async function webhooks({ askAll, admission }: Cluster, now: number): Promise<Finding> {
+  const labelSelector = PRODUCT
+  const resource = 'mutatingwebhookconfigurations.admissionregistration.k8s.io'
+  const answer = await askAll({ verb: 'list', resource }, (query, options) =>
+    admission.listMutatingWebhookConfiguration({ labelSelector, ...query }, options),
+  )
+  if (answer.kind !== 'found') return unseen('webhook configurations may not be listed')
+  const hooks = answer.value.flatMap(({ webhooks = [] }) => webhooks)
+  if (hooks.length === 0)
+    return failed(
+      'webhooks-missing',
+      'there is no webhook configuration, so that no pod gets a sidecar',
+      'helm upgrade --install pod2iam makes it anew',
+    )
+  const without = hooks.find(({ clientConfig }) => !clientConfig.caBundle)
+  if (without !== undefined)
+    return failed(
+      'ca-bundle-missing',
+      `webhook ${without.name} has no caBundle, so that the API server cannot call the injector`,
+      'the injector writes it: look at its log for "certificate authority not reconciled"',
+    )
+  const end = Math.min(...hooks.map(({ clientConfig }) => endOf(clientConfig.caBundle ?? '')))
+  if (end < now)
+    return failed(
+      'ca-expired',
+      `the newest certificate authority in the webhooks ended on ${new Date(end).toISOString()}`,
+      "look at the injector's log; with injector.tls.existingSecret renew injector.tls.caBundle",
+    )
+  if (end - now < SOON_MS)
+    return warning(
+      'ca-expiring',
+      `the certificate authority in the webhooks ends on ${new Date(end).toISOString()}`,
+    )
+  return ok(`the API server trusts the injector until ${new Date(end).toISOString().slice(0, 10)}`)
+}
+
+/** When the last certificate of a bundle ends, milliseconds; never for one that cannot be read, which the API server judges. */
+function endOf(bundle: string): number {
+  const pem = Buffer.from(bundle, 'base64').toString()
+  const all = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+  const ends = all.map((one) => Date.parse(new X509Certificate(one).validTo))
+  return ends.length === 0 ? Number.POSITIVE_INFINITY : Math.max(...ends)
+}
+
+async function policies({ askAll, admission }: Cluster): Promise<Finding> {
+  const labelSelector = PRODUCT
+  const resource = 'validatingadmissionpolicybindings.admissionregistration.k8s.io'
+  const answer = await askAll({ verb: 'list', resource }, (query, options) =>
+    admission.listValidatingAdmissionPolicyBinding({ labelSelector, ...query }, options),
+  )
+  if (answer.kind === 'forbidden') return unseen('admission policies may not be listed')
+  const bindings = foundIn(answer) ?? []
+  return bindings.length > 0
+    ? ok(`${bindings.length} are in force, also while no injector is up`)
+    : warning(
+        'policies-missing',
+        'there is no ValidatingAdmissionPolicy of pod2iam, so that its rules hold only while an injector is up; Kubernetes has them from 1.30 on',
+      )
+}
+
+function guards({ reports, isWhole }: Nodes): Finding {
+  const troubled = reports.filter(({ troubles }) => troubles.length > 0)
+  const [first] = troubled
+  if (first !== undefined) {
+    const [trouble] = first.troubles
+    return failed(
+      trouble?.code ?? 'node-unguarded',
+      `${troubled.length} of ${reports.length} nodes; ${first.node}: ${trouble?.detail}`,
+      'pod2iam status shows all of them',
+    )
+  }
+  const asked = reports.filter(({ verified }) => verified === true).length
+  if (asked < reports.length)
+    return unseen(
+      `${reports.length - asked} of ${reports.length} guards could not be asked whether their block stands`,
+    )
+  if (!isWhole)
+    return unseen(`all ${reports.length} guards are well; whether every node has one could not be seen`)
+  const audit = reports.filter(({ mode }) => mode !== 'enforce').length
+  return audit > 0
+    ? warning(
+        'not-enforcing',
+        `${audit} of ${reports.length} nodes refuse nothing (mode ${modes(reports)}): guard.mode=enforce`,
+      )
+    : ok(`the block stands on ${reports.length} of ${reports.length} nodes, and their brokers are ready`)
+}
+
+const modes = (reports: readonly NodeReport[]) =>
+  [...new Set(reports.map(({ mode }) => mode).filter((mode) => mode !== 'enforce'))].join(', ')
+
+/** What injector and broker each have on their command line, and must read alike. */
+function settings({ injection, guards }: Installation): Finding {
+  const [guard] = guards
+  const broker = guard === undefined ? undefined : brokerOf(guard)
+  if (injection === undefined || broker === undefined)
+    return unseen('the settings of injector and broker could not both be read')
+  const { policy } = injection
+  const pairs: Record<string, readonly [unknown, unknown]> = {
+    'role-key': [injection.roleKey, broker.roleKey],
+    'namespace-restrictions': [policy.restrictions, broker.namespaceRestrictions],
+    'namespace-restriction-format': [policy.format, broker.namespaceRestrictionFormat],
+    'permitted-roles': [policy.permittedRoles.join(), broker.permittedRoles.join()],
+    'default-role': [injection.defaultRole, broker.defaultRole],
+    'base-role-arn': [policy.base ?? broker.baseRoleArn, broker.baseRoleArn ?? policy.base],
+  }
+  const differing = Object.entries(pairs).find(([, [one, other]]) => one !== other)
+  if (differing === undefined) return ok('injector and broker go by the same policy')
+  const [flag, [one, other]] = differing
+  return failed(
+    'settings-differ',
+    `--${flag} of the injector is ${one ?? 'not set'}, and of the broker ${other ?? 'not set'}: admission and the broker judge differently`,
+    `set it under policy in the values of the chart, for both; an upgrade may be under way`,
+  )
+}
+
+const IMDS = ['imds-v1', 'imds-hop-limit']
+
+function imds({ reports }: Nodes): Finding {
+  const warned = reports.flatMap(({ node, warnings }) =>
+    warnings.filter(({ code }) => IMDS.includes(code)).map((one) => ({ node, ...one })),
+  )
+  const [first] = warned
+  if (first === undefined)
+    return reports.every(({ source }) => source === 'guard')
+      ? ok('the metadata service of every node demands tokens that travel one hop')
+      : unseen('only the guards of the nodes know')
+  const count = new Set(warned.map(({ node }) => node)).size
+  return warning(first.code, `${count} of ${reports.length} nodes; ${first.node}: ${first.detail}`)
+}
+
+function leftovers({ reports }: Nodes): Finding {
+  const all = reports.flatMap(({ node, leftovers }) => leftovers.map((one) => ({ node, ...one })))
+  const [first] = all
+  if (first === undefined)
+    return reports.every(({ source }) => source === 'guard')
+      ? ok('no rule of kube2iam or kiam is left on a node')
+      : unseen('only the guards of the nodes know')
+  return warning(
+    'leftover',
+    `${all.length} on ${new Set(all.map(({ node }) => node)).size} nodes; on ${first.node}: ${first.remove}`,
+  )
+}
+
+/** Those that no other item tells of. */
+function others({ reports }: Nodes): Finding {
+  const all = reports.flatMap(({ node, warnings }) =>
+    warnings
+      .filter(({ code }) => !IMDS.includes(code) && code !== 'leftover' && code !== 'guard-not-asked')
+      .map((one) => ({ node, ...one })),
+  )
+  const [first] = all
+  if (first === undefined) return ok('there are no others')
+  return warning(
+    first.code,
+    `${all.length} on ${new Set(all.map(({ node }) => node)).size} nodes; ${first.node}: ${first.detail}`,
+  )
+}
+
+function releases(versions: Versions): Finding {
+  const skew = skewOf(versions)
+  if (skew !== undefined) return warning('version-skew', skew)
+  const all = [...Object.keys(versions.injector), ...Object.keys(versions.nodeGuard)]
+  return ok(`injector and node guards are of ${[...new Set(all)].join(', ')}`)
+}
+
+function pods(holders: readonly Holder[] | undefined): Finding {
+  if (holders === undefined) return unseen('pods may not be listed')
+  const waiting = holders.filter(({ ready, refused }) => !ready || refused !== null)
+  const [first] = waiting
+  if (first === undefined) return ok(`${holders.length} with a sidecar, all of them were let through`)
+  return warning(
+    'pods-waiting',
+    `${waiting.length} of ${holders.length} with a sidecar have no credentials: pod2iam -n ${first.namespace} explain ${first.pod}`,
+  )
+}

@@ -1,0 +1,143 @@
+/** The cluster of the kubeconfig, read with the caller's own rights. */
+import {
+  AdmissionregistrationV1Api,
+  ApiException,
+  AppsV1Api,
+  BatchV1Api,
+  CoreV1Api,
+  type KubeConfig,
+  Observable,
+  type ObservableMiddleware,
+  VersionApi,
+} from '@kubernetes/client-node'
+import { messageOf } from '../../common/errors.ts'
+import { CliError } from '../failure.ts'
+import { type Answer, type Asked, askedText } from './asked.ts'
+
+/** For one request. A list of many pages has as many requests. */
+const REQUEST_MS = 15_000
+const PAGE = 500
+
+export type Call = { middleware: ObservableMiddleware[]; middlewareMergeStrategy: 'append' }
+type ListOf<T> = { readonly items: T[]; readonly metadata?: { readonly _continue?: string } }
+
+export type Cluster = {
+  readonly config: KubeConfig
+  /** Of the kubeconfig's context, or what `--namespace` says. */
+  readonly namespace: string
+  readonly core: CoreV1Api
+  readonly apps: AppsV1Api
+  readonly batch: BatchV1Api
+  readonly admission: AdmissionregistrationV1Api
+  readonly version: VersionApi
+  /**
+   * One request. What is not there and what may not be read are answers; a refusal is remembered for the end of the output.
+   *
+   * @throws {CliError} where the API server does not answer, or not to this user at all
+   */
+  readonly ask: <T>(asked: Asked, call: (options: Call) => Promise<T>) => Promise<Answer<T>>
+  /** All pages of a list; see {@link ask}. */
+  readonly askAll: <T>(
+    asked: Asked,
+    page: (query: { limit: number; _continue?: string }, options: Call) => Promise<ListOf<T>>,
+  ) => Promise<Answer<readonly T[]>>
+  /** Notes that something may not be done, where a request was none of `ask`. */
+  readonly refuse: (asked: Asked) => void
+  /** What the caller may not do, each once. */
+  readonly refusals: () => readonly Asked[]
+}
+
+export function connect(config: KubeConfig, namespace: string): Cluster {
+  const refused = new Map<string, Asked>()
+  const refuse = (asked: Asked) => {
+    if (!asked.quiet) refused.set(askedText(asked), asked)
+  }
+  const ask = async <T>(asked: Asked, call: (options: Call) => Promise<T>): Promise<Answer<T>> => {
+    try {
+      return { kind: 'found', value: await call(within(REQUEST_MS)) }
+    } catch (error) {
+      const status = error instanceof ApiException ? error.code : undefined
+      if (status === 404) return { kind: 'absent' }
+      if (status !== 403) throw unreachable(config, error)
+      refuse(asked)
+      return { kind: 'forbidden', asked }
+    }
+  }
+  return {
+    config,
+    namespace,
+    core: config.makeApiClient(CoreV1Api),
+    apps: config.makeApiClient(AppsV1Api),
+    batch: config.makeApiClient(BatchV1Api),
+    admission: config.makeApiClient(AdmissionregistrationV1Api),
+    version: config.makeApiClient(VersionApi),
+    ask,
+    async askAll(asked, page) {
+      return ask(asked, async () => {
+        const all = []
+        let from: string | undefined
+        do {
+          const query = { limit: PAGE, ...(from ? { _continue: from } : {}) }
+          const { items, metadata } = await page(query, within(REQUEST_MS))
+          all.push(...items)
+          from = metadata?._continue
+        } while (from)
+        return all
+      })
+    },
+    refuse,
+    refusals: () => [...refused.values()],
+  }
+}
+
+function within(milliseconds: number): Call {
+  const bounded: ObservableMiddleware = {
+    pre: (request) => {
+      request.setSignal(AbortSignal.timeout(milliseconds))
+      return new Observable(Promise.resolve(request))
+    },
+    post: (response) => new Observable(Promise.resolve(response)),
+  }
+  return { middleware: [bounded], middlewareMergeStrategy: 'append' }
+}
+
+function unreachable(config: KubeConfig, error: unknown): CliError {
+  const server = config.getCurrentCluster()?.server ?? 'of the kubeconfig'
+  if (error instanceof ApiException) {
+    if (error.code === 401)
+      return new CliError(
+        'not-authenticated',
+        `the API server ${server} does not know this user`,
+        'log in again, or choose another context with --context',
+        { cause: error },
+      )
+    return new CliError(
+      'api-server-failed',
+      `the API server ${server} answered ${error.code}: ${wordsOf(error.body)}`,
+      'try again; where it stays so, look at the API server',
+      { cause: error },
+    )
+  }
+  return new CliError(
+    'cluster-unreachable',
+    `the API server ${server} does not answer (${reasonOf(error)})`,
+    'check with kubectl get --raw /version, or choose another context with --context',
+    { cause: error },
+  )
+}
+
+/** The message of a Status. */
+function wordsOf(body: unknown): string {
+  try {
+    const status = typeof body === 'string' ? JSON.parse(body) : body
+    return messageOf(new Error(String(status?.message ?? body)))
+  } catch {
+    return messageOf(new Error(String(body)))
+  }
+}
+
+/** fetch hides the reason in a cause. */
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined
+  return messageOf(cause instanceof Error && cause.message !== '' ? cause : error)
+}

@@ -1,0 +1,159 @@
+/** A command in a container, and a request to a port of a pod: what `kubectl exec` and `kubectl port-forward` do. */
+import { PassThrough } from 'node:stream'
+import { finished } from 'node:stream/promises'
+import { Exec, PortForward, type V1Status } from '@kubernetes/client-node'
+import { messageOf } from '../../common/errors.ts'
+import type { Cluster } from './cluster.ts'
+
+export type Place = { readonly namespace: string; readonly name: string }
+
+/** What came of it. `failed`: the pod, its node or the container does not let it happen, with the reason. */
+export type Reached<T> =
+  | { readonly kind: 'reached'; readonly value: T }
+  | { readonly kind: 'forbidden' }
+  | { readonly kind: 'failed'; readonly detail: string }
+
+/** Nothing of ours prints more. */
+const MOST_BYTES = 8 * 1024 * 1024
+
+/**
+ * Runs a command to its end.
+ *
+ * @param timeoutMs for everything, milliseconds
+ * @returns its stdout, whatever its exit code is
+ */
+export async function execIn(
+  cluster: Cluster,
+  { namespace, name }: Place,
+  container: string,
+  command: readonly string[],
+  timeoutMs: number,
+): Promise<Reached<string>> {
+  const [stdout, stderr] = [collector(), collector()]
+  const attempt = async () => {
+    const ended = Promise.withResolvers<V1Status>()
+    const socket = await new Exec(cluster.config).exec(
+      namespace,
+      name,
+      container,
+      [...command],
+      stdout.stream,
+      stderr.stream,
+      null,
+      false,
+      ended.resolve,
+    )
+    socket.onclose = () => ended.reject(new Error('the connection ended before the command did'))
+    socket.onerror = (event) => ended.reject(new Error(event.message))
+    try {
+      const status = await ended.promise
+      // The client ends both when the status comes, and what they hold is delivered a moment later.
+      await Promise.all([finished(stdout.stream), finished(stderr.stream)])
+      return status
+    } finally {
+      socket.terminate()
+    }
+  }
+  return reached(cluster, 'pods/exec', namespace, timeoutMs, async () => {
+    const status = await attempt()
+    if (status.status !== 'Success' && status.reason !== 'NonZeroExitCode')
+      throw new Error(status.message ?? 'the command could not be started')
+    // Our commands tell by their exit code what they print as well.
+    if (stdout.text() === '' && status.status !== 'Success')
+      throw new Error(stderr.text().trim() || (status.message ?? 'it printed nothing'))
+    return stdout.text()
+  })
+}
+
+/** GET of a path at a port of the pod's loopback; the body, whatever its status is. */
+export async function getFrom(
+  cluster: Cluster,
+  { namespace, name }: Place,
+  port: number,
+  path: string,
+  timeoutMs: number,
+): Promise<Reached<string>> {
+  return reached(cluster, 'pods/portforward', namespace, timeoutMs, async () => {
+    const [output, errors] = [collector(), collector()]
+    const input = new PassThrough()
+    const opened = await new PortForward(cluster.config, true).portForward(
+      namespace,
+      name,
+      [port],
+      output.stream,
+      errors.stream,
+      input,
+      0,
+    )
+    const socket = typeof opened === 'function' ? opened() : opened
+    try {
+      const failed = new Promise<never>((_, reject) => {
+        errors.stream.once('data', (text) => reject(new Error(String(text).trim())))
+        if (socket !== null) socket.onclose = () => reject(new Error('the connection ended'))
+      })
+      const answered = bodyIn(output)
+      answered.catch(() => undefined)
+      input.write(`GET ${path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+      return await Promise.race([answered, failed])
+    } finally {
+      socket?.terminate()
+    }
+  })
+}
+
+/** Resolves when as many bytes have come as the answer says. */
+function bodyIn({ stream, text }: Collector): Promise<string> {
+  return new Promise((resolve) => {
+    const look = () => {
+      const [head = '', body] = splitAnswer(text())
+      const length = /^content-length: *(\d+)/im.exec(head)?.[1]
+      if (body === undefined || length === undefined) return
+      if (Buffer.byteLength(body) >= Number(length)) resolve(body)
+    }
+    stream.on('data', look)
+  })
+}
+
+function splitAnswer(answer: string): [string, string | undefined] {
+  const end = answer.indexOf('\r\n\r\n')
+  return end === -1 ? [answer, undefined] : [answer.slice(0, end), answer.slice(end + 4)]
+}
+
+async function reached<T>(
+  cluster: Cluster,
+  resource: string,
+  namespace: string,
+  timeoutMs: number,
+  attempt: () => Promise<T>,
+): Promise<Reached<T>> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs)
+  })
+  try {
+    return { kind: 'reached', value: await Promise.race([attempt(), late]) }
+  } catch (error) {
+    // The client tells a refused upgrade by this sentence alone, as an event that is no Error.
+    const detail = messageOf(
+      error instanceof Error ? error : new Error(String((error as Error)?.message ?? error)),
+    )
+    if (!/Unexpected server response: 403/.test(detail)) return { kind: 'failed', detail }
+    cluster.refuse({ verb: 'create', resource, namespace })
+    return { kind: 'forbidden' }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+type Collector = { readonly stream: PassThrough; readonly text: () => string }
+
+function collector(): Collector {
+  const chunks: Buffer[] = []
+  let size = 0
+  const stream = new PassThrough()
+  stream.on('data', (chunk: Buffer) => {
+    size += chunk.length
+    if (size <= MOST_BYTES) chunks.push(chunk)
+  })
+  return { stream, text: () => Buffer.concat(chunks).toString() }
+}

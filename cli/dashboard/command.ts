@@ -1,0 +1,69 @@
+import type { Cluster } from '../cluster/cluster.ts'
+import { connect } from '../cluster/cluster.ts'
+import { type ClusterOptions, openCluster } from '../cluster/kubeconfig.ts'
+import { CliError } from '../failure.ts'
+import { collect, faultOf } from './collect.ts'
+import { expiries } from './expiries.ts'
+import { createFeed } from './feed.ts'
+import { openBrowser } from './open-browser.ts'
+import { serveDashboard } from './server.ts'
+import type { Snapshot } from './snapshot.ts'
+
+export type DashboardOptions = ClusterOptions & {
+  /** 0: a free one. */
+  readonly port: number
+  /** Seconds. */
+  readonly interval: number
+  readonly open?: boolean
+}
+
+/**
+ * `dashboard`: serves the page until the signal.
+ *
+ * @param ready told of the page's address
+ * @param warn told of what did not work, in one sentence
+ * @throws {CliError} without a usable kubeconfig, or where the port is taken
+ */
+export async function dashboard(
+  options: DashboardOptions,
+  signal: AbortSignal,
+  ready: (url: string) => void,
+  warn: (sentence: string) => void,
+): Promise<void> {
+  const feed = createFeed({
+    look: looker(options),
+    faultOf,
+    intervalMs: options.interval * 1000,
+    clock: () => performance.now(),
+  })
+  const server = await serveDashboard(feed, options.port)
+  // The first page has less to wait for then; what fails is told there.
+  void feed.latest(0)
+  ready(server.url)
+  if (options.open) openBrowser(server.url, ({ message }) => warn(`no browser could be started: ${message}`))
+  await ended(signal)
+  await server.close()
+}
+
+/** One connection for all looks, so that a credential plugin runs once for each credential; after a failed login it is made anew. */
+function looker(options: ClusterOptions): () => Promise<Snapshot> {
+  const memory = expiries()
+  let opened: Cluster | undefined = openCluster(options)
+  return async () => {
+    opened ??= openCluster(options)
+    const { config, namespace } = opened
+    try {
+      return await collect(connect(config, namespace), memory)
+    } catch (error) {
+      if (error instanceof CliError && error.code === 'not-authenticated') opened = undefined
+      throw error
+    }
+  }
+}
+
+function ended(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

@@ -1,0 +1,73 @@
+/** Filters, which are the query of the page's address, so that a view can be bookmarked and sent on. */
+import type { Seen } from '../audit/seen.ts'
+import type { NodeReport } from '../status/nodes.ts'
+import { type Holder, isRole } from '../who/holders.ts'
+import type { Refusal, Snapshot } from './snapshot.ts'
+
+export const STATES = ['all', 'trouble'] as const
+
+export type Filter = {
+  /** Empty: all of them. */
+  readonly namespace: string
+  readonly node: string
+  /** Glob on the role's ARN or name. */
+  readonly role: string
+  /** `trouble`: only what needs somebody. */
+  readonly state: (typeof STATES)[number]
+}
+
+export const NO_FILTER: Filter = { namespace: '', node: '', role: '', state: 'all' }
+const LONGEST = 512
+
+/** What is no filter is left out. */
+export function parseFilter(query: URLSearchParams): Filter {
+  const text = (name: string) => (query.get(name) ?? '').trim().slice(0, LONGEST)
+  return {
+    namespace: text('namespace'),
+    node: text('node'),
+    role: text('role'),
+    state: query.get('state') === 'trouble' ? 'trouble' : 'all',
+  }
+}
+
+/** The address of the page with this filter: `./` or `./?namespace=shop`. */
+export function addressOf(filter: Filter): string {
+  const entries = Object.entries(filter).filter(([, value]) => value !== '' && value !== 'all')
+  return entries.length === 0 ? './' : `./?${new URLSearchParams(entries)}`
+}
+
+/** The snapshot with what the filter leaves of it. */
+export function filtered(snapshot: Snapshot, filter: Filter): Snapshot {
+  const { nodes, pods, refusals, audit } = snapshot
+  const nodeOf = new Map((pods ?? []).map((one) => [`${one.namespace}/${one.pod}`, one]))
+  return {
+    ...snapshot,
+    nodes: nodes?.filter((one) => keepsNode(one, filter)) ?? null,
+    pods: pods?.filter((one) => keepsPod(one, filter)) ?? null,
+    refusals:
+      refusals?.filter((one) => keepsRefusal(one, nodeOf.get(`${one.namespace}/${one.name}`), filter)) ??
+      null,
+    audit: audit === null ? null : { ...audit, seen: audit.seen.filter((one) => keepsSeen(one, filter)) },
+  }
+}
+
+export const hasTrouble = (one: NodeReport) => one.verified === false || one.troubles.length > 0
+export const isWaiting = (one: Holder) => !one.ready || one.refused !== null
+
+const keepsNode = (one: NodeReport, { node, state }: Filter) =>
+  (node === '' || one.node === node) && (state === 'all' || hasTrouble(one) || one.warnings.length > 0)
+
+const keepsPod = (one: Holder, { namespace, node, role, state }: Filter) =>
+  (namespace === '' || one.namespace === namespace) &&
+  (node === '' || one.node === node) &&
+  (role === '' || isRole(role, one.role)) &&
+  (state === 'all' || isWaiting(one))
+
+/** A refused workload has neither node nor role. */
+const keepsRefusal = (one: Refusal, pod: Holder | undefined, { namespace, node, role }: Filter) =>
+  (namespace === '' || one.namespace === namespace) &&
+  (node === '' || pod?.node === node) &&
+  (role === '' || (pod !== undefined && isRole(role, pod.role)))
+
+const keepsSeen = ({ workload, nodes }: Seen, { namespace, node }: Filter) =>
+  (namespace === '' || workload?.namespace === namespace) && (node === '' || nodes.includes(node))

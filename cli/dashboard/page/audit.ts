@@ -1,0 +1,59 @@
+/** Who would be refused if all nodes enforced. */
+import type { Seen } from '../../audit/seen.ts'
+import type { Snapshot } from '../snapshot.ts'
+import { badge, foreign, type Html, html, MOST_ROWS, moreRows, plural, relative } from './html.ts'
+import { section } from './section.ts'
+
+export function auditSection({ audit, takenAt }: Snapshot): Html {
+  const title = 'Audit'
+  if (audit === null)
+    return section(
+      'audit',
+      title,
+      html`<p>
+        No node that told is in audit mode, so what pods reach for is refused and not told apart. With <code>guard.mode=audit</code> this
+        table has who reaches for the metadata service of the node.
+      </p>`,
+    )
+  const { seen, auditing, others } = audit
+  const nodes = html`<p class="more">${plural(auditing, 'node')} in audit mode${
+    others > 0 && `; ${others} others were not asked, or are in another mode`
+  }.</p>`
+  if (seen.length === 0)
+    return section(
+      'audit',
+      title,
+      html`<p>${badge('good', 'No pod has reached for the metadata service.')}</p>${nodes}`,
+    )
+  const shown = seen.slice(0, MOST_ROWS)
+  return section(
+    'audit',
+    title,
+    html`<div class="wide" role="region" aria-label="Who reaches for the metadata service" tabindex="0">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Workload</th><th scope="col">Namespace</th><th scope="col">Way</th>
+              <th scope="col" class="number">Packets</th><th scope="col">Last seen</th><th scope="col">What to do</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${shown.map((one) => row(one, takenAt))}
+          </tbody>
+        </table>
+      </div>
+      ${moreRows(shown.length, seen.length, 'workloads')} ${nodes}`,
+  )
+}
+
+function row({ workload, addresses, via, packets, lastSeen, todo }: Seen, now: number): Html {
+  const name = workload === null ? addresses.join(' ') : `${workload.kind}/${workload.name}`
+  return html`<tr>
+    <th scope="row">${foreign(name)}</th>
+    <td>${workload === null ? html`<span class="none">none</span>` : foreign(workload.namespace)}</td>
+    <td>${via === 'dnat' ? 'through kube2iam or kiam' : 'directly'}</td>
+    <td class="number">${packets}</td>
+    <td><time datetime="${lastSeen}">${relative(Date.parse(lastSeen) - now)}</time></td>
+    <td class="prose">${foreign(todo.detail)}</td>
+  </tr>`
+}

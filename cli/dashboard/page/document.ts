@@ -1,0 +1,115 @@
+/** The whole page, and its sections one by one for updates. */
+import { createHash } from 'node:crypto'
+import { VERSION } from '../../../common/version.ts'
+import type { View } from '../feed.ts'
+import { type Filter, filtered, hasTrouble, isWaiting } from '../filter.ts'
+import type { Snapshot } from '../snapshot.ts'
+import { auditSection } from './audit.ts'
+import { filterForm } from './form.ts'
+import { foreign, type Html, html, plural, raw, withoutSecrets } from './html.ts'
+import { nodesSection } from './nodes.ts'
+import { podsSection } from './pods.ts'
+import { refusalsSection } from './refusals.ts'
+import { SCRIPT } from './script.ts'
+import { STYLE } from './style.ts'
+import { limitsSection, summarySection } from './summary.ts'
+
+const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+
+/** Nothing but the two texts of ours runs or styles, nothing is loaded but updates, and no other page may frame this one. */
+export const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  `script-src ${hashOf(SCRIPT)}`,
+  `style-src ${hashOf(STYLE)}`,
+  "connect-src 'self'",
+  // The icon, which would be asked for otherwise.
+  'img-src data:',
+  "form-action 'self'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
+
+/** The sections that change, by their ids. */
+function sectionsOf(view: View, filter: Filter): Readonly<Record<string, Html>> {
+  const left = view.snapshot && filtered(view.snapshot, filter)
+  return {
+    when: whenText(view.snapshot),
+    summary: summarySection({ ...view, snapshot: left }),
+    content: html`<div id="content">
+      ${left && [nodesSection(left, filter), refusalsSection(left), podsSection(left, filter), auditSection(left)]}
+    </div>`,
+    limits: limitsSection(left),
+  }
+}
+
+function whenText(snapshot: Snapshot | undefined): Html {
+  if (snapshot === undefined) return html`<span id="when">Nothing has been seen yet.</span>`
+  const time = new Date(snapshot.takenAt).toISOString()
+  return html`<span id="when">
+    Context ${foreign(snapshot.context)}, as of <time datetime="${time}">${time.slice(11, 19)} UTC</time>.
+  </span>`
+}
+
+/** The page as HTML. */
+export async function pageOf(view: View, filter: Filter): Promise<string> {
+  const sections = sectionsOf(view, filter)
+  const page = await html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+${view.snapshot === undefined && html`<noscript><meta http-equiv="refresh" content="3"></noscript>`}
+<title>${titleOf(view)}</title>
+<link rel="icon" href="data:,">
+<style>${raw(STYLE)}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the content</a>
+<header>
+<h1>pod2iam</h1>
+<p class="where">${sections.when} <span class="live-state">Reload to update.</span></p>
+<p class="announce" id="announce" role="status" aria-live="polite"></p>
+</header>
+<main id="main" tabindex="-1">
+${filterForm(filter, view.snapshot)}
+${sections.summary}
+${sections.content}
+${sections.limits}
+</main>
+<footer><p>pod2iam ${VERSION}. This page shows what your kubeconfig may see, and changes nothing.</p></footer>
+<script>${raw(SCRIPT)}</script>
+</body>
+</html>
+`
+  return withoutSecrets(page.toString())
+}
+
+/** The sections for an update, with one sentence for screen readers. */
+export async function updateOf(view: View, filter: Filter): Promise<string> {
+  const sections = await Promise.all(
+    Object.entries(sectionsOf(view, filter)).map(async ([id, markup]) => [
+      id,
+      withoutSecrets((await markup).toString()),
+    ]),
+  )
+  return JSON.stringify({ sections: Object.fromEntries(sections), words: wordsOf(view, filter) })
+}
+
+function titleOf({ snapshot, fault }: View): string {
+  const troubled = snapshot?.nodes?.filter(hasTrouble).length ?? 0
+  if (fault !== undefined) return 'pod2iam: the cluster cannot be seen'
+  return troubled === 0 ? 'pod2iam' : `pod2iam: ${plural(troubled, 'node')} in trouble`
+}
+
+function wordsOf({ snapshot, fault }: View, filter: Filter): string {
+  if (fault !== undefined) return 'The cluster cannot be seen.'
+  if (snapshot === undefined) return ''
+  const { nodes, pods, refusals } = filtered(snapshot, filter)
+  return [
+    nodes && `${plural(nodes.filter(hasTrouble).length, 'node')} in trouble`,
+    pods && `${plural(pods.filter(isWaiting).length, 'pod')} without credentials`,
+    refusals && plural(refusals.length, 'refusal'),
+  ]
+    .filter((one) => one !== null)
+    .join(', ')
+}

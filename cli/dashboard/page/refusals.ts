@@ -1,0 +1,34 @@
+/** Who is refused, and what to do about it. */
+import type { Refusal, Snapshot } from '../snapshot.ts'
+import { badge, foreign, type Html, html, MOST_ROWS, moreRows, relative } from './html.ts'
+import { section, unseenText } from './section.ts'
+
+export function refusalsSection({ refusals, takenAt }: Snapshot): Html {
+  const title = 'Refusals'
+  if (refusals === null) return section('refusals', title, unseenText('Events'))
+  if (refusals.length === 0)
+    return section('refusals', title, html`<p>${badge('good', 'Nothing is refused.')}</p>`)
+  const shown = refusals.slice(0, MOST_ROWS)
+  return section(
+    'refusals',
+    title,
+    html`<ul class="refusals">
+        ${shown.map((one) => item(one, takenAt))}
+      </ul>
+      ${moreRows(shown.length, refusals.length, 'refusals')}
+      <p class="more">
+        The API server keeps Events for an hour, so what was mended meanwhile may still be here. A pod without a workload that admission
+        refuses leaves none: who applied it was told.
+      </p>`,
+  )
+}
+
+function item({ namespace, kind, name, code, detail, remedy, command, at }: Refusal, now: number): Html {
+  return html`<li>
+    <h3>${foreign(`${namespace}/${name}`)} <span class="count">${kind}</span></h3>
+    <p>${badge('bad', code)} <span class="count">${at === null ? 'now' : relative(Date.parse(at) - now)}</span></p>
+    <p class="prose">${foreign(detail)}</p>
+    <p class="prose"><strong>Remedy:</strong> ${foreign(remedy)}</p>
+    <p><code>${command}</code></p>
+  </li>`
+}

@@ -1,0 +1,15 @@
+import { type Html, html } from './html.ts'
+
+export type SectionId = 'nodes' | 'pods' | 'refusals' | 'audit'
+
+/** A part of the page that is replaced as a whole when it changes. */
+export function section(id: SectionId, title: string, content: Html): Html {
+  return html`<section id="${id}" data-live aria-labelledby="${id}-title">
+    <h2 id="${id}-title">${title}</h2>
+    ${content}
+  </section>`
+}
+
+export function unseenText(what: string): Html {
+  return html`<p>The ${what} could not be seen; what was refused, or failed, stands at the end of this page.</p>`
+}

@@ -1,0 +1,115 @@
+/** Who is refused: by admission, told on the workload; by the broker or while it starts, told on the pod; and by the broker now. */
+import type { CoreV1Event, V1Pod } from '@kubernetes/client-node'
+import type { Cluster } from '../cluster/cluster.ts'
+import { said } from '../explain/credentials.ts'
+import { remedyFor } from '../explain/remedies.ts'
+import type { Holder } from '../who/holders.ts'
+import type { Refusal } from './snapshot.ts'
+
+/** Of each kind, in one request: whoever may create Events can make many. */
+const MOST_EVENTS = 500
+/** The broker tells of a refusal that goes on every five minutes (node-guard/broker/audit/events.ts). */
+const PAST_MS = 10 * 60_000
+const MOST_CHARACTERS = 1500
+
+const SELECTORS = [
+  'reportingComponent=pod2iam.dev/broker',
+  'reportingComponent=pod2iam.dev/injector',
+  'reason=FailedCreate',
+] as const
+
+/**
+ * Names in the commands that people copy. An Event has the name that its author wrote, which the API server does not check:
+ * one that is no name of an object (RFC 1123) is not shown.
+ */
+const NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/
+const KIND = /^[A-Za-z]{1,40}$/
+
+/** Events of the cluster, or, where they may not be listed there, of the context's namespace; null where neither. */
+export async function refusalEvents(cluster: Cluster): Promise<readonly CoreV1Event[] | null> {
+  const { core, namespace } = cluster
+  const lists = SELECTORS.map(async (fieldSelector) => {
+    const query = { fieldSelector, limit: MOST_EVENTS }
+    const asked = { verb: 'list', resource: 'events' } as const
+    const all = await cluster.ask(asked, (options) => core.listEventForAllNamespaces(query, options))
+    if (all.kind === 'found') return all.value.items
+    const own = await cluster.ask({ ...asked, namespace }, (options) =>
+      core.listNamespacedEvent({ namespace, ...query }, options),
+    )
+    return own.kind === 'found' ? own.value.items : undefined
+  })
+  const found = (await Promise.all(lists)).filter((one) => one !== undefined)
+  return found.length === 0 ? null : found.flat()
+}
+
+export type RefusalInput = {
+  readonly events: readonly CoreV1Event[]
+  /** Pods with a sidecar, and what is known of them. */
+  readonly pods: readonly V1Pod[]
+  readonly holders: readonly Holder[]
+  readonly roleKey: string
+  /** Milliseconds since 1970. */
+  readonly now: number
+}
+
+/** The newest first, each pod or workload once for each code. */
+export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput): Refusal[] {
+  const uids = new Set(pods.map(({ metadata }) => metadata?.uid))
+  const well = new Set(holders.filter((one) => one.ready && one.refused === null).map(keyOf))
+  const told = events.flatMap((event): Refusal[] => {
+    const { kind = '', name = '', namespace = '', uid } = event.involvedObject
+    if (!NAME.test(name) || !NAME.test(namespace) || !KIND.test(kind)) return []
+    const { code, note, at } = said(event)
+    const common = { namespace, kind, name, at: new Date(at).toISOString() }
+    if (event.reason === 'FailedCreate') return ofAdmission(common, note)
+    const isPast = well.has(`${namespace}/${name}`) && now - at > PAST_MS
+    if (kind !== 'Pod' || !uids.has(uid) || isPast) return []
+    return [
+      {
+        ...common,
+        ...{ code, detail: note.slice(0, MOST_CHARACTERS) },
+        ...{ remedy: remedyFor(code, { namespace, pod: name, roleKey }), command: explain(namespace, name) },
+      },
+    ]
+  })
+  const known = new Set(told.map(({ namespace, name, code }) => `${namespace}/${name} ${code}`))
+  const current = holders.flatMap((one) =>
+    known.has(`${keyOf(one)} ${one.refused}`) ? [] : ofBroker(one, roleKey),
+  )
+  const newest = told.toSorted((one, other) => (other.at ?? '').localeCompare(one.at ?? ''))
+  const each = Map.groupBy(
+    [...current, ...newest],
+    (one) => `${one.kind} ${one.namespace}/${one.name} ${one.code}`,
+  )
+  return [...each.values()].flatMap(([first]) => first ?? [])
+}
+
+const keyOf = ({ namespace, pod }: Holder) => `${namespace}/${pod}`
+const explain = (namespace: string, target: string) => `pod2iam -n ${namespace} explain ${target}`
+
+/** `Error creating: admission webhook "…" denied the request: pod2iam: <sentence>`, or the same of a policy. */
+function ofAdmission(common: Pick<Refusal, 'namespace' | 'kind' | 'name' | 'at'>, note: string): Refusal[] {
+  const sentence = /pod2iam: (.+)$/s.exec(note)?.[1]
+  if (sentence === undefined) return []
+  return [
+    {
+      ...common,
+      code: 'pods-refused',
+      detail: sentence.slice(0, MOST_CHARACTERS),
+      remedy: "mend what the sentence names in the workload's template, or in its namespace",
+      command: explain(common.namespace, `${common.kind.toLowerCase()}/${common.name}`),
+    },
+  ]
+}
+
+function ofBroker({ namespace, pod, refused }: Holder, roleKey: string): Refusal[] {
+  if (refused === null) return []
+  return [
+    {
+      ...{ namespace, kind: 'Pod', name: pod, code: refused, at: null },
+      detail: 'by its annotations and those of its namespace the broker refuses it new credentials',
+      remedy: remedyFor(refused, { namespace, pod, roleKey }),
+      command: explain(namespace, pod),
+    },
+  ]
+}

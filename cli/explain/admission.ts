@@ -1,0 +1,95 @@
+/** What admission says of a pod, as steps: the injector's own decision, run once. */
+import { injectionMode, KEYS } from '../../common/keys.ts'
+import {
+  type Decision,
+  decide,
+  type InjectionSettings,
+  isObject,
+  type JsonObject,
+  type Namespace,
+  type Reason,
+  sentence,
+} from '../product/injector.ts'
+import { remedyFor, type Subject } from './remedies.ts'
+import { type Check, type Finding, failed, ok } from './step.ts'
+
+export type Admission = { readonly decision: Decision; readonly checks: readonly Check[] }
+
+export type AdmissionInput = {
+  readonly pod: JsonObject
+  readonly namespace: Namespace
+  readonly settings: InjectionSettings
+  /** Namespaces that the injector never looks at. */
+  readonly untouched: readonly string[]
+  readonly subject: Subject
+}
+
+/** In the order in which the decision is made, so that what is before the reason holds. */
+const STEPS = [
+  { id: 'asks', title: 'asks for a role', reasons: ['opted-out', 'mirror-pod', 'not-annotated'] },
+  { id: 'namespace', title: 'namespace opted in', reasons: ['namespace-not-enabled', 'never-injected'] },
+  {
+    id: 'pod',
+    title: 'can have a sidecar',
+    reasons: [
+      ...['malformed-pod', 'host-network', 'windows', 'fargate', 'port-clash'],
+      ...['pod-too-large', 'pod-resources-too-small', 'reserved-container', 'reserved-volume'],
+    ],
+  },
+  { id: 'annotations', title: 'annotations valid', reasons: ['invalid-annotation', 'invalid-role'] },
+  { id: 'role', title: 'role allowed', reasons: ['role-not-allowed'] },
+] as const satisfies readonly { id: string; title: string; reasons: readonly Reason[] }[]
+
+/** Judges the pod as the injector does. */
+export function admission(input: AdmissionInput): Admission {
+  const { pod, namespace, settings, untouched, subject } = input
+  const decision = decide({ isRead: true, object: pod }, namespace, settings)
+  const asks = asksFor(pod, namespace, settings)
+  const reason = reasonOf(decision, asks, untouched.includes(namespace.name))
+  const why = (code: Reason): Finding => {
+    const facts = { roleKey: settings.roleKey, namespace: namespace.name, detail: '' }
+    const said = decision.kind === 'deny' && decision.reason === code ? decision.sentence : undefined
+    return failed(code, said ?? sentence(code, facts), remedyFor(code, subject))
+  }
+  const holds: Readonly<Record<(typeof STEPS)[number]['id'], string>> = {
+    asks: asks ?? '',
+    namespace: `namespace ${namespace.name} has ${KEYS.injection}=${namespace.labels[KEYS.injection]}`,
+    pod: 'nothing in it stands in the way of the sidecar',
+    annotations: 'the injector can follow all of them',
+    role: decision.kind === 'patch' ? `namespace ${namespace.name} may use ${decision.role}` : '',
+  }
+  const checks = STEPS.map(({ id, title, reasons }) => ({
+    id,
+    title,
+    look: () =>
+      reason !== undefined && (reasons as readonly Reason[]).includes(reason) ? why(reason) : ok(holds[id]),
+  }))
+  return { decision, checks }
+}
+
+/** What stands in the pod's way to a sidecar; undefined where nothing does. */
+function reasonOf(decision: Decision, asks: string | undefined, isUntouched: boolean): Reason | undefined {
+  if (decision.kind === 'patch') return isUntouched ? 'never-injected' : undefined
+  // A namespace that is not opted in is no trouble of a pod that asks for nothing.
+  if (decision.reason === 'namespace-not-enabled' && asks === undefined) return 'not-annotated'
+  if (decision.reason === 'namespace-not-enabled' && isUntouched) return 'never-injected'
+  return decision.reason
+}
+
+/** By what the pod asks for credentials, in words; undefined where it does not. */
+export function asksFor(
+  pod: JsonObject,
+  { name, labels, annotations: ofNamespace }: Namespace,
+  { roleKey, defaultRole }: Pick<InjectionSettings, 'roleKey' | 'defaultRole'>,
+): string | undefined {
+  const metadata = isObject(pod.metadata) ? pod.metadata : {}
+  const annotations = isObject(metadata.annotations) ? metadata.annotations : {}
+  if (annotations[KEYS.inject] === 'metadata')
+    return `${KEYS.inject}: metadata, so for region and placement alone`
+  if (annotations[roleKey] !== undefined) return `annotation ${roleKey} names ${annotations[roleKey]}`
+  if (injectionMode(labels) !== 'all') return undefined
+  const role = ofNamespace[KEYS.defaultRole] ?? defaultRole
+  return role === undefined
+    ? `every pod of namespace ${name} does, and there is no default role for it`
+    : `every pod of namespace ${name} does; its default role is ${role}`
+}

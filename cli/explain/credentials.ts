@@ -1,0 +1,121 @@
+/** Whether the pod has its credentials, and what stands in their way: the words of sidecar, gate and broker. */
+import type { CoreV1Event, V1Pod } from '@kubernetes/client-node'
+import { GATE_CONTAINER } from '../../common/keys.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { sidecarReadiness } from '../cluster/sidecar.ts'
+import { remedyFor, type Subject } from './remedies.ts'
+import { gateState, isLetThrough, lastWords, statusOf } from './start.ts'
+import { type Finding, failed, ok, unseen, warning } from './step.ts'
+
+/** Codes that the broker's Events stand for (node-guard/broker/audit/events.ts). */
+const CODE_OF_REASON: Readonly<Record<string, string>> = {
+  NamespaceNotEnabled: 'namespace-not-enabled',
+  RoleNotAllowed: 'role-not-allowed',
+  IdentityChanged: 'identity-changed',
+  AssumeRoleDenied: 'sts-denied',
+  AssumeRoleInvalid: 'sts-invalid',
+  NodeUnguarded: 'node-unguarded',
+  InjectionMissing: 'injection-missing',
+  GateWaiting: 'gate-waiting',
+}
+const TAIL_LINES = 50
+
+/** What pod2iam wrote as Events on the pod, the newest first. */
+export type Said = { readonly code: string; readonly note: string; readonly at: number }
+
+export async function eventsOn(cluster: Cluster, pod: V1Pod): Promise<readonly Said[] | undefined> {
+  const { namespace = '', name, uid } = pod.metadata ?? {}
+  const asked = { verb: 'list', resource: 'events', namespace } as const
+  const answer = await cluster.askAll(asked, (query, options) =>
+    cluster.core.listNamespacedEvent(
+      { namespace, fieldSelector: `involvedObject.name=${name}`, ...query },
+      options,
+    ),
+  )
+  if (answer.kind !== 'found') return undefined
+  return answer.value
+    .filter(
+      ({ reportingComponent = '', involvedObject }) =>
+        reportingComponent.startsWith('pod2iam.dev/') && involvedObject.uid === uid,
+    )
+    .map(said)
+    .sort((one, other) => other.at - one.at)
+}
+
+/** What an Event of pod2iam says. */
+export function said({ reason = '', message: note = '', series, eventTime, metadata }: CoreV1Event): Said {
+  const at = series?.lastObservedTime ?? eventTime ?? metadata?.creationTimestamp
+  return { code: CODE_OF_REASON[reason] ?? reason, note, at: at ? new Date(at).getTime() : 0 }
+}
+
+/** What the gate has found out about the block and the redirect of its pod. */
+export async function blockFinding(cluster: Cluster, pod: V1Pod): Promise<Finding> {
+  const gate = gateState(pod)
+  if (gate === undefined) return ok('it has no gate: the sidecar proves the block itself')
+  if (gate === 'passed') return ok('the gate has proven the block and let the pod start')
+  const last = lastWords(statusOf(pod, GATE_CONTAINER))
+  const { namespace, name } = pod.metadata ?? {}
+  const remedy = `pod2iam status shows the block of its node; kubectl -n ${namespace} logs ${name} -c ${GATE_CONTAINER}`
+  if (gate === 'ended')
+    return failed('gate-ended', `${GATE_CONTAINER} ended: ${last ?? 'it does not say why'}`, remedy)
+  if (gate === 'not-started') return unseen('the gate has not been started yet')
+  const waits = await lastWait(cluster, pod)
+  if (waits === undefined) return unseen('the gate runs')
+  if (waits.msg === 'waiting for the block') return failed('block-not-proven', waits.detail, remedy)
+  if (waits.msg === 'waiting for the redirect')
+    return failed('redirect-not-loaded', waits.detail, 'set pod2iam.dev/redirect: env in the pod’s template')
+  return ok('the gate has proven the block, and waits for the sidecar')
+}
+
+/** Whether the sidecar has credentials, by its own word; where it cannot be asked, by Events. */
+export async function credentialsFinding(
+  cluster: Cluster,
+  pod: V1Pod,
+  subject: Subject,
+  events: readonly Said[] | undefined,
+): Promise<Finding> {
+  const { namespace = '', name = '' } = pod.metadata ?? {}
+  const asked = await sidecarReadiness(cluster, { namespace, name })
+  if (asked.kind === 'reached') {
+    const { ready, code, detail } = asked.value
+    if (ready) return ok('the sidecar is ready and serves them')
+    return failed(code, detail ?? `the sidecar says ${code}`, remedyFor(code, subject))
+  }
+  const newest = events?.find(({ code }) => code !== 'gate-waiting') ?? events?.[0]
+  const isThrough = isLetThrough(pod)
+  if (newest !== undefined && !isThrough)
+    return failed(newest.code, newest.note, remedyFor(newest.code, subject))
+  const why =
+    asked.kind === 'forbidden'
+      ? 'its sidecar may not be asked'
+      : `its sidecar could not be asked: ${asked.detail}`
+  if (!isThrough) return unseen(`${why}, and there is no Event of pod2iam on it`)
+  // The pod's own containers were started, which is after the first credentials.
+  return newest === undefined
+    ? ok(`the pod was started, which is after its first credentials (${why})`)
+    : warning(newest.code, `the pod was started, but later: ${newest.note}`)
+}
+
+async function lastWait(
+  cluster: Cluster,
+  pod: V1Pod,
+): Promise<{ readonly msg: string; readonly detail: string } | undefined> {
+  const { namespace = '', name = '' } = pod.metadata ?? {}
+  const log = await cluster.ask({ verb: 'get', resource: 'pods/log', namespace }, (options) =>
+    cluster.core.readNamespacedPodLog(
+      { namespace, name, container: GATE_CONTAINER, tailLines: TAIL_LINES },
+      options,
+    ),
+  )
+  if (log.kind !== 'found') return undefined
+  for (const line of log.value.trim().split('\n').reverse()) {
+    try {
+      const { msg, detail } = JSON.parse(line)
+      if (typeof msg === 'string' && msg.startsWith('waiting for'))
+        return { msg, detail: typeof detail === 'string' ? detail : msg }
+    } catch {
+      // No line of ours.
+    }
+  }
+  return undefined
+}

@@ -1,0 +1,20 @@
+/** Whether the pod has the sidecar that it was to have, for the identity that its annotations name. */
+import { identityOfAnnotations, sameIdentity } from '../../common/identity.ts'
+import { SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { podRecord } from '../product/broker.ts'
+import { type JsonObject, sentence } from '../product/injector.ts'
+import { remedyFor, type Subject } from './remedies.ts'
+import { type Finding, failed, ok } from './step.ts'
+
+export function injectedFinding(pod: JsonObject, subject: Subject): Finding {
+  const { namespace, roleKey } = subject
+  const record = podRecord(pod, roleKey)
+  if (record?.identity === undefined) {
+    const detail = sentence('injection-missing', { roleKey, namespace, detail: '' })
+    return failed('injection-missing', detail, remedyFor('injection-missing', subject))
+  }
+  if (sameIdentity(record.identity, identityOfAnnotations(record.annotations, roleKey)))
+    return ok(`it has ${SIDECAR_CONTAINER}, for the role it names`)
+  const detail = sentence('identity-changed', { roleKey, namespace, detail: 'the role' })
+  return failed('identity-changed', detail, remedyFor('identity-changed', subject))
+}

@@ -1,0 +1,61 @@
+/** Whether the pod's node is guarded and has a broker. */
+import type { V1Pod } from '@kubernetes/client-node'
+import type { Cluster } from '../cluster/cluster.ts'
+import { guardStatus } from '../cluster/guard-status.ts'
+import type { Installation } from '../cluster/installation.ts'
+import { lastWords, statusOf } from './start.ts'
+import { type Finding, failed, ok, unseen, warning } from './step.ts'
+
+const SEE_NODES = 'pod2iam status shows the node guard of each node'
+
+export function guardOf({ guards }: Installation, node: string | undefined): V1Pod | undefined {
+  return guards
+    .filter(({ spec, metadata }) => spec?.nodeName === node && metadata?.deletionTimestamp === undefined)
+    .at(-1)
+}
+
+/** What the node's guard says; where that may not be asked, what its probes say. */
+export async function nodeFinding(
+  cluster: Cluster,
+  installation: Installation,
+  node: string,
+): Promise<Finding> {
+  const guard = guardOf(installation, node)
+  if (guard === undefined) {
+    if (!installation.isSeen) return unseen('the pods of the node guard may not be listed')
+    return failed(
+      'guard-missing',
+      `node ${node} has no node guard, so nothing there gives credentials`,
+      'let the DaemonSet of the node guard select and tolerate this node: guard.nodeSelector, guard.tolerations',
+    )
+  }
+  const told = await guardStatus(cluster, guard)
+  if (told.kind === 'told' && !told.status.verified) {
+    const [first] = told.status.warnings
+    return failed(
+      first?.code ?? 'node-unguarded',
+      `the guard of node ${node} has not verified its block: ${first?.detail ?? 'it does not say why'}`,
+      SEE_NODES,
+    )
+  }
+  const unready = ['firewall', 'broker'].find((name) => statusOf(guard, name)?.ready !== true)
+  if (unready !== undefined) return notReady(guard, unready, node)
+  if (told.kind === 'failed')
+    return warning('guard-not-asked', `its guard runs, but did not tell: ${told.detail}`)
+  if (told.kind === 'forbidden') return ok('its guard and broker are ready, by their probes')
+  return told.status.mode === 'audit'
+    ? ok(`node ${node} is in audit mode: nothing is refused there, and credentials are given`)
+    : ok(`the guard of node ${node} has verified its block (${told.status.backend}), its broker is ready`)
+}
+
+function notReady(guard: V1Pod, container: string, node: string): Finding {
+  const status = statusOf(guard, container)
+  const last = lastWords(status)
+  const waits = status?.state?.waiting?.reason
+  const { namespace, name } = guard.metadata ?? {}
+  return failed(
+    `${container === 'broker' ? 'broker' : 'guard'}-not-ready`,
+    `the ${container} of node ${node} is not ready${last ? `: ${last}` : waits ? `: ${waits}` : ''}`,
+    `kubectl -n ${namespace} logs ${name} -c ${container}`,
+  )
+}

@@ -1,0 +1,105 @@
+/** Where a pod is on its way from its node to running: what the kubelet says of our containers. */
+import type { V1ContainerState, V1ContainerStatus, V1Pod } from '@kubernetes/client-node'
+import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { type Finding, failed, ok, unseen } from './step.ts'
+
+const describe = ({ metadata }: V1Pod) => `kubectl -n ${metadata?.namespace} describe pod ${metadata?.name}`
+const logs = ({ metadata }: V1Pod, container: string) =>
+  `kubectl -n ${metadata?.namespace} logs ${metadata?.name} -c ${container} --previous`
+
+/** Whether it is on a node. */
+export function onNode(pod: V1Pod): Finding {
+  const { nodeName } = pod.spec ?? {}
+  if (nodeName) return ok(`it is on node ${nodeName}`)
+  const why = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled')?.message
+  return failed(
+    'not-scheduled',
+    `no node has been found for it${why ? `: ${why}` : ' yet'}`,
+    `${describe(pod)} shows what the scheduler waits for`,
+  )
+}
+
+/** Whether the kubelet has started the sidecar. */
+export function sidecarRuns(pod: V1Pod): Finding {
+  const before = othersBefore(pod)
+  if (before !== undefined)
+    return failed(
+      'other-init-container',
+      `init container ${before} comes first, and is not through`,
+      `kubectl -n ${pod.metadata?.namespace} logs ${pod.metadata?.name} -c ${before}`,
+    )
+  const status = statusOf(pod, SIDECAR_CONTAINER)
+  const { running, waiting, terminated } = status?.state ?? {}
+  if (running) {
+    const restarts = status?.restartCount ?? 0
+    return ok(restarts === 0 ? 'it runs' : `it runs, after ${restarts} restarts`)
+  }
+  const last = lastWords(status)
+  if (last !== undefined)
+    return failed('sidecar-ended', `${SIDECAR_CONTAINER} ended: ${last}`, logs(pod, SIDECAR_CONTAINER))
+  if (waiting?.reason && !['PodInitializing', 'ContainerCreating'].includes(waiting.reason))
+    return failed(
+      'sidecar-not-started',
+      `the kubelet cannot start ${SIDECAR_CONTAINER}: ${waiting.reason}${waiting.message ? `: ${waiting.message}` : ''}`,
+      describe(pod),
+    )
+  if (terminated) return unseen('it has ended with its pod')
+  // While a start hook runs, the kubelet tells nothing of the pod.
+  return unseen('the kubelet has not said yet that it runs')
+}
+
+/** Whether the gate let the pod's own containers start; undefined where it has none. */
+export function gateState(pod: V1Pod): 'passed' | 'waits' | 'ended' | 'not-started' | undefined {
+  if (!pod.spec?.initContainers?.some(({ name }) => name === GATE_CONTAINER)) return undefined
+  const { running, terminated, waiting } = statusOf(pod, GATE_CONTAINER)?.state ?? {}
+  if (running) return 'waits'
+  if (terminated) return terminated.exitCode === 0 ? 'passed' : 'ended'
+  return waiting?.reason === 'CrashLoopBackOff' ? 'ended' : 'not-started'
+}
+
+/** Whether the pod's own containers may start, which is after the first credentials. */
+export function isLetThrough(pod: V1Pod): boolean {
+  const gate = gateState(pod)
+  // Without a gate it is the sidecar's start hook that holds them back; with one the sidecar counts as started at once.
+  return gate === undefined ? statusOf(pod, SIDECAR_CONTAINER)?.started === true : gate === 'passed'
+}
+
+/** What a container said when it last ended with an error: its termination message, which is the end of its log. */
+export function lastWords(status: V1ContainerStatus | undefined): string | undefined {
+  const ended = [status?.state, status?.lastState].map((state) => state?.terminated)
+  const one = ended.find((state) => state !== undefined && state.exitCode !== 0)
+  if (one === undefined) return undefined
+  return lastSentence(one.message) ?? `exit code ${one.exitCode}${one.reason ? ` (${one.reason})` : ''}`
+}
+
+export function statusOf(pod: V1Pod, container: string): V1ContainerStatus | undefined {
+  const { initContainerStatuses = [], containerStatuses = [] } = pod.status ?? {}
+  return [...initContainerStatuses, ...containerStatuses].find(({ name }) => name === container)
+}
+
+/** Of JSON lines the last one's sentence. */
+function lastSentence(message: string | undefined): string | undefined {
+  const line = message?.trim().split('\n').at(-1)
+  if (!line) return undefined
+  try {
+    const { msg, detail } = JSON.parse(line)
+    return [msg, detail].filter((one) => typeof one === 'string').join(': ') || line
+  } catch {
+    return line
+  }
+}
+
+/** An init container in front of the sidecar that is not through. */
+function othersBefore(pod: V1Pod): string | undefined {
+  const inits = pod.spec?.initContainers ?? []
+  const own = inits.findIndex(({ name }) => name === SIDECAR_CONTAINER)
+  return inits
+    .slice(0, Math.max(0, own))
+    .find((one) => !isThrough(statusOf(pod, one.name), one.restartPolicy))?.name
+}
+
+function isThrough(status: V1ContainerStatus | undefined, restartPolicy: string | undefined): boolean {
+  const { running, terminated }: V1ContainerState = status?.state ?? {}
+  if (restartPolicy === 'Always') return running !== undefined && status?.started !== false
+  return terminated?.exitCode === 0
+}

@@ -1,0 +1,35 @@
+/** All that the command line takes from the broker: its own judgement of what a pod may have. */
+import { parseSettings } from '../../common/settings.ts'
+import {
+  type Entitlement,
+  type EntitlementSettings,
+  entitle,
+  type NodeRoles,
+  type SessionRequest,
+} from '../../node-guard/broker/authorize/entitle.ts'
+import { trustStatement } from '../../node-guard/broker/aws/explain.ts'
+import { type NamespaceRecord, namespaceRecord } from '../../node-guard/broker/kubernetes/namespaces.ts'
+import { type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
+import {
+  BROKER_SETTINGS,
+  type BrokerSettings,
+  entitlementSettings,
+} from '../../node-guard/broker/settings.ts'
+
+export type {
+  BrokerSettings,
+  Entitlement,
+  EntitlementSettings,
+  NamespaceRecord,
+  NodeRoles,
+  PodRecord,
+  SessionRequest,
+}
+export { entitle, entitlementSettings, namespaceRecord, podRecord, trustStatement }
+
+/** A broker's settings from the arguments of its container; undefined where they cannot be read. */
+export function brokerSettings(argv: readonly string[], nodeName: string): BrokerSettings | undefined {
+  const env = { POD2IAM_NODE_NAME: nodeName }
+  const parsed = parseSettings(BROKER_SETTINGS, { argv, env, strangers: 'ignored' })
+  return parsed.ok ? parsed.settings : undefined
+}

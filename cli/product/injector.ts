@@ -1,0 +1,48 @@
+/** All that the command line takes from the injector: its own decision, so that no second one can differ. */
+
+import { parseSettings } from '../../common/settings.ts'
+import { type Decision, decide } from '../../injector/admission/decide.ts'
+import { type Reason, sentence } from '../../injector/admission/reasons.ts'
+import {
+  INJECTION_SPEC,
+  type InjectionSettings,
+  injectionSettings,
+} from '../../injector/injection-settings.ts'
+import { isObject, type JsonObject } from '../../injector/json.ts'
+import { type Peer, readPeer } from '../../injector/peers/peer.ts'
+import type { Namespace } from '../../injector/pod/namespace.ts'
+import { podOfTemplate } from '../../injector/pod/template.ts'
+import { SPEC } from '../../injector/settings.ts'
+import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
+import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
+
+export type { Decision, InjectionSettings, JsonObject, Namespace, Peer, Reason }
+export { decide, isObject, misspeltKeys, namespaceValues, podOfTemplate, podValues, readPeer, sentence }
+
+/** Images that nothing is decided by. */
+const IMAGES = ['--sidecar-image=pod2iam-sidecar', '--node-guard-image=pod2iam-node-guard']
+
+/**
+ * The injector's settings from flags, its defaults for the rest.
+ *
+ * @param flags `--base-role-arn=…`, as of its command line
+ */
+export function settingsOfFlags(
+  flags: readonly string[],
+):
+  | { readonly ok: true; readonly settings: InjectionSettings }
+  | { readonly ok: false; readonly problem: string } {
+  const given = new Set(flags.map((one) => one.replace(/=.*/s, '')))
+  const images = IMAGES.filter((one) => !given.has(one.replace(/=.*/s, '')))
+  const parsed = parseSettings(INJECTION_SPEC, { argv: [...images, ...flags], env: {} })
+  return parsed.ok
+    ? { ok: true, settings: injectionSettings(parsed.settings) }
+    : { ok: false, problem: parsed.errors.join(' ') }
+}
+
+/** The namespaces that an injector leaves alone, by the arguments of its container. */
+export function untouchedNamespaces(argv: readonly string[]): readonly string[] {
+  const { untouchedNamespaces } = SPEC
+  const parsed = parseSettings({ untouchedNamespaces }, { argv, env: {}, strangers: 'ignored' })
+  return parsed.ok ? parsed.settings.untouchedNamespaces : []
+}

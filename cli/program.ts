@@ -1,0 +1,249 @@
+/** Commands and options; the code of a command is loaded when it is asked for. */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { messageOf } from '../common/errors.ts'
+import { VERSION } from '../common/version.ts'
+import type { AuditOptions } from './audit/command.ts'
+import type { ClusterOptions } from './cluster/kubeconfig.ts'
+import type { DashboardOptions } from './dashboard/command.ts'
+import type { ExplainOptions } from './explain/command.ts'
+import { CliError } from './failure.ts'
+import type { ExitCode, Outcome, Page } from './outcome.ts'
+import { paintFor } from './output/paint.ts'
+import { FORMATS, type Format, printed } from './output/print.ts'
+import { wrapped } from './output/table.ts'
+import type { TrustOptions } from './trust/command.ts'
+import { FORMS } from './trust/form.ts'
+import type { WhoOptions } from './who/command.ts'
+
+type Global = {
+  readonly output: Format
+  readonly color: boolean
+  readonly context?: string
+  readonly namespace?: string
+  readonly kubeconfig?: string
+}
+
+const COLUMNS = 80
+
+const ABOUT = `Shows what pod2iam does in a cluster: IAM credentials for a pod, and only that pod.
+It reads with your own rights, and changes nothing.`
+
+const EXAMPLES = (name: string) => `
+A pod is stuck, or gets no credentials:
+  ${name} explain POD
+  ${name} explain deployment/NAME    where pods are refused, there are none
+Will this manifest work?
+  ${name} explain -f FILE
+Is all well?
+  ${name} check
+
+Exit codes: 0 all well, 1 something is wrong, 2 usage, no access, or not all
+could be seen.`
+
+/** Runs one command line; never throws. */
+export async function runProgram(argv: readonly string[], name: string): Promise<ExitCode> {
+  let exit: ExitCode = 0
+  const program = programOf(name, (code) => {
+    exit = code
+  })
+  try {
+    await program.parseAsync(argv, { from: 'user' })
+    return exit
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+    process.stderr.write(faultText(name, error))
+    return 2
+  }
+}
+
+function programOf(name: string, done: (code: ExitCode) => void): Command {
+  const program = new Command(name)
+    .description(ABOUT)
+    .version(VERSION, '--version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .addOption(new Option('-o, --output <format>', 'form of the output').choices(FORMATS).default('table'))
+    .option('-n, --namespace <name>', "namespace; by default the context's own")
+    .option('--context <name>', 'context of the kubeconfig')
+    .option('--kubeconfig <file>', 'kubeconfig; by default that of kubectl')
+    .option('--no-color', 'no colours, as with the variable NO_COLOR')
+    .addHelpText('after', () => EXAMPLES(name))
+    .configureHelp({ helpWidth: COLUMNS, showGlobalOptions: true })
+    .configureOutput({ outputError: (text, write) => write(`${name}: ${text.replace(/^error: /, '')}`) })
+    .showHelpAfterError(`${name} --help shows commands and options.`)
+    .exitOverride()
+
+  const add = (usage: string, about: string) =>
+    program.command(usage).description(about).configureHelp({ helpWidth: COLUMNS, showGlobalOptions: true })
+  const show = async (outcome: Outcome, { output, color }: Global) => {
+    process.stdout.write(printed(outcome, output, pageOf(color)))
+    done(outcome.exit)
+  }
+
+  add('check', 'is the cluster fit for pod2iam, and does what is installed work')
+    .option('-w, --wait', 'until it is installed and nothing is wrong')
+    .option('--timeout <seconds>', 'with --wait: for how long', seconds, 300)
+    .action(async (_options, command: Command) => {
+      const options = command.optsWithGlobals<Global & ClusterOptions & CheckOptions>()
+      const [{ openCluster }, { check }] = await Promise.all([
+        import('./cluster/kubeconfig.ts'),
+        import('./check/command.ts'),
+      ])
+      const look = () => check(openCluster(options))
+      if (!options.wait) return show(await look(), options)
+      const [{ waitUntilWell }, { default: spinner }] = await Promise.all([
+        import('./check/wait.ts'),
+        import('yocto-spinner'),
+      ])
+      const progress = spinner({ text: 'checking', stream: process.stderr }).start()
+      const result = await waitUntilWell({
+        check: look,
+        timeoutMs: options.timeout * 1000,
+        intervalMs: 2000,
+        progress: (text) => {
+          progress.text = text.slice(0, COLUMNS - 4)
+        },
+        clock: () => performance.now(),
+      }).finally(() => progress.stop())
+      await show(result, options)
+    })
+
+  add(
+    'explain [target]',
+    "a pod's way to its credentials, step by step; the first that fails, and its remedy",
+  )
+    .option('-f, --filename <file>', 'a manifest instead: what admission would say and add; - is stdin')
+    .option(
+      '--injector-flag <flag>',
+      'with -f: judge by this flag of the injector, repeatable',
+      collected,
+      [],
+    )
+    .action(async (target: string | undefined, _options, command: Command) => {
+      const options = command.optsWithGlobals<Global & ExplainOptions>()
+      const { explain } = await import('./explain/command.ts')
+      await show(await explain(target, options), options)
+    })
+
+  add('who [pod]', 'which pod has which role: its source, session name, and when it expires')
+    .option('--role <glob>', 'of these roles alone, by ARN or name')
+    .option('--expiry', 'ask every sidecar when its credentials expire, also where they are many')
+    .action(async (pod: string | undefined, _options, command: Command) => {
+      const options = command.optsWithGlobals<Global & ClusterOptions & WhoOptions>()
+      const [{ openCluster }, { who }] = await Promise.all([
+        import('./cluster/kubeconfig.ts'),
+        import('./who/command.ts'),
+      ])
+      await show(await who(openCluster(options), pod, options), options)
+    })
+
+  add('status', 'every node: its block, its broker, warnings, and which releases run')
+    .option('-w, --watch', 'look again and again, and show what has changed')
+    .option('--interval <seconds>', 'with --watch: seconds between two looks', seconds, 5)
+    .action(async (_options, command: Command) => {
+      const options = command.optsWithGlobals<Global & ClusterOptions & StatusOptions>()
+      const [{ openCluster }, { status }] = await Promise.all([
+        import('./cluster/kubeconfig.ts'),
+        import('./status/command.ts'),
+      ])
+      // Each look has refusals of its own.
+      const look = () => status(openCluster(options))
+      if (!options.watch) return show(await look(), options)
+      const { watch } = await import('./status/watch.ts')
+      const ended = new AbortController()
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort())
+      await watch({
+        look,
+        intervalMs: options.interval * 1000,
+        signal: ended.signal,
+        show: (outcome) => void show(outcome, options),
+      })
+    })
+
+  add('audit', 'who reaches for the metadata service, and would be refused; needs guard.mode=audit')
+    .option('--suggest', 'the labels and role lists that the annotations of today need; in every mode')
+    .option('--role-key <key>', "annotation that names the role; by default the injector's")
+    .option('--base-role-arn <arn>', 'what bare names of roles stand below, where the cluster does not say')
+    .action(async (_options, command: Command) => {
+      const options = command.optsWithGlobals<Global & ClusterOptions & AuditOptions>()
+      const [{ openCluster }, { audit }] = await Promise.all([
+        import('./cluster/kubeconfig.ts'),
+        import('./audit/command.ts'),
+      ])
+      await show(await audit(openCluster(options), options), options)
+    })
+
+  add('trust', 'what IAM needs for the roles in use: trust policies, and the policy of the node role')
+    .option('--node-role <arn>', 'role in the instance profile of the nodes, which calls STS')
+    .addOption(new Option('--form <form>', 'print all policies').choices(FORMS))
+    .option('--by-namespace', 'trust only sessions of the namespaces that use the role')
+    .option('--check', 'look in AWS, with the credentials at hand, whether they are there')
+    .option('--role-key <key>', "annotation that names the role; by default the injector's")
+    .option('--base-role-arn <arn>', 'what bare names of roles stand below, where the cluster does not say')
+    .action(async (_options, command: Command) => {
+      const options = command.optsWithGlobals<Global & ClusterOptions & TrustOptions>()
+      const [{ openCluster }, { trust }] = await Promise.all([
+        import('./cluster/kubeconfig.ts'),
+        import('./trust/command.ts'),
+      ])
+      await show(await trust(openCluster(options), options), options)
+    })
+
+  addDashboard(add)
+  return program
+}
+
+function addDashboard(add: (usage: string, about: string) => Command): void {
+  add('dashboard', 'a status page in the browser, on this machine alone, until it is interrupted')
+    .option('--port <port>', 'port of 127.0.0.1; by default a free one', port, 0)
+    .option('--interval <seconds>', 'seconds between two looks at the cluster', seconds, 5)
+    .option('--open', 'open it in the browser')
+    .action(async (_options, command: Command) => {
+      const options = command.optsWithGlobals<Global & DashboardOptions>()
+      const { dashboard } = await import('./dashboard/command.ts')
+      const ended = new AbortController()
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort())
+      await dashboard(
+        options,
+        ended.signal,
+        (url) =>
+          process.stdout.write(options.output === 'json' ? `${JSON.stringify({ url })}\n` : `${url}\n`),
+        (sentence) => process.stderr.write(`${sentence}\n`),
+      )
+    })
+}
+
+type CheckOptions = { readonly wait?: boolean; readonly timeout: number }
+type StatusOptions = { readonly watch?: boolean; readonly interval: number }
+
+function seconds(text: string): number {
+  const number = Number(text)
+  if (!(number >= 1 && number <= 3600)) throw new InvalidArgumentError('It is a number from 1 to 3600.')
+  return number
+}
+
+function port(text: string): number {
+  const number = Number(text)
+  if (!Number.isInteger(number) || number < 0 || number > 65_535)
+    throw new InvalidArgumentError('It is a number from 0 to 65535.')
+  return number
+}
+
+function collected(flag: string, before: readonly string[]): readonly string[] {
+  if (!flag.startsWith('--')) throw new InvalidArgumentError('It is written --flag=value.')
+  return [...before, flag]
+}
+
+function pageOf(color: boolean): Page {
+  const { columns, isTTY } = process.stdout
+  return {
+    // A table in a wide window may be wider; in a pipe nobody knows.
+    width: isTTY ? Math.max(COLUMNS, columns) : COLUMNS,
+    paint: paintFor(process.stdout, color),
+  }
+}
+
+function faultText(name: string, error: unknown): string {
+  if (error instanceof CliError)
+    return `${wrapped(`${name}: ${error.message} (${error.code})`, COLUMNS)}\n${wrapped(`→ ${error.remedy}`, COLUMNS)}\n`
+  return `${name}: this should not have happened: ${messageOf(error)}\n${process.env.DEBUG && error instanceof Error ? error.stack : 'Please report it; DEBUG=1 prints where.'}\n`
+}

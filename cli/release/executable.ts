@@ -1,0 +1,49 @@
+/**
+ * One file that needs no Node.js: a copy of Node with the bundle in it (Node's single executable applications,
+ * nodejs.org/api/single-executable-applications.html).
+ */
+import { execFile } from 'node:child_process'
+import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const { resolve } = createRequire(import.meta.url)
+const ROOT = join(import.meta.dirname, '../..')
+/** By which Node finds that it holds something; the same for every Node. */
+const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
+
+/**
+ * For the platform and by the Node that this runs on.
+ *
+ * @param outfile where the program is written. Needs `dist/`
+ */
+export async function writeExecutable(outfile: string): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'pod2iam-sea-'))
+  const isMac = process.platform === 'darwin'
+  try {
+    const [config, blob] = [join(directory, 'sea.json'), join(directory, 'sea.blob')]
+    await writeFile(
+      config,
+      JSON.stringify({
+        main: join(ROOT, 'dist/pod2iam.cjs'),
+        output: blob,
+        disableExperimentalSEAWarning: true,
+      }),
+    )
+    await run(process.execPath, ['--experimental-sea-config', config])
+    await copyFile(process.execPath, outfile)
+    await chmod(outfile, 0o755)
+    // A signature of the whole file no longer holds; macOS runs nothing without one.
+    if (isMac) await run('codesign', ['--remove-signature', outfile])
+    await run(process.execPath, [
+      ...[resolve('postject/dist/cli.js'), outfile, 'NODE_SEA_BLOB', blob, '--sentinel-fuse', FUSE],
+      ...(isMac ? ['--macho-segment-name', 'NODE_SEA'] : []),
+    ])
+    if (isMac) await run('codesign', ['--sign', '-', outfile])
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,116 @@
+/** Each node of the cluster: whether its block stands and its broker answers, by the word of its guard. */
+import type { V1Node, V1Pod } from '@kubernetes/client-node'
+import { bounded } from '../cluster/bounded.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { type GuardStatus, guardStatus } from '../cluster/guard-status.ts'
+import type { Installation } from '../cluster/installation.ts'
+import { guardOf } from '../explain/node.ts'
+import { lastWords, statusOf } from '../explain/start.ts'
+import type { Status } from '../product/guard.ts'
+import { releaseOf } from './versions.ts'
+
+/** Guards that are asked at a time: each is a connection through the API server and a process on its node. */
+const AT_ONCE = 10
+
+export type Trouble = { readonly code: string; readonly detail: string }
+
+export type NodeReport = {
+  readonly node: string
+  /** `namespace/name` of the guard's pod. */
+  readonly guard: string | null
+  readonly version: string | null
+  /** `guard`: by its own word; `api`: its container could not be entered, so by the probes of its pod. */
+  readonly source: 'guard' | 'api'
+  readonly mode: string
+  readonly backend: string
+  /** Null where nobody could be asked. */
+  readonly verified: boolean | null
+  readonly broker: 'ready' | 'not ready'
+  readonly refusedPackets: number | null
+  readonly repairs: number | null
+  readonly leftovers: Status['leftovers']
+  readonly audit: Status['audit']
+  /** Why nothing on it gets credentials, or everything gets the node's. */
+  readonly troubles: readonly Trouble[]
+  readonly warnings: readonly Trouble[]
+}
+
+export type Nodes = { readonly reports: readonly NodeReport[]; readonly isWhole: boolean }
+
+/** Asks all of them; a node that has no guard is among them where nodes may be listed. */
+export async function reportNodes(cluster: Cluster, installation: Installation): Promise<Nodes> {
+  const { askAll, core } = cluster
+  const listed = await askAll({ verb: 'list', resource: 'nodes' }, (query, options) =>
+    core.listNode(query, options),
+  )
+  const nodes = listed.kind === 'found' ? listed.value.filter(isOurs) : []
+  const named = nodes.map(({ metadata }) => metadata?.name ?? '')
+  const guarded = installation.guards.flatMap(({ spec }) => (spec?.nodeName ? [spec.nodeName] : []))
+  const names = [...new Set([...named, ...guarded])].sort()
+  const reports = await bounded(names, AT_ONCE, async (name) => {
+    const guard = guardOf(installation, name)
+    return guard === undefined ? withoutGuard(name) : reportOf(name, guard, await guardStatus(cluster, guard))
+  })
+  return { reports, isWhole: listed.kind === 'found' && installation.isSeen }
+}
+
+/** Neither Windows nor Fargate runs a guard. */
+function isOurs({ metadata }: V1Node): boolean {
+  const labels = metadata?.labels ?? {}
+  return labels['kubernetes.io/os'] !== 'windows' && labels['eks.amazonaws.com/compute-type'] !== 'fargate'
+}
+
+function withoutGuard(node: string): NodeReport {
+  const detail =
+    'it has no node guard, so its pods reach the metadata service of the node, and none gets credentials'
+  return {
+    ...{ node, guard: null, version: null, source: 'api', mode: 'none', backend: 'none', verified: false },
+    ...{ broker: 'not ready', refusedPackets: null, repairs: null, leftovers: [], audit: [], warnings: [] },
+    troubles: [{ code: 'guard-missing', detail }],
+  }
+}
+
+function reportOf(node: string, guard: V1Pod, told: GuardStatus): NodeReport {
+  const status = told.kind === 'told' ? told.status : undefined
+  const unready = (['firewall', 'broker'] as const).filter((name) => statusOf(guard, name)?.ready !== true)
+  const troubles = unready.map((name) => notReady(guard, name))
+  const isSilent = status !== undefined && !status.verified
+  const [first, ...more] = status?.warnings ?? []
+  const unverified = {
+    code: 'node-unguarded',
+    detail: 'the guard has not verified its block, and does not say why',
+  }
+  return {
+    node,
+    guard: `${guard.metadata?.namespace}/${guard.metadata?.name}`,
+    version: releaseOf(guard, 'firewall'),
+    source: status === undefined ? 'api' : 'guard',
+    mode: status?.mode ?? 'unknown',
+    backend: status?.backend ?? 'unknown',
+    verified: status?.verified ?? (unready.includes('firewall') ? false : null),
+    broker: unready.includes('broker') ? 'not ready' : 'ready',
+    refusedPackets: status?.refusedPackets ?? null,
+    repairs: status?.repairs ?? null,
+    leftovers: status?.leftovers ?? [],
+    audit: status?.audit ?? [],
+    troubles: [...(isSilent ? [first ?? unverified] : []), ...troubles],
+    warnings: [
+      ...(isSilent ? more : (status?.warnings ?? [])),
+      ...(told.kind === 'failed' ? [{ code: 'guard-not-asked', detail: told.detail }] : []),
+      ...(status?.leftovers ?? []).map(({ kind, remove }) => ({
+        code: 'leftover',
+        detail: `a rule of ${kind} takes the metadata service's traffic; on the node: ${remove}`,
+      })),
+    ],
+  }
+}
+
+function notReady(guard: V1Pod, container: 'firewall' | 'broker'): Trouble {
+  const status = statusOf(guard, container)
+  const why = lastWords(status) ?? status?.state?.waiting?.reason ?? 'its probe fails'
+  const { namespace, name } = guard.metadata ?? {}
+  return {
+    code: container === 'broker' ? 'broker-not-ready' : 'guard-not-ready',
+    detail: `${container} is not ready: ${why}; kubectl -n ${namespace} logs ${name} -c ${container}`,
+  }
+}

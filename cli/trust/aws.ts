@@ -1,0 +1,117 @@
+/** Whether the statements are there, by AWS's own word. Reads only: no session is made. */
+import { GetRoleCommand, IAMClient, SimulatePrincipalPolicyCommand } from '@aws-sdk/client-iam'
+import { messageOf } from '../../common/errors.ts'
+import { parseRoleArn } from '../../common/role.ts'
+import { CliError } from '../failure.ts'
+import type { RoleTrust, Statement } from './roles.ts'
+
+export type Verdict = {
+  /** `yes`; `no`; `conditional`: under a condition that is not judged here; `missing`: no such role; `not-seen`: it may not be read. */
+  readonly trusts: 'yes' | 'no' | 'conditional' | 'missing' | 'not-seen'
+  /** Whether the caller's own policies let it assume the role; null where that may not be simulated. */
+  readonly permitted: boolean | null
+  readonly detail: string
+}
+
+const TIMEOUT_MS = 10_000
+
+export type Iam = Pick<IAMClient, 'send'>
+
+/** With the credentials at hand, as the AWS CLI finds them. IAM is a global service. */
+export function iamClient(): Iam {
+  return new IAMClient({ region: process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION ?? 'us-east-1' })
+}
+
+/** @throws {CliError} where there are no credentials */
+export async function verdictOf(iam: Iam, role: RoleTrust, caller: string): Promise<Verdict> {
+  const [trust, permitted] = await Promise.all([trustSeen(iam, role, caller), permission(iam, role, caller)])
+  return { ...trust, permitted }
+}
+
+async function trustSeen(iam: Iam, { role }: RoleTrust, caller: string): Promise<Omit<Verdict, 'permitted'>> {
+  const parsed = parseRoleArn(role)
+  if (!parsed.ok) return { trusts: 'not-seen', detail: 'no base role ARN is known, so its account is not' }
+  const RoleName = role.slice(role.lastIndexOf('/') + 1)
+  const account = parsed.role.account
+  // GetRole knows the account of the credentials alone, which is taken to be that of the nodes.
+  if (account !== /:(\d{12}):/.exec(caller)?.[1])
+    return {
+      trusts: 'not-seen',
+      detail: `it is in account ${account}: look there, with credentials of that one`,
+    }
+  try {
+    const { Role } = await iam.send(new GetRoleCommand({ RoleName }), bounded())
+    if (Role?.Arn !== role)
+      return {
+        trusts: 'missing',
+        detail: `IAM has ${Role?.Arn}: another account or another path`,
+      }
+    return judged(JSON.parse(decodeURIComponent(Role.AssumeRolePolicyDocument ?? '{}')), caller)
+  } catch (error) {
+    const { name } = error as Error
+    if (name === 'NoSuchEntityException' || name === 'NoSuchEntity')
+      return { trusts: 'missing', detail: 'IAM has no role of this name in the account of your credentials' }
+    if (name === 'CredentialsProviderError')
+      throw new CliError(
+        'no-aws-credentials',
+        'there are no AWS credentials at hand',
+        'log in as for the AWS CLI, or leave --check out',
+        {
+          cause: error,
+        },
+      )
+    return { trusts: 'not-seen', detail: messageOf(error) }
+  }
+}
+
+async function permission(iam: Iam, { role }: RoleTrust, caller: string): Promise<boolean | null> {
+  try {
+    const { EvaluationResults = [] } = await iam.send(
+      new SimulatePrincipalPolicyCommand({
+        PolicySourceArn: caller,
+        ActionNames: ['sts:AssumeRole'],
+        ResourceArns: [role],
+      }),
+      bounded(),
+    )
+    return (
+      EvaluationResults.length > 0 &&
+      EvaluationResults.every(({ EvalDecision }) => EvalDecision === 'allowed')
+    )
+  } catch {
+    // It needs a right of its own, and is a help where it is there.
+    return null
+  }
+}
+
+const bounded = () => ({ abortSignal: AbortSignal.timeout(TIMEOUT_MS) })
+
+/** Whether a trust policy lets the caller in. Principals are compared as they are written; conditions are left to people. */
+function judged(document: unknown, caller: string): Omit<Verdict, 'permitted'> {
+  const found = statementsOf(document).filter((one) => isAbout(one, caller))
+  if (found.some(({ Effect }) => Effect === 'Deny'))
+    return { trusts: 'conditional', detail: 'a statement of its trust policy denies: read it' }
+  const allowed = found.filter(({ Effect }) => Effect === 'Allow')
+  if (allowed.some(({ Condition }) => Condition === undefined))
+    return { trusts: 'yes', detail: 'its trust policy lets the caller in' }
+  return allowed.length > 0
+    ? { trusts: 'conditional', detail: 'its trust policy lets the caller in under a condition: read it' }
+    : { trusts: 'no', detail: 'no statement of its trust policy names the caller' }
+}
+
+type Written = Omit<Statement, 'Principal'> & { readonly Principal?: unknown }
+
+function statementsOf(document: unknown): Written[] {
+  const { Statement } = (document ?? {}) as { Statement?: Written | Written[] }
+  return Statement === undefined ? [] : [Statement].flat()
+}
+
+function isAbout({ Principal, Action }: Written, caller: string): boolean {
+  const account = /^arn:[^:]*:iam::(\d{12}):/.exec(caller)?.[1] ?? ''
+  const partition = caller.split(':')[1] ?? 'aws'
+  const names = ['*', caller, account, `arn:${partition}:iam::${account}:root`]
+  const principals =
+    Principal === '*' ? ['*'] : [(Principal as { AWS?: string | string[] } | undefined)?.AWS ?? []].flat()
+  const isAssume = [Action].flat().some((one) => ['*', 'sts:*', 'sts:assumerole'].includes(one.toLowerCase()))
+  return isAssume && principals.some((one) => names.includes(one))
+}

@@ -1,0 +1,148 @@
+import { KEYS } from '../../common/keys.ts'
+import { parseBaseRoleArn, parseRoleArn } from '../../common/role.ts'
+import { annotated } from '../audit/annotated.ts'
+import { foundIn } from '../cluster/asked.ts'
+import { bounded } from '../cluster/bounded.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { brokerOf, findInstallation } from '../cluster/installation.ts'
+import { plain } from '../cluster/plain.ts'
+import { namespaceOf } from '../explain/live.ts'
+import { CliError } from '../failure.ts'
+import { exitCode, type Outcome, type Page } from '../outcome.ts'
+import { refusalsText } from '../output/refusals.ts'
+import { indented, table } from '../output/table.ts'
+import type { Verdict } from './aws.ts'
+import type { Form } from './form.ts'
+import { inForm } from './forms.ts'
+import { nodeStatement, policy, type RoleTrust, rolesInUse } from './roles.ts'
+
+export type TrustOptions = {
+  readonly nodeRole?: string
+  readonly baseRoleArn?: string
+  readonly roleKey?: string
+  readonly form?: Form
+  readonly byNamespace?: boolean
+  readonly check?: boolean
+}
+
+/** Where nobody has said who calls STS. */
+const UNKNOWN_CALLER = 'arn:aws:iam::ACCOUNT:role/NODE-ROLE'
+
+export type Judge = (role: RoleTrust, caller: string) => Promise<Verdict>
+
+/** `trust`: what IAM needs so that the roles in use can be had. */
+export async function trust(cluster: Cluster, options: TrustOptions): Promise<Outcome> {
+  const installation = await findInstallation(cluster)
+  const [guard] = installation.guards
+  const broker = guard === undefined ? undefined : brokerOf(guard)
+  const caller = callerOf(options, broker?.assumeRoleArn)
+  const roleKey = options.roleKey ?? installation.injection?.roleKey ?? KEYS.role
+  const [all, namespaces] = await Promise.all([
+    annotated(cluster, roleKey),
+    cluster.askAll({ verb: 'list', resource: 'namespaces' }, (query, call) =>
+      cluster.core.listNamespace(query, call),
+    ),
+  ])
+  const own = (foundIn(namespaces) ?? []).map((one) => namespaceOf(plain(one)))
+  const roles = rolesInUse(all, own, {
+    ...{ caller, broker, byNamespace: options.byNamespace === true },
+    base: baseOf(options) ?? broker?.baseRoleArn ?? installation.injection?.policy.base,
+    defaultRole: broker?.defaultRole,
+  })
+  const verdicts = options.check ? await judge(roles, caller) : undefined
+  const refused = cluster.refusals()
+  const node = nodeStatement(roles)
+  const documents = roles.map((one, index) => ({
+    ...one,
+    trustPolicy: policy(one.statement),
+    inAws: verdicts?.[index] ?? null,
+  }))
+  const isWrong = verdicts?.some(({ trusts, permitted }) => isBad(trusts) || permitted === false) === true
+  const isUnseen = verdicts?.some(({ trusts }) => trusts === 'not-seen') === true || refused.length > 0
+  return {
+    data: { caller, policy: node === undefined ? null : policy(node), roles: documents, refused },
+    text: (page) =>
+      options.form === undefined
+        ? trustText(roles, caller, verdicts, page) + refusalsText(refused, page)
+        : inForm(options.form, roles, caller),
+    exit: exitCode(isWrong, isUnseen),
+  }
+}
+
+const isBad = (trusts: Verdict['trusts']) => trusts === 'no' || trusts === 'missing'
+
+function callerOf({ nodeRole, check }: TrustOptions, hop: string | undefined): string {
+  if (nodeRole !== undefined) {
+    const parsed = parseRoleArn(nodeRole)
+    if (parsed.ok) return nodeRole
+    throw new CliError('usage', `--node-role: ${parsed.detail}`, 'write arn:aws:iam::<12 digits>:role/<name>')
+  }
+  if (hop === undefined && check)
+    throw new CliError(
+      'node-role-unknown',
+      'who calls STS is not known to the cluster: it is the role in the instance profile of its nodes',
+      'name it with --node-role arn:aws:iam::<12 digits>:role/<name>',
+    )
+  return hop ?? UNKNOWN_CALLER
+}
+
+function baseOf({ baseRoleArn }: TrustOptions): string | undefined {
+  if (baseRoleArn === undefined) return undefined
+  const parsed = parseBaseRoleArn(baseRoleArn)
+  if (parsed.ok) return parsed.base
+  throw new CliError(
+    'usage',
+    `--base-role-arn is not usable: ${parsed.detail}`,
+    'write arn:aws:iam::<12 digits>:role/',
+  )
+}
+
+async function judge(roles: readonly RoleTrust[], caller: string): Promise<Verdict[]> {
+  // The SDK is loaded for this alone.
+  const { iamClient, verdictOf } = await import('./aws.ts')
+  const iam = iamClient()
+  return bounded(roles, 5, (role) => verdictOf(iam, role, caller))
+}
+
+function trustText(
+  roles: readonly RoleTrust[],
+  caller: string,
+  verdicts: readonly Verdict[] | undefined,
+  page: Page,
+): string {
+  if (roles.length === 0) return 'No role is in use.\n'
+  const rows = roles.map(({ role, usedBy }, index) => [
+    role,
+    usedBy.length === 1 ? (usedBy[0] ?? '') : `${usedBy[0]} and ${usedBy.length - 1} more`,
+    ...(verdicts === undefined ? [] : [verdictText(verdicts[index], page)]),
+  ])
+  const head = ['ROLE', 'USED BY', ...(verdicts === undefined ? [] : ['TRUSTS THE CALLER'])]
+  const notes = [
+    ...(caller === UNKNOWN_CALLER
+      ? ['Who calls STS is not known to the cluster: name the role of the nodes with --node-role.']
+      : []),
+    ...(roles.some(({ isArn }) => !isArn)
+      ? ['Some roles are bare names, and what they stand below is not known: name it with --base-role-arn.']
+      : []),
+  ]
+  const [first] = roles
+  return [
+    table(head, rows, page),
+    ...(first === undefined
+      ? []
+      : [
+          `\n${indented(`Each of them needs in its trust policy, as for ${first.role}:`, 0, page)}\n`,
+          `${JSON.stringify(first.statement, null, 2)}\n`,
+          `\n${indented(`Of all of them, and for ${caller}: --form json, terraform or cloudformation.`, 0, page)}\n`,
+        ]),
+    ...notes.map((note) => `\n${page.paint('warning', '!')} ${indented(note, 2, page).slice(2)}\n`),
+  ].join('')
+}
+
+function verdictText(verdict: Verdict | undefined, { paint }: Page): string {
+  if (verdict === undefined) return ''
+  const { trusts, permitted } = verdict
+  const tone = trusts === 'yes' ? 'good' : isBad(trusts) ? 'bad' : 'warning'
+  const may = permitted === false ? `; ${paint('bad', 'its own policy forbids it')}` : ''
+  return paint(tone, trusts) + may
+}

@@ -1,0 +1,115 @@
+/** Which roles the cluster asks STS for, and how. */
+import { injectionMode, KEYS } from '../../common/keys.ts'
+import { parseRoleArn, resolveRole } from '../../common/role.ts'
+import type { Annotated } from '../audit/annotated.ts'
+import { type BrokerSettings, trustStatement } from '../product/broker.ts'
+import type { Namespace } from '../product/injector.ts'
+
+export type Statement = {
+  readonly Effect: string
+  readonly Principal?: { readonly AWS: string }
+  readonly Action: string | readonly string[]
+  readonly Resource?: readonly string[]
+  readonly Condition?: Readonly<Record<string, Readonly<Record<string, string | readonly string[]>>>>
+}
+
+export type RoleTrust = {
+  /** The full ARN; as it is written where no base role ARN is known. */
+  readonly role: string
+  readonly isArn: boolean
+  readonly usedBy: readonly string[]
+  readonly namespaces: readonly string[]
+  /** What its trust policy needs. */
+  readonly statement: Statement
+}
+
+export type TrustSettings = {
+  /** ARN of who calls STS: the node role, or the stable hop. */
+  readonly caller: string
+  /** Undefined where nobody knows it: bare names stay as they are. */
+  readonly base: string | undefined
+  readonly broker: Pick<BrokerSettings, 'sessionTags' | 'sessionScope'> | undefined
+  /** Whether only sessions of the namespaces that use it are trusted. */
+  readonly byNamespace: boolean
+  readonly defaultRole: string | undefined
+}
+
+type Use = {
+  readonly role: string
+  readonly namespace: string
+  readonly by: string
+  readonly hasExternalId: boolean
+}
+
+/** One entry for each role, those that cannot be one left out. */
+export function rolesInUse(
+  annotated: readonly Annotated[],
+  namespaces: readonly Namespace[],
+  settings: TrustSettings,
+): RoleTrust[] {
+  const named = annotated
+    .filter(({ isHostNetwork }) => !isHostNetwork)
+    .map(({ workload, role, hasExternalId }) => ({
+      role,
+      namespace: workload.namespace,
+      by: `${workload.namespace} ${workload.kind}/${workload.name}`,
+      hasExternalId,
+    }))
+  const uses = [...named, ...defaults(namespaces, settings.defaultRole)].flatMap((use) => {
+    const role = arnOf(use.role, settings.base)
+    return role === undefined ? [] : [{ ...use, role }]
+  })
+  return [...Map.groupBy(uses, ({ role }) => role)]
+    .map(([role, all]) => trustOf(role, all, settings))
+    .sort((one, other) => one.role.localeCompare(other.role))
+}
+
+function defaults(namespaces: readonly Namespace[], defaultRole: string | undefined): Use[] {
+  return namespaces.flatMap(({ name, labels, annotations }) => {
+    const role = annotations[KEYS.defaultRole] ?? defaultRole
+    if (injectionMode(labels) !== 'all' || role === undefined) return []
+    return [{ role, namespace: name, by: `${name} (default role)`, hasExternalId: false }]
+  })
+}
+
+function arnOf(text: string, base: string | undefined): string | undefined {
+  if (base === undefined && !text.startsWith('arn:')) return text.replace(/^\//, '')
+  const resolved = resolveRole(text, base)
+  return resolved.ok ? resolved.role.arn : undefined
+}
+
+function trustOf(role: string, uses: readonly Use[], settings: TrustSettings): RoleTrust {
+  const { caller, broker, byNamespace } = settings
+  const namespaces = [...new Set(uses.map(({ namespace }) => namespace))].sort()
+  const hasExternalId = uses.every((use) => use.hasExternalId)
+  const { Condition, ...rest } = trustStatement(
+    {
+      ...{ roleArn: role, sessionName: '', durationSeconds: 3600 },
+      externalId: hasExternalId ? 'set' : undefined,
+      tags: broker?.sessionTags ? [{ Key: '', Value: '' }] : [],
+    },
+    caller,
+  )
+  const isTight = byNamespace && broker?.sessionScope !== 'role'
+  const condition = {
+    ...Condition,
+    ...(isTight ? { StringLike: { 'sts:RoleSessionName': namespaces.map((name) => `${name}.*`) } } : {}),
+  }
+  return {
+    role,
+    isArn: parseRoleArn(role).ok,
+    usedBy: [...new Set(uses.map(({ by }) => by))].sort(),
+    namespaces,
+    statement: { ...rest, ...(Object.keys(condition).length > 0 ? { Condition: condition } : {}) },
+  }
+}
+
+/** What the policy of the node role needs: to assume all of them. */
+export function nodeStatement(roles: readonly RoleTrust[]): Statement | undefined {
+  const [first] = roles
+  if (first === undefined) return undefined
+  return { Effect: 'Allow', Action: first.statement.Action, Resource: roles.map(({ role }) => role) }
+}
+
+/** A policy document. */
+export const policy = (statement: Statement) => ({ Version: '2012-10-17', Statement: [statement] })

@@ -1,0 +1,166 @@
+/** Pods that have a role, or are to get one: who they are to AWS, and how they got there. */
+import type { V1Pod } from '@kubernetes/client-node'
+import { globMatches } from '../../common/glob.ts'
+import type { IdentitySource } from '../../common/identity.ts'
+import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { Problem } from '../../common/protocol.ts'
+import { foundIn } from '../cluster/asked.ts'
+import { bounded } from '../cluster/bounded.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { brokerOf, type Installation } from '../cluster/installation.ts'
+import { plain } from '../cluster/plain.ts'
+import { sidecarLife } from '../cluster/sidecar.ts'
+import { guardOf } from '../explain/node.ts'
+import { isLetThrough, statusOf } from '../explain/start.ts'
+import {
+  type BrokerSettings,
+  entitle,
+  entitlementSettings,
+  type NamespaceRecord,
+  namespaceRecord,
+  type PodRecord,
+  podRecord,
+} from '../product/broker.ts'
+
+/** Sidecars that are asked at a time: each is a connection through the API server and a kubelet. */
+const AT_ONCE = 10
+/** Names of roles stand below this where nobody knows the real one: only the session's name is read then. */
+const ANY_BASE = 'arn:aws:iam::000000000000:role/'
+
+export type Holder = {
+  readonly namespace: string
+  readonly pod: string
+  readonly node: string | null
+  readonly serviceAccount: string
+  /** The full ARN where it is known, else as it is written; null without one. */
+  readonly role: string | null
+  /** `annotation` of the pod, `default` of its namespace or the cluster, `none`: region and placement alone. */
+  readonly source: IdentitySource
+  /** By which CloudTrail names it; null where the broker would refuse it now. */
+  readonly session: string | null
+  /** Of the broker's judgement now; null where it agrees. */
+  readonly refused: string | null
+  readonly ready: boolean
+  /** ISO 8601; null where the sidecar has no credentials, or was not asked. */
+  readonly expires: string | null
+  readonly isAsked: boolean
+}
+
+/** Pods that were injected: of a namespace, or of the cluster. */
+export async function injectedPods(
+  { askAll, core }: Cluster,
+  namespace: string | undefined,
+): Promise<readonly V1Pod[] | undefined> {
+  // Who wrote the label does not matter: what holds is what stands in the sidecar.
+  const labelSelector = `${KEYS.injected}=true`
+  const asked = { verb: 'list', resource: 'pods', namespace } as const
+  return foundIn(
+    await askAll(asked, (query, options) =>
+      namespace === undefined
+        ? core.listPodForAllNamespaces({ labelSelector, ...query }, options)
+        : core.listNamespacedPod({ namespace, labelSelector, ...query }, options),
+    ),
+  )
+}
+
+export type HolderOptions = {
+  /** Whether sidecars are asked when their credentials expire. */
+  readonly isAsking: boolean
+  /** Glob on the role's ARN or its name. */
+  readonly role: string | undefined
+  /** Milliseconds since 1970. */
+  readonly now: () => number
+}
+
+export async function holdersOf(
+  cluster: Cluster,
+  installation: Installation,
+  pods: readonly V1Pod[],
+  options: HolderOptions,
+): Promise<Holder[]> {
+  const roleKey = installation.injection?.roleKey ?? KEYS.role
+  const alive = pods.filter(({ status }) => status?.phase !== 'Succeeded' && status?.phase !== 'Failed')
+  const records = alive.flatMap((pod) => {
+    const record = podRecord(plain(pod), roleKey)
+    return record?.identity === undefined ? [] : [{ pod, record, identity: record.identity }]
+  })
+  const namespaces = await readNamespaces(cluster, new Set(records.map(({ record }) => record.namespace)))
+  const held = records
+    .map(({ pod, record, identity }) => {
+      const guard = guardOf(installation, record.nodeName || undefined) ?? installation.guards[0]
+      const broker = guard === undefined ? undefined : brokerOf(guard)
+      const base = broker?.baseRoleArn ?? installation.injection?.policy.base
+      return { pod, source: identity.source, record, ...judged(record, namespaces, broker, base) }
+    })
+    .filter(({ role }) => options.role === undefined || isRole(options.role, role))
+  return bounded(held, AT_ONCE, async ({ pod, record, source, ...judgement }) => {
+    const place = { namespace: record.namespace, name: record.name }
+    const life = options.isAsking && runs(pod) ? await sidecarLife(cluster, place) : undefined
+    const seconds = life?.kind === 'reached' ? life.value : undefined
+    return {
+      namespace: record.namespace,
+      pod: record.name,
+      node: record.nodeName || null,
+      serviceAccount: record.serviceAccount,
+      ...judgement,
+      source,
+      ready: seconds === undefined ? isLetThrough(pod) : seconds > 0,
+      expires: seconds ? new Date(options.now() + seconds * 1000).toISOString() : null,
+      isAsked: seconds !== undefined,
+    }
+  })
+}
+
+type Judged = Pick<Holder, 'role' | 'session' | 'refused'>
+
+/** By the broker's own judgement; see `entitle`. */
+function judged(
+  record: PodRecord,
+  namespaces: ReadonlyMap<string, NamespaceRecord>,
+  broker: BrokerSettings | undefined,
+  base: string | undefined,
+): Judged {
+  const written = record.identity?.role ?? null
+  if (broker === undefined) return { role: written, session: null, refused: null }
+  try {
+    const roles = { base: base ?? ANY_BASE, own: [] }
+    const { request } = entitle(record, namespaces.get(record.namespace), roles, entitlementSettings(broker))
+    return {
+      role: request.roleArn.startsWith(ANY_BASE)
+        ? (written ?? request.roleArn.slice(ANY_BASE.length))
+        : request.roleArn,
+      session: request.sessionName,
+      refused: null,
+    }
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error
+    const isNone = error.code === 'role-not-set'
+    return { role: isNone ? null : written, session: null, refused: isNone ? null : error.code }
+  }
+}
+
+async function readNamespaces(
+  { ask, askAll, core }: Cluster,
+  names: ReadonlySet<string>,
+): Promise<Map<string, NamespaceRecord>> {
+  const [first] = names
+  const read =
+    names.size === 1 && first !== undefined
+      ? await ask({ verb: 'get', resource: 'namespaces', namespace: first }, async (options) => [
+          await core.readNamespace({ name: first }, options),
+        ])
+      : await askAll({ verb: 'list', resource: 'namespaces' }, (query, options) =>
+          core.listNamespace(query, options),
+        )
+  const records = (foundIn(read) ?? []).flatMap((one) => namespaceRecord(plain(one)) ?? [])
+  return new Map(records.map((one) => [one.name, one]))
+}
+
+/** By a glob on the role's ARN, its name with path, or its name. */
+export function isRole(glob: string, role: string | null): boolean {
+  if (role === null) return false
+  const name = role.replace(/^arn:[^/]*\//, '')
+  return [role, name, name.slice(name.lastIndexOf('/') + 1)].some((one) => globMatches(glob, one))
+}
+
+const runs = (pod: V1Pod) => statusOf(pod, SIDECAR_CONTAINER)?.state?.running !== undefined

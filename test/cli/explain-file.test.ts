@@ -1,0 +1,172 @@
+/** `explain -f`: what admission will say of a manifest, without a cluster. */
+import assert from 'node:assert/strict'
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { before, test } from 'node:test'
+import { decide, settingsOfFlags } from '../../cli/product/injector.ts'
+import { run, widest } from './support.ts'
+
+const NAMESPACE = `apiVersion: v1
+kind: Namespace
+metadata:
+  name: reports
+  labels: {pod2iam.dev/injection: enabled}
+  annotations: {iam.amazonaws.com/allowed-roles: '["reports-*"]'}
+`
+const BASE = '--injector-flag=--base-role-arn=arn:aws:iam::111111111111:role/'
+
+const deployment = (annotations: string, spec = 'containers: [{name: app, image: "app:1"}]') => `---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nightly, namespace: reports}
+spec:
+  selector: {matchLabels: {app: nightly}}
+  template:
+    metadata:
+      labels: {app: nightly}
+      annotations: {${annotations}}
+    spec: {${spec}}
+`
+
+let directory = ''
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'pod2iam-cli-file-'))
+})
+
+let count = 0
+async function explain(manifest: string, ...args: string[]) {
+  const file = join(directory, `manifest-${++count}.yaml`)
+  await writeFile(file, manifest)
+  return run(['explain', '-f', file, ...args])
+}
+
+test('a manifest that will work: what is added, and exit code 0', async () => {
+  const manifest = NAMESPACE + deployment('iam.amazonaws.com/role: reports-reader')
+  const { code, stdout, stderr } = await explain(manifest, BASE)
+  assert.deepEqual([code, stderr], [0, ''])
+  assert.match(stdout, /^Deployment reports\/nightly, /)
+  assert.match(
+    stdout,
+    /✔ role allowed +namespace reports may use\s+arn:aws:iam::111111111111:role\/reports-reader/,
+  )
+  assert.match(stdout, /containers +pod2iam-sidecar, pod2iam-gate/)
+  assert.match(stdout, /volumes +pod2iam-token, pod2iam-state, pod2iam-no-api/)
+  assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
+})
+
+test('what it prints as JSON is the injector’s own patch', async () => {
+  const annotations = { 'iam.amazonaws.com/role': 'arn:aws:iam::111111111111:role/reports-reader' }
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'one', namespace: 'reports', annotations },
+    spec: { containers: [{ name: 'app', image: 'app:1' }] },
+  }
+  const { code, stdout } = await explain(`${NAMESPACE}---\n${JSON.stringify(pod)}`, '-o', 'json', BASE)
+  assert.equal(code, 0)
+  const [explanation] = JSON.parse(stdout).explanations
+  const settings = settingsOfFlags(['--base-role-arn=arn:aws:iam::111111111111:role/'])
+  assert.ok(settings.ok)
+  const namespace = {
+    name: 'reports',
+    labels: { 'pod2iam.dev/injection': 'enabled' },
+    annotations: { 'iam.amazonaws.com/allowed-roles': '["reports-*"]' },
+  }
+  const decision = decide({ isRead: true, object: pod }, namespace, settings.settings)
+  assert.equal(decision.kind, 'patch')
+  assert.deepEqual(explanation.adds.patch, JSON.parse(JSON.stringify('ops' in decision ? decision.ops : [])))
+  assert.equal(explanation.failed, null)
+})
+
+test('mode env says in which containers the environment changes', async () => {
+  const manifest = NAMESPACE + deployment('iam.amazonaws.com/role: reports-reader, pod2iam.dev/redirect: env')
+  const { stdout } = await explain(manifest, BASE)
+  assert.match(
+    stdout.replace(/\s+/g, ' '),
+    /environment AWS_EC2_METADATA_SERVICE_ENDPOINT=http:\/\/127\.0\.0\.1:9169\/ in app/,
+  )
+})
+
+for (const [code, annotations, spec] of [
+  ['not-annotated', '', undefined],
+  ['opted-out', 'iam.amazonaws.com/role: reports-reader, pod2iam.dev/inject: "false"', undefined],
+  ['role-not-allowed', 'iam.amazonaws.com/role: billing', undefined],
+  ['invalid-role', 'iam.amazonaws.com/role: "a b"', undefined],
+  ['invalid-annotation', 'iam.amazonaws.com/role: reports-reader, pod2iam.dev/redirect: both', undefined],
+  [
+    'host-network',
+    'iam.amazonaws.com/role: reports-reader',
+    'hostNetwork: true, containers: [{name: app, image: "app:1"}]',
+  ],
+  [
+    'windows',
+    'iam.amazonaws.com/role: reports-reader',
+    'nodeSelector: {kubernetes.io/os: windows}, containers: [{name: app, image: "app:1"}]',
+  ],
+  [
+    'port-clash',
+    'iam.amazonaws.com/role: reports-reader',
+    'containers: [{name: app, image: "app:1", ports: [{containerPort: 9169}]}]',
+  ],
+  [
+    'reserved-container',
+    'iam.amazonaws.com/role: reports-reader',
+    'containers: [{name: pod2iam-sidecar, image: "app:1"}]',
+  ],
+  [
+    'reserved-volume',
+    'iam.amazonaws.com/role: reports-reader',
+    'volumes: [{name: pod2iam-token, emptyDir: {}}], containers: [{name: app, image: "app:1", volumeMounts: [{name: pod2iam-token, mountPath: /x}]}]',
+  ],
+  [
+    'pod-resources-too-small',
+    'iam.amazonaws.com/role: reports-reader',
+    'resources: {limits: {memory: 8Mi}}, containers: [{name: app, image: "app:1"}]',
+  ],
+] as const)
+  test(`${code}: the first step that fails, with its remedy, and exit code 1`, async () => {
+    const manifest = NAMESPACE + deployment(annotations, spec)
+    const [text, json] = [await explain(manifest, BASE), await explain(manifest, BASE, '-o', 'json')]
+    assert.equal(text.code, 1, text.stdout + text.stderr)
+    assert.match(text.stdout, new RegExp(`✖ .*\n(?:.*\n)*.*: ${code}\n  → \\w`))
+    const [{ failed, steps }] = JSON.parse(json.stdout).explanations
+    assert.equal(failed.code, code)
+    const first = steps.findIndex(({ state }: { state: string }) => state === 'failed')
+    assert.deepEqual(
+      steps.slice(first + 1).map(({ state }: { state: string }) => state),
+      steps.slice(first + 1).map(() => 'not-checked'),
+    )
+    assert.ok(widest(text.stdout) <= 80)
+  })
+
+test('a namespace that is not opted in is told with the command', async () => {
+  const manifest = `apiVersion: v1\nkind: Namespace\nmetadata: {name: reports}\n${deployment('iam.amazonaws.com/role: reports-reader')}`
+  const { code, stdout } = await explain(manifest, BASE)
+  assert.equal(code, 1)
+  assert.match(stdout, /kubectl label --overwrite namespace reports/)
+})
+
+test('a misspelt key is a warning, as at apply', async () => {
+  const manifest = NAMESPACE + deployment('iam.amazonaws.com/role: reports-reader, pod2iam.dev/redirekt: env')
+  const { code, stdout } = await explain(manifest, BASE)
+  assert.equal(code, 0)
+  assert.match(
+    stdout.replace(/\s+/g, ' '),
+    /warning: annotation "pod2iam.dev\/redirekt" means nothing to pod2iam: did you mean pod2iam.dev\/redirect\?/,
+  )
+})
+
+test('a file without its namespace needs a cluster, and says so', async () => {
+  const { code, stderr } = await explain(deployment('iam.amazonaws.com/role: reports-reader'))
+  assert.equal(code, 2)
+  assert.match(stderr, /kubeconfig-missing/)
+})
+
+test('stdin is a file, and a file that is no YAML is named with its place', async () => {
+  const input = NAMESPACE + deployment('iam.amazonaws.com/role: reports-reader')
+  assert.equal((await run(['explain', '-f', '-', BASE], { input })).code, 0)
+  const broken = await run(['explain', '-f', '-'], { input: 'a: [b' })
+  assert.equal(broken.code, 2)
+  assert.match(broken.stderr, /- is no YAML: [^(]*line 1/)
+})

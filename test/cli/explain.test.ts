@@ -1,0 +1,298 @@
+/** `explain POD`: each sentence from a pod that is really broken, on a cluster with pod2iam installed. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
+import { hasPhase, isReady, needsNamespaces, type Pod } from '../sandbox/index.ts'
+import { SIDECAR_IMAGE } from '../sandbox/install.ts'
+import { type Door, openDoor, type Ran, run, userWith, widest } from './support.ts'
+
+const ROLE = 'iam.amazonaws.com/role'
+const BASE = 'arn:aws:iam::111111111111:role/'
+
+type Failed = { step: string; code: string; detail: string; remedy: string } | null
+type Explained = {
+  failed: Failed
+  steps: { id: string; state: string; code?: string; detail: string }[]
+}
+
+describe('explain', needsNamespaces(), () => {
+  let cluster: Cluster
+  let door: Door
+  let kubeconfig = ''
+
+  before(async () => {
+    cluster = await createCluster({
+      injectorArgs: [`--base-role-arn=${BASE}`],
+      firewallArgs: ['--poll-interval=1s'],
+    })
+    door = await openDoor(cluster.api)
+    kubeconfig = await door.kubeconfig()
+    await Promise.all([cluster.role('shop-orders'), cluster.role('shop-billing')])
+    await cluster.namespace('shop', { allowed: ['shop-*'] })
+  })
+  after(async () => {
+    await door?.close()
+    await cluster?.close()
+  })
+
+  const explain = (namespace: string, target: string, ...args: string[]): Promise<Ran> =>
+    run(['--kubeconfig', kubeconfig, '-n', namespace, 'explain', target, ...args])
+
+  async function explained(namespace: string, target: string): Promise<Explained> {
+    const { stdout, stderr } = await explain(namespace, target, '-o', 'json')
+    assert.notEqual(stdout, '', stderr)
+    return JSON.parse(stdout).explanations[0]
+  }
+
+  /** Explained as text and as JSON: the step that fails, in both. */
+  async function fails(namespace: string, target: string, step: string, code: string, said: RegExp) {
+    const [{ failed }, text] = [await explained(namespace, target), await explain(namespace, target)]
+    assert.deepEqual([failed?.step, failed?.code], [step, code], text.stdout)
+    assert.match(failed?.detail ?? '', said)
+    assert.notEqual(failed?.remedy, '')
+    assert.equal(text.code, 1)
+    assert.match(text.stdout, new RegExp(`: ${code}\n  → \\w`))
+    assert.ok(widest(text.stdout) <= 80, `a line has ${widest(text.stdout)} columns`)
+  }
+
+  /** Waits until explaining it ends like that: what the kubelet reports comes by and by. */
+  async function comesTo(namespace: string, target: string, code: string): Promise<void> {
+    const deadline = Date.now() + 120_000
+    for (;;) {
+      const { failed } = await explained(namespace, target)
+      if (failed?.code === code) return
+      if (Date.now() > deadline) assert.fail(`${target}: ${JSON.stringify(failed)} instead of ${code}`)
+    }
+  }
+
+  test('a pod with credentials: every step holds, to the session that STS is asked for', async () => {
+    const pod = await cluster.pod('shop/orders', { annotations: { [ROLE]: 'shop-orders' } })
+    await cluster.pods.waitFor(pod, isReady)
+    const { code, stdout } = await explain('shop', 'orders')
+    assert.equal(code, 0, stdout)
+    assert.doesNotMatch(stdout, /[✖-] /)
+    assert.match(
+      stdout.replace(/\s+/g, ' '),
+      /✔ broker allows it .*role\/shop-orders, as session shop\.orders/,
+    )
+    assert.match(stdout, /✔ node guarded +the guard of node\s+\S+ has verified its\s+block \(\w+\)/)
+    assert.match(stdout, /✔ has credentials +the sidecar is ready and serves them/)
+    assert.equal((await explained('shop', 'orders')).failed, null)
+    assert.ok(widest(stdout) <= 80)
+    const [session] = await cluster.aws.sessions({ role: cluster.aws.roleArn('shop-orders') })
+    assert.equal(session?.session, 'shop.orders')
+  })
+
+  test('a pod that asks for nothing', async () => {
+    await cluster.pod('shop/plain')
+    await fails('shop', 'plain', 'asks', 'not-annotated', /has no annotation iam\.amazonaws\.com\/role/)
+  })
+
+  test('a pod that opted out', async () => {
+    await cluster.pod('shop/out', { annotations: { [ROLE]: 'shop-orders', 'pod2iam.dev/inject': 'false' } })
+    await fails('shop', 'out', 'asks', 'opted-out', /"false"/)
+  })
+
+  test('a namespace that is not opted in', async () => {
+    await cluster.namespace('forgotten', { label: null, allowed: ['shop-*'] })
+    await cluster.pod('forgotten/app', { annotations: { [ROLE]: 'shop-orders' } })
+    await fails('forgotten', 'app', 'namespace', 'namespace-not-enabled', /is not opted in/)
+  })
+
+  test('a namespace that the injector leaves alone', async () => {
+    await cluster.pod('kube-system/app', { annotations: { [ROLE]: 'shop-orders' } })
+    await fails('kube-system', 'app', 'namespace', 'never-injected', /leaves namespace kube-system alone/)
+  })
+
+  test('pods that were there before their namespace was opted in', async () => {
+    await cluster.namespace('late', { label: null, allowed: ['shop-*'] })
+    const annotated = (more: object = {}) => ({ annotations: { [ROLE]: 'shop-orders', ...more } })
+    await cluster.pod('late/app', annotated())
+    await cluster.pod('late/host', { ...annotated(), spec: { hostNetwork: true } })
+    await cluster.pod('late/option', annotated({ 'pod2iam.dev/redirect': 'both' }))
+    await cluster.pod('late/role', { annotations: { [ROLE]: 'not a role' } })
+    await cluster.pod('late/foreign', { annotations: { [ROLE]: 'billing' } })
+    await cluster.kube.patch('namespaces', 'late', undefined, {
+      metadata: { labels: { 'pod2iam.dev/injection': 'enabled' } },
+    })
+    await fails('late', 'app', 'injected', 'injection-missing', /was created before/)
+    await fails('late', 'host', 'pod', 'host-network', /on the host network/)
+    await fails('late', 'option', 'annotations', 'invalid-annotation', /must be "nft" or "env"/)
+    await fails('late', 'role', 'annotations', 'invalid-role', /white space/)
+    await fails('late', 'foreign', 'role', 'role-not-allowed', /namespace late may not use role/)
+  })
+
+  test('a pod for which there is no node', async () => {
+    await cluster.pod('shop/homeless', {
+      annotations: { [ROLE]: 'shop-orders' },
+      spec: { nodeSelector: { nowhere: 'at-all' } },
+    })
+    await fails('shop', 'homeless', 'scheduled', 'not-scheduled', /no node has been found/)
+  })
+
+  test('a role whose trust policy does not let the node in: the broker’s own sentence', async () => {
+    await cluster.pod('shop/untrusted', { annotations: { [ROLE]: 'shop-nowhere' } })
+    await comesTo('shop', 'untrusted', 'sts-denied')
+    await fails('shop', 'untrusted', 'credentials', 'sts-denied', /its trust policy needs the statement \{/)
+  })
+
+  test('where the sidecar may not be asked, its Events say the same', async () => {
+    await cluster.pod('shop/unasked', { annotations: { [ROLE]: 'shop-nowhere' } })
+    const token = await userWith(cluster.kube, 'looker', [
+      {
+        apiGroups: ['', 'apps'],
+        resources: ['pods', 'namespaces', 'events', 'pods/log'],
+        verbs: ['get', 'list'],
+      },
+    ])
+    const config = await door.kubeconfig({ token, namespace: 'shop' })
+    const asked = () => run(['--kubeconfig', config, 'explain', 'unasked', '-o', 'json'])
+    const deadline = Date.now() + 60_000
+    let document = JSON.parse((await asked()).stdout)
+    while (document.explanations[0].failed === null && Date.now() < deadline)
+      document = JSON.parse((await asked()).stdout)
+    assert.equal(document.explanations[0].failed.code, 'sts-denied')
+    assert.deepEqual(document.refused, [
+      { verb: 'create', resource: 'pods/exec', namespace: 'pod2iam-system' },
+      { verb: 'create', resource: 'pods/portforward', namespace: 'shop' },
+    ])
+    const text = await run(['--kubeconfig', config, 'explain', 'unasked'])
+    assert.match(text.stdout, /because you may not:\n {2}create pods\/exec in namespace pod2iam-system\n/)
+  })
+
+  test('who may only see one namespace sees what there is, and what is missing', async () => {
+    const rules = [{ apiGroups: [''], resources: ['pods'], verbs: ['get', 'list'] }]
+    const token = await userWith(cluster.kube, 'tenant', rules, 'shop')
+    const config = await door.kubeconfig({ token, namespace: 'shop' })
+    const { code, stdout } = await run(['--kubeconfig', config, 'explain', 'orders'])
+    assert.match(stdout, /- namespace opted in +not checked: namespace shop may not be read/)
+    assert.match(stdout, /✔ has its sidecar/)
+    assert.match(stdout, /✔ has credentials +the pod was started, which is after/)
+    assert.match(stdout, /list pods in namespace pod2iam-system/)
+    assert.equal(code, 0)
+    const other = await run(['--kubeconfig', config, '-n', 'late', 'explain', 'app'])
+    assert.equal(other.code, 2)
+    assert.match(other.stderr, /you may not get pods in namespace late \(forbidden\)/)
+  })
+
+  test('a mesh’s init container in front of the sidecar that does not end', async () => {
+    await cluster.pod('shop/meshed', {
+      annotations: { [ROLE]: 'shop-orders' },
+      spec: { initContainers: [{ name: 'istio-init', image: IDLE_IMAGE }] },
+    })
+    await comesTo('shop', 'meshed', 'other-init-container')
+    await fails('shop', 'meshed', 'sidecar', 'other-init-container', /istio-init comes first/)
+  })
+
+  test('an image of the sidecar that cannot be had, and one that does not run', async () => {
+    const image = cluster.node.images[SIDECAR_IMAGE]
+    assert.ok(image)
+    try {
+      delete cluster.node.images[SIDECAR_IMAGE]
+      await cluster.pod('shop/imageless', { annotations: { [ROLE]: 'shop-orders' } })
+      await comesTo('shop', 'imageless', 'sidecar-not-started')
+      await fails('shop', 'imageless', 'sidecar', 'sidecar-not-started', /(ErrImagePull|ImagePullBackOff)/)
+      cluster.node.images[SIDECAR_IMAGE] = { command: ['/bin/sh', '-c', 'echo no licence >&2; exit 3'] }
+      await cluster.pod('shop/crashing', { annotations: { [ROLE]: 'shop-orders' } })
+      await comesTo('shop', 'crashing', 'sidecar-ended')
+      await fails('shop', 'crashing', 'sidecar', 'sidecar-ended', /ended: no licence/)
+    } finally {
+      cluster.node.images[SIDECAR_IMAGE] = image
+    }
+  })
+
+  test('pods that ended', async () => {
+    const job = (name: string, code: number) =>
+      cluster.pod(`shop/${name}`, {
+        annotations: { [ROLE]: 'shop-orders' },
+        spec: { restartPolicy: 'Never' },
+        containers: [{ name: 'app', image: IDLE_IMAGE, command: ['/bin/sh', '-c', `exit ${code}`] }],
+      })
+    await cluster.pods.waitFor(await job('done', 0), hasPhase('Succeeded'))
+    await cluster.pods.waitFor(await job('lost', 1), hasPhase('Failed'))
+    assert.equal((await explain('shop', 'done')).code, 0)
+    await fails('shop', 'lost', 'ended', 'pod-failed', /failed for good/)
+  })
+
+  describe('a workload', () => {
+    const deployment = (namespace: string, name: string, annotations: object, spec: object = {}) =>
+      cluster.kube.create({
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { name, namespace },
+        spec: {
+          replicas: 1,
+          selector: { matchLabels: { app: name } },
+          template: {
+            metadata: { labels: { app: name }, annotations },
+            spec: { containers: [{ name: 'app', image: IDLE_IMAGE }], ...spec },
+          },
+        },
+      })
+
+    test('whose pods admission refuses does not have them: its template is explained', async () => {
+      await deployment('shop', 'refused', { [ROLE]: 'billing' })
+      await fails('shop', 'deployment/refused', 'role', 'role-not-allowed', /may not use role/)
+      await fails('shop', 'refused', 'role', 'role-not-allowed', /may not use role/)
+    })
+
+    test('whose pods something else refuses: what the controller was told', async () => {
+      await cluster.kube.create({
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: {
+          name: 'strict',
+          labels: {
+            'pod2iam.dev/injection': 'enabled',
+            'pod-security.kubernetes.io/enforce': 'restricted',
+          },
+          annotations: { 'iam.amazonaws.com/allowed-roles': '["shop-*"]' },
+        },
+      })
+      await deployment('strict', 'web', { [ROLE]: 'shop-orders' })
+      await comesTo('strict', 'deploy/web', 'pods-refused')
+      await fails('strict', 'deploy/web', 'created', 'pods-refused', /violates PodSecurity/)
+    })
+
+    test('with pods: the one that is stuck', async () => {
+      await deployment('shop', 'web', { [ROLE]: 'shop-nowhere' })
+      await comesTo('shop', 'deployment/web', 'sts-denied')
+      await fails('shop', 'web', 'credentials', 'sts-denied', /trust policy/)
+    })
+  })
+
+  test('what is not there says where to look', async () => {
+    const { code, stderr } = await explain('shop', 'nobody')
+    assert.equal(code, 2)
+    assert.match(stderr, /there is no pod or workload nobody in namespace shop \(not-found\)/)
+    assert.match((await explain('shop', 'ingress/web')).stderr, /target-unknown/)
+  })
+
+  test('a guard that is silent, a broker that is not ready, and a node without a guard', async () => {
+    const guard = await cluster.guard()
+    cluster.pods.kill(guard, 'firewall', 'SIGSTOP')
+    await comesTo('shop', 'orders', 'guard-silent')
+    await fails('shop', 'orders', 'node', 'guard-silent', /nobody looks after them/)
+    cluster.pods.kill(guard, 'firewall', 'SIGCONT')
+    const isUp = (pod: Pod | undefined) => isReady(pod)
+    await cluster.pods.waitFor(guard, Object.defineProperty(isUp, 'name', { value: 'ready' }))
+    cluster.pods.kill(guard, 'broker', 'SIGSTOP')
+    await comesTo('shop', 'orders', 'broker-not-ready')
+    cluster.pods.kill(guard, 'broker', 'SIGCONT')
+    await cluster.kube.patch('daemonsets', 'pod2iam-node-guard', 'pod2iam-system', {
+      spec: { template: { spec: { nodeSelector: { nowhere: 'at-all' } } } },
+    })
+    await comesTo('shop', 'orders', 'guard-missing')
+    await fails('shop', 'orders', 'node', 'guard-missing', /has no node guard/)
+  })
+
+  test('an identity that was changed behind the API server’s back', async () => {
+    for (const kind of ['validatingwebhookconfigurations', 'validatingadmissionpolicybindings'])
+      for (const { metadata } of (await cluster.kube.list(kind)).items)
+        if (metadata.name?.startsWith('pod2iam')) await cluster.kube.delete(kind, metadata.name)
+    await cluster.kube.patch('pods', 'orders', 'shop', {
+      metadata: { annotations: { [ROLE]: 'shop-billing' } },
+    })
+    await fails('shop', 'orders', 'injected', 'identity-changed', /cannot be changed/)
+  })
+})
