@@ -123,7 +123,7 @@ test('--wait-timeout ends the wait, except under restartPolicy Never, where the 
   assert.deepEqual(waited, { ok: true })
 })
 
-test('silence counts as refused only three times in a row, and an answer starts the count anew', async () => {
+test('silence counts as refused only three times in a row, and an answer starts the count again', async () => {
   const script = ['no-answer', 'no-answer', 'answered', 'no-answer', 'no-answer', 'no-answer'] as const
   let round = 0
   const prove = createProof({

@@ -270,7 +270,7 @@ test('many rules with one word do not hide a rule with another', async () => {
     stdout: command === 'iptables-nft' ? stdout : '',
     stderr: '',
   })
-  const question = { words: [...METADATA, CILIUM_MASQUERADE], chains: ['PREROUTING'], follow: false }
+  const question = { texts: [...METADATA, CILIUM_MASQUERADE], chains: ['PREROUTING'], follow: false }
   const { rules } = await readNatRules(exec, question, { read: async () => '' })
   assert.equal(rules.length, 101)
   assert.ok(rules.some(({ rule }) => rule === MASQUERADE.rule))
