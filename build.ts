@@ -37,13 +37,8 @@ const NO_COMMENTS: Plugin = {
   setup(context) {
     context.onLoad({ filter: /[\\/]node_modules[\\/].*\.[cm]?js$/ }, async ({ path }) => {
       const source = await readFile(path, 'utf8')
-      const { code } = await transform(source, {
-        // It would take these annotations along, by which unused code is found.
-        minifyWhitespace: !source.includes('__PURE__'),
-        legalComments: 'inline',
-        charset: 'utf8',
-        logLevel: 'silent',
-      })
+      const bare = await transform(source, { ...AS_WRITTEN, minifyWhitespace: true })
+      const code = source.includes('__PURE__') ? await withAnnotations(source, bare.code) : bare.code
       return { contents: code }
     })
   },
@@ -91,6 +86,19 @@ export async function buildComponent(name: Component, outfile: string): Promise<
   })
   await writeFile(outfile, inOneByte(await readFile(outfile, 'utf8')))
   return metafile
+}
+
+const AS_WRITTEN = { legalComments: 'inline', charset: 'utf8', logLevel: 'silent' } as const
+
+/**
+ * Without whitespace esbuild drops the annotations by which unused code is found, too. As it prints a file otherwise, comments
+ * begin their own line. They go only where nothing but comments goes: the same code is left, `bare`.
+ */
+async function withAnnotations(source: string, bare: string): Promise<string> {
+  const { code } = await transform(source, AS_WRITTEN)
+  const stripped = code.replace(/^[ \t]*(?:\/\*\*[\s\S]*?\*\/|\/\/.*)[ \t]*\n/gm, '')
+  const rest = await transform(stripped, { ...AS_WRITTEN, minifyWhitespace: true })
+  return rest.code === bare ? stripped : code
 }
 
 /**
