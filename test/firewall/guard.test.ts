@@ -273,7 +273,7 @@ describe('firewall guard', needsNamespaces(), () => {
         const before = await guard.repairs()
         await nft(change)
         await until('the repair is counted', async () => (await guard.repairs()) > before)
-        // What a repair read is told by the check that follows it.
+        // What a repair read is reported by the check that follows it.
         await until(`${expected} packets are told`, async () => (await metric()) >= expected)
         assert.equal(await metric(), expected)
       }
@@ -391,7 +391,7 @@ describe('firewall guard', needsNamespaces(), () => {
     await guard.end('SIGTERM')
   })
 
-  test('a state directory that cannot be written is told, and the block stands all the same', async () => {
+  test('a state directory that cannot be written is reported, and the block stays', async () => {
     const guard = await startGuard(node, ['--state-dir=/etc/passwd/nowhere'])
     await guard.becomes('state-not-written')
     await refused()
