@@ -109,5 +109,5 @@ function isState(value: Fields): value is FirewallState {
 function whyForeign(directory: string, { version, release }: Fields): string {
   const shape = typeof version === 'number' ? `has shape ${version}` : 'has a shape that is not known here'
   const writer = typeof release === 'string' ? release.replace(/[^\w.+-]/g, '').slice(0, 40) : 'not said'
-  return `the firewall's report in ${directory} ${shape} (its release: ${writer}), and this broker of release ${VERSION} reads shape ${SHAPE}: firewall and broker must be of the same release, so delete this node-guard pod and let its DaemonSet make it anew`
+  return `the firewall's report in ${directory} ${shape} (its release: ${writer}), and this broker of release ${VERSION} reads shape ${SHAPE}: firewall and broker must be of the same release, so delete this node-guard pod and let its DaemonSet make it again`
 }

@@ -63,7 +63,7 @@ export function injectionSettings(
   settings: Pick<InjectorSettings, keyof typeof INJECTION_SPEC>,
 ): InjectionSettings {
   const own = parseResources(settings.sidecarResources, SIDECAR_RESOURCES, settings.sidecarResourcesMax)
-  if (!own.ok) throw new Error(`--sidecar-resources ${own.problem}`)
+  if (!own.ok) throw new Error(`--sidecar-resources ${own.detail}`)
   return {
     sidecarImage: settings.sidecarImage,
     nodeGuardImage: settings.nodeGuardImage,

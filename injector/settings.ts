@@ -1,6 +1,8 @@
 /** Settings of the injector. */
+
 import { KEYS } from '../common/keys.ts'
 import { LOG_LEVELS } from '../common/log.ts'
+import { type Failed, failed } from '../common/result.ts'
 import { parseBaseRoleArn, resolveRole } from '../common/role.ts'
 import {
   flag,
@@ -126,9 +128,7 @@ export type CertificateOrigin =
       readonly webhookConfiguration: string
     }
 
-type OriginResult =
-  | { readonly ok: true; readonly origin: CertificateOrigin }
-  | { readonly ok: false; readonly problem: string }
+type OriginResult = { readonly ok: true; readonly origin: CertificateOrigin } | Failed
 
 /** The one origin whose settings are complete, or one sentence about what is missing or contradicts it. */
 export function certificateOrigin(settings: InjectorSettings): OriginResult {
@@ -136,11 +136,11 @@ export function certificateOrigin(settings: InjectorSettings): OriginResult {
   const files = cert !== undefined || key !== undefined
   const authority = [caSecret, serviceName, webhookConfiguration].some((value) => value !== undefined)
   if (files && authority)
-    return bad(
+    return failed(
       'set either --tls-cert-file and --tls-key-file or --ca-secret, --service-name and --webhook-configuration, not both.',
     )
   if (cert !== undefined && key !== undefined) return { ok: true, origin: { kind: 'files', cert, key } }
-  if (files) return bad('set both --tls-cert-file and --tls-key-file.')
+  if (files) return failed('set both --tls-cert-file and --tls-key-file.')
   if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined) {
     const origin = {
       kind: 'authority',
@@ -150,27 +150,23 @@ export function certificateOrigin(settings: InjectorSettings): OriginResult {
     } as const
     return { ok: true, origin }
   }
-  return bad(
+  return failed(
     'set --tls-cert-file and --tls-key-file, or, for the built-in certificate authority, ' +
       '--ca-secret, --service-name and --webhook-configuration.',
   )
-}
-
-function bad(problem: string): OriginResult {
-  return { ok: false, problem }
 }
 
 /** What is wrong between settings, one sentence each. */
 export function settingMistakes(settings: InjectorSettings): string[] {
   const mistakes: string[] = []
   const origin = certificateOrigin(settings)
-  if (!origin.ok) mistakes.push(origin.problem)
+  if (!origin.ok) mistakes.push(origin.detail)
   const { podName, podNamespace, podSelector } = settings
   const ofPods = [podName, podNamespace, podSelector].filter((value) => value !== undefined)
   if (ofPods.length !== 0 && ofPods.length !== 3)
     mistakes.push('set --pod-name, --pod-namespace and --pod-selector, all of them or none.')
   const resources = parseResources(settings.sidecarResources, SIDECAR_RESOURCES, settings.sidecarResourcesMax)
-  if (!resources.ok) mistakes.push(`--sidecar-resources ${resources.problem}.`)
+  if (!resources.ok) mistakes.push(`--sidecar-resources ${resources.detail}.`)
   if (settings.defaultRole !== undefined && settings.baseRoleArn !== undefined) {
     const role = resolveRole(settings.defaultRole, settings.baseRoleArn)
     if (!role.ok) mistakes.push(`--default-role: ${role.detail}.`)

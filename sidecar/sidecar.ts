@@ -8,7 +8,7 @@ import { CREDENTIALS_PATH, METADATA_PATH, POD_PATH } from '../common/protocol.ts
 import { VERSION } from '../common/version.ts'
 import { type BrokerClient, brokerClient } from './broker/client.ts'
 import { outcomeOf } from './broker/outcome.ts'
-import { podWordOf } from './broker/pod-word.ts'
+import { podStateOf } from './broker/pod-state.ts'
 import { snapshotOf } from './broker/snapshot.ts'
 import { readTokenFile } from './broker/token-file.ts'
 import { refusalSentence, startRefresher } from './credentials/refresher.ts'
@@ -81,7 +81,7 @@ export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps)
     loops.push(refresh(parts, askBroker, metadataPort))
     await turn()
     loops.push(snapshot.start(() => askBroker(METADATA_PATH)))
-    loops.push(...start.begin(ready, async () => podWordOf(await askBroker(POD_PATH))))
+    loops.push(...start.begin(ready, async () => podStateOf(await askBroker(POD_PATH))))
     loops.push(selfTest.start(() => log.info('self-test passed: 169.254.169.254 leads to this process')))
     await turn()
     // Without a host: on :: and, where there is no IPv6, on 0.0.0.0.
@@ -90,7 +90,7 @@ export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps)
     await server.listenIpv6(metadataPort)
     const { imdsTokens, selfTest: mode } = settings
     log.info('listening', { version: VERSION, port: metadataPort, healthPort, imdsTokens, selfTest: mode })
-    return { metadataPort, healthPort, stop: () => stop().then(() => sayLast(store, log)) }
+    return { metadataPort, healthPort, stop: () => stop().then(() => logLastRefusal(store, log)) }
   } catch (error) {
     await stop()
     throw error
@@ -182,7 +182,7 @@ function turn(): Promise<void> {
 }
 
 /** kubectl describe pod shows a container's last lines: a standing refusal must be among them. */
-function sayLast(store: CredentialStore, log: Logger): void {
+function logLastRefusal(store: CredentialStore, log: Logger): void {
   const view = store.view()
   log.info('stopped')
   if (view.kind === 'refused') log.error(refusalSentence(view.detail), { code: view.code })

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { globSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { relative } from 'node:path'
+import { relative, resolve } from 'node:path'
 import { run } from 'node:test'
 import { buildAll } from '../build.ts'
 
@@ -16,6 +16,13 @@ import { buildAll } from '../build.ts'
 const [TEST_MS, ALL_MS] = [30 * 60_000, 4 * 60 * 60_000]
 
 type Outcome = { name: string; file: string; error?: unknown; reason?: string }
+
+/**
+ * Where test files, and the processes that they start, keep their code as it was compiled: each would otherwise strip the types
+ * from every file again, which is a quarter of its processor time. An entry is found by the content of its file, so a changed file
+ * is compiled again.
+ */
+process.env.NODE_COMPILE_CACHE ??= resolve('node_modules/.cache/compiled')
 
 const started = Date.now()
 const words = process.argv.slice(2)

@@ -26,7 +26,7 @@ export async function kubeconfigDocument(path: string) {
   }
 }
 
-/** The document of a kubeconfig. Messages of the parser quote the file, which has secrets in it: only the line is told. */
+/** The document of a kubeconfig. Messages of the parser quote the file, which has secrets in it: only the line is shown. */
 async function parse(name: string, content: string): Promise<Entry> {
   const { load, YAMLException } = await import('js-yaml')
   const document = (() => {

@@ -229,6 +229,6 @@ async function agentFor(config: KubeConfig, { ca, cert, key }: KubeCredentials):
     ...(key ? { key } : {}),
   }
   await place.applyToHTTPSOptions(options)
-  // It makes agents that connect anew for every request.
+  // It makes agents that open a connection for every request.
   return Object.assign(options.agent as Agent, { keepAlive: true, maxSockets: 16 })
 }

@@ -193,7 +193,7 @@ class Reflector<T> {
     }
   }
 
-  /** It is not known which object was too large, so all are listed again, lest anything outdated is believed of one. */
+  /** It is not known which object was too large, so all are listed again, so that nothing outdated is believed of one. */
   #listAgain(): never {
     this.#noteOversize()
     this.#version = undefined

@@ -23,7 +23,7 @@ type Each = (object: unknown) => void
 export const RETRY = { base: 500, cap: 30_000 }
 /** What the API server answers where its cache cannot serve a list, besides 410: not fresh enough (504), or not understood. */
 const NOT_FROM_CACHE = [400, 410, 422, 504]
-/** Of one page, before the whole list is begun anew. */
+/** Of one page, before the whole list is begun again. */
 const MAX_TRIES = 3
 
 /**

@@ -84,12 +84,12 @@ export function decideFinal(
   const foreign = foreignContent(pod, settings)
   if (foreign !== undefined) return deny(foreign.reason, foreign.detail)
   const final = judgeFinalPod(pod, settings)
-  if (!final.ok) return deny('not-injected', final.problem)
+  if (!final.ok) return deny('not-injected', final.detail)
   // A replica with another role key took the sidecar's role from another annotation: judge that one.
   if (final.roleKey !== roleKey) {
     const annotations = pod.metadata?.annotations ?? {}
     const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey: final.roleKey })
-    if (!identity.ok) return deny(identity.reason, identity.problem)
+    if (!identity.ok) return deny(identity.reason, identity.detail)
   }
   return { kind: 'allow', reason: 'already-injected', warnings: final.warnings }
 }
@@ -116,7 +116,7 @@ function consider(
   const facts = (detail: string) => ({ roleKey, namespace: namespace.name, detail })
   const deny = (reason: Reason, detail: string) =>
     ({ kind: 'deny', reason, sentence: sentence(reason, facts(detail)) }) as const
-  if (!read.ok) return deny('malformed-pod', read.problem)
+  if (!read.ok) return deny('malformed-pod', read.detail)
   const { pod } = read
   const reservedName = () => (whole.isRead ? reservedNameOf(pod) : maybeReserved(whole))
   const asks = annotations[roleKey] !== undefined || annotations[KEYS.inject] === 'metadata'
@@ -145,9 +145,9 @@ function consider(
   const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod) ?? tooLittle(pod)) : tooLarge(whole)
   if (obstacle !== undefined) return refuse(obstacle.reason, obstacle.detail)
   const options = readOptions(annotations, namespace, settings)
-  if (!options.ok) return deny('invalid-annotation', options.problem)
+  if (!options.ok) return deny('invalid-annotation', options.detail)
   const identity = admittedIdentity(annotations, namespace, { ...settings, roleKey })
-  if (!identity.ok) return refuse(identity.reason, identity.problem)
+  if (!identity.ok) return refuse(identity.reason, identity.detail)
   const warnings = [...identity.warnings, ...options.warnings]
   return { pod, options: options.options, identity, roleKey, warnings, deny }
 }

@@ -2,7 +2,9 @@
  * Reads an admission review, `admission.k8s.io/v1`, and of it only the parts that are judged, within bounds that follow from the cost
  * of parsing and judging.
  */
+
 import { KEYS } from '../../common/keys.ts'
+import { type Failed, failed } from '../../common/result.ts'
 import { isObject, objectOf } from '../json.ts'
 import { MIRROR_KEY } from '../pod/unsupported.ts'
 import { type Outline, type SkimLimits, skim } from './skim.ts'
@@ -35,9 +37,7 @@ export type WholeObject =
       readonly mayHoldReserved: boolean
     }
 
-export type ReviewResult =
-  | { readonly ok: true; readonly request: ReviewRequest }
-  | { readonly ok: false; readonly problem: string }
+export type ReviewResult = { readonly ok: true; readonly request: ReviewRequest } | Failed
 
 export const API_VERSION = 'admission.k8s.io/v1'
 /** One more than a name may have, so that a name that was cut is invalid. */
@@ -107,7 +107,7 @@ export function reviewOutline(roleKeys: readonly string[]): Outline {
 export function readReview(body: Buffer, outline: Outline): ReviewResult {
   const skimmed = skim(body, outline, REVIEW_LIMITS)
   if (!skimmed.ok)
-    return bad(
+    return failed(
       skimmed.problem === 'not-json'
         ? 'the body is not JSON, or not an object'
         : 'the request of the AdmissionReview is larger than any that an API server sends',
@@ -116,20 +116,20 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
   try {
     review = JSON.parse(skimmed.head)
   } catch {
-    return bad('the body is not JSON')
+    return failed('the body is not JSON')
   }
   if (!isObject(review) || review.kind !== 'AdmissionReview' || review.apiVersion !== API_VERSION)
-    return bad(`the body is not an AdmissionReview of ${API_VERSION}`)
+    return failed(`the body is not an AdmissionReview of ${API_VERSION}`)
   const { request } = review
   // Decided now: when the object is read, the shared buffer holds another body.
   const mayHoldReserved = skimmed.object === undefined && body.includes(RESERVED)
-  if (!isObject(request)) return bad('the AdmissionReview has no request')
+  if (!isObject(request)) return failed('the AdmissionReview has no request')
   const { uid, namespace, operation, object, oldObject, resource, subResource } = request
   // Without a uid the API server would report "expected response.uid", which hides the cause.
   if (typeof uid !== 'string' || uid === '' || uid.length > 128)
-    return bad('the AdmissionReview has no request.uid')
-  if (typeof operation !== 'string') return bad('the AdmissionReview has no request.operation')
-  if (operation === 'CREATE' && !isObject(object)) return bad('the AdmissionReview has no request.object')
+    return failed('the AdmissionReview has no request.uid')
+  if (typeof operation !== 'string') return failed('the AdmissionReview has no request.operation')
+  if (operation === 'CREATE' && !isObject(object)) return failed('the AdmissionReview has no request.object')
   return {
     ok: true,
     request: {
@@ -167,8 +167,4 @@ function resourceName(value: unknown): string {
   return typeof value.group === 'string' && value.group !== ''
     ? `${value.group}/${value.resource}`
     : value.resource
-}
-
-function bad(problem: string): ReviewResult {
-  return { ok: false, problem }
 }

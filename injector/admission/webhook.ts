@@ -71,8 +71,8 @@ function admissionWebhook(
     const read = () => readReview(typeof sent === 'string' ? Buffer.from(sent) : sent.whole(), outline)
     const review = bytes <= SMALL ? read() : await turns.take({ address, namespace: '', bytes }, read)
     if (!review.ok) {
-      log.warn('not an admission review', { webhook: name, problem: review.problem })
-      return { status: 400, text: `pod2iam: ${review.problem}\n` }
+      log.warn('not an admission review', { webhook: name, problem: review.detail })
+      return { status: 400, text: `pod2iam: ${review.detail}\n` }
     }
     const { request } = review
     // The name comes from the request: pods from controllers often do not have a namespace yet.

@@ -149,8 +149,8 @@ export function hasStartHook({ lifecycle }: Container): boolean {
 
 function withoutBlanks(value: Json | undefined, depth: number): Json | undefined {
   if (depth === 0 || !isObject(value)) return value
-  const said = Object.entries(value).map(([key, one]) => [key, withoutBlanks(one, depth - 1)] as const)
-  return Object.fromEntries(said.filter(([, one]) => !blank(one)))
+  const entries = Object.entries(value).map(([key, one]) => [key, withoutBlanks(one, depth - 1)] as const)
+  return Object.fromEntries(entries.filter(([, one]) => !blank(one)))
 }
 
 function argumentsProblem(kind: Kind, args: readonly string[]): string | undefined {

@@ -2,8 +2,10 @@
  * Whether a pod has its sidecar, and its gate or the start hook, after all mutating webhooks, in the form that any supported release
  * gives them. What the current settings would write does not matter (docs/decisions/0099).
  */
+
 import { identityOfAnnotations, identityOfEnv, sameIdentity } from '../../common/identity.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { earlyContainer } from '../patch/placement.ts'
@@ -22,19 +24,19 @@ type FinalPod =
       readonly warnings: readonly string[]
     }
   /** Completes "the pod asks for an IAM role, but ". */
-  | { readonly ok: false; readonly problem: string }
+  | Failed
 
 /** @param pod without foreign content under our names (`foreignContent`) */
 export function judgeFinalPod(pod: Pod, settings: InjectionSettings): FinalPod {
   const [sidecar, gate] = [ownContainer(pod, SIDECAR_CONTAINER), ownContainer(pod, GATE_CONTAINER)]
-  if (sidecar === undefined) return bad(`it has no init container ${SIDECAR_CONTAINER}`)
+  if (sidecar === undefined) return failed(`it has no init container ${SIDECAR_CONTAINER}`)
   const problem = containersProblem(pod, sidecar, gate, settings)
-  if (problem !== undefined) return bad(problem)
+  if (problem !== undefined) return failed(problem)
   const lost = ourVolumes(settings).find(({ name }) => !pod.spec.volumes?.some((one) => one.name === name))
-  if (lost !== undefined) return bad(`volume ${lost.name} is missing`)
+  if (lost !== undefined) return failed(`volume ${lost.name} is missing`)
   const roleKey = keyOfIdentity(pod, sidecar, settings)
   if (roleKey === undefined)
-    return bad(`the identity in the environment of ${SIDECAR_CONTAINER} is not the one in its annotations`)
+    return failed(`the identity in the environment of ${SIDECAR_CONTAINER} is not the one in its annotations`)
   const early = earlyContainer(pod.spec.initContainers ?? [])
   const ours = gate === undefined ? SIDECAR_CONTAINER : `${SIDECAR_CONTAINER} and ${GATE_CONTAINER}`
   const warnings =
@@ -84,8 +86,4 @@ function keyOfIdentity(
   return [roleKey, ...otherRoleKeys].find(
     (key) => identity && sameIdentity(identity, identityOfAnnotations(metadata?.annotations, key)),
   )
-}
-
-function bad(problem: string): FinalPod {
-  return { ok: false, problem }
 }

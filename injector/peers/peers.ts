@@ -3,10 +3,10 @@
  * too. A replica that cannot watch them uses its own settings.
  */
 import type { Clock } from '../../common/clock.ts'
+import type { Deps } from '../../common/deps.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { PEER_KINDS, type Peer, type PeerKind, readPeer } from './peer.ts'
 import { kindOf, settingsAmong, strictPeer } from './settings-among.ts'
 
@@ -32,7 +32,7 @@ const MAX_PEERS = 200
 const NOT_ENDED = 'status.phase!=Succeeded,status.phase!=Failed'
 
 /** Starts the watch; it ends with `deps.signal`. */
-export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: WatchDependencies): Peers {
+export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: Deps<'get' | 'stream'>): Peers {
   const { clock, log } = deps
   const known = knownPeers(own, pods.name, deps)
   const contact = apiContact(clock, (problem) =>
@@ -77,7 +77,7 @@ function apiContact(clock: Clock, complain: (problem: unknown) => void) {
 }
 
 /** The known other replicas, and the settings that follow from them. */
-function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: WatchDependencies) {
+function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Deps<'get' | 'stream'>) {
   const peers = new Map<string, Peer>()
   const gone = new Map<string, InjectionSettings>()
   const complained = new Set<string>()

@@ -1,9 +1,10 @@
 /** Reads the whole of pods whose metadata alone is known: a few at a time, or one list where a namespace has many. */
+
+import type { Deps } from '../../common/deps.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Query } from '../../common/kube/client.ts'
 import { listPage } from '../../common/kube/list-page.ts'
 import { metadataOf } from '../json.ts'
-import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { inTurns } from './turns.ts'
 import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
 
@@ -21,7 +22,7 @@ const PAGE = 100
 export function confirmer(
   pods: UnlabelledPods,
   query: Query,
-  { kube, clock, log, signal }: WatchDependencies,
+  { kube, clock, log, signal }: Deps<'get'>,
 ): () => void {
   const underWay = new Set<string>()
   const askedAt = new Map<string, number>()

@@ -7,9 +7,10 @@
  *
  * Every replica watches, without a leader that could be stuck: an Event has the same name whichever replica writes it.
  */
+
+import type { Deps } from '../../common/deps.ts'
 import { KEYS } from '../../common/keys.ts'
 import { reflect } from '../../common/kube/reflector.ts'
-import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { confirmer } from './confirm.ts'
 import { findingEvents } from './finding-events.ts'
 import { knownPods } from './known-pods.ts'
@@ -49,7 +50,7 @@ const PODS_PAGE = 500
  * @param max pods known one by one, and counted
  */
 export function watchPods(
-  deps: WatchDependencies,
+  deps: Deps<'get' | 'stream'>,
   roleKey: string,
   events: PodEvents,
   gateCode: (ip: string) => Promise<string>,

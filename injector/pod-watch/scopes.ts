@@ -2,10 +2,11 @@
  * Where pods are watched. While few namespaces are opted in, each of them has its own watch; otherwise one watch covers the whole
  * cluster, because a TLS connection for each namespace would cost more than the pods of all others.
  */
+
+import type { Deps } from '../../common/deps.ts'
 import { messageOf } from '../../common/errors.ts'
 import { listPage } from '../../common/kube/list-page.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
-import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 
 type Scopes = {
   /** Watches the pods of these namespaces, which are all that are opted in now. */
@@ -26,7 +27,7 @@ type Watched = { readonly reflection: Reflection; readonly startedAt: number; re
 export function watchScopes<T>(
   query: Readonly<Record<string, string>>,
   sinkOf: (namespace?: string) => Sink<T>,
-  { kube, clock, log, signal }: WatchDependencies,
+  { kube, clock, log, signal }: Deps<'get' | 'stream'>,
 ): Scopes {
   const watched = new Map<string | undefined, Watched>()
   /** Namespaces that opted in during a watch over the whole cluster: it had sent their pods before, when they were not kept. */

@@ -1,7 +1,9 @@
 /** The identity of a pod, judged at admission by the broker's own rules, so that the person who applies it sees a mistake. */
+
 import { identityOfAnnotations, type PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { judgeRole } from '../../common/policy.ts'
+import { type Failed, failed } from '../../common/result.ts'
 import { quote, resolveRole } from '../../common/role.ts'
 import type { Reason } from '../admission/reasons.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
@@ -15,7 +17,7 @@ export type IdentityResult =
       readonly shownRole: string
       readonly warnings: readonly string[]
     }
-  | { readonly ok: false; readonly reason: Reason; readonly problem: string }
+  | (Failed & { readonly reason: Reason })
 
 /** STS: `[\w+=,.@:\/-]*`, 2 to 1224 characters. */
 const EXTERNAL_ID = /^[\w+=,.@:/-]{2,1224}$/
@@ -38,12 +40,12 @@ export function admittedIdentity(
   const identity = identityOfAnnotations(annotations, settings.roleKey)
   const { externalId, sessionName } = identity
   if (externalId !== undefined && !EXTERNAL_ID.test(externalId))
-    return bad(
+    return refused(
       'invalid-annotation',
       `annotation ${KEYS.externalId} must be 2 to 1224 of the characters letters, digits and _+=,.@:/-`,
     )
   if (sessionName !== undefined && !SESSION_NAME.test(sessionName))
-    return bad(
+    return refused(
       'invalid-annotation',
       `annotation ${KEYS.sessionName} must be 1 to 64 of the characters letters, digits and _+=,.@-`,
     )
@@ -70,10 +72,10 @@ function judged(identity: PodIdentity, namespace: Namespace, settings: Injection
       ? `annotation ${settings.roleKey}`
       : `default role of namespace ${namespace.name}`
   // The kubelet would expand it in the sidecar's env, while the broker reads it as written.
-  if (named.includes('$(')) return bad('invalid-role', `${where}: the role ${quote(named)} contains "$("`)
+  if (named.includes('$(')) return refused('invalid-role', `${where}: the role ${quote(named)} contains "$("`)
   const { base } = settings.policy
   const resolved = resolveRole(named, base ?? ANY_BASE)
-  if (!resolved.ok) return bad('invalid-role', `${where}: ${resolved.detail}`)
+  if (!resolved.ok) return refused('invalid-role', `${where}: ${resolved.detail}`)
   if (base === undefined && !named.startsWith('arn:'))
     return {
       ok: true,
@@ -84,10 +86,10 @@ function judged(identity: PodIdentity, namespace: Namespace, settings: Injection
       ],
     }
   const judgement = judgeRole(resolved.role, namespace, settings.policy)
-  if (!judgement.ok) return bad('role-not-allowed', judgement.detail)
+  if (!judgement.ok) return refused('role-not-allowed', judgement.detail)
   return { ok: true, identity, shownRole: resolved.role.arn, warnings: [] }
 }
 
-function bad(reason: Reason, problem: string): IdentityResult {
-  return { ok: false, reason, problem }
+function refused(reason: Reason, detail: string): IdentityResult {
+  return { ...failed(detail), reason }
 }

@@ -1,6 +1,8 @@
 /** The options that the annotations of a pod and its namespace choose, within the operator's bounds. */
+
 import { KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
+import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
@@ -17,7 +19,7 @@ export type PodOptions = {
 
 type OptionsResult =
   | { readonly ok: true; readonly options: PodOptions; readonly warnings: readonly string[] }
-  | { readonly ok: false; readonly problem: string }
+  | Failed
 
 type Annotations = Readonly<Record<string, string>>
 
@@ -45,7 +47,7 @@ export function readOptions(
     const resources = sidecarResources(annotations[KEYS.sidecarResources], settings)
     return { ok: true, options: { redirect, imdsTokens, startupGate, logLevel, resources }, warnings }
   } catch (error) {
-    if (error instanceof AnnotationError) return { ok: false, problem: error.message }
+    if (error instanceof AnnotationError) return failed(error.message)
     throw error
   }
 }
@@ -79,7 +81,7 @@ function sidecarResources(text: string | undefined, settings: InjectionSettings)
   if (text.length > MAX_RESOURCES_TEXT)
     throw new AnnotationError(`${where} is longer than ${MAX_RESOURCES_TEXT} characters`)
   const result = parseResources(text, settings.resources, settings.resourcesMax)
-  if (!result.ok) throw new AnnotationError(`${where} ${result.problem}`)
+  if (!result.ok) throw new AnnotationError(`${where} ${result.detail}`)
   return result.resources
 }
 

@@ -1,4 +1,5 @@
 /** A pod in an admission review: a view of the raw JSON whose shape has been checked, not a copy. */
+import { type Failed, failed } from '../../common/result.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
 export type EnvVar = {
@@ -38,11 +39,9 @@ export type Pod = {
  * The pod in `raw`, or the first part of it that no API server would send. Everything that the injector reads is checked here,
  * once; `null` counts as absent, as in the API.
  */
-export function readPod(
-  raw: unknown,
-): { readonly ok: true; readonly pod: Pod } | { readonly ok: false; readonly problem: string } {
+export function readPod(raw: unknown): { readonly ok: true; readonly pod: Pod } | Failed {
   const problem = podProblem(raw)
-  return problem === undefined ? { ok: true, pod: raw as Pod } : { ok: false, problem }
+  return problem === undefined ? { ok: true, pod: raw as Pod } : failed(problem)
 }
 
 /**
@@ -52,7 +51,7 @@ export function readPod(
 export function readPodHead(raw: unknown): ReturnType<typeof readPod> {
   const metadata = isObject(raw) ? raw.metadata : undefined
   const problem = isObject(raw) ? metadataProblem(metadata) : 'is not an object'
-  if (problem !== undefined) return { ok: false, problem }
+  if (problem !== undefined) return failed(problem)
   return { ok: true, pod: { metadata: (metadata ?? {}) as Pod['metadata'] & {}, spec: { containers: [] } } }
 }
 

@@ -2,6 +2,7 @@
  * Resources of the containers we add: always requests and limits for CPU and memory, because a ResourceQuota
  * refuses pods without (linkerd2#2750) and a HorizontalPodAutoscaler shows `<unknown>` (istio#13977).
  */
+import { type Failed, failed } from '../../common/result.ts'
 import { isObject, type Json, objectOf } from '../json.ts'
 import type { Pod } from './pod.ts'
 import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
@@ -38,9 +39,7 @@ export const MIN_LIMITS: ResourceList = { cpu: '50m', memory: '32Mi' }
 /** CPU of our containers in a Guaranteed pod, which reserves the limit: 500m would cost half a core per pod. */
 const GUARANTEED_CPU = '200m'
 
-type ResourcesResult =
-  | { readonly ok: true; readonly resources: ChosenResources }
-  | { readonly ok: false; readonly problem: string }
+type ResourcesResult = { readonly ok: true; readonly resources: ChosenResources } | Failed
 
 /**
  * Reads `{"requests": {"cpu", "memory"}, "limits": {…}}`; missing quantities come from `base`. The CPU request may be `auto`.
@@ -51,13 +50,13 @@ type ResourcesResult =
 export function parseResources(text: string, base: ChosenResources, max: ResourceList): ResourcesResult {
   const value = parsed(text)
   if (!isObject(value) || Object.keys(value).some((key) => key !== 'requests' && key !== 'limits'))
-    return bad('must be JSON such as {"requests":{"cpu":"5m"},"limits":{"memory":"64Mi"}}')
+    return failed('must be JSON such as {"requests":{"cpu":"5m"},"limits":{"memory":"64Mi"}}')
   for (const [kind, list] of Object.entries(value)) {
-    if (!isObject(list)) return bad(`has ${kind} that are not an object`)
+    if (!isObject(list)) return failed(`has ${kind} that are not an object`)
     const foreign = Object.entries(list).find(
       ([key, amount]) => !isAuto(kind, key, amount) && readQuantity(key, amount) === undefined,
     )
-    if (foreign) return bad(`must give cpu and memory in ${kind} as quantities such as "50m" and "64Mi"`)
+    if (foreign) return failed(`must give cpu and memory in ${kind} as quantities such as "50m" and "64Mi"`)
   }
   const requests = { ...base.requests, ...(value.requests as Partial<ResourceList>) }
   const cpu = requests.cpu === AUTO ? undefined : requests.cpu
@@ -67,10 +66,10 @@ export function parseResources(text: string, base: ChosenResources, max: Resourc
   }
   for (const name of RESOURCE_NAMES) {
     const [request = '0', limit] = [resources.requests[name], resources.limits[name]]
-    if (exceeds(name, limit, max[name])) return bad(`may give at most ${max[name]} of ${name}`)
+    if (exceeds(name, limit, max[name])) return failed(`may give at most ${max[name]} of ${name}`)
     if (exceeds(name, MIN_LIMITS[name], limit))
-      return bad(`must give a ${name} limit of at least ${MIN_LIMITS[name]}`)
-    if (exceeds(name, request, limit)) return bad(`requests more ${name} than its limit of ${limit}`)
+      return failed(`must give a ${name} limit of at least ${MIN_LIMITS[name]}`)
+    if (exceeds(name, request, limit)) return failed(`requests more ${name} than its limit of ${limit}`)
   }
   return { ok: true, resources }
 }
@@ -140,8 +139,4 @@ function parsed(text: string): unknown {
   } catch {
     return undefined
   }
-}
-
-function bad(problem: string): ResourcesResult {
-  return { ok: false, problem }
 }

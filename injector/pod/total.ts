@@ -19,12 +19,12 @@ export function containerTotal(
   name: ResourceName,
   counts: Counts = () => true,
 ): number | undefined {
-  const said = (containers: readonly Container[]) =>
+  const sum = (containers: readonly Container[]) =>
     containers.filter(counts).flatMap(({ restartPolicy, resources }) => {
       const amount = amountIn(resources, kind, name)
       return amount === undefined ? [] : [{ amount, isSidecar: restartPolicy === 'Always' }]
     })
-  const [init, running] = [said(spec.initContainers ?? []), said(spec.containers)]
+  const [init, running] = [sum(spec.initContainers ?? []), sum(spec.containers)]
   if (init.length + running.length === 0) return undefined
   let [sidecars, most] = [0, 0]
   for (const { amount, isSidecar } of init) {

@@ -2,10 +2,11 @@
  * Removes the startup taint from nodes whose guard is ready: pods without a toleration are scheduled there only then. Every replica
  * does this; of two patches one fails its `test`, so nothing happens twice.
  */
+
+import type { Deps } from '../../common/deps.ts'
 import { messageOf } from '../../common/errors.ts'
-import { type Kube, KubeError } from '../../common/kube/client.ts'
+import { KubeError } from '../../common/kube/client.ts'
 import { reflect, type Sink } from '../../common/kube/reflector.ts'
-import type { WatchDependencies } from '../kubernetes/watch-dependencies.ts'
 import { type GuardPod, guardPod, isGuarded, type TaintedNode, taintedNode, untaint } from './node.ts'
 
 export type StartupTaint = {
@@ -23,11 +24,7 @@ const PAGE = 100
 type GuardPlace = { readonly namespace: string; readonly selector: string }
 
 /** @param key of the taint, whatever its value and effects */
-export function removeStartupTaint(
-  deps: WatchDependencies & { readonly kube: Kube },
-  key: string,
-  guard: GuardPlace,
-): StartupTaint {
+export function removeStartupTaint(deps: Deps, key: string, guard: GuardPlace): StartupTaint {
   const { kube, clock, log, signal } = deps
   const nodes = new Map<string, TaintedNode>()
   // By node and uid: a cluster has thousands of nodes, each with one guard, or two during its replacement.

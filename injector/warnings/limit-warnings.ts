@@ -34,7 +34,7 @@ export function podLimitWarnings(
   return [
     ...refusals(who, limitRanges, added, settings),
     ...fullQuotas(quotas, added).map(
-      ({ said, isNever }) => `${who} will be refused${isNever ? '' : ' until there is room'}: ${said}`,
+      ({ clause, isNever }) => `${who} will be refused${isNever ? '' : ' until there is room'}: ${clause}`,
     ),
   ]
 }
@@ -72,5 +72,7 @@ function refusals(
     const read = parseResources(annotation, resources, resourcesMax)
     return read.ok ? ownResources(added.without, read.resources, start) : undefined
   }
-  return brokenLimitRanges(limitRanges, added, annotatedWith).map((said) => `${who} will be refused: ${said}`)
+  return brokenLimitRanges(limitRanges, added, annotatedWith).map(
+    (clause) => `${who} will be refused: ${clause}`,
+  )
 }

@@ -17,7 +17,7 @@ const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
 
 type FullQuota = {
   /** A clause, with the remedy. */
-  readonly said: string
+  readonly clause: string
   /** Not even an empty namespace would have room. */
   readonly isNever: boolean
 }
@@ -39,10 +39,10 @@ export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }:
       const room = isNever
         ? `allows ${text(most)} of ${key} in all`
         : `has ${text(left)} of its ${text(most)} of ${key} left`
-      const said =
+      const clause =
         `ResourceQuota ${nameOf(quota)} ${room}, and a pod needs ${text(needs)} with ${SIDECAR_CONTAINER}, ${text(own)} without: ` +
         `raise it, or ask for less with ${KEYS.sidecarResources}`
-      return [{ said, isNever }]
+      return [{ clause, isNever }]
     }
     return []
   })

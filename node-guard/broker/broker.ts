@@ -14,7 +14,7 @@ import { type NodeIdentity, nodeIdentity } from './aws/node-identity.ts'
 import { stsClient } from './aws/sts-client.ts'
 import type { Imds } from './instance/imds.ts'
 import { metadata } from './instance/snapshot.ts'
-import { liveReader } from './kubernetes/live.ts'
+import { limitedReader } from './kubernetes/limited-reader.ts'
 import { liveReads } from './kubernetes/live-reads.ts'
 import { type Namespaces, namespaceStore } from './kubernetes/namespaces.ts'
 import { hasEnded, podRecord } from './kubernetes/pod.ts'
@@ -74,7 +74,7 @@ export function createBroker(
   )
   const pods = podStore((object) => podRecord(object, roleKey))
   const namespaces = namespaceStore(clock)
-  const reads = liveReads({ pods, namespaces, live: liveReader(kube, clock), clock, nodeName, roleKey })
+  const reads = liveReads({ pods, namespaces, live: limitedReader(kube, clock), clock, nodeName, roleKey })
   const keys = signingKeys(running, settings.issuer)
   const verify = verifier(keys, audience, clock)
   const ownAddresses = settings.listen

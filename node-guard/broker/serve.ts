@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { whyNotUnderstood } from '../../common/firewall-state.ts'
 import { healthServer, type Readiness } from '../../common/health.ts'
 import { type BrokerDeps, createBroker } from './broker.ts'
-import { newsSeconds } from './instance/metadata.ts'
+import { refreshSeconds } from './instance/metadata.ts'
 import { brokerMetrics } from './metrics.ts'
 import { brokerApp, type OnAnswer } from './server/app.ts'
 import { brokerServer } from './server/connections.ts'
@@ -32,7 +32,7 @@ export function startBroker(
     metrics.requests.inc({ path, code })
     if (path === 'credentials') metrics.requestSeconds.observe(seconds)
   }
-  const app = brokerApp(broker.handlers, log, onAnswer, newsSeconds(settings.metadataAllow))
+  const app = brokerApp(broker.handlers, log, onAnswer, refreshSeconds(settings.metadataAllow))
   const listeners = listenAll(settings.listen, settings.port, () => brokerServer(app), { clock, log })
   metrics.restricts(settings)
   metrics.observe({ ...broker.observed, listeners: () => listeners.bound().length })

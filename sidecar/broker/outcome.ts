@@ -62,7 +62,7 @@ function notUnderstood(status: number, code: unknown, detail: string | undefined
   if (code === undefined && status === 404)
     return {
       code: 'protocol-not-spoken',
-      detail: `The broker of this node does not know what this sidecar (release ${VERSION}) asks for: it is of another release. Remedy: bring the node guard to the release of the sidecar, or create the pod anew.`,
+      detail: `The broker of this node does not know what this sidecar (release ${VERSION}) asks for: it is of another release. Remedy: bring the node guard to the release of the sidecar, or create the pod again.`,
     }
   const said =
     typeof code === 'string' && /^[a-z0-9-]{1,64}$/.test(code) && detail !== undefined

@@ -33,7 +33,7 @@ export function startRefresher(options: RefresherOptions): Repeated {
     if (held && !holding) log.error('the credentials have expired: requests are answered with 503', {})
     store.accept(outcome)
     onOutcome(outcome)
-    tell(log, outcome, { news: !sameNews(outcome, previous), holding })
+    logOutcome(log, outcome, { isNew: !sameOutcome(outcome, previous), holding })
     failures = outcome.kind === previous?.kind ? failures + 1 : 1
     previous = outcome
     held = store.view().kind === 'valid'
@@ -48,14 +48,14 @@ export function startRefresher(options: RefresherOptions): Repeated {
   )
 }
 
-function sameNews(a: Outcome, b: Outcome | undefined): boolean {
+function sameOutcome(a: Outcome, b: Outcome | undefined): boolean {
   if (b === undefined || a.kind === 'credentials' || b.kind === 'credentials') return false
   return a.kind === b.kind && a.code === b.code
 }
 
-type Circumstances = { readonly news: boolean; readonly holding: boolean }
-
-function tell(log: Logger, outcome: Outcome, { news, holding }: Circumstances): void {
+/** @param holding whether the store has living credentials */
+function logOutcome(log: Logger, outcome: Outcome, on: { isNew: boolean; holding: boolean }): void {
+  const { isNew, holding } = on
   if (outcome.kind === 'credentials') {
     const { role, expiration } = outcome.credentials
     log.info(holding ? 'credentials refreshed' : 'credentials obtained', {
@@ -65,7 +65,7 @@ function tell(log: Logger, outcome: Outcome, { news, holding }: Circumstances): 
     return
   }
   const { kind, code, detail } = outcome
-  if (!news) log.debug('no credentials', { kind, code, detail })
+  if (!isNew) log.debug('no credentials', { kind, code, detail })
   else if (kind === 'none')
     log.info('this pod has no role: credentials are answered with 404', { code, detail })
   else if (kind === 'refused') log.error(refusalSentence(detail), { code, holding })

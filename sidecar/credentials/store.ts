@@ -7,7 +7,7 @@ import { type Credentials, MIN_LIFE_MS } from './credentials.ts'
 /** What a request for credentials finds. */
 export type View =
   | { readonly kind: 'valid'; readonly credentials: Credentials; readonly remaining: number }
-  /** The broker said no; `at` is when, wall clock in milliseconds. `role` is the name to list. */
+  /** The broker refused; `at` is when, wall clock in milliseconds. `role` is the name to list. */
   | { readonly kind: 'refused'; readonly code: string; readonly detail: string; readonly at: number }
   | { readonly kind: 'none' }
   | { readonly kind: 'unavailable'; readonly code: string; readonly detail: string }
@@ -18,7 +18,7 @@ const STEP_MS = 5000
 type Held = { readonly credentials: Credentials; readonly received: number; readonly life: number }
 
 /**
- * Holds the last credentials and the broker's last word.
+ * Holds the last credentials and the broker's last answer.
  *
  * Credentials that live are handed out whatever the broker said since (static stability): the session they are of
  * exists until it expires. Less than a minute of life is none: SDKs stretch a short or past expiry by minutes.
@@ -26,7 +26,7 @@ type Held = { readonly credentials: Credentials; readonly received: number; read
 export class CredentialStore {
   readonly #clock: SteadyClock
   #held: Held | undefined
-  #word: Exclude<View, { kind: 'valid' }> = {
+  #lastAnswer: Exclude<View, { kind: 'valid' }> = {
     kind: 'unavailable',
     code: 'starting',
     detail: 'The broker has not been asked yet.',
@@ -46,19 +46,24 @@ export class CredentialStore {
         // The same credentials given again have no new life, whatever the wall clock says now.
         const life = this.#holds(credentials) ? Math.min(stated, this.#byElapsed()) : stated
         this.#held = { credentials, received: this.#clock.monotonic(), life }
-        this.#word = EXPIRED
+        this.#lastAnswer = EXPIRED
         return
       }
       case 'none':
-        this.#word = { kind: 'none' }
+        this.#lastAnswer = { kind: 'none' }
         return
       case 'refused':
-        this.#word = { kind: 'refused', code: outcome.code, detail: outcome.detail, at: this.#clock.now() }
+        this.#lastAnswer = {
+          kind: 'refused',
+          code: outcome.code,
+          detail: outcome.detail,
+          at: this.#clock.now(),
+        }
         return
       case 'retry':
         // A definitive answer stands until the next one: while the broker is away a refused pod stays refused.
-        if (this.#word.kind === 'unavailable')
-          this.#word = { kind: 'unavailable', code: outcome.code, detail: outcome.detail }
+        if (this.#lastAnswer.kind === 'unavailable')
+          this.#lastAnswer = { kind: 'unavailable', code: outcome.code, detail: outcome.detail }
     }
   }
 
@@ -68,7 +73,7 @@ export class CredentialStore {
     const remaining = this.remaining()
     return held !== undefined && remaining >= MIN_LIFE_MS
       ? { kind: 'valid', credentials: this.#dated(held.credentials, remaining), remaining }
-      : this.#word
+      : this.#lastAnswer
   }
 
   /**

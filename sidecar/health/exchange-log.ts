@@ -12,24 +12,24 @@ import { asksForCredentials } from './routes.ts'
 /** Longest path in a line. */
 const MAX_PATH = 300
 
-/** How long a reason is quiet after its line, milliseconds: a client that is refused asks again and again. */
+/** How long a reason is suppressed after its line, milliseconds: a client that is refused asks again and again. */
 const QUIET = 60_000
 
-type Said = { readonly at: number; unsaid: number }
+type Logged = { readonly at: number; suppressed: number }
 
 /** Logs exchanges; of refusals for the same reason at most one a minute at warn, which counts those since the one before. */
 export function exchangeLog(log: Logger, clock: SteadyClock): (exchange: Exchange) => void {
-  const said = new Map<Refusal, Said>()
+  const logged = new Map<Refusal, Logged>()
 
-  /** How many were not said at warn since the last that was; undefined where this one is not due. */
+  /** How many were suppressed since the last line at warn; undefined where this one is suppressed, too. */
   const due = (refusal: Refusal): number | undefined => {
-    const [last, now] = [said.get(refusal), clock.monotonic()]
+    const [last, now] = [logged.get(refusal), clock.monotonic()]
     if (last !== undefined && now - last.at < QUIET) {
-      last.unsaid++
+      last.suppressed++
       return undefined
     }
-    said.set(refusal, { at: now, unsaid: 0 })
-    return last?.unsaid ?? 0
+    logged.set(refusal, { at: now, suppressed: 0 })
+    return last?.suppressed ?? 0
   }
 
   return ({ method, path, status, durationMs, imds, refusal, parser }) => {
@@ -42,9 +42,13 @@ export function exchangeLog(log: Logger, clock: SteadyClock): (exchange: Exchang
       ...(refusal && { reason: refusal }),
       ...(parser && { parser }),
     }
-    const unsaid = refusal && due(refusal)
-    if (refusal !== undefined && unsaid !== undefined)
-      log.warn('request refused', { ...fields, remedy: REFUSALS[refusal], ...(unsaid > 0 && { unsaid }) })
+    const suppressed = refusal && due(refusal)
+    if (refusal !== undefined && suppressed !== undefined)
+      log.warn('request refused', {
+        ...fields,
+        remedy: REFUSALS[refusal],
+        ...(suppressed > 0 && { suppressed }),
+      })
     else log[asksForCredentials(path) ? 'info' : 'debug']('request', fields)
   }
 }

@@ -1,6 +1,6 @@
 /**
  * The proof that the application's requests reach this process: it asks `http://169.254.169.254/` for a path that
- * only it knows and must get back a word that only it would answer.
+ * only it knows and must get back a nonce that only it would answer.
  */
 import { METADATA_ADDRESSES } from '../../common/addresses.ts'
 import type { SteadyClock } from '../../common/clock.ts'
@@ -34,15 +34,15 @@ export function selfTestOf(
   if (mode === 'off')
     return { answer: () => undefined, passed: () => true, start: () => ({ stop: () => {} }) }
   const path = `/latest/meta-data/${hex(randomBytes(16))}`
-  const word = hex(randomBytes(16))
+  const nonce = hex(randomBytes(16))
   let passed = false
   return {
     passed: () => passed,
-    answer: (asked) => (asked === path && !passed ? word : undefined),
+    answer: (asked) => (asked === path && !passed ? nonce : undefined),
     start: (onPassed) => {
       const started = clock.monotonic()
       const loop = repeat(clock, async () => {
-        if (await seesItself(probe, path, word)) {
+        if (await seesItself(probe, path, nonce)) {
           passed = true
           loop.stop()
           onPassed()
@@ -56,10 +56,10 @@ export function selfTestOf(
 }
 
 /** IPv4 first; IPv6 only in a pod that has no way to an IPv4 address at all. */
-async function seesItself(probe: Probe, path: string, word: string): Promise<boolean> {
+async function seesItself(probe: Probe, path: string, nonce: string): Promise<boolean> {
   for (const address of METADATA_ADDRESSES) {
     try {
-      return (await probe(address, path)) === word
+      return (await probe(address, path)) === nonce
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : ''
       if (!NO_ROUTE.has(code)) return false

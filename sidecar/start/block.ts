@@ -36,7 +36,7 @@ export function blockProofOf({ mode, prove, clock, log }: BlockProofOptions): Bl
   const round = async () => {
     const proof = await prove()
     reason = whyUnproven(proof)
-    if (reason === undefined) tellPassed(log, proof)
+    if (reason === undefined) logPassed(log, proof)
     else if (mode === 'report') log.warn('block not proven, going on (--proof=report)', { detail: reason })
     passed = reason === undefined || mode === 'report'
   }
@@ -55,7 +55,7 @@ export function blockProofOf({ mode, prove, clock, log }: BlockProofOptions): Bl
   }
 }
 
-function tellPassed(log: Logger, { dialled }: Proof): void {
+function logPassed(log: Logger, { dialled }: Proof): void {
   if (dialled.length > 0) log.info('block proven', { refused: dialled })
   else log.info('no real metadata endpoint can be reached', { detail: 'this pod has no route to one' })
 }

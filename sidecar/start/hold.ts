@@ -3,7 +3,7 @@
  * makes once it is ready. The kubelet runs the hook within the start of the container, so that nothing of the pod starts before,
  * and nothing of it can be deleted either: a hold is bounded, and ends with the process, whose end fails the hook.
  *
- * The kubelet then starts the container again, after 10, 20, 40 s and up to five minutes, anew after ten minutes that it ran. So a
+ * The kubelet then starts the container again, after 10, 20, 40 s and up to five minutes, beginning again once it has run for ten minutes. So a
  * hold lasts as long as the gate's proof does, unless the broker says that the pod is to stay: then it outlasts the back-off, and
  * ends at once when the pod is deleted (docs/decisions/0115).
  */
@@ -12,15 +12,15 @@ import type { SteadyClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Readiness } from '../../common/health.ts'
 import type { Logger } from '../../common/log.ts'
-import type { PodWord } from '../broker/pod-word.ts'
+import type { PodState } from '../broker/pod-state.ts'
 import { type Repeated, repeat } from '../repeat.ts'
 
 /** As the gate's `--proof-timeout`. */
 export const SHORT_HOLD_MS = 60_000
-/** Longer than the ten minutes after which the kubelet's back-off begins anew. */
+/** Longer than the ten minutes after which the kubelet's back-off begins again. */
 export const LONG_HOLD_MS = 630_000
-/** How long the broker's word counts, and how often it is asked for. */
-const WORD_LASTS_MS = 15_000
+/** How long the broker's answer counts, and how often it is asked. */
+const STATE_LASTS_MS = 15_000
 const ASK_EVERY_MS = 5000
 const LOG_EVERY_MS = 10_000
 
@@ -31,7 +31,7 @@ type HoldOptions = {
   /** Why the block is not proven, a sentence. */
   readonly blockReason: () => string | undefined
   /** Asks the broker whether the pod stays; never rejects. */
-  readonly askPod: () => Promise<PodWord>
+  readonly askPod: () => Promise<PodState>
   readonly clock: SteadyClock
   readonly log: Logger
   /** Called once with the reason why the pod cannot start; the process has to end then. */
@@ -60,14 +60,14 @@ export function holdStart({
     stop()
     if (sentence !== undefined) giveUp(sentence)
   }
-  const limit = () => (clock.monotonic() - stayedAt <= WORD_LASTS_MS ? LONG_HOLD_MS : SHORT_HOLD_MS)
+  const limit = () => (clock.monotonic() - stayedAt <= STATE_LASTS_MS ? LONG_HOLD_MS : SHORT_HOLD_MS)
 
   const asking = repeat(clock, async () => {
     // Most pods have started by then.
     if (waited() < ASK_EVERY_MS) return ASK_EVERY_MS
-    const word = await askPod()
-    if (word === 'leaves') end('the pod is being deleted, so it is not started any more')
-    if (word === 'stays') stayedAt = clock.monotonic()
+    const state = await askPod()
+    if (state === 'leaves') end('the pod is being deleted, so it is not started any more')
+    if (state === 'stays') stayedAt = clock.monotonic()
     return ASK_EVERY_MS
   })
   const looking = repeat(clock, async () => {

@@ -5,7 +5,7 @@ import type { Proof } from '../../common/block/proof.ts'
 import type { SteadyClock } from '../../common/clock.ts'
 import type { Readiness } from '../../common/health.ts'
 import type { Logger } from '../../common/log.ts'
-import type { PodWord } from '../broker/pod-word.ts'
+import type { PodState } from '../broker/pod-state.ts'
 import type { Repeated } from '../repeat.ts'
 import type { SidecarSettings } from '../settings.ts'
 import { blockProofOf, PROOF_INTERVAL_MS } from './block.ts'
@@ -25,7 +25,7 @@ export type Start = {
   readonly blockPassed: () => boolean
   readonly blockReason: () => string | undefined
   /** @param askPod asks the broker whether the pod stays; never rejects */
-  readonly begin: (readiness: () => Readiness, askPod: () => Promise<PodWord>) => readonly Repeated[]
+  readonly begin: (readiness: () => Readiness, askPod: () => Promise<PodState>) => readonly Repeated[]
 }
 
 /**

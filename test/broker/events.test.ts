@@ -78,7 +78,7 @@ test('another sentence, and another pod, is another Event', () => {
   assert.equal(new Set([0, 1, 2].map(nameOf)).size, 3)
 })
 
-test('an Event that a predecessor wrote is counted up; one that has expired is written anew', async () => {
+test('an Event that a predecessor wrote is counted up; one that has expired is written again', async () => {
   const { clock, sent, state, report } = world()
   state.fail = (method) => (method === 'POST' ? new KubeError(409, 'exists') : undefined)
   report()

@@ -80,7 +80,7 @@ test('what is asked in another protocol is answered with both releases and the r
   rejected.length = 0
   for (const [path, remedy] of [
     ['/v2/credentials', /was asked in v2: bring the node guard to the release of the sidecar$/],
-    ['/v0/credentials', /was asked in v0: create the pod anew/],
+    ['/v0/credentials', /was asked in v0: create the pod again/],
     ['/v9999/anything?x=1', /was asked in v9999: /],
   ] as const) {
     const { status, body, headers } = await ask(path)

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { parseSettings } from '../../common/settings.ts'
 import { authenticator } from '../../node-guard/broker/authenticate/authenticate.ts'
 import { authorizer } from '../../node-guard/broker/authorize/authorize.ts'
-import { liveReader } from '../../node-guard/broker/kubernetes/live.ts'
+import { limitedReader } from '../../node-guard/broker/kubernetes/limited-reader.ts'
 import { liveReads } from '../../node-guard/broker/kubernetes/live-reads.ts'
 import { namespaceStore } from '../../node-guard/broker/kubernetes/namespaces.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
@@ -33,7 +33,7 @@ export function judgement(
   const pods = podStore((one) => podRecord(one, ROLE_KEY))
   const namespaces = namespaceStore(clock)
   const nodeName = 'node-1'
-  const live = liveReader({ get }, clock)
+  const live = limitedReader({ get }, clock)
   const reads = liveReads({ pods, namespaces, live, clock, nodeName, roleKey: ROLE_KEY })
   const authenticate = authenticator({
     verify: async (uid = '') => ({

@@ -8,7 +8,7 @@ import { jsonLines, oversize } from '../../common/kube/json-lines.ts'
 import { Problem } from '../../common/protocol.ts'
 import { checkIdentity } from '../../node-guard/broker/authenticate/identify.ts'
 import { baseOf, ofCallerArn } from '../../node-guard/broker/aws/caller-identity.ts'
-import { liveReader } from '../../node-guard/broker/kubernetes/live.ts'
+import { limitedReader } from '../../node-guard/broker/kubernetes/limited-reader.ts'
 import { MAX_TEXT, type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
 import { fakeClock } from '../support/fake-clock.ts'
@@ -70,7 +70,7 @@ test('a line without end is not kept, and what follows it is read', async () => 
 test('live reads are few, shared by one asker and never by two', async () => {
   const clock = fakeClock()
   let reads = 0
-  const live = liveReader({ get: async () => ++reads }, clock)
+  const live = limitedReader({ get: async () => ++reads }, clock)
   assert.deepEqual(
     await Promise.all([live.read('/p', 'a', 'n'), live.read('/p', 'a', 'n'), live.read('/p', 'b', 'n')]),
     [1, 1, 2],
@@ -93,7 +93,7 @@ test('when many namespaces press the API server, each has its turn', async () =>
   const clock = fakeClock()
   const served: string[] = []
   const get = async (path: string) => void served.push(path.split('/')[1] ?? '')
-  const live = liveReader({ get }, clock)
+  const live = limitedReader({ get }, clock)
   const ask = (namespace: string, index: number) => live.read(`/${namespace}/${index}`, '', namespace)
   const pressing = Array.from({ length: 200 }, (_, index) => ask(`n-${index % 10}`, index))
   const settled = Promise.allSettled(pressing)
@@ -110,7 +110,7 @@ test('when many namespaces press the API server, each has its turn', async () =>
 
 test('a namespace that asks too much takes nothing from another', async () => {
   const clock = fakeClock()
-  const live = liveReader({ get: async () => 'pod' }, clock)
+  const live = limitedReader({ get: async () => 'pod' }, clock)
   const ask = (namespace: string, index: number) =>
     live.read(`/${namespace}/${index}`, '', namespace).catch(({ code }) => code)
   for (let second = 0; second < 20; second++) {
@@ -124,7 +124,7 @@ test('a namespace that asks too much takes nothing from another', async () => {
 
 test('a live read tells absent from unanswered', async () => {
   const clock = fakeClock()
-  const failing = (error: Error) => liveReader({ get: () => Promise.reject(error) }, clock)
+  const failing = (error: Error) => limitedReader({ get: () => Promise.reject(error) }, clock)
   assert.equal(await failing(new KubeError(404, 'no')).read('/p', '', 'n'), undefined)
   await assert.rejects(failing(new KubeError(500, 'no')).read('/p', '', 'n'), { code: 'busy' })
   await assert.rejects(failing(new Error('ECONNREFUSED')).read('/p', '', 'n'), { code: 'busy' })

@@ -43,7 +43,7 @@ const asking = (answers: Record<string, object>) => {
 
 const POD = '/api/v1/namespaces/shop/pods/web'
 
-test('a pod whose address the watch does not know yet is read anew, and that is remembered', async () => {
+test('a pod whose address the watch does not know yet is read again, and that is remembered', async () => {
   const { state, pods, code } = asking({ [POD]: object(PEER) })
   pods.sink.upsert(recordOf(object('10.9.9.9')))
   assert.deepEqual([await code(), await code(), state.reads], ['ok', 'ok', 1])
@@ -55,13 +55,13 @@ test('a pod the watch has not shown yet is read once', async () => {
   assert.equal(pods.get('a')?.name, 'web')
 })
 
-test('a pod read anew is checked anew: an identity patched meanwhile is refused', async () => {
+test('a pod read again is checked again: an identity patched meanwhile is refused', async () => {
   const { pods, code } = asking({ [POD]: object(PEER, { [ROLE_KEY]: 'other' }) })
   pods.sink.upsert(recordOf(object('10.9.9.9')))
   assert.equal(await code(), 'identity-changed')
 })
 
-test('a pod that is gone when read anew is forgotten, whatever the watch says', async () => {
+test('a pod that is gone when read again is forgotten, whatever the watch says', async () => {
   const { pods, code } = asking({})
   pods.sink.upsert(recordOf(object('10.9.9.9')))
   assert.equal(await code(), 'pod-unknown')

@@ -48,7 +48,7 @@ test('while the API server is away, a pod the watch has not seen is told to retr
   await eventually('served', async () => (await world.code(unseen)) === 'ok')
 })
 
-test('watches survive being ended, reset and expired, and an API server that starts anew', async () => {
+test('watches survive being ended, reset and expired, and an API server that starts again', async () => {
   for (const disturb of [
     () => world.api.cutWatches('clean'),
     () => world.api.cutWatches('reset'),

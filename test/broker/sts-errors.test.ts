@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
 import { assumer } from '../../node-guard/broker/aws/assume.ts'
-import { awsWords, classifyStsError, isConnectionLoss } from '../../node-guard/broker/aws/classify.ts'
+import { awsMessage, classifyStsError, isConnectionLoss } from '../../node-guard/broker/aws/classify.ts'
 import { stsProblem, trustStatement } from '../../node-guard/broker/aws/explain.ts'
 import type { Sts } from '../../node-guard/broker/aws/sts-client.ts'
 
@@ -52,7 +52,7 @@ const request: SessionRequest = {
 const callerArn = 'arn:aws:iam::111111111111:role/node'
 
 for (const [error, failure, code] of CLASSES)
-  test(`${awsWords(error, undefined)} counts as ${failure} and is told as ${code}`, () => {
+  test(`${awsMessage(error, undefined)} counts as ${failure} and is told as ${code}`, () => {
     const found = classifyStsError(error)
     assert.equal(found, failure)
     const problem = stsProblem(found, error, { request, callerArn, retryAfter: 7 })

@@ -136,7 +136,7 @@ test('with a full pipe a wrong setting ends it with 2', async () => {
   }
 })
 
-test('with a socket as standard output, which cannot be opened anew, it goes on all the same', async () => {
+test('with a socket as standard output, which cannot be opened again, it goes on all the same', async () => {
   const { child, ask, lost } = await start('pipe')
   // Nobody reads: Node's own end of the pair is left alone.
   for (let round = 0; round < 20 && !((await lost('debug')) > 0); round++) await flood(ask)

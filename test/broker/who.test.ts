@@ -246,7 +246,7 @@ test('step 3: a pod that has ended is neither watched nor kept, whoever asks for
   assert.equal(await held(), before)
 })
 
-test('step 3: a pod made anew under the same name is not served by its predecessor’s token', async () => {
+test('step 3: a pod made again under the same name is not served by its predecessor’s token', async () => {
   const first = await world.pod('shop', 'db-0', { role: 'app' })
   assert.equal(await world.code(first), 'ok')
   await world.api.admin.delete('pods', 'db-0', 'shop', { gracePeriodSeconds: 0 })
@@ -390,7 +390,7 @@ test('step 5: a pod without reported address that is not young any more is told 
   assert.ok(headers['retry-after'])
 })
 
-test('step 5: a sandbox made anew with another address is noticed by a live read', async () => {
+test('step 5: a sandbox made again with another address is noticed by a live read', async () => {
   const moved = await world.pod('shop', 'moved', { role: 'app' })
   assert.equal(await world.code(moved), 'ok')
   const status = { podIP: '127.99.0.2', podIPs: [{ ip: '127.99.0.2' }] }

@@ -1,6 +1,6 @@
 /**
  * Each bundle contains what its list says, and no package is larger than it may be: a new dependency is seen in review
- * (after tailscale's depaware). `UPDATE_GOLDEN=1 node --test test/bundles/bundles.test.ts` writes the lists anew; read
+ * (after tailscale's depaware). `UPDATE_GOLDEN=1 node --test test/bundles/bundles.test.ts` writes the lists again; read
  * the diff, and say in the commit what a new line is for.
  */
 import assert from 'node:assert/strict'
@@ -22,7 +22,7 @@ describe('the bundle', () => {
       const before = readAllowed(existsSync(file) ? readFileSync(file, 'utf8') : '')
       if (process.env.UPDATE_GOLDEN === '1') writeFileSync(file, listFor(component, contents, before))
       const found = differences(contents, readAllowed(readFileSync(file, 'utf8')))
-      assert.deepEqual(found, [], 'UPDATE_GOLDEN=1 writes the list anew; a new line needs a reason')
+      assert.deepEqual(found, [], 'UPDATE_GOLDEN=1 writes the list again; a new line needs a reason')
     })
 })
 
@@ -85,7 +85,7 @@ describe('a list', () => {
     ])
   })
 
-  it('that is written anew agrees, and keeps the ceilings that hold', () => {
+  it('that is written again agrees, and keeps the ceilings that hold', () => {
     const text = listFor('sidecar', contents, readAllowed('hono 1234\nb 1'))
     assert.deepEqual(differences(contents, readAllowed(text)), [])
     assert.match(text, /^hono 1234$/m)

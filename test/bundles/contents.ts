@@ -78,7 +78,7 @@ export function listFor(component: string, { bytes, builtins }: Contents, before
   })
   return [
     `# What dist/${component}.cjs may contain: our folders and packages with the most bytes of each, then modules of Node.`,
-    '# UPDATE_GOLDEN=1 node --test test/bundles/bundles.test.ts writes it anew; read the diff.',
+    '# UPDATE_GOLDEN=1 node --test test/bundles/bundles.test.ts writes it again; read the diff.',
     ...ceilings.sort(),
     '',
     ...[...builtins].sort(),

@@ -1,5 +1,5 @@
 /**
- * What helm renders for every set of values. `UPDATE_GOLDEN=1 node --test test/chart/golden.test.ts` writes golden/ anew;
+ * What helm renders for every set of values. `UPDATE_GOLDEN=1 node --test test/chart/golden.test.ts` writes golden/ again;
  * read the diff. `default` and `sandbox` are there whole, the others as what differs from `default`.
  */
 import assert from 'node:assert/strict'
@@ -26,7 +26,7 @@ describe('the chart', needsHelm, () => {
       const [name, actual] = WHOLE.includes(set) ? [`${set}.yaml`, text] : [`${set}.diff`, fromDefault(text)]
       const file = new URL(name, GOLDEN)
       if (process.env.UPDATE_GOLDEN === '1') writeFileSync(file, actual)
-      assert.equal(actual, readFileSync(file, 'utf8'), 'UPDATE_GOLDEN=1 writes it anew')
+      assert.equal(actual, readFileSync(file, 'utf8'), 'UPDATE_GOLDEN=1 writes it again')
     })
   }
 

@@ -88,7 +88,7 @@ export function template(set: string): string {
   return text
 }
 
-/** The same anew, with further flags. */
+/** The same again, with further flags. */
 export function render(set: string, ...args: readonly string[]): string {
   return renderBy('helm', set, ...args)
 }

@@ -8,7 +8,7 @@ test('the chart’s README has every value as values.yaml has it', () => {
   assert.equal(
     readFileSync(`${CHART}/README.md`, 'utf8'),
     readme(),
-    'node test/chart/readme.ts writes it anew',
+    'node test/chart/readme.ts writes it again',
   )
 })
 

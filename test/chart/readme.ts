@@ -1,5 +1,5 @@
 /**
- * The chart's README, with a table of every value made from values.yaml: `node test/chart/readme.ts` writes it anew.
+ * The chart's README, with a table of every value made from values.yaml: `node test/chart/readme.ts` writes it again.
  * What a value means is said once, above it in values.yaml.
  */
 import { readFileSync, writeFileSync } from 'node:fs'

@@ -70,7 +70,7 @@ test('whose connections all have requests under way makes room for who holds few
   assert.ok(!other.closed && !many[1]?.closed)
 })
 
-test('an answered connection waits anew, behind those that have waited longer', async () => {
+test('an answered connection waits again, behind those that have waited longer', async () => {
   const { open, waiting } = await bounded(boundedConnections({ max: 2 }))
   const first = await open(A, true)
   const second = await open(A)

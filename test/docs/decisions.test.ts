@@ -1,6 +1,6 @@
 /**
  * Decision records: each has a status and a date, the index lists them all, and whatever the repository refers to exists.
- * `UPDATE_GOLDEN=1 node --test test/docs/decisions.test.ts` writes the index anew.
+ * `UPDATE_GOLDEN=1 node --test test/docs/decisions.test.ts` writes the index again.
  */
 import assert from 'node:assert/strict'
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
@@ -53,7 +53,7 @@ test('the index lists every record', () => {
   )
   const index = `${before.slice(0, start)}${HEADING}${rows.join('')}`
   if (process.env.UPDATE_GOLDEN === '1') writeFileSync(join(PROJECT, INDEX), index)
-  assert.equal(text(INDEX), index, 'UPDATE_GOLDEN=1 writes it anew')
+  assert.equal(text(INDEX), index, 'UPDATE_GOLDEN=1 writes it again')
 })
 
 test('every decision that is referred to exists', () => {

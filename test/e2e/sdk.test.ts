@@ -74,7 +74,7 @@ describe('SDKs in pods', needsNamespaces(), () => {
       await restartSidecars()
       await sidecarsReady()
     })
-    each('fetches anew and is still its pod after a restart of the sidecar', async (name, mode) => {
+    each('fetches again and is still its pod after a restart of the sidecar', async (name, mode) => {
       const { answer, first } = await ask(name, mode)
       assertOwn(answer, mode)
       assert.equal(answer.accessKeyId, first.accessKeyId)
@@ -85,7 +85,7 @@ describe('SDKs in pods', needsNamespaces(), () => {
     before(async () => {
       assert.ok(cluster.pods.kill(await cluster.guard(), 'broker', 'SIGSTOP'))
     })
-    each('fetches anew and is still its pod while the broker hangs', async (name, mode) => {
+    each('fetches again and is still its pod while the broker hangs', async (name, mode) => {
       const { answer, first } = await ask(name, mode)
       assertOwn(answer, mode)
       assert.equal(answer.accessKeyId, first.accessKeyId)

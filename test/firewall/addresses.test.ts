@@ -72,7 +72,7 @@ for (const backend of ['nft', 'iptables'])
       await node.must('node', dnat.split(' '))
       assert.equal(await reach('169.254.169.254', 'pod1'), 'kube2iam')
       assert.equal(await reach('169.254.169.254', 'pod2'), 'ECONNREFUSED')
-      // Also when the guard comes later, or anew.
+      // Also when the guard comes later, or again.
       await guard.end('SIGTERM')
       await start()
       assert.equal(await reach('169.254.169.254', 'pod1'), 'kube2iam')

@@ -64,7 +64,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     await isSeen('10.244.1.12', 'direct')
   })
 
-  test('what kube2iam’s DNAT takes keeps working, and is told from what reaches the real endpoint', async () => {
+  test('what kube2iam’s DNAT takes keeps working, and is distinguished from what reaches the real endpoint', async () => {
     await node.must('node', KUBE2IAM.split(' '))
     assert.equal(await pod('169.254.169.254'), 'kube2iam')
     assert.equal(await pod('169.254.169.254', 'pod2'), 'aws')
@@ -166,7 +166,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     assert.equal(await pod('fd00:ec2::254'), 'ECONNREFUSED')
   })
 
-  test('the gate holds pods back in such a node, unless it is told to report only, as the chart does with this mode', async () => {
+  test('the gate holds pods back in such a node, unless it is set to report only, as the chart does with this mode', async () => {
     const gate = (...flags: string[]) =>
       node.run('pod1', [
         process.execPath,
@@ -189,7 +189,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
 })
 
 for (const kind of ['bridge0', 'bridge1'] as const)
-  test(`pods on a bridge (${kind}) are told apart in the same way`, needsNamespaces(), async () => {
+  test(`pods on a bridge (${kind}) are distinguished in the same way`, needsNamespaces(), async () => {
     const node = await openNode(kind)
     try {
       await (await node.agent('aws')).listen({ host: '0.0.0.0', port: 80, name: 'aws' })
@@ -284,7 +284,7 @@ describe('sightings', () => {
     )
   })
 
-  test('a flood of sources is bounded, counted, and told', () => {
+  test('a flood of sources is bounded, counted, and reported', () => {
     const sightings = createSightings(() => NOW)
     const flood = (round: number): TableContent => ({
       text: '',

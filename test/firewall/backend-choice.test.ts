@@ -75,7 +75,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     )
   })
 
-  test('on a node without nft it is iptables, with the reason in log and status, and changes are still told', async () => {
+  test('on a node without nft it is iptables, with the reason in log and status, and changes are still reported', async () => {
     const guard = await start([], [...withoutTools(['nft']), ...NET_ADMIN_ONLY])
     await guard.becomes('ready')
     assert.equal(choice(guard).backend, 'iptables-nft')
@@ -281,7 +281,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     assert.match(stderr, /^pod2iam firewall guard: --owned-table needs nft: [^\n]+\.\n$/)
   })
 
-  test('--host-interface is accepted, and told not to be needed', async () => {
+  test('--host-interface is accepted, with a sentence that it is not needed', async () => {
     const guard = await start(['--host-interface=eni+'], NET_ADMIN_ONLY)
     await guard.becomes('ready')
     assert.ok(

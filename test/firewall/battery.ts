@@ -284,7 +284,7 @@ export function datagram(
     const payload = `probe-${++sent}`
     await sender.udp({ host, port, payload, ...(source === undefined ? {} : { from: source }) })
     await until(`a datagram from ${from} to ${fence}`, async () => {
-      // Sent anew each time: a datagram may be lost while a neighbour is looked up.
+      // Sent again each time: a datagram may be lost while a neighbour is looked up.
       await sender.udp({ host: fence, port: UDP_PORT, payload: `fence-${payload}` })
       return (await receiver.received({})).includes(`fence-${payload}`)
     })

@@ -192,7 +192,7 @@ for (const form of FORMS)
       await until('it is open', async () => (await from('pod1', '169.254.169.254')) === 'aws')
     })
 
-    test('whoever takes the rules away is told of the unit that brings them back', async () => {
+    test('who removes the rules is shown the unit that brings them back', async () => {
       const remove = [process.execPath, MAIN, 'remove', '--open-this-node']
       assert.doesNotMatch(await node.must('node', remove), /systemctl/)
       await load()

@@ -27,7 +27,7 @@ function standing() {
 
 describe('a canary', () => {
   for (const file of FILES)
-    test(`whose file ${file} goes away tells of it, once`, () => {
+    test(`whose file ${file} goes away reports it, once`, () => {
       const { files, canaries } = standing()
       assert.equal(canaries.isOneGone(), false)
       files.delete(file)

@@ -47,7 +47,7 @@ function world(overrides: Partial<GateOptions> = {}): {
   }
 }
 
-test('an open endpoint is told at once and every ten seconds, and fails after a minute', async () => {
+test('an open endpoint is logged at once and every ten seconds, and fails after a minute', async () => {
   const { world: open, lines, now } = world({ prove: async () => OPEN })
   const outcome = await runSteps(settings(), open)
   assert.ok(!outcome.ok)
@@ -80,7 +80,7 @@ test('in mode env nothing is loaded', async () => {
   assert.deepEqual(await runSteps(settings('--redirect=env'), bare), { ok: true })
 })
 
-test('a redirect that cannot be loaded is tried again, and told as such', async () => {
+test('a redirect that cannot be loaded is tried again, and logged as such', async () => {
   const { world: failing, lines } = world({ loadRedirect: async () => 'nft failed: no' })
   const outcome = await runSteps(settings('--proof-timeout=5s'), failing)
   assert.deepEqual(outcome, {
@@ -123,7 +123,7 @@ test('--wait-timeout ends the wait, except under restartPolicy Never, where the 
   assert.deepEqual(waited, { ok: true })
 })
 
-test('silence counts as refused only three times in a row, and an answer starts the count anew', async () => {
+test('silence counts as refused only three times in a row, and an answer starts the count again', async () => {
   const script = ['no-answer', 'no-answer', 'answered', 'no-answer', 'no-answer', 'no-answer'] as const
   let round = 0
   const prove = createProof({
@@ -161,7 +161,7 @@ test('a proof that cannot be prepared proves nothing', async () => {
   assert.equal((await prove()).refused, false)
 })
 
-test('a local IPv6 route is told from one that leaves the pod', () => {
+test('a local IPv6 route is distinguished from one that leaves the pod', () => {
   const line = (address: string, length: string, flags: string) =>
     `${address} ${length} ${'0'.repeat(32)} 00 ${'0'.repeat(32)} 00000000 00000001 00000000 ${flags}       lo`
   const address = 'fd000ec2000000000000000000000254'

@@ -361,7 +361,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     })
   })
 
-  test('mistakes in its flags are told together, exit code 2', async () => {
+  test('mistakes in its flags are reported together, exit code 2', async () => {
     const { code, stderr } = await gate([
       '--redirect=iptables',
       '--wait-ready=https://x/',

@@ -137,7 +137,7 @@ for (const variant of VARIANTS)
       }
     })
 
-    describe('started anew', () => {
+    describe('started again', () => {
       beforeEach(start)
       afterEach(cleanUp)
 

@@ -55,7 +55,7 @@ describe('firewall guard', needsNamespaces(), () => {
       'flushes a chain': `flush chain ${GUARD_TABLE} forward`,
       'accepts before our rules': `insert rule ${GUARD_TABLE} forward accept`,
       'adds a rule': `add rule ${GUARD_TABLE} input iifname "veth11" drop`,
-      'makes the table anew': `delete table ${GUARD_TABLE}; add table ${GUARD_TABLE}; add chain ${GUARD_TABLE} forward`,
+      'makes the table again': `delete table ${GUARD_TABLE}; add table ${GUARD_TABLE}; add chain ${GUARD_TABLE} forward`,
       'gives a chain another hook': `delete chain ${GUARD_TABLE} forward; add chain ${GUARD_TABLE} forward { type filter hook input priority 0; }`,
       'adds a set': `add set ${GUARD_TABLE} extra { type ipv4_addr; }`,
       'puts the table to sleep': `add table ${GUARD_TABLE} { flags dormant; }`,
@@ -273,12 +273,12 @@ describe('firewall guard', needsNamespaces(), () => {
         const before = await guard.repairs()
         await nft(change)
         await until('the repair is counted', async () => (await guard.repairs()) > before)
-        // What a repair read is told by the check that follows it.
+        // What a repair read is reported by the check that follows it.
         await until(`${expected} packets are told`, async () => (await metric()) >= expected)
         assert.equal(await metric(), expected)
       }
       let sent = 0
-      // The kernel's counter goes on with the one repair and begins anew with the other.
+      // The kernel's counter goes on with the one repair and begins again with the other.
       for (const change of [`flush chain ${GUARD_TABLE} input`, `add chain ${GUARD_TABLE} extra`]) {
         sent += await refusedPackets()
         await toldAfter(change, sent)
@@ -391,7 +391,7 @@ describe('firewall guard', needsNamespaces(), () => {
     await guard.end('SIGTERM')
   })
 
-  test('a state directory that cannot be written is told, and the block stands all the same', async () => {
+  test('a state directory that cannot be written is reported, and the block stays', async () => {
     const guard = await startGuard(node, ['--state-dir=/etc/passwd/nowhere'])
     await guard.becomes('state-not-written')
     await refused()

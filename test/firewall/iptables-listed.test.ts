@@ -24,7 +24,7 @@ test('all chains are asked for by one input, which ends each table it begins', (
   assert.equal(listInput([]), '')
 })
 
-test('a chain that is listed twice by name, in two tables, is told apart by its place', () => {
+test('a chain that is listed twice by name, in two tables, is identified by its place', () => {
   const places = [
     { table: 'mangle', chain: 'INPUT' },
     { table: 'filter', chain: 'INPUT' },

@@ -80,7 +80,7 @@ test('a table that the monitor says was deleted is written again without being r
   assert.deepEqual([block.state().verified, block.state().repairs.event], [true, 1])
 })
 
-test('nothing is begun before the monitor has told of a whole transaction', async () => {
+test('nothing is begun before the monitor has reported a whole transaction', async () => {
   const { model, backend, hear } = await guarded()
   model.replace('filter', ACCEPT)
   for (const lines = model.events.length; model.events.length > 1; ) {
@@ -202,7 +202,7 @@ test('whoever replaces tables whenever they like, and however late we hear: we t
   )
 })
 
-test('the real monitor tells of a real restore in these words', needsNamespaces(), async () => {
+test('the real monitor reports a real restore in these lines', needsNamespaces(), async () => {
   const node = await openNode()
   try {
     const calls: string[] = []

@@ -36,7 +36,7 @@ async function monitored(): Promise<{
   return { backend, hear: (...lines) => lines.map((line) => watched?.matches(line) ?? false) }
 }
 
-test('a flush that the monitor told of to its end needs no reading to be known', async () => {
+test('a flush that the monitor reported to its end needs no reading to be known', async () => {
   const { backend, hear } = await monitored()
   hear(...FLUSH)
   assert.equal(backend.heard?.(), undefined)
@@ -66,7 +66,7 @@ test('what changes a part of the table is written over before it is read', async
   }
 })
 
-test('what is loaded again is there, until the monitor tells of the next flush', async () => {
+test('what is loaded again is there, until the monitor reports the next flush', async () => {
   const { backend, hear } = await monitored()
   hear(...FLUSH, end(2))
   await backend.load(RULES)

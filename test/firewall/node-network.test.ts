@@ -177,7 +177,7 @@ test('of thousands of routes to other nodes none is read', () => {
   assert.equal(isUsefulRoute('10.244.1.0/24 via 10.244.1.5 dev cilium_host src 10.244.1.5'), true)
 })
 
-test('what the kernel tells of ordinary pods is not looked into, what may open a way is', () => {
+test('what the kernel reports of ordinary pods is not read, what may open a way is', () => {
   const quiet = [
     '7: veth11@if2: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default \\    link/ether ee:ee:ee:ee:ee:ee brd ff:ff:ff:ff:ff:ff link-netnsid 3',
     '10.244.1.11 dev veth11 scope link',

@@ -253,7 +253,7 @@ describe('the owned table, without a kernel', () => {
     assert.equal(started, 2)
   })
 
-  test('a process that ends while it holds is told once and calls for another check; one that never held does not', async () => {
+  test('a process that ends while it holds is reported once and causes another check; one that never held does not', async () => {
     let end = (_why: string) => {}
     let lost = 0
     let loads = true

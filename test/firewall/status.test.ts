@@ -237,7 +237,7 @@ test('no rule, however odd, makes the reader throw', () => {
   )
 })
 
-test('tables that cannot be read are told with what to do; legacy ones that are not there are not asked for', async () => {
+test('tables that cannot be read are reported with what to do; legacy ones that are not there are not asked for', async () => {
   const asked: string[] = []
   const exec: Exec = async (_bounds, [, , command = '']) => {
     asked.push(command)
@@ -270,7 +270,7 @@ test('many rules with one word do not hide a rule with another', async () => {
     stdout: command === 'iptables-nft' ? stdout : '',
     stderr: '',
   })
-  const question = { words: [...METADATA, CILIUM_MASQUERADE], chains: ['PREROUTING'], follow: false }
+  const question = { texts: [...METADATA, CILIUM_MASQUERADE], chains: ['PREROUTING'], follow: false }
   const { rules } = await readNatRules(exec, question, { read: async () => '' })
   assert.equal(rules.length, 101)
   assert.ok(rules.some(({ rule }) => rule === MASQUERADE.rule))
@@ -373,7 +373,7 @@ test('no look at the dataplane, and so nobody who waits for ready, waits for the
   assert.equal(readinessOf(now, NOW).code, 'ready')
 })
 
-test('--dataplane=netfilter is taken at its word, and what it was given against stays told', async () => {
+test('--dataplane=netfilter is obeyed, and what it was given against is still reported', async () => {
   const { surroundings, logs } = surroundingsWith({
     dataplane: 'netfilter',
     readInterfaces: async () => ['cilium_host'],
@@ -410,7 +410,7 @@ test('a metadata service that is switched off, or answers by one address only, i
   }
 })
 
-test('one that does not answer is asked again soon, and told once', async () => {
+test('one that does not answer is asked again soon, and reported once', async () => {
   let now = NOW
   let asked = 0
   const { surroundings, logs } = surroundingsWith({

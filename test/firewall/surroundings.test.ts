@@ -191,7 +191,7 @@ describe('the node around the guard', needsNamespaces(), () => {
     await until('status says it', async () => /travel 3 hops/.test((await warned('imds-hop-limit')) ?? ''))
   })
 
-  test('a metadata service that is silent, closes, or talks nonsense is told in one sentence', async () => {
+  test('a metadata service that is silent, closes, or talks nonsense is reported in one sentence', async () => {
     const exec = async () => ({ code: 0, stdout: '{"nftables":[]}', stderr: '' })
     for (const [answer, sentence] of [
       ['', /did not answer within 2000 ms/],

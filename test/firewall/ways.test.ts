@@ -26,7 +26,7 @@ function waysWith(listed: ExecResult[]) {
 
 const FAILED: ExecResult = { code: 'missing', stdout: '', stderr: 'spawn ip ENOENT' }
 
-test('before ip has told anything, and while it cannot, the default routes stay in force, and one sentence says so', async () => {
+test('before ip has answered, and while it cannot, the default routes stay in force, and one sentence says so', async () => {
   const { ways, told } = waysWith([FAILED, FAILED, links('eth0')])
   assert.deepEqual(ways.known(), { uplinks: ['eth0'], inner: [], outer: [] })
   assert.equal(await ways.look(), false)

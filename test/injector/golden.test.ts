@@ -1,6 +1,6 @@
 /**
  * Golden files: `<name>.in.yaml` is a pod with its namespace, `<name>.out.yaml` what was decided about it.
- * `UPDATE_GOLDEN=1 node --test test/injector/golden.test.ts` writes the latter anew; read the diff.
+ * `UPDATE_GOLDEN=1 node --test test/injector/golden.test.ts` writes the latter again; read the diff.
  */
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -185,7 +185,7 @@ describe('the admission policies', () => {
       [KEYS.sidecarResources, '{}'],
       [KEYS.logLevel, 'debug'],
     ] as const)
-      it(`${key} on a living pod, which nobody reads any more`, async () => {
+      it(`${key} on a running pod, where it has no effect`, async () => {
         const name = await create(injected())
         const told: string[] = []
         const options = { onWarning: (text: string) => told.push(text) }
@@ -193,7 +193,7 @@ describe('the admission policies', () => {
           api.admin.patch('pods', name, 'shop', { metadata: { annotations } }, options)
         await patch({ [key]: value })
         assert.equal(told.length, 1)
-        assert.ok(told[0]?.includes(`annotation ${key} has no effect on a living pod`), told[0])
+        assert.ok(told[0]?.includes(`annotation ${key} has no effect on a running pod`), told[0])
         await patch({ team: 'shop' })
         assert.equal(told.length, 1)
       })

@@ -87,7 +87,7 @@ describe('where no request of CPU is chosen', () => {
 describe('a chosen request of CPU', () => {
   const given = (text: string, base = settings()) => {
     const read = parseResources(text, base.resources, base.resourcesMax)
-    assert.ok(read.ok, read.ok ? '' : read.problem)
+    assert.ok(read.ok, read.ok ? '' : read.detail)
     return settings({ resources: read.resources })
   }
   const large = (annotations: Record<string, string> = {}) =>
@@ -118,7 +118,7 @@ describe('a chosen request of CPU', () => {
     it(`is never ${text}`, () => {
       const { resources, resourcesMax } = settings()
       const read = parseResources(text, resources, resourcesMax)
-      assert.match(read.ok ? '' : read.problem, /^must give cpu and memory in .* as quantities/)
+      assert.match(read.ok ? '' : read.detail, /^must give cpu and memory in .* as quantities/)
     })
 })
 

@@ -55,7 +55,7 @@ describe('the rotation of the authority', () => {
     assert.deepEqual(forgotten, { version: 1, current: promoted.current })
   })
 
-  it('begins anew when the authority has expired', async () => {
+  it('begins again when the authority has expired', async () => {
     const first = await step(undefined, T0)
     const anew = await step(first, T0 + 366 * DAY)
     assert.notEqual(anew.current.cert, first.current.cert)

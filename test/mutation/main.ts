@@ -12,7 +12,7 @@ import { type Deletion, deletions, without } from './statements.ts'
 
 const BROKER = 'node-guard/broker'
 const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/rechecks.test.ts', 'test/broker/who.test.ts']
-const WATCHED = ['test/broker/watch-words.test.ts', ...DECISIONS]
+const WATCHED = ['test/broker/watch-revisions.test.ts', ...DECISIONS]
 const TARGETS: Readonly<Record<string, readonly string[]>> = {
   'common/glob.ts': ['test/common/glob.test.ts', 'test/common/policy.test.ts'],
   'common/policy.ts': ['test/common/policy.test.ts'],
@@ -36,7 +36,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
     'test/broker/node.test.ts',
     'test/broker/bounds.test.ts',
   ],
-  [`${BROKER}/kubernetes/words.ts`]: WATCHED,
+  [`${BROKER}/kubernetes/revisions.ts`]: WATCHED,
   [`${BROKER}/aws/assume.ts`]: ['test/broker/caller.test.ts', 'test/broker/sts-errors.test.ts'],
   [`${BROKER}/sessions/warm-up.ts`]: ['test/broker/warm-up.test.ts'],
   [`${BROKER}/aws/follow-caller.ts`]: ['test/broker/caller.test.ts'],

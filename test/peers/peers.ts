@@ -65,7 +65,7 @@ export function needsImageSystem(): { skip?: string } {
   const why = whyNoAnswer([...shell, 'PATH=/usr/sbin:/usr/bin; ldd "$(command -v nft)"; nft --version'], {
     says: /nftables v/,
   })
-  return why === undefined ? {} : { skip: `${IMAGE_SYSTEM} is broken (${why}); .ci/peers makes it anew` }
+  return why === undefined ? {} : { skip: `${IMAGE_SYSTEM} is broken (${why}); .ci/peers makes it again` }
 }
 
 function find(command: string): Found {

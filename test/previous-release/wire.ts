@@ -60,7 +60,7 @@ export async function sidecarRequests(bundle: string): Promise<string[]> {
   })
   try {
     await until('both requests', () => asked.length >= 2)
-    // The port is chosen anew each time.
+    // The port is chosen again each time.
     return asked.map((text) => text.replaceAll(`:${port}`, ':9171')).sort()
   } finally {
     child.kill('SIGKILL')

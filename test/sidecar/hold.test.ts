@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import type { Proof } from '../../common/block/proof.ts'
 import type { Readiness } from '../../common/health.ts'
-import { type PodWord, podWordOf } from '../../sidecar/broker/pod-word.ts'
+import { type PodState, podStateOf } from '../../sidecar/broker/pod-state.ts'
 import { blockProofOf, type ProofMode } from '../../sidecar/start/block.ts'
 import { holdStart, LONG_HOLD_MS, SHORT_HOLD_MS } from '../../sidecar/start/hold.ts'
 import { fakeClock } from '../support/fake-clock.ts'
@@ -23,7 +23,7 @@ const READY = { ready: true, code: 'ready' }
 const settle = () => new Promise((done) => setImmediate(done))
 
 function held(
-  state: { readiness: Readiness; reason?: string; word: PodWord },
+  state: { readiness: Readiness; reason?: string; word: PodState },
   file = join(directory, String(files++)),
 ) {
   const clock = fakeClock()
@@ -105,11 +105,11 @@ describe('a hold', () => {
     assert.deepEqual(ends, [])
     await pass(400)
     assert.equal(ends.length, 1)
-    assert.ok(LONG_HOLD_MS > 600_000, 'after ten minutes the back-off begins anew')
+    assert.ok(LONG_HOLD_MS > 600_000, 'after ten minutes the back-off begins again')
   })
 
   test('ends soon after the broker has fallen silent', async () => {
-    const state = { readiness: REFUSED, word: 'stays' as PodWord }
+    const state = { readiness: REFUSED, word: 'stays' as PodState }
     const { ends, pass } = held(state)
     await pass(200_000)
     state.word = 'unknown'
@@ -118,7 +118,7 @@ describe('a hold', () => {
   })
 
   test('ends within five seconds of the pod’s deletion', async () => {
-    const state = { readiness: REFUSED, word: 'stays' as PodWord }
+    const state = { readiness: REFUSED, word: 'stays' as PodState }
     const { ends, pass } = held(state)
     await pass(100_000)
     state.word = 'leaves'
@@ -141,7 +141,7 @@ describe('a hold', () => {
 
 describe('what the broker says of the pod', () => {
   const answer = (status: number, body: string) =>
-    podWordOf({ kind: 'answer', status, body, retryAfter: undefined, cacheControl: undefined })
+    podStateOf({ kind: 'answer', status, body, retryAfter: undefined, cacheControl: undefined })
 
   test('is that it leaves, stays, or nothing that could be relied on', () => {
     assert.equal(answer(200, '{"terminating":true}'), 'leaves')
@@ -154,7 +154,7 @@ describe('what the broker says of the pod', () => {
       [200, '<'],
     ] as const)
       assert.equal(answer(status, body), 'unknown', body)
-    assert.equal(podWordOf({ kind: 'failure', code: 'broker-unreachable', detail: '' }), 'unknown')
+    assert.equal(podStateOf({ kind: 'failure', code: 'broker-unreachable', detail: '' }), 'unknown')
   })
 })
 

@@ -195,7 +195,7 @@ describe('a session token', () => {
   const key = bytes(32, 32)
   const ttl = fc.integer({ min: 1, max: MAX_TOKEN_TTL })
 
-  /** Who made it remembers it, who starts anew has only the key: both must say the same. */
+  /** Who made it remembers it, who starts again has only the key: both must say the same. */
   const everybody = (secret: Uint8Array, maker: SessionTokens) => [maker, new SessionTokens(secret)]
 
   test('lives as long as was asked for and not a second longer', () => {

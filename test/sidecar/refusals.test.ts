@@ -266,7 +266,7 @@ test('a reason is said again after a minute, with how many were not said', () =>
   clock.advanceSync(60_000)
   refused('tls')
   assert.deepEqual(
-    said.map(({ reason, unsaid }) => [reason, unsaid]),
+    said.map(({ reason, suppressed }) => [reason, suppressed]),
     [
       ['tls', undefined],
       ['http2', undefined],

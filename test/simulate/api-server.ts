@@ -40,7 +40,7 @@ const GIVEN_UP_MS = 10_000
 const KEYS = { keys: [{ kty: 'EC', crv: 'P-256', kid: 'a', x: 'x', y: 'y' }] }
 const DISCOVERY = { issuer: 'https://kubernetes.default.svc' }
 
-/** @param away when it cannot be reached; after it, it has started anew and remembers no changes */
+/** @param away when it cannot be reached; after it, it has started again and remembers no changes */
 export function apiServer(time: Time, away: readonly Span[]): ApiServer {
   const start = time.now()
   const all: Collection[] = []

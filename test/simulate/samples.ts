@@ -10,7 +10,7 @@ export const SAMPLE_MS = 30_000
 const ENOUGH_MS = 3 * 60_000
 /** SDKs fetch new credentials minutes before the expiry that they were given, so an error of this size does no harm. */
 const TOLD_MS = 10_000
-/** A gap up to this is no neglect: after the clock was set forward everything looks expired until it is fetched anew. */
+/** A gap up to this is no neglect: after the clock was set forward everything looks expired until it is fetched again. */
 const GAP_MS = 2 * 60_000
 
 export type Sample = {

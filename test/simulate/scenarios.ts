@@ -93,7 +93,7 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'sts', title: 'STS is away for 50 minutes', minutes: 100, steady: true, stsAway: span(5, 55) },
   {
     name: 'api',
-    title: 'the API server is away for two hours and starts anew',
+    title: 'the API server is away for two hours and starts again',
     minutes: 140,
     steady: true,
     apiAway: span(5, 125),

@@ -29,7 +29,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What users' pods are pulled with, and whom the API server trusts: texts that must be what they are said to be. */}}
+{{/* Validates the values by which users' pods pull their images and by which the API server trusts the webhook. */}}
 {{- define "pod2iam.validateSecrets" -}}
 {{- $v := .Values -}}
 {{- $secret := $v.userNamespaces.pullSecret -}}

@@ -1,5 +1,5 @@
 /**
- * Who is asking. Every request passes seven steps in their order, each time anew, because nothing here is cached:
+ * Who is asking. Every request passes seven steps in their order, every time, because nothing here is cached:
  *
  * 1 signature, issuer, audience and times of the token · 2 its claims are those of a pod · 3 the pod is here and carries our
  * sidecar · 4 its identity is unchanged · 5 it asks from its own address. `authorize/authorize.ts` has the rest:

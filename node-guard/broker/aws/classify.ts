@@ -68,10 +68,10 @@ export function isConnectionLoss(thrown: unknown): boolean {
   return $metadata?.httpStatusCode === undefined && (code === 'ECONNRESET' || code === 'EPIPE')
 }
 
-/** AWS's own words for a failure: bounded, on one line, and without the external id, should AWS ever repeat it. */
-export function awsWords(thrown: unknown, externalId: string | undefined): string {
+/** AWS's own message for a failure: bounded, on one line, and without the external id, should AWS ever repeat it. */
+export function awsMessage(thrown: unknown, externalId: string | undefined): string {
   const { name } = (thrown ?? {}) as AwsError
-  const words = messageOf(thrown)
-  const text = name && !words.startsWith(name) && name !== 'Error' ? `${name}: ${words}` : words
+  const message = messageOf(thrown)
+  const text = name && !message.startsWith(name) && name !== 'Error' ? `${name}: ${message}` : message
   return externalId ? text.replaceAll(externalId, '[external id]') : text
 }

@@ -1,6 +1,6 @@
 import { Problem, type ProblemCode } from '../../../common/protocol.ts'
 import type { SessionRequest } from '../authorize/entitle.ts'
-import { awsWords, type StsFailure } from './classify.ts'
+import { awsMessage, type StsFailure } from './classify.ts'
 
 const CODES: Record<StsFailure, ProblemCode> = {
   denied: 'sts-denied',
@@ -27,24 +27,24 @@ export function stsProblem(
   },
 ): Problem {
   const { request, callerArn, retryAfter } = context
-  const words = awsWords(thrown, request.externalId)
+  const message = awsMessage(thrown, request.externalId)
   const detail = {
-    denied: () => deniedDetail(request, callerArn, words),
-    invalid: () => `STS does not accept the request for ${request.roleArn}: ${words}`,
-    chaining: () => `STS does not accept the session duration for ${request.roleArn}: ${words}`,
-    throttled: () => `STS is throttling this account: ${words}`,
-    'node-credentials': () => `the node’s own AWS credentials are missing or refused: ${words}`,
-    unavailable: () => `STS did not answer properly: ${words}`,
+    denied: () => deniedDetail(request, callerArn, message),
+    invalid: () => `STS does not accept the request for ${request.roleArn}: ${message}`,
+    chaining: () => `STS does not accept the session duration for ${request.roleArn}: ${message}`,
+    throttled: () => `STS is throttling this account: ${message}`,
+    'node-credentials': () => `the node’s own AWS credentials are missing or refused: ${message}`,
+    unavailable: () => `STS did not answer properly: ${message}`,
   }[failure]()
   return new Problem(CODES[failure], detail, { retryAfter, cause: thrown })
 }
 
-function deniedDetail(request: SessionRequest, callerArn: string | undefined, words: string): string {
+function deniedDetail(request: SessionRequest, callerArn: string | undefined, message: string): string {
   const caller = callerArn ?? 'the node role'
   return (
     `STS does not let ${caller} assume ${request.roleArn} (or there is no such role); its trust policy needs the statement ` +
     `${JSON.stringify(trustStatement(request, caller))} and, where the role is in another account, the policies of ${caller} ` +
-    `must allow the same actions on it; STS said: ${words}`
+    `must allow the same actions on it; STS said: ${message}`
   )
 }
 

@@ -15,7 +15,7 @@ const LOOK_MS = 5 * 60_000
  *
  * @param learned as it was at first
  * @param onChange called with the node as it is now, whenever its caller is another
- * @returns to be called before STS is: learns the caller anew when the credentials in use are others; throws when that
+ * @returns to be called before STS is: learns the caller again when the credentials in use are others; throws when that
  * cannot be done
  */
 export function followCaller(

@@ -1,4 +1,4 @@
-import { awsWords } from './classify.ts'
+import { awsMessage } from './classify.ts'
 import type { Sts } from './sts-client.ts'
 
 const HOP_SECONDS = 3600
@@ -23,7 +23,7 @@ export function hopCredentials(node: Sts, roleArn: string, sessionName: string) 
       return { accessKeyId, secretAccessKey, sessionToken, expiration: new Date(expiration) }
     } catch (error) {
       // Under the SDK's own name for it, so that it is not taken for a refusal of the pod's role.
-      const message = `--assume-role-arn ${roleArn} could not be assumed: ${awsWords(error, undefined)}`
+      const message = `--assume-role-arn ${roleArn} could not be assumed: ${awsMessage(error, undefined)}`
       throw Object.assign(new Error(message, { cause: error }), { name: 'CredentialsProviderError' })
     }
   }

@@ -65,7 +65,7 @@ export function nodeIdentity(
     const call = assumer(throughHop(learned), onCall, follow, clock)
     assume = async (request, isWanted) => {
       const session = await call(request, isWanted)
-      // On its way the call may have fetched the node's credentials anew.
+      // The call may have fetched new credentials of the node.
       await follow()
       return session
     }

@@ -11,7 +11,7 @@ const FORBIDDEN = /^\/*(?:iam|identity-credentials|user-data|dynamic|api)(?:\/|$
 const PREFIX = /^[a-z0-9-]+(?:\/[a-z0-9-]+)*\/?$/
 
 /** Notices that must not be late: a spot instance is gone two minutes after its notice. */
-const NEWS = /^(?:spot|events|autoscaling)(?:\/|$)/
+const CHANGING = /^(?:spot|events|autoscaling)(?:\/|$)/
 
 /** What is read together, how often in seconds, and the most that is taken: texts, and bytes of JSON. */
 export type Part = {
@@ -34,7 +34,7 @@ const LISTED: Part = {
 }
 /** Tags, for example, are changed by people who then look. */
 const ALLOWED = { seconds: 60, entries: 256, bytes: 64 * 1024 }
-const ALLOWED_NEWS = { seconds: 15, entries: 64, bytes: 32 * 1024 }
+const ALLOWED_CHANGING = { seconds: 15, entries: 64, bytes: 32 * 1024 }
 // Together fewer than the 1000 texts and 256 KiB that sidecars of every release take.
 
 const MAX_DEPTH = 8
@@ -57,13 +57,13 @@ export function whyNotAllowable(prefix: string): string | undefined {
 }
 
 /**
- * How long a snapshot is good, seconds, where something in it is news; undefined where all of it hardly ever changes. Sidecars ask again that
+ * How long a snapshot is good, seconds, where something in it changes; undefined where all of it hardly ever does. Sidecars ask again that
  * often.
  *
  * @param allowed as of {@link partsOf}
  */
-export function newsSeconds(allowed: readonly string[]): number | undefined {
-  return allowed.some((prefix) => NEWS.test(prefix)) ? ALLOWED_NEWS.seconds : undefined
+export function refreshSeconds(allowed: readonly string[]): number | undefined {
+  return allowed.some((prefix) => CHANGING.test(prefix)) ? ALLOWED_CHANGING.seconds : undefined
 }
 
 /**
@@ -77,8 +77,12 @@ export function partsOf(allowed: readonly string[]): readonly Part[] {
     formOf: (path) => formOf(path) ?? anyText,
     ...bounds,
   })
-  const { news = [], rest = [] } = Object.groupBy(allowed, (prefix) => (NEWS.test(prefix) ? 'news' : 'rest'))
-  return [LISTED, part(rest, ALLOWED), part(news, ALLOWED_NEWS)].filter(({ roots }) => roots.length > 0)
+  const { changing = [], rest = [] } = Object.groupBy(allowed, (prefix) =>
+    CHANGING.test(prefix) ? 'changing' : 'rest',
+  )
+  return [LISTED, part(rest, ALLOWED), part(changing, ALLOWED_CHANGING)].filter(
+    ({ roots }) => roots.length > 0,
+  )
 }
 
 export type Reading = {

@@ -1,12 +1,12 @@
-/** Live reads of pods and namespaces, and what is remembered of them: never anything older than the watch's latest news. */
+/** Live reads of pods and namespaces, and what is remembered of them: never anything older than what the watch last reported. */
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
 import type { PodClaims } from '../authenticate/claims.ts'
-import type { LiveReader } from './live.ts'
+import type { LimitedReader } from './limited-reader.ts'
 import { type NamespaceRecord, type Namespaces, namespaceRecord } from './namespaces.ts'
 import { hasEnded, type PodRecord, podRecord } from './pod.ts'
 import type { Pods } from './pods.ts'
-import { youngest } from './words.ts'
+import { readUndisturbed } from './revisions.ts'
 
 /** So that the token of a pod that is not here does not cost a read each time. */
 const MISS_MS = 30_000
@@ -16,7 +16,7 @@ export type LiveReads = {
   /** The pod of a token as it is now; undefined when it is gone or another has its name. @throws {Problem} `busy` */
   readonly pod: (claims: PodClaims) => Promise<PodRecord | undefined>
   /**
-   * A namespace as it is now: its label may be newer than the watch's latest news, or gone since it was read. Undefined where there
+   * A namespace as it is now: its label may be newer than what the watch last reported, or gone since it was read. Undefined where there
    * is none. @throws {Problem} `busy`
    */
   readonly namespace: (name: string) => Promise<NamespaceRecord | undefined>
@@ -25,7 +25,7 @@ export type LiveReads = {
 export function liveReads(deps: {
   readonly pods: Pods
   readonly namespaces: Namespaces
-  readonly live: LiveReader
+  readonly live: LimitedReader
   readonly clock: Clock
   readonly nodeName: string
   readonly roleKey: string
@@ -43,15 +43,17 @@ export function liveReads(deps: {
     const missed = misses.get(podUid)
     if (missed && Math.abs(clock.now() - missed.at) < MISS_MS) return missed.pod
     const path = `/api/v1/namespaces/${namespace}/pods/${podName}`
-    const { found, word } = await youngest(
-      () => pods.word(podUid),
-      async (last) => ({
-        found: podRecord(await live.read(path, `${podUid} ${last}`, namespace), roleKey),
-        word: last,
+    const { found, revision } = await readUndisturbed(
+      () => pods.revision(podUid),
+      async (revision) => ({
+        found: podRecord(await live.read(path, `${podUid} ${revision}`, namespace), roleKey),
+        revision,
       }),
       () => {
         const watched = pods.get(podUid)
-        return watched || pods.isGone(podUid) ? { found: watched, word: pods.word(podUid) } : undefined
+        return watched || pods.isGone(podUid)
+          ? { found: watched, revision: pods.revision(podUid) }
+          : undefined
       },
     )
     if (found?.uid !== podUid) {
@@ -60,7 +62,7 @@ export function liveReads(deps: {
       return undefined
     }
     // The watch would never report that one that has ended is gone.
-    if (found.nodeName === nodeName && !hasEnded(found)) pods.learn(found, word)
+    if (found.nodeName === nodeName && !hasEnded(found)) pods.learn(found, revision)
     // A pod never changes its node, and one that has ended stays ended.
     else if (found.nodeName !== '') miss(podUid, found)
     return found
@@ -68,15 +70,15 @@ export function liveReads(deps: {
 
   const namespace = async (name: string): Promise<NamespaceRecord | undefined> => {
     const path = `/api/v1/namespaces/${name}`
-    const { found, word } = await youngest(
-      () => namespaces.word(name),
-      async (last) => ({ found: namespaceRecord(await live.read(path, `${last}`, name)), word: last }),
+    const { found, revision } = await readUndisturbed(
+      () => namespaces.revision(name),
+      async (revision) => ({ found: namespaceRecord(await live.read(path, `${revision}`, name)), revision }),
       () => {
         const watched = namespaces.get(name)
-        return watched && { found: watched, word: namespaces.word(name) }
+        return watched && { found: watched, revision: namespaces.revision(name) }
       },
     )
-    if (found?.injection) namespaces.learn(found, word)
+    if (found?.injection) namespaces.learn(found, revision)
     return found
   }
   return { pod, namespace }

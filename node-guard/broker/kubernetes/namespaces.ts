@@ -2,7 +2,7 @@ import type { V1Namespace } from '@kubernetes/client-node'
 import type { Clock } from '../../../common/clock.ts'
 import { type InjectionMode, injectionMode, KEYS } from '../../../common/keys.ts'
 import type { Sink } from '../../../common/kube/reflector.ts'
-import { wordsOfWatch } from './words.ts'
+import { revisionsOfWatch } from './revisions.ts'
 
 /** What is kept of a namespace: what policy needs. */
 export type NamespaceRecord = {
@@ -40,23 +40,23 @@ export type Namespaces = {
   readonly get: (name: string) => NamespaceRecord | undefined
   /** @param onChange called for every namespace whose policy may have changed, also by its disappearance */
   readonly subscribe: (onChange: (name: string) => void) => void
-  /** The count at the watch's latest news of a namespace; another number means that there was news in between. */
-  readonly word: (name: string) => number
+  /** As {@link revisionsOfWatch} counts: another number means that the watch has reported the namespace in between. */
+  readonly revision: (name: string) => number
   /**
-   * Keeps what a live read brought for half a minute, by when the watch has it, too; unless the watch has had news of the namespace
-   * since `word`, the count when the read began.
+   * Keeps what a live read found for half a minute, by when the watch has it, too; unless the watch has reported the namespace
+   * since `revision`, that of when the read began.
    */
-  readonly learn: (namespace: NamespaceRecord, word: number) => void
+  readonly learn: (namespace: NamespaceRecord, revision: number) => void
 }
 
 const LEARNED_MS = 30_000
-const MAX_WORDS = 1024
+const MAX_REVISIONS = 1024
 
 export function namespaceStore(clock: Clock): Namespaces {
   const listeners: ((name: string) => void)[] = []
   const byName = new Map<string, NamespaceRecord>()
   const learned = new Map<string, NamespaceRecord>()
-  const words = wordsOfWatch(MAX_WORDS)
+  const revisions = revisionsOfWatch(MAX_REVISIONS)
   const changed = (name: string) => {
     for (const onChange of listeners) onChange(name)
   }
@@ -78,26 +78,26 @@ export function namespaceStore(clock: Clock): Namespaces {
     sink: {
       project: namespaceRecord,
       replace: (all) => {
-        words.saidAll()
+        revisions.listed()
         const names = new Set(all.map(({ name }) => name))
         for (const name of [...byName.keys(), ...learned.keys()]) if (!names.has(name)) remove(name)
         for (const namespace of all) upsert(namespace)
       },
       upsert: (namespace) => {
-        words.said(namespace.name)
+        revisions.reported(namespace.name)
         upsert(namespace)
       },
       remove: ({ name }) => {
-        words.said(name)
+        revisions.reported(name)
         remove(name)
       },
     },
     get,
     subscribe: (onChange) => void listeners.push(onChange),
-    word: words.last,
-    learn: (namespace, word) => {
+    revision: revisions.of,
+    learn: (namespace, revision) => {
       const { name } = namespace
-      if (words.last(name) !== word) return
+      if (revisions.of(name) !== revision) return
       learned.set(name, namespace)
       clock.after(LEARNED_MS, () => {
         // A later read's result stays for its own half minute.

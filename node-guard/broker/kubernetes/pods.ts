@@ -1,7 +1,7 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Sink } from '../../../common/kube/reflector.ts'
 import type { PodRecord } from './pod.ts'
-import { wordsOfWatch } from './words.ts'
+import { revisionsOfWatch } from './revisions.ts'
 
 /** The pods of this node, by uid. */
 export type Pods = {
@@ -10,13 +10,13 @@ export type Pods = {
   readonly all: () => Iterable<PodRecord>
   /** Whether the watch has reported, as far as is remembered, that a pod is gone; a uid never comes back. */
   readonly isGone: (uid: string) => boolean
-  /** The count at the watch's latest news of a pod; another number means that there was news in between. */
-  readonly word: (uid: string) => number
+  /** As {@link revisionsOfWatch} counts: another number means that the watch has reported the pod in between. */
+  readonly revision: (uid: string) => number
   /**
-   * Keeps what a live read brought while the watch lagged, unless the watch has had news of the pod since `word`, the count when the
+   * Keeps what a live read found while the watch lagged, unless the watch has reported the pod since `revision`, that of when the
    * read began, or has seen it go.
    */
-  readonly learn: (pod: PodRecord, word?: number) => void
+  readonly learn: (pod: PodRecord, revision?: number) => void
   /** Forgets a pod that a live read did not find. */
   readonly forget: (uid: string) => void
   readonly size: () => number
@@ -31,7 +31,7 @@ type PodListener = {
 }
 
 const MAX_GONE = 1024
-const MAX_WORDS = 2048
+const MAX_REVISIONS = 2048
 
 /** @param project what is kept of an object of the API server */
 export function podStore(project: (object: unknown) => PodRecord | undefined): Pods {
@@ -39,7 +39,7 @@ export function podStore(project: (object: unknown) => PodRecord | undefined): P
   const byUid = new Map<string, PodRecord>()
   // Pods that are gone, by uid, and whether it was the watch that reported it.
   const gone = new BoundedMap<string, boolean>(MAX_GONE)
-  const words = wordsOfWatch(MAX_WORDS)
+  const revisions = revisionsOfWatch(MAX_REVISIONS)
 
   const forget = (uid: string, watched: boolean) => {
     gone.set(uid, watched || gone.get(uid) === true)
@@ -54,26 +54,26 @@ export function podStore(project: (object: unknown) => PodRecord | undefined): P
     sink: {
       project,
       replace: (all) => {
-        words.saidAll()
+        revisions.listed()
         const uids = new Set(all.map(({ uid }) => uid))
         for (const uid of [...byUid.keys()]) if (!uids.has(uid)) forget(uid, true)
         for (const pod of all) upsert(pod)
       },
       upsert: (pod) => {
-        words.said(pod.uid)
+        revisions.reported(pod.uid)
         upsert(pod)
       },
       remove: ({ uid }) => {
-        words.said(uid)
+        revisions.reported(uid)
         forget(uid, true)
       },
     },
     get: (uid) => byUid.get(uid),
     all: () => byUid.values(),
     isGone: (uid) => gone.get(uid) === true,
-    word: words.last,
-    learn: (pod, word = words.last(pod.uid)) => {
-      if (words.last(pod.uid) === word && !gone.has(pod.uid)) upsert(pod)
+    revision: revisions.of,
+    learn: (pod, revision = revisions.of(pod.uid)) => {
+      if (revisions.of(pod.uid) === revision && !gone.has(pod.uid)) upsert(pod)
     },
     forget: (uid) => forget(uid, false),
     size: () => byUid.size,

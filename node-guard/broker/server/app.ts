@@ -93,7 +93,7 @@ function notSpoken(asked: number): Problem {
   const remedy =
     asked > PROTOCOL
       ? 'bring the node guard to the release of the sidecar'
-      : 'create the pod anew, so that it gets a sidecar of this release'
+      : 'create the pod again, so that it gets a sidecar of this release'
   return new Problem(
     'protocol-not-spoken',
     `the broker of this node is of release ${VERSION} and speaks v${PROTOCOL}, but was asked in v${asked}: ${remedy}`,

@@ -1,5 +1,6 @@
 import { type Proof, whyUnproven } from '../../../common/block/proof.ts'
 import type { Logger } from '../../../common/log.ts'
+import { type Failed, failed } from '../../../common/result.ts'
 import type { SidecarReadiness } from './readiness.ts'
 import type { GateSettings } from './settings.ts'
 
@@ -17,7 +18,7 @@ export type GateOptions = {
 type GateOutcome =
   | { readonly ok: true }
   /** One sentence for a person who reads `kubectl describe pod`. */
-  | { readonly ok: false; readonly detail: string }
+  | Failed
 
 const LOG_EVERY_MS = 10_000
 /** The sidecar is usually ready before it is asked; with short pauses the pod loses no time otherwise. */
@@ -29,11 +30,10 @@ const READY_PAUSE_MS = 10
  */
 export async function runSteps(settings: GateSettings, options: GateOptions): Promise<GateOutcome> {
   const barred = await block(settings, options)
-  if (barred !== undefined) return { ok: false, detail: barred }
+  if (barred !== undefined) return failed(barred)
   if (settings.redirect === 'nft') {
-    const failed = await untilDone(settings, options, 'the redirect', options.loadRedirect)
-    if (failed !== undefined)
-      return { ok: false, detail: `the pod's redirect could not be loaded: ${failed}` }
+    const problem = await untilDone(settings, options, 'the redirect', options.loadRedirect)
+    if (problem !== undefined) return failed(`the pod's redirect could not be loaded: ${problem}`)
     options.log.info('redirect loaded', { port: settings.sidecarPort })
   }
   return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, options)
@@ -101,10 +101,7 @@ async function waitReady(
     const reason = detail === undefined ? code : `${code}: ${detail}`
     const { waitTimeout, restartPolicy } = settings
     if (waitTimeout !== undefined && restartPolicy !== 'Never' && waited >= waitTimeout)
-      return {
-        ok: false,
-        detail: `the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`,
-      }
+      return failed(`the sidecar at ${url.host} was not ready after ${seconds(waited)} (${reason})`)
     if (now() >= logAt) {
       log.warn('waiting for the sidecar', { code, detail, waited: seconds(waited) })
       logAt = now() + LOG_EVERY_MS

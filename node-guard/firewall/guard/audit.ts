@@ -18,7 +18,7 @@ export type Sighting = {
 }
 
 export type Sightings = {
-  /** The table was made anew: the kernel's counters start at zero. */
+  /** The table was created again: the kernel's counters start at zero. */
   readonly restart: () => void
   /** Takes a reading of the table of `auditRuleset`. */
   readonly take: (content: TableContent) => void

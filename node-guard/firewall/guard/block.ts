@@ -47,7 +47,7 @@ export type Block = { readonly check: (cause: Cause) => Promise<void>; readonly 
 
 /**
  * Keeps the guard's rules as they should be. `check` reads them back, loads them again where they differ, and reads
- * them back again; it never throws. Not to be called while it runs (see `singleFlight`).
+ * them back again; it never throws. Not to be called while it runs (see `coalesce`).
  */
 export function createBlock({ metadata, broker, choice, ways, now, log }: BlockOptions): Block {
   const counts = createCounts()

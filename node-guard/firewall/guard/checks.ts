@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { whyNotVerified } from '../report/report.ts'
 import type { Cause } from './block.ts'
+import { coalesce } from './coalesce.ts'
 import type { Parts } from './parts.ts'
-import { singleFlight } from './single-flight.ts'
 
 /** The rules wait this long for the ways into the node to be read; on most nodes they are right without them. */
 const WAYS_MS = 3000
@@ -12,32 +12,32 @@ export type Checks = ReturnType<typeof createChecks>
 /** What a guard does again and again; each check runs one at a time. */
 export function createChecks(parts: Parts) {
   const { addresses, block, owned, ways, surroundings, link, publisher, report } = parts
-  const write = singleFlight(publisher.publish)
+  const write = coalesce(publisher.publish)
   // Nobody waits for it: a stuck disk must not keep a repair waiting.
   const publish = () => void write(report)
 
   /** Reads the rules back and repairs them. */
-  const rules = singleFlight(async (cause: Cause) => {
+  const rules = coalesce(async (cause: Cause) => {
     await block.check(cause)
     // After the plain table, which has to be there when this process ends.
     await owned?.check({ ...addresses, ...ways.known() })
     publish()
   })
-  const checkLink = singleFlight<void>(async () => {
+  const checkLink = coalesce<void>(async () => {
     if (await link.check()) publish()
   })
   /** `checkFollows`: whether the caller checks the rules afterwards anyway. */
-  const checkWays = singleFlight(async (checkFollows: () => boolean) => {
+  const checkWays = coalesce(async (checkFollows: () => boolean) => {
     const before = ways.detail()
     const changed = await ways.look()
     if (changed && !checkFollows()) void rules('uplinks')
     // The state of the link includes what is wrong with the ways to it.
     if (ways.detail() !== before && link.state() !== undefined) void checkLink()
   })
-  const search = singleFlight<void>(async () => {
+  const search = coalesce<void>(async () => {
     if (await surroundings?.search()) publish()
   })
-  const ask = singleFlight<void>(async () => surroundings?.ask())
+  const ask = coalesce<void>(async () => surroundings?.ask())
 
   const lookAtDataplane = async () => {
     const before = whyNotVerified(report())?.code

@@ -81,7 +81,7 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
         if (failure !== undefined) failures.push(failure)
       }
       // A backend that is unusable stays so for the life of this process.
-      alone = failures.every(({ unusable }) => unusable)
+      alone = failures.every(({ unusable }) => unusable === true)
       const detail = failures.length > 0 ? failures.map((failure) => failure.detail).join('; ') : undefined
       if (detail !== undefined && detail !== left)
         log.warn('rules of another backend may be left', { detail })

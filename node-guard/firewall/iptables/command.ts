@@ -1,5 +1,6 @@
+import { failed } from '../../../common/result.ts'
 import { type Exec, type ExecResult, firstLine, isTooBig } from '../process/exec.ts'
-import { type Failure, failed } from '../process/failure.ts'
+import { type Failure, unusable } from '../process/failure.ts'
 
 /** The two variants of iptables, on nf_tables and on the older ip_tables. Both apply to every packet; each lists its own rules. */
 export type Variant = 'nft' | 'legacy'
@@ -43,10 +44,10 @@ export function failure(tool: Iptables, result: ExecResult): Failure {
 
 function whyFailed(tool: Iptables, result: ExecResult): Failure {
   const name = command(tool)
-  const said = firstLine(result)
+  const message = firstLine(result)
   const { code, stderr } = result
   if (code === 'missing')
-    return failed(`${name} cannot be run (${said}): use the pod2iam image, or install iptables`, true)
+    return unusable(`${name} cannot be run (${message}): use the pod2iam image, or install iptables`)
   if (code === 'timeout') return failed(`${name} did not end in time: the machine is overloaded`)
   if (/holding the xtables lock/i.test(stderr))
     return failed(
@@ -54,29 +55,27 @@ function whyFailed(tool: Iptables, result: ExecResult): Failure {
     )
   if (/can't open lock file/i.test(stderr))
     return failed(
-      `${name} cannot open its lock file (${said}): mount the node's /run/xtables.lock writable, and free space where its disk is full`,
+      `${name} cannot open its lock file (${message}): mount the node's /run/xtables.lock writable, and free space where its disk is full`,
     )
   // ip_tables needs a raw socket; without the capability for it, the message is one of these.
   if (tool.variant === 'legacy' && /cannot initialize|initialize table/i.test(stderr))
-    return failed(
-      `${name} cannot use the kernel's tables (${said}): give this container the capabilities NET_ADMIN and NET_RAW, or load the modules ip_tables and ip6_tables`,
-      true,
+    return unusable(
+      `${name} cannot use the kernel's tables (${message}): give this container the capabilities NET_ADMIN and NET_RAW, or load the modules ip_tables and ip6_tables`,
     )
   if (/permission denied|operation not permitted|must be root/i.test(stderr))
     return failed(
-      `${name} was not permitted to work (${said}): run this container as root with the NET_ADMIN capability`,
+      `${name} was not permitted to work (${message}): run this container as root with the NET_ADMIN capability`,
     )
   if (/no chain\/target\/match by that name|couldn't load|not supported|no such file/i.test(stderr)) {
     const modules =
       'xt_addrtype, xt_conntrack, xt_nat, ipt_REJECT, ip6t_REJECT, ipt_rpfilter and ip6t_rpfilter'
     // The same message appears for a rule that was to be deleted and is gone.
     return {
-      ...failed(
-        `this kernel cannot do what the rules need (${name}: ${said}): load the modules ${modules}`,
-        true,
+      ...unusable(
+        `this kernel cannot do what the rules need (${name}: ${message}): load the modules ${modules}`,
       ),
       raced: true,
     }
   }
-  return { ...failed(`${name} failed: ${said}`), raced: true }
+  return { ...failed(`${name} failed: ${message}`), raced: true }
 }

@@ -20,7 +20,7 @@ export type NatRules = {
 /** What to look for. */
 export type NatQuestion = {
   /** Rules that contain one of these… */
-  readonly words: readonly string[]
+  readonly texts: readonly string[]
   /** …in these chains… */
   readonly chains: readonly string[]
   /** …and, with `follow`, in chains to which these jump. */
@@ -29,12 +29,12 @@ export type NatQuestion = {
 
 /** Rules that take the traffic of these addresses, where kube2iam, kiam and similar tools append them. */
 export const takingTraffic = (metadata: readonly string[]): NatQuestion => ({
-  words: metadata,
+  texts: metadata,
   chains: ['PREROUTING', 'OUTPUT'],
   follow: true,
 })
 
-/** For each word, so that many rules with one word do not hide those with another. */
+/** For each text, so that many rules with one do not hide those with another. */
 const MAX_RULES = 100
 /** Chains to which a built-in one jumps. */
 const MAX_FOLLOWED = 16
@@ -52,7 +52,7 @@ export async function readNatRules(
   question: NatQuestion,
   node: Pick<NodeFiles, 'read'> = NODE_FILES,
 ): Promise<NatRules> {
-  const { words } = question
+  const { texts } = question
   const rules: NatRule[] = []
   const unread: string[] = []
   for (const command of COMMANDS) {
@@ -65,7 +65,7 @@ export async function readNatRules(
     if (found.failed !== undefined && !isWithoutNfTables(found.failed.stderr))
       unread.push(whyUnread(command, found.failed))
   }
-  const kept = words.flatMap((word) => rules.filter(({ rule }) => rule.includes(word)).slice(0, MAX_RULES))
+  const kept = texts.flatMap((text) => rules.filter(({ rule }) => rule.includes(text)).slice(0, MAX_RULES))
   return { rules: [...new Set(kept)], unread }
 }
 
@@ -75,8 +75,8 @@ type Found = {
 }
 
 /** By iptables-legacy, whatever the chains: the kernel returns the whole table. */
-async function readTable(exec: Exec, command: string, { words }: NatQuestion): Promise<Found> {
-  const keepLine = (line: string) => line.startsWith('-A ') && words.some((word) => line.includes(word))
+async function readTable(exec: Exec, command: string, { texts }: NatQuestion): Promise<Found> {
+  const keepLine = (line: string) => line.startsWith('-A ') && texts.some((text) => line.includes(text))
   const result = await exec(`${command}-save`, ['-t', 'nat'], { keepLine })
   return result.code === 0 ? { lines: linesOf(result), failed: undefined } : { lines: [], failed: result }
 }
@@ -91,7 +91,7 @@ async function readChains(exec: Exec, command: string, question: NatQuestion): P
     const keepLine = (line: string) => {
       if (!line.startsWith('-A ')) return false
       if (targets.size < MAX_FOLLOWED) targets.add(targetOf(line))
-      return question.words.some((word) => line.includes(word))
+      return question.texts.some((text) => line.includes(text))
     }
     // Listing holds no lock of the kernel, so that no repair waits for a process of low priority.
     const result = await exec(command, ['-t', 'nat', '-S', chain], { keepLine, yielding: true })

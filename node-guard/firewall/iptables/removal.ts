@@ -1,5 +1,6 @@
+import { failed } from '../../../common/result.ts'
 import { bounded } from '../process/bounded.ts'
-import { type Failure, failed } from '../process/failure.ts'
+import type { Failure } from '../process/failure.ts'
 import { GUARD_PLACES } from '../rules/guard-iptables.ts'
 import { removeInput } from './chains.ts'
 import { command, type Family, type Iptables, restore } from './command.ts'

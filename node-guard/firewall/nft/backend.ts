@@ -1,6 +1,6 @@
+import { failed } from '../../../common/result.ts'
 import type { Backend, Compared } from '../guard/backend.ts'
 import type { Exec, ExecResult } from '../process/exec.ts'
-import { failed } from '../process/failure.ts'
 import { COUNTERS, type GuardRuleset } from '../rules/guard.ts'
 import { GUARD_TABLE, guardRuleset } from '../rules/guard-nft.ts'
 import { tableCommands } from './commands.ts'
@@ -13,7 +13,7 @@ type Heard = 'is gone' | 'was changed' | undefined
 /** The table that a backend keeps, and what else reads it. */
 type TableUse = {
   readonly ruleset: (rules: GuardRuleset) => string
-  /** Called when the table was made anew, so that its counts start at zero. */
+  /** Called when the table was created again, so that its counts start at zero. */
   readonly restarted?: () => void
   /** Called with each reading of the table, whether it was changed or not. */
   readonly read?: (content: TableContent) => void

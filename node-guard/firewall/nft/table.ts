@@ -1,6 +1,7 @@
 import { messageOf } from '../../../common/errors.ts'
+import { failed } from '../../../common/result.ts'
 import { type Exec, type ExecResult, isUnsupported, whyFailed } from '../process/exec.ts'
-import { type Failure, failed } from '../process/failure.ts'
+import { type Failure, unusable } from '../process/failure.ts'
 import { tableCommands } from './commands.ts'
 import { hasShape, parseTable, type TableContent, type TableName } from './table-content.ts'
 
@@ -73,5 +74,5 @@ export async function deleteTable(exec: Exec, name: TableName): Promise<Failure 
   return applyRuleset(exec, `add table ${name}; delete table ${name}`)
 }
 
-export const nftFailure = (result: ExecResult) =>
-  failed(whyFailed('nft', result), result.code === 'missing' || isUnsupported(result))
+export const nftFailure = (result: ExecResult): Failure =>
+  (result.code === 'missing' || isUnsupported(result) ? unusable : failed)(whyFailed('nft', result))

@@ -82,7 +82,7 @@ const ASK_MS = 900_000
 /** The metadata service does not answer in the first seconds of an instance. */
 const ASK_AGAIN_MS = 30_000
 
-const MASQUERADING: NatQuestion = { words: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
+const MASQUERADING: NatQuestion = { texts: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
 
 /** Looks for what can make the block ineffective, and for rules that other tools left behind. */
 export function createSurroundings(options: SurroundingsOptions): Surroundings {

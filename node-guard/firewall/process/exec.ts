@@ -107,14 +107,14 @@ export function isUnsupported({ stderr }: ExecResult): boolean {
 /** Why nft or ip failed, as one sentence with the remedy. */
 export function whyFailed(command: 'nft' | 'ip', result: ExecResult): string {
   const { code, stderr } = result
-  const said = firstLine(result)
+  const message = firstLine(result)
   if (code === 'missing')
-    return `${command} cannot be run (${said}): use the pod2iam image, or install ${command === 'nft' ? 'nftables' : 'iproute2'}`
+    return `${command} cannot be run (${message}): use the pod2iam image, or install ${command === 'nft' ? 'nftables' : 'iproute2'}`
   if (code === 'timeout')
     return `${command} did not end in time: the machine is overloaded or its netlink is stuck`
   if (/operation not permitted|permission denied|must be root/i.test(stderr))
-    return `${command} was not permitted to work (${said}): run this container as root with the NET_ADMIN capability`
+    return `${command} was not permitted to work (${message}): run this container as root with the NET_ADMIN capability`
   if (command === 'nft' && isUnsupported(result))
-    return `this kernel cannot do what the rules need (${said}): load the modules nf_tables, nft_reject_inet, nft_fib_inet and nft_chain_nat`
-  return `${command} failed: ${said}`
+    return `this kernel cannot do what the rules need (${message}): load the modules nf_tables, nft_reject_inet, nft_fib_inet and nft_chain_nat`
+  return `${command} failed: ${message}`
 }

@@ -1,10 +1,9 @@
-/** Why something could not be done. */
-export type Failure = {
-  readonly ok: false
-  /** One sentence with the remedy. */
-  readonly detail: string
+import { type Failed, failed } from '../../../common/result.ts'
+
+/** Why the rules could not be read or written. */
+export type Failure = Failed & {
   /** This machine cannot do it, however often it is tried. Then nothing of ours was left by this means either… */
-  readonly unusable: boolean
+  readonly unusable?: true
   /** …except where rules stand that nobody could read, so that some may be ours. */
   readonly mayStand?: true
   /** Perhaps because another program changed the rules since they were read. */
@@ -13,4 +12,4 @@ export type Failure = {
   readonly tooBig?: true
 }
 
-export const failed = (detail: string, unusable = false): Failure => ({ ok: false, detail, unusable })
+export const unusable = (detail: string): Failure => ({ ...failed(detail), unusable: true })

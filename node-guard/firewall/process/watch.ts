@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
+import { backoff } from '../../../common/backoff.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { toolEnvironment } from './exec.ts'
 
@@ -25,9 +26,8 @@ type WatchEvents = {
   readonly ended: (detail: string) => void
 }
 
-const FIRST_PAUSE_MS = 50
-const MAX_PAUSE_MS = 5000
-/** A command that ran this long was healthy: the next pause is the shortest one again. */
+const RESTART = { base: 100, cap: 5000 }
+/** A command that ran this long was healthy: its end counts as the first. */
 const HEALTHY_MS = 10_000
 /** A monitor does not say when it starts to listen: that takes some ten milliseconds, on a crowded machine seconds. */
 const SUBSCRIBED_MS = 1000
@@ -42,7 +42,7 @@ export function watch(
   events: WatchEvents,
 ): () => void {
   let stopped = false
-  let pause = FIRST_PAUSE_MS
+  let failures = 0
   let stop = () => {}
 
   const start = (first: boolean) => {
@@ -77,8 +77,8 @@ export function watch(
       clearTimeout(subscription)
       if (heard || performance.now() - startedAt > SUBSCRIBED_MS) events.unseen()
       events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
-      pause = performance.now() - startedAt > HEALTHY_MS ? FIRST_PAUSE_MS : Math.min(pause * 2, MAX_PAUSE_MS)
-      const timer = setTimeout(() => start(false), pause)
+      failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1
+      const timer = setTimeout(() => start(false), backoff(failures, RESTART))
       stop = () => clearTimeout(timer)
     }
     child.on('error', (error) => end(error.message))

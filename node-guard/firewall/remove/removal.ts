@@ -20,7 +20,7 @@ import type { Exec } from '../process/exec.ts'
 export async function removeAll(exec: Exec) {
   const { failures, skipped } = await removeRules(findBackends(exec, 'auto').all)
   const owned = await makeRoom(exec)
-  if (owned?.unusable === false) failures.push(owned.detail)
+  if (owned && !owned.unusable) failures.push(owned.detail)
   // A guard that was killed while it asked the metadata service has left this table.
   if (owned === undefined) await deleteTable(exec, LOOK_TABLE)
   const left = [await removeAnswers(exec), await removeLink(exec)].filter((detail) => detail !== undefined)

@@ -2,13 +2,14 @@ import { constants } from 'node:fs'
 import { mkdir, open, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
+import { type Failed, failed } from '../../../common/result.ts'
 import type { Status } from '../report/report.ts'
 import { isWrittenStatus, type WrittenStatus } from './shape.ts'
 
 /** A guard's status, or why there is none. */
 type ReadStatus =
   | { readonly ok: true; readonly written: WrittenStatus }
-  | { readonly ok: false; readonly code: string; readonly detail: string }
+  | (Failed & { readonly code: string })
 
 const FILE = 'firewall-status.json'
 /** Ten times what a guard writes with every list full. */
@@ -25,7 +26,7 @@ export async function writeStatus(directory: string, written: WrittenStatus): Pr
 /** The status as a guard last wrote it, or one sentence why it cannot be read; never throws. */
 export async function readStatus(directory: string): Promise<ReadStatus> {
   const file = join(directory, FILE)
-  const not = (code: string, detail: string): ReadStatus => ({ ok: false, code, detail })
+  const not = (code: string, detail: string): ReadStatus => ({ ...failed(detail), code })
   let text: string
   try {
     text = await readBounded(file)

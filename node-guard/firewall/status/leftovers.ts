@@ -15,7 +15,7 @@ type LookOptions = {
   readonly lookedAt: LookedAt | undefined
   /** Of this process. */
   readonly network: string | undefined
-  readonly readNatRules: (words: readonly string[]) => Promise<NatRules>
+  readonly readNatRules: (texts: readonly string[]) => Promise<NatRules>
   /** Milliseconds. */
   readonly now: () => number
 }

@@ -84,14 +84,14 @@ async function underLimit(
       },
     },
     {
-      name: 'every session issued anew',
+      name: 'every session issued again',
       run: async () => {
         await withdrawAndGrant(workshop)
         return all()
       },
     },
     {
-      name: 'all listed anew, during a storm of strangers',
+      name: 'all listed again, during a storm of strangers',
       run: async () => {
         const storm = startStorm(broker.port)
         try {
@@ -145,7 +145,7 @@ async function underLimit(
   }
 }
 
-/** Each namespace loses its permission and gets it back: what was issued is dropped, and asked for anew. */
+/** Each namespace loses its permission and gets it back: what was issued is dropped, and asked for again. */
 async function withdrawAndGrant({ world }: Workshop): Promise<void> {
   for (const roles of ['[]', '["*"]'])
     for (let index = 0; index < NAMESPACES; index++)

@@ -23,7 +23,7 @@ export type Requests = {
 /** @param beside millicores of a native sidecar of the pod's own; none unless given */
 function requestsIn(appMillis: number, chosen: string, beside = 0): Requests {
   const read = parseResources(chosen, SIDECAR_RESOURCES, MAX_RESOURCES)
-  if (!read.ok) throw new Error(read.problem)
+  if (!read.ok) throw new Error(read.detail)
   const container = (name: string, millis: number): Container =>
     millis === 0 ? { name } : { name, resources: { requests: { cpu: `${millis}m` } } }
   const native = { ...container('beside', beside), restartPolicy: 'Always' }

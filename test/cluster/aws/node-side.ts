@@ -102,7 +102,7 @@ async function serve(): Promise<void> {
     ending = true
     aws.stdin?.end()
   })
-  // Its line that it is ready. The roles are made anew at every start: a node may reboot.
+  // Its line that it is ready. The roles are made again at every start: a node may reboot.
   await once(aws.stdout, 'data')
   const roles: object[] = JSON.parse(process.env.ROLES ?? '[]')
   for (const role of roles) await call('putRole', JSON.stringify(role))

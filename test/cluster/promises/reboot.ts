@@ -39,7 +39,7 @@ async function rebooted(context: Context): Promise<string> {
   return `${closed}; ${served}; before the guard was back, ${gap} connections of a pod without a role came through`
 }
 
-/** Of a prober that began anew with its node, before the guard was back there (docs/threat-model.md); elsewhere there was none. */
+/** Of a prober that began again with its node, before the guard was back there (docs/threat-model.md); elsewhere there was none. */
 async function openings(
   context: Context,
   nodeName: string,

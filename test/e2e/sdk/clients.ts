@@ -1,6 +1,6 @@
 /**
  * Programs of one SDK each, with its default chain. All speak one protocol: a line of JSON at the start and one more for
- * each line of stdin, for which they fetch credentials anew and ask STS; they end with stdin.
+ * each line of stdin, for which they fetch credentials again and ask STS; they end with stdin.
  */
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
@@ -21,7 +21,7 @@ export type Answer = {
 export type Client = {
   /** The next line it prints. */
   readonly answer: () => Promise<Answer>
-  /** Has it fetch anew; the line it then prints. */
+  /** Has it fetch again; the line it then prints. */
   readonly ask: () => Promise<Answer>
 }
 

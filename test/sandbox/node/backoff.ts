@@ -4,7 +4,7 @@ export type BackOff = {
   /** Milliseconds before the second restart; the first comes at once, each further waits twice as long. */
   readonly base: number
   readonly max: number
-  /** Milliseconds: after a run of more than this it begins anew. */
+  /** Milliseconds: after a run of more than this it begins again. */
   readonly resetAfter: number
 }
 

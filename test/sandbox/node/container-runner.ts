@@ -105,7 +105,7 @@ export class ContainerRunner {
   /**
    * Runs it until it ends for good.
    *
-   * @param again whether to start it anew after this exit code
+   * @param again whether to start it again after this exit code
    * @returns the last exit code; undefined when `stop()` ended it
    */
   async supervise(again: (exitCode: number) => boolean): Promise<number | undefined> {

@@ -104,7 +104,7 @@ export class PodWorker {
     })
   }
 
-  /** As when the pause process dies: every container is killed, then all begin anew in a new network namespace. */
+  /** As when the pause process dies: every container is killed, then all begin again in a new network namespace. */
   async restartSandbox(): Promise<void> {
     await this.#endSyncs()
     await this.#stopContainers(0, 0)

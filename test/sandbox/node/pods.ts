@@ -78,7 +78,7 @@ export class Pods {
     return this.#worker(pod).refreshVolumes()
   }
 
-  /** As when the pause process dies: new network namespace and address, all containers begin anew. */
+  /** As when the pause process dies: new network namespace and address, all containers begin again. */
   restartSandbox(pod: string): Promise<void> {
     return this.#worker(pod).restartSandbox()
   }

@@ -19,7 +19,7 @@ const RETRY_MS = 1000
 export type PodVolumes = {
   /** Volume name → directory or file in the machine. */
   readonly paths: ReadonlyMap<string, string>
-  /** Fetches tokens, ConfigMaps, Secrets and pod fields anew and publishes them. */
+  /** Fetches tokens, ConfigMaps, Secrets and pod fields again and publishes them. */
   readonly refresh: (pod: Pod) => Promise<void>
   readonly close: () => void
 }

@@ -28,7 +28,7 @@ const IN_DEFAULT = [
 const isBuiltIn = ({ metadata: { name = '', labels } }: KubeObject) =>
   labels?.['kubernetes.io/bootstrapping'] !== undefined || name.startsWith('system')
 
-/** Namespaces go in their own time; one that is made anew under the same name waits for that. */
+/** Namespaces go in their own time; one that is made again under the same name waits for that. */
 export async function sweep(server: ApiServer): Promise<void> {
   const kube = server.admin
   const policies = (await itemsOf(kube, 'validatingadmissionpolicybindings')).length > 0

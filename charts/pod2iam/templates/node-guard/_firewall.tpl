@@ -1,4 +1,4 @@
-{{/* The firewall: beside the broker a native sidecar; alone, the pod's one container. Takes $. */}}
+{{/* The firewall: a native sidecar next to the broker, or without a broker the only container. Takes $. */}}
 {{- define "pod2iam.firewall" -}}
 {{- $guard := .Values.guard -}}
 - name: firewall

@@ -19,7 +19,7 @@ const state: ClusterState = { bytes: 0, lists: 0, listing: 0, watches: 0, change
 const TICK_MS = 20
 const HISTORY = 200_000
 const history: Change[] = []
-/** Lists of which a next page is awaited, by what they ask for: one that is given up is begun anew. */
+/** Lists of which a next page is awaited, by what they ask for: one that is given up is begun again. */
 const listing = new Set<string>()
 const watches = new Set<(change: Change) => void>()
 

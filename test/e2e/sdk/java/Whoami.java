@@ -13,7 +13,7 @@ public final class Whoami {
     while (lines.readLine() != null);
   }
 
-  // The chain offers no way to force a refresh: a chain of its own each time reads the metadata service anew.
+  // The chain offers no way to force a refresh: a chain of its own each time reads the metadata service again.
   private static String whoami() {
     try (var provider = DefaultCredentialsProvider.builder().build();
         var sts = StsClient.builder().credentialsProvider(provider).build()) {

@@ -10,7 +10,7 @@ export type Endpoint = {
   readonly host?: string
   readonly port?: number
   readonly caPem: string
-  /** A bearer token, read anew for every request; undefined = anonymous. */
+  /** A bearer token, read again for every request; undefined = anonymous. */
   readonly token?: () => string | undefined
 }
 

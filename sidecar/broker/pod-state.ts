@@ -1,13 +1,13 @@
 import type { Reply } from './client.ts'
 
 /**
- * What the broker says of the pod itself: `leaves`, it is being deleted or gone; `stays`; or `unknown`, because the broker is away,
+ * What the broker knows of the pod itself: `leaves`, it is being deleted or gone; `stays`; or `unknown`, because the broker is away,
  * does not know, or is of a release that has no such route.
  */
-export type PodWord = 'stays' | 'leaves' | 'unknown'
+export type PodState = 'stays' | 'leaves' | 'unknown'
 
 /** Reads the answer to `GET /v1/pod` (`PodBody` of common/protocol.ts). */
-export function podWordOf(reply: Reply): PodWord {
+export function podStateOf(reply: Reply): PodState {
   if (reply.kind === 'failure' || reply.status !== 200) return 'unknown'
   try {
     const body: unknown = JSON.parse(reply.body)

@@ -12,7 +12,7 @@ import { Problem } from '../../../common/protocol.ts'
 import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
 import { fairLine } from '../sessions/fair-queue.ts'
 
-export type LiveReader = {
+export type LimitedReader = {
   /**
    * The object at `path` as it is now, or undefined where there is none.
    *
@@ -34,7 +34,7 @@ const MAX_WAIT_MS = 3000
 const MEMORY_MS = 1000
 
 /** @param kube only its `get` is used */
-export function liveReader(kube: Pick<Kube, 'get'>, clock: Clock): LiveReader {
+export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock): LimitedReader {
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const recent = new Map<string, Promise<unknown>>()
   const shares = new BoundedMap<string, TokenBucket>(MAX_NAMESPACES)

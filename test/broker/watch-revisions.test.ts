@@ -5,7 +5,7 @@ import { KEYS } from '../../common/keys.ts'
 import { namespaceRecord, namespaceStore } from '../../node-guard/broker/kubernetes/namespaces.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
-import { wordsOfWatch } from '../../node-guard/broker/kubernetes/words.ts'
+import { revisionsOfWatch } from '../../node-guard/broker/kubernetes/revisions.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 import { judgement, PEER, ROLE_KEY } from './judgement.ts'
 
@@ -138,7 +138,7 @@ describe('a namespace', () => {
     assert.equal(await second, 'namespace-not-enabled')
   })
 
-  test('that was learned and goes is told of: what was granted by it is judged anew', () => {
+  test('that was learned and goes is told of: what was granted by it is judged again', () => {
     const changed: string[] = []
     const store = namespaceStore(fakeClock())
     store.subscribe((name) => changed.push(name))
@@ -147,7 +147,7 @@ describe('a namespace', () => {
       () => store.sink.replace([]),
       () => store.sink.upsert(recordOf('enabled', '[]')),
     ]) {
-      store.learn(recordOf('enabled'), store.word('shop'))
+      store.learn(recordOf('enabled'), store.revision('shop'))
       changed.length = 0
       end()
       assert.deepEqual(changed, ['shop'])
@@ -160,10 +160,10 @@ describe('a namespace', () => {
     const clock = fakeClock()
     const store = namespaceStore(clock)
     store.sink.upsert(recordOf('disabled'))
-    store.learn(recordOf('enabled'), store.word('shop'))
+    store.learn(recordOf('enabled'), store.revision('shop'))
     assert.equal(store.get('shop')?.injection, 'enabled')
     await clock.advance(20_000)
-    store.learn(recordOf('enabled'), store.word('shop'))
+    store.learn(recordOf('enabled'), store.revision('shop'))
     await clock.advance(20_000)
     assert.equal(store.get('shop')?.injection, 'enabled', 'learned again, it stays for its own time')
     await clock.advance(10_000)
@@ -177,7 +177,7 @@ describe('a namespace', () => {
       () => store.sink.replace([]),
       () => store.sink.upsert(recordOf('disabled')),
     ]) {
-      const before = store.word('shop')
+      const before = store.revision('shop')
       said()
       store.learn(recordOf('enabled'), before)
       assert.equal(store.get('shop')?.injection, undefined)
@@ -245,50 +245,50 @@ describe('a pod', () => {
       () => store.sink.upsert(podOf('10.0.0.2')),
       () => store.sink.replace([podOf('10.0.0.2')]),
     ]) {
-      const before = store.word('a')
+      const before = store.revision('a')
       said()
       store.learn(podOf('10.0.0.3'), before)
       assert.deepEqual(store.get('a')?.podIPs, ['10.0.0.2'])
     }
-    store.learn(podOf('10.0.0.4'), store.word('a'))
+    store.learn(podOf('10.0.0.4'), store.revision('a'))
     assert.deepEqual(store.get('a')?.podIPs, ['10.0.0.4'])
   })
 })
 
 describe('words of the watch', () => {
   test('differ after each word about the same, and stay through those about others', () => {
-    const words = wordsOfWatch(10)
-    const before = words.last('a')
-    words.said('b')
-    assert.equal(words.last('a'), before)
-    words.said('a')
-    const said = words.last('a')
+    const revisions = revisionsOfWatch(10)
+    const before = revisions.of('a')
+    revisions.reported('b')
+    assert.equal(revisions.of('a'), before)
+    revisions.reported('a')
+    const said = revisions.of('a')
     assert.notEqual(said, before)
-    words.said('a')
-    assert.notEqual(words.last('a'), said)
+    revisions.reported('a')
+    assert.notEqual(revisions.of('a'), said)
   })
 
   test('differ after a word about all', () => {
-    const words = wordsOfWatch(10)
-    words.said('a')
-    const before = [words.last('a'), words.last('b')]
-    words.saidAll()
-    for (const [index, key] of ['a', 'b'].entries()) assert.notEqual(words.last(key), before[index])
+    const revisions = revisionsOfWatch(10)
+    revisions.reported('a')
+    const before = [revisions.of('a'), revisions.of('b')]
+    revisions.listed()
+    for (const [index, key] of ['a', 'b'].entries()) assert.notEqual(revisions.of(key), before[index])
   })
 
   test('one that is forgotten for want of room still differs from those before it', () => {
-    const words = wordsOfWatch(2)
-    const before = words.last('a')
-    words.said('a')
-    for (const key of ['b', 'c', 'd']) words.said(key)
-    assert.notEqual(words.last('a'), before)
+    const revisions = revisionsOfWatch(2)
+    const before = revisions.of('a')
+    revisions.reported('a')
+    for (const key of ['b', 'c', 'd']) revisions.reported(key)
+    assert.notEqual(revisions.of('a'), before)
   })
 
   test('of an object told of again the last is remembered longest', () => {
-    const words = wordsOfWatch(2)
-    for (const key of ['a', 'b', 'a', 'c']) words.said(key)
-    const last = words.last('a')
-    words.said('b')
+    const revisions = revisionsOfWatch(2)
+    for (const key of ['a', 'b', 'a', 'c']) revisions.reported(key)
+    const last = revisions.of('a')
+    revisions.reported('b')
     assert.equal(last, 3)
   })
 })

@@ -2,7 +2,7 @@
  * Runs `work` one at a time: any number of triggers during a run cause one more run after it, with the argument of the
  * first of them. `work` must not throw.
  */
-export function singleFlight<T>(work: (argument: T) => Promise<void>): (argument: T) => Promise<void> {
+export function coalesce<T>(work: (argument: T) => Promise<void>): (argument: T) => Promise<void> {
   let running: Promise<void> | undefined
   let next: { readonly argument: T; readonly done: Promise<void> } | undefined
   return function trigger(argument: T): Promise<void> {

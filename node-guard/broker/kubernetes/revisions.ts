@@ -1,0 +1,59 @@
+/**
+ * Counts what the watch reports: the answer to a live read may be older than the watch's last report of the same object although it
+ * arrives later, and must not undo it. Resource versions cannot replace the count: a deletion that a new list implies has none.
+ */
+import { BoundedMap } from '../../../common/bounded-map.ts'
+import { Problem } from '../../../common/protocol.ts'
+
+type Revisions = {
+  /** The watch has reported an object. */
+  readonly reported: (key: string) => void
+  /** A list has arrived, which reports every object, also those it does not contain. */
+  readonly listed: () => void
+  /** The count at the last report of an object: another number means that there was a report in between. */
+  readonly of: (key: string) => number
+}
+
+/** @param max objects whose last report is remembered; for the others the latest forgotten count is assumed */
+export function revisionsOfWatch(max: number): Revisions {
+  let count = 0
+  let others = 0
+  const byKey = new BoundedMap<string, number>(max, (revision) => {
+    others = revision
+  })
+  return {
+    reported: (key) => void byKey.set(key, ++count),
+    listed: () => {
+      byKey.clear()
+      others = ++count
+    },
+    of: (key) => byKey.get(key) ?? others,
+  }
+}
+
+/** The watch rarely reports an object, and hardly ever during two reads in a row. */
+const MAX_TRIES = 2
+
+/**
+ * What `read` finds, if the watch does not report the object from before the read begins until it is answered: only then is the
+ * answer known to be younger than what the watch reported.
+ *
+ * @param current the present revision of what is read
+ * @param read gets that revision: an answer to a read that began before it must not be reused
+ * @param known what the watch has reported meanwhile, where that will do
+ * @throws {Problem} `busy` where nothing is known after two tries, and what `read` throws
+ */
+export async function readUndisturbed<T>(
+  current: () => number,
+  read: (revision: number) => Promise<T>,
+  known: () => T | undefined,
+): Promise<T> {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    const revision = current()
+    const answer = await read(revision)
+    if (current() === revision) return answer
+    const reported = known()
+    if (reported !== undefined) return reported
+  }
+  throw new Problem('busy', 'what is asked about changes while it is read; retry', { retryAfter: 1 })
+}
