@@ -8,7 +8,7 @@ import type { ExplainOptions } from './explain/command.ts'
 import { CliError } from './failure.ts'
 import type { ExitCode, Outcome, Page } from './outcome.ts'
 import { paintFor } from './output/paint.ts'
-import { FORMATS, type Format, printed } from './output/print.ts'
+import { FORMATS, type Format, harmless, printed } from './output/print.ts'
 import { wrapped } from './output/table.ts'
 import type { TrustOptions } from './trust/command.ts'
 import { FORMS } from './trust/form.ts'
@@ -50,7 +50,7 @@ export async function runProgram(argv: readonly string[], name: string): Promise
     return exit
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
-    process.stderr.write(faultText(name, error))
+    process.stderr.write(harmless(faultText(name, error)))
     return 2
   }
 }

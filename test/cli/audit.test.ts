@@ -61,7 +61,10 @@ describe('audit', needsNamespaces(), () => {
   test('with nobody who asked it is empty: exit code 0', async () => {
     const { code, stdout, stderr } = await cli('audit')
     assert.deepEqual([code, stderr], [0, ''], stdout)
-    assert.match(stdout, /^No pod has reached for the metadata service\.\n\n1 nodes in audit mode\.\n$/)
+    assert.match(
+      stdout,
+      /^No pod has reached for the metadata service\.\n\n1 of 1 nodes told what they have seen in audit mode\.\n$/,
+    )
   })
 
   test('a pod that asks is told by its Deployment, with what to do; exit code 1', async () => {
