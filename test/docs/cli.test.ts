@@ -188,6 +188,14 @@ describe('docs/cli.md', needsNamespaces(), () => {
   }
 })
 
+test('every block of text is an output of docs/cli.md, which is compared', () => {
+  const blocks = PAGES.flatMap(({ file, blocks }) => blocks.map((block) => ({ file, ...block })))
+  for (const { file, at, text } of blocks.filter(({ language }) => language === 'text')) {
+    assert.equal(file, FILE, at)
+    assert.match(text, /^\$ pod2iam \w/, at)
+  }
+})
+
 test('docs/cli.md has every code of the program, and no other', () => {
   const sources = globSync('cli/**/*.ts', { cwd: PROJECT }).map((file) =>
     readFileSync(join(PROJECT, file), 'utf8'),
