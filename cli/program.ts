@@ -9,7 +9,7 @@ import type { ExplainOptions } from './explain/command.ts'
 import { CliError } from './failure.ts'
 import type { ExitCode, Outcome, Page } from './outcome.ts'
 import { paintFor } from './output/paint.ts'
-import { FORMATS, type Format, printed } from './output/print.ts'
+import { FORMATS, type Format, harmless, printed } from './output/print.ts'
 import { wrapped } from './output/table.ts'
 import type { TrustOptions } from './trust/command.ts'
 import { FORMS } from './trust/form.ts'
@@ -51,9 +51,16 @@ export async function runProgram(argv: readonly string[], name: string): Promise
     return exit
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
-    process.stderr.write(faultText(name, error))
+    process.stderr.write(harmless(faultText(name, error)))
     return 2
   }
+}
+
+/** Every option of every command, as it is written: `--namespace`. */
+export function optionsOfCli(): string[] {
+  const program = programOf('pod2iam', () => undefined)
+  const all = [program, ...program.commands].flatMap(({ options }) => options.map(({ long }) => long ?? ''))
+  return [...new Set(all)]
 }
 
 function programOf(name: string, done: (code: ExitCode) => void): Command {

@@ -92,11 +92,8 @@ function seenText(seen: readonly Seen[], now: number, page: Page): string {
 }
 
 function nodesText(auditing: number, others: number, page: Page): string {
-  const rest =
-    others === 0
-      ? ''
-      : `; ${page.paint('warning', `${others} others were not asked, or are in another mode`)}`
-  return `\n${auditing} nodes in audit mode${rest}.\n`
+  const line = `${auditing} of ${auditing + others} nodes told what they have seen in audit mode.`
+  return `\n${others === 0 ? line : page.paint('warning', line)}\n`
 }
 
 function ago(time: string, now: number): string {

@@ -62,9 +62,12 @@ export async function seenBy(
   const groups = Map.groupBy(each, ({ workload, via, addresses, todo }) =>
     JSON.stringify([workload ?? addresses, via, todo.code]),
   )
-  return [...groups.values()].map(together).sort((one, other) => other.packets - one.packets)
+  return [...groups.values()].map(together).sort((one, other) => nameOf(one).localeCompare(nameOf(other)))
 }
 
+/** Addresses without a workload come last. */
+const nameOf = ({ workload, addresses }: Seen) =>
+  workload === null ? `~${addresses}` : `${workload.namespace} ${workload.kind} ${workload.name}`
 const startOf = ({ status }: V1Pod) => status?.startTime?.getTime() ?? 0
 const hasSidecar = ({ spec }: V1Pod) =>
   spec?.initContainers?.some(({ name }) => name === SIDECAR_CONTAINER) === true

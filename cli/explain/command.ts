@@ -1,6 +1,7 @@
 import type { Cluster } from '../cluster/cluster.ts'
 import { findInstallation, type Installation } from '../cluster/installation.ts'
 import { type ClusterOptions, openCluster } from '../cluster/kubeconfig.ts'
+import { readPod } from '../cluster/pods.ts'
 import { parseTarget, readWorkload, type Target, WORKLOADS } from '../cluster/workloads.ts'
 import { CliError } from '../failure.ts'
 import type { Outcome } from '../outcome.ts'
@@ -35,9 +36,7 @@ async function explainTarget(cluster: Cluster, { kind, name }: Target): Promise<
   const { namespace } = cluster
   const installation = await findInstallation(cluster)
   if (kind === undefined || kind === 'Pod') {
-    const pod = await cluster.ask({ verb: 'get', resource: 'pods', namespace }, (options) =>
-      cluster.core.readNamespacedPod({ namespace, name }, options),
-    )
+    const pod = await readPod(cluster, namespace, name)
     if (pod.kind === 'found') return explainLive(cluster, installation, pod.value)
     if (pod.kind === 'forbidden')
       throw new CliError(

@@ -4,14 +4,27 @@ import type { Outcome, Page } from '../outcome.ts'
 export const FORMATS = ['table', 'json', 'yaml'] as const
 export type Format = (typeof FORMATS)[number]
 
+/** What `paint` writes; whatever else controls a terminal came from somebody's annotation, log or Event. */
+const OWN_STYLES = /^\x1b\[(?:1|2|22|31|32|33|39)m$/
+const CONTROLS = /\x1b\[\d{1,2}m|[\x00-\x09\x0b-\x1f\x7f-\x9f]/g
+
+/** Without what others have written to control the terminal of whoever looks. */
+export function harmless(text: string): string {
+  return text.replace(CONTROLS, (found) => (OWN_STYLES.test(found) ? found : ''))
+}
+
 /** The outcome as it is written to stdout. */
 export function printed({ data, text }: Outcome, format: Format, page: Page): string {
   switch (format) {
     case 'json':
-      return `${JSON.stringify(data, null, 2)}\n`
+      // JSON escapes all others by itself.
+      return `${JSON.stringify(data, null, 2)}\n`.replace(
+        /[\x7f-\x9f]/g,
+        (found) => `\\u00${found.charCodeAt(0).toString(16)}`,
+      )
     case 'yaml':
-      return stringify(JSON.parse(JSON.stringify(data)), { lineWidth: 0 })
+      return harmless(stringify(JSON.parse(JSON.stringify(data)), { lineWidth: 0 }))
     case 'table':
-      return text(page)
+      return harmless(text(page))
   }
 }

@@ -17,11 +17,11 @@ import { writePackage } from './package.ts'
 
 const run = promisify(execFile)
 const ROOT = join(import.meta.dirname, '../..')
-const ARCHIVE = /^kubectl-pod2iam_(linux|darwin)_(amd64|arm64)\.tar\.gz$/
+const ARCHIVE = /^kubectl-pod2iam-(linux|darwin)-(amd64|arm64)\.tar\.gz$/
 
 async function archive(directory: string): Promise<string> {
   const arch = process.arch === 'x64' ? 'amd64' : process.arch
-  const name = `kubectl-pod2iam_${process.platform}_${arch}.tar.gz`
+  const name = `kubectl-pod2iam-${process.platform}-${arch}.tar.gz`
   const content = await mkdtemp(join(tmpdir(), 'pod2iam-archive-'))
   try {
     await writeExecutable(join(content, 'kubectl-pod2iam'))

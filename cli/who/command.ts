@@ -1,6 +1,7 @@
 import type { V1Pod } from '@kubernetes/client-node'
 import type { Cluster } from '../cluster/cluster.ts'
 import { findInstallation } from '../cluster/installation.ts'
+import { readPod } from '../cluster/pods.ts'
 import { CliError } from '../failure.ts'
 import { exitCode, type Outcome, type Page } from '../outcome.ts'
 import { refusalsText } from '../output/refusals.ts'
@@ -55,9 +56,7 @@ async function podsFor(
 ): Promise<readonly V1Pod[]> {
   const { namespace } = cluster
   if (name !== undefined) {
-    const pod = await cluster.ask({ verb: 'get', resource: 'pods', namespace }, (options) =>
-      cluster.core.readNamespacedPod({ namespace, name }, options),
-    )
+    const pod = await readPod(cluster, namespace, name)
     if (pod.kind === 'found') return [pod.value]
     throw pod.kind === 'forbidden'
       ? forbidden('get', namespace)

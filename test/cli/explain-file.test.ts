@@ -157,6 +157,17 @@ test('a misspelt key is a warning, as at apply', async () => {
   )
 })
 
+test('what a tenant writes does not control the terminal of whoever looks', async () => {
+  const manifest =
+    NAMESPACE + deployment('iam.amazonaws.com/role: "reports-\\e]0;owned\\a\\e[2J\\e[8m\\x9b31mx"')
+  const { code, stdout } = await explain(manifest, BASE)
+  assert.equal(code, 1)
+  assert.doesNotMatch(stdout, /[^\P{Cc}\n]/u)
+  assert.match(stdout, /reports-\]0;owned/)
+  for (const form of ['json', 'yaml'])
+    assert.doesNotMatch((await explain(manifest, BASE, '-o', form)).stdout, /[^\P{Cc}\n]/u, form)
+})
+
 test('a file without its namespace needs a cluster, and says so', async () => {
   const { code, stderr } = await explain(deployment('iam.amazonaws.com/role: reports-reader'))
   assert.equal(code, 2)

@@ -175,6 +175,26 @@ describe('explain', needsNamespaces(), () => {
     assert.match(other.stderr, /you may not get pods in namespace late \(forbidden\)/)
   })
 
+  test('in the injector’s container, by its service account', async () => {
+    const injector = await cluster.injector()
+    const { code, stdout, stderr } = await cluster.pods.exec(
+      injector,
+      ['/nodejs/bin/node', '/pod2iam/pod2iam.cjs', 'explain', 'orders', '-n', 'shop'],
+      { container: 'injector' },
+    )
+    assert.deepEqual([code, stderr], [0, ''], stdout)
+    assert.match(stdout, /✔ role allowed/)
+    assert.match(stdout, /✔ has credentials +the pod was started, which is after/)
+    assert.match(stdout, /create pods\/portforward in namespace shop/)
+  })
+
+  test('a pod of mode env, which has no gate and of which the kubelet says nothing while its hook runs', async () => {
+    const annotations = { [ROLE]: 'shop-nowhere', 'pod2iam.dev/redirect': 'env' }
+    await cluster.pod('shop/environment', { annotations })
+    await comesTo('shop', 'environment', 'sts-denied')
+    await fails('shop', 'environment', 'credentials', 'sts-denied', /trust policy/)
+  })
+
   test('a mesh’s init container in front of the sidecar that does not end', async () => {
     await cluster.pod('shop/meshed', {
       annotations: { [ROLE]: 'shop-orders' },
@@ -294,5 +314,41 @@ describe('explain', needsNamespaces(), () => {
       metadata: { annotations: { [ROLE]: 'shop-billing' } },
     })
     await fails('shop', 'orders', 'injected', 'identity-changed', /cannot be changed/)
+  })
+})
+
+describe('explain where nothing is refused yet, and gates insist', needsNamespaces(), () => {
+  test('the gate, or without one the sidecar, says that the real metadata service answered', async () => {
+    const cluster = await createCluster({
+      injectorArgs: [`--base-role-arn=${BASE}`],
+      firewallArgs: ['--mode=audit', '--poll-interval=1s'],
+    })
+    const door = await openDoor(cluster.api)
+    try {
+      const kubeconfig = await door.kubeconfig({ namespace: 'shop' })
+      await cluster.role('shop-orders')
+      await cluster.namespace('shop', { allowed: ['shop-*'] })
+      await cluster.pod('shop/gated', { annotations: { [ROLE]: 'shop-orders' } })
+      const annotations = { [ROLE]: 'shop-orders', 'pod2iam.dev/redirect': 'env' }
+      await cluster.pod('shop/alone', { annotations })
+      const expected = {
+        gated: ['block', 'block-not-proven'],
+        alone: ['credentials', 'block-pending'],
+      }
+      const deadline = Date.now() + 90_000
+      for (const [pod, [step, code]] of Object.entries(expected))
+        for (;;) {
+          const { stdout } = await run(['--kubeconfig', kubeconfig, 'explain', pod, '-o', 'json'])
+          const { failed } = JSON.parse(stdout).explanations[0] as Explained
+          if (failed?.step === step && failed?.code === code) {
+            assert.match(failed?.detail ?? '', /169\.254\.169\.254/)
+            break
+          }
+          assert.ok(Date.now() < deadline, `${pod}: ${JSON.stringify(failed)}`)
+        }
+    } finally {
+      await door.close()
+      await cluster.close()
+    }
   })
 })

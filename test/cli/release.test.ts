@@ -113,7 +113,7 @@ describe('one executable', { skip: process.platform === 'linux' ? undefined : 'm
     const [{ uri, sha256, bin, selector }] = spec.platforms
     const arch = process.arch === 'x64' ? 'amd64' : process.arch
     assert.deepEqual(selector.matchLabels, { os: 'linux', arch })
-    assert.deepEqual([uri, bin], [`${url}/kubectl-pod2iam_linux_${arch}.tar.gz`, 'kubectl-pod2iam'])
+    assert.deepEqual([uri, bin], [`${url}/kubectl-pod2iam-linux-${arch}.tar.gz`, 'kubectl-pod2iam'])
     assert.equal(
       sha256,
       createHash('sha256')

@@ -99,6 +99,27 @@ describe('status and who', needsNamespaces(), () => {
     assert.equal(code, 2)
   })
 
+  test('a rule that kube2iam left is told of, with the command that removes it', async () => {
+    const rule = '-d 169.254.169.254/32 -p tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181'
+    const iptables = (what: string) =>
+      cluster.exec('node', ['iptables-nft', '-t', 'nat', what, 'PREROUTING', ...rule.split(' ')])
+    assert.equal((await iptables('-A')).code, 0)
+    try {
+      const { code, stdout } = await cli('status')
+      assert.equal(code, 0)
+      assert.match(stdout, /! leftover on /)
+      assert.match(
+        stdout.replace(/\s+/g, ' '),
+        /on the node: iptables-nft -t nat -D PREROUTING -d 169\.254\.169\.254\/32/,
+      )
+      const { nodes } = JSON.parse((await cli('status', '-o', 'json')).stdout)
+      assert.equal(nodes[0].leftovers.length, 1)
+    } finally {
+      await iptables('-D')
+    }
+    assert.deepEqual(JSON.parse((await cli('status', '-o', 'json')).stdout).nodes[0].leftovers, [])
+  })
+
   test('a node that no guard runs on is named', async () => {
     await cluster.kube.create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'bare' } })
     try {

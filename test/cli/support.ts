@@ -1,5 +1,6 @@
 /** The program as an operator has it: the built bundle, as a process, with a kubeconfig of the sandbox. */
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -62,8 +63,11 @@ export type Door = {
 /** The API server at a port of this machine's loopback: it listens in a network namespace of its own. */
 export async function openDoor(api: ApiServer): Promise<Door> {
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-cli-'))
+  const socket = join(api.directory, API_SOCKET)
+  const tcp = new URL(api.url())
   const server = createServer((near) => {
-    const far = connect(join(api.directory, API_SOCKET))
+    // A real API server has one only where it is in a network namespace of its own.
+    const far = existsSync(socket) ? connect(socket) : connect(Number(tcp.port), tcp.hostname)
     near.pipe(far).pipe(near)
     near.on('error', () => far.destroy()).on('close', () => far.destroy())
     far.on('error', () => near.destroy()).on('close', () => near.destroy())

@@ -21,7 +21,11 @@ const OTHERS: ReadonlySet<string> = new Set([
   ...['--keep', '--share'],
 ])
 /** Named beside our keys; chosen by the operator. */
-const OTHER_KEYS: ReadonlySet<string> = new Set(['pod2iam.dev/guard-not-ready'])
+const OTHER_KEYS: ReadonlySet<string> = new Set([
+  'pod2iam.dev/guard-not-ready',
+  // Misspelt on purpose.
+  'pod2iam.dev/redirekt',
+])
 
 /** Without the first cells of tables that list another tool's names. */
 function ourPart({ file, prose }: Page): string {

@@ -79,6 +79,15 @@ describe('the images', needsBuildah(), () => {
     }
   })
 
+  test('the injector’s has the operator’s program as well', () => {
+    const { code, stdout, output } = builder.run('injector', [
+      '/nodejs/bin/node',
+      '/pod2iam/pod2iam.cjs',
+      '--version',
+    ])
+    assert.deepEqual([code, stdout], [0, `${VERSION}\n`], output)
+  })
+
   test('have the broker beside the firewall, under an id of its own', () => {
     const run = () => builder.run('node-guard', BROKER, { user: '9171:9171' })
     let { code, output } = run()

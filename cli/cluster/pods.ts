@@ -1,0 +1,26 @@
+import type { V1Pod } from '@kubernetes/client-node'
+import type { Answer } from './asked.ts'
+import type { Cluster } from './cluster.ts'
+
+/** A pod by its name; who may only list pods, such as the injector's service account, finds it so. */
+export async function readPod(
+  { ask, core, refuse }: Cluster,
+  namespace: string,
+  name: string,
+): Promise<Answer<V1Pod>> {
+  const asked = { verb: 'get', resource: 'pods', namespace } as const
+  const pod = await ask({ ...asked, quiet: true }, (options) =>
+    core.readNamespacedPod({ namespace, name }, options),
+  )
+  if (pod.kind !== 'forbidden') return pod
+  const fieldSelector = `metadata.name=${name}`
+  const listed = await ask({ verb: 'list', resource: 'pods', namespace, quiet: true }, (options) =>
+    core.listNamespacedPod({ namespace, fieldSelector }, options),
+  )
+  if (listed.kind !== 'found') {
+    refuse(asked)
+    return { kind: 'forbidden', asked }
+  }
+  const [found] = listed.value.items
+  return found === undefined ? { kind: 'absent' } : { kind: 'found', value: found }
+}

@@ -1,0 +1,105 @@
+/** `check` before an installation: whether the cluster is fit. Also run beside a real API server (test/sandbox/real/cli.test.ts). */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { createLoopbackSandbox, type LoopbackSandbox } from '../sandbox/index.ts'
+import { daemonSet, items } from './check-items.ts'
+import { type Door, openDoor, run, userWith, widest } from './support.ts'
+
+describe('before an installation', () => {
+  let sandbox: LoopbackSandbox
+  let door: Door
+  let kubeconfig = ''
+
+  before(async () => {
+    sandbox = await createLoopbackSandbox()
+    door = await openDoor(sandbox.api)
+    kubeconfig = await door.kubeconfig()
+  })
+  after(async () => {
+    await door?.close()
+    await sandbox?.close()
+  })
+
+  const node = (name: string, labels: Record<string, string>) =>
+    sandbox.kube.create({ apiVersion: 'v1', kind: 'Node', metadata: { name, labels } })
+
+  test('a cluster without a node for it is not fit', async () => {
+    const { code, of } = await items(kubeconfig)
+    assert.equal(code, 1)
+    assert.match(of.kubernetes?.detail ?? '', /\bv1\.\d+\.\d+/)
+    assert.equal(of.nodes?.code, 'no-linux-nodes')
+    assert.equal(of['pod-security']?.code, 'namespace-missing')
+    assert.equal(of.network?.code, 'network-unknown')
+    assert.equal(of['other-tools']?.state, 'ok')
+    assert.equal(of.imds?.code, 'imds-unknown')
+    assert.equal(of.injector, undefined)
+  })
+
+  test('one with nodes, a network plugin and the namespace is: exit code 0', async () => {
+    await node('linux', { 'kubernetes.io/os': 'linux' })
+    await sandbox.kube.create(daemonSet('kube-system', 'aws-node'))
+    await sandbox.kube.create({
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: {
+        name: 'pod2iam-system',
+        labels: { 'pod-security.kubernetes.io/enforce': 'privileged' },
+      },
+    })
+    const { code, of } = await items(kubeconfig)
+    assert.equal(code, 0)
+    assert.deepEqual(
+      ['nodes', 'pod-security', 'network'].map((id) => of[id]?.state),
+      ['ok', 'ok', 'ok'],
+    )
+    assert.match(of.network?.detail ?? '', /AWS VPC CNI/)
+    const text = await run(['--kubeconfig', kubeconfig, 'check'])
+    assert.match(text.stdout, /pod2iam is not installed yet: docs\/install\.md/)
+    assert.match(text.stdout, /(?:5 ok, 1|4 ok, 2) to know of\n/)
+    assert.ok(widest(text.stdout) <= 80, `a line has ${widest(text.stdout)} columns`)
+  })
+
+  test('Windows and Fargate nodes, kube2iam, and a namespace that refuses the guard are named', async () => {
+    await node('windows', { 'kubernetes.io/os': 'windows' })
+    await node('fargate', { 'eks.amazonaws.com/compute-type': 'fargate' })
+    await sandbox.kube.create(daemonSet('kube-system', 'kube2iam'))
+    await sandbox.kube.patch('namespaces', 'pod2iam-system', undefined, {
+      metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'baseline' } },
+    })
+    const { code, of } = await items(kubeconfig)
+    assert.equal(code, 1)
+    assert.deepEqual(
+      ['nodes', 'pod-security', 'other-tools'].map((id) => of[id]?.code),
+      ['nodes-without-injection', 'pod-security', 'other-tool'],
+    )
+    assert.match(of['pod-security']?.remedy ?? '', /^kubectl label --overwrite namespace pod2iam-system/)
+    assert.match(of['other-tools']?.detail ?? '', /^kube-system\/kube2iam runs/)
+  })
+
+  test('dataplanes that go round netfilter: Calico’s eBPF, and Cilium unless it routes by the host', async () => {
+    const env = [{ name: 'FELIX_BPFENABLED', value: 'true' }]
+    await sandbox.kube.create(daemonSet('kube-system', 'calico-node', { env }))
+    assert.equal((await items(kubeconfig)).of.network?.code, 'dataplane-bypass')
+    await sandbox.kube.create(daemonSet('kube-system', 'cilium'))
+    assert.equal((await items(kubeconfig)).of.network?.code, 'dataplane-cilium')
+    await sandbox.kube.create({
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'cilium-config', namespace: 'kube-system' },
+      data: { 'enable-host-legacy-routing': 'true' },
+    })
+    assert.equal((await items(kubeconfig)).of.network?.state, 'ok')
+  })
+
+  test('who may see little is told what was not checked, and that this is no "all well"', async () => {
+    const token = await userWith(sandbox.kube, 'nobody-much', [
+      { nonResourceURLs: ['/version'], verbs: ['get'] },
+    ])
+    const { code, stdout } = await run(['--kubeconfig', await door.kubeconfig({ token }), 'check'])
+    assert.equal(code, 2)
+    assert.match(stdout, /- nodes +not checked: nodes may not be listed/)
+    assert.match(stdout, /whether pod2iam is installed may not be seen/)
+    for (const asked of ['list daemonsets.apps in all namespaces', 'list pods in namespace pod2iam-system'])
+      assert.ok(stdout.includes(`\n  ${asked}\n`), asked)
+  })
+})
