@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { needsPeer } from '../peers/peers.ts'
-import { page, tagged } from './markdown.ts'
+import { tagged } from './markdown.ts'
 import { type Call, ok, type StandIn, startStandIns } from './stand-ins.ts'
 
 const RUNNING_SINCE = '2026-01-01T00:00:00Z'
