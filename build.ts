@@ -75,8 +75,9 @@ const COMMON: BuildOptions = {
  */
 const SPECIAL: Partial<Record<keyof typeof ENTRIES, BuildOptions>> = {
   sidecar: { minify: true, inject: ['sidecar/http/web.ts'] },
-  // The one that runs under whatever Node.js the operator has.
+  // The one that runs under whatever Node.js the operator has, and makes its requests by client-node's clients.
   pod2iam: {
+    plugins: [NO_COMMENTS],
     banner: {
       js: `if (Number(process.versions.node.split('.')[0]) < 24) { console.error('pod2iam: Node.js ' + process.versions.node + ' is too old: it needs 24 or newer'); process.exit(2) }`,
     },

@@ -9,7 +9,7 @@ type Card = { readonly href: string; readonly title: string; readonly tone: Tone
 
 export function summarySection({ snapshot, fault }: View): Html {
   const words = fault === undefined ? [] : [faultText(fault, 'bad')]
-  return html`<div id="summary" data-live>
+  return html`<div id="summary">
     ${words} ${snapshot === undefined && fault === undefined && html`<p>The cluster is being looked at.</p>`}
     ${snapshot && html`<ul class="cards">${cardsOf(snapshot).map(card)}</ul>`}
   </div>`
@@ -62,7 +62,7 @@ function ofAudit({ audit }: Snapshot): State {
 /** What RBAC forbids, and what failed, so that nothing is taken for all there is. */
 export function limitsSection(snapshot: Snapshot | undefined): Html {
   const { refused = [], faults = [] } = snapshot ?? {}
-  return html`<div id="limits" data-live>
+  return html`<div id="limits">
     ${
       refused.length > 0 &&
       html`<section aria-labelledby="limits-title">
