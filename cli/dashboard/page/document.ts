@@ -7,7 +7,7 @@ import type { Snapshot } from '../snapshot.ts'
 import { auditSection } from './audit.ts'
 import { filterForm } from './form.ts'
 import { fitToSend, foreign, type Html, html, plural, raw } from './html.ts'
-import { nodesSection } from './nodes.ts'
+import { type NodeNames, nodeNames, nodesSection } from './nodes.ts'
 import { podsSection } from './pods.ts'
 import { refusalsSection } from './refusals.ts'
 import { SCRIPT } from './script.ts'
@@ -33,12 +33,13 @@ export const CONTENT_SECURITY_POLICY = [
 /** The parts that change, by their ids, in the order of the page. */
 function partsOf(view: View, filter: Filter): Readonly<Record<string, Html>> {
   const left = view.snapshot && filtered(view.snapshot, filter)
+  const names: NodeNames = view.snapshot ? nodeNames(view.snapshot) : new Map()
   return {
     when: whenText(view.snapshot),
     summary: summarySection({ ...view, snapshot: left }),
-    nodes: left ? nodesSection(left, filter) : notYet('nodes', 'Nodes'),
+    nodes: left ? nodesSection(left, filter, names) : notYet('nodes', 'Nodes'),
     refusals: left ? refusalsSection(left) : notYet('refusals', 'Refusals'),
-    pods: left ? podsSection(left, filter) : notYet('pods', 'Pods and their roles'),
+    pods: left ? podsSection(left, filter, names) : notYet('pods', 'Pods and their roles'),
     audit: left ? auditSection(left) : notYet('audit', 'Audit'),
     limits: limitsSection(left),
   }
@@ -94,7 +95,11 @@ export async function updateOf(view: View, filter: Filter): Promise<string> {
       fitToSend((await markup).toString()),
     ]),
   )
-  return JSON.stringify({ sections: Object.fromEntries(sections), words: wordsOf(view, filter) })
+  return JSON.stringify({
+    sections: Object.fromEntries(sections),
+    title: titleOf(view),
+    words: wordsOf(view, filter),
+  })
 }
 
 function titleOf({ snapshot, fault }: View): string {

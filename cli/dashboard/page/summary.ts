@@ -3,7 +3,7 @@ import { askedText } from '../../cluster/asked.ts'
 import type { View } from '../feed.ts'
 import { hasTrouble, isWaiting } from '../filter.ts'
 import type { Fault, Snapshot } from '../snapshot.ts'
-import { badge, foreign, type Html, html, plural, type Tone } from './html.ts'
+import { badge, foreign, type Html, html, type Tone } from './html.ts'
 
 type Card = { readonly href: string; readonly title: string; readonly tone: Tone; readonly text: string }
 
@@ -55,7 +55,7 @@ function ofRefusals({ refusals }: Snapshot): State {
 function ofAudit({ audit }: Snapshot): State {
   if (audit === null) return { tone: 'unknown', text: 'no node audits' }
   return audit.seen.length > 0
-    ? { tone: 'warning', text: `${plural(audit.seen.length, 'workload')} would be refused` }
+    ? { tone: 'warning', text: `${audit.seen.length} would be refused` }
     : { tone: 'good', text: 'nobody would be refused' }
 }
 
