@@ -43,6 +43,7 @@ const words = (markup: string) =>
   markup
     .replace(/<(script|style)>.*?<\/\1>/gs, ' ')
     .replace(/<[^>]*>/g, ' ')
+    .replaceAll('&#39;', "'")
     .replace(/\s+/g, ' ')
 
 describe('dashboard', needsNamespaces(), () => {
@@ -97,7 +98,7 @@ describe('dashboard', needsNamespaces(), () => {
     const pod = await cluster.pod('shop/denied', { annotations })
     await cluster.pods.waitFor(pod, hasPhase('Pending'))
     const text = await shows(/shop\/denied Pod ✖ sts-denied/)
-    assert.match(text, /✖ sts-denied .{0,40}shop-absent|sts-denied (just now|\d+ min ago) .*shop-absent/)
+    assert.match(text, /✖ sts-denied (just now|\d+ min ago) STS does not let .* assume .*shop-absent/)
     assert.match(text, /Remedy: mend the role's trust policy: pod2iam trust/)
     assert.match(text, /pod2iam -n shop explain denied/)
   })
@@ -200,5 +201,38 @@ describe('dashboard', needsNamespaces(), () => {
       cluster.pods.kill(guard, 'firewall', 'SIGCONT')
       await browser.close()
     }
+  })
+})
+
+describe('dashboard in audit mode', needsNamespaces(), () => {
+  let cluster: Cluster
+  let door: Door
+  let program: Started
+
+  before(async () => {
+    cluster = await createCluster({ firewallArgs: ['--mode=audit', '--poll-interval=1s'] })
+    door = await openDoor(cluster.api)
+    await cluster.namespace('legacy', { label: null })
+    await cluster.pods.waitFor(await cluster.pod('legacy/importer'), isReady)
+    program = await start(['--kubeconfig', await door.kubeconfig()])
+  })
+  after(async () => {
+    await program?.end()
+    await door?.close()
+    await cluster?.close()
+  })
+
+  test('the table has who reaches for the metadata service, and what to do', async () => {
+    const request = ['curl', '-s', '-m2', 'http://169.254.169.254/latest/meta-data/']
+    await cluster.exec(cluster.pods.network('legacy/importer'), request)
+    const text = await until('the sighting is shown', async () => {
+      const shown = words((await ask(program.url)).body)
+      return /Pod\/importer/.test(shown) && shown
+    })
+    assert.match(text, /Block ! audit only/)
+    assert.match(text, /Pod\/importer legacy directly \d+ (just now|\d+ min ago) it names no role/)
+    assert.match(text, /1 node in audit mode/)
+    const other = words((await ask(`${program.url}?namespace=shop`)).body)
+    assert.match(other, /No pod has reached for the metadata service/)
   })
 })

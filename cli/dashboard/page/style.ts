@@ -87,6 +87,7 @@ td time { white-space: nowrap; }
   header, main, footer { padding-inline: .75rem; }
   section, form { padding: .85rem; }
   .map { grid-template-columns: 1fr; }
+  tbody .role { min-width: 9rem; }
 }
 @media print { form, .skip { display: none; } }
 `
