@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
+import { expiries } from '../../cli/dashboard/expiries.ts'
 import { until } from '../support/until.ts'
 import { ask, NOW, node, type Page, pod, refusal, SNAPSHOT, servePage } from './dashboard-fixture.ts'
 
@@ -342,6 +343,30 @@ test('nobody looks at the cluster while nobody watches, and a slow look is follo
   await Promise.all([feed.latest(1000), feed.latest(1000)])
   assert.equal(looks, 2, 'who comes while it is looked at waits for the same look')
   feed.close()
+})
+
+test('of many sidecars fifty are asked in one look, the ones never asked first, and what they said is remembered', () => {
+  const many = Array.from({ length: 120 }, (_, index) => ({
+    metadata: { namespace: 'shop', name: `p-${index}` },
+  }))
+  const memory = expiries()
+  const answers = new Set<string>()
+  for (const look of [1, 2, 3]) {
+    const due = memory.due(many, look * 1000)
+    assert.equal(due.size, look < 3 ? 50 : 20)
+    const names = [...due].map(({ metadata }) => metadata?.name ?? '')
+    for (const name of names) assert.ok(!answers.has(name), `${name} is asked again before others were`)
+    for (const name of names) answers.add(name)
+    const asked = names.map((name) => pod('shop', name, { expires: `told in look ${look}` }))
+    const others = many
+      .map(({ metadata: { name } }) => name)
+      .filter((name) => !names.includes(name))
+      .map((name) => memory.recall(pod('shop', name, { expires: null, isAsked: false })))
+    assert.equal(others.filter(({ expires }) => expires !== null).length, answers.size - names.length)
+    memory.remember(asked, others, look * 1000)
+  }
+  assert.equal(memory.due(many, 4000).size, 0)
+  assert.equal(memory.due(many, 61_000).size, 50, 'after a minute they are asked again')
 })
 
 type Update = { readonly sections: Readonly<Record<string, string>>; readonly words: string }

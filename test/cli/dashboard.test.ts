@@ -1,6 +1,10 @@
 /** `dashboard` as an operator runs it, on a cluster with pod2iam installed. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
 import { hasPhase, isReady, needsNamespaces } from '../sandbox/index.ts'
@@ -18,8 +22,12 @@ type Started = {
 }
 
 /** The program, until it is ended; `env` is all that it has of an environment. */
-async function start(args: readonly string[], env: Record<string, string> = {}): Promise<Started> {
-  const child = spawn(process.execPath, [PROGRAM, ...args, 'dashboard', '--interval=1'], {
+async function start(
+  args: readonly string[],
+  more: readonly string[] = [],
+  env: Record<string, string> = {},
+): Promise<Started> {
+  const child = spawn(process.execPath, [PROGRAM, ...args, 'dashboard', '--interval=1', ...more], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { PATH: process.env.PATH, HOME: '/nonexistent', ...env },
   })
@@ -167,6 +175,24 @@ describe('dashboard', needsNamespaces(), () => {
       assert.ok(!(await ask(half.url)).body.includes(token))
     } finally {
       assert.equal(await half.end(), 0)
+    }
+  })
+
+  test('with --open, and only then, the browser is opened, at this address', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'pod2iam-open-'))
+    const opened = join(directory, 'opened')
+    await writeFile(join(directory, 'xdg-open'), `#!/bin/sh\necho "$1" >>${opened}\n`, { mode: 0o755 })
+    const env = { PATH: `${directory}:${process.env.PATH}` }
+    try {
+      const closed = await start(['--kubeconfig', kubeconfig], [], env)
+      await ask(closed.url)
+      await closed.end()
+      const open = await start(['--kubeconfig', kubeconfig], ['--open'], env)
+      const said = await until('xdg-open is run', () => existsSync(opened) && readFileSync(opened, 'utf8'))
+      assert.equal(said, `${open.url}\n`)
+      await open.end()
+    } finally {
+      await rm(directory, { recursive: true })
     }
   })
 
