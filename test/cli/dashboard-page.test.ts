@@ -265,6 +265,29 @@ test('updates come as events, as often as something was seen, with the filter of
   }
 })
 
+test('windows beyond thirty-two are refused, and those that were closed do not count', async () => {
+  const page = await servePage()
+  try {
+    const open = async () => {
+      const updates = await follow(`${page.url}live`)
+      await until(() => updates.all[0])
+      return updates
+    }
+    const windows = []
+    for (let count = 0; count < 32; count++) windows.push(await open())
+    const refused = await ask(`${page.url}live`)
+    assert.deepEqual([refused.status, refused.body], [503, 'Too many windows show this page; close some.\n'])
+    for (const one of windows) await one.end()
+    await until(async () => {
+      const { status, body } = await fetch(`${page.url}live`)
+      await body?.cancel()
+      return status === 200
+    })
+  } finally {
+    await page.close()
+  }
+})
+
 test('a cluster that does not answer is told, with what was seen before; before anything was seen, that alone', async () => {
   const page = await servePage(new Error('connect ECONNREFUSED'))
   try {
