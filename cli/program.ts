@@ -56,6 +56,13 @@ export async function runProgram(argv: readonly string[], name: string): Promise
   }
 }
 
+/** Every option of every command, as it is written: `--namespace`. */
+export function optionsOfCli(): string[] {
+  const program = programOf('pod2iam', () => undefined)
+  const all = [program, ...program.commands].flatMap(({ options }) => options.map(({ long }) => long ?? ''))
+  return [...new Set(all)]
+}
+
 function programOf(name: string, done: (code: ExitCode) => void): Command {
   const program = new Command(name)
     .description(ABOUT)

@@ -2,6 +2,7 @@
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
+import { optionsOfCli } from '../../cli/program.ts'
 import { KEYS } from '../../common/keys.ts'
 import { SPEC as INJECTOR } from '../../injector/settings.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
@@ -22,7 +23,7 @@ const CONSTANTS: Readonly<Record<string, string>> = {
   ...Object.fromEntries(Object.entries(KEYS).map(([name, key]) => [`KEYS.${name}`, key])),
 }
 
-const SOURCES = globSync('{common,injector,node-guard,sidecar}/**/*.ts', { cwd: PROJECT })
+const SOURCES = globSync('{cli,common,injector,node-guard,sidecar}/**/*.ts', { cwd: PROJECT })
   .map(source)
   .join('\n')
 
@@ -43,7 +44,8 @@ export const FLAGS: ReadonlySet<string> = new Set(
   [INJECTOR, BROKER_SETTINGS, GATE_SETTINGS, GUARD_SETTINGS, BOOT_SETTINGS, SIDECAR]
     .flatMap((spec) => Object.keys(spec))
     .concat('json', 'openThisNode', 'version', 'help')
-    .map((name) => `--${kebab(name)}`),
+    .map((name) => `--${kebab(name)}`)
+    .concat(optionsOfCli()),
 )
 
 const VALUES: unknown = parse(source('charts/pod2iam/values.yaml'))
