@@ -109,7 +109,7 @@ LABEL org.opencontainers.image.title="pod2iam node guard" \
       org.opencontainers.image.source="${SOURCE}"
 COPY --from=tools /tools/ /
 COPY LICENSE /pod2iam/
-COPY --from=build /src/dist/firewall.cjs* /src/dist/broker.cjs* /pod2iam/
+COPY --from=build /src/dist/firewall.cjs* /src/dist/broker.cjs* /src/dist/kubeconfig.cjs* /pod2iam/
 # nft wants to be root; NET_ADMIN is all that pods give it. The broker runs from this image under an id of its own, with the
 # command that the chart says.
 USER 0:0

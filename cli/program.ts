@@ -79,13 +79,29 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
     .showHelpAfterError(`${name} --help shows commands and options.`)
     .exitOverride()
 
-  const add = (usage: string, about: string) =>
+  const add: Add = (usage, about) =>
     program.command(usage).description(about).configureHelp({ helpWidth: COLUMNS, showGlobalOptions: true })
-  const show = async (outcome: Outcome, { output, color }: Global) => {
+  const show: Show = async (outcome, { output, color }) => {
     process.stdout.write(printed(outcome, output, pageOf(color)))
     done(outcome.exit)
   }
 
+  addCheck(add, show)
+  addExplain(add, show)
+  addWho(add, show)
+  addStatus(add, show)
+  addAudit(add, show)
+  addTrust(add, show)
+  addDashboard(add)
+  return program
+}
+
+/** Makes a command. */
+type Add = (usage: string, about: string) => Command
+/** Prints what a command found, and ends with its exit code. */
+type Show = (outcome: Outcome, options: Global) => Promise<void>
+
+function addCheck(add: Add, show: Show): void {
   add('check', 'is the cluster fit for pod2iam, and does what is installed work')
     .option('-w, --wait', 'until it is installed and nothing is wrong')
     .option('--timeout <seconds>', 'with --wait: for how long', seconds, 300)
@@ -113,7 +129,9 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
       }).finally(() => progress.stop())
       await show(result, options)
     })
+}
 
+function addExplain(add: Add, show: Show): void {
   add(
     'explain [target]',
     "a pod's way to its credentials, step by step; the first that fails, and its remedy",
@@ -130,7 +148,9 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
       const { explain } = await import('./explain/command.ts')
       await show(await explain(target, options), options)
     })
+}
 
+function addWho(add: Add, show: Show): void {
   add('who [pod]', 'which pod has which role: its source, session name, and when it expires')
     .option('--role <glob>', 'of these roles alone, by ARN or name')
     .option('--expiry', 'ask every sidecar when its credentials expire, also where they are many')
@@ -142,7 +162,9 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
       ])
       await show(await who(openCluster(options), pod, options), options)
     })
+}
 
+function addStatus(add: Add, show: Show): void {
   add('status', 'every node: its block, its broker, warnings, and which releases run')
     .option('-w, --watch', 'look again and again, and show what has changed')
     .option('--interval <seconds>', 'with --watch: seconds between two looks', seconds, 5)
@@ -165,7 +187,9 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
         show: (outcome) => void show(outcome, options),
       })
     })
+}
 
+function addAudit(add: Add, show: Show): void {
   add('audit', 'who reaches for the metadata service, and would be refused; needs guard.mode=audit')
     .option('--suggest', 'the labels and role lists that the annotations of today need; in every mode')
     .option('--role-key <key>', "annotation that names the role; by default the injector's")
@@ -178,7 +202,9 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
       ])
       await show(await audit(openCluster(options), options), options)
     })
+}
 
+function addTrust(add: Add, show: Show): void {
   add('trust', 'what IAM needs for the roles in use: trust policies, and the policy of the node role')
     .option('--node-role <arn>', 'role in the instance profile of the nodes, which calls STS')
     .addOption(new Option('--form <form>', 'print all policies').choices(FORMS))
@@ -194,12 +220,9 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
       ])
       await show(await trust(openCluster(options), options), options)
     })
-
-  addDashboard(add)
-  return program
 }
 
-function addDashboard(add: (usage: string, about: string) => Command): void {
+function addDashboard(add: Add): void {
   add('dashboard', 'a status page in the browser, on this machine alone, until it is interrupted')
     .option('--port <port>', 'port of 127.0.0.1; by default a free one', port, 0)
     .option('--interval <seconds>', 'seconds between two looks at the cluster', seconds, 5)

@@ -41,3 +41,15 @@ export function pause(clock: Clock, milliseconds: number, signal?: AbortSignal):
   signal?.addEventListener('abort', done)
   return promise
 }
+
+/** The result of `work`, or a rejection with `late()` after so long; the work itself goes on. */
+export async function inTime<T>(
+  clock: Clock,
+  work: Promise<T>,
+  milliseconds: number,
+  late: () => Error,
+): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const cancel = clock.after(milliseconds, () => reject(late()))
+  return Promise.race([work, promise]).finally(cancel)
+}

@@ -4,12 +4,12 @@
  * `@kubernetes/client-node` (2.0.1) gives the types, and its `KubeConfig` the credentials (`kubeconfig.ts`). Its generated
  * client reads every answer whole, into classes, and opens a TLS connection for every request (decision 0050).
  */
-import type { Agent, IncomingMessage } from 'node:http'
-import { Agent as TlsAgent } from 'node:https'
+import type { IncomingMessage } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import type { Clock } from '../clock.ts'
 import { httpRequest, open } from '../http-request.ts'
-import type { KubeAccess, KubeCredentials } from './access.ts'
+import type { KubeAccess } from './access.ts'
+import { Connection } from './connection.ts'
 import { jsonLines, MAX_OBJECT } from './json-lines.ts'
 import { objectCutter } from './object-cutter.ts'
 
@@ -20,7 +20,7 @@ export type Reading = {
   /** Asks for the objects' metadata alone (`PartialObjectMetadata`); a server that has no such form sends whole objects. */
   readonly metadataOnly?: boolean
   /**
-   * Told of each object of a list as it arrives, or of {@link oversize}; the answer's own items are then empty. A client
+   * Called with each object of a list as it arrives, or with {@link oversize}; the answer's own items are then empty. A client
    * that is not {@link KubeOptions.piecemeal} gives the items as ever.
    */
   readonly each?: (object: unknown) => void
@@ -76,119 +76,90 @@ const METADATA = {
 const MAX_PAGE = 8 * 1024 * 1024
 /** Read at once, in bytes: about a millisecond's work. */
 const BYTES_A_TURN = 64 * 1024
-/** Token and CA files are read again this often: the kubelet swaps them in place. */
-const REREAD_MS = 30_000
 
-/** A client for `access`. Connections are kept alive and shared; a changed CA or client certificate opens new ones. */
-export function kubeClient(
-  access: KubeAccess,
-  clock: Clock,
-  { userAgent = 'pod2iam', timeoutMs = 10_000, piecemeal = false }: KubeOptions = {},
-): Kube {
-  let credentials: KubeCredentials | undefined
-  let readAt = Number.NEGATIVE_INFINITY
-  let isRefused = false
-  let agent: Agent | undefined
+/** A client for `access`. */
+export function kubeClient(access: KubeAccess, clock: Clock, options: KubeOptions = {}): Kube {
+  const client = new Client(access, clock, options)
+  return {
+    get: (path, query, reading) => client.get(path, query, reading),
+    send: (method, path, body) => client.exchange(method, client.address(path), body),
+    stream: (path, query, signal, reading) => client.stream(path, query, signal, reading),
+    close: () => client.connection.close(),
+  }
+}
 
-  let rereading: Promise<KubeCredentials> | undefined
-  /** One at a time: a second agent would end the connections of the first. */
-  const reread = () => {
-    rereading ??= readAnew().finally(() => {
-      rereading = undefined
-    })
-    return rereading
+class Client {
+  readonly connection: Connection
+  readonly #server: URL
+  readonly #clock: Clock
+  readonly #options: Required<KubeOptions>
+
+  constructor(access: KubeAccess, clock: Clock, options: KubeOptions) {
+    this.#options = { userAgent: 'pod2iam', timeoutMs: 10_000, piecemeal: false, ...options }
+    this.connection = new Connection(access, clock, this.#options.timeoutMs)
+    this.#server = access.server
+    this.#clock = clock
   }
-  const readAnew = async () => {
-    const fresh = await readInTime()
-    readAt = clock.now()
-    isRefused = false
-    if (!agent || !sameTls(credentials, fresh)) {
-      const made = await (access.agent ?? tlsAgent)(fresh)
-      agent?.destroy()
-      agent = made
-    }
-    credentials = fresh
-    return fresh
-  }
-  /** A credential plugin may take longer than a request may; the next request finds what it has given. */
-  const readInTime = async () => {
-    const { promise, reject } = Promise.withResolvers<never>()
-    const cancel = clock.after(timeoutMs, () => reject(new Error(`no credentials within ${timeoutMs} ms`)))
-    try {
-      return await Promise.race([access.read(isRefused), promise])
-    } finally {
-      cancel()
-    }
-  }
-  const tlsAgent = async ({ ca, cert, key }: KubeCredentials): Promise<Agent> => {
-    const { serverName, isInsecure } = access
-    return new TlsAgent({
-      keepAlive: true,
-      maxSockets: 16,
-      ...{ ca, cert, key },
-      ...(serverName ? { servername: serverName } : {}),
-      ...(isInsecure ? { rejectUnauthorized: false } : {}),
-    })
-  }
-  const isOld = () => clock.now() - readAt >= (access.rereadMs ?? REREAD_MS)
-  const prepare = async (accept = ANY) => {
-    const current = credentials === undefined || isOld() ? await reread() : credentials
-    const headers: Record<string, string> = { accept, 'user-agent': userAgent, ...current.headers }
-    if (current.token) headers.authorization = `Bearer ${current.token}`
-    return agent ? { agent, headers } : { headers }
-  }
-  /** After a 401 the credentials are read before the next request. */
-  const noticeStatus = (status: number) => {
-    if (status !== 401) return
-    isRefused = true
-    readAt = Number.NEGATIVE_INFINITY
-  }
-  const address = (path: string, query: Query = {}) => {
-    const url = new URL(path, access.server)
+
+  address(path: string, query: Query = {}): URL {
+    const url = new URL(path, this.#server)
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
     return url
   }
-  const exchange = async (method: string, url: URL, body?: unknown, accept?: string) => {
-    const { headers, ...rest } = await prepare(accept)
+
+  get(path: string, query?: Query, { metadataOnly, each, whole = false }: Reading = {}): Promise<unknown> {
+    const accept = metadataOnly ? `${METADATA.list}, ${ANY}` : ANY
+    const url = this.address(path, query)
+    if ((this.#options.piecemeal || whole) && each !== undefined) return this.#readPage(url, accept, each)
+    return this.exchange('GET', url, undefined, accept)
+  }
+
+  async exchange(method: string, url: URL, body?: unknown, accept?: string): Promise<unknown> {
+    const { headers, ...rest } = await this.#requestOptions(accept)
     if (body !== undefined)
       headers['content-type'] = method === 'PATCH' ? patchType(body) : 'application/json'
     const reply = await httpRequest(url, {
       ...rest,
       headers,
       method,
-      timeoutMs,
+      timeoutMs: this.#options.timeoutMs,
       maxBytes: Number(url.searchParams.get('limit') ?? 1) > 1 ? MAX_PAGE : MAX_OBJECT,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
-    noticeStatus(reply.status)
+    this.connection.noticeStatus(reply.status)
     if (reply.status < 200 || reply.status > 299) throw kubeError(reply.status, reply.body)
     return JSON.parse(reply.body) as unknown
   }
 
-  /** As {@link exchange}, a page that is never held as a whole: `each` is told of its objects. */
-  const readPage = async (url: URL, accept: string, each: (object: unknown) => void) => {
+  /** As {@link exchange}, a page that is never held as a whole: `each` gets its objects. */
+  async #readPage(url: URL, accept: string, each: (object: unknown) => void): Promise<unknown> {
+    const { timeoutMs } = this.#options
     const signal = AbortSignal.timeout(timeoutMs)
     try {
-      const response = await open(url, { ...(await prepare(accept)), signal })
-      const status = response.statusCode ?? 0
-      noticeStatus(status)
-      if (status !== 200) throw kubeError(status, await start(response))
+      const response = await open(url, { ...(await this.#requestOptions(accept)), signal })
+      await this.#refuse(response)
       const cutter = objectCutter('list')
-      const othersTurn = turnTaker()
-      for await (const chunk of response) {
-        for (const object of cutter.cut(chunk)) each(object)
-        await othersTurn(chunk)
-      }
+      for await (const object of objectsOf(response, cutter)) each(object)
       return cutter.envelope()
     } catch (error) {
       throw signal.aborted ? new Error(`no answer within ${timeoutMs} ms`, { cause: error }) : error
     }
   }
 
+  async *stream(path: string, query: Query, signal: AbortSignal, { metadataOnly }: Reading = {}) {
+    const options = await this.#requestOptions(metadataOnly ? `${METADATA.watch}, ${ANY}` : ANY)
+    const response = await this.#answered(this.address(path, query), options, signal)
+    await this.#refuse(response)
+    // A peer that vanished without a word is noticed after about 25 s (15 s idle, ten probes a second apart).
+    response.socket.setKeepAlive(true, 15_000)
+    yield* this.#options.piecemeal ? objectsOf(response, objectCutter('stream')) : jsonLines(response)
+  }
+
   /** The headers of a watch's answer come at once; a server that accepts and says nothing is given up. */
-  const answered = async (url: URL, options: object, signal: AbortSignal) => {
+  async #answered(url: URL, options: object, signal: AbortSignal): Promise<IncomingMessage> {
+    const { timeoutMs } = this.#options
     const silent = new AbortController()
-    const cancel = clock.after(timeoutMs, () => silent.abort())
+    const cancel = this.#clock.after(timeoutMs, () => silent.abort())
     try {
       return await open(url, { ...options, signal: AbortSignal.any([signal, silent.signal]) })
     } catch (error) {
@@ -198,55 +169,35 @@ export function kubeClient(
     }
   }
 
-  async function* stream(path: string, query: Query, signal: AbortSignal, reading: Reading = {}) {
-    const options = await prepare(reading.metadataOnly ? `${METADATA.watch}, ${ANY}` : ANY)
-    const response = await answered(address(path, query), options, signal)
-    const status = response.statusCode ?? 0
-    noticeStatus(status)
-    if (status !== 200) throw kubeError(status, await start(response))
-    // A peer that vanished without a word is noticed after about 25 s (15 s idle, ten probes a second apart).
-    response.socket.setKeepAlive(true, 15_000)
-    if (!piecemeal) return yield* jsonLines(response)
-    const cutter = objectCutter('stream')
-    const othersTurn = turnTaker()
-    for await (const chunk of response) {
-      for (const object of cutter.cut(chunk)) yield object
-      await othersTurn(chunk)
-    }
+  #requestOptions(accept = ANY) {
+    return this.connection.options({ accept, 'user-agent': this.#options.userAgent })
   }
 
-  return {
-    get(path, query, { metadataOnly, each, whole = false } = {}) {
-      const accept = metadataOnly ? `${METADATA.list}, ${ANY}` : ANY
-      if ((piecemeal || whole) && each !== undefined) return readPage(address(path, query), accept, each)
-      return exchange('GET', address(path, query), undefined, accept)
-    },
-    send: (method, path, body) => exchange(method, address(path), body),
-    stream,
-    close: () => agent?.destroy(),
+  /** @throws {KubeError} for any status but 200 */
+  async #refuse(response: IncomingMessage): Promise<void> {
+    const status = response.statusCode ?? 0
+    this.connection.noticeStatus(status)
+    if (status !== 200) throw kubeError(status, await start(response))
   }
 }
 
 /**
- * Lets the event loop turn after every so many bytes: Node reads a socket that always has more up to 32 times before it looks
- * at another one, which is some 20 ms of parsing.
+ * The objects that end in each chunk. Lets the event loop turn after every so many bytes: Node reads a socket that always has
+ * more up to 32 times before it looks at another one, which is some 20 ms of parsing.
  */
-function turnTaker(): (chunk: Buffer) => Promise<void> | undefined {
+async function* objectsOf(response: IncomingMessage, cutter: ReturnType<typeof objectCutter>) {
   let size = 0
-  return (chunk) => {
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    yield* cutter.cut(chunk)
     size += chunk.length
-    if (size < BYTES_A_TURN) return undefined
+    if (size < BYTES_A_TURN) continue
     size = 0
-    return setImmediate()
+    await setImmediate()
   }
 }
 
 function patchType(body: unknown): string {
   return Array.isArray(body) ? 'application/json-patch+json' : 'application/merge-patch+json'
-}
-
-function sameTls(a: KubeCredentials | undefined, b: KubeCredentials): boolean {
-  return a?.ca === b.ca && a?.cert === b.cert && a?.key === b.key
 }
 
 /** The start of a refusal's body. */

@@ -8,7 +8,8 @@ import type { RequestOptions } from 'node:https'
 import { dirname } from 'node:path'
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import type { User } from '@kubernetes/client-node/dist/config_types.js'
-import { type Clock, systemClock } from '../clock.ts'
+import { type Clock, inTime, systemClock } from '../clock.ts'
+import { singleFlight } from '../single-flight.ts'
 import { type KubeAccess, KubeAccessError, type KubeCredentials, NOT_IN_A_POD, wrong } from './access.ts'
 import { type PluginRuns, pluginRuns } from './credential-plugin.ts'
 import { kubeconfigDocument } from './kubeconfig-document.ts'
@@ -124,7 +125,8 @@ function accessBy(way: Loaded): KubeAccess {
     ...(tlsServerName ? { serverName: tlsServerName } : {}),
     ...(skipTLSVerify ? { isInsecure: true } : {}),
     ...(expires(user) ? { rereadMs: EXPIRING_REREAD_MS } : {}),
-    read: oneAtATime(reader(way, user)),
+    // One reading at a time: a plugin is not started for every request.
+    read: singleFlight(reader(way, user)),
     ...(isPlain ? {} : { agent: (credentials) => agentFor(config, credentials) }),
   }
 }
@@ -150,7 +152,11 @@ function reader({ config, name, plugin, timeoutMs, clock }: Loaded, user: User) 
       startedAt = clock.now()
     }
     try {
-      return await inTime(credentialsBy(kept, user), timeoutMs)
+      // An OIDC issuer, unlike a plugin, cannot be ended. Not the clock of tests: what is waited for takes real time.
+      return await inTime(systemClock, credentialsBy(kept, user), timeoutMs, () => {
+        const message = `it gave no credential within ${timeoutMs / 1000} s`
+        return Object.assign(new Error(message), { code: TIMED_OUT })
+      })
     } catch (error) {
       // `ExecAuth` keeps also what it could not use.
       kept = undefined
@@ -204,31 +210,6 @@ function problemOf(error: unknown, user: User, plugin: PluginRuns): string {
     return `its auth provider ${JSON.stringify(name)} has no valid token${about}; log in again${remedy}`
   }
   return message
-}
-
-/** One reading at a time, whose result all get who ask meanwhile: a plugin is not started for every request. */
-function oneAtATime(read: (isRefused?: boolean) => Promise<KubeCredentials>): KubeAccess['read'] {
-  let underWay: Promise<KubeCredentials> | undefined
-  return (isRefused) => {
-    underWay ??= read(isRefused).finally(() => {
-      underWay = undefined
-    })
-    return underWay
-  }
-}
-
-/** Rejects after so long: an OIDC issuer, unlike a plugin, cannot be ended. */
-async function inTime<T>(work: Promise<T>, milliseconds: number): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => {
-    const message = `it gave no credential within ${milliseconds / 1000} s`
-    reject(Object.assign(new Error(message), { code: TIMED_OUT }))
-  }, milliseconds)
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 /**

@@ -114,6 +114,7 @@ export function createBroker(
       pods: pods.size,
       sessions: sessions.size,
       soonestExpiry: sessions.soonestExpiry,
+      overdue: sessions.overdue,
       waitingForSts: queue.waiting,
       watchAges: watches.ages,
       leftOut: watches.leftOut,

@@ -4,7 +4,6 @@ import { systemClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import { inClusterAccess } from '../../common/kube/access.ts'
 import { kubeClient } from '../../common/kube/client.ts'
-import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
 import { onTerminate } from '../../common/lifecycle.ts'
 import { pinoLogger } from '../../common/pino-log.ts'
 import { settingsOrExit } from '../../common/settings.ts'
@@ -23,7 +22,9 @@ async function main(): Promise<void> {
 
   const access = await (async () => {
     try {
-      return settings.kubeconfig ? await kubeconfigAccess(settings.kubeconfig) : inClusterAccess(process.env)
+      if (!settings.kubeconfig) return inClusterAccess(process.env)
+      const { kubeconfigAccess } = await import('../../common/kube/kubeconfig.ts')
+      return await kubeconfigAccess(settings.kubeconfig)
     } catch (error) {
       return leave([`${messageOf(error)}.`])
     }

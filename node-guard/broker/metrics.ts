@@ -3,6 +3,18 @@ import { showBuild } from '../../common/build-gauge.ts'
 import { countLostLines } from '../../common/log-counter.ts'
 import { PROBLEMS } from '../../common/protocol.ts'
 import { VERSION } from '../../common/version.ts'
+import type { StsFailure } from './aws/classify.ts'
+
+/** Outcomes of calls of STS. */
+const OUTCOMES: Readonly<Record<'success' | StsFailure, true>> = {
+  success: true,
+  denied: true,
+  invalid: true,
+  chaining: true,
+  throttled: true,
+  'node-credentials': true,
+  unavailable: true,
+}
 
 /** Read when Prometheus asks. */
 export type Observed = {
@@ -10,12 +22,19 @@ export type Observed = {
   readonly sessions: () => number
   /** Milliseconds since the epoch. */
   readonly soonestExpiry: () => number | undefined
+  readonly overdue: () => number
   readonly waitingForSts: () => number
   /** Seconds since the API server last said something, by watch. */
   readonly watchAges: () => Readonly<Record<string, number>>
   /** Objects too large to be read, by watch. */
   readonly leftOut: () => Readonly<Record<string, number>>
   readonly listeners: () => number
+}
+
+/** What holds this broker to some roles, from its settings. */
+export type RoleRestrictions = {
+  readonly namespaceRestrictions: boolean
+  readonly permittedRoles: readonly string[]
 }
 
 export type BrokerMetrics = ReturnType<typeof brokerMetrics>
@@ -47,10 +66,23 @@ export function brokerMetrics() {
   )
   showBuild(registry, 'broker')
   countLostLines(registry, 'pod2iam_broker_log_lines_lost_total')
-  // So that a rate over a refusal that has not happened yet is 0, not absent.
+  // So that a rate over what has not happened yet is 0, not absent, and the first time counts.
   for (const code of Object.keys(PROBLEMS)) requests.inc({ path: 'credentials', code }, 0)
+  for (const outcome of Object.keys(OUTCOMES)) stsCalls.inc({ outcome }, 0)
   const observe = (observed: Observed) => showObserved(registry, observed)
-  return { registry, requests, requestSeconds, stsCalls, cache, events, observe }
+  const restricts = (restrictions: RoleRestrictions) => showRestrictions(registry, restrictions)
+  return { registry, requests, requestSeconds, stsCalls, cache, events, restricts, observe }
+}
+
+function showRestrictions(registry: Registry, { namespaceRestrictions, permittedRoles }: RoleRestrictions) {
+  const gauge = new Gauge({
+    name: 'pod2iam_broker_role_restrictions',
+    help: 'Whether something holds pods to some roles, by what: namespace, permitted-roles.',
+    labelNames: ['by'],
+    registers: [registry],
+  })
+  gauge.set({ by: 'namespace' }, namespaceRestrictions ? 1 : 0)
+  gauge.set({ by: 'permitted-roles' }, permittedRoles.length > 0 ? 1 : 0)
 }
 
 function showObserved(registry: Registry, observed: Observed): void {
@@ -66,6 +98,11 @@ function showObserved(registry: Registry, observed: Observed): void {
     })
   gauge('pods', 'Pods of this node.', observed.pods)
   gauge('sessions', 'Sessions held.', observed.sessions)
+  gauge(
+    'sessions_overdue',
+    'Sessions in use with less than a third of their life left, which should have been renewed at half.',
+    observed.overdue,
+  )
   gauge('listeners', 'Addresses listened on.', observed.listeners)
   gauge('sts_waiting', 'Calls waiting for their turn at STS.', observed.waitingForSts)
   gauge(

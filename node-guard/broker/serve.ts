@@ -34,6 +34,7 @@ export function startBroker(
   }
   const app = brokerApp(broker.handlers, log, onAnswer, newsSeconds(settings.metadataAllow))
   const listeners = listenAll(settings.listen, settings.port, () => brokerServer(app), { clock, log })
+  metrics.restricts(settings)
   metrics.observe({ ...broker.observed, listeners: () => listeners.bound().length })
 
   const readiness = (): Readiness => {

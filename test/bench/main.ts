@@ -4,9 +4,13 @@
  * (firewall). With `--only`, a regular expression, those parts alone are measured whose name it matches (firewall, by
  * name; broker: usual, large; sidecar: usual, cpu, starved, start on a busy node, kube2iam; injector: `reviews`, `worst reviews`, `attack`, `rollouts`, and a watch by its name). A missed target
  * does not fail the run: it is a measurement, not a test.
+ *
+ * `npm run bench -- --plot [DIRECTORY]`, without a component, measures nothing: it draws the plots at the head of
+ * docs/benchmarks.md from the tables of that page, into docs/plots.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { benchBroker } from './broker/bench.ts'
 import { benchFirewall } from './firewall/bench.ts'
@@ -15,12 +19,19 @@ import { benchInjector } from './injector/bench.ts'
 import { machine } from './machine.ts'
 import { type Bench, tableOf } from './report.ts'
 import { benchSidecar } from './sidecar/bench.ts'
+import { summaryPlots } from './summary-plots.ts'
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   broker: benchBroker,
   firewall: benchFirewall,
   sidecar: benchSidecar,
   injector: benchInjector,
+}
+
+const [first, directory, ...others] = process.argv.slice(2)
+if (first === '--plot' && others.length === 0) {
+  writePlots(directory ?? fileURLToPath(new URL('../../docs/plots/', import.meta.url)), summaryPlots())
+  process.exit(0)
 }
 
 const { values, positionals } = parseArgs({
@@ -31,7 +42,7 @@ const [word = ''] = positionals
 const bench = Object.hasOwn(BENCHES, word) ? BENCHES[word] : undefined
 if (bench === undefined || positionals.length !== 1) {
   console.error(
-    `Usage: npm run bench COMPONENT [-- --json FILE --plot DIRECTORY --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}`,
+    `Usage: npm run bench COMPONENT [-- --json FILE --plot DIRECTORY --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; or npm run bench -- --plot [DIRECTORY] for the plots of docs/benchmarks.md`,
   )
   process.exit(2)
 }
@@ -43,8 +54,10 @@ const figures = await bench(
 )
 const report = { component: word, date: started.toISOString().slice(0, 10), machine: machine(), figures }
 console.log(`\n${Object.values(report.machine).join(', ')}; ${report.date}\n\n${tableOf(figures)}`)
-if (values.plot !== undefined) {
-  mkdirSync(values.plot, { recursive: true })
-  for (const [name, text] of Object.entries(sizePlots(figures))) writeFileSync(join(values.plot, name), text)
-}
+if (values.plot !== undefined) writePlots(values.plot, sizePlots(figures))
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`)
+
+function writePlots(directory: string, plots: Readonly<Record<string, string>>): void {
+  mkdirSync(directory, { recursive: true })
+  for (const [name, text] of Object.entries(plots)) writeFileSync(join(directory, name), text)
+}

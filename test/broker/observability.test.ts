@@ -18,6 +18,28 @@ before(async () => {
 })
 after(() => world.stop())
 
+test('before the first call of STS every outcome is counted as 0, so that a rate sees the first', async () => {
+  const outcomes = (await world.metrics()).match(/^pod2iam_broker_sts_calls_total\{.*/gm) ?? []
+  assert.equal(outcomes.length, 7)
+  for (const line of outcomes) assert.match(line, / 0$/)
+})
+
+test('the metrics say what holds pods to some roles', async () => {
+  const restrictions = async () => {
+    const text = await world.metrics()
+    return Object.fromEntries(
+      [...text.matchAll(/^pod2iam_broker_role_restrictions\{by="(.+)"\} (.)$/gm)].map(([, by, is]) => [
+        by,
+        is,
+      ]),
+    )
+  }
+  assert.deepEqual(await restrictions(), { namespace: '1', 'permitted-roles': '0' })
+  await world.broker('--namespace-restrictions=false', '--permitted-roles=arn:aws:iam::111111111111:role/*')
+  assert.deepEqual(await restrictions(), { namespace: '0', 'permitted-roles': '1' })
+  await world.broker()
+})
+
 test('every issuance has its audit line: who, which role, session, until when and why; no key and no external id', async () => {
   const issued: { uid: string; role: string; body: Record<string, string> }[] = []
   for (const role of ['app', 'guarded', 'app']) {

@@ -380,6 +380,35 @@ test('the soonest expiry is that of the oldest session', async () => {
   assert.equal(store.soonestExpiry(), clock.now() + 900_000)
 })
 
+test('a session is overdue while it is asked for and less than a third of its life is left', async () => {
+  const { store, clock, state } = world()
+  await store.get(grant('a'))
+  await store.get(grant('of-a-pod-that-has-ended'))
+  store.dropPod('of-a-pod-that-has-ended')
+  // The broker renews by itself what is asked for, and cannot.
+  state.fail = throttled
+  await clock.advance(39 * MINUTE)
+  assert.equal(store.overdue(), 0)
+  await clock.advance(2 * MINUTE)
+  assert.equal(store.overdue(), 1)
+  // Lapsed, and its sidecar goes on asking.
+  await clock.advance(20 * MINUTE)
+  await assert.rejects(store.get(grant('a')))
+  assert.equal(store.overdue(), 1)
+  state.fail = undefined
+  await clock.advance(2 * MINUTE)
+  await store.get(grant('a'))
+  assert.equal(store.overdue(), 0)
+})
+
+test('a session that nobody asks for runs out without being overdue', async () => {
+  const { store, clock } = world()
+  store.warm(grant('a'))
+  await clock.advance(50 * MINUTE)
+  assert.equal(store.size(), 1)
+  assert.equal(store.overdue(), 0)
+})
+
 test('a day of 110 pods: two to three calls per pod and hour, no expired answer', async () => {
   const { store, calls, clock } = world()
   const pods = Array.from({ length: 110 }, (_, index) =>

@@ -12,9 +12,10 @@ const OLDEST = { webhooks: '1.28', policies: '1.29' } as const
 const BUDGET = { matchConditions: 2_500_000, policy: 10_000_000 } as const
 const POLICY = 'ValidatingAdmissionPolicy'
 
-const shipped: readonly Rendered[] = globSync(`${CHART}/files/**/*.yaml`).flatMap((file) =>
-  parseAllDocuments(readFileSync(file, 'utf8')).map((document) => document.toJS()),
-)
+/** Prometheus's rules are no object of Kubernetes. */
+const shipped: readonly Rendered[] = globSync(`${CHART}/files/**/*.yaml`)
+  .filter((file) => !file.includes('/prometheus/'))
+  .flatMap((file) => parseAllDocuments(readFileSync(file, 'utf8')).map((document) => document.toJS()))
 
 const hasWebhooks = ({ kind }: Rendered) => kind.endsWith('WebhookConfiguration')
 const hasCel = (object: Rendered) => object.kind === POLICY || hasWebhooks(object)

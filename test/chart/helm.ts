@@ -40,10 +40,13 @@ const CAPABILITIES: Readonly<Record<string, readonly string[]>> = {
 }
 const KUBERNETES = ['--kube-version=1.34.0']
 
-/** Names of the value sets: files in sets/, and what the chart brings for kube2iam's users. */
+/** Values files that the chart brings, for kube2iam's users and for large clusters. */
+const BROUGHT: readonly string[] = ['ha', 'kube2iam']
+
+/** Names of the value sets: files in sets/, and what the chart brings. */
 export const SETS: readonly string[] = [
   ...readdirSync(SETS_DIRECTORY).map((file) => file.replace(/\.yaml$/, '')),
-  'kube2iam',
+  ...BROUGHT,
 ].sort()
 
 /** Runs helm; throws what it prints when it fails. */
@@ -64,7 +67,7 @@ export function helmOf(name: Helm, ...args: readonly string[]): string {
 
 /** The flags with which a set is rendered, linted or installed. */
 export function flagsOf(set: string): string[] {
-  const file = set === 'kube2iam' ? `${CHART}/values-kube2iam.yaml` : `${SETS_DIRECTORY}${set}.yaml`
+  const file = BROUGHT.includes(set) ? `${CHART}/values-${set}.yaml` : `${SETS_DIRECTORY}${set}.yaml`
   return ['--values', file, ...(CAPABILITIES[set] ?? KUBERNETES)]
 }
 

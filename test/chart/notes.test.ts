@@ -70,6 +70,12 @@ describe('the notes', needsHelm, () => {
     ['policy.namespaceRestrictions=false', /can take every role/],
     ['broker.requireFirewall=false', /not proven/],
     ['broker.sessionDuration=7200', /STS refuses more than 3600/],
+    [
+      'guard.pools[0].name=gpu,guard.pools[0].nodes.label=pool,guard.pools[0].nodes.values={gpu},guard.pools[0].guard.nodeSelector.arch=arm',
+      /the pool gpu of guard\.pools has a nodeSelector.*get no guard at all/,
+    ],
+    ['guard.updateStrategy.type=OnDelete', /reaches a node only when you delete its pod/],
+    ['metrics.prometheusRule.enabled=true', /without both monitors.*some alerts fire for ever/],
   ] as const)
     test(`warn of ${value}`, () => {
       assert.match(notes(value), new RegExp(`\\nWARNING: .*${warning.source}`))

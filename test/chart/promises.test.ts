@@ -25,6 +25,7 @@ type Port = { readonly containerPort: number; readonly hostPort?: number }
 type Container = {
   readonly name: string
   readonly image: string
+  readonly args?: readonly string[]
   readonly ports?: readonly Port[]
   readonly volumeMounts?: readonly { readonly mountPath: string }[]
   readonly securityContext: {
@@ -41,7 +42,7 @@ type PodSpec = {
 }
 
 const CLUSTER_WIDE =
-  /^(Namespace|ClusterRole(Binding)?|(Mutating|Validating)WebhookConfiguration|ValidatingAdmissionPolicy(Binding)?|CiliumClusterwideNetworkPolicy)$/
+  /^(Namespace|ClusterRole(Binding)?|(Mutating|Validating)WebhookConfiguration|ValidatingAdmissionPolicy(Binding)?|CiliumClusterwideNetworkPolicy|SecurityContextConstraints)$/
 const NAME = 'kubernetes.io/metadata.name'
 const INJECTION = 'pod2iam.dev/injection'
 
@@ -160,13 +161,13 @@ describe('with any values, the chart', needsHelm, () => {
   })
 
   test('gives capabilities to the firewall only, and a token to the broker only', () => {
-    for (const { set, objects } of rendered)
+    for (const { objects } of rendered)
       for (const container of podSpecs(objects).flatMap(containersOf)) {
-        const { name, securityContext, volumeMounts = [] } = container
+        const { name, args = [], securityContext, volumeMounts = [] } = container
         assert.deepEqual(securityContext.capabilities.drop, ['ALL'], name)
         assert.equal(securityContext.allowPrivilegeEscalation, false)
         assert.equal(securityContext.readOnlyRootFilesystem, true)
-        const raw = set === 'everything' || set === 'remove'
+        const raw = args.some((flag) => /^--(backend=iptables|mode=remove)$/.test(flag))
         const expected = raw ? ['NET_ADMIN', 'NET_RAW'] : ['NET_ADMIN']
         assert.deepEqual(securityContext.capabilities.add, name === 'firewall' ? expected : undefined, name)
         assert.equal(securityContext.runAsUser === 0, name === 'firewall')
@@ -193,7 +194,9 @@ describe('with any values, the chart', needsHelm, () => {
     assert.ok(rules.length > 0)
     for (const { verbs, resources, resourceNames } of rules) {
       assert.ok(![...verbs, ...resources].some((word) => word.includes('*')))
-      const isNamed = resources.some((name) => /secrets|webhookconfigurations/.test(name))
+      const isNamed = resources.some((name) =>
+        /secrets|webhookconfigurations|securitycontextconstraints/.test(name),
+      )
       assert.equal(resourceNames?.length, isNamed ? 1 : undefined, String(resources))
     }
   })

@@ -30,7 +30,7 @@ import {
 } from './helm.ts'
 
 /** Kinds of other people's, for which no definition is there. */
-const FOREIGN = /^(cilium\.io|monitoring\.coreos\.com|cert-manager\.io)\//
+const FOREIGN = /^(cilium\.io|monitoring\.coreos\.com|cert-manager\.io|security\.openshift\.io)\//
 const VALUES = `${SETS_DIRECTORY}sandbox.yaml`
 /** As these values say. */
 const TESTS = 'helm-tests'

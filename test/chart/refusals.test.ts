@@ -16,6 +16,13 @@ function refusal(...values: readonly string[]): string {
   return 'nothing was refused'
 }
 
+/** A pool of nodes, by one label. */
+const pool = (index: number, name: string, value: string) => [
+  `guard.pools[${index}].name=${name}`,
+  `guard.pools[${index}].nodes.label=pool`,
+  `guard.pools[${index}].nodes.values={${value}}`,
+]
+
 const SCHEMA: readonly [string, RegExp][] = [
   ['gaurd.mode=audit', /additional properties 'gaurd' not allowed/],
   ['guard.modus=audit', /'\/guard'.*'modus' not allowed/],
@@ -72,6 +79,31 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['injector.tls.existingSecret=my_secret', /'\/injector\/tls\/existingSecret'/],
   ['guard.priorityClassName=System', /'\/guard\/priorityClassName'/],
   ['tests.namespace=a.b', /'\/tests\/namespace'/],
+  ['guard.pools[0].name=gpu', /'\/guard\/pools\/0'.*missing property 'nodes'/],
+  ['guard.pools[0].guard.mode=audit', /'\/guard\/pools\/0\/guard'.*'mode' not allowed/],
+  ['guard.pools[0].guard.healthPort=9999', /'\/guard\/pools\/0\/guard'.*'healthPort' not allowed/],
+  ['guard.pools[0].broker.runAsUser=1', /'\/guard\/pools\/0\/broker'.*'runAsUser' not allowed/],
+  ['guard.pools[0].guard.backend=ebpf', /'\/guard\/pools\/0\/guard\/backend'/],
+  ['injector.securityContext.privileged=true', /'\/injector\/securityContext'.*'privileged' not allowed/],
+  ['injector.securityContext.readOnlyRootFilesystem=false', /'\/injector\/securityContext'/],
+  ['injector.securityContext.runAsUser=0', /'\/injector\/securityContext\/runAsUser'.*minimum/],
+  [
+    'injector.securityContext.seccompProfile.type=Unconfined',
+    /'\/injector\/securityContext\/seccompProfile\/type'/,
+  ],
+  ['guard.securityContext.runAsUser=1000', /'\/guard\/securityContext'.*'runAsUser' not allowed/],
+  ['guard.securityContext.capabilities.add={SYS_ADMIN}', /'\/guard\/securityContext'/],
+  ['broker.securityContext.allowPrivilegeEscalation=true', /'\/broker\/securityContext'/],
+  ['guard.podSecurityContext.sysctls[0].name=x', /'\/guard\/podSecurityContext'/],
+  ['guard.updateStrategy.rollingUpdate.maxSurge=1', /'\/guard\/updateStrategy\/rollingUpdate'/],
+  ['injector.updateStrategy.type=Recreate', /'\/injector\/updateStrategy\/type'/],
+  ['injector.revisionHistoryLimit=-1', /'\/injector\/revisionHistoryLimit'.*minimum/],
+  ['guard.dnsConfig.nameserver=1.1.1.1', /'\/guard\/dnsConfig'/],
+  ['guard.extraVolumes[0].emptyDir=x', /'\/guard\/extraVolumes\/0'/],
+  ['metrics.prometheusRule.disabled={NodeNotVerified}', /'\/metrics\/prometheusRule\/disabled\/0'/],
+  ['metrics.prometheusRule.runbookUrl=wiki', /'\/metrics\/prometheusRule\/runbookUrl'/],
+  ['metrics.prometheusRule.nodesWithoutGuard=a"b', /'\/metrics\/prometheusRule\/nodesWithoutGuard'/],
+  ['metrics.podMonitor.relabelings[0].target=node', /'\/metrics\/podMonitor\/relabelings\/0'/],
 ]
 
 /** Values that look odd and are right. */
@@ -167,6 +199,70 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     'a bound below what every sidecar has',
     ['sidecar.resourcesMax.cpu=1', 'sidecar.resourcesMax.memory=32Mi'],
     /limit of 48Mi of memory is more than the 32Mi that sidecar\.resourcesMax allows/,
+  ],
+  [
+    'two pools of one name',
+    [...pool(0, 'gpu', 'a'), ...pool(1, 'gpu', 'b')],
+    /two pools gpu.*a name of its own/,
+  ],
+  [
+    'a node in two pools',
+    [...pool(0, 'gpu', 'a'), ...pool(1, 'fast', 'a')],
+    /nodes with pool=a are in the pools gpu and fast: name them in one/,
+  ],
+  [
+    'contradictions of one pool',
+    [...pool(0, 'gpu', 'a'), 'guard.ownedTable=true', 'guard.pools[0].guard.backend=iptables'],
+    /in the pool gpu of guard\.pools: guard\.ownedTable=true needs/,
+  ],
+  [
+    'a volume of one pool with a name of the chart’s own',
+    [...pool(0, 'gpu', 'a'), 'guard.pools[0].guard.extraVolumes[0].name=state'],
+    /may not have a volume state/,
+  ],
+  [
+    'a rollout that may take every replica',
+    ['injector.updateStrategy.rollingUpdate.maxUnavailable=100%'],
+    /an upgrade take all 2 replicas/,
+  ],
+  [
+    'a rollout that can replace nothing',
+    [
+      'injector.updateStrategy.rollingUpdate.maxSurge=0',
+      'injector.updateStrategy.rollingUpdate.maxUnavailable=0',
+    ],
+    /no replica could ever be replaced/,
+  ],
+  [
+    'a volume with a name of the chart’s own',
+    ['guard.extraVolumes[0].name=state', 'guard.extraVolumes[0].emptyDir.medium=Memory'],
+    /guard\.extraVolumes may not have a volume state.*choose another name/,
+  ],
+  [
+    'a mount of a volume that is not there',
+    ['broker.extraVolumeMounts[0].name=ca', 'broker.extraVolumeMounts[0].mountPath=/etc/ca'],
+    /mounts the volume ca, which is not there: name it in guard\.extraVolumes/,
+  ],
+  ...['/run/pod2iam', '/run/pod2iam/x', '/run/../run/pod2iam/', '/', '/var/run/secrets/kubernetes.io'].map(
+    (path): [string, string[], RegExp] => [
+      `a mount at ${path}, over what is the chart’s own`,
+      [
+        'guard.extraVolumes[0].name=mine',
+        'broker.extraVolumeMounts[0].name=mine',
+        `broker.extraVolumeMounts[0].mountPath=${path}`,
+      ],
+      /broker\.extraVolumeMounts may not be at .*choose another path/,
+    ],
+  ),
+  [
+    'an alert that is none',
+    ['metrics.prometheusRule.disabled={Pod2iamNodeUnverified}'],
+    /disabled names Pod2iamNodeUnverified, which is no alert/,
+  ],
+  [
+    'the severity of an alert that is none',
+    ['metrics.prometheusRule.severities.Pod2iamStsRefused=info'],
+    /severities names Pod2iamStsRefused/,
   ],
   ['the sidecars’ user for the broker', ['broker.runAsUser=65532'], /the injected sidecars' user, too/],
   [
@@ -306,7 +402,9 @@ function differences(root: Schema, given: Schema, node: unknown, path: string): 
   if (schema?.properties === undefined || !isMap(node)) return []
   const { properties } = schema
   // Parts of an object of Kubernetes' own; absent where values leave them to their user.
-  const optional = /resources(Max)?$/.test(path) ? Object.keys(properties) : []
+  const optional = /(resources(Max)?|dnsConfig|[sS]ecurityContext|updateStrategy)$/.test(path)
+    ? Object.keys(properties)
+    : []
   const keys = node.items.map(({ key }) => String(key))
   return [
     // Of other charts, too.

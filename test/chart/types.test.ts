@@ -9,7 +9,7 @@ import { needsHelm, objectsOf, type Rendered, SETS, template } from './helm.ts'
 const needsTypes = needsHelm.skip === undefined ? needsPeer('kube-types') : needsHelm
 
 /** Types that are not in Kubernetes or the Prometheus operator; their objects stand in the golden files. */
-const FOREIGN = /^(cilium\.io|cert-manager\.io)\//
+const FOREIGN = /^(cilium\.io|cert-manager\.io|security\.openshift\.io)\//
 
 /** What `kube-types` finds wrong in these objects, or nothing. */
 function wrongIn(objects: readonly unknown[]): string {

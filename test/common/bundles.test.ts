@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { buildComponent } from '../../build.ts'
 
-for (const component of ['injector', 'broker'] as const)
+for (const component of ['injector', 'kubeconfig'] as const)
   test(`the ${component} has KubeConfig without the generated client, one byte a character, and no package’s comments`, async (t) => {
     const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bundle-'))
     t.after(() => rm(directory, { recursive: true, force: true }))
@@ -20,3 +20,11 @@ for (const component of ['injector', 'broker'] as const)
     // In js-yaml's `load`, which the bundle has.
     assert.doesNotMatch(source, /Optional `mark` contains source snippet data/)
   })
+
+test('the broker has KubeConfig in a file beside it, which it loads with --kubeconfig alone', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bundle-'))
+  t.after(() => rm(directory, { recursive: true, force: true }))
+  await buildComponent('broker', join(directory, 'broker.cjs'))
+  assert.doesNotMatch(await readFile(join(directory, 'broker.cjs'), 'utf8'), /applyToHTTPSOptions/)
+  assert.match(await readFile(join(directory, 'kubeconfig.cjs'), 'utf8'), /applyToHTTPSOptions/)
+})

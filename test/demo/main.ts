@@ -1,23 +1,38 @@
 /**
  * `npm run demo`: the product doing its job, as a story that is also a test (exit code 1 when a step did not show
- * what it should).
- *
- *   npm run demo                          plays it and cleans up
- *   npm run demo -- --loopback            plays what needs no namespaces, as on a machine without them
- *   npm run demo -- --keep                plays it and leaves it running
- *   npm run demo -- exec POD -- CMD…      runs a command in a pod of the one left running
- *   npm run demo -- stop                  ends that one
+ * what it should). `npm run demo -- --help` lists what else it does.
  */
 import { spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { buildAll } from '../../build.ts'
 import { namespaceSupport } from '../sandbox/index.ts'
 import { showResilience } from './attack.ts'
+import { conclusion } from './conclusion.ts'
+import { fold, foldCommand } from './fold.ts'
 import { ask, keep, LIFETIME_HOURS, refuseSecond } from './kept.ts'
 import { playOnLoopback } from './loopback.ts'
 import { createOutput, type Output } from './output.ts'
+import { type RecordedLine, recordingSvg } from './recording.ts'
 import { openStage, PROJECT, type Stage } from './stage.ts'
 import { applyWorkload, showCredentials, showInjection, showLogs, showOthers } from './story.ts'
+
+const HELP = `pod2iam demo: the product at work on this machine, in less than a minute.
+
+AWS, a Kubernetes API server and a node are made of network namespaces, and
+taken away at the end; nothing of yours is changed. As root on Linux you see
+everything; elsewhere it shows what it can, and lists what it left out.
+
+  npm run demo                       play it and clean up
+  npm run demo -- --keep             play it and leave it running
+  npm run demo -- exec POD -- CMD    run a command in a pod of one left running
+  npm run demo -- stop               end the one left running
+  npm run demo -- --record FILE.svg  play it and record it as an animated SVG
+  npm run demo -- --loopback         play only what needs no namespaces
+  npm run demo -- --help             this text
+
+Exit code: 0 if everything was shown, 1 if not. NO_COLOR=1 switches colours
+off. docs/demo.md says what each step shows.`
 
 const [command, ...rest] = process.argv.slice(2)
 
@@ -34,8 +49,14 @@ async function run(): Promise<number> {
   switch (command) {
     case undefined:
       return await play(print, async (stage) => stage.close())
+    case '--help':
+    case '-h':
+      print(HELP)
+      return 0
     case '--loopback':
       return await play(print, async (stage) => stage.close(), 'asked for by --loopback')
+    case '--record':
+      return await record(rest)
     case '--keep':
       await refuseSecond()
       return await playInBackground()
@@ -47,7 +68,9 @@ async function run(): Promise<number> {
       await ask('/stop', {})
       return 0
     default:
-      throw new Error(`"${command}" is not known; there are --loopback, --keep, exec POD -- CMD and stop`)
+      throw new Error(
+        `"${command}" is not known; there are --loopback, --keep, --record FILE, --help, exec POD -- CMD and stop`,
+      )
   }
 }
 
@@ -56,16 +79,17 @@ async function play(
   write: (line: string) => void,
   after: (stage: Stage, code: number) => Promise<void>,
   noNamespaces?: string,
+  color = process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
 ) {
   const started = performance.now()
-  const out = createOutput(write, process.stdout.isTTY === true && process.env.NO_COLOR === undefined)
+  const out = createOutput(write, color)
   await buildAll(`${PROJECT}dist`)
   const support = namespaceSupport()
   if (support.kind === 'none' || noNamespaces !== undefined) {
     await playOnLoopback(out, support.kind === 'none' ? support.reason : (noNamespaces ?? ''))
-    return conclude(out, write, started)
+    return conclude(out, write, started, true)
   }
-  write('pod2iam: AWS, a Kubernetes API server and a node, in network namespaces of this machine …')
+  write('pod2iam: making AWS, a Kubernetes API server and a node, of namespaces …')
   const stage = await openStage()
   write(`… up, with pod2iam installed, after ${seconds(started)} s.`)
   for (const limit of stage.limits) out.leftOut(limit, 'without root')
@@ -82,6 +106,21 @@ async function play(
   return code
 }
 
+/** Plays the story and writes what it printed, with its time, as the picture of the README. A failed run is not a picture. */
+async function record([file, ...more]: string[]): Promise<number> {
+  if (file === undefined || more.length > 0) throw new Error('write: npm run demo -- --record FILE.svg')
+  const started = performance.now()
+  const lines: RecordedLine[] = []
+  const write = (line: string) => {
+    lines.push({ at: performance.now() - started, text: line })
+    print(line)
+  }
+  const code = await play(write, async (stage) => stage.close(), undefined, true)
+  if (code !== 0) return code
+  writeFileSync(file, recordingSvg({ command: 'npm run demo', lines }))
+  return 0
+}
+
 async function playSteps(stage: Stage, out: Output): Promise<void> {
   const pod = await applyWorkload(stage, out)
   await showInjection(stage, out, pod)
@@ -91,16 +130,11 @@ async function playSteps(stage: Stage, out: Output): Promise<void> {
   await showResilience(stage, out, pod, plain, key)
 }
 
-function conclude({ failures, omissions }: Output, write: (line: string) => void, started: number): number {
+function conclude(out: Output, write: (line: string) => void, started: number, loopback = false): number {
   write('')
-  for (const failure of failures) write(`NOT SHOWN: ${failure}`)
-  const left = omissions.length > 0 ? ` Left out on this machine: ${omissions.join('; ')}.` : ''
-  write(
-    failures.length === 0
-      ? `Everything shown, in ${seconds(started)} s.${left}`
-      : `${failures.length} not shown.`,
-  )
-  return failures.length === 0 ? 0 : 1
+  for (const text of conclusion(out, `${seconds(started)} s`, loopback))
+    for (const line of fold(text, '', '')) write(line)
+  return out.failures.length === 0 ? 0 : 1
 }
 
 /**
@@ -136,12 +170,9 @@ async function playKept(): Promise<number> {
       })
       const { items } = await stage.kube.list('pods')
       const names = items.map(({ metadata }) => metadata.name).filter((name) => !name?.startsWith('pod2iam-'))
-      await send({
-        line: `\nLeft running. Pods: ${names.join(', ')}. Run a command in one, and end it all, with`,
-      })
-      await send({
-        line: `  npm run demo -- exec ${names[0]} -- curl -s http://169.254.169.254/latest/meta-data/`,
-      })
+      const left = `Left running. Pods: ${names.join(', ')}. Run a command in one, and end it all, with`
+      const example = `npm run demo -- exec ${names[0]} -- curl -s http://169.254.169.254/latest/meta-data/`
+      for (const line of ['', ...fold(left, '', ''), ...foldCommand(example, '  ')]) await send({ line })
       await send({ line: `  npm run demo -- stop       (it ends by itself after ${LIFETIME_HOURS} hours)` })
       await send({ done: code })
       await stopped()

@@ -1,4 +1,5 @@
 /** What the demo prints: steps, what was run, what came back, and whether it shows what it should. */
+import { fold, foldCommand } from './fold.ts'
 
 export type Output = {
   /** Begins a numbered step. */
@@ -11,6 +12,8 @@ export type Output = {
   readonly shows: (condition: boolean, what: string) => void
   /** Something this machine cannot show, by name. */
   readonly leftOut: (what: string, why: string) => void
+  /** How many of the promises have been shown so far. */
+  readonly shown: number
   readonly failures: readonly string[]
   readonly omissions: readonly string[]
 }
@@ -18,27 +21,52 @@ export type Output = {
 /** @param write receives one line without its newline */
 export function createOutput(write: (line: string) => void, color: boolean): Output {
   const paint = (code: number, text: string) => (color ? `\u001b[${code}m${text}\u001b[0m` : text)
-  const indented = (text: string) => {
-    for (const line of text.trimEnd().split('\n')) write(`    ${line}`)
+  const all = (lines: readonly string[]) => {
+    for (const line of lines) write(line)
+  }
+  /** A sentence behind a mark, of which only the mark has a colour: it is replaced when the lines are folded. */
+  const marked = (code: number, mark: string, text: string) => {
+    const [first = '', ...rest] = fold(`${mark} ${text}`, '  ', '    ')
+    all([first.replace(mark, paint(code, mark)), ...rest])
   }
   const failures: string[] = []
   const omissions: string[] = []
-  let steps = 0
+  let [steps, shown] = [0, 0]
   return {
     failures,
     omissions,
-    step: (title) => write(`\n${paint(1, `${++steps}. ${title}`)}\n`),
-    say: (text) => write(`  ${text}`),
+    get shown() {
+      return shown
+    },
+    step: (title) => {
+      write('')
+      all(fold(`${++steps}. ${title}`, '', '   ').map((line) => paint(1, line)))
+      write('')
+    },
+    say: (text) => {
+      const [lead = ''] = /^\s*/.exec(text) ?? []
+      all(fold(text, '  ', lead === '' ? '  ' : `  ${lead}  `))
+    },
     ran: (command, output = '') => {
-      write(`  ${paint(36, `$ ${command}`)}`)
-      if (output.trim() !== '') indented(output)
+      all(foldCommand(`$ ${command}`, '  ').map((line) => paint(36, line)))
+      if (output.trim() === '') return
+      for (const line of output.trimEnd().split('\n')) {
+        // Also of a diff, whose lines all begin with a plus.
+        const [lead = ''] = /^(?:\+ )?\s*/.exec(line) ?? []
+        all(fold(line, '    ', `    ${lead}  `))
+      }
     },
     shows: (condition, what) => {
-      write(condition ? `  ${paint(32, '✔')} ${what}` : `  ${paint(31, '✖ NOT SHOWN:')} ${what}`)
-      if (!condition) failures.push(what)
+      if (condition) {
+        shown++
+        marked(32, '✔', what)
+      } else {
+        failures.push(what)
+        marked(31, '✖ NOT SHOWN:', what)
+      }
     },
     leftOut: (what, why) => {
-      write(`  ${paint(33, '–')} left out: ${what} (${why})`)
+      marked(33, '–', `left out: ${what} (${why})`)
       omissions.push(what)
     },
   }

@@ -24,10 +24,11 @@ export async function applyWorkload(stage: Stage, out: Output): Promise<string> 
   out.step('An IAM role, a namespace that opts in, and an annotated DaemonSet')
   const trustPolicy = trust({ principal: NODE_ROLE, tags: false })
   await stage.aws.putRole({ arn: DATADOG_ROLE, trustPolicy })
-  out.say(`The node's role is ${NODE_ROLE}. The Datadog agent's role trusts it:`)
+  out.say(`The node's role is ${NODE_ROLE}.`)
+  out.say("The Datadog agent's role trusts it:")
   out.ran(
     `aws iam create-role --role-name ${DATADOG_ROLE.split('/')[1]} --assume-role-policy-document …`,
-    JSON.stringify(trustPolicy.Statement),
+    JSON.stringify(trustPolicy.Statement[0], null, 1).replace(/\n\s*/g, ' '),
   )
   const manifest = readFileSync(`${PROJECT}${MANIFEST}`, 'utf8')
   const secret = {
@@ -44,10 +45,12 @@ export async function applyWorkload(stage: Stage, out: Output): Promise<string> 
     [...applied, ...warnings.map((text) => `Warning: ${text}`)].join('\n'),
   )
   const namespace = objects.find(({ kind }) => kind === 'Namespace')
-  out.say(
-    `namespace datadog: ${JSON.stringify({ ...namespace?.metadata.labels, ...namespace?.metadata.annotations })}`,
-  )
-  out.say(`pod template:      ${JSON.stringify({ 'iam.amazonaws.com/role': DATADOG_ROLE })}`)
+  out.say('What makes it work is on the namespace,')
+  const keys = { ...namespace?.metadata.labels, ...namespace?.metadata.annotations }
+  for (const [key, value] of Object.entries(keys))
+    if (key !== 'kubernetes.io/metadata.name') out.say(`  ${key}: ${value}`)
+  out.say('and on the pod template:')
+  out.say(`  iam.amazonaws.com/role: ${DATADOG_ROLE}`)
   const pod = await daemonSetPod(stage, 'datadog', AGENT_LABEL)
   out.shows(true, `pod ${pod} runs on ${stage.node.name}`)
   return pod
@@ -88,16 +91,20 @@ export async function showCredentials(stage: Stage, out: Output, pod: string): P
   const list = await stage.inPod(pod, 'curl', '-s', CREDENTIALS_URL)
   out.ran(`${exec} curl -s ${CREDENTIALS_URL}`, list.stdout)
   out.shows(list.stdout === DATADOG_ROLE, "that is the pod's role annotation")
+  out.ran(`ROLE=${DATADOG_ROLE}`)
   const document = await stage.inPod(pod, 'curl', '-s', `${CREDENTIALS_URL}${DATADOG_ROLE}`)
-  out.ran(`${exec} curl -s ${CREDENTIALS_URL}${DATADOG_ROLE}`, shortenSecrets(document.stdout))
+  out.ran(`${exec} curl -s ${CREDENTIALS_URL}$ROLE`, shortenSecrets(document.stdout))
   const key = accessKeyOf(document.stdout)
   out.shows(key !== undefined, 'temporary credentials for that role (secrets shortened on this screen)')
 
-  const token = 'http://169.254.169.254/latest/api/token'
-  const v2 = `T=$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' ${token}) && curl -s -H "X-aws-ec2-metadata-token: $T" ${CREDENTIALS_URL}${DATADOG_ROLE}`
-  const second = await stage.inPod(pod, 'sh', '-c', v2)
+  const ttl = 'X-aws-ec2-metadata-token-ttl-seconds: 60'
+  const url = 'http://169.254.169.254/latest/api/token'
+  const token = (await stage.inPod(pod, 'curl', '-s', '-X', 'PUT', '-H', ttl, url)).stdout
+  out.ran(`TOKEN=$(${exec} curl -s -X PUT -H '${ttl}' ${url})`)
+  const header = `X-aws-ec2-metadata-token: ${token}`
+  const second = await stage.inPod(pod, 'curl', '-s', '-H', header, CREDENTIALS_URL + DATADOG_ROLE)
   out.ran(
-    `${exec} sh -c '${v2.replaceAll("'", '"')}'`,
+    `${exec} curl -s -H "X-aws-ec2-metadata-token: $TOKEN" ${CREDENTIALS_URL}$ROLE`,
     shortenSecrets(second.stdout).split('\n').slice(0, 3).join('\n'),
   )
   out.shows(key !== undefined && accessKeyOf(second.stdout) === key, 'the same by IMDSv2')

@@ -19,11 +19,13 @@ function applied({ text }: Block): string[] {
 type KubeObject = { apiVersion?: string; kind?: string; metadata?: { name?: string; namespace?: string } }
 
 const isCloudFormation = ({ tag }: Block) => tag === 'cloudformation'
+/** gitops.test.ts looks at them. */
+const isGitOps = ({ tag }: Block) => tag === 'argocd' || tag === 'flux'
 const isValues = ({ text }: Block) => text.startsWith('# values: ')
 
 const MANIFESTS = [
   ...of('yaml')
-    .filter((block) => !isCloudFormation(block) && !isValues(block))
+    .filter((block) => !isCloudFormation(block) && !isGitOps(block) && !isValues(block))
     .map(({ at, text }) => ({ at, text })),
   ...of('sh').flatMap((block) => applied(block).map((text) => ({ at: block.at, text }))),
 ]
@@ -85,7 +87,7 @@ describe('other blocks parse', () => {
 })
 
 test('no block has a language that nobody checks', () => {
-  const checked = new Set(['sh', 'bash', 'json', 'yaml', 'hcl', ''])
+  const checked = new Set(['sh', 'bash', 'json', 'yaml', 'hcl', 'sql', ''])
   assert.deepEqual(
     BLOCKS.filter(({ language }) => !checked.has(language)).map(({ at }) => at),
     [],

@@ -13,6 +13,7 @@ import { PROJECT, page } from './markdown.ts'
 import { ok, type StandIn, startStandIns } from './stand-ins.ts'
 
 const GUIDES = [
+  'README.md',
   'docs/operations.md',
   'docs/troubleshooting.md',
   'docs/migrating-from-kube2iam.md',

@@ -71,10 +71,12 @@ function firewall(): string {
 
 async function broker(): Promise<string> {
   const metrics = brokerMetrics()
+  metrics.restricts({ namespaceRestrictions: true, permittedRoles: [] })
   metrics.observe({
     pods: () => 1,
     sessions: () => 1,
     soonestExpiry: () => NOW,
+    overdue: () => 0,
     waitingForSts: () => 0,
     watchAges: () => ({ pods: 1, namespaces: 1 }),
     leftOut: () => ({ pods: 0, namespaces: 0 }),

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { WIDTH } from '../demo/fold.ts'
 import { needsNamespaces } from '../sandbox/index.ts'
 
 const DEMO = fileURLToPath(new URL('../demo/main.ts', import.meta.url))
@@ -23,8 +24,11 @@ test('the demo shows its six steps and exits 0', needsNamespaces(), () => {
   const { status, stdout, stderr } = demo()
   assert.equal(status, 0, stdout + stderr)
   assert.deepEqual(stdout.match(/^\d(?=\. )/gm), ['1', '2', '3', '4', '5', '6'])
-  assert.match(stdout, /Everything shown/)
-  assert.match(stdout, /nothing got through|[1-9]\d* got through, for \d+ ms .*guard\.ownedTable/)
+  assert.match(stdout, /Everything shown: (\d+) of \1, in /)
+  assert.match(stdout, /^ *default: rules are put back +\d+ +\d+ +\d+ ms$/m)
+  assert.match(stdout, /^ *guard\.ownedTable: rules stay +\d+ +0 +0 ms$/m)
+  const wide = stdout.split('\n').filter((line) => line.length > WIDTH)
+  assert.deepEqual(wide, [], 'nothing is wider than a terminal')
   for (const [, secret] of stdout.matchAll(/"(?:SecretAccessKey|Token)" : "([^"]*)"/g))
     assert.match(secret ?? '', /^.{6}…$/)
 })
@@ -66,8 +70,16 @@ test('a command the demo does not know is one sentence and exit code 1', () => {
   assert.equal(status, 1)
   assert.equal(
     stderr,
-    'pod2iam demo: "bogus" is not known; there are --loopback, --keep, exec POD -- CMD and stop\n',
+    'pod2iam demo: "bogus" is not known; there are --loopback, --keep, --record FILE, --help, exec POD -- CMD and stop\n',
   )
+})
+
+test('--help names every command, fits a terminal, and starts nothing', () => {
+  const { status, stdout, stderr } = demo('--help')
+  assert.deepEqual([status, stderr], [0, ''])
+  for (const command of ['--keep', '--record FILE.svg', 'exec POD -- CMD', 'stop', '--loopback', '--help'])
+    assert.ok(stdout.includes(`npm run demo -- ${command}`), command)
+  assert.ok(stdout.split('\n').every(({ length }) => length <= WIDTH))
 })
 
 test('exec without a demo left running says how to start one', () => {

@@ -19,6 +19,7 @@ const WHOAMI: Proof = { says: /^\{"/m }
 const MULTI: Proof = { ...VERSION, args: ['iptables', '--version'] }
 
 const PROOFS: Readonly<Record<string, Proof>> = {
+  'grafana-types': { says: /no dashboard/ },
   helm: { ...VERSION, args: ['version', '--short'] },
   helm3: { ...VERSION, args: ['version', '--short'], says: /^v3\./m },
   ip: { args: ['-V'], says: /iproute2/ },

@@ -39,7 +39,8 @@ const SAMPLED: readonly (readonly [scenario: string, minutes: number, Tolerances
     60,
     [
       ['granted', 0.05],
-      ['leastValid', 0.1],
+      // The least of so few pods: with seeds 1 to 5 from 0.34 to 0.39 in the whole fleet, from 0.30 to 0.41 in a third of it.
+      ['leastValid', 0.25],
       ['expired', 0.1],
       ['refused', 0.25],
     ],

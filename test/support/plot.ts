@@ -1,4 +1,4 @@
-/** Curves as an SVG: light, with axes, labels and a legend. */
+/** Curves as an SVG, light and dark, with axes, labels and a legend. */
 export type PlotCurve = { readonly name: string; readonly values: readonly number[]; readonly color: string }
 
 export type Plot = {
@@ -19,6 +19,11 @@ const [WIDTH, HEIGHT] = [760, 300]
 const BOX = { left: 64, right: 16, top: 56, bottom: 44 }
 const INSIDE = { width: WIDTH - BOX.left - BOX.right, height: HEIGHT - BOX.top - BOX.bottom }
 const [INK, GRID, SHADE, LEVEL] = ['#333333', '#e2e2e2', '#f3ead7', '#9a6700']
+
+/** Curves keep their colours, which can be told apart on both papers. */
+const DARK =
+  `@media (prefers-color-scheme: dark) { [fill="#ffffff"] { fill: #0d1117 } [fill="${INK}"] { fill: #e6edf3 } [stroke="${INK}"] { stroke: #9198a1 } ` +
+  `[stroke="${GRID}"] { stroke: #30363d } [fill="${SHADE}"] { fill: #2d2410 } [fill="${LEVEL}"] { fill: #d29922 } [stroke="${LEVEL}"] { stroke: #d29922 } }`
 
 /** The plot as a whole file. */
 export function svg(plot: Plot): string {
@@ -71,6 +76,7 @@ export function svg(plot: Plot): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="system-ui, sans-serif" font-size="12">`,
     `<title>${escaped(title)}</title>`,
+    `<style>${DARK}</style>`,
     `<rect width="${WIDTH}" height="${HEIGHT}" fill="#ffffff"/>`,
     `<text x="${BOX.left}" y="20" font-size="14" font-weight="600" fill="${INK}">${escaped(title)}</text>`,
     text(WIDTH - BOX.right, 20, unit, 'end'),

@@ -14,7 +14,7 @@
 {{/* What a selector names: it cannot be changed later. Takes (list $ "component"). */}}
 {{- define "pod2iam.selectorLabels" -}}
 app.kubernetes.io/name: {{ (index . 0).Chart.Name }}
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ include "pod2iam.instance" (index . 0) }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -71,17 +71,6 @@ imagePullSecrets:
   - name: {{ . }}
 {{- end }}
 {{- end }}
-{{- end -}}
-
-{{/* No rights at all; what the injector, the broker and the helm tests run with. Takes the user id. */}}
-{{- define "pod2iam.unprivileged" -}}
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
-runAsNonRoot: true
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
-seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{/* Fargate and hybrid nodes have no instance metadata; a DaemonSet's pod would stay pending there for ever. */}}

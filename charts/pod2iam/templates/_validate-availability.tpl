@@ -8,4 +8,15 @@
 {{- if and $injector.podDisruptionBudget.enabled (gt $replicas 1) (ge $away $replicas) -}}
 {{- fail (printf "injector.podDisruptionBudget.maxUnavailable=%s lets evictions take all %d replicas away at once, and then no pod that asks for a role is admitted: leave at least one." $budget $replicas) -}}
 {{- end -}}
+{{- with $injector.updateStrategy.rollingUpdate -}}
+{{- $gone := toString (.maxUnavailable | default 0) -}}
+{{- $less := int (trimSuffix "%" $gone) -}}
+{{- if hasSuffix "%" $gone }}{{ $less = int (floor (divf (mulf $less $replicas) 100)) }}{{ end -}}
+{{- if and (gt $replicas 1) (ge $less $replicas) -}}
+{{- fail (printf "injector.updateStrategy.rollingUpdate.maxUnavailable=%s lets an upgrade take all %d replicas away at once, and then no pod that asks for a role is admitted: leave at least one." $gone $replicas) -}}
+{{- end -}}
+{{- if and (eq $less 0) (has (toString (.maxSurge | default 0)) (list "0" "0%")) -}}
+{{- fail "injector.updateStrategy.rollingUpdate has neither maxSurge nor maxUnavailable above 0, so no replica could ever be replaced: set maxSurge to 1." -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}

@@ -13,26 +13,14 @@
 {{- include "pod2iam.validateAvailability" . -}}
 {{- include "pod2iam.validateNames" . -}}
 {{- include "pod2iam.validateTests" . -}}
+{{- include "pod2iam.validateMetrics" . -}}
+{{- include "pod2iam.validateGuard" . -}}
+{{- include "pod2iam.validatePools" . -}}
 {{- if and $v.injector.tls.existingSecret (not $v.injector.tls.caBundle) (not $v.injector.tls.injectCaFrom) -}}
 {{- fail "injector.tls.existingSecret needs injector.tls.caBundle, or injector.tls.injectCaFrom with cert-manager: the API server must know whom to trust." -}}
 {{- end -}}
 {{- if and (not $v.injector.tls.existingSecret) (or $v.injector.tls.caBundle $v.injector.tls.injectCaFrom) -}}
 {{- fail "injector.tls.caBundle and injector.tls.injectCaFrom need injector.tls.existingSecret: the built-in certificate authority writes its own bundle." -}}
-{{- end -}}
-{{- if and (eq $v.broker.sessionScope "role") $v.broker.sessionTags -}}
-{{- fail "broker.sessionTags=true needs broker.sessionScope=pod: a session that pods share cannot carry one pod's tags." -}}
-{{- end -}}
-{{- if and $v.broker.clusterName (not $v.broker.sessionTags) -}}
-{{- fail "broker.clusterName has no effect without broker.sessionTags=true." -}}
-{{- end -}}
-{{- if and $v.broker.assumeRoleArn (gt (int $v.broker.sessionDuration) 3600) -}}
-{{- fail "broker.sessionDuration must be at most 3600 with broker.assumeRoleArn: AWS limits chained sessions to an hour." -}}
-{{- end -}}
-{{- if and (eq $v.guard.mode "audit") (eq $v.guard.backend "iptables") -}}
-{{- fail "guard.mode=audit needs guard.backend auto or nft: iptables cannot count by address." -}}
-{{- end -}}
-{{- if and (eq $v.guard.backend "iptables") $v.guard.ownedTable -}}
-{{- fail "guard.ownedTable=true needs guard.backend auto or nft: iptables knows no owner." -}}
 {{- end -}}
 {{- include "pod2iam.validateSecrets" . -}}
 {{- if eq (int $v.broker.runAsUser) 65532 -}}
@@ -40,5 +28,28 @@
 {{- end -}}
 {{- if and $v.injector.startupTaint (ne (include "pod2iam.policies" .) "true") (not $v.injector.startupTaintWithoutPolicy) -}}
 {{- fail "injector.startupTaint needs injector.admissionPolicies=true and Kubernetes 1.30 or newer: without its policy the injector could change anything of every node. Leave it empty, or accept that with injector.startupTaintWithoutPolicy=true." -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The same of firewall and broker, which a pool of nodes may have values of its own for. Takes $, or a pool's context. */}}
+{{- define "pod2iam.validateGuard" -}}
+{{- $v := .Values -}}
+{{- $where := "" -}}
+{{- with $v.guard.pool }}{{ $where = printf "in the pool %s of guard.pools: " .name }}{{ end -}}
+{{- include "pod2iam.validateVolumes" . -}}
+{{- if and (eq $v.broker.sessionScope "role") $v.broker.sessionTags -}}
+{{- fail (print $where "broker.sessionTags=true needs broker.sessionScope=pod: a session that pods share cannot carry one pod's tags.") -}}
+{{- end -}}
+{{- if and $v.broker.clusterName (not $v.broker.sessionTags) -}}
+{{- fail (print $where "broker.clusterName has no effect without broker.sessionTags=true.") -}}
+{{- end -}}
+{{- if and $v.broker.assumeRoleArn (gt (int $v.broker.sessionDuration) 3600) -}}
+{{- fail (print $where "broker.sessionDuration must be at most 3600 with broker.assumeRoleArn: AWS limits chained sessions to an hour.") -}}
+{{- end -}}
+{{- if and (eq $v.guard.mode "audit") (eq $v.guard.backend "iptables") -}}
+{{- fail (print $where "guard.mode=audit needs guard.backend auto or nft: iptables cannot count by address.") -}}
+{{- end -}}
+{{- if and (eq $v.guard.backend "iptables") $v.guard.ownedTable -}}
+{{- fail (print $where "guard.ownedTable=true needs guard.backend auto or nft: iptables knows no owner.") -}}
 {{- end -}}
 {{- end -}}

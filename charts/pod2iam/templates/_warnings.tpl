@@ -14,6 +14,14 @@
 {{- if $v.guard.affinity -}}
 {{- $warnings = append $warnings "guard.affinity may leave nodes out: on those, pods reach the node's own role, and pods that ask for a role do not start. Leave out only nodes that have no instance metadata (Fargate, hybrid), or that run no pods of users." -}}
 {{- end -}}
+{{- range $v.guard.pools -}}
+{{- if or (dig "guard" "affinity" "" .) (ne (dig "guard" "nodeSelector" (dict "kubernetes.io/os" "linux") . | toJson) (toJson (dict "kubernetes.io/os" "linux"))) -}}
+{{- $warnings = append $warnings (printf "the pool %s of guard.pools has a nodeSelector or an affinity: nodes of the pool that it leaves out get no guard at all, and pods there reach the node's own role. Leave out only nodes that run no pods of users." .name) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq ($v.guard.updateStrategy.type | default "") "OnDelete" -}}
+{{- $warnings = append $warnings "guard.updateStrategy.type is OnDelete: an upgrade, a change of guard.mode from audit to enforce included, reaches a node only when you delete its pod." -}}
+{{- end -}}
 {{- $all := false -}}
 {{- range $v.guard.tolerations -}}
 {{- if and (eq (default "" .operator) "Exists") (not .key) (not .effect) }}{{ $all = true }}{{ end -}}
@@ -26,6 +34,11 @@
 {{- if lt (include "pod2iam.quantity" . | float64) (include "pod2iam.quantity" $least | float64) -}}
 {{- $warnings = append $warnings (printf "%s.resources.limits.memory is %v, less than the %s under which it was measured at its busiest: with less it may be killed when it is needed most." $name . $least) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $v.metrics -}}
+{{- if and .prometheusRule.enabled (not (and .serviceMonitor.enabled .podMonitor.enabled)) -}}
+{{- $warnings = append $warnings "metrics.prometheusRule.enabled is true without both monitors: unless jobs of yours scrape injector, firewall and broker and give every series the label node, some alerts fire for ever and others never. Set metrics.serviceMonitor.enabled and metrics.podMonitor.enabled." -}}
 {{- end -}}
 {{- end -}}
 {{- if and (not $v.policy.namespaceRestrictions) (not $v.policy.permittedRoles) -}}

@@ -3,6 +3,7 @@
 import { pause } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
+import { singleFlight } from '../../../common/single-flight.ts'
 import type { Imds } from '../instance/imds.ts'
 import { callerIdentity, instanceRoleName } from './caller-identity.ts'
 import type { AwsNode } from './learn-node.ts'
@@ -24,22 +25,17 @@ export function followCaller(
   onChange: (node: AwsNode) => void,
 ): () => Promise<void> {
   let node = learned
-  let flight: Promise<void> | undefined
   let profile: string | undefined
 
-  const learn = async () => {
+  const learn = singleFlight(async () => {
     const { caller: before } = node
     node = { ...node, ...(await callerIdentity(node.sts, imds)) }
     if (node.caller.arn !== before.arn) onChange(node)
-  }
+  })
   const follow = async () => {
     // Without credentials the call itself will say so.
     const keyId = await node.sts.accessKeyId().catch(() => node.keyId)
-    if (keyId === node.keyId) return
-    flight ??= learn().finally(() => {
-      flight = undefined
-    })
-    await flight
+    if (keyId !== node.keyId) await learn()
   }
   /** A new profile's credentials are used only when the old ones end, hours later, but its role is already the node's own. */
   const look = async () => {

@@ -2,6 +2,7 @@
 import { Agent } from 'node:http'
 import type { Clock } from '../../../common/clock.ts'
 import { type HttpReply, httpRequest } from '../../../common/http-request.ts'
+import { singleFlight } from '../../../common/single-flight.ts'
 
 export type Imds = {
   /**
@@ -21,7 +22,6 @@ const MAX_BYTES = 64 * 1024
 export function imdsClient(endpoint: string, clock: Clock): Imds {
   const agent = new Agent({ keepAlive: true, maxSockets: 4 })
   let token: { readonly value: string; readonly until: number } | undefined
-  let asking: Promise<string> | undefined
 
   const exchange = (method: 'GET' | 'PUT', path: string, headers: Record<string, string>) =>
     httpRequest(new URL(path, endpoint), {
@@ -32,22 +32,16 @@ export function imdsClient(endpoint: string, clock: Clock): Imds {
       maxBytes: MAX_BYTES,
     })
 
-  const newToken = async () => {
+  // One token for all who ask at once.
+  const newToken = singleFlight(async () => {
     const reply = await exchange('PUT', '/latest/api/token', {
       'X-aws-ec2-metadata-token-ttl-seconds': String(TOKEN_SECONDS),
     })
     if (reply.status !== 200) throw refusal('PUT /latest/api/token', reply)
     token = { value: reply.body, until: clock.now() + (TOKEN_SECONDS - 60) * 1000 }
     return token.value
-  }
-  const currentToken = async () => {
-    if (token && clock.now() < token.until) return token.value
-    // One token for all who ask at once.
-    asking ??= newToken().finally(() => {
-      asking = undefined
-    })
-    return asking
-  }
+  })
+  const currentToken = async () => (token && clock.now() < token.until ? token.value : newToken())
   const read = async (path: string) =>
     exchange('GET', `/latest/${path}`, { 'X-aws-ec2-metadata-token': await currentToken() })
 

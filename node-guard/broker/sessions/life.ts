@@ -28,6 +28,10 @@ export const usable = (held: Held | undefined, clock: SteadyClock): Held | undef
 export const isPastHalf = (held: Held, clock: SteadyClock): boolean =>
   left(held, clock) <= lifeOf(held.issued) / 2
 
+/** Less than a third of the life is left, 20 minutes of an hour: it should have been renewed at half. */
+export const isOverdue = (held: Held, clock: SteadyClock): boolean =>
+  left(held, clock) < lifeOf(held.issued) / 3
+
 /**
  * The session with its dates as the node's clock has them now. Where that was set back, the dates of before would promise the life of
  * a new session, to a sidecar that has not seen this one yet, and to SDKs, which go by the same clock.

@@ -5,7 +5,7 @@
 import { Entries, type Entry, type Grant } from './entries.ts'
 import { Fetcher, type FetchOptions } from './fetcher.ts'
 import { again, withdrawn, within } from './flight.ts'
-import { dated, type Issued, isPastHalf, usable } from './life.ts'
+import { dated, type Issued, isOverdue, isPastHalf, usable } from './life.ts'
 
 export type Sessions = {
   /** The session for a grant, from the cache or from STS. @throws {Problem} */
@@ -19,6 +19,8 @@ export type Sessions = {
   readonly size: () => number
   /** Milliseconds; undefined when there is none. */
   readonly soonestExpiry: () => number | undefined
+  /** Sessions that are asked for and should have been renewed long ago; also those that have lapsed since. */
+  readonly overdue: () => number
   readonly stop: () => void
 }
 
@@ -90,6 +92,13 @@ export function sessionStore(options: SessionsOptions): Sessions {
       const ends = entries.all().flatMap(({ session }) => (session ? dated(session, clock).expiration : []))
       return ends.length === 0 ? undefined : Math.min(...ends)
     },
+    overdue: () =>
+      entries
+        .all()
+        .filter(
+          ({ session, wanted, remembered }) =>
+            session !== undefined && (wanted || remembered) && isOverdue(session, clock),
+        ).length,
     stop: () => {
       for (const entry of entries.all()) entries.drop(entry)
     },

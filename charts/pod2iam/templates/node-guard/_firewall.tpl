@@ -44,11 +44,14 @@
       drop: [ALL]
       # NET_ADMIN: netfilter rules and the broker's link. NET_RAW: iptables-legacy talks to the kernel by a raw socket.
       add: {{ or (eq $guard.backend "iptables") (eq $guard.mode "remove") | ternary "[NET_ADMIN, NET_RAW]" "[NET_ADMIN]" }}
-    seccompProfile: {type: RuntimeDefault}
+    {{- include "pod2iam.securityOptions" $guard.securityContext | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:
     - {name: state, mountPath: /run/pod2iam}
     {{- if or (ne $guard.backend "nft") (eq $guard.mode "remove") }}
     - {name: xtables-lock, mountPath: /run/xtables.lock}
+    {{- end }}
+    {{- with $guard.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end -}}

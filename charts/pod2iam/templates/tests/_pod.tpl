@@ -37,6 +37,6 @@ spec:
       resources:
         requests: {cpu: 10m, memory: 48Mi}
         limits: {memory: 128Mi}
-      securityContext: {{- include "pod2iam.unprivileged" 65532 | nindent 8 }}
+      securityContext: {{- include "pod2iam.unprivileged" (list (ternary 0 65532 $.Values.openshift.enabled) dict) | nindent 8 }}
       terminationMessagePolicy: FallbackToLogsOnError
 {{- end -}}

@@ -1,10 +1,19 @@
 /** List and watch that survives every failure, like client-go's reflector: for the sandbox's own parts. */
 
-import type { KubeObject } from '../objects/objects.ts'
+import type { KubeList, KubeObject } from '../objects/objects.ts'
 import { isApiError } from '../objects/status.ts'
-import type { ListOptions } from './client-options.ts'
-import type { KubeClient } from './kube-client.ts'
-import type { Watch } from './watch-client.ts'
+import type { ListOptions, WatchOptions } from './client-options.ts'
+import type { Watch, WatchEvent } from './watch-client.ts'
+
+/** The calls of a client that are needed to follow a collection. */
+type ListAndWatch = {
+  list<T extends KubeObject>(resource: string, options: ListOptions): Promise<KubeList<T>>
+  watch<T extends KubeObject>(
+    resource: string,
+    options: WatchOptions,
+    onEvent: (event: WatchEvent<T>) => void,
+  ): Watch
+}
 
 export type FollowHandlers<T extends KubeObject> = {
   /** Added or changed; `previous` is what was known of it. */
@@ -22,7 +31,7 @@ export type Follow = {
 const RETRY_MS = 100
 
 export function follow<T extends KubeObject>(
-  client: KubeClient,
+  client: ListAndWatch,
   resource: string,
   options: Pick<ListOptions, 'namespace' | 'labelSelector' | 'fieldSelector'>,
   handlers: FollowHandlers<T>,

@@ -1,6 +1,7 @@
 /** Validation of pods: the part of pkg/apis/core/validation that injected pods run into. */
 
 import { lifecycleErrors } from './lifecycle.ts'
+import { DNS_LABEL, LABEL_TEXT, metadataErrors } from './metadata-validation.ts'
 import {
   isObject,
   type JsonObject,
@@ -13,7 +14,6 @@ import {
 import { podLevelErrors } from './pod-level-resources.ts'
 import { parseQuantity } from './quantity.ts'
 import { type FieldError, fieldError } from './status.ts'
-import { DNS_LABEL, LABEL_TEXT, metadataErrors } from './validation.ts'
 
 const RESTART_POLICIES = ['Always', 'OnFailure', 'Never']
 const ENV_NAME = /^[ -<>-~]+$/

@@ -1,0 +1,13 @@
+{{/* Names of alerts: one that is misspelt would go on firing. */}}
+{{- define "pod2iam.validateMetrics" -}}
+{{- $rule := .Values.metrics.prometheusRule -}}
+{{- $known := list -}}
+{{- range (.Files.Get "files/prometheus/alerts.yaml" | fromYaml).groups }}{{ range .rules }}{{ $known = append $known .alert }}{{ end }}{{ end -}}
+{{- range $name, $alerts := dict "disabled" $rule.disabled "severities" (keys $rule.severities) -}}
+{{- range $alerts -}}
+{{- if not (has . $known) -}}
+{{- fail (printf "metrics.prometheusRule.%s names %s, which is no alert of this chart: docs/alerts.md has them all." $name .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

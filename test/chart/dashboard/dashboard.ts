@@ -1,0 +1,288 @@
+/**
+ * The chart's Grafana dashboard: `node test/chart/dashboard/dashboard.ts` writes it anew. It goes through an operator's questions: is every node shut, do
+ * pods get their credentials, does admission work, what runs.
+ */
+import { writeFileSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
+import { CHART } from '../helm.ts'
+import { DATASOURCE, lines, list, NONE_IS_GOOD, NONE_IS_USUAL, placed, type Row, stat } from './panels.ts'
+
+export const DASHBOARD_FILE = `${CHART}/files/grafana/pod2iam.json`
+
+/** Of the nodes that the viewer has chosen. */
+const NODE = 'node=~"$node"'
+const enforcing = `pod2iam_firewall_info{mode="enforce", ${NODE}}`
+
+const ROWS: readonly Row[] = [
+  {
+    title: 'Is every node shut?',
+    panels: [
+      stat(
+        'Nodes with proven block',
+        'Firewalls that have read back the rules that refuse the metadata endpoint, and know of nothing that goes round them.',
+        `count(pod2iam_firewall_block_verified{${NODE}} == 1) or vector(0)`,
+      ),
+      stat(
+        'Nodes not verified',
+        'Nodes that are to enforce and cannot prove it: pods there may reach the role of the node.',
+        `count(pod2iam_firewall_block_verified{${NODE}} == 0 and on (instance) ${enforcing}) or vector(0)`,
+        { thresholds: NONE_IS_GOOD },
+      ),
+      stat(
+        'Nodes without guard',
+        'Ready Linux nodes from which no firewall is scraped. Needs kube-state-metrics.',
+        'count(max by (node) (kube_node_info{os_image!~"Windows.*", provider_id!~"eks-hybrid:.*", node!~"fargate-.*"}) and on (node) (kube_node_status_condition{condition="Ready", status="true"} == 1) unless on (node) pod2iam_firewall_block_verified) or (0 * count(kube_node_info))',
+        { thresholds: NONE_IS_GOOD, noValue: 'no kube-state-metrics' },
+      ),
+      stat(
+        'Nodes in audit',
+        'Nothing is refused there; who would be is counted.',
+        `count(pod2iam_firewall_info{mode="audit", ${NODE}}) or vector(0)`,
+        { thresholds: NONE_IS_USUAL },
+      ),
+      stat(
+        'Injector replicas',
+        'While there is none, pods that ask for a role are refused.',
+        'count(pod2iam_build_info{component="injector"}) or vector(0)',
+      ),
+      stat(
+        'Sessions overdue',
+        'Sessions in use with less than a third of their life left: 20 minutes of an hour.',
+        `sum(pod2iam_broker_sessions_overdue{${NODE}})`,
+        { thresholds: NONE_IS_GOOD },
+      ),
+      list(
+        'Alerts that fire',
+        'docs/alerts.md has a section on each.',
+        'ALERTS{alertname=~"Pod2iam.*", alertstate="firing"}',
+        ['alertname', 'severity', 'node', 'pod', 'namespace'],
+      ),
+      list(
+        'Nodes that are not shut',
+        'Backend and mode of the firewalls whose block is not proven.',
+        `pod2iam_firewall_info{${NODE}} and on (instance) (pod2iam_firewall_block_verified == 0)`,
+        ['node', 'mode', 'backend'],
+      ),
+      list(
+        'Warnings of firewalls',
+        'Each code is in docs/troubleshooting.md.',
+        `pod2iam_firewall_warning{${NODE}} == 1`,
+        ['node', 'code'],
+      ),
+    ],
+  },
+  {
+    title: 'Firewall',
+    panels: [
+      lines(
+        'Packets refused',
+        'For the metadata endpoint, by node. Starting pods send a few, which prove the block.',
+        {
+          '{{node}}': `sum by (node) (rate(pod2iam_firewall_packets_total{rule=~"metadata_refused|metadata_dropped", ${NODE}}[$__rate_interval]))`,
+        },
+        { unit: 'pps' },
+      ),
+      lines('Rules repaired', 'Changes by others that were undone, by what made the firewall look.', {
+        '{{node}} {{cause}}': `sum by (node, cause) (increase(pod2iam_firewall_repairs_total{cause!="start", ${NODE}}[$__rate_interval])) > 0`,
+      }),
+      lines(
+        'Seen in audit',
+        'Addresses of pods that reach for the metadata endpoint, directly or through kube2iam or kiam.',
+        {
+          '{{node}} {{via}}': `pod2iam_firewall_audit_addresses{${NODE}}`,
+        },
+      ),
+    ],
+  },
+  {
+    title: 'Do pods get their credentials?',
+    panels: [
+      lines(
+        'Calls of STS',
+        'By outcome. Denied and invalid are of single roles; throttled, node-credentials and unavailable of the node.',
+        {
+          '{{outcome}}': `sum by (outcome) (rate(pod2iam_broker_sts_calls_total{${NODE}}[$__rate_interval]))`,
+        },
+        { unit: 'reqps' },
+      ),
+      lines(
+        'Refusals of brokers',
+        'By code; docs/troubleshooting.md has each.',
+        {
+          '{{code}}': `sum by (code) (rate(pod2iam_broker_requests_total{code!="ok", ${NODE}}[$__rate_interval])) > 0`,
+        },
+        { unit: 'reqps' },
+      ),
+      lines(
+        'Time to answer a request for credentials',
+        'Sidecars wait for this in the background; apps do not.',
+        {
+          'half of them': `histogram_quantile(0.5, sum by (le) (rate(pod2iam_broker_request_duration_seconds_bucket{${NODE}}[$__rate_interval])))`,
+          '99 of 100': `histogram_quantile(0.99, sum by (le) (rate(pod2iam_broker_request_duration_seconds_bucket{${NODE}}[$__rate_interval])))`,
+        },
+        { unit: 's' },
+      ),
+      lines('Sessions and pods', 'Sessions held, and pods known, by all brokers.', {
+        sessions: `sum(pod2iam_broker_sessions{${NODE}})`,
+        pods: `sum(pod2iam_broker_pods{${NODE}})`,
+        'waiting for STS': `sum(pod2iam_broker_sts_waiting{${NODE}})`,
+        overdue: `sum(pod2iam_broker_sessions_overdue{${NODE}})`,
+      }),
+      lines(
+        'Look-ups of sessions',
+        'Stale: a session past half of its life was handed out, because STS did not give another.',
+        { '{{outcome}}': `sum by (outcome) (rate(pod2iam_broker_cache_total{${NODE}}[$__rate_interval]))` },
+        { unit: 'reqps' },
+      ),
+      lines(
+        'Silence of the API server',
+        'The longest time since a broker has heard of pods or namespaces.',
+        { '{{watch}}': `max by (watch) (pod2iam_broker_watch_age_seconds{${NODE}})` },
+        { unit: 's' },
+      ),
+    ],
+  },
+  {
+    title: 'Does admission work?',
+    panels: [
+      lines(
+        'Admission reviews',
+        'By webhook and outcome.',
+        {
+          '{{webhook}} {{outcome}}':
+            'sum by (webhook, outcome) (rate(pod2iam_injector_reviews_total[$__rate_interval]))',
+        },
+        { unit: 'reqps' },
+      ),
+      lines(
+        'Pods refused',
+        'By reason; docs/troubleshooting.md has each.',
+        {
+          '{{reason}}':
+            'sum by (reason) (rate(pod2iam_injector_reviews_total{outcome=~"deny|error"}[$__rate_interval])) > 0',
+        },
+        { unit: 'reqps' },
+      ),
+      lines(
+        'Time of a review',
+        'The API server gives up after five seconds.',
+        {
+          'half of them':
+            'histogram_quantile(0.5, sum by (le) (rate(pod2iam_injector_review_duration_seconds_bucket[$__rate_interval])))',
+          '99 of 100':
+            'histogram_quantile(0.99, sum by (le) (rate(pod2iam_injector_review_duration_seconds_bucket[$__rate_interval])))',
+        },
+        { unit: 's' },
+      ),
+      lines(
+        'Findings about pods',
+        'InjectionMissing: annotated, without sidecar. GateWaiting: held at their start for more than 30 s.',
+        {
+          '{{finding}}': 'max by (finding) (pod2iam_injector_pod_findings)',
+        },
+      ),
+      lines('Pods with a sidecar', 'By the release that injected it.', {
+        '{{version}}': 'max by (version) (pod2iam_injector_sidecars)',
+      }),
+      lines(
+        'Life of the certificate',
+        'Of each replica. The built-in authority renews at half of a day.',
+        { '{{pod}}': 'min by (pod) (pod2iam_injector_certificate_not_after_seconds) - time()' },
+        { unit: 's' },
+      ),
+    ],
+  },
+  {
+    title: 'What runs',
+    panels: [
+      list(
+        'Versions',
+        'Processes that are scraped.',
+        'count by (component, version) (pod2iam_build_info)',
+        ['component', 'version'],
+        'processes',
+      ),
+      lines(
+        'Memory of the injector',
+        'Resident, by replica; its limit is 192 MiB unless you have set another.',
+        { '{{pod}}': 'max by (pod) (pod2iam_process_resident_memory_bytes)' },
+        { unit: 'bytes' },
+      ),
+      lines('Log lines lost', 'Nobody has read the output of a container in time.', {
+        'broker {{node}} {{kind}}': `sum by (node, kind) (increase(pod2iam_broker_log_lines_lost_total{${NODE}}[$__rate_interval])) > 0`,
+        'injector {{node}} {{kind}}':
+          'sum by (node, kind) (increase(pod2iam_injector_log_lines_lost_total[$__rate_interval])) > 0',
+      }),
+    ],
+  },
+  {
+    title: 'Sidecars, where they are scraped (docs/metrics.md)',
+    collapsed: true,
+    panels: [
+      lines(
+        'Shortest life of credentials',
+        'By namespace; renewed at half.',
+        {
+          '{{namespace}}': 'min by (namespace) (pod2iam_sidecar_credentials_remaining_seconds > 0)',
+        },
+        { unit: 's' },
+      ),
+      lines(
+        'Requests to brokers',
+        'By outcome.',
+        { '{{outcome}}': 'sum by (outcome) (rate(pod2iam_sidecar_refreshes_total[$__rate_interval]))' },
+        { unit: 'reqps' },
+      ),
+      lines(
+        'Requests refused for their form',
+        'By reason; docs/troubleshooting.md has each.',
+        {
+          '{{reason}}':
+            'sum by (reason) (rate(pod2iam_sidecar_requests_total{reason!=""}[$__rate_interval])) > 0',
+        },
+        { unit: 'reqps' },
+      ),
+    ],
+  },
+]
+
+/** The dashboard, in the form that Grafana 10 and newer import. */
+export const DASHBOARD = {
+  uid: 'pod2iam',
+  title: 'pod2iam',
+  description: 'IAM credentials of pods: whether nodes are shut, who gets credentials, and what is refused.',
+  tags: ['pod2iam', 'aws', 'iam'],
+  schemaVersion: 39,
+  editable: true,
+  graphTooltip: 1,
+  refresh: '1m',
+  time: { from: 'now-6h', to: 'now' },
+  timezone: 'browser',
+  annotations: { list: [] },
+  templating: {
+    list: [
+      { name: 'datasource', label: 'Prometheus', type: 'datasource', query: 'prometheus' },
+      {
+        name: 'node',
+        label: 'Node',
+        type: 'query',
+        datasource: DATASOURCE,
+        query: { query: 'label_values(pod2iam_firewall_info, node)', refId: 'nodes' },
+        refresh: 2,
+        sort: 1,
+        multi: true,
+        includeAll: true,
+        allValue: '.*',
+        current: { selected: true, text: ['All'], value: ['$__all'] },
+      },
+    ],
+  },
+  links: [],
+  panels: placed(ROWS),
+}
+
+/** The file's text. */
+export const dashboardText = (): string => `${JSON.stringify(DASHBOARD, null, 1)}\n`
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href)
+  writeFileSync(DASHBOARD_FILE, dashboardText())

@@ -1,0 +1,35 @@
+// grafana-types reads a dashboard as JSON and says what Grafana would not know in it: unknown and missing fields, wrong types, in its panels' options and
+// queries, too. With the types that Grafana generates from its schema.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
+
+func main() {
+	plugins.RegisterDefaultPlugins()
+	text, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	if len(text) == 0 {
+		fmt.Println("no dashboard")
+		return
+	}
+	var read dashboard.Dashboard
+	err = read.UnmarshalJSONStrict(text)
+	if err == nil {
+		err = read.Validate()
+	}
+	// What is right may come back as an empty list of errors.
+	if err != nil && err.Error() != "" {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
