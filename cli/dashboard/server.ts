@@ -43,6 +43,7 @@ export async function serveDashboard(feed: Feed, port: number): Promise<Dashboar
     url: `http://${LOOPBACK}:${bound}/`,
     async close() {
       feed.close()
+      if (!server.listening) return
       const closed = once(server, 'close')
       server.close()
       server.closeAllConnections()

@@ -6,11 +6,12 @@ import { type Filter, filtered, hasTrouble, isWaiting } from '../filter.ts'
 import type { Snapshot } from '../snapshot.ts'
 import { auditSection } from './audit.ts'
 import { filterForm } from './form.ts'
-import { foreign, type Html, html, plural, raw, withoutSecrets } from './html.ts'
-import { nodesSection } from './nodes.ts'
+import { fitToSend, foreign, type Html, html, plural, raw } from './html.ts'
+import { type NodeNames, nodeNames, nodesSection } from './nodes.ts'
 import { podsSection } from './pods.ts'
 import { refusalsSection } from './refusals.ts'
 import { SCRIPT } from './script.ts'
+import { type SectionId, section } from './section.ts'
 import { STYLE } from './style.ts'
 import { limitsSection, summarySection } from './summary.ts'
 
@@ -29,18 +30,22 @@ export const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ')
 
-/** The sections that change, by their ids. */
-function sectionsOf(view: View, filter: Filter): Readonly<Record<string, Html>> {
+/** The parts that change, by their ids, in the order of the page. */
+function partsOf(view: View, filter: Filter): Readonly<Record<string, Html>> {
   const left = view.snapshot && filtered(view.snapshot, filter)
+  const names: NodeNames = view.snapshot ? nodeNames(view.snapshot) : new Map()
   return {
     when: whenText(view.snapshot),
     summary: summarySection({ ...view, snapshot: left }),
-    content: html`<div id="content">
-      ${left && [nodesSection(left, filter), refusalsSection(left), podsSection(left, filter), auditSection(left)]}
-    </div>`,
+    nodes: left ? nodesSection(left, filter, names) : notYet('nodes', 'Nodes'),
+    refusals: left ? refusalsSection(left) : notYet('refusals', 'Refusals'),
+    pods: left ? podsSection(left, filter, names) : notYet('pods', 'Pods and their roles'),
+    audit: left ? auditSection(left) : notYet('audit', 'Audit'),
     limits: limitsSection(left),
   }
 }
+
+const notYet = (id: SectionId, title: string) => section(id, title, html`<p>Not looked at yet.</p>`)
 
 function whenText(snapshot: Snapshot | undefined): Html {
   if (snapshot === undefined) return html`<span id="when">Nothing has been seen yet.</span>`
@@ -52,7 +57,7 @@ function whenText(snapshot: Snapshot | undefined): Html {
 
 /** The page as HTML. */
 export async function pageOf(view: View, filter: Filter): Promise<string> {
-  const sections = sectionsOf(view, filter)
+  const { when, ...rest } = partsOf(view, filter)
   const page = await html`<!doctype html>
 <html lang="en">
 <head>
@@ -67,32 +72,34 @@ ${view.snapshot === undefined && html`<noscript><meta http-equiv="refresh" conte
 <a class="skip" href="#main">Skip to the content</a>
 <header>
 <h1>pod2iam</h1>
-<p class="where">${sections.when} <span class="live-state">Reload to update.</span></p>
+<p class="where">${when} <span class="live-state">Reload to update.</span></p>
 <p class="announce" id="announce" role="status" aria-live="polite"></p>
 </header>
 <main id="main" tabindex="-1">
 ${filterForm(filter, view.snapshot)}
-${sections.summary}
-${sections.content}
-${sections.limits}
+${Object.values(rest)}
 </main>
 <footer><p>pod2iam ${VERSION}. This page shows what your kubeconfig may see, and changes nothing.</p></footer>
 <script>${raw(SCRIPT)}</script>
 </body>
 </html>
 `
-  return withoutSecrets(page.toString())
+  return fitToSend(page.toString())
 }
 
 /** The sections for an update, with one sentence for screen readers. */
 export async function updateOf(view: View, filter: Filter): Promise<string> {
   const sections = await Promise.all(
-    Object.entries(sectionsOf(view, filter)).map(async ([id, markup]) => [
+    Object.entries(partsOf(view, filter)).map(async ([id, markup]) => [
       id,
-      withoutSecrets((await markup).toString()),
+      fitToSend((await markup).toString()),
     ]),
   )
-  return JSON.stringify({ sections: Object.fromEntries(sections), words: wordsOf(view, filter) })
+  return JSON.stringify({
+    sections: Object.fromEntries(sections),
+    title: titleOf(view),
+    words: wordsOf(view, filter),
+  })
 }
 
 function titleOf({ snapshot, fault }: View): string {

@@ -8,13 +8,13 @@ export { html, raw } from 'hono/html'
 
 export type Html = ReturnType<typeof html>
 
-/**
- * A text that others wrote, kept apart from what surrounds it: characters that change the direction of writing (Unicode TR 9) end
- * with it, and control characters are shown as such.
- */
+/** A text that others wrote, kept apart from what surrounds it, whatever direction its script is written in. */
 export function foreign(text: string): Html {
-  return html`<bdi>${text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '\ufffd')}</bdi>`
+  return html`<bdi>${text}</bdi>`
 }
+
+/** Characters that nobody sees, but for line feeds, and those that turn the direction of what follows (Unicode TR 9). */
+const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g
 
 /** Keys and tokens that somebody wrote where they do not belong, such as in an annotation. */
 const SECRETS = [
@@ -26,9 +26,12 @@ const SECRETS = [
   /(?<=\/\/)[^/@\s<>"]+(?=@)/g,
 ]
 
-/** The text without what looks like a secret. */
-export function withoutSecrets(text: string): string {
-  return SECRETS.reduce((rest, secret) => rest.replace(secret, '(left out)'), text)
+/** Markup as it is sent: nothing in it is invisible, or looks like a secret. */
+export function fitToSend(markup: string): string {
+  return SECRETS.reduce((rest, secret) => rest.replace(secret, '(left out)'), markup).replace(
+    INVISIBLE,
+    '\ufffd',
+  )
 }
 
 /** So many rows of a table at most: a page of thousands serves nobody, and filters are above it. */

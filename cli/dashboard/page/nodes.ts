@@ -1,4 +1,6 @@
 /** The nodes as a map, and what is wrong with them. */
+
+import { withoutCommonDomain } from '../../output/shorten.ts'
 import type { NodeReport } from '../../status/nodes.ts'
 import { skewOf, type Versions } from '../../status/versions.ts'
 import { addressOf, type Filter, hasTrouble } from '../filter.ts'
@@ -6,7 +8,27 @@ import type { Snapshot } from '../snapshot.ts'
 import { badge, foreign, type Html, html, idOf, MOST_ROWS, moreRows, plural, type Tone } from './html.ts'
 import { section, unseenText } from './section.ts'
 
-export function nodesSection({ nodes, versions, isInstalled }: Snapshot, filter: Filter): Html {
+/** Names of nodes as they are shown, by the whole ones. */
+export type NodeNames = ReadonlyMap<string, string>
+
+/** @param snapshot before any filter, so that a name does not change with what is left */
+export function nodeNames({ nodes, pods }: Snapshot): NodeNames {
+  const all = [...new Set([...(nodes ?? []), ...(pods ?? [])].flatMap(({ node }) => node ?? []))]
+  const short = withoutCommonDomain(all)
+  return new Map(all.map((name, index) => [name, short[index] ?? name]))
+}
+
+/** A node by its short name; the whole one is in the tooltip. */
+export function nodeName(name: string, names: NodeNames): Html {
+  const short = names.get(name) ?? name
+  return short === name ? foreign(name) : html`<bdi title="${name}">${short}</bdi>`
+}
+
+export function nodesSection(
+  { nodes, versions, isInstalled }: Snapshot,
+  filter: Filter,
+  names: NodeNames,
+): Html {
   if (isInstalled === false)
     return section(
       'nodes',
@@ -19,22 +41,22 @@ export function nodesSection({ nodes, versions, isInstalled }: Snapshot, filter:
   if (nodes === null) return section('nodes', 'Nodes', unseenText('nodes'))
   const shown = nodes.toSorted(troubledFirst).slice(0, MOST_ROWS)
   const map = html`<ul class="map">
-    ${shown.map((one) => tile(one, filter))}
+    ${shown.map((one) => tile(one, filter, names))}
   </ul>`
   return section(
     'nodes',
     'Nodes',
     html`${shown.length === 0 ? html`<p>No node is left by the filters.</p>` : map}
-    ${moreRows(shown.length, nodes.length, 'nodes')} ${findings(shown)} ${versions && releases(versions)}`,
+    ${moreRows(shown.length, nodes.length, 'nodes')} ${findings(shown, names)} ${versions && releases(versions)}`,
   )
 }
 
-function tile(one: NodeReport, filter: Filter): Html {
+function tile(one: NodeReport, filter: Filter, names: NodeNames): Html {
   const block = blockOf(one)
   const isReady = one.broker === 'ready'
   const worst = hasTrouble(one) ? 'bad' : block.tone
   return html`<li class="tile ${worst}">
-    <a id="${idOf('node', one.node)}" href="${addressOf({ ...filter, node: one.node })}">${foreign(one.node)}</a>
+    <a id="${idOf('node', one.node)}" href="${addressOf({ ...filter, node: one.node })}">${nodeName(one.node, names)}</a>
     <dl>
       <div><dt>Block</dt><dd>${badge(block.tone, block.text)}</dd></div>
       <div><dt>Broker</dt><dd>${badge(isReady ? 'good' : 'bad', one.broker)}</dd></div>
@@ -54,7 +76,7 @@ function blockOf({ verified, mode, backend }: NodeReport): { readonly tone: Tone
 
 const counted = (count: number | null, what: string) => (count === null ? 'not known' : plural(count, what))
 
-function findings(nodes: readonly NodeReport[]): Html {
+function findings(nodes: readonly NodeReport[], names: NodeNames): Html {
   const all = nodes.flatMap(({ node, troubles, warnings }) => [
     ...troubles.map((one) => ({ node, ...one, tone: 'bad' as const })),
     ...warnings.map((one) => ({ node, ...one, tone: 'warning' as const })),
@@ -70,7 +92,7 @@ function findings(nodes: readonly NodeReport[]): Html {
         <tbody>
           ${shown.map(
             ({ node, code, detail, tone }) => html`<tr>
-              <th scope="row">${foreign(node)}</th>
+              <th scope="row">${nodeName(node, names)}</th>
               <td>${badge(tone, code)}</td>
               <td class="prose">${foreign(detail)}</td>
             </tr>`,

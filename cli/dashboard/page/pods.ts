@@ -3,12 +3,15 @@ import type { Holder } from '../../who/holders.ts'
 import { addressOf, type Filter, isWaiting } from '../filter.ts'
 import type { Snapshot } from '../snapshot.ts'
 import { badge, foreign, type Html, html, idOf, MOST_ROWS, moreRows, plural, relative } from './html.ts'
+import { type NodeNames, nodeName } from './nodes.ts'
 import { section, unseenText } from './section.ts'
 
 /** The sidecar renews credentials long before that; docs/metrics.md has the alert. */
 const SOON_MS = 5 * 60_000
 
-export function podsSection({ pods, takenAt }: Snapshot, filter: Filter): Html {
+type Context = { readonly now: number; readonly names: NodeNames }
+
+export function podsSection({ pods, takenAt }: Snapshot, filter: Filter, names: NodeNames): Html {
   const title = 'Pods and their roles'
   if (pods === null) return section('pods', title, unseenText('pods'))
   if (pods.length === 0)
@@ -26,7 +29,7 @@ export function podsSection({ pods, takenAt }: Snapshot, filter: Filter): Html {
             </tr>
           </thead>
           ${[...Map.groupBy(shown, ({ namespace }) => namespace)].map(([name, members]) =>
-            ofNamespace(name, members, filter, takenAt),
+            ofNamespace(name, members, filter, { now: takenAt, names }),
           )}
         </table>
       </div>
@@ -34,7 +37,7 @@ export function podsSection({ pods, takenAt }: Snapshot, filter: Filter): Html {
   )
 }
 
-function ofNamespace(name: string, pods: readonly Holder[], filter: Filter, now: number): Html {
+function ofNamespace(name: string, pods: readonly Holder[], filter: Filter, context: Context): Html {
   const waiting = pods.filter(isWaiting).length
   return html`<tbody>
     <tr class="group">
@@ -44,13 +47,13 @@ function ofNamespace(name: string, pods: readonly Holder[], filter: Filter, now:
       </th>
     </tr>
     ${[...Map.groupBy(pods, ({ role }) => role)].map(([, members]) =>
-      members.map((one, index) => row(one, index === 0 ? members.length : 0, now)),
+      members.map((one, index) => row(one, index === 0 ? members.length : 0, context)),
     )}
   </tbody>`
 }
 
 /** @param span rows of this role, of which this is the first; 0 where it is not */
-function row(one: Holder, span: number, now: number): Html {
+function row(one: Holder, span: number, { now, names }: Context): Html {
   const role = html`<th scope="row" class="role" rowspan="${span}">
     ${one.role === null ? html`<em>no role: Region and placement alone</em>` : shortRole(one.role)}
     ${one.source === 'default' && html`<span class="count">by default</span>`}
@@ -61,7 +64,7 @@ function row(one: Holder, span: number, now: number): Html {
     <td>${stateOf(one)}</td>
     <td>${expiryOf(one, now)}</td>
     <td>${one.session === null ? html`<span class="none">none</span>` : foreign(one.session)}</td>
-    <td>${one.node === null ? html`<span class="none">none yet</span>` : foreign(one.node)}</td>
+    <td>${one.node === null ? html`<span class="none">none yet</span>` : nodeName(one.node, names)}</td>
   </tr>`
 }
 

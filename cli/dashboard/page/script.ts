@@ -34,7 +34,8 @@ export const SCRIPT = `
   const announce = document.getElementById('announce');
   const source = new EventSource('live' + location.search);
   source.addEventListener('sections', ({ data }) => {
-    const { sections, words } = JSON.parse(data);
+    const { sections, title, words } = JSON.parse(data);
+    document.title = title;
     for (const [id, markup] of Object.entries(sections)) {
       waiting.delete(id);
       replace(id, markup);

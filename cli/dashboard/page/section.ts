@@ -4,7 +4,7 @@ export type SectionId = 'nodes' | 'pods' | 'refusals' | 'audit'
 
 /** A part of the page that is replaced as a whole when it changes. */
 export function section(id: SectionId, title: string, content: Html): Html {
-  return html`<section id="${id}" data-live aria-labelledby="${id}-title">
+  return html`<section id="${id}" aria-labelledby="${id}-title">
     <h2 id="${id}-title">${title}</h2>
     ${content}
   </section>`

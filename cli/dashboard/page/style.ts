@@ -34,8 +34,9 @@ bdi { overflow-wrap: anywhere; }
 .where { margin: .15rem 0 1rem; }
 .count { font-weight: normal; font-size: .9em; margin-left: .4em; }
 section, form { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.25rem; margin: 0 0 1.25rem; }
-section > :last-child, section > p:first-of-type { margin-bottom: 0; margin-top: 0; }
-section > .more, section > .releases { margin: .75rem 0 0; }
+section > p { margin: 0; }
+section > * + p { margin-top: .75rem; }
+section > h2 + p { margin-top: 0; }
 form { display: flex; flex-wrap: wrap; gap: .75rem 1rem; align-items: end; }
 label { display: grid; gap: .2rem; color: var(--dim); font-size: .9rem; flex: 1 1 11rem; }
 input, select, button { font: inherit; color: var(--text); background: var(--page); border: 1px solid var(--dim); border-radius: 5px; padding: .35rem .6rem; min-height: 2.3rem; width: 100%; }
@@ -63,13 +64,17 @@ button { width: auto; background: var(--link); color: var(--card); border-color:
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 th, td { text-align: left; vertical-align: top; padding: .4rem 1rem .4rem 0; border-top: 1px solid var(--line); }
+tbody th, td { min-width: 6.5rem; }
+table bdi { overflow-wrap: break-word; }
+table .state { white-space: nowrap; }
 thead th { border-top: 0; color: var(--dim); font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 500; }
 .group th { padding-top: .9rem; font-weight: 600; }
-.role { max-width: 24rem; }
+tbody .role { min-width: 14rem; max-width: 24rem; }
 .arn { color: var(--dim); font-size: .85em; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
-.prose { min-width: 16rem; max-width: 75ch; }
+tbody .prose { min-width: 16rem; }
+.prose { max-width: 75ch; }
 td time { white-space: nowrap; }
 .refusals { list-style: none; padding: 0; margin: 0; }
 .refusals li { border-top: 1px solid var(--line); padding: .75rem 0; }
@@ -82,7 +87,7 @@ td time { white-space: nowrap; }
   header, main, footer { padding-inline: .75rem; }
   section, form { padding: .85rem; }
   .map { grid-template-columns: 1fr; }
-  .prose { min-width: 12rem; }
+  tbody .role { min-width: 9rem; }
 }
 @media print { form, .skip { display: none; } }
 `

@@ -3,13 +3,13 @@ import { askedText } from '../../cluster/asked.ts'
 import type { View } from '../feed.ts'
 import { hasTrouble, isWaiting } from '../filter.ts'
 import type { Fault, Snapshot } from '../snapshot.ts'
-import { badge, foreign, type Html, html, plural, type Tone } from './html.ts'
+import { badge, foreign, type Html, html, type Tone } from './html.ts'
 
 type Card = { readonly href: string; readonly title: string; readonly tone: Tone; readonly text: string }
 
 export function summarySection({ snapshot, fault }: View): Html {
   const words = fault === undefined ? [] : [faultText(fault, 'bad')]
-  return html`<div id="summary" data-live>
+  return html`<div id="summary">
     ${words} ${snapshot === undefined && fault === undefined && html`<p>The cluster is being looked at.</p>`}
     ${snapshot && html`<ul class="cards">${cardsOf(snapshot).map(card)}</ul>`}
   </div>`
@@ -55,14 +55,14 @@ function ofRefusals({ refusals }: Snapshot): State {
 function ofAudit({ audit }: Snapshot): State {
   if (audit === null) return { tone: 'unknown', text: 'no node audits' }
   return audit.seen.length > 0
-    ? { tone: 'warning', text: `${plural(audit.seen.length, 'workload')} would be refused` }
+    ? { tone: 'warning', text: `${audit.seen.length} would be refused` }
     : { tone: 'good', text: 'nobody would be refused' }
 }
 
 /** What RBAC forbids, and what failed, so that nothing is taken for all there is. */
 export function limitsSection(snapshot: Snapshot | undefined): Html {
   const { refused = [], faults = [] } = snapshot ?? {}
-  return html`<div id="limits" data-live>
+  return html`<div id="limits">
     ${
       refused.length > 0 &&
       html`<section aria-labelledby="limits-title">

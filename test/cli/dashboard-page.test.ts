@@ -1,0 +1,429 @@
+/** The status page over HTTP, of a cluster that is a parameter: what it shows, whom it serves, and what others wrote into it. */
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { after, before, describe, test } from 'node:test'
+import { expiries } from '../../cli/dashboard/expiries.ts'
+import { until } from '../support/until.ts'
+import { ask, NOW, node, type Page, pod, refusal, SNAPSHOT, servePage } from './dashboard-fixture.ts'
+
+/** What a reader sees of it. */
+const words = (markup: string) =>
+  markup
+    .replace(/<(script|style)>.*?<\/\1>/gs, ' ')
+    .replace(/<[^>]*>/g, ' ')
+    .replace(/\s+/g, ' ')
+const part = (markup: string, id: string) =>
+  new RegExp(`<section id="${id}".*?</section>`, 's').exec(markup)?.[0] ?? assert.fail(`no section ${id}`)
+
+describe('the page', () => {
+  let page: Page
+  before(async () => {
+    page = await servePage()
+  })
+  after(() => page.close())
+  const get = async (query = '') => (await ask(page.url + query)).body
+
+  test('the nodes: block and broker of each, those in trouble first, and what is wrong', async () => {
+    const nodes = part(await get(), 'nodes')
+    const tiles = [...nodes.matchAll(/<li class="tile (\w+)">(.*?)<\/li>/gs)].map(([, tone, text = '']) =>
+      `${tone}: ${words(text)}`.replaceAll('.eu-west-1.compute.internal', ''),
+    )
+    assert.deepEqual(
+      tiles.map((one) =>
+        /^(\w+:) +(ip\S+) .*?Block (.*?) Broker (.*?) Refused/.exec(one)?.slice(1).join(' '),
+      ),
+      [
+        'bad: ip-10-0-0-13 ✖ not shut ✖ not ready',
+        'bad: ip-10-0-0-16 ✖ not shut ✖ not ready',
+        'good: ip-10-0-0-11 ✔ shut (nft) ✔ ready',
+        'good: ip-10-0-0-12 ✔ shut (iptables-nft) ✔ ready',
+        'warning: ip-10-0-0-14 ! audit only ✔ ready',
+        'unknown: ip-10-0-0-15 ? not asked ✔ ready',
+      ],
+    )
+    assert.match(words(nodes), /✖ guard-missing it has no node guard/)
+    assert.match(words(nodes), /Injectors: 2 of 1\.2\.0; node guards: 5 of 1\.2\.0/)
+  })
+
+  test('the pods by namespace and role: state, expiry, session', async () => {
+    const pods = words(part(await get(), 'pods'))
+    assert.match(
+      pods,
+      /shop 3 pods, 1 without credentials .*shop-invoices invoices-5b1c ✖ role-not-allowed none none/,
+    )
+    assert.match(
+      pods,
+      /shop-orders orders-7d9f ✔ has them in 43 min shop\.orders-7d9f .* orders-8c2a ✔ has them ! in 3 min/,
+    )
+    assert.match(pods, /no role: Region and placement alone metadata ✔ not needed never/)
+    assert.match(pods, /by default front-1 ! waits not asked/)
+  })
+
+  test('refusals: whose, the sentence, the remedy, and the command that tells more', async () => {
+    const refusals = words(part(await get(), 'refusals'))
+    assert.match(refusals, /shop\/invoices-5b1c Pod ✖ role-not-allowed 4 min ago namespace shop may not use/)
+    assert.match(refusals, /Remedy: let the namespace list the role pod2iam -n shop explain invoices-5b1c/)
+    assert.match(refusals, /web\/api-6f ReplicaSet ✖ pods-refused 11 min ago a pod on the host network/)
+  })
+
+  test('audit: which workload, which way, what to do', async () => {
+    const audit = words(part(await get(), 'audit'))
+    assert.match(audit, /Deployment\/importer legacy directly 118 2 min ago it names no role/)
+    assert.match(audit, /1 node in audit mode; 5 others were not asked/)
+  })
+
+  test('filters in the address: namespace, node, role as a glob, trouble alone; the form keeps them', async () => {
+    const shown = async (query: string, id: string) => words(part(await get(query), id))
+    assert.doesNotMatch(await shown('?namespace=reports', 'pods'), /orders|front-1/)
+    assert.match(await shown('?namespace=reports', 'pods'), /nightly-x1/)
+    assert.match(await shown('?namespace=reports', 'refusals'), /Nothing is refused/)
+    assert.doesNotMatch(await shown('?role=shop-o*', 'pods'), /nightly|invoices/)
+    assert.match(await shown('?role=shop-o*', 'pods'), /orders-7d9f.*orders-8c2a/)
+    const host = 'ip-10-0-0-12.eu-west-1.compute.internal'
+    assert.match(await shown(`?node=${host}`, 'nodes'), /ip-10-0-0-12/)
+    assert.doesNotMatch(await shown(`?node=${host}`, 'nodes'), /ip-10-0-0-11/)
+    assert.doesNotMatch(await shown(`?node=${host}`, 'pods'), /orders-7d9f/)
+    assert.doesNotMatch(await shown('?state=trouble', 'nodes'), /ip-10-0-0-11/)
+    assert.doesNotMatch(await shown('?state=trouble', 'pods'), /orders-7d9f/)
+    const body = await get('?namespace=shop&state=trouble&unknown=1')
+    assert.match(body, /<input\s+name="namespace"\s+value="shop"/)
+    assert.match(body, /<option value="trouble" selected>/)
+    assert.match(body, /href="\.\/\?namespace=shop&amp;node=[^"]+&amp;state=trouble"/)
+  })
+
+  test('Host: its own address alone, so that no foreign name leads here', async () => {
+    const { port } = new URL(page.url)
+    for (const own of [`127.0.0.1:${port}`, `localhost:${port}`, `LOCALHOST:${port}`])
+      assert.equal((await ask(page.url, { host: own })).status, 200, own)
+    for (const foreign of [
+      'evil.example',
+      `evil.example:${port}`,
+      '127.0.0.1',
+      '127.0.0.1:1',
+      `127.0.0.1.evil.example:${port}`,
+    ])
+      for (const path of ['', 'live', 'nothing']) {
+        const { status, body } = await ask(page.url + path, { host: foreign })
+        assert.equal(status, 403, `${foreign} ${path}`)
+        assert.equal(body, `This page is only served under its own address; open ${page.url}.\n`)
+      }
+  })
+
+  test('Origin and Fetch Metadata: what another page asks for by itself is refused, a link in it is not', async () => {
+    const said = { origin: page.url.slice(0, -1), 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'cors' }
+    assert.equal((await ask(page.url, said)).status, 200)
+    const refused: Record<string, string>[] = [
+      { origin: 'https://evil.example' },
+      { origin: 'null' },
+      { origin: 'http://127.0.0.1:1' },
+      { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors', 'sec-fetch-dest': 'image' },
+      { 'sec-fetch-site': 'same-site', 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' },
+      { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'iframe' },
+    ]
+    for (const headers of refused)
+      for (const path of ['', 'live']) {
+        const { status, body, headers: sent } = await ask(page.url + path, headers)
+        assert.equal(status, 403, JSON.stringify(headers))
+        assert.equal(body, `Other web pages may not read this one; open ${page.url} yourself.\n`)
+        assert.equal(sent['access-control-allow-origin'], undefined)
+      }
+    const link = {
+      'sec-fetch-site': 'cross-site',
+      'sec-fetch-mode': 'navigate',
+      'sec-fetch-dest': 'document',
+    }
+    assert.equal((await ask(page.url, link)).status, 200)
+  })
+
+  test('it can only be read', async () => {
+    for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD']) {
+      const { status, headers } = await ask(page.url, {}, method)
+      assert.deepEqual([status, headers.allow], [405, 'GET'], method)
+    }
+    assert.equal((await ask(`${page.url}etc/passwd`)).status, 404)
+  })
+
+  test('the policy admits the page’s own script and style by their hashes, and nothing else', async () => {
+    const { headers, body } = await ask(page.url)
+    const policy = String(headers['content-security-policy'])
+    const hashed = (tag: string) => {
+      const text = new RegExp(`<${tag}>(.*?)</${tag}>`, 's').exec(body)?.[1] ?? ''
+      return `${tag}-src 'sha256-${createHash('sha256').update(text).digest('base64')}'`
+    }
+    assert.deepEqual(policy.split('; '), [
+      "default-src 'none'",
+      hashed('script'),
+      hashed('style'),
+      ...[
+        "connect-src 'self'",
+        'img-src data:',
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+      ],
+    ])
+    assert.equal(body.match(/<script/g)?.length, 1)
+    assert.doesNotMatch(body, /\son\w+=|\sstyle=|(?:src|href)="(?:https?:)?\/\//)
+    assert.equal(headers['x-content-type-options'], 'nosniff')
+    assert.equal(headers['cross-origin-resource-policy'], 'same-origin')
+    assert.equal(headers['cache-control'], 'no-store')
+    assert.equal((await ask(`${page.url}nothing`)).headers['content-security-policy'], policy)
+  })
+})
+
+test('what others wrote is text: names, annotations, sentences, the query', async () => {
+  const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>\u202egnp.exe\u0000&amp;`
+  const page = await servePage({
+    ...SNAPSHOT,
+    context: evil,
+    nodes: [node(evil, { troubles: [{ code: evil, detail: evil }], backend: evil, version: evil })],
+    versions: { injector: { [evil]: 1 }, nodeGuard: {}, sidecars: { [evil]: 2 } },
+    pods: [pod(evil, evil, { role: evil, session: evil, node: evil }), pod('shop', 'b', { refused: evil })],
+    refusals: [refusal(evil, evil, { kind: evil, code: evil, detail: evil, remedy: evil, command: evil })],
+    audit: {
+      ...{ auditing: 1, others: 0 },
+      seen: [
+        {
+          workload: { namespace: evil, kind: evil, name: evil },
+          ...{
+            addresses: [evil],
+            nodes: [evil],
+            via: 'direct',
+            packets: 1,
+            lastSeen: new Date(NOW).toISOString(),
+          },
+          todo: { code: evil, detail: evil },
+        },
+      ],
+    },
+    refused: [{ verb: 'list', resource: 'pods', namespace: evil }],
+    faults: [{ code: evil, message: evil, remedy: evil }],
+  })
+  try {
+    const query = `?namespace=${encodeURIComponent(evil)}`
+    for (const body of [
+      (await ask(page.url)).body,
+      (await ask(page.url + query)).body,
+      await firstUpdate(page.url),
+    ]) {
+      assert.ok(/&lt;script&gt;alert\(1\)/.test(body), 'it is shown as text')
+      assert.ok(!/<script>alert|<img/.test(body), 'markup of others')
+      assert.ok(!/\u202e|\0/.test(body), 'invisible characters')
+    }
+  } finally {
+    await page.close()
+  }
+})
+
+test('no secret is in any response, also where somebody wrote one into a name or a sentence', async () => {
+  const secrets = [
+    ['AKIA', 'IOSFODNN7EXAMPLE'].join(''),
+    ['ASIA', 'IOSFODNN7EXAMPLE'].join(''),
+    `eyJhbGciOiJSUzI1NiJ9.${'a'.repeat(40)}.${'b'.repeat(40)}`,
+    'somebody:password',
+  ] as const
+  const text = `it quotes ${secrets.slice(0, 3).join(' and ')} and https://${secrets[3]}@api.example/`
+  const page = await servePage({
+    ...SNAPSHOT,
+    refusals: [refusal('shop', 'orders', { detail: text })],
+    faults: [{ code: 'api-server-failed', message: text, remedy: 'try again' }],
+  })
+  try {
+    for (const body of [(await ask(page.url)).body, await firstUpdate(page.url)]) {
+      assert.match(
+        body,
+        /it quotes \(left out\) and \(left out\) and \(left out\) and https:\/\/\(left out\)@api\.example/,
+      )
+      for (const secret of secrets) assert.ok(!body.includes(secret), secret)
+    }
+  } finally {
+    await page.close()
+  }
+})
+
+test('updates come as events, as often as something was seen, with the filter of the address', async () => {
+  const page = await servePage()
+  try {
+    const updates = await follow(`${page.url}live?namespace=shop`)
+    const first = await until(() => updates.all[0])
+    assert.deepEqual(Object.keys(first.sections), [
+      'when',
+      'summary',
+      'nodes',
+      'refusals',
+      'pods',
+      'audit',
+      'limits',
+    ])
+    assert.doesNotMatch(first.sections.pods ?? '', /nightly/)
+    assert.equal(first.words, '2 nodes in trouble, 1 pod without credentials, 1 refusal')
+    page.set({ ...SNAPSHOT, pods: [pod('shop', 'newcomer-1')], refusals: [] })
+    await until(() => updates.all.some(({ sections }) => /newcomer-1/.test(sections.pods ?? '')))
+    await updates.end()
+  } finally {
+    await page.close()
+  }
+})
+
+test('windows beyond thirty-two are refused, and those that were closed do not count', async () => {
+  const page = await servePage()
+  try {
+    const open = async () => {
+      const updates = await follow(`${page.url}live`)
+      await until(() => updates.all[0])
+      return updates
+    }
+    const windows = []
+    for (let count = 0; count < 32; count++) windows.push(await open())
+    const refused = await ask(`${page.url}live`)
+    assert.deepEqual([refused.status, refused.body], [503, 'Too many windows show this page; close some.\n'])
+    for (const one of windows) await one.end()
+    await until(async () => {
+      const { status, body } = await fetch(`${page.url}live`)
+      await body?.cancel()
+      return status === 200
+    })
+  } finally {
+    await page.close()
+  }
+})
+
+test('a cluster that does not answer is told, with what was seen before; before anything was seen, that alone', async () => {
+  const page = await servePage(new Error('connect ECONNREFUSED'))
+  try {
+    const first = words((await ask(page.url)).body)
+    assert.match(first, /✖ cluster-unreachable connect ECONNREFUSED \. Remedy: try again/)
+    assert.match(first, /Nothing has been seen yet/)
+    page.set(SNAPSHOT)
+    await until(async () => /orders-7d9f/.test((await ask(page.url)).body))
+    page.set(new Error('connect ECONNREFUSED'))
+    const later = await until(async () => {
+      const { body } = await ask(page.url)
+      return /cluster-unreachable/.test(body) && body
+    })
+    assert.match(words(later), /as of 12:00:00 UTC/)
+    assert.match(words(later), /orders-7d9f/)
+  } finally {
+    await page.close()
+  }
+})
+
+test('what RBAC forbids is named, and the rest shown', async () => {
+  const page = await servePage({
+    ...SNAPSHOT,
+    ...{ nodes: null, refusals: null, audit: null },
+    refused: [
+      { verb: 'list', resource: 'nodes' },
+      { verb: 'list', resource: 'events', namespace: 'shop' },
+    ],
+  })
+  try {
+    const shown = words((await ask(page.url)).body)
+    assert.match(
+      shown,
+      /Not shown, because you may not list nodes in all namespaces list events in namespace shop/,
+    )
+    assert.match(shown, /The nodes could not be seen/)
+    assert.match(shown, /orders-7d9f/)
+  } finally {
+    await page.close()
+  }
+})
+
+test('a cluster of thousands is a page of bounded size, which says how much it left out', async () => {
+  const many = Array.from({ length: 5000 }, (_, index) => pod('shop', `worker-${index}`))
+  const page = await servePage({ ...SNAPSHOT, pods: many })
+  try {
+    const { body } = await ask(page.url)
+    assert.match(words(body), /500 of 5000 pods are shown; the filters above find the others/)
+    assert.ok(body.length < 600_000, `${body.length} characters`)
+  } finally {
+    await page.close()
+  }
+})
+
+test('nobody looks at the cluster while nobody watches, and a slow look is followed by a longer rest', async () => {
+  let looks = 0
+  const { createFeed } = await import('../../cli/dashboard/feed.ts')
+  let time = 0
+  const feed = createFeed({
+    look: async () => {
+      looks++
+      time += 1000
+      return SNAPSHOT
+    },
+    faultOf: () => ({ code: '', message: '', remedy: '' }),
+    intervalMs: 10,
+    clock: () => time,
+  })
+  await feed.latest(1000)
+  await Promise.all([feed.latest(1000), feed.latest(1000)])
+  assert.equal(looks, 1)
+  time += 2999
+  await feed.latest(1000)
+  assert.equal(looks, 1, 'a look of one second is followed by three of rest')
+  time += 1
+  await Promise.all([feed.latest(1000), feed.latest(1000)])
+  assert.equal(looks, 2, 'who comes while it is looked at waits for the same look')
+  feed.close()
+})
+
+test('of many sidecars fifty are asked in one look, the ones never asked first, and what they said is remembered', () => {
+  const many = Array.from({ length: 120 }, (_, index) => ({
+    metadata: { namespace: 'shop', name: `p-${index}` },
+  }))
+  const memory = expiries()
+  const answers = new Set<string>()
+  for (const look of [1, 2, 3]) {
+    const due = memory.due(many, look * 1000)
+    assert.equal(due.size, look < 3 ? 50 : 20)
+    const names = [...due].map(({ metadata }) => metadata?.name ?? '')
+    for (const name of names) assert.ok(!answers.has(name), `${name} is asked again before others were`)
+    for (const name of names) answers.add(name)
+    const asked = names.map((name) => pod('shop', name, { expires: `told in look ${look}` }))
+    const others = many
+      .map(({ metadata: { name } }) => name)
+      .filter((name) => !names.includes(name))
+      .map((name) => memory.recall(pod('shop', name, { expires: null, isAsked: false })))
+    assert.equal(others.filter(({ expires }) => expires !== null).length, answers.size - names.length)
+    memory.remember(asked, others, look * 1000)
+  }
+  assert.equal(memory.due(many, 4000).size, 0)
+  assert.equal(memory.due(many, 61_000).size, 50, 'after a minute they are asked again')
+})
+
+type Update = { readonly sections: Readonly<Record<string, string>>; readonly words: string }
+
+/** Reads the stream of events as they come. */
+async function follow(url: string) {
+  const ended = new AbortController()
+  const response = await fetch(url, { signal: ended.signal })
+  assert.equal(response.headers.get('content-type'), 'text/event-stream')
+  const all: Update[] = []
+  const reading = (async () => {
+    let text = ''
+    for await (const chunk of response.body ?? assert.fail('no body')) {
+      text += Buffer.from(chunk).toString('utf8')
+      const events = text.split('\n\n')
+      text = events.pop() ?? ''
+      for (const event of events) {
+        const data = /^data: (.*)$/m.exec(event)?.[1]
+        if (data !== undefined) all.push(JSON.parse(data))
+      }
+    }
+  })().catch(() => undefined)
+  return {
+    all,
+    async end() {
+      ended.abort()
+      await reading
+    },
+  }
+}
+
+async function firstUpdate(url: string): Promise<string> {
+  const updates = await follow(`${url}live`)
+  const { sections } = await until(() => updates.all[0])
+  await updates.end()
+  return Object.values(sections).join('\n')
+}
