@@ -1,5 +1,6 @@
 /** What sidecar and broker of a release say to each other, byte by byte. */
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import type { Server } from 'node:http'
 import { connect, createServer } from 'node:net'
@@ -72,8 +73,11 @@ export async function sidecarRequests(bundle: string): Promise<string[]> {
 /** Every answer that the broker of a release gives: success, each code, and what lies beside the protocol. */
 export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
   const broker = join(checkout, 'node-guard/broker')
-  const { brokerApp }: App = await import(join(broker, 'http/app.ts'))
-  const { brokerServer }: Serving = await import(join(broker, 'http/server.ts'))
+  // The second names are those of 0.1.0.
+  const module = (name: string, former: string) =>
+    import([name, former].map((file) => join(broker, file)).find(existsSync) ?? name)
+  const { brokerApp }: App = await module('server/app.ts', 'http/app.ts')
+  const { brokerServer }: Serving = await module('server/connections.ts', 'http/server.ts')
   const { PROBLEMS, Problem }: Protocol = await import(join(checkout, 'common/protocol.ts'))
   let outcome: () => unknown = () => credentialsBody({}, Date.UTC(2026, 0, 1))
   const routes = { credentials: async () => outcome(), metadata: async () => METADATA }
