@@ -1,7 +1,7 @@
 /** Where a pod's credentials come from: what the operator allows, what a namespace chooses, and how both reach the broker. */
 import { KEYS } from './keys.ts'
 import { quote } from './role.ts'
-import { list, type Setting, SettingError } from './settings.ts'
+import { type Setting, SettingError } from './settings.ts'
 
 /**
  * `node-role`: the broker assumes the pod's role with the node's role. `web-identity`: with a second projected token of the pod, so that
@@ -17,7 +17,7 @@ export const WEB_IDENTITY_AUDIENCE = 'sts.amazonaws.com'
 
 /** The setting `--credential-sources`: the first is the default, the list is what namespaces may choose. */
 export const credentialSources: Setting<readonly CredentialSource[]> = {
-  ...list([], ''),
+  repeatable: true,
   fallback: () => ['node-role'],
   shown: 'node-role',
   help: 'where credentials come from, node-role or web-identity; the first is the default, and namespaces may choose among them',
