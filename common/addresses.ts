@@ -16,6 +16,8 @@ export const FIREWALL_HEALTH_PORT = 9173
 /** Audience of the projected service-account token with which a sidecar proves who it is. */
 export const TOKEN_AUDIENCE = 'pod2iam'
 export const TOKEN_FILE = '/var/run/secrets/pod2iam/token'
+/** The second token, of pods with the credential source `web-identity`. */
+export const WEB_IDENTITY_TOKEN_FILE = '/var/run/secrets/pod2iam-web-identity/token'
 
 /** Directory shared by firewall and broker; in the sidecar, its own memory-backed directory. */
 export const STATE_DIR = '/run/pod2iam'

@@ -20,6 +20,8 @@ export const KEYS = {
   externalId: 'iam.amazonaws.com/external-id',
   /** Pod: becomes `<namespace>.<value>` as role session name. */
   sessionName: 'iam.amazonaws.com/session-name',
+  /** Namespace: `node-role` or `web-identity`, within the operator's `--credential-sources`. */
+  credentialSource: 'pod2iam.dev/credential-source',
   /** Namespace or pod: `nft` or `env`. */
   redirect: 'pod2iam.dev/redirect',
   /** Pod: `optional` or `required`. */
@@ -59,5 +61,6 @@ export function injectionMode(
 export const SIDECAR_CONTAINER = 'pod2iam-sidecar'
 export const GATE_CONTAINER = 'pod2iam-gate'
 export const TOKEN_VOLUME = 'pod2iam-token'
+export const WEB_IDENTITY_VOLUME = 'pod2iam-web-identity'
 export const STATE_VOLUME = 'pod2iam-state'
 export const NO_API_VOLUME = 'pod2iam-no-api'

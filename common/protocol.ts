@@ -11,6 +11,12 @@ export const METADATA_PATH = '/v1/metadata'
 /** Brokers of 0.1.0 do not have it. */
 export const POD_PATH = '/v1/pod'
 
+/**
+ * Header of a request to {@link CREDENTIALS_PATH} with the pod's web identity token, beside its own in `Authorization`: from sidecars with
+ * the credential source `web-identity`. Brokers before it do not read it.
+ */
+export const WEB_IDENTITY_HEADER = 'X-Pod2iam-Web-Identity'
+
 /** Body of a 200 to {@link CREDENTIALS_PATH}. Times are `YYYY-MM-DDTHH:MM:SSZ`, UTC. */
 export type CredentialsBody = {
   readonly Code: 'Success'

@@ -1,3 +1,4 @@
+import type { CredentialSource } from '../common/credential-source.ts'
 import type { PolicySettings } from '../common/policy.ts'
 import {
   type ChosenResources,
@@ -30,6 +31,16 @@ export type InjectionSettings = {
   readonly hostNetworkAnnotated: 'deny' | 'warn'
   readonly sidecarLogLevel: string
   readonly tokenExpirationSeconds: number
+  /** Where credentials may come from; the first is the default. */
+  readonly credentialSources: readonly CredentialSource[]
+  /**
+   * Whether pods can be made for web identity: not while a replica serves that refuses what it does not write itself (release 0.1.0).
+   */
+  readonly writesWebIdentity: boolean
+  /** Lists of replicas with other settings, while they exist: what they chose for a pod is right, too. */
+  readonly otherCredentialSources: readonly (readonly CredentialSource[])[]
+  readonly webIdentityAudience: string
+  readonly sessionTags: boolean
   readonly roleKey: string
   /** Role keys of replicas with other settings, while they exist: a pod annotated with one of these also asks for a role. */
   readonly otherRoleKeys: readonly string[]
@@ -54,7 +65,15 @@ export const INJECTION_SPEC = pick([
     'gateAcceptDrop',
   ] as const),
   ...(['imdsTokens', 'startupGate', 'hostNetworkAnnotated', 'sidecarLogLevel'] as const),
-  ...(['tokenExpirationSeconds', 'baseRoleArn', 'defaultRole', 'roleKey'] as const),
+  ...([
+    'tokenExpirationSeconds',
+    'credentialSources',
+    'webIdentityAudience',
+    'sessionTags',
+    'baseRoleArn',
+    'defaultRole',
+    'roleKey',
+  ] as const),
   ...(['namespaceRestrictions', 'namespaceRestrictionFormat', 'permittedRoles'] as const),
 ])
 
@@ -79,6 +98,11 @@ export function injectionSettings(
     hostNetworkAnnotated: settings.hostNetworkAnnotated,
     sidecarLogLevel: settings.sidecarLogLevel,
     tokenExpirationSeconds: settings.tokenExpirationSeconds,
+    credentialSources: settings.credentialSources,
+    writesWebIdentity: true,
+    otherCredentialSources: [],
+    webIdentityAudience: settings.webIdentityAudience,
+    sessionTags: settings.sessionTags,
     roleKey: settings.roleKey,
     otherRoleKeys: [],
     otherSidecarImages: [],

@@ -1,5 +1,5 @@
 /** Settings of the injector. */
-
+import { credentialSources, webIdentityAudience } from '../common/credential-source.ts'
 import { KEYS } from '../common/keys.ts'
 import { LOG_LEVELS } from '../common/log.ts'
 import { type Failed, failed } from '../common/result.ts'
@@ -75,6 +75,12 @@ export const SPEC = {
     TOKEN_LIFE.usual,
     [TOKEN_LIFE.least, TOKEN_LIFE.most],
     "seconds the sidecar's projected token lives; the API server may make it less",
+  ),
+  credentialSources,
+  webIdentityAudience,
+  sessionTags: flag(
+    false,
+    'whether the broker passes session tags: pods by web identity, for which there are none, are then refused',
   ),
   baseRoleArn: checked<string | undefined>(
     baseRoleArn,

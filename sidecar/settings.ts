@@ -22,6 +22,10 @@ export const SPEC = {
     brokerUrl,
   ),
   tokenFile: text(TOKEN_FILE, 'projected service-account token, read again for every request'),
+  webIdentityTokenFile: text(
+    '',
+    'second projected token, with which the broker assumes the role; none where the node’s role does',
+  ),
   listenPort: whole(SIDECAR_PORT, PORTS, 'port of the metadata service, on 127.0.0.1 and ::1 only'),
   healthPort: whole(SIDECAR_HEALTH_PORT, PORTS, 'port of /livez, /readyz and /metrics, on all addresses'),
   imdsTokens: oneOf(

@@ -71,11 +71,13 @@ export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps)
     health.close()
     health.closeAllConnections()
   }
+  const { webIdentityTokenFile } = settings
   try {
     await turn()
     const askBroker = brokerClient({
       urls: settings.brokerUrl,
       readToken: () => readTokenFile(settings.tokenFile),
+      readWebIdentity: webIdentityTokenFile === '' ? undefined : () => readTokenFile(webIdentityTokenFile),
       onRelease: (release) => log.info('the broker of this node answers', { release }),
     })
     loops.push(refresh(parts, askBroker, metadataPort))

@@ -10,6 +10,7 @@
  *   all               does not ask, same obstacle   → skip; also when it is too large
  *   enabled, all      otherwise                     → patch
  */
+import { type CredentialSource, sourceOfNamespace } from '../../common/credential-source.ts'
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import { judgeFinalPod } from '../form/final-pod.ts'
 import { foreignContent } from '../form/foreign-content.ts'
@@ -80,10 +81,10 @@ export function decideFinal(
   // The mutating webhook has already warned about a pod that is left alone.
   if ('kind' in considered)
     return considered.kind === 'skip' ? { ...considered, kind: 'allow', warnings: [] } : considered
-  const { pod, roleKey, deny } = considered
+  const { pod, options, roleKey, deny } = considered
   const foreign = foreignContent(pod, settings)
   if (foreign !== undefined) return deny(foreign.reason, foreign.detail)
-  const final = judgeFinalPod(pod, settings)
+  const final = judgeFinalPod(pod, settings, sourcesFor(namespace, options, settings))
   if (!final.ok) return deny('not-injected', final.detail)
   // A replica with another role key took the sidecar's role from another annotation: judge that one.
   if (final.roleKey !== roleKey) {
@@ -92,6 +93,18 @@ export function decideFinal(
     if (!identity.ok) return deny(identity.reason, identity.detail)
   }
   return { kind: 'allow', reason: 'already-injected', warnings: final.warnings }
+}
+
+/** The sources that this replica and the others may have written: one of 0.1.0, which may just have ended, knows only `node-role`. */
+function sourcesFor(
+  namespace: Namespace,
+  { credentialSource }: PodOptions,
+  { credentialSources, otherCredentialSources }: InjectionSettings,
+): CredentialSource[] {
+  const chosen = [credentialSources, ...otherCredentialSources].map((list) =>
+    sourceOfNamespace(namespace, list),
+  )
+  return [credentialSource, ...chosen.map((one) => (one.ok ? one.source : 'node-role'))]
 }
 
 /** A pod that should have a sidecar, whether or not it already has one. */

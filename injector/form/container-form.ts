@@ -16,7 +16,9 @@ import {
   STARTED_FILE,
   STATE_DIR,
   TOKEN_FILE,
+  WEB_IDENTITY_TOKEN_FILE,
 } from '../../common/addresses.ts'
+import { CREDENTIAL_SOURCE_ENV } from '../../common/credential-source.ts'
 import { IDENTITY_ENV } from '../../common/identity.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
@@ -74,6 +76,9 @@ const FORMS: Readonly<Record<Kind, Form>> = {
       [IDENTITY_ENV.sessionName]: PLAIN,
       POD2IAM_BROKER_URL: (value) => value.split(',').every((url) => BROKER_URLS.includes(url)),
       POD2IAM_TOKEN_FILE: one(TOKEN_FILE),
+      // Which of them, and with what, is judged by `final-pod.ts`.
+      [CREDENTIAL_SOURCE_ENV]: one('web-identity'),
+      POD2IAM_WEB_IDENTITY_TOKEN_FILE: one(WEB_IDENTITY_TOKEN_FILE),
       POD2IAM_LISTEN_PORT: one(String(SIDECAR_PORT)),
       POD2IAM_HEALTH_PORT: one(String(SIDECAR_HEALTH_PORT)),
       POD2IAM_IMDS_TOKENS: one(...TOKEN_MODES),

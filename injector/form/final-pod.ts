@@ -3,8 +3,9 @@
  * gives them. What the current settings would write does not matter (docs/decisions/0099).
  */
 
+import { type CredentialSource, sourceOfEnv } from '../../common/credential-source.ts'
 import { identityOfAnnotations, identityOfEnv, sameIdentity } from '../../common/identity.ts'
-import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { GATE_CONTAINER, SIDECAR_CONTAINER, WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
 import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
@@ -26,13 +27,27 @@ type FinalPod =
   /** Completes "the pod asks for an IAM role, but ". */
   | Failed
 
-/** @param pod without foreign content under our names (`foreignContent`) */
-export function judgeFinalPod(pod: Pod, settings: InjectionSettings): FinalPod {
+/**
+ * @param pod without foreign content under our names (`foreignContent`)
+ * @param sources credential sources that a replica may have chosen for a pod of its namespace
+ */
+export function judgeFinalPod(
+  pod: Pod,
+  settings: InjectionSettings,
+  sources: readonly CredentialSource[],
+): FinalPod {
   const [sidecar, gate] = [ownContainer(pod, SIDECAR_CONTAINER), ownContainer(pod, GATE_CONTAINER)]
   if (sidecar === undefined) return failed(`it has no init container ${SIDECAR_CONTAINER}`)
   const problem = containersProblem(pod, sidecar, gate, settings)
   if (problem !== undefined) return failed(problem)
-  const lost = ourVolumes(settings).find(({ name }) => !pod.spec.volumes?.some((one) => one.name === name))
+  const source = sourceOfEnv(sidecar.env)
+  if (source === undefined || !sources.includes(source))
+    return failed(`${SIDECAR_CONTAINER} has a credential source that is not its namespace's`)
+  const unfit = webIdentityProblem(sidecar, source)
+  if (unfit !== undefined) return failed(unfit)
+  const lost = ourVolumes(settings, source).find(
+    ({ name }) => !pod.spec.volumes?.some((one) => one.name === name),
+  )
   if (lost !== undefined) return failed(`volume ${lost.name} is missing`)
   const roleKey = keyOfIdentity(pod, sidecar, settings)
   if (roleKey === undefined)
@@ -74,6 +89,16 @@ function containersProblem(
   return gate !== undefined && initContainers.indexOf(gate) < initContainers.indexOf(sidecar)
     ? `init container ${GATE_CONTAINER} stands before ${SIDECAR_CONTAINER}`
     : undefined
+}
+
+/** The source, the file and the mount of the second token are there together or not at all. */
+function webIdentityProblem({ env, volumeMounts }: Container, source: CredentialSource): string | undefined {
+  const isWanted = source === 'web-identity'
+  const hasFile = (env ?? []).some(({ name }) => name === 'POD2IAM_WEB_IDENTITY_TOKEN_FILE')
+  const hasMount = (volumeMounts ?? []).some(({ name }) => name === WEB_IDENTITY_VOLUME)
+  return hasFile === isWanted && hasMount === isWanted
+    ? undefined
+    : `${SIDECAR_CONTAINER} does not have the web identity token as its credential source ${source} has it`
 }
 
 /** The role key with which the annotations give the sidecar's identity: this replica's, or that of another replica. */

@@ -3,7 +3,7 @@
  * a manifest copied from a running pod) or somebody else's. Their content decides, never a marker annotation, which
  * anybody can copy.
  */
-import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { GATE_CONTAINER, SIDECAR_CONTAINER, WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { contains, isObject, type JsonObject } from '../json.ts'
@@ -16,7 +16,7 @@ import { foreignPart } from './own-container.ts'
 
 /** The first container or volume under a reserved name that no release of ours adds, if any. */
 export function foreignContent(pod: Pod, settings: InjectionSettings): Obstacle | undefined {
-  const volumes = ourVolumes(settings)
+  const volumes = ourVolumes(settings, 'web-identity')
   const names = new Set([SIDECAR_CONTAINER, GATE_CONTAINER, ...volumes.map(({ name }) => name)])
   return (
     reservedName(pod, (one) => isReserved(one) && !names.has(one.name)) ??
@@ -63,14 +63,17 @@ function sameVolume(actual: JsonObject, wanted: JsonObject): boolean {
 }
 
 /**
- * The volume that we would add, with the token lifetime of the one that is there: a volume of an earlier release, or of a replica
+ * The volume that we would add, with the token's lifetime (and, of the second token, the audience) of the one that is there: a volume of an earlier release, or of a replica
  * with another setting, is ours, too. Any pod may request a token of any lifetime for our audience, so nobody gains by it.
  */
 function withLifeOf(actual: JsonObject, wanted: JsonObject): JsonObject {
-  const life = tokenSource(actual)?.expirationSeconds
+  const theirs = tokenSource(actual)
+  const life = theirs?.expirationSeconds
   const ours = tokenSource(wanted)
   if (ours === undefined || !isTokenLife(life)) return wanted
-  const serviceAccountToken = { ...ours, expirationSeconds: life }
+  // That of the second token is the operator's, and a replica may have another one.
+  const audience = wanted.name === WEB_IDENTITY_VOLUME ? (theirs?.audience ?? null) : (ours.audience ?? null)
+  const serviceAccountToken = { ...ours, audience, expirationSeconds: life }
   return { ...wanted, projected: { sources: [{ serviceAccountToken }] } }
 }
 

@@ -63,7 +63,7 @@ export function renderAddition(
     sidecar: sidecarContainer(identity, options, own.sidecar, settings, start),
     gate: own.gate && gateContainer(pod, options, own.gate, settings),
   })
-  const volumes = ourVolumes(settings)
+  const volumes = ourVolumes(settings, options.credentialSource)
   const { sidecar, gate } = containers(resources)
   // A hash of the chosen resources: those that follow from the pod's own may differ when the webhook is reinvoked.
   const chosen = containers({
@@ -78,6 +78,7 @@ export function renderAddition(
     role: shownRole,
     redirect: options.redirect,
     ...(start === 'one-stage' ? { start } : {}),
+    ...(options.credentialSource === 'web-identity' ? { credentialSource: options.credentialSource } : {}),
     ...(settings.gateProof === 'report' ? { gateProof: 'report' } : {}),
     template: hash.slice(0, 12),
   }

@@ -2,6 +2,7 @@
  * The minimal JSON Patch that adds what a pod lacks: parents first. It never removes or replaces what others wrote, and of our own
  * only what is wrong. For a pod that has everything it is empty, which makes reinvocation harmless.
  */
+import { WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { isObject } from '../json.ts'
 import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
@@ -65,7 +66,19 @@ function metadataOps({ metadata }: Pod, { labels, annotations }: Addition): Patc
 function volumeOps({ spec }: Pod, { volumes }: Addition): PatchOp[] {
   const missing = volumes.filter(({ name }) => !(spec.volumes ?? []).some((volume) => volume.name === name))
   const parent = missing.length > 0 && !Array.isArray(spec.volumes) ? [add('/spec/volumes', [])] : []
-  return [...parent, ...missing.map((volume) => add('/spec/volumes/-', volume))]
+  return [
+    ...surplusTokens(spec.volumes ?? [], volumes).map((index) => remove(pointer('spec', 'volumes', index))),
+    ...parent,
+    ...missing.map((volume) => add('/spec/volumes/-', volume)),
+  ]
+}
+
+type Named = { readonly name: string }
+
+/** Where a second token is that the pod does not need, as in a manifest copied from another namespace; from the end. */
+function surplusTokens(actual: readonly Named[], wanted: readonly Named[]): number[] {
+  if (wanted.some(({ name }) => name === WEB_IDENTITY_VOLUME)) return []
+  return [...actual.keys()].filter((index) => actual[index]?.name === WEB_IDENTITY_VOLUME).reverse()
 }
 
 /** Before Kubernetes 1.37 the API server has already written these. */

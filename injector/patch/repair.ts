@@ -108,10 +108,14 @@ function environment(actual: readonly EnvVar[], wanted: readonly EnvVar[]) {
 }
 
 function mountsOf(kind: Kind, actual: readonly JsonObject[], wanted: readonly JsonObject[]) {
-  const stays = (mount: JsonObject) => isOwnMount(kind, mount) || isHarmlessMount(mount)
+  const isWanted = ({ name }: JsonObject) => wanted.some((one) => one.name === name)
+  const stays = (mount: JsonObject) => (isOwnMount(kind, mount) && isWanted(mount)) || isHarmlessMount(mount)
   const kept = actual.filter(stays)
   const missing = wanted.filter((mount) => !kept.some((other) => contains(other, mount)))
-  const removed = actual.filter((mount) => !stays(mount)).map((mount) => `mount ${String(mount.mountPath)}`)
+  // Ours that the pod does not need, as of a manifest copied from another namespace, goes without a warning.
+  const removed = actual
+    .filter((mount) => !stays(mount) && !isOwnMount(kind, mount))
+    .map((mount) => `mount ${String(mount.mountPath)}`)
   return { kept: [...kept, ...missing], removed }
 }
 

@@ -9,7 +9,9 @@ import {
   TOKEN_AUDIENCE,
   TOKEN_FILE,
   WAIT_STARTED,
+  WEB_IDENTITY_TOKEN_FILE,
 } from '../../common/addresses.ts'
+import { CREDENTIAL_SOURCE_ENV, type CredentialSource } from '../../common/credential-source.ts'
 import { identityEnv, type PodIdentity } from '../../common/identity.ts'
 import {
   GATE_CONTAINER,
@@ -17,6 +19,7 @@ import {
   SIDECAR_CONTAINER,
   STATE_VOLUME,
   TOKEN_VOLUME,
+  WEB_IDENTITY_VOLUME,
 } from '../../common/keys.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import type { JsonObject } from '../json.ts'
@@ -55,8 +58,15 @@ const NO_API_ACCESS = {
   readOnly: true,
 } as const
 
+/** Where the second token is, in pods with the credential source `web-identity`. */
+export const WEB_IDENTITY_MOUNT = {
+  name: WEB_IDENTITY_VOLUME,
+  mountPath: WEB_IDENTITY_TOKEN_FILE.slice(0, WEB_IDENTITY_TOKEN_FILE.lastIndexOf('/')),
+  readOnly: true,
+} as const
+
 type Mount = JsonObject & { readonly mountPath: string }
-/** The mounts of our containers. */
+/** The mounts that our containers have in every pod. */
 export const MOUNTS: {
   readonly [SIDECAR_CONTAINER]: readonly Mount[]
   readonly [GATE_CONTAINER]: readonly Mount[]
@@ -87,17 +97,23 @@ export function sidecarContainer(
   start: Start,
 ): Container {
   const isAlone = start === 'one-stage'
+  const byToken = options.credentialSource === 'web-identity'
   return {
     name: SIDECAR_CONTAINER,
     image: settings.sidecarImage,
     imagePullPolicy: settings.imagePullPolicy,
     restartPolicy: 'Always',
-    env: [...identityEnv(identity), ...sidecarEnv(options), ...(isAlone ? proofEnv(settings) : [])],
+    env: [
+      ...identityEnv(identity),
+      ...sidecarEnv(options),
+      ...(isAlone ? proofEnv(settings) : []),
+      ...(byToken ? WEB_IDENTITY_ENV : []),
+    ],
     ...(isAlone ? { lifecycle: START_HOOK } : {}),
     resources,
     securityContext: UNPRIVILEGED,
     terminationMessagePolicy: 'FallbackToLogsOnError',
-    volumeMounts: MOUNTS[SIDECAR_CONTAINER],
+    volumeMounts: byToken ? [...MOUNTS[SIDECAR_CONTAINER], WEB_IDENTITY_MOUNT] : MOUNTS[SIDECAR_CONTAINER],
   }
 }
 
@@ -119,6 +135,12 @@ function sidecarEnv(options: PodOptions) {
   ]
 }
 
+/** The source is frozen as the identity is: the broker goes by it. */
+const WEB_IDENTITY_ENV = [
+  { name: CREDENTIAL_SOURCE_ENV, value: 'web-identity' },
+  { name: 'POD2IAM_WEB_IDENTITY_TOKEN_FILE', value: WEB_IDENTITY_TOKEN_FILE },
+] as const
+
 /** What a gate would get as arguments, and the file by which the sidecar lets the pod's own containers start. */
 function proofEnv({ gateProof, gateAcceptDrop }: InjectionSettings) {
   return [
@@ -134,11 +156,18 @@ function proofEnv({ gateProof, gateAcceptDrop }: InjectionSettings) {
  * unreadable. Both emptyDirs are in memory, so that the cluster-autoscaler does not treat them as local storage, which keeps it
  * from removing a node.
  */
-export function ourVolumes({ tokenExpirationSeconds: expirationSeconds }: InjectionSettings) {
+export function ourVolumes(
+  { tokenExpirationSeconds: expirationSeconds, webIdentityAudience }: InjectionSettings,
+  credentialSource: CredentialSource,
+) {
   const serviceAccountToken = { audience: TOKEN_AUDIENCE, expirationSeconds, path: TOKEN_NAME }
+  const webIdentity = { audience: webIdentityAudience, expirationSeconds, path: TOKEN_NAME }
   return [
     { name: TOKEN_VOLUME, projected: { sources: [{ serviceAccountToken }] } },
     { name: STATE_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
     { name: NO_API_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+    ...(credentialSource === 'web-identity'
+      ? [{ name: WEB_IDENTITY_VOLUME, projected: { sources: [{ serviceAccountToken: webIdentity }] } }]
+      : []),
   ]
 }

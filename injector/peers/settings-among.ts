@@ -32,6 +32,9 @@ export function settingsAmong(
     [...new Set(all.map(value))].filter((one) => one !== value(writes))
   const among = {
     ...writes,
+    otherCredentialSources: [
+      ...new Map(all.map(({ credentialSources: list }) => [list.join(), list])).values(),
+    ].filter((list) => list.join() !== writes.credentialSources.join()),
     otherRoleKeys: others(({ roleKey }) => roleKey),
     otherSidecarImages: others(({ sidecarImage }) => sidecarImage),
     otherNodeGuardImages: others(({ nodeGuardImage }) => nodeGuardImage),
@@ -76,6 +79,8 @@ function writesAs(theirs: InjectionSettings, own: InjectionSettings): InjectionS
     startupGate: theirs.startupGate,
     sidecarLogLevel: theirs.sidecarLogLevel,
     tokenExpirationSeconds: theirs.tokenExpirationSeconds,
+    // It would refuse the second token's volume; such pods get their roles with the node's until it is gone.
+    writesWebIdentity: false,
     roleKey: theirs.roleKey,
   }
 }

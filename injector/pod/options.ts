@@ -1,5 +1,5 @@
 /** The options that the annotations of a pod and its namespace choose, within the operator's bounds. */
-
+import { type CredentialSource, sourceOfNamespace } from '../../common/credential-source.ts'
 import { KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { type Failed, failed } from '../../common/result.ts'
@@ -14,6 +14,8 @@ export type PodOptions = {
   readonly imdsTokens: (typeof TOKEN_MODES)[number]
   readonly startupGate: (typeof GATE_MODES)[number]
   readonly logLevel: string
+  /** As the namespace chooses, or the operator's default. */
+  readonly credentialSource: CredentialSource
   readonly resources: ChosenResources
 }
 
@@ -45,7 +47,9 @@ export function readOptions(
     const startupGate = pod.choice(KEYS.startupGate, GATE_MODES) ?? settings.startupGate
     const logLevel = pod.choice(KEYS.logLevel, LOG_LEVELS) ?? settings.sidecarLogLevel
     const resources = sidecarResources(annotations[KEYS.sidecarResources], settings)
-    return { ok: true, options: { redirect, imdsTokens, startupGate, logLevel, resources }, warnings }
+    const credentialSource = sourceOf(annotations, namespace, settings, warnings)
+    const options = { redirect, imdsTokens, startupGate, logLevel, resources, credentialSource }
+    return { ok: true, options, warnings }
   } catch (error) {
     if (error instanceof AnnotationError) return failed(error.message)
     throw error
@@ -73,6 +77,35 @@ function redirectMode(
       `${KEYS.redirect}: nft needs NET_ADMIN, which PodSecurity ${level} of namespace ${namespace.name} refuses; use env`,
     )
   return annotated ?? (refusesNetAdmin ? 'env' : settings.redirect)
+}
+
+/** AssumeRoleWithWebIdentity has neither external ids nor session tags of ours: whoever relies on them must not believe in them. */
+function sourceOf(
+  annotations: Annotations,
+  namespace: Namespace,
+  { credentialSources, writesWebIdentity, sessionTags }: InjectionSettings,
+  warnings: string[],
+): CredentialSource {
+  const chosen = sourceOfNamespace(namespace, credentialSources)
+  if (!chosen.ok) throw new AnnotationError(chosen.problem)
+  if (annotations[KEYS.credentialSource] !== undefined)
+    warnings.push(`annotation ${KEYS.credentialSource} has no effect on a pod: it belongs on the namespace`)
+  if (chosen.source === 'node-role') return chosen.source
+  if (annotations[KEYS.externalId] !== undefined)
+    throw new AnnotationError(
+      `annotation ${KEYS.externalId} cannot be honoured: pods of namespace ${namespace.name} get their roles by web identity ` +
+        '(AssumeRoleWithWebIdentity), which has no external id: remove it, and have the trust policy demand the service account instead',
+    )
+  if (sessionTags)
+    throw new AnnotationError(
+      `pods of namespace ${namespace.name} get their roles by web identity (AssumeRoleWithWebIdentity), which has none of the session tags ` +
+        `that the operator demands (broker.sessionTags): choose the credential source node-role for it (annotation ${KEYS.credentialSource}), or ask the operator to turn the tags off`,
+    )
+  if (writesWebIdentity) return chosen.source
+  warnings.push(
+    'the pod gets its role with the node’s, since an injector of a release before web identity is still serving: delete the pod when the rollout is over',
+  )
+  return 'node-role'
 }
 
 function sidecarResources(text: string | undefined, settings: InjectionSettings): ChosenResources {

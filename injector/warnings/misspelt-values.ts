@@ -38,6 +38,11 @@ export function namespaceValues(
   return [
     ...injectionLabel(labels[KEYS.injection]),
     ...redirect,
+    ...choice(
+      `annotation ${KEYS.credentialSource}`,
+      annotations[KEYS.credentialSource],
+      settings.credentialSources,
+    ),
     ...allowLists(name, annotations, settings.policy),
     ...externalIds(annotations[KEYS.allowedExternalIds]),
     ...defaultRole(labels, annotations[KEYS.defaultRole], settings.policy),

@@ -33,6 +33,7 @@ export function ownKeys(roleKey: string): readonly OwnKey[] {
     ...POD.map((name) => own(name === 'role' ? roleKey : KEYS[name], ['pod'])),
     ...([KEYS.sidecarResources, KEYS.logLevel] as const).map((key) => own(key, ['pod'])),
     ...NAMESPACE.map((name) => own(KEYS[name], ['namespace'])),
+    own(KEYS.credentialSource, ['namespace']),
     own(KEYS.redirect, ['pod', 'namespace']),
     own(KEYS.injection, ['namespace'], 'label'),
     own(KEYS.status, ['pod'], 'annotation', true),

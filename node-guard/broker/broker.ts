@@ -8,10 +8,11 @@ import { auditTrail } from './audit/audit.ts'
 import { authenticator } from './authenticate/authenticate.ts'
 import { type SigningKeys, signingKeys } from './authenticate/keys.ts'
 import { tokenVerifier } from './authenticate/verify.ts'
+import { webIdentityChecker } from './authenticate/web-identity.ts'
 import { type Authorizer, authorizer } from './authorize/authorize.ts'
 import { stsProblem } from './aws/explain.ts'
-import { type NodeIdentity, nodeIdentity } from './aws/node-identity.ts'
-import { stsClient } from './aws/sts-client.ts'
+import { type Issuers, issuersOf } from './aws/issuers.ts'
+import type { stsClient, webIdentityClient } from './aws/sts-client.ts'
 import type { Imds } from './instance/imds.ts'
 import { metadata } from './instance/snapshot.ts'
 import { limitedReader } from './kubernetes/limited-reader.ts'
@@ -37,6 +38,8 @@ export type BrokerDeps = {
   readonly log: Logger
   /** Makes the client of STS; the AWS SDK's where absent. */
   readonly connectSts?: typeof stsClient
+  /** The same for calls by web identity. */
+  readonly connectWebIdentity?: typeof webIdentityClient
   /** Makes what checks tokens; by their signature where absent. */
   readonly verifier?: typeof tokenVerifier
 }
@@ -63,7 +66,7 @@ export function createBroker(
   metrics: DecisionMetrics,
   environmentRegion?: string,
 ): Broker {
-  const { kube, imds, clock, log, connectSts = stsClient, verifier = tokenVerifier } = deps
+  const { kube, imds, clock, log, verifier = tokenVerifier } = deps
   const { nodeName, roleKey, audience, stateDir, stsQps: perSecond, stsConcurrency: concurrency } = settings
   const region = settings.region ?? environmentRegion
   const stopping = new AbortController()
@@ -81,20 +84,24 @@ export function createBroker(
   const known = { verify, pods, reads, clock, nodeName, roleKey, ownAddresses }
   const authenticate = authenticator({ ...known, onRefused, onRejected })
 
-  const identity = nodeIdentity({ ...settings, region }, { ...running, connectSts }, (outcome) =>
+  const issuers = issuersOf({ ...settings, region }, { ...running, ...deps }, (outcome) =>
     metrics.stsCalls.inc({ outcome }),
   )
   const policy = authorizer({
-    ...{ namespaces, reads, roles: identity.roles, onRefused },
+    ...{ namespaces, reads, roles: issuers.roles, onRefused },
     settings: entitlementSettings(settings),
     whyUnguarded: () => whyUnguarded(stateDir, clock.now()),
   })
   const queue = stsQueue({ perSecond, concurrency }, clock)
   const sessions = sessionStore({
-    ...{ scope: settings.sessionScope, assume: identity.assume, queue, clock },
+    ...{ scope: settings.sessionScope, assume: issuers.assume, queue, clock },
     holds: (grant) => isStillGranted(grant, pods, policy),
     explain: (failure, thrown, context) =>
-      stsProblem(failure, thrown, { ...context, callerArn: identity.callerArn() }),
+      stsProblem(failure, thrown, {
+        ...context,
+        callerArn: issuers.callerArn(),
+        federation: { issuer: keys.current()?.issuer, audience: settings.webIdentityAudience },
+      }),
     on: {
       issued: onIssued,
       failed: ({ pod }, problem) => onRefused(pod, problem),
@@ -104,12 +111,15 @@ export function createBroker(
   const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey })
   const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
 
-  judgeAnewOnChange({ pods, namespaces, identity }, sessions, warm)
+  judgeAnewOnChange({ pods, namespaces, issuers }, sessions, warm)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
 
   return {
-    handlers: brokerHandlers({ authenticate, authorizer: policy, sessions, snapshot, onRejected }),
-    whyNotReady: () => whyNotReady(keys, watches, identity),
+    handlers: brokerHandlers({
+      ...{ authenticate, authorizer: policy, sessions, snapshot, onRefused, onRejected },
+      checkWebIdentity: webIdentityChecker(keys, settings.webIdentityAudience, clock, nodeName),
+    }),
+    whyNotReady: () => whyNotReady(keys, watches, issuers),
     observed: {
       pods: pods.size,
       sessions: sessions.size,
@@ -143,7 +153,7 @@ function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'enti
 
 /** Whenever something changes that decisions rest on, what was granted by them is judged again. */
 function judgeAnewOnChange(
-  on: { readonly pods: Pods; readonly namespaces: Namespaces; readonly identity: NodeIdentity },
+  on: { readonly pods: Pods; readonly namespaces: Namespaces; readonly issuers: Issuers },
   sessions: Sessions,
   warm: WarmUp,
 ): void {
@@ -158,21 +168,17 @@ function judgeAnewOnChange(
     sessions.review(({ pod }) => pod.namespace === name)
     warm.namespace(name)
   })
-  on.identity.start(() => {
+  const onKnown = () => {
     sessions.review(() => true)
     warm.all()
-  })
+  }
+  on.issuers.start(onKnown)
 }
 
-function whyNotReady(
-  keys: SigningKeys,
-  watches: ClusterWatches,
-  identity: NodeIdentity,
-): NotReady | undefined {
+function whyNotReady(keys: SigningKeys, watches: ClusterWatches, issuers: Issuers): NotReady | undefined {
   if (!keys.current())
     return { code: 'keys-unknown', detail: 'the API server’s token signing keys are not known' }
   const unsynced = watches.unsynced()
   if (unsynced) return { code: 'watch-not-synced', detail: `the first list of ${unsynced} has not arrived` }
-  const detail = identity.whyUnknown()
-  return detail === undefined ? undefined : { code: 'node-credentials-unavailable', detail }
+  return issuers.whyUnknown()
 }

@@ -6,6 +6,7 @@ import {
   STATE_DIR,
   TOKEN_AUDIENCE,
 } from '../../common/addresses.ts'
+import { credentialSources, webIdentityAudience } from '../../common/credential-source.ts'
 import { KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { parseBaseRoleArn, parseRoleArn } from '../../common/role.ts'
@@ -66,6 +67,8 @@ export const BROKER_SETTINGS = {
     const parsed = parseRoleArn(arn)
     return parsed.ok ? arn : wrong(`is not usable: ${parsed.detail}`)
   }),
+  credentialSources,
+  webIdentityAudience,
   stsQps: whole(20, [1, 1000], 'most STS calls per second'),
   stsConcurrency: whole(10, [1, 100], 'most STS calls at once'),
   metadataAllow: list([], 'further metadata paths to serve, such as tags/instance/', (prefix) => {
@@ -82,6 +85,21 @@ export type BrokerSettings = Settings<typeof BROKER_SETTINGS>
 /** What settings say only together: sentences for the operator. */
 export function conflicts(settings: BrokerSettings): string[] {
   const found: string[] = []
+  const usesNodeRole = settings.credentialSources.includes('node-role')
+  if (settings.credentialSources.includes('web-identity')) {
+    if (settings.sessionScope === 'role')
+      found.push(
+        '--session-scope=role needs --credential-sources=node-role: a session by web identity is that of one service account.',
+      )
+    if (settings.webIdentityAudience === settings.audience)
+      found.push(
+        '--web-identity-audience must not be that of --audience: the one token would do in the place of the other.',
+      )
+    if (settings.sessionTags && settings.credentialSources[0] === 'web-identity')
+      found.push(
+        '--session-tags=true needs node-role as the first of --credential-sources: AssumeRoleWithWebIdentity has no session tags of ours.',
+      )
+  }
   if (settings.listen.length === 0) found.push('--listen must name at least one address.')
   if (settings.sessionScope === 'role' && settings.sessionTags)
     found.push(
@@ -89,7 +107,7 @@ export function conflicts(settings: BrokerSettings): string[] {
     )
   if (settings.clusterName !== undefined && !settings.sessionTags)
     found.push('--cluster-name has no effect without --session-tags=true.')
-  if (settings.assumeRoleArn !== undefined && settings.sessionDuration > 3600)
+  if (settings.assumeRoleArn !== undefined && settings.sessionDuration > 3600 && usesNodeRole)
     found.push(
       '--session-duration must be at most 3600 with --assume-role-arn: AWS limits chained sessions to an hour.',
     )
@@ -108,6 +126,7 @@ function wrong(message: string): never {
 /** The settings that decide what a pod may have. */
 export function entitlementSettings(settings: BrokerSettings) {
   const { defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall } = settings
+  const { credentialSources } = settings
   return {
     policy: {
       restrictions: settings.namespaceRestrictions,
@@ -116,5 +135,6 @@ export function entitlementSettings(settings: BrokerSettings) {
     },
     durationSeconds: settings.sessionDuration,
     ...{ defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall },
+    credentialSources,
   }
 }

@@ -1,5 +1,7 @@
 /** Asks the broker: GET at its addresses in order, the first that answers counts. */
+import { BROKER_ADDRESSES } from '../../common/addresses.ts'
 import { messageOf } from '../../common/errors.ts'
+import { CREDENTIALS_PATH, WEB_IDENTITY_HEADER } from '../../common/protocol.ts'
 import { VERSION } from '../../common/version.ts'
 import { AnswerError, get } from '../http/get.ts'
 
@@ -28,6 +30,13 @@ type BrokerOptions = {
   readonly onRelease?: (release: string) => void
   /** Reads the projected service-account token, again for every request: the kubelet renews it. */
   readonly readToken: () => string
+  /** Reads the web identity token, for requests to {@link CREDENTIALS_PATH}; undefined without one. */
+  readonly readWebIdentity?: (() => string) | undefined
+  /**
+   * Whether a host may be sent that token, with which anybody can assume the pod's role: only the broker's addresses on the node itself,
+   * whatever the URLs say.
+   */
+  readonly isTrusted?: (host: string) => boolean
   /** Time to connect, milliseconds; the broker is on this node. */
   readonly connectTimeout?: number
   /** Time for the whole answer, milliseconds: the first one may wait for STS and its retries. */
@@ -45,6 +54,8 @@ const MAX_ANSWER = 256 * 1024
 export function brokerClient({
   urls,
   readToken,
+  readWebIdentity,
+  isTrusted = isBrokerAddress,
   onRelease = () => {},
   connectTimeout = 1000,
   answerTimeout = 10_000,
@@ -59,8 +70,10 @@ export function brokerClient({
   }
   return async (path) => {
     let token: string
+    let webIdentity: string | undefined
     try {
       token = readToken()
+      if (path === CREDENTIALS_PATH) webIdentity = readWebIdentity?.()
     } catch (error) {
       return { kind: 'failure', code: 'token-unreadable', detail: messageOf(error) }
     }
@@ -71,12 +84,14 @@ export function brokerClient({
       const base = urls[index] ?? ''
       try {
         const { hostname, port } = new URL(base)
+        const host = hostname.replace(/^\[|\]$/g, '')
         const { status, header, body } = await get({
-          host: hostname.replace(/^\[|\]$/g, ''),
+          host,
           port: Number(port || 80),
           path,
           headers: {
             Authorization: `Bearer ${token}`,
+            ...(webIdentity !== undefined && isTrusted(host) ? { [WEB_IDENTITY_HEADER]: webIdentity } : {}),
             Accept: 'application/json',
             'User-Agent': `pod2iam-sidecar/${VERSION}`,
           },
@@ -102,6 +117,8 @@ export function brokerClient({
     return { kind: 'failure', code: garbled ? 'broker-answer-invalid' : 'broker-unreachable', detail }
   }
 }
+
+const isBrokerAddress = (host: string) => BROKER_ADDRESSES.some((address) => address === host)
 
 /** The release in the broker's `Server` header; brokers of 0.1.0 send none. */
 function releaseOf(server: string | undefined): string | undefined {

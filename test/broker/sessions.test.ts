@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
+import type { Assume } from '../../node-guard/broker/aws/assume.ts'
 import { stsProblem } from '../../node-guard/broker/aws/explain.ts'
-import type { Session } from '../../node-guard/broker/aws/sts-client.ts'
 import { type Grant, sessionKey } from '../../node-guard/broker/sessions/entries.ts'
 import { stsQueue } from '../../node-guard/broker/sessions/queue.ts'
 import { sessionStore } from '../../node-guard/broker/sessions/sessions.ts'
@@ -34,7 +34,7 @@ const throttled = Object.assign(new Error('Rate exceeded'), {
 
 function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
   const clock = fakeClock()
-  const calls: { request: SessionRequest; at: number }[] = []
+  const calls: { request: SessionRequest; at: number; token?: string | undefined }[] = []
   const state = {
     fail: undefined as unknown,
     hold: undefined as Promise<void> | undefined,
@@ -43,8 +43,8 @@ function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
   }
   const outcomes: string[] = []
   const reasons: string[] = []
-  const assume = async (asked: SessionRequest): Promise<Session> => {
-    const number = calls.push({ request: asked, at: clock.now() })
+  const assume: Assume = async (asked, _isWanted, webIdentity) => {
+    const number = calls.push({ request: asked, at: clock.now(), token: webIdentity?.token })
     await state.hold
     if (state.fail) throw state.fail
     return {
@@ -509,4 +509,46 @@ test('a warm-up whose pod goes, or may not any more, while it waits never reache
   resolve()
   await clock.advance(1)
   assert.deepEqual([calls.length, store.size()], [1, 1])
+})
+
+const BY_TOKEN = { webIdentity: { subject: 'system:serviceaccount:shop:orders' } }
+
+test('by web identity a session is renewed in its turn with the pod’s latest token', async () => {
+  const { store, calls, clock } = world()
+  const day = clock.now() + 24 * HOUR
+  await store.get(grant('a', BY_TOKEN), { token: 'one', expiresAt: day })
+  await store.get(grant('a', BY_TOKEN), { token: 'two', expiresAt: day })
+  await clock.advance(29 * MINUTE)
+  assert.deepEqual(
+    calls.map(({ token }) => token),
+    ['one', 'two'],
+  )
+})
+
+test('with a token that has expired STS is not asked; the next request brings another one', async () => {
+  const { store, calls, clock } = world()
+  await store.get(grant('a', BY_TOKEN), { token: 'one', expiresAt: clock.now() + 10 * MINUTE })
+  await clock.advance(31 * MINUTE)
+  assert.equal(calls.length, 1)
+  await store.get(grant('a', BY_TOKEN), { token: 'two', expiresAt: clock.now() + HOUR })
+  assert.deepEqual(
+    calls.map(({ token }) => token),
+    ['one', 'two'],
+  )
+})
+
+test('a session by web identity that nobody asks for again is forgotten when it ends', async () => {
+  const { store, clock } = world()
+  await store.get(grant('a', BY_TOKEN), { token: 'one', expiresAt: clock.now() + 10 * MINUTE })
+  assert.equal(store.size(), 1)
+  await clock.advance(2 * HOUR)
+  assert.equal(store.size(), 0)
+})
+
+test('nothing is fetched ahead by web identity, and a session is never that of the node’s role', async () => {
+  const { store, calls } = world()
+  store.warm(grant('a', BY_TOKEN))
+  assert.deepEqual([calls.length, store.size()], [0, 0])
+  assert.notEqual(sessionKey(grant('a', BY_TOKEN), 'pod'), sessionKey(grant('a'), 'pod'))
+  assert.notEqual(sessionKey(grant('a', BY_TOKEN), 'role'), sessionKey(grant('a'), 'role'))
 })

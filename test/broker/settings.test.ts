@@ -36,6 +36,8 @@ test('the defaults are the design’s', () => {
     sessionTags: false,
     clusterName: undefined,
     assumeRoleArn: undefined,
+    credentialSources: ['node-role'],
+    webIdentityAudience: 'sts.amazonaws.com',
     stsQps: 20,
     stsConcurrency: 10,
     metadataAllow: [],
@@ -44,6 +46,24 @@ test('the defaults are the design’s', () => {
     logLevel: 'info',
   })
   assert.deepEqual(conflicts(result.settings), [])
+})
+
+test('with web identity, settings that could not hold for it are refused, and the limit of chaining is not', () => {
+  const found = (...argv: string[]) => {
+    const result = parse(...argv)
+    assert.ok(result.ok)
+    return conflicts(result.settings).join(' ')
+  }
+  const alone = '--credential-sources=web-identity'
+  assert.match(
+    found(alone, '--session-scope=role'),
+    /--session-scope=role needs --credential-sources=node-role/,
+  )
+  assert.match(found(alone, '--session-tags=true'), /needs node-role as the first of --credential-sources/)
+  assert.match(found(alone, '--web-identity-audience=pod2iam'), /must not be that of --audience/)
+  const hop = ['--assume-role-arn=arn:aws:iam::111111111111:role/hop', '--session-duration=43200']
+  assert.match(found(...hop), /at most 3600 with --assume-role-arn/)
+  assert.equal(found(alone, ...hop), '')
 })
 
 test('addresses are taken with and without brackets', () => {
@@ -57,6 +77,10 @@ test('a base role ARN gets its slash', () => {
 })
 
 const WRONG: [argument: string, reason: RegExp][] = [
+  ['--credential-sources=web', /has "web", which is neither node-role nor web-identity/],
+  ['--credential-sources=', /has "", which is neither/],
+  ['--credential-sources=web-identity,web-identity', /names one of them twice/],
+  ['--web-identity-audience=a b', /must be an audience such as sts\.amazonaws\.com/],
   ['--listen=here', /--listen has "here"/],
   ['--imds-endpoint=169.254.169.254', /--imds-endpoint must be a URL/],
   ['--imds-endpoint=http://x/latest', /--imds-endpoint must be a URL/],

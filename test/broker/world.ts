@@ -5,17 +5,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../../common/clock.ts'
+import { CREDENTIAL_SOURCE_ENV, WEB_IDENTITY_AUDIENCE } from '../../common/credential-source.ts'
 import { writeFirewallState } from '../../common/firewall-state.ts'
 import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { kubeClient } from '../../common/kube/client.ts'
 import { kubeconfigAccess } from '../../common/kube/kubeconfig.ts'
+import { WEB_IDENTITY_HEADER } from '../../common/protocol.ts'
 import { parseSettings } from '../../common/settings.ts'
 import type { BrokerDeps } from '../../node-guard/broker/broker.ts'
 import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
 import { type RunningBroker, startBroker } from '../../node-guard/broker/serve.ts'
 import { BROKER_SETTINGS, type BrokerSettings } from '../../node-guard/broker/settings.ts'
-import { Aws, type AwsOptions, trust } from '../sandbox/aws/client.ts'
+import { Aws, type AwsOptions, trust, trustWebIdentity } from '../sandbox/aws/client.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { captureLog, type LogLine } from '../support/log.ts'
 import { eventually } from '../support/until.ts'
@@ -42,6 +44,8 @@ export type PodOptions = {
   readonly hostNetwork?: boolean
   /** `false`: without our sidecar. */
   readonly sidecar?: boolean
+  /** Frozen in the sidecar's env, and with a second token; left out: the node's role. */
+  readonly source?: 'web-identity'
   /** Spread into the sidecar's container. */
   readonly container?: object
 }
@@ -52,6 +56,8 @@ export type TestPod = {
   readonly uid: string
   readonly ip: string
   readonly token: string
+  /** The second token, of pods by web identity. */
+  readonly webIdentity?: string
 }
 
 /** What the chart grants: no more is needed, or tests fail. */
@@ -194,6 +200,22 @@ export class World {
     return this.aws.putRole({ arn: name, trustPolicy })
   }
 
+  /** AWS knows this cluster's issuer from now on, with its keys as they are. Returns the ARN of the provider. */
+  async provider(over: object = {}): Promise<string> {
+    const { body } = await this.api.admin.request('GET', '/openid/v1/jwks')
+    const keys = { jwks: JSON.parse(body) }
+    return this.aws.putOidcProvider({
+      ...{ issuer: this.api.issuer, clientIds: [WEB_IDENTITY_AUDIENCE], keys },
+      ...over,
+    })
+  }
+
+  /** A role that trusts a service account by web identity, and not the node. */
+  async federatedRole(name: string, subject: string, over: object = {}): Promise<string> {
+    const trustPolicy = trustWebIdentity({ provider: await this.provider(), subject })
+    return this.aws.putRole({ arn: name, trustPolicy, ...over })
+  }
+
   /** A running pod as the injector makes it, and its projected token. */
   async pod(namespace: string, name: string, options: PodOptions = {}): Promise<TestPod> {
     const { role, serviceAccount = 'default', node = NODE, podIPs = [nextAddress()] } = options
@@ -226,12 +248,18 @@ export class World {
       await admin.patch('pods', name, namespace, { status }, { type: 'strategic', subresource: 'status' })
     const uid = created.metadata.uid ?? ''
     const token = await this.token(namespace, serviceAccount, { name, uid })
-    return { namespace, name, uid, ip: podIPs[0] ?? '127.0.0.1', token }
+    const pod = { namespace, name, uid, ip: podIPs[0] ?? '127.0.0.1', token }
+    if (options.source === undefined) return pod
+    return { ...pod, webIdentity: await this.token(namespace, serviceAccount, pod, WEB_IDENTITY_AUDIENCE) }
   }
 
   /** A pod's containers: the injector's sidecar, unless told otherwise, and an app. */
   containers(annotations: Record<string, string>, options: PodOptions = {}) {
-    const env = identityEnv(identityOfAnnotations(annotations, KEYS.role))
+    const { source } = options
+    const env = [
+      ...identityEnv(identityOfAnnotations(annotations, KEYS.role)),
+      ...(source === undefined ? [] : [{ name: CREDENTIAL_SOURCE_ENV, value: source }]),
+    ]
     const sidecar = {
       name: SIDECAR_CONTAINER,
       image: 'sidecar',
@@ -260,8 +288,11 @@ export class World {
    * Asks the broker as a pod does: again where too many of its namespace ask before the watch has seen them, which on a
    * busy machine it does late.
    */
-  async ask(pod: Pick<TestPod, 'ip' | 'token'>, path = '/v1/credentials'): Promise<Answer> {
-    const headers = { authorization: `Bearer ${pod.token}` }
+  async ask(pod: Pick<TestPod, 'ip' | 'token' | 'webIdentity'>, path = '/v1/credentials'): Promise<Answer> {
+    const headers = {
+      authorization: `Bearer ${pod.token}`,
+      ...(pod.webIdentity === undefined ? {} : { [WEB_IDENTITY_HEADER]: pod.webIdentity }),
+    }
     for (const end = Date.now() + 120_000; ; await sleep(200)) {
       const answer = await this.request(path, { localAddress: pod.ip, headers })
       if (!answer.body.detail?.startsWith('too many pods are asking') || Date.now() > end) return answer
@@ -290,7 +321,7 @@ export class World {
   }
 
   /** `code` of a refusal, or `ok`. */
-  async code(pod: Pick<TestPod, 'ip' | 'token'>): Promise<string> {
+  async code(pod: Pick<TestPod, 'ip' | 'token' | 'webIdentity'>): Promise<string> {
     const { status, body } = await this.ask(pod)
     return status === 200 ? 'ok' : (body.code ?? `status ${status}`)
   }

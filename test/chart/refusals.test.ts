@@ -36,6 +36,8 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['policy.baseRoleArn=arn:aws:iam::1:role/', /'\/policy\/baseRoleArn'/],
   ['policy.namespaceRestrictions=on', /'\/policy\/namespaceRestrictions'.*want boolean/],
   ['broker.sessionDuration=60', /'\/broker\/sessionDuration'.*minimum/],
+  ['broker.credentialSources={irsa}', /'\/broker\/credentialSources\/0'/],
+  ['broker.webIdentityAudience=a b', /'\/broker\/webIdentityAudience'/],
   ['broker.runAsUser=0', /'\/broker\/runAsUser'.*minimum/],
   ['injector.securePort=443', /'\/injector\/securePort'.*minimum/],
   ['injector.extraArgs={log-level=debug}', /'\/injector\/extraArgs\/0'/],
@@ -309,6 +311,21 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     'tags on shared sessions',
     ['broker.sessionScope=role', 'broker.sessionTags=true'],
     /needs broker.sessionScope=pod/,
+  ],
+  [
+    'web identity on shared sessions',
+    ['broker.credentialSources={node-role,web-identity}', 'broker.sessionScope=role'],
+    /needs broker\.sessionScope=pod/,
+  ],
+  [
+    'web identity by default with tags',
+    ['broker.credentialSources={web-identity}', 'broker.sessionTags=true'],
+    /needs node-role as the first of broker\.credentialSources/,
+  ],
+  [
+    'one audience for both tokens',
+    ['broker.credentialSources={web-identity}', 'broker.webIdentityAudience=pod2iam'],
+    /would then do in the place of the other/,
   ],
   ['a cluster name without tags', ['broker.clusterName=x'], /no effect/],
   [

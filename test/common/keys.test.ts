@@ -7,6 +7,7 @@ import {
   SIDECAR_CONTAINER,
   STATE_VOLUME,
   TOKEN_VOLUME,
+  WEB_IDENTITY_VOLUME,
 } from '../../common/keys.ts'
 
 describe('keys', () => {
@@ -20,6 +21,7 @@ describe('keys', () => {
       role: 'iam.amazonaws.com/role',
       externalId: 'iam.amazonaws.com/external-id',
       sessionName: 'iam.amazonaws.com/session-name',
+      credentialSource: 'pod2iam.dev/credential-source',
       redirect: 'pod2iam.dev/redirect',
       imdsTokens: 'pod2iam.dev/imds-tokens',
       startupGate: 'pod2iam.dev/startup-gate',
@@ -36,7 +38,7 @@ describe('keys', () => {
       assert.match(key, /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/)
     })
 
-  for (const name of [SIDECAR_CONTAINER, GATE_CONTAINER, TOKEN_VOLUME, STATE_VOLUME])
+  for (const name of [SIDECAR_CONTAINER, GATE_CONTAINER, TOKEN_VOLUME, WEB_IDENTITY_VOLUME, STATE_VOLUME])
     it(`${name} is a DNS label, as names of containers and volumes must be`, () => {
       assert.match(name, /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/)
     })

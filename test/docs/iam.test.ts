@@ -1,9 +1,10 @@
 /** The policies of docs/iam.md, judged by the sandbox's STS as the broker meets it. */
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { parse } from 'yaml'
 import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
-import { type Sts, stsClient } from '../../node-guard/broker/aws/sts-client.ts'
+import { type Sts, stsClient, webIdentityClient } from '../../node-guard/broker/aws/sts-client.ts'
 import { Aws, type PolicyDocument } from '../sandbox/aws/client.ts'
 import { page, tagged } from './markdown.ts'
 
@@ -83,6 +84,32 @@ describe('policies', () => {
     assert.equal(await assume({ externalId: 'partner-4711' }), 'ok')
     assert.equal(await assume({ externalId: 'partner-4712' }), 'denied')
     assert.equal(await assume(), 'denied')
+  })
+
+  test('the trust in a service account lets its tokens in, without a right of the node, and no others', async () => {
+    await aws.setNodePolicy([])
+    const { publicKey, privateKey } = await generateKeyPair('RS256')
+    const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'one' }] }
+    const issuer = 'https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE'
+    await aws.putOidcProvider({ issuer, clientIds: ['sts.amazonaws.com', 'other'], keys: { jwks } })
+    await trusting(READER, 'trust-policy-web-identity')
+    const client = webIdentityClient('eu-west-1', 1)
+    const assume = async (subject: string, audience = 'sts.amazonaws.com') => {
+      const token = await new SignJWT({ iss: issuer, sub: subject, aud: audience })
+        .setProtectedHeader({ alg: 'RS256', kid: 'one' })
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(privateKey)
+      const request = { roleArn: READER, externalId: undefined, sessionName: 'reports.nightly', tags: [] }
+      return client.assumeRole({ ...request, durationSeconds: 3600 }, token).then(
+        () => 'ok',
+        (error: Error) => error.name,
+      )
+    }
+    assert.equal(await assume('system:serviceaccount:reports:nightly'), 'ok')
+    assert.match(await assume('system:serviceaccount:reports:other'), /AccessDenied/)
+    assert.match(await assume('system:serviceaccount:other:nightly'), /AccessDenied/)
+    assert.match(await assume('system:serviceaccount:reports:nightly', 'other'), /AccessDenied/)
   })
 
   test('session tags need sts:TagSession in the trust policy, and decide by their values', async () => {

@@ -431,5 +431,10 @@ test('one that does not answer is asked again soon, and reported once', async ()
     surroundings.state().warnings.map(({ code }) => code),
     ['imds-not-checked'],
   )
+  // Off EC2 that is how it stays, and the operator is told that it is no fault there.
+  assert.match(
+    surroundings.state().warnings[0]?.detail ?? '',
+    /a node that has no metadata service, as off EC2, has nothing for this guard to refuse$/,
+  )
   assert.equal(logs().length, 1)
 })

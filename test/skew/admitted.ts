@@ -37,6 +37,13 @@ export function admitted(side: Side, name: string): AdmittedPod {
   return found.admitted
 }
 
+/** One case by its name, as this release admits it with these settings, too. */
+export function admittedWith(name: string, more: readonly string[]): Admitted {
+  const found = recorded.find((one) => one.name === name)
+  if (found === undefined) throw new Error(`no pod is recorded as ${JSON.stringify(name)}`)
+  return byThisRelease(found, more)
+}
+
 function byThisRelease(one: Admitted, more: readonly string[]): Admitted {
   const parsed = parseSettings(SPEC, { argv: [...one.settings, ...more], env: {} })
   if (!parsed.ok) throw new Error(`${one.name}: ${parsed.errors.join(' ')}`)

@@ -64,10 +64,12 @@ export async function startSidecar(
 ): Promise<Running> {
   const own = mkdtempSync(join(directory, 'sidecar-'))
   writeFileSync(join(own, 'token'), token)
+  const second = 'POD2IAM_WEB_IDENTITY_TOKEN_FILE'
   const { child, logs, readyz } = start([releases.file(side, 'sidecar')], {
     ...Object.fromEntries(env.map(({ name, value = '' }) => [name, value])),
     POD2IAM_BROKER_URL: brokerUrl,
     POD2IAM_TOKEN_FILE: join(own, 'token'),
+    ...(env.some(({ name }) => name === second) ? { [second]: join(own, 'token') } : {}),
     POD2IAM_STATE_DIR: own,
     POD2IAM_LISTEN_PORT: '0',
     POD2IAM_HEALTH_PORT: '0',

@@ -13,7 +13,7 @@ import { NODE, World } from '../broker/world.ts'
 import { ask } from '../sidecar/support/raw.ts'
 import { freshToken } from '../sidecar/support/table.ts'
 import { until } from '../support/until.ts'
-import { type Admitted, admittedBy } from './admitted.ts'
+import { type Admitted, admittedBy, admittedWith } from './admitted.ts'
 import { type Running, startBroker, startSidecar } from './processes.ts'
 import { CROSSED, openReleases, PAIRINGS, type Releases, type Side } from './releases.ts'
 import { createAdmitted, type WorldPod } from './world-pods.ts'
@@ -96,6 +96,33 @@ describe('sidecar and broker of neighbouring releases', () => {
       const isTold = () => logs.find((line) => line.code === 'protocol-not-spoken')
       if (side === 'this') assert.equal((await until('it is logged', isTold)).detail, detail)
       child.kill('SIGKILL')
+    }
+  })
+
+  test('a pod made for web identity loses nothing on a node whose broker is of the previous release: it gets its role with the node’s', async () => {
+    const running = await broker('previous')
+    const one = admittedWith('defaults', ['--credential-sources=web-identity'])
+    const pod = await createAdmitted(world, one)
+    assert.ok(pod.sidecar.env?.some(({ value }) => value === 'web-identity'))
+    const { child, readyz, port } = await sidecar('this', pod, running.port)
+    await until('ready', async () => (await readyz()).ready)
+    const headers = { [TOKEN]: await freshToken(port) }
+    const get = async (path: string) => (await ask(port, { path, headers })).body
+    assert.equal(JSON.parse(await get(IAM + (await get(IAM)))).Code, 'Success')
+    child.kill('SIGKILL')
+    running.child.kill('SIGKILL')
+  })
+
+  test('a pod of the previous release is served by a broker with web identity beside the node’s role, and told where it is alone', async () => {
+    const one = admittedBy('previous').find(({ name }) => name === 'defaults') ?? assert.fail()
+    for (const [sources, code] of [
+      ['node-role,web-identity', 'ok'],
+      ['web-identity,node-role', 'ok'],
+      ['web-identity', 'role-not-allowed'],
+    ] as const) {
+      const running = await broker('this', [`--credential-sources=${sources}`])
+      assert.equal(await codeAt(running.port, await createAdmitted(world, one)), code, sources)
+      running.child.kill('SIGKILL')
     }
   })
 

@@ -111,6 +111,16 @@ nodeAffinity:
 {{- printf "--%s=%v" (index . 0) (index . 1) | toJson -}}
 {{- end -}}
 
+{{/* Where credentials come from, for injector and broker; nothing where it is the node's role alone. */}}
+{{- define "pod2iam.credentialFlags" -}}
+{{- with .Values.broker }}
+{{- if has "web-identity" .credentialSources }}
+- --credential-sources={{ join "," .credentialSources }}
+- {{ include "pod2iam.flag" (list "web-identity-audience" .webIdentityAudience) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* The flags that injector and broker share: policy is one. */}}
 {{- define "pod2iam.policyFlags" -}}
 {{- with .Values.policy }}

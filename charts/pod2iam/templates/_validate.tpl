@@ -43,7 +43,8 @@
 {{- if and $v.broker.clusterName (not $v.broker.sessionTags) -}}
 {{- fail (print $where "broker.clusterName has no effect without broker.sessionTags=true.") -}}
 {{- end -}}
-{{- if and $v.broker.assumeRoleArn (gt (int $v.broker.sessionDuration) 3600) -}}
+{{- include "pod2iam.validateCredentialSources" . -}}
+{{- if and $v.broker.assumeRoleArn (gt (int $v.broker.sessionDuration) 3600) (has "node-role" $v.broker.credentialSources) -}}
 {{- fail (print $where "broker.sessionDuration must be at most 3600 with broker.assumeRoleArn: AWS limits chained sessions to an hour.") -}}
 {{- end -}}
 {{- if and (eq $v.guard.mode "audit") (eq $v.guard.backend "iptables") -}}

@@ -16,7 +16,12 @@ import { isOthers, isYoung, judgePeer } from './peer.ts'
 import type { VerifyToken } from './verify.ts'
 
 /** What a request says of its sender. */
-export type Caller = { readonly authorization: string | undefined; readonly peer: string | undefined }
+export type Caller = {
+  readonly authorization: string | undefined
+  readonly peer: string | undefined
+  /** Value of the header with the web identity token; judged by `web-identity.ts`, once the pod is known. */
+  readonly webIdentity?: string | undefined
+}
 
 /** Steps 1 to 5: the pod that a request comes from. @throws {Problem} */
 export type Authenticate = (caller: Caller) => Promise<PodRecord>

@@ -12,12 +12,34 @@ const MAX_TOKEN = 8192
 /** Verifies the value of an `Authorization` header. @throws {Problem} */
 export type VerifyToken = (authorization: string | undefined) => Promise<PodClaims>
 
+/** What a verified token says. */
+export type Verified = {
+  readonly claims: PodClaims
+  /** Milliseconds. */
+  readonly expiresAt: number
+}
+
 /**
  * Steps 1 and 2: signature, issuer, audience, times, claims.
  *
  * @param audience what the token must be meant for
  */
 export function tokenVerifier(keys: SigningKeys, audience: string, clock: Clock): VerifyToken {
+  const verify = claimsVerifier(keys, audience, clock, 'the token')
+  return async (authorization) => (await verify(bearer(authorization))).claims
+}
+
+/**
+ * The same for a bare token.
+ *
+ * @param name what sentences call it
+ */
+export function claimsVerifier(
+  keys: SigningKeys,
+  audience: string,
+  clock: Clock,
+  name: string,
+): (token: string) => Promise<Verified> {
   const verify = async (token: string, retried = false): Promise<JWTPayload> => {
     const current = keys.current()
     if (!current)
@@ -37,16 +59,16 @@ export function tokenVerifier(keys: SigningKeys, audience: string, clock: Clock)
     } catch (error) {
       if (error instanceof errors.JWKSNoMatchingKey && !retried && (await keys.unknownKey()))
         return verify(token, true)
-      throw new Problem('token-invalid', `the token cannot be accepted: ${reason(error, audience)}`, {
+      throw new Problem('token-invalid', `${name} cannot be accepted: ${reason(error, audience)}`, {
         cause: error,
       })
     }
   }
-  return async (authorization) => {
-    const token = bearer(authorization)
+  return async (token) => {
     if (token.length > MAX_TOKEN)
-      throw new Problem('token-invalid', `the token is longer than ${MAX_TOKEN} characters`)
-    return podClaims(await verify(token))
+      throw new Problem('token-invalid', `${name} is longer than ${MAX_TOKEN} characters`)
+    const payload = await verify(token)
+    return { claims: podClaims(payload), expiresAt: (payload.exp ?? 0) * 1000 }
   }
 }
 

@@ -1,10 +1,12 @@
 /** Whether a pod may have credentials: the last two of the seven steps of `authenticate/authenticate.ts`. */
+import type { CredentialSource } from '../../../common/credential-source.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { LiveReads } from '../kubernetes/live-reads.ts'
 import type { NamespaceRecord, Namespaces } from '../kubernetes/namespaces.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import {
   checkNamespace,
+  checkSource,
   type Entitlement,
   type EntitlementSettings,
   entitle,
@@ -24,8 +26,8 @@ type AuthorizeOptions = {
   readonly namespaces: Pick<Namespaces, 'get'>
   readonly reads: Pick<LiveReads, 'namespace'>
   readonly settings: EntitlementSettings & { readonly requireFirewall: boolean }
-  /** The node's roles. @throws {Problem} `node-credentials-unavailable` while they are not known */
-  readonly roles: () => NodeRoles
+  /** The node's roles, for pods of a source. @throws {Problem} `node-credentials-unavailable` while they are not known */
+  readonly roles: (source: CredentialSource) => NodeRoles
   /** Why the node is not guarded, or undefined when it is. */
   readonly whyUnguarded: () => Promise<string | undefined>
   /** Called for a pod that is refused. */
@@ -35,6 +37,7 @@ type AuthorizeOptions = {
 export function authorizer(options: AuthorizeOptions): Authorizer {
   const { namespaces, reads, settings, roles } = options
   const { nodeName } = settings
+  const rolesFor = (pod: PodRecord) => roles(checkSource(pod, settings))
 
   const namespaceOf = async ({ namespace }: PodRecord) => {
     const known = namespaces.get(namespace)
@@ -46,10 +49,11 @@ export function authorizer(options: AuthorizeOptions): Authorizer {
   }
   return {
     namespaceOf,
-    entitlement: (pod) => entitle(pod, namespaces.get(pod.namespace), roles(), settings),
+    entitlement: (pod) => entitle(pod, namespaces.get(pod.namespace), rolesFor(pod), settings),
     authorize: async (pod) => {
       try {
-        const entitlement = entitle(pod, await namespaceOf(pod), roles(), settings)
+        const namespace = await namespaceOf(pod)
+        const entitlement = entitle(pod, namespace, rolesFor(pod), settings)
         await checkGuarded()
         return entitlement
       } catch (error) {

@@ -2,6 +2,7 @@
  * Step 6: what a pod may have **now**. A pure function of the pod, its namespace and the node, used for every request and again
  * for everything cached whenever one of them changes.
  */
+import type { CredentialSource } from '../../../common/credential-source.ts'
 import { KEYS } from '../../../common/keys.ts'
 import { judgeRole, type PolicySettings } from '../../../common/policy.ts'
 import { Problem } from '../../../common/protocol.ts'
@@ -20,6 +21,8 @@ export type SessionRequest = {
   readonly sessionName: string
   readonly tags: readonly SessionTag[]
   readonly durationSeconds: number
+  /** Where a web identity token is to decide, and nobody's credentials: whom it has to speak for. */
+  readonly webIdentity?: { readonly subject: string }
 }
 
 export type Entitlement = {
@@ -39,6 +42,7 @@ export type EntitlementSettings = {
   readonly durationSeconds: number
   readonly sessionScope: 'pod' | 'role'
   readonly sessionTags: boolean
+  readonly credentialSources: readonly CredentialSource[]
   readonly clusterName: string | undefined
   readonly nodeName: string
 }
@@ -60,6 +64,24 @@ export function checkNamespace(name: string, namespace: NamespaceRecord | undefi
 }
 
 /**
+ * The pod's credential source, as it was created with, where the operator still has it.
+ *
+ * @throws {Problem} `role-not-allowed`
+ */
+export function checkSource(
+  pod: PodRecord,
+  { credentialSources }: Pick<EntitlementSettings, 'credentialSources'>,
+): CredentialSource {
+  const { credentialSource: source } = pod
+  if (source !== undefined && credentialSources.includes(source)) return source
+  throw refused(
+    pod,
+    `it was created with ${source === undefined ? 'a credential source of another release' : `the credential source ${source}`}, and ` +
+      `this node’s broker has ${credentialSources.join(' and ')} (--credential-sources): delete it, so that it is created again with one of these`,
+  )
+}
+
+/**
  * What the pod may have.
  *
  * @throws {Problem} `namespace-not-enabled`, `role-not-set`, `role-not-allowed`
@@ -71,6 +93,7 @@ export function entitle(
   settings: EntitlementSettings,
 ): Entitlement {
   const namespace = checkNamespace(pod.namespace, found)
+  const source = checkSource(pod, settings)
   const result = resolveRole(roleReference(pod, namespace, settings.defaultRole), node.base)
   if (!result.ok) throw refused(pod, result.detail)
   const { role } = result
@@ -81,6 +104,7 @@ export function entitle(
   const externalId = pod.identity?.externalId || undefined
   const unfit = whyNotExternalId(externalId, namespace)
   if (unfit) throw refused(pod, unfit)
+  if (source === 'web-identity') checkWebIdentity(pod, externalId, settings)
   return {
     role,
     roleText: roleListText(role, node.base),
@@ -90,9 +114,32 @@ export function entitle(
       sessionName: nameSession(pod, settings),
       tags: settings.sessionTags ? sessionTags(pod, settings.clusterName) : [],
       durationSeconds: settings.durationSeconds,
+      ...(source === 'web-identity' ? { webIdentity: { subject: subjectOf(pod) } } : {}),
     },
   }
 }
+
+/** The injector has said the same at apply; here it holds for whatever came by it. */
+function checkWebIdentity(
+  pod: PodRecord,
+  externalId: string | undefined,
+  { sessionTags }: EntitlementSettings,
+): void {
+  if (externalId !== undefined)
+    throw refused(
+      pod,
+      `annotation ${KEYS.externalId} cannot be honoured: AssumeRoleWithWebIdentity, by which its namespace’s pods get their roles, has no external id`,
+    )
+  if (sessionTags)
+    throw refused(
+      pod,
+      'the session tags of --session-tags=true cannot be given: AssumeRoleWithWebIdentity, by which its namespace’s pods get their roles, has none',
+    )
+}
+
+/** The `sub` claim of the pod's tokens, by which trust policies know it. */
+const subjectOf = ({ namespace, serviceAccount }: PodRecord) =>
+  `system:serviceaccount:${namespace}:${serviceAccount}`
 
 /** Which role the pod asks for, as text. Without a name or a default there is none: missing knowledge never leads to a fallback. */
 function roleReference(

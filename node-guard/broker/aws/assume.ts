@@ -1,5 +1,6 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import { type Clock, systemClock } from '../../../common/clock.ts'
+import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import type { SessionRequest } from '../authorize/entitle.ts'
 import { withdrawn } from '../sessions/flight.ts'
 import { classifyStsError, type StsFailure } from './classify.ts'
@@ -9,9 +10,14 @@ import type { Session, Sts } from './sts-client.ts'
  * One issuance, with the two remedies that the broker can apply by itself.
  *
  * @param isWanted whether the request is still granted; asked right before each call, when it is known who makes it
+ * @param webIdentity the pod's token, for a request by web identity
  * @throws what STS threw last
  */
-export type Assume = (request: SessionRequest, isWanted?: () => boolean) => Promise<Session>
+export type Assume = (
+  request: SessionRequest,
+  isWanted?: () => boolean,
+  webIdentity?: WebIdentityToken,
+) => Promise<Session>
 
 /** Limit for sessions assumed with credentials that are themselves of an assumed role, as the node's are. */
 const CHAINING_SECONDS = 3600
@@ -67,7 +73,8 @@ export function assumer(
   }
 }
 
-function onClock(session: Session, now: number): Session {
+/** The session with its end by the node's clock. */
+export function onClock(session: Session, now: number): Session {
   const ahead = (session.awsNow ?? now) - now
   return Math.abs(ahead) < SAME_TIME_MS ? session : { ...session, expiration: session.expiration - ahead }
 }

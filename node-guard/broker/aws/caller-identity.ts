@@ -46,13 +46,19 @@ export async function instanceRoleName(imds: Imds): Promise<string | undefined> 
   return name && /^[\w+=,.@-]{1,64}$/.test(name) ? name : undefined
 }
 
+/** The role of the instance profile, by its names alone: whether or not anybody uses its credentials. Undefined where there is none. */
+export async function instanceIdentity(imds: Imds): Promise<CallerIdentity | undefined> {
+  const [info, name] = await Promise.all([imds.get('meta-data/iam/info'), instanceRoleName(imds)])
+  const base = info && baseOf(String(JSON.parse(info).InstanceProfileArn))
+  return base && name ? inAccount(base, name) : undefined
+}
+
 /** The instance profile's role, when `keyId` is of its credentials. */
 async function instanceRole(imds: Imds, keyId: string): Promise<CallerIdentity | undefined> {
-  const [info, name] = await Promise.all([imds.get('meta-data/iam/info'), instanceRoleName(imds)])
-  if (!info || !name) return undefined
-  const document = JSON.parse((await imds.get(ROLES + name)) ?? '{}')
-  const base = baseOf(String(JSON.parse(info).InstanceProfileArn))
-  return document.AccessKeyId === keyId && base ? inAccount(base, name) : undefined
+  const instance = await instanceIdentity(imds)
+  if (!instance) return undefined
+  const document = JSON.parse((await imds.get(ROLES + instance.role.name)) ?? '{}')
+  return document.AccessKeyId === keyId ? instance : undefined
 }
 
 /** @param arn `arn:aws:sts::…:assumed-role/<name>/<session>` or `arn:aws:iam::…:user/<path/name>` */

@@ -41,6 +41,11 @@ const NODE_CREDENTIALS = new Set([
   'TokenProviderError',
 ])
 
+/** AssumeRoleWithWebIdentity, "Errors": each in the spelling of the wire and of the SDK. */
+const TOKEN_REFUSED = /^(?:InvalidIdentityToken|IDPRejectedClaim)(?:Exception)?$/
+const TOKEN_EXPIRED = /^ExpiredToken(?:Exception)?$/
+const KEYS_UNREACHABLE = /^IDPCommunicationError(?:Exception)?$/
+
 type AwsError = {
   readonly name?: string
   readonly code?: string
@@ -62,6 +67,46 @@ export function classifyStsError(thrown: unknown): StsFailure {
   return 'unavailable'
 }
 
+/** Why STS did not accept a web identity token. */
+export type WebIdentityFault =
+  /** There is no OIDC provider of the issuer in the role's account. */
+  | 'issuer-unknown'
+  | 'keys-not-fetched'
+  | 'audience'
+  | 'expired'
+  /** The provider's keys do not verify it, or it is no token to AWS. */
+  | 'other'
+
+/** Undefined where it is not the token that was refused. By AWS's texts, where one code has several causes. */
+export function webIdentityFault(thrown: unknown): WebIdentityFault | undefined {
+  const { name = '', message = '' } = (thrown ?? {}) as AwsError
+  if (TOKEN_EXPIRED.test(name)) return 'expired'
+  if (KEYS_UNREACHABLE.test(name)) return 'keys-not-fetched'
+  if (!TOKEN_REFUSED.test(name)) return undefined
+  if (/no openidconnect provider found/i.test(message)) return 'issuer-unknown'
+  if (/retrieve verification key|could not be fetched/i.test(message)) return 'keys-not-fetched'
+  return /incorrect token audience/i.test(message) ? 'audience' : 'other'
+}
+
+/**
+ * The class of what AssumeRoleWithWebIdentity threw. Nothing of the node's is in such a call, so it never is `node-credentials`: a token
+ * that has expired is another one with the sidecar's next request, and AWS documents keys that were not fetched as worth another try.
+ */
+export function classifyWebIdentityError(thrown: unknown): StsFailure {
+  const fault = webIdentityFault(thrown)
+  if (fault === 'expired') return 'unavailable'
+  if (fault !== undefined) {
+    const { name = '' } = (thrown ?? {}) as AwsError
+    return KEYS_UNREACHABLE.test(name) ? 'unavailable' : 'denied'
+  }
+  const failure = classifyStsError(thrown)
+  return failure === 'node-credentials' || failure === 'chaining' ? 'invalid' : failure
+}
+
+/** How failures of a request are classed. */
+export const classifyOf = ({ webIdentity }: { readonly webIdentity?: object | undefined }) =>
+  webIdentity ? classifyWebIdentityError : classifyStsError
+
 /** Whether nothing at all came back, as from a kept-alive connection that had died: worth one more try at once. */
 export function isConnectionLoss(thrown: unknown): boolean {
   const { code, $metadata } = (thrown ?? {}) as AwsError
@@ -72,6 +117,8 @@ export function isConnectionLoss(thrown: unknown): boolean {
 export function awsMessage(thrown: unknown, externalId: string | undefined): string {
   const { name } = (thrown ?? {}) as AwsError
   const message = messageOf(thrown)
-  const text = name && !message.startsWith(name) && name !== 'Error' ? `${name}: ${message}` : message
+  const named = name && !message.startsWith(name) && name !== 'Error' ? `${name}: ${message}` : message
+  // A web identity token, should AWS ever repeat it.
+  const text = named.replace(/\beyJ[\w-]+(?:\.[\w-]*)*/g, '[token]')
   return externalId ? text.replaceAll(externalId, '[external id]') : text
 }

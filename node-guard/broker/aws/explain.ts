@@ -1,6 +1,6 @@
 import { Problem, type ProblemCode } from '../../../common/protocol.ts'
 import type { SessionRequest } from '../authorize/entitle.ts'
-import { awsMessage, type StsFailure } from './classify.ts'
+import { awsMessage, type StsFailure, webIdentityFault } from './classify.ts'
 
 const CODES: Record<StsFailure, ProblemCode> = {
   denied: 'sts-denied',
@@ -24,9 +24,13 @@ export function stsProblem(
     readonly request: SessionRequest
     readonly callerArn: string | undefined
     readonly retryAfter: number
+    /** Of the cluster's tokens, where the request is by web identity. */
+    readonly federation?: Federation
   },
 ): Problem {
-  const { request, callerArn, retryAfter } = context
+  const { request, callerArn, retryAfter, federation } = context
+  if (request.webIdentity && federation)
+    return webIdentityProblem(failure, thrown, { request, retryAfter, federation })
   const message = awsMessage(thrown, request.externalId)
   const detail = {
     denied: () => deniedDetail(request, callerArn, message),
@@ -57,5 +61,87 @@ export function trustStatement(request: SessionRequest, callerArn: string) {
     ...(request.externalId
       ? { Condition: { StringEquals: { 'sts:ExternalId': 'the external id of the pod’s annotation' } } }
       : {}),
+  }
+}
+
+/** What trust policies know the cluster's web identity tokens by. */
+export type Federation = { readonly issuer: string | undefined; readonly audience: string }
+
+function webIdentityProblem(
+  failure: StsFailure,
+  thrown: unknown,
+  context: {
+    readonly request: SessionRequest
+    readonly retryAfter: number
+    readonly federation: Federation
+  },
+): Problem {
+  const { request, retryAfter, federation } = context
+  const words = awsMessage(thrown, request.externalId)
+  const fault = webIdentityFault(thrown)
+  // Another token comes with the sidecar's next request: it reads the file anew each time.
+  const code = fault === 'expired' ? 'token-invalid' : CODES[failure]
+  const detail =
+    fault === undefined
+      ? refusedByWebIdentity(failure, request, federation, words)
+      : `${TOKEN_FAULTS[fault](request, federation)}; STS said: ${words}`
+  return new Problem(code, detail, { retryAfter, cause: thrown })
+}
+
+const accountOf = ({ roleArn }: SessionRequest) => roleArn.split(':')[4] ?? ''
+const issuerOf = ({ issuer }: Federation) => issuer ?? 'this cluster’s issuer'
+
+const TOKEN_FAULTS = {
+  'issuer-unknown': (request: SessionRequest, federation: Federation) =>
+    `account ${accountOf(request)} of role ${request.roleArn} has no IAM OIDC provider for this cluster’s issuer: create one there ` +
+    `with the URL ${issuerOf(federation)} and the audience ${federation.audience}`,
+  'keys-not-fetched': (_: SessionRequest, federation: Federation) =>
+    `AWS cannot fetch the keys that sign this cluster’s tokens: ${issuerOf(federation)}/.well-known/openid-configuration and the key set ` +
+    'that it names must be readable from the internet, by https and without a login, and have the API server’s present keys',
+  audience: (request: SessionRequest, federation: Federation) =>
+    `the IAM OIDC provider for ${issuerOf(federation)} in account ${accountOf(request)} does not know the audience ${federation.audience}: ` +
+    'add it to the provider, or set --web-identity-audience to one that it has',
+  expired: () =>
+    'the pod’s web identity token has expired: the sidecar reads its file anew for its next request; if this stays, look at the kubelet ' +
+    'and at the clocks of node and API server',
+  other: (request: SessionRequest, federation: Federation) =>
+    `STS does not accept the token for ${request.roleArn}: the key set that AWS has of ${issuerOf(federation)} must be the one of this cluster’s API server`,
+} as const
+
+function refusedByWebIdentity(
+  failure: StsFailure,
+  request: SessionRequest,
+  federation: Federation,
+  words: string,
+): string {
+  if (failure === 'denied') {
+    const subject = request.webIdentity?.subject ?? ''
+    return (
+      `STS does not let ${subject} assume ${request.roleArn} by web identity (or there is no such role); its trust policy needs the ` +
+      `statement ${JSON.stringify(federatedStatement(request, federation))}; STS said: ${words}`
+    )
+  }
+  if (failure === 'invalid' && /MaxSessionDuration/.test(words))
+    return (
+      `role ${request.roleArn} does not allow sessions of ${request.durationSeconds} seconds: raise its maximum session duration ` +
+      `(aws iam update-role --max-session-duration), or lower --session-duration; STS said: ${words}`
+    )
+  if (failure === 'throttled') return `STS is throttling this account: ${words}`
+  if (failure === 'unavailable') return `STS did not answer properly: ${words}`
+  return `STS does not accept the request for ${request.roleArn}: ${words}`
+}
+
+/** The statement a role's trust policy needs so that the pods of a service account may assume it by web identity: IRSA's. */
+export function federatedStatement(
+  { roleArn, webIdentity }: Pick<SessionRequest, 'roleArn' | 'webIdentity'>,
+  { issuer = 'https://ISSUER', audience }: Federation,
+) {
+  const [, partition = 'aws', , , account = ''] = roleArn.split(':')
+  const name = issuer.replace(/^https:\/\//, '')
+  return {
+    Effect: 'Allow',
+    Principal: { Federated: `arn:${partition}:iam::${account}:oidc-provider/${name}` },
+    Action: 'sts:AssumeRoleWithWebIdentity',
+    Condition: { StringEquals: { [`${name}:sub`]: webIdentity?.subject ?? '', [`${name}:aud`]: audience } },
   }
 }

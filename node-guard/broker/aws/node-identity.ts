@@ -18,6 +18,8 @@ export type NodeIdentity = {
   readonly start: (onKnown: () => void) => void
   /** @throws {Problem} `node-credentials-unavailable` while it is not known */
   readonly roles: () => NodeRoles
+  /** The same, or undefined while it is not known. */
+  readonly rolesIfKnown: () => NodeRoles | undefined
   /** The role that calls STS: the node's, or the stable hop's. */
   readonly callerArn: () => string | undefined
   /** @throws {Problem} `node-credentials-unavailable` while it is not known */
@@ -39,6 +41,8 @@ export function nodeIdentity(
   let why = 'the node’s AWS identity is not known yet'
 
   const unknown = () => new Problem('node-credentials-unavailable', `${why}; retry`, { retryAfter: 2 })
+  const rolesIfKnown = () =>
+    node && { base: settings.baseRoleArn ?? node.caller.base, own: [node.caller.role, ...hop] }
   const throughHop = ({ sts, region }: AwsNode) =>
     assumeRoleArn === undefined
       ? sts
@@ -73,10 +77,8 @@ export function nodeIdentity(
   }
   return {
     start: (onKnown) => void keepKnown(onKnown),
-    roles: () => {
-      if (!node) throw unknown()
-      return { base: settings.baseRoleArn ?? node.caller.base, own: [node.caller.role, ...hop] }
-    },
+    roles: () => rolesIfKnown() ?? fail(unknown()),
+    rolesIfKnown,
     callerArn: () => node && (assumeRoleArn ?? node.caller.arn),
     assume: async (request, isWanted) => {
       if (!assume) throw unknown()
@@ -84,6 +86,10 @@ export function nodeIdentity(
     },
     whyUnknown: () => (node ? undefined : why),
   }
+}
+
+function fail(problem: Problem): never {
+  throw problem
 }
 
 function roleIdentity(arn: string): RoleIdentity {

@@ -1,5 +1,11 @@
 /** STS through the AWS SDK, which brings the credential chain, SigV4 and the endpoints of every partition. */
-import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import {
+  AssumeRoleCommand,
+  AssumeRoleWithWebIdentityCommand,
+  type Credentials,
+  GetCallerIdentityCommand,
+  STSClient,
+} from '@aws-sdk/client-sts'
 import type { SessionRequest } from '../authorize/entitle.ts'
 import { isConnectionLoss } from './classify.ts'
 
@@ -45,26 +51,9 @@ const TOTAL_MS = 12_000
  */
 export function stsClient(region: string, concurrency: number, credentials?: () => Promise<Identity>): Sts {
   const client = new STSClient({
-    region,
+    ...clientOptions(region, concurrency),
     ...(credentials ? { credentials } : {}),
-    // One: back-off, rate and concurrency are the session store's; retries behind its back would be calls nobody counts.
-    maxAttempts: 1,
-    requestHandler: {
-      connectionTimeout: CONNECT_MS,
-      requestTimeout: REQUEST_MS,
-      throwOnRequestTimeout: true,
-      httpsAgent: { keepAlive: true, maxSockets: concurrency },
-      httpAgent: { keepAlive: true, maxSockets: concurrency },
-    },
   })
-  const retryingLoss = async <T>(call: () => Promise<T>): Promise<T> => {
-    try {
-      return await call()
-    } catch (error) {
-      if (!isConnectionLoss(error)) throw error
-      return call()
-    }
-  }
   return {
     assumeRole: async (request) => {
       const abortSignal = AbortSignal.timeout(TOTAL_MS)
@@ -80,17 +69,7 @@ export function stsClient(region: string, concurrency: number, credentials?: () 
           { abortSignal },
         ),
       )
-      const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = Credentials ?? {}
-      if (!AccessKeyId || !SecretAccessKey || !SessionToken || !Expiration)
-        throw new Error('STS answered without credentials')
-      return {
-        accessKeyId: AccessKeyId,
-        secretAccessKey: SecretAccessKey,
-        sessionToken: SessionToken,
-        expiration: Expiration.getTime(),
-        // The SDK learns from the Date of answers by how much this clock is wrong, from four minutes on.
-        awsNow: Date.now() + client.config.systemClockOffset,
-      }
+      return sessionOf(Credentials, client)
     },
     callerArn: async () => {
       const abortSignal = AbortSignal.timeout(TOTAL_MS)
@@ -103,5 +82,75 @@ export function stsClient(region: string, concurrency: number, credentials?: () 
       await client.config.credentials({ forceRefresh: true })
     },
     close: () => client.destroy(),
+  }
+}
+
+/** STS by web identity alone: there are no credentials in it, and the SDK signs nothing. */
+export type WebIdentitySts = {
+  /** @throws what the SDK throws; `classifyWebIdentityError` reads it */
+  readonly assumeRole: (request: SessionRequest, token: string) => Promise<Session>
+}
+
+/** The same regional endpoint as {@link stsClient}'s. */
+export function webIdentityClient(region: string, concurrency: number): WebIdentitySts {
+  const client = new STSClient({
+    ...clientOptions(region, concurrency),
+    // The SDK asks nobody for a call that takes no signature; whatever changes that must not find the node's.
+    credentials: () => Promise.reject(new Error('no credentials are used by web identity')),
+  })
+  return {
+    assumeRole: async (request, token) => {
+      const abortSignal = AbortSignal.timeout(TOTAL_MS)
+      const { Credentials } = await retryingLoss(() =>
+        client.send(
+          new AssumeRoleWithWebIdentityCommand({
+            RoleArn: request.roleArn,
+            RoleSessionName: request.sessionName,
+            DurationSeconds: request.durationSeconds,
+            WebIdentityToken: token,
+          }),
+          { abortSignal },
+        ),
+      )
+      return sessionOf(Credentials, client)
+    },
+  }
+}
+
+function clientOptions(region: string, concurrency: number) {
+  return {
+    region,
+    // One: back-off, rate and concurrency are the session store's; retries behind its back would be calls nobody counts.
+    maxAttempts: 1,
+    requestHandler: {
+      connectionTimeout: CONNECT_MS,
+      requestTimeout: REQUEST_MS,
+      throwOnRequestTimeout: true,
+      httpsAgent: { keepAlive: true, maxSockets: concurrency },
+      httpAgent: { keepAlive: true, maxSockets: concurrency },
+    },
+  }
+}
+
+async function retryingLoss<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    if (!isConnectionLoss(error)) throw error
+    return call()
+  }
+}
+
+function sessionOf(credentials: Credentials | undefined, { config }: STSClient): Session {
+  const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = credentials ?? {}
+  if (!AccessKeyId || !SecretAccessKey || !SessionToken || !Expiration)
+    throw new Error('STS answered without credentials')
+  return {
+    accessKeyId: AccessKeyId,
+    secretAccessKey: SecretAccessKey,
+    sessionToken: SessionToken,
+    expiration: Expiration.getTime(),
+    // The SDK learns from the Date of answers by how much this clock is wrong, from four minutes on.
+    awsNow: Date.now() + config.systemClockOffset,
   }
 }

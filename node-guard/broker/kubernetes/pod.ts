@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { V1Pod } from '@kubernetes/client-node'
+import { type CredentialSource, sourceOfEnv } from '../../../common/credential-source.ts'
 import { identityOfEnv, type PodIdentity } from '../../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../../common/keys.ts'
 
@@ -24,6 +25,8 @@ export type PodRecord = {
   readonly annotations: Readonly<Record<string, string>>
   /** What the injector wrote into our native sidecar's env; undefined where the pod does not carry it, or cannot. */
   readonly identity: PodIdentity | undefined
+  /** What the injector froze there, too; undefined where this release does not know it. */
+  readonly credentialSource: CredentialSource | undefined
 }
 
 /**
@@ -84,6 +87,7 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
     createdAt: Date.parse(String(metadata.creationTimestamp)) || 0,
     annotations: kept,
     identity: isLeftAlone({ annotations: kept }) ? undefined : boundedIdentity(identityOfEnv(sidecar?.env)),
+    credentialSource: sourceOfEnv(sidecar?.env),
   }
 }
 

@@ -12,6 +12,7 @@ import {
   type PodBody,
   PROTOCOL,
   Problem,
+  WEB_IDENTITY_HEADER,
 } from '../../../common/protocol.ts'
 import { VERSION } from '../../../common/version.ts'
 import type { Caller } from '../authenticate/authenticate.ts'
@@ -86,7 +87,13 @@ export function brokerApp(
 }
 
 function callerOf({ env: { incoming } }: Context<{ Bindings: HttpBindings }>): Caller {
-  return { authorization: incoming.headers.authorization, peer: incoming.socket.remoteAddress }
+  const webIdentity = incoming.headers[WEB_IDENTITY_HEADER.toLowerCase()]
+  return {
+    authorization: incoming.headers.authorization,
+    peer: incoming.socket.remoteAddress,
+    // Sent twice it is joined by a comma, which no token has.
+    webIdentity: typeof webIdentity === 'string' ? webIdentity : undefined,
+  }
 }
 
 function notSpoken(asked: number): Problem {

@@ -1,9 +1,11 @@
 /** What the broker answers to each of its paths. */
 import { imdsTime, Problem } from '../../../common/protocol.ts'
 import type { Authenticate, Caller } from '../authenticate/authenticate.ts'
+import type { CheckWebIdentity, WebIdentityToken } from '../authenticate/web-identity.ts'
 import type { Authorizer } from '../authorize/authorize.ts'
 import type { Entitlement } from '../authorize/entitle.ts'
 import type { Metadata } from '../instance/snapshot.ts'
+import type { PodRecord } from '../kubernetes/pod.ts'
 import { grantOf } from '../sessions/entries.ts'
 import type { Issued } from '../sessions/life.ts'
 import type { Sessions } from '../sessions/sessions.ts'
@@ -11,22 +13,35 @@ import type { BrokerHandlers } from './app.ts'
 
 export function brokerHandlers({
   authenticate,
+  checkWebIdentity,
   authorizer,
   sessions,
   snapshot,
+  onRefused,
   onRejected,
 }: {
   readonly authenticate: Authenticate
+  readonly checkWebIdentity: CheckWebIdentity
   readonly authorizer: Authorizer
   readonly sessions: Pick<Sessions, 'get'>
   readonly snapshot: Metadata
+  readonly onRefused: (pod: PodRecord, problem: Problem) => void
   readonly onRejected: (peer: Caller['peer'], problem: Problem) => void
 }): BrokerHandlers {
+  const ownToken = async (header: string | undefined, pod: PodRecord): Promise<WebIdentityToken> => {
+    try {
+      return await checkWebIdentity(header, pod)
+    } catch (error) {
+      if (error instanceof Problem) onRefused(pod, error)
+      throw error
+    }
+  }
   return {
     credentials: async (caller) => {
       const pod = await authenticate(caller)
       const entitlement = await authorizer.authorize(pod)
-      const issued = await sessions.get(grantOf(pod, entitlement))
+      const token = entitlement.request.webIdentity && (await ownToken(caller.webIdentity, pod))
+      const issued = await sessions.get(grantOf(pod, entitlement), token)
       return credentialsBody(entitlement, issued)
     },
     metadata: async (caller) => {

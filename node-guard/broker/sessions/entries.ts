@@ -1,5 +1,6 @@
 /** The table of sessions: one entry for each cache key, with the grants that share it. */
 import { Problem } from '../../../common/protocol.ts'
+import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import type { SessionRequest } from '../authorize/entitle.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import type { Held, Issued } from './life.ts'
@@ -17,6 +18,8 @@ export type Entry = {
   /** By pod uid; several under `--session-scope=role`. */
   readonly grants: Map<string, Grant>
   session?: Held
+  /** The pod's latest, where its session is by web identity. */
+  webIdentity?: WebIdentityToken
   /** `until` is of a clock that nobody sets. */
   failure?: { readonly problem: Problem; readonly until: number; readonly count: number }
   flight?: Promise<Issued>
@@ -35,7 +38,8 @@ const MAX_ENTRIES = 4096
 export function sessionKey({ pod, request }: Grant, scope: 'pod' | 'role'): string {
   const { roleArn, externalId, sessionName, tags, durationSeconds } = request
   const owner = scope === 'pod' ? pod.uid : null
-  return JSON.stringify([owner, roleArn, externalId ?? null, sessionName, tags, durationSeconds])
+  const subject = request.webIdentity?.subject ?? null
+  return JSON.stringify([owner, roleArn, externalId ?? null, sessionName, tags, durationSeconds, subject])
 }
 
 export function grantOf(

@@ -4,7 +4,7 @@ import type { SteadyClock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { SessionRequest } from '../authorize/entitle.ts'
 import type { Assume } from '../aws/assume.ts'
-import { classifyStsError, type StsFailure } from '../aws/classify.ts'
+import { classifyOf, type StsFailure } from '../aws/classify.ts'
 import type { Session } from '../aws/sts-client.ts'
 import type { Entries, Entry, Grant } from './entries.ts'
 import { withdrawn } from './flight.ts'
@@ -64,7 +64,7 @@ export class Fetcher {
       .run(turn, async () => {
         // Permission may have been withdrawn in the queue.
         if (entry.dropped || this.#entries.prune(entry)) throw withdrawn()
-        const session = await assume(entry.request, () => !entry.dropped)
+        const session = await assume(entry.request, () => !entry.dropped, entry.webIdentity)
         if (entry.dropped) throw withdrawn()
         return this.#settle(entry, grant, session, reason())
       })
@@ -96,7 +96,7 @@ export class Fetcher {
   #fail(entry: Entry, grant: Grant, error: unknown): Problem {
     if (error instanceof Problem) return error
     const { clock, explain, on } = this.#options
-    const failure = classifyStsError(error)
+    const failure = classifyOf(entry.request)(error)
     const count = (entry.failure?.count ?? 0) + 1
     const delay = backoff(count, BACKOFF[failure])
     const context = { request: entry.request, retryAfter: Math.ceil(delay / 1000) }
@@ -113,13 +113,18 @@ export class Fetcher {
     if (!entry.dropped) entry.cancelTimer = this.#options.clock.after(delay, () => this.#wake(entry))
   }
 
+  /** By web identity STS can be asked only with a token that lives; the sidecar brings another one with its next request. */
+  #canAsk({ request, webIdentity }: Entry): boolean {
+    return !request.webIdentity || (webIdentity?.expiresAt ?? 0) > this.#options.clock.now()
+  }
+
   /** Renews what is in use; lets go of what nobody asked for. */
   #wake(entry: Entry): void {
     if (entry.dropped || this.#entries.prune(entry)) return
     const { clock } = this.#options
     const [grant] = entry.grants.values()
     const { session } = entry
-    if (session && entry.wanted && grant) {
+    if (session && entry.wanted && grant && this.#canAsk(entry)) {
       // One that has lapsed is fetched for as long as somebody asks.
       if (!usable(session, clock)) {
         entry.wanted = false

@@ -2,14 +2,20 @@
  * The sessions of this node's pods: one per cache key, fetched once however many ask, renewed at half of its life,
  * gone with its pod or its permission.
  */
+import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import { Entries, type Entry, type Grant } from './entries.ts'
 import { Fetcher, type FetchOptions } from './fetcher.ts'
 import { again, withdrawn, within } from './flight.ts'
 import { dated, type Issued, isOverdue, isPastHalf, usable } from './life.ts'
 
 export type Sessions = {
-  /** The session for a grant, from the cache or from STS. @throws {Problem} */
-  readonly get: (grant: Grant) => Promise<Issued>
+  /**
+   * The session for a grant, from the cache or from STS.
+   *
+   * @param webIdentity the pod's token, for a grant by web identity
+   * @throws {Problem}
+   */
+  readonly get: (grant: Grant, webIdentity?: WebIdentityToken) => Promise<Issued>
   /** Fetches what will be asked for, after everything that is; not at all when too much of that kind is held. */
   readonly warm: (grant: Grant) => void
   /** A pod is gone: so are the sessions nobody else uses, also those on their way. */
@@ -45,16 +51,17 @@ export function sessionStore(options: SessionsOptions): Sessions {
   const { unasked } = entries
 
   /** The entry of a grant that somebody asks for. */
-  const asked = (grant: Grant): Entry => {
+  const asked = (grant: Grant, webIdentity?: WebIdentityToken): Entry => {
     const entry = entries.join(grant)
+    if (webIdentity) entry.webIdentity = webIdentity
     entry.wanted = true
     if (unasked.delete(entry) && entry.turn) queue.raise(entry.turn)
     return entry
   }
 
   return {
-    get: async (grant) => {
-      const entry = asked(grant)
+    get: async (grant, webIdentity) => {
+      const entry = asked(grant, webIdentity)
       const held = usable(entry.session, clock)
       const session = held && dated(held, clock)
       if (session && !isPastHalf(held, clock)) {
@@ -77,6 +84,8 @@ export function sessionStore(options: SessionsOptions): Sessions {
       return fresh
     },
     warm: (grant) => {
+      // By web identity nothing can be fetched before the sidecar sends the pod's token.
+      if (grant.request.webIdentity) return
       if (unasked.size >= MAX_WARM || !entries.hasRoomFor(grant)) return
       const entry = entries.join(grant)
       unasked.add(entry)

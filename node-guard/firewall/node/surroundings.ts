@@ -213,7 +213,7 @@ async function askAny(options: SurroundingsOptions, addresses: readonly string[]
     } catch (error) {
       failures.push(`${address}: ${messageOf(error)}`)
     }
-  const detail = `the metadata service could not be asked for its options (${failures.join('; ')}): make sure that IMDSv2 is required, with hop limit 1`
+  const detail = `the metadata service could not be asked for its options (${failures.join('; ')}): make sure that IMDSv2 is required, with hop limit 1; a node that has no metadata service, as off EC2, has nothing for this guard to refuse`
   return [{ code: 'imds-not-checked', detail }]
 }
 

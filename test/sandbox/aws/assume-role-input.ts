@@ -25,13 +25,13 @@ type Rule = {
   readonly shown: string
 }
 
-const ROLE_ARN: Rule = {
+export const ROLE_ARN: Rule = {
   min: 20,
   max: 2048,
   pattern: /^[\t\n\r\x20-\x7e\x85\u{a0}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]+$/u,
   shown: '[\\u0009\\u000A\\u000D\\u0020-\\u007E\\u0085\\u00A0-\\uD7FF\\uE000-\\uFFFD\\u10000-\\u10FFFF]+',
 }
-const SESSION_NAME: Rule = { min: 2, max: 64, pattern: /^[\w+=,.@-]*$/, shown: '[\\w+=,.@-]*' }
+export const SESSION_NAME: Rule = { min: 2, max: 64, pattern: /^[\w+=,.@-]*$/, shown: '[\\w+=,.@-]*' }
 const EXTERNAL_ID: Rule = { min: 2, max: 1224, pattern: /^[\w+=,.@:/-]*$/, shown: '[\\w+=,.@:\\/-]*' }
 const TAG_KEY: Rule = {
   min: 1,
@@ -61,21 +61,15 @@ export function parseAssumeRole(params: URLSearchParams): AssumeRoleInput {
     throw validationError(`The parameter ${unsupported} is not supported by this stand-in of STS.`)
   const tagList = members(params, 'Tags', ['Key', 'Value'])
   const transitiveTagKeys = members(params, 'TransitiveTagKeys', []).map(({ value }) => value ?? '')
-  const problems = [
+  refuseProblems([
     ...textProblems('roleArn', params.get('RoleArn'), ROLE_ARN, true),
     ...textProblems('roleSessionName', params.get('RoleSessionName'), SESSION_NAME, true),
     ...textProblems('externalId', params.get('ExternalId'), EXTERNAL_ID, false),
     ...textProblems('sourceIdentity', params.get('SourceIdentity'), SESSION_NAME, false),
     ...tagProblems(tagList, transitiveTagKeys),
     ...durationProblems(params.get('DurationSeconds')),
-  ]
-  if (problems.length > 0)
-    throw validationError(
-      `${problems.length} validation error${problems.length > 1 ? 's' : ''} detected: ${problems.join('; ')}`,
-    )
-  const roleArn = params.get('RoleArn') ?? ''
-  if (!/^arn:aws(?:-[a-z]+)*:iam::\d{12}:role\/[\x21-\x7e]+$/.test(roleArn))
-    throw validationError(`${roleArn} is invalid`)
+  ])
+  const roleArn = checkedRoleArn(params.get('RoleArn') ?? '')
   const sourceIdentity = params.get('SourceIdentity') ?? undefined
   if (sourceIdentity?.startsWith('aws:'))
     throw validationError('The SourceIdentity must not begin with aws:.')
@@ -94,10 +88,24 @@ export function parseAssumeRole(params: URLSearchParams): AssumeRoleInput {
   }
 }
 
+/** Throws ValidationError with every broken rule; nothing where there is none. */
+export function refuseProblems(problems: readonly string[]): void {
+  if (problems.length > 0)
+    throw validationError(
+      `${problems.length} validation error${problems.length > 1 ? 's' : ''} detected: ${problems.join('; ')}`,
+    )
+}
+
+/** @throws ValidationError where it is not the ARN of a role */
+export function checkedRoleArn(roleArn: string): string {
+  if (/^arn:aws(?:-[a-z]+)*:iam::\d{12}:role\/[\x21-\x7e]+$/.test(roleArn)) return roleArn
+  throw validationError(`${roleArn} is invalid`)
+}
+
 const failed = (value: string | null, at: string, constraint: string) =>
   `Value ${value === null ? 'null' : `'${value.slice(0, 300)}'`} at '${at}' failed to satisfy constraint: Member must ${constraint}`
 
-function textProblems(at: string, value: string | null, rule: Rule, required: boolean): string[] {
+export function textProblems(at: string, value: string | null, rule: Rule, required: boolean): string[] {
   if (value === null) return required ? [failed(null, at, 'not be null')] : []
   const problems: string[] = []
   if (value.length < rule.min)
@@ -109,7 +117,7 @@ function textProblems(at: string, value: string | null, rule: Rule, required: bo
   return problems
 }
 
-function durationProblems(text: string | null): string[] {
+export function durationProblems(text: string | null): string[] {
   if (text === null) return []
   if (!/^-?\d{1,10}$/.test(text))
     throw new StsError('MalformedInput', 400, 'DurationSeconds is not an integer')
@@ -159,7 +167,7 @@ function checkedTags(list: readonly Member[]): Map<string, string> {
   return tags
 }
 
-function parsePolicy(text: string | null): readonly Statement[] | undefined {
+export function parsePolicy(text: string | null): readonly Statement[] | undefined {
   if (text === null) return undefined
   if (text.length > POLICY_MAX || text === '')
     throw validationError(

@@ -3,6 +3,7 @@ import type { AssumeRoleInput } from './assume-role-input.ts'
 import type { RequestContext } from './condition.ts'
 import type { Iam, KeyOwner, Role, Session } from './iam.ts'
 import { mayActOnRole } from './policy.ts'
+import { expiryOf, packedPercent, sessionArn } from './session.ts'
 import { accessDenied, StsError, validationError } from './sts-error.ts'
 import type { Elements } from './xml.ts'
 
@@ -21,7 +22,9 @@ export type AssumeRoleOptions = {
 export function assumeRole(owner: KeyOwner, input: AssumeRoleInput, options: AssumeRoleOptions): Session {
   const { iam, now } = options
   const { caller, session: from } = owner
-  const chained = from !== undefined && (from.by === 'assume-role' || options.instanceProfileIsChaining)
+  const chained =
+    from !== undefined &&
+    (from.by === 'assume-role' || from.by === 'web-identity' || options.instanceProfileIsChaining)
   // Depends on caller and request alone, so it comes before anything that needs the role.
   if (chained && input.duration !== undefined && input.duration > HOUR)
     throw validationError(
@@ -50,8 +53,7 @@ export function assumeRole(owner: KeyOwner, input: AssumeRoleInput, options: Ass
     userId: `${role.id}:${input.sessionName}`,
     account: role.account,
     issuedAt: now,
-    // STS speaks in whole seconds.
-    expiresAt: Math.floor(now / 1000) * 1000 + (input.duration ?? HOUR) * 1000,
+    expiresAt: expiryOf(now, input.duration),
     by: 'assume-role',
     tags,
     transitive,
@@ -90,15 +92,6 @@ export function assumeRoleResult(session: Session, input: AssumeRoleInput): Elem
     SourceIdentity: session.sourceIdentity,
   }
 }
-
-/** `arn:PARTITION:sts::ACCOUNT:assumed-role/NAME/SESSION`: the role's path is not in it. */
-function sessionArn(role: Role, sessionName: string): string {
-  const partition = role.arn.split(':')[1] ?? 'aws'
-  return `arn:${partition}:sts::${role.account}:assumed-role/${role.name}/${sessionName}`
-}
-
-// AWS does not publish how it packs; this grows with what is sent and reaches its limit in the same range.
-const packedPercent = (input: AssumeRoleInput) => Math.ceil((input.packedLength * 100) / 4096)
 
 /** Tags of the new session: those sent, and the caller's transitive ones, which nobody can override. */
 function sessionTags(

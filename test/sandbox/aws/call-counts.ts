@@ -17,7 +17,7 @@ export class CallCounts {
   finished(call: StsCall): void {
     this.#inFlight--
     this.#requests++
-    if (call.action !== 'AssumeRole') return
+    if (!call.action.startsWith('AssumeRole')) return
     this.#assumeRole++
     bump(this.#byOutcome, call.outcome)
     if (call.role !== null) bump(inner(this.#byRole, call.role), call.outcome)

@@ -34,6 +34,7 @@ export function callRecord(
     sourceIdentity: params.get('SourceIdentity'),
     duration: duration === null ? null : Number(duration),
     outcome: answer?.outcome ?? 'aborted',
+    signed: request.headers.authorization !== undefined || params.has('X-Amz-Signature'),
     status: answer?.status ?? 0,
     issued: answer?.issued ?? null,
     userAgent: request.headers['user-agent'] ?? '',

@@ -12,6 +12,7 @@ import type {
   Fault,
   ImdsRequest,
   ImdsSettings,
+  OidcProviderInput,
   PolicyDocument,
   SessionInfo,
   Statement,
@@ -26,7 +27,7 @@ import { awaitReady, endProcess } from './process.ts'
 export { REAL_IMDS } from './config.ts'
 export { USER_DATA_CANARY } from './imds-tree.ts'
 export type * from './model.ts'
-export { allowAssume, denyAssume, trust } from './policies.ts'
+export { allowAssume, denyAssume, trust, trustWebIdentity } from './policies.ts'
 
 export type AwsOptions = Partial<Omit<AwsConfig, 'controlSocket' | 'temporaryDirectory'>> & {
   /**
@@ -130,6 +131,16 @@ export class Aws {
   /** Deletes a role; keys of its sessions become unknown. */
   async deleteRole(role: string): Promise<void> {
     await this.#call('deleteRole', { arn: this.roleArn(role) })
+  }
+
+  /** Creates or updates an OIDC provider; returns its ARN. */
+  async putOidcProvider(provider: OidcProviderInput): Promise<string> {
+    const { arn } = await this.#call('putOidcProvider', provider)
+    return arn
+  }
+
+  async deleteOidcProvider(arn: string): Promise<void> {
+    await this.#call('deleteOidcProvider', { arn })
   }
 
   /** Creates or updates a user with a static key, for clusters outside EC2. */

@@ -1,7 +1,15 @@
 /** Control of the stand-in: JSON over HTTP on a unix socket that only its owner may open. */
 import { createServer, type Server } from 'node:http'
 import { readBody } from './exchange.ts'
-import type { Fault, ImdsSettings, RoleInput, Statement, StsSettings, UserInput } from './model.ts'
+import type {
+  Fault,
+  ImdsSettings,
+  OidcProviderInput,
+  RoleInput,
+  Statement,
+  StsSettings,
+  UserInput,
+} from './model.ts'
 import type { World } from './world.ts'
 
 /** Operation → its argument and its result: what client and process agree on. */
@@ -13,6 +21,8 @@ const operations = (world: World) => ({
     return { arn, id }
   },
   deleteRole: ({ arn }: { arn: string }) => world.iam.deleteRole(arn),
+  putOidcProvider: (input: OidcProviderInput) => ({ arn: world.iam.putOidcProvider(input).arn }),
+  deleteOidcProvider: ({ arn }: { arn: string }) => world.iam.deleteOidcProvider(arn),
   putUser: (input: UserInput) => world.iam.putUser(input),
   setNodePolicy: ({ statements }: { statements: readonly Statement[] }) => world.setNodePolicy(statements),
   setImds: (changes: Partial<ImdsSettings>) => world.setImds(changes),

@@ -2,7 +2,16 @@
 import type { AwsConfig } from './config.ts'
 import { makeAccessKeyId, makeId, makeSecretAccessKey, makeSessionToken } from './credentials.ts'
 import { Journal } from './journal.ts'
-import type { PolicyDocument, RoleInput, SessionInfo, Statement, UserInput, UserKeys } from './model.ts'
+import type {
+  OidcProviderInput,
+  PolicyDocument,
+  RoleInput,
+  SessionInfo,
+  Statement,
+  UserInput,
+  UserKeys,
+} from './model.ts'
+import { checkOidcProvider, type OidcProvider, oidcProviderArn } from './oidc.ts'
 import type { Caller } from './policy.ts'
 import { checkIdentityStatements, checkTrustPolicy } from './policy-check.ts'
 
@@ -49,6 +58,7 @@ const MAX_SESSIONS = 100_000
 export class Iam {
   readonly #config: AwsConfig
   readonly #roles = new Map<string, Role>()
+  readonly #providers = new Map<string, OidcProvider>()
   readonly #users = new Map<string, User>()
   readonly #sessions = new Map<string, Session>()
   readonly #issued = new Journal<Session>(MAX_SESSIONS)
@@ -92,6 +102,24 @@ export class Iam {
   deleteRole(arn: string): void {
     this.#roles.delete(arn)
     for (const [key, session] of this.#sessions) if (session.role === arn) this.#sessions.delete(key)
+  }
+
+  /** The provider of an issuer in an account. */
+  oidcProvider(account: string, issuer: string): OidcProvider | undefined {
+    return this.#providers.get(oidcProviderArn(this.#config.base, account, issuer))
+  }
+
+  /** Creates or updates an OIDC provider. Throws a sentence on one that IAM would refuse. */
+  putOidcProvider(input: OidcProviderInput): OidcProvider {
+    checkOidcProvider(input)
+    const account = input.account ?? this.#config.base.split(':')[4] ?? ''
+    const provider = { ...input, account, arn: oidcProviderArn(this.#config.base, account, input.issuer) }
+    this.#providers.set(provider.arn, provider)
+    return provider
+  }
+
+  deleteOidcProvider(arn: string): void {
+    this.#providers.delete(arn)
   }
 
   /** Creates or updates a user in the node's account. */
@@ -173,10 +201,11 @@ export class Iam {
     })
   }
 
-  /** Forgets users, and all roles but those named; their sessions as well. */
+  /** Forgets users, OIDC providers, and all roles but those named; their sessions as well. */
   reset(keep: readonly string[]): void {
     for (const arn of this.#roles.keys()) if (!keep.includes(arn)) this.deleteRole(arn)
     this.#users.clear()
+    this.#providers.clear()
     this.#issued.clear()
   }
 }

@@ -27,6 +27,20 @@ export type RoleInput = {
   readonly maxSessionDuration?: number
 }
 
+/** An IAM OIDC provider. */
+export type OidcProviderInput = {
+  /** `https://…`, as the `iss` claim of its tokens. */
+  readonly issuer: string
+  /** Twelve digits; the account of the base role ARN when left out. */
+  readonly account?: string
+  /** Audiences. */
+  readonly clientIds: readonly string[]
+  /** The key set itself, or where it is fetched for every call; `ca` is the PEM certificate that AWS trusts there. */
+  readonly keys:
+    | { readonly jwks: Readonly<Record<string, unknown>> }
+    | { readonly url: string; readonly ca?: string }
+}
+
 /** A user with a static key; keys are made up when left out. */
 export type UserInput = {
   readonly name: string
@@ -96,7 +110,7 @@ export type FaultEffect =
 export type Fault = FaultEffect & {
   readonly service: 'sts' | 'imds'
   readonly calls?: number
-  /** STS only: `AssumeRole`, `GetCallerIdentity`. */
+  /** STS only: `AssumeRole`, `AssumeRoleWithWebIdentity`, `GetCallerIdentity`. */
   readonly action?: string
   /** STS only: the RoleArn asked for. */
   readonly role?: string
@@ -113,7 +127,7 @@ export type StsCall = {
   readonly took: number
   readonly peer: string
   readonly action: string
-  /** ARN of whoever signed, or null when the signature was refused. */
+  /** ARN of whoever signed, subject of a web identity token, or null when either was refused. */
   readonly caller: string | null
   readonly role: string | null
   readonly session: string | null
@@ -125,13 +139,15 @@ export type StsCall = {
   readonly duration: number | null
   /** `Success`, STS's error code, or `hang` / `close` / `answer` of a fault. */
   readonly outcome: string
+  /** Whether the request carried a signature, good or bad. */
+  readonly signed: boolean
   readonly status: number
   /** Access key id of what was issued. */
   readonly issued: string | null
   readonly userAgent: string
 }
 
-/** Number of AssumeRole calls by outcome. */
+/** Number of AssumeRole and AssumeRoleWithWebIdentity calls by outcome. */
 export type Outcomes = Readonly<Record<string, number>>
 
 export type StsCounts = {
@@ -166,5 +182,5 @@ export type SessionInfo = {
   readonly session: string
   readonly issuedAt: number
   readonly expiresAt: number
-  readonly by: 'assume-role' | 'instance-profile' | 'instance-identity'
+  readonly by: 'assume-role' | 'web-identity' | 'instance-profile' | 'instance-identity'
 }

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { needsBoto3, needsPeer, peer } from '../../peers/peers.ts'
-import { Aws, trust } from './client.ts'
+import { Aws, trust, trustWebIdentity } from './client.ts'
 
 const run = promisify(execFile)
 let aws: Aws
@@ -90,6 +91,41 @@ test('the AWS CLI prints refusals in the words of AWS', needsPeer('aws'), async 
     /\(ValidationError\) .* exceeds the 1 hour session limit for roles assumed by role chaining\./,
   )
 })
+
+test(
+  'the AWS CLI gets a session for a web identity token, without credentials',
+  needsPeer('aws'),
+  async () => {
+    const issuer = 'https://oidc.example.com/cluster'
+    const { publicKey, privateKey } = await generateKeyPair('RS256')
+    const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'one' }] }
+    const provider = await aws.putOidcProvider({ issuer, clientIds: ['sts.amazonaws.com'], keys: { jwks } })
+    const subject = 'system:serviceaccount:shop:orders'
+    await aws.putRole({ arn: 'federated', trustPolicy: trustWebIdentity({ provider, subject }) })
+    const token = (sub: string) =>
+      new SignJWT({ iss: issuer, sub, aud: 'sts.amazonaws.com' })
+        .setProtectedHeader({ alg: 'RS256', kid: 'one' })
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(privateKey)
+    const ask = (jwt: string) =>
+      node(
+        'aws',
+        [
+          ...['--output', 'json', 'sts', 'assume-role-with-web-identity', '--role-session-name', 'cli'],
+          ...['--role-arn', 'arn:aws:iam::111111111111:role/federated', '--web-identity-token', jwt],
+        ],
+        { AWS_EC2_METADATA_DISABLED: 'true' },
+      )
+    const issued = JSON.parse(await ask(await token(subject)))
+    assert.equal(issued.AssumedRoleUser.Arn, 'arn:aws:sts::111111111111:assumed-role/federated/cli')
+    assert.equal(issued.SubjectFromWebIdentityToken, subject)
+    assert.match(
+      await ask(await token('system:serviceaccount:shop:others')),
+      /\(AccessDenied\) when calling the AssumeRoleWithWebIdentity operation: Not authorized to perform sts:AssumeRoleWithWebIdentity/,
+    )
+  },
+)
 
 const PYTHON = `
 import boto3, json, urllib.request

@@ -35,6 +35,36 @@ export function trust(options: {
   return { Version: '2012-10-17', Statement: [statement] }
 }
 
+/**
+ * A trust policy as IRSA's: whoever has a token of this provider with this subject and audience.
+ *
+ * @param options.provider ARN of the OIDC provider
+ * @param options.subject `system:serviceaccount:<namespace>:<service account>`; with `*` or `?` it is matched as a pattern
+ * @param options.audience `sts.amazonaws.com` when left out
+ */
+export function trustWebIdentity(options: {
+  readonly provider: string
+  readonly subject: string
+  readonly audience?: string
+}): PolicyDocument {
+  const issuer = options.provider.replace(/^.*:oidc-provider\//, '')
+  const sub = { [`${issuer}:sub`]: options.subject }
+  const aud = { [`${issuer}:aud`]: options.audience ?? 'sts.amazonaws.com' }
+  return {
+    Version: '2012-10-17',
+    Statement: [
+      {
+        Effect: 'Allow',
+        Principal: { Federated: options.provider },
+        Action: 'sts:AssumeRoleWithWebIdentity',
+        Condition: /[*?]/.test(options.subject)
+          ? { StringLike: sub, StringEquals: aud }
+          : { StringEquals: { ...sub, ...aud } },
+      },
+    ],
+  }
+}
+
 /** Identity statement that allows to assume roles, with or without session tags. Takes ARNs with wildcards. */
 export function allowAssume(...roles: readonly string[]): Statement {
   return { Effect: 'Allow', Action: ['sts:AssumeRole', 'sts:TagSession'], Resource: roles }

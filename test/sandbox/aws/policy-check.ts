@@ -33,6 +33,9 @@ export function checkIdentityStatements(statements: readonly Statement[]): void 
   }
 }
 
+const FEDERATED =
+  /^(?:arn:aws(?:-[a-z]+)*:iam::\d{12}:oidc-provider\/[^\s*?]+|cognito-identity\.amazonaws\.com)$/
+
 function checkStatement(statement: Statement, where: string): void {
   const strange = Object.keys(statement).find((member) => !MEMBERS.has(member))
   if (strange !== undefined)
@@ -58,4 +61,9 @@ function checkPrincipal(statement: Statement): void {
   const bad = list(principal.AWS).find((name) => !AWS_PRINCIPAL.test(name))
   if (bad !== undefined)
     throw new Error(`Invalid principal in policy: "AWS":"${bad}" (an ARN's wildcards are not allowed here)`)
+  const stranger = list(principal.Federated).find((name) => !FEDERATED.test(name))
+  if (stranger !== undefined)
+    throw new Error(
+      `Invalid principal in policy: "FEDERATED":"${stranger}" (not the ARN of an OIDC provider)`,
+    )
 }

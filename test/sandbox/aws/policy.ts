@@ -79,6 +79,25 @@ export function mayActOnRole(
   return trustIsEnough || identity === 'allow'
 }
 
+/** Evaluates a trust policy for whoever comes by a federated provider: nobody's identity policy counts, so it decides alone. */
+export function evaluateFederatedTrust(
+  trust: PolicyDocument,
+  provider: string,
+  action: string,
+  context: RequestContext,
+): Verdict {
+  let verdict: Verdict = 'none'
+  for (const statement of trust.Statement) {
+    const principal = statement.Principal
+    const isNamed = principal === '*' || list(principal?.Federated).includes(provider)
+    if (!isNamed || !actionMatches(statement, action)) continue
+    if (!conditionHolds(statement.Condition, context)) continue
+    if (statement.Effect === 'Deny') return 'deny'
+    verdict = 'allow'
+  }
+  return verdict
+}
+
 function actionMatches(statement: Statement, action: string): boolean {
   return list(statement.Action).some((glob) => globMatches(glob.toLowerCase(), action.toLowerCase()))
 }

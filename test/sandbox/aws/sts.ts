@@ -9,10 +9,14 @@ import { headerPairs, peerOf, readBody, sayNothing, wait } from './exchange.ts'
 import type { KeyOwner } from './iam.ts'
 import type { FaultEffect } from './model.ts'
 import { accessDenied, StsError } from './sts-error.ts'
+import { assumeRoleWithWebIdentity, webIdentityResult } from './web-identity.ts'
+import { parseWebIdentity } from './web-identity-input.ts'
 import type { World } from './world.ts'
 import { type Elements, errorXml, successXml } from './xml.ts'
 
 const VERSION = '2011-06-15'
+const WEB_IDENTITY = 'AssumeRoleWithWebIdentity'
+const ACTIONS = ['AssumeRole', WEB_IDENTITY, 'GetCallerIdentity']
 
 /** An STS server on this world; the caller listens and closes. */
 export function createStsServer(world: World): Server {
@@ -56,7 +60,7 @@ async function handle(world: World, request: IncomingMessage, response: ServerRe
     if (effect?.kind === 'hang' || effect?.kind === 'close') {
       answer = { status: 0, body: '', outcome: effect.kind }
       await sayNothing(effect, response)
-    } else answer = respond(world, wire, params, effect, requestId)
+    } else answer = await respond(world, wire, params, effect, requestId)
   } finally {
     const call = callRecord(
       params,
@@ -81,18 +85,21 @@ async function handle(world: World, request: IncomingMessage, response: ServerRe
 
 type Wire = Parameters<typeof authenticate>[0]
 
-function respond(
+async function respond(
   world: World,
   wire: Wire,
   params: URLSearchParams,
   effect: FaultEffect | undefined,
   requestId: string,
-): Answer {
+): Promise<Answer> {
   if (effect?.kind === 'answer') return { ...effect, outcome: 'answer' }
   let owner: KeyOwner | undefined
   try {
     if (effect && effect.kind !== 'deny') throw faultError(effect)
     checkOperation(wire, params)
+    // It takes no signature, and a signature that is there is not looked at.
+    if (params.get('Action') === WEB_IDENTITY)
+      return await respondToWebIdentity(world, params, effect, requestId)
     owner = authenticate(wire, world)
     if (effect?.kind === 'deny')
       throw accessDenied(owner.caller.arn, `sts:${params.get('Action')}`, params.get('RoleArn') ?? '*')
@@ -122,13 +129,33 @@ function respond(
   }
 }
 
+/** @throws {StsError} */
+async function respondToWebIdentity(
+  world: World,
+  params: URLSearchParams,
+  effect: FaultEffect | undefined,
+  requestId: string,
+): Promise<Answer> {
+  if (effect?.kind === 'deny')
+    throw new StsError('AccessDenied', 403, `Not authorized to perform sts:${WEB_IDENTITY}`)
+  const input = parseWebIdentity(params)
+  const made = await assumeRoleWithWebIdentity(input, { iam: world.iam, now: world.now() })
+  return {
+    status: 200,
+    body: successXml(WEB_IDENTITY, webIdentityResult(made, input), requestId),
+    outcome: 'Success',
+    caller: made.identity.subject,
+    issued: made.session.accessKeyId,
+  }
+}
+
 function checkOperation(wire: Wire, params: URLSearchParams): void {
   const action = params.get('Action')
   if (wire.path !== '/' || (wire.method !== 'POST' && wire.method !== 'GET'))
     throw new StsError('UnknownOperation', 404, 'The requested operation does not exist.')
   if (!action) throw new StsError('MissingAction', 400, 'Could not find the Action parameter in the request.')
   const version = params.get('Version')
-  if (version !== VERSION || (action !== 'AssumeRole' && action !== 'GetCallerIdentity'))
+  if (version !== VERSION || !ACTIONS.includes(action))
     throw new StsError(
       'InvalidAction',
       400,

@@ -86,6 +86,9 @@ spec:
             {{- with $broker.imdsEndpoint }}
             - {{ include "pod2iam.flag" (list "imds-endpoint" .) }}
             {{- end }}
+            {{- with include "pod2iam.credentialFlags" . | trim }}
+            {{- . | nindent 12 }}
+            {{- end }}
             - --session-duration={{ $broker.sessionDuration }}
             - --session-scope={{ $broker.sessionScope }}
             - --session-tags={{ $broker.sessionTags }}

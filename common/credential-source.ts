@@ -1,0 +1,82 @@
+/** Where a pod's credentials come from: what the operator allows, what a namespace chooses, and how both reach the broker. */
+import { KEYS } from './keys.ts'
+import { quote } from './role.ts'
+import { type Setting, SettingError } from './settings.ts'
+
+/**
+ * `node-role`: the broker assumes the pod's role with the node's role. `web-identity`: with a second projected token of the pod, so that
+ * the node's role needs no right, and what the pod has no process of the node can have without that token.
+ */
+export const CREDENTIAL_SOURCES = ['node-role', 'web-identity'] as const
+export type CredentialSource = (typeof CREDENTIAL_SOURCES)[number]
+
+/** Variable of the sidecar in which the injector freezes a pod's source; absent means `node-role`. */
+export const CREDENTIAL_SOURCE_ENV = 'POD2IAM_CREDENTIAL_SOURCE'
+/** Audience of that token, unless configured: the one that STS and the trust policies of IRSA expect. */
+export const WEB_IDENTITY_AUDIENCE = 'sts.amazonaws.com'
+
+/** The setting `--credential-sources`: the first is the default, the list is what namespaces may choose. */
+export const credentialSources: Setting<readonly CredentialSource[]> = {
+  repeatable: true,
+  fallback: () => ['node-role'],
+  shown: 'node-role',
+  help: 'where credentials come from, node-role or web-identity; the first is the default, and namespaces may choose among them',
+  parse: (value) => {
+    const entries = value.split(',').map((entry) => entry.trim())
+    const sources = entries.map(
+      (entry) =>
+        CREDENTIAL_SOURCES.find((source) => source === entry) ??
+        wrong(`has ${JSON.stringify(entry)}, which is neither node-role nor web-identity`),
+    )
+    if (new Set(sources).size < sources.length) wrong('names one of them twice')
+    return sources
+  },
+}
+
+/** The setting `--web-identity-audience`. */
+export const webIdentityAudience: Setting<string> = {
+  parse: (value) =>
+    /^[\x21-\x7e]{1,256}$/.test(value) && !/[\\"$,]/.test(value)
+      ? value
+      : wrong('must be an audience such as sts.amazonaws.com'),
+  fallback: () => WEB_IDENTITY_AUDIENCE,
+  shown: WEB_IDENTITY_AUDIENCE,
+  help: 'audience of the second token, with which roles are assumed by web identity',
+}
+
+type Chosen =
+  | { readonly ok: true; readonly source: CredentialSource }
+  | { readonly ok: false; readonly problem: string }
+
+/**
+ * The source of a new pod of a namespace: what its annotation says, within the operator's list, else the list's first. Pods have no say.
+ *
+ * @param allowed the operator's list, not empty
+ */
+export function sourceOfNamespace(
+  namespace: { readonly name: string; readonly annotations: Readonly<Record<string, string>> },
+  allowed: readonly CredentialSource[],
+): Chosen {
+  const text = namespace.annotations[KEYS.credentialSource]
+  const source = text === undefined ? allowed[0] : allowed.find((one) => one === text)
+  if (source !== undefined) return { ok: true, source }
+  const choice = allowed.map((one) => JSON.stringify(one)).join(' or ')
+  return {
+    ok: false,
+    problem:
+      `namespace ${namespace.name}: annotation ${KEYS.credentialSource} must be ${choice}, which is what the operator's ` +
+      `--credential-sources allow, not ${quote(text ?? '')}`,
+  }
+}
+
+/** The source that a sidecar's env says; undefined where it is none that this release knows. */
+export function sourceOfEnv(
+  env: readonly { readonly name: string; readonly value?: string }[] | undefined,
+): CredentialSource | undefined {
+  const entry = env?.find(({ name }) => name === CREDENTIAL_SOURCE_ENV)
+  return entry === undefined ? 'node-role' : CREDENTIAL_SOURCES.find((source) => source === entry.value)
+}
+
+function wrong(message: string): never {
+  throw new SettingError(message)
+}
