@@ -292,7 +292,7 @@ describe('explain', needsNamespaces(), () => {
     const guard = await cluster.guard()
     cluster.pods.kill(guard, 'firewall', 'SIGSTOP')
     await comesTo('shop', 'orders', 'guard-silent')
-    await fails('shop', 'orders', 'node', 'guard-silent', /nobody looks after them/)
+    await fails('shop', 'orders', 'node', 'guard-silent', /its rules stay, but are no longer checked/)
     cluster.pods.kill(guard, 'firewall', 'SIGCONT')
     const isUp = (pod: Pod | undefined) => isReady(pod)
     await cluster.pods.waitFor(guard, Object.defineProperty(isUp, 'name', { value: 'ready' }))
