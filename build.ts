@@ -18,7 +18,7 @@ const ENTRIES = {
 /**
  * `KubeConfig` imports the generated client of every Kubernetes API, and undici, for its methods that make clients
  * (`makeApiClient`, `applySecurityAuthentication`). Nobody calls them here: requests are made by common/kube/client.ts. They
- * would be four fifths of what it takes in bytes, and two thirds in memory (decision 0003).
+ * would be 2.5 MB of the bundle and 18 MiB of memory (decision 0123).
  */
 const KUBECONFIG_ALONE: Plugin = {
   name: 'kubeconfig-alone',

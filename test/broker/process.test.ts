@@ -72,7 +72,7 @@ test('settings that contradict each other, and no API server to be found, end it
   for (const [argv, reason] of [
     [['--cluster-name', 'x'], /--cluster-name has no effect/],
     [[], /KUBERNETES_SERVICE_HOST is not set/],
-    [['--kubeconfig', bundle], /not JSON/],
+    [['--kubeconfig', bundle], /neither YAML nor JSON/],
     [['--kubeconfig', '/nowhere'], /kubeconfig \/nowhere cannot be used: .*ENOENT.*--kubeconfig/],
   ] as const) {
     const { child, output } = broker('--node-name', 'n', ...argv)
