@@ -35,7 +35,7 @@ const TITLE = 'pod2iam injector'
 async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const log = pinoLogger('injector', settings.logLevel)
   const metrics = injectorMetrics()
-  const { direct, brief, patient } = await apiServer(settings.kubeconfig)
+  const { direct, brief, patient } = await apiServer(settings.kubeconfig, log)
   warmUp(settings.roleKey)
   const clock = () => performance.now()
   const watches = startWatches(

@@ -1,14 +1,18 @@
 /** The way to the API server. */
 import { existsSync } from 'node:fs'
 import { systemClock } from '../../common/clock.ts'
-import { KubeAccessError } from '../../common/kube/access.ts'
+import { messageOf } from '../../common/errors.ts'
+import { type KubeAccess, KubeAccessError } from '../../common/kube/access.ts'
 import { type Kube, KubeError, kubeClient } from '../../common/kube/client.ts'
 import { kubeconfigAccess, podAccess } from '../../common/kube/kubeconfig.ts'
+import type { Logger } from '../../common/log.ts'
 
 /** Leaves the API server's own five seconds for a webhook room for an answer. */
 const REVIEW_TIMEOUT_MS = 2000
 /** The webhook that warns has two seconds in all, and reads the namespace first. */
 const WARNING_TIMEOUT_MS = 1000
+/** The same trouble with credentials is logged this often at most. */
+const LOG_AGAIN_MS = 60_000
 
 export type ApiServer = {
   /** For what a review waits for, and the certificates: answers within two seconds or not at all. */
@@ -21,16 +25,36 @@ export type ApiServer = {
 
 /**
  * @param file kubeconfig; undefined: the pod's service account
+ * @param log for what is wrong with the credentials later: whoever sends a review does not read that
  * @throws Error with a sentence where there is no way
  */
-export async function apiServer(file: string | undefined): Promise<ApiServer> {
+export async function apiServer(file: string | undefined, log?: Pick<Logger, 'warn'>): Promise<ApiServer> {
   if (file !== undefined && !existsSync(file)) throw new Error(`--kubeconfig: there is no file ${file}`)
-  const access = file === undefined ? await podAccess() : await kubeconfigAccess(file)
+  const found = file === undefined ? await podAccess() : await kubeconfigAccess(file)
+  const access = log === undefined ? found : reported(found, log)
   const userAgent = 'pod2iam-injector'
   return {
     direct: kubeClient(access, systemClock, { userAgent, timeoutMs: REVIEW_TIMEOUT_MS }),
     brief: kubeClient(access, systemClock, { userAgent, timeoutMs: WARNING_TIMEOUT_MS }),
     patient: kubeClient(access, systemClock, { userAgent, piecemeal: true }),
+  }
+}
+
+function reported(access: KubeAccess, log: Pick<Logger, 'warn'>): KubeAccess {
+  let last = { message: '', at: 0 }
+  const report = (message: string) => {
+    const isNew = message !== last.message || performance.now() - last.at >= LOG_AGAIN_MS
+    if (!isNew) return
+    last = { message, at: performance.now() }
+    log.warn('no credentials for the API server', { error: message })
+  }
+  return {
+    ...access,
+    read: (isRefused) =>
+      access.read(isRefused).catch((error) => {
+        report(messageOf(error))
+        throw error
+      }),
   }
 }
 

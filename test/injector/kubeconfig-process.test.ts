@@ -77,7 +77,12 @@ describe('the injector’s way to the API server', () => {
         ({ ok }) => ok,
         () => false,
       )
-    return { child, output, isReady }
+    const problem = () =>
+      fetch(`http://127.0.0.1:${health}/readyz`).then(
+        async (answer) => ((await answer.json()) as { detail?: string }).detail,
+        () => undefined,
+      )
+    return { child, output, isReady, problem }
   }
 
   it('outside a cluster: a credential plugin, which runs again when its token has expired', async (t) => {
@@ -105,14 +110,18 @@ describe('the injector’s way to the API server', () => {
     )
     const first = await newToken()
     await give(first, '2001-01-01T00:00:00Z')
-    const { child, output, isReady } = await start(t, { kubeconfig })
+    const { child, output, isReady, problem } = await start(t, { kubeconfig })
     await until(isReady)
+    await writeFile(`${plugin}.credential`, first)
+    await until(async () => (await problem()) === 'there are no credentials for the API server')
+    const sentence = `kubeconfig ${kubeconfig} cannot be used: its credential plugin \\"${plugin}\\" printed no ExecCredential`
+    await until(() => output.text.includes(sentence))
     const second = await newToken()
     await give(second, '2999-01-01T00:00:00Z')
     const runs = async () => (await readFile(`${plugin}.runs`, 'utf8')).split('\n').length
     const before = await runs()
     await until(async () => (await runs()) > before)
-    assert.ok(await isReady())
+    await until(isReady)
     assert.equal(child.exitCode, null)
     for (const token of [first, second]) assert.ok(!output.text.includes(token), 'no token is logged')
   })
