@@ -8,15 +8,21 @@ import type { RequestOptions } from 'node:https'
 import { dirname } from 'node:path'
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import type { User } from '@kubernetes/client-node/dist/config_types.js'
-import { type Clock, systemClock } from '../clock.ts'
-import { type KubeAccess, KubeAccessError, type KubeCredentials, NOT_IN_A_POD, wrong } from './access.ts'
+import { type SteadyClock, systemClock } from '../clock.ts'
+import {
+  accessError,
+  type KubeAccess,
+  KubeAccessError,
+  type KubeCredentials,
+  NOT_IN_A_POD,
+} from './access.ts'
 import { type PluginRuns, pluginRuns } from './credential-plugin.ts'
 import { kubeconfigDocument } from './kubeconfig-document.ts'
 
 export type KubeconfigOptions = {
   /** For one run of a credential plugin, milliseconds. */
   readonly pluginTimeoutMs?: number
-  readonly clock?: Clock
+  readonly clock?: SteadyClock
 }
 
 type Loaded = {
@@ -25,7 +31,7 @@ type Loaded = {
   readonly name: string
   readonly plugin: PluginRuns
   readonly timeoutMs: number
-  readonly clock: Clock
+  readonly clock: SteadyClock
 }
 
 const PLUGIN_TIMEOUT_MS = 20_000
@@ -39,6 +45,7 @@ const TIMED_OUT = 'TIMED_OUT'
 const PROVIDER_REMEDIES: Readonly<Record<string, string>> = {
   oidc: ', and name a CA of its issuer that is not a public one in NODE_EXTRA_CA_CERTS',
 }
+
 /**
  * Access by the current context of a kubeconfig file, in YAML or JSON.
  *
@@ -59,7 +66,7 @@ export async function kubeconfigAccess(
   config.makePathsAbsolute(dirname(path))
   const context = config.getContextObject(config.currentContext)
   if (context === null)
-    throw wrong(
+    throw accessError(
       name,
       config.currentContext
         ? `it has no context named ${JSON.stringify(config.currentContext)} with a cluster`
@@ -67,14 +74,17 @@ export async function kubeconfigAccess(
     )
   const cluster = config.getCluster(context.cluster)
   if (cluster === null)
-    throw wrong(name, `it has no cluster named ${JSON.stringify(context.cluster)} with a server URL`)
-  if (!URL.canParse(cluster.server)) throw wrong(name, 'its cluster has no server URL')
+    throw accessError(name, `it has no cluster named ${JSON.stringify(context.cluster)} with a server URL`)
+  if (!URL.canParse(cluster.server)) throw accessError(name, 'its cluster has no server URL')
   const user = config.getCurrentUser()
-  if (user === null) throw wrong(name, `it has no user named ${JSON.stringify(context.user)}`)
+  if (user === null) throw accessError(name, `it has no user named ${JSON.stringify(context.user)}`)
   makeIssuerUrl(user)
   const foreign = unsupported(context.user)
   if (foreign !== undefined)
-    throw wrong(name, `its user has ${foreign}, which is not supported; use a user with rights of its own`)
+    throw accessError(
+      name,
+      `its user has ${foreign}, which is not supported; use a user with rights of its own`,
+    )
   const access = accessBy(loaded(config, name, pluginTimeoutMs, clock))
   await access.read()
   return access
@@ -106,7 +116,7 @@ function loaded(
   config: KubeConfig,
   name: string,
   timeoutMs = PLUGIN_TIMEOUT_MS,
-  clock: Clock = systemClock,
+  clock: SteadyClock = systemClock,
 ): Loaded {
   return { clock, config, name, plugin: pluginRuns(timeoutMs), timeoutMs: timeoutMs + GRACE_MS }
 }
@@ -116,7 +126,7 @@ const configModule = () => import('@kubernetes/client-node/dist/config.js')
 function accessBy(way: Loaded): KubeAccess {
   const { config, name } = way
   const [cluster, user] = [config.getCurrentCluster(), config.getCurrentUser()]
-  if (cluster === null || user === null) throw wrong(name, 'it has no cluster and user')
+  if (cluster === null || user === null) throw accessError(name, 'it has no cluster and user')
   const { server, tlsServerName, skipTLSVerify, proxyUrl } = cluster
   const isPlain = !proxyUrl && server.startsWith('https:')
   return {
@@ -142,19 +152,19 @@ function reader({ config, name, plugin, timeoutMs, clock }: Loaded, user: User) 
   let startedAt = Number.NEGATIVE_INFINITY
   let failure: { readonly error: KubeAccessError; readonly at: number } | undefined
   return async (isRefused = false): Promise<KubeCredentials> => {
-    if (expires(user) && failure !== undefined && clock.now() - failure.at < EXPIRING_REREAD_MS)
+    if (expires(user) && failure !== undefined && clock.monotonic() - failure.at < EXPIRING_REREAD_MS)
       throw failure.error
-    if (isRefused && clock.now() - startedAt >= REFUSED_PLUGIN_MS) kept = undefined
+    if (isRefused && clock.monotonic() - startedAt >= REFUSED_PLUGIN_MS) kept = undefined
     if (kept === undefined || !user.exec) {
       kept = await copyOf(config, plugin)
-      startedAt = clock.now()
+      startedAt = clock.monotonic()
     }
     try {
       return await inTime(credentialsBy(kept, user), timeoutMs)
     } catch (error) {
       // `ExecAuth` keeps also what it could not use.
       kept = undefined
-      failure = { error: wrong(name, problemOf(error, user, plugin)), at: clock.now() }
+      failure = { error: accessError(name, problemOf(error, user, plugin)), at: clock.monotonic() }
       throw failure.error
     }
   }
@@ -186,11 +196,11 @@ async function credentialsBy(config: KubeConfig, user: User): Promise<KubeCreden
     ...(token ? { token } : {}),
     ...(Object.keys(headers).length > 0 ? { headers } : {}),
   }
-  if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gave no credential')
+  if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gives no credential')
   return credentials
 }
 
-/** What is wrong, without anything that a plugin or a provider has printed to stdout: it may be a token. */
+/** What is accessError, without anything that a plugin or a provider has printed to stdout: it may be a token. */
 function problemOf(error: unknown, user: User, plugin: PluginRuns): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code !== undefined && 'path' in (error as object) && !('spawnargs' in (error as object))) return message
@@ -221,7 +231,7 @@ function oneAtATime(read: (isRefused?: boolean) => Promise<KubeCredentials>): Ku
 async function inTime<T>(work: Promise<T>, milliseconds: number): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>()
   const timer = setTimeout(() => {
-    const message = `it gave no credential within ${milliseconds / 1000} s`
+    const message = `it gives no credential within ${milliseconds / 1000} s`
     reject(Object.assign(new Error(message), { code: TIMED_OUT }))
   }, milliseconds)
   try {
