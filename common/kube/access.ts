@@ -34,7 +34,7 @@ export type KubeAccess = {
 export class KubeAccessError extends Error {}
 
 /** @param name of what gives the access; @param detail a sentence with the remedy */
-export function wrong(name: string, detail: string): KubeAccessError {
+export function accessError(name: string, detail: string): KubeAccessError {
   return new KubeAccessError(`${name} cannot be used: ${detail}`)
 }
 

@@ -58,7 +58,7 @@ function killGroup(pid: number): void {
 
 /** The last line that is not empty, without anything that is long enough to be a secret. */
 function lastLine(text: string): string {
-  const line = text.trim().split('\n').at(-1) ?? ''
+  const line = (text.trim().split('\n').at(-1) ?? '').replace(/\p{Cc}/gu, ' ')
   const shown = line.replace(/[\w.~+/=-]{40,}/g, '…').slice(0, MAX_SHOWN)
   return shown === '' ? '' : `: ${shown}`
 }

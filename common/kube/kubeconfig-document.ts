@@ -1,7 +1,7 @@
 /** A kubeconfig file as `KubeConfig` of @kubernetes/client-node can read it. */
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { wrong } from './access.ts'
+import { accessError } from './access.ts'
 
 type Entry = Record<string, unknown>
 
@@ -17,7 +17,7 @@ const UNSUPPORTED_USERS = ['as-groups', 'as-uid', 'as-user-extra'] as const
 export async function kubeconfigDocument(path: string) {
   const name = `kubeconfig ${path}`
   const content = await readFile(path, 'utf8').catch((error: Error) => {
-    throw wrong(name, `it cannot be read (${error.message}); give a file with --kubeconfig`)
+    throw accessError(name, `it cannot be read (${error.message}); give a file with --kubeconfig`)
   })
   const document = await parse(name, content)
   return {
@@ -35,10 +35,10 @@ async function parse(name: string, content: string): Promise<Entry> {
     } catch (error) {
       const line = error instanceof YAMLException ? error.mark?.line : undefined
       const where = line === undefined ? '' : ` (line ${line + 1})`
-      throw wrong(name, `it is neither YAML nor JSON${where}`)
+      throw accessError(name, `it is neither YAML nor JSON${where}`)
     }
   })()
-  if (!isEntry(document)) throw wrong(name, 'it is not a kubeconfig')
+  if (!isEntry(document)) throw accessError(name, 'it is not a kubeconfig')
   return document
 }
 

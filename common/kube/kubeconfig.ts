@@ -8,16 +8,22 @@ import type { RequestOptions } from 'node:https'
 import { dirname } from 'node:path'
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import type { User } from '@kubernetes/client-node/dist/config_types.js'
-import { type Clock, inTime, systemClock } from '../clock.ts'
+import { inTime, type SteadyClock, systemClock } from '../clock.ts'
 import { singleFlight } from '../single-flight.ts'
-import { type KubeAccess, KubeAccessError, type KubeCredentials, NOT_IN_A_POD, wrong } from './access.ts'
+import {
+  accessError,
+  type KubeAccess,
+  KubeAccessError,
+  type KubeCredentials,
+  NOT_IN_A_POD,
+} from './access.ts'
 import { type PluginRuns, pluginRuns } from './credential-plugin.ts'
 import { kubeconfigDocument } from './kubeconfig-document.ts'
 
 export type KubeconfigOptions = {
   /** For one run of a credential plugin, milliseconds. */
   readonly pluginTimeoutMs?: number
-  readonly clock?: Clock
+  readonly clock?: SteadyClock
 }
 
 type Loaded = {
@@ -26,7 +32,7 @@ type Loaded = {
   readonly name: string
   readonly plugin: PluginRuns
   readonly timeoutMs: number
-  readonly clock: Clock
+  readonly clock: SteadyClock
 }
 
 const PLUGIN_TIMEOUT_MS = 20_000
@@ -40,6 +46,7 @@ const TIMED_OUT = 'TIMED_OUT'
 const PROVIDER_REMEDIES: Readonly<Record<string, string>> = {
   oidc: ', and name a CA of its issuer that is not a public one in NODE_EXTRA_CA_CERTS',
 }
+
 /**
  * Access by the current context of a kubeconfig file, in YAML or JSON.
  *
@@ -60,7 +67,7 @@ export async function kubeconfigAccess(
   config.makePathsAbsolute(dirname(path))
   const context = config.getContextObject(config.currentContext)
   if (context === null)
-    throw wrong(
+    throw accessError(
       name,
       config.currentContext
         ? `it has no context named ${JSON.stringify(config.currentContext)} with a cluster`
@@ -68,14 +75,17 @@ export async function kubeconfigAccess(
     )
   const cluster = config.getCluster(context.cluster)
   if (cluster === null)
-    throw wrong(name, `it has no cluster named ${JSON.stringify(context.cluster)} with a server URL`)
-  if (!URL.canParse(cluster.server)) throw wrong(name, 'its cluster has no server URL')
+    throw accessError(name, `it has no cluster named ${JSON.stringify(context.cluster)} with a server URL`)
+  if (!URL.canParse(cluster.server)) throw accessError(name, 'its cluster has no server URL')
   const user = config.getCurrentUser()
-  if (user === null) throw wrong(name, `it has no user named ${JSON.stringify(context.user)}`)
+  if (user === null) throw accessError(name, `it has no user named ${JSON.stringify(context.user)}`)
   makeIssuerUrl(user)
   const foreign = unsupported(context.user)
   if (foreign !== undefined)
-    throw wrong(name, `its user has ${foreign}, which is not supported; use a user with rights of its own`)
+    throw accessError(
+      name,
+      `its user has ${foreign}, which is not supported; use a user with rights of its own`,
+    )
   const access = accessBy(loaded(config, name, pluginTimeoutMs, clock))
   await access.read()
   return access
@@ -107,7 +117,7 @@ function loaded(
   config: KubeConfig,
   name: string,
   timeoutMs = PLUGIN_TIMEOUT_MS,
-  clock: Clock = systemClock,
+  clock: SteadyClock = systemClock,
 ): Loaded {
   return { clock, config, name, plugin: pluginRuns(timeoutMs), timeoutMs: timeoutMs + GRACE_MS }
 }
@@ -117,7 +127,7 @@ const configModule = () => import('@kubernetes/client-node/dist/config.js')
 function accessBy(way: Loaded): KubeAccess {
   const { config, name } = way
   const [cluster, user] = [config.getCurrentCluster(), config.getCurrentUser()]
-  if (cluster === null || user === null) throw wrong(name, 'it has no cluster and user')
+  if (cluster === null || user === null) throw accessError(name, 'it has no cluster and user')
   const { server, tlsServerName, skipTLSVerify, proxyUrl } = cluster
   const isPlain = !proxyUrl && server.startsWith('https:')
   return {
@@ -144,12 +154,12 @@ function reader({ config, name, plugin, timeoutMs, clock }: Loaded, user: User) 
   let startedAt = Number.NEGATIVE_INFINITY
   let failure: { readonly error: KubeAccessError; readonly at: number } | undefined
   return async (isRefused = false): Promise<KubeCredentials> => {
-    if (expires(user) && failure !== undefined && clock.now() - failure.at < EXPIRING_REREAD_MS)
+    if (expires(user) && failure !== undefined && clock.monotonic() - failure.at < EXPIRING_REREAD_MS)
       throw failure.error
-    if (isRefused && clock.now() - startedAt >= REFUSED_PLUGIN_MS) kept = undefined
+    if (isRefused && clock.monotonic() - startedAt >= REFUSED_PLUGIN_MS) kept = undefined
     if (kept === undefined || !user.exec) {
       kept = await copyOf(config, plugin)
-      startedAt = clock.now()
+      startedAt = clock.monotonic()
     }
     try {
       // An OIDC issuer, unlike a plugin, cannot be ended. Not the clock of tests: what is waited for takes real time.
@@ -160,7 +170,7 @@ function reader({ config, name, plugin, timeoutMs, clock }: Loaded, user: User) 
     } catch (error) {
       // `ExecAuth` keeps also what it could not use.
       kept = undefined
-      failure = { error: wrong(name, problemOf(error, user, plugin)), at: clock.now() }
+      failure = { error: accessError(name, problemOf(error, user, plugin)), at: clock.monotonic() }
       throw failure.error
     }
   }
@@ -192,7 +202,7 @@ async function credentialsBy(config: KubeConfig, user: User): Promise<KubeCreden
     ...(token ? { token } : {}),
     ...(Object.keys(headers).length > 0 ? { headers } : {}),
   }
-  if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gave no credential')
+  if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gives no credential')
   return credentials
 }
 

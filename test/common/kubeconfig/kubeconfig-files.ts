@@ -57,7 +57,7 @@ export type Seen = { readonly headers: IncomingHttpHeaders; readonly client: str
 /** An API server of TLS that answers `{}` and keeps what it was asked with: headers, and whose client certificate. */
 export async function witness(t: TestContext, options: ServerOptions = {}) {
   const authority = await createAuthority('witness')
-  const { certPem, keyPem } = await authority.issue([], ['127.0.0.1'])
+  const { certPem, keyPem } = await authority.issue(['localhost'], ['127.0.0.1'])
   const seen: Seen[] = []
   let connections = 0
   const tls = { cert: certPem, key: keyPem, ca: authority.caPem, ...options }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { systemClock } from '../../../common/clock.ts'
 import { kubeClient } from '../../../common/kube/client.ts'
@@ -135,6 +135,55 @@ test('a proxy, over one connection for several requests, with the CA of the clus
   const { 'certificate-authority-data': _, ...unknown } = proxied
   const stranger = await clientOf(t, await write('unknown', kubeconfigText(unknown, { token: 't' })))
   await assert.rejects(stranger.kube.get('/'), /certificate/)
+})
+
+test('a SOCKS proxy', async (t) => {
+  const { write } = await files(t)
+  const { cluster, port, seen } = await witness(t)
+  let tunnels = 0
+  const proxy = createTcpServer((client) => {
+    // RFC 1928: no authentication, then a request to connect, whose answer names no address.
+    client.once('data', () => {
+      client.write(Buffer.from([5, 0]))
+      client.once('data', () => {
+        tunnels++
+        const server = connect(port, '127.0.0.1', () => {
+          client.write(Buffer.from([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]))
+          client.pipe(server).pipe(client)
+        })
+        for (const socket of [client, server])
+          socket
+            .on('error', () => undefined)
+            .on('close', () => (socket === client ? server : client).destroy())
+      })
+    })
+  })
+  await once(proxy.listen(0, '127.0.0.1'), 'listening')
+  t.after(() => proxy.close())
+  // socks-proxy-agent checks the certificate of a server that is given by its address for the name `localhost`.
+  const named = { ...cluster, server: `https://localhost:${port}` }
+  const proxied = { ...named, 'proxy-url': `socks5://127.0.0.1:${(proxy.address() as AddressInfo).port}` }
+  const { kube } = await clientOf(t, await write('config', kubeconfigText(proxied, { token: 't' })))
+  await kube.get('/')
+  await kube.get('/')
+  kube.close()
+  assert.deepEqual([tunnels, seen.length], [1, 2])
+})
+
+test('a server without TLS, where the kubeconfig says that it need not be checked', async (t) => {
+  const { write } = await files(t)
+  const server = createServer((request, response) =>
+    response.end(`{"as":"${request.headers.authorization}"}`),
+  )
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  t.after(async () => {
+    server.closeAllConnections()
+    await once(server.close(), 'close')
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const cluster = { server: url, 'insecure-skip-tls-verify': true }
+  const { kube } = await clientOf(t, await write('config', kubeconfigText(cluster, { token: 't' })))
+  assert.deepEqual(await kube.get('/'), { as: 'Bearer t' })
 })
 
 test('what cannot be used is refused in one sentence, which quotes nothing of a secret', async (t) => {
