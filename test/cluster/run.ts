@@ -12,6 +12,7 @@ import { type Group, showGroup, type Verdict } from './promise.ts'
 import { changes } from './promises/changes.ts'
 import { churn } from './promises/churn.ts'
 import { installation } from './promises/installation.ts'
+import { operator } from './promises/operator.ts'
 import { outages } from './promises/outages.ts'
 import { reboot } from './promises/reboot.ts'
 import { refusals } from './promises/refusals.ts'
@@ -39,6 +40,7 @@ export const groups = (): Group[] => [
   installation,
   workloads,
   refusals,
+  operator,
   churn,
   starts,
   upgrade(),

@@ -6,10 +6,8 @@ import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { needsPeer, peer } from '../peers/peers.ts'
 import { type Cluster, createCluster, localPath } from '../sandbox/cluster.ts'
-import { ADDRESSES, isReady, type KubeObject, needsNamespaces, type Pod } from '../sandbox/index.ts'
-import { components } from '../sandbox/install.ts'
-import { eventually } from '../support/until.ts'
-import { codeSpans, page, rowsUnder, tagged } from './markdown.ts'
+import { type KubeObject, needsNamespaces, type Pod } from '../sandbox/index.ts'
+import { codeSpans, page, rowsUnder } from './markdown.ts'
 import { type Answer, type Call, ok, type StandIn, type StandIns, startStandIns } from './stand-ins.ts'
 
 const BASE = 'arn:aws:iam::111111111111:role/pods/'
@@ -19,14 +17,6 @@ const VALUES = { policy: { baseRoleArn: BASE }, sidecar: { imdsTokens: 'required
 
 const steps = page('docs/install.md').blocks.filter(({ tag }) => tag === 'quickstart')
 const needs = peer('kubectl') === undefined ? needsPeer('kubectl') : needsNamespaces()
-
-/** The node guard as the chart makes it with `guard.mode=audit`. */
-function auditing() {
-  const firewallArgs = ['--mode=audit', '--poll-interval=200ms']
-  const brokerEnv = { AWS_ENDPOINT_URL_STS: `http://${ADDRESSES.vpc[0]}` }
-  const objects = components({ localPath, firewallArgs, brokerEnv })
-  return objects.find(({ kind }) => kind === 'DaemonSet') ?? assert.fail()
-}
 
 describe('install.md', needs, () => {
   let cluster: Cluster
@@ -160,22 +150,4 @@ describe('install.md', needs, () => {
       )
     }
   })
-
-  test(
-    'with the guard in audit mode, the list of who would be refused has the pod that asks',
-    needsPeer('jq'),
-    async () => {
-      const before = await cluster.guard()
-      await cluster.kube.apply(auditing())
-      await eventually('another guard', async () => (await cluster.guard()) !== before)
-      await cluster.pods.waitFor(await cluster.guard(), isReady)
-      const pod = await cluster.pod('reports/asks')
-      await cluster.pods.waitFor(pod, isReady)
-      const { code } = await cluster.pods.exec(pod, ['curl', '-s', '-m', '2', 'http://169.254.169.254/'])
-      assert.equal(code, 0, 'nothing is blocked in audit mode')
-      const { text } = tagged('docs/operations.md', 'who-asks')
-      const isListed = async () => /^direct\treports\tasks\t\d+\t20/m.test((await run(text)).stdout)
-      await eventually('the pod in the list', isListed)
-    },
-  )
 })

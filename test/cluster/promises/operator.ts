@@ -1,0 +1,132 @@
+/** The operator's program on this cluster: what its commands say of clients that work, and of a workload that is refused. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { readyPod, readyPods, refOf } from '../cluster-pods.ts'
+import { type Context, namespaceOf } from '../context.ts'
+import { CLIENT } from '../load.ts'
+import { replicated } from '../pods.ts'
+import { expect, type Group, until } from '../promise.ts'
+
+const PROGRAM = fileURLToPath(new URL('../../../cli/main.ts', import.meta.url))
+const REFUSED = 'operator-refused'
+
+type Ran<T> = { readonly code: number; readonly data: T; readonly errors: string }
+type Step = { readonly state: string; readonly code?: string }
+
+export const operator: Group = {
+  title: 'The operator’s program',
+  promises: [
+    {
+      name: 'status: the guard of every node says itself that its block is verified',
+      leftOut,
+      show: async (context) => {
+        const { items } = await context.access.kube.list('nodes')
+        type Node = {
+          readonly node: string
+          readonly source: string
+          readonly verified: boolean
+          readonly broker: string
+        }
+        const { data } = await pod2iam<{ nodes: readonly Node[] }>(context, 'status')
+        expect(data.nodes.length === items.length, `${data.nodes.length} nodes of ${items.length}`)
+        for (const { node, source, verified, broker } of data.nodes)
+          expect(
+            source === 'guard' && verified && broker === 'ready',
+            `${node}: ${source}, ${verified}, ${broker}`,
+          )
+        return `${data.nodes.length} nodes`
+      },
+    },
+    {
+      name: 'check: nothing is wrong',
+      leftOut,
+      show: async (context) => {
+        type Item = { readonly state: string; readonly code?: string; readonly detail: string }
+        const { code, data } = await pod2iam<{ items: readonly Item[] }>(context, 'check')
+        const wrong = data.items.filter(({ state }) => state === 'failed')
+        expect(code === 0 && wrong.length === 0, wrong.map(({ detail }) => detail).join('; '))
+        return `${data.items.length} items`
+      },
+    },
+    {
+      name: 'who: each client has its role, its session and credentials that last',
+      leftOut,
+      show: async (context) => {
+        const clients = await readyPods(context, CLIENT.place, CLIENT.app)
+        type Holder = {
+          readonly pod: string
+          readonly role: string
+          readonly session: string
+          readonly expires: string
+        }
+        const { data } = await pod2iam<{ pods: readonly Holder[] }>(context, 'who', ...inPlace(context))
+        for (const { metadata } of clients) {
+          const holder = data.pods.find(({ pod }) => pod === metadata.name)
+          expect(holder?.role === context.aws.role, `${metadata.name} has ${holder?.role}`)
+          expect(Date.parse(holder.expires) > Date.now(), `${metadata.name}: expires ${holder.expires}`)
+        }
+        return `${clients.length} clients, ${data.pods.length} pods`
+      },
+    },
+    {
+      name: 'explain: every step of a client is well, and a refused workload’s first fault is the role',
+      leftOut,
+      show: async (context) => {
+        const { name } = refOf(await readyPod(context, CLIENT.place, CLIENT.app))
+        const well = await explained(context, name)
+        const faults = well.steps.filter(({ state }) => state === 'failed')
+        expect(well.code === 0 && faults.length === 0, `${name}: ${JSON.stringify(faults)}`)
+        const { access, aws, run } = context
+        const workload = { app: REFUSED, place: CLIENT.place, role: aws.otherRole }
+        await access.kube.create(replicated(run, 'Deployment', workload))
+        try {
+          return await until(context, 'the refusal in the words of explain', async () => {
+            const { code, steps } = await explained(context, `deployment/${REFUSED}`)
+            const fault = steps.find(({ state }) => state === 'failed')
+            return (
+              code === 1 && fault?.code === 'role-not-allowed' && `${well.steps.length} steps; ${fault.code}`
+            )
+          })
+        } finally {
+          await access.kube.delete('deployments', REFUSED, namespaceOf(run, CLIENT.place))
+        }
+      },
+    },
+  ],
+}
+
+function leftOut({ options }: Pick<Context, 'options'>): string | undefined {
+  return options.dry ? 'test/cli shows it in the sandbox' : undefined
+}
+
+const inPlace = ({ run }: Context) => ['--namespace', namespaceOf(run, CLIENT.place)]
+
+async function explained(context: Context, target: string) {
+  type Document = { readonly explanations: readonly { readonly steps: readonly Step[] }[] }
+  const { code, data } = await pod2iam<Document>(context, 'explain', target, ...inPlace(context))
+  return { code, steps: data.explanations.flatMap(({ steps }) => steps) }
+}
+
+/** Runs it to its end. @throws Error with what it said when that is no document */
+async function pod2iam<T>({ options }: Context, ...words: readonly string[]): Promise<Ran<T>> {
+  const { kubeconfig, context } = options
+  const place = [
+    ...(kubeconfig === undefined ? [] : ['--kubeconfig', kubeconfig]),
+    ...(context === undefined ? [] : ['--context', context]),
+  ]
+  const child = spawn(process.execPath, [PROGRAM, ...words, ...place, '--output', 'json'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const [output, errors, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close'),
+  ])
+  try {
+    return { code, data: JSON.parse(output), errors }
+  } catch {
+    throw new Error(`pod2iam ${words[0]} ended with ${code}: ${errors}${output.slice(0, 500)}`)
+  }
+}
