@@ -7,27 +7,27 @@ import { sinceKubernetes } from '../kube/client/client.ts'
 import { judgeByRealApiServer, needsControlPlane } from './judge.ts'
 
 const SUITES = [
-  'objects',
-  'subresources',
-  'pod-level-resources',
-  'lifecycle',
-  'pod-security',
-  'output-form',
-  'selectors',
-  'rbac',
-  'tokens',
-  'json-patch',
-  'admission-policies',
-  'webhooks',
-  'watch',
-  'controllers',
-  'peers',
+  'objects/objects',
+  'server/subresources',
+  'objects/pod-level-resources',
+  'objects/lifecycle',
+  'admission/pod-security',
+  'objects/output-form',
+  'objects/selectors',
+  'auth/rbac',
+  'auth/tokens',
+  'objects/json-patch',
+  'admission/admission-policies',
+  'admission/webhooks',
+  'server/watch',
+  'controllers/controllers',
+  'client/peers',
 ] as const
 
 /** Suites of what an older Kubernetes has nothing of; where it lacks less, the suite itself leaves that out. */
 const NEEDS: Readonly<Record<string, () => { skip?: string }>> = {
-  'pod-level-resources': () => sinceKubernetes(34, 'resources of a whole pod'),
-  'admission-policies': () => sinceKubernetes(30, 'ValidatingAdmissionPolicy'),
+  'objects/pod-level-resources': () => sinceKubernetes(34, 'resources of a whole pod'),
+  'admission/admission-policies': () => sinceKubernetes(30, 'ValidatingAdmissionPolicy'),
 }
 
 const { skip } = needsControlPlane()
