@@ -44,7 +44,7 @@ export async function trust(cluster: Cluster, options: TrustOptions): Promise<Ou
     ),
   ])
   const own = (foundIn(namespaces) ?? []).map((one) => namespaceOf(plain(one)))
-  const roles = rolesInUse(all, own, {
+  const { byNodeRole: roles, byWebIdentity } = rolesInUse(all, own, {
     ...{ caller, broker, byNamespace: options.byNamespace === true },
     base: baseOf(options) ?? broker?.baseRoleArn ?? installation.injection?.policy.base,
     defaultRole: broker?.defaultRole,
@@ -60,10 +60,18 @@ export async function trust(cluster: Cluster, options: TrustOptions): Promise<Ou
   const isWrong = verdicts?.some(({ trusts, permitted }) => isBad(trusts) || permitted === false) === true
   const isUnseen = verdicts?.some(({ trusts }) => trusts === 'not-seen') === true || refused.length > 0
   return {
-    data: { caller, policy: node === undefined ? null : policy(node), roles: documents, refused },
+    data: {
+      caller,
+      policy: node === undefined ? null : policy(node),
+      roles: documents,
+      byWebIdentity,
+      refused,
+    },
     text: (page) =>
       options.form === undefined
-        ? trustText(roles, caller, verdicts, page) + refusalsText(refused, page)
+        ? trustText(roles, caller, verdicts, page) +
+          webIdentityText(byWebIdentity, page) +
+          refusalsText(refused, page)
         : inForm(options.form, roles, caller),
     exit: exitCode(isWrong, isUnseen),
   }
@@ -104,13 +112,21 @@ async function judge(roles: readonly RoleTrust[], caller: string): Promise<Verdi
   return bounded(roles, 5, (role) => verdictOf(iam, role, caller))
 }
 
+function webIdentityText(roles: readonly string[], page: Page): string {
+  if (roles.length === 0) return ''
+  const note =
+    `By web identity pods assume ${roles.join(', ')}: the trust policy of such a role names the OIDC provider ` +
+    'of the cluster in place of the node role, docs/iam.md#web-identity.'
+  return `\n${page.paint('warning', '!')} ${indented(note, 2, page).slice(2)}\n`
+}
+
 function trustText(
   roles: readonly RoleTrust[],
   caller: string,
   verdicts: readonly Verdict[] | undefined,
   page: Page,
 ): string {
-  if (roles.length === 0) return 'No role is in use.\n'
+  if (roles.length === 0) return 'No role is assumed by the node role.\n'
   const rows = roles.map(({ role, usedBy }, index) => [
     role,
     usedBy.length === 1 ? (usedBy[0] ?? '') : `${usedBy[0]} and ${usedBy.length - 1} more`,

@@ -1,4 +1,5 @@
 /** Which roles the cluster asks STS for, and how. */
+import { CREDENTIAL_SOURCES, sourceOfNamespace } from '../../common/credential-source.ts'
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import { parseRoleArn, resolveRole } from '../../common/role.ts'
 import type { Annotated } from '../audit/annotated.ts'
@@ -28,7 +29,7 @@ export type TrustSettings = {
   readonly caller: string
   /** Undefined where nobody knows it: bare names stay as they are. */
   readonly base: string | undefined
-  readonly broker: Pick<BrokerSettings, 'sessionTags' | 'sessionScope'> | undefined
+  readonly broker: Pick<BrokerSettings, 'sessionTags' | 'sessionScope' | 'credentialSources'> | undefined
   /** Whether only sessions of the namespaces that use it are trusted. */
   readonly byNamespace: boolean
   readonly defaultRole: string | undefined
@@ -41,12 +42,19 @@ type Use = {
   readonly hasExternalId: boolean
 }
 
+export type Roles = {
+  /** Those that are assumed by the node role or the stable hop. */
+  readonly byNodeRole: RoleTrust[]
+  /** ARNs of those that pods assume by web identity: their trust policies name the cluster's issuer instead. */
+  readonly byWebIdentity: string[]
+}
+
 /** One entry for each role, those that cannot be one left out. */
 export function rolesInUse(
   annotated: readonly Annotated[],
   namespaces: readonly Namespace[],
   settings: TrustSettings,
-): RoleTrust[] {
+): Roles {
   const named = annotated
     .filter(({ isHostNetwork }) => !isHostNetwork)
     .map(({ workload, role, hasExternalId }) => ({
@@ -59,9 +67,24 @@ export function rolesInUse(
     const role = arnOf(use.role, settings.base)
     return role === undefined ? [] : [{ ...use, role }]
   })
-  return [...Map.groupBy(uses, ({ role }) => role)]
-    .map(([role, all]) => trustOf(role, all, settings))
-    .sort((one, other) => one.role.localeCompare(other.role))
+  const federated = new Set(
+    namespaces.filter((one) => takesWebIdentity(one, settings)).map(({ name }) => name),
+  )
+  const [others = [], own = []] = [true, false].map((wanted) =>
+    uses.filter(({ namespace }) => federated.has(namespace) === wanted),
+  )
+  return {
+    byNodeRole: [...Map.groupBy(own, ({ role }) => role)]
+      .map(([role, all]) => trustOf(role, all, settings))
+      .sort((one, other) => one.role.localeCompare(other.role)),
+    byWebIdentity: [...new Set(others.map(({ role }) => role))].sort(),
+  }
+}
+
+/** Where the broker's settings are not known, what the namespace says counts. */
+function takesWebIdentity(namespace: Namespace, { broker }: TrustSettings): boolean {
+  const chosen = sourceOfNamespace(namespace, broker?.credentialSources ?? CREDENTIAL_SOURCES)
+  return chosen.ok && chosen.source === 'web-identity'
 }
 
 function defaults(namespaces: readonly Namespace[], defaultRole: string | undefined): Use[] {

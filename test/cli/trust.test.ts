@@ -82,6 +82,12 @@ describe('trust', () => {
         annotations: { 'iam.amazonaws.com/default-role': 'team/default' },
       },
     })
+    await kube.create({
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name: 'federated', annotations: { 'pod2iam.dev/credential-source': 'web-identity' } },
+    })
+    await kube.create(deployment('federated', 'ledger', { [ROLE]: 'ledger' }))
     await kube.create(deployment('shop', 'orders', { [ROLE]: 'orders' }))
     await kube.create(deployment('default', 'orders', { [ROLE]: 'orders' }))
     await kube.create(
@@ -128,6 +134,15 @@ describe('trust', () => {
       `${BASE}team/default`,
       'arn:aws:iam::222222222222:role/partner',
     ])
+  })
+
+  test('a role that pods assume by web identity need not trust the node role, and is named apart', async () => {
+    const { roles, byWebIdentity, policy } = JSON.parse((await cli(['-o', 'json'])).stdout)
+    assert.deepEqual(byWebIdentity, [`${BASE}ledger`])
+    assert.doesNotMatch(JSON.stringify([roles, policy]), /ledger/)
+    const { stdout } = await cli([])
+    assert.match(stdout.replace(/\s+/g, ' '), /By web identity pods assume arn:\S+ledger: .* docs\/iam\.md/)
+    assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
   })
 
   test('--by-namespace trusts the sessions of its namespaces alone', async () => {
