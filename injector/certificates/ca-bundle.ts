@@ -1,6 +1,6 @@
 /** Keeps the `caBundle` of every entry of both webhook configurations correct, also when somebody overwrites it. */
 import type { Kube } from '../../common/kube/client.ts'
-import { objectOf } from '../json.ts'
+import { type Json, objectOf, objectsOf } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
 import { pointer } from '../patch/json-patch.ts'
 
@@ -14,7 +14,7 @@ export type BundlePublisher = {
   readonly publish: (bundle: string) => Promise<boolean>
 }
 
-type Entry = { readonly name: string; readonly clientConfig: { readonly caBundle?: string } }
+type Entry = { readonly name: Json | undefined; readonly caBundle: Json | undefined }
 
 const GROUP = '/apis/admissionregistration.k8s.io/v1'
 
@@ -43,13 +43,16 @@ export function bundlePublisher(kube: Kube, name: string): BundlePublisher {
 
 function entriesOf(configuration: unknown): readonly Entry[] {
   const { webhooks } = objectOf(configuration)
-  return Array.isArray(webhooks) ? (webhooks as unknown as readonly Entry[]) : []
+  return objectsOf(webhooks).map(({ name, clientConfig }) => ({
+    name,
+    caBundle: objectOf(clientConfig).caBundle,
+  }))
 }
 
 /** Each correction follows a `test` of the entry's name, since entries may have moved since they were read. */
 function corrections(webhooks: readonly Entry[], wanted: string) {
-  return webhooks.flatMap(({ name, clientConfig }, index) =>
-    clientConfig.caBundle === wanted
+  return webhooks.flatMap(({ name, caBundle }, index) =>
+    caBundle === wanted
       ? []
       : [
           { op: 'test', path: pointer('webhooks', index, 'name'), value: name },
