@@ -94,6 +94,27 @@ export const operator: Group = {
         }
       },
     },
+    {
+      name: 'dashboard: the page shows every node and every client, to this machine alone',
+      leftOut,
+      show: async (context) => {
+        const { items } = await context.access.kube.list('nodes')
+        const clients = await readyPods(context, CLIENT.place, CLIENT.app)
+        const names = [...items, ...clients].map(({ metadata }) => metadata.name ?? '')
+        const { url, end } = await dashboard(context)
+        try {
+          await until(context, 'nodes and clients on the page', async () => {
+            const page = await (await fetch(url)).text()
+            return names.every((name) => page.includes(name))
+          })
+          const foreign = await fetch(url, { headers: { origin: 'http://example.com' } })
+          expect(foreign.status === 403, `a page of others gets ${foreign.status}`)
+        } finally {
+          await end()
+        }
+        return `${items.length} nodes, ${clients.length} clients`
+      },
+    },
   ],
 }
 
@@ -109,14 +130,32 @@ async function explained(context: Context, target: string) {
   return { code, steps: data.explanations.flatMap(({ steps }) => steps) }
 }
 
-/** Runs it to its end. @throws Error with what it said when that is no document */
-async function pod2iam<T>({ options }: Context, ...words: readonly string[]): Promise<Ran<T>> {
-  const { kubeconfig, context } = options
-  const place = [
+/** Serves the page until it is ended. */
+async function dashboard({ options }: Context): Promise<{ url: string; end: () => Promise<unknown> }> {
+  const child = spawn(process.execPath, [PROGRAM, 'dashboard', ...placeOf(options), '--output', 'json'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const ended = once(child, 'close')
+  const [line] = await Promise.race([once(child.stdout, 'data'), ended])
+  return {
+    url: JSON.parse(String(line)).url,
+    end: () => {
+      child.kill('SIGTERM')
+      return ended
+    },
+  }
+}
+
+function placeOf({ kubeconfig, context }: Context['options']): string[] {
+  return [
     ...(kubeconfig === undefined ? [] : ['--kubeconfig', kubeconfig]),
     ...(context === undefined ? [] : ['--context', context]),
   ]
-  const child = spawn(process.execPath, [PROGRAM, ...words, ...place, '--output', 'json'], {
+}
+
+/** Runs it to its end. @throws Error with what it said when that is no document */
+async function pod2iam<T>({ options }: Context, ...words: readonly string[]): Promise<Ran<T>> {
+  const child = spawn(process.execPath, [PROGRAM, ...words, ...placeOf(options), '--output', 'json'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const [output, errors, [code]] = await Promise.all([
