@@ -17,6 +17,7 @@ import {
   type KubeObject,
 } from '../sandbox/kube/client/client.ts'
 import { standInOnly } from '../sandbox/kube/client/test-server.ts'
+import { until } from '../support/until.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
@@ -515,9 +516,16 @@ describe('the admission policies', () => {
         assert.match(await refusal(patched), /change nothing else/)
       })
       it('it may take that taint away', async () => {
-        const { spec } = JSON.parse(JSON.stringify(await api.admin.get('nodes', 'node-1')))
-        // A real API server has added one of its own.
-        await change({ spec: { taints: spec.taints.filter(({ key }: Dict) => key !== OURS.key) } })
+        // A real control plane adds some of its own, at any time: what was read has to be what is changed.
+        await until('the node as it was read', async () => {
+          const { metadata, spec } = JSON.parse(JSON.stringify(await api.admin.get('nodes', 'node-1')))
+          const taints = spec.taints.filter(({ key }: Dict) => key !== OURS.key)
+          const { resourceVersion } = metadata
+          return change({ metadata: { resourceVersion }, spec: { taints } }).catch((error: unknown) => {
+            if (isApiError(error, 409)) return false
+            throw error
+          })
+        })
       })
       it('others are not concerned', async () => {
         await api.admin.patch('nodes', 'node-1', undefined, { spec: { taints: [], unschedulable: true } })
