@@ -1,4 +1,4 @@
-/** What the broker of the pod's node thinks of it now: policy may have changed since the pod was admitted. */
+/** What the broker of the pod's node would decide now: policy may have changed since the pod was admitted. */
 import { Problem } from '../../common/protocol.ts'
 import {
   type BrokerSettings,
@@ -12,8 +12,8 @@ import { remedyFor, type Subject } from './remedies.ts'
 import { type Finding, failed, ok, unseen } from './step.ts'
 
 /**
- * @param broker settings of the broker of that node; undefined where they are not known
- * @param base the base role ARN of the injector, where the broker has none of its own
+ * @param broker settings of the broker of that node; undefined if they are not known
+ * @param base the base role ARN of the injector, in case the broker has none
  */
 export function entitledFinding(
   pod: JsonObject,
@@ -24,13 +24,13 @@ export function entitledFinding(
 ): Finding {
   const record = podRecord(pod, subject.roleKey)
   if (broker === undefined || record === undefined)
-    return unseen('the settings of the broker of its node are not known')
-  if (record.identity?.source === 'none') return ok('it asks for region and placement alone')
+    return unseen('the settings of the broker on its node are not known')
+  if (record.identity?.source === 'none') return ok('it asks only for Region and placement')
   const known = broker.baseRoleArn ?? base
   const asks = record.identity?.role
   if (known === undefined && !asks?.startsWith('arn:'))
     return unseen(
-      'what role its name means only the broker knows, which reads the base role ARN from its node',
+      'the full ARN of its role is known only to the broker, which reads the base role ARN from its node',
     )
   try {
     const roles = { base: known, own: [] }
@@ -39,7 +39,7 @@ export function entitledFinding(
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     if (error.code === 'role-not-set')
-      return ok('there is no role for it: it gets region and placement, and no credentials')
+      return ok('there is no role for it: it gets Region and placement, but no credentials')
     return failed(error.code, error.message, remedyFor(error.code, subject))
   }
 }

@@ -1,4 +1,4 @@
-/** All that the command line takes from the injector: its own decision, so that no second one can differ. */
+/** Everything that the command line uses from the injector: its own decision, so that the two cannot differ. */
 
 import { parseSettings } from '../../common/settings.ts'
 import { type Decision, decide } from '../../injector/admission/decide.ts'
@@ -19,13 +19,13 @@ import { namespaceValues, podValues } from '../../injector/warnings/misspelt-val
 export type { Decision, InjectionSettings, JsonObject, Namespace, Peer, Reason }
 export { decide, isObject, misspeltKeys, namespaceValues, podOfTemplate, podValues, readPeer, sentence }
 
-/** Images that nothing is decided by. */
+/** Placeholder images, which do not affect the decision. */
 const IMAGES = ['--sidecar-image=pod2iam-sidecar', '--node-guard-image=pod2iam-node-guard']
 
 /**
- * The injector's settings from flags, its defaults for the rest.
+ * The injector's settings from flags, with its defaults for the rest.
  *
- * @param flags `--base-role-arn=…`, as of its command line
+ * @param flags `--base-role-arn=…`, as on its command line
  */
 export function settingsOfFlags(
   flags: readonly string[],
@@ -40,7 +40,7 @@ export function settingsOfFlags(
     : { ok: false, problem: parsed.errors.join(' ') }
 }
 
-/** The namespaces that an injector leaves alone, by the arguments of its container. */
+/** The namespaces that an injector ignores, from the arguments of its container. */
 export function untouchedNamespaces(argv: readonly string[]): readonly string[] {
   const { untouchedNamespaces } = SPEC
   const parsed = parseSettings({ untouchedNamespaces }, { argv, env: {}, strangers: 'ignored' })

@@ -1,4 +1,4 @@
-/** Pods that have a role, or are to get one: who they are to AWS, and how they got there. */
+/** Pods that have or will get a role: their identity in AWS, and where it comes from. */
 import type { V1Pod } from '@kubernetes/client-node'
 import { globMatches } from '../../common/glob.ts'
 import type { IdentitySource } from '../../common/identity.ts'
@@ -22,9 +22,9 @@ import {
   podRecord,
 } from '../product/broker.ts'
 
-/** Sidecars that are asked at a time: each is a connection through the API server and a kubelet. */
+/** How many sidecars are asked at a time: each costs a connection through the API server and a kubelet. */
 const AT_ONCE = 10
-/** Names of roles stand below this where nobody knows the real one: only the session's name is read then. */
+/** A placeholder used if the real prefix of role names is not known: then only the session name is used. */
 const ANY_BASE = 'arn:aws:iam::000000000000:role/'
 
 export type Holder = {
@@ -32,26 +32,26 @@ export type Holder = {
   readonly pod: string
   readonly node: string | null
   readonly serviceAccount: string
-  /** The full ARN where it is known, else as it is written; null without one. */
+  /** The full ARN if it is known, otherwise the text of the annotation; null without a role. */
   readonly role: string | null
-  /** `annotation` of the pod, `default` of its namespace or the cluster, `none`: region and placement alone. */
+  /** `annotation` of the pod, `default` of its namespace or the cluster, `none`: only Region and placement. */
   readonly source: IdentitySource
-  /** By which CloudTrail names it; null where the broker would refuse it now. */
+  /** The name in CloudTrail; null if the broker would now refuse it. */
   readonly session: string | null
-  /** Of the broker's judgement now; null where it agrees. */
+  /** Code with which the broker would now refuse; null if it would not. */
   readonly refused: string | null
   readonly ready: boolean
-  /** ISO 8601; null where the sidecar has no credentials, or was not asked. */
+  /** ISO 8601; null if the sidecar has no credentials or was not asked. */
   readonly expires: string | null
   readonly isAsked: boolean
 }
 
-/** Pods that were injected: of a namespace, or of the cluster. */
+/** Pods that were injected, in one namespace or in the cluster. */
 export async function injectedPods(
   { askAll, core }: Cluster,
   namespace: string | undefined,
 ): Promise<readonly V1Pod[] | undefined> {
-  // Who wrote the label does not matter: what holds is what stands in the sidecar.
+  // It does not matter who wrote the label: what counts is the content of the sidecar.
   const labelSelector = `${KEYS.injected}=true`
   const asked = { verb: 'list', resource: 'pods', namespace } as const
   return foundIn(
@@ -64,9 +64,9 @@ export async function injectedPods(
 }
 
 export type HolderOptions = {
-  /** Whether sidecars are asked when their credentials expire. */
+  /** Whether to ask sidecars when their credentials expire. */
   readonly isAsking: boolean
-  /** Glob on the role's ARN or its name. */
+  /** Glob that matches the role's ARN or its name. */
   readonly role: string | undefined
   /** Milliseconds since 1970. */
   readonly now: () => number
@@ -113,7 +113,7 @@ export async function holdersOf(
 
 type Judged = Pick<Holder, 'role' | 'session' | 'refused'>
 
-/** By the broker's own judgement; see `entitle`. */
+/** The broker's own decision; see `entitle`. */
 function judged(
   record: PodRecord,
   namespaces: ReadonlyMap<string, NamespaceRecord>,
@@ -156,7 +156,7 @@ async function readNamespaces(
   return new Map(records.map((one) => [one.name, one]))
 }
 
-/** By a glob on the role's ARN, its name with path, or its name. */
+/** Whether a glob matches the role's ARN, its name with path, or its name. */
 export function isRole(glob: string, role: string | null): boolean {
   if (role === null) return false
   const name = role.replace(/^arn:[^/]*\//, '')

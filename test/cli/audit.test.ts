@@ -63,7 +63,7 @@ describe('audit', needsNamespaces(), () => {
     assert.deepEqual([code, stderr], [0, ''], stdout)
     assert.match(
       stdout,
-      /^No pod has reached for the metadata service\.\n\n1 of 1 nodes told what they have seen in audit mode\.\n$/,
+      /^No pod has used the metadata service\.\n\n1 of 1 nodes reported what they saw in audit mode\.\n$/,
     )
   })
 

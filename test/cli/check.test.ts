@@ -42,7 +42,7 @@ describe('of what is installed', needsNamespaces(), () => {
     )
     const text = await run(['--kubeconfig', kubeconfig, 'check'])
     assert.ok(widest(text.stdout) <= 80, `a line has ${widest(text.stdout)} columns`)
-    assert.match(text.stdout, /✔ node guards +the block stands on 1 of 1 nodes/)
+    assert.match(text.stdout, /✔ node guards +the block is in place on 1 of 1 nodes/)
   })
 
   test('a pod without credentials is told of, with the command that says why', async () => {

@@ -27,7 +27,7 @@ export const pod = (namespace: string, name: string, more: Partial<Holder> = {})
 export const refusal = (namespace: string, name: string, more: Partial<Refusal> = {}): Refusal => ({
   ...{ namespace, kind: 'Pod', name, code: 'sts-denied', at: later(-4) },
   detail: `AWS denies role ${ROLES}${namespace}-${name} to the node role: its trust policy does not name it`,
-  remedy: "mend the role's trust policy: pod2iam trust prints the statement that it needs",
+  remedy: "correct the role's trust policy: pod2iam trust prints the statement that it needs",
   command: `pod2iam -n ${namespace} explain ${name}`,
   ...more,
 })
@@ -66,7 +66,7 @@ export const SNAPSHOT: Snapshot = {
         {
           code: 'guard-missing',
           detail:
-            'it has no node guard, so its pods reach the metadata service of the node, and none gets credentials',
+            'it has no node guard, so its pods can reach the metadata service of the node, and none gets credentials',
         },
       ],
     }),
@@ -92,7 +92,7 @@ export const SNAPSHOT: Snapshot = {
       ...{ kind: 'ReplicaSet', code: 'pods-refused', at: later(-11) },
       detail:
         'a pod on the host network cannot have an IAM role of its own, because its traffic is the node’s',
-      remedy: "mend what the sentence names in the workload's template, or in its namespace",
+      remedy: "correct what the message names in the workload's template or its namespace",
       command: 'pod2iam -n web explain replicaset/api-6f',
     }),
   ],

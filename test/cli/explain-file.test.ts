@@ -179,5 +179,5 @@ test('stdin is a file, and a file that is no YAML is named with its place', asyn
   assert.equal((await run(['explain', '-f', '-', BASE], { input })).code, 0)
   const broken = await run(['explain', '-f', '-'], { input: 'a: [b' })
   assert.equal(broken.code, 2)
-  assert.match(broken.stderr, /- is no YAML: [^(]*line 1/)
+  assert.match(broken.stderr, /- is not valid YAML: [^(]*line 1/)
 })

@@ -157,7 +157,10 @@ describe('explain', needsNamespaces(), () => {
       { verb: 'create', resource: 'pods/portforward', namespace: 'shop' },
     ])
     const text = await run(['--kubeconfig', config, 'explain', 'unasked'])
-    assert.match(text.stdout, /because you may not:\n {2}create pods\/exec in namespace pod2iam-system\n/)
+    assert.match(
+      text.stdout,
+      /because you lack these permissions:\n {2}create pods\/exec in namespace pod2iam-system\n/,
+    )
   })
 
   test('who may only see one namespace sees what there is, and what is missing', async () => {
@@ -165,7 +168,7 @@ describe('explain', needsNamespaces(), () => {
     const token = await userWith(cluster.kube, 'tenant', rules, 'shop')
     const config = await door.kubeconfig({ token, namespace: 'shop' })
     const { code, stdout } = await run(['--kubeconfig', config, 'explain', 'orders'])
-    assert.match(stdout, /- namespace opted in +not checked: namespace shop may not be read/)
+    assert.match(stdout, /- namespace opted in +not checked: you may not read namespace shop/)
     assert.match(stdout, /✔ has its sidecar/)
     assert.match(stdout, /✔ has credentials +the pod was started, which is after/)
     assert.match(stdout, /list pods in namespace pod2iam-system/)
@@ -231,7 +234,7 @@ describe('explain', needsNamespaces(), () => {
     await cluster.pods.waitFor(await job('done', 0), hasPhase('Succeeded'))
     await cluster.pods.waitFor(await job('lost', 1), hasPhase('Failed'))
     assert.equal((await explain('shop', 'done')).code, 0)
-    await fails('shop', 'lost', 'ended', 'pod-failed', /failed for good/)
+    await fails('shop', 'lost', 'ended', 'pod-failed', /the pod has failed/)
   })
 
   describe('a workload', () => {

@@ -95,7 +95,10 @@ describe('status and who', needsNamespaces(), () => {
     const config = await door.kubeconfig({ token })
     const { code, stdout } = await run(['--kubeconfig', config, 'status'])
     assert.match(stdout, /not asked +ready/)
-    assert.match(stdout, /because you may not:\n {2}create pods\/exec in namespace pod2iam-system\n/)
+    assert.match(
+      stdout,
+      /because you lack these permissions:\n {2}create pods\/exec in namespace pod2iam-system\n/,
+    )
     assert.equal(code, 2)
   })
 

@@ -141,7 +141,7 @@ describe('trust', () => {
     assert.deepEqual(byWebIdentity, [`${BASE}ledger`])
     assert.doesNotMatch(JSON.stringify([roles, policy]), /ledger/)
     const { stdout } = await cli([])
-    assert.match(stdout.replace(/\s+/g, ' '), /By web identity pods assume arn:\S+ledger: .* docs\/iam\.md/)
+    assert.match(stdout.replace(/\s+/g, ' '), /Pods assume arn:\S+ledger with web identity: .* docs\/iam\.md/)
     assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
   })
 
