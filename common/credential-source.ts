@@ -5,7 +5,7 @@ import { type Setting, SettingError } from './settings.ts'
 
 /**
  * `node-role`: the broker assumes the pod's role with the node's role. `web-identity`: with a second projected token of the pod, so that
- * the node's role needs no right, and what the pod has no process of the node can have without that token.
+ * the node's role needs no permission, and no process on the node can get the pod's credentials without that token.
  */
 export const CREDENTIAL_SOURCES = ['node-role', 'web-identity'] as const
 export type CredentialSource = (typeof CREDENTIAL_SOURCES)[number]
@@ -49,7 +49,7 @@ type Chosen =
   | { readonly ok: false; readonly problem: string }
 
 /**
- * The source of a new pod of a namespace: what its annotation says, within the operator's list, else the list's first. Pods have no say.
+ * The source for new pods in a namespace: the one in its annotation, if the operator's list has it, otherwise the first in the list. Pods cannot choose.
  *
  * @param allowed the operator's list, not empty
  */
@@ -69,7 +69,7 @@ export function sourceOfNamespace(
   }
 }
 
-/** The source that a sidecar's env says; undefined where it is none that this release knows. */
+/** The source in a sidecar's env; undefined if this release does not know it. */
 export function sourceOfEnv(
   env: readonly { readonly name: string; readonly value?: string }[] | undefined,
 ): CredentialSource | undefined {

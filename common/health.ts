@@ -57,7 +57,7 @@ export function healthServer(health: Health): Server {
 }
 
 /**
- * Everybody in the cluster can connect here: the stillest connection of another host makes room for a new one, and
+ * Every pod in the cluster can connect here: if the limit is reached, the connection of another host that has been idle longest is closed, and
  * one over loopback (the gate, a probe in the pod) only when there is nothing else.
  */
 const foreignFirst: Eviction = (open) => {

@@ -13,7 +13,7 @@ export const IDENTITY_ENV = {
   sessionName: 'POD2IAM_SESSION_NAME',
 } as const
 
-/** `annotation`: the pod names its role; `default`: the namespace's or the cluster's default; `none`: region and placement only. */
+/** `annotation`: the pod names its role; `default`: the namespace's or the cluster's default; `none`: only Region and placement. */
 export type IdentitySource = 'annotation' | 'default' | 'none'
 
 export type PodIdentity = {
@@ -26,7 +26,7 @@ export type PodIdentity = {
 type EnvVar = { readonly name: string; readonly value?: string }
 
 /**
- * What a pod's annotations say about who it is. A pod without role annotation is `default`; one with
+ * The identity in a pod's annotations. A pod without role annotation is `default`; one with
  * `pod2iam.dev/inject: metadata` is `none`.
  *
  * @param roleKey the configured key of the role annotation (`--role-key`)
@@ -56,7 +56,7 @@ export function identityEnv(identity: PodIdentity): EnvVar[] {
   return env
 }
 
-/** Reads an identity back from a container's env, or undefined where it is not one of ours. */
+/** Reads an identity back from a container's env, or undefined if it is not one of ours. */
 export function identityOfEnv(env: readonly EnvVar[] | undefined): PodIdentity | undefined {
   const value = (name: string) => env?.find((entry) => entry.name === name)?.value
   const source = value(IDENTITY_ENV.source)

@@ -28,7 +28,7 @@ export const KEYS = {
   imdsTokens: 'pod2iam.dev/imds-tokens',
   /** Pod: `on` or `off`. */
   startupGate: 'pod2iam.dev/startup-gate',
-  /** Pod: `"false"` (left alone) or `metadata` (region and placement only). */
+  /** Pod: `"false"` (not injected) or `metadata` (only Region and placement). */
   inject: 'pod2iam.dev/inject',
   /** Pod: JSON resources of the sidecar, within the operator's bounds. */
   sidecarResources: 'pod2iam.dev/sidecar-resources',

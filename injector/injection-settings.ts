@@ -37,7 +37,7 @@ export type InjectionSettings = {
    * Whether pods can be made for web identity: not while a replica serves that refuses what it does not write itself (release 0.1.0).
    */
   readonly writesWebIdentity: boolean
-  /** Lists of replicas with other settings, while they exist: what they chose for a pod is right, too. */
+  /** Lists of replicas with other settings, while they exist: what they chose for a pod is accepted too. */
   readonly otherCredentialSources: readonly (readonly CredentialSource[])[]
   readonly webIdentityAudience: string
   readonly sessionTags: boolean

@@ -18,7 +18,7 @@ const SOON_MS = 7 * 24 * 60 * 60 * 1000
 export type Health = {
   readonly nodes: Nodes
   readonly versions: Versions
-  /** Undefined where you may not list pods. */
+  /** Undefined if you may not list pods. */
   readonly holders: readonly Holder[] | undefined
 }
 

@@ -1,6 +1,6 @@
 /**
- * Runs the credential plugin of a kubeconfig (`exec`) within bounds. `ExecAuth` of @kubernetes/client-node lets it take as
- * long and print as much as it likes, and repeats in its errors what it printed, which is a token or a part of one.
+ * Runs the credential plugin of a kubeconfig (`exec`) within bounds. `ExecAuth` of @kubernetes/client-node limits neither its time
+ * nor its output, and repeats its output in errors, which is a token or a part of one.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 
@@ -11,7 +11,7 @@ const MAX_SHOWN = 300
 /** A stand-in for `child_process.spawn`, and what became of the last process it started. */
 export type PluginRuns = {
   readonly spawn: (command: string, args?: readonly string[], options?: SpawnOptions) => ChildProcess
-  /** Why the last run failed, as the predicate of a sentence, or undefined where it ended with 0. */
+  /** Why the last run failed, as the predicate of a sentence, or undefined if it ended with 0. */
   readonly problem: () => string | undefined
 }
 
@@ -20,7 +20,7 @@ export function pluginRuns(timeoutMs: number): PluginRuns {
   let problem: string | undefined
   const run = (command: string, args: readonly string[] = [], options: SpawnOptions = {}) => {
     problem = undefined
-    // A group of its own, so that what a script has started does not hold its output open after it was killed.
+    // A separate process group, so that processes started by a script do not keep its output open after it was killed.
     const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     const stop = (why: string) => {
       problem ??= why

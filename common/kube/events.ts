@@ -1,7 +1,7 @@
 /**
- * Warnings about pods as Kubernetes Events, so that `kubectl describe pod` says what its owner must change: few per second,
- * whatever pods do. The name of an Event is made of what it says about which pod, so that every replica, and every
- * successor of this process, gives the same warning the same name.
+ * Warnings about pods as Kubernetes Events, so that `kubectl describe pod` shows what its owner must change. They are limited to a few per second,
+ * no matter what pods do. The name of an Event is derived from the pod and the content, so that every replica and every
+ * successor of this process gives the same warning the same name.
  */
 
 import { createHash } from 'node:crypto'
@@ -25,9 +25,9 @@ type EventPolicy = {
   readonly instance: string
   /** The same warning is written again after this long, milliseconds. */
   readonly repeatMs: number
-  /** Whether an Event that is there already is counted up, which takes the right to patch Events; else it is left as it is. */
+  /** Whether the count of an existing Event is increased, which needs permission to patch Events; otherwise the Event is left unchanged. */
   readonly isCounted: boolean
-  /** Warnings that are remembered. */
+  /** Number of warnings that are remembered. */
   readonly maxKnown: number
   /** Whether a namespace may have one more Event now. */
   readonly admits?: (namespace: string) => boolean

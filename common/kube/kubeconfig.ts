@@ -28,7 +28,7 @@ export type KubeconfigOptions = {
 
 type Loaded = {
   readonly config: KubeConfig
-  /** What a sentence about it begins with. */
+  /** How messages about it begin. */
   readonly name: string
   readonly plugin: PluginRuns
   readonly timeoutMs: number
@@ -40,7 +40,7 @@ const PLUGIN_TIMEOUT_MS = 20_000
 const EXPIRING_REREAD_MS = 1000
 /** A plugin whose credential the API server refuses is run again, but not for every request. */
 const REFUSED_PLUGIN_MS = 10_000
-/** Beyond what the slowest plugin may take. */
+/** Longer than the slowest plugin may take. */
 const GRACE_MS = 5000
 const TIMED_OUT = 'TIMED_OUT'
 const PROVIDER_REMEDIES: Readonly<Record<string, string>> = {
@@ -62,7 +62,7 @@ export async function kubeconfigAccess(
     configModule(),
   ])
   const config = new KubeConfig()
-  // What other contexts need is not asked of them.
+  // Other contexts are not checked.
   config.loadFromString(text, { onInvalidEntry: 'filter' })
   config.makePathsAbsolute(dirname(path))
   const context = config.getContextObject(config.currentContext)
@@ -141,7 +141,7 @@ function accessBy(way: Loaded): KubeAccess {
   }
 }
 
-/** Whether `KubeConfig` gets its credential from somebody who says when it expires. */
+/** Whether `KubeConfig` gets its credential from a source that reports when it expires. */
 const expires = ({ exec, authProvider }: User) =>
   Boolean(exec) || (Boolean(authProvider) && authProvider.name !== 'tokenFile')
 
@@ -206,7 +206,7 @@ async function credentialsBy(config: KubeConfig, user: User): Promise<KubeCreden
   return credentials
 }
 
-/** What is wrong, without anything that a plugin or a provider has printed to stdout: it may be a token. */
+/** The error, without anything that a plugin or a provider has printed to stdout, because that may be a token. */
 function problemOf(error: unknown, user: User, plugin: PluginRuns): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code !== undefined && 'path' in (error as object) && !('spawnargs' in (error as object))) return message

@@ -1,6 +1,6 @@
 /**
  * Cuts the JSON of a list or of a watch into its objects while it arrives, so that neither a page nor what was read of it
- * is ever held as a whole, and leaves out `managedFields`, which are half of a pod's text and nobody here reads. It only
+ * is ever kept in memory as a whole, and drops `managedFields`, which are half of a pod's text and are not used here. It only
  * finds where objects begin and end; what is in them is for JSON.parse to judge.
  */
 import { MAX_OBJECT, oversize } from './json-lines.ts'
@@ -16,7 +16,7 @@ const MAX_ENVELOPE = 256 * 1024
 type ObjectCutter = {
   /** The objects that end in this chunk; {@link oversize} for one that is too large to be kept. @throws {SyntaxError} */
   readonly cut: (chunk: Buffer) => unknown[]
-  /** Of a list, once all of it was cut: the list itself, with no items. @throws {SyntaxError} where it is not whole */
+  /** Of a list, once all of it was cut: the list itself, with no items. @throws {SyntaxError} if it is not whole */
   readonly envelope: () => unknown
 }
 
@@ -123,7 +123,7 @@ function endsWith(chunk: Buffer, at: number, text: string): boolean {
 
 type Pieces = ReturnType<typeof pieces>
 
-/** Bytes of a value that comes in pieces; beyond `most` they are not kept, whatever their number. */
+/** Bytes of a value that arrives in pieces; values longer than `most` are not kept. */
 function pieces(most: number) {
   let parts: Buffer[] = []
   let size = 0

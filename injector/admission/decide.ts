@@ -3,7 +3,7 @@
  *
  *   namespace label   pod                           → outcome
  *   (none)            any                           → skip; a warning when it asks for a role
- *   enabled, all      foreign, reserved name        → deny, whatever the other rows say
+ *   enabled, all      foreign, reserved name        → deny, regardless of the other rows
  *   any               mirror, inject: "false"       → skip
  *   enabled           neither role nor metadata     → skip
  *   enabled, all      asks, but an obstacle exists  → deny with one sentence; also when it is too large to be judged
@@ -40,7 +40,7 @@ export type Decision = Exclude<Verdict, { kind: 'allow' | 'error' }>
  * Decides about the creation of a pod.
  *
  * @param whole `request.object` of the admission review
- * @param namespace the pod's namespace (`request.namespace`), as it is now
+ * @param namespace the current state of the pod's namespace (`request.namespace`)
  */
 export function decide(whole: WholeObject, namespace: Namespace, settings: InjectionSettings): Decision {
   const considered = consider(whole, namespace, settings)
@@ -177,7 +177,7 @@ type Unread = WholeObject & { readonly isRead: false }
 
 const tooLarge = ({ excess }: Unread): Obstacle => ({ reason: 'pod-too-large', detail: excess })
 
-/** Where the unread part may contain one of our names, the pod is denied: it could only be a forged sidecar. */
+/** If the unread part may contain one of our names, the pod is denied: it could only be a forged sidecar. */
 function maybeReserved(whole: Unread): Obstacle | undefined {
   return whole.mayHoldReserved ? tooLarge(whole) : undefined
 }

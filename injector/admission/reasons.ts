@@ -1,6 +1,6 @@
 /**
- * Why a review ended as it did: a bounded set of codes (metrics, logs, audit annotations) and the one sentence a
- * person gets for each: what, why and what to do. After linkerd2's `pkg/inject/report.go`.
+ * Why a review ended as it did: a fixed set of codes (metrics, logs, audit annotations) and the message that a
+ * person gets for each: what, why and what to do. Modelled on linkerd2's `pkg/inject/report.go`.
  */
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'

@@ -39,7 +39,7 @@ export function authoritySecret(
             type: 'Opaque',
             data,
           })
-        // With the resourceVersion that was read, so that one of two replicas gets 409.
+        // Sent with the resourceVersion that was read, so that one of two replicas gets 409.
         else await kube.send('PUT', `${collection}/${name}`, { ...secret, data })
         return true
       } catch (error) {

@@ -15,7 +15,7 @@ import {
 } from './rotation.ts'
 
 export type BuiltInAuthority = {
-  /** Does one round, as the poll does. */
+  /** Runs one round, as the poll does. */
   readonly reconcile: () => Promise<void>
   /** Undefined while the live configurations know the authority of the leaf, otherwise why they do not. */
   readonly problem: () => string | undefined

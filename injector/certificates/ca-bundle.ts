@@ -1,4 +1,4 @@
-/** Keeps the `caBundle` of every entry of both webhook configurations correct, also when somebody overwrites it. */
+/** Keeps the `caBundle` of every entry of both webhook configurations correct, even if it is overwritten. */
 import type { Kube } from '../../common/kube/client.ts'
 import { type Json, objectOf, objectsOf } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'

@@ -10,12 +10,12 @@ import { readCertificate, type ServingCertificate, watchCertificate } from './fi
 type CertificateSource = {
   /** Why API servers cannot trust the current certificate; undefined while they can. */
   readonly problem: () => string | undefined
-  /** Whether the live `caBundle`s are correct; undefined where the injector does not manage them. */
+  /** Whether the live `caBundle`s are correct; undefined if the injector does not manage them. */
   readonly bundleInSync: () => boolean | undefined
   readonly stop: () => void
 }
 
-/** How long a `caBundle` that somebody overwrote may stay wrong. */
+/** How long a `caBundle` that was overwritten may stay wrong. */
 const RECONCILE_MS = 5000
 
 /**

@@ -237,7 +237,7 @@ export function securityProblem(kind: Kind, context: unknown, redirect: Redirect
 export function isStricter(key: string, value: JsonObject[string]): boolean {
   if (blank(value)) return true
   if (key === 'procMount') return value === 'Default'
-  // OpenShift gives each namespace a level of its own; a type could be one that SELinux does not confine.
+  // OpenShift gives each namespace its own level; a type could be one that SELinux does not confine.
   if (key === 'seLinuxOptions') return isObject(value) && Object.keys(value).every((part) => part === 'level')
   return key === 'appArmorProfile' && isObject(value) && value.type === 'RuntimeDefault'
 }

@@ -1,7 +1,7 @@
 /**
- * Containers and volumes under our names that are already in the pod: ours from an earlier pass (reinvocation, or
- * a manifest copied from a running pod) or somebody else's. Their content decides, never a marker annotation, which
- * anybody can copy.
+ * Containers and volumes with our names that are already in the pod: either ours from an earlier pass (reinvocation, or
+ * a manifest copied from a running pod) or foreign ones. Their content decides, never a marker annotation, which
+ * anyone can copy.
  */
 import { GATE_CONTAINER, SIDECAR_CONTAINER, WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
@@ -64,7 +64,7 @@ function sameVolume(actual: JsonObject, wanted: JsonObject): boolean {
 
 /**
  * The volume that we would add, with the token's lifetime (and, of the second token, the audience) of the one that is there: a volume of an earlier release, or of a replica
- * with another setting, is ours, too. Any pod may request a token of any lifetime for our audience, so nobody gains by it.
+ * with another setting, is ours too. Any pod may request a token with any lifetime for our audience, so this gives an attacker no advantage.
  */
 function withLifeOf(actual: JsonObject, wanted: JsonObject): JsonObject {
   const theirs = tokenSource(actual)

@@ -25,7 +25,7 @@ import { type Start, startOf } from './stages.ts'
 
 export type Addition = {
   readonly sidecar: Container
-  /** Undefined where the pod starts in one stage. */
+  /** Undefined if the pod starts in one stage. */
   readonly gate: Container | undefined
   readonly resources: OwnResources
   readonly volumes: readonly (JsonObject & { readonly name: string })[]

@@ -1,5 +1,5 @@
 /**
- * Repairs a container of ours that the pod already has, whatever an earlier release, a replica with other settings, a copied
+ * Repairs a container of ours that the pod already has, no matter what an earlier release, a replica with other settings, a copied
  * manifest or another webhook left in it. Harmless additions of other tools stay, so that their webhooks find their work done when
  * they are reinvoked; all other additions are removed, with a warning.
  */

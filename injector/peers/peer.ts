@@ -26,7 +26,7 @@ export type Peer = {
 const STRICT = { tokenExpirationSeconds: 3600, start: 'two-stage' } as const
 const CONTAINER = 'injector'
 
-/** Reads a pod; undefined where the object is not one. Never throws. */
+/** Reads a pod; undefined if the object is not one. Never throws. */
 export function readPeer(object: unknown): Peer | undefined {
   const { metadata, spec, status } = objectOf(object)
   if (!isObject(metadata) || typeof metadata.name !== 'string' || typeof metadata.uid !== 'string')

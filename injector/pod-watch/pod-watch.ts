@@ -27,7 +27,7 @@ export type PodWatch = {
   }
   /** Seconds since the API server last sent something, by what is watched; undefined before the first time. */
   readonly ages: () => Readonly<Record<string, number | undefined>>
-  /** Number of pods for which there is no room. */
+  /** Number of pods beyond the limit. */
   readonly leftOut: () => number
 }
 

@@ -7,7 +7,7 @@ export type WatchedPods = {
   readonly sink: Sink<WatchedPod>
   readonly all: () => Iterable<WatchedPod>
   readonly get: (uid: string) => WatchedPod | undefined
-  /** Number of pods for which there is no room. */
+  /** Number of pods beyond the limit. */
   readonly leftOut: () => number
 }
 

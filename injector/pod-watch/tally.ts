@@ -4,13 +4,13 @@
  */
 
 export type Tally = {
-  /** Counts a pod under this release only. `isNew`: false for an update of a pod for which there was no room. */
+  /** Counts a pod under this release only. `isNew`: false for an update of a pod that was beyond the limit. */
   readonly set: (uid: string, version: string, isNew?: boolean) => void
   readonly delete: (uid: string) => void
   readonly size: () => number
   /** Pods by release; `other` beyond the number of releases that are distinguished. */
   readonly counts: () => Map<string, number>
-  /** Number of pods for which there was no room. */
+  /** Number of pods that were beyond the limit. */
   readonly leftOut: () => number
 }
 
@@ -57,7 +57,7 @@ export function tally(max = MAX_COUNTED): Tally {
   }
 }
 
-/** Numbers release names from 1; a name without any pod makes room for another. */
+/** Numbers release names from 1; the number of a name without pods is reused. */
 function versionSlots() {
   const names: (string | undefined)[] = [undefined, ...Array(MAX_VERSIONS), 'other']
   const counts = new Uint32Array(names.length)

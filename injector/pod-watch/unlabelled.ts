@@ -1,6 +1,6 @@
 /**
  * Pods of opted-in namespaces without the label of injected pods. The API server sends only their metadata, which shows whether they
- * ask for a role, but not whether they have a sidecar (somebody may have removed the label) or are on the host network. Until they
+ * ask for a role, but not whether they have a sidecar (the label may have been removed) or are on the host network. Until they
  * are read as a whole (confirm.ts) they are presumed to lack it.
  */
 import type { Sink } from '../../common/kube/reflector.ts'

@@ -79,7 +79,7 @@ function redirectMode(
   return annotated ?? (refusesNetAdmin ? 'env' : settings.redirect)
 }
 
-/** AssumeRoleWithWebIdentity has neither external ids nor session tags of ours: whoever relies on them must not believe in them. */
+/** AssumeRoleWithWebIdentity supports neither external ids nor our session tags, so a pod that relies on them must not be admitted. */
 function sourceOf(
   annotations: Annotations,
   namespace: Namespace,
@@ -129,7 +129,7 @@ class AnnotationReader {
     this.#where = where
   }
 
-  /** One of `values`, or undefined where the annotation is absent. */
+  /** One of `values`, or undefined if the annotation is absent. */
   choice<const T extends string>(key: string, values: readonly T[]): T | undefined {
     const text = this.#annotations[key]
     if (text === undefined) return undefined

@@ -1,5 +1,5 @@
 /**
- * Reads large bodies in turns. The event loop reads from every socket with data before it does anything else: with a hundred
+ * Lets connections take turns when large bodies are read. The event loop reads from every socket with data before it does anything else: with a hundred
  * senders that never pause it would read six megabytes in each round, while a small review waits for its few bytes.
  */
 

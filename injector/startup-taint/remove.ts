@@ -23,7 +23,7 @@ const PAGE = 100
 
 type GuardPlace = { readonly namespace: string; readonly selector: string }
 
-/** @param key of the taint, whatever its value and effects */
+/** @param key of the taint; its value and effects do not matter */
 export function removeStartupTaint(deps: Deps, key: string, guard: GuardPlace): StartupTaint {
   const { kube, clock, log, signal } = deps
   const nodes = new Map<string, TaintedNode>()

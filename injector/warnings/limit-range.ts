@@ -17,7 +17,7 @@ const MAX_ITEMS = 20
 /**
  * A clause for each LimitRange that refuses the pod because of what we add, with the remedy.
  *
- * @param annotatedWith resources of our containers in the pod with this annotation; undefined where the annotation is invalid
+ * @param annotatedWith resources of our containers in the pod with this annotation; undefined if the annotation is invalid
  */
 export function brokenLimitRanges(
   limitRanges: readonly JsonObject[],
@@ -92,7 +92,7 @@ function bounds(item: JsonObject, name: ResourceName) {
   }
 }
 
-/** An annotation with which our containers violate none of the items, verified on the pod; undefined where none is found. */
+/** An annotation with which our containers violate none of the items, verified on the pod; undefined if none is found. */
 function suggestion(
   items: readonly JsonObject[],
   added: AddedPod,

@@ -18,7 +18,7 @@ const POD_CHOICES: Readonly<Record<string, readonly string[]>> = {
   [KEYS.startupGate]: GATE_MODES,
   [KEYS.logLevel]: LOG_LEVELS,
 }
-/** Values with which people mean that a namespace is not opted in, as it is then. */
+/** Values by which people mean that a namespace is not opted in, which is also their effect. */
 const OPTED_OUT = new Set(['', 'disabled', 'false', 'off', 'no', 'none'])
 const OPTED_IN = new Set(['true', 'on', 'yes'])
 
@@ -75,7 +75,7 @@ function injectionLabel(value: string | undefined): string[] {
   ]
 }
 
-/** Reads each list by itself with `judgeRole`: a list that it cannot parse allows nothing. */
+/** Checks each list separately with `judgeRole`: a list that it cannot parse allows nothing. */
 function allowLists(name: string, annotations: Texts, policy: PolicySettings): string[] {
   const any = parseRoleArn(`${ANY_BASE}any`)
   if (!policy.restrictions || !any.ok) return []

@@ -1,4 +1,4 @@
-/** Finds ResourceQuotas without room for a pod because of our containers (pkg/quota/v1/evaluator/core/pods.go). */
+/** Finds ResourceQuotas that a pod would exceed only because of our containers (pkg/quota/v1/evaluator/core/pods.go). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { isObject, type JsonObject, nameOf, objectOf } from '../json.ts'
 import type { Pod } from '../pod/pod.ts'
@@ -18,11 +18,11 @@ const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
 type FullQuota = {
   /** A clause, with the remedy. */
   readonly clause: string
-  /** Not even an empty namespace would have room. */
+  /** The pod would exceed it even in an empty namespace. */
   readonly isNever: boolean
 }
 
-/** Only quotas with room for the pod without our containers: the others are known to people. */
+/** Only quotas that the pod would not exceed without our containers, because people already know about the others. */
 export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }: AddedPod): FullQuota[] {
   return quotas.flatMap((quota) => {
     if (!counts(quota, withOurs)) return []

@@ -31,7 +31,7 @@ export type Observed = {
   readonly listeners: () => number
 }
 
-/** What holds this broker to some roles, from its settings. */
+/** What restricts this broker to some roles, from its settings. */
 export type RoleRestrictions = {
   readonly namespaceRestrictions: boolean
   readonly permittedRoles: readonly string[]
@@ -66,7 +66,7 @@ export function brokerMetrics() {
   )
   showBuild(registry, 'broker')
   countLostLines(registry, 'pod2iam_broker_log_lines_lost_total')
-  // So that a rate over what has not happened yet is 0, not absent, and the first time counts.
+  // So that the rate of an event that has not happened yet is 0 instead of absent, and its first occurrence counts.
   for (const code of Object.keys(PROBLEMS)) requests.inc({ path: 'credentials', code }, 0)
   for (const outcome of Object.keys(OUTCOMES)) stsCalls.inc({ outcome }, 0)
   const observe = (observed: Observed) => showObserved(registry, observed)

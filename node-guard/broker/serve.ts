@@ -1,4 +1,4 @@
-/** The broker as a process serves it: its listeners, its health and its metrics. */
+/** The broker's process: its listeners, its health and its metrics. */
 import type { AddressInfo } from 'node:net'
 import { whyNotUnderstood } from '../../common/firewall-state.ts'
 import { healthServer, type Readiness } from '../../common/health.ts'
@@ -15,7 +15,7 @@ export type RunningBroker = {
   /** Where it listens now. */
   readonly addresses: () => readonly AddressInfo[]
   readonly healthAddress: () => AddressInfo | undefined
-  /** Answers the requests that have arrived, within `ANSWERING_MS`, and ends. */
+  /** Answers the requests that have arrived within `ANSWERING_MS`, and stops. */
   readonly stop: () => Promise<void>
 }
 
@@ -61,7 +61,7 @@ export function startBroker(
       return typeof address === 'object' && address !== null ? address : undefined
     },
     stop: async () => {
-      // Until the requests under way are answered, the watches go on: they are decided by what these know.
+      // The watches continue until the requests in progress are answered, because decisions depend on them.
       await listeners.stop()
       broker.stop()
       health.close()

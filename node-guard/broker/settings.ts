@@ -82,7 +82,7 @@ export const BROKER_SETTINGS = {
 
 export type BrokerSettings = Settings<typeof BROKER_SETTINGS>
 
-/** What settings say only together: sentences for the operator. */
+/** Problems of combined settings, as messages for the operator. */
 export function conflicts(settings: BrokerSettings): string[] {
   const found: string[] = []
   const usesNodeRole = settings.credentialSources.includes('node-role')

@@ -1,8 +1,8 @@
-/** Refusals as Events on the pod: of those that a person has to change something about. */
+/** Reports refusals as Events on the pod if a person has to change something. */
 import { type EventPod, eventWriter } from '../../../common/kube/events.ts'
 import type { Problem, ProblemCode } from '../../../common/protocol.ts'
 
-/** A problem that passes by itself is no Event. */
+/** A temporary problem is not reported as an Event. */
 const REASONS: Partial<Record<ProblemCode, string>> = {
   'namespace-not-enabled': 'NamespaceNotEnabled',
   'role-not-allowed': 'RoleNotAllowed',
@@ -17,7 +17,7 @@ export type PodEvents = {
   readonly report: (pod: EventPod, problem: Problem) => void
 }
 
-/** The count of a refusal that goes on is written this often; the API server keeps Events for an hour. */
+/** How often the count of a persistent refusal is written; the API server keeps Events for an hour. */
 const UPDATE_MS = 5 * 60_000
 const MAX_KNOWN = 1024
 

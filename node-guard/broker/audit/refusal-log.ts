@@ -6,7 +6,7 @@ import { tokenBucket } from '../../../common/token-bucket.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
 
 type RefusalLog = {
-  /** A known pod gets nothing. */
+  /** A known pod is refused. */
   readonly refused: (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) => void
   /** A request could not be tied to a pod. */
   readonly rejected: (peer: string | undefined, problem: Problem) => void
@@ -14,7 +14,7 @@ type RefusalLog = {
 
 const REPEAT_MS = 10 * 60_000
 const MAX_KNOWN = 1024
-/** Lines in all, for all pods and peers. */
+/** Total number of lines, for all pods and peers. */
 const PER_SECOND = 1
 const BURST = 100
 
@@ -23,7 +23,7 @@ const BURST = 100
  * Beyond a line per second they are only counted, in `notLogged` of the next. Those of known pods are audit lines.
  */
 export function refusalLog(log: Logger, clock: Clock): RefusalLog {
-  // By sender and code, since a sender may be able to vary the sentence.
+  // By sender and code, because a sender may be able to vary the message.
   const logged = new BoundedMap<string, number>(MAX_KNOWN)
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   let notLogged = 0
@@ -51,7 +51,7 @@ export function refusalLog(log: Logger, clock: Clock): RefusalLog {
   return {
     refused: (pod, problem) =>
       write(pod.uid, 'credentials refused', { audit: true, pod: podName(pod), uid: pod.uid }, problem),
-    // No audit line: anybody who reaches the port can cause it, and would push audit lines out.
+    // Not an audit line, because anyone who reaches the port can cause it and could displace audit lines.
     rejected: (peer, problem) => write(`peer ${peer}`, 'request rejected', { peer }, problem),
   }
 }

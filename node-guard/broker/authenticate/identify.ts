@@ -18,7 +18,7 @@ export function checkNode(claims: PodClaims, nodeName: string): void {
 }
 
 /**
- * Step 3: the pod of that uid is ours to serve.
+ * Step 3: the pod with that uid may be served.
  *
  * @throws {Problem} `pod-unknown`, `token-not-for-this-node`, `pod-not-injected`, `token-invalid`
  */
@@ -53,8 +53,8 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
 }
 
 /**
- * Step 4: the annotations still say what the injector wrote into the sidecar's env, which cannot be changed.
- * Annotations can, on a living pod, also through `pods/status` and `pods/binding`.
+ * Step 4: the annotations still match what the injector wrote into the sidecar's env, which cannot be changed.
+ * Annotations of a running pod can be changed, also through `pods/status` and `pods/binding`.
  *
  * @throws {Problem} `identity-changed`
  */

@@ -119,7 +119,7 @@ export function entitle(
   }
 }
 
-/** The injector has said the same at apply; here it holds for whatever came by it. */
+/** The injector already checks this when a pod is applied; here it also covers pods that bypassed it. */
 function checkWebIdentity(
   pod: PodRecord,
   externalId: string | undefined,

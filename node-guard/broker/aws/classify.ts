@@ -77,7 +77,7 @@ export type WebIdentityFault =
   /** The provider's keys do not verify it, or it is no token to AWS. */
   | 'other'
 
-/** Undefined where it is not the token that was refused. By AWS's texts, where one code has several causes. */
+/** Undefined if it is not the token that was refused. By AWS's texts, where one code has several causes. */
 export function webIdentityFault(thrown: unknown): WebIdentityFault | undefined {
   const { name = '', message = '' } = (thrown ?? {}) as AwsError
   if (TOKEN_EXPIRED.test(name)) return 'expired'

@@ -6,9 +6,9 @@ import { singleFlight } from '../../../common/single-flight.ts'
 
 export type Imds = {
   /**
-   * The text at `/latest/<path>`, or undefined where there is none (404).
+   * The text at `/latest/<path>`, or undefined if there is none (404).
    *
-   * @throws where the metadata service gives no answer or refuses
+   * @throws if the metadata service gives no answer or refuses
    */
   readonly get: (path: string) => Promise<string | undefined>
   readonly close: () => void
@@ -32,7 +32,7 @@ export function imdsClient(endpoint: string, clock: Clock): Imds {
       maxBytes: MAX_BYTES,
     })
 
-  // One token for all who ask at once.
+  // One token for all concurrent requests.
   const newToken = singleFlight(async () => {
     const reply = await exchange('PUT', '/latest/api/token', {
       'X-aws-ec2-metadata-token-ttl-seconds': String(TOKEN_SECONDS),
@@ -65,7 +65,7 @@ function refusal(what: string, reply: HttpReply): Error {
   return new Error(`the instance metadata service answered ${reply.status} to ${what}`)
 }
 
-/** The endpoint the AWS SDKs would use: flag, their environment variables, else EC2's. */
+/** The endpoint that the AWS SDKs would use: flag, their environment variables, otherwise EC2's. */
 export function imdsEndpoint(
   given: string | undefined,
   env: Readonly<Record<string, string | undefined>>,

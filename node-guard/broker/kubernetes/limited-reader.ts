@@ -14,7 +14,7 @@ import { fairLine } from '../sessions/fair-queue.ts'
 
 export type LimitedReader = {
   /**
-   * The object at `path` as it is now, or undefined where there is none.
+   * The current state of the object at `path`, or undefined if there is none.
    *
    * @param asker an answer is only reused for the same asker, since it may be older than another one's request
    * @param namespace whose share of the reads it takes
@@ -30,7 +30,7 @@ const NAMESPACE_BURST = 20
 const MAX_NAMESPACES = 1024
 /** A sidecar waits ten seconds for its answer. */
 const MAX_WAIT_MS = 3000
-/** An answer is good for this long: a pod that asks again at once gets the same. */
+/** How long an answer is reused: a pod that asks again at once gets the same. */
 const MEMORY_MS = 1000
 
 /** @param kube only its `get` is used */

@@ -4,11 +4,11 @@ import { type InjectionMode, injectionMode, KEYS } from '../../../common/keys.ts
 import type { Sink } from '../../../common/kube/reflector.ts'
 import { revisionsOfWatch } from './revisions.ts'
 
-/** What is kept of a namespace: what policy needs. */
+/** What is stored about a namespace: what the policy needs. */
 export type NamespaceRecord = {
   readonly name: string
   readonly injection: InjectionMode | undefined
-  /** Only those that policy reads. */
+  /** Only those that the policy reads. */
   readonly annotations: Readonly<Record<string, string>>
 }
 
@@ -19,7 +19,7 @@ const POLICY_KEYS: readonly string[] = [
   KEYS.allowedExternalIds,
 ]
 
-/** Only namespaces that carry our label are watched: however many others there are, they cost a node nothing. */
+/** Only namespaces with our label are watched, so others cost a node nothing, no matter how many there are. */
 export const NAMESPACES_QUERY = { labelSelector: KEYS.injection }
 
 /** Projects a namespace as the API server sends it. Never throws. */
@@ -34,7 +34,7 @@ export function namespaceRecord(object: unknown): NamespaceRecord | undefined {
   }
 }
 
-/** The namespaces that carry our label, by name. */
+/** The namespaces with our label, by name. */
 export type Namespaces = {
   readonly sink: Sink<NamespaceRecord>
   readonly get: (name: string) => NamespaceRecord | undefined
@@ -43,7 +43,7 @@ export type Namespaces = {
   /** As {@link revisionsOfWatch} counts: another number means that the watch has reported the namespace in between. */
   readonly revision: (name: string) => number
   /**
-   * Keeps what a live read found for half a minute, by when the watch has it, too; unless the watch has reported the namespace
+   * Keeps the result of a live read for half a minute, by which time the watch has it too; unless the watch has reported the namespace
    * since `revision`, that of when the read began.
    */
   readonly learn: (namespace: NamespaceRecord, revision: number) => void

@@ -4,7 +4,7 @@ import { type CredentialSource, sourceOfEnv } from '../../../common/credential-s
 import { identityOfEnv, type PodIdentity } from '../../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../../common/keys.ts'
 
-/** What is kept of a pod: what decisions need, and nothing else. */
+/** What is stored about a pod: only what decisions need. */
 export type PodRecord = {
   readonly uid: string
   readonly namespace: string
@@ -17,15 +17,15 @@ export type PodRecord = {
   readonly hostIPs: readonly string[]
   readonly phase: string
   readonly hostNetwork: boolean
-  /** It is being deleted; until it has ended it is served. */
+  /** Whether it is being deleted; it is served until it has ended. */
   readonly terminating: boolean
   /** Milliseconds. */
   readonly createdAt: number
   /** Only those that say who the pod is. */
   readonly annotations: Readonly<Record<string, string>>
-  /** What the injector wrote into our native sidecar's env; undefined where the pod does not carry it, or cannot. */
+  /** What the injector wrote into our native sidecar's env; undefined if the pod does not carry it, or cannot. */
   readonly identity: PodIdentity | undefined
-  /** What the injector froze there, too; undefined where this release does not know it. */
+  /** What the injector froze there, too; undefined if this release does not know it. */
   readonly credentialSource: CredentialSource | undefined
 }
 
@@ -34,20 +34,20 @@ export type PodRecord = {
  * texts: kept whole, they could fill the broker's memory.
  */
 export const MAX_TEXT = 2048
-/** Placeholders for longer texts. Nobody can write them, and they differ, so that such a pod has no valid identity. */
+/** Placeholders for longer texts. They cannot be written by anyone, and they differ, so that such a pod has no valid identity. */
 const TOO_LONG = { annotation: `too long: ${randomUUID()}`, env: `too long: ${randomUUID()}` }
 
 /** Whether an annotation was longer than {@link MAX_TEXT}. */
 export const isTooLong = (annotation: string | undefined) => annotation === TOO_LONG.annotation
 
 /**
- * Whether the pod says that the injector leaves it alone: `pod2iam.dev/inject: "false"`, or a value that no admission accepts. A
+ * Whether the pod opts out of injection: `pod2iam.dev/inject: "false"`, or a value that admission never accepts. A
  * sidecar of ours in such a pod can only be forged.
  */
 export const isLeftAlone = ({ annotations }: Pick<PodRecord, 'annotations'>) =>
   ![undefined, 'metadata'].includes(annotations[KEYS.inject])
 
-/** Whether a pod has ended, for good. */
+/** Whether a pod has ended permanently. */
 export const hasEnded = ({ phase }: { readonly phase: string }) => phase === 'Succeeded' || phase === 'Failed'
 
 /** `namespace/name`, for logs. */

@@ -40,8 +40,8 @@ const MAX_TRIES = 2
  *
  * @param current the present revision of what is read
  * @param read gets that revision: an answer to a read that began before it must not be reused
- * @param known what the watch has reported meanwhile, where that will do
- * @throws {Problem} `busy` where nothing is known after two tries, and what `read` throws
+ * @param known what the watch has reported in the meantime, if that suffices
+ * @throws {Problem} `busy` if nothing is known after two tries, and what `read` throws
  */
 export async function readUndisturbed<T>(
   current: () => number,

@@ -43,7 +43,7 @@ export function listenAll(
         await once(server.listen({ host: address, port }), 'listening', { signal })
       } catch (error) {
         server.close()
-        // Only once: a node whose firewall never makes the link would fill the log.
+        // Only once, because a node whose firewall never creates the link would fill the log.
         log[++failures === 5 ? 'warn' : 'debug']('cannot listen yet', {
           address: where,
           error: messageOf(error),

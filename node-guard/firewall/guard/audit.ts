@@ -22,7 +22,7 @@ export type Sightings = {
   readonly restart: () => void
   /** Takes a reading of the table of `auditRuleset`. */
   readonly take: (content: TableContent) => void
-  /** What this process has seen, the most recent first. */
+  /** What this process has seen, most recent first. */
   readonly list: () => readonly Sighting[]
   /** Packets since this process started; never decreasing. */
   readonly packets: () => Readonly<Record<Via, number>>

@@ -12,7 +12,7 @@ import type { Backend } from './backend.ts'
 /** The backends of this machine. */
 export type Backends = {
   readonly all: readonly Backend[]
-  /** What `--backend` admits, in the order in which they are tried. */
+  /** The values that `--backend` accepts, in the order in which they are tried. */
   readonly candidates: () => Promise<readonly Backend[]>
 }
 

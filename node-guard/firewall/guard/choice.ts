@@ -8,13 +8,13 @@ import type { Backends } from './backends.ts'
 export type Choice = {
   /** The backend that works; undefined before one has loaded the rules. */
   readonly chosen: () => Backend | undefined
-  /** Why it is not the first that `--backend` admits; undefined where it is. */
+  /** Why it is not the first that `--backend` allows; undefined if it is. */
   readonly fallback: () => string | undefined
   /** Loads rules and reads them back, by the first backend that can. Returns why none could, or undefined. */
   readonly load: (rules: GuardRuleset) => Promise<string | undefined>
   /** Removes, once, the rules that other backends left behind. To be called when rules are verified, never before. */
   readonly removeOthers: () => Promise<void>
-  /** Why there may be rules of another backend, too; undefined where none are known of. */
+  /** Why there may also be rules of another backend; undefined if none are known. */
   readonly left: () => string | undefined
 }
 

@@ -55,7 +55,7 @@ export function runGuard(argv: readonly string[]): void {
   void poll('start')
 }
 
-/** Follows the notifications about our link and the ways into the node. */
+/** Follows the notifications about our link and the interfaces and routes into the node. */
 function watchNetwork({ link, ways }: Checks, log: Logger): () => void {
   const isLink = (line: string) => line.includes(BROKER_LINK)
   return watch(

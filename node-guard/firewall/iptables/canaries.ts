@@ -24,7 +24,7 @@ export type Canaries = LostTables & {
   readonly add: (chains: readonly Chain[], family: Family) => readonly Chain[]
   /** Rules with canaries could not be loaded: from now on there are none. False if they cannot be the reason. */
   readonly giveUp: () => boolean
-  /** Loading failed without them, too: they were not the reason. */
+  /** Loading failed without them as well, so they were not the reason. */
   readonly resume: () => void
   /** All canaries are in the kernel, as read back. */
   readonly expect: () => void

@@ -16,7 +16,7 @@ const READ_EVERY_MS = 60_000
 
 /** The nat table of iptables-legacy, which is touched only if it is small. */
 export type LegacyNat = {
-  /** Whether it is too big to be touched: then there are no pins, or those of an earlier, smaller table are not read. */
+  /** Whether it is too large to be changed: then there are no pins, or those of an earlier, smaller table are not read. */
   readonly isTooBig: (family: Family) => boolean
   /** Its content of the last minute, unless it was written since. */
   readonly read: (tool: Iptables) => Promise<Read>

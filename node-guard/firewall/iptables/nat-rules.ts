@@ -74,14 +74,14 @@ type Found = {
   readonly failed: ExecResult | undefined
 }
 
-/** By iptables-legacy, whatever the chains: the kernel returns the whole table. */
+/** With iptables-legacy, regardless of the chains: the kernel returns the whole table. */
 async function readTable(exec: Exec, command: string, { texts }: NatQuestion): Promise<Found> {
   const keepLine = (line: string) => line.startsWith('-A ') && texts.some((text) => line.includes(text))
   const result = await exec(`${command}-save`, ['-t', 'nat'], { keepLine })
   return result.code === 0 ? { lines: linesOf(result), failed: undefined } : { lines: [], failed: result }
 }
 
-/** By iptables-nft. */
+/** With iptables-nft. */
 async function readChains(exec: Exec, command: string, question: NatQuestion): Promise<Found> {
   const lines: string[] = []
   const asked = new Set(question.chains)

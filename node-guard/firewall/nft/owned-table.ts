@@ -22,7 +22,7 @@ export type OwnedTable = {
   /** Makes the table where it is missing, or again where the rules changed; never throws. Not to be called while it runs. */
   readonly check: (rules: GuardRuleset) => Promise<void>
   readonly state: () => OwnedState
-  /** Ends the process that holds the table, and with it the table. */
+  /** Ends the process that owns the table, and with it the table. */
   readonly stop: () => void
 }
 
@@ -36,7 +36,7 @@ type OwnedTableOptions = {
 
 /**
  * The second table of `--owned-table=true`: the same rules, which no other process can flush, change or delete. It
- * disappears with the process that holds it, while the plain table stays: each covers for the other.
+ * disappears with the process that owns it, while the plain table stays: each covers for the other.
  */
 export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): OwnedTable {
   const counts = createCounts()

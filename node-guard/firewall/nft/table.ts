@@ -18,7 +18,7 @@ type Loaded = {
  *
  * @param written the result of the same commands, where nft has been given them already
  * @returns `loaded`, the content as it was read back, with which later readings are compared, whatever the wording of
- *   this nft; undefined where somebody changed it meanwhile, so that the number of rules in a chain differs. `replaced`,
+ *   this nft; undefined if somebody changed it meanwhile, so that the number of rules in a chain differs. `replaced`,
  *   what was deleted, with its counters
  */
 export async function loadTable(

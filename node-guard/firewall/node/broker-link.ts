@@ -16,7 +16,7 @@ export type LinkState = {
 /**
  * The link as the guard keeps it.
  *
- * @param waysDetail why some pods cannot reach the link, which its state reports, too
+ * @param waysDetail why some pods cannot reach the link, which its state also reports
  */
 export function createBrokerLink(options: {
   readonly exec: Exec

@@ -4,9 +4,9 @@ import { type Exec, whyFailed } from '../process/exec.ts'
 import { type AnswerOptions, ensureAnswers } from './answer-routes.ts'
 import { isUsefulRoute, type Link, type NodeNetwork, sortNetwork, type Ways } from './network.ts'
 
-/** The ways into and out of the node, as far as the guard knows them. */
+/** The interfaces and routes into and out of the node, as far as the guard knows them. */
 type NodeWays = {
-  /** What the rules need to know, as last seen. Immediate, since a repair waits for it. */
+  /** What the rules need to know, as last read. Returns immediately, because a repair waits for it. */
   readonly known: () => Ways
   /**
    * Looks again, and makes answers reach pods behind policy routing; never throws. Returns whether `known` has changed.

@@ -27,7 +27,7 @@ export type GuardReport = {
 
 type Coded = { readonly code: string; readonly detail: string }
 
-/** What `firewall status --json` prints. */
+/** The output of `firewall status --json`. */
 export type Status = {
   readonly backend: string
   readonly mode: string
@@ -36,7 +36,7 @@ export type Status = {
   readonly ownedTable: boolean
   readonly refusedPackets: number
   readonly repairs: number
-  /** `unknown` where no guard has reported. */
+  /** `unknown` if no guard has reported. */
   readonly brokerLink: 'up' | 'down' | 'unknown'
   readonly leftovers: readonly Leftover[]
   /** When they were looked for; null if they were not, as in mode `remove`. */

@@ -55,7 +55,7 @@ const isOfThisRelease = isObjectOf({
   status: isObjectOf(STATUS),
 })
 
-/** Whether a guard of this release wrote this: the report of another one might be shown wrongly, or in part. */
+/** Whether a guard of this release wrote this: the report of another release might be shown wrongly or incompletely. */
 export function isWrittenStatus(value: unknown): value is WrittenStatus {
   return isOfThisRelease(value)
 }
