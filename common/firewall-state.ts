@@ -50,7 +50,7 @@ export async function whyUnguarded(directory: string, now: number): Promise<stri
   if (!(age >= -5 && age <= state.validSeconds))
     return `the firewall last verified its rules at ${state.verifiedAt}: check the firewall container of this node's guard`
   if (!state.verified) return state.detail ?? 'the firewall could not verify its rules'
-  if (state.mode === 'remove') return 'the firewall was told to remove its rules (--mode=remove)'
+  if (state.mode === 'remove') return 'the firewall is removing its rules (--mode=remove)'
   return undefined
 }
 
@@ -109,5 +109,5 @@ function isState(value: Fields): value is FirewallState {
 function whyForeign(directory: string, { version, release }: Fields): string {
   const shape = typeof version === 'number' ? `has shape ${version}` : 'has a shape that is not known here'
   const writer = typeof release === 'string' ? release.replace(/[^\w.+-]/g, '').slice(0, 40) : 'not said'
-  return `the firewall's report in ${directory} ${shape} (its release: ${writer}), and this broker of release ${VERSION} reads shape ${SHAPE}: firewall and broker must be of the same release, so delete this node-guard pod and let its DaemonSet make it again`
+  return `the firewall's report in ${directory} ${shape} (its release: ${writer}), and this broker of release ${VERSION} reads shape ${SHAPE}: firewall and broker must be of the same release, so delete this node-guard pod and let its DaemonSet create it again`
 }

@@ -23,7 +23,7 @@ const lost = Object.fromEntries(LINE_KINDS.map((kind) => [kind, 0])) as Record<L
 
 /** What the metrics `…_log_lines_lost_total` say. */
 export const LINES_LOST_HELP =
-  'Log lines lost since the start because nobody read the output, by kind: their level, or audit.'
+  'Log lines lost since the start because the output was not read, by kind: their level, or audit.'
 
 /** How many lines of this process's log were lost since its start, by kind. */
 export const linesLost = (): Readonly<Record<LineKind, number>> => lost
@@ -72,7 +72,7 @@ function lossLine(component: string, { lines, audit }: Loss): string {
   let line = ''
   lineLogger(component, 'warn', (text) => {
     line = text
-  }).warn('log lines were lost: nobody read the output of this container', {
+  }).warn('log lines were lost because the output of this container was not read', {
     lost: lines,
     ...(audit > 0 ? { lostAudit: audit } : {}),
   })

@@ -44,7 +44,7 @@ export const SPEC = {
   nodeGuardImage: text(undefined, "image of the node guard, which is also the gate's"),
   trustedRegistries: list(
     [],
-    'registries, with or without a path, from which an image swapper may take these two images',
+    'registries, with or without a path, from which an image swapper may pull these two images',
     trustedRegistry,
   ),
   imagePullPolicy: oneOf(['IfNotPresent', 'Always', 'Never'], 'IfNotPresent', 'of the containers added'),

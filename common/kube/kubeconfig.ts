@@ -84,7 +84,7 @@ export async function kubeconfigAccess(
   if (foreign !== undefined)
     throw accessError(
       name,
-      `its user has ${foreign}, which is not supported; use a user with rights of its own`,
+      `its user has ${foreign}, which is not supported; use a user with its own credentials`,
     )
   const access = accessBy(loaded(config, name, pluginTimeoutMs, clock))
   await access.read()

@@ -9,25 +9,25 @@ import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 type Facts = { readonly roleKey: string; readonly namespace: string; readonly detail: string }
 
 const remedy = (facts: Facts) =>
-  `remove ${facts.roleKey} from the pod, or set ${KEYS.inject}: "false" to leave it alone`
+  `remove ${facts.roleKey} from the pod, or set ${KEYS.inject}: "false" to opt out`
 
 export const REASONS = {
-  injected: () => 'the sidecar was added, and its gate where it starts in two stages',
+  injected: () => 'the sidecar was added, and its gate if the pod starts in two stages',
   'already-injected': () =>
-    'the sidecar, and its gate where it starts in two stages, are there as they should be',
+    'the pod already has its sidecar, and its gate if it starts in two stages',
   'not-annotated': ({ roleKey }: Facts) => `the pod has no annotation ${roleKey}`,
   'namespace-not-enabled': ({ roleKey, namespace }: Facts) =>
     `the pod asks for an IAM role (${roleKey}), but namespace ${namespace} is not opted in, so it gets no credentials: ` +
     `kubectl label namespace ${namespace} ${KEYS.injection}=enabled`,
   'opted-out': () => `annotation ${KEYS.inject} is "false"`,
-  'mirror-pod': () => 'the kubelet made this pod from a file; nothing can be added to it',
+  'mirror-pod': () => 'the kubelet created this static pod from a file, so nothing can be added to it',
   'not-a-pod-creation': () =>
     'only the creation of pods is changed; check the rules of the webhook configuration',
   'not-validated': () =>
-    'nothing is known of this kind of object; check the rules of the webhook configuration',
-  unchanged: () => "the pod's identity is as it was",
-  template: () => 'a template of pods: nothing is refused here, but warned about',
-  'warned-only': () => 'an object that is not judged here, but may be warned about',
+    'this kind of object is not known; check the rules of the webhook configuration',
+  unchanged: () => "the pod's identity has not changed",
+  template: () => 'pod templates are never refused; they only get warnings',
+  'warned-only': () => 'this kind of object is never refused; it only gets warnings',
   'not-injected': ({ detail }: Facts) =>
     `the pod asks for an IAM role, but ${detail}: the injector did not run, or another webhook undid its work; ` +
     'check the order of the mutating webhook configurations',
@@ -35,8 +35,8 @@ export const REASONS = {
     `the pod asks for an IAM role (${roleKey}) and has no ${SIDECAR_CONTAINER}, so it gets no credentials: it was created before ` +
     `namespace ${namespace} was opted in, or without the injector's webhook; delete it, so that it is created again`,
   'never-injected': ({ roleKey, namespace }: Facts) =>
-    `the pod asks for an IAM role (${roleKey}) and gets no credentials: the injector leaves namespace ${namespace} alone, whatever its ` +
-    'labels say; ask the operator of pod2iam to change that, or move the pod to another namespace',
+    `the pod asks for an IAM role (${roleKey}) and gets no credentials: the injector ignores namespace ${namespace}, regardless of its ` +
+    'labels; ask the operator of pod2iam to change that, or move the pod to another namespace',
   'gate-waiting': ({ detail }: Facts) =>
     `${GATE_CONTAINER} has been waiting for more than 30 seconds, and the pod's own containers start only after it; ${detail}`,
   'start-waiting': ({ detail }: Facts) =>
@@ -44,7 +44,7 @@ export const REASONS = {
   'identity-changed': ({ detail }: Facts) =>
     `${detail} of a pod cannot be changed, because it keeps the credentials it was created for: delete the pod and create it again`,
   'host-network': (facts: Facts) =>
-    `a pod on the host network cannot have an IAM role of its own, because its traffic is the node's: remove hostNetwork, or ${remedy(facts)}`,
+    `a pod on the host network cannot have its own IAM role, because its traffic is the node's: remove hostNetwork, or ${remedy(facts)}`,
   windows: (facts: Facts) => `Windows pods cannot run the Linux sidecar: ${remedy(facts)}`,
   fargate: (facts: Facts) =>
     `Fargate runs neither the node guard nor the pod's gate: use an EKS pod execution role or IRSA there, and ${remedy(facts)}`,
@@ -59,12 +59,12 @@ export const REASONS = {
   'invalid-role': ({ detail }: Facts) => detail,
   'role-not-allowed': ({ detail }: Facts) => detail,
   'pod-too-large': ({ detail }: Facts) =>
-    `the pod ${detail}: no pod needs as many, and the injector does not judge larger ones; make it smaller, or split it into several`,
+    `the pod ${detail}: no pod needs that many, and the injector does not process larger ones; make it smaller, or split it into several`,
   'pod-resources-too-small': (facts: Facts) => `${facts.detail}, or ${remedy(facts)}`,
   'malformed-pod': ({ detail }: Facts) => `the pod in the admission review ${detail}`,
   'namespace-lookup-failed': ({ namespace, detail }: Facts) =>
-    `namespace ${namespace} could not be read from the API server, so it is not known what it may use (${detail}): try again, ` +
-    'and check that the injector reaches the API server and may get namespaces',
+    `namespace ${namespace} could not be read from the API server, so the roles that it may use are not known (${detail}): try again, ` +
+    'and check that the injector can reach the API server and may get namespaces',
   'internal-error': () => 'the injector failed on this review; its log has the reason under the same uid',
 } as const satisfies Record<string, (facts: Facts) => string>
 

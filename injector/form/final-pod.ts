@@ -87,7 +87,7 @@ function containersProblem(
   const initContainers = spec.initContainers ?? []
   // The gate waits for a sidecar that the kubelet would start only after it.
   return gate !== undefined && initContainers.indexOf(gate) < initContainers.indexOf(sidecar)
-    ? `init container ${GATE_CONTAINER} stands before ${SIDECAR_CONTAINER}`
+    ? `init container ${GATE_CONTAINER} comes before ${SIDECAR_CONTAINER}`
     : undefined
 }
 

@@ -34,7 +34,7 @@ export function brokenLimitRanges(
     const resources = ofAll.length === 0 ? suggestion(container, added, annotatedWith) : undefined
     const other =
       ofAll.length > 0
-        ? ', or let the containers have less'
+        ? ', or give the containers less'
         : resources === undefined
           ? ''
           : `, or annotate the pods with ${KEYS.sidecarResources}: ${resources}`

@@ -77,7 +77,7 @@ export function brokerMetrics() {
 function showRestrictions(registry: Registry, { namespaceRestrictions, permittedRoles }: RoleRestrictions) {
   const gauge = new Gauge({
     name: 'pod2iam_broker_role_restrictions',
-    help: 'Whether something holds pods to some roles, by what: namespace, permitted-roles.',
+    help: 'Whether the roles of pods are restricted, and by what: namespace, permitted-roles.',
     labelNames: ['by'],
     registers: [registry],
   })

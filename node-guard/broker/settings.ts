@@ -29,7 +29,7 @@ export const BROKER_SETTINGS = {
   nodeName: checked(text(undefined, 'name of the node this broker serves'), (name) =>
     /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) ? name : wrong('must be the name of a node'),
   ),
-  kubeconfig: optional('kubeconfig file; in-cluster access where absent'),
+  kubeconfig: optional('kubeconfig file; in-cluster access if not set'),
   listen: list(BROKER_ADDRESSES, 'node-local addresses to listen on', (entry) => {
     const address = entry.replace(/^\[(.*)\]$/, '$1')
     return isIP(address) ? address : wrong(`has ${JSON.stringify(entry)}, which is not an IP address`)
@@ -37,14 +37,14 @@ export const BROKER_SETTINGS = {
   port: port(BROKER_PORT, 'port on these addresses'),
   healthPort: port(BROKER_HEALTH_PORT, 'port of /livez, /readyz and /metrics'),
   audience: text(TOKEN_AUDIENCE, 'audience of the pods’ projected tokens'),
-  issuer: optional('issuer of the pods’ projected tokens; discovered where absent'),
+  issuer: optional('issuer of the pods’ projected tokens; discovered if not set'),
   imdsEndpoint: checked(optional('URL of the node’s metadata service'), (url) =>
     url === undefined || /^http:\/\/[^/]+\/?$/.test(url)
       ? url
       : wrong('must be a URL such as http://169.254.169.254'),
   ),
   region: optional('AWS Region; else AWS_REGION, else the node’s'),
-  baseRoleArn: checked(optional('ARN prefix of bare role names; discovered where absent'), (arn) => {
+  baseRoleArn: checked(optional('ARN prefix of bare role names; discovered if not set'), (arn) => {
     if (arn === undefined) return undefined
     const parsed = parseBaseRoleArn(arn)
     return parsed.ok ? parsed.base : wrong(`is not usable: ${parsed.detail}`)

@@ -37,7 +37,7 @@ export function readiness({
   if (!snapshotAsked) return not('metadata-pending', 'The instance metadata has not been asked for yet.')
   return warm
     ? READY
-    : not('warming-up', 'The sidecar is trying its own answers out; that takes milliseconds.')
+    : not('warming-up', 'The sidecar is testing its own answers, which takes milliseconds.')
 }
 
 const READY: Readiness = { ready: true, code: 'ready' }

@@ -55,7 +55,7 @@ describe('the page', () => {
       pods,
       /shop-orders orders-7d9f ✔ has credentials in 43 min shop\.orders-7d9f .* orders-8c2a ✔ has credentials ! in 3 min/,
     )
-    assert.match(pods, /no role: only Region and placement ✔ not needed never/)
+    assert.match(pods, /no role: only Region and placement metadata ✔ not needed never/)
     assert.match(pods, /by default front-1 ! waiting not asked/)
   })
 

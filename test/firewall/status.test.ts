@@ -434,7 +434,7 @@ test('one that does not answer is asked again soon, and reported once', async ()
   // Off EC2 that is how it stays, and the operator is told that it is no fault there.
   assert.match(
     surroundings.state().warnings[0]?.detail ?? '',
-    /a node that has no metadata service, as off EC2, has nothing for this guard to refuse$/,
+    /a node without a metadata service, such as one outside EC2, has nothing for this guard to refuse$/,
   )
   assert.equal(logs().length, 1)
 })

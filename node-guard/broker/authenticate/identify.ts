@@ -37,12 +37,12 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
   if (pod.hostNetwork)
     throw new Problem(
       'pod-not-injected',
-      `pod ${name} uses the host’s network: it shares the node’s addresses and gets no credentials of its own`,
+      `pod ${name} uses the host’s network: it shares the node’s addresses and gets no credentials`,
     )
   if (isLeftAlone(pod))
     throw new Problem(
       'pod-not-injected',
-      `annotation ${KEYS.inject} of pod ${name} says that the injector leaves it alone, so its sidecar is not the injector's: remove the ` +
+      `annotation ${KEYS.inject} of pod ${name} opts it out of injection, so its sidecar is not from the injector: remove the ` +
         'annotation from the pod’s template, so that it is created again with a sidecar',
     )
   if (pod.identity === undefined)

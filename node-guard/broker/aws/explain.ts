@@ -47,7 +47,7 @@ function deniedDetail(request: SessionRequest, callerArn: string | undefined, me
   const caller = callerArn ?? 'the node role'
   return (
     `STS does not let ${caller} assume ${request.roleArn} (or there is no such role); its trust policy needs the statement ` +
-    `${JSON.stringify(trustStatement(request, caller))} and, where the role is in another account, the policies of ${caller} ` +
+    `${JSON.stringify(trustStatement(request, caller))} and, if the role is in another account, the policies of ${caller} ` +
     `must allow the same actions on it; STS said: ${message}`
   )
 }

@@ -86,7 +86,7 @@ export class Entries {
 
   #make(key: string, request: SessionRequest): Entry {
     if (this.size >= MAX_ENTRIES)
-      throw new Problem('busy', `this node’s broker already holds ${MAX_ENTRIES} sessions; retry`, {
+      throw new Problem('busy', `this node’s broker already has ${MAX_ENTRIES} sessions; retry`, {
         retryAfter: 30,
       })
     const flags = { wanted: false, remembered: false, dropped: false }

@@ -92,7 +92,7 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
       if (found !== undefined) {
         repairs[cause]++
         log.warn('rules repaired', {
-          detail: `${backend?.what} ${found} by somebody else's doing and was loaded again; where it happens often, nft monitor shows whose`,
+          detail: `${backend?.what} ${found} because of another program and was loaded again; if it happens often, nft monitor shows which program`,
           rules: backend?.what,
           found,
           cause,

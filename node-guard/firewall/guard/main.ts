@@ -32,7 +32,7 @@ export function runGuard(argv: readonly string[]): void {
   log.info('firewall starts', { version: VERSION, mode, backend })
   if (hostInterface !== undefined)
     log.warn('setting not needed', {
-      detail: `--host-interface ${hostInterface} has no effect: what pods send is known by being forwarded, whatever the interface; remove the setting`,
+      detail: `--host-interface ${hostInterface} has no effect: packets of pods are recognised because they are forwarded, regardless of the interface; remove the setting`,
     })
   const parts = createParts(settings, now, log)
   const { changes, owned, report } = parts

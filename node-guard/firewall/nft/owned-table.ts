@@ -42,7 +42,7 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
   const counts = createCounts()
   let holder: Holder | undefined
   let wanted: { readonly key: string; readonly text: string } | undefined
-  let detail: string | undefined = 'the owned table has not been made yet'
+  let detail: string | undefined = 'the owned table has not been created yet'
 
   const conclude = (why: string | undefined) => {
     if (why !== undefined && why !== detail) log.error('owned table not held', { detail: why })
@@ -55,7 +55,7 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
       if (holder !== started) return
       const held = detail === undefined
       holder = wanted = undefined
-      conclude(`the process that holds table ${OWNED_TABLE} ended (${why}); it is started again`)
+      conclude(`the process that owns table ${OWNED_TABLE} ended (${why}); it is started again`)
       if (held) lost()
     })
     return started
@@ -76,7 +76,7 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
     const why = await holder.load(tableCommands(ownedRuleset(rules)).commands)
     if (why !== undefined) {
       letGo()
-      return `table ${OWNED_TABLE} cannot be made (${why}): it needs NET_ADMIN, nft and a kernel from 5.12 on; the plain table stands without it`
+      return `table ${OWNED_TABLE} cannot be created (${why}): it needs NET_ADMIN, nft and kernel 5.12 or newer; the plain table does not depend on it`
     }
     const seen = await listTable(exec)
     if (!seen.ok) return seen.detail

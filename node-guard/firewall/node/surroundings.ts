@@ -170,7 +170,7 @@ function leftoverSearch({ metadata, now, readNatRules, bootRules }: Surroundings
       boot = await bootRules()
       searchedAt = now()
       const found = leftovers.map(({ remove }) => remove).join('; ')
-      const remedy = `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`
+      const remedy = `they redirect what pods send to the metadata service; once that tool no longer runs on this node, remove them: ${found}`
       logNew('leftovers', 'rules of kube2iam or kiam found', found === '' ? undefined : remedy)
       logNew('boot', 'the rules that this node loads at boot differ from the guard’s', boot)
       logNew('unread', 'leftovers not checked', unread.length > 0 ? unread.join('; ') : undefined)
@@ -198,7 +198,7 @@ function imdsQuestion(options: SurroundingsOptions, logNew: LogNew) {
 
 /** With `--dataplane=netfilter`. */
 const onYourWord = ({ why }: Bypass) =>
-  `${why}; the block counts as verified only because of --dataplane=netfilter. Pods whose packets do bypass netfilter are refused by the network policy alone, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
+  `${why}; the block counts as verified only because of --dataplane=netfilter. Pods whose packets do bypass netfilter are refused only by the network policy, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
 
 const REMEDY =
   'aws ec2 modify-instance-metadata-options --instance-id ID --http-tokens required --http-put-response-hop-limit 1'
@@ -213,7 +213,7 @@ async function askAny(options: SurroundingsOptions, addresses: readonly string[]
     } catch (error) {
       failures.push(`${address}: ${messageOf(error)}`)
     }
-  const detail = `the metadata service could not be asked for its options (${failures.join('; ')}): make sure that IMDSv2 is required, with hop limit 1; a node that has no metadata service, as off EC2, has nothing for this guard to refuse`
+  const detail = `the metadata service could not be asked for its options (${failures.join('; ')}): make sure that IMDSv2 is required, with hop limit 1; a node without a metadata service, such as one outside EC2, has nothing for this guard to refuse`
   return [{ code: 'imds-not-checked', detail }]
 }
 
@@ -223,7 +223,7 @@ export function imdsWarnings({ version1, hopLimit }: ImdsOptions): Warning[] {
   if (version1)
     warnings.push({
       code: 'imds-v1',
-      detail: `the metadata service answers without a session token (IMDSv1), so that anyone who bypasses the block, or makes a hostNetwork pod fetch an address, gets the node role: ${REMEDY}`,
+      detail: `the metadata service answers without a session token (IMDSv1), so anyone who bypasses the block, or makes a hostNetwork pod fetch an address, gets the node role: ${REMEDY}`,
     })
   if (hopLimit === undefined)
     warnings.push({

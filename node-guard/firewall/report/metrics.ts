@@ -50,7 +50,7 @@ function metricsOf(report: GuardReport, now: number): Metric[] {
     gauge('broker_link_up', '1 when the link of the broker is up.', link?.up ?? false),
     ...(owned === undefined
       ? []
-      : [gauge('owned_table_held', '1 when the table that nobody else can flush is held.', owned.held)]),
+      : [gauge('owned_table_held', '1 if the guard owns the table that no other program can flush.', owned.held)]),
     ...(surroundings === undefined ? [] : surroundingsMetrics(surroundings)),
     ...(sightings === undefined ? [] : auditMetrics(sightings)),
   ]
@@ -61,12 +61,12 @@ function surroundingsMetrics({ leftovers, warnings }: NonNullable<GuardReport['s
   return [
     gauge(
       'leftover_rules',
-      'Rules of other tools that take what is sent to the metadata service; see firewall status.',
+      'Rules of other tools that redirect traffic to the metadata service; see firewall status.',
       leftovers.length,
     ),
     gauge(
       'warning',
-      '1 where firewall status gives this warning about the node.',
+      '1 if firewall status gives this warning about the node.',
       WARNING_CODES.map((code) => [`{code="${code}"}`, has(code)]),
     ),
   ]

@@ -82,7 +82,7 @@ export function readinessOf(report: GuardReport, now: number): Readiness {
     return not('verification-stale', `the rules were last verified at ${iso(checkedAt)}`)
   if (owned?.detail !== undefined) return not('owned-table-missing', owned.detail)
   if (mode !== 'remove' && !link?.up)
-    return not('broker-link-down', link?.detail ?? 'the link of the broker has not been made yet')
+    return not('broker-link-down', link?.detail ?? 'the link of the broker has not been created yet')
   if (stateFault !== undefined) return not('state-not-written', stateFault)
   return { ready: true, code: { enforce: 'ready', audit: 'auditing', remove: 'removed' }[mode] }
 }
