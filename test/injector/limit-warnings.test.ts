@@ -144,7 +144,7 @@ describe('a LimitRange', () => {
     const [text = ''] = ranged(range)
     assert.match(
       text,
-      /at most 256m of cpu.*, and allows a pod at most 40Mi.*: change it, or let the containers have less$/,
+      /at most 256m of cpu.*, and allows a pod at most 40Mi.*: change it, or give the containers less$/,
     )
   })
 

@@ -507,13 +507,13 @@ describe('the admission policies', () => {
         ])
           assert.match(
             await refusal(change(body)),
-            /may take the startup taint .* and change nothing else/,
+            /may only remove the startup taint .* and must not change anything else/,
             JSON.stringify(body),
           )
-        assert.match(await refusal(injector.delete('nodes', 'node-1')), /change nothing else/)
+        assert.match(await refusal(injector.delete('nodes', 'node-1')), /must not change anything else/)
         const status = { status: { conditions: [] } }
         const patched = injector.patch('nodes', 'node-1', undefined, status, { subresource: 'status' })
-        assert.match(await refusal(patched), /change nothing else/)
+        assert.match(await refusal(patched), /must not change anything else/)
       })
       it('it may take that taint away', async () => {
         // A real control plane adds some of its own, at any time: what was read has to be what is changed.
