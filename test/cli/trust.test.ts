@@ -158,7 +158,7 @@ describe('trust', () => {
     assert.match(stdout, /^ROLE +USED BY\n/)
     assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
     const nobody = await run(trust)
-    assert.match(nobody.stdout, /name the role of the nodes with\s+--node-role/)
+    assert.match(nobody.stdout.replace(/\s+/g, ' '), /name the role of the nodes with --node-role/)
     assert.match(nobody.stdout.replace(/\s+/g, ' '), /Some roles are bare names/)
   })
 
