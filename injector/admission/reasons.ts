@@ -13,8 +13,7 @@ const remedy = (facts: Facts) =>
 
 export const REASONS = {
   injected: () => 'the sidecar was added, and its gate if the pod starts in two stages',
-  'already-injected': () =>
-    'the pod already has its sidecar, and its gate if it starts in two stages',
+  'already-injected': () => 'the pod already has its sidecar, and its gate if it starts in two stages',
   'not-annotated': ({ roleKey }: Facts) => `the pod has no annotation ${roleKey}`,
   'namespace-not-enabled': ({ roleKey, namespace }: Facts) =>
     `the pod asks for an IAM role (${roleKey}), but namespace ${namespace} is not opted in, so it gets no credentials: ` +
@@ -23,8 +22,7 @@ export const REASONS = {
   'mirror-pod': () => 'the kubelet created this static pod from a file, so nothing can be added to it',
   'not-a-pod-creation': () =>
     'only the creation of pods is changed; check the rules of the webhook configuration',
-  'not-validated': () =>
-    'this kind of object is not known; check the rules of the webhook configuration',
+  'not-validated': () => 'this kind of object is not known; check the rules of the webhook configuration',
   unchanged: () => "the pod's identity has not changed",
   template: () => 'pod templates are never refused; they only get warnings',
   'warned-only': () => 'this kind of object is never refused; it only gets warnings',

@@ -35,9 +35,7 @@ export function readiness({
   if (view.kind === 'refused' || view.kind === 'unavailable') return not(view.code, view.detail)
   // Region and placement are asked for first; one try is waited for, not its success.
   if (!snapshotAsked) return not('metadata-pending', 'The instance metadata has not been asked for yet.')
-  return warm
-    ? READY
-    : not('warming-up', 'The sidecar is testing its own answers, which takes milliseconds.')
+  return warm ? READY : not('warming-up', 'The sidecar is testing its own answers, which takes milliseconds.')
 }
 
 const READY: Readiness = { ready: true, code: 'ready' }

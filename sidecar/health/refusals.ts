@@ -13,7 +13,8 @@ export const REFUSALS = {
   'token-lifetime':
     'X-aws-ec2-metadata-token-ttl-seconds must be there once, and a whole number from 1 to 21600.',
   'token-path': 'EC2 gives session tokens at /latest/api/token only, without a slash at its end.',
-  forwarded: 'EC2 gives no session token to a proxy (X-Forwarded-For): let the client send requests without one.',
+  forwarded:
+    'EC2 gives no session token to a proxy (X-Forwarded-For): let the client send requests without one.',
   method: 'Only GET and HEAD read metadata, and only PUT gets a session token.',
   'target-malformed': 'The path must begin with a slash.',
   'target-undecodable': 'The path has a percent-encoding that is none, or one of a control character.',

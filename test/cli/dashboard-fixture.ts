@@ -90,8 +90,7 @@ export const SNAPSHOT: Snapshot = {
     }),
     refusal('web', 'api-6f', {
       ...{ kind: 'ReplicaSet', code: 'pods-refused', at: later(-11) },
-      detail:
-        'a pod on the host network cannot have its own IAM role, because its traffic is the node’s',
+      detail: 'a pod on the host network cannot have its own IAM role, because its traffic is the node’s',
       remedy: "correct what the message names in the workload's template or its namespace",
       command: 'pod2iam -n web explain replicaset/api-6f',
     }),

@@ -10,7 +10,11 @@ export const GUARD_SETTINGS = {
     'enforce',
     'enforce: refuse; audit: only count; remove: remove our rules and stay ready',
   ),
-  backend: oneOf(['auto', 'nft', 'iptables'], 'auto', 'backend for the rules; auto uses the first that works, nft first'),
+  backend: oneOf(
+    ['auto', 'nft', 'iptables'],
+    'auto',
+    'backend for the rules; auto uses the first that works, nft first',
+  ),
   ownedTable: flag(
     false,
     'a second table that no other program can flush; while the guard owns it, no other program can restore a complete nft ruleset',

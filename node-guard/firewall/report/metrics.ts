@@ -50,7 +50,13 @@ function metricsOf(report: GuardReport, now: number): Metric[] {
     gauge('broker_link_up', '1 when the link of the broker is up.', link?.up ?? false),
     ...(owned === undefined
       ? []
-      : [gauge('owned_table_held', '1 if the guard owns the table that no other program can flush.', owned.held)]),
+      : [
+          gauge(
+            'owned_table_held',
+            '1 if the guard owns the table that no other program can flush.',
+            owned.held,
+          ),
+        ]),
     ...(surroundings === undefined ? [] : surroundingsMetrics(surroundings)),
     ...(sightings === undefined ? [] : auditMetrics(sightings)),
   ]
