@@ -8,33 +8,13 @@ import type { PeerKind } from './peers/peer.ts'
 import type { PodWatch } from './pod-watch/pod-watch.ts'
 import type { StartupTaint } from './startup-taint/remove.ts'
 
-export type InjectorMetrics = {
-  /** Counts an answered review; all labels are bounded. */
-  readonly observe: (
-    webhook: 'mutate' | 'validate' | 'warn',
-    outcome: string,
-    reason: Reason,
-    seconds: number,
-  ) => void
-  /** End of the serving certificate's life, milliseconds since 1970. */
-  readonly certificateNotAfter: (milliseconds: number) => void
-  /** Whether the live `caBundle`s are as the built-in authority wants them; called at every scrape. */
-  readonly bundleInSync: (ask: () => boolean | undefined) => void
-  /** Counts an Event, written or not. */
-  readonly event: (outcome: EventOutcome) => void
-  /** What the watch over pods has found; called at every scrape. */
-  readonly podWatch: (watch: PodWatch) => void
-  readonly startupTaint: (taint: StartupTaint) => void
-  /** The injector's other replicas by kind; called at every scrape. */
-  readonly peers: (count: () => Readonly<Record<PeerKind, number>>) => void
-  readonly text: () => Promise<string>
-}
+export type InjectorMetrics = ReturnType<typeof injectorMetrics>
 
 /** Buckets end at the webhook's five seconds. */
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 
 /** Prometheus metrics of one injector, in their own registry. */
-export function injectorMetrics(): InjectorMetrics {
+export function injectorMetrics() {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry, prefix: 'pod2iam_' })
   const reviews = new Counter({
@@ -70,12 +50,15 @@ export function injectorMetrics(): InjectorMetrics {
     registers: [registry],
   })
   return {
-    observe(webhook, outcome, reason, seconds) {
+    /** Counts an answered review; all labels are bounded. */
+    observe(webhook: 'mutate' | 'validate' | 'warn', outcome: string, reason: Reason, seconds: number) {
       reviews.inc({ webhook, outcome, reason })
       duration.observe({ webhook, outcome }, seconds)
     },
-    certificateNotAfter: (milliseconds) => notAfter.set(milliseconds / 1000),
-    bundleInSync(ask) {
+    /** End of the serving certificate's life, milliseconds since 1970. */
+    certificateNotAfter: (milliseconds: number) => notAfter.set(milliseconds / 1000),
+    /** Whether the live `caBundle`s are as the built-in authority wants them; called at every scrape. */
+    bundleInSync(ask: () => boolean | undefined) {
       new Gauge({
         name: 'pod2iam_injector_ca_bundle_in_sync',
         help: '1 when every caBundle is as the built-in authority wants it.',
@@ -85,10 +68,13 @@ export function injectorMetrics(): InjectorMetrics {
         },
       })
     },
-    event: (outcome) => events.inc({ outcome }),
-    podWatch: (watch) => podWatchGauges(registry, watch),
-    startupTaint: (taint) => startupTaintGauges(registry, taint),
-    peers(count) {
+    /** Counts an Event, written or not. */
+    event: (outcome: EventOutcome) => events.inc({ outcome }),
+    /** What the watch over pods has found; called at every scrape. */
+    podWatch: (watch: PodWatch) => podWatchGauges(registry, watch),
+    startupTaint: (taint: StartupTaint) => startupTaintGauges(registry, taint),
+    /** The injector's other replicas by kind; called at every scrape. */
+    peers(count: () => Readonly<Record<PeerKind, number>>) {
       new Gauge({
         name: 'pod2iam_injector_peers',
         help: 'Other replicas of the injector, by kind (same, other-settings, strict: accepts only what it would write, unreadable).',

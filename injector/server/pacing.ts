@@ -10,16 +10,13 @@ export type Pace = {
   readonly end: () => void
 }
 
-export type Pacing = {
-  /** Starts pacing one body that has turned out to be large. */
-  readonly begin: () => Pace
-}
+export type Pacing = ReturnType<typeof pacing>
 
 /** Bodies that may continue at the same time; four read a quarter of a megabyte. */
 const AT_ONCE = 4
 
 /** @param later calls back after the event loop has handled its sockets */
-export function pacing(later: (work: () => void) => void = setImmediate): Pacing {
+export function pacing(later: (work: () => void) => void = setImmediate) {
   const waiting: (() => void)[] = []
   let large = 0
   let isScheduled = false
@@ -33,7 +30,8 @@ export function pacing(later: (work: () => void) => void = setImmediate): Pacing
     })
   }
   return {
-    begin() {
+    /** Starts pacing one body that has turned out to be large. */
+    begin(): Pace {
       large++
       let isOver = false
       return {
