@@ -195,15 +195,9 @@ async function credentialsBy(config: KubeConfig, user: User): Promise<KubeCreden
   const { ca, cert, key, auth } = options
   const basic = auth && !token ? { authorization: `Basic ${Buffer.from(auth).toString('base64')}` } : {}
   const headers = { ...others, ...basic }
-  const credentials = {
-    ...(ca ? { ca: String(ca) } : {}),
-    ...(cert ? { cert: String(cert) } : {}),
-    ...(key ? { key: String(key) } : {}),
-    ...(token ? { token } : {}),
-    ...(Object.keys(headers).length > 0 ? { headers } : {}),
-  }
   if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gives no credential')
-  return credentials
+  const [caText, certText, keyText] = [ca, cert, key].map((pem) => (pem ? String(pem) : undefined))
+  return { ca: caText, cert: certText, key: keyText, token, headers }
 }
 
 /** What is wrong, without anything that a plugin or a provider has printed to stdout: it may be a token. */
