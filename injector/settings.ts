@@ -128,10 +128,10 @@ export type CertificateOrigin =
       readonly webhookConfiguration: string
     }
 
-type OriginResult = { readonly ok: true; readonly origin: CertificateOrigin } | Failed
-
 /** The one origin whose settings are complete, or one sentence about what is missing or contradicts it. */
-export function certificateOrigin(settings: InjectorSettings): OriginResult {
+export function certificateOrigin(
+  settings: InjectorSettings,
+): { readonly ok: true; readonly origin: CertificateOrigin } | Failed {
   const { tlsCertFile: cert, tlsKeyFile: key, caSecret, serviceName, webhookConfiguration } = settings
   const files = cert !== undefined || key !== undefined
   const authority = [caSecret, serviceName, webhookConfiguration].some((value) => value !== undefined)
@@ -141,15 +141,11 @@ export function certificateOrigin(settings: InjectorSettings): OriginResult {
     )
   if (cert !== undefined && key !== undefined) return { ok: true, origin: { kind: 'files', cert, key } }
   if (files) return failed('set both --tls-cert-file and --tls-key-file.')
-  if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined) {
-    const origin = {
-      kind: 'authority',
-      secret: caSecret,
-      service: serviceName,
-      webhookConfiguration,
-    } as const
-    return { ok: true, origin }
-  }
+  if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined)
+    return {
+      ok: true,
+      origin: { kind: 'authority', secret: caSecret, service: serviceName, webhookConfiguration },
+    }
   return failed(
     'set --tls-cert-file and --tls-key-file, or, for the built-in certificate authority, ' +
       '--ca-secret, --service-name and --webhook-configuration.',
