@@ -10,13 +10,7 @@ import type { InjectionSettings } from '../injection-settings.ts'
 import { PEER_KINDS, type Peer, type PeerKind, readPeer } from './peer.ts'
 import { kindOf, settingsAmong, strictPeer } from './settings-among.ts'
 
-export type Peers = {
-  /** The settings for a review that arrives now. */
-  readonly settings: () => InjectionSettings
-  /** Whether the other replicas are known, or this one has waited long enough; before that it must not serve. */
-  readonly isSettled: () => boolean
-  readonly counts: () => Readonly<Record<PeerKind, number>>
-}
+export type Peers = ReturnType<typeof watchPeers>
 
 /** Where the injector's pods are, and the name of this process's pod. */
 type OwnPods = { readonly namespace: string; readonly selector: string; readonly name: string }
@@ -32,7 +26,7 @@ const MAX_PEERS = 200
 const NOT_ENDED = 'status.phase!=Succeeded,status.phase!=Failed'
 
 /** Starts the watch; it ends with `deps.signal`. */
-export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: Deps<'get' | 'stream'>): Peers {
+export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: Deps<'get' | 'stream'>) {
   const { clock, log } = deps
   const known = knownPeers(own, pods.name, deps)
   const contact = apiContact(clock, (problem) =>
@@ -53,7 +47,9 @@ export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: Deps<'ge
     if (!known.isSettled()) contact.failed('no list of them has come')
   })
   return {
+    /** The settings for a review that arrives now. */
     settings: () => (contact.isLost() ? own : known.settings()),
+    /** Whether the other replicas are known, or this one has waited long enough; before that it must not serve. */
     isSettled: () => hasWaited || known.isSettled(),
     counts: known.counts,
   }

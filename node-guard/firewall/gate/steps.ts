@@ -1,14 +1,14 @@
 import { type Proof, whyUnproven } from '../../../common/block/proof.ts'
+import type { Readiness } from '../../../common/health.ts'
 import type { Logger } from '../../../common/log.ts'
 import { type Failed, failed } from '../../../common/result.ts'
-import type { SidecarReadiness } from './readiness.ts'
 import type { GateSettings } from './settings.ts'
 
 /** What the gate's steps are given; every function resolves, with a sentence if it failed. */
 export type GateOptions = {
   readonly prove: () => Promise<Proof>
   readonly loadRedirect: () => Promise<string | undefined>
-  readonly askReadiness: () => Promise<SidecarReadiness>
+  readonly askReadiness: () => Promise<Readiness>
   /** Milliseconds, monotonic. */
   readonly now: () => number
   readonly sleep: (milliseconds: number) => Promise<void>

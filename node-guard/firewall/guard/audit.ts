@@ -17,18 +17,7 @@ export type Sighting = {
   readonly lastSeen: string
 }
 
-export type Sightings = {
-  /** The table was created again: the kernel's counters start at zero. */
-  readonly restart: () => void
-  /** Takes a reading of the table of `auditRuleset`. */
-  readonly take: (content: TableContent) => void
-  /** What this process has seen, the most recent first. */
-  readonly list: () => readonly Sighting[]
-  /** Packets since this process started; never decreasing. */
-  readonly packets: () => Readonly<Record<Via, number>>
-  /** The kernel's list of sources is full: further ones are counted, but not listed. */
-  readonly full: () => boolean
-}
+export type Sightings = ReturnType<typeof createSightings>
 
 /** How many `firewall status` shows at most: more than the pods of a node. */
 const MAX_LISTED = 512
@@ -41,7 +30,7 @@ type Seen = { readonly totals: Totals; readonly shown: Record<Via, number>; read
  *
  * @param now milliseconds
  */
-export function createSightings(now: () => number): Sightings {
+export function createSightings(now: () => number) {
   const byAddress = new Map<string, Seen>()
   const all = newSeen()
   let last = new Map<string, number>()
@@ -75,8 +64,11 @@ export function createSightings(now: () => number): Sightings {
   }
 
   return {
+    /** The table was created again: the kernel's counters start at zero. */
     restart: () => last.clear(),
+    /** Takes a reading of the table of `auditRuleset`. */
     take,
+    /** What this process has seen, the most recent first. */
     list: () =>
       [...byAddress]
         .flatMap(([address, { shown, at }]) =>
@@ -86,7 +78,9 @@ export function createSightings(now: () => number): Sightings {
         .sort((a, b) => b.at - a.at)
         .slice(0, MAX_LISTED)
         .map(({ at, ...sighting }) => ({ ...sighting, lastSeen: new Date(at).toISOString() })),
+    /** Packets since this process started; never decreasing. */
     packets: () => ({ ...all.shown }),
+    /** The kernel's list of sources is full: further ones are counted, but not listed. */
     full: () => full,
   }
 }

@@ -4,8 +4,7 @@ import type { GuardRuleset } from '../rules/guard.ts'
 import type { Packets } from './counts.ts'
 
 /** The ways of making rules; `iptables-legacy` works where the kernel has no nf_tables. */
-const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
-export type BackendName = (typeof BACKENDS)[number]
+export type BackendName = 'nft' | 'iptables-nft' | 'iptables-legacy'
 
 /** The result of reading the rules back: with neither `failed` nor `differs` they are as they were loaded. */
 export type Compared = {

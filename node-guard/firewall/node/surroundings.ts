@@ -38,21 +38,7 @@ export type SurroundingsState = {
   readonly warnings: readonly Warning[]
 }
 
-export type Surroundings = {
-  /**
-   * Looks at the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
-   * Never throws. Not to be called while it runs.
-   */
-  readonly look: () => Promise<void>
-  /**
-   * Searches for rules that other tools left behind, if it is time; returns whether it did. May take seconds, so that
-   * nothing should wait for it. Never throws. Not to be called while it runs.
-   */
-  readonly search: () => Promise<boolean>
-  /** Asks the metadata service for its options, if it is time; never throws. Not to be called while it runs. */
-  readonly ask: () => Promise<void>
-  readonly state: () => SurroundingsState
-}
+export type Surroundings = ReturnType<typeof createSurroundings>
 
 export type SurroundingsOptions = {
   readonly metadata: readonly string[]
@@ -85,7 +71,7 @@ const ASK_AGAIN_MS = 30_000
 const MASQUERADING: NatQuestion = { texts: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
 
 /** Looks for what can make the block ineffective, and for rules that other tools left behind. */
-export function createSurroundings(options: SurroundingsOptions): Surroundings {
+export function createSurroundings(options: SurroundingsOptions) {
   const logNew = newsLogger(options.log)
   const dataplane = dataplaneLook(options, logNew)
   const others = leftoverSearch(options, logNew)
@@ -93,8 +79,17 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
   const warning = (code: WarningCode, detail: string | undefined): Warning[] =>
     detail === undefined ? [] : [{ code, detail }]
   return {
+    /**
+     * Looks at the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
+     * Never throws. Not to be called while it runs.
+     */
     look: dataplane.look,
+    /**
+     * Searches for rules that other tools left behind, if it is time; returns whether it did. May take seconds, so that
+     * nothing should wait for it. Never throws. Not to be called while it runs.
+     */
     search: others.search,
+    /** Asks the metadata service for its options, if it is time; never throws. Not to be called while it runs. */
     ask: imds.ask,
     state: () => {
       const { looked, doubt, unread } = dataplane.state()
