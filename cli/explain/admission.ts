@@ -25,7 +25,7 @@ export type AdmissionInput = {
 }
 
 /** In the order in which the decision is made, so that what is before the reason holds. */
-const STEPS = [
+export const STEPS = [
   { id: 'asks', title: 'asks for a role', reasons: ['opted-out', 'mirror-pod', 'not-annotated'] },
   { id: 'namespace', title: 'namespace opted in', reasons: ['namespace-not-enabled', 'never-injected'] },
   {
