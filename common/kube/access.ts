@@ -4,10 +4,10 @@ import type { Agent } from 'node:http'
 
 /** TLS material in PEM and what the requests carry, as they are now. */
 export type KubeCredentials = {
-  readonly ca?: string | undefined
-  readonly token?: string | undefined
-  readonly cert?: string | undefined
-  readonly key?: string | undefined
+  readonly ca?: string
+  readonly token?: string
+  readonly cert?: string
+  readonly key?: string
   /** Sent with each request beside the token: another kind of authorization, or who is impersonated. */
   readonly headers?: Readonly<Record<string, string>>
 }

@@ -188,8 +188,13 @@ async function credentialsBy(config: KubeConfig, user: User): Promise<KubeCreden
   const basic = auth && !token ? { authorization: `Basic ${Buffer.from(auth).toString('base64')}` } : {}
   const headers = { ...others, ...basic }
   if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gives no credential')
-  const [caText, certText, keyText] = [ca, cert, key].map((pem) => (pem ? String(pem) : undefined))
-  return { ca: caText, cert: certText, key: keyText, token, headers }
+  return {
+    ...(ca ? { ca: String(ca) } : {}),
+    ...(cert ? { cert: String(cert) } : {}),
+    ...(key ? { key: String(key) } : {}),
+    ...(token ? { token } : {}),
+    ...(Object.keys(headers).length > 0 ? { headers } : {}),
+  }
 }
 
 /** What is wrong, without anything that a plugin or a provider has printed to stdout: it may be a token. */

@@ -47,7 +47,6 @@ export function watchedPods(roleKey: string, onGone: (uid: string) => void = () 
     sink,
     all: () => byUid.values(),
     get: (uid: string) => byUid.get(uid),
-    /** Number of pods for which there is no room. */
     leftOut: () => leftOut.size() + leftOut.leftOut(),
   }
 }

@@ -1,7 +1,6 @@
 /** The proof, in a pod of one stage, that the real metadata endpoint is refused: what the gate does in a pod of two. */
 
-import type { Proof } from '../../common/block/proof.ts'
-import { whyUnproven } from '../../common/block/proof.ts'
+import { type Proof, whyUnproven } from '../../common/block/proof.ts'
 import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
 import { repeat } from '../repeat.ts'

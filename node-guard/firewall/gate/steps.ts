@@ -15,10 +15,8 @@ export type GateOptions = {
   readonly log: Logger
 }
 
-type GateOutcome =
-  | { readonly ok: true }
-  /** One sentence for a person who reads `kubectl describe pod`. */
-  | Failed
+/** A failure is one sentence for a person who reads `kubectl describe pod`. */
+type GateOutcome = { readonly ok: true } | Failed
 
 const LOG_EVERY_MS = 10_000
 /** The sidecar is usually ready before it is asked; with short pauses the pod loses no time otherwise. */

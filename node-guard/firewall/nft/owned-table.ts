@@ -9,16 +9,8 @@ import { tableCommands } from './commands.ts'
 import type { Holder } from './owned-holder.ts'
 import { deleteTable, nftFailure } from './table.ts'
 
-export type OwnedState = {
-  /** The table is in the kernel as we loaded it, and no other process can change it. */
-  readonly held: boolean
-  /** One sentence where it is not. */
-  readonly detail: string | undefined
-  /** Packets by counter since this process started. */
-  readonly packets: Packets
-}
-
 export type OwnedTable = ReturnType<typeof createOwnedTable>
+export type OwnedState = ReturnType<OwnedTable['state']>
 
 type OwnedTableOptions = {
   readonly exec: Exec
@@ -91,6 +83,10 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions) {
       }
       conclude(await load(rules))
     },
+    /**
+     * `held`: the table is in the kernel as we loaded it, and no other process can change it. `detail`: one sentence where it is not.
+     * `packets`: by counter since this process started.
+     */
     state: () => ({ held: detail === undefined, detail, packets: counts.total() }),
     /** Ends the process that holds the table, and with it the table. */
     stop: letGo,

@@ -26,19 +26,9 @@ export const WARNING_CODES = [
 ] as const
 type WarningCode = (typeof WARNING_CODES)[number]
 
-/** What was last found on the node. */
-export type SurroundingsState = {
-  /** The dataplane has been looked at; before that it is unknown whether the rules have any effect. */
-  readonly looked: boolean
-  /** When leftovers were last looked for, milliseconds. */
-  readonly lookedAt?: number
-  /** Why correct rules may refuse nothing; one sentence. */
-  readonly bypass: string | undefined
-  readonly leftovers: readonly Leftover[]
-  readonly warnings: readonly Warning[]
-}
-
 export type Surroundings = ReturnType<typeof createSurroundings>
+/** What was last found on the node. */
+export type SurroundingsState = ReturnType<Surroundings['state']>
 
 export type SurroundingsOptions = {
   readonly metadata: readonly string[]
@@ -95,8 +85,11 @@ export function createSurroundings(options: SurroundingsOptions) {
       const { looked, doubt, unread } = dataplane.state()
       const { searchedAt, leftovers, boot, unread: unsearched } = others.state()
       return {
+        /** The dataplane has been looked at; before that it is unknown whether the rules have any effect. */
         looked,
+        /** When leftovers were last looked for, milliseconds. */
         ...(searchedAt === undefined ? {} : { lookedAt: searchedAt }),
+        /** Why correct rules may refuse nothing; one sentence. */
         bypass: options.dataplane === 'netfilter' ? undefined : doubt,
         leftovers,
         warnings: [
