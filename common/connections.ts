@@ -2,14 +2,7 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-export type Connections = {
-  /** Watches a server; several may share one bound. */
-  readonly watch: (server: Server) => void
-  /** The answer still under way on a connection, if any. */
-  readonly underWay: (socket: Socket) => ServerResponse | undefined
-  /** Open connections. */
-  readonly count: () => number
-}
+export type Connections = ReturnType<typeof boundedConnections>
 
 /** An open connection, and the request under way on it, if any. */
 export type Connection = {
@@ -52,7 +45,7 @@ export function boundedConnections({
   peerOf = ({ remoteAddress = '' }) => remoteAddress,
   keyOf = (socket) => socket,
   onEnded,
-}: ConnectionBounds): Connections {
+}: ConnectionBounds) {
   const open = new Map<unknown, Connection>()
   const byPeer = new Map<string, number>()
   const held = (peer: string) => byPeer.get(peer) ?? 0
@@ -90,7 +83,8 @@ export function boundedConnections({
     open.set(connection.key, connection)
   }
   return {
-    watch: (server) => {
+    /** Watches a server; several may share one bound. */
+    watch: (server: Server) => {
       server.on('connection', admit)
       server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
         const connection = open.get(keyOf(request.socket))
@@ -101,7 +95,9 @@ export function boundedConnections({
         })
       })
     },
-    underWay: (socket) => open.get(keyOf(socket))?.exchange?.response,
+    /** The answer still under way on a connection, if any. */
+    underWay: (socket: Socket) => open.get(keyOf(socket))?.exchange?.response,
+    /** Open connections. */
     count: () => open.size,
   }
 }

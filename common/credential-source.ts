@@ -1,7 +1,7 @@
 /** Where a pod's credentials come from: what the operator allows, what a namespace chooses, and how both reach the broker. */
 import { KEYS } from './keys.ts'
 import { quote } from './role.ts'
-import { type Setting, SettingError } from './settings.ts'
+import { invalid, type Setting } from './settings.ts'
 
 /**
  * `node-role`: the broker assumes the pod's role with the node's role. `web-identity`: with a second projected token of the pod, so that
@@ -26,9 +26,9 @@ export const credentialSources: Setting<readonly CredentialSource[]> = {
     const sources = entries.map(
       (entry) =>
         CREDENTIAL_SOURCES.find((source) => source === entry) ??
-        wrong(`has ${JSON.stringify(entry)}, which is neither node-role nor web-identity`),
+        invalid(`has ${JSON.stringify(entry)}, which is neither node-role nor web-identity`),
     )
-    if (new Set(sources).size < sources.length) wrong('names one of them twice')
+    if (new Set(sources).size < sources.length) invalid('names one of them twice')
     return sources
   },
 }
@@ -38,7 +38,7 @@ export const webIdentityAudience: Setting<string> = {
   parse: (value) =>
     /^[\x21-\x7e]{1,256}$/.test(value) && !/[\\"$,]/.test(value)
       ? value
-      : wrong('must be an audience such as sts.amazonaws.com'),
+      : invalid('must be an audience such as sts.amazonaws.com'),
   fallback: () => WEB_IDENTITY_AUDIENCE,
   shown: WEB_IDENTITY_AUDIENCE,
   help: 'audience of the second token, with which roles are assumed by web identity',
@@ -75,8 +75,4 @@ export function sourceOfEnv(
 ): CredentialSource | undefined {
   const entry = env?.find(({ name }) => name === CREDENTIAL_SOURCE_ENV)
   return entry === undefined ? 'node-role' : CREDENTIAL_SOURCES.find((source) => source === entry.value)
-}
-
-function wrong(message: string): never {
-  throw new SettingError(message)
 }

@@ -7,12 +7,7 @@ import { LINE_KINDS, type LineKind } from './log.ts'
 /** Lines that were lost. */
 export type Loss = { readonly lines: number; readonly audit: number }
 
-export type LineWriter = {
-  /** Writes a line with its newline now, or later, or never. Never throws and never waits. */
-  readonly write: (line: string, kind: LineKind) => void
-  /** Writes as many waiting lines as fit; true when none is left. */
-  readonly drain: () => boolean
-}
+export type LineWriter = ReturnType<typeof lineWriter>
 
 type Waiting = { readonly line: string; readonly kind: LineKind; missing: Loss }
 
@@ -47,7 +42,7 @@ export function lineWriter(deps: {
   readonly capacity: number
   readonly onLost: (kind: LineKind) => void
   readonly tryLater: () => void
-}): LineWriter {
+}) {
   const { writeSome, lossLine, capacity, onLost, tryLater } = deps
   const queue = new LineQueue(capacity, onLost)
   /** What is left of a line that was taken in part: it goes before anything else, or two lines would be one. */
@@ -83,11 +78,13 @@ export function lineWriter(deps: {
     return false
   }
   return {
-    write: (line, kind) => {
+    /** Writes a line with its newline now, or later, or never. Never throws and never waits. */
+    write: (line: string, kind: LineKind) => {
       const taken = drain() && put(line)
       if (!taken) queue.keep(line, kind)
       if (!taken || rest.length > 0) tryLater()
     },
+    /** Writes what waits as far as there is room; true when nothing waits any more. */
     drain,
   }
 }

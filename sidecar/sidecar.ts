@@ -27,12 +27,7 @@ import type { SidecarSettings } from './settings.ts'
 import { startOf } from './start/start.ts'
 import { warmUpOf } from './warm-up.ts'
 
-export type Sidecar = {
-  readonly metadataPort: number
-  readonly healthPort: number
-  /** Answers the requests that have arrived, closes, and logs a refusal that still stands once more as its last line. */
-  readonly stop: () => Promise<void>
-}
+export type Sidecar = Awaited<ReturnType<typeof startSidecar>>
 
 type SidecarDeps = {
   readonly log: Logger
@@ -48,8 +43,11 @@ type SidecarDeps = {
   readonly giveUp?: (sentence: string) => void
 }
 
-/** Starts everything and returns once the ports are bound; rejects when one cannot be. */
-export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps): Promise<Sidecar> {
+/**
+ * Starts everything and returns once the ports are bound; rejects when one cannot be. Its `stop` answers the requests that have
+ * arrived, closes, and logs a refusal that still stands once more as its last line.
+ */
+export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps) {
   const parts = partsOf(settings, deps)
   const { store, metrics, snapshot, selfTest, start, clock, log } = parts
   const ready = () => readinessOf(settings, parts)

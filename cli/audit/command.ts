@@ -77,18 +77,19 @@ async function namespacesOf({ askAll, core }: Cluster): Promise<Map<string, V1Na
 }
 
 function seenText(seen: readonly Seen[], now: number, page: Page): string {
-  if (seen.length === 0) return page.paint('good', 'No pod has used the metadata service.\n')
-  const rows = seen.map(({ workload, addresses, via, packets, lastSeen }) => [
+  if (seen.length === 0) return page.paint('good', 'No pod has reached for the metadata service.\n')
+  const rows = seen.map(({ workload, addresses, via, packets, firstSeen, lastSeen }) => [
     workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`,
     via,
     String(packets),
+    firstSeen === null ? '-' : ago(firstSeen, now),
     ago(lastSeen, now),
   ])
   const todos = seen.map(
     ({ workload, addresses, todo }) =>
       `\n${page.paint('bold', workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`)}\n${indented(todo.detail, 2, page)}\n`,
   )
-  return table(['WORKLOAD', 'VIA', 'PACKETS', 'LAST SEEN'], rows, page) + todos.join('')
+  return table(['WORKLOAD', 'VIA', 'PACKETS', 'FIRST SEEN', 'LAST SEEN'], rows, page) + todos.join('')
 }
 
 function nodesText(auditing: number, others: number, page: Page): string {

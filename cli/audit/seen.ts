@@ -19,6 +19,8 @@ export type Seen = {
   /** `dnat`: through kube2iam or kiam; `direct`: past them, so with the node's own role. */
   readonly via: Sighting['via']
   readonly packets: number
+  /** ISO 8601, since the start of its node's guard; null where that is of a release that does not tell. */
+  readonly firstSeen: string | null
   /** ISO 8601. */
   readonly lastSeen: string
   /** What has to be done so that it is not refused. */
@@ -55,7 +57,8 @@ export async function seenBy(
       workload: pod === undefined ? null : await ownerOf(pod),
       addresses: [one.address],
       nodes: [one.node],
-      ...{ via: one.via, packets: one.packets, lastSeen: one.lastSeen },
+      ...{ via: one.via, packets: one.packets },
+      ...{ firstSeen: one.firstSeen ?? null, lastSeen: one.lastSeen },
       todo: pod === undefined ? GONE : todoFor(pod, namespaces.get(pod.metadata?.namespace ?? ''), roleKey),
     }
   })
@@ -101,6 +104,7 @@ function together(group: readonly Seen[]): Seen {
     addresses: all('addresses'),
     nodes: all('nodes'),
     packets: group.reduce((sum, { packets }) => sum + packets, 0),
+    firstSeen: group.flatMap(({ firstSeen }) => firstSeen ?? []).sort()[0] ?? null,
     lastSeen:
       group
         .map(({ lastSeen }) => lastSeen)

@@ -24,8 +24,8 @@ export type AdmissionInput = {
   readonly subject: Subject
 }
 
-/** In the order in which the decision is made, so that every step before the reason is passed. */
-const STEPS = [
+/** In the order in which the decision is made, so that what is before the reason holds. */
+export const STEPS = [
   { id: 'asks', title: 'asks for a role', reasons: ['opted-out', 'mirror-pod', 'not-annotated'] },
   { id: 'namespace', title: 'namespace opted in', reasons: ['namespace-not-enabled', 'never-injected'] },
   {

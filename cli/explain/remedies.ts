@@ -43,27 +43,29 @@ const REMEDIES: Readonly<Record<string, Remedy>> = {
   'role-not-set': ({ roleKey, namespace }) =>
     `name a role: annotation ${roleKey} of the pod's template, or ${KEYS.defaultRole} of namespace ${namespace}`,
   'sts-denied': trust,
-  'sts-invalid': () => 'change what STS objects to: the session duration, the external id or the role',
-  'sts-throttled': passes,
-  'sts-unavailable': () => "check the network between the nodes and STS; the broker's log has the details",
-  'node-credentials-unavailable': () => "check the node's instance profile and its metadata service",
+  'sts-invalid': () => 'change what STS names: the session duration, the external id or the role',
+  'sts-unavailable': () => "look at the network between the nodes and STS; the broker's log has what it saw",
+  'node-credentials-unavailable': () => "look at the node's instance profile and at IMDS of the node",
   'node-unguarded': guardOfNode,
   'broker-unreachable': () =>
     'pod2iam status shows the broker of each node; a NetworkPolicy of the pod must let it reach 169.254.170.24:9171',
   'broker-answer-invalid': guardOfNode,
-  'protocol-not-spoken': passes,
+  'protocol-not-spoken': () =>
+    'look for a mesh or a program in the pod that takes 169.254.170.24:9171; after an upgrade delete the pod',
   'peer-address-mismatch': () =>
-    "something between the pod and its node rewrites source addresses: check the CNI plugin's masquerading",
+    'something between the pod and its node rewrites source addresses: look at masquerading of the CNI',
+  'token-missing': () => 'look for a mesh or a program in the pod that takes 169.254.170.24:9171',
+  'token-invalid': recreate,
   'token-not-for-this-node': recreate,
   'token-unreadable': () => 'kubectl describe pod shows what is wrong with volume pod2iam-token',
   'block-pending': () =>
     'pod2iam status shows whether the node blocks the metadata service; pod2iam check shows whether kube2iam or kiam still runs',
   'self-test-pending': () =>
-    'look for a mesh or a program in the pod that intercepts 169.254.169.254, or set pod2iam.dev/redirect: env',
-  'credentials-expired': () => "the sidecar's log has the broker's answers",
-  'pod-address-unknown': passes,
-  'pod-unknown': passes,
-  busy: passes,
+    'look for a mesh or a program in the pod that takes 169.254.169.254, or set pod2iam.dev/redirect: env',
+  'credentials-expired': () => "the sidecar's log has what the broker answered",
+  'pod-address-unknown': () => 'look at the kubelet of its node and at the clocks of node and API server',
+  'pod-unknown': recreate,
+  busy: () => "this passes by itself; where it stays for a minute, the broker's log has what it waits for",
 }
 
 /** @param code of a review by the injector, a refusal by the broker or the readiness of a sidecar */

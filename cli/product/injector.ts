@@ -3,16 +3,12 @@
 import { parseSettings } from '../../common/settings.ts'
 import { type Decision, decide } from '../../injector/admission/decide.ts'
 import { type Reason, sentence } from '../../injector/admission/reasons.ts'
-import {
-  INJECTION_SPEC,
-  type InjectionSettings,
-  injectionSettings,
-} from '../../injector/injection-settings.ts'
+import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
 import { isObject, type JsonObject } from '../../injector/json.ts'
 import { type Peer, readPeer } from '../../injector/peers/peer.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { podOfTemplate } from '../../injector/pod/template.ts'
-import { SPEC } from '../../injector/settings.ts'
+import { INJECTION_SPEC, SPEC } from '../../injector/settings.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
 

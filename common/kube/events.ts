@@ -16,9 +16,6 @@ type PodWarning = { readonly reason: string; readonly action: string; readonly n
 
 export type EventOutcome = 'sent' | 'there-already' | 'limited' | 'failed'
 
-/** Writes a warning. Never throws and never waits. */
-type WriteEvent = (pod: EventPod, warning: PodWarning) => void
-
 type EventPolicy = {
   /** `reportingController`, which stays the same, and `reportingInstance`. */
   readonly controller: string
@@ -40,12 +37,15 @@ const BURST = 25
 /** events.k8s.io: the note's limit. */
 const MAX_NOTE = 1024
 
-/** @param onOutcome called after every attempt */
+/**
+ * @param onOutcome called after every attempt
+ * @returns writes a warning; never throws and never waits
+ */
 export function eventWriter(
   { kube, clock, log }: Omit<Deps<'send'>, 'signal'>,
   policy: EventPolicy,
   onOutcome: (outcome: EventOutcome) => void,
-): WriteEvent {
+) {
   const { repeatMs, isCounted, admits = () => true } = policy
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const known = new BoundedMap<string, Known>(policy.maxKnown)
@@ -74,7 +74,7 @@ export function eventWriter(
     return 'sent'
   }
 
-  return (pod, warning) => {
+  return (pod: EventPod, warning: PodWarning) => {
     const event = eventOf(pod, { ...warning, note: warning.note.slice(0, MAX_NOTE) }, policy, clock.now())
     const { name } = event.metadata
     const entry = known.get(name) ?? { count: 0, sentAt: Number.NEGATIVE_INFINITY }

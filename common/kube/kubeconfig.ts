@@ -20,12 +20,6 @@ import {
 import { type PluginRuns, pluginRuns } from './credential-plugin.ts'
 import { kubeconfigDocument } from './kubeconfig-document.ts'
 
-export type KubeconfigOptions = {
-  /** For one run of a credential plugin, milliseconds. */
-  readonly pluginTimeoutMs?: number
-  readonly clock?: SteadyClock
-}
-
 type Loaded = {
   readonly config: KubeConfig
   /** How messages about it begin. */
@@ -50,11 +44,12 @@ const PROVIDER_REMEDIES: Readonly<Record<string, string>> = {
 /**
  * Access by the current context of a kubeconfig file, in YAML or JSON.
  *
+ * @param options `pluginTimeoutMs`: for one run of a credential plugin
  * @throws {KubeAccessError} with the remedy, also where no credential can be had
  */
 export async function kubeconfigAccess(
   path: string,
-  { pluginTimeoutMs = PLUGIN_TIMEOUT_MS, clock = systemClock }: KubeconfigOptions = {},
+  options: { readonly pluginTimeoutMs?: number; readonly clock?: SteadyClock } = {},
 ): Promise<KubeAccess> {
   const name = `kubeconfig ${path}`
   const [{ text, unsupported }, { KubeConfig }] = await Promise.all([
@@ -86,7 +81,7 @@ export async function kubeconfigAccess(
       name,
       `its user has ${foreign}, which is not supported; use a user with its own credentials`,
     )
-  const access = accessBy(loaded(config, name, pluginTimeoutMs, clock))
+  const access = accessBy(config, name, options.pluginTimeoutMs, options.clock)
   await access.read()
   return access
 }
@@ -103,7 +98,7 @@ export async function podAccess(root = ''): Promise<KubeAccess> {
   const { KubeConfig } = await configModule()
   const config = new KubeConfig()
   config.loadFromCluster(root)
-  return accessBy(loaded(config, 'the service account of this pod'))
+  return accessBy(config, 'the service account of this pod')
 }
 
 /** 2.0.1 hands the issuer of OIDC tokens to openid-client as it finds it, which takes only a `URL`. */
@@ -113,19 +108,16 @@ function makeIssuerUrl({ authProvider }: User): void {
     authProvider.config['idp-issuer-url'] = new URL(issuer)
 }
 
-function loaded(
-  config: KubeConfig,
-  name: string,
-  timeoutMs = PLUGIN_TIMEOUT_MS,
-  clock: SteadyClock = systemClock,
-): Loaded {
-  return { clock, config, name, plugin: pluginRuns(timeoutMs), timeoutMs: timeoutMs + GRACE_MS }
-}
-
 const configModule = () => import('@kubernetes/client-node/dist/config.js')
 
-function accessBy(way: Loaded): KubeAccess {
-  const { config, name } = way
+function accessBy(
+  config: KubeConfig,
+  name: string,
+  pluginTimeoutMs = PLUGIN_TIMEOUT_MS,
+  clock: SteadyClock = systemClock,
+): KubeAccess {
+  const plugin = pluginRuns(pluginTimeoutMs)
+  const loaded = { config, name, plugin, timeoutMs: pluginTimeoutMs + GRACE_MS, clock }
   const [cluster, user] = [config.getCurrentCluster(), config.getCurrentUser()]
   if (cluster === null || user === null) throw accessError(name, 'it has no cluster and user')
   const { server, tlsServerName, skipTLSVerify, proxyUrl } = cluster
@@ -136,7 +128,7 @@ function accessBy(way: Loaded): KubeAccess {
     ...(skipTLSVerify ? { isInsecure: true } : {}),
     ...(expires(user) ? { rereadMs: EXPIRING_REREAD_MS } : {}),
     // One reading at a time: a plugin is not started for every request.
-    read: singleFlight(reader(way, user)),
+    read: singleFlight(reader(loaded, user)),
     ...(isPlain ? {} : { agent: (credentials) => agentFor(config, credentials) }),
   }
 }
@@ -195,15 +187,14 @@ async function credentialsBy(config: KubeConfig, user: User): Promise<KubeCreden
   const { ca, cert, key, auth } = options
   const basic = auth && !token ? { authorization: `Basic ${Buffer.from(auth).toString('base64')}` } : {}
   const headers = { ...others, ...basic }
-  const credentials = {
+  if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gives no credential')
+  return {
     ...(ca ? { ca: String(ca) } : {}),
     ...(cert ? { cert: String(cert) } : {}),
     ...(key ? { key: String(key) } : {}),
     ...(token ? { token } : {}),
     ...(Object.keys(headers).length > 0 ? { headers } : {}),
   }
-  if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gives no credential')
-  return credentials
 }
 
 /** The error, without anything that a plugin or a provider has printed to stdout, because that may be a token. */

@@ -29,16 +29,7 @@ export type Sink<T> = {
   readonly lacks?: () => boolean
 }
 
-export type Reflection = {
-  /** Whether a first list has arrived. */
-  readonly synced: () => boolean
-  /** Whether a list is under way. */
-  readonly listing: () => boolean
-  /** When the API server last sent something, milliseconds; 0 before that. */
-  readonly contactAt: () => number
-  /** How often an object was left out because it was too large. */
-  readonly leftOut: () => number
-}
+export type Reflection = ReturnType<typeof reflect>
 
 type WatchEvent = { readonly type?: string; readonly object?: unknown }
 type WatchObject = {
@@ -72,13 +63,17 @@ type Reflected<T> = {
  *   index finds those of a node; pages would be read from etcd, through all objects of that kind. The answer is never older than
  *   what was known before.
  */
-export function reflect<T>(what: Reflected<T>, deps: Deps<'get' | 'stream'>): Reflection {
+export function reflect<T>(what: Reflected<T>, deps: Deps<'get' | 'stream'>) {
   const reflector = new Reflector(what, deps)
   void reflector.run()
   return {
+    /** Whether a first list has arrived. */
     synced: () => reflector.synced,
+    /** Whether a list is under way. */
     listing: () => reflector.listing,
+    /** When the API server last sent something, milliseconds; 0 before that. */
     contactAt: () => reflector.contactAt,
+    /** How often an object was left out because it was too large. */
     leftOut: () => reflector.leftOut,
   }
 }

@@ -4,11 +4,10 @@ import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { JsonObject } from '../json.ts'
 import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import { fitted } from '../pod/level.ts'
 import type { PodOptions } from '../pod/options.ts'
-import type { Container, Pod } from '../pod/pod.ts'
+import type { Pod } from '../pod/pod.ts'
 import { inProportion } from '../pod/proportion.ts'
 import {
   AUTO,
@@ -23,17 +22,7 @@ import { gateContainer } from './gate.ts'
 import { ourVolumes, sidecarContainer } from './sidecar.ts'
 import { type Start, startOf } from './stages.ts'
 
-export type Addition = {
-  readonly sidecar: Container
-  /** Undefined if the pod starts in one stage. */
-  readonly gate: Container | undefined
-  readonly resources: OwnResources
-  readonly volumes: readonly (JsonObject & { readonly name: string })[]
-  readonly labels: Readonly<Record<string, string>>
-  readonly annotations: Readonly<Record<string, string>>
-  /** For every container of the user's that runs after the gate; redirect mode `env` only. */
-  readonly appEnv: { readonly name: string; readonly value: string } | undefined
-}
+export type Addition = ReturnType<typeof renderAddition>
 
 /** Resources of the sidecar and the gate, where there is one, in this pod. */
 export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): OwnResources {
@@ -56,7 +45,7 @@ export function renderAddition(
   shownRole: string,
   options: PodOptions,
   settings: InjectionSettings,
-): Addition {
+) {
   const start = startOf(pod, options.redirect, settings)
   const resources = ownResources(pod, options.resources, start)
   const containers = (own: OwnResources) => ({
@@ -84,11 +73,13 @@ export function renderAddition(
   }
   return {
     sidecar,
+    /** Undefined where the pod starts in one stage. */
     gate,
     resources,
     volumes,
     labels: { [KEYS.injected]: 'true' },
     annotations: { [KEYS.status]: JSON.stringify(status) },
+    /** For every container of the user's that runs after the gate; redirect mode `env` only. */
     appEnv: options.redirect === 'env' ? { name: ENDPOINT_ENV, value: SIDECAR_ENDPOINT } : undefined,
   }
 }

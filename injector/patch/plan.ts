@@ -15,14 +15,8 @@ import { isMeshContainer } from './mesh.ts'
 import { arrangement, type Placed } from './placement.ts'
 import { containerOps, repaired } from './repair.ts'
 
-type Plan = {
-  readonly ops: readonly PatchOp[]
-  /** For people: what other tools had added to our containers and is removed. */
-  readonly warnings: readonly string[]
-}
-
 /** @param pod without foreign content under our names (`foreignContent`) */
-export function plan(pod: Pod, addition: Addition, settings: InjectionSettings): Plan {
+export function plan(pod: Pod, addition: Addition, settings: InjectionSettings) {
   const initContainers = pod.spec.initContainers ?? []
   const right = arrangement(initContainers, addition).map((placed) => corrected(placed, addition, settings))
   return {
@@ -33,6 +27,7 @@ export function plan(pod: Pod, addition: Addition, settings: InjectionSettings):
       ...podLevelOps(pod),
       ...endpointOps(pod, right, addition),
     ],
+    /** For people: what other tools had added to our containers and is removed. */
     warnings: right.flatMap(({ container: { name }, removed }) =>
       removed.length === 0
         ? []

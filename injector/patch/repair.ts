@@ -19,16 +19,12 @@ import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
 import { add, type PatchOp, pointer, remove, replace } from './json-patch.ts'
 
-/** The container as it should be, and which additions of other tools were removed. */
-type Repaired = { readonly container: Container; readonly removed: readonly string[] }
-
-/** @param actual a container without foreign content (`foreignPart`) */
-export function repaired(
-  kind: Kind,
-  actual: Container,
-  wanted: Container,
-  settings: InjectionSettings,
-): Repaired {
+/**
+ * The container as it should be, and which additions of other tools were removed.
+ *
+ * @param actual a container without foreign content (`foreignPart`)
+ */
+export function repaired(kind: Kind, actual: Container, wanted: Container, settings: InjectionSettings) {
   const env = environment(actual.env ?? [], wanted.env ?? [])
   const mounts = mountsOf(kind, actual.volumeMounts ?? [], wanted.volumeMounts ?? [])
   const context = contextOf(actual.securityContext, wanted.securityContext)

@@ -3,28 +3,8 @@
  * the address that uses the most bytes loses its oldest unfinished body.
  */
 
-/** One body's share of the budget. */
-export type Share = {
-  /** False, with nothing taken, if there is no space, or if the body was dropped in favour of another one. */
-  readonly take: (bytes: number) => boolean
-  /**
-   * Takes the bytes as soon as there is space: a body that is being judged will soon be released. False if this body was dropped, if
-   * no body is being judged whose release would help, or if it takes too long.
-   */
-  readonly wait: (bytes: number) => Promise<boolean>
-  /** Marks the body as complete: it is judged within seconds and no longer dropped. False if it already was dropped. */
-  readonly complete: () => boolean
-  /** Returns all bytes to the budget; further calls do nothing. */
-  readonly release: () => void
-}
-
-export type BodyBudget = {
-  /**
-   * @param address of the peer
-   * @param abort called once, when the body is dropped
-   */
-  readonly open: (address: string, abort: () => void) => Share
-}
+export type BodyBudget = ReturnType<typeof bodyBudget>
+export type Share = ReturnType<BodyBudget['open']>
 
 type Body = {
   readonly address: string
@@ -53,7 +33,7 @@ const SHARE_BESIDE_JUDGED = 3 / 4
  * @param maxBytes of all bodies together
  * @param maxWaitMs how long a part of a body waits for space
  */
-export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudget {
+export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS) {
   // By age, since a Set keeps the order of insertion.
   const bodies = new Set<Body>()
   let left = maxBytes
@@ -96,12 +76,23 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudge
     }
   }
   return {
-    open(address, abort) {
+    /**
+     * One body's share of the budget.
+     *
+     * @param address of the peer
+     * @param abort called once, when the body is dropped
+     */
+    open(address: string, abort: () => void) {
       const body: Body = { address, abort, bytes: 0, waiting: undefined, state: 'arriving' }
       bodies.add(body)
       return {
-        take: (bytes) => take(body, bytes),
-        wait(bytes) {
+        /** False, with nothing taken, where there is no room, or where the body was dropped in favour of another one. */
+        take: (bytes: number) => take(body, bytes),
+        /**
+         * Takes the bytes as soon as there is room: a body that is being judged makes room soon. False where this body was dropped,
+         * where none is being judged that would make room, or where it takes too long.
+         */
+        wait(bytes: number) {
           const { promise, resolve } = Promise.withResolvers<boolean>()
           if (body.state !== 'arriving' || !isAnyJudged(bodies)) resolve(false)
           else {
@@ -111,11 +102,13 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudge
           }
           return promise
         },
+        /** Marks the body as complete: it is judged within seconds and no longer dropped. False where it already was dropped. */
         complete() {
           if (body.state !== 'arriving') return false
           body.state = 'whole'
           return true
         },
+        /** Returns all bytes to the budget; further calls do nothing. */
         release() {
           if (body.state === 'released') return
           release(body)

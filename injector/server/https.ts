@@ -18,18 +18,7 @@ import { pacing } from './pacing.ts'
 import { boundRequestTime } from './request-time.ts'
 import { readBody, reserve } from './review-body.ts'
 
-export type WebhookServer = {
-  /** The listening port. */
-  readonly port: number
-  /** New handshakes get the new certificate; open connections keep theirs. */
-  readonly setCertificate: (certificate: ServingCertificate) => void
-  /**
-   * Continues to listen and to answer until every connection has ended (drain.ts).
-   *
-   * @param acceptMs time for the endpoint to leave the Service everywhere; 0 by default: it has left
-   */
-  readonly drain: (acceptMs?: number) => Promise<void>
-}
+export type WebhookServer = Awaited<ReturnType<typeof webhookServer>>
 
 /** An object may have 3 MiB; the review of an update contains it twice. */
 const MAX_BODY = 8 * 1024 * 1024
@@ -134,7 +123,7 @@ export async function webhookServer(
   certificate: ServingCertificate,
   { log, clock = MONOTONIC, ...listen }: ListenOptions,
   limits: ServerLimits = LIMITS,
-): Promise<WebhookServer> {
+) {
   const ending = new AbortController()
   let draining = false
   const app = webhookApp(webhooks, () => draining, limits, log)
@@ -158,8 +147,15 @@ export async function webhookServer(
   })
   void boundRequestTime(connections, limits.requestMs, clock, ending.signal)
   return {
+    /** The port that is listened on. */
     port,
-    setCertificate: (next) => server.setSecureContext(tls(next)),
+    /** New handshakes get the new certificate; open connections go on with theirs. */
+    setCertificate: (next: ServingCertificate) => server.setSecureContext(tls(next)),
+    /**
+     * Goes on answering, with the last answer of each connection, and listens until every connection has ended (drain.ts).
+     *
+     * @param acceptMs time for the endpoint to leave the Service everywhere; 0 by default: it has left
+     */
     async drain(acceptMs = 0) {
       draining = true
       await drained(connections, acceptMs, clock)

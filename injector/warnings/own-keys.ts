@@ -4,28 +4,15 @@ import { KEYS } from '../../common/keys.ts'
 export type Place = 'pod' | 'namespace'
 export type Form = 'annotation' | 'label'
 
-export type OwnKey = {
-  readonly key: string
-  readonly form: Form
-  readonly places: readonly Place[]
-  /** Written by the injector, so people do not mean to write it. */
-  readonly isWritten: boolean
-}
+export type OwnKey = ReturnType<typeof own>
 
 const POD = ['role', 'externalId', 'sessionName', 'imdsTokens', 'startupGate', 'inject'] as const
 const NAMESPACE = ['allowedRoles', 'permitted', 'defaultRole', 'allowedExternalIds'] as const
 
-const own = (
-  key: string,
-  places: readonly Place[],
-  form: Form = 'annotation',
-  isWritten = false,
-): OwnKey => ({
-  key,
-  form,
-  places,
-  isWritten,
-})
+/** @param isWritten whether the injector writes it, so that people do not mean to write it */
+function own(key: string, places: readonly Place[], form: Form = 'annotation', isWritten = false) {
+  return { key, form, places, isWritten }
+}
 
 /** @param roleKey the configured key of the role annotation */
 export function ownKeys(roleKey: string): readonly OwnKey[] {

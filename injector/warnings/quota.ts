@@ -15,15 +15,12 @@ const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
   'limits.memory': ['limits', 'memory'],
 }
 
-type FullQuota = {
-  /** A clause, with the remedy. */
-  readonly clause: string
-  /** The pod would exceed it even in an empty namespace. */
-  readonly isNever: boolean
-}
-
-/** Only quotas that the pod would not exceed without our containers, because people already know about the others. */
-export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }: AddedPod): FullQuota[] {
+/**
+ * Only quotas with room for the pod without our containers: the others are known to people.
+ *
+ * @returns clauses, with the remedy; `isNever`: not even an empty namespace would have room
+ */
+export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }: AddedPod) {
   return quotas.flatMap((quota) => {
     if (!counts(quota, withOurs)) return []
     const { hard, used } = usage(quota)

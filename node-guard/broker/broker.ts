@@ -21,8 +21,7 @@ import { type Namespaces, namespaceStore } from './kubernetes/namespaces.ts'
 import { hasEnded, podRecord } from './kubernetes/pod.ts'
 import { type Pods, podStore } from './kubernetes/pods.ts'
 import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
-import type { BrokerMetrics, Observed } from './metrics.ts'
-import type { BrokerHandlers } from './server/app.ts'
+import type { BrokerMetrics } from './metrics.ts'
 import { brokerHandlers } from './server/handlers.ts'
 import { type Grant, grantOf, sessionKey } from './sessions/entries.ts'
 import { stsQueue } from './sessions/queue.ts'
@@ -51,13 +50,7 @@ type DecisionMetrics = {
 
 type NotReady = { readonly code: string; readonly detail: string }
 
-export type Broker = {
-  readonly handlers: BrokerHandlers
-  /** A code and a message while it cannot answer yet, or undefined. */
-  readonly whyNotReady: () => NotReady | undefined
-  readonly observed: Omit<Observed, 'listeners'>
-  readonly stop: () => void
-}
+export type Broker = ReturnType<typeof createBroker>
 
 /** @param environmentRegion used if no setting names a Region; the metadata service is asked last */
 export function createBroker(
@@ -65,7 +58,7 @@ export function createBroker(
   deps: BrokerDeps,
   metrics: DecisionMetrics,
   environmentRegion?: string,
-): Broker {
+) {
   const { kube, imds, clock, log, verifier = tokenVerifier } = deps
   const { nodeName, roleKey, audience, stateDir, stsQps: perSecond, stsConcurrency: concurrency } = settings
   const region = settings.region ?? environmentRegion
@@ -119,6 +112,7 @@ export function createBroker(
       ...{ authenticate, authorizer: policy, sessions, snapshot, onRefused, onRejected },
       checkWebIdentity: webIdentityChecker(keys, settings.webIdentityAudience, clock, nodeName),
     }),
+    /** A code and a sentence while it cannot answer yet, or undefined. */
     whyNotReady: () => whyNotReady(keys, watches, issuers),
     observed: {
       pods: pods.size,

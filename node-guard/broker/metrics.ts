@@ -4,6 +4,7 @@ import { countLostLines } from '../../common/log-counter.ts'
 import { PROBLEMS } from '../../common/protocol.ts'
 import { VERSION } from '../../common/version.ts'
 import type { StsFailure } from './aws/classify.ts'
+import type { BrokerSettings } from './settings.ts'
 
 /** Outcomes of calls of STS. */
 const OUTCOMES: Readonly<Record<'success' | StsFailure, true>> = {
@@ -31,11 +32,8 @@ export type Observed = {
   readonly listeners: () => number
 }
 
-/** What restricts this broker to some roles, from its settings. */
-export type RoleRestrictions = {
-  readonly namespaceRestrictions: boolean
-  readonly permittedRoles: readonly string[]
-}
+/** What holds this broker to some roles, from its settings. */
+type RoleRestrictions = Pick<BrokerSettings, 'namespaceRestrictions' | 'permittedRoles'>
 
 export type BrokerMetrics = ReturnType<typeof brokerMetrics>
 

@@ -12,12 +12,13 @@ import { LOG_LEVELS } from '../../common/log.ts'
 import { parseBaseRoleArn, parseRoleArn } from '../../common/role.ts'
 import {
   flag,
+  invalid,
   list,
   oneOf,
   optional,
+  optionally,
   port,
   type Setting,
-  SettingError,
   type Settings,
   text,
   whole,
@@ -26,28 +27,27 @@ import { whyNotAllowable } from './instance/metadata.ts'
 
 /** Every setting of the broker. */
 export const BROKER_SETTINGS = {
-  nodeName: checked(text(undefined, 'name of the node this broker serves'), (name) =>
-    /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) ? name : wrong('must be the name of a node'),
-  ),
-  kubeconfig: optional('kubeconfig file; in-cluster access if not set'),
+  nodeName: {
+    ...text(undefined, 'name of the node this broker serves'),
+    parse: (name: string) =>
+      /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) ? name : invalid('must be the name of a node'),
+  },
+  kubeconfig: optional('kubeconfig file; in-cluster access where absent'),
   listen: list(BROKER_ADDRESSES, 'node-local addresses to listen on', (entry) => {
     const address = entry.replace(/^\[(.*)\]$/, '$1')
-    return isIP(address) ? address : wrong(`has ${JSON.stringify(entry)}, which is not an IP address`)
+    return isIP(address) ? address : invalid(`has ${JSON.stringify(entry)}, which is not an IP address`)
   }),
   port: port(BROKER_PORT, 'port on these addresses'),
   healthPort: port(BROKER_HEALTH_PORT, 'port of /livez, /readyz and /metrics'),
   audience: text(TOKEN_AUDIENCE, 'audience of the pods’ projected tokens'),
-  issuer: optional('issuer of the pods’ projected tokens; discovered if not set'),
-  imdsEndpoint: checked(optional('URL of the node’s metadata service'), (url) =>
-    url === undefined || /^http:\/\/[^/]+\/?$/.test(url)
-      ? url
-      : wrong('must be a URL such as http://169.254.169.254'),
+  issuer: optional('issuer of the pods’ projected tokens; discovered where absent'),
+  imdsEndpoint: optionally('URL of the node’s metadata service', (url) =>
+    /^http:\/\/[^/]+\/?$/.test(url) ? url : invalid('must be a URL such as http://169.254.169.254'),
   ),
   region: optional('AWS Region; else AWS_REGION, else the node’s'),
-  baseRoleArn: checked(optional('ARN prefix of bare role names; discovered if not set'), (arn) => {
-    if (arn === undefined) return undefined
+  baseRoleArn: optionally('ARN prefix of bare role names; discovered where absent', (arn) => {
     const parsed = parseBaseRoleArn(arn)
-    return parsed.ok ? parsed.base : wrong(`is not usable: ${parsed.detail}`)
+    return parsed.ok ? parsed.base : invalid(`is not usable: ${parsed.detail}`)
   }),
   defaultRole: optional('role of pods without annotation in namespaces that opted in with "all"'),
   roleKey: text(KEYS.role, 'pod annotation that names the role'),
@@ -62,10 +62,9 @@ export const BROKER_SETTINGS = {
   sessionScope: oneOf(['pod', 'role'], 'pod', 'whether a session is one pod’s or shared by a role’s pods'),
   sessionTags: flag(false, 'pass session tags as EKS Pod Identity does'),
   clusterName: optional('value of the session tag eks-cluster-name'),
-  assumeRoleArn: checked(optional('role the broker assumes first (stable hop)'), (arn) => {
-    if (arn === undefined) return undefined
+  assumeRoleArn: optionally('role the broker assumes first (stable hop)', (arn) => {
     const parsed = parseRoleArn(arn)
-    return parsed.ok ? arn : wrong(`is not usable: ${parsed.detail}`)
+    return parsed.ok ? arn : invalid(`is not usable: ${parsed.detail}`)
   }),
   credentialSources,
   webIdentityAudience,
@@ -73,7 +72,7 @@ export const BROKER_SETTINGS = {
   stsConcurrency: whole(10, [1, 100], 'most STS calls at once'),
   metadataAllow: list([], 'further metadata paths to serve, such as tags/instance/', (prefix) => {
     const why = whyNotAllowable(prefix)
-    return why ? wrong(`has ${JSON.stringify(prefix)}, which ${why}`) : prefix
+    return why ? invalid(`has ${JSON.stringify(prefix)}, which ${why}`) : prefix
   }),
   requireFirewall: flag(true, 'give no credentials while the firewall’s rules are not verified'),
   stateDir: text(STATE_DIR, 'directory shared with the firewall'),
@@ -114,19 +113,9 @@ export function conflicts(settings: BrokerSettings): string[] {
   return found
 }
 
-/** A setting whose value is checked, or rewritten, after its text was read. */
-function checked<T>(setting: Setting<T>, check: (value: T) => T): Setting<T> {
-  return { ...setting, parse: (value) => check(setting.parse(value)) }
-}
-
-function wrong(message: string): never {
-  throw new SettingError(message)
-}
-
 /** The settings that decide what a pod may have. */
 export function entitlementSettings(settings: BrokerSettings) {
   const { defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall } = settings
-  const { credentialSources } = settings
   return {
     policy: {
       restrictions: settings.namespaceRestrictions,
@@ -135,6 +124,6 @@ export function entitlementSettings(settings: BrokerSettings) {
     },
     durationSeconds: settings.sessionDuration,
     ...{ defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall },
-    credentialSources,
+    credentialSources: settings.credentialSources,
   }
 }

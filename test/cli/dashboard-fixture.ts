@@ -99,7 +99,8 @@ export const SNAPSHOT: Snapshot = {
     seen: [
       {
         workload: { namespace: 'legacy', kind: 'Deployment', name: 'importer' },
-        ...{ addresses: ['10.0.1.4'], nodes: [host(14)], via: 'direct', packets: 118, lastSeen: later(-2) },
+        ...{ addresses: ['10.0.1.4'], nodes: [host(14)], via: 'direct', packets: 118 },
+        ...{ firstSeen: later(-300), lastSeen: later(-2) },
         todo: {
           code: 'annotate',
           detail:

@@ -190,6 +190,7 @@ test('what others wrote is text: names, annotations, sentences, the query', asyn
             nodes: [evil],
             via: 'direct',
             packets: 1,
+            firstSeen: null,
             lastSeen: new Date(NOW).toISOString(),
           },
           todo: { code: evil, detail: evil },

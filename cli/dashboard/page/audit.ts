@@ -34,7 +34,8 @@ export function auditSection({ audit, takenAt }: Snapshot): Html {
           <thead>
             <tr>
               <th scope="col">Workload</th><th scope="col">Namespace</th><th scope="col">Way</th>
-              <th scope="col" class="number">Packets</th><th scope="col">Last seen</th><th scope="col">What to do</th>
+              <th scope="col" class="number">Packets</th><th scope="col">First seen</th><th scope="col">Last seen</th>
+              <th scope="col">What to do</th>
             </tr>
           </thead>
           <tbody>
@@ -46,14 +47,18 @@ export function auditSection({ audit, takenAt }: Snapshot): Html {
   )
 }
 
-function row({ workload, addresses, via, packets, lastSeen, todo }: Seen, now: number): Html {
+const timeOf = (time: string, now: number): Html =>
+  html`<time datetime="${time}">${relative(Date.parse(time) - now)}</time>`
+
+function row({ workload, addresses, via, packets, firstSeen, lastSeen, todo }: Seen, now: number): Html {
   const name = workload === null ? addresses.join(' ') : `${workload.kind}/${workload.name}`
   return html`<tr>
     <th scope="row">${foreign(name)}</th>
     <td>${workload === null ? html`<span class="none">none</span>` : foreign(workload.namespace)}</td>
     <td>${via === 'dnat' ? 'through kube2iam or kiam' : 'directly'}</td>
     <td class="number">${packets}</td>
-    <td><time datetime="${lastSeen}">${relative(Date.parse(lastSeen) - now)}</time></td>
+    <td>${firstSeen === null ? html`<span class="none">not known</span>` : timeOf(firstSeen, now)}</td>
+    <td>${timeOf(lastSeen, now)}</td>
     <td class="prose">${foreign(todo.detail)}</td>
   </tr>`
 }

@@ -23,12 +23,9 @@ export function auditTrail(
       expiration: new Date(expiration).toISOString(),
       reason,
     })
-  /** A known pod is refused. */
   const onRefused = (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) => {
     refusals.refused(pod, problem)
     events.report(pod, problem)
   }
-  /** A request could not be tied to a pod. */
-  const onRejected = refusals.rejected
-  return { onIssued, onRefused, onRejected }
+  return { onIssued, onRefused, onRejected: refusals.rejected }
 }

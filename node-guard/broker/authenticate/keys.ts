@@ -10,13 +10,7 @@ import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { tokenBucket } from '../../../common/token-bucket.ts'
 
-export type SigningKeys = {
-  /** Finds the key of a token, and the issuer that tokens must name; undefined while none is known. */
-  readonly current: () => { readonly issuer: string; readonly key: JWTVerifyGetKey } | undefined
-  /** For a token that names a key that is not in the set: fetches again, unless that was done too often recently. True if it fetched. */
-  readonly unknownKey: () => Promise<boolean>
-  readonly stop: () => void
-}
+export type SigningKeys = ReturnType<typeof signingKeys>
 
 const REFRESH_MS = 5 * 60_000
 /** Limits fetches because of unknown keys, which anyone can name in a token. */
@@ -32,10 +26,7 @@ const MAX_KEYS = 64
  *
  * @param issuer given by the operator, otherwise discovered
  */
-export function signingKeys(
-  { kube, clock, log }: Omit<Deps<'get'>, 'signal'>,
-  issuer: string | undefined,
-): SigningKeys {
+export function signingKeys({ kube, clock, log }: Omit<Deps<'get'>, 'signal'>, issuer: string | undefined) {
   let known: { issuer: string; key: JWTVerifyGetKey; at: number; text: string } | undefined
   let failures = 0
   let flight: Promise<void> | undefined
@@ -75,7 +66,10 @@ export function signingKeys(
   void refresh()
 
   return {
-    current: () => (known && clock.now() - known.at <= MAX_AGE_MS ? known : undefined),
+    /** Finds the key of a token, and the issuer tokens must name; undefined while none is known. */
+    current: (): { readonly issuer: string; readonly key: JWTVerifyGetKey } | undefined =>
+      known && clock.now() - known.at <= MAX_AGE_MS ? known : undefined,
+    /** A token names a key that is not in the set: fetches again, unless that was done too often recently. True when it fetched. */
     unknownKey: async () => {
       if (!flight && !unknown.take()) return false
       await refresh()

@@ -8,15 +8,7 @@ import type { MetadataBody } from '../../../common/protocol.ts'
 import type { Imds } from './imds.ts'
 import { type Part, partsOf, type Reading, readPart } from './metadata.ts'
 
-export type Metadata = {
-  /** The last snapshot; until there is one, only what follows from the settings. */
-  readonly current: () => MetadataBody
-  /**
-   * Resolves when the first reading is over, five seconds after its start at the latest: a sidecar keeps for minutes what it is
-   * answered before.
-   */
-  readonly tried: Promise<void>
-}
+export type Metadata = ReturnType<typeof metadata>
 
 const RETRY_MS = 500
 /** Used if nothing was read. */
@@ -31,7 +23,7 @@ export function metadata(
   imds: Imds,
   settings: { readonly allowed: readonly string[]; readonly region: string | undefined },
   deps: Omit<Deps, 'kube'>,
-): Metadata {
+) {
   const known: MetadataBody = settings.region ? { 'placement/region': settings.region } : {}
   const parts = partsOf(settings.allowed).map((part) => keepReading(imds, part, deps))
   const first = Promise.withResolvers<void>()
@@ -41,7 +33,12 @@ export function metadata(
     first.resolve()
   })
   return {
+    /** The last snapshot; what the settings alone say until there is one. */
     current: () => Object.assign({}, known, ...parts.map(({ values }) => values())),
+    /**
+     * Resolves when the first reading is over, five seconds after its start at the latest: a sidecar keeps for minutes what it is
+     * answered before.
+     */
     tried: first.promise,
   }
 }

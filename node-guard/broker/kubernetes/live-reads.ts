@@ -12,15 +12,7 @@ import { readUndisturbed } from './revisions.ts'
 const MISS_MS = 30_000
 const MAX_MISSES = 1024
 
-export type LiveReads = {
-  /** The current state of a token's pod; undefined if it is gone or another pod has its name. @throws {Problem} `busy` */
-  readonly pod: (claims: PodClaims) => Promise<PodRecord | undefined>
-  /**
-   * The current state of a namespace: its label may be newer than what the watch last reported, or gone since it was read. Undefined if there
-   * is none. @throws {Problem} `busy`
-   */
-  readonly namespace: (name: string) => Promise<NamespaceRecord | undefined>
-}
+export type LiveReads = ReturnType<typeof liveReads>
 
 export function liveReads(deps: {
   readonly pods: Pods
@@ -29,7 +21,7 @@ export function liveReads(deps: {
   readonly clock: Clock
   readonly nodeName: string
   readonly roleKey: string
-}): LiveReads {
+}) {
   const { pods, namespaces, live, clock, nodeName, roleKey } = deps
   /** Reads that did not find a running pod of this node, by the requested uid. */
   const misses = new BoundedMap<string, { readonly pod: PodRecord | undefined; readonly at: number }>(
@@ -37,6 +29,7 @@ export function liveReads(deps: {
   )
   const miss = (uid: string, pod: PodRecord | undefined) => misses.set(uid, { pod, at: clock.now() })
 
+  /** The pod of a token as it is now; undefined when it is gone or another has its name. @throws {Problem} `busy` */
   const pod = async (claims: PodClaims): Promise<PodRecord | undefined> => {
     const { namespace, podName, podUid } = claims
     if (pods.isGone(podUid)) return undefined
@@ -68,6 +61,10 @@ export function liveReads(deps: {
     return found
   }
 
+  /**
+   * A namespace as it is now: its label may be newer than what the watch last reported, or gone since it was read. Undefined where there
+   * is none. @throws {Problem} `busy`
+   */
   const namespace = async (name: string): Promise<NamespaceRecord | undefined> => {
     const path = `/api/v1/namespaces/${name}`
     const { found, revision } = await readUndisturbed(

@@ -5,29 +5,23 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import { Problem } from '../../../common/protocol.ts'
 
-type Revisions = {
-  /** The watch has reported an object. */
-  readonly reported: (key: string) => void
-  /** A list has arrived, which reports every object, also those it does not contain. */
-  readonly listed: () => void
-  /** The count at the last report of an object: another number means that there was a report in between. */
-  readonly of: (key: string) => number
-}
-
 /** @param max objects whose last report is remembered; for the others the latest forgotten count is assumed */
-export function revisionsOfWatch(max: number): Revisions {
+export function revisionsOfWatch(max: number) {
   let count = 0
   let others = 0
   const byKey = new BoundedMap<string, number>(max, (revision) => {
     others = revision
   })
   return {
-    reported: (key) => void byKey.set(key, ++count),
+    /** The watch has reported an object. */
+    reported: (key: string) => void byKey.set(key, ++count),
+    /** A list has arrived, which reports every object, also those it does not contain. */
     listed: () => {
       byKey.clear()
       others = ++count
     },
-    of: (key) => byKey.get(key) ?? others,
+    /** The count at the last report of an object: another number means that there was a report in between. */
+    of: (key: string) => byKey.get(key) ?? others,
   }
 }
 

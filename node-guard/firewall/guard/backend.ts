@@ -3,9 +3,8 @@ import type { Watched } from '../process/watch.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
 import type { Packets } from './counts.ts'
 
-/** The kinds of backends; `iptables-legacy` works on kernels without nf_tables. */
-const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
-export type BackendName = (typeof BACKENDS)[number]
+/** The ways of making rules; `iptables-legacy` works where the kernel has no nf_tables. */
+export type BackendName = 'nft' | 'iptables-nft' | 'iptables-legacy'
 
 /** The result of reading the rules back: with neither `failed` nor `differs` they are as they were loaded. */
 export type Compared = {

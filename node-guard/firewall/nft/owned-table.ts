@@ -9,22 +9,8 @@ import { tableCommands } from './commands.ts'
 import type { Holder } from './owned-holder.ts'
 import { deleteTable, nftFailure } from './table.ts'
 
-export type OwnedState = {
-  /** The table is in the kernel as we loaded it, and no other process can change it. */
-  readonly held: boolean
-  /** One sentence where it is not. */
-  readonly detail: string | undefined
-  /** Packets by counter since this process started. */
-  readonly packets: Packets
-}
-
-export type OwnedTable = {
-  /** Makes the table where it is missing, or again where the rules changed; never throws. Not to be called while it runs. */
-  readonly check: (rules: GuardRuleset) => Promise<void>
-  readonly state: () => OwnedState
-  /** Ends the process that owns the table, and with it the table. */
-  readonly stop: () => void
-}
+export type OwnedTable = ReturnType<typeof createOwnedTable>
+export type OwnedState = ReturnType<OwnedTable['state']>
 
 type OwnedTableOptions = {
   readonly exec: Exec
@@ -38,7 +24,7 @@ type OwnedTableOptions = {
  * The second table of `--owned-table=true`: the same rules, which no other process can flush, change or delete. It
  * disappears with the process that owns it, while the plain table stays: each covers for the other.
  */
-export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): OwnedTable {
+export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions) {
   const counts = createCounts()
   let holder: Holder | undefined
   let wanted: { readonly key: string; readonly text: string } | undefined
@@ -85,7 +71,8 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
   }
 
   return {
-    check: async (rules) => {
+    /** Makes the table where it is missing, or again where the rules changed; never throws. Not to be called while it runs. */
+    check: async (rules: GuardRuleset) => {
       if (holder !== undefined && wanted?.key === JSON.stringify(rules)) {
         const seen = await listTable(exec)
         if (!seen.ok) return conclude(seen.detail)
@@ -96,7 +83,12 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
       }
       conclude(await load(rules))
     },
+    /**
+     * `held`: the table is in the kernel as we loaded it, and no other process can change it. `detail`: one sentence where it is not.
+     * `packets`: by counter since this process started.
+     */
     state: () => ({ held: detail === undefined, detail, packets: counts.total() }),
+    /** Ends the process that holds the table, and with it the table. */
     stop: letGo,
   }
 }

@@ -62,7 +62,13 @@ export async function readTable(
   name: TableName,
 ): Promise<{ readonly ok: true; readonly content: TableContent | undefined } | Failure> {
   const result = await exec('nft', ['--json', 'list', 'table', ...name.split(' ')])
-  if (result.code === 0) return { ok: true, content: parseTable(result.stdout) }
+  if (result.code === 0)
+    try {
+      return { ok: true, content: parseTable(result.stdout) }
+    } catch (error) {
+      // nft prints nothing, and calls that a success, where another program takes the table meanwhile.
+      return failed(`nft did not list table ${name}: ${messageOf(error)}`)
+    }
   if (result.code === 1 && /^Error: No such file or directory/m.test(result.stderr))
     return { ok: true, content: undefined }
   return nftFailure(result)

@@ -26,33 +26,9 @@ export const WARNING_CODES = [
 ] as const
 type WarningCode = (typeof WARNING_CODES)[number]
 
+export type Surroundings = ReturnType<typeof createSurroundings>
 /** What was last found on the node. */
-export type SurroundingsState = {
-  /** The dataplane has been looked at; before that it is unknown whether the rules have any effect. */
-  readonly looked: boolean
-  /** When leftovers were last looked for, milliseconds. */
-  readonly lookedAt?: number
-  /** Why correct rules may refuse nothing; one sentence. */
-  readonly bypass: string | undefined
-  readonly leftovers: readonly Leftover[]
-  readonly warnings: readonly Warning[]
-}
-
-export type Surroundings = {
-  /**
-   * Looks at the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
-   * Never throws. Not to be called while it runs.
-   */
-  readonly look: () => Promise<void>
-  /**
-   * Searches for rules that other tools left behind, if it is time; returns whether it did. May take seconds, so that
-   * nothing should wait for it. Never throws. Not to be called while it runs.
-   */
-  readonly search: () => Promise<boolean>
-  /** Asks the metadata service for its options, if it is time; never throws. Not to be called while it runs. */
-  readonly ask: () => Promise<void>
-  readonly state: () => SurroundingsState
-}
+export type SurroundingsState = ReturnType<Surroundings['state']>
 
 export type SurroundingsOptions = {
   readonly metadata: readonly string[]
@@ -85,7 +61,7 @@ const ASK_AGAIN_MS = 30_000
 const MASQUERADING: NatQuestion = { texts: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
 
 /** Looks for what can make the block ineffective, and for rules that other tools left behind. */
-export function createSurroundings(options: SurroundingsOptions): Surroundings {
+export function createSurroundings(options: SurroundingsOptions) {
   const logNew = newsLogger(options.log)
   const dataplane = dataplaneLook(options, logNew)
   const others = leftoverSearch(options, logNew)
@@ -93,15 +69,27 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
   const warning = (code: WarningCode, detail: string | undefined): Warning[] =>
     detail === undefined ? [] : [{ code, detail }]
   return {
+    /**
+     * Looks at the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
+     * Never throws. Not to be called while it runs.
+     */
     look: dataplane.look,
+    /**
+     * Searches for rules that other tools left behind, if it is time; returns whether it did. May take seconds, so that
+     * nothing should wait for it. Never throws. Not to be called while it runs.
+     */
     search: others.search,
+    /** Asks the metadata service for its options, if it is time; never throws. Not to be called while it runs. */
     ask: imds.ask,
     state: () => {
       const { looked, doubt, unread } = dataplane.state()
       const { searchedAt, leftovers, boot, unread: unsearched } = others.state()
       return {
+        /** The dataplane has been looked at; before that it is unknown whether the rules have any effect. */
         looked,
+        /** When leftovers were last looked for, milliseconds. */
         ...(searchedAt === undefined ? {} : { lookedAt: searchedAt }),
+        /** Why correct rules may refuse nothing; one sentence. */
         bypass: options.dataplane === 'netfilter' ? undefined : doubt,
         leftovers,
         warnings: [

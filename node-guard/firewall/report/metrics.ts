@@ -1,5 +1,5 @@
 import { buildInfoText } from '../../../common/build-info.ts'
-import { type Metric, prometheusText } from '../../../common/prometheus-text.ts'
+import { counter, gauge, type Metric, prometheusText } from '../../../common/prometheus-text.ts'
 import { VIAS } from '../guard/audit.ts'
 import { CAUSES } from '../guard/block.ts'
 import { WARNING_CODES } from '../node/surroundings.ts'
@@ -14,17 +14,6 @@ import { backendOf, type GuardReport, packetsOf, whyNotVerified } from './report
 export function metricsText(report: GuardReport, now: number): string {
   return buildInfoText('firewall') + prometheusText('pod2iam_firewall_', metricsOf(report, now))
 }
-
-const metric =
-  (type: Metric['type']) =>
-  (name: string, help: string, samples: Metric['samples'] | number | boolean): Metric => ({
-    name,
-    type,
-    help,
-    samples: typeof samples === 'object' ? samples : [['', Number(samples)]],
-  })
-const gauge = metric('gauge')
-const counter = metric('counter')
 
 function metricsOf(report: GuardReport, now: number): Metric[] {
   const { block, link, mode, owned, sightings, surroundings } = report

@@ -43,7 +43,9 @@ const STATUS = {
   leftovers: isListOf(isObjectOf({ kind: isText, rule: isText, remove: isText })),
   leftoversAt: (value) => value === undefined || isTimeOrNull(value),
   warnings: isListOf(isObjectOf({ code: isText, detail: isText })),
-  audit: isListOf(isObjectOf({ address: isText, via: isText, packets: isCount, lastSeen: isTime })),
+  audit: isListOf(
+    isObjectOf({ address: isText, via: isText, packets: isCount, firstSeen: isTime, lastSeen: isTime }),
+  ),
 } satisfies Readonly<Record<keyof Status, Check>>
 
 const isOfThisRelease = isObjectOf({
