@@ -7,6 +7,7 @@ import {
   SIDECAR_RESOURCES,
 } from './pod/resources.ts'
 import {
+  type CONTAINER_MODES,
   type GATE_MODES,
   type InjectorSettings,
   type RedirectMode,
@@ -27,6 +28,7 @@ export type InjectionSettings = {
   readonly gateProof: 'enforce' | 'report'
   readonly gateAcceptDrop: boolean
   readonly imdsTokens: (typeof TOKEN_MODES)[number]
+  readonly containerCredentials: (typeof CONTAINER_MODES)[number]
   readonly startupGate: (typeof GATE_MODES)[number]
   readonly hostNetworkAnnotated: 'deny' | 'warn'
   readonly sidecarLogLevel: string
@@ -34,9 +36,10 @@ export type InjectionSettings = {
   /** Where credentials may come from; the first is the default. */
   readonly credentialSources: readonly CredentialSource[]
   /**
-   * Whether pods can be made for web identity: not while a replica serves that refuses what it does not write itself (release 0.1.0).
+   * Whether pods can have volumes that release 0.1.0 does not know, for web identity and container credentials: not while a replica of
+   * it serves, which refuses what it does not write itself.
    */
-  readonly writesWebIdentity: boolean
+  readonly writesNewVolumes: boolean
   /** Lists of replicas with other settings, while they exist: what they chose for a pod is right, too. */
   readonly otherCredentialSources: readonly (readonly CredentialSource[])[]
   readonly webIdentityAudience: string
@@ -64,7 +67,13 @@ export const INJECTION_SPEC = pick([
     'gateProof',
     'gateAcceptDrop',
   ] as const),
-  ...(['imdsTokens', 'startupGate', 'hostNetworkAnnotated', 'sidecarLogLevel'] as const),
+  ...([
+    'imdsTokens',
+    'containerCredentials',
+    'startupGate',
+    'hostNetworkAnnotated',
+    'sidecarLogLevel',
+  ] as const),
   ...([
     'tokenExpirationSeconds',
     'credentialSources',
@@ -94,12 +103,13 @@ export function injectionSettings(
     gateProof: settings.gateProof,
     gateAcceptDrop: settings.gateAcceptDrop,
     imdsTokens: settings.imdsTokens,
+    containerCredentials: settings.containerCredentials,
     startupGate: settings.startupGate,
     hostNetworkAnnotated: settings.hostNetworkAnnotated,
     sidecarLogLevel: settings.sidecarLogLevel,
     tokenExpirationSeconds: settings.tokenExpirationSeconds,
     credentialSources: settings.credentialSources,
-    writesWebIdentity: true,
+    writesNewVolumes: true,
     otherCredentialSources: [],
     webIdentityAudience: settings.webIdentityAudience,
     sessionTags: settings.sessionTags,

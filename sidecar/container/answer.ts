@@ -47,7 +47,7 @@ export function answerContainer(
   }
 }
 
-const FILE = 'the content of the file that AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names'
+const FILE = 'the content of the container authorization token file'
 
 function documentOf({ accessKeyId, secretAccessKey, token, expiration, accountId, roleArn }: Credentials) {
   return {
