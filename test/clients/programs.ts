@@ -24,6 +24,10 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
     version: () => askVersion(peer('python3'), '-c', 'import boto3; print(boto3.__version__)'),
     from: '1.12.6, botocore 1.13.25',
   }),
+  'boto3, botocore before 1.34.41': program('whoami-boto3-before', {
+    version: () => read('../../.ci/peers', /boto3_before=(\S+)/),
+    from: '1.12.6, botocore 1.13.25; container 1.34.41',
+  }),
   'SDK for JavaScript v3': script('../e2e/sdk/javascript/whoami.ts', '@aws-sdk/client-sts'),
   'SDK for JavaScript v2': program('whoami-javascript-v2', { from: '2.722.0' }),
   'SDK for Go v2': program('whoami-go', {
@@ -31,6 +35,9 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
     from: '0.19.0',
   }),
   'SDK for Go v1': program('whoami-go-v1', { from: '1.25.38; `env` 1.34.14; IPv6 1.40.0' }),
+  'the same before 1.47.11': program('whoami-go-v1-before', {
+    from: '1.25.38; `env` 1.34.14; IPv6 1.40.0; container 1.47.11',
+  }),
   'SDK for Java v2': program('whoami-java', {
     version: () => read('../e2e/sdk/java/pom.xml', /<aws.version>(.*)</),
     from: '2.10.21',
@@ -46,6 +53,9 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'rclone, `env_auth`': program('rclone', {
     args: ['lsd', ':s3:', '--s3-provider=AWS', '--s3-env-auth', `--s3-endpoint=${STAND_IN}`, '--retries=1'],
   }),
+  'object_store, by obstore': program('whoami-object-store', { args: [STAND_IN] }),
+  'GDAL, `/vsis3/`': program('whoami-gdal', { args: [STAND_IN] }),
+  s3torchconnector: program('whoami-s3torchconnector', { args: [STAND_IN] }),
   's3fs, `iam_role=auto`': program('s3fs', {
     needs: existsSync('/dev/fuse') ? needsPeer('s3fs') : { skip: 's3fs needs /dev/fuse' },
     args: ['bucket', MOUNT_POINT, '-f', '-o', `iam_role=auto,url=${STAND_IN},use_path_request_style`],
