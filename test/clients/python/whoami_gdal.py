@@ -1,12 +1,17 @@
 """GDAL, as it is in the wheel of rasterio, of which nothing else is used: signs a request to the endpoint given."""
 
 import ctypes
+import os
 import sys
 from importlib.metadata import distribution
 
 wheel = distribution("rasterio")
-library = next(file for file in wheel.files if file.name.startswith("libgdal"))
-gdal = ctypes.CDLL(str(wheel.locate_file(library)))
+library = wheel.locate_file(next(file for file in wheel.files if file.name.startswith("libgdal")))
+if "LD_LIBRARY_PATH" not in os.environ:
+    # Its libraries lie beside it, where only rasterio's own modules look for them.
+    os.environ["LD_LIBRARY_PATH"] = str(library.parent)
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+gdal = ctypes.CDLL(str(library))
 if sys.argv[1:] == ["--version"]:
     gdal.GDALVersionInfo.restype = ctypes.c_char_p
     print("GDAL", gdal.GDALVersionInfo(b"RELEASE_NAME").decode())
