@@ -20,4 +20,8 @@ else:
     for name, value in [("AWS_S3_ENDPOINT", endpoint), ("AWS_HTTPS", "NO"), ("AWS_VIRTUAL_HOSTING", "FALSE")]:
         gdal.CPLSetConfigOption(name.encode(), value.encode())
     gdal.VSIFOpenL.restype = ctypes.c_void_p
-    print("opened" if gdal.VSIFOpenL(b"/vsis3/bucket/key", b"rb") else "not opened")
+    file = gdal.VSIFOpenL(b"/vsis3/bucket/key", b"rb")
+    print("opened" if file else "not opened")
+    if file:
+        # It asks for the file only when something is read.
+        gdal.VSIFReadL(ctypes.create_string_buffer(16), ctypes.c_size_t(1), ctypes.c_size_t(16), ctypes.c_void_p(file))
