@@ -25,9 +25,9 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'boto3, botocore': program('whoami-boto3', {
     needs: { ...needsBoto3(), ...needsPeer('whoami-boto3') },
     version: () => askVersion(peer('python3'), '-c', 'import boto3; print(boto3.__version__)'),
-    from: '1.12.6, botocore 1.13.25; container 1.33.13 or before',
+    from: '1.12.6, botocore 1.13.25; container botocore 1.32.7',
   }),
-  'boto3, botocore before 1.33': program('whoami-boto3-before', {
+  'boto3 1.28, botocore 1.31': program('whoami-boto3-before', {
     version: () => read('../../.ci/peers', /boto3_before=(\S+)/),
     from: '1.12.6, botocore 1.13.25',
   }),
