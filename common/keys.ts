@@ -24,6 +24,8 @@ export const KEYS = {
   credentialSource: 'pod2iam.dev/credential-source',
   /** Namespace or pod: `nft` or `env`. */
   redirect: 'pod2iam.dev/redirect',
+  /** Namespace or pod: `on` or `off`. */
+  containerCredentials: 'pod2iam.dev/container-credentials',
   /** Pod: `optional` or `required`. */
   imdsTokens: 'pod2iam.dev/imds-tokens',
   /** Pod: `on` or `off`. */
@@ -62,5 +64,6 @@ export const SIDECAR_CONTAINER = 'pod2iam-sidecar'
 export const GATE_CONTAINER = 'pod2iam-gate'
 export const TOKEN_VOLUME = 'pod2iam-token'
 export const WEB_IDENTITY_VOLUME = 'pod2iam-web-identity'
+export const CONTAINER_TOKEN_VOLUME = 'pod2iam-container-token'
 export const STATE_VOLUME = 'pod2iam-state'
 export const NO_API_VOLUME = 'pod2iam-no-api'

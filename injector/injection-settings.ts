@@ -26,9 +26,10 @@ export type InjectionSettings = Omit<Given, Parsed> & {
   readonly resourcesMax: ResourceList
   readonly policy: PolicySettings
   /**
-   * Whether pods can be made for web identity: not while a replica serves that refuses what it does not write itself (release 0.1.0).
+   * Whether pods can have volumes that release 0.1.0 does not know, for web identity and container credentials: not while a replica of
+   * it serves, which refuses what it does not write itself.
    */
-  readonly writesWebIdentity: boolean
+  readonly writesNewVolumes: boolean
   /** Lists of replicas with other settings, while they exist: what they chose for a pod is accepted too. */
   readonly otherCredentialSources: readonly (readonly CredentialSource[])[]
   /** Role keys of replicas with other settings, while they exist: a pod annotated with one of these also asks for a role. */
@@ -58,7 +59,7 @@ export function injectionSettings(settings: Given): InjectionSettings {
     resources: own.resources,
     resourcesMax,
     policy: { restrictions, format, base, permittedRoles },
-    writesWebIdentity: true,
+    writesNewVolumes: true,
     otherCredentialSources: [],
     otherRoleKeys: [],
     otherSidecarImages: [],

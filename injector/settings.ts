@@ -30,6 +30,7 @@ export const REDIRECT_MODES = ['nft', 'env'] as const
 export type RedirectMode = (typeof REDIRECT_MODES)[number]
 export const TOKEN_MODES = ['optional', 'required'] as const
 export const GATE_MODES = ['on', 'off'] as const
+export const CONTAINER_MODES = ['on', 'off'] as const
 export const START_MODES = ['auto', 'two-stage'] as const
 
 /** The settings on which decisions depend, which are also all that is read of another replica's command line. */
@@ -61,6 +62,11 @@ export const INJECTION_SPEC = {
   gateProof: oneOf(['enforce', 'report'], 'enforce', 'report lets pods start unproven: audit mode only'),
   gateAcceptDrop: flag(false, 'a timeout proves the block, too (dataplanes that drop silently)'),
   imdsTokens: oneOf(TOKEN_MODES, 'optional', 'required means that no pod may allow IMDSv1'),
+  containerCredentials: oneOf(
+    CONTAINER_MODES,
+    'off',
+    'whether pods in redirect mode env also get container credentials, for SDKs that do not ask the metadata endpoint, unless annotated',
+  ),
   startupGate: oneOf(GATE_MODES, 'on', 'off lets apps start before credentials exist unless annotated'),
   hostNetworkAnnotated: oneOf(['deny', 'warn'], 'deny', 'for annotated pods on the host network'),
   sidecarLogLevel: oneOf(LOG_LEVELS, 'info', 'log level of sidecars unless annotated'),

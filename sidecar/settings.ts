@@ -39,6 +39,10 @@ export const SPEC = {
     'prove that 169.254.169.254 leads here before being ready',
   ),
   stateDir: text(STATE_DIR, 'directory of the key that lets session tokens outlive a restart'),
+  containerTokenFile: text(
+    '',
+    'secret that the pod’s own containers need for container credentials, written here; none where there are none',
+  ),
   startupGate: oneOf(['on', 'off'], 'on', 'off: ready without credentials'),
   proof: oneOf(
     ['off', 'enforce', 'report'],

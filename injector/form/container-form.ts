@@ -10,6 +10,7 @@
 import {
   BROKER_ADDRESSES,
   BROKER_PORT,
+  CONTAINER_TOKEN_FILE,
   hostPort,
   SIDECAR_HEALTH_PORT,
   SIDECAR_PORT,
@@ -24,7 +25,7 @@ import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { quote } from '../../common/role.ts'
 import { blank, isObject, type Json, type JsonObject, sameJson } from '../json.ts'
-import { START_HOOK } from '../patch/sidecar.ts'
+import { CONTAINER_TOKEN_FILE_ENV, START_HOOK } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
@@ -79,6 +80,7 @@ const FORMS: Readonly<Record<Kind, Form>> = {
       // Which of them, and with what, is judged by `final-pod.ts`.
       [CREDENTIAL_SOURCE_ENV]: one('web-identity'),
       POD2IAM_WEB_IDENTITY_TOKEN_FILE: one(WEB_IDENTITY_TOKEN_FILE),
+      [CONTAINER_TOKEN_FILE_ENV]: one(CONTAINER_TOKEN_FILE),
       POD2IAM_LISTEN_PORT: one(String(SIDECAR_PORT)),
       POD2IAM_HEALTH_PORT: one(String(SIDECAR_HEALTH_PORT)),
       POD2IAM_IMDS_TOKENS: one(...TOKEN_MODES),

@@ -7,6 +7,7 @@ import { GATE_CONTAINER, SIDECAR_CONTAINER, WEB_IDENTITY_VOLUME } from '../../co
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { contains, isObject, type JsonObject } from '../json.ts'
+import { isAppMount } from '../patch/app-containers.ts'
 import { ourVolumes } from '../patch/sidecar.ts'
 import type { Pod } from '../pod/pod.ts'
 import { isOurs, isReserved, reservedContainer, reservedName, reservedVolume } from '../pod/reserved.ts'
@@ -16,7 +17,7 @@ import { foreignPart } from './own-container.ts'
 
 /** The first container or volume under a reserved name that no release of ours adds, if any. */
 export function foreignContent(pod: Pod, settings: InjectionSettings): Obstacle | undefined {
-  const volumes = ourVolumes(settings, 'web-identity')
+  const volumes = ourVolumes(settings, { credentialSource: 'web-identity', containerCredentials: true })
   const names = new Set([SIDECAR_CONTAINER, GATE_CONTAINER, ...volumes.map(({ name }) => name)])
   return (
     reservedName(pod, (one) => isReserved(one) && !names.has(one.name)) ??
@@ -47,7 +48,9 @@ function foreignVolume({ spec }: Pod, volumes: ReturnType<typeof ourVolumes>): O
       return reservedVolume(`volume ${wanted.name} is not as the injector adds it`)
   }
   for (const { name, volumeMounts } of [...spec.containers, ...(spec.initContainers ?? [])]) {
-    const mounted = (volumeMounts ?? []).find((mount) => names.includes(String(mount.name)))
+    const mounted = (volumeMounts ?? []).find(
+      (mount) => names.includes(String(mount.name)) && !isAppMount(mount),
+    )
     // The mounts of our own containers are judged with the rest of these containers.
     if (mounted !== undefined && !isOurs({ name }))
       return reservedVolume(`container ${quote(name)} mounts volume ${mounted.name}`)

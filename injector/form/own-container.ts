@@ -6,7 +6,7 @@ import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { blank, contains, type JsonObject } from '../json.ts'
-import { MOUNTS, WEB_IDENTITY_MOUNT } from '../patch/sidecar.ts'
+import { CONTAINER_TOKEN_MOUNT, MOUNTS, WEB_IDENTITY_MOUNT } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
@@ -111,7 +111,8 @@ export function isHarmlessMount({ name, mountPath, readOnly, ...others }: JsonOb
 }
 
 export function isOwnMount(kind: Kind, actual: JsonObject): boolean {
-  const own = kind === SIDECAR_CONTAINER ? [...MOUNTS[kind], WEB_IDENTITY_MOUNT] : MOUNTS[kind]
+  const own =
+    kind === SIDECAR_CONTAINER ? [...MOUNTS[kind], WEB_IDENTITY_MOUNT, CONTAINER_TOKEN_MOUNT] : MOUNTS[kind]
   return own.some(
     (ours) => contains(actual, ours) && Object.keys(actual).every((key) => key in ours || blank(actual[key])),
   )

@@ -6,7 +6,7 @@ import { parseRoleArn, quote, resolveRole } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { ANY_BASE } from '../pod/identity.ts'
 import type { Namespace } from '../pod/namespace.ts'
-import { GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
+import { CONTAINER_MODES, GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
 import { editDistance } from './edit-distance.ts'
 
 type Texts = Readonly<Record<string, string>>
@@ -15,6 +15,7 @@ const POD_CHOICES: Readonly<Record<string, readonly string[]>> = {
   [KEYS.inject]: ['false', 'metadata'],
   [KEYS.redirect]: REDIRECT_MODES,
   [KEYS.imdsTokens]: TOKEN_MODES,
+  [KEYS.containerCredentials]: CONTAINER_MODES,
   [KEYS.startupGate]: GATE_MODES,
   [KEYS.logLevel]: LOG_LEVELS,
 }
@@ -38,6 +39,11 @@ export function namespaceValues(
   return [
     ...injectionLabel(labels[KEYS.injection]),
     ...redirect,
+    ...choice(
+      `annotation ${KEYS.containerCredentials}`,
+      annotations[KEYS.containerCredentials],
+      CONTAINER_MODES,
+    ),
     ...choice(
       `annotation ${KEYS.credentialSource}`,
       annotations[KEYS.credentialSource],

@@ -22,6 +22,7 @@ export function ownKeys(roleKey: string): readonly OwnKey[] {
     ...NAMESPACE.map((name) => own(KEYS[name], ['namespace'])),
     own(KEYS.credentialSource, ['namespace']),
     own(KEYS.redirect, ['pod', 'namespace']),
+    own(KEYS.containerCredentials, ['pod', 'namespace']),
     own(KEYS.injection, ['namespace'], 'label'),
     own(KEYS.status, ['pod'], 'annotation', true),
     own(KEYS.injected, ['pod'], 'label', true),

@@ -252,7 +252,7 @@ describe('the admission policies', () => {
       [
         'that mounts the token',
         { name: 'debug', volumeMounts: [{ name: 'pod2iam-token', mountPath: '/t' }] },
-        /volumes pod2iam-\* are for the sidecar only/,
+        /volumes pod2iam-\* are the injector's/,
       ],
     ] as const)
       it(`no ephemeral container ${what}`, async () => {
@@ -315,6 +315,11 @@ describe('the admission policies', () => {
       ['for Fargate by scheduler', () => pod({ schedulerName: 'fargate-scheduler' }), /Fargate/],
       ['with inject: yes', () => pod({}, { [KEYS.inject]: 'yes' }), /inject must be/],
       ['with an unknown redirect', () => pod({}, { [KEYS.redirect]: 'x' }), /redirect must be/],
+      [
+        'with an unknown choice of container credentials',
+        () => pod({}, { [KEYS.containerCredentials]: 'yes' }),
+        /container-credentials must be/,
+      ],
       ['with unknown IMDS tokens', () => pod({}, { [KEYS.imdsTokens]: 'x' }), /imds-tokens must be/],
       ['with an unknown startup gate', () => pod({}, { [KEYS.startupGate]: 'x' }), /startup-gate must be/],
       [
