@@ -34,13 +34,15 @@ export type InjectionSettings = {
   /** Where credentials may come from; the first is the default. */
   readonly credentialSources: readonly CredentialSource[]
   /**
-   * Whether pods can be made for web identity: not while a replica serves that refuses what it does not write itself (release 0.1.0).
+   * Whether pods can be made for web identity or with session policies: not while a replica serves that refuses what it does not write
+   * itself (release 0.1.0).
    */
-  readonly writesWebIdentity: boolean
+  readonly writesNewForms: boolean
   /** Lists of replicas with other settings, while they exist: what they chose for a pod is right, too. */
   readonly otherCredentialSources: readonly (readonly CredentialSource[])[]
   readonly webIdentityAudience: string
   readonly sessionTags: boolean
+  readonly sourceIdentity: string | undefined
   readonly roleKey: string
   /** Role keys of replicas with other settings, while they exist: a pod annotated with one of these also asks for a role. */
   readonly otherRoleKeys: readonly string[]
@@ -70,6 +72,7 @@ export const INJECTION_SPEC = pick([
     'credentialSources',
     'webIdentityAudience',
     'sessionTags',
+    'sourceIdentity',
     'baseRoleArn',
     'defaultRole',
     'roleKey',
@@ -99,10 +102,11 @@ export function injectionSettings(
     sidecarLogLevel: settings.sidecarLogLevel,
     tokenExpirationSeconds: settings.tokenExpirationSeconds,
     credentialSources: settings.credentialSources,
-    writesWebIdentity: true,
+    writesNewForms: true,
     otherCredentialSources: [],
     webIdentityAudience: settings.webIdentityAudience,
     sessionTags: settings.sessionTags,
+    sourceIdentity: settings.sourceIdentity,
     roleKey: settings.roleKey,
     otherRoleKeys: [],
     otherSidecarImages: [],

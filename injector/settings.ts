@@ -82,6 +82,9 @@ export const SPEC = {
     false,
     'whether the broker passes session tags: pods by web identity, for which there are none, are then refused',
   ),
+  sourceIdentity: optional(
+    'whether the broker sets a source identity (its template): pods by web identity, for which there is none, are then refused',
+  ),
   baseRoleArn: checked<string | undefined>(
     baseRoleArn,
     undefined,

@@ -84,7 +84,7 @@ function holdersText(holders: readonly Holder[], now: number, page: Page): strin
   const { common } = withoutCommonStart(arns, ':role/')
   const rows = holders.map((one) => [
     `${one.namespace}/${one.pod}`,
-    one.role?.slice(common.length) ?? '-',
+    roleText(one, common.length),
     one.source,
     one.session ?? '-',
     expiresText(one, now),
@@ -98,6 +98,13 @@ function holdersText(holders: readonly Holder[], now: number, page: Page): strin
   const below = common === '' ? '' : `\nRoles are below ${common}\n`
   return table(['POD', 'ROLE', 'FROM', 'SESSION', 'EXPIRES', 'READY'], rows, page) + below + hint
 }
+
+function roleText({ role, narrowedBy }: Holder, skipped: number): string {
+  const narrowed = narrowedBy.length === 0 ? '' : ` (narrowed by ${narrowedBy.map(policyName).join(', ')})`
+  return role === null ? '-' : role.slice(skipped) + narrowed
+}
+
+const policyName = (arn: string) => arn.slice(arn.indexOf(':policy/') + ':policy/'.length)
 
 function readyText({ ready, refused }: Holder, { paint }: Page): string {
   if (refused !== null) return paint('bad', refused)

@@ -79,8 +79,9 @@ function writesAs(theirs: InjectionSettings, own: InjectionSettings): InjectionS
     startupGate: theirs.startupGate,
     sidecarLogLevel: theirs.sidecarLogLevel,
     tokenExpirationSeconds: theirs.tokenExpirationSeconds,
-    // It would refuse the second token's volume; such pods get their roles with the node's until it is gone.
-    writesWebIdentity: false,
+    // It would refuse the second token's volume and the session policies: until it is gone such pods get their roles with the node's,
+    // and pods with session policies are refused.
+    writesNewForms: false,
     roleKey: theirs.roleKey,
   }
 }

@@ -79,11 +79,14 @@ function redirectMode(
   return annotated ?? (refusesNetAdmin ? 'env' : settings.redirect)
 }
 
-/** AssumeRoleWithWebIdentity has neither external ids nor session tags of ours: whoever relies on them must not believe in them. */
+/**
+ * AssumeRoleWithWebIdentity has neither external ids nor session tags nor a source identity of ours: whoever relies on them must not
+ * believe in them.
+ */
 function sourceOf(
   annotations: Annotations,
   namespace: Namespace,
-  { credentialSources, writesWebIdentity, sessionTags }: InjectionSettings,
+  { credentialSources, writesNewForms, sessionTags, sourceIdentity }: InjectionSettings,
   warnings: string[],
 ): CredentialSource {
   const chosen = sourceOfNamespace(namespace, credentialSources)
@@ -96,12 +99,16 @@ function sourceOf(
       `annotation ${KEYS.externalId} cannot be honoured: pods of namespace ${namespace.name} get their roles by web identity ` +
         '(AssumeRoleWithWebIdentity), which has no external id: remove it, and have the trust policy demand the service account instead',
     )
-  if (sessionTags)
+  const demanded = [
+    ...(sessionTags ? ['session tags (broker.sessionTags, broker.extraSessionTags)'] : []),
+    ...(sourceIdentity === undefined ? [] : ['source identity (broker.sourceIdentity)']),
+  ].join(' and ')
+  if (demanded !== '')
     throw new AnnotationError(
-      `pods of namespace ${namespace.name} get their roles by web identity (AssumeRoleWithWebIdentity), which has none of the session tags ` +
-        `that the operator demands (broker.sessionTags): choose the credential source node-role for it (annotation ${KEYS.credentialSource}), or ask the operator to turn the tags off`,
+      `pods of namespace ${namespace.name} get their roles by web identity (AssumeRoleWithWebIdentity), which has none of the ${demanded} ` +
+        `that the operator demands: choose the credential source node-role for it (annotation ${KEYS.credentialSource}), or ask the operator to turn that off`,
     )
-  if (writesWebIdentity) return chosen.source
+  if (writesNewForms) return chosen.source
   warnings.push(
     'the pod gets its role with the node’s, since an injector of a release before web identity is still serving: delete the pod when the rollout is over',
   )

@@ -12,7 +12,10 @@ export type OwnKey = {
   readonly isWritten: boolean
 }
 
-const POD = ['role', 'externalId', 'sessionName', 'imdsTokens', 'startupGate', 'inject'] as const
+const POD = [
+  ...(['role', 'externalId', 'sessionName', 'sessionPolicyArns'] as const),
+  ...(['imdsTokens', 'startupGate', 'inject'] as const),
+] as const
 const NAMESPACE = ['allowedRoles', 'permitted', 'defaultRole', 'allowedExternalIds'] as const
 
 const own = (

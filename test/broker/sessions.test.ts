@@ -16,6 +16,7 @@ const request = (over: Partial<SessionRequest> = {}): SessionRequest => ({
   externalId: undefined,
   sessionName: 'shop.app',
   tags: [],
+  ...{ sourceIdentity: undefined, policyArns: [] },
   durationSeconds: 3600,
   ...over,
 })

@@ -47,6 +47,7 @@ const request: SessionRequest = {
   externalId: undefined,
   sessionName: 'shop.app',
   tags: [],
+  ...{ sourceIdentity: undefined, policyArns: [] },
   durationSeconds: 43_200,
 }
 const callerArn = 'arn:aws:iam::111111111111:role/node'
