@@ -124,6 +124,22 @@ describe('policies', () => {
       'denied',
     )
   })
+
+  test('a source identity needs sts:SetSourceIdentity in the trust policy, and decides by its value', async () => {
+    await trusting(READER, 'trust-policy')
+    assert.equal(await assume({ sourceIdentity: 'reports.nightly' }), 'denied')
+    await trusting(READER, 'trust-policy-source-identity')
+    assert.equal(await assume({ sourceIdentity: 'reports.nightly' }), 'ok')
+    assert.equal(await assume({ sourceIdentity: 'other.nightly' }), 'denied')
+    assert.equal(await assume(), 'denied')
+  })
+
+  test('session policies need no right in trust policies', async () => {
+    const arn = 'arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess'
+    await aws.putManagedPolicy({ arn, statements: [{ Effect: 'Allow', Action: 's3:Get*', Resource: '*' }] })
+    await trusting(READER, 'trust-policy')
+    assert.equal(await assume({ policyArns: [arn] }), 'ok')
+  })
 })
 
 describe('the same policies in other words', () => {
