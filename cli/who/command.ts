@@ -84,7 +84,7 @@ function holdersText(holders: readonly Holder[], now: number, page: Page): strin
   const { common } = withoutCommonStart(arns, ':role/')
   const rows = holders.map((one) => [
     `${one.namespace}/${one.pod}`,
-    roleText(one, common.length),
+    one.role?.slice(common.length) ?? '-',
     one.source,
     one.session ?? '-',
     expiresText(one, now),
@@ -96,15 +96,21 @@ function holdersText(holders: readonly Holder[], now: number, page: Page): strin
       ? ''
       : `\n${indented(`pod2iam -n ${unready.namespace} explain ${unready.pod} says why it is not ready.`, 0, page)}\n`
   const below = common === '' ? '' : `\nRoles are below ${common}\n`
-  return table(['POD', 'ROLE', 'FROM', 'SESSION', 'EXPIRES', 'READY'], rows, page) + below + hint
+  return (
+    table(['POD', 'ROLE', 'FROM', 'SESSION', 'EXPIRES', 'READY'], rows, page) +
+    below +
+    narrowedText(holders, page) +
+    hint
+  )
 }
 
-function roleText({ role, narrowedBy }: Holder, skipped: number): string {
-  const narrowed = narrowedBy.length === 0 ? '' : ` (narrowed by ${narrowedBy.map(policyName).join(', ')})`
-  return role === null ? '-' : role.slice(skipped) + narrowed
+/** Below the table: ARNs of policies would make it too wide. */
+function narrowedText(holders: readonly Holder[], page: Page): string {
+  const lines = holders
+    .filter(({ narrowedBy }) => narrowedBy.length > 0)
+    .map((one) => `${one.namespace}/${one.pod} is narrowed by ${one.narrowedBy.join(' and ')}`)
+  return lines.length === 0 ? '' : `\n${lines.map((line) => `${indented(line, 0, page)}\n`).join('')}`
 }
-
-const policyName = (arn: string) => arn.slice(arn.indexOf(':policy/') + ':policy/'.length)
 
 function readyText({ ready, refused }: Holder, { paint }: Page): string {
   if (refused !== null) return paint('bad', refused)
