@@ -32,12 +32,14 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
     'test/broker/web-identity.test.ts',
     'test/broker/narrower.test.ts',
   ],
-  [`${BROKER}/authorize/session-tags.ts`]: ['test/broker/settings.test.ts', 'test/broker/narrower.test.ts'],
+  [`${BROKER}/authorize/session-tags.ts`]: [
+    'test/broker/session-tags.test.ts',
+    'test/broker/settings.test.ts',
+  ],
   [`${BROKER}/authorize/source-identity.ts`]: [
     'test/broker/source-identity.test.ts',
     'test/broker/settings.test.ts',
   ],
-  [`${BROKER}/sessions/entries.ts`]: ['test/broker/sessions.test.ts', 'test/broker/narrower.test.ts'],
   'injector/pod/identity.ts': ['test/injector/session-policies.test.ts', 'test/injector/decide.test.ts'],
   [`${BROKER}/authorize/external-id.ts`]: DECISIONS,
   [`${BROKER}/authenticate/peer.ts`]: DECISIONS,
