@@ -11,6 +11,7 @@ export const IDENTITY_ENV = {
   role: 'POD2IAM_ROLE',
   externalId: 'POD2IAM_EXTERNAL_ID',
   sessionName: 'POD2IAM_SESSION_NAME',
+  sessionPolicies: 'POD2IAM_SESSION_POLICIES',
 } as const
 
 /** `annotation`: the pod names its role; `default`: the namespace's or the cluster's default; `none`: only Region and placement. */
@@ -21,6 +22,8 @@ export type PodIdentity = {
   readonly role: string | undefined
   readonly externalId: string | undefined
   readonly sessionName: string | undefined
+  /** Text of the annotation; `session-policies.ts` reads it. */
+  readonly sessionPolicies: string | undefined
 }
 
 type EnvVar = { readonly name: string; readonly value?: string }
@@ -42,30 +45,46 @@ export function identityOfAnnotations(
     role: metadataOnly ? undefined : role,
     externalId: annotations?.[KEYS.externalId],
     sessionName: annotations?.[KEYS.sessionName],
+    sessionPolicies: annotations?.[KEYS.sessionPolicyArns],
   }
 }
 
+const SOURCES: readonly IdentitySource[] = ['annotation', 'default', 'none']
+
+/**
+ * The source as it is written. That of a pod with session policies is one that brokers before them do not know: they refuse such a pod
+ * (`pod-not-injected`), while they would give it all rights of its role if they did not see the policies.
+ */
+const writtenSource = (source: IdentitySource, sessionPolicies: string | undefined) =>
+  sessionPolicies === undefined ? source : `${source}-narrowed`
+
 /** The env entries that carry an identity; only what is set is written. */
 export function identityEnv(identity: PodIdentity): EnvVar[] {
-  const env: EnvVar[] = [{ name: IDENTITY_ENV.source, value: identity.source }]
+  const env: EnvVar[] = [
+    { name: IDENTITY_ENV.source, value: writtenSource(identity.source, identity.sessionPolicies) },
+  ]
   if (identity.role !== undefined) env.push({ name: IDENTITY_ENV.role, value: identity.role })
   if (identity.externalId !== undefined)
     env.push({ name: IDENTITY_ENV.externalId, value: identity.externalId })
   if (identity.sessionName !== undefined)
     env.push({ name: IDENTITY_ENV.sessionName, value: identity.sessionName })
+  if (identity.sessionPolicies !== undefined)
+    env.push({ name: IDENTITY_ENV.sessionPolicies, value: identity.sessionPolicies })
   return env
 }
 
 /** Reads an identity back from a container's env, or undefined if it is not one of ours. */
 export function identityOfEnv(env: readonly EnvVar[] | undefined): PodIdentity | undefined {
   const value = (name: string) => env?.find((entry) => entry.name === name)?.value
-  const source = value(IDENTITY_ENV.source)
-  if (source !== 'annotation' && source !== 'default' && source !== 'none') return undefined
+  const sessionPolicies = value(IDENTITY_ENV.sessionPolicies)
+  const source = SOURCES.find((one) => writtenSource(one, sessionPolicies) === value(IDENTITY_ENV.source))
+  if (source === undefined) return undefined
   return {
     source,
     role: value(IDENTITY_ENV.role),
     externalId: value(IDENTITY_ENV.externalId),
     sessionName: value(IDENTITY_ENV.sessionName),
+    sessionPolicies,
   }
 }
 
@@ -75,6 +94,7 @@ export function sameIdentity(a: PodIdentity, b: PodIdentity): boolean {
     a.source === b.source &&
     a.role === b.role &&
     a.externalId === b.externalId &&
-    a.sessionName === b.sessionName
+    a.sessionName === b.sessionName &&
+    a.sessionPolicies === b.sessionPolicies
   )
 }

@@ -20,6 +20,8 @@ export const KEYS = {
   externalId: 'iam.amazonaws.com/external-id',
   /** Pod: becomes `<namespace>.<value>` as role session name. */
   sessionName: 'iam.amazonaws.com/session-name',
+  /** Pod: JSON array of the ARNs of managed policies that narrow its session. */
+  sessionPolicyArns: 'iam.amazonaws.com/session-policy-arns',
   /** Namespace: `node-role` or `web-identity`, within the operator's `--credential-sources`. */
   credentialSource: 'pod2iam.dev/credential-source',
   /** Namespace or pod: `nft` or `env`. */

@@ -26,10 +26,10 @@ export type InjectionSettings = Omit<Given, Parsed> & {
   readonly resourcesMax: ResourceList
   readonly policy: PolicySettings
   /**
-   * Whether pods can have volumes that release 0.1.0 does not know, for web identity and container credentials: not while a replica of
-   * it serves, which refuses what it does not write itself.
+   * Whether pods can have what release 0.1.0 does not know, for web identity, container credentials and session policies: not while a
+   * replica of it serves, which refuses what it does not write itself.
    */
-  readonly writesNewVolumes: boolean
+  readonly writesNewForms: boolean
   /** Lists of replicas with other settings, while they exist: what they chose for a pod is accepted too. */
   readonly otherCredentialSources: readonly (readonly CredentialSource[])[]
   /** Role keys of replicas with other settings, while they exist: a pod annotated with one of these also asks for a role. */
@@ -59,7 +59,7 @@ export function injectionSettings(settings: Given): InjectionSettings {
     resources: own.resources,
     resourcesMax,
     policy: { restrictions, format, base, permittedRoles },
-    writesNewVolumes: true,
+    writesNewForms: true,
     otherCredentialSources: [],
     otherRoleKeys: [],
     otherSidecarImages: [],

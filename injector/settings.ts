@@ -81,6 +81,9 @@ export const INJECTION_SPEC = {
     false,
     'whether the broker passes session tags: pods by web identity, for which there are none, are then refused',
   ),
+  sourceIdentity: optional(
+    'whether the broker sets a source identity (its template): pods by web identity, for which there is none, are then refused',
+  ),
   baseRoleArn: optionally('prefix of roles given by name, e.g. arn:aws:iam::111111111111:role/', baseRoleArn),
   defaultRole: optional('role of pods in namespaces labelled all that have no other'),
   roleKey: checked(qualifiedName, KEYS.role, KEYS.role, 'key of the role annotation on pods'),

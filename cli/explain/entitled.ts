@@ -35,7 +35,10 @@ export function entitledFinding(
   try {
     const roles = { base: known, own: [] }
     const { request } = entitle(record, namespaceRecord(namespace), roles, entitlementSettings(broker))
-    return ok(`the broker asks STS for ${request.roleArn}, as session ${request.sessionName}`)
+    const { roleArn, sessionName, sourceIdentity, policyArns } = request
+    const by = sourceIdentity === undefined ? '' : `, with source identity ${sourceIdentity}`
+    const narrowed = policyArns.length === 0 ? '' : `, narrowed by ${policyArns.join(' and ')}`
+    return ok(`the broker asks STS for ${roleArn}, as session ${sessionName}${by}${narrowed}`)
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     if (error.code === 'role-not-set')

@@ -28,7 +28,11 @@ export async function verdictOf(iam: Iam, role: RoleTrust, caller: string): Prom
   return { ...trust, permitted }
 }
 
-async function trustSeen(iam: Iam, { role }: RoleTrust, caller: string): Promise<Omit<Verdict, 'permitted'>> {
+async function trustSeen(
+  iam: Iam,
+  { role, statement }: RoleTrust,
+  caller: string,
+): Promise<Omit<Verdict, 'permitted'>> {
   const parsed = parseRoleArn(role)
   if (!parsed.ok)
     return { trusts: 'not-seen', detail: 'its account is not known, because no base role ARN is' }
@@ -47,7 +51,12 @@ async function trustSeen(iam: Iam, { role }: RoleTrust, caller: string): Promise
         trusts: 'missing',
         detail: `IAM has ${Role?.Arn}: another account or another path`,
       }
-    return judged(JSON.parse(decodeURIComponent(Role.AssumeRolePolicyDocument ?? '{}')), caller)
+    const document = JSON.parse(decodeURIComponent(Role.AssumeRolePolicyDocument ?? '{}'))
+    const all = [statement.Action].flat().map((action) => judged(document, caller, action))
+    const worst = (['no', 'conditional', 'yes'] as const).flatMap(
+      (one) => all.find(({ trusts }) => trusts === one) ?? [],
+    )
+    return worst[0] ?? judged(document, caller, 'sts:AssumeRole')
   } catch (error) {
     const { name } = error as Error
     if (name === 'NoSuchEntityException' || name === 'NoSuchEntity')
@@ -65,12 +74,12 @@ async function trustSeen(iam: Iam, { role }: RoleTrust, caller: string): Promise
   }
 }
 
-async function permission(iam: Iam, { role }: RoleTrust, caller: string): Promise<boolean | null> {
+async function permission(iam: Iam, { role, statement }: RoleTrust, caller: string): Promise<boolean | null> {
   try {
     const { EvaluationResults = [] } = await iam.send(
       new SimulatePrincipalPolicyCommand({
         PolicySourceArn: caller,
-        ActionNames: ['sts:AssumeRole'],
+        ActionNames: [statement.Action].flat(),
         ResourceArns: [role],
       }),
       bounded(),
@@ -88,8 +97,8 @@ async function permission(iam: Iam, { role }: RoleTrust, caller: string): Promis
 const bounded = () => ({ abortSignal: AbortSignal.timeout(TIMEOUT_MS) })
 
 /** Whether a trust policy allows the caller. Principals are compared literally; conditions are left to the user. */
-function judged(document: unknown, caller: string): Omit<Verdict, 'permitted'> {
-  const found = statementsOf(document).filter((one) => isAbout(one, caller))
+function judged(document: unknown, caller: string, action: string): Omit<Verdict, 'permitted'> {
+  const found = statementsOf(document).filter((one) => isAbout(one, caller, action))
   if (found.some(({ Effect }) => Effect === 'Deny'))
     return { trusts: 'conditional', detail: 'its trust policy has a Deny statement: read it' }
   const allowed = found.filter(({ Effect }) => Effect === 'Allow')
@@ -97,7 +106,7 @@ function judged(document: unknown, caller: string): Omit<Verdict, 'permitted'> {
     return { trusts: 'yes', detail: 'its trust policy allows the caller' }
   return allowed.length > 0
     ? { trusts: 'conditional', detail: 'its trust policy allows the caller under a condition: read it' }
-    : { trusts: 'no', detail: 'no statement of its trust policy names the caller' }
+    : { trusts: 'no', detail: `no statement of its trust policy allows the caller ${action}` }
 }
 
 type Written = Omit<Statement, 'Principal'> & { readonly Principal?: unknown }
@@ -107,12 +116,14 @@ function statementsOf(document: unknown): Written[] {
   return Statement === undefined ? [] : [Statement].flat()
 }
 
-function isAbout({ Principal, Action }: Written, caller: string): boolean {
+function isAbout({ Principal, Action }: Written, caller: string, action: string): boolean {
   const account = /^arn:[^:]*:iam::(\d{12}):/.exec(caller)?.[1] ?? ''
   const partition = caller.split(':')[1] ?? 'aws'
   const names = ['*', caller, account, `arn:${partition}:iam::${account}:root`]
   const principals =
     Principal === '*' ? ['*'] : [(Principal as { AWS?: string | string[] } | undefined)?.AWS ?? []].flat()
-  const isAssume = [Action].flat().some((one) => ['*', 'sts:*', 'sts:assumerole'].includes(one.toLowerCase()))
-  return isAssume && principals.some((one) => names.includes(one))
+  const isMeant = [Action]
+    .flat()
+    .some((one) => ['*', 'sts:*', action.toLowerCase()].includes(one.toLowerCase()))
+  return isMeant && principals.some((one) => names.includes(one))
 }

@@ -29,7 +29,12 @@ export type TrustSettings = {
   readonly caller: string
   /** Undefined if it is not known: bare names then stay as they are. */
   readonly base: string | undefined
-  readonly broker: Pick<BrokerSettings, 'sessionTags' | 'sessionScope' | 'credentialSources'> | undefined
+  readonly broker:
+    | Pick<
+        BrokerSettings,
+        'sessionTags' | 'extraSessionTags' | 'sourceIdentity' | 'sessionScope' | 'credentialSources'
+      >
+    | undefined
   /** Whether only sessions of the namespaces that use it are trusted. */
   readonly byNamespace: boolean
   readonly defaultRole: string | undefined
@@ -107,9 +112,9 @@ function trustOf(role: string, uses: readonly Use[], settings: TrustSettings): R
   const hasExternalId = uses.every((use) => use.hasExternalId)
   const { Condition, ...rest } = trustStatement(
     {
-      ...{ roleArn: role, sessionName: '', durationSeconds: 3600 },
       externalId: hasExternalId ? 'set' : undefined,
-      tags: broker?.sessionTags ? [{ Key: '', Value: '' }] : [],
+      tags: broker?.sessionTags || broker?.extraSessionTags.length ? [{ Key: '', Value: '' }] : [],
+      sourceIdentity: broker?.sourceIdentity,
     },
     caller,
   )

@@ -96,7 +96,20 @@ function holdersText(holders: readonly Holder[], now: number, page: Page): strin
       ? ''
       : `\n${indented(`pod2iam -n ${unready.namespace} explain ${unready.pod} says why it is not ready.`, 0, page)}\n`
   const below = common === '' ? '' : `\nAll roles begin with ${common}\n`
-  return table(['POD', 'ROLE', 'FROM', 'SESSION', 'EXPIRES', 'READY'], rows, page) + below + hint
+  return (
+    table(['POD', 'ROLE', 'FROM', 'SESSION', 'EXPIRES', 'READY'], rows, page) +
+    below +
+    narrowedText(holders, page) +
+    hint
+  )
+}
+
+/** Below the table: ARNs of policies would make it too wide. */
+function narrowedText(holders: readonly Holder[], page: Page): string {
+  const lines = holders
+    .filter(({ narrowedBy }) => narrowedBy.length > 0)
+    .map((one) => `${one.namespace}/${one.pod} is narrowed by ${one.narrowedBy.join(' and ')}`)
+  return lines.length === 0 ? '' : `\n${lines.map((line) => `${indented(line, 0, page)}\n`).join('')}`
 }
 
 function readyText({ ready, refused }: Holder, { paint }: Page): string {

@@ -4,6 +4,7 @@ import { globMatches } from '../../common/glob.ts'
 import type { IdentitySource } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { Problem } from '../../common/protocol.ts'
+import { parseSessionPolicies } from '../../common/session-policies.ts'
 import { foundIn } from '../cluster/asked.ts'
 import { bounded } from '../cluster/bounded.ts'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -36,6 +37,8 @@ export type Holder = {
   readonly role: string | null
   /** `annotation` of the pod, `default` of its namespace or the cluster, `none`: only Region and placement. */
   readonly source: IdentitySource
+  /** ARNs of the managed policies that narrow its session; empty: it has all permissions of the role. */
+  readonly narrowedBy: readonly string[]
   /** The name in CloudTrail; null if the broker would now refuse it. */
   readonly session: string | null
   /** Code with which the broker would now refuse; null if it would not. */
@@ -111,7 +114,7 @@ export async function holdersOf(
   })
 }
 
-type Judged = Pick<Holder, 'role' | 'session' | 'refused'>
+type Judged = Pick<Holder, 'role' | 'narrowedBy' | 'session' | 'refused'>
 
 /** The broker's own decision; see `entitle`. */
 function judged(
@@ -121,7 +124,8 @@ function judged(
   base: string | undefined,
 ): Judged {
   const written = record.identity?.role ?? null
-  if (broker === undefined) return { role: written, session: null, refused: null }
+  if (broker === undefined)
+    return { role: written, narrowedBy: writtenPolicies(record), session: null, refused: null }
   try {
     const roles = { base: base ?? ANY_BASE, own: [] }
     const { request } = entitle(record, namespaces.get(record.namespace), roles, entitlementSettings(broker))
@@ -129,14 +133,21 @@ function judged(
       role: request.roleArn.startsWith(ANY_BASE)
         ? (written ?? request.roleArn.slice(ANY_BASE.length))
         : request.roleArn,
+      narrowedBy: request.policyArns,
       session: request.sessionName,
       refused: null,
     }
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     const isNone = error.code === 'role-not-set'
-    return { role: isNone ? null : written, session: null, refused: isNone ? null : error.code }
+    const role = isNone ? null : written
+    return { role, narrowedBy: writtenPolicies(record), session: null, refused: isNone ? null : error.code }
   }
+}
+
+function writtenPolicies({ identity }: PodRecord): readonly string[] {
+  const parsed = parseSessionPolicies(identity?.sessionPolicies ?? '', undefined)
+  return parsed.ok ? parsed.arns : []
 }
 
 async function readNamespaces(

@@ -56,6 +56,7 @@ function differing(before: Annotations, after: Annotations, { roleKey, otherRole
     if (a.role !== b.role) return `annotation ${key}`
     if (a.externalId !== b.externalId) return `annotation ${KEYS.externalId}`
     if (a.sessionName !== b.sessionName) return `annotation ${KEYS.sessionName}`
+    if (a.sessionPolicies !== b.sessionPolicies) return `annotation ${KEYS.sessionPolicyArns}`
   }
   return undefined
 }

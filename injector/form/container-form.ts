@@ -75,6 +75,7 @@ const FORMS: Readonly<Record<Kind, Form>> = {
       [IDENTITY_ENV.role]: PLAIN,
       [IDENTITY_ENV.externalId]: PLAIN,
       [IDENTITY_ENV.sessionName]: PLAIN,
+      [IDENTITY_ENV.sessionPolicies]: PLAIN,
       POD2IAM_BROKER_URL: (value) => value.split(',').every((url) => BROKER_URLS.includes(url)),
       POD2IAM_TOKEN_FILE: one(TOKEN_FILE),
       // Which of them, and with what, is judged by `final-pod.ts`.

@@ -79,8 +79,9 @@ function writesAs(theirs: InjectionSettings, own: InjectionSettings): InjectionS
     startupGate: theirs.startupGate,
     sidecarLogLevel: theirs.sidecarLogLevel,
     tokenExpirationSeconds: theirs.tokenExpirationSeconds,
-    // It would refuse these: until it is gone, pods get their roles with the node's, and no container credentials.
-    writesNewVolumes: false,
+    // It would refuse these: until it is gone, pods get their roles with the node's and no container credentials, and pods with session
+    // policies are refused.
+    writesNewForms: false,
     roleKey: theirs.roleKey,
   }
 }

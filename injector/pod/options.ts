@@ -87,7 +87,7 @@ function asksForContainer(
   pod: AnnotationReader,
   ofNamespace: AnnotationReader,
   redirect: RedirectMode,
-  { containerCredentials, writesNewVolumes }: InjectionSettings,
+  { containerCredentials, writesNewForms }: InjectionSettings,
   warnings: string[],
 ): boolean {
   const own = pod.choice(KEYS.containerCredentials, CONTAINER_MODES)
@@ -97,18 +97,21 @@ function asksForContainer(
       `${KEYS.containerCredentials}: "on" has no effect in redirect mode nft, in which clients need nothing but the metadata address`,
     )
   const chosen = (own ?? others) === 'on' && redirect === 'env'
-  if (chosen && !writesNewVolumes)
+  if (chosen && !writesNewForms)
     warnings.push(
       'the pod gets no container credentials, since an injector of a release before them is still serving: delete the pod when the rollout is over',
     )
-  return chosen && writesNewVolumes
+  return chosen && writesNewForms
 }
 
-/** AssumeRoleWithWebIdentity supports neither external ids nor our session tags, so a pod that relies on them must not be admitted. */
+/**
+ * AssumeRoleWithWebIdentity supports neither external ids nor our session tags and source identities, so a pod that relies on them must
+ * not be admitted.
+ */
 function sourceOf(
   annotations: Annotations,
   namespace: Namespace,
-  { credentialSources, writesNewVolumes, sessionTags }: InjectionSettings,
+  { credentialSources, writesNewForms, sessionTags, sourceIdentity }: InjectionSettings,
   warnings: string[],
 ): CredentialSource {
   const chosen = sourceOfNamespace(namespace, credentialSources)
@@ -121,12 +124,16 @@ function sourceOf(
       `annotation ${KEYS.externalId} cannot be honoured: pods of namespace ${namespace.name} get their roles by web identity ` +
         '(AssumeRoleWithWebIdentity), which has no external id: remove it, and have the trust policy demand the service account instead',
     )
-  if (sessionTags)
+  const demanded = [
+    ...(sessionTags ? ['session tags (broker.sessionTags, broker.extraSessionTags)'] : []),
+    ...(sourceIdentity === undefined ? [] : ['source identity (broker.sourceIdentity)']),
+  ].join(' and ')
+  if (demanded !== '')
     throw new AnnotationError(
-      `pods of namespace ${namespace.name} get their roles by web identity (AssumeRoleWithWebIdentity), which has none of the session tags ` +
-        `that the operator demands (broker.sessionTags): choose the credential source node-role for it (annotation ${KEYS.credentialSource}), or ask the operator to turn the tags off`,
+      `pods of namespace ${namespace.name} get their roles by web identity (AssumeRoleWithWebIdentity), which has none of the ${demanded} ` +
+        `that the operator demands: choose the credential source node-role for it (annotation ${KEYS.credentialSource}), or ask the operator to turn that off`,
     )
-  if (writesNewVolumes) return chosen.source
+  if (writesNewForms) return chosen.source
   warnings.push(
     'the pod gets its role with the node’s, since an injector of a release before web identity is still serving: delete the pod when the rollout is over',
   )

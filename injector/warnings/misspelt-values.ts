@@ -3,6 +3,7 @@ import { injectionMode, KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
 import { parseRoleArn, quote, resolveRole } from '../../common/role.ts'
+import { parseSessionPolicies } from '../../common/session-policies.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { ANY_BASE } from '../pod/identity.ts'
 import type { Namespace } from '../pod/namespace.ts'
@@ -25,9 +26,14 @@ const OPTED_IN = new Set(['true', 'on', 'yes'])
 
 /** Warnings for a pod or a pod template. */
 export function podValues(annotations: Texts): string[] {
-  return Object.entries(POD_CHOICES).flatMap(([key, values]) =>
-    choice(`annotation ${key}`, annotations[key], values),
-  )
+  const policies = annotations[KEYS.sessionPolicyArns]
+  const read = policies === undefined ? undefined : parseSessionPolicies(policies, undefined)
+  return [
+    ...Object.entries(POD_CHOICES).flatMap(([key, values]) =>
+      choice(`annotation ${key}`, annotations[key], values),
+    ),
+    ...(read === undefined || read.ok ? [] : [`annotation ${KEYS.sessionPolicyArns} ${read.detail}`]),
+  ]
 }
 
 /** Warnings for a namespace: how it is opted in, and what it allows. */

@@ -6,7 +6,10 @@ export type Form = 'annotation' | 'label'
 
 export type OwnKey = ReturnType<typeof own>
 
-const POD = ['role', 'externalId', 'sessionName', 'imdsTokens', 'startupGate', 'inject'] as const
+const POD = [
+  ...(['role', 'externalId', 'sessionName', 'sessionPolicyArns'] as const),
+  ...(['imdsTokens', 'startupGate', 'inject'] as const),
+] as const
 const NAMESPACE = ['allowedRoles', 'permitted', 'defaultRole', 'allowedExternalIds'] as const
 
 /** @param isWritten whether the injector writes it, so that people do not mean to write it */

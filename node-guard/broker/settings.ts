@@ -23,6 +23,8 @@ import {
   text,
   whole,
 } from '../../common/settings.ts'
+import { clusterArn, clusterNameOf, extraSessionTags } from './authorize/session-tags.ts'
+import { sourceIdentityTemplate } from './authorize/source-identity.ts'
 import { whyNotAllowable } from './instance/metadata.ts'
 
 /** Every setting of the broker. */
@@ -61,7 +63,10 @@ export const BROKER_SETTINGS = {
   sessionDuration: whole(3600, [900, 43_200], 'seconds a session lasts'),
   sessionScope: oneOf(['pod', 'role'], 'pod', 'whether a session is one pod’s or shared by a role’s pods'),
   sessionTags: flag(false, 'pass session tags as EKS Pod Identity does'),
-  clusterName: optional('value of the session tag eks-cluster-name'),
+  clusterName: optional('value of the session tag eks-cluster-name; else the name in --cluster-arn'),
+  clusterArn,
+  extraSessionTags,
+  sourceIdentity: sourceIdentityTemplate,
   assumeRoleArn: optionally('role the broker assumes first (stable hop)', (arn) => {
     const parsed = parseRoleArn(arn)
     return parsed.ok ? arn : invalid(`is not usable: ${parsed.detail}`)
@@ -94,18 +99,9 @@ export function conflicts(settings: BrokerSettings): string[] {
       found.push(
         '--web-identity-audience must not be that of --audience: the one token would do in the place of the other.',
       )
-    if (settings.sessionTags && settings.credentialSources[0] === 'web-identity')
-      found.push(
-        '--session-tags=true needs node-role as the first of --credential-sources: AssumeRoleWithWebIdentity has no session tags of ours.',
-      )
   }
   if (settings.listen.length === 0) found.push('--listen must name at least one address.')
-  if (settings.sessionScope === 'role' && settings.sessionTags)
-    found.push(
-      '--session-tags=true needs --session-scope=pod: a session shared by pods cannot carry one pod’s tags.',
-    )
-  if (settings.clusterName !== undefined && !settings.sessionTags)
-    found.push('--cluster-name has no effect without --session-tags=true.')
+  found.push(...markConflicts(settings))
   if (settings.assumeRoleArn !== undefined && settings.sessionDuration > 3600 && usesNodeRole)
     found.push(
       '--session-duration must be at most 3600 with --assume-role-arn: AWS limits chained sessions to an hour.',
@@ -113,9 +109,39 @@ export function conflicts(settings: BrokerSettings): string[] {
   return found
 }
 
+/** The same for what sessions are marked with: tags and source identities. */
+function markConflicts(settings: BrokerSettings): string[] {
+  const { clusterName, clusterArn, sessionTags, extraSessionTags, sourceIdentity } = settings
+  const ofOnePod = [
+    ...(sessionTags ? ['--session-tags=true'] : []),
+    ...(sourceIdentity === undefined ? [] : ['--source-identity']),
+  ]
+  const all = [...ofOnePod, ...(extraSessionTags.length > 0 ? ['--extra-session-tags'] : [])]
+  const idle = [
+    ...(clusterName === undefined ? [] : ['--cluster-name']),
+    ...(clusterArn === undefined ? [] : ['--cluster-arn']),
+  ]
+  const named = clusterArn === undefined ? undefined : clusterNameOf(clusterArn)
+  return [
+    ...(settings.credentialSources[0] === 'web-identity' ? all : []).map(
+      (name) =>
+        `${name} needs node-role as the first of --credential-sources: AssumeRoleWithWebIdentity has neither session tags nor a source identity of ours.`,
+    ),
+    ...(settings.sessionScope === 'role' ? ofOnePod : []).map(
+      (name) =>
+        `${name} needs --session-scope=pod: a session that pods share cannot say which of them it is for.`,
+    ),
+    ...(sessionTags ? [] : idle).map((name) => `${name} has no effect without --session-tags=true.`),
+    ...(named !== undefined && clusterName !== undefined && clusterName !== named
+      ? [`--cluster-name must be ${named}, as in --cluster-arn, or be left out.`]
+      : []),
+  ]
+}
+
 /** The settings that decide what a pod may have. */
 export function entitlementSettings(settings: BrokerSettings) {
-  const { defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall } = settings
+  const { defaultRole, sessionScope, nodeName, requireFirewall, credentialSources } = settings
+  const { sessionTags, clusterName, clusterArn, extraSessionTags, sourceIdentity } = settings
   return {
     policy: {
       restrictions: settings.namespaceRestrictions,
@@ -123,7 +149,7 @@ export function entitlementSettings(settings: BrokerSettings) {
       permittedRoles: settings.permittedRoles,
     },
     durationSeconds: settings.sessionDuration,
-    ...{ defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall },
-    credentialSources: settings.credentialSources,
+    ...{ defaultRole, sessionScope, nodeName, requireFirewall, credentialSources },
+    ...{ sessionTags, clusterName, clusterArn, extraSessionTags, sourceIdentity },
   }
 }

@@ -19,7 +19,7 @@ export const node = (name: string, more: Partial<NodeReport> = {}): NodeReport =
 
 export const pod = (namespace: string, name: string, more: Partial<Holder> = {}): Holder => ({
   ...{ namespace, pod: name, node: 'ip-10-0-0-11.eu-west-1.compute.internal', serviceAccount: 'default' },
-  ...{ role: `${ROLES}${namespace}-${name.replace(/-[^-]*$/, '')}`, source: 'annotation' },
+  ...{ role: `${ROLES}${namespace}-${name.replace(/-[^-]*$/, '')}`, source: 'annotation', narrowedBy: [] },
   ...{ session: `${namespace}.${name}`, refused: null, ready: true, expires: later(43), isAsked: true },
   ...more,
 })

@@ -49,6 +49,20 @@ describe('explain', needsNamespaces(), () => {
     assert.equal(session?.session, 'shop.orders')
   })
 
+  test('a pod with session policies: which they are, and why a list is not accepted', async () => {
+    const POLICIES = 'iam.amazonaws.com/session-policy-arns'
+    const arn = await cluster.aws.putManagedPolicy({ arn: 'arn:aws:iam::aws:policy/logs', statements: [] })
+    const annotations = { [ROLE]: 'shop-orders', [POLICIES]: JSON.stringify([arn]) }
+    await cluster.pods.waitFor(await cluster.pod('shop/narrowed', { annotations }), isReady)
+    const { code, stdout } = await explain('shop', 'narrowed')
+    assert.equal(code, 0, stdout)
+    assert.match(
+      stdout.replace(/\s+/g, ' '),
+      /✔ broker allows it .*as session shop\.narrowed, narrowed by arn:aws:iam::aws:policy\/logs/,
+    )
+    assert.ok(widest(stdout) <= 80)
+  })
+
   test('a pod that asks for nothing', async () => {
     await cluster.pod('shop/plain')
     await fails('shop', 'plain', 'asks', 'not-annotated', /has no annotation iam\.amazonaws\.com\/role/)

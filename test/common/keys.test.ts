@@ -22,6 +22,7 @@ describe('keys', () => {
       role: 'iam.amazonaws.com/role',
       externalId: 'iam.amazonaws.com/external-id',
       sessionName: 'iam.amazonaws.com/session-name',
+      sessionPolicyArns: 'iam.amazonaws.com/session-policy-arns',
       credentialSource: 'pod2iam.dev/credential-source',
       redirect: 'pod2iam.dev/redirect',
       containerCredentials: 'pod2iam.dev/container-credentials',

@@ -21,7 +21,7 @@ import { until } from '../support/until.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
-const FROZEN = [KEYS.role, KEYS.externalId, KEYS.sessionName, KEYS.inject]
+const FROZEN = [KEYS.role, KEYS.externalId, KEYS.sessionName, KEYS.sessionPolicyArns, KEYS.inject]
 
 /** What an API server says of a container that a policy lets somebody enter, and that runs nowhere. */
 const ADMITTED = isStandIn()

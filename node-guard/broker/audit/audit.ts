@@ -20,6 +20,8 @@ export function auditTrail(
       uid: pod.uid,
       role: request.roleArn,
       sessionName: request.sessionName,
+      ...(request.sourceIdentity === undefined ? {} : { sourceIdentity: request.sourceIdentity }),
+      ...(request.policyArns.length === 0 ? {} : { sessionPolicies: request.policyArns }),
       expiration: new Date(expiration).toISOString(),
       reason,
     })

@@ -65,6 +65,7 @@ export function checkIdentity(pod: PodRecord, roleKey: string): void {
     [roleKey, pod.identity?.role, stated.role],
     [KEYS.externalId, pod.identity?.externalId, stated.externalId],
     [KEYS.sessionName, pod.identity?.sessionName, stated.sessionName],
+    [KEYS.sessionPolicyArns, pod.identity?.sessionPolicies, stated.sessionPolicies],
   ] as const
   const long = parts.find(([, , now]) => isTooLong(now))
   if (long)

@@ -107,6 +107,10 @@ export function classifyWebIdentityError(thrown: unknown): StsFailure {
 export const classifyOf = ({ webIdentity }: { readonly webIdentity?: object | undefined }) =>
   webIdentity ? classifyWebIdentityError : classifyStsError
 
+/** Whether policies and tags of a session are together more than STS takes: in the spelling of the wire and of the SDK. */
+export const isTooLarge = (thrown: unknown) =>
+  /^PackedPolicyTooLarge(?:Exception)?$/.test(((thrown ?? {}) as AwsError).name ?? '')
+
 /** Whether nothing at all came back, as from a kept-alive connection that had died: worth one more try at once. */
 export function isConnectionLoss(thrown: unknown): boolean {
   const { code, $metadata } = (thrown ?? {}) as AwsError

@@ -30,7 +30,8 @@ export type PodRecord = {
 }
 
 /**
- * Characters kept of a text that says who a pod is: AWS takes role ARNs of 2048 and external ids of 1224. Tenants write these
+ * Characters kept of a text that says who a pod is: AWS takes role ARNs of 2048, external ids of 1224 and
+ * policy ARNs of 2048 in all. Tenants write these
  * texts: kept whole, they could fill the broker's memory.
  */
 export const MAX_TEXT = 2048
@@ -62,7 +63,8 @@ export const podName = (pod: { readonly namespace: string; readonly name: string
 export function podRecord(object: unknown, roleKey: string): PodRecord | undefined {
   const { metadata, spec, status } = (object ?? {}) as V1Pod
   if (!metadata?.uid || !metadata.namespace || !metadata.name || !spec) return undefined
-  const keys: readonly string[] = [roleKey, KEYS.externalId, KEYS.sessionName, KEYS.inject]
+  const own = [KEYS.externalId, KEYS.sessionName, KEYS.sessionPolicyArns, KEYS.inject]
+  const keys: readonly string[] = [roleKey, ...own]
   const kept = Object.fromEntries(
     Object.entries(metadata.annotations ?? {})
       .filter(([key]) => keys.includes(key))
@@ -97,12 +99,13 @@ function bounded<T extends string | undefined>(text: T, marker: string): T | str
 
 function boundedIdentity(identity: PodIdentity | undefined): PodIdentity | undefined {
   if (identity === undefined) return undefined
-  const { source, role, externalId, sessionName } = identity
+  const { source, role, externalId, sessionName, sessionPolicies } = identity
   return {
     source,
     role: bounded(role, TOO_LONG.env),
     externalId: bounded(externalId, TOO_LONG.env),
     sessionName: bounded(sessionName, TOO_LONG.env),
+    sessionPolicies: bounded(sessionPolicies, TOO_LONG.env),
   }
 }
 

@@ -36,10 +36,11 @@ const MAX_ENTRIES = 4096
 
 /** Two grants share a session only when everything STS is asked for is the same and, by default, the pod too. */
 export function sessionKey({ pod, request }: Grant, scope: 'pod' | 'role'): string {
-  const { roleArn, externalId, sessionName, tags, durationSeconds } = request
+  const { roleArn, externalId = null, sessionName, tags, durationSeconds, policyArns } = request
+  const { sourceIdentity = null, webIdentity } = request
   const owner = scope === 'pod' ? pod.uid : null
-  const subject = request.webIdentity?.subject ?? null
-  return JSON.stringify([owner, roleArn, externalId ?? null, sessionName, tags, durationSeconds, subject])
+  const marks = [sessionName, tags, sourceIdentity, webIdentity?.subject ?? null]
+  return JSON.stringify([owner, roleArn, externalId, policyArns, durationSeconds, ...marks])
 }
 
 export function grantOf(
