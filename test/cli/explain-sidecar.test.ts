@@ -3,7 +3,7 @@
  * that is really broken.
  */
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
 import { isReady, needsNamespaces } from '../sandbox/index.ts'
@@ -118,6 +118,18 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
       restartSidecar(pod)
       await fails('shop', 'tokens', 'credentials', code, said)
     }
+  })
+
+  test('the secret of its container credentials cannot be written', async () => {
+    const chosen = { 'pod2iam.dev/redirect': 'env', 'pod2iam.dev/container-credentials': 'on' }
+    const pod = await cluster.pod('shop/container', { annotations: { ...annotations, ...chosen } })
+    await cluster.pods.waitFor(pod, isReady)
+    const { metadata } = (await cluster.pods.get(pod)) ?? {}
+    const file = `${SANDBOX_DIR}/pods/${metadata?.uid}/volumes/pod2iam-container-token/token`
+    rmSync(cluster.machine.path(file))
+    mkdirSync(cluster.machine.path(`${file}/occupied`), { recursive: true })
+    restartSidecar(pod)
+    await fails('shop', 'container', 'credentials', 'container-token-pending', /cannot be written to .*\(EISDIR/)
   })
 
   async function tokenOf(name: string): Promise<string> {
