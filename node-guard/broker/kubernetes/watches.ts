@@ -7,6 +7,7 @@ import type { Pods } from './pods.ts'
 export type ClusterWatches = {
   /** The first collection whose first list has not arrived; undefined when all have. */
   readonly unsynced: () => string | undefined
+  readonly podsSynced: () => boolean
   /** Seconds since the API server last said something, by watch. */
   readonly ages: () => Readonly<Record<string, number>>
   /** Objects too large to be read, by watch. */
@@ -32,6 +33,7 @@ export function watchCluster(
   const byWatch = (read: (watch: (typeof watches)['pods']) => number) =>
     Object.fromEntries(Object.entries(watches).map(([name, watch]) => [name, read(watch)]))
   return {
+    podsSynced: watches.pods.synced,
     unsynced: () => Object.entries(watches).find(([, watch]) => !watch.synced())?.[0],
     ages: () => byWatch((watch) => (deps.clock.now() - watch.contactAt()) / 1000),
     leftOut: () => byWatch((watch) => watch.leftOut()),
