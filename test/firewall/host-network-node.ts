@@ -12,6 +12,7 @@ import { readHostNetwork } from '../../node-guard/firewall/status/host-network.t
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import type { LogLine } from '../support/log.ts'
 import { until } from '../support/until.ts'
+import type { AgentRequests } from './agent.ts'
 import { MAIN, openNode, startAgent } from './node.ts'
 
 /** Cgroups outside a user namespace belong to the real root. */
@@ -62,6 +63,11 @@ export async function openHostNetworkNode(driver: Driver) {
     ],
     ...[path, ...argv],
   ]
+  const agentIn = (path: string) => {
+    const agent = agents.get(path) ?? startAgent(node.machine, 'node', within(path, []))
+    agents.set(path, agent)
+    return agent
+  }
   return {
     node,
     root,
@@ -76,11 +82,11 @@ export async function openHostNetworkNode(driver: Driver) {
     },
     list: (pods: readonly HostPod[]) => writeHostPods(state, pods),
     /** What becomes of a connection to the metadata service, of a process in this cgroup. */
-    fetch: async (path: string, host: string = METADATA[0]) => {
-      const agent = agents.get(path) ?? startAgent(node.machine, 'node', within(path, []))
-      agents.set(path, agent)
-      return (await (await agent).tcp({ host, port: 80 })).outcome
-    },
+    fetch: async (path: string, host: string = METADATA[0]) =>
+      (await (await agentIn(path)).tcp({ host, port: 80 })).outcome,
+    /** What becomes of a datagram. */
+    send: async (path: string, datagram: Parameters<AgentRequests['udp']>[0]) =>
+      (await agentIn(path)).udp(datagram),
     /** Ends the processes of a cgroup, and it. */
     end: async (path: string) => {
       agents.delete(path)

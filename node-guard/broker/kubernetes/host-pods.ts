@@ -36,7 +36,7 @@ export function tellHostPods(options: HostPodsOptions, deps: Deps): void {
     deps,
   )
   let written: string | undefined
-  let running: Promise<void> | undefined
+  let isBusy = false
   let again = false
 
   const write = async () => {
@@ -55,18 +55,18 @@ export function tellHostPods(options: HostPodsOptions, deps: Deps): void {
     }
   }
   const later = () => void clock.after(RETRY_MS, changed)
-  const changed = () => {
+  const changed = async () => {
     again = true
-    running ??= (async () => {
-      while (again) {
-        again = false
-        await write()
-      }
-      running = undefined
-    })()
+    if (isBusy) return
+    isBusy = true
+    while (again) {
+      again = false
+      await write()
+    }
+    isBusy = false
   }
   pods.subscribe({ gone: changed, changed })
-  changed()
+  void changed()
 }
 
 /** The list, in a stable order. */

@@ -3,7 +3,7 @@ import type { Logger } from '../../../common/log.ts'
 import { type Failed, failed } from '../../../common/result.ts'
 import { tableCommands } from '../nft/commands.ts'
 import { deleteTable, loadTable, readTable } from '../nft/table.ts'
-import type { TableContent } from '../nft/table-content.ts'
+import { parseTable, type TableContent } from '../nft/table-content.ts'
 import type { Exec } from '../process/exec.ts'
 import type { Failure } from '../process/failure.ts'
 import {
@@ -47,10 +47,10 @@ type Wanted = {
 
 /** Keeps the rules about pods on the host network. `check` never throws. Not to be called while it runs. */
 export function createHostNetworkKeeper(options: KeeperOptions) {
-  const { exec, metadata, mode, now, log } = options
+  const { mode, now, log } = options
   const want = rulesWanted(options)
   const counts = createHostCounts(now)
-  let loaded: { readonly key: string; readonly content: TableContent; told: readonly Told[] } | undefined
+  const rules = rulesInKernel(options, counts)
   let repairs = 0
   let verdict: Pick<HostNetworkState, 'verified' | 'checkedAt' | 'detail'> = {
     verified: false,
@@ -58,61 +58,34 @@ export function createHostNetworkKeeper(options: KeeperOptions) {
     detail: 'the rules have not been loaded yet',
   }
 
-  const load = async ({ key, ruleset, told }: Wanted): Promise<string | undefined> => {
-    const before = await readTable(exec, HOST_NETWORK_TABLE)
-    if (before.ok && before.content) counts.take(before.content.packets, loaded?.told ?? told)
-    loaded = undefined
-    const commands = [tableCommands(ruleset).commands, ...stale(before.ok ? before.content : undefined, told)]
-    const result = await loadTable(exec, ruleset, exec('nft', [commands.join('\n')]))
-    if (!result.ok) return result.detail
-    if (result.loaded === undefined) return `table ${HOST_NETWORK_TABLE} was changed while it was loaded`
-    loaded = { key, content: result.loaded, told }
-    return undefined
-  }
-
-  /** Reads the rules back, and shows by a packet that they see pods. */
-  const judge = async (): Promise<{ readonly why?: string; readonly differs?: boolean }> => {
-    const before = loaded?.content.packets[PROOF_COUNTER] ?? 0
-    const sent = await options.prove(metadata)
-    const read = await readTable(exec, HOST_NETWORK_TABLE)
-    if (!read.ok) return { why: read.detail }
-    if (loaded === undefined || read.content?.text !== loaded.content.text)
-      return { why: `table ${HOST_NETWORK_TABLE} was changed by another program`, differs: true }
-    counts.take(read.content.packets, loaded.told)
-    loaded = { ...loaded, content: read.content }
-    if ((read.content.packets[PROOF_COUNTER] ?? 0) - before >= sent) return {}
-    return {
-      why: 'the rules do not see the packets of pods: this container must be in the node’s cgroup namespace, and no other program may drop what is sent to the metadata service',
-    }
-  }
-
   const conclude = (detail: string | undefined) => {
     if (detail !== undefined && detail !== verdict.detail) log.error('host network not verified', { detail })
     if (detail === undefined && !verdict.verified)
-      log.info('host network rules verified', { mode, pods: loaded?.told.length })
+      log.info('host network rules verified', { mode, pods: rules.loaded()?.told.length })
     verdict = { verified: detail === undefined, checkedAt: now(), detail }
   }
 
-  const check = async (): Promise<string | undefined> => {
+  const check = async (whole: boolean): Promise<string | undefined> => {
     let wanted = await want()
-    if (wanted.ok && loaded?.key === wanted.key) {
-      const { why, differs } = await judge()
+    if (wanted.ok && rules.loaded()?.key === wanted.key) {
+      const { why, differs } = await rules.judge(whole)
       if (!differs) return why ?? wanted.old
       wanted = await want()
       // The listing of a cgroup that is gone differs, too.
-      if (wanted.ok && loaded.key === wanted.key) {
+      if (wanted.ok && rules.loaded()?.key === wanted.key) {
         repairs++
         log.warn('host network rules repaired', { detail: why })
       }
     }
     if (!wanted.ok) return wanted.detail
-    return (await load(wanted)) ?? (await judge()).why ?? wanted.old
+    return (await rules.load(wanted)) ?? (await rules.judge(true)).why ?? wanted.old
   }
 
   return {
-    check: async () => {
+    /** @param whole whether the rules may have been changed */
+    check: async (whole: boolean) => {
       // A pod may go, and its cgroup with it, between looking and loading.
-      conclude((await check()) && (await check()))
+      conclude((await check(whole)) && (await check(true)))
     },
     state: (): HostNetworkState => ({
       mode,
@@ -126,6 +99,47 @@ export function createHostNetworkKeeper(options: KeeperOptions) {
       pods: counts.list(),
     }),
   }
+}
+
+/** The rules in the kernel: loads them, and judges whether they are as loaded and see pods. */
+function rulesInKernel(
+  { exec, metadata, prove }: KeeperOptions,
+  counts: ReturnType<typeof createHostCounts>,
+) {
+  let loaded: (Pick<TableContent, 'text' | 'packets'> & Pick<Wanted, 'key' | 'told'>) | undefined
+  const load = async ({ key, ruleset, told }: Wanted): Promise<string | undefined> => {
+    const before = await readTable(exec, HOST_NETWORK_TABLE)
+    if (before.ok && before.content) counts.take(before.content.packets, loaded?.told ?? told)
+    loaded = undefined
+    const commands = [tableCommands(ruleset).commands, ...stale(before.ok ? before.content : undefined, told)]
+    const result = await loadTable(exec, ruleset, exec('nft', [commands.join('\n')]))
+    if (!result.ok) return result.detail
+    if (result.loaded === undefined) return `table ${HOST_NETWORK_TABLE} was changed while it was loaded`
+    loaded = { key, told, text: result.loaded.text, packets: result.loaded.packets }
+    return undefined
+  }
+
+  /**
+   * Shows by a packet that the rules see pods, and reads them back; without `whole` only their counters, since nft searches
+   * all cgroups of the node for each that it prints.
+   */
+  const judge = async (whole: boolean): Promise<{ readonly why?: string; readonly differs?: boolean }> => {
+    const before = loaded?.packets[PROOF_COUNTER] ?? 0
+    const sent = await prove(metadata)
+    const read = whole ? await readTable(exec, HOST_NETWORK_TABLE) : await readCounters(exec)
+    if (!read.ok) return { why: read.detail }
+    const packets = read.content?.packets ?? {}
+    if (loaded === undefined || read.content === undefined || (whole && read.content.text !== loaded.text))
+      return { why: `table ${HOST_NETWORK_TABLE} was changed by another program`, differs: true }
+    counts.take(packets, loaded.told)
+    loaded = { ...loaded, packets }
+    if ((packets[PROOF_COUNTER] ?? 0) - before >= sent) return {}
+    if (!whole) return judge(true)
+    return {
+      why: 'the rules do not see the packets of pods: this container must be in the node’s cgroup namespace, and no other program may drop what is sent to the metadata service',
+    }
+  }
+  return { load, judge, loaded: () => loaded }
 }
 
 /** What says which rules there should be now, or why that is not known. */
@@ -164,6 +178,14 @@ async function tellApart({ root, own }: PodCgroups, pods: readonly HostPod[]): P
     byCgroup.set(found.path, { ...pod, ...found, allowed })
   }
   return [...byCgroup.values()]
+}
+
+/** The table's counters, without its rules; `content` is undefined where the table is gone. */
+async function readCounters(exec: Exec): ReturnType<typeof readTable> {
+  const result = await exec('nft', ['--json', 'list', 'counters', 'table', ...HOST_NETWORK_TABLE.split(' ')])
+  if (result.code !== 0) return readTable(exec, HOST_NETWORK_TABLE)
+  const content = parseTable(result.stdout)
+  return { ok: true, content: PROOF_COUNTER in content.packets ? content : undefined }
 }
 
 /** Commands that delete the counters of pods that are gone, many at once: for `delete` nft reads what all tables have. */

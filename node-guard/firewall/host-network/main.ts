@@ -39,6 +39,8 @@ const HOST_NETWORK_SETTINGS = {
 /** For how many poll intervals a report is valid, and for how long at least. */
 const VALID_INTERVALS = 3
 const VALID_AT_LEAST_MS = 5000
+/** Every so many checks the rules are read back although nobody reported a change. */
+const WHOLE_EVERY = 30
 
 /**
  * `firewall host-network`: keeps the rules about pods on the host network, in a process of its own beside the guard, since
@@ -60,8 +62,12 @@ export async function runHostNetwork(argv: readonly string[]): Promise<void> {
       validSeconds: Math.max(pollInterval * VALID_INTERVALS, VALID_AT_LEAST_MS) / 1000,
     })
   }
+  let mayDiffer = true
+  let checks = 0
   const check = coalesce<void>(async () => {
-    await keeper.check()
+    const whole = mayDiffer || ++checks % WHOLE_EVERY === 0
+    mayDiffer = false
+    await keeper.check(whole)
     await report().catch((error: unknown) =>
       log.error('state not written', {
         detail: `the state cannot be written to ${stateDir} (${messageOf(error)}): mount a writable directory there, shared with the guard`,
@@ -69,7 +75,10 @@ export async function runHostNetwork(argv: readonly string[]): Promise<void> {
     )
   })
   const event = () => void check()
-  const stopRules = await followRules(event)
+  const stopRules = await followRules(() => {
+    mayDiffer = true
+    event()
+  })
   const stopDirectories = followDirectories([podsDir], event)
   const place = podCgroups(await selfCgroup())
   const stopCgroups = followDirectories(place.ok ? parents(place.root) : [], event)
