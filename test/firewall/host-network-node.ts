@@ -31,7 +31,7 @@ export const newUid = () => `0000${(++last).toString(16).padStart(4, '0')}-1111-
 /** A container that the chart makes privileged, and what setpriv leaves of that. */
 export const AS_IN_CHART = [
   'setpriv',
-  ...['--reuid=9171', '--regid=9171', '--clear-groups', '--bounding-set=-all,+net_admin'],
+  ...['--reuid=9174', '--regid=9174', '--clear-groups', '--bounding-set=-all,+net_admin'],
   ...['--inh-caps=-all,+net_admin', '--ambient-caps=-all,+net_admin', '--no-new-privs', '--'],
 ]
 

@@ -33,10 +33,10 @@
     privileged: true
     runAsUser: 0
     runAsGroup: 0
+    # Nothing else is possible with `privileged`.
+    allowPrivilegeEscalation: true
     readOnlyRootFilesystem: true
-    {{- with $guard.securityContext.seLinuxOptions }}
-    seLinuxOptions: {{- toYaml . | nindent 6 }}
-    {{- end }}
+    {{- include "pod2iam.securityOptions" $guard.securityContext | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:
     - {name: state, mountPath: /run/pod2iam}
