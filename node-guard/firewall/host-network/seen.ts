@@ -15,18 +15,21 @@ export function createHostNetworkView(options: {
 }) {
   const { exec, mode, directory, now, log } = options
   let known: HostNetwork | undefined
-  let isRemoved = false
+  let removal: Promise<void> | undefined
+  const remove = async () => {
+    const failure = await removeHostNetwork(exec)
+    if (failure === undefined || failure.unusable) return
+    log.warn('host network rules not removed', { detail: failure.detail })
+    removal = undefined
+  }
   return {
     /** The last report; undefined before the first look, and where `--host-network` is off. */
     state: () => known,
-    /** Reads the report; with `off`, removes the rules that an earlier setting left. Never throws. */
+    /** Reads the report; with `off`, begins to remove, once, the rules that an earlier setting left. Never throws. */
     look: async () => {
       if (mode !== 'off') known = await readHostNetwork(directory, mode, now())
-      else if (!isRemoved) {
-        const failure = await removeHostNetwork(exec)
-        isRemoved = failure === undefined || failure.unusable === true
-        if (!isRemoved) log.warn('host network rules not removed', { detail: failure?.detail })
-      }
+      // The guard's first report does not wait for it.
+      else removal ??= remove()
     },
   }
 }
