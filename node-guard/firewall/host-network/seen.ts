@@ -15,12 +15,12 @@ export function createHostNetworkView(options: {
 }) {
   const { exec, mode, directory, now, log } = options
   let known: HostNetwork | undefined
-  let removal: Promise<void> | undefined
+  let isAsked = false
   const remove = async () => {
     const failure = await removeHostNetwork(exec)
     if (failure === undefined || failure.unusable) return
     log.warn('host network rules not removed', { detail: failure.detail })
-    removal = undefined
+    isAsked = false
   }
   return {
     /** The last report; undefined before the first look, and where `--host-network` is off. */
@@ -28,8 +28,11 @@ export function createHostNetworkView(options: {
     /** Reads the report; with `off`, begins to remove, once, the rules that an earlier setting left. Never throws. */
     look: async () => {
       if (mode !== 'off') known = await readHostNetwork(directory, mode, now())
-      // The guard's first report does not wait for it.
-      else removal ??= remove()
+      else if (!isAsked) {
+        isAsked = true
+        // The guard's first report does not wait for it.
+        void remove()
+      }
     },
   }
 }
