@@ -55,9 +55,7 @@ export function tellHostPods(options: HostPodsOptions, deps: Deps): void {
     }
   }
   const later = () => void clock.after(RETRY_MS, changed)
-  const changed = async () => {
-    again = true
-    if (isBusy) return
+  const writeAll = async () => {
     isBusy = true
     while (again) {
       again = false
@@ -65,8 +63,12 @@ export function tellHostPods(options: HostPodsOptions, deps: Deps): void {
     }
     isBusy = false
   }
+  const changed = () => {
+    again = true
+    if (!isBusy) void writeAll()
+  }
   pods.subscribe({ gone: changed, changed })
-  void changed()
+  changed()
 }
 
 /** The list, in a stable order. */
