@@ -21,7 +21,7 @@ COPY node-guard ./node-guard
 COPY cli ./cli
 RUN node build.ts
 
-# The programs that the firewall runs (nft, ip, both variants of iptables, socat, prlimit), with their libraries and the extensions of
+# The programs that the firewall runs (nft, ip, both variants of iptables, socat, prlimit, setpriv), with their libraries and the extensions of
 # iptables. They are copied to the runtime, which has glibc from the same Debian release, so that no runtime with a shell is needed.
 FROM ${TOOLS_IMAGE} AS tools
 RUN apt-get update \
@@ -30,7 +30,7 @@ RUN apt-get update \
 RUN set -eu; \
     sbin=/tools/usr/sbin; \
     mkdir -p "$sbin"; \
-    for name in nft ip socat prlimit xtables-nft-multi xtables-legacy-multi; do \
+    for name in nft ip socat prlimit setpriv xtables-nft-multi xtables-legacy-multi; do \
       cp -L "$(command -v "$name")" "$sbin/$name"; \
     done; \
     for name in iptables-nft iptables-nft-save iptables-nft-restore ip6tables-nft ip6tables-nft-save ip6tables-nft-restore; do \
@@ -42,7 +42,7 @@ RUN set -eu; \
     extensions=$(dirname "$(readlink -f "$(ls -d /usr/lib/*/xtables/libxt_tcp.so)")"); \
     mkdir -p "/tools$extensions"; \
     cp -L "$extensions"/*.so "/tools$extensions/"; \
-    ldd "$sbin"/nft "$sbin"/ip "$sbin"/socat "$sbin"/prlimit "$sbin"/xtables-*-multi "$extensions"/*.so \
+    ldd "$sbin"/nft "$sbin"/ip "$sbin"/socat "$sbin"/prlimit "$sbin"/setpriv "$sbin"/xtables-*-multi "$extensions"/*.so \
       | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | sort -u \
       | grep -v -E '/(libc|libm|libdl|libpthread|libresolv|librt)\.so' \
       | while read -r library; do \

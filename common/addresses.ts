@@ -27,6 +27,9 @@ export const CONTAINER_CREDENTIALS_PATH = '/container-credentials'
 /** Directory shared by firewall and broker; in the sidecar, its own memory-backed directory. */
 export const STATE_DIR = '/run/pod2iam'
 
+/** Directory in which the broker lists this node's pods on the host network, for the firewall. */
+export const HOST_PODS_DIR = '/run/pod2iam-pods'
+
 /** Made by a sidecar that is ready, where its start hook waits for that: one tmpfs per pod sandbox, gone with it. */
 export const STARTED_FILE = '/dev/shm/pod2iam-started'
 /** The program of that hook, in the sidecar's image. */

@@ -24,6 +24,8 @@ export const KEYS = {
   sessionPolicyArns: 'iam.amazonaws.com/session-policy-arns',
   /** Namespace: `node-role` or `web-identity`, within the operator's `--credential-sources`. */
   credentialSource: 'pod2iam.dev/credential-source',
+  /** Namespace label: `allowed` lets its pods on the host network use the node's role. */
+  hostNetwork: 'pod2iam.dev/host-network',
   /** Namespace or pod: `nft` or `env`. */
   redirect: 'pod2iam.dev/redirect',
   /** Namespace or pod: `on` or `off`. */
@@ -49,6 +51,9 @@ export const KEYS = {
  * form; replicas without it (release 0.1.0) demand exactly what they would add themselves.
  */
 export const ADMISSION_FORMAT = 'pod2iam.dev/admission-format'
+
+/** The value of the namespace label {@link KEYS.hostNetwork} that means something. */
+export const HOST_NETWORK_ALLOWED = 'allowed'
 
 /** Values of the namespace label {@link KEYS.injection} that opt a namespace in. */
 export type InjectionMode = 'enabled' | 'all'

@@ -11,6 +11,7 @@ import { CliError } from '../failure.ts'
 import { exitCode, type Outcome, type Page } from '../outcome.ts'
 import { refusalsText } from '../output/refusals.ts'
 import { indented, table } from '../output/table.ts'
+import type { Status } from '../product/guard.ts'
 import { reportNodes } from '../status/nodes.ts'
 import { annotated } from './annotated.ts'
 import { type Seen, seenBy } from './seen.ts'
@@ -29,7 +30,11 @@ export async function audit(cluster: Cluster, options: AuditOptions, now = Date.
   const { reports, isWhole } = await reportNodes(cluster, installation)
   const told = reports.filter(({ source }) => source === 'guard')
   const auditing = told.filter(({ mode }) => mode === 'audit')
-  if (auditing.length === 0) throw whyNoAudit(told.length, reports.length)
+  const looking = told.filter(({ hostNetwork }) => hostNetwork !== null)
+  if (auditing.length + looking.length === 0) throw whyNoAudit(told.length, reports.length)
+  const hostNetwork = looking.flatMap(({ node, hostNetwork }) =>
+    (hostNetwork?.pods ?? []).map((pod) => ({ node, ...pod })),
+  )
   const { askAll, core } = cluster
   const [pods, namespaces] = await Promise.all([
     askAll({ verb: 'list', resource: 'pods' }, (query, options) =>
@@ -42,10 +47,16 @@ export async function audit(cluster: Cluster, options: AuditOptions, now = Date.
   const refused = cluster.refusals()
   const unseen = reports.length - auditing.length
   return {
-    data: { seen, nodes: { auditing: auditing.length, others: unseen }, refused },
+    data: { seen, hostNetwork, nodes: { auditing: auditing.length, others: unseen }, refused },
     text: (page) =>
-      seenText(seen, now(), page) + nodesText(auditing.length, unseen, page) + refusalsText(refused, page),
-    exit: exitCode(seen.length > 0, unseen > 0 || !isWhole || pods.kind !== 'found'),
+      (auditing.length === 0 ? '' : seenText(seen, now(), page)) +
+      hostNetworkText(hostNetwork, now(), page) +
+      nodesText(auditing.length, unseen, page) +
+      refusalsText(refused, page),
+    exit: exitCode(
+      seen.length + hostNetwork.filter(({ allowed }) => !allowed).length > 0,
+      unseen > 0 || !isWhole || pods.kind !== 'found',
+    ),
   }
 }
 
@@ -90,6 +101,20 @@ function seenText(seen: readonly Seen[], now: number, page: Page): string {
       `\n${page.paint('bold', workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`)}\n${indented(todo.detail, 2, page)}\n`,
   )
   return table(['WORKLOAD', 'VIA', 'PACKETS', 'FIRST SEEN', 'LAST SEEN'], rows, page) + todos.join('')
+}
+
+type OnHostNetwork = { readonly node: string } & NonNullable<Status['hostNetwork']>['pods'][number]
+
+function hostNetworkText(pods: readonly OnHostNetwork[], now: number, page: Page): string {
+  if (pods.length === 0) return ''
+  const rows = pods.map(({ node, namespace, name, allowed, packets, lastSeen }) => [
+    `${namespace}/${name}`,
+    node,
+    allowed ? page.paint('good', 'yes') : page.paint('bad', 'no'),
+    String(packets),
+    ago(lastSeen, now),
+  ])
+  return `\n${table(['ON THE HOST NETWORK', 'NODE', 'ALLOWED', 'PACKETS', 'LAST SEEN'], rows, page)}`
 }
 
 function nodesText(auditing: number, others: number, page: Page): string {

@@ -30,6 +30,8 @@ export type NodeReport = {
   readonly repairs: number | null
   readonly leftovers: Status['leftovers']
   readonly audit: Status['audit']
+  /** Pods on the host network; null if the guard does not observe them. */
+  readonly hostNetwork: Status['hostNetwork']
   /** Why pods on the node get no credentials, or why all of them can get those of the node. */
   readonly troubles: readonly Trouble[]
   readonly warnings: readonly Trouble[]
@@ -66,6 +68,7 @@ function withoutGuard(node: string): NodeReport {
   return {
     ...{ node, guard: null, version: null, source: 'api', mode: 'none', backend: 'none', verified: false },
     ...{ broker: 'not ready', refusedPackets: null, repairs: null, leftovers: [], audit: [], warnings: [] },
+    hostNetwork: null,
     troubles: [{ code: 'guard-missing', detail }],
   }
 }
@@ -93,6 +96,7 @@ function reportOf(node: string, guard: V1Pod, told: GuardStatus): NodeReport {
     repairs: status?.repairs ?? null,
     leftovers: status?.leftovers ?? [],
     audit: status?.audit ?? [],
+    hostNetwork: status?.hostNetwork ?? null,
     troubles: [...(isSilent ? [first ?? unverified] : []), ...troubles],
     warnings: [
       ...(isSilent ? more : (status?.warnings ?? [])),

@@ -15,6 +15,7 @@ import { type Issuers, issuersOf } from './aws/issuers.ts'
 import type { stsClient, webIdentityClient } from './aws/sts-client.ts'
 import type { Imds } from './instance/imds.ts'
 import { metadata } from './instance/snapshot.ts'
+import { tellHostPods } from './kubernetes/host-pods.ts'
 import { limitedReader } from './kubernetes/limited-reader.ts'
 import { liveReads } from './kubernetes/live-reads.ts'
 import { type Namespaces, namespaceStore } from './kubernetes/namespaces.ts'
@@ -106,6 +107,9 @@ export function createBroker(
 
   judgeAnewOnChange({ pods, namespaces, issuers }, sessions, warm)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
+  const { hostPodsDir: directory, hostNetworkAllowed: allowed } = settings
+  if (directory !== undefined)
+    tellHostPods({ pods, podsSynced: watches.podsSynced, directory, allowed }, running)
 
   return {
     handlers: brokerHandlers({

@@ -81,6 +81,15 @@ export const BROKER_SETTINGS = {
   }),
   requireFirewall: flag(true, 'give no credentials while the firewall’s rules are not verified'),
   stateDir: text(STATE_DIR, 'directory shared with the firewall'),
+  hostPodsDir: optional('directory for the list of pods on the host network; not written where absent'),
+  hostNetworkAllowed: list(
+    [],
+    'pods on the host network that may use the node’s role, as globs on namespace/name',
+    (glob) =>
+      /^[a-z0-9*.-]+\/[a-z0-9*.-]+$/.test(glob)
+        ? glob
+        : invalid(`has ${JSON.stringify(glob)}, which is not namespace/name`),
+  ),
   logLevel: oneOf(LOG_LEVELS, 'info', 'least level of log lines'),
 } satisfies Record<string, Setting<unknown>>
 
@@ -100,6 +109,8 @@ export function conflicts(settings: BrokerSettings): string[] {
         '--web-identity-audience must not be that of --audience: the one token would do in the place of the other.',
       )
   }
+  if (settings.hostNetworkAllowed.length > 0 && settings.hostPodsDir === undefined)
+    found.push('--host-network-allowed has no effect without --host-pods-dir.')
   if (settings.listen.length === 0) found.push('--listen must name at least one address.')
   found.push(...markConflicts(settings))
   if (settings.assumeRoleArn !== undefined && settings.sessionDuration > 3600 && usesNodeRole)

@@ -1,5 +1,5 @@
 /**
- * The firewall, one file with five commands: `guard`, `redirect`, `remove --open-this-node`, `status`, `boot-rules`. Each command's
+ * The firewall, one file with six commands: `guard`, `host-network`, `redirect`, `remove --open-this-node`, `status`, `boot-rules`. Each command's
  * code is imported when it is asked for: the gate (`redirect`) runs before every pod's app and must not load the
  * guard's logger and HTTP server.
  */
@@ -11,6 +11,7 @@ const HELP = `pod2iam firewall ${VERSION}
 
 Commands (each with --help):
   guard                     keeps the block on the real metadata endpoint for every pod of this node
+  host-network              counts or refuses what pods on the host network send to it, beside the guard
   redirect                  the pod's gate: proves the block, loads the pod's redirect, waits for its sidecar
   remove --open-this-node   takes the guard's rules and link away, once
   status [--json]           what the guard of this node last saw
@@ -22,6 +23,9 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
     case 'guard':
       spareMemory()
       return (await import('./guard/main.ts')).runGuard(argv)
+    case 'host-network':
+      spareMemory()
+      return (await import('./host-network/main.ts')).runHostNetwork(argv)
     case 'redirect':
       return (await import('./gate/main.ts')).runGate(argv)
     case 'remove':
@@ -38,7 +42,7 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
       return
     default:
       process.stderr.write(
-        `pod2iam firewall: ${command === undefined ? 'a command is missing' : `${JSON.stringify(command)} is not a command`}; there are guard, redirect, remove, status and boot-rules.\n`,
+        `pod2iam firewall: ${command === undefined ? 'a command is missing' : `${JSON.stringify(command)} is not a command`}; there are guard, host-network, redirect, remove, status and boot-rules.\n`,
       )
       process.exit(2)
   }

@@ -9,7 +9,8 @@ export const ADDRESS_SETTINGS = {
   brokerAddress: addresses(BROKER_ADDRESSES, 'node-local address of the broker (repeatable)'),
 }
 
-function addresses(fallback: readonly string[], help: string): Setting<readonly string[]> {
+/** A list of whole addresses. */
+export function addresses(fallback: readonly string[], help: string): Setting<readonly string[]> {
   const setting = list(fallback, help, wholeAddress)
   const parse = (text: string) => {
     const parsed = setting.parse(text)

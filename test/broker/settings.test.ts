@@ -46,6 +46,8 @@ test('the defaults are the design’s', () => {
     metadataAllow: [],
     requireFirewall: true,
     stateDir: '/run/pod2iam',
+    hostPodsDir: undefined,
+    hostNetworkAllowed: [],
     logLevel: 'info',
   })
   assert.deepEqual(conflicts(result.settings), [])

@@ -27,7 +27,7 @@ type Container = {
     readonly privileged?: boolean
     readonly allowPrivilegeEscalation?: boolean
     readonly readOnlyRootFilesystem?: boolean
-    readonly capabilities: { readonly drop?: readonly string[]; readonly add?: readonly string[] }
+    readonly capabilities?: { readonly drop?: readonly string[]; readonly add?: readonly string[] }
     readonly seccompProfile: Profile
     readonly seLinuxOptions?: object
   }
@@ -63,8 +63,8 @@ function refusals(scc: Constraints, spec: PodSpec): string[] {
         ...when(own.privileged === true && !scc.allowPrivilegedContainer, 'privileged'),
         ...when(own.allowPrivilegeEscalation !== false && !scc.allowPrivilegeEscalation, 'escalation'),
         ...when(own.readOnlyRootFilesystem !== true && scc.readOnlyRootFilesystem, 'writable root'),
-        ...(own.capabilities.add ?? []).filter((one) => !scc.allowedCapabilities.includes(one)),
-        ...scc.requiredDropCapabilities.filter((one) => !own.capabilities.drop?.includes(one)),
+        ...(own.capabilities?.add ?? []).filter((one) => !scc.allowedCapabilities.includes(one)),
+        ...scc.requiredDropCapabilities.filter((one) => !own.capabilities?.drop?.includes(one)),
         ...when(scc.runAsUser.type === 'MustRunAs' && own.runAsUser !== scc.runAsUser.uid, 'user'),
         ...when(!scc.seccompProfiles.includes(profile), profile),
         ...when(scc.seLinuxContext.type === 'MustRunAs' && own.seLinuxOptions !== undefined, 'SELinux'),
@@ -95,6 +95,17 @@ describe('openshift.enabled', needsHelm, () => {
         assert.deepEqual(refusals(constraints(objects, name), specOf(workload)), [], workload.metadata.name)
       }
     })
+
+  test('admits a privileged container only where pods on the host network are looked at', () => {
+    for (const [mode, isAdmitted] of [
+      ['off', false],
+      ['audit', true],
+    ] as const) {
+      const objects = on('default', '--set-string', `guard.hostNetwork=${mode}`)
+      assert.equal(constraints(objects, 'pod2iam-node-guard').allowPrivilegedContainer, isAdmitted)
+      assert.equal(constraints(objects, 'pod2iam-injector').allowPrivilegedContainer, false)
+    }
+  })
 
   test('would not admit a pod that has more', () => {
     const objects = on('default')

@@ -1,6 +1,7 @@
 /** What the chart promises whatever the values are, and where a value changes it. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { AS_IN_CHART } from '../firewall/host-network-node.ts'
 import {
   find,
   needsHelm,
@@ -26,10 +27,12 @@ type Container = {
   readonly name: string
   readonly image: string
   readonly args?: readonly string[]
+  readonly command?: readonly string[]
   readonly ports?: readonly Port[]
   readonly volumeMounts?: readonly { readonly mountPath: string }[]
   readonly securityContext: {
     readonly runAsUser: number
+    readonly privileged?: boolean
     readonly allowPrivilegeEscalation: boolean
     readonly readOnlyRootFilesystem: boolean
     readonly capabilities: { readonly drop: readonly string[]; readonly add?: readonly string[] }
@@ -164,6 +167,7 @@ describe('with any values, the chart', needsHelm, () => {
     for (const { objects } of rendered)
       for (const container of podSpecs(objects).flatMap(containersOf)) {
         const { name, args = [], securityContext, volumeMounts = [] } = container
+        if (name === 'host-network') continue
         assert.deepEqual(securityContext.capabilities.drop, ['ALL'], name)
         assert.equal(securityContext.allowPrivilegeEscalation, false)
         assert.equal(securityContext.readOnlyRootFilesystem, true)
@@ -174,6 +178,25 @@ describe('with any values, the chart', needsHelm, () => {
         const token = volumeMounts.some(({ mountPath }) => mountPath.startsWith('/var/run/secrets'))
         assert.equal(token, name === 'broker')
       }
+  })
+
+  test('makes one container privileged, on request, which gives up all but NET_ADMIN before our program begins', () => {
+    for (const { objects, set } of rendered) {
+      const privileged = podSpecs(objects)
+        .flatMap(containersOf)
+        .filter((container) => container.securityContext.privileged !== undefined)
+      assert.deepEqual(
+        privileged.map(({ name }) => name),
+        set === 'host-pods' ? ['host-network'] : [],
+      )
+      for (const { command = [], securityContext, volumeMounts = [] } of privileged) {
+        assert.equal(securityContext.readOnlyRootFilesystem, true)
+        const end = command.indexOf('--')
+        assert.deepEqual(command.slice(0, end), ['/usr/sbin/setpriv', ...AS_IN_CHART.slice(1, -1)])
+        assert.equal(command[end + 1], '/nodejs/bin/node')
+        assert.ok(volumeMounts.every(({ mountPath }) => !mountPath.startsWith('/var/run/secrets')))
+      }
+    }
   })
 
   test('pins the broker’s port on the node, so that no other pod can claim it', () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
 import { isReady, needsNamespaces } from '../sandbox/index.ts'
+import { until } from '../support/until.ts'
 import { type Door, openDoor, run, userWith, widest } from './support.ts'
 
 const ROLE = 'iam.amazonaws.com/role'
@@ -137,6 +138,40 @@ describe('audit where the guards enforce', needsNamespaces(), () => {
       const { code, stderr } = await run(['--kubeconfig', await door.kubeconfig(), 'audit'])
       assert.equal(code, 2)
       assert.match(stderr, /\(not-auditing\)\n→ set guard\.mode=audit/)
+    } finally {
+      await door.close()
+      await cluster.close()
+    }
+  })
+})
+
+describe('audit where guards look at pods on the host network', needsNamespaces(), () => {
+  test('names these pods with their node, and a status warns where nothing keeps their rules', async () => {
+    const cluster = await createCluster({ firewallArgs: ['--host-network=audit', '--poll-interval=1s'] })
+    const door = await openDoor(cluster.api)
+    const kubeconfig = await door.kubeconfig()
+    const cli = (...args: string[]) => run(['--kubeconfig', kubeconfig, ...args])
+    try {
+      assert.match((await cli('status')).stdout, /! host-network on [\s\S]*has not\s+reported/)
+      const { items } = await cluster.kube.list('pods', { namespace: 'pod2iam-system' })
+      const guard = items.map(({ metadata }) => metadata.name).find((name) => name?.includes('node-guard'))
+      const lastSeen = new Date().toISOString()
+      const pods = [
+        { namespace: 'kube-system', name: 'aws-node-x1', allowed: true, packets: 3, lastSeen },
+        { namespace: 'legacy', name: 'scraper', allowed: false, packets: 7, lastSeen },
+      ]
+      const packets = { allowed: 3, others: 7, unknown: 0 }
+      const report = { mode: 'audit', verified: true, repairs: 0, packets, pods }
+      const file = { version: 1, writtenAt: lastSeen, validSeconds: 600, ...report }
+      const write = `fs.writeFileSync('/run/pod2iam/host-network.json', process.argv[1])`
+      const argv = [process.execPath, '-e', write, JSON.stringify(file)]
+      await cluster.pods.exec(`pod2iam-system/${guard}`, argv, { container: 'firewall' })
+      const told = async () => JSON.parse((await cli('audit', '-o', 'json')).stdout).hostNetwork
+      await until('both are named', async () => (await told()).length === 2)
+      const { code, stdout } = await cli('audit')
+      assert.equal(code, 1)
+      assert.match(stdout, /kube-system\/aws-node\S* +\S+ +yes +3 /)
+      assert.match(stdout, /legacy\/scraper +\S+ +no +7 /)
     } finally {
       await door.close()
       await cluster.close()

@@ -13,7 +13,7 @@ const ROLES = 'arn:aws:iam::111111111111:role/'
 export const node = (name: string, more: Partial<NodeReport> = {}): NodeReport => ({
   ...{ node: name, guard: `pod2iam-system/guard-${name}`, version: '1.2.0', source: 'guard' },
   ...{ mode: 'enforce', backend: 'nft', verified: true, broker: 'ready', refusedPackets: 12, repairs: 0 },
-  ...{ leftovers: [], audit: [], troubles: [], warnings: [] },
+  ...{ leftovers: [], audit: [], hostNetwork: null, troubles: [], warnings: [] },
   ...more,
 })
 

@@ -48,7 +48,7 @@ const WORKLOADS = ['Deployment', 'StatefulSet', 'DaemonSet'] as const
 
 /** What the pages name. */
 async function prepare(kube: KubeClient): Promise<void> {
-  for (const one of ['reports', 'kube-system']) await kube.apply(namespace(one))
+  for (const one of ['reports', 'kube-system', 'storage-system']) await kube.apply(namespace(one))
   const name = 'nightly-7d9f8-x2x4q'
   if ((await kube.find('pods', name, 'reports')) === undefined) await kube.create(pod(name, 'reports'))
   const labels = { app: 'nightly' }

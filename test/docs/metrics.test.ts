@@ -66,7 +66,16 @@ function firewall(): string {
     pollIntervalMs: 10_000,
     ...changed,
   })
-  return (['enforce', 'audit'] as const).map((mode) => metricsText(report({ mode }), NOW)).join('')
+  const hostNetwork = (mode: 'audit' | 'block') => ({
+    ...{ mode, verified: true, repairs: 0, pods: [] },
+    packets: { allowed: 0, others: 0, unknown: 0 },
+  })
+  return [
+    report({ mode: 'enforce', hostNetwork: hostNetwork('block') }),
+    report({ mode: 'audit', hostNetwork: hostNetwork('audit') }),
+  ]
+    .map((one) => metricsText(one, NOW))
+    .join('')
 }
 
 async function broker(): Promise<string> {

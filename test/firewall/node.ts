@@ -131,8 +131,13 @@ ${[...NEIGHBOURS, ...UNLINKED, CLAIMABLE[0]].map((a) => `ip -n aws addr add ${a}
 nsenter --net=/run/netns/node sh -c 'echo 0 >/proc/sys/net/ipv4/icmp_ratemask; echo 3 >/proc/sys/net/ipv6/icmp/ratemask; for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done'
 `
 
-async function startAgent(machine: Machine, network: NetworkName): Promise<Agent> {
-  const child = spawnIn(machine, network, [process.execPath, AGENT, 'serve'], {
+/** @param wrapper of its command line */
+export async function startAgent(
+  machine: Machine,
+  network: NetworkName,
+  wrapper: readonly string[] = [],
+): Promise<Agent> {
+  const child = spawnIn(machine, network, [...wrapper, process.execPath, AGENT, 'serve'], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   type Waiter = { readonly resolve: (result: unknown) => void; readonly reject: (error: Error) => void }

@@ -18,7 +18,7 @@ import { MAIN, openNode, type TestNode } from './node.ts'
 
 const FIELDS = [
   ...['backend', 'mode', 'verified', 'verifiedAt', 'ownedTable', 'refusedPackets', 'repairs', 'brokerLink'],
-  ...['leftovers', 'leftoversAt', 'warnings', 'audit'],
+  ...['leftovers', 'leftoversAt', 'warnings', 'audit', 'hostNetwork'],
 ]
 const STATUS = {
   backend: 'nft',
@@ -32,6 +32,7 @@ const STATUS = {
   leftovers: [],
   warnings: [],
   audit: [],
+  hostNetwork: null,
 }
 const WRITTEN = { version: 1, writtenAt: '2026-01-01T12:00:00.000Z', validSeconds: 30, status: STATUS }
 

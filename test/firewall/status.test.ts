@@ -69,6 +69,7 @@ test('a healthy node: the whole status, in its shape', () => {
     leftoversAt: null,
     warnings: [],
     audit: [],
+    hostNetwork: null,
   })
 })
 

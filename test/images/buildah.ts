@@ -31,6 +31,7 @@ export function needsBuildah(): { skip?: string } {
     'ip',
     'socat',
     'prlimit',
+    'setpriv',
     'curl',
   ])
     if (peer(command) === undefined) return needsPeer(command)

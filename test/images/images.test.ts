@@ -181,6 +181,7 @@ describe('the images', needsBuildah(), () => {
       ['ip6tables-legacy', '--version'],
       ['socat', '-V'],
       ['prlimit', '--version'],
+      ['setpriv', '--version'],
     ] as const) {
       const { code, output } = builder.run('node-guard', [`/usr/sbin/${program}`, version])
       assert.equal(code, 0, `${program}: ${output}`)

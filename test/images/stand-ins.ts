@@ -21,7 +21,7 @@ const NODE = '/nodejs/bin/node'
 const SHELL = ['bash', 'sh', 'ldd'].concat(
   ...['cat', 'cp', 'dirname', 'grep', 'ln', 'ls', 'mkdir', 'readlink', 'rm', 'sed', 'sleep', 'sort', 'test'],
 )
-const SHIPPED = ['nft', 'ip', 'socat', 'prlimit', 'xtables-nft-multi', 'xtables-legacy-multi']
+const SHIPPED = ['nft', 'ip', 'socat', 'prlimit', 'setpriv', 'xtables-nft-multi', 'xtables-legacy-multi']
 
 /** On top of the runtime, a distribution with shell and tools; `npm ci` and `apt-get` only check what they are given. */
 export function makeBuilder(root: string, system = imageSystem()): void {

@@ -39,7 +39,7 @@ securityContext: {{- toYaml . | nindent 2 }}
 {{/* Volumes and mounts of the operator's, which may not stand where ours do. */}}
 {{- define "pod2iam.validateVolumes" -}}
 {{- $v := .Values -}}
-{{- $volumes := dict "injector.extraVolumes" (list $v.injector.extraVolumes (list "tls")) "guard.extraVolumes" (list $v.guard.extraVolumes (list "state" "api" "xtables-lock")) -}}
+{{- $volumes := dict "injector.extraVolumes" (list $v.injector.extraVolumes (list "tls")) "guard.extraVolumes" (list $v.guard.extraVolumes (list "state" "api" "xtables-lock" "host-pods" "cgroups")) -}}
 {{- range $name, $both := $volumes -}}
 {{- range first $both -}}
 {{- if has .name (last $both) -}}
@@ -56,7 +56,7 @@ securityContext: {{- toYaml . | nindent 2 }}
 {{- fail (printf "%s mounts the volume %s, which is not there: name it in %s.extraVolumes." $name $mount.name (ternary "injector" "guard" (hasPrefix "injector" $name))) -}}
 {{- end -}}
 {{- $path := clean $mount.mountPath -}}
-{{- range $ours := list "/pod2iam" "/nodejs" "/run/pod2iam" "/run/xtables.lock" "/etc/pod2iam/tls" "/var/run/secrets/kubernetes.io/serviceaccount" "/run/secrets/kubernetes.io/serviceaccount" -}}
+{{- range $ours := list "/pod2iam" "/nodejs" "/run/pod2iam" "/run/pod2iam-pods" "/sys/fs/cgroup" "/run/xtables.lock" "/etc/pod2iam/tls" "/var/run/secrets/kubernetes.io/serviceaccount" "/run/secrets/kubernetes.io/serviceaccount" -}}
 {{- if or (eq $path $ours) (hasPrefix (print $ours "/") $path) (hasPrefix (print (trimSuffix "/" $path) "/") $ours) -}}
 {{- fail (printf "%s may not be at %s, where it would hide the chart's own %s: choose another path." $name $mount.mountPath $ours) -}}
 {{- end -}}

@@ -59,6 +59,9 @@
 {{- if and (eq $v.guard.mode "audit") (eq $v.guard.backend "iptables") -}}
 {{- fail (print $where "guard.mode=audit needs guard.backend auto or nft: iptables cannot count by address.") -}}
 {{- end -}}
+{{- if and (eq $v.guard.mode "audit") (eq $v.guard.hostNetwork "block") -}}
+{{- fail (print $where "guard.hostNetwork=block needs guard.mode=enforce: where other pods are only counted, those on the host network are, too; use guard.hostNetwork=audit.") -}}
+{{- end -}}
 {{- if and (eq $v.guard.backend "iptables") $v.guard.ownedTable -}}
 {{- fail (print $where "guard.ownedTable=true needs guard.backend auto or nft: iptables knows no owner.") -}}
 {{- end -}}

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { V1Pod } from '@kubernetes/client-node'
 import { type CredentialSource, sourceOfEnv } from '../../../common/credential-source.ts'
+import { isPodUid } from '../../../common/host-pods.ts'
 import { identityOfEnv, type PodIdentity } from '../../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../../common/keys.ts'
 
@@ -17,6 +18,8 @@ export type PodRecord = {
   readonly hostIPs: readonly string[]
   readonly phase: string
   readonly hostNetwork: boolean
+  /** As in the name of its cgroup: for a static pod the uid of its manifest, not that of its mirror in the API server. */
+  readonly cgroupUid: string
   /** Whether it is being deleted; it is served until it has ended. */
   readonly terminating: boolean
   /** Milliseconds. */
@@ -84,6 +87,7 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
     hostIPs: addresses(status?.hostIPs, status?.hostIP),
     phase: status?.phase ?? 'Pending',
     hostNetwork: spec.hostNetwork === true,
+    cgroupUid: cgroupUid(metadata.uid, metadata.annotations),
     terminating: metadata.deletionTimestamp !== undefined,
     // JSON carries text where the type says Date.
     createdAt: Date.parse(String(metadata.creationTimestamp)) || 0,
@@ -107,6 +111,13 @@ function boundedIdentity(identity: PodIdentity | undefined): PodIdentity | undef
     sessionName: bounded(sessionName, TOO_LONG.env),
     sessionPolicies: bounded(sessionPolicies, TOO_LONG.env),
   }
+}
+
+/** The kubelet writes both annotations; a value that is no uid comes from somebody else. */
+function cgroupUid(uid: string, annotations: Readonly<Record<string, string>> | undefined): string {
+  const hash = annotations?.['kubernetes.io/config.hash']
+  const isMirror = annotations?.['kubernetes.io/config.mirror'] !== undefined
+  return isMirror && hash !== undefined && isPodUid(hash) ? hash : uid
 }
 
 /** API servers before dual-stack wrote only the single address. */

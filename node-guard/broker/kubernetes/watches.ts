@@ -25,6 +25,7 @@ export function watchCluster(
   const byWatch = (read: (watch: (typeof watches)['pods']) => number) =>
     Object.fromEntries(Object.entries(watches).map(([name, watch]) => [name, read(watch)]))
   return {
+    podsSynced: watches.pods.synced,
     /** The first collection whose first list has not arrived; undefined when all have. */
     unsynced: () => Object.entries(watches).find(([, watch]) => !watch.synced())?.[0],
     /** Seconds since the API server last said something, by watch. */

@@ -11,7 +11,7 @@ export type Checks = ReturnType<typeof createChecks>
 
 /** What a guard does again and again; each check runs one at a time. */
 export function createChecks(parts: Parts) {
-  const { addresses, block, owned, ways, surroundings, link, publisher, report } = parts
+  const { addresses, block, owned, ways, surroundings, link, hostNetwork, publisher, report } = parts
   const write = coalesce(publisher.publish)
   // Nobody waits for it: a stuck disk must not keep a repair waiting.
   const publish = () => void write(report)
@@ -21,6 +21,7 @@ export function createChecks(parts: Parts) {
     await block.check(cause)
     // After the plain table, which has to be there when this process ends.
     await owned?.check({ ...addresses, ...ways.known() })
+    if (report().mode !== 'remove') await hostNetwork.look()
     publish()
   })
   const checkLink = coalesce<void>(async () => {

@@ -1,6 +1,7 @@
 import type { Logger } from '../../../common/log.ts'
 import { bootMarkers } from '../boot/files.ts'
 import { bootRulesWarning, readBootRules } from '../boot/installed.ts'
+import { createHostNetworkView } from '../host-network/seen.ts'
 import { readNatRules } from '../iptables/nat-rules.ts'
 import { startHolder } from '../nft/owned-holder.ts'
 import { createOwnedTable, type OwnedTable } from '../nft/owned-table.ts'
@@ -44,6 +45,10 @@ export function createParts(settings: GuardSettings, now: () => number, log: Log
   const owned = ownedTableOf(settings, log, () => changes.report('event'))
   const surroundings = removing ? undefined : surroundingsOf(settings, log, now)
   const link = createBrokerLink({ exec, addresses: addresses.broker, waysDetail: ways.detail, log })
+  const hostNetwork = createHostNetworkView({
+    ...{ exec, directory: settings.stateDir, now, log },
+    mode: settings.hostNetwork,
+  })
   const publisher = createPublisher({ directory: settings.stateDir, metadata: addresses.metadata, now, log })
   const report = (): GuardReport => ({
     mode: settings.mode,
@@ -52,10 +57,11 @@ export function createParts(settings: GuardSettings, now: () => number, log: Log
     link: link.state(),
     surroundings: surroundings?.state(),
     sightings,
+    hostNetwork: hostNetwork.state(),
     stateFault: publisher.fault(),
     pollIntervalMs: settings.pollInterval,
   })
-  return { addresses, changes, ways, block, owned, surroundings, link, publisher, report }
+  return { addresses, changes, ways, block, owned, surroundings, link, hostNetwork, publisher, report }
 }
 
 const addressesOf = ({ metadataAddress, brokerAddress }: GuardSettings) => ({

@@ -19,6 +19,11 @@ export const GUARD_SETTINGS = {
     false,
     'a second table that no other program can flush; while the guard owns it, no other program can restore a complete nft ruleset',
   ),
+  hostNetwork: oneOf(
+    ['off', 'audit', 'block'],
+    'off',
+    'what the command host-network, which runs beside this one, does about pods on the host network',
+  ),
   ...ADDRESS_SETTINGS,
   dataplane: oneOf(
     ['auto', 'netfilter'],
@@ -39,10 +44,12 @@ export const GUARD_SETTINGS = {
 export type GuardSettings = Settings<typeof GUARD_SETTINGS>
 
 /** Why settings that are valid by themselves contradict each other; one sentence, or undefined. */
-export function conflictOf({ mode, backend, ownedTable }: GuardSettings): string | undefined {
+export function conflictOf({ mode, backend, ownedTable, hostNetwork }: GuardSettings): string | undefined {
   if (mode === 'audit' && backend === 'iptables')
     return '--mode audit needs nft: iptables cannot count by address; use --backend auto or nft, or another mode.'
   if (ownedTable && backend === 'iptables')
     return '--owned-table needs nft: iptables has no tables that belong to a process; use --backend auto or nft, or leave it false.'
+  if (mode === 'audit' && hostNetwork === 'block')
+    return '--host-network block needs --mode enforce: where other pods are only counted, those on the host network are, too; use --host-network audit.'
   return undefined
 }

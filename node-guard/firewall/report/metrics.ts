@@ -2,6 +2,7 @@ import { buildInfoText } from '../../../common/build-info.ts'
 import { counter, gauge, type Metric, prometheusText } from '../../../common/prometheus-text.ts'
 import { VIAS } from '../guard/audit.ts'
 import { CAUSES } from '../guard/block.ts'
+import type { HostNetwork } from '../host-network/counts.ts'
 import { WARNING_CODES } from '../node/surroundings.ts'
 import { COUNTERS } from '../rules/guard.ts'
 import { backendOf, type GuardReport, packetsOf, whyNotVerified } from './report.ts'
@@ -16,7 +17,7 @@ export function metricsText(report: GuardReport, now: number): string {
 }
 
 function metricsOf(report: GuardReport, now: number): Metric[] {
-  const { block, link, mode, owned, sightings, surroundings } = report
+  const { block, hostNetwork, link, mode, owned, sightings, surroundings } = report
   const age = block.checkedAt === undefined ? Number.NaN : (now - block.checkedAt) / 1000
   const blocked = mode === 'enforce' && whyNotVerified(report) === undefined
   const info = `{backend="${backendOf(report)}",mode="${mode}"}`
@@ -48,6 +49,24 @@ function metricsOf(report: GuardReport, now: number): Metric[] {
         ]),
     ...(surroundings === undefined ? [] : surroundingsMetrics(surroundings)),
     ...(sightings === undefined ? [] : auditMetrics(sightings)),
+    ...(hostNetwork === undefined ? [] : hostNetworkMetrics(hostNetwork)),
+  ]
+}
+
+function hostNetworkMetrics({ mode, packets, repairs, verified }: HostNetwork): Metric[] {
+  const pods = ['allowed', 'others', 'unknown'] as const
+  return [
+    gauge(
+      'host_network_verified',
+      '1 when the rules about pods on the host network were read back as loaded, and were seen to match.',
+      [[`{mode="${mode}"}`, Number(verified)]],
+    ),
+    counter(
+      'host_network_packets_total',
+      'Packets of pods on the host network to the metadata service: of those that may use the node role, of others, and of pods not known to the broker.',
+      pods.map((which) => [`{pods="${which}"}`, packets[which]]),
+    ),
+    counter('host_network_repairs_total', 'Changes of these rules that were undone.', repairs),
   ]
 }
 

@@ -2,6 +2,7 @@ import type { FirewallState } from '../../../common/firewall-state.ts'
 import type { Readiness } from '../../../common/health.ts'
 import type { Sighting, Sightings } from '../guard/audit.ts'
 import { type BlockState, CAUSES } from '../guard/block.ts'
+import type { HostNetwork } from '../host-network/counts.ts'
 import type { OwnedState } from '../nft/owned-table.ts'
 import type { LinkState } from '../node/broker-link.ts'
 import type { Leftover } from '../node/leftovers.ts'
@@ -20,6 +21,8 @@ export type GuardReport = {
   readonly surroundings: SurroundingsState | undefined
   /** Undefined except in mode `audit`. */
   readonly sightings: Sightings | undefined
+  /** Undefined where `--host-network` is off. */
+  readonly hostNetwork?: HostNetwork | undefined
   /** Why the shared directory could not be written, or undefined. */
   readonly stateFault: string | undefined
   readonly pollIntervalMs: number
@@ -43,6 +46,8 @@ export type Status = {
   readonly leftoversAt: string | null
   readonly warnings: readonly Coded[]
   readonly audit: readonly Sighting[]
+  /** Pods on the host network; null where `--host-network` is off. */
+  readonly hostNetwork: HostNetwork | null
 }
 
 /** For how many poll intervals a verification is valid, and for how long at least: on a busy machine a check takes seconds. */
@@ -106,7 +111,7 @@ export function firewallStateOf(report: GuardReport): FirewallState {
 
 /** The node's state for people and scripts. */
 export function statusOf(report: GuardReport): Status {
-  const { block, link, mode, owned, sightings, stateFault, surroundings } = report
+  const { block, hostNetwork, link, mode, owned, sightings, stateFault, surroundings } = report
   const fault = whyNotVerified(report)
   const warnings = [
     ...(fault === undefined || fault.code === 'dataplane-bypass' ? [] : [fault]),
@@ -117,6 +122,7 @@ export function statusOf(report: GuardReport): Status {
     ...(owned?.detail === undefined ? [] : [{ code: 'owned-table', detail: owned.detail }]),
     ...(link?.detail === undefined ? [] : [{ code: 'broker-link', detail: link.detail }]),
     ...(stateFault === undefined ? [] : [{ code: 'state-not-written', detail: stateFault }]),
+    ...(hostNetwork?.detail === undefined ? [] : [{ code: 'host-network', detail: hostNetwork.detail }]),
     ...(sightings?.full() ? [AUDIT_FULL] : []),
   ]
   return {
@@ -132,6 +138,7 @@ export function statusOf(report: GuardReport): Status {
     leftoversAt: surroundings?.lookedAt === undefined ? null : iso(surroundings.lookedAt),
     warnings,
     audit: sightings?.list() ?? [],
+    hostNetwork: hostNetwork ?? null,
   }
 }
 

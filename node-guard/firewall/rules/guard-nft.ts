@@ -162,13 +162,13 @@ ${addressSet('outer', outer)}
   set uplinks { type ifname; ${elements(uplinks.map((name) => JSON.stringify(name)))} }`
 }
 
-function addressSet(name: string, addresses: readonly string[]): string {
+export function addressSet(name: string, addresses: readonly string[]): string {
   const isV6 = (address: string) => address.includes(':')
   return `  set ${name}4 { type ipv4_addr; ${elements(addresses.filter((address) => !isV6(address)))} }
   set ${name}6 { type ipv6_addr; ${elements(addresses.filter(isV6))} }`
 }
 
-const REFUSE = `  chain refuse {
+export const REFUSE = `  chain refuse {
     meta l4proto tcp reject with tcp reset
     reject with icmpx type admin-prohibited
   }`

@@ -1,7 +1,7 @@
-import { constants } from 'node:fs'
-import { mkdir, open, rename, writeFile } from 'node:fs/promises'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
+import { readBounded } from '../../../common/read-bounded.ts'
 import { type Failed, failed } from '../../../common/result.ts'
 import type { Status } from '../report/report.ts'
 import { isWrittenStatus, type WrittenStatus } from './shape.ts'
@@ -29,7 +29,7 @@ export async function readStatus(directory: string): Promise<ReadStatus> {
   const not = (code: string, detail: string): ReadStatus => ({ ...failed(detail), code })
   let text: string
   try {
-    text = await readBounded(file)
+    text = await readBounded(file, MAX_BYTES)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     return code === 'ENOENT' || code === 'ENOTDIR'
@@ -58,26 +58,15 @@ export async function readStatus(directory: string): Promise<ReadStatus> {
   )
 }
 
-/** Earlier releases did not write when they had looked for leftovers. */
+/** Earlier releases did not write when they had looked for leftovers, nor what is about the host network. */
 const withoutGaps = (written: WrittenStatus): WrittenStatus => ({
   ...written,
-  status: { ...written.status, leftoversAt: written.status.leftoversAt ?? null },
+  status: {
+    ...written.status,
+    leftoversAt: written.status.leftoversAt ?? null,
+    hostNetwork: written.status.hostNetwork ?? null,
+  },
 })
-
-/** A process that may write to the directory must not be able to make a reader wait or read forever. */
-async function readBounded(file: string): Promise<string> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
-  try {
-    const stat = await handle.stat()
-    if (!stat.isFile()) throw new Error('it is not a file')
-    if (stat.size > MAX_BYTES) throw new Error(`it has more than ${MAX_BYTES} bytes`)
-    const buffer = Buffer.alloc(stat.size)
-    const { bytesRead } = await handle.read(buffer, 0, stat.size, 0)
-    return buffer.toString('utf8', 0, bytesRead)
-  } finally {
-    await handle.close()
-  }
-}
 
 /**
  * The status as far as it is still valid: of a silent guard nothing is verified, although its rules stay.
@@ -107,5 +96,6 @@ export function missingStatus(warning: { readonly code: string; readonly detail:
     leftoversAt: null,
     warnings: [warning],
     audit: [],
+    hostNetwork: null,
   }
 }

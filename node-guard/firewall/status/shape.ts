@@ -15,21 +15,34 @@ export type WrittenStatus = {
 
 type Check = (value: unknown) => boolean
 
-const isText: Check = (value) => typeof value === 'string'
-const isFlag: Check = (value) => typeof value === 'boolean'
-const isCount: Check = (value) => typeof value === 'number' && Number.isFinite(value) && value >= 0
-const isTime: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value))
+export const isText: Check = (value) => typeof value === 'string'
+export const isFlag: Check = (value) => typeof value === 'boolean'
+export const isCount: Check = (value) => typeof value === 'number' && Number.isFinite(value) && value >= 0
+export const isTime: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value))
 const isTimeOrNull: Check = (value) => value === null || isTime(value)
-const isListOf =
+export const isListOf =
   (each: Check): Check =>
   (value) =>
     Array.isArray(value) && value.every(each)
-const isObjectOf =
+export const isObjectOf =
   (fields: Readonly<Record<string, Check>>): Check =>
   (value) =>
     typeof value === 'object' &&
     value !== null &&
     Object.entries(fields).every(([name, check]) => check((value as Record<string, unknown>)[name]))
+
+/** What is known about pods on the host network. */
+export const HOST_NETWORK = {
+  mode: (value) => value === 'audit' || value === 'block',
+  verified: isFlag,
+  detail: (value) => value === undefined || isText(value),
+  repairs: isCount,
+  packets: isObjectOf({ allowed: isCount, others: isCount, unknown: isCount }),
+  pods: isListOf(
+    isObjectOf({ namespace: isText, name: isText, allowed: isFlag, packets: isCount, lastSeen: isTime }),
+  ),
+} satisfies Readonly<Record<string, Check>>
+const isHostNetwork = isObjectOf(HOST_NETWORK)
 
 const STATUS = {
   backend: isText,
@@ -43,6 +56,7 @@ const STATUS = {
   leftovers: isListOf(isObjectOf({ kind: isText, rule: isText, remove: isText })),
   leftoversAt: (value) => value === undefined || isTimeOrNull(value),
   warnings: isListOf(isObjectOf({ code: isText, detail: isText })),
+  hostNetwork: (value) => value === undefined || value === null || isHostNetwork(value),
   audit: isListOf(
     isObjectOf({ address: isText, via: isText, packets: isCount, firstSeen: isTime, lastSeen: isTime }),
   ),

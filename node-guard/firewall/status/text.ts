@@ -1,3 +1,4 @@
+import type { HostNetwork } from '../host-network/counts.ts'
 import type { Status } from '../report/report.ts'
 
 const COLUMN = 18
@@ -10,7 +11,7 @@ const MODE: Readonly<Record<string, string>> = { audit: 'audit (nothing is refus
  * @param now milliseconds
  */
 export function statusText(status: Status, now: number): string {
-  const { audit, leftovers, leftoversAt, mode, verified, verifiedAt, warnings } = status
+  const { audit, hostNetwork, leftovers, leftoversAt, mode, verified, verifiedAt, warnings } = status
   const seen = verifiedAt === null ? 'never' : `${ago(verifiedAt, now)}, ${verifiedAt}`
   const rows = [
     ['backend', status.backend],
@@ -35,8 +36,24 @@ export function statusText(status: Status, now: number): string {
       'seen',
       `${address.padEnd(15)} ${via.padEnd(6)} ${packets} packets, first ${ago(firstSeen, now)}, last ${ago(lastSeen, now)}`,
     ]),
+    ...(hostNetwork === null ? [] : hostNetworkRows(hostNetwork, now)),
   ]
   return `${rows.map(([name = '', value]) => `${name.padEnd(COLUMN)}${value}`).join('\n')}\n`
+}
+
+function hostNetworkRows({ mode, verified, packets, pods }: HostNetwork, now: number): string[][] {
+  const { allowed, others, unknown } = packets
+  return [
+    [
+      'host network',
+      `${mode}, ${verified ? 'verified' : 'NOT verified'}; packets: ${others + unknown} ${mode === 'block' ? 'refused' : 'to be refused'}, ${allowed} allowed`,
+    ],
+    ...pods.map((pod) => [
+      'on host network',
+      `${pod.namespace}/${pod.name} ${pod.allowed ? 'allowed' : 'not allowed'}, ${pod.packets} packets, last ${ago(pod.lastSeen, now)}`,
+    ]),
+    ...(unknown > 0 ? [['on host network', `other pods: ${unknown} packets`]] : []),
+  ]
 }
 
 function ago(time: string, now: number): string {

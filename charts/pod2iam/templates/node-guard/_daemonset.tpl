@@ -113,6 +113,12 @@ spec:
             - {{ include "pod2iam.flag" (list "metadata-allow" (join "," .)) }}
             {{- end }}
             - --require-firewall={{ $broker.requireFirewall }}
+            {{- if include "pod2iam.watchesHostNetwork" . }}
+            - --host-pods-dir=/run/pod2iam-pods
+            {{- with $guard.hostNetworkAllowed }}
+            - {{ include "pod2iam.flag" (list "host-network-allowed" (join "," .)) }}
+            {{- end }}
+            {{- end }}
             - --log-level={{ $broker.logLevel }}
             {{- with $broker.extraArgs }}
             {{- toYaml . | nindent 12 }}
@@ -139,14 +145,27 @@ spec:
           terminationMessagePolicy: FallbackToLogsOnError
           volumeMounts:
             - {name: state, mountPath: /run/pod2iam, readOnly: true}
+            {{- if include "pod2iam.watchesHostNetwork" . }}
+            - {name: host-pods, mountPath: /run/pod2iam-pods}
+            {{- end }}
             - {name: api, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
             {{- with $broker.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
+        {{- if include "pod2iam.watchesHostNetwork" . }}
+        {{- include "pod2iam.hostNetwork" . | nindent 8 }}
+        {{- end }}
       {{- end }}
       volumes:
         - name: state
           emptyDir: {medium: Memory, sizeLimit: 1Mi}
+        {{- if include "pod2iam.watchesHostNetwork" . }}
+        # Written by the broker, so not where the firewall reports to it.
+        - name: host-pods
+          emptyDir: {medium: Memory, sizeLimit: 2Mi}
+        - name: cgroups
+          hostPath: {path: /sys/fs/cgroup, type: Directory}
+        {{- end }}
         {{- if ne $guard.mode "remove" }}
         - name: api
           projected:

@@ -17,6 +17,9 @@
     - --poll-interval={{ $guard.pollInterval }}
     - --health-port={{ $guard.healthPort }}
     - --log-level={{ $guard.logLevel }}
+    {{- if include "pod2iam.watchesHostNetwork" . }}
+    - --host-network={{ $guard.hostNetwork }}
+    {{- end }}
     {{- with $guard.extraArgs }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -1,0 +1,46 @@
+{{/* Whether the guard looks at pods on the host network: "true" or nothing. Takes $, or a pool's context. */}}
+{{- define "pod2iam.watchesHostNetwork" -}}
+{{- if and (ne .Values.guard.hostNetwork "off") (ne .Values.guard.mode "remove") }}true{{ end -}}
+{{- end -}}
+
+{{/* What keeps the rules about pods on the host network: a container whose failure keeps neither firewall nor broker from starting. Takes $, or a pool's context. */}}
+{{- define "pod2iam.hostNetwork" -}}
+{{- $guard := .Values.guard -}}
+- name: host-network
+  image: {{ include "pod2iam.image" (list . "nodeGuard") }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  # Container runtimes give the node's cgroup namespace to privileged containers only. Before our program begins, setpriv gives up
+  # everything else: it runs without root, with NET_ADMIN alone.
+  command:
+    - /usr/sbin/setpriv
+    - --reuid=9174
+    - --regid=9174
+    - --clear-groups
+    - --bounding-set=-all,+net_admin
+    - --inh-caps=-all,+net_admin
+    - --ambient-caps=-all,+net_admin
+    - --no-new-privs
+    - --
+    - /nodejs/bin/node
+    - /pod2iam/firewall.cjs
+  args:
+    - host-network
+    - --mode={{ $guard.hostNetwork }}
+    - --poll-interval={{ $guard.pollInterval }}
+    - --log-level={{ $guard.logLevel }}
+  resources: {{- toYaml $guard.resources | nindent 4 }}
+  securityContext:
+    privileged: true
+    runAsUser: 0
+    runAsGroup: 0
+    # Nothing else is possible with `privileged`.
+    allowPrivilegeEscalation: true
+    readOnlyRootFilesystem: true
+    {{- include "pod2iam.securityOptions" $guard.securityContext | nindent 4 }}
+  terminationMessagePolicy: FallbackToLogsOnError
+  volumeMounts:
+    - {name: state, mountPath: /run/pod2iam}
+    - {name: host-pods, mountPath: /run/pod2iam-pods, readOnly: true}
+    # nft looks up the ids of cgroups there.
+    - {name: cgroups, mountPath: /sys/fs/cgroup, readOnly: true}
+{{- end -}}

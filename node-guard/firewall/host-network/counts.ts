@@ -1,0 +1,79 @@
+import { BoundedMap } from '../../../common/bounded-map.ts'
+import type { HostPod } from '../../../common/host-pods.ts'
+import { OTHER_COUNTER } from '../rules/host-network-nft.ts'
+
+/** A pod on the host network that sent packets to the metadata service. */
+export type HostSighting = Omit<HostPod, 'uid'> & {
+  readonly packets: number
+  /** ISO 8601. */
+  readonly lastSeen: string
+}
+
+/** What is known about pods on the host network. */
+export type HostNetwork = {
+  readonly mode: 'audit' | 'block'
+  /** The rules are as they were loaded, and a packet has shown that they see the processes of pods. */
+  readonly verified: boolean
+  /** One sentence where they are not. */
+  readonly detail?: string | undefined
+  /** How often a change by another program was undone. */
+  readonly repairs: number
+  /** Packets of pods that may use the node's role, of those that may not, and of pods that are not told apart. */
+  readonly packets: { readonly allowed: number; readonly others: number; readonly unknown: number }
+  readonly pods: readonly HostSighting[]
+}
+
+/** Pods that are remembered, also when they are gone. */
+const MAX_PODS = 512
+
+type Seen = { pod: HostPod; last: number; total: number; at: number }
+
+/** @returns the name of the named counter of a pod */
+export const counterOf = (uid: string) => `host_${uid.replaceAll('-', '_')}`
+
+/**
+ * Adds up packets by pod. The kernel's counters are kept over loads and restarts, until the table is made again.
+ *
+ * @param now milliseconds
+ */
+export function createHostCounts(now: () => number) {
+  const byUid = new BoundedMap<string, Seen>(MAX_PODS)
+  const other = { last: 0, total: 0 }
+  const add = (seen: { last: number; total: number }, packets: number) => {
+    const more = packets >= seen.last ? packets - seen.last : packets
+    seen.last = packets
+    seen.total += more
+    return more > 0
+  }
+  return {
+    /** Takes a reading of the table; `pods` are those that it tells apart. */
+    take: (packets: Readonly<Record<string, number>>, pods: readonly HostPod[]) => {
+      add(other, packets[OTHER_COUNTER] ?? 0)
+      for (const pod of pods) {
+        const seen = byUid.get(pod.uid) ?? { pod, last: 0, total: 0, at: 0 }
+        seen.pod = pod
+        const moved = add(seen, packets[counterOf(pod.uid)] ?? 0)
+        if (moved) seen.at = now()
+        // What moved becomes the newest entry, so that silent pods are forgotten first.
+        if (moved || !byUid.has(pod.uid)) byUid.set(pod.uid, seen)
+      }
+    },
+    /** Packets of pods that were not told apart. */
+    other: () => other.total,
+    /** Packets of pods that may use the node's role, or may not. */
+    packets: (allowed: boolean) =>
+      [...byUid.values()]
+        .filter(({ pod }) => pod.allowed === allowed)
+        .reduce((sum, { total }) => sum + total, 0),
+    /** The most recent first. */
+    list: (): HostSighting[] =>
+      [...byUid.values()]
+        .filter(({ total }) => total > 0)
+        .sort((a, b) => b.at - a.at)
+        .map(({ pod: { namespace, name, allowed }, total, at }) => ({
+          ...{ namespace, name, allowed },
+          packets: total,
+          lastSeen: new Date(at).toISOString(),
+        })),
+  }
+}

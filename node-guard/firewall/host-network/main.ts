@@ -1,0 +1,117 @@
+import { watch as watchDirectory } from 'node:fs'
+import { HOST_PODS_DIR, METADATA_ADDRESSES, STATE_DIR } from '../../../common/addresses.ts'
+import { messageOf } from '../../../common/errors.ts'
+import { readHostPods } from '../../../common/host-pods.ts'
+import { onTerminate } from '../../../common/lifecycle.ts'
+import { LOG_LEVELS } from '../../../common/log.ts'
+import { stdoutLogger } from '../../../common/log-output.ts'
+import { oneOf, settingsOrExit, text } from '../../../common/settings.ts'
+import { VERSION } from '../../../common/version.ts'
+import { coalesce } from '../guard/coalesce.ts'
+import { ruleEvents } from '../nft/rule-events.ts'
+import { exec } from '../process/exec.ts'
+import { watch } from '../process/watch.ts'
+import { HOST_NETWORK_TABLE } from '../rules/host-network-nft.ts'
+import { addresses, boundedDuration } from '../shared-settings.ts'
+import { writeHostNetwork } from '../status/host-network.ts'
+import { parents, podCgroups, selfCgroup } from './cgroups.ts'
+import { createHostNetworkKeeper } from './keeper.ts'
+import { sendProofs } from './proof.ts'
+
+const HOST_NETWORK_SETTINGS = {
+  mode: oneOf(
+    ['audit', 'block'],
+    'audit',
+    'audit: count what pods on the host network send; block: refuse it, except of pods that may use the node’s role',
+  ),
+  metadataAddress: addresses(METADATA_ADDRESSES, 'address of the real metadata endpoint (repeatable)'),
+  pollInterval: boundedDuration(
+    '10s',
+    [100, 300_000],
+    'from 100ms to 5m',
+    'how often the rules are proven although no event came',
+  ),
+  stateDir: text(STATE_DIR, 'directory shared with the guard'),
+  podsDir: text(HOST_PODS_DIR, 'directory in which the broker lists pods on the host network'),
+  logLevel: oneOf(LOG_LEVELS, 'info', 'least level that is logged'),
+}
+
+/** For how many poll intervals a report is valid, and for how long at least. */
+const VALID_INTERVALS = 3
+const VALID_AT_LEAST_MS = 5000
+/** Every so many checks the rules are read back although nobody reported a change. */
+const WHOLE_EVERY = 30
+
+/**
+ * `firewall host-network`: keeps the rules about pods on the host network, in a process of its own beside the guard, since
+ * it has to be in the node's cgroup namespace. The rules outlive it.
+ */
+export async function runHostNetwork(argv: readonly string[]): Promise<void> {
+  const settings = settingsOrExit('pod2iam firewall host-network', HOST_NETWORK_SETTINGS, argv)
+  const { mode, stateDir, podsDir, pollInterval, metadataAddress } = settings
+  const log = stdoutLogger('host-network', settings.logLevel)
+  log.info('host network starts', { version: VERSION, mode })
+  const keeper = createHostNetworkKeeper({
+    ...{ exec, mode, metadata: metadataAddress, self: selfCgroup, prove: sendProofs, now: Date.now, log },
+    readPods: () => readHostPods(podsDir),
+  })
+  const report = async () => {
+    const { checkedAt, ...state } = keeper.state()
+    await writeHostNetwork(stateDir, {
+      ...{ version: 1, writtenAt: new Date(checkedAt).toISOString(), ...state },
+      validSeconds: Math.max(pollInterval * VALID_INTERVALS, VALID_AT_LEAST_MS) / 1000,
+    })
+  }
+  let mayDiffer = true
+  let checks = 0
+  const check = coalesce<void>(async () => {
+    const whole = mayDiffer || ++checks % WHOLE_EVERY === 0
+    mayDiffer = false
+    await keeper.check(whole)
+    await report().catch((error: unknown) =>
+      log.error('state not written', {
+        detail: `the state cannot be written to ${stateDir} (${messageOf(error)}): mount a writable directory there, shared with the guard`,
+      }),
+    )
+  })
+  const event = () => void check()
+  const stopRules = await followRules(() => {
+    mayDiffer = true
+    event()
+  })
+  const stopDirectories = followDirectories([podsDir], event)
+  const place = podCgroups(await selfCgroup())
+  const stopCgroups = followDirectories(place.ok ? parents(place.root) : [], event)
+  onTerminate(() => {
+    for (const stop of [stopRules, stopDirectories, stopCgroups]) stop()
+    log.info('host network ends', { rules: 'stay' })
+  })
+  const poll = async () => {
+    await check()
+    setTimeout(poll, pollInterval)
+  }
+  void poll()
+}
+
+/** Follows what other programs do to our table; what we do ourselves causes one more look. */
+async function followRules(changed: () => void): Promise<() => void> {
+  const interest = {
+    tables: [HOST_NETWORK_TABLE],
+    matches: (line: string) => line.includes(HOST_NETWORK_TABLE),
+  }
+  return watch(await ruleEvents(exec, interest), { event: changed, unseen: changed, ended: () => {} })
+}
+
+/** Follows what appears and disappears in directories; one that does not exist is left to the poll. */
+function followDirectories(directories: readonly string[], changed: () => void): () => void {
+  const watchers = directories.flatMap((directory) => {
+    try {
+      return [watchDirectory(directory, changed).on('error', () => {})]
+    } catch {
+      return []
+    }
+  })
+  return () => {
+    for (const watcher of watchers) watcher.close()
+  }
+}

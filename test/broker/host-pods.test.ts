@@ -1,0 +1,104 @@
+/** What the broker tells the firewall about pods on the host network. */
+import assert from 'node:assert/strict'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { MAX_HOST_PODS, readHostPods, writeHostPods } from '../../common/host-pods.ts'
+import { KEYS } from '../../common/keys.ts'
+import { hostPods } from '../../node-guard/broker/kubernetes/host-pods.ts'
+import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
+import { eventually } from '../support/until.ts'
+import { World } from './world.ts'
+
+let world: World
+before(async () => {
+  world = await World.start()
+})
+after(() => world?.stop())
+
+test('pods on the host network are listed, with who may use the node’s role by list and by label as it is now', async () => {
+  const directory = join(world.directory, 'pods')
+  await mkdir(directory)
+  await world.namespace('agents', { [KEYS.hostNetwork]: 'allowed' })
+  await world.namespace('shop')
+  for (const [namespace, name] of [
+    ['kube-system', 'aws-node-x1'],
+    ['kube-system', 'other-x1'],
+    ['agents', 'agent-1'],
+    ['shop', 'scraper'],
+  ] as const)
+    await world.pod(namespace, name, { hostNetwork: true, sidecar: false })
+  await world.pod('shop', 'not-on-the-host', { role: 'app' })
+  await world.broker(`--host-pods-dir=${directory}`, '--host-network-allowed=kube-system/aws-node-*')
+  const listed = async () => {
+    const read = await readHostPods(directory)
+    assert.ok(read.ok, read.ok ? '' : read.detail)
+    return read.pods.map(({ namespace, name, allowed }) => `${namespace}/${name} ${allowed}`).sort()
+  }
+  const becomes = (...expected: string[]) =>
+    eventually(expected.join(), async () => {
+      assert.deepEqual(await listed(), expected)
+      return true
+    })
+  const system = ['kube-system/aws-node-x1 true', 'kube-system/other-x1 false']
+  await becomes('agents/agent-1 true', ...system, 'shop/scraper false')
+  const label = (name: string, value: string | null) =>
+    world.api.admin.patch('namespaces', name, undefined, {
+      metadata: { labels: { [KEYS.hostNetwork]: value } },
+    })
+  await label('agents', 'Allowed')
+  await becomes('agents/agent-1 false', ...system, 'shop/scraper false')
+  await label('shop', 'allowed')
+  await becomes('agents/agent-1 false', ...system, 'shop/scraper true')
+  await world.api.admin.delete('pods', 'scraper', 'shop', { gracePeriodSeconds: 0 })
+  await becomes('agents/agent-1 false', ...system)
+})
+
+test('a static pod is listed by the uid of its manifest; others cannot choose theirs with a text that is none', () => {
+  const record = (annotations: object) => {
+    const pod = podRecord(
+      { metadata: { uid: 'aa-1', namespace: 'a', name: 'b', annotations }, spec: { hostNetwork: true } },
+      KEYS.role,
+    )
+    assert.ok(pod)
+    return hostPods([pod], new Set(), [])[0]?.uid
+  }
+  const hash = { 'kubernetes.io/config.hash': '0123456789abcdef0123456789abcdef' }
+  assert.equal(record({ ...hash, 'kubernetes.io/config.mirror': 'x' }), '0123456789abcdef0123456789abcdef')
+  assert.equal(record(hash), 'aa-1')
+  assert.equal(
+    record({ 'kubernetes.io/config.hash': '../../x"', 'kubernetes.io/config.mirror': 'x' }),
+    'aa-1',
+  )
+})
+
+test('the list is bounded, and one that is not as it should be is not read', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'host-pods-'))
+  const one = { uid: 'aa', namespace: 'a', name: 'b', allowed: false }
+  const many = Array.from({ length: MAX_HOST_PODS + 5 }, (_, index) => ({ ...one, uid: index.toString(16) }))
+  await writeHostPods(directory, [...many, { ...one, allowed: true }])
+  const read = await readHostPods(directory)
+  assert.ok(read.ok)
+  assert.equal(read.pods.length, MAX_HOST_PODS)
+  assert.equal(read.pods[0]?.allowed, true)
+  for (const text of [
+    '',
+    '[]',
+    '{"version":2,"pods":[]}',
+    '{"version":1,"pods":{}}',
+    JSON.stringify({ version: 1, pods: many }),
+    ...[
+      { ...one, uid: 'a/../b' },
+      { ...one, uid: 'a"b' },
+      { ...one, name: 'a\nb' },
+      { ...one, allowed: 'true' },
+      null,
+    ].map((pod) => JSON.stringify({ version: 1, pods: [pod] })),
+  ]) {
+    await writeFile(join(directory, 'host-pods.json'), text)
+    const bad = await readHostPods(directory)
+    assert.match(bad.ok ? '' : bad.detail, /cannot be read/, text.slice(0, 60))
+  }
+  await rm(directory, { recursive: true })
+})

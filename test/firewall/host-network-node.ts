@@ -1,0 +1,142 @@
+/** Processes in cgroups as the kubelet names them, on a test node that sees the kernel's cgroup v2. */
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { type HostPod, writeHostPods } from '../../common/host-pods.ts'
+import { candidates } from '../../node-guard/firewall/host-network/cgroups.ts'
+import type { HostNetwork } from '../../node-guard/firewall/host-network/counts.ts'
+import { readHostNetwork } from '../../node-guard/firewall/status/host-network.ts'
+import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
+import type { LogLine } from '../support/log.ts'
+import { until } from '../support/until.ts'
+import type { AgentRequests } from './agent.ts'
+import { MAIN, openNode, startAgent } from './node.ts'
+
+/** Cgroups outside a user namespace belong to the real root. */
+export const needsCgroups = () => needsNamespaces('root')
+
+export const METADATA = ['169.254.169.254', 'fd00:ec2::254'] as const
+/** By class of service, as `candidates` orders them. */
+export const CLASSES = ['guaranteed', 'burstable', 'besteffort'] as const
+type Class = (typeof CLASSES)[number]
+export type Driver = 'systemd' | 'cgroupfs'
+
+let last = 0
+/** A uid that no other pod has. */
+export const newUid = () => `0000${(++last).toString(16).padStart(4, '0')}-1111-4222-8333-444455556666`
+
+/** A container that the chart makes privileged, and what setpriv leaves of that. */
+export const AS_IN_CHART = [
+  'setpriv',
+  ...['--reuid=9174', '--regid=9174', '--clear-groups', '--bounding-set=-all,+net_admin'],
+  ...['--inh-caps=-all,+net_admin', '--ambient-caps=-all,+net_admin', '--no-new-privs', '--'],
+]
+
+export type HostNetworkNode = Awaited<ReturnType<typeof openHostNetworkNode>>
+
+export async function openHostNetworkNode(driver: Driver) {
+  const node = await openNode()
+  const base = `p2i${process.pid}-${driver}`
+  const root = driver === 'systemd' ? `${base}.slice/${base}-kubepods.slice` : `${base}/kubepods`
+  const shell = (script: string) => node.must('node', ['sh', '-e', '-c', script])
+  await shell('mount -t cgroup2 cgroup2 /sys/fs/cgroup')
+  const aws = await node.agent('aws')
+  for (const host of METADATA) await aws.listen({ host, port: 80, name: 'aws' })
+  const state = await mkdtemp(join(tmpdir(), 'host-network-'))
+  await shell(`chmod 777 ${state}`)
+  const children: ChildProcess[] = []
+  const agents = new Map<string, ReturnType<typeof startAgent>>()
+
+  /** Path of a pod's cgroup. */
+  const cgroup = (uid: string, which: Class = 'burstable') =>
+    candidates(root, uid)[CLASSES.indexOf(which)] ?? ''
+  /** A command line that runs in a cgroup, made where it is missing. */
+  const within = (path: string, argv: readonly string[]) => [
+    ...[
+      'sh',
+      '-e',
+      '-c',
+      'mkdir -p "/sys/fs/cgroup/$0"; echo $$ >"/sys/fs/cgroup/$0/cgroup.procs"; exec "$@"',
+    ],
+    ...[path, ...argv],
+  ]
+  const agentIn = (path: string) => {
+    const agent = agents.get(path) ?? startAgent(node.machine, 'node', within(path, []))
+    agents.set(path, agent)
+    return agent
+  }
+  return {
+    node,
+    root,
+    state,
+    shell,
+    cgroup,
+    within,
+    makePod: async (which?: Class) => {
+      const uid = newUid()
+      await shell(`mkdir -p /sys/fs/cgroup/${cgroup(uid, which)}`)
+      return uid
+    },
+    list: (pods: readonly HostPod[]) => writeHostPods(state, pods),
+    /** What becomes of a connection to the metadata service, of a process in this cgroup. */
+    fetch: async (path: string, host: string = METADATA[0]) =>
+      (await (await agentIn(path)).tcp({ host, port: 80 })).outcome,
+    /** What becomes of a datagram. */
+    send: async (path: string, datagram: Parameters<AgentRequests['udp']>[0]) =>
+      (await agentIn(path)).udp(datagram),
+    /** Ends the processes of a cgroup, and it. */
+    end: async (path: string) => {
+      agents.delete(path)
+      await shell(`echo 1 >"/sys/fs/cgroup/${path}/cgroup.kill"`)
+      await until('the cgroup is gone', async () => {
+        const { code } = await node.run('node', ['rmdir', `/sys/fs/cgroup/${path}`])
+        return code === 0
+      })
+    },
+    table: () => node.run('node', ['nft', 'list', 'table', 'inet', 'pod2iam_hostnet']),
+    status: (mode: HostNetwork['mode']) => readHostNetwork(state, mode, Date.now()),
+    /** Starts `firewall host-network` in a pod of its own. */
+    start: async (mode: HostNetwork['mode'], options: { wrapper?: readonly string[]; uid?: string } = {}) => {
+      const { wrapper = AS_IN_CHART, uid = newUid() } = options
+      // A report of an earlier one is not this one's.
+      await rm(join(state, 'host-network.json'), { force: true })
+      const flags = [`--mode=${mode}`, `--state-dir=${state}`, `--pods-dir=${state}`]
+      const argv = [...wrapper, process.execPath, MAIN, 'host-network', ...flags]
+      const child = node.spawn('node', within(`${cgroup(uid)}/container`, argv))
+      children.push(child)
+      const logs: LogLine[] = []
+      if (child.stdout)
+        createInterface({ input: child.stdout }).on('line', (line) => logs.push(JSON.parse(line)))
+      child.stderr?.pipe(process.stderr)
+      const status = () => readHostNetwork(state, mode, Date.now())
+      const verified = async (also: (known: HostNetwork) => boolean = () => true) => {
+        await until(
+          'the rules are verified',
+          async () => {
+            const known = await status()
+            return known.verified && also(known)
+          },
+          { deadlineMs: 60_000, detail: () => JSON.stringify(logs.slice(-5)) },
+        )
+      }
+      const end = async () => {
+        const ended = once(child, 'exit')
+        child.kill('SIGKILL')
+        await ended
+      }
+      return { logs, uid, status, verified, end }
+    },
+    close: async () => {
+      for (const child of children) child.kill('SIGKILL')
+      const top = `/sys/fs/cgroup/${root.split('/')[0]}`
+      await shell(`echo 1 >${top}/cgroup.kill`).catch(() => {})
+      const remove = ['find', top, '-depth', '-type', 'd', '-exec', 'rmdir', '{}', '+']
+      await until('the cgroups are gone', async () => (await node.run('node', remove)).code === 0)
+      await node.close()
+      await rm(state, { recursive: true, force: true })
+    },
+  }
+}
