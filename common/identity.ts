@@ -13,8 +13,12 @@ export const IDENTITY_ENV = {
   sessionName: 'POD2IAM_SESSION_NAME',
 } as const
 
-/** `annotation`: the pod names its role; `default`: the namespace's or the cluster's default; `none`: region and placement only. */
-export type IdentitySource = 'annotation' | 'default' | 'none'
+/**
+ * `annotation`: the pod names its role; `service-account`: its service account did when the pod was admitted; `default`: the
+ * namespace's or the cluster's default; `none`: region and placement only.
+ */
+const SOURCES = ['annotation', 'service-account', 'default', 'none'] as const
+export type IdentitySource = (typeof SOURCES)[number]
 
 export type PodIdentity = {
   readonly source: IdentitySource
@@ -45,6 +49,25 @@ export function identityOfAnnotations(
   }
 }
 
+/** The identity of a pod that names no role itself, and whose service account names this one. */
+export function withAccountRole(identity: PodIdentity, role: string | undefined): PodIdentity {
+  if (identity.source !== 'default' || role === undefined) return identity
+  return { ...identity, source: 'service-account', role }
+}
+
+/**
+ * What a pod's annotations say about who it is, given what was frozen: they say nothing of a role that came from the service account, whose
+ * annotation of now does not matter.
+ */
+export function statedIdentity(
+  annotations: Readonly<Record<string, string>> | undefined,
+  roleKey: string,
+  frozen: PodIdentity | undefined,
+): PodIdentity {
+  const stated = identityOfAnnotations(annotations, roleKey)
+  return frozen?.source === 'service-account' ? withAccountRole(stated, frozen.role) : stated
+}
+
 /** The env entries that carry an identity; only what is set is written. */
 export function identityEnv(identity: PodIdentity): EnvVar[] {
   const env: EnvVar[] = [{ name: IDENTITY_ENV.source, value: identity.source }]
@@ -59,8 +82,8 @@ export function identityEnv(identity: PodIdentity): EnvVar[] {
 /** Reads an identity back from a container's env, or undefined where it is not one of ours. */
 export function identityOfEnv(env: readonly EnvVar[] | undefined): PodIdentity | undefined {
   const value = (name: string) => env?.find((entry) => entry.name === name)?.value
-  const source = value(IDENTITY_ENV.source)
-  if (source !== 'annotation' && source !== 'default' && source !== 'none') return undefined
+  const source = SOURCES.find((one) => one === value(IDENTITY_ENV.source))
+  if (source === undefined) return undefined
   return {
     source,
     role: value(IDENTITY_ENV.role),

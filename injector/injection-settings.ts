@@ -44,6 +44,10 @@ export type InjectionSettings = {
   readonly roleKey: string
   /** Role keys of replicas with other settings, while they exist: a pod annotated with one of these also asks for a role. */
   readonly otherRoleKeys: readonly string[]
+  /** Annotation by which a service account names the role of its pods; undefined: roles do not come from there. */
+  readonly serviceAccountKey: string | undefined
+  /** The same of replicas with other settings, while they exist: what they made of a pod is right, too. */
+  readonly otherServiceAccountKeys: readonly (string | undefined)[]
   /** Images that other replicas are configured with: their repositories are trusted like our own. */
   readonly otherSidecarImages: readonly string[]
   readonly otherNodeGuardImages: readonly string[]
@@ -73,6 +77,8 @@ export const INJECTION_SPEC = pick([
     'baseRoleArn',
     'defaultRole',
     'roleKey',
+    'serviceAccountRoles',
+    'serviceAccountRoleKey',
   ] as const),
   ...(['namespaceRestrictions', 'namespaceRestrictionFormat', 'permittedRoles'] as const),
 ])
@@ -105,6 +111,8 @@ export function injectionSettings(
     sessionTags: settings.sessionTags,
     roleKey: settings.roleKey,
     otherRoleKeys: [],
+    serviceAccountKey: settings.serviceAccountRoles ? settings.serviceAccountRoleKey : undefined,
+    otherServiceAccountKeys: [],
     otherSidecarImages: [],
     otherNodeGuardImages: [],
     trustedRegistries: settings.trustedRegistries,

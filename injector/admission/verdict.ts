@@ -1,6 +1,7 @@
 /** What the injector says of an admission review, and the one place that writes it as the API server reads it. */
 import type { InjectionSettings } from '../injection-settings.ts'
 import type { PatchOp } from '../patch/json-patch.ts'
+import type { ServiceAccount } from '../pod/account.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import type { OwnResources } from '../pod/resources.ts'
 import type { RedirectMode } from '../settings.ts'
@@ -27,9 +28,20 @@ export type Verdict =
       readonly resources: OwnResources
     }
 
+/** What a decision depends on and could not be read. It is answered with 503, so that no pod is admitted without being judged. */
+export class LookupError extends Error {
+  readonly reason: 'namespace-lookup-failed' | 'service-account-lookup-failed'
+  constructor(reason: LookupError['reason'], detail: string, cause: unknown) {
+    super(detail, { cause })
+    this.reason = reason
+  }
+}
+
 /** What a handler may ask for: the review's namespace as it is now, and a turn for work that costs. */
 export type ReviewContext = {
   readonly lookUpNamespace: () => Promise<Namespace>
+  /** A service account of that namespace as it is now. */
+  readonly lookUpAccount: (name: string) => Promise<ServiceAccount>
   readonly inTurn: <T>(work: () => T) => Promise<T>
 }
 
@@ -88,7 +100,7 @@ function responseTo(verdict: Verdict): Omit<ReviewAnswer['response'], 'uid'> {
 
 function statusOf({ kind, reason }: Refuses<'deny' | 'error'>) {
   if (kind === 'deny') return { code: 403, reason: 'Forbidden' }
-  return reason === 'namespace-lookup-failed'
+  return reason === 'namespace-lookup-failed' || reason === 'service-account-lookup-failed'
     ? { code: 503, reason: 'ServiceUnavailable' }
     : { code: 500, reason: 'InternalError' }
 }

@@ -78,6 +78,7 @@ export function renderAddition(
     role: shownRole,
     redirect: options.redirect,
     ...(start === 'one-stage' ? { start } : {}),
+    ...(identity.source === 'service-account' ? { roleFrom: identity.source } : {}),
     ...(options.credentialSource === 'web-identity' ? { credentialSource: options.credentialSource } : {}),
     ...(settings.gateProof === 'report' ? { gateProof: 'report' } : {}),
     template: hash.slice(0, 12),

@@ -20,6 +20,7 @@ import { liveReads } from './kubernetes/live-reads.ts'
 import { type Namespaces, namespaceStore } from './kubernetes/namespaces.ts'
 import { hasEnded, podRecord } from './kubernetes/pod.ts'
 import { type Pods, podStore } from './kubernetes/pods.ts'
+import { type ServiceAccounts, serviceAccounts } from './kubernetes/service-accounts.ts'
 import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
 import type { BrokerMetrics, Observed } from './metrics.ts'
 import type { BrokerHandlers } from './server/app.ts'
@@ -78,6 +79,7 @@ export function createBroker(
   const pods = podStore((object) => podRecord(object, roleKey))
   const namespaces = namespaceStore(clock)
   const reads = liveReads({ pods, namespaces, live: limitedReader(kube, clock), clock, nodeName, roleKey })
+  const accounts = settings.serviceAccountRoles ? serviceAccounts(kube, clock) : undefined
   const keys = signingKeys(running, settings.issuer)
   const verify = verifier(keys, audience, clock)
   const ownAddresses = settings.listen
@@ -88,7 +90,7 @@ export function createBroker(
     metrics.stsCalls.inc({ outcome }),
   )
   const policy = authorizer({
-    ...{ namespaces, reads, roles: issuers.roles, onRefused },
+    ...{ namespaces, reads, accounts, roles: issuers.roles, onRefused },
     settings: entitlementSettings(settings),
     whyUnguarded: () => whyUnguarded(stateDir, clock.now()),
   })
@@ -108,10 +110,10 @@ export function createBroker(
       cache: (outcome) => metrics.cache.inc({ outcome }),
     },
   })
-  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey })
+  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, learn: accounts?.learn })
   const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
 
-  judgeAnewOnChange({ pods, namespaces, issuers }, sessions, warm)
+  judgeAnewOnChange({ pods, namespaces, accounts, issuers }, sessions, warm)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
 
   return {
@@ -153,7 +155,12 @@ function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'enti
 
 /** Whenever something changes that decisions rest on, what was granted by them is judged again. */
 function judgeAnewOnChange(
-  on: { readonly pods: Pods; readonly namespaces: Namespaces; readonly issuers: Issuers },
+  on: {
+    readonly pods: Pods
+    readonly namespaces: Namespaces
+    readonly accounts: ServiceAccounts | undefined
+    readonly issuers: Issuers
+  },
   sessions: Sessions,
   warm: WarmUp,
 ): void {
@@ -164,10 +171,12 @@ function judgeAnewOnChange(
       warm.pod(changed)
     },
   })
-  on.namespaces.subscribe((name) => {
+  const onNamespace = (name: string) => {
     sessions.review(({ pod }) => pod.namespace === name)
     warm.namespace(name)
-  })
+  }
+  on.namespaces.subscribe(onNamespace)
+  on.accounts?.subscribe(onNamespace)
   const onKnown = () => {
     sessions.review(() => true)
     warm.all()

@@ -51,6 +51,10 @@ export const BROKER_SETTINGS = {
   }),
   defaultRole: optional('role of pods without annotation in namespaces that opted in with "all"'),
   roleKey: text(KEYS.role, 'pod annotation that names the role'),
+  serviceAccountRoles: flag(
+    false,
+    'roles may come from service accounts, and these may narrow what their namespaces allow',
+  ),
   namespaceRestrictions: flag(true, 'roles must be allowed by the namespace'),
   namespaceRestrictionFormat: oneOf(
     ['glob', 'regexp'],
@@ -126,7 +130,7 @@ function wrong(message: string): never {
 /** The settings that decide what a pod may have. */
 export function entitlementSettings(settings: BrokerSettings) {
   const { defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall } = settings
-  const { credentialSources } = settings
+  const { credentialSources, serviceAccountRoles } = settings
   return {
     policy: {
       restrictions: settings.namespaceRestrictions,
@@ -135,6 +139,6 @@ export function entitlementSettings(settings: BrokerSettings) {
     },
     durationSeconds: settings.sessionDuration,
     ...{ defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall },
-    credentialSources,
+    ...{ credentialSources, serviceAccountRoles },
   }
 }
