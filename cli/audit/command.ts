@@ -112,7 +112,10 @@ async function suggest(cluster: Cluster, options: AuditOptions): Promise<Outcome
     base: baseOf(options) ?? installation.injection?.policy.base ?? (guard && brokerOf(guard)?.baseRoleArn),
     permittedRoles: installation.injection?.policy.permittedRoles ?? [],
   } as const
-  const [all, namespaces] = await Promise.all([annotated(cluster, roleKey), namespacesOf(cluster)])
+  const [all, namespaces] = await Promise.all([
+    annotated(cluster, roleKey, installation.injection?.serviceAccountKey),
+    namespacesOf(cluster),
+  ])
   const untouched = installation.injection === undefined ? ['kube-system'] : installation.untouched
   const suggestions = [...Map.groupBy(all, ({ workload }) => workload.namespace)]
     .map(([name, users]) => {

@@ -19,6 +19,8 @@ const trust: Remedy = () => "mend the role's trust policy: pod2iam trust prints 
 const REMEDIES: Readonly<Record<string, Remedy>> = {
   'not-annotated': ({ roleKey }) => `name a role in the pod's template: annotation ${roleKey}`,
   'opted-out': () => `take annotation ${KEYS.inject} out of the pod's template`,
+  'served-by-eks': ({ roleKey }) =>
+    `nothing, where its SDK knows web identity; else annotation ${roleKey} in the pod's template`,
   'mirror-pod': () => 'run it as a DaemonSet instead of a file of the kubelet',
   'namespace-not-enabled': ({ namespace }) =>
     `kubectl label --overwrite namespace ${namespace} ${KEYS.injection}=enabled, then delete the pod`,

@@ -4,6 +4,7 @@ import { globMatches } from '../../common/glob.ts'
 import type { IdentitySource } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { Problem } from '../../common/protocol.ts'
+import { allAccounts, readAccount } from '../cluster/accounts.ts'
 import { foundIn } from '../cluster/asked.ts'
 import { bounded } from '../cluster/bounded.ts'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -13,6 +14,8 @@ import { sidecarLife } from '../cluster/sidecar.ts'
 import { guardOf } from '../explain/node.ts'
 import { isLetThrough, statusOf } from '../explain/start.ts'
 import {
+  type AccountRecord,
+  accountRecord,
   type BrokerSettings,
   entitle,
   entitlementSettings,
@@ -34,7 +37,7 @@ export type Holder = {
   readonly serviceAccount: string
   /** The full ARN where it is known, else as it is written; null without one. */
   readonly role: string | null
-  /** `annotation` of the pod, `default` of its namespace or the cluster, `none`: region and placement alone. */
+  /** `annotation` of the pod, `service-account` as which it runs, `default` of its namespace or the cluster, `none`: region and placement alone. */
   readonly source: IdentitySource
   /** By which CloudTrail names it; null where the broker would refuse it now. */
   readonly session: string | null
@@ -85,12 +88,14 @@ export async function holdersOf(
     return record?.identity === undefined ? [] : [{ pod, record, identity: record.identity }]
   })
   const namespaces = await readNamespaces(cluster, new Set(records.map(({ record }) => record.namespace)))
+  const hasSay = installation.guards.some((guard) => brokerOf(guard)?.serviceAccountRoles)
+  const accounts = hasSay ? await readAccounts(cluster, records) : NO_ACCOUNTS
   const held = records
     .map(({ pod, record, identity }) => {
       const guard = guardOf(installation, record.nodeName || undefined) ?? installation.guards[0]
       const broker = guard === undefined ? undefined : brokerOf(guard)
       const base = broker?.baseRoleArn ?? installation.injection?.policy.base
-      return { pod, source: identity.source, record, ...judged(record, namespaces, broker, base) }
+      return { pod, source: identity.source, record, ...judged(record, namespaces, accounts, broker, base) }
     })
     .filter(({ role }) => options.role === undefined || isRole(options.role, role))
   return bounded(held, AT_ONCE, async ({ pod, record, source, ...judgement }) => {
@@ -117,6 +122,7 @@ type Judged = Pick<Holder, 'role' | 'session' | 'refused'>
 function judged(
   record: PodRecord,
   namespaces: ReadonlyMap<string, NamespaceRecord>,
+  accounts: Accounts,
   broker: BrokerSettings | undefined,
   base: string | undefined,
 ): Judged {
@@ -124,7 +130,8 @@ function judged(
   if (broker === undefined) return { role: written, session: null, refused: null }
   try {
     const roles = { base: base ?? ANY_BASE, own: [] }
-    const { request } = entitle(record, namespaces.get(record.namespace), roles, entitlementSettings(broker))
+    const namespace = namespaces.get(record.namespace)
+    const { request } = entitle(record, namespace, roles, entitlementSettings(broker), accounts(record))
     return {
       role: request.roleArn.startsWith(ANY_BASE)
         ? (written ?? request.roleArn.slice(ANY_BASE.length))
@@ -137,6 +144,28 @@ function judged(
     const isNone = error.code === 'role-not-set'
     return { role: isNone ? null : written, session: null, refused: isNone ? null : error.code }
   }
+}
+
+type Accounts = (pod: PodRecord) => AccountRecord
+/** Where they have no say, or may not be read. */
+const NO_ACCOUNTS: Accounts = () => ({ exists: true, list: undefined })
+
+/** What may not be read narrows nothing here, and the end of the output says so. */
+async function readAccounts(
+  cluster: Cluster,
+  records: readonly { readonly record: PodRecord }[],
+): Promise<Accounts> {
+  const [first] = records
+  if (records.length !== 1 || first === undefined) {
+    const all = await allAccounts(cluster)
+    return all === undefined
+      ? NO_ACCOUNTS
+      : ({ namespace, serviceAccount }) =>
+          accountRecord({ metadata: all.get(`${namespace}/${serviceAccount}`) })
+  }
+  const { namespace, serviceAccount } = first.record
+  const one = await readAccount(cluster, namespace, serviceAccount)
+  return one.kind === 'forbidden' ? NO_ACCOUNTS : () => accountRecord({ metadata: foundIn(one) })
 }
 
 async function readNamespaces(
