@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { render } from '../chart/helm.ts'
+import { type Door, openDoor, run } from '../cli/support.ts'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
 import { isReady, needsNamespaces } from '../sandbox/index.ts'
 import type { KubeObject } from '../sandbox/kube/client/client.ts'
@@ -14,6 +15,7 @@ const arnOf = (role: string) => `arn:aws:iam::111111111111:role/${role}`
 
 describe('roles from service accounts', needsNamespaces(), () => {
   let cluster: Cluster
+  let door: Door
   const account = (name: string, annotations: Record<string, string>, namespace = 'shop') =>
     cluster.kube.create({
       apiVersion: 'v1',
@@ -38,14 +40,43 @@ describe('roles from service accounts', needsNamespaces(), () => {
     await account('app', { [KEY]: arnOf('shop-app') })
     await podAs('shop/app', 'app')
     await cluster.pods.waitFor('shop/app', isReady)
+    door = await openDoor(cluster.api)
   })
   after(async () => {
+    await door?.close()
     await cluster?.close()
   })
 
   test('the AWS SDK in a pod without annotation is the role of its service account', async () => {
     const { arn } = await whoami(cluster, 'shop/app')
     assert.equal(arn, 'arn:aws:sts::111111111111:assumed-role/shop-app/shop.app')
+  })
+
+  test('pod2iam says where the role comes from, what its trust policy needs, and what the namespace', async () => {
+    const ask = async (...words: string[]) => {
+      const flags = ['--kubeconfig', await door.kubeconfig(), '-n', 'shop', '-o', 'json']
+      const { stdout, stderr } = await run([...flags, ...words])
+      assert.notEqual(stdout, '', stderr)
+      return JSON.parse(stdout)
+    }
+    const [holder] = (await ask('who', 'app')).pods
+    assert.deepEqual(
+      [holder.role, holder.source, holder.refused],
+      [arnOf('shop-app'), 'service-account', null],
+    )
+    const [{ steps, failed }] = (await ask('explain', 'app')).explanations
+    assert.equal(failed, null)
+    const said = (id: string) => steps.find((step: { id: string }) => step.id === id).detail
+    assert.equal(said('asks'), `annotation ${KEY} of service account shop/app names ${arnOf('shop-app')}`)
+    assert.match(said('injected'), /for the role that its service account named when it was created/)
+    assert.match(said('entitled'), /asks STS for .*shop-app, as session shop\.app/)
+    const { roles } = await ask('trust')
+    assert.deepEqual(
+      roles.map(({ role }: { role: string }) => role),
+      [arnOf('shop-app')],
+    )
+    const { namespaces } = await ask('audit', '--suggest')
+    assert.deepEqual([namespaces[0].namespace, namespaces[0].roles[0].allowed], ['shop', true])
   })
 
   test('a changed service account changes new pods only', async () => {

@@ -94,6 +94,7 @@ everywhere: {}
 {{- if eq $object.kind "ValidatingAdmissionPolicy" -}}
 {{- if $selector }}{{ $_ := set $copy.spec.matchConstraints "namespaceSelector" $selector }}{{ end -}}
 {{- range $copy.spec.variables -}}
+{{- if eq .name "serviceAccountRoles" }}{{ $_ := set . "expression" (toString $.Values.policy.serviceAccountRoles) }}{{ end -}}
 {{- if eq .name "hostNetworkAnnotated" }}{{ $_ := set . "expression" (squote $.Values.injector.hostNetworkAnnotated) }}{{ end -}}
 {{- end -}}
 {{- else -}}
