@@ -1,14 +1,14 @@
 # The three images of pod2iam: docker build --target sidecar|injector|node-guard .
 #
-# Bases are named by tag here: this file is built where no digest can be checked. The release resolves each tag to its digest
-# once, checks distroless's signature, and builds all images by these digests (.github/workflows/release.yaml); the
+# Bases are named by tag here, because this file is also built where digests cannot be checked. The release resolves each tag to its
+# digest once, checks distroless's signature, and builds all images with these digests (.github/workflows/release.yaml); the
 # provenance of an image names them.
 ARG BUILD_IMAGE=docker.io/library/node:24-trixie-slim
 ARG TOOLS_IMAGE=docker.io/library/debian:trixie-slim
-# Node and what it is linked to; no shell, no package manager. The sidecar's image alone has a shell added, for its start hook.
+# Node and the libraries it is linked to; no shell, no package manager. Only the sidecar's image gets a shell, for its start hook.
 ARG RUNTIME_IMAGE=gcr.io/distroless/nodejs24-debian13:nonroot
 
-# The bundles are the same for every architecture: made once, on the builder's own.
+# The bundles are the same for every architecture, so they are built once, on the builder's own.
 FROM --platform=$BUILDPLATFORM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
@@ -21,8 +21,8 @@ COPY node-guard ./node-guard
 COPY cli ./cli
 RUN node build.ts
 
-# What the firewall runs (nft, ip, iptables of both kinds, socat, prlimit), with the libraries these are linked to and iptables'
-# extensions: copied onto the runtime, which has the same Debian's glibc, instead of a runtime with a shell.
+# The programs that the firewall runs (nft, ip, both variants of iptables, socat, prlimit), with their libraries and the extensions of
+# iptables. They are copied to the runtime, which has glibc from the same Debian release, so that no runtime with a shell is needed.
 FROM ${TOOLS_IMAGE} AS tools
 RUN apt-get update \
  && apt-get install -y --no-install-recommends nftables iptables iproute2 socat \
@@ -51,8 +51,8 @@ RUN set -eu; \
           cp -L "$library" "/tools$directory/"; \
         done
 
-# What the sidecar's start hook runs: dash and sleep, which are linked to glibc alone, as node is. A second Node.js in its place would
-# double the CPU that a pod's start takes.
+# The programs that the sidecar's start hook runs: dash and sleep, which are linked only to glibc, like node. A second Node.js process
+# instead would double the CPU time of a pod's start.
 RUN set -eu; \
     mkdir -p /shell/usr/bin; \
     cp -L "$(command -v sh)" /shell/usr/bin/sh; \
@@ -90,10 +90,10 @@ LABEL org.opencontainers.image.title="pod2iam injector" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}"
 COPY LICENSE /pod2iam/
-# The operator's program as well, for `kubectl exec`; it sees what the injector's service account may.
+# The command line as well, for `kubectl exec`; it can read what the injector's service account can read.
 COPY --from=build /src/dist/injector.cjs* /src/dist/pod2iam.cjs* /pod2iam/
 USER 65532:65532
-# Half the memory (injector/README.md).
+# These flags halve the memory (injector/README.md).
 ENTRYPOINT ["/nodejs/bin/node", "--optimize-for-size", "--v8-pool-size=0", "--max-old-space-size=96", "/pod2iam/injector.cjs"]
 CMD []
 

@@ -13,15 +13,15 @@ const ENTRIES = {
   injector: 'injector/main.ts',
   broker: 'node-guard/broker/main.ts',
   firewall: 'node-guard/firewall/main.ts',
-  /** Beside the broker, which loads it with `--kubeconfig` alone: in its bundle it would take 2.4 MiB of every node. */
+  /** A separate file next to the broker, which loads it only with `--kubeconfig`: in the bundle it would cost 2.4 MiB on every node. */
   kubeconfig: 'common/kube/kubeconfig.ts',
   pod2iam: 'cli/main.ts',
 } as const
 
 /**
  * `KubeConfig` imports the generated client of every Kubernetes API, and undici, for its methods that make clients
- * (`makeApiClient`, `applySecurityAuthentication`). Nobody calls them here: requests are made by common/kube/client.ts. They
- * would be 2.5 MB of the bundle and 18 MiB of memory (decision 0123).
+ * (`makeApiClient`, `applySecurityAuthentication`). We do not call them, because common/kube/client.ts sends all requests. They
+ * would cost 2.5 MB of the bundle and 18 MiB of memory (decision 0123).
  */
 const KUBECONFIG_ALONE: Plugin = {
   name: 'kubeconfig-alone',
@@ -34,7 +34,7 @@ const KUBECONFIG_ALONE: Plugin = {
   },
 }
 
-/** Leaves what a process loads only where it is needed in the file of its own that is built beside. */
+/** Leaves code that a process loads only when needed in a separate file, which is built next to the bundle. */
 const KUBECONFIG_BESIDE: Plugin = {
   name: 'kubeconfig-beside',
   setup(context) {
@@ -45,8 +45,8 @@ const KUBECONFIG_BESIDE: Plugin = {
 }
 
 /**
- * Comments of packages go: V8 keeps the source as it is, in memory. The code stays as readable as it was. Annotations of pure calls
- * go with them, so the sidecar, which is minified as a whole, does without: there they let esbuild leave out unused code.
+ * Removes the comments of packages, because V8 keeps the source in memory. The code stays as readable as before. This also removes
+ * annotations of pure calls, so it is not used for the sidecar, which is minified anyway: there they let esbuild drop unused code.
  */
 const NO_COMMENTS: Plugin = {
   name: 'no-comments',
@@ -87,9 +87,9 @@ const COMMON: BuildOptions = {
 const SPECIAL: Partial<Record<keyof typeof ENTRIES, BuildOptions>> = {
   sidecar: { minify: true, inject: ['sidecar/http/web.ts'], plugins: [] },
   broker: { plugins: [KUBECONFIG_BESIDE, NO_COMMENTS] },
-  // The one that runs under whatever Node.js the operator has.
+  // This one runs with whatever Node.js version the operator has.
   pod2iam: {
-    // All of client-node's API is in use there.
+    // It uses the complete API of client-node.
     plugins: [],
     banner: {
       js: `if (Number(process.versions.node.split('.')[0]) < 24) { console.error('pod2iam: Node.js ' + process.versions.node + ' is too old: it needs 24 or newer'); process.exit(2) }`,
@@ -101,8 +101,8 @@ export type Component = keyof typeof ENTRIES
 export const COMPONENTS = Object.keys(ENTRIES) as Component[]
 
 /**
- * Builds one component into `outfile`, and beside it what it loads when it is needed; what is in it, by source file, is esbuild's
- * metafile.
+ * Builds one component into `outfile`, and next to it the files that it loads only when needed. esbuild's metafile lists the contents
+ * by source file.
  */
 export async function buildComponent(name: Component, outfile: string): Promise<Metafile> {
   if (name === 'broker') await bundle('kubeconfig', join(dirname(outfile), 'kubeconfig.cjs'))
@@ -123,16 +123,16 @@ async function bundle(name: Component, outfile: string): Promise<Metafile> {
 }
 
 /**
- * V8 keeps a source of which one character needs two bytes with two bytes for each: megabytes, for a comment in somebody's
- * package. esbuild escapes such characters in strings, and leaves them in comments.
+ * If one character of a source needs two bytes, V8 stores all of it with two bytes per character, so a comment in some package would
+ * cost megabytes. esbuild escapes such characters in strings but not in comments.
  */
 function inOneByte(source: string): string {
   return source.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /**
- * Builds every component into `outdir`. Each file is replaced in one step: a demo that builds does not take the files
- * from under another one that runs.
+ * Builds every component into `outdir`. Each file is replaced atomically, so that a build does not break a demo that is
+ * running.
  */
 export async function buildAll(outdir: string): Promise<void> {
   const fresh = await mkdtemp(join(tmpdir(), 'pod2iam-build-'))

@@ -1,4 +1,4 @@
-/** Why a command cannot answer at all: exit code 2. */
+/** Why a command cannot produce any result: exit code 2. */
 export class CliError extends Error {
   /** Stable, for scripts. */
   readonly code: string

@@ -1,27 +1,27 @@
-/** 0: all well; 1: something is wrong; 2: usage, no access, or something that could not be looked at. */
+/** 0: no problem; 1: something is wrong; 2: wrong usage, no access, or something could not be checked. */
 export type ExitCode = 0 | 1 | 2
 
-/** What a command has to say, in every form of output. */
+/** The result of a command, for every output format. */
 export type Outcome = {
   /** The document of `--output json` and `yaml`. */
   readonly data: unknown
-  /** The same for people, as lines that end in a line feed. */
+  /** The same for people, as lines that end with a line feed. */
   readonly text: (page: Page) => string
   readonly exit: ExitCode
 }
 
-/** What is printed on. */
+/** The terminal or pipe that the output goes to. */
 export type Page = {
-  /** Columns; 80 where nobody knows. */
+  /** Columns; 80 if the width is not known. */
   readonly width: number
   readonly paint: Paint
 }
 
 export type Tone = 'good' | 'bad' | 'warning' | 'dim' | 'bold'
-/** Colours a text, where colours are wanted. */
+/** Colours a text if colours are enabled. */
 export type Paint = (tone: Tone, text: string) => string
 
-/** Nothing is well that could not be looked at: `failed` wins over `unseen`. */
+/** What could not be checked does not count as good; `failed` takes precedence over `unseen`. */
 export function exitCode(failed: boolean, unseen: boolean): ExitCode {
   if (failed) return 1
   return unseen ? 2 : 0

@@ -1,4 +1,4 @@
-/** Commands and options; the code of a command is loaded when it is asked for. */
+/** Commands and options; the code of a command is loaded only when that command runs. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { messageOf } from '../common/errors.ts'
 import { VERSION } from '../common/version.ts'
@@ -26,19 +26,19 @@ type Global = {
 const COLUMNS = 80
 
 const ABOUT = `Shows what pod2iam does in a cluster: IAM credentials for a pod, and only that pod.
-It reads with your own rights, and changes nothing.`
+It reads with your permissions and changes nothing.`
 
 const EXAMPLES = (name: string) => `
-A pod is stuck, or gets no credentials:
+Why is a pod stuck or without credentials?
   ${name} explain POD
-  ${name} explain deployment/NAME    where pods are refused, there are none
+  ${name} explain deployment/NAME    if its pods are refused and none exists
 Will this manifest work?
   ${name} explain -f FILE
-Is all well?
+Does everything work?
   ${name} check
 
-Exit codes: 0 all well, 1 something is wrong, 2 usage, no access, or not all
-could be seen.`
+Exit codes: 0 no problem, 1 something is wrong, 2 wrong usage, no access, or
+something could not be checked.`
 
 /** Runs one command line; never throws. */
 export async function runProgram(argv: readonly string[], name: string): Promise<ExitCode> {
@@ -56,7 +56,7 @@ export async function runProgram(argv: readonly string[], name: string): Promise
   }
 }
 
-/** Every option of every command, as it is written: `--namespace`. */
+/** Every option of every command, in its long form: `--namespace`. */
 export function optionsOfCli(): string[] {
   const program = programOf('pod2iam', () => undefined)
   const all = [program, ...program.commands].flatMap(({ options }) => options.map(({ long }) => long ?? ''))
@@ -68,15 +68,15 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
     .description(ABOUT)
     .version(VERSION, '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
-    .addOption(new Option('-o, --output <format>', 'form of the output').choices(FORMATS).default('table'))
-    .option('-n, --namespace <name>', "namespace; by default the context's own")
-    .option('--context <name>', 'context of the kubeconfig')
+    .addOption(new Option('-o, --output <format>', 'output format').choices(FORMATS).default('table'))
+    .option('-n, --namespace <name>', 'namespace; by default that of the context')
+    .option('--context <name>', 'kubeconfig context')
     .option('--kubeconfig <file>', 'kubeconfig; by default that of kubectl')
-    .option('--no-color', 'no colours, as with the variable NO_COLOR')
+    .option('--no-color', 'no colours, like the variable NO_COLOR')
     .addHelpText('after', () => EXAMPLES(name))
     .configureHelp({ helpWidth: COLUMNS, showGlobalOptions: true })
     .configureOutput({ outputError: (text, write) => write(`${name}: ${text.replace(/^error: /, '')}`) })
-    .showHelpAfterError(`${name} --help shows commands and options.`)
+    .showHelpAfterError(`${name} --help shows all commands and options.`)
     .exitOverride()
 
   const add: Add = (usage, about) =>
@@ -96,15 +96,15 @@ function programOf(name: string, done: (code: ExitCode) => void): Command {
   return program
 }
 
-/** Makes a command. */
+/** Creates a command. */
 type Add = (usage: string, about: string) => Command
-/** Prints what a command found, and ends with its exit code. */
+/** Prints the result of a command and sets its exit code. */
 type Show = (outcome: Outcome, options: Global) => Promise<void>
 
 function addCheck(add: Add, show: Show): void {
-  add('check', 'is the cluster fit for pod2iam, and does what is installed work')
-    .option('-w, --wait', 'until it is installed and nothing is wrong')
-    .option('--timeout <seconds>', 'with --wait: for how long', seconds, 300)
+  add('check', 'is the cluster suitable for pod2iam, and does the installation work')
+    .option('-w, --wait', 'wait until it is installed and nothing is wrong')
+    .option('--timeout <seconds>', 'with --wait: how long to wait', seconds, 300)
     .action(async (_options, command: Command) => {
       const options = command.optsWithGlobals<Global & ClusterOptions & CheckOptions>()
       const [{ openCluster }, { check }] = await Promise.all([
@@ -134,15 +134,10 @@ function addCheck(add: Add, show: Show): void {
 function addExplain(add: Add, show: Show): void {
   add(
     'explain [target]',
-    "a pod's way to its credentials, step by step; the first that fails, and its remedy",
+    'the steps by which a pod gets its credentials, and a remedy for the first that fails',
   )
-    .option('-f, --filename <file>', 'a manifest instead: what admission would say and add; - is stdin')
-    .option(
-      '--injector-flag <flag>',
-      'with -f: judge by this flag of the injector, repeatable',
-      collected,
-      [],
-    )
+    .option('-f, --filename <file>', 'explain a manifest: what admission would decide and add; - is stdin')
+    .option('--injector-flag <flag>', 'with -f: assume this flag of the injector, repeatable', collected, [])
     .action(async (target: string | undefined, _options, command: Command) => {
       const options = command.optsWithGlobals<Global & ExplainOptions>()
       const { explain } = await import('./explain/command.ts')
@@ -151,9 +146,9 @@ function addExplain(add: Add, show: Show): void {
 }
 
 function addWho(add: Add, show: Show): void {
-  add('who [pod]', 'which pod has which role: its source, session name, and when it expires')
-    .option('--role <glob>', 'of these roles alone, by ARN or name')
-    .option('--expiry', 'ask every sidecar when its credentials expire, also where they are many')
+  add('who [pod]', 'which pod has which role: its source, session name and expiry')
+    .option('--role <glob>', 'only these roles, by ARN or name')
+    .option('--expiry', 'ask every sidecar when its credentials expire, even if there are many')
     .action(async (pod: string | undefined, _options, command: Command) => {
       const options = command.optsWithGlobals<Global & ClusterOptions & WhoOptions>()
       const [{ openCluster }, { who }] = await Promise.all([
@@ -165,16 +160,16 @@ function addWho(add: Add, show: Show): void {
 }
 
 function addStatus(add: Add, show: Show): void {
-  add('status', 'every node: its block, its broker, warnings, and which releases run')
-    .option('-w, --watch', 'look again and again, and show what has changed')
-    .option('--interval <seconds>', 'with --watch: seconds between two looks', seconds, 5)
+  add('status', 'every node: its block, its broker and warnings, and which releases run')
+    .option('-w, --watch', 'repeat, and show what has changed')
+    .option('--interval <seconds>', 'with --watch: seconds between updates', seconds, 5)
     .action(async (_options, command: Command) => {
       const options = command.optsWithGlobals<Global & ClusterOptions & StatusOptions>()
       const [{ openCluster }, { status }] = await Promise.all([
         import('./cluster/kubeconfig.ts'),
         import('./status/command.ts'),
       ])
-      // Each look has refusals of its own.
+      // Each update has its own list of refusals.
       const look = () => status(openCluster(options))
       if (!options.watch) return show(await look(), options)
       const { watch } = await import('./status/watch.ts')
@@ -190,10 +185,10 @@ function addStatus(add: Add, show: Show): void {
 }
 
 function addAudit(add: Add, show: Show): void {
-  add('audit', 'who reaches for the metadata service, and would be refused; needs guard.mode=audit')
-    .option('--suggest', 'the labels and role lists that the annotations of today need; in every mode')
+  add('audit', 'which workloads use the metadata service and would be refused; needs guard.mode=audit')
+    .option('--suggest', 'the labels and role lists that the current annotations need; in every mode')
     .option('--role-key <key>', "annotation that names the role; by default the injector's")
-    .option('--base-role-arn <arn>', 'what bare names of roles stand below, where the cluster does not say')
+    .option('--base-role-arn <arn>', 'prefix of bare role names, if the cluster does not say')
     .action(async (_options, command: Command) => {
       const options = command.optsWithGlobals<Global & ClusterOptions & AuditOptions>()
       const [{ openCluster }, { audit }] = await Promise.all([
@@ -209,9 +204,9 @@ function addTrust(add: Add, show: Show): void {
     .option('--node-role <arn>', 'role in the instance profile of the nodes, which calls STS')
     .addOption(new Option('--form <form>', 'print all policies').choices(FORMS))
     .option('--by-namespace', 'trust only sessions of the namespaces that use the role')
-    .option('--check', 'look in AWS, with the credentials at hand, whether they are there')
+    .option('--check', 'check in AWS, with your credentials, whether they are there')
     .option('--role-key <key>', "annotation that names the role; by default the injector's")
-    .option('--base-role-arn <arn>', 'what bare names of roles stand below, where the cluster does not say')
+    .option('--base-role-arn <arn>', 'prefix of bare role names, if the cluster does not say')
     .action(async (_options, command: Command) => {
       const options = command.optsWithGlobals<Global & ClusterOptions & TrustOptions>()
       const [{ openCluster }, { trust }] = await Promise.all([
@@ -223,9 +218,9 @@ function addTrust(add: Add, show: Show): void {
 }
 
 function addDashboard(add: Add): void {
-  add('dashboard', 'a status page in the browser, on this machine alone, until it is interrupted')
+  add('dashboard', 'serve a status page for the browser, on this machine only, until interrupted')
     .option('--port <port>', 'port of 127.0.0.1; by default a free one', port, 0)
-    .option('--interval <seconds>', 'seconds between two looks at the cluster', seconds, 5)
+    .option('--interval <seconds>', 'seconds between updates', seconds, 5)
     .option('--open', 'open it in the browser')
     .action(async (_options, command: Command) => {
       const options = command.optsWithGlobals<Global & DashboardOptions>()
@@ -247,26 +242,26 @@ type StatusOptions = { readonly watch?: boolean; readonly interval: number }
 
 function seconds(text: string): number {
   const number = Number(text)
-  if (!(number >= 1 && number <= 3600)) throw new InvalidArgumentError('It is a number from 1 to 3600.')
+  if (!(number >= 1 && number <= 3600)) throw new InvalidArgumentError('Give a number from 1 to 3600.')
   return number
 }
 
 function port(text: string): number {
   const number = Number(text)
   if (!Number.isInteger(number) || number < 0 || number > 65_535)
-    throw new InvalidArgumentError('It is a number from 0 to 65535.')
+    throw new InvalidArgumentError('Give a number from 0 to 65535.')
   return number
 }
 
 function collected(flag: string, before: readonly string[]): readonly string[] {
-  if (!flag.startsWith('--')) throw new InvalidArgumentError('It is written --flag=value.')
+  if (!flag.startsWith('--')) throw new InvalidArgumentError('Write it as --flag=value.')
   return [...before, flag]
 }
 
 function pageOf(color: boolean): Page {
   const { columns, isTTY } = process.stdout
   return {
-    // A table in a wide window may be wider; in a pipe nobody knows.
+    // In a wide window a table may be wider; in a pipe the width is not known.
     width: isTTY ? Math.max(COLUMNS, columns) : COLUMNS,
     paint: paintFor(process.stdout, color),
   }

@@ -19,6 +19,11 @@ export const TOKEN_FILE = '/var/run/secrets/pod2iam/token'
 /** The second token, of pods with the credential source `web-identity`. */
 export const WEB_IDENTITY_TOKEN_FILE = '/var/run/secrets/pod2iam-web-identity/token'
 
+/** The secret of the container credentials, which a sidecar of redirect mode `env` writes for the pod's own containers. */
+export const CONTAINER_TOKEN_FILE = '/var/run/secrets/pod2iam-container/token'
+/** Where a sidecar gives container credentials. */
+export const CONTAINER_CREDENTIALS_PATH = '/container-credentials'
+
 /** Directory shared by firewall and broker; in the sidecar, its own memory-backed directory. */
 export const STATE_DIR = '/run/pod2iam'
 

@@ -1,9 +1,9 @@
-/** A Map of at most so many entries: what is set becomes the newest entry, and the oldest one is evicted to make room. */
+/** A Map with a maximum number of entries: an entry that is set becomes the newest, and the oldest one is evicted if necessary. */
 export class BoundedMap<Key, Value> extends Map<Key, Value> {
   readonly #max: number
   readonly #onEvict: (value: Value, key: Key) => void
 
-  /** @param onEvict called with each entry that had to make room */
+  /** @param onEvict called with each evicted entry */
   constructor(max: number, onEvict: (value: Value, key: Key) => void = () => {}) {
     super()
     this.#max = max

@@ -1,4 +1,4 @@
-/** Time, passed in so that a test can hold it still. */
+/** Time, passed in so that tests can control it. */
 export type Clock = {
   /** Wall clock, milliseconds since 1970. It may jump. */
   readonly now: () => number
@@ -6,9 +6,9 @@ export type Clock = {
   readonly after: (milliseconds: number, action: () => void) => () => void
 }
 
-/** A clock that also says how much time has passed, however the wall clock is set meanwhile. */
+/** A clock that also measures elapsed time, independent of changes to the wall clock. */
 export type SteadyClock = Clock & {
-  /** Milliseconds since some start, never jumping; stands still while the machine is suspended. */
+  /** Milliseconds since some start. It never jumps, and stops while the machine is suspended. */
   readonly monotonic: () => number
 }
 

@@ -1,15 +1,8 @@
-/** Bounds on connections that do not lock a good client out: when all are taken, another one makes room for the new one. */
+/** Limits on connections that do not lock out well-behaved clients: if the limit is reached, an existing connection is closed for the new one. */
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-export type Connections = {
-  /** Watches a server; several may share one bound. */
-  readonly watch: (server: Server) => void
-  /** The answer still under way on a connection, if any. */
-  readonly underWay: (socket: Socket) => ServerResponse | undefined
-  /** Open connections. */
-  readonly count: () => number
-}
+export type Connections = ReturnType<typeof boundedConnections>
 
 /** An open connection, and the request under way on it, if any. */
 export type Connection = {
@@ -20,7 +13,7 @@ export type Connection = {
 }
 
 /**
- * Which connection makes room for a new one; undefined where none must, and the new one is ended.
+ * Selects the connection that is closed for a new one; undefined if none may be closed, in which case the new one is closed.
  *
  * @param open in the order of each one's last event: the first of a kind has been waiting longest
  * @param newcomer the peer of the new connection
@@ -39,7 +32,7 @@ type ConnectionBounds = {
   readonly evict?: Eviction
   /** Whose a connection is; absent: its address's, as the kernel spells it. */
   readonly peerOf?: (socket: Socket) => string
-  /** The same for a TCP socket and the TLS socket over it; undefined where it is closed already. Absent: the socket itself. */
+  /** The same for a TCP socket and the TLS socket over it; undefined if it is closed already. Absent: the socket itself. */
   readonly keyOf?: (socket: Socket) => unknown
   /** Called for each connection that is ended because of a bound. */
   readonly onEnded?: () => void
@@ -52,7 +45,7 @@ export function boundedConnections({
   peerOf = ({ remoteAddress = '' }) => remoteAddress,
   keyOf = (socket) => socket,
   onEnded,
-}: ConnectionBounds): Connections {
+}: ConnectionBounds) {
   const open = new Map<unknown, Connection>()
   const byPeer = new Map<string, number>()
   const held = (peer: string) => byPeer.get(peer) ?? 0
@@ -90,7 +83,8 @@ export function boundedConnections({
     open.set(connection.key, connection)
   }
   return {
-    watch: (server) => {
+    /** Watches a server; several may share one bound. */
+    watch: (server: Server) => {
       server.on('connection', admit)
       server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
         const connection = open.get(keyOf(request.socket))
@@ -101,14 +95,16 @@ export function boundedConnections({
         })
       })
     },
-    underWay: (socket) => open.get(keyOf(socket))?.exchange?.response,
+    /** The answer still under way on a connection, if any. */
+    underWay: (socket: Socket) => open.get(keyOf(socket))?.exchange?.response,
+    /** Open connections. */
     count: () => open.size,
   }
 }
 
 /**
- * The peer that holds most connections makes room: with the one that has been waiting longest without a request under way,
- * or, where each of its connections has one and it holds more than the newcomer would, with the one whose request is the
+ * The peer with the most connections loses one: the one that has been idle longest or,
+ * if each of its connections has a request in progress and it would still have more than the newcomer, the one whose request is the
  * oldest. A peer that opens hundreds loses its own.
  */
 export const greatestHolder: Eviction = (open, newcomer, held) => {
@@ -122,7 +118,7 @@ export const greatestHolder: Eviction = (open, newcomer, held) => {
 }
 
 /**
- * A listener that ends a connection on which more than `max` requests are under way at a time: answers that nobody reads, and
+ * A listener that closes a connection on which more than `max` requests are in progress at a time: answers that are not read, and
  * requests that wait for theirs, pile up in memory.
  *
  * @param onEnded called for each such connection

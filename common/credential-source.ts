@@ -1,11 +1,11 @@
 /** Where a pod's credentials come from: what the operator allows, what a namespace chooses, and how both reach the broker. */
 import { KEYS } from './keys.ts'
 import { quote } from './role.ts'
-import { type Setting, SettingError } from './settings.ts'
+import { invalid, type Setting } from './settings.ts'
 
 /**
  * `node-role`: the broker assumes the pod's role with the node's role. `web-identity`: with a second projected token of the pod, so that
- * the node's role needs no right, and what the pod has no process of the node can have without that token.
+ * the node's role needs no permission, and no process on the node can get the pod's credentials without that token.
  */
 export const CREDENTIAL_SOURCES = ['node-role', 'web-identity'] as const
 export type CredentialSource = (typeof CREDENTIAL_SOURCES)[number]
@@ -26,9 +26,9 @@ export const credentialSources: Setting<readonly CredentialSource[]> = {
     const sources = entries.map(
       (entry) =>
         CREDENTIAL_SOURCES.find((source) => source === entry) ??
-        wrong(`has ${JSON.stringify(entry)}, which is neither node-role nor web-identity`),
+        invalid(`has ${JSON.stringify(entry)}, which is neither node-role nor web-identity`),
     )
-    if (new Set(sources).size < sources.length) wrong('names one of them twice')
+    if (new Set(sources).size < sources.length) invalid('names one of them twice')
     return sources
   },
 }
@@ -38,7 +38,7 @@ export const webIdentityAudience: Setting<string> = {
   parse: (value) =>
     /^[\x21-\x7e]{1,256}$/.test(value) && !/[\\"$,]/.test(value)
       ? value
-      : wrong('must be an audience such as sts.amazonaws.com'),
+      : invalid('must be an audience such as sts.amazonaws.com'),
   fallback: () => WEB_IDENTITY_AUDIENCE,
   shown: WEB_IDENTITY_AUDIENCE,
   help: 'audience of the second token, with which roles are assumed by web identity',
@@ -49,7 +49,7 @@ type Chosen =
   | { readonly ok: false; readonly problem: string }
 
 /**
- * The source of a new pod of a namespace: what its annotation says, within the operator's list, else the list's first. Pods have no say.
+ * The source for new pods in a namespace: the one in its annotation, if the operator's list has it, otherwise the first in the list. Pods cannot choose.
  *
  * @param allowed the operator's list, not empty
  */
@@ -69,14 +69,10 @@ export function sourceOfNamespace(
   }
 }
 
-/** The source that a sidecar's env says; undefined where it is none that this release knows. */
+/** The source in a sidecar's env; undefined if this release does not know it. */
 export function sourceOfEnv(
   env: readonly { readonly name: string; readonly value?: string }[] | undefined,
 ): CredentialSource | undefined {
   const entry = env?.find(({ name }) => name === CREDENTIAL_SOURCE_ENV)
   return entry === undefined ? 'node-role' : CREDENTIAL_SOURCES.find((source) => source === entry.value)
-}
-
-function wrong(message: string): never {
-  throw new SettingError(message)
 }

@@ -3,7 +3,7 @@ import type { Kube } from './kube/client.ts'
 import type { Logger } from './log.ts'
 
 /**
- * What the parts of a process touch of the world, passed in so that a test can stand in for it. A part takes only what it needs.
+ * The outside world as the parts of a process use it, passed in so that tests can replace it. A part takes only what it needs.
  *
  * @typeParam Calls what it calls of the API server's client
  */

@@ -9,20 +9,20 @@ import { VERSION } from './version.ts'
 
 /**
  * Guard and broker of one node-guard pod have the same image, unless somebody changes one in place. `version` is the shape of the file: fields
- * are only added to it, and a release that changes what one means, or adds a mode, counts it up.
+ * are only added, and a release that changes the meaning of a field or adds a mode increases it.
  */
 export type FirewallState = {
   readonly version: 1
   /** `enforce`: the real endpoint is refused; `audit`: only counted; `remove`: nothing of ours is there. */
   readonly mode: 'enforce' | 'audit' | 'remove'
   readonly backend: string
-  /** The rules were read back from the kernel and are as they should be. */
+  /** Whether the rules were read back from the kernel and are correct. */
   readonly verified: boolean
-  /** When that was last seen, ISO 8601. */
+  /** When that was last observed, ISO 8601. */
   readonly verifiedAt: string
   /** Seconds after `verifiedAt` until which the report is valid (three poll intervals, at least five). */
   readonly validSeconds: number
-  /** One sentence where `verified` is false. */
+  /** One sentence if `verified` is false. */
   readonly detail?: string
   /** Release of the guard that wrote it; guards of 0.1.0 leave it out. */
   readonly release?: string
@@ -40,7 +40,7 @@ export async function writeFirewallState(directory: string, state: FirewallState
   await rename(temporary, join(directory, FILE))
 }
 
-/** Why a node counts as unguarded, or undefined when it is guarded. Never throws. */
+/** Why a node counts as unguarded, or undefined if it is guarded. Never throws. */
 export async function whyUnguarded(directory: string, now: number): Promise<string | undefined> {
   const read = await readReport(directory)
   if (!read.ok) return read.detail
@@ -50,11 +50,11 @@ export async function whyUnguarded(directory: string, now: number): Promise<stri
   if (!(age >= -5 && age <= state.validSeconds))
     return `the firewall last verified its rules at ${state.verifiedAt}: check the firewall container of this node's guard`
   if (!state.verified) return state.detail ?? 'the firewall could not verify its rules'
-  if (state.mode === 'remove') return 'the firewall was told to remove its rules (--mode=remove)'
+  if (state.mode === 'remove') return 'the firewall is removing its rules (--mode=remove)'
   return undefined
 }
 
-/** Why this release cannot read the guard's report, however well the node is guarded; undefined where it can. */
+/** Why this release cannot read the guard's report, however well the node is guarded; undefined if it can. */
 export async function whyNotUnderstood(directory: string): Promise<string | undefined> {
   const read = await readReport(directory)
   return !read.ok && read.isForeign ? read.detail : undefined
@@ -109,5 +109,5 @@ function isState(value: Fields): value is FirewallState {
 function whyForeign(directory: string, { version, release }: Fields): string {
   const shape = typeof version === 'number' ? `has shape ${version}` : 'has a shape that is not known here'
   const writer = typeof release === 'string' ? release.replace(/[^\w.+-]/g, '').slice(0, 40) : 'not said'
-  return `the firewall's report in ${directory} ${shape} (its release: ${writer}), and this broker of release ${VERSION} reads shape ${SHAPE}: firewall and broker must be of the same release, so delete this node-guard pod and let its DaemonSet make it again`
+  return `the firewall's report in ${directory} ${shape} (its release: ${writer}), and this broker of release ${VERSION} reads shape ${SHAPE}: firewall and broker must be of the same release, so delete this node-guard pod and let its DaemonSet create it again`
 }

@@ -1,5 +1,5 @@
 /**
- * Matches `text` as a whole against a pattern in which `*` stands for any run of characters, `/` included, and
+ * Matches the whole `text` against a pattern in which `*` stands for any sequence of characters, including `/`, and
  * nothing else is special (kube2iam's dialect, without ryanuber/go-glob's faults on overlapping parts).
  * For a part between two stars the leftmost occurrence always suffices, so there is no backtracking; and String.indexOf, unlike a
  * loop over characters, stays within milliseconds on 256 patterns that a tenant made to be slow.

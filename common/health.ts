@@ -10,12 +10,6 @@ export type Readiness = {
   readonly detail?: string
 }
 
-type Health = {
-  readonly readiness: () => Readiness
-  /** Prometheus text exposition format. */
-  readonly metrics: () => string | Promise<string>
-}
-
 const MAX_CONNECTIONS = 64
 /** By default Node looks for late requests only every 30 s. */
 const LIMITS = {
@@ -29,8 +23,15 @@ const LIMITS = {
 const JSON_TYPE = 'application/json'
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
-/** A server for {@link Health}; the caller listens and closes. `/livez` answers while the event loop turns. */
-export function healthServer(health: Health): Server {
+/**
+ * The server; the caller listens and closes. `/livez` answers while the event loop turns.
+ *
+ * @param health `metrics` gives Prometheus' text exposition format
+ */
+export function healthServer(health: {
+  readonly readiness: () => Readiness
+  readonly metrics: () => string | Promise<string>
+}): Server {
   const server = createServer(LIMITS, async (request, response) => {
     const send = (status: number, type: string, body: string) =>
       response
@@ -57,7 +58,7 @@ export function healthServer(health: Health): Server {
 }
 
 /**
- * Everybody in the cluster can connect here: the stillest connection of another host makes room for a new one, and
+ * Every pod in the cluster can connect here: if the limit is reached, the connection of another host that has been idle longest is closed, and
  * one over loopback (the gate, a probe in the pod) only when there is nothing else.
  */
 const foreignFirst: Eviction = (open) => {

@@ -31,7 +31,7 @@ const HEAD = 4096
  * One HTTP exchange over node:http, which takes a private CA, a client certificate and an agent, as fetch does not.
  *
  * @throws {TooLargeError} for an answer larger than allowed
- * @throws where no whole answer came in time; any status is an answer
+ * @throws if no whole answer came in time; any status is an answer
  */
 export async function httpRequest(url: URL, options: HttpOptions): Promise<HttpReply> {
   const { timeoutMs, maxBytes, body, ...rest } = options

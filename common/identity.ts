@@ -11,11 +11,12 @@ export const IDENTITY_ENV = {
   role: 'POD2IAM_ROLE',
   externalId: 'POD2IAM_EXTERNAL_ID',
   sessionName: 'POD2IAM_SESSION_NAME',
+  sessionPolicies: 'POD2IAM_SESSION_POLICIES',
 } as const
 
 /**
- * `annotation`: the pod names its role; `service-account`: its service account did when the pod was admitted; `default`: the
- * namespace's or the cluster's default; `none`: region and placement only.
+ * `annotation`: the pod names its role; `service-account`: its service account named it when the pod was admitted; `default`: the
+ * namespace's or the cluster's default; `none`: only Region and placement.
  */
 const SOURCES = ['annotation', 'service-account', 'default', 'none'] as const
 export type IdentitySource = (typeof SOURCES)[number]
@@ -25,12 +26,14 @@ export type PodIdentity = {
   readonly role: string | undefined
   readonly externalId: string | undefined
   readonly sessionName: string | undefined
+  /** Text of the annotation; `session-policies.ts` reads it. */
+  readonly sessionPolicies: string | undefined
 }
 
 type EnvVar = { readonly name: string; readonly value?: string }
 
 /**
- * What a pod's annotations say about who it is. A pod without role annotation is `default`; one with
+ * The identity in a pod's annotations. A pod without role annotation is `default`; one with
  * `pod2iam.dev/inject: metadata` is `none`.
  *
  * @param roleKey the configured key of the role annotation (`--role-key`)
@@ -46,18 +49,19 @@ export function identityOfAnnotations(
     role: metadataOnly ? undefined : role,
     externalId: annotations?.[KEYS.externalId],
     sessionName: annotations?.[KEYS.sessionName],
+    sessionPolicies: annotations?.[KEYS.sessionPolicyArns],
   }
 }
 
-/** The identity of a pod that names no role itself, and whose service account names this one. */
+/** The identity of a pod that does not name a role itself, and whose service account names this one. */
 export function withAccountRole(identity: PodIdentity, role: string | undefined): PodIdentity {
   if (identity.source !== 'default' || role === undefined) return identity
   return { ...identity, source: 'service-account', role }
 }
 
 /**
- * What a pod's annotations say about who it is, given what was frozen: they say nothing of a role that came from the service account, whose
- * annotation of now does not matter.
+ * The identity that a pod's annotations name, given the frozen one: they say nothing about a role that came from the service account, and
+ * the current annotation of the account does not matter.
  */
 export function statedIdentity(
   annotations: Readonly<Record<string, string>> | undefined,
@@ -68,27 +72,40 @@ export function statedIdentity(
   return frozen?.source === 'service-account' ? withAccountRole(stated, frozen.role) : stated
 }
 
+/**
+ * The source as it is written. That of a pod with session policies is one that brokers before them do not know: they refuse such a pod
+ * (`pod-not-injected`), while they would give it all rights of its role if they did not see the policies.
+ */
+const writtenSource = (source: IdentitySource, sessionPolicies: string | undefined) =>
+  sessionPolicies === undefined ? source : `${source}-narrowed`
+
 /** The env entries that carry an identity; only what is set is written. */
 export function identityEnv(identity: PodIdentity): EnvVar[] {
-  const env: EnvVar[] = [{ name: IDENTITY_ENV.source, value: identity.source }]
+  const env: EnvVar[] = [
+    { name: IDENTITY_ENV.source, value: writtenSource(identity.source, identity.sessionPolicies) },
+  ]
   if (identity.role !== undefined) env.push({ name: IDENTITY_ENV.role, value: identity.role })
   if (identity.externalId !== undefined)
     env.push({ name: IDENTITY_ENV.externalId, value: identity.externalId })
   if (identity.sessionName !== undefined)
     env.push({ name: IDENTITY_ENV.sessionName, value: identity.sessionName })
+  if (identity.sessionPolicies !== undefined)
+    env.push({ name: IDENTITY_ENV.sessionPolicies, value: identity.sessionPolicies })
   return env
 }
 
-/** Reads an identity back from a container's env, or undefined where it is not one of ours. */
+/** Reads an identity back from a container's env, or undefined if it is not one of ours. */
 export function identityOfEnv(env: readonly EnvVar[] | undefined): PodIdentity | undefined {
   const value = (name: string) => env?.find((entry) => entry.name === name)?.value
-  const source = SOURCES.find((one) => one === value(IDENTITY_ENV.source))
+  const sessionPolicies = value(IDENTITY_ENV.sessionPolicies)
+  const source = SOURCES.find((one) => writtenSource(one, sessionPolicies) === value(IDENTITY_ENV.source))
   if (source === undefined) return undefined
   return {
     source,
     role: value(IDENTITY_ENV.role),
     externalId: value(IDENTITY_ENV.externalId),
     sessionName: value(IDENTITY_ENV.sessionName),
+    sessionPolicies,
   }
 }
 
@@ -98,6 +115,7 @@ export function sameIdentity(a: PodIdentity, b: PodIdentity): boolean {
     a.source === b.source &&
     a.role === b.role &&
     a.externalId === b.externalId &&
-    a.sessionName === b.sessionName
+    a.sessionName === b.sessionName &&
+    a.sessionPolicies === b.sessionPolicies
   )
 }

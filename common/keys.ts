@@ -20,15 +20,19 @@ export const KEYS = {
   externalId: 'iam.amazonaws.com/external-id',
   /** Pod: becomes `<namespace>.<value>` as role session name. */
   sessionName: 'iam.amazonaws.com/session-name',
+  /** Pod: JSON array of the ARNs of managed policies that narrow its session. */
+  sessionPolicyArns: 'iam.amazonaws.com/session-policy-arns',
   /** Namespace: `node-role` or `web-identity`, within the operator's `--credential-sources`. */
   credentialSource: 'pod2iam.dev/credential-source',
   /** Namespace or pod: `nft` or `env`. */
   redirect: 'pod2iam.dev/redirect',
+  /** Namespace or pod: `on` or `off`. */
+  containerCredentials: 'pod2iam.dev/container-credentials',
   /** Pod: `optional` or `required`. */
   imdsTokens: 'pod2iam.dev/imds-tokens',
   /** Pod: `on` or `off`. */
   startupGate: 'pod2iam.dev/startup-gate',
-  /** Pod: `"false"` (left alone) or `metadata` (region and placement only). */
+  /** Pod: `"false"` (not injected) or `metadata` (only Region and placement). */
   inject: 'pod2iam.dev/inject',
   /** Pod: JSON resources of the sidecar, within the operator's bounds. */
   sidecarResources: 'pod2iam.dev/sidecar-resources',
@@ -65,5 +69,6 @@ export const SIDECAR_CONTAINER = 'pod2iam-sidecar'
 export const GATE_CONTAINER = 'pod2iam-gate'
 export const TOKEN_VOLUME = 'pod2iam-token'
 export const WEB_IDENTITY_VOLUME = 'pod2iam-web-identity'
+export const CONTAINER_TOKEN_VOLUME = 'pod2iam-container-token'
 export const STATE_VOLUME = 'pod2iam-state'
 export const NO_API_VOLUME = 'pod2iam-no-api'

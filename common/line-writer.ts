@@ -1,5 +1,5 @@
 /**
- * Lines on their way to an output that may have no room for them, without blocking. A line that finds no room waits in a
+ * Writes lines without blocking to an output that may be full. A line that does not fit waits in a
  * bounded queue; when that is full, the least important line is dropped, and a line in its place says how many are missing.
  */
 import { LINE_KINDS, type LineKind } from './log.ts'
@@ -7,12 +7,7 @@ import { LINE_KINDS, type LineKind } from './log.ts'
 /** Lines that were lost. */
 export type Loss = { readonly lines: number; readonly audit: number }
 
-export type LineWriter = {
-  /** Writes a line with its newline now, or later, or never. Never throws and never waits. */
-  readonly write: (line: string, kind: LineKind) => void
-  /** Writes what waits as far as there is room; true when nothing waits any more. */
-  readonly drain: () => boolean
-}
+export type LineWriter = ReturnType<typeof lineWriter>
 
 type Waiting = { readonly line: string; readonly kind: LineKind; missing: Loss }
 
@@ -34,9 +29,9 @@ function bytesOf(line: string): Uint8Array {
 const NOTHING: Loss = { lines: 0, audit: 0 }
 
 /**
- * @param deps.writeSome writes bytes and returns how many of them; throws where there is no room. A pipe takes up to 4 KiB whole
- * or not at all (pipe(7), PIPE_BUF), and of more whatever fits
- * @param deps.lossLine the line that stands for lines that are missing
+ * @param deps.writeSome writes bytes and returns how many; throws if the output is full. A pipe takes up to 4 KiB completely
+ * or not at all (pipe(7), PIPE_BUF), and of more as much as fits
+ * @param deps.lossLine the line that replaces lost lines
  * @param deps.capacity characters that may wait
  * @param deps.onLost called for each line that is lost
  * @param deps.tryLater asks for `drain` some time later
@@ -47,7 +42,7 @@ export function lineWriter(deps: {
   readonly capacity: number
   readonly onLost: (kind: LineKind) => void
   readonly tryLater: () => void
-}): LineWriter {
+}) {
   const { writeSome, lossLine, capacity, onLost, tryLater } = deps
   const queue = new LineQueue(capacity, onLost)
   /** What is left of a line that was taken in part: it goes before anything else, or two lines would be one. */
@@ -83,11 +78,13 @@ export function lineWriter(deps: {
     return false
   }
   return {
-    write: (line, kind) => {
+    /** Writes a line with its newline now, or later, or never. Never throws and never waits. */
+    write: (line: string, kind: LineKind) => {
       const taken = drain() && put(line)
       if (!taken) queue.keep(line, kind)
       if (!taken || rest.length > 0) tryLater()
     },
+    /** Writes what waits as far as there is room; true when nothing waits any more. */
     drain,
   }
 }
@@ -128,7 +125,7 @@ class LineQueue {
     return removed
   }
 
-  /** Keeps a line at the end; where there is no room for it, the least important line is lost, which may be this one. */
+  /** Appends a line; if there is no space for it, the least important line is dropped, which may be this one. */
   keep(line: string, kind: LineKind): void {
     while (this.#size + line.length > this.#capacity) {
       if (line.length <= this.#capacity && this.#makeRoom(kind)) continue
@@ -158,7 +155,7 @@ class LineQueue {
   }
 }
 
-/** Bytes taken; 0 where there is no room, or nobody to take them any more. */
+/** Number of bytes written; 0 if the output is full or closed. */
 function taking(writeSome: (bytes: Uint8Array) => number, bytes: Uint8Array): number {
   try {
     return writeSome(bytes)

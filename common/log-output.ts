@@ -1,5 +1,5 @@
 /**
- * Where log lines go: to standard output, without ever waiting for the reader. When nobody drains the pipe, a
+ * Writes log lines to standard output without ever waiting for the reader. When the pipe is not read, a
  * plain write would block the only thread, and with it the application's requests (sidecar), the repair of the
  * block (firewall), everybody's credentials (broker) or the admission of pods (injector).
  *
@@ -23,7 +23,7 @@ const lost = Object.fromEntries(LINE_KINDS.map((kind) => [kind, 0])) as Record<L
 
 /** What the metrics `…_log_lines_lost_total` say. */
 export const LINES_LOST_HELP =
-  'Log lines lost since the start because nobody read the output, by kind: their level, or audit.'
+  'Log lines lost since the start because the output was not read, by kind: their level, or audit.'
 
 /** How many lines of this process's log were lost since its start, by kind. */
 export const linesLost = (): Readonly<Record<LineKind, number>> => lost
@@ -34,8 +34,8 @@ export function stdoutLogger(component: string, level: LogLevel): Logger {
 }
 
 /**
- * Standard output as lines. One that finds no room waits, `capacity` characters of them at most; beyond it the least
- * important are lost, and as soon as there is room again a line in their place says how many were.
+ * Standard output as lines. Lines that do not fit wait, at most `capacity` characters of them; beyond that the least
+ * important are dropped, and as soon as there is space again, a line in their place says how many were.
  */
 export function stdoutLines(component: string, capacity: number): LineWriter {
   const fd = withoutWaiting()
@@ -72,7 +72,7 @@ function lossLine(component: string, { lines, audit }: Loss): string {
   let line = ''
   lineLogger(component, 'warn', (text) => {
     line = text
-  }).warn('log lines were lost: nobody read the output of this container', {
+  }).warn('log lines were lost because the output of this container was not read', {
     lost: lines,
     ...(audit > 0 ? { lostAudit: audit } : {}),
   })

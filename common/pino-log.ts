@@ -2,12 +2,12 @@ import { pino } from 'pino'
 import { LOG_LEVELS, type LogFields, type Logger, type LogLevel, lineKind } from './log.ts'
 import { stdoutLines } from './log-output.ts'
 
-/** Characters that may wait for room: some 800 audit lines, in a process that has its tens of megabytes. */
+/** Characters that may wait: about 800 audit lines, which is little for a process that uses tens of megabytes. */
 const CAPACITY = 256 * 1024
 
 /**
  * pino behind our {@link Logger}, printing the same shape as `lineLogger`, through the same output (`log-output.ts`): a line is
- * written before the call returns, so that the last one before an exit is there, unless nobody reads.
+ * written before the call returns, so that the last one before an exit is not lost, unless the output is not read.
  */
 export function pinoLogger(component: string, level: LogLevel): Logger {
   const lines = stdoutLines(component, CAPACITY)

@@ -142,7 +142,7 @@ function judgePermitted(role: Role, namespace: string, pattern: string): Judgeme
     : failed(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not match it`)
 }
 
-/** The array in a kube2iam-style annotation, or undefined where it is not one within bounds. */
+/** The array in a kube2iam-style annotation, or undefined if it is not one within bounds. */
 export function parsePatterns(text: string): readonly string[] | undefined {
   try {
     const value: unknown = JSON.parse(text)

@@ -7,6 +7,18 @@ export type Metric = {
   readonly samples: Iterable<readonly [labels: string, value: number]>
 }
 
+const metric =
+  (type: Metric['type']) =>
+  (name: string, help: string, samples: Metric['samples'] | number | boolean): Metric => ({
+    name,
+    type,
+    help,
+    samples: typeof samples === 'object' ? samples : [['', Number(samples)]],
+  })
+
+export const gauge = metric('gauge')
+export const counter = metric('counter')
+
 /** @param prefix of every name */
 export function prometheusText(prefix: string, metrics: readonly Metric[]): string {
   return metrics

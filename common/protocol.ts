@@ -34,7 +34,7 @@ export type CredentialsBody = {
 /** Body of a 200 to {@link METADATA_PATH}: path below `meta-data/` (or `dynamic/…`) → text. */
 export type MetadataBody = Readonly<Record<string, string>>
 
-/** Body of a 200 to {@link POD_PATH}, which a sidecar asks while it holds its pod's start. */
+/** Body of a 200 to {@link POD_PATH}, which a sidecar requests while it holds its pod's start. */
 export type PodBody = {
   /** Whether the pod is being deleted, so that nothing of it needs to start any more. */
   readonly terminating: boolean

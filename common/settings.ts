@@ -26,7 +26,8 @@ export type Settings<S extends Record<string, Setting<unknown>>> = {
 /** Thrown by a parser; the message completes "--flag ". */
 export class SettingError extends Error {}
 
-const fail = (message: string): never => {
+/** @throws {SettingError} */
+export function invalid(message: string): never {
   throw new SettingError(message)
 }
 
@@ -41,9 +42,12 @@ export function text(fallback: string | undefined, help: string): Setting<string
 }
 
 /** Text that may be absent. */
-export function optional(help: string): Setting<string | undefined> {
+export const optional = (help: string) => optionally(help, (value) => value)
+
+/** What `parse` makes of a text that may be absent. */
+export function optionally<T>(help: string, parse: (text: string) => T): Setting<T | undefined> {
   return {
-    parse: (value) => (value === '' ? undefined : value),
+    parse: (value) => (value === '' ? undefined : parse(value)),
     fallback: () => undefined,
     shown: 'none',
     help,
@@ -53,7 +57,7 @@ export function optional(help: string): Setting<string | undefined> {
 export function oneOf<const T extends string>(values: readonly T[], fallback: T, help: string): Setting<T> {
   const parse = (value: string) =>
     values.find((known) => known === value) ??
-    fail(`must be one of ${values.join(', ')}, not ${JSON.stringify(value)}`)
+    invalid(`must be one of ${values.join(', ')}, not ${JSON.stringify(value)}`)
   return { parse, fallback: () => fallback, shown: fallback, help }
 }
 
@@ -63,7 +67,7 @@ export function flag(fallback: boolean, help: string): Setting<boolean> {
       ? true
       : value === 'false'
         ? false
-        : fail(`must be true or false, not ${JSON.stringify(value)}`)
+        : invalid(`must be true or false, not ${JSON.stringify(value)}`)
   return { parse, fallback: () => fallback, shown: String(fallback), help, boolean: true }
 }
 
@@ -77,7 +81,7 @@ export function whole(
     const number = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN
     return number >= least && number <= most
       ? number
-      : fail(`must be a whole number from ${least} to ${most}`)
+      : invalid(`must be a whole number from ${least} to ${most}`)
   }
   return { parse, fallback: () => fallback, shown: String(fallback), help }
 }
@@ -90,7 +94,7 @@ const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const
 export function duration(fallback: string | undefined, help: string): Setting<number | undefined> {
   const parse = (value: string) => {
     const [, number, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(value) ?? []
-    if (!number || !unit) return fail('must be a duration such as 500ms, 10s, 5m or 1h')
+    if (!number || !unit) return invalid('must be a duration such as 500ms, 10s, 5m or 1h')
     return Number(number) * UNITS[unit as keyof typeof UNITS]
   }
   return {

@@ -1,47 +1,37 @@
 import type { CredentialSource } from '../common/credential-source.ts'
 import type { PolicySettings } from '../common/policy.ts'
+import type { Settings } from '../common/settings.ts'
 import {
   type ChosenResources,
   parseResources,
   type ResourceList,
   SIDECAR_RESOURCES,
 } from './pod/resources.ts'
-import {
-  type GATE_MODES,
-  type InjectorSettings,
-  type RedirectMode,
-  SPEC,
-  type START_MODES,
-  type TOKEN_MODES,
-} from './settings.ts'
+import { INJECTION_SPEC } from './settings.ts'
+
+type Given = Settings<typeof INJECTION_SPEC>
+
+/** Those that are used only as what is parsed of them. */
+type Parsed =
+  | 'sidecarResources'
+  | 'sidecarResourcesMax'
+  | 'namespaceRestrictions'
+  | 'namespaceRestrictionFormat'
+  | 'baseRoleArn'
+  | 'permittedRoles'
 
 /** The operator's settings on which a decision depends, in addition to the pod and its namespace. */
-export type InjectionSettings = {
-  readonly sidecarImage: string
-  readonly nodeGuardImage: string
-  readonly imagePullPolicy: string
+export type InjectionSettings = Omit<Given, Parsed> & {
   readonly resources: ChosenResources
   readonly resourcesMax: ResourceList
-  readonly redirect: RedirectMode
-  readonly start: (typeof START_MODES)[number]
-  readonly gateProof: 'enforce' | 'report'
-  readonly gateAcceptDrop: boolean
-  readonly imdsTokens: (typeof TOKEN_MODES)[number]
-  readonly startupGate: (typeof GATE_MODES)[number]
-  readonly hostNetworkAnnotated: 'deny' | 'warn'
-  readonly sidecarLogLevel: string
-  readonly tokenExpirationSeconds: number
-  /** Where credentials may come from; the first is the default. */
-  readonly credentialSources: readonly CredentialSource[]
+  readonly policy: PolicySettings
   /**
-   * Whether pods can be made for web identity: not while a replica serves that refuses what it does not write itself (release 0.1.0).
+   * Whether pods can have what release 0.1.0 does not know, for web identity, container credentials and session policies: not while a
+   * replica of it serves, which refuses what it does not write itself.
    */
-  readonly writesWebIdentity: boolean
-  /** Lists of replicas with other settings, while they exist: what they chose for a pod is right, too. */
+  readonly writesNewForms: boolean
+  /** Lists of replicas with other settings, while they exist: what they chose for a pod is accepted too. */
   readonly otherCredentialSources: readonly (readonly CredentialSource[])[]
-  readonly webIdentityAudience: string
-  readonly sessionTags: boolean
-  readonly roleKey: string
   /** Role keys of replicas with other settings, while they exist: a pod annotated with one of these also asks for a role. */
   readonly otherRoleKeys: readonly string[]
   /** Annotation by which a service account names the role of its pods; undefined: roles do not come from there. */
@@ -51,81 +41,34 @@ export type InjectionSettings = {
   /** Images that other replicas are configured with: their repositories are trusted like our own. */
   readonly otherSidecarImages: readonly string[]
   readonly otherNodeGuardImages: readonly string[]
-  /** Registries, with or without a path, to which the images may have been moved by an image swapper. */
-  readonly trustedRegistries: readonly string[]
-  readonly defaultRole: string | undefined
-  readonly policy: PolicySettings
 }
 
-/** The flags for {@link InjectionSettings}, which are also all that is read of another replica's command line. */
-export const INJECTION_SPEC = pick([
-  ...(['sidecarImage', 'nodeGuardImage', 'trustedRegistries', 'imagePullPolicy'] as const),
-  ...([
-    'sidecarResources',
-    'sidecarResourcesMax',
-    'redirect',
-    'start',
-    'gateProof',
-    'gateAcceptDrop',
-  ] as const),
-  ...(['imdsTokens', 'startupGate', 'hostNetworkAnnotated', 'sidecarLogLevel'] as const),
-  ...([
-    'tokenExpirationSeconds',
-    'credentialSources',
-    'webIdentityAudience',
-    'sessionTags',
-    'baseRoleArn',
-    'defaultRole',
-    'roleKey',
-    'serviceAccountRoles',
-    'serviceAccountRoleKey',
-  ] as const),
-  ...(['namespaceRestrictions', 'namespaceRestrictionFormat', 'permittedRoles'] as const),
-])
-
 /** Extracts them from the process's settings, which must have no mistakes (`settingMistakes`). */
-export function injectionSettings(
-  settings: Pick<InjectorSettings, keyof typeof INJECTION_SPEC>,
-): InjectionSettings {
-  const own = parseResources(settings.sidecarResources, SIDECAR_RESOURCES, settings.sidecarResourcesMax)
+export function injectionSettings(settings: Given): InjectionSettings {
+  // The process has further settings, in which replicas may differ.
+  const given = Object.keys(INJECTION_SPEC).map((name) => [name, settings[name as keyof Given]])
+  const {
+    sidecarResources,
+    sidecarResourcesMax: resourcesMax,
+    namespaceRestrictions: restrictions,
+    namespaceRestrictionFormat: format,
+    baseRoleArn: base,
+    permittedRoles,
+    ...used
+  } = Object.fromEntries(given) as Given
+  const own = parseResources(sidecarResources, SIDECAR_RESOURCES, resourcesMax)
   if (!own.ok) throw new Error(`--sidecar-resources ${own.detail}`)
   return {
-    sidecarImage: settings.sidecarImage,
-    nodeGuardImage: settings.nodeGuardImage,
-    imagePullPolicy: settings.imagePullPolicy,
+    ...used,
     resources: own.resources,
-    resourcesMax: settings.sidecarResourcesMax,
-    redirect: settings.redirect,
-    start: settings.start,
-    gateProof: settings.gateProof,
-    gateAcceptDrop: settings.gateAcceptDrop,
-    imdsTokens: settings.imdsTokens,
-    startupGate: settings.startupGate,
-    hostNetworkAnnotated: settings.hostNetworkAnnotated,
-    sidecarLogLevel: settings.sidecarLogLevel,
-    tokenExpirationSeconds: settings.tokenExpirationSeconds,
-    credentialSources: settings.credentialSources,
-    writesWebIdentity: true,
+    resourcesMax,
+    policy: { restrictions, format, base, permittedRoles },
+    writesNewForms: true,
     otherCredentialSources: [],
-    webIdentityAudience: settings.webIdentityAudience,
-    sessionTags: settings.sessionTags,
-    roleKey: settings.roleKey,
     otherRoleKeys: [],
     serviceAccountKey: settings.serviceAccountRoles ? settings.serviceAccountRoleKey : undefined,
     otherServiceAccountKeys: [],
     otherSidecarImages: [],
     otherNodeGuardImages: [],
-    trustedRegistries: settings.trustedRegistries,
-    defaultRole: settings.defaultRole,
-    policy: {
-      restrictions: settings.namespaceRestrictions,
-      format: settings.namespaceRestrictionFormat,
-      base: settings.baseRoleArn,
-      permittedRoles: settings.permittedRoles,
-    },
   }
-}
-
-function pick<K extends keyof typeof SPEC>(names: readonly K[]): Pick<typeof SPEC, K> {
-  return Object.fromEntries(names.map((name) => [name, SPEC[name]])) as Pick<typeof SPEC, K>
 }

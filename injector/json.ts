@@ -16,10 +16,10 @@ export const objectOf = (value: unknown): JsonObject => (isObject(value) ? value
 export const objectsOf = (value: unknown): JsonObject[] =>
   Array.isArray(value) ? value.filter(isObject) : []
 
-/** The metadata of an object of the API; empty where it has none. */
+/** The metadata of an object of the API; empty if it has none. */
 export const metadataOf = (object: unknown): JsonObject => objectOf(objectOf(object).metadata)
 
-/** Its name; empty where it has none. */
+/** Its name; empty if it has none. */
 export function nameOf(object: unknown): string {
   const { name } = metadataOf(object)
   return typeof name === 'string' ? name : ''

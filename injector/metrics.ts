@@ -8,34 +8,15 @@ import type { PeerKind } from './peers/peer.ts'
 import type { PodWatch } from './pod-watch/pod-watch.ts'
 import type { StartupTaint } from './startup-taint/remove.ts'
 
-export type InjectorMetrics = {
-  /** Counts an answered review; all labels are bounded. */
-  readonly observe: (
-    webhook: 'mutate' | 'validate' | 'warn',
-    outcome: string,
-    reason: Reason,
-    seconds: number,
-  ) => void
-  /** End of the serving certificate's life, milliseconds since 1970. */
-  readonly certificateNotAfter: (milliseconds: number) => void
-  /** Whether the live `caBundle`s are as the built-in authority wants them; called at every scrape. */
-  readonly bundleInSync: (ask: () => boolean | undefined) => void
-  /** Counts an Event, written or not. */
-  readonly event: (outcome: EventOutcome) => void
-  /** What the watch over pods has found; called at every scrape. */
-  readonly podWatch: (watch: PodWatch) => void
-  readonly startupTaint: (taint: StartupTaint) => void
-  /** The injector's other replicas by kind; called at every scrape. */
-  readonly peers: (count: () => Readonly<Record<PeerKind, number>>) => void
-  readonly text: () => Promise<string>
-}
+export type InjectorMetrics = ReturnType<typeof injectorMetrics>
 
 /** Buckets end at the webhook's five seconds. */
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 
 /** Prometheus metrics of one injector, in their own registry. */
-export function injectorMetrics(): InjectorMetrics {
+export function injectorMetrics() {
   const registry = new Registry()
+  const gauge = gaugesOf(registry)
   collectDefaultMetrics({ register: registry, prefix: 'pod2iam_' })
   const reviews = new Counter({
     name: 'pod2iam_injector_reviews_total',
@@ -70,91 +51,76 @@ export function injectorMetrics(): InjectorMetrics {
     registers: [registry],
   })
   return {
-    observe(webhook, outcome, reason, seconds) {
+    /** Counts an answered review; all labels are bounded. */
+    observe(webhook: 'mutate' | 'validate' | 'warn', outcome: string, reason: Reason, seconds: number) {
       reviews.inc({ webhook, outcome, reason })
       duration.observe({ webhook, outcome }, seconds)
     },
-    certificateNotAfter: (milliseconds) => notAfter.set(milliseconds / 1000),
-    bundleInSync(ask) {
-      new Gauge({
-        name: 'pod2iam_injector_ca_bundle_in_sync',
-        help: '1 when every caBundle is as the built-in authority wants it.',
-        registers: [registry],
-        collect() {
-          this.set(ask() === true ? 1 : 0)
+    /** End of the serving certificate's life, milliseconds since 1970. */
+    certificateNotAfter: (milliseconds: number) => notAfter.set(milliseconds / 1000),
+    /** Whether the live `caBundle`s are as the built-in authority wants them; called at every scrape. */
+    bundleInSync: (ask: () => boolean | undefined) =>
+      gauge(
+        'ca_bundle_in_sync',
+        '1 when every caBundle is as the built-in authority wants it.',
+        [],
+        (shown) => shown.set(ask() === true ? 1 : 0),
+      ),
+    /** Counts an Event, written or not. */
+    event: (outcome: EventOutcome) => events.inc({ outcome }),
+    /** What the watch over pods has found; called at every scrape. */
+    podWatch: (watch: PodWatch) => podWatchGauges(registry, watch),
+    startupTaint: (taint: StartupTaint) => startupTaintGauges(registry, taint),
+    /** The injector's other replicas by kind; called at every scrape. */
+    peers: (count: () => Readonly<Record<PeerKind, number>>) =>
+      gauge(
+        'peers',
+        'Other replicas of the injector, by kind (same, other-settings, strict: accepts only what it would write, unreadable).',
+        ['kind'],
+        (shown) => {
+          for (const [kind, replicas] of Object.entries(count())) shown.set({ kind }, replicas)
         },
-      })
-    },
-    event: (outcome) => events.inc({ outcome }),
-    podWatch: (watch) => podWatchGauges(registry, watch),
-    startupTaint: (taint) => startupTaintGauges(registry, taint),
-    peers(count) {
-      new Gauge({
-        name: 'pod2iam_injector_peers',
-        help: 'Other replicas of the injector, by kind (same, other-settings, strict: accepts only what it would write, unreadable).',
-        labelNames: ['kind'],
-        registers: [registry],
-        collect() {
-          for (const [kind, replicas] of Object.entries(count())) this.set({ kind }, replicas)
-        },
-      })
-    },
+      ),
     text: () => registry.metrics(),
   }
 }
 
 /** Every replica watches and shows the same numbers: queries take the maximum. */
 function podWatchGauges(registry: Registry, watch: PodWatch): void {
-  const registers = [registry]
-  new Gauge({
-    name: 'pod2iam_injector_sidecars',
-    help: 'Pods with a sidecar, by the release that injected it.',
-    labelNames: ['version'],
-    registers,
-    collect() {
-      this.reset()
-      for (const [version, count] of watch.counts().versions) this.set({ version }, count)
-    },
+  const gauge = gaugesOf(registry)
+  gauge('sidecars', 'Pods with a sidecar, by the release that injected it.', ['version'], (shown) => {
+    shown.reset()
+    for (const [version, count] of watch.counts().versions) shown.set({ version }, count)
   })
-  new Gauge({
-    name: 'pod2iam_injector_pod_findings',
-    help: 'Pods of opted-in namespaces that lack their sidecar, or have been waiting for their gate or sidecar for more than 30 s.',
-    labelNames: ['finding'],
-    registers,
-    collect() {
-      for (const [found, count] of Object.entries(watch.counts().findings))
-        this.set({ finding: found }, count)
+  gauge(
+    'pod_findings',
+    'Pods of opted-in namespaces that lack their sidecar, or have been waiting for their gate or sidecar for more than 30 s.',
+    ['finding'],
+    (shown) => {
+      for (const [finding, count] of Object.entries(watch.counts().findings)) shown.set({ finding }, count)
     },
-  })
-  new Gauge({
-    name: 'pod2iam_injector_watch_age_seconds',
-    help: 'Time since the API server last sent something about what is watched.',
-    labelNames: ['watch'],
-    registers,
-    collect() {
+  )
+  gauge(
+    'watch_age_seconds',
+    'Time since the API server last sent something about what is watched.',
+    ['watch'],
+    (shown) => {
       for (const [name, age] of Object.entries(watch.ages()))
-        if (age !== undefined) this.set({ watch: name }, age)
+        if (age !== undefined) shown.set({ watch: name }, age)
     },
-  })
-  new Gauge({
-    name: 'pod2iam_injector_unwatched_pods',
-    help: 'Pods for which the watch has no room: they get no Events, or are missing in the count of sidecars.',
-    registers,
-    collect() {
-      this.set(watch.leftOut())
-    },
-  })
+  )
+  gauge(
+    'unwatched_pods',
+    'Pods for which the watch has no room: they get no Events, or are missing in the count of sidecars.',
+    [],
+    (shown) => shown.set(watch.leftOut()),
+  )
 }
 
 function startupTaintGauges(registry: Registry, taint: StartupTaint): void {
-  new Gauge({
-    name: 'pod2iam_injector_tainted_nodes',
-    help: 'Nodes that carry the startup taint.',
-    registers: [registry],
-    collect() {
-      this.set(taint.tainted())
-    },
-  })
+  gaugesOf(registry)('tainted_nodes', 'Nodes that carry the startup taint.', [], (shown) =>
+    shown.set(taint.tainted()),
+  )
   new Counter({
     name: 'pod2iam_injector_startup_taints_removed_total',
     help: 'Nodes from which this replica has removed the startup taint.',
@@ -164,4 +130,23 @@ function startupTaintGauges(registry: Registry, taint: StartupTaint): void {
       this.inc(taint.removed())
     },
   })
+}
+
+/** Gauges that are set at every scrape. */
+function gaugesOf(registry: Registry) {
+  return <Label extends string>(
+    name: string,
+    help: string,
+    labelNames: Label[],
+    collect: (gauge: Gauge<Label>) => void,
+  ) =>
+    new Gauge({
+      name: `pod2iam_injector_${name}`,
+      help,
+      labelNames,
+      registers: [registry],
+      collect() {
+        collect(this)
+      },
+    })
 }

@@ -6,12 +6,13 @@ import { type Failed, failed } from '../common/result.ts'
 import { parseBaseRoleArn, resolveRole } from '../common/role.ts'
 import {
   flag,
+  invalid,
   list,
   oneOf,
   optional,
+  optionally,
   port,
   type Setting,
-  SettingError,
   type Settings,
   text,
   whole,
@@ -29,22 +30,16 @@ export const REDIRECT_MODES = ['nft', 'env'] as const
 export type RedirectMode = (typeof REDIRECT_MODES)[number]
 export const TOKEN_MODES = ['optional', 'required'] as const
 export const GATE_MODES = ['on', 'off'] as const
+export const CONTAINER_MODES = ['on', 'off'] as const
 export const START_MODES = ['auto', 'two-stage'] as const
 
-export const SPEC = {
-  port: port(8443, 'port of /mutate and /validate, TLS'),
-  healthPort: port(8080, 'port of /livez, /readyz and /metrics'),
-  drainSeconds: whole(
-    0,
-    [0, 60],
-    'seconds to go on accepting connections after SIGTERM, up to three times as long while new ones come; 0: end within a second',
-  ),
-  kubeconfig: optional('kubeconfig with the way to the API server; without it, in-cluster'),
+/** The settings on which decisions depend, which are also all that is read of another replica's command line. */
+export const INJECTION_SPEC = {
   sidecarImage: text(undefined, 'image of the sidecar'),
   nodeGuardImage: text(undefined, "image of the node guard, which is also the gate's"),
   trustedRegistries: list(
     [],
-    'registries, with or without a path, from which an image swapper may take these two images',
+    'registries, with or without a path, from which an image swapper may pull these two images',
     trustedRegistry,
   ),
   imagePullPolicy: oneOf(['IfNotPresent', 'Always', 'Never'], 'IfNotPresent', 'of the containers added'),
@@ -53,7 +48,7 @@ export const SPEC = {
     'resources of the sidecar and the gate, JSON; what it leaves out keeps its default',
   ),
   sidecarResourcesMax: checked<ResourceList>(
-    (value) => parseResourceList(value) ?? fail('must be JSON such as {"cpu":"1","memory":"256Mi"}'),
+    (value) => parseResourceList(value) ?? invalid('must be JSON such as {"cpu":"1","memory":"256Mi"}'),
     MAX_RESOURCES,
     JSON.stringify(MAX_RESOURCES),
     `the most that annotation ${KEYS.sidecarResources} may ask for`,
@@ -67,9 +62,13 @@ export const SPEC = {
   gateProof: oneOf(['enforce', 'report'], 'enforce', 'report lets pods start unproven: audit mode only'),
   gateAcceptDrop: flag(false, 'a timeout proves the block, too (dataplanes that drop silently)'),
   imdsTokens: oneOf(TOKEN_MODES, 'optional', 'required means that no pod may allow IMDSv1'),
+  containerCredentials: oneOf(
+    CONTAINER_MODES,
+    'off',
+    'whether pods in redirect mode env also get container credentials, for SDKs that do not ask the metadata endpoint, unless annotated',
+  ),
   startupGate: oneOf(GATE_MODES, 'on', 'off lets apps start before credentials exist unless annotated'),
   hostNetworkAnnotated: oneOf(['deny', 'warn'], 'deny', 'for annotated pods on the host network'),
-  logLevel: oneOf(LOG_LEVELS, 'info', 'log level of the injector'),
   sidecarLogLevel: oneOf(LOG_LEVELS, 'info', 'log level of sidecars unless annotated'),
   tokenExpirationSeconds: whole(
     TOKEN_LIFE.usual,
@@ -82,14 +81,11 @@ export const SPEC = {
     false,
     'whether the broker passes session tags: pods by web identity, for which there are none, are then refused',
   ),
-  baseRoleArn: checked<string | undefined>(
-    baseRoleArn,
-    undefined,
-    'none',
-    'prefix of roles given by name, e.g. arn:aws:iam::111111111111:role/',
+  sourceIdentity: optional(
+    'whether the broker sets a source identity (its template): pods by web identity, for which there is none, are then refused',
   ),
+  baseRoleArn: optionally('prefix of roles given by name, e.g. arn:aws:iam::111111111111:role/', baseRoleArn),
   defaultRole: optional('role of pods in namespaces labelled all that have no other'),
-  untouchedNamespaces: list([], 'namespaces for which no webhook is called; Events on their pods say so'),
   roleKey: checked(qualifiedName, KEYS.role, KEYS.role, 'key of the role annotation on pods'),
   serviceAccountRoles: flag(
     false,
@@ -104,21 +100,28 @@ export const SPEC = {
   namespaceRestrictions: flag(true, 'namespaces must allow the roles of their pods'),
   namespaceRestrictionFormat: oneOf(['glob', 'regexp'], 'glob', `how ${KEYS.allowedRoles} is read`),
   permittedRoles: list([], 'ceiling: globs on the full ARN of every role'),
+}
+
+export const SPEC = {
+  port: port(8443, 'port of /mutate and /validate, TLS'),
+  healthPort: port(8080, 'port of /livez, /readyz and /metrics'),
+  drainSeconds: whole(
+    0,
+    [0, 60],
+    'seconds to go on accepting connections after SIGTERM, up to three times as long while new ones come; 0: end within a second',
+  ),
+  kubeconfig: optional('kubeconfig with the way to the API server; without it, in-cluster'),
+  logLevel: oneOf(LOG_LEVELS, 'info', 'log level of the injector'),
+  ...INJECTION_SPEC,
+  untouchedNamespaces: list([], 'namespaces for which no webhook is called; Events on their pods say so'),
   tlsCertFile: optional('PEM certificate chain of the webhook; re-read when it changes'),
   tlsKeyFile: optional('PEM private key of the webhook; re-read when it changes'),
-  caSecret: checked<SecretPlace | undefined>(
-    secretPlace,
-    undefined,
-    'none',
-    'namespace/name of the Secret of the built-in certificate authority',
-  ),
+  caSecret: optionally('namespace/name of the Secret of the built-in certificate authority', secretPlace),
   serviceName: optional("the injector's Service, in that Secret's namespace; certificates are issued for it"),
   webhookConfiguration: optional('name of the webhook configurations whose caBundle is kept correct'),
-  startupTaint: checked<string | undefined>(
-    (value) => (value === '' ? undefined : qualifiedName(value)),
-    undefined,
-    'none',
+  startupTaint: optionally(
     'key of the taint that is removed from a node when its guard is ready (docs/startup-taint.md)',
+    qualifiedName,
   ),
   podName: optional("name of this replica's pod, to recognise itself among the injector's replicas"),
   podNamespace: optional("namespace of the injector's pods, for a rolling upgrade without refusals"),
@@ -144,10 +147,10 @@ export type CertificateOrigin =
       readonly webhookConfiguration: string
     }
 
-type OriginResult = { readonly ok: true; readonly origin: CertificateOrigin } | Failed
-
 /** The one origin whose settings are complete, or one sentence about what is missing or contradicts it. */
-export function certificateOrigin(settings: InjectorSettings): OriginResult {
+export function certificateOrigin(
+  settings: InjectorSettings,
+): { readonly ok: true; readonly origin: CertificateOrigin } | Failed {
   const { tlsCertFile: cert, tlsKeyFile: key, caSecret, serviceName, webhookConfiguration } = settings
   const files = cert !== undefined || key !== undefined
   const authority = [caSecret, serviceName, webhookConfiguration].some((value) => value !== undefined)
@@ -157,15 +160,11 @@ export function certificateOrigin(settings: InjectorSettings): OriginResult {
     )
   if (cert !== undefined && key !== undefined) return { ok: true, origin: { kind: 'files', cert, key } }
   if (files) return failed('set both --tls-cert-file and --tls-key-file.')
-  if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined) {
-    const origin = {
-      kind: 'authority',
-      secret: caSecret,
-      service: serviceName,
-      webhookConfiguration,
-    } as const
-    return { ok: true, origin }
-  }
+  if (caSecret !== undefined && serviceName !== undefined && webhookConfiguration !== undefined)
+    return {
+      ok: true,
+      origin: { kind: 'authority', secret: caSecret, service: serviceName, webhookConfiguration },
+    }
   return failed(
     'set --tls-cert-file and --tls-key-file, or, for the built-in certificate authority, ' +
       '--ca-secret, --service-name and --webhook-configuration.',
@@ -190,23 +189,21 @@ export function settingMistakes(settings: InjectorSettings): string[] {
   return mistakes
 }
 
-function baseRoleArn(value: string): string | undefined {
-  if (value === '') return undefined
+function baseRoleArn(value: string): string {
   const result = parseBaseRoleArn(value)
-  return result.ok ? result.base : fail(`cannot be used: ${result.detail}`)
+  return result.ok ? result.base : invalid(`cannot be used: ${result.detail}`)
 }
 
 /** `registry.example.com:5000/mirror`, without scheme, tag or a slash at its end. */
 function trustedRegistry(value: string): string {
   return /^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?(?::\d{1,5})?(?:\/[a-z0-9]+(?:[-._]+[a-z0-9]+)*)*$/.test(value)
     ? value
-    : fail('must list registries such as mirror.example.com or mirror.example.com/ghcr')
+    : invalid('must list registries such as mirror.example.com or mirror.example.com/ghcr')
 }
 
-function secretPlace(value: string): SecretPlace | undefined {
-  if (value === '') return undefined
+function secretPlace(value: string): SecretPlace {
   const [, namespace, name] = /^([a-z0-9][-a-z0-9]{0,62})\/([a-z0-9][-a-z0-9.]{0,252})$/.exec(value) ?? []
-  if (namespace === undefined || name === undefined) return fail('must be namespace/name of a Secret')
+  if (namespace === undefined || name === undefined) return invalid('must be namespace/name of a Secret')
   return { namespace, name }
 }
 
@@ -216,13 +213,9 @@ function qualifiedName(value: string): string {
     value,
   )
     ? value
-    : fail('must be a qualified name such as iam.amazonaws.com/role')
+    : invalid('must be a qualified name such as iam.amazonaws.com/role')
 }
 
 function checked<T>(parse: (value: string) => T, fallback: T, shown: string, help: string): Setting<T> {
   return { parse, fallback: () => fallback, shown, help }
-}
-
-function fail(message: string): never {
-  throw new SettingError(message)
 }

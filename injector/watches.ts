@@ -4,22 +4,15 @@ import type { Kube } from '../common/kube/client.ts'
 import type { Logger } from '../common/log.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import type { InjectorMetrics } from './metrics.ts'
-import { noPeers, type Peers, watchPeers } from './peers/peers.ts'
+import { noPeers, watchPeers } from './peers/peers.ts'
 import { gateCode } from './pod-watch/gate-code.ts'
 import { podEvents } from './pod-watch/pod-events.ts'
 import { watchPods } from './pod-watch/pod-watch.ts'
 import type { InjectorSettings } from './settings.ts'
 import { removeStartupTaint } from './startup-taint/remove.ts'
 
-/** What the rest of the process uses of the watches. */
-type Watches = {
-  /** The only watch that reviews depend on. */
-  readonly peers: Peers
-  readonly stop: () => void
-}
-
 /**
- * Starts them.
+ * Starts the watches.
  *
  * @param own this replica's own settings
  * @param instance this replica's name, for Events
@@ -29,7 +22,7 @@ export function startWatches(
   own: InjectionSettings,
   deps: { readonly kube: Kube; readonly log: Logger; readonly metrics: InjectorMetrics },
   instance: string,
-): Watches {
+) {
   const { kube, log, metrics } = deps
   const stopping = new AbortController()
   const watchDeps = { kube, log, clock: systemClock, signal: stopping.signal }
@@ -45,6 +38,7 @@ export function startWatches(
   const { startupTaint: key, nodeGuardNamespace: namespace, nodeGuardSelector: selector } = settings
   if (key !== undefined) metrics.startupTaint(removeStartupTaint(watchDeps, key, { namespace, selector }))
   return {
+    /** The only watch that reviews depend on. */
     peers,
     stop() {
       stopping.abort()

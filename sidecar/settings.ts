@@ -24,7 +24,7 @@ export const SPEC = {
   tokenFile: text(TOKEN_FILE, 'projected service-account token, read again for every request'),
   webIdentityTokenFile: text(
     '',
-    'second projected token, with which the broker assumes the role; none where the node’s role does',
+    'second projected token, with which the broker assumes the role; not set if the node’s role assumes it',
   ),
   listenPort: whole(SIDECAR_PORT, PORTS, 'port of the metadata service, on 127.0.0.1 and ::1 only'),
   healthPort: whole(SIDECAR_HEALTH_PORT, PORTS, 'port of /livez, /readyz and /metrics, on all addresses'),
@@ -39,11 +39,15 @@ export const SPEC = {
     'prove that 169.254.169.254 leads here before being ready',
   ),
   stateDir: text(STATE_DIR, 'directory of the key that lets session tokens outlive a restart'),
+  containerTokenFile: text(
+    '',
+    'secret that the pod’s own containers need for container credentials, written here; none where there are none',
+  ),
   startupGate: oneOf(['on', 'off'], 'on', 'off: ready without credentials'),
   proof: oneOf(
     ['off', 'enforce', 'report'],
     'off',
-    'prove that the real metadata endpoint is refused before being ready; off where the gate does it',
+    'prove that the real metadata endpoint is refused before being ready; off if the gate does it',
   ),
   acceptDrop: flag(false, 'three proofs in a row without an answer count as refused (Cilium drops silently)'),
   startedFile: text(

@@ -11,6 +11,7 @@ import { outcomeOf } from './broker/outcome.ts'
 import { podStateOf } from './broker/pod-state.ts'
 import { snapshotOf } from './broker/snapshot.ts'
 import { readTokenFile } from './broker/token-file.ts'
+import { containerSecretOf } from './container/secret.ts'
 import { refusalSentence, startRefresher } from './credentials/refresher.ts'
 import { CredentialStore } from './credentials/store.ts'
 import { exchangeLog } from './health/exchange-log.ts'
@@ -27,12 +28,7 @@ import type { SidecarSettings } from './settings.ts'
 import { startOf } from './start/start.ts'
 import { warmUpOf } from './warm-up.ts'
 
-export type Sidecar = {
-  readonly metadataPort: number
-  readonly healthPort: number
-  /** Answers the requests that have arrived, closes, and logs a refusal that still stands once more as its last line. */
-  readonly stop: () => Promise<void>
-}
+export type Sidecar = Awaited<ReturnType<typeof startSidecar>>
 
 type SidecarDeps = {
   readonly log: Logger
@@ -48,10 +44,13 @@ type SidecarDeps = {
   readonly giveUp?: (sentence: string) => void
 }
 
-/** Starts everything and returns once the ports are bound; rejects when one cannot be. */
-export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps): Promise<Sidecar> {
+/**
+ * Starts everything and returns once the ports are bound; rejects when one cannot be. Its `stop` answers the requests that have
+ * arrived, closes, and logs a refusal that still stands once more as its last line.
+ */
+export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps) {
   const parts = partsOf(settings, deps)
-  const { store, metrics, snapshot, selfTest, start, clock, log } = parts
+  const { store, metrics, snapshot, selfTest, start, secret, clock, log } = parts
   const ready = () => readinessOf(settings, parts)
   const health = healthServer({
     readiness: ready,
@@ -73,6 +72,7 @@ export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps)
   }
   const { webIdentityTokenFile } = settings
   try {
+    if (secret !== undefined) loops.push(secret.start())
     await turn()
     const askBroker = brokerClient({
       urls: settings.brokerUrl,
@@ -105,8 +105,13 @@ function partsOf(
   settings: SidecarSettings,
   { log, role, clock = systemClock, random = Math.random, probe, prove, giveUp = () => {} }: SidecarDeps,
 ) {
+  const { key, warning } = loadTokenKey(settings.stateDir)
+  if (warning !== undefined) log.warn(warning)
+  const { containerTokenFile: file } = settings
   return {
     ...{ log, role, clock, random },
+    tokenKey: key,
+    secret: file === '' ? undefined : containerSecretOf({ file, key, clock, log }),
     store: new CredentialStore(clock),
     metrics: new Metrics(),
     snapshot: snapshotOf({ clock, log, random }),
@@ -117,11 +122,12 @@ function partsOf(
 }
 
 function readinessOf({ startupGate }: SidecarSettings, parts: Parts): Readiness {
-  const { store, snapshot, selfTest, warmUp, start } = parts
+  const { store, snapshot, selfTest, warmUp, start, secret } = parts
   return readiness({
     selfTestPassed: selfTest.passed(),
     blockPassed: start.blockPassed(),
     blockReason: start.blockReason(),
+    secretProblem: secret?.problem(),
     startupGate,
     view: store.view(),
     snapshotAsked: snapshot.asked(),
@@ -131,9 +137,7 @@ function readinessOf({ startupGate }: SidecarSettings, parts: Parts): Readiness 
 
 /** The metadata service, not yet listening. */
 function serverOf(settings: SidecarSettings, parts: Parts): MetadataServer {
-  const { store, metrics, snapshot, selfTest, warmUp, role, clock, log } = parts
-  const { key, warning } = loadTokenKey(settings.stateDir)
-  if (warning !== undefined) log.warn(warning)
+  const { store, metrics, snapshot, selfTest, warmUp, tokenKey, secret, role, clock, log } = parts
   const onError = (error: unknown) => log.error('a request failed', { error: messageOf(error) })
   const logExchange = exchangeLog(log, clock)
   const onExchange = (exchange: Exchange) => {
@@ -141,7 +145,8 @@ function serverOf(settings: SidecarSettings, parts: Parts): MetadataServer {
     logExchange(exchange)
   }
   const app = metadataApp({
-    tokenKey: key,
+    tokenKey,
+    isContainerSecret: secret?.accepts,
     imdsTokens: settings.imdsTokens,
     view: () => store.view(),
     role: () => knownRole(store, role),

@@ -13,24 +13,20 @@ const ROUNDS = 3
 const TIMEOUT_MS = 5000
 const MAX_BODY = 64 * 1024
 
-export type WarmUp = {
-  /** Whether it is over, successfully or not. */
-  readonly isOver: () => boolean
-  /** Whether a request, by its URL, is one of these: they are no exchanges with the application. */
-  readonly isOwn: (url: string) => boolean
-  /** Fetches from the own port, the first time it is called. Never rejects. */
-  readonly run: (port: number, role: string) => Promise<void>
-}
+export type WarmUp = ReturnType<typeof warmUpOf>
 
 /** A warm-up, to be run. */
-export function warmUpOf(): WarmUp {
+export function warmUpOf() {
   // Only this process knows it: nobody else can ask unseen.
   const mark = `?${hex(randomBytes(16))}`
   let [begun, over] = [false, false]
   return {
+    /** Whether it is over, successfully or not. */
     isOver: () => over,
-    isOwn: (url) => !over && url.endsWith(mark),
-    run: async (port, role) => {
+    /** Whether a request, by its URL, is one of these: they are no exchanges with the application. */
+    isOwn: (url: string) => !over && url.endsWith(mark),
+    /** Fetches from the own port, the first time it is called. Never rejects. */
+    run: async (port: number, role: string) => {
       if (begun) return
       begun = true
       try {

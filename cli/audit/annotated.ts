@@ -1,4 +1,4 @@
-/** What asks for a role today: the templates of workloads, and pods of no workload. */
+/** What currently names a role: templates of workloads, and pods that belong to no workload. */
 import type { V1ObjectMeta, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node'
 import { KEYS } from '../../common/keys.ts'
 import { allAccounts } from '../cluster/accounts.ts'
@@ -10,7 +10,7 @@ export type Annotated = {
   readonly workload: Owner
   readonly role: string
   readonly isHostNetwork: boolean
-  /** Its value is half a secret, and nobody needs it here. */
+  /** Its value is confidential to some degree, and is not needed here. */
   readonly hasExternalId: boolean
 }
 
@@ -18,7 +18,7 @@ type Made = { readonly metadata?: V1ObjectMeta; readonly spec?: V1PodSpec }
 
 type RoleOf = (made: Made | V1PodTemplateSpec | undefined, namespace: string) => string | undefined
 
-/** The role that a pod names, or its service account for it. */
+/** The role that a pod names, or that its service account names for it. */
 async function roleReader(
   cluster: Cluster,
   roleKey: string,
@@ -35,9 +35,9 @@ async function roleReader(
 }
 
 /**
- * Everything of the cluster whose pods name a role by this key; what may not be listed is missing, and told of at the end.
+ * Everything in the cluster whose pods name a role with this key. What may not be listed is missing, and reported at the end of the output.
  *
- * @param serviceAccountKey by which service accounts name the role of pods that name none; undefined: they do not
+ * @param serviceAccountKey the key with which service accounts name the role of pods that do not name one; undefined: they do not
  */
 export async function annotated(
   cluster: Cluster,
@@ -55,7 +55,7 @@ export async function annotated(
     const all = foundIn(await askAll({ verb: 'list', resource }, list)) ?? []
     return all.flatMap((one) => {
       const { name = '', namespace = '', ownerReferences = [] } = one.metadata ?? {}
-      // What a controller made is told of by its controller.
+      // An object that a controller created is reported as its controller.
       if (ownerReferences.some(({ controller }) => controller === true)) return []
       const made = template(one)
       const role = roleOf(made, namespace)
@@ -101,7 +101,7 @@ export async function annotated(
       (query, options) => batch.listJobForAllNamespaces(query, options),
       ({ spec }) => spec?.template,
     ),
-    // Also those of controllers of other kinds, whose templates nobody here knows.
+    // This includes pods of other kinds of controllers, whose templates are not known here.
     of(
       'pods',
       'Pod',

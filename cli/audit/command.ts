@@ -22,7 +22,7 @@ export type AuditOptions = {
   readonly baseRoleArn?: string
 }
 
-/** `audit`: who would be refused if the guards enforced. */
+/** `audit`: which pods would be refused if the guards enforced. */
 export async function audit(cluster: Cluster, options: AuditOptions, now = Date.now): Promise<Outcome> {
   if (options.suggest) return suggest(cluster, options)
   const installation = await findInstallation(cluster)
@@ -53,19 +53,19 @@ function whyNoAudit(told: number, nodes: number): CliError {
   if (nodes === 0)
     return new CliError(
       'not-installed',
-      'no node guard was found, and it is the guards who see what pods reach for',
+      'no node guard was found, and only the guards see which pods use the metadata service',
       'install pod2iam with guard.mode=audit: docs/migrating-from-kube2iam.md',
     )
   if (told === 0)
     return new CliError(
       'guards-not-asked',
       `none of ${nodes} node guards could be asked`,
-      'ask for the right to create (and get) pods/exec in the namespace of pod2iam; pod2iam status shows the guards',
+      'ask for permission to create (and get) pods/exec in the namespace of pod2iam; pod2iam status shows the guards',
     )
   return new CliError(
     'not-auditing',
-    'no node is in audit mode, so what pods reach for is refused and not told apart',
-    'set guard.mode=audit to see who reaches for the metadata service; pod2iam audit --suggest works in every mode',
+    'no node is in audit mode, so requests of pods to the metadata service are refused without being recorded',
+    'set guard.mode=audit to see which pods use the metadata service; pod2iam audit --suggest works in every mode',
   )
 }
 
@@ -78,21 +78,22 @@ async function namespacesOf({ askAll, core }: Cluster): Promise<Map<string, V1Na
 
 function seenText(seen: readonly Seen[], now: number, page: Page): string {
   if (seen.length === 0) return page.paint('good', 'No pod has reached for the metadata service.\n')
-  const rows = seen.map(({ workload, addresses, via, packets, lastSeen }) => [
+  const rows = seen.map(({ workload, addresses, via, packets, firstSeen, lastSeen }) => [
     workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`,
     via,
     String(packets),
+    firstSeen === null ? '-' : ago(firstSeen, now),
     ago(lastSeen, now),
   ])
   const todos = seen.map(
     ({ workload, addresses, todo }) =>
       `\n${page.paint('bold', workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`)}\n${indented(todo.detail, 2, page)}\n`,
   )
-  return table(['WORKLOAD', 'VIA', 'PACKETS', 'LAST SEEN'], rows, page) + todos.join('')
+  return table(['WORKLOAD', 'VIA', 'PACKETS', 'FIRST SEEN', 'LAST SEEN'], rows, page) + todos.join('')
 }
 
 function nodesText(auditing: number, others: number, page: Page): string {
-  const line = `${auditing} of ${auditing + others} nodes told what they have seen in audit mode.`
+  const line = `${auditing} of ${auditing + others} nodes reported what they saw in audit mode.`
   return `\n${others === 0 ? line : page.paint('warning', line)}\n`
 }
 
@@ -147,7 +148,7 @@ function baseOf({ baseRoleArn }: AuditOptions): string | undefined {
 }
 
 function suggestionsText(suggestions: readonly Suggestion[], roleKey: string, page: Page): string {
-  if (suggestions.length === 0) return `Nothing names a role by annotation ${roleKey}.\n`
+  if (suggestions.length === 0) return `Nothing names a role with annotation ${roleKey}.\n`
   const rows = suggestions.flatMap(({ namespace, roles }) =>
     roles.map(({ role, allowed, workloads }) => [
       namespace,
@@ -164,12 +165,12 @@ function suggestionsText(suggestions: readonly Suggestion[], roleKey: string, pa
   const notes = suggestions.flatMap(({ namespace, notes }) =>
     notes.map((note) => `${indented(`namespace ${namespace}: ${note}`, 2, page)}\n`),
   )
-  // Commands are never wrapped: they are to be copied.
-  const todo = commands.length === 0 ? 'Every list and label is there.\n' : 'So that all of it works:\n\n'
+  // Commands are never wrapped, because people copy them.
+  const todo = commands.length === 0 ? 'All lists and labels are in place.\n' : 'To make all of it work:\n\n'
   return [
     rows.length === 0 ? '' : `${table(['NAMESPACE', 'ROLE', 'ASKED FOR BY', 'ALLOWED'], rows, page)}\n`,
     todo,
     ...commands.map((one) => `${one}\n`),
-    ...(notes.length === 0 ? [] : ['\nWhat no command does:\n\n', ...notes]),
+    ...(notes.length === 0 ? [] : ['\nWhat no command can fix:\n\n', ...notes]),
   ].join('')
 }

@@ -1,4 +1,4 @@
-/** Who reaches for the metadata service, over all nodes in audit mode: workloads, where an address is a pod's. */
+/** Who uses the metadata service, on all nodes in audit mode: workloads, if the address belongs to a pod. */
 import type { V1Namespace, V1Pod } from '@kubernetes/client-node'
 import { injectionMode, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { bounded } from '../cluster/bounded.ts'
@@ -6,22 +6,24 @@ import type { Owner, Owners } from '../cluster/owners.ts'
 import type { Sighting } from '../product/guard.ts'
 import type { NodeReport } from '../status/nodes.ts'
 
-/** The kernel tells when it saw an address in whole seconds. */
+/** The kernel records in whole seconds when it saw an address. */
 const CLOCK_MS = 2000
-/** An address without a pod is of a Job between two runs, or of nobody any more. */
+/** An address without a pod belongs to a Job between two runs, or is no longer used. */
 const FORGOTTEN_MS = 24 * 60 * 60 * 1000
 
 export type Seen = {
-  /** Null where no pod has the address any more. */
+  /** Null if no pod has the address any more. */
   readonly workload: Owner | null
   readonly addresses: readonly string[]
   readonly nodes: readonly string[]
-  /** `dnat`: through kube2iam or kiam; `direct`: past them, so by the node's own role. */
+  /** `dnat`: through kube2iam or kiam; `direct`: past them, so with the node's own role. */
   readonly via: Sighting['via']
   readonly packets: number
+  /** ISO 8601, since the start of its node's guard; null where that is of a release that does not tell. */
+  readonly firstSeen: string | null
   /** ISO 8601. */
   readonly lastSeen: string
-  /** What it would take so that it is not refused. */
+  /** What has to be done so that it is not refused. */
   readonly todo: { readonly code: string; readonly detail: string }
 }
 
@@ -43,11 +45,11 @@ export async function seenBy(
     .flatMap(({ node, audit }) => audit.map((one) => ({ node, ...one })))
     .map((one) => {
       const at = Date.parse(one.lastSeen)
-      // A later pod may have the address of one that asked.
+      // A later pod may have the address of one that sent requests.
       const pod = podsAt.get(one.address)?.find((had) => startOf(had.pod) <= at + CLOCK_MS)?.pod
       return { ...one, at, pod }
     })
-    // The proof of a gate is such a request, too.
+    // A gate's proof is such a request too.
     .filter(({ pod }) => pod === undefined || !hasSidecar(pod))
     .filter(({ at, pod }) => pod !== undefined || now - at < FORGOTTEN_MS)
   const each = await bounded(sightings, 10, async ({ pod, ...one }): Promise<Seen> => {
@@ -55,7 +57,8 @@ export async function seenBy(
       workload: pod === undefined ? null : await ownerOf(pod),
       addresses: [one.address],
       nodes: [one.node],
-      ...{ via: one.via, packets: one.packets, lastSeen: one.lastSeen },
+      ...{ via: one.via, packets: one.packets },
+      ...{ firstSeen: one.firstSeen ?? null, lastSeen: one.lastSeen },
       todo: pod === undefined ? GONE : todoFor(pod, namespaces.get(pod.metadata?.namespace ?? ''), roleKey),
     }
   })
@@ -75,7 +78,7 @@ const hasEnded = (phase: string | undefined) => phase === 'Succeeded' || phase =
 
 const GONE = {
   code: 'address-gone',
-  detail: 'no pod has this address any more; a day after it was last seen it leaves this list',
+  detail: 'no pod has this address any more; it leaves this list a day after it was last seen',
 }
 
 function todoFor(pod: V1Pod, namespace: V1Namespace | undefined, roleKey: string): Seen['todo'] {
@@ -84,7 +87,7 @@ function todoFor(pod: V1Pod, namespace: V1Namespace | undefined, roleKey: string
   const isOptedIn = injectionMode(namespace?.metadata?.labels) !== undefined
   const label = `kubectl label namespace ${name} ${KEYS.injection}=enabled`
   if (role !== undefined && isOptedIn)
-    return { code: 'restart', detail: `it names ${role} and its namespace is opted in: restart it` }
+    return { code: 'restart', detail: `it names ${role} and its namespace has opted in: restart it` }
   if (role !== undefined) return { code: 'label', detail: `it names ${role}: ${label}, and restart it` }
   return {
     code: 'annotate',
@@ -101,6 +104,7 @@ function together(group: readonly Seen[]): Seen {
     addresses: all('addresses'),
     nodes: all('nodes'),
     packets: group.reduce((sum, { packets }) => sum + packets, 0),
+    firstSeen: group.flatMap(({ firstSeen }) => firstSeen ?? []).sort()[0] ?? null,
     lastSeen:
       group
         .map(({ lastSeen }) => lastSeen)

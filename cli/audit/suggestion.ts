@@ -1,4 +1,4 @@
-/** What a namespace needs so that today's annotations work: its label, and a list that has its roles. Pure. */
+/** What a namespace needs so that its current annotations work: the label, and a list that contains its roles. Pure. */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
 import { resolveRole } from '../../common/role.ts'
@@ -6,12 +6,12 @@ import type { Namespace } from '../product/injector.ts'
 import type { Annotated } from './annotated.ts'
 
 export type RoleInUse = {
-  /** As it is written. */
+  /** As written in the annotation. */
   readonly role: string
   readonly workloads: readonly string[]
-  /** Whether the namespace's lists allow it today; null where no base role ARN is known, by which its name means a role. */
+  /** Whether the namespace's lists allow it at present; null if no base role ARN is known, without which a bare name is not a role. */
   readonly allowed: boolean | null
-  /** One sentence where it is not allowed. */
+  /** One sentence if it is not allowed. */
   readonly why: string | null
 }
 
@@ -19,19 +19,19 @@ export type Suggestion = {
   readonly namespace: string
   readonly roles: readonly RoleInUse[]
   readonly labelled: boolean
-  /** The list that it needs; null where today's does. */
+  /** The list that it needs; null if the current one suffices. */
   readonly allowedRoles: readonly string[] | null
   readonly commands: readonly string[]
-  /** What no command does. */
+  /** Problems that no command can fix. */
   readonly notes: readonly string[]
 }
 
-/** Stands where nobody knows the real one, and a list has no ARNs. */
+/** Used if the real prefix is not known and a list contains no ARNs. */
 const ANY_BASE = 'arn:aws:iam::000000000000:role/'
 
 /**
- * @param policy `restrictions` are taken to be on: that is what the lists are for
- * @param untouched namespaces that the injector leaves alone
+ * @param policy `restrictions` are assumed to be on, because that is what the lists are for
+ * @param untouched namespaces that the injector ignores
  */
 export function suggestionFor(
   namespace: Namespace,
@@ -73,7 +73,7 @@ function allows(
   const settings = { ...policy, restrictions: true, base: policy.base ?? ANY_BASE }
   const judgement = judgeRole(resolved.role, namespace, settings)
   if (judgement.ok) return { allowed: true, why: null }
-  // A pattern that is an ARN, or kiam's regexp, is about a role that a bare name does not tell.
+  // A pattern that is an ARN, or kiam's regexp, needs the role's ARN, which does not follow from a bare name.
   const isUncertain = policy.base === undefined && !role.startsWith('arn:') && hasArns(namespace)
   return isUncertain ? { allowed: null, why: null } : { allowed: false, why: judgement.detail }
 }
@@ -83,7 +83,7 @@ function hasArns({ annotations }: Namespace): boolean {
   return (parsePatterns(annotations[KEYS.allowedRoles] ?? '') ?? []).some((one) => one.startsWith('arn:'))
 }
 
-/** Today's entries stay; a list that cannot be read allows nothing, so it is replaced. */
+/** The current entries stay; a list that cannot be parsed allows nothing, so it is replaced. */
 function listWith(missing: readonly string[], { annotations }: Namespace): string[] {
   const today = parsePatterns(annotations[KEYS.allowedRoles] ?? '[]') ?? []
   const wanted = missing
@@ -105,21 +105,25 @@ function notesFor(
   return [
     ...(named === ''
       ? []
-      : [`on the host network, where the annotation does nothing and is refused or warned of: ${named}`]),
+      : [
+          `on the host network, where the annotation has no effect and is refused or causes a warning: ${named}`,
+        ]),
     ...(untouched.includes(name) && roles.length > 0
       ? [
           name === 'kube-system'
-            ? 'it is left alone until injector.allowKubeSystem=true'
-            : 'the injector leaves it alone: injector.excludeNamespaces',
+            ? 'the injector ignores it unless injector.allowKubeSystem=true'
+            : 'the injector ignores it because of injector.excludeNamespaces',
         ]
       : []),
     ...(isMode && roles.length > 0
       ? [
-          `it enforces PodSecurity ${level}, so its pods get mode env: SDKs work, programs with 169.254.169.254 in them do not`,
+          `it enforces PodSecurity ${level}, so its pods get mode env: SDKs work, but programs with a hard-coded 169.254.169.254 do not`,
         ]
       : []),
     ...(isKiams
-      ? [`annotation ${KEYS.permitted} has to allow these roles as well: both must, where both are there`]
+      ? [
+          `annotation ${KEYS.permitted} must allow these roles as well: if a namespace has both annotations, both must allow a role`,
+        ]
       : []),
     ...roles
       .filter(({ role }) => !resolveRole(role, ANY_BASE).ok)
@@ -130,5 +134,5 @@ function notesFor(
   ]
 }
 
-/** For a shell. */
+/** Quotes a text for a shell. */
 const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`

@@ -1,20 +1,20 @@
-/** What a cluster has to be like, whether pod2iam is in it or not. */
+/** What a cluster must provide, whether pod2iam is installed in it or not. */
 import type { V1DaemonSet, V1Deployment, V1Node } from '@kubernetes/client-node'
 import { foundIn } from '../cluster/asked.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { type Installation, SYSTEM_NAMESPACE } from '../cluster/installation.ts'
 import { type Check, type Finding, failed, ok, unseen, warning } from '../explain/step.ts'
 
-/** As charts/pod2iam/Chart.yaml says it: native sidecars are on by default from here on. */
+/** The same as in charts/pod2iam/Chart.yaml: native sidecars are on by default from this version on. */
 const LEAST_MINOR = 29
-/** The API server itself holds some rules from here on. */
+/** From this version on, the API server itself enforces some rules. */
 const POLICIES_MINOR = 30
 
 const ENFORCE = 'pod-security.kubernetes.io/enforce'
 
 type Workload = V1DaemonSet | V1Deployment
 
-/** What runs in the cluster, as far as it matters here. */
+/** What runs in the cluster, as far as it is relevant here. */
 export type Surroundings = {
   readonly daemonSets: readonly V1DaemonSet[] | undefined
   readonly deployments: readonly V1Deployment[] | undefined
@@ -34,14 +34,14 @@ export async function surroundings({ askAll, apps, core }: Cluster): Promise<Sur
   return { daemonSets: foundIn(daemonSets), deployments: foundIn(deployments), nodes: foundIn(nodes) }
 }
 
-/** Before there are guards nobody can tell. */
+/** Used before there are guards that could tell. */
 const IMDS_UNKNOWN: Check = {
   id: 'imds',
   title: 'IMDSv2, hop limit',
   look: () =>
     warning(
       'imds-unknown',
-      'require IMDSv2 with a hop limit of 1 on all nodes; what they have: aws ec2 describe-instances --query Reservations[].Instances[].[InstanceId,MetadataOptions]',
+      'require IMDSv2 with a hop limit of 1 on all nodes; to see their current options: aws ec2 describe-instances --query Reservations[].Instances[].[InstanceId,MetadataOptions]',
     ),
 }
 
@@ -58,7 +58,7 @@ export function clusterChecks(cluster: Cluster, installation: Installation, arou
 
 async function kubernetes({ ask, version }: Cluster): Promise<Finding> {
   const answer = await ask({ verb: 'get', resource: '/version' }, (options) => version.getCode({}, options))
-  if (answer.kind !== 'found') return unseen('the API server does not tell its version')
+  if (answer.kind !== 'found') return unseen('the API server does not report its version')
   const { gitVersion, major, minor } = answer.value
   const number = Number(minor.replace(/\D.*$/, ''))
   if (major === '1' && number < LEAST_MINOR)
@@ -70,13 +70,13 @@ async function kubernetes({ ask, version }: Cluster): Promise<Finding> {
   if (major === '1' && number < POLICIES_MINOR)
     return warning(
       'no-admission-policies',
-      `it is ${gitVersion}: before 1.${POLICIES_MINOR} the rules that protect sidecars hold only while an injector is up`,
+      `it is ${gitVersion}: before 1.${POLICIES_MINOR} the rules that protect sidecars are enforced only while an injector runs`,
     )
   return ok(gitVersion)
 }
 
 function nodesFinding({ nodes }: Surroundings): Finding {
-  if (nodes === undefined) return unseen('nodes may not be listed')
+  if (nodes === undefined) return unseen('you may not list nodes')
   const of = (key: string, value: string) =>
     nodes.filter(({ metadata }) => metadata?.labels?.[key] === value).length
   const windows = of('kubernetes.io/os', 'windows')
@@ -86,7 +86,7 @@ function nodesFinding({ nodes }: Surroundings): Finding {
     return failed(
       'no-linux-nodes',
       'no node runs Linux on EC2',
-      'add a node group: the node guard runs on its nodes',
+      'add a node group with such nodes, because the node guard needs them',
     )
   if (windows + fargate === 0) return ok(`${linux} with Linux`)
   return warning(
@@ -100,18 +100,18 @@ async function podSecurity({ ask, core }: Cluster, { namespace }: Installation):
   const answer = await ask({ verb: 'get', resource: 'namespaces', namespace: name }, (options) =>
     core.readNamespace({ name }, options),
   )
-  if (answer.kind === 'forbidden') return unseen(`namespace ${name} may not be read`)
+  if (answer.kind === 'forbidden') return unseen(`you may not read namespace ${name}`)
   if (answer.kind === 'absent')
     return warning(
       'namespace-missing',
-      `there is no namespace ${name} yet: make it with label ${ENFORCE}=privileged, since the guard runs on the host network (docs/install.md)`,
+      `there is no namespace ${name} yet: create it with label ${ENFORCE}=privileged, because the guard runs on the host network (docs/install.md)`,
     )
   const level = answer.value.metadata?.labels?.[ENFORCE]
   if (level === 'privileged') return ok(`namespace ${name} admits the node guard`)
   if (level === undefined)
     return warning(
       'pod-security-unlabelled',
-      `namespace ${name} has no label ${ENFORCE}: where the cluster's default is stricter the node guard is refused; kubectl label namespace ${name} ${ENFORCE}=privileged`,
+      `namespace ${name} has no label ${ENFORCE}: if the cluster's default is stricter, the node guard is refused; kubectl label namespace ${name} ${ENFORCE}=privileged`,
     )
   return failed(
     'pod-security',
@@ -120,7 +120,7 @@ async function podSecurity({ ask, core }: Cluster, { namespace }: Installation):
   )
 }
 
-/** By the DaemonSets that network plugins run as. */
+/** Network plugins are recognised by their DaemonSets. */
 const PLUGINS: readonly { readonly name: RegExp; readonly called: string }[] = [
   { name: /^aws-node$/, called: 'AWS VPC CNI' },
   { name: /^(?:kube-)?flannel(?:-ds)?$/, called: 'flannel' },
@@ -130,7 +130,7 @@ const PLUGINS: readonly { readonly name: RegExp; readonly called: string }[] = [
 ]
 
 async function network(cluster: Cluster, { daemonSets }: Surroundings): Promise<Finding> {
-  if (daemonSets === undefined) return unseen('DaemonSets may not be listed')
+  if (daemonSets === undefined) return unseen('you may not list DaemonSets')
   const found = PLUGINS.flatMap(({ name, called }) => {
     const one = daemonSets.find(({ metadata }) => name.test(metadata?.name ?? ''))
     return one === undefined ? [] : [{ called, one }]
@@ -141,16 +141,16 @@ async function network(cluster: Cluster, { daemonSets }: Surroundings): Promise<
   if (calico !== undefined && hasEnv(calico.one, 'FELIX_BPFENABLED', 'true'))
     return failed(
       'dataplane-bypass',
-      "Calico's eBPF dataplane is on, so that packets of pods go round netfilter, in which the block stands",
+      "Calico's eBPF dataplane is on, so packets of pods bypass netfilter and with it the block",
       "use Calico's iptables or nftables dataplane",
     )
   if (found.length === 0)
     return warning(
       'network-unknown',
-      'no network plugin was recognised: packets of pods have to pass the netfilter of their node (docs/install.md)',
+      'no network plugin was recognised: packets of pods must pass through netfilter on their node (docs/install.md)',
     )
   return ok(
-    `${found.map(({ called }) => called).join(' and ')}: packets of pods pass the netfilter of their node`,
+    `${found.map(({ called }) => called).join(' and ')}: packets of pods pass through netfilter on their node`,
   )
 }
 
@@ -160,10 +160,10 @@ async function ciliumFinding({ ask, core }: Cluster, namespace: string): Promise
   )
   const data = foundIn(config)?.data ?? {}
   if (data['enable-host-legacy-routing'] === 'true')
-    return ok('Cilium, with legacy host routing: packets of pods pass the netfilter of their node')
+    return ok('Cilium, with legacy host routing: packets of pods pass through netfilter on their node')
   return warning(
     'dataplane-cilium',
-    'Cilium may route packets of pods round netfilter, in which the block stands: set bpf.hostLegacyRouting=true, or refuse the metadata addresses by its own policy (docs/install.md)',
+    'Cilium may route packets of pods past netfilter and with it past the block: set bpf.hostLegacyRouting=true, or block the metadata addresses with a Cilium policy (docs/install.md)',
   )
 }
 
@@ -175,27 +175,27 @@ function hasEnv(workload: Workload, name: string, value: string): boolean {
 
 const containersOf = ({ spec }: Workload) => spec?.template.spec?.containers ?? []
 
-/** Of the two that pod2iam replaces. */
+/** The two tools that pod2iam replaces. */
 function otherTools({ daemonSets, deployments }: Surroundings, { guards }: Installation): Finding {
-  if (daemonSets === undefined) return unseen('DaemonSets may not be listed')
+  if (daemonSets === undefined) return unseen('you may not list DaemonSets')
   const found = [...daemonSets, ...(deployments ?? [])].filter((workload) =>
     [workload.metadata?.name ?? '', ...containersOf(workload).map(({ image }) => image ?? '')].some((text) =>
       /(?:^|[/-])(?:kube2iam|kiam)(?:$|[:@-])/.test(text),
     ),
   )
   const [first] = found
-  if (first === undefined) return ok('neither of them runs')
+  if (first === undefined) return ok('neither of them is running')
   const where = `${first.metadata?.namespace}/${first.metadata?.name}`
   const isEnforcing = guards.some(({ spec }) =>
     [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].some(
       ({ name, args = [] }) => name === 'firewall' && !args.some((one) => /^--mode=(?!enforce)/.test(one)),
     ),
   )
-  const guide = 'docs/migrating-from-kube2iam.md and docs/migrating-from-kiam.md have the order of steps'
+  const guide = 'docs/migrating-from-kube2iam.md and docs/migrating-from-kiam.md describe the steps'
   if (isEnforcing)
     return failed(
       'other-tool-beside-enforce',
-      `${where} answers pods in the place of the metadata service, which a gate takes for an open one: no injected pod starts`,
+      `${where} answers pods in place of the metadata service, so gates conclude that it is not blocked, and no injected pod starts`,
       `set guard.mode=audit until it is removed; ${guide}`,
     )
   return warning('other-tool', `${where} runs: ${guide}`)

@@ -15,7 +15,7 @@ export type CheckResult = Outcome & {
   readonly isInstalled: boolean
 }
 
-/** `check`: what the cluster has to be like before an installation, and whether what is installed works. */
+/** `check`: whether the cluster is suitable for an installation, and whether an existing installation works. */
 export async function check(cluster: Cluster, now = Date.now): Promise<CheckResult> {
   const [installation, around] = await Promise.all([findInstallation(cluster), surroundings(cluster)])
   const before = await look(clusterChecks(cluster, installation, around))
@@ -56,13 +56,13 @@ export async function check(cluster: Cluster, now = Date.now): Promise<CheckResu
   }
 }
 
-/** These do not depend on each other. */
+/** These checks do not depend on each other. */
 function look(checks: readonly Check[]): Promise<Step[]> {
   return Promise.all(checks.map(async ({ id, title, look }) => ({ id, title, ...(await look()) })))
 }
 
 const notInstalled = (isSeen: boolean) =>
-  isSeen ? 'pod2iam is not installed yet: docs/install.md' : 'whether pod2iam is installed may not be seen'
+  isSeen ? 'pod2iam is not installed yet: docs/install.md' : 'you may not see whether pod2iam is installed'
 
 const MARK = { ok: '✔', warning: '!', failed: '✖', 'not-checked': '-' } as const
 const TONE = { ok: 'good', warning: 'warning', failed: 'bad', 'not-checked': 'dim' } as const
@@ -83,7 +83,7 @@ function summary(items: readonly Step[], { paint }: Page): string {
   const [failed, warnings, unseen] = [of('failed'), of('warning'), of('not-checked')]
   const parts = [
     `${of('ok')} ok`,
-    ...(warnings > 0 ? [paint('warning', `${warnings} to know of`)] : []),
+    ...(warnings > 0 ? [paint('warning', `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`)] : []),
     ...(failed > 0 ? [paint('bad', `${failed} wrong`)] : []),
     ...(unseen > 0 ? [paint('dim', `${unseen} not checked`)] : []),
   ]

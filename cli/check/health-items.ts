@@ -1,4 +1,4 @@
-/** Whether what is installed works. */
+/** Whether the installation works. */
 import { X509Certificate } from 'node:crypto'
 import type { V1Pod } from '@kubernetes/client-node'
 import { foundIn } from '../cluster/asked.ts'
@@ -18,7 +18,7 @@ const SOON_MS = 7 * 24 * 60 * 60 * 1000
 export type Health = {
   readonly nodes: Nodes
   readonly versions: Versions
-  /** Undefined where pods may not be listed. */
+  /** Undefined if you may not list pods. */
   readonly holders: readonly Holder[] | undefined
 }
 
@@ -51,8 +51,8 @@ async function injector(cluster: Cluster, { injectors }: Installation): Promise<
   if (first === undefined)
     return failed(
       'injector-missing',
-      'there is no injector, so that pods of opted-in namespaces are refused or left without a sidecar',
-      'helm upgrade --install pod2iam, and look at the Deployment of the injector',
+      'there is no injector, so pods of opted-in namespaces are refused or get no sidecar',
+      'run helm upgrade --install pod2iam, and look at the Deployment of the injector',
     )
   if (ready.length === 0) {
     const { namespace = '', name = '' } = first.metadata ?? {}
@@ -66,7 +66,7 @@ async function injector(cluster: Cluster, { injectors }: Installation): Promise<
   if (ready.length === 1)
     return warning(
       'injector-single',
-      'one injector is ready: while it is away, pods of opted-in namespaces cannot be created; set injector.replicas=2',
+      'only one injector is ready: while it is down, pods of opted-in namespaces cannot be created; set injector.replicas=2',
     )
   return ok(`${ready.length} are ready`)
 }
@@ -91,27 +91,27 @@ async function webhooks({ askAll, admission }: Cluster, now: number): Promise<Fi
   const answer = await askAll({ verb: 'list', resource }, (query, options) =>
     admission.listMutatingWebhookConfiguration({ labelSelector, ...query }, options),
   )
-  if (answer.kind !== 'found') return unseen('webhook configurations may not be listed')
+  if (answer.kind !== 'found') return unseen('you may not list webhook configurations')
   const hooks = answer.value.flatMap(({ webhooks = [] }) => webhooks)
   if (hooks.length === 0)
     return failed(
       'webhooks-missing',
-      'there is no webhook configuration, so that no pod gets a sidecar',
-      'helm upgrade --install pod2iam makes it anew',
+      'there is no webhook configuration, so no pod gets a sidecar',
+      'helm upgrade --install pod2iam creates it again',
     )
   const without = hooks.find(({ clientConfig }) => !clientConfig.caBundle)
   if (without !== undefined)
     return failed(
       'ca-bundle-missing',
-      `webhook ${without.name} has no caBundle, so that the API server cannot call the injector`,
-      'the injector writes it: look at its log for "certificate authority not reconciled"',
+      `webhook ${without.name} has no caBundle, so the API server cannot call the injector`,
+      'the injector writes it: search its log for "certificate authority not reconciled"',
     )
   const end = Math.min(...hooks.map(({ clientConfig }) => endOf(clientConfig.caBundle ?? '')))
   if (end < now)
     return failed(
       'ca-expired',
       `the newest certificate authority in the webhooks ended on ${new Date(end).toISOString()}`,
-      "look at the injector's log; with injector.tls.existingSecret renew injector.tls.caBundle",
+      "look at the injector's log; with injector.tls.existingSecret, renew injector.tls.caBundle",
     )
   if (end - now < SOON_MS)
     return warning(
@@ -121,7 +121,7 @@ async function webhooks({ askAll, admission }: Cluster, now: number): Promise<Fi
   return ok(`the API server trusts the injector until ${new Date(end).toISOString().slice(0, 10)}`)
 }
 
-/** When the last certificate of a bundle ends, milliseconds; never for one that cannot be read, which the API server judges. */
+/** When the last certificate of a bundle expires, milliseconds; a bundle that cannot be parsed never does, because the API server reports it. */
 function endOf(bundle: string): number {
   const pem = Buffer.from(bundle, 'base64').toString()
   const all = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
@@ -135,13 +135,13 @@ async function policies({ askAll, admission }: Cluster): Promise<Finding> {
   const answer = await askAll({ verb: 'list', resource }, (query, options) =>
     admission.listValidatingAdmissionPolicyBinding({ labelSelector, ...query }, options),
   )
-  if (answer.kind === 'forbidden') return unseen('admission policies may not be listed')
+  if (answer.kind === 'forbidden') return unseen('you may not list admission policies')
   const bindings = foundIn(answer) ?? []
   return bindings.length > 0
-    ? ok(`${bindings.length} are in force, also while no injector is up`)
+    ? ok(`${bindings.length} are in force, even while no injector runs`)
     : warning(
         'policies-missing',
-        'there is no ValidatingAdmissionPolicy of pod2iam, so that its rules hold only while an injector is up; Kubernetes has them from 1.30 on',
+        'there is no ValidatingAdmissionPolicy of pod2iam, so its rules are enforced only while an injector runs; Kubernetes has such policies from 1.30 on',
       )
 }
 
@@ -159,28 +159,30 @@ function guards({ reports, isWhole }: Nodes): Finding {
   const asked = reports.filter(({ verified }) => verified === true).length
   if (asked < reports.length)
     return unseen(
-      `${reports.length - asked} of ${reports.length} guards could not be asked whether their block stands`,
+      `${reports.length - asked} of ${reports.length} guards could not be asked whether their block is in place`,
     )
   if (!isWhole)
-    return unseen(`all ${reports.length} guards are well; whether every node has one could not be seen`)
+    return unseen(
+      `all ${reports.length} guards are healthy, but it could not be seen whether every node has one`,
+    )
   const audit = reports.filter(({ mode }) => mode !== 'enforce').length
   return audit > 0
     ? warning(
         'not-enforcing',
         `${audit} of ${reports.length} nodes refuse nothing (mode ${modes(reports)}): guard.mode=enforce`,
       )
-    : ok(`the block stands on ${reports.length} of ${reports.length} nodes, and their brokers are ready`)
+    : ok(`the block is in place on ${reports.length} of ${reports.length} nodes, and their brokers are ready`)
 }
 
 const modes = (reports: readonly NodeReport[]) =>
   [...new Set(reports.map(({ mode }) => mode).filter((mode) => mode !== 'enforce'))].join(', ')
 
-/** What injector and broker each have on their command line, and must read alike. */
+/** Settings that injector and broker both have on their command line, and that must be the same. */
 function settings({ injection, guards }: Installation): Finding {
   const [guard] = guards
   const broker = guard === undefined ? undefined : brokerOf(guard)
   if (injection === undefined || broker === undefined)
-    return unseen('the settings of injector and broker could not both be read')
+    return unseen('the settings of the injector and the broker could not both be read')
   const { policy } = injection
   const pairs: Record<string, readonly [unknown, unknown]> = {
     'role-key': [injection.roleKey, broker.roleKey],
@@ -191,12 +193,12 @@ function settings({ injection, guards }: Installation): Finding {
     'base-role-arn': [policy.base ?? broker.baseRoleArn, broker.baseRoleArn ?? policy.base],
   }
   const differing = Object.entries(pairs).find(([, [one, other]]) => one !== other)
-  if (differing === undefined) return ok('injector and broker go by the same policy')
+  if (differing === undefined) return ok('injector and broker apply the same policy')
   const [flag, [one, other]] = differing
   return failed(
     'settings-differ',
-    `--${flag} of the injector is ${one ?? 'not set'}, and of the broker ${other ?? 'not set'}: admission and the broker judge differently`,
-    `set it under policy in the values of the chart, for both; an upgrade may be under way`,
+    `--${flag} of the injector is ${one ?? 'not set'}, and of the broker ${other ?? 'not set'}: admission and the broker decide differently`,
+    `set it under policy in the values of the chart, which applies to both; an upgrade may be in progress`,
   )
 }
 
@@ -209,8 +211,8 @@ function imds({ reports }: Nodes): Finding {
   const [first] = warned
   if (first === undefined)
     return reports.every(({ source }) => source === 'guard')
-      ? ok('the metadata service of every node demands tokens that travel one hop')
-      : unseen('only the guards of the nodes know')
+      ? ok('the metadata service of every node requires session tokens, with a hop limit of 1')
+      : unseen('only the node guards know, and they could not be asked')
   const count = new Set(warned.map(({ node }) => node)).size
   return warning(first.code, `${count} of ${reports.length} nodes; ${first.node}: ${first.detail}`)
 }
@@ -221,14 +223,14 @@ function leftovers({ reports }: Nodes): Finding {
   if (first === undefined)
     return reports.every(({ source }) => source === 'guard')
       ? ok('no rule of kube2iam or kiam is left on a node')
-      : unseen('only the guards of the nodes know')
+      : unseen('only the node guards know, and they could not be asked')
   return warning(
     'leftover',
     `${all.length} on ${new Set(all.map(({ node }) => node)).size} nodes; on ${first.node}: ${first.remove}`,
   )
 }
 
-/** Those that no other item tells of. */
+/** Warnings that no other item reports. */
 function others({ reports }: Nodes): Finding {
   const all = reports.flatMap(({ node, warnings }) =>
     warnings
@@ -247,14 +249,14 @@ function releases(versions: Versions): Finding {
   const skew = skewOf(versions)
   if (skew !== undefined) return warning('version-skew', skew)
   const all = [...Object.keys(versions.injector), ...Object.keys(versions.nodeGuard)]
-  return ok(`injector and node guards are of ${[...new Set(all)].join(', ')}`)
+  return ok(`injector and node guards have release ${[...new Set(all)].join(', ')}`)
 }
 
 function pods(holders: readonly Holder[] | undefined): Finding {
-  if (holders === undefined) return unseen('pods may not be listed')
+  if (holders === undefined) return unseen('you may not list pods')
   const waiting = holders.filter(({ ready, refused }) => !ready || refused !== null)
   const [first] = waiting
-  if (first === undefined) return ok(`${holders.length} with a sidecar, all of them were let through`)
+  if (first === undefined) return ok(`${holders.length} with a sidecar, all of which were started`)
   return warning(
     'pods-waiting',
     `${waiting.length} of ${holders.length} with a sidecar have no credentials: pod2iam -n ${first.namespace} explain ${first.pod}`,

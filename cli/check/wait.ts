@@ -3,16 +3,16 @@ import type { CheckResult } from './command.ts'
 
 export type Waiting = {
   readonly check: () => Promise<CheckResult>
-  /** Milliseconds in all. */
+  /** In total, milliseconds. */
   readonly timeoutMs: number
   readonly intervalMs: number
-  /** Told what it still waits for. */
+  /** Called with what it is still waiting for. */
   readonly progress: (text: string) => void
   /** Milliseconds, monotonic. */
   readonly clock: () => number
 }
 
-/** Checks until pod2iam is there and nothing is wrong, or the time is up; resolves with the last look. */
+/** Checks until pod2iam is installed and nothing is wrong, or the time is up; resolves with the last result. */
 export async function waitUntilWell({
   check,
   timeoutMs,

@@ -1,11 +1,11 @@
-/** One request to the API server, in the words of RBAC. */
+/** One request to the API server, in terms of RBAC. */
 export type Asked = {
   readonly verb: 'get' | 'list' | 'create'
-  /** With its subresource, and its group where it is not the core one: `pods`, `pods/exec`, `deployments.apps`. */
+  /** With its subresource, and with its group if it is not the core group: `pods`, `pods/exec`, `deployments.apps`. */
   readonly resource: string
-  /** Undefined: of the whole cluster. */
+  /** Undefined for the whole cluster. */
   readonly namespace?: string | undefined
-  /** A refusal is not told of: something else is tried then. */
+  /** A refusal is not reported, because something else is tried then. */
   readonly quiet?: boolean
 }
 
@@ -14,13 +14,13 @@ export function askedText({ verb, resource, namespace }: Asked): string {
   return `${verb} ${resource} ${namespace === undefined ? 'in all namespaces' : `in namespace ${namespace}`}`
 }
 
-/** What the API server says to a request. */
+/** The API server's answer to a request. */
 export type Answer<T> =
   | { readonly kind: 'found'; readonly value: T }
   | { readonly kind: 'absent' }
   | { readonly kind: 'forbidden'; readonly asked: Asked }
 
-/** The value, or undefined where there is none or it may not be read. */
+/** The value, or undefined if there is none or it may not be read. */
 export function foundIn<T>(answer: Answer<T>): T | undefined {
   return answer.kind === 'found' ? answer.value : undefined
 }

@@ -1,4 +1,4 @@
-/** Does the same for many, so many at a time; the results are in the order of the items. */
+/** Runs a function for many items, a limited number at a time; the results are in the order of the items. */
 export async function bounded<T, R>(
   items: readonly T[],
   atOnce: number,

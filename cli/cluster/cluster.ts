@@ -14,7 +14,7 @@ import { messageOf } from '../../common/errors.ts'
 import { CliError } from '../failure.ts'
 import { type Answer, type Asked, askedText } from './asked.ts'
 
-/** For one request. A list of many pages has as many requests. */
+/** For one request. A list sends one request for each page. */
 const REQUEST_MS = 15_000
 const PAGE = 500
 
@@ -23,7 +23,7 @@ type ListOf<T> = { readonly items: T[]; readonly metadata?: { readonly _continue
 
 export type Cluster = {
   readonly config: KubeConfig
-  /** Of the kubeconfig's context, or what `--namespace` says. */
+  /** That of the kubeconfig's context, or of `--namespace`. */
   readonly namespace: string
   readonly core: CoreV1Api
   readonly apps: AppsV1Api
@@ -31,9 +31,9 @@ export type Cluster = {
   readonly admission: AdmissionregistrationV1Api
   readonly version: VersionApi
   /**
-   * One request. What is not there and what may not be read are answers; a refusal is remembered for the end of the output.
+   * One request. "Not found" and "forbidden" are answers, not errors; a refusal is remembered for the end of the output.
    *
-   * @throws {CliError} where the API server does not answer, or not to this user at all
+   * @throws {CliError} if the API server does not answer, or does not accept this user
    */
   readonly ask: <T>(asked: Asked, call: (options: Call) => Promise<T>) => Promise<Answer<T>>
   /** All pages of a list; see {@link ask}. */
@@ -41,9 +41,9 @@ export type Cluster = {
     asked: Asked,
     page: (query: { limit: number; _continue?: string }, options: Call) => Promise<ListOf<T>>,
   ) => Promise<Answer<readonly T[]>>
-  /** Notes that something may not be done, where a request was none of `ask`. */
+  /** Records a refusal of a request that was not sent by `ask`. */
   readonly refuse: (asked: Asked) => void
-  /** What the caller may not do, each once. */
+  /** What the caller may not do, without duplicates. */
   readonly refusals: () => readonly Asked[]
 }
 
@@ -114,7 +114,7 @@ function unreachable(config: KubeConfig, error: unknown): CliError {
     return new CliError(
       'api-server-failed',
       `the API server ${server} answered ${error.code}: ${wordsOf(error.body)}`,
-      'try again; where it stays so, look at the API server',
+      'try again; if it persists, check the API server',
       { cause: error },
     )
   }
@@ -136,7 +136,7 @@ function wordsOf(body: unknown): string {
   }
 }
 
-/** fetch hides the reason in a cause. */
+/** fetch puts the reason into `cause`. */
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined
   return messageOf(cause instanceof Error && cause.message !== '' ? cause : error)

@@ -1,4 +1,4 @@
-/** A command in a container, and a request to a port of a pod: what `kubectl exec` and `kubectl port-forward` do. */
+/** Runs a command in a container and sends a request to a port of a pod, as `kubectl exec` and `kubectl port-forward` do. */
 import { PassThrough } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { Exec, PortForward, type V1Status } from '@kubernetes/client-node'
@@ -7,20 +7,20 @@ import type { Cluster } from './cluster.ts'
 
 export type Place = { readonly namespace: string; readonly name: string }
 
-/** What came of it. `failed`: the pod, its node or the container does not let it happen, with the reason. */
+/** The result. `failed` means that the pod, its node or the container did not allow it, and has the reason. */
 export type Reached<T> =
   | { readonly kind: 'reached'; readonly value: T }
   | { readonly kind: 'forbidden' }
   | { readonly kind: 'failed'; readonly detail: string }
 
-/** Nothing of ours prints more. */
+/** None of our programs prints more. */
 const MOST_BYTES = 8 * 1024 * 1024
 
 /**
  * Runs a command to its end.
  *
  * @param timeoutMs for everything, milliseconds
- * @returns its stdout, whatever its exit code is
+ * @returns its stdout, regardless of its exit code
  */
 export async function execIn(
   cluster: Cluster,
@@ -47,7 +47,7 @@ export async function execIn(
     socket.onerror = (event) => ended.reject(new Error(event.message))
     try {
       const status = await ended.promise
-      // The client ends both when the status comes, and what they hold is delivered a moment later.
+      // The client ends both streams when the status arrives, but delivers their buffered data a moment later.
       await Promise.all([finished(stdout.stream), finished(stderr.stream)])
       return status
     } finally {
@@ -58,14 +58,14 @@ export async function execIn(
     const status = await attempt()
     if (status.status !== 'Success' && status.reason !== 'NonZeroExitCode')
       throw new Error(status.message ?? 'the command could not be started')
-    // Our commands tell by their exit code what they print as well.
+    // The exit code of our commands says nothing that their output does not say too.
     if (stdout.text() === '' && status.status !== 'Success')
       throw new Error(stderr.text().trim() || (status.message ?? 'it printed nothing'))
     return stdout.text()
   })
 }
 
-/** GET of a path at a port of the pod's loopback; the body, whatever its status is. */
+/** Sends a GET to a port on the pod's loopback; resolves with the body, regardless of the status. */
 export async function getFrom(
   cluster: Cluster,
   { namespace, name }: Place,
@@ -101,7 +101,7 @@ export async function getFrom(
   })
 }
 
-/** Resolves when as many bytes have come as the answer says. */
+/** Resolves when the response is complete according to its own length. */
 function bodyIn({ stream, text }: Collector): Promise<string> {
   return new Promise((resolve) => {
     const look = () => {
@@ -133,7 +133,7 @@ async function reached<T>(
   try {
     return { kind: 'reached', value: await Promise.race([attempt(), late]) }
   } catch (error) {
-    // The client tells a refused upgrade by this sentence alone, as an event that is no Error.
+    // The client reports a refused upgrade only with this text, as an event that is not an Error.
     const detail = messageOf(
       error instanceof Error ? error : new Error(String((error as Error)?.message ?? error)),
     )

@@ -3,30 +3,30 @@ import { missingStatus, type Status } from '../product/guard.ts'
 import type { Cluster } from './cluster.ts'
 import { execIn } from './exec.ts'
 
-/** In the guard's image. */
+/** Path in the guard's image. */
 const COMMAND = ['/nodejs/bin/node', '/pod2iam/firewall.cjs', 'status', '--json']
-/** The guard looks at its node's rules for up to five seconds. */
+/** The guard takes up to five seconds to examine its node's rules. */
 const STATUS_MS = 20_000
 
 export type GuardStatus =
-  /** What the guard itself says. */
+  /** The guard's own report. */
   | { readonly kind: 'told'; readonly status: Status }
-  /** Its container may not be entered. */
+  /** The caller may not execute commands in its container. */
   | { readonly kind: 'forbidden' }
   | { readonly kind: 'failed'; readonly detail: string }
 
-/** `firewall status --json` in a node guard's pod. */
+/** Runs `firewall status --json` in a node guard's pod. */
 export async function guardStatus(cluster: Cluster, guard: V1Pod): Promise<GuardStatus> {
   const { name = '', namespace = '' } = guard.metadata ?? {}
   const answer = await execIn(cluster, { namespace, name }, 'firewall', COMMAND, STATUS_MS)
   if (answer.kind !== 'reached') return answer
   const status = read(answer.value)
   return status === undefined
-    ? { kind: 'failed', detail: 'its firewall prints no status that is understood here' }
+    ? { kind: 'failed', detail: 'its firewall prints a status that this program does not understand' }
     : { kind: 'told', status }
 }
 
-/** What another release leaves out is as where there is none. */
+/** Fields that another release omits have the same values as in a missing report. */
 function read(text: string): Status | undefined {
   try {
     const status: Partial<Status> | null = JSON.parse(text)

@@ -1,4 +1,4 @@
-/** pod2iam as it is installed in the cluster: its pods, and the settings on their command lines. */
+/** The installation of pod2iam in the cluster: its pods, and the settings on their command lines. */
 import type { V1Pod } from '@kubernetes/client-node'
 import { type BrokerSettings, brokerSettings } from '../product/broker.ts'
 import { type InjectionSettings, readPeer, untouchedNamespaces } from '../product/injector.ts'
@@ -10,18 +10,18 @@ const PRODUCT = 'app.kubernetes.io/name=pod2iam'
 const SELECTOR = `${PRODUCT},app.kubernetes.io/component in (injector,node-guard)`
 
 export type Installation = {
-  /** Where its pods are; undefined where none were found. */
+  /** The namespace of its pods; undefined if none were found. */
   readonly namespace: string | undefined
   readonly injectors: readonly V1Pod[]
   readonly guards: readonly V1Pod[]
-  /** Whether the pods could be looked for. */
+  /** Whether the caller was allowed to search for the pods. */
   readonly isSeen: boolean
-  /** Of the newest injector; undefined where there is none, or it cannot be read. */
+  /** Those of the newest injector; undefined if there is none or they cannot be parsed. */
   readonly injection: InjectionSettings | undefined
   readonly untouched: readonly string[]
 }
 
-/** Looks for it in all namespaces, and where that is not allowed in the usual one. */
+/** Searches all namespaces or, if that is not allowed, the usual one. */
 export async function findInstallation(cluster: Cluster): Promise<Installation> {
   const pods = await podsOf(cluster)
   const all = pods ?? []
@@ -46,7 +46,7 @@ export function brokerOf(guard: V1Pod): BrokerSettings | undefined {
 
 async function podsOf({ ask, askAll, core }: Cluster): Promise<readonly V1Pod[] | undefined> {
   const labelSelector = SELECTOR
-  // A refusal to list everywhere is only told of where the usual namespace does not answer either.
+  // A refusal to list all namespaces is reported only if the usual namespace may not be listed either.
   const everywhere = await ask({ verb: 'list', resource: 'pods', quiet: true }, (options) =>
     core.listPodForAllNamespaces({ labelSelector, limit: 1 }, options),
   )

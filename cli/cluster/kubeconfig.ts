@@ -15,9 +15,9 @@ export type ClusterOptions = {
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount/token'
 
 /**
- * The cluster that kubectl would take: `--kubeconfig`, `KUBECONFIG`, `~/.kube/config`, the pod that this runs in.
+ * The cluster that kubectl would use: `--kubeconfig`, `KUBECONFIG`, `~/.kube/config`, or that of the pod in which this runs.
  *
- * @throws {CliError} where there is none
+ * @throws {CliError} if there is none
  */
 export function openCluster({ kubeconfig, context, namespace }: ClusterOptions): Cluster {
   const config = read(kubeconfig)
@@ -56,7 +56,7 @@ function read(file: string | undefined): KubeConfig {
     throw new CliError(
       'kubeconfig-unreadable',
       `the kubeconfig ${files.join(', ')} cannot be read (${messageOf(error)})`,
-      'mend it, or name another one with --kubeconfig',
+      'correct it, or name another one with --kubeconfig',
       { cause: error },
     )
   }

@@ -1,4 +1,4 @@
-/** To which workload a pod belongs: what people deploy, not what controllers make of it. */
+/** The workload to which a pod belongs: the object that people deploy, not those that controllers create from it. */
 import type { V1ObjectMeta, V1Pod } from '@kubernetes/client-node'
 import { foundIn } from './asked.ts'
 import type { Cluster } from './cluster.ts'
@@ -7,7 +7,7 @@ export type Owner = { readonly namespace: string; readonly kind: string; readonl
 
 export type Owners = (pod: V1Pod) => Promise<Owner>
 
-/** Looks each ReplicaSet and each Job up once; where that is not allowed, it is the owner itself. */
+/** Looks up each ReplicaSet and each Job once; if that is not allowed, these count as the workload. */
 export function ownersOf({ ask, apps, batch }: Cluster): Owners {
   const known = new Map<string, Promise<Owner>>()
   const above = async ({ namespace, kind, name }: Owner): Promise<Owner> => {

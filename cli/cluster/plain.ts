@@ -1,8 +1,8 @@
 import type { JsonObject } from '../product/injector.ts'
 
 /**
- * An object of the client's typed models as the API server sent it: times are texts again. The models of pods, namespaces and
- * Events rename no member.
+ * Converts an object of the client's typed models to the form that the API server sent: dates become strings. The models of pods, namespaces and
+ * Events rename no field.
  */
 export function plain(object: unknown): JsonObject {
   return JSON.parse(JSON.stringify(object))

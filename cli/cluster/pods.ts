@@ -2,7 +2,7 @@ import type { V1Pod } from '@kubernetes/client-node'
 import type { Answer } from './asked.ts'
 import type { Cluster } from './cluster.ts'
 
-/** A pod by its name; who may only list pods, such as the injector's service account, finds it so. */
+/** Gets a pod by name. A caller that may only list pods, such as the injector's service account, finds it in a list. */
 export async function readPod(
   { ask, core, refuse }: Cluster,
   namespace: string,

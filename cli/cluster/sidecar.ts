@@ -1,4 +1,4 @@
-/** What a pod's sidecar says of itself at its health port, reached by port-forward. */
+/** What a pod's sidecar reports on its health port, reached by port-forward. */
 import { SIDECAR_HEALTH_PORT } from '../../common/addresses.ts'
 import type { Cluster } from './cluster.ts'
 import { getFrom, type Place, type Reached } from './exec.ts'
@@ -8,7 +8,7 @@ const HEALTH_MS = 8000
 export type SidecarReadiness = {
   readonly ready: boolean
   readonly code: string
-  /** Told to loopback, which port-forward is. */
+  /** Only sent to loopback, from which port-forward connects. */
   readonly detail: string | undefined
 }
 
@@ -23,15 +23,15 @@ export async function sidecarReadiness(cluster: Cluster, pod: Place): Promise<Re
         value: { ready: ready === true, code, detail: typeof detail === 'string' ? detail : undefined },
       }
   } catch {
-    // Something else listens there.
+    // Another program listens on the port.
   }
-  return { kind: 'failed', detail: `what answers at its port ${SIDECAR_HEALTH_PORT} is no sidecar` }
+  return { kind: 'failed', detail: `what answers on its port ${SIDECAR_HEALTH_PORT} is not a sidecar` }
 }
 
 /**
- * Seconds for which the sidecar's credentials live on; 0 without any.
+ * Seconds until the sidecar's credentials expire; 0 if it has none.
  *
- * @returns undefined where it does not say
+ * @returns undefined if it does not report them
  */
 export async function sidecarLife(cluster: Cluster, pod: Place): Promise<Reached<number | undefined>> {
   const answer = await getFrom(cluster, pod, SIDECAR_HEALTH_PORT, '/metrics', HEALTH_MS)

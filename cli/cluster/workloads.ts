@@ -1,4 +1,4 @@
-/** What makes pods, by the kinds that kubectl knows. */
+/** Workloads, by the names that kubectl accepts. */
 import type { V1Pod } from '@kubernetes/client-node'
 import { CliError } from '../failure.ts'
 import { isObject, type JsonObject } from '../product/injector.ts'
@@ -21,7 +21,7 @@ const NAMES: Readonly<Record<string, WorkloadKind | 'Pod'>> = {
 
 export type Target = { readonly kind: WorkloadKind | 'Pod' | undefined; readonly name: string }
 
-/** `NAME`, which may be a pod's or a workload's, or `KIND/NAME`. */
+/** Parses `NAME`, of a pod or a workload, or `KIND/NAME`. */
 export function parseTarget(text: string): Target {
   const [first = '', second, ...more] = text.split('/')
   if (second === undefined) return { kind: undefined, name: first }
@@ -29,13 +29,13 @@ export function parseTarget(text: string): Target {
   if (kind === undefined || second === '' || more.length > 0)
     throw new CliError(
       'target-unknown',
-      `${JSON.stringify(text)} names nothing that makes pods`,
+      `${JSON.stringify(text)} is neither a pod nor a workload`,
       'give the name of a pod, or KIND/NAME with pod, deployment, statefulset, daemonset, replicaset, job or cronjob',
     )
   return { kind, name: second }
 }
 
-/** The workload as the API server sends it, with its kind, which objects of a typed client do not say. */
+/** The workload as the API server sends it, with its kind, which objects of the typed client lack. */
 export async function readWorkload(
   { ask, apps, batch }: Cluster,
   kind: WorkloadKind,
@@ -64,7 +64,7 @@ export async function readWorkload(
   return answer.kind === 'found' ? { kind: 'found', value: { ...plain(answer.value), kind } } : answer
 }
 
-/** The pods that it selects, also those of an earlier template. */
+/** The pods that it selects, including those of an earlier template. */
 export async function podsOf(
   { askAll, core }: Cluster,
   workload: JsonObject,

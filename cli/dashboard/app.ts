@@ -9,17 +9,17 @@ import { CONTENT_SECURITY_POLICY, pageOf, updateOf } from './page/document.ts'
 
 export type AppOptions = {
   readonly feed: Feed
-  /** The port that is listened on, which a Host has to name. */
+  /** The listening port, which the Host header must contain. */
   readonly port: () => number
-  /** So long a page waits for a look, milliseconds; then it says that there is none yet. */
+  /** How long a page waits for data, milliseconds; after that it says that there is none yet. */
   readonly waitMs?: number
-  /** Between two signs of life of a stream without updates, milliseconds. */
+  /** Interval of keep-alive comments on a stream without updates, milliseconds. */
   readonly aliveMs?: number
 }
 
 export type App = Hono<{ Bindings: HttpBindings }>
 
-/** Browsers open six connections to a host at most; several windows are several browsers' worth. */
+/** Browsers open at most six connections to a host; this is enough for several browsers. */
 const MOST_STREAMS = 32
 const WAIT_MS = 10_000
 const ALIVE_MS = 15_000
@@ -53,7 +53,9 @@ export function dashboardApp({ feed, port, waitMs = WAIT_MS, aliveMs = ALIVE_MS 
 
   app.get('/live', (context) => {
     if (streams >= MOST_STREAMS)
-      return context.text('Too many windows show this page; close some.\n', 503, { 'Retry-After': '30' })
+      return context.text('This page is open in too many windows; close some.\n', 503, {
+        'Retry-After': '30',
+      })
     const filter = parseFilter(new URL(context.req.url).searchParams)
     streams++
     const response = streamSSE(context, async (stream) => {
@@ -61,7 +63,7 @@ export function dashboardApp({ feed, port, waitMs = WAIT_MS, aliveMs = ALIVE_MS 
       stream.onAbort(ended.resolve)
       let sending = Promise.resolve()
       let newest: View | undefined
-      // A reader that is slower than the looks gets the newest one, and no queue.
+      // A slow reader gets the newest update instead of a queue.
       const send = (view: View) => {
         newest = view
         sending = sending
@@ -85,9 +87,9 @@ export function dashboardApp({ feed, port, waitMs = WAIT_MS, aliveMs = ALIVE_MS 
     return response
   })
 
-  app.notFound((context) => context.text('There is nothing here but the page at /.\n', 404))
+  app.notFound((context) => context.text('The only page is at /.\n', 404))
   app.onError((_error, context) =>
-    context.text('The page could not be made; pod2iam status shows the nodes.\n', 500),
+    context.text('The page could not be created; pod2iam status shows the nodes.\n', 500),
   )
   return app
 }

@@ -1,4 +1,4 @@
-/** One look at the cluster, with the caller's rights. Every request in it is bounded in time; see `cluster/`. */
+/** Reads the cluster once, with the caller's permissions. Every request has a timeout; see `cluster/`. */
 import type { V1Pod } from '@kubernetes/client-node'
 import { messageOf } from '../../common/errors.ts'
 import { KEYS } from '../../common/keys.ts'
@@ -16,15 +16,15 @@ import { refusalEvents, refusalsOf } from './refusals.ts'
 import type { Audit, Fault, Snapshot } from './snapshot.ts'
 
 /**
- * @param cluster of this look alone: it remembers what was refused
- * @param memory of the looks before
- * @throws {CliError} where the cluster does not answer at all
+ * @param cluster for this update only, because it remembers what was refused
+ * @param memory of previous updates
+ * @throws {CliError} if the cluster does not answer at all
  */
 export async function collect(cluster: Cluster, memory: Expiries, now = Date.now): Promise<Snapshot> {
   const installation = await findInstallation(cluster)
   const roleKey = installation.injection?.roleKey ?? KEYS.role
   const faults = new Map<string, Fault>()
-  /** The rest is shown where one part fails. */
+  /** If one part fails, the rest is still shown. */
   const part = async <T>(look: Promise<T>): Promise<T | null> => {
     try {
       return await look
@@ -101,7 +101,7 @@ async function heldBy(
   return [...(asked ?? []), ...recalled]
 }
 
-/** Null where no guard of a node in audit mode told. */
+/** Null if no guard in audit mode reported. */
 async function auditOf(
   cluster: Cluster,
   nodes: readonly NodeReport[],

@@ -10,7 +10,7 @@ import { serveDashboard } from './server.ts'
 import type { Snapshot } from './snapshot.ts'
 
 export type DashboardOptions = ClusterOptions & {
-  /** 0: a free one. */
+  /** 0 means a free port. */
   readonly port: number
   /** Seconds. */
   readonly interval: number
@@ -20,9 +20,9 @@ export type DashboardOptions = ClusterOptions & {
 /**
  * `dashboard`: serves the page until the signal.
  *
- * @param ready told of the page's address
- * @param warn told of what did not work, in one sentence
- * @throws {CliError} without a usable kubeconfig, or where the port is taken
+ * @param ready called with the page's address
+ * @param warn called with one sentence about anything that did not work
+ * @throws {CliError} without a usable kubeconfig, or if the port is in use
  */
 export async function dashboard(
   options: DashboardOptions,
@@ -37,7 +37,7 @@ export async function dashboard(
     clock: () => performance.now(),
   })
   const server = await serveDashboard(feed, options.port)
-  // The first page has less to wait for then; what fails is told there.
+  // The first page then has less to wait for; the page reports errors.
   void feed.latest(0)
   ready(server.url)
   if (options.open) openBrowser(server.url, ({ message }) => warn(`no browser could be started: ${message}`))
@@ -45,7 +45,7 @@ export async function dashboard(
   await server.close()
 }
 
-/** One connection for all looks, so that a credential plugin runs once for each credential; after a failed login it is made anew. */
+/** One client for all updates, so that a credential plugin runs once per credential; after a failed login a new client is created. */
 function looker(options: ClusterOptions): () => Promise<Snapshot> {
   const memory = expiries()
   let opened: Cluster | undefined = openCluster(options)

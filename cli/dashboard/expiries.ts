@@ -1,20 +1,20 @@
-/** When credentials expire, by the sidecars' own word: each is asked now and then, so many in one look. */
+/** When credentials expire, as the sidecars report it: each is asked from time to time, and a limited number per update. */
 import type { V1Pod } from '@kubernetes/client-node'
 import type { Holder } from '../who/holders.ts'
 
-/** Each is a connection through the API server and a kubelet. */
+/** Each costs a connection through the API server and a kubelet. */
 const ASKED_IN_ONE_LOOK = 50
-/** Credentials live for fifteen minutes and more. */
+/** Credentials are valid for at least fifteen minutes. */
 const KNOWN_FOR_MS = 60_000
 
 type Known = Pick<Holder, 'expires' | 'ready' | 'isAsked'> & { readonly askedAt: number }
 
 export type Expiries = {
-  /** Which of these pods are to be asked now: those never asked first, then those asked longest ago. */
+  /** The pods to ask now: first those that were never asked, then those asked longest ago. */
   readonly due: (pods: readonly V1Pod[], now: number) => ReadonlySet<V1Pod>
-  /** What is known of a pod that was not asked in this look. */
+  /** What is known about a pod that is not asked in this update. */
   readonly recall: (holder: Holder) => Holder
-  /** Remembers answers, and forgets pods that are not among them any more. */
+  /** Stores the answers, and forgets pods that no longer exist. */
   readonly remember: (asked: readonly Holder[], others: readonly Holder[], now: number) => void
 }
 
@@ -28,7 +28,7 @@ export function expiries(): Expiries {
     },
     recall(holder) {
       const before = known.get(`${holder.namespace}/${holder.pod}`)
-      // One that expired since then has been renewed, or has none: nobody knows until it is asked again.
+      // Credentials that have expired since were renewed or lost; this is known only after the pod is asked again.
       return before?.isAsked
         ? { ...holder, expires: before.expires, ready: before.ready, isAsked: true }
         : holder
@@ -39,7 +39,7 @@ export function expiries(): Expiries {
         const before = known.get(`${namespace}/${pod}`)
         if (before !== undefined) next.set(`${namespace}/${pod}`, before)
       }
-      // One that is not ready yet is asked in the next look.
+      // A pod that is not ready yet is asked again in the next update.
       for (const { namespace, pod, expires, ready, isAsked } of asked)
         if (ready || isAsked)
           next.set(`${namespace}/${pod}`, { expires, ready, isAsked, askedAt: ready ? now : 0 })

@@ -1,31 +1,31 @@
-/** The newest look at the cluster. It is looked at while somebody watches, and no faster than it answers. */
+/** The newest data about the cluster, which is read only while a page is open, and no faster than the cluster answers. */
 import type { Fault, Snapshot } from './snapshot.ts'
 
 export type View = {
-  /** Of the last look that succeeded; undefined before. */
+  /** From the last update that succeeded; undefined before the first. */
   readonly snapshot: Snapshot | undefined
-  /** Why the last look failed; undefined where it did not. */
+  /** Why the last update failed; undefined if it did not. */
   readonly fault: Fault | undefined
 }
 
 export type FeedOptions = {
   readonly look: () => Promise<Snapshot>
   readonly faultOf: (error: unknown) => Fault
-  /** Milliseconds between the end of one look and the next; more where looking takes long. */
+  /** Milliseconds between the end of one update and the next; more if updates take long. */
   readonly intervalMs: number
-  /** Milliseconds, steady. */
+  /** Milliseconds, monotonic. */
   readonly clock: () => number
 }
 
 export type Feed = {
-  /** What is known, after another look where that is old; waits so long for it, milliseconds. */
+  /** The current data, after another update if it is old; waits for that update for at most this time, milliseconds. */
   readonly latest: (waitMs: number) => Promise<View>
-  /** Told of every look from now on, until the function that it returns is called. */
+  /** Calls the listener for every update until the returned function is called. */
   readonly watch: (told: (view: View) => void) => () => void
   readonly close: () => void
 }
 
-/** A look that took long was much for the API server: it is left alone for three times as long. */
+/** An update that took long was expensive for the API server, so the next one starts after three times that duration. */
 const REST = 3
 
 export function createFeed({ look, faultOf, intervalMs, clock }: FeedOptions): Feed {

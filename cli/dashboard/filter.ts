@@ -1,4 +1,4 @@
-/** Filters, which are the query of the page's address, so that a view can be bookmarked and sent on. */
+/** Filters. They are the query of the page's address, so that a view can be bookmarked and shared. */
 import type { Seen } from '../audit/seen.ts'
 import type { NodeReport } from '../status/nodes.ts'
 import { type Holder, isRole } from '../who/holders.ts'
@@ -7,19 +7,19 @@ import type { Refusal, Snapshot } from './snapshot.ts'
 export const STATES = ['all', 'trouble'] as const
 
 export type Filter = {
-  /** Empty: all of them. */
+  /** Empty for all. */
   readonly namespace: string
   readonly node: string
   /** Glob on the role's ARN or name. */
   readonly role: string
-  /** `trouble`: only what needs somebody. */
+  /** `trouble`: only what needs attention. */
   readonly state: (typeof STATES)[number]
 }
 
 export const NO_FILTER: Filter = { namespace: '', node: '', role: '', state: 'all' }
 const LONGEST = 512
 
-/** What is no filter is left out. */
+/** Parameters that are not filters are ignored. */
 export function parseFilter(query: URLSearchParams): Filter {
   const text = (name: string) => (query.get(name) ?? '').trim().slice(0, LONGEST)
   return {
@@ -36,7 +36,7 @@ export function addressOf(filter: Filter): string {
   return entries.length === 0 ? './' : `./?${new URLSearchParams(entries)}`
 }
 
-/** The snapshot with what the filter leaves of it. */
+/** The filtered snapshot. */
 export function filtered(snapshot: Snapshot, filter: Filter): Snapshot {
   const { nodes, pods, refusals, audit } = snapshot
   const nodeOf = new Map((pods ?? []).map((one) => [`${one.namespace}/${one.pod}`, one]))
@@ -63,7 +63,7 @@ const keepsPod = (one: Holder, { namespace, node, role, state }: Filter) =>
   (role === '' || isRole(role, one.role)) &&
   (state === 'all' || isWaiting(one))
 
-/** A refused workload has neither node nor role. */
+/** A refused workload has no node and no role. */
 const keepsRefusal = (one: Refusal, pod: Holder | undefined, { namespace, node, role }: Filter) =>
   (namespace === '' || one.namespace === namespace) &&
   (node === '' || pod?.node === node) &&

@@ -8,7 +8,7 @@ const COMMANDS: Partial<Record<NodeJS.Platform, readonly string[]>> = {
 /**
  * Opens the address in the default browser.
  *
- * @param failed told of a browser that could not be started
+ * @param failed called if the browser could not be started
  */
 export function openBrowser(url: string, failed: (error: Error) => void): void {
   const [command = '', ...args] = COMMANDS[process.platform] ?? ['xdg-open']

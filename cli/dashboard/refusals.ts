@@ -1,4 +1,4 @@
-/** Who is refused: by admission, told on the workload; by the broker or while it starts, told on the pod; and by the broker now. */
+/** Refusals: by admission, reported on the workload; by the broker or during the start, reported on the pod; and those that the broker would make now. */
 import type { CoreV1Event, V1Pod } from '@kubernetes/client-node'
 import type { Cluster } from '../cluster/cluster.ts'
 import { said } from '../explain/credentials.ts'
@@ -6,9 +6,9 @@ import { remedyFor } from '../explain/remedies.ts'
 import type { Holder } from '../who/holders.ts'
 import type { Refusal } from './snapshot.ts'
 
-/** Of each kind, in one request: whoever may create Events can make many. */
+/** Limit for each kind, in one request: anyone who may create Events can create many. */
 const MOST_EVENTS = 500
-/** The broker tells of a refusal that goes on every five minutes (node-guard/broker/audit/events.ts). */
+/** The broker reports a persistent refusal every five minutes (node-guard/broker/audit/events.ts). */
 const PAST_MS = 10 * 60_000
 const MOST_CHARACTERS = 1500
 
@@ -19,13 +19,13 @@ const SELECTORS = [
 ] as const
 
 /**
- * Names in the commands that people copy. An Event has the name that its author wrote, which the API server does not check:
- * one that is no name of an object (RFC 1123) is not shown.
+ * Names in the commands that people copy. The author of an Event chooses the names in it, which the API server does not check:
+ * an Event whose name is not a valid object name (RFC 1123) is not shown.
  */
 const NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/
 const KIND = /^[A-Za-z]{1,40}$/
 
-/** Events of the cluster, or, where they may not be listed there, of the context's namespace; null where neither. */
+/** Events of the cluster or, if they may not be listed, of the context's namespace; null if neither is allowed. */
 export async function refusalEvents(cluster: Cluster): Promise<readonly CoreV1Event[] | null> {
   const { core, namespace } = cluster
   const lists = SELECTORS.map(async (fieldSelector) => {
@@ -44,7 +44,7 @@ export async function refusalEvents(cluster: Cluster): Promise<readonly CoreV1Ev
 
 export type RefusalInput = {
   readonly events: readonly CoreV1Event[]
-  /** Pods with a sidecar, and what is known of them. */
+  /** Pods with a sidecar, and what is known about them. */
   readonly pods: readonly V1Pod[]
   readonly holders: readonly Holder[]
   readonly roleKey: string
@@ -52,7 +52,7 @@ export type RefusalInput = {
   readonly now: number
 }
 
-/** The newest first, each pod or workload once for each code. */
+/** Newest first, at most one per pod or workload and code. */
 export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput): Refusal[] {
   const uids = new Set(pods.map(({ metadata }) => metadata?.uid))
   const well = new Set(holders.filter((one) => one.ready && one.refused === null).map(keyOf))
@@ -87,7 +87,7 @@ export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput
 const keyOf = ({ namespace, pod }: Holder) => `${namespace}/${pod}`
 const explain = (namespace: string, target: string) => `pod2iam -n ${namespace} explain ${target}`
 
-/** `Error creating: admission webhook "…" denied the request: pod2iam: <sentence>`, or the same of a policy. */
+/** `Error creating: admission webhook "…" denied the request: pod2iam: <sentence>`, or the same from a policy. */
 function ofAdmission(common: Pick<Refusal, 'namespace' | 'kind' | 'name' | 'at'>, note: string): Refusal[] {
   const sentence = /pod2iam: (.+)$/s.exec(note)?.[1]
   if (sentence === undefined) return []
@@ -96,7 +96,7 @@ function ofAdmission(common: Pick<Refusal, 'namespace' | 'kind' | 'name' | 'at'>
       ...common,
       code: 'pods-refused',
       detail: sentence.slice(0, MOST_CHARACTERS),
-      remedy: "mend what the sentence names in the workload's template, or in its namespace",
+      remedy: "correct what the message names in the workload's template or its namespace",
       command: explain(common.namespace, `${common.kind.toLowerCase()}/${common.name}`),
     },
   ]
@@ -107,7 +107,7 @@ function ofBroker({ namespace, pod, refused }: Holder, roleKey: string): Refusal
   return [
     {
       ...{ namespace, kind: 'Pod', name: pod, code: refused, at: null },
-      detail: 'by its annotations and those of its namespace the broker refuses it new credentials',
+      detail: 'because of its annotations or those of its namespace, the broker refuses it new credentials',
       remedy: remedyFor(refused, { namespace, pod, roleKey }),
       command: explain(namespace, pod),
     },

@@ -8,7 +8,7 @@ import { dashboardApp } from './app.ts'
 import type { Feed } from './feed.ts'
 
 const LOOPBACK = '127.0.0.1'
-/** A browser has six connections; nobody else needs many. */
+/** A browser opens six connections; no other client needs many. */
 const MOST_CONNECTIONS = 128
 
 export type DashboardServer = { readonly url: string; readonly close: () => Promise<void> }
@@ -16,8 +16,8 @@ export type DashboardServer = { readonly url: string; readonly close: () => Prom
 /**
  * Serves the page on loopback.
  *
- * @param port 0 picks a free one
- * @throws {CliError} where it cannot listen there
+ * @param port 0 selects a free one
+ * @throws {CliError} if it cannot listen on the port
  */
 export async function serveDashboard(feed: Feed, port: number): Promise<DashboardServer> {
   let bound = port
@@ -33,8 +33,8 @@ export async function serveDashboard(feed: Feed, port: number): Promise<Dashboar
   } catch (error) {
     throw new CliError(
       'port-unusable',
-      `nothing can listen on ${LOOPBACK}:${port} (${messageOf(error)})`,
-      'leave out --port, which picks a free one',
+      `cannot listen on ${LOOPBACK}:${port} (${messageOf(error)})`,
+      'omit --port to use a free one',
       { cause: error },
     )
   }

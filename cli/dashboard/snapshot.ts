@@ -1,42 +1,42 @@
-/** What the page shows: everything that was seen in one look at the cluster. */
+/** What the page shows: everything that was read from the cluster in one update. */
 import type { Seen } from '../audit/seen.ts'
 import type { Asked } from '../cluster/asked.ts'
 import type { NodeReport } from '../status/nodes.ts'
 import type { Versions } from '../status/versions.ts'
 import type { Holder } from '../who/holders.ts'
 
-/** Why a pod was refused, or waits, and what to do about it. */
+/** Why a pod was refused or is waiting, and what to do about it. */
 export type Refusal = {
   readonly namespace: string
   readonly kind: string
   readonly name: string
   readonly code: string
-  /** The sentence of whoever refuses. What it quotes was written by others: it is text and never markup. */
+  /** The message of the component that refuses. It may quote what others wrote, so it is text and never markup. */
   readonly detail: string
   readonly remedy: string
-  /** A command that tells more. */
+  /** A command that shows more. */
   readonly command: string
-  /** ISO 8601 of when it was told last; null where it is so now. */
+  /** When it was last reported, ISO 8601; null if it is the current state. */
   readonly at: string | null
 }
 
 export type Audit = {
   readonly seen: readonly Seen[]
-  /** Nodes in audit mode, and the others. */
+  /** The number of nodes in audit mode, and of other nodes. */
   readonly auditing: number
   readonly others: number
 }
 
-/** What could not be seen, for another reason than RBAC. */
+/** What could not be read, for a reason other than RBAC. */
 export type Fault = { readonly code: string; readonly message: string; readonly remedy: string }
 
-/** A part is null where it could not be seen; `refused` or `faults` says why. */
+/** A part is null if it could not be read; `refused` or `faults` says why. */
 export type Snapshot = {
   /** Milliseconds since 1970. */
   readonly takenAt: number
-  /** Of the kubeconfig. */
+  /** From the kubeconfig. */
   readonly context: string
-  /** Null where nobody can tell. */
+  /** Null if it is not known. */
   readonly isInstalled: boolean | null
   readonly nodes: readonly NodeReport[] | null
   readonly versions: Versions | null

@@ -1,4 +1,4 @@
-/** What admission says of a pod, as steps: the injector's own decision, run once. */
+/** What admission decides about a pod, as steps: the injector's own decision, made once. */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import {
   accountName,
@@ -22,15 +22,15 @@ export type AdmissionInput = {
   readonly pod: JsonObject
   readonly namespace: Namespace
   readonly settings: InjectionSettings
-  /** Of the pod, where it has a say. */
+  /** The pod's service account, if it counts. */
   readonly account: ServiceAccount | undefined
-  /** Namespaces that the injector never looks at. */
+  /** Namespaces that the injector ignores. */
   readonly untouched: readonly string[]
   readonly subject: Subject
 }
 
 /** In the order in which the decision is made, so that what is before the reason holds. */
-const STEPS = [
+export const STEPS = [
   {
     id: 'asks',
     title: 'asks for a role',
@@ -64,8 +64,8 @@ export function admission(input: AdmissionInput): Admission {
   const holds: Readonly<Record<(typeof STEPS)[number]['id'], string>> = {
     asks: asks ?? '',
     namespace: `namespace ${namespace.name} has ${KEYS.injection}=${namespace.labels[KEYS.injection]}`,
-    pod: 'nothing in it stands in the way of the sidecar',
-    annotations: 'the injector can follow all of them',
+    pod: 'nothing in it conflicts with the sidecar',
+    annotations: 'the injector accepts all of them',
     role: decision.kind === 'patch' ? `namespace ${namespace.name} may use ${decision.role}` : '',
   }
   const checks = STEPS.map(({ id, title, reasons }) => ({
@@ -77,16 +77,16 @@ export function admission(input: AdmissionInput): Admission {
   return { decision, checks }
 }
 
-/** What stands in the pod's way to a sidecar; undefined where nothing does. */
+/** Why the pod gets no sidecar; undefined if it gets one. */
 function reasonOf(decision: Decision, asks: string | undefined, isUntouched: boolean): Reason | undefined {
   if (decision.kind === 'patch') return isUntouched ? 'never-injected' : undefined
-  // A namespace that is not opted in is no trouble of a pod that asks for nothing.
+  // It does not matter that a namespace has not opted in if the pod asks for nothing.
   if (decision.reason === 'namespace-not-enabled' && asks === undefined) return 'not-annotated'
   if (decision.reason === 'namespace-not-enabled' && isUntouched) return 'never-injected'
   return decision.reason
 }
 
-/** By what the pod asks for credentials, in words; undefined where it does not. */
+/** How the pod asks for credentials, in words; undefined if it does not. */
 export function asksFor(
   pod: JsonObject,
   { name, labels, annotations: ofNamespace }: Namespace,
@@ -97,7 +97,7 @@ export function asksFor(
   const metadata = isObject(pod.metadata) ? pod.metadata : {}
   const annotations = isObject(metadata.annotations) ? metadata.annotations : {}
   if (annotations[KEYS.inject] === 'metadata')
-    return `${KEYS.inject}: metadata, so for region and placement alone`
+    return `${KEYS.inject}: metadata, so it gets only Region and placement`
   if (annotations[roleKey] !== undefined) return `annotation ${roleKey} names ${annotations[roleKey]}`
   const ofAccount = accountRole(account, serviceAccountKey)
   if (ofAccount !== undefined)

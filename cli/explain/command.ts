@@ -16,7 +16,7 @@ import { explainWorkload } from './workload.ts'
 
 export type ExplainOptions = ClusterOptions & {
   readonly filename?: string
-  /** Flags of the injector, by which a file is judged in place of the cluster's. */
+  /** Flags of the injector, which are used to judge a file instead of those in the cluster. */
   readonly injectorFlag: readonly string[]
 }
 
@@ -25,7 +25,9 @@ export async function explain(target: string | undefined, options: ExplainOption
   if ((target === undefined) === (options.filename === undefined))
     throw new CliError(
       'usage',
-      target === undefined ? 'nothing is named to explain' : 'a pod and a file are named at once',
+      target === undefined
+        ? 'there is nothing to explain'
+        : 'a pod and a file cannot be given at the same time',
       'pod2iam explain POD, pod2iam explain deployment/NAME, or pod2iam explain -f FILE',
     )
   if (options.filename !== undefined) return explainManifest(await readManifest(options.filename), options)
@@ -44,7 +46,7 @@ async function explainTarget(cluster: Cluster, { kind, name }: Target): Promise<
       throw new CliError(
         'forbidden',
         `you may not get pods in namespace ${namespace}`,
-        'ask for that right, or name another namespace with -n',
+        'ask for that permission, or name another namespace with -n',
       )
   }
   const kinds = kind === undefined ? WORKLOADS : kind === 'Pod' ? [] : [kind]
@@ -55,7 +57,7 @@ async function explainTarget(cluster: Cluster, { kind, name }: Target): Promise<
   throw new CliError(
     'not-found',
     `there is no ${kind?.toLowerCase() ?? 'pod or workload'} ${name} in namespace ${namespace}`,
-    'pod2iam who lists the pods with their namespaces, -n names another one; a pod that admission refuses does not exist: explain its workload, deployment/NAME',
+    'pod2iam who lists the pods with their namespaces, and -n selects another one; a pod that admission refuses does not exist: explain its workload instead, for example deployment/NAME',
   )
 }
 
@@ -63,7 +65,7 @@ async function explainManifest(manifest: Manifest, options: ExplainOptions): Pro
   const given = settingsOfFlags(options.injectorFlag)
   if (!given.ok)
     throw new CliError('usage', `--injector-flag: ${given.problem}`, 'name a flag of the injector')
-  // A file that has its namespaces needs no cluster, and one that cannot be reached is no fault then.
+  // A file that contains its namespaces needs no cluster, so it does not matter if the cluster cannot be reached.
   const isAlone = isWhole(manifest, options.namespace ?? 'default')
   const found = await clusterFor(options, isAlone)
   const seen = found?.installation
@@ -79,7 +81,7 @@ async function explainManifest(manifest: Manifest, options: ExplainOptions): Pro
   if (explanations.length === 0)
     throw new CliError(
       'nothing-to-explain',
-      `${manifest.name} has neither a pod nor a workload`,
+      `${manifest.name} contains neither a pod nor a workload`,
       'name a file with a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob',
     )
   return outcome(explanations, found?.cluster)

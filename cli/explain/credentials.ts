@@ -1,4 +1,4 @@
-/** Whether the pod has its credentials, and what stands in their way: the words of sidecar, gate and broker. */
+/** Whether the pod has its credentials, and if not, why: as the sidecar, the gate and the broker report it. */
 import type { CoreV1Event, V1Pod } from '@kubernetes/client-node'
 import { GATE_CONTAINER } from '../../common/keys.ts'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -20,7 +20,7 @@ const CODE_OF_REASON: Readonly<Record<string, string>> = {
 }
 const TAIL_LINES = 50
 
-/** What pod2iam wrote as Events on the pod, the newest first. */
+/** The Events that pod2iam wrote about the pod, newest first. */
 export type Said = { readonly code: string; readonly note: string; readonly at: number }
 
 export async function eventsOn(cluster: Cluster, pod: V1Pod): Promise<readonly Said[] | undefined> {
@@ -42,13 +42,13 @@ export async function eventsOn(cluster: Cluster, pod: V1Pod): Promise<readonly S
     .sort((one, other) => other.at - one.at)
 }
 
-/** What an Event of pod2iam says. */
+/** The content of an Event of pod2iam. */
 export function said({ reason = '', message: note = '', series, eventTime, metadata }: CoreV1Event): Said {
   const at = series?.lastObservedTime ?? eventTime ?? metadata?.creationTimestamp
   return { code: CODE_OF_REASON[reason] ?? reason, note, at: at ? new Date(at).getTime() : 0 }
 }
 
-/** What the gate has found out about the block and the redirect of its pod. */
+/** What the gate has found about the block and the redirect of its pod. */
 export async function blockFinding(cluster: Cluster, pod: V1Pod): Promise<Finding> {
   const gate = gateState(pod)
   if (gate === undefined) return ok('it has no gate: the sidecar proves the block itself')
@@ -57,17 +57,17 @@ export async function blockFinding(cluster: Cluster, pod: V1Pod): Promise<Findin
   const { namespace, name } = pod.metadata ?? {}
   const remedy = `pod2iam status shows the block of its node; kubectl -n ${namespace} logs ${name} -c ${GATE_CONTAINER}`
   if (gate === 'ended')
-    return failed('gate-ended', `${GATE_CONTAINER} ended: ${last ?? 'it does not say why'}`, remedy)
+    return failed('gate-ended', `${GATE_CONTAINER} ended: ${last ?? 'it gave no reason'}`, remedy)
   if (gate === 'not-started') return unseen('the gate has not been started yet')
   const waits = await lastWait(cluster, pod)
-  if (waits === undefined) return unseen('the gate runs')
+  if (waits === undefined) return unseen('the gate is still running')
   if (waits.msg === 'waiting for the block') return failed('block-not-proven', waits.detail, remedy)
   if (waits.msg === 'waiting for the redirect')
     return failed('redirect-not-loaded', waits.detail, 'set pod2iam.dev/redirect: env in the pod’s template')
   return ok('the gate has proven the block, and waits for the sidecar')
 }
 
-/** Whether the sidecar has credentials, by its own word; where it cannot be asked, by Events. */
+/** Whether the sidecar has credentials, according to the sidecar itself or, if it cannot be asked, to Events. */
 export async function credentialsFinding(
   cluster: Cluster,
   pod: V1Pod,
@@ -87,10 +87,10 @@ export async function credentialsFinding(
     return failed(newest.code, newest.note, remedyFor(newest.code, subject))
   const why =
     asked.kind === 'forbidden'
-      ? 'its sidecar may not be asked'
+      ? 'you may not ask its sidecar'
       : `its sidecar could not be asked: ${asked.detail}`
-  if (!isThrough) return unseen(`${why}, and there is no Event of pod2iam on it`)
-  // The pod's own containers were started, which is after the first credentials.
+  if (!isThrough) return unseen(`${why}, and it has no Event of pod2iam`)
+  // The pod's own containers were started, which happens after the first credentials.
   return newest === undefined
     ? ok(`the pod was started, which is after its first credentials (${why})`)
     : warning(newest.code, `the pod was started, but later: ${newest.note}`)
@@ -114,7 +114,7 @@ async function lastWait(
       if (typeof msg === 'string' && msg.startsWith('waiting for'))
         return { msg, detail: typeof detail === 'string' ? detail : msg }
     } catch {
-      // No line of ours.
+      // Not a log line of ours.
     }
   }
   return undefined

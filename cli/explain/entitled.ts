@@ -1,4 +1,4 @@
-/** What the broker of the pod's node thinks of it now: policy may have changed since the pod was admitted. */
+/** What the broker of the pod's node would decide now: policy may have changed since the pod was admitted. */
 import { Problem } from '../../common/protocol.ts'
 import {
   type AccountRecord,
@@ -13,9 +13,9 @@ import { remedyFor, type Subject } from './remedies.ts'
 import { type Finding, failed, ok, unseen } from './step.ts'
 
 /**
- * @param broker settings of the broker of that node; undefined where they are not known
- * @param account its service account; undefined where it may not be read
- * @param base the base role ARN of the injector, where the broker has none of its own
+ * @param broker settings of the broker of that node; undefined if they are not known
+ * @param account its service account; undefined if it may not be read
+ * @param base the base role ARN of the injector, in case the broker has none
  */
 export function entitledFinding(
   pod: JsonObject,
@@ -27,25 +27,28 @@ export function entitledFinding(
 ): Finding {
   const record = podRecord(pod, subject.roleKey)
   if (broker === undefined || record === undefined)
-    return unseen('the settings of the broker of its node are not known')
-  if (record.identity?.source === 'none') return ok('it asks for region and placement alone')
+    return unseen('the settings of the broker on its node are not known')
+  if (record.identity?.source === 'none') return ok('it asks only for Region and placement')
   if (broker.serviceAccountRoles && account === undefined)
-    return unseen('its service account may not be read, which may narrow its roles')
+    return unseen('you may not read its service account, which may narrow its roles')
   const known = broker.baseRoleArn ?? base
   const asks = record.identity?.role
   if (known === undefined && !asks?.startsWith('arn:'))
     return unseen(
-      'what role its name means only the broker knows, which reads the base role ARN from its node',
+      'the full ARN of its role is known only to the broker, which reads the base role ARN from its node',
     )
   try {
     const roles = { base: known, own: [] }
     const settings = entitlementSettings(broker)
     const { request } = entitle(record, namespaceRecord(namespace), roles, settings, account)
-    return ok(`the broker asks STS for ${request.roleArn}, as session ${request.sessionName}`)
+    const { roleArn, sessionName, sourceIdentity, policyArns } = request
+    const by = sourceIdentity === undefined ? '' : `, with source identity ${sourceIdentity}`
+    const narrowed = policyArns.length === 0 ? '' : `, narrowed by ${policyArns.join(' and ')}`
+    return ok(`the broker asks STS for ${roleArn}, as session ${sessionName}${by}${narrowed}`)
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     if (error.code === 'role-not-set')
-      return ok('there is no role for it: it gets region and placement, and no credentials')
+      return ok('there is no role for it: it gets Region and placement, but no credentials')
     return failed(error.code, error.message, remedyFor(error.code, subject))
   }
 }

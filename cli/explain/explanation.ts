@@ -1,4 +1,4 @@
-/** What is said of one pod, or of one manifest. */
+/** The explanation of one pod or one manifest. */
 import { type ExitCode, exitCode, type Page } from '../outcome.ts'
 import { indented, wrapped } from '../output/table.ts'
 import { firstFailed, type Step } from './step.ts'
@@ -7,13 +7,13 @@ export type Explanation = {
   readonly kind: string
   readonly namespace: string
   readonly name: string
-  /** Further words for the heading: its node, or the file. */
+  /** More text for the heading: its node, or the file. */
   readonly where?: string | undefined
   readonly steps: readonly Step[]
   readonly warnings: readonly string[]
-  /** What admission adds, where that was asked for. */
+  /** What admission adds, if that was requested. */
   readonly adds?: Additions | undefined
-  /** Where settings or namespaces come from, when that may surprise. */
+  /** Where settings or namespaces come from, if the reader might not expect it. */
   readonly notes: readonly string[]
 }
 
@@ -29,7 +29,7 @@ const TONE = { ok: 'good', warning: 'warning', failed: 'bad', 'not-checked': 'di
 const MARGIN = 4
 const TITLE = 20
 
-/** 1 where a step fails; 2 where nothing does but the last step could not be looked at: it is what proves the others. */
+/** 1 if a step fails; 2 if none fails but the last step, which proves the others, could not be checked. */
 export function exitOf(explanations: readonly Explanation[]): ExitCode {
   const hasFailed = explanations.some(({ steps }) => firstFailed(steps) !== undefined)
   return exitCode(
@@ -38,7 +38,7 @@ export function exitOf(explanations: readonly Explanation[]): ExitCode {
   )
 }
 
-/** The document of JSON and YAML. */
+/** The document for JSON and YAML. */
 export function documentOf({ steps, ...rest }: Explanation) {
   const first = firstFailed(steps)
   return {

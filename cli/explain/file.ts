@@ -1,4 +1,4 @@
-/** A manifest: what admission would say of its pods and add to them, before anything is applied. */
+/** A manifest: what admission would decide about its pods and add to them, before anything is applied. */
 import { readFileSync } from 'node:fs'
 import { text as readAll } from 'node:stream/consumers'
 import { parseAllDocuments } from 'yaml'
@@ -27,7 +27,7 @@ export type Manifest = {
   readonly objects: readonly JsonObject[]
 }
 
-/** From where a namespace is read that the file does not have. */
+/** The source of namespaces that are not in the file. */
 export type NamespaceSource = (name: string) => Promise<JsonObject | undefined>
 
 /** @param file `-` is stdin */
@@ -47,13 +47,17 @@ export async function readManifest(file: string): Promise<Manifest> {
   for (const document of documents) {
     const [error] = document.errors
     if (error !== undefined)
-      throw new CliError('file-not-yaml', `${file} is no YAML: ${messageOf(error)}`, 'mend it there')
+      throw new CliError(
+        'file-not-yaml',
+        `${file} is not valid YAML: ${messageOf(error)}`,
+        'correct the file',
+      )
     objects.push(...flattened(document.toJS()))
   }
   return { name: file, objects }
 }
 
-/** A List holds others. */
+/** A List contains other objects. */
 function flattened(value: unknown): JsonObject[] {
   if (!isObject(value)) return []
   if (typeof value.kind === 'string' && value.kind.endsWith('List') && Array.isArray(value.items))
@@ -64,7 +68,7 @@ function flattened(value: unknown): JsonObject[] {
 export type FileContext = {
   readonly settings: InjectionSettings
   readonly untouched: readonly string[]
-  /** Where the file names none. */
+  /** Used if the file names none. */
   readonly namespace: string
   readonly source: NamespaceSource
   /** The same for service accounts. */
@@ -72,7 +76,7 @@ export type FileContext = {
   readonly notes: readonly string[]
 }
 
-/** Explains every pod and every workload of the file. */
+/** Explains every pod and every workload in the file. */
 export async function explainFile(manifest: Manifest, context: FileContext): Promise<Explanation[]> {
   const namespaces = new Map(
     manifest.objects
@@ -123,7 +127,7 @@ export function isWhole({ objects }: Manifest, fallback: string): boolean {
     .every((one) => known.has(metadataOf(one).namespace ?? fallback))
 }
 
-/** The pod that an object is, or that its template describes. */
+/** The object itself if it is a pod, or the pod that its template describes. */
 export function podOf(object: JsonObject): JsonObject | undefined {
   return object.kind === 'Pod' ? object : podOfTemplate(object)
 }
@@ -134,7 +138,7 @@ type Explaining = Pick<FileContext, 'settings' | 'untouched' | 'notes'> & {
   readonly account: ServiceAccount | undefined
 }
 
-/** Judges one object; `own` undefined: nothing is known of its namespace. */
+/** Judges one object; `own` is undefined if nothing is known about its namespace. */
 export async function explainObject(
   object: JsonObject,
   pod: JsonObject,
@@ -148,7 +152,7 @@ export async function explainObject(
   if (own === undefined) {
     const step: Step = {
       ...{ id: 'namespace', title: 'namespace opted in' },
-      ...unseen(`there is no namespace ${namespace} in the file, and none could be read from the cluster`),
+      ...unseen(`namespace ${namespace} is not in the file, and could not be read from the cluster`),
     }
     return { ...heading, steps: [step], warnings: [], notes }
   }
@@ -167,7 +171,7 @@ export async function explainObject(
   }
 }
 
-/** Those of the webhook that warns, too; of a namespace's own bounds only the cluster knows. */
+/** Includes those of the webhook that warns; the limits of a namespace are known only to the cluster. */
 function warningsOf(
   decision: Decision,
   pod: JsonObject,
@@ -185,7 +189,7 @@ function warningsOf(
   return [...new Set([...decided, ...(isRefusedFor ? [] : podValues(marks.annotations)), ...misspelt])]
 }
 
-/** What a patch adds, in names. */
+/** The names of what a patch adds. */
 function additions(decision: Decision, pod: JsonObject): Additions | undefined {
   if (decision.kind !== 'patch') return undefined
   const values = decision.ops.flatMap((op) => {

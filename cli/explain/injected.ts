@@ -1,4 +1,4 @@
-/** Whether the pod has the sidecar that it was to have, for the identity that its annotations name. */
+/** Whether the pod has the sidecar that it should have, for the identity that its annotations name. */
 import { sameIdentity, statedIdentity } from '../../common/identity.ts'
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { podRecord } from '../product/broker.ts'

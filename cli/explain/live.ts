@@ -1,4 +1,4 @@
-/** A pod of the cluster: the way of its credentials from its annotation to its sidecar. */
+/** A pod of the cluster: the steps from its annotation to the credentials in its sidecar. */
 import type { V1Pod } from '@kubernetes/client-node'
 import { accountNameOf, readAccount } from '../cluster/accounts.ts'
 import type { Answer } from '../cluster/asked.ts'
@@ -25,7 +25,7 @@ import { onNode, sidecarRuns } from './start.ts'
 import { type Check, failed, ok, unseen, walk } from './step.ts'
 
 export const NO_INJECTOR =
-  'the injector of this cluster was not found, so that what is said of admission is by the default settings'
+  'the injector of this cluster was not found, so the admission steps assume its default settings'
 
 export async function explainLive(
   cluster: Cluster,
@@ -121,7 +121,7 @@ function afterAdmission(cluster: Cluster, installation: Installation, parts: Par
       title: 'broker allows it',
       look: () =>
         own === undefined
-          ? unseen('its namespace may not be read')
+          ? unseen('you may not read its namespace')
           : entitledFinding(raw, own, broker, record, settings.policy.base, subject),
     },
     { id: 'sidecar', title: 'sidecar runs', look: () => sidecarRuns(typed) },
@@ -136,10 +136,10 @@ function afterAdmission(cluster: Cluster, installation: Installation, parts: Par
 
 const ended = (phase: 'Succeeded' | 'Failed') =>
   phase === 'Succeeded'
-    ? ok('the pod has done its work; ended pods get no credentials')
+    ? ok('the pod has completed; pods that have ended get no credentials')
     : failed(
         'pod-failed',
-        'the pod has failed for good; ended pods get no credentials',
+        'the pod has failed; pods that have ended get no credentials',
         'kubectl describe pod shows why it failed',
       )
 
@@ -148,7 +148,7 @@ function admissionChecks(
   untouched: readonly string[],
 ): { readonly checks: readonly Check[]; readonly warnings: readonly string[] } {
   if (own === undefined) {
-    const look = () => unseen(`namespace ${subject.namespace} may not be read`)
+    const look = () => unseen(`you may not read namespace ${subject.namespace}`)
     return { checks: [{ id: 'namespace', title: 'namespace opted in', look }], warnings: [] }
   }
   const { checks, decision } = admission({
@@ -158,7 +158,7 @@ function admissionChecks(
   return { checks, warnings: decision.kind === 'deny' ? [] : decision.warnings }
 }
 
-/** As the injector reads a namespace. */
+/** The same form in which the injector reads a namespace. */
 export function namespaceOf(object: JsonObject): Namespace {
   const metadata = isObject(object.metadata) ? object.metadata : {}
   const texts = (value: unknown) => (isObject(value) ? (value as Record<string, string>) : {})
@@ -169,7 +169,7 @@ export function namespaceOf(object: JsonObject): Namespace {
   }
 }
 
-/** The namespace as the API server sends it; undefined where it may not be read. */
+/** The namespace as the API server sends it; undefined if it may not be read. */
 export async function readNamespace({ ask, core }: Cluster, name: string): Promise<JsonObject | undefined> {
   const answer = await ask({ verb: 'get', resource: 'namespaces', namespace: name }, (options) =>
     core.readNamespace({ name }, options),

@@ -14,7 +14,7 @@ export function guardOf({ guards }: Installation, node: string | undefined): V1P
     .at(-1)
 }
 
-/** What the node's guard says; where that may not be asked, what its probes say. */
+/** What the node's guard reports or, if it may not be asked, what its probes show. */
 export async function nodeFinding(
   cluster: Cluster,
   installation: Installation,
@@ -22,11 +22,11 @@ export async function nodeFinding(
 ): Promise<Finding> {
   const guard = guardOf(installation, node)
   if (guard === undefined) {
-    if (!installation.isSeen) return unseen('the pods of the node guard may not be listed')
+    if (!installation.isSeen) return unseen('you may not list the pods of the node guard')
     return failed(
       'guard-missing',
-      `node ${node} has no node guard, so nothing there gives credentials`,
-      'let the DaemonSet of the node guard select and tolerate this node: guard.nodeSelector, guard.tolerations',
+      `node ${node} has no node guard, so no pod there gets credentials`,
+      'make the DaemonSet of the node guard select and tolerate this node: guard.nodeSelector, guard.tolerations',
     )
   }
   const told = await guardStatus(cluster, guard)
@@ -41,11 +41,11 @@ export async function nodeFinding(
   const unready = ['firewall', 'broker'].find((name) => statusOf(guard, name)?.ready !== true)
   if (unready !== undefined) return notReady(guard, unready, node)
   if (told.kind === 'failed')
-    return warning('guard-not-asked', `its guard runs, but did not tell: ${told.detail}`)
-  if (told.kind === 'forbidden') return ok('its guard and broker are ready, by their probes')
+    return warning('guard-not-asked', `its guard runs, but its status could not be read: ${told.detail}`)
+  if (told.kind === 'forbidden') return ok('its guard and broker are ready, according to their probes')
   return told.status.mode === 'audit'
-    ? ok(`node ${node} is in audit mode: nothing is refused there, and credentials are given`)
-    : ok(`the guard of node ${node} has verified its block (${told.status.backend}), its broker is ready`)
+    ? ok(`node ${node} is in audit mode: nothing is refused there, and pods get credentials`)
+    : ok(`the guard of node ${node} has verified its block (${told.status.backend}), and its broker is ready`)
 }
 
 function notReady(guard: V1Pod, container: string, node: string): Finding {

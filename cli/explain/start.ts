@@ -1,4 +1,4 @@
-/** Where a pod is on its way from its node to running: what the kubelet says of our containers. */
+/** How far the start of a pod has got: what the kubelet reports about our containers. */
 import type { V1ContainerState, V1ContainerStatus, V1Pod } from '@kubernetes/client-node'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { type Finding, failed, ok, unseen } from './step.ts'
@@ -7,7 +7,7 @@ const describe = ({ metadata }: V1Pod) => `kubectl -n ${metadata?.namespace} des
 const logs = ({ metadata }: V1Pod, container: string) =>
   `kubectl -n ${metadata?.namespace} logs ${metadata?.name} -c ${container} --previous`
 
-/** Whether it is on a node. */
+/** Whether the pod is on a node. */
 export function onNode(pod: V1Pod): Finding {
   const { nodeName } = pod.spec ?? {}
   if (nodeName) return ok(`it is on node ${nodeName}`)
@@ -25,7 +25,7 @@ export function sidecarRuns(pod: V1Pod): Finding {
   if (before !== undefined)
     return failed(
       'other-init-container',
-      `init container ${before} comes first, and is not through`,
+      `init container ${before} comes first and has not completed`,
       `kubectl -n ${pod.metadata?.namespace} logs ${pod.metadata?.name} -c ${before}`,
     )
   const status = statusOf(pod, SIDECAR_CONTAINER)
@@ -44,11 +44,11 @@ export function sidecarRuns(pod: V1Pod): Finding {
       describe(pod),
     )
   if (terminated) return unseen('it has ended with its pod')
-  // While a start hook runs, the kubelet tells nothing of the pod.
-  return unseen('the kubelet has not said yet that it runs')
+  // While a start hook runs, the kubelet reports nothing about the pod.
+  return unseen('the kubelet has not reported it as running yet')
 }
 
-/** Whether the gate let the pod's own containers start; undefined where it has none. */
+/** Whether the gate let the pod's own containers start; undefined if the pod has no gate. */
 export function gateState(pod: V1Pod): 'passed' | 'waits' | 'ended' | 'not-started' | undefined {
   if (!pod.spec?.initContainers?.some(({ name }) => name === GATE_CONTAINER)) return undefined
   const { running, terminated, waiting } = statusOf(pod, GATE_CONTAINER)?.state ?? {}
@@ -57,14 +57,14 @@ export function gateState(pod: V1Pod): 'passed' | 'waits' | 'ended' | 'not-start
   return waiting?.reason === 'CrashLoopBackOff' ? 'ended' : 'not-started'
 }
 
-/** Whether the pod's own containers may start, which is after the first credentials. */
+/** Whether the pod's own containers may start, which they do after the first credentials. */
 export function isLetThrough(pod: V1Pod): boolean {
   const gate = gateState(pod)
-  // Without a gate it is the sidecar's start hook that holds them back; with one the sidecar counts as started at once.
+  // Without a gate, the sidecar's start hook holds them back; with a gate, the sidecar counts as started at once.
   return gate === undefined ? statusOf(pod, SIDECAR_CONTAINER)?.started === true : gate === 'passed'
 }
 
-/** What a container said when it last ended with an error: its termination message, which is the end of its log. */
+/** The message of a container that last ended with an error: its termination message, which is the end of its log. */
 export function lastWords(status: V1ContainerStatus | undefined): string | undefined {
   const ended = [status?.state, status?.lastState].map((state) => state?.terminated)
   const one = ended.find((state) => state !== undefined && state.exitCode !== 0)
@@ -77,7 +77,7 @@ export function statusOf(pod: V1Pod, container: string): V1ContainerStatus | und
   return [...initContainerStatuses, ...containerStatuses].find(({ name }) => name === container)
 }
 
-/** Of JSON lines the last one's sentence. */
+/** The message in the last of several JSON lines. */
 function lastSentence(message: string | undefined): string | undefined {
   const line = message?.trim().split('\n').at(-1)
   if (!line) return undefined
@@ -89,7 +89,7 @@ function lastSentence(message: string | undefined): string | undefined {
   }
 }
 
-/** An init container in front of the sidecar that is not through. */
+/** An init container before the sidecar that has not completed. */
 function othersBefore(pod: V1Pod): string | undefined {
   const inits = pod.spec?.initContainers ?? []
   const own = inits.findIndex(({ name }) => name === SIDECAR_CONTAINER)

@@ -1,11 +1,11 @@
-/** The way of a pod's credentials as steps, of which the first that fails is what somebody has to do something about. */
+/** The steps by which a pod gets its credentials. The first one that fails is the one to fix. */
 
 export type Finding =
   | { readonly state: 'ok'; readonly detail: string }
-  /** Something to know, which stops nothing. */
+  /** A warning, which does not stop the following steps. */
   | { readonly state: 'warning'; readonly code: string; readonly detail: string; readonly remedy?: string }
   | { readonly state: 'failed'; readonly code: string; readonly detail: string; readonly remedy: string }
-  /** It could not be looked at; the steps behind it can. */
+  /** This step could not be checked; the following steps still are. */
   | { readonly state: 'not-checked'; readonly detail: string }
 
 export type Step = { readonly id: string; readonly title: string } & Finding
@@ -17,9 +17,9 @@ export type Check = {
   readonly look: () => Finding | Promise<Finding>
 }
 
-const BEHIND: Finding = { state: 'not-checked', detail: 'a step before it fails' }
+const BEHIND: Finding = { state: 'not-checked', detail: 'an earlier step fails' }
 
-/** Looks at one after the other, until one fails: what comes behind it depends on it. */
+/** Checks the steps in order until one fails, because each depends on those before it. */
 export async function walk(checks: readonly Check[]): Promise<Step[]> {
   const steps: Step[] = []
   let isOver = false

@@ -1,4 +1,4 @@
-/** A workload: its pod that is stuck, or, where admission refuses its pods, its template and what the controller was told. */
+/** A workload: its stuck pod or, if admission refuses its pods, its template and the error that the controller got. */
 import type { V1Pod } from '@kubernetes/client-node'
 import { foundIn } from '../cluster/asked.ts'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -37,7 +37,7 @@ export async function explainWorkload(
   )
   if (firstFailed(explanation.steps) !== undefined) return explanation
   const refusal: Step = {
-    ...{ id: 'created', title: 'its pods are made' },
+    ...{ id: 'created', title: 'its pods are created' },
     ...(await created(cluster, namespace, explanation.name)),
   }
   return { ...explanation, steps: [...explanation.steps, refusal] }
@@ -48,22 +48,22 @@ async function created(cluster: Cluster, namespace: string, name: string): Promi
     cluster.core.listNamespacedEvent({ namespace, fieldSelector: 'reason=FailedCreate', ...query }, options),
   )
   if (events.kind !== 'found')
-    return { state: 'not-checked', detail: 'Events may not be listed, which say why its pods are not made' }
+    return { state: 'not-checked', detail: 'you may not list Events, which say why its pods are not created' }
   const refused = events.value
     .filter(
       ({ involvedObject }) => involvedObject.name === name || involvedObject.name?.startsWith(`${name}-`),
     )
     .at(-1)
   return refused?.message === undefined
-    ? ok('nothing refuses its pods; it may be scaled to none')
+    ? ok('nothing refuses its pods; it may be scaled to zero')
     : failed(
         'pods-refused',
         refused.message,
-        'what refuses them is named there; of pod2iam it has the remedy in its sentence',
+        'the message names what refuses them; if it is pod2iam, the message includes the remedy',
       )
 }
 
-/** One that is not ready comes before one that is, the newest before older ones. */
+/** Pods that are not ready come first, and newer ones before older ones. */
 function stuckFirst(one: V1Pod, other: V1Pod): number {
   const rank = ({ status, metadata }: V1Pod) => {
     const isReady = status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')

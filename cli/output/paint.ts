@@ -11,7 +11,7 @@ const STYLES = {
 
 export const plainly: Paint = (_tone, text) => text
 
-/** Colours on a terminal; none with `NO_COLOR` (no-color.org), which Node's own styles look at. */
+/** Colours on a terminal; none with `NO_COLOR` (no-color.org), which Node's styles respect. */
 export function paintFor(stream: NodeJS.WritableStream, isWanted: boolean): Paint {
   if (!isWanted) return plainly
   return (tone, text) => styleText(STYLES[tone], text, { stream, validateStream: true })

@@ -2,10 +2,10 @@ import { type Asked, askedText } from '../cluster/asked.ts'
 import type { Page } from '../outcome.ts'
 import { indented } from './table.ts'
 
-/** What the caller may not do, at the end of an output that has less for it; empty where there is nothing. */
+/** The permissions that the caller lacks, for the end of an output that is incomplete because of them; empty if none is missing. */
 export function refusalsText(refused: readonly Asked[], page: Page): string {
   if (refused.length === 0) return ''
   const lines = refused.map((one) => indented(askedText(one), 2, page))
   const { paint } = page
-  return `\n${paint('warning', 'Not shown, because you may not:')}\n${lines.join('\n')}\n`
+  return `\n${paint('warning', 'Not shown, because you lack these permissions:')}\n${lines.join('\n')}\n`
 }

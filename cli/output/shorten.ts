@@ -1,9 +1,9 @@
 /**
- * Texts without what all of them begin with, where that ends at a boundary: a table of roles of one account does not repeat its ARN
+ * Removes the prefix that all texts share, up to a boundary, so that a table of roles of one account does not repeat the ARN
  * in every line.
  *
- * @param boundary what the part left out ends with
- * @returns the texts as they are, and no `common`, where they do not share one, or where there are fewer than one
+ * @param boundary the last character of the removed prefix
+ * @returns the unchanged texts and an empty `common` if they share no prefix or if there are none
  */
 export function withoutCommonStart(
   texts: readonly string[],
@@ -15,7 +15,7 @@ export function withoutCommonStart(
   return isShared ? { texts: texts.map((one) => one.slice(common.length)), common } : { texts, common: '' }
 }
 
-/** Names of nodes without the domain that all of them share. */
+/** Names of nodes without their common domain. */
 export function withoutCommonDomain(names: readonly string[]): readonly string[] {
   const domains = new Set(names.map((one) => one.slice(one.indexOf('.'))))
   const labels = names.map((one) => one.replace(/[.].*$/, ''))

@@ -4,7 +4,7 @@ import wrapAnsi from 'wrap-ansi'
 import type { Page } from '../outcome.ts'
 
 const GAP = 2
-/** A column is not made narrower than this. */
+/** The minimum width of a column. */
 const LEAST = 8
 
 const NO_LINES = {
@@ -15,7 +15,7 @@ const NO_LINES = {
 }
 
 /**
- * A table as kubectl prints it, no wider than the page: what does not fit is wrapped in the widest columns.
+ * A table in the style of kubectl, no wider than the page: the widest columns are wrapped if necessary.
  *
  * @param head titles of the columns
  * @returns lines, each with a line feed
@@ -36,12 +36,12 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return `${made.toString().replace(/ +$/gm, '')}\n`
 }
 
-/** Words on lines of at most so many columns; a word that is longer is broken. */
+/** Wraps words into lines of limited width; a longer word is broken. */
 export function wrapped(text: string, width: number): string {
   return wrapAnsi(text, width, { hard: true })
 }
 
-/** A paragraph behind a margin. */
+/** An indented paragraph. */
 export function indented(text: string, margin: number, page: Page): string {
   return wrapped(text, Math.max(LEAST, page.width - margin)).replace(/^/gm, ' '.repeat(margin))
 }
@@ -49,7 +49,7 @@ export function indented(text: string, margin: number, page: Page): string {
 const widthOf = (cell: string) =>
   Math.max(0, ...cell.split('\n').map((line) => stripVTControlCharacters(line).length))
 
-/** Takes from the widest column until all fit. */
+/** Reduces the widest column until the table fits. */
 function fitted(natural: readonly number[], width: number): number[] {
   const widths = [...natural]
   const most = width - GAP * (widths.length - 1)

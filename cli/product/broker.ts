@@ -1,4 +1,4 @@
-/** All that the command line takes from the broker: its own judgement of what a pod may have. */
+/** Everything that the command line uses from the broker: its own decision about what a pod may have. */
 import { parseSettings } from '../../common/settings.ts'
 import {
   type Entitlement,
@@ -29,7 +29,7 @@ export type {
 }
 export { accountRecord, entitle, entitlementSettings, namespaceRecord, podRecord, trustStatement }
 
-/** A broker's settings from the arguments of its container; undefined where they cannot be read. */
+/** A broker's settings from the arguments of its container; undefined if they cannot be parsed. */
 export function brokerSettings(argv: readonly string[], nodeName: string): BrokerSettings | undefined {
   const env = { POD2IAM_NODE_NAME: nodeName }
   const parsed = parseSettings(BROKER_SETTINGS, { argv, env, strangers: 'ignored' })

@@ -1,4 +1,4 @@
-/** All that the command line takes from the node guard: the shape of what it tells of its node. */
+/** Everything that the command line uses from the node guard: the type of its status report. */
 import type { Status } from '../../node-guard/firewall/report/report.ts'
 import { missingStatus } from '../../node-guard/firewall/status/file.ts'
 

@@ -1,19 +1,15 @@
-/** All that the command line takes from the injector: its own decision, so that no second one can differ. */
+/** Everything that the command line uses from the injector: its own decision, so that the two cannot differ. */
 
 import { parseSettings } from '../../common/settings.ts'
 import { type Decision, decide } from '../../injector/admission/decide.ts'
 import { type Reason, sentence } from '../../injector/admission/reasons.ts'
-import {
-  INJECTION_SPEC,
-  type InjectionSettings,
-  injectionSettings,
-} from '../../injector/injection-settings.ts'
+import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
 import { isObject, type JsonObject } from '../../injector/json.ts'
 import { type Peer, readPeer } from '../../injector/peers/peer.ts'
 import { accountName, accountRole, type ServiceAccount } from '../../injector/pod/account.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { podOfTemplate } from '../../injector/pod/template.ts'
-import { SPEC } from '../../injector/settings.ts'
+import { INJECTION_SPEC, SPEC } from '../../injector/settings.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
 
@@ -31,13 +27,13 @@ export {
   sentence,
 }
 
-/** Images that nothing is decided by. */
+/** Placeholder images, which do not affect the decision. */
 const IMAGES = ['--sidecar-image=pod2iam-sidecar', '--node-guard-image=pod2iam-node-guard']
 
 /**
- * The injector's settings from flags, its defaults for the rest.
+ * The injector's settings from flags, with its defaults for the rest.
  *
- * @param flags `--base-role-arn=…`, as of its command line
+ * @param flags `--base-role-arn=…`, as on its command line
  */
 export function settingsOfFlags(
   flags: readonly string[],
@@ -52,7 +48,7 @@ export function settingsOfFlags(
     : { ok: false, problem: parsed.errors.join(' ') }
 }
 
-/** The namespaces that an injector leaves alone, by the arguments of its container. */
+/** The namespaces that an injector ignores, from the arguments of its container. */
 export function untouchedNamespaces(argv: readonly string[]): readonly string[] {
   const { untouchedNamespaces } = SPEC
   const parsed = parseSettings({ untouchedNamespaces }, { argv, env: {}, strangers: 'ignored' })

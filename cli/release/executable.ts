@@ -1,5 +1,5 @@
 /**
- * One file that needs no Node.js: a copy of Node with the bundle in it (Node's single executable applications,
+ * Builds one file that needs no Node.js: a copy of Node that contains the bundle (Node's single executable applications,
  * nodejs.org/api/single-executable-applications.html).
  */
 import { execFile } from 'node:child_process'
@@ -12,13 +12,13 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const { resolve } = createRequire(import.meta.url)
 const ROOT = join(import.meta.dirname, '../..')
-/** By which Node finds that it holds something; the same for every Node. */
+/** The marker by which Node finds out that it contains an application; the same in every Node binary. */
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
 
 /**
- * For the platform and by the Node that this runs on.
+ * Builds for the current platform, with the Node that runs this.
  *
- * @param outfile where the program is written. Needs `dist/`
+ * @param outfile path of the program. Needs `dist/`
  */
 export async function writeExecutable(outfile: string): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-sea-'))
@@ -36,7 +36,7 @@ export async function writeExecutable(outfile: string): Promise<void> {
     await run(process.execPath, ['--experimental-sea-config', config])
     await copyFile(process.execPath, outfile)
     await chmod(outfile, 0o755)
-    // A signature of the whole file no longer holds; macOS runs nothing without one.
+    // The file's signature is no longer valid, and macOS runs nothing without one.
     if (isMac) await run('codesign', ['--remove-signature', outfile])
     await run(process.execPath, [
       ...[resolve('postject/dist/cli.js'), outfile, 'NODE_SEA_BLOB', blob, '--sentinel-fuse', FUSE],

@@ -1,4 +1,4 @@
-/** The manifest by which `kubectl krew install pod2iam` finds the program (krew.sigs.k8s.io/docs/developer-guide/plugin-manifest). */
+/** The manifest that `kubectl krew install pod2iam` uses to find the program (krew.sigs.k8s.io/docs/developer-guide/plugin-manifest). */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
@@ -7,11 +7,11 @@ import { stringify } from 'yaml'
 export type Archive = {
   readonly os: 'linux' | 'darwin'
   readonly arch: 'amd64' | 'arm64'
-  /** A tar.gz with the program, as `kubectl-pod2iam`, and LICENSE. */
+  /** A tar.gz that contains the program as `kubectl-pod2iam`, and LICENSE. */
   readonly file: string
 }
 
-/** @param url under which the archives are published, without a slash at its end */
+/** @param url where the archives are published, without a trailing slash */
 export async function krewManifest(
   version: string,
   url: string,
@@ -38,10 +38,10 @@ export async function krewManifest(
     spec: {
       version: `v${version}`,
       homepage: url.replace(/\/releases\/.*$/, ''),
-      shortDescription: 'Why a pod gets no IAM role, and who would',
+      shortDescription: 'Explain why a pod gets no IAM role',
       description:
-        'Shows what pod2iam does in a cluster: each step of a pod to its IAM credentials and the first that fails, ' +
-        'whether every node is shut, who has which role, and what enforcing would break. It reads with your own rights.\n',
+        'Shows what pod2iam does in a cluster: the steps by which a pod gets its IAM credentials and the first that fails, ' +
+        'whether every node is blocked, which pod has which role, and what enforcing would break. It only reads, with your permissions.\n',
       platforms,
     },
   })

@@ -3,7 +3,7 @@
  *
  *   main.ts package DIRECTORY       the directory that `npm pack` and `npm publish` take
  *   main.ts archive DIRECTORY       the program for this platform, as a tar.gz with its checksum
- *   main.ts krew DIRECTORY URL      the manifest for krew, of all archives that lie there and will be under the URL
+ *   main.ts krew DIRECTORY URL      the manifest for krew, for all archives in the directory, which will be published under the URL
  */
 import { execFile } from 'node:child_process'
 import { copyFile, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises'
@@ -42,7 +42,8 @@ async function krew(directory: string, url: string): Promise<string> {
     if ((os !== 'linux' && os !== 'darwin') || (arch !== 'amd64' && arch !== 'arm64')) return []
     return [{ os, arch, file: join(directory, file) }]
   })
-  if (archives.length === 0) throw new Error(`there is no archive in ${directory}: main.ts archive makes one`)
+  if (archives.length === 0)
+    throw new Error(`there is no archive in ${directory}: create one with main.ts archive`)
   const file = join(directory, 'pod2iam.yaml')
   await writeFile(file, await krewManifest(VERSION, url.replace(/\/$/, ''), archives))
   return file
@@ -50,13 +51,13 @@ async function krew(directory: string, url: string): Promise<string> {
 
 async function main([command, to, url]: readonly string[]): Promise<void> {
   if (to === undefined)
-    throw new Error('name what to make and a directory: package, archive, or krew with a URL')
+    throw new Error('name what to create and a directory: package, archive, or krew with a URL')
   const directory = resolve(to)
   await mkdir(directory, { recursive: true })
   if (command === 'package') await writePackage(directory)
   else if (command === 'archive') console.log(await archive(directory))
   else if (command === 'krew' && url !== undefined) console.log(await krew(directory, url))
-  else throw new Error('there are package, archive, and krew with a URL')
+  else throw new Error('the first argument must be package, archive, or krew with a URL')
 }
 
 main(process.argv.slice(2)).catch((error: Error) => {

@@ -1,6 +1,6 @@
 /**
- * The npm package of the command line: the bundle and nothing else, so that `npx` fetches one file and no dependency. The
- * checkout's own package.json lists what all programs are built from.
+ * The npm package of the command line: only the bundle, so that `npx` fetches one file and no dependencies. The
+ * checkout's own package.json lists the dependencies of all programs.
  */
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ type Manifest = {
   readonly engines: object
 }
 
-/** Makes the directory that `npm pack` and `npm publish` take. Needs `dist/`. */
+/** Creates the directory that `npm pack` and `npm publish` use. Needs `dist/`. */
 export async function writePackage(directory: string): Promise<void> {
   const { version, license, engines }: Manifest = JSON.parse(
     await readFile(join(ROOT, 'package.json'), 'utf8'),
@@ -24,7 +24,7 @@ export async function writePackage(directory: string): Promise<void> {
   const manifest = {
     name: 'pod2iam',
     version,
-    description: "The operator's program of pod2iam: check, status, who, explain, audit, trust",
+    description: 'The command line of pod2iam: check, status, who, explain, audit, trust',
     ...{ license, engines },
     bin: { pod2iam: 'pod2iam.cjs', 'kubectl-pod2iam': 'pod2iam.cjs' },
   }

@@ -8,14 +8,14 @@ import { indented, table } from '../output/table.ts'
 import { type NodeReport, reportNodes } from './nodes.ts'
 import { readVersions, skewOf, type Versions } from './versions.ts'
 
-/** `status`: every node, as it is now. */
+/** `status`: the current state of every node. */
 export async function status(cluster: Cluster): Promise<Outcome> {
   const installation = await findInstallation(cluster)
   if (installation.namespace === undefined && installation.isSeen)
     throw new CliError(
       'not-installed',
       'pod2iam is not installed in this cluster: it has neither an injector nor a node guard',
-      'pod2iam check says whether it can be; docs/install.md how',
+      'pod2iam check says whether it can be installed, and docs/install.md explains how',
     )
   const { reports, isWhole } = await reportNodes(cluster, installation)
   const versions = await readVersions(cluster, installation)

@@ -1,4 +1,4 @@
-/** Each node of the cluster: whether its block stands and its broker answers, by the word of its guard. */
+/** Each node of the cluster: whether its block is in place and its broker answers, as its guard reports it. */
 import type { V1Node, V1Pod } from '@kubernetes/client-node'
 import { bounded } from '../cluster/bounded.ts'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -9,7 +9,7 @@ import { lastWords, statusOf } from '../explain/start.ts'
 import type { Status } from '../product/guard.ts'
 import { releaseOf } from './versions.ts'
 
-/** Guards that are asked at a time: each is a connection through the API server and a process on its node. */
+/** How many guards are asked at a time: each costs a connection through the API server and a process on its node. */
 const AT_ONCE = 10
 
 export type Trouble = { readonly code: string; readonly detail: string }
@@ -19,25 +19,25 @@ export type NodeReport = {
   /** `namespace/name` of the guard's pod. */
   readonly guard: string | null
   readonly version: string | null
-  /** `guard`: by its own word; `api`: its container could not be entered, so by the probes of its pod. */
+  /** `guard`: reported by the guard itself; `api`: its container could not be entered, so taken from the probes of its pod. */
   readonly source: 'guard' | 'api'
   readonly mode: string
   readonly backend: string
-  /** Null where nobody could be asked. */
+  /** Null if the guard could not be asked. */
   readonly verified: boolean | null
   readonly broker: 'ready' | 'not ready'
   readonly refusedPackets: number | null
   readonly repairs: number | null
   readonly leftovers: Status['leftovers']
   readonly audit: Status['audit']
-  /** Why nothing on it gets credentials, or everything gets the node's. */
+  /** Why pods on the node get no credentials, or why all of them can get those of the node. */
   readonly troubles: readonly Trouble[]
   readonly warnings: readonly Trouble[]
 }
 
 export type Nodes = { readonly reports: readonly NodeReport[]; readonly isWhole: boolean }
 
-/** Asks all of them; a node that has no guard is among them where nodes may be listed. */
+/** Asks all guards; nodes without a guard are included if nodes may be listed. */
 export async function reportNodes(cluster: Cluster, installation: Installation): Promise<Nodes> {
   const { askAll, core } = cluster
   const listed = await askAll({ verb: 'list', resource: 'nodes' }, (query, options) =>
@@ -54,7 +54,7 @@ export async function reportNodes(cluster: Cluster, installation: Installation):
   return { reports, isWhole: listed.kind === 'found' && installation.isSeen }
 }
 
-/** Neither Windows nor Fargate runs a guard. */
+/** Windows and Fargate nodes run no guard. */
 function isOurs({ metadata }: V1Node): boolean {
   const labels = metadata?.labels ?? {}
   return labels['kubernetes.io/os'] !== 'windows' && labels['eks.amazonaws.com/compute-type'] !== 'fargate'
@@ -62,7 +62,7 @@ function isOurs({ metadata }: V1Node): boolean {
 
 function withoutGuard(node: string): NodeReport {
   const detail =
-    'it has no node guard, so its pods reach the metadata service of the node, and none gets credentials'
+    'it has no node guard, so its pods can reach the metadata service of the node, and none gets credentials'
   return {
     ...{ node, guard: null, version: null, source: 'api', mode: 'none', backend: 'none', verified: false },
     ...{ broker: 'not ready', refusedPackets: null, repairs: null, leftovers: [], audit: [], warnings: [] },
@@ -78,7 +78,7 @@ function reportOf(node: string, guard: V1Pod, told: GuardStatus): NodeReport {
   const [first, ...more] = status?.warnings ?? []
   const unverified = {
     code: 'node-unguarded',
-    detail: 'the guard has not verified its block, and does not say why',
+    detail: 'the guard has not verified its block, and gives no reason',
   }
   return {
     node,
@@ -99,7 +99,7 @@ function reportOf(node: string, guard: V1Pod, told: GuardStatus): NodeReport {
       ...(told.kind === 'failed' ? [{ code: 'guard-not-asked', detail: told.detail }] : []),
       ...(status?.leftovers ?? []).map(({ kind, remove }) => ({
         code: 'leftover',
-        detail: `a rule of ${kind} takes the metadata service's traffic; on the node: ${remove}`,
+        detail: `a rule of ${kind} redirects traffic to the metadata service; to remove it, on the node: ${remove}`,
       })),
     ],
   }

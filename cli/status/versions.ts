@@ -1,4 +1,4 @@
-/** Which releases run beside each other. */
+/** Which releases run side by side. */
 import type { V1Pod } from '@kubernetes/client-node'
 import { KEYS } from '../../common/keys.ts'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -9,7 +9,7 @@ const UNKNOWN = 'unknown'
 export type Versions = {
   readonly injector: Readonly<Record<string, number>>
   readonly nodeGuard: Readonly<Record<string, number>>
-  /** Sidecars by the release that injected them; pods outlive releases, so several are no fault. */
+  /** Sidecars by the release that injected them. Pods outlive releases, so several releases are normal. */
   readonly sidecars: Readonly<Record<string, number>>
 }
 
@@ -31,7 +31,7 @@ export function versionsOf({ injectors, guards }: Installation, injected: readon
 }
 
 /**
- * The release of one of our pods, by the tag of its image; by a digest alone nobody can tell. Pods have no label for it, since that
+ * The release of one of our pods, from the tag of its image; a digest alone does not show it. Pods have no label for it, because that
  * would replace all of them with every release.
  */
 export function releaseOf({ spec }: V1Pod, container: string): string {
@@ -40,7 +40,7 @@ export function releaseOf({ spec }: V1Pod, container: string): string {
   return /:([\w][\w.-]{0,127})(?:@sha256:[0-9a-f]+)?$/.exec(image.replace(/^.*[/]/, ''))?.[1] ?? UNKNOWN
 }
 
-/** What the injector wrote for people to read. */
+/** The status annotation that the injector wrote for people. */
 function injectedBy({ metadata }: V1Pod): string {
   try {
     const { version } = JSON.parse(metadata?.annotations?.[KEYS.status] ?? '')
@@ -50,12 +50,12 @@ function injectedBy({ metadata }: V1Pod): string {
   }
 }
 
-/** Injector and node guard of different releases, which is right while an upgrade is under way; undefined where they are one. */
+/** Says that injector and node guard have different releases, which is normal during an upgrade; undefined if they have the same. */
 export function skewOf({ injector, nodeGuard }: Versions): string | undefined {
   const releases = new Set([...Object.keys(injector), ...Object.keys(nodeGuard)])
   releases.delete(UNKNOWN)
   return releases.size > 1
-    ? `injector and node guards are of ${[...releases].sort().join(' and ')}: an upgrade is under way, or has not ended`
+    ? `injector and node guards have releases ${[...releases].sort().join(' and ')}: an upgrade is in progress or incomplete`
     : undefined
 }
 

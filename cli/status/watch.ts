@@ -3,14 +3,14 @@ import type { Outcome } from '../outcome.ts'
 
 export type Watching = {
   readonly look: () => Promise<Outcome>
-  /** Milliseconds between the end of one look and the next. */
+  /** Milliseconds between the end of one update and the next. */
   readonly intervalMs: number
   readonly signal: AbortSignal
-  /** Told of what differs from what was shown before. */
+  /** Called with what differs from the previous output. */
   readonly show: (outcome: Outcome) => void
 }
 
-/** Looks again and again until the signal; resolves with what was seen last. */
+/** Repeats until the signal; resolves with the last result. */
 export async function watch({ look, intervalMs, signal, show }: Watching): Promise<Outcome | undefined> {
   let last: Outcome | undefined
   let shown = ''
@@ -19,7 +19,7 @@ export async function watch({ look, intervalMs, signal, show }: Watching): Promi
     const now = JSON.stringify(last.data)
     if (now !== shown) show(last)
     shown = now
-    // An abort ends the wait, and the loop.
+    // An abort ends the wait and the loop.
     await wait(intervalMs, undefined, { signal }).catch(() => undefined)
   }
   return last

@@ -1,4 +1,4 @@
-/** Whether the statements are there, by AWS's own word. Reads only: no session is made. */
+/** Whether the statements are in AWS. It only reads, and creates no session. */
 import { GetRoleCommand, IAMClient, SimulatePrincipalPolicyCommand } from '@aws-sdk/client-iam'
 import { messageOf } from '../../common/errors.ts'
 import { parseRoleArn } from '../../common/role.ts'
@@ -6,9 +6,9 @@ import { CliError } from '../failure.ts'
 import type { RoleTrust, Statement } from './roles.ts'
 
 export type Verdict = {
-  /** `yes`; `no`; `conditional`: under a condition that is not judged here; `missing`: no such role; `not-seen`: it may not be read. */
+  /** `yes`; `no`; `conditional`: under a condition that is not evaluated here; `missing`: no such role; `not-seen`: it may not be read. */
   readonly trusts: 'yes' | 'no' | 'conditional' | 'missing' | 'not-seen'
-  /** Whether the caller's own policies let it assume the role; null where that may not be simulated. */
+  /** Whether the caller's own policies let it assume the role; null if simulating that is not allowed. */
   readonly permitted: boolean | null
   readonly detail: string
 }
@@ -17,27 +17,32 @@ const TIMEOUT_MS = 10_000
 
 export type Iam = Pick<IAMClient, 'send'>
 
-/** With the credentials at hand, as the AWS CLI finds them. IAM is a global service. */
+/** Uses the credentials that the AWS CLI would find. IAM is a global service. */
 export function iamClient(): Iam {
   return new IAMClient({ region: process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION ?? 'us-east-1' })
 }
 
-/** @throws {CliError} where there are no credentials */
+/** @throws {CliError} if there are no credentials */
 export async function verdictOf(iam: Iam, role: RoleTrust, caller: string): Promise<Verdict> {
   const [trust, permitted] = await Promise.all([trustSeen(iam, role, caller), permission(iam, role, caller)])
   return { ...trust, permitted }
 }
 
-async function trustSeen(iam: Iam, { role }: RoleTrust, caller: string): Promise<Omit<Verdict, 'permitted'>> {
+async function trustSeen(
+  iam: Iam,
+  { role, statement }: RoleTrust,
+  caller: string,
+): Promise<Omit<Verdict, 'permitted'>> {
   const parsed = parseRoleArn(role)
-  if (!parsed.ok) return { trusts: 'not-seen', detail: 'no base role ARN is known, so its account is not' }
+  if (!parsed.ok)
+    return { trusts: 'not-seen', detail: 'its account is not known, because no base role ARN is' }
   const RoleName = role.slice(role.lastIndexOf('/') + 1)
   const account = parsed.role.account
-  // GetRole knows the account of the credentials alone, which is taken to be that of the nodes.
+  // GetRole knows only the account of the credentials, which is assumed to be that of the nodes.
   if (account !== /:(\d{12}):/.exec(caller)?.[1])
     return {
       trusts: 'not-seen',
-      detail: `it is in account ${account}: look there, with credentials of that one`,
+      detail: `it is in account ${account}: check there, with credentials of that account`,
     }
   try {
     const { Role } = await iam.send(new GetRoleCommand({ RoleName }), bounded())
@@ -46,7 +51,12 @@ async function trustSeen(iam: Iam, { role }: RoleTrust, caller: string): Promise
         trusts: 'missing',
         detail: `IAM has ${Role?.Arn}: another account or another path`,
       }
-    return judged(JSON.parse(decodeURIComponent(Role.AssumeRolePolicyDocument ?? '{}')), caller)
+    const document = JSON.parse(decodeURIComponent(Role.AssumeRolePolicyDocument ?? '{}'))
+    const all = [statement.Action].flat().map((action) => judged(document, caller, action))
+    const worst = (['no', 'conditional', 'yes'] as const).flatMap(
+      (one) => all.find(({ trusts }) => trusts === one) ?? [],
+    )
+    return worst[0] ?? judged(document, caller, 'sts:AssumeRole')
   } catch (error) {
     const { name } = error as Error
     if (name === 'NoSuchEntityException' || name === 'NoSuchEntity')
@@ -54,8 +64,8 @@ async function trustSeen(iam: Iam, { role }: RoleTrust, caller: string): Promise
     if (name === 'CredentialsProviderError')
       throw new CliError(
         'no-aws-credentials',
-        'there are no AWS credentials at hand',
-        'log in as for the AWS CLI, or leave --check out',
+        'no AWS credentials were found',
+        'log in as for the AWS CLI, or omit --check',
         {
           cause: error,
         },
@@ -64,12 +74,12 @@ async function trustSeen(iam: Iam, { role }: RoleTrust, caller: string): Promise
   }
 }
 
-async function permission(iam: Iam, { role }: RoleTrust, caller: string): Promise<boolean | null> {
+async function permission(iam: Iam, { role, statement }: RoleTrust, caller: string): Promise<boolean | null> {
   try {
     const { EvaluationResults = [] } = await iam.send(
       new SimulatePrincipalPolicyCommand({
         PolicySourceArn: caller,
-        ActionNames: ['sts:AssumeRole'],
+        ActionNames: [statement.Action].flat(),
         ResourceArns: [role],
       }),
       bounded(),
@@ -79,24 +89,24 @@ async function permission(iam: Iam, { role }: RoleTrust, caller: string): Promis
       EvaluationResults.every(({ EvalDecision }) => EvalDecision === 'allowed')
     )
   } catch {
-    // It needs a right of its own, and is a help where it is there.
+    // This needs a separate permission, and is optional.
     return null
   }
 }
 
 const bounded = () => ({ abortSignal: AbortSignal.timeout(TIMEOUT_MS) })
 
-/** Whether a trust policy lets the caller in. Principals are compared as they are written; conditions are left to people. */
-function judged(document: unknown, caller: string): Omit<Verdict, 'permitted'> {
-  const found = statementsOf(document).filter((one) => isAbout(one, caller))
+/** Whether a trust policy allows the caller. Principals are compared literally; conditions are left to the user. */
+function judged(document: unknown, caller: string, action: string): Omit<Verdict, 'permitted'> {
+  const found = statementsOf(document).filter((one) => isAbout(one, caller, action))
   if (found.some(({ Effect }) => Effect === 'Deny'))
-    return { trusts: 'conditional', detail: 'a statement of its trust policy denies: read it' }
+    return { trusts: 'conditional', detail: 'its trust policy has a Deny statement: read it' }
   const allowed = found.filter(({ Effect }) => Effect === 'Allow')
   if (allowed.some(({ Condition }) => Condition === undefined))
-    return { trusts: 'yes', detail: 'its trust policy lets the caller in' }
+    return { trusts: 'yes', detail: 'its trust policy allows the caller' }
   return allowed.length > 0
-    ? { trusts: 'conditional', detail: 'its trust policy lets the caller in under a condition: read it' }
-    : { trusts: 'no', detail: 'no statement of its trust policy names the caller' }
+    ? { trusts: 'conditional', detail: 'its trust policy allows the caller under a condition: read it' }
+    : { trusts: 'no', detail: `no statement of its trust policy allows the caller ${action}` }
 }
 
 type Written = Omit<Statement, 'Principal'> & { readonly Principal?: unknown }
@@ -106,12 +116,14 @@ function statementsOf(document: unknown): Written[] {
   return Statement === undefined ? [] : [Statement].flat()
 }
 
-function isAbout({ Principal, Action }: Written, caller: string): boolean {
+function isAbout({ Principal, Action }: Written, caller: string, action: string): boolean {
   const account = /^arn:[^:]*:iam::(\d{12}):/.exec(caller)?.[1] ?? ''
   const partition = caller.split(':')[1] ?? 'aws'
   const names = ['*', caller, account, `arn:${partition}:iam::${account}:root`]
   const principals =
     Principal === '*' ? ['*'] : [(Principal as { AWS?: string | string[] } | undefined)?.AWS ?? []].flat()
-  const isAssume = [Action].flat().some((one) => ['*', 'sts:*', 'sts:assumerole'].includes(one.toLowerCase()))
-  return isAssume && principals.some((one) => names.includes(one))
+  const isMeant = [Action]
+    .flat()
+    .some((one) => ['*', 'sts:*', action.toLowerCase()].includes(one.toLowerCase()))
+  return isMeant && principals.some((one) => names.includes(one))
 }

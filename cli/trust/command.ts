@@ -25,12 +25,12 @@ export type TrustOptions = {
   readonly check?: boolean
 }
 
-/** Where nobody has said who calls STS. */
+/** Used if the caller of STS is not known. */
 const UNKNOWN_CALLER = 'arn:aws:iam::ACCOUNT:role/NODE-ROLE'
 
 export type Judge = (role: RoleTrust, caller: string) => Promise<Verdict>
 
-/** `trust`: what IAM needs so that the roles in use can be had. */
+/** `trust`: what IAM needs so that the roles in use can be assumed. */
 export async function trust(cluster: Cluster, options: TrustOptions): Promise<Outcome> {
   const installation = await findInstallation(cluster)
   const [guard] = installation.guards
@@ -88,7 +88,7 @@ function callerOf({ nodeRole, check }: TrustOptions, hop: string | undefined): s
   if (hop === undefined && check)
     throw new CliError(
       'node-role-unknown',
-      'who calls STS is not known to the cluster: it is the role in the instance profile of its nodes',
+      'the cluster does not know which role calls STS: it is the role in the instance profile of its nodes',
       'name it with --node-role arn:aws:iam::<12 digits>:role/<name>',
     )
   return hop ?? UNKNOWN_CALLER
@@ -106,7 +106,7 @@ function baseOf({ baseRoleArn }: TrustOptions): string | undefined {
 }
 
 async function judge(roles: readonly RoleTrust[], caller: string): Promise<Verdict[]> {
-  // The SDK is loaded for this alone.
+  // The SDK is loaded only for this.
   const { iamClient, verdictOf } = await import('./aws.ts')
   const iam = iamClient()
   return bounded(roles, 5, (role) => verdictOf(iam, role, caller))
@@ -115,8 +115,8 @@ async function judge(roles: readonly RoleTrust[], caller: string): Promise<Verdi
 function webIdentityText(roles: readonly string[], page: Page): string {
   if (roles.length === 0) return ''
   const note =
-    `By web identity pods assume ${roles.join(', ')}: the trust policy of such a role names the OIDC provider ` +
-    'of the cluster in place of the node role, docs/iam.md#web-identity.'
+    `Pods assume ${roles.join(', ')} with web identity: the trust policy of such a role names the OIDC provider ` +
+    'of the cluster instead of the node role, see docs/iam.md#web-identity.'
   return `\n${page.paint('warning', '!')} ${indented(note, 2, page).slice(2)}\n`
 }
 
@@ -126,7 +126,7 @@ function trustText(
   verdicts: readonly Verdict[] | undefined,
   page: Page,
 ): string {
-  if (roles.length === 0) return 'No role is assumed by the node role.\n'
+  if (roles.length === 0) return 'The node role assumes no role.\n'
   const rows = roles.map(({ role, usedBy }, index) => [
     role,
     usedBy.length === 1 ? (usedBy[0] ?? '') : `${usedBy[0]} and ${usedBy.length - 1} more`,
@@ -135,10 +135,10 @@ function trustText(
   const head = ['ROLE', 'USED BY', ...(verdicts === undefined ? [] : ['TRUSTS THE CALLER'])]
   const notes = [
     ...(caller === UNKNOWN_CALLER
-      ? ['Who calls STS is not known to the cluster: name the role of the nodes with --node-role.']
+      ? ['The cluster does not know which role calls STS: name the role of the nodes with --node-role.']
       : []),
     ...(roles.some(({ isArn }) => !isArn)
-      ? ['Some roles are bare names, and what they stand below is not known: name it with --base-role-arn.']
+      ? ['Some roles are bare names whose prefix is not known: name it with --base-role-arn.']
       : []),
   ]
   const [first] = roles
@@ -147,9 +147,9 @@ function trustText(
     ...(first === undefined
       ? []
       : [
-          `\n${indented(`Each of them needs in its trust policy, as for ${first.role}:`, 0, page)}\n`,
+          `\n${indented(`Each of them needs a statement in its trust policy, such as this one for ${first.role}:`, 0, page)}\n`,
           `${JSON.stringify(first.statement, null, 2)}\n`,
-          `\n${indented(`Of all of them, and for ${caller}: --form json, terraform or cloudformation.`, 0, page)}\n`,
+          `\n${indented(`For the policies of all of them and of ${caller}, use --form json, terraform or cloudformation.`, 0, page)}\n`,
         ]),
     ...notes.map((note) => `\n${page.paint('warning', '!')} ${indented(note, 2, page).slice(2)}\n`),
   ].join('')

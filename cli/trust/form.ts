@@ -1,3 +1,3 @@
-/** The languages in which policies are printed. */
+/** The formats in which policies are printed. */
 export const FORMS = ['json', 'terraform', 'cloudformation'] as const
 export type Form = (typeof FORMS)[number]

@@ -1,9 +1,9 @@
-/** Trust policies and the node role's policy in the languages that people keep them in. Pure. */
+/** Trust policies and the node role's policy in the formats in which people keep them. Pure. */
 import { stringify } from 'yaml'
 import type { Form } from './form.ts'
 import { nodeStatement, policy, type RoleTrust, type Statement } from './roles.ts'
 
-/** @param caller ARN of who calls STS */
+/** @param caller ARN of the caller of STS */
 export function inForm(form: Form, roles: readonly RoleTrust[], caller: string): string {
   switch (form) {
     case 'json':
@@ -61,7 +61,7 @@ function document(name: string, { Effect, Principal, Action, Resource, Condition
   return `data "aws_iam_policy_document" "${name}" {\n  statement {\n${lines.join('\n')}\n  }\n}\n`
 }
 
-/** HCL's strings are JSON's, but for its templates. */
+/** HCL strings are JSON strings, except for templates. */
 const text = (value: string) => JSON.stringify(value).replace(/[$%](?=\{)/g, '$&$&')
 
 function cloudFormation(roles: readonly RoleTrust[], caller: string): string {

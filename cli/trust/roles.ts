@@ -1,4 +1,4 @@
-/** Which roles the cluster asks STS for, and how. */
+/** Which roles the cluster requests from STS, and how. */
 import { CREDENTIAL_SOURCES, sourceOfNamespace } from '../../common/credential-source.ts'
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import { parseRoleArn, resolveRole } from '../../common/role.ts'
@@ -15,21 +15,26 @@ export type Statement = {
 }
 
 export type RoleTrust = {
-  /** The full ARN; as it is written where no base role ARN is known. */
+  /** The full ARN, or the text of the annotation if no base role ARN is known. */
   readonly role: string
   readonly isArn: boolean
   readonly usedBy: readonly string[]
   readonly namespaces: readonly string[]
-  /** What its trust policy needs. */
+  /** The statement that its trust policy needs. */
   readonly statement: Statement
 }
 
 export type TrustSettings = {
-  /** ARN of who calls STS: the node role, or the stable hop. */
+  /** ARN of the caller of STS: the node role, or the stable hop. */
   readonly caller: string
-  /** Undefined where nobody knows it: bare names stay as they are. */
+  /** Undefined if it is not known: bare names then stay as they are. */
   readonly base: string | undefined
-  readonly broker: Pick<BrokerSettings, 'sessionTags' | 'sessionScope' | 'credentialSources'> | undefined
+  readonly broker:
+    | Pick<
+        BrokerSettings,
+        'sessionTags' | 'extraSessionTags' | 'sourceIdentity' | 'sessionScope' | 'credentialSources'
+      >
+    | undefined
   /** Whether only sessions of the namespaces that use it are trusted. */
   readonly byNamespace: boolean
   readonly defaultRole: string | undefined
@@ -43,13 +48,13 @@ type Use = {
 }
 
 export type Roles = {
-  /** Those that are assumed by the node role or the stable hop. */
+  /** Roles that the node role or the stable hop assumes. */
   readonly byNodeRole: RoleTrust[]
-  /** ARNs of those that pods assume by web identity: their trust policies name the cluster's issuer instead. */
+  /** ARNs of roles that pods assume with web identity: their trust policies name the cluster's issuer instead. */
   readonly byWebIdentity: string[]
 }
 
-/** One entry for each role, those that cannot be one left out. */
+/** One entry for each role; names that cannot be a role are left out. */
 export function rolesInUse(
   annotated: readonly Annotated[],
   namespaces: readonly Namespace[],
@@ -81,7 +86,7 @@ export function rolesInUse(
   }
 }
 
-/** Where the broker's settings are not known, what the namespace says counts. */
+/** If the broker's settings are not known, the namespace's annotation counts. */
 function takesWebIdentity(namespace: Namespace, { broker }: TrustSettings): boolean {
   const chosen = sourceOfNamespace(namespace, broker?.credentialSources ?? CREDENTIAL_SOURCES)
   return chosen.ok && chosen.source === 'web-identity'
@@ -107,9 +112,9 @@ function trustOf(role: string, uses: readonly Use[], settings: TrustSettings): R
   const hasExternalId = uses.every((use) => use.hasExternalId)
   const { Condition, ...rest } = trustStatement(
     {
-      ...{ roleArn: role, sessionName: '', durationSeconds: 3600 },
       externalId: hasExternalId ? 'set' : undefined,
-      tags: broker?.sessionTags ? [{ Key: '', Value: '' }] : [],
+      tags: broker?.sessionTags || broker?.extraSessionTags.length ? [{ Key: '', Value: '' }] : [],
+      sourceIdentity: broker?.sourceIdentity,
     },
     caller,
   )
@@ -127,7 +132,7 @@ function trustOf(role: string, uses: readonly Use[], settings: TrustSettings): R
   }
 }
 
-/** What the policy of the node role needs: to assume all of them. */
+/** The policy that the node role needs to assume all of them. */
 export function nodeStatement(roles: readonly RoleTrust[]): Statement | undefined {
   const [first] = roles
   if (first === undefined) return undefined

@@ -9,18 +9,18 @@ import { withoutCommonStart } from '../output/shorten.ts'
 import { indented, table } from '../output/table.ts'
 import { type Holder, holdersOf, injectedPods } from './holders.ts'
 
-/** So many sidecars are asked without being told to. */
+/** Up to this number, sidecars are asked without `--expiry`. */
 const ASKED_BY_ITSELF = 50
 
 export type WhoOptions = {
-  /** Given on the command line: without one it is the whole cluster. */
+  /** Given on the command line; without it, the whole cluster. */
   readonly namespace?: string
   readonly role?: string
-  /** Asks every sidecar, however many there are. */
+  /** Asks every sidecar, no matter how many there are. */
   readonly expiry?: boolean
 }
 
-/** `who [POD]`: which pod has which role, and by which session CloudTrail knows it. */
+/** `who [POD]`: which pod has which role, and its session name in CloudTrail. */
 export async function who(
   cluster: Cluster,
   pod: string | undefined,
@@ -34,7 +34,7 @@ export async function who(
   if (pod !== undefined && holders.length === 0)
     throw new CliError(
       'not-injected',
-      `pod ${pod} of namespace ${cluster.namespace} has no sidecar, so it has no role`,
+      `pod ${pod} in namespace ${cluster.namespace} has no sidecar, so it has no role`,
       `pod2iam explain ${pod} says why`,
     )
   const refused = cluster.refusals()
@@ -48,7 +48,7 @@ export async function who(
   }
 }
 
-/** @returns pods that were injected; where only one namespace may be seen, those of it */
+/** @returns pods that were injected; only those of one namespace if the others may not be read */
 async function podsFor(
   cluster: Cluster,
   name: string | undefined,
@@ -63,7 +63,7 @@ async function podsFor(
       : new CliError(
           'not-found',
           `there is no pod ${name} in namespace ${namespace}`,
-          'pod2iam who lists them, -n names another namespace',
+          'pod2iam who lists them, and -n selects another namespace',
         )
   }
   const found = (await injectedPods(cluster, given)) ?? (await injectedPods(cluster, namespace))
@@ -75,7 +75,7 @@ const forbidden = (verb: string, namespace: string) =>
   new CliError(
     'forbidden',
     `you may not ${verb} pods in namespace ${namespace}`,
-    'ask for that right, or name another namespace with -n',
+    'ask for that permission, or name another namespace with -n',
   )
 
 function holdersText(holders: readonly Holder[], now: number, page: Page): string {
@@ -95,8 +95,21 @@ function holdersText(holders: readonly Holder[], now: number, page: Page): strin
     unready === undefined
       ? ''
       : `\n${indented(`pod2iam -n ${unready.namespace} explain ${unready.pod} says why it is not ready.`, 0, page)}\n`
-  const below = common === '' ? '' : `\nRoles are below ${common}\n`
-  return table(['POD', 'ROLE', 'FROM', 'SESSION', 'EXPIRES', 'READY'], rows, page) + below + hint
+  const below = common === '' ? '' : `\nAll roles begin with ${common}\n`
+  return (
+    table(['POD', 'ROLE', 'FROM', 'SESSION', 'EXPIRES', 'READY'], rows, page) +
+    below +
+    narrowedText(holders, page) +
+    hint
+  )
+}
+
+/** Below the table: ARNs of policies would make it too wide. */
+function narrowedText(holders: readonly Holder[], page: Page): string {
+  const lines = holders
+    .filter(({ narrowedBy }) => narrowedBy.length > 0)
+    .map((one) => `${one.namespace}/${one.pod} is narrowed by ${one.narrowedBy.join(' and ')}`)
+  return lines.length === 0 ? '' : `\n${lines.map((line) => `${indented(line, 0, page)}\n`).join('')}`
 }
 
 function readyText({ ready, refused }: Holder, { paint }: Page): string {

@@ -1,9 +1,10 @@
-/** Pods that have a role, or are to get one: who they are to AWS, and how they got there. */
+/** Pods that have or will get a role: their identity in AWS, and where it comes from. */
 import type { V1Pod } from '@kubernetes/client-node'
 import { globMatches } from '../../common/glob.ts'
 import type { IdentitySource } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { Problem } from '../../common/protocol.ts'
+import { parseSessionPolicies } from '../../common/session-policies.ts'
 import { allAccounts, readAccount } from '../cluster/accounts.ts'
 import { foundIn } from '../cluster/asked.ts'
 import { bounded } from '../cluster/bounded.ts'
@@ -25,9 +26,9 @@ import {
   podRecord,
 } from '../product/broker.ts'
 
-/** Sidecars that are asked at a time: each is a connection through the API server and a kubelet. */
+/** How many sidecars are asked at a time: each costs a connection through the API server and a kubelet. */
 const AT_ONCE = 10
-/** Names of roles stand below this where nobody knows the real one: only the session's name is read then. */
+/** A placeholder used if the real prefix of role names is not known: then only the session name is used. */
 const ANY_BASE = 'arn:aws:iam::000000000000:role/'
 
 export type Holder = {
@@ -35,26 +36,28 @@ export type Holder = {
   readonly pod: string
   readonly node: string | null
   readonly serviceAccount: string
-  /** The full ARN where it is known, else as it is written; null without one. */
+  /** The full ARN if it is known, otherwise the text of the annotation; null without a role. */
   readonly role: string | null
-  /** `annotation` of the pod, `service-account` as which it runs, `default` of its namespace or the cluster, `none`: region and placement alone. */
+  /** `annotation` of the pod, `service-account` of the pod, `default` of its namespace or the cluster, `none`: only Region and placement. */
   readonly source: IdentitySource
-  /** By which CloudTrail names it; null where the broker would refuse it now. */
+  /** ARNs of the managed policies that narrow its session; empty: it has all permissions of the role. */
+  readonly narrowedBy: readonly string[]
+  /** The name in CloudTrail; null if the broker would now refuse it. */
   readonly session: string | null
-  /** Of the broker's judgement now; null where it agrees. */
+  /** Code with which the broker would now refuse; null if it would not. */
   readonly refused: string | null
   readonly ready: boolean
-  /** ISO 8601; null where the sidecar has no credentials, or was not asked. */
+  /** ISO 8601; null if the sidecar has no credentials or was not asked. */
   readonly expires: string | null
   readonly isAsked: boolean
 }
 
-/** Pods that were injected: of a namespace, or of the cluster. */
+/** Pods that were injected, in one namespace or in the cluster. */
 export async function injectedPods(
   { askAll, core }: Cluster,
   namespace: string | undefined,
 ): Promise<readonly V1Pod[] | undefined> {
-  // Who wrote the label does not matter: what holds is what stands in the sidecar.
+  // It does not matter who wrote the label: what counts is the content of the sidecar.
   const labelSelector = `${KEYS.injected}=true`
   const asked = { verb: 'list', resource: 'pods', namespace } as const
   return foundIn(
@@ -67,9 +70,9 @@ export async function injectedPods(
 }
 
 export type HolderOptions = {
-  /** Whether sidecars are asked when their credentials expire. */
+  /** Whether to ask sidecars when their credentials expire. */
   readonly isAsking: boolean
-  /** Glob on the role's ARN or its name. */
+  /** Glob that matches the role's ARN or its name. */
   readonly role: string | undefined
   /** Milliseconds since 1970. */
   readonly now: () => number
@@ -116,9 +119,9 @@ export async function holdersOf(
   })
 }
 
-type Judged = Pick<Holder, 'role' | 'session' | 'refused'>
+type Judged = Pick<Holder, 'role' | 'narrowedBy' | 'session' | 'refused'>
 
-/** By the broker's own judgement; see `entitle`. */
+/** The broker's own decision; see `entitle`. */
 function judged(
   record: PodRecord,
   namespaces: ReadonlyMap<string, NamespaceRecord>,
@@ -127,7 +130,8 @@ function judged(
   base: string | undefined,
 ): Judged {
   const written = record.identity?.role ?? null
-  if (broker === undefined) return { role: written, session: null, refused: null }
+  if (broker === undefined)
+    return { role: written, narrowedBy: writtenPolicies(record), session: null, refused: null }
   try {
     const roles = { base: base ?? ANY_BASE, own: [] }
     const namespace = namespaces.get(record.namespace)
@@ -136,18 +140,20 @@ function judged(
       role: request.roleArn.startsWith(ANY_BASE)
         ? (written ?? request.roleArn.slice(ANY_BASE.length))
         : request.roleArn,
+      narrowedBy: request.policyArns,
       session: request.sessionName,
       refused: null,
     }
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     const isNone = error.code === 'role-not-set'
-    return { role: isNone ? null : written, session: null, refused: isNone ? null : error.code }
+    const role = isNone ? null : written
+    return { role, narrowedBy: writtenPolicies(record), session: null, refused: isNone ? null : error.code }
   }
 }
 
 type Accounts = (pod: PodRecord) => AccountRecord
-/** Where they have no say, or may not be read. */
+/** If they do not count, or may not be read. */
 const NO_ACCOUNTS: Accounts = () => ({ exists: true, list: undefined })
 
 /** What may not be read narrows nothing here, and the end of the output says so. */
@@ -168,6 +174,11 @@ async function readAccounts(
   return one.kind === 'forbidden' ? NO_ACCOUNTS : () => accountRecord({ metadata: foundIn(one) })
 }
 
+function writtenPolicies({ identity }: PodRecord): readonly string[] {
+  const parsed = parseSessionPolicies(identity?.sessionPolicies ?? '', undefined)
+  return parsed.ok ? parsed.arns : []
+}
+
 async function readNamespaces(
   { ask, askAll, core }: Cluster,
   names: ReadonlySet<string>,
@@ -185,7 +196,7 @@ async function readNamespaces(
   return new Map(records.map((one) => [one.name, one]))
 }
 
-/** By a glob on the role's ARN, its name with path, or its name. */
+/** Whether a glob matches the role's ARN, its name with path, or its name. */
 export function isRole(glob: string, role: string | null): boolean {
   if (role === null) return false
   const name = role.replace(/^arn:[^/]*\//, '')

@@ -2,13 +2,13 @@ import { createSocket } from 'node:dgram'
 import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 
-/** What a TCP connection to an address and port came to. */
+/** The result of a TCP connection to an address and port. */
 export type DialResult =
-  /** A reset came at once. */
+  /** It was reset at once. */
   | 'refused'
-  /** Somebody accepted it. */
+  /** It was accepted. */
   | 'answered'
-  /** Nothing came in time, or only that the way is barred or unknown (ICMP). */
+  /** There was no answer in time, or only an ICMP error. */
   | 'no-answer'
 
 /**
@@ -57,7 +57,7 @@ export async function routeTo(address: string): Promise<Route> {
   return address.includes(':') && hasLocalRoute(await readIpv6Routes(), address) ? 'local' : 'out'
 }
 
-/** The source address for an address, empty where the kernel would not say, undefined where there is no route. */
+/** The source address for an address, empty if the kernel would not say, undefined if there is no route. */
 function sourceFor(address: string): Promise<string | undefined> {
   return new Promise((resolve) => {
     const family = address.includes(':') ? 6 : 4

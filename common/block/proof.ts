@@ -3,7 +3,7 @@ import type { DialResult, Route } from './dial.ts'
 type ProofOptions = {
   readonly metadata: readonly string[]
   readonly acceptDrop: boolean
-  /** Makes dialling immune to NAT inside the pod, before every round; a sentence where it failed. */
+  /** Protects the connections from NAT inside the pod, before every round; returns a message if it failed. */
   readonly prepare: () => Promise<string | undefined>
   readonly routeTo: (address: string) => Promise<Route>
   /** Dials port 80 of an address. */
@@ -25,7 +25,7 @@ export type Proof = {
 const REMEDY =
   "the node guard does not block the real metadata endpoint for this pod: see the pod2iam node guard of this pod's node (kubectl get pods -A -o wide), whether kube2iam or kiam still answers there, and whether the node's network bypasses netfilter"
 
-/** Why a round proved nothing, for a person who can do something about it; undefined where the block is proven. */
+/** Why a round proved nothing, as a message for the operator; undefined if the block is proven. */
 export function whyUnproven({ refused, seen, fault }: Proof): string | undefined {
   if (fault !== undefined) return fault
   return refused ? undefined : `${seen}; ${REMEDY}`
@@ -54,7 +54,7 @@ export function createProof({
   }
 
   return async function prove() {
-    // Routes do not depend on NAT: looked up meanwhile.
+    // Routes do not depend on NAT, so they can be looked up at the same time.
     const [fault, routes] = await Promise.all([
       prepare(),
       Promise.all(metadata.map(async (address) => ({ address, route: await routeTo(address) }))),

@@ -1,8 +1,8 @@
-/** Where the API server is and with what this process proves who it is. */
+/** The address of the API server, and this process's credentials for it. */
 import { readFile } from 'node:fs/promises'
 import type { Agent } from 'node:http'
 
-/** TLS material in PEM and what the requests carry, as they are now. */
+/** The current TLS material in PEM, and the current credentials in requests. */
 export type KubeCredentials = {
   readonly ca?: string
   readonly token?: string
@@ -15,7 +15,7 @@ export type KubeCredentials = {
 export type KubeAccess = {
   readonly server: URL
   readonly serverName?: string
-  /** The certificate of the API server is not checked: somebody asked for that explicitly. */
+  /** The certificate of the API server is not checked, because that was requested explicitly. */
   readonly isInsecure?: boolean
   /** How old credentials may get before they are read again, in milliseconds; 30 seconds unless it is given. */
   readonly rereadMs?: number
@@ -30,7 +30,7 @@ export type KubeAccess = {
   readonly agent?: (credentials: KubeCredentials) => Promise<Agent>
 }
 
-/** What is wrong with the access to the API server, as a sentence for the operator. */
+/** A problem with the access to the API server, as a message for the operator. */
 export class KubeAccessError extends Error {}
 
 /** @param name of what gives the access; @param detail a sentence with the remedy */
@@ -38,7 +38,7 @@ export function accessError(name: string, detail: string): KubeAccessError {
   return new KubeAccessError(`${name} cannot be used: ${detail}`)
 }
 
-/** Why a process that is not in a pod has no access, with the remedy. */
+/** Why a process outside a pod has no access, with the remedy. */
 export const NOT_IN_A_POD =
   'KUBERNETES_SERVICE_HOST is not set: this is not a pod; outside a cluster give --kubeconfig'
 

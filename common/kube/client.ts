@@ -77,7 +77,7 @@ const MAX_PAGE = 8 * 1024 * 1024
 /** Read at once, in bytes: about a millisecond's work. */
 const BYTES_A_TURN = 64 * 1024
 
-/** A client for `access`. */
+/** Creates a client for `access`. */
 export function kubeClient(access: KubeAccess, clock: Clock, options: KubeOptions = {}): Kube {
   const client = new Client(access, clock, options)
   return {
@@ -150,12 +150,12 @@ class Client {
     const options = await this.#requestOptions(metadataOnly ? `${METADATA.watch}, ${ANY}` : ANY)
     const response = await this.#answered(this.address(path, query), options, signal)
     await this.#refuse(response)
-    // A peer that vanished without a word is noticed after about 25 s (15 s idle, ten probes a second apart).
+    // A peer that disappeared silently is detected after about 25 s (15 s idle, ten probes a second apart).
     response.socket.setKeepAlive(true, 15_000)
     yield* this.#options.piecemeal ? objectsOf(response, objectCutter('stream')) : jsonLines(response)
   }
 
-  /** The headers of a watch's answer come at once; a server that accepts and says nothing is given up. */
+  /** The headers of a watch's answer arrive at once; a server that accepts the connection and sends nothing is given up. */
   async #answered(url: URL, options: object, signal: AbortSignal): Promise<IncomingMessage> {
     const { timeoutMs } = this.#options
     const silent = new AbortController()

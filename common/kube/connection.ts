@@ -1,4 +1,4 @@
-/** What a client of the API server authenticates and connects with: both change while the process runs. */
+/** Credentials and connections of a client of the API server; both change while the process runs. */
 import type { Agent } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
 import { type Clock, inTime } from '../clock.ts'

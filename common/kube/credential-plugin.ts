@@ -1,26 +1,25 @@
 /**
- * Runs the credential plugin of a kubeconfig (`exec`) within bounds. `ExecAuth` of @kubernetes/client-node lets it take as
- * long and print as much as it likes, and repeats in its errors what it printed, which is a token or a part of one.
+ * Runs the credential plugin of a kubeconfig (`exec`) within bounds. `ExecAuth` of @kubernetes/client-node limits neither its time
+ * nor its output, and repeats its output in errors, which is a token or a part of one.
  */
-import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { type SpawnOptions, spawn } from 'node:child_process'
 
 /** Bytes on stdout or stderr: an ExecCredential with certificates has some ten thousand. */
 const MAX_OUTPUT = 1024 * 1024
 const MAX_SHOWN = 300
 
-/** A stand-in for `child_process.spawn`, and what became of the last process it started. */
-export type PluginRuns = {
-  readonly spawn: (command: string, args?: readonly string[], options?: SpawnOptions) => ChildProcess
-  /** Why the last run failed, as the predicate of a sentence, or undefined where it ended with 0. */
-  readonly problem: () => string | undefined
-}
+export type PluginRuns = ReturnType<typeof pluginRuns>
 
-/** @param timeoutMs for one run; then its whole process group is killed */
-export function pluginRuns(timeoutMs: number): PluginRuns {
+/**
+ * A stand-in for `child_process.spawn`.
+ *
+ * @param timeoutMs for one run; then its whole process group is killed
+ */
+export function pluginRuns(timeoutMs: number) {
   let problem: string | undefined
   const run = (command: string, args: readonly string[] = [], options: SpawnOptions = {}) => {
     problem = undefined
-    // A group of its own, so that what a script has started does not hold its output open after it was killed.
+    // A separate process group, so that processes started by a script do not keep its output open after it was killed.
     const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     const stop = (why: string) => {
       problem ??= why
@@ -45,7 +44,11 @@ export function pluginRuns(timeoutMs: number): PluginRuns {
     })
     return child
   }
-  return { spawn: run, problem: () => problem }
+  return {
+    spawn: run,
+    /** Why the last run failed, as the predicate of a sentence, or undefined where it ended with 0. */
+    problem: () => problem,
+  }
 }
 
 function killGroup(pid: number): void {

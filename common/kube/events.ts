@@ -1,7 +1,7 @@
 /**
- * Warnings about pods as Kubernetes Events, so that `kubectl describe pod` says what its owner must change: few per second,
- * whatever pods do. The name of an Event is made of what it says about which pod, so that every replica, and every
- * successor of this process, gives the same warning the same name.
+ * Warnings about pods as Kubernetes Events, so that `kubectl describe pod` shows what its owner must change. They are limited to a few per second,
+ * no matter what pods do. The name of an Event is derived from the pod and the content, so that every replica and every
+ * successor of this process gives the same warning the same name.
  */
 
 import { createHash } from 'node:crypto'
@@ -16,18 +16,15 @@ type PodWarning = { readonly reason: string; readonly action: string; readonly n
 
 export type EventOutcome = 'sent' | 'there-already' | 'limited' | 'failed'
 
-/** Writes a warning. Never throws and never waits. */
-type WriteEvent = (pod: EventPod, warning: PodWarning) => void
-
 type EventPolicy = {
   /** `reportingController`, which stays the same, and `reportingInstance`. */
   readonly controller: string
   readonly instance: string
   /** The same warning is written again after this long, milliseconds. */
   readonly repeatMs: number
-  /** Whether an Event that is there already is counted up, which takes the right to patch Events; else it is left as it is. */
+  /** Whether the count of an existing Event is increased, which needs permission to patch Events; otherwise the Event is left unchanged. */
   readonly isCounted: boolean
-  /** Warnings that are remembered. */
+  /** Number of warnings that are remembered. */
   readonly maxKnown: number
   /** Whether a namespace may have one more Event now. */
   readonly admits?: (namespace: string) => boolean
@@ -40,12 +37,15 @@ const BURST = 25
 /** events.k8s.io: the note's limit. */
 const MAX_NOTE = 1024
 
-/** @param onOutcome called after every attempt */
+/**
+ * @param onOutcome called after every attempt
+ * @returns writes a warning; never throws and never waits
+ */
 export function eventWriter(
   { kube, clock, log }: Omit<Deps<'send'>, 'signal'>,
   policy: EventPolicy,
   onOutcome: (outcome: EventOutcome) => void,
-): WriteEvent {
+) {
   const { repeatMs, isCounted, admits = () => true } = policy
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const known = new BoundedMap<string, Known>(policy.maxKnown)
@@ -74,7 +74,7 @@ export function eventWriter(
     return 'sent'
   }
 
-  return (pod, warning) => {
+  return (pod: EventPod, warning: PodWarning) => {
     const event = eventOf(pod, { ...warning, note: warning.note.slice(0, MAX_NOTE) }, policy, clock.now())
     const { name } = event.metadata
     const entry = known.get(name) ?? { count: 0, sentAt: Number.NEGATIVE_INFINITY }

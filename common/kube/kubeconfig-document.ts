@@ -5,7 +5,7 @@ import { accessError } from './access.ts'
 
 type Entry = Record<string, unknown>
 
-/** `KubeConfig` would leave these out, and act with the rights of somebody else than the file says. */
+/** `KubeConfig` would ignore these, and act with other permissions than those that the file specifies. */
 const UNSUPPORTED_USERS = ['as-groups', 'as-uid', 'as-user-extra'] as const
 
 /**
@@ -42,7 +42,7 @@ async function parse(name: string, content: string): Promise<Entry> {
   return document
 }
 
-/** With what `KubeConfig` does not read, or reads otherwise than kubectl, put in the way it understands. */
+/** Rewrites what `KubeConfig` does not read, or reads differently from kubectl, to a form that it understands. */
 function adapted(path: string, document: Entry): Entry {
   const inPlace = (list: unknown, kind: string, adapt: (entry: Entry) => Entry) =>
     Array.isArray(list)

@@ -20,15 +20,9 @@ import {
 import { type PluginRuns, pluginRuns } from './credential-plugin.ts'
 import { kubeconfigDocument } from './kubeconfig-document.ts'
 
-export type KubeconfigOptions = {
-  /** For one run of a credential plugin, milliseconds. */
-  readonly pluginTimeoutMs?: number
-  readonly clock?: SteadyClock
-}
-
 type Loaded = {
   readonly config: KubeConfig
-  /** What a sentence about it begins with. */
+  /** How messages about it begin. */
   readonly name: string
   readonly plugin: PluginRuns
   readonly timeoutMs: number
@@ -40,7 +34,7 @@ const PLUGIN_TIMEOUT_MS = 20_000
 const EXPIRING_REREAD_MS = 1000
 /** A plugin whose credential the API server refuses is run again, but not for every request. */
 const REFUSED_PLUGIN_MS = 10_000
-/** Beyond what the slowest plugin may take. */
+/** Longer than the slowest plugin may take. */
 const GRACE_MS = 5000
 const TIMED_OUT = 'TIMED_OUT'
 const PROVIDER_REMEDIES: Readonly<Record<string, string>> = {
@@ -50,11 +44,12 @@ const PROVIDER_REMEDIES: Readonly<Record<string, string>> = {
 /**
  * Access by the current context of a kubeconfig file, in YAML or JSON.
  *
+ * @param options `pluginTimeoutMs`: for one run of a credential plugin
  * @throws {KubeAccessError} with the remedy, also where no credential can be had
  */
 export async function kubeconfigAccess(
   path: string,
-  { pluginTimeoutMs = PLUGIN_TIMEOUT_MS, clock = systemClock }: KubeconfigOptions = {},
+  options: { readonly pluginTimeoutMs?: number; readonly clock?: SteadyClock } = {},
 ): Promise<KubeAccess> {
   const name = `kubeconfig ${path}`
   const [{ text, unsupported }, { KubeConfig }] = await Promise.all([
@@ -62,7 +57,7 @@ export async function kubeconfigAccess(
     configModule(),
   ])
   const config = new KubeConfig()
-  // What other contexts need is not asked of them.
+  // Other contexts are not checked.
   config.loadFromString(text, { onInvalidEntry: 'filter' })
   config.makePathsAbsolute(dirname(path))
   const context = config.getContextObject(config.currentContext)
@@ -84,9 +79,9 @@ export async function kubeconfigAccess(
   if (foreign !== undefined)
     throw accessError(
       name,
-      `its user has ${foreign}, which is not supported; use a user with rights of its own`,
+      `its user has ${foreign}, which is not supported; use a user with its own credentials`,
     )
-  const access = accessBy(loaded(config, name, pluginTimeoutMs, clock))
+  const access = accessBy(config, name, options.pluginTimeoutMs, options.clock)
   await access.read()
   return access
 }
@@ -103,7 +98,7 @@ export async function podAccess(root = ''): Promise<KubeAccess> {
   const { KubeConfig } = await configModule()
   const config = new KubeConfig()
   config.loadFromCluster(root)
-  return accessBy(loaded(config, 'the service account of this pod'))
+  return accessBy(config, 'the service account of this pod')
 }
 
 /** 2.0.1 hands the issuer of OIDC tokens to openid-client as it finds it, which takes only a `URL`. */
@@ -113,19 +108,16 @@ function makeIssuerUrl({ authProvider }: User): void {
     authProvider.config['idp-issuer-url'] = new URL(issuer)
 }
 
-function loaded(
-  config: KubeConfig,
-  name: string,
-  timeoutMs = PLUGIN_TIMEOUT_MS,
-  clock: SteadyClock = systemClock,
-): Loaded {
-  return { clock, config, name, plugin: pluginRuns(timeoutMs), timeoutMs: timeoutMs + GRACE_MS }
-}
-
 const configModule = () => import('@kubernetes/client-node/dist/config.js')
 
-function accessBy(way: Loaded): KubeAccess {
-  const { config, name } = way
+function accessBy(
+  config: KubeConfig,
+  name: string,
+  pluginTimeoutMs = PLUGIN_TIMEOUT_MS,
+  clock: SteadyClock = systemClock,
+): KubeAccess {
+  const plugin = pluginRuns(pluginTimeoutMs)
+  const loaded = { config, name, plugin, timeoutMs: pluginTimeoutMs + GRACE_MS, clock }
   const [cluster, user] = [config.getCurrentCluster(), config.getCurrentUser()]
   if (cluster === null || user === null) throw accessError(name, 'it has no cluster and user')
   const { server, tlsServerName, skipTLSVerify, proxyUrl } = cluster
@@ -136,12 +128,12 @@ function accessBy(way: Loaded): KubeAccess {
     ...(skipTLSVerify ? { isInsecure: true } : {}),
     ...(expires(user) ? { rereadMs: EXPIRING_REREAD_MS } : {}),
     // One reading at a time: a plugin is not started for every request.
-    read: singleFlight(reader(way, user)),
+    read: singleFlight(reader(loaded, user)),
     ...(isPlain ? {} : { agent: (credentials) => agentFor(config, credentials) }),
   }
 }
 
-/** Whether `KubeConfig` gets its credential from somebody who says when it expires. */
+/** Whether `KubeConfig` gets its credential from a source that reports when it expires. */
 const expires = ({ exec, authProvider }: User) =>
   Boolean(exec) || (Boolean(authProvider) && authProvider.name !== 'tokenFile')
 
@@ -195,18 +187,17 @@ async function credentialsBy(config: KubeConfig, user: User): Promise<KubeCreden
   const { ca, cert, key, auth } = options
   const basic = auth && !token ? { authorization: `Basic ${Buffer.from(auth).toString('base64')}` } : {}
   const headers = { ...others, ...basic }
-  const credentials = {
+  if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gives no credential')
+  return {
     ...(ca ? { ca: String(ca) } : {}),
     ...(cert ? { cert: String(cert) } : {}),
     ...(key ? { key: String(key) } : {}),
     ...(token ? { token } : {}),
     ...(Object.keys(headers).length > 0 ? { headers } : {}),
   }
-  if ((user.exec || user.authProvider) && !token && !cert) throw new Error('it gives no credential')
-  return credentials
 }
 
-/** What is wrong, without anything that a plugin or a provider has printed to stdout: it may be a token. */
+/** The error, without anything that a plugin or a provider has printed to stdout, because that may be a token. */
 function problemOf(error: unknown, user: User, plugin: PluginRuns): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code !== undefined && 'path' in (error as object) && !('spawnargs' in (error as object))) return message

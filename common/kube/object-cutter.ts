@@ -1,6 +1,6 @@
 /**
  * Cuts the JSON of a list or of a watch into its objects while it arrives, so that neither a page nor what was read of it
- * is ever held as a whole, and leaves out `managedFields`, which are half of a pod's text and nobody here reads. It only
+ * is ever kept in memory as a whole, and drops `managedFields`, which are half of a pod's text and are not used here. It only
  * finds where objects begin and end; what is in them is for JSON.parse to judge.
  */
 import { MAX_OBJECT, oversize } from './json-lines.ts'
@@ -13,18 +13,11 @@ const MANAGED_FIELDS = '"managedFields":'
 /** What a list has beside its objects: kind, version, the token of the next page. */
 const MAX_ENVELOPE = 256 * 1024
 
-type ObjectCutter = {
-  /** The objects that end in this chunk; {@link oversize} for one that is too large to be kept. @throws {SyntaxError} */
-  readonly cut: (chunk: Buffer) => unknown[]
-  /** Of a list, once all of it was cut: the list itself, with no items. @throws {SyntaxError} where it is not whole */
-  readonly envelope: () => unknown
-}
-
 /**
  * @param of `list`: the elements of the list's `items`; `stream`: the objects of a watch, one after the other
  * @param most bytes of an object, less its managedFields
  */
-export function objectCutter(of: 'list' | 'stream', most: number = MAX_OBJECT): ObjectCutter {
+export function objectCutter(of: 'list' | 'stream', most: number = MAX_OBJECT) {
   /** How many brackets are open around an object. */
   const outside = of === 'list' ? 2 : 0
   const [kept, envelope] = [pieces(most), pieces(MAX_ENVELOPE)]
@@ -81,7 +74,8 @@ export function objectCutter(of: 'list' | 'stream', most: number = MAX_OBJECT): 
       throw new SyntaxError(`no JSON object: ${chunk.toString('latin1', at, at + 40)}`)
   }
   return {
-    cut(next) {
+    /** The objects that end in this chunk; {@link oversize} for one that is too large to be kept. @throws {SyntaxError} */
+    cut(next: Buffer) {
       const objects: unknown[] = []
       chunk = next
       from = 0
@@ -93,6 +87,7 @@ export function objectCutter(of: 'list' | 'stream', most: number = MAX_OBJECT): 
       keep(next.length, target(depth))
       return objects
     },
+    /** Of a list, once all of it was cut: the list itself, with no items. @throws {SyntaxError} where it is not whole */
     envelope() {
       const list = depth === 0 ? envelope.take() : oversize
       if (list === oversize) throw new SyntaxError('the answer is no whole list')
@@ -123,7 +118,7 @@ function endsWith(chunk: Buffer, at: number, text: string): boolean {
 
 type Pieces = ReturnType<typeof pieces>
 
-/** Bytes of a value that comes in pieces; beyond `most` they are not kept, whatever their number. */
+/** Bytes of a value that arrives in pieces; values longer than `most` are not kept. */
 function pieces(most: number) {
   let parts: Buffer[] = []
   let size = 0

@@ -12,9 +12,9 @@ import { KubeError, type Query } from './client.ts'
 import { oversize } from './json-lines.ts'
 import { cachedList, type ListSource, pagedList, RETRY } from './whole-list.ts'
 
-/** Where objects go. Only projections are kept, never whole objects with their managedFields. */
+/** The destination of objects. Only projections are kept, never whole objects with their managedFields. */
 export type Sink<T> = {
-  /** What of an object is kept, or undefined where it is not of the expected shape. Never throws. */
+  /** The part of an object that is kept, or undefined if it does not have the expected structure. Never throws. */
   readonly project: (object: unknown) => T | undefined
   /** Whether an object of a list is kept, of which `kept` are so far; one that is not kept counts as gone. Absent: all are. */
   readonly keep?: (one: T, kept: number) => boolean
@@ -25,20 +25,11 @@ export type Sink<T> = {
   /** @param isNew whether it is new to the query, as the server reports it */
   readonly upsert: (one: T, isNew?: boolean) => void
   readonly remove: (one: T) => void
-  /** Whether objects were not kept for which there is room again; then, after the watch, all are listed again. */
+  /** Whether there is now capacity for objects that were not kept; if so, everything is listed again after the watch. */
   readonly lacks?: () => boolean
 }
 
-export type Reflection = {
-  /** Whether a first list has arrived. */
-  readonly synced: () => boolean
-  /** Whether a list is under way. */
-  readonly listing: () => boolean
-  /** When the API server last sent something, milliseconds; 0 before that. */
-  readonly contactAt: () => number
-  /** How often an object was left out because it was too large. */
-  readonly leftOut: () => number
-}
+export type Reflection = ReturnType<typeof reflect>
 
 type WatchEvent = { readonly type?: string; readonly object?: unknown }
 type WatchObject = {
@@ -49,7 +40,7 @@ type WatchObject = {
 
 /** Objects asked for at once. */
 const PAGE = 20
-/** Least time before another list that only brings what the last one had no room for. */
+/** Minimum time before another list that only fetches what exceeded the limit in the last one. */
 const REFILL_MS = 300_000
 /** After a watch that ended without an error: a server that ends every watch at once must not be hammered. */
 const PAUSE_MS = 50
@@ -72,13 +63,17 @@ type Reflected<T> = {
  *   index finds those of a node; pages would be read from etcd, through all objects of that kind. The answer is never older than
  *   what was known before.
  */
-export function reflect<T>(what: Reflected<T>, deps: Deps<'get' | 'stream'>): Reflection {
+export function reflect<T>(what: Reflected<T>, deps: Deps<'get' | 'stream'>) {
   const reflector = new Reflector(what, deps)
   void reflector.run()
   return {
+    /** Whether a first list has arrived. */
     synced: () => reflector.synced,
+    /** Whether a list is under way. */
     listing: () => reflector.listing,
+    /** When the API server last sent something, milliseconds; 0 before that. */
     contactAt: () => reflector.contactAt,
+    /** How often an object was left out because it was too large. */
     leftOut: () => reflector.leftOut,
   }
 }
@@ -92,7 +87,7 @@ class Reflector<T> {
   readonly #deps: Deps<'get' | 'stream'>
   readonly #source: ListSource
   #listedAt = 0
-  /** From which a watch can go on; undefined where all must be listed. */
+  /** From which a watch can go on; undefined if all must be listed. */
   #version: string | undefined
   /** The last version heard of, also when watching cannot go on from it. */
   #newest = '0'

@@ -30,7 +30,7 @@ const MAX_TRIES = 3
  * All objects at once, out of the API server's cache.
  *
  * @param newest the resource version that the answer must not be older than
- * @returns the list's resource version; undefined where the cache cannot serve it
+ * @returns the list's resource version; undefined if the cache cannot serve it
  */
 export async function cachedList(
   { kube, path, query, metadataOnly }: ListSource,

@@ -3,7 +3,7 @@
  *
  *   namespace label   pod                           → outcome
  *   (none)            any                           → skip; a warning when it asks for a role
- *   enabled, all      foreign, reserved name        → deny, whatever the other rows say
+ *   enabled, all      foreign, reserved name        → deny, regardless of the other rows
  *   any               mirror, inject: "false"       → skip
  *   enabled           neither role nor metadata     → skip
  *   enabled, all      role by its service account,  → skip, with a warning
@@ -47,8 +47,8 @@ export type Decision = Exclude<Verdict, { kind: 'allow' | 'error' }>
  * Decides about the creation of a pod.
  *
  * @param whole `request.object` of the admission review
- * @param namespace the pod's namespace (`request.namespace`), as it is now
- * @param account the pod's service account (`accountOf`); undefined: it asks for no role, and narrows nothing
+ * @param namespace the current state of the pod's namespace (`request.namespace`)
+ * @param account the pod's service account (`accountOf`); undefined: it neither names a role nor narrows one
  */
 export function decide(
   whole: WholeObject,
@@ -254,7 +254,7 @@ type Unread = WholeObject & { readonly isRead: false }
 
 const tooLarge = ({ excess }: Unread): Obstacle => ({ reason: 'pod-too-large', detail: excess })
 
-/** Where the unread part may contain one of our names, the pod is denied: it could only be a forged sidecar. */
+/** If the unread part may contain one of our names, the pod is denied: it could only be a forged sidecar. */
 function maybeReserved(whole: Unread): Obstacle | undefined {
   return whole.mayHoldReserved ? tooLarge(whole) : undefined
 }

@@ -1,6 +1,6 @@
 /**
- * Why a review ended as it did: a bounded set of codes (metrics, logs, audit annotations) and the one sentence a
- * person gets for each: what, why and what to do. After linkerd2's `pkg/inject/report.go`.
+ * Why a review ended as it did: a fixed set of codes (metrics, logs, audit annotations) and the message that a
+ * person gets for each: what, why and what to do. Modelled on linkerd2's `pkg/inject/report.go`.
  */
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
@@ -16,30 +16,28 @@ type Facts = {
 
 const remedy = ({ roleKey, byAccount }: Facts) =>
   byAccount
-    ? `set ${KEYS.inject}: "false" on the pod, whose service account asks for a role, to leave it alone`
-    : `remove ${roleKey} from the pod, or set ${KEYS.inject}: "false" to leave it alone`
+    ? `set ${KEYS.inject}: "false" on the pod to opt out: its service account asks for a role`
+    : `remove ${roleKey} from the pod, or set ${KEYS.inject}: "false" to opt out`
 
 export const REASONS = {
-  injected: () => 'the sidecar was added, and its gate where it starts in two stages',
-  'already-injected': () =>
-    'the sidecar, and its gate where it starts in two stages, are there as they should be',
+  injected: () => 'the sidecar was added, and its gate if the pod starts in two stages',
+  'already-injected': () => 'the pod already has its sidecar, and its gate if it starts in two stages',
   'not-annotated': ({ roleKey, detail }: Facts) =>
     `the pod has no annotation ${roleKey}${detail === '' ? '' : `, and ${detail} names no role`}`,
   'served-by-eks': ({ detail }: Facts) =>
-    `the pod is left alone: ${detail} names its role, and the EKS pod identity webhook has given it that role already (volume aws-iam-token); ` +
-    `where its SDK does not know web identity, annotate the pod itself`,
+    `the pod is left alone: ${detail} names its role, and the EKS pod identity webhook has already given it that role (volume aws-iam-token); ` +
+    'if its SDK does not support web identity, annotate the pod itself',
   'namespace-not-enabled': ({ roleKey, namespace }: Facts) =>
     `the pod asks for an IAM role (${roleKey}), but namespace ${namespace} is not opted in, so it gets no credentials: ` +
     `kubectl label namespace ${namespace} ${KEYS.injection}=enabled`,
   'opted-out': () => `annotation ${KEYS.inject} is "false"`,
-  'mirror-pod': () => 'the kubelet made this pod from a file; nothing can be added to it',
+  'mirror-pod': () => 'the kubelet created this static pod from a file, so nothing can be added to it',
   'not-a-pod-creation': () =>
     'only the creation of pods is changed; check the rules of the webhook configuration',
-  'not-validated': () =>
-    'nothing is known of this kind of object; check the rules of the webhook configuration',
-  unchanged: () => "the pod's identity is as it was",
-  template: () => 'a template of pods: nothing is refused here, but warned about',
-  'warned-only': () => 'an object that is not judged here, but may be warned about',
+  'not-validated': () => 'this kind of object is not known; check the rules of the webhook configuration',
+  unchanged: () => "the pod's identity has not changed",
+  template: () => 'pod templates are never refused; they only get warnings',
+  'warned-only': () => 'this kind of object is never refused; it only gets warnings',
   'not-injected': ({ detail }: Facts) =>
     `the pod asks for an IAM role, but ${detail}: the injector did not run, or another webhook undid its work; ` +
     'check the order of the mutating webhook configurations',
@@ -47,8 +45,8 @@ export const REASONS = {
     `the pod asks for an IAM role (${roleKey}) and has no ${SIDECAR_CONTAINER}, so it gets no credentials: it was created before ` +
     `namespace ${namespace} was opted in, or without the injector's webhook; delete it, so that it is created again`,
   'never-injected': ({ roleKey, namespace }: Facts) =>
-    `the pod asks for an IAM role (${roleKey}) and gets no credentials: the injector leaves namespace ${namespace} alone, whatever its ` +
-    'labels say; ask the operator of pod2iam to change that, or move the pod to another namespace',
+    `the pod asks for an IAM role (${roleKey}) and gets no credentials: the injector ignores namespace ${namespace}, regardless of its ` +
+    'labels; ask the operator of pod2iam to change that, or move the pod to another namespace',
   'gate-waiting': ({ detail }: Facts) =>
     `${GATE_CONTAINER} has been waiting for more than 30 seconds, and the pod's own containers start only after it; ${detail}`,
   'start-waiting': ({ detail }: Facts) =>
@@ -56,7 +54,7 @@ export const REASONS = {
   'identity-changed': ({ detail }: Facts) =>
     `${detail} of a pod cannot be changed, because it keeps the credentials it was created for: delete the pod and create it again`,
   'host-network': (facts: Facts) =>
-    `a pod on the host network cannot have an IAM role of its own, because its traffic is the node's: remove hostNetwork, or ${remedy(facts)}`,
+    `a pod on the host network cannot have its own IAM role, because its traffic is the node's: remove hostNetwork, or ${remedy(facts)}`,
   windows: (facts: Facts) => `Windows pods cannot run the Linux sidecar: ${remedy(facts)}`,
   fargate: (facts: Facts) =>
     `Fargate runs neither the node guard nor the pod's gate: use an EKS pod execution role or IRSA there, and ${remedy(facts)}`,
@@ -71,14 +69,14 @@ export const REASONS = {
   'invalid-role': ({ detail }: Facts) => detail,
   'role-not-allowed': ({ detail }: Facts) => detail,
   'pod-too-large': ({ detail }: Facts) =>
-    `the pod ${detail}: no pod needs as many, and the injector does not judge larger ones; make it smaller, or split it into several`,
+    `the pod ${detail}: no pod needs that many, and the injector does not process larger ones; make it smaller, or split it into several`,
   'pod-resources-too-small': (facts: Facts) => `${facts.detail}, or ${remedy(facts)}`,
   'malformed-pod': ({ detail }: Facts) => `the pod in the admission review ${detail}`,
   'namespace-lookup-failed': ({ namespace, detail }: Facts) =>
-    `namespace ${namespace} could not be read from the API server, so it is not known what it may use (${detail}): try again, ` +
-    'and check that the injector reaches the API server and may get namespaces',
+    `namespace ${namespace} could not be read from the API server, so the roles that it may use are not known (${detail}): try again, ` +
+    'and check that the injector can reach the API server and may get namespaces',
   'service-account-lookup-failed': ({ namespace, detail }: Facts) =>
-    `the pod's service account in namespace ${namespace} could not be read from the API server, so it is not known what it may use ` +
+    `the pod's service account in namespace ${namespace} could not be read from the API server, so the roles that it may use are not known ` +
     `(${detail}): try again, and check that it exists, and that the injector may get serviceaccounts (verb get, resource serviceaccounts, ` +
     'which the chart grants with policy.serviceAccountRoles=true)',
   'internal-error': () => 'the injector failed on this review; its log has the reason under the same uid',

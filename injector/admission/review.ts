@@ -122,7 +122,7 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
   if (!isObject(review) || review.kind !== 'AdmissionReview' || review.apiVersion !== API_VERSION)
     return failed(`the body is not an AdmissionReview of ${API_VERSION}`)
   const { request } = review
-  // Decided now: when the object is read, the shared buffer holds another body.
+  // Decided now, because the shared buffer contains another body when the object is read.
   const mayHoldReserved = skimmed.object === undefined && body.includes(RESERVED)
   if (!isObject(request)) return failed('the AdmissionReview has no request')
   const { uid, namespace, operation, object, oldObject, resource, subResource } = request
@@ -158,7 +158,7 @@ function wholeObject(
   try {
     review = JSON.parse(text)
   } catch {
-    // The head was JSON, so somebody wrote this by hand. The object stays undefined and is denied as no pod.
+    // The head was JSON, so this was written by hand. The object stays undefined and is denied because it is not a pod.
   }
   return { isRead: true, object: objectOf(objectOf(review).request).object }
 }

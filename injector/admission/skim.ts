@@ -1,6 +1,6 @@
 /**
  * Reads only those parts of a review that are used. From a hostile body `JSON.parse` makes up to fifty bytes of objects per byte,
- * and it recurses; a walk over the bytes costs the same for each byte, whatever it contains. So parts that are not used
+ * and it recurses; a walk over the bytes costs the same for each byte, regardless of the content. So parts that are not used
  * (`managedFields`, `status`, `userInfo`, …) are skipped, and the others are parsed only within bounds.
  */
 import { randomInt } from 'node:crypto'
@@ -29,13 +29,13 @@ type Skimmed =
   | {
       readonly ok: true
       readonly head: string
-      /** Undefined where it exceeds a limit; `excess` says which one. */
+      /** Undefined if it exceeds a limit; `excess` says which one. */
       readonly object: string | undefined
       readonly excess: keyof SkimLimits | undefined
     }
   | { readonly ok: false; readonly problem: 'not-json' | 'head-too-large' }
 
-/** Different for each process, so that nobody can construct keys with the same hash. */
+/** Different for each process, so that an attacker cannot construct keys with the same hash. */
 const SEED = randomInt(2 ** 31)
 /** The hashes of the keys in the current walk; shared, since walks never overlap. Of 8,000 different keys one in nine is not counted. */
 const KNOWN = new Uint8Array(2 ** 15)
@@ -91,7 +91,7 @@ class Room {
     this.#limits = limits
   }
 
-  /** Whether there is room for this, and was for everything before it. */
+  /** Whether this and everything before it is within the limits. */
   take(bytes: number, parts: number, keys: number, depth: number): boolean {
     this.#bytes += bytes
     this.#parts += parts
@@ -123,7 +123,7 @@ class Walk {
     KNOWN.fill(0)
   }
 
-  /** Walks over the object that begins here; undefined where another kind of value does. */
+  /** Walks over the object that begins here; undefined if another kind of value does. */
   object({ members, whole }: Outline): Texts | undefined {
     const body = this.#body
     if (body[this.at] !== OPEN_BRACE) return undefined

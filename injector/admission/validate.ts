@@ -32,7 +32,7 @@ export async function validate(
 
 /**
  * Identity annotations are frozen, also through `pods/status`, `pods/binding` and `bindings`, which can set annotations. A
- * binding has no old object, so any identity in it would be new to the pod. A pod that is being deleted is left alone, which
+ * binding has no old object, so any identity in it would be new to the pod. A pod that is being deleted is ignored, which
  * only its stored object shows: the `deletionTimestamp` in a binding's body was written by its sender.
  */
 function livingPod({ namespace, object, oldObject }: ReviewRequest, settings: InjectionSettings): Verdict {
@@ -58,6 +58,7 @@ function differing(before: Annotations, after: Annotations, { roleKey, otherRole
     if (a.role !== b.role) return `annotation ${key}`
     if (a.externalId !== b.externalId) return `annotation ${KEYS.externalId}`
     if (a.sessionName !== b.sessionName) return `annotation ${KEYS.sessionName}`
+    if (a.sessionPolicies !== b.sessionPolicies) return `annotation ${KEYS.sessionPolicyArns}`
   }
   return undefined
 }

@@ -1,4 +1,4 @@
-/** What the injector says of an admission review, and the one place that writes it as the API server reads it. */
+/** The injector's verdict on an admission review, and the only place that writes it in the format of the API server. */
 import type { InjectionSettings } from '../injection-settings.ts'
 import type { PatchOp } from '../patch/json-patch.ts'
 import type { ServiceAccount } from '../pod/account.ts'
@@ -24,11 +24,11 @@ export type Verdict =
       readonly warnings: readonly string[]
       readonly role: string
       readonly redirect: RedirectMode
-      /** What the sidecar, and the gate where there is one, have where they are new. */
+      /** Properties of the sidecar, and of the gate if there is one, if they are newly added. */
       readonly resources: OwnResources
     }
 
-/** What a decision depends on and could not be read. It is answered with 503, so that no pod is admitted without being judged. */
+/** Something on which a decision depends could not be read. The answer is 503, so that no pod is admitted without being judged. */
 export class LookupError extends Error {
   readonly reason: 'namespace-lookup-failed' | 'service-account-lookup-failed'
   constructor(reason: LookupError['reason'], detail: string, cause: unknown) {
@@ -37,7 +37,7 @@ export class LookupError extends Error {
   }
 }
 
-/** What a handler may ask for: the review's namespace as it is now, and a turn for work that costs. */
+/** What a handler may request: the current state of the review's namespace and its service accounts, and a turn for expensive work. */
 export type ReviewContext = {
   readonly lookUpNamespace: () => Promise<Namespace>
   /** A service account of that namespace as it is now. */
@@ -46,7 +46,7 @@ export type ReviewContext = {
 }
 
 /**
- * Judges one review. While it waits for anything it holds nothing that was parsed but the head: a pod is parsed and judged in one
+ * Judges one review. While it waits, it keeps nothing of the parsed body except the head: a pod is parsed and judged in one
  * turn, so that only one at a time is in memory.
  */
 export type Handler = (
@@ -71,7 +71,7 @@ export type ReviewAnswer = {
   }
 }
 
-/** Our sentences are shorter; a longer one quotes what came from outside. */
+/** Our messages are shorter; a longer one quotes input from outside. */
 const MAX_MESSAGE = 4096
 const MAX_WARNINGS = 10
 /** Some clients cut a warning at 256 characters, and all of them at 4096. */

@@ -58,7 +58,7 @@ async function warningsOf(
   }
   const isTemplate = hasPodTemplate(resource)
   if (!isTemplate && resource !== 'pods') return []
-  // Misspelt keys are misspelt in every namespace; only for pods that ask for something does the namespace matter.
+  // Misspelt keys are misspelt in every namespace; the namespace matters only for pods that ask for something.
   const head = isTemplate ? podOfTemplate(object) : object
   const namespace = asks(head, settings) ? await lookUpNamespace().catch(() => undefined) : undefined
   // It may not exist yet: a chart's objects are applied one after another.
@@ -158,7 +158,7 @@ function ofSpelling(own: Marked, settings: InjectionSettings) {
   return { values: podValues(own.annotations), keys: misspeltKeys(own, 'pod', settings.roleKey) }
 }
 
-/** Annotations and labels; empty where one has a value that is not text. */
+/** Annotations and labels; empty if one has a value that is not text. */
 function marked(object: unknown): Marked {
   const { annotations, labels } = metadataOf(object)
   return { annotations: texts(annotations), labels: texts(labels) }

@@ -1,4 +1,4 @@
-/** The way of every review, from its body to an answer that is always well-formed, counted and logged. */
+/** The steps of every review, from its body to an answer that is always well-formed, counted and logged. */
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import { quote } from '../../common/role.ts'
@@ -112,7 +112,7 @@ function outlines(): (settings: InjectionSettings) => Outline {
   }
 }
 
-/** After an error, too, the answer is a review: a bare 500 would show people only "failed calling webhook". */
+/** Even after an error the answer is a review: with a bare 500, people would see only "failed calling webhook". */
 function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Verdict {
   const reason = error instanceof LookupError ? error.reason : 'internal-error'
   return {
@@ -122,13 +122,13 @@ function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: Injec
   }
 }
 
-/** Kubernetes' own limits. Anybody who reaches the port can send longer names and fill the node's disk with our log. */
+/** Kubernetes' own limits. Anyone who reaches the port could send longer names and fill the node's disk with our log. */
 const MAX_NAMESPACE = 63
 const MAX_NAME = 253
-/** Our sentences are shorter unless they quote an annotation. */
+/** Our messages are shorter unless they quote an annotation. */
 const MAX_SENTENCE = 1024
 
-/** Logs one line per review, correlated by its uid; of the pod only the name, because env may hold secrets. */
+/** Logs one line per review, correlated by its uid; about the pod only its name, because env may contain secrets. */
 function report(
   name: WebhookName,
   request: ReviewRequest,

@@ -7,11 +7,7 @@ import type { AuthorityState } from './rotation.ts'
 /** What was read, and the Secret on which a write is based. */
 type Stored = { readonly state: AuthorityState | undefined; readonly secret: JsonObject | undefined }
 
-export type AuthoritySecret = {
-  readonly read: () => Promise<Stored>
-  /** False when another replica was faster; then read again. */
-  readonly write: (stored: Stored, state: AuthorityState) => Promise<boolean>
-}
+export type AuthoritySecret = ReturnType<typeof authoritySecret>
 
 const DATA_KEY = 'authority.json'
 
@@ -19,7 +15,7 @@ const DATA_KEY = 'authority.json'
 export function authoritySecret(
   kube: Kube,
   { namespace, name }: { readonly namespace: string; readonly name: string },
-): AuthoritySecret {
+) {
   const collection = `/api/v1/namespaces/${namespace}/secrets`
   return {
     async read() {
@@ -27,7 +23,8 @@ export function authoritySecret(
       if (!isObject(secret)) return { secret: undefined, state: undefined }
       return { secret, state: parseState(objectOf(secret.data)[DATA_KEY]) }
     },
-    async write({ secret }, state) {
+    /** False when another replica was faster; then read again. */
+    async write({ secret }: Stored, state: AuthorityState) {
       const encoded = Buffer.from(JSON.stringify(state)).toString('base64')
       const data = { ...objectOf(secret?.data), [DATA_KEY]: encoded }
       try {
@@ -39,7 +36,7 @@ export function authoritySecret(
             type: 'Opaque',
             data,
           })
-        // With the resourceVersion that was read, so that one of two replicas gets 409.
+        // Sent with the resourceVersion that was read, so that one of two replicas gets 409.
         else await kube.send('PUT', `${collection}/${name}`, { ...secret, data })
         return true
       } catch (error) {

@@ -14,15 +14,7 @@ import {
   leafIsDue,
 } from './rotation.ts'
 
-export type BuiltInAuthority = {
-  /** Does one round, as the poll does. */
-  readonly reconcile: () => Promise<void>
-  /** Undefined while the live configurations know the authority of the leaf, otherwise why they do not. */
-  readonly problem: () => string | undefined
-  /** Whether the bundle was correct in the last round. */
-  readonly inSync: () => boolean
-  readonly stop: () => void
-}
+export type BuiltInAuthority = ReturnType<typeof builtInAuthority>
 
 /** After this many writes lost to other replicas a round gives up; the next one follows in seconds. */
 const ATTEMPTS = 5
@@ -41,7 +33,7 @@ export function builtInAuthority(deps: {
   readonly now: () => number
   readonly intervalMs: number
   readonly lifetimes?: Lifetimes
-}): BuiltInAuthority {
+}) {
   const { secret, publisher, names, onLeaf, log, now, intervalMs, lifetimes = LIFETIMES } = deps
   const issue = () => issueAuthority(now(), lifetimes.authority)
   let leaf: Leaf | undefined
@@ -97,8 +89,11 @@ export function builtInAuthority(deps: {
   }
   void round()
   return {
+    /** Does one round, as the poll does. */
     reconcile,
+    /** Undefined while the live configurations know the authority of the leaf, otherwise why they do not. */
     problem: () => problem,
+    /** Whether the bundle was correct in the last round. */
     inSync: () => synced,
     stop() {
       stopped = true

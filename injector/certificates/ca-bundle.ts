@@ -1,29 +1,27 @@
-/** Keeps the `caBundle` of every entry of both webhook configurations correct, also when somebody overwrites it. */
+/** Keeps the `caBundle` of every entry of both webhook configurations correct, even if it is overwritten. */
 import type { Kube } from '../../common/kube/client.ts'
 import { type Json, objectOf, objectsOf } from '../json.ts'
 import { orAbsent } from '../kubernetes/access.ts'
 import { pointer } from '../patch/json-patch.ts'
 
-export type BundlePublisher = {
-  /**
-   * Compares all entries and corrects those that differ.
-   *
-   * @param bundle PEM
-   * @returns whether every entry was already correct
-   */
-  readonly publish: (bundle: string) => Promise<boolean>
-}
+export type BundlePublisher = ReturnType<typeof bundlePublisher>
 
 type Entry = { readonly name: Json | undefined; readonly caBundle: Json | undefined }
 
 const GROUP = '/apis/admissionregistration.k8s.io/v1'
 
 /** @param name of the MutatingWebhookConfiguration and, where there is one, the ValidatingWebhookConfiguration */
-export function bundlePublisher(kube: Kube, name: string): BundlePublisher {
+export function bundlePublisher(kube: Kube, name: string) {
   const mutating = `${GROUP}/mutatingwebhookconfigurations/${name}`
   const validating = `${GROUP}/validatingwebhookconfigurations/${name}`
   return {
-    async publish(bundle) {
+    /**
+     * Compares all entries and corrects those that differ.
+     *
+     * @param bundle PEM
+     * @returns whether every entry was already correct
+     */
+    async publish(bundle: string) {
       const wanted = Buffer.from(bundle).toString('base64')
       const found: [string, unknown][] = [
         [mutating, await kube.get(mutating)],

@@ -38,7 +38,7 @@ export type AuthorityState = {
 /**
  * The next state; the same object where nothing is due.
  *
- * @param state what the Secret holds, undefined where it holds none
+ * @param state the content of the Secret, undefined if it has none
  * @param isPublished whether the bundle of `state` was seen in every live configuration
  * @param now milliseconds since 1970
  */

@@ -7,20 +7,14 @@ import { builtInAuthority } from './built-in-authority.ts'
 import { bundlePublisher } from './ca-bundle.ts'
 import { readCertificate, type ServingCertificate, watchCertificate } from './files.ts'
 
-type CertificateSource = {
-  /** Why API servers cannot trust the current certificate; undefined while they can. */
-  readonly problem: () => string | undefined
-  /** Whether the live `caBundle`s are correct; undefined where the injector does not manage them. */
-  readonly bundleInSync: () => boolean | undefined
-  readonly stop: () => void
-}
-
 /** How long a `caBundle` that somebody overwrote may stay wrong. */
 const RECONCILE_MS = 5000
 
 /**
  * Passes the first certificate and every later one to `onCertificate`.
  *
+ * @returns `problem`: why API servers cannot trust the current certificate; undefined while they can. `bundleInSync`: whether the live
+ *   `caBundle`s are correct; undefined where the injector does not manage them
  * @throws Error with a sentence when the files cannot serve
  */
 export async function certificateSource(
@@ -28,7 +22,7 @@ export async function certificateSource(
   kube: Kube,
   onCertificate: (certificate: ServingCertificate) => void,
   log: Logger,
-): Promise<CertificateSource> {
+) {
   if (origin.kind === 'files') {
     const first = await readCertificate(origin.cert, origin.key)
     onCertificate(first)

@@ -10,6 +10,7 @@
 import {
   BROKER_ADDRESSES,
   BROKER_PORT,
+  CONTAINER_TOKEN_FILE,
   hostPort,
   SIDECAR_HEALTH_PORT,
   SIDECAR_PORT,
@@ -24,7 +25,7 @@ import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { quote } from '../../common/role.ts'
 import { blank, isObject, type Json, type JsonObject, sameJson } from '../json.ts'
-import { START_HOOK } from '../patch/sidecar.ts'
+import { CONTAINER_TOKEN_FILE_ENV, START_HOOK } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
@@ -74,11 +75,13 @@ const FORMS: Readonly<Record<Kind, Form>> = {
       [IDENTITY_ENV.role]: PLAIN,
       [IDENTITY_ENV.externalId]: PLAIN,
       [IDENTITY_ENV.sessionName]: PLAIN,
+      [IDENTITY_ENV.sessionPolicies]: PLAIN,
       POD2IAM_BROKER_URL: (value) => value.split(',').every((url) => BROKER_URLS.includes(url)),
       POD2IAM_TOKEN_FILE: one(TOKEN_FILE),
       // Which of them, and with what, is judged by `final-pod.ts`.
       [CREDENTIAL_SOURCE_ENV]: one('web-identity'),
       POD2IAM_WEB_IDENTITY_TOKEN_FILE: one(WEB_IDENTITY_TOKEN_FILE),
+      [CONTAINER_TOKEN_FILE_ENV]: one(CONTAINER_TOKEN_FILE),
       POD2IAM_LISTEN_PORT: one(String(SIDECAR_PORT)),
       POD2IAM_HEALTH_PORT: one(String(SIDECAR_HEALTH_PORT)),
       POD2IAM_IMDS_TOKENS: one(...TOKEN_MODES),
@@ -237,7 +240,7 @@ export function securityProblem(kind: Kind, context: unknown, redirect: Redirect
 export function isStricter(key: string, value: JsonObject[string]): boolean {
   if (blank(value)) return true
   if (key === 'procMount') return value === 'Default'
-  // OpenShift gives each namespace a level of its own; a type could be one that SELinux does not confine.
+  // OpenShift gives each namespace its own level; a type could be one that SELinux does not confine.
   if (key === 'seLinuxOptions') return isObject(value) && Object.keys(value).every((part) => part === 'level')
   return key === 'appArmorProfile' && isObject(value) && value.type === 'RuntimeDefault'
 }

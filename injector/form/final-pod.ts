@@ -5,12 +5,17 @@
 
 import { type CredentialSource, sourceOfEnv } from '../../common/credential-source.ts'
 import { identityOfAnnotations, identityOfEnv, sameIdentity, withAccountRole } from '../../common/identity.ts'
-import { GATE_CONTAINER, SIDECAR_CONTAINER, WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
+import {
+  CONTAINER_TOKEN_VOLUME,
+  GATE_CONTAINER,
+  SIDECAR_CONTAINER,
+  WEB_IDENTITY_VOLUME,
+} from '../../common/keys.ts'
 import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { earlyContainer } from '../patch/placement.ts'
-import { ourVolumes } from '../patch/sidecar.ts'
+import { CONTAINER_TOKEN_FILE_ENV, ourVolumes } from '../patch/sidecar.ts'
 import { sharesHostMemory } from '../patch/stages.ts'
 import type { Container, Pod } from '../pod/pod.ts'
 import { ownContainer } from '../pod/reserved.ts'
@@ -47,7 +52,10 @@ export function judgeFinalPod(
     return failed(`${SIDECAR_CONTAINER} has a credential source that is not its namespace's`)
   const unfit = webIdentityProblem(sidecar, source)
   if (unfit !== undefined) return failed(unfit)
-  const lost = ourVolumes(settings, source).find(
+  const containerCredentials = mounts(sidecar, CONTAINER_TOKEN_VOLUME)
+  if (containerCredentials !== hasVariable(sidecar, CONTAINER_TOKEN_FILE_ENV))
+    return failed(`${SIDECAR_CONTAINER} has the secret of the container credentials only in part`)
+  const lost = ourVolumes(settings, { credentialSource: source, containerCredentials }).find(
     ({ name }) => !pod.spec.volumes?.some((one) => one.name === name),
   )
   if (lost !== undefined) return failed(`volume ${lost.name} is missing`)
@@ -91,19 +99,24 @@ function containersProblem(
   const initContainers = spec.initContainers ?? []
   // The gate waits for a sidecar that the kubelet would start only after it.
   return gate !== undefined && initContainers.indexOf(gate) < initContainers.indexOf(sidecar)
-    ? `init container ${GATE_CONTAINER} stands before ${SIDECAR_CONTAINER}`
+    ? `init container ${GATE_CONTAINER} comes before ${SIDECAR_CONTAINER}`
     : undefined
 }
 
 /** The source, the file and the mount of the second token are there together or not at all. */
-function webIdentityProblem({ env, volumeMounts }: Container, source: CredentialSource): string | undefined {
+function webIdentityProblem(sidecar: Container, source: CredentialSource): string | undefined {
   const isWanted = source === 'web-identity'
-  const hasFile = (env ?? []).some(({ name }) => name === 'POD2IAM_WEB_IDENTITY_TOKEN_FILE')
-  const hasMount = (volumeMounts ?? []).some(({ name }) => name === WEB_IDENTITY_VOLUME)
+  const hasFile = hasVariable(sidecar, 'POD2IAM_WEB_IDENTITY_TOKEN_FILE')
+  const hasMount = mounts(sidecar, WEB_IDENTITY_VOLUME)
   return hasFile === isWanted && hasMount === isWanted
     ? undefined
     : `${SIDECAR_CONTAINER} does not have the web identity token as its credential source ${source} has it`
 }
+
+const hasVariable = ({ env }: Container, wanted: string): boolean =>
+  (env ?? []).some(({ name }) => name === wanted)
+const mounts = ({ volumeMounts }: Container, volume: string): boolean =>
+  (volumeMounts ?? []).some(({ name }) => name === volume)
 
 /** The role key with which the annotations give the sidecar's identity: this replica's, or that of another replica. */
 function keyOfIdentity(

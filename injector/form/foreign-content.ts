@@ -1,12 +1,13 @@
 /**
- * Containers and volumes under our names that are already in the pod: ours from an earlier pass (reinvocation, or
- * a manifest copied from a running pod) or somebody else's. Their content decides, never a marker annotation, which
- * anybody can copy.
+ * Containers and volumes with our names that are already in the pod: either ours from an earlier pass (reinvocation, or
+ * a manifest copied from a running pod) or foreign ones. Their content decides, never a marker annotation, which
+ * anyone can copy.
  */
 import { GATE_CONTAINER, SIDECAR_CONTAINER, WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { contains, isObject, type JsonObject } from '../json.ts'
+import { isAppMount } from '../patch/app-containers.ts'
 import { ourVolumes } from '../patch/sidecar.ts'
 import type { Pod } from '../pod/pod.ts'
 import { isOurs, isReserved, reservedContainer, reservedName, reservedVolume } from '../pod/reserved.ts'
@@ -16,7 +17,7 @@ import { foreignPart } from './own-container.ts'
 
 /** The first container or volume under a reserved name that no release of ours adds, if any. */
 export function foreignContent(pod: Pod, settings: InjectionSettings): Obstacle | undefined {
-  const volumes = ourVolumes(settings, 'web-identity')
+  const volumes = ourVolumes(settings, { credentialSource: 'web-identity', containerCredentials: true })
   const names = new Set([SIDECAR_CONTAINER, GATE_CONTAINER, ...volumes.map(({ name }) => name)])
   return (
     reservedName(pod, (one) => isReserved(one) && !names.has(one.name)) ??
@@ -47,7 +48,9 @@ function foreignVolume({ spec }: Pod, volumes: ReturnType<typeof ourVolumes>): O
       return reservedVolume(`volume ${wanted.name} is not as the injector adds it`)
   }
   for (const { name, volumeMounts } of [...spec.containers, ...(spec.initContainers ?? [])]) {
-    const mounted = (volumeMounts ?? []).find((mount) => names.includes(String(mount.name)))
+    const mounted = (volumeMounts ?? []).find(
+      (mount) => names.includes(String(mount.name)) && !isAppMount(mount),
+    )
     // The mounts of our own containers are judged with the rest of these containers.
     if (mounted !== undefined && !isOurs({ name }))
       return reservedVolume(`container ${quote(name)} mounts volume ${mounted.name}`)
@@ -64,7 +67,7 @@ function sameVolume(actual: JsonObject, wanted: JsonObject): boolean {
 
 /**
  * The volume that we would add, with the token's lifetime (and, of the second token, the audience) of the one that is there: a volume of an earlier release, or of a replica
- * with another setting, is ours, too. Any pod may request a token of any lifetime for our audience, so nobody gains by it.
+ * with another setting, is ours too. Any pod may request a token with any lifetime for our audience, so this gives an attacker no advantage.
  */
 function withLifeOf(actual: JsonObject, wanted: JsonObject): JsonObject {
   const theirs = tokenSource(actual)

@@ -1,12 +1,12 @@
 /**
- * Containers under our names that a pod already has: ours from an earlier pass, from another replica or from a manifest copied
- * from a running pod, or somebody else's.
+ * Containers with our names that a pod already has: either ours from an earlier pass, from another replica or from a manifest copied
+ * from a running pod, or foreign ones.
  */
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { blank, contains, type JsonObject } from '../json.ts'
-import { MOUNTS, WEB_IDENTITY_MOUNT } from '../patch/sidecar.ts'
+import { CONTAINER_TOKEN_MOUNT, MOUNTS, WEB_IDENTITY_MOUNT } from '../patch/sidecar.ts'
 import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
@@ -53,7 +53,7 @@ export function trustOf(kind: Kind, settings: InjectionSettings): ImageTrust {
     : { image: settings.nodeGuardImage, others: settings.otherNodeGuardImages, registries }
 }
 
-/** The part that shows that a container under our name is somebody else's and must not be repaired: its image, fields or arguments. */
+/** The part that shows that a container with our name is foreign and must not be repaired: its image, fields or arguments. */
 export function foreignPart(kind: Kind, actual: Container, settings: InjectionSettings): string | undefined {
   if (!isTrusted(trustOf(kind, settings), actual.image)) return `image ${quote(actual.image ?? '')}`
   return foreignContent(kind, actual)
@@ -62,7 +62,7 @@ export function foreignPart(kind: Kind, actual: Container, settings: InjectionSe
 /** How our containers in a pod work together. */
 type AgreedForm = { readonly redirect: RedirectMode; readonly start: Start }
 
-/** The first part of a container that no release of ours writes, whatever its settings; undefined where it has our form. */
+/** The first part of a container that no release of ours writes, whatever its settings; undefined if it has our form. */
 export function formProblem(
   kind: Kind,
   actual: Container,
@@ -111,7 +111,8 @@ export function isHarmlessMount({ name, mountPath, readOnly, ...others }: JsonOb
 }
 
 export function isOwnMount(kind: Kind, actual: JsonObject): boolean {
-  const own = kind === SIDECAR_CONTAINER ? [...MOUNTS[kind], WEB_IDENTITY_MOUNT] : MOUNTS[kind]
+  const own =
+    kind === SIDECAR_CONTAINER ? [...MOUNTS[kind], WEB_IDENTITY_MOUNT, CONTAINER_TOKEN_MOUNT] : MOUNTS[kind]
   return own.some(
     (ours) => contains(actual, ours) && Object.keys(actual).every((key) => key in ours || blank(actual[key])),
   )

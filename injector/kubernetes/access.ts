@@ -3,39 +3,35 @@ import { existsSync } from 'node:fs'
 import { systemClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import { type KubeAccess, KubeAccessError } from '../../common/kube/access.ts'
-import { type Kube, KubeError, kubeClient } from '../../common/kube/client.ts'
+import { KubeError, kubeClient } from '../../common/kube/client.ts'
 import { kubeconfigAccess, podAccess } from '../../common/kube/kubeconfig.ts'
 import type { Logger } from '../../common/log.ts'
 
-/** Leaves the API server's own five seconds for a webhook room for an answer. */
+/** Leaves time for an answer within the five seconds that the API server gives a webhook. */
 const REVIEW_TIMEOUT_MS = 2000
 /** The webhook that warns has two seconds in all, and reads the namespace first. */
 const WARNING_TIMEOUT_MS = 1000
 /** The same trouble with credentials is logged this often at most. */
 const LOG_AGAIN_MS = 60_000
 
-export type ApiServer = {
-  /** For what a review waits for, and the certificates: answers within two seconds or not at all. */
-  readonly direct: Kube
-  /** For what only a warning depends on: within one second, on connections of its own. */
-  readonly brief: Kube
-  /** For lists and watches, on connections of their own: they must not keep a review waiting. */
-  readonly patient: Kube
-}
+export type ApiServer = Awaited<ReturnType<typeof apiServer>>
 
 /**
  * @param file kubeconfig; undefined: the pod's service account
- * @param log for what is wrong with the credentials later: whoever sends a review does not read that
- * @throws Error with a sentence where there is no way
+ * @param log for later problems with the credentials, which the sender of a review does not see
+ * @throws Error with a sentence if there is no way
  */
-export async function apiServer(file: string | undefined, log?: Pick<Logger, 'warn'>): Promise<ApiServer> {
+export async function apiServer(file: string | undefined, log?: Pick<Logger, 'warn'>) {
   if (file !== undefined && !existsSync(file)) throw new Error(`--kubeconfig: there is no file ${file}`)
   const found = file === undefined ? await podAccess() : await kubeconfigAccess(file)
   const access = log === undefined ? found : reported(found, log)
   const userAgent = 'pod2iam-injector'
   return {
+    /** For what a review waits for, and the certificates: answers within two seconds or not at all. */
     direct: kubeClient(access, systemClock, { userAgent, timeoutMs: REVIEW_TIMEOUT_MS }),
+    /** For what only a warning depends on: within one second, on connections of its own. */
     brief: kubeClient(access, systemClock, { userAgent, timeoutMs: WARNING_TIMEOUT_MS }),
+    /** For lists and watches, on connections of their own: they must not keep a review waiting. */
     patient: kubeClient(access, systemClock, { userAgent, piecemeal: true }),
   }
 }
@@ -68,7 +64,7 @@ export function kubeProblem(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** What `read` resolves with, or undefined where the API server has no such object. */
+/** What `read` resolves with, or undefined if the API server has no such object. */
 export async function orAbsent<T>(read: Promise<T>): Promise<T | undefined> {
   try {
     return await read

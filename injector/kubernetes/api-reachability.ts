@@ -1,12 +1,6 @@
 import type { Kube } from '../../common/kube/client.ts'
 import { kubeProblem } from './access.ts'
 
-type Reachability = {
-  /** Undefined while the API server answers, otherwise why it does not. */
-  readonly problem: () => string | undefined
-  readonly stop: () => void
-}
-
 /** This many consecutive probes must fail: one lost request must not remove a replica from the Service. */
 const TOLERATED = 3
 
@@ -14,7 +8,7 @@ const TOLERATED = 3
  * Periodically asks the API server for its version: a replica that cannot look up namespaces must not get reviews. Until the first
  * answer the API server counts as unreachable.
  */
-export function watchReachability(kube: Pick<Kube, 'get'>, intervalMs = 10_000): Reachability {
+export function watchReachability(kube: Pick<Kube, 'get'>, intervalMs = 10_000) {
   let failures = TOLERATED
   let problem = 'it has not answered yet'
   let stopped = false
@@ -32,6 +26,7 @@ export function watchReachability(kube: Pick<Kube, 'get'>, intervalMs = 10_000):
   }
   void probe()
   return {
+    /** Undefined while the API server answers, otherwise why it does not. */
     problem: () => (failures >= TOLERATED ? problem : undefined),
     stop() {
       stopped = true

@@ -7,7 +7,7 @@ export type NamespaceLookup = (name: string) => Promise<Namespace>
 
 /**
  * Reads without a cache: a pod is often created milliseconds after its namespace was labelled (amazon-eks-pod-identity-webhook#83,
- * #174), and one GET is cheap compared with the creation of a pod. Concurrent look-ups of one namespace share a read.
+ * #174), and one GET is cheap compared with the creation of a pod. Concurrent lookups of one namespace share a read.
  *
  * @param kube a client whose requests have a timeout
  */
@@ -33,8 +33,8 @@ export function texts(value: unknown): Readonly<Record<string, string>> {
 type Flight<T> = { readonly running: Promise<T>; next: Promise<T> | undefined }
 
 /**
- * At most one read of an object at a time. A look-up during a read shares the next read, never the one in progress: that may have
- * been answered before the label was written on which the look-up depends.
+ * At most one read of an object at a time. A lookup during a read shares the next read, never the one in progress: that may have
+ * been answered before the label was written on which the lookup depends.
  */
 export function shared<T>(read: (name: string) => Promise<T>): (name: string) => Promise<T> {
   const flights = new Map<string, Flight<T>>()

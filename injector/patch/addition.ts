@@ -4,11 +4,9 @@ import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { JsonObject } from '../json.ts'
-import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import { fitted } from '../pod/level.ts'
 import type { PodOptions } from '../pod/options.ts'
-import type { Container, Pod } from '../pod/pod.ts'
+import type { Pod } from '../pod/pod.ts'
 import { inProportion } from '../pod/proportion.ts'
 import {
   AUTO,
@@ -23,17 +21,7 @@ import { gateContainer } from './gate.ts'
 import { ourVolumes, sidecarContainer } from './sidecar.ts'
 import { type Start, startOf } from './stages.ts'
 
-export type Addition = {
-  readonly sidecar: Container
-  /** Undefined where the pod starts in one stage. */
-  readonly gate: Container | undefined
-  readonly resources: OwnResources
-  readonly volumes: readonly (JsonObject & { readonly name: string })[]
-  readonly labels: Readonly<Record<string, string>>
-  readonly annotations: Readonly<Record<string, string>>
-  /** For every container of the user's that runs after the gate; redirect mode `env` only. */
-  readonly appEnv: { readonly name: string; readonly value: string } | undefined
-}
+export type Addition = ReturnType<typeof renderAddition>
 
 /** Resources of the sidecar and the gate, where there is one, in this pod. */
 export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): OwnResources {
@@ -54,24 +42,27 @@ export function renderAddition(
   pod: Pod,
   identity: PodIdentity,
   shownRole: string,
-  options: PodOptions,
+  chosen: PodOptions,
   settings: InjectionSettings,
-): Addition {
+) {
+  // SDKs fail if they find container credentials configured for a pod without a role, instead of finding no credentials.
+  const hasRole = identity.role !== undefined || shownRole !== identity.source
+  const options = { ...chosen, containerCredentials: chosen.containerCredentials && hasRole }
   const start = startOf(pod, options.redirect, settings)
   const resources = ownResources(pod, options.resources, start)
   const containers = (own: OwnResources) => ({
     sidecar: sidecarContainer(identity, options, own.sidecar, settings, start),
     gate: own.gate && gateContainer(pod, options, own.gate, settings),
   })
-  const volumes = ourVolumes(settings, options.credentialSource)
+  const volumes = ourVolumes(settings, options)
   const { sidecar, gate } = containers(resources)
   // A hash of the chosen resources: those that follow from the pod's own may differ when the webhook is reinvoked.
-  const chosen = containers({
+  const unfitted = containers({
     sidecar: spelled(options.resources),
     gate: gate && spelled(gateResources(options.resources)),
   })
   const hash = createHash('sha256')
-    .update(JSON.stringify([chosen.sidecar, ...(chosen.gate ? [chosen.gate] : []), volumes]))
+    .update(JSON.stringify([unfitted.sidecar, ...(unfitted.gate ? [unfitted.gate] : []), volumes]))
     .digest('hex')
   const status = {
     version: VERSION,
@@ -80,16 +71,21 @@ export function renderAddition(
     ...(start === 'one-stage' ? { start } : {}),
     ...(identity.source === 'service-account' ? { roleFrom: identity.source } : {}),
     ...(options.credentialSource === 'web-identity' ? { credentialSource: options.credentialSource } : {}),
+    ...(options.containerCredentials ? { containerCredentials: true } : {}),
     ...(settings.gateProof === 'report' ? { gateProof: 'report' } : {}),
     template: hash.slice(0, 12),
   }
   return {
     sidecar,
+    /** Undefined where the pod starts in one stage. */
     gate,
     resources,
     volumes,
     labels: { [KEYS.injected]: 'true' },
     annotations: { [KEYS.status]: JSON.stringify(status) },
-    appEnv: options.redirect === 'env' ? { name: ENDPOINT_ENV, value: SIDECAR_ENDPOINT } : undefined,
+    /** In mode `env` the user's containers that run after ours get variables that say where the sidecar is. */
+    redirect: options.redirect,
+    /** Whether they also get container credentials. */
+    containerCredentials: options.containerCredentials,
   }
 }

@@ -1,4 +1,4 @@
-/** Service meshes whose injected containers must stand before ours: their rules and proxy carry our traffic. */
+/** Service meshes whose injected containers must come before ours, because their rules and proxy carry our traffic. */
 
 const MESH_CONTAINERS = new Set([
   'istio-init',

@@ -1,4 +1,4 @@
-/** Where the sidecar and the gate, where there is one, stand among the init containers: after those of a service mesh, before all others. */
+/** The position of the sidecar and of the gate, if there is one, among the init containers: after those of a service mesh, before all others. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import type { Container } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'

@@ -2,27 +2,20 @@
  * The minimal JSON Patch that adds what a pod lacks: parents first. It never removes or replaces what others wrote, and of our own
  * only what is wrong. For a pod that has everything it is empty, which makes reinvocation harmless.
  */
-import { WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
+import { CONTAINER_TOKEN_VOLUME, WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { isObject } from '../json.ts'
-import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import { impliedRequests } from '../pod/level.ts'
 import type { Container, Pod } from '../pod/pod.ts'
-import { isOurs, kindOf } from '../pod/reserved.ts'
+import { kindOf } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
+import { appContainerOps } from './app-containers.ts'
 import { add, type PatchOp, pointer, remove } from './json-patch.ts'
-import { isMeshContainer } from './mesh.ts'
 import { arrangement, type Placed } from './placement.ts'
 import { containerOps, repaired } from './repair.ts'
 
-type Plan = {
-  readonly ops: readonly PatchOp[]
-  /** For people: what other tools had added to our containers and is removed. */
-  readonly warnings: readonly string[]
-}
-
 /** @param pod without foreign content under our names (`foreignContent`) */
-export function plan(pod: Pod, addition: Addition, settings: InjectionSettings): Plan {
+export function plan(pod: Pod, addition: Addition, settings: InjectionSettings) {
   const initContainers = pod.spec.initContainers ?? []
   const right = arrangement(initContainers, addition).map((placed) => corrected(placed, addition, settings))
   return {
@@ -31,8 +24,9 @@ export function plan(pod: Pod, addition: Addition, settings: InjectionSettings):
       ...volumeOps(pod, addition),
       ...initContainerOps(pod, right),
       ...podLevelOps(pod),
-      ...endpointOps(pod, right, addition),
+      ...appContainerOps(pod, right, addition),
     ],
+    /** For people: what other tools had added to our containers and is removed. */
     warnings: right.flatMap(({ container: { name }, removed }) =>
       removed.length === 0
         ? []
@@ -67,7 +61,7 @@ function volumeOps({ spec }: Pod, { volumes }: Addition): PatchOp[] {
   const missing = volumes.filter(({ name }) => !(spec.volumes ?? []).some((volume) => volume.name === name))
   const parent = missing.length > 0 && !Array.isArray(spec.volumes) ? [add('/spec/volumes', [])] : []
   return [
-    ...surplusTokens(spec.volumes ?? [], volumes).map((index) => remove(pointer('spec', 'volumes', index))),
+    ...surplusVolumes(spec.volumes ?? [], volumes).map((index) => remove(pointer('spec', 'volumes', index))),
     ...parent,
     ...missing.map((volume) => add('/spec/volumes/-', volume)),
   ]
@@ -75,10 +69,12 @@ function volumeOps({ spec }: Pod, { volumes }: Addition): PatchOp[] {
 
 type Named = { readonly name: string }
 
-/** Where a second token is that the pod does not need, as in a manifest copied from another namespace; from the end. */
-function surplusTokens(actual: readonly Named[], wanted: readonly Named[]): number[] {
-  if (wanted.some(({ name }) => name === WEB_IDENTITY_VOLUME)) return []
-  return [...actual.keys()].filter((index) => actual[index]?.name === WEB_IDENTITY_VOLUME).reverse()
+/** Where volumes are that only some pods need, and not this one, as in a manifest copied from another namespace; from the end. */
+function surplusVolumes(actual: readonly Named[], wanted: readonly Named[]): number[] {
+  const surplus = [WEB_IDENTITY_VOLUME, CONTAINER_TOKEN_VOLUME].filter(
+    (volume) => !wanted.some(({ name }) => name === volume),
+  )
+  return [...actual.keys()].filter((index) => surplus.includes(actual[index]?.name ?? '')).reverse()
 }
 
 /** Before Kubernetes 1.37 the API server has already written these. */
@@ -106,34 +102,4 @@ function initContainerOps({ spec }: Pod, right: readonly Corrected[]): PatchOp[]
     else if (container !== wanted) ops.push(...containerOps(path(index), container, wanted))
   }
   return ops
-}
-
-/**
- * In redirect mode `env`: the endpoint variable for containers that run after ours, unless a container sets it itself. In mode `nft`
- * only the redirect leads to the sidecar: a variable left by an earlier pass, or by the pod from which a manifest was copied, would
- * bypass it and is removed.
- */
-function endpointOps({ spec }: Pod, right: readonly Corrected[], { appEnv }: Addition): PatchOp[] {
-  const gateAt = right.findLastIndex(({ container }) => isOurs(container))
-  const all = [
-    ...spec.containers.map((container, index) => ({ container, at: pointer('spec', 'containers', index) })),
-    ...right.flatMap(({ container }, index) =>
-      index > gateAt ? [{ container, at: pointer('spec', 'initContainers', index) }] : [],
-    ),
-  ].filter(({ container }) => !isMeshContainer(container))
-  if (appEnv !== undefined)
-    return all
-      .filter(({ container }) => !(container.env ?? []).some(({ name }) => name === appEnv.name))
-      .map(({ container, at }) =>
-        Array.isArray(container.env) ? add(`${at}/env/-`, appEnv) : add(`${at}/env`, [appEnv]),
-      )
-  const wasInjected = (spec.initContainers ?? []).some(isOurs)
-  return wasInjected ? all.flatMap(({ container, at }) => leftEndpoints(container, at)) : []
-}
-
-function leftEndpoints({ env }: Container, at: string): PatchOp[] {
-  const indices = [...(env ?? []).entries()]
-    .filter(([, { name, value }]) => name === ENDPOINT_ENV && value === SIDECAR_ENDPOINT)
-    .map(([index]) => index)
-  return indices.reverse().map((index) => remove(`${at}/env/${index}`))
 }

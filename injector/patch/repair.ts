@@ -1,5 +1,5 @@
 /**
- * Repairs a container of ours that the pod already has, whatever an earlier release, a replica with other settings, a copied
+ * Repairs a container of ours that the pod already has, no matter what an earlier release, a replica with other settings, a copied
  * manifest or another webhook left in it. Harmless additions of other tools stay, so that their webhooks find their work done when
  * they are reinvoked; all other additions are removed, with a warning.
  */
@@ -19,16 +19,12 @@ import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
 import { add, type PatchOp, pointer, remove, replace } from './json-patch.ts'
 
-/** The container as it should be, and which additions of other tools were removed. */
-type Repaired = { readonly container: Container; readonly removed: readonly string[] }
-
-/** @param actual a container without foreign content (`foreignPart`) */
-export function repaired(
-  kind: Kind,
-  actual: Container,
-  wanted: Container,
-  settings: InjectionSettings,
-): Repaired {
+/**
+ * The container as it should be, and which additions of other tools were removed.
+ *
+ * @param actual a container without foreign content (`foreignPart`)
+ */
+export function repaired(kind: Kind, actual: Container, wanted: Container, settings: InjectionSettings) {
   const env = environment(actual.env ?? [], wanted.env ?? [])
   const mounts = mountsOf(kind, actual.volumeMounts ?? [], wanted.volumeMounts ?? [])
   const context = contextOf(actual.securityContext, wanted.securityContext)

@@ -1,6 +1,7 @@
 import {
   BROKER_ADDRESSES,
   BROKER_PORT,
+  CONTAINER_TOKEN_FILE,
   hostPort,
   SIDECAR_HEALTH_PORT,
   SIDECAR_PORT,
@@ -11,9 +12,10 @@ import {
   WAIT_STARTED,
   WEB_IDENTITY_TOKEN_FILE,
 } from '../../common/addresses.ts'
-import { CREDENTIAL_SOURCE_ENV, type CredentialSource } from '../../common/credential-source.ts'
+import { CREDENTIAL_SOURCE_ENV } from '../../common/credential-source.ts'
 import { identityEnv, type PodIdentity } from '../../common/identity.ts'
 import {
+  CONTAINER_TOKEN_VOLUME,
   GATE_CONTAINER,
   NO_API_VOLUME,
   SIDECAR_CONTAINER,
@@ -65,6 +67,12 @@ export const WEB_IDENTITY_MOUNT = {
   readOnly: true,
 } as const
 
+/** Where the sidecar writes the secret of the container credentials, in pods that have these; other containers mount it read-only. */
+export const CONTAINER_TOKEN_MOUNT = {
+  name: CONTAINER_TOKEN_VOLUME,
+  mountPath: CONTAINER_TOKEN_FILE.slice(0, CONTAINER_TOKEN_FILE.lastIndexOf('/')),
+} as const
+
 type Mount = JsonObject & { readonly mountPath: string }
 /** The mounts that our containers have in every pod. */
 export const MOUNTS: {
@@ -108,12 +116,19 @@ export function sidecarContainer(
       ...sidecarEnv(options),
       ...(isAlone ? proofEnv(settings) : []),
       ...(byToken ? WEB_IDENTITY_ENV : []),
+      ...(options.containerCredentials
+        ? [{ name: CONTAINER_TOKEN_FILE_ENV, value: CONTAINER_TOKEN_FILE }]
+        : []),
     ],
     ...(isAlone ? { lifecycle: START_HOOK } : {}),
     resources,
     securityContext: UNPRIVILEGED,
     terminationMessagePolicy: 'FallbackToLogsOnError',
-    volumeMounts: byToken ? [...MOUNTS[SIDECAR_CONTAINER], WEB_IDENTITY_MOUNT] : MOUNTS[SIDECAR_CONTAINER],
+    volumeMounts: [
+      ...MOUNTS[SIDECAR_CONTAINER],
+      ...(byToken ? [WEB_IDENTITY_MOUNT] : []),
+      ...(options.containerCredentials ? [CONTAINER_TOKEN_MOUNT] : []),
+    ],
   }
 }
 
@@ -135,6 +150,9 @@ function sidecarEnv(options: PodOptions) {
   ]
 }
 
+/** Variable of the sidecar in pods with container credentials. */
+export const CONTAINER_TOKEN_FILE_ENV = 'POD2IAM_CONTAINER_TOKEN_FILE'
+
 /** The source is frozen as the identity is: the broker goes by it. */
 const WEB_IDENTITY_ENV = [
   { name: CREDENTIAL_SOURCE_ENV, value: 'web-identity' },
@@ -150,24 +168,27 @@ function proofEnv({ gateProof, gateAcceptDrop }: InjectionSettings) {
   ]
 }
 
+const IN_MEMORY = { medium: 'Memory', sizeLimit: '1Mi' } as const
+
 /**
- * The volumes that only our containers mount. Our own projected token also works with `automountServiceAccountToken: false`. It has no
+ * Our volumes, which only our containers mount, but for the secret of the container credentials. Our own projected token also works with `automountServiceAccountToken: false`. It has no
  * `defaultMode`, because the kubelet chooses owner and mode by the pod's fsGroup and users (kubernetes#82573) and 0400 would make it
- * unreadable. Both emptyDirs are in memory, so that the cluster-autoscaler does not treat them as local storage, which keeps it
+ * unreadable. The emptyDirs are in memory, so that the cluster-autoscaler does not treat them as local storage, which keeps it
  * from removing a node.
  */
 export function ourVolumes(
   { tokenExpirationSeconds: expirationSeconds, webIdentityAudience }: InjectionSettings,
-  credentialSource: CredentialSource,
+  { credentialSource, containerCredentials }: Pick<PodOptions, 'credentialSource' | 'containerCredentials'>,
 ) {
   const serviceAccountToken = { audience: TOKEN_AUDIENCE, expirationSeconds, path: TOKEN_NAME }
   const webIdentity = { audience: webIdentityAudience, expirationSeconds, path: TOKEN_NAME }
   return [
     { name: TOKEN_VOLUME, projected: { sources: [{ serviceAccountToken }] } },
-    { name: STATE_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
-    { name: NO_API_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+    { name: STATE_VOLUME, emptyDir: IN_MEMORY },
+    { name: NO_API_VOLUME, emptyDir: IN_MEMORY },
     ...(credentialSource === 'web-identity'
       ? [{ name: WEB_IDENTITY_VOLUME, projected: { sources: [{ serviceAccountToken: webIdentity }] } }]
       : []),
+    ...(containerCredentials ? [{ name: CONTAINER_TOKEN_VOLUME, emptyDir: IN_MEMORY }] : []),
   ]
 }

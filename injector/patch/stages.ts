@@ -7,7 +7,7 @@ export type Start = 'one-stage' | 'two-stage'
 
 /**
  * Mode `nft` needs a gate to load the redirect: otherwise the sidecar would have to keep NET_ADMIN. A pod in its host's IPC namespace
- * needs one, too: its `/dev/shm` is the host's, and all such pods would share the file that the start hook waits for.
+ * needs one too: its `/dev/shm` is the host's, and all such pods would share the file that the start hook waits for.
  */
 export function startOf(
   { spec }: Pick<Pod, 'spec'>,

@@ -2,12 +2,12 @@
 import { messageOf } from '../../common/errors.ts'
 import { ADMISSION_FORMAT } from '../../common/keys.ts'
 import { parseSettings } from '../../common/settings.ts'
-import { INJECTION_SPEC, type InjectionSettings, injectionSettings } from '../injection-settings.ts'
+import { type InjectionSettings, injectionSettings } from '../injection-settings.ts'
 import { isObject, objectOf, objectsOf } from '../json.ts'
+import { INJECTION_SPEC } from '../settings.ts'
 
 /** `strict`: accepts only exactly what it would write itself, as release 0.1.0 does. `unreadable`: its settings are not known. */
-export const PEER_KINDS = ['same', 'other-settings', 'strict', 'unreadable'] as const
-export type PeerKind = (typeof PEER_KINDS)[number]
+export type PeerKind = 'same' | 'other-settings' | 'strict' | 'unreadable'
 
 export type Peer = {
   readonly uid: string
@@ -26,7 +26,7 @@ export type Peer = {
 const STRICT = { tokenExpirationSeconds: 3600, start: 'two-stage' } as const
 const CONTAINER = 'injector'
 
-/** Reads a pod; undefined where the object is not one. Never throws. */
+/** Reads a pod; undefined if the object is not one. Never throws. */
 export function readPeer(object: unknown): Peer | undefined {
   const { metadata, spec, status } = objectOf(object)
   if (!isObject(metadata) || typeof metadata.name !== 'string' || typeof metadata.uid !== 'string')

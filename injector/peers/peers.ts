@@ -7,16 +7,10 @@ import type { Deps } from '../../common/deps.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { PEER_KINDS, type Peer, type PeerKind, readPeer } from './peer.ts'
+import { type Peer, type PeerKind, readPeer } from './peer.ts'
 import { kindOf, settingsAmong, strictPeer } from './settings-among.ts'
 
-export type Peers = {
-  /** The settings for a review that arrives now. */
-  readonly settings: () => InjectionSettings
-  /** Whether the other replicas are known, or this one has waited long enough; before that it must not serve. */
-  readonly isSettled: () => boolean
-  readonly counts: () => Readonly<Record<PeerKind, number>>
-}
+export type Peers = ReturnType<typeof watchPeers>
 
 /** Where the injector's pods are, and the name of this process's pod. */
 type OwnPods = { readonly namespace: string; readonly selector: string; readonly name: string }
@@ -29,10 +23,16 @@ const LINGER_MS = 60_000
 const HOLD_MS = 300_000
 /** More than any Deployment of injectors has, even during overlapping rollouts. */
 const MAX_PEERS = 200
+const NO_PEERS: Readonly<Record<PeerKind, number>> = {
+  same: 0,
+  'other-settings': 0,
+  strict: 0,
+  unreadable: 0,
+}
 const NOT_ENDED = 'status.phase!=Succeeded,status.phase!=Failed'
 
 /** Starts the watch; it ends with `deps.signal`. */
-export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: Deps<'get' | 'stream'>): Peers {
+export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: Deps<'get' | 'stream'>) {
   const { clock, log } = deps
   const known = knownPeers(own, pods.name, deps)
   const contact = apiContact(clock, (problem) =>
@@ -53,7 +53,9 @@ export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: Deps<'ge
     if (!known.isSettled()) contact.failed('no list of them has come')
   })
   return {
+    /** The settings for a review that arrives now. */
     settings: () => (contact.isLost() ? own : known.settings()),
+    /** Whether the other replicas are known, or this one has waited long enough; before that it must not serve. */
     isSettled: () => hasWaited || known.isSettled(),
     counts: known.counts,
   }
@@ -145,7 +147,7 @@ function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Dep
     settings: () => now,
     isSettled: () => isSettled,
     counts() {
-      const counts: Record<PeerKind, number> = { same: 0, 'other-settings': 0, strict: 0, unreadable: 0 }
+      const counts = { ...NO_PEERS }
       for (const peer of peers.values()) counts[kindOf(peer, own)]++
       return counts
     },
@@ -154,6 +156,5 @@ function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Dep
 
 /** For a replica that does not know which pods are the injector's: it counts as the only one. */
 export function noPeers(own: InjectionSettings): Peers {
-  const counts = Object.fromEntries(PEER_KINDS.map((kind) => [kind, 0])) as Record<PeerKind, number>
-  return { settings: () => own, isSettled: () => true, counts: () => counts }
+  return { settings: () => own, isSettled: () => true, counts: () => NO_PEERS }
 }

@@ -82,8 +82,9 @@ function writesAs(theirs: InjectionSettings, own: InjectionSettings): InjectionS
     startupGate: theirs.startupGate,
     sidecarLogLevel: theirs.sidecarLogLevel,
     tokenExpirationSeconds: theirs.tokenExpirationSeconds,
-    // It would refuse the second token's volume; such pods get their roles with the node's until it is gone.
-    writesWebIdentity: false,
+    // It would refuse these: until it is gone, pods get their roles with the node's and no container credentials, and pods with session
+    // policies are refused.
+    writesNewForms: false,
     roleKey: theirs.roleKey,
     serviceAccountKey: theirs.serviceAccountKey,
   }

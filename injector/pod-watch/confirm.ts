@@ -66,13 +66,10 @@ export function confirmer(
     }
   }
   return () => {
-    const byNamespace = new Map<string, Unlabelled[]>()
-    for (const pod of pods.all()) {
-      if (pod.isConfirmed || underWay.has(pod.namespace)) continue
-      const some = byNamespace.get(pod.namespace)
-      if (some === undefined) byNamespace.set(pod.namespace, [pod])
-      else some.push(pod)
-    }
+    const due = [...pods.all()].filter(
+      ({ isConfirmed, namespace }) => !isConfirmed && !underWay.has(namespace),
+    )
+    const byNamespace = Map.groupBy(due, ({ namespace }) => namespace)
     const namespaces = [...byNamespace.keys()].map((namespace) => ({ namespace }))
     for (const { namespace } of inTurns(namespaces, askedAt).slice(0, MAX_LISTS - underWay.size))
       void confirmIn(namespace, byNamespace.get(namespace) ?? [])

@@ -41,7 +41,7 @@ export function knownPods(
       for (const { hasSidecar, version } of unlabelled.all()) if (hasSidecar) count(version, 1)
       return versions
     },
-    /** Number of pods for which there is no room. */
+    /** Number of pods beyond the limit. */
     leftOut() {
       const all = [known, again, unlabelled, starting.tally(), started.tally()]
       return all.reduce((sum, one) => sum + one.leftOut(), 0)

@@ -7,14 +7,7 @@ import { type EventOutcome, eventWriter } from '../../common/kube/events.ts'
 import { type TokenBucket, tokenBucket } from '../../common/token-bucket.ts'
 import type { Finding, WatchedPod } from './pod.ts'
 
-export type PodEvents = {
-  /** Writes it once, and again when the API server has deleted it. Never throws and never waits. */
-  readonly report: (
-    pod: Pick<WatchedPod, 'uid' | 'namespace' | 'name'>,
-    reason: Finding,
-    note: string,
-  ) => void
-}
+export type PodEvents = ReturnType<typeof podEvents>
 
 /** The API server keeps Events for an hour by default. */
 const AGAIN_MS = 61 * 60_000
@@ -32,7 +25,7 @@ export function podEvents(
   deps: Parameters<typeof eventWriter>[0],
   instance: string,
   onOutcome: (outcome: EventOutcome) => void,
-): PodEvents {
+) {
   const { clock } = deps
   const ofNamespace = new BoundedMap<string, TokenBucket>(MAX_NAMESPACES)
   const admits = (namespace: string) => {
@@ -51,7 +44,8 @@ export function podEvents(
   }
   const write = eventWriter(deps, policy, onOutcome)
   return {
-    report: (pod, reason, note) =>
+    /** Writes it once, and again when the API server has deleted it. Never throws and never waits. */
+    report: (pod: Pick<WatchedPod, 'uid' | 'namespace' | 'name'>, reason: Finding, note: string) =>
       write(pod, { reason, action: reason === 'GateWaiting' ? 'StartPod' : 'InjectSidecar', note }),
   }
 }

@@ -15,21 +15,11 @@ import { confirmer } from './confirm.ts'
 import { findingEvents } from './finding-events.ts'
 import { knownPods } from './known-pods.ts'
 import { optedInNamespaces } from './namespaces.ts'
-import { type Finding, finding, type WatchedPod } from './pod.ts'
+import { finding, type WatchedPod } from './pod.ts'
 import type { PodEvents } from './pod-events.ts'
 import { watchScopes } from './scopes.ts'
 
-export type PodWatch = {
-  /** Pods by finding, and sidecars by the release that injected them. */
-  readonly counts: () => {
-    readonly findings: Record<Finding, number>
-    readonly versions: Map<string, number>
-  }
-  /** Seconds since the API server last sent something, by what is watched; undefined before the first time. */
-  readonly ages: () => Readonly<Record<string, number | undefined>>
-  /** Number of pods for which there is no room. */
-  readonly leftOut: () => number
-}
+export type PodWatch = ReturnType<typeof watchPods>
 
 const SWEEP_MS = 5000
 const NAMESPACES_QUERY = { labelSelector: KEYS.injection }
@@ -56,7 +46,7 @@ export function watchPods(
   gateCode: (ip: string) => Promise<string>,
   untouched: ReadonlySet<string> = new Set(),
   max: { readonly known?: number; readonly counted?: number } = {},
-): PodWatch {
+) {
   const { clock, log, signal } = deps
   const namespaces = optedInNamespaces()
   const isOptedIn = (name: string) => namespaces.mode(name) !== undefined
@@ -116,6 +106,7 @@ export function watchPods(
 
   const age = (contactAt: number) => (contactAt === 0 ? undefined : (clock.now() - contactAt) / 1000)
   return {
+    /** Pods by finding, and sidecars by the release that injected them. */
     counts() {
       const findings = { InjectionMissing: 0, GateWaiting: 0 }
       for (const pod of pods.all()) {
@@ -124,10 +115,12 @@ export function watchPods(
       }
       return { findings, versions: pods.versions() }
     },
+    /** Seconds since the API server last sent something, by what is watched; undefined before the first time. */
     ages: () => ({
       pods: age(Math.min(...ofPods.map(({ contactAt }) => contactAt()), ...scopes.contactAts())),
       namespaces: age(ofNamespaces.contactAt()),
     }),
+    /** Number of pods for which there is no room. */
     leftOut: pods.leftOut,
   }
 }

@@ -28,7 +28,7 @@ const GATE_PATIENCE_MS = 30_000
 
 const RELEASE = /^\d{1,4}\.\d{1,4}\.\d{1,4}(?:-[0-9a-z.]{1,20})?$/
 
-/** Projects a pod as the API server sends it; undefined where the object is not a pod. Never throws. */
+/** Projects a pod as the API server sends it; undefined if the object is not a pod. Never throws. */
 export function watchedPod(object: unknown, roleKey: string): WatchedPod | undefined {
   if (!isObject(object)) return undefined
   const [metadata, spec, status] = [metadataOf(object), objectOf(object.spec), objectOf(object.status)]
@@ -81,7 +81,7 @@ export function isLabelled(object: unknown): boolean {
   return isObject(object) && objectOf(metadataOf(object).labels)[KEYS.injected] === 'true'
 }
 
-/** Undefined where the object is metadata alone. */
+/** Undefined if the object is metadata alone. */
 export function phaseOf(object: unknown): string | undefined {
   return isObject(object) && isObject(object.status) ? text(object.status.phase) || 'Pending' : undefined
 }

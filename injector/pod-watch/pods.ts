@@ -3,23 +3,13 @@ import { isRelevant, type WatchedPod, watchedPod } from './pod.ts'
 import { tally } from './tally.ts'
 
 /** The pods about which there is, or may soon be, a finding. */
-export type WatchedPods = {
-  readonly sink: Sink<WatchedPod>
-  readonly all: () => Iterable<WatchedPod>
-  readonly get: (uid: string) => WatchedPod | undefined
-  /** Number of pods for which there is no room. */
-  readonly leftOut: () => number
-}
+export type WatchedPods = ReturnType<typeof watchedPods>
 
 /** About 8 MiB; further pods are only counted, and get no Events. */
 export const MAX_KNOWN = 20_000
 
 /** @param onGone called for every pod that is gone or no longer relevant */
-export function watchedPods(
-  roleKey: string,
-  onGone: (uid: string) => void = () => {},
-  max = MAX_KNOWN,
-): WatchedPods {
+export function watchedPods(roleKey: string, onGone: (uid: string) => void = () => {}, max = MAX_KNOWN) {
   const byUid = new Map<string, WatchedPod>()
   let leftOut = tally()
   let unlisted = tally()
@@ -33,29 +23,30 @@ export function watchedPods(
     leftOut.delete(pod.uid)
     byUid.set(pod.uid, pod)
   }
-  return {
-    sink: {
-      project: (object) => watchedPod(object, roleKey),
-      begin() {
-        unlisted = tally()
-      },
-      keep(pod, kept) {
-        if (!isRelevant(pod)) return false
-        if (kept >= max) unlisted.set(pod.uid, '')
-        return kept < max
-      },
-      replace(all) {
-        leftOut = unlisted
-        const uids = new Set(all.map(({ uid }) => uid))
-        for (const uid of [...byUid.keys()]) if (!uids.has(uid)) remove(uid)
-        for (const pod of all) upsert(pod)
-      },
-      upsert,
-      remove: ({ uid }) => remove(uid),
-      lacks: () => leftOut.size() > 0 && 2 * byUid.size < max,
+  const sink: Sink<WatchedPod> = {
+    project: (object) => watchedPod(object, roleKey),
+    begin() {
+      unlisted = tally()
     },
+    keep(pod, kept) {
+      if (!isRelevant(pod)) return false
+      if (kept >= max) unlisted.set(pod.uid, '')
+      return kept < max
+    },
+    replace(all) {
+      leftOut = unlisted
+      const uids = new Set(all.map(({ uid }) => uid))
+      for (const uid of [...byUid.keys()]) if (!uids.has(uid)) remove(uid)
+      for (const pod of all) upsert(pod)
+    },
+    upsert,
+    remove: ({ uid }) => remove(uid),
+    lacks: () => leftOut.size() > 0 && 2 * byUid.size < max,
+  }
+  return {
+    sink,
     all: () => byUid.values(),
-    get: (uid) => byUid.get(uid),
+    get: (uid: string) => byUid.get(uid),
     leftOut: () => leftOut.size() + leftOut.leftOut(),
   }
 }

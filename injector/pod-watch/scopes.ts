@@ -8,15 +8,6 @@ import { messageOf } from '../../common/errors.ts'
 import { listPage } from '../../common/kube/list-page.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
 
-type Scopes = {
-  /** Watches the pods of these namespaces, which are all that are opted in now. */
-  readonly follow: (namespaces: readonly string[]) => void
-  /** Lists namespaces that could not be listed when they opted in; call it periodically. */
-  readonly catchUp: () => void
-  /** For each watch, when the API server last sent something, or when the watch began. */
-  readonly contactAts: () => number[]
-}
-
 /** Namespaces with their own watch; once there were more, there must be half as many before they get their own again. */
 const MAX_ALONE = 4
 const PAGE = 500
@@ -28,7 +19,7 @@ export function watchScopes<T>(
   query: Readonly<Record<string, string>>,
   sinkOf: (namespace?: string) => Sink<T>,
   { kube, clock, log, signal }: Deps<'get' | 'stream'>,
-): Scopes {
+) {
   const watched = new Map<string | undefined, Watched>()
   /** Namespaces that opted in during a watch over the whole cluster: it had sent their pods before, when they were not kept. */
   const toList = new Set<string>()
@@ -86,7 +77,8 @@ export function watchScopes<T>(
     for (const scope of wanted) if (!watched.has(scope)) start(scope)
   }
   return {
-    follow(namespaces) {
+    /** Watches the pods of these namespaces, which are all that are opted in now. */
+    follow(namespaces: readonly string[]) {
       const wasWhole = watched.has(undefined)
       const isWhole = namespaces.length > (wasWhole ? MAX_ALONE / 2 : MAX_ALONE)
       const before = known
@@ -96,7 +88,9 @@ export function watchScopes<T>(
       watchOnly(new Set(isWhole ? [undefined] : namespaces))
       void catchUp()
     },
+    /** Lists namespaces that could not be listed when they opted in; call it periodically. */
     catchUp: () => void catchUp(),
+    /** For each watch, when the API server last sent something, or when the watch began. */
     contactAts: () =>
       [...watched.values()].map(({ reflection, startedAt }) => reflection.contactAt() || startedAt),
   }

@@ -17,7 +17,7 @@ export function startsAlone(spec: JsonObject): boolean {
   return isObject(own?.lifecycle) && named(spec.initContainers, GATE_CONTAINER) === undefined
 }
 
-/** Milliseconds since 1970, or undefined where the pod does not wait; for a gate, the time when it started. */
+/** Milliseconds since 1970, or undefined if the pod does not wait; for a gate, the time when it started. */
 export function waitingSince(spec: JsonObject, status: JsonObject): number | undefined {
   if (startsAlone(spec)) return aloneSince(spec, status)
   return time(
@@ -40,7 +40,7 @@ function aloneSince(spec: JsonObject, status: JsonObject): number | undefined {
   return startedAt !== undefined && startedAt >= mayStartAt ? startedAt : mayStartAt + UNSEEN_MS
 }
 
-/** When each init container before the sidecar had finished or started; undefined where one has not yet. */
+/** When each init container before the sidecar had finished or started; undefined if one has not yet. */
 function timesOfEarlier(spec: JsonObject, status: JsonObject): readonly number[] | undefined {
   const inits = objectsOf(spec.initContainers)
   const times = inits

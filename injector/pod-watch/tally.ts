@@ -3,16 +3,7 @@
  * counted, so that an update of a pod is not counted twice and its end is counted once.
  */
 
-export type Tally = {
-  /** Counts a pod under this release only. `isNew`: false for an update of a pod for which there was no room. */
-  readonly set: (uid: string, version: string, isNew?: boolean) => void
-  readonly delete: (uid: string) => void
-  readonly size: () => number
-  /** Pods by release; `other` beyond the number of releases that are distinguished. */
-  readonly counts: () => Map<string, number>
-  /** Number of pods for which there was no room. */
-  readonly leftOut: () => number
-}
+export type Tally = ReturnType<typeof tally>
 
 /** Pods counted: 9 MiB, and twice that while they are listed again. The largest clusters with which Kubernetes is tested have 150,000. */
 const MAX_COUNTED = 500_000
@@ -22,13 +13,14 @@ export const MAX_VERSIONS = 20
 const PARTS = 256
 const FIRST_SLOTS = 16
 
-export function tally(max = MAX_COUNTED): Tally {
+export function tally(max = MAX_COUNTED) {
   const parts = Array.from({ length: PARTS }, () => part())
   const versions = versionSlots()
   let size = 0
   let leftOut = 0
   return {
-    set(uid, version, isNew = true) {
+    /** Counts a pod under this release only. `isNew`: false for an update of a pod for which there was no room. */
+    set(uid: string, version: string, isNew = true) {
       const [high, low] = hashed(uid)
       const own = parts[low % PARTS]
       const before = own?.get(high, low) ?? 0
@@ -41,7 +33,7 @@ export function tally(max = MAX_COUNTED): Tally {
       else versions.release(before)
       own?.set(high, low, versions.claim(version))
     },
-    delete(uid) {
+    delete(uid: string) {
       const [high, low] = hashed(uid)
       const before = parts[low % PARTS]?.delete(high, low) ?? 0
       if (before === 0) {
@@ -52,12 +44,14 @@ export function tally(max = MAX_COUNTED): Tally {
       versions.release(before)
     },
     size: () => size,
+    /** Pods by release; `other` beyond the number of releases that are distinguished. */
     counts: versions.counts,
+    /** Number of pods for which there was no room. */
     leftOut: () => leftOut,
   }
 }
 
-/** Numbers release names from 1; a name without any pod makes room for another. */
+/** Numbers release names from 1; the number of a name without pods is reused. */
 function versionSlots() {
   const names: (string | undefined)[] = [undefined, ...Array(MAX_VERSIONS), 'other']
   const counts = new Uint32Array(names.length)

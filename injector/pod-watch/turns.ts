@@ -10,12 +10,7 @@ export function inTurns<T extends { readonly namespace: string }>(
   all: Iterable<T>,
   lastTurn: ReadonlyMap<string, number>,
 ): T[] {
-  const queues = new Map<string, T[]>()
-  for (const one of all) {
-    const queue = queues.get(one.namespace)
-    if (queue === undefined) queues.set(one.namespace, [one])
-    else queue.push(one)
-  }
+  const queues = Map.groupBy(all, ({ namespace }) => namespace)
   const last = (namespace: string) => lastTurn.get(namespace) ?? Number.NEGATIVE_INFINITY
   // Not by subtraction: the difference of two infinities is NaN.
   const names = [...queues.keys()].sort((a, b) => (last(a) === last(b) ? 0 : last(a) < last(b) ? -1 : 1))

@@ -1,6 +1,6 @@
 /**
  * Pods of opted-in namespaces without the label of injected pods. The API server sends only their metadata, which shows whether they
- * ask for a role, but not whether they have a sidecar (somebody may have removed the label) or are on the host network. Until they
+ * ask for a role, but not whether they have a sidecar (the label may have been removed) or are on the host network. Until they
  * are read as a whole (confirm.ts) they are presumed to lack it.
  */
 import type { Sink } from '../../common/kube/reflector.ts'
@@ -15,17 +15,7 @@ export type Unlabelled = WatchedPod & {
   readonly isExcused: boolean
 }
 
-export type UnlabelledPods = {
-  /** For pods of one namespace, or of all. */
-  readonly sink: (namespace?: string) => Sink<Unlabelled>
-  readonly all: () => Iterable<Unlabelled>
-  readonly get: (uid: string) => Unlabelled | undefined
-  /** Updates a pod that was read as a whole; undefined, or another pod with its name, means that it is gone. */
-  readonly confirm: (known: Unlabelled, object: unknown) => void
-  /** Forgets pods of namespaces that are no longer opted in. */
-  readonly forgetOthers: () => void
-  readonly leftOut: () => number
-}
+export type UnlabelledPods = ReturnType<typeof unlabelledPods>
 
 /** @param isOptedIn whether a namespace is opted in now: pods of others are not kept */
 export function unlabelledPods(
@@ -33,7 +23,7 @@ export function unlabelledPods(
   isOptedIn: (namespace: string) => boolean,
   onGone: (uid: string) => void = () => {},
   max = MAX_KNOWN,
-): UnlabelledPods {
+) {
   const byUid = new Map<string, Unlabelled>()
   let leftOut = tally()
   const project = (object: unknown): Unlabelled | undefined => {
@@ -61,12 +51,14 @@ export function unlabelledPods(
   }
   return {
     all: () => byUid.values(),
-    get: (uid) => byUid.get(uid),
+    get: (uid: string) => byUid.get(uid),
     leftOut: () => leftOut.size() + leftOut.leftOut(),
+    /** Forgets pods of namespaces that are no longer opted in. */
     forgetOthers() {
       for (const { uid, namespace } of [...byUid.values()]) if (!isOptedIn(namespace)) remove(uid)
     },
-    confirm(known, object) {
+    /** Updates a pod that was read as a whole; undefined, or another pod with its name, means that it is gone. */
+    confirm(known: Unlabelled, object: unknown) {
       const now = byUid.get(known.uid)
       const whole = project(object)
       if (now === undefined) return
@@ -85,7 +77,8 @@ export function unlabelledPods(
         isExcused: now.asks && !asks,
       })
     },
-    sink: (namespace) => ({
+    /** For pods of one namespace, or of all. */
+    sink: (namespace?: string): Sink<Unlabelled> => ({
       project,
       begin() {
         leftOut = tally()

@@ -1,7 +1,22 @@
-import { SIDECAR_PORT } from '../../common/addresses.ts'
+/** The variables by which AWS's SDKs are told where to ask for credentials, and what the injector writes into them. */
+import { CONTAINER_CREDENTIALS_PATH, CONTAINER_TOKEN_FILE, SIDECAR_PORT } from '../../common/addresses.ts'
+import type { EnvVar } from './pod.ts'
 
 /** The variable that gives the AWS CLI and all SDKs another address of the metadata service. */
 export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
 
 /** Where apps with {@link ENDPOINT_ENV} reach the sidecar. */
 export const SIDECAR_ENDPOINT = `http://127.0.0.1:${SIDECAR_PORT}/`
+
+/** Of pods with container credentials. SDKs allow plain HTTP to loopback. */
+export const CONTAINER_ENV = [
+  {
+    name: 'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+    value: `http://127.0.0.1:${SIDECAR_PORT}${CONTAINER_CREDENTIALS_PATH}`,
+  },
+  { name: 'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE', value: CONTAINER_TOKEN_FILE },
+] as const
+
+/** Whether a variable is one of {@link CONTAINER_ENV} as we write it. */
+export const isContainerVariable = ({ name, value }: EnvVar): boolean =>
+  CONTAINER_ENV.some((ours) => ours.name === name && ours.value === value)

@@ -4,7 +4,8 @@ import { identityOfAnnotations, type PodIdentity, withAccountRole } from '../../
 import { KEYS } from '../../common/keys.ts'
 import { judgeAccount, judgeRole } from '../../common/policy.ts'
 import { type Failed, failed } from '../../common/result.ts'
-import { quote, resolveRole } from '../../common/role.ts'
+import { quote, type Role, resolveRole } from '../../common/role.ts'
+import { parseSessionPolicies } from '../../common/session-policies.ts'
 import type { Reason } from '../admission/reasons.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { accountName, accountRole, listOf, type ServiceAccount } from './account.ts'
@@ -28,8 +29,8 @@ const SESSION_NAME = /^[\w+=,.@-]{1,64}$/
 export const ANY_BASE = 'arn:aws:iam::000000000000:role/'
 
 /**
- * Reads and judges role, external id and session name. Role names need `--base-role-arn`: without it only their form is checked, the
- * rest is left to the broker, and a warning says so. Of an external id only the form is checked: it is half a secret, and if this
+ * Reads and judges role, external id, session name and session policies. Role names need `--base-role-arn`: without it only their form
+ * is checked, the rest is left to the broker, and a warning says so. Of an external id only the form is checked: it is half a secret, and if this
  * port said whether the namespace lists it, anybody who reaches the port could guess it (an API server shows no client certificate
  * by default). The broker checks the list, for a pod that exists.
  */
@@ -52,6 +53,8 @@ export function admittedIdentity(
       'invalid-annotation',
       `annotation ${KEYS.sessionName} must be 1 to 64 of the characters letters, digits and _+=,.@-`,
     )
+  const unfit = sessionPoliciesProblem(identity, undefined) ?? whyNotNarrowed(identity, settings)
+  if (unfit !== undefined) return refused('invalid-annotation', unfit)
   const ignored = identity.source === 'none' && annotations[settings.roleKey] !== undefined
   if (ignored)
     return {
@@ -101,7 +104,29 @@ function judged(
     ...(isNarrowed ? [judgeAccount(resolved.role, listOf(account), settings.policy)] : []),
   ]
   for (const judgement of judgements) if (!judgement.ok) return refused('role-not-allowed', judgement.detail)
+  const unfit = sessionPoliciesProblem(identity, resolved.role)
+  if (unfit !== undefined) return refused('invalid-annotation', unfit)
   return { ok: true, identity, shownRole: resolved.role.arn, warnings: [] }
+}
+
+function sessionPoliciesProblem(
+  { sessionPolicies }: PodIdentity,
+  role: Role | undefined,
+): string | undefined {
+  const parsed = sessionPolicies === undefined ? undefined : parseSessionPolicies(sessionPolicies, role)
+  return parsed === undefined || parsed.ok
+    ? undefined
+    : `annotation ${KEYS.sessionPolicyArns} ${parsed.detail}`
+}
+
+/** Without its policies the pod would have more rights than its author believes, so it waits for the end of the rollout. */
+function whyNotNarrowed(
+  { sessionPolicies }: PodIdentity,
+  { writesNewForms }: InjectionSettings,
+): string | undefined {
+  return sessionPolicies === undefined || writesNewForms
+    ? undefined
+    : `annotation ${KEYS.sessionPolicyArns} cannot be honoured while an injector of a release before it is still serving: create the pod again when the rollout is over`
 }
 
 function refused(reason: Reason, detail: string): IdentityResult {

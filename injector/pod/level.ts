@@ -2,7 +2,7 @@
  * Pods with resources for the pod as a whole (`spec.resources`, KEP-2837, Kubernetes 1.34; 1.32 with its feature gate). The API server
  * refuses a pod whose containers together request more than the whole pod (pkg/apis/core/validation, validatePodResourceConsistency).
  * Where only limits are given, it sets the pod's request to the sum of its containers', so that nothing is left for a container that
- * a webhook adds. So our containers request only what is left, even nothing: the whole pod's request serves them, too.
+ * a webhook adds. So our containers request only what is left, even nothing: the whole pod's request covers them too.
  */
 import { isObject, type Json, objectOf } from '../json.ts'
 import type { Pod } from './pod.ts'
@@ -73,7 +73,7 @@ function within(pod: Pod, own: Resources, left: (name: ResourceName) => number |
   const requests = { ...own.requests }
   for (const name of RESOURCE_NAMES) {
     limits[name] = least(name, limits[name], podLevel(pod, 'limits', name))
-    // Always written: a container's limit without a request would become its request, too.
+    // Always written: without a request, a container's limit would become its request.
     requests[name] = least(name, requests[name], left(name), amountOf(name, limits[name]))
   }
   return { requests, limits }

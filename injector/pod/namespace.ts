@@ -1,4 +1,4 @@
-/** The pod's namespace as it is now: everything a decision reads of it. */
+/** The current state of the pod's namespace: everything that a decision reads from it. */
 export type Namespace = {
   readonly name: string
   readonly labels: Readonly<Record<string, string>>

@@ -5,13 +5,15 @@ import { LOG_LEVELS } from '../../common/log.ts'
 import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
+import { CONTAINER_MODES, GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
 import type { Namespace } from './namespace.ts'
 import { type ChosenResources, parseResources } from './resources.ts'
 
 export type PodOptions = {
   readonly redirect: RedirectMode
   readonly imdsTokens: (typeof TOKEN_MODES)[number]
+  /** Whether containers also get the variables for container credentials; only in redirect mode `env`. */
+  readonly containerCredentials: boolean
   readonly startupGate: (typeof GATE_MODES)[number]
   readonly logLevel: string
   /** As the namespace chooses, or the operator's default. */
@@ -44,12 +46,13 @@ export function readOptions(
     if (tokens === 'optional' && settings.imdsTokens === 'required')
       warnings.push(`${KEYS.imdsTokens}: optional has no effect, this cluster requires IMDSv2 tokens`)
     const imdsTokens = settings.imdsTokens === 'required' ? 'required' : tokens
+    const containerCredentials = asksForContainer(pod, ofNamespace, redirect, settings, warnings)
     const startupGate = pod.choice(KEYS.startupGate, GATE_MODES) ?? settings.startupGate
     const logLevel = pod.choice(KEYS.logLevel, LOG_LEVELS) ?? settings.sidecarLogLevel
     const resources = sidecarResources(annotations[KEYS.sidecarResources], settings)
     const credentialSource = sourceOf(annotations, namespace, settings, warnings)
-    const options = { redirect, imdsTokens, startupGate, logLevel, resources, credentialSource }
-    return { ok: true, options, warnings }
+    const options = { redirect, imdsTokens, containerCredentials, startupGate, logLevel, resources }
+    return { ok: true, options: { ...options, credentialSource }, warnings }
   } catch (error) {
     if (error instanceof AnnotationError) return failed(error.message)
     throw error
@@ -79,11 +82,36 @@ function redirectMode(
   return annotated ?? (refusesNetAdmin ? 'env' : settings.redirect)
 }
 
-/** AssumeRoleWithWebIdentity has neither external ids nor session tags of ours: whoever relies on them must not believe in them. */
+/** Off unless chosen: SDKs prefer container credentials, and those from before 2024 fail with them (docs/decisions/0136). */
+function asksForContainer(
+  pod: AnnotationReader,
+  ofNamespace: AnnotationReader,
+  redirect: RedirectMode,
+  { containerCredentials, writesNewForms }: InjectionSettings,
+  warnings: string[],
+): boolean {
+  const own = pod.choice(KEYS.containerCredentials, CONTAINER_MODES)
+  const others = ofNamespace.choice(KEYS.containerCredentials, CONTAINER_MODES) ?? containerCredentials
+  if (own === 'on' && redirect === 'nft')
+    warnings.push(
+      `${KEYS.containerCredentials}: "on" has no effect in redirect mode nft, in which clients need nothing but the metadata address`,
+    )
+  const chosen = (own ?? others) === 'on' && redirect === 'env'
+  if (chosen && !writesNewForms)
+    warnings.push(
+      'the pod gets no container credentials, since an injector of a release before them is still serving: delete the pod when the rollout is over',
+    )
+  return chosen && writesNewForms
+}
+
+/**
+ * AssumeRoleWithWebIdentity supports neither external ids nor our session tags and source identities, so a pod that relies on them must
+ * not be admitted.
+ */
 function sourceOf(
   annotations: Annotations,
   namespace: Namespace,
-  { credentialSources, writesWebIdentity, sessionTags }: InjectionSettings,
+  { credentialSources, writesNewForms, sessionTags, sourceIdentity }: InjectionSettings,
   warnings: string[],
 ): CredentialSource {
   const chosen = sourceOfNamespace(namespace, credentialSources)
@@ -96,12 +124,16 @@ function sourceOf(
       `annotation ${KEYS.externalId} cannot be honoured: pods of namespace ${namespace.name} get their roles by web identity ` +
         '(AssumeRoleWithWebIdentity), which has no external id: remove it, and have the trust policy demand the service account instead',
     )
-  if (sessionTags)
+  const demanded = [
+    ...(sessionTags ? ['session tags (broker.sessionTags, broker.extraSessionTags)'] : []),
+    ...(sourceIdentity === undefined ? [] : ['source identity (broker.sourceIdentity)']),
+  ].join(' and ')
+  if (demanded !== '')
     throw new AnnotationError(
-      `pods of namespace ${namespace.name} get their roles by web identity (AssumeRoleWithWebIdentity), which has none of the session tags ` +
-        `that the operator demands (broker.sessionTags): choose the credential source node-role for it (annotation ${KEYS.credentialSource}), or ask the operator to turn the tags off`,
+      `pods of namespace ${namespace.name} get their roles by web identity (AssumeRoleWithWebIdentity), which has none of the ${demanded} ` +
+        `that the operator demands: choose the credential source node-role for it (annotation ${KEYS.credentialSource}), or ask the operator to turn that off`,
     )
-  if (writesWebIdentity) return chosen.source
+  if (writesNewForms) return chosen.source
   warnings.push(
     'the pod gets its role with the node’s, since an injector of a release before web identity is still serving: delete the pod when the rollout is over',
   )
@@ -129,7 +161,7 @@ class AnnotationReader {
     this.#where = where
   }
 
-  /** One of `values`, or undefined where the annotation is absent. */
+  /** One of `values`, or undefined if the annotation is absent. */
   choice<const T extends string>(key: string, values: readonly T[]): T | undefined {
     const text = this.#annotations[key]
     if (text === undefined) return undefined

@@ -1,5 +1,5 @@
 /**
- * The CPU that our containers request where nobody has chosen it. The kernel divides a pod's processors in proportion to the requests of
+ * The CPU that our containers request by default. The kernel divides a pod's processors in proportion to the requests of
  * its containers: with a small, fixed request the sidecar of an app that keeps all processors busy waits for seconds
  * (docs/decisions/0105). So the sidecar requests a hundredth of what the pod's containers request together, and the gate what the
  * scheduler reserves for the app anyway.

@@ -2,7 +2,7 @@
 
 const MEMORY_UNITS = { '': 1, k: 1e3, M: 1e6, G: 1e9, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 } as const
 
-/** Millicores of `250m`, `1` or `0.5`; undefined where the text is not such a quantity. */
+/** Millicores of `250m`, `1` or `0.5`; undefined if the text is not such a quantity. */
 export function cpuMillis(text: string): number | undefined {
   const [, number, unit] = /^(\d{1,6}(?:\.\d{1,3})?)(m?)$/.exec(text) ?? []
   if (number === undefined) return undefined
@@ -11,7 +11,7 @@ export function cpuMillis(text: string): number | undefined {
   return Math.round(Number(number) * 1000)
 }
 
-/** Bytes of `64Mi`, `64M` or `67108864`; undefined where the text is not such a quantity. */
+/** Bytes of `64Mi`, `64M` or `67108864`; undefined if the text is not such a quantity. */
 export function memoryBytes(text: string): number | undefined {
   const [, number, unit] = /^(\d{1,15})(k|M|G|Ki|Mi|Gi)?$/.exec(text) ?? []
   if (number === undefined) return undefined
@@ -28,7 +28,7 @@ const SUFFIXES: Readonly<Record<string, number>> = {
 
 /**
  * Millicores or bytes of a quantity that others wrote, in any form that the API server accepts (k8s.io/apimachinery/pkg/api/resource);
- * undefined where the value is not a quantity.
+ * undefined if the value is not a quantity.
  */
 export function amountOf(name: ResourceName, value: unknown): number | undefined {
   const number = plainNumber(value)

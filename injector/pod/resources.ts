@@ -83,7 +83,7 @@ export function parseResourceList(text: string): ResourceList | undefined {
 }
 
 /**
- * Resources of the gate: those chosen for the sidecar apply to it, too. A limit range bounds every container of a pod, so one
+ * Resources of the gate: those chosen for the sidecar also apply to it. A limit range bounds every container of a pod, so one
  * annotation must bring both containers within its bounds.
  */
 export function gateResources({ requests, limits }: ChosenResources): ChosenResources {

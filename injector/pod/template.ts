@@ -15,7 +15,7 @@ export function hasPodTemplate(resource: string): boolean {
   return WORKLOADS.has(resource)
 }
 
-/** The pod that a workload's template describes, or undefined where there is none. */
+/** The pod that a workload's template describes, or undefined if there is none. */
 export function podOfTemplate(workload: unknown): JsonObject | undefined {
   if (!isObject(workload) || !isObject(workload.spec)) return undefined
   const { jobTemplate } = workload.spec

@@ -9,7 +9,7 @@ export type Kind = 'requests' | 'limits'
 type Counts = (container: Container) => boolean
 
 /**
- * The sum over the pod's containers in millicores or bytes, or undefined where none has an amount. Containers and native sidecars run
+ * The sum over the pod's containers in millicores or bytes, or undefined if none has an amount. Containers and native sidecars run
  * at the same time, every other init container beside the native sidecars before it (k8s.io/component-helpers/resource,
  * AggregateContainerRequests and AggregateContainerLimits).
  */

@@ -1,4 +1,4 @@
-/** Kinds of pods that cannot have a sidecar and a role of their own. */
+/** Kinds of pods that cannot have a sidecar and their own role. */
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
 import type { Reason } from '../admission/reasons.ts'

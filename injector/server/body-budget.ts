@@ -1,30 +1,10 @@
 /**
- * Bounds the bytes of all bodies in the process so that slow senders cannot keep out the others: where there is no room for a new
- * body, the address that holds the most bytes loses its oldest unfinished body.
+ * Limits the bytes of all bodies in the process so that slow senders cannot keep out the others: if a new body does not fit,
+ * the address that uses the most bytes loses its oldest unfinished body.
  */
 
-/** One body's share of the budget. */
-export type Share = {
-  /** False, with nothing taken, where there is no room, or where the body was dropped in favour of another one. */
-  readonly take: (bytes: number) => boolean
-  /**
-   * Takes the bytes as soon as there is room: a body that is being judged makes room soon. False where this body was dropped, where
-   * none is being judged that would make room, or where it takes too long.
-   */
-  readonly wait: (bytes: number) => Promise<boolean>
-  /** Marks the body as complete: it is judged within seconds and no longer dropped. False where it already was dropped. */
-  readonly complete: () => boolean
-  /** Returns all bytes to the budget; further calls do nothing. */
-  readonly release: () => void
-}
-
-export type BodyBudget = {
-  /**
-   * @param address of the peer
-   * @param abort called once, when the body is dropped
-   */
-  readonly open: (address: string, abort: () => void) => Share
-}
+export type BodyBudget = ReturnType<typeof bodyBudget>
+export type Share = ReturnType<BodyBudget['open']>
 
 type Body = {
   readonly address: string
@@ -46,14 +26,14 @@ const isAnyJudged = (bodies: ReadonlySet<Body>) => [...bodies].some(({ state }) 
 /** As long as a review takes at most when the API server does not answer for its namespace. */
 const MAX_WAIT_MS = 2000
 
-/** What an address may hold while one of its reviews is being judged and cannot be dropped: a quarter stays for the others. */
+/** How much an address may use while one of its reviews is being judged and cannot be dropped: a quarter stays for the others. */
 const SHARE_BESIDE_JUDGED = 3 / 4
 
 /**
  * @param maxBytes of all bodies together
- * @param maxWaitMs for room for a part of a body
+ * @param maxWaitMs how long a part of a body waits for space
  */
-export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudget {
+export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS) {
   // By age, since a Set keeps the order of insertion.
   const bodies = new Set<Body>()
   let left = maxBytes
@@ -66,7 +46,7 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudge
   }
   const take = (body: Body, bytes: number): boolean => {
     if (body.state !== 'arriving') return false
-    // Far from the bound there is room without looking at the other bodies.
+    // Far below the limit there is enough space, without checking the other bodies.
     while (bytes > left - maxBytes * (1 - SHARE_BESIDE_JUDGED)) {
       const room = roomFor(body, bytes, bodies, left, maxBytes)
       if (bytes <= room.bytes) break
@@ -80,7 +60,7 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudge
     body.bytes += bytes
     return true
   }
-  /** First those of the address that holds the fewest bytes; those of one address in the order of their arrival. */
+  /** First those of the address that uses the fewest bytes; those of one address in the order of their arrival. */
   const serveWaiting = () => {
     const held = new Map<string, number>()
     for (const { address, bytes } of bodies) held.set(address, (held.get(address) ?? 0) + bytes)
@@ -96,12 +76,23 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudge
     }
   }
   return {
-    open(address, abort) {
+    /**
+     * One body's share of the budget.
+     *
+     * @param address of the peer
+     * @param abort called once, when the body is dropped
+     */
+    open(address: string, abort: () => void) {
       const body: Body = { address, abort, bytes: 0, waiting: undefined, state: 'arriving' }
       bodies.add(body)
       return {
-        take: (bytes) => take(body, bytes),
-        wait(bytes) {
+        /** False, with nothing taken, where there is no room, or where the body was dropped in favour of another one. */
+        take: (bytes: number) => take(body, bytes),
+        /**
+         * Takes the bytes as soon as there is room: a body that is being judged makes room soon. False where this body was dropped,
+         * where none is being judged that would make room, or where it takes too long.
+         */
+        wait(bytes: number) {
           const { promise, resolve } = Promise.withResolvers<boolean>()
           if (body.state !== 'arriving' || !isAnyJudged(bodies)) resolve(false)
           else {
@@ -111,11 +102,13 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudge
           }
           return promise
         },
+        /** Marks the body as complete: it is judged within seconds and no longer dropped. False where it already was dropped. */
         complete() {
           if (body.state !== 'arriving') return false
           body.state = 'whole'
           return true
         },
+        /** Returns all bytes to the budget; further calls do nothing. */
         release() {
           if (body.state === 'released') return
           release(body)
@@ -126,7 +119,7 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS): BodyBudge
   }
 }
 
-/** How much the body may take now, and which body must be dropped for more; undefined where only bodies being judged could be. */
+/** How much the body may take now, and which body must be dropped for more; undefined if only bodies being judged could be. */
 function roomFor(newcomer: Body, bytes: number, bodies: Iterable<Body>, left: number, maxBytes: number) {
   const held = new Map<string, number>()
   const oldest = new Map<string, Body>()
@@ -138,7 +131,7 @@ function roomFor(newcomer: Body, bytes: number, bodies: Iterable<Body>, left: nu
   }
   const own = held.get(newcomer.address) ?? 0
   const ceiling = hasJudged ? maxBytes * SHARE_BESIDE_JUDGED - own : Number.POSITIVE_INFINITY
-  // Over its ceiling, room made by others would not help.
+  // If the address is over its own limit, space released by others does not help.
   const isOver = bytes > ceiling
   let [greatest, victim] = [own + bytes, oldest.get(newcomer.address)]
   for (const [address, body] of isOver ? [] : oldest) {

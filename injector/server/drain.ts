@@ -7,7 +7,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { type Clock, pause } from '../../common/clock.ts'
 import { isIdle, type OpenConnection, type OpenConnections } from './open-connections.ts'
 
-/** While new connections come, somebody still uses this server as an endpoint, so it goes on accepting for up to this many times `acceptMs`. */
+/** While new connections arrive, this server is still in use as an endpoint, so it continues to accept for up to this many times `acceptMs`. */
 export const MAX_ACCEPTING = 3
 /**
  * Upper bound on what follows the time of accepting. An API server waits five seconds for an answer, and on a node without a

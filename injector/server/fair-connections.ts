@@ -2,7 +2,7 @@
  * Bounds the number of open connections so that one peer cannot lock out the others: any pod of the cluster can reach the
  * port, and the API servers must still get in. A new connection is always accepted, and for it the address with the most
  * inactive connections loses one. Unlike `greatestHolder` of common/connections.ts, this never ends a connection on which a review is being
- * judged, whatever its address holds: it may be an API server's, and its pod would be refused.
+ * judged, no matter how much its address uses: it may belong to an API server, and its pod would be refused.
  */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
@@ -38,7 +38,7 @@ function isJudged({ exchange }: Connection): boolean {
   return exchange?.request.complete === true && !exchange.response.writableEnded
 }
 
-/** The same key for a TCP socket and the TLS socket on top of it; undefined where the socket is already closed. */
+/** The same key for a TCP socket and the TLS socket on top of it; undefined if the socket is already closed. */
 function keyOf({ remoteAddress, remotePort, localAddress }: Socket): string | undefined {
   return remoteAddress === undefined ? undefined : `${remoteAddress} ${remotePort} ${localAddress}`
 }

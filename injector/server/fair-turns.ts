@@ -51,7 +51,7 @@ export function fairTurns(clock: () => number, later: (work: () => void) => void
     } while (waiting > 0 && clock() < end)
     if (waiting > 0) return later(runSome)
     isRunning = false
-    // When no job waits, there is nobody to be fair to.
+    // When no job waits, fairness does not matter.
     peers.members.clear()
   }
   return {
@@ -108,7 +108,7 @@ function runNext(peers: Flows<Peer>, clock: () => number): void {
 
 const estimateOf = ({ jobs }: Flow) => jobs[0]?.estimate
 
-/** Among those with a job, the one that will have used the least after it; undefined where none has a job. */
+/** Among those with a job, the one that will have used the least after it; undefined if none has a job. */
 function next<T extends Used>(
   { members }: Flows<T>,
   estimate: (one: T) => number | undefined,

@@ -18,28 +18,17 @@ import { pacing } from './pacing.ts'
 import { boundRequestTime } from './request-time.ts'
 import { readBody, reserve } from './review-body.ts'
 
-export type WebhookServer = {
-  /** The port that is listened on. */
-  readonly port: number
-  /** New handshakes get the new certificate; open connections go on with theirs. */
-  readonly setCertificate: (certificate: ServingCertificate) => void
-  /**
-   * Goes on answering, with the last answer of each connection, and listens until every connection has ended (drain.ts).
-   *
-   * @param acceptMs time for the endpoint to leave the Service everywhere; 0 by default: it has left
-   */
-  readonly drain: (acceptMs?: number) => Promise<void>
-}
+export type WebhookServer = Awaited<ReturnType<typeof webhookServer>>
 
-/** An object may have 3 MiB; the review of an update holds it twice. */
+/** An object may have 3 MiB; the review of an update contains it twice. */
 const MAX_BODY = 8 * 1024 * 1024
-/** Bounds on what anybody who reaches the port can make the server hold before there is a review to judge. */
+/** Limits on what anyone who reaches the port can make the server keep before there is a review to judge. */
 export type ServerLimits = {
   /** Bytes of all bodies that are being read or judged: two of the largest, or 800 pods of 20 kB. */
   readonly bodyBytes: number
   /** Three API servers send at most 600 changes at the same time, each on its own connection. */
   readonly connections: number
-  /** How long a part of a body waits for room; two seconds by default. */
+  /** How long a part of a body waits for space; two seconds by default. */
   readonly roomMs?: number
   /** Time for a whole request to arrive, from its first byte; the API server gives up after five seconds. */
   readonly requestMs: number
@@ -48,7 +37,7 @@ export type ServerLimits = {
 const LIMITS: ServerLimits = { bodyBytes: 16 * 1024 * 1024, connections: 1024, requestMs: 10_000 }
 /**
  * The API server keeps idle connections to webhooks for 90 s. With Node's default of five seconds we would close connections that
- * the API server considers alive, and under `failurePolicy: Fail` the resulting EOF is a refused pod. The same holds for
+ * the API server considers alive, and under `failurePolicy: Fail` the resulting EOF means a refused pod. The same applies to
  * connections that have not been used yet (request-time.ts).
  */
 const KEEP_ALIVE_MS = 120_000
@@ -134,7 +123,7 @@ export async function webhookServer(
   certificate: ServingCertificate,
   { log, clock = MONOTONIC, ...listen }: ListenOptions,
   limits: ServerLimits = LIMITS,
-): Promise<WebhookServer> {
+) {
   const ending = new AbortController()
   let draining = false
   const app = webhookApp(webhooks, () => draining, limits, log)
@@ -158,8 +147,15 @@ export async function webhookServer(
   })
   void boundRequestTime(connections, limits.requestMs, clock, ending.signal)
   return {
+    /** The port that is listened on. */
     port,
-    setCertificate: (next) => server.setSecureContext(tls(next)),
+    /** New handshakes get the new certificate; open connections go on with theirs. */
+    setCertificate: (next: ServingCertificate) => server.setSecureContext(tls(next)),
+    /**
+     * Goes on answering, with the last answer of each connection, and listens until every connection has ended (drain.ts).
+     *
+     * @param acceptMs time for the endpoint to leave the Service everywhere; 0 by default: it has left
+     */
     async drain(acceptMs = 0) {
       draining = true
       await drained(connections, acceptMs, clock)

@@ -16,18 +16,10 @@ export type OpenConnection = {
   bytesBefore: number
 }
 
-export type OpenConnections = {
-  /** Those whose handshake is complete. */
-  readonly secure: () => Iterable<OpenConnection>
-  /** All of them, including those still in their handshake. */
-  readonly count: () => number
-  /** When the last connection was accepted. */
-  readonly lastAccepted: () => number
-  readonly destroyAll: () => void
-}
+export type OpenConnections = ReturnType<typeof openConnections>
 
 /** @param server an HTTPS server that has no connection yet */
-export function openConnections(server: Server, clock: Pick<Clock, 'now'>): OpenConnections {
+export function openConnections(server: Server, clock: Pick<Clock, 'now'>) {
   const accepted = new Set<Socket>()
   const secure = new Map<Socket, OpenConnection>()
   let lastAccepted = Number.NEGATIVE_INFINITY
@@ -57,8 +49,11 @@ export function openConnections(server: Server, clock: Pick<Clock, 'now'>): Open
     })
   })
   return {
+    /** Those whose handshake is complete. */
     secure: () => secure.values(),
+    /** All of them, including those still in their handshake. */
     count: () => accepted.size,
+    /** When the last connection was accepted. */
     lastAccepted: () => lastAccepted,
     destroyAll: () => {
       for (const socket of accepted) socket.destroy()

@@ -1,25 +1,16 @@
 /**
- * Reads large bodies in turns. The event loop reads from every socket with data before it does anything else: with a hundred
+ * Lets connections take turns when large bodies are read. The event loop reads from every socket with data before it does anything else: with a hundred
  * senders that never pause it would read six megabytes in each round, while a small review waits for its few bytes.
  */
 
-export type Pace = {
-  /** Whether this body must wait because there are too many large ones; `resume` is called when it may continue. */
-  readonly mustWait: (resume: () => void) => boolean
-  /** The body has ended. */
-  readonly end: () => void
-}
-
-export type Pacing = {
-  /** Starts pacing one body that has turned out to be large. */
-  readonly begin: () => Pace
-}
+export type Pacing = ReturnType<typeof pacing>
+export type Pace = ReturnType<Pacing['begin']>
 
 /** Bodies that may continue at the same time; four read a quarter of a megabyte. */
 const AT_ONCE = 4
 
 /** @param later calls back after the event loop has handled its sockets */
-export function pacing(later: (work: () => void) => void = setImmediate): Pacing {
+export function pacing(later: (work: () => void) => void = setImmediate) {
   const waiting: (() => void)[] = []
   let large = 0
   let isScheduled = false
@@ -33,16 +24,19 @@ export function pacing(later: (work: () => void) => void = setImmediate): Pacing
     })
   }
   return {
+    /** Starts pacing one body that has turned out to be large. */
     begin() {
       large++
       let isOver = false
       return {
-        mustWait(resume) {
+        /** Whether this body must wait because there are too many large ones; `resume` is called when it may continue. */
+        mustWait(resume: () => void) {
           if (large <= AT_ONCE) return false
           waiting.push(resume)
           schedule()
           return true
         },
+        /** The body has ended. */
         end() {
           if (isOver) return
           isOver = true

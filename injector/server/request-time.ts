@@ -1,6 +1,6 @@
 /**
- * Bounds the time in which a request must arrive, counted from its first byte. Node counts from the moment when the connection
- * was made, but Go's transport makes more connections than it uses and keeps the others for later. If we closed such a connection
+ * Limits the time in which a request must arrive, counted from its first byte. Node counts from the moment when the connection
+ * was opened, but Go's transport opens more connections than it uses and keeps the others for later. If we closed such a connection
  * after ten seconds, the first review on it could find it closed, and under `failurePolicy: Fail` its pod would be refused.
  */
 import { type Clock, pause } from '../../common/clock.ts'

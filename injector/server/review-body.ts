@@ -56,7 +56,7 @@ type BodyResult =
 
 /**
  * Reads a body. Bytes are counted as they arrive, not as they are announced: otherwise eight idle connections that each announce
- * 8 MiB would block all others at the cost of their headers. Where there is no room for what has arrived, reading pauses, and
+ * 8 MiB would block all others at the cost of their headers. If what has arrived does not fit, reading pauses, and
  * TCP's flow control slows the sender.
  *
  * @param body of the request: Node's own stream, since a web stream around it costs three times as much as everything else

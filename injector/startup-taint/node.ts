@@ -55,7 +55,7 @@ export function isGuarded(node: TaintedNode, guards: Iterable<GuardPod>): boolea
 
 /**
  * The JSON Patch that removes every taint with this key, each after a `test` that it is unchanged, since controllers change taints at
- * the same time. Empty where there is none.
+ * the same time. Empty if there is none.
  */
 export function untaint(
   { taints }: TaintedNode,

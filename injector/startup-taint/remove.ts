@@ -9,11 +9,7 @@ import { KubeError } from '../../common/kube/client.ts'
 import { reflect, type Sink } from '../../common/kube/reflector.ts'
 import { type GuardPod, guardPod, isGuarded, type TaintedNode, taintedNode, untaint } from './node.ts'
 
-export type StartupTaint = {
-  /** Nodes that have the taint now. */
-  readonly tainted: () => number
-  readonly removed: () => number
-}
+export type StartupTaint = ReturnType<typeof removeStartupTaint>
 
 /** Between attempts for a node; the watches notice changes in the meantime. */
 const SWEEP_MS = 2000
@@ -24,7 +20,7 @@ const PAGE = 100
 type GuardPlace = { readonly namespace: string; readonly selector: string }
 
 /** @param key of the taint, whatever its value and effects */
-export function removeStartupTaint(deps: Deps, key: string, guard: GuardPlace): StartupTaint {
+export function removeStartupTaint(deps: Deps, key: string, guard: GuardPlace) {
   const { kube, clock, log, signal } = deps
   const nodes = new Map<string, TaintedNode>()
   // By node and uid: a cluster has thousands of nodes, each with one guard, or two during its replacement.
@@ -101,5 +97,9 @@ export function removeStartupTaint(deps: Deps, key: string, guard: GuardPlace): 
     clock.after(SWEEP_MS, sweep)
   }
   clock.after(SWEEP_MS, sweep)
-  return { tainted: () => nodes.size, removed: () => removed }
+  return {
+    /** Number of nodes that have the taint now. */
+    tainted: () => nodes.size,
+    removed: () => removed,
+  }
 }

@@ -7,15 +7,11 @@ import { isOurs, ownContainer } from '../pod/reserved.ts'
 import type { OwnResources, Resources } from '../pod/resources.ts'
 import { amountIn } from '../pod/total.ts'
 
-export type AddedPod = {
-  /** The sidecar and, in a pod that starts in two stages, the gate. */
-  readonly containers: readonly { readonly name: string; readonly resources: Resources }[]
-  readonly without: Pod
-  readonly withOurs: Pod
-}
+export type AddedPod = ReturnType<typeof addedPod>
 
 /** @param own resources of what would be added; containers of ours that the pod already has keep theirs */
-export function addedPod(pod: Pod, own: OwnResources): AddedPod {
+export function addedPod(pod: Pod, own: OwnResources) {
+  /** The sidecar and, in a pod that starts in two stages, the gate. */
   const containers = [
     { name: SIDECAR_CONTAINER, resources: own.sidecar, restartPolicy: 'Always' } as const,
     ...(own.gate === undefined ? [] : [{ name: GATE_CONTAINER, resources: own.gate } as const]),

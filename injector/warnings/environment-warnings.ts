@@ -5,7 +5,7 @@
 import { SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
 import { isMeshContainer } from '../patch/mesh.ts'
-import { ENDPOINT_ENV, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
+import { ENDPOINT_ENV, isContainerVariable, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'
@@ -27,7 +27,8 @@ const REDIRECTED = /^http:\/\/(?:169\.254\.169\.254|\[fd00:ec2::254\])\/?$/
 export function environmentWarnings({ spec }: Pod, redirect: RedirectMode): string[] {
   const initContainers = spec.initContainers ?? []
   // The plan removes what an earlier pass in the other mode has left.
-  const isLeft = ({ name, value }: EnvVar) => name === ENDPOINT_ENV && value === SIDECAR_ENDPOINT
+  const isLeft = (entry: EnvVar) =>
+    (entry.name === ENDPOINT_ENV && entry.value === SIDECAR_ENDPOINT) || isContainerVariable(entry)
   const isConcern: (entry: EnvVar) => boolean = initContainers.some(isOurs)
     ? (entry) => !isLeft(entry) && wins(entry, redirect)
     : (entry) => wins(entry, redirect)

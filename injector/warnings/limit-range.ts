@@ -17,7 +17,7 @@ const MAX_ITEMS = 20
 /**
  * A clause for each LimitRange that refuses the pod because of what we add, with the remedy.
  *
- * @param annotatedWith resources of our containers in the pod with this annotation; undefined where the annotation is invalid
+ * @param annotatedWith resources of our containers in the pod with this annotation; undefined if the annotation is invalid
  */
 export function brokenLimitRanges(
   limitRanges: readonly JsonObject[],
@@ -34,7 +34,7 @@ export function brokenLimitRanges(
     const resources = ofAll.length === 0 ? suggestion(container, added, annotatedWith) : undefined
     const other =
       ofAll.length > 0
-        ? ', or let the containers have less'
+        ? ', or give the containers less'
         : resources === undefined
           ? ''
           : `, or annotate the pods with ${KEYS.sidecarResources}: ${resources}`
@@ -92,7 +92,7 @@ function bounds(item: JsonObject, name: ResourceName) {
   }
 }
 
-/** An annotation with which our containers violate none of the items, verified on the pod; undefined where none is found. */
+/** An annotation with which our containers violate none of the items, verified on the pod; undefined if none is found. */
 function suggestion(
   items: readonly JsonObject[],
   added: AddedPod,

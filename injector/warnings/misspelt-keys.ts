@@ -108,7 +108,7 @@ function misplaced(
 
 const article = (form: Form) => (form === 'annotation' ? 'an' : 'a')
 
-/** The distance of two prefixes, up to 3; our name with another domain (`pod2iam.io`) is a near miss, too. */
+/** The distance of two prefixes, up to 3; our name with another domain (`pod2iam.io`) is a near miss too. */
 function prefixDistance(prefix: string, known: string): number {
   if (known === OWN_PREFIX && /^pod2iam(?:[.]|$)/.test(prefix)) return prefix === known ? 0 : 1
   if (known === SHARED_PREFIX && /^iam[.](?:aws|amazon|amazonaws)(?:[.]|$)/.test(prefix))

@@ -3,10 +3,11 @@ import { injectionMode, KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
 import { parseRoleArn, quote, resolveRole } from '../../common/role.ts'
+import { parseSessionPolicies } from '../../common/session-policies.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { ANY_BASE } from '../pod/identity.ts'
 import type { Namespace } from '../pod/namespace.ts'
-import { GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
+import { CONTAINER_MODES, GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
 import { editDistance } from './edit-distance.ts'
 
 type Texts = Readonly<Record<string, string>>
@@ -15,18 +16,24 @@ const POD_CHOICES: Readonly<Record<string, readonly string[]>> = {
   [KEYS.inject]: ['false', 'metadata'],
   [KEYS.redirect]: REDIRECT_MODES,
   [KEYS.imdsTokens]: TOKEN_MODES,
+  [KEYS.containerCredentials]: CONTAINER_MODES,
   [KEYS.startupGate]: GATE_MODES,
   [KEYS.logLevel]: LOG_LEVELS,
 }
-/** Values with which people mean that a namespace is not opted in, as it is then. */
+/** Values by which people mean that a namespace is not opted in, which is also their effect. */
 const OPTED_OUT = new Set(['', 'disabled', 'false', 'off', 'no', 'none'])
 const OPTED_IN = new Set(['true', 'on', 'yes'])
 
 /** Warnings for a pod or a pod template. */
 export function podValues(annotations: Texts): string[] {
-  return Object.entries(POD_CHOICES).flatMap(([key, values]) =>
-    choice(`annotation ${key}`, annotations[key], values),
-  )
+  const policies = annotations[KEYS.sessionPolicyArns]
+  const read = policies === undefined ? undefined : parseSessionPolicies(policies, undefined)
+  return [
+    ...Object.entries(POD_CHOICES).flatMap(([key, values]) =>
+      choice(`annotation ${key}`, annotations[key], values),
+    ),
+    ...(read === undefined || read.ok ? [] : [`annotation ${KEYS.sessionPolicyArns} ${read.detail}`]),
+  ]
 }
 
 /** Warnings for a namespace: how it is opted in, and what it allows. */
@@ -38,6 +45,11 @@ export function namespaceValues(
   return [
     ...injectionLabel(labels[KEYS.injection]),
     ...redirect,
+    ...choice(
+      `annotation ${KEYS.containerCredentials}`,
+      annotations[KEYS.containerCredentials],
+      CONTAINER_MODES,
+    ),
     ...choice(
       `annotation ${KEYS.credentialSource}`,
       annotations[KEYS.credentialSource],
@@ -75,7 +87,7 @@ function injectionLabel(value: string | undefined): string[] {
   ]
 }
 
-/** Reads each list by itself with `judgeRole`: a list that it cannot parse allows nothing. */
+/** Checks each list separately with `judgeRole`: a list that it cannot parse allows nothing. */
 function allowLists(name: string, annotations: Texts, policy: PolicySettings): string[] {
   const any = parseRoleArn(`${ANY_BASE}any`)
   if (!policy.restrictions || !any.ok) return []

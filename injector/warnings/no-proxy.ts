@@ -7,7 +7,7 @@ import { BlockList, isIP, isIPv6 } from 'node:net'
 /** `address`: for all clients. `network`: for those that understand networks. */
 type Excepted = 'address' | 'network' | undefined
 
-/** How a list makes an exception of an address and port; undefined where it does not. */
+/** How a list makes an exception of an address and port; undefined if it does not. */
 export function exceptedBy(list: string, address: string, port: number): Excepted {
   const entries = list.split(/[\s,]+/).filter((entry) => entry !== '')
   if (entries.some((entry) => isNamed(entry, address, port))) return 'address'
@@ -23,7 +23,7 @@ function isNamed(entry: string, address: string, port: number): boolean {
   return end !== '' && address.endsWith(`.${end}`)
 }
 
-/** The host of an entry; undefined where it is for another port. */
+/** The host of an entry; undefined if it is for another port. */
 function withoutPort(entry: string, port: number): string | undefined {
   if (isIPv6(entry)) return entry
   const [, host = entry, own] = /^(.*?)(?::(\d+))?$/.exec(entry) ?? []

@@ -4,28 +4,18 @@ import { KEYS } from '../../common/keys.ts'
 export type Place = 'pod' | 'namespace'
 export type Form = 'annotation' | 'label'
 
-export type OwnKey = {
-  readonly key: string
-  readonly form: Form
-  readonly places: readonly Place[]
-  /** Written by the injector, so people do not mean to write it. */
-  readonly isWritten: boolean
-}
+export type OwnKey = ReturnType<typeof own>
 
-const POD = ['role', 'externalId', 'sessionName', 'imdsTokens', 'startupGate', 'inject'] as const
+const POD = [
+  ...(['role', 'externalId', 'sessionName', 'sessionPolicyArns'] as const),
+  ...(['imdsTokens', 'startupGate', 'inject'] as const),
+] as const
 const NAMESPACE = ['allowedRoles', 'permitted', 'defaultRole', 'allowedExternalIds'] as const
 
-const own = (
-  key: string,
-  places: readonly Place[],
-  form: Form = 'annotation',
-  isWritten = false,
-): OwnKey => ({
-  key,
-  form,
-  places,
-  isWritten,
-})
+/** @param isWritten whether the injector writes it, so that people do not mean to write it */
+function own(key: string, places: readonly Place[], form: Form = 'annotation', isWritten = false) {
+  return { key, form, places, isWritten }
+}
 
 /** @param roleKey the configured key of the role annotation */
 export function ownKeys(roleKey: string): readonly OwnKey[] {
@@ -35,6 +25,7 @@ export function ownKeys(roleKey: string): readonly OwnKey[] {
     ...NAMESPACE.map((name) => own(KEYS[name], ['namespace'])),
     own(KEYS.credentialSource, ['namespace']),
     own(KEYS.redirect, ['pod', 'namespace']),
+    own(KEYS.containerCredentials, ['pod', 'namespace']),
     own(KEYS.injection, ['namespace'], 'label'),
     own(KEYS.status, ['pod'], 'annotation', true),
     own(KEYS.injected, ['pod'], 'label', true),

@@ -1,4 +1,4 @@
-/** Finds ResourceQuotas without room for a pod because of our containers (pkg/quota/v1/evaluator/core/pods.go). */
+/** Finds ResourceQuotas that a pod would exceed only because of our containers (pkg/quota/v1/evaluator/core/pods.go). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { isObject, type JsonObject, nameOf, objectOf } from '../json.ts'
 import type { Pod } from '../pod/pod.ts'
@@ -15,15 +15,12 @@ const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
   'limits.memory': ['limits', 'memory'],
 }
 
-type FullQuota = {
-  /** A clause, with the remedy. */
-  readonly clause: string
-  /** Not even an empty namespace would have room. */
-  readonly isNever: boolean
-}
-
-/** Only quotas with room for the pod without our containers: the others are known to people. */
-export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }: AddedPod): FullQuota[] {
+/**
+ * Only quotas with room for the pod without our containers: the others are known to people.
+ *
+ * @returns clauses, with the remedy; `isNever`: not even an empty namespace would have room
+ */
+export function fullQuotas(quotas: readonly JsonObject[], { without, withOurs }: AddedPod) {
   return quotas.flatMap((quota) => {
     if (!counts(quota, withOurs)) return []
     const { hard, used } = usage(quota)

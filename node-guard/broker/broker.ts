@@ -1,4 +1,4 @@
-/** The broker without what serves it: its parts in the order in which a request passes them, and what connects them. */
+/** The broker without its listeners: its parts in the order in which a request passes them, and the connections between them. */
 import type { SteadyClock } from '../../common/clock.ts'
 import { whyUnguarded } from '../../common/firewall-state.ts'
 import type { Kube } from '../../common/kube/client.ts'
@@ -22,8 +22,7 @@ import { hasEnded, podRecord } from './kubernetes/pod.ts'
 import { type Pods, podStore } from './kubernetes/pods.ts'
 import { type ServiceAccounts, serviceAccounts } from './kubernetes/service-accounts.ts'
 import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
-import type { BrokerMetrics, Observed } from './metrics.ts'
-import type { BrokerHandlers } from './server/app.ts'
+import type { BrokerMetrics } from './metrics.ts'
 import { brokerHandlers } from './server/handlers.ts'
 import { type Grant, grantOf, sessionKey } from './sessions/entries.ts'
 import { stsQueue } from './sessions/queue.ts'
@@ -31,42 +30,36 @@ import { type Sessions, sessionStore } from './sessions/sessions.ts'
 import { type WarmUp, warmUp } from './sessions/warm-up.ts'
 import { type BrokerSettings, entitlementSettings } from './settings.ts'
 
-/** What the broker touches of the world. */
+/** The outside world as the broker uses it. */
 export type BrokerDeps = {
   readonly kube: Kube
   readonly imds: Imds
   readonly clock: SteadyClock
   readonly log: Logger
-  /** Makes the client of STS; the AWS SDK's where absent. */
+  /** Creates the STS client; by default that of the AWS SDK. */
   readonly connectSts?: typeof stsClient
-  /** The same for calls by web identity. */
+  /** The same for calls with web identity. */
   readonly connectWebIdentity?: typeof webIdentityClient
-  /** Makes what checks tokens; by their signature where absent. */
+  /** Creates the token checker; by default it checks signatures. */
   readonly verifier?: typeof tokenVerifier
 }
 
-/** Counters of what is decided. */
+/** Counters of decisions. */
 type DecisionMetrics = {
   readonly [Name in 'events' | 'stsCalls' | 'cache']: Pick<BrokerMetrics[Name], 'inc'>
 }
 
 type NotReady = { readonly code: string; readonly detail: string }
 
-export type Broker = {
-  readonly handlers: BrokerHandlers
-  /** A code and a sentence while it cannot answer yet, or undefined. */
-  readonly whyNotReady: () => NotReady | undefined
-  readonly observed: Omit<Observed, 'listeners'>
-  readonly stop: () => void
-}
+export type Broker = ReturnType<typeof createBroker>
 
-/** @param environmentRegion for where no setting names a Region; the metadata service comes last */
+/** @param environmentRegion used if no setting names a Region; the metadata service is asked last */
 export function createBroker(
   settings: BrokerSettings,
   deps: BrokerDeps,
   metrics: DecisionMetrics,
   environmentRegion?: string,
-): Broker {
+) {
   const { kube, imds, clock, log, verifier = tokenVerifier } = deps
   const { nodeName, roleKey, audience, stateDir, stsQps: perSecond, stsConcurrency: concurrency } = settings
   const region = settings.region ?? environmentRegion
@@ -121,6 +114,7 @@ export function createBroker(
       ...{ authenticate, authorizer: policy, sessions, snapshot, onRefused, onRejected },
       checkWebIdentity: webIdentityChecker(keys, settings.webIdentityAudience, clock, nodeName),
     }),
+    /** A code and a sentence while it cannot answer yet, or undefined. */
     whyNotReady: () => whyNotReady(keys, watches, issuers),
     observed: {
       pods: pods.size,
@@ -141,7 +135,7 @@ export function createBroker(
   }
 }
 
-/** What was granted is what would be granted now, by what the watches know. */
+/** Whether the same would be granted now, according to the watches. */
 function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'entitlement'>): boolean {
   const pod = pods.get(grant.pod.uid)
   if (!pod || hasEnded(pod)) return false
@@ -153,7 +147,7 @@ function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'enti
   }
 }
 
-/** Whenever something changes that decisions rest on, what was granted by them is judged again. */
+/** Whenever something changes on which decisions depend, the affected grants are checked again. */
 function judgeAnewOnChange(
   on: {
     readonly pods: Pods

@@ -30,7 +30,7 @@ async function main(): Promise<void> {
     }
   })()
   const endpoint = imdsEndpoint(settings.imdsEndpoint, process.env)
-  // The SDK's credential chain reads its environment only; version 1 is never a way out.
+  // The SDK's credential chain reads only its environment; it must never fall back to version 1.
   process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT = endpoint
   process.env.AWS_EC2_METADATA_V1_DISABLED = 'true'
 
@@ -48,8 +48,8 @@ async function main(): Promise<void> {
 }
 
 /**
- * Most of what a loaded broker holds is machine code and what V8's optimizing compilers remember: 36 MiB without them, 75 with
- * them after 20,000 requests (README.md). Two thousand requests a second are left, and a node has one in ten seconds.
+ * Most of the memory of a loaded broker is machine code and data of V8's optimizing compilers: 36 MiB without them, 75 with
+ * them after 20,000 requests (README.md). Without them it handles two thousand requests per second, and a node has one in ten seconds.
  */
 function sparePages(): void {
   setFlagsFromString('--no-opt')

@@ -4,6 +4,7 @@ import { countLostLines } from '../../common/log-counter.ts'
 import { PROBLEMS } from '../../common/protocol.ts'
 import { VERSION } from '../../common/version.ts'
 import type { StsFailure } from './aws/classify.ts'
+import type { BrokerSettings } from './settings.ts'
 
 /** Outcomes of calls of STS. */
 const OUTCOMES: Readonly<Record<'success' | StsFailure, true>> = {
@@ -32,10 +33,7 @@ export type Observed = {
 }
 
 /** What holds this broker to some roles, from its settings. */
-export type RoleRestrictions = {
-  readonly namespaceRestrictions: boolean
-  readonly permittedRoles: readonly string[]
-}
+type RoleRestrictions = Pick<BrokerSettings, 'namespaceRestrictions' | 'permittedRoles'>
 
 export type BrokerMetrics = ReturnType<typeof brokerMetrics>
 
@@ -66,7 +64,7 @@ export function brokerMetrics() {
   )
   showBuild(registry, 'broker')
   countLostLines(registry, 'pod2iam_broker_log_lines_lost_total')
-  // So that a rate over what has not happened yet is 0, not absent, and the first time counts.
+  // So that the rate of an event that has not happened yet is 0 instead of absent, and its first occurrence counts.
   for (const code of Object.keys(PROBLEMS)) requests.inc({ path: 'credentials', code }, 0)
   for (const outcome of Object.keys(OUTCOMES)) stsCalls.inc({ outcome }, 0)
   const observe = (observed: Observed) => showObserved(registry, observed)
@@ -77,7 +75,7 @@ export function brokerMetrics() {
 function showRestrictions(registry: Registry, { namespaceRestrictions, permittedRoles }: RoleRestrictions) {
   const gauge = new Gauge({
     name: 'pod2iam_broker_role_restrictions',
-    help: 'Whether something holds pods to some roles, by what: namespace, permitted-roles.',
+    help: 'Whether the roles of pods are restricted, and by what: namespace, permitted-roles.',
     labelNames: ['by'],
     registers: [registry],
   })

@@ -1,5 +1,4 @@
 /** The broker as a process serves it: its listeners, its health and its metrics. */
-import type { AddressInfo } from 'node:net'
 import { whyNotUnderstood } from '../../common/firewall-state.ts'
 import { healthServer, type Readiness } from '../../common/health.ts'
 import { type BrokerDeps, createBroker } from './broker.ts'
@@ -10,21 +9,10 @@ import { brokerServer } from './server/connections.ts'
 import { listenAll } from './server/listen.ts'
 import type { BrokerSettings } from './settings.ts'
 
-export type RunningBroker = {
-  readonly readiness: () => Readiness
-  /** Where it listens now. */
-  readonly addresses: () => readonly AddressInfo[]
-  readonly healthAddress: () => AddressInfo | undefined
-  /** Answers the requests that have arrived, within `ANSWERING_MS`, and ends. */
-  readonly stop: () => Promise<void>
-}
+export type RunningBroker = ReturnType<typeof startBroker>
 
 /** @param environmentRegion as of `createBroker` */
-export function startBroker(
-  settings: BrokerSettings,
-  deps: BrokerDeps,
-  environmentRegion?: string,
-): RunningBroker {
+export function startBroker(settings: BrokerSettings, deps: BrokerDeps, environmentRegion?: string) {
   const { clock, log } = deps
   const metrics = brokerMetrics()
   const broker = createBroker(settings, deps, metrics, environmentRegion)
@@ -55,13 +43,15 @@ export function startBroker(
 
   return {
     readiness,
+    /** Where it listens now. */
     addresses: listeners.bound,
     healthAddress: () => {
       const address = health.address()
       return typeof address === 'object' && address !== null ? address : undefined
     },
+    /** Answers the requests that have arrived, within `ANSWERING_MS`, and ends. */
     stop: async () => {
-      // Until the requests under way are answered, the watches go on: they are decided by what these know.
+      // The watches continue until the requests in progress are answered, because decisions depend on them.
       await listeners.stop()
       broker.stop()
       health.close()

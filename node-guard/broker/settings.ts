@@ -12,42 +12,44 @@ import { LOG_LEVELS } from '../../common/log.ts'
 import { parseBaseRoleArn, parseRoleArn } from '../../common/role.ts'
 import {
   flag,
+  invalid,
   list,
   oneOf,
   optional,
+  optionally,
   port,
   type Setting,
-  SettingError,
   type Settings,
   text,
   whole,
 } from '../../common/settings.ts'
+import { clusterArn, clusterNameOf, extraSessionTags } from './authorize/session-tags.ts'
+import { sourceIdentityTemplate } from './authorize/source-identity.ts'
 import { whyNotAllowable } from './instance/metadata.ts'
 
 /** Every setting of the broker. */
 export const BROKER_SETTINGS = {
-  nodeName: checked(text(undefined, 'name of the node this broker serves'), (name) =>
-    /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) ? name : wrong('must be the name of a node'),
-  ),
+  nodeName: {
+    ...text(undefined, 'name of the node this broker serves'),
+    parse: (name: string) =>
+      /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) ? name : invalid('must be the name of a node'),
+  },
   kubeconfig: optional('kubeconfig file; in-cluster access where absent'),
   listen: list(BROKER_ADDRESSES, 'node-local addresses to listen on', (entry) => {
     const address = entry.replace(/^\[(.*)\]$/, '$1')
-    return isIP(address) ? address : wrong(`has ${JSON.stringify(entry)}, which is not an IP address`)
+    return isIP(address) ? address : invalid(`has ${JSON.stringify(entry)}, which is not an IP address`)
   }),
   port: port(BROKER_PORT, 'port on these addresses'),
   healthPort: port(BROKER_HEALTH_PORT, 'port of /livez, /readyz and /metrics'),
   audience: text(TOKEN_AUDIENCE, 'audience of the pods’ projected tokens'),
   issuer: optional('issuer of the pods’ projected tokens; discovered where absent'),
-  imdsEndpoint: checked(optional('URL of the node’s metadata service'), (url) =>
-    url === undefined || /^http:\/\/[^/]+\/?$/.test(url)
-      ? url
-      : wrong('must be a URL such as http://169.254.169.254'),
+  imdsEndpoint: optionally('URL of the node’s metadata service', (url) =>
+    /^http:\/\/[^/]+\/?$/.test(url) ? url : invalid('must be a URL such as http://169.254.169.254'),
   ),
   region: optional('AWS Region; else AWS_REGION, else the node’s'),
-  baseRoleArn: checked(optional('ARN prefix of bare role names; discovered where absent'), (arn) => {
-    if (arn === undefined) return undefined
+  baseRoleArn: optionally('ARN prefix of bare role names; discovered where absent', (arn) => {
     const parsed = parseBaseRoleArn(arn)
-    return parsed.ok ? parsed.base : wrong(`is not usable: ${parsed.detail}`)
+    return parsed.ok ? parsed.base : invalid(`is not usable: ${parsed.detail}`)
   }),
   defaultRole: optional('role of pods without annotation in namespaces that opted in with "all"'),
   roleKey: text(KEYS.role, 'pod annotation that names the role'),
@@ -65,11 +67,13 @@ export const BROKER_SETTINGS = {
   sessionDuration: whole(3600, [900, 43_200], 'seconds a session lasts'),
   sessionScope: oneOf(['pod', 'role'], 'pod', 'whether a session is one pod’s or shared by a role’s pods'),
   sessionTags: flag(false, 'pass session tags as EKS Pod Identity does'),
-  clusterName: optional('value of the session tag eks-cluster-name'),
-  assumeRoleArn: checked(optional('role the broker assumes first (stable hop)'), (arn) => {
-    if (arn === undefined) return undefined
+  clusterName: optional('value of the session tag eks-cluster-name; else the name in --cluster-arn'),
+  clusterArn,
+  extraSessionTags,
+  sourceIdentity: sourceIdentityTemplate,
+  assumeRoleArn: optionally('role the broker assumes first (stable hop)', (arn) => {
     const parsed = parseRoleArn(arn)
-    return parsed.ok ? arn : wrong(`is not usable: ${parsed.detail}`)
+    return parsed.ok ? arn : invalid(`is not usable: ${parsed.detail}`)
   }),
   credentialSources,
   webIdentityAudience,
@@ -77,7 +81,7 @@ export const BROKER_SETTINGS = {
   stsConcurrency: whole(10, [1, 100], 'most STS calls at once'),
   metadataAllow: list([], 'further metadata paths to serve, such as tags/instance/', (prefix) => {
     const why = whyNotAllowable(prefix)
-    return why ? wrong(`has ${JSON.stringify(prefix)}, which ${why}`) : prefix
+    return why ? invalid(`has ${JSON.stringify(prefix)}, which ${why}`) : prefix
   }),
   requireFirewall: flag(true, 'give no credentials while the firewall’s rules are not verified'),
   stateDir: text(STATE_DIR, 'directory shared with the firewall'),
@@ -86,7 +90,7 @@ export const BROKER_SETTINGS = {
 
 export type BrokerSettings = Settings<typeof BROKER_SETTINGS>
 
-/** What settings say only together: sentences for the operator. */
+/** Problems of combined settings, as messages for the operator. */
 export function conflicts(settings: BrokerSettings): string[] {
   const found: string[] = []
   const usesNodeRole = settings.credentialSources.includes('node-role')
@@ -99,18 +103,9 @@ export function conflicts(settings: BrokerSettings): string[] {
       found.push(
         '--web-identity-audience must not be that of --audience: the one token would do in the place of the other.',
       )
-    if (settings.sessionTags && settings.credentialSources[0] === 'web-identity')
-      found.push(
-        '--session-tags=true needs node-role as the first of --credential-sources: AssumeRoleWithWebIdentity has no session tags of ours.',
-      )
   }
   if (settings.listen.length === 0) found.push('--listen must name at least one address.')
-  if (settings.sessionScope === 'role' && settings.sessionTags)
-    found.push(
-      '--session-tags=true needs --session-scope=pod: a session shared by pods cannot carry one pod’s tags.',
-    )
-  if (settings.clusterName !== undefined && !settings.sessionTags)
-    found.push('--cluster-name has no effect without --session-tags=true.')
+  found.push(...markConflicts(settings))
   if (settings.assumeRoleArn !== undefined && settings.sessionDuration > 3600 && usesNodeRole)
     found.push(
       '--session-duration must be at most 3600 with --assume-role-arn: AWS limits chained sessions to an hour.',
@@ -118,19 +113,40 @@ export function conflicts(settings: BrokerSettings): string[] {
   return found
 }
 
-/** A setting whose value is checked, or rewritten, after its text was read. */
-function checked<T>(setting: Setting<T>, check: (value: T) => T): Setting<T> {
-  return { ...setting, parse: (value) => check(setting.parse(value)) }
-}
-
-function wrong(message: string): never {
-  throw new SettingError(message)
+/** The same for what sessions are marked with: tags and source identities. */
+function markConflicts(settings: BrokerSettings): string[] {
+  const { clusterName, clusterArn, sessionTags, extraSessionTags, sourceIdentity } = settings
+  const ofOnePod = [
+    ...(sessionTags ? ['--session-tags=true'] : []),
+    ...(sourceIdentity === undefined ? [] : ['--source-identity']),
+  ]
+  const all = [...ofOnePod, ...(extraSessionTags.length > 0 ? ['--extra-session-tags'] : [])]
+  const idle = [
+    ...(clusterName === undefined ? [] : ['--cluster-name']),
+    ...(clusterArn === undefined ? [] : ['--cluster-arn']),
+  ]
+  const named = clusterArn === undefined ? undefined : clusterNameOf(clusterArn)
+  return [
+    ...(settings.credentialSources[0] === 'web-identity' ? all : []).map(
+      (name) =>
+        `${name} needs node-role as the first of --credential-sources: AssumeRoleWithWebIdentity has neither session tags nor a source identity of ours.`,
+    ),
+    ...(settings.sessionScope === 'role' ? ofOnePod : []).map(
+      (name) =>
+        `${name} needs --session-scope=pod: a session that pods share cannot say which of them it is for.`,
+    ),
+    ...(sessionTags ? [] : idle).map((name) => `${name} has no effect without --session-tags=true.`),
+    ...(named !== undefined && clusterName !== undefined && clusterName !== named
+      ? [`--cluster-name must be ${named}, as in --cluster-arn, or be left out.`]
+      : []),
+  ]
 }
 
 /** The settings that decide what a pod may have. */
 export function entitlementSettings(settings: BrokerSettings) {
-  const { defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall } = settings
-  const { credentialSources, serviceAccountRoles } = settings
+  const { defaultRole, sessionScope, nodeName, requireFirewall, credentialSources } = settings
+  const { sessionTags, clusterName, clusterArn, extraSessionTags, sourceIdentity } = settings
+  const { serviceAccountRoles } = settings
   return {
     policy: {
       restrictions: settings.namespaceRestrictions,
@@ -138,7 +154,7 @@ export function entitlementSettings(settings: BrokerSettings) {
       permittedRoles: settings.permittedRoles,
     },
     durationSeconds: settings.sessionDuration,
-    ...{ defaultRole, sessionScope, sessionTags, clusterName, nodeName, requireFirewall },
-    ...{ credentialSources, serviceAccountRoles },
+    ...{ defaultRole, sessionScope, nodeName, requireFirewall, credentialSources, serviceAccountRoles },
+    ...{ sessionTags, clusterName, clusterArn, extraSessionTags, sourceIdentity },
   }
 }

@@ -8,16 +8,9 @@ export type Outcome =
   | { readonly kind: 'credentials'; readonly credentials: Credentials }
   /** Definitive: this pod has no role. */
   | { readonly kind: 'none'; readonly code: string; readonly detail: string }
-  /** Definitive until a person changes something. */
+  /** `refused`: definitive until a person changes something. `retry`: passes by itself. */
   | {
-      readonly kind: 'refused'
-      readonly code: string
-      readonly detail: string
-      readonly retryAfter: number | undefined
-    }
-  /** Passes by itself. */
-  | {
-      readonly kind: 'retry'
+      readonly kind: 'refused' | 'retry'
       readonly code: string
       readonly detail: string
       readonly retryAfter: number | undefined

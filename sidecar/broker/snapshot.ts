@@ -3,8 +3,8 @@
 import { backoff } from '../../common/backoff.ts'
 import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
-import { type MetadataTree, metadataTree } from '../imds/tree.ts'
-import { type Repeated, repeat } from '../repeat.ts'
+import { metadataTree } from '../imds/tree.ts'
+import { repeat } from '../repeat.ts'
 import type { Reply } from './client.ts'
 
 const SECOND = 1000
@@ -61,17 +61,10 @@ type SnapshotOptions = {
   readonly random: () => number
 }
 
-export type Snapshot = {
-  /** The tree of the last good snapshot, empty before the first. */
-  readonly tree: () => MetadataTree
-  /** Whether the broker was asked at least once, with whatever result. */
-  readonly asked: () => boolean
-  /** Starts keeping it fresh; `ask` never rejects. On failure the last good one stays. */
-  readonly start: (ask: () => Promise<Reply>) => Repeated
-}
+export type Snapshot = ReturnType<typeof snapshotOf>
 
 /** An empty snapshot, to be started. */
-export function snapshotOf({ clock, log, random }: SnapshotOptions): Snapshot {
+export function snapshotOf({ clock, log, random }: SnapshotOptions) {
   let tree = metadataTree(new Map())
   let asked = false
   let failures = 0
@@ -91,8 +84,11 @@ export function snapshotOf({ clock, log, random }: SnapshotOptions): Snapshot {
     return backoff(failures, RETRY, random)
   }
   return {
+    /** The tree of the last good snapshot, empty before the first. */
     tree: () => tree,
+    /** Whether the broker was asked at least once, with whatever result. */
     asked: () => asked,
-    start: (ask) => repeat(clock, async () => take(await ask())),
+    /** Starts keeping it fresh; `ask` never rejects. On failure the last good one stays. */
+    start: (ask: () => Promise<Reply>) => repeat(clock, async () => take(await ask())),
   }
 }

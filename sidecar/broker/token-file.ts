@@ -13,7 +13,7 @@ export function readTokenFile(path: string): string {
   const token = readBounded(path).trim()
   if (!/^[\x21-\x7e]+$/.test(token))
     throw new Error(
-      `The service-account token file ${path} holds no token. Remedy: look at the pod's projected volume and the kubelet.`,
+      `The service-account token file ${path} contains no token. Remedy: check the pod's projected volume and the kubelet.`,
     )
   return token
 }

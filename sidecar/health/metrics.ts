@@ -1,7 +1,7 @@
 /** Metrics as Prometheus text, written by hand: prom-client would cost 1.5 MiB in every pod. No role, no ARN. */
 import { buildInfoText } from '../../common/build-info.ts'
 import { LINES_LOST_HELP, linesLost } from '../../common/log-output.ts'
-import { type Metric, prometheusText } from '../../common/prometheus-text.ts'
+import { counter, gauge, prometheusText } from '../../common/prometheus-text.ts'
 import { VERSION } from '../../common/version.ts'
 import type { Outcome } from '../broker/outcome.ts'
 import type { Exchange } from '../imds/app.ts'
@@ -37,16 +37,14 @@ export class Metrics {
     const age = this.#lastSuccess === undefined ? [] : [['', (now - this.#lastSuccess) / 1000] as const]
     const metrics = [
       gauge('build_info', 'Version of this build.', [[`{version="${VERSION}"}`, 1]]),
-      gauge('ready', 'Whether /readyz answers 200.', [['', ready ? 1 : 0]]),
+      gauge('ready', 'Whether /readyz answers 200.', ready),
       counter(
         'requests_total',
         'Metadata requests, those that were refused with the reason.',
         this.#requests,
       ),
       counter('refreshes_total', 'Requests to the broker for credentials, by outcome.', this.#refreshes),
-      gauge('credentials_remaining_seconds', 'Life left of the credentials; 0 without.', [
-        ['', remaining / 1000],
-      ]),
+      gauge('credentials_remaining_seconds', 'Life left of the credentials; 0 without.', remaining / 1000),
       gauge('last_success_age_seconds', 'Time since the broker last gave credentials.', age),
       counter(
         'log_lines_lost_total',
@@ -57,19 +55,6 @@ export class Metrics {
     return buildInfoText('sidecar') + prometheusText('pod2iam_sidecar_', metrics)
   }
 }
-
-const gauge = (name: string, help: string, samples: Metric['samples']): Metric => ({
-  name,
-  type: 'gauge',
-  help,
-  samples,
-})
-const counter = (name: string, help: string, samples: Metric['samples']): Metric => ({
-  name,
-  type: 'counter',
-  help,
-  samples,
-})
 
 function add(counts: Map<string, number>, labels: string): void {
   counts.set(labels, (counts.get(labels) ?? 0) + 1)

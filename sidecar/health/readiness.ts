@@ -8,6 +8,8 @@ type ReadinessInputs = {
   readonly blockPassed: boolean
   /** What the proof saw last, where it has not passed. */
   readonly blockReason: string | undefined
+  /** Why the secret of the container credentials is not written; undefined where it is, or where there is none. */
+  readonly secretProblem: string | undefined
   readonly startupGate: 'on' | 'off'
   readonly view: View
   /** Whether the broker was asked for the metadata snapshot once, with whatever result. */
@@ -24,6 +26,7 @@ export function readiness({
   selfTestPassed,
   blockPassed,
   blockReason,
+  secretProblem,
   startupGate,
   view,
   snapshotAsked,
@@ -31,13 +34,12 @@ export function readiness({
 }: ReadinessInputs): Readiness {
   if (!selfTestPassed) return not('self-test-pending', SELF_TEST)
   if (!blockPassed) return not('block-pending', blockReason ?? BLOCK)
+  if (secretProblem !== undefined) return not('container-token-pending', secretProblem)
   if (startupGate === 'off') return READY
   if (view.kind === 'refused' || view.kind === 'unavailable') return not(view.code, view.detail)
   // Region and placement are asked for first; one try is waited for, not its success.
   if (!snapshotAsked) return not('metadata-pending', 'The instance metadata has not been asked for yet.')
-  return warm
-    ? READY
-    : not('warming-up', 'The sidecar is trying its own answers out; that takes milliseconds.')
+  return warm ? READY : not('warming-up', 'The sidecar is testing its own answers, which takes milliseconds.')
 }
 
 const READY: Readiness = { ready: true, code: 'ready' }

@@ -13,8 +13,17 @@ export const REFUSALS = {
   'token-lifetime':
     'X-aws-ec2-metadata-token-ttl-seconds must be there once, and a whole number from 1 to 21600.',
   'token-path': 'EC2 gives session tokens at /latest/api/token only, without a slash at its end.',
-  forwarded: 'EC2 gives no session token to a proxy (X-Forwarded-For): let the client ask without one.',
+  forwarded:
+    'EC2 gives no session token to a proxy (X-Forwarded-For): let the client send requests without one.',
   method: 'Only GET and HEAD read metadata, and only PUT gets a session token.',
+  'container-host':
+    'Container credentials are given only at 127.0.0.1, as the variables say that the injector sets: leave them as they are.',
+  'container-browser':
+    'Container credentials are not given to browsers and proxies (Origin, Referer, Sec-*, Forwarded, X-Forwarded-*, Via).',
+  'container-token-missing':
+    'Send the content of the authorization token file as Authorization. SDKs that do not know the variable for it need pod2iam.dev/container-credentials: "off" (docs/clients.md).',
+  'container-token-invalid':
+    'Read the authorization token file before each request: its content changes every hour.',
   'target-malformed': 'The path must begin with a slash.',
   'target-undecodable': 'The path has a percent-encoding that is none, or one of a control character.',
   'target-too-long': 'A path has at most 4096 characters.',

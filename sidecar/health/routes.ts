@@ -1,3 +1,4 @@
+import { CONTAINER_CREDENTIALS_PATH } from '../../common/addresses.ts'
 import { isBelow } from '../imds/target.ts'
 
 const CREDENTIALS = '/latest/meta-data/iam/security-credentials'
@@ -7,6 +8,7 @@ const BELOW_CREDENTIALS = [`${CREDENTIALS}/`, `${CREDENTIALS}-extended/`] as con
 export function routeOf(path: string | undefined): string {
   if (path === undefined) return 'malformed'
   if (path === '/latest/api/token') return 'token'
+  if (path === CONTAINER_CREDENTIALS_PATH) return 'container-credentials'
   if (path === CREDENTIALS || path === `${CREDENTIALS}-extended`) return 'role-list'
   if (BELOW_CREDENTIALS.some((directory) => path.startsWith(directory))) return 'credentials'
   if (isBelow(path, '/latest/meta-data/iam')) return 'iam'
@@ -17,5 +19,5 @@ export function routeOf(path: string | undefined): string {
 
 /** Whether a request is one for credentials: these are logged at info, one line each. */
 export function asksForCredentials(path: string | undefined): boolean {
-  return path !== undefined && isBelow(path, '/latest/meta-data/iam')
+  return path === CONTAINER_CREDENTIALS_PATH || (path !== undefined && isBelow(path, '/latest/meta-data/iam'))
 }

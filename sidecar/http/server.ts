@@ -33,16 +33,7 @@ export const LIMITS = {
 /** Connections that wait to be accepted. */
 const BACKLOG = 511
 
-export type MetadataServer = {
-  /** Listens on 127.0.0.1 and returns the port; rejects when it cannot be had. */
-  readonly listen: (port: number) => Promise<number>
-  /**
-   * Listens on ::1 too, where the machine has it; rejects when somebody else has the port.
-   */
-  readonly listenIpv6: (port: number) => Promise<void>
-  /** Answers the requests that have arrived, then closes. */
-  readonly close: () => Promise<void>
-}
+export type MetadataServer = ReturnType<typeof metadataServer>
 
 /** Called with the reason when an exchange ends that never reached the listener; without a status there was no answer. */
 export type OnRefused = (
@@ -52,7 +43,7 @@ export type OnRefused = (
 ) => void
 
 /** The server, with a listener for what is HTTP. */
-export function metadataServer(listener: RequestListener, onRefused: OnRefused): MetadataServer {
+export function metadataServer(listener: RequestListener, onRefused: OnRefused) {
   const connections = boundedConnections({
     max: LIMITS.connections,
     // All are of this pod, and asking for an address is a call to the kernel.
@@ -78,8 +69,12 @@ export function metadataServer(listener: RequestListener, onRefused: OnRefused):
     return bound
   }
   return {
-    listen: (port) => open('127.0.0.1', port),
-    listenIpv6: async (port) => {
+    /** Listens on 127.0.0.1 and returns the port; rejects when it cannot be had. */
+    listen: (port: number) => open('127.0.0.1', port),
+    /**
+     * Listens on ::1 too, where the machine has it; rejects when somebody else has the port.
+     */
+    listenIpv6: async (port: number) => {
       try {
         await open('::1', port)
       } catch (error) {
@@ -87,6 +82,7 @@ export function metadataServer(listener: RequestListener, onRefused: OnRefused):
         if (!isMissingAddress(error)) throw error
       }
     },
+    /** Answers the requests that have arrived, then closes. */
     close: async () => {
       closing = true
       // Keep-alive clients may be sending at this very moment: their next answer announces that it is the last one.

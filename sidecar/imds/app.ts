@@ -5,8 +5,10 @@
 
 import type { Context } from 'hono'
 import { Hono } from 'hono/tiny'
+import { CONTAINER_CREDENTIALS_PATH } from '../../common/addresses.ts'
 import { BoundedMap } from '../../common/bounded-map.ts'
 import type { SteadyClock } from '../../common/clock.ts'
+import { answerContainer } from '../container/answer.ts'
 import type { View } from '../credentials/store.ts'
 import type { Refusal } from '../health/refusals.ts'
 import { hostAllowed } from './host.ts'
@@ -26,7 +28,7 @@ export type Exchange = {
   readonly status: number | undefined
   readonly durationMs?: number | undefined
   /** Whether it came with a session token (`v2`) or without (`v1`). */
-  readonly imds?: 'v1' | 'v2'
+  readonly imds?: 'v1' | 'v2' | undefined
   /** Why it was refused for its form. */
   readonly refusal?: Refusal | undefined
   /** The HTTP parser's own words: one of its few dozens of fixed sentences. */
@@ -41,6 +43,8 @@ type AppOptions = {
   readonly view: () => View
   readonly role: () => KnownRole
   readonly tree: () => MetadataTree
+  /** Whether a secret is one of the container credentials'; undefined where the pod has none of these. */
+  readonly isContainerSecret?: ((secret: string) => boolean) | undefined
   /** Answer to a self-test path, or undefined when the path is none. */
   readonly selfTest: (path: string) => string | undefined
   /** Whether this process itself asks for a URL, so that it is no exchange with the application. */
@@ -68,7 +72,7 @@ const TOKEN_HEADER = 'x-aws-ec2-metadata-token'
 
 /** The metadata service as a hono app. Each request meets one handler, which never waits. */
 export function metadataApp(options: AppOptions): Hono {
-  const { view, role, tree, clock } = options
+  const { view, role, tree, clock, isContainerSecret } = options
   const tokens = new SessionTokens(options.tokenKey)
   const targetOf = rememberedTargets()
   const app = new Hono({
@@ -88,6 +92,15 @@ export function metadataApp(options: AppOptions): Hono {
       return bare(405, { allow: TOKEN_METHODS, refusal: 'method' })
     }),
   )
+  if (isContainerSecret !== undefined)
+    app.all(
+      CONTAINER_CREDENTIALS_PATH,
+      handler(({ req }) => {
+        if (!reads(req.method)) return bare(405, { allow: METADATA_METHODS, refusal: 'method' })
+        const { authority } = targetOf(req.url)
+        return answerContainer({ authority, headers: req.raw.headers }, view(), isContainerSecret)
+      }),
+    )
   app.get(
     '/',
     handler(() => success(VERSION_LISTING)),
@@ -120,7 +133,11 @@ function judgedBefore(
   tokens: SessionTokens,
   targetOf: (url: string) => TargetResult,
 ): (route: Route) => (c: Context) => Response {
-  const { imdsTokens, clock } = options
+  const { imdsTokens, clock, isContainerSecret } = options
+  const isContainer = ({ path }: Target) =>
+    path === CONTAINER_CREDENTIALS_PATH && isContainerSecret !== undefined
+  /** Routes that no session token is for. */
+  const hasOwnToken = (target: Target) => target.path === TOKEN_PATH || isContainer(target)
 
   /** A refusal or an answer before any route; else how long the token still lives, if there is one. */
   const judge = (c: Context, result: TargetResult): Reply | { readonly lifetime: number | undefined } => {
@@ -129,8 +146,7 @@ function judgedBefore(
       const answer = options.selfTest(result.target.path)
       if (answer !== undefined) return success(answer)
     }
-    if (!reads(c.req.method) || (result.ok && result.target.path === TOKEN_PATH))
-      return { lifetime: undefined }
+    if (!reads(c.req.method) || (result.ok && hasOwnToken(result.target))) return { lifetime: undefined }
     const session = judgeSession(c.req.header(TOKEN_HEADER), { tokens, imdsTokens, now: clock.now() })
     // 401 and never 403: it is what makes SDKs that fell back to IMDSv1 try a token again.
     return session.ok ? session : refuse(session.refusal, 401)
@@ -142,6 +158,11 @@ function judgedBefore(
     const answer = result.ok ? route(c, result.target) : refuse(TARGET_REFUSALS[result.status], result.status)
     if (judged.lifetime === undefined) return answer
     return { ...answer, headers: [...answer.headers, [TTL_HEADER, String(judged.lifetime)]] }
+  }
+
+  const imdsOf = (c: Context, result: TargetResult) => {
+    if (result.ok && isContainer(result.target)) return undefined
+    return c.req.header(TOKEN_HEADER) === undefined ? 'v1' : 'v2'
   }
 
   return (route) => (c) => {
@@ -160,7 +181,7 @@ function judgedBefore(
         path: result.ok ? result.target.path : undefined,
         status: answer.status,
         durationMs: clock.monotonic() - start,
-        imds: c.req.header(TOKEN_HEADER) === undefined ? 'v1' : 'v2',
+        imds: imdsOf(c, result),
         refusal: answer.refusal,
       })
     return new Response(answer.body, { status: answer.status, headers: answer.headers as [string, string][] })

@@ -48,6 +48,12 @@ export function bare(
   return { status, headers, body: '', ...(refusal && { refusal }) }
 }
 
+/** An answer in JSON, in which SDKs want container credentials and the reasons why there are none. */
+export function jsonReply(status: Reply['status'], value: Readonly<Record<string, string>>): Reply {
+  const body = JSON.stringify(value)
+  return { status, headers: headersOf('application/json', body), body }
+}
+
 function headersOf(type: string, body: string): (readonly [string, string])[] {
   return [
     ['Server', SERVER],

@@ -11,14 +11,10 @@ import { randomBytes } from './random.ts'
 const KEY_BYTES = 32
 const FILE = 'imds-token-key'
 
-type TokenKey = {
-  readonly key: Uint8Array
-  /** Why the key will not outlive a restart; undefined when it will. */
-  readonly warning: string | undefined
-}
-
-/** Reads the pod's key, or makes it. A directory that cannot be used costs only the survival of a restart. */
-export function loadTokenKey(directory: string): TokenKey {
+/**
+ * Reads the pod's key, or makes it. A directory that cannot be used costs only the survival of a restart: then `warning` says why.
+ */
+export function loadTokenKey(directory: string) {
   const path = join(directory, FILE)
   try {
     return { key: read(path) ?? create(path), warning: undefined }

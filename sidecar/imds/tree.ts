@@ -3,12 +3,7 @@
  * real service is never asked.
  */
 
-export type MetadataTree = {
-  /** Value of a leaf by its path below `/latest`, or undefined. */
-  readonly leaf: (path: string) => string | undefined
-  /** Names below a directory, sorted, directories with a trailing slash; undefined where there is no directory. */
-  readonly children: (path: string) => readonly string[] | undefined
-}
+export type MetadataTree = ReturnType<typeof metadataTree>
 
 /** Never served, whatever a snapshot says: credentials, secrets, and what would let a pod impersonate its node. */
 const NEVER = /^(?:iam|identity-credentials|user-data|dynamic\/instance-identity\/(?!document$)[^/]*)(?:\/|$)/
@@ -18,7 +13,7 @@ const NEVER = /^(?:iam|identity-credentials|user-data|dynamic\/instance-identity
  *
  * @param snapshot path below `meta-data/`, or `dynamic/…`, to value
  */
-export function metadataTree(snapshot: ReadonlyMap<string, string>): MetadataTree {
+export function metadataTree(snapshot: ReadonlyMap<string, string>) {
   const leaves = new Map<string, string>()
   const directories = new Map<string, Set<string>>()
   for (const [key, value] of snapshot) {
@@ -28,8 +23,10 @@ export function metadataTree(snapshot: ReadonlyMap<string, string>): MetadataTre
     addParents(directories, path)
   }
   return {
-    leaf: (path) => leaves.get(path),
-    children: (path) => {
+    /** Value of a leaf by its path below `/latest`, or undefined. */
+    leaf: (path: string) => leaves.get(path),
+    /** Names below a directory, sorted, directories with a trailing slash; undefined where there is no directory. */
+    children: (path: string) => {
       const names = directories.get(path)
       return names && [...names].sort()
     },

@@ -1,24 +1,14 @@
 /** The proof, in a pod of one stage, that the real metadata endpoint is refused: what the gate does in a pod of two. */
 
-import type { Proof } from '../../common/block/proof.ts'
-import { whyUnproven } from '../../common/block/proof.ts'
+import { type Proof, whyUnproven } from '../../common/block/proof.ts'
 import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
-import { type Repeated, repeat } from '../repeat.ts'
+import { repeat } from '../repeat.ts'
 
 /** Between two rounds; the gate's `--proof-interval`. */
 export const PROOF_INTERVAL_MS = 1000
 
 export type ProofMode = 'off' | 'enforce' | 'report'
-
-type BlockProof = {
-  /** Whether the block is proven, or need not be. */
-  readonly passed: () => boolean
-  /** What the last round saw, a sentence for people; undefined before the first, and where it passed. */
-  readonly reason: () => string | undefined
-  /** Makes rounds until one passes. */
-  readonly start: () => Repeated
-}
 
 type BlockProofOptions = {
   /** `off`: the gate does it, and this has passed. `report`: one round, whatever it sees is logged and passes. */
@@ -30,7 +20,7 @@ type BlockProofOptions = {
 }
 
 /** A proof, to be started. */
-export function blockProofOf({ mode, prove, clock, log }: BlockProofOptions): BlockProof {
+export function blockProofOf({ mode, prove, clock, log }: BlockProofOptions) {
   let passed = mode === 'off'
   let reason: string | undefined
   const round = async () => {
@@ -41,8 +31,11 @@ export function blockProofOf({ mode, prove, clock, log }: BlockProofOptions): Bl
     passed = reason === undefined || mode === 'report'
   }
   return {
+    /** Whether the block is proven, or need not be. */
     passed: () => passed,
+    /** What the last round saw, a sentence for people; undefined before the first, and where it passed. */
     reason: () => (passed ? undefined : reason),
+    /** Makes rounds until one passes. */
     start: () => {
       if (passed) return { stop: () => {} }
       const loop = repeat(clock, async () => {

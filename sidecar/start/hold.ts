@@ -104,7 +104,7 @@ function makeFile(path: string): string | undefined {
     closeSync(openSync(path, 'a', 0o444))
     return undefined
   } catch (error) {
-    return `${path}, by which the pod's start goes on, cannot be made (${messageOf(error)}): has the pod used up its /dev/shm?`
+    return `${path}, which lets the pod's start continue, cannot be created (${messageOf(error)}): has the pod used up its /dev/shm?`
   }
 }
 

@@ -6,7 +6,6 @@ import type { SteadyClock } from '../../common/clock.ts'
 import type { Readiness } from '../../common/health.ts'
 import type { Logger } from '../../common/log.ts'
 import type { PodState } from '../broker/pod-state.ts'
-import type { Repeated } from '../repeat.ts'
 import type { SidecarSettings } from '../settings.ts'
 import { blockProofOf, PROOF_INTERVAL_MS } from './block.ts'
 import { holdStart } from './hold.ts'
@@ -20,13 +19,7 @@ type StartParts = {
   readonly giveUp: (sentence: string) => void
 }
 
-export type Start = {
-  /** Whether the block is proven, or is the gate's to prove. */
-  readonly blockPassed: () => boolean
-  readonly blockReason: () => string | undefined
-  /** @param askPod asks the broker whether the pod stays; never rejects */
-  readonly begin: (readiness: () => Readiness, askPod: () => Promise<PodState>) => readonly Repeated[]
-}
+export type Start = ReturnType<typeof startOf>
 
 /**
  * The start of this process's pod. Where the file is there, the application runs already and this is a restart beside it: then
@@ -35,13 +28,15 @@ export type Start = {
 export function startOf(
   { proof, acceptDrop, startedFile: file }: SidecarSettings,
   { clock, log, prove = proofOf(acceptDrop), giveUp }: StartParts,
-): Start {
+) {
   const isStarted = file !== '' && existsSync(file)
   const block = blockProofOf({ mode: isStarted ? 'off' : proof, prove, clock, log })
   return {
+    /** Whether the block is proven, or is the gate's to prove. */
     blockPassed: block.passed,
     blockReason: block.reason,
-    begin: (readiness, askPod) => {
+    /** @param askPod asks the broker whether the pod stays; never rejects */
+    begin: (readiness: () => Readiness, askPod: () => Promise<PodState>) => {
       if (isStarted) log.info('the pod has started before: nothing waits for this container')
       const holds = file !== '' && !isStarted
       return [

@@ -75,6 +75,7 @@ const REQUEST = {
   externalId: undefined,
   sessionName: 's',
   tags: [],
+  ...{ sourceIdentity: undefined, policyArns: [] },
   durationSeconds: 3600,
 }
 const SESSION = { accessKeyId: 'a', secretAccessKey: 's', sessionToken: 't', expiration: 1 }

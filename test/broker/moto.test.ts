@@ -38,7 +38,10 @@ describe('moto with authentication', () => {
     Object.assign(process.env, await user())
     process.env.AWS_ENDPOINT_URL_STS = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
     await authenticate()
-    await world.broker('--session-tags', '--cluster-name=prod')
+    await world.broker(
+      ...['--session-tags', '--cluster-name=prod', '--extra-session-tags=team=platform'],
+      '--source-identity={namespace}.{service-account}',
+    )
   })
   after(async () => {
     for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) delete process.env[name]
@@ -107,7 +110,7 @@ describe('moto with authentication', () => {
     })
 
   test(
-    'a pod gets a session of its role, with external id, tags and session name signed',
+    'a pod gets a session of its role, with external id, tags, session name, source identity and session policies signed',
     needed,
     async () => {
       const bodies: string[] = []
@@ -115,14 +118,21 @@ describe('moto with authentication', () => {
         bodies.push(body)
         return body
       }
-      const one = await pod('app', { [KEYS.sessionName]: 'mine' })
+      const policy = 'arn:aws:iam::aws:policy/ReadOnlyAccess'
+      const one = await pod('app', {
+        [KEYS.sessionName]: 'mine',
+        [KEYS.sessionPolicyArns]: JSON.stringify([policy]),
+      })
       const { status, body } = await world.ask(one)
       assert.deepEqual([status, body.Role, body.AccountId], [200, 'app', ACCOUNT], body.detail)
       assert.match(body.AccessKeyId ?? '', /^ASIA/)
       const sent = new URLSearchParams(bodies.at(-1))
+      const values = ['ExternalId', 'RoleSessionName', 'Tags.member.5.Value', 'Tags.member.6.Key'].concat(
+        ...['SourceIdentity', 'PolicyArns.member.1.arn'],
+      )
       assert.deepEqual(
-        [sent.get('ExternalId'), sent.get('RoleSessionName'), sent.get('Tags.member.5.Value')],
-        [EXTERNAL_ID, 'shop.mine', one.uid],
+        values.map((name) => sent.get(name)),
+        [EXTERNAL_ID, 'shop.mine', one.uid, 'team', 'shop.default', policy],
       )
     },
   )
@@ -140,10 +150,13 @@ describe('moto with authentication', () => {
     for (const [what, change] of [
       ['role', (body: string) => body.replace('role%2Fapp', 'role%2Fother')],
       ['session name', (body: string) => body.replace('RoleSessionName=shop', 'RoleSessionName=ship')],
+      ['session policies', (body: string) => body.replace('ReadOnlyAccess', 'AdministratorAccess')],
+      ['source identity', (body: string) => body.replace('SourceIdentity=shop', 'SourceIdentity=ship')],
       ['duration', (body: string) => body.replace('DurationSeconds=3600', 'DurationSeconds=3601')],
     ] as const) {
       tamper = change
-      const { status, body } = await world.ask(await pod('app'))
+      const policies = { [KEYS.sessionPolicyArns]: '["arn:aws:iam::aws:policy/ReadOnlyAccess"]' }
+      const { status, body } = await world.ask(await pod('app', policies))
       assert.deepEqual(
         [status, body.code, body.AccessKeyId],
         [503, 'node-credentials-unavailable', undefined],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
-import { identityEnv } from '../../common/identity.ts'
+import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { KubeError } from '../../common/kube/client.ts'
 import { jsonLines, oversize } from '../../common/kube/json-lines.ts'
@@ -166,7 +166,7 @@ test('of a long annotation or env entry nothing is kept, and no pod has an ident
     const sidecar = {
       name: SIDECAR_CONTAINER,
       restartPolicy: 'Always',
-      env: identityEnv({ source: 'annotation', role: env, externalId: undefined, sessionName: undefined }),
+      env: identityEnv({ ...identityOfAnnotations({}, 'role'), source: 'annotation', role: env }),
     }
     const pod = {
       metadata: { ...metadata, annotations: { role: annotation } },

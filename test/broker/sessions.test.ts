@@ -16,6 +16,7 @@ const request = (over: Partial<SessionRequest> = {}): SessionRequest => ({
   externalId: undefined,
   sessionName: 'shop.app',
   tags: [],
+  ...{ sourceIdentity: undefined, policyArns: [] },
   durationSeconds: 3600,
   ...over,
 })
@@ -109,6 +110,10 @@ test('everything STS is asked for is part of the cache key', () => {
     { sessionName: 'shop.b' },
     { tags: [{ Key: 'k', Value: 'v' }] },
     { durationSeconds: 900 },
+    { sourceIdentity: 'shop.b' },
+    { policyArns: ['a'] },
+    { policyArns: ['b'] },
+    { policyArns: ['a', 'b'] },
   ]
   for (const scope of ['pod', 'role'] as const)
     assert.equal(new Set(variants.map((over) => sessionKey(grant('a', over), scope))).size, variants.length)

@@ -36,6 +36,9 @@ test('the defaults are the design’s', () => {
     sessionScope: 'pod',
     sessionTags: false,
     clusterName: undefined,
+    clusterArn: undefined,
+    extraSessionTags: [],
+    sourceIdentity: undefined,
     assumeRoleArn: undefined,
     credentialSources: ['node-role'],
     webIdentityAudience: 'sts.amazonaws.com',
@@ -49,6 +52,9 @@ test('the defaults are the design’s', () => {
   assert.deepEqual(conflicts(result.settings), [])
 })
 
+const TEMPLATE = '{namespace}.{service-account}'
+const CLUSTER = 'arn:aws:eks:eu-west-1:111111111111:cluster/prod'
+
 test('with web identity, settings that could not hold for it are refused, and the limit of chaining is not', () => {
   const found = (...argv: string[]) => {
     const result = parse(...argv)
@@ -60,7 +66,10 @@ test('with web identity, settings that could not hold for it are refused, and th
     found(alone, '--session-scope=role'),
     /--session-scope=role needs --credential-sources=node-role/,
   )
-  assert.match(found(alone, '--session-tags=true'), /needs node-role as the first of --credential-sources/)
+  for (const mark of ['--session-tags=true', '--extra-session-tags=a=b', `--source-identity=${TEMPLATE}`]) {
+    assert.match(found(alone, mark), /needs node-role as the first of --credential-sources/)
+    assert.equal(found('--credential-sources=node-role,web-identity', mark), '')
+  }
   assert.match(found(alone, '--web-identity-audience=pod2iam'), /must not be that of --audience/)
   const hop = ['--assume-role-arn=arn:aws:iam::111111111111:role/hop', '--session-duration=43200']
   assert.match(found(...hop), /at most 3600 with --assume-role-arn/)
@@ -77,11 +86,45 @@ test('a base role ARN gets its slash', () => {
   assert.equal(result.ok && result.settings.baseRoleArn, 'arn:aws:iam::111111111111:role/')
 })
 
+test('the operator’s tags are read from one flag or several, and a value may have an equals sign, or be empty', () => {
+  const result = parse('--extra-session-tags=team=a=b,cost center=', '--extra-session-tags=größe=12')
+  assert.deepEqual(result.ok && result.settings.extraSessionTags, [
+    { Key: 'team', Value: 'a=b' },
+    { Key: 'cost center', Value: '' },
+    { Key: 'größe', Value: '12' },
+  ])
+})
+
 const WRONG: [argument: string, reason: RegExp][] = [
   ['--credential-sources=web', /has "web", which is neither node-role nor web-identity/],
   ['--credential-sources=', /has "", which is neither/],
   ['--credential-sources=web-identity,web-identity', /names one of them twice/],
   ['--web-identity-audience=a b', /must be an audience such as sts\.amazonaws\.com/],
+  ['--cluster-arn=prod', /--cluster-arn must be the ARN of an EKS cluster/],
+  [`--cluster-arn=${CLUSTER}/x`, /must be the ARN of an EKS cluster/],
+  ['--cluster-arn=arn:aws:ecs:eu-west-1:111111111111:cluster/prod', /must be the ARN of an EKS cluster/],
+  ['--extra-session-tags=team', /has "team", which must be key=value/],
+  ['--extra-session-tags==x', /has "=x", which must be key=value/],
+  ['--extra-session-tags=a=b;c', /has "a=b;c", which must be/],
+  ['--extra-session-tags=a!=b', /has "a!=b", which must be/],
+  [`--extra-session-tags=${'k'.repeat(129)}=b`, /which must be/],
+  [`--extra-session-tags=k=${'v'.repeat(257)}`, /which must be/],
+  ['--extra-session-tags=AWS:x=y', /AWS reserves keys that begin with aws:/],
+  ['--extra-session-tags=eks-cluster-arn=x', /that key is one of --session-tags/],
+  ['--extra-session-tags=Kubernetes-Pod-UID=x', /that key is one of --session-tags/],
+  ['--extra-session-tags=Team=a,team=b', /has the key "team" twice/],
+  [
+    `--extra-session-tags=${Array.from({ length: 45 }, (_, index) => `k${index}=v`)}`,
+    /has 45 tags: AWS takes 50, of which --session-tags needs 6/,
+  ],
+  ['--source-identity=x', /--source-identity must be \{namespace\}\.\{service-account\}/],
+  ['--source-identity={namespace}/{service-account}', /must be \{namespace\}/],
+  ['--source-identity={namespace}-{service-account}', /must be \{namespace\}/],
+  ['--source-identity={namespace}{service-account}', /must be \{namespace\}/],
+  ['--source-identity={service-account}.{namespace}', /must be \{namespace\}/],
+  ['--source-identity={namespace}=.{service-account}', /must be \{namespace\}/],
+  [`--source-identity=${'x'.repeat(25)}${TEMPLATE}`, /at most 24/],
+  ['--source-identity=a=b.{namespace}.{service-account}', /must be/],
   ['--listen=here', /--listen has "here"/],
   ['--imds-endpoint=169.254.169.254', /--imds-endpoint must be a URL/],
   ['--imds-endpoint=http://x/latest', /--imds-endpoint must be a URL/],
@@ -114,6 +157,15 @@ test('settings that contradict each other are refused, never ignored', () => {
     /--session-tags=true needs --session-scope=pod/,
   )
   assert.match(told('--cluster-name=x'), /--cluster-name has no effect/)
+  assert.match(told(`--cluster-arn=${CLUSTER}`), /--cluster-arn has no effect/)
+  const tagged = ['--session-tags', `--cluster-arn=${CLUSTER}`]
+  assert.match(told(...tagged, '--cluster-name=other'), /--cluster-name must be prod, as in --cluster-arn/)
+  assert.equal(told(...tagged, '--cluster-name=prod'), '')
+  assert.match(
+    told(`--source-identity=${TEMPLATE}`, '--session-scope=role'),
+    /--source-identity needs --session-scope=pod/,
+  )
+  assert.equal(told('--extra-session-tags=a=b', '--session-scope=role'), '')
   assert.match(told('--listen='), /--listen must name/)
   assert.match(
     told('--assume-role-arn=arn:aws:iam::111111111111:role/hop', '--session-duration=7200'),

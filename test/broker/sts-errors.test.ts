@@ -47,6 +47,7 @@ const request: SessionRequest = {
   externalId: undefined,
   sessionName: 'shop.app',
   tags: [],
+  ...{ sourceIdentity: undefined, policyArns: [] },
   durationSeconds: 43_200,
 }
 const callerArn = 'arn:aws:iam::111111111111:role/node'
@@ -78,6 +79,35 @@ test('the statement asks for TagSession where tags are sent, and for a condition
   assert.deepEqual(statement.Action, ['sts:AssumeRole', 'sts:TagSession'])
   assert.ok(statement.Condition)
   assert.ok(!JSON.stringify(statement).includes('half-a-secret'))
+})
+
+test('the statement asks for SetSourceIdentity where a source identity is set, and a denial of it names what may be the matter', () => {
+  const marked = { ...request, sourceIdentity: 'shop.app' }
+  assert.deepEqual(trustStatement(marked, callerArn).Action, ['sts:AssumeRole', 'sts:SetSourceIdentity'])
+  const told = (words: string) =>
+    stsProblem('denied', aws('AccessDenied', 403, words), { request: marked, callerArn, retryAfter: 1 })
+      .message
+  assert.match(
+    told('User: x is not authorized to perform: sts:SetSourceIdentity on resource: y'),
+    /set the source identity shop\.app .*has a source identity already/,
+  )
+  assert.match(
+    told('User: x is not authorized to perform: sts:AssumeRole'),
+    /does not let .*role\/node assume /,
+  )
+})
+
+test('a request that is too large, or has policies that STS does not accept, is told with its remedy', () => {
+  const narrow = { ...request, policyArns: ['arn:aws:iam::aws:policy/a'] }
+  const told = (name: string, of: SessionRequest) =>
+    stsProblem('invalid', aws(name, 400), { request: of, callerArn, retryAfter: 1 }).message
+  for (const name of ['PackedPolicyTooLarge', 'PackedPolicyTooLargeException'])
+    assert.match(told(name, request), /more than AWS packs into a session: name fewer policies/)
+  assert.match(
+    told('ValidationError', narrow),
+    /policies arn:aws:iam::aws:policy\/a: each .*account 222222222222/,
+  )
+  assert.doesNotMatch(told('ValidationError', request), /policies/)
 })
 
 test('an external id never gets into a sentence, not even when AWS repeats it', () => {

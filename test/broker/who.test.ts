@@ -277,7 +277,7 @@ test('step 3: a pod that the injector leaves alone gets nothing by a sidecar, wh
       assert.deepEqual([status, code], [403, 'pod-not-injected'], JSON.stringify(value))
       assert.match(
         detail,
-        /annotation pod2iam\.dev\/inject of pod shop\/alone-\d(?:app)? says that the injector leaves it alone/,
+        /annotation pod2iam\.dev\/inject of pod shop\/alone-\d(?:app)? opts it out of injection/,
       )
       assert.equal((await world.ask(alone, '/v1/metadata')).status, 403)
     }

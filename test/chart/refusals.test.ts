@@ -332,7 +332,46 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     ['broker.credentialSources={web-identity}', 'broker.webIdentityAudience=pod2iam'],
     /would then do in the place of the other/,
   ],
+  ...['extraSessionTags.team=a', 'sourceIdentity=\\{namespace\\}.\\{service-account\\}'].map(
+    (value) =>
+      [
+        `web identity by default with ${value.slice(0, 12)}`,
+        ['broker.credentialSources={web-identity}', `broker.${value}`],
+        /needs node-role as the first of broker\.credentialSources/,
+      ] as [string, string[], RegExp],
+  ),
   ['a cluster name without tags', ['broker.clusterName=x'], /no effect/],
+  [
+    'a cluster ARN without tags',
+    ['broker.clusterArn=arn:aws:eks:eu-west-1:111111111111:cluster/x'],
+    /clusterArn has no effect/,
+  ],
+  [
+    'two names of the cluster',
+    [
+      ...['broker.sessionTags=true', 'broker.clusterName=x'],
+      'broker.clusterArn=arn:aws:eks:eu-west-1:111111111111:cluster/xx',
+    ],
+    /is not the name in broker\.clusterArn/,
+  ],
+  ['no cluster ARN', ['broker.sessionTags=true', 'broker.clusterArn=prod'], /clusterArn/],
+  [
+    'a tag of EKS Pod Identity as one of the operator’s',
+    ['broker.extraSessionTags.Kubernetes-Namespace=shop'],
+    /says of each pod/,
+  ],
+  ['a reserved tag', ['broker.extraSessionTags.AWS:x=y'], /AWS reserves keys/],
+  ['a tag with a comma', ['broker.extraSessionTags.x=a\\,b'], /extraSessionTags/],
+  [
+    'a source identity on shared sessions',
+    ['broker.sessionScope=role', 'broker.sourceIdentity=\\{namespace\\}.\\{service-account\\}'],
+    /sourceIdentity needs broker\.sessionScope=pod/,
+  ],
+  [
+    'a source identity with the slash that AWS does not take',
+    ['broker.sourceIdentity=\\{namespace\\}/\\{service-account\\}'],
+    /sourceIdentity/,
+  ],
   [
     'a long chained session',
     ['broker.assumeRoleArn=arn:aws:iam::111111111111:role/hop', 'broker.sessionDuration=7200'],

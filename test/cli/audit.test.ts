@@ -63,7 +63,7 @@ describe('audit', needsNamespaces(), () => {
     assert.deepEqual([code, stderr], [0, ''], stdout)
     assert.match(
       stdout,
-      /^No pod has reached for the metadata service\.\n\n1 of 1 nodes told what they have seen in audit mode\.\n$/,
+      /^No pod has used the metadata service\.\n\n1 of 1 nodes reported what they saw in audit mode\.\n$/,
     )
   })
 
@@ -83,9 +83,12 @@ describe('audit', needsNamespaces(), () => {
       [owner('reports'), 'direct', 'label'],
       [owner('unknown'), 'direct', 'annotate'],
     ])
+    for (const { firstSeen, lastSeen } of await seen())
+      assert.ok(Date.parse(firstSeen) <= Date.parse(lastSeen), `${firstSeen}, ${lastSeen}`)
     const { code, stdout } = await cli('audit')
     assert.equal(code, 1)
-    assert.match(stdout, /legacy Deployment\/reports +direct +\d+ +(just now|\d+ min ago)/)
+    assert.match(stdout, /^WORKLOAD +VIA +PACKETS +FIRST SEEN +LAST SEEN\n/)
+    assert.match(stdout, /legacy Deployment\/reports +direct +\d+( +(just now|\d+ min ago)){2}\n/)
     assert.match(
       stdout.replace(/\s+/g, ' '),
       /it names reports: kubectl label namespace legacy pod2iam\.dev\/injection=enabled/,

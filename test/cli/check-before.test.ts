@@ -1,7 +1,9 @@
 /** `check` before an installation: whether the cluster is fit. Also run beside a real API server (test/sandbox/real/cli.test.ts). */
 import assert from 'node:assert/strict'
+import { createServer } from 'node:https'
 import { after, before, describe, test } from 'node:test'
 import { createLoopbackSandbox, type LoopbackSandbox } from '../sandbox/index.ts'
+import { createAuthority } from '../sandbox/kube/client/certificates.ts'
 import { daemonSet, items } from './check-items.ts'
 import { type Door, openDoor, run, userWith, widest } from './support.ts'
 
@@ -55,7 +57,7 @@ describe('before an installation', () => {
     assert.match(of.network?.detail ?? '', /AWS VPC CNI/)
     const text = await run(['--kubeconfig', kubeconfig, 'check'])
     assert.match(text.stdout, /pod2iam is not installed yet: docs\/install\.md/)
-    assert.match(text.stdout, /(?:5 ok, 1|4 ok, 2) to know of\n/)
+    assert.match(text.stdout, /(?:5 ok, 1 warning|4 ok, 2 warnings)\n/)
     assert.ok(widest(text.stdout) <= 80, `a line has ${widest(text.stdout)} columns`)
   })
 
@@ -91,14 +93,39 @@ describe('before an installation', () => {
     assert.equal((await items(kubeconfig)).of.network?.state, 'ok')
   })
 
+  for (const [minor, state, code] of [
+    ['28', 'failed', 'kubernetes-too-old'],
+    ['29', 'warning', 'no-admission-policies'],
+  ] as const)
+    test(`a cluster with Kubernetes 1.${minor}`, async () => {
+      // Of an API server of that release, all that this item asks for.
+      const version = { major: '1', minor: `${minor}+`, gitVersion: `v1.${minor}.15-eks-1234567` }
+      const authority = await createAuthority('an earlier release')
+      const { certPem: cert, keyPem: key } = await authority.issue(['localhost'], ['127.0.0.1'])
+      const server = createServer({ cert, key }, ({ url }, response) => {
+        response.writeHead(url?.startsWith('/version') ? 200 : 403, { 'content-type': 'application/json' })
+        response.end(JSON.stringify(url?.startsWith('/version') ? version : { kind: 'Status', code: 403 }))
+      })
+      await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+      const address = server.address()
+      const url = `https://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`
+      try {
+        const { of } = await items(await door.kubeconfig({ server: url, ca: authority.caPem }))
+        assert.deepEqual([of.kubernetes?.state, of.kubernetes?.code], [state, code])
+        assert.match(of.kubernetes?.detail ?? '', new RegExp(`^it is v1\\.${minor}\\.15`))
+      } finally {
+        server.close()
+      }
+    })
+
   test('who may see little is told what was not checked, and that this is no "all well"', async () => {
     const token = await userWith(sandbox.kube, 'nobody-much', [
       { nonResourceURLs: ['/version'], verbs: ['get'] },
     ])
     const { code, stdout } = await run(['--kubeconfig', await door.kubeconfig({ token }), 'check'])
     assert.equal(code, 2)
-    assert.match(stdout, /- nodes +not checked: nodes may not be listed/)
-    assert.match(stdout, /whether pod2iam is installed may not be seen/)
+    assert.match(stdout, /- nodes +not checked: you may not list nodes/)
+    assert.match(stdout, /you may not see whether pod2iam is installed/)
     for (const asked of ['list daemonsets.apps in all namespaces', 'list pods in namespace pod2iam-system'])
       assert.ok(stdout.includes(`\n  ${asked}\n`), asked)
   })

@@ -3,9 +3,12 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
-import { isReady, needsNamespaces } from '../sandbox/index.ts'
+import { isReady, type KubeObject, needsNamespaces } from '../sandbox/index.ts'
+import { createAuthority } from '../sandbox/kube/client/certificates.ts'
 import { daemonSet, items } from './check-items.ts'
 import { type Door, openDoor, PROGRAM, run, widest } from './support.ts'
+
+type Webhooks = KubeObject & { readonly webhooks: readonly { readonly clientConfig: object }[] }
 
 describe('of what is installed', needsNamespaces(), () => {
   let cluster: Cluster
@@ -42,7 +45,36 @@ describe('of what is installed', needsNamespaces(), () => {
     )
     const text = await run(['--kubeconfig', kubeconfig, 'check'])
     assert.ok(widest(text.stdout) <= 80, `a line has ${widest(text.stdout)} columns`)
-    assert.match(text.stdout, /✔ node guards +the block stands on 1 of 1 nodes/)
+    assert.match(text.stdout, /✔ node guards +the block is in place on 1 of 1 nodes/)
+  })
+
+  test('a rule that kube2iam left on a node', async () => {
+    const rule = '-d 169.254.169.254/32 -p tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181'
+    const iptables = (what: string) =>
+      cluster.exec('node', ['iptables-nft', '-t', 'nat', what, 'PREROUTING', ...rule.split(' ')])
+    assert.equal((await iptables('-A')).code, 0)
+    const { leftovers } = (await items(kubeconfig)).of
+    await iptables('-D')
+    assert.equal(leftovers?.code, 'leftover')
+    assert.match(leftovers?.detail ?? '', /iptables-nft -t nat -D PREROUTING -d 169\.254\.169\.254\/32/)
+  })
+
+  test('an upgrade that is under way: injector and node guards are of different releases', async () => {
+    const labels = { 'app.kubernetes.io/name': 'pod2iam', 'app.kubernetes.io/component': 'injector' }
+    const [name, namespace] = ['pod2iam-injector-next', 'pod2iam-system']
+    await cluster.kube.create({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name, namespace, labels },
+      spec: {
+        nodeSelector: { nowhere: 'at-all' },
+        containers: [{ name: 'injector', image: 'pod2iam/injector:0.2.0' }],
+      },
+    })
+    const { versions } = (await items(kubeconfig)).of
+    await cluster.kube.delete('pods', name, namespace)
+    assert.equal(versions?.code, 'version-skew')
+    assert.match(versions?.detail ?? '', /are of 0\.2\.0 and dev/)
   })
 
   test('a pod without credentials is told of, with the command that says why', async () => {
@@ -103,6 +135,31 @@ describe('of what is installed', needsNamespaces(), () => {
     }
   })
 
+  test('an authority that the webhooks do not have, has ended, or ends in a week', async () => {
+    const injector = await cluster.injector()
+    // It would correct what follows at once.
+    cluster.pods.kill(injector, 'injector', 'SIGSTOP')
+    const kind = 'mutatingwebhookconfigurations'
+    const [one] = (await cluster.kube.list<Webhooks>(kind)).items
+    assert.ok(one)
+    const day = 86_400_000
+    // An authority of the sandbox lives for a year.
+    const bundle = async (days: number) =>
+      Buffer.from((await createAuthority('pod2iam', Date.now() + days * day)).caPem).toString('base64')
+    const withBundle = (caBundle: string) => ({
+      webhooks: one.webhooks.map((hook) => ({ ...hook, clientConfig: { ...hook.clientConfig, caBundle } })),
+    })
+    for (const [caBundle, code] of [
+      ['', 'ca-bundle-missing'],
+      [await bundle(-366), 'ca-expired'],
+      [await bundle(-362), 'ca-expiring'],
+    ] as const) {
+      await cluster.kube.patch(kind, one.metadata.name ?? '', undefined, withBundle(caBundle))
+      assert.equal((await items(kubeconfig)).of.webhooks?.code, code)
+    }
+    cluster.pods.kill(injector, 'injector', 'SIGCONT')
+  })
+
   test('without webhooks, policies or an injector: each is wrong by its code', async () => {
     for (const { metadata } of (await cluster.kube.list('mutatingwebhookconfigurations')).items)
       await cluster.kube.delete('mutatingwebhookconfigurations', metadata.name ?? '')
@@ -127,6 +184,21 @@ describe('of what is installed', needsNamespaces(), () => {
       const { of } = await items(kubeconfig)
       if (of.injector?.code === 'injector-missing') break
       assert.ok(Date.now() < deadline, JSON.stringify(of.injector))
+    }
+  })
+})
+
+describe('guards that only count', needsNamespaces(), () => {
+  test('refuse nothing, which is something to know of', async () => {
+    const cluster = await createCluster({ firewallArgs: ['--mode=audit'] })
+    const door = await openDoor(cluster.api)
+    try {
+      const { of } = await items(await door.kubeconfig())
+      assert.equal(of.guards?.code, 'not-enforcing')
+      assert.match(of.guards?.detail ?? '', /1 of 1 nodes refuse nothing \(mode audit\)/)
+    } finally {
+      await door.close()
+      await cluster.close()
     }
   })
 })

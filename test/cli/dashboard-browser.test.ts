@@ -29,7 +29,7 @@ describe('the page in a browser', needsBrowser(), () => {
     tab.on('request', (request) => requests.push(request.url()))
     try {
       await tab.goto(page.url)
-      if (options.javaScriptEnabled !== false) await tab.getByText('Updates by itself.').waitFor(PATIENCE)
+      if (options.javaScriptEnabled !== false) await tab.getByText('Updates automatically.').waitFor(PATIENCE)
       await work(tab)
       if (!mayComplain) assert.deepEqual(complaints, [])
       assert.deepEqual(
@@ -43,15 +43,18 @@ describe('the page in a browser', needsBrowser(), () => {
     }
   }
 
-  test('what changes is replaced; a screen reader is told in one sentence; the title counts the nodes in trouble', () =>
+  test('what changes is replaced; a screen reader is told in one sentence; the title counts the nodes with problems', () =>
     inTab({}, async (tab) => {
-      assert.equal(await tab.title(), 'pod2iam: 2 nodes in trouble')
+      assert.equal(await tab.title(), 'pod2iam: 2 nodes with problems')
       page.set({ ...SNAPSHOT, pods: [pod('shop', 'newcomer-1')], refusals: [] })
       await tab.getByRole('cell', { name: 'newcomer-1', exact: true }).waitFor(PATIENCE)
       await tab.getByText('Nothing is refused.').waitFor(PATIENCE)
       const status = tab.getByRole('status')
       assert.equal(await status.getAttribute('aria-live'), 'polite')
-      assert.equal(await status.textContent(), '2 nodes in trouble, 0 pods without credentials, 0 refusals')
+      assert.equal(
+        await status.textContent(),
+        '2 nodes with problems, 0 pods without credentials, 0 refusals',
+      )
       page.set({ ...SNAPSHOT, nodes: [] })
       await until(async () => (await tab.title()) === 'pod2iam')
     }))
@@ -106,13 +109,13 @@ describe('the page in a browser', needsBrowser(), () => {
       await tab.getByLabel('Namespace').fill('reports')
       await tab.getByLabel('Show').selectOption('everything')
       await tab.getByRole('button', { name: 'Filter' }).click()
-      await tab.getByText('Updates by itself.').waitFor(PATIENCE)
+      await tab.getByText('Updates automatically.').waitFor(PATIENCE)
       assert.equal(new URL(tab.url()).searchParams.get('namespace'), 'reports')
       assert.equal(await tab.getByRole('cell', { name: 'orders-7d9f' }).count(), 0)
       await tab.getByRole('link', { name: 'Clear filters' }).click()
       await tab.getByRole('cell', { name: 'orders-7d9f', exact: true }).waitFor(PATIENCE)
       await tab.getByRole('link', { name: /^ip-10-0-0-13/ }).click()
-      await tab.getByText('Updates by itself.').waitFor(PATIENCE)
+      await tab.getByText('Updates automatically.').waitFor(PATIENCE)
       assert.match(tab.url(), /[?]node=ip-10-0-0-13/)
     }))
 

@@ -19,7 +19,7 @@ export const node = (name: string, more: Partial<NodeReport> = {}): NodeReport =
 
 export const pod = (namespace: string, name: string, more: Partial<Holder> = {}): Holder => ({
   ...{ namespace, pod: name, node: 'ip-10-0-0-11.eu-west-1.compute.internal', serviceAccount: 'default' },
-  ...{ role: `${ROLES}${namespace}-${name.replace(/-[^-]*$/, '')}`, source: 'annotation' },
+  ...{ role: `${ROLES}${namespace}-${name.replace(/-[^-]*$/, '')}`, source: 'annotation', narrowedBy: [] },
   ...{ session: `${namespace}.${name}`, refused: null, ready: true, expires: later(43), isAsked: true },
   ...more,
 })
@@ -27,7 +27,7 @@ export const pod = (namespace: string, name: string, more: Partial<Holder> = {})
 export const refusal = (namespace: string, name: string, more: Partial<Refusal> = {}): Refusal => ({
   ...{ namespace, kind: 'Pod', name, code: 'sts-denied', at: later(-4) },
   detail: `AWS denies role ${ROLES}${namespace}-${name} to the node role: its trust policy does not name it`,
-  remedy: "mend the role's trust policy: pod2iam trust prints the statement that it needs",
+  remedy: "correct the role's trust policy: pod2iam trust prints the statement that it needs",
   command: `pod2iam -n ${namespace} explain ${name}`,
   ...more,
 })
@@ -66,7 +66,7 @@ export const SNAPSHOT: Snapshot = {
         {
           code: 'guard-missing',
           detail:
-            'it has no node guard, so its pods reach the metadata service of the node, and none gets credentials',
+            'it has no node guard, so its pods can reach the metadata service of the node, and none gets credentials',
         },
       ],
     }),
@@ -90,9 +90,8 @@ export const SNAPSHOT: Snapshot = {
     }),
     refusal('web', 'api-6f', {
       ...{ kind: 'ReplicaSet', code: 'pods-refused', at: later(-11) },
-      detail:
-        'a pod on the host network cannot have an IAM role of its own, because its traffic is the node’s',
-      remedy: "mend what the sentence names in the workload's template, or in its namespace",
+      detail: 'a pod on the host network cannot have its own IAM role, because its traffic is the node’s',
+      remedy: "correct what the message names in the workload's template or its namespace",
       command: 'pod2iam -n web explain replicaset/api-6f',
     }),
   ],
@@ -100,7 +99,8 @@ export const SNAPSHOT: Snapshot = {
     seen: [
       {
         workload: { namespace: 'legacy', kind: 'Deployment', name: 'importer' },
-        ...{ addresses: ['10.0.1.4'], nodes: [host(14)], via: 'direct', packets: 118, lastSeen: later(-2) },
+        ...{ addresses: ['10.0.1.4'], nodes: [host(14)], via: 'direct', packets: 118 },
+        ...{ firstSeen: later(-300), lastSeen: later(-2) },
         todo: {
           code: 'annotate',
           detail:

@@ -33,10 +33,10 @@ describe('the page', () => {
         /^(\w+:) +(ip\S+) .*?Block (.*?) Broker (.*?) Refused/.exec(one)?.slice(1).join(' '),
       ),
       [
-        'bad: ip-10-0-0-13 ✖ not shut ✖ not ready',
-        'bad: ip-10-0-0-16 ✖ not shut ✖ not ready',
-        'good: ip-10-0-0-11 ✔ shut (nft) ✔ ready',
-        'good: ip-10-0-0-12 ✔ shut (iptables-nft) ✔ ready',
+        'bad: ip-10-0-0-13 ✖ not blocked ✖ not ready',
+        'bad: ip-10-0-0-16 ✖ not blocked ✖ not ready',
+        'good: ip-10-0-0-11 ✔ blocked (nft) ✔ ready',
+        'good: ip-10-0-0-12 ✔ blocked (iptables-nft) ✔ ready',
         'warning: ip-10-0-0-14 ! audit only ✔ ready',
         'unknown: ip-10-0-0-15 ? not asked ✔ ready',
       ],
@@ -53,10 +53,10 @@ describe('the page', () => {
     )
     assert.match(
       pods,
-      /shop-orders orders-7d9f ✔ has them in 43 min shop\.orders-7d9f .* orders-8c2a ✔ has them ! in 3 min/,
+      /shop-orders orders-7d9f ✔ has credentials in 43 min shop\.orders-7d9f .* orders-8c2a ✔ has credentials ! in 3 min/,
     )
-    assert.match(pods, /no role: Region and placement alone metadata ✔ not needed never/)
-    assert.match(pods, /by default front-1 ! waits not asked/)
+    assert.match(pods, /no role: only Region and placement metadata ✔ not needed never/)
+    assert.match(pods, /by default front-1 ! waiting not asked/)
   })
 
   test('refusals: whose, the sentence, the remedy, and the command that tells more', async () => {
@@ -190,6 +190,7 @@ test('what others wrote is text: names, annotations, sentences, the query', asyn
             nodes: [evil],
             via: 'direct',
             packets: 1,
+            firstSeen: null,
             lastSeen: new Date(NOW).toISOString(),
           },
           todo: { code: evil, detail: evil },
@@ -256,7 +257,7 @@ test('updates come as events, as often as something was seen, with the filter of
       'limits',
     ])
     assert.doesNotMatch(first.sections.pods ?? '', /nightly/)
-    assert.equal(first.words, '2 nodes in trouble, 1 pod without credentials, 1 refusal')
+    assert.equal(first.words, '2 nodes with problems, 1 pod without credentials, 1 refusal')
     page.set({ ...SNAPSHOT, pods: [pod('shop', 'newcomer-1')], refusals: [] })
     await until(() => updates.all.some(({ sections }) => /newcomer-1/.test(sections.pods ?? '')))
     await updates.end()
@@ -276,7 +277,10 @@ test('windows beyond thirty-two are refused, and those that were closed do not c
     const windows = []
     for (let count = 0; count < 32; count++) windows.push(await open())
     const refused = await ask(`${page.url}live`)
-    assert.deepEqual([refused.status, refused.body], [503, 'Too many windows show this page; close some.\n'])
+    assert.deepEqual(
+      [refused.status, refused.body],
+      [503, 'This page is open in too many windows; close some.\n'],
+    )
     for (const one of windows) await one.end()
     await until(async () => {
       const { status, body } = await fetch(`${page.url}live`)
@@ -293,7 +297,7 @@ test('a cluster that does not answer is told, with what was seen before; before 
   try {
     const first = words((await ask(page.url)).body)
     assert.match(first, /✖ cluster-unreachable connect ECONNREFUSED \. Remedy: try again/)
-    assert.match(first, /Nothing has been seen yet/)
+    assert.match(first, /Nothing has been read yet/)
     page.set(SNAPSHOT)
     await until(async () => /orders-7d9f/.test((await ask(page.url)).body))
     page.set(new Error('connect ECONNREFUSED'))
@@ -321,9 +325,9 @@ test('what RBAC forbids is named, and the rest shown', async () => {
     const shown = words((await ask(page.url)).body)
     assert.match(
       shown,
-      /Not shown, because you may not list nodes in all namespaces list events in namespace shop/,
+      /Not shown, because you lack these permissions list nodes in all namespaces list events in namespace shop/,
     )
-    assert.match(shown, /The nodes could not be seen/)
+    assert.match(shown, /The nodes could not be read/)
     assert.match(shown, /orders-7d9f/)
   } finally {
     await page.close()
@@ -335,7 +339,7 @@ test('a cluster of thousands is a page of bounded size, which says how much it l
   const page = await servePage({ ...SNAPSHOT, pods: many })
   try {
     const { body } = await ask(page.url)
-    assert.match(words(body), /500 of 5000 pods are shown; the filters above find the others/)
+    assert.match(words(body), /500 of 5000 pods are shown; use the filters above to find the others/)
     assert.ok(body.length < 600_000, `${body.length} characters`)
   } finally {
     await page.close()

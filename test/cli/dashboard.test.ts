@@ -86,11 +86,11 @@ describe('dashboard', needsNamespaces(), () => {
     })
 
   test('the node is shut, and the pod has its role, its session, and an hour', async () => {
-    const text = await shows(/has them in \d+ min/)
-    assert.match(text, /Block ✔ shut \(\w+\) Broker ✔ ready/)
-    assert.match(text, /shop-orders orders ✔ has them in (5\d|60) min shop\.orders/)
+    const text = await shows(/has credentials in \d+ min/)
+    assert.match(text, /Block ✔ blocked \(\w+\) Broker ✔ ready/)
+    assert.match(text, /shop-orders orders ✔ has credentials in (5\d|60) min shop\.orders/)
     assert.match(text, /Nothing is refused/)
-    assert.match(text, /No node that told is in audit mode/)
+    assert.match(text, /No node that could be asked is in audit mode/)
   })
 
   test('it listens on loopback alone', async () => {
@@ -107,7 +107,7 @@ describe('dashboard', needsNamespaces(), () => {
     await cluster.pods.waitFor(pod, hasPhase('Pending'))
     const text = await shows(/shop\/denied Pod ✖ sts-denied/)
     assert.match(text, /✖ sts-denied (just now|\d+ min ago) STS does not let .* assume .*shop-absent/)
-    assert.match(text, /Remedy: mend the role's trust policy: pod2iam trust/)
+    assert.match(text, /Remedy: correct the role's trust policy: pod2iam trust/)
     assert.match(text, /pod2iam -n shop explain denied/)
   })
 
@@ -163,7 +163,7 @@ describe('dashboard', needsNamespaces(), () => {
     const token = await userWith(cluster.kube, 'half', rules)
     const half = await start(['--kubeconfig', await door.kubeconfig({ token })])
     try {
-      const text = await shows(/shop-orders orders ✔ has them/, half.url)
+      const text = await shows(/shop-orders orders ✔ has credentials/, half.url)
       for (const missing of [
         'list nodes in all namespaces',
         'list events in all namespaces',
@@ -200,7 +200,7 @@ describe('dashboard', needsNamespaces(), () => {
     const { port } = new URL(program.url)
     const taken = await run(['--kubeconfig', kubeconfig, 'dashboard', '--port', port])
     assert.equal(taken.code, 2)
-    assert.match(taken.stderr, /nothing can listen on 127\.0\.0\.1:\d+.*\n?.*\(port-unusable\)/)
+    assert.match(taken.stderr, /cannot listen on 127\.0\.0\.1:\d+.*\n?.*\(port-unusable\)/)
     const missing = await run(['--kubeconfig', '/nonexistent', 'dashboard'])
     assert.deepEqual([missing.code, missing.stdout], [2, ''])
     assert.match(missing.stderr, /kubeconfig-missing/)
@@ -213,14 +213,14 @@ describe('dashboard', needsNamespaces(), () => {
       const tab = await browser.newPage()
       await tab.goto(program.url)
       const node = tab.getByRole('listitem').filter({ has: tab.getByText('Broker') })
-      await node.getByText('shut (nft)').waitFor({ timeout: 120_000 })
+      await node.getByText('blocked (nft)').waitFor({ timeout: 120_000 })
       // A stopped guard cannot make them again.
       cluster.pods.kill(guard, 'firewall', 'SIGSTOP')
       await cluster.exec('node', ['nft', 'flush', 'ruleset'])
-      await node.getByText('not shut').waitFor({ timeout: 120_000 })
+      await node.getByText('not blocked').waitFor({ timeout: 120_000 })
       await tab.getByText('guard-silent').first().waitFor({ timeout: 120_000 })
       cluster.pods.kill(guard, 'firewall', 'SIGCONT')
-      await node.getByText('shut (nft)').waitFor({ timeout: 120_000 })
+      await node.getByText('blocked (nft)').waitFor({ timeout: 120_000 })
       const repairs = await node.locator('div', { hasText: 'Repairs' }).locator('dd').textContent()
       assert.ok(Number(repairs) >= 1, `${repairs} repairs`)
     } finally {
@@ -259,6 +259,6 @@ describe('dashboard in audit mode', needsNamespaces(), () => {
     assert.match(text, /Pod\/importer legacy directly \d+ (just now|\d+ min ago) it names no role/)
     assert.match(text, /1 node in audit mode/)
     const other = words((await ask(`${program.url}?namespace=shop`)).body)
-    assert.match(other, /No pod has reached for the metadata service/)
+    assert.match(other, /No pod has used the metadata service/)
   })
 })

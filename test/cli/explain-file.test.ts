@@ -124,6 +124,18 @@ for (const [code, annotations, spec] of [
     'iam.amazonaws.com/role: reports-reader',
     'resources: {limits: {memory: 8Mi}}, containers: [{name: app, image: "app:1"}]',
   ],
+  [
+    'fargate',
+    'iam.amazonaws.com/role: reports-reader',
+    'nodeSelector: {eks.amazonaws.com/compute-type: fargate}, containers: [{name: app, image: "app:1"}]',
+  ],
+  ['mirror-pod', 'iam.amazonaws.com/role: reports-reader, kubernetes.io/config.mirror: x', undefined],
+  ['malformed-pod', 'iam.amazonaws.com/role: reports-reader', 'containers: app'],
+  [
+    'pod-too-large',
+    'iam.amazonaws.com/role: reports-reader',
+    `containers: [${Array.from({ length: 501 }, (_, index) => `{name: app-${index}, image: "app:1"}`)}]`,
+  ],
 ] as const)
   test(`${code}: the first step that fails, with its remedy, and exit code 1`, async () => {
     const manifest = NAMESPACE + deployment(annotations, spec)
@@ -179,7 +191,7 @@ test('stdin is a file, and a file that is no YAML is named with its place', asyn
   assert.equal((await run(['explain', '-f', '-', BASE], { input })).code, 0)
   const broken = await run(['explain', '-f', '-'], { input: 'a: [b' })
   assert.equal(broken.code, 2)
-  assert.match(broken.stderr, /- is no YAML: [^(]*line 1/)
+  assert.match(broken.stderr, /- is not valid YAML: [^(]*line 1/)
 })
 
 const ACCOUNTS = '--injector-flag=--service-account-roles=true'

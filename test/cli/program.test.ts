@@ -12,7 +12,7 @@ test('--help fits 80 columns and leads a person with a stuck pod to explain', as
   const { code, stdout, stderr } = await run(['--help'])
   assert.deepEqual([code, stderr], [0, ''])
   assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
-  assert.match(stdout, /A pod is stuck[^\n]*\n {2}pod2iam explain POD\n/)
+  assert.match(stdout, /Why is a pod stuck[^\n]*\n {2}pod2iam explain POD\n/)
 })
 
 test('the help of every command fits 80 columns', async () => {
@@ -42,7 +42,7 @@ for (const [what, args, said] of [
     ['explain', 'x', '-o', 'xml'],
     /Allowed choices are table, json, yaml/,
   ],
-  ['neither pod nor file', ['explain'], /nothing is named to explain \(usage\)\n→ pod2iam explain POD/],
+  ['neither pod nor file', ['explain'], /there is nothing to explain \(usage\)\n→ pod2iam explain POD/],
 ] as const)
   test(`${what} on the command line is exit code 2, with the remedy`, async () => {
     const { code, stdout, stderr } = await run(args)

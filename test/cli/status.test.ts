@@ -9,6 +9,7 @@ import { isReady, needsNamespaces } from '../sandbox/index.ts'
 import { type Door, openDoor, PROGRAM, run, userWith, widest } from './support.ts'
 
 const ROLE = 'iam.amazonaws.com/role'
+const POLICY = 'arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess'
 
 describe('status and who', needsNamespaces(), () => {
   let cluster: Cluster
@@ -20,6 +21,7 @@ describe('status and who', needsNamespaces(), () => {
     door = await openDoor(cluster.api)
     kubeconfig = await door.kubeconfig()
     await Promise.all(['shop-orders', 'shop-default'].map((name) => cluster.role(name)))
+    await cluster.aws.putManagedPolicy({ arn: POLICY, statements: [] })
     const allowed = ['shop-*', 'arn:aws:iam::111111111111:role/shop-*']
     await cluster.namespace('shop', { allowed })
     await cluster.namespace('all', {
@@ -32,6 +34,9 @@ describe('status and who', needsNamespaces(), () => {
       cluster.pod('shop/metadata', { annotations: { 'pod2iam.dev/inject': 'metadata' } }),
       cluster.pod('shop/named', {
         annotations: { [ROLE]: 'shop-orders', 'iam.amazonaws.com/session-name': 'ledger' },
+      }),
+      cluster.pod('shop/narrowed', {
+        annotations: { [ROLE]: 'shop-orders', 'iam.amazonaws.com/session-policy-arns': `["${POLICY}"]` },
       }),
       cluster.pod('all/anything'),
       cluster.pod('shop/plain'),
@@ -52,7 +57,7 @@ describe('status and who', needsNamespaces(), () => {
     assert.match(stdout, /yes \((nft|iptables[^)]*)\)/)
     assert.match(
       stdout.replace(/\s+/g, ' '),
-      new RegExp(`injectors: 1 of dev; node guards: 1 of dev; sidecars: 4 of ${VERSION}`),
+      new RegExp(`injectors: 1 of dev; node guards: 1 of dev; sidecars: 5 of ${VERSION}`),
     )
     assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
   })
@@ -95,7 +100,10 @@ describe('status and who', needsNamespaces(), () => {
     const config = await door.kubeconfig({ token })
     const { code, stdout } = await run(['--kubeconfig', config, 'status'])
     assert.match(stdout, /not asked +ready/)
-    assert.match(stdout, /because you may not:\n {2}create pods\/exec in namespace pod2iam-system\n/)
+    assert.match(
+      stdout,
+      /because you lack these permissions:\n {2}create pods\/exec in namespace pod2iam-system\n/,
+    )
     assert.equal(code, 2)
   })
 
@@ -175,10 +183,18 @@ describe('status and who', needsNamespaces(), () => {
       ['all', 'anything', aws.roleArn('shop-default'), 'default', 'all.anything'],
       ['shop', 'metadata', null, 'none', null],
       ['shop', 'named', 'shop-orders', 'annotation', 'shop.ledger'],
+      ['shop', 'narrowed', 'shop-orders', 'annotation', 'shop.narrowed'],
       ['shop', 'orders', aws.roleArn('shop-orders'), 'annotation', 'shop.orders'],
     ])
+    assert.deepEqual(
+      pods.flatMap(({ pod, narrowedBy }: { pod: string; narrowedBy: string[] }) =>
+        narrowedBy.map((arn) => [pod, arn]),
+      ),
+      [['narrowed', POLICY]],
+    )
     const text = await cli('who')
     assert.match(text.stdout, /^POD +ROLE +FROM +SESSION +EXPIRES +READY\n/)
+    assert.match(text.stdout.replace(/\s+/g, ' '), new RegExp(`shop/narrowed is narrowed by ${POLICY}`))
     assert.ok(widest(text.stdout) <= 80, `a line has ${widest(text.stdout)} columns`)
   })
 
@@ -199,7 +215,7 @@ describe('status and who', needsNamespaces(), () => {
         .pods.map(({ pod }: { pod: string }) => pod)
         .sort()
     assert.deepEqual(await names('-n', 'all'), ['anything'])
-    assert.deepEqual(await names('--role', 'shop-o*'), ['named', 'orders'])
+    assert.deepEqual(await names('--role', 'shop-o*'), ['named', 'narrowed', 'orders'])
   })
 
   test('a pod without a sidecar is no holder: it says where to go on', async () => {

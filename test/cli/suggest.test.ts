@@ -116,7 +116,7 @@ describe('audit --suggest', () => {
 
   test('as text: a table within 80 columns, and commands that a shell takes as they are', async () => {
     const { stdout } = await cli('--base-role-arn', 'arn:aws:iam::111111111111:role/')
-    const [head = ''] = stdout.split('So that all of it works:')
+    const [head = ''] = stdout.split('To make all of it work:')
     assert.ok(widest(head) <= 80)
     const commands = stdout.match(/^kubectl .*$/gm) ?? []
     assert.equal(commands.length, 9)

@@ -55,8 +55,13 @@ export function runCommand(
 export const widest = (text: string) => Math.max(...text.split('\n').map((line) => [...line].length))
 
 export type Door = {
-  /** A kubeconfig in YAML; for the admin unless a token is given. */
-  readonly kubeconfig: (options?: { token?: string; namespace?: string }) => Promise<string>
+  /** A kubeconfig in YAML; for the admin unless a token is given, for this API server unless another one is. */
+  readonly kubeconfig: (options?: {
+    token?: string
+    namespace?: string
+    server?: string
+    ca?: string
+  }) => Promise<string>
   readonly close: () => Promise<void>
 }
 
@@ -77,7 +82,12 @@ export async function openDoor(api: ApiServer): Promise<Door> {
   const port = typeof address === 'object' ? address?.port : undefined
   let count = 0
   return {
-    async kubeconfig({ token = api.adminToken, namespace = 'default' } = {}) {
+    async kubeconfig({
+      token = api.adminToken,
+      namespace = 'default',
+      ca = api.caPem,
+      server: url = `https://127.0.0.1:${port}`,
+    } = {}) {
       const file = join(directory, `config-${++count}.yaml`)
       const config = {
         apiVersion: 'v1',
@@ -86,8 +96,8 @@ export async function openDoor(api: ApiServer): Promise<Door> {
           {
             name: 'sandbox',
             cluster: {
-              server: `https://127.0.0.1:${port}`,
-              'certificate-authority-data': Buffer.from(api.caPem).toString('base64'),
+              server: url,
+              'certificate-authority-data': Buffer.from(ca).toString('base64'),
             },
           },
         ],

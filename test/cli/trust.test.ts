@@ -3,6 +3,9 @@ import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:http'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
+import type { Annotated } from '../../cli/audit/annotated.ts'
+import { type Iam, verdictOf } from '../../cli/trust/aws.ts'
+import { nodeStatement, rolesInUse } from '../../cli/trust/roles.ts'
 import { createLoopbackSandbox, type LoopbackSandbox } from '../sandbox/index.ts'
 import { type Door, openDoor, run, widest } from './support.ts'
 
@@ -141,7 +144,7 @@ describe('trust', () => {
     assert.deepEqual(byWebIdentity, [`${BASE}ledger`])
     assert.doesNotMatch(JSON.stringify([roles, policy]), /ledger/)
     const { stdout } = await cli([])
-    assert.match(stdout.replace(/\s+/g, ' '), /By web identity pods assume arn:\S+ledger: .* docs\/iam\.md/)
+    assert.match(stdout.replace(/\s+/g, ' '), /Pods assume arn:\S+ledger with web identity: .* docs\/iam\.md/)
     assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
   })
 
@@ -158,7 +161,7 @@ describe('trust', () => {
     assert.match(stdout, /^ROLE +USED BY\n/)
     assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
     const nobody = await run(trust)
-    assert.match(nobody.stdout, /name the role of the nodes with\s+--node-role/)
+    assert.match(nobody.stdout.replace(/\s+/g, ' '), /name the role of the nodes with --node-role/)
     assert.match(nobody.stdout.replace(/\s+/g, ' '), /Some roles are bare names/)
   })
 
@@ -253,6 +256,42 @@ describe('trust', () => {
       } finally {
         iam.close()
       }
+    }
+  })
+
+  test('a source identity and tags of the operator’s own need their actions, in each statement and in AWS', async () => {
+    const settings = {
+      ...{ caller: NODE, base: BASE, byNamespace: false, defaultRole: undefined },
+      broker: {
+        ...({ sessionTags: false, sessionScope: 'pod', credentialSources: ['node-role'] } as const),
+        extraSessionTags: [{ Key: 'team', Value: 'platform' }],
+        sourceIdentity: '{namespace}.{service-account}',
+      },
+    }
+    const uses = { workload: { namespace: 'shop', kind: 'Deployment', name: 'orders' }, role: 'orders' }
+    const use = { ...uses, isHostNetwork: false, hasExternalId: false } as unknown as Annotated
+    const [role] = rolesInUse([use], [], settings).byNodeRole
+    const actions = ['sts:AssumeRole', 'sts:TagSession', 'sts:SetSourceIdentity']
+    assert.deepEqual(role?.statement.Action, actions)
+    assert.deepEqual(nodeStatement(role === undefined ? [] : [role])?.Action, actions)
+    for (const [Action, trusts] of [
+      [actions, 'yes'],
+      [actions.slice(0, 2), 'no'],
+      ['sts:*', 'yes'],
+    ] as const) {
+      const trusted = { Statement: [{ Effect: 'Allow', Principal: { AWS: NODE }, Action }] }
+      const answers: Record<string, object> = {
+        GetRoleCommand: {
+          Role: {
+            Arn: `${BASE}orders`,
+            AssumeRolePolicyDocument: encodeURIComponent(JSON.stringify(trusted)),
+          },
+        },
+        SimulatePrincipalPolicyCommand: { EvaluationResults: [{ EvalDecision: 'allowed' }] },
+      }
+      const iam = { send: async (command: object) => answers[command.constructor.name] } as unknown as Iam
+      const verdict = await verdictOf(iam, role ?? assert.fail(), NODE)
+      assert.deepEqual([verdict.trusts, verdict.permitted], [trusts, true], String(Action))
     }
   })
 

@@ -8,7 +8,7 @@ import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { SIDECAR_PORT } from '../../common/addresses.ts'
+import { CONTAINER_CREDENTIALS_PATH, SIDECAR_PORT } from '../../common/addresses.ts'
 import {
   json,
   loopbackEnv,
@@ -19,7 +19,7 @@ import {
 } from '../sidecar/support/index.ts'
 import { makePodNetwork } from '../sidecar/support/pod-network.ts'
 import { until } from '../support/until.ts'
-import { MODES, MOUNT_POINT, type Mode, type ModeName, STAND_IN } from './modes.ts'
+import { MODES, MOUNT_POINT, type Mode, type ModeName, SECRET, STAND_IN } from './modes.ts'
 import { startStandIn } from './stand-in.ts'
 
 export type Seen = {
@@ -55,6 +55,7 @@ const { argv, env, modes } = JSON.parse(given) as {
 }
 
 const mountPoint = mkdtempSync(join(directory, 'mount-'))
+const secretOf = (port: number) => join(mountPoint, '..', `secret-${process.pid}-${port}`)
 let asked = 0
 makePodNetwork()
 const [broker, standIn] = await Promise.all([startBroker(), startStandIn()])
@@ -70,6 +71,7 @@ const start = (tokens: string, port: number) =>
       ...loopbackEnv(workshop, broker.url),
       POD2IAM_LISTEN_PORT: String(port),
       POD2IAM_IMDS_TOKENS: tokens,
+      POD2IAM_CONTAINER_TOKEN_FILE: secretOf(port),
       POD2IAM_LOG_LEVEL: 'debug',
     },
     { ready: true },
@@ -130,7 +132,10 @@ function endGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
 }
 
 function inPlace(text: string): string {
-  return text.replace(STAND_IN, standIn.url).replace(MOUNT_POINT, mountPoint)
+  return text
+    .replace(STAND_IN, standIn.url)
+    .replace(MOUNT_POINT, mountPoint)
+    .replace(SECRET, secretOf(SIDECAR_PORT))
 }
 
 /** Waits until all that the sidecar has logged so far is here. */
@@ -140,12 +145,14 @@ async function logsOf({ port, logs }: SidecarProcess): Promise<void> {
   await until('the sidecar has logged it', () => logs.some((line) => line.path === path))
 }
 
-/** Versions of IMDS by which something was given. */
+/** Versions of IMDS by which something was given, and `container` for container credentials. */
 function served({ logs }: SidecarProcess, since: number): string[] {
   const given = logs
     .slice(since)
     .filter(({ msg, method, status }) => msg === 'request' && method === 'GET' && status === 200)
-  return [...new Set(given.map(({ imds }) => String(imds)))].sort()
+  const way = ({ path, imds }: (typeof given)[number]) =>
+    path === CONTAINER_CREDENTIALS_PATH ? 'container' : String(imds)
+  return [...new Set(given.map(way))].sort()
 }
 
 function loadRules({ redirected, tokensCut }: Mode, port: number): void {

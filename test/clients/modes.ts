@@ -1,5 +1,6 @@
 /** The ways in which a pod's metadata service can be there for a client. */
 import { hostPort, SIDECAR_PORT } from '../../common/addresses.ts'
+import { CONTAINER_ENV } from '../../injector/pod/endpoint.ts'
 
 export type Mode = {
   /** Which of the two sidecars answers: the one that allows IMDSv1 or the one that demands a token. */
@@ -12,10 +13,12 @@ export type Mode = {
 }
 
 const BOTH = ['v4', 'v6'] as const
-/** In arguments and variables: the stand-in's URL, and an empty directory. */
-export const [STAND_IN, MOUNT_POINT] = ['{stand-in}', '{mount-point}']
+/** In arguments and variables: the stand-in's URL, an empty directory, and the secret of the container credentials. */
+export const [STAND_IN, MOUNT_POINT, SECRET] = ['{stand-in}', '{mount-point}', '{secret}']
 const OPTIONAL: Mode = { tokens: 'optional', redirected: BOTH }
 const ENDPOINT = { AWS_EC2_METADATA_SERVICE_ENDPOINT: `http://${hostPort('127.0.0.1', SIDECAR_PORT)}` }
+const [FULL_URI, TOKEN_FILE] = CONTAINER_ENV
+const CONTAINER = { ...ENDPOINT, [FULL_URI.name]: FULL_URI.value, [TOKEN_FILE.name]: SECRET }
 const PROXY = { HTTP_PROXY: STAND_IN, http_proxy: STAND_IN }
 const except = (noProxy: string) => ({ ...PROXY, NO_PROXY: noProxy, no_proxy: noProxy })
 
@@ -30,6 +33,8 @@ export const MODES = {
     env: { AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE: 'IPv6' },
   },
   env: { tokens: 'optional', redirected: [], env: ENDPOINT },
+  /** As `env`, with container credentials. */
+  container: { tokens: 'optional', redirected: [], env: CONTAINER },
   proxy: { ...OPTIONAL, env: PROXY },
   excepted: { ...OPTIONAL, env: except('169.254.169.254') },
   exceptedNetwork: { ...OPTIONAL, env: except('169.254.0.0/16') },

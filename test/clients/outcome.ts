@@ -8,7 +8,7 @@ export type Outcome = string
 /** Of the credentials and the metadata that the stand-in for the broker gives. */
 export type Expected = Readonly<Record<Program['proof'], string>>
 
-/** `v1` or `v2`: by which it got them. `no`: it did not. Whoever gets something else is a failure of ours. */
+/** `v1`, `v2` or `container`: by which it got them. `no`: it did not. Whoever gets something else is a failure of ours. */
 export function outcomeOf(
   { told, signed, imds, output }: Seen,
   proof: Program['proof'],

@@ -18,26 +18,41 @@ export type Program = {
 
 /** By the client's name. */
 export const PROGRAMS: Readonly<Record<string, Program>> = {
-  'AWS CLI v1': program('whoami-cli', { version: () => askVersion(peer('aws')), from: '1.16.289' }),
+  'AWS CLI v1': program('whoami-cli', {
+    version: () => askVersion(peer('aws')),
+    from: '1.16.289; container 1.30.0',
+  }),
   'boto3, botocore': program('whoami-boto3', {
     needs: { ...needsBoto3(), ...needsPeer('whoami-boto3') },
     version: () => askVersion(peer('python3'), '-c', 'import boto3; print(boto3.__version__)'),
+    from: '1.12.6, botocore 1.13.25; container botocore 1.32.7',
+  }),
+  'boto3 1.28, botocore 1.31': program('whoami-boto3-before', {
+    version: () => read('../../.ci/peers', /boto3_before=(\S+)/),
     from: '1.12.6, botocore 1.13.25',
   }),
-  'SDK for JavaScript v3': script('../e2e/sdk/javascript/whoami.ts', '@aws-sdk/client-sts'),
-  'SDK for JavaScript v2': program('whoami-javascript-v2', { from: '2.722.0' }),
+  'SDK for JavaScript v3': {
+    ...script('../e2e/sdk/javascript/whoami.ts', '@aws-sdk/client-sts'),
+    from: 'container 3.458.0',
+  },
+  'SDK for JavaScript v2': program('whoami-javascript-v2', { from: '2.722.0; container 2.1550.0' }),
   'SDK for Go v2': program('whoami-go', {
     version: () => read('../e2e/sdk/go/go.mod', /aws-sdk-go-v2 v(\S+)/),
-    from: '0.19.0',
+    from: '0.19.0; container release of 2023-11-14',
   }),
-  'SDK for Go v1': program('whoami-go-v1', { from: '1.25.38; `env` 1.34.14; IPv6 1.40.0' }),
+  'SDK for Go v1': program('whoami-go-v1', {
+    from: '1.25.38; `env` 1.34.14; IPv6 1.40.0; container 1.47.11',
+  }),
+  'the same before 1.47.11': program('whoami-go-v1-before', {
+    from: '1.25.38; `env` 1.34.14; IPv6 1.40.0',
+  }),
   'SDK for Java v2': program('whoami-java', {
     version: () => read('../e2e/sdk/java/pom.xml', /<aws.version>(.*)</),
-    from: '2.10.21',
+    from: '2.10.21; container 2.21.30',
   }),
-  'SDK for Rust, `aws-config`': program('whoami-rust'),
+  'SDK for Rust, `aws-config`': program('whoami-rust', { from: 'container release of 2024-03-13' }),
   'SDK for Ruby, `aws-sdk-core`': program('whoami-ruby-trixie', {
-    from: '3.79.0; IPv6 3.117.0; `env` 3.191.5',
+    from: '3.79.0; IPv6 3.117.0; container 3.188.0; `env` 3.191.5',
   }),
   'the same before 3.191.5': program('whoami-ruby-bookworm', { from: '3.79.0; IPv6 3.117.0' }),
   'awscrt, `aws-c-auth`': program('whoami-awscrt-0.38', { version: () => 'awscrt 0.38.1' }),
@@ -46,6 +61,9 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'rclone, `env_auth`': program('rclone', {
     args: ['lsd', ':s3:', '--s3-provider=AWS', '--s3-env-auth', `--s3-endpoint=${STAND_IN}`, '--retries=1'],
   }),
+  'object_store, by obstore': program('whoami-object-store', { args: [STAND_IN] }),
+  'GDAL, `/vsis3/`': program('whoami-gdal', { args: [STAND_IN] }),
+  s3torchconnector: program('whoami-s3torchconnector', { args: [STAND_IN] }),
   's3fs, `iam_role=auto`': program('s3fs', {
     needs: existsSync('/dev/fuse') ? needsPeer('s3fs') : { skip: 's3fs needs /dev/fuse' },
     args: ['bucket', MOUNT_POINT, '-f', '-o', `iam_role=auto,url=${STAND_IN},use_path_request_style`],

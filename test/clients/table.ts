@@ -4,8 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 const FILE = new URL('../../docs/clients.md', import.meta.url)
 const BLOCK = /(<!-- clients -->\n)([\s\S]*?)(<!-- \/clients -->)/
 const HEAD = [
-  '| client | tried | v1 | v2 | required | IPv6 | `env` | proxy | proxy, `env` | from version |',
-  '|---|---|---|---|---|---|---|---|---|---|',
+  '| client | tried | v1 | v2 | required | IPv6 | `env` | container | proxy | proxy, `env` | from version |',
+  '|---|---|---|---|---|---|---|---|---|---|---|',
 ]
 
 /** The cells behind the client's name. */

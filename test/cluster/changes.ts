@@ -26,6 +26,7 @@ export function changesOf({
     acceptDrop: { values: { gate: { acceptDrop: true } } },
     startupGate: { values: { sidecar: { startupGate: 'off' } } },
     redirect: { values: { sidecar: { redirect: 'env' } } },
+    containerCredentials: { values: { sidecar: { redirect: 'env', containerCredentials: 'on' } } },
     start: { values: { sidecar: { start: 'two-stage' } } },
     'redirect and start': { values: { sidecar: { redirect: 'env', start: 'two-stage' } } },
     // Node guards pull the sidecar's image, too: what is not there holds up their rollout.

@@ -7,7 +7,7 @@ const CHART = fileURLToPath(new URL('../../charts/pod2iam', import.meta.url))
 export const OPTIONS = {
   dry: flag(false, 'the same against the sandbox on this machine, with small numbers'),
   kubeconfig: optional('kubeconfig; else KUBECONFIG, else ~/.kube/config'),
-  context: optional('context of the kubeconfig'),
+  context: optional('kubeconfig context'),
   namespace: text('pod2iam-system', 'namespace to install into; made and removed by the test'),
   release: text('pod2iam', 'name of the helm release'),
   chart: text(CHART, 'the chart: a directory, archive or OCI reference'),

@@ -12,10 +12,23 @@ import {
 } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 
-const IDENTITY = { source: 'annotation', role: 'r', externalId: 'e', sessionName: 's' } as const
+const IDENTITY = {
+  ...({
+    source: 'annotation',
+    role: 'r',
+    externalId: 'e',
+    sessionName: 's',
+    sessionPolicies: '["p"]',
+  } as const),
+} as const
 
 test('a pod with a role annotation is who its annotations say', () => {
-  const annotations = { [KEYS.role]: 'r', [KEYS.externalId]: 'e', [KEYS.sessionName]: 's' }
+  const annotations = {
+    [KEYS.role]: 'r',
+    [KEYS.externalId]: 'e',
+    [KEYS.sessionName]: 's',
+    [KEYS.sessionPolicyArns]: '["p"]',
+  }
   assert.deepEqual(identityOfAnnotations(annotations, KEYS.role), IDENTITY)
 })
 
@@ -35,6 +48,7 @@ test('a pod without annotations is served by a default', () => {
       role: undefined,
       externalId: undefined,
       sessionName: undefined,
+      sessionPolicies: undefined,
     })
 })
 
@@ -50,6 +64,7 @@ test('an identity survives its way through the sidecar’s env', () => {
     role: text,
     externalId: text,
     sessionName: text,
+    sessionPolicies: text,
   })
   fc.assert(
     fc.property(identities, (identity) => {
@@ -67,8 +82,16 @@ test('an env that is not ours carries no identity', () => {
   assert.equal(identityOfEnv([{ name: 'POD2IAM_IDENTITY', value: 'root' }]), undefined)
 })
 
+test('an env in which source and session policies do not belong together carries no identity: neither can be taken out by itself', () => {
+  const narrowed = identityEnv(IDENTITY)
+  assert.equal(narrowed[0]?.value, 'annotation-narrowed')
+  assert.equal(identityOfEnv(narrowed.filter(({ name }) => name !== 'POD2IAM_SESSION_POLICIES')), undefined)
+  const plain = identityEnv({ ...IDENTITY, sessionPolicies: undefined })
+  assert.equal(identityOfEnv([...plain, { name: 'POD2IAM_SESSION_POLICIES', value: '["p"]' }]), undefined)
+})
+
 test('identities differ when any part of them does', () => {
-  for (const part of ['source', 'role', 'externalId', 'sessionName'] as const)
+  for (const part of ['source', 'role', 'externalId', 'sessionName', 'sessionPolicies'] as const)
     assert.equal(sameIdentity(IDENTITY, { ...IDENTITY, [part]: 'none' } as PodIdentity), false)
   assert.equal(sameIdentity(IDENTITY, { ...IDENTITY }), true)
 })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import {
+  CONTAINER_TOKEN_VOLUME,
   GATE_CONTAINER,
   injectionMode,
   KEYS,
@@ -21,8 +22,10 @@ describe('keys', () => {
       role: 'iam.amazonaws.com/role',
       externalId: 'iam.amazonaws.com/external-id',
       sessionName: 'iam.amazonaws.com/session-name',
+      sessionPolicyArns: 'iam.amazonaws.com/session-policy-arns',
       credentialSource: 'pod2iam.dev/credential-source',
       redirect: 'pod2iam.dev/redirect',
+      containerCredentials: 'pod2iam.dev/container-credentials',
       imdsTokens: 'pod2iam.dev/imds-tokens',
       startupGate: 'pod2iam.dev/startup-gate',
       inject: 'pod2iam.dev/inject',
@@ -38,7 +41,10 @@ describe('keys', () => {
       assert.match(key, /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/)
     })
 
-  for (const name of [SIDECAR_CONTAINER, GATE_CONTAINER, TOKEN_VOLUME, WEB_IDENTITY_VOLUME, STATE_VOLUME])
+  for (const name of [
+    ...[SIDECAR_CONTAINER, GATE_CONTAINER],
+    ...[TOKEN_VOLUME, WEB_IDENTITY_VOLUME, CONTAINER_TOKEN_VOLUME, STATE_VOLUME],
+  ])
     it(`${name} is a DNS label, as names of containers and volumes must be`, () => {
       assert.match(name, /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/)
     })

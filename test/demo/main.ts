@@ -9,6 +9,7 @@ import { buildAll } from '../../build.ts'
 import { namespaceSupport } from '../sandbox/index.ts'
 import { showResilience } from './attack.ts'
 import { conclusion } from './conclusion.ts'
+import { showWebIdentity } from './federation.ts'
 import { fold, foldCommand } from './fold.ts'
 import { ask, keep, LIFETIME_HOURS, refuseSecond } from './kept.ts'
 import { playOnLoopback } from './loopback.ts'
@@ -28,6 +29,8 @@ everything; elsewhere it shows what it can, and lists what it left out.
   npm run demo -- exec POD -- CMD    run a command in a pod of one left running
   npm run demo -- stop               end the one left running
   npm run demo -- --record FILE.svg  play it and record it as an animated SVG
+  npm run demo -- --web-identity     play a seventh step: roles that root on
+                                     a node cannot assume
   npm run demo -- --loopback         play only what needs no namespaces
   npm run demo -- --help             this text
 
@@ -53,8 +56,10 @@ async function run(): Promise<number> {
     case '-h':
       print(HELP)
       return 0
+    case '--web-identity':
+      return await play(print, async (stage) => stage.close(), { webIdentity: true })
     case '--loopback':
-      return await play(print, async (stage) => stage.close(), 'asked for by --loopback')
+      return await play(print, async (stage) => stage.close(), { noNamespaces: 'asked for by --loopback' })
     case '--record':
       return await record(rest)
     case '--keep':
@@ -69,18 +74,27 @@ async function run(): Promise<number> {
       return 0
     default:
       throw new Error(
-        `"${command}" is not known; there are --loopback, --keep, --record FILE, --help, exec POD -- CMD and stop`,
+        `"${command}" is not known; there are --web-identity, --loopback, --keep, --record FILE, --help, exec POD -- CMD and stop`,
       )
   }
+}
+
+type PlayOptions = {
+  /** Why nothing that needs network namespaces is shown. */
+  readonly noNamespaces?: string
+  readonly color?: boolean
+  /** With the seventh step. */
+  readonly webIdentity?: boolean
 }
 
 /** Plays the story. `after` gets the stage when it is over. */
 async function play(
   write: (line: string) => void,
   after: (stage: Stage, code: number) => Promise<void>,
-  noNamespaces?: string,
-  color = process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
+  options: PlayOptions = {},
 ) {
+  const { noNamespaces, webIdentity = false } = options
+  const { color = process.stdout.isTTY === true && process.env.NO_COLOR === undefined } = options
   const started = performance.now()
   const out = createOutput(write, color)
   await buildAll(`${PROJECT}dist`)
@@ -90,12 +104,13 @@ async function play(
     return conclude(out, write, started, true)
   }
   write('pod2iam: making AWS, a Kubernetes API server and a node, of namespaces …')
-  const stage = await openStage()
+  const stage = await openStage(webIdentity)
   write(`… up, with pod2iam installed, after ${seconds(started)} s.`)
   for (const limit of stage.limits) out.leftOut(limit, 'without root')
   let code = 1
   try {
     await playSteps(stage, out)
+    if (webIdentity) await showWebIdentity(stage, out)
     code = conclude(out, write, started)
   } catch (error) {
     write(await stage.allLogs())
@@ -115,7 +130,7 @@ async function record([file, ...more]: string[]): Promise<number> {
     lines.push({ at: performance.now() - started, text: line })
     print(line)
   }
-  const code = await play(write, async (stage) => stage.close(), undefined, true)
+  const code = await play(write, async (stage) => stage.close(), { color: true })
   if (code !== 0) return code
   writeFileSync(file, recordingSvg({ command: 'npm run demo', lines }))
   return 0

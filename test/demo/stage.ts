@@ -16,12 +16,18 @@ export type Stage = Cluster & {
   readonly inPod: (pod: string, ...argv: string[]) => Promise<ExecResult>
 }
 
-/** Starts the demo's cluster: nodes in account 222222222222, the Datadog agent's role in another. */
-export async function openStage(): Promise<Stage> {
+/**
+ * Starts the demo's cluster: nodes in account 222222222222, the Datadog agent's role in another.
+ *
+ * @param webIdentity whether namespaces may choose it as their credential source
+ */
+export async function openStage(webIdentity: boolean): Promise<Stage> {
+  const sources = webIdentity ? ['--credential-sources=node-role,web-identity'] : []
   const bin = `${PROJECT}test/demo/bin`
   const cluster = await createCluster({
     aws: { account: '222222222222', nodeRoleArn: NODE_ROLE },
-    injectorArgs: ['--base-role-arn=arn:aws:iam::222222222222:role/'],
+    injectorArgs: ['--base-role-arn=arn:aws:iam::222222222222:role/', ...sources],
+    brokerArgs: sources,
     images: {
       'gcr.io/datadoghq/agent:7': {
         command: [],

@@ -140,7 +140,8 @@ describe('docs/cli.md', needsNamespaces(), () => {
     const deadline = Date.now() + 60_000
     for (;;) {
       const { stdout } = await run(['explain', 'weekly'], { env: { KUBECONFIG: kubeconfig } })
-      if (stdout.includes('has credentials: sts-denied') && stdout.includes('the gate runs')) return
+      if (stdout.includes('has credentials: sts-denied') && stdout.includes('the gate is still running'))
+        return
       assert.ok(Date.now() < deadline, stdout)
     }
   }

@@ -41,6 +41,7 @@ describe('policies', () => {
       externalId: undefined,
       sessionName: 'reports.nightly',
       tags: [],
+      ...{ sourceIdentity: undefined, policyArns: [] },
       durationSeconds: 3600,
     }
     try {
@@ -101,7 +102,8 @@ describe('policies', () => {
         .setExpirationTime('5m')
         .sign(privateKey)
       const request = { roleArn: READER, externalId: undefined, sessionName: 'reports.nightly', tags: [] }
-      return client.assumeRole({ ...request, durationSeconds: 3600 }, token).then(
+      const unnarrowed = { sourceIdentity: undefined, policyArns: [], durationSeconds: 3600 }
+      return client.assumeRole({ ...request, ...unnarrowed }, token).then(
         () => 'ok',
         (error: Error) => error.name,
       )
@@ -121,6 +123,22 @@ describe('policies', () => {
       await assume({ tags: [{ Key: 'kubernetes-namespace', Value: 'other' }, ...TAGS.slice(1)] }),
       'denied',
     )
+  })
+
+  test('a source identity needs sts:SetSourceIdentity in the trust policy, and decides by its value', async () => {
+    await trusting(READER, 'trust-policy')
+    assert.equal(await assume({ sourceIdentity: 'reports.nightly' }), 'denied')
+    await trusting(READER, 'trust-policy-source-identity')
+    assert.equal(await assume({ sourceIdentity: 'reports.nightly' }), 'ok')
+    assert.equal(await assume({ sourceIdentity: 'other.nightly' }), 'denied')
+    assert.equal(await assume(), 'denied')
+  })
+
+  test('session policies need no right in trust policies', async () => {
+    const arn = 'arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess'
+    await aws.putManagedPolicy({ arn, statements: [{ Effect: 'Allow', Action: 's3:Get*', Resource: '*' }] })
+    await trusting(READER, 'trust-policy')
+    assert.equal(await assume({ policyArns: [arn] }), 'ok')
   })
 })
 

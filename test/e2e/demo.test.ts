@@ -33,6 +33,22 @@ test('the demo shows its six steps and exits 0', needsNamespaces(), () => {
     assert.match(secret ?? '', /^.{6}…$/)
 })
 
+test(
+  'with --web-identity it has a seventh step, in which the node is refused what the pod has',
+  needsNamespaces(),
+  () => {
+    const { status, stdout, stderr } = demo('--web-identity')
+    assert.equal(status, 0, stdout + stderr)
+    const [, last = ''] = stdout.split(/^7\. /m)
+    assert.match(last, /:assumed-role\/reports-reader\/root-on-the-node\n[\s\S]*\n *AccessDenied: /)
+    assert.match(last, /Everything shown: (\d+) of \1, in /)
+    assert.deepEqual(
+      stdout.split('\n').filter((line) => line.length > WIDTH),
+      [],
+    )
+  },
+)
+
 test('a demo left running runs commands in its pods, and ends when told', needsNamespaces(), () => {
   const kept = demo('--keep')
   try {

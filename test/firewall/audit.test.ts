@@ -48,7 +48,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
   const isSeen = (address: string, via: string) =>
     until(`${address} is seen ${via}`, async () => (await seen(address, via)) !== undefined)
 
-  test('pods reach the real endpoint, in both families, and status says which, how often and when last', async () => {
+  test('pods reach the real endpoint, in both families, and status says which, how often, since when and when last', async () => {
     assert.equal(await pod('169.254.169.254'), 'aws')
     assert.equal(await pod('fd00:ec2::254'), 'aws')
     await isSeen(POD1, 'direct')
@@ -56,7 +56,8 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     // What was read in the middle of the connection is less.
     const packetsOf = async () => (await seen(POD1, 'direct'))?.packets ?? 0
     await until('all packets of the connection are seen', async () => (await packetsOf()) >= 3)
-    const { lastSeen = '' } = (await seen(POD1, 'direct')) ?? {}
+    const { firstSeen = '', lastSeen = '' } = (await seen(POD1, 'direct')) ?? {}
+    assert.ok(Date.parse(firstSeen) <= Date.parse(lastSeen), `${firstSeen}, ${lastSeen}`)
     assert.ok(Math.abs(Date.now() - Date.parse(lastSeen)) < 60_000, lastSeen)
     assert.equal(await seen(POD1, 'dnat'), undefined)
     assert.equal(await seen('10.244.1.12', 'direct'), undefined)
@@ -240,12 +241,29 @@ describe('sightings', () => {
   test('what was asked and not taken is direct; what was taken or led is dnat', () => {
     const sightings = createSightings(() => NOW)
     sightings.take(reading({ asked: 10, taken: 4, led: 2 }))
-    const lastSeen = '2025-12-31T23:59:55.000Z'
+    const seen = { firstSeen: '2025-12-31T23:59:55.000Z', lastSeen: '2025-12-31T23:59:55.000Z' }
     assert.deepEqual(sightings.list(), [
-      { address: POD1, via: 'direct', packets: 6, lastSeen },
-      { address: POD1, via: 'dnat', packets: 6, lastSeen },
+      { address: POD1, via: 'direct', packets: 6, ...seen },
+      { address: POD1, via: 'dnat', packets: 6, ...seen },
     ])
     assert.deepEqual(sightings.packets(), { direct: 6, dnat: 6 })
+  })
+
+  test('when an address was first seen stays, for each way, also when the kernel counts anew', () => {
+    let now = NOW
+    const sightings = createSightings(() => now)
+    sightings.take(reading({ asked: 1, taken: 0, led: 0 }))
+    now += 7_200_000
+    sightings.restart()
+    sightings.take(reading({ asked: 3, taken: 2, led: 0 }))
+    const [first, later] = ['2025-12-31T23:59:55.000Z', '2026-01-01T01:59:55.000Z']
+    assert.deepEqual(
+      sightings.list().map(({ via, firstSeen, lastSeen }) => [via, firstSeen, lastSeen]),
+      [
+        ['direct', first, later],
+        ['dnat', later, later],
+      ],
+    )
   })
 
   test('readings that grow, restart and cross never make a count fall, nor invent one', () => {

@@ -178,7 +178,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
   })
 
   test('rules of iptables-legacy that cannot be looked at: not removed, with the remedy; a warning in the other modes', async () => {
-    const remedy = /iptables-legacy has tables on this node, which cannot be looked at.+NET_RAW/
+    const remedy = /iptables-legacy has tables on this node that cannot be read.+NET_RAW/
     const fakes = Object.fromEntries(['nft', ...IPTABLES_NFT].map((name) => [name, NO_NF_TABLES]))
     const guard = await start([], [...withoutTools([], fakes), ...ADMIN_AND_RAW])
     await guard.becomes('ready')
@@ -234,7 +234,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
       },
       'a lock that another holds': {
         wrapper: [...LEGACY, ...ADMIN_AND_RAW],
-        sentence: /waited 5 s for \/run\/xtables\.lock in vain/,
+        sentence: /could not get \/run\/xtables\.lock within 5 s/,
         hold: true,
       },
     }

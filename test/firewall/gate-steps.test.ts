@@ -90,6 +90,18 @@ test('a redirect that cannot be loaded is tried again, and logged as such', asyn
   assert.equal(lines.at(-1)?.msg, 'waiting for the redirect')
 })
 
+test('rules of the proof that cannot be loaded say nothing of the block: it is the redirect that is waited for', async () => {
+  const fault = 'nft was not permitted to work'
+  const prove = async (): Promise<Proof> => ({ refused: false, dialled: [], seen: '', fault })
+  const { world: barred, lines } = world({ prove })
+  const outcome = await runSteps(settings('--proof-timeout=5s'), barred)
+  assert.deepEqual(outcome, {
+    ok: false,
+    detail: `the pod's redirect could not be loaded: ${fault} (tried for 5.0s)`,
+  })
+  assert.deepEqual([lines.at(-1)?.msg, lines.at(-1)?.fields.detail], ['waiting for the redirect', fault])
+})
+
 test('without --wait-timeout it waits for the sidecar for ever, with the reason every ten seconds', async () => {
   let asked = 0
   const { world: slow, lines } = world({

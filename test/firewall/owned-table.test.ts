@@ -246,7 +246,7 @@ describe('the owned table, without a kernel', () => {
     assert.equal(table.state().held, false)
     assert.match(
       table.state().detail ?? '',
-      /^table inet pod2iam_owned cannot be made \(Operation not supported\): .+kernel from 5\.12.+$/,
+      /^table inet pod2iam_owned cannot be created \(Operation not supported\): .+kernel 5\.12.+$/,
     )
     assert.equal(started, 1)
     await table.check(RULES)

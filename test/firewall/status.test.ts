@@ -110,7 +110,9 @@ test('each mode is ready under a code of its own', () => {
 
 test('metrics are in Prometheus’ format, and no label comes from outside', () => {
   const leftovers = [{ kind: 'k', rule: 'evil"}\n', remove: 'r' }]
-  const list = () => [{ address: '10.9.9.9', via: 'direct' as const, packets: 1, lastSeen: '' }]
+  const list = () => [
+    { address: '10.9.9.9', via: 'direct' as const, packets: 1, firstSeen: '', lastSeen: '' },
+  ]
   const sightings = {
     list,
     packets: () => ({ direct: 3, dnat: 4 }),
@@ -180,11 +182,16 @@ test('as a person reads it: warnings, leftovers with the command, sightings', ()
     ...statusOf(report({ mode: 'audit' })),
     warnings: [{ code: 'imds-v1', detail: 'a sentence' }],
     leftovers: [{ kind: 'kiam', rule: 'a rule', remove: 'a command' }],
-    audit: [{ address: '10.244.1.11', via: 'direct', packets: 12, lastSeen: '2026-01-01T11:59:00.000Z' }],
+    audit: [
+      {
+        ...{ address: '10.244.1.11', via: 'direct', packets: 12 },
+        ...{ firstSeen: '2026-01-01T09:00:00.000Z', lastSeen: '2026-01-01T11:59:00.000Z' },
+      },
+    ],
   }
   const text = statusText(status, NOW)
   assert.match(text, /^warning +imds-v1: a sentence\nleftover +kiam: a rule\n +remove it: a command\n/m)
-  assert.match(text, /^seen +10\.244\.1\.11 +direct +12 packets, last 60s ago$/m)
+  assert.match(text, /^seen +10\.244\.1\.11 +direct +12 packets, first 3h ago, last 60s ago$/m)
 })
 
 const nat = (rule: string, command = 'iptables-nft') => ({ command, rule })
@@ -434,7 +441,7 @@ test('one that does not answer is asked again soon, and reported once', async ()
   // Off EC2 that is how it stays, and the operator is told that it is no fault there.
   assert.match(
     surroundings.state().warnings[0]?.detail ?? '',
-    /a node that has no metadata service, as off EC2, has nothing for this guard to refuse$/,
+    /a node without a metadata service, such as one outside EC2, has nothing for this guard to refuse$/,
   )
   assert.equal(logs().length, 1)
 })

@@ -10,6 +10,7 @@ export const CHANGES: Readonly<Record<string, readonly string[]>> = {
   acceptDrop: ['--gate-accept-drop=true'],
   startupGate: ['--startup-gate=off'],
   redirect: ['--redirect=env'],
+  containerCredentials: ['--redirect=env', '--container-credentials=on'],
   start: ['--start=two-stage'],
   'redirect and start': ['--redirect=env', '--start=two-stage'],
   'the registry': [

@@ -131,7 +131,7 @@ describe('a LimitRange', () => {
     assert.deepEqual(ranged(range, of('80Mi')), [])
     assert.deepEqual(ranged(range, of('100Mi')), [
       'pods of this workload will be refused: LimitRange bounds allows a pod at most 128Mi of memory, while it has a limit of 148Mi ' +
-        'with pod2iam-sidecar: change it, or let the containers have less',
+        'with pod2iam-sidecar: change it, or give the containers less',
     ])
     assert.deepEqual(ranged(range, of('200Mi')), [], 'it breaks it by itself')
   })
@@ -144,7 +144,7 @@ describe('a LimitRange', () => {
     const [text = ''] = ranged(range)
     assert.match(
       text,
-      /at most 256m of cpu.*, and allows a pod at most 40Mi.*: change it, or let the containers have less$/,
+      /at most 256m of cpu.*, and allows a pod at most 40Mi.*: change it, or give the containers less$/,
     )
   })
 

@@ -52,11 +52,11 @@ describe('other tools, each as the injector meets it', () => {
       assert.equal(judged(again).reason, 'already-injected', saysOf(judged(again)))
       const changed = JSON.stringify(ours(touched)) !== JSON.stringify(ours(injected))
       if (tool.outcome === 'untouched') assert.ok(!changed)
-      if (tool.outcome === 'stays') {
+      if (tool.outcome === 'kept') {
         assert.ok(changed)
         assert.deepEqual(ours(again), ours(touched))
       }
-      if (tool.outcome === 'put right')
+      if (tool.outcome === 'corrected')
         assert.notDeepEqual([names(again), ours(again)], [names(touched), ours(touched)])
       // Whoever is not a mesh stands behind ours in the end.
       const behind = names(again).slice(names(again).indexOf('pod2iam-gate') + 1)

@@ -16,21 +16,21 @@ export type ToolPod = {
   spec: Dict & { containers: Container[]; initContainers?: Container[]; volumes?: Dict[] }
 }
 
-/** What becomes of our containers when the tool acts after the injector. */
+/** What happens to our containers when the tool changes the pod after the injector. */
 export type Outcome =
-  /** It touches none of them. */
+  /** The tool does not change them. */
   | 'untouched'
-  /** What it adds to them stays; it does no harm there. */
-  | 'stays'
-  /** The injector, asked again, moves its containers or takes out what was added to them. */
-  | 'put right'
+  /** What the tool adds to them is harmless, so it is kept. */
+  | 'kept'
+  /** When the injector is called again, it moves its containers or removes what was added to them. */
+  | 'corrected'
 
 export type Tool = {
   readonly name: string
-  /** What it does, in the words of the table. */
+  /** What it does, with the text of the table. */
   readonly does: string
   readonly outcome: Outcome
-  /** Whether a pod is still admitted where the tool acts on it after the injector's last turn. */
+  /** Whether a pod is still admitted if the tool changes it after the last call of the injector. */
   readonly lastWord: 'admitted' | 'refused'
   readonly act: (pod: ToolPod) => void
 }
@@ -77,7 +77,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Velero, restore of a volume',
     does: 'init container `restore-wait` (before 1.11 `restic-wait`) before all others, of a pod that has our containers already',
-    outcome: 'put right',
+    outcome: 'corrected',
     lastWord: 'admitted',
     act: (pod) =>
       first(pod, {
@@ -120,7 +120,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Vault Agent injector, `agent-init-first`',
     does: '`vault-agent-init` before all others; `/vault/secrets` mounted in every container',
-    outcome: 'put right',
+    outcome: 'corrected',
     lastWord: 'refused',
     act: (pod) => {
       volume(pod, { name: 'vault-secrets', emptyDir: { medium: 'Memory' } })
@@ -132,7 +132,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Datadog Admission Controller, configuration',
     does: '`DD_AGENT_HOST`, `DD_ENTITY_ID`, … in every container',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) =>
       env(
@@ -144,7 +144,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Datadog library injection',
     does: '`datadog-init-apm-inject` before all others; `NODE_OPTIONS`, `JAVA_TOOL_OPTIONS`, `LD_PRELOAD` and a mount in the containers',
-    outcome: 'put right',
+    outcome: 'corrected',
     lastWord: 'admitted',
     act: (pod) => {
       volume(pod, { name: 'datadog-auto-instrumentation', emptyDir: {} })
@@ -183,7 +183,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Dynatrace operator',
     does: '`dynatrace-operator` (`install-oneagent`) before all others; `LD_PRELOAD`, `DT_…` and mounts in the containers',
-    outcome: 'put right',
+    outcome: 'corrected',
     lastWord: 'admitted',
     act: (pod) => {
       first(pod, plain('dynatrace-operator'))
@@ -197,7 +197,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Dapr',
     does: '`daprd` among the containers; `DAPR_HTTP_PORT`, `DAPR_GRPC_PORT` in every other one',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => {
       env(
@@ -211,7 +211,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'EKS: pod identity webhook (IRSA and Pod Identity)',
     does: '`AWS_…` and a read-only token mount in every container',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => {
       volume(pod, { name: 'aws-iam-token', projected: { sources: [] } })
@@ -226,7 +226,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Azure Workload Identity, GCP workload identity federation',
     does: '`AZURE_…` or `GOOGLE_…`, `CLOUDSDK_…` and a read-only token mount in every container',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => {
       env(everywhere(pod), { name: 'AZURE_FEDERATED_TOKEN_FILE', value: '/var/run/secrets/azure/tokens/x' })
@@ -241,7 +241,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Proxy injectors (PodPreset-like webhooks, Kyverno `add-env`)',
     does: '`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` in both spellings, `JAVA_TOOL_OPTIONS` in every container',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => {
       for (const name of ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'http_proxy', 'https_proxy', 'no_proxy'])
@@ -252,7 +252,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Certificate injectors (Kyverno `add-ca-certificates`, trust bundles)',
     does: 'a read-only mount at `/etc/ssl/certs` in every container',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => {
       volume(pod, { name: 'etc-ssl-certs', configMap: { name: 'ca-pemstore' } })
@@ -262,7 +262,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'Kyverno, Gatekeeper mutation: security defaults',
     does: '`runAsNonRoot`, `capabilities.drop`, `seccompProfile` and the like in every container',
-    outcome: 'put right',
+    outcome: 'corrected',
     lastWord: 'refused',
     act: (pod) => {
       for (const container of everywhere(pod))
@@ -276,7 +276,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'OpenShift security context constraints',
     does: '`seLinuxOptions.level` of the namespace in every container',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => {
       for (const container of everywhere(pod))
@@ -286,7 +286,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'LimitRanger, VerticalPodAutoscaler',
     does: 'requests and limits of every container',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => {
       for (const container of everywhere(pod))
@@ -296,7 +296,7 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'AlwaysPullImages',
     does: '`imagePullPolicy: Always` in every container',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => {
       for (const container of everywhere(pod)) container.imagePullPolicy = 'Always'
@@ -305,21 +305,21 @@ export const TOOLS: readonly Tool[] = [
   {
     name: 'k8s-image-swapper',
     does: 'images become `<account>.dkr.ecr.<region>.amazonaws.com/<image>`; needs `injector.trustedRegistries`',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => swap(pod, '111111111111.dkr.ecr.eu-west-1.amazonaws.com/'),
   },
   {
     name: 'kube-image-keeper',
     does: 'images become `localhost:7439/<image>`; needs `injector.trustedRegistries`',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => swap(pod, 'localhost:7439/'),
   },
   {
     name: 'Signature verification (Kyverno `verifyImages`, policy-controller)',
     does: 'a digest is appended to the images',
-    outcome: 'stays',
+    outcome: 'kept',
     lastWord: 'admitted',
     act: (pod) => {
       for (const container of everywhere(pod))

@@ -121,7 +121,7 @@ describe('the settings of a review', () => {
     assert.deepEqual(settingsAmong(own, [other, strict]), {
       ...theirs,
       tokenExpirationSeconds: 3600,
-      writesWebIdentity: false,
+      writesNewForms: false,
       defaultRole: own.defaultRole,
       policy: own.policy,
       hostNetworkAnnotated: own.hostNetworkAnnotated,

@@ -21,7 +21,7 @@ import { until } from '../support/until.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
-const FROZEN = [KEYS.role, KEYS.externalId, KEYS.sessionName, KEYS.inject]
+const FROZEN = [KEYS.role, KEYS.externalId, KEYS.sessionName, KEYS.sessionPolicyArns, KEYS.inject]
 
 /** What an API server says of a container that a policy lets somebody enter, and that runs nowhere. */
 const ADMITTED = isStandIn()
@@ -252,7 +252,7 @@ describe('the admission policies', () => {
       [
         'that mounts the token',
         { name: 'debug', volumeMounts: [{ name: 'pod2iam-token', mountPath: '/t' }] },
-        /volumes pod2iam-\* are for the sidecar only/,
+        /volumes pod2iam-\* are the injector's/,
       ],
     ] as const)
       it(`no ephemeral container ${what}`, async () => {
@@ -315,6 +315,11 @@ describe('the admission policies', () => {
       ['for Fargate by scheduler', () => pod({ schedulerName: 'fargate-scheduler' }), /Fargate/],
       ['with inject: yes', () => pod({}, { [KEYS.inject]: 'yes' }), /inject must be/],
       ['with an unknown redirect', () => pod({}, { [KEYS.redirect]: 'x' }), /redirect must be/],
+      [
+        'with an unknown choice of container credentials',
+        () => pod({}, { [KEYS.containerCredentials]: 'yes' }),
+        /container-credentials must be/,
+      ],
       ['with unknown IMDS tokens', () => pod({}, { [KEYS.imdsTokens]: 'x' }), /imds-tokens must be/],
       ['with an unknown startup gate', () => pod({}, { [KEYS.startupGate]: 'x' }), /startup-gate must be/],
       [
@@ -507,13 +512,13 @@ describe('the admission policies', () => {
         ])
           assert.match(
             await refusal(change(body)),
-            /may take the startup taint .* and change nothing else/,
+            /may only remove the startup taint .* and must not change anything else/,
             JSON.stringify(body),
           )
-        assert.match(await refusal(injector.delete('nodes', 'node-1')), /change nothing else/)
+        assert.match(await refusal(injector.delete('nodes', 'node-1')), /must not change anything else/)
         const status = { status: { conditions: [] } }
         const patched = injector.patch('nodes', 'node-1', undefined, status, { subresource: 'status' })
-        assert.match(await refusal(patched), /change nothing else/)
+        assert.match(await refusal(patched), /must not change anything else/)
       })
       it('it may take that taint away', async () => {
         // A real control plane adds some of its own, at any time: what was read has to be what is changed.

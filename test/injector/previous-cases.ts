@@ -4,7 +4,7 @@ import { IMAGES, namespace, pod, ROLE } from './fixtures.ts'
 import { CHANGES, OTHER_KEY } from './injected-settings.ts'
 
 /** 0.1.0 had no such flags. */
-const NEW = /^--(?:token-expiration-seconds|start)=/
+const NEW = /^--(?:token-expiration-seconds|start|container-credentials)=/
 
 const flagName = (flag: string) => flag.replace(/=.*/s, '')
 const without = (flags: readonly string[], others: readonly string[]) =>

@@ -33,7 +33,7 @@ const EACH = 20
 const FIRST = candidate('a pod with the old key', { [KEYS.role]: ROLE })
 const BOTH = candidate('a pod with both keys', { [KEYS.role]: ROLE, [OTHER_KEY]: ROLE })
 /** The previous release had no such settings. */
-const NEW_SETTINGS = ['tokenExpirationSeconds', 'start', 'redirect and start']
+const NEW_SETTINGS = ['tokenExpirationSeconds', 'containerCredentials', 'start', 'redirect and start']
 
 describe('an upgrade from the previous release and its rollback', { skip }, () => {
   let cluster: Rollout

@@ -478,7 +478,7 @@ describe('the watch', () => {
     await until(async () => (await eventsOn('never')).length > 0)
     const [event] = await eventsOn('never')
     assert.equal(event?.reason, 'InjectionMissing')
-    assert.match(String(event?.note), /the injector leaves namespace shop alone, whatever its labels say/)
+    assert.match(String(event?.note), /the injector ignores namespace shop, regardless of its labels/)
     assert.doesNotMatch(String(event?.note), /delete/)
     await api.admin.delete('pods', 'never', 'shop', { gracePeriodSeconds: 0 })
   })

@@ -190,7 +190,7 @@ describe('web identity', () => {
     const tagged = settings({ ...BOTH, sessionTags: true })
     assert.match(
       sentenceOf(decide(pod(), choosing('web-identity'), tagged)),
-      /has none of the session tags that the operator demands/,
+      /has none of the session tags \(broker\.sessionTags, broker\.extraSessionTags\) that the operator demands/,
     )
     assert.equal(decide(pod(), choosing('node-role'), tagged).kind, 'patch')
   })

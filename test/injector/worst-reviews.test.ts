@@ -31,7 +31,7 @@ describe('reviews that are made to be expensive', () => {
       assert.equal((response.auditAnnotations as Dict).reason, 'pod-too-large')
       assert.match(
         String((response.status as Dict).message),
-        /^pod2iam: the pod (has|is) [^;]+: no pod needs as many, .* split it into several$/,
+        /^pod2iam: the pod (has|is) [^;]+: no pod needs that many, .* split it into several$/,
       )
     },
     'no-review': ({ status, text }) => {

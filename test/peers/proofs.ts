@@ -33,6 +33,7 @@ const PROOFS: Readonly<Record<string, Proof>> = {
   'whoami-awscrt-0.16': WHOAMI,
   'whoami-awscrt-0.38': WHOAMI,
   'whoami-boto3': WHOAMI,
+  'whoami-boto3-before': WHOAMI,
   'whoami-cli': { ...WHOAMI, beside: 'aws' },
   'whoami-go': WHOAMI,
   'whoami-java': WHOAMI,

@@ -134,7 +134,7 @@ describe('a hold', () => {
     await pass(10)
     assert.match(
       ends[0]?.sentence ?? '',
-      /^.*none\/file, by which the pod's start goes on, cannot be made \(ENOENT/,
+      /^.*none\/file, which lets the pod's start continue, cannot be created \(ENOENT/,
     )
   })
 })

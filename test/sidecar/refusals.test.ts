@@ -1,6 +1,7 @@
 /** Whatever is refused for its form, by the app or before it, is one count and one line, over TCP on the built bundle. */
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { exchangeLog } from '../../sidecar/health/exchange-log.ts'
 import { REFUSALS, type Refusal } from '../../sidecar/health/refusals.ts'
@@ -101,7 +102,16 @@ const BEFORE_THE_APP: readonly Case[] = [
   },
 ]
 
+const CONTAINER = 'GET /container-credentials HTTP/1.1'
+const container = (reason: Refusal, status: number, ...headers: string[]): Case => ({
+  ...{ reason, status, route: 'container-credentials', send: lines(CONTAINER, ...headers) },
+})
+
 const BY_THE_APP: readonly Case[] = [
+  container('container-host', 403, HOST),
+  container('container-browser', 403, 'Host: 127.0.0.1:9169', `Origin: ${SECRET}`),
+  container('container-token-missing', 401, 'Host: 127.0.0.1:9169'),
+  container('container-token-invalid', 401, 'Host: 127.0.0.1:9169', `Authorization: ${SECRET}`),
   { reason: 'host-foreign', send: lines(GET, 'Host: evil.example'), route: 'meta-data', status: 403 },
   {
     reason: 'token-invalid',
@@ -141,7 +151,11 @@ describe('a refusal', () => {
   const running: SidecarProcess[] = []
 
   const start = async () => {
-    const env = { ...loopbackEnv(workshop, broker.url), POD2IAM_IMDS_TOKENS: 'required' }
+    const env = {
+      ...loopbackEnv(workshop, broker.url),
+      POD2IAM_IMDS_TOKENS: 'required',
+      POD2IAM_CONTAINER_TOKEN_FILE: join(workshop.directory, 'secret'),
+    }
     sidecar = await startProcess(workshop, env, { ready: true })
     running.push(sidecar)
   }

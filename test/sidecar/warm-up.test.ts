@@ -78,7 +78,12 @@ describe('a sidecar', () => {
 
   test('is not ready before its warm-up is over, where its gate waits for credentials', () => {
     const view = { kind: 'none' } as const
-    const passed = { selfTestPassed: true, blockPassed: true, blockReason: undefined }
+    const passed = {
+      selfTestPassed: true,
+      blockPassed: true,
+      blockReason: undefined,
+      secretProblem: undefined,
+    }
     const before = { ...passed, view, snapshotAsked: true, warm: false }
     const told = (startupGate: 'on' | 'off', warm = false) => readiness({ ...before, startupGate, warm }).code
     assert.deepEqual([told('on'), told('on', true), told('off')], ['warming-up', 'ready', 'ready'])

@@ -37,6 +37,7 @@ export function podObject({ namespace, uid, nodeName, ip }: PodPlace, createdAt:
     role: ROLE,
     externalId: undefined,
     sessionName: undefined,
+    sessionPolicies: undefined,
   } as const
   return {
     metadata: { uid, namespace, annotations, creationTimestamp: new Date(createdAt).toISOString() },

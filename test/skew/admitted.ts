@@ -37,11 +37,20 @@ export function admitted(side: Side, name: string): AdmittedPod {
   return found.admitted
 }
 
-/** One case by its name, as this release admits it with these settings, too. */
-export function admittedWith(name: string, more: readonly string[]): Admitted {
+/** One case by its name, as this release admits it with these settings and annotations, too. */
+export function admittedWith(
+  name: string,
+  more: readonly string[],
+  annotations: Readonly<Record<string, string>> = {},
+): Admitted {
   const found = recorded.find((one) => one.name === name)
   if (found === undefined) throw new Error(`no pod is recorded as ${JSON.stringify(name)}`)
-  return byThisRelease(found, more)
+  const { metadata } = found.pod as { readonly metadata: { readonly annotations?: object } }
+  const pod = {
+    ...found.pod,
+    metadata: { ...metadata, annotations: { ...metadata.annotations, ...annotations } },
+  }
+  return byThisRelease({ ...found, pod }, more)
 }
 
 function byThisRelease(one: Admitted, more: readonly string[]): Admitted {

@@ -113,6 +113,31 @@ describe('sidecar and broker of neighbouring releases', () => {
     running.child.kill('SIGKILL')
   })
 
+  test('a pod with session policies gets nothing from a broker of the previous release, which would give it all rights of its role', async () => {
+    const arn = await world.aws.putManagedPolicy({
+      arn: 'arn:aws:iam::aws:policy/logs',
+      statements: [{ Effect: 'Allow', Action: 'logs:*', Resource: '*' }],
+    })
+    const annotations = { 'iam.amazonaws.com/session-policy-arns': JSON.stringify([arn]) }
+    for (const [side, code] of [
+      ['previous', 'pod-not-injected'],
+      ['this', 'ok'],
+    ] as const) {
+      const running = await broker(side)
+      const pod = await createAdmitted(world, admittedWith('defaults', [], annotations))
+      assert.equal(await codeAt(running.port, pod), code, side)
+      running.child.kill('SIGKILL')
+    }
+    // One that an injector of the previous release made, which does not know the annotation.
+    const theirs = admittedBy('previous').find(({ name }) => name === 'defaults') ?? assert.fail()
+    const { metadata } = theirs.admitted
+    const unseen = { ...metadata, annotations: { ...metadata.annotations, ...annotations } }
+    const running = await broker('this')
+    const pod = await createAdmitted(world, { ...theirs, admitted: { ...theirs.admitted, metadata: unseen } })
+    assert.equal(await codeAt(running.port, pod), 'identity-changed')
+    running.child.kill('SIGKILL')
+  })
+
   test('a pod of the previous release is served by a broker with web identity beside the node’s role, and told where it is alone', async () => {
     const one = admittedBy('previous').find(({ name }) => name === 'defaults') ?? assert.fail()
     for (const [sources, code] of [

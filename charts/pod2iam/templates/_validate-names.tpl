@@ -9,7 +9,7 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $taken := list "iam.amazonaws.com/allowed-roles" "iam.amazonaws.com/permitted" "iam.amazonaws.com/default-role" "iam.amazonaws.com/external-id" "iam.amazonaws.com/session-name" -}}
+{{- $taken := list "iam.amazonaws.com/allowed-roles" "iam.amazonaws.com/permitted" "iam.amazonaws.com/default-role" "iam.amazonaws.com/external-id" "iam.amazonaws.com/session-name" "iam.amazonaws.com/session-policy-arns" -}}
 {{- if or (has $v.policy.roleKey $taken) (hasPrefix "pod2iam.dev/" $v.policy.roleKey) -}}
 {{- fail (printf "policy.roleKey=%s has another meaning already: choose a key of your own, e.g. example.com/role, or leave iam.amazonaws.com/role." $v.policy.roleKey) -}}
 {{- end -}}

@@ -40,9 +40,18 @@
 {{- if and (eq $v.broker.sessionScope "role") $v.broker.sessionTags -}}
 {{- fail (print $where "broker.sessionTags=true needs broker.sessionScope=pod: a session that pods share cannot carry one pod's tags.") -}}
 {{- end -}}
-{{- if and $v.broker.clusterName (not $v.broker.sessionTags) -}}
-{{- fail (print $where "broker.clusterName has no effect without broker.sessionTags=true.") -}}
+{{- if and (eq $v.broker.sessionScope "role") $v.broker.sourceIdentity -}}
+{{- fail (print $where "broker.sourceIdentity needs broker.sessionScope=pod: a session that pods share cannot say which of them it is for.") -}}
 {{- end -}}
+{{- range $name := list "clusterName" "clusterArn" -}}
+{{- if and (get $v.broker $name) (not $v.broker.sessionTags) -}}
+{{- fail (printf "%sbroker.%s has no effect without broker.sessionTags=true." $where $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.broker.clusterArn $v.broker.clusterName (not (hasSuffix (print ":cluster/" $v.broker.clusterName) $v.broker.clusterArn)) -}}
+{{- fail (print $where "broker.clusterName is not the name in broker.clusterArn: leave it empty.") -}}
+{{- end -}}
+{{- include "pod2iam.validateSessionTags" . -}}
 {{- include "pod2iam.validateCredentialSources" . -}}
 {{- if and $v.broker.assumeRoleArn (gt (int $v.broker.sessionDuration) 3600) (has "node-role" $v.broker.credentialSources) -}}
 {{- fail (print $where "broker.sessionDuration must be at most 3600 with broker.assumeRoleArn: AWS limits chained sessions to an hour.") -}}

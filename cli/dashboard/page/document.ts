@@ -1,4 +1,4 @@
-/** The whole page, and its sections one by one for updates. */
+/** The whole page, and its individual sections for updates. */
 import { createHash } from 'node:crypto'
 import { VERSION } from '../../../common/version.ts'
 import type { View } from '../feed.ts'
@@ -17,20 +17,20 @@ import { limitsSection, summarySection } from './summary.ts'
 
 const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 
-/** Nothing but the two texts of ours runs or styles, nothing is loaded but updates, and no other page may frame this one. */
+/** Only our own script and style sheet are allowed, only updates are loaded, and no other page may frame this one. */
 export const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   `script-src ${hashOf(SCRIPT)}`,
   `style-src ${hashOf(STYLE)}`,
   "connect-src 'self'",
-  // The icon, which would be asked for otherwise.
+  // The icon, which browsers would request otherwise.
   'img-src data:',
   "form-action 'self'",
   "base-uri 'none'",
   "frame-ancestors 'none'",
 ].join('; ')
 
-/** The parts that change, by their ids, in the order of the page. */
+/** The parts that change, by id, in the order of the page. */
 function partsOf(view: View, filter: Filter): Readonly<Record<string, Html>> {
   const left = view.snapshot && filtered(view.snapshot, filter)
   const names: NodeNames = view.snapshot ? nodeNames(view.snapshot) : new Map()
@@ -45,10 +45,10 @@ function partsOf(view: View, filter: Filter): Readonly<Record<string, Html>> {
   }
 }
 
-const notYet = (id: SectionId, title: string) => section(id, title, html`<p>Not looked at yet.</p>`)
+const notYet = (id: SectionId, title: string) => section(id, title, html`<p>Not read yet.</p>`)
 
 function whenText(snapshot: Snapshot | undefined): Html {
-  if (snapshot === undefined) return html`<span id="when">Nothing has been seen yet.</span>`
+  if (snapshot === undefined) return html`<span id="when">Nothing has been read yet.</span>`
   const time = new Date(snapshot.takenAt).toISOString()
   return html`<span id="when">
     Context ${foreign(snapshot.context)}, as of <time datetime="${time}">${time.slice(11, 19)} UTC</time>.
@@ -87,7 +87,7 @@ ${Object.values(rest)}
   return fitToSend(page.toString())
 }
 
-/** The sections for an update, with one sentence for screen readers. */
+/** The sections of an update, with one sentence for screen readers. */
 export async function updateOf(view: View, filter: Filter): Promise<string> {
   const sections = await Promise.all(
     Object.entries(partsOf(view, filter)).map(async ([id, markup]) => [
@@ -104,16 +104,16 @@ export async function updateOf(view: View, filter: Filter): Promise<string> {
 
 function titleOf({ snapshot, fault }: View): string {
   const troubled = snapshot?.nodes?.filter(hasTrouble).length ?? 0
-  if (fault !== undefined) return 'pod2iam: the cluster cannot be seen'
-  return troubled === 0 ? 'pod2iam' : `pod2iam: ${plural(troubled, 'node')} in trouble`
+  if (fault !== undefined) return 'pod2iam: the cluster cannot be read'
+  return troubled === 0 ? 'pod2iam' : `pod2iam: ${plural(troubled, 'node')} with problems`
 }
 
 function wordsOf({ snapshot, fault }: View, filter: Filter): string {
-  if (fault !== undefined) return 'The cluster cannot be seen.'
+  if (fault !== undefined) return 'The cluster cannot be read.'
   if (snapshot === undefined) return ''
   const { nodes, pods, refusals } = filtered(snapshot, filter)
   return [
-    nodes && `${plural(nodes.filter(hasTrouble).length, 'node')} in trouble`,
+    nodes && `${plural(nodes.filter(hasTrouble).length, 'node')} with problems`,
     pods && `${plural(pods.filter(isWaiting).length, 'pod')} without credentials`,
     refusals && plural(refusals.length, 'refusal'),
   ]

@@ -1,11 +1,11 @@
-/** The filters, as a form that makes an address of them. */
+/** The filters, as a form that turns them into an address. */
 import { addressOf, type Filter, NO_FILTER } from '../filter.ts'
 import type { Snapshot } from '../snapshot.ts'
 import { type Html, html } from './html.ts'
 
 const MOST_OFFERED = 1000
 
-/** @param snapshot before any filter: all that can be chosen */
+/** @param snapshot before filtering, with everything that can be chosen */
 export function filterForm(filter: Filter, snapshot: Snapshot | undefined): Html {
   const { pods, refusals, nodes } = snapshot ?? {}
   const namespaces = [...(pods ?? []), ...(refusals ?? [])].map((one) => one.namespace)
@@ -28,7 +28,7 @@ export function filterForm(filter: Filter, snapshot: Snapshot | undefined): Html
       Show
       <select name="state">
         <option value="all" ${filter.state === 'all' && html`selected`}>everything</option>
-        <option value="trouble" ${filter.state === 'trouble' && html`selected`}>trouble alone</option>
+        <option value="trouble" ${filter.state === 'trouble' && html`selected`}>only problems</option>
       </select>
     </label>
     <button>Filter</button>

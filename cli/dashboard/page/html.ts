@@ -1,6 +1,6 @@
 /**
- * Markup. Whatever stands in a template's braces is escaped by hono unless it is markup itself: names, annotations and texts of Events
- * are written by anybody who may create them.
+ * Markup. hono escapes every value in a template unless it is markup itself: names, annotations and messages of Events
+ * are written by anyone who may create such objects.
  */
 import { html } from 'hono/html'
 
@@ -8,15 +8,15 @@ export { html, raw } from 'hono/html'
 
 export type Html = ReturnType<typeof html>
 
-/** A text that others wrote, kept apart from what surrounds it, whatever direction its script is written in. */
+/** A text that others wrote, isolated from its surroundings, so that its writing direction does not affect them. */
 export function foreign(text: string): Html {
   return html`<bdi>${text}</bdi>`
 }
 
-/** Characters that nobody sees, but for line feeds, and those that turn the direction of what follows (Unicode TR 9). */
+/** Invisible characters except line feeds, and characters that change the writing direction (Unicode TR 9). */
 const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g
 
-/** Keys and tokens that somebody wrote where they do not belong, such as in an annotation. */
+/** Keys and tokens in places where they do not belong, such as annotations. */
 const SECRETS = [
   // AWS access key ids.
   /\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b/g,
@@ -26,7 +26,7 @@ const SECRETS = [
   /(?<=\/\/)[^/@\s<>"]+(?=@)/g,
 ]
 
-/** Markup as it is sent: nothing in it is invisible, or looks like a secret. */
+/** Markup as it is sent, without invisible characters and without texts that look like secrets. */
 export function fitToSend(markup: string): string {
   return SECRETS.reduce((rest, secret) => rest.replace(secret, '(left out)'), markup).replace(
     INVISIBLE,
@@ -34,21 +34,21 @@ export function fitToSend(markup: string): string {
   )
 }
 
-/** So many rows of a table at most: a page of thousands serves nobody, and filters are above it. */
+/** Maximum number of rows in a table: thousands would not help anyone, and there are filters. */
 export const MOST_ROWS = 500
 
-/** @param what in the plural */
+/** @param what plural noun */
 export function moreRows(shown: number, all: number, what: string): Html {
   return html`${
     all > shown &&
-    html`<p class="more">${shown} of ${all} ${what} are shown; the filters above find the others.</p>`
+    html`<p class="more">${shown} of ${all} ${what} are shown; use the filters above to find the others.</p>`
   }`
 }
 
 export type Tone = 'good' | 'bad' | 'warning' | 'unknown'
 const MARKS = { good: '✔', bad: '✖', warning: '!', unknown: '?' } as const satisfies Record<Tone, string>
 
-/** A state as a mark and a word, so that it is told by more than its colour. */
+/** A state as a symbol and a word, so that it is not shown by colour alone. */
 export function badge(tone: Tone, text: string): Html {
   return html`<span class="state ${tone}"><span class="mark" aria-hidden="true">${MARKS[tone]}</span> ${text}</span>`
 }
@@ -65,7 +65,7 @@ export function relative(milliseconds: number): string {
   return milliseconds >= 0 ? `in ${text}` : `${text} ago`
 }
 
-/** For an `id`: what identifies it, in characters that need no escape in a selector. */
+/** Makes an `id` from texts that identify an element, with characters that need no escaping in a selector. */
 export function idOf(kind: string, ...names: readonly string[]): string {
   return [kind, ...names.map((one) => encodeURIComponent(one).replaceAll('.', '-'))].join('_')
 }

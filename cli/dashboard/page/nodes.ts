@@ -1,4 +1,4 @@
-/** The nodes as a map, and what is wrong with them. */
+/** The nodes as a map, and their problems. */
 
 import { withoutCommonDomain } from '../../output/shorten.ts'
 import type { NodeReport } from '../../status/nodes.ts'
@@ -8,17 +8,17 @@ import type { Snapshot } from '../snapshot.ts'
 import { badge, foreign, type Html, html, idOf, MOST_ROWS, moreRows, plural, type Tone } from './html.ts'
 import { section, unseenText } from './section.ts'
 
-/** Names of nodes as they are shown, by the whole ones. */
+/** Displayed names of nodes, by full name. */
 export type NodeNames = ReadonlyMap<string, string>
 
-/** @param snapshot before any filter, so that a name does not change with what is left */
+/** @param snapshot before filtering, so that names do not depend on the filters */
 export function nodeNames({ nodes, pods }: Snapshot): NodeNames {
   const all = [...new Set([...(nodes ?? []), ...(pods ?? [])].flatMap(({ node }) => node ?? []))]
   const short = withoutCommonDomain(all)
   return new Map(all.map((name, index) => [name, short[index] ?? name]))
 }
 
-/** A node by its short name; the whole one is in the tooltip. */
+/** A node's short name, with the full name in the tooltip. */
 export function nodeName(name: string, names: NodeNames): Html {
   const short = names.get(name) ?? name
   return short === name ? foreign(name) : html`<bdi title="${name}">${short}</bdi>`
@@ -46,7 +46,7 @@ export function nodesSection(
   return section(
     'nodes',
     'Nodes',
-    html`${shown.length === 0 ? html`<p>No node is left by the filters.</p>` : map}
+    html`${shown.length === 0 ? html`<p>The filters hide all nodes.</p>` : map}
     ${moreRows(shown.length, nodes.length, 'nodes')} ${findings(shown, names)} ${versions && releases(versions)}`,
   )
 }
@@ -69,8 +69,8 @@ function tile(one: NodeReport, filter: Filter, names: NodeNames): Html {
 
 function blockOf({ verified, mode, backend }: NodeReport): { readonly tone: Tone; readonly text: string } {
   if (verified === null) return { tone: 'unknown', text: 'not asked' }
-  if (!verified) return { tone: 'bad', text: 'not shut' }
-  if (mode === 'enforce') return { tone: 'good', text: `shut (${backend})` }
+  if (!verified) return { tone: 'bad', text: 'not blocked' }
+  if (mode === 'enforce') return { tone: 'good', text: `blocked (${backend})` }
   return { tone: 'warning', text: mode === 'audit' ? 'audit only' : 'removed' }
 }
 
@@ -83,7 +83,7 @@ function findings(nodes: readonly NodeReport[], names: NodeNames): Html {
   ])
   if (all.length === 0) return html``
   const shown = all.slice(0, MOST_ROWS)
-  return html`<h3>What is wrong with them</h3>
+  return html`<h3>Problems and warnings</h3>
     <div class="wide" role="region" aria-label="Findings on nodes" tabindex="0">
       <table>
         <thead>

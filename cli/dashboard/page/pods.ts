@@ -6,7 +6,7 @@ import { badge, foreign, type Html, html, idOf, MOST_ROWS, moreRows, plural, rel
 import { type NodeNames, nodeName } from './nodes.ts'
 import { section, unseenText } from './section.ts'
 
-/** The sidecar renews credentials long before that; docs/metrics.md has the alert. */
+/** The sidecar renews credentials long before this; docs/metrics.md has the alert. */
 const SOON_MS = 5 * 60_000
 
 type Context = { readonly now: number; readonly names: NodeNames }
@@ -15,7 +15,7 @@ export function podsSection({ pods, takenAt }: Snapshot, filter: Filter, names: 
   const title = 'Pods and their roles'
   if (pods === null) return section('pods', title, unseenText('pods'))
   if (pods.length === 0)
-    return section('pods', title, html`<p>No pod has a sidecar, or none is left by the filters.</p>`)
+    return section('pods', title, html`<p>No pod has a sidecar, or the filters hide all of them.</p>`)
   const shown = pods.toSorted(byPlace).slice(0, MOST_ROWS)
   return section(
     'pods',
@@ -52,10 +52,10 @@ function ofNamespace(name: string, pods: readonly Holder[], filter: Filter, cont
   </tbody>`
 }
 
-/** @param span rows of this role, of which this is the first; 0 where it is not */
+/** @param span number of rows of this role if this is the first of them, otherwise 0 */
 function row(one: Holder, span: number, { now, names }: Context): Html {
   const role = html`<th scope="row" class="role" rowspan="${span}">
-    ${one.role === null ? html`<em>no role: Region and placement alone</em>` : shortRole(one.role)}
+    ${one.role === null ? html`<em>no role: only Region and placement</em>` : shortRole(one.role)}
     ${one.source === 'default' && html`<span class="count">by default</span>`}
   </th>`
   return html`<tr>
@@ -68,7 +68,7 @@ function row(one: Holder, span: number, { now, names }: Context): Html {
   </tr>`
 }
 
-/** The account of an ARN is the same in most rows: it is there, in a smaller font. */
+/** The account of an ARN is the same in most rows, so it is shown in a smaller font. */
 function shortRole(role: string): Html {
   const [, start, name] = /^(arn:[^/]*\/)(.+)$/.exec(role) ?? []
   return start === undefined || name === undefined
@@ -78,8 +78,8 @@ function shortRole(role: string): Html {
 
 function stateOf(one: Holder): Html {
   if (one.refused !== null) return badge('bad', one.refused)
-  if (!one.ready) return badge('warning', 'waits')
-  return badge('good', one.role === null ? 'not needed' : 'has them')
+  if (!one.ready) return badge('warning', 'waiting')
+  return badge('good', one.role === null ? 'not needed' : 'has credentials')
 }
 
 function expiryOf({ expires, isAsked, role }: Holder, now: number): Html {

@@ -1,4 +1,4 @@
-/** Who is refused, and what to do about it. */
+/** Which pods and workloads are refused, and what to do about it. */
 import type { Refusal, Snapshot } from '../snapshot.ts'
 import { badge, foreign, type Html, html, MOST_ROWS, moreRows, relative } from './html.ts'
 import { section, unseenText } from './section.ts'
@@ -17,8 +17,8 @@ export function refusalsSection({ refusals, takenAt }: Snapshot): Html {
       </ul>
       ${moreRows(shown.length, refusals.length, 'refusals')}
       <p class="more">
-        The API server keeps Events for an hour, so what was mended meanwhile may still be here. A pod without a workload that admission
-        refuses leaves none: who applied it was told.
+        The API server keeps Events for an hour, so problems that were fixed since may still be listed. If admission refuses a pod without a
+        workload, there is no Event: only the user who applied it saw the error.
       </p>`,
   )
 }

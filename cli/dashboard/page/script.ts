@@ -1,6 +1,6 @@
 /**
- * What the page runs: it replaces the sections that differ from those that the server sends. Where there is a selection in one, or
- * somebody is at it with the keyboard, nothing is lost: such a section waits, or gets its focus back. Scripts in what is parsed never run.
+ * The script of the page. It replaces sections that differ from those that the server sends. A selection or the keyboard
+ * focus in a section is not lost: such a section is updated later, or gets its focus back. Scripts in the parsed markup never run.
  */
 export const SCRIPT = `
 'use strict';
@@ -41,7 +41,7 @@ export const SCRIPT = `
       replace(id, markup);
     }
     if (announce.textContent !== words) announce.textContent = words;
-    say('Updates by itself.', false);
+    say('Updates automatically.', false);
   });
   source.addEventListener('error', () => say('No longer updated: pod2iam dashboard does not answer.', true));
 }

@@ -2,7 +2,7 @@ import { type Html, html } from './html.ts'
 
 export type SectionId = 'nodes' | 'pods' | 'refusals' | 'audit'
 
-/** A part of the page that is replaced as a whole when it changes. */
+/** A part of the page, which is replaced as a whole when it changes. */
 export function section(id: SectionId, title: string, content: Html): Html {
   return html`<section id="${id}" aria-labelledby="${id}-title">
     <h2 id="${id}-title">${title}</h2>
@@ -11,5 +11,5 @@ export function section(id: SectionId, title: string, content: Html): Html {
 }
 
 export function unseenText(what: string): Html {
-  return html`<p>The ${what} could not be seen; what was refused, or failed, stands at the end of this page.</p>`
+  return html`<p>The ${what} could not be read; the end of this page says what was forbidden or failed.</p>`
 }

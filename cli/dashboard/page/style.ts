@@ -1,4 +1,4 @@
-/** The style sheet. Colours have a contrast of 4.5 and more to what they stand on, in both schemes (WCAG 2.2, 1.4.3). */
+/** The style sheet. Text has a contrast of at least 4.5 to its background, in both colour schemes (WCAG 2.2, 1.4.3). */
 export const STYLE = `
 :root {
   color-scheme: light dark;

@@ -1,4 +1,4 @@
-/** The page in a few words, which a screen reader is told when they change. */
+/** The summary of the page, which screen readers announce when it changes. */
 import { askedText } from '../../cluster/asked.ts'
 import type { View } from '../feed.ts'
 import { hasTrouble, isWaiting } from '../filter.ts'
@@ -10,7 +10,7 @@ type Card = { readonly href: string; readonly title: string; readonly tone: Tone
 export function summarySection({ snapshot, fault }: View): Html {
   const words = fault === undefined ? [] : [faultText(fault, 'bad')]
   return html`<div id="summary">
-    ${words} ${snapshot === undefined && fault === undefined && html`<p>The cluster is being looked at.</p>`}
+    ${words} ${snapshot === undefined && fault === undefined && html`<p>The cluster is being read.</p>`}
     ${snapshot && html`<ul class="cards">${cardsOf(snapshot).map(card)}</ul>`}
   </div>`
 }
@@ -34,10 +34,10 @@ function cardsOf(snapshot: Snapshot): Card[] {
 function ofNodes({ nodes }: Snapshot): State {
   if (nodes === null) return UNKNOWN
   const troubled = nodes.filter(hasTrouble).length
-  if (troubled > 0) return { tone: 'bad', text: `${troubled} of ${nodes.length} in trouble` }
+  if (troubled > 0) return { tone: 'bad', text: `${troubled} of ${nodes.length} with problems` }
   const unasked = nodes.filter(({ verified }) => verified === null).length
   if (unasked > 0) return { tone: 'unknown', text: `${unasked} of ${nodes.length} not asked` }
-  return { tone: 'good', text: nodes.length === 1 ? '1 well' : `all ${nodes.length} well` }
+  return { tone: 'good', text: nodes.length === 1 ? '1 works' : `all ${nodes.length} work` }
 }
 
 function ofPods({ pods }: Snapshot): State {
@@ -53,20 +53,20 @@ function ofRefusals({ refusals }: Snapshot): State {
 }
 
 function ofAudit({ audit }: Snapshot): State {
-  if (audit === null) return { tone: 'unknown', text: 'no node audits' }
+  if (audit === null) return { tone: 'unknown', text: 'no node in audit mode' }
   return audit.seen.length > 0
     ? { tone: 'warning', text: `${audit.seen.length} would be refused` }
-    : { tone: 'good', text: 'nobody would be refused' }
+    : { tone: 'good', text: 'none would be refused' }
 }
 
-/** What RBAC forbids, and what failed, so that nothing is taken for all there is. */
+/** What RBAC forbids and what failed, so that nobody takes an incomplete page for a complete one. */
 export function limitsSection(snapshot: Snapshot | undefined): Html {
   const { refused = [], faults = [] } = snapshot ?? {}
   return html`<div id="limits">
     ${
       refused.length > 0 &&
       html`<section aria-labelledby="limits-title">
-        <h2 id="limits-title">Not shown, because you may not</h2>
+        <h2 id="limits-title">Not shown, because you lack these permissions</h2>
         <ul>
           ${refused.map((one) => html`<li><code>${askedText(one)}</code></li>`)}
         </ul>

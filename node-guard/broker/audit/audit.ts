@@ -1,4 +1,4 @@
-/** What is made known of issuances and refusals: lines of the log and, where a person has to change something, Events. */
+/** Reports issuances and refusals: as log lines and, if a person has to change something, as Events. */
 import type { Problem } from '../../../common/protocol.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
 import type { SessionsOptions } from '../sessions/sessions.ts'
@@ -12,7 +12,7 @@ export function auditTrail(
 ) {
   const events = podEvents(deps, nodeName, onEvent)
   const refusals = refusalLog(deps.log, deps.clock)
-  /** One audit line per issuance: who got what, until when, and why. Neither keys nor the external id. */
+  /** One audit line per issuance: who got what, until when, and why. It contains neither keys nor the external id. */
   const onIssued: SessionsOptions['on']['issued'] = ({ pod, request }, { expiration }, reason) =>
     deps.log.info('credentials issued', {
       audit: true,
@@ -20,15 +20,14 @@ export function auditTrail(
       uid: pod.uid,
       role: request.roleArn,
       sessionName: request.sessionName,
+      ...(request.sourceIdentity === undefined ? {} : { sourceIdentity: request.sourceIdentity }),
+      ...(request.policyArns.length === 0 ? {} : { sessionPolicies: request.policyArns }),
       expiration: new Date(expiration).toISOString(),
       reason,
     })
-  /** A known pod gets nothing. */
   const onRefused = (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) => {
     refusals.refused(pod, problem)
     events.report(pod, problem)
   }
-  /** A request could not be tied to a pod. */
-  const onRejected = refusals.rejected
-  return { onIssued, onRefused, onRejected }
+  return { onIssued, onRefused, onRejected: refusals.rejected }
 }

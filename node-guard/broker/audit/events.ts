@@ -1,8 +1,8 @@
-/** Refusals as Events on the pod: of those that a person has to change something about. */
+/** Reports refusals as Events on the pod if a person has to change something. */
 import { type EventPod, eventWriter } from '../../../common/kube/events.ts'
 import type { Problem, ProblemCode } from '../../../common/protocol.ts'
 
-/** A problem that passes by itself is no Event. */
+/** A temporary problem is not reported as an Event. */
 const REASONS: Partial<Record<ProblemCode, string>> = {
   'namespace-not-enabled': 'NamespaceNotEnabled',
   'role-not-allowed': 'RoleNotAllowed',
@@ -12,12 +12,9 @@ const REASONS: Partial<Record<ProblemCode, string>> = {
   'node-unguarded': 'NodeUnguarded',
 }
 
-export type PodEvents = {
-  /** Reports a refusal. Never throws and never waits. */
-  readonly report: (pod: EventPod, problem: Problem) => void
-}
+export type PodEvents = ReturnType<typeof podEvents>
 
-/** The count of a refusal that goes on is written this often; the API server keeps Events for an hour. */
+/** How often the count of a persistent refusal is written; the API server keeps Events for an hour. */
 const UPDATE_MS = 5 * 60_000
 const MAX_KNOWN = 1024
 
@@ -26,7 +23,7 @@ export function podEvents(
   deps: Parameters<typeof eventWriter>[0],
   nodeName: string,
   onOutcome: Parameters<typeof eventWriter>[2],
-): PodEvents {
+) {
   const policy = {
     controller: 'pod2iam.dev/broker',
     instance: nodeName,
@@ -36,7 +33,8 @@ export function podEvents(
   }
   const write = eventWriter(deps, policy, onOutcome)
   return {
-    report: (pod, { code, message }) => {
+    /** Reports a refusal. Never throws and never waits. */
+    report: (pod: EventPod, { code, message }: Problem) => {
       const reason = REASONS[code]
       if (reason !== undefined) write(pod, { reason, action: 'IssueCredentials', note: message })
     },

@@ -5,16 +5,9 @@ import type { Problem } from '../../../common/protocol.ts'
 import { tokenBucket } from '../../../common/token-bucket.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
 
-type RefusalLog = {
-  /** A known pod gets nothing. */
-  readonly refused: (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) => void
-  /** A request could not be tied to a pod. */
-  readonly rejected: (peer: string | undefined, problem: Problem) => void
-}
-
 const REPEAT_MS = 10 * 60_000
 const MAX_KNOWN = 1024
-/** Lines in all, for all pods and peers. */
+/** Total number of lines, for all pods and peers. */
 const PER_SECOND = 1
 const BURST = 100
 
@@ -22,7 +15,7 @@ const BURST = 100
  * Logs refusals at warn when they are new for that pod or peer, every ten minutes while they last, and at debug between.
  * Beyond a line per second they are only counted, in `notLogged` of the next. Those of known pods are audit lines.
  */
-export function refusalLog(log: Logger, clock: Clock): RefusalLog {
+export function refusalLog(log: Logger, clock: Clock) {
   // By sender and code, since a sender may be able to vary the sentence.
   const logged = new BoundedMap<string, number>(MAX_KNOWN)
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
@@ -49,9 +42,11 @@ export function refusalLog(log: Logger, clock: Clock): RefusalLog {
     }
   }
   return {
-    refused: (pod, problem) =>
+    /** A known pod gets nothing. */
+    refused: (pod: Pick<PodRecord, 'uid' | 'namespace' | 'name'>, problem: Problem) =>
       write(pod.uid, 'credentials refused', { audit: true, pod: podName(pod), uid: pod.uid }, problem),
-    // No audit line: anybody who reaches the port can cause it, and would push audit lines out.
-    rejected: (peer, problem) => write(`peer ${peer}`, 'request rejected', { peer }, problem),
+    /** A request could not be tied to a pod. No audit line: anybody who reaches the port can cause it, and would push those out. */
+    rejected: (peer: string | undefined, problem: Problem) =>
+      write(`peer ${peer}`, 'request rejected', { peer }, problem),
   }
 }

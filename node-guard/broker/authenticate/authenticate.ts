@@ -1,5 +1,5 @@
 /**
- * Who is asking. Every request passes seven steps in their order, every time, because nothing here is cached:
+ * Determines who sent a request. Every request passes seven steps in order, and nothing here is cached:
  *
  * 1 signature, issuer, audience and times of the token · 2 its claims are those of a pod · 3 the pod is here and carries our
  * sidecar · 4 its identity is unchanged · 5 it asks from its own address. `authorize/authorize.ts` has the rest:
@@ -15,7 +15,7 @@ import { checkIdentity, checkNode, checkPod } from './identify.ts'
 import { isOthers, isYoung, judgePeer } from './peer.ts'
 import type { VerifyToken } from './verify.ts'
 
-/** What a request says of its sender. */
+/** What a request contains about its sender. */
 export type Caller = {
   readonly authorization: string | undefined
   readonly peer: string | undefined
@@ -33,7 +33,7 @@ type AuthenticateOptions = {
   readonly clock: Clock
   readonly nodeName: string
   readonly roleKey: string
-  /** Addresses the broker listens on: no pod asks from them. */
+  /** Addresses on which the broker listens: no pod sends requests from them. */
   readonly ownAddresses: readonly string[]
   /** Called for a known pod that is refused in steps 3 to 5. */
   readonly onRefused: (pod: PodRecord, problem: Problem) => void
@@ -53,7 +53,7 @@ export function authenticator(options: AuthenticateOptions): Authenticate {
     checkIdentity(pod, roleKey)
   }
 
-  /** Step 5, for a pod that passed the steps before; returns it as it is now. */
+  /** Step 5, for a pod that passed the previous steps; returns its current state. */
   const checkPeer = async (
     seen: PodRecord,
     isFresh: boolean,

@@ -1,7 +1,7 @@
 import type { JWTPayload } from 'jose'
 import { Problem } from '../../../common/protocol.ts'
 
-/** Who a projected service-account token says its bearer is. */
+/** The identity in a projected service-account token. */
 export type PodClaims = {
   readonly namespace: string
   readonly podName: string
@@ -17,7 +17,7 @@ const UID = /^[\w-]{1,64}$/
 
 /**
  * The `kubernetes.io` claims of a verified token. Pod name and uid are mandatory: `kubectl create token
- * --audience pod2iam` makes valid tokens without them, for anybody who may create tokens.
+ * --audience pod2iam` creates valid tokens without them, for anyone who may create tokens.
  *
  * @throws {Problem} `token-invalid`
  */

@@ -18,7 +18,7 @@ export function checkNode(claims: PodClaims, nodeName: string): void {
 }
 
 /**
- * Step 3: the pod of that uid is ours to serve.
+ * Step 3: the pod with that uid may be served.
  *
  * @throws {Problem} `pod-unknown`, `token-not-for-this-node`, `pod-not-injected`, `token-invalid`
  */
@@ -37,12 +37,12 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
   if (pod.hostNetwork)
     throw new Problem(
       'pod-not-injected',
-      `pod ${name} uses the host’s network: it shares the node’s addresses and gets no credentials of its own`,
+      `pod ${name} uses the host’s network: it shares the node’s addresses and gets no credentials`,
     )
   if (isLeftAlone(pod))
     throw new Problem(
       'pod-not-injected',
-      `annotation ${KEYS.inject} of pod ${name} says that the injector leaves it alone, so its sidecar is not the injector's: remove the ` +
+      `annotation ${KEYS.inject} of pod ${name} opts it out of injection, so its sidecar is not from the injector: remove the ` +
         'annotation from the pod’s template, so that it is created again with a sidecar',
     )
   if (pod.identity === undefined)
@@ -53,8 +53,8 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
 }
 
 /**
- * Step 4: the annotations still say what the injector wrote into the sidecar's env, which cannot be changed.
- * Annotations can, on a living pod, also through `pods/status` and `pods/binding`.
+ * Step 4: the annotations still match what the injector wrote into the sidecar's env, which cannot be changed.
+ * Annotations of a running pod can be changed, also through `pods/status` and `pods/binding`.
  *
  * @throws {Problem} `identity-changed`
  */
@@ -65,6 +65,7 @@ export function checkIdentity(pod: PodRecord, roleKey: string): void {
     [roleKey, pod.identity?.role, stated.role],
     [KEYS.externalId, pod.identity?.externalId, stated.externalId],
     [KEYS.sessionName, pod.identity?.sessionName, stated.sessionName],
+    [KEYS.sessionPolicyArns, pod.identity?.sessionPolicies, stated.sessionPolicies],
   ] as const
   const long = parts.find(([, , now]) => isTooLong(now))
   if (long)

@@ -1,7 +1,7 @@
 /**
  * The API server's token signing keys and issuer. jose's remote key set forgets its keys when they are ten minutes old and the
- * endpoint is away; running pods must not lose their credentials with the API server, so the last good set is
- * kept here, for a bounded time.
+ * endpoint is unavailable; running pods must not lose their credentials when the API server does not answer, so the last good set is
+ * kept here for a limited time.
  */
 
 import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose'
@@ -10,32 +10,23 @@ import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { tokenBucket } from '../../../common/token-bucket.ts'
 
-export type SigningKeys = {
-  /** Finds the key of a token, and the issuer tokens must name; undefined while none is known. */
-  readonly current: () => { readonly issuer: string; readonly key: JWTVerifyGetKey } | undefined
-  /** A token names a key that is not in the set: fetches again, unless that was done too often recently. True when it fetched. */
-  readonly unknownKey: () => Promise<boolean>
-  readonly stop: () => void
-}
+export type SigningKeys = ReturnType<typeof signingKeys>
 
 const REFRESH_MS = 5 * 60_000
-/** Fetches caused by unknown keys, which anybody can name in a token. */
+/** Limits fetches because of unknown keys, which anyone can name in a token. */
 const UNKNOWN_PER_SECOND = 0.1
 const UNKNOWN_BURST = 3
 const RETRY = { base: 500, cap: 60_000 }
-/** How long a set is used without a fresh one: longer than an outage of the control plane, not for ever on a forgotten node. */
+/** How long a set is used without a fresh one: longer than an outage of the control plane, but not forever on a forgotten node. */
 const MAX_AGE_MS = 24 * 3_600_000
 const MAX_KEYS = 64
 
 /**
  * Fetches the keys now and every five minutes. A fresh set replaces the old one completely, so that removed keys stop working.
  *
- * @param issuer given by the operator, else discovered
+ * @param issuer given by the operator, otherwise discovered
  */
-export function signingKeys(
-  { kube, clock, log }: Omit<Deps<'get'>, 'signal'>,
-  issuer: string | undefined,
-): SigningKeys {
+export function signingKeys({ kube, clock, log }: Omit<Deps<'get'>, 'signal'>, issuer: string | undefined) {
   let known: { issuer: string; key: JWTVerifyGetKey; at: number; text: string } | undefined
   let failures = 0
   let flight: Promise<void> | undefined
@@ -75,7 +66,10 @@ export function signingKeys(
   void refresh()
 
   return {
-    current: () => (known && clock.now() - known.at <= MAX_AGE_MS ? known : undefined),
+    /** Finds the key of a token, and the issuer tokens must name; undefined while none is known. */
+    current: (): { readonly issuer: string; readonly key: JWTVerifyGetKey } | undefined =>
+      known && clock.now() - known.at <= MAX_AGE_MS ? known : undefined,
+    /** A token names a key that is not in the set: fetches again, unless that was done too often recently. True when it fetched. */
     unknownKey: async () => {
       if (!flight && !unknown.take()) return false
       await refresh()
@@ -88,7 +82,7 @@ export function signingKeys(
   }
 }
 
-/** @throws where the answer is not a set of public keys; such an answer must not replace a good one */
+/** @throws if the answer is not a set of public keys; such an answer must not replace a good one */
 function keySet(answer: unknown): JSONWebKeySet {
   const keys = (answer as Partial<JSONWebKeySet> | null)?.keys
   if (!Array.isArray(keys) || keys.length === 0 || keys.length > MAX_KEYS)

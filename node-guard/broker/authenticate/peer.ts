@@ -16,7 +16,7 @@ export function judgePeer(pod: PodRecord, peer: string | undefined): PeerJudgeme
 }
 
 /**
- * Whether `peer` is known to be somebody else's: an address of the node, or of another pod that has not ended. A pod
+ * Whether `peer` is known to belong to another party: an address of the node, or of another pod that has not ended. A pod
  * whose own address is not reported yet cannot have it.
  *
  * @param own addresses the broker listens on

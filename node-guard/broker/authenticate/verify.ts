@@ -4,7 +4,7 @@ import { Problem } from '../../../common/protocol.ts'
 import { type PodClaims, podClaims } from './claims.ts'
 import type { SigningKeys } from './keys.ts'
 
-/** What Kubernetes signs with (kube-apiserver's and external signers'). An allow-list, since attackers send `none` and HS256. */
+/** The algorithms with which Kubernetes signs (kube-apiserver and external signers). An allow-list, because attackers send `none` and HS256. */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512']
 const TOLERANCE_SECONDS = 5
 const MAX_TOKEN = 8192
@@ -12,7 +12,7 @@ const MAX_TOKEN = 8192
 /** Verifies the value of an `Authorization` header. @throws {Problem} */
 export type VerifyToken = (authorization: string | undefined) => Promise<PodClaims>
 
-/** What a verified token says. */
+/** The content of a verified token. */
 export type Verified = {
   readonly claims: PodClaims
   /** Milliseconds. */
@@ -32,7 +32,7 @@ export function tokenVerifier(keys: SigningKeys, audience: string, clock: Clock)
 /**
  * The same for a bare token.
  *
- * @param name what sentences call it
+ * @param name the name of the token in messages
  */
 export function claimsVerifier(
   keys: SigningKeys,

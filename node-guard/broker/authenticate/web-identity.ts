@@ -4,7 +4,7 @@ import { type PodRecord, podName } from '../kubernetes/pod.ts'
 import type { SigningKeys } from './keys.ts'
 import { claimsVerifier } from './verify.ts'
 
-/** A pod's second token, found to be its own. A secret. */
+/** A pod's second token, after it was checked that it belongs to the pod. A secret. */
 export type WebIdentityToken = {
   readonly token: string
   /** Milliseconds. */
@@ -13,8 +13,8 @@ export type WebIdentityToken = {
 
 /**
  * Checks the second token of a pod that has passed the seven steps with its own: signature, issuer, audience and times, and that it is of
- * the same pod, by uid, on this node, with the same service account. STS sees nothing but the subject: only here one pod of a service
- * account is kept from using the token of another.
+ * the same pod, by uid, on this node, with the same service account. STS sees only the subject, so this is the only place where one pod of a service
+ * account is prevented from using the token of another.
  *
  * @param header value of `X-Pod2iam-Web-Identity`
  * @throws {Problem} `token-missing`, `token-invalid`, `token-not-for-this-node`

@@ -7,13 +7,14 @@ import { KEYS } from '../../../common/keys.ts'
 import { judgeAccount, judgeRole, type PolicySettings } from '../../../common/policy.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { quote, type Role, resolveRole, roleListText } from '../../../common/role.ts'
+import { parseSessionPolicies } from '../../../common/session-policies.ts'
 import type { NamespaceRecord } from '../kubernetes/namespaces.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
 import type { AccountRecord } from '../kubernetes/service-accounts.ts'
 import { whyNotExternalId } from './external-id.ts'
 import { sessionName, sharedSessionName } from './session-name.ts'
-
-type SessionTag = { readonly Key: string; readonly Value: string }
+import { type SessionTag, type TagSettings, tagsOf } from './session-tags.ts'
+import { sourceIdentityOf } from './source-identity.ts'
 
 /** Exactly what STS is asked for. */
 export type SessionRequest = {
@@ -21,6 +22,9 @@ export type SessionRequest = {
   readonly externalId: string | undefined
   readonly sessionName: string
   readonly tags: readonly SessionTag[]
+  readonly sourceIdentity: string | undefined
+  /** ARNs of the managed policies that narrow it; empty: all rights of the role. */
+  readonly policyArns: readonly string[]
   readonly durationSeconds: number
   /** Where a web identity token is to decide, and nobody's credentials: whom it has to speak for. */
   readonly webIdentity?: { readonly subject: string }
@@ -36,17 +40,17 @@ export type Entitlement = {
 /** A role by account and name: within an account a role's name is unique whatever its path, and its case does not count. */
 export type RoleIdentity = { readonly account: string; readonly name: string }
 
-export type EntitlementSettings = {
+export type EntitlementSettings = TagSettings & {
   readonly policy: Omit<PolicySettings, 'base'>
   /** `--default-role` */
   readonly defaultRole: string | undefined
   readonly durationSeconds: number
   readonly sessionScope: 'pod' | 'role'
-  readonly sessionTags: boolean
+  /** Template of `--source-identity`. */
+  readonly sourceIdentity: string | undefined
   readonly credentialSources: readonly CredentialSource[]
-  /** Whether roles may come from service accounts, and these may narrow what their namespaces allow. */
+  /** Whether roles may come from service accounts, which may then also narrow what their namespaces allow. */
   readonly serviceAccountRoles: boolean
-  readonly clusterName: string | undefined
   readonly nodeName: string
 }
 
@@ -118,14 +122,16 @@ export function entitle(
       roleArn: role.arn,
       externalId,
       sessionName: nameSession(pod, settings),
-      tags: settings.sessionTags ? sessionTags(pod, settings.clusterName) : [],
+      tags: tagsOf(pod, settings),
+      sourceIdentity: settings.sourceIdentity && sourceIdentityOf(settings.sourceIdentity, pod),
+      policyArns: sessionPolicies(pod, role),
       durationSeconds: settings.durationSeconds,
       ...(source === 'web-identity' ? { webIdentity: { subject: subjectOf(pod) } } : {}),
     },
   }
 }
 
-/** The service account allows the role, too. One that is not known yet, or not any more, allows nothing. */
+/** The service account must also allow the role. One that is not known yet, or does not exist any more, allows nothing. */
 function checkAccount(
   pod: PodRecord,
   role: Role,
@@ -140,27 +146,32 @@ function checkAccount(
   if (!account.exists)
     throw refused(
       pod,
-      `its service account ${namespace}/${name} does not exist any more, which may narrow its roles: create it again, or delete the pod`,
+      `its service account ${namespace}/${name} does not exist any more, so the roles that it allows are not known: create it again, or delete the pod`,
     )
   const judgement = judgeAccount(role, { namespace, name, list: account.list }, policy)
   if (!judgement.ok) throw refused(pod, judgement.detail)
 }
 
-/** The injector has said the same at apply; here it holds for whatever came by it. */
+/** The injector already checks this when a pod is applied; here it also covers pods that bypassed it. */
 function checkWebIdentity(
   pod: PodRecord,
   externalId: string | undefined,
-  { sessionTags }: EntitlementSettings,
+  { sessionTags, extraSessionTags, sourceIdentity }: EntitlementSettings,
 ): void {
   if (externalId !== undefined)
     throw refused(
       pod,
       `annotation ${KEYS.externalId} cannot be honoured: AssumeRoleWithWebIdentity, by which its namespace’s pods get their roles, has no external id`,
     )
-  if (sessionTags)
+  const demanded = [
+    ...(sessionTags ? ['session tags of --session-tags=true'] : []),
+    ...(extraSessionTags.length > 0 ? ['session tags of --extra-session-tags'] : []),
+    ...(sourceIdentity === undefined ? [] : ['source identity of --source-identity']),
+  ]
+  if (demanded.length > 0)
     throw refused(
       pod,
-      'the session tags of --session-tags=true cannot be given: AssumeRoleWithWebIdentity, by which its namespace’s pods get their roles, has none',
+      `the ${demanded.join(' and the ')} cannot be given: AssumeRoleWithWebIdentity, by which its namespace’s pods get their roles, has none of ours`,
     )
 }
 
@@ -208,15 +219,13 @@ function nameSession(pod: PodRecord, settings: EntitlementSettings): string {
   return sharedSessionName(settings.nodeName)
 }
 
-/** The names that EKS Pod Identity uses, so that existing policies still apply. */
-function sessionTags(pod: PodRecord, clusterName: string | undefined): SessionTag[] {
-  return [
-    ...(clusterName ? [{ Key: 'eks-cluster-name', Value: clusterName }] : []),
-    { Key: 'kubernetes-namespace', Value: pod.namespace },
-    { Key: 'kubernetes-service-account', Value: pod.serviceAccount },
-    { Key: 'kubernetes-pod-name', Value: pod.name },
-    { Key: 'kubernetes-pod-uid', Value: pod.uid },
-  ]
+/** The policies that narrow the pod's session, as it was created with. */
+function sessionPolicies(pod: PodRecord, role: Role): readonly string[] {
+  const text = pod.identity?.sessionPolicies
+  if (text === undefined) return []
+  const parsed = parseSessionPolicies(text, role)
+  if (!parsed.ok) throw refused(pod, `annotation ${KEYS.sessionPolicyArns} ${parsed.detail}`)
+  return parsed.arns
 }
 
 function isRole(role: Role, own: RoleIdentity): boolean {

@@ -7,7 +7,7 @@ import { classifyStsError, type StsFailure } from './classify.ts'
 import type { Session, Sts } from './sts-client.ts'
 
 /**
- * One issuance, with the two remedies that the broker can apply by itself.
+ * One issuance, with the two corrections that the broker can make itself.
  *
  * @param isWanted whether the request is still granted; asked right before each call, when it is known who makes it
  * @param webIdentity the pod's token, for a request by web identity

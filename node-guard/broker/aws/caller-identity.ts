@@ -2,9 +2,9 @@ import type { RoleIdentity } from '../authorize/entitle.ts'
 import type { Imds } from '../instance/imds.ts'
 import type { Sts } from './sts-client.ts'
 
-/** Whose credentials the broker holds. */
+/** Whose credentials the broker has. */
 export type CallerIdentity = {
-  /** ARN of the role (without its path, which AWS does not tell) or of the user. */
+  /** ARN of the role (without its path, which AWS does not return) or of the user. */
   readonly arn: string
   /** Where bare role names belong: `arn:<partition>:iam::<account>:role/`. */
   readonly base: string
@@ -18,7 +18,7 @@ const ARN = /^arn:(?<partition>aws(?:-[a-z]+)*):(?:iam|sts)::(?<account>\d{12}):
  * The base role ARN in the account of an instance profile, an assumed role or a user. Paths of an instance profile say nothing
  * about its roles' paths and are dropped, as in kube2iam and kiam.
  *
- * @returns undefined where it is not an IAM or STS ARN
+ * @returns undefined if it is not an IAM or STS ARN
  */
 export function baseOf(arn: string): string | undefined {
   const { partition, account } = ARN.exec(arn)?.groups ?? {}
@@ -29,7 +29,7 @@ export function baseOf(arn: string): string | undefined {
  * Learns whose credentials the broker has: from the instance profile when they are its own (no call and no right at STS needed),
  * else from STS GetCallerIdentity.
  *
- * @throws where neither says
+ * @throws if neither says
  */
 export async function callerIdentity(
   sts: Sts,
@@ -40,13 +40,13 @@ export async function callerIdentity(
   return { keyId, caller: own ?? ofCallerArn(await sts.callerArn()) }
 }
 
-/** Name of the instance profile's role now; undefined where there is none, or the metadata service does not say. */
+/** Name of the instance profile's role now; undefined if there is none, or the metadata service does not say. */
 export async function instanceRoleName(imds: Imds): Promise<string | undefined> {
   const name = await imds.get(ROLES).catch(() => undefined)
   return name && /^[\w+=,.@-]{1,64}$/.test(name) ? name : undefined
 }
 
-/** The role of the instance profile, by its names alone: whether or not anybody uses its credentials. Undefined where there is none. */
+/** The role of the instance profile, by its names alone: whether or not anybody uses its credentials. Undefined if there is none. */
 export async function instanceIdentity(imds: Imds): Promise<CallerIdentity | undefined> {
   const [info, name] = await Promise.all([imds.get('meta-data/iam/info'), instanceRoleName(imds)])
   const base = info && baseOf(String(JSON.parse(info).InstanceProfileArn))

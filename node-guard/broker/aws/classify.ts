@@ -77,7 +77,7 @@ export type WebIdentityFault =
   /** The provider's keys do not verify it, or it is no token to AWS. */
   | 'other'
 
-/** Undefined where it is not the token that was refused. By AWS's texts, where one code has several causes. */
+/** Undefined if it is not the token that was refused. By AWS's texts, where one code has several causes. */
 export function webIdentityFault(thrown: unknown): WebIdentityFault | undefined {
   const { name = '', message = '' } = (thrown ?? {}) as AwsError
   if (TOKEN_EXPIRED.test(name)) return 'expired'
@@ -106,6 +106,10 @@ export function classifyWebIdentityError(thrown: unknown): StsFailure {
 /** How failures of a request are classed. */
 export const classifyOf = ({ webIdentity }: { readonly webIdentity?: object | undefined }) =>
   webIdentity ? classifyWebIdentityError : classifyStsError
+
+/** Whether policies and tags of a session are together more than STS takes: in the spelling of the wire and of the SDK. */
+export const isTooLarge = (thrown: unknown) =>
+  /^PackedPolicyTooLarge(?:Exception)?$/.test(((thrown ?? {}) as AwsError).name ?? '')
 
 /** Whether nothing at all came back, as from a kept-alive connection that had died: worth one more try at once. */
 export function isConnectionLoss(thrown: unknown): boolean {

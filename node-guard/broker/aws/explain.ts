@@ -1,6 +1,7 @@
+import { KEYS } from '../../../common/keys.ts'
 import { Problem, type ProblemCode } from '../../../common/protocol.ts'
 import type { SessionRequest } from '../authorize/entitle.ts'
-import { awsMessage, type StsFailure, webIdentityFault } from './classify.ts'
+import { awsMessage, isTooLarge, type StsFailure, webIdentityFault } from './classify.ts'
 
 const CODES: Record<StsFailure, ProblemCode> = {
   denied: 'sts-denied',
@@ -34,7 +35,7 @@ export function stsProblem(
   const message = awsMessage(thrown, request.externalId)
   const detail = {
     denied: () => deniedDetail(request, callerArn, message),
-    invalid: () => `STS does not accept the request for ${request.roleArn}: ${message}`,
+    invalid: () => invalidDetail(request, thrown, message),
     chaining: () => `STS does not accept the session duration for ${request.roleArn}: ${message}`,
     throttled: () => `STS is throttling this account: ${message}`,
     'node-credentials': () => `the node’s own AWS credentials are missing or refused: ${message}`,
@@ -45,19 +46,49 @@ export function stsProblem(
 
 function deniedDetail(request: SessionRequest, callerArn: string | undefined, message: string): string {
   const caller = callerArn ?? 'the node role'
+  const { sourceIdentity, roleArn } = request
+  if (sourceIdentity !== undefined && /sts:SetSourceIdentity/.test(message))
+    return (
+      `STS does not let ${caller} set the source identity ${sourceIdentity} (--source-identity) for ${roleArn}; its trust policy needs ` +
+      `the statement ${JSON.stringify(trustStatement(request, caller))}, and the policies of ${caller} must allow the same actions on it; ` +
+      `if the session of ${caller} has a source identity already, AWS accepts no other one; STS said: ${message}`
+    )
   return (
     `STS does not let ${caller} assume ${request.roleArn} (or there is no such role); its trust policy needs the statement ` +
-    `${JSON.stringify(trustStatement(request, caller))} and, where the role is in another account, the policies of ${caller} ` +
+    `${JSON.stringify(trustStatement(request, caller))} and, if the role is in another account, the policies of ${caller} ` +
     `must allow the same actions on it; STS said: ${message}`
   )
 }
 
+function invalidDetail(request: SessionRequest, thrown: unknown, message: string): string {
+  const { roleArn, policyArns } = request
+  if (isTooLarge(thrown))
+    return (
+      `the session policies and tags for ${roleArn} are together more than AWS packs into a session: name fewer policies in annotation ` +
+      `${KEYS.sessionPolicyArns}, or let the operator set fewer session tags; STS said: ${message}`
+    )
+  if (policyArns.length > 0)
+    return (
+      `STS does not accept the request for ${roleArn} with the session policies ${policyArns.join(', ')}: each of them must exist in ` +
+      `account ${accountOf(request)} (annotation ${KEYS.sessionPolicyArns}); STS said: ${message}`
+    )
+  return `STS does not accept the request for ${roleArn}: ${message}`
+}
+
 /** The statement a role's trust policy needs so that `callerArn` may assume it as `request` does. */
-export function trustStatement(request: SessionRequest, callerArn: string) {
+export function trustStatement(
+  request: Pick<SessionRequest, 'externalId' | 'tags' | 'sourceIdentity'>,
+  callerArn: string,
+) {
+  const actions = [
+    'sts:AssumeRole',
+    ...(request.tags.length > 0 ? ['sts:TagSession'] : []),
+    ...(request.sourceIdentity === undefined ? [] : ['sts:SetSourceIdentity']),
+  ]
   return {
     Effect: 'Allow',
     Principal: { AWS: callerArn },
-    Action: request.tags.length > 0 ? ['sts:AssumeRole', 'sts:TagSession'] : 'sts:AssumeRole',
+    Action: actions.length > 1 ? actions : 'sts:AssumeRole',
     ...(request.externalId
       ? { Condition: { StringEquals: { 'sts:ExternalId': 'the external id of the pod’s annotation' } } }
       : {}),
@@ -83,7 +114,7 @@ function webIdentityProblem(
   const code = fault === 'expired' ? 'token-invalid' : CODES[failure]
   const detail =
     fault === undefined
-      ? refusedByWebIdentity(failure, request, federation, words)
+      ? refusedByWebIdentity(failure, thrown, { request, federation, words })
       : `${TOKEN_FAULTS[fault](request, federation)}; STS said: ${words}`
   return new Problem(code, detail, { retryAfter, cause: thrown })
 }
@@ -110,10 +141,14 @@ const TOKEN_FAULTS = {
 
 function refusedByWebIdentity(
   failure: StsFailure,
-  request: SessionRequest,
-  federation: Federation,
-  words: string,
+  thrown: unknown,
+  context: {
+    readonly request: SessionRequest
+    readonly federation: Federation
+    readonly words: string
+  },
 ): string {
+  const { request, federation, words } = context
   if (failure === 'denied') {
     const subject = request.webIdentity?.subject ?? ''
     return (
@@ -128,7 +163,7 @@ function refusedByWebIdentity(
     )
   if (failure === 'throttled') return `STS is throttling this account: ${words}`
   if (failure === 'unavailable') return `STS did not answer properly: ${words}`
-  return `STS does not accept the request for ${request.roleArn}: ${words}`
+  return invalidDetail(request, thrown, words)
 }
 
 /** The statement a role's trust policy needs so that the pods of a service account may assume it by web identity: IRSA's. */

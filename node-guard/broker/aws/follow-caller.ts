@@ -14,7 +14,7 @@ const LOOK_MS = 5 * 60_000
  * Keeps the caller's identity up to date.
  *
  * @param learned as it was at first
- * @param onChange called with the node as it is now, whenever its caller is another
+ * @param onChange called with the current state of the node whenever its caller has changed
  * @returns to be called before STS is: learns the caller again when the credentials in use are others; throws when that
  * cannot be done
  */

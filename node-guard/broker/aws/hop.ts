@@ -17,6 +17,8 @@ export function hopCredentials(node: Sts, roleArn: string, sessionName: string) 
         sessionName,
         externalId: undefined,
         tags: [],
+        sourceIdentity: undefined,
+        policyArns: [],
         durationSeconds: HOP_SECONDS,
       })
       const { accessKeyId, secretAccessKey, sessionToken, expiration } = session

@@ -65,6 +65,8 @@ export function stsClient(region: string, concurrency: number, credentials?: () 
             DurationSeconds: request.durationSeconds,
             ...(request.externalId === undefined ? {} : { ExternalId: request.externalId }),
             ...(request.tags.length === 0 ? {} : { Tags: [...request.tags] }),
+            ...(request.sourceIdentity === undefined ? {} : { SourceIdentity: request.sourceIdentity }),
+            ...narrowed(request),
           }),
           { abortSignal },
         ),
@@ -108,6 +110,7 @@ export function webIdentityClient(region: string, concurrency: number): WebIdent
             RoleSessionName: request.sessionName,
             DurationSeconds: request.durationSeconds,
             WebIdentityToken: token,
+            ...narrowed(request),
           }),
           { abortSignal },
         ),
@@ -116,6 +119,9 @@ export function webIdentityClient(region: string, concurrency: number): WebIdent
     },
   }
 }
+
+const narrowed = ({ policyArns }: SessionRequest) =>
+  policyArns.length === 0 ? {} : { PolicyArns: policyArns.map((arn) => ({ arn })) }
 
 function clientOptions(region: string, concurrency: number) {
   return {

@@ -4,22 +4,14 @@ import type { Clock } from '../../../common/clock.ts'
 import { type HttpReply, httpRequest } from '../../../common/http-request.ts'
 import { singleFlight } from '../../../common/single-flight.ts'
 
-export type Imds = {
-  /**
-   * The text at `/latest/<path>`, or undefined where there is none (404).
-   *
-   * @throws where the metadata service gives no answer or refuses
-   */
-  readonly get: (path: string) => Promise<string | undefined>
-  readonly close: () => void
-}
+export type Imds = ReturnType<typeof imdsClient>
 
 const TOKEN_SECONDS = 21_600
 const TIMEOUT_MS = 2000
 const MAX_BYTES = 64 * 1024
 
 /** @param endpoint such as `http://169.254.169.254` */
-export function imdsClient(endpoint: string, clock: Clock): Imds {
+export function imdsClient(endpoint: string, clock: Clock) {
   const agent = new Agent({ keepAlive: true, maxSockets: 4 })
   let token: { readonly value: string; readonly until: number } | undefined
 
@@ -32,7 +24,7 @@ export function imdsClient(endpoint: string, clock: Clock): Imds {
       maxBytes: MAX_BYTES,
     })
 
-  // One token for all who ask at once.
+  // One token for all concurrent requests.
   const newToken = singleFlight(async () => {
     const reply = await exchange('PUT', '/latest/api/token', {
       'X-aws-ec2-metadata-token-ttl-seconds': String(TOKEN_SECONDS),
@@ -46,7 +38,12 @@ export function imdsClient(endpoint: string, clock: Clock): Imds {
     exchange('GET', `/latest/${path}`, { 'X-aws-ec2-metadata-token': await currentToken() })
 
   return {
-    get: async (path) => {
+    /**
+     * The text at `/latest/<path>`, or undefined where there is none (404).
+     *
+     * @throws where the metadata service gives no answer or refuses
+     */
+    get: async (path: string) => {
       let reply = await read(path)
       if (reply.status === 401) {
         // The instance was stopped and started, or the token ran out early.
@@ -65,7 +62,7 @@ function refusal(what: string, reply: HttpReply): Error {
   return new Error(`the instance metadata service answered ${reply.status} to ${what}`)
 }
 
-/** The endpoint the AWS SDKs would use: flag, their environment variables, else EC2's. */
+/** The endpoint that the AWS SDKs would use: flag, their environment variables, otherwise EC2's. */
 export function imdsEndpoint(
   given: string | undefined,
   env: Readonly<Record<string, string | undefined>>,

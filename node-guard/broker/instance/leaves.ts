@@ -1,9 +1,9 @@
 /**
- * What pods see of the node's metadata by default: every leaf of EC2's metadata that is no secret and nobody else's identity. `docs/metadata.md`
- * says of each why, and who reads it; a test compares the two.
+ * What pods see of the node's metadata by default: every value of EC2's metadata that is not secret and is not another party's identity.
+ * `docs/metadata.md` says for each value why, and who reads it; a test compares the two.
  */
 
-/** Judges the text of a leaf: what of it is served, or undefined where it does not look like what EC2 has there. */
+/** Checks a value: returns what is served of it, or undefined if it does not have the format that EC2 documents. */
 export type Form = (text: string) => string | undefined
 
 const MAX_LENGTH = 16 * 1024
@@ -16,15 +16,15 @@ const form =
 const id = form(/^[a-z]+-[\da-z]+$/)
 const ids = form(/^[a-z]+-[\da-z]+(?:\n[a-z]+-[\da-z]+)*$/, MAX_LENGTH)
 const whole = form(/^\d{1,12}$/)
-/** Empty where the VPC has no names: `public-hostname`. */
+/** Empty if the VPC has no names: `public-hostname`. */
 const word = form(/^[\x21-\x7e]*$/)
-/** With blanks: a VPC of several domain names has several in `local-hostname`. */
+/** May contain spaces: a VPC with several domain names has several in `local-hostname`. */
 const line = form(/^[\x20-\x7e]*$/, 1024)
 const lines = form(/^[\x20-\x7e\n]*$/, MAX_LENGTH)
 const address = form(/^[\da-f.:]+$/i)
-/** Of blocks, too. */
+/** Also for blocks. */
 const addresses = form(/^[\da-f.:/]+(?:\n[\da-f.:/]+)*$/i, MAX_LENGTH)
-/** The first is the interface's own; what follows are, with the AWS VPC CNI, the addresses of the node's other pods. */
+/** The first is the interface's own; with the AWS VPC CNI, the others are the addresses of the node's other pods. */
 const firstAddress: Form = (text) => address(text.split('\n', 1)[0] ?? '')
 
 const json: Form = (text) => {
@@ -37,12 +37,12 @@ const json: Form = (text) => {
   }
 }
 
-/** Any text in any language, such as a tag's value, but no control character beside tab and newline. */
+/** Any text in any language, such as a tag's value, but no control characters except tab and newline. */
 export const anyText: Form = form(/^[^\u0000-\u0008\u000b-\u001f\u007f]*$/, MAX_LENGTH)
 
 const INTERFACE = 'meta-data/network/interfaces/macs/*'
 
-/** Path below `/latest/`, a star for any one name → the form of its text. */
+/** Path below `/latest/`, in which a star stands for one name → the format of its value. */
 export const LEAVES: Readonly<Record<string, Form>> = {
   'meta-data/ami-id': id,
   'meta-data/ami-launch-index': whole,
@@ -101,7 +101,7 @@ const PATTERNS = Object.entries(LEAVES).map(([path, judge]) => ({ names: path.sp
 
 const fits = (pattern: string | undefined, name: string) => pattern === '*' || pattern === name
 
-/** The form of a leaf that is served by default, or undefined. */
+/** The format of a value that is served by default, or undefined. */
 export function formOf(path: string): Form | undefined {
   const names = path.split('/')
   return PATTERNS.find(
@@ -111,8 +111,8 @@ export function formOf(path: string): Form | undefined {
 }
 
 /**
- * What may lie in a directory by the table alone: names that are written there, directories with a slash. Empty where nothing served by
- * default lies below it.
+ * What a directory may contain according to the table: its names, directories with a slash. Empty if nothing below it is served by
+ * default.
  *
  * @param directory with its slash
  */

@@ -1,23 +1,23 @@
 /**
- * Reading what pods may know of the node: a fixed list and what an operator adds, ahead of time. No request of a pod ever reaches the real
+ * Reads in advance what pods may know about the node: a fixed list and what the operator adds. No request from a pod ever reaches the real
  * metadata service.
  */
 import type { MetadataBody } from '../../../common/protocol.ts'
 import type { Imds } from './imds.ts'
 import { anyText, type Form, formOf, knownNames } from './leaves.ts'
 
-/** Never served, whatever is allowed: the node's credentials and what proves that one is the node. */
+/** Never served, even if allowed: the node's credentials and anything that proves the node's identity. */
 const FORBIDDEN = /^\/*(?:iam|identity-credentials|user-data|dynamic|api)(?:\/|$)/
 const PREFIX = /^[a-z0-9-]+(?:\/[a-z0-9-]+)*\/?$/
 
 /** Notices that must not be late: a spot instance is gone two minutes after its notice. */
 const CHANGING = /^(?:spot|events|autoscaling)(?:\/|$)/
 
-/** What is read together, how often in seconds, and the most that is taken: texts, and bytes of JSON. */
+/** What is read together, how often in seconds, and the maximum number of values and of bytes of JSON. */
 export type Part = {
-  /** Paths below `/latest/`; with a slash at the end, all that lies below. */
+  /** Paths below `/latest/`; with a trailing slash, everything below them. */
   readonly roots: readonly string[]
-  /** The form of a leaf that pods may see. */
+  /** The format of a value that pods may see. */
   readonly formOf: (path: string) => Form | undefined
   readonly seconds: number
   readonly entries: number
@@ -32,15 +32,15 @@ const LISTED: Part = {
   entries: 512,
   bytes: 128 * 1024,
 }
-/** Tags, for example, are changed by people who then look. */
+/** People who change tags, for example, then check the result. */
 const ALLOWED = { seconds: 60, entries: 256, bytes: 64 * 1024 }
 const ALLOWED_CHANGING = { seconds: 15, entries: 64, bytes: 32 * 1024 }
-// Together fewer than the 1000 texts and 256 KiB that sidecars of every release take.
+// Together fewer than the 1000 values and 256 KiB that sidecars of every release accept.
 
 const MAX_DEPTH = 8
 /** Requests that are under way at once: an interface of the node has 1024 packets a second for the metadata service and DNS. */
 const AT_ONCE = 4
-/** After so many failures a reading ends: the metadata service is away, and each may have taken seconds. */
+/** A read ends after this many failures: the metadata service is unavailable, and each may have taken seconds. */
 const MAX_FAILURES = 3
 /** No usual instance type has more; a p5.48xlarge has 64, all in one VPC. */
 const MAX_INTERFACES = 16
@@ -57,8 +57,8 @@ export function whyNotAllowable(prefix: string): string | undefined {
 }
 
 /**
- * How long a snapshot is good, seconds, where something in it changes; undefined where all of it hardly ever does. Sidecars ask again that
- * often.
+ * How long a snapshot is valid, in seconds, if something in it changes often; undefined if it hardly ever changes. Sidecars ask again
+ * at this interval.
  *
  * @param allowed as of {@link partsOf}
  */
@@ -69,7 +69,7 @@ export function refreshSeconds(allowed: readonly string[]): number | undefined {
 /**
  * What is to be read, in parts that change at different rates.
  *
- * @param allowed further paths below `meta-data/`; with a slash at the end, all that lies below
+ * @param allowed further paths below `meta-data/`; with a trailing slash, everything below them
  */
 export function partsOf(allowed: readonly string[]): readonly Part[] {
   const part = (prefixes: readonly string[], bounds: typeof ALLOWED): Part => ({
@@ -88,13 +88,13 @@ export function partsOf(allowed: readonly string[]): readonly Part[] {
 export type Reading = {
   /** Path below `meta-data/` (or `dynamic/…`) → text. */
   readonly values: MetadataBody
-  /** What is there but not served: of another form than EC2 documents, or beyond the bounds. */
+  /** What exists but is not served: values in another format than EC2 documents, or beyond the limits. */
   readonly leftOut: readonly string[]
   /** The first failure, as thrown: there may be more than `values`. */
   readonly failure?: unknown
 }
 
-/** Reads a part, level by level: a directory's listing says what else there is to ask for. Never rejects. */
+/** Reads a part, level by level: a directory's listing shows what else can be requested. Never rejects. */
 export async function readPart(imds: Imds, part: Part): Promise<Reading> {
   const values: Record<string, string> = {}
   const leftOut: string[] = []

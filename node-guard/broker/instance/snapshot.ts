@@ -8,30 +8,22 @@ import type { MetadataBody } from '../../../common/protocol.ts'
 import type { Imds } from './imds.ts'
 import { type Part, partsOf, type Reading, readPart } from './metadata.ts'
 
-export type Metadata = {
-  /** The last snapshot; what the settings alone say until there is one. */
-  readonly current: () => MetadataBody
-  /**
-   * Resolves when the first reading is over, five seconds after its start at the latest: a sidecar keeps for minutes what it is
-   * answered before.
-   */
-  readonly tried: Promise<void>
-}
+export type Metadata = ReturnType<typeof metadata>
 
 const RETRY_MS = 500
-/** Where nothing was read. */
+/** Used if nothing was read. */
 const MAX_RETRY_MS = 30_000
 /** Paths in one log line. */
 const MAX_NAMED = 20
-/** A reading is many questions, each of which may take seconds; sidecars wait ten for their answer. */
+/** A read consists of many requests, each of which may take seconds; sidecars wait ten seconds for their answer. */
 const MAX_WAIT_MS = 5000
 
-/** Reads the metadata snapshot again and again. What a reading fails to get is kept from the one before: hardly any of it ever changes. */
+/** Reads the metadata snapshot periodically. Values that a read fails to get are kept from the previous one, because hardly any of them ever change. */
 export function metadata(
   imds: Imds,
   settings: { readonly allowed: readonly string[]; readonly region: string | undefined },
   deps: Omit<Deps, 'kube'>,
-): Metadata {
+) {
   const known: MetadataBody = settings.region ? { 'placement/region': settings.region } : {}
   const parts = partsOf(settings.allowed).map((part) => keepReading(imds, part, deps))
   const first = Promise.withResolvers<void>()
@@ -41,7 +33,12 @@ export function metadata(
     first.resolve()
   })
   return {
+    /** The last snapshot; what the settings alone say until there is one. */
     current: () => Object.assign({}, known, ...parts.map(({ values }) => values())),
+    /**
+     * Resolves when the first reading is over, five seconds after its start at the latest: a sidecar keeps for minutes what it is
+     * answered before.
+     */
     tried: first.promise,
   }
 }
@@ -80,7 +77,7 @@ function keepReading(imds: Imds, part: Part, deps: Omit<Deps, 'kube'>) {
   return { values: () => values, tried: first.promise }
 }
 
-/** What the log says of readings: failures that go on, and once the texts that are not served. */
+/** What is logged about reads: persistent failures, and once the values that are not served. */
 function readingLog({ log }: Pick<Deps, 'log'>) {
   let logged = ''
   return ({ failure, leftOut }: Reading, failures: number) => {

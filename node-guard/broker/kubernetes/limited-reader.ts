@@ -12,16 +12,7 @@ import { Problem } from '../../../common/protocol.ts'
 import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
 import { fairLine } from '../sessions/fair-queue.ts'
 
-export type LimitedReader = {
-  /**
-   * The object at `path` as it is now, or undefined where there is none.
-   *
-   * @param asker an answer is only reused for the same asker, since it may be older than another one's request
-   * @param namespace whose share of the reads it takes
-   * @throws {Problem} `busy` when the limit is reached or the API server gives no answer
-   */
-  readonly read: (path: string, asker: string, namespace: string) => Promise<unknown>
-}
+export type LimitedReader = ReturnType<typeof limitedReader>
 
 const PER_SECOND = 10
 const BURST = 50
@@ -30,11 +21,11 @@ const NAMESPACE_BURST = 20
 const MAX_NAMESPACES = 1024
 /** A sidecar waits ten seconds for its answer. */
 const MAX_WAIT_MS = 3000
-/** An answer is good for this long: a pod that asks again at once gets the same. */
+/** How long an answer is reused: a pod that asks again at once gets the same. */
 const MEMORY_MS = 1000
 
 /** @param kube only its `get` is used */
-export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock): LimitedReader {
+export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock) {
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const recent = new Map<string, Promise<unknown>>()
   const shares = new BoundedMap<string, TokenBucket>(MAX_NAMESPACES)
@@ -80,7 +71,14 @@ export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock): LimitedRea
     }
   }
   return {
-    read: (path, asker, namespace) => {
+    /**
+     * The object at `path` as it is now, or undefined where there is none.
+     *
+     * @param asker an answer is only reused for the same asker, since it may be older than another one's request
+     * @param namespace whose share of the reads it takes
+     * @throws {Problem} `busy` when the limit is reached or the API server gives no answer
+     */
+    read: (path: string, asker: string, namespace: string) => {
       const key = `${path} ${asker}`
       const known = recent.get(key)
       if (known !== undefined) return known

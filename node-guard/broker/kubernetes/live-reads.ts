@@ -1,4 +1,4 @@
-/** Live reads of pods and namespaces, and what is remembered of them: never anything older than what the watch last reported. */
+/** Live reads of pods and namespaces, whose results are cached, but never longer than until the watch reports something newer. */
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
 import type { PodClaims } from '../authenticate/claims.ts'
@@ -8,19 +8,11 @@ import { hasEnded, type PodRecord, podRecord } from './pod.ts'
 import type { Pods } from './pods.ts'
 import { readUndisturbed } from './revisions.ts'
 
-/** So that the token of a pod that is not here does not cost a read each time. */
+/** So that a token of a pod that is not on this node does not cost a read each time. */
 const MISS_MS = 30_000
 const MAX_MISSES = 1024
 
-export type LiveReads = {
-  /** The pod of a token as it is now; undefined when it is gone or another has its name. @throws {Problem} `busy` */
-  readonly pod: (claims: PodClaims) => Promise<PodRecord | undefined>
-  /**
-   * A namespace as it is now: its label may be newer than what the watch last reported, or gone since it was read. Undefined where there
-   * is none. @throws {Problem} `busy`
-   */
-  readonly namespace: (name: string) => Promise<NamespaceRecord | undefined>
-}
+export type LiveReads = ReturnType<typeof liveReads>
 
 export function liveReads(deps: {
   readonly pods: Pods
@@ -29,14 +21,15 @@ export function liveReads(deps: {
   readonly clock: Clock
   readonly nodeName: string
   readonly roleKey: string
-}): LiveReads {
+}) {
   const { pods, namespaces, live, clock, nodeName, roleKey } = deps
-  /** What a read found that was not a living pod of this node, by the uid it was asked for. */
+  /** Reads that did not find a running pod of this node, by the requested uid. */
   const misses = new BoundedMap<string, { readonly pod: PodRecord | undefined; readonly at: number }>(
     MAX_MISSES,
   )
   const miss = (uid: string, pod: PodRecord | undefined) => misses.set(uid, { pod, at: clock.now() })
 
+  /** The pod of a token as it is now; undefined when it is gone or another has its name. @throws {Problem} `busy` */
   const pod = async (claims: PodClaims): Promise<PodRecord | undefined> => {
     const { namespace, podName, podUid } = claims
     if (pods.isGone(podUid)) return undefined
@@ -68,6 +61,10 @@ export function liveReads(deps: {
     return found
   }
 
+  /**
+   * A namespace as it is now: its label may be newer than what the watch last reported, or gone since it was read. Undefined where there
+   * is none. @throws {Problem} `busy`
+   */
   const namespace = async (name: string): Promise<NamespaceRecord | undefined> => {
     const path = `/api/v1/namespaces/${name}`
     const { found, revision } = await readUndisturbed(

@@ -4,11 +4,11 @@ import { type InjectionMode, injectionMode, KEYS } from '../../../common/keys.ts
 import type { Sink } from '../../../common/kube/reflector.ts'
 import { revisionsOfWatch } from './revisions.ts'
 
-/** What is kept of a namespace: what policy needs. */
+/** What is stored about a namespace: what the policy needs. */
 export type NamespaceRecord = {
   readonly name: string
   readonly injection: InjectionMode | undefined
-  /** Only those that policy reads. */
+  /** Only those that the policy reads. */
   readonly annotations: Readonly<Record<string, string>>
 }
 
@@ -19,7 +19,7 @@ const POLICY_KEYS: readonly string[] = [
   KEYS.allowedExternalIds,
 ]
 
-/** Only namespaces that carry our label are watched: however many others there are, they cost a node nothing. */
+/** Only namespaces with our label are watched, so others cost a node nothing, no matter how many there are. */
 export const NAMESPACES_QUERY = { labelSelector: KEYS.injection }
 
 /** Projects a namespace as the API server sends it. Never throws. */
@@ -35,24 +35,12 @@ export function namespaceRecord(object: unknown): NamespaceRecord | undefined {
 }
 
 /** The namespaces that carry our label, by name. */
-export type Namespaces = {
-  readonly sink: Sink<NamespaceRecord>
-  readonly get: (name: string) => NamespaceRecord | undefined
-  /** @param onChange called for every namespace whose policy may have changed, also by its disappearance */
-  readonly subscribe: (onChange: (name: string) => void) => void
-  /** As {@link revisionsOfWatch} counts: another number means that the watch has reported the namespace in between. */
-  readonly revision: (name: string) => number
-  /**
-   * Keeps what a live read found for half a minute, by when the watch has it, too; unless the watch has reported the namespace
-   * since `revision`, that of when the read began.
-   */
-  readonly learn: (namespace: NamespaceRecord, revision: number) => void
-}
+export type Namespaces = ReturnType<typeof namespaceStore>
 
 const LEARNED_MS = 30_000
 const MAX_REVISIONS = 1024
 
-export function namespaceStore(clock: Clock): Namespaces {
+export function namespaceStore(clock: Clock) {
   const listeners: ((name: string) => void)[] = []
   const byName = new Map<string, NamespaceRecord>()
   const learned = new Map<string, NamespaceRecord>()
@@ -74,28 +62,35 @@ export function namespaceStore(clock: Clock): Namespaces {
     byName.delete(name)
     if (before) changed(name)
   }
-  return {
-    sink: {
-      project: namespaceRecord,
-      replace: (all) => {
-        revisions.listed()
-        const names = new Set(all.map(({ name }) => name))
-        for (const name of [...byName.keys(), ...learned.keys()]) if (!names.has(name)) remove(name)
-        for (const namespace of all) upsert(namespace)
-      },
-      upsert: (namespace) => {
-        revisions.reported(namespace.name)
-        upsert(namespace)
-      },
-      remove: ({ name }) => {
-        revisions.reported(name)
-        remove(name)
-      },
+  const sink: Sink<NamespaceRecord> = {
+    project: namespaceRecord,
+    replace: (all) => {
+      revisions.listed()
+      const names = new Set(all.map(({ name }) => name))
+      for (const name of [...byName.keys(), ...learned.keys()]) if (!names.has(name)) remove(name)
+      for (const namespace of all) upsert(namespace)
     },
+    upsert: (namespace) => {
+      revisions.reported(namespace.name)
+      upsert(namespace)
+    },
+    remove: ({ name }) => {
+      revisions.reported(name)
+      remove(name)
+    },
+  }
+  return {
+    sink,
     get,
-    subscribe: (onChange) => void listeners.push(onChange),
+    /** @param onChange called for every namespace whose policy may have changed, also by its disappearance */
+    subscribe: (onChange: (name: string) => void) => void listeners.push(onChange),
+    /** As {@link revisionsOfWatch} counts: another number means that the watch has reported the namespace in between. */
     revision: revisions.of,
-    learn: (namespace, revision) => {
+    /**
+     * Keeps what a live read found for half a minute, by when the watch has it, too; unless the watch has reported the namespace
+     * since `revision`, that of when the read began.
+     */
+    learn: (namespace: NamespaceRecord, revision: number) => {
       const { name } = namespace
       if (revisions.of(name) !== revision) return
       learned.set(name, namespace)

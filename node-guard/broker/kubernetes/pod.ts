@@ -4,7 +4,7 @@ import { type CredentialSource, sourceOfEnv } from '../../../common/credential-s
 import { identityOfEnv, type PodIdentity } from '../../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../../common/keys.ts'
 
-/** What is kept of a pod: what decisions need, and nothing else. */
+/** What is stored about a pod: only what decisions need. */
 export type PodRecord = {
   readonly uid: string
   readonly namespace: string
@@ -17,37 +17,38 @@ export type PodRecord = {
   readonly hostIPs: readonly string[]
   readonly phase: string
   readonly hostNetwork: boolean
-  /** It is being deleted; until it has ended it is served. */
+  /** Whether it is being deleted; it is served until it has ended. */
   readonly terminating: boolean
   /** Milliseconds. */
   readonly createdAt: number
   /** Only those that say who the pod is. */
   readonly annotations: Readonly<Record<string, string>>
-  /** What the injector wrote into our native sidecar's env; undefined where the pod does not carry it, or cannot. */
+  /** What the injector wrote into our native sidecar's env; undefined if the pod does not carry it, or cannot. */
   readonly identity: PodIdentity | undefined
-  /** What the injector froze there, too; undefined where this release does not know it. */
+  /** What the injector froze there, too; undefined if this release does not know it. */
   readonly credentialSource: CredentialSource | undefined
 }
 
 /**
- * Characters kept of a text that says who a pod is: AWS takes role ARNs of 2048 and external ids of 1224. Tenants write these
+ * Characters kept of a text that says who a pod is: AWS takes role ARNs of 2048, external ids of 1224 and
+ * policy ARNs of 2048 in all. Tenants write these
  * texts: kept whole, they could fill the broker's memory.
  */
 export const MAX_TEXT = 2048
-/** Placeholders for longer texts. Nobody can write them, and they differ, so that such a pod has no valid identity. */
+/** Placeholders for longer texts. They cannot be written by anyone, and they differ, so that such a pod has no valid identity. */
 const TOO_LONG = { annotation: `too long: ${randomUUID()}`, env: `too long: ${randomUUID()}` }
 
 /** Whether an annotation was longer than {@link MAX_TEXT}. */
 export const isTooLong = (annotation: string | undefined) => annotation === TOO_LONG.annotation
 
 /**
- * Whether the pod says that the injector leaves it alone: `pod2iam.dev/inject: "false"`, or a value that no admission accepts. A
+ * Whether the pod opts out of injection: `pod2iam.dev/inject: "false"`, or a value that admission never accepts. A
  * sidecar of ours in such a pod can only be forged.
  */
 export const isLeftAlone = ({ annotations }: Pick<PodRecord, 'annotations'>) =>
   ![undefined, 'metadata'].includes(annotations[KEYS.inject])
 
-/** Whether a pod has ended, for good. */
+/** Whether a pod has ended permanently. */
 export const hasEnded = ({ phase }: { readonly phase: string }) => phase === 'Succeeded' || phase === 'Failed'
 
 /** `namespace/name`, for logs. */
@@ -62,7 +63,8 @@ export const podName = (pod: { readonly namespace: string; readonly name: string
 export function podRecord(object: unknown, roleKey: string): PodRecord | undefined {
   const { metadata, spec, status } = (object ?? {}) as V1Pod
   if (!metadata?.uid || !metadata.namespace || !metadata.name || !spec) return undefined
-  const keys: readonly string[] = [roleKey, KEYS.externalId, KEYS.sessionName, KEYS.inject]
+  const own = [KEYS.externalId, KEYS.sessionName, KEYS.sessionPolicyArns, KEYS.inject]
+  const keys: readonly string[] = [roleKey, ...own]
   const kept = Object.fromEntries(
     Object.entries(metadata.annotations ?? {})
       .filter(([key]) => keys.includes(key))
@@ -97,12 +99,13 @@ function bounded<T extends string | undefined>(text: T, marker: string): T | str
 
 function boundedIdentity(identity: PodIdentity | undefined): PodIdentity | undefined {
   if (identity === undefined) return undefined
-  const { source, role, externalId, sessionName } = identity
+  const { source, role, externalId, sessionName, sessionPolicies } = identity
   return {
     source,
     role: bounded(role, TOO_LONG.env),
     externalId: bounded(externalId, TOO_LONG.env),
     sessionName: bounded(sessionName, TOO_LONG.env),
+    sessionPolicies: bounded(sessionPolicies, TOO_LONG.env),
   }
 }
 

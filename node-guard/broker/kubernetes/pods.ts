@@ -4,24 +4,7 @@ import type { PodRecord } from './pod.ts'
 import { revisionsOfWatch } from './revisions.ts'
 
 /** The pods of this node, by uid. */
-export type Pods = {
-  readonly sink: Sink<PodRecord>
-  readonly get: (uid: string) => PodRecord | undefined
-  readonly all: () => Iterable<PodRecord>
-  /** Whether the watch has reported, as far as is remembered, that a pod is gone; a uid never comes back. */
-  readonly isGone: (uid: string) => boolean
-  /** As {@link revisionsOfWatch} counts: another number means that the watch has reported the pod in between. */
-  readonly revision: (uid: string) => number
-  /**
-   * Keeps what a live read found while the watch lagged, unless the watch has reported the pod since `revision`, that of when the
-   * read began, or has seen it go.
-   */
-  readonly learn: (pod: PodRecord, revision?: number) => void
-  /** Forgets a pod that a live read did not find. */
-  readonly forget: (uid: string) => void
-  readonly size: () => number
-  readonly subscribe: (listener: PodListener) => void
-}
+export type Pods = ReturnType<typeof podStore>
 
 type PodListener = {
   /** Called once for every pod that is gone. */
@@ -34,7 +17,7 @@ const MAX_GONE = 1024
 const MAX_REVISIONS = 2048
 
 /** @param project what is kept of an object of the API server */
-export function podStore(project: (object: unknown) => PodRecord | undefined): Pods {
+export function podStore(project: (object: unknown) => PodRecord | undefined) {
   const listeners: PodListener[] = []
   const byUid = new Map<string, PodRecord>()
   // Pods that are gone, by uid, and whether it was the watch that reported it.
@@ -50,33 +33,41 @@ export function podStore(project: (object: unknown) => PodRecord | undefined): P
     byUid.set(pod.uid, pod)
     for (const on of listeners) on.changed(pod)
   }
-  return {
-    sink: {
-      project,
-      replace: (all) => {
-        revisions.listed()
-        const uids = new Set(all.map(({ uid }) => uid))
-        for (const uid of [...byUid.keys()]) if (!uids.has(uid)) forget(uid, true)
-        for (const pod of all) upsert(pod)
-      },
-      upsert: (pod) => {
-        revisions.reported(pod.uid)
-        upsert(pod)
-      },
-      remove: ({ uid }) => {
-        revisions.reported(uid)
-        forget(uid, true)
-      },
+  const sink: Sink<PodRecord> = {
+    project,
+    replace: (all) => {
+      revisions.listed()
+      const uids = new Set(all.map(({ uid }) => uid))
+      for (const uid of [...byUid.keys()]) if (!uids.has(uid)) forget(uid, true)
+      for (const pod of all) upsert(pod)
     },
-    get: (uid) => byUid.get(uid),
+    upsert: (pod) => {
+      revisions.reported(pod.uid)
+      upsert(pod)
+    },
+    remove: ({ uid }) => {
+      revisions.reported(uid)
+      forget(uid, true)
+    },
+  }
+  return {
+    sink,
+    get: (uid: string) => byUid.get(uid),
     all: () => byUid.values(),
-    isGone: (uid) => gone.get(uid) === true,
+    /** Whether the watch has reported, as far as is remembered, that a pod is gone; a uid never comes back. */
+    isGone: (uid: string) => gone.get(uid) === true,
+    /** As {@link revisionsOfWatch} counts: another number means that the watch has reported the pod in between. */
     revision: revisions.of,
-    learn: (pod, revision = revisions.of(pod.uid)) => {
+    /**
+     * Keeps what a live read found while the watch lagged, unless the watch has reported the pod since `revision`, that of when the
+     * read began, or has seen it go.
+     */
+    learn: (pod: PodRecord, revision = revisions.of(pod.uid)) => {
       if (revisions.of(pod.uid) === revision && !gone.has(pod.uid)) upsert(pod)
     },
-    forget: (uid) => forget(uid, false),
+    /** Forgets a pod that a live read did not find. */
+    forget: (uid: string) => forget(uid, false),
     size: () => byUid.size,
-    subscribe: (listener) => void listeners.push(listener),
+    subscribe: (listener: PodListener) => void listeners.push(listener),
   }
 }

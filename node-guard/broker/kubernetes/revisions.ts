@@ -5,29 +5,23 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import { Problem } from '../../../common/protocol.ts'
 
-type Revisions = {
-  /** The watch has reported an object. */
-  readonly reported: (key: string) => void
-  /** A list has arrived, which reports every object, also those it does not contain. */
-  readonly listed: () => void
-  /** The count at the last report of an object: another number means that there was a report in between. */
-  readonly of: (key: string) => number
-}
-
 /** @param max objects whose last report is remembered; for the others the latest forgotten count is assumed */
-export function revisionsOfWatch(max: number): Revisions {
+export function revisionsOfWatch(max: number) {
   let count = 0
   let others = 0
   const byKey = new BoundedMap<string, number>(max, (revision) => {
     others = revision
   })
   return {
-    reported: (key) => void byKey.set(key, ++count),
+    /** The watch has reported an object. */
+    reported: (key: string) => void byKey.set(key, ++count),
+    /** A list has arrived, which reports every object, also those it does not contain. */
     listed: () => {
       byKey.clear()
       others = ++count
     },
-    of: (key) => byKey.get(key) ?? others,
+    /** The count at the last report of an object: another number means that there was a report in between. */
+    of: (key: string) => byKey.get(key) ?? others,
   }
 }
 
@@ -40,8 +34,8 @@ const MAX_TRIES = 2
  *
  * @param current the present revision of what is read
  * @param read gets that revision: an answer to a read that began before it must not be reused
- * @param known what the watch has reported meanwhile, where that will do
- * @throws {Problem} `busy` where nothing is known after two tries, and what `read` throws
+ * @param known what the watch has reported in the meantime, if that suffices
+ * @throws {Problem} `busy` if nothing is known after two tries, and what `read` throws
  */
 export async function readUndisturbed<T>(
   current: () => number,

@@ -4,14 +4,7 @@ import { reflect } from '../../../common/kube/reflector.ts'
 import { NAMESPACES_QUERY, type Namespaces } from './namespaces.ts'
 import type { Pods } from './pods.ts'
 
-export type ClusterWatches = {
-  /** The first collection whose first list has not arrived; undefined when all have. */
-  readonly unsynced: () => string | undefined
-  /** Seconds since the API server last said something, by watch. */
-  readonly ages: () => Readonly<Record<string, number>>
-  /** Objects too large to be read, by watch. */
-  readonly leftOut: () => Readonly<Record<string, number>>
-}
+export type ClusterWatches = ReturnType<typeof watchCluster>
 
 /** This node's pods. One that has ended gets nothing, and to a watch that selects by phase it is as good as deleted. */
 const podSelector = (nodeName: string) =>
@@ -22,7 +15,7 @@ export function watchCluster(
   stores: { readonly pods: Pods; readonly namespaces: Namespaces },
   nodeName: string,
   deps: Deps,
-): ClusterWatches {
+) {
   const pods = { query: { fieldSelector: podSelector(nodeName) }, sink: stores.pods.sink }
   const namespaces = { query: NAMESPACES_QUERY, sink: stores.namespaces.sink }
   const watches = {
@@ -32,8 +25,11 @@ export function watchCluster(
   const byWatch = (read: (watch: (typeof watches)['pods']) => number) =>
     Object.fromEntries(Object.entries(watches).map(([name, watch]) => [name, read(watch)]))
   return {
+    /** The first collection whose first list has not arrived; undefined when all have. */
     unsynced: () => Object.entries(watches).find(([, watch]) => !watch.synced())?.[0],
+    /** Seconds since the API server last said something, by watch. */
     ages: () => byWatch((watch) => (deps.clock.now() - watch.contactAt()) / 1000),
+    /** Objects too large to be read, by watch. */
     leftOut: () => byWatch((watch) => watch.leftOut()),
   }
 }

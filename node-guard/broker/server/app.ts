@@ -1,4 +1,4 @@
-/** The broker's routes and what every answer has in common. */
+/** The broker's routes, and what all answers have in common. */
 import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { messageOf } from '../../../common/errors.ts'
@@ -35,7 +35,7 @@ type Route = 'credentials' | 'metadata' | 'pod'
 /** Called after every answer with `ok`, or with the code of the refusal. */
 export type OnAnswer = (path: Route, code: string, seconds: number) => void
 
-/** @param metadataSeconds how long metadata is good; where it is undefined the sidecar knows */
+/** @param metadataSeconds how long metadata is valid; undefined for the sidecar's default */
 export function brokerApp(
   handlers: BrokerHandlers,
   log: Logger,
@@ -63,9 +63,9 @@ export function brokerApp(
   }
   app.use(async (context, next) => {
     const { headers } = context.env.incoming
-    // Of which release the broker is, for the logs of sidecars of others.
+    // The broker's release, for the logs of sidecars of other releases.
     context.env.outgoing.setHeader('Server', `pod2iam-broker/${VERSION}`)
-    // Nothing here takes a body; what is sent anyway is not read.
+    // No route expects a body; one that is sent anyway is not read.
     if ((headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding'] !== undefined)
       return plain(413, 'Content Too Large')
     return next()
@@ -129,7 +129,7 @@ function plain(status: number, title: string): Response {
   })
 }
 
-/** A fault of ours fails closed, and passes or shows in the log. */
+/** An internal error fails closed, and is temporary or visible in the log. */
 function unexpected(error: unknown, log: Logger): Problem {
   log.error('unexpected error', { error: messageOf(error) })
   return new Problem('busy', 'the broker could not answer because of an internal error; its log says more', {

@@ -8,7 +8,7 @@ import type { BrokerApp } from './app.ts'
 const MAX_CONNECTIONS_PER_PEER = 8
 /** 250 pods (the kubelet's largest common limit) with two each. */
 const MAX_CONNECTIONS = 512
-/** Requests under way on one connection: a sidecar makes one and closes it (HTTP/1.0). */
+/** Requests in progress on one connection: a sidecar sends one and closes it (HTTP/1.0). */
 const MAX_PIPELINED = 2
 
 /**

@@ -1,6 +1,6 @@
 /**
- * The end of a listener, at which requests that have arrived are answered. A sidecar makes a connection for each request and asks
- * at once, so unlike at the injector a connection that is still idle must not be closed right away.
+ * Shuts down a listener after the requests that have arrived are answered. A sidecar opens a connection for each request and sends it
+ * at once, so unlike in the injector, a connection that is still idle must not be closed immediately.
  */
 import { once } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
@@ -8,9 +8,9 @@ import type { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { type Clock, pause } from '../../../common/clock.ts'
 
-/** For a request to arrive on a connection that was made just now. */
+/** Time for a request to arrive on a connection that was just opened. */
 const ARRIVING_MS = 250
-/** For answers: as long as a call of STS may take. */
+/** Time for answers: as long as a call to STS may take. */
 export const ANSWERING_MS = 5000
 
 /** @returns what closes the listener and resolves when no connection is left */

@@ -1,4 +1,4 @@
-/** What the broker answers to each of its paths. */
+/** The broker's answers on each of its paths. */
 import { imdsTime, Problem } from '../../../common/protocol.ts'
 import type { Authenticate, Caller } from '../authenticate/authenticate.ts'
 import type { CheckWebIdentity, WebIdentityToken } from '../authenticate/web-identity.ts'

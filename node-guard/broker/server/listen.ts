@@ -5,20 +5,12 @@
 
 import { once } from 'node:events'
 import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { hostPort } from '../../../common/addresses.ts'
 import { backoff } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { endOf } from './end.ts'
-
-type Listeners = {
-  /** Addresses bound now. */
-  readonly bound: () => readonly AddressInfo[]
-  /** Accepts no more connections and answers the requests that have arrived; resolves when no connection is left. */
-  readonly stop: () => Promise<void>
-}
 
 const RETRY = { base: 100, cap: 2000 }
 
@@ -28,7 +20,7 @@ export function listenAll(
   port: number,
   createServer: () => Server,
   { clock, log }: Pick<Deps, 'clock' | 'log'>,
-): Listeners {
+) {
   const stopping = new AbortController()
   const { signal } = stopping
   const servers = new Map<Server, () => Promise<void>>()
@@ -43,7 +35,7 @@ export function listenAll(
         await once(server.listen({ host: address, port }), 'listening', { signal })
       } catch (error) {
         server.close()
-        // Only once: a node whose firewall never makes the link would fill the log.
+        // Only once, because a node whose firewall never creates the link would fill the log.
         log[++failures === 5 ? 'warn' : 'debug']('cannot listen yet', {
           address: where,
           error: messageOf(error),
@@ -63,10 +55,12 @@ export function listenAll(
   for (const address of addresses) void keepBound(address)
 
   return {
+    /** Addresses bound now. */
     bound: () =>
       [...servers.keys()]
         .map((server) => server.address())
         .filter((info) => typeof info === 'object' && info !== null),
+    /** Accepts no more connections and answers the requests that have arrived; resolves when no connection is left. */
     stop: async () => {
       stopping.abort()
       await Promise.all([...servers.values()].map((end) => end()))

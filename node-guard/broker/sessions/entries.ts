@@ -20,11 +20,11 @@ export type Entry = {
   session?: Held
   /** The pod's latest, where its session is by web identity. */
   webIdentity?: WebIdentityToken
-  /** `until` is of a clock that nobody sets. */
+  /** `until` is a time of the monotonic clock. */
   failure?: { readonly problem: Problem; readonly until: number; readonly count: number }
   flight?: Promise<Issued>
   turn?: Turn
-  /** Handed out since it was issued: a session nobody fetches is not renewed. */
+  /** Whether it was handed out since it was issued: a session that is not fetched is not renewed. */
   wanted: boolean
   /** It has lapsed and was asked for since the last time that was looked at. */
   remembered: boolean
@@ -36,10 +36,11 @@ const MAX_ENTRIES = 4096
 
 /** Two grants share a session only when everything STS is asked for is the same and, by default, the pod too. */
 export function sessionKey({ pod, request }: Grant, scope: 'pod' | 'role'): string {
-  const { roleArn, externalId, sessionName, tags, durationSeconds } = request
+  const { roleArn, externalId = null, sessionName, tags, durationSeconds, policyArns } = request
+  const { sourceIdentity = null, webIdentity } = request
   const owner = scope === 'pod' ? pod.uid : null
-  const subject = request.webIdentity?.subject ?? null
-  return JSON.stringify([owner, roleArn, externalId ?? null, sessionName, tags, durationSeconds, subject])
+  const marks = [sessionName, tags, sourceIdentity, webIdentity?.subject ?? null]
+  return JSON.stringify([owner, roleArn, externalId, policyArns, durationSeconds, ...marks])
 }
 
 export function grantOf(
@@ -53,10 +54,10 @@ export class Entries {
   readonly #scope: 'pod' | 'role'
   readonly #holds: (grant: Grant) => boolean
   readonly #byKey = new Map<string, Entry>()
-  /** Those that nobody has asked for yet. */
+  /** Those that were not requested yet. */
   readonly unasked = new Set<Entry>()
 
-  /** @param holds whether a grant still holds, as pod, namespace and node are now */
+  /** @param holds whether a grant is still valid with the current state of pod, namespace and node */
   constructor(scope: 'pod' | 'role', holds: (grant: Grant) => boolean) {
     this.#scope = scope
     this.#holds = holds
@@ -66,17 +67,17 @@ export class Entries {
     return this.#byKey.size
   }
 
-  /** A copy: entries may be dropped meanwhile. */
+  /** A copy, because entries may be dropped in the meantime. */
   all(): readonly Entry[] {
     return [...this.#byKey.values()]
   }
 
-  /** Whether a grant has no entry yet, and there is room for one. */
+  /** Whether a grant has no entry yet, and one more is allowed. */
   hasRoomFor(grant: Grant): boolean {
     return this.size < MAX_ENTRIES && !this.#byKey.has(sessionKey(grant, this.#scope))
   }
 
-  /** The entry that a grant shares from now on, made where there is none. @throws {Problem} `busy` when there is no room */
+  /** The entry that a grant shares from now on, created if there is none. @throws {Problem} `busy` if the limit is reached */
   join(grant: Grant): Entry {
     const key = sessionKey(grant, this.#scope)
     const entry = this.#byKey.get(key) ?? this.#make(key, grant.request)
@@ -86,7 +87,7 @@ export class Entries {
 
   #make(key: string, request: SessionRequest): Entry {
     if (this.size >= MAX_ENTRIES)
-      throw new Problem('busy', `this node’s broker already holds ${MAX_ENTRIES} sessions; retry`, {
+      throw new Problem('busy', `this node’s broker already has ${MAX_ENTRIES} sessions; retry`, {
         retryAfter: 30,
       })
     const flags = { wanted: false, remembered: false, dropped: false }
@@ -110,7 +111,7 @@ export class Entries {
     return true
   }
 
-  /** Removes a pod's grants, and the entries that nobody else shares. */
+  /** Removes a pod's grants, and the entries that no other pod shares. */
   dropPod(uid: string): void {
     for (const entry of this.all()) if (entry.grants.delete(uid) && entry.grants.size === 0) this.drop(entry)
   }

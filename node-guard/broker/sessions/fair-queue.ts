@@ -1,11 +1,11 @@
 /** A queue in which namespaces take turns, so that many waiting requests of one do not delay the single request of another. */
 
-/** A place in the queue: an object of its own for each request that waits. */
+/** A place in the queue: a separate object for each waiting request. */
 type Waiting = { readonly namespace: string }
 
 export type FairLine = {
   readonly add: (turn: Waiting, start: () => void) => void
-  /** Takes a turn out before it has come; undefined where it is not in this line. */
+  /** Takes a turn out before it has come; undefined if it is not in this line. */
   readonly leave: (turn: Waiting) => (() => void) | undefined
   readonly next: () => (() => void) | undefined
   readonly size: () => number

@@ -118,14 +118,14 @@ export class Fetcher {
     return !request.webIdentity || (webIdentity?.expiresAt ?? 0) > this.#options.clock.now()
   }
 
-  /** Renews what is in use; lets go of what nobody asked for. */
+  /** Renews sessions that are in use, and drops those that were not requested. */
   #wake(entry: Entry): void {
     if (entry.dropped || this.#entries.prune(entry)) return
     const { clock } = this.#options
     const [grant] = entry.grants.values()
     const { session } = entry
     if (session && entry.wanted && grant && this.#canAsk(entry)) {
-      // One that has lapsed is fetched for as long as somebody asks.
+      // An expired session is fetched as long as it is requested.
       if (!usable(session, clock)) {
         entry.wanted = false
         entry.remembered = true

@@ -7,7 +7,7 @@ import { Problem } from '../../../common/protocol.ts'
 const LATER_MS = 2000
 
 /**
- * The flight's outcome, or after `milliseconds` the stand-by; a failure of the flight falls back to it, too.
+ * The flight's outcome, or after `milliseconds` the fallback, which is also used if the flight fails.
  *
  * @param why what kept STS from answering the last time, if something did
  */

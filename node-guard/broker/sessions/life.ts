@@ -1,11 +1,11 @@
-/** How long a session lives on, and from when to when that is by the node's clock as it is now. */
+/** How long a session is still valid, and its dates according to the node's current clock. */
 import type { SteadyClock } from '../../../common/clock.ts'
 import type { Session } from '../aws/sts-client.ts'
 
-/** A session, with its dates by the node's clock as it is when the session is handed out. */
+/** A session, with its dates according to the node's clock at the time when the session is handed out. */
 export type Issued = Session & { readonly issuedAt: number }
 
-/** A session as it is kept: with when it was issued by a clock that nobody sets. */
+/** A session as it is stored: with the time of the monotonic clock at which it was issued. */
 export type Held = { readonly issued: Issued; readonly at: number }
 
 /** The two clocks drift apart by milliseconds an hour; more than this is a step. */

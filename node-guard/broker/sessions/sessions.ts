@@ -18,7 +18,7 @@ export type Sessions = {
   readonly get: (grant: Grant, webIdentity?: WebIdentityToken) => Promise<Issued>
   /** Fetches what will be asked for, after everything that is; not at all when too much of that kind is held. */
   readonly warm: (grant: Grant) => void
-  /** A pod is gone: so are the sessions nobody else uses, also those on their way. */
+  /** A pod is gone, and with it the sessions that no other pod uses, including those that are being fetched. */
   readonly dropPod: (uid: string) => void
   /** Judges again the grants that a change concerns; those that no longer hold are dropped. */
   readonly review: (concerns: (grant: Grant) => boolean) => void
@@ -34,12 +34,12 @@ export type Sessions = {
 const MAX_WAIT_MS = 8000
 /** Waiting for a renewal while there is a session to hand out. */
 const MAX_RENEWAL_WAIT_MS = 1500
-/** Sessions nobody has asked for yet: the kubelet's largest common limit of pods on a node. */
+/** Maximum number of sessions that were not requested yet: the kubelet's largest common limit on pods per node. */
 const MAX_WARM = 250
 
 export type SessionsOptions = FetchOptions & {
   readonly scope: 'pod' | 'role'
-  /** Whether a grant still holds, as pod, namespace and node are now. */
+  /** Whether a grant is still valid with the current state of pod, namespace and node. */
   readonly holds: (grant: Grant) => boolean
   readonly on: { readonly cache: (outcome: 'hit' | 'miss' | 'negative' | 'stale') => void }
 }
@@ -50,7 +50,7 @@ export function sessionStore(options: SessionsOptions): Sessions {
   const fetcher = new Fetcher(entries, options)
   const { unasked } = entries
 
-  /** The entry of a grant that somebody asks for. */
+  /** The entry of a grant that is requested. */
   const asked = (grant: Grant, webIdentity?: WebIdentityToken): Entry => {
     const entry = entries.join(grant)
     if (webIdentity) entry.webIdentity = webIdentity

@@ -13,7 +13,7 @@ const FLUSHING = ['nftables', 'iptables', 'ip6tables', 'netfilter-persistent', '
 
 const services = (names: readonly string[]) => names.map((name) => `${name}.service`).join(' ')
 
-/** The ways in which a node loads rules at boot. */
+/** How a node can load rules at boot. */
 export const BOOT_BACKENDS = ['nft', 'iptables'] as const
 export type BootBackend = (typeof BOOT_BACKENDS)[number]
 

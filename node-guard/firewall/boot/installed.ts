@@ -9,7 +9,7 @@ import { UNIT } from './files.ts'
 import { BOOT_CHAINS, BOOT_CHAINS_TABLE } from './iptables-script.ts'
 import { BOOT_TABLE } from './rules.ts'
 
-/** `none` also where it cannot be seen: then nothing can have loaded them, or iptables-legacy did, unreadable without NET_RAW. */
+/** Also `none` if the rules cannot be read: then nothing can have loaded them, or they are in iptables-legacy, which is unreadable without NET_RAW. */
 type BootRulesState = 'none' | 'current' | 'outdated'
 
 /**
@@ -28,7 +28,7 @@ export async function readBootRules(
   return markers.some((marker) => found.includes(marker)) ? 'current' : 'outdated'
 }
 
-/** Whether the node loads any such rules at boot, as far as that can be seen. */
+/** Whether the node loads any such rules at boot, as far as that can be determined. */
 export const loadsBootRules = async (exec: Exec, node: NodeFiles = NODE_FILES): Promise<boolean> =>
   (await readMarkers(exec, node)).length > 0
 

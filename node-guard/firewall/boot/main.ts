@@ -16,7 +16,7 @@ export const BOOT_SETTINGS = {
   ...ADDRESS_SETTINGS,
 }
 
-/** `firewall boot-rules`: prints what shuts a node before its kubelet starts; changes nothing. */
+/** `firewall boot-rules`: prints rules that block the endpoint before the node's kubelet starts; changes nothing. */
 export function runBootRules(argv: readonly string[]): void {
   const settings = settingsOrExit('pod2iam firewall boot-rules', BOOT_SETTINGS, argv)
   const addresses = { metadata: settings.metadataAddress, broker: settings.brokerAddress }

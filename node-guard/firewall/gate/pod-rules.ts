@@ -4,17 +4,11 @@ import type { Exec } from '../process/exec.ts'
 import type { Purpose, RedirectRuleset } from '../rules/pod.ts'
 import { inNewPod, proofRuleset, redirectRuleset } from '../rules/pod-nft.ts'
 
-/** The pod's rules: by nft, or by iptables where nft does not work in this pod. */
-type PodRules = {
-  /** Replaces the previous rules by these. Returns why it could not, or undefined. */
-  readonly load: (purpose: Purpose) => Promise<string | undefined>
-}
-
 /**
  * Loads by nft until nft reports that it cannot work here (not installed, or a kernel that lacks what the rules need);
  * from then on by iptables. A temporary failure is no reason to change, since the rules of nft would stay.
  */
-export function createPodRules(exec: Exec, options: RedirectRuleset, log: Logger): PodRules {
+export function createPodRules(exec: Exec, options: RedirectRuleset, log: Logger) {
   const { metadata, sidecarPort } = options
   const quick = { proof: inNewPod.proof(metadata, sidecarPort), redirect: inNewPod.redirect(options) }
   const rulesets = { proof: proofRuleset(metadata, sidecarPort), redirect: redirectRuleset(options) }
@@ -23,7 +17,8 @@ export function createPodRules(exec: Exec, options: RedirectRuleset, log: Logger
     (await applyRuleset(exec, quick[purpose])) && (await applyRuleset(exec, rulesets[purpose]))
   let why: string | undefined
   return {
-    load: async (purpose) => {
+    /** Replaces the previous rules by these. Returns why it could not, or undefined. */
+    load: async (purpose: Purpose) => {
       if (why === undefined) {
         const failed = await loadByNft(purpose)
         if (!failed?.unusable) return failed?.detail

@@ -1,20 +1,18 @@
 import { connect } from 'node:net'
-
-/** The sidecar's answer about itself, or why it could not be asked. */
-export type SidecarReadiness = { readonly ready: boolean; readonly code: string; readonly detail?: string }
+import type { Readiness } from '../../../common/health.ts'
 
 const MAX_ANSWER = 16 * 1024
 
 /**
- * Asks the sidecar's `/readyz` once. Over plain TCP, since loading node:http takes longer than the request and would slow
+ * Asks the sidecar's `/readyz` once; returns its answer, or why it could not be asked. Over plain TCP, since loading node:http takes longer than the request and would slow
  * down the start of every pod.
  */
-export function askReadiness(url: URL, timeoutMs: number): Promise<SidecarReadiness> {
+export function askReadiness(url: URL, timeoutMs: number): Promise<Readiness> {
   return new Promise((resolve) => {
     const host = url.hostname.replace(/^\[|\]$/g, '')
     const socket = connect({ host, port: Number(url.port || 80) })
     let answer = ''
-    const end = (readiness: SidecarReadiness) => {
+    const end = (readiness: Readiness) => {
       clearTimeout(timer)
       socket.destroy()
       resolve(readiness)
@@ -44,7 +42,7 @@ function isComplete(answer: string): boolean {
 }
 
 /** Reads an HTTP answer: 200 is ready; else the `code` of its JSON body, or the status. */
-export function parseAnswer(answer: string): SidecarReadiness {
+export function parseAnswer(answer: string): Readiness {
   const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(answer)?.[1])
   if (status === 200) return { ready: true, code: 'ready' }
   const code = Number.isNaN(status) ? 'no-http' : `http-${status}`

@@ -1,15 +1,6 @@
 import { BROKER_PORT, SIDECAR_PORT } from '../../../common/addresses.ts'
 import { LOG_LEVELS } from '../../../common/log.ts'
-import {
-  duration,
-  flag,
-  oneOf,
-  optional,
-  port,
-  type Setting,
-  SettingError,
-  type Settings,
-} from '../../../common/settings.ts'
+import { duration, flag, invalid, oneOf, optionally, port, type Settings } from '../../../common/settings.ts'
 import { ADDRESS_SETTINGS, boundedDuration } from '../shared-settings.ts'
 
 const stepDuration = (fallback: string, help: string) =>
@@ -31,7 +22,7 @@ export const GATE_SETTINGS = {
     'Always',
     "the pod's; with Never this waits for the block without end, since one failed init container ends such a pod",
   ),
-  waitReady: httpUrl('URL of the sidecar readiness to wait for'),
+  waitReady: optionally('URL of the sidecar readiness to wait for', httpUrl),
   waitTimeout: duration(undefined, 'how long to wait for it; without effect under --restart-policy=Never'),
   sidecarPort: port(SIDECAR_PORT, 'port of the sidecar on loopback'),
   brokerPort: port(BROKER_PORT, 'port of the broker'),
@@ -40,13 +31,7 @@ export const GATE_SETTINGS = {
 }
 export type GateSettings = Settings<typeof GATE_SETTINGS>
 
-function httpUrl(help: string): Setting<URL | undefined> {
-  const parse = (value: string) => {
-    if (value === '') return undefined
-    const url = URL.parse(value)
-    if (url?.protocol !== 'http:')
-      throw new SettingError('must be a URL such as http://127.0.0.1:9170/readyz')
-    return url
-  }
-  return { ...optional(help), parse, fallback: () => undefined }
+function httpUrl(value: string): URL {
+  const url = URL.parse(value)
+  return url?.protocol === 'http:' ? url : invalid('must be a URL such as http://127.0.0.1:9170/readyz')
 }

@@ -1,24 +1,22 @@
 import { type Proof, whyUnproven } from '../../../common/block/proof.ts'
+import type { Readiness } from '../../../common/health.ts'
 import type { Logger } from '../../../common/log.ts'
 import { type Failed, failed } from '../../../common/result.ts'
-import type { SidecarReadiness } from './readiness.ts'
 import type { GateSettings } from './settings.ts'
 
 /** What the gate's steps are given; every function resolves, with a sentence if it failed. */
 export type GateOptions = {
   readonly prove: () => Promise<Proof>
   readonly loadRedirect: () => Promise<string | undefined>
-  readonly askReadiness: () => Promise<SidecarReadiness>
+  readonly askReadiness: () => Promise<Readiness>
   /** Milliseconds, monotonic. */
   readonly now: () => number
   readonly sleep: (milliseconds: number) => Promise<void>
   readonly log: Logger
 }
 
-type GateOutcome =
-  | { readonly ok: true }
-  /** One sentence for a person who reads `kubectl describe pod`. */
-  | Failed
+/** A failure is one sentence for a person who reads `kubectl describe pod`. */
+type GateOutcome = { readonly ok: true } | Failed
 
 const LOG_EVERY_MS = 10_000
 /** The sidecar is usually ready before it is asked; with short pauses the pod loses no time otherwise. */
@@ -30,51 +28,63 @@ const READY_PAUSE_MS = 10
  */
 export async function runSteps(settings: GateSettings, options: GateOptions): Promise<GateOutcome> {
   const barred = await block(settings, options)
-  if (barred !== undefined) return failed(barred)
+  if (barred !== undefined) return failed(sentenceOf(barred))
   if (settings.redirect === 'nft') {
-    const problem = await untilDone(settings, options, 'the redirect', options.loadRedirect)
-    if (problem !== undefined) return failed(`the pod's redirect could not be loaded: ${problem}`)
+    const load = async () => redirectLack(await options.loadRedirect())
+    const lack = await untilDone(settings, options, load)
+    if (lack !== undefined) return failed(sentenceOf(lack))
     options.log.info('redirect loaded', { port: settings.sidecarPort })
   }
   return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, options)
 }
 
-/** Proves the block. Returns why it is not proven, or undefined to go on. */
-async function block(settings: GateSettings, options: GateOptions): Promise<string | undefined> {
+/** What a step waits for, and why it has to. */
+type Lack = { readonly what: 'the block' | 'the redirect'; readonly reason: string }
+
+const redirectLack = (reason: string | undefined): Lack | undefined =>
+  reason === undefined ? undefined : { what: 'the redirect', reason }
+
+const sentenceOf = ({ what, reason }: Lack) =>
+  what === 'the redirect' ? `the pod's redirect could not be loaded: ${reason}` : reason
+
+/** Proves the block. Returns what is missing, or undefined to go on. */
+async function block(settings: GateSettings, options: GateOptions): Promise<Lack | undefined> {
   const { log, prove } = options
-  const round = async (): Promise<string | undefined> => {
+  const round = async (): Promise<Lack | undefined> => {
     const proof = await prove()
-    const { dialled } = proof
+    const { dialled, fault } = proof
+    // The rules of the proof are the redirect's table: where they cannot be loaded nothing is known of the block.
+    if (fault !== undefined) return redirectLack(fault)
     const reason = whyUnproven(proof)
-    if (reason !== undefined) return reason
+    if (reason !== undefined) return { what: 'the block', reason }
     if (dialled.length > 0) log.info('block proven', { refused: dialled })
     else log.info('no real metadata endpoint can be reached', { detail: 'this pod has no route to one' })
     return undefined
   }
-  if (settings.proof === 'enforce') return untilDone(settings, options, 'the block', round)
+  if (settings.proof === 'enforce') return untilDone(settings, options, round)
   const found = await round()
-  if (found !== undefined) log.warn('block not proven, going on (--proof=report)', { detail: found })
+  if (found !== undefined) log.warn('block not proven, going on (--proof=report)', { detail: found.reason })
   return undefined
 }
 
 /**
- * Tries a step until it succeeds, and logs every ten seconds why it does not. Returns the last reason after
+ * Tries a step until it succeeds, and logs every ten seconds why it does not. Returns what is still missing after
  * `--proof-timeout`; under `restartPolicy: Never` it never gives up, since a failed init container would end the pod.
  */
 async function untilDone(
   settings: GateSettings,
   { now, sleep, log }: GateOptions,
-  what: string,
-  step: () => Promise<string | undefined>,
-): Promise<string | undefined> {
+  step: () => Promise<Lack | undefined>,
+): Promise<Lack | undefined> {
   const start = now()
   let logAt = start
   for (;;) {
-    const reason = await step()
-    if (reason === undefined) return undefined
+    const lack = await step()
+    if (lack === undefined) return undefined
+    const { what, reason } = lack
     const waited = now() - start
     if (settings.restartPolicy !== 'Never' && waited >= settings.proofTimeout)
-      return `${reason} (tried for ${seconds(waited)})`
+      return { what, reason: `${reason} (tried for ${seconds(waited)})` }
     if (now() >= logAt) {
       log.warn(`waiting for ${what}`, { detail: reason, waited: seconds(waited) })
       logAt = now() + LOG_EVERY_MS

@@ -13,35 +13,32 @@ export type Sighting = {
   readonly address: string
   readonly via: Via
   readonly packets: number
+  /** When this process first saw it, ISO 8601: what was before its start nobody remembers. */
+  readonly firstSeen: string
   /** ISO 8601. */
   readonly lastSeen: string
 }
 
-export type Sightings = {
-  /** The table was created again: the kernel's counters start at zero. */
-  readonly restart: () => void
-  /** Takes a reading of the table of `auditRuleset`. */
-  readonly take: (content: TableContent) => void
-  /** What this process has seen, the most recent first. */
-  readonly list: () => readonly Sighting[]
-  /** Packets since this process started; never decreasing. */
-  readonly packets: () => Readonly<Record<Via, number>>
-  /** The kernel's list of sources is full: further ones are counted, but not listed. */
-  readonly full: () => boolean
-}
+export type Sightings = ReturnType<typeof createSightings>
 
 /** How many `firewall status` shows at most: more than the pods of a node. */
 const MAX_LISTED = 512
 
 type Totals = Record<Sight, number>
-type Seen = { readonly totals: Totals; readonly shown: Record<Via, number>; readonly at: Record<Via, number> }
+type Seen = {
+  readonly totals: Totals
+  readonly shown: Record<Via, number>
+  /** Milliseconds; 0 where it was not seen. */
+  readonly first: Record<Via, number>
+  readonly at: Record<Via, number>
+}
 
 /**
  * Adds up what the kernel counts in audit mode, across repairs and restarts of its counters.
  *
  * @param now milliseconds
  */
-export function createSightings(now: () => number): Sightings {
+export function createSightings(now: () => number) {
   const byAddress = new Map<string, Seen>()
   const all = newSeen()
   let last = new Map<string, number>()
@@ -65,28 +62,37 @@ export function createSightings(now: () => number): Sightings {
       seen.totals[sight] += since(readings, `${set} ${value}`, packets)
       const at = now() - (AUDIT_SECONDS - expires) * 1000
       if (sight === 'asked') askedAt.set(seen, at)
-      else seen.at.dnat = Math.max(seen.at.dnat, at)
+      else mark(seen, 'dnat', Math.max(seen.at.dnat, at))
     }
     last = readings
     full = Object.values(content.added).some(({ length }) => length >= MAX_AUDIT_SOURCES)
-    for (const [seen, at] of askedAt) if (direct(seen.totals) > seen.shown.direct) seen.at.direct = at
+    for (const [seen, at] of askedAt) if (direct(seen.totals) > seen.shown.direct) mark(seen, 'direct', at)
     for (const seen of [all, ...byAddress.values()]) show(seen)
     forgetOldest(byAddress)
   }
 
   return {
+    /** The table was created again: the kernel's counters start at zero. */
     restart: () => last.clear(),
+    /** Takes a reading of the table of `auditRuleset`. */
     take,
+    /** What this process has seen, the most recent first. */
     list: () =>
       [...byAddress]
-        .flatMap(([address, { shown, at }]) =>
-          VIAS.map((via) => ({ address, via, packets: shown[via], at: at[via] })),
+        .flatMap(([address, { shown, first, at }]) =>
+          VIAS.map((via) => ({ address, via, packets: shown[via], first: first[via], at: at[via] })),
         )
         .filter(({ packets }) => packets > 0)
         .sort((a, b) => b.at - a.at)
         .slice(0, MAX_LISTED)
-        .map(({ at, ...sighting }) => ({ ...sighting, lastSeen: new Date(at).toISOString() })),
+        .map(({ first, at, ...sighting }) => ({
+          ...sighting,
+          firstSeen: new Date(first).toISOString(),
+          lastSeen: new Date(at).toISOString(),
+        })),
+    /** Packets since this process started; never decreasing. */
     packets: () => ({ ...all.shown }),
+    /** The kernel's list of sources is full: further ones are counted, but not listed. */
     full: () => full,
   }
 }
@@ -94,8 +100,15 @@ export function createSightings(now: () => number): Sightings {
 const newSeen = (): Seen => ({
   totals: { asked: 0, taken: 0, led: 0 },
   shown: { direct: 0, dnat: 0 },
+  first: { direct: 0, dnat: 0 },
   at: { direct: 0, dnat: 0 },
 })
+
+/** Of the packets before a reading the kernel tells the last one's time: the first was up to a poll interval earlier. */
+function mark({ first, at }: Seen, via: Via, time: number): void {
+  first[via] ||= time
+  at[via] = time
+}
 
 const direct = ({ asked, taken }: Totals) => asked - taken
 

@@ -4,8 +4,7 @@ import type { GuardRuleset } from '../rules/guard.ts'
 import type { Packets } from './counts.ts'
 
 /** The ways of making rules; `iptables-legacy` works where the kernel has no nf_tables. */
-const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
-export type BackendName = (typeof BACKENDS)[number]
+export type BackendName = 'nft' | 'iptables-nft' | 'iptables-legacy'
 
 /** The result of reading the rules back: with neither `failed` nor `differs` they are as they were loaded. */
 export type Compared = {
@@ -15,7 +14,7 @@ export type Compared = {
   readonly packets?: Partial<Packets>
 }
 
-/** One way of keeping the guard's rules in the kernel. None of its functions throws. */
+/** A backend that keeps the guard's rules in the kernel. None of its functions throws. */
 export type Backend = {
   readonly name: BackendName
   /** What it keeps in the kernel, for use in sentences. */
@@ -28,17 +27,17 @@ export type Backend = {
   readonly heard?: () => 'is gone' | 'was changed' | undefined
   /** Removes all rules that this backend made, and checks that they are gone. */
   readonly remove: () => Promise<'absent' | 'removed' | Failure>
-  /** What notifies of changes; undefined where nothing does. */
+  /** What notifies of changes; undefined if nothing does. */
   readonly watched: () => Promise<Watched | undefined>
   /** What replaces notifications. */
   readonly unwatched?: {
-    /** Whether some rules are found to be gone, which `heard` then reports, too. Cheap; true once for each loss. */
+    /** Whether some rules are gone, which `heard` then also reports. Cheap; true once for each loss. */
     readonly isDisturbed: () => boolean
     /** How often that is checked, milliseconds. */
     readonly checkEvery: number
     /** How often rules are read back, milliseconds. */
     readonly readEvery: number
   }
-  /** Why it does less than documented on this node, known once it loaded; one sentence, or undefined. */
+  /** Why it cannot do everything that is documented on this node, known once it has loaded; one sentence, or undefined. */
   readonly limits?: () => string | undefined
 }

@@ -7,14 +7,9 @@ import type { Exec } from '../process/exec.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import { auditRuleset } from '../rules/guard-nft.ts'
 import type { Sightings } from './audit.ts'
-import type { Backend } from './backend.ts'
 
 /** The backends of this machine. */
-export type Backends = {
-  readonly all: readonly Backend[]
-  /** What `--backend` admits, in the order in which they are tried. */
-  readonly candidates: () => Promise<readonly Backend[]>
-}
+export type Backends = ReturnType<typeof findBackends>
 
 /** `--backend`. */
 type BackendSetting = 'auto' | 'nft' | 'iptables'
@@ -23,7 +18,7 @@ type BackendSetting = 'auto' | 'nft' | 'iptables'
  * The backends by preference. `auto` takes nft first, since no ACCEPT of another program bypasses its rules. Of iptables,
  * the variant that has the node's other rules is first, so that ours come before them; on an empty node, iptables-nft.
  */
-export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFiles = NODE_FILES): Backends {
+export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFiles = NODE_FILES) {
   const families = () => familiesOf(node)
   const legacyNode: LegacyNode = {
     tables: (family) => legacyTables(node, family),
@@ -37,6 +32,7 @@ export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFile
   const iptables = async () => ((await legacyInUse()) ? [legacy, overNft] : [overNft, legacy])
   return {
     all: [nft, overNft, legacy],
+    /** What `--backend` admits, in the order in which they are tried. */
     candidates: async () => {
       if (setting === 'nft') return [nft]
       return setting === 'iptables' ? iptables() : [nft, ...(await iptables())]

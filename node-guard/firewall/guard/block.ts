@@ -5,7 +5,7 @@ import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
 import { createCounts, type Packets, zero } from './counts.ts'
 
-/** Why the rules are checked. `uplinks`: the ways into the node changed. `monitor`: notifications may have been missed. */
+/** Why the rules are checked. `uplinks`: the interfaces or routes into the node changed. `monitor`: notifications may have been missed. */
 export const CAUSES = ['start', 'event', 'poll', 'monitor', 'uplinks'] as const
 export type Cause = (typeof CAUSES)[number]
 
@@ -14,15 +14,15 @@ export type BlockState = {
   readonly verified: boolean
   /** When they were last read back, milliseconds; undefined before the first time. */
   readonly checkedAt: number | undefined
-  /** One sentence where `verified` is false. */
+  /** One sentence if `verified` is false. */
   readonly detail: string | undefined
   /** The backend that keeps the rules; undefined before it has loaded them. */
   readonly backend: BackendName | undefined
-  /** Why it is not the first that `--backend` admits. */
+  /** Why it is not the first that `--backend` allows. */
   readonly fallback: string | undefined
-  /** Why it does less than documented on this node. */
+  /** Why it cannot do everything that is documented on this node. */
   readonly limited?: string | undefined
-  /** Why there may be rules of another backend, too. */
+  /** Why there may also be rules of another backend. */
   readonly othersLeft: string | undefined
   /** Packets by counter since this process started. */
   readonly packets: Packets
@@ -36,7 +36,7 @@ type BlockOptions = {
   readonly metadata: readonly string[]
   readonly broker: readonly string[]
   readonly choice: Choice
-  /** The ways into the node, as last seen. */
+  /** The interfaces and routes into the node, as last read. */
   readonly ways: () => Ways
   /** Milliseconds. */
   readonly now: () => number
@@ -92,7 +92,7 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
       if (found !== undefined) {
         repairs[cause]++
         log.warn('rules repaired', {
-          detail: `${backend?.what} ${found} by somebody else's doing and was loaded again; where it happens often, nft monitor shows whose`,
+          detail: `${backend?.what} ${found} because of another program and was loaded again; if it happens often, nft monitor shows which program`,
           rules: backend?.what,
           found,
           cause,

@@ -4,7 +4,7 @@ import type { Cause } from './block.ts'
 import { coalesce } from './coalesce.ts'
 import type { Parts } from './parts.ts'
 
-/** The rules wait this long for the ways into the node to be read; on most nodes they are right without them. */
+/** The rules wait this long until the interfaces and routes into the node are read; on most nodes they are correct without them. */
 const WAYS_MS = 3000
 
 export type Checks = ReturnType<typeof createChecks>
@@ -31,7 +31,7 @@ export function createChecks(parts: Parts) {
     const before = ways.detail()
     const changed = await ways.look()
     if (changed && !checkFollows()) void rules('uplinks')
-    // The state of the link includes what is wrong with the ways to it.
+    // The state of the link includes problems with the routes to it.
     if (ways.detail() !== before && link.state() !== undefined) void checkLink()
   })
   const search = coalesce<void>(async () => {

@@ -5,18 +5,7 @@ import type { Backend } from './backend.ts'
 import type { Backends } from './backends.ts'
 
 /** The backend with which this process keeps its rules. */
-export type Choice = {
-  /** The backend that works; undefined before one has loaded the rules. */
-  readonly chosen: () => Backend | undefined
-  /** Why it is not the first that `--backend` admits; undefined where it is. */
-  readonly fallback: () => string | undefined
-  /** Loads rules and reads them back, by the first backend that can. Returns why none could, or undefined. */
-  readonly load: (rules: GuardRuleset) => Promise<string | undefined>
-  /** Removes, once, the rules that other backends left behind. To be called when rules are verified, never before. */
-  readonly removeOthers: () => Promise<void>
-  /** Why there may be rules of another backend, too; undefined where none are known of. */
-  readonly left: () => string | undefined
-}
+export type Choice = ReturnType<typeof createChoice>
 
 /** Begins to watch for changes of a backend's rules, whether it is chosen in the end or not; returns what ends it. */
 export type Follow = (backend: Backend, isChosen: () => boolean) => Promise<() => void>
@@ -33,7 +22,7 @@ type LoadFailure = { readonly detail: string /** Another backend is worth a try.
  * Chooses by trying. The first backend that works is kept for the life of the process: a temporary failure is no reason
  * to abandon rules that are loaded.
  */
-export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
+export function createChoice({ backends, follow, log }: ChoiceOptions) {
   let chosen: Backend | undefined
   let fallback: string | undefined
   let alone = false
@@ -69,10 +58,14 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
   }
 
   return {
+    /** The backend that works; undefined before one has loaded the rules. */
     chosen: () => chosen,
+    /** Why it is not the first that `--backend` admits; undefined where it is. */
     fallback: () => fallback,
-    load: async (rules) =>
+    /** Loads rules and reads them back, by the first backend that can. Returns why none could, or undefined. */
+    load: async (rules: GuardRuleset) =>
       chosen === undefined ? loadFirst(rules) : (await loadAndLook(chosen, rules))?.detail,
+    /** Removes, once, the rules that other backends left behind. To be called when rules are verified, never before. */
     removeOthers: async () => {
       if (alone) return
       const failures: Failure[] = []
@@ -87,6 +80,7 @@ export function createChoice({ backends, follow, log }: ChoiceOptions): Choice {
         log.warn('rules of another backend may be left', { detail })
       left = detail
     },
+    /** Why there may be rules of another backend, too; undefined where none are known of. */
     left: () => left,
   }
 }

@@ -32,7 +32,7 @@ export function runGuard(argv: readonly string[]): void {
   log.info('firewall starts', { version: VERSION, mode, backend })
   if (hostInterface !== undefined)
     log.warn('setting not needed', {
-      detail: `--host-interface ${hostInterface} has no effect: what pods send is known by being forwarded, whatever the interface; remove the setting`,
+      detail: `--host-interface ${hostInterface} has no effect: packets of pods are recognised because they are forwarded, regardless of the interface; remove the setting`,
     })
   const parts = createParts(settings, now, log)
   const { changes, owned, report } = parts
@@ -55,7 +55,7 @@ export function runGuard(argv: readonly string[]): void {
   void poll('start')
 }
 
-/** Follows the notifications about our link and the ways into the node. */
+/** Follows the notifications about our link and the interfaces and routes into the node. */
 function watchNetwork({ link, ways }: Checks, log: Logger): () => void {
   const isLink = (line: string) => line.includes(BROKER_LINK)
   return watch(

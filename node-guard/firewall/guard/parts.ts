@@ -63,7 +63,7 @@ const addressesOf = ({ metadataAddress, brokerAddress }: GuardSettings) => ({
   broker: brokerAddress,
 })
 
-/** The twin of `--owned-table=true`; in the other modes there is nothing that must not be flushed. */
+/** The owned copy of `--owned-table=true`; in the other modes there is nothing that must not be flushed. */
 function ownedTableOf(settings: GuardSettings, log: Logger, lost: () => void): OwnedTable | undefined {
   if (!settings.ownedTable) return undefined
   if (settings.mode === 'enforce') return createOwnedTable({ exec, hold: startHolder, lost, log })

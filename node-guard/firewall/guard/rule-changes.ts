@@ -7,7 +7,7 @@ import type { Follow } from './choice.ts'
 /** After this time without one, the end of a monitor is logged as a warning again. */
 const MONITOR_WARNING_MS = 600_000
 
-/** Whatever notices that the guard's rules may no longer be as they were loaded. */
+/** Everything that detects that the guard's rules may no longer be as they were loaded. */
 export function createRuleChanges(log: Logger) {
   let check: (cause: Cause) => unknown = () => {}
   let stop = () => {}
@@ -46,7 +46,7 @@ export function createRuleChanges(log: Logger) {
   }
 }
 
-/** Looks by itself where nothing notifies of changes. */
+/** Polls if there are no notifications of changes. */
 function lookAfter(unwatched: Backend['unwatched'], report: (cause: Cause) => void): () => void {
   if (unwatched === undefined) return () => {}
   const { isDisturbed, checkEvery, readEvery } = unwatched

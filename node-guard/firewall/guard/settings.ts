@@ -8,18 +8,22 @@ export const GUARD_SETTINGS = {
   mode: oneOf(
     ['enforce', 'audit', 'remove'],
     'enforce',
-    'enforce: refuse; audit: count only; remove: take our rules away and stay ready',
+    'enforce: refuse; audit: only count; remove: remove our rules and stay ready',
   ),
-  backend: oneOf(['auto', 'nft', 'iptables'], 'auto', 'how rules are made; auto takes what works, nft first'),
+  backend: oneOf(
+    ['auto', 'nft', 'iptables'],
+    'auto',
+    'backend for the rules; auto uses the first that works, nft first',
+  ),
   ownedTable: flag(
     false,
-    'a second table that nobody else can flush; while it is held, restoring a whole nft ruleset fails for everybody else',
+    'a second table that no other program can flush; while the guard owns it, no other program can restore a complete nft ruleset',
   ),
   ...ADDRESS_SETTINGS,
   dataplane: oneOf(
     ['auto', 'netfilter'],
     'auto',
-    'auto: not verified where the dataplane bypasses netfilter, or may; netfilter: it is known not to',
+    'auto: not verified if the dataplane bypasses netfilter, or may do so; netfilter: it is known not to',
   ),
   hostInterface: optional('accepted for kube2iam users and not needed: rules name no pod interface'),
   pollInterval: boundedDuration(

@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import type { Chain } from './chains.ts'
 import type { Family } from './command.ts'
-import type { LostTables } from './events.ts'
 import type { IptablesTable } from './saved.ts'
 
 /** How often the canaries are checked, milliseconds. Each check wakes this process: some 1.5 % of a core in all. */
@@ -15,33 +14,19 @@ const PLACES: Readonly<Record<IptablesTable, string>> = {
   nat: 'PREROUTING',
 }
 
+export type Canaries = ReturnType<typeof createCanaries>
+
 /**
  * Shows at once that rules of iptables-legacy were flushed. A table counts as lost with its canary, since usually the
  * whole table is. If only that chain was flushed, the reading after the repair finds the rules that then exist twice.
- */
-export type Canaries = LostTables & {
-  /** Adds a canary in each table to these chains; returns them unchanged where this kernel cannot have canaries. */
-  readonly add: (chains: readonly Chain[], family: Family) => readonly Chain[]
-  /** Rules with canaries could not be loaded: from now on there are none. False if they cannot be the reason. */
-  readonly giveUp: () => boolean
-  /** Loading failed without them, too: they were not the reason. */
-  readonly resume: () => void
-  /** All canaries are in the kernel, as read back. */
-  readonly expect: () => void
-  /** Whether one has disappeared since `expect`; true once for each loss. */
-  readonly isOneGone: () => boolean
-  /** Whether there are none because this kernel lacks what they need, or does not show them here. */
-  readonly missing: () => boolean
-}
-
-/**
+ *
  * iptables-legacy has no notifications, and reading its rules takes two processes. But a rule with a list of xt_recent
  * has a file in /proc/net as long as the rule exists, so that its loss is visible at almost no cost. These rules match no
  * packet: none has the unspecified source address, and nothing adds an address to the list.
  *
  * @param exists whether a file exists
  */
-export function createCanaries(exists: (file: string) => boolean = existsSync): Canaries {
+export function createCanaries(exists: (file: string) => boolean = existsSync) {
   const tables = new Map<Family, readonly IptablesTable[]>()
   let state: 'untried' | 'standing' | 'missing' = 'untried'
   let expected = false
@@ -51,7 +36,8 @@ export function createCanaries(exists: (file: string) => boolean = existsSync): 
   const areAllThere = () => [...tables.keys()].every((family) => lostOf(family).length === 0)
 
   return {
-    add: (chains, family) => {
+    /** Adds a canary in each table to these chains; returns them unchanged where this kernel cannot have canaries. */
+    add: (chains: readonly Chain[], family: Family): readonly Chain[] => {
       expected = false
       if (state === 'missing') return chains
       const placed = chains.map((chain) =>
@@ -61,19 +47,23 @@ export function createCanaries(exists: (file: string) => boolean = existsSync): 
       tables.set(family, added)
       return placed
     },
+    /** Rules with canaries could not be loaded: from now on there are none. False if they cannot be the reason. */
     giveUp: () => {
       if (state !== 'untried') return false
       state = 'missing'
       return true
     },
+    /** Loading failed without them, too: they were not the reason. */
     resume: () => {
       state = 'untried'
     },
+    /** All canaries are in the kernel, as read back. */
     expect: () => {
       // Without their files, every check would report a loss.
       if (state === 'untried') state = areAllThere() ? 'standing' : 'missing'
       expected = state === 'standing'
     },
+    /** Whether one has disappeared since `expect`; true once for each loss. */
     isOneGone: () => {
       if (!expected || areAllThere()) return false
       expected = false
@@ -82,10 +72,11 @@ export function createCanaries(exists: (file: string) => boolean = existsSync): 
     },
     any: () => anyLost,
     // The state of now: other programs flush one table after the other.
-    of: (family) => (anyLost ? lostOf(family) : []),
+    of: (family: Family) => (anyLost ? lostOf(family) : []),
     forget: () => {
       anyLost = false
     },
+    /** Whether there are none because this kernel lacks what they need, or does not show them here. */
     missing: () => state === 'missing',
   }
 }

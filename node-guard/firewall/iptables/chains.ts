@@ -4,7 +4,7 @@ import type { IptablesTable, SavedRules } from './saved.ts'
 export type Rule = { readonly rule: string; readonly counter?: string }
 
 /**
- * A chain of ours. With `hook`, the first rule of that built-in chain jumps to it; with `canary`, the second one does, too,
+ * A chain of ours. With `hook`, the first rule of that built-in chain jumps to it; with `canary`, the second one does too,
  * under this condition.
  */
 export type Chain = {

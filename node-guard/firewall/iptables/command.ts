@@ -51,11 +51,11 @@ function whyFailed(tool: Iptables, result: ExecResult): Failure {
   if (code === 'timeout') return failed(`${name} did not end in time: the machine is overloaded`)
   if (/holding the xtables lock/i.test(stderr))
     return failed(
-      `${name} waited ${LOCK_WAIT} s for /run/xtables.lock in vain: find who holds it (fuser /run/xtables.lock); this is tried again`,
+      `${name} could not get /run/xtables.lock within ${LOCK_WAIT} s: find the process that holds it (fuser /run/xtables.lock); this is tried again`,
     )
   if (/can't open lock file/i.test(stderr))
     return failed(
-      `${name} cannot open its lock file (${message}): mount the node's /run/xtables.lock writable, and free space where its disk is full`,
+      `${name} cannot open its lock file (${message}): mount the node's /run/xtables.lock writable, and free space if its disk is full`,
     )
   // ip_tables needs a raw socket; without the capability for it, the message is one of these.
   if (tool.variant === 'legacy' && /cannot initialize|initialize table/i.test(stderr))

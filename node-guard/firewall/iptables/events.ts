@@ -22,22 +22,17 @@ export type LostTables = {
   readonly forget: () => void
 }
 
-/** The same, from the kernel's notifications (`ruleEvents`). */
-type MonitoredTables = LostTables & {
-  /** Whether this line ends a transaction that concerns us. To be called once for each line, in order. */
-  readonly hear: (line: string) => boolean
-}
-
 /**
- * A table that a transaction deleted has no chains of ours, unless that transaction or a later one added them again (ours,
+ * The same, from the kernel's notifications (`ruleEvents`). A table that a transaction deleted has no chains of ours, unless that transaction or a later one added them again (ours,
  * or somebody's restore of saved rules). A transaction ends with a comment, `# new generation …`.
  */
-export function monitoredTables(): MonitoredTables {
+export function monitoredTables() {
   const lost = new Set<string>()
   let deleted = new Set<string>()
   let concerned = false
   return {
-    hear: (line) => {
+    /** Whether this line ends a transaction that concerns us. To be called once for each line, in order. */
+    hear: (line: string) => {
       const [, ip, table] = DELETED.exec(line) ?? []
       if (table !== undefined) deleted.add(`${ip} ${table}`)
       const [, ourIp, ourTable] = OURS_ADDED.exec(line) ?? []
@@ -51,7 +46,7 @@ export function monitoredTables(): MonitoredTables {
       return concerns
     },
     any: () => lost.size > 0,
-    of: (family) =>
+    of: (family: Family) =>
       (['mangle', 'filter', 'nat'] as const).filter((table) =>
         lost.has(`${family === 6 ? 'ip6' : 'ip'} ${table}`),
       ),
@@ -60,7 +55,7 @@ export function monitoredTables(): MonitoredTables {
 }
 
 /** Which notifications of nf_tables are about the rules of iptables-nft. */
-export const iptablesInterest = (lost: MonitoredTables): Interest => ({
+export const iptablesInterest = (lost: ReturnType<typeof monitoredTables>): Interest => ({
   tables: ['ip', 'ip6'].flatMap((family) => ['filter', 'mangle', 'nat'].map((table) => `${family} ${table}`)),
   matches: lost.hear,
 })

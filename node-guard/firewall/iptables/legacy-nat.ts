@@ -1,6 +1,5 @@
 import { bounded } from '../process/bounded.ts'
 import type { Exec } from '../process/exec.ts'
-import type { Failure } from '../process/failure.ts'
 import { type Family, type Iptables, restore } from './command.ts'
 import { type Read, readTables } from './reading.ts'
 import { type IptablesTable, type SavedRules, together } from './saved.ts'
@@ -15,25 +14,19 @@ const MAX_LENGTH = 400_000
 const READ_EVERY_MS = 60_000
 
 /** The nat table of iptables-legacy, which is touched only if it is small. */
-export type LegacyNat = {
-  /** Whether it is too big to be touched: then there are no pins, or those of an earlier, smaller table are not read. */
-  readonly isTooBig: (family: Family) => boolean
-  /** Its content of the last minute, unless it was written since. */
-  readonly read: (tool: Iptables) => Promise<Read>
-  /** If it is among these tables, which are known to have lost something, what was read no longer counts. */
-  readonly forgetLost: (family: Family, tables: readonly IptablesTable[]) => void
-  readonly restore: (tool: Iptables, input: string) => Promise<{ readonly ok: true } | Failure>
-}
+export type LegacyNat = ReturnType<typeof createLegacyNat>
 
 const NOTHING: SavedRules = together([])
 
 /** @param now milliseconds */
-export function createLegacyNat(now: () => number = () => performance.now()): LegacyNat {
+export function createLegacyNat(now: () => number = () => performance.now()) {
   const known = new Map<Family, { readonly saved: SavedRules; readonly at: number }>()
   const tooBig = new Set<Family>()
   return {
-    isTooBig: (family) => tooBig.has(family),
-    read: async (tool) => {
+    /** Whether it is too big to be touched: then there are no pins, or those of an earlier, smaller table are not read. */
+    isTooBig: (family: Family) => tooBig.has(family),
+    /** Its content of the last minute, unless it was written since. */
+    read: async (tool: Iptables): Promise<Read> => {
       const { family } = tool
       const last = known.get(family)
       if (tooBig.has(family)) return { ok: true, saved: NOTHING }
@@ -46,10 +39,11 @@ export function createLegacyNat(now: () => number = () => performance.now()): Le
       known.set(family, { saved, at: now() })
       return { ok: true, saved }
     },
-    forgetLost: (family, tables) => {
+    /** If it is among these tables, which are known to have lost something, what was read no longer counts. */
+    forgetLost: (family: Family, tables: readonly IptablesTable[]) => {
       if (tables.includes('nat')) known.delete(family)
     },
-    restore: (tool, input) => {
+    restore: (tool: Iptables, input: string) => {
       known.delete(tool.family)
       return restore({ ...tool, exec: bounded(tool.exec) }, input)
     },

@@ -59,7 +59,7 @@ export function savedOf(listed: readonly Listed[], prefix: string): SavedRules {
   return found.saved
 }
 
-/** `-c PACKETS BYTES` is between matches and target here, and before the rule in iptables-save. A comment may contain it, too. */
+/** `-c PACKETS BYTES` is between matches and target here, and before the rule in iptables-save. A comment may contain it too. */
 const COUNTERS = /"(?:[^"\\]|\\.)*"|(?:^| )-c (\d+) \d+(?= |$)/g
 
 function withoutCounters(text: string): { rule: string; packets: number } {

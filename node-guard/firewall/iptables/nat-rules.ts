@@ -69,20 +69,15 @@ export async function readNatRules(
   return { rules: [...new Set(kept)], unread }
 }
 
-type Found = {
-  readonly lines: readonly string[]
-  readonly failed: ExecResult | undefined
-}
-
 /** By iptables-legacy, whatever the chains: the kernel returns the whole table. */
-async function readTable(exec: Exec, command: string, { texts }: NatQuestion): Promise<Found> {
+async function readTable(exec: Exec, command: string, { texts }: NatQuestion) {
   const keepLine = (line: string) => line.startsWith('-A ') && texts.some((text) => line.includes(text))
   const result = await exec(`${command}-save`, ['-t', 'nat'], { keepLine })
   return result.code === 0 ? { lines: linesOf(result), failed: undefined } : { lines: [], failed: result }
 }
 
 /** By iptables-nft. */
-async function readChains(exec: Exec, command: string, question: NatQuestion): Promise<Found> {
+async function readChains(exec: Exec, command: string, question: NatQuestion) {
   const lines: string[] = []
   const asked = new Set(question.chains)
   let failed: ExecResult | undefined

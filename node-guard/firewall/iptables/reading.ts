@@ -5,7 +5,7 @@ import { type IptablesTable, ofInterest, parseSaved, type SavedRules, together }
 
 export type Read = { readonly ok: true; readonly saved: SavedRules } | Failure
 
-/** Reads what concerns us in all existing tables, whatever their size: for a pod, whose tables are its own. */
+/** Reads what concerns us in all existing tables, regardless of their size: for a pod, which has its own tables. */
 export async function readSaved(tool: Iptables): Promise<Read> {
   return save(tool, ['-c'])
 }

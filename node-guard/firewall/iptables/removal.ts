@@ -39,7 +39,7 @@ export async function removeFamilies(
 /** The kernel has tables of iptables-legacy, and this process cannot read them. */
 const unseen = (why: string) =>
   ({
-    detail: `iptables-legacy has tables on this node, which cannot be looked at, so that rules of an earlier guard may stand there (${why}); the chart gives NET_RAW with guard.mode=remove and with guard.backend=iptables`,
+    detail: `iptables-legacy has tables on this node that cannot be read, so they may contain rules of an earlier guard (${why}); the chart gives NET_RAW with guard.mode=remove and with guard.backend=iptables`,
     mayStand: true,
   }) as const
 
@@ -83,6 +83,6 @@ async function readLegacyNat(tool: Iptables, legacy: LegacyNode | undefined): Pr
   if (!(await legacy?.hasPin(tool.family))) return { ok: true, saved: together([]) }
   const name = command(tool)
   return failed(
-    `the chains ${tool.prefix}PIN* of an earlier guard stand in the nat table of ${name}, which is too big for this container to change: on the node, delete their lines from what ${name}-save -t nat prints, and load the rest with ${name}-restore -T nat`,
+    `the chains ${tool.prefix}PIN* of an earlier guard are in the nat table of ${name}, which is too large for this container to change: on the node, delete their lines from the output of ${name}-save -t nat, and load the rest with ${name}-restore -T nat`,
   )
 }

@@ -17,7 +17,7 @@ export type SavedRules = {
   readonly first: ReadonlyMap<string, string>
 }
 
-/** The same without these tables, which somebody deleted. */
+/** The same without these tables, which were deleted. */
 export function withoutTables(saved: SavedRules, gone: readonly IptablesTable[]): SavedRules {
   const stays = (table: string | undefined) => !gone.some((name) => name === table)
   const keep = <T>(entries: ReadonlyMap<string, T>) =>

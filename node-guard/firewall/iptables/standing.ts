@@ -60,7 +60,7 @@ export function createStanding(options: {
       writes = results.flatMap((result) => ('detail' in result ? [] : [result]))
     }
     for (const { tool, known, written } of writes) {
-      // The nat table may have been found too big meanwhile.
+      // The nat table may have been found too large in the meantime.
       const chains = chainsOf(rules, tool.family)
       const kept = chains.filter(({ table }) => !written.includes(table))
       const before = known === undefined ? {} : countPackets(kept, known)

@@ -19,7 +19,7 @@ type TableUse = {
   readonly read?: (content: TableContent) => void
 }
 
-/** The guard's rules as a table of their own in nf_tables. */
+/** The guard's rules as a separate table in nf_tables. */
 export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }): Backend {
   let loaded: TableContent | undefined
   /** How a ruleset reads once it was loaded. */

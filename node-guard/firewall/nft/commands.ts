@@ -10,7 +10,7 @@ import type { TableName, TableShape } from './table-content.ts'
 /**
  * Rewrites a table that is written as one block, with a line for each object.
  *
- * Each element of a fixed set becomes a rule of its own: nft 1.0.6 crashes when it reads a named set that a later release
+ * Each element of a fixed set becomes a separate rule: nft 1.0.6 crashes when it reads a named set that a later release
  * made, and would do so for everybody on the node who uses it.
  *
  * @returns the commands, one per line, which replace the rules of the table in one transaction

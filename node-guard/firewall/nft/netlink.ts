@@ -36,7 +36,7 @@ const FAMILIES = new Map([
 ])
 /** The attribute that names the table, in every message. */
 const TABLE = 1
-/** A longer message means that the stream holds something else. */
+/** A longer message means that the stream contains something else. */
 const MAX_MESSAGE = 1024 * 1024
 
 /**
@@ -44,7 +44,7 @@ const MAX_MESSAGE = 1024 * 1024
  * `add rule inet pod2iam_guard forward`, `delete table ip filter`, and `# new generation` where a transaction ends.
  *
  * @param tables `family name` of the tables that matter; others, of which there may be any number, give no lines
- * @throws an Error where the stream holds no netlink messages
+ * @throws an Error if the stream contains no netlink messages
  */
 export function netlinkLines(tables: readonly string[]): (chunk: Buffer) => readonly string[] {
   const native = endianness()

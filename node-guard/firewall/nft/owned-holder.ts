@@ -3,11 +3,7 @@ import { toolEnvironment } from '../process/exec.ts'
 import { OWNED_TABLE } from '../rules/guard-nft.ts'
 
 /** A process that owns the tables it loads. */
-export type Holder = {
-  /** Loads a table by commands (`tableCommands`) in one transaction. Returns why it could not, or undefined. */
-  readonly load: (commands: string) => Promise<string | undefined>
-  readonly end: () => void
-}
+export type Holder = ReturnType<typeof startHolder>
 
 const TIMEOUT_MS = 10_000
 const MAX_OUTPUT = 1024 * 1024
@@ -22,7 +18,7 @@ const COMPLAINT = /Error: (.*)\n/
  *
  * @param ended called once, with the reason; not after `end`
  */
-export function startHolder(ended: (why: string) => void): Holder {
+export function startHolder(ended: (why: string) => void) {
   const child = spawn('nft', ['--handle', '--interactive'], {
     env: toolEnvironment(),
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -48,7 +44,8 @@ export function startHolder(ended: (why: string) => void): Holder {
   child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
 
   return {
-    load: (commands) =>
+    /** Loads a table by commands (`tableCommands`) in one transaction. Returns why it could not, or undefined. */
+    load: (commands: string) =>
       new Promise((resolve) => {
         output = ''
         const answer = (failed?: string) => {

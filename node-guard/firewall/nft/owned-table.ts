@@ -9,22 +9,8 @@ import { tableCommands } from './commands.ts'
 import type { Holder } from './owned-holder.ts'
 import { deleteTable, nftFailure } from './table.ts'
 
-export type OwnedState = {
-  /** The table is in the kernel as we loaded it, and no other process can change it. */
-  readonly held: boolean
-  /** One sentence where it is not. */
-  readonly detail: string | undefined
-  /** Packets by counter since this process started. */
-  readonly packets: Packets
-}
-
-export type OwnedTable = {
-  /** Makes the table where it is missing, or again where the rules changed; never throws. Not to be called while it runs. */
-  readonly check: (rules: GuardRuleset) => Promise<void>
-  readonly state: () => OwnedState
-  /** Ends the process that holds the table, and with it the table. */
-  readonly stop: () => void
-}
+export type OwnedTable = ReturnType<typeof createOwnedTable>
+export type OwnedState = ReturnType<OwnedTable['state']>
 
 type OwnedTableOptions = {
   readonly exec: Exec
@@ -36,13 +22,13 @@ type OwnedTableOptions = {
 
 /**
  * The second table of `--owned-table=true`: the same rules, which no other process can flush, change or delete. It
- * disappears with the process that holds it, while the plain table stays: each covers for the other.
+ * disappears with the process that owns it, while the plain table stays: each covers for the other.
  */
-export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): OwnedTable {
+export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions) {
   const counts = createCounts()
   let holder: Holder | undefined
   let wanted: { readonly key: string; readonly text: string } | undefined
-  let detail: string | undefined = 'the owned table has not been made yet'
+  let detail: string | undefined = 'the owned table has not been created yet'
 
   const conclude = (why: string | undefined) => {
     if (why !== undefined && why !== detail) log.error('owned table not held', { detail: why })
@@ -55,7 +41,7 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
       if (holder !== started) return
       const held = detail === undefined
       holder = wanted = undefined
-      conclude(`the process that holds table ${OWNED_TABLE} ended (${why}); it is started again`)
+      conclude(`the process that owns table ${OWNED_TABLE} ended (${why}); it is started again`)
       if (held) lost()
     })
     return started
@@ -76,7 +62,7 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
     const why = await holder.load(tableCommands(ownedRuleset(rules)).commands)
     if (why !== undefined) {
       letGo()
-      return `table ${OWNED_TABLE} cannot be made (${why}): it needs NET_ADMIN, nft and a kernel from 5.12 on; the plain table stands without it`
+      return `table ${OWNED_TABLE} cannot be created (${why}): it needs NET_ADMIN, nft and kernel 5.12 or newer; the plain table does not depend on it`
     }
     const seen = await listTable(exec)
     if (!seen.ok) return seen.detail
@@ -85,7 +71,8 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
   }
 
   return {
-    check: async (rules) => {
+    /** Makes the table where it is missing, or again where the rules changed; never throws. Not to be called while it runs. */
+    check: async (rules: GuardRuleset) => {
       if (holder !== undefined && wanted?.key === JSON.stringify(rules)) {
         const seen = await listTable(exec)
         if (!seen.ok) return conclude(seen.detail)
@@ -96,7 +83,12 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions): 
       }
       conclude(await load(rules))
     },
+    /**
+     * `held`: the table is in the kernel as we loaded it, and no other process can change it. `detail`: one sentence where it is not.
+     * `packets`: by counter since this process started.
+     */
     state: () => ({ held: detail === undefined, detail, packets: counts.total() }),
+    /** Ends the process that holds the table, and with it the table. */
     stop: letGo,
   }
 }

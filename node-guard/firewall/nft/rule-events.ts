@@ -48,4 +48,4 @@ const nftMonitor = (matches: Interest['matches']): Watched => ({
 })
 
 const noSocat = (why: string) =>
-  `socat cannot be run (${why}), so that nft monitor is used to notice changes; it reads all rules of the node into memory and is stopped where there are too many: then a change is found only at the next poll; use the pod2iam image, or install socat`
+  `socat cannot be run (${why}), so nft monitor is used to detect changes; it reads all rules of the node into memory and is stopped if there are too many: then a change is found only at the next poll; use the pod2iam image, or install socat`

@@ -18,7 +18,7 @@ type Loaded = {
  *
  * @param written the result of the same commands, where nft has been given them already
  * @returns `loaded`, the content as it was read back, with which later readings are compared, whatever the wording of
- *   this nft; undefined where somebody changed it meanwhile, so that the number of rules in a chain differs. `replaced`,
+ *   this nft; undefined if somebody changed it meanwhile, so that the number of rules in a chain differs. `replaced`,
  *   what was deleted, with its counters
  */
 export async function loadTable(
@@ -62,7 +62,13 @@ export async function readTable(
   name: TableName,
 ): Promise<{ readonly ok: true; readonly content: TableContent | undefined } | Failure> {
   const result = await exec('nft', ['--json', 'list', 'table', ...name.split(' ')])
-  if (result.code === 0) return { ok: true, content: parseTable(result.stdout) }
+  if (result.code === 0)
+    try {
+      return { ok: true, content: parseTable(result.stdout) }
+    } catch (error) {
+      // nft prints nothing, and calls that a success, where another program takes the table meanwhile.
+      return failed(`nft did not list table ${name}: ${messageOf(error)}`)
+    }
   if (result.code === 1 && /^Error: No such file or directory/m.test(result.stderr))
     return { ok: true, content: undefined }
   return nftFailure(result)

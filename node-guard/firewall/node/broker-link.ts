@@ -16,7 +16,7 @@ export type LinkState = {
 /**
  * The link as the guard keeps it.
  *
- * @param waysDetail why some pods cannot reach the link, which its state reports, too
+ * @param waysDetail why some pods cannot reach the link, which its state also reports
  */
 export function createBrokerLink(options: {
   readonly exec: Exec
@@ -35,7 +35,7 @@ export function createBrokerLink(options: {
       const made = await ensureLink(exec, addresses)
       const details = [made.detail, waysDetail()].filter((detail) => detail !== undefined)
       state = details.length > 0 ? { ...made, detail: details.join('; ') } : made
-      if (state.changed) log.info('broker link made', { link: BROKER_LINK, addresses })
+      if (state.changed) log.info('broker link created', { link: BROKER_LINK, addresses })
       const { up, detail } = state
       if (detail !== undefined && detail !== before?.detail)
         log[up ? 'warn' : 'error']('broker link incomplete', { detail })

@@ -24,7 +24,7 @@ type DataplaneFacts = {
 export type Bypass = { readonly why: string; readonly remedy: string }
 
 /**
- * Why the packets of pods may bypass netfilter, so that correct rules refuse nothing; undefined where there is no sign of
+ * Why the packets of pods may bypass netfilter, so that correct rules refuse nothing; undefined if there is no sign of
  * it.
  *
  * - netkit devices: Cilium uses them with eBPF host routing only (Cilium's tuning guide).

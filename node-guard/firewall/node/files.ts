@@ -4,7 +4,7 @@ import type { Family } from '../iptables/command.ts'
 /** Reads files of the kernel about this network namespace. */
 export type NodeFiles = {
   readonly exists: (file: string) => Promise<boolean>
-  /** Empty where the file is missing. */
+  /** Empty if the file is missing. */
   readonly read: (file: string) => Promise<string>
 }
 

@@ -8,7 +8,7 @@ import type { Exec } from '../process/exec.ts'
 export type ImdsOptions = {
   /** It answers without a session token. */
   readonly version1: boolean
-  /** How many hops its answer to a request for a token may take; undefined if that could not be seen. */
+  /** How many hops its answer to a request for a token may take; undefined if that could not be determined. */
   readonly hopLimit: number | undefined
 }
 
@@ -25,8 +25,8 @@ const MAX_BYTES = 16 * 1024
  * The hop limit is the TTL of the packet with the answer to PUT (EC2 User Guide, "PUT response hop limit"). A socket does
  * not show it, so a rule for this one connection records it.
  *
- * @returns undefined where the service is switched off
- * @throws where it cannot be reached, or does not answer as EC2 does
+ * @returns undefined if the service is switched off
+ * @throws if it cannot be reached, or does not answer as EC2 does
  */
 export async function readImdsOptions(
   exec: Exec,
@@ -53,7 +53,7 @@ export async function readImdsOptions(
   }
 }
 
-/** Sends the request that `prepare` returns, on a connection of its own. Returns the status of the answer. */
+/** Sends the request that `prepare` returns, on a separate connection. Returns the status of the answer. */
 function exchange(
   address: string,
   port: number,
@@ -97,7 +97,7 @@ table ${LOOK_TABLE} {
 `
 }
 
-/** The least TTL seen. */
+/** The lowest TTL seen. */
 async function readHopLimit(exec: Exec): Promise<number | undefined> {
   const result = await exec('nft', ['--json', 'list', 'set', ...LOOK_TABLE.split(' '), 'ttl'])
   if (result.code !== 0) return undefined

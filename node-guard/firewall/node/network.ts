@@ -24,12 +24,12 @@ export const ANSWER_TABLE = '169254'
 
 /**
  * Kinds of devices that may lead to this node's pods. Every other kind (a network card has none; VLANs, bonds,
- * tunnels, macvlan, and whatever is invented next) leads outside.
+ * tunnels, macvlan, and kinds that do not exist yet) leads outside.
  */
 const INSIDE = new Set(['veth', 'bridge', 'vrf', 'netkit', 'openvswitch', 'dummy', 'ifb', 'nlmon'])
 /** Those of {@link INSIDE} that lead where their ports lead. */
 const OF_PORTS = new Set(['bridge', 'vrf'])
-/** The tables that the node uses for every packet of its own, and our table. */
+/** The tables that the node uses for all packets that it sends itself, and our table. */
 const USUAL = new Set(['local', 'main', 'default', ANSWER_TABLE])
 
 type Route = { readonly destination: string; readonly table: string; readonly hops: readonly Hop[] }

@@ -26,33 +26,9 @@ export const WARNING_CODES = [
 ] as const
 type WarningCode = (typeof WARNING_CODES)[number]
 
+export type Surroundings = ReturnType<typeof createSurroundings>
 /** What was last found on the node. */
-export type SurroundingsState = {
-  /** The dataplane has been looked at; before that it is unknown whether the rules have any effect. */
-  readonly looked: boolean
-  /** When leftovers were last looked for, milliseconds. */
-  readonly lookedAt?: number
-  /** Why correct rules may refuse nothing; one sentence. */
-  readonly bypass: string | undefined
-  readonly leftovers: readonly Leftover[]
-  readonly warnings: readonly Warning[]
-}
-
-export type Surroundings = {
-  /**
-   * Looks at the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
-   * Never throws. Not to be called while it runs.
-   */
-  readonly look: () => Promise<void>
-  /**
-   * Searches for rules that other tools left behind, if it is time; returns whether it did. May take seconds, so that
-   * nothing should wait for it. Never throws. Not to be called while it runs.
-   */
-  readonly search: () => Promise<boolean>
-  /** Asks the metadata service for its options, if it is time; never throws. Not to be called while it runs. */
-  readonly ask: () => Promise<void>
-  readonly state: () => SurroundingsState
-}
+export type SurroundingsState = ReturnType<Surroundings['state']>
 
 export type SurroundingsOptions = {
   readonly metadata: readonly string[]
@@ -85,7 +61,7 @@ const ASK_AGAIN_MS = 30_000
 const MASQUERADING: NatQuestion = { texts: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
 
 /** Looks for what can make the block ineffective, and for rules that other tools left behind. */
-export function createSurroundings(options: SurroundingsOptions): Surroundings {
+export function createSurroundings(options: SurroundingsOptions) {
   const logNew = newsLogger(options.log)
   const dataplane = dataplaneLook(options, logNew)
   const others = leftoverSearch(options, logNew)
@@ -93,15 +69,27 @@ export function createSurroundings(options: SurroundingsOptions): Surroundings {
   const warning = (code: WarningCode, detail: string | undefined): Warning[] =>
     detail === undefined ? [] : [{ code, detail }]
   return {
+    /**
+     * Looks at the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
+     * Never throws. Not to be called while it runs.
+     */
     look: dataplane.look,
+    /**
+     * Searches for rules that other tools left behind, if it is time; returns whether it did. May take seconds, so that
+     * nothing should wait for it. Never throws. Not to be called while it runs.
+     */
     search: others.search,
+    /** Asks the metadata service for its options, if it is time; never throws. Not to be called while it runs. */
     ask: imds.ask,
     state: () => {
       const { looked, doubt, unread } = dataplane.state()
       const { searchedAt, leftovers, boot, unread: unsearched } = others.state()
       return {
+        /** The dataplane has been looked at; before that it is unknown whether the rules have any effect. */
         looked,
+        /** When leftovers were last looked for, milliseconds. */
         ...(searchedAt === undefined ? {} : { lookedAt: searchedAt }),
+        /** Why correct rules may refuse nothing; one sentence. */
         bypass: options.dataplane === 'netfilter' ? undefined : doubt,
         leftovers,
         warnings: [
@@ -170,7 +158,7 @@ function leftoverSearch({ metadata, now, readNatRules, bootRules }: Surroundings
       boot = await bootRules()
       searchedAt = now()
       const found = leftovers.map(({ remove }) => remove).join('; ')
-      const remedy = `they take what pods send to the metadata service; when that tool is gone from this node, remove them: ${found}`
+      const remedy = `they redirect what pods send to the metadata service; once that tool no longer runs on this node, remove them: ${found}`
       logNew('leftovers', 'rules of kube2iam or kiam found', found === '' ? undefined : remedy)
       logNew('boot', 'the rules that this node loads at boot differ from the guard’s', boot)
       logNew('unread', 'leftovers not checked', unread.length > 0 ? unread.join('; ') : undefined)
@@ -198,7 +186,7 @@ function imdsQuestion(options: SurroundingsOptions, logNew: LogNew) {
 
 /** With `--dataplane=netfilter`. */
 const onYourWord = ({ why }: Bypass) =>
-  `${why}; the block counts as verified only because of --dataplane=netfilter. Pods whose packets do bypass netfilter are refused by the network policy alone, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
+  `${why}; the block counts as verified only because of --dataplane=netfilter. Pods whose packets do bypass netfilter are refused only by the network policy, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
 
 const REMEDY =
   'aws ec2 modify-instance-metadata-options --instance-id ID --http-tokens required --http-put-response-hop-limit 1'
@@ -213,7 +201,7 @@ async function askAny(options: SurroundingsOptions, addresses: readonly string[]
     } catch (error) {
       failures.push(`${address}: ${messageOf(error)}`)
     }
-  const detail = `the metadata service could not be asked for its options (${failures.join('; ')}): make sure that IMDSv2 is required, with hop limit 1; a node that has no metadata service, as off EC2, has nothing for this guard to refuse`
+  const detail = `the metadata service could not be asked for its options (${failures.join('; ')}): make sure that IMDSv2 is required, with hop limit 1; a node without a metadata service, such as one outside EC2, has nothing for this guard to refuse`
   return [{ code: 'imds-not-checked', detail }]
 }
 
@@ -223,7 +211,7 @@ export function imdsWarnings({ version1, hopLimit }: ImdsOptions): Warning[] {
   if (version1)
     warnings.push({
       code: 'imds-v1',
-      detail: `the metadata service answers without a session token (IMDSv1), so that anyone who bypasses the block, or makes a hostNetwork pod fetch an address, gets the node role: ${REMEDY}`,
+      detail: `the metadata service answers without a session token (IMDSv1), so anyone who bypasses the block, or makes a hostNetwork pod fetch an address, gets the node role: ${REMEDY}`,
     })
   if (hopLimit === undefined)
     warnings.push({

@@ -4,20 +4,9 @@ import { type Exec, whyFailed } from '../process/exec.ts'
 import { type AnswerOptions, ensureAnswers } from './answer-routes.ts'
 import { isUsefulRoute, type Link, type NodeNetwork, sortNetwork, type Ways } from './network.ts'
 
-/** The ways into and out of the node, as far as the guard knows them. */
-type NodeWays = {
-  /** What the rules need to know, as last seen. Immediate, since a repair waits for it. */
-  readonly known: () => Ways
-  /**
-   * Looks again, and makes answers reach pods behind policy routing; never throws. Returns whether `known` has changed.
-   * Not to be called while it runs.
-   */
-  readonly look: () => Promise<boolean>
-  /** Why some pods may not reach the broker; one sentence. */
-  readonly detail: () => string | undefined
-}
-
 /**
+ * The ways into and out of the node, as far as the guard knows them.
+ *
  * @param fallback the interfaces of the usual default routes, used until `ip` has answered
  */
 export function createWays(options: {
@@ -25,15 +14,20 @@ export function createWays(options: {
   readonly answers: AnswerOptions
   readonly fallback: () => readonly string[]
   readonly log: Logger
-}): NodeWays {
+}) {
   const { exec, answers, fallback, log } = options
   let seen: NodeNetwork | undefined
   let detail: string | undefined
+  /** What the rules need to know, as last seen. Immediate, since a repair waits for it. */
   const known = (): Ways => {
     const { uplinks = fallback(), inner = [], outer = [] } = seen ?? {}
     return { uplinks, inner, outer }
   }
 
+  /**
+   * Looks again, and makes answers reach pods behind policy routing; never throws. Returns whether `known` has changed.
+   * Not to be called while it runs.
+   */
   const look = async () => {
     const before = JSON.stringify(known())
     let failed: string | undefined
@@ -48,7 +42,12 @@ export function createWays(options: {
     detail = failed
     return JSON.stringify(known()) !== before
   }
-  return { known, look, detail: () => detail }
+  return {
+    known,
+    look,
+    /** Why some pods may not reach the broker; one sentence. */
+    detail: () => detail,
+  }
 }
 
 /** Reads this network namespace. Throws if `ip` fails. */

@@ -23,7 +23,7 @@ type ExecOptions = {
 /** Runs a command to its end; never throws. It is a parameter everywhere, so that tests can make commands fail. */
 export type Exec = (command: string, args: readonly string[], options?: ExecOptions) => Promise<ExecResult>
 
-/** nft takes some 10 ms; after ten seconds the machine is in trouble, and trying again is better than waiting. */
+/** nft takes about 10 ms; if it takes ten seconds, the machine is overloaded, and trying again is better than waiting. */
 const TIMEOUT_MS = 10_000
 const MAX_OUTPUT = 4 * 1024 * 1024
 

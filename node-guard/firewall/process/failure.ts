@@ -8,7 +8,7 @@ export type Failure = Failed & {
   readonly mayStand?: true
   /** Perhaps because another program changed the rules since they were read. */
   readonly raced?: true
-  /** For want of memory. */
+  /** Because of a lack of memory. */
   readonly tooBig?: true
 }
 

@@ -10,7 +10,7 @@ export type Watched = {
   readonly args: readonly string[]
   /** Whether a line of output is about us; called once for each, in order. */
   readonly matches: (line: string) => boolean
-  /** Makes the decoder for the output of one run, where that is not text. The decoder may throw, which ends the run. */
+  /** Creates the decoder for the output of one run, if that is not text. The decoder may throw, which ends the run. */
   readonly decoder?: () => (chunk: Buffer) => readonly string[]
 }
 
@@ -22,7 +22,7 @@ type WatchEvents = {
    * happened than it could follow), it was started again, or it has had the time to subscribe since its start.
    */
   readonly unseen: () => void
-  /** The command ended or could not be started; it is started again by itself. */
+  /** The command ended or could not be started; it is restarted automatically. */
   readonly ended: (detail: string) => void
 }
 

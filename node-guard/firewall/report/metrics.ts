@@ -1,5 +1,5 @@
 import { buildInfoText } from '../../../common/build-info.ts'
-import { type Metric, prometheusText } from '../../../common/prometheus-text.ts'
+import { counter, gauge, type Metric, prometheusText } from '../../../common/prometheus-text.ts'
 import { VIAS } from '../guard/audit.ts'
 import { CAUSES } from '../guard/block.ts'
 import { WARNING_CODES } from '../node/surroundings.ts'
@@ -14,17 +14,6 @@ import { backendOf, type GuardReport, packetsOf, whyNotVerified } from './report
 export function metricsText(report: GuardReport, now: number): string {
   return buildInfoText('firewall') + prometheusText('pod2iam_firewall_', metricsOf(report, now))
 }
-
-const metric =
-  (type: Metric['type']) =>
-  (name: string, help: string, samples: Metric['samples'] | number | boolean): Metric => ({
-    name,
-    type,
-    help,
-    samples: typeof samples === 'object' ? samples : [['', Number(samples)]],
-  })
-const gauge = metric('gauge')
-const counter = metric('counter')
 
 function metricsOf(report: GuardReport, now: number): Metric[] {
   const { block, link, mode, owned, sightings, surroundings } = report
@@ -50,7 +39,13 @@ function metricsOf(report: GuardReport, now: number): Metric[] {
     gauge('broker_link_up', '1 when the link of the broker is up.', link?.up ?? false),
     ...(owned === undefined
       ? []
-      : [gauge('owned_table_held', '1 when the table that nobody else can flush is held.', owned.held)]),
+      : [
+          gauge(
+            'owned_table_held',
+            '1 if the guard owns the table that no other program can flush.',
+            owned.held,
+          ),
+        ]),
     ...(surroundings === undefined ? [] : surroundingsMetrics(surroundings)),
     ...(sightings === undefined ? [] : auditMetrics(sightings)),
   ]
@@ -61,12 +56,12 @@ function surroundingsMetrics({ leftovers, warnings }: NonNullable<GuardReport['s
   return [
     gauge(
       'leftover_rules',
-      'Rules of other tools that take what is sent to the metadata service; see firewall status.',
+      'Rules of other tools that redirect traffic to the metadata service; see firewall status.',
       leftovers.length,
     ),
     gauge(
       'warning',
-      '1 where firewall status gives this warning about the node.',
+      '1 if firewall status gives this warning about the node.',
       WARNING_CODES.map((code) => [`{code="${code}"}`, has(code)]),
     ),
   ]

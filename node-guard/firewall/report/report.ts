@@ -27,7 +27,7 @@ export type GuardReport = {
 
 type Coded = { readonly code: string; readonly detail: string }
 
-/** What `firewall status --json` prints. */
+/** The output of `firewall status --json`. */
 export type Status = {
   readonly backend: string
   readonly mode: string
@@ -36,7 +36,7 @@ export type Status = {
   readonly ownedTable: boolean
   readonly refusedPackets: number
   readonly repairs: number
-  /** `unknown` where no guard has reported. */
+  /** `unknown` if no guard has reported. */
   readonly brokerLink: 'up' | 'down' | 'unknown'
   readonly leftovers: readonly Leftover[]
   /** When they were looked for; null if they were not, as in mode `remove`. */
@@ -82,7 +82,7 @@ export function readinessOf(report: GuardReport, now: number): Readiness {
     return not('verification-stale', `the rules were last verified at ${iso(checkedAt)}`)
   if (owned?.detail !== undefined) return not('owned-table-missing', owned.detail)
   if (mode !== 'remove' && !link?.up)
-    return not('broker-link-down', link?.detail ?? 'the link of the broker has not been made yet')
+    return not('broker-link-down', link?.detail ?? 'the link of the broker has not been created yet')
   if (stateFault !== undefined) return not('state-not-written', stateFault)
   return { ready: true, code: { enforce: 'ready', audit: 'auditing', remove: 'removed' }[mode] }
 }

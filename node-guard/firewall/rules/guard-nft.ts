@@ -2,7 +2,7 @@ import type { TableName } from '../nft/table-content.ts'
 import { BROKER_COUNTERS, COUNTERS, type GuardRuleset, isClaimable } from './guard.ts'
 
 export const GUARD_TABLE: TableName = 'inet pod2iam_guard'
-/** Its twin, see `ownedRuleset`. Monitors distinguish the two by name, so neither name may contain the other. */
+/** The owned copy, see `ownedRuleset`. Monitors distinguish the two by name, so neither name may contain the other. */
 export const OWNED_TABLE: TableName = 'inet pod2iam_owned'
 
 /** What audit mode distinguishes, each by a named counter and a set of sources per family; see `auditRuleset`. */

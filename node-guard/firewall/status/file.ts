@@ -64,7 +64,7 @@ const withoutGaps = (written: WrittenStatus): WrittenStatus => ({
   status: { ...written.status, leftoversAt: written.status.leftoversAt ?? null },
 })
 
-/** A process that may write to the directory must not be able to make a reader wait, or read for ever. */
+/** A process that may write to the directory must not be able to make a reader wait or read forever. */
 async function readBounded(file: string): Promise<string> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
   try {

@@ -3,7 +3,7 @@ import type { NatRules } from '../iptables/nat-rules.ts'
 import { findLeftovers } from '../node/leftovers.ts'
 import type { Status } from '../report/report.ts'
 
-/** Where a guard looks for leftovers. */
+/** Where a guard searches for leftovers. */
 export type LookedAt = {
   /** See {@link thisNetwork}. */
   readonly network: string
@@ -32,7 +32,7 @@ export async function withFreshLeftovers(status: Status, options: LookOptions): 
   if (lookedAt.network !== network) return asOf(status, 'this is not the network namespace of the guard')
   const at = new Date(now()).toISOString()
   const { rules, unread } = await readNatRules(lookedAt.metadata)
-  // The guard already warns of what it cannot read either.
+  // The guard already warns about what it cannot read itself.
   const known = new Set(status.warnings.map(({ detail }) => detail))
   const news = unread.filter((detail) => !known.has(detail))
   if (status.leftoversAt !== null && news[0] !== undefined) return asOf(status, news[0])

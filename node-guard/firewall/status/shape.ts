@@ -43,7 +43,9 @@ const STATUS = {
   leftovers: isListOf(isObjectOf({ kind: isText, rule: isText, remove: isText })),
   leftoversAt: (value) => value === undefined || isTimeOrNull(value),
   warnings: isListOf(isObjectOf({ code: isText, detail: isText })),
-  audit: isListOf(isObjectOf({ address: isText, via: isText, packets: isCount, lastSeen: isTime })),
+  audit: isListOf(
+    isObjectOf({ address: isText, via: isText, packets: isCount, firstSeen: isTime, lastSeen: isTime }),
+  ),
 } satisfies Readonly<Record<keyof Status, Check>>
 
 const isOfThisRelease = isObjectOf({
@@ -55,7 +57,7 @@ const isOfThisRelease = isObjectOf({
   status: isObjectOf(STATUS),
 })
 
-/** Whether a guard of this release wrote this: the report of another one might be shown wrongly, or in part. */
+/** Whether a guard of this release wrote this: the report of another release might be shown wrongly or incompletely. */
 export function isWrittenStatus(value: unknown): value is WrittenStatus {
   return isOfThisRelease(value)
 }

@@ -31,9 +31,9 @@ export function statusText(status: Status, now: number): string {
     ...(mode === 'audit' && audit.length === 0
       ? [['seen', 'no pod has sent anything to the metadata service']]
       : []),
-    ...audit.map(({ address, via, packets, lastSeen }) => [
+    ...audit.map(({ address, via, packets, firstSeen, lastSeen }) => [
       'seen',
-      `${address.padEnd(15)} ${via.padEnd(6)} ${packets} packets, last ${ago(lastSeen, now)}`,
+      `${address.padEnd(15)} ${via.padEnd(6)} ${packets} packets, first ${ago(firstSeen, now)}, last ${ago(lastSeen, now)}`,
     ]),
   ]
   return `${rows.map(([name = '', value]) => `${name.padEnd(COLUMN)}${value}`).join('\n')}\n`

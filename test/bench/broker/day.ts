@@ -44,6 +44,8 @@ export async function dayFigures(pods: number): Promise<Figure[]> {
       externalId: undefined,
       sessionName: `shop.p${index}`,
       tags: [],
+      sourceIdentity: undefined,
+      policyArns: [],
       durationSeconds: 3600,
     }
     return { pod: { uid: `p${index}`, namespace: `n${index % 5}`, name: `p${index}` }, request }

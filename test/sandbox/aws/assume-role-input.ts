@@ -13,7 +13,9 @@ export type AssumeRoleInput = {
   readonly tags: ReadonlyMap<string, string>
   readonly transitiveTagKeys: readonly string[]
   readonly policy: readonly Statement[] | undefined
-  /** Characters of the session policy and tags: the packed size is computed from them. */
+  /** ARNs of managed policies. */
+  readonly policyArns: readonly string[]
+  /** Characters of the session policies and tags: the packed size is computed from them. */
   readonly packedLength: number
 }
 
@@ -47,12 +49,8 @@ const TAG_VALUE: Rule = {
 }
 const POLICY_MAX = 2048
 const TAGS_MAX = 50
-const UNSUPPORTED = [
-  'SerialNumber',
-  'TokenCode',
-  'PolicyArns.member.1.arn',
-  'ProvidedContexts.member.1.ProviderArn',
-]
+const POLICIES_MAX = 10
+const UNSUPPORTED = ['SerialNumber', 'TokenCode', 'ProvidedContexts.member.1.ProviderArn']
 
 /** Reads and checks the parameters. Throws ValidationError with every broken rule, as the API does. */
 export function parseAssumeRole(params: URLSearchParams): AssumeRoleInput {
@@ -60,6 +58,7 @@ export function parseAssumeRole(params: URLSearchParams): AssumeRoleInput {
   if (unsupported !== undefined)
     throw validationError(`The parameter ${unsupported} is not supported by this stand-in of STS.`)
   const tagList = members(params, 'Tags', ['Key', 'Value'])
+  const policyArns = policyArnsOf(params)
   const transitiveTagKeys = members(params, 'TransitiveTagKeys', []).map(({ value }) => value ?? '')
   refuseProblems([
     ...textProblems('roleArn', params.get('RoleArn'), ROLE_ARN, true),
@@ -67,6 +66,7 @@ export function parseAssumeRole(params: URLSearchParams): AssumeRoleInput {
     ...textProblems('externalId', params.get('ExternalId'), EXTERNAL_ID, false),
     ...textProblems('sourceIdentity', params.get('SourceIdentity'), SESSION_NAME, false),
     ...tagProblems(tagList, transitiveTagKeys),
+    ...policyProblems(policyArns, params.get('Policy')),
     ...durationProblems(params.get('DurationSeconds')),
   ])
   const roleArn = checkedRoleArn(params.get('RoleArn') ?? '')
@@ -83,8 +83,10 @@ export function parseAssumeRole(params: URLSearchParams): AssumeRoleInput {
     tags: checkedTags(tagList),
     transitiveTagKeys,
     policy: parsePolicy(params.get('Policy')),
+    policyArns,
     packedLength:
-      (params.get('Policy') ?? '').length + tagList.map((t) => `${t.Key}${t.Value}`).join('').length,
+      policyLength(policyArns, params.get('Policy')) +
+      tagList.map((t) => `${t.Key}${t.Value}`).join('').length,
   }
 }
 
@@ -150,6 +152,25 @@ function tagProblems(tags: readonly Member[], transitive: readonly string[]): st
       ...textProblems(`tags.${i + 1}.member.value`, tag.Value ?? null, TAG_VALUE, true),
     ]),
     ...transitive.flatMap((key, i) => textProblems(`transitiveTagKeys.${i + 1}.member`, key, TAG_KEY, true)),
+  ]
+}
+
+/** The parameter `PolicyArns`. */
+export const policyArnsOf = (params: URLSearchParams): string[] =>
+  members(params, 'PolicyArns', ['arn']).map(({ arn }) => arn ?? '')
+
+export const policyLength = (arns: readonly string[], policy: string | null): number =>
+  arns.join('').length + (policy ?? '').length
+
+/** At most ten, each an ARN; and the plain text of all session policies together has a limit (STS API reference, "PolicyArns"). */
+export function policyProblems(arns: readonly string[], policy: string | null): string[] {
+  const isTooLong = arns.length > 0 && policyLength(arns, policy) > POLICY_MAX
+  return [
+    ...(arns.length > POLICIES_MAX
+      ? [failed('[…]', 'policyArns', `have length less than or equal to ${POLICIES_MAX}`)]
+      : []),
+    ...arns.flatMap((arn, i) => textProblems(`policyArns.${i + 1}.member.arn`, arn, ROLE_ARN, true)),
+    ...(isTooLong ? [failed('[…]', 'policyArns', `have length less than or equal to ${POLICY_MAX}`)] : []),
   ]
 }
 

@@ -44,8 +44,10 @@ export function assumeRole(owner: KeyOwner, input: AssumeRoleInput, options: Ass
     throw new StsError(
       'PackedPolicyTooLarge',
       400,
+      // AWS says so of policies, too, as far as its users' reports go.
       `Packed size of session tags consumes ${packedPercent(input)}% of allotted space.`,
     )
+  iam.checkPolicies(input.policyArns, role)
   return iam.issue({
     arn: sessionArn(role, input.sessionName),
     role: role.arn,
@@ -59,6 +61,7 @@ export function assumeRole(owner: KeyOwner, input: AssumeRoleInput, options: Ass
     transitive,
     sourceIdentity,
     policy: input.policy,
+    policyArns: input.policyArns,
   })
 }
 

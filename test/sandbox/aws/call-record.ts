@@ -32,6 +32,7 @@ export function callRecord(
     ),
     transitiveTagKeys: indexed(params, /^TransitiveTagKeys\.member\.(\d+)$/).map(([, key]) => key),
     sourceIdentity: params.get('SourceIdentity'),
+    policyArns: indexed(params, /^PolicyArns\.member\.(\d+)\.arn$/).map(([, arn]) => arn),
     duration: duration === null ? null : Number(duration),
     outcome: answer?.outcome ?? 'aborted',
     signed: request.headers.authorization !== undefined || params.has('X-Amz-Signature'),

@@ -12,6 +12,7 @@ import type {
   Fault,
   ImdsRequest,
   ImdsSettings,
+  ManagedPolicyInput,
   OidcProviderInput,
   PolicyDocument,
   SessionInfo,
@@ -137,6 +138,12 @@ export class Aws {
   async putOidcProvider(provider: OidcProviderInput): Promise<string> {
     const { arn } = await this.#call('putOidcProvider', provider)
     return arn
+  }
+
+  /** Creates or updates a managed policy, which sessions may be narrowed with; returns its ARN. */
+  async putManagedPolicy(policy: ManagedPolicyInput): Promise<string> {
+    await this.#call('putManagedPolicy', policy)
+    return policy.arn
   }
 
   async deleteOidcProvider(arn: string): Promise<void> {

@@ -4,6 +4,7 @@ import { readBody } from './exchange.ts'
 import type {
   Fault,
   ImdsSettings,
+  ManagedPolicyInput,
   OidcProviderInput,
   RoleInput,
   Statement,
@@ -22,6 +23,7 @@ const operations = (world: World) => ({
   },
   deleteRole: ({ arn }: { arn: string }) => world.iam.deleteRole(arn),
   putOidcProvider: (input: OidcProviderInput) => ({ arn: world.iam.putOidcProvider(input).arn }),
+  putManagedPolicy: (input: ManagedPolicyInput) => world.iam.putManagedPolicy(input),
   deleteOidcProvider: ({ arn }: { arn: string }) => world.iam.deleteOidcProvider(arn),
   putUser: (input: UserInput) => world.iam.putUser(input),
   setNodePolicy: ({ statements }: { statements: readonly Statement[] }) => world.setNodePolicy(statements),

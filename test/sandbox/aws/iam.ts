@@ -3,6 +3,7 @@ import type { AwsConfig } from './config.ts'
 import { makeAccessKeyId, makeId, makeSecretAccessKey, makeSessionToken } from './credentials.ts'
 import { Journal } from './journal.ts'
 import type {
+  ManagedPolicyInput,
   OidcProviderInput,
   PolicyDocument,
   RoleInput,
@@ -14,6 +15,7 @@ import type {
 import { checkOidcProvider, type OidcProvider, oidcProviderArn } from './oidc.ts'
 import type { Caller } from './policy.ts'
 import { checkIdentityStatements, checkTrustPolicy } from './policy-check.ts'
+import { validationError } from './sts-error.ts'
 
 export type Role = {
   readonly arn: string
@@ -31,7 +33,7 @@ export type Role = {
 type User = UserKeys & { readonly id: string; readonly policy: readonly Statement[] }
 
 /** Temporary credentials as STS knows them, secrets included. */
-export type Session = SessionInfo & {
+export type Session = Omit<SessionInfo, 'sourceIdentity'> & {
   readonly secretAccessKey: string
   readonly sessionToken: string
   readonly userId: string
@@ -58,6 +60,7 @@ const MAX_SESSIONS = 100_000
 export class Iam {
   readonly #config: AwsConfig
   readonly #roles = new Map<string, Role>()
+  readonly #policies = new Map<string, readonly Statement[]>()
   readonly #providers = new Map<string, OidcProvider>()
   readonly #users = new Map<string, User>()
   readonly #sessions = new Map<string, Session>()
@@ -102,6 +105,28 @@ export class Iam {
   deleteRole(arn: string): void {
     this.#roles.delete(arn)
     for (const [key, session] of this.#sessions) if (session.role === arn) this.#sessions.delete(key)
+  }
+
+  /** Creates or updates a managed policy. Throws a sentence on one that IAM would refuse. */
+  putManagedPolicy({ arn, statements }: ManagedPolicyInput): void {
+    if (!/^arn:aws(?:-[a-z]+)*:iam::(?:\d{12}|aws):policy\/[\x21-\x7e]+$/.test(arn))
+      throw new Error(`"${arn}" is not a policy ARN`)
+    checkIdentityStatements(statements)
+    this.#policies.set(arn, statements)
+  }
+
+  /** Refuses session policies that do not exist in the role's account, nor among AWS's own. The documentation does not say with which error. */
+  checkPolicies(arns: readonly string[], { account }: Role): void {
+    const isThere = (arn: string) =>
+      this.#policies.has(arn) && ['aws', account].includes(arn.split(':')[4] ?? '')
+    const missing = arns.find((arn) => !isThere(arn))
+    if (missing !== undefined) throw validationError(`Policy ${missing} does not exist or is not attachable.`)
+  }
+
+  /** What session policies allow together, as they are now: undefined where there are none. */
+  #sessionPolicy({ policy, policyArns }: Session): readonly Statement[] | undefined {
+    if (policy === undefined && policyArns.length === 0) return undefined
+    return [...(policy ?? []), ...policyArns.flatMap((arn) => this.#policies.get(arn) ?? [])]
   }
 
   /** The provider of an issuer in an account. */
@@ -174,7 +199,7 @@ export class Iam {
       account: session.account,
       roleArn: role?.arn,
       statements: role?.policy ?? [],
-      sessionPolicy: session.policy,
+      sessionPolicy: this.#sessionPolicy(session),
     }
     return { secretAccessKey: session.secretAccessKey, session, caller, userId: session.userId }
   }
@@ -195,17 +220,27 @@ export class Iam {
   /** Everything issued so far, without secrets, oldest first. */
   sessions(): SessionInfo[] {
     return this.#issued.list().map((issued) => {
-      const { accessKeyId, arn, role, session, issuedAt, expiresAt, by } =
-        this.#sessions.get(issued.accessKeyId) ?? issued
-      return { accessKeyId, arn, role, session, issuedAt, expiresAt, by }
+      const {
+        accessKeyId,
+        arn,
+        role,
+        session,
+        issuedAt,
+        expiresAt,
+        by,
+        policyArns,
+        sourceIdentity = null,
+      } = this.#sessions.get(issued.accessKeyId) ?? issued
+      return { accessKeyId, arn, role, session, issuedAt, expiresAt, by, policyArns, sourceIdentity }
     })
   }
 
-  /** Forgets users, OIDC providers, and all roles but those named; their sessions as well. */
+  /** Forgets users, OIDC providers, managed policies, and all roles but those named; their sessions as well. */
   reset(keep: readonly string[]): void {
     for (const arn of this.#roles.keys()) if (!keep.includes(arn)) this.deleteRole(arn)
     this.#users.clear()
     this.#providers.clear()
+    this.#policies.clear()
     this.#issued.clear()
   }
 }

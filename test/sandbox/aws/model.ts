@@ -27,6 +27,9 @@ export type RoleInput = {
   readonly maxSessionDuration?: number
 }
 
+/** A managed policy, as it is given to sessions: `arn:…:policy/…` of an account, or of `aws`. */
+export type ManagedPolicyInput = { readonly arn: string; readonly statements: readonly Statement[] }
+
 /** An IAM OIDC provider. */
 export type OidcProviderInput = {
   /** `https://…`, as the `iss` claim of its tokens. */
@@ -135,6 +138,7 @@ export type StsCall = {
   readonly tags: Readonly<Record<string, string>>
   readonly transitiveTagKeys: readonly string[]
   readonly sourceIdentity: string | null
+  readonly policyArns: readonly string[]
   /** Seconds as asked for, or null for STS's default. */
   readonly duration: number | null
   /** `Success`, STS's error code, or `hang` / `close` / `answer` of a fault. */
@@ -182,5 +186,8 @@ export type SessionInfo = {
   readonly session: string
   readonly issuedAt: number
   readonly expiresAt: number
+  /** Managed policies that narrow it. */
+  readonly policyArns: readonly string[]
+  readonly sourceIdentity: string | null
   readonly by: 'assume-role' | 'web-identity' | 'instance-profile' | 'instance-identity'
 }

@@ -99,6 +99,7 @@ export class NodeIdentity {
       transitive: [],
       sourceIdentity: undefined,
       policy: undefined,
+      policyArns: [],
     })
   }
 }

@@ -8,12 +8,14 @@ import type { OneOrMore, PolicyDocument, Statement } from './model.ts'
  * @param options.externalId demanded when given (one of them, when several)
  * @param options.tags `true` (default) allows sts:TagSession; an object demands these values of the session tags as
  *   well, `*` and `?` being wildcards; `false` refuses session tags
+ * @param options.sourceIdentity `true` allows sts:SetSourceIdentity; a text demands it as well, `*` and `?` being wildcards
  * @param options.sessionName demanded role session name, with wildcards
  */
 export function trust(options: {
   readonly principal: OneOrMore
   readonly externalId?: OneOrMore
   readonly tags?: boolean | Readonly<Record<string, string>>
+  readonly sourceIdentity?: true | string
   readonly sessionName?: string
 }): PolicyDocument {
   const { tags = true } = options
@@ -22,6 +24,7 @@ export function trust(options: {
   )
   const like: Record<string, OneOrMore> = Object.fromEntries(requestTags)
   if (options.sessionName !== undefined) like['sts:RoleSessionName'] = options.sessionName
+  if (typeof options.sourceIdentity === 'string') like['sts:SourceIdentity'] = options.sourceIdentity
   const condition = {
     ...(options.externalId === undefined ? {} : { StringEquals: { 'sts:ExternalId': options.externalId } }),
     ...(Object.keys(like).length === 0 ? {} : { StringLike: like }),
@@ -29,7 +32,11 @@ export function trust(options: {
   const statement: Statement = {
     Effect: 'Allow',
     Principal: { AWS: options.principal },
-    Action: tags === false ? ['sts:AssumeRole'] : ['sts:AssumeRole', 'sts:TagSession'],
+    Action: [
+      'sts:AssumeRole',
+      ...(tags === false ? [] : ['sts:TagSession']),
+      ...(options.sourceIdentity === undefined ? [] : ['sts:SetSourceIdentity']),
+    ],
     ...(Object.keys(condition).length === 0 ? {} : { Condition: condition }),
   }
   return { Version: '2012-10-17', Statement: [statement] }

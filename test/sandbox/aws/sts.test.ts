@@ -393,6 +393,55 @@ test('a source identity is carried through a chain and cannot be changed', async
   )
 })
 
+test('session policies narrow a session to what they allow together, as they are now, and GetCallerIdentity is not asked of them', async () => {
+  const any = {
+    Statement: [{ Effect: 'Allow', Principal: { AWS: '111111111111' }, Action: 'sts:*' }],
+  } as const
+  await aws.putRole({
+    arn: 'wide',
+    trustPolicy: any,
+    policy: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }],
+  })
+  for (const arn of ['one', 'two']) await aws.putRole({ arn, trustPolicy: any })
+  const allow = (role: string) => [
+    { Effect: 'Allow', Action: 'sts:AssumeRole', Resource: ROLE + role } as const,
+  ]
+  const [first, second] = [
+    'arn:aws:iam::111111111111:policy/first',
+    'arn:aws:iam::aws:policy/second',
+  ] as const
+  await aws.putManagedPolicy({ arn: first, statements: allow('one') })
+  await aws.putManagedPolicy({ arn: second, statements: [] })
+  const { credentials } = await assume(node, `${ROLE}wide`, { PolicyArns: [{ arn: first }, { arn: second }] })
+  const narrow = stsClient(aws, { credentials })
+  await whoami(narrow)
+  await assume(narrow, `${ROLE}one`)
+  assert.match(await refusalOf(assume(narrow, `${ROLE}two`)), /^AccessDenied/)
+  await aws.putManagedPolicy({ arn: second, statements: allow('two') })
+  await assume(narrow, `${ROLE}two`)
+  const [session] = await aws.sessions({ role: 'wide' })
+  assert.deepEqual(session?.policyArns, [first, second])
+})
+
+test('session policies are at most ten, within 2048 characters, and exist in the role’s account', async () => {
+  const refused = (...arns: string[]) =>
+    refusalOf(assume(node, `${ROLE}app`, { PolicyArns: arns.map((arn) => ({ arn })) }))
+  const own = (name: string) => `arn:aws:iam::111111111111:policy/${name}`
+  const elsewhere = 'arn:aws:iam::222222222222:policy/there'
+  await aws.putManagedPolicy({ arn: elsewhere, statements: [] })
+  assert.match(await refused(own('missing')), /^ValidationError: Policy .*missing does not exist/)
+  assert.match(await refused(elsewhere), /^ValidationError: Policy .*there does not exist/)
+  assert.match(
+    await refused(...Array.from({ length: 11 }, (_, n) => own(`p${n}`))),
+    /'policyArns'.*equal to 10/,
+  )
+  assert.match(
+    await refused(...Array.from({ length: 10 }, (_, n) => own(`${n}${'x'.repeat(200)}`))),
+    /to 2048/,
+  )
+  assert.match(await refused('short'), /'policyArns\.1\.member\.arn'.*equal to 20/)
+})
+
 test('a deleted role takes its sessions with it; a changed trust policy counts for the next call', async () => {
   const { credentials } = await assume(node, `${ROLE}app`)
   await aws.putRole({ arn: 'app', trustPolicy: trust({ principal: `${ROLE}other` }) })

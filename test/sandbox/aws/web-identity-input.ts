@@ -3,6 +3,9 @@ import {
   checkedRoleArn,
   durationProblems,
   parsePolicy,
+  policyArnsOf,
+  policyLength,
+  policyProblems,
   ROLE_ARN,
   refuseProblems,
   SESSION_NAME,
@@ -18,13 +21,15 @@ export type WebIdentityInput = {
   /** Seconds; undefined for the default of 3600. */
   readonly duration: number | undefined
   readonly policy: readonly Statement[] | undefined
-  /** Characters of the session policy: the packed size is computed from them. */
+  /** ARNs of managed policies. */
+  readonly policyArns: readonly string[]
+  /** Characters of the session policies: the packed size is computed from them. */
   readonly packedLength: number
 }
 
 const TOKEN = { min: 4, max: 20_000, pattern: /^[\s\S]*$/, shown: '.*' }
 /** `ProviderId` is for OAuth 2.0 access tokens (Facebook, Amazon), which are no JWTs. */
-const UNSUPPORTED = ['ProviderId', 'PolicyArns.member.1.arn']
+const UNSUPPORTED = ['ProviderId']
 /** AWS ignores what an action does not know; whoever sends these here expects something of them that will not come. */
 const UNKNOWN = ['ExternalId', 'Tags.member.1.Key', 'TransitiveTagKeys.member.1', 'SourceIdentity']
 
@@ -34,12 +39,14 @@ export function parseWebIdentity(params: URLSearchParams): WebIdentityInput {
   if (unsupported !== undefined)
     throw validationError(`The parameter ${unsupported} is not supported by this stand-in of STS.`)
   const policy = params.get('Policy')
+  const policyArns = policyArnsOf(params)
   const duration = params.get('DurationSeconds')
   refuseProblems([
     ...textProblems('roleArn', params.get('RoleArn'), ROLE_ARN, true),
     ...textProblems('roleSessionName', params.get('RoleSessionName'), SESSION_NAME, true),
     ...textProblems('webIdentityToken', params.get('WebIdentityToken'), TOKEN, true),
     ...durationProblems(duration),
+    ...policyProblems(policyArns, policy),
   ])
   return {
     roleArn: checkedRoleArn(params.get('RoleArn') ?? ''),
@@ -47,6 +54,7 @@ export function parseWebIdentity(params: URLSearchParams): WebIdentityInput {
     token: params.get('WebIdentityToken') ?? '',
     duration: duration === null ? undefined : Number(duration),
     policy: parsePolicy(policy),
-    packedLength: (policy ?? '').length,
+    policyArns,
+    packedLength: policyLength(policyArns, policy),
   }
 }

@@ -35,6 +35,7 @@ export async function assumeRoleWithWebIdentity(
       400,
       `Packed policy consumes ${packedPercent(input)}% of allotted space, please use smaller policy.`,
     )
+  iam.checkPolicies(input.policyArns, role)
   const session = iam.issue({
     arn: sessionArn(role, input.sessionName),
     role: role.arn,
@@ -48,6 +49,7 @@ export async function assumeRoleWithWebIdentity(
     transitive: [],
     sourceIdentity: undefined,
     policy: input.policy,
+    policyArns: input.policyArns,
   })
   return { session, identity }
 }

@@ -95,6 +95,15 @@ spec:
             {{- with $broker.clusterName }}
             - {{ include "pod2iam.flag" (list "cluster-name" .) }}
             {{- end }}
+            {{- with $broker.clusterArn }}
+            - {{ include "pod2iam.flag" (list "cluster-arn" .) }}
+            {{- end }}
+            {{- range $key, $value := $broker.extraSessionTags }}
+            - {{ include "pod2iam.flag" (list "extra-session-tags" (printf "%s=%s" $key $value)) }}
+            {{- end }}
+            {{- with $broker.sourceIdentity }}
+            - {{ include "pod2iam.flag" (list "source-identity" .) }}
+            {{- end }}
             {{- with $broker.assumeRoleArn }}
             - {{ include "pod2iam.flag" (list "assume-role-arn" .) }}
             {{- end }}

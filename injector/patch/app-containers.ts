@@ -1,0 +1,97 @@
+/**
+ * What the pod's own containers are told in redirect mode `env`: where the metadata service is and, in pods with container
+ * credentials, where these are and what they need. What an earlier pass in another mode has left, or the pod from which a manifest
+ * was copied, is removed.
+ */
+import { blank, type JsonObject } from '../json.ts'
+import { CONTAINER_ENV, ENDPOINT_ENV, isContainerVariable, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
+import type { Container, EnvVar, Pod } from '../pod/pod.ts'
+import { isOurs } from '../pod/reserved.ts'
+import type { Addition } from './addition.ts'
+import { add, type PatchOp, pointer, remove } from './json-patch.ts'
+import { isMeshContainer } from './mesh.ts'
+import type { Placed } from './placement.ts'
+import { CONTAINER_TOKEN_MOUNT } from './sidecar.ts'
+
+const ENDPOINT = { name: ENDPOINT_ENV, value: SIDECAR_ENDPOINT }
+const MOUNT = { ...CONTAINER_TOKEN_MOUNT, readOnly: true }
+
+/** Whether a mount is the one by which an application reads the secret of the container credentials. */
+export const isAppMount = (mount: JsonObject): boolean =>
+  Object.entries(MOUNT).every(([key, value]) => mount[key] === value) &&
+  Object.keys(mount).every((key) => key in MOUNT || blank(mount[key]))
+
+/** @param right the init containers as they will be: those behind ours are told, too, those before them have no credentials yet */
+export function appContainerOps(
+  { spec }: Pod,
+  right: readonly Placed[],
+  { redirect, containerCredentials }: Addition,
+): PatchOp[] {
+  const lastOfOurs = right.findLastIndex(({ container }) => isOurs(container))
+  const wasInjected = (spec.initContainers ?? []).some(isOurs)
+  const all = [
+    ...spec.containers.map((container, index) => ({ container, at: pointer('spec', 'containers', index) })),
+    ...right.flatMap(({ container }, index) =>
+      index > lastOfOurs ? [{ container, at: pointer('spec', 'initContainers', index) }] : [],
+    ),
+  ].filter(({ container }) => !isMeshContainer(container))
+  return all.flatMap(({ container, at }) => {
+    const gets = containerCredentials && !hasOtherWay(container)
+    const leftover = (entry: EnvVar) =>
+      (isContainerVariable(entry) && !gets) || (isEndpoint(entry) && redirect === 'nft' && wasInjected)
+    const wanted = [...(redirect === 'env' ? [ENDPOINT] : []), ...(gets ? CONTAINER_ENV : [])]
+    return [...environmentOps(container, at, wanted, leftover), ...mountOps(container, at, gets)]
+  })
+}
+
+const isEndpoint = ({ name, value }: EnvVar) => name === ENDPOINT_ENV && value === SIDECAR_ENDPOINT
+
+function environmentOps(
+  { env }: Container,
+  at: string,
+  wanted: readonly EnvVar[],
+  isLeftover: (entry: EnvVar) => boolean,
+): PatchOp[] {
+  const left = [...(env ?? []).entries()].filter(([, entry]) => isLeftover(entry)).map(([index]) => index)
+  const missing = wanted.filter((ours) => !(env ?? []).some(({ name }) => name === ours.name))
+  return [
+    ...left.reverse().map((index) => remove(`${at}/env/${index}`)),
+    ...listOps(`${at}/env`, env, missing),
+  ]
+}
+
+function mountOps({ volumeMounts }: Container, at: string, gets: boolean): PatchOp[] {
+  const ours = (volumeMounts ?? []).findIndex(({ name }) => name === MOUNT.name)
+  if (gets) return ours >= 0 ? [] : listOps(`${at}/volumeMounts`, volumeMounts, [MOUNT])
+  return ours >= 0 ? [remove(`${at}/volumeMounts/${ours}`)] : []
+}
+
+function listOps(path: string, actual: unknown, entries: readonly JsonObject[]): PatchOp[] {
+  if (entries.length === 0) return []
+  return Array.isArray(actual) ? entries.map((entry) => add(`${path}/-`, entry)) : [add(path, entries)]
+}
+
+/**
+ * Whether a container says itself where its credentials come from. SDKs prefer container credentials to the metadata service, so
+ * adding them could overrule what its author wants: other container credentials (ECS's, EKS Pod Identity's, a vault's), a metadata
+ * service elsewhere or none. Keys and web identity (IRSA) come first in every SDK; there they would only hide a mistake.
+ */
+function hasOtherWay({ env, volumeMounts }: Container): boolean {
+  const chooses = (entry: EnvVar) => {
+    const { name, value } = entry
+    if (name.startsWith('AWS_CONTAINER_')) return !isContainerVariable(entry)
+    if (name === ENDPOINT_ENV) return value !== SIDECAR_ENDPOINT
+    if (name === 'AWS_EC2_METADATA_DISABLED') return value?.toLowerCase() === 'true'
+    return name === 'AWS_ACCESS_KEY_ID' || name === 'AWS_WEB_IDENTITY_TOKEN_FILE'
+  }
+  return (env ?? []).some(chooses) || (volumeMounts ?? []).some(isInTheWay)
+}
+
+/** Another mount at our path; or one above it that is read-only, in which the runtime cannot make our directory. */
+function isInTheWay({ name, mountPath, readOnly }: JsonObject): boolean {
+  const path = String(mountPath)
+    .replace(/^\/run(?=\/|$)/, '/var/run')
+    .replace(/\/+$/, '')
+  if (name === MOUNT.name) return false
+  return path === MOUNT.mountPath || (readOnly === true && `${MOUNT.mountPath}/`.startsWith(`${path}/`))
+}

@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { tagsOf } from '../../node-guard/broker/authorize/session-tags.ts'
+import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
+
+const metadata = { uid: 'u', namespace: 'shop', name: 'till-0' }
+const pod = podRecord({ metadata, spec: { serviceAccountName: 'till' } }, 'role') ?? assert.fail()
+const ARN = 'arn:aws:eks:eu-west-1:111111111111:cluster/prod'
+const OWN = {
+  ...{ 'kubernetes-namespace': 'shop', 'kubernetes-service-account': 'till' },
+  ...{ 'kubernetes-pod-name': 'till-0', 'kubernetes-pod-uid': 'u' },
+}
+const tags = (over: Partial<Parameters<typeof tagsOf>[1]>) => {
+  const none = { sessionTags: true, clusterName: undefined, clusterArn: undefined, extraSessionTags: [] }
+  return Object.fromEntries(tagsOf(pod, { ...none, ...over }).map(({ Key, Value }) => [Key, Value]))
+}
+
+test('a pod’s tags are those of EKS Pod Identity, as far as the cluster’s are set', () => {
+  assert.deepEqual(tags({}), OWN)
+  assert.deepEqual(tags({ clusterName: 'prod' }), { ...OWN, 'eks-cluster-name': 'prod' })
+  const both = { ...OWN, 'eks-cluster-arn': ARN, 'eks-cluster-name': 'prod' }
+  assert.deepEqual(tags({ clusterArn: ARN }), both)
+  assert.deepEqual(tags({ clusterArn: ARN, clusterName: 'prod' }), both)
+})
+
+test('the operator’s tags come beside them, or alone', () => {
+  const extraSessionTags = [
+    { Key: 'team', Value: 'platform' },
+    { Key: 'empty', Value: '' },
+  ]
+  const extra = { team: 'platform', empty: '' }
+  assert.deepEqual(tags({ extraSessionTags }), { ...OWN, ...extra })
+  assert.deepEqual(tags({ extraSessionTags, sessionTags: false }), extra)
+  assert.deepEqual(tags({ sessionTags: false }), {})
+})

@@ -1,0 +1,273 @@
+/**
+ * `explain` where a pod has come as far as its sidecar: each code that the sidecar can say, from a pod, a node, a broker or an STS
+ * that is really broken.
+ */
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { after, before, describe, test } from 'node:test'
+import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
+import { isReady, needsNamespaces } from '../sandbox/index.ts'
+import { SANDBOX_DIR } from '../sandbox/node/machine.ts'
+import { explaining } from './explaining.ts'
+import { type Door, openDoor, userWith } from './support.ts'
+
+const ROLE = 'iam.amazonaws.com/role'
+const BASE = 'arn:aws:iam::111111111111:role/'
+const SIDECAR = 'pod2iam-sidecar'
+
+/** Of a container of the pod that gets what its sidecar sends to the broker, as the proxy of a mesh does. */
+const PROXY_PORT = 15001
+const PROXY = `
+const { createServer, get } = require('node:http')
+const [mode] = process.argv.slice(1)
+createServer((request, response) => {
+  const { url: path, headers } = request
+  if (mode === 'silent' || (mode === 'without-metadata' && path === '/v1/metadata')) return
+  if (mode === 'foreign') return response.end('<h1>It works!</h1>')
+  if (mode === 'without-route') return response.writeHead(404).end('no route')
+  if (mode === 'without-authorization') delete headers.authorization
+  get({ host: 'fd00:70d2:1a::24', port: 9171, path, headers }, (answer) => {
+    response.writeHead(answer.statusCode, answer.headers)
+    answer.pipe(response)
+  }).on('error', () => response.destroy())
+}).listen(${PROXY_PORT})`
+
+type Rights = { readonly rules: readonly { readonly verbs: readonly string[] }[] }
+
+/** Takes what goes to the broker by IPv4 before our own rules do; by IPv6 the proxy passes it on. */
+const TO_PROXY = `table inet mesh {
+  chain output {
+    type nat hook output priority -120; policy accept;
+    ip daddr 169.254.170.24 tcp dport 9171 redirect to :${PROXY_PORT}
+  }
+}`
+
+describe('explain, of the sidecar', needsNamespaces(), () => {
+  let cluster: Cluster
+  let door: Door
+  let kubeconfig = ''
+  const { fails } = explaining(() => kubeconfig)
+
+  before(async () => {
+    cluster = await createCluster({
+      injectorArgs: [`--base-role-arn=${BASE}`],
+      firewallArgs: ['--poll-interval=1s'],
+    })
+    door = await openDoor(cluster.api)
+    kubeconfig = await door.kubeconfig()
+    await cluster.role('shop-orders')
+    await cluster.namespace('shop', { allowed: ['shop-*', 'node'] })
+  })
+  after(async () => {
+    await door?.close()
+    await cluster?.close()
+  })
+
+  const annotations = { [ROLE]: 'shop-orders' }
+
+  /** A pod that has got its credentials. */
+  async function started(name: string, proxy?: string): Promise<string> {
+    const command = proxy === undefined ? {} : { command: [process.execPath, '-e', PROXY, proxy] }
+    const containers = [{ name: 'app', image: IDLE_IMAGE, ...command }]
+    const pod = await cluster.pod(`shop/${name}`, { annotations, containers })
+    await cluster.pods.waitFor(pod, isReady)
+    return pod
+  }
+
+  /** As when the kernel ends it for want of memory: the next one has nothing in memory. */
+  const restartSidecar = (pod: string) => assert.ok(cluster.pods.kill(pod, SIDECAR))
+
+  async function nft(where: string, rules: string): Promise<void> {
+    const { code, stderr } = await cluster.exec(where, ['nft', '-f', '-'], { input: rules })
+    assert.equal(code, 0, stderr)
+  }
+
+  /** What the kubelet has published as the pod's token. */
+  async function tokenFile(pod: string): Promise<string> {
+    const { metadata } = (await cluster.pods.get(pod)) ?? {}
+    const volume = cluster.machine.path(`${SANDBOX_DIR}/pods/${metadata?.uid}/volumes/pod2iam-token`)
+    const [version] = readdirSync(volume).filter((name) => /^\.\.\d/.test(name))
+    return `${volume}/${version}/token`
+  }
+
+  test('its pod’s redirect was flushed', async () => {
+    const pod = await started('flushed')
+    await nft(cluster.pods.network(pod), 'flush ruleset')
+    restartSidecar(pod)
+    await fails('shop', 'flushed', 'credentials', 'self-test-pending', /does not lead to this process yet/)
+  })
+
+  test('its token is not there, is damaged, or is somebody else’s', async () => {
+    const pod = await started('tokens')
+    const file = await tokenFile(pod)
+    const [namespace, other] = ['shop', 'predecessor']
+    // A pod of another node, and one that was deleted.
+    await cluster.kube.create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'elsewhere' } })
+    const spec = { nodeName: 'elsewhere' }
+    await cluster.pod('shop/far', { annotations, spec })
+    const far = await tokenOf('far')
+    const gone = readFileSync(await tokenFile(await started(other)), 'utf8')
+    await cluster.kube.delete('pods', other, namespace)
+    for (const [token, code, said] of [
+      ['', 'token-unreadable', /holds no token/],
+      ['eyJhbGciOiJSUzI1NiJ9.e30.c2ln', 'token-invalid', /the token cannot be accepted/],
+      [far, 'token-not-for-this-node', /belongs to a pod on node elsewhere/],
+      [gone, 'pod-unknown', /there is no pod shop\/predecessor with the token’s uid/],
+    ] as const) {
+      writeFileSync(file, token)
+      restartSidecar(pod)
+      await fails('shop', 'tokens', 'credentials', code, said)
+    }
+  })
+
+  async function tokenOf(name: string): Promise<string> {
+    const { metadata } = await cluster.kube.get('pods', name, 'shop')
+    const bound = { pod: { name, uid: metadata.uid ?? '' }, audiences: ['pod2iam'] }
+    return (await cluster.kube.createToken('shop', 'default', bound)).token
+  }
+
+  test('a NetworkPolicy keeps it from the broker', async () => {
+    const pod = await started('barred')
+    await nft(
+      cluster.pods.network(pod),
+      `table inet netpol {
+        chain output {
+          type filter hook output priority 0; policy accept;
+          ip daddr 169.254.170.24 reject
+          ip6 daddr fd00:70d2:1a::24 reject
+        }
+      }`,
+    )
+    restartSidecar(pod)
+    await fails(
+      'shop',
+      'barred',
+      'credentials',
+      'broker-unreachable',
+      /The broker on this node does not answer/,
+    )
+  })
+
+  test('something rewrites its source address on the way to the broker', async () => {
+    const pod = await started('masqueraded')
+    const { status } = (await cluster.pods.get(pod)) ?? {}
+    await nft(
+      'node',
+      `table ip cni {
+        chain input {
+          type nat hook input priority 100; policy accept;
+          ip saddr ${status?.podIP} ip daddr 169.254.170.24 snat to 10.0.0.10
+        }
+      }`,
+    )
+    restartSidecar(pod)
+    await fails('shop', 'masqueraded', 'credentials', 'peer-address-mismatch', /is not an address of pod/)
+    await nft('node', 'delete table ip cni')
+  })
+
+  for (const [proxy, code, said] of [
+    ['silent', 'starting', /has not been asked yet/],
+    ['foreign', 'broker-answer-invalid', /it is not JSON/],
+    ['without-route', 'protocol-not-spoken', /does not know what this sidecar/],
+    ['without-authorization', 'token-missing', /Authorization/],
+    ['without-metadata', 'metadata-pending', /has not been asked for yet/],
+  ] as const)
+    test(`a mesh’s proxy takes what it sends to the broker: ${proxy}`, async () => {
+      const pod = await started(proxy, proxy)
+      await nft(cluster.pods.network(pod), TO_PROXY)
+      restartSidecar(pod)
+      await fails('shop', proxy, 'credentials', code, said)
+    })
+
+  test('a rule of the pod drops what it sends to itself', async () => {
+    const pod = await started('deaf')
+    await nft(
+      cluster.pods.network(pod),
+      `table inet strict {
+        chain input {
+          type filter hook input priority -200; policy accept;
+          ct original ip daddr 127.0.0.1 tcp dport 9169 drop
+        }
+      }`,
+    )
+    // It gives up after five seconds: a look may come too late.
+    const again = (isWell: boolean) => void (isWell && cluster.pods.kill(pod, SIDECAR))
+    await fails('shop', 'deaf', 'credentials', 'warming-up', /trying its own answers out/, again)
+  })
+
+  const faults = {
+    throttled: { kind: 'throttle' },
+    unavailable: { kind: 'unavailable' },
+    void: {
+      kind: 'error',
+      status: 403,
+      code: 'InvalidClientTokenId',
+      message: 'The security token is invalid',
+    },
+    regional: {
+      kind: 'error',
+      status: 403,
+      code: 'RegionDisabledException',
+      message: 'STS is not activated',
+    },
+  } as const
+  for (const [name, code, said] of [
+    ['throttled', 'sts-throttled', /STS is throttling this account/],
+    ['unavailable', 'sts-unavailable', /STS did not answer properly/],
+    ['void', 'node-credentials-unavailable', /the node’s own AWS credentials are missing or refused/],
+    ['regional', 'sts-invalid', /STS does not accept the request/],
+  ] as const)
+    test(`what STS answers to the broker: ${name}`, async () => {
+      await cluster.role(`shop-${name}`)
+      await cluster.aws.fault({ service: 'sts', role: `shop-${name}`, ...faults[name] })
+      await cluster.pod(`shop/${name}`, { annotations: { [ROLE]: `shop-${name}` } })
+      await fails('shop', name, 'credentials', code, said)
+    })
+
+  test('its role is the node’s own, which only the broker knows', async () => {
+    await cluster.pod('shop/greedy', { annotations: { [ROLE]: cluster.aws.config.nodeRoleArn } })
+    await fails('shop', 'greedy', 'credentials', 'role-not-allowed', /the node’s own role/)
+  })
+
+  test('the API server does not let the broker look its pod up', async () => {
+    const name = 'pod2iam-node-guard'
+    const { rules } = (await cluster.kube.get('clusterroles', name)) as unknown as Rights
+    const withoutGet = rules.map((rule) => ({ ...rule, verbs: rule.verbs.filter((verb) => verb !== 'get') }))
+    await cluster.kube.patch('clusterroles', name, undefined, { rules: withoutGet })
+    // Of a pod whose start is held the kubelet reports no address, so that it is looked up.
+    await cluster.pod('shop/unread', { annotations: { ...annotations, 'pod2iam.dev/redirect': 'env' } })
+    await fails('shop', 'unread', 'credentials', 'busy', /the API server could not be asked/)
+    await cluster.kube.patch('clusterroles', name, undefined, { rules })
+  })
+
+  test('its node is not guarded, which only its sidecar tells who may not look at the guard', async () => {
+    const rules = [
+      { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list'] },
+      { apiGroups: [''], resources: ['pods/portforward'], verbs: ['get', 'create'] },
+    ]
+    const token = await userWith(cluster.kube, 'tenant', rules, 'shop')
+    const tenant = explaining(await door.kubeconfig({ token, namespace: 'shop' }))
+    // Calico's eBPF dataplane comes to the node, which goes round netfilter.
+    const link = (...words: string[]) => cluster.exec('node', ['ip', 'link', ...words])
+    assert.equal((await link('add', 'bpfin.cali', 'type', 'veth', 'peer', 'bpfout.cali')).code, 0)
+    await cluster.pod('shop/unguarded', { annotations })
+    await tenant.fails('shop', 'unguarded', 'credentials', 'node-unguarded', /is not guarded/)
+    await link('del', 'bpfin.cali')
+  })
+
+  test('who may not ask it reads the Event of its gate, where the broker writes none', async () => {
+    await cluster.role('shop-slow')
+    await cluster.aws.fault({ service: 'sts', role: 'shop-slow', kind: 'throttle' })
+    await cluster.pod('shop/slow', { annotations: { [ROLE]: 'shop-slow' } })
+    const rules = [{ apiGroups: [''], resources: ['pods', 'events'], verbs: ['get', 'list'] }]
+    const token = await userWith(cluster.kube, 'reader', rules, 'shop')
+    const reader = explaining(await door.kubeconfig({ token, namespace: 'shop' }))
+    await reader.fails(
+      'shop',
+      'slow',
+      'credentials',
+      'gate-waiting',
+      /has been waiting for more than 30 seconds/,
+    )
+  })
+})
