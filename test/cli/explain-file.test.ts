@@ -232,3 +232,19 @@ test('a service account that names no role, and one that nobody knows', async ()
     /service account reports\/nightly is neither in the file nor could it be read/,
   )
 })
+
+test('a pod that the EKS pod identity webhook has already given the role of its service account', async () => {
+  const named = 'eks.amazonaws.com/role-arn: "arn:aws:iam::111111111111:role/reports-reader"'
+  const file = '/var/run/secrets/eks.amazonaws.com/serviceaccount/token'
+  const env = `env: [{name: AWS_WEB_IDENTITY_TOKEN_FILE, value: ${file}}]`
+  const served =
+    `serviceAccountName: nightly, containers: [{name: app, image: "app:1", ${env}}], ` +
+    'volumes: [{name: aws-iam-token, projected: {sources: []}}]'
+  const manifest = NAMESPACE + account(named) + deployment('', served)
+  const { stdout } = await explain(manifest, BASE, ACCOUNTS, '-o', 'json')
+  const [{ failed, warnings }] = JSON.parse(stdout).explanations
+  assert.deepEqual([failed.step, failed.code], ['asks', 'served-by-eks'])
+  assert.match(failed.detail, /service account reports\/nightly names its role, and the EKS pod identity webhook/)
+  assert.match(failed.remedy, /^nothing, if its SDK supports web identity/)
+  assert.deepEqual(warnings, [failed.detail])
+})

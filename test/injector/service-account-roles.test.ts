@@ -114,7 +114,7 @@ describe('the role of a service account', () => {
   it('cannot be had on the host network, and the sentence names what can be changed', () => {
     const decision = decided(pod({ hostNetwork: true }, { [KEYS.role]: undefined }))
     assert.equal(reasonOf(decision), 'deny host-network')
-    assert.match(sentenceOf(decision), /"false" on the pod, whose service account asks for a role/)
+    assert.match(sentenceOf(decision), /"false" on the pod to opt out: its service account asks for a role/)
   })
 })
 
@@ -162,7 +162,7 @@ describe('a pod that the EKS pod identity webhook has served', () => {
       assert.equal(reasonOf(decision), 'skip served-by-eks')
       assert.match(
         String('warnings' in decision && decision.warnings),
-        /EKS pod identity webhook has given it/,
+        /EKS pod identity webhook has already given it/,
       )
       assert.equal(decideFinal(served(), where, settings(ON), account()).kind, 'allow')
     }
