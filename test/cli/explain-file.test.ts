@@ -244,7 +244,10 @@ test('a pod that the EKS pod identity webhook has already given the role of its 
   const { stdout } = await explain(manifest, BASE, ACCOUNTS, '-o', 'json')
   const [{ failed, warnings }] = JSON.parse(stdout).explanations
   assert.deepEqual([failed.step, failed.code], ['asks', 'served-by-eks'])
-  assert.match(failed.detail, /service account reports\/nightly names its role, and the EKS pod identity webhook/)
+  assert.match(
+    failed.detail,
+    /service account reports\/nightly names its role, and the EKS pod identity webhook/,
+  )
   assert.match(failed.remedy, /^nothing, if its SDK supports web identity/)
   assert.deepEqual(warnings, [failed.detail])
 })
