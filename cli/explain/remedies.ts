@@ -60,6 +60,7 @@ const REMEDIES: Readonly<Record<string, Remedy>> = {
   'token-invalid': recreate,
   'token-not-for-this-node': recreate,
   'token-unreadable': () => 'kubectl describe pod shows what is wrong with volume pod2iam-token',
+  'container-token-pending': () => 'kubectl describe pod shows what is wrong with volume pod2iam-container-token',
   'block-pending': () =>
     'pod2iam status shows whether the node blocks the metadata service; pod2iam check shows whether kube2iam or kiam still runs',
   'self-test-pending': () =>

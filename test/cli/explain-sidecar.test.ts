@@ -3,7 +3,7 @@
  * that is really broken.
  */
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
 import { isReady, needsNamespaces } from '../sandbox/index.ts'
@@ -120,23 +120,23 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
     }
   })
 
+  test('the secret of its container credentials cannot be written', async () => {
+    const chosen = { 'pod2iam.dev/redirect': 'env', 'pod2iam.dev/container-credentials': 'on' }
+    const pod = await cluster.pod('shop/container', { annotations: { ...annotations, ...chosen } })
+    await cluster.pods.waitFor(pod, isReady)
+    const { metadata } = (await cluster.pods.get(pod)) ?? {}
+    const file = `${SANDBOX_DIR}/pods/${metadata?.uid}/volumes/pod2iam-container-token/token`
+    rmSync(cluster.machine.path(file))
+    mkdirSync(cluster.machine.path(`${file}/occupied`), { recursive: true })
+    restartSidecar(pod)
+    await fails('shop', 'container', 'credentials', 'container-token-pending', /cannot be written to .*\(EISDIR/)
+  })
+
   async function tokenOf(name: string): Promise<string> {
     const { metadata } = await cluster.kube.get('pods', name, 'shop')
     const bound = { pod: { name, uid: metadata.uid ?? '' }, audiences: ['pod2iam'] }
     return (await cluster.kube.createToken('shop', 'default', bound)).token
   }
-
-  test('the secret of its container credentials cannot be written', async () => {
-    const wanted = { 'pod2iam.dev/redirect': 'env', 'pod2iam.dev/container-credentials': 'on' }
-    const pod = await cluster.pod('shop/secretive', { annotations: { ...annotations, ...wanted } })
-    await cluster.pods.waitFor(pod, isReady)
-    const { metadata } = (await cluster.pods.get(pod)) ?? {}
-    const volume = `${SANDBOX_DIR}/pods/${metadata?.uid}/volumes/pod2iam-container-token`
-    // In the place of the file that is to replace the one before.
-    mkdirSync(cluster.machine.path(`${volume}/token.new`))
-    restartSidecar(pod)
-    await fails('shop', 'secretive', 'credentials', 'container-token-pending', /cannot be written to/)
-  })
 
   test('a NetworkPolicy keeps it from the broker', async () => {
     const pod = await started('barred')
