@@ -77,7 +77,7 @@ async function namespacesOf({ askAll, core }: Cluster): Promise<Map<string, V1Na
 }
 
 function seenText(seen: readonly Seen[], now: number, page: Page): string {
-  if (seen.length === 0) return page.paint('good', 'No pod has reached for the metadata service.\n')
+  if (seen.length === 0) return page.paint('good', 'No pod has used the metadata service.\n')
   const rows = seen.map(({ workload, addresses, via, packets, firstSeen, lastSeen }) => [
     workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`,
     via,
