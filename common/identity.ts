@@ -14,8 +14,12 @@ export const IDENTITY_ENV = {
   sessionPolicies: 'POD2IAM_SESSION_POLICIES',
 } as const
 
-/** `annotation`: the pod names its role; `default`: the namespace's or the cluster's default; `none`: only Region and placement. */
-export type IdentitySource = 'annotation' | 'default' | 'none'
+/**
+ * `annotation`: the pod names its role; `service-account`: its service account named it when the pod was admitted; `default`: the
+ * namespace's or the cluster's default; `none`: only Region and placement.
+ */
+const SOURCES = ['annotation', 'service-account', 'default', 'none'] as const
+export type IdentitySource = (typeof SOURCES)[number]
 
 export type PodIdentity = {
   readonly source: IdentitySource
@@ -49,7 +53,24 @@ export function identityOfAnnotations(
   }
 }
 
-const SOURCES: readonly IdentitySource[] = ['annotation', 'default', 'none']
+/** The identity of a pod that does not name a role itself, and whose service account names this one. */
+export function withAccountRole(identity: PodIdentity, role: string | undefined): PodIdentity {
+  if (identity.source !== 'default' || role === undefined) return identity
+  return { ...identity, source: 'service-account', role }
+}
+
+/**
+ * The identity that a pod's annotations name, given the frozen one: they say nothing about a role that came from the service account, and
+ * the current annotation of the account does not matter.
+ */
+export function statedIdentity(
+  annotations: Readonly<Record<string, string>> | undefined,
+  roleKey: string,
+  frozen: PodIdentity | undefined,
+): PodIdentity {
+  const stated = identityOfAnnotations(annotations, roleKey)
+  return frozen?.source === 'service-account' ? withAccountRole(stated, frozen.role) : stated
+}
 
 /**
  * The source as it is written. That of a pod with session policies is one that brokers before them do not know: they refuse such a pod

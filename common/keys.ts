@@ -6,7 +6,7 @@
 export const KEYS = {
   /** Namespace label: `enabled` (annotated pods) or `all` (every pod). */
   injection: 'pod2iam.dev/injection',
-  /** Namespace: JSON array of globs or regexps (kube2iam). */
+  /** Namespace: JSON array of globs or regexps (kube2iam). Service account: the same, which narrows the namespace's. */
   allowedRoles: 'iam.amazonaws.com/allowed-roles',
   /** Namespace: one anchored regexp on the full ARN (kiam). */
   permitted: 'iam.amazonaws.com/permitted',
@@ -45,6 +45,9 @@ export const KEYS = {
   /** Pod label, written by the injector for selectors; never an input of a decision. */
   injected: 'pod2iam.dev/injected',
 } as const
+
+/** Annotation of a service account that names a role, unless configured (`--service-account-role-key`): IRSA's. */
+export const ACCOUNT_ROLE_KEY = 'eks.amazonaws.com/role-arn'
 
 /**
  * Annotation of the injector's own pods, written by the chart. Replicas with it judge containers that another replica added by their

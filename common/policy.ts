@@ -39,6 +39,8 @@ const MAX_LIST_PROGRAM = 4000
 /** Compiling is not tried beyond this: it takes 0.2 s for 90,000 instructions. */
 const MAX_ESTIMATE = 20_000
 const MAX_REMEMBERED = 2048
+/** Characters of a service account's list: tenants write it, and a broker keeps it for each account of its node. */
+export const MAX_ACCOUNT_LIST = 16_384
 const IS_NO_REGEXP = `is not a regexp (RE2, ASCII) of at most ${MAX_PATTERN_LENGTH} characters that compiles to at most ${MAX_PROGRAM} instructions, so nothing is allowed`
 const ALLOWED: Judgement = { ok: true }
 
@@ -67,30 +69,52 @@ export function judgeRole(
         `to allow this one: kubectl annotate namespace ${namespace.name} '${KEYS.allowedRoles}=["${role.arn}"]'`,
     )
   if (allowedRoles !== undefined) {
-    const judgement = judgeAllowedRoles(role, namespace.name, allowedRoles, settings)
+    const judgement = judgeAllowedRoles(role, `namespace ${namespace.name}`, allowedRoles, settings)
     if (!judgement.ok) return judgement
   }
   if (permitted !== undefined) return judgePermitted(role, namespace.name, permitted)
   return ALLOWED
 }
 
-function judgeAllowedRoles(role: Role, namespace: string, text: string, settings: PolicySettings): Judgement {
-  const where = `annotation ${KEYS.allowedRoles} of namespace ${namespace}`
+/**
+ * Judges a role by the list of the pod's service account, in addition to {@link judgeRole}: both must allow. An account without a list
+ * narrows nothing; one with a list does so also where namespaces are not restricted.
+ *
+ * @param list its annotation `allowed-roles`
+ */
+export function judgeAccount(
+  role: Role,
+  account: { readonly namespace: string; readonly name: string; readonly list: string | undefined },
+  settings: PolicySettings,
+): Judgement {
+  const { namespace, name, list } = account
+  if (list === undefined) return ALLOWED
+  const owner = `service account ${namespace}/${name}`
+  if (list.length > MAX_ACCOUNT_LIST)
+    return failed(
+      `annotation ${KEYS.allowedRoles} of ${owner} is longer than ${MAX_ACCOUNT_LIST} characters, so nothing is allowed`,
+    )
+  return judgeAllowedRoles(role, owner, list, settings)
+}
+
+/** @param owner of the annotation, as it is written in a sentence */
+function judgeAllowedRoles(role: Role, owner: string, text: string, settings: PolicySettings): Judgement {
+  const where = `annotation ${KEYS.allowedRoles} of ${owner}`
   const patterns = parsePatterns(text)
   if (patterns === undefined)
     return failed(`${where} is not a JSON array of at most ${MAX_PATTERNS} strings, so nothing is allowed`)
-  if (settings.format === 'regexp') return judgeRegexps(role, namespace, patterns, settings.base)
+  if (settings.format === 'regexp') return judgeRegexps(role, owner, patterns, settings.base)
   if (patterns.some((pattern) => globAllows(pattern, role.arn, settings.base))) return ALLOWED
-  return failed(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not list it`)
+  return failed(`${owner} may not use role ${quote(role.arn)}: ${where} does not list it`)
 }
 
 function judgeRegexps(
   role: Role,
-  namespace: string,
+  owner: string,
   patterns: readonly string[],
   base: string | undefined,
 ): Judgement {
-  const where = `annotation ${KEYS.allowedRoles} of namespace ${namespace}`
+  const where = `annotation ${KEYS.allowedRoles} of ${owner}`
   if (patterns.length > MAX_REGEXPS)
     return failed(`${where} has more than ${MAX_REGEXPS} regexps, so nothing is allowed`)
   let allowed = false
@@ -105,9 +129,7 @@ function judgeRegexps(
       )
     allowed ||= result.matches
   }
-  return allowed
-    ? ALLOWED
-    : failed(`namespace ${namespace} may not use role ${quote(role.arn)}: ${where} does not list it`)
+  return allowed ? ALLOWED : failed(`${owner} may not use role ${quote(role.arn)}: ${where} does not list it`)
 }
 
 function judgePermitted(role: Role, namespace: string, pattern: string): Judgement {

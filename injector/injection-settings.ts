@@ -34,6 +34,10 @@ export type InjectionSettings = Omit<Given, Parsed> & {
   readonly otherCredentialSources: readonly (readonly CredentialSource[])[]
   /** Role keys of replicas with other settings, while they exist: a pod annotated with one of these also asks for a role. */
   readonly otherRoleKeys: readonly string[]
+  /** Annotation by which a service account names the role of its pods; undefined: roles do not come from there. */
+  readonly serviceAccountKey: string | undefined
+  /** The same of replicas with other settings, while they exist: what they made of a pod is right, too. */
+  readonly otherServiceAccountKeys: readonly (string | undefined)[]
   /** Images that other replicas are configured with: their repositories are trusted like our own. */
   readonly otherSidecarImages: readonly string[]
   readonly otherNodeGuardImages: readonly string[]
@@ -62,6 +66,8 @@ export function injectionSettings(settings: Given): InjectionSettings {
     writesNewForms: true,
     otherCredentialSources: [],
     otherRoleKeys: [],
+    serviceAccountKey: settings.serviceAccountRoles ? settings.serviceAccountRoleKey : undefined,
+    otherServiceAccountKeys: [],
     otherSidecarImages: [],
     otherNodeGuardImages: [],
   }

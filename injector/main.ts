@@ -12,6 +12,7 @@ import type { ServingCertificate } from './certificates/files.ts'
 import { certificateSource } from './certificates/source.ts'
 import { injectionSettings } from './injection-settings.ts'
 import { apiServer } from './kubernetes/access.ts'
+import { accountLookup } from './kubernetes/account-lookup.ts'
 import { watchReachability } from './kubernetes/api-reachability.ts'
 import { namespaceLookup } from './kubernetes/namespace-lookup.ts'
 import { injectorMetrics } from './metrics.ts'
@@ -36,15 +37,12 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const { direct, brief, patient } = await apiServer(settings.kubeconfig, log)
   warmUp(settings.roleKey)
   const clock = () => performance.now()
-  const watches = startWatches(
-    settings,
-    injectionSettings(settings),
-    { kube: patient, log, metrics },
-    hostname(),
-  )
+  const own = injectionSettings(settings)
+  const watches = startWatches(settings, own, { kube: patient, log, metrics }, hostname())
   const answers = webhooks({
     settings: watches.peers.settings,
     lookup: namespaceLookup(direct),
+    accounts: accountLookup(direct),
     limits: namespaceLimits(brief, clock, log),
     metrics,
     log,

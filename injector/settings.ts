@@ -1,6 +1,6 @@
 /** Settings of the injector. */
 import { credentialSources, webIdentityAudience } from '../common/credential-source.ts'
-import { KEYS } from '../common/keys.ts'
+import { ACCOUNT_ROLE_KEY, KEYS } from '../common/keys.ts'
 import { LOG_LEVELS } from '../common/log.ts'
 import { type Failed, failed } from '../common/result.ts'
 import { parseBaseRoleArn, resolveRole } from '../common/role.ts'
@@ -87,6 +87,16 @@ export const INJECTION_SPEC = {
   baseRoleArn: optionally('prefix of roles given by name, e.g. arn:aws:iam::111111111111:role/', baseRoleArn),
   defaultRole: optional('role of pods in namespaces labelled all that have no other'),
   roleKey: checked(qualifiedName, KEYS.role, KEYS.role, 'key of the role annotation on pods'),
+  serviceAccountRoles: flag(
+    false,
+    'pods without a role of their own get the one that their service account names',
+  ),
+  serviceAccountRoleKey: checked(
+    qualifiedName,
+    ACCOUNT_ROLE_KEY,
+    ACCOUNT_ROLE_KEY,
+    'key of the annotation by which a service account names it',
+  ),
   namespaceRestrictions: flag(true, 'namespaces must allow the roles of their pods'),
   namespaceRestrictionFormat: oneOf(['glob', 'regexp'], 'glob', `how ${KEYS.allowedRoles} is read`),
   permittedRoles: list([], 'ceiling: globs on the full ARN of every role'),

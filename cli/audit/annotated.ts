@@ -1,6 +1,7 @@
 /** What currently names a role: templates of workloads, and pods that belong to no workload. */
 import type { V1ObjectMeta, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node'
 import { KEYS } from '../../common/keys.ts'
+import { allAccounts } from '../cluster/accounts.ts'
 import { foundIn } from '../cluster/asked.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Owner } from '../cluster/owners.ts'
@@ -15,11 +16,36 @@ export type Annotated = {
 
 type Made = { readonly metadata?: V1ObjectMeta; readonly spec?: V1PodSpec }
 
-/** Everything in the cluster whose pods name a role with this key. What may not be listed is missing, and reported at the end of the output. */
-export async function annotated(
-  { askAll, core, apps, batch }: Cluster,
+type RoleOf = (made: Made | V1PodTemplateSpec | undefined, namespace: string) => string | undefined
+
+/** The role that a pod names, or that its service account names for it. */
+async function roleReader(
+  cluster: Cluster,
   roleKey: string,
+  accountKey: string | undefined,
+): Promise<RoleOf> {
+  const accounts = accountKey === undefined ? undefined : await allAccounts(cluster)
+  return (made, namespace) => {
+    const { [roleKey]: own, [KEYS.inject]: inject } = made?.metadata?.annotations ?? {}
+    if (own !== undefined || accountKey === undefined || inject !== undefined) return own
+    return accounts?.get(`${namespace}/${made?.spec?.serviceAccountName || 'default'}`)?.annotations[
+      accountKey
+    ]
+  }
+}
+
+/**
+ * Everything in the cluster whose pods name a role with this key. What may not be listed is missing, and reported at the end of the output.
+ *
+ * @param serviceAccountKey the key with which service accounts name the role of pods that do not name one; undefined: they do not
+ */
+export async function annotated(
+  cluster: Cluster,
+  roleKey: string,
+  serviceAccountKey: string | undefined,
 ): Promise<readonly Annotated[]> {
+  const { askAll, core, apps, batch } = cluster
+  const roleOf = await roleReader(cluster, roleKey, serviceAccountKey)
   const of = async <T extends { metadata?: V1ObjectMeta }>(
     resource: string,
     kind: string,
@@ -32,12 +58,11 @@ export async function annotated(
       // An object that a controller created is reported as its controller.
       if (ownerReferences.some(({ controller }) => controller === true)) return []
       const made = template(one)
-      const role = made?.metadata?.annotations?.[roleKey]
+      const role = roleOf(made, namespace)
       if (role === undefined) return []
-      const workload = { namespace, kind, name }
       return [
         {
-          workload,
+          workload: { namespace, kind, name },
           role,
           isHostNetwork: made?.spec?.hostNetwork === true,
           hasExternalId: made?.metadata?.annotations?.[KEYS.externalId] !== undefined,
@@ -45,7 +70,7 @@ export async function annotated(
       ]
     })
   }
-  const lists = await Promise.all([
+  return Promise.all([
     of(
       'deployments.apps',
       'Deployment',
@@ -83,6 +108,5 @@ export async function annotated(
       (query, options) => core.listPodForAllNamespaces(query, options),
       (pod) => pod,
     ),
-  ])
-  return lists.flat()
+  ]).then((lists) => lists.flat())
 }

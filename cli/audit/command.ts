@@ -88,7 +88,7 @@ async function namespacesOf({ askAll, core }: Cluster): Promise<Map<string, V1Na
 }
 
 function seenText(seen: readonly Seen[], now: number, page: Page): string {
-  if (seen.length === 0) return page.paint('good', 'No pod has reached for the metadata service.\n')
+  if (seen.length === 0) return page.paint('good', 'No pod has used the metadata service.\n')
   const rows = seen.map(({ workload, addresses, via, packets, firstSeen, lastSeen }) => [
     workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`,
     via,
@@ -138,7 +138,10 @@ async function suggest(cluster: Cluster, options: AuditOptions): Promise<Outcome
     base: baseOf(options) ?? installation.injection?.policy.base ?? (guard && brokerOf(guard)?.baseRoleArn),
     permittedRoles: installation.injection?.policy.permittedRoles ?? [],
   } as const
-  const [all, namespaces] = await Promise.all([annotated(cluster, roleKey), namespacesOf(cluster)])
+  const [all, namespaces] = await Promise.all([
+    annotated(cluster, roleKey, installation.injection?.serviceAccountKey),
+    namespacesOf(cluster),
+  ])
   const untouched = installation.injection === undefined ? ['kube-system'] : installation.untouched
   const suggestions = [...Map.groupBy(all, ({ workload }) => workload.namespace)]
     .map(([name, users]) => {

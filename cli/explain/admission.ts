@@ -1,6 +1,8 @@
 /** What admission decides about a pod, as steps: the injector's own decision, made once. */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import {
+  accountName,
+  accountRole,
   type Decision,
   decide,
   type InjectionSettings,
@@ -8,6 +10,7 @@ import {
   type JsonObject,
   type Namespace,
   type Reason,
+  type ServiceAccount,
   sentence,
 } from '../product/injector.ts'
 import { remedyFor, type Subject } from './remedies.ts'
@@ -19,6 +22,8 @@ export type AdmissionInput = {
   readonly pod: JsonObject
   readonly namespace: Namespace
   readonly settings: InjectionSettings
+  /** The pod's service account, if it counts. */
+  readonly account: ServiceAccount | undefined
   /** Namespaces that the injector ignores. */
   readonly untouched: readonly string[]
   readonly subject: Subject
@@ -26,7 +31,11 @@ export type AdmissionInput = {
 
 /** In the order in which the decision is made, so that what is before the reason holds. */
 export const STEPS = [
-  { id: 'asks', title: 'asks for a role', reasons: ['opted-out', 'mirror-pod', 'not-annotated'] },
+  {
+    id: 'asks',
+    title: 'asks for a role',
+    reasons: ['opted-out', 'mirror-pod', 'not-annotated', 'served-by-eks'],
+  },
   { id: 'namespace', title: 'namespace opted in', reasons: ['namespace-not-enabled', 'never-injected'] },
   {
     id: 'pod',
@@ -42,12 +51,13 @@ export const STEPS = [
 
 /** Judges the pod as the injector does. */
 export function admission(input: AdmissionInput): Admission {
-  const { pod, namespace, settings, untouched, subject } = input
-  const decision = decide({ isRead: true, object: pod }, namespace, settings)
-  const asks = asksFor(pod, namespace, settings)
+  const { pod, namespace, settings, account, untouched, subject } = input
+  const decision = decide({ isRead: true, object: pod }, namespace, settings, account)
+  const asks = asksFor(pod, namespace, settings, account)
   const reason = reasonOf(decision, asks, untouched.includes(namespace.name))
   const why = (code: Reason): Finding => {
-    const facts = { roleKey: settings.roleKey, namespace: namespace.name, detail: '' }
+    const detail = settings.serviceAccountKey === undefined ? '' : accountName(account)
+    const facts = { roleKey: settings.roleKey, namespace: namespace.name, detail }
     const said = decision.kind === 'deny' && decision.reason === code ? decision.sentence : undefined
     return failed(code, said ?? sentence(code, facts), remedyFor(code, subject))
   }
@@ -80,13 +90,18 @@ function reasonOf(decision: Decision, asks: string | undefined, isUntouched: boo
 export function asksFor(
   pod: JsonObject,
   { name, labels, annotations: ofNamespace }: Namespace,
-  { roleKey, defaultRole }: Pick<InjectionSettings, 'roleKey' | 'defaultRole'>,
+  settings: Pick<InjectionSettings, 'roleKey' | 'defaultRole' | 'serviceAccountKey'>,
+  account?: ServiceAccount,
 ): string | undefined {
+  const { roleKey, defaultRole, serviceAccountKey } = settings
   const metadata = isObject(pod.metadata) ? pod.metadata : {}
   const annotations = isObject(metadata.annotations) ? metadata.annotations : {}
   if (annotations[KEYS.inject] === 'metadata')
     return `${KEYS.inject}: metadata, so it gets only Region and placement`
   if (annotations[roleKey] !== undefined) return `annotation ${roleKey} names ${annotations[roleKey]}`
+  const ofAccount = accountRole(account, serviceAccountKey)
+  if (ofAccount !== undefined)
+    return `annotation ${serviceAccountKey} of ${accountName(account)} names ${ofAccount}`
   if (injectionMode(labels) !== 'all') return undefined
   const role = ofNamespace[KEYS.defaultRole] ?? defaultRole
   return role === undefined

@@ -1,3 +1,5 @@
+import { readAccount } from '../cluster/accounts.ts'
+import { foundIn } from '../cluster/asked.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { findInstallation, type Installation } from '../cluster/installation.ts'
 import { type ClusterOptions, openCluster } from '../cluster/kubeconfig.ts'
@@ -72,6 +74,7 @@ async function explainManifest(manifest: Manifest, options: ExplainOptions): Pro
     settings: isByFlags ? given.settings : (seen?.injection ?? given.settings),
     untouched: seen?.untouched ?? [],
     namespace: options.namespace ?? found?.cluster.namespace ?? 'default',
+    accounts: async (namespace, name) => found && foundIn(await readAccount(found.cluster, namespace, name)),
     source: async (name) => (found === undefined ? undefined : readNamespace(found.cluster, name)),
     notes: isByFlags || seen?.injection !== undefined ? [] : [NO_INJECTOR],
   })

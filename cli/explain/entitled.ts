@@ -1,6 +1,7 @@
 /** What the broker of the pod's node would decide now: policy may have changed since the pod was admitted. */
 import { Problem } from '../../common/protocol.ts'
 import {
+  type AccountRecord,
   type BrokerSettings,
   entitle,
   entitlementSettings,
@@ -13,12 +14,14 @@ import { type Finding, failed, ok, unseen } from './step.ts'
 
 /**
  * @param broker settings of the broker of that node; undefined if they are not known
+ * @param account its service account; undefined if it may not be read
  * @param base the base role ARN of the injector, in case the broker has none
  */
 export function entitledFinding(
   pod: JsonObject,
   namespace: JsonObject,
   broker: BrokerSettings | undefined,
+  account: AccountRecord | undefined,
   base: string | undefined,
   subject: Subject,
 ): Finding {
@@ -26,6 +29,8 @@ export function entitledFinding(
   if (broker === undefined || record === undefined)
     return unseen('the settings of the broker on its node are not known')
   if (record.identity?.source === 'none') return ok('it asks only for Region and placement')
+  if (broker.serviceAccountRoles && account === undefined)
+    return unseen('you may not read its service account, which may narrow its roles')
   const known = broker.baseRoleArn ?? base
   const asks = record.identity?.role
   if (known === undefined && !asks?.startsWith('arn:'))
@@ -34,7 +39,8 @@ export function entitledFinding(
     )
   try {
     const roles = { base: known, own: [] }
-    const { request } = entitle(record, namespaceRecord(namespace), roles, entitlementSettings(broker))
+    const settings = entitlementSettings(broker)
+    const { request } = entitle(record, namespaceRecord(namespace), roles, settings, account)
     const { roleArn, sessionName, sourceIdentity, policyArns } = request
     const by = sourceIdentity === undefined ? '' : `, with source identity ${sourceIdentity}`
     const narrowed = policyArns.length === 0 ? '' : `, narrowed by ${policyArns.join(' and ')}`

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { text as readAll } from 'node:stream/consumers'
 import { parseAllDocuments } from 'yaml'
 import { messageOf } from '../../common/errors.ts'
+import { accountNameOf, accountOf } from '../cluster/accounts.ts'
 import { CliError } from '../failure.ts'
 import {
   type Decision,
@@ -14,6 +15,7 @@ import {
   namespaceValues,
   podOfTemplate,
   podValues,
+  type ServiceAccount,
 } from '../product/injector.ts'
 import { admission } from './admission.ts'
 import type { Additions, Explanation } from './explanation.ts'
@@ -69,6 +71,8 @@ export type FileContext = {
   /** Used if the file names none. */
   readonly namespace: string
   readonly source: NamespaceSource
+  /** The same for service accounts. */
+  readonly accounts: (namespace: string, name: string) => Promise<ServiceAccount | undefined>
   readonly notes: readonly string[]
 }
 
@@ -79,16 +83,41 @@ export async function explainFile(manifest: Manifest, context: FileContext): Pro
       .filter(({ kind }) => kind === 'Namespace')
       .map((one) => [String(metadataOf(one).name), one] as const),
   )
+  const accounts = accountsIn(manifest, context.namespace)
   const explained: Explanation[] = []
   for (const object of manifest.objects) {
     const pod = podOf(object)
     if (pod === undefined) continue
     const name = String(metadataOf(object).namespace ?? context.namespace)
     const own = namespaces.get(name) ?? (await context.source(name))
-    explained.push(await explainObject(object, pod, name, own, context, manifest.name))
+    const whose = accountNameOf(pod)
+    const { serviceAccountKey: key } = context.settings
+    const account = key && (accounts.get(`${name}/${whose}`) ?? (await context.accounts(name, whose)))
+    const isUnknown = key !== undefined && account === undefined
+    const notes = isUnknown ? [...context.notes, unknownAccount(name, whose)] : context.notes
+    explained.push(
+      await explainObject(
+        object,
+        pod,
+        name,
+        own,
+        { ...context, notes, account: account || undefined },
+        manifest.name,
+      ),
+    )
   }
   return explained
 }
+
+function accountsIn({ objects }: Manifest, fallback: string): ReadonlyMap<string, ServiceAccount> {
+  const accounts = objects
+    .filter(({ kind }) => kind === 'ServiceAccount')
+    .map((one) => accountOf({ metadata: { namespace: fallback, ...metadataOf(one) } }))
+  return new Map(accounts.map((one) => [`${one.namespace}/${one.name}`, one]))
+}
+
+const unknownAccount = (namespace: string, name: string) =>
+  `service account ${namespace}/${name} is neither in the file nor could it be read from the cluster: whether it names a role, or narrows one, is not known`
 
 /** Whether all namespaces of its pods are in the file. */
 export function isWhole({ objects }: Manifest, fallback: string): boolean {
@@ -105,13 +134,17 @@ export function podOf(object: JsonObject): JsonObject | undefined {
 
 const metadataOf = (object: JsonObject): JsonObject => (isObject(object.metadata) ? object.metadata : {})
 
+type Explaining = Pick<FileContext, 'settings' | 'untouched' | 'notes'> & {
+  readonly account: ServiceAccount | undefined
+}
+
 /** Judges one object; `own` is undefined if nothing is known about its namespace. */
 export async function explainObject(
   object: JsonObject,
   pod: JsonObject,
   namespace: string,
   own: JsonObject | undefined,
-  { settings, untouched, notes }: Omit<FileContext, 'source' | 'namespace'>,
+  { settings, account, untouched, notes }: Explaining,
   where?: string,
 ): Promise<Explanation> {
   const name = String(metadataOf(object).name ?? metadataOf(object).generateName ?? '')
@@ -126,7 +159,7 @@ export async function explainObject(
   const inNamespace = namespaceOf(own)
   const subject = { namespace, pod: name, roleKey: settings.roleKey }
   const { checks, decision } = admission({
-    ...{ pod, settings, untouched, subject },
+    ...{ pod, settings, account, untouched, subject },
     namespace: inNamespace,
   })
   return {

@@ -1,5 +1,5 @@
 /** Whether the pod has the sidecar that it should have, for the identity that its annotations name. */
-import { identityOfAnnotations, sameIdentity } from '../../common/identity.ts'
+import { sameIdentity, statedIdentity } from '../../common/identity.ts'
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { podRecord } from '../product/broker.ts'
 import { type JsonObject, sentence } from '../product/injector.ts'
@@ -13,8 +13,13 @@ export function injectedFinding(pod: JsonObject, subject: Subject): Finding {
     const detail = sentence('injection-missing', { roleKey, namespace, detail: '' })
     return failed('injection-missing', detail, remedyFor('injection-missing', subject))
   }
-  if (sameIdentity(record.identity, identityOfAnnotations(record.annotations, roleKey)))
-    return ok(`it has ${SIDECAR_CONTAINER}, for the role it names`)
+  const { identity } = record
+  if (sameIdentity(identity, statedIdentity(record.annotations, roleKey, identity)))
+    return ok(
+      identity.source === 'service-account'
+        ? `it has ${SIDECAR_CONTAINER}, for the role that its service account named when it was created: ${identity.role}`
+        : `it has ${SIDECAR_CONTAINER}, for the role it names`,
+    )
   const detail = sentence('identity-changed', { roleKey, namespace, detail: 'the role' })
   return failed('identity-changed', detail, remedyFor('identity-changed', subject))
 }

@@ -1,13 +1,17 @@
 /** A pod of the cluster: the steps from its annotation to the credentials in its sidecar. */
 import type { V1Pod } from '@kubernetes/client-node'
+import { accountNameOf, readAccount } from '../cluster/accounts.ts'
+import type { Answer } from '../cluster/asked.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { brokerOf, type Installation } from '../cluster/installation.ts'
 import { plain } from '../cluster/plain.ts'
+import { type AccountRecord, accountRecord, podRecord } from '../product/broker.ts'
 import {
   type InjectionSettings,
   isObject,
   type JsonObject,
   type Namespace,
+  type ServiceAccount,
   settingsOfFlags,
 } from '../product/injector.ts'
 import { admission } from './admission.ts'
@@ -33,11 +37,14 @@ export async function explainLive(
   const subject = { namespace, pod: name, roleKey: settings.roleKey }
   const raw = plain(typed)
   const own = await readNamespace(cluster, namespace)
-  const { checks, warnings } = admissionChecks(raw, own, settings, installation.untouched, subject)
+  const answer = await accountAnswer(cluster, installation, namespace, raw)
+  const account = answer.kind === 'found' ? answer.value : frozenAccount(raw, settings)
+  const parts = { typed, raw, own, settings, subject, account, record: recordOf(answer) }
+  const { checks, warnings } = admissionChecks(parts, installation.untouched)
   const steps = await walk([
     ...checks,
     { id: 'injected', title: 'has its sidecar', look: () => injectedFinding(raw, subject) },
-    ...afterAdmission(cluster, installation, { typed, raw, own, settings, subject }),
+    ...afterAdmission(cluster, installation, parts),
   ])
   return {
     kind: 'Pod',
@@ -56,10 +63,46 @@ type Parts = {
   readonly own: JsonObject | undefined
   readonly settings: InjectionSettings
   readonly subject: Subject
+  readonly account: ServiceAccount | undefined
+  /** The same as the broker reads it; undefined where it may not be read. */
+  readonly record: AccountRecord | undefined
+}
+
+/** The pod's service account, read only where accounts have a say. */
+export async function accountAnswer(
+  cluster: Cluster,
+  { injection, guards }: Pick<Installation, 'injection' | 'guards'>,
+  namespace: string,
+  pod: JsonObject,
+): Promise<Answer<ServiceAccount>> {
+  const hasSay =
+    injection === undefined ||
+    injection.serviceAccountKey !== undefined ||
+    guards.some((guard) => brokerOf(guard)?.serviceAccountRoles)
+  if (!hasSay) return { kind: 'absent' }
+  return readAccount(cluster, namespace, accountNameOf(pod))
+}
+
+function recordOf(answer: Answer<ServiceAccount>): AccountRecord | undefined {
+  if (answer.kind === 'forbidden') return undefined
+  return accountRecord(answer.kind === 'found' ? { metadata: answer.value } : undefined)
+}
+
+/** In place of an account that cannot be read, or is gone: the role that it named when the pod was created. */
+function frozenAccount(pod: JsonObject, settings: InjectionSettings): ServiceAccount | undefined {
+  const { identity, namespace, serviceAccount } = podRecord(pod, settings.roleKey) ?? {}
+  const { serviceAccountKey: key } = settings
+  if (identity?.source !== 'service-account' || identity.role === undefined || key === undefined)
+    return undefined
+  return {
+    namespace: namespace ?? '',
+    name: serviceAccount ?? '',
+    annotations: { [key]: identity.role },
+  }
 }
 
 function afterAdmission(cluster: Cluster, installation: Installation, parts: Parts): Check[] {
-  const { typed, raw, own, settings, subject } = parts
+  const { typed, raw, own, settings, subject, record } = parts
   const node = typed.spec?.nodeName
   const phase = typed.status?.phase
   if (phase === 'Succeeded' || phase === 'Failed')
@@ -79,7 +122,7 @@ function afterAdmission(cluster: Cluster, installation: Installation, parts: Par
       look: () =>
         own === undefined
           ? unseen('you may not read its namespace')
-          : entitledFinding(raw, own, broker, settings.policy.base, subject),
+          : entitledFinding(raw, own, broker, record, settings.policy.base, subject),
     },
     { id: 'sidecar', title: 'sidecar runs', look: () => sidecarRuns(typed) },
     { id: 'block', title: 'block proven', look: () => blockFinding(cluster, typed) },
@@ -101,18 +144,15 @@ const ended = (phase: 'Succeeded' | 'Failed') =>
       )
 
 function admissionChecks(
-  pod: JsonObject,
-  own: JsonObject | undefined,
-  settings: InjectionSettings,
+  { raw: pod, own, settings, subject, account }: Parts,
   untouched: readonly string[],
-  subject: Subject,
 ): { readonly checks: readonly Check[]; readonly warnings: readonly string[] } {
   if (own === undefined) {
     const look = () => unseen(`you may not read namespace ${subject.namespace}`)
     return { checks: [{ id: 'namespace', title: 'namespace opted in', look }], warnings: [] }
   }
   const { checks, decision } = admission({
-    ...{ pod, settings, untouched, subject },
+    ...{ pod, settings, account, untouched, subject },
     namespace: namespaceOf(own),
   })
   return { checks, warnings: decision.kind === 'deny' ? [] : decision.warnings }

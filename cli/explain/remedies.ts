@@ -20,6 +20,8 @@ const trust: Remedy = () =>
 const REMEDIES: Readonly<Record<string, Remedy>> = {
   'not-annotated': ({ roleKey }) => `name a role in the pod's template: annotation ${roleKey}`,
   'opted-out': () => `remove annotation ${KEYS.inject} from the pod's template`,
+  'served-by-eks': ({ roleKey }) =>
+    `nothing, if its SDK supports web identity; otherwise set annotation ${roleKey} in the pod's template`,
   'mirror-pod': () => 'run it as a DaemonSet instead of a static pod',
   'namespace-not-enabled': ({ namespace }) =>
     `kubectl label --overwrite namespace ${namespace} ${KEYS.injection}=enabled, then delete the pod`,

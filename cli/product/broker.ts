@@ -10,6 +10,7 @@ import {
 import { trustStatement } from '../../node-guard/broker/aws/explain.ts'
 import { type NamespaceRecord, namespaceRecord } from '../../node-guard/broker/kubernetes/namespaces.ts'
 import { type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
+import { type AccountRecord, accountRecord } from '../../node-guard/broker/kubernetes/service-accounts.ts'
 import {
   BROKER_SETTINGS,
   type BrokerSettings,
@@ -17,6 +18,7 @@ import {
 } from '../../node-guard/broker/settings.ts'
 
 export type {
+  AccountRecord,
   BrokerSettings,
   Entitlement,
   EntitlementSettings,
@@ -25,7 +27,7 @@ export type {
   PodRecord,
   SessionRequest,
 }
-export { entitle, entitlementSettings, namespaceRecord, podRecord, trustStatement }
+export { accountRecord, entitle, entitlementSettings, namespaceRecord, podRecord, trustStatement }
 
 /** A broker's settings from the arguments of its container; undefined if they cannot be parsed. */
 export function brokerSettings(argv: readonly string[], nodeName: string): BrokerSettings | undefined {

@@ -6,14 +6,26 @@ import { type Reason, sentence } from '../../injector/admission/reasons.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
 import { isObject, type JsonObject } from '../../injector/json.ts'
 import { type Peer, readPeer } from '../../injector/peers/peer.ts'
+import { accountName, accountRole, type ServiceAccount } from '../../injector/pod/account.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { podOfTemplate } from '../../injector/pod/template.ts'
 import { INJECTION_SPEC, SPEC } from '../../injector/settings.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
 
-export type { Decision, InjectionSettings, JsonObject, Namespace, Peer, Reason }
-export { decide, isObject, misspeltKeys, namespaceValues, podOfTemplate, podValues, readPeer, sentence }
+export type { Decision, InjectionSettings, JsonObject, Namespace, Peer, Reason, ServiceAccount }
+export {
+  accountName,
+  accountRole,
+  decide,
+  isObject,
+  misspeltKeys,
+  namespaceValues,
+  podOfTemplate,
+  podValues,
+  readPeer,
+  sentence,
+}
 
 /** Placeholder images, which do not affect the decision. */
 const IMAGES = ['--sidecar-image=pod2iam-sidecar', '--node-guard-image=pod2iam-node-guard']

@@ -38,7 +38,7 @@ export async function trust(cluster: Cluster, options: TrustOptions): Promise<Ou
   const caller = callerOf(options, broker?.assumeRoleArn)
   const roleKey = options.roleKey ?? installation.injection?.roleKey ?? KEYS.role
   const [all, namespaces] = await Promise.all([
-    annotated(cluster, roleKey),
+    annotated(cluster, roleKey, installation.injection?.serviceAccountKey),
     cluster.askAll({ verb: 'list', resource: 'namespaces' }, (query, call) =>
       cluster.core.listNamespace(query, call),
     ),

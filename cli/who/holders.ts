@@ -5,6 +5,7 @@ import type { IdentitySource } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { Problem } from '../../common/protocol.ts'
 import { parseSessionPolicies } from '../../common/session-policies.ts'
+import { allAccounts, readAccount } from '../cluster/accounts.ts'
 import { foundIn } from '../cluster/asked.ts'
 import { bounded } from '../cluster/bounded.ts'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -14,6 +15,8 @@ import { sidecarLife } from '../cluster/sidecar.ts'
 import { guardOf } from '../explain/node.ts'
 import { isLetThrough, statusOf } from '../explain/start.ts'
 import {
+  type AccountRecord,
+  accountRecord,
   type BrokerSettings,
   entitle,
   entitlementSettings,
@@ -35,7 +38,7 @@ export type Holder = {
   readonly serviceAccount: string
   /** The full ARN if it is known, otherwise the text of the annotation; null without a role. */
   readonly role: string | null
-  /** `annotation` of the pod, `default` of its namespace or the cluster, `none`: only Region and placement. */
+  /** `annotation` of the pod, `service-account` of the pod, `default` of its namespace or the cluster, `none`: only Region and placement. */
   readonly source: IdentitySource
   /** ARNs of the managed policies that narrow its session; empty: it has all permissions of the role. */
   readonly narrowedBy: readonly string[]
@@ -88,12 +91,14 @@ export async function holdersOf(
     return record?.identity === undefined ? [] : [{ pod, record, identity: record.identity }]
   })
   const namespaces = await readNamespaces(cluster, new Set(records.map(({ record }) => record.namespace)))
+  const hasSay = installation.guards.some((guard) => brokerOf(guard)?.serviceAccountRoles)
+  const accounts = hasSay ? await readAccounts(cluster, records) : NO_ACCOUNTS
   const held = records
     .map(({ pod, record, identity }) => {
       const guard = guardOf(installation, record.nodeName || undefined) ?? installation.guards[0]
       const broker = guard === undefined ? undefined : brokerOf(guard)
       const base = broker?.baseRoleArn ?? installation.injection?.policy.base
-      return { pod, source: identity.source, record, ...judged(record, namespaces, broker, base) }
+      return { pod, source: identity.source, record, ...judged(record, namespaces, accounts, broker, base) }
     })
     .filter(({ role }) => options.role === undefined || isRole(options.role, role))
   return bounded(held, AT_ONCE, async ({ pod, record, source, ...judgement }) => {
@@ -120,6 +125,7 @@ type Judged = Pick<Holder, 'role' | 'narrowedBy' | 'session' | 'refused'>
 function judged(
   record: PodRecord,
   namespaces: ReadonlyMap<string, NamespaceRecord>,
+  accounts: Accounts,
   broker: BrokerSettings | undefined,
   base: string | undefined,
 ): Judged {
@@ -128,7 +134,8 @@ function judged(
     return { role: written, narrowedBy: writtenPolicies(record), session: null, refused: null }
   try {
     const roles = { base: base ?? ANY_BASE, own: [] }
-    const { request } = entitle(record, namespaces.get(record.namespace), roles, entitlementSettings(broker))
+    const namespace = namespaces.get(record.namespace)
+    const { request } = entitle(record, namespace, roles, entitlementSettings(broker), accounts(record))
     return {
       role: request.roleArn.startsWith(ANY_BASE)
         ? (written ?? request.roleArn.slice(ANY_BASE.length))
@@ -143,6 +150,28 @@ function judged(
     const role = isNone ? null : written
     return { role, narrowedBy: writtenPolicies(record), session: null, refused: isNone ? null : error.code }
   }
+}
+
+type Accounts = (pod: PodRecord) => AccountRecord
+/** If they do not count, or may not be read. */
+const NO_ACCOUNTS: Accounts = () => ({ exists: true, list: undefined })
+
+/** What may not be read narrows nothing here, and the end of the output says so. */
+async function readAccounts(
+  cluster: Cluster,
+  records: readonly { readonly record: PodRecord }[],
+): Promise<Accounts> {
+  const [first] = records
+  if (records.length !== 1 || first === undefined) {
+    const all = await allAccounts(cluster)
+    return all === undefined
+      ? NO_ACCOUNTS
+      : ({ namespace, serviceAccount }) =>
+          accountRecord({ metadata: all.get(`${namespace}/${serviceAccount}`) })
+  }
+  const { namespace, serviceAccount } = first.record
+  const one = await readAccount(cluster, namespace, serviceAccount)
+  return one.kind === 'forbidden' ? NO_ACCOUNTS : () => accountRecord({ metadata: foundIn(one) })
 }
 
 function writtenPolicies({ identity }: PodRecord): readonly string[] {

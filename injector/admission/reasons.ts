@@ -6,15 +6,27 @@ import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 
 /** What the sentences contain. `detail` is a clause or sentence from the check that decided. */
-type Facts = { readonly roleKey: string; readonly namespace: string; readonly detail: string }
+type Facts = {
+  readonly roleKey: string
+  readonly namespace: string
+  readonly detail: string
+  /** Whether it is the pod's service account that asks. */
+  readonly byAccount?: boolean
+}
 
-const remedy = (facts: Facts) =>
-  `remove ${facts.roleKey} from the pod, or set ${KEYS.inject}: "false" to opt out`
+const remedy = ({ roleKey, byAccount }: Facts) =>
+  byAccount
+    ? `set ${KEYS.inject}: "false" on the pod to opt out: its service account asks for a role`
+    : `remove ${roleKey} from the pod, or set ${KEYS.inject}: "false" to opt out`
 
 export const REASONS = {
   injected: () => 'the sidecar was added, and its gate if the pod starts in two stages',
   'already-injected': () => 'the pod already has its sidecar, and its gate if it starts in two stages',
-  'not-annotated': ({ roleKey }: Facts) => `the pod has no annotation ${roleKey}`,
+  'not-annotated': ({ roleKey, detail }: Facts) =>
+    `the pod has no annotation ${roleKey}${detail === '' ? '' : `, and ${detail} names no role`}`,
+  'served-by-eks': ({ detail }: Facts) =>
+    `the pod is left alone: ${detail} names its role, and the EKS pod identity webhook has already given it that role (volume aws-iam-token); ` +
+    'if its SDK does not support web identity, annotate the pod itself',
   'namespace-not-enabled': ({ roleKey, namespace }: Facts) =>
     `the pod asks for an IAM role (${roleKey}), but namespace ${namespace} is not opted in, so it gets no credentials: ` +
     `kubectl label namespace ${namespace} ${KEYS.injection}=enabled`,
@@ -63,6 +75,10 @@ export const REASONS = {
   'namespace-lookup-failed': ({ namespace, detail }: Facts) =>
     `namespace ${namespace} could not be read from the API server, so the roles that it may use are not known (${detail}): try again, ` +
     'and check that the injector can reach the API server and may get namespaces',
+  'service-account-lookup-failed': ({ namespace, detail }: Facts) =>
+    `the pod's service account in namespace ${namespace} could not be read from the API server, so the roles that it may use are not known ` +
+    `(${detail}): try again, and check that it exists, and that the injector may get serviceaccounts (verb get, resource serviceaccounts, ` +
+    'which the chart grants with policy.serviceAccountRoles=true)',
   'internal-error': () => 'the injector failed on this review; its log has the reason under the same uid',
 } as const satisfies Record<string, (facts: Facts) => string>
 

@@ -18,7 +18,7 @@ export type ReviewRequest = {
   /** Empty for the object itself. */
   readonly subResource: string
   readonly dryRun: boolean
-  /** Of both objects only their names and our annotations. */
+  /** Of both objects only their names, our annotations and the names of service accounts. */
   readonly object: unknown
   readonly oldObject: unknown
   /** Those parts of the object that are judged. Parsed again with every call, since it needs more memory than its body. */
@@ -68,7 +68,7 @@ type Members = Readonly<Record<string, 'head' | 'object' | 'both' | Outline>>
 const outline = (members: Members): Outline => ({ members: new Map(Object.entries(members)) })
 
 /**
- * The head has the request's fields and those annotations that decide whether a review concerns us. The object has the parts of
+ * The head has the request's fields, those annotations that decide whether a review concerns us, and whose service account a pod has. The object has the parts of
  * a pod or a template that are judged. All other parts of a review are skipped.
  *
  * @param roleKeys the configured key of the role annotation, and those of other replicas
@@ -77,9 +77,10 @@ export function reviewOutline(roleKeys: readonly string[]): Outline {
   const keys = [...Object.values(KEYS), ...roleKeys, MIRROR_KEY]
   const ours = outline(Object.fromEntries(keys.map((key) => [key, 'head'] as const)))
   const annotations = { ...ours, whole: true } as const
-  const template = outline({ metadata: outline({ annotations: ours }) })
+  const account = { serviceAccountName: 'head' } as const
+  const template = outline({ metadata: outline({ annotations: ours }), spec: outline(account) })
   const spec = {
-    ...outline({ template, jobTemplate: outline({ spec: outline({ template }) }) }),
+    ...outline({ template, jobTemplate: outline({ spec: outline({ template }) }), ...account }),
     whole: true,
   } as const
   const name = { name: 'both', generateName: 'both' } as const

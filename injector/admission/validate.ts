@@ -2,6 +2,7 @@ import { identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { metadataOf, objectOf } from '../json.ts'
+import { accountOf } from './account.ts'
 import { decideFinal } from './decide.ts'
 import { sentence } from './reasons.ts'
 import type { ReviewRequest } from './review.ts'
@@ -15,13 +16,14 @@ type Annotations = Readonly<Record<string, string>>
  */
 export async function validate(
   request: ReviewRequest,
-  { lookUpNamespace, inTurn }: ReviewContext,
+  context: ReviewContext,
   settings: InjectionSettings,
 ): Promise<Verdict> {
   const { operation, resource, subResource } = request
   if (resource === 'pods' && operation === 'CREATE' && subResource === '') {
-    const namespace = await lookUpNamespace()
-    return inTurn(() => decideFinal(request.whole(), namespace, settings))
+    const namespace = await context.lookUpNamespace()
+    const account = await accountOf(request.object, namespace, context, settings)
+    return context.inTurn(() => decideFinal(request.whole(), namespace, settings, account))
   }
   const binds = resource === 'bindings' || (resource === 'pods' && subResource === 'binding')
   if (binds || (resource === 'pods' && operation === 'UPDATE')) return livingPod(request, settings)

@@ -1,6 +1,7 @@
 /** The injector's verdict on an admission review, and the only place that writes it in the format of the API server. */
 import type { InjectionSettings } from '../injection-settings.ts'
 import type { PatchOp } from '../patch/json-patch.ts'
+import type { ServiceAccount } from '../pod/account.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import type { OwnResources } from '../pod/resources.ts'
 import type { RedirectMode } from '../settings.ts'
@@ -27,9 +28,20 @@ export type Verdict =
       readonly resources: OwnResources
     }
 
-/** What a handler may request: the current state of the review's namespace, and a turn for expensive work. */
+/** Something on which a decision depends could not be read. The answer is 503, so that no pod is admitted without being judged. */
+export class LookupError extends Error {
+  readonly reason: 'namespace-lookup-failed' | 'service-account-lookup-failed'
+  constructor(reason: LookupError['reason'], detail: string, cause: unknown) {
+    super(detail, { cause })
+    this.reason = reason
+  }
+}
+
+/** What a handler may request: the current state of the review's namespace and its service accounts, and a turn for expensive work. */
 export type ReviewContext = {
   readonly lookUpNamespace: () => Promise<Namespace>
+  /** A service account of that namespace as it is now. */
+  readonly lookUpAccount: (name: string) => Promise<ServiceAccount>
   readonly inTurn: <T>(work: () => T) => Promise<T>
 }
 
@@ -88,7 +100,7 @@ function responseTo(verdict: Verdict): Omit<ReviewAnswer['response'], 'uid'> {
 
 function statusOf({ kind, reason }: Refuses<'deny' | 'error'>) {
   if (kind === 'deny') return { code: 403, reason: 'Forbidden' }
-  return reason === 'namespace-lookup-failed'
+  return reason === 'namespace-lookup-failed' || reason === 'service-account-lookup-failed'
     ? { code: 503, reason: 'ServiceUnavailable' }
     : { code: 500, reason: 'InternalError' }
 }

@@ -6,14 +6,17 @@ import { injectionMode, KEYS } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { isObject, metadataOf, nameOf } from '../json.ts'
+import type { ServiceAccount } from '../pod/account.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { readOptions } from '../pod/options.ts'
 import { hasPodTemplate, podOfTemplate } from '../pod/template.ts'
 import { aboveTemplate } from '../warnings/above-template.ts'
+import { accountWarnings } from '../warnings/account-warnings.ts'
 import { namespaceLimitWarnings, podLimitWarnings } from '../warnings/limit-warnings.ts'
 import { type Marked, misspeltKeys } from '../warnings/misspelt-keys.ts'
 import { namespaceValues, podValues } from '../warnings/misspelt-values.ts'
 import { type LimitsLookup, type NamespaceLimits, NO_LIMITS } from '../warnings/namespace-limits.ts'
+import { accountOf } from './account.ts'
 import { type Decision, decide } from './decide.ts'
 import type { ReviewRequest, WholeObject } from './review.ts'
 import type { Handler, ReviewContext } from './verdict.ts'
@@ -36,11 +39,12 @@ export function warner(limitsOf: LimitsLookup, log: Pick<Logger, 'error'>): Hand
 
 async function warningsOf(
   request: ReviewRequest,
-  { lookUpNamespace, inTurn }: ReviewContext,
+  context: ReviewContext,
   limitsOf: LimitsLookup,
   settings: InjectionSettings,
 ): Promise<readonly string[]> {
   const { operation, resource, subResource, object } = request
+  const { lookUpNamespace, inTurn } = context
   if (operation === 'DELETE' || subResource !== '') return []
   if (resource === 'namespaces') {
     // A namespace that is being created has no limits yet.
@@ -48,17 +52,22 @@ async function warningsOf(
     const limits = isAsked ? await limitsOf(nameOf(object)) : NO_LIMITS
     return inTurn(() => ofNamespace(request.whole(), limits, settings))
   }
+  if (resource === 'serviceaccounts') {
+    const namespace = await lookUpNamespace()
+    return inTurn(() => accountWarnings(request.whole(), namespace, settings))
+  }
   const isTemplate = hasPodTemplate(resource)
   if (!isTemplate && resource !== 'pods') return []
   // Misspelt keys are misspelt in every namespace; the namespace matters only for pods that ask for something.
   const head = isTemplate ? podOfTemplate(object) : object
   const namespace = asks(head, settings) ? await lookUpNamespace().catch(() => undefined) : undefined
+  // It may not exist yet: a chart's objects are applied one after another.
+  const account = namespace && (await accountOf(head, namespace, context, settings).catch(() => undefined))
+  const place = namespace && { namespace, account }
   const isInjected = namespace !== undefined && injectionMode(namespace.labels) !== undefined
   const limits = isInjected ? await limitsOf(namespace.name) : NO_LIMITS
   return inTurn(() =>
-    isTemplate
-      ? ofTemplate(request, namespace, limits, settings)
-      : ofPod(request, namespace, limits, settings),
+    isTemplate ? ofTemplate(request, place, limits, settings) : ofPod(request, place, limits, settings),
   )
 }
 
@@ -83,9 +92,12 @@ function ofNamespace(whole: WholeObject, limits: NamespaceLimits, settings: Inje
   ]
 }
 
+/** Where pods are created, and as whom. */
+type Place = { readonly namespace: Namespace; readonly account: ServiceAccount | undefined }
+
 function ofTemplate(
   request: ReviewRequest,
-  namespace: Namespace | undefined,
+  place: Place | undefined,
   limits: NamespaceLimits,
   settings: InjectionSettings,
 ): string[] {
@@ -98,8 +110,8 @@ function ofTemplate(
   const above = whole.isRead
     ? aboveTemplate(marked(whole.object), marked(podOfTemplate(whole.object)), settings.roleKey)
     : []
-  if (namespace === undefined) return [...spelling.values, ...spelling.keys, ...above]
-  const decision = decide(pods, namespace, settings)
+  if (place === undefined) return [...spelling.values, ...spelling.keys, ...above]
+  const decision = decide(pods, place.namespace, settings, place.account)
   const refused = decision.kind === 'deny'
   const decided = refused
     ? [`pods of this workload will be refused: ${decision.sentence}`]
@@ -112,18 +124,19 @@ function ofTemplate(
 
 function ofPod(
   request: ReviewRequest,
-  namespace: Namespace | undefined,
+  place: Place | undefined,
   limits: NamespaceLimits,
   settings: InjectionSettings,
 ): readonly string[] {
   const whole = request.whole()
   const spelling = whole.isRead ? ofSpelling(marked(whole.object), settings) : NOTHING
-  if (namespace === undefined) return [...spelling.values, ...spelling.keys]
+  if (place === undefined) return [...spelling.values, ...spelling.keys]
+  const { namespace, account } = place
   // In opted-in namespaces the other webhooks give their own warnings, but not about the limits of the namespace.
   const isTheirs = injectionMode(namespace.labels) !== undefined
   const isBounded = limits.limitRanges.length + limits.quotas.length > 0
   if (isTheirs && !isBounded) return [...spelling.values, ...spelling.keys]
-  const decision = decide(whole, namespace, settings)
+  const decision = decide(whole, namespace, settings, account)
   const decided = decision.kind === 'skip' && !isTheirs ? decision.warnings : []
   const limited = ofLimits('the pod', whole, decision, limits, settings)
   return [...decided, ...limited, ...spelling.values, ...spelling.keys]

@@ -1,9 +1,11 @@
 /** The steps of every review, from its body to an answer that is always well-formed, counted and logged. */
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
+import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { type JsonObject, metadataOf } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
+import type { AccountLookup } from '../kubernetes/account-lookup.ts'
 import type { NamespaceLookup } from '../kubernetes/namespace-lookup.ts'
 import type { InjectorMetrics } from '../metrics.ts'
 import { AT_ONCE, type FairTurns } from '../server/fair-turns.ts'
@@ -14,13 +16,14 @@ import { sentence } from './reasons.ts'
 import { type ReviewRequest, readReview, reviewOutline } from './review.ts'
 import type { Outline } from './skim.ts'
 import { validate } from './validate.ts'
-import { type Handler, type ReviewAnswer, reviewAnswer, type Verdict } from './verdict.ts'
+import { type Handler, LookupError, type ReviewAnswer, reviewAnswer, type Verdict } from './verdict.ts'
 import { warner } from './warn.ts'
 
 type WebhookDependencies = {
   /** The current settings, which follow the injector's other replicas (`peers/`). Called once for each review. */
   readonly settings: () => InjectionSettings
   readonly lookup: NamespaceLookup
+  readonly accounts: AccountLookup
   readonly metrics: Pick<InjectorMetrics, 'observe'>
   readonly log: Logger
   /** Milliseconds, monotonic. */
@@ -42,9 +45,6 @@ export type Answer =
 /** Up to this size reading the head takes less time than waiting for a turn. */
 const SMALL = 64 * 1024
 
-/** A namespace that could not be read. It is answered with 503, so that no pod is admitted without being judged. */
-class LookupError extends Error {}
-
 /** The webhooks behind `/mutate`, `/validate` and `/warn`. */
 export function webhooks(
   deps: WebhookDependencies & { readonly limits: LimitsLookup },
@@ -60,7 +60,7 @@ export function webhooks(
 function admissionWebhook(
   name: WebhookName,
   handle: Handler,
-  { settings: settingsNow, lookup, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
+  { settings: settingsNow, lookup, accounts, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
 ): Webhook {
   const outlineFor = outlines()
   return async function answer(sent, address = '') {
@@ -78,12 +78,17 @@ function admissionWebhook(
     // The name comes from the request: pods from controllers often do not have a namespace yet.
     const lookUpNamespace = () =>
       lookup(request.namespace).catch((error) => {
-        throw new LookupError(kubeProblem(error))
+        throw new LookupError('namespace-lookup-failed', kubeProblem(error), error)
       })
+    const lookUpAccount = (account: string) =>
+      accounts(request.namespace, account).catch((error) => {
+        const detail = `${quote(account)}: ${kubeProblem(error)}`
+        throw new LookupError('service-account-lookup-failed', detail, error)
+      })
+    const inTurn = <T>(work: () => T) => turns.take({ address, namespace: request.namespace, bytes }, work)
     let verdict: Verdict
     try {
-      const turn = { address, namespace: request.namespace, bytes }
-      verdict = await handle(request, { lookUpNamespace, inTurn: (work) => turns.take(turn, work) }, settings)
+      verdict = await handle(request, { lookUpNamespace, lookUpAccount, inTurn }, settings)
     } catch (error) {
       verdict = failed(request, error, settings)
       if (verdict.reason === 'internal-error')
@@ -109,7 +114,7 @@ function outlines(): (settings: InjectionSettings) => Outline {
 
 /** Even after an error the answer is a review: with a bare 500, people would see only "failed calling webhook". */
 function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Verdict {
-  const reason = error instanceof LookupError ? 'namespace-lookup-failed' : 'internal-error'
+  const reason = error instanceof LookupError ? error.reason : 'internal-error'
   return {
     kind: 'error',
     reason,

@@ -4,7 +4,7 @@
  */
 
 import { type CredentialSource, sourceOfEnv } from '../../common/credential-source.ts'
-import { identityOfAnnotations, identityOfEnv, sameIdentity } from '../../common/identity.ts'
+import { identityOfAnnotations, identityOfEnv, sameIdentity, withAccountRole } from '../../common/identity.ts'
 import {
   CONTAINER_TOKEN_VOLUME,
   GATE_CONTAINER,
@@ -35,11 +35,13 @@ type FinalPod =
 /**
  * @param pod without foreign content under our names (`foreignContent`)
  * @param sources credential sources that a replica may have chosen for a pod of its namespace
+ * @param accountRole the role that its service account names, if that counts
  */
 export function judgeFinalPod(
   pod: Pod,
   settings: InjectionSettings,
   sources: readonly CredentialSource[],
+  accountRole?: string,
 ): FinalPod {
   const [sidecar, gate] = [ownContainer(pod, SIDECAR_CONTAINER), ownContainer(pod, GATE_CONTAINER)]
   if (sidecar === undefined) return failed(`it has no init container ${SIDECAR_CONTAINER}`)
@@ -57,9 +59,11 @@ export function judgeFinalPod(
     ({ name }) => !pod.spec.volumes?.some((one) => one.name === name),
   )
   if (lost !== undefined) return failed(`volume ${lost.name} is missing`)
-  const roleKey = keyOfIdentity(pod, sidecar, settings)
+  const roleKey = keyOfIdentity(pod, sidecar, settings, accountRole)
   if (roleKey === undefined)
-    return failed(`the identity in the environment of ${SIDECAR_CONTAINER} is not the one in its annotations`)
+    return failed(
+      `the identity in the environment of ${SIDECAR_CONTAINER} is not the one in its annotations${accountRole === undefined ? '' : ', with the role of its service account as it is now'}`,
+    )
   const early = earlyContainer(pod.spec.initContainers ?? [])
   const ours = gate === undefined ? SIDECAR_CONTAINER : `${SIDECAR_CONTAINER} and ${GATE_CONTAINER}`
   const warnings =
@@ -119,9 +123,10 @@ function keyOfIdentity(
   { metadata }: Pod,
   { env }: Container,
   { roleKey, otherRoleKeys }: InjectionSettings,
+  accountRole: string | undefined,
 ): string | undefined {
   const identity = identityOfEnv(env)
-  return [roleKey, ...otherRoleKeys].find(
-    (key) => identity && sameIdentity(identity, identityOfAnnotations(metadata?.annotations, key)),
-  )
+  const wanted = (key: string) =>
+    withAccountRole(identityOfAnnotations(metadata?.annotations, key), accountRole)
+  return [roleKey, ...otherRoleKeys].find((key) => identity && sameIdentity(identity, wanted(key)))
 }

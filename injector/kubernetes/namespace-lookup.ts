@@ -26,20 +26,20 @@ export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
 export const isNamespaceName = (name: string): boolean => /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/.test(name)
 
 /** A map of texts from the API server. */
-function texts(value: unknown): Readonly<Record<string, string>> {
+export function texts(value: unknown): Readonly<Record<string, string>> {
   return objectOf(value) as Readonly<Record<string, string>>
 }
 
-type Flight = { readonly running: Promise<Namespace>; next: Promise<Namespace> | undefined }
+type Flight<T> = { readonly running: Promise<T>; next: Promise<T> | undefined }
 
 /**
- * At most one read of a namespace at a time. A lookup during a read shares the next read, never the one in progress: that may have
+ * At most one read of an object at a time. A lookup during a read shares the next read, never the one in progress: that may have
  * been answered before the label was written on which the lookup depends.
  */
-export function shared(read: NamespaceLookup): NamespaceLookup {
-  const flights = new Map<string, Flight>()
-  const start = (name: string): Promise<Namespace> => {
-    const flight: Flight = { running: read(name), next: undefined }
+export function shared<T>(read: (name: string) => Promise<T>): (name: string) => Promise<T> {
+  const flights = new Map<string, Flight<T>>()
+  const start = (name: string): Promise<T> => {
+    const flight: Flight<T> = { running: read(name), next: undefined }
     flights.set(name, flight)
     const ended = () => {
       if (flight.next === undefined) flights.delete(name)

@@ -69,6 +69,7 @@ export function renderAddition(
     role: shownRole,
     redirect: options.redirect,
     ...(start === 'one-stage' ? { start } : {}),
+    ...(identity.source === 'service-account' ? { roleFrom: identity.source } : {}),
     ...(options.credentialSource === 'web-identity' ? { credentialSource: options.credentialSource } : {}),
     ...(options.containerCredentials ? { containerCredentials: true } : {}),
     ...(settings.gateProof === 'report' ? { gateProof: 'report' } : {}),

@@ -3,8 +3,8 @@
  *
  *   other replicas                            → this replica writes      → and also accepts
  *   none, or all with the same settings       → by its own settings      →
- *   other settings, judge by form             → by its own settings      → their images and role keys
- *   one accepts only its own writing (0.1.0)  → what that one would      → all images and role keys, including its own
+ *   other settings, judge by form             → by its own settings      → their images, role keys and service account keys
+ *   one accepts only its own writing (0.1.0)  → what that one would      → all of these, including its own
  *
  * docs/decisions/0098 compares the alternatives.
  */
@@ -35,6 +35,9 @@ export function settingsAmong(
     otherCredentialSources: [
       ...new Map(all.map(({ credentialSources: list }) => [list.join(), list])).values(),
     ].filter((list) => list.join() !== writes.credentialSources.join()),
+    otherServiceAccountKeys: [...new Set(all.map(({ serviceAccountKey }) => serviceAccountKey))].filter(
+      (key) => key !== writes.serviceAccountKey,
+    ),
     otherRoleKeys: others(({ roleKey }) => roleKey),
     otherSidecarImages: others(({ sidecarImage }) => sidecarImage),
     otherNodeGuardImages: others(({ nodeGuardImage }) => nodeGuardImage),
@@ -83,6 +86,7 @@ function writesAs(theirs: InjectionSettings, own: InjectionSettings): InjectionS
     // policies are refused.
     writesNewForms: false,
     roleKey: theirs.roleKey,
+    serviceAccountKey: theirs.serviceAccountKey,
   }
 }
 

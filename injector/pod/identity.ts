@@ -1,13 +1,14 @@
 /** The identity of a pod, judged at admission by the broker's own rules, so that the person who applies it sees a mistake. */
 
-import { identityOfAnnotations, type PodIdentity } from '../../common/identity.ts'
+import { identityOfAnnotations, type PodIdentity, withAccountRole } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
-import { judgeRole } from '../../common/policy.ts'
+import { judgeAccount, judgeRole } from '../../common/policy.ts'
 import { type Failed, failed } from '../../common/result.ts'
 import { quote, type Role, resolveRole } from '../../common/role.ts'
 import { parseSessionPolicies } from '../../common/session-policies.ts'
 import type { Reason } from '../admission/reasons.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { accountName, accountRole, listOf, type ServiceAccount } from './account.ts'
 import type { Namespace } from './namespace.ts'
 
 export type IdentityResult =
@@ -37,8 +38,10 @@ export function admittedIdentity(
   annotations: Readonly<Record<string, string>>,
   namespace: Namespace,
   settings: InjectionSettings,
+  account: ServiceAccount | undefined,
 ): IdentityResult {
-  const identity = identityOfAnnotations(annotations, settings.roleKey)
+  const role = accountRole(account, settings.serviceAccountKey)
+  const identity = withAccountRole(identityOfAnnotations(annotations, settings.roleKey), role)
   const { externalId, sessionName } = identity
   if (externalId !== undefined && !EXTERNAL_ID.test(externalId))
     return refused(
@@ -60,20 +63,27 @@ export function admittedIdentity(
       shownRole: 'none',
       warnings: [`${settings.roleKey} has no effect beside ${KEYS.inject}: metadata`],
     }
-  return judged(identity, namespace, settings)
+  return judged(identity, namespace, settings, account)
 }
 
-function judged(identity: PodIdentity, namespace: Namespace, settings: InjectionSettings): IdentityResult {
+function judged(
+  identity: PodIdentity,
+  namespace: Namespace,
+  settings: InjectionSettings,
+  account: ServiceAccount | undefined,
+): IdentityResult {
   const named =
     identity.role ??
     (identity.source === 'default'
       ? (namespace.annotations[KEYS.defaultRole] ?? settings.defaultRole)
       : undefined)
   if (named === undefined) return { ok: true, identity, shownRole: identity.source, warnings: [] }
-  const where =
-    identity.source === 'annotation'
-      ? `annotation ${settings.roleKey}`
-      : `default role of namespace ${namespace.name}`
+  const where = {
+    annotation: `annotation ${settings.roleKey}`,
+    'service-account': `annotation ${settings.serviceAccountKey} of ${accountName(account)}`,
+    default: `default role of namespace ${namespace.name}`,
+    none: '',
+  }[identity.source]
   // The kubelet would expand it in the sidecar's env, while the broker reads it as written.
   if (named.includes('$(')) return refused('invalid-role', `${where}: the role ${quote(named)} contains "$("`)
   const { base } = settings.policy
@@ -88,8 +98,12 @@ function judged(identity: PodIdentity, namespace: Namespace, settings: Injection
         `whether namespace ${namespace.name} may use role ${quote(named)} is known only when the pod runs: write its full ARN, or set --base-role-arn of the injector`,
       ],
     }
-  const judgement = judgeRole(resolved.role, namespace, settings.policy)
-  if (!judgement.ok) return refused('role-not-allowed', judgement.detail)
+  const isNarrowed = account !== undefined && settings.serviceAccountKey !== undefined
+  const judgements = [
+    judgeRole(resolved.role, namespace, settings.policy),
+    ...(isNarrowed ? [judgeAccount(resolved.role, listOf(account), settings.policy)] : []),
+  ]
+  for (const judgement of judgements) if (!judgement.ok) return refused('role-not-allowed', judgement.detail)
   const unfit = sessionPoliciesProblem(identity, resolved.role)
   if (unfit !== undefined) return refused('invalid-annotation', unfit)
   return { ok: true, identity, shownRole: resolved.role.arn, warnings: [] }

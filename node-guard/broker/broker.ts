@@ -21,6 +21,7 @@ import { liveReads } from './kubernetes/live-reads.ts'
 import { type Namespaces, namespaceStore } from './kubernetes/namespaces.ts'
 import { hasEnded, podRecord } from './kubernetes/pod.ts'
 import { type Pods, podStore } from './kubernetes/pods.ts'
+import { type ServiceAccounts, serviceAccounts } from './kubernetes/service-accounts.ts'
 import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
 import type { BrokerMetrics } from './metrics.ts'
 import { brokerHandlers } from './server/handlers.ts'
@@ -72,6 +73,7 @@ export function createBroker(
   const pods = podStore((object) => podRecord(object, roleKey))
   const namespaces = namespaceStore(clock)
   const reads = liveReads({ pods, namespaces, live: limitedReader(kube, clock), clock, nodeName, roleKey })
+  const accounts = settings.serviceAccountRoles ? serviceAccounts(kube, clock) : undefined
   const keys = signingKeys(running, settings.issuer)
   const verify = verifier(keys, audience, clock)
   const ownAddresses = settings.listen
@@ -82,7 +84,7 @@ export function createBroker(
     metrics.stsCalls.inc({ outcome }),
   )
   const policy = authorizer({
-    ...{ namespaces, reads, roles: issuers.roles, onRefused },
+    ...{ namespaces, reads, accounts, roles: issuers.roles, onRefused },
     settings: entitlementSettings(settings),
     whyUnguarded: () => whyUnguarded(stateDir, clock.now()),
   })
@@ -102,10 +104,10 @@ export function createBroker(
       cache: (outcome) => metrics.cache.inc({ outcome }),
     },
   })
-  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey })
+  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, learn: accounts?.learn })
   const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
 
-  judgeAnewOnChange({ pods, namespaces, issuers }, sessions, warm)
+  judgeAnewOnChange({ pods, namespaces, accounts, issuers }, sessions, warm)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
   const { hostPodsDir: directory, hostNetworkAllowed: allowed } = settings
   if (directory !== undefined)
@@ -151,7 +153,12 @@ function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'enti
 
 /** Whenever something changes on which decisions depend, the affected grants are checked again. */
 function judgeAnewOnChange(
-  on: { readonly pods: Pods; readonly namespaces: Namespaces; readonly issuers: Issuers },
+  on: {
+    readonly pods: Pods
+    readonly namespaces: Namespaces
+    readonly accounts: ServiceAccounts | undefined
+    readonly issuers: Issuers
+  },
   sessions: Sessions,
   warm: WarmUp,
 ): void {
@@ -162,10 +169,12 @@ function judgeAnewOnChange(
       warm.pod(changed)
     },
   })
-  on.namespaces.subscribe((name) => {
+  const onNamespace = (name: string) => {
     sessions.review(({ pod }) => pod.namespace === name)
     warm.namespace(name)
-  })
+  }
+  on.namespaces.subscribe(onNamespace)
+  on.accounts?.subscribe(onNamespace)
   const onKnown = () => {
     sessions.review(() => true)
     warm.all()

@@ -53,6 +53,10 @@ export const BROKER_SETTINGS = {
   }),
   defaultRole: optional('role of pods without annotation in namespaces that opted in with "all"'),
   roleKey: text(KEYS.role, 'pod annotation that names the role'),
+  serviceAccountRoles: flag(
+    false,
+    'roles may come from service accounts, and these may narrow what their namespaces allow',
+  ),
   namespaceRestrictions: flag(true, 'roles must be allowed by the namespace'),
   namespaceRestrictionFormat: oneOf(
     ['glob', 'regexp'],
@@ -153,6 +157,7 @@ function markConflicts(settings: BrokerSettings): string[] {
 export function entitlementSettings(settings: BrokerSettings) {
   const { defaultRole, sessionScope, nodeName, requireFirewall, credentialSources } = settings
   const { sessionTags, clusterName, clusterArn, extraSessionTags, sourceIdentity } = settings
+  const { serviceAccountRoles } = settings
   return {
     policy: {
       restrictions: settings.namespaceRestrictions,
@@ -160,7 +165,7 @@ export function entitlementSettings(settings: BrokerSettings) {
       permittedRoles: settings.permittedRoles,
     },
     durationSeconds: settings.sessionDuration,
-    ...{ defaultRole, sessionScope, nodeName, requireFirewall, credentialSources },
+    ...{ defaultRole, sessionScope, nodeName, requireFirewall, credentialSources, serviceAccountRoles },
     ...{ sessionTags, clusterName, clusterArn, extraSessionTags, sourceIdentity },
   }
 }

@@ -51,6 +51,7 @@ export function judgement(
   const { namespaceOf } = authorizer({
     namespaces,
     reads,
+    accounts: undefined,
     settings: entitlementSettings(result.settings),
     roles: () => assert.fail('not asked'),
     whyUnguarded: async () => undefined,

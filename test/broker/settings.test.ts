@@ -28,6 +28,7 @@ test('the defaults are the design’s', () => {
     baseRoleArn: undefined,
     defaultRole: undefined,
     roleKey: 'iam.amazonaws.com/role',
+    serviceAccountRoles: false,
     namespaceRestrictions: true,
     namespaceRestrictionFormat: 'glob',
     permittedRoles: [],

@@ -284,6 +284,11 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   ],
   ['a role key among ours', ['policy.roleKey=pod2iam.dev/role'], /has another meaning already/],
   [
+    'a key of service accounts with another meaning',
+    ['policy.serviceAccountRoleKey=iam.amazonaws.com/allowed-roles'],
+    /policy\.serviceAccountRoleKey=.* has another meaning already/,
+  ],
+  [
     'kube-system both wanted and not',
     ['injector.allowKubeSystem=true', 'injector.excludeNamespaces={kube-system}'],
     /contradicts kube-system/,

@@ -193,3 +193,61 @@ test('stdin is a file, and a file that is no YAML is named with its place', asyn
   assert.equal(broken.code, 2)
   assert.match(broken.stderr, /- is not valid YAML: [^(]*line 1/)
 })
+
+const ACCOUNTS = '--injector-flag=--service-account-roles=true'
+const account = (annotations: string) => `---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: nightly, namespace: reports, annotations: {${annotations}}}
+`
+const AS_NIGHTLY = 'serviceAccountName: nightly, containers: [{name: app, image: "app:1"}]'
+const flat = (text: string) => text.replace(/\s+/g, ' ')
+
+test('a role of the service account in the file: where it comes from, and what narrows it', async () => {
+  const named = 'eks.amazonaws.com/role-arn: "arn:aws:iam::111111111111:role/reports-reader"'
+  const manifest = (more = '') => NAMESPACE + account(named + more) + deployment('', AS_NIGHTLY)
+  const { code, stdout } = await explain(manifest(), BASE, ACCOUNTS)
+  assert.equal(code, 0, stdout)
+  assert.match(
+    flat(stdout),
+    /✔ asks for a role annotation eks\.amazonaws\.com\/role-arn of service account reports\/nightly names arn:aws:iam::111111111111:role\/reports-reader/,
+  )
+  const off = await explain(manifest(), BASE)
+  assert.match(flat(off.stdout), /: not-annotated/)
+  const narrowed = await explain(
+    manifest(`, iam.amazonaws.com/allowed-roles: '["reports-writer"]'`),
+    BASE,
+    ACCOUNTS,
+  )
+  assert.equal(narrowed.code, 1)
+  assert.match(flat(narrowed.stdout), /service account reports\/nightly may not use role .* does not list it/)
+})
+
+test('a service account that names no role, and one that nobody knows', async () => {
+  const none = await explain(NAMESPACE + account('') + deployment('', AS_NIGHTLY), BASE, ACCOUNTS)
+  assert.match(flat(none.stdout), /and service account reports\/nightly names no role/)
+  const unknown = await explain(NAMESPACE + deployment('', AS_NIGHTLY), BASE, ACCOUNTS)
+  assert.match(
+    flat(unknown.stdout),
+    /service account reports\/nightly is neither in the file nor could it be read/,
+  )
+})
+
+test('a pod that the EKS pod identity webhook has already given the role of its service account', async () => {
+  const named = 'eks.amazonaws.com/role-arn: "arn:aws:iam::111111111111:role/reports-reader"'
+  const file = '/var/run/secrets/eks.amazonaws.com/serviceaccount/token'
+  const env = `env: [{name: AWS_WEB_IDENTITY_TOKEN_FILE, value: ${file}}]`
+  const served =
+    `serviceAccountName: nightly, containers: [{name: app, image: "app:1", ${env}}], ` +
+    'volumes: [{name: aws-iam-token, projected: {sources: []}}]'
+  const manifest = NAMESPACE + account(named) + deployment('', served)
+  const { stdout } = await explain(manifest, BASE, ACCOUNTS, '-o', 'json')
+  const [{ failed, warnings }] = JSON.parse(stdout).explanations
+  assert.deepEqual([failed.step, failed.code], ['asks', 'served-by-eks'])
+  assert.match(
+    failed.detail,
+    /service account reports\/nightly names its role, and the EKS pod identity webhook/,
+  )
+  assert.match(failed.remedy, /^nothing, if its SDK supports web identity/)
+  assert.deepEqual(warnings, [failed.detail])
+})

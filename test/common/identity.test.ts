@@ -7,6 +7,8 @@ import {
   identityOfEnv,
   type PodIdentity,
   sameIdentity,
+  statedIdentity,
+  withAccountRole,
 } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 
@@ -92,4 +94,36 @@ test('identities differ when any part of them does', () => {
   for (const part of ['source', 'role', 'externalId', 'sessionName', 'sessionPolicies'] as const)
     assert.equal(sameIdentity(IDENTITY, { ...IDENTITY, [part]: 'none' } as PodIdentity), false)
   assert.equal(sameIdentity(IDENTITY, { ...IDENTITY }), true)
+})
+
+test('the service account’s role is that of a pod which says nothing itself', () => {
+  const asks = (annotations: Record<string, string>) =>
+    withAccountRole(identityOfAnnotations(annotations, KEYS.role), 'own')
+  const plain = identityOfAnnotations({}, KEYS.role)
+  assert.deepEqual(asks({}), { ...plain, source: 'service-account', role: 'own' })
+  assert.equal(withAccountRole(plain, undefined), plain)
+  assert.equal(asks({ [KEYS.role]: 'r' }).role, 'r')
+  assert.equal(asks({ [KEYS.inject]: 'metadata' }).source, 'none')
+})
+
+test('a role of the service account agrees with annotations that name none, and with no others', () => {
+  const frozen = identityOfEnv([
+    { name: 'POD2IAM_IDENTITY', value: 'service-account' },
+    { name: 'POD2IAM_ROLE', value: 'own' },
+  ])
+  assert.ok(frozen)
+  const agrees = (annotations: Record<string, string>, of: PodIdentity = frozen) =>
+    sameIdentity(of, statedIdentity(annotations, KEYS.role, of))
+  assert.ok(agrees({}))
+  for (const annotations of [
+    { [KEYS.role]: 'own' },
+    { [KEYS.role]: 'r' },
+    { [KEYS.inject]: 'metadata' },
+    { [KEYS.externalId]: 'e' },
+    { [KEYS.sessionName]: 's' },
+  ])
+    assert.ok(!agrees(annotations))
+  assert.ok(!agrees({}, { ...frozen, role: undefined }))
+  assert.ok(!agrees({}, { ...frozen, source: 'annotation' }))
+  assert.ok(agrees({}, { ...frozen, source: 'default', role: undefined }))
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
 import { RE2JS } from 're2js'
 import { KEYS } from '../../common/keys.ts'
-import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
+import { judgeAccount, judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
 import { quote, resolveRole } from '../../common/role.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'
@@ -260,4 +260,32 @@ test('a regexp is compiled once for a role, the oldest result is forgotten, and 
   } finally {
     compile.mock.restore()
   }
+})
+
+test('a service account’s list is read as a namespace’s, bounded, and also where namespaces are not restricted', () => {
+  const account = (list: string | undefined, settings: Partial<PolicySettings> = {}) => {
+    const resolved = resolveRole('path/r', B)
+    assert.ok(resolved.ok)
+    return judgeAccount(
+      resolved.role,
+      { namespace: 'shop', name: 'orders', list },
+      { restrictions: false, format: 'glob', permittedRoles: [], base: B, ...settings },
+    )
+  }
+  for (const list of [undefined, '["path/*"]', `["${B}*"]`]) assert.deepEqual(account(list), { ok: true })
+  assert.deepEqual(account('["path/.*"]', { format: 'regexp' }), { ok: true })
+  const why = (...given: Parameters<typeof account>) => {
+    const judgement = account(...given)
+    return judgement.ok ? 'allowed' : judgement.detail
+  }
+  assert.match(why('["other"]'), /^service account shop\/orders may not use role .* does not list it$/)
+  assert.match(why('["path/.*"]'), /does not list it$/)
+  assert.match(why('[]', { format: 'regexp' }), /^service account shop\/orders may not use role/)
+  assert.match(why('path'), /^annotation .* of service account shop\/orders is not a JSON array/)
+  assert.match(why('["("]', { format: 'regexp' }), /service account shop\/orders: "\(" is not a regexp/)
+  const long = `["path/*"${' '.repeat(16_400)}]`
+  assert.match(
+    why(long),
+    /of service account shop\/orders is longer than 16384 characters, so nothing is allowed$/,
+  )
 })

@@ -10,7 +10,12 @@ export type Candidate = {
   readonly pod: Dict
   readonly expected: Expected
 }
-type Expected = 'injected' | 'refused' | 'refused or left alone' | 'refused or injected'
+type Expected =
+  | 'injected'
+  | 'refused'
+  | 'refused or left alone'
+  | 'refused or injected'
+  | 'injected or left alone'
 
 export type Taken = { readonly asked: number; readonly wrong: Readonly<Record<string, number>> }
 
@@ -72,7 +77,9 @@ export function admissions(kube: Kube, first: readonly Candidate[], role = ROLE)
 const FOREIGN = /evil|NODE_OPTIONS|10\.0\.0\.1|status"/
 
 type Init = { name: string; env?: Dict[]; lifecycle?: unknown }
-type Created = KubeObject & { spec?: { initContainers?: Init[] } }
+type Created = KubeObject & { spec?: { initContainers?: Init[]; serviceAccountName?: string } }
+/** A service account that names the role of its pods. */
+export const ACCOUNT = 'orders'
 
 const hasHook = (sidecar: Init | undefined) =>
   JSON.stringify(sidecar?.lifecycle) === '{"postStart":{"exec":{"command":["/pod2iam/wait-started"]}}}'
@@ -93,7 +100,8 @@ async function outcome(kube: Kube, pod: Dict, role: string): Promise<string> {
   const foreign = initContainers.find((one) => FOREIGN.test(JSON.stringify(one)))
   if (foreign !== undefined) return `with foreign content in ${foreign.name}`
   const given = initContainers[0]?.env?.find(({ name }) => name === 'POD2IAM_ROLE')?.value
-  const asked = Object.values(created.metadata.annotations ?? {}).find((value) => value === role)
+  const annotated = Object.values(created.metadata.annotations ?? {}).find((value) => value === role)
+  const asked = annotated ?? (created.spec?.serviceAccountName === ACCOUNT ? role : undefined)
   return given === asked ? 'injected' : `with another role`
 }
 
@@ -114,7 +122,7 @@ export function candidate(
   return { what, pod, expected }
 }
 
-const FORGED = {
+export const FORGED = {
   name: 'pod2iam-sidecar',
   image: 'evil.example.com/pod2iam/sidecar:dev',
   restartPolicy: 'Always',

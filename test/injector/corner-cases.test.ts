@@ -6,7 +6,17 @@ import { webhooks } from '../../injector/admission/webhook.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
 import { captureLog, silentLog } from '../support/log.ts'
-import { applyPatch, type Dict, decide, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
+import {
+  applyPatch,
+  type Dict,
+  decide,
+  namespace,
+  noAccounts,
+  opsOf,
+  pod,
+  reviewOf,
+  settings,
+} from './fixtures.ts'
 
 type Injected = { spec: Dict & { initContainers: Dict[] } }
 
@@ -18,6 +28,7 @@ async function answered(
   const { log, lines } = captureLog()
   const { mutate: webhook } = webhooks({
     limits: async () => NO_LIMITS,
+    accounts: noAccounts,
     settings: () => settings(),
     lookup,
     metrics: { observe() {} },
@@ -102,6 +113,7 @@ describe('corner cases of admission requests', () => {
   it('apiVersion v1beta1 is answered 400 with a sentence', async () => {
     const { mutate: webhook } = webhooks({
       limits: async () => NO_LIMITS,
+      accounts: noAccounts,
       settings: () => settings(),
       lookup: async () => namespace(),
       metrics: { observe() {} },

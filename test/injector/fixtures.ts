@@ -9,6 +9,7 @@ import {
 } from '../../injector/admission/decide.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
 import type { PatchOp } from '../../injector/patch/json-patch.ts'
+import type { ServiceAccount } from '../../injector/pod/account.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { SPEC } from '../../injector/settings.ts'
 
@@ -37,6 +38,11 @@ export function namespace(overrides: Partial<Namespace> = {}): Namespace {
   }
 }
 
+/** No service account is to be read. */
+export const noAccounts = async (_: string, name: string): Promise<never> => {
+  throw new Error(`nobody asked for service account ${name}`)
+}
+
 /** A pod that asks for {@link ROLE}; annotations with the value undefined are left out. */
 export function pod(
   spec: Dict = {},
@@ -57,8 +63,13 @@ export function pod(
 }
 
 /** What is decided about the creation of this pod, read as a whole. */
-export function decide(object: unknown, where: Namespace, by: InjectionSettings): Decision {
-  return decideOf({ isRead: true, object }, where, by)
+export function decide(
+  object: unknown,
+  where: Namespace,
+  by: InjectionSettings,
+  account?: ServiceAccount,
+): Decision {
+  return decideOf({ isRead: true, object }, where, by, account)
 }
 
 /** The same about a pod that all mutating webhooks are done with. */
@@ -66,8 +77,9 @@ export function decideFinal(
   object: unknown,
   where: Namespace,
   by: InjectionSettings,
+  account?: ServiceAccount,
 ): ReturnType<typeof decideFinalOf> {
-  return decideFinalOf({ isRead: true, object }, where, by)
+  return decideFinalOf({ isRead: true, object }, where, by, account)
 }
 
 export function opsOf(decision: Decision): readonly PatchOp[] {

@@ -12,7 +12,15 @@ import type { InjectionSettings } from '../../injector/injection-settings.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
 import { silentLog } from '../support/log.ts'
-import { applyPatch, type Dict, decide, reviewOf, settings, withApiServerDefaults } from './fixtures.ts'
+import {
+  applyPatch,
+  type Dict,
+  decide,
+  noAccounts,
+  reviewOf,
+  settings,
+  withApiServerDefaults,
+} from './fixtures.ts'
 
 type Golden = {
   readonly settings?: Partial<InjectionSettings>
@@ -91,6 +99,7 @@ describe('golden pods', () => {
       const looked: string[] = []
       const { mutate } = webhooks({
         limits: async () => NO_LIMITS,
+        accounts: noAccounts,
         settings: () => settings(golden.settings),
         lookup: async (namespaceName) => {
           looked.push(namespaceName)

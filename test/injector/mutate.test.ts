@@ -5,7 +5,7 @@ import { type Answer, webhooks } from '../../injector/admission/webhook.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
 import { captureLog } from '../support/log.ts'
-import { type Dict, namespace, pod, reviewOf, settings } from './fixtures.ts'
+import { type Dict, namespace, noAccounts, pod, reviewOf, settings } from './fixtures.ts'
 
 function webhook(lookup: (name: string) => Promise<Namespace> = async () => namespace()) {
   const { log, lines } = captureLog()
@@ -13,6 +13,7 @@ function webhook(lookup: (name: string) => Promise<Namespace> = async () => name
   let now = 0
   const { mutate } = webhooks({
     limits: async () => NO_LIMITS,
+    accounts: noAccounts,
     settings: () => settings(),
     lookup,
     metrics: { observe: (...values) => observed.push(values) },

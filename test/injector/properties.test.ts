@@ -12,6 +12,7 @@ import {
   type Dict,
   decide,
   namespace,
+  noAccounts,
   pod,
   ROLE,
   reviewOf,
@@ -184,7 +185,7 @@ describe('any review', () => {
     log: silentLog,
     clock: () => 0,
   }
-  const all = webhooks({ ...dependencies, limits: async () => NO_LIMITS })
+  const all = webhooks({ ...dependencies, limits: async () => NO_LIMITS, accounts: noAccounts })
   /** JSON that looks like a review with something else in one place or another. */
   const almost = fc
     .tuple(

@@ -4,16 +4,19 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { KEYS } from '../../common/keys.ts'
-import { SYSTEM_NAMESPACE } from '../sandbox/install.ts'
+import { ACCOUNT_ROLE_KEY, KEYS } from '../../common/keys.ts'
+import { INJECTOR, SYSTEM_NAMESPACE } from '../sandbox/install.ts'
 import type { KubeObject } from '../sandbox/kube/client/client.ts'
 import { until } from '../support/until.ts'
 import {
+  ACCOUNT,
   type Admissions,
   admissions,
   CANDIDATES,
   type Candidate,
   candidate,
+  FORGED,
+  SHOP,
   SHOP_NAMESPACE,
   tampered,
 } from './admissions.ts'
@@ -108,6 +111,40 @@ describe('a rolling upgrade and its rollback', () => {
     clients.taken()
   })
 
+  it('no pod is refused: the role of a service account, which its pods get or not while replicas differ about it', async () => {
+    const { admin } = cluster.api
+    const metadata = { name: ACCOUNT, namespace: SHOP, annotations: { [ACCOUNT_ROLE_KEY]: ROLE } }
+    await admin.create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata } as KubeObject)
+    await everyPodIsShown(cluster)
+    const own = (expected: Candidate['expected']) =>
+      candidate('a pod of an account with a role', {}, { serviceAccountName: ACCOUNT }, expected)
+    const forged = candidate(
+      'a forged sidecar',
+      {},
+      { serviceAccountName: ACCOUNT, initContainers: [FORGED] },
+      'refused',
+    )
+    const others = [...all.slice(0, 3), forged]
+    clients.offer([...others, own('injected or left alone')])
+    clients.taken()
+    await replaceBy(['--service-account-roles=true'], undefined, [...others, own('injected or left alone')])
+    nothingWrong()
+    // Replicas that have just ended count for a minute: what they left alone is accepted, but none is left alone any more.
+    clients.offer([...others, own('injected')])
+    await clients.more(4)
+    clients.taken()
+    await clients.more(EACH)
+    nothingWrong()
+    clients.offer([...others, own('injected or left alone')])
+    await clients.more(4)
+    clients.taken()
+    await replaceBy([])
+    nothingWrong()
+    clients.offer(all)
+    await clients.more(4)
+    clients.taken()
+  })
+
   const first = candidate('a pod with the first key', { [KEYS.role]: ROLE })
   const second = candidate('a pod with the second key', { [OTHER_KEY]: ROLE })
   const both = candidate('a pod with both keys', { [KEYS.role]: ROLE, [OTHER_KEY]: ROLE })
@@ -123,6 +160,21 @@ describe('a rolling upgrade and its rollback', () => {
       nothingWrong()
     })
 })
+
+/** What the chart does with the setting on: every pod is shown to the injector, which may read service accounts. */
+async function everyPodIsShown({ api: { admin } }: Rollout) {
+  for (const plural of ['mutatingwebhookconfigurations', 'validatingwebhookconfigurations']) {
+    const { webhooks } = (await admin.get(plural, INJECTOR)) as unknown as {
+      webhooks: { matchConditions?: { name: string }[] }[]
+    }
+    for (const webhook of webhooks)
+      if (webhook.matchConditions?.[0]?.name === 'asks-or-reserved-name') webhook.matchConditions = []
+    await admin.patch(plural, INJECTOR, undefined, { webhooks })
+  }
+  const { rules } = (await admin.get('clusterroles', INJECTOR)) as unknown as { rules: object[] }
+  const reading = { apiGroups: [''], resources: ['serviceaccounts'], verbs: ['get'] }
+  await admin.patch('clusterroles', INJECTOR, undefined, { rules: [...rules, reading] })
+}
 
 async function labelsOf({ api }: Rollout, name: string) {
   return (await api.admin.get('pods', name, SYSTEM_NAMESPACE)).metadata.labels ?? {}

@@ -5,13 +5,24 @@ import { webhooks } from '../../injector/admission/webhook.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
 import { silentLog } from '../support/log.ts'
-import { applyPatch, type Dict, decide, namespace, opsOf, pod, reviewOf, settings } from './fixtures.ts'
+import {
+  applyPatch,
+  type Dict,
+  decide,
+  namespace,
+  noAccounts,
+  opsOf,
+  pod,
+  reviewOf,
+  settings,
+} from './fixtures.ts'
 
 const ENDING = '2026-11-24T08:00:00Z'
 
 async function validated(request: Dict, lookup = async (): Promise<Namespace> => namespace()) {
   const { validate } = webhooks({
     limits: async () => NO_LIMITS,
+    accounts: noAccounts,
     settings: () => settings(),
     lookup,
     metrics: { observe() {} },

@@ -5,7 +5,7 @@ import { KEYS } from '../../common/keys.ts'
 import { webhooks } from '../../injector/admission/webhook.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { type LimitsLookup, NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
-import { type Dict, namespace, pod, reviewOf, settings } from './fixtures.ts'
+import { type Dict, namespace, noAccounts, pod, reviewOf, settings } from './fixtures.ts'
 
 const errors: unknown[] = []
 const log = { debug() {}, info() {}, warn() {}, error: (text: unknown) => errors.push(text) }
@@ -16,6 +16,7 @@ async function warned(
   limits: LimitsLookup = async () => NO_LIMITS,
 ) {
   const { warn } = webhooks({
+    accounts: noAccounts,
     settings: () => settings(),
     lookup,
     metrics: { observe() {} },
@@ -220,6 +221,7 @@ it('when the webhook itself fails, whoever applies something is not stopped', as
     },
   }
   const { warn } = webhooks({
+    accounts: noAccounts,
     settings: () => broken,
     lookup: async () => OUTSIDE,
     metrics: { observe() {} },

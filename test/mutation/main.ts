@@ -12,6 +12,8 @@ import { type Deletion, deletions, without } from './statements.ts'
 
 const BROKER = 'node-guard/broker'
 const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/rechecks.test.ts', 'test/broker/who.test.ts']
+const ACCOUNTS = 'test/broker/service-account-roles.test.ts'
+const ADMITTED_ACCOUNTS = ['test/injector/service-account-roles.test.ts']
 const WATCHED = ['test/broker/watch-revisions.test.ts', ...DECISIONS]
 const TARGETS: Readonly<Record<string, readonly string[]>> = {
   'common/glob.ts': ['test/common/glob.test.ts', 'test/common/policy.test.ts'],
@@ -24,13 +26,14 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/authenticate/verify.ts`]: DECISIONS,
   [`${BROKER}/authenticate/claims.ts`]: DECISIONS,
   [`${BROKER}/authenticate/keys.ts`]: ['test/broker/keys.test.ts', ...DECISIONS],
-  [`${BROKER}/authenticate/identify.ts`]: DECISIONS,
+  [`${BROKER}/authenticate/identify.ts`]: [...DECISIONS, ACCOUNTS],
   [`${BROKER}/authenticate/web-identity.ts`]: ['test/broker/web-identity.test.ts'],
   [`${BROKER}/authorize/entitle.ts`]: [
     ...DECISIONS,
     'test/broker/issuance.test.ts',
     'test/broker/web-identity.test.ts',
     'test/broker/narrower.test.ts',
+    ACCOUNTS,
   ],
   [`${BROKER}/authorize/session-tags.ts`]: [
     'test/broker/session-tags.test.ts',
@@ -40,12 +43,20 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
     'test/broker/source-identity.test.ts',
     'test/broker/settings.test.ts',
   ],
-  'injector/pod/identity.ts': ['test/injector/session-policies.test.ts', 'test/injector/decide.test.ts'],
+  'injector/pod/identity.ts': [
+    'test/injector/session-policies.test.ts',
+    'test/injector/decide.test.ts',
+    ...ADMITTED_ACCOUNTS,
+  ],
   [`${BROKER}/authorize/external-id.ts`]: DECISIONS,
   [`${BROKER}/authenticate/peer.ts`]: DECISIONS,
   [`${BROKER}/authorize/session-name.ts`]: DECISIONS,
   [`${BROKER}/authenticate/authenticate.ts`]: DECISIONS,
-  [`${BROKER}/authorize/authorize.ts`]: DECISIONS,
+  [`${BROKER}/authorize/authorize.ts`]: [...DECISIONS, ACCOUNTS],
+  [`${BROKER}/kubernetes/service-accounts.ts`]: ['test/broker/service-accounts.test.ts'],
+  'injector/admission/account.ts': ADMITTED_ACCOUNTS,
+  'injector/kubernetes/account-lookup.ts': ADMITTED_ACCOUNTS,
+  'injector/pod/account.ts': ADMITTED_ACCOUNTS,
   [`${BROKER}/kubernetes/namespaces.ts`]: WATCHED,
   [`${BROKER}/kubernetes/pods.ts`]: [...WATCHED, 'test/broker/node.test.ts'],
   [`${BROKER}/kubernetes/live-reads.ts`]: [
@@ -55,7 +66,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   ],
   [`${BROKER}/kubernetes/revisions.ts`]: WATCHED,
   [`${BROKER}/aws/assume.ts`]: ['test/broker/caller.test.ts', 'test/broker/sts-errors.test.ts'],
-  [`${BROKER}/sessions/warm-up.ts`]: ['test/broker/warm-up.test.ts'],
+  [`${BROKER}/sessions/warm-up.ts`]: ['test/broker/warm-up.test.ts', ACCOUNTS],
   [`${BROKER}/aws/follow-caller.ts`]: ['test/broker/caller.test.ts'],
 }
 

@@ -125,6 +125,9 @@ nodeAffinity:
 {{- define "pod2iam.policyFlags" -}}
 {{- with .Values.policy }}
 - {{ include "pod2iam.flag" (list "role-key" .roleKey) }}
+{{- if .serviceAccountRoles }}
+- --service-account-roles=true
+{{- end }}
 - --namespace-restrictions={{ .namespaceRestrictions }}
 - --namespace-restriction-format={{ .namespaceRestrictionFormat }}
 {{- with .baseRoleArn }}

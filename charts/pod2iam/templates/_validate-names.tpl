@@ -13,6 +13,9 @@
 {{- if or (has $v.policy.roleKey $taken) (hasPrefix "pod2iam.dev/" $v.policy.roleKey) -}}
 {{- fail (printf "policy.roleKey=%s has another meaning already: choose a key of your own, e.g. example.com/role, or leave iam.amazonaws.com/role." $v.policy.roleKey) -}}
 {{- end -}}
+{{- if or (has $v.policy.serviceAccountRoleKey $taken) (hasPrefix "pod2iam.dev/" $v.policy.serviceAccountRoleKey) -}}
+{{- fail (printf "policy.serviceAccountRoleKey=%s has another meaning already: choose a key of your own, e.g. example.com/role, or leave eks.amazonaws.com/role-arn." $v.policy.serviceAccountRoleKey) -}}
+{{- end -}}
 {{- if and $v.injector.allowKubeSystem (has "kube-system" $v.injector.excludeNamespaces) -}}
 {{- fail "injector.allowKubeSystem=true contradicts kube-system in injector.excludeNamespaces: take one of them out." -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-import { identityOfAnnotations, sameIdentity } from '../../../common/identity.ts'
+import { sameIdentity, statedIdentity } from '../../../common/identity.ts'
 import { KEYS } from '../../../common/keys.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { hasEnded, isLeftAlone, isTooLong, MAX_TEXT, type PodRecord, podName } from '../kubernetes/pod.ts'
@@ -59,7 +59,7 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
  * @throws {Problem} `identity-changed`
  */
 export function checkIdentity(pod: PodRecord, roleKey: string): void {
-  const stated = identityOfAnnotations(pod.annotations, roleKey)
+  const stated = statedIdentity(pod.annotations, roleKey, pod.identity)
   if (pod.identity && sameIdentity(pod.identity, stated)) return
   const parts = [
     [roleKey, pod.identity?.role, stated.role],
@@ -74,8 +74,9 @@ export function checkIdentity(pod: PodRecord, roleKey: string): void {
       `annotation ${long[0]} of pod ${podName(pod)} is longer than ${MAX_TEXT} characters, which is not compared with what it was: ` +
         'shorten it in the pod’s template',
     )
-  // No key differs, but the source does: the metadata-only annotation was changed.
+  // No key differs, but the source does: the metadata-only annotation was changed, or the service account's role was annotated.
   const keys = parts.filter(([, then, now]) => then !== now).map(([key]) => key)
+  if (keys.length === 0 && stated.source === 'annotation') keys.push(roleKey)
   throw new Problem(
     'identity-changed',
     `annotation ${keys.join(' and ') || KEYS.inject} of pod ${podName(pod)} was changed after the pod was created, which does not ` +

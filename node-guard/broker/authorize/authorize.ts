@@ -4,6 +4,7 @@ import { Problem } from '../../../common/protocol.ts'
 import type { LiveReads } from '../kubernetes/live-reads.ts'
 import type { NamespaceRecord, Namespaces } from '../kubernetes/namespaces.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
+import type { ServiceAccounts } from '../kubernetes/service-accounts.ts'
 import {
   checkNamespace,
   checkSource,
@@ -25,6 +26,8 @@ export type Authorizer = {
 type AuthorizeOptions = {
   readonly namespaces: Pick<Namespaces, 'get'>
   readonly reads: Pick<LiveReads, 'namespace'>
+  /** Undefined where service accounts have no say. */
+  readonly accounts: Pick<ServiceAccounts, 'get' | 'read'> | undefined
   readonly settings: EntitlementSettings & { readonly requireFirewall: boolean }
   /** The node's roles, for pods of a source. @throws {Problem} `node-credentials-unavailable` while they are not known */
   readonly roles: (source: CredentialSource) => NodeRoles
@@ -35,7 +38,7 @@ type AuthorizeOptions = {
 }
 
 export function authorizer(options: AuthorizeOptions): Authorizer {
-  const { namespaces, reads, settings, roles } = options
+  const { namespaces, reads, accounts, settings, roles } = options
   const { nodeName } = settings
   const rolesFor = (pod: PodRecord) => roles(checkSource(pod, settings))
 
@@ -49,11 +52,13 @@ export function authorizer(options: AuthorizeOptions): Authorizer {
   }
   return {
     namespaceOf,
-    entitlement: (pod) => entitle(pod, namespaces.get(pod.namespace), rolesFor(pod), settings),
+    entitlement: (pod) =>
+      entitle(pod, namespaces.get(pod.namespace), rolesFor(pod), settings, accounts?.get(pod)),
     authorize: async (pod) => {
       try {
         const namespace = await namespaceOf(pod)
-        const entitlement = entitle(pod, namespace, rolesFor(pod), settings)
+        const account = pod.identity?.source === 'none' ? undefined : await accounts?.read(pod)
+        const entitlement = entitle(pod, namespace, rolesFor(pod), settings, account)
         await checkGuarded()
         return entitlement
       } catch (error) {

@@ -4,12 +4,13 @@
  */
 import type { CredentialSource } from '../../../common/credential-source.ts'
 import { KEYS } from '../../../common/keys.ts'
-import { judgeRole, type PolicySettings } from '../../../common/policy.ts'
+import { judgeAccount, judgeRole, type PolicySettings } from '../../../common/policy.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { quote, type Role, resolveRole, roleListText } from '../../../common/role.ts'
 import { parseSessionPolicies } from '../../../common/session-policies.ts'
 import type { NamespaceRecord } from '../kubernetes/namespaces.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
+import type { AccountRecord } from '../kubernetes/service-accounts.ts'
 import { whyNotExternalId } from './external-id.ts'
 import { sessionName, sharedSessionName } from './session-name.ts'
 import { type SessionTag, type TagSettings, tagsOf } from './session-tags.ts'
@@ -48,6 +49,8 @@ export type EntitlementSettings = TagSettings & {
   /** Template of `--source-identity`. */
   readonly sourceIdentity: string | undefined
   readonly credentialSources: readonly CredentialSource[]
+  /** Whether roles may come from service accounts, which may then also narrow what their namespaces allow. */
+  readonly serviceAccountRoles: boolean
   readonly nodeName: string
 }
 
@@ -88,23 +91,26 @@ export function checkSource(
 /**
  * What the pod may have.
  *
- * @throws {Problem} `namespace-not-enabled`, `role-not-set`, `role-not-allowed`
+ * @param account its service account, where roles may come from there
+ * @throws {Problem} `namespace-not-enabled`, `role-not-set`, `role-not-allowed`, `busy`
  */
 export function entitle(
   pod: PodRecord,
   found: NamespaceRecord | undefined,
   node: NodeRoles,
   settings: EntitlementSettings,
+  account?: AccountRecord,
 ): Entitlement {
   const namespace = checkNamespace(pod.namespace, found)
   const source = checkSource(pod, settings)
-  const result = resolveRole(roleReference(pod, namespace, settings.defaultRole), node.base)
+  const result = resolveRole(roleReference(pod, namespace, settings), node.base)
   if (!result.ok) throw refused(pod, result.detail)
   const { role } = result
   if (node.own.some((own) => isRole(role, own)))
     throw refused(pod, `${quote(role.arn)} is the node’s own role, which no pod may have`)
   const judgement = judgeRole(role, namespace, { ...settings.policy, base: node.base })
   if (!judgement.ok) throw refused(pod, judgement.detail)
+  if (settings.serviceAccountRoles) checkAccount(pod, role, account, { ...settings.policy, base: node.base })
   const externalId = pod.identity?.externalId || undefined
   const unfit = whyNotExternalId(externalId, namespace)
   if (unfit) throw refused(pod, unfit)
@@ -123,6 +129,27 @@ export function entitle(
       ...(source === 'web-identity' ? { webIdentity: { subject: subjectOf(pod) } } : {}),
     },
   }
+}
+
+/** The service account must also allow the role. One that is not known yet, or does not exist any more, allows nothing. */
+function checkAccount(
+  pod: PodRecord,
+  role: Role,
+  account: AccountRecord | undefined,
+  policy: PolicySettings,
+): void {
+  const { namespace, serviceAccount: name } = pod
+  if (account === undefined)
+    throw new Problem('busy', `service account ${namespace}/${name} has not been read yet; retry`, {
+      retryAfter: 1,
+    })
+  if (!account.exists)
+    throw refused(
+      pod,
+      `its service account ${namespace}/${name} does not exist any more, so the roles that it allows are not known: create it again, or delete the pod`,
+    )
+  const judgement = judgeAccount(role, { namespace, name, list: account.list }, policy)
+  if (!judgement.ok) throw refused(pod, judgement.detail)
 }
 
 /** The injector already checks this when a pod is applied; here it also covers pods that bypassed it. */
@@ -156,12 +183,19 @@ const subjectOf = ({ namespace, serviceAccount }: PodRecord) =>
 function roleReference(
   pod: PodRecord,
   namespace: NamespaceRecord,
-  clusterDefault: string | undefined,
+  { defaultRole: clusterDefault, serviceAccountRoles }: EntitlementSettings,
 ): string {
   const name = podName(pod)
   switch (pod.identity?.source) {
     case 'annotation':
       return pod.identity.role ?? ''
+    case 'service-account':
+      if (serviceAccountRoles) return pod.identity.role ?? ''
+      throw refused(
+        pod,
+        'it was created with the role of its service account, and this node’s broker takes no roles from there (--service-account-roles): ' +
+          'annotate the pod itself, or wait for the broker if it is being upgraded',
+      )
     case 'default': {
       const role = namespace.annotations[KEYS.defaultRole] ?? clusterDefault
       if (namespace.injection === 'all' && role) return role

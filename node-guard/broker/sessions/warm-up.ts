@@ -2,7 +2,7 @@
  * Warm-up: credentials of pods that are starting are fetched before their sidecars ask. Only what would be granted to a request
  * now, and nothing is handed out by it: every step is taken again when the sidecar asks.
  */
-import { identityOfAnnotations, sameIdentity } from '../../../common/identity.ts'
+import { sameIdentity, statedIdentity } from '../../../common/identity.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { Authorizer } from '../authorize/authorize.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
@@ -25,10 +25,13 @@ export function warmUp(deps: {
   readonly entitlement: Authorizer['entitlement']
   readonly sessions: Pick<Sessions, 'warm'>
   readonly roleKey: string
+  /** Reads what `entitlement` needs to know of a pod; when that is known, its namespace counts as changed. */
+  readonly learn?: ((pod: PodRecord) => void) | undefined
 }): WarmUp {
-  const { pods, entitlement, sessions, roleKey } = deps
+  const { pods, entitlement, sessions, roleKey, learn } = deps
   const consider = (pod: PodRecord) => {
     if (!isStarting(pod, roleKey)) return
+    learn?.(pod)
     try {
       sessions.warm(grantOf(pod, entitlement(pod)))
     } catch (error) {
@@ -60,6 +63,6 @@ function isStarting(pod: PodRecord, roleKey: string): boolean {
     !pod.terminating &&
     !pod.hostNetwork &&
     identity !== undefined &&
-    sameIdentity(identity, identityOfAnnotations(pod.annotations, roleKey))
+    sameIdentity(identity, statedIdentity(pod.annotations, roleKey, identity))
   )
 }

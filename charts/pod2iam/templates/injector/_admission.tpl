@@ -50,7 +50,18 @@ everywhere: {}
 {{- $object := index . 1 -}}
 {{- $tls := $.Values.injector.tls -}}
 {{- $entries := list -}}
-{{- range $entry := $object.webhooks -}}
+{{- $byAccount := $.Values.policy.serviceAccountRoles -}}
+{{- $webhooks := list -}}
+{{- $every := "" -}}
+{{- range $object.webhooks -}}
+{{- if or $byAccount (not (hasPrefix "service-account" .name)) }}{{ $webhooks = append $webhooks . }}{{ end -}}
+{{- range .matchConditions }}{{ if eq .name "not-opted-out-or-reserved-name" }}{{ $every = . }}{{ end }}{{ end -}}
+{{- end -}}
+{{- range $entry := $webhooks -}}
+{{- /* What a service account says cannot be asked in a matchCondition, so that every pod is shown that is not opted out. */ -}}
+{{- if and $byAccount $entry.matchConditions (eq (first $entry.matchConditions).name "asks-or-reserved-name") -}}
+{{- $_ := set $entry "matchConditions" (list (deepCopy $every)) -}}
+{{- end -}}
 {{- $service := $entry.clientConfig.service -}}
 {{- $_ := set $service "name" (include "pod2iam.injector" $) -}}
 {{- $_ := set $service "namespace" $.Release.Namespace -}}
@@ -83,6 +94,7 @@ everywhere: {}
 {{- if eq $object.kind "ValidatingAdmissionPolicy" -}}
 {{- if $selector }}{{ $_ := set $copy.spec.matchConstraints "namespaceSelector" $selector }}{{ end -}}
 {{- range $copy.spec.variables -}}
+{{- if eq .name "serviceAccountRoles" }}{{ $_ := set . "expression" (toString $.Values.policy.serviceAccountRoles) }}{{ end -}}
 {{- if eq .name "hostNetworkAnnotated" }}{{ $_ := set . "expression" (squote $.Values.injector.hostNetworkAnnotated) }}{{ end -}}
 {{- end -}}
 {{- else -}}

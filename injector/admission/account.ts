@@ -1,0 +1,44 @@
+/** The service account of the pod under review, where what is decided may depend on it. */
+import { injectionMode, KEYS } from '../../common/keys.ts'
+import { KubeError } from '../../common/kube/client.ts'
+import type { InjectionSettings } from '../injection-settings.ts'
+import { isObject, metadataOf, objectOf } from '../json.ts'
+import type { ServiceAccount } from '../pod/account.ts'
+import type { Namespace } from '../pod/namespace.ts'
+import { MIRROR_KEY } from '../pod/unsupported.ts'
+import { LookupError, type ReviewContext } from './verdict.ts'
+
+/** The keys by which replicas that serve now read roles of service accounts; undefined stands for a replica that reads none. */
+export const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: InjectionSettings) => [
+  serviceAccountKey,
+  ...otherServiceAccountKeys,
+]
+
+/**
+ * @param head the pod with its annotations and the name of its service account
+ * @returns undefined where it does not matter
+ * @throws {LookupError}
+ */
+export async function accountOf(
+  head: unknown,
+  namespace: Namespace,
+  { lookUpAccount }: Pick<ReviewContext, 'lookUpAccount'>,
+  settings: InjectionSettings,
+): Promise<ServiceAccount | undefined> {
+  const keys = accountKeys(settings)
+  if (keys.every((key) => key === undefined) || injectionMode(namespace.labels) === undefined)
+    return undefined
+  const annotations = objectOf(metadataOf(head).annotations)
+  const inject = annotations[KEYS.inject]
+  if (inject === 'false' || inject === 'metadata' || annotations[MIRROR_KEY] !== undefined) return undefined
+  const { serviceAccountName } = isObject(head) ? objectOf(head.spec) : {}
+  try {
+    return await lookUpAccount(String(serviceAccountName || 'default'))
+  } catch (error) {
+    // When the setting is turned off, its right goes before the last replica that had it on.
+    const isForbidden =
+      error instanceof LookupError && error.cause instanceof KubeError && error.cause.status === 403
+    if (isForbidden && keys.includes(undefined)) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * The service accounts of this node's pods, for their own lists of allowed roles. They are read one by one when a pod asks, and not
+ * watched: a watch would send every node the service accounts of the whole cluster, and needs the right to list them.
+ */
+import type { V1ServiceAccount } from '@kubernetes/client-node'
+import { BoundedMap } from '../../../common/bounded-map.ts'
+import type { SteadyClock } from '../../../common/clock.ts'
+import { KEYS } from '../../../common/keys.ts'
+import { type Kube, KubeError } from '../../../common/kube/client.ts'
+import { MAX_ACCOUNT_LIST } from '../../../common/policy.ts'
+import { Problem } from '../../../common/protocol.ts'
+import { limitedReader } from './limited-reader.ts'
+import type { PodRecord } from './pod.ts'
+
+/** What is kept of a service account: what policy needs. */
+export type AccountRecord = {
+  readonly exists: boolean
+  /** Its annotation `allowed-roles`. */
+  readonly list: string | undefined
+}
+
+/** Whose service account is meant. */
+type Owner = Pick<PodRecord, 'namespace' | 'serviceAccount'>
+
+export type ServiceAccounts = {
+  /** The account as it was read last, or undefined. */
+  readonly get: (pod: Owner) => AccountRecord | undefined
+  /** The account as it is now, or was a few seconds ago. @throws {Problem} `busy` where that is not known */
+  readonly read: (pod: Owner) => Promise<AccountRecord>
+  /** Reads an account that is not known yet, for what is decided without waiting. */
+  readonly learn: (pod: Owner) => void
+  /** @param onChange called with the namespace of every account that was read and has changed */
+  readonly subscribe: (onChange: (namespace: string) => void) => void
+}
+
+/** So long an answer is used: what takes longer to be noticed in namespaces, whose watch may lag. */
+const FRESH_MS = 10_000
+/** Where the API server does not answer: as long as its token signing keys are used (`authenticate/keys.ts`). */
+const MAX_AGE_MS = 24 * 3_600_000
+/** Twice the kubelet's largest common limit of pods on a node. */
+const MAX_ACCOUNTS = 512
+
+/** Projects a service account as the API server sends it; undefined stands for one that does not exist. */
+export function accountRecord(object: unknown): AccountRecord {
+  const { metadata } = (object ?? {}) as V1ServiceAccount
+  // One character more than it may have, so that it is refused for its length.
+  const list = metadata?.annotations?.[KEYS.allowedRoles]?.slice(0, MAX_ACCOUNT_LIST + 1)
+  return { exists: metadata?.name !== undefined, list }
+}
+
+export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): ServiceAccounts {
+  // Limits of its own: these reads are not to take the turns of those of pods and namespaces.
+  const live = limitedReader(kube, clock)
+  const listeners: ((namespace: string) => void)[] = []
+  const known = new BoundedMap<string, { readonly record: AccountRecord; readonly at: number }>(MAX_ACCOUNTS)
+  const keyOf = ({ namespace, serviceAccount }: Owner) => `${namespace}/${serviceAccount}`
+  const youngerThan = (age: number, key: string) => {
+    const one = known.get(key)
+    return one !== undefined && clock.monotonic() - one.at < age ? one.record : undefined
+  }
+  const ask = async (pod: Owner, key: string): Promise<AccountRecord> => {
+    const path = `/api/v1/namespaces/${pod.namespace}/serviceaccounts/${pod.serviceAccount}`
+    const at = clock.monotonic()
+    const record = accountRecord(await live.read(path, '', pod.namespace))
+    const before = known.get(key)?.record
+    known.set(key, { record, at })
+    if (before?.list !== record.list || before?.exists !== record.exists)
+      for (const onChange of listeners) onChange(pod.namespace)
+    return record
+  }
+  const read = async (pod: Owner): Promise<AccountRecord> => {
+    const key = keyOf(pod)
+    const fresh = youngerThan(FRESH_MS, key)
+    if (fresh) return fresh
+    try {
+      return await ask(pod, key)
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      const last = isUnanswered(error) ? youngerThan(MAX_AGE_MS, key) : undefined
+      if (last) return last
+      throw explained(error, pod)
+    }
+  }
+  const get = (pod: Owner) => youngerThan(MAX_AGE_MS, keyOf(pod))
+  return {
+    get,
+    read,
+    learn: (pod) => {
+      // Whoever asks is told what is wrong.
+      if (get(pod) === undefined) read(pod).catch(() => {})
+    },
+    subscribe: (onChange) => void listeners.push(onChange),
+  }
+}
+
+/** Whether the API server was away: a refusal is an answer, and a pod that asks too often is not served by old knowledge. */
+function isUnanswered({ cause }: Problem): boolean {
+  return cause !== undefined && !(cause instanceof KubeError && cause.status < 500 && cause.status !== 429)
+}
+
+function explained({ cause, message }: Problem, { namespace, serviceAccount }: Owner): Problem {
+  const account = `service account ${namespace}/${serviceAccount}`
+  if (!(cause instanceof KubeError && cause.status === 403))
+    return new Problem(
+      'busy',
+      `${account} could not be read, which may narrow the roles of its pods: ${message}`,
+      {
+        retryAfter: 2,
+      },
+    )
+  return new Problem(
+    'busy',
+    `${account} may not be read, which may narrow the roles of its pods: let the broker get serviceaccounts (verb get, resource ` +
+      'serviceaccounts, which the chart grants with policy.serviceAccountRoles=true)',
+    { retryAfter: 30 },
+  )
+}
