@@ -15,7 +15,7 @@ import { type Issuers, issuersOf } from './aws/issuers.ts'
 import type { stsClient, webIdentityClient } from './aws/sts-client.ts'
 import type { Imds } from './instance/imds.ts'
 import { metadata } from './instance/snapshot.ts'
-import { tellHostPods } from './kubernetes/host-pods.ts'
+import { writeHostPodsOnChange } from './kubernetes/host-pods.ts'
 import { limitedReader } from './kubernetes/limited-reader.ts'
 import { liveReads } from './kubernetes/live-reads.ts'
 import { type Namespaces, namespaceStore } from './kubernetes/namespaces.ts'
@@ -76,8 +76,7 @@ export function createBroker(
   const accounts = settings.serviceAccountRoles ? serviceAccounts(kube, clock) : undefined
   const keys = signingKeys(running, settings.issuer)
   const verify = verifier(keys, audience, clock)
-  const ownAddresses = settings.listen
-  const known = { verify, pods, reads, clock, nodeName, roleKey, ownAddresses }
+  const known = { verify, pods, reads, clock, nodeName, roleKey, ownAddresses: settings.listen }
   const authenticate = authenticator({ ...known, onRefused, onRejected })
 
   const issuers = issuersOf({ ...settings, region }, { ...running, ...deps }, (outcome) =>
@@ -106,12 +105,9 @@ export function createBroker(
   })
   const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, learn: accounts?.learn })
   const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
-
   judgeAnewOnChange({ pods, namespaces, accounts, issuers }, sessions, warm)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
-  const { hostPodsDir: directory, hostNetworkAllowed: allowed } = settings
-  if (directory !== undefined)
-    tellHostPods({ pods, podsSynced: watches.podsSynced, directory, allowed }, running)
+  writeHostPodsOnChange({ pods, podsSynced: watches.podsSynced, settings }, running)
 
   return {
     handlers: brokerHandlers({

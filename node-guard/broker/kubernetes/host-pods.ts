@@ -6,6 +6,7 @@ import { globMatches } from '../../../common/glob.ts'
 import { type HostPod, writeHostPods } from '../../../common/host-pods.ts'
 import { HOST_NETWORK_ALLOWED, KEYS } from '../../../common/keys.ts'
 import { reflect, type Sink } from '../../../common/kube/reflector.ts'
+import type { BrokerSettings } from '../settings.ts'
 import { hasEnded, type PodRecord, podName } from './pod.ts'
 import type { Pods } from './pods.ts'
 
@@ -13,17 +14,16 @@ type HostPodsOptions = {
   readonly pods: Pods
   /** Whether the first list of pods has arrived. */
   readonly podsSynced: () => boolean
-  readonly directory: string
-  /** Globs on `namespace/name`. */
-  readonly allowed: readonly string[]
+  readonly settings: Pick<BrokerSettings, 'hostPodsDir' | 'hostNetworkAllowed'>
 }
 
 /** How long after a failure, and how long until the lists have come, milliseconds. */
 const RETRY_MS = 500
 
-/** Begins to write the list whenever it changes, until `signal` aborts; not before both lists have arrived. */
-export function tellHostPods(options: HostPodsOptions, deps: Deps): void {
-  const { pods, podsSynced, directory } = options
+/** Writes the list, if it has a directory, whenever it changes, until `signal` aborts; not before both lists have arrived. */
+export function writeHostPodsOnChange({ pods, podsSynced, settings }: HostPodsOptions, deps: Deps): void {
+  const { hostPodsDir: directory, hostNetworkAllowed: allowed } = settings
+  if (directory === undefined) return
   const { clock, log, signal } = deps
   const namespaces = new Set<string>()
   const watched = reflect(
@@ -42,7 +42,7 @@ export function tellHostPods(options: HostPodsOptions, deps: Deps): void {
   const write = async () => {
     if (signal.aborted) return
     if (!watched.synced() || !podsSynced()) return later()
-    const list = hostPods(pods.all(), namespaces, options.allowed)
+    const list = hostPods(pods.all(), namespaces, allowed)
     const text = JSON.stringify(list)
     if (text === written) return
     try {
