@@ -74,7 +74,7 @@ describe('of what is installed', needsNamespaces(), () => {
     const { versions } = (await items(kubeconfig)).of
     await cluster.kube.delete('pods', name, namespace)
     assert.equal(versions?.code, 'version-skew')
-    assert.match(versions?.detail ?? '', /are of 0\.2\.0 and dev/)
+    assert.match(versions?.detail ?? '', /have releases 0\.2\.0 and dev/)
   })
 
   test('a pod without credentials is told of, with the command that says why', async () => {

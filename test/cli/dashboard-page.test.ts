@@ -68,7 +68,7 @@ describe('the page', () => {
 
   test('audit: which workload, which way, what to do', async () => {
     const audit = words(part(await get(), 'audit'))
-    assert.match(audit, /Deployment\/importer legacy directly 118 2 min ago it names no role/)
+    assert.match(audit, /Deployment\/importer legacy directly 118 5 h ago 2 min ago it names no role/)
     assert.match(audit, /1 node in audit mode; 5 others were not asked/)
   })
 
