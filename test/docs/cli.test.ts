@@ -126,7 +126,7 @@ describe('docs/cli.md', needsNamespaces(), () => {
       await cluster.pod('reports/weekly', { annotations: { [ROLE]: 'reports-writer' } })
       await cluster.kube.create(deployment('reports', 'invoices', { [ROLE]: 'billing' }))
       const kubeconfig = await door.kubeconfig({ namespace: 'reports' })
-      await isDenied(cluster, kubeconfig)
+      await isDenied(kubeconfig)
       await compare(kubeconfig, (command) => command !== 'audit')
       assert.ok((await runGuides(kubeconfig, (line) => line !== 'pod2iam audit')) >= 4)
     } finally {
@@ -135,12 +135,12 @@ describe('docs/cli.md', needsNamespaces(), () => {
     }
   })
 
-  /** Until the sidecar has heard the broker's refusal. */
-  async function isDenied(_: Cluster, kubeconfig: string): Promise<void> {
+  /** Until the sidecar has received the broker's refusal, and the gate has said that it waits for the sidecar. */
+  async function isDenied(kubeconfig: string): Promise<void> {
     const deadline = Date.now() + 60_000
     for (;;) {
       const { stdout } = await run(['explain', 'weekly'], { env: { KUBECONFIG: kubeconfig } })
-      if (stdout.includes('has credentials: sts-denied') && stdout.includes('the gate is still running'))
+      if (stdout.includes('has credentials: sts-denied') && stdout.includes('and waits for the sidecar'))
         return
       assert.ok(Date.now() < deadline, stdout)
     }
