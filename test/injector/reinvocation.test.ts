@@ -492,7 +492,10 @@ describe('what does not belong in our containers', () => {
       [
         ['over our token', { mountPath: '/var/run/secrets/pod2iam', readOnly: true }],
         ['below our token', { mountPath: '/var/run/secrets/pod2iam/token', readOnly: true }],
-        ['over our second token', { mountPath: '/var/run/secrets/pod2iam-web-identity/token', readOnly: true }],
+        [
+          'over our second token',
+          { mountPath: '/var/run/secrets/pod2iam-web-identity/token', readOnly: true },
+        ],
         ['over our secret', { mountPath: '/var/run/secrets/pod2iam-container/token', readOnly: true }],
         [
           'where a token of the API server would be',
