@@ -143,33 +143,43 @@ describe('what the broker knows of a service account', () => {
   })
 })
 
-describe('an account that has changed', () => {
-  it('has its own pods judged again for warm-up, and no others of its namespace', () => {
-    const podOf = (name: string, serviceAccount: string) => {
-      const sidecar = {
-        name: SIDECAR_CONTAINER,
-        restartPolicy: 'Always',
-        env: [{ name: 'POD2IAM_IDENTITY', value: 'default' }],
-      }
-      const object = {
-        metadata: { uid: name, namespace: 'shop', name },
-        spec: { serviceAccountName: serviceAccount, nodeName: 'n', initContainers: [sidecar] },
-        status: { phase: 'Pending', hostIP: '10.0.0.1' },
-      }
-      return podRecord(object, KEYS.role) as PodRecord
-    }
-    const all = [podOf('a', 'orders'), podOf('b', 'other'), podOf('c', 'orders')]
+const podOf = (name: string, serviceAccount: string) => {
+  const env = [{ name: 'POD2IAM_IDENTITY', value: 'default' }]
+  const object = {
+    metadata: { uid: name, namespace: 'shop', name },
+    spec: {
+      ...{ serviceAccountName: serviceAccount, nodeName: 'n' },
+      initContainers: [{ name: SIDECAR_CONTAINER, restartPolicy: 'Always', env }],
+    },
+    status: { phase: 'Pending', hostIP: '10.0.0.1' },
+  }
+  return podRecord(object, KEYS.role) as PodRecord
+}
+const PODS = new Map(
+  [podOf('a', 'orders'), podOf('b', 'other'), podOf('c', 'orders')].map((pod) => [pod.uid, pod]),
+)
+const refusedWith = (code: 'busy' | 'namespace-not-enabled', judged: string[] = [], learned: string[] = []) =>
+  warmUp({
+    pods: { all: () => PODS.values() },
+    sessions: { warm: () => {} },
+    roleKey: KEYS.role,
+    learn: ({ name }) => learned.push(name),
+    entitlement: ({ name }) => {
+      judged.push(name)
+      throw new Problem(code, 'refused')
+    },
+  })
+
+describe('warm-up', () => {
+  it('judges the pods of an account that has changed again, and no others of its namespace', () => {
     const judged: string[] = []
-    const warm = warmUp({
-      pods: { all: () => all },
-      sessions: { warm: () => {} },
-      roleKey: KEYS.role,
-      entitlement: ({ name }) => {
-        judged.push(name)
-        throw new Problem('role-not-set', 'none')
-      },
-    })
-    warm.account(POD)
+    refusedWith('busy', judged).account(POD)
     assert.deepEqual(judged, ['a', 'c'])
+  })
+  it('has an account read for a pod that only waits for it, and not for one that is refused anyway', () => {
+    const learned: string[] = []
+    refusedWith('busy', [], learned).pod(podOf('waits', 'orders'))
+    refusedWith('namespace-not-enabled', [], learned).pod(podOf('refused', 'orders'))
+    assert.deepEqual(learned, ['waits'])
   })
 })

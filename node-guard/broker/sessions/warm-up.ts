@@ -34,12 +34,13 @@ export function warmUp(deps: {
   const { pods, entitlement, sessions, roleKey, learn } = deps
   const consider = (pod: PodRecord) => {
     if (!isStarting(pod, roleKey)) return
-    learn?.(pod)
     try {
       sessions.warm(grantOf(pod, entitlement(pod)))
     } catch (error) {
       // Its sidecar is answered with it when it asks.
       if (!(error instanceof Problem)) throw error
+      // Not for a pod that is refused anyway: those of any namespace could have accounts read then.
+      if (error.code === 'busy') learn?.(pod)
     }
   }
   return {
