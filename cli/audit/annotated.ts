@@ -5,6 +5,7 @@ import { allAccounts } from '../cluster/accounts.ts'
 import { foundIn } from '../cluster/asked.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Owner } from '../cluster/owners.ts'
+import { accountRole } from '../product/injector.ts'
 
 export type Annotated = {
   readonly workload: Owner
@@ -28,9 +29,10 @@ async function roleReader(
   return (made, namespace) => {
     const { [roleKey]: own, [KEYS.inject]: inject } = made?.metadata?.annotations ?? {}
     if (own !== undefined || accountKey === undefined || inject !== undefined) return own
-    return accounts?.get(`${namespace}/${made?.spec?.serviceAccountName || 'default'}`)?.annotations[
-      accountKey
-    ]
+    return accountRole(
+      accounts?.get(`${namespace}/${made?.spec?.serviceAccountName || 'default'}`),
+      accountKey,
+    )
   }
 }
 

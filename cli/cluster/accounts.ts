@@ -4,10 +4,10 @@ import { isObject, type JsonObject, type ServiceAccount } from '../product/injec
 import { type Answer, foundIn } from './asked.ts'
 import type { Cluster } from './cluster.ts'
 
-/** The name of the service account as which a pod runs, or is to run. */
+/** The name of the service account as which a pod runs, or is to run: the API server also takes the field's earlier name. */
 export function accountNameOf(pod: JsonObject): string {
-  const { serviceAccountName } = isObject(pod.spec) ? pod.spec : {}
-  return typeof serviceAccountName === 'string' && serviceAccountName !== '' ? serviceAccountName : 'default'
+  const { serviceAccountName, serviceAccount } = isObject(pod.spec) ? pod.spec : {}
+  return String(serviceAccountName || serviceAccount || 'default')
 }
 
 export function readAccount(

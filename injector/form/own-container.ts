@@ -33,12 +33,12 @@ const HARMLESS_ENV = new RegExp(
   ].join('|')})$`,
 )
 /**
- * Where webhooks put files into every container: tokens, certificates and agents. Our programs, Node, its libraries and our two
+ * Where webhooks put files into every container: tokens, certificates and agents. Our programs, Node, its libraries and our own
  * directories are elsewhere.
  */
 const HARMLESS_PATH = new RegExp(
   `^/(?:${[
-    'var/run/secrets/(?!pod2iam(?:/|$)|kubernetes\\.io(?:/|$))NAME|opt/NAME|vault/NAME',
+    'var/run/secrets/(?!pod2iam(?:[-/]|$)|kubernetes\\.io(?:/|$))NAME|opt/NAME|vault/NAME',
     'etc/ssl/certs|etc/pki|usr/local/share/ca-certificates|usr/share/zoneinfo',
   ].join('|')})(?:/NAME)*$`.replaceAll('NAME', '[A-Za-z0-9][-A-Za-z0-9._]*'),
 )

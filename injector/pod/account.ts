@@ -9,12 +9,15 @@ export type ServiceAccount = {
   readonly annotations: Readonly<Record<string, string>>
 }
 
-/** The role that a service account names, where roles may come from there. */
+/**
+ * The role that a service account names, where roles may come from there. An empty annotation names none, as to EKS's webhook: charts
+ * write one where no role is set.
+ */
 export function accountRole(
   account: ServiceAccount | undefined,
   key: string | undefined,
 ): string | undefined {
-  return key === undefined ? undefined : account?.annotations[key]
+  return (key !== undefined && account?.annotations[key]) || undefined
 }
 
 /** As people know it. */

@@ -1,5 +1,5 @@
 /** Warns of invalid values of our keys where no refused pod would show them. */
-import { injectionMode, KEYS } from '../../common/keys.ts'
+import { HOST_NETWORK_ALLOWED, injectionMode, KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
 import { parseRoleArn, quote, resolveRole } from '../../common/role.ts'
@@ -44,6 +44,7 @@ export function namespaceValues(
   const redirect = choice(`annotation ${KEYS.redirect}`, annotations[KEYS.redirect], REDIRECT_MODES)
   return [
     ...injectionLabel(labels[KEYS.injection]),
+    ...choice(`label ${KEYS.hostNetwork}`, labels[KEYS.hostNetwork], [HOST_NETWORK_ALLOWED]),
     ...redirect,
     ...choice(
       `annotation ${KEYS.containerCredentials}`,

@@ -27,6 +27,7 @@ export function ownKeys(roleKey: string): readonly OwnKey[] {
     own(KEYS.redirect, ['pod', 'namespace']),
     own(KEYS.containerCredentials, ['pod', 'namespace']),
     own(KEYS.injection, ['namespace'], 'label'),
+    own(KEYS.hostNetwork, ['namespace'], 'label'),
     own(KEYS.status, ['pod'], 'annotation', true),
     own(KEYS.injected, ['pod'], 'label', true),
   ]

@@ -21,7 +21,7 @@ import { liveReads } from './kubernetes/live-reads.ts'
 import { type Namespaces, namespaceStore } from './kubernetes/namespaces.ts'
 import { hasEnded, podRecord } from './kubernetes/pod.ts'
 import { type Pods, podStore } from './kubernetes/pods.ts'
-import { type ServiceAccounts, serviceAccounts } from './kubernetes/service-accounts.ts'
+import { isOfAccount, type ServiceAccounts, serviceAccounts } from './kubernetes/service-accounts.ts'
 import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
 import type { BrokerMetrics } from './metrics.ts'
 import { brokerHandlers } from './server/handlers.ts'
@@ -170,7 +170,11 @@ function judgeAnewOnChange(
     warm.namespace(name)
   }
   on.namespaces.subscribe(onNamespace)
-  on.accounts?.subscribe(onNamespace)
+  on.accounts?.subscribe((account) => {
+    // Only its own pods: tenants change it, and every pod's judgement may cost milliseconds.
+    sessions.review(({ pod }) => isOfAccount(on.pods.get(pod.uid), account))
+    warm.account(account)
+  })
   const onKnown = () => {
     sessions.review(() => true)
     warm.all()

@@ -8,6 +8,7 @@ import { MAX_HOST_PODS, readHostPods, writeHostPods } from '../../common/host-po
 import { KEYS } from '../../common/keys.ts'
 import { hostPods } from '../../node-guard/broker/kubernetes/host-pods.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
+import { needsHelm, render } from '../chart/helm.ts'
 import { eventually } from '../support/until.ts'
 import { World } from './world.ts'
 
@@ -54,6 +55,28 @@ test('pods on the host network are listed, with who may use the node’s role by
   await world.api.admin.delete('pods', 'scraper', 'shop', { gracePeriodSeconds: 0 })
   await becomes('agents/agent-1 false', ...system)
 })
+
+test(
+  'the chart’s own list has AWS’s agents that work with the node’s role on the host network',
+  needsHelm,
+  () => {
+    const [, list = ''] =
+      /--host-network-allowed=([^"]+)/.exec(render('sandbox', '--set=guard.hostNetwork=block')) ?? []
+    const allows = (name: string) => {
+      const metadata = { uid: 'aa', namespace: 'kube-system', name }
+      const pod = podRecord({ metadata, spec: { hostNetwork: true } }, KEYS.role)
+      return pod && hostPods([pod], new Set(), list.split(','))[0]?.allowed
+    }
+    for (const name of [
+      'aws-node-x7x2p',
+      'ebs-csi-node-x7x2p',
+      'efs-csi-node-x7x2p',
+      'eks-pod-identity-agent-x7x2p',
+    ])
+      assert.equal(allows(name), true, name)
+    assert.equal(allows('kube-proxy-x7x2p'), false)
+  },
+)
 
 test('a static pod is listed by the uid of its manifest; others cannot choose theirs with a text that is none', () => {
   const record = (annotations: object) => {

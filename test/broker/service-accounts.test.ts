@@ -1,10 +1,14 @@
 /** What the broker knows of service accounts, and for how long. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { KEYS } from '../../common/keys.ts'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { KubeError } from '../../common/kube/client.ts'
 import { Problem } from '../../common/protocol.ts'
+import { type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { accountRecord, serviceAccounts } from '../../node-guard/broker/kubernetes/service-accounts.ts'
+import { warmUp } from '../../node-guard/broker/sessions/warm-up.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 import { until } from '../support/until.ts'
 
@@ -24,7 +28,7 @@ describe('what the broker knows of a service account', () => {
     }
     const accounts = serviceAccounts(kube, clock)
     const changed: string[] = []
-    accounts.subscribe((namespace) => changed.push(namespace))
+    accounts.subscribe(({ namespace, serviceAccount }) => changed.push(`${namespace}/${serviceAccount}`))
     const lists = (list: string) => () => ({
       metadata: { name: 'orders', annotations: { [KEYS.allowedRoles]: list, other: 'x' } },
     })
@@ -58,10 +62,10 @@ describe('what the broker knows of a service account', () => {
     assert.equal((await accounts.read(POD)).list, '[]')
     assert.equal(accounts.get(POD)?.list, '[]')
     assert.deepEqual(asked, [PATH, PATH])
-    assert.deepEqual(changed, ['shop', 'shop'])
+    assert.deepEqual(changed, ['shop/orders', 'shop/orders'])
     await clock.advance(11_000)
     await accounts.read(POD)
-    assert.deepEqual(changed, ['shop', 'shop'])
+    assert.deepEqual(changed, ['shop/orders', 'shop/orders'])
   })
   it('is learned once for what is decided without waiting', async () => {
     const { accounts, asked, fails, answerWith } = stand()
@@ -111,11 +115,71 @@ describe('what the broker knows of a service account', () => {
     assert.match(await problem(accounts.read(POD)), /^busy: .*too many pods are asking/)
     await Promise.all(others)
   })
+  it('does not keep the longest lists in memory', () => {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const longest = (name: string) =>
+      accountRecord({
+        metadata: {
+          name,
+          annotations: { [KEYS.allowedRoles]: `${name}${'x'.repeat(250_000)}`.replace('x', 'y') },
+        },
+      })
+    collect()
+    const before = process.memoryUsage().heapUsed
+    const kept = Array.from({ length: 100 }, (_, index) => longest(`a${index}`))
+    collect()
+    const grown = process.memoryUsage().heapUsed - before
+    assert.equal(kept.length, 100)
+    // 25 MB while a record held a part of its list.
+    assert.ok(grown < 5_000_000, `${grown} bytes`)
+  })
   it('is bounded, so that a longer list allows nothing', () => {
     const { list } = accountRecord({
       metadata: { name: 'a', annotations: { [KEYS.allowedRoles]: 'x'.repeat(99_999) } },
     })
     assert.equal(list?.length, 16_385)
     assert.deepEqual(accountRecord(undefined), { exists: false, list: undefined })
+  })
+})
+
+const podOf = (name: string, serviceAccount: string) => {
+  const env = [{ name: 'POD2IAM_IDENTITY', value: 'default' }]
+  const object = {
+    metadata: { uid: name, namespace: 'shop', name },
+    spec: {
+      ...{ serviceAccountName: serviceAccount, nodeName: 'n' },
+      initContainers: [{ name: SIDECAR_CONTAINER, restartPolicy: 'Always', env }],
+    },
+    status: { phase: 'Pending', hostIP: '10.0.0.1' },
+  }
+  return podRecord(object, KEYS.role) as PodRecord
+}
+const PODS = new Map(
+  [podOf('a', 'orders'), podOf('b', 'other'), podOf('c', 'orders')].map((pod) => [pod.uid, pod]),
+)
+const refusedWith = (code: 'busy' | 'namespace-not-enabled', judged: string[] = [], learned: string[] = []) =>
+  warmUp({
+    pods: { all: () => PODS.values() },
+    sessions: { warm: () => {} },
+    roleKey: KEYS.role,
+    learn: ({ name }) => learned.push(name),
+    entitlement: ({ name }) => {
+      judged.push(name)
+      throw new Problem(code, 'refused')
+    },
+  })
+
+describe('warm-up', () => {
+  it('judges the pods of an account that has changed again, and no others of its namespace', () => {
+    const judged: string[] = []
+    refusedWith('busy', judged).account(POD)
+    assert.deepEqual(judged, ['a', 'c'])
+  })
+  it('has an account read for a pod that only waits for it, and not for one that is refused anyway', () => {
+    const learned: string[] = []
+    refusedWith('busy', [], learned).pod(podOf('waits', 'orders'))
+    refusedWith('namespace-not-enabled', [], learned).pod(podOf('refused', 'orders'))
+    assert.deepEqual(learned, ['waits'])
   })
 })

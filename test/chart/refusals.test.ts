@@ -362,6 +362,14 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   ],
   ['a reserved tag', ['broker.extraSessionTags.AWS:x=y'], /AWS reserves keys/],
   ['a tag with a comma', ['broker.extraSessionTags.x=a\\,b'], /extraSessionTags/],
+  ['a tag that the kubelet would expand', ['broker.extraSessionTags.x=$(HOME)'], /extraSessionTags/],
+  ['a tag with characters that AWS refuses', ['broker.extraSessionTags.x=a!b'], /extraSessionTags/],
+  ['a key of a tag with such characters', ['broker.extraSessionTags.x!=a'], /'x!' does not match/],
+  [
+    'a key of a tag twice',
+    ['broker.extraSessionTags.Team=a', 'broker.extraSessionTags.team=b'],
+    /upper and lower case are the same to AWS/,
+  ],
   [
     'a source identity on shared sessions',
     ['broker.sessionScope=role', 'broker.sourceIdentity=\\{namespace\\}.\\{service-account\\}'],

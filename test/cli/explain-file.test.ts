@@ -214,6 +214,8 @@ test('a role of the service account in the file: where it comes from, and what n
   )
   const off = await explain(manifest(), BASE)
   assert.match(flat(off.stdout), /: not-annotated/)
+  const earlier = await explain(manifest().replace('serviceAccountName:', 'serviceAccount:'), BASE, ACCOUNTS)
+  assert.match(flat(earlier.stdout), /of service account reports\/nightly names/)
   const narrowed = await explain(
     manifest(`, iam.amazonaws.com/allowed-roles: '["reports-writer"]'`),
     BASE,

@@ -111,6 +111,17 @@ describe('with a role key of the operator’s', () => {
   })
 })
 
+describe('a key of ours where it belongs', () => {
+  const labels: readonly string[] = [KEYS.injection, KEYS.hostNetwork, KEYS.injected]
+  for (const key of Object.values(KEYS))
+    it(`${key} means something`, () => {
+      const of = labels.includes(key) ? ofLabel : ofAnnotation
+      const told = [of(key, 'pod'), of(key, 'namespace')]
+      assert.ok(told.some((warnings) => warnings.length === 0))
+      for (const [warning] of told) assert.doesNotMatch(warning ?? '', /means nothing/)
+    })
+})
+
 describe('a key of ours where it has no effect', () => {
   for (const [told, expected] of [
     [ofAnnotation(KEYS.allowedRoles), /allowed-roles has no effect on a pod: it belongs on the namespace/],
@@ -204,6 +215,13 @@ describe('a namespace', () => {
   for (const value of ['enabled', 'all', 'disabled', 'false', ''])
     it(`labelled ${JSON.stringify(value)} is told nothing`, () =>
       assert.deepEqual(said({ [KEYS.injection]: value }), []))
+
+  it('whose pods on the host network are allowed is told nothing, unless the value means nothing', () => {
+    assert.deepEqual(said({ [KEYS.hostNetwork]: 'allowed' }), [])
+    assert.deepEqual(said({ [KEYS.hostNetwork]: 'allow' }), [
+      'label pod2iam.dev/host-network must be "allowed", not "allow": did you mean "allowed"?',
+    ])
+  })
 
   for (const [key, value, expected] of [
     [KEYS.allowedRoles, 'reader', /is not a JSON array of at most 256 strings, so nothing is allowed$/],

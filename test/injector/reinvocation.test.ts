@@ -493,6 +493,11 @@ describe('what does not belong in our containers', () => {
         ['over our token', { mountPath: '/var/run/secrets/pod2iam', readOnly: true }],
         ['below our token', { mountPath: '/var/run/secrets/pod2iam/token', readOnly: true }],
         [
+          'over our second token',
+          { mountPath: '/var/run/secrets/pod2iam-web-identity/token', readOnly: true },
+        ],
+        ['over our secret', { mountPath: '/var/run/secrets/pod2iam-container/token', readOnly: true }],
+        [
           'where a token of the API server would be',
           { mountPath: '/var/run/secrets/kubernetes.io/serviceaccount', readOnly: true },
         ],
@@ -513,7 +518,7 @@ describe('what does not belong in our containers', () => {
       /volumeMounts/,
       (spec) => (named(spec, 'pod2iam-gate').volumeMounts as Dict[]).push({ name: 'foreign', ...mount }),
     ]),
-    ['a gate before the sidecar', /stands before/, (spec) => spec.initContainers.reverse()],
+    ['a gate before the sidecar', /comes before/, (spec) => spec.initContainers.reverse()],
   ]
   for (const [what, says, alter] of rows) {
     it(`${what} is taken out again`, () => {

@@ -102,7 +102,7 @@ describe('the role of a service account', () => {
       account({ [ACCOUNT_ROLE_KEY]: 'arn:aws:iam::111111111111:role/admin' }),
     )
     assert.equal(reasonOf(foreign), 'deny role-not-allowed')
-    for (const text of ['', 'arn:aws:iam::1:role/x', 'two words', 'a$(B)']) {
+    for (const text of ['arn:aws:iam::1:role/x', 'two words', 'a$(B)']) {
       const decision = decided(PLAIN, ON, account({ [ACCOUNT_ROLE_KEY]: text }))
       assert.equal(reasonOf(decision), 'deny invalid-role')
       assert.match(
@@ -110,6 +110,11 @@ describe('the role of a service account', () => {
         /^annotation eks\.amazonaws\.com\/role-arn of service account shop\/orders: /,
       )
     }
+  })
+  it('is none where the annotation is empty, as charts write it for no role', () => {
+    const empty = account({ [ACCOUNT_ROLE_KEY]: '' })
+    assert.equal(reasonOf(decided(PLAIN, ON, empty)), 'skip not-annotated')
+    assert.deepEqual(identityOf(injected(PLAIN, ON, empty, ALL)), ['default', undefined])
   })
   it('cannot be had on the host network, and the sentence names what can be changed', () => {
     const decision = decided(pod({ hostNetwork: true }, { [KEYS.role]: undefined }))

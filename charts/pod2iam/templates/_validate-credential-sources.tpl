@@ -1,7 +1,12 @@
 {{/* Session tags of the operator: none may say what those of EKS Pod Identity say, and AWS keeps a prefix for itself. */}}
 {{- define "pod2iam.validateSessionTags" -}}
 {{- $ours := list "eks-cluster-arn" "eks-cluster-name" "kubernetes-namespace" "kubernetes-service-account" "kubernetes-pod-name" "kubernetes-pod-uid" -}}
+{{- $seen := list -}}
 {{- range $key, $_ := .Values.broker.extraSessionTags -}}
+{{- if has (lower $key) $seen -}}
+{{- fail (printf "broker.extraSessionTags has the key %s twice: upper and lower case are the same to AWS." $key) -}}
+{{- end -}}
+{{- $seen = append $seen (lower $key) -}}
 {{- if has (lower $key) $ours -}}
 {{- fail (printf "broker.extraSessionTags may not set %s, which broker.sessionTags says of each pod: choose another key." $key) -}}
 {{- end -}}

@@ -20,7 +20,11 @@ export type AccountRecord = {
 }
 
 /** Whose service account is meant. */
-type Owner = Pick<PodRecord, 'namespace' | 'serviceAccount'>
+export type Owner = Pick<PodRecord, 'namespace' | 'serviceAccount'>
+
+/** Whether a pod runs as this account. */
+export const isOfAccount = (pod: Owner | undefined, { namespace, serviceAccount }: Owner) =>
+  pod?.namespace === namespace && pod.serviceAccount === serviceAccount
 
 export type ServiceAccounts = {
   /** The account as it was read last, or undefined. */
@@ -29,8 +33,8 @@ export type ServiceAccounts = {
   readonly read: (pod: Owner) => Promise<AccountRecord>
   /** Reads an account that is not known yet, for what is decided without waiting. */
   readonly learn: (pod: Owner) => void
-  /** @param onChange called with the namespace of every account that was read and has changed */
-  readonly subscribe: (onChange: (namespace: string) => void) => void
+  /** @param onChange called with every account that was read and has changed */
+  readonly subscribe: (onChange: (account: Owner) => void) => void
 }
 
 /** So long an answer is used: what takes longer to be noticed in namespaces, whose watch may lag. */
@@ -39,19 +43,21 @@ const FRESH_MS = 10_000
 const MAX_AGE_MS = 24 * 3_600_000
 /** Twice the kubelet's largest common limit of pods on a node. */
 const MAX_ACCOUNTS = 512
+/** In place of every longer list, so that it is refused for its length. A part of such a list would keep all of it in memory. */
+const TOO_LONG = ' '.repeat(MAX_ACCOUNT_LIST + 1)
 
 /** Projects a service account as the API server sends it; undefined stands for one that does not exist. */
 export function accountRecord(object: unknown): AccountRecord {
   const { metadata } = (object ?? {}) as V1ServiceAccount
-  // One character more than it may have, so that it is refused for its length.
-  const list = metadata?.annotations?.[KEYS.allowedRoles]?.slice(0, MAX_ACCOUNT_LIST + 1)
-  return { exists: metadata?.name !== undefined, list }
+  const list = metadata?.annotations?.[KEYS.allowedRoles]
+  const isTooLong = list !== undefined && list.length > MAX_ACCOUNT_LIST
+  return { exists: metadata?.name !== undefined, list: isTooLong ? TOO_LONG : list }
 }
 
 export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): ServiceAccounts {
   // Limits of its own: these reads are not to take the turns of those of pods and namespaces.
   const live = limitedReader(kube, clock)
-  const listeners: ((namespace: string) => void)[] = []
+  const listeners: ((account: Owner) => void)[] = []
   const known = new BoundedMap<string, { readonly record: AccountRecord; readonly at: number }>(MAX_ACCOUNTS)
   const keyOf = ({ namespace, serviceAccount }: Owner) => `${namespace}/${serviceAccount}`
   const youngerThan = (age: number, key: string) => {
@@ -65,7 +71,7 @@ export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): Se
     const before = known.get(key)?.record
     known.set(key, { record, at })
     if (before?.list !== record.list || before?.exists !== record.exists)
-      for (const onChange of listeners) onChange(pod.namespace)
+      for (const onChange of listeners) onChange(pod)
     return record
   }
   const read = async (pod: Owner): Promise<AccountRecord> => {

@@ -7,6 +7,7 @@ import { Problem } from '../../../common/protocol.ts'
 import type { Authorizer } from '../authorize/authorize.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import type { Pods } from '../kubernetes/pods.ts'
+import { isOfAccount, type Owner } from '../kubernetes/service-accounts.ts'
 import { grantOf } from './entries.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -15,6 +16,8 @@ export type WarmUp = {
   readonly pod: (pod: PodRecord) => void
   /** The policy of a namespace has changed. */
   readonly namespace: (name: string) => void
+  /** A service account was read and has changed. */
+  readonly account: (account: Owner) => void
   /** What every decision needs is known from now on. */
   readonly all: () => void
 }
@@ -25,24 +28,28 @@ export function warmUp(deps: {
   readonly entitlement: Authorizer['entitlement']
   readonly sessions: Pick<Sessions, 'warm'>
   readonly roleKey: string
-  /** Reads what `entitlement` needs to know of a pod; when that is known, its namespace counts as changed. */
+  /** Reads what `entitlement` needs to know of a pod; when that is known, its account counts as changed. */
   readonly learn?: ((pod: PodRecord) => void) | undefined
 }): WarmUp {
   const { pods, entitlement, sessions, roleKey, learn } = deps
   const consider = (pod: PodRecord) => {
     if (!isStarting(pod, roleKey)) return
-    learn?.(pod)
     try {
       sessions.warm(grantOf(pod, entitlement(pod)))
     } catch (error) {
       // Its sidecar is answered with it when it asks.
       if (!(error instanceof Problem)) throw error
+      // Not for a pod that is refused anyway: those of any namespace could have accounts read then.
+      if (error.code === 'busy') learn?.(pod)
     }
   }
   return {
     pod: consider,
     namespace: (name) => {
       for (const pod of pods.all()) if (pod.namespace === name) consider(pod)
+    },
+    account: (account) => {
+      for (const pod of pods.all()) if (isOfAccount(pod, account)) consider(pod)
     },
     all: () => {
       for (const pod of pods.all()) consider(pod)
