@@ -36,8 +36,6 @@ const EVENTS = codesIn('cli/explain/credentials.ts', /^ {2}[A-Z][A-Za-z]+: '([a-
 
 /** What no test produces, and why. */
 const NOT_PRODUCED: Readonly<Record<string, string>> = {
-  'credentials-expired':
-    'a sidecar asks at half of the life, and what it is told then takes the place of this: it is met after a suspend, until the broker answers',
   'node-unguarded':
     'to who may look at the guard it is in the place of a reason that a guard leaves out, and none of this release does',
   'pod-not-injected': 'the steps of admission say it before: such a pod has no sidecar, or opted out',

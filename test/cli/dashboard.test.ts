@@ -256,7 +256,10 @@ describe('dashboard in audit mode', needsNamespaces(), () => {
       return /Pod\/importer/.test(shown) && shown
     })
     assert.match(text, /Block ! audit only/)
-    assert.match(text, /Pod\/importer legacy directly \d+ (just now|\d+ min ago) (just now|\d+ min ago) it names no role/)
+    assert.match(
+      text,
+      /Pod\/importer legacy directly \d+ (just now|\d+ min ago) (just now|\d+ min ago) it names no role/,
+    )
     assert.match(text, /1 node in audit mode/)
     const other = words((await ask(`${program.url}?namespace=shop`)).body)
     assert.match(other, /No pod has used the metadata service/)

@@ -26,7 +26,11 @@ createServer((request, response) => {
   if (mode === 'foreign') return response.end('<h1>It works!</h1>')
   if (mode === 'without-route') return response.writeHead(404).end('no route')
   if (mode === 'without-authorization') delete headers.authorization
-  get({ host: 'fd00:70d2:1a::24', port: 9171, path, headers }, (answer) => {
+  get({ host: 'fd00:70d2:1a::24', port: 9171, path, headers }, async (answer) => {
+    if (mode === 'short-lived' && path === '/v1/credentials') {
+      const Expiration = new Date(Date.now() + 65_000).toISOString().replace(/\\.\\d+/, '')
+      return response.end(JSON.stringify({ ...await new Response(answer).json(), Expiration }))
+    }
     response.writeHead(answer.statusCode, answer.headers)
     answer.pipe(response)
   }).on('error', () => response.destroy())
@@ -189,6 +193,8 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
     ['without-route', 'protocol-not-spoken', /does not know what this sidecar/],
     ['without-authorization', 'token-missing', /Authorization/],
     ['without-metadata', 'metadata-pending', /has not been asked for yet/],
+    // As after a suspend, or when the clock of the node is set forward: they are asked for again at half of what they had left.
+    ['short-lived', 'credentials-expired', /less than a minute left/],
   ] as const)
     test(`a mesh’s proxy takes what it sends to the broker: ${proxy}`, async () => {
       const pod = await started(proxy, proxy)
