@@ -199,6 +199,22 @@ describe('with any values, the chart', needsHelm, () => {
     }
   })
 
+  test('keeps NET_RAW for that container only where the operator chose iptables, and passes on the backend', () => {
+    const rulesOf = (...args: string[]) => {
+      const objects = objectsOf(render('default', '--set-string', 'guard.hostNetwork=block', ...args))
+      const [found] = podSpecs(objects)
+        .flatMap(containersOf)
+        .filter(({ name }) => name === 'host-network')
+      return [...(found?.command ?? []), ...(found?.args ?? [])]
+    }
+    const raw = (words: readonly string[]) => words.filter((word) => word.includes('+net_raw')).length
+    assert.equal(raw(rulesOf()), 0)
+    assert.ok(rulesOf().includes('--backend=auto'))
+    const iptables = rulesOf('--set', 'guard.backend=iptables')
+    assert.equal(raw(iptables), 3)
+    assert.ok(iptables.includes('--backend=iptables'))
+  })
+
   test('pins the broker’s port on the node, so that no other pod can claim it', () => {
     for (const { set, objects } of rendered) {
       // There the broker is gone.

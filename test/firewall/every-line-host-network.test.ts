@@ -1,11 +1,23 @@
 /** No line of the rules about pods on the host network is there for nothing. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { type Chain, countPackets } from '../../node-guard/firewall/iptables/chains.ts'
+import type { Family, Variant } from '../../node-guard/firewall/iptables/command.ts'
+import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
 import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft/table.ts'
+import type { HostNetworkRuleset } from '../../node-guard/firewall/rules/host-network.ts'
+import { HOST_CHAINS, hostNetworkChains } from '../../node-guard/firewall/rules/host-network-iptables.ts'
 import { HOST_NETWORK_TABLE, hostNetworkRuleset } from '../../node-guard/firewall/rules/host-network-nft.ts'
-import { type HostNetworkNode, METADATA, needsCgroups, openHostNetworkNode } from './host-network-node.ts'
+import {
+  type HostNetworkNode,
+  METADATA,
+  needsCgroups,
+  openHostNetworkNode,
+  REFUSED,
+} from './host-network-node.ts'
+import { FAMILIES, loadChains, VARIANTS, withoutEach } from './iptables-rules.ts'
 import { MISSED, without } from './lines.ts'
-import { nodeExec } from './node.ts'
+import { fenceOf, nodeExec } from './node.ts'
 
 describe('every line of the rules about pods on the host network is needed', needsCgroups(), () => {
   let host: HostNetworkNode
@@ -14,16 +26,13 @@ describe('every line of the rules about pods on the host network is needed', nee
   })
   after(() => host?.close())
 
+  type Counters = () => Promise<Readonly<Record<string, number>>>
   type Places = Readonly<Record<string, string>>
-  const counters = async () => {
-    const read = await readTable(nodeExec(host.node), HOST_NETWORK_TABLE)
-    return read.ok ? (read.content?.packets ?? {}) : {}
-  }
 
   /** What becomes of the packets of one place, and which counters they move. */
-  async function fates(name: string, path: string, address: string): Promise<Record<string, string>> {
+  async function fates(counters: Counters, name: string, path: string, address: string) {
     const before = await counters()
-    const to = { host: address, payload: 'x', wait: 100 }
+    const to = { host: address, payload: 'x', fence: fenceOf(address) }
     const seen = {
       tcp: await host.fetch(path, address),
       ...(name === 'refused' ? { udp: await host.send(path, { ...to, port: 80 }) } : {}),
@@ -39,51 +48,104 @@ describe('every line of the rules about pods on the host network is needed', nee
     )
   }
 
-  async function effect(ruleset: string, places: Places): Promise<Record<string, string>> {
-    const exec = nodeExec(host.node)
-    await deleteTable(exec, HOST_NETWORK_TABLE)
-    const first = await loadTable(exec, ruleset)
-    if (!first.ok) return { load: first.detail }
+  /** What becomes of every packet once rules were loaded; `failed` says why they were not. */
+  async function effect(failed: string | undefined, counters: Counters, places: Places) {
+    if (failed !== undefined) return { load: failed }
     const seen: Record<string, string> = { load: 'accepted' }
     for (const [name, path] of Object.entries(places))
-      for (const address of METADATA) Object.assign(seen, await fates(name, path, address))
+      for (const address of METADATA) Object.assign(seen, await fates(counters, name, path, address))
     return seen
   }
 
-  for (const mode of ['block', 'audit'] as const)
-    test(`mode ${mode}: each line, left out, changes what becomes of packets or what is counted`, async (t) => {
-      const [refused, allowed, other] = [
-        await host.makePod(),
-        await host.makePod('guaranteed'),
-        await host.makePod('besteffort'),
-      ]
-      const places = {
-        refused: host.cgroup(refused),
-        allowed: host.cgroup(allowed, 'guaranteed'),
-        other: host.cgroup(other, 'besteffort'),
-        host: '.',
+  async function prepare(mode: HostNetworkRuleset['mode']) {
+    const [refused, allowed, other] = [
+      await host.makePod(),
+      await host.makePod('guaranteed'),
+      await host.makePod('besteffort'),
+    ]
+    const places = {
+      refused: host.cgroup(refused),
+      allowed: host.cgroup(allowed, 'guaranteed'),
+      other: host.cgroup(other, 'besteffort'),
+      host: '.',
+    }
+    const rules: HostNetworkRuleset = {
+      ...{ metadata: METADATA, mode, root: host.root },
+      pods: [
+        { cgroup: places.refused, counter: 'host_1', allowed: false },
+        { cgroup: places.allowed, counter: 'host_2', allowed: true },
+      ],
+    }
+    return { places, rules }
+  }
+
+  function assertDesigned(seen: Readonly<Record<string, string>>, fate: string) {
+    assert.equal(seen.load, 'accepted')
+    for (const address of METADATA) {
+      assert.equal(seen[`refused ${address} tcp`], fate)
+      assert.equal(seen[`other ${address} tcp`], fate)
+      assert.equal(seen[`allowed ${address} tcp`], 'aws')
+      assert.equal(seen[`host ${address} tcp`], 'aws')
+    }
+  }
+
+  for (const mode of ['block', 'audit'] as const) {
+    test(`nft, mode ${mode}: each line, left out, changes what becomes of packets or what is counted`, async (t) => {
+      const { places, rules } = await prepare(mode)
+      const exec = nodeExec(host.node)
+      const counters = async () => {
+        const read = await readTable(exec, HOST_NETWORK_TABLE)
+        return read.ok ? (read.content?.packets ?? {}) : {}
       }
-      const ruleset = hostNetworkRuleset({
-        ...{ metadata: METADATA, mode, root: host.root },
-        pods: [
-          { cgroup: places.refused, counter: 'host_1', allowed: false },
-          { cgroup: places.allowed, counter: 'host_2', allowed: true },
-        ],
-      })
-      const whole = await effect(ruleset, places)
-      assert.equal(whole.load, 'accepted')
-      const fate = mode === 'block' ? 'ECONNREFUSED' : 'aws'
-      for (const address of METADATA) {
-        assert.equal(whole[`refused ${address} tcp`], fate)
-        assert.equal(whole[`other ${address} tcp`], fate)
-        assert.equal(whole[`allowed ${address} tcp`], 'aws')
-        assert.equal(whole[`host ${address} tcp`], 'aws')
+      const effectOf = async (ruleset: string) => {
+        await deleteTable(exec, HOST_NETWORK_TABLE)
+        const first = await loadTable(exec, ruleset)
+        return effect(first.ok ? undefined : first.detail, counters, places)
       }
+      const ruleset = hostNetworkRuleset(rules)
+      const whole = await effectOf(ruleset)
+      assertDesigned(whole, mode === 'block' ? REFUSED.nft : 'aws')
       for (const { line, number, rest } of without(ruleset))
         await t.test(`line ${number}: ${line}`, async () => {
-          const outcome = await effect(rest, places)
+          const outcome = await effectOf(rest)
           assert.notDeepEqual(outcome, whole, `nothing changes without line ${number}: ${line}`)
           if (outcome.load !== 'accepted') assert.match(String(outcome.load), MISSED)
         })
+      await deleteTable(exec, HOST_NETWORK_TABLE)
     })
+
+    for (const variant of VARIANTS)
+      test(`iptables-${variant}, mode ${mode}: each rule and jump, left out, does so, too`, async (t) => {
+        const { places, rules } = await prepare(mode)
+        const chains = (family: Family) => hostNetworkChains(rules, family, variant)
+        const load = (family: Family, some: readonly Chain[]) =>
+          loadChains(nodeExec(host.node), HOST_CHAINS, family, some, variant)
+        const counters = () => countersOf(chains, variant)
+        for (const family of FAMILIES) assert.equal(await load(family, chains(family)), undefined)
+        const whole = await effect(undefined, counters, places)
+        assertDesigned(whole, mode === 'block' ? REFUSED[`iptables-${variant}`] : 'aws')
+        const parts = FAMILIES.flatMap((family) =>
+          [...withoutEach(chains(family))].map((part) => ({ family, ...part })),
+        )
+        for (const { family, what, rest } of parts)
+          await t.test(`IPv${family}: ${what}`, async () => {
+            const outcome = await effect(await load(family, rest), counters, places)
+            assert.notDeepEqual(outcome, whole, `nothing changes without ${what}`)
+            assert.equal(await load(family, chains(family)), undefined)
+          })
+        for (const family of FAMILIES) assert.equal(await load(family, []), undefined)
+      })
+  }
+
+  /** What the rules of both families have counted. */
+  async function countersOf(chains: (family: Family) => readonly Chain[], variant: Variant) {
+    const counted: Record<string, number> = {}
+    for (const family of FAMILIES) {
+      const read = await readSaved({ exec: nodeExec(host.node), variant, family, prefix: HOST_CHAINS })
+      if (!read.ok) continue
+      for (const [name, packets] of Object.entries(countPackets(chains(family), read.saved)))
+        counted[`${name} ${family}`] = packets
+    }
+    return counted
+  }
 })

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
-import type { Chain, Rule } from '../../node-guard/firewall/iptables/chains.ts'
+import type { Chain } from '../../node-guard/firewall/iptables/chains.ts'
 import type { Family } from '../../node-guard/firewall/iptables/command.ts'
 import { ensureLink } from '../../node-guard/firewall/node/broker-link.ts'
 import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
@@ -19,28 +19,16 @@ import {
   RULES,
   WAYS_AS_DESIGNED,
 } from './battery.ts'
-import { FAMILIES, loadChains, prepareDnat, probeWeak, WEAK_AS_DESIGNED } from './iptables-rules.ts'
+import {
+  FAMILIES,
+  loadChains,
+  prepareDnat,
+  probeWeak,
+  WEAK_AS_DESIGNED,
+  withoutEach,
+} from './iptables-rules.ts'
 import { addMesh, MESH_PORT } from './mesh.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
-
-/** A rule without its address: the same thing is said of each. */
-const shapeOf = ({ rule, counter = '' }: Rule) =>
-  `${rule.replace(/(-s|-d|--ctorigdst|--to-destination) \S+/g, '$1 …')} ${counter}`.trim()
-
-/** The chains without one kind of rule, or without one jump. */
-function* without(chains: readonly Chain[]): Generator<{ what: string; rest: readonly Chain[] }> {
-  for (const [index, chain] of chains.entries()) {
-    const replaced = (changed: Chain) => chains.with(index, changed)
-    for (const shape of new Set(chain.rules.map(shapeOf)))
-      yield {
-        what: `${chain.name} ${shape}`,
-        rest: replaced({ ...chain, rules: chain.rules.filter((rule) => shapeOf(rule) !== shape) }),
-      }
-    if (chain.hook === undefined) continue
-    const { hook, ...unhooked } = chain
-    yield { what: `the jump from ${hook} to ${chain.name}`, rest: replaced(unhooked) }
-  }
-}
 
 // Each family on a node of its own, so that one goes on where the other waits for silence.
 describe('every rule of the guard’s iptables rules is needed', {
@@ -70,7 +58,7 @@ describe('every rule of the guard’s iptables rules is needed', {
         for (const family of FAMILIES) await load(family, iptablesRules(RULES, family))
         const whole = await effect()
         assert.deepEqual(whole, { ...AS_DESIGNED_BY_IPTABLES, ...WAYS_AS_DESIGNED, ...WEAK_AS_DESIGNED })
-        for (const { what, rest } of without(iptablesRules(RULES, changed)))
+        for (const { what, rest } of withoutEach(iptablesRules(RULES, changed)))
           await t.test(what, async () => {
             await load(changed, rest)
             const differing = (seen: Outcomes) =>
@@ -146,7 +134,7 @@ describe('every rule of the pod’s iptables rules is needed', needsNamespaces()
       assert.deepEqual<Outcomes>(await effect(), DOES[purpose])
       for (const family of FAMILIES) {
         const chains = chainsOf(purpose, family)
-        for (const { what, rest } of without(chains)) {
+        for (const { what, rest } of withoutEach(chains)) {
           await load(family, rest)
           assert.notDeepEqual(await effect(), DOES[purpose], `IPv${family}: ${what}`)
         }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type HostPod, writeHostPods } from '../../common/host-pods.ts'
+import type { BackendName } from '../../node-guard/firewall/guard/backend.ts'
 import { candidates } from '../../node-guard/firewall/host-network/cgroups.ts'
 import type { HostNetwork } from '../../node-guard/firewall/host-network/counts.ts'
 import { readHostNetwork } from '../../node-guard/firewall/status/host-network.ts'
@@ -13,7 +14,8 @@ import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import type { LogLine } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import type { AgentRequests } from './agent.ts'
-import { MAIN, openNode, startAgent } from './node.ts'
+import { fenceOf, MAIN, openNode, startAgent } from './node.ts'
+import { withoutTools } from './without-tools.ts'
 
 /** Cgroups outside a user namespace belong to the real root. */
 export const needsCgroups = () => needsNamespaces('root')
@@ -24,9 +26,18 @@ export const CLASSES = ['guaranteed', 'burstable', 'besteffort'] as const
 type Class = (typeof CLASSES)[number]
 export type Driver = 'systemd' | 'cgroupfs'
 
+/** A node without nf_tables. */
+const NFT_TOOLS = [
+  'nft',
+  ...['', '-save', '-restore'].flatMap((what) => [`iptables-nft${what}`, `ip6tables-nft${what}`]),
+]
+
 let last = 0
 /** A uid that no other pod has. */
 export const newUid = () => `0000${(++last).toString(16).padStart(4, '0')}-1111-4222-8333-444455556666`
+
+/** The backends by preference. */
+export const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const satisfies BackendName[]
 
 /** A container that the chart makes privileged, and what setpriv leaves of that. */
 export const AS_IN_CHART = [
@@ -34,6 +45,26 @@ export const AS_IN_CHART = [
   ...['--reuid=9174', '--regid=9174', '--clear-groups', '--bounding-set=-all,+net_admin'],
   ...['--inh-caps=-all,+net_admin', '--ambient-caps=-all,+net_admin', '--no-new-privs', '--'],
 ]
+
+/** What becomes of a connection that is refused. */
+export const REFUSED: Readonly<Record<BackendName, string>> = {
+  nft: 'ECONNREFUSED',
+  'iptables-nft': 'ECONNREFUSED',
+  'iptables-legacy': 'timeout',
+}
+
+/** As the chart starts it with `guard.backend=iptables`. */
+const WITH_RAW = AS_IN_CHART.map((arg) => arg.replace('+net_admin', '+net_admin,+net_raw'))
+
+/** How a process is started that can use only this backend, of those that its `--backend` admits. */
+export const ONLY: Readonly<Record<BackendName, { flags: readonly string[]; wrapper: readonly string[] }>> = {
+  nft: { flags: [], wrapper: AS_IN_CHART },
+  'iptables-nft': { flags: ['--backend=iptables'], wrapper: AS_IN_CHART },
+  'iptables-legacy': {
+    flags: ['--backend=iptables'],
+    wrapper: [...withoutTools(NFT_TOOLS), ...WITH_RAW],
+  },
+}
 
 export type HostNetworkNode = Awaited<ReturnType<typeof openHostNetworkNode>>
 
@@ -83,7 +114,7 @@ export async function openHostNetworkNode(driver: Driver) {
     list: (pods: readonly HostPod[]) => writeHostPods(state, pods),
     /** What becomes of a connection to the metadata service, of a process in this cgroup. */
     fetch: async (path: string, host: string = METADATA[0]) =>
-      (await (await agentIn(path)).tcp({ host, port: 80 })).outcome,
+      (await (await agentIn(path)).tcp({ host, port: 80, fence: fenceOf(host) })).outcome,
     /** What becomes of a datagram. */
     send: async (path: string, datagram: Parameters<AgentRequests['udp']>[0]) =>
       (await agentIn(path)).udp(datagram),
@@ -96,14 +127,28 @@ export async function openHostNetworkNode(driver: Driver) {
         return code === 0
       })
     },
-    table: () => node.run('node', ['nft', 'list', 'table', 'inet', 'pod2iam_hostnet']),
+    /** The rules of a backend, as its own tool prints them. */
+    rules: async (backend: BackendName) => {
+      if (backend === 'nft')
+        return (await node.run('node', ['nft', 'list', 'table', 'inet', 'pod2iam_hostnet'])).stdout
+      const texts = ['ip', 'ip6'].map((ip) => node.must('node', [`${ip}tables-${backend.slice(9)}-save`]))
+      return (await Promise.all(texts))
+        .join('')
+        .split('\n')
+        .filter((line) => line.includes('POD2IAM_HOST-'))
+        .join('\n')
+    },
     status: (mode: HostNetwork['mode']) => readHostNetwork(state, mode, Date.now()),
     /** Starts `firewall host-network` in a pod of its own. */
-    start: async (mode: HostNetwork['mode'], options: { wrapper?: readonly string[]; uid?: string } = {}) => {
-      const { wrapper = AS_IN_CHART, uid = newUid() } = options
+    start: async (
+      mode: HostNetwork['mode'],
+      options: { wrapper?: readonly string[]; backend?: BackendName } = {},
+    ) => {
+      const { backend = 'nft', wrapper = ONLY[backend].wrapper } = options
+      const uid = newUid()
       // A report of an earlier one is not this one's.
       await rm(join(state, 'host-network.json'), { force: true })
-      const flags = [`--mode=${mode}`, `--state-dir=${state}`, `--pods-dir=${state}`]
+      const flags = [...ONLY[backend].flags, `--mode=${mode}`, `--state-dir=${state}`, `--pods-dir=${state}`]
       const argv = [...wrapper, process.execPath, MAIN, 'host-network', ...flags]
       const child = node.spawn('node', within(`${cgroup(uid)}/container`, argv))
       children.push(child)

@@ -3,22 +3,57 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import type { BackendName } from '../../node-guard/firewall/guard/backend.ts'
+import { createHostNetworkKeeper } from '../../node-guard/firewall/host-network/keeper.ts'
+import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import { startGuard } from './guard-process.ts'
 import {
   AS_IN_CHART,
+  BACKENDS,
   CLASSES,
   type HostNetworkNode,
   METADATA,
   needsCgroups,
   newUid,
   openHostNetworkNode,
+  REFUSED,
 } from './host-network-node.ts'
+import { MAIN } from './node.ts'
+import { IPTABLES_TOOLS, withoutTools } from './without-tools.ts'
+
+/** What other programs do to the rules. */
+const CHANGES: Readonly<Record<BackendName, readonly string[]>> = {
+  nft: [
+    'nft flush ruleset',
+    'nft delete table inet pod2iam_hostnet',
+    'nft insert rule inet pod2iam_hostnet output accept',
+    'nft flush chain inet pod2iam_hostnet judge',
+  ],
+  'iptables-nft': [
+    'nft flush ruleset',
+    'iptables-nft -F; ip6tables-nft -F',
+    'iptables-nft -I OUTPUT -j ACCEPT',
+    'iptables-nft -I POD2IAM_HOST-OUTPUT -j RETURN',
+    'iptables-nft -D OUTPUT -j POD2IAM_HOST-OUTPUT',
+    'ip6tables-nft -F POD2IAM_HOST-JUDGE',
+  ],
+  'iptables-legacy': [
+    'iptables-legacy -t security -F; ip6tables-legacy -t security -F',
+    'iptables-legacy -t security -I OUTPUT -j ACCEPT',
+    'iptables-legacy -t security -I POD2IAM_HOST-OUTPUT -j RETURN',
+    'ip6tables-legacy -t security -F POD2IAM_HOST-JUDGE',
+  ],
+}
 
 const pod = (uid: string, name: string, allowed = false) => ({ uid, namespace: 'default', name, allowed })
 
-for (const driver of ['systemd', 'cgroupfs'] as const)
-  describe(`--host-network=block, cgroup driver ${driver}`, needsCgroups(), () => {
+const CASES = (['systemd', 'cgroupfs'] as const).flatMap((driver) =>
+  BACKENDS.map((backend) => ({ driver, backend })),
+)
+for (const { driver, backend } of CASES)
+  describe(`--host-network=block by ${backend}, cgroup driver ${driver}`, needsCgroups(), () => {
+    const refused = REFUSED[backend]
     let host: HostNetworkNode
     before(async () => {
       host = await openHostNetworkNode(driver)
@@ -32,8 +67,9 @@ for (const driver of ['systemd', 'cgroupfs'] as const)
         ...uids.map((uid, index) => pod(uid, `refused-${index}`)),
         ...allowed.map((uid, index) => pod(uid, `allowed-${index}`, true)),
       ])
-      const guard = await host.start('block')
+      const guard = await host.start('block', { backend })
       await guard.verified()
+      assert.equal((await guard.status()).backend, backend)
       const fates = async (address: string) => ({
         ...Object.fromEntries(
           await Promise.all(
@@ -50,9 +86,9 @@ for (const driver of ['systemd', 'cgroupfs'] as const)
       })
       for (const address of METADATA)
         assert.deepEqual(await fates(address), {
-          ...Object.fromEntries(CLASSES.map((which) => [`refused ${which}`, 'ECONNREFUSED'])),
+          ...Object.fromEntries(CLASSES.map((which) => [`refused ${which}`, refused])),
           ...Object.fromEntries(CLASSES.map((which) => [`allowed ${which}`, 'aws'])),
-          ...{ own: 'aws', unlisted: 'ECONNREFUSED', host: 'aws', neighbour: 'aws' },
+          ...{ own: 'aws', unlisted: refused, host: 'aws', neighbour: 'aws' },
         })
       await host.list([...uids, newUid()].map((uid, index) => pod(uid, `refused-${index}`)))
       await guard.verified(
@@ -61,110 +97,118 @@ for (const driver of ['systemd', 'cgroupfs'] as const)
       )
       // What is no longer on the list is no longer let through.
       const [, formerly = ''] = allowed
-      await until('it is refused', async () => (await host.fetch(host.cgroup(formerly))) === 'ECONNREFUSED')
+      await until('it is refused', async () => (await host.fetch(host.cgroup(formerly))) === refused)
     })
   })
 
-describe('what keeps the rules about the host network', needsCgroups(), () => {
+for (const backend of BACKENDS)
+  describe(`what keeps the rules about the host network in ${backend}`, needsCgroups(), () => {
+    const refused = REFUSED[backend]
+    let host: HostNetworkNode
+    const start = (mode: 'audit' | 'block') => host.start(mode, { backend })
+    before(async () => {
+      host = await openHostNetworkNode('systemd')
+    })
+    after(() => host?.close())
+
+    test('before the broker’s list is known nothing is refused that was not refused before, and it is said', async () => {
+      const uid = await host.makePod()
+      const guard = await start('block')
+      await until('it waits for the list', async () =>
+        /has not told/.test((await guard.status()).detail ?? ''),
+      )
+      assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
+      await host.list([])
+      await guard.verified()
+      assert.equal(await host.fetch(host.cgroup(uid)), refused)
+      await guard.end()
+
+      await rm(join(host.state, 'host-pods.json'))
+      const next = await start('block')
+      await until('it waits, too', async () => /has not told/.test((await next.status()).detail ?? ''))
+      assert.equal(await host.fetch(host.cgroup(uid)), refused)
+      await host.list([])
+      await next.verified()
+      await next.end()
+    })
+
+    test('a list that is damaged changes nothing and is reported, until there is a good one', async () => {
+      const uid = await host.makePod()
+      await host.list([pod(uid, 'needed', true)])
+      const guard = await start('block')
+      await guard.verified()
+      assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
+      for (const text of [
+        '{',
+        '{"version":1,"pods":[{"uid":"../x","namespace":"a","name":"b","allowed":true}]}',
+      ]) {
+        await writeFile(join(host.state, 'host-pods.json'), text)
+        await until('it is reported', async () => /cannot be read/.test((await guard.status()).detail ?? ''))
+        assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
+        await host.list([pod(uid, 'needed', true)])
+        await guard.verified()
+      }
+      await guard.end()
+    })
+
+    test('a pod is let through as soon as it has a cgroup, also one that was made again', async () => {
+      const uid = newUid()
+      await host.list([pod(uid, 'late', true)])
+      const guard = await start('block')
+      await guard.verified()
+      const pass = () =>
+        until('it passes', async () => (await host.fetch(host.cgroup(uid))) === 'aws', { deadlineMs: 30_000 })
+      await pass()
+      const moved = host.cgroup(uid)
+      await host.end(moved)
+      await until(
+        'the rules forget it',
+        async () => !(await host.rules(backend)).includes(`${uid.replaceAll('-', '_')}.slice`),
+      )
+      await pass()
+      await guard.end()
+    })
+
+    test('what another program flushes, changes or deletes is loaded again', async () => {
+      const uid = await host.makePod()
+      await host.list([pod(uid, 'someone')])
+      const guard = await start('block')
+      await guard.verified()
+      const { repairs } = await guard.status()
+      for (const [index, command] of CHANGES[backend].entries()) {
+        await host.shell(command)
+        await guard.verified((known) => known.repairs > repairs + index)
+        assert.equal(await host.fetch(host.cgroup(uid)), refused, command)
+      }
+      await guard.end()
+    })
+
+    test('cgroups that a pod makes below its own are its own; audit mode counts and refuses nothing', async () => {
+      const [other, allowed] = [await host.makePod(), await host.makePod('guaranteed')]
+      const below = `${host.cgroup(other)}/container/init.scope/kubepods.slice`
+      const list = [pod(other, 'refused'), pod(allowed, 'allowed', true)]
+      await host.list(list)
+      const guard = await start('block')
+      await guard.verified()
+      assert.equal(await host.fetch(below), refused)
+      assert.equal(await host.fetch(`${host.cgroup(allowed, 'guaranteed')}/a/b`), 'aws')
+      await guard.end()
+
+      const counting = await start('audit')
+      await counting.verified(({ mode }) => mode === 'audit')
+      assert.equal(await host.fetch(below), 'aws')
+      await host.list([...list, pod(newUid(), 'another')])
+      await counting.verified(({ pods }) => pods.some(({ name }) => name === 'refused'))
+      await counting.end()
+    })
+  })
+
+describe('what the guard knows about the host network', needsCgroups(), () => {
   let host: HostNetworkNode
   before(async () => {
     host = await openHostNetworkNode('systemd')
   })
   after(() => host?.close())
-
-  test('before the broker’s list is known nothing is refused that was not refused before, and it is said', async () => {
-    const uid = await host.makePod()
-    const guard = await host.start('block')
-    await until('it waits for the list', async () => /has not told/.test((await guard.status()).detail ?? ''))
-    assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
-    await host.list([])
-    await guard.verified()
-    assert.equal(await host.fetch(host.cgroup(uid)), 'ECONNREFUSED')
-    await guard.end()
-
-    await rm(join(host.state, 'host-pods.json'))
-    const next = await host.start('block')
-    await until('it waits, too', async () => /has not told/.test((await next.status()).detail ?? ''))
-    assert.equal(await host.fetch(host.cgroup(uid)), 'ECONNREFUSED')
-    await host.list([])
-    await next.verified()
-    await next.end()
-  })
-
-  test('a list that is damaged changes nothing and is reported, until there is a good one', async () => {
-    const uid = await host.makePod()
-    await host.list([pod(uid, 'needed', true)])
-    const guard = await host.start('block')
-    await guard.verified()
-    assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
-    for (const text of [
-      '{',
-      '{"version":1,"pods":[{"uid":"../x","namespace":"a","name":"b","allowed":true}]}',
-    ]) {
-      await writeFile(join(host.state, 'host-pods.json'), text)
-      await until('it is reported', async () => /cannot be read/.test((await guard.status()).detail ?? ''))
-      assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
-      await host.list([pod(uid, 'needed', true)])
-      await guard.verified()
-    }
-    await guard.end()
-  })
-
-  test('a pod is let through as soon as it has a cgroup, also one that was made again', async () => {
-    const uid = newUid()
-    await host.list([pod(uid, 'late', true)])
-    const guard = await host.start('block')
-    await guard.verified()
-    const pass = () =>
-      until('it passes', async () => (await host.fetch(host.cgroup(uid))) === 'aws', { deadlineMs: 30_000 })
-    await pass()
-    const moved = host.cgroup(uid)
-    await host.end(moved)
-    await until(
-      'the rules forget it',
-      async () => !(await host.table()).stdout.includes(`${uid.replaceAll('-', '_')}.slice`),
-    )
-    await pass()
-    await guard.end()
-  })
-
-  test('what another program flushes, changes or deletes is loaded again', async () => {
-    const uid = await host.makePod()
-    await host.list([pod(uid, 'someone')])
-    const guard = await host.start('block')
-    await guard.verified()
-    const { repairs } = await guard.status()
-    for (const [index, command] of [
-      'flush ruleset',
-      'delete table inet pod2iam_hostnet',
-      'insert rule inet pod2iam_hostnet output accept',
-      'flush chain inet pod2iam_hostnet judge',
-    ].entries()) {
-      await host.node.must('node', ['nft', command])
-      await guard.verified((known) => known.repairs > repairs + index)
-      assert.equal(await host.fetch(host.cgroup(uid)), 'ECONNREFUSED')
-    }
-    await guard.end()
-  })
-
-  test('cgroups that a pod makes below its own are its own; audit mode counts and refuses nothing', async () => {
-    const [refused, allowed] = [await host.makePod(), await host.makePod('guaranteed')]
-    const below = `${host.cgroup(refused)}/container/init.scope/kubepods.slice`
-    const list = [pod(refused, 'refused'), pod(allowed, 'allowed', true)]
-    await host.list(list)
-    const guard = await host.start('block')
-    await guard.verified()
-    assert.equal(await host.fetch(below), 'ECONNREFUSED')
-    assert.equal(await host.fetch(`${host.cgroup(allowed, 'guaranteed')}/a/b`), 'aws')
-    await guard.end()
-
-    const counting = await host.start('audit')
-    await counting.verified(({ mode }) => mode === 'audit')
-    assert.equal(await host.fetch(below), 'aws')
-    await host.list([...list, pod(newUid(), 'another')])
-    await counting.verified(({ pods }) => pods.some(({ name }) => name === 'refused'))
-    await counting.end()
-  })
 
   test('in a cgroup namespace of its own, where rules would match nothing, it says so', async () => {
     const hidden = ['unshare', '--cgroup', ...AS_IN_CHART]
@@ -214,9 +258,130 @@ describe('what keeps the rules about the host network', needsCgroups(), () => {
 
     const off = await startGuard(host.node, [`--state-dir=${host.state}`])
     await off.becomes('ready')
-    await until('the table is gone', async () => (await host.table()).code !== 0)
+    await until('the table is gone', async () => (await host.rules('nft')) === '')
     assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
     assert.equal((await status()).hostNetwork, null)
     await off.end('SIGTERM')
   })
+
+  test('beside a guard that uses iptables, too, both keep their rules, and neither repairs the other’s work', async () => {
+    const uid = await host.makePod()
+    await host.list([pod(uid, 'someone')])
+    const beside = await startGuard(host.node, [
+      ...[`--state-dir=${host.state}`, '--host-network=block', '--backend=iptables'],
+      '--poll-interval=200ms',
+    ])
+    await beside.becomes('ready')
+    const guard = await host.start('block', { backend: 'iptables-nft' })
+    await guard.verified()
+    // The guard makes its jump again, so that it is first.
+    await host.shell('iptables-nft -D OUTPUT -j POD2IAM-OUTPUT')
+    await until('a repair is counted', async () => (await beside.repairs()) === 1)
+    await host.list([pod(uid, 'someone'), pod(newUid(), 'another')])
+    await guard.verified()
+    const jumps = (await host.node.must('node', ['iptables-nft', '-S', 'OUTPUT'])).trim().split('\n').slice(1)
+    assert.deepEqual(jumps, ['-A OUTPUT -j POD2IAM-OUTPUT', '-A OUTPUT -j POD2IAM_HOST-OUTPUT'])
+    assert.equal(await beside.repairs(), 1)
+    assert.equal((await guard.status()).repairs, 0)
+    assert.equal(await host.fetch(host.cgroup(uid)), 'ECONNREFUSED')
+    const text = await host.node.must('node', [process.execPath, MAIN, 'status', `--state-dir=${host.state}`])
+    assert.match(text, /host network +block by iptables-nft, verified/)
+    await guard.end()
+    await beside.end('SIGTERM')
+  })
+
+  test('rules of another backend are removed as soon as those of this one are verified', async () => {
+    const uid = await host.makePod()
+    await host.list([pod(uid, 'someone')])
+    const earlier = await host.start('block', { backend: 'iptables-nft' })
+    await earlier.verified()
+    await earlier.end()
+    const flags = [`--state-dir=${host.state}`, '--host-network=block', '--poll-interval=200ms']
+    const beside = await startGuard(host.node, flags)
+    const guard = await host.start('block')
+    await until('they are gone', async () => (await host.rules('iptables-nft')) === '')
+    assert.equal(await host.fetch(host.cgroup(uid)), 'ECONNREFUSED')
+    await guard.end()
+    await beside.end('SIGTERM')
+  })
+
+  test('where nft does not work, --backend=auto takes iptables and says why', async () => {
+    await host.list([])
+    const guard = await host.start('block', { wrapper: [...withoutTools(['nft']), ...AS_IN_CHART] })
+    await guard.verified()
+    assert.equal((await guard.status()).backend, 'iptables-nft')
+    const chosen = guard.logs.find(({ msg }) => msg === 'backend chosen')
+    assert.match(String(chosen?.why), /nft cannot be run/)
+    await guard.end()
+  })
+
+  test('where no backend works, the warning says why for each, and the metric is 0', async () => {
+    await host.list([])
+    const flags = [`--state-dir=${host.state}`, '--host-network=block', '--poll-interval=200ms']
+    const beside = await startGuard(host.node, flags)
+    await beside.becomes('ready')
+    const wrapper = [...withoutTools(['nft', ...IPTABLES_TOOLS]), ...AS_IN_CHART]
+    const guard = await host.start('block', { wrapper })
+    const says =
+      /no backend works on this node: nft: nft cannot be run .+; iptables-nft: iptables-nft cannot be run .+; iptables-legacy: iptables-legacy cannot be run /
+    await until('it is reported', async () => says.test((await guard.status()).detail ?? ''))
+    assert.equal((await guard.status()).verified, false)
+    const told = async () => {
+      const argv = [process.execPath, MAIN, 'status', '--json', `--state-dir=${host.state}`]
+      return JSON.parse((await host.node.run('node', argv)).stdout).warnings
+    }
+    await until('the guard warns', async () =>
+      (await told()).some(
+        ({ code, detail }: Record<string, string>) => code === 'host-network' && says.test(detail ?? ''),
+      ),
+    )
+    assert.equal(await beside.metric('host_network_verified{mode="block"}'), 0)
+    await guard.end()
+    await beside.end('SIGTERM')
+  })
+
+  test('rules of iptables-legacy about a cgroup that is gone hinder nobody who writes to other tables', async () => {
+    const uid = await host.makePod()
+    await host.list([pod(uid, 'someone', true)])
+    const guard = await host.start('block', { backend: 'iptables-legacy' })
+    await guard.verified()
+    await guard.end()
+    await host.end(host.cgroup(uid))
+    const writes = 'iptables-legacy -A INPUT -j ACCEPT; iptables-legacy -D INPUT -j ACCEPT'
+    await host.shell(writes)
+    const elsewhere = host.within(`${host.cgroup(newUid())}/container`, ['unshare', '--cgroup', 'sh', '-ec'])
+    await host.node.must('node', [...elsewhere, writes])
+    // What is gone is in the way of the next load no more than of others.
+    const next = await host.start('block', { backend: 'iptables-legacy' })
+    await next.verified()
+    await next.end()
+  })
+
+  for (const backend of BACKENDS)
+    test(`\`remove\` leaves nothing of ${backend} behind`, async () => {
+      const uid = await host.makePod()
+      await host.list([pod(uid, 'someone')])
+      const guard = await host.start('block', { backend })
+      await guard.verified()
+      await guard.end()
+      assert.notEqual(await host.rules(backend), '')
+      assert.equal(await host.fetch(host.cgroup(uid)), REFUSED[backend])
+      await host.node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
+      for (const each of BACKENDS) assert.equal(await host.rules(each), '')
+      assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
+    })
+})
+
+test('on a node with cgroup v1 nothing is loaded, and one sentence says what to do', async () => {
+  const keeper = createHostNetworkKeeper({
+    ...{ backends: [], mode: 'block', metadata: METADATA, now: Date.now, log: silentLog },
+    self: async () =>
+      '4:memory:/kubepods/burstable/pod1-2/abc\n1:name=systemd:/kubepods/burstable/pod1-2/abc\n0::/\n',
+    readPods: async () => ({ ok: true, pods: [] }),
+    prove: async () => assert.fail('nothing is loaded that could be proven'),
+  })
+  await keeper.check(true)
+  const { verified, detail, backend } = keeper.state()
+  assert.deepEqual({ verified, backend }, { verified: false, backend: undefined })
+  assert.match(detail ?? '', /^this node has cgroup v1, .+: boot it with cgroup v2 \(\S+\)$/)
 })

@@ -15,7 +15,7 @@ import {
 } from '../../node-guard/firewall/iptables/chains.ts'
 import { restore } from '../../node-guard/firewall/iptables/command.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
-import { ofInterest, parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
+import { type IptablesTable, ofInterest, parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
 import type { NodeFiles } from '../../node-guard/firewall/node/files.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
 import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
@@ -28,7 +28,7 @@ const parse = (text: string) => parseSaved(text, GUARD_CHAINS)
 
 /** A rule of others, in whatever table and chain. */
 const foreignRule = fc.record({
-  table: fc.constantFrom('filter', 'mangle', 'nat', 'raw'),
+  table: fc.constantFrom<IptablesTable | 'raw'>('filter', 'mangle', 'nat', 'raw'),
   chain: fc.constantFrom(...HOOKS, 'KUBE-SERVICES', 'cali-FORWARD'),
   rule: fc.constantFrom<string>(
     '-j ACCEPT',
@@ -214,7 +214,7 @@ describe('why iptables failed', () => {
       'lock held',
       failed(4, 'Another app is currently holding the xtables lock. Stopped waiting after 5s.'),
       false,
-      /waited 5 s/,
+      /within 5 s/,
     ],
     [
       'full disk',
@@ -298,7 +298,7 @@ describe('a load', () => {
       ok,
     )
     assert.deepEqual([restores, suspected], [1, false])
-    assert.match(detail ?? '', /waited 5 s/)
+    assert.match(detail ?? '', /within 5 s/)
   })
 })
 

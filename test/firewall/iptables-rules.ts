@@ -2,7 +2,7 @@
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
-import { type Chain, restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
+import { type Chain, type Rule, restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
 import { type Family, restore, type Variant } from '../../node-guard/firewall/iptables/command.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
 import type { Exec } from '../../node-guard/firewall/process/exec.ts'
@@ -44,14 +44,34 @@ export function backendOn(node: TestNode, variant: Variant): Backend {
   return iptablesBackend({ exec: nodeExec(node), variant, families: async () => FAMILIES })
 }
 
-/** Puts just these chains in place of what is there of ours, by iptables-legacy. */
+/** A rule without its address: the same thing is said of each. */
+const shapeOf = ({ rule, counter = '' }: Rule) =>
+  `${rule.replace(/(-s|-d|--ctorigdst|--to-destination) \S+/g, '$1 …')} ${counter}`.trim()
+
+/** The chains without one kind of rule, or without one jump. */
+export function* withoutEach(chains: readonly Chain[]): Generator<{ what: string; rest: readonly Chain[] }> {
+  for (const [index, chain] of chains.entries()) {
+    const replaced = (changed: Chain) => chains.with(index, changed)
+    for (const shape of new Set(chain.rules.map(shapeOf)))
+      yield {
+        what: `${chain.name} ${shape}`,
+        rest: replaced({ ...chain, rules: chain.rules.filter((rule) => shapeOf(rule) !== shape) }),
+      }
+    if (chain.hook === undefined) continue
+    const { hook, ...unhooked } = chain
+    yield { what: `the jump from ${hook} to ${chain.name}`, rest: replaced(unhooked) }
+  }
+}
+
+/** Puts just these chains in place of what is there of ours. */
 export async function loadChains(
   exec: Exec,
   prefix: string,
   family: Family,
   chains: readonly Chain[],
+  variant: Variant = 'legacy',
 ): Promise<string | undefined> {
-  const tool = { exec, variant: 'legacy', family, prefix } as const
+  const tool = { exec, variant, family, prefix } as const
   const read = await readSaved(tool)
   if (!read.ok) return read.detail
   const result = await restore(tool, restoreInput(chains, read.saved))

@@ -1,8 +1,7 @@
 import { iptablesBackend } from '../iptables/backend.ts'
-import type { Family } from '../iptables/command.ts'
 import type { LegacyNode } from '../iptables/removal.ts'
 import { nftBackend } from '../nft/backend.ts'
-import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
+import { familiesOf, legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
 import type { Exec } from '../process/exec.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import { auditRuleset } from '../rules/guard-nft.ts'
@@ -52,9 +51,4 @@ export function auditBackends(exec: Exec, sightings: Sightings): Backends {
   })
   const others = findBackends(exec, 'auto').all.filter(({ name }) => name !== counting.name)
   return { all: [counting, ...others], candidates: async () => [counting] }
-}
-
-/** A kernel without IPv6 (`ipv6.disable=1`) forwards none of it, and ip6tables fails there. */
-async function familiesOf(node: NodeFiles): Promise<Family[]> {
-  return (await node.exists('/proc/net/if_inet6')) ? [4, 6] : [4]
 }

@@ -1,6 +1,7 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { HostPod } from '../../../common/host-pods.ts'
-import { OTHER_COUNTER } from '../rules/host-network-nft.ts'
+import type { BackendName } from '../guard/backend.ts'
+import { OTHER_COUNTER } from '../rules/host-network.ts'
 
 /** A pod on the host network that sent packets to the metadata service. */
 export type HostSighting = Omit<HostPod, 'uid'> & {
@@ -12,6 +13,8 @@ export type HostSighting = Omit<HostPod, 'uid'> & {
 /** What is known about pods on the host network. */
 export type HostNetwork = {
   readonly mode: 'audit' | 'block'
+  /** What keeps the rules; undefined until they were loaded once. */
+  readonly backend?: BackendName | undefined
   /** The rules are as they were loaded, and a packet has shown that they see the processes of pods. */
   readonly verified: boolean
   /** One sentence where they are not. */

@@ -1,17 +1,8 @@
 import type { HostPod } from '../../../common/host-pods.ts'
 import type { Logger } from '../../../common/log.ts'
 import { type Failed, failed } from '../../../common/result.ts'
-import { tableCommands } from '../nft/commands.ts'
-import { deleteTable, loadTable, readTable } from '../nft/table.ts'
-import { parseTable, type TableContent } from '../nft/table-content.ts'
-import type { Exec } from '../process/exec.ts'
-import type { Failure } from '../process/failure.ts'
-import {
-  HOST_NETWORK_TABLE,
-  hostNetworkRuleset,
-  OTHER_COUNTER,
-  PROOF_COUNTER,
-} from '../rules/host-network-nft.ts'
+import { type HostNetworkRuleset, PROOF_COUNTER } from '../rules/host-network.ts'
+import type { HostNetworkBackend, HostPackets } from './backend.ts'
 import { findPod, idOf, type PodCgroups, podCgroups } from './cgroups.ts'
 import { counterOf, createHostCounts, type HostNetwork } from './counts.ts'
 
@@ -19,7 +10,8 @@ import { counterOf, createHostCounts, type HostNetwork } from './counts.ts'
 type HostNetworkState = HostNetwork & { readonly checkedAt: number }
 
 type KeeperOptions = {
-  readonly exec: Exec
+  /** By preference; the first that can load the rules is kept. */
+  readonly backends: readonly HostNetworkBackend[]
   readonly mode: 'audit' | 'block'
   readonly metadata: readonly string[]
   /** Content of `/proc/self/cgroup`. */
@@ -32,14 +24,13 @@ type KeeperOptions = {
   readonly log: Logger
 }
 
-/** Counters of pods that are gone. */
-const MAX_STALE = 64
+const NOT_LOADED = 'the rules have not been loaded yet'
 
 type Told = HostPod & { readonly path: string; readonly id: number }
 type Wanted = {
   /** Differs where the rules do, or the id of a cgroup that they name. */
   readonly key: string
-  readonly ruleset: string
+  readonly rules: HostNetworkRuleset
   readonly told: readonly Told[]
   /** What is wrong with the list of pods, so that an earlier one is used. */
   readonly old: string | undefined
@@ -55,13 +46,15 @@ export function createHostNetworkKeeper(options: KeeperOptions) {
   let verdict: Pick<HostNetworkState, 'verified' | 'checkedAt' | 'detail'> = {
     verified: false,
     checkedAt: now(),
-    detail: 'the rules have not been loaded yet',
+    detail: NOT_LOADED,
   }
 
   const conclude = (detail: string | undefined) => {
     if (detail !== undefined && detail !== verdict.detail) log.error('host network not verified', { detail })
     if (detail === undefined && !verdict.verified)
-      log.info('host network rules verified', { mode, pods: rules.loaded()?.told.length })
+      log.info('host network rules verified', {
+        ...{ mode, backend: rules.chosen()?.name, pods: rules.loaded()?.told.length },
+      })
     verdict = { verified: detail === undefined, checkedAt: now(), detail }
   }
 
@@ -87,8 +80,11 @@ export function createHostNetworkKeeper(options: KeeperOptions) {
       // A pod may go, and its cgroup with it, between looking and loading.
       conclude((await check(whole)) && (await check(true)))
     },
+    /** How often to check where the rules are in a backend without notifications, milliseconds. */
+    readEvery: () => rules.chosen()?.readEvery,
     state: (): HostNetworkState => ({
       mode,
+      backend: rules.chosen()?.name,
       ...verdict,
       repairs,
       packets: {
@@ -101,45 +97,57 @@ export function createHostNetworkKeeper(options: KeeperOptions) {
   }
 }
 
-/** The rules in the kernel: loads them, and judges whether they are as loaded and see pods. */
+/** The rules in the kernel, by the first backend that can load them: loads them, and judges whether they are as loaded and see pods. */
 function rulesInKernel(
-  { exec, metadata, prove }: KeeperOptions,
+  { backends, metadata, prove, log }: KeeperOptions,
   counts: ReturnType<typeof createHostCounts>,
 ) {
-  let loaded: (Pick<TableContent, 'text' | 'packets'> & Pick<Wanted, 'key' | 'told'>) | undefined
-  const load = async ({ key, ruleset, told }: Wanted): Promise<string | undefined> => {
-    const before = await readTable(exec, HOST_NETWORK_TABLE)
-    if (before.ok && before.content) counts.take(before.content.packets, loaded?.told ?? told)
+  let chosen: HostNetworkBackend | undefined
+  let loaded: ({ readonly packets: HostPackets } & Pick<Wanted, 'key' | 'told'>) | undefined
+  /** Loads rules by the first backend that can, which is kept for the life of the process. */
+  const loadFirst = async (rules: HostNetworkRuleset) => {
+    if (chosen !== undefined) return chosen.load(rules)
+    const failures: string[] = []
+    for (const backend of backends) {
+      const result = await backend.load(rules)
+      if (result.ok) {
+        chosen = backend
+        const why = failures.join('; ') || 'the first choice works'
+        log.info('backend chosen', { backend: backend.name, why })
+        return result
+      }
+      if (!result.unusable) return result
+      failures.push(`${backend.name}: ${result.detail}`)
+    }
+    return failed(`no backend works on this node: ${failures.join('; ')}`)
+  }
+  const load = async ({ key, rules, told }: Wanted): Promise<string | undefined> => {
+    const earlier = loaded?.told ?? told
     loaded = undefined
-    const commands = [tableCommands(ruleset).commands, ...stale(before.ok ? before.content : undefined, told)]
-    const result = await loadTable(exec, ruleset, exec('nft', [commands.join('\n')]))
+    const result = await loadFirst(rules)
     if (!result.ok) return result.detail
-    if (result.loaded === undefined) return `table ${HOST_NETWORK_TABLE} was changed while it was loaded`
-    loaded = { key, told, text: result.loaded.text, packets: result.loaded.packets }
+    if (result.before !== undefined) counts.take(result.before, earlier)
+    loaded = { key, told, packets: result.packets }
     return undefined
   }
 
-  /**
-   * Shows by a packet that the rules see pods, and reads them back; without `whole` only their counters, since nft searches
-   * all cgroups of the node for each that it prints.
-   */
+  /** Shows by a packet that the rules see pods, and reads them back; without `whole` perhaps only their counters. */
   const judge = async (whole: boolean): Promise<{ readonly why?: string; readonly differs?: boolean }> => {
     const before = loaded?.packets[PROOF_COUNTER] ?? 0
     const sent = await prove(metadata)
-    const read = whole ? await readTable(exec, HOST_NETWORK_TABLE) : await readCounters(exec)
+    if (chosen === undefined || loaded === undefined) return { why: NOT_LOADED, differs: true }
+    const read = await chosen.read(whole)
     if (!read.ok) return { why: read.detail }
-    const packets = read.content?.packets ?? {}
-    if (loaded === undefined || read.content === undefined || (whole && read.content.text !== loaded.text))
-      return { why: `table ${HOST_NETWORK_TABLE} was changed by another program`, differs: true }
-    counts.take(packets, loaded.told)
-    loaded = { ...loaded, packets }
-    if ((packets[PROOF_COUNTER] ?? 0) - before >= sent) return {}
+    if (read.differs) return { why: `another program changed ${chosen.what}`, differs: true }
+    counts.take(read.packets, loaded.told)
+    loaded = { ...loaded, packets: read.packets }
+    if ((read.packets[PROOF_COUNTER] ?? 0) - before >= sent) return {}
     if (!whole) return judge(true)
     return {
       why: 'the rules do not see the packets of pods: this container must be in the node’s cgroup namespace, and no other program may drop what is sent to the metadata service',
     }
   }
-  return { load, judge, loaded: () => loaded }
+  return { load, judge, loaded: () => loaded, chosen: () => chosen }
 }
 
 /** What says which rules there should be now, or why that is not known. */
@@ -159,9 +167,9 @@ function rulesWanted({ metadata, mode, self, readPods }: KeeperOptions) {
       )
     const told = await tellApart(place, known ?? [])
     const pods = told.map(({ path, uid, allowed }) => ({ cgroup: path, counter: counterOf(uid), allowed }))
-    const ruleset = hostNetworkRuleset({ metadata, mode, root: place.root, pods })
-    const key = JSON.stringify([ruleset, root, told.map(({ id }) => id)])
-    return { ok: true, key, ruleset, told, old: list.ok ? undefined : list.detail }
+    const rules = { metadata, mode, root: place.root, pods }
+    const key = JSON.stringify([rules, root, told.map(({ id }) => id)])
+    return { ok: true, key, rules, told, old: list.ok ? undefined : list.detail }
   }
 }
 
@@ -178,26 +186,4 @@ async function tellApart({ root, own }: PodCgroups, pods: readonly HostPod[]): P
     byCgroup.set(found.path, { ...pod, ...found, allowed })
   }
   return [...byCgroup.values()]
-}
-
-/** The table's counters, without its rules; `content` is undefined where the table is gone. */
-async function readCounters(exec: Exec): ReturnType<typeof readTable> {
-  const result = await exec('nft', ['--json', 'list', 'counters', 'table', ...HOST_NETWORK_TABLE.split(' ')])
-  if (result.code !== 0) return readTable(exec, HOST_NETWORK_TABLE)
-  const content = parseTable(result.stdout)
-  return { ok: true, content: PROOF_COUNTER in content.packets ? content : undefined }
-}
-
-/** Commands that delete the counters of pods that are gone, many at once: for `delete` nft reads what all tables have. */
-function stale(content: TableContent | undefined, told: readonly Told[]): string[] {
-  const kept = new Set([OTHER_COUNTER, PROOF_COUNTER, ...told.map(({ uid }) => counterOf(uid))])
-  const gone = Object.keys(content?.packets ?? {}).filter((name) => !kept.has(name))
-  return gone.length < MAX_STALE ? [] : gone.map((name) => `delete counter ${HOST_NETWORK_TABLE} ${name}`)
-}
-
-/** Removes the rules; returns why they could not be removed, or undefined. */
-export async function removeHostNetwork(exec: Exec): Promise<Failure | undefined> {
-  const read = await readTable(exec, HOST_NETWORK_TABLE)
-  if (!read.ok) return read
-  return read.content === undefined ? undefined : deleteTable(exec, HOST_NETWORK_TABLE)
 }

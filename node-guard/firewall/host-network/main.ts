@@ -1,4 +1,5 @@
 import { watch as watchDirectory } from 'node:fs'
+import { join } from 'node:path'
 import { HOST_PODS_DIR, METADATA_ADDRESSES, STATE_DIR } from '../../../common/addresses.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { readHostPods } from '../../../common/host-pods.ts'
@@ -11,9 +12,10 @@ import { coalesce } from '../guard/coalesce.ts'
 import { ruleEvents } from '../nft/rule-events.ts'
 import { exec } from '../process/exec.ts'
 import { watch } from '../process/watch.ts'
-import { HOST_NETWORK_TABLE } from '../rules/host-network-nft.ts'
 import { addresses, boundedDuration } from '../shared-settings.ts'
 import { writeHostNetwork } from '../status/host-network.ts'
+import type { HostNetworkBackend } from './backend.ts'
+import { hostNetworkBackends } from './backends.ts'
 import { parents, podCgroups, selfCgroup } from './cgroups.ts'
 import { createHostNetworkKeeper } from './keeper.ts'
 import { sendProofs } from './proof.ts'
@@ -23,6 +25,11 @@ const HOST_NETWORK_SETTINGS = {
     ['audit', 'block'],
     'audit',
     'audit: count what pods on the host network send; block: refuse it, except of pods that may use the node’s role',
+  ),
+  backend: oneOf(
+    ['auto', 'nft', 'iptables'],
+    'auto',
+    'backend for the rules; auto uses the first that works, nft first',
   ),
   metadataAddress: addresses(METADATA_ADDRESSES, 'address of the real metadata endpoint (repeatable)'),
   pollInterval: boundedDuration(
@@ -51,8 +58,10 @@ export async function runHostNetwork(argv: readonly string[]): Promise<void> {
   const { mode, stateDir, podsDir, pollInterval, metadataAddress } = settings
   const log = stdoutLogger('host-network', settings.logLevel)
   log.info('host network starts', { version: VERSION, mode })
+  // Of the tables of iptables-legacy, only one is used in which nobody else writes; the node's lock belongs to root.
+  const backends = hostNetworkBackends(exec, settings.backend, join(stateDir, '.host-network.lock'))
   const keeper = createHostNetworkKeeper({
-    ...{ exec, mode, metadata: metadataAddress, self: selfCgroup, prove: sendProofs, now: Date.now, log },
+    ...{ backends, mode, metadata: metadataAddress, self: selfCgroup, prove: sendProofs, now: Date.now, log },
     readPods: () => readHostPods(podsDir),
   })
   const report = async () => {
@@ -75,7 +84,7 @@ export async function runHostNetwork(argv: readonly string[]): Promise<void> {
     )
   })
   const event = () => void check()
-  const stopRules = await followRules(() => {
+  const stopRules = await followRules(backends, () => {
     mayDiffer = true
     event()
   })
@@ -88,16 +97,20 @@ export async function runHostNetwork(argv: readonly string[]): Promise<void> {
   })
   const poll = async () => {
     await check()
-    setTimeout(poll, pollInterval)
+    setTimeout(poll, Math.min(pollInterval, keeper.readEvery() ?? pollInterval))
   }
   void poll()
 }
 
-/** Follows what other programs do to our table; what we do ourselves causes one more look. */
-async function followRules(changed: () => void): Promise<() => void> {
+/** Follows what other programs do to our rules; what we do ourselves causes one more look. */
+async function followRules(
+  backends: readonly HostNetworkBackend[],
+  changed: () => void,
+): Promise<() => void> {
+  const interests = backends.flatMap(({ interest }) => (interest === undefined ? [] : [interest]))
   const interest = {
-    tables: [HOST_NETWORK_TABLE],
-    matches: (line: string) => line.includes(HOST_NETWORK_TABLE),
+    tables: interests.flatMap(({ tables }) => tables),
+    matches: (line: string) => interests.some(({ matches }) => matches(line)),
   }
   return watch(await ruleEvents(exec, interest), { event: changed, unseen: changed, ended: () => {} })
 }

@@ -1,5 +1,5 @@
 import { createSocket } from 'node:dgram'
-import { PROOF_PORT } from '../rules/host-network-nft.ts'
+import { PROOF_PORT } from '../rules/host-network.ts'
 
 /** The node has no way to the address, so that no pod on its network has one. */
 const NO_WAY: ReadonlySet<unknown> = new Set([

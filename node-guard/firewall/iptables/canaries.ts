@@ -8,7 +8,7 @@ import type { IptablesTable } from './saved.ts'
 export const CANARY_CHECK_MS = 30
 const DIRECTORY = '/proc/net/xt_recent'
 /** One canary in each table: beside the jump whose loss opens most. */
-const PLACES: Readonly<Record<IptablesTable, string>> = {
+const PLACES: Readonly<Partial<Record<IptablesTable, string>>> = {
   filter: 'FORWARD',
   mangle: 'POSTROUTING',
   nat: 'PREROUTING',

@@ -1,7 +1,12 @@
 import type { IptablesTable, SavedRules } from './saved.ts'
 
 /** One rule, in the wording of iptables-save(8) after `-A CHAIN `, so that it can be compared with what is read back. */
-export type Rule = { readonly rule: string; readonly counter?: string }
+export type Rule = {
+  readonly rule: string
+  readonly counter?: string
+  /** What it begins to count from; see `Iptables.counters`. */
+  readonly packets?: number
+}
 
 /**
  * A chain of ours. With `hook`, the first rule of that built-in chain jumps to it; with `canary`, the second one does too,
@@ -20,7 +25,7 @@ type Difference = 'is gone' | 'was changed' | 'is not first'
 
 /** Compares; undefined if there are exactly the wanted chains of ours, and each jump is first in its built-in chain. */
 export function difference(wanted: readonly Chain[], saved: SavedRules): Difference | undefined {
-  if (saved.chains.size === 0) return 'is gone'
+  if (saved.chains.size === 0 && wanted.length > 0) return 'is gone'
   const jumps = wanted.flatMap((chain) => jumpsTo(chain).map((rule) => `${chain.table} -A ${rule}`))
   const seenJumps = saved.jumps.map(({ table, line }) => `${table} ${line}`)
   const rules = wanted.map(chainText)
@@ -73,9 +78,17 @@ export function restoreInput(
     return [
       ...chains.map(({ name }) => `:${name} - [0:0]`),
       ...deleteJumps(table, saved),
-      ...chains.flatMap(({ name, rules }) => rules.map(({ rule }) => `-A ${name} ${rule}`)),
+      ...chains.flatMap(({ name, rules }) =>
+        rules.map(
+          ({ rule, packets }) => `${packets === undefined ? '' : `[${packets}:0] `}-A ${name} ${rule}`,
+        ),
+      ),
       // The last one first: each pushes down what is there.
-      ...chains.flatMap((chain) => jumpsTo(chain).toReversed().map(insertFirst)),
+      ...chains.flatMap((chain) =>
+        jumpsTo(chain)
+          .toReversed()
+          .map((rule) => insert(rule, saved.led?.has(`${table} ${chain.hook}`) ? 2 : 1)),
+      ),
       ...stale.map(({ name }) => `-F ${name}`),
       ...stale.map(({ name }) => `-X ${name}`),
     ]
@@ -99,7 +112,7 @@ const jumpsTo = ({ hook, name, canary }: Chain) =>
   hook === undefined
     ? []
     : [`${hook} -j ${name}`, ...(canary === undefined ? [] : [`${hook} ${canary} -j ${name}`])]
-const insertFirst = (rule: string) => `-I ${rule.replace(' ', ' 1 ')}`
+const insert = (rule: string, at: number) => `-I ${rule.replace(' ', ` ${at} `)}`
 const chainText = ({ table, name, rules }: Pick<Chain, 'table' | 'name' | 'rules'>) =>
   [`${table} ${name}`, ...rules.map(({ rule }) => rule)].join('\n')
 const same = (a: readonly string[], b: readonly string[]) =>
@@ -109,7 +122,7 @@ const deleteJumps = (table: IptablesTable, saved: SavedRules) =>
   saved.jumps.filter((found) => found.table === table).map(({ line }) => line.replace(/^-A/, '-D'))
 
 /** In this order, so that the drops of mangle work while filter is written. */
-const WRITTEN: readonly IptablesTable[] = ['mangle', 'filter', 'nat']
+const WRITTEN: readonly IptablesTable[] = ['mangle', 'filter', 'nat', 'security']
 
 const tablesOf = (wanted: readonly Chain[], saved: SavedRules) =>
   WRITTEN.filter((table) => [...wanted, ...saved.chains.values()].some((chain) => chain.table === table))

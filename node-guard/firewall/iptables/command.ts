@@ -15,6 +15,12 @@ export type Iptables = {
   readonly family: Family
   /** Prefix of the names of our chains. */
   readonly prefix: string
+  /** A rule that may come before our jumps, as iptables-save(8) words it. */
+  readonly after?: string
+  /** Whether rules are written with what they begin to count from. */
+  readonly counters?: true
+  /** The modules that our rules need, where they are not those of the guard. */
+  readonly modules?: string
   /** Instead of /run/xtables.lock, where that is not writable and no other process uses it (legacy only). */
   readonly lockFile?: string
 }
@@ -25,10 +31,14 @@ const LOCK_WAIT = 5
 /** Runs `iptables-restore --noflush`: other programs' rules stay, and each table is one transaction. */
 export async function restore(tool: Iptables, input: string): Promise<{ readonly ok: true } | Failure> {
   const wait = tool.variant === 'legacy' ? ['--wait', String(LOCK_WAIT)] : []
-  const result = await tool.exec(command(tool, 'restore'), ['--noflush', ...wait], {
-    input,
-    ...(tool.lockFile === undefined ? {} : { env: { XTABLES_LOCKFILE: tool.lockFile } }),
-  })
+  const result = await tool.exec(
+    command(tool, 'restore'),
+    ['--noflush', ...(tool.counters ? ['--counters'] : []), ...wait],
+    {
+      input,
+      ...(tool.lockFile === undefined ? {} : { env: { XTABLES_LOCKFILE: tool.lockFile } }),
+    },
+  )
   return result.code === 0 ? { ok: true } : failure(tool, result)
 }
 
@@ -68,6 +78,7 @@ function whyFailed(tool: Iptables, result: ExecResult): Failure {
     )
   if (/no chain\/target\/match by that name|couldn't load|not supported|no such file/i.test(stderr)) {
     const modules =
+      tool.modules ??
       'xt_addrtype, xt_conntrack, xt_nat, ipt_REJECT, ip6t_REJECT, ipt_rpfilter and ip6t_rpfilter'
     // The same message appears for a rule that was to be deleted and is gone.
     return {

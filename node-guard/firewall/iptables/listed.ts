@@ -22,13 +22,18 @@ export function listInput(places: readonly Place[]): string {
   return lines.length > 0 ? `${lines.join('')}COMMIT\n` : ''
 }
 
-/** Which lines of that output matter: of a built-in chain, the first rule and those that mention our chains. */
-export function ofListed(prefix: string): (line: string) => boolean {
+/**
+ * Which lines of that output matter: of a built-in chain, the first rule and those that mention our chains.
+ *
+ * @param after the rule that may come before our jumps, so that the one behind it matters, too
+ */
+export function ofListed(prefix: string, after?: string): (line: string) => boolean {
   let afterHeader = false
   return (line) => {
     const isFirst = afterHeader
-    afterHeader = line.startsWith('-P ') || line.startsWith('-N ')
-    return afterHeader || isFirst || line.includes(prefix)
+    const isHeader = line.startsWith('-P ') || line.startsWith('-N ')
+    afterHeader = isHeader || (isFirst && after !== undefined && line.endsWith(after))
+    return isHeader || isFirst || line.includes(prefix)
   }
 }
 
@@ -51,8 +56,8 @@ export function parseListed(output: string, places: readonly Place[]): readonly 
 }
 
 /** What concerns us in these listings. */
-export function savedOf(listed: readonly Listed[], prefix: string): SavedRules {
-  const found = collectRules(prefix)
+export function savedOf(listed: readonly Listed[], prefix: string, after?: string): SavedRules {
+  const found = collectRules(prefix, after)
   for (const { place } of listed) found.declare(place.table, place.chain)
   for (const { place, rules } of listed)
     for (const { rule, packets } of rules) found.take(place.table, place.chain, rule, packets)

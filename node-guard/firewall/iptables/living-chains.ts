@@ -1,4 +1,5 @@
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
+import { HOST_CHAINS } from '../rules/host-network-iptables.ts'
 
 /**
  * Prefixes of chains that programs on the node maintain: ours and the gate's, kube-proxy's, and those of network plugins,
@@ -7,6 +8,7 @@ import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
  */
 const LIVING_CHAINS = [
   GUARD_CHAINS,
+  HOST_CHAINS,
   'KUBE-',
   'CNI-',
   'AWS-',

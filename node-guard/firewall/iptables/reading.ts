@@ -49,13 +49,13 @@ export async function readChains(
   hooks: readonly Place[],
   own: readonly Place[],
 ): Promise<Read> {
-  const { exec, prefix } = tool
+  const { exec, prefix, after } = tool
   const listed: Listed[] = []
   let places = [...hooks, ...own]
   while (places.length > 0) {
     const result = await exec(command(tool, 'restore'), ['--noflush'], {
       input: listInput(places),
-      keepLine: ofListed(prefix),
+      keepLine: ofListed(prefix, after),
     })
     const read = parseListed(result.stdout, places)
     listed.push(...read)
@@ -67,7 +67,7 @@ export async function readChains(
     const leads = (place: Place) => jumps.some(({ table }) => table === place.table)
     places = places.slice(read.length).filter((place) => place.table !== missing.table && leads(place))
   }
-  return { ok: true, saved: savedOf(listed, prefix) }
+  return { ok: true, saved: savedOf(listed, prefix, after) }
 }
 
 async function save(tool: Iptables, args: readonly string[]): Promise<Read> {

@@ -1,5 +1,5 @@
 /** The tables that we use. */
-export type IptablesTable = 'filter' | 'mangle' | 'nat'
+export type IptablesTable = 'filter' | 'mangle' | 'nat' | 'security'
 
 type SavedChain = {
   readonly table: IptablesTable
@@ -13,8 +13,10 @@ export type SavedRules = {
   readonly chains: ReadonlyMap<string, SavedChain>
   /** Rules in other chains that jump to a chain of ours, as `-A CHAIN …`. */
   readonly jumps: readonly { readonly table: IptablesTable; readonly line: string }[]
-  /** The first rule of each built-in chain by `table chain`, without `-A CHAIN `. */
+  /** The first rule of each built-in chain by `table chain`, without `-A CHAIN `; one that may come before ours does not count. */
   readonly first: ReadonlyMap<string, string>
+  /** The built-in chains, by `table chain`, that begin with a rule that may come before ours. */
+  readonly led?: ReadonlySet<string>
 }
 
 /** The same without these tables, which were deleted. */
@@ -35,10 +37,11 @@ export function together(readings: readonly SavedRules[]): SavedRules {
     chains: new Map(readings.flatMap(({ chains }) => [...chains])),
     jumps: readings.flatMap(({ jumps }) => jumps),
     first: new Map(readings.flatMap(({ first }) => [...first])),
+    led: new Set(readings.flatMap(({ led = [] }) => [...led])),
   }
 }
 
-const TABLES: readonly IptablesTable[] = ['filter', 'mangle', 'nat']
+const TABLES: readonly IptablesTable[] = ['filter', 'mangle', 'nat', 'security']
 const BUILT_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'])
 /** Quoted text, such as a comment, may look like a jump. */
 const QUOTED = /"(?:[^"\\]|\\.)*"/g
@@ -89,13 +92,18 @@ export function parseSaved(output: string, prefix: string): SavedRules {
   return found.saved
 }
 
-/** Collects rules in {@link SavedRules}. A chain has to be declared before its rules are taken. */
-export function collectRules(prefix: string) {
+/**
+ * Collects rules in {@link SavedRules}. A chain has to be declared before its rules are taken.
+ *
+ * @param after the rule that may come before our jumps
+ */
+export function collectRules(prefix: string, after?: string) {
   const chains = new Map<string, SavedChain>()
   const jumps: { table: IptablesTable; line: string }[] = []
   const first = new Map<string, string>()
+  const led = new Set<string>()
   const target = new RegExp(`(?:^| )-[jg] ${prefix}`)
-  const saved: SavedRules = { chains, jumps, first }
+  const saved: SavedRules = { chains, jumps, first, led }
   return {
     saved,
     declare: (table: IptablesTable, name: string) => {
@@ -103,7 +111,10 @@ export function collectRules(prefix: string) {
     },
     take: (table: IptablesTable, chain: string, rule: string, packets: number) => {
       const key = `${table} ${chain}`
-      if (BUILT_IN.has(chain) && !first.has(key)) first.set(key, rule)
+      if (BUILT_IN.has(chain) && !first.has(key)) {
+        if (rule === after) led.add(key)
+        else first.set(key, rule)
+      }
       const ours = chains.get(key)
       if (ours !== undefined) ours.rules.push({ rule, packets })
       else if (target.test(rule.replace(QUOTED, ''))) jumps.push({ table, line: `-A ${chain} ${rule}` })

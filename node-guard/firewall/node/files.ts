@@ -26,3 +26,8 @@ export async function legacyTables(
   const names = await node.read(`/proc/net/${family === 6 ? 'ip6' : 'ip'}_tables_names`)
   return names.split('\n').filter((name) => name !== '')
 }
+
+/** A kernel without IPv6 (`ipv6.disable=1`) forwards none of it, and ip6tables fails there. */
+export async function familiesOf(node: Pick<NodeFiles, 'exists'>): Promise<Family[]> {
+  return (await node.exists('/proc/net/if_inet6')) ? [4, 6] : [4]
+}

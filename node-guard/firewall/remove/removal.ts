@@ -4,7 +4,7 @@ import type { Backend } from '../guard/backend.ts'
 import { findBackends } from '../guard/backends.ts'
 import { type Block, type BlockState, NO_REPAIRS } from '../guard/block.ts'
 import { NO_PACKETS } from '../guard/counts.ts'
-import { removeHostNetwork } from '../host-network/keeper.ts'
+import { removeHostNetwork } from '../host-network/backends.ts'
 import { makeRoom } from '../nft/owned-table.ts'
 import { deleteTable } from '../nft/table.ts'
 import { removeAnswers } from '../node/answer-routes.ts'
@@ -22,8 +22,7 @@ export async function removeAll(exec: Exec) {
   const { failures, skipped } = await removeRules(findBackends(exec, 'auto').all)
   const owned = await makeRoom(exec)
   if (owned && !owned.unusable) failures.push(owned.detail)
-  const hostNetwork = await removeHostNetwork(exec)
-  if (hostNetwork && !hostNetwork.unusable) failures.push(hostNetwork.detail)
+  failures.push(...(await removeHostNetwork(exec)))
   // A guard that was killed while it asked the metadata service has left this table.
   if (owned === undefined) await deleteTable(exec, LOOK_TABLE)
   const left = [await removeAnswers(exec), await removeLink(exec)].filter((detail) => detail !== undefined)

@@ -1,25 +1,8 @@
 import type { TableName } from '../nft/table-content.ts'
 import { addressSet, REFUSE } from './guard-nft.ts'
+import { type HostNetworkRuleset, OTHER_COUNTER, PROOF_COUNTER, PROOF_PORT } from './host-network.ts'
 
 export const HOST_NETWORK_TABLE: TableName = 'inet pod2iam_hostnet'
-
-export type HostNetworkRuleset = {
-  /** Exact addresses of the metadata service, both families. */
-  readonly metadata: readonly string[]
-  /** `audit` counts, `block` refuses, too. */
-  readonly mode: 'audit' | 'block'
-  /** The cgroup of all pods, below the root of cgroup v2, such as `kubepods.slice`. */
-  readonly root: string
-  /** Pods that are told apart, each by its own cgroup. */
-  readonly pods: readonly { readonly cgroup: string; readonly counter: string; readonly allowed: boolean }[]
-}
-
-/** Packets of pods that are not told apart. */
-export const OTHER_COUNTER = 'host_other'
-/** Packets by which the firewall proves that the rules see pods. */
-export const PROOF_COUNTER = 'host_proof'
-/** The discard protocol: nothing of the metadata service is there, so that these packets are missed by nobody. */
-export const PROOF_PORT = 9
 
 /**
  * For `--host-network`: what processes of pods on the host network send to the metadata service. Such a process is told

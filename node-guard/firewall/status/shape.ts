@@ -34,6 +34,7 @@ export const isObjectOf =
 /** What is known about pods on the host network. */
 export const HOST_NETWORK = {
   mode: (value) => value === 'audit' || value === 'block',
+  backend: (value) => value === undefined || isText(value),
   verified: isFlag,
   detail: (value) => value === undefined || isText(value),
   repairs: isCount,

@@ -41,12 +41,12 @@ export function statusText(status: Status, now: number): string {
   return `${rows.map(([name = '', value]) => `${name.padEnd(COLUMN)}${value}`).join('\n')}\n`
 }
 
-function hostNetworkRows({ mode, verified, packets, pods }: HostNetwork, now: number): string[][] {
+function hostNetworkRows({ mode, backend, verified, packets, pods }: HostNetwork, now: number): string[][] {
   const { allowed, others, unknown } = packets
   return [
     [
       'host network',
-      `${mode}, ${verified ? 'verified' : 'NOT verified'}; packets: ${others + unknown} ${mode === 'block' ? 'refused' : 'to be refused'}, ${allowed} allowed`,
+      `${mode}${backend === undefined ? '' : ` by ${backend}`}, ${verified ? 'verified' : 'NOT verified'}; packets: ${others + unknown} ${mode === 'block' ? 'refused' : 'to be refused'}, ${allowed} allowed`,
     ],
     ...pods.map((pod) => [
       'on host network',

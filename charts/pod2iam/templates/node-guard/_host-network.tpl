@@ -6,19 +6,20 @@
 {{/* What keeps the rules about pods on the host network: a container whose failure keeps neither firewall nor broker from starting. Takes $, or a pool's context. */}}
 {{- define "pod2iam.hostNetwork" -}}
 {{- $guard := .Values.guard -}}
+{{- $capabilities := eq $guard.backend "iptables" | ternary "+net_admin,+net_raw" "+net_admin" -}}
 - name: host-network
   image: {{ include "pod2iam.image" (list . "nodeGuard") }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   # Container runtimes give the node's cgroup namespace to privileged containers only. Before our program begins, setpriv gives up
-  # everything else: it runs without root, with NET_ADMIN alone.
+  # everything else: it runs without root, with NET_ADMIN alone; iptables-legacy needs NET_RAW as well.
   command:
     - /usr/sbin/setpriv
     - --reuid=9174
     - --regid=9174
     - --clear-groups
-    - --bounding-set=-all,+net_admin
-    - --inh-caps=-all,+net_admin
-    - --ambient-caps=-all,+net_admin
+    - --bounding-set=-all,{{ $capabilities }}
+    - --inh-caps=-all,{{ $capabilities }}
+    - --ambient-caps=-all,{{ $capabilities }}
     - --no-new-privs
     - --
     - /nodejs/bin/node
@@ -26,6 +27,7 @@
   args:
     - host-network
     - --mode={{ $guard.hostNetwork }}
+    - --backend={{ $guard.backend }}
     - --poll-interval={{ $guard.pollInterval }}
     - --log-level={{ $guard.logLevel }}
   resources: {{- toYaml $guard.resources | nindent 4 }}
@@ -41,6 +43,6 @@
   volumeMounts:
     - {name: state, mountPath: /run/pod2iam}
     - {name: host-pods, mountPath: /run/pod2iam-pods, readOnly: true}
-    # nft looks up the ids of cgroups there.
+    # The ids of cgroups are looked up there.
     - {name: cgroups, mountPath: /sys/fs/cgroup, readOnly: true}
 {{- end -}}
