@@ -39,16 +39,16 @@ const OF_THE_INSTANCE: Fired = { Pod2iamFirewallWarning: 2 }
 
 /** Panels that are empty while all is well, or without sidecars that are scraped. */
 const EMPTY = [
-  'Alerts that fire',
-  'Nodes that are not shut',
+  'Firing alerts',
+  'Nodes that are not protected',
   'Rules repaired',
   'Seen in audit',
   'Refusals of brokers',
   'Pods refused',
   'Log lines lost',
-  'Shortest life of credentials',
+  'Shortest remaining lifetime of credentials',
   'Requests to brokers',
-  'Requests refused for their form',
+  'Malformed requests refused',
 ]
 
 const needs = needsPromtool.skip === undefined ? needsNamespaces() : needsPromtool

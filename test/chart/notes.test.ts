@@ -25,7 +25,7 @@ describe('the notes', needsHelm, () => {
     assert.match(text, /kubectl label namespace my-namespace pod2iam\.dev\/injection=enabled\n/)
     assert.match(text, /allowed-roles='\["my-role"\]'\n/)
     assert.match(text, /get events --field-selector reason=FailedCreate\n/)
-    assert.match(text, /hop limit of 1 as well: that holds/)
+    assert.match(text, /hop limit of 1 as well: this protects/)
     const [, patch = ''] = /-p '(.*)'/.exec(text) ?? []
     assert.deepEqual(JSON.parse(patch).spec.template.metadata.annotations, {
       'iam.amazonaws.com/role': 'my-role',
@@ -42,9 +42,9 @@ describe('the notes', needsHelm, () => {
     const text = notes('guard.mode=audit')
     assert.match(text, /firewall\.cjs status/)
     assert.match(text, /docs\/operations\.md \(Who would be refused\)/)
-    assert.match(text, /not on the host network is refused, too/)
-    assert.match(text, /gone before you enforce/)
-    assert.match(text, /hop limit of 1 as well, after you enforce and not before: /)
+    assert.match(text, /not on the host network will be blocked, too/)
+    assert.match(text, /kube2iam\nor kiam before you enforce/)
+    assert.match(text, /hop limit of 1 as well, but only after you enforce: /)
     assert.doesNotMatch(text, /helm .* test/)
   })
 
@@ -61,21 +61,21 @@ describe('the notes', needsHelm, () => {
 
   for (const [value, warning] of [
     ['injector.replicas=1', /no pod that asks for a role is admitted\. Set it to 2 or more/],
-    ['injector.podDisruptionBudget.enabled=false', /evictions may take all replicas/],
-    ['guard.nodeSelector.pool=web', /guard\.nodeSelector leaves nodes out/],
-    ['guard.affinity.nodeAffinity.x=y', /guard\.affinity may leave nodes out/],
+    ['injector.podDisruptionBudget.enabled=false', /all replicas of the injector may be evicted/],
+    ['guard.nodeSelector.pool=web', /guard\.nodeSelector excludes nodes/],
+    ['guard.affinity.nodeAffinity.x=y', /guard\.affinity may exclude nodes/],
     ['guard.tolerations=null', /does not tolerate every taint.*\{operator: Exists\}/],
     ['guard.tolerations[0].operator=Exists,guard.tolerations[0].key=a', /does not tolerate every taint/],
     ['broker.resources.limits.memory=100M', /is 100M, less than the 160Mi .* killed when it is needed most/],
-    ['policy.namespaceRestrictions=false', /can take every role/],
+    ['policy.namespaceRestrictions=false', /can use every role/],
     ['broker.requireFirewall=false', /not proven/],
     ['broker.sessionDuration=7200', /STS refuses more than 3600/],
     [
       'guard.pools[0].name=gpu,guard.pools[0].nodes.label=pool,guard.pools[0].nodes.values={gpu},guard.pools[0].guard.nodeSelector.arch=arm',
       /the pool gpu of guard\.pools has a nodeSelector.*get no guard at all/,
     ],
-    ['guard.updateStrategy.type=OnDelete', /reaches a node only when you delete its pod/],
-    ['metrics.prometheusRule.enabled=true', /without both monitors.*some alerts fire for ever/],
+    ['guard.updateStrategy.type=OnDelete', /takes effect on a node only when you delete its guard pod/],
+    ['metrics.prometheusRule.enabled=true', /without both monitors.*some alerts fire permanently/],
   ] as const)
     test(`warn of ${value}`, () => {
       assert.match(notes(value), new RegExp(`\\nWARNING: .*${warning.source}`))

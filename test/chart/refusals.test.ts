@@ -163,24 +163,24 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   [
     'a bundle that is none',
     ['injector.tls.existingSecret=tls', 'injector.tls.caBundle=AAAA'],
-    /is not the Base64 of a PEM bundle.*base64 -w0 ca\.crt/,
+    /is not a Base64-encoded PEM bundle.*base64 -w0 ca\.crt/,
   ],
   [
     'one port for both listeners of the injector',
     ['injector.healthPort=8443'],
     /both 8443.*Choose different ports/,
   ],
-  ['the kubelet’s port for the guard', ['guard.healthPort=10250'], /guard\.healthPort=10250 is taken/],
+  ['the kubelet’s port for the guard', ['guard.healthPort=10250'], /guard\.healthPort=10250 is in use/],
   ['the broker’s own port for its health', ['broker.healthPort=9171'], /9171 by the broker/],
   [
     'a port of the guard for the injector’s health on the host network',
     ['injector.hostNetwork=true', 'injector.healthPort=9173'],
-    /injector\.healthPort=9173 is taken/,
+    /injector\.healthPort=9173 is in use/,
   ],
   [
     'evictions that may take every replica',
     ['injector.podDisruptionBudget.maxUnavailable=2'],
-    /all 2 replicas.*leave at least one/,
+    /all 2 replicas.*keep at least one/,
   ],
   [
     'evictions that may take every replica, in percent',
@@ -195,7 +195,7 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   [
     'too little CPU for the sidecar',
     ['sidecar.resources.limits.cpu=20m'],
-    /start so slowly.*Give it 50m or more/,
+    /start so slowly.*Set it to 50m or more/,
   ],
   [
     'a bound below what every sidecar has',
@@ -205,12 +205,12 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   [
     'two pools of one name',
     [...pool(0, 'gpu', 'a'), ...pool(1, 'gpu', 'b')],
-    /two pools gpu.*a name of its own/,
+    /two pools called gpu.*its own name/,
   ],
   [
     'a node in two pools',
     [...pool(0, 'gpu', 'a'), ...pool(1, 'fast', 'a')],
-    /nodes with pool=a are in the pools gpu and fast: name them in one/,
+    /nodes with pool=a are in both the pool gpu and the pool fast: select them in only one/,
   ],
   [
     'contradictions of one pool',
@@ -220,12 +220,12 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   [
     'a volume of one pool with a name of the chart’s own',
     [...pool(0, 'gpu', 'a'), 'guard.pools[0].guard.extraVolumes[0].name=state'],
-    /may not have a volume state/,
+    /must not have a volume state/,
   ],
   [
     'a rollout that may take every replica',
     ['injector.updateStrategy.rollingUpdate.maxUnavailable=100%'],
-    /an upgrade take all 2 replicas/,
+    /an upgrade stop all 2 replicas/,
   ],
   [
     'a rollout that can replace nothing',
@@ -238,12 +238,12 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   [
     'a volume with a name of the chart’s own',
     ['guard.extraVolumes[0].name=state', 'guard.extraVolumes[0].emptyDir.medium=Memory'],
-    /guard\.extraVolumes may not have a volume state.*choose another name/,
+    /guard\.extraVolumes must not have a volume state.*choose another name/,
   ],
   [
     'a mount of a volume that is not there',
     ['broker.extraVolumeMounts[0].name=ca', 'broker.extraVolumeMounts[0].mountPath=/etc/ca'],
-    /mounts the volume ca, which is not there: name it in guard\.extraVolumes/,
+    /mounts the volume ca, which does not exist: add it to guard\.extraVolumes/,
   ],
   ...['/run/pod2iam', '/run/pod2iam/x', '/run/../run/pod2iam/', '/', '/var/run/secrets/kubernetes.io'].map(
     (path): [string, string[], RegExp] => [
@@ -253,13 +253,13 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
         'broker.extraVolumeMounts[0].name=mine',
         `broker.extraVolumeMounts[0].mountPath=${path}`,
       ],
-      /broker\.extraVolumeMounts may not be at .*choose another path/,
+      /broker\.extraVolumeMounts must not be at .*choose another path/,
     ],
   ),
   [
     'an alert that is none',
     ['metrics.prometheusRule.disabled={Pod2iamNodeUnverified}'],
-    /disabled names Pod2iamNodeUnverified, which is no alert/,
+    /disabled names Pod2iamNodeUnverified, which is not an alert/,
   ],
   [
     'the severity of an alert that is none',
@@ -270,23 +270,23 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   [
     'a label by which the chart finds its objects',
     ['commonLabels.app\\.kubernetes\\.io/name=x'],
-    /commonLabels may not set app\.kubernetes\.io\/name/,
+    /commonLabels must not set app\.kubernetes\.io\/name/,
   ],
   [
     'the same among labels of pods',
     ['guard.podLabels.app\\.kubernetes\\.io/component=x'],
-    /guard\.podLabels may not set/,
+    /guard\.podLabels must not set/,
   ],
   [
     'a role key of another meaning',
     ['policy.roleKey=iam.amazonaws.com/external-id'],
-    /has another meaning already/,
+    /already has another meaning/,
   ],
-  ['a role key among ours', ['policy.roleKey=pod2iam.dev/role'], /has another meaning already/],
+  ['a role key among ours', ['policy.roleKey=pod2iam.dev/role'], /already has another meaning/],
   [
     'a key of service accounts with another meaning',
     ['policy.serviceAccountRoleKey=iam.amazonaws.com/allowed-roles'],
-    /policy\.serviceAccountRoleKey=.* has another meaning already/,
+    /policy\.serviceAccountRoleKey=.* already has another meaning/,
   ],
   [
     'kube-system both wanted and not',
@@ -309,7 +309,7 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
       [
         `tests in ${name}, which is left alone`,
         [`tests.namespace=${name}`, 'injector.excludeNamespaces={velero}'],
-        /is one that the injector leaves alone/,
+        /is a namespace that the injector ignores/,
       ] as [string, string[], RegExp],
   ),
   [
@@ -330,7 +330,7 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   [
     'one audience for both tokens',
     ['broker.credentialSources={web-identity}', 'broker.webIdentityAudience=pod2iam'],
-    /would then do in the place of the other/,
+    /could then be used in place of the web identity token/,
   ],
   ...['extraSessionTags.team=a', 'sourceIdentity=\\{namespace\\}.\\{service-account\\}'].map(
     (value) =>
@@ -358,7 +358,7 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   [
     'a tag of EKS Pod Identity as one of the operator’s',
     ['broker.extraSessionTags.Kubernetes-Namespace=shop'],
-    /says of each pod/,
+    /sets for each pod/,
   ],
   ['a reserved tag', ['broker.extraSessionTags.AWS:x=y'], /AWS reserves keys/],
   ['a tag with a comma', ['broker.extraSessionTags.x=a\\,b'], /extraSessionTags/],
@@ -389,7 +389,7 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   [
     'an owned table of iptables',
     ['guard.backend=iptables', 'guard.ownedTable=true'],
-    /iptables knows no owner/,
+    /iptables has no owned tables/,
   ],
   [
     'a startup taint without the policy that holds the injector to it',
@@ -421,7 +421,7 @@ describe('the chart refuses', needsHelm, () => {
 
   for (const memory of ['31Mi', '16777216', '20M', '1e7', '32k'])
     test(`a sidecar’s memory limit of ${memory}, which kills it at its start`, () => {
-      assert.match(refusal(`sidecar.resources.limits.memory=${memory}`), /Give it 32Mi or more/)
+      assert.match(refusal(`sidecar.resources.limits.memory=${memory}`), /Set it to 32Mi or more/)
     })
 
   for (const memory of ['32Mi', '33554432', '34M', '0.1Gi', '1e8'])

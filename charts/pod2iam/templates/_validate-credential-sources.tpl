@@ -1,4 +1,4 @@
-{{/* Session tags of the operator: none may say what those of EKS Pod Identity say, and AWS keeps a prefix for itself. */}}
+{{/* Checks the operator's session tags: none may have a key of EKS Pod Identity's tags, or the prefix that AWS reserves. */}}
 {{- define "pod2iam.validateSessionTags" -}}
 {{- $ours := list "eks-cluster-arn" "eks-cluster-name" "kubernetes-namespace" "kubernetes-service-account" "kubernetes-pod-name" "kubernetes-pod-uid" -}}
 {{- $seen := list -}}
@@ -8,28 +8,28 @@
 {{- end -}}
 {{- $seen = append $seen (lower $key) -}}
 {{- if has (lower $key) $ours -}}
-{{- fail (printf "broker.extraSessionTags may not set %s, which broker.sessionTags says of each pod: choose another key." $key) -}}
+{{- fail (printf "broker.extraSessionTags must not set %s, which broker.sessionTags sets for each pod: choose another key." $key) -}}
 {{- end -}}
 {{- if hasPrefix "aws:" (lower $key) -}}
-{{- fail (printf "broker.extraSessionTags may not set %s: AWS reserves keys that begin with aws:." $key) -}}
+{{- fail (printf "broker.extraSessionTags must not set %s: AWS reserves keys that begin with aws:." $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What cannot go with roles by web identity. */}}
+{{/* Checks for settings that cannot be combined with roles by web identity. */}}
 {{- define "pod2iam.validateCredentialSources" -}}
 {{- $broker := .Values.broker -}}
 {{- if has "web-identity" $broker.credentialSources -}}
 {{- if eq $broker.sessionScope "role" -}}
-{{- fail "broker.credentialSources=[web-identity] needs broker.sessionScope=pod: a session by web identity is that of one service account." -}}
+{{- fail "broker.credentialSources=[web-identity] needs broker.sessionScope=pod: a session by web identity belongs to one service account." -}}
 {{- end -}}
 {{- range $name := list "sessionTags" "extraSessionTags" "sourceIdentity" -}}
 {{- if and (get $broker $name) (eq (first $broker.credentialSources) "web-identity") -}}
-{{- fail (printf "broker.%s needs node-role as the first of broker.credentialSources: AssumeRoleWithWebIdentity has neither session tags nor a source identity of ours, so every pod by default would be refused." $name) -}}
+{{- fail (printf "broker.%s needs node-role as the first of broker.credentialSources: AssumeRoleWithWebIdentity accepts neither session tags nor a source identity, so by default every pod would be refused." $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if eq $broker.webIdentityAudience "pod2iam" -}}
-{{- fail "broker.webIdentityAudience=pod2iam is the audience of the sidecar's own token, which would then do in the place of the other: choose another one, e.g. sts.amazonaws.com." -}}
+{{- fail "broker.webIdentityAudience=pod2iam is the audience of the sidecar's own token, which could then be used in place of the web identity token: choose another one, e.g. sts.amazonaws.com." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

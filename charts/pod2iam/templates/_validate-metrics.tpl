@@ -1,4 +1,4 @@
-{{/* Names of alerts: one that is misspelt would go on firing. */}}
+{{/* Checks the names of alerts, because an alert whose name is misspelt would continue to fire. */}}
 {{- define "pod2iam.validateMetrics" -}}
 {{- $rule := .Values.metrics.prometheusRule -}}
 {{- $known := list -}}
@@ -6,7 +6,7 @@
 {{- range $name, $alerts := dict "disabled" $rule.disabled "severities" (keys $rule.severities) -}}
 {{- range $alerts -}}
 {{- if not (has . $known) -}}
-{{- fail (printf "metrics.prometheusRule.%s names %s, which is no alert of this chart: docs/alerts.md has them all." $name .) -}}
+{{- fail (printf "metrics.prometheusRule.%s names %s, which is not an alert of this chart: docs/alerts.md lists them all." $name .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

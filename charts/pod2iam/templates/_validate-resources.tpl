@@ -8,7 +8,7 @@
 {{- end -}}
 
 {{/*
-The sidecar's resources, which no API server sees before a pod is injected. What is not given has the injector's defaults
+Checks the sidecar's resources, which no API server checks before a pod is injected. Values that are not set have the injector's defaults
 (injector/pod/resources.ts); it would end with an error for each of these.
 */}}
 {{- define "pod2iam.validateSidecarResources" -}}
@@ -23,7 +23,7 @@ The sidecar's resources, which no API server sees before a pod is injected. What
 {{- range $name := list "cpu" "memory" -}}
 {{- $limit := get $limits $name -}}
 {{- if lt (include "pod2iam.quantity" $limit | float64) (include "pod2iam.quantity" (get $least $name) | float64) -}}
-{{- fail (printf "sidecar.resources.limits.%s=%v is too little: the sidecar would %s. Give it %s or more." $name $limit (get $why $name) (get $least $name)) -}}
+{{- fail (printf "sidecar.resources.limits.%s=%v is too low: the sidecar would %s. Set it to %s or more." $name $limit (get $why $name) (get $least $name)) -}}
 {{- end -}}
 {{- if gt (include "pod2iam.quantity" (get $requests $name) | float64) (include "pod2iam.quantity" $limit | float64) -}}
 {{- fail (printf "sidecar.resources.requests.%s=%v is more than its limit of %v: no injected pod would be admitted. Lower the request, or raise sidecar.resources.limits.%s." $name (get $requests $name) $limit $name) -}}

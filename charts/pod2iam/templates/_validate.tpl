@@ -1,12 +1,12 @@
-{{/* What values say only together. The schema sees each alone; here each refusal is a sentence with its remedy. */}}
+{{/* Checks values that depend on each other. The schema checks each value alone; here each refusal is a sentence with its remedy. */}}
 {{- define "pod2iam.validate" -}}
 {{- $v := .Values -}}
 {{- $proof := include "pod2iam.gateProof" . -}}
 {{- if and (eq $v.guard.mode "audit") (eq $proof "enforce") -}}
-{{- fail "gate.proof=enforce cannot go with guard.mode=audit: nothing is blocked then, so no injected pod would ever start. Leave gate.proof empty." -}}
+{{- fail "gate.proof=enforce cannot be combined with guard.mode=audit: nothing is blocked then, so no injected pod would ever start. Leave gate.proof empty." -}}
 {{- end -}}
 {{- if and (ne $v.guard.mode "audit") (eq $proof "report") -}}
-{{- fail (printf "gate.proof=report cannot go with guard.mode=%s: pods would start on nodes whose block is not proven. Leave gate.proof empty, or set guard.mode=audit." $v.guard.mode) -}}
+{{- fail (printf "gate.proof=report cannot be combined with guard.mode=%s: pods would start on nodes whose block is not proven. Leave gate.proof empty, or set guard.mode=audit." $v.guard.mode) -}}
 {{- end -}}
 {{- include "pod2iam.validatePorts" . -}}
 {{- include "pod2iam.validateSidecarResources" . -}}
@@ -17,7 +17,7 @@
 {{- include "pod2iam.validateGuard" . -}}
 {{- include "pod2iam.validatePools" . -}}
 {{- if and $v.injector.tls.existingSecret (not $v.injector.tls.caBundle) (not $v.injector.tls.injectCaFrom) -}}
-{{- fail "injector.tls.existingSecret needs injector.tls.caBundle, or injector.tls.injectCaFrom with cert-manager: the API server must know whom to trust." -}}
+{{- fail "injector.tls.existingSecret needs injector.tls.caBundle, or injector.tls.injectCaFrom with cert-manager: the API server must know which certificate to trust." -}}
 {{- end -}}
 {{- if and (not $v.injector.tls.existingSecret) (or $v.injector.tls.caBundle $v.injector.tls.injectCaFrom) -}}
 {{- fail "injector.tls.caBundle and injector.tls.injectCaFrom need injector.tls.existingSecret: the built-in certificate authority writes its own bundle." -}}
@@ -27,11 +27,11 @@
 {{- fail "broker.runAsUser=65532 is the injected sidecars' user, too, and the kernel counts some limits by user: choose one that no other pod uses, e.g. 9171." -}}
 {{- end -}}
 {{- if and $v.injector.startupTaint (ne (include "pod2iam.policies" .) "true") (not $v.injector.startupTaintWithoutPolicy) -}}
-{{- fail "injector.startupTaint needs injector.admissionPolicies=true and Kubernetes 1.30 or newer: without its policy the injector could change anything of every node. Leave it empty, or accept that with injector.startupTaintWithoutPolicy=true." -}}
+{{- fail "injector.startupTaint needs injector.admissionPolicies=true and Kubernetes 1.30 or newer: without its policy the injector could change anything on every node. Leave it empty, or accept that with injector.startupTaintWithoutPolicy=true." -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The same of firewall and broker, which a pool of nodes may have values of its own for. Takes $, or a pool's context. */}}
+{{/* The same for firewall and broker, for which a pool of nodes may have its own values. Takes $, or a pool's context. */}}
 {{- define "pod2iam.validateGuard" -}}
 {{- $v := .Values -}}
 {{- $where := "" -}}
@@ -41,7 +41,7 @@
 {{- fail (print $where "broker.sessionTags=true needs broker.sessionScope=pod: a session that pods share cannot carry one pod's tags.") -}}
 {{- end -}}
 {{- if and (eq $v.broker.sessionScope "role") $v.broker.sourceIdentity -}}
-{{- fail (print $where "broker.sourceIdentity needs broker.sessionScope=pod: a session that pods share cannot say which of them it is for.") -}}
+{{- fail (print $where "broker.sourceIdentity needs broker.sessionScope=pod: a session that pods share cannot identify one of them.") -}}
 {{- end -}}
 {{- range $name := list "clusterName" "clusterArn" -}}
 {{- if and (get $v.broker $name) (not $v.broker.sessionTags) -}}
@@ -60,9 +60,9 @@
 {{- fail (print $where "guard.mode=audit needs guard.backend auto or nft: iptables cannot count by address.") -}}
 {{- end -}}
 {{- if and (eq $v.guard.mode "audit") (eq $v.guard.hostNetwork "block") -}}
-{{- fail (print $where "guard.hostNetwork=block needs guard.mode=enforce: where other pods are only counted, those on the host network are, too; use guard.hostNetwork=audit.") -}}
+{{- fail (print $where "guard.hostNetwork=block needs guard.mode=enforce: in audit mode pods on the host network can only be counted, like all others; use guard.hostNetwork=audit.") -}}
 {{- end -}}
 {{- if and (eq $v.guard.backend "iptables") $v.guard.ownedTable -}}
-{{- fail (print $where "guard.ownedTable=true needs guard.backend auto or nft: iptables knows no owner.") -}}
+{{- fail (print $where "guard.ownedTable=true needs guard.backend auto or nft: iptables has no owned tables.") -}}
 {{- end -}}
 {{- end -}}

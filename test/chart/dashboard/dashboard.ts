@@ -1,5 +1,5 @@
 /**
- * The chart's Grafana dashboard: `node test/chart/dashboard/dashboard.ts` writes it anew. It goes through an operator's questions: is every node shut, do
+ * The chart's Grafana dashboard: `node test/chart/dashboard/dashboard.ts` writes it anew. It goes through an operator's questions: is every node protected, do
  * pods get their credentials, does admission work, what runs.
  */
 import { writeFileSync } from 'node:fs'
@@ -15,16 +15,16 @@ const enforcing = `pod2iam_firewall_info{mode="enforce", ${NODE}}`
 
 const ROWS: readonly Row[] = [
   {
-    title: 'Is every node shut?',
+    title: 'Is every node protected?',
     panels: [
       stat(
         'Nodes with proven block',
-        'Firewalls that have read back the rules that refuse the metadata endpoint, and know of nothing that goes round them.',
+        'Firewalls that have read back the rules that block the metadata endpoint, and know of nothing that bypasses them.',
         `count(pod2iam_firewall_block_verified{${NODE}} == 1) or vector(0)`,
       ),
       stat(
         'Nodes not verified',
-        'Nodes that are to enforce and cannot prove it: pods there may reach the role of the node.',
+        'Nodes that should enforce but cannot prove the block: pods there may be able to use the role of the node.',
         `count(pod2iam_firewall_block_verified{${NODE}} == 0 and on (instance) ${enforcing}) or vector(0)`,
         { thresholds: NONE_IS_GOOD },
       ),
@@ -36,29 +36,29 @@ const ROWS: readonly Row[] = [
       ),
       stat(
         'Nodes in audit',
-        'Nothing is refused there; who would be is counted.',
+        'Nothing is blocked there; what would be blocked is counted.',
         `count(pod2iam_firewall_info{mode="audit", ${NODE}}) or vector(0)`,
         { thresholds: NONE_IS_USUAL },
       ),
       stat(
         'Injector replicas',
-        'While there is none, pods that ask for a role are refused.',
+        'If there is none, pods that ask for a role are refused.',
         'count(pod2iam_build_info{component="injector"}) or vector(0)',
       ),
       stat(
         'Sessions overdue',
-        'Sessions in use with less than a third of their life left: 20 minutes of an hour.',
+        'Sessions in use with less than a third of their lifetime left: 20 minutes of an hour.',
         `sum(pod2iam_broker_sessions_overdue{${NODE}})`,
         { thresholds: NONE_IS_GOOD },
       ),
       list(
-        'Alerts that fire',
+        'Firing alerts',
         'docs/alerts.md has a section on each.',
         'ALERTS{alertname=~"Pod2iam.*", alertstate="firing"}',
         ['alertname', 'severity', 'node', 'pod', 'namespace'],
       ),
       list(
-        'Nodes that are not shut',
+        'Nodes that are not protected',
         'Backend and mode of the firewalls whose block is not proven.',
         `pod2iam_firewall_info{${NODE}} and on (instance) (pod2iam_firewall_block_verified == 0)`,
         ['node', 'mode', 'backend'],
@@ -76,18 +76,22 @@ const ROWS: readonly Row[] = [
     panels: [
       lines(
         'Packets refused',
-        'For the metadata endpoint, by node. Starting pods send a few, which prove the block.',
+        'Packets to the metadata endpoint, by node. Starting pods send a few to prove the block.',
         {
           '{{node}}': `sum by (node) (rate(pod2iam_firewall_packets_total{rule=~"metadata_refused|metadata_dropped", ${NODE}}[$__rate_interval]))`,
         },
         { unit: 'pps' },
       ),
-      lines('Rules repaired', 'Changes by others that were undone, by what made the firewall look.', {
-        '{{node}} {{cause}}': `sum by (node, cause) (increase(pod2iam_firewall_repairs_total{cause!="start", ${NODE}}[$__rate_interval])) > 0`,
-      }),
+      lines(
+        'Rules repaired',
+        'Changes by other programs that were undone, by what made the firewall check its rules.',
+        {
+          '{{node}} {{cause}}': `sum by (node, cause) (increase(pod2iam_firewall_repairs_total{cause!="start", ${NODE}}[$__rate_interval])) > 0`,
+        },
+      ),
       lines(
         'Seen in audit',
-        'Addresses of pods that reach for the metadata endpoint, directly or through kube2iam or kiam.',
+        'Addresses of pods that send requests to the metadata endpoint, directly or through kube2iam or kiam.',
         {
           '{{node}} {{via}}': `pod2iam_firewall_audit_addresses{${NODE}}`,
         },
@@ -98,8 +102,8 @@ const ROWS: readonly Row[] = [
     title: 'Do pods get their credentials?',
     panels: [
       lines(
-        'Calls of STS',
-        'By outcome. Denied and invalid are of single roles; throttled, node-credentials and unavailable of the node.',
+        'STS calls',
+        'By outcome. Denied and invalid concern single roles; throttled, node-credentials and unavailable concern the node.',
         {
           '{{outcome}}': `sum by (outcome) (rate(pod2iam_broker_sts_calls_total{${NODE}}[$__rate_interval]))`,
         },
@@ -107,7 +111,7 @@ const ROWS: readonly Row[] = [
       ),
       lines(
         'Refusals of brokers',
-        'By code; docs/troubleshooting.md has each.',
+        'By code; docs/troubleshooting.md explains each.',
         {
           '{{code}}': `sum by (code) (rate(pod2iam_broker_requests_total{code!="ok", ${NODE}}[$__rate_interval])) > 0`,
         },
@@ -117,8 +121,8 @@ const ROWS: readonly Row[] = [
         'Time to answer a request for credentials',
         'Sidecars wait for this in the background; apps do not.',
         {
-          'half of them': `histogram_quantile(0.5, sum by (le) (rate(pod2iam_broker_request_duration_seconds_bucket{${NODE}}[$__rate_interval])))`,
-          '99 of 100': `histogram_quantile(0.99, sum by (le) (rate(pod2iam_broker_request_duration_seconds_bucket{${NODE}}[$__rate_interval])))`,
+          median: `histogram_quantile(0.5, sum by (le) (rate(pod2iam_broker_request_duration_seconds_bucket{${NODE}}[$__rate_interval])))`,
+          p99: `histogram_quantile(0.99, sum by (le) (rate(pod2iam_broker_request_duration_seconds_bucket{${NODE}}[$__rate_interval])))`,
         },
         { unit: 's' },
       ),
@@ -129,14 +133,14 @@ const ROWS: readonly Row[] = [
         overdue: `sum(pod2iam_broker_sessions_overdue{${NODE}})`,
       }),
       lines(
-        'Look-ups of sessions',
-        'Stale: a session past half of its life was handed out, because STS did not give another.',
+        'Session look-ups',
+        'Stale: a session past half of its lifetime was handed out, because STS did not give another one.',
         { '{{outcome}}': `sum by (outcome) (rate(pod2iam_broker_cache_total{${NODE}}[$__rate_interval]))` },
         { unit: 'reqps' },
       ),
       lines(
         'Silence of the API server',
-        'The longest time since a broker has heard of pods or namespaces.',
+        'The longest time since a broker last heard about pods or namespaces.',
         { '{{watch}}': `max by (watch) (pod2iam_broker_watch_age_seconds{${NODE}})` },
         { unit: 's' },
       ),
@@ -156,7 +160,7 @@ const ROWS: readonly Row[] = [
       ),
       lines(
         'Pods refused',
-        'By reason; docs/troubleshooting.md has each.',
+        'By reason; docs/troubleshooting.md explains each.',
         {
           '{{reason}}':
             'sum by (reason) (rate(pod2iam_injector_reviews_total{outcome=~"deny|error"}[$__rate_interval])) > 0',
@@ -164,19 +168,18 @@ const ROWS: readonly Row[] = [
         { unit: 'reqps' },
       ),
       lines(
-        'Time of a review',
+        'Duration of a review',
         'The API server gives up after five seconds.',
         {
-          'half of them':
+          median:
             'histogram_quantile(0.5, sum by (le) (rate(pod2iam_injector_review_duration_seconds_bucket[$__rate_interval])))',
-          '99 of 100':
-            'histogram_quantile(0.99, sum by (le) (rate(pod2iam_injector_review_duration_seconds_bucket[$__rate_interval])))',
+          p99: 'histogram_quantile(0.99, sum by (le) (rate(pod2iam_injector_review_duration_seconds_bucket[$__rate_interval])))',
         },
         { unit: 's' },
       ),
       lines(
         'Findings about pods',
-        'InjectionMissing: annotated, without sidecar. GateWaiting: held at their start for more than 30 s.',
+        'InjectionMissing: annotated, but without a sidecar. GateWaiting: held back at the start for more than 30 s.',
         {
           '{{finding}}': 'max by (finding) (pod2iam_injector_pod_findings)',
         },
@@ -185,15 +188,15 @@ const ROWS: readonly Row[] = [
         '{{version}}': 'max by (version) (pod2iam_injector_sidecars)',
       }),
       lines(
-        'Life of the certificate',
-        'Of each replica. The built-in authority renews at half of a day.',
+        'Remaining lifetime of the certificate',
+        'For each replica. The built-in authority renews it after half a day.',
         { '{{pod}}': 'min by (pod) (pod2iam_injector_certificate_not_after_seconds) - time()' },
         { unit: 's' },
       ),
     ],
   },
   {
-    title: 'What runs',
+    title: 'What is running',
     panels: [
       list(
         'Versions',
@@ -204,11 +207,11 @@ const ROWS: readonly Row[] = [
       ),
       lines(
         'Memory of the injector',
-        'Resident, by replica; its limit is 192 MiB unless you have set another.',
+        'Resident memory, by replica; the limit is 192 MiB unless you have set another one.',
         { '{{pod}}': 'max by (pod) (pod2iam_process_resident_memory_bytes)' },
         { unit: 'bytes' },
       ),
-      lines('Log lines lost', 'Nobody has read the output of a container in time.', {
+      lines('Log lines lost', 'Nothing has read the output of a container in time.', {
         'broker {{node}} {{kind}}': `sum by (node, kind) (increase(pod2iam_broker_log_lines_lost_total{${NODE}}[$__rate_interval])) > 0`,
         'injector {{node}} {{kind}}':
           'sum by (node, kind) (increase(pod2iam_injector_log_lines_lost_total[$__rate_interval])) > 0',
@@ -216,12 +219,12 @@ const ROWS: readonly Row[] = [
     ],
   },
   {
-    title: 'Sidecars, where they are scraped (docs/metrics.md)',
+    title: 'Sidecars, if they are scraped (docs/metrics.md)',
     collapsed: true,
     panels: [
       lines(
-        'Shortest life of credentials',
-        'By namespace; renewed at half.',
+        'Shortest remaining lifetime of credentials',
+        'By namespace; credentials are renewed at half.',
         {
           '{{namespace}}': 'min by (namespace) (pod2iam_sidecar_credentials_remaining_seconds > 0)',
         },
@@ -234,8 +237,8 @@ const ROWS: readonly Row[] = [
         { unit: 'reqps' },
       ),
       lines(
-        'Requests refused for their form',
-        'By reason; docs/troubleshooting.md has each.',
+        'Malformed requests refused',
+        'By reason; docs/troubleshooting.md explains each.',
         {
           '{{reason}}':
             'sum by (reason) (rate(pod2iam_sidecar_requests_total{reason!=""}[$__rate_interval])) > 0',
@@ -250,7 +253,8 @@ const ROWS: readonly Row[] = [
 export const DASHBOARD = {
   uid: 'pod2iam',
   title: 'pod2iam',
-  description: 'IAM credentials of pods: whether nodes are shut, who gets credentials, and what is refused.',
+  description:
+    'IAM credentials of pods: whether nodes are protected, which pods get credentials, and what is refused.',
   tags: ['pod2iam', 'aws', 'iam'],
   schemaVersion: 39,
   editable: true,

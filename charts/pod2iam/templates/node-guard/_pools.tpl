@@ -1,11 +1,11 @@
 {{/*
-Node guards with values of their own, each on the nodes of a pool. A node belongs to the first pool whose label it has, and to the one for all others where it
-has none: the affinities say so, so that no node has two guards and none is left out.
+Node guards with their own values, each on the nodes of a pool. A node belongs to the first pool whose label it has; if it has none, it belongs to the DaemonSet
+for all other nodes. The affinities ensure this, so that no node has two guards and none is left out.
 */}}
 
 {{/*
-The contexts in which a pool's templates are rendered: as $, with the pool's values in place of those of all, and the pool itself as `guard.pool`. Takes
-(list $ dictionary); the contexts are put into the dictionary, as `contexts`, since a template can return text only.
+The contexts in which a pool's templates are rendered: like $, but with the pool's values in place of the common ones, and the pool itself as `guard.pool`. Takes
+(list $ dictionary); the contexts are put into the dictionary, as `contexts`, because a template can only return text.
 */}}
 {{- define "pod2iam.poolContexts" -}}
 {{- $ := index . 0 -}}
@@ -13,7 +13,7 @@ The contexts in which a pool's templates are rendered: as $, with the pool's val
 {{- range $pool := $.Values.guard.pools -}}
 {{- $values := deepCopy $.Values -}}
 {{- $own := deepCopy ($pool.guard | default dict) -}}
-{{- /* Of one's own or none: a mixture of two would be neither. */ -}}
+{{- /* A pool's own value replaces the common one: a mixture of the two would be neither. */ -}}
 {{- $place := dict "nodeSelector" ($own.nodeSelector | default (dict "kubernetes.io/os" "linux")) "affinity" ($own.affinity | default dict) -}}
 {{- $guard := mergeOverwrite (omit $values.guard "nodeSelector" "affinity") (omit $own "mode" "healthPort" "pools") $place (dict "pool" $pool) -}}
 {{- $broker := mergeOverwrite $values.broker (omit (deepCopy ($pool.broker | default dict)) "healthPort" "runAsUser") -}}
@@ -29,12 +29,12 @@ The contexts in which a pool's templates are rendered: as $, with the pool's val
 {{- include "pod2iam.nodeGuard" . -}}{{- with .Values.guard.pool }}-{{ .name }}{{ end -}}
 {{- end -}}
 
-{{/* The value of the label app.kubernetes.io/instance: a pool has one of its own, so that no DaemonSet's selector takes another's pods. Takes $, or a pool's context. */}}
+{{/* The value of the label app.kubernetes.io/instance: each pool has its own, so that no DaemonSet's selector matches the pods of another. Takes $, or a pool's context. */}}
 {{- define "pod2iam.instance" -}}
 {{- .Release.Name -}}{{- with .Values.guard.pool }}-{{ .name }}{{ end -}}
 {{- end -}}
 
-{{/* The nodes of a DaemonSet: what the values say, and none of another pool. Takes $, or a pool's context. */}}
+{{/* The nodes of a DaemonSet: those that the values select, without the nodes of other pools. Takes $, or a pool's context. */}}
 {{- define "pod2iam.guardAffinity" -}}
 {{- $guard := .Values.guard -}}
 {{- $text := $guard.affinity | empty | ternary (include "pod2iam.onEc2" .) (toYaml $guard.affinity) -}}
@@ -59,22 +59,22 @@ The contexts in which a pool's templates are rendered: as $, with the pool's val
 {{- $text -}}
 {{- end -}}
 
-{{/* Pools that are no pools: of one name, of one node, or whose values contradict each other. */}}
+{{/* Refuses invalid pools: pools with the same name or with common nodes, or whose values contradict each other. */}}
 {{- define "pod2iam.validatePools" -}}
 {{- $names := list -}}
 {{- $taken := dict -}}
 {{- range $pool := .Values.guard.pools -}}
 {{- if has $pool.name $names -}}
-{{- fail (printf "guard.pools has two pools %s: give each a name of its own." $pool.name) -}}
+{{- fail (printf "guard.pools has two pools called %s: give each its own name." $pool.name) -}}
 {{- end -}}
 {{- $names = append $names $pool.name -}}
 {{- if gt (len (printf "%s-%s" $.Release.Name $pool.name)) 63 -}}
-{{- fail (printf "the release's name and the name of the pool %s are more than 62 characters together, too many for a label: choose a shorter name." $pool.name) -}}
+{{- fail (printf "the release's name and the name of the pool %s have more than 62 characters together, which is too long for a label: choose a shorter name." $pool.name) -}}
 {{- end -}}
 {{- range $value := $pool.nodes.values -}}
 {{- $node := printf "%s=%s" $pool.nodes.label $value -}}
 {{- with get $taken $node -}}
-{{- fail (printf "guard.pools: nodes with %s are in the pools %s and %s: name them in one." $node . $pool.name) -}}
+{{- fail (printf "guard.pools: nodes with %s are in both the pool %s and the pool %s: select them in only one." $node . $pool.name) -}}
 {{- end -}}
 {{- $_ := set $taken $node $pool.name -}}
 {{- end -}}
