@@ -1,9 +1,9 @@
-{{/* Whether the guard looks at pods on the host network: "true" or nothing. Takes $, or a pool's context. */}}
+{{/* Whether the guard counts or blocks pods on the host network: "true" or nothing. Takes $, or a pool's context. */}}
 {{- define "pod2iam.watchesHostNetwork" -}}
 {{- if and (ne .Values.guard.hostNetwork "off") (ne .Values.guard.mode "remove") }}true{{ end -}}
 {{- end -}}
 
-{{/* What keeps the rules about pods on the host network: a container whose failure keeps neither firewall nor broker from starting. Takes $, or a pool's context. */}}
+{{/* The container that maintains the rules about pods on the host network. If it fails, firewall and broker still start. Takes $, or a pool's context. */}}
 {{- define "pod2iam.hostNetwork" -}}
 {{- $guard := .Values.guard -}}
 - name: host-network
@@ -33,7 +33,7 @@
     privileged: true
     runAsUser: 0
     runAsGroup: 0
-    # Nothing else is possible with `privileged`.
+    # `privileged` allows no other value.
     allowPrivilegeEscalation: true
     readOnlyRootFilesystem: true
     {{- include "pod2iam.securityOptions" $guard.securityContext | nindent 4 }}
