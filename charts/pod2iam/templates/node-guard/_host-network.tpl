@@ -9,8 +9,8 @@
 - name: host-network
   image: {{ include "pod2iam.image" (list . "nodeGuard") }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
-  # Container runtimes give the node's cgroup namespace to privileged containers only. Before our program begins, setpriv gives up
-  # everything else: it runs without root, with NET_ADMIN alone.
+  # Container runtimes give the node's cgroup namespace only to privileged containers. Before our program starts, setpriv drops
+  # everything else: the program runs without root, with NET_ADMIN alone.
   command:
     - /usr/sbin/setpriv
     - --reuid=9174
