@@ -55,11 +55,11 @@ export const extraSessionTags: Setting<readonly SessionTag[]> = {
     // AWS compares keys without regard to case.
     const twice = tags.find((_, index) => keys.indexOf(keys[index] ?? '') < index)
     if (twice)
-      wrong(`has the key ${JSON.stringify(twice.Key)} twice; upper and lower case are the same to AWS`)
+      wrong(`has the key ${JSON.stringify(twice.Key)} twice; AWS does not distinguish upper and lower case`)
     const most = MAX_TAGS - OF_POD_IDENTITY.length
     if (tags.length > most)
       wrong(
-        `has ${tags.length} tags: AWS takes ${MAX_TAGS}, of which --session-tags needs ${MAX_TAGS - most}`,
+        `has ${tags.length} tags: AWS allows ${MAX_TAGS}, of which --session-tags needs ${MAX_TAGS - most}`,
       )
     return tags
   },
@@ -75,7 +75,7 @@ function readTag(text: string): SessionTag {
     )
   if (/^aws:/i.test(Key)) wrong(`has ${shown}: AWS reserves keys that begin with aws:`)
   if (OF_POD_IDENTITY.includes(Key.toLowerCase()))
-    wrong(`has ${shown}: that key is one of --session-tags, which says it of each pod`)
+    wrong(`has ${shown}: that key is one of --session-tags, which sets it for each pod`)
   return { Key, Value }
 }
 

@@ -18,7 +18,7 @@ export const sourceIdentityTemplate: Setting<string | undefined> = {
     if (value === '') return undefined
     if (TEMPLATE.test(value)) return value
     throw new SettingError(
-      'must be {namespace}.{service-account}, with , @ or _ in place of the dot if you like, and behind at most 24 letters, digits and any of _,.@-',
+      'must be {namespace}.{service-account}, where the dot may also be , @ or _, with a prefix of at most 24 letters, digits and any of _,.@-',
     )
   },
   fallback: () => undefined,
