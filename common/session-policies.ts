@@ -4,19 +4,19 @@ import { quote, type Role } from './role.ts'
 
 type PoliciesResult = { readonly ok: true; readonly arns: readonly string[] } | Failed
 
-/** AWS's limits: of the list, and of all its ARNs together. */
+/** AWS's limits for the number of ARNs and for their total length. */
 const MAX_POLICIES = 10
 const MAX_CHARACTERS = 2048
-// IAM: policy name [\w+=,.@-]{1,128}. Its path may have all printable characters; those that nobody uses are left out, as in roles.
+// IAM: policy name [\w+=,.@-]{1,128}. Its path may contain all printable characters; those that nobody uses are not accepted, as in roles.
 const POLICY_ARN =
   /^arn:(?<partition>aws(?:-[a-z]+)*):iam::(?<account>\d{12}|aws):policy\/(?:[\w+=,.@-]+\/)*[\w+=,.@-]{1,128}$/
 const EXAMPLE = '["arn:aws:iam::aws:policy/ReadOnlyAccess"]'
 
 /**
- * Reads the annotation: a JSON array, because names of policies may contain commas. A list that is not wholly understood is refused,
- * since the session would be wider than its author believes.
+ * Reads the annotation: a JSON array, because names of policies may contain commas. A list that cannot be parsed completely is refused,
+ * because otherwise the session would have more permissions than its author believes.
  *
- * @param role the role that is narrowed, where its ARN is known: AWS demands policies of its account, or AWS's own
+ * @param role the role that is narrowed, if its ARN is known: AWS requires policies of its account, or AWS managed ones
  * @returns the ARNs, at least one, or a sentence that completes "annotation … "
  */
 export function parseSessionPolicies(text: string, role: Role | undefined): PoliciesResult {

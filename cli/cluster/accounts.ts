@@ -1,10 +1,10 @@
-/** Service accounts, by which pods may have roles: only where the injector is set so. */
+/** Service accounts, from which pods may get roles if the injector is configured that way. */
 import type { V1ServiceAccount } from '@kubernetes/client-node'
 import { isObject, type JsonObject, type ServiceAccount } from '../product/injector.ts'
 import { type Answer, foundIn } from './asked.ts'
 import type { Cluster } from './cluster.ts'
 
-/** The name of the service account as which a pod runs, or is to run: the API server also takes the field's earlier name. */
+/** The name of the service account that a pod uses, or will use; the API server also accepts the field's former name. */
 export function accountNameOf(pod: JsonObject): string {
   const { serviceAccountName, serviceAccount } = isObject(pod.spec) ? pod.spec : {}
   return String(serviceAccountName || serviceAccount || 'default')
@@ -20,7 +20,7 @@ export function readAccount(
   )
 }
 
-/** All of the cluster by `namespace/name`; undefined where they may not be listed. */
+/** All service accounts of the cluster by `namespace/name`; undefined if the user may not list them. */
 export async function allAccounts({
   askAll,
   core,
@@ -32,7 +32,7 @@ export async function allAccounts({
   return accounts && new Map(accounts.map((one) => [`${one.namespace}/${one.name}`, one]))
 }
 
-/** As the injector reads it. */
+/** The account in the form in which the injector reads it. */
 export function accountOf({ metadata }: Pick<V1ServiceAccount, 'metadata'>): ServiceAccount {
   const { namespace = '', name = '', annotations = {} } = metadata ?? {}
   return { namespace, name, annotations }

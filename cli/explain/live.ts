@@ -64,11 +64,11 @@ type Parts = {
   readonly settings: InjectionSettings
   readonly subject: Subject
   readonly account: ServiceAccount | undefined
-  /** The same as the broker reads it; undefined where it may not be read. */
+  /** The same as the broker reads it; undefined if it may not be read. */
   readonly record: AccountRecord | undefined
 }
 
-/** The pod's service account, read only where accounts have a say. */
+/** The pod's service account, read only if roles may come from accounts. */
 export async function accountAnswer(
   cluster: Cluster,
   { injection, guards }: Pick<Installation, 'injection' | 'guards'>,
@@ -88,7 +88,7 @@ function recordOf(answer: Answer<ServiceAccount>): AccountRecord | undefined {
   return accountRecord(answer.kind === 'found' ? { metadata: answer.value } : undefined)
 }
 
-/** In place of an account that cannot be read, or is gone: the role that it named when the pod was created. */
+/** Used if the account cannot be read or no longer exists: the role that it named when the pod was created. */
 function frozenAccount(pod: JsonObject, settings: InjectionSettings): ServiceAccount | undefined {
   const { identity, namespace, serviceAccount } = podRecord(pod, settings.roleKey) ?? {}
   const { serviceAccountKey: key } = settings

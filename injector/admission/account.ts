@@ -1,4 +1,4 @@
-/** The service account of the pod under review, where what is decided may depend on it. */
+/** The service account of the pod under review, if the decision may depend on it. */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import { KubeError } from '../../common/kube/client.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
@@ -8,7 +8,7 @@ import type { Namespace } from '../pod/namespace.ts'
 import { MIRROR_KEY } from '../pod/unsupported.ts'
 import { LookupError, type ReviewContext } from './verdict.ts'
 
-/** The keys by which replicas that serve now read roles of service accounts; undefined stands for a replica that reads none. */
+/** The annotation keys from which the running replicas read roles of service accounts; undefined stands for a replica that reads none. */
 export const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: InjectionSettings) => [
   serviceAccountKey,
   ...otherServiceAccountKeys,
@@ -16,7 +16,7 @@ export const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: Inje
 
 /**
  * @param head the pod with its annotations and the name of its service account
- * @returns undefined where it does not matter
+ * @returns undefined if the decision does not depend on it
  * @throws {LookupError}
  */
 export async function accountOf(
@@ -35,7 +35,7 @@ export async function accountOf(
   try {
     return await lookUpAccount(String(serviceAccountName || 'default'))
   } catch (error) {
-    // When the setting is turned off, its right goes before the last replica that had it on.
+    // When the setting is turned off, the permission disappears before the last replica that still has the setting.
     const isForbidden =
       error instanceof LookupError && error.cause instanceof KubeError && error.cause.status === 403
     if (isForbidden && keys.includes(undefined)) return undefined

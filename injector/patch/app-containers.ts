@@ -1,7 +1,7 @@
 /**
- * What the pod's own containers are told in redirect mode `env`: where the metadata service is and, in pods with container
- * credentials, where these are and what they need. What an earlier pass in another mode has left, or the pod from which a manifest
- * was copied, is removed.
+ * Environment variables and mounts for the pod's own containers in redirect mode `env`: where the metadata service is and, in pods with
+ * container credentials, where to request these and with which secret. Removes what is left from an earlier pass in another mode, or from
+ * the pod from which a manifest was copied.
  */
 import { blank, type JsonObject } from '../json.ts'
 import { CONTAINER_ENV, ENDPOINT_ENV, isContainerVariable, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
@@ -16,12 +16,12 @@ import { CONTAINER_TOKEN_MOUNT } from './sidecar.ts'
 const ENDPOINT = { name: ENDPOINT_ENV, value: SIDECAR_ENDPOINT }
 const MOUNT = { ...CONTAINER_TOKEN_MOUNT, readOnly: true }
 
-/** Whether a mount is the one by which an application reads the secret of the container credentials. */
+/** Whether a mount is the one from which an application reads the secret of the container credentials. */
 export const isAppMount = (mount: JsonObject): boolean =>
   Object.entries(MOUNT).every(([key, value]) => mount[key] === value) &&
   Object.keys(mount).every((key) => key in MOUNT || blank(mount[key]))
 
-/** @param right the init containers as they will be: those behind ours are told, too, those before them have no credentials yet */
+/** @param right the init containers in their final order: those after ours get the variables, too; those before ours have no credentials yet */
 export function appContainerOps(
   { spec }: Pod,
   right: readonly Placed[],
@@ -72,9 +72,9 @@ function listOps(path: string, actual: unknown, entries: readonly JsonObject[]):
 }
 
 /**
- * Whether a container says itself where its credentials come from. SDKs prefer container credentials to the metadata service, so
- * adding them could overrule what its author wants: other container credentials (ECS's, EKS Pod Identity's, a vault's), a metadata
- * service elsewhere or none. Keys and web identity (IRSA) come first in every SDK; there they would only hide a mistake.
+ * Whether a container itself configures where its credentials come from. SDKs prefer container credentials to the metadata service, so
+ * adding them could override what its author wants: other container credentials (ECS, EKS Pod Identity, a vault), another metadata
+ * service, or none. Keys and web identity (IRSA) come first in every SDK; with them, container credentials would only hide a mistake.
  */
 function hasOtherWay({ env, volumeMounts }: Container): boolean {
   const chooses = (entry: EnvVar) => {
@@ -87,7 +87,7 @@ function hasOtherWay({ env, volumeMounts }: Container): boolean {
   return (env ?? []).some(chooses) || (volumeMounts ?? []).some(isInTheWay)
 }
 
-/** Another mount at our path; or one above it that is read-only, in which the runtime cannot make our directory. */
+/** Another mount at our path, or a read-only one above it, in which the container runtime cannot create our directory. */
 function isInTheWay({ name, mountPath, readOnly }: JsonObject): boolean {
   const path = String(mountPath)
     .replace(/^\/run(?=\/|$)/, '/var/run')

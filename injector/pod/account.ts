@@ -1,4 +1,4 @@
-/** The pod's service account as it is now: everything a decision reads of it. */
+/** The pod's service account as it is now, with everything that a decision needs. */
 import { ACCOUNT_ROLE_KEY, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import type { Pod } from './pod.ts'
 import { ownContainer } from './reserved.ts'
@@ -10,8 +10,8 @@ export type ServiceAccount = {
 }
 
 /**
- * The role that a service account names, where roles may come from there. An empty annotation names none, as to EKS's webhook: charts
- * write one where no role is set.
+ * The role that a service account names, if roles may come from service accounts. An empty annotation names none, as for EKS's webhook:
+ * charts write one if no role is set.
  */
 export function accountRole(
   account: ServiceAccount | undefined,
@@ -20,7 +20,7 @@ export function accountRole(
   return (key !== undefined && account?.annotations[key]) || undefined
 }
 
-/** As people know it. */
+/** The name that people know. */
 export const accountName = (account: Omit<ServiceAccount, 'annotations'> | undefined): string =>
   account === undefined ? '' : `service account ${account.namespace}/${account.name}`
 
@@ -36,10 +36,10 @@ const EKS_VOLUME = 'aws-iam-token'
 const EKS_FILE = ['AWS_WEB_IDENTITY_TOKEN_FILE', '/var/run/secrets/eks.amazonaws.com/serviceaccount/token']
 
 /**
- * Whether the EKS pod identity webhook has given the pod the role of the same annotation already, and the pod has no sidecar: a second way
- * to the same role is only a sidecar more. It adds its volume and variables together.
+ * Whether the EKS pod identity webhook has already given the pod the role of the same annotation, and the pod has no sidecar: a second way
+ * to the same role would only cost a sidecar. That webhook adds its volume and variables together.
  *
- * @param key of the annotation by which the service account names the role
+ * @param key of the annotation with which the service account names the role
  */
 export function isServedByEks(pod: Pod, key: string | undefined): boolean {
   const { containers, initContainers, volumes } = pod.spec

@@ -1,6 +1,6 @@
 /**
- * Container credentials: what SDKs ask for at `AWS_CONTAINER_CREDENTIALS_FULL_URI`, in one request. Unlike the metadata address this
- * one is of our own choice, and no client asks in another way than AWS's documentation says
+ * Container credentials: what SDKs ask for at `AWS_CONTAINER_CREDENTIALS_FULL_URI`, in one request. Unlike the metadata address, we
+ * choose this one ourselves, and all clients ask as AWS's documentation says
  * (sdkref/latest/guide/feature-container-credentials), so everything else is refused.
  */
 import { imdsTime } from '../../common/protocol.ts'
@@ -10,14 +10,14 @@ import type { Refusal } from '../health/refusals.ts'
 import { jsonReply, type Reply } from '../imds/respond.ts'
 
 type Asked = {
-  /** The authority that was asked for. */
+  /** The authority to which the request was sent. */
   readonly authority: string
   readonly headers: { get(name: string): string | null; keys(): Iterable<string> }
 }
 
-/** Neither a name, which a web page could have led here, nor the metadata address. */
+/** Not a name, which a web page could resolve to this address, and not the metadata address. */
 const HOST = /^127\.0\.0\.1(?::\d{1,5})?$/
-/** What browsers add to requests of pages, and proxies to those of others; the names are in lower case. */
+/** Headers that browsers add to requests of pages, and proxies to requests that they forward; the names are in lower case. */
 const OF_BROWSERS = /^(?:origin|referer|sec-.+|forwarded|x-forwarded-.+|via)$/
 
 /** Answers a GET: credentials, or why there are none, with the members `code` and `message` that SDKs show. */

@@ -1,7 +1,7 @@
 /**
  * The secret with which the pod's own containers ask for container credentials (`AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`). It is a
- * token as those of IMDSv2 are, by a key derived from theirs: so it needs no table, outlives a restart of this process, and neither
- * is worth anything in place of the other.
+ * token like those of IMDSv2, with a key derived from theirs. Therefore it needs no table, stays valid when this process restarts, and
+ * neither kind of token is accepted in place of the other.
  */
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { hmac } from '@noble/hashes/hmac.js'
@@ -14,27 +14,27 @@ import { type Repeated, repeat } from '../repeat.ts'
 
 const ROTATE_MS = 3_600_000
 const RETRY_MS = 5000
-/** Seconds: two rotations, so that whoever has read the file just before it changes has an hour left to ask. */
+/** Seconds: two rotations, so that a program that has read the file just before it changes has an hour left to use the secret. */
 const LIFE = (2 * ROTATE_MS) / 1000
 
 type ContainerSecret = {
-  /** Whether a text is a secret that this pod's file has or had, and that has not expired. */
+  /** Whether a text is a secret that this pod's file contains or contained, and that has not expired. */
   readonly accepts: (secret: string) => boolean
   /** Why the file is not written yet, a sentence; undefined once it is. */
   readonly problem: () => string | undefined
-  /** Writes the file at once, and anew every hour. */
+  /** Writes the file at once, and again every hour. */
   readonly start: () => Repeated
 }
 
 type Options = {
   readonly file: string
-  /** Of the IMDSv2 tokens, 32 bytes. */
+  /** The key of the IMDSv2 tokens, 32 bytes. */
   readonly key: Uint8Array
   readonly clock: SteadyClock
   readonly log: Logger
 }
 
-/** A secret, to be written. */
+/** Creates a secret for the file. */
 export function containerSecretOf({ file, key, clock, log }: Options): ContainerSecret {
   const tokens = new SessionTokens(hmac(sha256, key, Buffer.from('container-credentials')))
   let problem: string | undefined = 'The secret of the container credentials has not been written yet.'
@@ -58,8 +58,8 @@ export function containerSecretOf({ file, key, clock, log }: Options): Container
 }
 
 /**
- * Replaced as a whole: a reader sees one secret or the other. Readable for every user, because nobody knows as which the application
- * runs; only the pod's containers have the volume. Without a newline, which SDKs refuse in a header.
+ * The file is replaced atomically, so a reader sees one secret or the other. Every user may read it, because we do not know as which user the
+ * application runs; only the pod's containers have the volume. It has no newline, because SDKs refuse one in a header.
  */
 function write(file: string, secret: string): void {
   const aside = `${file}.new`

@@ -117,7 +117,7 @@ const WRONG: [argument: string, reason: RegExp][] = [
   ['--extra-session-tags=Team=a,team=b', /has the key "team" twice/],
   [
     `--extra-session-tags=${Array.from({ length: 45 }, (_, index) => `k${index}=v`)}`,
-    /has 45 tags: AWS takes 50, of which --session-tags needs 6/,
+    /has 45 tags: AWS allows 50, of which --session-tags needs 6/,
   ],
   ['--source-identity=x', /--source-identity must be \{namespace\}\.\{service-account\}/],
   ['--source-identity={namespace}/{service-account}', /must be \{namespace\}/],

@@ -11,7 +11,7 @@
 {{- .Values.injector.webhookConfigurationName | default (include "pod2iam.injector" .) -}}
 {{- end -}}
 
-{{/* What a selector names: it cannot be changed later. Takes (list $ "component"). */}}
+{{/* The labels of a selector, which cannot be changed later. Takes (list $ "component"). */}}
 {{- define "pod2iam.selectorLabels" -}}
 app.kubernetes.io/name: {{ (index . 0).Chart.Name }}
 app.kubernetes.io/instance: {{ include "pod2iam.instance" (index . 0) }}
@@ -38,7 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name ($.Chart.Version | replace "+" "_"
 {{- end }}
 {{- end -}}
 
-{{/* Labels of a component's pods. Takes (list $ "component" labels): no version, whose change alone must restart nothing. */}}
+{{/* Labels of a component's pods. Takes (list $ "component" labels). There is no version label, because a new version alone must not restart anything. */}}
 {{- define "pod2iam.podLabels" -}}
 {{- $ := index . 0 -}}
 {{- $selector := include "pod2iam.selectorLabels" . | fromYaml -}}
@@ -73,7 +73,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* Fargate and hybrid nodes have no instance metadata; a DaemonSet's pod would stay pending there for ever. */}}
+{{/* Fargate and hybrid nodes have no instance metadata; a DaemonSet's pod would stay pending there forever. */}}
 {{- define "pod2iam.onEc2" -}}
 nodeAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
@@ -84,34 +84,34 @@ nodeAffinity:
             values: [fargate, hybrid]
 {{- end -}}
 
-{{/* enforce or report: what the gate makes of its proof. */}}
+{{/* enforce or report: what the gate does with the result of its proof. */}}
 {{- define "pod2iam.gateProof" -}}
 {{- .Values.gate.proof | default (ternary "report" "enforce" (eq .Values.guard.mode "audit")) -}}
 {{- end -}}
 
-{{/* "true" where the policies for Cilium are installed. CiliumCIDRGroup v2 is younger than enableDefaultDeny (1.16). */}}
+{{/* "true" if the policies for Cilium are installed. A Cilium that has CiliumCIDRGroup v2 also supports enableDefaultDeny (1.16). */}}
 {{- define "pod2iam.cilium" -}}
 {{- $has := .Capabilities.APIVersions -}}
 {{- $new := and ($has.Has "cilium.io/v2/CiliumClusterwideNetworkPolicy") ($has.Has "cilium.io/v2/CiliumCIDRGroup") -}}
 {{- if eq (toString .Values.cilium.enabled) "auto" }}{{ $new }}{{ else }}{{ .Values.cilium.enabled }}{{ end -}}
 {{- end -}}
 
-{{/* on or off, also where YAML 1.1 has made a boolean of it. */}}
+{{/* on or off, even if YAML 1.1 has turned it into a boolean. */}}
 {{- define "pod2iam.onOff" -}}
 {{- get (dict "true" "on" "false" "off") (toString .) | default (toString .) -}}
 {{- end -}}
 
-{{/* "true" where the API server decides by ValidatingAdmissionPolicies, too. */}}
+{{/* "true" if ValidatingAdmissionPolicies are installed as well. */}}
 {{- define "pod2iam.policies" -}}
 {{- and .Values.injector.admissionPolicies (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 
-{{/* A flag as an element of a list in YAML, whatever characters its value has. Takes (list "name" value). */}}
+{{/* A flag as an element of a YAML list, quoted for any characters in its value. Takes (list "name" value). */}}
 {{- define "pod2iam.flag" -}}
 {{- printf "--%s=%v" (index . 0) (index . 1) | toJson -}}
 {{- end -}}
 
-{{/* Where credentials come from, for injector and broker; nothing where it is the node's role alone. */}}
+{{/* The flags for the credential sources, for injector and broker; nothing if the node's role is the only one. */}}
 {{- define "pod2iam.credentialFlags" -}}
 {{- with .Values.broker }}
 {{- if has "web-identity" .credentialSources }}
@@ -121,7 +121,7 @@ nodeAffinity:
 {{- end }}
 {{- end -}}
 
-{{/* The flags that injector and broker share: policy is one. */}}
+{{/* The flags that injector and broker share, because both must apply the same policy. */}}
 {{- define "pod2iam.policyFlags" -}}
 {{- with .Values.policy }}
 - {{ include "pod2iam.flag" (list "role-key" .roleKey) }}

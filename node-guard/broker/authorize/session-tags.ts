@@ -1,4 +1,4 @@
-/** Session tags: those of EKS Pod Identity, and the operator's own. */
+/** Session tags: those of EKS Pod Identity, and those of the operator. */
 import { type Setting, SettingError } from '../../../common/settings.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 
@@ -18,7 +18,7 @@ const OF_POD_IDENTITY = [
   ...['eks-cluster-arn', 'eks-cluster-name', 'kubernetes-namespace', 'kubernetes-service-account'],
   ...['kubernetes-pod-name', 'kubernetes-pod-uid'],
 ]
-/** Of one session, in AWS. */
+/** AWS's limit for one session. */
 const MAX_TAGS = 50
 // STS API reference, "Tag".
 const KEY = /^[\p{L}\p{Z}\p{N}_.:/=+\-@]{1,128}$/u
@@ -26,7 +26,7 @@ const VALUE = /^[\p{L}\p{Z}\p{N}_.:/=+\-@]{0,256}$/u
 const EKS_CLUSTER =
   /^arn:aws(?:-[a-z]+)*:eks:[a-z0-9-]+:\d{12}:cluster\/(?<name>[0-9A-Za-z][A-Za-z0-9_-]{0,99})$/
 
-/** The name in the ARN of an EKS cluster, or undefined where it is none. */
+/** The name in the ARN of an EKS cluster, or undefined if the text is not such an ARN. */
 export const clusterNameOf = (arn: string): string | undefined => EKS_CLUSTER.exec(arn)?.groups?.name
 
 /** The setting `--cluster-arn`. */
@@ -52,14 +52,14 @@ export const extraSessionTags: Setting<readonly SessionTag[]> = {
     const entries = value.split(',').map((entry) => entry.trim())
     const tags = entries.filter((entry) => entry !== '').map(readTag)
     const keys = tags.map(({ Key }) => Key.toLowerCase())
-    // AWS tells keys apart without regard to case.
+    // AWS compares keys without regard to case.
     const twice = tags.find((_, index) => keys.indexOf(keys[index] ?? '') < index)
     if (twice)
-      wrong(`has the key ${JSON.stringify(twice.Key)} twice; upper and lower case are the same to AWS`)
+      wrong(`has the key ${JSON.stringify(twice.Key)} twice; AWS does not distinguish upper and lower case`)
     const most = MAX_TAGS - OF_POD_IDENTITY.length
     if (tags.length > most)
       wrong(
-        `has ${tags.length} tags: AWS takes ${MAX_TAGS}, of which --session-tags needs ${MAX_TAGS - most}`,
+        `has ${tags.length} tags: AWS allows ${MAX_TAGS}, of which --session-tags needs ${MAX_TAGS - most}`,
       )
     return tags
   },
@@ -75,7 +75,7 @@ function readTag(text: string): SessionTag {
     )
   if (/^aws:/i.test(Key)) wrong(`has ${shown}: AWS reserves keys that begin with aws:`)
   if (OF_POD_IDENTITY.includes(Key.toLowerCase()))
-    wrong(`has ${shown}: that key is one of --session-tags, which says it of each pod`)
+    wrong(`has ${shown}: that key is one of --session-tags, which sets it for each pod`)
   return { Key, Value }
 }
 

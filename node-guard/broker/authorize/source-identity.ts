@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
 import { type Setting, SettingError } from '../../../common/settings.ts'
 
-/** STS: `[\w+=,.@-]*`, 2 to 64 characters; some pages of its documentation leave out the plus. */
+/** STS: `[\w+=,.@-]*`, 2 to 64 characters; some pages of its documentation omit the plus. */
 const MAX_LENGTH = 64
 const TAIL_HEX = 20 // 80 bits
-/** Stands before a hash and nowhere else: names in Kubernetes have no such character, and templates may not have it. */
+/** Used only before a hash: names in Kubernetes do not contain this character, and templates must not contain it. */
 const MARK = '='
 /**
- * What follows the namespace is a character that no namespace has, so that two pairs of namespace and service account never make the
- * same text. The slash that people would write there is none of STS's characters.
+ * The namespace is followed by a character that no namespace contains, so that two pairs of namespace and service account never give the
+ * same text. STS does not allow the slash that people would write there.
  */
 const TEMPLATE = /^[\w,.@-]{0,24}\{namespace\}[,.@_]\{service-account\}$/
 
@@ -18,7 +18,7 @@ export const sourceIdentityTemplate: Setting<string | undefined> = {
     if (value === '') return undefined
     if (TEMPLATE.test(value)) return value
     throw new SettingError(
-      'must be {namespace}.{service-account}, with , @ or _ in place of the dot if you like, and behind at most 24 letters, digits and any of _,.@-',
+      'must be {namespace}.{service-account}, where the dot may also be , @ or _, with a prefix of at most 24 letters, digits and any of _,.@-',
     )
   },
   fallback: () => undefined,
@@ -26,7 +26,7 @@ export const sourceIdentityTemplate: Setting<string | undefined> = {
   help: 'SourceIdentity of sessions, such as {namespace}.{service-account}; roles must then allow sts:SetSourceIdentity',
 }
 
-/** The source identity of a pod's session: the template with its namespace and service account; where that is too long, its beginning and a hash of both. */
+/** The source identity of a pod's session: the template with its namespace and service account; if that is too long, its beginning and a hash of both. */
 export function sourceIdentityOf(
   template: string,
   { namespace, serviceAccount }: { readonly namespace: string; readonly serviceAccount: string },

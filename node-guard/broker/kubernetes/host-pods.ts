@@ -17,10 +17,10 @@ type HostPodsOptions = {
   readonly settings: Pick<BrokerSettings, 'hostPodsDir' | 'hostNetworkAllowed'>
 }
 
-/** How long after a failure, and how long until the lists have come, milliseconds. */
+/** Milliseconds until the next attempt after a failure, and between checks until the lists have arrived. */
 const RETRY_MS = 500
 
-/** Writes the list, if it has a directory, whenever it changes, until `signal` aborts; not before both lists have arrived. */
+/** Writes the list whenever it changes, if there is a directory for it, until `signal` aborts; not before both lists have arrived. */
 export function writeHostPodsOnChange({ pods, podsSynced, settings }: HostPodsOptions, deps: Deps): void {
   const { hostPodsDir: directory, hostNetworkAllowed: allowed } = settings
   if (directory === undefined) return

@@ -1,6 +1,6 @@
 /**
  * The service accounts of this node's pods, for their own lists of allowed roles. They are read one by one when a pod asks, and not
- * watched: a watch would send every node the service accounts of the whole cluster, and needs the right to list them.
+ * watched: a watch would send the service accounts of the whole cluster to every node, and needs the permission to list them.
  */
 import type { V1ServiceAccount } from '@kubernetes/client-node'
 import { BoundedMap } from '../../../common/bounded-map.ts'
@@ -12,34 +12,34 @@ import { Problem } from '../../../common/protocol.ts'
 import { limitedReader } from './limited-reader.ts'
 import type { PodRecord } from './pod.ts'
 
-/** What is kept of a service account: what policy needs. */
+/** The part of a service account that policy needs. */
 export type AccountRecord = {
   readonly exists: boolean
   /** Its annotation `allowed-roles`. */
   readonly list: string | undefined
 }
 
-/** Whose service account is meant. */
+/** Identifies a service account. */
 export type Owner = Pick<PodRecord, 'namespace' | 'serviceAccount'>
 
-/** Whether a pod runs as this account. */
+/** Whether a pod uses this account. */
 export const isOfAccount = (pod: Owner | undefined, { namespace, serviceAccount }: Owner) =>
   pod?.namespace === namespace && pod.serviceAccount === serviceAccount
 
 export type ServiceAccounts = {
-  /** The account as it was read last, or undefined. */
+  /** The account as it was last read, or undefined. */
   readonly get: (pod: Owner) => AccountRecord | undefined
-  /** The account as it is now, or was a few seconds ago. @throws {Problem} `busy` where that is not known */
+  /** The account as it is now, or was a few seconds ago. @throws {Problem} `busy` if that is not known */
   readonly read: (pod: Owner) => Promise<AccountRecord>
-  /** Reads an account that is not known yet, for what is decided without waiting. */
+  /** Reads an account that is not known yet, for decisions that are made without waiting. */
   readonly learn: (pod: Owner) => void
   /** @param onChange called with every account that was read and has changed */
   readonly subscribe: (onChange: (account: Owner) => void) => void
 }
 
-/** So long an answer is used: what takes longer to be noticed in namespaces, whose watch may lag. */
+/** How long an answer is used. Changes of namespaces, whose watch may lag, can take longer to be noticed. */
 const FRESH_MS = 10_000
-/** Where the API server does not answer: as long as its token signing keys are used (`authenticate/keys.ts`). */
+/** How long an answer is used if the API server does not respond: as long as its token signing keys (`authenticate/keys.ts`). */
 const MAX_AGE_MS = 24 * 3_600_000
 /** Twice the kubelet's largest common limit of pods on a node. */
 const MAX_ACCOUNTS = 512
@@ -55,7 +55,7 @@ export function accountRecord(object: unknown): AccountRecord {
 }
 
 export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): ServiceAccounts {
-  // Limits of its own: these reads are not to take the turns of those of pods and namespaces.
+  // Separate limits, so that these reads do not delay those of pods and namespaces.
   const live = limitedReader(kube, clock)
   const listeners: ((account: Owner) => void)[] = []
   const known = new BoundedMap<string, { readonly record: AccountRecord; readonly at: number }>(MAX_ACCOUNTS)
@@ -92,14 +92,14 @@ export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): Se
     get,
     read,
     learn: (pod) => {
-      // Whoever asks is told what is wrong.
+      // The caller gets the error.
       if (get(pod) === undefined) read(pod).catch(() => {})
     },
     subscribe: (onChange) => void listeners.push(onChange),
   }
 }
 
-/** Whether the API server was away: a refusal is an answer, and a pod that asks too often is not served by old knowledge. */
+/** Whether the API server was unavailable. A refusal is an answer, and a pod that asks too often is not served from old answers. */
 function isUnanswered({ cause }: Problem): boolean {
   return cause !== undefined && !(cause instanceof KubeError && cause.status < 500 && cause.status !== 429)
 }

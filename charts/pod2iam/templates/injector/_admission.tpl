@@ -1,4 +1,4 @@
-{{/* Namespaces that no webhook looks at, comma-separated: for the sentence that their annotated pods get. */}}
+{{/* Namespaces that no webhook handles, comma-separated: for the warning that their annotated pods get. */}}
 {{- define "pod2iam.untouchedNamespaces" -}}
 {{- $never := concat (list "kube-node-lease" .Release.Namespace) .Values.injector.excludeNamespaces -}}
 {{- if not .Values.injector.allowKubeSystem }}{{ $never = prepend $never "kube-system" }}{{ end -}}
@@ -6,8 +6,8 @@
 {{- end -}}
 
 {{/*
-Which namespaces a webhook entry or a policy looks at: a dictionary with `everywhere`, and `kubeSystem` where kube-system is to be
-injected. A selector cannot say "enabled or all, but in kube-system only enabled", so the latter is an entry of its own.
+The namespaces of a webhook entry or a policy: a dictionary with `everywhere`, and `kubeSystem` if kube-system is
+injected. A selector cannot express "enabled or all, but in kube-system only enabled", so kube-system has an entry of its own.
 Takes (list $ namespaceSelector).
 */}}
 {{- define "pod2iam.namespaceSelectors" -}}
@@ -29,7 +29,7 @@ Takes (list $ namespaceSelector).
 {{- toYaml $result -}}
 {{- end -}}
 
-{{/* The same for a policy; one on cluster-wide objects has no namespaces to choose. Takes (list $ policy). */}}
+{{/* The same for a policy; a policy on cluster-wide objects has no namespace selector. Takes (list $ policy). */}}
 {{- define "pod2iam.policySelectors" -}}
 {{- $constraints := (index . 1).spec.matchConstraints -}}
 {{- if eq ((first $constraints.resourceRules).scope | default "*") "Cluster" -}}
@@ -58,7 +58,7 @@ everywhere: {}
 {{- range .matchConditions }}{{ if eq .name "not-opted-out-or-reserved-name" }}{{ $every = . }}{{ end }}{{ end -}}
 {{- end -}}
 {{- range $entry := $webhooks -}}
-{{- /* What a service account says cannot be asked in a matchCondition, so that every pod is shown that is not opted out. */ -}}
+{{- /* A matchCondition cannot read a service account, so every pod that is not opted out is sent to the webhook. */ -}}
 {{- if and $byAccount $entry.matchConditions (eq (first $entry.matchConditions).name "asks-or-reserved-name") -}}
 {{- $_ := set $entry "matchConditions" (list (deepCopy $every)) -}}
 {{- end -}}
@@ -82,7 +82,7 @@ everywhere: {}
 {{ toYaml $object }}
 {{ end -}}
 
-{{/* A policy or binding of files/, and once more for kube-system where that is looked at. Takes (list $ object selectors). */}}
+{{/* A policy or binding of files/, and a second one for kube-system if it is injected. Takes (list $ object selectors). */}}
 {{- define "pod2iam.policyObject" -}}
 {{- $ := index . 0 -}}
 {{- $object := index . 1 -}}

@@ -1,4 +1,4 @@
-{{/* The node guard of all nodes, or of those of one pool (`_pools.tpl`). Takes $, or a pool's context. */}}
+{{/* The node guard of all nodes, or of the nodes of one pool (`_pools.tpl`). Takes $, or a pool's context. */}}
 {{- define "pod2iam.nodeGuardDaemonSet" -}}
 {{- $guard := .Values.guard -}}
 {{- $broker := .Values.broker -}}
@@ -18,7 +18,7 @@ spec:
     type: OnDelete
     {{- else }}
     type: RollingUpdate
-    # The rules stay in the kernel while the pod is replaced: an update never opens the door.
+    # The rules stay in the kernel while the pod is replaced, so an update never removes the block.
     rollingUpdate: {maxSurge: 0, maxUnavailable: {{ dig "rollingUpdate" "maxUnavailable" $guard.maxUnavailable $guard.updateStrategy }}}
     {{- end }}
   template:
@@ -31,16 +31,16 @@ spec:
         {{- end }}
     spec:
       serviceAccountName: {{ include "pod2iam.nodeGuard" . }}
-      # The broker alone gets a token, by a mount of its own.
+      # Only the broker gets a token, through its own mount.
       automountServiceAccountToken: false
-      # Services of this namespace would set POD2IAM_… variables, which are settings.
+      # Services of this namespace would otherwise set POD2IAM_… variables, which are settings.
       enableServiceLinks: false
       priorityClassName: {{ $guard.priorityClassName | quote }}
       {{- with include "pod2iam.pullSecrets" . }}
       {{- . | nindent 6 }}
       {{- end }}
       hostNetwork: true
-      # The node's resolver: STS must be found also while the cluster's DNS is away.
+      # The node's resolver, because the broker must reach STS even while the cluster's DNS is down.
       dnsPolicy: Default
       {{- with $guard.dnsConfig }}
       dnsConfig: {{- toYaml . | nindent 8 }}
@@ -57,7 +57,7 @@ spec:
       initContainers:
         {{- include "pod2iam.firewall" . | nindent 8 }}
         {{- if $guard.prePullSidecarImage }}
-        # Prints its version and ends: the image is on the node before the first pod needs it.
+        # Prints its version and ends, so that the image is on the node before the first pod needs it.
         - name: pre-pull-sidecar
           image: {{ include "pod2iam.image" (list . "sidecar") }}
           imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -72,7 +72,7 @@ spec:
         - name: broker
           image: {{ include "pod2iam.image" (list . "nodeGuard") }}
           imagePullPolicy: {{ .Values.image.pullPolicy }}
-          # The image's entry point is the firewall's. The flags are worth some MiB (node-guard/broker/README.md).
+          # The image's entry point is the firewall. The flags save some MiB (node-guard/broker/README.md).
           command: [/nodejs/bin/node, --max-semi-space-size=1, --v8-pool-size=0, /pod2iam/broker.cjs]
           args:
             - --health-port={{ $broker.healthPort }}
@@ -129,7 +129,7 @@ spec:
             {{- toYaml . | nindent 12 }}
             {{- end }}
           ports:
-            # hostPort: no other pod of the cluster may claim the port at which sidecars send their tokens.
+            # hostPort: no other pod on the node may claim the port to which sidecars send their tokens.
             - {name: broker, containerPort: 9171, hostPort: 9171}
             - {name: broker-health, containerPort: {{ $broker.healthPort }}, hostPort: {{ $broker.healthPort }}}
           readinessProbe:
@@ -160,7 +160,7 @@ spec:
         - name: state
           emptyDir: {medium: Memory, sizeLimit: 1Mi}
         {{- if include "pod2iam.watchesHostNetwork" . }}
-        # Written by the broker, so not where the firewall reports to it.
+        # The broker writes here, so it is not the directory of the firewall's report.
         - name: host-pods
           emptyDir: {medium: Memory, sizeLimit: 2Mi}
         - name: cgroups
@@ -174,7 +174,7 @@ spec:
               - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
         {{- end }}
         {{- if or (ne $guard.backend "nft") (eq $guard.mode "remove") }}
-        # iptables-legacy takes it before it writes; so does whoever else writes on this node.
+        # iptables-legacy takes this lock before it writes, as do all other programs on this node.
         - name: xtables-lock
           hostPath: {path: /run/xtables.lock, type: FileOrCreate}
         {{- end }}

@@ -1,4 +1,4 @@
-{{/* The firewall: a native sidecar next to the broker, or without a broker the only container. Takes $. */}}
+{{/* The firewall: a native sidecar next to the broker, or the only container if there is no broker. Takes $. */}}
 {{- define "pod2iam.firewall" -}}
 {{- $guard := .Values.guard -}}
 - name: firewall
@@ -38,14 +38,14 @@
     failureThreshold: 6
   resources: {{- toYaml $guard.resources | nindent 4 }}
   securityContext:
-    # nft and ip want to be root; file capabilities would not survive allowPrivilegeEscalation: false.
+    # nft and ip require root; file capabilities have no effect with allowPrivilegeEscalation: false.
     runAsUser: 0
     runAsGroup: 0
     allowPrivilegeEscalation: false
     readOnlyRootFilesystem: true
     capabilities:
       drop: [ALL]
-      # NET_ADMIN: netfilter rules and the broker's link. NET_RAW: iptables-legacy talks to the kernel by a raw socket.
+      # NET_ADMIN: netfilter rules and the broker's interface. NET_RAW: iptables-legacy talks to the kernel through a raw socket.
       add: {{ or (eq $guard.backend "iptables") (eq $guard.mode "remove") | ternary "[NET_ADMIN, NET_RAW]" "[NET_ADMIN]" }}
     {{- include "pod2iam.securityOptions" $guard.securityContext | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError

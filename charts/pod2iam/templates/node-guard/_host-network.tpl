@@ -1,17 +1,17 @@
-{{/* Whether the guard looks at pods on the host network: "true" or nothing. Takes $, or a pool's context. */}}
+{{/* Whether the guard counts or blocks pods on the host network: "true" or nothing. Takes $, or a pool's context. */}}
 {{- define "pod2iam.watchesHostNetwork" -}}
 {{- if and (ne .Values.guard.hostNetwork "off") (ne .Values.guard.mode "remove") }}true{{ end -}}
 {{- end -}}
 
-{{/* What keeps the rules about pods on the host network: a container whose failure keeps neither firewall nor broker from starting. Takes $, or a pool's context. */}}
+{{/* The container that maintains the rules about pods on the host network. If it fails, firewall and broker still start. Takes $, or a pool's context. */}}
 {{- define "pod2iam.hostNetwork" -}}
 {{- $guard := .Values.guard -}}
 {{- $capabilities := eq $guard.backend "iptables" | ternary "+net_admin,+net_raw" "+net_admin" -}}
 - name: host-network
   image: {{ include "pod2iam.image" (list . "nodeGuard") }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
-  # Container runtimes give the node's cgroup namespace to privileged containers only. Before our program begins, setpriv gives up
-  # everything else: it runs without root, with NET_ADMIN alone; iptables-legacy needs NET_RAW as well.
+  # Container runtimes give the node's cgroup namespace only to privileged containers. Before our program starts, setpriv drops
+  # everything else: the program runs without root, with NET_ADMIN alone, and with iptables-legacy also NET_RAW.
   command:
     - /usr/sbin/setpriv
     - --reuid=9174
@@ -35,7 +35,7 @@
     privileged: true
     runAsUser: 0
     runAsGroup: 0
-    # Nothing else is possible with `privileged`.
+    # `privileged` allows no other value.
     allowPrivilegeEscalation: true
     readOnlyRootFilesystem: true
     {{- include "pod2iam.securityOptions" $guard.securityContext | nindent 4 }}

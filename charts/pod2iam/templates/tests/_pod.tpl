@@ -1,4 +1,4 @@
-{{/* A test pod that runs JavaScript in an image of ours. Takes a dictionary: root, name, namespace, script, weight, annotations, serviceAccount. */}}
+{{/* A test pod that runs JavaScript in one of our images. Takes a dictionary: root, name, namespace, script, weight, annotations, serviceAccount. */}}
 {{- define "pod2iam.testPod" -}}
 {{- $ := .root -}}
 apiVersion: v1
