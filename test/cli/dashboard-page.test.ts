@@ -45,6 +45,27 @@ describe('the page', () => {
     assert.match(words(nodes), /Injectors: 2 of 1\.2\.0; node guards: 5 of 1\.2\.0/)
   })
 
+  test('the pods on the host network that use the metadata service, those that may not first', async () => {
+    assert.doesNotMatch(await get(), /On the host network/)
+    const lastSeen = new Date(NOW - 5 * 60_000).toISOString()
+    const pods = [
+      { namespace: 'kube-system', name: 'aws-node-x1', allowed: true, packets: 3, lastSeen },
+      { namespace: 'legacy', name: 'scraper<b>', allowed: false, packets: 7, lastSeen },
+    ]
+    const packets = { allowed: 3, others: 7, unknown: 0 }
+    const hostNetwork = { mode: 'audit', backend: 'nft', verified: true, repairs: 0, packets, pods } as const
+    const own = await servePage({ ...SNAPSHOT, nodes: [node('ip-10-0-0-11', { hostNetwork })] })
+    try {
+      const seen = words(part((await ask(own.url)).body, 'nodes'))
+      assert.match(
+        seen,
+        /On the host network .* scraper&lt;b&gt; legacy ip-10-0-0-11 ! not allowed 7 5 min ago aws-node-x1 kube-system ip-10-0-0-11 ✔ allowed 3 5 min ago/,
+      )
+    } finally {
+      await own.close()
+    }
+  })
+
   test('the pods by namespace and role: state, expiry, session', async () => {
     const pods = words(part(await get(), 'pods'))
     assert.match(

@@ -66,6 +66,13 @@ export const ONLY: Readonly<Record<BackendName, { flags: readonly string[]; wrap
   },
 }
 
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exit = once(child, 'exit')
+  child.kill('SIGKILL')
+  await exit
+}
+
 export type HostNetworkNode = Awaited<ReturnType<typeof openHostNetworkNode>>
 
 export async function openHostNetworkNode(driver: Driver) {
@@ -167,12 +174,12 @@ export async function openHostNetworkNode(driver: Driver) {
           { deadlineMs: 60_000, detail: () => JSON.stringify(logs.slice(-5)) },
         )
       }
-      const end = async () => {
-        const ended = once(child, 'exit')
-        child.kill('SIGKILL')
-        await ended
-      }
-      return { logs, uid, status, verified, end }
+      return { logs, uid, status, verified, end: () => ended(child) }
+    },
+    /** Ends every process that `start` started, and removes all rules. */
+    reset: async () => {
+      await Promise.all(children.splice(0).map(ended))
+      await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
     },
     close: async () => {
       for (const child of children) child.kill('SIGKILL')

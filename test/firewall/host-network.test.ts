@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, afterEach, before, describe, test } from 'node:test'
 import type { BackendName } from '../../node-guard/firewall/guard/backend.ts'
 import { createHostNetworkKeeper } from '../../node-guard/firewall/host-network/keeper.ts'
 import { silentLog } from '../support/log.ts'
@@ -208,6 +208,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
   before(async () => {
     host = await openHostNetworkNode('systemd')
   })
+  afterEach(() => host.reset())
   after(() => host?.close())
 
   test('in a cgroup namespace of its own, where rules would match nothing, it says so', async () => {
@@ -290,20 +291,24 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
     await beside.end('SIGTERM')
   })
 
-  test('rules of another backend are removed as soon as those of this one are verified', async () => {
-    const uid = await host.makePod()
-    await host.list([pod(uid, 'someone')])
-    const earlier = await host.start('block', { backend: 'iptables-nft' })
-    await earlier.verified()
-    await earlier.end()
-    const flags = [`--state-dir=${host.state}`, '--host-network=block', '--poll-interval=200ms']
-    const beside = await startGuard(host.node, flags)
-    const guard = await host.start('block')
-    await until('they are gone', async () => (await host.rules('iptables-nft')) === '')
-    assert.equal(await host.fetch(host.cgroup(uid)), 'ECONNREFUSED')
-    await guard.end()
-    await beside.end('SIGTERM')
-  })
+  for (const [earlier, later] of [
+    ['iptables-nft', 'nft'],
+    ['nft', 'iptables-nft'],
+  ] as const)
+    test(`the guard removes the rules of ${earlier} as soon as those of ${later} are loaded`, async () => {
+      const uid = await host.makePod()
+      await host.list([pod(uid, 'someone')])
+      const before = await host.start('block', { backend: earlier })
+      await before.verified()
+      await before.end()
+      const flags = [`--state-dir=${host.state}`, '--host-network=block', '--poll-interval=200ms']
+      const beside = await startGuard(host.node, flags)
+      const guard = await host.start('block', { backend: later })
+      await until('they are gone', async () => (await host.rules(earlier)) === '')
+      await guard.verified()
+      assert.equal(await host.fetch(host.cgroup(uid)), 'ECONNREFUSED')
+      await beside.end('SIGTERM')
+    })
 
   test('where nft does not work, --backend=auto takes iptables and says why', async () => {
     await host.list([])

@@ -50,6 +50,12 @@ const reportOf = (kind: string, now: number): GuardReport => ({
   link: { up: true, changed: false },
   surroundings: { looked: true, bypass: undefined, leftovers: [], warnings: [] },
   sightings: undefined,
+  // The previous release does not know it.
+  hostNetwork: {
+    ...{ mode: 'audit', backend: 'nft', verified: true, repairs: 0 },
+    packets: { allowed: 0, others: 0, unknown: 0 },
+    pods: [],
+  },
   stateFault: undefined,
   pollIntervalMs: 10_000,
 })
@@ -83,7 +89,8 @@ describe('the files of another release', () => {
       writeFileSync(join(directory, STATUS), recorded(kind, STATUS))
       const read = await readStatus(directory)
       assert.ok(read.ok, `${kind}: ${read.ok ? '' : read.detail}`)
-      assert.equal(read.written.status.leftoversAt, null, 'which it did not write')
+      const { leftoversAt, hostNetwork } = read.written.status
+      assert.deepEqual([leftoversAt, hostNetwork], [null, null], 'which it did not write')
     }
   })
 

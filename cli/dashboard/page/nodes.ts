@@ -5,6 +5,7 @@ import type { NodeReport } from '../../status/nodes.ts'
 import { skewOf, type Versions } from '../../status/versions.ts'
 import { addressOf, type Filter, hasTrouble } from '../filter.ts'
 import type { Snapshot } from '../snapshot.ts'
+import { hostNetworkTable } from './host-network.ts'
 import { badge, foreign, type Html, html, idOf, MOST_ROWS, moreRows, plural, type Tone } from './html.ts'
 import { section, unseenText } from './section.ts'
 
@@ -25,7 +26,7 @@ export function nodeName(name: string, names: NodeNames): Html {
 }
 
 export function nodesSection(
-  { nodes, versions, isInstalled }: Snapshot,
+  { nodes, versions, isInstalled, takenAt }: Snapshot,
   filter: Filter,
   names: NodeNames,
 ): Html {
@@ -47,7 +48,8 @@ export function nodesSection(
     'nodes',
     'Nodes',
     html`${shown.length === 0 ? html`<p>The filters hide all nodes.</p>` : map}
-    ${moreRows(shown.length, nodes.length, 'nodes')} ${findings(shown, names)} ${versions && releases(versions)}`,
+    ${moreRows(shown.length, nodes.length, 'nodes')} ${findings(shown, names)}
+    ${hostNetworkTable(nodes, takenAt, (node) => nodeName(node, names))} ${versions && releases(versions)}`,
   )
 }
 

@@ -44,9 +44,11 @@ export async function readHostNetwork(
   }
   if (!isReport(report)) return not('the container host-network is of another release')
   const { version: _, writtenAt, validSeconds, ...known } = report
+  // What an earlier process used says nothing about now.
+  const stale = { ...known, backend: undefined }
   const age = (now - Date.parse(writtenAt)) / 1000
   if (!(age >= -5 && age <= validSeconds))
-    return not(`the container host-network last reported at ${writtenAt}: look at its log`, known)
+    return not(`the container host-network last reported at ${writtenAt}: look at its log`, stale)
   if (known.mode !== mode)
     return not(`the container host-network runs with --mode ${known.mode}, not ${mode}`, known)
   return known
