@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { parseAllDocuments } from 'yaml'
 import { minorOf } from '../peers/kubernetes-release.ts'
 import { needsPeer, peer } from '../peers/peers.ts'
+import { judgingMinor } from '../sandbox/kube/client/client.ts'
 
 export const CHART = fileURLToPath(new URL('../../charts/pod2iam', import.meta.url))
 export const SETS_DIRECTORY = fileURLToPath(new URL('sets/', import.meta.url))
@@ -102,6 +103,14 @@ export function renderBy(name: Helm, set: string, ...args: readonly string[]): s
 /** The same as for a Kubernetes of this version. */
 export function renderFor(version: string, set: string): string {
   return render(set, '--kube-version', version, ...flagsOn(version))
+}
+
+/** The same as for the Kubernetes that tests of this process run against, with further arguments. */
+export function renderHere(set: string, ...args: readonly string[]): string {
+  const minor = judgingMinor()
+  if (minor === undefined) return render(set, ...args)
+  const version = `1.${minor}.0`
+  return render(set, '--kube-version', version, ...flagsOn(version), ...args)
 }
 
 /** The objects in rendered text. */

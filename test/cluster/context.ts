@@ -31,7 +31,7 @@ export type Context = {
 }
 
 /** Namespaces of a run by what they are for. */
-export type Place = 'aws' | 'shop' | 'billing' | 'strict' | 'every' | 'plain'
+export type Place = 'aws' | 'shop' | 'billing' | 'strict' | 'every' | 'federated' | 'plain'
 
 export const NAMESPACE_PREFIX = 'pod2iam-test-'
 

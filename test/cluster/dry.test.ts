@@ -16,6 +16,7 @@ import { OPTIONS } from './options.ts'
 import { ROLE } from './pods.ts'
 import { type Group, showGroup, until, type Verdict } from './promise.ts'
 import { changes, settled, underLoad } from './promises/changes.ts'
+import { identities } from './promises/identities.ts'
 import { operator } from './promises/operator.ts'
 import { refusals } from './promises/refusals.ts'
 import { uninstall } from './promises/uninstall.ts'
@@ -70,8 +71,8 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
   const expectedOut = ({ title, promises }: Group) => {
     // The sandbox has one node, which cannot be rebooted.
     if (['Several nodes', 'Reboot'].includes(title)) return promises.map(({ name }) => name)
-    // In the sandbox test/cli shows it, with more.
-    if (title === operator.title) return promises.map(({ name }) => name)
+    // In the sandbox test/cli and test/e2e show them, with more.
+    if (title === operator.title || title === identities.title) return promises.map(({ name }) => name)
     const values = Object.keys(changesOf(options))
     const unchanged = peer('helm') === undefined ? values : values.filter((name) => !CHANGED.includes(name))
     return title === changes.title ? unchanged : []

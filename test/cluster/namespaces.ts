@@ -4,6 +4,9 @@ import { type Context, namespaceOf, type Place, PULL_SECRET } from './context.ts
 import { ALLOWED, labelsOf, namespaceObject } from './pods.ts'
 import { until } from './promise.ts'
 
+/** Name of the role that trusts service accounts of a namespace, and not the node role (promises/identities.ts). */
+export const FEDERATED = 'federated'
+
 type World = Pick<Context, 'access' | 'options' | 'run' | 'signal'>
 
 /** Creates a namespace; with `--pull-secret`, its default service account pulls with a copy of that Secret. */
@@ -37,6 +40,13 @@ export function namespacesOf({ run, options, aws }: Pick<Context, 'run' | 'optio
     namespaceObject(run, place('every'), {
       injection: 'all',
       annotations: { ...allowed(aws.role), 'iam.amazonaws.com/default-role': aws.role },
+    }),
+    namespaceObject(run, place('federated'), {
+      injection: 'enabled',
+      annotations: {
+        ...allowed(`${aws.baseRoleArn}${FEDERATED}`),
+        'pod2iam.dev/credential-source': 'web-identity',
+      },
     }),
     namespaceObject(run, place('plain')),
   ]

@@ -11,6 +11,7 @@ import { bundlePrograms } from './programs/bundle.ts'
 import { type Group, showGroup, type Verdict } from './promise.ts'
 import { changes } from './promises/changes.ts'
 import { churn } from './promises/churn.ts'
+import { identities } from './promises/identities.ts'
 import { installation } from './promises/installation.ts'
 import { operator } from './promises/operator.ts'
 import { outages } from './promises/outages.ts'
@@ -41,6 +42,7 @@ export const groups = (): Group[] => [
   workloads,
   refusals,
   operator,
+  identities,
   churn,
   starts,
   upgrade(),

@@ -1,7 +1,7 @@
 /** Roles from service accounts as users have them: a chart that annotates only its service account, and a real SDK in its pod. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { render } from '../chart/helm.ts'
+import { needsHelm, renderHere } from '../chart/helm.ts'
 import { type Door, openDoor, run } from '../cli/support.ts'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
 import { isReady, needsNamespaces } from '../sandbox/index.ts'
@@ -13,7 +13,7 @@ const KEY = 'eks.amazonaws.com/role-arn'
 const LISTS = 'iam.amazonaws.com/allowed-roles'
 const arnOf = (role: string) => `arn:aws:iam::111111111111:role/${role}`
 
-describe('roles from service accounts', needsNamespaces(), () => {
+describe('roles from service accounts', { ...needsHelm, ...needsNamespaces() }, () => {
   let cluster: Cluster
   let door: Door
   const account = (name: string, annotations: Record<string, string>, namespace = 'shop') =>
@@ -30,7 +30,7 @@ describe('roles from service accounts', needsNamespaces(), () => {
 
   before(async () => {
     // Webhooks and rights are those of the chart with the setting on.
-    const rendered = render('sandbox', '--set=policy.serviceAccountRoles=true')
+    const rendered = renderHere('sandbox', '--set=policy.serviceAccountRoles=true')
     cluster = await createCluster({
       rendered,
       injectorArgs: ['--base-role-arn=arn:aws:iam::111111111111:role/'],

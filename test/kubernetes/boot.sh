@@ -1,5 +1,5 @@
 #!/bin/bash
-# boot.sh DIRECTORY NAME BOOT_ID: the first process of a node, in namespaces of its own (mount, PID, UTS, network). Gives the node its
+# boot.sh DIRECTORY NAME BOOT_ID CGROUPS: the first process of a node, in namespaces of its own (mount, PID, UTS, network). Gives the node its
 # own name, /proc, /sys, /run and disks, starts the units that its kubelet requires, says so by $DIRECTORY/up, and then reaps what has lost its parent.
 set -euo pipefail
 directory=$1
@@ -12,6 +12,8 @@ mount --rbind /sys/fs/cgroup "$directory/cgroup"
 mount -t sysfs sysfs /sys
 mount --rbind "$directory/cgroup" /sys/fs/cgroup
 umount --lazy "$directory/cgroup"
+# On top of whatever is there; the machine keeps its own.
+[ "${4-}" != v2 ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/lock /run/netns
 mount --bind "$directory/lib" /var/lib

@@ -19,6 +19,7 @@ export type Place = {
   readonly plugins: string
   /** Name of its cgroup in every hierarchy. */
   readonly cgroup: string
+  readonly cgroups: 'machine' | 'v2'
   readonly progress: (line: string) => void
 }
 
@@ -31,7 +32,8 @@ export type Cluster = {
 }
 
 /** Starts it in this process's network namespace, which has nothing in it yet. */
-export async function startCluster({ directory, plugins, cgroup, progress }: Place): Promise<Cluster> {
+export async function startCluster(place: Place): Promise<Cluster> {
+  const { directory, plugins, cgroup, cgroups, progress } = place
   const shared = join(directory, 'shared')
   await mkdir(shared, { recursive: true })
   const minor = minorOf(versionOf(peer('kubelet') ?? 'kubelet'))
@@ -41,7 +43,7 @@ export async function startCluster({ directory, plugins, cgroup, progress }: Pla
   await makeSwitch(plans)
   const registry = await serveRegistry(join(directory, 'images'), CONTROL_PLANE, REGISTRY_PORT)
   const nodes = plans.map((plan) => {
-    const site = { shared, own: join(directory, plan.name), plugins, cgroup, minor }
+    const site = { shared, own: join(directory, plan.name), plugins, cgroup, cgroups, minor }
     return new Node(
       plan,
       site,

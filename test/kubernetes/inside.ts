@@ -28,7 +28,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
   })
 
 try {
-  const cluster = await startCluster({ ...JSON.parse(place), progress })
+  const cluster = await startCluster({ ...JSON.parse(place), cgroups: given.cgroups, progress })
   try {
     process.exitCode = await showPromises(cluster)
   } finally {

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { nodesOf, PODS, SERVICES } from './layout.ts'
-import { nodeFiles } from './node-files.ts'
+import { nodeFiles, RUNC } from './node-files.ts'
 
 const NODES = nodesOf(37)
 const site = {
@@ -9,8 +13,9 @@ const site = {
   own: '/run/x/node-1',
   plugins: '/usr/lib/cni',
   cgroup: 'pod2iam-1',
+  cgroups: 'machine',
   minor: 37,
-}
+} as const
 
 test('the two nodes differ in name, address, pods and kube-proxy mode, and nothing overlaps', () => {
   assert.deepEqual(
@@ -61,4 +66,35 @@ test('programs of Kubernetes 1.29 get no setting that they do not know', () => {
   const kubeletOf = (minor: number) =>
     JSON.parse(nodeFiles(plans[0] ?? assert.fail(), { ...site, minor })['kubelet.json'] ?? '')
   assert.deepEqual([kubeletOf(29).failCgroupV1, kubeletOf(31).failCgroupV1], [undefined, false])
+})
+
+test('a node with cgroup v2 whose machine keeps the controllers starts containers without the limits that nobody could set', () => {
+  const [plan] = NODES
+  assert.ok(plan)
+  assert.doesNotMatch(nodeFiles(plan, site)['containerd.toml'] ?? '', /BinaryName/)
+  assert.equal(nodeFiles(plan, site)[RUNC], undefined)
+  const files = nodeFiles(plan, { ...site, cgroups: 'v2' })
+  assert.match(files['containerd.toml'] ?? '', /runc\.options\]\n {2}BinaryName = "\/run\/x\/node-1\/runc"\n/)
+  const directory = mkdtempSync(join(tmpdir(), 'runc-'))
+  try {
+    const write = (name: string, text: string) => writeFileSync(join(directory, name), text, { mode: 0o700 })
+    write(RUNC, files[RUNC] ?? '')
+    mkdirSync(join(directory, 'bin'))
+    write('bin/runc', '#!/bin/sh\necho "$@"\nexit 7\n')
+    const config = join(directory, 'config.json')
+    const devices = [{ allow: false, access: 'rwm' }]
+    const before = { root: {}, linux: { cgroupsPath: '/a', resources: { devices, memory: { limit: 1 } } } }
+    const run = (...argv: string[]) => {
+      writeFileSync(config, JSON.stringify(before))
+      const env = { PATH: `${join(directory, 'bin')}:${process.env.PATH}` }
+      const { status, stdout } = spawnSync(join(directory, RUNC), argv, { env, encoding: 'utf8' })
+      assert.deepEqual([status, stdout], [7, `${argv.join(' ')}\n`])
+      return JSON.parse(readFileSync(config, 'utf8'))
+    }
+    assert.deepEqual(run('--root', '/r', 'delete', 'id'), before)
+    const created = run('--root', '/r', 'create', '--bundle', directory, 'id')
+    assert.deepEqual(created, { root: {}, linux: { cgroupsPath: '/a', resources: { devices } } })
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
 })

@@ -1,5 +1,6 @@
 /** The configuration of a node's programs. Pure. */
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import {
   CONTROL_PLANE,
   DNS_SERVICE,
@@ -19,12 +20,18 @@ export type NodeSite = {
   readonly plugins: string
   /** Below which it makes its cgroups, in every hierarchy. */
   readonly cgroup: string
+  /** `v2`: the node sees the machine's cgroup v2 alone. */
+  readonly cgroups: 'machine' | 'v2'
   /** Which Kubernetes its programs are: 37 of 1.37.2. */
   readonly minor: number
 }
 
 /** From which Kubernetes 1.N on a kubelet asks whether it may run with cgroup v1; one before knows no such setting. */
 const FAIL_CGROUP_V1_MINOR = 31
+
+/** The one file of a node that is a program. */
+export const RUNC = 'runc'
+const RUNC_WITHOUT_LIMITS = fileURLToPath(new URL('runc-without-limits.ts', import.meta.url))
 
 export const RUNTIME_SOCKET = 'unix:///run/containerd/containerd.sock'
 /** Everything that a node is to be sure of is in its own directory or gone with its boot. */
@@ -34,6 +41,7 @@ const REGISTRY = `http://${CONTROL_PLANE}:${REGISTRY_PORT}`
 export function nodeFiles(plan: NodePlan, site: NodeSite): Record<string, string> {
   return {
     'containerd.toml': containerd(site),
+    ...(site.cgroups === 'v2' ? { [RUNC]: runc() } : {}),
     ...Object.fromEntries(REGISTRIES.map((host) => [`registries/${host}/hosts.toml`, hosts()])),
     'cni/10-bridge.conflist': JSON.stringify(network(plan)),
     'kubelet.json': JSON.stringify(kubelet(plan, site)),
@@ -42,7 +50,7 @@ export function nodeFiles(plan: NodePlan, site: NodeSite): Record<string, string
 }
 
 /** As for containerd in a container (kind): no AppArmor, and no oom_score_adj below its own. */
-function containerd({ own, plugins }: NodeSite): string {
+function containerd({ own, plugins, cgroups }: NodeSite): string {
   const cri = 'plugins."io.containerd.grpc.v1.cri"'
   return `version = 2
 [grpc]
@@ -58,7 +66,12 @@ function containerd({ own, plugins }: NodeSite): string {
   config_path = "${join(own, 'registries')}"
 [${cri}.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
-`
+${cgroups === 'v2' ? `[${cri}.containerd.runtimes.runc.options]\n  BinaryName = "${join(own, RUNC)}"\n` : ''}`
+}
+
+/** What containerd starts in the place of runc. */
+function runc(): string {
+  return `#!/bin/sh\nexec '${process.execPath}' '${RUNC_WITHOUT_LIMITS}' "$@"\n`
 }
 
 function hosts(): string {

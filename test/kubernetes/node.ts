@@ -9,7 +9,7 @@ import { DEFAULT_PATH, tool } from '../sandbox/node/tools.ts'
 import type { Program } from '../sandbox/real/logged.ts'
 import { makeCgroups, removeCgroups } from './cgroups.ts'
 import { CONTROL_PLANE, type NodePlan } from './layout.ts'
-import { type NodeSite, nodeFiles } from './node-files.ts'
+import { type NodeSite, nodeFiles, RUNC } from './node-files.ts'
 import { command, started, startProgram } from './program.ts'
 import { SWITCH } from './switch.ts'
 
@@ -45,12 +45,21 @@ export class Node {
     const { own } = this.#site
     for (const [name, text] of Object.entries(nodeFiles(this.plan, this.#site))) {
       await mkdir(dirname(join(own, name)), { recursive: true })
-      await writeFile(join(own, name), text, { mode: 0o600 })
+      await writeFile(join(own, name), text, { mode: name === RUNC ? 0o700 : 0o600 })
     }
     rmSync(join(own, 'up'), { force: true })
     makeCgroups(this.#cgroup)
     const bootId = randomUUID()
-    const boot = [tool('unshare'), ...BOOT_NAMESPACES, '--', BOOT, own, this.plan.name, bootId]
+    const boot = [
+      tool('unshare'),
+      ...BOOT_NAMESPACES,
+      '--',
+      BOOT,
+      own,
+      this.plan.name,
+      bootId,
+      this.#site.cgroups,
+    ]
     this.#machine = this.#start('boot', boot)
     await started(
       `The boot of ${this.plan.name}`,

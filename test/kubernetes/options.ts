@@ -10,6 +10,11 @@ export const KUBERNETES_OPTIONS = {
     'newest',
     'newest, or the oldest that the chart admits; `.ci/peers` builds either',
   ),
+  cgroups: oneOf(
+    ['machine', 'v2'],
+    'machine',
+    'machine: nodes have cgroups as this machine has them; v2: nodes have cgroup v2, where the machine keeps its controllers in v1 without limits of memory and processor time',
+  ),
   logs: optional('directory into which the logs of all programs are copied at the end'),
 } as const
 

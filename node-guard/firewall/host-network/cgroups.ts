@@ -25,14 +25,15 @@ const POD =
  * @param self content of `/proc/self/cgroup`
  */
 export function podCgroups(self: string): ({ readonly ok: true } & PodCgroups) | Failed {
-  const path = /^0::(.*)$/m.exec(self)?.[1]
-  const found = path === undefined ? undefined : POD.exec(path)
-  const root = found?.groups?.root
-  if (found && root !== undefined) return { ok: true, root, own: found[0].slice(1) }
+  // First, since a node may have both: container runtimes put the process into v2, too, but that is not where nft looks it up.
   if (/^[1-9]\d*:.*\/(?:[\w.@:-]*-)?kubepods\b/m.test(self))
     return failed(
       'this node has cgroup v1, by which pods on the host network cannot be told from the host: boot it with cgroup v2 (systemd.unified_cgroup_hierarchy=1)',
     )
+  const path = /^0::(.*)$/m.exec(self)?.[1]
+  const found = path === undefined ? undefined : POD.exec(path)
+  const root = found?.groups?.root
+  if (found && root !== undefined) return { ok: true, root, own: found[0].slice(1) }
   return failed(
     `the cgroup of this process, ${JSON.stringify(path ?? 'unknown')}, is not that of a pod as the node sees it: this container must be in the node's cgroup namespace (guard.hostNetwork of the chart makes it so), and the kubelet must run with --cgroups-per-qos`,
   )

@@ -20,7 +20,8 @@ export function kubeConfigTransport(config: KubeConfig): Transport {
     await config.applyToHTTPSOptions(options)
     const headers = {
       ...options.headers,
-      accept: 'application/json',
+      // The keys of service accounts come as another kind of JSON.
+      accept: 'application/json, */*',
       ...(body === undefined
         ? {}
         : { 'content-type': contentType, 'content-length': Buffer.byteLength(body) }),

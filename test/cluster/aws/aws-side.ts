@@ -19,6 +19,10 @@ export type AwsSide = {
   ) => Promise<string | undefined>
   /** Makes STS unavailable and available again; undefined where that cannot be done. */
   readonly setStsAvailable?: (available: boolean) => Promise<void>
+  /** An operation of the stand-in's control (test/sandbox/aws/control.ts) on every node, a result each; undefined with real AWS. */
+  readonly control?: <T>(operation: string, argument?: object) => Promise<T[]>
+  /** Where STS is, for programs on nodes; undefined: where the SDK knows it to be. */
+  readonly stsUrl?: string
   /** Addresses that reached the metadata service; undefined where that is not known. */
   readonly visitors?: () => Promise<string[]>
   readonly forgetVisitors?: () => Promise<void>

@@ -52,6 +52,8 @@ export async function installStandIn(world: World, options: { replace: boolean }
     brokerEnvironment: [{ name: 'AWS_ENDPOINT_URL_STS', value: STS_URL }],
     nodeAddresses: ['169.254.171.1', 'fd00:70d2:1b::1', ...addressesOf(pods)],
     knowsKeys: true,
+    control: onAll,
+    stsUrl: STS_URL,
     identify: async ({ AccessKeyId }) => {
       const sessions = (await onAll<SessionInfo[]>('sessions')).flat()
       return sessions.find(({ accessKeyId }) => accessKeyId === AccessKeyId)?.arn

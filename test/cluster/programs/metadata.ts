@@ -1,4 +1,5 @@
 /** A small IMDSv2 client, as an SDK without retries. */
+import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import type { CredentialDocument, Got } from './reports.ts'
 
@@ -41,6 +42,21 @@ export async function credentials(): Promise<{ document?: CredentialDocument; pr
   if (answer.status !== 200) return { problem: `credentials: ${said(answer)}` }
   const document = JSON.parse(answer.body) as CredentialDocument
   return document.Code === 'Success' ? { document } : { problem: `credentials: Code ${document.Code}` }
+}
+
+/** The same as a client that knows only container credentials, by the variables of its container. */
+export async function containerCredentials(): Promise<{
+  document?: Omit<CredentialDocument, 'Code'>
+  problem?: string
+}> {
+  const { AWS_CONTAINER_CREDENTIALS_FULL_URI: uri, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: file } =
+    process.env
+  if (uri === undefined || file === undefined)
+    return { problem: 'its container has no variables of container credentials' }
+  const answer = await get(uri, { authorization: readFileSync(file, 'utf8') })
+  return answer.status === 200
+    ? { document: JSON.parse(answer.body) }
+    : { problem: `container credentials: ${said(answer)}` }
 }
 
 const said = ({ status, body, error }: Got) => error ?? `${status} ${body.slice(0, 200)}`

@@ -2,6 +2,7 @@
  * What runs in the test's own pods, bundled into one text and given to `node -e` (programs/bundle.ts):
  *
  *   credentials           prints the credential document; its key also goes to the termination message; exit 1 without
+ *   container-credentials prints what a client gets that knows only these; exit 1 without
  *   start [plain]         tells when its first instruction ran and when it had credentials; exit 1 without; plain: asks for none
  *   client                asks for it ten times a second for ever and keeps count
  *   prober                connects to the metadata endpoint for ever and keeps count of what happened
@@ -16,7 +17,7 @@ import { createConnection } from 'node:net'
 import { createInterface } from 'node:readline'
 import { setTimeout as wait } from 'node:timers/promises'
 import { METADATA_ADDRESSES } from '../../../common/addresses.ts'
-import { credentials, get } from './metadata.ts'
+import { containerCredentials, credentials, get } from './metadata.ts'
 import type { ClientState, Leftovers, ProberState, Reach, StartReport } from './reports.ts'
 
 const STATE = '/tmp/pod2iam-cluster-test.json'
@@ -35,6 +36,8 @@ async function main(): Promise<void> {
   switch (mode) {
     case 'credentials':
       return once()
+    case 'container-credentials':
+      return byContainerCredentials()
     case 'start':
       return start(first === 'plain')
     case 'client':
@@ -61,6 +64,12 @@ async function once(): Promise<void> {
   if (document !== undefined) return print(JSON.stringify(document))
   process.stderr.write(`${problem}\n`)
   process.exitCode = 1
+}
+
+async function byContainerCredentials(): Promise<void> {
+  const { document, problem } = await containerCredentials()
+  if (document === undefined) throw new Error(problem)
+  print(JSON.stringify(document))
 }
 
 async function start(isPlain: boolean): Promise<void> {

@@ -1,18 +1,15 @@
 /** The operator's program on this cluster: what its commands say of clients that work, and of a workload that is refused. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
 import { readyPod, readyPods, refOf } from '../cluster-pods.ts'
 import { type Context, namespaceOf } from '../context.ts'
 import { CLIENT } from '../load.ts'
+import { PROGRAM, placeOf, pod2iam } from '../operator-program.ts'
 import { replicated } from '../pods.ts'
 import { expect, type Group, until } from '../promise.ts'
 
-const PROGRAM = fileURLToPath(new URL('../../../cli/main.ts', import.meta.url))
 const REFUSED = 'operator-refused'
 
-type Ran<T> = { readonly code: number; readonly data: T; readonly errors: string }
 type Step = { readonly state: string; readonly code?: string }
 
 export const operator: Group = {
@@ -143,29 +140,5 @@ async function dashboard({ options }: Context): Promise<{ url: string; end: () =
       child.kill('SIGTERM')
       return ended
     },
-  }
-}
-
-function placeOf({ kubeconfig, context }: Context['options']): string[] {
-  return [
-    ...(kubeconfig === undefined ? [] : ['--kubeconfig', kubeconfig]),
-    ...(context === undefined ? [] : ['--context', context]),
-  ]
-}
-
-/** Runs it to its end. @throws Error with what it said when that is no document */
-async function pod2iam<T>({ options }: Context, ...words: readonly string[]): Promise<Ran<T>> {
-  const child = spawn(process.execPath, [PROGRAM, ...words, ...placeOf(options), '--output', 'json'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const [output, errors, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, 'close'),
-  ])
-  try {
-    return { code, data: JSON.parse(output), errors }
-  } catch {
-    throw new Error(`pod2iam ${words[0]} ended with ${code}: ${errors}${output.slice(0, 500)}`)
   }
 }

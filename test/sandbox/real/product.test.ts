@@ -14,6 +14,11 @@ const SUITES = [
   'chart/hooks',
   'chart/installed',
   'e2e/story',
+  'e2e/web-identity',
+  'e2e/service-account-roles',
+  'e2e/narrower',
+  'e2e/container-credentials',
+  'e2e/stolen-identities',
   'injector/resources-admission',
   'injector/previous-release',
 ] as const

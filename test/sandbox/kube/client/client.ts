@@ -93,6 +93,9 @@ export function sinceKubernetes(minor: number, what: string): { skip?: string } 
   return { skip: `Kubernetes 1.${implementation.minor} has no ${what}` }
 }
 
+/** Which Kubernetes 1.N has taken the stand-in's place; undefined: none. */
+export const judgingMinor = () => implementation?.minor
+
 /** From now on `ApiServer.start` of this process starts this one (`../../real/`); undefined: the stand-in again. */
 export function startInstead(other: Implementation | undefined): void {
   implementation = other
