@@ -63,7 +63,7 @@ for (const [error, failure, code] of CLASSES)
 test('a denial names both roles and the trust-policy statement to add', () => {
   const { message } = stsProblem('denied', aws('AccessDenied', 403), { request, callerArn, retryAfter: 30 })
   assert.ok(message.includes(callerArn) && message.includes(request.roleArn))
-  const statement = /statement (\{.*?\}) and, where/.exec(message)?.[1] ?? ''
+  const statement = /statement (\{.*?\}) and, if/.exec(message)?.[1] ?? ''
   assert.deepEqual(JSON.parse(statement), {
     Effect: 'Allow',
     Principal: { AWS: callerArn },

@@ -24,6 +24,7 @@ describe('keys', () => {
       sessionName: 'iam.amazonaws.com/session-name',
       sessionPolicyArns: 'iam.amazonaws.com/session-policy-arns',
       credentialSource: 'pod2iam.dev/credential-source',
+      hostNetwork: 'pod2iam.dev/host-network',
       redirect: 'pod2iam.dev/redirect',
       containerCredentials: 'pod2iam.dev/container-credentials',
       imdsTokens: 'pod2iam.dev/imds-tokens',
