@@ -191,8 +191,11 @@ for (const backend of BACKENDS)
       await host.fetch(host.cgroup(uid))
       const packets = async (from: typeof guard) =>
         (await from.status()).pods.find(({ name }) => name === 'counted')?.packets ?? 0
-      await host.list([pod(uid, 'counted'), pod(newUid(), 'another')])
+      const another = await host.makePod()
+      await host.list([pod(uid, 'counted'), pod(another, 'another')])
       await until('it is counted', async () => (await packets(guard)) > 0)
+      const named = another.replaceAll('-', '_')
+      await until('rules were loaded again', async () => (await host.rules(backend)).includes(named))
       await guard.end()
       const counted = await packets(guard)
       await host.list([pod(uid, 'counted'), pod(await host.makePod(), 'third')])
