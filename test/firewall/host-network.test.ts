@@ -183,6 +183,28 @@ for (const backend of BACKENDS)
       await guard.end()
     })
 
+    test('what was counted of a pod is still counted after a restart, and after its rule was loaded again', async () => {
+      const uid = await host.makePod()
+      await host.list([pod(uid, 'counted')])
+      const guard = await start('block')
+      await guard.verified()
+      await host.fetch(host.cgroup(uid))
+      const packets = async (from: typeof guard) =>
+        (await from.status()).pods.find(({ name }) => name === 'counted')?.packets ?? 0
+      const another = await host.makePod()
+      await host.list([pod(uid, 'counted'), pod(another, 'another')])
+      await until('it is counted', async () => (await packets(guard)) > 0)
+      const named = another.replaceAll('-', '_')
+      await until('rules were loaded again', async () => (await host.rules(backend)).includes(named))
+      await guard.end()
+      const counted = await packets(guard)
+      await host.list([pod(uid, 'counted'), pod(await host.makePod(), 'third')])
+      const next = await start('block')
+      await next.verified()
+      assert.ok((await packets(next)) >= counted)
+      await next.end()
+    })
+
     test('cgroups that a pod makes below its own are its own; audit mode counts and refuses nothing', async () => {
       const [other, allowed] = [await host.makePod(), await host.makePod('guaranteed')]
       const below = `${host.cgroup(other)}/container/init.scope/kubepods.slice`
