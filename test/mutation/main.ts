@@ -15,6 +15,8 @@ const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/rechecks.test.ts',
 const ACCOUNTS = 'test/broker/service-account-roles.test.ts'
 const ADMITTED_ACCOUNTS = ['test/injector/service-account-roles.test.ts']
 const WATCHED = ['test/broker/watch-revisions.test.ts', ...DECISIONS]
+const HOST_PODS = ['test/broker/host-pods.test.ts']
+const CONTAINER_CREDENTIALS = ['test/sidecar/container-credentials.test.ts']
 const TARGETS: Readonly<Record<string, readonly string[]>> = {
   'common/glob.ts': ['test/common/glob.test.ts', 'test/common/policy.test.ts'],
   'common/policy.ts': ['test/common/policy.test.ts'],
@@ -67,6 +69,10 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/kubernetes/revisions.ts`]: WATCHED,
   [`${BROKER}/aws/assume.ts`]: ['test/broker/caller.test.ts', 'test/broker/sts-errors.test.ts'],
   [`${BROKER}/sessions/warm-up.ts`]: ['test/broker/warm-up.test.ts', ACCOUNTS],
+  [`${BROKER}/kubernetes/host-pods.ts`]: HOST_PODS,
+  'common/host-pods.ts': HOST_PODS,
+  'sidecar/container/answer.ts': CONTAINER_CREDENTIALS,
+  'sidecar/container/secret.ts': CONTAINER_CREDENTIALS,
   [`${BROKER}/aws/follow-caller.ts`]: ['test/broker/caller.test.ts'],
 }
 
