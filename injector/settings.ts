@@ -79,10 +79,10 @@ export const INJECTION_SPEC = {
   webIdentityAudience,
   sessionTags: flag(
     false,
-    'whether the broker passes session tags: pods by web identity, for which there are none, are then refused',
+    'whether the broker passes session tags; web identity does not support them, so such pods are then refused',
   ),
   sourceIdentity: optional(
-    'whether the broker sets a source identity (its template): pods by web identity, for which there is none, are then refused',
+    'the broker’s template of source identities, if it sets them; web identity does not support them, so such pods are then refused',
   ),
   baseRoleArn: optionally('prefix of roles given by name, e.g. arn:aws:iam::111111111111:role/', baseRoleArn),
   defaultRole: optional('role of pods in namespaces labelled all that have no other'),
