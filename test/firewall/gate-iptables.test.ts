@@ -223,11 +223,11 @@ describe('firewall redirect where neither works', needsNamespaces(), () => {
       assert.equal(bare.code, 1)
       assert.match(
         bare.stderr,
-        /^pod2iam-gate: nft cannot be run .*; iptables-nft cannot be run .*; iptables-legacy cannot be run .*\n$/,
+        /^pod2iam-gate: the pod's redirect could not be loaded: nft cannot be run .*; iptables-nft cannot be run .*; iptables-legacy cannot be run .*\n$/,
       )
       const powerless = await gate([...withoutTools(['nft']), ...NO_CAPABILITY])
       assert.equal(powerless.code, 1)
-      assert.match(powerless.stderr, /^pod2iam-gate: nft cannot be run .*NET_ADMIN.*\n$/)
+      assert.match(powerless.stderr, /^pod2iam-gate: the pod's redirect could not be loaded: nft cannot be run .*NET_ADMIN.*\n$/)
     } finally {
       await node.close()
     }

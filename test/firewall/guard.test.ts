@@ -303,6 +303,7 @@ describe('firewall guard', needsNamespaces(), () => {
         'leftoversAt',
         'warnings',
         'audit',
+        'hostNetwork',
       ])
       assert.equal(json.verified, true)
       const text = await node.must('node', [process.execPath, MAIN, 'status'])
