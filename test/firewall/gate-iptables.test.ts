@@ -227,7 +227,10 @@ describe('firewall redirect where neither works', needsNamespaces(), () => {
       )
       const powerless = await gate([...withoutTools(['nft']), ...NO_CAPABILITY])
       assert.equal(powerless.code, 1)
-      assert.match(powerless.stderr, /^pod2iam-gate: the pod's redirect could not be loaded: nft cannot be run .*NET_ADMIN.*\n$/)
+      assert.match(
+        powerless.stderr,
+        /^pod2iam-gate: the pod's redirect could not be loaded: nft cannot be run .*NET_ADMIN.*\n$/,
+      )
     } finally {
       await node.close()
     }

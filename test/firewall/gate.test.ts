@@ -268,7 +268,10 @@ describe('firewall redirect', needsNamespaces(), () => {
   test('without NET_ADMIN it fails with a sentence that names it', async () => {
     const result = await gate(QUICK, NO_CAPABILITY)
     assert.equal(result.code, 1)
-    assert.match(lastLine(result), /^pod2iam-gate: the pod's redirect could not be loaded: nft was not permitted to work .* NET_ADMIN capability/)
+    assert.match(
+      lastLine(result),
+      /^pod2iam-gate: the pod's redirect could not be loaded: nft was not permitted to work .* NET_ADMIN capability/,
+    )
   })
 
   test('ends at once on SIGTERM, while it proves and while it waits, and not with 0', async () => {
