@@ -86,14 +86,15 @@ test('a command the demo does not know is one sentence and exit code 1', () => {
   assert.equal(status, 1)
   assert.equal(
     stderr,
-    'pod2iam demo: "bogus" is not known; there are --loopback, --keep, --record FILE, --help, exec POD -- CMD and stop\n',
+    'pod2iam demo: "bogus" is not known; there are --web-identity, --loopback, --keep, --record FILE, --help, exec POD -- CMD and stop\n',
   )
 })
 
 test('--help names every command, fits a terminal, and starts nothing', () => {
   const { status, stdout, stderr } = demo('--help')
   assert.deepEqual([status, stderr], [0, ''])
-  for (const command of ['--keep', '--record FILE.svg', 'exec POD -- CMD', 'stop', '--loopback', '--help'])
+  const others = ['--record FILE.svg', 'exec POD -- CMD', 'stop', '--loopback', '--help']
+  for (const command of ['--keep', '--web-identity', ...others])
     assert.ok(stdout.includes(`npm run demo -- ${command}`), command)
   assert.ok(stdout.split('\n').every(({ length }) => length <= WIDTH))
 })
