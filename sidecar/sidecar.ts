@@ -171,13 +171,13 @@ function serverOf(settings: SidecarSettings, parts: Parts): MetadataServer {
 
 /** Keeps the credentials fresh. */
 function refresh(parts: Parts, askBroker: BrokerClient, metadataPort: number): Repeated {
-  const { store, metrics, warmUp, role, clock, log, random } = parts
+  const { store, metrics, warmUp, selfTest, role, clock, log, random } = parts
   return startRefresher({
     ask: async () => outcomeOf(await askBroker(CREDENTIALS_PATH), clock.now()),
     onOutcome: (outcome) => {
       metrics.refresh(outcome, clock.monotonic())
       if (outcome.kind === 'credentials' || outcome.kind === 'none')
-        void warmUp.run(metadataPort, knownRole(store, role).name)
+        void warmUp.run(metadataPort, knownRole(store, role).name, selfTest.way)
     },
     ...{ store, clock, log, random },
   })

@@ -13,6 +13,9 @@ const ROUNDS = 3
 const TIMEOUT_MS = 5000
 const MAX_BODY = 64 * 1024
 
+/** Where this process can be reached. */
+export type Way = { readonly host: string; readonly port: number }
+
 export type WarmUp = ReturnType<typeof warmUpOf>
 
 /** A warm-up, to be run. */
@@ -25,23 +28,35 @@ export function warmUpOf() {
     isOver: () => over,
     /** Whether a request, by its URL, is one of these: they are no exchanges with the application. */
     isOwn: (url: string) => !over && url.endsWith(mark),
-    /** Fetches from the own port, the first time it is called. Never rejects. */
-    run: async (port: number, role: string) => {
+    /**
+     * Fetches from the process itself, the first time it is called. Never rejects.
+     *
+     * @param port of this process on 127.0.0.1
+     * @param redirected resolves with the metadata address once it leads here; undefined if there is no redirect. In a pod with a redirect
+     *   direct connections are refused as soon as the gate has started (docs/decisions/0084), so also whenever the sidecar alone restarts.
+     */
+    run: async (port: number, role: string, redirected?: Promise<Way>) => {
       if (begun) return
       begun = true
-      try {
-        for (let round = 0; round < ROUNDS; round++) await fetchOnce(port, role, mark)
-      } catch {
-        // The answers do not matter here: an application gets the same ones.
-      }
+      await fetchAll({ host: '127.0.0.1', port }, role, mark)
+        .catch(async () => {
+          if (redirected !== undefined) await fetchAll(await redirected, role, mark)
+        })
+        .catch(() => {
+          // The answers do not matter here: an application gets the same ones.
+        })
       over = true
     },
   }
 }
 
-async function fetchOnce(port: number, role: string, mark: string): Promise<void> {
+async function fetchAll(way: Way, role: string, mark: string): Promise<void> {
+  for (let round = 0; round < ROUNDS; round++) await fetchOnce(way, role, mark)
+}
+
+async function fetchOnce(way: Way, role: string, mark: string): Promise<void> {
   const ask = (path: string, headers: Readonly<Record<string, string>>) => ({
-    ...{ host: '127.0.0.1', port, connectTimeout: TIMEOUT_MS, answerTimeout: TIMEOUT_MS, maxBody: MAX_BODY },
+    ...{ ...way, connectTimeout: TIMEOUT_MS, answerTimeout: TIMEOUT_MS, maxBody: MAX_BODY },
     ...{ path: `${path}${mark}`, headers },
   })
   // As SDKs do, who keep their connections.

@@ -7,6 +7,7 @@ import type { SteadyClock } from '../../common/clock.ts'
 import { get } from '../http/get.ts'
 import { hex, randomBytes } from '../imds/random.ts'
 import { type Repeated, repeat } from '../repeat.ts'
+import type { Way } from '../warm-up.ts'
 
 /** Asks one address; resolves with the body, rejects with an error that may have a `code`. */
 export type Probe = (address: string, path: string) => Promise<string>
@@ -15,10 +16,13 @@ export type SelfTest = {
   /** The answer to a self-test path, or undefined for every other path. */
   readonly answer: (path: string) => string | undefined
   readonly passed: () => boolean
+  /** Resolves, when it passes, with the metadata address that leads to this process; undefined with mode `off`. */
+  readonly way: Promise<Way> | undefined
   /** Repeats the test until it passes; `onPassed` is called once then. */
   readonly start: (onPassed: () => void) => Repeated
 }
 
+const METADATA_PORT = 80
 const NO_ROUTE = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EADDRNOTAVAIL', 'EAFNOSUPPORT'])
 
 /**
@@ -32,18 +36,22 @@ export function selfTestOf(
   probe: Probe = probeOverHttp,
 ): SelfTest {
   if (mode === 'off')
-    return { answer: () => undefined, passed: () => true, start: () => ({ stop: () => {} }) }
+    return { answer: () => undefined, passed: () => true, way: undefined, start: () => ({ stop: () => {} }) }
   const path = `/latest/meta-data/${hex(randomBytes(16))}`
   const nonce = hex(randomBytes(16))
+  const way = Promise.withResolvers<Way>()
   let passed = false
   return {
     passed: () => passed,
+    way: way.promise,
     answer: (asked) => (asked === path && !passed ? nonce : undefined),
     start: (onPassed) => {
       const started = clock.monotonic()
       const loop = repeat(clock, async () => {
-        if (await seesItself(probe, path, nonce)) {
+        const host = await whereItSeesItself(probe, path, nonce)
+        if (host !== undefined) {
           passed = true
+          way.resolve({ host, port: METADATA_PORT })
           loop.stop()
           onPassed()
         }
@@ -56,16 +64,16 @@ export function selfTestOf(
 }
 
 /** IPv4 first; IPv6 only in a pod that has no way to an IPv4 address at all. */
-async function seesItself(probe: Probe, path: string, nonce: string): Promise<boolean> {
+async function whereItSeesItself(probe: Probe, path: string, nonce: string): Promise<string | undefined> {
   for (const address of METADATA_ADDRESSES) {
     try {
-      return (await probe(address, path)) === nonce
+      return (await probe(address, path)) === nonce ? address : undefined
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-      if (!NO_ROUTE.has(code)) return false
+      if (!NO_ROUTE.has(code)) return undefined
     }
   }
-  return false
+  return undefined
 }
 
 const PROBE_TIMEOUT_MS = 250
@@ -73,5 +81,5 @@ const MAX_BODY = 4096
 
 async function probeOverHttp(host: string, path: string): Promise<string> {
   const times = { connectTimeout: PROBE_TIMEOUT_MS, answerTimeout: PROBE_TIMEOUT_MS }
-  return (await get({ host, port: 80, path, ...times, maxBody: MAX_BODY })).body
+  return (await get({ host, port: METADATA_PORT, path, ...times, maxBody: MAX_BODY })).body
 }

@@ -58,6 +58,23 @@ describe('while a part is away', needsNamespaces(), () => {
     await start('shop/after-api')
   })
 
+  test('a restarted sidecar warms up through the redirect, because its pod refuses direct connections', async () => {
+    const pod = await start('shop/warm')
+    const network = cluster.pods.network(pod)
+    const counted = `table ip counted {
+      chain input {
+        type filter hook input priority -120
+        tcp dport 9169 ct state new ct original ip daddr ${IPV4} counter
+      }
+    }`
+    await cluster.exec(network, ['nft', '-f', '-'], { input: counted })
+    cluster.pods.kill(pod, 'pod2iam-sidecar')
+    await until('nine fetches behind the self-test', async () => {
+      const { stdout } = await cluster.exec(network, ['nft', 'list', 'table', 'ip', 'counted'])
+      return Number(/packets (\d+)/.exec(stdout)?.[1]) >= 10
+    })
+  })
+
   test('a restarted sidecar accepts the IMDSv2 tokens it gave before, and no other pod’s', async () => {
     const other = await start('shop/other')
     const token = await get(

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { after, before, describe, test } from 'node:test'
 import { readiness } from '../../sidecar/health/readiness.ts'
-import { warmUpOf } from '../../sidecar/warm-up.ts'
+import { type Way, warmUpOf } from '../../sidecar/warm-up.ts'
 import { listening } from '../support/listening.ts'
 import {
   ask,
@@ -52,6 +52,19 @@ describe('a warm-up', () => {
     const warmUp = warmUpOf()
     for (const url of [LIST, `${LIST}?`, `${LIST}?${'0'.repeat(32)}`])
       assert.equal(warmUp.isOwn(`http://169.254.169.254${url}`), false)
+  })
+
+  test('takes the redirect, once it is there, if direct connections are refused', async () => {
+    const [closed, redirect] = [await listener(), await listener()]
+    closed.server.close()
+    await once(closed.server, 'close')
+    const redirected = Promise.withResolvers<Way>()
+    const warmUp = warmUpOf()
+    const run = warmUp.run(closed.port, 'reader', redirected.promise)
+    redirected.resolve({ host: '127.0.0.1', port: redirect.port })
+    await run
+    redirect.server.close()
+    assert.deepEqual([warmUp.isOver(), redirect.asked.length], [true, 9])
   })
 
   test('is over where nobody answers, too', async () => {
