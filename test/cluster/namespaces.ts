@@ -27,7 +27,7 @@ export async function makeNamespace(world: World, object: KubeObject): Promise<v
   await kube.patch('serviceaccounts', 'default', here, { imagePullSecrets: [{ name: PULL_SECRET }] })
 }
 
-/** What the promises are shown in. */
+/** The namespaces that the promises use. */
 export function namespacesOf({ run, options, aws }: Pick<Context, 'run' | 'options' | 'aws'>): KubeObject[] {
   const allowed = (role: string) => ({ [ALLOWED]: JSON.stringify([role]) })
   const place = (where: Place) => namespaceOf(run, where)

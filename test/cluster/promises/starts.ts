@@ -1,6 +1,6 @@
 /**
- * What a pod's start costs: plain pods beside injected ones, in turns, one at a time. A measurement, made where `--starts` asks for it;
- * what it promises is credentials.
+ * What a pod's start costs: plain pods and injected ones are started in turns, one at a time. It is a measurement, made only with
+ * `--starts`; what it promises is credentials.
  */
 import { endedPod, type LivePod, lastWords, refOf } from '../cluster-pods.ts'
 import type { Context, Place } from '../context.ts'
@@ -36,7 +36,7 @@ export const starts: Group = {
   title: 'Starts',
   promises: [
     {
-      name: 'of every pod, measured one at a time, has credentials with its first request',
+      name: 'every pod, started one at a time, has credentials with its first request',
       show: async (context) => {
         const { starts, compareWith: program } = context.options
         const kube2iam = program === undefined ? undefined : await startKube2iam(context, program)
@@ -88,7 +88,7 @@ function startOf(pod: LivePod, createdAt: number): Start {
   return { first: startedAt - createdAt, credentials, waited }
 }
 
-/** Median, 95th percentile and the greatest of each, in milliseconds. */
+/** Median, 95th percentile and maximum of each, in milliseconds. */
 export function told(all: readonly Start[]): string {
   const of = (values: readonly number[]) => {
     const sorted = [...values].sort((a, b) => a - b)
