@@ -19,7 +19,7 @@ before(async () => {
 })
 after(() => rmSync(directory, { recursive: true }))
 
-/** As whom a server that verifies clients sees the bearer of a kubeconfig. */
+/** The identity that a server which verifies clients sees for a kubeconfig. */
 async function seenAs(name: string): Promise<{ CN?: unknown; O?: unknown }> {
   const { promise, resolve } = Promise.withResolvers<TLSSocket>()
   const options = { ca: read('ca.crt'), cert: read('api.crt'), key: read('api.key'), requestCert: true }
@@ -43,7 +43,7 @@ async function seenAs(name: string): Promise<{ CN?: unknown; O?: unknown }> {
   }
 }
 
-test('clients have the identities that kubeadm gives them, as a verifying server sees them', async () => {
+test('clients have the identities that kubeadm gives them', async () => {
   const users = {
     admin: ['kubernetes-admin', 'system:masters'],
     scheduler: ['system:kube-scheduler', undefined],
