@@ -1,6 +1,6 @@
 /**
- * Peers that send the injector what costs it most, from one address or from a hundred: a thread of their own, so that their
- * work is not in the good tenant's times.
+ * Peers that send the injector what costs it most, from one address or from a hundred. They run in a thread of their own, so that their
+ * work does not add to the good tenant's times.
  */
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,7 +15,7 @@ export type AttackersOptions = {
   readonly ca: string
   readonly seed: number
   readonly addresses: number
-  /** All together. */
+  /** Connections of all addresses together. */
   readonly connections: number
 }
 
@@ -123,11 +123,11 @@ async function attack(
   }
   socket.destroy()
   await closed
-  // Where every connection is refused this must not become a loop that does nothing else.
+  // If every connection is refused, this must not become a busy loop.
   if (!connected) await sleep(20)
 }
 
-/** Counts answers by status; waits for so many of them. */
+/** Counts answers by status; waits for a number of them. */
 function reader(socket: TLSSocket, tally: Tally): (count: number) => Promise<void> {
   let [seen, length] = [0, 0]
   let told: (() => void) | undefined
