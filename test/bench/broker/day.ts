@@ -1,4 +1,4 @@
-/** A day of a node in simulated time: the broker's session store and queue, asked on the sidecars' schedule. */
+/** A day of a node in simulated time: the broker's session store and queue, called on the sidecars' schedule. */
 import { setImmediate } from 'node:timers/promises'
 import type { SessionRequest } from '../../../node-guard/broker/authorize/entitle.ts'
 import { stsProblem } from '../../../node-guard/broker/aws/explain.ts'
@@ -13,7 +13,7 @@ const MINUTE = 60_000
 const HOUR = 60 * MINUTE
 const STS_MS = 80
 
-/** Seconds of simulated time in which a call was made. */
+/** The seconds of simulated time in which a call was made. */
 type Seconds = Map<number, number>
 
 export async function dayFigures(pods: number): Promise<Figure[]> {
