@@ -137,7 +137,7 @@ test('warn warns about pods that are admitted', async () => {
   )
 })
 
-test('an unknown level is refused when the namespace is labelled', async () => {
+test('a namespace label with an unknown level is refused', async () => {
   await assert.rejects(admin().create(namespace('ps-bad', { [`${LABEL}/enforce`]: 'strict' })), (error) => {
     assert.ok(isApiError(error, 422))
     assert.match(error.message, /Invalid value: "strict": must be one of privileged, baseline, restricted/)

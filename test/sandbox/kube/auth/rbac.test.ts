@@ -91,7 +91,7 @@ for (const [index, [what, rule, asked, allowed]] of RULES.entries())
     })
     const bound = binding('ClusterRoleBinding', name, name, '')
     await admin().create({ ...bound, subjects: [{ kind: 'User', apiGroup: RBAC, name }] })
-    // A real API server learns of roles through a watch of its own.
+    // A real API server receives roles through a watch.
     await eventually('the role', () => isAllowed(name, MARK))
     assert.equal(await isAllowed(name, asked), allowed)
   })
@@ -129,7 +129,7 @@ const code = async (promise: Promise<unknown>) =>
     (error: unknown) => (isApiError(error) ? error.code : Promise.reject(error)),
   )
 
-test('an account may do nothing until it is bound to a role, and the refusal says what is missing', async () => {
+test('an account may do nothing until it is bound to a role, and the refusal names the missing permission', async () => {
   const client = await account('r-nothing', 'sa')
   await assert.rejects(client.list('pods'), {
     message:
@@ -144,7 +144,7 @@ test('an account may do nothing until it is bound to a role, and the refusal say
   })
 })
 
-test('a ClusterRoleBinding counts everywhere, a RoleBinding in its namespace only', async () => {
+test('a ClusterRoleBinding applies everywhere, a RoleBinding only in its namespace', async () => {
   const everywhere = await account('r-cluster', 'sa-cluster')
   const local = await account('r-local', 'sa-local')
   await admin().create({
@@ -171,7 +171,7 @@ test('a ClusterRoleBinding counts everywhere, a RoleBinding in its namespace onl
   )
 })
 
-test('resourceNames limit to one object, also for a watch with that name as field selector', async () => {
+test('resourceNames limit a rule to one object, and allow a watch with that name as field selector', async () => {
   const client = await account('r-names', 'sa-names')
   await admin().create({
     apiVersion: `${RBAC}/v1`,
@@ -198,7 +198,7 @@ test('resourceNames limit to one object, also for a watch with that name as fiel
   )
 })
 
-test('every judged call is recorded with user, verb, resource, namespace and outcome', async () => {
+test('every authorized call is recorded with user, verb, resource, namespace and outcome', async () => {
   const client = await account('r-calls', 'sa')
   await server().calls({ clear: true })
   await code(client.list('pods', { namespace: 'r-calls' }))

@@ -9,7 +9,7 @@ import { documents, standInPatcher } from './test-documents.ts'
 /** The stand-in's function, or a real API server's for an object that holds any document. */
 const patcher = isStandIn() ? standInPatcher() : documents(testServer())
 
-/** RFC 6902 appendix A, and where the API server's library leaves it: document, patch, result (undefined = refused). */
+/** RFC 6902 appendix A, and the deviations of the API server's library: document, patch, result (undefined means refused). */
 const RFC6902: [name: string, document: unknown, patch: unknown[], result: unknown][] = [
   [
     'A.1 adding an object member',
@@ -142,7 +142,7 @@ const RFC6902: [name: string, document: unknown, patch: unknown[], result: unkno
 ]
 
 for (const [name, document, patch, result] of RFC6902)
-  test(`JSON Patch: ${name} ${result === undefined ? 'is refused' : 'gives its result'}`, async () => {
+  test(`JSON Patch: ${name} ${result === undefined ? 'is refused' : 'has the expected result'}`, async () => {
     const before = structuredClone(document)
     assert.deepEqual(await patcher.json(document, patch), result)
     assert.deepEqual(document, before, 'the document itself is untouched')
@@ -220,7 +220,7 @@ standInOnly('a strategic merge patch merges containers by name and keeps the oth
   })
 })
 
-standInOnly('a strategic merge patch replaces lists it has no merge key for', () => {
+standInOnly('a strategic merge patch replaces lists that have no merge key', () => {
   assert.deepEqual(strategicMergePatch({ args: ['a'] }, { args: ['b'] }), { args: ['b'] })
 })
 
