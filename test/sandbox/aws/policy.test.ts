@@ -92,7 +92,7 @@ const rows: [string, boolean, Caller, string, PolicyDocument][] = [
 ]
 
 for (const [name, wanted, who, role, trustPolicy] of rows)
-  test(`${wanted ? 'may' : 'may not'} assume: ${name}`, () => {
+  test(`a caller ${wanted ? 'may' : 'may not'} assume the role: ${name}`, () => {
     assert.equal(may(who, role, trustPolicy), wanted)
   })
 
@@ -106,7 +106,7 @@ test('a session policy narrows what the role may do, and never widens it', () =>
   )
 })
 
-test('session tags need sts:TagSession in the trust policy', () => {
+test('session tags require sts:TagSession in the trust policy', () => {
   assert.equal(may(caller(), APP, trust({ principal: NODE }), 'sts:TagSession'), true)
   assert.equal(may(caller(), APP, trust({ principal: NODE, tags: false }), 'sts:TagSession'), false)
 })
@@ -146,11 +146,11 @@ const conditions: [string, string, string | string[], boolean][] = [
 ]
 
 for (const [operator, key, value, wanted] of conditions)
-  test(`condition ${operator} ${key} ${JSON.stringify(value)} ${wanted ? 'holds' : 'does not hold'}`, () => {
+  test(`condition ${operator} ${key} ${JSON.stringify(value)} is ${wanted ? 'true' : 'false'}`, () => {
     assert.equal(conditionHolds({ [operator]: { [key]: value } }, context), wanted)
   })
 
-test('all operators and all keys of a condition must hold', () => {
+test('a condition is true only if all of its operators and keys match', () => {
   const good = { 'sts:ExternalId': 'abc' }
   assert.equal(
     conditionHolds({ StringEquals: good, StringLike: { 'aws:RequestTag/team': 'R*' } }, context),
