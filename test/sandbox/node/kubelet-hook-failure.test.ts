@@ -25,7 +25,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
   const run = (name: string, spec: PodSpec) => apply(sandbox, pod(name, spec))
   const side = { restartPolicy: 'Always' } as const
 
-  /** `type, reason, message, container` of the Events of a pod, once there are so many. */
+  /** `type, reason, message, container` of the Events of a pod, once there are enough. */
   const eventsOf = async (key: string, atLeast: number): Promise<string[]> => {
     let events: string[] = []
     const haveCome = async () => {
@@ -42,7 +42,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     ['fails', 'exit 3'],
     ['is-missing', 'exec /no/such/file'],
   ] as const)
-    test(`a sidecar whose hook ${name} is killed and restarted with back-off, also under Never`, async () => {
+    test(`a sidecar whose hook ${name} is killed and restarted with back-off, even with restartPolicy Never`, async () => {
       const key = await run(name, {
         restartPolicy: 'Never',
         initContainers: [sh('side', untilTerm(), { ...side, ...hook(`[ -e /dev/shm/good ] || ${script}`) })],
@@ -83,7 +83,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     ])
   })
 
-  test('a container gets SIGTERM and its grace period when its hook fails, and is not restarted under Never', async () => {
+  test('a container gets SIGTERM and its grace period when its hook fails, and is not restarted with Never', async () => {
     const fails = hook(`${waitsFor('go')}; exit 1`)
     const key = await run('grace', {
       restartPolicy: 'Never',
@@ -101,7 +101,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     assert.equal(sandbox.pods.logs(key), 'up\nterminated\n')
   })
 
-  test('a container that dies under its hook takes it along, and is restarted', async () => {
+  test('when a container dies while its hook runs, the hook ends and the container is restarted', async () => {
     const key = await run('dies', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(waitsFor('go')) })],
       containers: [sh('app', untilTerm())],
@@ -120,7 +120,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     ])
   })
 
-  test('a deletion waits until the hook has ended; then nothing is started any more', async () => {
+  test('a deletion waits until the hook has ended, and nothing is started after that', async () => {
     const key = await run('deleted', {
       initContainers: [
         sh('first', untilTerm(), side),
@@ -154,7 +154,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     )
   })
 
-  test('a deletion under the hook of an app waits for the apps after it, too: one sync starts them all', async () => {
+  test('a deletion while the hook of an app runs also waits for the apps after it, which the same sync starts', async () => {
     const key = await run('deleted-apps', {
       containers: [
         sh('zero', untilTerm()),
@@ -175,7 +175,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     assert.ok(two > 0 && two < order.findIndex((text) => text.startsWith('sigterm')), order.join('\n'))
   })
 
-  test('a pod deleted under a hook that fails is not restarted', async () => {
+  test('a pod that is deleted while a failing hook runs is not restarted', async () => {
     const key = await run('deleted-failing', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(`${waitsFor('go')}; exit 1`) })],
       containers: [sh('app', 'true')],
@@ -188,7 +188,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     assert.equal(events.filter(({ event }) => event === 'container-started').length, 1)
   })
 
-  test('a sandbox that is closed while a hook runs ends quietly', async () => {
+  test('a sandbox that is closed while a hook runs ends without an error', async () => {
     const own = await createSandbox({ images: { ...IMAGES } })
     const containers = [sh('app', untilTerm(), hook(waitsFor('never')))]
     await inHook(own, await apply(own, pod('closed', { containers })), 'app')

@@ -14,7 +14,7 @@ describe('postStart hooks', needsNamespaces(), () => {
   const run = (name: string, spec: PodSpec) => apply(sandbox, pod(name, spec))
   const side = { restartPolicy: 'Always' } as const
 
-  test('nothing further of a pod starts before the hook has ended', async () => {
+  test('delay everything else of a pod until they have ended', async () => {
     const key = await run('order', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(waitsFor('go')) }), sh('next', 'true')],
       containers: [sh('one', untilTerm(), hook(waitsFor('one'))), sh('two', untilTerm())],
@@ -38,7 +38,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     ])
   })
 
-  test('a container that ended is started again after the hook of another one', async () => {
+  test('delay the restart of another container until they have ended', async () => {
     const key = await run('restart', {
       initContainers: [
         sh('first', untilTerm(), side),
@@ -60,7 +60,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     assert.deepEqual(events.slice(3).sort(), ['container-started app', 'container-started first'])
   })
 
-  test('the status in the API stays what it was before the hook, without addresses', async () => {
+  test('delay changes of the status in the API, which has no addresses until then', async () => {
     const key = await run('status', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(waitsFor('go')) })],
       containers: [sh('one', untilTerm()), sh('two', untilTerm(), hook(waitsFor('two')))],
@@ -73,7 +73,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     assert.equal(during?.status?.podIPs, undefined)
     await letGo(sandbox, key, 'side', 'go')
     await inHook(sandbox, key, 'two')
-    // Apps are started by one sync: that the first of them runs is reported after the hook of the second.
+    // Apps are started by one sync, so the start of the first one is reported after the hook of the second.
     const later = await sandbox.pods.get(key)
     assert.equal(later?.status?.podIPs?.length, 2)
     assert.ok('waiting' in (containerStatus(later, 'one')?.state ?? {}))
@@ -81,7 +81,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     await sandbox.pods.waitFor(key, isReady)
   })
 
-  test('a new pod sandbox reports its addresses when the hook in it has ended', async () => {
+  test('delay the report of the addresses of a new pod sandbox', async () => {
     const key = await run('again', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(waitsFor('go')) })],
       containers: [sh('app', untilTerm())],
@@ -96,7 +96,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     await sandbox.pods.waitFor(key, (p) => isReady(p) && p?.status?.podIP !== first?.status?.podIP)
   })
 
-  test('probes begin after the hook', async () => {
+  test('delay the first probe until they have ended', async () => {
     const startupProbe = {
       exec: { command: ['touch', '/dev/shm/probed'] },
       periodSeconds: 1,
@@ -118,7 +118,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     assert.equal(stdout, 'go\nseen\n\ngo\nprobed\nseen\n')
   })
 
-  test('a hook has its container’s files, environment, user, directory, network, processes and IPC', async () => {
+  test('have their container’s files, environment, user, directory, network, processes and IPC', async () => {
     const facts =
       'for n in mnt pid net ipc uts; do readlink /proc/self/ns/$n; done; id; pwd; echo "$OWN"; cat /proc/1/comm; grep Cap /proc/self/status'
     const key = await run('context', {
@@ -139,7 +139,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     assert.equal(await read('literal'), '$(OWN)\n')
   })
 
-  test('a file of the image can be the hook', async () => {
+  test('can be a file of the image', async () => {
     sandbox.node.images.filed = {
       command: ['/bin/sh', '-c'],
       files: { '/image/hook': '/bin/true', '/image/no': '/no' },
@@ -159,7 +159,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     ['http', { postStart: { httpGet: { port: 80 } } }, /runs postStart hooks by exec, not by httpGet/],
     ['pre-stop', { preStop: { exec: { command: ['true'] } } }, /does not know lifecycle\.preStop/],
   ] as const satisfies readonly (readonly [string, Lifecycle, RegExp])[])
-    test(`what is not imitated is refused by name: ${name}`, async () => {
+    test(`are refused with a sentence if the stand-in does not support them: ${name}`, async () => {
       const key = await run(`refused-${name}`, { containers: [sh('app', 'true', { lifecycle })] })
       const found = await sandbox.pods.waitFor(key, (p) =>
         JSON.stringify(containerStatus(p, 'app')?.state ?? '').includes('CreateContainerConfigError'),
