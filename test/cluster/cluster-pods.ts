@@ -60,7 +60,7 @@ export function restarts({ status }: LivePod): number {
 }
 
 /** What a container left as its termination message, when it has ended. */
-export function lastWords({ status }: LivePod, name: string): string | undefined {
+export function terminationMessage({ status }: LivePod, name: string): string | undefined {
   const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]
   const state = all.find((container) => container.name === name)?.state
   return state !== undefined && 'terminated' in state ? state.terminated?.message : undefined
@@ -90,6 +90,6 @@ async function whyNot({ access }: Context, pod: LivePod): Promise<string> {
   type Event = KubeObject & { reason?: string; message?: string; involvedObject?: { name?: string } }
   const { items } = await access.kube.list<Event>('events', { namespace })
   const events = items.filter(({ involvedObject }) => involvedObject?.name === name).slice(-3)
-  const told = events.map(({ reason, message }) => `${reason}: ${message}`)
-  return [`${namespace}/${name}:`, describePod(pod), ...told].join('\n')
+  const lines = events.map(({ reason, message }) => `${reason}: ${message}`)
+  return [`${namespace}/${name}:`, describePod(pod), ...lines].join('\n')
 }

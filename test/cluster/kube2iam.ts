@@ -12,7 +12,7 @@ type KubeNode = KubeObject & {
 
 export type Kube2iam = {
   /** Adds its rule on all nodes, or removes it. */
-  readonly setInTheWay: (inTheWay: boolean) => Promise<void>
+  readonly setRule: (active: boolean) => Promise<void>
   readonly stop: () => Promise<void>
 }
 
@@ -57,10 +57,10 @@ cat /var/log/kube2iam.log; exit 1
 `
   })
   return {
-    setInTheWay: (inTheWay) =>
+    setRule: (active) =>
       onAll(
         ({ address }) =>
-          `iptables -w -t nat ${inTheWay ? '-A' : '-D'} PREROUTING -p tcp -d 169.254.169.254 --dport 80 -i cni0 -j DNAT --to-destination ${address}:${PORT}\n`,
+          `iptables -w -t nat ${active ? '-A' : '-D'} PREROUTING -p tcp -d 169.254.169.254 --dport 80 -i cni0 -j DNAT --to-destination ${address}:${PORT}\n`,
       ),
     stop: () => onAll(() => `kill $(cat ${PID_FILES})\n`),
   }

@@ -58,7 +58,7 @@ export type HandedOut = {
   /** When AWS no longer accepts them. */
   readonly expires: number
   /** When they expire for an SDK, which uses the node's clock as it is now. */
-  readonly told: number
+  readonly reportedExpiry: number
 }
 
 export type Sidecar = {
@@ -123,7 +123,7 @@ export function startSidecar(
       const view = store.view()
       if (view.kind !== 'valid') return undefined
       const { accessKeyId, expiration } = view.credentials
-      return { expires: endOfKey(accessKeyId), told: time.now() + expiration - clock.now() }
+      return { expires: endOfKey(accessKeyId), reportedExpiry: time.now() + expiration - clock.now() }
     },
     last: () => last,
     isTooEarly: () => clock.now() < time.now() && token.read().issued > clock.now() + TOLERANCE_MS,

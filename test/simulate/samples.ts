@@ -9,7 +9,7 @@ export const SAMPLE_MS = 30_000
 /** If STS was reachable for this long in the second half of a session's life, it could have been renewed. */
 const ENOUGH_MS = 3 * 60_000
 /** SDKs fetch new credentials minutes before the expiry that they were given, so an error of this size does no harm. */
-const TOLD_MS = 10_000
+const EXPIRY_ERROR_MS = 10_000
 /** A shorter gap is no neglect: after the clock was set forward, everything looks expired until it is fetched again. */
 const GAP_MS = 2 * 60_000
 
@@ -67,7 +67,8 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
     if (isMute) noteMute(sidecar, now)
     const given = sidecar.handsOut()
     // Served although AWS no longer accepts them, or will not while the application still uses them.
-    if (given && (given.expires <= now || given.told > given.expires + TOLD_MS)) faults.stale.add(sidecar)
+    if (given && (given.expires <= now || given.reportedExpiry > given.expires + EXPIRY_ERROR_MS))
+      faults.stale.add(sidecar)
     if (given && given.expires > now) {
       without.delete(sidecar)
       return true

@@ -115,7 +115,7 @@ async function observe(
     healthPort,
   })
   const samples: Sample[] = []
-  let told: ReadonlySet<string> = new Set()
+  let reported: ReadonlySet<string> = new Set()
   const started = performance.now()
   while (performance.now() - started < options.durationMs && sidecar.ended() === undefined) {
     await sleep(Math.min(options.sampleMs, options.durationMs))
@@ -127,8 +127,8 @@ async function observe(
       `${String(second).padStart(5)} s  ${(sample.memory / MIB).toFixed(1)} MiB  ${sample.files} files  ${good.times.length} good answers  ${log.lines} log lines`,
     )
     for (const fault of [...good.faults, ...health.faults])
-      if (!told.has(fault)) options.onProgress?.(`✖ ${fault}`)
-    told = new Set([...good.faults, ...health.faults])
+      if (!reported.has(fault)) options.onProgress?.(`✖ ${fault}`)
+    reported = new Set([...good.faults, ...health.faults])
   }
   const tally = await attackers.stop()
   await Promise.all([good.stop(), health.stop()])

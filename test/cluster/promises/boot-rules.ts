@@ -9,12 +9,12 @@ import { bootAgain } from '../rebooting.ts'
 import { guardsReady } from '../rollout.ts'
 
 /** The commands of docs/boot-rules.md. */
-const TAKE_AWAY = `systemctl disable pod2iam-boot.service
+const REMOVE_BOOT_RULES = `systemctl disable pod2iam-boot.service
 rm /etc/systemd/system/pod2iam-boot.service /etc/pod2iam/boot*
 systemctl daemon-reload
 `
 
-export const shutFromBoot: Promised = {
+export const closedFromBoot: Promised = {
   name: 'a node that loads rules when it boots is never open, however often it boots',
   leftOut: ({ access, options }) => {
     if (access.noReboot !== undefined) return access.noReboot
@@ -33,16 +33,16 @@ async function rebooted(context: Context): Promise<string> {
   expect(runOnNode !== undefined, 'the test cannot run scripts on these nodes')
   await runOnNode(name, await printed(context, name))
   // The rules themselves are gone after one more boot.
-  const takeAway = async () => {
-    await runOnNode(name, TAKE_AWAY)
+  const removeBootRules = async () => {
+    await runOnNode(name, REMOVE_BOOT_RULES)
     await bootOnce(context, name)
   }
   const boots = await bootAgainAndAgain(context, name).catch(async (error: unknown) => {
     // Why the promise is broken says more than an error of the removal.
-    await takeAway().catch(() => undefined)
+    await removeBootRules().catch(() => undefined)
     throw error
   })
-  await takeAway()
+  await removeBootRules()
   await guardsReady(context)
   const served = await expectServed(context, await clients(context))
   return `${describeBoots(boots)}; by ${options.bootBackend}; afterwards ${served}`

@@ -44,12 +44,12 @@ function ofValue(name: string): Promised {
       const { aws, access } = context
       if (opens) await onlyNodes(aws)
       await access.installation.apply(ours(context))
-      const told = await underLoad(context, otherKey ? [ROLE, OTHER_KEY] : [ROLE], [
+      const evidence = await underLoad(context, otherKey ? [ROLE, OTHER_KEY] : [ROLE], [
         { what: 'upgrade', act: () => access.installation.apply(ours(context, values)) },
         { what: 'rollback', act: () => access.installation.rollback() },
       ])
       if (opens) await aws.forgetVisitors?.()
-      return told
+      return evidence
     },
   }
 }
@@ -112,13 +112,13 @@ export async function underLoad(
   const asking = { namespace: namespaceOf(run, 'shop'), annotations }
   const pods = [...candidates(asking), ...(await tampered(access.kube, asking))]
   const clients = admissions(access.kube, pods, aws.role)
-  const told: string[] = []
+  const evidence: string[] = []
   try {
-    for (const rollout of rollouts) told.push(await rolledOut(context, clients, rollout))
+    for (const rollout of rollouts) evidence.push(await rolledOut(context, clients, rollout))
   } finally {
     await clients.end()
   }
-  return `${told.join('; ')}; 0 refused, 0 left alone`
+  return `${evidence.join('; ')}; 0 refused, 0 left alone`
 }
 
 async function rolledOut(context: Context, clients: Admissions, rollout: Rollout): Promise<string> {

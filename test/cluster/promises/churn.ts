@@ -1,6 +1,6 @@
 /** Many short Jobs, each of which needs credentials with its first instruction and has no retries. */
 import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
-import { lastWords, podsOf } from '../cluster-pods.ts'
+import { podsOf, terminationMessage } from '../cluster-pods.ts'
 import { type Context, namespaceOf } from '../context.ts'
 import { jobObject } from '../pods.ts'
 import type { OnceReport } from '../programs/reports.ts'
@@ -66,7 +66,7 @@ async function runJobs(context: Context): Promise<OnceReport[]> {
   const pods = await podsOf(context, namespace, labelSelector)
   expect(pods.length === options.jobs, `${options.jobs} Jobs made ${pods.length} pods`)
   return pods.map((pod) => {
-    const words = lastWords(pod, 'app')
+    const words = terminationMessage(pod, 'app')
     return words ? JSON.parse(words) : { milliseconds: 0, problem: `${pod.metadata.name} left no report` }
   })
 }

@@ -66,7 +66,7 @@ export const identities: Group = {
     },
     {
       name: 'after the settings are reset, clients are served and pods on the host network are let through',
-      show: takenBack,
+      show: settingsReset,
     },
   ],
 }
@@ -210,7 +210,7 @@ async function reached(context: Context, app: string): Promise<Map<string, strin
   return new Map(await Promise.all(answers))
 }
 
-const told = (answers: Map<string, string>) => [...answers.values()].join(', ')
+const joined = (answers: Map<string, string>) => [...answers.values()].join(', ')
 
 type Node = {
   readonly node: string
@@ -265,7 +265,7 @@ async function blocked(context: Context): Promise<string> {
   // A pod that is known to be allowed is let through a moment after the rules stand.
   const agents = await until(context, 'the way of the allowed pods', async () => {
     const answers = await reached(context, HOST_AGENT)
-    if (![...answers.values()].every((answer) => answer === '200')) throw new Error(told(answers))
+    if (![...answers.values()].every((answer) => answer === '200')) throw new Error(joined(answers))
     return answers
   })
   const apps = await reached(context, HOST_APP)
@@ -275,10 +275,10 @@ async function blocked(context: Context): Promise<string> {
   const script = `'${process.execPath}' -e 'fetch("${METADATA}").then(({ status }) => process.exit(status === 200 ? 0 : 1))'\n`
   for (const node of apps.keys()) await runOnNode?.(node, script)
   const host = runOnNode === undefined ? '' : '; the nodes themselves: 200'
-  return `${HOST_APP}: ${told(apps)}; ${HOST_AGENT}: ${told(agents)}${host}`
+  return `${HOST_APP}: ${joined(apps)}; ${HOST_AGENT}: ${joined(agents)}${host}`
 }
 
-async function takenBack(context: Context): Promise<string> {
+async function settingsReset(context: Context): Promise<string> {
   const { access, run } = context
   await access.installation.apply(valuesOf(context))
   await Promise.all([guardsReady(context), injectorReady(context)])
@@ -286,7 +286,7 @@ async function takenBack(context: Context): Promise<string> {
   if (pods.items.some(({ metadata }) => metadata.name === HOST_APP))
     await until(context, 'the end of the rules about the host network', async () => {
       const answers = await reached(context, HOST_APP)
-      if (![...answers.values()].every((answer) => answer === '200')) throw new Error(told(answers))
+      if (![...answers.values()].every((answer) => answer === '200')) throw new Error(joined(answers))
       return true
     })
   for (const app of [HOST_APP, HOST_AGENT])

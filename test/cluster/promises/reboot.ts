@@ -6,7 +6,7 @@ import { guardOn } from '../nodes.ts'
 import { expect, type Group, until } from '../promise.ts'
 import { bootAgain } from '../rebooting.ts'
 import { guardsReady } from '../rollout.ts'
-import { shutFromBoot } from './boot-rules.ts'
+import { closedFromBoot } from './boot-rules.ts'
 
 export const reboot: Group = {
   title: 'Reboot',
@@ -17,7 +17,7 @@ export const reboot: Group = {
         access.noReboot ?? (options.mayReboot ? undefined : 'pass --may-reboot for it'),
       show: rebooted,
     },
-    shutFromBoot,
+    closedFromBoot,
   ],
 }
 

@@ -4,7 +4,7 @@ import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
 import { isApiError } from '../../sandbox/kube/objects/status.ts'
 import { admittedMeanwhile, expectAdmitted } from '../admitted.ts'
 import { BROKER, expectCode, got, tokenOf } from '../ask-broker.ts'
-import { endedPod, type LivePod, lastWords, readyPod, readyPods, restarts } from '../cluster-pods.ts'
+import { endedPod, type LivePod, readyPod, readyPods, restarts, terminationMessage } from '../cluster-pods.ts'
 import { type Context, namespaceOf } from '../context.ts'
 import { CLIENT, clients, expectClosed, expectServed, probers } from '../load.ts'
 import { anotherNode, guardOn, nodeNamed } from '../nodes.ts'
@@ -69,7 +69,7 @@ async function killed(context: Context): Promise<string> {
   const [asked, tried] = [await clients(context), await probers(context)]
   const guard = await guardOn(context, nodeName)
   await context.access.kube.create(killer(context, nodeName))
-  const programs = lastWords(await endedPod(context, 'plain', 'killer'), 'app')
+  const programs = terminationMessage(await endedPod(context, 'plain', 'killer'), 'app')
   expect(Number(programs) >= CONTAINERS, `${programs} processes of the guard were found on ${nodeName}`)
   // Meanwhile the guard of the other node serves new pods.
   const app = 'elsewhere'

@@ -1,6 +1,6 @@
 /** Every kind of workload gets its own credentials. */
 import type { LivePod } from '../cluster-pods.ts'
-import { ask, endedPod, lastWords, readyPod, readyPods, refOf } from '../cluster-pods.ts'
+import { ask, endedPod, readyPod, readyPods, refOf, terminationMessage } from '../cluster-pods.ts'
 import { type Context, namespaceOf, type Place } from '../context.ts'
 import { container, jobObject, jobSpec, labelsOf, podObject, replicated } from '../pods.ts'
 import type { CredentialDocument, OnceReport } from '../programs/reports.ts'
@@ -120,7 +120,7 @@ async function initialised(context: Context, { app }: Kind): Promise<string> {
 }
 
 async function firstAnswer(context: Context, pod: LivePod, name: string): Promise<string> {
-  const report: OnceReport = JSON.parse(lastWords(pod, name) ?? '{"problem":"it left no report"}')
+  const report: OnceReport = JSON.parse(terminationMessage(pod, name) ?? '{"problem":"it left no report"}')
   expect(report.accessKeyId !== undefined, `its first request failed: ${report.problem}`)
   // Of a container that has ended only the key's id is known, and real AWS cannot look that up.
   if (context.aws.knowsKeys) await expectOwn(context, pod, { AccessKeyId: report.accessKeyId })

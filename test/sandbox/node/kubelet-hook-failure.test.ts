@@ -12,7 +12,19 @@ import {
   type Sandbox,
 } from '../index.ts'
 import type { PodSpec } from './pod.ts'
-import { apply, hook, IMAGES, inHook, letGo, pod, sh, story, untilTerm, up, waitsFor } from './test-pods.ts'
+import {
+  apply,
+  hook,
+  IMAGES,
+  inHook,
+  pod,
+  releaseHook,
+  sh,
+  story,
+  untilTerm,
+  up,
+  waitsFor,
+} from './test-pods.ts'
 
 describe('postStart hooks that fail, and pods that end meanwhile', needsNamespaces(), () => {
   let sandbox: Sandbox
@@ -93,7 +105,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
       ],
     })
     await inHook(sandbox, key, 'app')
-    await letGo(sandbox, key, 'app', 'go')
+    await releaseHook(sandbox, key, 'app', 'go')
     const found = await sandbox.pods.waitFor(key, hasPhase('Failed'))
     const status = containerStatus(found, 'app')
     assert.match(JSON.stringify(status?.state), /"exitCode":7/)
@@ -109,7 +121,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await inHook(sandbox, key, 'side')
     sandbox.pods.kill(key, 'side')
     await inHook(sandbox, key, 'side', 2)
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     const found = await sandbox.pods.waitFor(key, isReady)
     const status = containerStatus(found, 'side')
     assert.equal(status?.restartCount, 1)
@@ -134,7 +146,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await sandbox.kube.delete('pods', 'deleted', 'default')
     const events = sandbox.pods.timeline(key)
     await until('the deletion is seen', () => events.some(({ event }) => event === 'deletion-seen'))
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, isGone)
     assert.deepEqual(
       events
@@ -167,7 +179,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await sandbox.kube.delete('pods', 'deleted-apps', 'default')
     const events = sandbox.pods.timeline(key)
     await until('the deletion is seen', () => events.some(({ event }) => event === 'deletion-seen'))
-    await letGo(sandbox, key, 'one', 'go')
+    await releaseHook(sandbox, key, 'one', 'go')
     await sandbox.pods.waitFor(key, isGone)
     const order = events.map(({ event, container }) => `${event} ${container ?? ''}`.trim())
     const two = order.indexOf('hook-finished two')
@@ -183,7 +195,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await inHook(sandbox, key, 'side')
     const events = sandbox.pods.timeline(key)
     await sandbox.kube.delete('pods', 'deleted-failing', 'default')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, isGone)
     assert.equal(events.filter(({ event }) => event === 'container-started').length, 1)
   })

@@ -2,7 +2,19 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { containerStatus, createSandbox, isReady, needsNamespaces, type Sandbox } from '../index.ts'
 import type { Lifecycle, PodSpec } from './pod.ts'
-import { apply, hook, IMAGES, inHook, letGo, pod, sh, story, untilTerm, up, waitsFor } from './test-pods.ts'
+import {
+  apply,
+  hook,
+  IMAGES,
+  inHook,
+  pod,
+  releaseHook,
+  sh,
+  story,
+  untilTerm,
+  up,
+  waitsFor,
+} from './test-pods.ts'
 
 describe('postStart hooks', needsNamespaces(), () => {
   let sandbox: Sandbox
@@ -20,9 +32,9 @@ describe('postStart hooks', needsNamespaces(), () => {
       containers: [sh('one', untilTerm(), hook(waitsFor('one'))), sh('two', untilTerm())],
     })
     await inHook(sandbox, key, 'side')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await inHook(sandbox, key, 'one')
-    await letGo(sandbox, key, 'one', 'one')
+    await releaseHook(sandbox, key, 'one', 'one')
     await sandbox.pods.waitFor(key, isReady)
     const events = ['container-started', 'container-finished', 'hook-started', 'hook-finished'] as const
     assert.deepEqual(story(sandbox, key, ...events), [
@@ -49,7 +61,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     await inHook(sandbox, key, 'side')
     await up(sandbox, key, 'first')
     sandbox.pods.kill(key, 'first')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, (p) => isReady(p) && containerStatus(p, 'first')?.restartCount === 1)
     const events = story(sandbox, key, 'container-started', 'hook-finished')
     assert.deepEqual(events.slice(0, 3), [
@@ -71,13 +83,13 @@ describe('postStart hooks', needsNamespaces(), () => {
       assert.deepEqual(containerStatus(during, name)?.state, { waiting: { reason: 'PodInitializing' } })
     assert.equal(during?.status?.podIP, undefined)
     assert.equal(during?.status?.podIPs, undefined)
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await inHook(sandbox, key, 'two')
     // Apps are started by one sync, so the start of the first one is reported after the hook of the second.
     const later = await sandbox.pods.get(key)
     assert.equal(later?.status?.podIPs?.length, 2)
     assert.ok('waiting' in (containerStatus(later, 'one')?.state ?? {}))
-    await letGo(sandbox, key, 'two', 'two')
+    await releaseHook(sandbox, key, 'two', 'two')
     await sandbox.pods.waitFor(key, isReady)
   })
 
@@ -87,12 +99,12 @@ describe('postStart hooks', needsNamespaces(), () => {
       containers: [sh('app', untilTerm())],
     })
     await inHook(sandbox, key, 'side')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     const first = await sandbox.pods.waitFor(key, isReady)
     await sandbox.pods.restartSandbox(key)
     await inHook(sandbox, key, 'side', 2)
     assert.equal((await sandbox.pods.get(key))?.status?.podIP, first?.status?.podIP)
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, (p) => isReady(p) && p?.status?.podIP !== first?.status?.podIP)
   })
 
@@ -112,7 +124,7 @@ describe('postStart hooks', needsNamespaces(), () => {
       containers: [sh('app', untilTerm())],
     })
     await inHook(sandbox, key, 'side')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, isReady)
     const { stdout } = await sandbox.pods.exec(key, ['sh', '-c', 'cat /dev/shm/seen; echo; ls /dev/shm'])
     assert.equal(stdout, 'go\nseen\n\ngo\nprobed\nseen\n')

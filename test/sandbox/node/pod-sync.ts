@@ -24,7 +24,7 @@ export class PodSync {
         return await step()
       } finally {
         this.#running = false
-        this.#tell()
+        this.#report()
       }
     })
     this.#last = result.catch(() => {})
@@ -37,7 +37,7 @@ export class PodSync {
     const result = begin()
     void this.#last.then(() => {
       this.#batches--
-      this.#tell()
+      this.#report()
     })
     return result
   }
@@ -47,7 +47,7 @@ export class PodSync {
     await this.#last
   }
 
-  #tell(): void {
+  #report(): void {
     if (!this.busy) this.#ended()
   }
 }

@@ -37,7 +37,7 @@ export class PodWorker {
   /** Kept after the network is removed: an ended pod still has its addresses in its status. */
   #addresses: readonly string[] = []
   /** The addresses in its status: those of a new sandbox are reported when its first sync has ended, so after its hooks. */
-  #toldAddresses: readonly string[] = []
+  #reportedAddresses: readonly string[] = []
   #hasShm = false
   #volumes: PodVolumes | undefined
   #inits: ContainerRunner[] = []
@@ -53,7 +53,7 @@ export class PodWorker {
     this.#pod = pod
     this.#changed = changed
     this.#sync = new PodSync(() => {
-      this.#toldAddresses = this.#addresses
+      this.#reportedAddresses = this.#addresses
       changed()
     })
     this.#directory = `${SANDBOX_DIR}/pods/${pod.metadata.uid}`
@@ -86,7 +86,7 @@ export class PodWorker {
   get observed(): Omit<Observed, 'podIPs' | 'hostIPs'> & { podIPs: readonly string[] } {
     return {
       pod: this.#pod,
-      podIPs: this.#pod.spec.hostNetwork === true ? this.#node.addresses : this.#toldAddresses,
+      podIPs: this.#pod.spec.hostNetwork === true ? this.#node.addresses : this.#reportedAddresses,
       startTime: this.#startTime,
       initContainers: this.#inits.map((runner) => runner.status),
       containers: this.#apps.map((runner) => runner.status),

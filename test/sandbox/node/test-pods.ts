@@ -31,12 +31,17 @@ export function hook(script: string): { readonly lifecycle: Lifecycle } {
   return { lifecycle: { postStart: { exec: { command: ['/bin/sh', '-c', script] } } } }
 }
 
-/** The script of a hook that waits for a file in /dev/shm, which a test creates with {@link letGo}. */
+/** The script of a hook that waits for a file in /dev/shm, which a test creates with {@link releaseHook}. */
 export function waitsFor(name: string): string {
   return `until [ -e /dev/shm/${name} ]; do sleep 0.02; done`
 }
 
-export async function letGo(sandbox: Sandbox, key: string, container: string, name: string): Promise<void> {
+export async function releaseHook(
+  sandbox: Sandbox,
+  key: string,
+  container: string,
+  name: string,
+): Promise<void> {
   await sandbox.pods.exec(key, ['touch', `/dev/shm/${name}`], { container })
 }
 

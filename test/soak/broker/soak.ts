@@ -119,12 +119,12 @@ async function observe(
 
 function startAttackers(workerData: AttackersOptions): { readonly stop: () => Promise<Tally> } {
   const worker = new Worker(new URL('./attackers.ts', import.meta.url), { workerData })
-  const told = once(worker, 'message')
-  told.catch(() => undefined)
+  const result = once(worker, 'message')
+  result.catch(() => undefined)
   return {
     async stop() {
       worker.postMessage('stop')
-      const [tally] = (await told) as [Tally]
+      const [tally] = (await result) as [Tally]
       await worker.terminate()
       return tally
     },

@@ -130,16 +130,16 @@ async function attack(
 /** Counts answers by status; waits for a number of them. */
 function reader(socket: TLSSocket, tally: Tally): (count: number) => Promise<void> {
   let [seen, length] = [0, 0]
-  let told: (() => void) | undefined
+  let notify: (() => void) | undefined
   socket.setEncoding('latin1').on('data', (text: string) => {
     const statuses = [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => status ?? '')
     for (const status of statuses) tally.statuses[status] = (tally.statuses[status] ?? 0) + 1
     length = statuses.length > 0 ? text.length : length + text.length
     tally.longestAnswer = Math.max(tally.longestAnswer, length)
     seen += statuses.length
-    told?.()
+    notify?.()
   })
   return async (count) => {
-    while (seen < count && !socket.destroyed) await new Promise<void>((resolve) => (told = resolve))
+    while (seen < count && !socket.destroyed) await new Promise<void>((resolve) => (notify = resolve))
   }
 }

@@ -129,9 +129,9 @@ test('Deny refuses with the real server’s text, Warn warns, and a policy witho
   await admin.create(policy('warns', spec))
   await admin.create(binding('warns', ['Warn', 'Audit']))
   await policiesInForce(server())
-  const told: string[] = []
-  await admin.create(pod('b'), { onWarning: (text) => told.push(text) })
-  assert.deepEqual(told, [
+  const warnings: string[] = []
+  await admin.create(pod('b'), { onWarning: (text) => warnings.push(text) })
+  assert.deepEqual(warnings, [
     "Validation failed for ValidatingAdmissionPolicy 'warns' with binding 'warns': no pods",
   ])
   await admin.create(policy('denies', spec))

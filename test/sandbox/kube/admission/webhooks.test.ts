@@ -626,12 +626,12 @@ test('a service is resolved to a ready pod, named ports included, and its certif
         spec: { selector: { app: 'hook' }, ports: [{ port: 443, targetPort: 'https' }] },
       }
       // A real API server learns of Services and of what is behind them through watches of its own.
-      const told = (text: RegExp) =>
+      const failsWith = (text: RegExp) =>
         eventually(String(text), async () => text.test((await error(create())).message))
-      await told(/Post "https:\/\/hook.test.svc:443\/mutate\?timeout=5s": service "hook" not found$/)
+      await failsWith(/Post "https:\/\/hook.test.svc:443\/mutate\?timeout=5s": service "hook" not found$/)
       await admin().create(namespace('test'))
       await admin().create(service)
-      await told(/no endpoints available for service "hook"$/)
+      await failsWith(/no endpoints available for service "hook"$/)
       // A real endpoints controller does not handle a pod whose node does not exist.
       await admin().create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'hook-node' } })
       await admin().create(
