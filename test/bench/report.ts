@@ -17,7 +17,7 @@ export type Bench = (
   asked: (part: string) => boolean,
 ) => Promise<readonly Figure[]>
 
-/** The figures as a Markdown table, with `met` or `missed` where there is a target. */
+/** The figures as a Markdown table, with `met` or `missed` if there is a target. */
 export function tableOf(figures: readonly Figure[]): string {
   const rows = figures.map(({ name, value, unit, target, note = '' }) => [
     name,

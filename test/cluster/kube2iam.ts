@@ -22,7 +22,7 @@ const EC2_PORT = 8090
 const REGIONS = '<DescribeRegionsResponse><requestId>1</requestId><regionInfo/></DescribeRegionsResponse>'
 const PID_FILES = '/run/kube2iam.pid /run/kube2iam-ec2.pid'
 
-/** @throws Error where the test cannot run programs on nodes */
+/** @throws Error if the test cannot run programs on nodes */
 export async function startKube2iam(context: Context, program: string): Promise<Kube2iam> {
   const { access, aws, options } = context
   const { runOnNode } = access

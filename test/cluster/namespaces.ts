@@ -20,7 +20,7 @@ export async function makeNamespace(world: World, object: KubeObject): Promise<v
   const here = object.metadata.name ?? ''
   const metadata = { name: PULL_SECRET, namespace: here, labels: labelsOf(world.run) }
   await kube.create({ apiVersion: 'v1', kind: 'Secret', metadata, type, data })
-  // A controller makes the service account, a moment after the namespace.
+  // A controller creates the service account a moment after the namespace.
   await until(world, `the default service account of ${here}`, () =>
     kube.find('serviceaccounts', 'default', here),
   )

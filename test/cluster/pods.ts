@@ -1,4 +1,4 @@
-/** The objects the test makes. Pure. */
+/** The objects that the test creates. Pure. */
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import { LABEL, namespaceOf, type Place, type Run } from './context.ts'
 

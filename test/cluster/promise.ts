@@ -89,7 +89,7 @@ export function until<T>(
   return eventually(what, look, { deadlineMs: seconds * 1000, pollMs: access.pollMs, signal })
 }
 
-/** @throws Error with the sentence unless the condition holds */
+/** @throws Error with the sentence unless the condition is true */
 export function expect(condition: boolean, sentence: string): asserts condition {
   if (!condition) throw new Error(sentence)
 }

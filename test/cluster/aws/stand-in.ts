@@ -26,7 +26,7 @@ const ROLES = [`${BASE}orders`, `${BASE}billing`] as const
 type World = Pick<Context, 'access' | 'run' | 'options' | 'signal'>
 
 /**
- * Installs it and makes two roles that trust the node role.
+ * Installs it and creates two roles that trust the node role.
  *
  * @param options.replace even if something answers at the metadata address already
  */

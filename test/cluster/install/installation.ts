@@ -20,7 +20,7 @@ type Annotations = Readonly<Record<string, string>>
 export type Installation = {
   /** For the report: what installs the chart. */
   readonly by: string
-  /** Why other values than the test's own cannot be set; undefined where they can. */
+  /** Why other values than the test's own cannot be set; undefined if they can. */
   readonly fixedValues?: string
   /** The chart that would be installed. */
   readonly render: (values: Values) => Promise<KubeObject[]>

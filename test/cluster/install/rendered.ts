@@ -22,7 +22,7 @@ type Container = {
   lifecycle?: unknown
 }
 
-/** Which path on this machine stands for the images of a release. */
+/** The path on this machine that replaces a path in the images of a release. */
 export type LocalPath = (path: string, release: Release) => string
 
 export function renderedInstallation(kube: KubeClient, options: Options, localPath: LocalPath): Installation {

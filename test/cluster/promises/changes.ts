@@ -1,6 +1,6 @@
 /**
  * Upgrades and rollbacks of every value that changes what is injected, and from and to the previous release, while three clients
- * create pods by dry-run: as users create them, with a forged sidecar, and as somebody would copy one and change it.
+ * create pods by dry-run: as users create them, with a forged sidecar, and as a changed copy of an admitted one.
  */
 import { type Admissions, admissions, candidates, type Taken, tampered } from '../../injector/admissions.ts'
 import { OTHER_KEY } from '../../injector/injected-settings.ts'

@@ -220,7 +220,7 @@ type Node = {
 /**
  * Waits until the guard of every node has proven its rules about the host network.
  *
- * @throws {LeftOut} with the guard's own sentence where nodes have cgroup v1
+ * @throws {LeftOut} with the guard's own sentence if nodes have cgroup v1
  */
 async function watched(context: Context, mode: 'audit' | 'block'): Promise<void> {
   await until(context, `rules about the host network in mode ${mode} on every node`, async () => {

@@ -39,7 +39,7 @@ export const DEFAULT_NODE_NAME = 'ip-10-0-0-10.eu-west-1.compute.internal'
 /**
  * Registers the node and begins to run pods.
  *
- * @param apiServer where pods reach the API server
+ * @param apiServer the address at which pods reach the API server
  */
 export async function startNode(
   machine: Machine,
