@@ -85,19 +85,19 @@ test('AWS ends with its parent, even if that is killed by SIGKILL', async () => 
 })
 
 const wrong: [string, AwsOptions, RegExp][] = [
-  ['an address that is taken', { imds: ['127.0.0.1:1x'] }, /"127\.0\.0\.1:1x" is not host:port/],
-  ['an account that is none', { account: '1' }, /account "1" is not twelve digits/],
+  ['an address that is not host:port', { imds: ['127.0.0.1:1x'] }, /"127\.0\.0\.1:1x" is not host:port/],
+  ['an invalid account', { account: '1' }, /account "1" is not twelve digits/],
   [
     'a spawn without pipes',
     { spawn: ([program = '', ...args]) => spawn(program, args, { stdio: 'ignore' }) },
     /must be pipes/,
   ],
   [
-    'a program that is not there',
+    'a program that does not exist',
     { spawn: () => spawn('/nonexistent', { stdio: 'pipe' }) },
     /cannot be started .*ENOENT/,
   ],
-  ['a directory too deep', { directory: mkdtempTooDeep() }, /too long for a socket/],
+  ['a directory whose path is too long', { directory: mkdtempTooDeep() }, /too long for a socket/],
 ]
 
 for (const [name, options, message] of wrong)

@@ -285,7 +285,7 @@ const wrong: [string, Partial<AssumeRoleCommandInput>, RegExp][] = [
   ],
   ['tag value of 257', { Tags: [{ Key: 'a', Value: 'v'.repeat(257) }] }, /'tags\.1\.member\.value' .* 256$/],
   [
-    'tags that differ by case only',
+    'tags that differ only by case',
     {
       Tags: [
         { Key: 'A', Value: '' },
@@ -307,17 +307,17 @@ const wrong: [string, Partial<AssumeRoleCommandInput>, RegExp][] = [
   ],
   ['ARN of 2049', { RoleArn: `${ROLE}${'x'.repeat(2049)}` }, /at 'roleArn' .* less than or equal to 2048$/],
   [
-    'no ARN of a role',
+    'ARN of a user',
     { RoleArn: `arn:aws:iam::${ACCOUNT}:user/somebody` },
     /^ValidationError: arn:aws:iam::111111111111:user\/somebody is invalid$/,
   ],
   [
-    'ARN that is a name',
+    'name instead of an ARN',
     { RoleArn: 'datadog-agent.services.kops' },
     /^ValidationError: datadog-agent\.services\.kops is invalid$/,
   ],
   [
-    'two faults',
+    'two invalid parameters',
     { RoleSessionName: 'x', DurationSeconds: 1 },
     /^ValidationError: 2 validation errors detected: .*; /,
   ],

@@ -127,7 +127,7 @@ describe('the environment of a container', needsNamespaces(), () => {
     assert.equal(await run('defaults', { args: undefined }), 'entry default\n')
   })
 
-  test('includes workingDir, and resolves the pod’s name and the names of given hosts', async () => {
+  test('has workingDir as its directory, and resolves the names of the pod and of given hosts', async () => {
     const output = await outputOf(
       sandbox,
       'names',

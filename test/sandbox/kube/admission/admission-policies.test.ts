@@ -26,7 +26,7 @@ const binding = (name: string, actions: readonly string[]): KubeObject => ({
 let count = 0
 
 const NAMESPACE = 'judged'
-test('(there is a namespace with a label)', async () => {
+test('(set-up) a namespace with a label is created', async () => {
   await server().admin.create(namespace(NAMESPACE, { team: 'a' }))
 })
 

@@ -11,17 +11,17 @@ const RBAC = 'rbac.authorization.k8s.io'
 
 const PODS = { apiGroups: [''], resources: ['pods'], verbs: ['get', 'watch'] }
 const RULES: [what: string, rule: object, asked: Attributes, allowed: boolean][] = [
-  ['a verb and resource it names', PODS, { verb: 'get', group: '', resource: 'pods' }, true],
+  ['a verb and resource that it lists', PODS, { verb: 'get', group: '', resource: 'pods' }, true],
   ['another verb', PODS, { verb: 'list', group: '', resource: 'pods' }, false],
   ['another group', PODS, { verb: 'get', group: 'apps', resource: 'pods' }, false],
   [
-    'a sub-resource it does not name',
+    'a sub-resource that it does not list',
     PODS,
     { verb: 'get', group: '', resource: 'pods', subresource: 'status' },
     false,
   ],
   [
-    'a named sub-resource',
+    'a sub-resource that it lists',
     { ...PODS, resources: ['pods/status'] },
     { verb: 'get', group: '', resource: 'pods', subresource: 'status' },
     true,
@@ -39,38 +39,43 @@ const RULES: [what: string, rule: object, asked: Attributes, allowed: boolean][]
     true,
   ],
   [
-    'a name it lists',
+    'a name that it lists',
     { ...PODS, resourceNames: ['a'] },
     { verb: 'get', group: '', resource: 'pods', name: 'a' },
     true,
   ],
   [
-    'a name it does not list',
+    'a name that it does not list',
     { ...PODS, resourceNames: ['a'] },
     { verb: 'get', group: '', resource: 'pods', name: 'b' },
     false,
   ],
   [
-    'a request without name, where names are listed',
+    'a request without name if it lists names',
     { ...PODS, resourceNames: ['a'] },
     { verb: 'watch', group: '', resource: 'pods' },
     false,
   ],
-  ['a path', { nonResourceURLs: ['/healthz'], verbs: ['get'] }, { verb: 'get', path: '/healthz' }, true],
   [
-    'a path by prefix',
+    'a path that it lists',
+    { nonResourceURLs: ['/healthz'], verbs: ['get'] },
+    { verb: 'get', path: '/healthz' },
+    true,
+  ],
+  [
+    'a path with a listed prefix',
     { nonResourceURLs: ['/openid/*'], verbs: ['get'] },
     { verb: 'get', path: '/openid/v1/jwks' },
     true,
   ],
   [
-    'another path',
+    'a path that it does not list',
     { nonResourceURLs: ['/healthz'], verbs: ['get'] },
     { verb: 'get', path: '/healthz/etcd' },
     false,
   ],
   [
-    'a resource by a rule of paths',
+    'a resource if it lists only paths',
     { nonResourceURLs: ['*'], verbs: ['*'] },
     { verb: 'get', group: '', resource: 'pods' },
     false,

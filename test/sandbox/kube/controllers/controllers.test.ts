@@ -55,7 +55,7 @@ async function finishDeletion(pod: KubeObject) {
 }
 
 for (const name of ['n1', 'n2', 'tainted'])
-  test(`(a node ${name} exists)`, async () => {
+  test(`(set-up) node ${name} is created`, async () => {
     const taints = name === 'tainted' ? [{ key: 'startup', effect: 'NoSchedule' }] : []
     await admin().create({
       apiVersion: 'v1',

@@ -87,7 +87,7 @@ for (const [title, spec, causes] of [
     [`${at}.postStart.exec.command: Required value`],
   ],
   [
-    'a port that is none',
+    'a port that is out of range',
     app({ postStart: { tcpSocket: { port: 0 } }, preStop: { httpGet: { port: 65536 } } }),
     [
       `${at}.postStart.tcpSocket.port: Invalid value: 0: must be between 1 and 65535, inclusive`,
@@ -95,7 +95,7 @@ for (const [title, spec, causes] of [
     ],
   ],
   [
-    'a scheme that is none',
+    'an unknown scheme',
     app({ postStart: { httpGet: { ...HTTP, scheme: 'FTP' } } }),
     [`${at}.postStart.httpGet.scheme: Unsupported value: "FTP": supported values: "HTTP", "HTTPS"`],
   ],

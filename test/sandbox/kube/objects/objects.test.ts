@@ -373,7 +373,7 @@ const INVALID: [what: string, spec: object, message: RegExp][] = [
     /spec.containers\[0\].volumeMounts\[0\].name: Not found: "nope"/,
   ],
   [
-    'a token that lives too short',
+    'a token with too short a lifetime',
     {
       containers: [{ name: 'a', image: 'x' }],
       volumes: [
@@ -401,7 +401,7 @@ const INVALID: [what: string, spec: object, message: RegExp][] = [
     /resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 500m/,
   ],
   [
-    'privileged without escalation',
+    'a privileged container without privilege escalation',
     {
       containers: [
         { name: 'a', image: 'x', securityContext: { privileged: true, allowPrivilegeEscalation: false } },
