@@ -12,7 +12,7 @@ import {
 } from '../../common/keys.ts'
 
 describe('keys', () => {
-  it('are the words that users of kube2iam and kiam have, and ours', () => {
+  it('are those that users of kube2iam and kiam have, and our own', () => {
     assert.deepEqual(KEYS, {
       injection: 'pod2iam.dev/injection',
       allowedRoles: 'iam.amazonaws.com/allowed-roles',
