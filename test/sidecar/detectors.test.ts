@@ -1,4 +1,4 @@
-/** OpenTelemetry's own EC2 detectors at 169.254.169.254, behind the redirect. Both return nothing at all where one leaf is missing. */
+/** OpenTelemetry's own EC2 detectors with 169.254.169.254 behind the redirect. Both return nothing at all if one leaf is missing. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -36,7 +36,7 @@ describe('an OpenTelemetry detector', needs, () => {
     await aws?.stop()
   })
 
-  /** What a detector finds out in a pod whose sidecar is told this. */
+  /** What a detector finds in a pod whose sidecar has this metadata. */
   async function detect(argv: readonly string[], metadata: object): Promise<Record<string, string>> {
     const file = join(workshop.directory, 'metadata.json')
     writeFileSync(file, JSON.stringify(metadata))
@@ -50,7 +50,7 @@ describe('an OpenTelemetry detector', needs, () => {
 
   for (const [language, detector] of Object.entries(DETECTORS))
     test(
-      `for ${language} finds out all that it would on the node, and without hostname nothing`,
+      `for ${language} finds the same as on the node, and nothing without hostname`,
       detector.needs,
       async () => {
         const { config } = aws
