@@ -15,21 +15,21 @@ const watching = () => {
   return { told, stop }
 }
 
-it('what happened before the command listened, the first time too, is said to be unseen', () => {
+it('watch reports that events before the command listened are unseen, also the first time', () => {
   const { told, stop } = watching()
   mock.timers.tick(1000)
   stop()
   assert.deepEqual(told, ['unseen'])
 })
 
-it('once stopped it says nothing', () => {
+it('watch reports nothing after it is stopped', () => {
   const { told, stop } = watching()
   stop()
   mock.timers.tick(10_000)
   assert.deepEqual(told, [])
 })
 
-it('what happened before is said to be unseen again, as long as the command is not seen to listen', () => {
+it('watch reports unseen events repeatedly, up to sixty times, while the command is not known to listen', () => {
   const { told, stop } = watching()
   for (let second = 0; second < 70; second++) mock.timers.tick(1000)
   stop()
