@@ -12,7 +12,7 @@ export type Gate = {
   readonly open: () => Promise<void>
 }
 
-/** @param target where connections lead to, asked for each of them */
+/** @param target the server, which is requested for each connection */
 export async function openGate(target: () => TcpNetConnectOpts): Promise<Gate> {
   const sockets = new Set<Socket>()
   let received = 0

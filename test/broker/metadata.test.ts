@@ -24,7 +24,7 @@ const read = (imds: Parameters<typeof readPart>[0], part = LISTED) => readPart(i
 describe('a reading', () => {
   test('has the values on the allow-list, and no other is requested', async () => {
     const nic = 'network/interfaces/macs/02:00:00:00:00:01'
-    const told = {
+    const expected = {
       hostname: 'ip-10-0-0-10.eu-west-1.compute.internal',
       'instance-id': 'i-1',
       'placement/region': 'eu-west-1',
@@ -35,7 +35,7 @@ describe('a reading', () => {
       'dynamic/instance-identity/document': '{}',
     }
     const imds = service({
-      ...told,
+      ...expected,
       'iam/info': '{}',
       'identity-credentials/ec2/info': '{}',
       'managed-ssh-keys/signer-cert': 'x',
@@ -46,7 +46,7 @@ describe('a reading', () => {
       [`${nic}/of-the-future`]: 'x',
       'dynamic/instance-identity/signature': 'x',
     })
-    assert.deepEqual(await read(imds), { values: told, leftOut: [] })
+    assert.deepEqual(await read(imds), { values: expected, leftOut: [] })
     const never =
       /iam|user-data|signature|pkcs7|rsa2048|identity-credentials|ssh|public-keys|spot|tags|prefix|future/
     assert.deepEqual(
@@ -99,9 +99,9 @@ describe('a reading', () => {
       'vpc-1',
     ])
     const { values } = await read(service({ mac: mac(60), ...Object.fromEntries(interfaces) }))
-    const told = Object.keys(values).filter((key) => key.endsWith('vpc-id'))
-    assert.equal(told.length, 16)
-    assert.ok(told.some((key) => key.includes(mac(60))))
+    const vpcIds = Object.keys(values).filter((key) => key.endsWith('vpc-id'))
+    assert.equal(vpcIds.length, 16)
+    assert.ok(vpcIds.some((key) => key.includes(mac(60))))
     const many = Object.fromEntries(Array.from({ length: 2000 }, (_, n) => [`placement/p${n}`, 'x']))
     const { values: some, leftOut } = await read(service(many))
     assert.equal(Object.keys(some).length, 512)

@@ -173,7 +173,7 @@ describe('moto with authentication', () => {
     process.env.AWS_SECRET_ACCESS_KEY = `${right.startsWith('x') ? 'y' : 'x'}${right.slice(1)}`
     try {
       const broker = await world.brokerNotReady()
-      await eventually('told', () => broker.readiness().detail?.includes('signature'))
+      await eventually('the reason is reported', () => broker.readiness().detail?.includes('signature'))
       assert.equal(broker.readiness().code, 'node-credentials-unavailable')
     } finally {
       process.env.AWS_SECRET_ACCESS_KEY = right

@@ -158,7 +158,7 @@ test('a JWKS endpoint that answers garbage does not affect pods whose key is kno
     assert.equal(await world.code(pod), 'ok', body)
   }
   const broker = await world.brokerNotReady()
-  await eventually('told', () => broker.readiness().code === 'keys-unknown')
+  await eventually('the reason is reported', () => broker.readiness().code === 'keys-unknown')
   const { status, body } = await eventually('listening', () =>
     broker.addresses().length > 0 ? world.ask(pod) : undefined,
   )
@@ -188,7 +188,7 @@ test('a broker that has its credentials and metadata serves them while the metad
 test('a broker that starts without the metadata service is not ready, says why, and gets ready once it is back', async () => {
   await world.aws.fault({ service: 'imds', kind: 'unavailable' })
   const broker = await world.brokerNotReady()
-  await eventually('told', () => broker.readiness().code === 'node-credentials-unavailable')
+  await eventually('the reason is reported', () => broker.readiness().code === 'node-credentials-unavailable')
   const { status, body } = await eventually('asked', () =>
     broker.addresses().length > 0 ? world.ask(pod) : undefined,
   )

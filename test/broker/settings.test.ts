@@ -149,28 +149,28 @@ for (const [argument, reason] of WRONG)
   })
 
 test('settings that contradict each other are refused, never ignored', () => {
-  const told = (...argv: string[]) => {
+  const found = (...argv: string[]) => {
     const result = parse(...argv)
     assert.ok(result.ok)
     return conflicts(result.settings).join(' ')
   }
   assert.match(
-    told('--session-tags', '--session-scope=role'),
+    found('--session-tags', '--session-scope=role'),
     /--session-tags=true needs --session-scope=pod/,
   )
-  assert.match(told('--cluster-name=x'), /--cluster-name has no effect/)
-  assert.match(told(`--cluster-arn=${CLUSTER}`), /--cluster-arn has no effect/)
+  assert.match(found('--cluster-name=x'), /--cluster-name has no effect/)
+  assert.match(found(`--cluster-arn=${CLUSTER}`), /--cluster-arn has no effect/)
   const tagged = ['--session-tags', `--cluster-arn=${CLUSTER}`]
-  assert.match(told(...tagged, '--cluster-name=other'), /--cluster-name must be prod, as in --cluster-arn/)
-  assert.equal(told(...tagged, '--cluster-name=prod'), '')
+  assert.match(found(...tagged, '--cluster-name=other'), /--cluster-name must be prod, as in --cluster-arn/)
+  assert.equal(found(...tagged, '--cluster-name=prod'), '')
   assert.match(
-    told(`--source-identity=${TEMPLATE}`, '--session-scope=role'),
+    found(`--source-identity=${TEMPLATE}`, '--session-scope=role'),
     /--source-identity needs --session-scope=pod/,
   )
-  assert.equal(told('--extra-session-tags=a=b', '--session-scope=role'), '')
-  assert.match(told('--listen='), /--listen must name/)
+  assert.equal(found('--extra-session-tags=a=b', '--session-scope=role'), '')
+  assert.match(found('--listen='), /--listen must name/)
   assert.match(
-    told('--assume-role-arn=arn:aws:iam::111111111111:role/hop', '--session-duration=7200'),
+    found('--assume-role-arn=arn:aws:iam::111111111111:role/hop', '--session-duration=7200'),
     /at most 3600/,
   )
 })

@@ -84,30 +84,30 @@ test('the statement has TagSession if tags are sent, and a condition if there is
 test('the statement has SetSourceIdentity if a source identity is set, and a denial of it names possible causes', () => {
   const marked = { ...request, sourceIdentity: 'shop.app' }
   assert.deepEqual(trustStatement(marked, callerArn).Action, ['sts:AssumeRole', 'sts:SetSourceIdentity'])
-  const told = (words: string) =>
+  const messageOf = (words: string) =>
     stsProblem('denied', aws('AccessDenied', 403, words), { request: marked, callerArn, retryAfter: 1 })
       .message
   assert.match(
-    told('User: x is not authorized to perform: sts:SetSourceIdentity on resource: y'),
+    messageOf('User: x is not authorized to perform: sts:SetSourceIdentity on resource: y'),
     /set the source identity shop\.app .*has a source identity already/,
   )
   assert.match(
-    told('User: x is not authorized to perform: sts:AssumeRole'),
+    messageOf('User: x is not authorized to perform: sts:AssumeRole'),
     /does not let .*role\/node assume /,
   )
 })
 
 test('a request that is too large, or has policies that STS does not accept, is reported with its remedy', () => {
   const narrow = { ...request, policyArns: ['arn:aws:iam::aws:policy/a'] }
-  const told = (name: string, of: SessionRequest) =>
+  const messageOf = (name: string, of: SessionRequest) =>
     stsProblem('invalid', aws(name, 400), { request: of, callerArn, retryAfter: 1 }).message
   for (const name of ['PackedPolicyTooLarge', 'PackedPolicyTooLargeException'])
-    assert.match(told(name, request), /more than AWS packs into a session: name fewer policies/)
+    assert.match(messageOf(name, request), /more than AWS packs into a session: name fewer policies/)
   assert.match(
-    told('ValidationError', narrow),
+    messageOf('ValidationError', narrow),
     /policies arn:aws:iam::aws:policy\/a: each .*account 222222222222/,
   )
-  assert.doesNotMatch(told('ValidationError', request), /policies/)
+  assert.doesNotMatch(messageOf('ValidationError', request), /policies/)
 })
 
 test('an external id is never in a message, not even if AWS repeats it', () => {

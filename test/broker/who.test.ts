@@ -227,7 +227,7 @@ test('a pod can ask whether it is being deleted, also if its role is refused, an
   assert.equal(await world.code(pod), 'sts-denied')
   assert.deepEqual(await ask(pod), { terminating: false })
   await world.api.admin.delete('pods', 'held', 'shop')
-  await eventually('told', async () => Object(await ask(pod)).terminating === true)
+  await eventually('the deletion is reported', async () => Object(await ask(pod)).terminating === true)
   assert.equal(await ask({ ...pod, token: 'none' }), 'token-invalid')
 })
 

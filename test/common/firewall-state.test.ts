@@ -99,7 +99,7 @@ test('rules that could not be verified mean that the node is unguarded, for the 
   assert.equal(await whyUnguarded(path, NOW), 'Cilium bypasses netfilter')
 })
 
-test('a firewall that was told to remove its rules leaves the node unguarded', async (t) => {
+test('a firewall in mode remove leaves the node unguarded', async (t) => {
   const path = await directory(t)
   await writeFirewallState(path, { ...GUARDED, mode: 'remove' })
   assert.match((await whyUnguarded(path, NOW)) ?? '', /--mode=remove/)

@@ -81,7 +81,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     assert.equal(choice(guard).backend, 'iptables-nft')
     assert.match(choice(guard).why, /^nft: nft cannot be run \(spawn nft E\w+\): .* install nftables$/)
     await refused()
-    await until('the status tells it', async () => (await status()).backend === 'iptables-nft')
+    await until('the status shows it', async () => (await status()).backend === 'iptables-nft')
     const warning = (await status()).warnings.find(({ code }) => code === 'backend-fallback')
     assert.match(warning?.detail ?? '', /nft cannot be run/)
     await node.must('node', ['iptables-nft', '-F'])

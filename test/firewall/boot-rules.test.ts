@@ -178,10 +178,10 @@ for (const form of FORMS)
       test(`causes a warning of a guard with backend ${own} if its settings differ`, async () => {
         await load('--metadata-address=169.254.169.254')
         await (await start(`--backend=${own}`)).becomes('ready')
-        const told = (await warning()) ?? ''
-        assert.match(told, /another release or other settings.*boot-rules/)
+        const warned = (await warning()) ?? ''
+        assert.match(warned, /another release or other settings.*boot-rules/)
         await until('it is logged', () =>
-          (guard?.logs ?? []).some(({ level, detail }) => level === 'warn' && detail === told),
+          (guard?.logs ?? []).some(({ level, detail }) => level === 'warn' && detail === warned),
         )
       })
 
@@ -207,9 +207,9 @@ for (const form of FORMS)
     test('as a script for user data writes both files and loads the rules, also when it runs again', async () => {
       writeFileSync(join(directory, 'user-data'), printed(`--backend=${backend}`))
       const script = join(directory, 'user-data')
-      const told = await node.must('node', inEmptyEtc(directory, `sh ${script} && sh ${script}`))
+      const output = await node.must('node', inEmptyEtc(directory, `sh ${script} && sh ${script}`))
       const once = `systemctl daemon-reload\nsystemctl enable ${UNIT}\nsystemctl reload-or-restart ${UNIT}\n`
-      assert.equal(told, once + once)
+      assert.equal(output, once + once)
       assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
       assert.ok(await isMarked())
     })

@@ -269,7 +269,7 @@ describe('firewall guard', needsNamespaces(), () => {
         assert.ok(packets >= 2, `${packets} packets`)
         return packets
       }
-      const toldAfter = async (change: string, expected: number) => {
+      const countedAfter = async (change: string, expected: number) => {
         const before = await guard.repairs()
         await nft(change)
         await until('the repair is counted', async () => (await guard.repairs()) > before)
@@ -281,11 +281,11 @@ describe('firewall guard', needsNamespaces(), () => {
       // The kernel's counter continues after the first repair and restarts with the second.
       for (const change of [`flush chain ${GUARD_TABLE} input`, `add chain ${GUARD_TABLE} extra`]) {
         sent += await refusedPackets()
-        await toldAfter(change, sent)
+        await countedAfter(change, sent)
       }
-      await toldAfter('flush ruleset', sent)
+      await countedAfter('flush ruleset', sent)
       sent += await refusedPackets()
-      await toldAfter(`add chain ${GUARD_TABLE} extra`, sent)
+      await countedAfter(`add chain ${GUARD_TABLE} extra`, sent)
     })
 
     test('is shown by status as it last reported, for people and for scripts', async () => {

@@ -353,12 +353,12 @@ describe('firewall host-network on a node', needsCgroups(), () => {
       /no backend works on this node: nft: nft cannot be run .+; iptables-nft: iptables-nft cannot be run .+; iptables-legacy: iptables-legacy cannot be run /
     await until('it is reported', async () => says.test((await guard.status()).detail ?? ''))
     assert.equal((await guard.status()).verified, false)
-    const told = async () => {
+    const shownWarnings = async () => {
       const argv = [process.execPath, MAIN, 'status', '--json', `--state-dir=${host.state}`]
       return JSON.parse((await host.node.run('node', argv)).stdout).warnings
     }
     await until('the guard warns', async () =>
-      (await told()).some(
+      (await shownWarnings()).some(
         ({ code, detail }: Record<string, string>) => code === 'host-network' && says.test(detail ?? ''),
       ),
     )

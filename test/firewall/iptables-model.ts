@@ -26,14 +26,14 @@ export function iptablesModel(before: () => void = () => {}): IptablesModel {
 
   const commit = (table: IptablesTable, commands: readonly string[]): boolean => {
     const chains: Chains = new Map([...(tables.get(table) ?? [])].map(([name, rules]) => [name, [...rules]]))
-    const told: string[] = []
+    const reported: string[] = []
     for (const command of commands) {
       const event = change(chains, command)
       if (event === 'failed') return false
-      if (event !== undefined) told.push(event.replace('TABLE', `ip ${table}`))
+      if (event !== undefined) reported.push(event.replace('TABLE', `ip ${table}`))
     }
     tables = new Map([...tables, [table, chains]])
-    events.push(...told, `# new generation ${++generation} by process 1 (iptables-nft-re)`)
+    events.push(...reported, `# new generation ${++generation} by process 1 (iptables-nft-re)`)
     return true
   }
   const exec: Exec = async (program, given, { input = '' } = {}) => {

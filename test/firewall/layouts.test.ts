@@ -93,7 +93,7 @@ function describeLayout(name: LayoutName, layout: Layout): void {
       nobody: OUTSIDE['of another'][family],
     })
 
-    async function impostures(index: number): Promise<Outcomes> {
+    async function spoofed(index: number): Promise<Outcomes> {
       const outcomes: Outcomes = {}
       for (const [who, source] of Object.entries(borrowed(index))) {
         const address = `${source}/${index === 0 ? 32 : 128}`
@@ -114,7 +114,7 @@ function describeLayout(name: LayoutName, layout: Layout): void {
           outcomes[`${network} → metadata, ${family}`] = await tcp(network, metadata, 80)
           outcomes[`${network} → broker, ${family}`] = await tcp(network, broker, BROKER_PORT)
         }
-        Object.assign(outcomes, await impostures(index))
+        Object.assign(outcomes, await spoofed(index))
       }
       for (const [what, host] of Object.entries(layout.refused ?? {}))
         outcomes[`pod1 → ${what}`] = await tcp('pod1', host, 80)

@@ -130,10 +130,10 @@ describe('firewall status without a guard', () => {
       assert.equal(json.code, 1, json.stderr)
       assert.equal(json.stderr, '')
       assert.match(json.stdout, /^\{[^\n]+\}\n$/)
-      const told = JSON.parse(json.stdout)
-      assert.deepEqual(Object.keys(told).sort(), FIELDS.toSorted())
-      assert.equal(told.verified, false)
-      assert.equal(told.warnings[0].code, code)
+      const printed = JSON.parse(json.stdout)
+      assert.deepEqual(Object.keys(printed).sort(), FIELDS.toSorted())
+      assert.equal(printed.verified, false)
+      assert.equal(printed.warnings[0].code, code)
       const text = await status(stateDir, wrapper)
       assert.equal(text.code, 1)
       assert.match(
@@ -170,7 +170,7 @@ describe('the leftovers in firewall status', needsNamespaces(), () => {
   })
 
   const program = [process.execPath, MAIN, 'status', '--json']
-  const told = async (wrapper: readonly string[] = NET_ADMIN_ONLY, network: 'node' | 'pod1' = 'node') =>
+  const shown = async (wrapper: readonly string[] = NET_ADMIN_ONLY, network: 'node' | 'pod1' = 'node') =>
     JSON.parse((await node.run(network, [...wrapper, ...program])).stdout) as Told
   const add = () =>
     node.must(
@@ -202,22 +202,22 @@ describe('the leftovers in firewall status', needsNamespaces(), () => {
       const saved = await node.must('node', ['ip6tables-nft-save', '-t', 'nat'])
       assert.equal(/POD2IAM-PIN .+DNAT/.test(saved), backend === 'iptables')
       assert.equal(await guard?.metric('leftover_rules'), 0)
-      assert.deepEqual((await told()).leftovers, [])
+      assert.deepEqual((await shown()).leftovers, [])
     })
 
   test('are the current ones, although the guard searches every five minutes only', async () => {
     await add()
     await start()
     const before = Date.now()
-    const [leftover] = (await told()).leftovers
+    const [leftover] = (await shown()).leftovers
     assert.equal(leftover?.kind, 'kube2iam-or-kiam')
     await node.must('node', leftover?.remove.split(' ') ?? [])
-    const { leftovers, leftoversAt, warnings } = await told()
+    const { leftovers, leftoversAt, warnings } = await shown()
     assert.deepEqual([leftovers, warnings.filter(({ code }) => code.startsWith('leftovers'))], [[], []])
     assert.ok(Date.parse(leftoversAt) >= before && Date.parse(leftoversAt) <= Date.now())
     assert.equal(await guard?.metric('leftover_rules'), 1)
     await add()
-    assert.equal((await told()).leftovers.length, 1)
+    assert.equal((await shown()).leftovers.length, 1)
     const text = await node.must('node', [...NET_ADMIN_ONLY, ...program.slice(0, -1)])
     assert.match(text, /^leftovers +1 \(as of \d+s ago\)\nleftover +kube2iam-or-kiam: iptables-nft -A /m)
   })
@@ -226,8 +226,8 @@ describe('the leftovers in firewall status', needsNamespaces(), () => {
     await add()
     const written = await start()
     for (const [seen, why] of [
-      [await told(NO_CAPABILITY), /iptables-nft could not be read/],
-      [await told(NET_ADMIN_ONLY, 'pod1'), /not the network namespace of the guard/],
+      [await shown(NO_CAPABILITY), /iptables-nft could not be read/],
+      [await shown(NET_ADMIN_ONLY, 'pod1'), /not the network namespace of the guard/],
     ] as const) {
       assert.equal(seen.verified, true)
       assert.equal(seen.leftovers.length, 1)
@@ -245,7 +245,7 @@ describe('the leftovers in firewall status', needsNamespaces(), () => {
     await guard.becomes('ready')
     assert.match(await node.must('node', ['ip6tables-legacy-save', '-t', 'nat']), /POD2IAM-PIN .+DNAT/)
     assert.equal(await guard.metric('leftover_rules'), 0)
-    const { leftovers, warnings } = await told(ADMIN_AND_RAW)
+    const { leftovers, warnings } = await shown(ADMIN_AND_RAW)
     assert.deepEqual([leftovers, warnings.filter(({ code }) => code.startsWith('leftovers'))], [[], []])
   })
 })

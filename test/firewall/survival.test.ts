@@ -56,13 +56,13 @@ const FLUSH_ALL = ['filter', 'nat', 'mangle', 'raw'].flatMap((table) => [
   `ip6tables -t ${table} -X`,
 ])
 
-type Deed = { readonly repairs: 0 | 1; readonly does: (node: TestNode) => Promise<unknown> }
+type Change = { readonly repairs: 0 | 1; readonly does: (node: TestNode) => Promise<unknown> }
 const nftFile = (text: string) => (node: TestNode) => node.must('node', ['nft', '-f', '-'], text)
 const shell =
   (...commands: string[]) =>
   (node: TestNode) =>
     node.must('node', ['sh', '-e', '-c', commands.join('\n')])
-const DEEDS: Record<string, Deed> = {
+const CHANGES: Record<string, Change> = {
   'nft -f /etc/nftables.conf': { repairs: 1, does: nftFile(NFTABLES_CONF) },
   'a reload of firewalld': { repairs: 0, does: nftFile(FIREWALLD) },
   'a reload of firewalld that flushes all (its iptables backend)': {
@@ -119,8 +119,8 @@ describe('the guard among other programs', needsNamespaces(), () => {
   const repairs = () => guard.repairs()
   const counted = () => guard.metric('packets_total{rule="metadata_refused"}')
 
-  for (const [what, deed] of Object.entries(DEEDS))
-    test(`${deed.repairs === 0 ? 'needs no repair' : 'repairs its rules'} after ${what}, and keeps its counts`, async () => {
+  for (const [what, change] of Object.entries(CHANGES))
+    test(`${change.repairs === 0 ? 'needs no repair' : 'repairs its rules'} after ${what}, and keeps its counts`, async () => {
       await refused()
       // A removed rule makes the guard repair, and so read the counters.
       await node.must('node', ['nft', 'flush chain inet pod2iam_guard pin'])
@@ -129,8 +129,8 @@ describe('the guard among other programs', needsNamespaces(), () => {
       await until('the count', async () => (await counted()) >= 2)
       // On a busy machine one flush may cause two repairs.
       const before = await repairs()
-      await deed.does(node)
-      if (deed.repairs > 0) await until('the repair', async () => (await repairs()) > before)
+      await change.does(node)
+      if (change.repairs > 0) await until('the repair', async () => (await repairs()) > before)
       await until(
         'it is refused again',
         async () =>
@@ -139,7 +139,7 @@ describe('the guard among other programs', needsNamespaces(), () => {
       )
       await refused()
       await guard.becomes('ready')
-      if (deed.repairs === 0) assert.equal(await repairs(), before)
+      if (change.repairs === 0) assert.equal(await repairs(), before)
       assert.ok((await counted()) >= 2)
     })
 

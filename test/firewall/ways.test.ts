@@ -9,8 +9,8 @@ const links = (...names: string[]) => ok(JSON.stringify(names.map((ifname) => ({
 
 /** @param listed the results of `ip link show`, one after the other */
 function waysWith(listed: ExecResult[]) {
-  const told: unknown[] = []
-  const log = { error: (_: string, fields: { detail: string }) => told.push(fields.detail) }
+  const logged: unknown[] = []
+  const log = { error: (_: string, fields: { detail: string }) => logged.push(fields.detail) }
   const exec: Exec = async (_, args) => {
     if (args.includes('link')) return listed.shift() ?? links()
     return ok(args.includes('rule') ? '[{"priority":0,"src":"all","table":"local"}]' : '')
@@ -21,13 +21,13 @@ function waysWith(listed: ExecResult[]) {
     fallback: () => ['eth0'],
     log: log as never,
   })
-  return { ways, told }
+  return { ways, logged }
 }
 
 const FAILED: ExecResult = { code: 'missing', stdout: '', stderr: 'spawn ip ENOENT' }
 
 test('the default routes are used before ip has answered and while it fails, with one message', async () => {
-  const { ways, told } = waysWith([FAILED, FAILED, links('eth0')])
+  const { ways, logged } = waysWith([FAILED, FAILED, links('eth0')])
   assert.deepEqual(ways.known(), { uplinks: ['eth0'], inner: [], outer: [] })
   assert.equal(await ways.look(), false)
   assert.equal(await ways.look(), false)
@@ -36,7 +36,7 @@ test('the default routes are used before ip has answered and while it fails, wit
     ways.detail() ?? '',
     /^the node's interfaces could not be read.*ip cannot be run.*use the pod2iam image/,
   )
-  assert.equal(told.length, 1)
+  assert.equal(logged.length, 1)
   assert.equal(await ways.look(), false)
   assert.equal(ways.detail(), undefined)
 })

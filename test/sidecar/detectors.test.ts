@@ -22,13 +22,13 @@ const DETECTORS = {
 describe('an OpenTelemetry detector', needs, () => {
   let aws: Aws
   let workshop: Workshop
-  let told: Readonly<Record<string, string>>
+  let nodeMetadata: Readonly<Record<string, string>>
 
   before(async () => {
     ;[aws, workshop] = await Promise.all([Aws.start(), openWorkshop()])
     const imds = imdsClient(aws.imdsUrl, systemClock)
     const [listed] = partsOf([])
-    told = (await readPart(imds, listed ?? assert.fail())).values
+    nodeMetadata = (await readPart(imds, listed ?? assert.fail())).values
     imds.close()
   })
   after(async () => {
@@ -54,7 +54,7 @@ describe('an OpenTelemetry detector', needs, () => {
       detector.needs,
       async () => {
         const { config } = aws
-        assert.deepEqual(await detect(detector.argv, told), {
+        assert.deepEqual(await detect(detector.argv, nodeMetadata), {
           'cloud.provider': 'aws',
           'cloud.platform': 'aws_ec2',
           'cloud.account.id': config.account,
@@ -62,9 +62,9 @@ describe('an OpenTelemetry detector', needs, () => {
           'cloud.availability_zone': config.availabilityZone,
           'host.id': config.instanceId,
           'host.type': config.instanceType,
-          'host.name': told.hostname,
+          'host.name': nodeMetadata.hostname,
         })
-        const { hostname, ...before } = told
+        const { hostname, ...before } = nodeMetadata
         assert.equal(hostname, 'ip-10-0-0-10.eu-west-1.compute.internal')
         assert.deepEqual(await detect(detector.argv, before), {})
       },

@@ -196,7 +196,7 @@ describe('a session token', () => {
   const ttl = fc.integer({ min: 1, max: MAX_TOKEN_TTL })
 
   /** The object that issued the token has it in memory, and one after a restart has only the key: both must agree. */
-  const everybody = (secret: Uint8Array, maker: SessionTokens) => [maker, new SessionTokens(secret)]
+  const both = (secret: Uint8Array, maker: SessionTokens) => [maker, new SessionTokens(secret)]
 
   test('is valid for the requested lifetime and not a second longer', () => {
     fc.assert(
@@ -205,7 +205,7 @@ describe('a session token', () => {
         const token = maker.issue(seconds, time)
         assert.match(token, /^[A-Za-z0-9_-]{54}==$/)
         // Each twice, since the second result comes from memory.
-        for (const tokens of [...everybody(secret, maker), ...everybody(secret, maker)]) {
+        for (const tokens of [...both(secret, maker), ...both(secret, maker)]) {
           assert.equal(tokens.lifetime(token, time), seconds)
           assert.equal(tokens.lifetime(token, time), seconds)
           assert.equal(tokens.lifetime(token, time + seconds * 1000), undefined)

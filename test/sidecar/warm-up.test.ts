@@ -98,8 +98,9 @@ describe('a sidecar', () => {
       secretProblem: undefined,
     }
     const before = { ...passed, view, snapshotAsked: true, warm: false }
-    const told = (startupGate: 'on' | 'off', warm = false) => readiness({ ...before, startupGate, warm }).code
-    assert.deepEqual([told('on'), told('on', true), told('off')], ['warming-up', 'ready', 'ready'])
+    const codeOf = (startupGate: 'on' | 'off', warm = false) =>
+      readiness({ ...before, startupGate, warm }).code
+    assert.deepEqual([codeOf('on'), codeOf('on', true), codeOf('off')], ['warming-up', 'ready', 'ready'])
   })
 
   for (const imds of ['optional', 'required'])

@@ -156,9 +156,9 @@ describe('between neighbouring releases', () => {
     const url = await replay(fresh(answer('this', 'success')), answer('this', 'metadata'))
     const { logs } = await atStart('this', url)
     assert.equal(logs.find(({ msg }) => msg === 'listening')?.version, VERSION)
-    const told = logs.filter(({ msg }) => msg === 'the broker of this node answers')
+    const lines = logs.filter(({ msg }) => msg === 'the broker of this node answers')
     assert.deepEqual(
-      told.map(({ release }) => release),
+      lines.map(({ release }) => release),
       [VERSION],
     )
   })

@@ -190,17 +190,17 @@ describe('between neighbouring releases', () => {
         headers: { authorization: `Bearer ${pod.token}` },
         ...limits,
       })
-      const told: Record<string, string> = JSON.parse(body)
-      assert.ok(Object.keys(told).length > 10)
+      const sent: Record<string, string> = JSON.parse(body)
+      assert.ok(Object.keys(sent).length > 10)
       const headers = { [TOKEN]: await freshToken(port) }
       const get = (path: string) => ask(port, { path: `/latest/${path}`, headers })
-      for (const [key, text] of Object.entries(told)) {
+      for (const [key, text] of Object.entries(sent)) {
         const path = key.startsWith('dynamic/') ? key : `meta-data/${key}`
         await until(path, async () => (await get(path)).body === text)
       }
       for (const leaf of ['hostname', 'public-ipv4', 'security-groups', 'spot/instance-action'])
-        assert.equal((await get(`meta-data/${leaf}`)).status, leaf in told ? 200 : 404, leaf)
-      const names = Object.keys(told).filter((key) => !key.startsWith('dynamic/'))
+        assert.equal((await get(`meta-data/${leaf}`)).status, leaf in sent ? 200 : 404, leaf)
+      const names = Object.keys(sent).filter((key) => !key.startsWith('dynamic/'))
       const listed = new Set([...names.map((key) => key.replace(/\/.*/, '/')), 'iam/'])
       assert.equal((await get('meta-data/')).body, [...listed].sort().join('\n'))
       child.kill('SIGKILL')
