@@ -381,7 +381,7 @@ describe('through the whole broker', () => {
     assert.match(await eventually('metrics', () => world.metrics()), /pod2iam_broker_pods \d+/)
   })
 
-  test('metrics have classes of outcomes, and no role_arn', async () => {
+  test('metrics count the outcomes of STS calls by class, and have no role_arn', async () => {
     await world.code(await pod())
     await world.code(await pod({ role: 'nobodys-2' }))
     const text = await world.metrics()

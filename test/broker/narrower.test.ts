@@ -11,7 +11,7 @@ const LOGS = 'arn:aws:iam::111111111111:policy/logs'
 const NEXT = 'arn:aws:iam::aws:policy/next'
 const TEMPLATE = '--source-identity={namespace}.{service-account}'
 
-describe('narrower sessions', () => {
+describe('with narrower sessions', () => {
   let world: World
   let made = 0
 

@@ -38,7 +38,7 @@ describe('keys', () => {
   })
 
   for (const key of Object.values(KEYS))
-    it(`${key} is a qualified name as the API server demands`, () => {
+    it(`${key} is a qualified name as the API server requires`, () => {
       assert.match(key, /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/)
     })
 

@@ -129,7 +129,7 @@ describe('lineWriter', () => {
     )
   })
 
-  it('never drops an info line in favor of a debug line', () => {
+  it('never drops an info line to keep a debug line', () => {
     const { write, state } = writer(10, 0)
     write('info 1...\n', 'info')
     write('debug 1..\n', 'debug')

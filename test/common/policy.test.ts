@@ -148,7 +148,7 @@ test('a pattern that is not an ARN matches nothing while the base is unknown', (
   }
 })
 
-test('a refusal names namespace, role and annotation, and the remedy where nothing is allowed', () => {
+test('a refusal names namespace, role and annotation, and the remedy if nothing is allowed', () => {
   const none = judge('x', {})
   assert.ok(!none.ok)
   assert.match(

@@ -65,7 +65,7 @@ describe('settings', () => {
     assert.deepEqual({ stateDir, mode, stsQps }, { stateDir: '/a', mode: 'audit', stsQps: 7 })
   })
 
-  it('are read from the environment, where the flag wins', () => {
+  it('are read from the environment, but a flag takes precedence', () => {
     const env = { POD2IAM_NODE_NAME: 'a', POD2IAM_STATE_DIR: '/env', POD2IAM_STS_QPS: '3' }
     const { nodeName, stateDir, stsQps } = settings(['--state-dir=/flag'], env)
     assert.deepEqual({ nodeName, stateDir, stsQps }, { nodeName: 'a', stateDir: '/flag', stsQps: 3 })

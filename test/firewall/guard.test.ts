@@ -310,7 +310,7 @@ describe('firewall guard', needsNamespaces(), () => {
       assert.match(text, /^backend +nft\nmode +enforce\nblock verified +yes \(\d+s ago/)
     })
 
-    test('is removed by remove with --open-this-node only, with its own rules and nothing else', async () => {
+    test('has only its own rules removed by `remove`, and none without --open-this-node', async () => {
       await guard.end('SIGTERM')
       await nft('add table inet other')
       const refusal = await node.run('node', [process.execPath, MAIN, 'remove'])

@@ -308,7 +308,7 @@ for (const [what, [facts, sentence]] of Object.entries(DATAPLANES))
     else assert.match(`${whyBypassed(facts)?.why}: ${whyBypassed(facts)?.remedy}`, sentence)
   })
 
-test('netkit devices are recognized by their kind, not by their name', async () => {
+test('netkit devices are recognised by their kind, not by their name', async () => {
   const lines = [
     '3: netkit@if2: <UP> mtu 1500 \\    link/ether 0a:00 brd ff:ff \\    veth addrgenmode eui64',
     '4: lxc1@if2: <UP> mtu 1500 \\    link/netrom \\    netkit mode l3 type primary',

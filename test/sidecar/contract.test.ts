@@ -495,7 +495,7 @@ const HTTP_ROWS: Row[] = [
   ],
   ['CONNECT is 405', { method: 'CONNECT', path: '169.254.169.254:80' }, { status: 405 }],
   [
-    'the version probe of old HashiCorp tools recognizes EC2',
+    'the version probe of old HashiCorp tools recognises EC2',
     get('/latest'),
     { status: 200, headers: { server: 'EC2ws' } },
   ],

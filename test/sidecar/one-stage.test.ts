@@ -9,7 +9,7 @@ import { openWorkshop, type Workshop } from './support/index.ts'
 
 const SCRIPT = join(import.meta.dirname, 'support', 'one-stage.ts')
 
-describe('a sidecar of one stage', needsNamespaces(), () => {
+describe('a sidecar that holds its pod’s start', needsNamespaces(), () => {
   let workshop: Workshop
   before(async () => {
     workshop = await openWorkshop()

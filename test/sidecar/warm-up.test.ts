@@ -30,7 +30,7 @@ describe('a warm-up', () => {
     return { asked, server, port: await listening(server) }
   }
 
-  test('sends the same requests as SDKs, runs once, and recognizes its own requests until it is over', async () => {
+  test('sends the same requests as SDKs, runs once, and recognises its own requests until it is over', async () => {
     const { asked, server, port } = await listener()
     const warmUp = warmUpOf()
     const run = warmUp.run(port, 'team/reader')
@@ -48,7 +48,7 @@ describe('a warm-up', () => {
     assert.equal(warmUp.isOwn(`http://127.0.0.1${asked[0]?.url}`), false, 'no request is hidden by it later')
   })
 
-  test('does not recognize requests of other clients as its own', async () => {
+  test('does not recognise requests of other clients as its own', async () => {
     const warmUp = warmUpOf()
     for (const url of [LIST, `${LIST}?`, `${LIST}?${'0'.repeat(32)}`])
       assert.equal(warmUp.isOwn(`http://169.254.169.254${url}`), false)
