@@ -1,4 +1,4 @@
-/** The whole sidecar in this process, with the clock and the way to the metadata address in the test's hand. */
+/** The whole sidecar in this process. The test controls the clock and what the metadata address leads to. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -80,7 +80,7 @@ describe('the sidecar', () => {
     await until('the new document', async () => (await keyId()) === 'ASIATWO')
   })
 
-  test('answers 503 and is not ready once the credentials have less than a minute, never a document of the past', async () => {
+  test('answers 503 and is not ready once the credentials are valid for less than a minute', async () => {
     const clock = fakeClock()
     broker.credentials = json(credentialsBody({}, clock.now()))
     const { metadataPort, healthPort } = await start({ clock })
@@ -97,7 +97,7 @@ describe('the sidecar', () => {
     assert.equal((await readyz(healthPort)).status, 503)
   })
 
-  test('tells an application no longer life when the clock was set back: SDKs go by that clock', async () => {
+  test('adjusts the expiration for applications when the clock was set back, since SDKs use that clock', async () => {
     const clock = fakeClock()
     broker.credentials = json(credentialsBody({}, clock.now()))
     const { metadataPort, healthPort } = await start({ clock })
@@ -109,7 +109,7 @@ describe('the sidecar', () => {
     assert.ok(left > 49 * MINUTE && left <= 50 * MINUTE, `${left / MINUTE} minutes`)
   })
 
-  test('refreshes the snapshot as often as the broker says', async () => {
+  test('refreshes the metadata snapshot as often as the broker says', async () => {
     const clock = fakeClock()
     broker.credentials = json(credentialsBody({}, clock.now()))
     broker.metadata = json(METADATA, { 'Cache-Control': 'max-age=60' })
@@ -129,7 +129,7 @@ describe('the sidecar', () => {
     await until('the third snapshot', async () => (await leaf()) === 404)
   })
 
-  test('is not ready before its own word comes back through the metadata address', async () => {
+  test('is not ready until the metadata address leads to itself', async () => {
     broker.credentials = json(credentialsBody())
     let redirected = false
     const probed: string[] = []
@@ -137,7 +137,7 @@ describe('the sidecar', () => {
       argv: [],
       probe: async (address, path) => {
         probed.push(address)
-        // What the gate's redirect does: the metadata address leads to our port.
+        // As with the gate's redirect, the metadata address leads to our port.
         return redirected
           ? (await ask(metadataPort, { path, host: address })).body
           : Promise.reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }))
@@ -158,8 +158,8 @@ describe('the sidecar', () => {
 
   for (const [what, answer] of Object.entries({
     'the real service answers 404': async () => '404 - Not Found',
-    'something echoes the request': async (_address: string, path: string) => path,
-    'something echoes the last word': async (_address: string, path: string) =>
+    'a server echoes the path': async (_address: string, path: string) => path,
+    'a server echoes the last part of the path': async (_address: string, path: string) =>
       path.slice(path.lastIndexOf('/') + 1),
   }))
     test(`stays not ready when ${what}`, async () => {
@@ -175,7 +175,7 @@ describe('the sidecar', () => {
       assert.equal((await readyz(healthPort)).code, 'self-test-pending')
     })
 
-  test('proves the IPv6 address in a pod that has no way to an IPv4 one', async () => {
+  test('tests the IPv6 address in a pod without a route to the IPv4 one', async () => {
     const sidecar = await start({
       argv: [],
       probe: async (address, path) => {
@@ -187,7 +187,7 @@ describe('the sidecar', () => {
     await until('it is ready', async () => (await readyz(sidecar.healthPort)).ready)
   })
 
-  test('shows its self-test path to nobody else, and to nobody after it passed', async () => {
+  test('answers only its exact self-test path, and no longer after the test has passed', async () => {
     let path = ''
     let port = 0
     const sidecar = await start({
@@ -205,7 +205,7 @@ describe('the sidecar', () => {
     assert.equal((await ask(sidecar.metadataPort, { path })).status, 404)
   })
 
-  test('tells the sentence of a refusal to loopback peers on the health port', async () => {
+  test('shows the reason of a refusal to loopback peers on the health port', async () => {
     broker.credentials = problem('role-not-allowed', 'Namespace shop may not use role x. Remedy: ask.')
     const { healthPort } = await start()
     const state = await until('it was refused', async () => {
