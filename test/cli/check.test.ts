@@ -110,14 +110,14 @@ describe('check of an installation', needsNamespaces(), () => {
     child.stdout.setEncoding('utf8').on('data', (text) => {
       stdout += text
     })
-    const told = new Promise<void>((resolve) => {
+    const printed = new Promise<void>((resolve) => {
       child.stderr.setEncoding('utf8').on('data', (text) => {
         stderr += text
         if (stderr.includes('node guards')) resolve()
       })
     })
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
-    await Promise.race([told, ended])
+    await Promise.race([printed, ended])
     assert.match(stderr, /node guards: 1 of 1 nodes/)
     cluster.pods.kill(guard, 'firewall', 'SIGCONT')
     assert.equal(await ended, 0, stdout)

@@ -141,8 +141,8 @@ describe('dashboard', needsNamespaces(), () => {
     })
     await cluster.kube.create(event('hostile', 'x; touch owned'))
     await cluster.kube.create(event('harmless', 'harmless'))
-    const text = await shows(/told of harmless/)
-    assert.doesNotMatch(text, /told of hostile|touch owned/)
+    const text = await shows(/about harmless/)
+    assert.doesNotMatch(text, /about hostile|touch owned/)
   })
 
   test('has no token of the kubeconfig and no AWS key in any response', async () => {

@@ -130,15 +130,15 @@ for (const [title, text] of Object.entries(PROGRAMS))
   test(`docs/metrics.md has every metric of this program with type, labels and values: ${title}`, async () => {
     const metrics = metricsIn(await text())
     const [, ...rows] = rowsUnder(page('docs/metrics.md'), title)
-    const told = new Map(
+    const documented = new Map(
       rows.map(([name = '', type = '', labels = '', meaning = '']) => {
         assert.ok(meaning.length > 5, name)
         return [codeSpans(name)[0], { type, labels }] as const
       }),
     )
-    assert.deepEqual([...told.keys()].sort(), [...metrics.keys()].sort())
+    assert.deepEqual([...documented.keys()].sort(), [...metrics.keys()].sort())
     for (const [name, { type, labels }] of metrics) {
-      const row = told.get(name)
+      const row = documented.get(name)
       assert.equal(row?.type, type, name)
       const cells = (row?.labels ?? '').split(';').filter((cell) => cell.trim() !== '')
       const named = cells.flatMap((cell) => {

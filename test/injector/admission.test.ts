@@ -202,7 +202,7 @@ describe('admission by an API server', () => {
     ['CronJob', 'batch/v1'],
   ] as const) {
     const applied = async (where: string, annotations: Dict, podSpec: Dict) => {
-      const told: string[] = []
+      const received: string[] = []
       const restartPolicy = apiVersion === 'batch/v1' ? 'Never' : 'Always'
       const template = {
         metadata: { labels: { app: 'x' }, annotations },
@@ -217,13 +217,13 @@ describe('admission by an API server', () => {
         CronJob: { schedule: '0 3 * * *', jobTemplate: { spec: { template } } },
       }
       const object = { apiVersion, kind, metadata: { name: 'x', namespace: where }, spec: specs[kind] }
-      const options = { dryRun: true, onWarning: (text: string) => told.push(text) }
+      const options = { dryRun: true, onWarning: (text: string) => received.push(text) }
       await api.admin.create(object as unknown as KubeObject, options)
-      return told.join()
+      return received.join()
     }
     it(`a ${kind} whose pods would be refused is applied with a warning`, async () => {
-      const told = await applied('shop', { [KEYS.role]: ROLE }, { hostNetwork: true })
-      assert.match(told, /pods of this workload will be refused: a pod on the host network/)
+      const received = await applied('shop', { [KEYS.role]: ROLE }, { hostNetwork: true })
+      assert.match(received, /pods of this workload will be refused: a pod on the host network/)
     })
     it(`a ${kind} is applied with a warning in a namespace that is not opted in, and without one if nothing is wrong`, async () => {
       assert.match(
@@ -255,18 +255,18 @@ describe('admission by an API server', () => {
   })
 
   it('a namespace with a misspelt label or annotation is created and changed with a warning', async () => {
-    const told: string[] = []
-    const options = { onWarning: (text: string) => told.push(text) }
+    const received: string[] = []
+    const options = { onWarning: (text: string) => received.push(text) }
     const labels = { [KEYS.injection]: 'enable' }
     await api.admin.create(
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'typo', labels } },
       options,
     )
-    assert.match(told.join(), /is "enable", and only .* opt a namespace in: did you mean "enabled"\?/)
+    assert.match(received.join(), /is "enable", and only .* opt a namespace in: did you mean "enabled"\?/)
     const patch = async (metadata: Dict) => {
-      told.length = 0
+      received.length = 0
       await api.admin.patch('namespaces', 'typo', undefined, { metadata }, options)
-      return told.join()
+      return received.join()
     }
     assert.equal(await patch({ labels: { team: 'x' } }), '')
     assert.equal(await patch({ labels: { [KEYS.injection]: 'enabled' } }), '')

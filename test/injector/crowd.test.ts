@@ -21,9 +21,9 @@ const echo = async (body: string | Body): Promise<Answer> => ({
 
 describe('the body budget', () => {
   const body = (budget: ReturnType<typeof bodyBudget>, address: string, bytes: number) => {
-    const told = { aborted: 0 }
-    const share = budget.open(address, () => told.aborted++)
-    return { share, told, taken: share.take(bytes) }
+    const calls = { aborted: 0 }
+    const share = budget.open(address, () => calls.aborted++)
+    return { share, calls, taken: share.take(bytes) }
   }
 
   it('takes bytes from the address that holds most of them, starting with its oldest unfinished body', () => {
@@ -31,7 +31,7 @@ describe('the body budget', () => {
     const other = body(budget, 'b', 20)
     const [first, second] = [body(budget, 'a', 30), body(budget, 'a', 50)]
     const newcomer = body(budget, 'c', 10)
-    assert.deepEqual([first.told.aborted, second.told.aborted, other.told.aborted], [1, 0, 0])
+    assert.deepEqual([first.calls.aborted, second.calls.aborted, other.calls.aborted], [1, 0, 0])
     assert.equal(newcomer.taken, true)
     assert.equal(first.share.take(1), false, 'what was given up gets nothing more')
     assert.equal(first.share.complete(), false)
@@ -43,7 +43,7 @@ describe('the body budget', () => {
     const others = [body(budget, 'a', 30), body(budget, 'b', 30)]
     assert.equal(body(budget, 'c', 41).taken, false)
     assert.deepEqual(
-      others.map(({ told }) => told.aborted),
+      others.map(({ calls }) => calls.aborted),
       [0, 0],
     )
   })
@@ -56,7 +56,7 @@ describe('the body budget', () => {
     assert.equal(body(budget, 'a', 15).taken, true)
     assert.equal(body(budget, 'b', 25).taken, true)
     assert.equal(body(budget, 'b', 15).taken, true, 'the unfinished body of 15 is given up')
-    assert.equal(judged.told.aborted, 0)
+    assert.equal(judged.calls.aborted, 0)
   })
 
   it('lets a body without room wait for those being judged, and serves the address that holds least first', async () => {
@@ -89,11 +89,11 @@ describe('the body budget', () => {
     judged.share.complete()
     const first = body(budget, 'a', 60)
     const second = body(budget, 'a', 30)
-    assert.deepEqual([second.taken, first.told.aborted], [false, 0])
+    assert.deepEqual([second.taken, first.calls.aborted], [false, 0])
     const waited = second.share.wait(30)
     judged.share.release()
     assert.equal(await waited, true)
-    assert.equal(first.told.aborted, 0)
+    assert.equal(first.calls.aborted, 0)
   })
 
   it('lets nobody wait for bodies that may never end, nor longer than its limit', async () => {

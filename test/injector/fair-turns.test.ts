@@ -102,11 +102,11 @@ describe('turns', () => {
     const turn = { address: 'a', namespace: '', bytes: 1 }
     const good = turns.take(turn, () => 7)
     const bad = turns.take(turn, () => {
-      throw new Error('as told')
+      throw new Error('as arranged')
     })
     run()
     assert.equal(await good, 7)
-    await assert.rejects(bad, /as told/)
+    await assert.rejects(bad, /as arranged/)
   })
 
   it('let the event loop serve sockets after ten milliseconds of work', () => {

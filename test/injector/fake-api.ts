@@ -40,7 +40,7 @@ export async function fakeApi(namespaces: Objects, pods: readonly unknown[] = []
     if (isSilent(request.socket)) return
     const send = (status: number, body: unknown) =>
       response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body))
-    if (typeof api.behave === 'number') return send(api.behave, { kind: 'Status', message: 'as told' })
+    if (typeof api.behave === 'number') return send(api.behave, { kind: 'Status', message: 'as arranged' })
     if (request.headers.authorization !== 'Bearer test-token') return send(401, { kind: 'Status' })
     if (/^\/version\/?$/.test(request.url ?? '')) return send(200, { major: '1', minor: '36' })
     const { pathname, searchParams } = new URL(request.url ?? '/', 'https://api')

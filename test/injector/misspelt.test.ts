@@ -116,14 +116,14 @@ describe('each key of ours', () => {
   for (const key of Object.values(KEYS))
     it(`${key} causes no warning on a pod or on a namespace`, () => {
       const of = labels.includes(key) ? ofLabel : ofAnnotation
-      const told = [of(key, 'pod'), of(key, 'namespace')]
-      assert.ok(told.some((warnings) => warnings.length === 0))
-      for (const [warning] of told) assert.doesNotMatch(warning ?? '', /means nothing/)
+      const places = [of(key, 'pod'), of(key, 'namespace')]
+      assert.ok(places.some((warnings) => warnings.length === 0))
+      for (const [warning] of places) assert.doesNotMatch(warning ?? '', /means nothing/)
     })
 })
 
 describe('a key of ours is warned about where it has no effect', () => {
-  for (const [told, expected] of [
+  for (const [warnings, expected] of [
     [ofAnnotation(KEYS.allowedRoles), /allowed-roles has no effect on a pod: it belongs on the namespace/],
     [ofAnnotation(KEYS.role, 'namespace'), /role has no effect on a namespace: it belongs on pods/],
     [
@@ -142,8 +142,8 @@ describe('a key of ours is warned about where it has no effect', () => {
     [ofAnnotation('pod2iam.dev/allowed-roles', 'namespace'), /mean iam\.amazonaws\.com\/allowed-roles\?/],
   ] as const)
     it(String(expected), () => {
-      assert.equal(told.length, 1)
-      assert.match(told[0] ?? '', expected)
+      assert.equal(warnings.length, 1)
+      assert.match(warnings[0] ?? '', expected)
     })
 
   it('on a workload, unless its template has the key, too', () => {
@@ -170,9 +170,9 @@ describe('the value of a pod’s annotation', () => {
     [KEYS.logLevel, 'debg', 'debug'],
   ] as const)
     it(`${key}: ${value} is warned about, with the suggestion ${meant}`, () => {
-      const [told = ''] = podValues({ [key]: value })
-      assert.ok(told.startsWith(`annotation ${key} must be "`), told)
-      assert.ok(told.endsWith(`not "${value}": did you mean "${meant}"?`), told)
+      const [warning = ''] = podValues({ [key]: value })
+      assert.ok(warning.startsWith(`annotation ${key} must be "`), warning)
+      assert.ok(warning.endsWith(`not "${value}": did you mean "${meant}"?`), warning)
     })
   it('that resembles no valid one is warned about with the valid ones', () => {
     assert.deepEqual(podValues({ [KEYS.inject]: 'yes please' }), [
@@ -238,9 +238,9 @@ describe('a namespace', () => {
     ],
   ] as const)
     it(`whose ${key} is ${JSON.stringify(value)} causes one warning`, () => {
-      const told = said({ [KEYS.injection]: 'enabled' }, { [key]: value })
-      assert.equal(told.length, 1)
-      assert.match(told[0] ?? '', expected)
+      const warnings = said({ [KEYS.injection]: 'enabled' }, { [key]: value })
+      assert.equal(warnings.length, 1)
+      assert.match(warnings[0] ?? '', expected)
     })
   it('with valid annotations causes no warning, nor one with an invalid list that is not used', () => {
     const annotations = {

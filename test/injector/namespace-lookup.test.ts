@@ -99,7 +99,7 @@ describe('concurrent look-ups of one namespace', () => {
     const lookup = shared((name) => {
       const { promise, resolve, reject } = Promise.withResolvers<Namespace>()
       const answer = (label: string) => resolve({ name, labels: { label }, annotations: {} })
-      reads.push({ name, answer, fail: () => reject(new Error('as told')) })
+      reads.push({ name, answer, fail: () => reject(new Error('as arranged')) })
       return promise
     })
     return { lookup, reads }
@@ -128,7 +128,7 @@ describe('concurrent look-ups of one namespace', () => {
     reads[1]?.answer('x')
     await other
     reads[0]?.fail()
-    await assert.rejects(first, /as told/)
+    await assert.rejects(first, /as arranged/)
     await until(() => reads.length === 3)
     reads[2]?.answer('y')
     assert.deepEqual((await waiting).labels, { label: 'y' })

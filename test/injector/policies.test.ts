@@ -188,15 +188,15 @@ describe('the admission policies', () => {
     ] as const)
       it(`${key} on a running pod, where it has no effect`, async () => {
         const name = await create(injected())
-        const told: string[] = []
-        const options = { onWarning: (text: string) => told.push(text) }
+        const received: string[] = []
+        const options = { onWarning: (text: string) => received.push(text) }
         const patch = (annotations: Dict) =>
           api.admin.patch('pods', name, 'shop', { metadata: { annotations } }, options)
         await patch({ [key]: value })
-        assert.equal(told.length, 1)
-        assert.ok(told[0]?.includes(`annotation ${key} has no effect on a running pod`), told[0])
+        assert.equal(received.length, 1)
+        assert.ok(received[0]?.includes(`annotation ${key} has no effect on a running pod`), received[0])
         await patch({ team: 'shop' })
-        assert.equal(told.length, 1)
+        assert.equal(received.length, 1)
       })
   })
 

@@ -81,7 +81,7 @@ describe('the bodies of all reviews together', () => {
 
   it('give back their room when a client disconnects, a body is too large or a webhook fails', async () => {
     const failing = async (): Promise<Answer> => {
-      throw new Error('as told')
+      throw new Error('as arranged')
     }
     const limits = { bodyBytes: 9 * 1024 * 1024 }
     const app = webhookApp({ mutate: failing, validate: echo }, () => false, limits)

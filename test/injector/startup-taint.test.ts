@@ -145,9 +145,9 @@ describe('a pending patch', () => {
   ] as const)
     it(`that is answered with ${status} is logged at ${level} and tried again`, async () => {
       const { taint, answers, lines, settled, sweep, stop } = await world()
-      await settled(({ reject }) => reject(new KubeError(status, 'as told')))
-      const told = lines.find(({ msg }) => msg === 'startup taint not removed')
-      assert.deepEqual(told, { level, msg: 'startup taint not removed', node: 'n', error: 'as told' })
+      await settled(({ reject }) => reject(new KubeError(status, 'as arranged')))
+      const line = lines.find(({ msg }) => msg === 'startup taint not removed')
+      assert.deepEqual(line, { level, msg: 'startup taint not removed', node: 'n', error: 'as arranged' })
       assert.equal(taint.removed(), 0)
       sweep()
       assert.equal(answers.length, 1)
