@@ -275,47 +275,43 @@ function nodeOf({ spec }: KubeObject): unknown {
   return nodeName ?? terms?.[0]?.matchFields?.[0]?.values[0]
 }
 
-describe(
-  'with guard.pools in a cluster,',
-  needsHelm.skip === undefined ? needsNamespaces() : needsHelm,
-  () => {
-    const pool = JSON.stringify([
-      { name: 'all', nodes: { label: 'kubernetes.io/os', values: ['linux'] }, broker: { logLevel: 'debug' } },
-    ])
-    const rendered = (...flags: string[]) => render('sandbox', '--set-json', `guard.pools=${pool}`, ...flags)
+describe('guard.pools in a cluster:', needsHelm.skip === undefined ? needsNamespaces() : needsHelm, () => {
+  const pool = JSON.stringify([
+    { name: 'all', nodes: { label: 'kubernetes.io/os', values: ['linux'] }, broker: { logLevel: 'debug' } },
+  ])
+  const rendered = (...flags: string[]) => render('sandbox', '--set-json', `guard.pools=${pool}`, ...flags)
 
-    test('a pool’s guard serves the pods of its node, whose startup taint is removed', async () => {
-      const cluster = await createCluster({ rendered: rendered() })
-      try {
-        assert.match(await cluster.guard(), /\/pod2iam-node-guard-all-/)
-        await cluster.role('orders')
-        await cluster.namespace('shop', { allowed: ['orders'] })
-        const taint = { key: 'pod2iam.dev/guard-not-ready', effect: 'NoSchedule' }
-        await cluster.kube.patch('nodes', cluster.node.name, undefined, { spec: { taints: [taint] } })
-        await until('a node without taint', async () => {
-          const { spec } = await cluster.kube.get<KubeObject & { spec: { taints?: object[] } }>(
-            'nodes',
-            cluster.node.name,
-          )
-          return (spec.taints ?? []).length === 0
-        })
-        const pod = await cluster.pod('shop/app', { annotations: { [ROLE]: 'orders' } })
-        await cluster.pods.waitFor(pod, isReady)
-        assert.equal((await credentials(cluster, pod)).Code, 'Success')
-      } finally {
-        await cluster.close()
-      }
-    })
+  test('a pool’s guard serves the pods of its node, whose startup taint is removed', async () => {
+    const cluster = await createCluster({ rendered: rendered() })
+    try {
+      assert.match(await cluster.guard(), /\/pod2iam-node-guard-all-/)
+      await cluster.role('orders')
+      await cluster.namespace('shop', { allowed: ['orders'] })
+      const taint = { key: 'pod2iam.dev/guard-not-ready', effect: 'NoSchedule' }
+      await cluster.kube.patch('nodes', cluster.node.name, undefined, { spec: { taints: [taint] } })
+      await until('a node without taint', async () => {
+        const { spec } = await cluster.kube.get<KubeObject & { spec: { taints?: object[] } }>(
+          'nodes',
+          cluster.node.name,
+        )
+        return (spec.taints ?? []).length === 0
+      })
+      const pod = await cluster.pod('shop/app', { annotations: { [ROLE]: 'orders' } })
+      await cluster.pods.waitFor(pod, isReady)
+      assert.equal((await credentials(cluster, pod)).Code, 'Success')
+    } finally {
+      await cluster.close()
+    }
+  })
 
-    test('a removal leaves nothing on the node of a pool', async () => {
-      const cluster = await createCluster({ rendered: rendered('--set=guard.mode=remove') })
-      try {
-        const links = await cluster.exec('node', ['ip', '-oneline', 'link', 'show'])
-        const tables = await cluster.exec('node', ['nft', 'list', 'tables'])
-        assert.doesNotMatch(links.stdout + tables.stdout, /pod2iam/)
-      } finally {
-        await cluster.close()
-      }
-    })
-  },
-)
+  test('a removal leaves nothing on the node of a pool', async () => {
+    const cluster = await createCluster({ rendered: rendered('--set=guard.mode=remove') })
+    try {
+      const links = await cluster.exec('node', ['ip', '-oneline', 'link', 'show'])
+      const tables = await cluster.exec('node', ['nft', 'list', 'tables'])
+      assert.doesNotMatch(links.stdout + tables.stdout, /pod2iam/)
+    } finally {
+      await cluster.close()
+    }
+  })
+})

@@ -68,7 +68,7 @@ describe('audit', needsNamespaces(), () => {
     )
   })
 
-  test('names the Deployment of a pod that uses it and what to do, with exit code 1', async () => {
+  test('names the Deployment of a pod that uses the metadata service and what to do, with exit code 1', async () => {
     await cluster.kube.create(deployment('legacy', 'reports', { [ROLE]: 'reports' }))
     await cluster.kube.create(deployment('legacy', 'unknown', {}))
     for (const name of ['reports', 'unknown']) await reach(await podOf(name))

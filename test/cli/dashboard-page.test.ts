@@ -263,7 +263,7 @@ test('no response contains a secret, even where somebody wrote one into a name o
   }
 })
 
-test('updates arrive as events after each look, with the filter of the address', async () => {
+test('updates arrive as events after each read of the cluster, with the filter of the address', async () => {
   const page = await servePage()
   try {
     const updates = await follow(`${page.url}live?namespace=shop`)

@@ -121,7 +121,7 @@ describe('docs/install.md', needs, () => {
     assert.equal(all.match(/refused, as it should be/g)?.length, 2)
   })
 
-  test('then has a pod with a session of its role at AWS', async () => {
+  test('leads to a pod with a session of its role at AWS', async () => {
     const [session] = await cluster.aws.sessions({ by: 'assume-role' })
     assert.equal(session?.role, `${BASE}reports-reader`)
     assert.match(session?.session ?? '', /^reports\.nightly-/)

@@ -69,7 +69,7 @@ for (const topology of ['routed', 'bridge'] as const)
       assert.match((await whoami(cluster, pod)).arn, /assumed-role\/shop-orders\/shop\.v2$/)
     })
 
-    test('two pods of one role have different credentials', async () => {
+    test('two pods of one role have different credentials, and cannot get another role', async () => {
       const annotations = { [ROLE]: 'shop-billing' }
       const [a, b] = await Promise.all(
         ['shop/a', 'shop/b'].map((name) => ready(cluster.pod(name, { annotations }))),

@@ -225,7 +225,7 @@ describe('a pod that starts in one stage', () => {
     ['it is in its host’s IPC namespace', { hostIPC: true }, ENV, settings()],
     ['the operator wants two stages', {}, ENV, settings({ start: 'two-stage' })],
   ] as const)
-    it(`has a gate after all where ${what}`, () => {
+    it(`is replaced by a pod with a gate where ${what}`, () => {
       const { sidecar, names, env } = sidecarOf(pod(spec, annotations), by)
       assert.deepEqual(names, ['pod2iam-sidecar', 'pod2iam-gate'])
       assert.equal(sidecar.lifecycle, undefined)

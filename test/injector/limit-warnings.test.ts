@@ -82,7 +82,7 @@ describe('a LimitRange', () => {
     ['a minimum above our limits', { min: { cpu: '10m', memory: '100Mi' } }],
     ['a ratio', { maxLimitRequestRatio: { cpu: '10', memory: '1.5' } }],
     [
-      'all of them',
+      'a maximum, a minimum and a ratio together',
       { max: { cpu: '200m' }, min: { cpu: '20m' }, maxLimitRequestRatio: { cpu: '4', memory: '2' } },
     ],
   ] as const)

@@ -47,7 +47,7 @@ describe("another replica's settings", () => {
       settings({ sidecarImage: 'a:7', nodeGuardImage: 'b:$(TAG)$(NONE)', sidecarLogLevel: 'warn' }),
     )
   })
-  it("have 0.1.0's token life where its pod is of that release", () => {
+  it("have 0.1.0's token lifetime where its pod is of that release", () => {
     const args = [...IMAGES, '--token-expiration-seconds=7200']
     assert.equal(settingsOf(replicaPod('a', args)).tokenExpirationSeconds, 7200)
     assert.equal(settingsOf(strictPod('a', args)).tokenExpirationSeconds, 3600)
@@ -111,7 +111,7 @@ describe('the settings of a review', () => {
       otherRoleKeys: ['example.com/role'],
     })
   })
-  it('write as a replica that judges by exact equality does, but decide by the own policy', () => {
+  it('are those of a replica that judges by exact equality, with the own policy', () => {
     assert.equal(kindOf(strict, own), 'strict')
     const theirs = strict.settings as InjectionSettings
     assert.deepEqual(settingsAmong(own, [other, strict]), {
@@ -136,7 +136,7 @@ describe('the settings of a review', () => {
     assert.deepEqual([otherSidecarImages, otherRoleKeys], [['mirror/sidecar:2'], ['example.com/role']])
     assert.equal(rest.sidecarImage, own.sidecarImage)
   })
-  it('follow the newest of the replicas that judge by exact equality, and a terminating one only if there is no other', () => {
+  it('are those of the newest replica that judges by exact equality, or of a terminating one if there is no other', () => {
     const at = (name: string, minute: number, metadata: Dict = {}) =>
       stored(strictPod(name), { creationTimestamp: `2026-01-01T00:0${minute}:00Z`, ...metadata })
     const going = { deletionTimestamp: '2026-01-01T00:09:00Z' }

@@ -125,7 +125,7 @@ describe('the watch over the other replicas', () => {
     await until(() => kinds(peers) === '0,0,0,0')
   })
 
-  it('warns once about a replica whose settings cannot be read, and keeps its own', async () => {
+  it('warns once about a replica whose settings cannot be read, and ignores them', async () => {
     const peers = await start()
     await create(strictPod('odd', ['--redirect=magic']))
     await until(() => peers.counts().unreadable === 1)
@@ -141,7 +141,7 @@ describe('the watch over the other replicas', () => {
     assert.match(String(lines[0]?.problem), /--redirect must be/)
   })
 
-  it('keeps its own settings where it is forbidden, and warns once, with verb and resource', async () => {
+  it('leaves the replica its own settings where it is forbidden, and warns once, with verb and resource', async () => {
     await create(strictPod('old', OTHER_IMAGES))
     const { token } = await api.admin.createToken(PLACE, 'nobody')
     const peers = await start(token)

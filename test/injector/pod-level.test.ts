@@ -19,7 +19,7 @@ const ours = (object: Dict): Added[] =>
 const resourcesOf = (object: Dict) => ours(object).map(({ resources }) => resources)
 
 describe('a pod with pod-level resources', () => {
-  it('gets our usual requests and limits where there is room', () => {
+  it('gives our containers their usual requests and limits where there is room', () => {
     const resources = { limits: list('2', '1Gi'), requests: list('2', '1Gi') }
     const containers = [app({ requests: list('1', '512Mi') })]
     assert.deepEqual(resourcesOf(pod({ resources, containers })), [

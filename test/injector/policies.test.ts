@@ -78,7 +78,7 @@ describe('the admission policies', () => {
       subresource ? { subresource } : {},
     )
 
-  describe('forbid to change the identity of a living pod:', () => {
+  describe('forbid changes of the identity of a living pod:', () => {
     for (const key of FROZEN)
       for (const subresource of [undefined, 'status'])
         it(`${key} through ${subresource ?? 'the pod'}`, async () => {

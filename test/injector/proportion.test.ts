@@ -182,7 +182,7 @@ describe('a node', () => {
   const added = (cpu: string | undefined) =>
     total(inject(podOf([requests(cpu)]))) - total(podOf([requests(cpu)]))
 
-  it('with 110 pods of several sizes has 760m of its 15.26 requested CPU requested by our containers', () => {
+  it('with 110 pods of several sizes has 15.26 CPU requested, 760m of them by our containers', () => {
     assert.equal(
       MIX.reduce((sum, [count]) => sum + count, 0),
       110,

@@ -130,7 +130,7 @@ describe('the finding about a pod', () => {
       assert.equal(since(unseen(99), alone(), { deletionTimestamp: at(1) }), undefined)
     })
 
-    it('counts its wait from a minute after the kubelet accepted it, since mounts and image pulls look the same', () => {
+    it('counts the wait from a minute after the kubelet accepted it, since mounts and image pulls look the same', () => {
       assert.equal(since(unseen(99)), ago(39))
       const watched = watchedPod(stored(alone(), unseen(91)), KEYS.role) ?? assert.fail()
       assert.equal(finding(watched, 'enabled', NOW), 'GateWaiting')
@@ -138,7 +138,7 @@ describe('the finding about a pod', () => {
       assert.equal(watched.startsAlone, true)
     })
 
-    it('counts its wait from the start of its sidecar where that is known, after a restart of the sidecar or the kubelet', () => {
+    it('counts the wait from the start of its sidecar where that is known, after a restart of the sidecar or the kubelet', () => {
       const seen = (state: Dict, more: Dict = {}) => ({
         ...unseen(99, [sidecar(state, more)]),
         podIP: '10.0.0.7',
@@ -153,7 +153,7 @@ describe('the finding about a pod', () => {
       assert.equal(since(seen({ running: { startedAt: at(40) } })), ago(40))
     })
 
-    it('counts its wait from the end of the init containers in front of its sidecar', () => {
+    it('counts the wait from the end of the init containers in front of its sidecar', () => {
       const behind = alone({ initContainers: [{ name: 'istio-init' }, { name: 'istio-proxy' }] })
       const done = { terminated: { exitCode: 0, finishedAt: at(80) } }
       const proxy = (started: boolean) => init('istio-proxy', { running: { startedAt: at(70) } }, { started })
@@ -176,7 +176,7 @@ describe('the finding about a pod', () => {
       assert.equal(since(status), undefined)
     })
 
-    it('counts its wait again after its node has rebooted', () => {
+    it('counts the wait again after its node has rebooted', () => {
       const old = { terminated: { exitCode: 255, startedAt: at(900), finishedAt: at(120) } }
       const status = {
         phase: 'Running',
@@ -207,7 +207,7 @@ describe('the finding about a pod', () => {
     ['{"version":7}', 'unknown'],
     ['[', 'unknown'],
   ] as const)
-    it(`has version ${version} where the status annotation is ${status}`, () =>
+    it(`includes version ${version} where the status annotation is ${status}`, () =>
       assert.equal(watchedPod(stored(pod({}, { [KEYS.status]: status })), KEYS.role)?.version, version))
 
   it('is kept only for relevant pods, up to a bound, and dropped for those that stop asking', () => {
