@@ -25,7 +25,7 @@ const REFUSED = [
 describe('helm 3', { ...needsHelm, ...needsPeer('helm3') }, () => {
   for (const set of SETS) {
     test(`renders ${set} as helm 4 does`, () => {
-      // In an order of its own.
+      // Helm 3 renders the objects in its own order.
       assert.deepEqual(byName(renderBy('helm3', set)), byName(template(set)))
     })
 

@@ -29,7 +29,7 @@ const NOT_IN_THE_CHART: Readonly<Record<string, readonly string[]>> = {
     'listen',
     'port',
     'audience',
-    // A volume of the DaemonSet.
+    // This is a volume of the DaemonSet.
     'stateDir',
   ],
   firewall: [
@@ -37,7 +37,7 @@ const NOT_IN_THE_CHART: Readonly<Record<string, readonly string[]>> = {
     // Contracts again: the gate in every pod must have the same value.
     'metadataAddress',
     'brokerAddress',
-    // Does nothing; it is accepted for kube2iam's users who start the guard by hand.
+    // It does nothing, and is accepted only for users of kube2iam who start the guard by hand.
     'hostInterface',
   ],
 }

@@ -1,4 +1,4 @@
-/** The product's promise on a whole node, in both shapes of pod network. */
+/** The promise of the product on a whole node, in both kinds of pod network. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'

@@ -64,7 +64,7 @@ describe('admission by an API server', () => {
     const configuration = parse(await readFile(new URL(file, FILES), 'utf8'))
     for (const { clientConfig } of configuration.webhooks)
       clientConfig.caBundle = Buffer.from(api.caPem).toString('base64')
-    // Aliases of YAML are one object in memory.
+    // YAML aliases are one object in memory, so the configuration is copied through JSON.
     await api.admin.apply(JSON.parse(JSON.stringify(configuration)))
   }
 
@@ -333,7 +333,7 @@ describe('admission by an API server', () => {
 
   describe('beside a webhook that strips restartPolicy', () => {
     let stripper: Server
-    /** Whether it strips only the first time it sees a pod, or always. */
+    /** Whether it removes restartPolicy at every call, or only at the first one. */
     let always = false
 
     before(async () => {

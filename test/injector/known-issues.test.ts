@@ -1,6 +1,6 @@
 /**
- * The twenty issues that users of other injectors report most, as far as an injector decides them; by their number in
- * that list. What the gate and the firewall do about 11 to 13 is tested against the kernel in test/firewall.
+ * The twenty issues that users of other injectors report most, as far as an injector decides them, with their numbers in that
+ * list. test/firewall tests with the kernel what the gate and the firewall do about 11 to 13.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** The shipped match conditions: which pods the API server shows to the injector at all. */
+/** The shipped match conditions, which decide for which objects the API server calls the injector at all. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
@@ -28,7 +28,7 @@ const ENTRIES = {
 const TYPO = 'iam.amazonaws.com/rol'
 const PLAIN = [{ name: 'app' }]
 const ours = (name: string) => [{ name: 'x' }, { name }]
-/** Absent, null and empty lists come from the API server, too. */
+/** The API server sends absent, null and empty lists, too. */
 const SPECS: readonly [spec: Dict | undefined, reserved: boolean][] = [
   [undefined, false],
   [{}, false],

@@ -15,7 +15,7 @@ import { type FakeApi, fakeApi } from './fake-api.ts'
 import { type Dict, IMAGES, namespace, pod, reviewOf } from './fixtures.ts'
 import { httpsClient } from './https.ts'
 
-/** More than the last test needs on a busy machine. */
+/** This is longer than the last test needs on a busy machine. */
 const DRAIN_SECONDS = 10
 const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
 

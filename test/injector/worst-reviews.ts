@@ -93,7 +93,7 @@ const POD_SHAPES: Readonly<Record<string, () => unknown>> = {
   'fields of one container': () => pod(app(texts(200_000)), env),
 }
 
-/** What the API server's own bounds allow, or what costs nothing to skip. */
+/** Reviews within the API server's own bounds, or with parts that cost nothing to skip. */
 const ALLOWED: Readonly<Record<string, () => string>> = {
   'annotations as long as Kubernetes lets them be': () =>
     created(pod(app({}), { ...env, note: 'x'.repeat(255 * 1024) })),
