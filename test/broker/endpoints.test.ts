@@ -14,7 +14,7 @@ const MINE = [
   'AWS_STS_REGIONAL_ENDPOINTS',
 ]
 
-/** Table 4.7 of kube2iam and kiam, and partitions that both do not know. */
+/** The STS endpoints that kube2iam and kiam use for each region, and partitions that neither of them knows. */
 const ENDPOINTS: readonly [region: string, env: Record<string, string>, host: string][] = [
   ['us-east-1', {}, 'sts.us-east-1.amazonaws.com'],
   ['eu-west-1', {}, 'sts.eu-west-1.amazonaws.com'],

@@ -14,7 +14,6 @@ import { entitle } from '../../node-guard/broker/authorize/entitle.ts'
 import { sessionName } from '../../node-guard/broker/authorize/session-name.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
-import { eventually } from '../support/until.ts'
 import { type PodOptions, World } from './world.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'

@@ -15,7 +15,7 @@ import { fakeClock } from '../support/fake-clock.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'
 
-/** Table 4.1 of kube2iam and kiam: the base ARN from the instance profile. */
+/** The base ARN that kube2iam and kiam derive from the ARN of an instance profile. */
 const BASES: [arn: string, base: string | undefined][] = [
   ['arn:aws:iam::123456789012:instance-profile/my-role', B],
   ['arn:aws:iam::123456789012:instance-profile/mypath/x', B],

@@ -12,7 +12,7 @@ import { BROKER_SETTINGS, conflicts } from '../../node-guard/broker/settings.ts'
 const parse = (...argv: string[]) =>
   parseSettings(BROKER_SETTINGS, { argv: ['--node-name=n', ...argv], env: {} })
 
-test('the defaults are those of the design', () => {
+test('the defaults are the documented ones', () => {
   const result = parse()
   assert.ok(result.ok)
   assert.deepEqual(result.settings, {

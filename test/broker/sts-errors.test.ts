@@ -11,7 +11,7 @@ const CHAINING =
 const aws = (name: string, status: number | undefined, message = 'words') =>
   Object.assign(new Error(message), { name, $metadata: status ? { httpStatusCode: status } : {} })
 
-/** Table 6.5 of the reference. */
+/** Every error that STS documents for AssumeRole, and the class in which the broker puts it. */
 const CLASSES: [error: unknown, failure: string, code: string][] = [
   [aws('AccessDenied', 403), 'denied', 'sts-denied'],
   [aws('ValidationError', 400), 'invalid', 'sts-invalid'],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { imdsTime, isProblemCode, PROBLEMS, Problem, type ProblemCode } from '../../common/protocol.ts'
 
-/** The table of the design, section 4. */
+/** The protocol between sidecar and broker: sidecars of every release rely on these codes and their statuses. */
 const STATUS: Record<ProblemCode, number> = {
   'token-missing': 401,
   'token-invalid': 401,
@@ -25,7 +25,7 @@ const STATUS: Record<ProblemCode, number> = {
   'protocol-not-spoken': 404,
 }
 
-test('every problem code has the status of the design, and there are no others', () => {
+test('every problem code has its documented status, and there are no others', () => {
   assert.deepEqual(
     Object.fromEntries(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status])),
     STATUS,
