@@ -7,10 +7,10 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
+import { fairLine } from '../../../common/fair-line.ts'
 import { type Kube, KubeError } from '../../../common/kube/client.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
-import { fairLine } from '../sessions/fair-queue.ts'
 
 export type LimitedReader = ReturnType<typeof limitedReader>
 

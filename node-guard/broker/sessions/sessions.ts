@@ -3,9 +3,10 @@
  * gone with its pod or its permission.
  */
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
+import { withdrawn } from '../aws/withdrawn.ts'
 import { Entries, type Entry, type Grant } from './entries.ts'
 import { Fetcher, type FetchOptions } from './fetcher.ts'
-import { again, withdrawn, within } from './flight.ts'
+import { again, within } from './flight.ts'
 import { dated, type Issued, isOverdue, isPastHalf, usable } from './life.ts'
 
 export type Sessions = {

@@ -5,9 +5,9 @@
  */
 
 import type { Clock } from '../../../common/clock.ts'
+import { type FairLine, fairLine } from '../../../common/fair-line.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { classifyStsError } from '../aws/classify.ts'
-import { type FairLine, fairLine } from './fair-queue.ts'
 import { type PacedCall, stsPace } from './pace.ts'
 
 /** First come those of the first. */
