@@ -89,7 +89,7 @@ export function createBroker(
   })
   const queue = stsQueue({ perSecond, concurrency }, clock)
   const sessions = sessionStore({
-    ...{ scope: settings.sessionScope, assume: issuers.assume, queue, clock },
+    ...{ scope: settings.sessionScope, assume: issuers.assume, queue, clock, signal: stopping.signal },
     holds: (grant) => isStillGranted(grant, pods, policy),
     explain: (failure, thrown, context) =>
       stsProblem(failure, thrown, {
@@ -105,6 +105,7 @@ export function createBroker(
   })
   const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, learn: accounts?.learn })
   const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
+  keys.start()
   judgeAnewOnChange({ pods, namespaces, accounts, issuers }, sessions, warm)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
   writeHostPodsOnChange({ pods, podsSynced: watches.podsSynced, settings }, running)
@@ -127,8 +128,6 @@ export function createBroker(
     },
     stop: () => {
       stopping.abort()
-      keys.stop()
-      sessions.stop()
       kube.close()
       imds.close()
     },

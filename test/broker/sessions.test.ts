@@ -60,6 +60,7 @@ function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
     assume,
     queue: stsQueue({ perSecond: 100, concurrency }, clock),
     clock,
+    signal: new AbortController().signal,
     holds: (one) => state.permitted(one),
     explain: (failure, thrown, context) =>
       stsProblem(failure, thrown, { ...context, callerArn: 'arn:aws:iam::111111111111:role/node' }),
