@@ -12,7 +12,7 @@ export type Repeated = {
 }
 
 /**
- * Calls `step` at once, then again after the milliseconds its promise gave, until stopped. After a jump of the wall
+ * Calls `step` at once, then again after the milliseconds its promise gave, until that is undefined or it is stopped. After a jump of the wall
  * clock it is called right away: whatever was planned was planned on another time.
  *
  * @param step never rejects
@@ -20,17 +20,17 @@ export type Repeated = {
  */
 export function repeat(
   clock: SteadyClock,
-  step: () => Promise<number>,
+  step: () => Promise<number | undefined>,
   onJump: (milliseconds: number) => void = () => {},
 ): Repeated {
   let stopped = false
   let cancel = () => {}
 
-  const run = async () => {
+  async function run() {
     const delay = await step()
-    if (!stopped) sleep(clock.monotonic() + delay, clock.now() - clock.monotonic())
+    if (!stopped && delay !== undefined) sleep(clock.monotonic() + delay, clock.now() - clock.monotonic())
   }
-  const sleep = (until: number, offset: number) => {
+  function sleep(until: number, offset: number) {
     const left = until - clock.monotonic()
     cancel = clock.after(Math.min(left, SLICE_MS), () => {
       const jump = clock.now() - clock.monotonic() - offset

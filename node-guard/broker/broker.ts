@@ -26,8 +26,8 @@ import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
 import type { BrokerMetrics } from './metrics.ts'
 import { brokerHandlers } from './server/handlers.ts'
 import { type Grant, grantOf, sessionKey } from './sessions/entries.ts'
-import { stsQueue } from './sessions/queue.ts'
 import { type Sessions, sessionStore } from './sessions/sessions.ts'
+import { stsQueue } from './sessions/sts-queue.ts'
 import { type WarmUp, warmUp } from './sessions/warm-up.ts'
 import { type BrokerSettings, entitlementSettings } from './settings.ts'
 
@@ -89,7 +89,7 @@ export function createBroker(
   })
   const queue = stsQueue({ perSecond, concurrency }, clock)
   const sessions = sessionStore({
-    ...{ scope: settings.sessionScope, assume: issuers.assume, queue, clock },
+    ...{ scope: settings.sessionScope, assume: issuers.assume, queue, clock, signal: stopping.signal },
     holds: (grant) => isStillGranted(grant, pods, policy),
     explain: (failure, thrown, context) =>
       stsProblem(failure, thrown, {
@@ -105,6 +105,7 @@ export function createBroker(
   })
   const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, learn: accounts?.learn })
   const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
+  keys.start()
   judgeAnewOnChange({ pods, namespaces, accounts, issuers }, sessions, warm)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
   writeHostPodsOnChange({ pods, podsSynced: watches.podsSynced, settings }, running)
@@ -127,8 +128,6 @@ export function createBroker(
     },
     stop: () => {
       stopping.abort()
-      keys.stop()
-      sessions.stop()
       kube.close()
       imds.close()
     },

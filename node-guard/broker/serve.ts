@@ -5,7 +5,7 @@ import { type BrokerDeps, createBroker } from './broker.ts'
 import { refreshSeconds } from './instance/metadata.ts'
 import { brokerMetrics } from './metrics.ts'
 import { brokerApp, type OnAnswer } from './server/app.ts'
-import { brokerServer } from './server/connections.ts'
+import { brokerServer } from './server/http-server.ts'
 import { listenAll } from './server/listen.ts'
 import type { BrokerSettings } from './settings.ts'
 

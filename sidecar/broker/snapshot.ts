@@ -1,6 +1,6 @@
 /** The broker's allow-listed snapshot of instance metadata: read, checked, kept fresh. */
 
-import { backoff } from '../../common/backoff.ts'
+import { backoff, spread } from '../../common/backoff.ts'
 import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
 import { metadataTree } from '../imds/tree.ts'
@@ -76,7 +76,7 @@ export function snapshotOf({ clock, log, random }: SnapshotOptions) {
       failures = 0
       tree = metadataTree(snapshot)
       log.debug('instance metadata refreshed', { entries: snapshot.size })
-      return snapshotAge(reply.cacheControl) * (0.9 + random() / 5)
+      return spread(snapshotAge(reply.cacheControl), random)
     }
     failures++
     const why = reply.kind === 'failure' ? reply.code : answered ? 'not a snapshot' : `status ${reply.status}`

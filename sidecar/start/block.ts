@@ -38,12 +38,10 @@ export function blockProofOf({ mode, prove, clock, log }: BlockProofOptions) {
     /** Makes rounds until one passes. */
     start: () => {
       if (passed) return { stop: () => {} }
-      const loop = repeat(clock, async () => {
+      return repeat(clock, async () => {
         await round()
-        if (passed) loop.stop()
-        return PROOF_INTERVAL_MS
+        return passed ? undefined : PROOF_INTERVAL_MS
       })
-      return loop
     },
   }
 }

@@ -3,7 +3,7 @@
  *
  * 1 signature, issuer, audience and times of the token · 2 its claims are those of a pod · 3 the pod is here and carries our
  * sidecar · 4 its identity is unchanged · 5 it asks from its own address. `authorize/authorize.ts` has the rest:
- * 6 its namespace allows the role now · 7 the node is guarded
+ * 6 its namespace allows the role now · 7 the node is guarded. With a second token `web-identity.ts` comes last: 8 it is the same pod's
  */
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'

@@ -5,11 +5,11 @@ import type { Deps } from '../../../common/deps.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { NodeRoles } from '../authorize/entitle.ts'
 import type { Imds } from '../instance/imds.ts'
-import { withdrawn } from '../sessions/flight.ts'
 import { type Assume, onClock } from './assume.ts'
 import { instanceIdentity } from './caller-identity.ts'
 import { classifyWebIdentityError, type StsFailure } from './classify.ts'
 import type { WebIdentitySts, webIdentityClient } from './sts-client.ts'
+import { withdrawn } from './withdrawn.ts'
 
 export type WebIdentityIssuer = {
   /** Learns the Region, for as long as that takes; `onKnown` is called after each change. */

@@ -4,7 +4,7 @@ import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import type { SessionRequest } from '../authorize/entitle.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import type { Held, Issued } from './life.ts'
-import type { Turn } from './queue.ts'
+import type { Turn } from './sts-queue.ts'
 
 /** A pod's claim to a session, judged at the time it was made. */
 export type Grant = {

@@ -6,10 +6,10 @@ import type { SessionRequest } from '../authorize/entitle.ts'
 import type { Assume } from '../aws/assume.ts'
 import { classifyOf, type StsFailure } from '../aws/classify.ts'
 import type { Session } from '../aws/sts-client.ts'
+import { withdrawn } from '../aws/withdrawn.ts'
 import type { Entries, Entry, Grant } from './entries.ts'
-import { withdrawn } from './flight.ts'
 import { type Issued, left, renewalDelay, usable } from './life.ts'
-import type { Priority, StsQueue } from './queue.ts'
+import type { Priority, StsQueue } from './sts-queue.ts'
 
 /** A pod whose session has lapsed is known to be running, and comes before starting ones, while it asks this often. */
 const LAPSED_MS = 120_000

@@ -2,6 +2,7 @@
 
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
+import { isWithdrawn } from '../aws/withdrawn.ts'
 
 /** An answer that did not come in time is asked for again after this long. */
 const LATER_MS = 2000
@@ -36,12 +37,6 @@ export async function within<T extends object>(
     retryAfter: LATER_MS / 1000,
   })
 }
-
-const WITHDRAWN = 'the pod or its permission went away while its credentials were fetched; retry'
-
-/** The grant did not outlive the fetch. */
-export const withdrawn = () => new Problem('busy', WITHDRAWN, { retryAfter: 1 })
-const isWithdrawn = (error: unknown) => error instanceof Problem && error.message === WITHDRAWN
 
 /** The remembered problem with what is left of the wait. */
 export function again(problem: Problem, milliseconds: number): Problem {

@@ -4,12 +4,9 @@
  * faster with every answer.
  */
 import type { Clock } from '../../../common/clock.ts'
+import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
 
-type Pace = {
-  /** Takes one call when it may be made now. */
-  readonly take: () => boolean
-  /** Milliseconds until one may be made; 0 when it may. */
-  readonly wait: () => number
+type Pace = Pick<TokenBucket, 'take' | 'wait'> & {
   /** Begins a call that was taken; the caller reports how STS answered it. */
   readonly begin: () => PacedCall
 }
@@ -32,45 +29,26 @@ const MIN_RATE = 0.05
 /** @param most calls per second when STS never refuses, and as many at once */
 export function stsPace(most: number, clock: Clock): Pace {
   const least = Math.min(MIN_RATE, most)
+  const bucket = tokenBucket(most, most, clock)
   let rate = most
-  let tokens = most
-  let at = clock.now()
   /** Calls that were on their way when the rate was lowered say nothing about the lower rate. */
   let epoch = 0
 
-  const refill = () => {
-    const now = clock.now()
-    // A clock that was set back adds nothing.
-    tokens = Math.min(Math.max(1, rate), tokens + (Math.max(0, now - at) / 1000) * rate)
-    at = now
-  }
-  const slower = () => {
-    refill()
-    epoch++
-    rate = Math.max(least, rate * SLOWER)
-    // Spread, so that the nodes that were refused together do not come together again.
-    tokens = -Math.random()
+  const goAt = (newRate: number, left?: number) => {
+    rate = newRate
+    bucket.change(rate, Math.max(1, rate), left)
   }
   return {
-    take: () => {
-      refill()
-      if (tokens < 1) return false
-      tokens -= 1
-      return true
-    },
-    wait: () => {
-      refill()
-      return tokens >= 1 ? 0 : Math.ceil(((1 - tokens) / rate) * 1000)
-    },
+    ...{ take: bucket.take, wait: bucket.wait },
     begin: () => {
       const born = epoch
       return {
-        answered: () => {
-          refill()
-          rate = Math.min(most, rate * FASTER)
-        },
+        answered: () => goAt(Math.min(most, rate * FASTER)),
         refused: () => {
-          if (born === epoch) slower()
+          if (born !== epoch) return
+          epoch++
+          // Spread, so that the nodes that were refused together do not come together again.
+          goAt(Math.max(least, rate * SLOWER), -Math.random())
         },
       }
     },

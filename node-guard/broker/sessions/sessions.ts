@@ -3,9 +3,10 @@
  * gone with its pod or its permission.
  */
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
+import { withdrawn } from '../aws/withdrawn.ts'
 import { Entries, type Entry, type Grant } from './entries.ts'
 import { Fetcher, type FetchOptions } from './fetcher.ts'
-import { again, withdrawn, within } from './flight.ts'
+import { again, within } from './flight.ts'
 import { dated, type Issued, isOverdue, isPastHalf, usable } from './life.ts'
 
 export type Sessions = {
@@ -27,7 +28,6 @@ export type Sessions = {
   readonly soonestExpiry: () => number | undefined
   /** Sessions that are asked for and should have been renewed long ago; also those that have lapsed since. */
   readonly overdue: () => number
-  readonly stop: () => void
 }
 
 /** Waiting for STS: a sidecar's patience. The call itself goes on and fills the cache. */
@@ -41,14 +41,19 @@ export type SessionsOptions = FetchOptions & {
   readonly scope: 'pod' | 'role'
   /** Whether a grant is still valid with the current state of pod, namespace and node. */
   readonly holds: (grant: Grant) => boolean
+  /** Its end drops all sessions. */
+  readonly signal: AbortSignal
   readonly on: { readonly cache: (outcome: 'hit' | 'miss' | 'negative' | 'stale') => void }
 }
 
 export function sessionStore(options: SessionsOptions): Sessions {
-  const { scope, queue, clock, holds, on } = options
+  const { scope, queue, clock, signal, holds, on } = options
   const entries = new Entries(scope, holds)
   const fetcher = new Fetcher(entries, options)
   const { unasked } = entries
+  signal.addEventListener('abort', () => {
+    for (const entry of entries.all()) entries.drop(entry)
+  })
 
   /** The entry of a grant that is requested. */
   const asked = (grant: Grant, webIdentity?: WebIdentityToken): Entry => {
@@ -108,8 +113,5 @@ export function sessionStore(options: SessionsOptions): Sessions {
           ({ session, wanted, remembered }) =>
             session !== undefined && (wanted || remembered) && isOverdue(session, clock),
         ).length,
-    stop: () => {
-      for (const entry of entries.all()) entries.drop(entry)
-    },
   }
 }

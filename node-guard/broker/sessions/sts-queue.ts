@@ -5,9 +5,10 @@
  */
 
 import type { Clock } from '../../../common/clock.ts'
+import { type FairLine, fairLine } from '../../../common/fair-line.ts'
+import { pacedStarts } from '../../../common/paced-starts.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { classifyStsError } from '../aws/classify.ts'
-import { type FairLine, fairLine } from './fair-queue.ts'
 import { type PacedCall, stsPace } from './pace.ts'
 
 /** First come those of the first. */
@@ -36,46 +37,19 @@ export function stsQueue(
   clock: Clock,
 ): StsQueue {
   const pace = stsPace(limits.perSecond, clock)
-  const lines: Record<Priority, FairLine> = {
-    lapsed: fairLine(),
-    renewal: fairLine(),
-    first: fairLine(),
-    'warm-up': fairLine(),
-  }
+  const { lines, size, next } = priorityLines()
   let running = 0
-  let refilling = false
-
-  const waiting = () => PRIORITIES.reduce((sum, priority) => sum + lines[priority].size(), 0)
-  const next = () => {
-    for (const priority of PRIORITIES) {
-      const start = lines[priority].next()
-      if (start) return start
-    }
-    return undefined
-  }
-  function waitForRefill() {
-    if (refilling) return
-    refilling = true
-    clock.after(pace.wait(), () => {
-      refilling = false
-      pump()
-    })
-  }
-  function pump() {
-    while (running < limits.concurrency && waiting() > 0) {
-      if (!pace.take()) return waitForRefill()
-      const start = next()
-      running++
-      start?.()
-    }
-  }
+  const pump = pacedStarts({ size, next }, pace, clock, () => running < limits.concurrency)
   return {
-    waiting,
+    waiting: size,
     run: async (turn, task) => {
-      if (waiting() >= MAX_WAITING)
+      if (size() >= MAX_WAITING)
         throw new Problem('busy', 'too many pods of this node are waiting for STS; retry', { retryAfter: 5 })
       const { promise, resolve } = Promise.withResolvers<PacedCall>()
-      lines[turn.priority].add(turn, () => resolve(pace.begin()))
+      lines[turn.priority].add(turn, () => {
+        running++
+        resolve(pace.begin())
+      })
       pump()
       const call = await promise
       try {
@@ -94,6 +68,22 @@ export function stsQueue(
       const start = lines['warm-up'].leave(turn)
       if (start) lines.first.add(turn, start)
     },
+  }
+}
+
+/** A line for each priority, and what they are together. */
+function priorityLines() {
+  const lines: Record<Priority, FairLine> = {
+    lapsed: fairLine(),
+    renewal: fairLine(),
+    first: fairLine(),
+    'warm-up': fairLine(),
+  }
+  const inOrder = PRIORITIES.map((priority) => lines[priority])
+  return {
+    lines,
+    size: () => inOrder.reduce((sum, { size }) => sum + size(), 0),
+    next: () => inOrder.find(({ size }) => size() > 0)?.next(),
   }
 }
 
