@@ -35,6 +35,7 @@ import { environmentWarnings } from '../warnings/environment-warnings.ts'
 import { meshWarnings } from '../warnings/mesh-warnings.ts'
 import { proxyWarnings } from '../warnings/proxy-warnings.ts'
 import { roomWarnings } from '../warnings/room-warnings.ts'
+import { tokenWarnings } from '../warnings/token-warnings.ts'
 import { accountKeys } from './account.ts'
 import { type Reason, sentence } from './reasons.ts'
 import type { WholeObject } from './review.ts'
@@ -61,7 +62,17 @@ export function decide(
   // Of a pod that does not ask by this replica's settings a sidecar is reserved, but it may be what another replica has just added.
   const isReserved = own.kind === 'deny' && own.reason.startsWith('reserved-')
   const theirs = isReserved ? others.map((other) => other()).find(({ kind }) => kind === 'patch') : undefined
-  return theirs ?? own
+  return withTokenWarnings(theirs ?? own, whole, namespace, settings)
+}
+
+function withTokenWarnings(
+  decision: Decision,
+  whole: WholeObject,
+  { labels }: Namespace,
+  settings: InjectionSettings,
+): Decision {
+  if (decision.kind === 'deny' || !whole.isRead || injectionMode(labels) === undefined) return decision
+  return { ...decision, warnings: [...decision.warnings, ...tokenWarnings(whole.object, settings)] }
 }
 
 /** What `judge` makes of this replica's settings, and then with the service account keys of the others, while they serve. */

@@ -196,6 +196,39 @@ describe('web identity', () => {
   })
 })
 
+describe('a token for STS that a pod projects by itself', () => {
+  const serviceAccountToken = { audience: 'sts.amazonaws.com', path: 'token' }
+  const volumes = [
+    { name: 'cache', emptyDir: {} },
+    { name: 'own', projected: { sources: [{ configMap: { name: 'x' } }, { serviceAccountToken }] } },
+  ]
+  const warningsOf = (of: Dict, by: Partial<InjectionSettings> = BOTH, where = choosing()) => {
+    const decision = decide(of, where, settings(by))
+    return 'warnings' in decision ? decision.warnings : assert.fail(JSON.stringify(decision))
+  }
+  const WARNING =
+    /^volume "own" has a token for sts\.amazonaws\.com, with which the pod can assume every role/
+
+  it('causes a warning in a namespace that is opted in, whether the pod gets a sidecar or not', () => {
+    assert.match(warningsOf(pod({ volumes })).join(), WARNING)
+    assert.match(warningsOf(pod({ volumes }, { [KEYS.role]: undefined })).join(), WARNING)
+    assert.match(warningsOf(pod({ volumes }), FIRST).join(), WARNING)
+  })
+  it('causes none without that source, without the label, or for another audience', () => {
+    assert.deepEqual(warningsOf(pod({ volumes }), {}), [])
+    assert.deepEqual(
+      warningsOf(pod({ volumes }, { [KEYS.role]: undefined }), BOTH, { ...choosing(), labels: {} }),
+      [],
+    )
+    assert.deepEqual(warningsOf(pod({ volumes }), { ...BOTH, webIdentityAudience: 'vault' }), [])
+  })
+  it('is not the sidecar’s own, and malformed volumes are no token', () => {
+    assert.deepEqual(warningsOf(injected()), [])
+    for (const projected of [null, 'x', { sources: 'x' }, { sources: [null, { serviceAccountToken: 'x' }] }])
+      assert.deepEqual(warningsOf(pod({ volumes: [{ name: 'own', projected }] })), [])
+  })
+})
+
 describe('web identity beside other replicas', () => {
   const peer = (object: Dict) =>
     readPeer({ ...object, metadata: { uid: 'a', ...(object.metadata as Dict) } }) ?? assert.fail()
