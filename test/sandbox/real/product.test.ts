@@ -10,6 +10,7 @@ import { judgeByRealApiServer, kubernetesVersion, needsControlPlane } from './ju
 
 const SUITES = [
   'injector/policies',
+  'injector/web-identity-tokens',
   'injector/cluster',
   'chart/hooks',
   'chart/installed',
@@ -26,6 +27,7 @@ const SUITES = [
 /** What an older Kubernetes does not have. */
 const NEEDS: Readonly<Record<string, () => { skip?: string }>> = {
   'injector/policies': () => sinceKubernetes(30, 'ValidatingAdmissionPolicy'),
+  'injector/web-identity-tokens': () => sinceKubernetes(30, 'ValidatingAdmissionPolicy'),
 }
 
 const { skip } = { ...needsHelm, ...needsControlPlane() }
