@@ -33,12 +33,20 @@ export const credentialSources: Setting<readonly CredentialSource[]> = {
   },
 }
 
+/** Usual audiences of API servers: names of the Service of the API server, also in the order in which kops writes them. */
+const API_SERVER = /^(?:https?:\/\/)?kubernetes(?:\.(?:default|svc)(?:\.[a-z0-9.-]+)?)?(?::\d+)?\/?$/i
+
 /** The setting `--web-identity-audience`. */
 export const webIdentityAudience: Setting<string> = {
-  parse: (value) =>
-    /^[\x21-\x7e]{1,256}$/.test(value) && !/[\\"$,]/.test(value)
-      ? value
-      : invalid('must be an audience such as sts.amazonaws.com'),
+  parse: (value) => {
+    if (!/^[\x21-\x7e]{1,256}$/.test(value) || /[\\"$,]/.test(value))
+      invalid('must be an audience such as sts.amazonaws.com')
+    if (API_SERVER.test(value))
+      invalid(
+        'must not be an audience of the API server, which would accept the token as its own: choose one that only AWS knows, such as sts.amazonaws.com',
+      )
+    return value
+  },
   fallback: () => WEB_IDENTITY_AUDIENCE,
   shown: WEB_IDENTITY_AUDIENCE,
   help: 'audience of the second token, with which roles are assumed by web identity',

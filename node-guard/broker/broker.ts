@@ -62,6 +62,7 @@ export function createBroker(
   environmentRegion?: string,
 ) {
   const { kube, imds, clock, log, verifier = tokenVerifier } = deps
+  const { webIdentityFurtherAudiences: further } = settings
   const { nodeName, roleKey, audience, stateDir, stsQps: perSecond, stsConcurrency: concurrency } = settings
   const region = settings.region ?? environmentRegion
   const stopping = new AbortController()
@@ -95,7 +96,7 @@ export function createBroker(
       stsProblem(failure, thrown, {
         ...context,
         callerArn: issuers.callerArn(),
-        federation: { issuer: keys.current()?.issuer, audience: settings.webIdentityAudience },
+        federation: { issuer: keys.current()?.issuer, audience: settings.webIdentityAudience, further },
       }),
     on: {
       issued: onIssued,
@@ -113,7 +114,7 @@ export function createBroker(
   return {
     handlers: brokerHandlers({
       ...{ authenticate, authorizer: policy, sessions, snapshot, onRefused, onRejected },
-      checkWebIdentity: webIdentityChecker(keys, settings.webIdentityAudience, clock, nodeName),
+      checkWebIdentity: webIdentityChecker(keys, [settings.webIdentityAudience, ...further], clock, nodeName),
     }),
     /** A code and a sentence while it cannot answer yet, or undefined. */
     whyNotReady: () => whyNotReady(keys, watches, issuers),

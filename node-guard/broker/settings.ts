@@ -77,6 +77,11 @@ export const BROKER_SETTINGS = {
   }),
   credentialSources,
   webIdentityAudience,
+  webIdentityFurtherAudiences: list(
+    [],
+    'further audiences of the second token that are accepted, for pods that were created with another one',
+    webIdentityAudience.parse,
+  ),
   stsQps: whole(20, [1, 1000], 'most STS calls per second'),
   stsConcurrency: whole(10, [1, 100], 'most STS calls at once'),
   metadataAllow: list([], 'further metadata paths to serve, such as tags/instance/', (prefix) => {
@@ -103,16 +108,7 @@ export type BrokerSettings = Settings<typeof BROKER_SETTINGS>
 export function conflicts(settings: BrokerSettings): string[] {
   const found: string[] = []
   const usesNodeRole = settings.credentialSources.includes('node-role')
-  if (settings.credentialSources.includes('web-identity')) {
-    if (settings.sessionScope === 'role')
-      found.push(
-        '--session-scope=role needs --credential-sources=node-role: a session by web identity is that of one service account.',
-      )
-    if (settings.webIdentityAudience === settings.audience)
-      found.push(
-        '--web-identity-audience must not be that of --audience: the one token would do in the place of the other.',
-      )
-  }
+  if (settings.credentialSources.includes('web-identity')) found.push(...webIdentityConflicts(settings))
   if (settings.hostNetworkAllowed.length > 0 && settings.hostPodsDir === undefined)
     found.push('--host-network-allowed has no effect without --host-pods-dir.')
   if (settings.listen.length === 0) found.push('--listen must name at least one address.')
@@ -122,6 +118,30 @@ export function conflicts(settings: BrokerSettings): string[] {
       '--session-duration must be at most 3600 with --assume-role-arn: AWS limits chained sessions to an hour.',
     )
   return found
+}
+
+/** The same for web identity. */
+function webIdentityConflicts(settings: BrokerSettings): string[] {
+  const accepted = [
+    ['--web-identity-audience', [settings.webIdentityAudience]],
+    ['--web-identity-further-audiences', settings.webIdentityFurtherAudiences],
+  ] as const
+  const naming = (audience: string | undefined) =>
+    accepted.flatMap(([name, audiences]) => (audiences.some((one) => one === audience) ? [name] : []))
+  return [
+    ...(settings.sessionScope === 'role'
+      ? [
+          '--session-scope=role needs --credential-sources=node-role: a session by web identity is that of one service account.',
+        ]
+      : []),
+    ...naming(settings.audience).map(
+      (name) => `${name} must not be that of --audience: the one token would do in the place of the other.`,
+    ),
+    ...naming(settings.issuer).map(
+      (name) =>
+        `${name} must not be that of --issuer, by which the API server knows tokens for itself: choose one that only AWS knows, such as sts.amazonaws.com.`,
+    ),
+  ]
 }
 
 /** The same for what sessions are marked with: tags and source identities. */

@@ -42,6 +42,7 @@ test('the defaults are the documented ones', () => {
     assumeRoleArn: undefined,
     credentialSources: ['node-role'],
     webIdentityAudience: 'sts.amazonaws.com',
+    webIdentityFurtherAudiences: [],
     stsQps: 20,
     stsConcurrency: 10,
     metadataAllow: [],
@@ -72,7 +73,15 @@ test('with web identity, settings that it cannot support are refused, and the li
     assert.match(found(alone, mark), /needs node-role as the first of --credential-sources/)
     assert.equal(found('--credential-sources=node-role,web-identity', mark), '')
   }
-  assert.match(found(alone, '--web-identity-audience=pod2iam'), /must not be that of --audience/)
+  for (const name of ['--web-identity-audience', '--web-identity-further-audiences']) {
+    assert.match(found(alone, `${name}=pod2iam`), new RegExp(`^${name} must not be that of --audience`))
+    const issuer = 'https://issuer.example'
+    assert.match(
+      found(alone, `${name}=${issuer}`, `--issuer=${issuer}`),
+      new RegExp(`^${name} must not be that of --issuer`),
+    )
+    assert.equal(found(alone, `${name}=vault`, `--issuer=${issuer}`), '')
+  }
   const hop = ['--assume-role-arn=arn:aws:iam::111111111111:role/hop', '--session-duration=43200']
   assert.match(found(...hop), /at most 3600 with --assume-role-arn/)
   assert.equal(found(alone, ...hop), '')
@@ -102,6 +111,13 @@ const WRONG: [argument: string, reason: RegExp][] = [
   ['--credential-sources=', /has "", which is neither/],
   ['--credential-sources=web-identity,web-identity', /names one of them twice/],
   ['--web-identity-audience=a b', /must be an audience such as sts\.amazonaws\.com/],
+  ['--web-identity-further-audiences=a,b c', /further-audiences must be an audience such as/],
+  ['--web-identity-audience=https://kubernetes.default.svc', /must not be an audience of the API server/],
+  ['--web-identity-audience=kubernetes.svc.default', /must not be an audience of the API server/],
+  [
+    '--web-identity-further-audiences=https://kubernetes.default.svc.cluster.local',
+    /must not be an audience of the API server/,
+  ],
   ['--cluster-arn=prod', /--cluster-arn must be the ARN of an EKS cluster/],
   [`--cluster-arn=${CLUSTER}/x`, /must be the ARN of an EKS cluster/],
   ['--cluster-arn=arn:aws:ecs:eu-west-1:111111111111:cluster/prod', /must be the ARN of an EKS cluster/],

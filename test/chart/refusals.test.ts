@@ -38,6 +38,7 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['broker.sessionDuration=60', /'\/broker\/sessionDuration'.*minimum/],
   ['broker.credentialSources={irsa}', /'\/broker\/credentialSources\/0'/],
   ['broker.webIdentityAudience=a b', /'\/broker\/webIdentityAudience'/],
+  ['broker.webIdentityFurtherAudiences={a b}', /'\/broker\/webIdentityFurtherAudiences\/0'/],
   ['broker.runAsUser=0', /'\/broker\/runAsUser'.*minimum/],
   ['injector.securePort=443', /'\/injector\/securePort'.*minimum/],
   ['injector.extraArgs={log-level=debug}', /'\/injector\/extraArgs\/0'/],
@@ -334,6 +335,27 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     'web identity by default with tags',
     ['broker.credentialSources={web-identity}', 'broker.sessionTags=true'],
     /needs node-role as the first of broker\.credentialSources/,
+  ],
+  ...[
+    'webIdentityAudience=https://kubernetes.default.svc',
+    'webIdentityAudience=https://issuer.example',
+    'webIdentityFurtherAudiences={vault,kubernetes.svc.default}',
+  ].map(
+    (value) =>
+      [
+        `an audience of the API server for the web identity token (${value})`,
+        [
+          'broker.credentialSources={web-identity}',
+          'broker.issuer=https://issuer.example',
+          `broker.${value}`,
+        ],
+        /is an audience of the API server, which would accept the web identity token as its own/,
+      ] as [string, string[], RegExp],
+  ),
+  [
+    'the same audience for both tokens among the further ones',
+    ['broker.credentialSources={web-identity}', 'broker.webIdentityFurtherAudiences={pod2iam}'],
+    /could then be used in place of the web identity token/,
   ],
   [
     'the same audience for both tokens',

@@ -43,6 +43,10 @@ describe('the settings of the injector', () => {
     [[...TLS, '--ca-secret=x'], /--ca-secret must be namespace\/name/],
     [[...TLS, '--startup-taint=not a key'], /--startup-taint must be a qualified name/],
     [[...TLS, '--base-role-arn=arn:aws:s3:::x'], /--base-role-arn cannot be used: /],
+    [
+      [...TLS, '--web-identity-audience=https://kubernetes.default.svc'],
+      /must not be an audience of the API server, which would accept the token as its own/,
+    ],
     [[...TLS, '--role-key=a b'], /--role-key must be a qualified name/],
     [[...TLS, '--redirect=iptables'], /--redirect must be one of nft, env/],
     [[...TLS, '--sidecar-resources={"limits":{"cpu":"9"}}'], /--sidecar-resources may give at most 1 of cpu/],

@@ -28,8 +28,16 @@
 {{- fail (printf "broker.%s needs node-role as the first of broker.credentialSources: AssumeRoleWithWebIdentity accepts neither session tags nor a source identity, so by default every pod would be refused." $name) -}}
 {{- end -}}
 {{- end -}}
-{{- if eq $broker.webIdentityAudience "pod2iam" -}}
-{{- fail "broker.webIdentityAudience=pod2iam is the audience of the sidecar's own token, which could then be used in place of the web identity token: choose another one, e.g. sts.amazonaws.com." -}}
+{{- range $name, $audiences := dict "webIdentityAudience" (list $broker.webIdentityAudience) "webIdentityFurtherAudiences" $broker.webIdentityFurtherAudiences -}}
+{{- range $audiences -}}
+{{- if eq . "pod2iam" -}}
+{{- fail (printf "broker.%s=pod2iam is the audience of the sidecar's own token, which could then be used in place of the web identity token: choose another one, e.g. sts.amazonaws.com." $name) -}}
+{{- end -}}
+{{- /* common/credential-source.ts has the same expression. */ -}}
+{{- if or (eq . $broker.issuer) (regexMatch "(?i)^(https?://)?kubernetes(\\.(default|svc)(\\.[a-z0-9.-]+)?)?(:[0-9]+)?/?$" .) -}}
+{{- fail (printf "broker.%s=%s is an audience of the API server, which would accept the web identity token as its own: choose one that only AWS knows, e.g. sts.amazonaws.com." $name .) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

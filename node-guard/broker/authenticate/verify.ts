@@ -25,18 +25,19 @@ export type Verified = {
  * @param audience what the token must be meant for
  */
 export function tokenVerifier(keys: SigningKeys, audience: string, clock: Clock): VerifyToken {
-  const verify = claimsVerifier(keys, audience, clock, 'the token')
+  const verify = claimsVerifier(keys, [audience], clock, 'the token')
   return async (authorization) => (await verify(bearer(authorization))).claims
 }
 
 /**
  * The same for a bare token.
  *
+ * @param audiences what it may be meant for
  * @param name the name of the token in messages
  */
 export function claimsVerifier(
   keys: SigningKeys,
-  audience: string,
+  audiences: readonly string[],
   clock: Clock,
   name: string,
 ): (token: string) => Promise<Verified> {
@@ -49,7 +50,7 @@ export function claimsVerifier(
     try {
       const { payload } = await jwtVerify(token, current.key, {
         algorithms: ALGORITHMS,
-        audience,
+        audience: [...audiences],
         issuer: current.issuer,
         requiredClaims: ['exp', 'sub', 'kubernetes.io'],
         clockTolerance: TOLERANCE_SECONDS,
@@ -59,7 +60,7 @@ export function claimsVerifier(
     } catch (error) {
       if (error instanceof errors.JWKSNoMatchingKey && !retried && (await keys.unknownKey()))
         return verify(token, true)
-      throw new Problem('token-invalid', `${name} cannot be accepted: ${reason(error, audience)}`, {
+      throw new Problem('token-invalid', `${name} cannot be accepted: ${reason(error, audiences)}`, {
         cause: error,
       })
     }
@@ -80,10 +81,10 @@ function bearer(authorization: string | undefined): string {
 }
 
 /** jose's reasons, without anything of the token's content. */
-function reason(error: unknown, audience: string): string {
+function reason(error: unknown, audiences: readonly string[]): string {
   if (error instanceof errors.JWTExpired) return 'it has expired; read the token file again'
   if (error instanceof errors.JWTClaimValidationFailed) {
-    if (error.claim === 'aud') return `its audience is not ${audience}`
+    if (error.claim === 'aud') return `its audience is not ${audiences.join(' or ')}`
     if (error.claim === 'nbf') return 'it is not valid yet; compare the clocks of node and API server'
     if (error.claim === 'iss') return 'its issuer is not this cluster’s API server'
     return `its claim ${error.claim} is missing or wrong`

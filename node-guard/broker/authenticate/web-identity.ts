@@ -1,4 +1,5 @@
 import type { Clock } from '../../../common/clock.ts'
+import { WEB_IDENTITY_AUDIENCE } from '../../../common/credential-source.ts'
 import { Problem, WEB_IDENTITY_HEADER } from '../../../common/protocol.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
 import type { SigningKeys } from './keys.ts'
@@ -21,20 +22,27 @@ export type WebIdentityToken = {
  */
 export type CheckWebIdentity = (header: string | undefined, pod: PodRecord) => Promise<WebIdentityToken>
 
-/** @param audience of `--web-identity-audience` */
+/** @param audiences of `--web-identity-audience` and `--web-identity-further-audiences` */
 export function webIdentityChecker(
   keys: SigningKeys,
-  audience: string,
+  audiences: readonly string[],
   clock: Clock,
   nodeName: string,
 ): CheckWebIdentity {
-  const verify = claimsVerifier(keys, audience, clock, 'the web identity token')
+  const verify = claimsVerifier(keys, audiences, clock, 'the web identity token')
   return async (header, pod) => {
     const token = /^ *([\w.~+/=-]+) *$/.exec(header ?? '')?.[1]
     if (token === undefined)
       throw new Problem(
         'token-missing',
         `pod ${podName(pod)} gets its role by web identity: its sidecar must send the projected token for that in a header ${WEB_IDENTITY_HEADER}, beside its own`,
+      )
+    // The API server accepts tokens with its issuer as audience, unless it is configured otherwise.
+    const issuer = keys.current()?.issuer
+    if (audiences.some((audience) => audience === issuer))
+      throw new Problem(
+        'token-invalid',
+        `the web identity token is not sent to AWS, because the API server would accept it, too: its audience is the cluster’s issuer; set --web-identity-audience of injector and broker to one that only AWS knows, such as ${WEB_IDENTITY_AUDIENCE}, and create the pod again`,
       )
     const { claims, expiresAt } = await verify(token)
     if (claims.nodeName !== undefined && claims.nodeName !== nodeName)

@@ -96,7 +96,13 @@ export function trustStatement(
 }
 
 /** What trust policies know the cluster's web identity tokens by. */
-export type Federation = { readonly issuer: string | undefined; readonly audience: string }
+export type Federation = {
+  readonly issuer: string | undefined
+  /** Of new pods' tokens. */
+  readonly audience: string
+  /** Of tokens of pods that were created with another one. */
+  readonly further?: readonly string[]
+}
 
 function webIdentityProblem(
   failure: StsFailure,
@@ -130,7 +136,7 @@ const TOKEN_FAULTS = {
     `AWS cannot fetch the keys that sign this cluster’s tokens: ${issuerOf(federation)}/.well-known/openid-configuration and the key set ` +
     'that it names must be readable from the internet, by https and without a login, and have the API server’s present keys',
   audience: (request: SessionRequest, federation: Federation) =>
-    `the IAM OIDC provider for ${issuerOf(federation)} in account ${accountOf(request)} does not know the audience ${federation.audience}: ` +
+    `the IAM OIDC provider for ${issuerOf(federation)} in account ${accountOf(request)} does not know the audience ${[federation.audience, ...(federation.further ?? [])].join(' or ')}: ` +
     'add it to the provider, or set --web-identity-audience to one that it has',
   expired: () =>
     'the pod’s web identity token has expired: the sidecar reads its file anew for its next request; if this stays, look at the kubelet ' +

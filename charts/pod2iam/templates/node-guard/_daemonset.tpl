@@ -88,6 +88,9 @@ spec:
             {{- end }}
             {{- with include "pod2iam.credentialFlags" . | trim }}
             {{- . | nindent 12 }}
+            {{- with $broker.webIdentityFurtherAudiences }}
+            - {{ include "pod2iam.flag" (list "web-identity-further-audiences" (join "," .)) }}
+            {{- end }}
             {{- end }}
             - --session-duration={{ $broker.sessionDuration }}
             - --session-scope={{ $broker.sessionScope }}
