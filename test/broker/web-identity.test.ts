@@ -194,7 +194,10 @@ describe('web identity', () => {
       /^role-not-allowed .*has no external id$/,
     )
     await world.broker(BOTH, '--session-tags')
-    assert.match(await asked({}), /^role-not-allowed .*session tags of --session-tags=true cannot be given/)
+    assert.match(
+      await asked({}),
+      /^role-not-allowed .*session tags of --session-tags=true cannot be given.*credential-source=node-role and create the pod again$/,
+    )
     await world.broker()
     assert.match(
       await asked({}),

@@ -70,6 +70,17 @@ describe('the notes', needsHelm, () => {
     ['policy.namespaceRestrictions=false', /can use every role/],
     ['broker.requireFirewall=false', /not proven/],
     ['broker.sessionDuration=7200', /STS refuses more than 3600/],
+    ...[
+      'sessionTags=true',
+      'extraSessionTags.team=a',
+      'sourceIdentity=\\{namespace\\}.\\{service-account\\}',
+    ].map(
+      (mark) =>
+        [
+          `broker.credentialSources={node-role,web-identity},broker.${mark}`,
+          /also those that are already running.*credential-source=node-role, and create their pods again/,
+        ] as const,
+    ),
     [
       'guard.pools[0].name=gpu,guard.pools[0].nodes.label=pool,guard.pools[0].nodes.values={gpu},guard.pools[0].guard.nodeSelector.arch=arm',
       /the pool gpu of guard\.pools has a nodeSelector.*get no guard at all/,

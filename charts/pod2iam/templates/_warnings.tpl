@@ -47,6 +47,13 @@
 {{- if not $v.broker.requireFirewall -}}
 {{- $warnings = append $warnings "broker.requireFirewall is false: pods also get credentials on nodes whose block is not proven." -}}
 {{- end -}}
+{{- if has "web-identity" $v.broker.credentialSources -}}
+{{- range $name := list "sessionTags" "extraSessionTags" "sourceIdentity" -}}
+{{- if get $v.broker $name -}}
+{{- $warnings = append $warnings (printf "broker.%s is set, and broker.credentialSources has web-identity: pods of namespaces with that source get no credentials, also those that are already running, because AssumeRoleWithWebIdentity has neither session tags nor a source identity. Annotate these namespaces with pod2iam.dev/credential-source=node-role, and create their pods again." $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $keys := false -}}
 {{- range $v.broker.extraEnv }}{{ if eq .name "AWS_ACCESS_KEY_ID" }}{{ $keys = true }}{{ end }}{{ end -}}
 {{- if and (gt (int $v.broker.sessionDuration) 3600) (not $keys) -}}

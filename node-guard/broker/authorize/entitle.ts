@@ -171,7 +171,7 @@ function checkWebIdentity(
   if (demanded.length > 0)
     throw refused(
       pod,
-      `the ${demanded.join(' and the ')} cannot be given: AssumeRoleWithWebIdentity, by which its namespace’s pods get their roles, has none of ours`,
+      `the ${demanded.join(' and the ')} cannot be given: AssumeRoleWithWebIdentity, by which its namespace’s pods get their roles, has none of ours; annotate the namespace with ${KEYS.credentialSource}=node-role and create the pod again`,
     )
 }
 
