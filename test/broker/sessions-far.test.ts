@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '../support/until.ts'
 import { World } from './world.ts'
 
 let world: World
@@ -38,7 +39,12 @@ test('a session with an end in a far year costs no processor time', async () => 
 
 test('a session that has expired when it comes is no credentials', async () => {
   const id = await world.aws.fault(ending('1970-01-01T00:00:00Z'))
-  const { status } = await world.ask(await world.pod('shop', 'past', OPTIONS))
+  const pod = await world.pod('shop', 'past', OPTIONS)
+  const { status, body } = await world.ask(pod)
   await world.aws.clearFaults(id)
-  assert.equal(status, 503)
+  assert.deepEqual([status, body.code], [503, 'sts-unavailable'])
+  assert.match(body.detail ?? '', /ends at 1970-01-01T00:00:00\.000Z.*compare the clock of the node/)
+  // STS would give a good one now, but is not asked before the pause is over.
+  assert.equal(await world.code(pod), 'sts-unavailable')
+  await until('the pause is over', async () => (await world.code(pod)) === 'ok')
 })

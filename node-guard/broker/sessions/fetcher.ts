@@ -85,7 +85,13 @@ export class Fetcher {
     const { clock, on } = this.#options
     const issued = { ...session, issuedAt: clock.now() }
     const inTurn = priority === 'renewal' && !entry.failure
-    entry.session = { issued, at: clock.monotonic() }
+    const held = { issued, at: clock.monotonic() }
+    // Thrown like an error of STS, so that it is asked again only after a pause.
+    if (!usable(held, clock))
+      throw new Error(
+        `the session that it issued ends at ${new Date(session.expiration).toISOString()}, less than a minute from now or earlier: compare the clock of the node with AWS’s`,
+      )
+    entry.session = held
     delete entry.failure
     entry.wanted = false
     on.issued(grant, issued, priority)
