@@ -33,8 +33,6 @@ type AuthorizeOptions = {
   readonly roles: (source: CredentialSource) => NodeRoles
   /** Why the node is not guarded, or undefined when it is. */
   readonly whyUnguarded: () => Promise<string | undefined>
-  /** Called for a pod that is refused. */
-  readonly onRefused: (pod: PodRecord, problem: Problem) => void
 }
 
 export function authorizer(options: AuthorizeOptions): Authorizer {
@@ -55,16 +53,11 @@ export function authorizer(options: AuthorizeOptions): Authorizer {
     entitlement: (pod) =>
       entitle(pod, namespaces.get(pod.namespace), rolesFor(pod), settings, accounts?.get(pod)),
     authorize: async (pod) => {
-      try {
-        const namespace = await namespaceOf(pod)
-        const account = pod.identity?.source === 'none' ? undefined : await accounts?.read(pod)
-        const entitlement = entitle(pod, namespace, rolesFor(pod), settings, account)
-        await checkGuarded()
-        return entitlement
-      } catch (error) {
-        if (error instanceof Problem) options.onRefused(pod, error)
-        throw error
-      }
+      const namespace = await namespaceOf(pod)
+      const account = pod.identity?.source === 'none' ? undefined : await accounts?.read(pod)
+      const entitlement = entitle(pod, namespace, rolesFor(pod), settings, account)
+      await checkGuarded()
+      return entitlement
     },
   }
 }
