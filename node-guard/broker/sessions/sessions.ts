@@ -2,6 +2,7 @@
  * The sessions of this node's pods: one per cache key, fetched once however many ask, renewed at half of its life,
  * gone with its pod or its permission.
  */
+import type { SteadyClock } from '../../../common/clock.ts'
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import { withdrawn } from '../aws/withdrawn.ts'
 import { Entries, type Entry, type Grant } from './entries.ts'
@@ -102,16 +103,17 @@ export function sessionStore(options: SessionsOptions): Sessions {
     dropPod: (uid) => entries.dropPod(uid),
     review: (concerns) => entries.review(concerns),
     size: () => entries.size,
-    soonestExpiry: () => {
-      const ends = entries.all().flatMap(({ session }) => (session ? dated(session, clock).expiration : []))
-      return ends.length === 0 ? undefined : Math.min(...ends)
-    },
-    overdue: () =>
-      entries
-        .all()
-        .filter(
-          ({ session, wanted, remembered }) =>
-            session !== undefined && (wanted || remembered) && isOverdue(session, clock),
-        ).length,
+    soonestExpiry: () => soonestExpiry(entries, clock),
+    overdue: () => entries.all().filter((entry) => isNotRenewed(entry, clock)).length,
   }
+}
+
+function soonestExpiry(entries: Entries, clock: SteadyClock): number | undefined {
+  const ends = entries.all().flatMap(({ session }) => (session ? dated(session, clock).expiration : []))
+  return ends.length === 0 ? undefined : Math.min(...ends)
+}
+
+/** Whether it is in use and should have been renewed long ago. */
+function isNotRenewed({ session, wanted, remembered }: Entry, clock: SteadyClock): boolean {
+  return session !== undefined && (wanted || remembered) && isOverdue(session, clock)
 }
