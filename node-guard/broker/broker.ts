@@ -26,7 +26,7 @@ import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
 import type { BrokerMetrics } from './metrics.ts'
 import { brokerHandlers } from './server/handlers.ts'
 import { type Grant, grantOf, sessionKey } from './sessions/entries.ts'
-import { type Sessions, type SessionsOptions, sessionStore } from './sessions/sessions.ts'
+import { type Sessions, type SessionsDeps, sessionStore } from './sessions/sessions.ts'
 import { type StsQueue, stsQueue } from './sessions/sts-queue.ts'
 import { type WarmUp, warmUp } from './sessions/warm-up.ts'
 import { type BrokerSettings, entitlementSettings } from './settings.ts'
@@ -102,7 +102,7 @@ export function createBroker(
   keys.start()
   issuers.start(onKnown)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
-  writeHostPodsOnChange({ pods, podsSynced: watches.podsSynced, settings }, running)
+  writeHostPodsOnChange(settings, { ...running, pods, podsSynced: watches.podsSynced })
 
   return {
     handlers: brokerHandlers({
@@ -132,7 +132,7 @@ function clusterKnowledge(
 }
 
 /** Explains a failure of STS by what is known of the caller. */
-function explainer(keys: SigningKeys, issuers: Issuers, audience: string): SessionsOptions['explain'] {
+function explainer(keys: SigningKeys, issuers: Issuers, audience: string): SessionsDeps['explain'] {
   return (failure, thrown, context) =>
     stsProblem(failure, thrown, {
       ...{ ...context, callerArn: issuers.callerArn() },

@@ -23,7 +23,7 @@ export type Authorizer = {
   readonly namespaceOf: (pod: PodRecord) => Promise<NamespaceRecord>
 }
 
-type AuthorizeOptions = {
+type AuthorizeDeps = {
   readonly namespaces: Pick<Namespaces, 'get'>
   readonly reads: Pick<LiveReads, 'namespace'>
   /** Undefined where service accounts have no say. */
@@ -35,8 +35,8 @@ type AuthorizeOptions = {
   readonly whyUnguarded: () => Promise<string | undefined>
 }
 
-export function authorizer(options: AuthorizeOptions): Authorizer {
-  const { namespaces, reads, accounts, settings, roles } = options
+export function authorizer(deps: AuthorizeDeps): Authorizer {
+  const { namespaces, reads, accounts, settings, roles } = deps
   const { nodeName } = settings
   const rolesFor = (pod: PodRecord) => roles(checkSource(pod, settings))
 
@@ -45,7 +45,7 @@ export function authorizer(options: AuthorizeOptions): Authorizer {
     return known?.injection ? known : checkNamespace(namespace, await reads.namespace(namespace))
   }
   const checkGuarded = async () => {
-    const why = settings.requireFirewall ? await options.whyUnguarded() : undefined
+    const why = settings.requireFirewall ? await deps.whyUnguarded() : undefined
     if (why) throw new Problem('node-unguarded', `node ${nodeName} is not guarded: ${why}`, { retryAfter: 5 })
   }
   return {

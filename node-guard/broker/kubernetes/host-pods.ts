@@ -12,21 +12,22 @@ import type { BrokerSettings } from '../settings.ts'
 import { hasEnded, type PodRecord, podName } from './pod.ts'
 import type { Pods } from './pods.ts'
 
-type HostPodsOptions = {
+type HostPodsDeps = Deps & {
   readonly pods: Pods
   /** Whether the first list of pods has arrived. */
   readonly podsSynced: () => boolean
-  readonly settings: Pick<BrokerSettings, 'hostPodsDir' | 'hostNetworkAllowed'>
 }
 
 /** Milliseconds until the next attempt after a failure, and between checks until the lists have arrived. */
 const RETRY_MS = 500
 
 /** Writes the list whenever it changes, if there is a directory for it, until `signal` aborts; not before both lists have arrived. */
-export function writeHostPodsOnChange({ pods, podsSynced, settings }: HostPodsOptions, deps: Deps): void {
-  const { hostPodsDir: directory, hostNetworkAllowed: allowed } = settings
+export function writeHostPodsOnChange(
+  { hostPodsDir: directory, hostNetworkAllowed: allowed }: BrokerSettings,
+  deps: HostPodsDeps,
+): void {
   if (directory === undefined) return
-  const { clock, log, signal } = deps
+  const { pods, podsSynced, clock, log, signal } = deps
   const namespaces = nameStore()
   const write = listWriter(directory, log)
   const changed = retried(clock, async () => {

@@ -6,7 +6,7 @@ import type { SteadyClock } from '../../../common/clock.ts'
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import { withdrawn } from '../aws/withdrawn.ts'
 import { Entries, type Entry, type Grant } from './entries.ts'
-import { Fetcher, type FetchOptions } from './fetcher.ts'
+import { type FetchDeps, Fetcher } from './fetcher.ts'
 import { again, within } from './flight.ts'
 import { dated, type Issued, isOverdue, isPastHalf, usable } from './life.ts'
 
@@ -38,7 +38,7 @@ const MAX_RENEWAL_WAIT_MS = 1500
 /** Maximum number of sessions that were not requested yet: the kubelet's largest common limit on pods per node. */
 const MAX_WARM = 250
 
-export type SessionsOptions = FetchOptions & {
+export type SessionsDeps = FetchDeps & {
   readonly scope: 'pod' | 'role'
   /** Whether a grant is still valid with the current state of pod, namespace and node. */
   readonly holds: (grant: Grant) => boolean
@@ -47,10 +47,10 @@ export type SessionsOptions = FetchOptions & {
   readonly on: { readonly cache: (outcome: 'hit' | 'miss' | 'negative' | 'stale') => void }
 }
 
-export function sessionStore(options: SessionsOptions): Sessions {
-  const { scope, queue, clock, signal, holds, on } = options
+export function sessionStore(deps: SessionsDeps): Sessions {
+  const { scope, queue, clock, signal, holds, on } = deps
   const entries = new Entries(scope, holds)
-  const fetcher = new Fetcher(entries, options)
+  const fetcher = new Fetcher(entries, deps)
   const { unasked } = entries
   signal.addEventListener('abort', () => {
     for (const entry of entries.all()) entries.drop(entry)
