@@ -10,7 +10,7 @@ import { type SigningKeys, signingKeys } from './authenticate/keys.ts'
 import { tokenVerifier } from './authenticate/verify.ts'
 import { webIdentityChecker } from './authenticate/web-identity.ts'
 import { type Authorizer, authorizer } from './authorize/authorize.ts'
-import { stsProblem } from './aws/explain.ts'
+import { type Federation, stsProblem } from './aws/explain.ts'
 import { type Issuers, issuersOf } from './aws/issuers.ts'
 import type { stsClient, webIdentityClient } from './aws/sts-client.ts'
 import type { Imds } from './instance/imds.ts'
@@ -26,8 +26,8 @@ import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
 import type { BrokerMetrics } from './metrics.ts'
 import { brokerHandlers } from './server/handlers.ts'
 import { type Grant, grantOf, sessionKey } from './sessions/entries.ts'
-import { type Sessions, sessionStore } from './sessions/sessions.ts'
-import { stsQueue } from './sessions/sts-queue.ts'
+import { type Sessions, type SessionsDeps, sessionStore } from './sessions/sessions.ts'
+import { type StsQueue, stsQueue } from './sessions/sts-queue.ts'
 import { type WarmUp, warmUp } from './sessions/warm-up.ts'
 import { type BrokerSettings, entitlementSettings } from './settings.ts'
 
@@ -62,76 +62,94 @@ export function createBroker(
   environmentRegion?: string,
 ) {
   const { kube, imds, clock, log, verifier = tokenVerifier } = deps
-  const { webIdentityFurtherAudiences: further } = settings
-  const { nodeName, roleKey, audience, stateDir, stsQps: perSecond, stsConcurrency: concurrency } = settings
+  const { webIdentityAudience, webIdentityFurtherAudiences: further } = settings
+  const { nodeName, roleKey, stateDir } = settings
   const region = settings.region ?? environmentRegion
   const stopping = new AbortController()
-  const running = { kube, imds, clock, log, signal: stopping.signal }
+  const { signal } = stopping
+  const running = { kube, imds, clock, log, signal }
 
-  const { onIssued, onRefused, onRejected } = auditTrail(deps, nodeName, (outcome) =>
-    metrics.events.inc({ outcome }),
-  )
-  const pods = podStore((object) => podRecord(object, roleKey))
-  const namespaces = namespaceStore(clock)
-  const reads = liveReads({ pods, namespaces, live: limitedReader(kube, clock), clock, nodeName, roleKey })
-  const accounts = settings.serviceAccountRoles ? serviceAccounts(kube, clock) : undefined
+  const trail = auditTrail(deps, nodeName, (outcome) => metrics.events.inc({ outcome }))
+  const { pods, namespaces, reads, accounts } = clusterKnowledge(settings, running)
   const keys = signingKeys(running, settings.issuer)
-  const verify = verifier(keys, audience, clock)
-  const known = { verify, pods, reads, clock, nodeName, roleKey, ownAddresses: settings.listen }
-  const authenticate = authenticator({ ...known, onRefused, onRejected })
-
+  const authenticate = authenticator({
+    ...{ pods, reads, clock, nodeName, roleKey, onRefused: trail.onRefused, onRejected: trail.onRejected },
+    verify: verifier(keys, settings.audience, clock),
+    ownAddresses: settings.listen,
+  })
   const issuers = issuersOf({ ...settings, region }, { ...running, ...deps }, (outcome) =>
     metrics.stsCalls.inc({ outcome }),
   )
   const policy = authorizer({
-    ...{ namespaces, reads, accounts, roles: issuers.roles, onRefused },
+    ...{ namespaces, reads, accounts, roles: issuers.roles },
     settings: entitlementSettings(settings),
     whyUnguarded: () => whyUnguarded(stateDir, clock.now()),
   })
-  const queue = stsQueue({ perSecond, concurrency }, clock)
+  const queue = stsQueue({ perSecond: settings.stsQps, concurrency: settings.stsConcurrency }, clock)
   const sessions = sessionStore({
-    ...{ scope: settings.sessionScope, assume: issuers.assume, queue, clock, signal: stopping.signal },
+    ...{ scope: settings.sessionScope, assume: issuers.assume, queue, clock, signal },
     holds: (grant) => isStillGranted(grant, pods, policy),
-    explain: (failure, thrown, context) =>
-      stsProblem(failure, thrown, {
-        ...context,
-        callerArn: issuers.callerArn(),
-        federation: { issuer: keys.current()?.issuer, audience: settings.webIdentityAudience, further },
-      }),
+    explain: explainer(keys, issuers, { audience: webIdentityAudience, further }),
     on: {
-      issued: onIssued,
-      failed: ({ pod }, problem) => onRefused(pod, problem),
+      issued: trail.onIssued,
+      failed: ({ pod }, problem) => trail.onRefused(pod, problem),
       cache: (outcome) => metrics.cache.inc({ outcome }),
     },
   })
   const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, learn: accounts?.learn })
   const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
+
+  const onKnown = judgeAnewOnChange({ pods, namespaces, accounts }, sessions, warm)
   keys.start()
-  judgeAnewOnChange({ pods, namespaces, accounts, issuers }, sessions, warm)
+  issuers.start(onKnown)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
-  writeHostPodsOnChange({ pods, podsSynced: watches.podsSynced, settings }, running)
+  writeHostPodsOnChange(settings, { ...running, pods, podsSynced: watches.podsSynced })
 
   return {
     handlers: brokerHandlers({
-      ...{ authenticate, authorizer: policy, sessions, snapshot, onRefused, onRejected },
-      checkWebIdentity: webIdentityChecker(keys, [settings.webIdentityAudience, ...further], clock, nodeName),
+      ...{ ...trail, authenticate, authorizer: policy, sessions, snapshot },
+      checkWebIdentity: webIdentityChecker(keys, [webIdentityAudience, ...further], clock, nodeName),
     }),
     /** A code and a sentence while it cannot answer yet, or undefined. */
     whyNotReady: () => whyNotReady(keys, watches, issuers),
-    observed: {
-      pods: pods.size,
-      sessions: sessions.size,
-      soonestExpiry: sessions.soonestExpiry,
-      overdue: sessions.overdue,
-      waitingForSts: queue.waiting,
-      watchAges: watches.ages,
-      leftOut: watches.leftOut,
-    },
+    observed: observedOf(pods, sessions, queue, watches),
     stop: () => {
       stopping.abort()
       kube.close()
       imds.close()
     },
+  }
+}
+
+/** What the checks know of pods, namespaces and service accounts, and how they learn more. */
+function clusterKnowledge(
+  { nodeName, roleKey, serviceAccountRoles }: BrokerSettings,
+  { kube, clock }: Pick<BrokerDeps, 'kube' | 'clock'>,
+) {
+  const pods = podStore((object) => podRecord(object, roleKey))
+  const namespaces = namespaceStore(clock)
+  const reads = liveReads({ pods, namespaces, live: limitedReader(kube, clock), clock, nodeName, roleKey })
+  return { pods, namespaces, reads, accounts: serviceAccountRoles ? serviceAccounts(kube, clock) : undefined }
+}
+
+/** Explains a failure of STS by what is known of the caller. */
+function explainer(
+  keys: SigningKeys,
+  issuers: Issuers,
+  audiences: Omit<Federation, 'issuer'>,
+): SessionsDeps['explain'] {
+  return (failure, thrown, context) =>
+    stsProblem(failure, thrown, {
+      ...{ ...context, callerArn: issuers.callerArn() },
+      federation: { issuer: keys.current()?.issuer, ...audiences },
+    })
+}
+
+function observedOf(pods: Pods, sessions: Sessions, queue: StsQueue, watches: ClusterWatches) {
+  const { size, soonestExpiry, overdue } = sessions
+  return {
+    ...{ pods: pods.size, sessions: size, soonestExpiry, overdue },
+    ...{ waitingForSts: queue.waiting, watchAges: watches.ages, leftOut: watches.leftOut },
   }
 }
 
@@ -147,17 +165,16 @@ function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'enti
   }
 }
 
-/** Whenever something changes on which decisions depend, the affected grants are checked again. */
+/** Whenever something changes on which decisions depend, the affected grants are checked again. Returns what checks all of them. */
 function judgeAnewOnChange(
   on: {
     readonly pods: Pods
     readonly namespaces: Namespaces
     readonly accounts: ServiceAccounts | undefined
-    readonly issuers: Issuers
   },
   sessions: Sessions,
   warm: WarmUp,
-): void {
+): () => void {
   on.pods.subscribe({
     gone: sessions.dropPod,
     changed: (changed) => {
@@ -175,11 +192,10 @@ function judgeAnewOnChange(
     sessions.review(({ pod }) => isOfAccount(on.pods.get(pod.uid), account))
     warm.account(account)
   })
-  const onKnown = () => {
+  return () => {
     sessions.review(() => true)
     warm.all()
   }
-  on.issuers.start(onKnown)
 }
 
 function whyNotReady(keys: SigningKeys, watches: ClusterWatches, issuers: Issuers): NotReady | undefined {

@@ -54,7 +54,7 @@ function snapshotAge(cacheControl: string | undefined): number {
   return Math.min(Math.max(Number(seconds) * SECOND, MIN_AGE), MAX_AGE)
 }
 
-type SnapshotOptions = {
+type SnapshotDeps = {
   readonly clock: SteadyClock
   readonly log: Logger
   /** From 0 to 1. */
@@ -64,7 +64,7 @@ type SnapshotOptions = {
 export type Snapshot = ReturnType<typeof snapshotOf>
 
 /** An empty snapshot, to be started. */
-export function snapshotOf({ clock, log, random }: SnapshotOptions) {
+export function snapshotOf({ clock, log, random }: SnapshotDeps) {
   let tree = metadataTree(new Map())
   let asked = false
   let failures = 0

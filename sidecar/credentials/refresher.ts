@@ -8,7 +8,7 @@ import { type Repeated, repeat } from '../repeat.ts'
 import { refreshDelay, retryDelay } from './schedule.ts'
 import type { CredentialStore } from './store.ts'
 
-type RefresherOptions = {
+type RefresherDeps = {
   /** Asks the broker; never rejects. */
   readonly ask: () => Promise<Outcome>
   readonly store: CredentialStore
@@ -21,8 +21,8 @@ type RefresherOptions = {
 }
 
 /** Asks at once, then at half of the lifetime; after failures with back-off. Logs every change of state, once. */
-export function startRefresher(options: RefresherOptions): Repeated {
-  const { ask, store, clock, log, random = Math.random, onOutcome = () => {} } = options
+export function startRefresher(deps: RefresherDeps): Repeated {
+  const { ask, store, clock, log, random = Math.random, onOutcome = () => {} } = deps
   let failures = 0
   let previous: Outcome | undefined
   let held = false

@@ -24,7 +24,7 @@ const STATE_LASTS_MS = 15_000
 const ASK_EVERY_MS = 5000
 const LOG_EVERY_MS = 10_000
 
-type HoldOptions = {
+type HoldDeps = {
   /** The file that the hook waits for. */
   readonly file: string
   readonly readiness: () => Readiness
@@ -39,15 +39,7 @@ type HoldOptions = {
 }
 
 /** Starts to hold; what it returns has to be stopped with the process. */
-export function holdStart({
-  file,
-  readiness,
-  blockReason,
-  askPod,
-  clock,
-  log,
-  giveUp,
-}: HoldOptions): Repeated {
+export function holdStart({ file, readiness, blockReason, askPod, clock, log, giveUp }: HoldDeps): Repeated {
   const began = clock.monotonic()
   const waited = () => clock.monotonic() - began
   let stayedAt = Number.NEGATIVE_INFINITY

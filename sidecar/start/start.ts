@@ -10,7 +10,7 @@ import type { SidecarSettings } from '../settings.ts'
 import { blockProofOf, PROOF_INTERVAL_MS } from './block.ts'
 import { holdStart } from './hold.ts'
 
-type StartParts = {
+type StartDeps = {
   readonly clock: SteadyClock
   readonly log: Logger
   /** One round of the proof, never rejects. */
@@ -27,7 +27,7 @@ export type Start = ReturnType<typeof startOf>
  */
 export function startOf(
   { proof, acceptDrop, startedFile: file }: SidecarSettings,
-  { clock, log, prove = proofOf(acceptDrop), giveUp }: StartParts,
+  { clock, log, prove = proofOf(acceptDrop), giveUp }: StartDeps,
 ) {
   const isStarted = file !== '' && existsSync(file)
   const block = blockProofOf({ mode: isStarted ? 'off' : proof, prove, clock, log })

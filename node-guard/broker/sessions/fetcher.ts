@@ -28,7 +28,7 @@ const BACKOFF: Record<StsFailure, { readonly base: number; readonly cap: number 
   unavailable: { base: 1000, cap: 60_000 },
 }
 
-export type FetchOptions = {
+export type FetchDeps = {
   readonly assume: Assume
   readonly queue: StsQueue
   readonly clock: SteadyClock
@@ -45,17 +45,17 @@ export type FetchOptions = {
 
 export class Fetcher {
   readonly #entries: Entries
-  readonly #options: FetchOptions
+  readonly #deps: FetchDeps
 
-  constructor(entries: Entries, options: FetchOptions) {
+  constructor(entries: Entries, deps: FetchDeps) {
     this.#entries = entries
-    this.#options = options
+    this.#deps = deps
   }
 
   /** Asks STS, or joins the call under way; it goes on whether or not anybody waits. @throws {Problem} */
   fetch(entry: Entry, grant: Grant): Promise<Issued> {
     if (entry.flight !== undefined) return entry.flight
-    const { queue, assume, clock } = this.#options
+    const { queue, assume, clock } = this.#deps
     const had = entry.session && (usable(entry.session, clock) ? 'renewal' : 'lapsed')
     const reason = (): Priority => had ?? (this.#entries.unasked.has(entry) ? 'warm-up' : 'first')
     const turn = { namespace: grant.pod.namespace, priority: reason() }
@@ -82,7 +82,7 @@ export class Fetcher {
   }
 
   #settle(entry: Entry, grant: Grant, session: Session, priority: Priority): Issued {
-    const { clock, on } = this.#options
+    const { clock, on } = this.#deps
     const issued = { ...session, issuedAt: clock.now() }
     const inTurn = priority === 'renewal' && !entry.failure
     const held = { issued, at: clock.monotonic() }
@@ -101,7 +101,7 @@ export class Fetcher {
 
   #fail(entry: Entry, grant: Grant, error: unknown): Problem {
     if (error instanceof Problem) return error
-    const { clock, explain, on } = this.#options
+    const { clock, explain, on } = this.#deps
     const failure = classifyOf(entry.request)(error)
     const count = (entry.failure?.count ?? 0) + 1
     const delay = backoff(count, BACKOFF[failure])
@@ -116,18 +116,18 @@ export class Fetcher {
 
   #schedule(entry: Entry, delay: number): void {
     entry.cancelTimer()
-    if (!entry.dropped) entry.cancelTimer = this.#options.clock.after(delay, () => this.#wake(entry))
+    if (!entry.dropped) entry.cancelTimer = this.#deps.clock.after(delay, () => this.#wake(entry))
   }
 
   /** By web identity STS can be asked only with a token that lives; the sidecar brings another one with its next request. */
   #canAsk({ request, webIdentity }: Entry): boolean {
-    return !request.webIdentity || (webIdentity?.expiresAt ?? 0) > this.#options.clock.now()
+    return !request.webIdentity || (webIdentity?.expiresAt ?? 0) > this.#deps.clock.now()
   }
 
   /** Renews sessions that are in use, and drops those that were not requested. */
   #wake(entry: Entry): void {
     if (entry.dropped || this.#entries.prune(entry)) return
-    const { clock } = this.#options
+    const { clock } = this.#deps
     const [grant] = entry.grants.values()
     const { session } = entry
     if (session && entry.wanted && grant && this.#canAsk(entry)) {

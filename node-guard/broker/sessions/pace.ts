@@ -26,11 +26,11 @@ const FASTER = 1.25
 /** Calls per second that are tried however often STS refuses: with the spread one in half a minute, 170 a second of 5,000 nodes. */
 const MIN_RATE = 0.05
 
-/** @param most calls per second when STS never refuses, and as many at once */
-export function stsPace(most: number, clock: Clock): Pace {
-  const least = Math.min(MIN_RATE, most)
-  const bucket = tokenBucket(most, most, clock)
-  let rate = most
+/** @param max calls per second when STS never refuses, and as many at once */
+export function stsPace(max: number, clock: Clock): Pace {
+  const min = Math.min(MIN_RATE, max)
+  const bucket = tokenBucket(max, max, clock)
+  let rate = max
   /** Calls that were on their way when the rate was lowered say nothing about the lower rate. */
   let epoch = 0
 
@@ -43,12 +43,12 @@ export function stsPace(most: number, clock: Clock): Pace {
     begin: () => {
       const born = epoch
       return {
-        answered: () => goAt(Math.min(most, rate * FASTER)),
+        answered: () => goAt(Math.min(max, rate * FASTER)),
         refused: () => {
           if (born !== epoch) return
           epoch++
           // Spread, so that the nodes that were refused together do not come together again.
-          goAt(Math.max(least, rate * SLOWER), -Math.random())
+          goAt(Math.max(min, rate * SLOWER), -Math.random())
         },
       }
     },

@@ -2,10 +2,11 @@
  * The sessions of this node's pods: one per cache key, fetched once however many ask, renewed at half of its life,
  * gone with its pod or its permission.
  */
+import type { SteadyClock } from '../../../common/clock.ts'
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import { withdrawn } from '../aws/withdrawn.ts'
 import { Entries, type Entry, type Grant } from './entries.ts'
-import { Fetcher, type FetchOptions } from './fetcher.ts'
+import { type FetchDeps, Fetcher } from './fetcher.ts'
 import { again, within } from './flight.ts'
 import { dated, type Issued, isOverdue, isPastHalf, usable } from './life.ts'
 
@@ -37,7 +38,7 @@ const MAX_RENEWAL_WAIT_MS = 1500
 /** Maximum number of sessions that were not requested yet: the kubelet's largest common limit on pods per node. */
 const MAX_WARM = 250
 
-export type SessionsOptions = FetchOptions & {
+export type SessionsDeps = FetchDeps & {
   readonly scope: 'pod' | 'role'
   /** Whether a grant is still valid with the current state of pod, namespace and node. */
   readonly holds: (grant: Grant) => boolean
@@ -46,10 +47,10 @@ export type SessionsOptions = FetchOptions & {
   readonly on: { readonly cache: (outcome: 'hit' | 'miss' | 'negative' | 'stale') => void }
 }
 
-export function sessionStore(options: SessionsOptions): Sessions {
-  const { scope, queue, clock, signal, holds, on } = options
+export function sessionStore(deps: SessionsDeps): Sessions {
+  const { scope, queue, clock, signal, holds, on } = deps
   const entries = new Entries(scope, holds)
-  const fetcher = new Fetcher(entries, options)
+  const fetcher = new Fetcher(entries, deps)
   const { unasked } = entries
   signal.addEventListener('abort', () => {
     for (const entry of entries.all()) entries.drop(entry)
@@ -102,16 +103,17 @@ export function sessionStore(options: SessionsOptions): Sessions {
     dropPod: (uid) => entries.dropPod(uid),
     review: (concerns) => entries.review(concerns),
     size: () => entries.size,
-    soonestExpiry: () => {
-      const ends = entries.all().flatMap(({ session }) => (session ? dated(session, clock).expiration : []))
-      return ends.length === 0 ? undefined : Math.min(...ends)
-    },
-    overdue: () =>
-      entries
-        .all()
-        .filter(
-          ({ session, wanted, remembered }) =>
-            session !== undefined && (wanted || remembered) && isOverdue(session, clock),
-        ).length,
+    soonestExpiry: () => soonestExpiry(entries, clock),
+    overdue: () => entries.all().filter((entry) => isNotRenewed(entry, clock)).length,
   }
+}
+
+function soonestExpiry(entries: Entries, clock: SteadyClock): number | undefined {
+  const ends = entries.all().flatMap(({ session }) => (session ? dated(session, clock).expiration : []))
+  return ends.length === 0 ? undefined : Math.min(...ends)
+}
+
+/** Whether it is in use and should have been renewed long ago. */
+function isNotRenewed({ session, wanted, remembered }: Entry, clock: SteadyClock): boolean {
+  return session !== undefined && (wanted || remembered) && isOverdue(session, clock)
 }

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { timedPromise } from '../../../common/timed-promise.ts'
 import { toolEnvironment } from '../process/exec.ts'
 import { OWNED_TABLE } from '../rules/guard-nft.ts'
 
@@ -45,29 +46,28 @@ export function startHolder(ended: (why: string) => void) {
 
   return {
     /** Loads a table by commands (`tableCommands`) in one transaction. Returns why it could not, or undefined. */
-    load: (commands: string) =>
-      new Promise((resolve) => {
-        output = ''
-        const answer = (failed?: string) => {
-          clearTimeout(timer)
-          heard = () => {}
-          resolve(failed)
-        }
-        const timer = setTimeout(answer, TIMEOUT_MS, 'nft did not answer in time')
-        heard = () => {
-          const complaint = COMPLAINT.exec(output)?.[1]
-          if (complaint !== undefined) return answer(complaint.trim().slice(0, 300))
-          const [listing] = LISTING.exec(output) ?? []
-          const handles = listing?.matchAll(/# handle (\d+)/g) ?? []
-          const last = Math.max(0, ...[...handles].map(([, handle]) => Number(handle)))
-          // These are the earlier rules: the reason why they were not replaced comes by the other pipe.
-          if (last <= newest) return
-          newest = last
-          answer()
-        }
-        if (over) hear('Error: it has ended\n')
-        else child.stdin.write(`${commands.replaceAll('\n', '; ')}\nlist chain ${OWNED_TABLE} forward\n`)
-      }),
+    load: (commands: string) => {
+      const { promise, resolve: answer } = timedPromise<string | undefined>(TIMEOUT_MS, ({ resolve }) =>
+        resolve('nft did not answer in time'),
+      )
+      output = ''
+      heard = () => {
+        const complaint = COMPLAINT.exec(output)?.[1]
+        if (complaint !== undefined) return answer(complaint.trim().slice(0, 300))
+        const [listing] = LISTING.exec(output) ?? []
+        const handles = listing?.matchAll(/# handle (\d+)/g) ?? []
+        const last = Math.max(0, ...[...handles].map(([, handle]) => Number(handle)))
+        // These are the earlier rules: the reason why they were not replaced comes by the other pipe.
+        if (last <= newest) return
+        newest = last
+        answer(undefined)
+      }
+      if (over) hear('Error: it has ended\n')
+      else child.stdin.write(`${commands.replaceAll('\n', '; ')}\nlist chain ${OWNED_TABLE} forward\n`)
+      return promise.finally(() => {
+        heard = () => {}
+      })
+    },
     end: () => {
       over = true
       child.kill('SIGKILL')
