@@ -3,7 +3,6 @@
  * watched: a watch would send the service accounts of the whole cluster to every node, and needs the permission to list them.
  */
 import type { V1ServiceAccount } from '@kubernetes/client-node'
-import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { SteadyClock } from '../../../common/clock.ts'
 import { KEYS } from '../../../common/keys.ts'
 import { type Kube, KubeError } from '../../../common/kube/client.ts'
@@ -54,11 +53,13 @@ export function accountRecord(object: unknown): AccountRecord {
   return { exists: metadata?.name !== undefined, list: isTooLong ? TOO_LONG : list }
 }
 
+type Known = { readonly record: AccountRecord; readonly at: number }
+
 export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): ServiceAccounts {
   // Separate limits, so that these reads do not delay those of pods and namespaces.
   const live = limitedReader(kube, clock)
   const listeners: ((account: Owner) => void)[] = []
-  const known = new BoundedMap<string, { readonly record: AccountRecord; readonly at: number }>(MAX_ACCOUNTS)
+  const known = new Map<string, Known>()
   const keyOf = ({ namespace, serviceAccount }: Owner) => `${namespace}/${serviceAccount}`
   const youngerThan = (age: number, key: string) => {
     const one = known.get(key)
@@ -69,7 +70,7 @@ export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): Se
     const at = clock.monotonic()
     const record = accountRecord(await live.read(path, '', pod.namespace))
     const before = known.get(key)?.record
-    known.set(key, { record, at })
+    remember(known, key, { record, at })
     if (before?.list !== record.list || before?.exists !== record.exists)
       for (const onChange of listeners) onChange(pod)
     return record
@@ -102,6 +103,22 @@ export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): Se
 /** Whether the API server was unavailable. A refusal is an answer, and a pod that asks too often is not served from old answers. */
 function isUnanswered({ cause }: Problem): boolean {
   return cause !== undefined && !(cause instanceof KubeError && cause.status < 500 && cause.status !== 429)
+}
+
+/** The namespace with the most accounts loses its oldest, so that a tenant whose pods come and go only makes the broker forget its own. */
+function remember(known: Map<string, Known>, key: string, value: Known): void {
+  known.delete(key)
+  known.set(key, value)
+  if (known.size <= MAX_ACCOUNTS) return
+  const namespaceOf = (one: string) => one.slice(0, one.indexOf('/'))
+  const counts = new Map<string, number>()
+  for (const one of known.keys()) counts.set(namespaceOf(one), (counts.get(namespaceOf(one)) ?? 0) + 1)
+  const most = Math.max(...counts.values())
+  for (const one of known.keys())
+    if (counts.get(namespaceOf(one)) === most) {
+      known.delete(one)
+      return
+    }
 }
 
 function explained({ cause, message }: Problem, { namespace, serviceAccount }: Owner): Problem {
