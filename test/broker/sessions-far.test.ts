@@ -11,7 +11,7 @@ before(async () => {
   await world.namespace('shop')
   await world.aws.setNodePolicy([])
   await world.federatedRole('app', 'system:serviceaccount:shop:orders')
-  await world.broker('--credential-sources=web-identity')
+  await world.broker('--credential-sources=web-identity', '--base-role-arn=arn:aws:iam::111111111111:role/')
 })
 after(() => world?.stop())
 

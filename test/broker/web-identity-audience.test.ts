@@ -23,6 +23,7 @@ after(() => world?.stop())
 const broker = (audience: string, ...further: string[]) =>
   world.broker(
     '--credential-sources=web-identity',
+    '--base-role-arn=arn:aws:iam::111111111111:role/',
     `--web-identity-audience=${audience}`,
     ...further.map((one) => `--web-identity-further-audiences=${one}`),
   )

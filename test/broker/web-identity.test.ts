@@ -11,6 +11,7 @@ import { type TestPod, World } from './world.ts'
 
 const SUBJECT = 'system:serviceaccount:shop:orders'
 const BOTH = '--credential-sources=node-role,web-identity'
+const BASE = '--base-role-arn=arn:aws:iam::111111111111:role/'
 
 describe('web identity', () => {
   let world: World
@@ -256,8 +257,18 @@ describe('web identity', () => {
     assert.deepEqual(await world.aws.imdsRequests(), [])
   })
 
-  test('no pod gets the node’s own role, also when web identity is the only source', async () => {
+  test('without the source node-role the metadata service does not say in which account a role is, because nothing proves whose it is', async () => {
     await world.broker('--credential-sources=web-identity')
+    const { body } = await world.ask(await pod())
+    assert.equal(body.code, 'role-not-allowed')
+    assert.match(body.detail ?? '', /no base role ARN is known; write the full ARN or set --base-role-arn/)
+    assert.deepEqual(await world.aws.calls({ action: 'AssumeRoleWithWebIdentity' }), [])
+    await world.broker('--credential-sources=web-identity', BASE)
+    assert.equal(await world.code(await pod()), 'ok')
+  })
+
+  test('no pod gets the node’s own role, also when web identity is the only source', async () => {
+    await world.broker('--credential-sources=web-identity', BASE)
     const { body } = await world.ask(await pod({ role: 'node' }))
     assert.equal(body.code, 'role-not-allowed')
     assert.match(body.detail ?? '', /the node’s own role/)

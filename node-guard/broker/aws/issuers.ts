@@ -46,8 +46,11 @@ export function issuersOf(
       if (source === 'node-role') return identity.roles()
       // Its pods do not wait for the node's credentials; but no pod gets the node's own role, wherever that is known from.
       const [instance, node] = [byToken.roles(), identity.rolesIfKnown()]
+      // Without the node's role nobody has proved what the metadata service says. On nodes outside EC2 it could be any machine of the
+      // network, and the base decides whose role gets a pod's token; a role of its own that it names is only refused to pods.
+      const learned = uses('node-role') ? (instance.base ?? node?.base) : undefined
       return {
-        base: settings.baseRoleArn ?? instance.base ?? node?.base,
+        base: settings.baseRoleArn ?? learned,
         own: [...instance.own, ...(node?.own ?? [])],
       }
     },
