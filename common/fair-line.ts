@@ -3,19 +3,20 @@
 /** A place in the queue: a separate object for each waiting request. */
 type Waiting = { readonly namespace: string }
 
-export type FairLine = {
-  readonly add: (turn: Waiting, start: () => void) => void
+export type FairLine<Turn extends Waiting = Waiting> = {
+  readonly add: (turn: Turn, start: () => void) => void
   /** Takes a turn out before it has come; undefined if it is not in this line. */
-  readonly leave: (turn: Waiting) => (() => void) | undefined
-  readonly next: () => (() => void) | undefined
+  readonly leave: (turn: Turn) => (() => void) | undefined
+  /** @param isReady passes over turns that may not start yet */
+  readonly next: (isReady?: (turn: Turn) => boolean) => (() => void) | undefined
   readonly size: () => number
 }
 
 /** First come, first served within a namespace; one of each namespace in turn. */
-export function fairLine(): FairLine {
-  const byNamespace = new Map<string, Map<object, () => void>>()
+export function fairLine<Turn extends Waiting = Waiting>(): FairLine<Turn> {
+  const byNamespace = new Map<string, Map<Turn, () => void>>()
   let size = 0
-  const take = (namespace: string, line: Map<object, () => void>, turn: object) => {
+  const take = (namespace: string, line: Map<Turn, () => void>, turn: Turn) => {
     const start = line.get(turn)
     if (!line.delete(turn)) return undefined
     size--
@@ -34,15 +35,16 @@ export function fairLine(): FairLine {
       const line = byNamespace.get(turn.namespace)
       return line && take(turn.namespace, line, turn)
     },
-    next: () => {
-      const [first] = byNamespace
-      if (!first) return undefined
-      const [namespace, line] = first
-      const [turn] = line.keys()
-      // To the end of the round.
-      byNamespace.delete(namespace)
-      byNamespace.set(namespace, line)
-      return turn && take(namespace, line, turn)
+    next: (isReady = () => true) => {
+      for (const [namespace, line] of byNamespace)
+        for (const turn of line.keys()) {
+          if (!isReady(turn)) continue
+          // To the end of the round.
+          byNamespace.delete(namespace)
+          byNamespace.set(namespace, line)
+          return take(namespace, line, turn)
+        }
+      return undefined
     },
   }
 }

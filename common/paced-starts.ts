@@ -14,14 +14,11 @@ export function pacedStarts(
   clock: Clock,
   hasRoom: () => boolean = () => true,
 ): () => void {
-  let isRefilling = false
+  let cancel = () => {}
   function waitForRefill() {
-    if (isRefilling) return
-    isRefilling = true
-    clock.after(rate.wait(), () => {
-      isRefilling = false
-      pump()
-    })
+    // What has joined since may start earlier.
+    cancel()
+    cancel = clock.after(rate.wait(), pump)
   }
   function pump() {
     while (hasRoom() && line.size() > 0) {

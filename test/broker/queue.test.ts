@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { fairLine } from '../../common/fair-line.ts'
+import { accountPaces } from '../../node-guard/broker/sessions/account-paces.ts'
 import { type Priority, stsQueue } from '../../node-guard/broker/sessions/sts-queue.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 
@@ -169,4 +170,81 @@ test('a node calls STS at its full rate three minutes after STS answers again', 
   at.length = 0
   await clock.advance(10_000)
   assert.ok(at.length >= 199, `${at.length} calls in ten seconds`)
+})
+
+/** What a queue starts in a minute for each of these, all of which ask again at once. */
+async function startsInAMinute(
+  asking: Readonly<Record<string, { account?: string; answer: () => Promise<void> }>>,
+) {
+  const clock = fakeClock()
+  const queue = stsQueue({ perSecond: 20, concurrency: 10 }, clock)
+  const starts: Record<string, number> = {}
+  const again = async (name: string) => {
+    const { account, answer } = asking[name] ?? assert.fail()
+    const turn = { namespace: name, priority: 'first' as const }
+    await queue
+      .run(account === undefined ? turn : { ...turn, webIdentity: { account } }, () => {
+        starts[name] = (starts[name] ?? 0) + 1
+        return answer()
+      })
+      .catch(() => {})
+    clock.after(1, () => void again(name))
+  }
+  for (const name of Object.keys(asking)) void again(name)
+  await clock.advance(60_000)
+  return starts
+}
+const answered = async () => {}
+const throttled = () => Promise.reject(failure('Throttling', 400))
+
+test('an account that throttles web identity slows neither other accounts nor the node’s role', async () => {
+  const starts = await startsInAMinute({
+    theirs: { account: '222222222222', answer: throttled },
+    ours: { account: '111111111111', answer: answered },
+    node: { answer: answered },
+  })
+  const { theirs = 0, ours = 0, node = 0 } = starts
+  assert.ok(theirs < 20, `${theirs} calls for the account that throttles`)
+  assert.ok(ours > 550 && node > 550, JSON.stringify(starts))
+  assert.ok(theirs + ours + node <= 20 * 60 + 20, 'all together go at the rate of the node')
+})
+
+test('the node’s role does not slow web identity when it is throttled', async () => {
+  const starts = await startsInAMinute({
+    node: { answer: throttled },
+    ours: { account: '111111111111', answer: answered },
+  })
+  assert.ok((starts.node ?? 0) < 20 && (starts.ours ?? 0) > 1100, JSON.stringify(starts))
+})
+
+test('a failure is classed by the request: by web identity no refusal is one of the node’s credentials', async () => {
+  // With the node's role it says nothing about STS; by web identity it is an answer like any other, after which the pace recovers.
+  let turns = 0
+  const answer = () => {
+    turns++
+    return turns <= 6 ? throttled() : Promise.reject(failure('InvalidClientTokenId', 403))
+  }
+  const starts = await startsInAMinute({ ours: { account: '111111111111', answer } })
+  assert.ok((starts.ours ?? 0) > 300, JSON.stringify(starts))
+})
+
+test('accounts beyond the first 64 share one pace, and idle ones make room', () => {
+  const clock = fakeClock()
+  const paces = accountPaces(20, clock)
+  const lanes = Array.from({ length: 64 }, (_, index) => {
+    const lane = paces.laneOf(`account-${index}`)
+    lane.waiting++
+    return lane
+  })
+  assert.equal(new Set(lanes).size, 64)
+  const shared = paces.laneOf('further')
+  assert.equal(paces.laneOf('one more'), shared)
+  assert.ok(!lanes.includes(shared) && shared !== paces.laneOf(undefined))
+  const [first] = lanes
+  assert.equal(paces.laneOf('account-0'), first)
+  if (first) first.waiting--
+  const made = paces.laneOf('further')
+  made.waiting++
+  assert.notEqual(made, shared)
+  assert.equal(paces.laneOf('one more'), shared)
 })

@@ -28,7 +28,7 @@ test('an account that throttles calls by web identity does not slow those for ro
     })
     await world.aws.fault({ service: 'sts', kind: 'throttle', role: THEIRS(index) })
   }
-  await world.broker('--credential-sources=web-identity', '--region=eu-west-1')
+  await world.broker('--credential-sources=web-identity', '--base-role-arn=arn:aws:iam::111111111111:role/')
   const own = { serviceAccount: 'orders', source: 'web-identity' } as const
   const until = Date.now() + 20_000
   const asking = Array.from({ length: 12 }, async (_, index) => {

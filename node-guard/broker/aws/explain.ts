@@ -125,7 +125,8 @@ function webIdentityProblem(
   return new Problem(code, detail, { retryAfter, cause: thrown })
 }
 
-const accountOf = ({ roleArn }: SessionRequest) => roleArn.split(':')[4] ?? ''
+/** The account of the role that a request is for. */
+export const accountOf = ({ roleArn }: Pick<SessionRequest, 'roleArn'>) => roleArn.split(':')[4] ?? ''
 const issuerOf = ({ issuer }: Federation) => issuer ?? 'this cluster’s issuer'
 
 const TOKEN_FAULTS = {

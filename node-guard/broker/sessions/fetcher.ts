@@ -5,6 +5,7 @@ import { Problem } from '../../../common/protocol.ts'
 import type { SessionRequest } from '../authorize/entitle.ts'
 import type { Assume } from '../aws/assume.ts'
 import { classifyOf, type StsFailure } from '../aws/classify.ts'
+import { accountOf } from '../aws/explain.ts'
 import type { Session } from '../aws/sts-client.ts'
 import { withdrawn } from '../aws/withdrawn.ts'
 import type { Entries, Entry, Grant } from './entries.ts'
@@ -58,7 +59,11 @@ export class Fetcher {
     const { queue, assume, clock } = this.#deps
     const had = entry.session && (usable(entry.session, clock) ? 'renewal' : 'lapsed')
     const reason = (): Priority => had ?? (this.#entries.unasked.has(entry) ? 'warm-up' : 'first')
-    const turn = { namespace: grant.pod.namespace, priority: reason() }
+    const { request } = entry
+    const turn = {
+      ...{ namespace: grant.pod.namespace, priority: reason() },
+      ...(request.webIdentity ? { webIdentity: { account: accountOf(request) } } : {}),
+    }
     entry.turn = turn
     const flight = queue
       .run(turn, async () => {

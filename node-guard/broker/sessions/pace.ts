@@ -6,7 +6,7 @@
 import type { Clock } from '../../../common/clock.ts'
 import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
 
-type Pace = Pick<TokenBucket, 'take' | 'wait'> & {
+export type Pace = Pick<TokenBucket, 'take' | 'wait'> & {
   /** Begins a call that was taken; the caller reports how STS answered it. */
   readonly begin: () => PacedCall
 }
