@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { ACCOUNT_ROLE_KEY, KEYS } from '../../common/keys.ts'
 import { KubeError } from '../../common/kube/client.ts'
+import { accountOf } from '../../injector/admission/account.ts'
 import { webhooks } from '../../injector/admission/webhook.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
 import { accountLookup } from '../../injector/kubernetes/account-lookup.ts'
@@ -188,6 +189,34 @@ describe('a pod with credentials from the EKS pod identity webhook', () => {
   it('is not recognized by the volume alone', () => {
     const { volumes } = (served() as { spec: Dict }).spec
     assert.equal(decided(pod({ volumes }, { [KEYS.role]: undefined })).kind, 'patch')
+  })
+  it('is not recognized by the variable alone, which anybody may write', () => {
+    const { containers } = (served() as { spec: Dict }).spec
+    assert.equal(decided(pod({ containers }, { [KEYS.role]: undefined })).kind, 'patch')
+  })
+})
+
+describe('the service account of a pod', () => {
+  const asked = async (annotations: Record<string, string | undefined>, where = namespace()) => {
+    const names: string[] = []
+    const lookUpAccount = async (name: string) => {
+      names.push(name)
+      return account()
+    }
+    await accountOf(
+      pod({}, { [KEYS.role]: undefined, ...annotations }),
+      where,
+      { lookUpAccount },
+      settings(ON),
+    )
+    return names
+  }
+  it('is read for pods that may get a role, and for no others', async () => {
+    assert.deepEqual(await asked({}), ['default'])
+    assert.deepEqual(await asked({ 'kubernetes.io/config.mirror': 'x' }), [])
+    assert.deepEqual(await asked({ [KEYS.inject]: 'false' }), [])
+    assert.deepEqual(await asked({ [KEYS.inject]: 'metadata' }), [])
+    assert.deepEqual(await asked({}, namespace({ labels: {} })), [])
   })
 })
 

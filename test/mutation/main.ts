@@ -16,6 +16,11 @@ const ACCOUNTS = 'test/broker/service-account-roles.test.ts'
 const ADMITTED_ACCOUNTS = ['test/injector/service-account-roles.test.ts']
 const WATCHED = ['test/broker/watch-revisions.test.ts', ...DECISIONS]
 const HOST_PODS = ['test/broker/host-pods.test.ts']
+const BY_WEB_IDENTITY = [
+  'test/broker/web-identity-issuer.test.ts',
+  'test/broker/web-identity-own-roles.test.ts',
+  'test/broker/web-identity.test.ts',
+]
 const CONTAINER_CREDENTIALS = ['test/sidecar/container-credentials.test.ts']
 const TARGETS: Readonly<Record<string, readonly string[]>> = {
   'common/glob.ts': ['test/common/glob.test.ts', 'test/common/policy.test.ts'],
@@ -67,6 +72,9 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
     'test/broker/bounds.test.ts',
   ],
   [`${BROKER}/kubernetes/revisions.ts`]: WATCHED,
+  [`${BROKER}/aws/issuers.ts`]: BY_WEB_IDENTITY,
+  [`${BROKER}/aws/web-identity.ts`]: BY_WEB_IDENTITY,
+  [`${BROKER}/aws/classify.ts`]: [...BY_WEB_IDENTITY, 'test/broker/sts-errors.test.ts'],
   [`${BROKER}/aws/assume.ts`]: ['test/broker/caller.test.ts', 'test/broker/sts-errors.test.ts'],
   [`${BROKER}/sessions/warm-up.ts`]: ['test/broker/warm-up.test.ts', ACCOUNTS],
   [`${BROKER}/kubernetes/host-pods.ts`]: HOST_PODS,
