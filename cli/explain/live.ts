@@ -16,7 +16,7 @@ import {
 } from '../product/injector.ts'
 import { admission } from './admission.ts'
 import { blockFinding, credentialsFinding, eventsOn } from './credentials.ts'
-import { entitledFinding } from './entitled.ts'
+import { entitlementFinding } from './entitlement.ts'
 import type { Explanation } from './explanation.ts'
 import { injectedFinding } from './injected.ts'
 import { guardOf, nodeFinding } from './node.ts'
@@ -122,7 +122,7 @@ function afterAdmission(cluster: Cluster, installation: Installation, parts: Par
       look: () =>
         own === undefined
           ? unseen('you may not read its namespace')
-          : entitledFinding(raw, own, broker, record, settings.policy.base, subject),
+          : entitlementFinding(raw, own, broker, record, settings.policy.base, subject),
     },
     { id: 'sidecar', title: 'sidecar runs', look: () => sidecarRuns(typed) },
     { id: 'block', title: 'block proven', look: () => blockFinding(cluster, typed) },

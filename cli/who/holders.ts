@@ -18,7 +18,7 @@ import {
   type AccountRecord,
   accountRecord,
   type BrokerSettings,
-  entitle,
+  entitlementOf,
   entitlementSettings,
   type NamespaceRecord,
   namespaceRecord,
@@ -135,7 +135,7 @@ function judged(
   try {
     const roles = { base: base ?? ANY_BASE, own: [] }
     const namespace = namespaces.get(record.namespace)
-    const { request } = entitle(record, namespace, roles, entitlementSettings(broker), accounts(record))
+    const { request } = entitlementOf(record, namespace, roles, entitlementSettings(broker), accounts(record))
     return {
       role: request.roleArn.startsWith(ANY_BASE)
         ? (written ?? request.roleArn.slice(ANY_BASE.length))

@@ -3,7 +3,7 @@ import { Problem } from '../../common/protocol.ts'
 import {
   type AccountRecord,
   type BrokerSettings,
-  entitle,
+  entitlementOf,
   entitlementSettings,
   namespaceRecord,
   podRecord,
@@ -17,7 +17,7 @@ import { type Finding, failed, ok, unseen } from './step.ts'
  * @param account its service account; undefined if it may not be read
  * @param base the base role ARN of the injector, in case the broker has none
  */
-export function entitledFinding(
+export function entitlementFinding(
   pod: JsonObject,
   namespace: JsonObject,
   broker: BrokerSettings | undefined,
@@ -40,7 +40,7 @@ export function entitledFinding(
   try {
     const roles = { base: known, own: [] }
     const settings = entitlementSettings(broker)
-    const { request } = entitle(record, namespaceRecord(namespace), roles, settings, account)
+    const { request } = entitlementOf(record, namespaceRecord(namespace), roles, settings, account)
     const { roleArn, sessionName, sourceIdentity, policyArns } = request
     const by = sourceIdentity === undefined ? '' : `, with source identity ${sourceIdentity}`
     const narrowed = policyArns.length === 0 ? '' : `, narrowed by ${policyArns.join(' and ')}`
