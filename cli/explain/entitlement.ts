@@ -10,7 +10,7 @@ import {
 } from '../product/broker.ts'
 import type { JsonObject } from '../product/injector.ts'
 import { remedyFor, type Subject } from './remedies.ts'
-import { type Finding, failed, ok, unseen } from './step.ts'
+import { type Finding, failed, notChecked, ok } from './step.ts'
 
 /**
  * @param broker settings of the broker of that node; undefined if they are not known
@@ -27,14 +27,14 @@ export function entitlementFinding(
 ): Finding {
   const record = podRecord(pod, subject.roleKey)
   if (broker === undefined || record === undefined)
-    return unseen('the settings of the broker on its node are not known')
+    return notChecked('the settings of the broker on its node are not known')
   if (record.identity?.source === 'none') return ok('it asks only for Region and placement')
   if (broker.serviceAccountRoles && account === undefined)
-    return unseen('you may not read its service account, which may narrow its roles')
+    return notChecked('you may not read its service account, which may narrow its roles')
   const known = broker.baseRoleArn ?? base
   const asks = record.identity?.role
   if (known === undefined && !asks?.startsWith('arn:'))
-    return unseen(
+    return notChecked(
       'the full ARN of its role is known only to the broker, which reads the base role ARN from its node',
     )
   try {
