@@ -1,17 +1,17 @@
 /**
- * The way to STS: a pace, a concurrency limit and a fair order. Running pods whose credentials have expired come first, then
- * renewals (a running pod loses more than a starting one), then first issues, then what nobody has asked for yet, and within each
- * the namespaces take turns, so that a thousand pods of one do not keep another's single pod waiting.
+ * The queue in front of STS: an adaptive rate, a concurrency limit and a fair order. Running pods whose credentials have expired come first, then
+ * renewals (a running pod loses more than a starting one), then first issues, then sessions that nobody has requested yet, and within each
+ * the namespaces take turns, so that a thousand pods of one namespace do not keep a single pod of another waiting.
  */
 
 import type { Clock } from '../../../common/clock.ts'
-import { type FairLine, fairLine } from '../../../common/fair-line.ts'
+import { type FairQueue, fairQueue } from '../../../common/fair-queue.ts'
 import { pacedStarts } from '../../../common/paced-starts.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { classifyStsError } from '../aws/classify.ts'
-import { type PacedCall, stsPace } from './pace.ts'
+import { adaptiveRate, type RatedCall } from './adaptive-rate.ts'
 
-/** First come those of the first. */
+/** In the order in which they are served. */
 const PRIORITIES = ['lapsed', 'renewal', 'first', 'warm-up'] as const
 export type Priority = (typeof PRIORITIES)[number]
 
@@ -25,7 +25,7 @@ export type StsQueue = {
    * @throws {Problem} `busy` when too many are waiting; else what the task throws
    */
   readonly run: <T>(turn: Turn, task: () => Promise<T>) => Promise<T>
-  /** Somebody waits for what was a warm-up: its turn, if it has not come, is among the first issues now. */
+  /** Moves a warm-up that still waits to the first issues, because its session was requested in the meantime. */
   readonly raise: (turn: Turn) => void
   readonly waiting: () => number
 }
@@ -36,19 +36,19 @@ export function stsQueue(
   limits: { readonly perSecond: number; readonly concurrency: number },
   clock: Clock,
 ): StsQueue {
-  const pace = stsPace(limits.perSecond, clock)
-  const { lines, size, next } = priorityLines()
+  const rate = adaptiveRate(limits.perSecond, clock)
+  const { queues, size, next } = priorityQueues()
   let running = 0
-  const pump = pacedStarts({ size, next }, pace, clock, () => running < limits.concurrency)
+  const pump = pacedStarts({ size, next }, rate, clock, () => running < limits.concurrency)
   return {
     waiting: size,
     run: async (turn, task) => {
       if (size() >= MAX_WAITING)
         throw new Problem('busy', 'too many pods of this node are waiting for STS; retry', { retryAfter: 5 })
-      const { promise, resolve } = Promise.withResolvers<PacedCall>()
-      lines[turn.priority].add(turn, () => {
+      const { promise, resolve } = Promise.withResolvers<RatedCall>()
+      queues[turn.priority].add(turn, () => {
         running++
-        resolve(pace.begin())
+        resolve(rate.begin())
       })
       pump()
       const call = await promise
@@ -65,30 +65,30 @@ export function stsQueue(
       }
     },
     raise: (turn) => {
-      const start = lines['warm-up'].leave(turn)
-      if (start) lines.first.add(turn, start)
+      const start = queues['warm-up'].leave(turn)
+      if (start) queues.first.add(turn, start)
     },
   }
 }
 
-/** A line for each priority, and what they are together. */
-function priorityLines() {
-  const lines: Record<Priority, FairLine> = {
-    lapsed: fairLine(),
-    renewal: fairLine(),
-    first: fairLine(),
-    'warm-up': fairLine(),
+/** A queue for each priority, and all of them as one. */
+function priorityQueues() {
+  const queues: Record<Priority, FairQueue> = {
+    lapsed: fairQueue(),
+    renewal: fairQueue(),
+    first: fairQueue(),
+    'warm-up': fairQueue(),
   }
-  const inOrder = PRIORITIES.map((priority) => lines[priority])
+  const inOrder = PRIORITIES.map((priority) => queues[priority])
   return {
-    lines,
+    queues,
     size: () => inOrder.reduce((sum, { size }) => sum + size(), 0),
     next: () => inOrder.find(({ size }) => size() > 0)?.next(),
   }
 }
 
-/** Reports a failure to the pace: a refused role shows that STS has time for this node. */
-function report(call: PacedCall, error: unknown): void {
+/** Reports a failure to the adaptive rate: a refused role shows that STS has capacity for this node. */
+function report(call: RatedCall, error: unknown): void {
   // Ours, before STS was asked.
   if (error instanceof Problem) return
   const failure = classifyStsError(error)
