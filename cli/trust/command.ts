@@ -28,8 +28,6 @@ export type TrustOptions = {
 /** Used if the caller of STS is not known. */
 const UNKNOWN_CALLER = 'arn:aws:iam::ACCOUNT:role/NODE-ROLE'
 
-export type Judge = (role: RoleTrust, caller: string) => Promise<Verdict>
-
 /** `trust`: what IAM needs so that the roles in use can be assumed. */
 export async function trust(cluster: Cluster, options: TrustOptions): Promise<Outcome> {
   const installation = await findInstallation(cluster)
