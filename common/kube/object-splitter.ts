@@ -14,11 +14,10 @@ const MANAGED_FIELDS = '"managedFields":'
 const MAX_ENVELOPE = 256 * 1024
 
 /**
- * This is one function, although it is long, because all of it shares the state of one pass over the bytes.
- *
  * @param of `list`: the elements of the list's `items`; `stream`: the objects of a watch, one after the other
  * @param max bytes of an object, less its managedFields
  */
+// oxlint-disable-next-line max-lines-per-function -- All of it shares the state of one pass over the bytes.
 export function objectSplitter(of: 'list' | 'stream', max: number = MAX_OBJECT) {
   /** How many brackets are open around an object. */
   const outside = of === 'list' ? 2 : 0

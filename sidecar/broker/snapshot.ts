@@ -61,8 +61,6 @@ type SnapshotDeps = {
   readonly random: () => number
 }
 
-export type Snapshot = ReturnType<typeof snapshotOf>
-
 /** An empty snapshot, to be started. */
 export function snapshotOf({ clock, log, random }: SnapshotDeps) {
   let tree = metadataTree(new Map())

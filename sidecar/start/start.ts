@@ -19,8 +19,6 @@ type StartDeps = {
   readonly giveUp: (sentence: string) => void
 }
 
-export type Start = ReturnType<typeof startOf>
-
 /**
  * The start of this process's pod. If the file exists the application already runs, and this is a restart beside it: then nothing
  * is proven again or held. The file lies in /dev/shm, which the pod's containers share and which goes with its sandbox.
