@@ -1,15 +1,15 @@
 import type { Clock } from './clock.ts'
-import type { FairLine } from './fair-line.ts'
+import type { FairQueue } from './fair-queue.ts'
 import type { TokenBucket } from './token-bucket.ts'
 
 /**
- * Starts what waits in a line as fast as a rate allows.
+ * Starts what waits in a queue as fast as a rate allows.
  *
  * @param hasRoom whether one more may be under way
- * @returns to be called whenever something has joined the line or has ended
+ * @returns to be called whenever something has joined the queue or has ended
  */
 export function pacedStarts(
-  line: Pick<FairLine, 'size' | 'next'>,
+  queue: Pick<FairQueue, 'size' | 'next'>,
   rate: Pick<TokenBucket, 'take' | 'wait'>,
   clock: Clock,
   hasRoom: () => boolean = () => true,
@@ -21,9 +21,9 @@ export function pacedStarts(
     cancel = clock.after(rate.wait(), pump)
   }
   function pump() {
-    while (hasRoom() && line.size() > 0) {
+    while (hasRoom() && queue.size() > 0) {
       if (!rate.take()) return waitForRefill()
-      line.next()?.()
+      queue.next()?.()
     }
   }
   return pump

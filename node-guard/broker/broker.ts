@@ -10,11 +10,11 @@ import { type SigningKeys, signingKeys } from './authenticate/keys.ts'
 import { tokenVerifier } from './authenticate/verify.ts'
 import { webIdentityChecker } from './authenticate/web-identity.ts'
 import { type Authorizer, authorizer } from './authorize/authorize.ts'
+import { type Assumers, assumersOf } from './aws/assumers.ts'
 import { type Federation, stsProblem } from './aws/explain.ts'
-import { type Issuers, issuersOf } from './aws/issuers.ts'
 import type { stsClient, webIdentityClient } from './aws/sts-client.ts'
 import type { Imds } from './instance/imds.ts'
-import { metadata } from './instance/snapshot.ts'
+import { metadataSnapshot } from './instance/snapshot.ts'
 import { writeHostPodsOnChange } from './kubernetes/host-pods.ts'
 import { limitedReader } from './kubernetes/limited-reader.ts'
 import { liveReads } from './kubernetes/live-reads.ts'
@@ -77,31 +77,31 @@ export function createBroker(
     verify: verifier(keys, settings.audience, clock),
     ownAddresses: settings.listen,
   })
-  const issuers = issuersOf({ ...settings, region }, { ...running, ...deps }, (outcome) =>
+  const assumers = assumersOf({ ...settings, region }, { ...running, ...deps }, (outcome) =>
     metrics.stsCalls.inc({ outcome }),
   )
   const policy = authorizer({
-    ...{ namespaces, reads, accounts, roles: issuers.roles },
+    ...{ namespaces, reads, accounts, roles: assumers.roles },
     settings: entitlementSettings(settings),
     whyUnguarded: () => whyUnguarded(stateDir, clock.now()),
   })
   const queue = stsQueue({ perSecond: settings.stsQps, concurrency: settings.stsConcurrency }, clock)
   const sessions = sessionStore({
-    ...{ scope: settings.sessionScope, assume: issuers.assume, queue, clock, signal },
-    holds: (grant) => isStillGranted(grant, pods, policy),
-    explain: explainer(keys, issuers, { audience: webIdentityAudience, further }),
+    ...{ scope: settings.sessionScope, assume: assumers.assume, queue, clock, signal },
+    isStillValid: (grant) => isStillGranted(grant, pods, policy),
+    explain: explainer(keys, assumers, { audience: webIdentityAudience, further }),
     on: {
       issued: trail.onIssued,
       failed: ({ pod }, problem) => trail.onRefused(pod, problem),
       cache: (outcome) => metrics.cache.inc({ outcome }),
     },
   })
-  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, learn: accounts?.learn })
-  const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
+  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, load: accounts?.load })
+  const snapshot = metadataSnapshot(imds, { allowed: settings.metadataAllow, region }, running)
 
-  const onKnown = judgeAnewOnChange({ pods, namespaces, accounts }, sessions, warm)
+  const onKnown = reviewOnChange({ pods, namespaces, accounts }, sessions, warm)
   keys.start()
-  issuers.start(onKnown)
+  assumers.start(onKnown)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
   writeHostPodsOnChange(settings, { ...running, pods, podsSynced: watches.podsSynced })
 
@@ -111,7 +111,7 @@ export function createBroker(
       checkWebIdentity: webIdentityChecker(keys, [webIdentityAudience, ...further], clock, nodeName),
     }),
     /** A code and a sentence while it cannot answer yet, or undefined. */
-    whyNotReady: () => whyNotReady(keys, watches, issuers),
+    whyNotReady: () => whyNotReady(keys, watches, assumers),
     observed: observedOf(pods, sessions, queue, watches),
     stop: () => {
       stopping.abort()
@@ -135,12 +135,12 @@ function clusterKnowledge(
 /** Explains a failure of STS by what is known of the caller. */
 function explainer(
   keys: SigningKeys,
-  issuers: Issuers,
+  assumers: Assumers,
   audiences: Omit<Federation, 'issuer'>,
 ): SessionsDeps['explain'] {
   return (failure, thrown, context) =>
     stsProblem(failure, thrown, {
-      ...{ ...context, callerArn: issuers.callerArn() },
+      ...{ ...context, callerArn: assumers.callerArn() },
       federation: { issuer: keys.current()?.issuer, ...audiences },
     })
 }
@@ -165,8 +165,8 @@ function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'enti
   }
 }
 
-/** Whenever something changes on which decisions depend, the affected grants are checked again. Returns what checks all of them. */
-function judgeAnewOnChange(
+/** Reviews the affected grants whenever something changes on which decisions depend. Returns what reviews all of them. */
+function reviewOnChange(
   on: {
     readonly pods: Pods
     readonly namespaces: Namespaces
@@ -198,10 +198,10 @@ function judgeAnewOnChange(
   }
 }
 
-function whyNotReady(keys: SigningKeys, watches: ClusterWatches, issuers: Issuers): NotReady | undefined {
+function whyNotReady(keys: SigningKeys, watches: ClusterWatches, assumers: Assumers): NotReady | undefined {
   if (!keys.current())
     return { code: 'keys-unknown', detail: 'the API server’s token signing keys are not known' }
   const unsynced = watches.unsynced()
   if (unsynced) return { code: 'watch-not-synced', detail: `the first list of ${unsynced} has not arrived` }
-  return issuers.whyUnknown()
+  return assumers.whyUnknown()
 }

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { fairLine } from '../../common/fair-line.ts'
-import { accountPaces } from '../../node-guard/broker/sessions/account-paces.ts'
+import { fairQueue } from '../../common/fair-queue.ts'
+import { accountRates } from '../../node-guard/broker/sessions/account-rates.ts'
 import { type Priority, stsQueue } from '../../node-guard/broker/sessions/sts-queue.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 
 test('namespaces take turns, and calls of one namespace stay in order', () => {
-  const line = fairLine()
+  const line = fairQueue()
   const order: string[] = []
   for (const one of ['a1', 'a2', 'a3', 'b1', 'c1', 'b2'])
     line.add({ namespace: one.charAt(0) }, () => order.push(one))
@@ -218,7 +218,7 @@ test('the node’s role does not slow web identity when it is throttled', async 
 })
 
 test('a failure is classed by the request: by web identity no refusal is one of the node’s credentials', async () => {
-  // With the node's role it says nothing about STS; by web identity it is an answer like any other, after which the pace recovers.
+  // With the node's role it says nothing about STS; by web identity it is an answer like any other, after which the rate recovers.
   let turns = 0
   const answer = () => {
     turns++
@@ -228,23 +228,23 @@ test('a failure is classed by the request: by web identity no refusal is one of 
   assert.ok((starts.ours ?? 0) > 300, JSON.stringify(starts))
 })
 
-test('accounts beyond the first 64 share one pace, and idle ones make room', () => {
+test('accounts beyond the first 64 share one rate, and idle ones make room', () => {
   const clock = fakeClock()
-  const paces = accountPaces(20, clock)
+  const rates = accountRates(20, clock)
   const lanes = Array.from({ length: 64 }, (_, index) => {
-    const lane = paces.laneOf(`account-${index}`)
+    const lane = rates.laneOf(`account-${index}`)
     lane.waiting++
     return lane
   })
   assert.equal(new Set(lanes).size, 64)
-  const shared = paces.laneOf('further')
-  assert.equal(paces.laneOf('one more'), shared)
-  assert.ok(!lanes.includes(shared) && shared !== paces.laneOf(undefined))
+  const shared = rates.laneOf('further')
+  assert.equal(rates.laneOf('one more'), shared)
+  assert.ok(!lanes.includes(shared) && shared !== rates.laneOf(undefined))
   const [first] = lanes
-  assert.equal(paces.laneOf('account-0'), first)
+  assert.equal(rates.laneOf('account-0'), first)
   if (first) first.waiting--
-  const made = paces.laneOf('further')
+  const made = rates.laneOf('further')
   made.waiting++
   assert.notEqual(made, shared)
-  assert.equal(paces.laneOf('one more'), shared)
+  assert.equal(rates.laneOf('one more'), shared)
 })

@@ -17,7 +17,7 @@ const ADMITTED_ACCOUNTS = ['test/injector/service-account-roles.test.ts']
 const WATCHED = ['test/broker/watch-revisions.test.ts', ...DECISIONS]
 const HOST_PODS = ['test/broker/host-pods.test.ts']
 const BY_WEB_IDENTITY = [
-  'test/broker/web-identity-issuer.test.ts',
+  'test/broker/web-identity-assumer.test.ts',
   'test/broker/web-identity-own-roles.test.ts',
   'test/broker/web-identity.test.ts',
 ]
@@ -35,7 +35,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/authenticate/keys.ts`]: ['test/broker/keys.test.ts', ...DECISIONS],
   [`${BROKER}/authenticate/identify.ts`]: [...DECISIONS, ACCOUNTS],
   [`${BROKER}/authenticate/web-identity.ts`]: ['test/broker/web-identity.test.ts'],
-  [`${BROKER}/authorize/entitle.ts`]: [
+  [`${BROKER}/authorize/entitlement.ts`]: [
     ...DECISIONS,
     'test/broker/issuance.test.ts',
     'test/broker/web-identity.test.ts',
@@ -72,7 +72,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
     'test/broker/bounds.test.ts',
   ],
   [`${BROKER}/kubernetes/revisions.ts`]: WATCHED,
-  [`${BROKER}/aws/issuers.ts`]: BY_WEB_IDENTITY,
+  [`${BROKER}/aws/assumers.ts`]: BY_WEB_IDENTITY,
   [`${BROKER}/aws/web-identity.ts`]: BY_WEB_IDENTITY,
   [`${BROKER}/aws/classify.ts`]: [...BY_WEB_IDENTITY, 'test/broker/sts-errors.test.ts'],
   [`${BROKER}/aws/assume.ts`]: ['test/broker/caller.test.ts', 'test/broker/sts-errors.test.ts'],

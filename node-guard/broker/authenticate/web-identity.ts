@@ -22,7 +22,7 @@ export type WebIdentityToken = {
  */
 export type CheckWebIdentity = (header: string | undefined, pod: PodRecord) => Promise<WebIdentityToken>
 
-/** @param audiences of `--web-identity-audience` and `--web-identity-further-audiences` */
+/** @param audiences `--web-identity-audience` and `--web-identity-further-audiences` */
 export function webIdentityChecker(
   keys: SigningKeys,
   audiences: readonly string[],

@@ -1,12 +1,12 @@
 /**
- * Live reads for when the watch lags: a pod that asks before its event has arrived. Rate-limited for the node and
+ * Live reads for the case that the watch lags: a pod asks before its event has arrived. Rate-limited for the node and
  * for each namespace, so that no pod can make the broker put load on the API server; beyond the node's limit namespaces take turns, so
  * that no tenant starves the others.
  */
 
 import type { Clock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
-import { fairLine } from '../../../common/fair-line.ts'
+import { fairQueue } from '../../../common/fair-queue.ts'
 import { type Kube, KubeError } from '../../../common/kube/client.ts'
 import { pacedStarts } from '../../../common/paced-starts.ts'
 import { Problem } from '../../../common/protocol.ts'
@@ -28,17 +28,17 @@ const MEMORY_MS = 1000
 export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock) {
   const recent = new Map<string, Promise<unknown>>()
   const takeShare = tokenBuckets(NAMESPACE_PER_SECOND, NAMESPACE_BURST, clock, MAX_NAMESPACES)
-  const line = fairLine()
-  const pump = pacedStarts(line, tokenBucket(PER_SECOND, BURST, clock), clock)
+  const queue = fairQueue()
+  const pump = pacedStarts(queue, tokenBucket(PER_SECOND, BURST, clock), clock)
 
   /** Resolves when it is this namespace's turn. @throws {Problem} `busy` when that takes too long */
   const turn = async (namespace: string): Promise<void> => {
     const waiting = { namespace }
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    line.add(waiting, resolve)
+    queue.add(waiting, resolve)
     pump()
     const cancel = clock.after(MAX_WAIT_MS, () => {
-      if (line.leave(waiting)) reject(tooMany())
+      if (queue.leave(waiting)) reject(tooMany())
     })
     await promise.finally(cancel)
   }

@@ -1,18 +1,19 @@
 /**
- * The way to STS: a pace, by web identity that of the role's account, a concurrency limit and a fair order. Running pods whose credentials have expired come first, then
- * renewals (a running pod loses more than a starting one), then first issues, then what nobody has asked for yet, and within each
- * the namespaces take turns, so that a thousand pods of one do not keep another's single pod waiting.
+ * The queue in front of STS: an adaptive rate (by web identity one for each account), a concurrency limit and a fair order. Running pods
+ * whose credentials have expired come first, then renewals (a running pod loses more than a starting one), then first issues, then
+ * sessions that nobody has requested yet, and within each the namespaces take turns, so that a thousand pods of one namespace do not
+ * keep a single pod of another waiting.
  */
 
 import type { Clock } from '../../../common/clock.ts'
-import { type FairLine, fairLine } from '../../../common/fair-line.ts'
+import { type FairQueue, fairQueue } from '../../../common/fair-queue.ts'
 import { pacedStarts } from '../../../common/paced-starts.ts'
 import { Problem } from '../../../common/protocol.ts'
-import { classifyOf } from '../aws/classify.ts'
-import { accountPaces, type Lane } from './account-paces.ts'
-import type { PacedCall } from './pace.ts'
+import { classifierFor } from '../aws/classify.ts'
+import { accountRates, type Lane } from './account-rates.ts'
+import type { RatedCall } from './adaptive-rate.ts'
 
-/** First come those of the first. */
+/** In the order in which they are served. */
 const PRIORITIES = ['lapsed', 'renewal', 'first', 'warm-up'] as const
 export type Priority = (typeof PRIORITIES)[number]
 
@@ -31,7 +32,7 @@ export type StsQueue = {
    * @throws {Problem} `busy` when too many are waiting; else what the task throws
    */
   readonly run: <T>(turn: Turn, task: () => Promise<T>) => Promise<T>
-  /** Somebody waits for what was a warm-up: its turn, if it has not come, is among the first issues now. */
+  /** Moves a warm-up that still waits to the first issues, because its session was requested in the meantime. */
   readonly raise: (turn: Turn) => void
   readonly waiting: () => number
 }
@@ -42,26 +43,26 @@ export function stsQueue(
   limits: { readonly perSecond: number; readonly concurrency: number },
   clock: Clock,
 ): StsQueue {
-  const paces = accountPaces(limits.perSecond, clock)
+  const rates = accountRates(limits.perSecond, clock)
   const laneOf = new WeakMap<Turn, Lane>()
-  const { lines, size, next } = priorityLines((turn) => laneOf.get(turn)?.pace.wait() === 0)
+  const { queues, size, next } = priorityQueues((turn) => laneOf.get(turn)?.rate.wait() === 0)
   let running = 0
-  const pump = pacedStarts({ size, next }, paces, clock, () => running < limits.concurrency)
+  const pump = pacedStarts({ size, next }, rates, clock, () => running < limits.concurrency)
   return {
     waiting: size,
     run: async (turn, task) => {
       if (size() >= MAX_WAITING)
         throw new Problem('busy', 'too many pods of this node are waiting for STS; retry', { retryAfter: 5 })
-      const { promise, resolve } = Promise.withResolvers<PacedCall>()
-      const lane = paces.laneOf(turn.webIdentity?.account)
+      const { promise, resolve } = Promise.withResolvers<RatedCall>()
+      const lane = rates.laneOf(turn.webIdentity?.account)
       laneOf.set(turn, lane)
       lane.waiting++
-      lines[turn.priority].add(turn, () => {
+      queues[turn.priority].add(turn, () => {
         lane.waiting--
         lane.running++
         running++
-        lane.pace.take()
-        resolve(lane.pace.begin())
+        lane.rate.take()
+        resolve(lane.rate.begin())
       })
       pump()
       const call = await promise
@@ -79,27 +80,27 @@ export function stsQueue(
       }
     },
     raise: (turn) => {
-      const start = lines['warm-up'].leave(turn)
-      if (start) lines.first.add(turn, start)
+      const start = queues['warm-up'].leave(turn)
+      if (start) queues.first.add(turn, start)
     },
   }
 }
 
-/** A line for each priority, and what they are together. @param isReady of turns that may start now */
-function priorityLines(isReady: (turn: Turn) => boolean) {
-  const lines: Record<Priority, FairLine<Turn>> = {
-    lapsed: fairLine(),
-    renewal: fairLine(),
-    first: fairLine(),
-    'warm-up': fairLine(),
+/** A queue for each priority, and all of them as one. @param isReady whether a turn may start now */
+function priorityQueues(isReady: (turn: Turn) => boolean) {
+  const queues: Record<Priority, FairQueue<Turn>> = {
+    lapsed: fairQueue(),
+    renewal: fairQueue(),
+    first: fairQueue(),
+    'warm-up': fairQueue(),
   }
-  const inOrder = PRIORITIES.map((priority) => lines[priority])
+  const inOrder = PRIORITIES.map((priority) => queues[priority])
   return {
-    lines,
+    queues,
     size: () => inOrder.reduce((sum, { size }) => sum + size(), 0),
     next: () => {
-      for (const line of inOrder) {
-        const start = line.next(isReady)
+      for (const queue of inOrder) {
+        const start = queue.next(isReady)
         if (start) return start
       }
       return undefined
@@ -107,11 +108,11 @@ function priorityLines(isReady: (turn: Turn) => boolean) {
   }
 }
 
-/** Reports a failure to the pace: a refused role shows that STS has time for this node. */
-function report(call: PacedCall, turn: Turn, error: unknown): void {
+/** Reports a failure to the adaptive rate: a refused role shows that STS has capacity for this node. */
+function report(call: RatedCall, turn: Turn, error: unknown): void {
   // Ours, before STS was asked.
   if (error instanceof Problem) return
-  const failure = classifyOf(turn)(error)
+  const failure = classifierFor(turn)(error)
   if (failure === 'throttled' || failure === 'unavailable') call.refused()
   else if (failure !== 'node-credentials') call.answered()
 }

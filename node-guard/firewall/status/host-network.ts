@@ -1,7 +1,7 @@
 /** What the process that keeps the rules about the host network reports to the guard, which serves status and metrics. */
 import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
-import { readBounded } from '../../../common/read-bounded.ts'
+import { readBoundedFile } from '../../../common/read-bounded.ts'
 import { replaceFile } from '../../../common/replace-file.ts'
 import type { HostNetwork } from '../host-network/counts.ts'
 import { HOST_NETWORK, isCount, isObjectOf, isTime } from './shape.ts'
@@ -32,7 +32,7 @@ export async function readHostNetwork(
   })
   let report: unknown
   try {
-    report = JSON.parse(await readBounded(join(directory, FILE), MAX_BYTES))
+    report = JSON.parse(await readBoundedFile(join(directory, FILE), MAX_BYTES))
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT'
       ? not(
