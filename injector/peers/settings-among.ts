@@ -3,7 +3,8 @@
  *
  *   other replicas                            → this replica writes      → and also accepts
  *   none, or all with the same settings       → by its own settings      →
- *   other settings, judge by form             → by its own settings      → their images, role keys and service account keys
+ *   other settings, judge by form             → by its own settings      → their images, role keys, service account keys and
+ *                                                                          credential sources, which namespaces may name
  *   one accepts only its own writing (0.1.0)  → what that one would      → all of these, including its own
  *
  * docs/decisions/0098 compares the alternatives.
@@ -32,6 +33,8 @@ export function settingsAmong(
     [...new Set(all.map(value))].filter((one) => one !== value(writes))
   const among = {
     ...writes,
+    // A replica that writes web identity only because another one has it has no audience of its own.
+    webIdentityAudience: (all.find(hasWebIdentity) ?? writes).webIdentityAudience,
     otherCredentialSources: [
       ...new Map(all.map(({ credentialSources: list }) => [list.join(), list])).values(),
     ].filter((list) => list.join() !== writes.credentialSources.join()),
@@ -44,6 +47,9 @@ export function settingsAmong(
   }
   return sameSettings(among, own) ? own : among
 }
+
+const hasWebIdentity = ({ credentialSources }: InjectionSettings) =>
+  credentialSources.includes('web-identity')
 
 /** The strict replica to write like: of several, the newest that is not terminating; they refuse each other's pods anyway. */
 export function strictPeer(peers: readonly Peer[]): Readable | undefined {

@@ -105,16 +105,28 @@ function asksForContainer(
 }
 
 /**
+ * The credential sources that a namespace may name: this replica's list, whose first is the default, and, while they serve, those of other
+ * replicas. Otherwise namespaces that are annotated together with a change of the list would lose pods during its rollout.
+ */
+export function namedSources({
+  credentialSources,
+  otherCredentialSources,
+}: InjectionSettings): readonly CredentialSource[] {
+  return [...new Set([credentialSources, ...otherCredentialSources].flat())]
+}
+
+/**
  * AssumeRoleWithWebIdentity supports neither external ids nor our session tags and source identities, so a pod that relies on them must
  * not be admitted.
  */
 function sourceOf(
   annotations: Annotations,
   namespace: Namespace,
-  { credentialSources, writesNewForms, sessionTags, sourceIdentity }: InjectionSettings,
+  settings: InjectionSettings,
   warnings: string[],
 ): CredentialSource {
-  const chosen = sourceOfNamespace(namespace, credentialSources)
+  const { writesNewForms, sessionTags, sourceIdentity } = settings
+  const chosen = sourceOfNamespace(namespace, namedSources(settings))
   if (!chosen.ok) throw new AnnotationError(chosen.problem)
   if (annotations[KEYS.credentialSource] !== undefined)
     warnings.push(`annotation ${KEYS.credentialSource} has no effect on a pod: it belongs on the namespace`)

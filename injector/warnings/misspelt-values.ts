@@ -7,6 +7,7 @@ import { parseSessionPolicies } from '../../common/session-policies.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { ANY_BASE } from '../pod/identity.ts'
 import type { Namespace } from '../pod/namespace.ts'
+import { namedSources } from '../pod/options.ts'
 import { CONTAINER_MODES, GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
 import { editDistance } from './edit-distance.ts'
 
@@ -54,7 +55,7 @@ export function namespaceValues(
     ...choice(
       `annotation ${KEYS.credentialSource}`,
       annotations[KEYS.credentialSource],
-      settings.credentialSources,
+      namedSources(settings),
     ),
     ...allowLists(name, annotations, settings.policy),
     ...externalIds(annotations[KEYS.allowedExternalIds]),
