@@ -345,6 +345,44 @@ describe('the service account of a pod', () => {
     const among = { ...ON, otherServiceAccountKeys: [undefined] }
     assert.equal((await review(hooks(forbidden, among).mutate, own)).allowed, true)
   })
+  it('causes a warning at apply where its list cannot be read, whether it names a role or not', async () => {
+    const resource = { group: '', version: 'v1', resource: 'serviceaccounts' }
+    const applied = async (annotations: Dict, by: Partial<InjectionSettings> = ON) => {
+      const account = { metadata: { name: 'orders', annotations } }
+      return String((await review(hooks(found, by).warn, account, { resource })).warnings)
+    }
+    const regexps = { ...ON, policy: { ...settings().policy, format: 'regexp' } } as const
+    for (const role of [{}, { [ACCOUNT_ROLE_KEY]: ROLE }, { [ACCOUNT_ROLE_KEY]: 'by-name' }])
+      for (const [list, by] of [
+        ['shop-*', ON],
+        ['{}', ON],
+        [`["${'x'.repeat(17_000)}"]`, ON],
+        ['["("]', regexps],
+      ] as const)
+        assert.match(
+          await applied({ ...role, [KEYS.allowedRoles]: list }, by),
+          /^pod2iam: pods of service account shop\/orders with a role will be refused until its list is corrected or removed: annotation .*, so nothing is allowed$/,
+        )
+    for (const list of ['["shop-*"]', '[]'])
+      assert.equal(await applied({ [KEYS.allowedRoles]: list }), 'undefined', list)
+  })
+  it('causes a warning at apply where it has a list and roles of service accounts are off', async () => {
+    const resource = { group: '', version: 'v1', resource: 'serviceaccounts' }
+    const applied = async (annotations: Dict, by: Partial<InjectionSettings> = {}, where = namespace()) => {
+      const account = { metadata: { name: 'orders', annotations } }
+      return String((await review(hooks(found, by, where).warn, account, { resource })).warnings)
+    }
+    const narrow = { [KEYS.allowedRoles]: '["shop-orders"]' }
+    assert.equal(
+      await applied(narrow),
+      'pod2iam: annotation iam.amazonaws.com/allowed-roles of service account shop/orders has no effect, because roles of service accounts are off: ' +
+        'have the operator turn on policy.serviceAccountRoles, or narrow the list of namespace shop',
+    )
+    assert.equal(await applied({ [ACCOUNT_ROLE_KEY]: ROLE }), 'undefined')
+    assert.equal(await applied(narrow, {}, namespace({ labels: {} })), 'undefined')
+    // Another replica has them on already, or still.
+    assert.equal(await applied(narrow, { otherServiceAccountKeys: [ACCOUNT_ROLE_KEY] }), 'undefined')
+  })
   it('causes a warning at apply, as does a template, where the pods will be refused', async () => {
     const resource = { group: '', version: 'v1', resource: 'serviceaccounts' }
     const applied = (annotations: Dict, where = namespace()) =>
