@@ -56,7 +56,11 @@ export function decide(
   settings: InjectionSettings,
   account?: ServiceAccount,
 ): Decision {
-  const [decision, ...others] = byEveryKey(settings, (one) => () => decideBy(whole, namespace, one, account))
+  const [decision, ...others] = byEveryKey(
+    settings,
+    account,
+    (one) => () => decideBy(whole, namespace, one, account),
+  )
   const own = decision()
   // Of a pod that does not ask by this replica's settings a sidecar is reserved, but it may be what another replica has just added.
   const isReserved = own.kind === 'deny' && own.reason.startsWith('reserved-')
@@ -65,10 +69,16 @@ export function decide(
 }
 
 /** What `judge` makes of this replica's settings, and then with the service account keys of the others, while they serve. */
-function byEveryKey<T>(settings: InjectionSettings, judge: (settings: InjectionSettings) => T): [T, ...T[]] {
+function byEveryKey<T>(
+  settings: InjectionSettings,
+  account: ServiceAccount | undefined,
+  judge: (settings: InjectionSettings) => T,
+): [T, ...T[]] {
   const [own, ...others] = accountKeys(settings)
   const by = (serviceAccountKey: string | undefined) => judge({ ...settings, serviceAccountKey })
-  return [by(own), ...others.map(by)]
+  // A replica whose own setting is off follows the others, so it has not ignored an account that can be read.
+  const isOn = own !== undefined && account !== undefined
+  return [by(own), ...others.filter((key) => key !== undefined || !isOn).map(by)]
 }
 
 function decideBy(
@@ -112,7 +122,11 @@ export function decideFinal(
   settings: InjectionSettings,
   account?: ServiceAccount,
 ): FinalDecision {
-  const [own, ...others] = byEveryKey(settings, (one) => () => decideFinalBy(whole, namespace, one, account))
+  const [own, ...others] = byEveryKey(
+    settings,
+    account,
+    (one) => () => decideFinalBy(whole, namespace, one, account),
+  )
   const decision = own()
   const allowing = decision.kind === 'deny' ? others.map((other) => other()).find(isAllowing) : undefined
   return allowing ?? decision

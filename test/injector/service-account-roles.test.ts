@@ -249,6 +249,38 @@ describe('replicas of which only some have the setting on', () => {
         for (const by of [first, second]) assert.equal(final(twice, by, where).kind, 'allow')
       }
   })
+  const written = (by: InjectionSettings, where = ALL, of = PLAIN, own?: ServiceAccount) =>
+    applyPatch(of, opsOf(decide(of, where, by, own ?? account()))) as Pod
+  it('all give a pod the role of its account, and not the default role', () => {
+    for (const by of [on, off]) {
+      assert.deepEqual(identityOf(written(by)), ['service-account', ROLE])
+      assert.deepEqual(identityOf(written(by, namespace())), ['service-account', ROLE])
+      // What a replica that does not know the others would write.
+      assert.equal(reasonOf(final(written(settings()), by, ALL)), 'deny not-injected')
+      assert.equal(reasonOf(final(PLAIN, by)), 'deny not-injected')
+    }
+  })
+  it('all refuse a role that the list of the account forbids', () => {
+    const narrow = account({ [KEYS.allowedRoles]: JSON.stringify([OTHER]) })
+    const one = withApiServerDefaults(written(settings(), namespace(), pod()))
+    for (const by of [on, off]) {
+      assert.equal(reasonOf(decide(pod(), namespace(), by, narrow)), 'deny role-not-allowed')
+      assert.equal(reasonOf(decideFinal(one, namespace(), by, narrow)), 'deny role-not-allowed')
+    }
+  })
+  it('all work as if it were off once the account cannot be read, since the right disappears first', () => {
+    for (const first of [on, off])
+      for (const second of [on, off]) {
+        const one = applyPatch(PLAIN, opsOf(decide(PLAIN, ALL, first))) as Pod
+        assert.deepEqual(identityOf(one), ['default', undefined])
+        assert.equal(decideFinal(withApiServerDefaults(one), ALL, second).kind, 'allow')
+      }
+  })
+  it('write no such roles after the last one with the setting, but accept those that it has written', () => {
+    const after = settingsAmong(settings(), [], [settings(ON)])
+    assert.deepEqual(identityOf(written(after)), ['default', undefined])
+    assert.equal(final(written(on), after, ALL).kind, 'allow')
+  })
   it('accept no forged role', () => {
     for (const by of [on, off])
       assert.equal(final(withEnv(injected(PLAIN), 'POD2IAM_ROLE', OTHER), by).kind, 'deny')
