@@ -5,7 +5,7 @@ import { type Decision, decide } from '../../injector/admission/decide.ts'
 import { type Reason, sentence } from '../../injector/admission/reasons.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
 import { isObject, type JsonObject } from '../../injector/json.ts'
-import { type Peer, readPeer } from '../../injector/peers/peer.ts'
+import { readPeer } from '../../injector/peers/peer.ts'
 import { accountName, accountRole, type ServiceAccount } from '../../injector/pod/account.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { podOfTemplate } from '../../injector/pod/template.ts'
@@ -13,7 +13,7 @@ import { INJECTION_SPEC, SPEC } from '../../injector/settings.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
 
-export type { Decision, InjectionSettings, JsonObject, Namespace, Peer, Reason, ServiceAccount }
+export type { Decision, InjectionSettings, JsonObject, Namespace, Reason, ServiceAccount }
 export {
   accountName,
   accountRole,
@@ -51,6 +51,6 @@ export function settingsOfFlags(
 /** The namespaces that an injector ignores, from the arguments of its container. */
 export function untouchedNamespaces(argv: readonly string[]): readonly string[] {
   const { untouchedNamespaces } = SPEC
-  const parsed = parseSettings({ untouchedNamespaces }, { argv, env: {}, strangers: 'ignored' })
+  const parsed = parseSettings({ untouchedNamespaces }, { argv, env: {}, unknownFlags: 'ignored' })
   return parsed.ok ? parsed.settings.untouchedNamespaces : []
 }

@@ -22,22 +22,26 @@ export const isAppMount = (mount: JsonObject): boolean =>
   Object.entries(MOUNT).every(([key, value]) => mount[key] === value) &&
   Object.keys(mount).every((key) => key in MOUNT || blank(mount[key]))
 
-/** @param right the init containers in their final order: those after ours get the variables, too; those before ours have no credentials yet */
+/**
+ * The patch of the pod's own containers.
+ *
+ * @param initContainers in their final order: those after ours get the variables, too; those before ours have no credentials yet
+ */
 export function appContainerOps(
   { spec }: Pod,
-  right: readonly Placed[],
+  initContainers: readonly Placed[],
   { redirect, containerCredentials }: Addition,
 ): PatchOp[] {
-  const lastOfOurs = right.findLastIndex(({ container }) => isOurs(container))
+  const lastOfOurs = initContainers.findLastIndex(({ container }) => isOurs(container))
   const wasInjected = (spec.initContainers ?? []).some(isOurs)
   const all = [
     ...spec.containers.map((container, index) => ({ container, at: pointer('spec', 'containers', index) })),
-    ...right.flatMap(({ container }, index) =>
+    ...initContainers.flatMap(({ container }, index) =>
       index > lastOfOurs ? [{ container, at: pointer('spec', 'initContainers', index) }] : [],
     ),
   ].filter(({ container }) => !isMeshContainer(container))
   return all.flatMap(({ container, at }) => {
-    const gets = containerCredentials && !hasOtherWay(container, spec.volumes ?? [])
+    const gets = containerCredentials && !choosesOtherCredentials(container, spec.volumes ?? [])
     const leftover = (entry: EnvVar) =>
       (isContainerVariable(entry) && !gets) || (isEndpoint(entry) && redirect === 'nft' && wasInjected)
     const wanted = [...(redirect === 'env' ? [ENDPOINT] : []), ...(gets ? CONTAINER_ENV : [])]
@@ -77,7 +81,7 @@ function listOps(path: string, actual: unknown, entries: readonly JsonObject[]):
  * adding them could override what its author wants: other container credentials (ECS, EKS Pod Identity, a vault), another metadata
  * service, or none. Keys and web identity (IRSA) come first in every SDK; with them, container credentials would only hide a mistake.
  */
-function hasOtherWay({ env, volumeMounts }: Container, volumes: readonly JsonObject[]): boolean {
+function choosesOtherCredentials({ env, volumeMounts }: Container, volumes: readonly JsonObject[]): boolean {
   const chooses = (entry: EnvVar) => {
     const { name, value } = entry
     if (name.startsWith('AWS_CONTAINER_')) return !isContainerVariable(entry)
@@ -85,18 +89,18 @@ function hasOtherWay({ env, volumeMounts }: Container, volumes: readonly JsonObj
     if (name === 'AWS_EC2_METADATA_DISABLED') return value?.toLowerCase() === 'true'
     return name === 'AWS_ACCESS_KEY_ID' || name === 'AWS_WEB_IDENTITY_TOKEN_FILE'
   }
-  return (env ?? []).some(chooses) || (volumeMounts ?? []).some((mount) => isInTheWay(mount, volumes))
+  return (env ?? []).some(chooses) || (volumeMounts ?? []).some((mount) => conflicts(mount, volumes))
 }
 
 /** Volumes that the kubelet fills, and mounts read-only whatever the mount says (`GetAttributes` of each volume plugin). */
 const FILLED = ['secret', 'configMap', 'downwardAPI', 'projected'] as const
 
 /**
- * Whether another mount is at our path or below it, or above it and read-only, so that the container runtime cannot create our directory.
+ * Whether a mount conflicts with ours: at our path or below it, or above it and read-only, where the container runtime cannot create our directory.
  * In the volumes that it fills, the kubelet itself creates the directories of mounts below, if one path as it is written is part of the other
  * (`MakeNestedMountpoints`): not if the one begins with `/run` and the other with `/var/run`, which is a link to it, and not in a `subPath`.
  */
-function isInTheWay(mount: JsonObject, volumes: readonly JsonObject[]): boolean {
+function conflicts(mount: JsonObject, volumes: readonly JsonObject[]): boolean {
   const { name, mountPath, readOnly, subPath, subPathExpr } = mount
   if (name === MOUNT.name) return false
   // The kubelet accepts a path without a slash at its start, too.

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type HostPod, writeHostPods } from '../../common/host-pods.ts'
 import type { BackendName } from '../../node-guard/firewall/guard/backend.ts'
-import { candidates } from '../../node-guard/firewall/host-network/cgroups.ts'
+import { candidatePaths } from '../../node-guard/firewall/host-network/cgroups.ts'
 import type { HostNetwork } from '../../node-guard/firewall/host-network/counts.ts'
 import { readHostNetwork } from '../../node-guard/firewall/status/host-network.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
@@ -57,7 +57,7 @@ export const REFUSED: Readonly<Record<BackendName, string>> = {
 const WITH_RAW = AS_IN_CHART.map((arg) => arg.replace('+net_admin', '+net_admin,+net_raw'))
 
 /** How to start a process which can use only this backend. */
-export const ONLY: Readonly<Record<BackendName, { flags: readonly string[]; wrapper: readonly string[] }>> = {
+const ONLY: Readonly<Record<BackendName, { flags: readonly string[]; wrapper: readonly string[] }>> = {
   nft: { flags: [], wrapper: AS_IN_CHART },
   'iptables-nft': { flags: ['--backend=iptables'], wrapper: AS_IN_CHART },
   'iptables-legacy': {
@@ -90,7 +90,7 @@ export async function openHostNetworkNode(driver: Driver) {
 
   /** The path of a pod's cgroup. */
   const cgroup = (uid: string, which: Class = 'burstable') =>
-    candidates(root, uid)[CLASSES.indexOf(which)] ?? ''
+    candidatePaths(root, uid)[CLASSES.indexOf(which)] ?? ''
   /** A command line that runs in a cgroup, which is created if it does not exist. */
   const within = (path: string, argv: readonly string[]) => [
     ...[

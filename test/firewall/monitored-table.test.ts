@@ -32,23 +32,23 @@ async function monitored(): Promise<{
   hear: (...lines: readonly string[]) => readonly boolean[]
 }> {
   const backend = nftBackend(exec)
-  const watched = await backend.watched()
+  const watched = await backend.monitor()
   return { backend, hear: (...lines) => lines.map((line) => watched?.matches(line) ?? false) }
 }
 
 test('a completely reported flush is known without a reading', async () => {
   const { backend, hear } = await monitored()
   hear(...FLUSH)
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
   assert.deepEqual(hear(end(2)), [true])
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
 test('our own load and our replacement of the table do not count as a loss, at any point of their report', async () => {
   const { backend, hear } = await monitored()
   for (const line of [...OUR_LOAD, end(3), ...OUR_REPLACEMENT, end(4)]) {
     hear(line)
-    assert.equal(backend.heard?.(), undefined)
+    assert.equal(backend.reportedChange?.(), undefined)
   }
 })
 
@@ -62,7 +62,7 @@ test('a change of a part of the table is overwritten before it is read', async (
     const { backend, hear } = await monitored()
     await backend.load(RULES)
     assert.deepEqual(hear(line, end(2)), [false, true], line)
-    assert.equal(backend.heard?.(), line.startsWith('add rule') ? undefined : 'was changed', line)
+    assert.equal(backend.reportedChange?.(), line.startsWith('add rule') ? undefined : 'was changed', line)
   }
 })
 
@@ -70,9 +70,9 @@ test('a table that is loaded again counts as in place until the monitor reports 
   const { backend, hear } = await monitored()
   hear(...FLUSH, end(2))
   await backend.load(RULES)
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
   hear(...OUR_LOAD, end(3), ...FLUSH, end(4))
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
 test('a flush that is reported during a load still counts after it', async () => {
@@ -81,12 +81,12 @@ test('a flush that is reported during a load still counts after it', async () =>
     hearFlush()
     return exec(...call)
   })
-  const watched = await backend.watched()
+  const watched = await backend.monitor()
   hearFlush = () => {
     for (const line of [...FLUSH, end(5)]) watched?.matches(line)
   }
   await backend.load(RULES)
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
 test('a change of other tables is ignored', async () => {
@@ -96,7 +96,7 @@ test('a change of other tables is ignored', async () => {
     hear(...others),
     others.map(() => false),
   )
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
 })
 
 test('a table that is reported as lost is written again at once, also during a reading', async () => {
@@ -107,7 +107,7 @@ test('a table that is reported as lost is written again at once, also during a r
     if (calls.at(-1) === 'read') await new Promise<void>((resolve) => (answerReading = resolve))
     return { code: 0, stdout: '{"nftables":[]}', stderr: '' }
   })
-  const watched = await backend.watched()
+  const watched = await backend.monitor()
   const hear = (...lines: readonly string[]) => lines.map((line) => watched?.matches(line))
   const made = (count: number) => until(`${count} calls`, () => calls.length >= count)
   const loading = backend.load(RULES)
@@ -124,7 +124,7 @@ test('a table that is reported as lost is written again at once, also during a r
   hear(...FLUSH, end(6))
   await made(2)
   assert.deepEqual(calls, ['read', 'write'])
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
   answerReading()
   await reading
 })

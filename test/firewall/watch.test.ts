@@ -12,7 +12,7 @@ const watching = () => {
     { command: 'tail', args: ['-f', '/dev/null'], matches: () => true },
     {
       event: () => reported.push('event'),
-      unseen: () => reported.push('unseen'),
+      missed: () => reported.push('unseen'),
       ended: () => reported.push('ended'),
     },
   )

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings, kindOf, strictPeer } from '../../injector/peers/effective-settings.ts'
 import { type Peer, readPeer } from '../../injector/peers/peer.ts'
-import { kindOf, settingsAmong, strictPeer } from '../../injector/peers/settings-among.ts'
 import { type Dict, IMAGES, settings } from './fixtures.ts'
 import { OTHER_IMAGES, replicaPod, strictPod } from './replica-pods.ts'
 
@@ -97,14 +97,14 @@ describe('the settings of a review', () => {
   )
 
   it('are the replica’s own if it is alone or all others have the same settings', () => {
-    assert.equal(settingsAmong(own, []), own)
+    assert.equal(effectiveSettings(own, []), own)
     const same = stored(replicaPod('d', [...IMAGES, '--imds-tokens=required', '--permitted-roles=arn:*']))
     assert.equal(kindOf(same, own), 'same')
-    assert.equal(settingsAmong(own, [same]), own)
+    assert.equal(effectiveSettings(own, [same]), own)
   })
   it('are its own, with the images and role keys of replicas that judge by form', () => {
     assert.equal(kindOf(other, own), 'other-settings')
-    assert.deepEqual(settingsAmong(own, [other, { ...other, uid: 'e' }]), {
+    assert.deepEqual(effectiveSettings(own, [other, { ...other, uid: 'e' }]), {
       ...own,
       otherSidecarImages: ['mirror/sidecar:2'],
       otherNodeGuardImages: ['mirror/node-guard:2'],
@@ -114,10 +114,10 @@ describe('the settings of a review', () => {
   it('are those of a replica that judges by exact equality, with the own policy', () => {
     assert.equal(kindOf(strict, own), 'strict')
     const theirs = strict.settings as InjectionSettings
-    assert.deepEqual(settingsAmong(own, [other, strict]), {
+    assert.deepEqual(effectiveSettings(own, [other, strict]), {
       ...theirs,
       tokenExpirationSeconds: 3600,
-      writesNewForms: false,
+      mayWriteNewFields: false,
       defaultRole: own.defaultRole,
       policy: own.policy,
       hostNetworkAnnotated: own.hostNetworkAnnotated,
@@ -128,7 +128,7 @@ describe('the settings of a review', () => {
     })
   })
   it('include the images and keys of a replica that has ended, for pods that it has mutated', () => {
-    const { otherSidecarImages, otherRoleKeys, ...rest } = settingsAmong(
+    const { otherSidecarImages, otherRoleKeys, ...rest } = effectiveSettings(
       own,
       [],
       [strict.settings as InjectionSettings],

@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { applyPatch, type Dict, decide, opsOf, settings } from './fixtures.ts'
 import { CASES, NAMESPACE, PODS } from './previous-cases.ts'
 
@@ -44,7 +44,7 @@ describe('beside a replica of 0.1.0,', () => {
       spec: { containers: [{ name: 'injector', args }] },
     })
     assert.ok(peer)
-    return settingsAmong(OWN, [peer])
+    return effectiveSettings(OWN, [peer])
   }
   it('each recorded result is compared', () => {
     assert.equal(RECORDED.length, Object.keys(CASES).length * Object.keys(PODS).length)

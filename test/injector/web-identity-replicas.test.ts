@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { type Peer, readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { namespaceValues } from '../../injector/warnings/misspelt-values.ts'
 import {
   applyPatch,
@@ -35,12 +35,12 @@ const injected = (by: InjectionSettings, one = pod()) =>
 const tokenOf = ({ spec }: ReturnType<typeof injected>) =>
   JSON.stringify(spec.volumes.find(({ name }) => name === 'pod2iam-web-identity'))
 
-const [oldOne, newOne] = [settingsAmong(OLD, [peer(NEW)]), settingsAmong(NEW, [peer(OLD)])]
+const [oldOne, newOne] = [effectiveSettings(OLD, [peer(NEW)]), effectiveSettings(NEW, [peer(OLD)])]
 
 // docs/decisions/0132: "Replicas of this release with different `--credential-sources` accept what the other one chose while both serve".
 test('what one replica chose because of the annotation is accepted by one whose list does not have it', () => {
   for (const writes of [oldOne, newOne])
-    for (const by of [oldOne, newOne, settingsAmong(OLD, [], [NEW])]) {
+    for (const by of [oldOne, newOne, effectiveSettings(OLD, [], [NEW])]) {
       const one = withApiServerDefaults(injected(writes))
       const decision = decideFinal(one, CHOOSING, by)
       assert.equal(decision.kind, 'allow', JSON.stringify(decision))
@@ -68,7 +68,7 @@ test('without such a replica, and for other values, the replica’s own list dec
 test('while a replica of 0.1.0 serves, too, all write the node’s role and accept each other’s pods', () => {
   const { metadata, ...old } = strictPod('old') as Dict & { metadata: Dict }
   const strict = readPeer({ ...old, metadata: { ...metadata, uid: 'strict' } }) ?? assert.fail()
-  const among = [settingsAmong(OLD, [peer(NEW), strict]), settingsAmong(NEW, [peer(OLD), strict])]
+  const among = [effectiveSettings(OLD, [peer(NEW), strict]), effectiveSettings(NEW, [peer(OLD), strict])]
   for (const writes of among)
     for (const by of among) {
       const one = injected(writes)
