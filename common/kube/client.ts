@@ -11,12 +11,12 @@ import { httpRequest, open } from '../http-request.ts'
 import type { KubeAccess } from './access.ts'
 import { Connection } from './connection.ts'
 import { jsonLines, MAX_OBJECT } from './json-lines.ts'
-import { objectCutter } from './object-cutter.ts'
+import { objectSplitter } from './object-splitter.ts'
 
 export type Query = Readonly<Record<string, string>>
 
 /** How a list or a watch is read. */
-export type Reading = {
+export type ReadOptions = {
   /** Asks for the objects' metadata alone (`PartialObjectMetadata`); a server that has no such form sends whole objects. */
   readonly metadataOnly?: boolean
   /**
@@ -30,7 +30,7 @@ export type Reading = {
 
 export type Kube = {
   /** A JSON document. @throws {KubeError} for any status but 2xx @throws {TooLargeError} */
-  readonly get: (path: string, query?: Query, reading?: Reading) => Promise<unknown>
+  readonly get: (path: string, query?: Query, reading?: ReadOptions) => Promise<unknown>
   /** Creates, replaces or patches an object: by a JSON Patch where the body is an array, else by a merge patch. @throws {KubeError} */
   readonly send: (method: 'POST' | 'PUT' | 'PATCH', path: string, body: unknown) => Promise<unknown>
   /** The objects of a stream of JSON lines, until it ends; `oversize` for one too large to be read. @throws {KubeError} */
@@ -38,7 +38,7 @@ export type Kube = {
     path: string,
     query: Query,
     signal: AbortSignal,
-    reading?: Reading,
+    reading?: ReadOptions,
   ) => AsyncGenerator<unknown>
   readonly close: () => void
 }
@@ -107,7 +107,11 @@ class Client {
     return url
   }
 
-  get(path: string, query?: Query, { metadataOnly, each, whole = false }: Reading = {}): Promise<unknown> {
+  get(
+    path: string,
+    query?: Query,
+    { metadataOnly, each, whole = false }: ReadOptions = {},
+  ): Promise<unknown> {
     const accept = metadataOnly ? `${METADATA.list}, ${ANY}` : ANY
     const url = this.address(path, query)
     if ((this.#options.piecemeal || whole) && each !== undefined) return this.#readPage(url, accept, each)
@@ -138,7 +142,7 @@ class Client {
     try {
       const response = await open(url, { ...(await this.#requestOptions(accept)), signal })
       await this.#refuse(response)
-      const cutter = objectCutter('list')
+      const cutter = objectSplitter('list')
       for await (const object of objectsOf(response, cutter)) each(object)
       return cutter.envelope()
     } catch (error) {
@@ -146,13 +150,13 @@ class Client {
     }
   }
 
-  async *stream(path: string, query: Query, signal: AbortSignal, { metadataOnly }: Reading = {}) {
+  async *stream(path: string, query: Query, signal: AbortSignal, { metadataOnly }: ReadOptions = {}) {
     const options = await this.#requestOptions(metadataOnly ? `${METADATA.watch}, ${ANY}` : ANY)
     const response = await this.#answered(this.address(path, query), options, signal)
     await this.#refuse(response)
     // A peer that disappeared silently is detected after about 25 s (15 s idle, ten probes a second apart).
     response.socket.setKeepAlive(true, 15_000)
-    yield* this.#options.piecemeal ? objectsOf(response, objectCutter('stream')) : jsonLines(response)
+    yield* this.#options.piecemeal ? objectsOf(response, objectSplitter('stream')) : jsonLines(response)
   }
 
   /** The headers of a watch's answer arrive at once; a server that accepts the connection and sends nothing is given up. */
@@ -185,10 +189,10 @@ class Client {
  * The objects that end in each chunk. Lets the event loop turn after every so many bytes: Node reads a socket that always has
  * more up to 32 times before it looks at another one, which is some 20 ms of parsing.
  */
-async function* objectsOf(response: IncomingMessage, cutter: ReturnType<typeof objectCutter>) {
+async function* objectsOf(response: IncomingMessage, cutter: ReturnType<typeof objectSplitter>) {
   let size = 0
   for await (const chunk of response as AsyncIterable<Buffer>) {
-    yield* cutter.cut(chunk)
+    yield* cutter.split(chunk)
     size += chunk.length
     if (size < BYTES_A_TURN) continue
     size = 0

@@ -17,14 +17,14 @@ import {
   type KubeCredentials,
   NOT_IN_A_POD,
 } from './access.ts'
-import { type PluginRuns, pluginRuns } from './credential-plugin.ts'
+import { type PluginRunner, pluginRunner } from './credential-plugin.ts'
 import { kubeconfigDocument } from './kubeconfig-document.ts'
 
 type Loaded = {
   readonly config: KubeConfig
   /** How messages about it begin. */
   readonly name: string
-  readonly plugin: PluginRuns
+  readonly plugin: PluginRunner
   readonly timeoutMs: number
   readonly clock: SteadyClock
 }
@@ -116,7 +116,7 @@ function accessBy(
   pluginTimeoutMs = PLUGIN_TIMEOUT_MS,
   clock: SteadyClock = systemClock,
 ): KubeAccess {
-  const plugin = pluginRuns(pluginTimeoutMs)
+  const plugin = pluginRunner(pluginTimeoutMs)
   const loaded = { config, name, plugin, timeoutMs: pluginTimeoutMs + GRACE_MS, clock }
   const [cluster, user] = [config.getCurrentCluster(), config.getCurrentUser()]
   if (cluster === null || user === null) throw accessError(name, 'it has no cluster and user')
@@ -168,7 +168,7 @@ function reader({ config, name, plugin, timeoutMs, clock }: Loaded, user: User) 
   }
 }
 
-async function copyOf(config: KubeConfig, plugin: PluginRuns): Promise<KubeConfig> {
+async function copyOf(config: KubeConfig, plugin: PluginRunner): Promise<KubeConfig> {
   const { KubeConfig } = await configModule()
   const { clusters, users, contexts, currentContext } = config
   const copy = new KubeConfig()
@@ -198,7 +198,7 @@ async function credentialsBy(config: KubeConfig, user: User): Promise<KubeCreden
 }
 
 /** The error, without anything that a plugin or a provider has printed to stdout, because that may be a token. */
-function problemOf(error: unknown, user: User, plugin: PluginRuns): string {
+function problemOf(error: unknown, user: User, plugin: PluginRunner): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code !== undefined && 'path' in (error as object) && !('spawnargs' in (error as object))) return message
   if (user.exec) {

@@ -1,5 +1,5 @@
 import { TooLargeError } from '../http-request.ts'
-import type { Kube, Query, Reading } from './client.ts'
+import type { Kube, Query, ReadOptions } from './client.ts'
 
 export type ListPage = {
   readonly items: readonly unknown[]
@@ -27,7 +27,7 @@ export async function listPage(
   path: string,
   query: Query,
   limit: number,
-  reading: Reading = {},
+  reading: ReadOptions = {},
 ): Promise<ListPage> {
   try {
     const { items = [], metadata } = (await kube.get(

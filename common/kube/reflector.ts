@@ -26,7 +26,7 @@ export type Sink<T> = {
   readonly upsert: (one: T, isNew?: boolean) => void
   readonly remove: (one: T) => void
   /** Whether there is now capacity for objects that were not kept; if so, everything is listed again after the watch. */
-  readonly lacks?: () => boolean
+  readonly wantsRelist?: () => boolean
 }
 
 export type Reflection = ReturnType<typeof reflect>
@@ -45,7 +45,7 @@ const REFILL_MS = 300_000
 /** After a watch that ended without an error: a server that ends every watch at once must not be hammered. */
 const PAUSE_MS = 50
 
-type Reflected<T> = {
+type ReflectOptions<T> = {
   readonly path: string
   readonly query: Query
   readonly sink: Sink<T>
@@ -63,7 +63,7 @@ type Reflected<T> = {
  *   index finds those of a node; pages would be read from etcd, through all objects of that kind. The answer is never older than
  *   what was known before.
  */
-export function reflect<T>(what: Reflected<T>, deps: Deps<'get' | 'stream'>) {
+export function reflect<T>(what: ReflectOptions<T>, deps: Deps<'get' | 'stream'>) {
   const reflector = new Reflector(what, deps)
   void reflector.run()
   return {
@@ -83,7 +83,7 @@ class Reflector<T> {
   listing = false
   contactAt = 0
   leftOut = 0
-  readonly #what: Reflected<T>
+  readonly #what: ReflectOptions<T>
   readonly #deps: Deps<'get' | 'stream'>
   readonly #source: ListSource
   #listedAt = 0
@@ -94,7 +94,7 @@ class Reflector<T> {
   /** The API server's cache may not have the latest change yet. */
   #pastCaches = false
 
-  constructor(what: Reflected<T>, deps: Deps<'get' | 'stream'>) {
+  constructor(what: ReflectOptions<T>, deps: Deps<'get' | 'stream'>) {
     const { path, query, page = PAGE, metadataOnly = false } = what
     this.#what = what
     this.#deps = deps
@@ -110,7 +110,8 @@ class Reflector<T> {
         if (this.#version === undefined) await this.#list()
         await this.#watch()
         failures = 0
-        if (this.#what.sink.lacks?.() && clock.now() - this.#listedAt >= REFILL_MS) this.#version = undefined
+        if (this.#what.sink.wantsRelist?.() && clock.now() - this.#listedAt >= REFILL_MS)
+          this.#version = undefined
       } catch (error) {
         if (signal.aborted) return
         failures = this.#noteFailure(error, before)

@@ -41,7 +41,7 @@ export function watchedPods(roleKey: string, onGone: (uid: string) => void = () 
     },
     upsert,
     remove: ({ uid }) => remove(uid),
-    lacks: () => leftOut.size() > 0 && 2 * byUid.size < max,
+    wantsRelist: () => leftOut.size() > 0 && 2 * byUid.size < max,
   }
   return {
     sink,

@@ -93,7 +93,7 @@ export function startingSidecars(roleKey: string, known: WatchedPods, max?: numb
         sink.upsert(pod)
       },
       remove,
-      ...(sink.lacks ? { lacks: sink.lacks } : {}),
+      ...(sink.wantsRelist ? { wantsRelist: sink.wantsRelist } : {}),
     },
   }
 }

@@ -96,7 +96,7 @@ export function unlabelledPods(
       },
       upsert,
       remove: ({ uid }) => remove(uid),
-      lacks: () => leftOut.size() > 0 && 2 * byUid.size < max,
+      wantsRelist: () => leftOut.size() > 0 && 2 * byUid.size < max,
     }),
   }
 }

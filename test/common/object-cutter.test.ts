@@ -3,14 +3,14 @@ import assert from 'node:assert/strict'
 import { describe, it, test } from 'node:test'
 import fc from 'fast-check'
 import { oversize } from '../../common/kube/json-lines.ts'
-import { objectCutter } from '../../common/kube/object-cutter.ts'
+import { objectSplitter } from '../../common/kube/object-splitter.ts'
 
 /** All that comes out of a text that arrives in chunks of so many bytes. */
 function cutIn(of: 'list' | 'stream', text: string, size: number, most?: number) {
-  const cutter = objectCutter(of, most)
+  const cutter = objectSplitter(of, most)
   const bytes = Buffer.from(text)
   const objects: unknown[] = []
-  for (let at = 0; at < bytes.length; at += size) objects.push(...cutter.cut(bytes.subarray(at, at + size)))
+  for (let at = 0; at < bytes.length; at += size) objects.push(...cutter.split(bytes.subarray(at, at + size)))
   return { objects, cutter }
 }
 const SIZES = [1, 2, 3, 7, 64, 1000, 1_000_000]

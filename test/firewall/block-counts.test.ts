@@ -17,7 +17,7 @@ test('packets that were counted are not counted again when a load fails and the 
       ...(intact ? {} : { differs: 'was changed' as const }),
     }),
     remove: async () => 'absent',
-    watched: async () => undefined,
+    monitor: async () => undefined,
   }
   const block = createBlock({
     metadata: [],
@@ -26,10 +26,10 @@ test('packets that were counted are not counted again when a load fails and the 
       chosen: () => backend,
       fallback: () => undefined,
       load: async () => loads.shift(),
-      left: () => undefined,
+      othersLeft: () => undefined,
       removeOthers: async () => {},
     },
-    ways: () => ({ uplinks: [], inner: [], outer: [] }),
+    topology: () => ({ uplinks: [], inner: [], outer: [] }),
     now: () => 0,
     log: silentLog,
   })

@@ -60,7 +60,7 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
       follow: async () => () => {},
       log: silentLog,
     }),
-    ways: () => ({ uplinks: RULES.uplinks, inner: [], outer: [] }),
+    topology: () => ({ uplinks: RULES.uplinks, inner: [], outer: [] }),
     now: () => 1000,
     log: silentLog,
   })

@@ -85,14 +85,14 @@ async function flushedByTurns() {
   })
   await backend.load(RULES)
   assert.equal((await backend.compare()).differs, undefined)
-  assert.equal(backend.unwatched?.isDisturbed(), false)
+  assert.equal(backend.polling?.areRulesGone(), false)
   for (const table of ['filter', 'mangle', 'nat'] as const) {
     model.replace(table)
-    assert.equal(backend.heard?.(), undefined)
-    assert.deepEqual([backend.unwatched?.isDisturbed(), backend.unwatched?.isDisturbed()], [true, false])
-    assert.equal(backend.heard?.(), 'is gone')
+    assert.equal(backend.reportedChange?.(), undefined)
+    assert.deepEqual([backend.polling?.areRulesGone(), backend.polling?.areRulesGone()], [true, false])
+    assert.equal(backend.reportedChange?.(), 'is gone')
     assert.equal((await backend.compare()).differs, 'was changed')
-    assert.deepEqual([backend.unwatched?.isDisturbed(), backend.heard?.()], [false, undefined])
+    assert.deepEqual([backend.polling?.areRulesGone(), backend.reportedChange?.()], [false, undefined])
     await backend.load(RULES)
     assert.equal((await backend.compare()).differs, undefined)
   }
@@ -106,7 +106,7 @@ test('what was loaded and read back is expected to stand, and what is read back 
 test('tables whose canary is gone by the time of the repair are written without being read first, and they alone', async () => {
   const { model, backend } = await flushedByTurns()
   model.replace('mangle')
-  assert.equal(backend.unwatched?.isDisturbed(), true)
+  assert.equal(backend.polling?.areRulesGone(), true)
   model.replace('filter', '-A FORWARD -j ACCEPT')
   model.calls.length = 0
   assert.equal(await backend.load(RULES), undefined)
@@ -144,7 +144,7 @@ describe('a kernel without xt_recent', () => {
     assert.equal((await backend.compare()).differs, undefined)
     assert.match(backend.limits?.() ?? '', /xt_recent/)
     hide()
-    assert.equal(backend.unwatched?.isDisturbed(), false)
+    assert.equal(backend.polling?.areRulesGone(), false)
     // They are not tried again.
     const before = refused()
     await backend.load(RULES)

@@ -1,8 +1,8 @@
 /** Commands that have one deadline together. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
-import { within } from '../../node-guard/firewall/process/deadline.ts'
+import { readNatRules, redirectsOf } from '../../node-guard/firewall/iptables/nat-rules.ts'
+import { withDeadline } from '../../node-guard/firewall/process/deadline.ts'
 import { type Exec, exec } from '../../node-guard/firewall/process/exec.ts'
 
 const LATE = { code: 'timeout', stdout: '', stderr: 'it took too long' }
@@ -15,7 +15,7 @@ test('each has what the ones before it left, and where nothing is left none is s
     now += 400
     return { code: 0, stdout: 'x', stderr: '' }
   }
-  const bounded = within(1000, slow, () => now)
+  const bounded = withDeadline(1000, slow, () => now)
   const results = []
   for (let i = 0; i < 4; i++) results.push((await bounded('nft', [], { timeoutMs: 700 })).code)
   assert.deepEqual(given, [700, 600, 200])
@@ -23,13 +23,13 @@ test('each has what the ones before it left, and where nothing is left none is s
 })
 
 test('a command that does not end is ended, and what it was for counts as not read', async () => {
-  const bounded = within(
+  const bounded = withDeadline(
     1,
     () => exec('sleep', ['600'], { timeoutMs: 1 }),
     () => 0,
   )
   assert.deepEqual(await bounded('iptables-nft-save', []), LATE)
-  const { rules, unread } = await readNatRules(bounded, takingTraffic(['169.254.169.254']), {
+  const { rules, unread } = await readNatRules(bounded, redirectsOf(['169.254.169.254']), {
     read: async () => '',
   })
   assert.deepEqual(rules, [])

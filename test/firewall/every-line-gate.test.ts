@@ -5,7 +5,7 @@ import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from 
 import { applyRuleset, deleteTable, readTable } from '../../node-guard/firewall/nft/table.ts'
 import { ensureLink } from '../../node-guard/firewall/node/broker-link.ts'
 import {
-  inNewPod,
+  newPodRuleset,
   proofRuleset,
   REDIRECT_TABLE,
   redirectRuleset,
@@ -105,12 +105,12 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
   test('in a new pod, what deletes nothing does the same as what replaces, one after the other', async () => {
     const exec = nodeExec(node, 'pod1')
     await deleteTable(exec, REDIRECT_TABLE)
-    assert.match((await applyRuleset(exec, inNewPod.redirect(REDIRECT)))?.detail ?? '', /No such file/)
-    assert.equal(await applyRuleset(exec, inNewPod.proof(METADATA_ADDRESSES)), undefined)
+    assert.match((await applyRuleset(exec, newPodRuleset.redirect(REDIRECT)))?.detail ?? '', /No such file/)
+    assert.equal(await applyRuleset(exec, newPodRuleset.proof(METADATA_ADDRESSES)), undefined)
     assert.deepEqual(await fates(), RULESETS.proof.does)
-    assert.equal(await applyRuleset(exec, inNewPod.redirect(REDIRECT)), undefined)
+    assert.equal(await applyRuleset(exec, newPodRuleset.redirect(REDIRECT)), undefined)
     assert.deepEqual(await fates(), RULESETS.redirect.does)
-    assert.match((await applyRuleset(exec, inNewPod.proof(METADATA_ADDRESSES)))?.detail ?? '', /File exists/)
+    assert.match((await applyRuleset(exec, newPodRuleset.proof(METADATA_ADDRESSES)))?.detail ?? '', /File exists/)
   })
 
   for (const [name, { ruleset, does }] of Object.entries(RULESETS))

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
 import { createLegacyNat } from '../../node-guard/firewall/iptables/legacy-nat.ts'
-import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
+import { readNatRules, redirectsOf } from '../../node-guard/firewall/iptables/nat-rules.ts'
 import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import { iptablesServices } from '../bench/firewall/services.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
@@ -126,7 +126,7 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
 
   test('a search gives up a table of iptables-legacy that does not fit into its memory, and says so', async () => {
     await services('legacy', 2000)
-    const { rules, unread } = await readNatRules(nodeExec(node), takingTraffic(['169.254.169.254']), {
+    const { rules, unread } = await readNatRules(nodeExec(node), redirectsOf(['169.254.169.254']), {
       read: async (file) => (file === '/proc/net/ip_tables_names' ? 'nat\n' : ''),
     })
     assert.deepEqual(rules, [])

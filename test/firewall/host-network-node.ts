@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type HostPod, writeHostPods } from '../../common/host-pods.ts'
 import type { BackendName } from '../../node-guard/firewall/guard/backend.ts'
-import { candidates } from '../../node-guard/firewall/host-network/cgroups.ts'
+import { candidatePaths } from '../../node-guard/firewall/host-network/cgroups.ts'
 import type { HostNetwork } from '../../node-guard/firewall/host-network/counts.ts'
 import { readHostNetwork } from '../../node-guard/firewall/status/host-network.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
@@ -90,7 +90,7 @@ export async function openHostNetworkNode(driver: Driver) {
 
   /** Path of a pod's cgroup. */
   const cgroup = (uid: string, which: Class = 'burstable') =>
-    candidates(root, uid)[CLASSES.indexOf(which)] ?? ''
+    candidatePaths(root, uid)[CLASSES.indexOf(which)] ?? ''
   /** A command line that runs in a cgroup, made where it is missing. */
   const within = (path: string, argv: readonly string[]) => [
     ...[

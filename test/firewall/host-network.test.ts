@@ -4,7 +4,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import type { BackendName } from '../../node-guard/firewall/guard/backend.ts'
-import { createHostNetworkKeeper } from '../../node-guard/firewall/host-network/keeper.ts'
+import { createHostNetworkReconciler } from '../../node-guard/firewall/host-network/reconciler.ts'
 import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import { startGuard } from './guard-process.ts'
@@ -400,7 +400,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
 })
 
 test('on a node with cgroup v1 nothing is loaded, and one sentence says what to do', async () => {
-  const keeper = createHostNetworkKeeper({
+  const keeper = createHostNetworkReconciler({
     ...{ backends: [], mode: 'block', metadata: METADATA, now: Date.now, log: silentLog },
     self: async () =>
       '4:memory:/kubepods/burstable/pod1-2/abc\n1:name=systemd:/kubepods/burstable/pod1-2/abc\n0::/\n',

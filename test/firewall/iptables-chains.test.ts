@@ -15,7 +15,7 @@ import {
 } from '../../node-guard/firewall/iptables/chains.ts'
 import { restore } from '../../node-guard/firewall/iptables/command.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
-import { type IptablesTable, ofInterest, parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
+import { type IptablesTable, relevantLines, parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
 import type { NodeFiles } from '../../node-guard/firewall/node/files.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
 import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
@@ -77,7 +77,7 @@ describe('what iptables-save says', () => {
     fc.assert(
       fc.property(fc.array(foreignRule), fc.boolean(), (others, before) => {
         const lines = saved(WANTED, others, before).split('\n')
-        const kept = lines.filter(ofInterest(GUARD_CHAINS))
+        const kept = lines.filter(relevantLines(GUARD_CHAINS))
         assert.deepEqual(parse(kept.join('\n')), parse(lines.join('\n')))
         const foreign = kept.filter((line) => line.includes('-A ') && !line.includes(GUARD_CHAINS))
         // At most one for each built-in chain of each table.
@@ -88,7 +88,7 @@ describe('what iptables-save says', () => {
     const another: ForeignRule = { table: 'filter', chain: 'INPUT', rule: '-j ACCEPT' }
     const many = Array.from({ length: 1000 }, () => another)
     const lines = saved([], many).split('\n')
-    assert.equal(lines.filter(ofInterest(GUARD_CHAINS)).filter((line) => line.includes('-A ')).length, 1)
+    assert.equal(lines.filter(relevantLines(GUARD_CHAINS)).filter((line) => line.includes('-A ')).length, 1)
   })
 
   test('differs when a line of ours is missing, doubled or altered, or another rule stands before a jump of ours', () => {

@@ -33,7 +33,7 @@ async function guarded(meanwhile: (node: Omit<Guarded, 'block'>) => void = () =>
     if (standing) meanwhile(node)
   })
   const backend = iptablesBackend({ exec: model.exec, variant: 'nft', families: async () => [4] })
-  const { matches } = (await backend.watched()) ?? assert.fail('nothing is watched')
+  const { matches } = (await backend.monitor()) ?? assert.fail('nothing is watched')
   const hear = (lines: number) => model.events.splice(0, lines).filter(matches).length > 0
   const node = { model, backend, hear }
   const choice = createChoice({
@@ -46,7 +46,7 @@ async function guarded(meanwhile: (node: Omit<Guarded, 'block'>) => void = () =>
     metadata,
     broker,
     choice,
-    ways: () => ways,
+    topology: () => ways,
     now: () => 0,
     log: silentLog,
   })
@@ -85,17 +85,17 @@ test('nothing is begun before the monitor has reported a whole transaction', asy
   model.replace('filter', ACCEPT)
   for (const lines = model.events.length; model.events.length > 1; ) {
     assert.equal(hear(1), false, `line ${lines - model.events.length} of ${lines}`)
-    assert.equal(backend.heard?.(), undefined)
+    assert.equal(backend.reportedChange?.(), undefined)
   }
   assert.equal(hear(1), true)
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
 test('a restore of a saved ruleset that has our chains in it is no loss, but is looked at', async () => {
   const { model, backend, hear } = await guarded()
   model.replace('mangle', ':POD2IAM-POSTROUTING - [0:0]', '-I POSTROUTING 1 -j POD2IAM-POSTROUTING')
   assert.equal(hear(Number.POSITIVE_INFINITY), true)
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
 })
 
 test('a report that comes late, of what was repaired already, leaves no rule twice', async () => {
@@ -116,7 +116,7 @@ test('a report that is heard to the end, with our own repair, is no reason for a
   model.replace('mangle')
   await block.check('poll')
   hear(Number.POSITIVE_INFINITY)
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
 })
 
 test('what was read since it was heard of is not said again by another’s next transaction', async () => {
@@ -126,7 +126,7 @@ test('what was read since it was heard of is not said again by another’s next 
   assert.equal((await backend.compare()).differs, 'was changed')
   model.events.push('add rule ip filter FORWARD accept', '# new generation 99 by process 1 (iptables-nft)')
   hear(Number.POSITIVE_INFINITY)
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
 })
 
 test('packets counted in a table that stood are counted on, once, when another one is written unread', async () => {
@@ -143,7 +143,7 @@ test('packets counted in a table that stood are counted on, once, when another o
     variant: 'nft',
     families: async () => [4],
   })
-  const { matches } = (await backend.watched()) ?? assert.fail('nothing is watched')
+  const { matches } = (await backend.monitor()) ?? assert.fail('nothing is watched')
   const refused = async () => (await backend.compare()).packets?.metadata_refused ?? 0
   await backend.load(RULES)
   model.events.splice(0).forEach(matches)
@@ -211,7 +211,7 @@ test('the real monitor reports a real restore in these lines', needsNamespaces()
       return nodeExec(node)(command, args, options)
     }
     const backend = iptablesBackend({ exec, variant: 'nft', families: async () => [4, 6] })
-    const watched = (await backend.watched()) ?? assert.fail('nothing is watched')
+    const watched = (await backend.monitor()) ?? assert.fail('nothing is watched')
     const monitor = node.spawn('node', [watched.command, ...watched.args])
     const heard: string[] = []
     const decode = watched.decoder?.() ?? assert.fail('no decoder')
@@ -231,7 +231,7 @@ test('the real monitor reports a real restore in these lines', needsNamespaces()
     const before = heard.length
     await node.must('node', ['nft', 'add table ip test_after'])
     await until('all is heard', async () => heard.length > before && heard.at(-1) === '# new generation')
-    assert.equal(backend.heard?.(), undefined)
+    assert.equal(backend.reportedChange?.(), undefined)
     const restored =
       '*mangle\n:POSTROUTING ACCEPT\nCOMMIT\n*filter\n:FORWARD ACCEPT\n-A FORWARD -j ACCEPT\nCOMMIT\n'
     await node.must('node', ['ip6tables-nft-restore'], restored)
@@ -239,7 +239,7 @@ test('the real monitor reports a real restore in these lines', needsNamespaces()
       const deleted = heard.indexOf('delete table ip6 filter')
       return deleted >= 0 && heard.slice(deleted).some((line) => line.startsWith('# new generation'))
     })
-    assert.equal(backend.heard?.(), 'is gone')
+    assert.equal(backend.reportedChange?.(), 'is gone')
     calls.length = 0
     assert.equal(await backend.load(RULES), undefined)
     assert.deepEqual(calls, ['ip6tables-nft-restore'])

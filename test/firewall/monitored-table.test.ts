@@ -32,23 +32,23 @@ async function monitored(): Promise<{
   hear: (...lines: readonly string[]) => readonly boolean[]
 }> {
   const backend = nftBackend(exec)
-  const watched = await backend.watched()
+  const watched = await backend.monitor()
   return { backend, hear: (...lines) => lines.map((line) => watched?.matches(line) ?? false) }
 }
 
 test('a flush that the monitor reported to its end needs no reading to be known', async () => {
   const { backend, hear } = await monitored()
   hear(...FLUSH)
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
   assert.deepEqual(hear(end(2)), [true])
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
 test('our own load, and our replacement, which deletes the table and adds it again, are no loss, wherever their lines are cut', async () => {
   const { backend, hear } = await monitored()
   for (const line of [...OUR_LOAD, end(3), ...OUR_REPLACEMENT, end(4)]) {
     hear(line)
-    assert.equal(backend.heard?.(), undefined)
+    assert.equal(backend.reportedChange?.(), undefined)
   }
 })
 
@@ -62,7 +62,7 @@ test('what changes a part of the table is written over before it is read', async
     const { backend, hear } = await monitored()
     await backend.load(RULES)
     assert.deepEqual(hear(line, end(2)), [false, true], line)
-    assert.equal(backend.heard?.(), line.startsWith('add rule') ? undefined : 'was changed', line)
+    assert.equal(backend.reportedChange?.(), line.startsWith('add rule') ? undefined : 'was changed', line)
   }
 })
 
@@ -70,9 +70,9 @@ test('what is loaded again is there, until the monitor reports the next flush', 
   const { backend, hear } = await monitored()
   hear(...FLUSH, end(2))
   await backend.load(RULES)
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
   hear(...OUR_LOAD, end(3), ...FLUSH, end(4))
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
 test('a flush during a load is not forgotten with it', async () => {
@@ -81,12 +81,12 @@ test('a flush during a load is not forgotten with it', async () => {
     hearFlush()
     return exec(...call)
   })
-  const watched = await backend.watched()
+  const watched = await backend.monitor()
   hearFlush = () => {
     for (const line of [...FLUSH, end(5)]) watched?.matches(line)
   }
   await backend.load(RULES)
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
 test('what happens to other tables is not about us', async () => {
@@ -96,7 +96,7 @@ test('what happens to other tables is not about us', async () => {
     hear(...others),
     others.map(() => false),
   )
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
 })
 
 test('what is heard to be lost is written again at once, also while something else is being read', async () => {
@@ -107,7 +107,7 @@ test('what is heard to be lost is written again at once, also while something el
     if (calls.at(-1) === 'read') await new Promise<void>((resolve) => (answerReading = resolve))
     return { code: 0, stdout: '{"nftables":[]}', stderr: '' }
   })
-  const watched = await backend.watched()
+  const watched = await backend.monitor()
   const hear = (...lines: readonly string[]) => lines.map((line) => watched?.matches(line))
   const made = (count: number) => until(`${count} calls`, () => calls.length >= count)
   const loading = backend.load(RULES)
@@ -124,7 +124,7 @@ test('what is heard to be lost is written again at once, also while something el
   hear(...FLUSH, end(6))
   await made(2)
   assert.deepEqual(calls, ['read', 'write'])
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
   answerReading()
   await reading
 })

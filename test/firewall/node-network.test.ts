@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { loadTable } from '../../node-guard/firewall/nft/table.ts'
-import { isUsefulRoute, type Link, sortNetwork } from '../../node-guard/firewall/node/network.ts'
-import { changesWays, isSubnet } from '../../node-guard/firewall/node/ways.ts'
+import { isUsefulRoute, type Link, classifyNetwork } from '../../node-guard/firewall/node/network.ts'
+import { changesTopology, isSubnet } from '../../node-guard/firewall/node/topology.ts'
 import { guardRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { nodeExec, openNode } from './node.ts'
@@ -19,7 +19,7 @@ const of = (kind: string | undefined, ifname: string, more: Partial<Link> = {}):
   ...(kind === undefined ? {} : { linkinfo: { info_kind: kind } }),
   ...more,
 })
-const uplinks = (links: readonly Link[], routes = '') => sortNetwork({ links, wires: [], routes }).uplinks
+const uplinks = (links: readonly Link[], routes = '') => classifyNetwork({ links, externalVeths: [], routes }).uplinks
 
 test('network cards, tunnels and every kind that nobody knows lead outside, pods’ devices do not', () => {
   for (const kind of [
@@ -65,7 +65,7 @@ default via 10.0.0.2 dev eth0
 fd00:9::/64 dev wire proto kernel metric 256 pref medium
 fe80::/64 dev wire proto kernel metric 256 pref medium`
   const links = [pod('wire'), pod('veth1'), pod('eth0')]
-  const { uplinks, outer } = sortNetwork({ links, wires: ['wire', 'eth0'], routes })
+  const { uplinks, outer } = classifyNetwork({ links, externalVeths: ['wire', 'eth0'], routes })
   assert.deepEqual([uplinks, outer], [['eth0'], ['10.9.0.0/24', 'fd00:9::/64']])
 })
 
@@ -84,7 +84,7 @@ fd00:9::/64 dev wire metric 256 pref medium
       of('vlan', name),
     ),
   ]
-  const ways = sortNetwork({ links, wires: ['wire'], routes })
+  const ways = classifyNetwork({ links, externalVeths: ['wire'], routes })
 
   test('prefixes hold no other, names are plain', () => {
     assert.deepEqual(ways.outer, ['10.9.0.0/16', 'fd00:9::/48'])
@@ -129,7 +129,7 @@ test('a pair of veths with both ends here is no uplink, and takes answers to the
 10.244.2.0/24 via 10.244.1.5 dev cilium_host proto kernel src 10.244.1.5 mtu 1450
 10.244.1.5 dev cilium_host scope link
 fd00:244::/64 dev cilium_host src fd00:244::5 metric 1024 pref medium`
-  assert.deepEqual(sortNetwork({ links, wires: [], routes }), {
+  assert.deepEqual(classifyNetwork({ links, externalVeths: [], routes }), {
     uplinks: [],
     inner: ['10.244.1.0/24', 'fd00:244::/64'],
     outer: [],
@@ -158,7 +158,7 @@ fe80::/64 dev vlan1 table 101 metric 256 pref medium
 10.9.0.0/16 via 10.0.0.7 dev vlan1 table 105
 local 10.244.1.14 dev vlan1 table 106
 10.244.1.15 dev vlan1 table 169254 proto 169 scope link`
-  assert.deepEqual(sortNetwork({ links, wires: [], routes }).hidden, [
+  assert.deepEqual(classifyNetwork({ links, externalVeths: [], routes }).hidden, [
     { destination: '10.244.1.11', device: 'vlan1' },
     { destination: 'fd00:244::11', device: 'vlan1' },
   ])
@@ -196,9 +196,9 @@ test('what the kernel reports of ordinary pods is not read, what may open a way 
     '9: vlan.eth.1@eth0: <BROADCAST,MULTICAST> mtu 1500 qdisc noop state DOWN group default \\    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff',
     '8: eth1    inet 10.9.0.1/24 scope global eth1',
   ]
-  assert.deepEqual(quiet.filter(changesWays), [])
+  assert.deepEqual(quiet.filter(changesTopology), [])
   assert.deepEqual(
-    telling.filter((line) => !changesWays(line)),
+    telling.filter((line) => !changesTopology(line)),
     [],
   )
 })

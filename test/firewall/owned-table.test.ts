@@ -4,7 +4,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import type { Logger } from '../../common/log.ts'
 import type { Holder } from '../../node-guard/firewall/nft/owned-holder.ts'
 import { createOwnedTable } from '../../node-guard/firewall/nft/owned-table.ts'
-import { LOOK_TABLE } from '../../node-guard/firewall/node/imds-options.ts'
+import { IMDS_PROBE_TABLE } from '../../node-guard/firewall/node/imds-options.ts'
 import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import { GUARD_TABLE, OWNED_TABLE } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
@@ -198,9 +198,9 @@ describe('the owned table', needsNamespaces(), () => {
   test('remove takes away what a killed process may have left under our names', async () => {
     await guard.end('SIGKILL')
     await until('the owned table is gone', async () => !(await has(OWNED_TABLE)))
-    for (const table of [OWNED_TABLE, LOOK_TABLE, 'inet another']) await nft(`add table ${table}`)
+    for (const table of [OWNED_TABLE, IMDS_PROBE_TABLE, 'inet another']) await nft(`add table ${table}`)
     await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
-    const left = await Promise.all([GUARD_TABLE, OWNED_TABLE, LOOK_TABLE, 'inet another'].map(has))
+    const left = await Promise.all([GUARD_TABLE, OWNED_TABLE, IMDS_PROBE_TABLE, 'inet another'].map(has))
     assert.deepEqual(left, [false, false, false, true])
   })
 

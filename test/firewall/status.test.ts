@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import { buildInfoText } from '../../common/build-info.ts'
 import { NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts'
 import { NO_PACKETS } from '../../node-guard/firewall/guard/counts.ts'
-import { readNatRules, takingTraffic } from '../../node-guard/firewall/iptables/nat-rules.ts'
+import { readNatRules, redirectsOf } from '../../node-guard/firewall/iptables/nat-rules.ts'
 import { CILIUM_MASQUERADE, hasNetkit, whyBypassed } from '../../node-guard/firewall/node/dataplane.ts'
 import { findLeftovers } from '../../node-guard/firewall/node/leftovers.ts'
 import {
@@ -258,7 +258,7 @@ test('tables that cannot be read are reported with what to do; legacy ones that 
       }
     return { code: 1, stdout: '', stderr: 'Cannot initialize: Permission denied (you must be root)' }
   }
-  const { unread } = await readNatRules(exec, takingTraffic(METADATA), {
+  const { unread } = await readNatRules(exec, redirectsOf(METADATA), {
     read: async (file) => (file === '/proc/net/ip_tables_names' ? 'filter\nnat\n' : ''),
   })
   assert.deepEqual(asked, ['iptables-nft', 'ip6tables-nft', 'iptables-legacy-save'])
@@ -360,23 +360,23 @@ test('a dataplane that comes after the guard is seen at the next look, long befo
     },
   })
   assert.equal(surroundings.state().looked, false)
-  await surroundings.look()
-  await surroundings.look()
+  await surroundings.lookAtDataplane()
+  await surroundings.lookAtDataplane()
   assert.deepEqual([surroundings.state().looked, surroundings.state().bypass], [true, undefined])
-  assert.deepEqual([await surroundings.search(), await surroundings.search()], [true, false])
+  assert.deepEqual([await surroundings.searchLeftovers(), await surroundings.searchLeftovers()], [true, false])
   interfaces = ['eth0', 'cilium_host']
-  await surroundings.look()
-  await surroundings.look()
+  await surroundings.lookAtDataplane()
+  await surroundings.lookAtDataplane()
   assert.match(surroundings.state().bypass ?? '', /Cilium/)
-  assert.equal(await surroundings.search(), false)
+  assert.equal(await surroundings.searchLeftovers(), false)
   assert.deepEqual(asked, ['PREROUTING OUTPUT', 'CILIUM_POST_nat OLD_CILIUM_POST_nat'])
   assert.deepEqual(logs(), ['the block may have no effect on this node'])
 })
 
 test('no look at the dataplane, and so nobody who waits for ready, waits for the search for leftovers', async () => {
   const { surroundings } = surroundingsWith({ readNatRules: () => new Promise(() => {}) })
-  void surroundings.search()
-  await surroundings.look()
+  void surroundings.searchLeftovers()
+  await surroundings.lookAtDataplane()
   const now = report({ surroundings: surroundings.state() })
   assert.equal(readinessOf(now, NOW).code, 'ready')
 })
@@ -386,7 +386,7 @@ test('--dataplane=netfilter is obeyed, and what it was given against is still re
     dataplane: 'netfilter',
     readInterfaces: async () => ['cilium_host'],
   })
-  await surroundings.look()
+  await surroundings.lookAtDataplane()
   const state = surroundings.state()
   assert.equal(state.bypass, undefined)
   const now = report({ surroundings: state })
@@ -400,7 +400,7 @@ test('--dataplane=netfilter is obeyed, and what it was given against is still re
   )
   assert.match(metricsText(now, NOW), /warning\{code="dataplane-bypass"\} 1\n/)
   assert.match(metricsText(now, NOW), /block_verified 1\n/)
-  await surroundings.look()
+  await surroundings.lookAtDataplane()
   assert.deepEqual(logs(), ['the block counts as verified because of --dataplane=netfilter'])
 })
 
@@ -413,7 +413,7 @@ test('a metadata service that is switched off, or answers by one address only, i
     },
   ]) {
     const { surroundings } = surroundingsWith({ readImdsOptions })
-    await surroundings.ask()
+    await surroundings.askImds()
     assert.deepEqual(surroundings.state().warnings, [])
   }
 })
@@ -429,11 +429,11 @@ test('one that does not answer is asked again soon, and reported once', async ()
       throw new Error('it did not answer within 2000 ms')
     },
   })
-  await surroundings.ask()
-  await surroundings.ask()
+  await surroundings.askImds()
+  await surroundings.askImds()
   assert.equal(asked, 1)
   now += 30_000
-  await surroundings.ask()
+  await surroundings.askImds()
   assert.equal(asked, 2)
   assert.deepEqual(
     surroundings.state().warnings.map(({ code }) => code),

@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { whyUnguarded } from '../../common/firewall-state.ts'
-import { LOOK_TABLE, readImdsOptions } from '../../node-guard/firewall/node/imds-options.ts'
+import { IMDS_PROBE_TABLE, readImdsOptions } from '../../node-guard/firewall/node/imds-options.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { until } from '../support/until.ts'
 import { ADMIN_AND_RAW, type GuardProcess, startGuard } from './guard-process.ts'
@@ -171,7 +171,7 @@ describe('the node around the guard', needsNamespaces(), () => {
       // On a busy machine it may be asked again.
       const different = () => [...new Set(asked)]
       await until('it was asked', () => different().length === questions.length)
-      const look = ['nft', 'list', 'table', ...LOOK_TABLE.split(' ')]
+      const look = ['nft', 'list', 'table', ...IMDS_PROBE_TABLE.split(' ')]
       await until('its table is gone', async () => (await node.run('node', look)).code !== 0)
       await until('status says it', async () => {
         const seen = (await status()).warnings

@@ -10,7 +10,7 @@ const watching = () => {
   const told: string[] = []
   const stop = watch(
     { command: 'tail', args: ['-f', '/dev/null'], matches: () => true },
-    { event: () => told.push('event'), unseen: () => told.push('unseen'), ended: () => told.push('ended') },
+    { event: () => told.push('event'), missed: () => told.push('unseen'), ended: () => told.push('ended') },
   )
   return { told, stop }
 }

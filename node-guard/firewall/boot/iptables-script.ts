@@ -5,7 +5,7 @@
 
 import { type Chain, restoreInput } from '../iptables/chains.ts'
 import type { Family } from '../iptables/command.ts'
-import { type IptablesTable, together } from '../iptables/saved.ts'
+import { type IptablesTable, mergeSaved } from '../iptables/saved.ts'
 import { iptablesRules } from '../rules/guard-iptables.ts'
 import { type BootAddresses, type BootRules, fingerprint } from './rules.ts'
 
@@ -17,7 +17,7 @@ export const BOOT_CHAINS = 'POD2IAM_BOOT_'
 /** The table of the marker, of IPv4: the one that other programs use least. */
 export const BOOT_CHAINS_TABLE: IptablesTable = 'mangle'
 
-const NOTHING = together([])
+const NOTHING = mergeSaved([])
 /** Seconds, for the lock of iptables-legacy: restoring all rules of a node does not take longer. */
 const LOCK_WAIT = 5
 

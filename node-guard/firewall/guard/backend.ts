@@ -1,5 +1,5 @@
 import type { Failure } from '../process/failure.ts'
-import type { Watched } from '../process/watch.ts'
+import type { MonitorCommand } from '../process/watch.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
 import type { Packets } from './counts.ts'
 
@@ -24,15 +24,15 @@ export type Backend = {
   /** Reads back what was loaded last. */
   readonly compare: () => Promise<Compared>
   /** Whether notifications say that the rules are no longer as loaded: then they are loaded again before they are read. */
-  readonly heard?: () => 'is gone' | 'was changed' | undefined
+  readonly reportedChange?: () => 'is gone' | 'was changed' | undefined
   /** Removes all rules that this backend made, and checks that they are gone. */
   readonly remove: () => Promise<'absent' | 'removed' | Failure>
   /** What notifies of changes; undefined if nothing does. */
-  readonly watched: () => Promise<Watched | undefined>
+  readonly monitor: () => Promise<MonitorCommand | undefined>
   /** What replaces notifications. */
-  readonly unwatched?: {
+  readonly polling?: {
     /** Whether some rules are gone, which `heard` then also reports. Cheap; true once for each loss. */
-    readonly isDisturbed: () => boolean
+    readonly areRulesGone: () => boolean
     /** How often that is checked, milliseconds. */
     readonly checkEvery: number
     /** How often rules are read back, milliseconds. */

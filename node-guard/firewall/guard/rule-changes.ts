@@ -22,13 +22,13 @@ export function createRuleChanges(log: Logger) {
   /** Follows one backend at a time: the one that is being tried, or the chosen one. */
   const follow: Follow = async (backend, isChosen) => {
     stop()
-    const watched = await backend.watched()
+    const watched = await backend.monitor()
     stop =
       watched === undefined
-        ? lookAfter(backend.unwatched, report)
+        ? lookAfter(backend.polling, report)
         : watch(watched, {
             event: () => report('event'),
-            unseen: () => report('monitor'),
+            missed: () => report('monitor'),
             // While a backend is only being tried, its own failure says more.
             ended: (detail) => isChosen() && logEnd(detail),
           })
@@ -47,10 +47,10 @@ export function createRuleChanges(log: Logger) {
 }
 
 /** Polls if there are no notifications of changes. */
-function lookAfter(unwatched: Backend['unwatched'], report: (cause: Cause) => void): () => void {
+function lookAfter(unwatched: Backend['polling'], report: (cause: Cause) => void): () => void {
   if (unwatched === undefined) return () => {}
-  const { isDisturbed, checkEvery, readEvery } = unwatched
-  const checks = setInterval(() => isDisturbed() && report('event'), checkEvery)
+  const { areRulesGone, checkEvery, readEvery } = unwatched
+  const checks = setInterval(() => areRulesGone() && report('event'), checkEvery)
   const readings = setInterval(() => report('poll'), readEvery)
   return () => {
     clearInterval(checks)

@@ -17,7 +17,7 @@ type ExecOptions = {
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>
   /** Runs at the lowest priority; not for a command that holds a lock of the kernel. */
-  readonly yielding?: boolean
+  readonly lowPriority?: boolean
 }
 
 /** Runs a command to its end; never throws. It is a parameter everywhere, so that tests can make commands fail. */
@@ -33,13 +33,17 @@ export function toolEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.Pr
 }
 
 /** {@link Exec} by real processes. Output beyond 4 MiB is cut. */
-export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepLine, env, yielding } = {}) =>
+export const exec: Exec = (
+  command,
+  args,
+  { timeoutMs = TIMEOUT_MS, input, keepLine, env, lowPriority } = {},
+) =>
   new Promise((resolve) => {
     const child = spawn(command, args, {
       env: { ...toolEnvironment(), ...env },
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     })
-    if (yielding && child.pid !== undefined) yieldProcessor(child.pid)
+    if (lowPriority && child.pid !== undefined) lowerPriority(child.pid)
     // EPIPE: the command ended without reading; its exit code says why.
     child.stdin?.on('error', () => {})
     child.stdin?.end(input)
@@ -66,7 +70,7 @@ export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepL
   })
 
 /** The process may have ended already, so errors are ignored. */
-function yieldProcessor(pid: number): void {
+function lowerPriority(pid: number): void {
   try {
     setPriority(pid, constants.priority.PRIORITY_LOW)
   } catch {}

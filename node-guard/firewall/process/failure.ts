@@ -5,7 +5,7 @@ export type Failure = Failed & {
   /** This machine cannot do it, however often it is tried. Then nothing of ours was left by this means either… */
   readonly unusable?: true
   /** …except where rules stand that nobody could read, so that some may be ours. */
-  readonly mayStand?: true
+  readonly mayRemain?: true
   /** Perhaps because another program changed the rules since they were read. */
   readonly raced?: true
   /** Because of a lack of memory. */

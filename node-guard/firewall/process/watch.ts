@@ -5,7 +5,7 @@ import { backoff } from '../../../common/backoff.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { toolEnvironment } from './exec.ts'
 
-export type Watched = {
+export type MonitorCommand = {
   readonly command: string
   readonly args: readonly string[]
   /** Whether a line of output is about us; called once for each, in order. */
@@ -21,7 +21,7 @@ type WatchEvents = {
    * What happened before now may have been missed: the command ended after it had been listening (perhaps because more
    * happened than it could follow), it was started again, or it has had the time to subscribe since its start.
    */
-  readonly unseen: () => void
+  readonly missed: () => void
   /** The command ended or could not be started; it is restarted automatically. */
   readonly ended: (detail: string) => void
 }
@@ -38,7 +38,7 @@ const MAX_LINE = 64 * 1024
 
 /** Follows the output of a monitoring command, and starts it again whenever it ends. Returns what stops it. */
 export function watch(
-  { command, args, matches, decoder = textLines }: Watched,
+  { command, args, matches, decoder = textLines }: MonitorCommand,
   events: WatchEvents,
 ): () => void {
   let stopped = false
@@ -50,10 +50,10 @@ export function watch(
     const startedAt = performance.now()
     const child = spawn(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] })
     const decode = decoder()
-    let heard = false
+    let hasOutput = false
     child.stdout.on('data', (chunk: Buffer) => {
       if (over) return
-      heard = true
+      hasOutput = true
       try {
         const matching = decode(chunk).filter(matches)
         if (matching.length > 0) events.event(matching)
@@ -66,7 +66,7 @@ export function watch(
     const look = () => {
       // Asked before `unseen`: what happens from now on will be notified.
       const subscribed = isSubscribed(child.pid)
-      events.unseen()
+      events.missed()
       if (!subscribed && ++looks < MAX_SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
     }
     let subscription = setTimeout(look, SUBSCRIBED_MS)
@@ -75,7 +75,7 @@ export function watch(
       if (over || stopped) return
       over = true
       clearTimeout(subscription)
-      if (heard || performance.now() - startedAt > SUBSCRIBED_MS) events.unseen()
+      if (hasOutput || performance.now() - startedAt > SUBSCRIBED_MS) events.missed()
       events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
       failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1
       const timer = setTimeout(() => start(false), backoff(failures, RESTART))
@@ -84,7 +84,7 @@ export function watch(
     child.on('error', (error) => end(error.message))
     child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
     child.on('spawn', () => {
-      if (!first) events.unseen()
+      if (!first) events.missed()
     })
     stop = () => {
       clearTimeout(subscription)

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { difference, restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
 import { type Iptables, restore } from '../../node-guard/firewall/iptables/command.ts'
-import { listInput, ofListed, parseListed, savedOf } from '../../node-guard/firewall/iptables/listed.ts'
+import { listInput, relevantListedLines, parseListings, savedOf } from '../../node-guard/firewall/iptables/listings.ts'
 import { readChains } from '../../node-guard/firewall/iptables/reading.ts'
 import { parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
 import type { Exec } from '../../node-guard/firewall/process/exec.ts'
@@ -31,7 +31,7 @@ test('a chain that is listed twice by name, in two tables, is identified by its 
   ] as const
   const output =
     '-P INPUT ACCEPT -c 1 2\n-A INPUT -c 3 4 -j POD2IAM-INPUT\n-P INPUT ACCEPT -c 0 0\n-A INPUT -c 5 6 -j ACCEPT\n'
-  const { jumps, first } = savedOf(parseListed(output, places), GUARD_CHAINS)
+  const { jumps, first } = savedOf(parseListings(output, places), GUARD_CHAINS)
   assert.deepEqual(jumps, [{ table: 'mangle', line: '-A INPUT -j POD2IAM-INPUT' }])
   assert.equal(first.get('filter INPUT'), '-j ACCEPT')
 })
@@ -39,7 +39,7 @@ test('a chain that is listed twice by name, in two tables, is identified by its 
 test('counters are taken out of a rule, but not what only reads like them in a comment', () => {
   const rule = '-m comment --comment "a -c 1 2 \\" -j POD2IAM-FORWARD" -c 7 420 -j DROP'
   const place = { table: 'filter', chain: 'POD2IAM-FORWARD' } as const
-  const [listed] = parseListed(`-N POD2IAM-FORWARD\n-A POD2IAM-FORWARD ${rule}\n`, [place])
+  const [listed] = parseListings(`-N POD2IAM-FORWARD\n-A POD2IAM-FORWARD ${rule}\n`, [place])
   assert.deepEqual(listed?.rules, [{ rule: rule.replace(' -c 7 420', ''), packets: 7 }])
 })
 
@@ -50,8 +50,8 @@ test('no output, however odd, makes the reader throw, nor find a chain that was 
   )
   fc.assert(
     fc.property(fc.array(line), (lines) => {
-      const text = lines.filter(ofListed(GUARD_CHAINS)).join('\n')
-      const { chains } = savedOf(parseListed(text, PLACES), GUARD_CHAINS)
+      const text = lines.filter(relevantListedLines(GUARD_CHAINS)).join('\n')
+      const { chains } = savedOf(parseListings(text, PLACES), GUARD_CHAINS)
       for (const { name } of chains.values()) assert.ok(own.some(({ chain }) => chain === name))
     }),
   )

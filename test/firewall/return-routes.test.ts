@@ -3,11 +3,11 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import {
-  ensureAnswers,
+  ensureReturnRoutes,
   type PolicyRule,
-  removeAnswers,
+  removeReturnRoutes,
   wantedRules,
-} from '../../node-guard/firewall/node/answer-routes.ts'
+} from '../../node-guard/firewall/node/return-routes.ts'
 import { LAYOUTS } from '../sandbox/node/layouts.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
 import { until } from '../support/until.ts'
@@ -88,7 +88,7 @@ describe('on a node', needsNamespaces(), () => {
       { destination: 'fd00:244::11', device: 'veth11' },
     ]
     const exec = nodeExec(node)
-    assert.equal(await ensureAnswers(exec, FULL, hidden), undefined)
+    assert.equal(await ensureReturnRoutes(exec, FULL, hidden), undefined)
     const made = await rules()
     assert.match(made, /^8:\s+from 169\.254\.169\.254 iif lo lookup 169254 proto 169/m)
     assert.match(await answers(), /^10\.244\.1\.11 dev veth11 proto 169/m)
@@ -99,19 +99,19 @@ describe('on a node', needsNamespaces(), () => {
       if (args.includes('-batch')) changes++
       return exec(command, args, options)
     }
-    assert.equal(await ensureAnswers(counting, FULL, hidden), undefined)
+    assert.equal(await ensureReturnRoutes(counting, FULL, hidden), undefined)
     assert.equal(changes, 0)
 
     await node.must('node', ['ip', 'rule', 'del', 'priority', '8', 'from', '169.254.170.24'])
     await node.must('node', ['ip', 'route', 'del', '10.244.1.11', 'table', '169254'])
-    assert.equal(await ensureAnswers(exec, FULL, hidden), undefined)
+    assert.equal(await ensureReturnRoutes(exec, FULL, hidden), undefined)
     assert.deepEqual((await rules()).split('\n').sort(), made.split('\n').sort())
     assert.match(await answers(), /^10\.244\.1\.11 dev veth11 proto 169/m)
 
     const moved = hidden.map(({ destination }) => ({ destination, device: 'veth12' }))
-    assert.equal(await ensureAnswers(exec, FULL, moved), undefined)
+    assert.equal(await ensureReturnRoutes(exec, FULL, moved), undefined)
     assert.doesNotMatch(await answers(), /veth11/)
-    assert.equal(await removeAnswers(exec), undefined)
+    assert.equal(await removeReturnRoutes(exec), undefined)
     assert.equal(await rules(), before)
     assert.equal(await answers(), '')
   })
@@ -119,18 +119,18 @@ describe('on a node', needsNamespaces(), () => {
   test('a rule of the operator with the same priority stays', async () => {
     await node.must('node', ['ip', 'rule', 'add', 'priority', '8', 'from', '192.0.2.1', 'lookup', '169254'])
     const before = await rules()
-    assert.equal(await removeAnswers(nodeExec(node)), undefined)
+    assert.equal(await removeReturnRoutes(nodeExec(node)), undefined)
     assert.equal(await rules(), before)
     await node.must('node', ['ip', 'rule', 'del', 'priority', '8', 'from', '192.0.2.1'])
   })
 
   test('what ip refuses is said in a sentence', async () => {
-    const failed = await ensureAnswers(nodeExec(node), FULL, [{ destination: '10.1.1.1', device: 'gone' }])
+    const failed = await ensureReturnRoutes(nodeExec(node), FULL, [{ destination: '10.1.1.1', device: 'gone' }])
     assert.match(
       failed ?? '',
       /^pods behind policy routing may not reach the broker \(IPv4\): ip failed: Cannot find device/,
     )
-    await removeAnswers(nodeExec(node))
+    await removeReturnRoutes(nodeExec(node))
   })
 
   test('the guard follows pods that come and go, and interfaces that begin to lead outside', async () => {

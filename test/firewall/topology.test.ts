@@ -1,7 +1,7 @@
 /** What the guard knows of the ways into a node while `ip` works, fails and works again. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createWays } from '../../node-guard/firewall/node/ways.ts'
+import { createTopology } from '../../node-guard/firewall/node/topology.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
 
 const ok = (stdout: string): ExecResult => ({ code: 0, stdout, stderr: '' })
@@ -15,9 +15,9 @@ function waysWith(listed: ExecResult[]) {
     if (args.includes('link')) return listed.shift() ?? links()
     return ok(args.includes('rule') ? '[{"priority":0,"src":"all","table":"local"}]' : '')
   }
-  const ways = createWays({
+  const ways = createTopology({
     exec,
-    answers: { metadata: ['169.254.169.254'], broker: ['169.254.170.24'] },
+    routeOptions: { metadata: ['169.254.169.254'], broker: ['169.254.170.24'] },
     fallback: () => ['eth0'],
     log: log as never,
   })
@@ -33,12 +33,12 @@ test('before ip has answered, and while it cannot, the default routes stay in fo
   assert.equal(await ways.look(), false)
   assert.deepEqual(ways.known(), { uplinks: ['eth0'], inner: [], outer: [] })
   assert.match(
-    ways.detail() ?? '',
+    ways.problem() ?? '',
     /^the node's interfaces could not be read.*ip cannot be run.*use the pod2iam image/,
   )
   assert.equal(told.length, 1)
   assert.equal(await ways.look(), false)
-  assert.equal(ways.detail(), undefined)
+  assert.equal(ways.problem(), undefined)
 })
 
 test('what was seen last is kept when ip fails or its output is cut', async () => {
@@ -47,7 +47,7 @@ test('what was seen last is kept when ip fails or its output is cut', async () =
   for (const _ of ['fails', 'is cut']) {
     assert.equal(await ways.look(), false)
     assert.deepEqual(ways.known().uplinks, ['eth0', 'eth1'])
-    assert.notEqual(ways.detail(), undefined)
+    assert.notEqual(ways.problem(), undefined)
   }
 })
 

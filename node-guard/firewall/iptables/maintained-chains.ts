@@ -3,10 +3,10 @@ import { HOST_CHAINS } from '../rules/host-network-iptables.ts'
 
 /**
  * Prefixes of chains that programs on the node maintain: ours and the gate's, kube-proxy's, and those of network plugins,
- * meshes and container runtimes. These programs need what is in them, or would put it back. kube2iam and kiam make no
- * chains.
+ * meshes and container runtimes. These programs need the rules in them, or would add them again. kube2iam and kiam create
+ * no chains.
  */
-const LIVING_CHAINS = [
+const MAINTAINED_CHAINS = [
   GUARD_CHAINS,
   HOST_CHAINS,
   'KUBE-',
@@ -26,4 +26,5 @@ const LIVING_CHAINS = [
 ] as const
 
 /** Whether a program on the node maintains this chain. */
-export const isLivingChain = (chain: string) => LIVING_CHAINS.some((prefix) => chain.startsWith(prefix))
+export const isMaintainedChain = (chain: string) =>
+  MAINTAINED_CHAINS.some((prefix) => chain.startsWith(prefix))

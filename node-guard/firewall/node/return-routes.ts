@@ -1,7 +1,7 @@
 import { messageOf } from '../../../common/errors.ts'
 import { ofFamily } from '../iptables/command.ts'
 import { type Exec, whyFailed } from '../process/exec.ts'
-import { ANSWER_TABLE, type HiddenRoute } from './network.ts'
+import { type HiddenRoute, RETURN_ROUTE_TABLE } from './network.ts'
 
 /**
  * Policy routing can separate a pod from its node: with security groups for pods in strict mode the VPC CNI sends all
@@ -9,10 +9,10 @@ import { ANSWER_TABLE, type HiddenRoute } from './network.ts'
  * has the route to the pod. Then the pod cannot reach the broker, and neither the broker's answers nor the resets of
  * connections to the metadata service reach the pod: the node would send them out by its primary interface.
  *
- * The guard's own policy rules correct exactly this: the broker's addresses are local for everybody, and packets that this
+ * The guard's own policy rules correct exactly this: the broker's addresses are looked up in the table `local` for every source, and packets that this
  * node sends *from* the broker's or a metadata address are routed by a table that has those hidden routes.
  */
-export type AnswerOptions = { readonly metadata: readonly string[]; readonly broker: readonly string[] }
+export type ReturnRouteOptions = { readonly metadata: readonly string[]; readonly broker: readonly string[] }
 
 /** Before the VPC CNI's 10 and Cilium's 9. */
 const PRIORITY = 8
@@ -35,12 +35,12 @@ export type PolicyRule = {
  * The policy rules that are needed for one family, as `ip rule add` takes them; none where the node has only the kernel's.
  *
  * @param rules those of the node
- * @param hidden routes of this family, see `sortNetwork`
+ * @param hidden routes of this family, see `classifyNetwork`
  */
 export function wantedRules(
   rules: readonly PolicyRule[],
   hidden: readonly HiddenRoute[],
-  { metadata, broker }: AnswerOptions,
+  { metadata, broker }: ReturnRouteOptions,
 ): string[] {
   const isLocal = ({ table }: PolicyRule) => table === 'local'
   const first = rules.findIndex((rule) => isLocal(rule) && isForAll(rule))
@@ -50,7 +50,7 @@ export function wantedRules(
   return [
     ...(overtaking ? broker.map((address) => `to ${address} lookup local`) : []),
     ...(hidden.length > 0
-      ? [...broker, ...metadata].map((address) => `from ${address} iif lo lookup ${ANSWER_TABLE}`)
+      ? [...broker, ...metadata].map((address) => `from ${address} iif lo lookup ${RETURN_ROUTE_TABLE}`)
       : []),
   ]
 }
@@ -70,19 +70,19 @@ const wordingOf = ({ src, dst, iif, table }: PolicyRule) =>
   ].join(' ')
 
 /**
- * Makes answers reach pods behind policy routing, and removes what is no longer needed. Returns why it could not, as one
- * sentence, or undefined.
+ * Adds the rules and routes by which answers reach pods behind policy routing, and removes those that are no longer needed.
+ * Returns why it could not, as sentences joined by semicolons, or undefined.
  */
-export const ensureAnswers = (exec: Exec, options: AnswerOptions, hidden: readonly HiddenRoute[]) =>
+export const ensureReturnRoutes = (exec: Exec, options: ReturnRouteOptions, hidden: readonly HiddenRoute[]) =>
   eachFamily(exec, options, hidden, 'pods behind policy routing may not reach the broker')
 
-/** Removes all of it. Returns why it could not, or undefined. */
-export const removeAnswers = (exec: Exec) =>
+/** Removes all of these rules and routes. Returns why it could not, or undefined. */
+export const removeReturnRoutes = (exec: Exec) =>
   eachFamily(exec, { metadata: [], broker: [] }, [], "the guard's policy rules may be left on this node")
 
 async function eachFamily(
   exec: Exec,
-  options: AnswerOptions,
+  options: ReturnRouteOptions,
   hidden: readonly HiddenRoute[],
   consequence: string,
 ): Promise<string | undefined> {
@@ -103,7 +103,7 @@ async function eachFamily(
 async function ensureFamily(
   exec: Exec,
   family: 4 | 6,
-  options: AnswerOptions,
+  options: ReturnRouteOptions,
   hidden: readonly HiddenRoute[],
 ): Promise<void> {
   const listed = await exec('ip', [`-${family}`, '-json', 'rule', 'show'])
@@ -127,10 +127,10 @@ async function ensureFamily(
   if (done.code !== 0) throw new Error(whyFailed('ip', done))
 }
 
-const leadsToUs = (wording: string) => wording.endsWith(` ${ANSWER_TABLE}`)
+const leadsToUs = (wording: string) => wording.endsWith(` ${RETURN_ROUTE_TABLE}`)
 
 async function routeChanges(exec: Exec, family: 4 | 6, hidden: readonly HiddenRoute[]): Promise<string[]> {
-  const listed = await exec('ip', [`-${family}`, '-oneline', 'route', 'show', 'table', ANSWER_TABLE])
+  const listed = await exec('ip', [`-${family}`, '-oneline', 'route', 'show', 'table', RETURN_ROUTE_TABLE])
   // A table without routes does not exist.
   const lines = listed.code === 0 ? listed.stdout.split('\n') : []
   const there = lines.flatMap((line) => /^(\S+) dev (\S+)/.exec(line)?.slice(1).join(' dev ') ?? [])
@@ -138,9 +138,9 @@ async function routeChanges(exec: Exec, family: 4 | 6, hidden: readonly HiddenRo
   return [
     ...there
       .filter((route) => !wanted.includes(route))
-      .map((route) => `route del ${route} table ${ANSWER_TABLE}`),
+      .map((route) => `route del ${route} table ${RETURN_ROUTE_TABLE}`),
     ...wanted
       .filter((route) => !there.includes(route))
-      .map((route) => `route replace ${route} table ${ANSWER_TABLE} protocol ${PROTOCOL}`),
+      .map((route) => `route replace ${route} table ${RETURN_ROUTE_TABLE} protocol ${PROTOCOL}`),
   ]
 }

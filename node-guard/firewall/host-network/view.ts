@@ -4,7 +4,7 @@ import { readHostNetwork } from '../status/host-network.ts'
 import { removeHostNetwork } from './backends.ts'
 import type { HostNetwork } from './counts.ts'
 
-/** What the guard knows and does about pods on the host network; their rules are kept by the command `host-network`. */
+/** What the guard itself knows and does about pods on the host network; the command `host-network` keeps their rules. */
 export function createHostNetworkView(options: {
   readonly exec: Exec
   readonly mode: 'off' | HostNetwork['mode']
@@ -34,7 +34,7 @@ export function createHostNetworkView(options: {
     look: async () => {
       if (mode === 'off') return clean(undefined)
       known = await readHostNetwork(directory, mode, now())
-      // Not only once they are verified: rules that drop a proof earlier would keep those of another backend from counting it.
+      // Also before they are verified: rules of another backend that drop the proofs earlier would keep them from being counted.
       if (known.backend !== undefined) clean(known.backend)
     },
   }

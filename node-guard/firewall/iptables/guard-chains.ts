@@ -6,35 +6,35 @@ import type { Canaries } from './canaries.ts'
 import { type Chain, countPackets, difference } from './chains.ts'
 import type { Family, Iptables } from './command.ts'
 import type { LostTables } from './events.ts'
-import type { Kernel } from './kernel.ts'
 import { type SavedRules, withoutTables } from './saved.ts'
-import { WRITTEN_TOGETHER, type Write, writeTables } from './write.ts'
+import type { TableAccess } from './table-access.ts'
+import { WRITE_GROUPS, type Write, writeTables } from './write.ts'
 
-/** What is known of one family. */
-type Side = {
+/** What is known about one family. */
+type FamilyState = {
   readonly chains: readonly Chain[]
-  /** What was read since the last write: a repair starts from it instead of reading again. */
+  /** What was read since the last write; a repair starts from it instead of reading again. */
   readonly seen: SavedRules | undefined
-  /** Whether that was not as loaded, in any family. */
+  /** Whether the rules of any family were not as loaded. */
   readonly differs: boolean
   /** Packets counted before the last repair, in tables that it did not write. */
   readonly before: Readonly<Record<string, number>>
 }
 
-const NOTHING: Side = { chains: [], seen: undefined, differs: false, before: {} }
+const NOTHING: FamilyState = { chains: [], seen: undefined, differs: false, before: {} }
 
-/** The guard's chains of all families, and what was last read of them. */
-export function createStanding(options: {
-  /** One for each family that this kernel speaks. */
+/** Writes and compares the guard's chains of all families, and remembers what was last read of them. */
+export function createGuardChains(options: {
+  /** One for each family that this kernel has. */
   readonly tools: () => Promise<readonly Iptables[]>
-  readonly kernel: Kernel
+  readonly access: TableAccess
   readonly canaries: Canaries | undefined
   readonly lost: LostTables
 }) {
-  const { tools, kernel, canaries, lost } = options
-  const sides = new Map<Family, Side>()
+  const { tools, access, canaries, lost } = options
+  const sides = new Map<Family, FamilyState>()
   const keepable = (chains: readonly Chain[], family: Family) =>
-    kernel.leavesNat(family) ? chains.filter(({ table }) => table !== 'nat') : chains
+    access.skipsNat(family) ? chains.filter(({ table }) => table !== 'nat') : chains
   const chainsOf = (rules: GuardRuleset, family: Family) => {
     const kept = keepable(iptablesRules(rules, family), family)
     return canaries?.add(kept, family) ?? kept
@@ -42,7 +42,7 @@ export function createStanding(options: {
 
   const write = async (rules: GuardRuleset): Promise<Failure | undefined> => {
     const all = await tools()
-    const heard = new Map(all.map(({ family }) => [family, lost.of(family)] as const))
+    const lostTables = new Map(all.map(({ family }) => [family, lost.of(family)] as const))
     const repairs = lost.any()
     lost.forget()
     let writes = all.map((tool): Write => {
@@ -50,11 +50,11 @@ export function createStanding(options: {
       const chains = chainsOf(rules, family)
       const { seen, differs = false, before } = sides.get(family) ?? NOTHING
       sides.set(family, { ...NOTHING, chains, before })
-      const known = differs || repairs ? seen && withoutTables(seen, heard.get(family) ?? []) : undefined
+      const known = differs || repairs ? seen && withoutTables(seen, lostTables.get(family) ?? []) : undefined
       return { tool, chains, known, written: [] }
     })
-    for (const tables of WRITTEN_TOGETHER) {
-      const results = await Promise.all(writes.map((one) => writeTables(kernel, one, tables)))
+    for (const tables of WRITE_GROUPS) {
+      const results = await Promise.all(writes.map((one) => writeTables(access, one, tables)))
       const failed = results.find((result) => 'detail' in result)
       if (failed !== undefined) return failed
       writes = results.flatMap((result) => ('detail' in result ? [] : [result]))
@@ -71,14 +71,14 @@ export function createStanding(options: {
 
   const compare = async (): Promise<Compared> => {
     const all = await tools()
-    for (const { family } of all) kernel.forgetLost(family, lost.of(family))
+    for (const { family } of all) access.forgetLost(family, lost.of(family))
     lost.forget()
     const packets: Record<string, number> = {}
     let differs: Compared['differs']
     const found = new Map<Family, SavedRules>()
     const reads = all.map(async (tool) => ({
       tool,
-      result: await kernel.read(tool, WRITTEN_TOGETHER.flat()),
+      result: await access.read(tool, WRITE_GROUPS.flat()),
     }))
     for (const { tool, result } of await Promise.all(reads)) {
       if (!result.ok) return { failed: result.detail }

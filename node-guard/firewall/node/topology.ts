@@ -1,31 +1,32 @@
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
 import { type Exec, whyFailed } from '../process/exec.ts'
-import { type AnswerOptions, ensureAnswers } from './answer-routes.ts'
-import { isUsefulRoute, type Link, type NodeNetwork, sortNetwork, type Ways } from './network.ts'
+import { classifyNetwork, isUsefulRoute, type Link, type NodeNetwork, type Topology } from './network.ts'
+import { ensureReturnRoutes, type ReturnRouteOptions } from './return-routes.ts'
 
 /**
- * The ways into and out of the node, as far as the guard knows them.
+ * The interfaces and prefixes that lead into and out of the node, as far as the guard knows them.
  *
- * @param fallback the interfaces of the usual default routes, used until `ip` has answered
+ * @param options `routeOptions`: the addresses for which return routes are kept; `fallback`: the interfaces of the usual default
+ *   routes, used until `ip` has answered
  */
-export function createWays(options: {
+export function createTopology(options: {
   readonly exec: Exec
-  readonly answers: AnswerOptions
+  readonly routeOptions: ReturnRouteOptions
   readonly fallback: () => readonly string[]
   readonly log: Logger
 }) {
-  const { exec, answers, fallback, log } = options
+  const { exec, routeOptions, fallback, log } = options
   let seen: NodeNetwork | undefined
   let detail: string | undefined
-  /** What the rules need to know, as last seen. Immediate, since a repair waits for it. */
-  const known = (): Ways => {
+  /** What the rules need to know, as last read; synchronous, since a repair waits for it. */
+  const known = (): Topology => {
     const { uplinks = fallback(), inner = [], outer = [] } = seen ?? {}
     return { uplinks, inner, outer }
   }
 
   /**
-   * Looks again, and makes answers reach pods behind policy routing; never throws. Returns whether `known` has changed.
+   * Reads the network again, and updates the return routes to pods behind policy routing; never throws. Returns whether `known` has changed.
    * Not to be called while it runs.
    */
   const look = async () => {
@@ -33,7 +34,7 @@ export function createWays(options: {
     let failed: string | undefined
     try {
       seen = await readNetwork(exec)
-      failed = await ensureAnswers(exec, answers, seen.hidden)
+      failed = await ensureReturnRoutes(exec, routeOptions, seen.hidden)
     } catch (error) {
       failed = `the node's interfaces could not be read, so that new ones that lead outside are not known: ${messageOf(error)}`
     }
@@ -45,15 +46,15 @@ export function createWays(options: {
   return {
     known,
     look,
-    /** Why some pods may not reach the broker; one sentence. */
-    detail: () => detail,
+    /** Why some pods may not reach the broker, as a sentence, or undefined. */
+    problem: () => detail,
   }
 }
 
 /** Reads this network namespace. Throws if `ip` fails. */
 async function readNetwork(exec: Exec): Promise<NodeNetwork> {
-  // Without the addresses of Services that IPVS makes the node's own, the routes to them and the routes to other nodes:
-  // there may be tens of thousands of each.
+  // The addresses of Services that IPVS makes the node's own, the routes to them and the routes to other nodes are left out,
+  // since there may be tens of thousands of each.
   const [links, wires, ...routes] = await Promise.all([
     exec('ip', ['-json', '-details', 'link', 'show']),
     exec('ip', ['-oneline', 'address', 'show', 'type', 'veth'], { keepLine: isSubnet }),
@@ -67,24 +68,24 @@ async function readNetwork(exec: Exec): Promise<NodeNetwork> {
   if (wires.code !== 0) throw new Error(whyFailed('ip', wires))
   for (const listed of routes)
     if (listed.code !== 0 && !/not supported/i.test(listed.stderr)) throw new Error(whyFailed('ip', listed))
-  return sortNetwork({
+  return classifyNetwork({
     links: JSON.parse(links.stdout) as Link[],
-    wires: [...wires.stdout.matchAll(/^\d+: (\S+)/gm)].map(([, name = '']) => name),
+    externalVeths: [...wires.stdout.matchAll(/^\d+: (\S+)/gm)].map(([, name = '']) => name),
     routes: routes.map(({ stdout }) => stdout).join('\n'),
   })
 }
 
-/** Whether a line is about an address in a subnet with other hosts, which is not link-local. */
+/** Whether a line of `ip -oneline address` is about a global address in a subnet with other hosts. */
 export const isSubnet = (line: string) =>
   / scope global /.test(line) &&
   / inet6? \S+\/\d+ /.test(line) &&
   !/ (inet \S+\/32|inet6 \S+\/128) /.test(line)
 
 /**
- * Whether a line of `ip -oneline monitor link address route rule` may change the ways: default routes, tables and rules
+ * Whether a line of `ip -oneline monitor link address route rule` may change the topology: default routes, tables and rules
  * of policy routing, and devices other than a plain veth to a pod, of which a node has hundreds come and go.
  */
-export function changesWays(line: string): boolean {
+export function changesTopology(line: string): boolean {
   const text = line.replace(/^Deleted /, '')
   if (/ table local /.test(text)) return false
   return (

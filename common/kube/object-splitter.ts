@@ -17,7 +17,7 @@ const MAX_ENVELOPE = 256 * 1024
  * @param of `list`: the elements of the list's `items`; `stream`: the objects of a watch, one after the other
  * @param most bytes of an object, less its managedFields
  */
-export function objectCutter(of: 'list' | 'stream', most: number = MAX_OBJECT) {
+export function objectSplitter(of: 'list' | 'stream', most: number = MAX_OBJECT) {
   /** How many brackets are open around an object. */
   const outside = of === 'list' ? 2 : 0
   const [kept, envelope] = [pieces(most), pieces(MAX_ENVELOPE)]
@@ -75,7 +75,7 @@ export function objectCutter(of: 'list' | 'stream', most: number = MAX_OBJECT) {
   }
   return {
     /** The objects that end in this chunk; {@link oversize} for one that is too large to be kept. @throws {SyntaxError} */
-    cut(next: Buffer) {
+    split(next: Buffer) {
       const objects: unknown[] = []
       chunk = next
       from = 0

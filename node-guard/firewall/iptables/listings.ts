@@ -3,15 +3,15 @@ import { collectRules, type IptablesTable, type SavedRules } from './saved.ts'
 /** A chain to be read: one of ours, or a built-in one that jumps to ours. */
 export type Place = { readonly table: IptablesTable; readonly chain: string }
 
-/** The listing of one chain: its rules as iptables-save(8) prints them, without `-A CHAIN `. */
-export type Listed = {
+/** The listing of one chain: its rules as iptables-save(8) prints them, without `-A CHAIN `, and their packets. */
+export type ChainListing = {
   readonly place: Place
   readonly rules: readonly { readonly rule: string; readonly packets: number }[]
 }
 
 /**
  * Input of `iptables-nft-restore --noflush` that lists these chains, in this order, and changes nothing. It takes one
- * process for all of them, loads no other chains, and makes no table that was not there.
+ * process for all of them, loads no other chains, and creates no table.
  */
 export function listInput(places: readonly Place[]): string {
   const lines = places.map(({ table, chain }, index) => {
@@ -23,22 +23,23 @@ export function listInput(places: readonly Place[]): string {
 }
 
 /**
- * Which lines of that output matter: of a built-in chain, the first rule and those that mention our chains.
+ * Returns whether a line of that output matters; to be called for each line in order. Of a built-in chain, the first rule and those that
+ * mention our chains do.
  *
- * @param after the rule that may come before our jumps, so that the one behind it matters, too
+ * @param preceding the rule that may come before our jumps, so that the one after it matters, too
  */
-export function ofListed(prefix: string, after?: string): (line: string) => boolean {
+export function relevantListedLines(prefix: string, preceding?: string): (line: string) => boolean {
   let afterHeader = false
   return (line) => {
     const isFirst = afterHeader
     const isHeader = line.startsWith('-P ') || line.startsWith('-N ')
-    afterHeader = isHeader || (isFirst && after !== undefined && line.endsWith(after))
+    afterHeader = isHeader || (isFirst && preceding !== undefined && line.endsWith(preceding))
     return isHeader || isFirst || line.includes(prefix)
   }
 }
 
 /** Parses that output, which ends before the first chain that does not exist. */
-export function parseListed(output: string, places: readonly Place[]): readonly Listed[] {
+export function parseListings(output: string, places: readonly Place[]): readonly ChainListing[] {
   const listed: { place: Place; rules: { rule: string; packets: number }[] }[] = []
   for (const line of output.split('\n')) {
     const header = /^-[NP] (\S+)/.exec(line)?.[1]
@@ -55,9 +56,9 @@ export function parseListed(output: string, places: readonly Place[]): readonly 
   return listed
 }
 
-/** What concerns us in these listings. */
-export function savedOf(listed: readonly Listed[], prefix: string, after?: string): SavedRules {
-  const found = collectRules(prefix, after)
+/** Collects from these listings what concerns us. */
+export function savedOf(listed: readonly ChainListing[], prefix: string, preceding?: string): SavedRules {
+  const found = collectRules(prefix, preceding)
   for (const { place } of listed) found.declare(place.table, place.chain)
   for (const { place, rules } of listed)
     for (const { rule, packets } of rules) found.take(place.table, place.chain, rule, packets)
