@@ -110,7 +110,10 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
     assert.deepEqual(await fates(), RULESETS.proof.does)
     assert.equal(await applyRuleset(exec, newPodRuleset.redirect(REDIRECT)), undefined)
     assert.deepEqual(await fates(), RULESETS.redirect.does)
-    assert.match((await applyRuleset(exec, newPodRuleset.proof(METADATA_ADDRESSES)))?.detail ?? '', /File exists/)
+    assert.match(
+      (await applyRuleset(exec, newPodRuleset.proof(METADATA_ADDRESSES)))?.detail ?? '',
+      /File exists/,
+    )
   })
 
   for (const [name, { ruleset, does }] of Object.entries(RULESETS))

@@ -15,7 +15,7 @@ import {
 } from '../../node-guard/firewall/iptables/chains.ts'
 import { restore } from '../../node-guard/firewall/iptables/command.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
-import { type IptablesTable, relevantLines, parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
+import { type IptablesTable, parseSaved, relevantLines } from '../../node-guard/firewall/iptables/saved.ts'
 import type { NodeFiles } from '../../node-guard/firewall/node/files.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
 import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'

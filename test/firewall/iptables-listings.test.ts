@@ -4,7 +4,12 @@ import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { difference, restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
 import { type Iptables, restore } from '../../node-guard/firewall/iptables/command.ts'
-import { listInput, relevantListedLines, parseListings, savedOf } from '../../node-guard/firewall/iptables/listings.ts'
+import {
+  listInput,
+  parseListings,
+  relevantListedLines,
+  savedOf,
+} from '../../node-guard/firewall/iptables/listings.ts'
 import { readChains } from '../../node-guard/firewall/iptables/reading.ts'
 import { parseSaved } from '../../node-guard/firewall/iptables/saved.ts'
 import type { Exec } from '../../node-guard/firewall/process/exec.ts'

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { loadTable } from '../../node-guard/firewall/nft/table.ts'
-import { isUsefulRoute, type Link, classifyNetwork } from '../../node-guard/firewall/node/network.ts'
+import { classifyNetwork, isUsefulRoute, type Link } from '../../node-guard/firewall/node/network.ts'
 import { changesTopology, isSubnet } from '../../node-guard/firewall/node/topology.ts'
 import { guardRuleset } from '../../node-guard/firewall/rules/guard-nft.ts'
 import { needsNamespaces } from '../sandbox/node/namespace-support.ts'
@@ -19,7 +19,8 @@ const of = (kind: string | undefined, ifname: string, more: Partial<Link> = {}):
   ...(kind === undefined ? {} : { linkinfo: { info_kind: kind } }),
   ...more,
 })
-const uplinks = (links: readonly Link[], routes = '') => classifyNetwork({ links, externalVeths: [], routes }).uplinks
+const uplinks = (links: readonly Link[], routes = '') =>
+  classifyNetwork({ links, externalVeths: [], routes }).uplinks
 
 test('network cards, tunnels and every kind that nobody knows lead outside, pods’ devices do not', () => {
   for (const kind of [

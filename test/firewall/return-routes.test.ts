@@ -125,7 +125,9 @@ describe('on a node', needsNamespaces(), () => {
   })
 
   test('what ip refuses is said in a sentence', async () => {
-    const failed = await ensureReturnRoutes(nodeExec(node), FULL, [{ destination: '10.1.1.1', device: 'gone' }])
+    const failed = await ensureReturnRoutes(nodeExec(node), FULL, [
+      { destination: '10.1.1.1', device: 'gone' },
+    ])
     assert.match(
       failed ?? '',
       /^pods behind policy routing may not reach the broker \(IPv4\): ip failed: Cannot find device/,

@@ -363,7 +363,10 @@ test('a dataplane that comes after the guard is seen at the next look, long befo
   await surroundings.lookAtDataplane()
   await surroundings.lookAtDataplane()
   assert.deepEqual([surroundings.state().looked, surroundings.state().bypass], [true, undefined])
-  assert.deepEqual([await surroundings.searchLeftovers(), await surroundings.searchLeftovers()], [true, false])
+  assert.deepEqual(
+    [await surroundings.searchLeftovers(), await surroundings.searchLeftovers()],
+    [true, false],
+  )
   interfaces = ['eth0', 'cilium_host']
   await surroundings.lookAtDataplane()
   await surroundings.lookAtDataplane()
