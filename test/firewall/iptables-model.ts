@@ -1,7 +1,7 @@
 /** What iptables-nft and nft's monitor do, as far as the guard can see: in memory, and with events that come late. */
 import assert from 'node:assert/strict'
-import type { IptablesTable } from '../../node-guard/firewall/iptables/saved.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
+import type { IptablesTable } from '../../node-guard/firewall/rules/iptables.ts'
 
 const HOOKS: readonly string[] = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']
 type Chains = Map<string, string[]>

@@ -1,6 +1,6 @@
 import { failed } from '../../../common/result.ts'
-import { type Chain, countPackets, difference, removeInput, restoreInput } from '../iptables/chains.ts'
-import { type Family, type Iptables, restore, type Variant } from '../iptables/command.ts'
+import { countPackets, difference, removeInput, restoreInput } from '../iptables/chains.ts'
+import { type Iptables, restore } from '../iptables/command.ts'
 import { type Read, readChains, readTables } from '../iptables/reading.ts'
 import { legacyTables, NODE_FILES } from '../node/files.ts'
 import type { Exec } from '../process/exec.ts'
@@ -13,6 +13,7 @@ import {
   HOST_TABLE,
   hostNetworkChains,
 } from '../rules/host-network-iptables.ts'
+import type { Chain, Family, Variant } from '../rules/iptables.ts'
 import type { HostNetworkBackend, HostPackets } from './backend.ts'
 
 /** iptables-legacy has no notifications. */

@@ -1,8 +1,9 @@
 import { bounded } from '../process/bounded.ts'
 import type { Exec } from '../process/exec.ts'
-import { type Family, type Iptables, restore } from './command.ts'
+import type { Family, IptablesTable } from '../rules/iptables.ts'
+import { type Iptables, restore } from './command.ts'
 import { type Read, readTables } from './reading.ts'
-import { type IptablesTable, mergeSaved, type SavedRules } from './saved.ts'
+import { mergeSaved, type SavedRules } from './saved.ts'
 
 /**
  * The kernel reads and replaces tables of iptables-legacy as a whole, and charges the memory of a table to the process

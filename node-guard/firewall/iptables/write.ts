@@ -1,7 +1,8 @@
 import type { Failure } from '../process/failure.ts'
-import { type Chain, differingTables, restoreInput } from './chains.ts'
+import type { Chain, IptablesTable } from '../rules/iptables.ts'
+import { differingTables, restoreInput } from './chains.ts'
 import type { Iptables } from './command.ts'
-import type { IptablesTable, SavedRules } from './saved.ts'
+import type { SavedRules } from './saved.ts'
 import type { TableAccess } from './table-access.ts'
 
 /**

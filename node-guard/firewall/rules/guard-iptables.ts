@@ -1,8 +1,6 @@
-import type { Chain, Rule } from '../iptables/chains.ts'
-import { type Family, ofFamily } from '../iptables/command.ts'
-import type { Place } from '../iptables/listings.ts'
-import type { IptablesTable } from '../iptables/saved.ts'
 import { type CounterName, type GuardRuleset, isClaimable } from './guard.ts'
+import type { Chain, IptablesTable, Place, Rule } from './iptables.ts'
+import { type Family, ofFamily } from './iptables.ts'
 
 /** Prefix of the names of the guard's chains. */
 export const GUARD_CHAINS = 'POD2IAM-'
