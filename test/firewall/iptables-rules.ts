@@ -1,6 +1,6 @@
 /** The guard's iptables rules on a test node, with the probes that only iptables needs. */
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
-import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
+import type { Backend } from '../../node-guard/firewall/backend/backend.ts'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
 import { restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
 import { restore } from '../../node-guard/firewall/iptables/command.ts'

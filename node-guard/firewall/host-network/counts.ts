@@ -1,6 +1,6 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { HostPod } from '../../../common/host-pods.ts'
-import type { BackendName } from '../guard/backend.ts'
+import type { BackendName } from '../backend/backend.ts'
 import { OTHER_COUNTER } from '../rules/host-network.ts'
 
 /** A pod on the host network that sent packets to the metadata service. */

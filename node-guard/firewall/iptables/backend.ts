@@ -1,4 +1,4 @@
-import type { Backend } from '../guard/backend.ts'
+import type { Backend } from '../backend/backend.ts'
 import { ruleEvents } from '../nft/rule-events.ts'
 import type { Exec } from '../process/exec.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'

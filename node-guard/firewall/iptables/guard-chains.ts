@@ -1,4 +1,4 @@
-import type { Compared } from '../guard/backend.ts'
+import type { Compared } from '../backend/backend.ts'
 import type { Failure } from '../process/failure.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
 import { iptablesRules } from '../rules/guard-iptables.ts'

@@ -1,6 +1,5 @@
 import { type CounterName, type GuardRuleset, isClaimable } from './guard.ts'
-import type { Chain, IptablesTable, Place, Rule } from './iptables.ts'
-import { type Family, ofFamily } from './iptables.ts'
+import { type Chain, type Family, type IptablesTable, ofFamily, type Place, type Rule } from './iptables.ts'
 
 /** Prefix of the names of the guard's chains. */
 export const GUARD_CHAINS = 'POD2IAM-'

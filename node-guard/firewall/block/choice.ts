@@ -1,7 +1,7 @@
 import type { Logger } from '../../../common/log.ts'
+import type { Backend } from '../backend/backend.ts'
 import type { Failure } from '../process/failure.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
-import type { Backend } from './backend.ts'
 import type { Backends } from './backends.ts'
 
 /** The backend with which this process keeps its rules. */

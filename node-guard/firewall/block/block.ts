@@ -1,9 +1,9 @@
 import type { Logger } from '../../../common/log.ts'
+import type { BackendName, Compared } from '../backend/backend.ts'
+import { createCounts, type Packets, zeroCounts } from '../backend/counts.ts'
 import type { Topology } from '../node/network.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
-import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
-import { createCounts, type Packets, zeroCounts } from './counts.ts'
 
 /** Why the rules are checked. `uplinks`: the interfaces or routes into the node changed. `monitor`: notifications may have been missed. */
 export const CAUSES = ['start', 'event', 'poll', 'monitor', 'uplinks'] as const

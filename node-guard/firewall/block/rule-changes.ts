@@ -1,6 +1,6 @@
 import type { Logger } from '../../../common/log.ts'
+import type { Backend } from '../backend/backend.ts'
 import { watch } from '../process/watch.ts'
-import type { Backend } from './backend.ts'
 import type { Cause } from './block.ts'
 import type { Follow } from './choice.ts'
 
