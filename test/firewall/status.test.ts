@@ -23,10 +23,10 @@ import {
   firewallStateOf,
   type GuardReport,
   readinessOf,
-  type Status,
   statusOf,
 } from '../../node-guard/firewall/report/report.ts'
 import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/status/file.ts'
+import type { Status } from '../../node-guard/firewall/status/status.ts'
 import { statusText } from '../../node-guard/firewall/status/text.ts'
 import { captureLog } from '../support/log.ts'
 

@@ -1,8 +1,8 @@
 import type { Logger } from '../../../common/log.ts'
 import type { Exec } from '../process/exec.ts'
 import { readHostNetwork } from '../status/host-network.ts'
+import type { HostNetwork } from '../status/status.ts'
 import { removeHostNetwork } from './backends.ts'
-import type { HostNetwork } from './counts.ts'
 
 /** What the guard itself knows and does about pods on the host network; the command `host-network` keeps their rules. */
 export function createHostNetworkView(options: {

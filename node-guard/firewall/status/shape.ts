@@ -1,5 +1,5 @@
-import type { Status } from '../report/report.ts'
 import type { LookedAt } from './leftovers.ts'
+import type { Status } from './status.ts'
 
 /** A status as a guard wrote it. */
 export type WrittenStatus = {
