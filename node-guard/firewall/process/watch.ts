@@ -51,6 +51,25 @@ export function watch(
     const child = spawn(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] })
     const decode = decoder()
     let hasOutput = false
+    let over = false
+    let looks = 0
+    const look = () => {
+      // Asked before `unseen`: what happens from now on will be notified.
+      const subscribed = isSubscribed(child.pid)
+      events.missed()
+      if (!subscribed && ++looks < MAX_SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
+    }
+    let subscription = setTimeout(look, SUBSCRIBED_MS)
+    const end = (detail: string) => {
+      if (over || stopped) return
+      over = true
+      clearTimeout(subscription)
+      if (hasOutput || performance.now() - startedAt > SUBSCRIBED_MS) events.missed()
+      events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
+      failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1
+      const timer = setTimeout(() => start(false), backoff(failures, RESTART))
+      stop = () => clearTimeout(timer)
+    }
     child.stdout.on('data', (chunk: Buffer) => {
       if (over) return
       hasOutput = true
@@ -62,25 +81,6 @@ export function watch(
         end(messageOf(error))
       }
     })
-    let looks = 0
-    const look = () => {
-      // Asked before `unseen`: what happens from now on will be notified.
-      const subscribed = isSubscribed(child.pid)
-      events.missed()
-      if (!subscribed && ++looks < MAX_SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
-    }
-    let subscription = setTimeout(look, SUBSCRIBED_MS)
-    let over = false
-    const end = (detail: string) => {
-      if (over || stopped) return
-      over = true
-      clearTimeout(subscription)
-      if (hasOutput || performance.now() - startedAt > SUBSCRIBED_MS) events.missed()
-      events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
-      failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1
-      const timer = setTimeout(() => start(false), backoff(failures, RESTART))
-      stop = () => clearTimeout(timer)
-    }
     child.on('error', (error) => end(error.message))
     child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
     child.on('spawn', () => {
