@@ -28,10 +28,10 @@ export async function audit(cluster: Cluster, options: AuditOptions, now = Date.
   if (options.suggest) return suggest(cluster, options)
   const installation = await findInstallation(cluster)
   const { reports, isWhole } = await reportNodes(cluster, installation)
-  const told = reports.filter(({ source }) => source === 'guard')
-  const auditing = told.filter(({ mode }) => mode === 'audit')
-  const looking = told.filter(({ hostNetwork }) => hostNetwork !== null)
-  if (auditing.length + looking.length === 0) throw whyNoAudit(told.length, reports.length)
+  const reporting = reports.filter(({ source }) => source === 'guard')
+  const auditing = reporting.filter(({ mode }) => mode === 'audit')
+  const looking = reporting.filter(({ hostNetwork }) => hostNetwork !== null)
+  if (auditing.length + looking.length === 0) throw whyNoAudit(reporting.length, reports.length)
   const hostNetwork = looking.flatMap(({ node, hostNetwork }) =>
     (hostNetwork?.pods ?? []).map((pod) => ({ node, ...pod })),
   )
@@ -60,14 +60,14 @@ export async function audit(cluster: Cluster, options: AuditOptions, now = Date.
   }
 }
 
-function whyNoAudit(told: number, nodes: number): CliError {
+function whyNoAudit(reporting: number, nodes: number): CliError {
   if (nodes === 0)
     return new CliError(
       'not-installed',
       'no node guard was found, and only the guards see which pods use the metadata service',
       'install pod2iam with guard.mode=audit: docs/migrating-from-kube2iam.md',
     )
-  if (told === 0)
+  if (reporting === 0)
     return new CliError(
       'guards-not-asked',
       `none of ${nodes} node guards could be asked`,

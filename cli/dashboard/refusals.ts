@@ -56,7 +56,7 @@ export type RefusalInput = {
 export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput): Refusal[] {
   const uids = new Set(pods.map(({ metadata }) => metadata?.uid))
   const well = new Set(holders.filter((one) => one.ready && one.refused === null).map(keyOf))
-  const told = events.flatMap((event): Refusal[] => {
+  const reported = events.flatMap((event): Refusal[] => {
     const { kind = '', name = '', namespace = '', uid } = event.involvedObject
     if (!NAME.test(name) || !NAME.test(namespace) || !KIND.test(kind)) return []
     const { code, note, at } = said(event)
@@ -72,11 +72,11 @@ export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput
       },
     ]
   })
-  const known = new Set(told.map(({ namespace, name, code }) => `${namespace}/${name} ${code}`))
+  const known = new Set(reported.map(({ namespace, name, code }) => `${namespace}/${name} ${code}`))
   const current = holders.flatMap((one) =>
     known.has(`${keyOf(one)} ${one.refused}`) ? [] : ofBroker(one, roleKey),
   )
-  const newest = told.toSorted((one, other) => (other.at ?? '').localeCompare(one.at ?? ''))
+  const newest = reported.toSorted((one, other) => (other.at ?? '').localeCompare(one.at ?? ''))
   const each = Map.groupBy(
     [...current, ...newest],
     (one) => `${one.kind} ${one.namespace}/${one.name} ${one.code}`,

@@ -29,9 +29,9 @@ export async function nodeFinding(
       'make the DaemonSet of the node guard select and tolerate this node: guard.nodeSelector, guard.tolerations',
     )
   }
-  const told = await guardStatus(cluster, guard)
-  if (told.kind === 'told' && !told.status.verified) {
-    const [first] = told.status.warnings
+  const answer = await guardStatus(cluster, guard)
+  if (answer.kind === 'reached' && !answer.value.verified) {
+    const [first] = answer.value.warnings
     return failed(
       first?.code ?? 'node-unguarded',
       `the guard of node ${node} has not verified its block: ${first?.detail ?? 'it does not say why'}`,
@@ -40,12 +40,14 @@ export async function nodeFinding(
   }
   const unready = ['firewall', 'broker'].find((name) => statusOf(guard, name)?.ready !== true)
   if (unready !== undefined) return notReady(guard, unready, node)
-  if (told.kind === 'failed')
-    return warning('guard-not-asked', `its guard runs, but its status could not be read: ${told.detail}`)
-  if (told.kind === 'forbidden') return ok('its guard and broker are ready, according to their probes')
-  return told.status.mode === 'audit'
+  if (answer.kind === 'failed')
+    return warning('guard-not-asked', `its guard runs, but its status could not be read: ${answer.detail}`)
+  if (answer.kind === 'forbidden') return ok('its guard and broker are ready, according to their probes')
+  return answer.value.mode === 'audit'
     ? ok(`node ${node} is in audit mode: nothing is refused there, and pods get credentials`)
-    : ok(`the guard of node ${node} has verified its block (${told.status.backend}), and its broker is ready`)
+    : ok(
+        `the guard of node ${node} has verified its block (${answer.value.backend}), and its broker is ready`,
+      )
 }
 
 function notReady(guard: V1Pod, container: string, node: string): Finding {

@@ -2,7 +2,8 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node'
 import { bounded } from '../cluster/bounded.ts'
 import type { Cluster } from '../cluster/cluster.ts'
-import { type GuardStatus, guardStatus } from '../cluster/guard-status.ts'
+import type { Reached } from '../cluster/exec.ts'
+import { guardStatus } from '../cluster/guard-status.ts'
 import type { Installation } from '../cluster/installation.ts'
 import { guardOf } from '../explain/node.ts'
 import { lastWords, statusOf } from '../explain/start.ts'
@@ -73,8 +74,8 @@ function withoutGuard(node: string): NodeReport {
   }
 }
 
-function reportOf(node: string, guard: V1Pod, told: GuardStatus): NodeReport {
-  const status = told.kind === 'told' ? told.status : undefined
+function reportOf(node: string, guard: V1Pod, answer: Reached<Status>): NodeReport {
+  const status = answer.kind === 'reached' ? answer.value : undefined
   const unready = (['firewall', 'broker'] as const).filter((name) => statusOf(guard, name)?.ready !== true)
   const troubles = unready.map((name) => notReady(guard, name))
   const isSilent = status !== undefined && !status.verified
@@ -100,7 +101,7 @@ function reportOf(node: string, guard: V1Pod, told: GuardStatus): NodeReport {
     troubles: [...(isSilent ? [first ?? unverified] : []), ...troubles],
     warnings: [
       ...(isSilent ? more : (status?.warnings ?? [])),
-      ...(told.kind === 'failed' ? [{ code: 'guard-not-asked', detail: told.detail }] : []),
+      ...(answer.kind === 'failed' ? [{ code: 'guard-not-asked', detail: answer.detail }] : []),
       ...(status?.leftovers ?? []).map(({ kind, remove }) => ({
         code: 'leftover',
         detail: `a rule of ${kind} redirects traffic to the metadata service; to remove it, on the node: ${remove}`,
