@@ -43,7 +43,7 @@ export function pause(clock: Clock, milliseconds: number, signal?: AbortSignal):
 }
 
 /** The result of `work`, or a rejection with `late()` after so long; the work itself goes on. */
-export async function inTime<T>(
+export async function withTimeout<T>(
   clock: Clock,
   work: Promise<T>,
   milliseconds: number,

@@ -17,7 +17,7 @@ import { watchReachability } from './kubernetes/api-reachability.ts'
 import { namespaceLookup } from './kubernetes/namespace-lookup.ts'
 import { injectorMetrics } from './metrics.ts'
 import { ENDING_MS, MAX_ACCEPTING } from './server/drain.ts'
-import { fairTurns } from './server/fair-turns.ts'
+import { fairQueue } from './server/fair-queue.ts'
 import { type WebhookServer, webhookServer } from './server/https.ts'
 import {
   type CertificateOrigin,
@@ -34,20 +34,20 @@ const TITLE = 'pod2iam injector'
 async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const log = pinoLogger('injector', settings.logLevel)
   const metrics = injectorMetrics()
-  const { direct, brief, patient } = await apiServer(settings.kubeconfig, log)
+  const { forReviews, forWarnings, background } = await apiServer(settings.kubeconfig, log)
   warmUp(settings.roleKey)
   const clock = () => performance.now()
   const own = injectionSettings(settings)
-  const watches = startWatches(settings, own, { kube: patient, log, metrics }, hostname())
+  const watches = startWatches(settings, own, { kube: background, log, metrics }, hostname())
   const answers = webhooks({
     settings: watches.peers.settings,
-    lookup: namespaceLookup(direct),
-    accounts: accountLookup(direct),
-    limits: namespaceLimits(brief, clock, log),
+    lookup: namespaceLookup(forReviews),
+    accounts: accountLookup(forReviews),
+    limits: namespaceLimits(forWarnings, clock, log),
     metrics,
     log,
     clock,
-    turns: fairTurns(clock),
+    turns: fairQueue(clock),
   })
 
   const serving: { certificate?: ServingCertificate; server?: WebhookServer } = {}
@@ -58,9 +58,9 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
     serving.server?.setCertificate(certificate)
     first.resolve(certificate)
   }
-  const source = await certificateSource(origin, direct, onCertificate, log)
+  const source = await certificateSource(origin, forReviews, onCertificate, log)
   if (origin.kind === 'authority') metrics.bundleInSync(source.bundleInSync)
-  const api = watchReachability(direct)
+  const api = watchReachability(forReviews)
   let draining = false
   const readiness = (): Readiness => {
     const untrusted = source.problem()

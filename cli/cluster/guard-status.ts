@@ -1,7 +1,7 @@
 import type { V1Pod } from '@kubernetes/client-node'
 import { missingStatus, type Status } from '../product/guard.ts'
 import type { Cluster } from './cluster.ts'
-import { execIn, type Reached } from './exec.ts'
+import { execIn, type PodAnswer } from './exec.ts'
 
 /** Path in the guard's image. */
 const COMMAND = ['/nodejs/bin/node', '/pod2iam/firewall.cjs', 'status', '--json']
@@ -9,7 +9,7 @@ const COMMAND = ['/nodejs/bin/node', '/pod2iam/firewall.cjs', 'status', '--json'
 const STATUS_MS = 20_000
 
 /** Runs `firewall status --json` in a node guard's pod. */
-export async function guardStatus(cluster: Cluster, guard: V1Pod): Promise<Reached<Status>> {
+export async function guardStatus(cluster: Cluster, guard: V1Pod): Promise<PodAnswer<Status>> {
   const { name = '', namespace = '' } = guard.metadata ?? {}
   const answer = await execIn(cluster, { namespace, name }, 'firewall', COMMAND, STATUS_MS)
   if (answer.kind !== 'reached') return answer

@@ -3,8 +3,8 @@ import type { V1Pod } from '@kubernetes/client-node'
 import type { Cluster } from '../cluster/cluster.ts'
 import { guardStatus } from '../cluster/guard-status.ts'
 import type { Installation } from '../cluster/installation.ts'
-import { lastWords, statusOf } from './start.ts'
-import { type Finding, failed, ok, unseen, warning } from './step.ts'
+import { lastError, statusOf } from './start.ts'
+import { type Finding, failed, notChecked, ok, warning } from './step.ts'
 
 const SEE_NODES = 'pod2iam status shows the node guard of each node'
 
@@ -22,7 +22,7 @@ export async function nodeFinding(
 ): Promise<Finding> {
   const guard = guardOf(installation, node)
   if (guard === undefined) {
-    if (!installation.isSeen) return unseen('you may not list the pods of the node guard')
+    if (!installation.isListable) return notChecked('you may not list the pods of the node guard')
     return failed(
       'guard-missing',
       `node ${node} has no node guard, so no pod there gets credentials`,
@@ -52,7 +52,7 @@ export async function nodeFinding(
 
 function notReady(guard: V1Pod, container: string, node: string): Finding {
   const status = statusOf(guard, container)
-  const last = lastWords(status)
+  const last = lastError(status)
   const waits = status?.state?.waiting?.reason
   const { namespace, name } = guard.metadata ?? {}
   return failed(

@@ -15,8 +15,10 @@ export const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: Inje
 ]
 
 /**
+ * Reads the service account of a pod under review.
+ *
  * @param head the pod with its annotations and the name of its service account
- * @returns undefined if the decision does not depend on it
+ * @returns undefined if the decision does not depend on the account
  * @throws {LookupError}
  */
 export async function accountOf(

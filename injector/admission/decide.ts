@@ -24,17 +24,17 @@ import { renderAddition } from '../patch/addition.ts'
 import { plan } from '../patch/plan.ts'
 import { accountName, accountRole, isServedByEks, type ServiceAccount } from '../pod/account.ts'
 import { admittedIdentity, type IdentityResult } from '../pod/identity.ts'
-import { tooLittle } from '../pod/level.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { type PodOptions, readOptions } from '../pod/options.ts'
 import { type Pod, readPod, readPodHead } from '../pod/pod.ts'
+import { insufficientLimit } from '../pod/pod-level.ts'
 import { reservedName as reservedNameOf } from '../pod/reserved.ts'
-import { tooMany } from '../pod/size.ts'
+import { exceededBound } from '../pod/size.ts'
 import { isMirrorPod, type Obstacle, unsupported } from '../pod/unsupported.ts'
 import { environmentWarnings } from '../warnings/environment-warnings.ts'
 import { meshWarnings } from '../warnings/mesh-warnings.ts'
 import { proxyWarnings } from '../warnings/proxy-warnings.ts'
-import { roomWarnings } from '../warnings/room-warnings.ts'
+import { sidecarCpuWarnings } from '../warnings/sidecar-cpu-warnings.ts'
 import { accountKeys } from './account.ts'
 import { type Reason, sentence } from './reasons.ts'
 import type { WholeObject } from './review.ts'
@@ -48,7 +48,7 @@ export type Decision = Exclude<Verdict, { kind: 'allow' | 'error' }>
  *
  * @param whole `request.object` of the admission review
  * @param namespace the current state of the pod's namespace (`request.namespace`)
- * @param account the pod's service account (`accountOf`); undefined: it neither names a role nor narrows one
+ * @param account the pod's service account (`accountOf`); undefined if it neither names a role nor narrows one
  */
 export function decide(
   whole: WholeObject,
@@ -58,13 +58,13 @@ export function decide(
 ): Decision {
   const [decision, ...others] = byEveryKey(settings, (one) => () => decideBy(whole, namespace, one, account))
   const own = decision()
-  // Of a pod that does not ask by this replica's settings a sidecar is reserved, but it may be what another replica has just added.
+  // By this replica's settings the pod requests no sidecar, so the one in it is reserved; but another replica may just have added it.
   const isReserved = own.kind === 'deny' && own.reason.startsWith('reserved-')
   const theirs = isReserved ? others.map((other) => other()).find(({ kind }) => kind === 'patch') : undefined
   return theirs ?? own
 }
 
-/** What `judge` makes of this replica's settings, and then with the service account keys of the others, while they serve. */
+/** The results of `judge` with this replica's settings, and then with the service account keys of other replicas, while they serve. */
 function byEveryKey<T>(settings: InjectionSettings, judge: (settings: InjectionSettings) => T): [T, ...T[]] {
   const [own, ...others] = accountKeys(settings)
   const by = (serviceAccountKey: string | undefined) => judge({ ...settings, serviceAccountKey })
@@ -93,7 +93,7 @@ function decideBy(
       ...environmentWarnings(pod, options.redirect),
       ...proxyWarnings(pod, options.redirect),
       ...meshWarnings(pod, options.redirect),
-      ...roomWarnings(pod, options.resources, addition.resources),
+      ...sidecarCpuWarnings(pod, options.resources, addition.resources),
       ...planned.warnings,
     ],
     role: identity.shownRole,
@@ -103,8 +103,8 @@ function decideBy(
 }
 
 /**
- * Decides about a pod after all mutating webhooks: it is denied where {@link decide} denies it, and where it lacks what that
- * adds, in the form that any replica of any supported release gives it.
+ * Decides about a pod after all mutating webhooks: it is denied if {@link decide} denies it, or if it lacks what that
+ * adds, in the form of any replica of any supported release.
  */
 export function decideFinal(
   whole: WholeObject,
@@ -128,7 +128,7 @@ function decideFinalBy(
   account: ServiceAccount | undefined,
 ): FinalDecision {
   const considered = consider(whole, namespace, settings, account)
-  // The mutating webhook has already warned about a pod that is left alone.
+  // The mutating webhook has already warned about a pod that is skipped.
   if ('kind' in considered)
     return considered.kind === 'skip' ? { ...considered, kind: 'allow', warnings: [] } : considered
   const { pod, options, roleKey, deny } = considered
@@ -151,7 +151,7 @@ function decideFinalBy(
   return { kind: 'allow', reason: 'already-injected', warnings: final.warnings }
 }
 
-/** The sources that this replica and the others may have written: one of 0.1.0, which may just have ended, knows only `node-role`. */
+/** The sources that this replica and the others may have written; a replica of 0.1.0, which may just have ended, knows only `node-role`. */
 function sourcesFor(
   namespace: Namespace,
   { credentialSource }: PodOptions,
@@ -191,13 +191,13 @@ function consider(
   const { pod } = read
   const reservedName = () => (whole.isRead ? reservedNameOf(pod) : maybeReserved(whole))
   const asks = asksItself(annotations, roleKey) || byAccount
-  const leftAlone = whyLeftAlone(pod, namespace, asks) ?? servedByEks(pod, byAccount, settings)
-  if (leftAlone !== undefined) {
+  const skipReason = whySkipped(pod, namespace, asks) ?? servedByEks(pod, byAccount, settings)
+  if (skipReason !== undefined) {
     const reserved = injectionMode(namespace.labels) === undefined ? undefined : reservedName()
     if (reserved !== undefined) return deny(reserved.reason, reserved.detail)
-    const warn = leftAlone === 'served-by-eks' || (leftAlone === 'namespace-not-enabled' && asks)
-    const why = sentence(leftAlone, facts(accountName(account)))
-    return { kind: 'skip', reason: leftAlone, warnings: warn ? [why] : [] }
+    const warn = skipReason === 'served-by-eks' || (skipReason === 'namespace-not-enabled' && asks)
+    const why = sentence(skipReason, facts(accountName(account)))
+    return { kind: 'skip', reason: skipReason, warnings: warn ? [why] : [] }
   }
   /** A pod that does not ask for a role must not suffer from its namespace's label. */
   const refuse = (reason: Reason, detail: string) => {
@@ -213,7 +213,9 @@ function consider(
     } as const
   }
 
-  const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod) ?? tooLittle(pod)) : tooLarge(whole)
+  const obstacle = whole.isRead
+    ? (unsupported(pod) ?? exceededBound(pod) ?? insufficientLimit(pod))
+    : tooLarge(whole)
   if (obstacle !== undefined) return refuse(obstacle.reason, obstacle.detail)
   const options = readOptions(annotations, namespace, settings)
   if (!options.ok) return deny('invalid-annotation', options.detail)
@@ -259,7 +261,7 @@ function maybeReserved(whole: Unread): Obstacle | undefined {
   return whole.mayHoldReserved ? tooLarge(whole) : undefined
 }
 
-function whyLeftAlone(pod: Pod, namespace: Namespace, asks: boolean): Reason | undefined {
+function whySkipped(pod: Pod, namespace: Namespace, asks: boolean): Reason | undefined {
   if (isMirrorPod(pod)) return 'mirror-pod'
   if (pod.metadata?.annotations?.[KEYS.inject] === 'false') return 'opted-out'
   const mode = injectionMode(namespace.labels)

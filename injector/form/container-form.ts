@@ -1,9 +1,9 @@
 /**
- * What makes a sidecar or gate ours: the form that every supported release gives it, whatever its settings. In each rolling
+ * Recognises a sidecar or gate as ours: by the form that every supported release gives it, whatever its settings. In each rolling
  * upgrade replicas with different settings or releases serve at the same time, so none may compare a container with what it would
  * write itself (docs/decisions/0099).
  *
- * A form says which variables and arguments an image of ours may get, with which values. Anything that this release does not know
+ * A form defines which variables and arguments an image of ours may get, with which values. Anything that this release does not know
  * but that has our own prefix comes from a later release: only a replica of that release writes it, because the mutating webhook
  * has seen every pod before and has corrected each container of ours (`patch/repair.ts`).
  */
@@ -41,28 +41,28 @@ const FIELDS = new Set([
   ...['resources', 'resizePolicy', 'securityContext', 'terminationMessagePath', 'terminationMessagePolicy'],
 ])
 
-type Legal = (value: string) => boolean
+type IsLegal = (value: string) => boolean
 
 const one =
-  (...values: readonly string[]): Legal =>
+  (...values: readonly string[]): IsLegal =>
   (value) =>
     values.includes(value)
 const BROKER_URLS = BROKER_ADDRESSES.map((address) => `http://${hostPort(address, BROKER_PORT)}`)
 /** How the block may be proven, by the gate or the sidecar; no release writes `off`. */
 const PROOFS = ['enforce', 'report'] as const
-const NEVER: Legal = () => false
+const NEVER: IsLegal = () => false
 /** For variables and arguments of later releases: text that the kubelet does not expand. */
-const PLAIN: Legal = (value) => value.length <= 4096 && !value.includes('$(')
+const PLAIN: IsLegal = (value) => value.length <= 4096 && !value.includes('$(')
 
 /** Whether only we give a variable this name, as `identityEnv` and {@link FORMS} do. */
 export const isOwnVariable = ({ name }: EnvVar): boolean => /^POD2IAM_[A-Z0-9_]{1,64}$/.test(name)
 
 type Form = {
   /** The legal values of every variable that any release has written. */
-  readonly env: Readonly<Record<string, Legal>>
+  readonly env: Readonly<Record<string, IsLegal>>
   /** Variables without which the operator's bounds would not be enforced. */
   readonly needed: readonly string[]
-  /** The same for pods that start in one stage; other pods may have none of these. */
+  /** Further variables of pods that start in one stage; other pods may have none of these. */
   readonly oneStage: Pick<Form, 'env' | 'needed'>
   readonly restartPolicy: 'Always' | undefined
 }
@@ -110,7 +110,7 @@ const FORMS: Readonly<Record<Kind, Form>> = {
 }
 
 /** Arguments of the gate that the injector writes; undefined for those without a value. */
-const GATE_ARGUMENTS: Readonly<Record<string, Legal | undefined>> = {
+const GATE_ARGUMENTS: Readonly<Record<string, IsLegal | undefined>> = {
   '--redirect': one(...REDIRECT_MODES),
   '--proof': one(...PROOFS),
   '--accept-drop': undefined,
@@ -124,7 +124,7 @@ const NEVER_WRITTEN_ARGUMENTS: readonly string[] = [
   ...['--proof-timeout', '--proof-interval', '--restart-policy', '--wait-timeout', '--log-level'],
   ...['--metadata-address', '--broker-address'],
 ]
-/** The same as variables: where both are given the argument counts, but an argument may be missing. */
+/** The variables for these arguments: if both are given the argument counts, but an argument may be missing. */
 const GATE_VARIABLES = [...Object.keys(GATE_ARGUMENTS), ...NEVER_WRITTEN_ARGUMENTS].map(
   (name) => `POD2IAM_${name.slice(2).replaceAll('-', '_').toUpperCase()}`,
 )
@@ -138,7 +138,7 @@ export const KNOWN: Readonly<Record<Kind, readonly string[]>> = {
 }
 
 /** The first part of a container that no release of ours writes, among its fields and arguments. */
-export function foreignContent(kind: Kind, container: Container): string | undefined {
+export function foreignField(kind: Kind, container: Container): string | undefined {
   const isKnown = (key: string) =>
     FIELDS.has(key) || (key === 'lifecycle' && kind === SIDECAR_CONTAINER && hasStartHook(container))
   const field = Object.keys(container).find((key) => !blank(container[key]) && !isKnown(key))
@@ -209,7 +209,7 @@ export function environmentProblem(
   return undefined
 }
 
-function legalOf(kind: Kind, name: string, start: Start): Legal {
+function legalOf(kind: Kind, name: string, start: Start): IsLegal {
   const { env, oneStage } = FORMS[kind]
   if (Object.hasOwn(env, name)) return env[name] ?? NEVER
   if (start === 'one-stage' && Object.hasOwn(oneStage.env, name)) return oneStage.env[name] ?? NEVER

@@ -33,6 +33,8 @@ type FinalPod =
   | Failed
 
 /**
+ * Judges a pod after all mutating webhooks.
+ *
  * @param pod without foreign content under our names (`foreignContent`)
  * @param sources credential sources that a replica may have chosen for a pod of its namespace
  * @param accountRole the role that its service account names, if that counts
@@ -103,7 +105,7 @@ function containersProblem(
     : undefined
 }
 
-/** The source, the file and the mount of the second token are there together or not at all. */
+/** What is wrong with the second token: its source, file and mount must be present together or not at all. */
 function webIdentityProblem(sidecar: Container, source: CredentialSource): string | undefined {
   const isWanted = source === 'web-identity'
   const hasFile = hasVariable(sidecar, 'POD2IAM_WEB_IDENTITY_TOKEN_FILE')

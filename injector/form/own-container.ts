@@ -13,7 +13,7 @@ import type { Kind } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'
 import {
   environmentProblem,
-  foreignContent,
+  foreignField,
   hasStartHook,
   redirectOf,
   securityProblem,
@@ -56,7 +56,7 @@ export function trustOf(kind: Kind, settings: InjectionSettings): ImageTrust {
 /** The part that shows that a container with our name is foreign and must not be repaired: its image, fields or arguments. */
 export function foreignPart(kind: Kind, actual: Container, settings: InjectionSettings): string | undefined {
   if (!isTrusted(trustOf(kind, settings), actual.image)) return `image ${quote(actual.image ?? '')}`
-  return foreignContent(kind, actual)
+  return foreignField(kind, actual)
 }
 
 /** How our containers in a pod work together. */
@@ -85,7 +85,7 @@ export function formProblem(
   )
 }
 
-/** How apps reach the sidecar, where sidecar and gate agree on it: without a gate there is no redirect. */
+/** How apps reach the sidecar and how the pod starts; undefined if sidecar and gate do not agree. Without a gate there is no redirect. */
 export function agreedForm(sidecar: Container, gate: Container | undefined): AgreedForm | undefined {
   const redirect = gate === undefined ? 'env' : redirectOf(gate)
   const selfTest = sidecar.env?.find(({ name }) => name === 'POD2IAM_SELF_TEST')?.value

@@ -1,7 +1,7 @@
 import type { Kube } from '../../common/kube/client.ts'
 import { metadataOf } from '../json.ts'
 import type { ServiceAccount } from '../pod/account.ts'
-import { isNamespaceName, shared, texts } from './namespace-lookup.ts'
+import { coalesced, isNamespaceName, texts } from './namespace-lookup.ts'
 
 /** Reads the current state of a service account; throws where it cannot, or where there is none. */
 export type AccountLookup = (namespace: string, name: string) => Promise<ServiceAccount>
@@ -16,7 +16,7 @@ const isAccountName = (name: string) => /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?
  * @param kube a client whose requests have a timeout
  */
 export function accountLookup(kube: Pick<Kube, 'get'>): AccountLookup {
-  const read = shared(async function lookUpAccount(path) {
+  const read = coalesced(async function lookUpAccount(path) {
     const [namespace = '', name = ''] = path.split('/')
     const metadata = metadataOf(await kube.get(`/api/v1/namespaces/${namespace}/serviceaccounts/${name}`))
     if (metadata.name !== name || metadata.namespace !== namespace)

@@ -12,7 +12,7 @@ export type NamespaceLookup = (name: string) => Promise<Namespace>
  * @param kube a client whose requests have a timeout
  */
 export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
-  return shared(async function lookUpNamespace(name) {
+  return coalesced(async function lookUpNamespace(name) {
     // It becomes part of a path, and anybody who reaches the port can send it.
     if (!isNamespaceName(name)) throw new Error('the review names no namespace')
     const answer = await kube.get(`/api/v1/namespaces/${name}`)
@@ -33,10 +33,10 @@ export function texts(value: unknown): Readonly<Record<string, string>> {
 type Flight<T> = { readonly running: Promise<T>; next: Promise<T> | undefined }
 
 /**
- * At most one read of an object at a time. A lookup during a read shares the next read, never the one in progress: that may have
+ * Allows one read of an object at a time. A lookup during a read shares the next read, never the one in progress: that may have
  * been answered before the label was written on which the lookup depends.
  */
-export function shared<T>(read: (name: string) => Promise<T>): (name: string) => Promise<T> {
+export function coalesced<T>(read: (name: string) => Promise<T>): (name: string) => Promise<T> {
   const flights = new Map<string, Flight<T>>()
   const start = (name: string): Promise<T> => {
     const flight: Flight<T> = { running: read(name), next: undefined }

@@ -4,9 +4,9 @@ import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { fitted } from '../pod/level.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Pod } from '../pod/pod.ts'
+import { fittedToPod } from '../pod/pod-level.ts'
 import { inProportion } from '../pod/proportion.ts'
 import {
   AUTO,
@@ -29,10 +29,10 @@ export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): O
   const { sidecar, gate } = isGuaranteed(pod)
     ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) }
     : own
-  return fitted(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
+  return fittedToPod(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
 }
 
-/** The resources as people write them. */
+/** The resources as people write them, with `auto` for a CPU request that follows from the pod. */
 function spelled({ requests: { cpu = AUTO, memory }, limits }: ChosenResources): Resources {
   return { requests: { cpu, memory }, limits }
 }

@@ -12,7 +12,10 @@ export type Placed = { readonly container: Container; readonly index: number | u
  * The init containers in their final order. Ours move only when they must: Velero's restore, Vault's agent and other webhooks put
  * their containers first; after ours these work as well, and have credentials.
  */
-export function arrangement(initContainers: readonly Container[], { sidecar, gate }: Addition): Placed[] {
+export function orderedInitContainers(
+  initContainers: readonly Container[],
+  { sidecar, gate }: Addition,
+): Placed[] {
   const placed = initContainers.map((container, index): Placed => ({ container, index }))
   const at = (name: string) => initContainers.findIndex((one) => one.name === name)
   const [sidecarAt, gateAt] = [at(SIDECAR_CONTAINER), at(GATE_CONTAINER)]
@@ -32,7 +35,7 @@ export function arrangement(initContainers: readonly Container[], { sidecar, gat
   return others.toSpliced(front, 0, own(sidecarAt, sidecar), own(gateAt, gate))
 }
 
-/** The first init container before one of ours that is not a mesh's. */
+/** The first init container before one of ours that does not belong to a mesh. */
 export function earlyContainer(initContainers: readonly Container[]): Container | undefined {
   const last = initContainers.findLastIndex((one) => isOurs(one))
   return initContainers.slice(0, Math.max(last, 0)).find((one) => !mayBeFirst(one))

@@ -101,7 +101,7 @@ export function unlabelledPods(
   }
 }
 
-/** An update of a pod that was read as a whole: what cannot change is kept, and its gate is read again. */
+/** Applies an update to a pod that was read as a whole: what cannot change is kept, and its gate is read again. */
 function merged(known: Unlabelled, news: Unlabelled): Unlabelled {
   if (!known.isConfirmed) return { ...news, hasSidecar: known.hasSidecar || news.hasSidecar }
   const { ip, hasSidecar, startsAlone, gateSince, isExcused } = known

@@ -7,7 +7,7 @@ import { isObject, type Json, objectOf } from '../json.ts'
 import type { Pod } from './pod.ts'
 import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 import { isOurs } from './reserved.ts'
-import { hasPodLevel } from './total.ts'
+import { hasPodLevelResources } from './total.ts'
 
 export type ResourceList = { readonly cpu: string; readonly memory: string }
 export type Resources = { readonly requests: ResourceList; readonly limits: ResourceList }
@@ -98,7 +98,7 @@ export function gateResources({ requests, limits }: ChosenResources): ChosenReso
  * count, and no container of ours can change it.
  */
 export function isGuaranteed(pod: Pod): boolean {
-  if (hasPodLevel(pod)) return false
+  if (hasPodLevelResources(pod)) return false
   const own = [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter((one) => !isOurs(one))
   return own.every(({ resources }) => {
     if (!isObject(resources) || !isObject(resources.limits)) return false

@@ -10,7 +10,7 @@ import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { Problem } from '../../common/protocol.ts'
 import { judgePeer } from '../../node-guard/broker/authenticate/peer.ts'
-import { entitle } from '../../node-guard/broker/authorize/entitle.ts'
+import { entitlementOf } from '../../node-guard/broker/authorize/entitlement.ts'
 import { sessionName } from '../../node-guard/broker/authorize/session-name.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
@@ -90,7 +90,7 @@ function entitled({ annotations = {}, clusterDefault, namespace, label = 'all', 
   assert.ok(pod)
   const policy = namespace ?? { [KEYS.allowedRoles]: `["*","${OTHER}*"]` }
   try {
-    const { request } = entitle(
+    const { request } = entitlementOf(
       pod,
       { name: 'default', injection: label, annotations: policy },
       { base, own: [] },

@@ -7,7 +7,7 @@ import { KubeError } from '../../common/kube/client.ts'
 import { jsonLines, oversize } from '../../common/kube/json-lines.ts'
 import { Problem } from '../../common/protocol.ts'
 import { checkIdentity } from '../../node-guard/broker/authenticate/identify.ts'
-import { baseOf, ofCallerArn } from '../../node-guard/broker/aws/caller-identity.ts'
+import { baseRoleArnOf, identityOfCallerArn } from '../../node-guard/broker/aws/caller-identity.ts'
 import { limitedReader } from '../../node-guard/broker/kubernetes/limited-reader.ts'
 import { MAX_TEXT, type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
@@ -29,20 +29,20 @@ const BASES: [arn: string, base: string | undefined][] = [
 ]
 for (const [arn, base] of BASES)
   test(`the base of ${JSON.stringify(arn)} is ${base ?? 'unknown'}`, () => {
-    assert.equal(baseOf(arn), base)
+    assert.equal(baseRoleArnOf(arn), base)
   })
 
 test('the caller is known from an assumed role’s ARN and from a user’s', () => {
-  assert.deepEqual(ofCallerArn('arn:aws:sts::123456789012:assumed-role/node/i-1'), {
+  assert.deepEqual(identityOfCallerArn('arn:aws:sts::123456789012:assumed-role/node/i-1'), {
     arn: `${B}node`,
     base: B,
     role: { account: '123456789012', name: 'node' },
   })
-  assert.deepEqual(ofCallerArn('arn:aws:iam::123456789012:user/u').role, {
+  assert.deepEqual(identityOfCallerArn('arn:aws:iam::123456789012:user/u').role, {
     account: '123456789012',
     name: '',
   })
-  assert.throws(() => ofCallerArn('nonsense'), /no IAM identity/)
+  assert.throws(() => identityOfCallerArn('nonsense'), /no IAM identity/)
 })
 
 async function linesOf(chunks: Iterable<Buffer>): Promise<unknown[]> {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { fairLine } from '../../node-guard/broker/sessions/fair-queue.ts'
+import { fairQueue } from '../../node-guard/broker/sessions/fair-queue.ts'
 import { type Priority, stsQueue } from '../../node-guard/broker/sessions/queue.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 
 test('namespaces take turns, and each keeps its own order', () => {
-  const line = fairLine()
+  const line = fairQueue()
   const order: string[] = []
   for (const one of ['a1', 'a2', 'a3', 'b1', 'c1', 'b2'])
     line.add({ namespace: one.charAt(0) }, () => order.push(one))

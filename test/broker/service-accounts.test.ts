@@ -69,11 +69,11 @@ describe('what the broker knows of a service account', () => {
   })
   it('is learned once for what is decided without waiting', async () => {
     const { accounts, asked, fails, answerWith } = stand()
-    accounts.learn(POD)
+    accounts.load(POD)
     await until(() => accounts.get(POD) !== undefined)
-    accounts.learn(POD)
+    accounts.load(POD)
     answerWith(fails(500))
-    accounts.learn({ ...POD, serviceAccount: 'other' })
+    accounts.load({ ...POD, serviceAccount: 'other' })
     await until(() => asked.length === 2)
   })
   it('outlives an outage of the API server for a day, and neither a refusal nor its deletion', async () => {
@@ -163,7 +163,7 @@ const refusedWith = (code: 'busy' | 'namespace-not-enabled', judged: string[] = 
     pods: { all: () => PODS.values() },
     sessions: { warm: () => {} },
     roleKey: KEYS.role,
-    learn: ({ name }) => learned.push(name),
+    load: ({ name }) => learned.push(name),
     entitlement: ({ name }) => {
       judged.push(name)
       throw new Problem(code, 'refused')

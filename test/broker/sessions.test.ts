@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
+import type { SessionRequest } from '../../node-guard/broker/authorize/entitlement.ts'
 import type { Assume } from '../../node-guard/broker/aws/assume.ts'
 import { stsProblem } from '../../node-guard/broker/aws/explain.ts'
 import { type Grant, sessionKey } from '../../node-guard/broker/sessions/entries.ts'
@@ -60,7 +60,7 @@ function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
     assume,
     queue: stsQueue({ perSecond: 100, concurrency }, clock),
     clock,
-    holds: (one) => state.permitted(one),
+    isStillValid: (one) => state.permitted(one),
     explain: (failure, thrown, context) =>
       stsProblem(failure, thrown, { ...context, callerArn: 'arn:aws:iam::111111111111:role/node' }),
     on: {

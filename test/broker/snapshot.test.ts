@@ -1,12 +1,12 @@
 /** The metadata snapshot: how fresh it is, and what becomes of it where its reading fails. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { metadata } from '../../node-guard/broker/instance/snapshot.ts'
+import { metadataSnapshot } from '../../node-guard/broker/instance/snapshot.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 import { captureLog } from '../support/log.ts'
 import { service } from './metadata-service.ts'
 
-/** Settings and surroundings of {@link metadata}, its clock, and what it logged. */
+/** Settings and surroundings of {@link metadataSnapshot}, its clock, and what it logged. */
 function surroundings(allowed: readonly string[] = []) {
   const clock = fakeClock()
   const stopping = new AbortController()
@@ -31,7 +31,7 @@ describe('the snapshot', () => {
       if (state.away) throw new Error('away')
       return there.get(path)
     }
-    const { current } = metadata({ get, close: () => {} }, settings, by)
+    const { current } = metadataSnapshot({ get, close: () => {} }, settings, by)
     assert.deepEqual(current(), { 'placement/region': 'eu-west-1' })
     await clock.advance(1)
     assert.equal(current()['security-groups'], 'a')
@@ -59,7 +59,7 @@ describe('the snapshot', () => {
       if (state.failing && path.endsWith('hostname')) throw new Error('refused')
       return there.get(path)
     }
-    const { current } = metadata({ get, close: () => {} }, settings, by)
+    const { current } = metadataSnapshot({ get, close: () => {} }, settings, by)
     await clock.advance(1)
     state.failing = true
     leaves['instance-type'] = 'm6.large'
@@ -78,8 +78,8 @@ describe('the snapshot', () => {
       [() => Promise.reject(new Error('away')), {}],
     ] as const) {
       const { settings, by, stop } = surroundings()
-      const { current, tried } = metadata({ get, close: () => {} }, settings, by)
-      await tried
+      const { current, firstRead } = metadataSnapshot({ get, close: () => {} }, settings, by)
+      await firstRead
       assert.deepEqual(current(), { 'placement/region': 'eu-west-1', ...expected })
       stop()
     }
@@ -88,9 +88,9 @@ describe('the snapshot', () => {
   test('of a metadata service that answers too slowly keeps nobody waiting for more than five seconds', async () => {
     const { clock, settings, by, stop } = surroundings()
     const never = { get: () => new Promise<undefined>(() => {}), close: () => {} }
-    const { current, tried } = metadata(never, settings, by)
+    const { current, firstRead } = metadataSnapshot(never, settings, by)
     let waited = false
-    void tried.then(() => {
+    void firstRead.then(() => {
       waited = true
     })
     await clock.advance(4999)
@@ -109,7 +109,7 @@ describe('the snapshot', () => {
     ])
     const leaves: Record<string, string> = { 'tags/instance/team': 'a', hostname: 'h' }
     const imds = service(leaves)
-    const { current } = metadata(imds, settings, by)
+    const { current } = metadataSnapshot(imds, settings, by)
     await clock.advance(1000)
     const before = imds.asked.filter((path) => path.endsWith('hostname')).length
     leaves['spot/instance-action'] = '{"action":"terminate"}'
@@ -126,7 +126,7 @@ describe('the snapshot', () => {
 
   test('has the log say once which texts pods are not told', async () => {
     const { clock, lines, settings, by, stop } = surroundings()
-    metadata(service({ mac: 'no address' }), settings, by)
+    metadataSnapshot(service({ mac: 'no address' }), settings, by)
     await clock.advance(60 * 60_000)
     stop()
     assert.equal(lines.length, 1)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
+import type { SessionRequest } from '../../node-guard/broker/authorize/entitlement.ts'
 import { assumer } from '../../node-guard/broker/aws/assume.ts'
 import { awsMessage, classifyStsError, isConnectionLoss } from '../../node-guard/broker/aws/classify.ts'
 import { stsProblem, trustStatement } from '../../node-guard/broker/aws/explain.ts'

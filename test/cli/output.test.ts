@@ -1,12 +1,12 @@
 /** Tables: what is left out of them, and what is wrapped. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { plainly } from '../../cli/output/paint.ts'
+import { noPaint } from '../../cli/output/paint.ts'
 import { withoutCommonDomain, withoutCommonStart } from '../../cli/output/shorten.ts'
 import { table } from '../../cli/output/table.ts'
 import { widest } from './support.ts'
 
-const page = { width: 80, paint: plainly }
+const page = { width: 80, paint: noPaint }
 
 test('a table of any content is no wider than the page, and loses none of it', () => {
   const rows = Array.from({ length: 20 }, (_, row) =>

@@ -41,7 +41,7 @@ const explains = [
   '--injector-flag=--base-role-arn=arn:aws:iam::111111111111:role/',
 ]
 
-async function isWhole(command: readonly string[], name = 'pod2iam') {
+async function isComplete(command: readonly string[], name = 'pod2iam') {
   const version = await runCommand([...command, '--version'])
   assert.deepEqual([version.code, version.stdout], [0, `${VERSION}\n`], version.stderr)
   const explained = await runCommand([...command, ...explains], { cwd: directory })
@@ -78,8 +78,8 @@ test('the packed tarball runs in an empty folder, without a registry', async () 
     ['pod2iam'],
   )
   const bin = join(empty, 'node_modules/.bin')
-  await isWhole([NODE, join(bin, 'pod2iam')])
-  await isWhole([NODE, join(bin, 'kubectl-pod2iam')], 'kubectl pod2iam')
+  await isComplete([NODE, join(bin, 'pod2iam')])
+  await isComplete([NODE, join(bin, 'kubectl-pod2iam')], 'kubectl pod2iam')
   // As npx runs it: the file itself, by the Node that is found first.
   const path = { PATH: `${join(NODE, '..')}:${process.env.PATH}`, ...env }
   const npx = await runCommand(['npx', '--offline', 'pod2iam', '--version'], { cwd: empty, env: path })
@@ -89,7 +89,7 @@ test('the packed tarball runs in an empty folder, without a registry', async () 
 test('in a checkout the bundle is the program, also by the name that makes it a plugin of kubectl', async () => {
   const plugin = join(directory, 'kubectl-pod2iam')
   await symlink(PROGRAM, plugin)
-  await isWhole([NODE, plugin], 'kubectl pod2iam')
+  await isComplete([NODE, plugin], 'kubectl pod2iam')
 })
 
 describe('one executable', { skip: process.platform === 'linux' ? undefined : 'made on Linux here' }, () => {
@@ -100,7 +100,7 @@ describe('one executable', { skip: process.platform === 'linux' ? undefined : 'm
     const unpacked = await mkdtemp(join(directory, 'unpacked-'))
     assert.equal((await runCommand(['tar', '-xzf', archive, '-C', unpacked])).code, 0)
     assert.deepEqual((await readdir(unpacked)).sort(), ['LICENSE', 'kubectl-pod2iam'])
-    await isWhole([join(unpacked, 'kubectl-pod2iam')], 'kubectl pod2iam')
+    await isComplete([join(unpacked, 'kubectl-pod2iam')], 'kubectl pod2iam')
 
     const url = 'https://example.com/owner/pod2iam/releases/download/v1'
     const manifest = await release('krew', directory, url)

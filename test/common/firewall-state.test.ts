@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import {
   type FirewallState,
-  whyNotUnderstood,
   whyUnguarded,
+  whyUnreadable,
   writeFirewallState,
 } from '../../common/firewall-state.ts'
 import { VERSION } from '../../common/version.ts'
@@ -72,18 +72,18 @@ test('a report of another shape is said as what it is: both releases, and the re
     const why = (await whyUnguarded(path, NOW)) ?? ''
     assert.match(why, said)
     assert.match(why, /this broker of release \d+\.\d+\.\d+ reads shape 1: .* delete this node-guard pod/)
-    assert.equal(await whyNotUnderstood(path), why)
+    assert.equal(await whyUnreadable(path), why)
   }
 })
 
 test('only a report that is whole and of another shape is one of another release', async (t) => {
   const path = await directory(t)
-  assert.equal(await whyNotUnderstood(path), undefined)
+  assert.equal(await whyUnreadable(path), undefined)
   await writeFile(join(path, 'firewall.json'), '{"version":')
-  assert.equal(await whyNotUnderstood(path), undefined)
+  assert.equal(await whyUnreadable(path), undefined)
   assert.match((await whyUnguarded(path, NOW)) ?? '', /cannot be read: check the firewall container/)
   await writeFirewallState(path, { ...GUARDED, verified: false })
-  assert.equal(await whyNotUnderstood(path), undefined)
+  assert.equal(await whyUnreadable(path), undefined)
 })
 
 test('a report says of which release its guard is', async (t) => {

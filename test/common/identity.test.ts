@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import {
+  annotatedIdentity,
   identityEnv,
   identityOfAnnotations,
   identityOfEnv,
   type PodIdentity,
   sameIdentity,
-  statedIdentity,
   withAccountRole,
 } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
@@ -113,7 +113,7 @@ test('a role of the service account agrees with annotations that name none, and 
   ])
   assert.ok(frozen)
   const agrees = (annotations: Record<string, string>, of: PodIdentity = frozen) =>
-    sameIdentity(of, statedIdentity(annotations, KEYS.role, of))
+    sameIdentity(of, annotatedIdentity(annotations, KEYS.role, of))
   assert.ok(agrees({}))
   for (const annotations of [
     { [KEYS.role]: 'own' },

@@ -49,7 +49,7 @@ describe('the built-in authority', () => {
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'p2i-'))
     api = await ApiServer.start({ directory, controllers: false })
-    kube = (await apiServer(await api.kubeconfig())).patient
+    kube = (await apiServer(await api.kubeconfig())).background
     await api.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: PLACE } })
   })
   after(async () => {

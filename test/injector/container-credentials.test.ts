@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
 import {
   applyPatch,
@@ -225,7 +225,7 @@ describe('container credentials beside other replicas', () => {
     readPeer({ ...object, metadata: { uid: 'a', ...(object.metadata as Dict) } }) ?? assert.fail()
   it('wait until one of 0.1.0 is gone, which would refuse the volume, and say so', () => {
     const old = peer(strictPod('old', [...IMAGES, '--redirect=env']))
-    const among = settingsAmong(settings(ON), [old])
+    const among = effectiveSettings(settings(ON), [old])
     const decision = decide(pod(), choosing('on'), among)
     const one = applyPatch(pod(), opsOf(decision)) as unknown as Injected
     assert.ok(!hasThem(one))
@@ -235,7 +235,7 @@ describe('container credentials beside other replicas', () => {
   })
   it('are right in a pod whichever replica wrote it, on or off', () => {
     const other = peer(replicaPod('b', [...IMAGES, '--redirect=env', '--container-credentials=on']))
-    const among = settingsAmong(settings(ENV), [other])
+    const among = effectiveSettings(settings(ENV), [other])
     assert.equal(decideFinal(injected(), choosing(), among).kind, 'allow')
     assert.equal(decideFinal(injected(pod(), ENV), choosing(), settings(ON)).kind, 'allow')
   })

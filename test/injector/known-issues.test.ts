@@ -8,7 +8,7 @@ import { describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { LIFETIMES } from '../../injector/certificates/rotation.ts'
-import { shared } from '../../injector/kubernetes/namespace-lookup.ts'
+import { coalesced } from '../../injector/kubernetes/namespace-lookup.ts'
 import {
   applyPatch,
   type Dict,
@@ -182,7 +182,7 @@ describe('issues of other injectors', () => {
   it('20: no answer about a namespace is older than the question', async () => {
     let version = 0
     const release: (() => void)[] = []
-    const lookup = shared(async () => {
+    const lookup = coalesced(async () => {
       const seen = version
       await new Promise<void>((resolve) => release.push(resolve))
       return namespace({ labels: { version: String(seen) } })

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
-import { aboveTemplate } from '../../injector/warnings/above-template.ts'
 import { editDistance } from '../../injector/warnings/edit-distance.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
+import { workloadMetadataWarnings } from '../../injector/warnings/workload-metadata.ts'
 import { namespace, settings } from './fixtures.ts'
 
 const keysOf = (
@@ -149,13 +149,13 @@ describe('a key of ours where it has no effect', () => {
   it('on a workload, unless its template has it, too', () => {
     const role = { annotations: { [KEYS.role]: 'x', team: 'y' }, labels: {} }
     const none = { annotations: {}, labels: {} }
-    assert.deepEqual(aboveTemplate(role, none, KEYS.role), [
+    assert.deepEqual(workloadMetadataWarnings(role, none, KEYS.role), [
       `annotation ${KEYS.role} has no effect on the workload itself: write it into the template of its pods, spec.template.metadata.annotations`,
     ])
-    assert.deepEqual(aboveTemplate(role, role, KEYS.role), [])
+    assert.deepEqual(workloadMetadataWarnings(role, role, KEYS.role), [])
     const misspelt = { annotations: { 'iam.amazonaws.com/rol': 'x' }, labels: {} }
-    assert.match(aboveTemplate(misspelt, none, KEYS.role)[0] ?? '', /did you mean/)
-    assert.deepEqual(aboveTemplate(misspelt, misspelt, KEYS.role), [])
+    assert.match(workloadMetadataWarnings(misspelt, none, KEYS.role)[0] ?? '', /did you mean/)
+    assert.deepEqual(workloadMetadataWarnings(misspelt, misspelt, KEYS.role), [])
   })
 })
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { apiServer, kubeProblem } from '../../injector/kubernetes/access.ts'
 import { watchReachability } from '../../injector/kubernetes/api-reachability.ts'
-import { namespaceLookup, shared } from '../../injector/kubernetes/namespace-lookup.ts'
+import { coalesced, namespaceLookup } from '../../injector/kubernetes/namespace-lookup.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { until } from '../support/until.ts'
 import { type FakeApi, fakeApi } from './fake-api.ts'
@@ -14,19 +14,19 @@ describe('the look-up of a namespace', () => {
   })
   after(() => api.close())
 
-  const problemOf = async (name: string, how: 'direct' | 'patient' = 'patient') => {
+  const problemOf = async (name: string, how: 'forReviews' | 'background' = 'background') => {
     const lookup = namespaceLookup((await apiServer(api.kubeconfig))[how])
     return lookup(name).then(() => assert.fail('it should fail'), kubeProblem)
   }
 
   it('reads labels and annotations as they are now', async () => {
-    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).patient)
+    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).background)
     assert.deepEqual(await lookup('shop'), { name: 'shop', labels: { a: 'b' }, annotations: { c: 'd' } })
     assert.deepEqual(await lookup('bare'), { name: 'bare', labels: {}, annotations: {} })
   })
 
   it('keeps its connections instead of shaking hands for every review', async () => {
-    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).patient)
+    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).background)
     const before = api.connections()
     for (let round = 0; round < 20; round++) await lookup('shop')
     assert.ok(api.connections() - before <= 3, `${api.connections() - before} connections`)
@@ -48,19 +48,21 @@ describe('the look-up of a namespace', () => {
 
   it('gives up after two seconds when the API server hangs', async () => {
     api.behave = 'hang'
-    assert.equal(await problemOf('shop', 'direct'), 'no answer within 2000 ms')
+    assert.equal(await problemOf('shop', 'forReviews'), 'no answer within 2000 ms')
     api.behave = 'answer'
   })
 
   it('fails in a clause when nobody listens', async () => {
     const gone = await fakeApi({})
-    const { direct } = await apiServer(gone.kubeconfig)
+    const { forReviews } = await apiServer(gone.kubeconfig)
     await gone.close()
-    await assert.rejects(namespaceLookup(direct)('shop'), (error) => /ECONNREFUSED/.test(kubeProblem(error)))
+    await assert.rejects(namespaceLookup(forReviews)('shop'), (error) =>
+      /ECONNREFUSED/.test(kubeProblem(error)),
+    )
   })
 
   it('asks again when the API server gave up the connection it was kept on', async () => {
-    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).patient)
+    const lookup = namespaceLookup((await apiServer(api.kubeconfig)).background)
     await lookup('shop')
     api.behave = 'give-up-kept'
     const before = api.connections()
@@ -78,7 +80,7 @@ describe('the look-up of a namespace', () => {
   })
 
   it('reachability: unreachable until the first answer, then only after three failures in a row', async () => {
-    const watch = watchReachability((await apiServer(api.kubeconfig)).direct, 5)
+    const watch = watchReachability((await apiServer(api.kubeconfig)).forReviews, 5)
     try {
       assert.equal(watch.problem(), 'it has not answered yet')
       await until(() => watch.problem() === undefined)
@@ -96,7 +98,7 @@ describe('the look-up of a namespace', () => {
 describe('concurrent look-ups of one namespace', () => {
   function counted() {
     const reads: { name: string; answer: (label: string) => void; fail: () => void }[] = []
-    const lookup = shared((name) => {
+    const lookup = coalesced((name) => {
       const { promise, resolve, reject } = Promise.withResolvers<Namespace>()
       const answer = (label: string) => resolve({ name, labels: { label }, annotations: {} })
       reads.push({ name, answer, fail: () => reject(new Error('as told')) })

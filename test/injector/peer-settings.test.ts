@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings, kindOf, strictPeer } from '../../injector/peers/effective-settings.ts'
 import { type Peer, readPeer } from '../../injector/peers/peer.ts'
-import { kindOf, settingsAmong, strictPeer } from '../../injector/peers/settings-among.ts'
 import { type Dict, IMAGES, settings } from './fixtures.ts'
 import { OTHER_IMAGES, replicaPod, strictPod } from './replica-pods.ts'
 
@@ -101,14 +101,14 @@ describe('the settings of a review', () => {
   )
 
   it('are its own where it is alone, or all are set as it is', () => {
-    assert.equal(settingsAmong(own, []), own)
+    assert.equal(effectiveSettings(own, []), own)
     const same = stored(replicaPod('d', [...IMAGES, '--imds-tokens=required', '--permitted-roles=arn:*']))
     assert.equal(kindOf(same, own), 'same')
-    assert.equal(settingsAmong(own, [same]), own)
+    assert.equal(effectiveSettings(own, [same]), own)
   })
   it('are its own, with the images and role keys of those that judge by form', () => {
     assert.equal(kindOf(other, own), 'other-settings')
-    assert.deepEqual(settingsAmong(own, [other, { ...other, uid: 'e' }]), {
+    assert.deepEqual(effectiveSettings(own, [other, { ...other, uid: 'e' }]), {
       ...own,
       otherSidecarImages: ['mirror/sidecar:2'],
       otherNodeGuardImages: ['mirror/node-guard:2'],
@@ -118,10 +118,10 @@ describe('the settings of a review', () => {
   it('write as the one that judges to the letter, and decide by its own policy', () => {
     assert.equal(kindOf(strict, own), 'strict')
     const theirs = strict.settings as InjectionSettings
-    assert.deepEqual(settingsAmong(own, [other, strict]), {
+    assert.deepEqual(effectiveSettings(own, [other, strict]), {
       ...theirs,
       tokenExpirationSeconds: 3600,
-      writesNewForms: false,
+      mayWriteNewFields: false,
       defaultRole: own.defaultRole,
       policy: own.policy,
       hostNetworkAnnotated: own.hostNetworkAnnotated,
@@ -132,7 +132,7 @@ describe('the settings of a review', () => {
     })
   })
   it('know the images and keys of one that is gone, for pods that it has mutated', () => {
-    const { otherSidecarImages, otherRoleKeys, ...rest } = settingsAmong(
+    const { otherSidecarImages, otherRoleKeys, ...rest } = effectiveSettings(
       own,
       [],
       [strict.settings as InjectionSettings],

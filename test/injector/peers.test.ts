@@ -58,7 +58,7 @@ describe('the watch over the other replicas', () => {
         return () => late.delete(milliseconds)
       },
     }
-    const { patient: kube } = await apiServer(await api.kubeconfig(token))
+    const { background: kube } = await apiServer(await api.kubeconfig(token))
     ending.signal.addEventListener('abort', () => kube.close())
     const pods = { namespace: PLACE, selector: SELECTOR, name: 'self' }
     return watchPeers(own, pods, { kube, clock, log: captured.log, signal: ending.signal })

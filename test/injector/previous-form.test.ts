@@ -1,12 +1,12 @@
 /**
  * What release 0.1.0 wrote into pods, recorded with its own code: it takes no other containers and volumes for its own, so beside it
- * this release must write the same. Whoever adds a variable to the sidecar has to leave it out there (`peers/settings-among.ts`).
+ * this release must write the same. Whoever adds a variable to the sidecar has to leave it out there (`peers/effective-settings.ts`).
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { applyPatch, type Dict, decide, opsOf, settings } from './fixtures.ts'
 import { CASES, NAMESPACE, PODS } from './previous-cases.ts'
 
@@ -43,7 +43,7 @@ describe('beside a replica of 0.1.0', () => {
       spec: { containers: [{ name: 'injector', args }] },
     })
     assert.ok(peer)
-    return settingsAmong(OWN, [peer])
+    return effectiveSettings(OWN, [peer])
   }
   it('all that was recorded is compared', () => {
     assert.equal(RECORDED.length, Object.keys(CASES).length * Object.keys(PODS).length)

@@ -6,8 +6,8 @@ import { KubeError } from '../../common/kube/client.ts'
 import { webhooks } from '../../injector/admission/webhook.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
 import { accountLookup } from '../../injector/kubernetes/account-lookup.ts'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import type { ServiceAccount } from '../../injector/pod/account.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
 import { silentLog } from '../support/log.ts'
@@ -230,8 +230,8 @@ describe('replicas of which only some have the setting on', () => {
   const peer = (object: Dict) =>
     readPeer({ ...object, metadata: { uid: 'a', ...(object.metadata as Dict) } }) ?? assert.fail()
   const flag = '--service-account-roles=true'
-  const on = settingsAmong(settings(ON), [peer(replicaPod('off'))])
-  const off = settingsAmong(settings(), [peer(replicaPod('on', [...IMAGES, flag]))])
+  const on = effectiveSettings(settings(ON), [peer(replicaPod('off'))])
+  const off = effectiveSettings(settings(), [peer(replicaPod('on', [...IMAGES, flag]))])
   const final = (one: Dict, by: InjectionSettings, where = namespace()) =>
     decideFinal(withApiServerDefaults(one), where, by, account())
   it('accept what the other one did', () => {
@@ -256,7 +256,7 @@ describe('replicas of which only some have the setting on', () => {
     assert.equal(reasonOf(decide(PLAIN, namespace(), on, role)), 'deny role-not-allowed')
   })
   it('write no such roles while a release that does not know them serves', () => {
-    const among = settingsAmong(settings(ON), [peer(strictPod('old'))])
+    const among = effectiveSettings(settings(ON), [peer(strictPod('old'))])
     assert.equal(reasonOf(decide(PLAIN, namespace(), among, account())), 'skip not-annotated')
     assert.equal(final(injected(PLAIN), among).kind, 'allow')
   })

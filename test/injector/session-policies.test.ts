@@ -4,8 +4,8 @@ import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { validate } from '../../injector/admission/validate.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { podValues } from '../../injector/warnings/misspelt-values.ts'
 import {
@@ -146,7 +146,7 @@ describe('a replica of 0.1.0', () => {
     metadata: { uid: 'a', ...(strictPod('old', IMAGES).metadata as Dict) },
   })
   it('would leave the policies out: such pods wait until it is gone, and others are made', () => {
-    const among = settingsAmong(settings(), [strict ?? assert.fail()])
+    const among = effectiveSettings(settings(), [strict ?? assert.fail()])
     for (const refused of [refusal(decide(narrowed(), namespace(), among)), final(injected(), among)])
       assert.match(refused, /cannot be honoured while an injector of a release before it is still serving/)
     assert.equal(decide(narrowed(null), namespace(), among).kind, 'patch')

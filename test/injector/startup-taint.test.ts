@@ -171,10 +171,10 @@ describe('the startup taint', () => {
     await grant()
     for (const _ of [1, 2]) {
       const { token } = await api.admin.createToken(PLACE.namespace, 'pod2iam-injector')
-      const { patient } = await apiServer(await api.kubeconfig(token))
-      kubes.push(patient)
+      const { background } = await apiServer(await api.kubeconfig(token))
+      kubes.push(background)
       replicas.push(
-        removeStartupTaint({ kube: patient, clock, log: silentLog, signal: stopping.signal }, KEY, PLACE),
+        removeStartupTaint({ kube: background, clock, log: silentLog, signal: stopping.signal }, KEY, PLACE),
       )
     }
   })

@@ -40,7 +40,7 @@ describe('the watch', () => {
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'p2i-'))
     api = await ApiServer.start({ directory, controllers: false })
-    kube = (await apiServer(await api.kubeconfig())).patient
+    kube = (await apiServer(await api.kubeconfig())).background
   })
   afterEach(async () => {
     stopping.abort()

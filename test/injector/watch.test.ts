@@ -17,7 +17,7 @@ import { finding, watchedPod } from '../../injector/pod-watch/pod.ts'
 import { podEvents } from '../../injector/pod-watch/pod-events.ts'
 import { watchPods } from '../../injector/pod-watch/pod-watch.ts'
 import { watchedPods } from '../../injector/pod-watch/pods.ts'
-import { inTurns } from '../../injector/pod-watch/turns.ts'
+import { roundRobin } from '../../injector/pod-watch/round-robin.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { fakeClock, fastClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
@@ -341,7 +341,7 @@ describe('turns', () => {
 
   it('go round the namespaces, and keep the order within each', () => {
     const all = [...of('a', 3), ...of('b', 1), ...of('c', 2)]
-    assert.equal(ids(inTurns(all, new Map())), 'a0 b0 c0 a1 c1 a2')
+    assert.equal(ids(roundRobin(all, new Map())), 'a0 b0 c0 a1 c1 a2')
   })
 
   it('begin with who has waited longest', () => {
@@ -349,7 +349,7 @@ describe('turns', () => {
       ['a', 2],
       ['b', 1],
     ])
-    assert.equal(ids(inTurns([...of('a', 1), ...of('b', 1), ...of('c', 1)], last)), 'c0 b0 a0')
+    assert.equal(ids(roundRobin([...of('a', 1), ...of('b', 1), ...of('c', 1)], last)), 'c0 b0 a0')
   })
 })
 
@@ -398,7 +398,7 @@ describe('the watch', () => {
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'p2i-'))
     api = await ApiServer.start({ directory, controllers: false })
-    kube = (await apiServer(await api.kubeconfig())).patient
+    kube = (await apiServer(await api.kubeconfig())).background
     for (const [name, mode] of [
       ['shop', 'enabled'],
       ['web', undefined],

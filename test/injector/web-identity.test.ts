@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { namespaceValues } from '../../injector/warnings/misspelt-values.ts'
 import {
@@ -200,7 +200,7 @@ describe('other replicas', () => {
   const peer = (object: Dict) =>
     readPeer({ ...object, metadata: { uid: 'a', ...(object.metadata as Dict) } }) ?? assert.fail()
   it('of 0.1.0 would refuse the second token: pods get their roles with the node’s until it is gone, and are told', () => {
-    const among = settingsAmong(settings(BOTH), [peer(strictPod('old', IMAGES))])
+    const among = effectiveSettings(settings(BOTH), [peer(strictPod('old', IMAGES))])
     const decision = decide(pod(), choosing('web-identity'), among)
     const one = applyPatch(pod(), opsOf(decision)) as Injected
     assert.ok(!hasToken(one))
@@ -208,7 +208,7 @@ describe('other replicas', () => {
       JSON.stringify('warnings' in decision && decision.warnings),
       /delete the pod when the rollout is over/,
     )
-    for (const by of [among, settingsAmong(settings(BOTH), [], [settings()])])
+    for (const by of [among, effectiveSettings(settings(BOTH), [], [settings()])])
       assert.equal(decideFinal(one, choosing('web-identity'), by).kind, 'allow')
     // Written by a replica that did not know of it yet.
     assert.equal(decideFinal(injected(), choosing('web-identity'), among).kind, 'allow')
@@ -221,7 +221,7 @@ describe('other replicas', () => {
         '--web-identity-audience=vault',
       ]),
     )
-    const among = settingsAmong(settings(BOTH), [other])
+    const among = effectiveSettings(settings(BOTH), [other])
     assert.deepEqual(among.otherCredentialSources, [['web-identity', 'node-role']])
     const theirs = injected({ ...FIRST, webIdentityAudience: 'vault' }, null)
     assert.equal(decideFinal(theirs, choosing(), among).kind, 'allow')

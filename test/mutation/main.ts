@@ -30,7 +30,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/authenticate/keys.ts`]: ['test/broker/keys.test.ts', ...DECISIONS],
   [`${BROKER}/authenticate/identify.ts`]: [...DECISIONS, ACCOUNTS],
   [`${BROKER}/authenticate/web-identity.ts`]: ['test/broker/web-identity.test.ts'],
-  [`${BROKER}/authorize/entitle.ts`]: [
+  [`${BROKER}/authorize/entitlement.ts`]: [
     ...DECISIONS,
     'test/broker/issuance.test.ts',
     'test/broker/web-identity.test.ts',

@@ -8,7 +8,7 @@ import { systemClock } from '../../common/clock.ts'
 import { lineLogger } from '../../common/log.ts'
 import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
 import { LEAVES } from '../../node-guard/broker/instance/leaves.ts'
-import { metadata } from '../../node-guard/broker/instance/snapshot.ts'
+import { metadataSnapshot } from '../../node-guard/broker/instance/snapshot.ts'
 import { readPage } from '../docs/markdown.ts'
 import { Aws } from '../sandbox/aws/client.ts'
 import { CLIENTS } from './support/clients.ts'
@@ -127,8 +127,8 @@ describe('instance metadata', () => {
     const imds = imdsClient(aws.imdsUrl, systemClock)
     const log = lineLogger('test', 'warn', (line) => assert.fail(line))
     const by = { clock: systemClock, log, signal: stopping.signal }
-    const { current, tried } = metadata(imds, { allowed, region: undefined }, by)
-    await tried
+    const { current, firstRead } = metadataSnapshot(imds, { allowed, region: undefined }, by)
+    await firstRead
     stopping.abort()
     imds.close()
     return sidecarTold(current())

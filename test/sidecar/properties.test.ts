@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Headers as OurHeaders } from '../../sidecar/http/web.ts'
 import { hostAllowed } from '../../sidecar/imds/host.ts'
-import { meansRole } from '../../sidecar/imds/role-name.ts'
+import { matchesRole } from '../../sidecar/imds/role-name.ts'
 import { MAX_TARGET, parseTarget } from '../../sidecar/imds/target.ts'
 import { MAX_TOKEN_TTL, parseTtl, SessionTokens } from '../../sidecar/imds/tokens.ts'
 import { listing, metadataTree } from '../../sidecar/imds/tree.ts'
@@ -375,7 +375,7 @@ describe('a role name', () => {
           fc.constantFrom('team', '/reader', 'reader/', 'role/team/reader', ''),
         ),
         (text) => {
-          assert.equal(meansRole(text, ['team/reader', arn, undefined]), right.includes(text))
+          assert.equal(matchesRole(text, ['team/reader', arn, undefined]), right.includes(text))
         },
       ),
     )

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { after, before, describe, test } from 'node:test'
 import { readiness } from '../../sidecar/health/readiness.ts'
-import { type Way, warmUpOf } from '../../sidecar/warm-up.ts'
+import { type Endpoint, warmUpOf } from '../../sidecar/warm-up.ts'
 import { listening } from '../support/listening.ts'
 import {
   ask,
@@ -58,7 +58,7 @@ describe('a warm-up', () => {
     const [closed, redirect] = [await listener(), await listener()]
     closed.server.close()
     await once(closed.server, 'close')
-    const redirected = Promise.withResolvers<Way>()
+    const redirected = Promise.withResolvers<Endpoint>()
     const warmUp = warmUpOf()
     const run = warmUp.run(closed.port, 'reader', redirected.promise)
     redirected.resolve({ host: '127.0.0.1', port: redirect.port })

@@ -20,7 +20,7 @@ export type BlockState = {
   readonly backend: BackendName | undefined
   /** Why it is not the first that `--backend` allows. */
   readonly fallback: string | undefined
-  /** Why it cannot do everything that is documented on this node. */
+  /** Why it cannot do on this node everything that is documented. */
   readonly limited?: string | undefined
   /** Why there may also be rules of another backend. */
   readonly othersLeft: string | undefined
@@ -72,9 +72,9 @@ export function createBlock({ metadata, broker, choice, topology, now, log }: Bl
     const backend = choice.chosen()
     let found: Compared['differs']
     if (backend !== undefined && wanted === key) {
-      const heard = backend.reportedChange?.()
+      const reported = backend.reportedChange?.()
       const { failed, differs, packets }: Compared =
-        heard === undefined ? await backend.compare() : { differs: heard }
+        reported === undefined ? await backend.compare() : { differs: reported }
       if (packets !== undefined) counts.read(packets)
       if (differs === undefined) return conclude(failed)
       found = differs

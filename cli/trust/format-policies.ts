@@ -1,10 +1,10 @@
 /** Trust policies and the node role's policy in the formats in which people keep them. Pure. */
 import { stringify } from 'yaml'
-import type { Form } from './form.ts'
+import type { PolicyFormat } from './policy-format.ts'
 import { nodeStatement, policy, type RoleTrust, type Statement } from './roles.ts'
 
 /** @param caller ARN of the caller of STS */
-export function inForm(form: Form, roles: readonly RoleTrust[], caller: string): string {
+export function formatPolicies(form: PolicyFormat, roles: readonly RoleTrust[], caller: string): string {
   switch (form) {
     case 'json':
       return `${JSON.stringify(documents(roles, caller), null, 2)}\n`

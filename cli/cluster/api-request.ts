@@ -1,5 +1,5 @@
 /** One request to the API server, in terms of RBAC. */
-export type Asked = {
+export type ApiRequest = {
   readonly verb: 'get' | 'list' | 'create'
   /** With its subresource, and with its group if it is not the core group: `pods`, `pods/exec`, `deployments.apps`. */
   readonly resource: string
@@ -10,7 +10,7 @@ export type Asked = {
 }
 
 /** `list pods in namespace reports`. */
-export function askedText({ verb, resource, namespace }: Asked): string {
+export function requestText({ verb, resource, namespace }: ApiRequest): string {
   return `${verb} ${resource} ${namespace === undefined ? 'in all namespaces' : `in namespace ${namespace}`}`
 }
 
@@ -18,7 +18,7 @@ export function askedText({ verb, resource, namespace }: Asked): string {
 export type Answer<T> =
   | { readonly kind: 'found'; readonly value: T }
   | { readonly kind: 'absent' }
-  | { readonly kind: 'forbidden'; readonly asked: Asked }
+  | { readonly kind: 'forbidden'; readonly asked: ApiRequest }
 
 /** The value, or undefined if there is none or it may not be read. */
 export function foundIn<T>(answer: Answer<T>): T | undefined {

@@ -16,7 +16,7 @@ export type Outline = {
 }
 
 /** Limits of one text. */
-export type SkimLimits = {
+export type ScanLimits = {
   readonly bytes: number
   /** Members and elements. */
   readonly parts: number
@@ -25,13 +25,13 @@ export type SkimLimits = {
   readonly depth: number
 }
 
-type Skimmed =
+type Scanned =
   | {
       readonly ok: true
       readonly head: string
       /** Undefined if it exceeds a limit; `excess` says which one. */
       readonly object: string | undefined
-      readonly excess: keyof SkimLimits | undefined
+      readonly excess: keyof ScanLimits | undefined
     }
   | { readonly ok: false; readonly problem: 'not-json' | 'head-too-large' }
 
@@ -56,13 +56,14 @@ class Unreadable extends Error {
 }
 
 /**
- * Of what is skipped only brackets and quotes are checked; both texts still have to be parsed.
+ * Extracts the parts that the outline names. In the skipped parts only brackets and quotes are checked; both texts still have to be
+ * parsed.
  *
  * @param body UTF-8
  * @param limits of the text `head`, beyond which the result is a failure, and of `object`, beyond which that text is undefined
  */
-export function skim(body: Buffer, outline: Outline, limits: Record<'head' | 'object', SkimLimits>): Skimmed {
-  const walk = new Walk(body, new Room(limits.head), new Room(limits.object))
+export function scan(body: Buffer, outline: Outline, limits: Record<'head' | 'object', ScanLimits>): Scanned {
+  const walk = new Walk(body, new Allowance(limits.head), new Allowance(limits.object))
   try {
     walk.blanks()
     const texts = walk.object(outline)
@@ -79,19 +80,19 @@ export function skim(body: Buffer, outline: Outline, limits: Record<'head' | 'ob
 
 type Texts = { readonly head: string; readonly object: string; readonly depth: number }
 
-/** How much of a text's limits is left. */
-class Room {
-  readonly #limits: SkimLimits
+/** Tracks how much of a text's limits is used. */
+class Allowance {
+  readonly #limits: ScanLimits
   #bytes = 0
   #parts = 0
   /** The first limit that was exceeded. */
-  excess: keyof SkimLimits | undefined
+  excess: keyof ScanLimits | undefined
 
-  constructor(limits: SkimLimits) {
+  constructor(limits: ScanLimits) {
     this.#limits = limits
   }
 
-  /** Whether this and everything before it is within the limits. */
+  /** Adds a part; returns whether it and everything before it is within the limits. */
   take(bytes: number, parts: number, keys: number, depth: number): boolean {
     this.#bytes += bytes
     this.#parts += parts
@@ -105,8 +106,8 @@ class Room {
 
 class Walk {
   readonly #body: Buffer
-  readonly #ofHead: Room
-  readonly ofObject: Room
+  readonly #ofHead: Allowance
+  readonly ofObject: Allowance
   at = 0
   #seen = 0
   /** Whether the current part is kept for the `object` text, so that its keys count. */
@@ -116,7 +117,7 @@ class Walk {
   #quote = -1
   #backslash = -1
 
-  constructor(body: Buffer, ofHead: Room, ofObject: Room) {
+  constructor(body: Buffer, ofHead: Allowance, ofObject: Allowance) {
     this.#body = body
     this.#ofHead = ofHead
     this.ofObject = ofObject
@@ -196,7 +197,7 @@ class Walk {
     return depth
   }
 
-  /** What the `object` text gets of the bytes since `start`: nothing once it has exceeded a limit. */
+  /** The bytes since `start` for the `object` text; empty once that has exceeded a limit. */
   #kept(start: number, seen: number, depth: number): string {
     const fits = this.ofObject.take(this.at - start, this.#seen - seen, this.#keys, depth)
     return fits ? this.#body.toString('utf8', start, this.at) : ''
@@ -312,7 +313,7 @@ class Walk {
   }
 }
 
-/** What the outline wants of a key. Most keys differ in length from all named ones and need not be decoded. */
+/** What the outline says about a key. Most keys differ in length from all named ones and need not be decoded. */
 function wantedOf(members: Outline['members'], body: Buffer, from: number, to: number) {
   for (const name of members.keys())
     if (name.length === to - from) return members.get(body.toString('latin1', from, to))

@@ -13,8 +13,8 @@ const ARRIVING_MS = 250
 /** Time for answers: as long as a call to STS may take. */
 export const ANSWERING_MS = 5000
 
-/** @returns what closes the listener and resolves when no connection is left */
-export function endOf(server: Server, clock: Clock): () => Promise<void> {
+/** @returns a function that closes the listener and resolves when no connection is left, or after `ANSWERING_MS` */
+export function shutdownOf(server: Server, clock: Clock): () => Promise<void> {
   const underWay = new Map<Socket, number>()
   const count = (socket: Socket, change: 1 | -1) => {
     const before = underWay.get(socket)

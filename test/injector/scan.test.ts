@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { type Outline, type SkimLimits, skim } from '../../injector/admission/skim.ts'
+import { type Outline, type ScanLimits, scan } from '../../injector/admission/scan.ts'
 
 const outline = (members: Readonly<Record<string, 'head' | 'object' | 'both' | Outline>>): Outline => ({
   members: new Map(Object.entries(members)),
@@ -12,9 +12,9 @@ const OUTLINE = outline({
   b: 'object',
   c: outline({ a: 'both', d: { ...outline({ a: 'head' }), whole: true } }),
 })
-const WIDE: SkimLimits = { bytes: 1e6, parts: 1e5, keys: 1e5, depth: 1000 }
-const skimmed = (text: string, object: Partial<SkimLimits> = {}, head: Partial<SkimLimits> = {}) =>
-  skim(Buffer.from(text), OUTLINE, { head: { ...WIDE, ...head }, object: { ...WIDE, ...object } })
+const WIDE: ScanLimits = { bytes: 1e6, parts: 1e5, keys: 1e5, depth: 1000 }
+const skimmed = (text: string, object: Partial<ScanLimits> = {}, head: Partial<ScanLimits> = {}) =>
+  scan(Buffer.from(text), OUTLINE, { head: { ...WIDE, ...head }, object: { ...WIDE, ...object } })
 
 /** The same by JSON.parse alone. */
 function expected(value: unknown) {
@@ -73,10 +73,10 @@ describe('skimming a review', () => {
   it('never throws, whatever the bytes, and says of none that is no object that it is one', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(200), fc.nat(255), (noise, at, byte) => {
-        skim(Buffer.from(noise), OUTLINE, { head: WIDE, object: WIDE })
+        scan(Buffer.from(noise), OUTLINE, { head: WIDE, object: WIDE })
         const damaged = Buffer.from('{"a":1,"b":["\\"x",{"c":2}],"c":{"d":{"a":"\\u00e9"}}}')
         damaged[at % damaged.length] = byte
-        skim(damaged, OUTLINE, { head: WIDE, object: WIDE })
+        scan(damaged, OUTLINE, { head: WIDE, object: WIDE })
       }),
     )
     for (const none of [

@@ -3,7 +3,7 @@
  * latest when it is a day old. The time that is then left is how long the API server may be unavailable before a pod can no longer
  * prove its identity.
  */
-export const TOKEN_LIFE = {
+export const TOKEN_LIFETIME = {
   /** Kubernetes allows no less. */
   least: 600,
   usual: 86_400,
@@ -12,11 +12,11 @@ export const TOKEN_LIFE = {
 } as const
 
 /** Whether any release and setting can give a token this `expirationSeconds`. */
-export function isTokenLife(seconds: unknown): seconds is number {
+export function isTokenLifetime(seconds: unknown): seconds is number {
   return (
     typeof seconds === 'number' &&
     Number.isInteger(seconds) &&
-    seconds >= TOKEN_LIFE.least &&
-    seconds <= TOKEN_LIFE.most
+    seconds >= TOKEN_LIFETIME.least &&
+    seconds <= TOKEN_LIFETIME.most
   )
 }

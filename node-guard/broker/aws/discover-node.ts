@@ -1,4 +1,4 @@
-/** What the broker must know of its node before it can serve, learned once, for as long as that takes. */
+/** Discovers what the broker must know about its node before it can issue credentials with the node's role. */
 
 import { backoff } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
@@ -11,7 +11,7 @@ import type { Sts } from './sts-client.ts'
 export type AwsNode = {
   readonly region: string
   readonly sts: Sts
-  /** Of the credentials that {@link caller} was learned from. */
+  /** Access key id of the credentials with which {@link caller} was determined. */
   readonly keyId: string
   readonly caller: CallerIdentity
 }
@@ -19,12 +19,13 @@ export type AwsNode = {
 const RETRY = { base: 500, cap: 30_000 }
 
 /**
- * Learns Region, credentials and caller, trying until it has them.
+ * Discovers Region, credentials and caller; tries until it has them.
  *
- * @param connect makes the STS client of a Region
+ * @param connect creates the STS client for a Region
+ * @param onFailure called with the reason after each try that failed
  * @returns undefined when `signal` aborted
  */
-export async function learnNode(
+export async function discoverNode(
   region: string | undefined,
   imds: Imds,
   connect: (region: string) => Sts,

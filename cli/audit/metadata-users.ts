@@ -11,7 +11,7 @@ const CLOCK_MS = 2000
 /** An address without a pod belongs to a Job between two runs, or is no longer used. */
 const FORGOTTEN_MS = 24 * 60 * 60 * 1000
 
-export type Seen = {
+export type MetadataUser = {
   /** Null if no pod has the address any more. */
   readonly workload: Owner | null
   readonly addresses: readonly string[]
@@ -19,7 +19,7 @@ export type Seen = {
   /** `dnat`: through kube2iam or kiam; `direct`: past them, so with the node's own role. */
   readonly via: Sighting['via']
   readonly packets: number
-  /** ISO 8601, since the start of its node's guard; null where that is of a release that does not tell. */
+  /** ISO 8601, since the start of its node's guard; null if that is of a release that does not report it. */
   readonly firstSeen: string | null
   /** ISO 8601. */
   readonly lastSeen: string
@@ -27,14 +27,14 @@ export type Seen = {
   readonly todo: { readonly code: string; readonly detail: string }
 }
 
-export async function seenBy(
+export async function metadataUsers(
   reports: readonly NodeReport[],
   pods: readonly V1Pod[],
   namespaces: ReadonlyMap<string, V1Namespace>,
   ownerOf: Owners,
   roleKey: string,
   now: number,
-): Promise<Seen[]> {
+): Promise<MetadataUser[]> {
   const podsAt = Map.groupBy(
     pods
       .filter(({ spec, status }) => spec?.hostNetwork !== true && !hasEnded(status?.phase))
@@ -52,7 +52,7 @@ export async function seenBy(
     // A gate's proof is such a request too.
     .filter(({ pod }) => pod === undefined || !hasSidecar(pod))
     .filter(({ at, pod }) => pod !== undefined || now - at < FORGOTTEN_MS)
-  const each = await bounded(sightings, 10, async ({ pod, ...one }): Promise<Seen> => {
+  const each = await bounded(sightings, 10, async ({ pod, ...one }): Promise<MetadataUser> => {
     return {
       workload: pod === undefined ? null : await ownerOf(pod),
       addresses: [one.address],
@@ -65,11 +65,11 @@ export async function seenBy(
   const groups = Map.groupBy(each, ({ workload, via, addresses, todo }) =>
     JSON.stringify([workload ?? addresses, via, todo.code]),
   )
-  return [...groups.values()].map(together).sort((one, other) => nameOf(one).localeCompare(nameOf(other)))
+  return [...groups.values()].map(merged).sort((one, other) => nameOf(one).localeCompare(nameOf(other)))
 }
 
 /** Addresses without a workload come last. */
-const nameOf = ({ workload, addresses }: Seen) =>
+const nameOf = ({ workload, addresses }: MetadataUser) =>
   workload === null ? `~${addresses}` : `${workload.namespace} ${workload.kind} ${workload.name}`
 const startOf = ({ status }: V1Pod) => status?.startTime?.getTime() ?? 0
 const hasSidecar = ({ spec }: V1Pod) =>
@@ -81,7 +81,7 @@ const GONE = {
   detail: 'no pod has this address any more; it leaves this list a day after it was last seen',
 }
 
-function todoFor(pod: V1Pod, namespace: V1Namespace | undefined, roleKey: string): Seen['todo'] {
+function todoFor(pod: V1Pod, namespace: V1Namespace | undefined, roleKey: string): MetadataUser['todo'] {
   const { annotations = {}, namespace: name = '' } = pod.metadata ?? {}
   const role = annotations[roleKey]
   const isOptedIn = injectionMode(namespace?.metadata?.labels) !== undefined
@@ -95,7 +95,7 @@ function todoFor(pod: V1Pod, namespace: V1Namespace | undefined, roleKey: string
   }
 }
 
-function together(group: readonly Seen[]): Seen {
+function merged(group: readonly MetadataUser[]): MetadataUser {
   const [first] = group
   if (first === undefined) throw new Error('a group is never empty')
   const all = (what: 'addresses' | 'nodes') => [...new Set(group.flatMap((one) => one[what]))].sort()

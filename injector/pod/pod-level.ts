@@ -9,14 +9,14 @@ import type { Pod } from './pod.ts'
 import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 import { isOurs } from './reserved.ts'
 import { MIN_LIMITS, type OwnResources, type Resources } from './resources.ts'
-import { containerTotal, hasPodLevel, podLevel } from './total.ts'
+import { containerTotal, hasPodLevelResources, podLevelAmount } from './total.ts'
 import type { Obstacle } from './unsupported.ts'
 
-/** Fits resources of ours into those of the whole pod, where it has any. */
-export function fitted(pod: Pod, { sidecar, gate }: OwnResources): OwnResources {
-  if (!hasPodLevel(pod)) return { sidecar, gate }
+/** Fits resources of ours into those of the whole pod, if it has any. */
+export function fittedToPod(pod: Pod, { sidecar, gate }: OwnResources): OwnResources {
+  if (!hasPodLevelResources(pod)) return { sidecar, gate }
   const left = (name: ResourceName, used: number) => {
-    const whole = podLevel(pod, 'requests', name)
+    const whole = podLevelAmount(pod, 'requests', name)
     return whole === undefined ? undefined : Math.max(0, whole - used)
   }
   const theirs = (name: ResourceName) => containerTotal(pod, 'requests', name, (one) => !isOurs(one)) ?? 0
@@ -54,11 +54,11 @@ export function impliedRequests(pod: Pod): Readonly<Record<string, Json>> {
   return implied
 }
 
-/** A limit of the whole pod with which ours cannot start. A pod that already has our containers is not judged again. */
-export function tooLittle(pod: Pod): Obstacle | undefined {
+/** The obstacle if a limit of the whole pod is too low for our containers to start. A pod that already has them is not judged again. */
+export function insufficientLimit(pod: Pod): Obstacle | undefined {
   if (pod.spec.initContainers?.some(isOurs)) return undefined
   for (const name of RESOURCE_NAMES) {
-    const limit = podLevel(pod, 'limits', name)
+    const limit = podLevelAmount(pod, 'limits', name)
     if (limit === undefined || limit >= (amountOf(name, MIN_LIMITS[name]) ?? 0)) continue
     const detail =
       `the pod as a whole may use ${quantityText(name, limit)} of ${name}, and the sidecar alone needs a limit of ${MIN_LIMITS[name]} ` +
@@ -72,7 +72,7 @@ function within(pod: Pod, own: Resources, left: (name: ResourceName) => number |
   const limits = { ...own.limits }
   const requests = { ...own.requests }
   for (const name of RESOURCE_NAMES) {
-    limits[name] = least(name, limits[name], podLevel(pod, 'limits', name))
+    limits[name] = least(name, limits[name], podLevelAmount(pod, 'limits', name))
     // Always written: without a request, a container's limit would become its request.
     requests[name] = least(name, requests[name], left(name), amountOf(name, limits[name]))
   }

@@ -1,5 +1,5 @@
 /**
- * The settings for a review while other replicas serve, too: what one of them mutated, another one validates.
+ * The settings for a review while other replicas serve, too: a pod that one of them mutated is validated by another one.
  *
  *   other replicas                            → this replica writes      → and also accepts
  *   none, or all with the same settings       → by its own settings      →
@@ -17,10 +17,12 @@ type Readable = Peer & { readonly settings: InjectionSettings }
 const isReadable = (peer: Peer): peer is Readable => !('problem' in peer.settings)
 
 /**
+ * The settings by which this replica judges and writes.
+ *
  * @param gone settings of replicas that have just ended: pods that they mutated may not have been validated yet
  * @returns `own` itself where no other replica makes a difference
  */
-export function settingsAmong(
+export function effectiveSettings(
   own: InjectionSettings,
   peers: readonly Peer[],
   gone: readonly InjectionSettings[] = [],
@@ -45,7 +47,7 @@ export function settingsAmong(
   return sameSettings(among, own) ? own : among
 }
 
-/** The strict replica to write like: of several, the newest that is not terminating; they refuse each other's pods anyway. */
+/** The strict replica whose form is written: of several, the newest that is not terminating; they refuse each other's pods anyway. */
 export function strictPeer(peers: readonly Peer[]): Readable | undefined {
   const strict = peers.filter(isReadable).filter(({ isStrict }) => isStrict)
   const rank = ({ isTerminating, createdAt, uid }: Peer) => `${Number(!isTerminating)} ${createdAt} ${uid}`
@@ -84,7 +86,7 @@ function writesAs(theirs: InjectionSettings, own: InjectionSettings): InjectionS
     tokenExpirationSeconds: theirs.tokenExpirationSeconds,
     // It would refuse these: until it is gone, pods get their roles with the node's and no container credentials, and pods with session
     // policies are refused.
-    writesNewForms: false,
+    mayWriteNewFields: false,
     roleKey: theirs.roleKey,
     serviceAccountKey: theirs.serviceAccountKey,
   }

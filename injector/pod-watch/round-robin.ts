@@ -1,12 +1,12 @@
-/** Fair turns: many findings of one namespace must not delay those of others. Pure. */
+/** Namespaces take turns: many findings of one must not delay those of others. Pure. */
 
 /**
- * Takes one of every namespace, then a second of every namespace, and so on.
+ * Orders elements so that one of every namespace comes first, then a second of every namespace, and so on.
  *
  * @param all in the wanted order within each namespace
  * @param lastTurn when each namespace had its last turn; one without an entry comes first
  */
-export function inTurns<T extends { readonly namespace: string }>(
+export function roundRobin<T extends { readonly namespace: string }>(
   all: Iterable<T>,
   lastTurn: ReadonlyMap<string, number>,
 ): T[] {

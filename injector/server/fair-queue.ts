@@ -13,13 +13,13 @@ type Turn = {
   readonly bytes: number
 }
 
-export type FairTurns = {
+export type FairQueue = {
   /** Does the work when its turn comes; rejects with what the work throws. The work must be synchronous. */
   readonly take: <T>(turn: Turn, work: () => T) => Promise<T>
 }
 
-/** Does all work immediately: for callers with a single peer. */
-export const AT_ONCE: FairTurns = { take: async (_turn, work) => work() }
+/** A queue that does all work immediately: for callers with a single peer. */
+export const UNQUEUED: FairQueue = { take: async (_turn, work) => work() }
 
 /** After this time the event loop gets to its sockets again. */
 const SLICE_MS = 10
@@ -38,7 +38,7 @@ type Flows<T> = { readonly members: Map<string, T>; now: number }
  * @param clock milliseconds, monotonic
  * @param later calls back after the event loop has handled its sockets
  */
-export function fairTurns(clock: () => number, later: (work: () => void) => void = setImmediate): FairTurns {
+export function fairQueue(clock: () => number, later: (work: () => void) => void = setImmediate): FairQueue {
   const peers: Flows<Peer> = { members: new Map(), now: 0 }
   let waiting = 0
   let isRunning = false
@@ -121,7 +121,7 @@ function next<T extends Used>(
   return best
 }
 
-/** Adds a waiting job. One that was idle starts level with the others: idle time is not saved up. */
+/** The flow or peer with this key, with one more waiting job. One that was idle starts level with the others: idle time is not saved up. */
 function entered<T extends Used>(flows: Flows<T>, key: string, fresh: () => T): T {
   const known = flows.members.get(key)
   const one = known ?? fresh()

@@ -1,20 +1,20 @@
 /**
- * How fast this node calls STS. The operator's rate is for one node; the quota is the account's, shared by all its nodes and by
- * others, and no node knows its share. So each finds it out, as TCP does: slower by half when STS refuses, a little
- * faster with every answer.
+ * Adapts the rate at which this node calls STS. The operator's rate is for one node; the quota is the account's, shared by all its nodes and by
+ * other callers, and no node knows its share. So each node adapts as TCP does: half the rate when STS refuses, a little
+ * more with every answer.
  */
 import type { Clock } from '../../../common/clock.ts'
 
-type Pace = {
-  /** Takes one call when it may be made now. */
+type AdaptiveRate = {
+  /** Whether a call may be made now; if so, it is counted. */
   readonly take: () => boolean
-  /** Milliseconds until one may be made; 0 when it may. */
+  /** Milliseconds until a call may be made; 0 if it may now. */
   readonly wait: () => number
   /** Begins a call that was taken; the caller reports how STS answered it. */
-  readonly begin: () => PacedCall
+  readonly begin: () => RatedCall
 }
 
-export type PacedCall = {
+export type RatedCall = {
   readonly answered: () => void
   /** STS refused it because of the quota, or did not answer. */
   readonly refused: () => void
@@ -22,15 +22,15 @@ export type PacedCall = {
 
 const SLOWER = 0.5
 /**
- * Of ten calls one or two are refused while the fleet is at its quota, which keeps the quota used. Twenty answers in a row
- * bring a node from its least to almost its whole rate.
+ * While the fleet is at its quota one or two of ten calls are refused, so that the quota is fully used. Twenty answers in a row
+ * bring a node from its minimum to almost its full rate.
  */
 const FASTER = 1.25
 /** Calls per second that are tried however often STS refuses: with the spread one in half a minute, 170 a second of 5,000 nodes. */
 const MIN_RATE = 0.05
 
-/** @param most calls per second when STS never refuses, and as many at once */
-export function stsPace(most: number, clock: Clock): Pace {
+/** @param most calls per second if STS never refuses, and as many at once */
+export function adaptiveRate(most: number, clock: Clock): AdaptiveRate {
   const least = Math.min(MIN_RATE, most)
   let rate = most
   let tokens = most
@@ -48,7 +48,7 @@ export function stsPace(most: number, clock: Clock): Pace {
     refill()
     epoch++
     rate = Math.max(least, rate * SLOWER)
-    // Spread, so that the nodes that were refused together do not come together again.
+    // With jitter, so that the nodes that were refused together do not call together again.
     tokens = -Math.random()
   }
   return {

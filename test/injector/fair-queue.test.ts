@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { fairTurns } from '../../injector/server/fair-turns.ts'
+import { fairQueue } from '../../injector/server/fair-queue.ts'
 
 /** Turns in simulated time: work takes what it says it takes. */
 function simulation() {
   let now = 0
   const later: (() => void)[] = []
-  const turns = fairTurns(
+  const turns = fairQueue(
     () => now,
     (work) => later.push(work),
   )

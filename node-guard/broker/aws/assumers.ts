@@ -1,19 +1,19 @@
-/** What assumes the roles of pods, by their credential source: with the node's role, or by web identity. */
+/** Assumes the roles of pods by their credential source: with the node's role, or by web identity. */
 import type { CredentialSource } from '../../../common/credential-source.ts'
 import type { Deps } from '../../../common/deps.ts'
-import type { NodeRoles } from '../authorize/entitle.ts'
+import type { NodeRoles } from '../authorize/entitlement.ts'
 import type { Imds } from '../instance/imds.ts'
 import type { BrokerSettings } from '../settings.ts'
 import type { Assume } from './assume.ts'
 import type { StsFailure } from './classify.ts'
 import { nodeIdentity } from './node-identity.ts'
 import { stsClient, webIdentityClient } from './sts-client.ts'
-import { webIdentityIssuer } from './web-identity.ts'
+import { webIdentityAssumer } from './web-identity.ts'
 
-export type Issuers = {
-  /** Learns what each source needs to know; `onKnown` is called after each change. */
+export type Assumers = {
+  /** Discovers what each source needs to know; `onKnown` is called after each change. */
   readonly start: (onKnown: () => void) => void
-  /** The roles that the node knows of, for pods of a source. @throws {Problem} while they are not known */
+  /** The base role ARN and the node's own roles, for pods of a source. @throws {Problem} while they are not known */
   readonly roles: (source: CredentialSource) => NodeRoles
   /** @throws {Problem} while what it needs is not known */
   readonly assume: Assume
@@ -23,8 +23,8 @@ export type Issuers = {
   readonly whyUnknown: () => { readonly code: string; readonly detail: string } | undefined
 }
 
-/** Only what `--credential-sources` name is learned: without `node-role`, the node's credentials are never looked for. */
-export function issuersOf(
+/** Only what the sources in `--credential-sources` need is discovered: without `node-role`, the node's credentials are never requested. */
+export function assumersOf(
   settings: Parameters<typeof nodeIdentity>[0] & Pick<BrokerSettings, 'credentialSources'>,
   deps: Omit<Deps, 'kube'> & {
     readonly imds: Imds
@@ -32,10 +32,10 @@ export function issuersOf(
     readonly connectWebIdentity?: typeof webIdentityClient
   },
   onCall: (outcome: 'success' | StsFailure) => void,
-): Issuers {
+): Assumers {
   const { connectSts = stsClient, connectWebIdentity: connect = webIdentityClient } = deps
   const identity = nodeIdentity(settings, { ...deps, connectSts }, onCall)
-  const byToken = webIdentityIssuer(settings, { ...deps, connect }, onCall)
+  const byToken = webIdentityAssumer(settings, { ...deps, connect }, onCall)
   const uses = (source: CredentialSource) => settings.credentialSources.includes(source)
   return {
     start: (onKnown) => {

@@ -3,11 +3,11 @@ import type { Pod } from '../pod/pod.ts'
 import { inProportion } from '../pod/proportion.ts'
 import { amountOf, quantityText } from '../pod/quantity.ts'
 import type { ChosenResources, OwnResources } from '../pod/resources.ts'
-import { podLevel } from '../pod/total.ts'
+import { podLevelAmount } from '../pod/total.ts'
 
 /** @param resources of our containers, after they were fitted into the pod */
-export function roomWarnings(pod: Pod, chosen: ChosenResources, resources: OwnResources): string[] {
-  const whole = podLevel(pod, 'requests', 'cpu')
+export function sidecarCpuWarnings(pod: Pod, chosen: ChosenResources, resources: OwnResources): string[] {
+  const whole = podLevelAmount(pod, 'requests', 'cpu')
   const wanted = inProportion(pod, chosen).sidecar.requests.cpu
   const given = resources.sidecar.requests.cpu
   if (whole === undefined || (amountOf('cpu', given) ?? 0) >= (amountOf('cpu', wanted) ?? 0)) return []

@@ -3,21 +3,21 @@ import { Problem } from '../../common/protocol.ts'
 import {
   type AccountRecord,
   type BrokerSettings,
-  entitle,
+  entitlementOf,
   entitlementSettings,
   namespaceRecord,
   podRecord,
 } from '../product/broker.ts'
 import type { JsonObject } from '../product/injector.ts'
 import { remedyFor, type Subject } from './remedies.ts'
-import { type Finding, failed, ok, unseen } from './step.ts'
+import { type Finding, failed, notChecked, ok } from './step.ts'
 
 /**
  * @param broker settings of the broker of that node; undefined if they are not known
  * @param account its service account; undefined if it may not be read
  * @param base the base role ARN of the injector, in case the broker has none
  */
-export function entitledFinding(
+export function entitlementFinding(
   pod: JsonObject,
   namespace: JsonObject,
   broker: BrokerSettings | undefined,
@@ -27,20 +27,20 @@ export function entitledFinding(
 ): Finding {
   const record = podRecord(pod, subject.roleKey)
   if (broker === undefined || record === undefined)
-    return unseen('the settings of the broker on its node are not known')
+    return notChecked('the settings of the broker on its node are not known')
   if (record.identity?.source === 'none') return ok('it asks only for Region and placement')
   if (broker.serviceAccountRoles && account === undefined)
-    return unseen('you may not read its service account, which may narrow its roles')
+    return notChecked('you may not read its service account, which may narrow its roles')
   const known = broker.baseRoleArn ?? base
   const asks = record.identity?.role
   if (known === undefined && !asks?.startsWith('arn:'))
-    return unseen(
+    return notChecked(
       'the full ARN of its role is known only to the broker, which reads the base role ARN from its node',
     )
   try {
     const roles = { base: known, own: [] }
     const settings = entitlementSettings(broker)
-    const { request } = entitle(record, namespaceRecord(namespace), roles, settings, account)
+    const { request } = entitlementOf(record, namespaceRecord(namespace), roles, settings, account)
     const { roleArn, sessionName, sourceIdentity, policyArns } = request
     const by = sourceIdentity === undefined ? '' : `, with source identity ${sourceIdentity}`
     const narrowed = policyArns.length === 0 ? '' : `, narrowed by ${policyArns.join(' and ')}`

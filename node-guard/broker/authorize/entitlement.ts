@@ -16,7 +16,7 @@ import { sessionName, sharedSessionName } from './session-name.ts'
 import { type SessionTag, type TagSettings, tagsOf } from './session-tags.ts'
 import { sourceIdentityOf } from './source-identity.ts'
 
-/** Exactly what STS is asked for. */
+/** Exactly what is requested from STS. */
 export type SessionRequest = {
   readonly roleArn: string
   readonly externalId: string | undefined
@@ -26,7 +26,7 @@ export type SessionRequest = {
   /** ARNs of the managed policies that narrow it; empty: all rights of the role. */
   readonly policyArns: readonly string[]
   readonly durationSeconds: number
-  /** Where a web identity token is to decide, and nobody's credentials: whom it has to speak for. */
+  /** Present if the role is assumed with a web identity token instead of credentials: the subject that the token must have. */
   readonly webIdentity?: { readonly subject: string }
 }
 
@@ -54,7 +54,7 @@ export type EntitlementSettings = TagSettings & {
   readonly nodeName: string
 }
 
-/** What the node knows of itself: the base role ARN, and the roles no pod may have. */
+/** The base role ARN, and the node's own roles, which no pod may have. */
 export type NodeRoles = { readonly base: string | undefined; readonly own: readonly RoleIdentity[] }
 
 /**
@@ -71,7 +71,7 @@ export function checkNamespace(name: string, namespace: NamespaceRecord | undefi
 }
 
 /**
- * The pod's credential source, as it was created with, where the operator still has it.
+ * The credential source with which the pod was created, if the operator still allows it.
  *
  * @throws {Problem} `role-not-allowed`
  */
@@ -89,12 +89,12 @@ export function checkSource(
 }
 
 /**
- * What the pod may have.
+ * What the pod may have: its role, and the request by which that is assumed.
  *
  * @param account its service account, where roles may come from there
  * @throws {Problem} `namespace-not-enabled`, `role-not-set`, `role-not-allowed`, `busy`
  */
-export function entitle(
+export function entitlementOf(
   pod: PodRecord,
   found: NamespaceRecord | undefined,
   node: NodeRoles,
@@ -179,7 +179,7 @@ function checkWebIdentity(
 const subjectOf = ({ namespace, serviceAccount }: PodRecord) =>
   `system:serviceaccount:${namespace}:${serviceAccount}`
 
-/** Which role the pod asks for, as text. Without a name or a default there is none: missing knowledge never leads to a fallback. */
+/** The role that the pod requests, as text. @throws {Problem} without a name or a default: missing knowledge never leads to a fallback */
 function roleReference(
   pod: PodRecord,
   namespace: NamespaceRecord,
@@ -219,7 +219,7 @@ function nameSession(pod: PodRecord, settings: EntitlementSettings): string {
   return sharedSessionName(settings.nodeName)
 }
 
-/** The policies that narrow the pod's session, as it was created with. */
+/** The policies with which the pod was created, which narrow its session. */
 function sessionPolicies(pod: PodRecord, role: Role): readonly string[] {
   const text = pod.identity?.sessionPolicies
   if (text === undefined) return []
