@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
 import { backoff } from '../../../common/backoff.ts'
+import { systemClock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { toolEnvironment } from './exec.ts'
 
@@ -47,7 +48,7 @@ export function watch(
 
   const start = (first: boolean) => {
     if (stopped) return
-    const startedAt = performance.now()
+    const startedAt = systemClock.monotonic()
     const child = spawn(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] })
     const decode = decoder()
     let hasOutput = false
@@ -64,9 +65,9 @@ export function watch(
       if (over || stopped) return
       over = true
       clearTimeout(subscription)
-      if (hasOutput || performance.now() - startedAt > SUBSCRIBED_MS) events.missed()
+      if (hasOutput || systemClock.monotonic() - startedAt > SUBSCRIBED_MS) events.missed()
       events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
-      failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1
+      failures = systemClock.monotonic() - startedAt > HEALTHY_MS ? 1 : failures + 1
       const timer = setTimeout(() => start(false), backoff(failures, RESTART))
       stop = () => clearTimeout(timer)
     }
