@@ -1,4 +1,4 @@
-/** The metadata snapshot: how fresh it is, and what becomes of it where its reading fails. */
+/** The metadata snapshot: how fresh it is, and what happens to it when a reading fails. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { metadataSnapshot } from '../../node-guard/broker/instance/snapshot.ts'
@@ -6,7 +6,7 @@ import { fakeClock } from '../support/fake-clock.ts'
 import { captureLog } from '../support/log.ts'
 import { service } from './metadata-service.ts'
 
-/** Settings and surroundings of {@link metadataSnapshot}, its clock, and what it logged. */
+/** Settings and dependencies of {@link metadataSnapshot}, with its clock and its log lines. */
 function surroundings(allowed: readonly string[] = []) {
   const clock = fakeClock()
   const stopping = new AbortController()
@@ -22,7 +22,7 @@ function surroundings(allowed: readonly string[] = []) {
 }
 
 describe('the snapshot', () => {
-  test('is read again within six minutes, and a failed reading keeps the last', async () => {
+  test('is read again within six minutes, and keeps its values when a reading fails', async () => {
     const { clock, settings, by, stop } = surroundings()
     const leaves: Record<string, string> = { 'instance-type': 'm5.large', 'security-groups': 'a' }
     const state = { away: false }
@@ -50,7 +50,7 @@ describe('the snapshot', () => {
     stop()
   })
 
-  test('keeps of a reading that fails in part what it had, and asks again soon', async () => {
+  test('keeps the old value of a path that fails, and reads it again soon', async () => {
     const { clock, settings, by, stop } = surroundings()
     const leaves: Record<string, string> = { hostname: 'h', 'instance-type': 'm5.large' }
     const state = { failing: false }
@@ -72,7 +72,7 @@ describe('the snapshot', () => {
     stop()
   })
 
-  test('can be waited for: until the first reading is over, which may fail', async () => {
+  test('can be waited for until the first reading is over, which may fail', async () => {
     for (const [get, expected] of [
       [async (path: string) => (path.endsWith('instance-id') ? 'i-1' : undefined), { 'instance-id': 'i-1' }],
       [() => Promise.reject(new Error('away')), {}],
@@ -85,7 +85,7 @@ describe('the snapshot', () => {
     }
   })
 
-  test('of a metadata service that answers too slowly keeps nobody waiting for more than five seconds', async () => {
+  test('can be waited for no longer than five seconds, even if the metadata service does not answer', async () => {
     const { clock, settings, by, stop } = surroundings()
     const never = { get: () => new Promise<undefined>(() => {}), close: () => {} }
     const { current, firstRead } = metadataSnapshot(never, settings, by)
@@ -101,7 +101,7 @@ describe('the snapshot', () => {
     stop()
   })
 
-  test('has a spot notice within 17 seconds and a tag within 66 where they are allowed, and asks for nothing else so often', async () => {
+  test('has an allowed spot notice within 17 seconds and an allowed tag within 66, and does not request other paths so often', async () => {
     const { clock, settings, by, stop } = surroundings([
       'spot/',
       'tags/instance/',
@@ -124,7 +124,7 @@ describe('the snapshot', () => {
     stop()
   })
 
-  test('has the log say once which texts pods are not told', async () => {
+  test('logs once which values are left out', async () => {
     const { clock, lines, settings, by, stop } = surroundings()
     metadataSnapshot(service({ mac: 'no address' }), settings, by)
     await clock.advance(60 * 60_000)

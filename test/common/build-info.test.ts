@@ -5,7 +5,7 @@ import { registerBuildInfo } from '../../common/build-gauge.ts'
 import { buildInfoText } from '../../common/build-info.ts'
 import { VERSION } from '../../common/version.ts'
 
-test('every process tells its version by the same metric, whoever writes the text', async () => {
+test('every process shows its version in the same metric, whether prom-client or our own code writes the text', async () => {
   const registry = new Registry()
   registerBuildInfo(registry, 'broker')
   const written = buildInfoText('broker')

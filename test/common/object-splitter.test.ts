@@ -1,11 +1,11 @@
-/** Objects cut out of lists and watches as they arrive, in whatever chunks. */
+/** Objects are cut out of lists and watches while these arrive, whatever the size of the chunks. */
 import assert from 'node:assert/strict'
 import { describe, it, test } from 'node:test'
 import fc from 'fast-check'
 import { oversize } from '../../common/kube/json-lines.ts'
 import { objectSplitter } from '../../common/kube/object-splitter.ts'
 
-/** All that comes out of a text that arrives in chunks of so many bytes. */
+/** Everything that is cut out of a text which arrives in chunks of `size` bytes. */
 function cutIn(of: 'list' | 'stream', text: string, size: number, most?: number) {
   const cutter = objectSplitter(of, most)
   const bytes = Buffer.from(text)
@@ -22,7 +22,7 @@ const PODS = [
 ]
 
 for (const size of SIZES) {
-  test(`the objects of a list, and the list without them, in chunks of ${size}`, () => {
+  test(`a list in chunks of ${size} bytes gives its objects, and an envelope without them`, () => {
     const list = {
       kind: 'PodList',
       other: [1, { items: [2] }],
@@ -39,7 +39,7 @@ for (const size of SIZES) {
     }
   })
 
-  test(`the objects of a watch in chunks of ${size}, and nothing of one that was cut off`, () => {
+  test(`a watch in chunks of ${size} bytes gives its objects, and nothing of one that is cut off`, () => {
     const text = PODS.map((object) => JSON.stringify({ type: 'ADDED', object })).join('\n')
     const { objects } = cutIn('stream', `${text}\r\n\n{"type":"MODIFIED","object":{"a":[`, size)
     assert.deepEqual(
@@ -48,7 +48,7 @@ for (const size of SIZES) {
     )
   })
 
-  test(`one that is too large is left out, and the next is read, in chunks of ${size}`, () => {
+  test(`an object that is too large is left out of a watch in chunks of ${size} bytes, and the next one is read`, () => {
     const { objects } = cutIn('stream', `{"a":1}\n{"b":"${'x'.repeat(100)}"}\n{"c":3}\n`, size, 50)
     assert.deepEqual(objects, [{ a: 1 }, oversize, { c: 3 }])
   })
@@ -74,20 +74,20 @@ test('managedFields are not read, whatever their size', () => {
   }
 })
 
-test('a text that only looks like managedFields is kept', () => {
+test('text that only looks like managedFields is kept', () => {
   const object = { a: '"managedFields":[', b: ['"managedFields":', ['x']], managedFields: 'none' }
   assert.deepEqual(cutIn('stream', JSON.stringify(object), 1e6).objects, [object])
 })
 
-describe('what is no list or no watch', () => {
+describe('input that is no list or no watch', () => {
   for (const text of ['<html></html>', 'x', '{"a":1}\nnull', '{"a":1} {"b":}'])
     it(`throws at ${text}`, () => assert.throws(() => cutIn('stream', text, 3), SyntaxError))
   for (const text of ['', '<html>', '{"items":[{}', '{"items":[{"a":1},', '{"metadata":'])
-    it(`throws at ${text || 'nothing'}`, () =>
+    it(`throws at ${text || 'an empty text'}`, () =>
       assert.throws(() => cutIn('list', text, 3).cutter.envelope(), SyntaxError))
 })
 
-test('any JSON comes out as it went in', () => {
+test('any JSON object comes out as it went in', () => {
   const value = fc.jsonValue({ maxDepth: 4 }).map((some) => ({ some }))
   fc.assert(
     fc.property(fc.array(value, { maxLength: 5 }), fc.integer({ min: 1, max: 50 }), (values, size) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { fairQueue } from '../../injector/server/fair-queue.ts'
 
-/** Turns in simulated time: work takes what it says it takes. */
+/** Turns in simulated time: each piece of work takes exactly the given milliseconds. */
 function simulation() {
   let now = 0
   const later: (() => void)[] = []
@@ -17,7 +17,7 @@ function simulation() {
       finished.push({ who, at: now })
     })
   }
-  /** Until nobody waits; `meanwhile` is told whenever sockets are looked at. */
+  /** Runs until nobody waits; `meanwhile` is called whenever the event loop can serve sockets. */
   const run = (meanwhile: (now: number) => void = () => undefined) => {
     for (let work = later.shift(); work !== undefined; work = later.shift()) {
       work()
@@ -28,7 +28,7 @@ function simulation() {
 }
 
 describe('turns', () => {
-  it('go to a small review before the heavy ones of an address that came earlier', () => {
+  it('go to a small review before earlier, heavy reviews of another address', () => {
     const { ask, run, finished } = simulation()
     for (let count = 0; count < 50; count++) ask('heavy', 'a', 'x', 30)
     ask('small', 'b', 'shop', 1)
@@ -39,7 +39,7 @@ describe('turns', () => {
     )
   })
 
-  it('are shared between the namespaces of one address in the same way', () => {
+  it('are shared in the same way between the namespaces of one address', () => {
     const { ask, run, finished } = simulation()
     for (let count = 0; count < 50; count++) ask('heavy', 'a', 'x', 30)
     for (let count = 0; count < 5; count++) ask('small', 'a', 'shop', 1)
@@ -48,7 +48,7 @@ describe('turns', () => {
     assert.ok((places.at(-1) ?? 50) < 10, String(places))
   })
 
-  it('leave an address with pods its share beside a hundred that always have the heaviest review waiting', () => {
+  it('leave an address its share beside a hundred addresses that always have a heavy review waiting', () => {
     const { ask, run, finished } = simulation()
     const crowd = Array.from({ length: 100 }, (_, index) => `10.0.0.${index}`)
     for (const address of crowd) ask('heavy', address, 'x', 45)
@@ -56,7 +56,7 @@ describe('turns', () => {
     let [next, served] = [0, 0]
     run((now) => {
       if (now > 60_000) return
-      // The crowd never rests; the good one has ten pods a second.
+      // The crowd never rests; the good address has ten pods a second.
       for (const { who } of finished.slice(served))
         if (who === 'heavy') ask('heavy', crowd[next++ % 100] ?? '', 'x', 45)
       served = finished.length
@@ -71,7 +71,7 @@ describe('turns', () => {
     assert.ok(Math.max(...waits) < 100, `${Math.max(...waits)} ms`)
   })
 
-  it('do not pile up for who was idle: who has waited for hours is not served alone', () => {
+  it('do not accumulate for an idle address: others are still served when it comes back', () => {
     const { ask, run, finished } = simulation()
     ask('early', 'a', 'x', 1)
     for (let count = 0; count < 20; count++) ask('busy', 'b', 'x', 5)
@@ -82,10 +82,10 @@ describe('turns', () => {
       for (let count = 0; count < 20; count++) ask('back', 'a', 'x', 5)
     })
     const after = finished.slice(11, 31).filter(({ who }) => who === 'busy').length
-    assert.ok(after >= 8, `${after} of those that went on waiting among the next twenty`)
+    assert.ok(after >= 8, `${after} of the next twenty are of the busy address`)
   })
 
-  it('starve nobody: a heavy review gets its turn beside endless small ones', () => {
+  it('starve no review: a heavy one gets its turn beside endless small ones', () => {
     const { ask, run, finished, now } = simulation()
     ask('heavy', 'a', 'x', 40)
     for (let count = 0; count < 10; count++) ask('small', 'b', 'x', 1)
@@ -97,19 +97,19 @@ describe('turns', () => {
     assert.ok(heavy !== undefined && heavy.at < 3000, JSON.stringify(heavy))
   })
 
-  it('pass on what the work returns and throws', async () => {
+  it('return what the work returns, and throw what it throws', async () => {
     const { turns, run } = simulation()
     const turn = { address: 'a', namespace: '', bytes: 1 }
     const good = turns.take(turn, () => 7)
     const bad = turns.take(turn, () => {
-      throw new Error('as told')
+      throw new Error('as arranged')
     })
     run()
     assert.equal(await good, 7)
-    await assert.rejects(bad, /as told/)
+    await assert.rejects(bad, /as arranged/)
   })
 
-  it('let sockets be looked at after ten milliseconds of work', () => {
+  it('let the event loop serve sockets after ten milliseconds of work', () => {
     const { ask, run } = simulation()
     const looked: number[] = []
     for (let count = 0; count < 40; count++) ask('any', 'a', 'x', 4)

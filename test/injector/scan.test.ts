@@ -1,4 +1,4 @@
-/** What is read of a review is what JSON says, and nothing of the rest is parsed. */
+/** Skimming a review gives the same as JSON.parse for the fields that are read, and parses nothing else. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
@@ -16,7 +16,7 @@ const WIDE: ScanLimits = { bytes: 1e6, parts: 1e5, keys: 1e5, depth: 1000 }
 const skimmed = (text: string, object: Partial<ScanLimits> = {}, head: Partial<ScanLimits> = {}) =>
   scan(Buffer.from(text), OUTLINE, { head: { ...WIDE, ...head }, object: { ...WIDE, ...object } })
 
-/** The same by JSON.parse alone. */
+/** The expected result, from JSON.parse. */
 function expected(value: unknown) {
   const isObject = (one: unknown): one is Record<string, unknown> =>
     typeof one === 'object' && one !== null && !Array.isArray(one)
@@ -33,13 +33,13 @@ function expected(value: unknown) {
   }
 }
 
-/** A quote or backslash at every distance, so that texts end on both sides of where they are searched otherwise. */
+/** A quote or a backslash at every distance, so that strings end before and after the length at which the search method changes. */
 const text = fc.oneof(
   fc.string(),
   fc.string({ unit: 'binary' }),
   fc.integer({ min: 0, max: 300 }).map((length) => `${'x'.repeat(length)}"\\`),
 )
-/** None needs an escape: those that do are kept, whatever they are. */
+/** No key needs an escape, since a key with an escape is always kept. */
 const key = fc.constantFrom('a', 'b', 'c', 'd', 'é', '', 'aa')
 const { value } = fc.letrec((tie) => ({
   value: fc.oneof(
@@ -57,7 +57,7 @@ const { value } = fc.letrec((tie) => ({
 const top = fc.dictionary(key, value, { maxKeys: 6 })
 
 describe('skimming a review', () => {
-  it('leaves what JSON.parse finds under the keys that are asked for, compact or with blanks', () => {
+  it('returns what JSON.parse finds under the requested keys, with or without white space', () => {
     fc.assert(
       fc.property(top, fc.constantFrom(undefined, ' ', '\n\t\r'), (given, blanks) => {
         const result = skimmed(JSON.stringify(given, null, blanks))
@@ -70,7 +70,7 @@ describe('skimming a review', () => {
     )
   })
 
-  it('never throws, whatever the bytes, and says of none that is no object that it is one', () => {
+  it('never throws, whatever the bytes, and rejects what is no JSON object', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(200), fc.nat(255), (noise, at, byte) => {
         scan(Buffer.from(noise), OUTLINE, { head: WIDE, object: WIDE })
@@ -99,7 +99,7 @@ describe('skimming a review', () => {
       assert.ok(none === '{"b":[}' || !skimmed(none).ok, none)
   })
 
-  it('keeps a key that is spelled with an escape, and the last of two', () => {
+  it('keeps a key that is written with an escape, and the last of two equal keys', () => {
     const result = skimmed('{"\\u0062":1,"b":2,"a":1,"a":{"x":3}}')
     assert.ok(result.ok)
     assert.deepEqual([JSON.parse(result.head).a, JSON.parse(result.object ?? '').b], [{ x: 3 }, 2])
@@ -115,7 +115,7 @@ describe('skimming a review', () => {
     ],
     ['depth', '{"b":[[[[[[[[[]]]]]]]]]}', '{"b":[[[[[[[[[[[]]]]]]]]]]]}'],
   ] as const)
-    it(`counts ${limit} of what is kept, and only those`, () => {
+    it(`counts the ${limit} only of what is kept`, () => {
       const limits = { [limit]: 10 }
       const dropped = over.replace('"b"', '"dropped"')
       for (const [given, excess] of [
@@ -130,7 +130,7 @@ describe('skimming a review', () => {
       }
     })
 
-  it('has no answer where the head is over a limit, or something is nested ten thousand deep', () => {
+  it('rejects a head above a limit, and anything that is nested more than ten thousand levels deep', () => {
     assert.deepEqual(skimmed('{"a":"xxxxxxxxxxxxx"}', {}, { bytes: 10 }), {
       ok: false,
       problem: 'head-too-large',

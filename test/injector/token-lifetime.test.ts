@@ -1,4 +1,4 @@
-/** The life of the sidecar's token: what is set, and what is known as ours whatever it says. */
+/** The lifetime of the sidecar's token: what is set, and which lifetimes are accepted as ours. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseSettings } from '../../common/settings.ts'
@@ -16,17 +16,17 @@ const tokenOf = ({ spec }: Injected): Token => {
   return token.serviceAccountToken
 }
 
-test('a sidecar’s token lives a day, or what the operator says', () => {
+test('the sidecar’s token has a lifetime of a day, unless the operator chooses another one', () => {
   assert.equal(tokenOf(injected()).expirationSeconds, 86_400)
   assert.equal(tokenOf(injected(settings({ tokenExpirationSeconds: 7200 }))).expirationSeconds, 7200)
 })
 
-test('a pod injected with another life is ours, and stays as it is', () => {
+test('a pod that was injected with another token lifetime is accepted unchanged', () => {
   for (const life of [3600, 600, 43_200, 172_800]) {
     const other = injected(settings({ tokenExpirationSeconds: life }))
     const decision = decide(other, namespace(), settings())
     const ops = decision.kind === 'patch' ? decision.ops : assert.fail(JSON.stringify(decision))
-    // The status tells people of the template, which differs.
+    // The status annotation has the hash of the template, which differs.
     assert.deepEqual(
       ops.filter(({ path }) => path.startsWith('/spec')),
       [],
@@ -35,7 +35,7 @@ test('a pod injected with another life is ours, and stays as it is', () => {
   }
 })
 
-test('what is no life, or differs in anything else, is not ours', () => {
+test('a pod is denied if the token’s lifetime is invalid, or if anything else in the token differs', () => {
   const wrong: ((token: Dict) => void)[] = [
     ...[599, 172_801, 0, -1, 3600.5, '3600', null, undefined].map((life) => (token: Dict) => {
       token.expirationSeconds = life
@@ -60,7 +60,7 @@ test('what is no life, or differs in anything else, is not ours', () => {
   assert.equal(decide(more, namespace(), settings()).kind, 'deny')
 })
 
-test('a life that Kubernetes or the key set does not allow is a mistake of the operator', () => {
+test('a token lifetime that Kubernetes or the key set does not allow is an invalid setting', () => {
   for (const life of ['599', '172801', 'day']) {
     const parsed = parseSettings(SPEC, { argv: [...IMAGES, `--token-expiration-seconds=${life}`], env: {} })
     assert.equal(parsed.ok, false)
