@@ -70,7 +70,7 @@ type Form = {
 const FORMS: Readonly<Record<Kind, Form>> = {
   [SIDECAR_CONTAINER]: {
     env: {
-      // Compared with the pod's annotations, see `identity-form.ts`.
+      // Compared with the pod's annotations, see `final-pod.ts`.
       [IDENTITY_ENV.source]: PLAIN,
       [IDENTITY_ENV.role]: PLAIN,
       [IDENTITY_ENV.externalId]: PLAIN,
