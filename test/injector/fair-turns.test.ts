@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { fairTurns } from '../../injector/server/fair-turns.ts'
+import { fairTurns } from '../../injector/admission/fair-turns.ts'
 
 /** Turns in simulated time: work takes what it says it takes. */
 function simulation() {
