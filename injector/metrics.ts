@@ -3,9 +3,9 @@ import { showBuild } from '../common/build-gauge.ts'
 import type { EventOutcome } from '../common/kube/events.ts'
 import { countLostLines } from '../common/log-counter.ts'
 import { VERSION } from '../common/version.ts'
-import type { Reason } from './admission/reasons.ts'
 import type { PeerKind } from './peers/peer.ts'
 import type { PodWatch } from './pod-watch/pod-watch.ts'
+import type { Reason } from './reasons.ts'
 import type { StartupTaint } from './startup-taint/remove.ts'
 
 export type InjectorMetrics = ReturnType<typeof injectorMetrics>

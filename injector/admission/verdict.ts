@@ -1,11 +1,11 @@
 /** The injector's verdict on an admission review, and the only place that writes it in the format of the API server. */
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { PatchOp } from '../patch/json-patch.ts'
+import type { PatchOp } from '../json-patch.ts'
 import type { ServiceAccount } from '../pod/account.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import type { OwnResources } from '../pod/resources.ts'
+import type { Reason } from '../reasons.ts'
 import type { RedirectMode } from '../settings.ts'
-import type { Reason } from './reasons.ts'
 import { API_VERSION, type ReviewRequest } from './review.ts'
 
 type Passes<Kind> = { readonly kind: Kind; readonly reason: Reason; readonly warnings: readonly string[] }

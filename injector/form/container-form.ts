@@ -26,9 +26,9 @@ import { LOG_LEVELS } from '../../common/log.ts'
 import { quote } from '../../common/role.ts'
 import { blank, isObject, type Json, type JsonObject, sameJson } from '../json.ts'
 import { CONTAINER_TOKEN_FILE_ENV, START_HOOK } from '../patch/sidecar.ts'
-import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
+import type { Start } from '../pod/stages.ts'
 import { GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
 
 /**

@@ -7,9 +7,9 @@ import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { blank, contains, type JsonObject } from '../json.ts'
 import { CONTAINER_TOKEN_MOUNT, MOUNTS, WEB_IDENTITY_MOUNT } from '../patch/sidecar.ts'
-import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
+import type { Start } from '../pod/stages.ts'
 import type { RedirectMode } from '../settings.ts'
 import {
   environmentProblem,

@@ -4,9 +4,9 @@ import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { fitted } from '../pod/level.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Pod } from '../pod/pod.ts'
+import { fitted } from '../pod/pod-level-resources.ts'
 import { inProportion } from '../pod/proportion.ts'
 import {
   AUTO,
@@ -17,9 +17,9 @@ import {
   type OwnResources,
   type Resources,
 } from '../pod/resources.ts'
+import { type Start, startOf } from '../pod/stages.ts'
 import { gateContainer } from './gate.ts'
 import { ourVolumes, sidecarContainer } from './sidecar.ts'
-import { type Start, startOf } from './stages.ts'
 
 export type Addition = ReturnType<typeof renderAddition>
 

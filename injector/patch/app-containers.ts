@@ -4,12 +4,12 @@
  * the pod from which a manifest was copied.
  */
 import { blank, type JsonObject } from '../json.ts'
+import { add, type PatchOp, pointer, remove } from '../json-patch.ts'
 import { CONTAINER_ENV, ENDPOINT_ENV, isContainerVariable, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
+import { isMeshContainer } from '../pod/mesh.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
-import { add, type PatchOp, pointer, remove } from './json-patch.ts'
-import { isMeshContainer } from './mesh.ts'
 import type { Placed } from './placement.ts'
 import { CONTAINER_TOKEN_MOUNT } from './sidecar.ts'
 

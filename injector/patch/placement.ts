@@ -1,9 +1,9 @@
 /** The position of the sidecar and of the gate, if there is one, among the init containers: after those of a service mesh, before all others. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { isMeshContainer, leadingMeshContainers } from '../pod/mesh.ts'
 import type { Container } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
-import { isMeshContainer, leadingMeshContainers } from './mesh.ts'
 
 /** An init container after the patch: one that was there, at `index`, or one of ours that is added or moved. */
 export type Placed = { readonly container: Container; readonly index: number | undefined }

@@ -15,9 +15,9 @@ import {
 } from '../form/own-container.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { blank, contains, isObject, type Json, type JsonObject, objectOf, sameJson } from '../json.ts'
+import { add, type PatchOp, pointer, remove, replace } from '../json-patch.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
-import { add, type PatchOp, pointer, remove, replace } from './json-patch.ts'
 
 /**
  * The container as it should be, and which additions of other tools were removed.

@@ -28,7 +28,7 @@ import type { JsonObject } from '../json.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container } from '../pod/pod.ts'
 import type { Resources } from '../pod/resources.ts'
-import type { Start } from './stages.ts'
+import type { Start } from '../pod/stages.ts'
 
 const TOKEN_DIR = TOKEN_FILE.slice(0, TOKEN_FILE.lastIndexOf('/'))
 const TOKEN_NAME = TOKEN_FILE.slice(TOKEN_DIR.length + 1)

@@ -35,7 +35,7 @@ const UNLABELLED_QUERY = { labelSelector: `${KEYS.injected}!=true`, fieldSelecto
 const PODS_PAGE = 500
 
 /**
- * @param gateCode asks a sidecar at this address why it is not ready; never rejects
+ * @param readyzCode asks a sidecar at this address why it is not ready; never rejects
  * @param untouched namespaces whose new pods would again get no sidecar, so no Event there advises to delete one
  * @param max pods known one by one, and counted
  */
@@ -43,7 +43,7 @@ export function watchPods(
   deps: Deps<'get' | 'stream'>,
   roleKey: string,
   events: PodEvents,
-  gateCode: (ip: string) => Promise<string>,
+  readyzCode: (ip: string) => Promise<string>,
   untouched: ReadonlySet<string> = new Set(),
   max: { readonly known?: number; readonly counted?: number } = {},
 ) {
@@ -62,7 +62,7 @@ export function watchPods(
     isOptedIn,
     askedAt,
     events,
-    gateCode,
+    readyzCode,
     clock,
     roleKey,
     untouched,

@@ -7,8 +7,8 @@
 import type { Pod } from './pod.ts'
 import { amountOf, quantityText } from './quantity.ts'
 import { isOurs } from './reserved.ts'
+import { containerTotal, podTotal } from './resource-totals.ts'
 import { type ChosenResources, gateResources, type OwnResources, type Resources } from './resources.ts'
-import { containerTotal, podTotal } from './total.ts'
 
 /** Share of the pod's request. With half of it a fetch takes more than the permitted half second; twice as much saves only a tenth. */
 const SHARE = 0.01

@@ -7,7 +7,7 @@ import { isObject, type Json, objectOf } from '../json.ts'
 import type { Pod } from './pod.ts'
 import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 import { isOurs } from './reserved.ts'
-import { hasPodLevel } from './total.ts'
+import { hasPodLevel } from './resource-totals.ts'
 
 export type ResourceList = { readonly cpu: string; readonly memory: string }
 export type Resources = { readonly requests: ResourceList; readonly limits: ResourceList }

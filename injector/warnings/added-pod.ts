@@ -4,8 +4,8 @@ import type { Json } from '../json.ts'
 import type { Container, Pod } from '../pod/pod.ts'
 import { quantityText, type ResourceName } from '../pod/quantity.ts'
 import { isOurs, ownContainer } from '../pod/reserved.ts'
+import { amountIn } from '../pod/resource-totals.ts'
 import type { OwnResources, Resources } from '../pod/resources.ts'
-import { amountIn } from '../pod/total.ts'
 
 export type AddedPod = ReturnType<typeof addedPod>
 

@@ -2,8 +2,8 @@
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { type JsonObject, nameOf, objectOf, objectsOf } from '../json.ts'
 import { amountOf, plainNumber, quantityText, RESOURCE_NAMES, type ResourceName } from '../pod/quantity.ts'
+import { amountIn, podTotal } from '../pod/resource-totals.ts'
 import type { OwnResources, Resources } from '../pod/resources.ts'
-import { amountIn, podTotal } from '../pod/total.ts'
 import type { AddedPod } from './added-pod.ts'
 
 type AnnotatedWith = (annotation: string) => OwnResources | undefined

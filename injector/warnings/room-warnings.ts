@@ -2,8 +2,8 @@
 import type { Pod } from '../pod/pod.ts'
 import { inProportion } from '../pod/proportion.ts'
 import { amountOf, quantityText } from '../pod/quantity.ts'
+import { podLevel } from '../pod/resource-totals.ts'
 import type { ChosenResources, OwnResources } from '../pod/resources.ts'
-import { podLevel } from '../pod/total.ts'
 
 /** @param resources of our containers, after they were fitted into the pod */
 export function roomWarnings(pod: Pod, chosen: ChosenResources, resources: OwnResources): string[] {

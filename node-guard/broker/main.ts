@@ -10,7 +10,7 @@ import { settingsOrExit } from '../../common/settings.ts'
 import { VERSION } from '../../common/version.ts'
 import { imdsClient, imdsEndpoint } from './instance/imds.ts'
 import { startBroker } from './serve.ts'
-import { ANSWERING_MS } from './server/end.ts'
+import { ANSWERING_MS } from './server/drain.ts'
 import { BROKER_SETTINGS, conflicts } from './settings.ts'
 
 const TITLE = 'pod2iam broker'

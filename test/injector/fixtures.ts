@@ -8,7 +8,7 @@ import {
   decide as decideOf,
 } from '../../injector/admission/decide.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
-import type { PatchOp } from '../../injector/patch/json-patch.ts'
+import type { PatchOp } from '../../injector/json-patch.ts'
 import type { ServiceAccount } from '../../injector/pod/account.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { SPEC } from '../../injector/settings.ts'

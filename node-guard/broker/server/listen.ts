@@ -10,7 +10,7 @@ import { backoff } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
-import { endOf } from './end.ts'
+import { endOf } from './drain.ts'
 
 const RETRY = { base: 100, cap: 2000 }
 

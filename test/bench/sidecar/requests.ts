@@ -3,7 +3,7 @@ import { ownResources } from '../../../injector/patch/addition.ts'
 import type { Container, Pod } from '../../../injector/pod/pod.ts'
 import { amountOf } from '../../../injector/pod/quantity.ts'
 import { MAX_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/pod/resources.ts'
-import { podTotal } from '../../../injector/pod/total.ts'
+import { podTotal } from '../../../injector/pod/resource-totals.ts'
 
 /** `sidecar.resources`, as an operator gives it. */
 const DEFAULT = '{}'
