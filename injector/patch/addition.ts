@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
+import { ourVolumes } from '../form/volumes.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Pod } from '../pod/pod.ts'
@@ -19,7 +20,7 @@ import {
 } from '../pod/resources.ts'
 import { type Start, startOf } from '../pod/stages.ts'
 import { gateContainer } from './gate.ts'
-import { ourVolumes, sidecarContainer } from './sidecar.ts'
+import { sidecarContainer } from './sidecar.ts'
 
 export type Addition = ReturnType<typeof renderAddition>
 

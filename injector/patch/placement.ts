@@ -1,6 +1,6 @@
 /** The position of the sidecar and of the gate, if there is one, among the init containers: after those of a service mesh, before all others. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { isMeshContainer, leadingMeshContainers } from '../pod/mesh.ts'
+import { leadingMeshContainers, mayBeFirst } from '../pod/mesh.ts'
 import type { Container } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
@@ -32,14 +32,6 @@ export function arrangement(initContainers: readonly Container[], { sidecar, gat
   return others.toSpliced(front, 0, own(sidecarAt, sidecar), own(gateAt, gate))
 }
 
-/** The first init container before one of ours that is not a mesh's. */
-export function earlyContainer(initContainers: readonly Container[]): Container | undefined {
-  const last = initContainers.findLastIndex((one) => isOurs(one))
-  return initContainers.slice(0, Math.max(last, 0)).find((one) => !mayBeFirst(one))
-}
-
 function isFirst(initContainers: readonly Container[], at: number): boolean {
   return at >= 0 && initContainers.slice(0, at).every(mayBeFirst)
 }
-
-const mayBeFirst = (one: Container) => isOurs(one) || isMeshContainer(one)

@@ -3,7 +3,7 @@
  * manifest or another webhook left in it. Harmless additions of other tools stay, so that their webhooks find their work done when
  * they are reinvoked; all other additions are removed, with a warning.
  */
-import { isOwnVariable, isStricter } from '../form/container-form.ts'
+import { isOwnVariable } from '../form/environment.ts'
 import { isPresent } from '../form/image-reference.ts'
 import {
   hasOwnMessagePath,
@@ -13,6 +13,7 @@ import {
   MESSAGE_PATH,
   trustOf,
 } from '../form/own-container.ts'
+import { isStricter } from '../form/security-context.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { blank, contains, isObject, type Json, type JsonObject, objectOf, sameJson } from '../json.ts'
 import { add, type PatchOp, pointer, remove, replace } from '../json-patch.ts'
