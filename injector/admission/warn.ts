@@ -5,7 +5,7 @@
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { isObject, metadataOf, nameOf } from '../json.ts'
+import { metadataOf, nameOf, textsOf } from '../json.ts'
 import type { ServiceAccount } from '../pod/account.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { readOptions } from '../pod/options.ts'
@@ -54,7 +54,10 @@ async function warningsOf(
   }
   if (resource === 'serviceaccounts') {
     const namespace = await lookUpNamespace()
-    return inTurn(() => accountWarnings(request.whole(), namespace, settings))
+    return inTurn(() => {
+      const whole = request.whole()
+      return whole.isRead ? accountWarnings(whole.object, namespace, settings) : []
+    })
   }
   const isTemplate = hasPodTemplate(resource)
   if (!isTemplate && resource !== 'pods') return []
@@ -161,11 +164,5 @@ function ofSpelling(own: Marked, settings: InjectionSettings) {
 /** Annotations and labels; empty if one has a value that is not text. */
 function marked(object: unknown): Marked {
   const { annotations, labels } = metadataOf(object)
-  return { annotations: texts(annotations), labels: texts(labels) }
-}
-
-function texts(value: unknown): Readonly<Record<string, string>> {
-  return isObject(value) && Object.values(value).every((one) => typeof one === 'string')
-    ? (value as Record<string, string>)
-    : {}
+  return { annotations: textsOf(annotations) ?? {}, labels: textsOf(labels) ?? {} }
 }
