@@ -14,6 +14,16 @@ export const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: Inje
   ...otherServiceAccountKeys,
 ]
 
+/** What `judge` makes of this replica's settings, and then with the service account keys of the others, while they serve. */
+export function byEveryKey<T>(
+  settings: InjectionSettings,
+  judge: (settings: InjectionSettings) => T,
+): [T, ...T[]] {
+  const [own, ...others] = accountKeys(settings)
+  const by = (serviceAccountKey: string | undefined) => judge({ ...settings, serviceAccountKey })
+  return [by(own), ...others.map(by)]
+}
+
 /**
  * @param head the pod with its annotations and the name of its service account
  * @returns undefined if the decision does not depend on it

@@ -4,7 +4,7 @@ import type { InjectionSettings } from '../injection-settings.ts'
 import { metadataOf, objectOf } from '../json.ts'
 import { sentence } from '../reasons.ts'
 import { accountOf } from './account.ts'
-import { decideFinal } from './decide.ts'
+import { decideFinal } from './decide-final.ts'
 import type { ReviewRequest } from './review.ts'
 import type { ReviewContext, Verdict } from './verdict.ts'
 

@@ -9,14 +9,14 @@ import type { AccountLookup } from '../kubernetes/account-lookup.ts'
 import type { NamespaceLookup } from '../kubernetes/namespace-lookup.ts'
 import type { InjectorMetrics } from '../metrics.ts'
 import { sentence } from '../reasons.ts'
-import type { Body } from '../server/review-body.ts'
 import type { LimitsLookup } from '../warnings/namespace-limits.ts'
+import { type ReviewAnswer, reviewAnswer } from './answer.ts'
 import { AT_ONCE, type FairTurns } from './fair-turns.ts'
 import { mutate } from './mutate.ts'
 import { type ReviewRequest, readReview, reviewOutline } from './review.ts'
 import type { Outline } from './skim.ts'
 import { validate } from './validate.ts'
-import { type Handler, LookupError, type ReviewAnswer, reviewAnswer, type Verdict } from './verdict.ts'
+import { type Handler, LookupError, type Verdict } from './verdict.ts'
 import { warner } from './warn.ts'
 
 type WebhookDependencies = {
@@ -35,8 +35,16 @@ type WebhookDependencies = {
 /** As in metrics, logs and the path. */
 type WebhookName = 'mutate' | 'validate' | 'warn'
 
+/** A body as a server has read it. */
+export type SentBody = {
+  /** Bytes. */
+  readonly length: number
+  /** All of it, valid only until the caller waits for something. */
+  readonly whole: () => Buffer
+}
+
 /** Answers a body, given its sender's address; never rejects. */
-export type Webhook = (body: string | Body, address?: string) => Promise<Answer>
+export type Webhook = (body: string | SentBody, address?: string) => Promise<Answer>
 
 export type Answer =
   | { readonly status: 200; readonly body: JsonObject }
@@ -143,7 +151,7 @@ function report(
     webhook: name,
     uid: request.uid,
     namespace: request.namespace.slice(0, MAX_NAMESPACE),
-    object: nameOf(request.object),
+    object: shownName(request.object),
     outcome,
     reason,
     ms: Math.round(seconds * 1000),
@@ -157,7 +165,7 @@ function report(
   else log.info('review', fields)
 }
 
-function nameOf(object: unknown): string {
+function shownName(object: unknown): string {
   const { name, generateName } = metadataOf(object)
   if (typeof name === 'string' && name !== '') return name.slice(0, MAX_NAME)
   return typeof generateName === 'string' ? `${generateName.slice(0, MAX_NAME)}*` : ''
