@@ -39,9 +39,9 @@ export async function apiServer(file: string | undefined, log?: Pick<Logger, 'wa
 function reported(access: KubeAccess, log: Pick<Logger, 'warn'>): KubeAccess {
   let last = { message: '', at: 0 }
   const report = (message: string) => {
-    const isNew = message !== last.message || performance.now() - last.at >= LOG_AGAIN_MS
+    const isNew = message !== last.message || systemClock.monotonic() - last.at >= LOG_AGAIN_MS
     if (!isNew) return
-    last = { message, at: performance.now() }
+    last = { message, at: systemClock.monotonic() }
     log.warn('no credentials for the API server', { error: message })
   }
   return {

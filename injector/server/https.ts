@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
-import { type Clock, systemClock } from '../../common/clock.ts'
+import { type SteadyClock, systemClock } from '../../common/clock.ts'
 import { limitPipelining } from '../../common/connections.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
@@ -43,7 +43,6 @@ const LIMITS: ServerLimits = { bodyBytes: 16 * 1024 * 1024, connections: 1024, r
 const KEEP_ALIVE_MS = 120_000
 /** An API server sends a request after the answer to the previous one; the second is for an answer that is just being sent. */
 const MAX_PIPELINED = 2
-const MONOTONIC: Clock = { ...systemClock, now: () => performance.now() }
 
 const SILENT = { debug() {} }
 
@@ -113,15 +112,14 @@ type ListenOptions = {
   readonly port: number
   readonly hostname?: string
   readonly log?: Logger
-  /** Monotonic. */
-  readonly clock?: Clock
+  readonly clock?: SteadyClock
 }
 
 /** Serves the webhooks over TLS 1.2 or newer, with HTTP/1.1, which API servers use for webhooks. */
 export async function webhookServer(
   webhooks: Webhooks,
   certificate: ServingCertificate,
-  { log, clock = MONOTONIC, ...listen }: ListenOptions,
+  { log, clock = systemClock, ...listen }: ListenOptions,
   limits: ServerLimits = LIMITS,
 ) {
   const ending = new AbortController()
