@@ -54,7 +54,7 @@ const READINESS: readonly [file: string, pattern: RegExp][] = [
   ['node-guard/firewall/status/leftovers.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/serve.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/broker.ts', /code: '([a-z-]+)'/g],
-  ['injector/main.ts', /code: '([a-z-]+)'/g],
+  ['injector/readiness.ts', /code: '([a-z-]+)'/g],
   ['injector/pod-watch/readyz-code.ts', /'(sidecar-[a-z-]+)'/g],
   ['sidecar/health/readiness.ts', /not\('([a-z-]+)'/g],
   ['sidecar/credentials/store.ts', /code: '([a-z-]+)'/g],
