@@ -10,12 +10,13 @@
 
 import type { Deps } from '../../common/deps.ts'
 import { KEYS } from '../../common/keys.ts'
-import { reflect } from '../../common/kube/reflector.ts'
+import { type Reflection, reflect } from '../../common/kube/reflector.ts'
+import type { Logger } from '../../common/log.ts'
 import { confirmer } from './confirm.ts'
 import { findingEvents } from './finding-events.ts'
-import { knownPods } from './known-pods.ts'
+import { type KnownPods, knownPods } from './known-pods.ts'
 import { optedInNamespaces } from './namespaces.ts'
-import { finding, type WatchedPod } from './pod.ts'
+import { type Finding, finding, type WatchedPod } from './pod.ts'
 import type { PodEvents } from './pod-events.ts'
 import { watchScopes } from './scopes.ts'
 
@@ -72,25 +73,12 @@ export function watchPods(
     scopes.follow(namespaces.names())
   })
 
-  const path = '/api/v1/pods'
-  const ofPods = [
-    reflect({ path, query: STARTING_QUERY, sink: pods.starting, page: PODS_PAGE }, deps),
-    reflect({ path, query: STARTED_QUERY, sink: pods.started, page: PODS_PAGE, metadataOnly: 'lists' }, deps),
-  ]
+  const ofPods = watchInjected(pods, deps)
   const ofNamespaces = reflect(
     { path: '/api/v1/namespaces', query: NAMESPACES_QUERY, sink: namespaces.sink },
     deps,
   )
-  let wasFull = false
-  const warnOfLeftOut = () => {
-    const leftOut = pods.leftOut()
-    if (leftOut > 0 && !wasFull)
-      log.warn(
-        'there are more pods than the watch has room for: some get no Event, or are missing in the count of sidecars by release; injection is not affected',
-        { pods: leftOut },
-      )
-    wasFull = leftOut > 0
-  }
+  const warnIfFull = fullnessWarner(log)
   const sweep = () => {
     if (signal.aborted) return
     if (ofNamespaces.synced()) {
@@ -98,7 +86,7 @@ export function watchPods(
       confirmSome()
       found.reportMissing()
       found.askWaiting()
-      warnOfLeftOut()
+      warnIfFull(pods.leftOut())
     }
     clock.after(SWEEP_MS, sweep)
   }
@@ -107,14 +95,7 @@ export function watchPods(
   const age = (contactAt: number) => (contactAt === 0 ? undefined : (clock.now() - contactAt) / 1000)
   return {
     /** Pods by finding, and sidecars by the release that injected them. */
-    counts() {
-      const findings = { InjectionMissing: 0, GateWaiting: 0 }
-      for (const pod of pods.all()) {
-        const found = findingOf(pod)
-        if (found !== undefined) findings[found]++
-      }
-      return { findings, versions: pods.versions() }
-    },
+    counts: () => ({ findings: findingCounts(pods, findingOf), versions: pods.versions() }),
     /** Seconds since the API server last sent something, by what is watched; undefined before the first time. */
     ages: () => ({
       pods: age(Math.min(...ofPods.map(({ contactAt }) => contactAt()), ...scopes.contactAts())),
@@ -122,5 +103,35 @@ export function watchPods(
     }),
     /** Number of pods for which there is no room. */
     leftOut: pods.leftOut,
+  }
+}
+
+function watchInjected(pods: KnownPods, deps: Deps<'get' | 'stream'>): readonly Reflection[] {
+  const all = { path: '/api/v1/pods', page: PODS_PAGE }
+  return [
+    reflect({ ...all, query: STARTING_QUERY, sink: pods.starting }, deps),
+    reflect({ ...all, query: STARTED_QUERY, sink: pods.started, metadataOnly: 'lists' }, deps),
+  ]
+}
+
+function findingCounts(pods: KnownPods, findingOf: (pod: WatchedPod) => Finding | undefined) {
+  const counts = { InjectionMissing: 0, GateWaiting: 0 }
+  for (const pod of pods.all()) {
+    const found = findingOf(pod)
+    if (found !== undefined) counts[found]++
+  }
+  return counts
+}
+
+/** Warns once whenever there is no room for all pods. */
+function fullnessWarner(log: Pick<Logger, 'warn'>) {
+  let wasFull = false
+  return (leftOut: number) => {
+    if (leftOut > 0 && !wasFull)
+      log.warn(
+        'there are more pods than the watch has room for: some get no Event, or are missing in the count of sidecars by release; injection is not affected',
+        { pods: leftOut },
+      )
+    wasFull = leftOut > 0
   }
 }
