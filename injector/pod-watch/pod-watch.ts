@@ -8,6 +8,7 @@
  * Every replica watches, without a leader that could be stuck: an Event has the same name whichever replica writes it.
  */
 
+import { every } from '../../common/clock.ts'
 import type { Deps } from '../../common/deps.ts'
 import { KEYS } from '../../common/keys.ts'
 import { type Reflection, reflect } from '../../common/kube/reflector.ts'
@@ -79,18 +80,14 @@ export function watchPods(
     deps,
   )
   const warnIfFull = fullnessWarner(log)
-  const sweep = () => {
-    if (signal.aborted) return
-    if (ofNamespaces.synced()) {
-      scopes.catchUp()
-      confirmSome()
-      found.reportMissing()
-      found.askWaiting()
-      warnIfFull(pods.leftOut())
-    }
-    clock.after(SWEEP_MS, sweep)
-  }
-  clock.after(SWEEP_MS, sweep)
+  every(clock, SWEEP_MS, signal, () => {
+    if (!ofNamespaces.synced()) return
+    scopes.catchUp()
+    confirmSome()
+    found.reportMissing()
+    found.askWaiting()
+    warnIfFull(pods.leftOut())
+  })
 
   const age = (contactAt: number) => (contactAt === 0 ? undefined : (clock.now() - contactAt) / 1000)
   return {
