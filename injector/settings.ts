@@ -23,8 +23,8 @@ import {
   parseResources,
   type ResourceList,
   SIDECAR_RESOURCES,
-} from './pod/resources.ts'
-import { TOKEN_LIFE } from './pod/token-life.ts'
+} from './resources/resources.ts'
+import { TOKEN_LIFE } from './token-life.ts'
 
 export const REDIRECT_MODES = ['nft', 'env'] as const
 export type RedirectMode = (typeof REDIRECT_MODES)[number]

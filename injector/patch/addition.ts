@@ -5,20 +5,20 @@ import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
 import { ourVolumes } from '../form/volumes.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { isGuaranteed } from '../pod/guaranteed.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Pod } from '../pod/pod.ts'
 import { fitted } from '../pod/pod-level-resources.ts'
 import { inProportion } from '../pod/proportion.ts'
+import { type Start, startOf } from '../pod/stages.ts'
 import {
   AUTO,
   type ChosenResources,
   gateResources,
   guaranteed,
-  isGuaranteed,
   type OwnResources,
   type Resources,
-} from '../pod/resources.ts'
-import { type Start, startOf } from '../pod/stages.ts'
+} from '../resources/resources.ts'
 import { gateContainer } from './gate.ts'
 import { sidecarContainer } from './sidecar.ts'
 

@@ -4,7 +4,7 @@ import { MOUNTS } from '../form/volumes.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container, Pod } from '../pod/pod.ts'
-import type { Resources } from '../pod/resources.ts'
+import type { Resources } from '../resources/resources.ts'
 import { UNPRIVILEGED } from './sidecar.ts'
 
 /** Root, because `nft` needs it: file capabilities would break the image's other uses. NET_ADMIN is its only capability. */

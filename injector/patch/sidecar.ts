@@ -19,8 +19,8 @@ import { CONTAINER_TOKEN_MOUNT, MOUNTS, WEB_IDENTITY_MOUNT } from '../form/volum
 import type { InjectionSettings } from '../injection-settings.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container } from '../pod/pod.ts'
-import type { Resources } from '../pod/resources.ts'
 import type { Start } from '../pod/stages.ts'
+import type { Resources } from '../resources/resources.ts'
 
 /** The distroless images' `nonroot`. */
 const NONROOT = 65532

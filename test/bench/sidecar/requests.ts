@@ -1,9 +1,9 @@
 /** What the injector writes into a pod whose only container requests so much CPU, and the pod's request then. */
 import { ownResources } from '../../../injector/patch/addition.ts'
 import type { Container, Pod } from '../../../injector/pod/pod.ts'
-import { amountOf } from '../../../injector/pod/quantity.ts'
-import { MAX_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/pod/resources.ts'
 import { podTotal } from '../../../injector/pod/resource-totals.ts'
+import { amountOf } from '../../../injector/resources/quantity.ts'
+import { MAX_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/resources/resources.ts'
 
 /** `sidecar.resources`, as an operator gives it. */
 const DEFAULT = '{}'
