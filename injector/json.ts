@@ -26,7 +26,7 @@ export function nameOf(object: unknown): string {
 }
 
 /** An object whose members are all texts, such as labels; empty where the value is no object, undefined where another kind of member is in it. */
-export function textsOf(value: unknown): Readonly<Record<string, string>> | undefined {
+export function textMembers(value: unknown): Readonly<Record<string, string>> | undefined {
   const members = objectOf(value)
   return Object.values(members).every((one) => typeof one === 'string')
     ? (members as Readonly<Record<string, string>>)

@@ -1,5 +1,5 @@
 /**
- * Why a review ended as it did: a fixed set of codes (metrics, logs, audit annotations) and the message that a
+ * Why a review ended as it did, and what the Events on a pod say: a fixed set of codes (metrics, logs, audit annotations) and the message that a
  * person gets for each: what, why and what to do. Modelled on linkerd2's `pkg/inject/report.go`.
  */
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../common/addresses.ts'

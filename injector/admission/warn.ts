@@ -5,7 +5,7 @@
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { metadataOf, nameOf, textsOf } from '../json.ts'
+import { metadataOf, nameOf, textMembers } from '../json.ts'
 import type { ServiceAccount } from '../pod/account.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { readOptions } from '../pod/options.ts'
@@ -164,5 +164,5 @@ function ofSpelling(own: Marked, settings: InjectionSettings) {
 /** Annotations and labels; empty if one has a value that is not text. */
 function marked(object: unknown): Marked {
   const { annotations, labels } = metadataOf(object)
-  return { annotations: textsOf(annotations) ?? {}, labels: textsOf(labels) ?? {} }
+  return { annotations: textMembers(annotations) ?? {}, labels: textMembers(labels) ?? {} }
 }

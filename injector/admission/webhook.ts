@@ -98,7 +98,7 @@ function admissionWebhook(
     try {
       verdict = await handle(request, { lookUpNamespace, lookUpAccount, inTurn }, settings)
     } catch (error) {
-      verdict = failed(request, error, settings)
+      verdict = errorVerdict(request, error, settings)
       if (verdict.reason === 'internal-error')
         log.error('review failed', { uid: request.uid, ...described(error) })
     }
@@ -121,7 +121,7 @@ function outlines(): (settings: InjectionSettings) => Outline {
 }
 
 /** Even after an error the answer is a review: with a bare 500, people would see only "failed calling webhook". */
-function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Verdict {
+function errorVerdict({ namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Verdict {
   const reason = error instanceof LookupError ? error.reason : 'internal-error'
   return {
     kind: 'error',

@@ -1,5 +1,5 @@
 import type { Kube } from '../../common/kube/client.ts'
-import { metadataOf, textsOf } from '../json.ts'
+import { metadataOf, textMembers } from '../json.ts'
 import type { ServiceAccount } from '../pod/account.ts'
 import { isAccountName, isNamespaceName } from './names.ts'
 import { shared } from './shared-reads.ts'
@@ -17,7 +17,7 @@ export function accountLookup(kube: Pick<Kube, 'get'>): AccountLookup {
   const read = shared(async function lookUpAccount(path) {
     const [namespace = '', name = ''] = path.split('/')
     const metadata = metadataOf(await kube.get(`/api/v1/namespaces/${namespace}/serviceaccounts/${name}`))
-    const annotations = textsOf(metadata.annotations)
+    const annotations = textMembers(metadata.annotations)
     if (metadata.name !== name || metadata.namespace !== namespace || annotations === undefined)
       throw new Error('the API server answered with something else')
     return { namespace, name, annotations }

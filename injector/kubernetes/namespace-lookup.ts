@@ -1,5 +1,5 @@
 import type { Kube } from '../../common/kube/client.ts'
-import { metadataOf, textsOf } from '../json.ts'
+import { metadataOf, textMembers } from '../json.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { isNamespaceName } from './names.ts'
 import { shared } from './shared-reads.ts'
@@ -19,7 +19,7 @@ export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
     if (!isNamespaceName(name)) throw new Error('the review names no namespace')
     const answer = await kube.get(`/api/v1/namespaces/${name}`)
     const metadata = metadataOf(answer)
-    const [labels, annotations] = [textsOf(metadata.labels), textsOf(metadata.annotations)]
+    const [labels, annotations] = [textMembers(metadata.labels), textMembers(metadata.annotations)]
     if (metadata.name !== name || labels === undefined || annotations === undefined)
       throw new Error('the API server answered with something else')
     return { name, labels, annotations }

@@ -8,7 +8,7 @@ import { type Reflection, reflect, type Sink } from '../../common/kube/reflector
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { type Peer, type PeerKind, readPeer } from './peer.ts'
-import { kindOf, settingsAmong, strictPeer } from './settings-among.ts'
+import { peerKind, settingsAmong, strictPeer } from './settings-among.ts'
 
 export type Peers = ReturnType<typeof watchPeers>
 
@@ -143,7 +143,7 @@ function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Dep
 
 function countsByKind(peers: Iterable<Peer>, own: InjectionSettings): Readonly<Record<PeerKind, number>> {
   const counts = { ...NO_PEERS }
-  for (const peer of peers) counts[kindOf(peer, own)]++
+  for (const peer of peers) counts[peerKind(peer, own)]++
   return counts
 }
 

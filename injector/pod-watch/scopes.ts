@@ -27,7 +27,7 @@ export function watchScopes<T>(
   let known: ReadonlySet<string> = new Set()
   let isListing = false
 
-  const listOf = async (namespace: string) => {
+  const listNamespace = async (namespace: string) => {
     const { project, upsert } = sinkOf(namespace)
     await pagedList({ ...deps, ...podsOf(namespace, query) }, (object) => {
       const one = project(object)
@@ -41,7 +41,7 @@ export function watchScopes<T>(
     isListing = true
     for (const namespace of toList) {
       try {
-        await listOf(namespace)
+        await listNamespace(namespace)
         toList.delete(namespace)
       } catch (error) {
         deps.log.debug('pods of a namespace could not be listed', { namespace, error: messageOf(error) })

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
 import { type Peer, readPeer } from '../../injector/peers/peer.ts'
-import { kindOf, settingsAmong, strictPeer } from '../../injector/peers/settings-among.ts'
+import { peerKind, settingsAmong, strictPeer } from '../../injector/peers/settings-among.ts'
 import { type Dict, IMAGES, settings } from './fixtures.ts'
 import { OTHER_IMAGES, replicaPod, strictPod } from './replica-pods.ts'
 
@@ -66,7 +66,7 @@ describe("another replica's settings", () => {
     it(`are a problem in words where there is ${what}`, () => {
       const { settings } = stored(pod)
       assert.match('problem' in settings ? settings.problem : '', problem)
-      assert.equal(kindOf(stored(pod), settings as InjectionSettings), 'unreadable')
+      assert.equal(peerKind(stored(pod), settings as InjectionSettings), 'unreadable')
     })
   it('are none of what is no pod, and reading it does not throw', () => {
     for (const object of [undefined, null, 1, [], {}, { metadata: [] }, { metadata: { name: 'a' } }])
@@ -103,11 +103,11 @@ describe('the settings of a review', () => {
   it('are its own where it is alone, or all are set as it is', () => {
     assert.equal(settingsAmong(own, []), own)
     const same = stored(replicaPod('d', [...IMAGES, '--imds-tokens=required', '--permitted-roles=arn:*']))
-    assert.equal(kindOf(same, own), 'same')
+    assert.equal(peerKind(same, own), 'same')
     assert.equal(settingsAmong(own, [same]), own)
   })
   it('are its own, with the images and role keys of those that judge by form', () => {
-    assert.equal(kindOf(other, own), 'other-settings')
+    assert.equal(peerKind(other, own), 'other-settings')
     assert.deepEqual(settingsAmong(own, [other, { ...other, uid: 'e' }]), {
       ...own,
       otherSidecarImages: ['mirror/sidecar:2'],
@@ -116,7 +116,7 @@ describe('the settings of a review', () => {
     })
   })
   it('write as the one that judges to the letter, and decide by its own policy', () => {
-    assert.equal(kindOf(strict, own), 'strict')
+    assert.equal(peerKind(strict, own), 'strict')
     const theirs = strict.settings as InjectionSettings
     assert.deepEqual(settingsAmong(own, [other, strict]), {
       ...theirs,
