@@ -1,9 +1,9 @@
-/** docs/architecture.md: the order in which it lists the folders and files of the injector is the one in which they import each other. */
+/** injector/README.md: the order in which it lists folders and files is the one in which they import each other. */
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { test } from 'node:test'
-import { PROJECT, page } from './markdown.ts'
+import { PROJECT, readPage } from './markdown.ts'
 
 const ROOT = join(PROJECT, 'injector')
 const FILES = globSync('**/*.ts', { cwd: ROOT })
@@ -13,7 +13,7 @@ const placeOf = (file: string) => file.replace(/\/.*/s, '/')
 
 const [, list = ''] =
   /Each of these imports only itself and what follows it,[^:]*:(.+?)\.\n\n/s.exec(
-    page('docs/architecture.md').prose,
+    readPage('injector/README.md').prose,
   ) ?? []
 const ORDER = [...list.matchAll(/`([^`]+)`/g)].map(([, place = '']) => place)
 
