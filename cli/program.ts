@@ -9,10 +9,10 @@ import type { ExplainOptions } from './explain/command.ts'
 import { CliError } from './failure.ts'
 import type { ExitCode, Outcome, Page } from './outcome.ts'
 import { paintFor } from './output/paint.ts'
-import { FORMATS, type Format, harmless, printed } from './output/print.ts'
+import { FORMATS, type Format, printed, withoutControlSequences } from './output/print.ts'
 import { wrapped } from './output/table.ts'
 import type { TrustOptions } from './trust/command.ts'
-import { FORMS } from './trust/form.ts'
+import { POLICY_FORMATS } from './trust/policy-format.ts'
 import type { WhoOptions } from './who/command.ts'
 
 type Global = {
@@ -51,7 +51,7 @@ export async function runProgram(argv: readonly string[], name: string): Promise
     return exit
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
-    process.stderr.write(harmless(faultText(name, error)))
+    process.stderr.write(withoutControlSequences(faultText(name, error)))
     return 2
   }
 }
@@ -113,12 +113,12 @@ function addCheck(add: Add, show: Show): void {
       ])
       const look = () => check(openCluster(options))
       if (!options.wait) return show(await look(), options)
-      const [{ waitUntilWell }, { default: spinner }] = await Promise.all([
+      const [{ waitUntilHealthy }, { default: spinner }] = await Promise.all([
         import('./check/wait.ts'),
         import('yocto-spinner'),
       ])
       const progress = spinner({ text: 'checking', stream: process.stderr }).start()
-      const result = await waitUntilWell({
+      const result = await waitUntilHealthy({
         check: look,
         timeoutMs: options.timeout * 1000,
         intervalMs: 2000,
@@ -202,7 +202,7 @@ function addAudit(add: Add, show: Show): void {
 function addTrust(add: Add, show: Show): void {
   add('trust', 'what IAM needs for the roles in use: trust policies, and the policy of the node role')
     .option('--node-role <arn>', 'role in the instance profile of the nodes, which calls STS')
-    .addOption(new Option('--form <form>', 'print all policies').choices(FORMS))
+    .addOption(new Option('--form <form>', 'print all policies').choices(POLICY_FORMATS))
     .option('--by-namespace', 'trust only sessions of the namespaces that use the role')
     .option('--check', 'check in AWS, with your credentials, whether they are there')
     .option('--role-key <key>', "annotation that names the role; by default the injector's")

@@ -52,7 +52,7 @@ export function every(clock: Clock, milliseconds: number, signal: AbortSignal, a
 }
 
 /** The result of `work`, or a rejection with `late()` after so long; the work itself goes on. */
-export async function inTime<T>(
+export async function withTimeout<T>(
   clock: Clock,
   work: Promise<T>,
   milliseconds: number,

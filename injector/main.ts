@@ -7,7 +7,7 @@ import { onTerminate } from '../common/lifecycle.ts'
 import { pinoLogger } from '../common/pino-log.ts'
 import { settingsOrExit } from '../common/settings.ts'
 import { VERSION } from '../common/version.ts'
-import { fairTurns } from './admission/fair-turns.ts'
+import { fairQueue } from './admission/fair-queue.ts'
 import { warmUp } from './admission/warm-up.ts'
 import { webhooks } from './admission/webhook.ts'
 import type { ServingCertificate } from './certificates/files.ts'
@@ -36,25 +36,25 @@ const TITLE = 'pod2iam injector'
 async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const log = pinoLogger('injector', settings.logLevel)
   const metrics = injectorMetrics()
-  const { direct, brief, patient } = await apiServer(settings.kubeconfig, log)
+  const { forReviews, forWarnings, background } = await apiServer(settings.kubeconfig, log)
   warmUp(settings.roleKey)
   const clock = systemClock.monotonic
   const own = injectionSettings(settings)
-  const watches = startWatches(settings, own, { kube: patient, log, metrics }, hostname())
+  const watches = startWatches(settings, own, { kube: background, log, metrics }, hostname())
   const answers = webhooks({
     settings: watches.peers.settings,
-    lookup: namespaceLookup(direct),
-    accounts: accountLookup(direct),
-    limits: namespaceLimits(brief, clock, log),
+    lookup: namespaceLookup(forReviews),
+    accounts: accountLookup(forReviews),
+    limits: namespaceLimits(forWarnings, clock, log),
     metrics,
     log,
     clock,
-    turns: fairTurns(clock),
+    turns: fairQueue(clock),
   })
-  const certificates = await certificateSource(origin, direct, log)
+  const certificates = await certificateSource(origin, forReviews, log)
   certificates.follow(({ notAfter }) => metrics.certificateNotAfter(notAfter))
   if (origin.kind === 'authority') metrics.bundleInSync(certificates.bundleInSync)
-  const api = watchReachability(direct)
+  const api = watchReachability(forReviews)
 
   let server: WebhookServer | undefined
   let isDraining = false

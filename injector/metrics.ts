@@ -1,7 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import { showBuild } from '../common/build-gauge.ts'
+import { registerBuildInfo } from '../common/build-gauge.ts'
 import type { EventOutcome } from '../common/kube/events.ts'
-import { countLostLines } from '../common/log-counter.ts'
+import { registerLostLines } from '../common/log-counter.ts'
 import { VERSION } from '../common/version.ts'
 import type { PeerKind } from './peers/peer.ts'
 import type { PodWatch } from './pod-watch/pod-watch.ts'
@@ -29,8 +29,8 @@ export function injectorMetrics() {
     labelNames: ['version'],
     registers: [registry],
   }).set({ version: VERSION }, 1)
-  showBuild(registry, 'injector')
-  countLostLines(registry, 'pod2iam_injector_log_lines_lost_total')
+  registerBuildInfo(registry, 'injector')
+  registerLostLines(registry, 'pod2iam_injector_log_lines_lost_total')
   const events = new Counter({
     name: 'pod2iam_injector_events_total',
     help: 'Events on pods, by outcome (sent, there-already, limited, failed).',

@@ -24,7 +24,7 @@ import {
   type ResourceList,
   SIDECAR_RESOURCES,
 } from './resources/resources.ts'
-import { TOKEN_LIFE } from './token-life.ts'
+import { TOKEN_LIFETIME } from './token-lifetime.ts'
 
 export const REDIRECT_MODES = ['nft', 'env'] as const
 export type RedirectMode = (typeof REDIRECT_MODES)[number]
@@ -71,8 +71,8 @@ export const INJECTION_SPEC = {
   hostNetworkAnnotated: oneOf(['deny', 'warn'], 'deny', 'for annotated pods on the host network'),
   sidecarLogLevel: oneOf(LOG_LEVELS, 'info', 'log level of sidecars unless annotated'),
   tokenExpirationSeconds: whole(
-    TOKEN_LIFE.usual,
-    [TOKEN_LIFE.least, TOKEN_LIFE.most],
+    TOKEN_LIFETIME.usual,
+    [TOKEN_LIFETIME.least, TOKEN_LIFETIME.most],
     "seconds the sidecar's projected token lives; the API server may make it less",
   ),
   credentialSources,
@@ -171,7 +171,7 @@ export function certificateOrigin(
   )
 }
 
-/** What is wrong between settings, one sentence each. */
+/** Mistakes that the check of each single setting does not find, one sentence each. */
 export function settingMistakes(settings: InjectorSettings): string[] {
   const mistakes: string[] = []
   const origin = certificateOrigin(settings)
@@ -216,6 +216,11 @@ function qualifiedName(value: string): string {
     : invalid('must be a qualified name such as iam.amazonaws.com/role')
 }
 
-function checked<T>(parse: (value: string) => T, fallback: T, shown: string, help: string): Setting<T> {
-  return { parse, fallback: () => fallback, shown, help }
+function checked<T>(
+  parse: (value: string) => T,
+  fallback: T,
+  shownDefault: string,
+  help: string,
+): Setting<T> {
+  return { parse, fallback: () => fallback, shownDefault, help }
 }

@@ -1,5 +1,5 @@
 /**
- * `npm test [-- WORD…]`: lint, types, build, tests; ends with the counts. With words, only the test files whose
+ * `npm test [-- WORD…]`: lint, types, build, tests; prints the counts at the end. With words, only the test files whose
  * path contains one of them are run.
  */
 import { spawnSync } from 'node:child_process'
@@ -10,7 +10,7 @@ import { run } from 'node:test'
 import { buildAll } from '../build.ts'
 
 /**
- * After this long a file that hangs is ended and named, and after the longer time the whole run. A file of the firewall
+ * A file that takes longer is killed and named; the second limit is for the whole run. A file of the firewall
  * that takes half a minute alone takes four minutes when twenty others compete for the same two cores.
  */
 const [TEST_MS, ALL_MS] = [30 * 60_000, 4 * 60 * 60_000]
@@ -18,7 +18,7 @@ const [TEST_MS, ALL_MS] = [30 * 60_000, 4 * 60 * 60_000]
 type Outcome = { name: string; file: string; error?: unknown; reason?: string }
 
 /**
- * Where test files, and the processes that they start, keep their code as it was compiled: each would otherwise strip the types
+ * The compile cache of test files and of the processes that they start: without it each would strip the types
  * from every file again, which is a quarter of its processor time. An entry is found by the content of its file, so a changed file
  * is compiled again.
  */

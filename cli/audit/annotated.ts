@@ -2,7 +2,7 @@
 import type { V1ObjectMeta, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node'
 import { KEYS } from '../../common/keys.ts'
 import { allAccounts } from '../cluster/accounts.ts'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Owner } from '../cluster/owners.ts'
 import { accountRole } from '../product/injector.ts'

@@ -1,12 +1,12 @@
 /** Whether the installation works. */
 import { X509Certificate } from 'node:crypto'
 import type { V1Pod } from '@kubernetes/client-node'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { getFrom } from '../cluster/exec.ts'
 import { brokerOf, type Installation } from '../cluster/installation.ts'
-import { lastWords, statusOf } from '../explain/start.ts'
-import { type Check, type Finding, failed, ok, unseen, warning } from '../explain/step.ts'
+import { lastError, statusOf } from '../explain/start.ts'
+import { type Check, type Finding, failed, notChecked, ok, warning } from '../explain/step.ts'
 import type { NodeReport, Nodes } from '../status/nodes.ts'
 import { skewOf, type Versions } from '../status/versions.ts'
 import type { Holder } from '../who/holders.ts'
@@ -56,7 +56,7 @@ async function injector(cluster: Cluster, { injectors }: Installation): Promise<
     )
   if (ready.length === 0) {
     const { namespace = '', name = '' } = first.metadata ?? {}
-    const why = lastWords(statusOf(first, 'injector')) ?? (await readiness(cluster, first))
+    const why = lastError(statusOf(first, 'injector')) ?? (await readiness(cluster, first))
     return failed(
       'injector-not-ready',
       `none of ${injectors.length} injectors is ready${why === undefined ? '' : `: ${why}`}`,
@@ -91,7 +91,7 @@ async function webhooks({ askAll, admission }: Cluster, now: number): Promise<Fi
   const answer = await askAll({ verb: 'list', resource }, (query, options) =>
     admission.listMutatingWebhookConfiguration({ labelSelector, ...query }, options),
   )
-  if (answer.kind !== 'found') return unseen('you may not list webhook configurations')
+  if (answer.kind !== 'found') return notChecked('you may not list webhook configurations')
   const hooks = answer.value.flatMap(({ webhooks = [] }) => webhooks)
   if (hooks.length === 0)
     return failed(
@@ -135,7 +135,7 @@ async function policies({ askAll, admission }: Cluster): Promise<Finding> {
   const answer = await askAll({ verb: 'list', resource }, (query, options) =>
     admission.listValidatingAdmissionPolicyBinding({ labelSelector, ...query }, options),
   )
-  if (answer.kind === 'forbidden') return unseen('you may not list admission policies')
+  if (answer.kind === 'forbidden') return notChecked('you may not list admission policies')
   const bindings = foundIn(answer) ?? []
   return bindings.length > 0
     ? ok(`${bindings.length} are in force, even while no injector runs`)
@@ -145,7 +145,7 @@ async function policies({ askAll, admission }: Cluster): Promise<Finding> {
       )
 }
 
-function guards({ reports, isWhole }: Nodes): Finding {
+function guards({ reports, isComplete }: Nodes): Finding {
   const troubled = reports.filter(({ troubles }) => troubles.length > 0)
   const [first] = troubled
   if (first !== undefined) {
@@ -158,11 +158,11 @@ function guards({ reports, isWhole }: Nodes): Finding {
   }
   const asked = reports.filter(({ verified }) => verified === true).length
   if (asked < reports.length)
-    return unseen(
+    return notChecked(
       `${reports.length - asked} of ${reports.length} guards could not be asked whether their block is in place`,
     )
-  if (!isWhole)
-    return unseen(
+  if (!isComplete)
+    return notChecked(
       `all ${reports.length} guards are healthy, but it could not be seen whether every node has one`,
     )
   const audit = reports.filter(({ mode }) => mode !== 'enforce').length
@@ -182,7 +182,7 @@ function settings({ injection, guards }: Installation): Finding {
   const [guard] = guards
   const broker = guard === undefined ? undefined : brokerOf(guard)
   if (injection === undefined || broker === undefined)
-    return unseen('the settings of the injector and the broker could not both be read')
+    return notChecked('the settings of the injector and the broker could not both be read')
   const { policy } = injection
   const pairs: Record<string, readonly [unknown, unknown]> = {
     'role-key': [injection.roleKey, broker.roleKey],
@@ -212,7 +212,7 @@ function imds({ reports }: Nodes): Finding {
   if (first === undefined)
     return reports.every(({ source }) => source === 'guard')
       ? ok('the metadata service of every node requires session tokens, with a hop limit of 1')
-      : unseen('only the node guards know, and they could not be asked')
+      : notChecked('only the node guards know, and they could not be asked')
   const count = new Set(warned.map(({ node }) => node)).size
   return warning(first.code, `${count} of ${reports.length} nodes; ${first.node}: ${first.detail}`)
 }
@@ -223,7 +223,7 @@ function leftovers({ reports }: Nodes): Finding {
   if (first === undefined)
     return reports.every(({ source }) => source === 'guard')
       ? ok('no rule of kube2iam or kiam is left on a node')
-      : unseen('only the node guards know, and they could not be asked')
+      : notChecked('only the node guards know, and they could not be asked')
   return warning(
     'leftover',
     `${all.length} on ${new Set(all.map(({ node }) => node)).size} nodes; on ${first.node}: ${first.remove}`,
@@ -253,7 +253,7 @@ function releases(versions: Versions): Finding {
 }
 
 function pods(holders: readonly Holder[] | undefined): Finding {
-  if (holders === undefined) return unseen('you may not list pods')
+  if (holders === undefined) return notChecked('you may not list pods')
   const waiting = holders.filter(({ ready, refused }) => !ready || refused !== null)
   const [first] = waiting
   if (first === undefined) return ok(`${holders.length} with a sidecar, all of which were started`)

@@ -10,7 +10,7 @@ const STATUS_MS = 20_000
 
 export type GuardStatus =
   /** The guard's own report. */
-  | { readonly kind: 'told'; readonly status: Status }
+  | { readonly kind: 'reported'; readonly status: Status }
   /** The caller may not execute commands in its container. */
   | { readonly kind: 'forbidden' }
   | { readonly kind: 'failed'; readonly detail: string }
@@ -23,7 +23,7 @@ export async function guardStatus(cluster: Cluster, guard: V1Pod): Promise<Guard
   const status = read(answer.value)
   return status === undefined
     ? { kind: 'failed', detail: 'its firewall prints a status that this program does not understand' }
-    : { kind: 'told', status }
+    : { kind: 'reported', status }
 }
 
 /** Fields that another release omits have the same values as in a missing report. */

@@ -1,7 +1,7 @@
 /** Refusals: by admission, reported on the workload; by the broker or during the start, reported on the pod; and those that the broker would make now. */
 import type { CoreV1Event, V1Pod } from '@kubernetes/client-node'
 import type { Cluster } from '../cluster/cluster.ts'
-import { said } from '../explain/credentials.ts'
+import { podEventOf } from '../explain/credentials.ts'
 import { remedyFor } from '../explain/remedies.ts'
 import type { Holder } from '../who/holders.ts'
 import type { Refusal } from './snapshot.ts'
@@ -56,10 +56,10 @@ export type RefusalInput = {
 export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput): Refusal[] {
   const uids = new Set(pods.map(({ metadata }) => metadata?.uid))
   const well = new Set(holders.filter((one) => one.ready && one.refused === null).map(keyOf))
-  const told = events.flatMap((event): Refusal[] => {
+  const reported = events.flatMap((event): Refusal[] => {
     const { kind = '', name = '', namespace = '', uid } = event.involvedObject
     if (!NAME.test(name) || !NAME.test(namespace) || !KIND.test(kind)) return []
-    const { code, note, at } = said(event)
+    const { code, note, at } = podEventOf(event)
     const common = { namespace, kind, name, at: new Date(at).toISOString() }
     if (event.reason === 'FailedCreate') return ofAdmission(common, note)
     const isPast = well.has(`${namespace}/${name}`) && now - at > PAST_MS
@@ -72,11 +72,11 @@ export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput
       },
     ]
   })
-  const known = new Set(told.map(({ namespace, name, code }) => `${namespace}/${name} ${code}`))
+  const known = new Set(reported.map(({ namespace, name, code }) => `${namespace}/${name} ${code}`))
   const current = holders.flatMap((one) =>
     known.has(`${keyOf(one)} ${one.refused}`) ? [] : ofBroker(one, roleKey),
   )
-  const newest = told.toSorted((one, other) => (other.at ?? '').localeCompare(one.at ?? ''))
+  const newest = reported.toSorted((one, other) => (other.at ?? '').localeCompare(one.at ?? ''))
   const each = Map.groupBy(
     [...current, ...newest],
     (one) => `${one.kind} ${one.namespace}/${one.name} ${one.code}`,

@@ -3,10 +3,10 @@ import { parseSettings } from '../../common/settings.ts'
 import {
   type Entitlement,
   type EntitlementSettings,
-  entitle,
+  entitlementOf,
   type NodeRoles,
   type SessionRequest,
-} from '../../node-guard/broker/authorize/entitle.ts'
+} from '../../node-guard/broker/authorize/entitlement.ts'
 import { trustStatement } from '../../node-guard/broker/aws/explain.ts'
 import { type NamespaceRecord, namespaceRecord } from '../../node-guard/broker/kubernetes/namespaces.ts'
 import { type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
@@ -27,11 +27,11 @@ export type {
   PodRecord,
   SessionRequest,
 }
-export { accountRecord, entitle, entitlementSettings, namespaceRecord, podRecord, trustStatement }
+export { accountRecord, entitlementOf, entitlementSettings, namespaceRecord, podRecord, trustStatement }
 
 /** A broker's settings from the arguments of its container; undefined if they cannot be parsed. */
 export function brokerSettings(argv: readonly string[], nodeName: string): BrokerSettings | undefined {
   const env = { POD2IAM_NODE_NAME: nodeName }
-  const parsed = parseSettings(BROKER_SETTINGS, { argv, env, strangers: 'ignored' })
+  const parsed = parseSettings(BROKER_SETTINGS, { argv, env, unknownFlags: 'ignored' })
   return parsed.ok ? parsed.settings : undefined
 }

@@ -51,6 +51,6 @@ export function settingsOfFlags(
 /** The namespaces that an injector ignores, from the arguments of its container. */
 export function untouchedNamespaces(argv: readonly string[]): readonly string[] {
   const { untouchedNamespaces } = SPEC
-  const parsed = parseSettings({ untouchedNamespaces }, { argv, env: {}, strangers: 'ignored' })
+  const parsed = parseSettings({ untouchedNamespaces }, { argv, env: {}, unknownFlags: 'ignored' })
   return parsed.ok ? parsed.settings.untouchedNamespaces : []
 }

@@ -11,26 +11,26 @@ import { httpRequest, open } from '../http-request.ts'
 import type { KubeAccess } from './access.ts'
 import { Connection } from './connection.ts'
 import { jsonLines, MAX_OBJECT } from './json-lines.ts'
-import { objectCutter } from './object-cutter.ts'
+import { objectSplitter } from './object-splitter.ts'
 
 export type Query = Readonly<Record<string, string>>
 
-/** How a list or a watch is read. */
-export type Reading = {
-  /** Asks for the objects' metadata alone (`PartialObjectMetadata`); a server that has no such form sends whole objects. */
+/** Options for reading a list or a watch. */
+export type ReadOptions = {
+  /** Requests only the objects' metadata (`PartialObjectMetadata`); a server that does not support this sends whole objects. */
   readonly metadataOnly?: boolean
   /**
    * Called with each object of a list as it arrives, or with {@link oversize}; the answer's own items are then empty. A client
-   * that is not {@link KubeOptions.piecemeal} gives the items as ever.
+   * that is not {@link KubeOptions.piecemeal} ignores it without `whole`, and returns the items.
    */
   readonly each?: (object: unknown) => void
-  /** The list comes without pages, however long it is: with {@link each} it is read object by object by every client. */
+  /** The list is not paged, however long it is: with {@link each}, every client reads it object by object. */
   readonly whole?: boolean
 }
 
 export type Kube = {
   /** A JSON document. @throws {KubeError} for any status but 2xx @throws {TooLargeError} */
-  readonly get: (path: string, query?: Query, reading?: Reading) => Promise<unknown>
+  readonly get: (path: string, query?: Query, reading?: ReadOptions) => Promise<unknown>
   /** Creates, replaces or patches an object: by a JSON Patch where the body is an array, else by a merge patch. @throws {KubeError} */
   readonly send: (method: 'POST' | 'PUT' | 'PATCH', path: string, body: unknown) => Promise<unknown>
   /** The objects of a stream of JSON lines, until it ends; `oversize` for one too large to be read. @throws {KubeError} */
@@ -38,7 +38,7 @@ export type Kube = {
     path: string,
     query: Query,
     signal: AbortSignal,
-    reading?: Reading,
+    reading?: ReadOptions,
   ) => AsyncGenerator<unknown>
   readonly close: () => void
 }
@@ -55,7 +55,7 @@ export class KubeError extends Error {
 
 export type KubeOptions = {
   readonly userAgent?: string
-  /** For one whole exchange, milliseconds; of a watch, for the headers of its answer. */
+  /** For one whole exchange, milliseconds; for a watch, until the headers of its answer. */
   readonly timeoutMs?: number
   /**
    * Reads lists object by object as they arrive, and lists and watches without `managedFields`: no page is ever held. It
@@ -64,15 +64,15 @@ export type KubeOptions = {
   readonly piecemeal?: boolean
 }
 
-/** As client-go's. The key set of tokens is an `application/jwk-set+json`: asked for JSON alone, the API server answers 406. */
+/** As client-go does. The key set of tokens is `application/jwk-set+json`: if only JSON is accepted, the API server answers 406. */
 const ANY = 'application/json, */*'
-/** A list must be asked for with another kind than a watch: the API server answers 406 otherwise. */
+/** A list needs another kind than a watch: otherwise the API server answers 406. */
 const METADATA = {
   list: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1',
   watch: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1',
 }
 
-/** A page of a list; where it is larger the same is asked for in smaller ones. */
+/** Bytes of a page of a list; a larger one is requested again in smaller pages. */
 const MAX_PAGE = 8 * 1024 * 1024
 /** Read at once, in bytes: about a millisecond's work. */
 const BYTES_A_TURN = 64 * 1024
@@ -107,7 +107,11 @@ class Client {
     return url
   }
 
-  get(path: string, query?: Query, { metadataOnly, each, whole = false }: Reading = {}): Promise<unknown> {
+  get(
+    path: string,
+    query?: Query,
+    { metadataOnly, each, whole = false }: ReadOptions = {},
+  ): Promise<unknown> {
     const accept = metadataOnly ? `${METADATA.list}, ${ANY}` : ANY
     const url = this.address(path, query)
     if ((this.#options.piecemeal || whole) && each !== undefined) return this.#readPage(url, accept, each)
@@ -131,14 +135,14 @@ class Client {
     return JSON.parse(reply.body) as unknown
   }
 
-  /** As {@link exchange}, a page that is never held as a whole: `each` gets its objects. */
+  /** As {@link exchange}, for a page that is never in memory as a whole: `each` gets its objects. */
   async #readPage(url: URL, accept: string, each: (object: unknown) => void): Promise<unknown> {
     const { timeoutMs } = this.#options
     const signal = AbortSignal.timeout(timeoutMs)
     try {
       const response = await open(url, { ...(await this.#requestOptions(accept)), signal })
       await this.#refuse(response)
-      const cutter = objectCutter('list')
+      const cutter = objectSplitter('list')
       for await (const object of objectsOf(response, cutter)) each(object)
       return cutter.envelope()
     } catch (error) {
@@ -146,16 +150,16 @@ class Client {
     }
   }
 
-  async *stream(path: string, query: Query, signal: AbortSignal, { metadataOnly }: Reading = {}) {
+  async *stream(path: string, query: Query, signal: AbortSignal, { metadataOnly }: ReadOptions = {}) {
     const options = await this.#requestOptions(metadataOnly ? `${METADATA.watch}, ${ANY}` : ANY)
     const response = await this.#answered(this.address(path, query), options, signal)
     await this.#refuse(response)
     // A peer that disappeared silently is detected after about 25 s (15 s idle, ten probes a second apart).
     response.socket.setKeepAlive(true, 15_000)
-    yield* this.#options.piecemeal ? objectsOf(response, objectCutter('stream')) : jsonLines(response)
+    yield* this.#options.piecemeal ? objectsOf(response, objectSplitter('stream')) : jsonLines(response)
   }
 
-  /** The headers of a watch's answer arrive at once; a server that accepts the connection and sends nothing is given up. */
+  /** Opens a watch. The headers of its answer arrive at once; a server that accepts the connection and sends nothing is given up. */
   async #answered(url: URL, options: object, signal: AbortSignal): Promise<IncomingMessage> {
     const { timeoutMs } = this.#options
     const silent = new AbortController()
@@ -185,10 +189,10 @@ class Client {
  * The objects that end in each chunk. Lets the event loop turn after every so many bytes: Node reads a socket that always has
  * more up to 32 times before it looks at another one, which is some 20 ms of parsing.
  */
-async function* objectsOf(response: IncomingMessage, cutter: ReturnType<typeof objectCutter>) {
+async function* objectsOf(response: IncomingMessage, cutter: ReturnType<typeof objectSplitter>) {
   let size = 0
   for await (const chunk of response as AsyncIterable<Buffer>) {
-    yield* cutter.cut(chunk)
+    yield* cutter.split(chunk)
     size += chunk.length
     if (size < BYTES_A_TURN) continue
     size = 0

@@ -8,14 +8,14 @@ import { type SpawnOptions, spawn } from 'node:child_process'
 const MAX_OUTPUT = 1024 * 1024
 const MAX_SHOWN = 300
 
-export type PluginRuns = ReturnType<typeof pluginRuns>
+export type PluginRunner = ReturnType<typeof pluginRunner>
 
 /**
  * A stand-in for `child_process.spawn`.
  *
  * @param timeoutMs for one run; then its whole process group is killed
  */
-export function pluginRuns(timeoutMs: number) {
+export function pluginRunner(timeoutMs: number) {
   let problem: string | undefined
   const run = (command: string, args: readonly string[] = [], options: SpawnOptions = {}) => {
     problem = undefined

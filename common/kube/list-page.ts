@@ -1,13 +1,13 @@
 import { TooLargeError } from '../http-request.ts'
-import type { Kube, Query, Reading } from './client.ts'
+import type { Kube, Query, ReadOptions } from './client.ts'
 
 export type ListPage = {
   readonly items: readonly unknown[]
   /** The list's resource version. */
   readonly version: string | undefined
-  /** Token of the next page; undefined behind the last. */
+  /** Token of the next page; undefined after the last. */
   readonly next: string | undefined
-  /** How many objects could be asked for at once. */
+  /** The number of objects that could be requested at once. */
   readonly limit: number
   /** Its only object is too large to be read. */
   readonly isOversize: boolean
@@ -27,7 +27,7 @@ export async function listPage(
   path: string,
   query: Query,
   limit: number,
-  reading: Reading = {},
+  reading: ReadOptions = {},
 ): Promise<ListPage> {
   try {
     const { items = [], metadata } = (await kube.get(

@@ -16,7 +16,7 @@ import { cachedList, type ListSource, pagedList, RETRY } from './whole-list.ts'
 export type Sink<T> = {
   /** The part of an object that is kept, or undefined if it does not have the expected structure. Never throws. */
   readonly project: (object: unknown) => T | undefined
-  /** Whether an object of a list is kept, of which `kept` are so far; one that is not kept counts as gone. Absent: all are. */
+  /** Whether an object of a list is kept, given the number of those kept so far; one that is not kept counts as gone. Absent: all are kept. */
   readonly keep?: (one: T, kept: number) => boolean
   /** A list begins; the next calls of `keep` belong to it. */
   readonly begin?: () => void
@@ -26,7 +26,7 @@ export type Sink<T> = {
   readonly upsert: (one: T, isNew?: boolean) => void
   readonly remove: (one: T) => void
   /** Whether there is now capacity for objects that were not kept; if so, everything is listed again after the watch. */
-  readonly lacks?: () => boolean
+  readonly wantsRelist?: () => boolean
 }
 
 export type Reflection = ReturnType<typeof reflect>
@@ -38,14 +38,14 @@ type WatchObject = {
   readonly message?: string
 }
 
-/** Objects asked for at once. */
+/** Objects requested at once. */
 const PAGE = 20
 /** Minimum time before another list that only fetches what exceeded the limit in the last one. */
 const REFILL_MS = 300_000
 /** After a watch that ended without an error: a server that ends every watch at once must not be hammered. */
 const PAUSE_MS = 50
 
-type Reflected<T> = {
+type ReflectOptions<T> = {
   readonly path: string
   readonly query: Query
   readonly sink: Sink<T>
@@ -57,13 +57,13 @@ type Reflected<T> = {
 /**
  * Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts.
  *
- * @param what `page`: most objects asked for at once; more is quicker, and takes more memory where the client is not
+ * @param what `page`: most objects requested at once; more is quicker, and takes more memory where the client is not
  *   piecemeal. `metadataOnly`: the objects come without spec and status, in lists and watches or in lists alone, where the
  *   server can do that. `cached`: the objects are few enough that the API server may send all at once, which it does from its cache, where an
  *   index finds those of a node; pages would be read from etcd, through all objects of that kind. The answer is never older than
  *   what was known before.
  */
-export function reflect<T>(what: Reflected<T>, deps: Deps<'get' | 'stream'>) {
+export function reflect<T>(what: ReflectOptions<T>, deps: Deps<'get' | 'stream'>) {
   const reflector = new Reflector(what, deps)
   void reflector.run()
   return {
@@ -83,18 +83,18 @@ class Reflector<T> {
   listing = false
   contactAt = 0
   leftOut = 0
-  readonly #what: Reflected<T>
+  readonly #what: ReflectOptions<T>
   readonly #deps: Deps<'get' | 'stream'>
   readonly #source: ListSource
   #listedAt = 0
-  /** From which a watch can go on; undefined if all must be listed. */
+  /** The resource version from which a watch can resume; undefined if everything must be listed. */
   #version: string | undefined
-  /** The last version heard of, also when watching cannot go on from it. */
+  /** The latest resource version received, also if a watch cannot resume from it. */
   #newest = '0'
-  /** The API server's cache may not have the latest change yet. */
+  /** Whether to list from etcd, because the API server's cache may not have the latest change yet. */
   #pastCaches = false
 
-  constructor(what: Reflected<T>, deps: Deps<'get' | 'stream'>) {
+  constructor(what: ReflectOptions<T>, deps: Deps<'get' | 'stream'>) {
     const { path, query, page = PAGE, metadataOnly = false } = what
     this.#what = what
     this.#deps = deps
@@ -110,7 +110,8 @@ class Reflector<T> {
         if (this.#version === undefined) await this.#list()
         await this.#watch()
         failures = 0
-        if (this.#what.sink.lacks?.() && clock.now() - this.#listedAt >= REFILL_MS) this.#version = undefined
+        if (this.#what.sink.wantsRelist?.() && clock.now() - this.#listedAt >= REFILL_MS)
+          this.#version = undefined
       } catch (error) {
         if (signal.aborted) return
         failures = this.#noteFailure(error, before)

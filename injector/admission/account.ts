@@ -14,7 +14,7 @@ export const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: Inje
   ...otherServiceAccountKeys,
 ]
 
-/** What `judge` makes of this replica's settings, and then with the service account keys of the others, while they serve. */
+/** The results of `judge` with this replica's settings, and then with the service account keys of other replicas, while they serve. */
 export function byEveryKey<T>(
   settings: InjectionSettings,
   judge: (settings: InjectionSettings) => T,
@@ -25,8 +25,10 @@ export function byEveryKey<T>(
 }
 
 /**
+ * Reads the service account of a pod under review.
+ *
  * @param head the pod with its annotations and the name of its service account
- * @returns undefined if the decision does not depend on it
+ * @returns undefined if the decision does not depend on the account
  * @throws {LookupError}
  */
 export async function accountOf(

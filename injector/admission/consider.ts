@@ -7,9 +7,9 @@ import { admittedIdentity, type IdentityResult } from '../pod/identity.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { type PodOptions, readOptions } from '../pod/options.ts'
 import { type Pod, readPod, readPodHead } from '../pod/pod.ts'
-import { tooLittle } from '../pod/pod-level-resources.ts'
+import { insufficientLimit } from '../pod/pod-level.ts'
 import { reservedName as reservedNameOf } from '../pod/reserved.ts'
-import { tooMany } from '../pod/size-bounds.ts'
+import { exceededBound } from '../pod/size-bounds.ts'
 import { isMirrorPod, type Obstacle, unsupported } from '../pod/unsupported.ts'
 import { type Reason, sentence } from '../reasons.ts'
 import type { WholeObject } from './review.ts'
@@ -44,13 +44,13 @@ export function consider(
   const { pod } = read
   const reservedName = () => (whole.isRead ? reservedNameOf(pod) : maybeReserved(whole))
   const asks = asksItself(annotations, roleKey) || byAccount
-  const leftAlone = whyLeftAlone(pod, namespace, asks) ?? servedByEks(pod, byAccount, settings)
-  if (leftAlone !== undefined) {
+  const skipReason = whySkipped(pod, namespace, asks) ?? servedByEks(pod, byAccount, settings)
+  if (skipReason !== undefined) {
     const reserved = injectionMode(namespace.labels) === undefined ? undefined : reservedName()
     if (reserved !== undefined) return deny(reserved.reason, reserved.detail)
-    const warn = leftAlone === 'served-by-eks' || (leftAlone === 'namespace-not-enabled' && asks)
-    const why = sentence(leftAlone, facts(accountName(account)))
-    return { kind: 'skip', reason: leftAlone, warnings: warn ? [why] : [] }
+    const warn = skipReason === 'served-by-eks' || (skipReason === 'namespace-not-enabled' && asks)
+    const why = sentence(skipReason, facts(accountName(account)))
+    return { kind: 'skip', reason: skipReason, warnings: warn ? [why] : [] }
   }
   /** A pod that does not ask for a role must not suffer from its namespace's label. */
   const refuse = (reason: Reason, detail: string) => {
@@ -66,7 +66,9 @@ export function consider(
     } as const
   }
 
-  const obstacle = whole.isRead ? (unsupported(pod) ?? tooMany(pod) ?? tooLittle(pod)) : tooLarge(whole)
+  const obstacle = whole.isRead
+    ? (unsupported(pod) ?? exceededBound(pod) ?? insufficientLimit(pod))
+    : tooLarge(whole)
   if (obstacle !== undefined) return refuse(obstacle.reason, obstacle.detail)
   const options = readOptions(annotations, namespace, settings)
   if (!options.ok) return deny('invalid-annotation', options.detail)
@@ -112,7 +114,7 @@ function maybeReserved(whole: Unread): Obstacle | undefined {
   return whole.mayHoldReserved ? tooLarge(whole) : undefined
 }
 
-function whyLeftAlone(pod: Pod, namespace: Namespace, asks: boolean): Reason | undefined {
+function whySkipped(pod: Pod, namespace: Namespace, asks: boolean): Reason | undefined {
   if (isMirrorPod(pod)) return 'mirror-pod'
   if (pod.metadata?.annotations?.[KEYS.inject] === 'false') return 'opted-out'
   const mode = injectionMode(namespace.labels)

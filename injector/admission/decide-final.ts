@@ -12,8 +12,8 @@ import type { WholeObject } from './review.ts'
 import type { Verdict } from './verdict.ts'
 
 /**
- * Decides about a pod after all mutating webhooks: it is denied where `decide` denies it, and where it lacks what that
- * adds, in the form that any replica of any supported release gives it.
+ * Decides about a pod after all mutating webhooks: it is denied if `decide` denies it, or if it lacks what that
+ * adds, in the form of any replica of any supported release.
  */
 export function decideFinal(
   whole: WholeObject,
@@ -37,7 +37,7 @@ function decideFinalBy(
   account: ServiceAccount | undefined,
 ): FinalDecision {
   const considered = consider(whole, namespace, settings, account)
-  // The mutating webhook has already warned about a pod that is left alone.
+  // The mutating webhook has already warned about a pod that is skipped.
   if ('kind' in considered)
     return considered.kind === 'skip' ? { ...considered, kind: 'allow', warnings: [] } : considered
   const { pod, options, roleKey, deny } = considered
@@ -60,7 +60,7 @@ function decideFinalBy(
   return { kind: 'allow', reason: 'already-injected', warnings: final.warnings }
 }
 
-/** The sources that this replica and the others may have written: one of 0.1.0, which may just have ended, knows only `node-role`. */
+/** The sources that this replica and the others may have written; a replica of 0.1.0, which may just have ended, knows only `node-role`. */
 function sourcesFor(
   namespace: Namespace,
   { credentialSource }: PodOptions,

@@ -23,7 +23,7 @@ import type { Namespace } from '../pod/namespace.ts'
 import { environmentWarnings } from '../warnings/environment-warnings.ts'
 import { meshWarnings } from '../warnings/mesh-warnings.ts'
 import { proxyWarnings } from '../warnings/proxy-warnings.ts'
-import { roomWarnings } from '../warnings/room-warnings.ts'
+import { sidecarCpuWarnings } from '../warnings/sidecar-cpu-warnings.ts'
 import { byEveryKey } from './account.ts'
 import { consider } from './consider.ts'
 import type { WholeObject } from './review.ts'
@@ -37,7 +37,7 @@ export type Decision = Exclude<Verdict, { kind: 'allow' | 'error' }>
  *
  * @param whole `request.object` of the admission review
  * @param namespace the current state of the pod's namespace (`request.namespace`)
- * @param account the pod's service account (`accountOf`); undefined: it neither names a role nor narrows one
+ * @param account the pod's service account (`accountOf`); undefined if it neither names a role nor narrows one
  */
 export function decide(
   whole: WholeObject,
@@ -47,7 +47,7 @@ export function decide(
 ): Decision {
   const [decision, ...others] = byEveryKey(settings, (one) => () => decideBy(whole, namespace, one, account))
   const own = decision()
-  // Of a pod that does not ask by this replica's settings a sidecar is reserved, but it may be what another replica has just added.
+  // By this replica's settings the pod requests no sidecar, so the one in it is reserved; but another replica may just have added it.
   const isReserved = own.kind === 'deny' && own.reason.startsWith('reserved-')
   const theirs = isReserved ? others.map((other) => other()).find(({ kind }) => kind === 'patch') : undefined
   return theirs ?? own
@@ -75,7 +75,7 @@ function decideBy(
       ...environmentWarnings(pod, options.redirect),
       ...proxyWarnings(pod, options.redirect),
       ...meshWarnings(pod, options.redirect),
-      ...roomWarnings(pod, options.resources, addition.resources),
+      ...sidecarCpuWarnings(pod, options.resources, addition.resources),
       ...planned.warnings,
     ],
     role: identity.shownRole,

@@ -24,7 +24,7 @@ export type Verdict =
       readonly warnings: readonly string[]
       readonly role: string
       readonly redirect: RedirectMode
-      /** Properties of the sidecar, and of the gate if there is one, if they are newly added. */
+      /** Resources that the sidecar, and the gate if there is one, would get if they were newly added. */
       readonly resources: OwnResources
     }
 
@@ -37,7 +37,7 @@ export class LookupError extends Error {
   }
 }
 
-/** What a handler may request: the current state of the review's namespace and its service accounts, and a turn for expensive work. */
+/** Provides a handler with the current state of the review's namespace and its service accounts, and with a turn for expensive work. */
 export type ReviewContext = {
   readonly lookUpNamespace: () => Promise<Namespace>
   /** A service account of that namespace as it is now. */

@@ -11,10 +11,10 @@ import type { InjectorMetrics } from '../metrics.ts'
 import { sentence } from '../reasons.ts'
 import type { LimitsLookup } from '../warnings/namespace-limits.ts'
 import { type ReviewAnswer, reviewAnswer } from './answer.ts'
-import { AT_ONCE, type FairTurns } from './fair-turns.ts'
+import { type FairQueue, UNQUEUED } from './fair-queue.ts'
 import { mutate } from './mutate.ts'
 import { type ReviewRequest, readReview, reviewOutline } from './review.ts'
-import type { Outline } from './skim.ts'
+import type { Outline } from './scan.ts'
 import { validate } from './validate.ts'
 import { type Handler, LookupError, type Verdict } from './verdict.ts'
 import { warner } from './warn.ts'
@@ -29,7 +29,7 @@ type WebhookDependencies = {
   /** Milliseconds, monotonic. */
   readonly clock: () => number
   /** The order of reviews that wait at the same time. */
-  readonly turns?: FairTurns
+  readonly turns?: FairQueue
 }
 
 /** As in metrics, logs and the path. */
@@ -64,11 +64,11 @@ export function webhooks(
   }
 }
 
-/** @returns answers a body that is no review with 400 and a sentence, everything else with a review */
+/** @returns a webhook that answers a body which is not a review with 400 and a sentence, and every other body with a review */
 function admissionWebhook(
   name: WebhookName,
   handle: Handler,
-  { settings: settingsNow, lookup, accounts, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
+  { settings: settingsNow, lookup, accounts, metrics, log, clock, turns = UNQUEUED }: WebhookDependencies,
 ): Webhook {
   const outlineFor = outlines()
   return async function answer(sent, address = '') {

@@ -72,7 +72,7 @@ export function builtInAuthority(deps: AuthorityDeps) {
   return {
     /** Does one round, as the poll does. */
     reconcile,
-    /** Undefined while the live configurations know the authority of the leaf, otherwise why they do not. */
+    /** Why API servers may not trust the leaf; undefined while its authority is in the live configurations. */
     problem: () => problem,
     /** Whether the bundle was correct in the last round. */
     inSync: () => synced,

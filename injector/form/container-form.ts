@@ -1,9 +1,9 @@
 /**
- * What makes a sidecar or gate ours: the form that every supported release gives it, whatever its settings. In each rolling
+ * Recognises a sidecar or gate as ours: by the form that every supported release gives it, whatever its settings. In each rolling
  * upgrade replicas with different settings or releases serve at the same time, so none may compare a container with what it would
  * write itself (docs/decisions/0099).
  *
- * A form says which variables and arguments an image of ours may get, with which values. Anything that this release does not know
+ * A form defines which variables and arguments an image of ours may get, with which values. Anything that this release does not know
  * but that has our own prefix comes from a later release: only a replica of that release writes it, because the mutating webhook
  * has seen every pod before and has corrected each container of ours (`patch/repair.ts`).
  */
@@ -32,7 +32,7 @@ const FIELDS = new Set([
 export const START_HOOK = { postStart: { exec: { command: [WAIT_STARTED] } } } as const
 
 /** The first part of a container that no release of ours writes, among its fields and arguments. */
-export function unknownPart(kind: Kind, container: Container): string | undefined {
+export function foreignField(kind: Kind, container: Container): string | undefined {
   const isKnown = (key: string) =>
     FIELDS.has(key) || (key === 'lifecycle' && kind === SIDECAR_CONTAINER && hasStartHook(container))
   const field = Object.keys(container).find((key) => !blank(container[key]) && !isKnown(key))

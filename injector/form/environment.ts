@@ -22,23 +22,23 @@ import type { Kind } from '../pod/reserved.ts'
 import type { Start } from '../pod/stages.ts'
 import { GATE_MODES, TOKEN_MODES } from '../settings.ts'
 import { GATE_VARIABLES } from './gate-arguments.ts'
-import { type Legal, one, PLAIN, PROOFS } from './legal-values.ts'
+import { type IsLegal, one, PLAIN, PROOFS } from './legal-values.ts'
 
 /** Variable of the sidecar in pods with container credentials. */
 export const CONTAINER_TOKEN_FILE_ENV = 'POD2IAM_CONTAINER_TOKEN_FILE'
 
 const BROKER_URLS = BROKER_ADDRESSES.map((address) => `http://${hostPort(address, BROKER_PORT)}`)
-const NEVER: Legal = () => false
+const NEVER: IsLegal = () => false
 
 /** Whether only we give a variable this name, as `identityEnv` and {@link FORMS} do. */
 export const isOwnVariable = ({ name }: EnvVar): boolean => /^POD2IAM_[A-Z0-9_]{1,64}$/.test(name)
 
 type Form = {
   /** The legal values of every variable that any release has written. */
-  readonly env: Readonly<Record<string, Legal>>
+  readonly env: Readonly<Record<string, IsLegal>>
   /** Variables without which the operator's bounds would not be enforced. */
   readonly needed: readonly string[]
-  /** The same for pods that start in one stage; other pods may have none of these. */
+  /** Further variables of pods that start in one stage; other pods may have none of these. */
   readonly oneStage: Pick<Form, 'env' | 'needed'>
 }
 
@@ -115,7 +115,7 @@ export function environmentProblem(
   return undefined
 }
 
-function legalOf(kind: Kind, name: string, start: Start): Legal {
+function legalOf(kind: Kind, name: string, start: Start): IsLegal {
   const { env, oneStage } = FORMS[kind]
   if (Object.hasOwn(env, name)) return env[name] ?? NEVER
   if (start === 'one-stage' && Object.hasOwn(oneStage.env, name)) return oneStage.env[name] ?? NEVER

@@ -34,6 +34,8 @@ type FinalPod =
   | Failed
 
 /**
+ * Judges a pod after all mutating webhooks.
+ *
  * @param pod without foreign content under our names (`foreignContent`)
  * @param sources credential sources that a replica may have chosen for a pod of its namespace
  * @param accountRole the role that its service account names, if that counts
@@ -104,7 +106,7 @@ function containersProblem(
     : undefined
 }
 
-/** The source, the file and the mount of the second token are there together or not at all. */
+/** What is wrong with the second token: its source, file and mount must be present together or not at all. */
 function webIdentityProblem(sidecar: Container, source: CredentialSource): string | undefined {
   const isWanted = source === 'web-identity'
   const hasFile = hasVariable(sidecar, 'POD2IAM_WEB_IDENTITY_TOKEN_FILE')
@@ -132,7 +134,7 @@ function keyOfIdentity(
   return [roleKey, ...otherRoleKeys].find((key) => identity && sameIdentity(identity, wanted(key)))
 }
 
-/** The first init container before one of ours that is not a mesh's. */
+/** The first init container before one of ours that does not belong to a mesh. */
 function earlyContainer(initContainers: readonly Container[]): Container | undefined {
   const last = initContainers.findLastIndex((one) => isOurs(one))
   return initContainers.slice(0, Math.max(last, 0)).find((one) => !mayBeFirst(one))

@@ -10,7 +10,7 @@ import { contains, isObject, type JsonObject } from '../json.ts'
 import type { Pod } from '../pod/pod.ts'
 import { isOurs, isReserved, reservedContainer, reservedName, reservedVolume } from '../pod/reserved.ts'
 import type { Obstacle } from '../pod/unsupported.ts'
-import { isTokenLife } from '../token-life.ts'
+import { isTokenLifetime } from '../token-lifetime.ts'
 import { foreignPart } from './own-container.ts'
 import { isAppMount, ourVolumes } from './volumes.ts'
 
@@ -72,7 +72,7 @@ function withLifeOf(actual: JsonObject, wanted: JsonObject): JsonObject {
   const theirs = tokenSource(actual)
   const life = theirs?.expirationSeconds
   const ours = tokenSource(wanted)
-  if (ours === undefined || !isTokenLife(life)) return wanted
+  if (ours === undefined || !isTokenLifetime(life)) return wanted
   // That of the second token is the operator's, and a replica may have another one.
   const audience = wanted.name === WEB_IDENTITY_VOLUME ? (theirs?.audience ?? null) : (ours.audience ?? null)
   const serviceAccountToken = { ...ours, audience, expirationSeconds: life }

@@ -2,10 +2,10 @@
 import { BROKER_PORT, SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import type { Container } from '../pod/pod.ts'
 import { REDIRECT_MODES, type RedirectMode } from '../settings.ts'
-import { type Legal, one, PLAIN, PROOFS } from './legal-values.ts'
+import { type IsLegal, one, PLAIN, PROOFS } from './legal-values.ts'
 
 /** Arguments of the gate that the injector writes; undefined for those without a value. */
-const GATE_ARGUMENTS: Readonly<Record<string, Legal | undefined>> = {
+const GATE_ARGUMENTS: Readonly<Record<string, IsLegal | undefined>> = {
   '--redirect': one(...REDIRECT_MODES),
   '--proof': one(...PROOFS),
   '--accept-drop': undefined,
@@ -19,7 +19,7 @@ const NEVER_WRITTEN_ARGUMENTS: readonly string[] = [
   ...['--proof-timeout', '--proof-interval', '--restart-policy', '--wait-timeout', '--log-level'],
   ...['--metadata-address', '--broker-address'],
 ]
-/** The same as variables: where both are given the argument counts, but an argument may be missing. */
+/** The variables for these arguments: if both are given the argument counts, but an argument may be missing. */
 export const GATE_VARIABLES = [...Object.keys(GATE_ARGUMENTS), ...NEVER_WRITTEN_ARGUMENTS].map(
   (name) => `POD2IAM_${name.slice(2).replaceAll('-', '_').toUpperCase()}`,
 )

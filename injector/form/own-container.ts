@@ -10,7 +10,7 @@ import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
 import type { Start } from '../pod/stages.ts'
 import type { RedirectMode } from '../settings.ts'
-import { hasStartHook, unknownPart } from './container-form.ts'
+import { foreignField, hasStartHook } from './container-form.ts'
 import { environmentProblem } from './environment.ts'
 import { redirectOf } from './gate-arguments.ts'
 import { type ImageTrust, isTrusted } from './image-reference.ts'
@@ -53,7 +53,7 @@ export function trustOf(kind: Kind, settings: InjectionSettings): ImageTrust {
 /** The part that shows that a container with our name is foreign and must not be repaired: its image, fields or arguments. */
 export function foreignPart(kind: Kind, actual: Container, settings: InjectionSettings): string | undefined {
   if (!isTrusted(trustOf(kind, settings), actual.image)) return `image ${quote(actual.image ?? '')}`
-  return unknownPart(kind, actual)
+  return foreignField(kind, actual)
 }
 
 /** How our containers in a pod work together. */
@@ -82,7 +82,7 @@ export function formProblem(
   )
 }
 
-/** How apps reach the sidecar, where sidecar and gate agree on it: without a gate there is no redirect. */
+/** How apps reach the sidecar and how the pod starts; undefined if sidecar and gate do not agree. Without a gate there is no redirect. */
 export function agreedForm(sidecar: Container, gate: Container | undefined): AgreedForm | undefined {
   const redirect = gate === undefined ? 'env' : redirectOf(gate)
   const selfTest = sidecar.env?.find(({ name }) => name === 'POD2IAM_SELF_TEST')?.value

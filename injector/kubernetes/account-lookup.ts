@@ -1,8 +1,8 @@
 import type { Kube } from '../../common/kube/client.ts'
 import { metadataOf, textMembers } from '../json.ts'
 import type { ServiceAccount } from '../pod/account.ts'
+import { coalesced } from './coalesced-reads.ts'
 import { isAccountName, isNamespaceName } from './names.ts'
-import { shared } from './shared-reads.ts'
 
 /** Reads the current state of a service account; throws where it cannot, or where there is none. */
 export type AccountLookup = (namespace: string, name: string) => Promise<ServiceAccount>
@@ -14,7 +14,7 @@ export type AccountLookup = (namespace: string, name: string) => Promise<Service
  * @param kube a client whose requests have a timeout
  */
 export function accountLookup(kube: Pick<Kube, 'get'>): AccountLookup {
-  const read = shared(async function lookUpAccount(path) {
+  const read = coalesced(async function lookUpAccount(path) {
     const [namespace = '', name = ''] = path.split('/')
     const metadata = metadataOf(await kube.get(`/api/v1/namespaces/${namespace}/serviceaccounts/${name}`))
     const annotations = textMembers(metadata.annotations)

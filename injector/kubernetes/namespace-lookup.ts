@@ -1,8 +1,8 @@
 import type { Kube } from '../../common/kube/client.ts'
 import { metadataOf, textMembers } from '../json.ts'
 import type { Namespace } from '../pod/namespace.ts'
+import { coalesced } from './coalesced-reads.ts'
 import { isNamespaceName } from './names.ts'
-import { shared } from './shared-reads.ts'
 
 /** Reads the current state of a namespace; throws where it cannot. */
 export type NamespaceLookup = (name: string) => Promise<Namespace>
@@ -14,7 +14,7 @@ export type NamespaceLookup = (name: string) => Promise<Namespace>
  * @param kube a client whose requests have a timeout
  */
 export function namespaceLookup(kube: Pick<Kube, 'get'>): NamespaceLookup {
-  return shared(async function lookUpNamespace(name) {
+  return coalesced(async function lookUpNamespace(name) {
     // It becomes part of a path, and anybody who reaches the port can send it.
     if (!isNamespaceName(name)) throw new Error('the review names no namespace')
     const answer = await kube.get(`/api/v1/namespaces/${name}`)

@@ -8,7 +8,7 @@ import type { InjectionSettings } from '../injection-settings.ts'
 import { isGuaranteed } from '../pod/guaranteed.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Pod } from '../pod/pod.ts'
-import { fitted } from '../pod/pod-level-resources.ts'
+import { fittedToPod } from '../pod/pod-level.ts'
 import { inProportion } from '../pod/proportion.ts'
 import { type Start, startOf } from '../pod/stages.ts'
 import {
@@ -30,10 +30,10 @@ export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): O
   const { sidecar, gate } = isGuaranteed(pod)
     ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) }
     : own
-  return fitted(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
+  return fittedToPod(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
 }
 
-/** The resources as people write them. */
+/** The resources as people write them, with `auto` for a CPU request that follows from the pod. */
 function spelled({ requests: { cpu = AUTO, memory }, limits }: ChosenResources): Resources {
   return { requests: { cpu, memory }, limits }
 }

@@ -12,7 +12,10 @@ export type Placed = { readonly container: Container; readonly index: number | u
  * The init containers in their final order. Ours move only when they must: Velero's restore, Vault's agent and other webhooks put
  * their containers first; after ours these work as well, and have credentials.
  */
-export function arrangement(initContainers: readonly Container[], { sidecar, gate }: Addition): Placed[] {
+export function orderedInitContainers(
+  initContainers: readonly Container[],
+  { sidecar, gate }: Addition,
+): Placed[] {
   const placed = initContainers.map((container, index): Placed => ({ container, index }))
   const at = (name: string) => initContainers.findIndex((one) => one.name === name)
   const [sidecarAt, gateAt] = [at(SIDECAR_CONTAINER), at(GATE_CONTAINER)]

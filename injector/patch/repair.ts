@@ -86,7 +86,7 @@ function set(path: string, now: Json | undefined, value: Json): PatchOp {
   return now === undefined || now === null ? add(path, value) : replace(path, value)
 }
 
-/** Keeps the order of the variables; of ours each is there once, with the wanted value. */
+/** Keeps the order of the variables; each of ours is there once, with the wanted value. */
 function environment(actual: readonly EnvVar[], wanted: readonly EnvVar[]) {
   const seen = new Set<string>()
   const kept: EnvVar[] = []

@@ -97,7 +97,7 @@ function sidecarEnv(options: PodOptions) {
   ]
 }
 
-/** The source is frozen as the identity is: the broker goes by it. */
+/** The source is frozen like the identity, and the broker uses it from here. */
 const WEB_IDENTITY_ENV = [
   { name: CREDENTIAL_SOURCE_ENV, value: 'web-identity' },
   { name: 'POD2IAM_WEB_IDENTITY_TOKEN_FILE', value: WEB_IDENTITY_TOKEN_FILE },

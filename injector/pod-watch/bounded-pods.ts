@@ -62,7 +62,7 @@ export function boundedPods<T extends WatchedPod>(rules: Rules<T>) {
         },
         upsert,
         remove: ({ uid }) => remove(uid),
-        lacks: () => leftOut.size() > 0 && 2 * byUid.size < max,
+        wantsRelist: () => leftOut.size() > 0 && 2 * byUid.size < max,
       }
     },
   }

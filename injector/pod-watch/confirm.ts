@@ -5,7 +5,7 @@ import { messageOf } from '../../common/errors.ts'
 import type { Query } from '../../common/kube/client.ts'
 import { pagedList } from '../../common/kube/whole-list.ts'
 import { metadataOf } from '../json.ts'
-import { inTurns } from './turns.ts'
+import { roundRobin } from './round-robin.ts'
 import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
 
 /** Pods of one namespace read in one turn; more than these are read in one list, at most once in `LIST_AGAIN_MS`. */
@@ -17,7 +17,7 @@ const PAGE = 100
 
 /**
  * @param query selects these pods among all of a namespace
- * @returns reads some pods that are not confirmed; call it periodically
+ * @returns a function that reads some pods that are not confirmed; to be called periodically
  */
 export function confirmer(pods: UnlabelledPods, query: Query, deps: Deps<'get'>): () => void {
   const { clock, log, signal } = deps
@@ -63,7 +63,7 @@ export function confirmer(pods: UnlabelledPods, query: Query, deps: Deps<'get'>)
     )
     const byNamespace = Map.groupBy(due, ({ namespace }) => namespace)
     const namespaces = [...byNamespace.keys()].map((namespace) => ({ namespace }))
-    for (const { namespace } of inTurns(namespaces, askedAt).slice(0, MAX_LISTS - underWay.size))
+    for (const { namespace } of roundRobin(namespaces, askedAt).slice(0, MAX_LISTS - underWay.size))
       void confirmIn(namespace, byNamespace.get(namespace) ?? [])
     for (const name of askedAt.keys()) if (!byNamespace.has(name) && !underWay.has(name)) askedAt.delete(name)
     for (const name of listedAt.keys()) if (mayList(name)) listedAt.delete(name)

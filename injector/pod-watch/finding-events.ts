@@ -5,7 +5,7 @@ import { sentence } from '../reasons.ts'
 import type { KnownPods } from './known-pods.ts'
 import type { Finding, WatchedPod } from './pod.ts'
 import type { PodEvents } from './pod-events.ts'
-import { inTurns } from './turns.ts'
+import { roundRobin } from './round-robin.ts'
 
 /** Between two requests to the same sidecar, whose reason may change. */
 const ASK_AGAIN_MS = 60_000
@@ -51,20 +51,20 @@ export function findingEvents(deps: {
     report(now, 'GateWaiting', waitDetail(now, code))
   }
   return {
-    /** About all pods that lack their sidecar. */
+    /** Reports all pods that lack their sidecar. */
     reportMissing() {
       // A presumption is counted, but no Event advises to delete a pod because of it.
       const missing = found('InjectionMissing').filter(
         (pod) => pods.unlabelled.get(pod.uid)?.isConfirmed !== false,
       )
-      for (const pod of inTurns(missing, turnAt)) report(pod, 'InjectionMissing')
+      for (const pod of roundRobin(missing, turnAt)) report(pod, 'InjectionMissing')
     },
-    /** About some of those that wait, each when its sidecar has answered. */
+    /** Asks the sidecars of some waiting pods, and reports each pod when its sidecar has answered. */
     askWaiting() {
       const due = (pod: WatchedPod) => clock.now() - lastAsked(pod) >= ASK_AGAIN_MS
       const waiting = found('GateWaiting').filter(due)
       waiting.sort((a, b) => lastAsked(a) - lastAsked(b))
-      for (const pod of inTurns(waiting, turnAt).slice(0, MAX_ASKED - asking)) void ask(pod)
+      for (const pod of roundRobin(waiting, turnAt).slice(0, MAX_ASKED - asking)) void ask(pod)
       for (const name of turnAt.keys()) if (!deps.isOptedIn(name)) turnAt.delete(name)
     },
   }

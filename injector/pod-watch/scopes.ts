@@ -15,7 +15,7 @@ const PAGE = 500
 
 type Watched = { readonly reflection: Reflection; readonly startedAt: number; readonly stop: () => void }
 
-/** @param sinkOf the sink for the pods of a namespace, or of all for undefined */
+/** @param sinkOf returns the sink for the pods of a namespace, or without one for all pods */
 export function watchScopes<T>(
   query: Query,
   sinkOf: (namespace?: string) => Sink<T>,

@@ -2,7 +2,7 @@ import { isObject, objectOf } from '../json.ts'
 import { amountOf, RESOURCE_NAMES } from '../resources/quantity.ts'
 import type { Pod } from './pod.ts'
 import { isOurs } from './reserved.ts'
-import { hasPodLevel } from './resource-totals.ts'
+import { hasPodLevelResources } from './resource-totals.ts'
 
 /**
  * Whether the pod's own containers make it Guaranteed: for CPU and memory, limits everywhere, and requests, where
@@ -10,7 +10,7 @@ import { hasPodLevel } from './resource-totals.ts'
  * count, and no container of ours can change it.
  */
 export function isGuaranteed(pod: Pod): boolean {
-  if (hasPodLevel(pod)) return false
+  if (hasPodLevelResources(pod)) return false
   const own = [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter((one) => !isOurs(one))
   return own.every(({ resources }) => {
     if (!isObject(resources) || !isObject(resources.limits)) return false

@@ -38,7 +38,7 @@ export function containerTotal(
 }
 
 /** Whether the pod as a whole has resources (`spec.resources`, KEP-2837), which then decide its quality of service. */
-export function hasPodLevel({ spec }: Pod): boolean {
+export function hasPodLevelResources({ spec }: Pod): boolean {
   return RESOURCE_NAMES.some((name) =>
     (['requests', 'limits'] as const).some((kind) => listed(spec.resources, kind, name) !== undefined),
   )
@@ -48,7 +48,7 @@ export function hasPodLevel({ spec }: Pod): boolean {
  * The amount for the whole pod, with the API server's default (pkg/apis/core/v1/defaults.go, defaultPodRequests): where there are limits,
  * a missing request is the sum of the containers' requests, or the limit without any. A template has no defaults yet.
  */
-export function podLevel(pod: Pod, kind: Kind, name: ResourceName): number | undefined {
+export function podLevelAmount(pod: Pod, kind: Kind, name: ResourceName): number | undefined {
   const { resources } = pod.spec
   const written = listed(resources, kind, name)
   if (written !== undefined || kind === 'limits') return written
@@ -60,7 +60,7 @@ export function podLevel(pod: Pod, kind: Kind, name: ResourceName): number | und
 
 /** What quotas and limit ranges count: the whole pod's amount, or the sum of its containers'. */
 export function podTotal(pod: Pod, kind: Kind, name: ResourceName, counts?: Counts): number | undefined {
-  return podLevel(pod, kind, name) ?? containerTotal(pod, kind, name, counts)
+  return podLevelAmount(pod, kind, name) ?? containerTotal(pod, kind, name, counts)
 }
 
 /** The amount of one container; a limit without a request counts as the request (SetDefaults_Pod). */

@@ -28,10 +28,10 @@ const MAX = {
 const MAX_ANNOTATION_BYTES = 256 * 1024
 
 /**
- * The first of these bounds that the pod exceeds. What the injector itself adds does not count: a pod that was admitted must not be
+ * The obstacle if the pod exceeds one of these bounds: the first one. What the injector itself adds does not count: a pod that was admitted must not be
  * refused when it is reviewed again.
  */
-export function tooMany(pod: Pod): Obstacle | undefined {
+export function exceededBound(pod: Pod): Obstacle | undefined {
   const { metadata, spec } = pod
   const containers = [...spec.containers, ...(spec.initContainers ?? []), ...(spec.ephemeralContainers ?? [])]
   const theirs = containers.filter((one) => !isOurs(one))

@@ -80,7 +80,7 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS) {
       const body: Body = { address, abort, bytes: 0, waiting: undefined, state: 'arriving' }
       bodies.add(body)
       return {
-        /** False, with nothing taken, where there is no room, or where the body was dropped in favour of another one. */
+        /** Takes bytes. Returns false, and takes none, if there is no room, or if the body was dropped in favour of another one. */
         take: (bytes: number) => take(body, bytes),
         /**
          * Takes the bytes as soon as there is room: a body that is being judged makes room soon. False where this body was dropped,
@@ -90,7 +90,7 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS) {
           if (body.state !== 'arriving' || !isAnyJudged(bodies)) return Promise.resolve(false)
           return untilSettled(body, bytes, maxWaitMs)
         },
-        /** Marks the body as complete: it is judged within seconds and no longer dropped. False where it already was dropped. */
+        /** Marks the body as complete: it is judged within seconds and no longer dropped. Returns false if it was already dropped. */
         complete() {
           if (body.state !== 'arriving') return false
           body.state = 'whole'
@@ -124,7 +124,7 @@ function untilSettled(body: Body, bytes: number, maxWaitMs: number): Promise<boo
   return promise.finally(() => clearTimeout(timeout))
 }
 
-/** How much the body may take now, and which body must be dropped for more; undefined if only bodies being judged could be. */
+/** How much the body may take now, and which body must be dropped if it needs more; no `victim` if that could only be a body being judged. */
 function roomFor(newcomer: Body, bytes: number, bodies: Iterable<Body>, left: number, maxBytes: number) {
   const held = new Map<string, number>()
   const oldest = new Map<string, Body>()

@@ -16,7 +16,7 @@ import { boundConnections } from './fair-connections.ts'
 import { openConnections } from './open-connections.ts'
 import { pacing } from './pacing.ts'
 import { boundRequestTime } from './request-time.ts'
-import { readBody, reserve } from './review-body.ts'
+import { allocateSharedBuffer, readBody } from './review-body.ts'
 
 export type WebhookServer = Awaited<ReturnType<typeof webhookServer>>
 
@@ -67,7 +67,7 @@ export function webhookApp(
     if (isDraining()) context.header('Connection', 'close')
   })
   const turns = pacing()
-  reserve(MAX_BODY)
+  allocateSharedBuffer(MAX_BODY)
   const budget = bodyBudget(limits.bodyBytes, limits.roomMs)
   for (const [name, webhook] of Object.entries(webhooks)) {
     app.post(`/${name}`, async function answerReview(context) {
@@ -145,9 +145,9 @@ export async function webhookServer(
   })
   void boundRequestTime(connections, limits.requestMs, clock, ending.signal)
   return {
-    /** The port that is listened on. */
+    /** The port on which it listens. */
     port,
-    /** New handshakes get the new certificate; open connections go on with theirs. */
+    /** Sets the certificate of new handshakes; open connections continue with theirs. */
     setCertificate: (next: ServingCertificate) => server.setSecureContext(tls(next)),
     /**
      * Goes on answering, with the last answer of each connection, and listens until every connection has ended (drain.ts).

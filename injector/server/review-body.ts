@@ -4,7 +4,7 @@ import type { BodyBudget, Share } from './body-budget.ts'
 import { type Pace, type Pacing, pacing } from './pacing.ts'
 
 const NOTHING = Buffer.alloc(0)
-/** As large as the largest body so far; {@link reserve} gives it its final size. */
+/** As large as the largest body so far; {@link allocateSharedBuffer} gives it its final size. */
 let shared = NOTHING
 
 /**
@@ -42,7 +42,7 @@ export class Body {
 }
 
 /** Allocates the shared buffer once, for bodies of up to this many bytes. */
-export function reserve(bytes: number): void {
+export function allocateSharedBuffer(bytes: number): void {
   if (shared.length < bytes) shared = Buffer.allocUnsafeSlow(bytes)
 }
 

@@ -12,7 +12,7 @@ export type NamespaceLimits = {
   readonly quotas: readonly JsonObject[]
 }
 
-/** Never rejects: where a list cannot be read, it is empty and there is no warning. */
+/** Reads the limits of a namespace. Never rejects: a list that cannot be read is empty, and causes no warning. */
 export type LimitsLookup = (namespace: string) => Promise<NamespaceLimits>
 
 export const NO_LIMITS: NamespaceLimits = { limitRanges: [], quotas: [] }

@@ -16,7 +16,7 @@ const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
 }
 
 /**
- * Only quotas with room for the pod without our containers: the others are known to people.
+ * Reports only quotas with room for the pod without our containers: people know the others without us.
  *
  * @returns clauses, with the remedy; `isNever`: not even an empty namespace would have room
  */

@@ -5,7 +5,7 @@
  */
 import { messageOf } from '../../common/errors.ts'
 import { VERSION } from '../../common/version.ts'
-import { spareMemory } from './process/memory.ts'
+import { reduceMemoryUse } from './process/memory.ts'
 
 const HELP = `pod2iam firewall ${VERSION}
 
@@ -21,10 +21,10 @@ Commands (each with --help):
 async function main(command: string | undefined, argv: readonly string[]): Promise<void> {
   switch (command) {
     case 'guard':
-      spareMemory()
+      reduceMemoryUse()
       return (await import('./guard/main.ts')).runGuard(argv)
     case 'host-network':
-      spareMemory()
+      reduceMemoryUse()
       return (await import('./host-network/main.ts')).runHostNetwork(argv)
     case 'redirect':
       return (await import('./gate/main.ts')).runGate(argv)

@@ -1,26 +1,26 @@
-/** A memory cgroup below our own one, version 1 or 2, to run a process under a limit as a container runs. */
+/** A memory cgroup below that of this process, version 1 or 2, in which a process runs under a limit as a container does. */
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 export type MemoryCgroup = {
-  /** A process that writes its id here is in it. */
+  /** A process that writes its id here joins the cgroup. */
   readonly procs: string
   /** Bytes charged now, less file pages that can be dropped: what the kubelet calls the working set. */
   readonly workingSet: () => number
-  /** The most bytes that were ever charged, file pages included; undefined where the kernel keeps no account of it (before 5.19). */
+  /** The most bytes that were ever charged, file pages included; undefined if the kernel does not record it (before 5.19). */
   readonly peak: () => number | undefined
-  /** The processes in it, as seen from here. */
+  /** The processes in it, with their ids as seen from here. */
   readonly members: () => readonly number[]
-  /** How many processes the kernel killed for the limit. */
+  /** How many processes the kernel killed because of the limit. */
   readonly kills: () => number
-  /** Once no process is in it. */
+  /** Removes the cgroup once no process is in it. */
   readonly remove: () => void
 }
 
 /**
- * Makes one with a limit in bytes, swap included.
+ * Creates one with a limit in bytes, swap included.
  *
- * @throws an Error that says why there can be none on this machine
+ * @throws an Error that says why that is not possible on this machine
  */
 export function memoryCgroup(name: string, limit: number): MemoryCgroup {
   const { version, directory } = ownCgroup()
@@ -65,7 +65,7 @@ const V2 = {
   events: 'memory.events',
 }
 
-/** Where this process is accounted: lines `id:controllers:path`, `memory` in version 1, nothing in version 2. */
+/** The cgroup of this process: lines `id:controllers:path`; the controllers are `memory` in version 1, and empty in version 2. */
 function ownCgroup(): { version: 1 | 2; directory: string } {
   const lines = readFileSync('/proc/self/cgroup', 'utf8').trim().split('\n')
   const entries = lines.map((line) => line.split(':'))

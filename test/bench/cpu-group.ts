@@ -1,5 +1,5 @@
 /**
- * Groups that compete for the processors as the cgroups of a node's pods and containers do. Version 1 of cgroups is needed, whose
+ * Groups that compete for the processors as the cgroups of a node's pods and containers do. This needs version 1 of cgroups, whose
  * `cpu.shares` can express each weight of version 2 as well: to the kernel, a weight is 1024/100 shares.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -10,30 +10,30 @@ import { join } from 'node:path'
 
 const ROOT = '/sys/fs/cgroup/cpu'
 const PERIOD_US = 100_000
-/** Of the whole bench beside one process of others, which has 1024: what else runs on this machine gets a small part. */
+/** Shares of the whole bench beside other processes, which have 1024 each: what else runs on this machine gets a small part. */
 const BENCH_SHARES = 131_072
 
 export type CpuGroup = {
-  /** A process that writes its id here is in it. */
+  /** A process that writes its id here joins the group. */
   readonly procs: string
   readonly setShares: (shares: number) => void
-  /** How much of a processor it may use at most, in thousandths, as the kubelet makes it of a limit. */
+  /** The most that it may use of a processor, in thousandths, set as the kubelet sets a limit. */
   readonly limit: (millis: number) => void
   readonly child: (name: string, shares: number) => CpuGroup
 }
 
 export type BenchGroups = {
   readonly top: CpuGroup
-  /** Once no process is in any of them. */
+  /** Removes the groups once no process is in any of them. */
   readonly remove: () => void
 }
 
-/** How a kubelet and a runtime make weights of the millicores that a container requests. */
+/** How a kubelet and a runtime turn the millicores that a container requests into weights. */
 export const CONVERSIONS = {
   'cgroup v1': (millis: number) => sharesOf(millis),
-  // The kubelet's (KEP-2254), runc's until 1.3.1 and crun's until 1.22.
+  // The conversion of the kubelet (KEP-2254), of runc until 1.3.1 and of crun until 1.22.
   'cgroup v2': (millis: number) => sharesOfWeight(1 + Math.floor(((sharesOf(millis) - 2) * 9999) / 262_142)),
-  // runc's and crun's since then (opencontainers/cgroups, ConvertCPUSharesToCgroupV2Value).
+  // The conversion of runc and crun since then (opencontainers/cgroups, ConvertCPUSharesToCgroupV2Value).
   'cgroup v2, newer runc': (millis: number) => {
     const log = Math.log2(sharesOf(millis))
     return sharesOfWeight(Math.ceil(10 ** ((log * log + 125 * log) / 612 - 7 / 34)))
@@ -47,9 +47,9 @@ const sharesOf = (millis: number) => Math.max(2, Math.floor((millis * 1024) / 10
 const sharesOfWeight = (weight: number) => Math.max(2, Math.round((weight * 1024) / 100))
 
 /**
- * Makes the group below which a bench makes its own, beside everything else on this machine.
+ * Creates the group below which a bench creates its own, beside everything else on this machine.
  *
- * @throws an Error that says why there can be none
+ * @throws an Error that says why that is not possible
  */
 export function benchGroups(): BenchGroups {
   if (!existsSync(join(ROOT, 'cpu.cfs_quota_us')))
@@ -86,7 +86,7 @@ export function enter({ procs }: CpuGroup): () => void {
   return () => writeFileSync(before, String(process.pid))
 }
 
-/** The command that starts another one inside a group. */
+/** The command that starts another command inside a group. */
 export function inside({ procs }: CpuGroup, command: readonly string[]): [string, ...string[]] {
   return ['/bin/sh', '-c', 'echo $$ >"$0" && exec "$@"', procs, ...command]
 }
@@ -97,7 +97,7 @@ export type Burners = {
   readonly end: () => Promise<void>
 }
 
-/** As many busy loops as there are processors, at rest until started. They end with this process. */
+/** As many busy loops as there are processors, idle until started. They end with this process. */
 export function burners(group: CpuGroup): Burners {
   const children = Array.from({ length: availableParallelism() }, () => burner(group))
   const all = (signal: NodeJS.Signals) => {
@@ -121,7 +121,7 @@ function burner(group: CpuGroup): ChildProcess {
   return spawn(file, args, { stdio: 'ignore' })
 }
 
-/** What else the machine does: its load in the last minute, and how many threads want to run now. */
+/** What else the machine does: its load in the last minute, and how many threads are runnable now. */
 export function machineLoad(): string {
   const [minute = '', , , running = ''] = readFileSync('/proc/loadavg', 'utf8').split(' ')
   return `load ${minute}, ${running.split('/')[0]} runnable`

@@ -1,4 +1,4 @@
-/** A load generator over raw TCP or TLS: what it adds to a request is a write and a read. */
+/** A load generator over raw TCP or TLS, which adds no more to a request than a write and a read. */
 import { connect, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { quantile } from './report.ts'
@@ -9,9 +9,9 @@ export type Load = {
   readonly bytes: string
   readonly requests: number
   readonly connections: number
-  /** Whether a connection carries all of its requests or one each. */
+  /** Whether one connection carries all requests of a client, or each has one of its own. */
   readonly keepAlive: boolean
-  /** Makes a connection; by default plain TCP to `port` of 127.0.0.1. */
+  /** Opens a connection; by default plain TCP to `port` of 127.0.0.1. */
   readonly dial?: (port: number) => Promise<Socket>
 }
 
@@ -20,7 +20,7 @@ export type LoadResult = {
   readonly p50: number
   readonly p99: number
   readonly perSecond: number
-  /** Requests that got anything but a whole 200. */
+  /** Requests that got anything but a complete answer of 200. */
   readonly failures: number
 }
 
@@ -54,7 +54,7 @@ export async function runLoad(load: Load): Promise<LoadResult> {
   return { p50, p99, perSecond: durations.length / seconds, failures }
 }
 
-/** A connection, once it stands; rejects when it is refused. */
+/** Resolves with a connection once it is open; rejects when it is refused. */
 export function opened(port: number): Promise<Socket> {
   const { promise, resolve, reject } = Promise.withResolvers<Socket>()
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
@@ -63,14 +63,14 @@ export function opened(port: number): Promise<Socket> {
   return promise
 }
 
-/** Sends a request and waits for the whole answer; resolves with its status. Where the answer says so, the connection is ended. */
+/** Sends a request and waits for the whole answer; resolves with its status. Closes the connection if the answer says so. */
 export async function exchange(socket: Socket, bytes: string): Promise<number> {
   return (await exchanged(socket, bytes)).status
 }
 
 export type Exchanged = { readonly status: number; readonly body: string }
 
-/** {@link exchange}, with the body. */
+/** Like {@link exchange}, with the body. */
 export function exchanged(socket: Socket, bytes: string): Promise<Exchanged> {
   const { promise, resolve, reject } = Promise.withResolvers<Exchanged>()
   let received = ''
@@ -78,7 +78,7 @@ export function exchanged(socket: Socket, bytes: string): Promise<Exchanged> {
     received += text
     const answer = wholeAnswer(received)
     if (answer === undefined) return
-    // A server that ends the connection after so many requests says so in the last answer.
+    // A server that closes the connection after a number of requests says so in the last answer.
     if (/^connection: close\r$/im.test(received)) socket.destroy()
     settle(() => resolve(answer))
   }

@@ -1,6 +1,6 @@
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
 
-/** What the figures were measured on. */
+/** The machine that the figures were measured on. */
 export function machine(): Readonly<Record<'cpu' | 'cores' | 'memory' | 'kernel' | 'node', string>> {
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown CPU',

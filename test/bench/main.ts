@@ -1,9 +1,9 @@
 /**
  * `npm run bench COMPONENT [-- --json FILE --plot DIRECTORY --only PATTERN]`: measures a built component on this machine and
- * prints a table. With `--json` the same figures go to a file, with `--plot` curves of those over the size of a node
- * (firewall). With `--only`, a regular expression, those parts alone are measured whose name it matches (firewall, by
- * name; broker: usual, large; sidecar: usual, cpu, starved, start on a busy node, kube2iam; injector: `reviews`, `worst reviews`, `attack`, `rollouts`, and a watch by its name). A missed target
- * does not fail the run: it is a measurement, not a test.
+ * prints a table. `--json` writes the same figures to a file, and `--plot` draws curves of those over the size of a node
+ * (firewall). With `--only`, a regular expression, only the parts whose name it matches are measured (firewall, by
+ * name; broker: usual, large; sidecar: usual, cpu, starved, start on a busy node, kube2iam; injector: `reviews`, `worst reviews`, `attack`, `rollouts`, or a watch by its name). A missed target
+ * does not fail the run, which is a measurement and not a test.
  *
  * `npm run bench -- --plot [DIRECTORY]`, without a component, measures nothing: it draws the plots at the head of
  * docs/benchmarks.md from the tables of that page, into docs/plots.

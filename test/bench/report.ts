@@ -3,21 +3,21 @@
 export type Figure = {
   /** What was measured, unique in a report. */
   readonly name: string
-  /** Undefined: it could not be measured here; `note` says why. */
+  /** Undefined if it could not be measured here; `note` says why. */
   readonly value: number | undefined
   readonly unit: string
-  /** Highest value that is good enough. */
+  /** The highest value that meets the target. */
   readonly target?: number
   readonly note?: string
 }
 
-/** Measures a component; `tell` is for progress, `asked` says of which parts figures are wanted. */
+/** Measures a component; `tell` receives progress, `asked` says which parts are to be measured. */
 export type Bench = (
   tell: (what: string) => void,
   asked: (part: string) => boolean,
 ) => Promise<readonly Figure[]>
 
-/** The figures as a Markdown table, with `met` or `missed` where there is a target. */
+/** The figures as a Markdown table, with `met` or `missed` if there is a target. */
 export function tableOf(figures: readonly Figure[]): string {
   const rows = figures.map(({ name, value, unit, target, note = '' }) => [
     name,
@@ -35,13 +35,13 @@ function verdict(value: number | undefined, target: number): string {
   return value <= target ? 'met' : 'missed'
 }
 
-/** Two digits after the point below 10, one below 100, none beyond. */
+/** Two digits after the point below 10, one below 100, none from 100 on. */
 function rounded(value: number): string {
   if (Number.isInteger(value)) return String(value)
   return value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)
 }
 
-/** The value below which a share of all values lie; `share` from 0 to 1. */
+/** The quantile `share` (0 to 1): that share of all values lies below it. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN

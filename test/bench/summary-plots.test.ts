@@ -12,19 +12,19 @@ import { summaryPlots } from './summary-plots.ts'
 const plots = summaryPlots()
 
 for (const [name, svg] of Object.entries(plots))
-  test(`docs/plots/${name} is drawn from the page as it is (npm run bench -- --plot)`, () => {
+  test(`docs/plots/${name} shows the current figures of the page (npm run bench -- --plot)`, () => {
     assert.doesNotMatch(svg, /NaN|Infinity|undefined/)
     assert.equal(readFileSync(`${PROJECT}docs/plots/${name}`, 'utf8'), svg)
   })
 
-test('the start has a bar for every row of its table, kube2iam and plain pods in another colour', () => {
+test('the plot of the start has a bar for every row of its table, with kube2iam and plain pods in another colour', () => {
   const svg = plots['summary-start.svg'] ?? ''
   assert.ok((svg.match(/<rect [^>]*class="(?:ours|other)"/g) ?? []).length >= 4)
   assert.match(svg, />plain pod(?: \(1\.37\.2\))?<[\s\S]*?class="other"[\s\S]*?>223 … 284 ms</)
   assert.match(svg, />pod2iam, mode nft(?: \(1\.37\.2\))?<[\s\S]*?class="ours"[\s\S]*?>1,653 … 1,855 ms</)
 })
 
-test('a bar is as long as its value, on the scale of the greatest', () => {
+test('the length of a bar is proportional to its value', () => {
   const svg = barsSvg({
     title: 'a < b',
     caption: '',
@@ -39,7 +39,7 @@ test('a bar is as long as its value, on the scale of the greatest', () => {
   assert.match(svg, /<title>a &lt; b<\/title>/)
 })
 
-test('npm run bench -- --plot writes them, and measures nothing', () => {
+test('npm run bench -- --plot writes the plots and measures nothing', () => {
   const directory = mkdtempSync(join(tmpdir(), 'plots-'))
   try {
     const bench = join(PROJECT, 'test/bench/main.ts')

@@ -1,10 +1,10 @@
-/** The plots at the head of docs/benchmarks.md, drawn from the tables of that page: what is measured anew and written there is drawn. */
+/** The plots at the head of docs/benchmarks.md, drawn from the tables of that page, so that new figures in them are drawn, too. */
 import { readPage, rowsUnder } from '../docs/markdown.ts'
 import { type Bar, barsSvg } from '../support/bars.ts'
 
 const PAGE = 'docs/benchmarks.md'
 
-/** SVG files by name. Throws where the page lacks a figure. */
+/** SVG files by name. Throws if a figure is missing on the page. */
 export function summaryPlots(): Readonly<Record<string, string>> {
   return {
     'summary-start.svg': barsSvg({
@@ -84,7 +84,7 @@ function memory(): Bar[] {
   ]
 }
 
-/** Of each backend the longest gap of any disturbance and topology; of the owned table, whether anything got through. */
+/** For each backend the longest gap of any disturbance and topology; for the owned table, whether anything got through. */
 function gaps(): Bar[] {
   const rows = rowsUnder(readPage(PAGE), 'Firewall')
   const worst = (backend: string) =>

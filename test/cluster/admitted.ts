@@ -1,4 +1,4 @@
-/** Whether annotated pods are admitted while something else happens. */
+/** Checks that annotated pods are admitted while something else happens. */
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Context } from './context.ts'
 import { podObject } from './pods.ts'
@@ -8,7 +8,7 @@ const INTERVAL_MS = 100
 
 export type Admitted = { asked: number; failed: number; last: string }
 
-/** Has annotated pods admitted all the time, without making them, until `act` has ended; returns its result, too. */
+/** Requests admission of annotated pods by dry-run until `act` has ended; returns its result and what was admitted. */
 export async function admittedMeanwhile<T>(context: Context, act: () => Promise<T>): Promise<[T, Admitted]> {
   const admitted = { asked: 0, failed: 0, last: '' }
   const ended = new AbortController()
@@ -21,7 +21,7 @@ export async function admittedMeanwhile<T>(context: Context, act: () => Promise<
   }
 }
 
-/** All of them were. */
+/** Checks that all of them were admitted. */
 export function expectAdmitted({ asked, failed, last }: Admitted): string {
   expect(failed === 0, `${failed} of ${asked} were refused; the last: ${last}`)
   return `${asked} admissions (dry-run), 0 refused`

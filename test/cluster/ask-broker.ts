@@ -1,4 +1,4 @@
-/** Requests that pods of the test send to the broker, with tokens of their own and of others. */
+/** Requests that pods of the test send to the broker, with their own tokens and with those of others. */
 import { BROKER_ADDRESSES, BROKER_PORT, hostPort, TOKEN_AUDIENCE } from '../../common/addresses.ts'
 import { ask, type LivePod, refOf } from './cluster-pods.ts'
 import type { Context } from './context.ts'
@@ -13,19 +13,19 @@ export async function got(context: Context, pod: LivePod, url: string, token?: s
   return JSON.parse(await ask(context, refOf(pod), ['get', url, 'token'], `${token}\n`))
 }
 
-/** A token as the pod's sidecar has it, asked of the API. It never leaves this process but to pods of the test. */
+/** A token like that of the pod's sidecar, requested from the API. It is given to nobody but pods of the test. */
 export async function tokenOf({ access }: Context, { metadata }: LivePod): Promise<string> {
   const { namespace = '', name = '', uid = '' } = metadata
   const how = { audiences: [TOKEN_AUDIENCE], pod: { name, uid } }
   return (await access.kube.createToken(namespace, 'default', how)).token
 }
 
-/** Never the body itself: it may be credentials. */
+/** Never contains the body itself, which may be credentials. */
 export function codeOf({ status, body }: Got): string {
   return status === 200 ? 'with credentials' : (/"code":"([a-z-]+)"/.exec(body)?.[1] ?? '')
 }
 
-/** Whether it was answered so; returns what was said. */
+/** Checks the status and code of an answer; returns both. */
 export function expectCode(answer: Got, status: number, code: string): string {
   const said = `${answer.status} ${codeOf(answer)}${answer.error ?? ''}`
   expect(

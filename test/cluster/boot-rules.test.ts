@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { lineLogger } from '../../common/log.ts'
 import { describeBoots, verifiedAt } from './promises/boot-rules.ts'
 
-test('reboots are counted with what was tried, and whether anybody tried before the guard', () => {
+test('the evidence of reboots counts all attempts, and reboots in which the prober began before the guard', () => {
   const boot = { attempts: 100, opened: 0, refused: 50, ahead: 1540 }
   assert.equal(
     describeBoots([boot, { ...boot, opened: 2, ahead: -10 }]),
@@ -11,7 +11,7 @@ test('reboots are counted with what was tried, and whether anybody tried before 
   )
 })
 
-test('when the guard’s rules stood is read from its log: the first time', () => {
+test('the time at which the rules were loaded is that of the first verification in the guard’s log', () => {
   let text = 'a word of Node itself\n'
   let now = 1_000
   const log = lineLogger(

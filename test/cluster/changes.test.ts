@@ -1,4 +1,4 @@
-/** The changes are those that the injector's own tests know, and the chart makes of each value what it means. */
+/** The changes are those of the injector's own tests, and the chart turns each value into the flags that it means. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parseSettings } from '../../common/settings.ts'
@@ -19,7 +19,7 @@ const AWS = {
   baseRoleArn: 'arn:aws:iam::111111111111:role/',
   brokerEnvironment: [],
 } as unknown as Parameters<typeof valuesOf>[0]['aws']
-/** Where the test changes something else than the injector's tests do: other images. */
+/** Where this test changes something else than the injector's tests do: other images. */
 const IMAGES: Readonly<Record<string, readonly string[]>> = {
   'the registry': [
     '--sidecar-image=mirror.example/pod2iam/sidecar:0.1.0',
@@ -31,11 +31,11 @@ const IMAGES: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-test('every setting that changes what is injected is changed on a cluster, and the role key', () => {
+test('the role key and every setting that changes what is injected are changed on a cluster', () => {
   assert.deepEqual(Object.keys(changesOf(options)), [...Object.keys(CHANGES), 'roleKey'])
 })
 
-test('another registry and another tag are left out by name where the operator has none', () => {
+test('another registry and another tag are reported as left out if no option names them', () => {
   const leftOut = Object.values(changesOf({})).flatMap((change) => change.leftOut ?? [])
   assert.deepEqual(leftOut, [
     '--other-registry names no second registry of the images',
@@ -43,7 +43,7 @@ test('another registry and another tag are left out by name where the operator h
   ])
 })
 
-describe('the values of a change', needsPeer('helm'), () => {
+describe('the values of the change', needsPeer('helm'), () => {
   const injectorArgs = async (more: ChartValues) => {
     const values = valuesOf({ options, aws: AWS, run: { id: 'a' } }, { more })
     const objects = objectsOf(await withValues(options, values, (files) => template(options, files)))
@@ -52,7 +52,7 @@ describe('the values of a change', needsPeer('helm'), () => {
     return deployment.spec.template.spec.containers[0]?.args ?? []
   }
   for (const [name, { values }] of Object.entries<Change>(changesOf(options)))
-    test(`${name}: exactly these flags of the injector change`, async () => {
+    test(`${name} change exactly the expected flags of the injector`, async () => {
       const before = new Set(await injectorArgs({}))
       const changed = (await injectorArgs(values)).filter((flag) => !before.has(flag))
       assert.deepEqual(changed, IMAGES[name] ?? CHANGES[name] ?? [`--role-key=${OTHER_KEY}`])

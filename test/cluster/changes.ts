@@ -5,17 +5,17 @@ import type { Options } from './options.ts'
 
 export type Change = {
   readonly values: ChartValues
-  /** The node is open meanwhile: what pods reach then says nothing. */
+  /** The node is open meanwhile, so what pods reach then means nothing. */
   readonly opens?: boolean
-  /** The role annotation has another key, and pods have both. */
+  /** The role annotation has another key, and pods have both keys. */
   readonly otherKey?: boolean
-  /** Why it cannot be made here. */
+  /** Why the change cannot be made here. */
   readonly leftOut?: string
 }
 
 type Others = Partial<Pick<Options, 'otherRegistry' | 'otherTag'>>
 
-/** By the names of `injected-settings.ts`. */
+/** Keyed by the names of `injected-settings.ts`. */
 export function changesOf({
   otherRegistry: registry,
   otherTag: tag,
@@ -29,7 +29,7 @@ export function changesOf({
     containerCredentials: { values: { sidecar: { redirect: 'env', containerCredentials: 'on' } } },
     start: { values: { sidecar: { start: 'two-stage' } } },
     'redirect and start': { values: { sidecar: { redirect: 'env', start: 'two-stage' } } },
-    // Node guards pull the sidecar's image, too: what is not there holds up their rollout.
+    // Node guards pull the sidecar's image, too: an image that does not exist holds up their rollout.
     'the registry':
       registry === undefined
         ? { values: {}, leftOut: '--other-registry names no second registry of the images' }

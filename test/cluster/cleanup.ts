@@ -1,4 +1,4 @@
-/** Removing everything a run made, by its label. */
+/** Removes everything that a run made, by its label. */
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import { RESOURCES } from '../sandbox/kube/objects/resources.ts'
 import { isApiError } from '../sandbox/kube/objects/status.ts'
@@ -8,12 +8,12 @@ import { GUARD, guardsReady } from './rollout.ts'
 
 type World = Pick<Context, 'access' | 'options' | 'aws' | 'progress'> & { readonly run: Pick<Run, 'id'> }
 
-/** The longest wait for guards that take their rules away, seconds. */
+/** The longest wait for guards to remove their rules, seconds. */
 const REMOVE_SECONDS = 120
 
 /**
- * The chart in its order when it is still there, then namespaces and whatever else has the label. Goes on after a step
- * that failed.
+ * Removes the chart in the documented order if it is still there, then namespaces and whatever else has the label. Continues after a
+ * step that failed.
  *
  * @returns what could not be removed, a sentence each
  */
@@ -26,7 +26,7 @@ export async function cleanUp(world: World): Promise<string[]> {
       problems.push(`${what}: ${error instanceof Error ? error.message : error}`)
     }
   }
-  // The interrupt that brought us here must not end this as well.
+  // The interrupt that caused this cleanup must not end it as well.
   const { signal } = new AbortController()
   if (!world.options.installed) await step('the chart', () => removeChart(world, signal))
   await step('labelled objects', () => removeLabelled(world))
@@ -52,7 +52,7 @@ async function removeChart(world: World, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** Objects of the whole cluster: those in namespaces go with them. */
+/** Objects that are in no namespace; the others are deleted with their namespaces. */
 async function removeLabelled({ access, run }: World): Promise<void> {
   for (const { plural, group, namespaced, virtual } of RESOURCES) {
     if (namespaced || virtual || plural === 'namespaces' || plural === 'nodes') continue
@@ -84,7 +84,7 @@ async function namesOf(access: Context['access'], id: string): Promise<string[]>
   return (await labelled(access, 'namespaces', id)).map(({ metadata }) => metadata.name ?? '')
 }
 
-/** A label can be copied; what is deleted with all that is in it must have a name of the test's, too. */
+/** A label can be copied, so a namespace that is deleted must also have a name of the test's. */
 function isMade(name: string, { options }: World): boolean {
   return name.startsWith(NAMESPACE_PREFIX) || name === options.namespace
 }

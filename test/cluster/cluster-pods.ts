@@ -14,7 +14,7 @@ export function refOf({ metadata }: LivePod): PodRef {
   return { namespace: metadata.namespace ?? '', name: metadata.name ?? '' }
 }
 
-/** Pods with a label selector, those on their way out left aside. */
+/** Pods with a label selector, without those that are being deleted. */
 export async function podsOf(
   { access }: Pick<Context, 'access'>,
   namespace: string,
@@ -24,7 +24,7 @@ export async function podsOf(
   return items.filter(({ metadata }) => metadata.deletionTimestamp === undefined)
 }
 
-/** Waits until there are pods of an app and all of them are ready; the error says what the first unready one waits for. */
+/** Waits until there are pods of an app and all of them are ready; the error says what the first unready pod waits for. */
 export function readyPods(context: Context, place: Place, app: string, least = 1): Promise<LivePod[]> {
   const namespace = namespaceOf(context.run, place)
   return until(context, `a ready pod of ${app}`, async () => {
@@ -53,14 +53,14 @@ export function endedPod(context: Context, place: Place, app: string): Promise<L
   })
 }
 
-/** How often its containers, native sidecars included, were started again. */
+/** How often a pod's containers, native sidecars included, were restarted. */
 export function restarts({ status }: LivePod): number {
   const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]
   return all.reduce((sum, { restartCount }) => sum + restartCount, 0)
 }
 
 /** What a container left as its termination message, when it has ended. */
-export function lastWords({ status }: LivePod, name: string): string | undefined {
+export function terminationMessage({ status }: LivePod, name: string): string | undefined {
   const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]
   const state = all.find((container) => container.name === name)?.state
   return state !== undefined && 'terminated' in state ? state.terminated?.message : undefined
@@ -69,8 +69,8 @@ export function lastWords({ status }: LivePod, name: string): string | undefined
 /**
  * Runs one of the modes of programs/pod.ts in a container that has the program.
  *
- * @param input its standard input, for what must not stand in the API server's audit log as a command line does
- * @throws Error with what it said when it fails
+ * @param input its standard input, for what must not be in the API server's audit log, which has the command line
+ * @throws Error with its output when it fails
  */
 export async function ask(
   { access, run }: Pick<Context, 'access' | 'run'>,
@@ -90,6 +90,6 @@ async function whyNot({ access }: Context, pod: LivePod): Promise<string> {
   type Event = KubeObject & { reason?: string; message?: string; involvedObject?: { name?: string } }
   const { items } = await access.kube.list<Event>('events', { namespace })
   const events = items.filter(({ involvedObject }) => involvedObject?.name === name).slice(-3)
-  const told = events.map(({ reason, message }) => `${reason}: ${message}`)
-  return [`${namespace}/${name}:`, describePod(pod), ...told].join('\n')
+  const lines = events.map(({ reason, message }) => `${reason}: ${message}`)
+  return [`${namespace}/${name}:`, describePod(pod), ...lines].join('\n')
 }

@@ -5,7 +5,7 @@ import type { Values } from './install/installation.ts'
 import type { Options } from './options.ts'
 import type { Programs } from './programs/bundle.ts'
 
-/** On every object the test makes; the value is the run's. */
+/** A label on every object that the test makes; its value is the run's id. */
 export const LABEL = 'pod2iam.dev/cluster-test'
 
 /** Name of the copies of `--pull-secret`. */
@@ -45,9 +45,9 @@ export function valuesOf(
   changes: {
     readonly mode?: 'enforce' | 'remove'
     readonly revision?: string
-    /** Further values, which win. */
+    /** Further values, which take precedence. */
     readonly more?: ChartValues
-    /** Of the release before. */
+    /** The values are for the previous release. */
     readonly previous?: boolean
   } = {},
 ): Values {
@@ -76,7 +76,7 @@ export function valuesOf(
 /** Values of the chart as a file has them. */
 export type ChartValues = { readonly [name: string]: unknown; readonly injector?: object }
 
-/** As helm merges the values of a later file into those of an earlier one. */
+/** Merges as helm merges the values of a later file into those of an earlier one. */
 function merged(values: ChartValues, more: ChartValues): ChartValues {
   const both = Object.entries(more).map(([name, value]) => {
     const here = values[name]

@@ -1,4 +1,4 @@
-/** `npm run test:cluster` against the sandbox: every promise is shown once, and each kind of them can be seen to break. */
+/** `npm run test:cluster` against the sandbox: every promise is shown once, and each kind of promise is broken once. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { parseSettings } from '../../common/settings.ts'
@@ -44,7 +44,7 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
     await cluster?.close()
   })
 
-  /** Short waits: what is broken on purpose need not be waited for. */
+  /** Short waits, because what is broken on purpose need not be waited for. */
   const show = (group: Group, only: RegExp, waitSeconds = options.waitSeconds) => {
     const promises = group.promises.filter(({ name }) => only.test(name))
     assert.equal(promises.length, 1, `one promise of ${only}`)
@@ -60,7 +60,7 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
   }
 
   for (const group of groups().filter((group) => group !== uninstall))
-    test(`${group.title}: kept`, async () => {
+    test(`every promise of “${group.title}” is kept`, async () => {
       const verdicts = await showGroup(context, group)
       allKept(verdicts)
       const leftOut = verdicts.filter(({ outcome }) => outcome === 'left out').map(({ promise }) => promise)
@@ -71,18 +71,18 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
   const expectedOut = ({ title, promises }: Group) => {
     // The sandbox has one node, which cannot be rebooted.
     if (['Several nodes', 'Reboot'].includes(title)) return promises.map(({ name }) => name)
-    // In the sandbox test/cli and test/e2e show them, with more.
+    // test/cli and test/e2e show these in the sandbox, in more detail.
     if (title === operator.title || title === identities.title) return promises.map(({ name }) => name)
     const values = Object.keys(changesOf(options))
     const unchanged = peer('helm') === undefined ? values : values.filter((name) => !CHANGED.includes(name))
     return title === changes.title ? unchanged : []
   }
 
-  test('replicas that judge to the letter break the promise that no pod is refused', async () => {
+  test('replicas that accept only their own form of the sidecar break the promise that no pod is refused', async () => {
     const { installation, kube } = cluster
     const more = { injector: { replicas: 2 } }
     await installation.apply(valuesOf(context, { previous: true, more }), 'previous')
-    // Two of the release before that differ in one value.
+    // Two replicas of the previous release that differ in one value.
     const act = async () => {
       type Deployment = KubeObject & { spec: { template: { spec: { containers: { args: string[] }[] } } } }
       const deployment = await kube.get<Deployment>('deployments', INJECTOR, options.namespace)
@@ -118,7 +118,7 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
     allKept(await show(refusals, /pod without a role/))
   })
 
-  test('a sidecar that ends breaks the promise that every request is answered', async () => {
+  test('a sidecar that is killed breaks the promise that every request is answered', async () => {
     const counts = await clients(context)
     const { namespace, name } = refOf(await readyPod(context, 'shop', 'client'))
     const failures = async () => (await clients(context)).get(name)?.failures ?? 0
@@ -126,13 +126,13 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
     await assert.rejects(expectServed(context, counts), /requests of client-\S+ failed; the last at \d{4}-/)
   })
 
-  test(`${uninstall.title}: kept`, async () => {
+  test(`every promise of “${uninstall.title}” is kept`, async () => {
     allKept(await showGroup(context, uninstall))
   })
 
-  test('a rule or an object that stayed breaks the promise of an uninstall', async () => {
+  test('a rule or an object that is left over breaks the promise of an uninstall', async () => {
     await cluster.sandbox.exec('node', ['nft', 'add', 'table', 'inet', 'pod2iam_guard'])
-    broken(await show(uninstall, /^nodes carry/, 2), /left on \S+: table inet pod2iam_guard/)
+    broken(await show(uninstall, /^nodes have/, 2), /left on \S+: table inet pod2iam_guard/)
     const metadata = { name: 'pod2iam-left' }
     await cluster.kube.create({
       apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -143,14 +143,14 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
     broken(await show(uninstall, /no object/, 2), /left: ClusterRole \/pod2iam-left/)
   })
 
-  test('the stand-in does not take an address that answers, unless it may', async () => {
+  test('the stand-in does not take over an address that answers already', async () => {
     const again = {
       ...context,
       run: { ...context.run, id: 'again' },
       options: { ...options, waitSeconds: 5 },
     }
     try {
-      // That of this run answers.
+      // The stand-in of this run answers.
       const installing = installStandIn(again, { replace: false })
       await assert.rejects(installing, /169\.254\.169\.254 answers on this node already/)
     } finally {
@@ -158,7 +158,7 @@ describe('test:cluster in the sandbox', needsNamespaces(), () => {
     }
   })
 
-  test('at the end nothing of the run is left', async () => {
+  test('cleaning up leaves nothing of the run', async () => {
     assert.deepEqual(await cleanUp(ground), [])
     assert.deepEqual(await runsLeft(cluster), [])
     const links = await cluster.sandbox.exec('node', ['ip', '-o', 'link'])

@@ -58,7 +58,7 @@ describe('exec', () => {
 
   const pod = { namespace: 'shop', name: 'app' }
 
-  test('a command’s standard output and error come separately and whole, with its exit code', async () => {
+  test('a command’s standard output and error are returned separately and whole, with its exit code', async () => {
     let asked: URL | undefined
     serve = ({ url, send }) => {
       asked = url
@@ -113,7 +113,7 @@ function frameOf(channel: number, text: string): Buffer {
   return Buffer.concat([Buffer.from([0x82, ...length]), data])
 }
 
-/** A binary frame of a client, which is short here and comes in one piece. */
+/** Decodes a binary frame of a client, which is short here and arrives in one piece. */
 function unmasked(frame: Buffer, deliver: (data: Buffer) => void): void {
   if (frame[0] !== 0x82) return
   const length = (frame[1] ?? 0) & 127

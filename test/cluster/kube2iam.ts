@@ -1,6 +1,6 @@
 /**
- * A real kube2iam on every node, for a comparison in one run. Its rule is there only while one of its pods starts: it would answer for the metadata
- * endpoint in place of the node's, which is what a gate refuses to start behind.
+ * A real kube2iam on every node, for a comparison in one run. Its rule is loaded only while one of its pods starts: kube2iam would answer at the
+ * metadata endpoint in place of the node's service, and behind such an answer a gate refuses to start.
  */
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import type { Context } from './context.ts'
@@ -11,18 +11,18 @@ type KubeNode = KubeObject & {
 }
 
 export type Kube2iam = {
-  /** Adds its rule on all nodes, or takes it away. */
-  readonly setInTheWay: (inTheWay: boolean) => Promise<void>
+  /** Adds its rule on all nodes, or removes it. */
+  readonly setRule: (active: boolean) => Promise<void>
   readonly stop: () => Promise<void>
 }
 
 const PORT = 8181
-/** It asks EC2 for the Regions; an answer without any is good enough for it. */
+/** kube2iam asks EC2 for the Regions; an answer without any is good enough. */
 const EC2_PORT = 8090
 const REGIONS = '<DescribeRegionsResponse><requestId>1</requestId><regionInfo/></DescribeRegionsResponse>'
 const PID_FILES = '/run/kube2iam.pid /run/kube2iam-ec2.pid'
 
-/** @throws Error where the test cannot run programs on nodes */
+/** @throws Error if the test cannot run programs on nodes */
 export async function startKube2iam(context: Context, program: string): Promise<Kube2iam> {
   const { access, aws, options } = context
   const { runOnNode } = access
@@ -57,10 +57,10 @@ cat /var/log/kube2iam.log; exit 1
 `
   })
   return {
-    setInTheWay: (inTheWay) =>
+    setRule: (active) =>
       onAll(
         ({ address }) =>
-          `iptables -w -t nat ${inTheWay ? '-A' : '-D'} PREROUTING -p tcp -d 169.254.169.254 --dport 80 -i cni0 -j DNAT --to-destination ${address}:${PORT}\n`,
+          `iptables -w -t nat ${active ? '-A' : '-D'} PREROUTING -p tcp -d 169.254.169.254 --dport 80 -i cni0 -j DNAT --to-destination ${address}:${PORT}\n`,
       ),
     stop: () => onAll(() => `kill $(cat ${PID_FILES})\n`),
   }

@@ -15,7 +15,7 @@ COMMIT
   assert.deepEqual(leftOf({ ...NONE, chains }), [])
 })
 
-test('tables, chains, jumps and the link of the firewall are', () => {
+test('tables, chains, jumps and the link of the firewall are ours', () => {
   const tables = `${NONE.tables}table inet pod2iam_guard\n`
   const chains = ':POD2IAM-FORWARD - [0:0]\n-A FORWARD -j POD2IAM-FORWARD\n-A FORWARD -j ACCEPT\n'
   const links = `${NONE.links}5: pod2iam0: <BROADCAST>\n`
@@ -27,7 +27,7 @@ test('tables, chains, jumps and the link of the firewall are', () => {
   ])
 })
 
-test('the stand-in of AWS on the node is the test’s own', () => {
+test('the link of the test’s stand-in for AWS is not ours', () => {
   const links = `${NONE.links}7: pod2iam-aws0@if2: <UP>\n`
   assert.deepEqual(leftOf({ ...NONE, links }), [])
 })

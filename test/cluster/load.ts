@@ -10,10 +10,10 @@ import { expect, until } from './promise.ts'
 export const CLIENT = { place: 'shop', app: 'client' } as const
 export const PROBER = { place: 'plain', app: 'prober' } as const
 const MAX_CLIENTS = 3
-/** Probes on each node after which a closed door is believed. */
+/** Number of probes on each node after which the test believes that the endpoint is closed. */
 const PROBES = 20
 
-/** Starts the probers and has each try the endpoint some times. */
+/** Starts the probers and waits until each has tried the endpoint a few times. */
 export async function startProbers(context: Context): Promise<void> {
   const spec = { tolerations: [{ operator: 'Exists' }] }
   const object = replicated(context.run, 'DaemonSet', { ...PROBER, mode: 'prober', spec })
@@ -23,7 +23,7 @@ export async function startProbers(context: Context): Promise<void> {
   )
 }
 
-/** Starts the clients, with both keys that name the role in the course of the test; returns how many. */
+/** Starts the clients, with both keys that name the role in the course of the test; returns their number. */
 export async function startClients(context: Context): Promise<number> {
   const { access, run, aws } = context
   const { items: nodes } = await access.kube.list('nodes')
@@ -39,13 +39,13 @@ export async function startClients(context: Context): Promise<number> {
   return (await readyPods(context, CLIENT.place, CLIENT.app, count)).length
 }
 
-/** Counts of all pods of an app by pod name, each at least once written. */
+/** Counts of all pods of an app by pod name, once each pod has written some. */
 function states<T>(context: Context, { place, app }: typeof CLIENT | typeof PROBER) {
   const counts = async (pod: LivePod): Promise<[string, T]> => [
     pod.metadata.name ?? '',
     JSON.parse(await ask(context, refOf(pod), ['state'])),
   ]
-  // Pods are looked up in every try: one that was replaced will never answer.
+  // Pods are listed at every attempt, because a pod that was replaced will never answer.
   return until(
     context,
     `counts of ${app}`,
@@ -60,9 +60,9 @@ export type Probers = Awaited<ReturnType<typeof probers>>
 type Clients = Awaited<ReturnType<typeof clients>>
 
 /**
- * Nothing got through since then, on any node, while somebody tried.
+ * Checks that no connection got through since then, on any node, while probers tried.
  *
- * @param before of {@link probers}; a prober that is new since counts from its beginning
+ * @param before of {@link probers}; a prober that is new since then counts from its start
  */
 export async function expectClosed(context: Context, before: Probers): Promise<string> {
   const after = await until(context, 'probes on every node', async () => {
@@ -83,7 +83,7 @@ export async function expectClosed(context: Context, before: Probers): Promise<s
   return `${since('attempts')} attempts on ${after.size} node(s), ${since('refused')} refused${dropped}`
 }
 
-/** Every request of every client since then was answered with credentials. */
+/** Checks that every request of every client since then was answered with credentials. */
 export async function expectServed(context: Context, before: Clients): Promise<string> {
   const after = await until(context, 'requests of every client', async () => {
     const now = await clients(context)

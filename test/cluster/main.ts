@@ -1,6 +1,6 @@
 /**
  * `npm run test:cluster`: shows the product's promises on the cluster of a kubeconfig, prints them as a table, and removes
- * everything it made; exit code 1 when a promise is broken. `-- --dry` does the same in the sandbox. README.md has the rest.
+ * everything it made; exit code 1 when a promise is broken. `-- --dry` does the same in the sandbox. See README.md for the rest.
  */
 import { buildAll } from '../../build.ts'
 import { settingsOrExit } from '../../common/settings.ts'
@@ -19,8 +19,8 @@ const SAME_INTERRUPT_MS = 1000
 const given = settingsOrExit('pod2iam test:cluster', OPTIONS)
 const interrupt = new AbortController()
 let interruptedAt = Number.POSITIVE_INFINITY
-// The second Ctrl-C ends at once, and leaves what is there to --clean. The first one comes twice: from the terminal to all
-// processes, and from the one that started us.
+// The second Ctrl-C ends the test at once, and leaves cleaning up to --clean. The first one arrives twice: from the terminal, which sends
+// it to all processes, and from the process that started this one.
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
     if (performance.now() - interruptedAt > SAME_INTERRUPT_MS) process.exit(INTERRUPTED)
@@ -53,7 +53,7 @@ async function main(options: Options): Promise<number> {
   }
 }
 
-/** Removes what runs that were killed have left. */
+/** Removes what killed runs have left. */
 async function clean({ access, options }: World): Promise<number> {
   const problems: string[] = []
   const runs = await runsLeft(access)

@@ -20,14 +20,14 @@ export async function makeNamespace(world: World, object: KubeObject): Promise<v
   const here = object.metadata.name ?? ''
   const metadata = { name: PULL_SECRET, namespace: here, labels: labelsOf(world.run) }
   await kube.create({ apiVersion: 'v1', kind: 'Secret', metadata, type, data })
-  // A controller makes the service account, a moment after the namespace.
+  // A controller creates the service account a moment after the namespace.
   await until(world, `the default service account of ${here}`, () =>
     kube.find('serviceaccounts', 'default', here),
   )
   await kube.patch('serviceaccounts', 'default', here, { imagePullSecrets: [{ name: PULL_SECRET }] })
 }
 
-/** What the promises are shown in. */
+/** The namespaces that the promises use. */
 export function namespacesOf({ run, options, aws }: Pick<Context, 'run' | 'options' | 'aws'>): KubeObject[] {
   const allowed = (role: string) => ({ [ALLOWED]: JSON.stringify([role]) })
   const place = (where: Place) => namespaceOf(run, where)

@@ -1,4 +1,4 @@
-/** The nodes that the guard is on. */
+/** The nodes that have a guard. */
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import { type LivePod, podsOf } from './cluster-pods.ts'
 import type { Context } from './context.ts'
@@ -31,9 +31,9 @@ export async function guardOn(context: Context, nodeName: string): Promise<LiveP
 }
 
 /**
- * Another node with a guard than this one, on which pods may be made.
+ * A node with a guard, other than this one, on which pods may be created.
  *
- * @throws {LeftOut} where there is none
+ * @throws {LeftOut} if there is none
  */
 export async function anotherNode(context: Context, name: string): Promise<string> {
   const guards = await podsOf(context, context.options.namespace, GUARD_PODS)

@@ -9,7 +9,7 @@ export const PROGRAM = fileURLToPath(new URL('../../cli/main.ts', import.meta.ur
 
 type Ran<T> = { readonly code: number; readonly data: T; readonly errors: string }
 
-/** The options that say which cluster. */
+/** The options that say which cluster to use. */
 export function placeOf({ kubeconfig, context }: Context['options']): string[] {
   return [
     ...(kubeconfig === undefined ? [] : ['--kubeconfig', kubeconfig]),
@@ -17,7 +17,7 @@ export function placeOf({ kubeconfig, context }: Context['options']): string[] {
   ]
 }
 
-/** Runs it to its end. @throws Error with what it said when that is no document */
+/** Runs it to its end. @throws Error with its output if that is not a JSON document */
 export async function pod2iam<T>({ options }: Context, ...words: readonly string[]): Promise<Ran<T>> {
   const child = spawn(process.execPath, [PROGRAM, ...words, ...placeOf(options), '--output', 'json'], {
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -15,7 +15,7 @@ export const OPTIONS = {
   imageRegistry: optional('registry of the three images; else the chart’s'),
   imageTag: optional('tag of the three images; else the chart’s'),
   previousChart: optional(
-    'the chart of the release before: the test upgrades from it and rolls back to it; without, that is left out',
+    'the chart of the previous release: the test upgrades from it and rolls back to it; without it, that is left out',
   ),
   previousTag: optional('tag of its images; else its chart’s'),
   otherRegistry: optional(

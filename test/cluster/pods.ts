@@ -1,8 +1,8 @@
-/** The objects the test makes. Pure. */
+/** The objects that the test creates. Pure. */
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import { LABEL, namespaceOf, type Place, type Run } from './context.ts'
 
-/** The program of the test's pods goes in this variable: one text for the container's command and for `exec`. */
+/** The variable that has the program of the test's pods: one text for the container's command and for `exec`. */
 export const PROGRAM_VARIABLE = 'CLUSTER_TEST_PROGRAM'
 export const ROLE = 'iam.amazonaws.com/role'
 export const ALLOWED = 'iam.amazonaws.com/allowed-roles'
@@ -40,13 +40,13 @@ export function namespaceObject(
   }
 }
 
-/** A container that runs a mode of programs/pod.ts, without any right: fit for restricted namespaces. */
+/** A container that runs a mode of programs/pod.ts, without any permission, so that restricted namespaces admit it. */
 export function container(run: Run, mode: string, name = 'app'): Spec {
   return {
     name,
     image: run.image,
     command: [run.node, '-e', `eval(process.env.${PROGRAM_VARIABLE})`, mode],
-    // `$$` is what the kubelet makes one `$` of.
+    // The kubelet turns `$$` into one `$`.
     env: [{ name: PROGRAM_VARIABLE, value: run.programs.pod.replaceAll('$', '$$$$') }],
     resources: { requests: { cpu: '5m', memory: '32Mi' }, limits: { memory: '128Mi' } },
     securityContext: {
@@ -70,7 +70,7 @@ export type Workload = {
   readonly spec?: Spec
 }
 
-/** Nodes that the chart leaves out have no guard. */
+/** The nodes on which the chart runs no guard. */
 export const WHERE_THE_GUARD_IS = {
   nodeSelector: { 'kubernetes.io/os': 'linux' },
   affinity: {
@@ -88,7 +88,7 @@ export const WHERE_THE_GUARD_IS = {
   },
 } as const
 
-/** A pod template: the mode as its app, annotated when it has a role. */
+/** A pod template: its app is named like the mode, and it is annotated when it has a role. */
 export function podTemplate(run: Run, { app, mode = 'idle', role, annotations, spec }: Workload) {
   return {
     metadata: {
@@ -132,7 +132,7 @@ export function replicated(
   }
 }
 
-/** One pod, never tried again: a failure is a failure. */
+/** One pod without retries: a failure must not be hidden. */
 export function jobSpec(run: Run, workload: Workload): Spec {
   const { metadata, spec } = podTemplate(run, workload)
   return { backoffLimit: 0, template: { metadata, spec: { restartPolicy: 'Never', ...spec } } }

@@ -1,4 +1,4 @@
-/** Whether this cluster will do, before anything is made in it. */
+/** Checks, before anything is created in a cluster, whether the test can run in it. */
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import type { ClusterAccess } from './access/access.ts'
 import type { Options } from './options.ts'
@@ -9,7 +9,7 @@ const LEAST_MINOR = 29
 export type Ground = {
   readonly version: string
   readonly onEc2: boolean
-  /** Nodes are kind's containers: what is routed in one reaches no farther. */
+  /** Nodes are kind's containers: what is routed in one of them reaches nothing else. */
   readonly onKind: boolean
   readonly region: string
 }
@@ -43,7 +43,7 @@ export async function preflight({ kube }: ClusterAccess, options: Options): Prom
   }
 }
 
-/** Which AWS the test uses. @throws Error with a sentence when the options do not fit the cluster */
+/** Decides which AWS the test uses. @throws Error with a sentence when the options do not fit the cluster */
 export function chooseAws(options: Options, { onEc2, region }: Ground): 'real' | 'stand-in' {
   const chosen = options.aws === 'auto' ? (onEc2 ? 'real' : 'stand-in') : options.aws
   if (chosen === 'stand-in' && options.installed)

@@ -6,9 +6,9 @@ import type { Context } from './context.ts'
 export type Promised = {
   /** A sentence about behaviour. */
   readonly name: string
-  /** Why it cannot be shown here; undefined where it can. */
+  /** Why it cannot be shown here; undefined if it can. */
   readonly leftOut?: (context: Context) => string | undefined
-  /** Shows it; returns the evidence in a few words, throws when it is broken. */
+  /** Shows it; returns the evidence in a few words, and throws when the promise is broken. */
   readonly show: (context: Context) => Promise<string>
 }
 
@@ -32,7 +32,7 @@ export type Verdict = {
   readonly seconds: number
 }
 
-/** Shows the promises of a group, one after the other; where preparing fails, all of them are broken. */
+/** Shows the promises of a group one after the other; if preparing fails, all of them are broken. */
 export async function showGroup(context: Context, group: Group): Promise<Verdict[]> {
   const verdicts: Verdict[] = []
   const add = (promise: string, outcome: Verdict['outcome'], detail: string, began: number) => {
@@ -68,7 +68,7 @@ async function failureOf(context: Context, action: ((context: Context) => Promis
     await action?.(context)
     return undefined
   } catch (error) {
-    // Interrupted: nobody wants the verdicts of what was not tried.
+    // Interrupted: what was not tried gets no verdict.
     context.signal.throwIfAborted()
     return error instanceof Error ? error.message : String(error)
   }
@@ -89,7 +89,7 @@ export function until<T>(
   return eventually(what, look, { deadlineMs: seconds * 1000, pollMs: access.pollMs, signal })
 }
 
-/** @throws Error with the sentence unless the condition holds */
+/** @throws Error with the sentence unless the condition is true */
 export function expect(condition: boolean, sentence: string): asserts condition {
   if (!condition) throw new Error(sentence)
 }

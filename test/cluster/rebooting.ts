@@ -1,4 +1,4 @@
-/** A node that is booted again. */
+/** Reboots a node. */
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import type { Context } from './context.ts'
 import { isReady, type NodeObject, nodeNamed } from './nodes.ts'
@@ -8,7 +8,7 @@ import { expect, until } from './promise.ts'
 /** Sync, remount read-only, reboot: the node's own init need not cooperate. */
 const REBOOT = "for (const key of 'sub') require('fs').writeFileSync('/proc/sysrq-trigger', key)"
 
-/** Boots a node again, until it is ready. What the API says of its pods may still be that of before. */
+/** Reboots a node and waits until it is ready. The API may still report the state of its pods from before the reboot. */
 export async function bootAgain(context: Context, name: string): Promise<void> {
   const before = await nodeNamed(context, name)
   await rebootNode(context, before)

@@ -1,4 +1,4 @@
-/** Waiting until the product's two workloads are as their specs say. */
+/** Waits until the product's two workloads are as their specs say. */
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import type { Context } from './context.ts'
 import { until } from './promise.ts'
@@ -10,7 +10,7 @@ type Workload = KubeObject & { readonly spec: { readonly replicas?: number }; re
 export const GUARD = 'pod2iam-node-guard'
 export const INJECTOR = 'pod2iam-injector'
 
-/** Every node has the present guard, ready. Returns how many. */
+/** Waits until every node has the current guard and it is ready. Returns their number. */
 export function guardsReady(world: World): Promise<number> {
   return until(world, `every pod of ${GUARD}`, async () => {
     const { status = {}, metadata } = await get(world, 'daemonsets', GUARD)
@@ -24,7 +24,7 @@ export function guardsReady(world: World): Promise<number> {
   })
 }
 
-/** Every replica of the injector is the present one, ready. Returns how many. */
+/** Waits until every replica of the injector is the current one and ready. Returns their number. */
 export function injectorReady(world: World): Promise<number> {
   return until(world, `every pod of ${INJECTOR}`, async () => {
     const { spec, status = {}, metadata } = await get(world, 'deployments', INJECTOR)
@@ -38,7 +38,7 @@ export function injectorReady(world: World): Promise<number> {
 }
 
 /**
- * The injector's pods that end are gone: no API server speaks to one any more.
+ * Waits until the injector's ending pods are gone, so that no API server calls one any more.
  *
  * @param replicas of {@link injectorReady}
  */

@@ -1,4 +1,4 @@
-/** What happens before and around the promises; an API server without nodes will do. */
+/** What happens before and around the promises; an API server without nodes is enough for it. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -59,11 +59,11 @@ describe('test:cluster', () => {
   const start = (options: Options, signal = new AbortController().signal, progress = () => undefined) =>
     run({ access, options, signal, progress })
 
-  test('interrupted, it removes what it made', async () => {
+  test('removes what it made when it is interrupted', async () => {
     const interrupt = new AbortController()
     const options = optionsOf('--node-image=any', '--aws=stand-in')
     const running = run({ access, options, signal: interrupt.signal, progress: () => undefined })
-    // The stand-in's pods never come: there is no node.
+    // The stand-in's pods never start, because there is no node.
     await until('a DaemonSet', async () => (await api.admin.list('daemonsets')).items.length > 0)
     assert.equal((await runsLeft(access)).length, 1)
     interrupt.abort()
@@ -72,7 +72,7 @@ describe('test:cluster', () => {
     assert.deepEqual((await api.admin.list('daemonsets')).items, [])
   })
 
-  test('a namespace that has the label and no name of the test’s is not deleted', async () => {
+  test('does not delete a namespace that has the label but no name of the test’s', async () => {
     const labels = { 'pod2iam.dev/cluster-test': 'copied' }
     for (const name of ['payments', 'pod2iam-test-copied-shop'])
       await api.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } })
@@ -89,13 +89,13 @@ describe('test:cluster', () => {
     await api.admin.delete('namespaces', 'payments')
   })
 
-  test('a failure to prepare is reported after everything was removed', async () => {
+  test('reports a failure to prepare after it has removed everything', async () => {
     const options = optionsOf('--node-image=any', '--aws=stand-in', '--wait-seconds=5')
     await assert.rejects(start({ ...options, waitSeconds: 0.2 }), /stand-in on every node: not within/)
     assert.deepEqual(await runsLeft(access), [])
   })
 
-  test('with a pull Secret, every namespace of the run pulls with a copy of it', async () => {
+  test('gives every namespace of the run a copy of the pull Secret', async () => {
     const data = { '.dockerconfigjson': Buffer.from('{"auths":{}}').toString('base64') }
     const secret = {
       metadata: { name: 'registry', namespace: 'default' },
@@ -108,7 +108,7 @@ describe('test:cluster', () => {
     const signal = new AbortController().signal
     const ground = await survey({ access, options, signal, progress: () => undefined })
     try {
-      // The stand-in's pods would never come.
+      // The stand-in's pods would never start.
       const context = await prepare({ ...ground, choice: 'real' })
       for (const { metadata } of namespacesOf(context)) {
         const copy = await api.admin.get('secrets', PULL_SECRET, metadata.name)
@@ -122,7 +122,7 @@ describe('test:cluster', () => {
     }
   })
 
-  test('without a kubeconfig, or with one that is not there, a sentence names the setting', async () => {
+  test('names the setting when there is no kubeconfig, or none at its path', async () => {
     const HOME = mkdtempSync(join(directory, 'home-'))
     const missing = join(HOME, 'missing')
     const none = { kubeconfig: undefined, context: undefined }
@@ -146,7 +146,7 @@ describe('test:cluster', () => {
     )
   })
 
-  test('a cluster older than 1.29 is refused', async () => {
+  test('refuses a cluster older than 1.29', async () => {
     const old = {
       ...access,
       kube: await answering('/version', { major: '1', minor: '28+', gitVersion: 'v1.28.9' }),
@@ -160,7 +160,7 @@ describe('test:cluster', () => {
     await assert.rejects(running, /this is Kubernetes v1\.28\.9; pod2iam needs 1\.29 or newer/)
   })
 
-  test('a cluster that has pod2iam is refused, unless that one is to be tested', async () => {
+  test('refuses a cluster that has pod2iam, unless that installation is to be tested', async () => {
     await api.admin.create({
       apiVersion: 'admissionregistration.k8s.io/v1',
       kind: 'MutatingWebhookConfiguration',
@@ -173,11 +173,11 @@ describe('test:cluster', () => {
     await assert.rejects(start(optionsOf('--installed')), /is not installed in this cluster/)
   })
 
-  test('a namespace that exists is not taken over', async () => {
+  test('does not take over a namespace that exists', async () => {
     await assert.rejects(start(optionsOf('--namespace=default')), /the namespace default exists already/)
   })
 
-  test('real AWS is chosen on EC2, and needs a role', () => {
+  test('chooses real AWS on EC2, and then needs a role', () => {
     const ec2 = { version: '', onEc2: true, onKind: false, region: 'eu-west-1' }
     assert.equal(chooseAws(optionsOf('--role=arn:aws:iam::111111111111:role/a'), ec2), 'real')
     assert.equal(chooseAws(optionsOf('--aws=stand-in'), ec2), 'stand-in')
@@ -185,7 +185,7 @@ describe('test:cluster', () => {
     assert.throws(() => chooseAws(optionsOf(), ec2), /pass --role ARN/)
   })
 
-  /** A client whose one path is answered so, and nothing else. */
+  /** A client that answers one path with this, and nothing else. */
   async function answering(path: string, body: unknown): Promise<KubeClient> {
     const transport = {
       send: async (call: { path: string }) => {

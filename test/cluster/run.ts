@@ -1,4 +1,4 @@
-/** From an open cluster to verdicts: makes the ground, shows the promises, removes everything. */
+/** The course of a run: prepares the open cluster, shows the promises, removes everything. */
 import { randomBytes } from 'node:crypto'
 import type { KubeObject } from '../sandbox/kube/objects/objects.ts'
 import { realAws } from './aws/real.ts'
@@ -33,10 +33,10 @@ export type Outcome = {
   readonly left: readonly string[]
 }
 
-/** The only thing that is read of it before AWS is chosen is its account. */
+/** Only its account is read before AWS is chosen. */
 export const NO_ROLE = 'arn:aws:iam::000000000000:role/none'
 
-/** In this order: the last one takes pod2iam away. */
+/** In this order: the last group removes pod2iam. */
 export const groups = (): Group[] => [
   installation,
   workloads,
@@ -54,7 +54,7 @@ export const groups = (): Group[] => [
   uninstall,
 ]
 
-/** @throws Error with a sentence when the cluster will not do; then nothing was made in it, or it was removed again */
+/** @throws Error with a sentence when the cluster cannot be used; then nothing was made in it, or it was removed again */
 export async function run(world: World): Promise<Outcome> {
   const verdicts: Verdict[] = []
   const left: string[] = []
@@ -73,7 +73,7 @@ export async function run(world: World): Promise<Outcome> {
   return { verdicts, left }
 }
 
-/** The groups that `--only` names by a word of their titles; all of them without it. Installing is always one. */
+/** The groups whose titles contain a word of `--only`; all groups without that option. Installation is always one of them. */
 function chosen({ options }: World): Group[] {
   const named = ({ title }: Group) =>
     options.only.some((word) => title.toLowerCase().includes(word.toLowerCase()))
@@ -88,7 +88,7 @@ export type Ground = Context & {
   readonly replace: boolean
 }
 
-/** Looks at the cluster and decides, without making anything in it. */
+/** Looks at the cluster and decides, without creating anything in it. */
 export async function survey(world: World): Promise<Ground> {
   const { options, access } = world
   const found = await preflight(access, options)
@@ -109,7 +109,7 @@ export async function prepare(ground: Ground): Promise<Context> {
   return context
 }
 
-/** An id, the programs, and the image that runs them: the operator's, else the node guard's. */
+/** An id, the programs, and the image that runs them: the operator's, or else the node guard's. */
 async function newRun({ access, options }: World, aws: Context['aws']): Promise<Run> {
   const programs = await bundlePrograms()
   const id = randomBytes(3).toString('hex')

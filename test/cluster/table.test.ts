@@ -11,7 +11,7 @@ const verdict = (outcome: Verdict['outcome'], detail = 'so', promise = 'it holds
   seconds: 1.25,
 })
 
-test('the table has a line per promise under its group, why one was left out, and the counts', () => {
+test('the table lists each promise under its group, why one was left out, and the counts', () => {
   const text = tableOf([verdict('kept'), verdict('left out', 'no IPv6', 'it holds with IPv6')])
   assert.deepEqual(text.split('\n'), [
     '',
@@ -23,13 +23,13 @@ test('the table has a line per promise under its group, why one was left out, an
   ])
 })
 
-test('a broken promise is repeated in full at the end', () => {
+test('the table repeats a broken promise in full at its end', () => {
   const text = tableOf([verdict('broken', 'first line\nsecond line'), verdict('kept')])
   assert.match(text, / {2}✖ it holds {2}first line \(1\.3 s\)\n/)
   assert.match(text, /\n✖ Group: it holds\n {4}first line\n {4}second line\n\npromises: 1 kept, 1 broken/)
 })
 
-test('a broken promise is exit code 1, and so is a run that showed nothing', () => {
+test('the exit code is 1 after a broken promise, and when no promise could be shown', () => {
   assert.equal(exitCodeOf([verdict('kept'), verdict('left out')]), 0)
   assert.equal(exitCodeOf([verdict('kept'), verdict('broken')]), 1)
   assert.equal(exitCodeOf([verdict('left out')]), 1)

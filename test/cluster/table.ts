@@ -3,7 +3,7 @@ import type { Verdict } from './promise.ts'
 
 const MARKS = { kept: '✔', broken: '✖', 'left out': '–' } as const
 
-/** The table, then the counts; broken ones and why at the end, where a terminal shows them. */
+/** The table, then the counts; broken promises and why are repeated at the end, where a terminal shows them. */
 export function tableOf(verdicts: readonly Verdict[]): string {
   const width = Math.max(0, ...verdicts.map(({ promise }) => promise.length))
   const lines: string[] = []

@@ -1,4 +1,4 @@
-/** The rules of `biome.jsonc` that hold the architecture do find what they forbid. */
+/** The rules of `biome.jsonc` which enforce the architecture do find what they forbid. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'

@@ -1,11 +1,11 @@
-/** What the block counts when a load fails: without a kernel. */
+/** What the block counts when a load fails, without a kernel. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
 import { createBlock } from '../../node-guard/firewall/guard/block.ts'
 import { silentLog } from '../support/log.ts'
 
-test('packets that were counted are not counted again when a load fails and the rules stay', async () => {
+test('packets are not counted again when a load fails and the rules stay', async () => {
   let intact = true
   const loads: (string | undefined)[] = [undefined, 'the lock is held', undefined]
   const backend: Backend = {
@@ -17,7 +17,7 @@ test('packets that were counted are not counted again when a load fails and the 
       ...(intact ? {} : { differs: 'was changed' as const }),
     }),
     remove: async () => 'absent',
-    watched: async () => undefined,
+    monitor: async () => undefined,
   }
   const block = createBlock({
     metadata: [],
@@ -26,10 +26,10 @@ test('packets that were counted are not counted again when a load fails and the 
       chosen: () => backend,
       fallback: () => undefined,
       load: async () => loads.shift(),
-      left: () => undefined,
+      othersLeft: () => undefined,
       removeOthers: async () => {},
     },
-    ways: () => ({ uplinks: [], inner: [], outer: [] }),
+    topology: () => ({ uplinks: [], inner: [], outer: [] }),
     now: () => 0,
     log: silentLog,
   })

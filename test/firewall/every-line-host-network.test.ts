@@ -1,4 +1,4 @@
-/** No line of the rules about pods on the host network is there for nothing. */
+/** Every line of the rules about pods on the host network has an effect. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Chain, countPackets } from '../../node-guard/firewall/iptables/chains.ts'
@@ -29,7 +29,7 @@ describe('every line of the rules about pods on the host network is needed', nee
   type Counters = () => Promise<Readonly<Record<string, number>>>
   type Places = Readonly<Record<string, string>>
 
-  /** What becomes of the packets of one place, and which counters they move. */
+  /** The fate of the packets of one place, and the counters that they change. */
   async function fates(counters: Counters, name: string, path: string, address: string) {
     const before = await counters()
     const to = { host: address, payload: 'x', fence: fenceOf(address) }
@@ -48,7 +48,7 @@ describe('every line of the rules about pods on the host network is needed', nee
     )
   }
 
-  /** What becomes of every packet once rules were loaded; `failed` says why they were not. */
+  /** The fate of every packet after rules were loaded, or `failed`, the reason why they were not. */
   async function effect(failed: string | undefined, counters: Counters, places: Places) {
     if (failed !== undefined) return { load: failed }
     const seen: Record<string, string> = { load: 'accepted' }
@@ -90,7 +90,7 @@ describe('every line of the rules about pods on the host network is needed', nee
   }
 
   for (const mode of ['block', 'audit'] as const) {
-    test(`nft, mode ${mode}: each line, left out, changes what becomes of packets or what is counted`, async (t) => {
+    test(`each line of nft in mode ${mode}, when it is removed, changes the fate of packets or a count`, async (t) => {
       const { places, rules } = await prepare(mode)
       const exec = nodeExec(host.node)
       const counters = async () => {
@@ -115,7 +115,7 @@ describe('every line of the rules about pods on the host network is needed', nee
     })
 
     for (const variant of VARIANTS)
-      test(`iptables-${variant}, mode ${mode}: each rule and jump, left out, does so, too`, async (t) => {
+      test(`each rule and jump of iptables-${variant} in mode ${mode}, when it is removed, changes the fate of packets or a count`, async (t) => {
         const { places, rules } = await prepare(mode)
         const chains = (family: Family) => hostNetworkChains(rules, family, variant)
         const load = (family: Family, some: readonly Chain[]) =>
@@ -137,7 +137,7 @@ describe('every line of the rules about pods on the host network is needed', nee
       })
   }
 
-  /** What the rules of both families have counted. */
+  /** The counts of the rules of both families. */
   async function countersOf(chains: (family: Family) => readonly Chain[], variant: Variant) {
     const counted: Record<string, number> = {}
     for (const family of FAMILIES) {

@@ -1,4 +1,4 @@
-/** What the guard takes from the kernel's notifications of changes in nf_tables. */
+/** What the guard concludes from the kernel's notifications of changes in nf_tables. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
@@ -32,27 +32,27 @@ async function monitored(): Promise<{
   hear: (...lines: readonly string[]) => readonly boolean[]
 }> {
   const backend = nftBackend(exec)
-  const watched = await backend.watched()
+  const watched = await backend.monitor()
   return { backend, hear: (...lines) => lines.map((line) => watched?.matches(line) ?? false) }
 }
 
-test('a flush that the monitor reported to its end needs no reading to be known', async () => {
+test('a completely reported flush is known without a reading', async () => {
   const { backend, hear } = await monitored()
   hear(...FLUSH)
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
   assert.deepEqual(hear(end(2)), [true])
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
-test('our own load, and our replacement, which deletes the table and adds it again, are no loss, wherever their lines are cut', async () => {
+test('our own load and our replacement of the table do not count as a loss, at any point of their report', async () => {
   const { backend, hear } = await monitored()
   for (const line of [...OUR_LOAD, end(3), ...OUR_REPLACEMENT, end(4)]) {
     hear(line)
-    assert.equal(backend.heard?.(), undefined)
+    assert.equal(backend.reportedChange?.(), undefined)
   }
 })
 
-test('what changes a part of the table is written over before it is read', async () => {
+test('a change of a part of the table is overwritten before it is read', async () => {
   for (const line of [
     'delete rule inet pod2iam_guard forward',
     'add rule inet pod2iam_guard forward',
@@ -62,44 +62,44 @@ test('what changes a part of the table is written over before it is read', async
     const { backend, hear } = await monitored()
     await backend.load(RULES)
     assert.deepEqual(hear(line, end(2)), [false, true], line)
-    assert.equal(backend.heard?.(), line.startsWith('add rule') ? undefined : 'was changed', line)
+    assert.equal(backend.reportedChange?.(), line.startsWith('add rule') ? undefined : 'was changed', line)
   }
 })
 
-test('what is loaded again is there, until the monitor reports the next flush', async () => {
+test('a table that is loaded again counts as in place until the monitor reports the next flush', async () => {
   const { backend, hear } = await monitored()
   hear(...FLUSH, end(2))
   await backend.load(RULES)
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
   hear(...OUR_LOAD, end(3), ...FLUSH, end(4))
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
-test('a flush during a load is not forgotten with it', async () => {
+test('a flush that is reported during a load still counts after it', async () => {
   let hearFlush = () => {}
   const backend = nftBackend(async (...call) => {
     hearFlush()
     return exec(...call)
   })
-  const watched = await backend.watched()
+  const watched = await backend.monitor()
   hearFlush = () => {
     for (const line of [...FLUSH, end(5)]) watched?.matches(line)
   }
   await backend.load(RULES)
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
-test('what happens to other tables is not about us', async () => {
+test('a change of other tables is ignored', async () => {
   const { backend, hear } = await monitored()
   const others = ['delete table inet other', 'add table inet pod2iam_owned', 'delete table ip filter', end(2)]
   assert.deepEqual(
     hear(...others),
     others.map(() => false),
   )
-  assert.equal(backend.heard?.(), undefined)
+  assert.equal(backend.reportedChange?.(), undefined)
 })
 
-test('what is heard to be lost is written again at once, also while something else is being read', async () => {
+test('a table that is reported as lost is written again at once, also during a reading', async () => {
   const calls: string[] = []
   let answerReading = () => {}
   const backend = nftBackend(async (_command, args) => {
@@ -107,7 +107,7 @@ test('what is heard to be lost is written again at once, also while something el
     if (calls.at(-1) === 'read') await new Promise<void>((resolve) => (answerReading = resolve))
     return { code: 0, stdout: '{"nftables":[]}', stderr: '' }
   })
-  const watched = await backend.watched()
+  const watched = await backend.monitor()
   const hear = (...lines: readonly string[]) => lines.map((line) => watched?.matches(line))
   const made = (count: number) => until(`${count} calls`, () => calls.length >= count)
   const loading = backend.load(RULES)
@@ -124,7 +124,7 @@ test('what is heard to be lost is written again at once, also while something el
   hear(...FLUSH, end(6))
   await made(2)
   assert.deepEqual(calls, ['read', 'write'])
-  assert.equal(backend.heard?.(), 'is gone')
+  assert.equal(backend.reportedChange?.(), 'is gone')
   answerReading()
   await reading
 })

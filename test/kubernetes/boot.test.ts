@@ -1,4 +1,4 @@
-/** A node's first process: what was installed by `firewall boot-rules` is there at its next boot, before it has a network. */
+/** A node's first process: what `firewall boot-rules` has installed is loaded at the next boot, before the node has a network. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -44,7 +44,7 @@ describe('the boot of a node', needsNamespaces(), () => {
       }
     })
 
-  test('does not end well where the rules cannot be loaded', async () => {
+  test('fails if the rules cannot be loaded', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'pod2iam-node-'))
     try {
       const first = await boot(directory)

@@ -11,7 +11,7 @@ before(() => {
 })
 after(() => rmSync(root, { recursive: true }))
 
-test('version 1: in every hierarchy, with the processors of the parent', () => {
+test('cgroups v1 are created in every hierarchy, with the processors of the parent', () => {
   for (const name of ['memory', 'cpuset']) mkdirSync(join(root, name))
   writeFileSync(join(root, 'cpuset', 'cpuset.cpus'), '0-1\n')
   writeFileSync(join(root, 'cpuset', 'cpuset.mems'), '0\n')
@@ -22,7 +22,7 @@ test('version 1: in every hierarchy, with the processors of the parent', () => {
   assert.equal(readFileSync(join(root, 'cpuset/run/node/cpuset.cpus'), 'utf8'), '0-1\n')
 })
 
-test('version 2: one hierarchy, whose controllers are handed down', () => {
+test('cgroups v2 have one hierarchy, in which children get the controllers of the parent', () => {
   const unified = join(root, 'unified')
   mkdirSync(unified)
   writeFileSync(join(unified, 'cgroup.controllers'), 'pids\n')
@@ -32,7 +32,7 @@ test('version 2: one hierarchy, whose controllers are handed down', () => {
   assert.equal(readFileSync(join(unified, 'cgroup.subtree_control'), 'utf8'), '+pids')
 })
 
-test('what is removed is gone with all below it; what was never there is no trouble', async () => {
+test('a cgroup is removed with everything below it, and removing one that does not exist is no error', async () => {
   const memory = join(root, 'memory')
   makeCgroups('other/a/b', [memory])
   await removeCgroups('other', [memory])

@@ -1,4 +1,4 @@
-/** The cgroups of the nodes: below one directory in every hierarchy, whichever version of cgroups the machine has. */
+/** The cgroups of the nodes, below one directory in every hierarchy, whichever version of cgroups the machine has. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { eventually } from '../support/until.ts'
@@ -14,7 +14,7 @@ export function hierarchies(root = ROOT): string[] {
     .filter((path) => statSync(path).isDirectory())
 }
 
-/** Makes `path` in every hierarchy, with all controllers and processors that its parent has. */
+/** Creates `path` in every hierarchy, with all controllers and processors that its parent has. */
 export function makeCgroups(path: string, roots = hierarchies()): void {
   for (const root of roots) {
     let parent = root
@@ -22,7 +22,7 @@ export function makeCgroups(path: string, roots = hierarchies()): void {
       handDown(parent)
       const here = join(parent, part)
       mkdirSync(here, { recursive: true })
-      // cpuset of version 1: a group without any takes no process.
+      // cpuset of version 1: a group without processors accepts no process.
       for (const file of ['cpuset.cpus', 'cpuset.mems'])
         if (existsSync(join(root, 'cpuset.cpus')))
           writeFileSync(join(here, file), readFileSync(join(parent, file), 'utf8'))
@@ -31,7 +31,7 @@ export function makeCgroups(path: string, roots = hierarchies()): void {
   }
 }
 
-/** Version 2: its controllers are there for its children, too. */
+/** Version 2: makes the controllers of `parent` available to its children. */
 function handDown(parent: string): void {
   const controllers = join(parent, 'cgroup.controllers')
   const children = join(parent, 'cgroup.subtree_control')
@@ -40,11 +40,11 @@ function handDown(parent: string): void {
     try {
       writeFileSync(children, `+${name}`)
     } catch {
-      // Some are the root's alone; the kubelet names what it misses.
+      // Some controllers exist only in the root; the kubelet names those that it misses.
     }
 }
 
-/** Removes `path` in every hierarchy, once its processes are gone. @throws Error when some are still there after half a minute */
+/** Removes `path` in every hierarchy, once its processes are gone. @throws Error when some still exist after half a minute */
 export async function removeCgroups(path: string, roots = hierarchies()): Promise<void> {
   for (const root of roots)
     await eventually(

@@ -1,4 +1,4 @@
-/** A cluster of two nodes, from nothing to Ready. */
+/** Starts a cluster of two nodes and waits until they are Ready. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { minorOf, versionOf } from '../peers/kubernetes-release.ts'
@@ -13,11 +13,11 @@ import { serveRegistry } from './registry.ts'
 import { makeSwitch } from './switch.ts'
 
 export type Place = {
-  /** Of this run; has `images/`. */
+  /** The directory of this run, which contains `images/`. */
   readonly directory: string
   /** Where the CNI plugins are. */
   readonly plugins: string
-  /** Name of its cgroup in every hierarchy. */
+  /** Path of the run's cgroup in every hierarchy. */
   readonly cgroup: string
   readonly cgroups: 'machine' | 'v2'
   readonly progress: (line: string) => void
@@ -26,12 +26,12 @@ export type Place = {
 export type Cluster = {
   readonly kubeconfig: string
   readonly nodes: readonly Node[]
-  /** What ended that should not have, by its last output. */
+  /** The program that ended although it should run, with its last output. */
   readonly ended: () => string | undefined
   readonly close: () => Promise<void>
 }
 
-/** Starts it in this process's network namespace, which has nothing in it yet. */
+/** Starts the cluster in this process's network namespace, which must be empty. */
 export async function startCluster(place: Place): Promise<Cluster> {
   const { directory, plugins, cgroup, cgroups, progress } = place
   const shared = join(directory, 'shared')

@@ -5,7 +5,7 @@ import type { Program } from '../sandbox/real/logged.ts'
 import { apiServerFlags, controllerManagerFlags, etcdFlags, schedulerFlags } from './flags.ts'
 import { command, started, startProgram } from './program.ts'
 
-/** Starts it and waits until it is ready. @throws Error with the last output of what did not start */
+/** Starts it and waits until it is ready. @throws Error with the last output of the program that did not start */
 export async function startControlPlane(directory: string): Promise<Program[]> {
   const start = (name: string, flags: readonly string[]) =>
     startProgram(name, [peer(name) ?? name, ...flags], join(directory, `${name}.log`))

@@ -1,4 +1,4 @@
-/** The files by which a control plane and its clients know each other: those that kubeadm makes. */
+/** The files by which a control plane and its clients authenticate each other, the same that kubeadm creates. */
 import { generateKeyPairSync } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ const API_NAMES = [
   'kubernetes.default.svc.cluster.local',
 ]
 
-/** Clients by the name of their kubeconfig. */
+/** Clients, keyed by the name of their kubeconfig. */
 const CLIENTS = {
   admin: ['kubernetes-admin', 'system:masters'],
   'controller-manager': ['system:kube-controller-manager'],

@@ -1,4 +1,4 @@
-/** What the programs of a control plane are called with: what kubeadm gives them, but for what one machine makes different. Pure. */
+/** The flags of a control plane's programs: those of kubeadm, except where one machine needs something else. Pure. */
 import { join } from 'node:path'
 import { API_PORT, CONTROL_PLANE, SERVICES } from './layout.ts'
 
@@ -8,7 +8,7 @@ const ETCD_PEERS = 'http://127.0.0.1:2380'
 export function etcdFlags(directory: string): string[] {
   return [
     `--data-dir=${join(directory, 'etcd')}`,
-    // What a power cut would lose is thrown away anyway.
+    // The data that a power cut would lose is not kept anyway.
     '--unsafe-no-fsync',
     '--log-level=warn',
     `--listen-client-urls=${ETCD}`,
@@ -40,13 +40,13 @@ export function apiServerFlags(directory: string): string[] {
     `--service-account-key-file=${path('sa.pub')}`,
     `--service-account-signing-key-file=${path('sa.key')}`,
     `--service-cluster-ip-range=${SERVICES}`,
-    // No kube-proxy is where the API server is: webhooks are asked at the addresses of their pods.
+    // The API server has no kube-proxy beside it, so it calls webhooks at the addresses of their pods.
     '--enable-aggregator-routing=true',
     '--profiling=false',
   ]
 }
 
-/** Of kube-controller-manager and kube-scheduler alike. */
+/** Flags of both kube-controller-manager and kube-scheduler. */
 function componentFlags(kubeconfig: string): string[] {
   return [
     `--kubeconfig=${kubeconfig}`,
@@ -64,7 +64,7 @@ export function controllerManagerFlags(directory: string): string[] {
     `--service-account-private-key-file=${join(directory, 'sa.key')}`,
     `--root-ca-file=${join(directory, 'ca.crt')}`,
     '--use-service-account-credentials=true',
-    // The plan has them (layout.ts).
+    // The nodes' address ranges are planned (layout.ts).
     '--allocate-node-cidrs=false',
   ]
 }

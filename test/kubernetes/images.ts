@@ -1,4 +1,4 @@
-/** The images of the cluster: the product's from its Dockerfile, and a pause. */
+/** The images of the cluster: those of the product, built from its Dockerfile, and a pause image. */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { buildImages } from '../images/buildah.ts'
 
 const PAUSE_SOURCE = fileURLToPath(new URL('pause', import.meta.url))
 
-/** Builds them into `directory`, a directory each. */
+/** Builds them into `directory`, one directory for each. */
 export function makeImages(directory: string): void {
   const root = join(directory, 'pause-root')
   mkdirSync(root, { recursive: true })

@@ -1,4 +1,4 @@
-/** The part of `npm run test:kubernetes` that has namespaces of its own (main.ts): the cluster, then the promises on it. */
+/** The part of `npm run test:kubernetes` that runs in namespaces of its own (started by main.ts): the cluster, then the promises on it. */
 import { settingsOrExit } from '../../common/settings.ts'
 import { openCluster } from '../cluster/access/real.ts'
 import type { Options } from '../cluster/options.ts'
@@ -17,7 +17,7 @@ const [place = '{}'] = process.argv.splice(2, 1)
 const given = settingsOrExit('pod2iam test:kubernetes', KUBERNETES_OPTIONS)
 const interrupt = new AbortController()
 let interruptedAt = Number.POSITIVE_INFINITY
-// It may come twice: from the terminal to all processes, and from main.ts. With this process goes everything anyway.
+// The signal may arrive twice: from the terminal, which sends it to all processes, and from main.ts. Whenever this process ends, everything ends with it.
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
     if (performance.now() - interruptedAt > SAME_INTERRUPT_MS) process.exit(INTERRUPTED)
@@ -38,7 +38,7 @@ try {
   console.error(`pod2iam test:kubernetes: ${error instanceof Error ? error.message : String(error)}`)
   process.exitCode = interrupt.signal.aborted ? INTERRUPTED : 1
 }
-// A connection that something left open must not keep what is removed.
+// An open connection must not keep this process, and with it the namespaces, alive.
 process.exit()
 
 async function showPromises(cluster: Cluster): Promise<number> {
@@ -69,7 +69,7 @@ async function showPromises(cluster: Cluster): Promise<number> {
   }
 }
 
-/** What the operator says, and where this cluster and its images are. */
+/** The operator's options, and where this cluster and its images are. */
 function optionsFor({ kubeconfig }: Cluster, options: Options): Options {
   return {
     ...options,

@@ -1,10 +1,10 @@
-/** How clients find the API server and show who they are. Pure. */
+/** How clients find the API server and authenticate. Pure. */
 import type { KeyPair } from '../sandbox/kube/client/certificates.ts'
 import { API_URL } from './layout.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
-/** A kubeconfig with everything in it, as JSON. */
+/** A kubeconfig that contains all its data, as JSON. */
 export function kubeconfig(caPem: string, { certPem, keyPem }: KeyPair): string {
   const user = { 'client-certificate-data': base64(certPem), 'client-key-data': base64(keyPem) }
   return JSON.stringify({

@@ -1,7 +1,7 @@
 /**
- * `npm run test:kubernetes`: a real Kubernetes of two nodes on this machine, and test/cluster on it. This process gets ready what needs the
- * machine's network, starts inside.ts in namespaces with which everything ends, and removes what namespaces do not: a directory and cgroups.
- * README.md has the rest; the options are those of `npm run test:cluster`.
+ * `npm run test:kubernetes`: runs test/cluster on a real Kubernetes of two nodes on this machine. This process prepares what needs the machine's
+ * network, starts inside.ts in namespaces with which everything ends, and removes what namespaces do not remove: a directory and cgroups.
+ * See README.md for the rest; the options are those of `npm run test:cluster`.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -22,7 +22,7 @@ const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mo
 
 // Mistakes in the options are reported before anything is made.
 const { kubernetes, logs } = settingsOrExit('pod2iam test:kubernetes', KUBERNETES_OPTIONS)
-// Whose programs `peer` finds, here and in what is started.
+// Selects the programs that `peer` finds, in this process and in those that it starts.
 process.env.POD2IAM_KUBERNETES = kubernetes
 const missing = provide(progress)
 if (missing.length > 0) {
@@ -42,7 +42,7 @@ try {
   rmSync(directory, { recursive: true, force: true })
 }
 
-/** Runs inside.ts to its end, and tells it when it is to end; returns its exit code. */
+/** Runs inside.ts to its end, and passes signals on to it; returns its exit code. */
 async function inside(place: { directory: string; cgroup: string; plugins: string }): Promise<number> {
   const argv = [
     ...NAMESPACES,
@@ -52,7 +52,7 @@ async function inside(place: { directory: string; cgroup: string; plugins: strin
     JSON.stringify(place),
     ...process.argv.slice(2),
   ]
-  // `unshare` ends with this process, however that ends, and takes all with it.
+  // `unshare` is killed when this process ends, for whatever reason, and everything in its namespaces with it.
   const child = spawn(tool('setpriv'), ['--pdeathsig=KILL', '--', tool('unshare'), ...argv], {
     stdio: 'inherit',
   })
@@ -61,7 +61,7 @@ async function inside(place: { directory: string; cgroup: string; plugins: strin
   return code ?? 1
 }
 
-/** `unshare` itself only waits. */
+/** The signal goes to the children of `unshare`, which itself only waits. */
 function tell({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   try {
     for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean))
@@ -71,13 +71,13 @@ function tell({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-/** Whose programs the node guard's image gets: those that nodes run, or, where these are not there, why not. */
+/** Which programs the node guard's image gets: those of released images, or, if they are not installed, the machine's and why. */
 function toolsOrigin(): string {
   const { skip } = needsImageSystem()
   return skip === undefined ? 'of Debian trixie, as released images have them' : `of this machine: ${skip}`
 }
 
-/** Where each program's log is, below `directory` as below the run's. */
+/** Copies each program's log to the same path below `to` as below the run's directory. */
 function keepLogs(to: string): void {
   for (const file of globSync('*/*.log', { cwd: directory }))
     cpSync(join(directory, file), join(to, file), { recursive: true })

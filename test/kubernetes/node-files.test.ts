@@ -17,7 +17,7 @@ const site = {
   minor: 37,
 } as const
 
-test('the two nodes differ in name, address, pods and kube-proxy mode, and nothing overlaps', () => {
+test('the two nodes differ in name, address, pod range and kube-proxy mode, and no ranges overlap', () => {
   assert.deepEqual(
     NODES.map(({ proxyMode }) => proxyMode),
     ['iptables', 'nftables'],
@@ -29,13 +29,13 @@ test('the two nodes differ in name, address, pods and kube-proxy mode, and nothi
   assert.notEqual(PODS.split('.').slice(0, 2).join(), SERVICES.split('.').slice(0, 2).join())
 })
 
-test('a node’s programs take everything from its own directory and from the shared one', () => {
+test('a node’s programs read their files from its own directory and from the shared one', () => {
   for (const plan of NODES) {
     const files = nodeFiles(plan, site)
     const kubelet = JSON.parse(files['kubelet.json'] ?? '')
     assert.equal(kubelet.tlsCertFile, `/run/x/shared/${plan.name}.crt`)
     assert.equal(kubelet.cgroupRoot, `/pod2iam-1/${plan.name}`)
-    // So that nobody takes its host for the node (test/cluster/promises/reboot.ts).
+    // So that the test does not reboot the machine as the node (test/cluster/rebooting.ts).
     assert.match(kubelet.providerID, /^namespace:/)
     assert.equal(JSON.parse(files['kube-proxy.json'] ?? '').mode, plan.proxyMode)
     const [bridge] = JSON.parse(files['cni/10-bridge.conflist'] ?? '').plugins
@@ -44,7 +44,7 @@ test('a node’s programs take everything from its own directory and from the sh
   }
 })
 
-test('kube-proxy and kubelet leave the sysctls and the swap of the machine alone', () => {
+test('kube-proxy and kubelet do not change the sysctls or the swap of the machine', () => {
   const [plan] = NODES
   assert.ok(plan)
   const files = nodeFiles(plan, site)
@@ -57,7 +57,7 @@ test('kube-proxy and kubelet leave the sysctls and the swap of the machine alone
   assert.equal(JSON.parse(files['kubelet.json'] ?? '').failSwapOn, false)
 })
 
-test('programs of Kubernetes 1.29 get no setting that they do not know', () => {
+test('the programs of Kubernetes 1.29 get no setting that they do not support', () => {
   const plans = nodesOf(29)
   assert.deepEqual(
     plans.map(({ proxyMode }) => proxyMode),
@@ -68,7 +68,7 @@ test('programs of Kubernetes 1.29 get no setting that they do not know', () => {
   assert.deepEqual([kubeletOf(29).failCgroupV1, kubeletOf(31).failCgroupV1], [undefined, false])
 })
 
-test('a node with cgroup v2 whose machine keeps the controllers starts containers without the limits that nobody could set', () => {
+test('a node with cgroup v2 but without controllers starts containers without the limits that need them', () => {
   const [plan] = NODES
   assert.ok(plan)
   assert.doesNotMatch(nodeFiles(plan, site)['containerd.toml'] ?? '', /BinaryName/)

@@ -14,27 +14,26 @@ import {
 export type NodeSite = {
   /** The files of all nodes: certificates and kubeconfigs. */
   readonly shared: string
-  /** The node's own directory, of which its disks are bound. */
+  /** The node's own directory, in which its disks are. */
   readonly own: string
   /** Where the CNI plugins are. */
   readonly plugins: string
-  /** Below which it makes its cgroups, in every hierarchy. */
+  /** The cgroup below which the node creates its own, in every hierarchy. */
   readonly cgroup: string
-  /** `v2`: the node sees the machine's cgroup v2 alone. */
+  /** `v2`: the node sees only the machine's cgroup v2. */
   readonly cgroups: 'machine' | 'v2'
-  /** Which Kubernetes its programs are: 37 of 1.37.2. */
+  /** The minor version of its Kubernetes programs: 37 for 1.37.2. */
   readonly minor: number
 }
 
-/** From which Kubernetes 1.N on a kubelet asks whether it may run with cgroup v1; one before knows no such setting. */
+/** From Kubernetes 1.N on a kubelet refuses cgroup v1 unless this is set; before, it does not know the setting. */
 const FAIL_CGROUP_V1_MINOR = 31
 
-/** The one file of a node that is a program. */
+/** The only file of a node that is a program. */
 export const RUNC = 'runc'
 const RUNC_WITHOUT_LIMITS = fileURLToPath(new URL('runc-without-limits.ts', import.meta.url))
 
 export const RUNTIME_SOCKET = 'unix:///run/containerd/containerd.sock'
-/** Everything that a node is to be sure of is in its own directory or gone with its boot. */
 const REGISTRY = `http://${CONTROL_PLANE}:${REGISTRY_PORT}`
 
 /** Files by their names below the node's own directory. */
@@ -69,7 +68,7 @@ function containerd({ own, plugins, cgroups }: NodeSite): string {
 ${cgroups === 'v2' ? `[${cri}.containerd.runtimes.runc.options]\n  BinaryName = "${join(own, RUNC)}"\n` : ''}`
 }
 
-/** What containerd starts in the place of runc. */
+/** What containerd starts in place of runc. */
 function runc(): string {
   return `#!/bin/sh\nexec '${process.execPath}' '${RUNC_WITHOUT_LIMITS}' "$@"\n`
 }
@@ -81,7 +80,7 @@ function hosts(): string {
 `
 }
 
-/** Pods keep their addresses wherever they go, as on the VPC CNI. What the addresses are kept in is gone after a boot, as the pods are. */
+/** Pods keep their own address wherever they connect to, as with the VPC CNI. The allocated addresses are lost at a boot, as the pods are. */
 function network({ subnet }: NodePlan): object {
   const ipam = {
     type: 'host-local',
@@ -108,7 +107,7 @@ function kubelet({ name, address }: NodePlan, { shared, cgroup, own, minor }: No
     tlsCertFile: join(shared, `${name}.crt`),
     tlsPrivateKeyFile: join(shared, `${name}.key`),
     containerRuntimeEndpoint: RUNTIME_SOCKET,
-    // Another machine has cgroup v2; both do.
+    // The machine may have either version of cgroups.
     ...(minor >= FAIL_CGROUP_V1_MINOR ? { failCgroupV1: false } : {}),
     cgroupDriver: 'cgroupfs',
     cgroupRoot: `/${cgroup}/${name}`,
@@ -118,19 +117,19 @@ function kubelet({ name, address }: NodePlan, { shared, cgroup, own, minor }: No
     // The disk is shared with everything else on the machine.
     evictionHard: { 'memory.available': '50Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
     imageGCHighThresholdPercent: 100,
-    // Nobody answers there: the product asks no names of the cluster's.
+    // Nobody answers there, because the product resolves no names of the cluster.
     clusterDNS: [DNS_SERVICE],
     providerID: `namespace://${name}`,
     volumePluginDir: join(own, 'volume-plugins'),
     maxPods: 200,
     registryPullQPS: 0,
-    // Pods come and go by the hundred; the defaults (50 and 100) are for nodes of their own.
+    // The test creates and deletes pods by the hundred; the defaults (50 and 100) are too low for that.
     kubeAPIQPS: 100,
     kubeAPIBurst: 200,
   }
 }
 
-/** Sysctls of the machine stay as they are. */
+/** The zeros keep the machine's sysctls as they are. */
 function kubeProxy({ name, proxyMode }: NodePlan, { shared }: NodeSite): object {
   return {
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',

@@ -1,4 +1,4 @@
-/** A node: namespaces of its own for everything that a machine has of its own, and what runs in them. */
+/** A node: namespaces for everything that a machine has for itself, and the programs that run in them. */
 import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -14,11 +14,11 @@ import { command, started, startProgram } from './program.ts'
 import { SWITCH } from './switch.ts'
 
 const BOOT = fileURLToPath(new URL('boot.sh', import.meta.url))
-/** Has `systemctl`. */
+/** The directory of `systemctl`. */
 const SYSTEMD = fileURLToPath(new URL('systemd', import.meta.url))
-/** What a node has of its own; it ends with the `unshare` that starts it. */
+/** The namespaces of a node; they end with the `unshare` that starts them. */
 export const BOOT_NAMESPACES = ['--mount', '--pid', '--uts', '--net', '--fork', '--kill-child'] as const
-/** As kubelet's systemd unit: it ends where containerd listens already, but is not ready yet. */
+/** Restarts kubelet as its systemd unit does: it exits when containerd listens already, but is not ready yet. */
 const AGAIN = ['/bin/sh', '-c', 'while :; do "$@"; sleep 1; done', 'sh'] as const
 const SOCKET = '/run/containerd/containerd.sock'
 
@@ -40,7 +40,7 @@ export class Node {
     return join(this.#site.cgroup, this.plan.name)
   }
 
-  /** Boots it: new namespaces, links and routes, the disks as they were. */
+  /** Boots the node: new namespaces, links and routes, and the disks as they were. */
   async powerOn(): Promise<void> {
     const { own } = this.#site
     for (const [name, text] of Object.entries(nodeFiles(this.plan, this.#site))) {
@@ -70,7 +70,7 @@ export class Node {
     await this.#startPrograms()
   }
 
-  /** Runs a script for `/bin/sh` in it, as root. @throws Error with what it said when it fails */
+  /** Runs a script for `/bin/sh` in it, as root. @throws Error with its output when it fails */
   async run(script: string): Promise<void> {
     const file = join(this.#site.own, 'script')
     await writeFile(file, script)
@@ -78,14 +78,14 @@ export class Node {
     await command([...inside, tool('env'), `PATH=${SYSTEMD}:${DEFAULT_PATH}`, '/bin/sh', file])
   }
 
-  /** What ended that should not have, by its last output. */
+  /** The program that ended although it should run, with its last output. */
   ended(): string | undefined {
     return [this.#machine, ...this.#programs].map((program) => program?.ended()).find(Boolean)
   }
 
-  /** As if somebody pulled the plug: processes, containers, rules, links, mounts are gone at once. */
+  /** Like a power cut: processes, containers, rules, links and mounts are gone at once. */
   async powerOff(): Promise<void> {
-    // The first process of its PID namespace ends with `unshare`, and with it all others.
+    // The first process of the PID namespace ends with `unshare`, and all others with it.
     await this.#machine?.kill()
     await Promise.all(this.#programs.map((program) => program.kill()))
     await removeCgroups(this.#cgroup)
@@ -94,7 +94,7 @@ export class Node {
     )
   }
 
-  /** A cable to the switch, and the ways to the pods of others. */
+  /** Adds a link to the switch, and the routes to the pods of the other nodes. */
   async #connect(): Promise<void> {
     const { link, address } = this.plan
     const ip = (...words: string[]) => command([tool('ip'), ...words])
@@ -142,7 +142,7 @@ export class Node {
     return startProgram(`${program} of ${this.plan.name}`, argv, join(this.#site.own, `${program}.log`))
   }
 
-  /** The node's first process, as this process sees it. */
+  /** The PID of the node's first process, as this process sees it. */
   get #pid(): number {
     const pid = this.#machine?.child.pid
     const [first] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').map(Number)

@@ -1,4 +1,4 @@
-/** The options of `npm run test:kubernetes`: those of `npm run test:cluster`, and the ones here. */
+/** The options of `npm run test:kubernetes`: those of `npm run test:cluster`, and the ones below. */
 import { oneOf, optional, type Settings, whole } from '../../common/settings.ts'
 import { OPTIONS } from '../cluster/options.ts'
 

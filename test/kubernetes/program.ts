@@ -5,10 +5,10 @@ import { logged, type Program } from '../sandbox/real/logged.ts'
 import { eventually, Hopeless } from '../support/until.ts'
 
 const POLL_MS = 100
-/** On a crowded machine what takes seconds takes minutes. */
+/** On a busy machine, what usually takes seconds takes minutes. */
 const START_MS = 300_000
 
-/** @param log everything it says is added to this file */
+/** @param log the file to which its output is appended */
 export function startProgram(name: string, [command = '', ...args]: readonly string[], log: string): Program {
   return logged(name, log, (stdio) => spawn(command, args, { stdio }))
 }
@@ -16,7 +16,7 @@ export function startProgram(name: string, [command = '', ...args]: readonly str
 /**
  * Waits until `look` returns something.
  *
- * @param program the wait ends with it, where it ends
+ * @param program a program whose end also ends the wait
  * @throws Error with the program's last output, or with the error of the last look
  */
 export async function started<T>(
@@ -33,7 +33,7 @@ export async function started<T>(
   return eventually(what, there, { deadlineMs: milliseconds, pollMs: POLL_MS })
 }
 
-/** Runs a command to its end. @throws Error with what it said when it fails */
+/** Runs a command to its end. @throws Error with its output when it fails */
 export async function command(argv: readonly string[]): Promise<string> {
   const [file = '', ...args] = argv
   try {

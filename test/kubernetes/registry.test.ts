@@ -30,7 +30,7 @@ after(() => {
   rmSync(directory, { recursive: true })
 })
 
-test('an image is found under any registry, any repository that ends with its name, and any tag', async () => {
+test('an image is found in any repository that ends with its name, with any tag and for any registry', async () => {
   for (const path of ['sidecar/manifests/test', 'pod2iam/sidecar/manifests/next?ns=mirror.example']) {
     const response = await fetch(`${base}${path}`)
     assert.equal(response.status, 200)
@@ -40,7 +40,7 @@ test('an image is found under any registry, any repository that ends with its na
   }
 })
 
-test('HEAD tells the length; blobs come as they are', async () => {
+test('HEAD returns the length of a manifest, and GET returns a blob unchanged', async () => {
   const head = await fetch(`${base}sidecar/manifests/test`, { method: 'HEAD' })
   assert.equal(head.headers.get('content-length'), String(MANIFEST.length))
   const blob = await fetch(`${base}sidecar/blobs/sha256:${sha256(BLOB)}`)
@@ -48,7 +48,7 @@ test('HEAD tells the length; blobs come as they are', async () => {
   assert.equal((await fetch(base)).status, 200)
 })
 
-test('what is no image, and what is outside of them, is not found', async () => {
+test('an image that does not exist and a file outside an image are not found', async () => {
   for (const path of [
     'other/manifests/test',
     'sidecar/blobs/manifest.json',

@@ -1,6 +1,6 @@
 /**
- * A registry of images that one can only pull from: a directory each (buildah's `dir:`), under the last part of the repository's name, whatever
- * stands before it, and whatever tag is asked for.
+ * A read-only registry of images: one directory for each image (buildah's `dir:`), which is found by the last part of the repository's name,
+ * whatever precedes it, and whatever tag is requested.
  */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
@@ -15,7 +15,7 @@ const DIGEST = /^sha256:([0-9a-f]{64})$/
 /** Starts it. @param directory with a directory per image */
 export async function serveRegistry(directory: string, host: string, port: number): Promise<Server> {
   const server = createServer(({ url = '', method }, response) => {
-    // containerd adds which registry it takes this one for.
+    // containerd adds the name of the registry that it expects here.
     const [path = ''] = url.split('?')
     if (path === '/v2/') return response.end('{}')
     const [, image = '', kind, reference = ''] = PATH.exec(path) ?? []

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { missingPackages, pluginDirectory } from './requirements.ts'
 
-test('what is missing is named by Debian’s packages', () => {
+test('missing commands and plugins are reported as Debian packages', () => {
   const has = (command: string) => !['runc', 'nft'].includes(command)
   assert.deepEqual(missingPackages(has, '/usr/lib/cni'), ['runc', 'nftables'])
   assert.deepEqual(
@@ -18,7 +18,7 @@ test('what is missing is named by Debian’s packages', () => {
   )
 })
 
-test('a directory counts when it has every plugin that is used', () => {
+test('the plugin directory is the first that has every plugin which is used', () => {
   const root = mkdtempSync(join(tmpdir(), 'pod2iam-plugins-'))
   try {
     const [half, whole] = [join(root, 'half'), join(root, 'whole')]

@@ -1,4 +1,4 @@
-/** What a machine needs for the cluster, and how it comes there. */
+/** What a machine needs for the cluster, and how it is installed. */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { needsBuildah } from '../images/buildah.ts'
@@ -6,13 +6,13 @@ import { kubernetesRelease } from '../peers/kubernetes-release.ts'
 import { needsPeer, peer } from '../peers/peers.ts'
 import { findTool } from '../sandbox/node/tools.ts'
 
-/** What brings those below. */
+/** What installs the programs below. */
 const BUILD = {
   newest: '.ci/peers helm control_plane node_programs image_programs buildah',
   oldest: '.ci/peers helm oldest_control_plane oldest_node_programs image_programs buildah',
 }
 
-/** Built with Go. */
+/** Programs that are built with Go. */
 const PEERS = [
   'etcd',
   'kube-apiserver',
@@ -33,11 +33,11 @@ const PACKAGES: Readonly<Record<string, string>> = {
   iptables: 'iptables',
 }
 const PLUGINS_PACKAGE = 'containernetworking-plugins'
-/** Debian's, and everybody else's. */
+/** The directory that Debian uses, and the usual one. */
 const PLUGINS = ['/usr/lib/cni', '/opt/cni/bin'] as const
 const APT = ['apt-get', '-qq', '-o=Dpkg::Use-Pty=0', '-o=DPkg::Lock::Timeout=300'] as const
 
-/** The directory with the CNI plugins that are used. */
+/** The directory that has the CNI plugins which are used. */
 export function pluginDirectory(directories: readonly string[] = PLUGINS): string | undefined {
   return directories.find((directory) =>
     ['bridge', 'host-local', 'loopback'].every((plugin) => existsSync(`${directory}/${plugin}`)),
@@ -53,7 +53,7 @@ export function missingPackages(has: (command: string) => boolean, plugins: stri
 
 const present = () => missingPackages((command) => findTool(command) !== undefined, pluginDirectory())
 
-/** Installs the Debian packages, where this is Debian; returns all that is missing then, a sentence each. */
+/** Installs the Debian packages if this is Debian; returns what is still missing then, a sentence each. */
 export function provide(progress: (line: string) => void): string[] {
   if (process.platform !== 'linux' || process.getuid?.() !== 0)
     return ['it makes namespaces, mounts and cgroups: run it as root on Linux']
@@ -75,7 +75,7 @@ export function provide(progress: (line: string) => void): string[] {
     spawnSync('go', ['version']).status === 0
       ? []
       : ['go is not installed; the pause of pods is built with it']
-  // Pods of one node would not hear the answers of its Services.
+  // Without it, pods of one node would not receive the answers of its Services.
   const bridges = existsSync('/proc/sys/net/bridge')
     ? []
     : ['the kernel has no br_netfilter; modprobe br_netfilter']

@@ -1,6 +1,6 @@
 /**
- * runc for nodes whose cgroup v2 has no controllers, since the machine keeps them in v1: without the limits that nobody could set there.
- * Devices stay limited: that is a program of the kernel, not a controller.
+ * runc for nodes whose cgroup v2 has no controllers, because the machine uses them in v1: removes the limits, which could not be set there.
+ * Devices stay limited, because a BPF program of the kernel does that, not a controller.
  */
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'

@@ -1,11 +1,11 @@
-/** What the nodes' cables lead to: a bridge in the network namespace of the test. */
+/** The switch of the nodes: a bridge in the network namespace of the test. */
 import { tool } from '../sandbox/node/tools.ts'
 import { CONTROL_PLANE, type NodePlan } from './layout.ts'
 import { command } from './program.ts'
 
 export const SWITCH = 'switch'
 
-/** Makes it, with the address of the control plane and the ways to all pods: webhooks are asked at theirs. */
+/** Creates it, with the address of the control plane and the routes to all pods, because the API server calls webhooks at their pods. */
 export async function makeSwitch(nodes: readonly NodePlan[]): Promise<void> {
   const ip = (words: string) => command([tool('ip'), ...words.split(' ')])
   await ip('link set lo up')

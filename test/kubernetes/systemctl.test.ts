@@ -1,4 +1,4 @@
-/** What of systemd the nodes have: the units that `firewall boot-rules` prints, installed and started by what they say. */
+/** The part of systemd that the nodes have: it installs the units that `firewall boot-rules` prints, and starts them as they require. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -19,7 +19,7 @@ const env = () => ({ ...process.env, UNITS: directory, ACTIVE: join(directory, '
 const systemctl = (...words: string[]) =>
   execFileSync(SYSTEMCTL, words, { env: env(), encoding: 'utf8', stdio: 'pipe' })
 const refusedBoot = () => spawnSync(SYSTEMCTL, ['boot'], { env: env(), encoding: 'utf8' })
-/** The printed unit, whose commands write a word into a file instead. */
+/** The printed unit, with commands that write a file instead. */
 const install = (change: (text: string) => string = (text) => text) => {
   const text = unitFile('nft').replace(
     /^Exec(\w+)=.*$/gm,
@@ -29,7 +29,7 @@ const install = (change: (text: string) => string = (text) => text) => {
 }
 const ran = (what: 'Start' | 'Reload') => existsSync(join(directory, `ran-${what}`))
 
-test('a unit is started at boot after it was enabled, and not before or after that', () => {
+test('a unit is started at boot only while it is enabled', () => {
   install()
   systemctl('boot')
   assert.equal(ran('Start'), false)
@@ -42,7 +42,7 @@ test('a unit is started at boot after it was enabled, and not before or after th
   assert.equal(ran('Start'), false)
 })
 
-test('a unit that is active is reloaded, another started', () => {
+test('reload-or-restart reloads an active unit, and starts another one', () => {
   install()
   systemctl('reload-or-restart', UNIT)
   assert.deepEqual([ran('Start'), ran('Reload')], [true, false])
@@ -51,7 +51,7 @@ test('a unit that is active is reloaded, another started', () => {
 })
 
 for (const other of ['network-pre.target', 'containerd.service', 'kubelet.service'])
-  test(`a unit that does not say that it comes before ${other} ends the boot`, () => {
+  test(`a unit that is not ordered before ${other} makes the boot fail`, () => {
     install((text) =>
       text.replace(/^Before=.*$/m, (line) => line.replace(` ${other}`, '').replace(`=${other}`, '=')),
     )
@@ -62,12 +62,12 @@ for (const other of ['network-pre.target', 'containerd.service', 'kubelet.servic
     assert.equal(ran('Start'), false)
   })
 
-test('a unit that fails ends the boot: the kubelet requires it', () => {
+test('a unit that fails makes the boot fail, because the kubelet requires it', () => {
   install((text) => text.replace(/^ExecStart=.*/m, 'ExecStart=false'))
   systemctl('enable', UNIT)
   assert.equal(refusedBoot().status, 1)
 })
 
-test('another command is an error', () => {
+test('any other command is an error', () => {
   assert.throws(() => systemctl('start', UNIT), /not known here/)
 })

@@ -1,4 +1,4 @@
-/** Has the injector of a built release admit the {@link CASES}, over TLS as the API server asks it. */
+/** Calls the injector of a built release with the {@link CASES}, over TLS as the API server does. */
 import { spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -11,7 +11,7 @@ import { freePort } from '../support/free-port.ts'
 import { until } from '../support/until.ts'
 import { CASES, type Case } from './cases.ts'
 
-/** A case, and its pod as the API server goes on with it: the patch applied, nothing filled in yet. */
+/** A case, and its pod as the API server continues with it: with the patch applied and without defaults. */
 export type Admission = Case & { readonly admitted: unknown }
 
 /** @param bundle `dist/injector.cjs` of the release */

@@ -1,4 +1,4 @@
-/** The pods and settings that are recorded: a spread of everything that changes what the injector adds. */
+/** The pods and settings that are recorded: examples of everything that changes what the injector adds. */
 type Dict = Readonly<Record<string, unknown>>
 type Texts = Readonly<Record<string, string>>
 

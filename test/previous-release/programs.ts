@@ -1,6 +1,6 @@
 /**
- * The previous release's programs, kept small enough for a repository. What lives in pods for months (sidecar, gate, and the guard of
- * the same file) is kept whole; of broker and injector their own code is, and their libraries are this checkout's.
+ * The previous release's programs, small enough for a repository. What runs in pods for months (sidecar, gate, and the guard of
+ * the same file) is kept completely; of broker and injector only their own code is kept, and they use the libraries of this checkout.
  */
 import { chmodSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
@@ -48,7 +48,7 @@ export async function recordPrograms(checkout: string): Promise<void> {
 }
 
 export type Unpacked = {
-  /** Where the files are. */
+  /** The directory of the files. */
   readonly directory: string
   /** The program's file, for `node`. */
   readonly file: (program: Program) => string
@@ -58,9 +58,9 @@ export type Unpacked = {
 /** Unpacks the recorded programs into a directory of their own. */
 export function unpackPrograms(): Unpacked {
   const directory = mkdtempSync(join(tmpdir(), 'pod2iam-previous-'))
-  // In the sandbox they run as other users.
+  // In the sandbox the programs run as other users.
   chmodSync(directory, 0o755)
-  // Where libraries are not in the file, these are found; NODE_PATH would not do for what is imported late.
+  // Here they find libraries that are not in their files; NODE_PATH is not used for modules that are imported later.
   symlinkSync(join(PROJECT, 'node_modules'), join(directory, 'node_modules'))
   const unpacked = new Map<Program, string>()
   return {

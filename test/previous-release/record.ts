@@ -1,6 +1,6 @@
 /**
- * Records a release as the next one's tests need it (README.md). Takes a checkout of it in which `npm ci` and `npm run build` have
- * run, needs root (network namespaces) and helm: `node test/previous-release/record.ts CHECKOUT`.
+ * Records a release as the tests of the next one need it (README.md). Takes a checkout of it in which `npm ci` and `npm run build` have
+ * run; needs root (network namespaces) and helm: `node test/previous-release/record.ts CHECKOUT`.
  */
 import { execFileSync } from 'node:child_process'
 import { copyFile, mkdir, writeFile } from 'node:fs/promises'
@@ -11,7 +11,7 @@ import { sharedFiles } from './shared-files.ts'
 import { commandLines, metricNames } from './surface.ts'
 import { brokerAnswers, sidecarRequests } from './wire.ts'
 
-/** A JSON array with a line for each entry: diffs stay readable, and the file small. */
+/** A JSON array with a line for each entry, so that diffs stay readable and the file small. */
 const lines = (entries: readonly unknown[]) =>
   `[\n${entries.map((entry) => JSON.stringify(entry)).join(',\n')}\n]\n`
 

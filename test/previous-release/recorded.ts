@@ -1,4 +1,4 @@
-/** The recorded release, read. */
+/** Reads the recorded release. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Admission } from './admissions.ts'

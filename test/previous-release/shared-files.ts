@@ -8,7 +8,7 @@ import { openNode } from '../firewall/node.ts'
 import { until } from '../support/until.ts'
 
 export type SharedFiles = {
-  /** `enforce`, `audit`, `remove`, or `unverified`: of a guard that may not write rules. */
+  /** `enforce`, `audit`, `remove`, or `unverified` for a guard that may not write rules. */
   readonly of: string
   readonly files: Readonly<Record<string, string>>
 }
@@ -27,7 +27,7 @@ export async function sharedFiles(bundle: string): Promise<SharedFiles[]> {
         const names = readdirSync(directory).filter((name) => !name.startsWith('.'))
         return Object.fromEntries(names.map((name) => [name, readFileSync(join(directory, name), 'utf8')]))
       }
-      // Both files, after the guard has looked at everything once.
+      // Wait for both files, after the guard has checked everything once.
       const isWritten = () => {
         const { 'firewall.json': state = '{}', 'firewall-status.json': status = '{"status":{}}' } = read()
         const verified = [JSON.parse(state).verified, JSON.parse(status).status.verified]

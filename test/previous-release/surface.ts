@@ -1,4 +1,4 @@
-/** What a release shows to its operators: the command lines its chart renders, and its metrics. */
+/** What operators see of a release: the command lines that its chart renders, and its metrics. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { helm, objectsOf } from '../chart/helm.ts'
@@ -20,7 +20,7 @@ type Containers = readonly {
 }[]
 type PodSpec = { readonly containers: Containers; readonly initContainers?: Containers }
 
-/** Sets that need what a cluster offers besides Kubernetes. */
+/** Sets that need more of a cluster than Kubernetes itself. */
 const NEEDS_MORE = /^cilium/
 
 export function commandLines(checkout: string): CommandLine[] {
@@ -51,7 +51,7 @@ export function commandLines(checkout: string): CommandLine[] {
   })
 }
 
-/** Names of all metrics, from the page that the release's own tests hold to its programs. */
+/** The names of all metrics, from the page that the release's own tests compare with its programs. */
 export function metricNames(checkout: string): string[] {
   const text = readFileSync(join(checkout, 'docs/metrics.md'), 'utf8')
   return [...text.matchAll(/^\| `(pod2iam_\w+)` \|/gm)].map(([, name = '']) => name)

@@ -1,4 +1,4 @@
-/** What sidecar and broker of a release say to each other, byte by byte. */
+/** What sidecar and broker of a release send to each other, byte by byte. */
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -11,14 +11,14 @@ import { listening } from '../support/listening.ts'
 import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 
-/** An answer as it comes over TCP. */
+/** An answer as it arrives over TCP. */
 export type RawAnswer = { readonly to: string; readonly raw: string }
 
-/** A path that no release serves under this name: what a broker says to a sidecar of another protocol. */
+/** A path that no release serves: what a broker answers to a sidecar with another protocol. */
 export const UNKNOWN_PATH = '/v9/credentials'
 
 type Routes = Readonly<Record<'credentials' | 'metadata', () => Promise<unknown>>>
-/** As much of a release's modules as is called here. */
+/** The part of a release's modules that is called here. */
 type App = {
   readonly brokerApp: (routes: Routes, log: object, onAnswer: () => void) => unknown
 }
@@ -28,12 +28,12 @@ type Protocol = {
   readonly Problem: new (code: string, detail: string, options?: { retryAfter?: number }) => Error
 }
 
-/** Requests of the built sidecar, the whole text of each. */
+/** The requests of the built sidecar, as complete texts. */
 export async function sidecarRequests(bundle: string): Promise<string[]> {
   const asked: string[] = []
   const server = createServer((socket) => {
     let text = ''
-    // It is killed as soon as both requests are there.
+    // The sidecar is killed as soon as both requests have arrived.
     socket.on('error', () => {})
     socket.setEncoding('latin1').on('data', (chunk: string) => {
       text += chunk
@@ -61,7 +61,7 @@ export async function sidecarRequests(bundle: string): Promise<string[]> {
   })
   try {
     await until('both requests', () => asked.length >= 2)
-    // The port is chosen again each time.
+    // The port differs in every run.
     return asked.map((text) => text.replaceAll(`:${port}`, ':9171')).sort()
   } finally {
     child.kill('SIGKILL')
@@ -70,7 +70,7 @@ export async function sidecarRequests(bundle: string): Promise<string[]> {
   }
 }
 
-/** Every answer that the broker of a release gives: success, each code, and what lies beside the protocol. */
+/** Every answer of a release's broker: success, each code, and requests outside the protocol. */
 export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
   const broker = join(checkout, 'node-guard/broker')
   // The second names are those of 0.1.0.
@@ -105,7 +105,7 @@ export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
 /** Codes that brokers send with a `Retry-After`. */
 const PROBLEM_WITH_DELAY = new Set(['busy', 'node-unguarded', 'sts-throttled'])
 
-/** Sends a text and reads until the other side ends. */
+/** Sends a text and reads until the other side closes the connection. */
 export function exchange(port: number, text: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = ''

@@ -1,4 +1,4 @@
-/** A sandbox with pod2iam installed and ready: where the demo and the end-to-end tests begin. */
+/** A sandbox with pod2iam installed and ready: the starting point of the demo and the end-to-end tests. */
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { peerDirectories } from '../peers/peers.ts'
@@ -31,7 +31,7 @@ export type ClusterOptions = SandboxOptions &
   Pick<InstallSettings, 'rendered' | 'firewallArgs' | 'brokerArgs' | 'brokerEnv' | 'injectorArgs'>
 
 export type Cluster = Sandbox & {
-  /** `namespace/name` of the node guard's pod as it is now. */
+  /** `namespace/name` of the node guard's current pod. */
   readonly guard: () => Promise<string>
   readonly injector: () => Promise<string>
   /** Creates an IAM role that trusts the node role; returns its ARN. */
@@ -58,11 +58,11 @@ export type PodOptions = {
 }
 
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url))
-/** What the sidecar's image has beside the bundle: its postStart hook. */
+/** The file that the sidecar's image has besides the bundle: its postStart hook. */
 export const SIDECAR_FILES = {
   '/pod2iam/wait-started': fileURLToPath(new URL('../../sidecar/wait-started', import.meta.url)),
 }
-/** Under the names that the images have, for who runs a program in a container: `kubectl exec`. */
+/** The names that the files have in the images, for programs that are run in a container: `kubectl exec`. */
 const filesOf = (...bundles: readonly string[]) => ({
   '/nodejs/bin/node': process.execPath,
   ...Object.fromEntries(bundles.map((name) => [`/pod2iam/${name}`, `${DIST}${name}`])),
@@ -95,7 +95,7 @@ function productImages(): Images {
   }
 }
 
-/** Where the programs in the images are on this machine. */
+/** The path on this machine of a program in the images. */
 export function localPath(path: string): string {
   return path === '/nodejs/bin/node' ? process.execPath : path.replace(/^\/pod2iam\//, DIST)
 }
@@ -118,7 +118,7 @@ async function readyPod(sandbox: Sandbox, component: string): Promise<string> {
   return name
 }
 
-/** The one living pod of a component; waits for the controller to make it. */
+/** The one pod of a component that is not being deleted; waits until the controller has created it. */
 async function podOf({ kube }: Sandbox, component: string): Promise<string> {
   const labelSelector = `app.kubernetes.io/component=${component}`
   const name = await until(`a pod of ${component}`, async () => {
@@ -166,7 +166,7 @@ function conveniences(sandbox: Sandbox): Omit<Cluster, keyof Sandbox> {
   }
 }
 
-/** A pod that has not come to the node, or whose container has not started, has printed nothing. */
+/** A pod that is not on the node, or whose container has not started, has no output. */
 function logOf(pods: Sandbox['pods'], pod: string, container: string): string {
   try {
     return pods.logs(pod, container)

@@ -1,6 +1,6 @@
 /**
  * The sandbox: AWS, a Kubernetes control plane and a node on one machine, each in network namespaces of its own.
- * See README.md for what is imitated and what is not.
+ * See README.md for what it imitates and what it does not.
  */
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -31,22 +31,22 @@ export { container, containerStatus, describePod, hasPhase, isGone, isReady } fr
 export type { TimelineEvent } from './node/timeline.ts'
 export { ADDRESSES, type Topology } from './node/topology.ts'
 
-/** Where the API server listens in the sandbox. */
+/** The addresses of the API server in the sandbox. */
 export const API_SERVER = { host: ADDRESSES.apiServer[0], port: 6443 } as const
 
 export type SandboxOptions = Omit<NodeOptions, 'providerId'> & {
   /** How pods are connected; default `routed`, as with the AWS VPC CNI. */
   readonly topology?: Topology
-  /** A CNI's layout of the node's network in its place. */
+  /** A CNI's layout of the node's network, instead of a plain topology. */
   readonly layout?: LayoutName
-  /** Topology bridge: whether bridged packets meet the node's IP hooks (`br_netfilter`); default true. */
+  /** Topology bridge: whether bridged packets pass the node's IP hooks (`br_netfilter`); default true. */
   readonly bridgeNetfilter?: boolean
   readonly aws?: Omit<AwsOptions, 'spawn' | 'directory' | 'imds' | 'sts'>
   readonly api?: Partial<Omit<ApiServerOptions, 'spawn' | 'directory' | 'listen'>>
 }
 
 export type Sandbox = {
-  /** `userns`: made without root; `limits` says what differs. */
+  /** `userns`: created without root; `limits` says what differs. */
   readonly kind: 'root' | 'userns'
   readonly limits: readonly string[]
   readonly aws: Aws
@@ -74,9 +74,9 @@ export type Sandbox = {
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
 
 /**
- * Starts a sandbox (about a second). It ends with `close()`, and also whenever this process ends, however it does.
+ * Starts a sandbox (about a second). It ends with `close()`, and also when this process ends, for whatever reason.
  *
- * @throws where namespaces are not possible: see `namespaceSupport()`
+ * @throws if namespaces are not possible: see `namespaceSupport()`
  */
 export async function createSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   const machine = await openMachine()
@@ -114,7 +114,7 @@ export async function createSandbox(options: SandboxOptions = {}): Promise<Sandb
   }
 }
 
-/** AWS and the API server, at the same time; both keep their files on the machine's tmpfs, which goes with it. */
+/** Starts AWS and the API server at the same time; both keep their files on the machine's tmpfs, which is removed with it. */
 async function startServices(
   machine: Machine,
   options: SandboxOptions,
@@ -156,13 +156,13 @@ function nodeOptions({ config }: Aws, options: SandboxOptions): NodeOptions {
       ...options.labels,
     },
     providerId: `aws:///${availabilityZone}/${instanceId}`,
-    // The checkout (bundles, the Node of node_modules) and whatever Node runs us.
+    // The checkout (bundles, the Node of node_modules) and the Node that runs this process.
     paths: [...new Set([PROJECT, ...nodeDirectory(), ...(options.paths ?? [])])],
     hosts: { [`sts.${region}.amazonaws.com`]: ADDRESSES.vpc[0], ...options.hosts },
   }
 }
 
-/** Where this process's Node lies, unless containers see that anyway. */
+/** The directory of this process's Node, unless containers see it anyway. */
 function nodeDirectory(): string[] {
   const { execPath } = process
   return execPath.startsWith('/usr/') || execPath.startsWith(`${PROJECT}/`)

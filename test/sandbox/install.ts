@@ -1,6 +1,6 @@
 /**
- * pod2iam as an operator installs it: what helm renders of the chart with test/chart/sets/sandbox.yaml, to which
- * test/chart/golden.test.ts holds the file that is read here. So every end-to-end test is one of the chart.
+ * pod2iam as an operator installs it: what helm renders of the chart with test/chart/sets/sandbox.yaml. test/chart/golden.test.ts
+ * compares the file that is read here with it, so every end-to-end test is a test of the chart.
  */
 import { readFileSync } from 'node:fs'
 import { parse, parseAllDocuments } from 'yaml'
@@ -12,13 +12,13 @@ export const SIDECAR_IMAGE = 'pod2iam/sidecar:dev'
 export const INJECTOR_IMAGE = 'pod2iam/injector:dev'
 export const NODE_GUARD_IMAGE = 'pod2iam/node-guard:dev'
 
-/** Of node, before the broker's file, on the command line of its container (node-guard/broker/README.md). */
+/** Arguments of node, before the broker's file on the command line of its container (node-guard/broker/README.md). */
 export const BROKER_NODE_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=0'] as const
 
 export type InstallSettings = {
-  /** Where a path of the images is on this machine. */
+  /** The path on this machine for a path of the images. */
   readonly localPath: (path: string) => string
-  /** What helm rendered, where it is not with the values that all tests share. */
+  /** What helm rendered, if not with the values that all tests share. */
   readonly rendered?: string
   readonly firewallArgs?: readonly string[]
   readonly brokerArgs?: readonly string[]
@@ -47,7 +47,7 @@ let installed: string | undefined
 const DOCKERFILE = new URL('../../Dockerfile', import.meta.url)
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
 
-/** Everything `helm install --create-namespace` applies, in its order. */
+/** Everything that `helm install --create-namespace` applies, in order. */
 export function components(settings: InstallSettings): InstalledObject[] {
   const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: SYSTEM_NAMESPACE } }
   const objects = rendered(settings).filter(
@@ -56,7 +56,7 @@ export function components(settings: InstallSettings): InstalledObject[] {
   return [namespace, ...objects.map((object) => adapted(object, settings))]
 }
 
-/** What `helm test` applies, in its order. */
+/** What `helm test` applies, in order. */
 export function helmTests(settings: InstallSettings): InstalledObject[] {
   const weight = ({ metadata }: InstalledObject) => Number(metadata.annotations?.['helm.sh/hook-weight'])
   return rendered(settings)
@@ -65,7 +65,7 @@ export function helmTests(settings: InstallSettings): InstalledObject[] {
     .map((object) => adapted(object, settings))
 }
 
-/** The entry point of an image, as the Dockerfile says it. */
+/** The entry point of an image, as in the Dockerfile. */
 export function entrypoint(target: 'sidecar' | 'injector' | 'node-guard'): string[] {
   const [, stage = ''] = readFileSync(DOCKERFILE, 'utf8').split(` AS ${target}\n`)
   const [, command] = /^ENTRYPOINT (\[.*\])$/m.exec(stage) ?? []
@@ -73,7 +73,7 @@ export function entrypoint(target: 'sidecar' | 'injector' | 'node-guard'): strin
   return JSON.parse(command)
 }
 
-/** The mutating webhook configuration as it stands in the chart, with the bundle that the API server trusts. */
+/** The mutating webhook configuration of the chart, with the CA bundle. */
 export function webhooks(caBundle: string): InstalledObject & { webhooks: { clientConfig: ClientConfig }[] } {
   const object = parse(readFileSync(new URL('webhooks.yaml', FILES), 'utf8'))
   for (const { clientConfig } of object.webhooks)
@@ -82,8 +82,8 @@ export function webhooks(caBundle: string): InstalledObject & { webhooks: { clie
 }
 
 /**
- * From now on, in this process, this is installed where a test says nothing else: what helm renders for the Kubernetes that takes the
- * stand-in's place, which may not have every kind.
+ * From now on, this is installed in this process unless a test says otherwise: what helm renders for the Kubernetes that replaces
+ * the stand-in, which may not have every kind.
  */
 export function installInstead(rendered: string): void {
   installed = rendered
@@ -98,7 +98,7 @@ function rendered({
   })
 }
 
-/** The object with what differs on this machine: paths of programs, what a test asks for, and no second lost on probes. */
+/** The object with what differs on this machine: paths of programs, what a test requests, and probes that do not cost seconds. */
 function adapted(object: InstalledObject, settings: InstallSettings): InstalledObject {
   const { firewallArgs = [], brokerArgs = [], brokerEnv = {}, injectorArgs = [] } = settings
   const further: Readonly<Record<string, readonly string[]>> = {
@@ -124,7 +124,7 @@ function containersOf({ spec }: InstalledObject): Container[] {
   return [...initContainers, ...containers]
 }
 
-/** Flags, those of `further` instead of those of the same name: no flag may be given twice. */
+/** The flags, with those of `further` in place of those with the same name, because no flag may be given twice. */
 function overridden(args: readonly string[], further: readonly string[]): string[] {
   const name = (flag: string) => flag.replace(/=.*/s, '')
   const given = new Set(further.map(name))

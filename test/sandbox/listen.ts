@@ -3,8 +3,8 @@ import type { AddressInfo, Server } from 'node:net'
 import { until } from '../support/until.ts'
 
 /**
- * Lets a server listen at an address that may be one of a network namespace made a moment ago: there an IPv6 address is
- * tentative, and cannot be bound, until no duplicate of it was found.
+ * Makes a server listen at an address that may be in a network namespace which was created a moment ago: an IPv6 address there is
+ * tentative and cannot be bound until the check for duplicates has ended.
  *
  * @param port 0 for a free one
  * @returns the port

@@ -1,4 +1,4 @@
-/** The API server as brokers and kubelets meet it: lists, watches, outages, and what all of it weighs. */
+/** The API server as brokers and kubelets see it: lists, watches, outages, and the traffic of all that. */
 import type { Kube, Query } from '../../common/kube/client.ts'
 import { KubeError } from '../../common/kube/client.ts'
 import { type Feed, feed } from './feed.ts'
@@ -7,18 +7,18 @@ import type { Time } from './time.ts'
 
 export type KubeObject = { readonly metadata: { readonly name: string; readonly resourceVersion: string } }
 
-/** Objects of one collection as one kind of watcher selects them, with what changed since the API server started. */
+/** The objects of one collection that one kind of watcher selects, with their changes since the API server started. */
 export type Collection = {
   readonly objects: Map<string, KubeObject>
   readonly changes: { readonly version: number; readonly line: unknown }[]
   readonly feeds: Set<Feed>
   /** Bytes of one object on the wire. */
   readonly bytes: number
-  /** The oldest version from which the API server can still tell what changed. */
+  /** The oldest version since which the API server still knows the changes. */
   oldest: number
 }
 
-/** What the API server was asked for and sent, by whole second since the start. */
+/** Requests to the API server and bytes sent by it, for each whole second since the start. */
 export type ApiLoad = {
   readonly lists: number[]
   readonly watches: number[]
@@ -29,18 +29,18 @@ export type ApiServer = {
   readonly collection: (bytes: number) => Collection
   readonly put: (collection: Collection, name: string, object: object) => void
   readonly remove: (collection: Collection, name: string) => void
-  /** A client of one broker. */
+  /** The client of one broker. */
   readonly client: (collections: Readonly<Record<string, Collection>>) => Kube
   readonly load: ApiLoad
 }
 
 const ANSWER_MS = 20
-/** A connection that nobody answers is given up after this long (`kube/client/client.ts`). */
+/** A connection attempt that nobody answers ends after this time (`kube/client/client.ts`). */
 const GIVEN_UP_MS = 10_000
 const KEYS = { keys: [{ kty: 'EC', crv: 'P-256', kid: 'a', x: 'x', y: 'y' }] }
 const DISCOVERY = { issuer: 'https://kubernetes.default.svc' }
 
-/** @param away when it cannot be reached; after it, it has started again and remembers no changes */
+/** @param away when it cannot be reached; afterwards it has restarted and remembers no changes */
 export function apiServer(time: Time, away: readonly Span[]): ApiServer {
   const start = time.now()
   const all: Collection[] = []
@@ -153,7 +153,7 @@ export function apiServer(time: Time, away: readonly Span[]): ApiServer {
   }
 }
 
-/** `/api/v1/namespaces/shop/pods/web` is `web` of the node's pods, `/api/v1/namespaces/shop` is `shop` of all. */
+/** `/api/v1/namespaces/shop/pods/web` is `web` among the node's pods, `/api/v1/namespaces/shop` is `shop` among all namespaces. */
 function splitPath(path: string): [string, string | undefined] {
   const [, , , , , resource, name] = path.split('/')
   return resource === 'pods' ? ['/api/v1/pods', name] : ['/api/v1/namespaces', path.split('/')[4]]

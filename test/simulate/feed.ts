@@ -1,4 +1,4 @@
-/** The lines of one watch: what is pushed is read in its order, until it ends or fails. */
+/** The lines of one watch: they are read in the order in which they were pushed, until the watch ends or fails. */
 export type Feed = {
   readonly push: (line: unknown) => void
   readonly end: () => void
@@ -6,7 +6,7 @@ export type Feed = {
   readonly lines: () => AsyncGenerator<unknown>
 }
 
-/** @param waiting what has happened before it was opened */
+/** @param waiting the lines from before it was opened */
 export function feed(waiting: unknown[]): Feed {
   let ended = false
   let failure: Error | undefined

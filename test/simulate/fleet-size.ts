@@ -2,7 +2,7 @@
 export type Fleet = {
   readonly nodes: number
   readonly podsPerNode: number
-  /** That opted in: what every broker watches. */
+  /** Namespaces that opted in: what every broker watches. */
   readonly namespaces: number
   /** STS calls per second that the account has left for this cluster in this Region. */
   readonly stsPerSecond: number
@@ -10,9 +10,9 @@ export type Fleet = {
   readonly stsQps: number
   /** `--session-duration` */
   readonly sessionSeconds: number
-  /** Life of the pods' projected tokens. */
+  /** Lifetime of the pods' projected tokens, seconds. */
   readonly tokenSeconds: number
   readonly seed: number
-  /** One node in so many is simulated, under that share of the quota; figures are of the whole fleet all the same. */
+  /** One node in this number is simulated, with that share of the quota; the figures are those of the whole fleet. */
   readonly share: number
 }

@@ -1,4 +1,4 @@
-/** A fleet in simulated time, and what became of it. */
+/** A fleet in simulated time, and what happened to it. */
 
 import { KEYS } from '../../common/keys.ts'
 import { apiServer } from './api-server.ts'
@@ -13,7 +13,7 @@ import { seeded, simulatedTime } from './time.ts'
 export const NAMESPACE_BYTES = 1200
 const START = Date.UTC(2026, 0, 1)
 
-/** Lives through a scenario. The same fleet, scenario and code give the same result. */
+/** Runs a scenario. The same fleet, scenario and code give the same result. */
 export async function simulate(fleet: Fleet, scenario: Scenario) {
   const unseeded = Math.random
   Math.random = seeded(fleet.seed)
@@ -53,7 +53,7 @@ export async function simulate(fleet: Fleet, scenario: Scenario) {
   }
 }
 
-/** Series from the scenario's beginning on. */
+/** The series from the beginning of the scenario on. */
 function loads(
   sts: ReturnType<typeof stsModel>,
   api: ReturnType<typeof apiServer>,

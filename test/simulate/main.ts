@@ -1,5 +1,5 @@
 /**
- * `npm run simulate [-- --nodes N --pods N --share N --only NAME --out DIRECTORY …]`: a fleet in simulated time, by the product's own
+ * `npm run simulate [-- --nodes N --pods N --share N --only NAME --out DIRECTORY …]`: runs a fleet in simulated time with the product's own
  * code. Prints the tables of docs/scale.md and, with `--out`, writes the plots there. Two scenarios run at a time.
  */
 import { fork } from 'node:child_process'
@@ -18,7 +18,7 @@ import { apiTable, parameters, podTable, stsTable } from './tables.ts'
 type Done = { readonly result: Summary; readonly megabytes: number }
 type Task = { readonly name: string; readonly fleet: Fleet }
 
-/** Of the largest fleet in full, whose pods' objects alone are more than a gigabyte; a tenth of it takes less than one. */
+/** Memory for the largest fleet in full, whose pods' objects alone are more than a gigabyte; a tenth of it needs less than one. */
 const HEAP_MB = 7000
 
 async function run({ name, fleet }: Task): Promise<Summary> {
@@ -28,7 +28,7 @@ async function run({ name, fleet }: Task): Promise<Summary> {
   return summary(scenario, own, await simulate(own, scenario))
 }
 
-/** In a process of its own: worker threads collect so much garbage several times as slowly. */
+/** Each runs in a process of its own, because worker threads are several times slower at collecting so much garbage. */
 function inProcess(task: Task): Promise<Done> {
   const child = fork(new URL(import.meta.url), [JSON.stringify(task)], {
     execArgv: [`--max-old-space-size=${HEAP_MB}`, '--max-semi-space-size=64'],
@@ -40,7 +40,7 @@ function inProcess(task: Task): Promise<Done> {
   })
 }
 
-/** Scenarios are about tenths of the nodes: there must be so many. */
+/** Scenarios change a tenth of the nodes, so there must be at least ten. */
 function isPossible(fleet: Fleet): boolean {
   const simulated = fleet.nodes / fleet.share
   const { podsPerNode, stsPerSecond, share } = fleet

@@ -1,9 +1,9 @@
-/** A node's clock: its wall can be set, its timers run on as they do on a machine. */
+/** A node's clock: its wall clock can be set, while its timers continue as on a real machine. */
 import type { SteadyClock } from '../../common/clock.ts'
 import type { Time } from './time.ts'
 
 export type NodeClock = SteadyClock & {
-  /** Sets the wall clock, by milliseconds from what it should be. */
+  /** Sets how many milliseconds the wall clock differs from the true time. */
   readonly set: (offset: number) => void
 }
 

@@ -26,21 +26,21 @@ export type World = {
 
 export type Node = {
   readonly clock: NodeClock
-  /** Its broker starts, and its pods, within some seconds. */
+  /** Starts the node's broker and its pods within some seconds. */
   readonly boot: (pods: number, oldTokens: boolean) => void
-  /** Machine and pods are gone. */
+  /** Removes the node and its pods. */
   readonly remove: () => void
   readonly sidecars: () => readonly Sidecar[]
 }
 
-/** A pod's object on the wire, and a namespace's: an injected pod of three containers and its managed fields. */
+/** Size of a pod's object on the wire: an injected pod of three containers and its managed fields. */
 export const POD_BYTES = 12_000
-/** From the node's boot to the broker's and to a pod's sandbox, milliseconds: from, and spread over. */
+/** Milliseconds from the node's boot to the start of the broker and to a pod's sandbox: the least, and the spread. */
 const BROKER_START = { least: 1000, spread: 5000 }
 const POD_START = { least: 2000, spread: 20_000 }
-/** The kubelet reports the pod before it makes its sandbox, which takes this long. */
+/** Milliseconds that the kubelet takes to create the sandbox after it has reported the pod. */
 const SANDBOX = { least: 700, spread: 1500 }
-/** From then to the address in its status: the kubelet looks at its containers every second. */
+/** Milliseconds from then until the pod's status has an address: the kubelet looks at its containers every second. */
 const REPORTED = { least: 300, spread: 1000 }
 const quiet = () => {}
 const uncounted = { inc: quiet }
@@ -67,7 +67,7 @@ export function simulatedNode(index: number, world: World): Node {
   const startPod = (serial: number, oldTokens: boolean) => {
     const born = generation
     const place: PodPlace = {
-      // Names are counted over nodes, so that every node has pods of many namespaces.
+      // Names are counted over all nodes, so that every node has pods of many namespaces.
       namespace: namespaceName((index * 7 + serial) % fleet.namespaces),
       name: `p${serial}-${born}`,
       uid: `${index}-${serial}-${born}`,
@@ -132,7 +132,7 @@ function brokerSettings(nodeName: string, { stsQps, sessionSeconds }: Fleet) {
   return result.settings
 }
 
-/** `authenticate/verify.ts` without the signature: keys that are known, and times by the node's clock. */
+/** Does what `authenticate/verify.ts` does, without the signature: the keys are known, and times are checked by the node's clock. */
 function verifierOf(claims: ReadonlyMap<string, PodClaims>): typeof tokenVerifier {
   return (keys, _audience, clock) => async (authorization) => {
     if (!keys.current()) throw new Problem('busy', 'keys are not known', { retryAfter: 2 })

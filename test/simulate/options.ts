@@ -1,4 +1,4 @@
-/** The fleets that are simulated where nothing else is said. */
+/** The fleets that are simulated by default. */
 import type { Fleet } from './fleet-size.ts'
 
 export const DEFAULT_FLEET: Fleet = {

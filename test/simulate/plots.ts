@@ -1,4 +1,4 @@
-/** Which curves of which scenario docs/scale.md shows. */
+/** The curves of each scenario that docs/scale.md shows. */
 import { svg } from '../support/plot.ts'
 import { SCENARIOS } from './scenarios.ts'
 import { POINT_SECONDS, type Summary } from './summary.ts'
@@ -6,7 +6,7 @@ import { POINT_SECONDS, type Summary } from './summary.ts'
 const [GRANTED, REFUSED, VALID] = ['#1f6feb', '#cf222e', '#1a7f37']
 const step = POINT_SECONDS / 60
 
-/** Files and their contents: for each scenario the calls of STS, and where something expires the share that is valid. */
+/** Files and their contents: the STS calls of each scenario, and the share of valid credentials if something expires. */
 export function plotsOf(summaries: readonly Summary[]): [file: string, content: string][] {
   return summaries.flatMap((one) => [
     [`${one.scenario}-sts.svg`, stsPlot(one)] as [string, string],

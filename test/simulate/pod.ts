@@ -24,12 +24,12 @@ export type PodPlace = {
 
 const ROLE = 'app'
 const HOST_IP = '10.0.0.1'
-/** The sidecar gives the broker this long to answer (`sidecar/broker/client.ts`). */
+/** How long the sidecar waits for the broker's answer (`sidecar/broker/client.ts`). */
 const ANSWER_MS = 10_000
-/** As in `authenticate/verify.ts`. */
+/** The same as in `authenticate/verify.ts`. */
 export const TOLERANCE_MS = 5000
 
-/** The pod as the API server shows it; `running` is false while the kubelet makes its sandbox. */
+/** The pod as the API server shows it; `running` is false while the kubelet creates its sandbox. */
 export function podObject({ namespace, uid, nodeName, ip }: PodPlace, createdAt: number, running: boolean) {
   const annotations = { [KEYS.role]: ROLE }
   const identity = {
@@ -55,21 +55,21 @@ export function podObject({ namespace, uid, nodeName, ip }: PodPlace, createdAt:
 }
 
 export type HandedOut = {
-  /** When AWS stops to take it. */
+  /** When AWS no longer accepts them. */
   readonly expires: number
-  /** When it will have ended for an SDK, which goes by the node's clock as it is now. */
-  readonly told: number
+  /** When they expire for an SDK, which uses the node's clock as it is now. */
+  readonly reportedExpiry: number
 }
 
 export type Sidecar = {
   readonly startedAt: number
   /** When it first had credentials; undefined before. */
   readonly firstAt: () => number | undefined
-  /** What an application gets now; undefined where it gets nothing. */
+  /** What an application gets now; undefined if it gets nothing. */
   readonly handsOut: () => HandedOut | undefined
-  /** When it was last given credentials, and until when they are good. */
+  /** When it last received credentials, and when these expire. */
   readonly last: () => { readonly at: number; readonly expires: number } | undefined
-  /** Its token is from the future, as the node's clock has it: it can prove nothing until that is right. */
+  /** By the node's clock its token was issued in the future, so it cannot authenticate until the clock is right. */
   readonly isTooEarly: () => boolean
   readonly stop: () => void
 }
@@ -123,7 +123,7 @@ export function startSidecar(
       const view = store.view()
       if (view.kind !== 'valid') return undefined
       const { accessKeyId, expiration } = view.credentials
-      return { expires: endOfKey(accessKeyId), told: time.now() + expiration - clock.now() }
+      return { expires: endOfKey(accessKeyId), reportedExpiry: time.now() + expiration - clock.now() }
     },
     last: () => last,
     isTooEarly: () => clock.now() < time.now() && token.read().issued > clock.now() + TOLERANCE_MS,

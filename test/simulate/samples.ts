@@ -1,4 +1,4 @@
-/** What the pods of a fleet have, every half minute, and what should not have happened to them. */
+/** The credentials of a fleet's pods, sampled every half minute, and what should not have happened to them. */
 import type { Fleet } from './fleet-size.ts'
 import type { Node } from './node.ts'
 import type { Sidecar } from './pod.ts'
@@ -6,18 +6,18 @@ import { outside, type Span } from './span.ts'
 import type { Time } from './time.ts'
 
 export const SAMPLE_MS = 30_000
-/** Reachable for this long in the second half of a session's life: it could have been renewed. */
+/** If STS was reachable for this long in the second half of a session's life, it could have been renewed. */
 const ENOUGH_MS = 3 * 60_000
 /** SDKs fetch new credentials minutes before the expiry that they were given, so an error of this size does no harm. */
-const TOLD_MS = 10_000
-/** A gap up to this is no neglect: after the clock was set forward everything looks expired until it is fetched again. */
+const EXPIRY_ERROR_MS = 10_000
+/** A shorter gap is no neglect: after the clock was set forward, everything looks expired until it is fetched again. */
 const GAP_MS = 2 * 60_000
 
 export type Sample = {
-  /** Seconds since the scenario's beginning. */
+  /** Seconds since the beginning of the scenario. */
   readonly second: number
   readonly pods: number
-  /** Pods that hand out what AWS accepts. */
+  /** Pods that serve credentials which AWS accepts. */
   readonly valid: number
 }
 
@@ -37,7 +37,7 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
   const expired = new Set<Sidecar>()
   const without = new Map<Sidecar, number>()
   const waits = new Map<Sidecar, number>()
-  /** When pods could prove nothing to their broker, since their tokens were from the future. */
+  /** When pods could not authenticate at their broker, because their tokens were issued in the future. */
   const mute = new Map<Sidecar, Span[]>()
 
   const noteMute = (sidecar: Sidecar, now: number) => {
@@ -49,10 +49,10 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
       { from: isOne ? before.from : now - SAMPLE_MS, to: now },
     ])
   }
-  /** Of a pod that has had credentials and has none now: whether that could have been otherwise. */
+  /** Whether a pod that has had credentials and has none now could have renewed them. */
   const isNeglected = (sidecar: Sidecar, last: Last, isMute: boolean, now: number): boolean => {
-    // While a pod can prove nothing it cannot renew either: what counts against it is the time it had before that, and then the gap
-    // begins when it can ask again. Its sidecar tries every few seconds; a sample taken before the next try shows no neglect.
+    // While a pod cannot authenticate, it cannot renew either. What counts is the time that it had before that; the gap then
+    // begins when it can authenticate again. Its sidecar retries every few seconds; a sample before the next attempt shows no neglect.
     const since = isMute ? now : (without.get(sidecar) ?? now)
     without.set(sidecar, since)
     if (!isMute && now - since < GAP_MS) return false
@@ -66,8 +66,9 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
     const isMute = sidecar.isTooEarly()
     if (isMute) noteMute(sidecar, now)
     const given = sidecar.handsOut()
-    // Given out although AWS does not take it any more, or will not when the application still goes on with it.
-    if (given && (given.expires <= now || given.told > given.expires + TOLD_MS)) faults.stale.add(sidecar)
+    // Served although AWS no longer accepts them, or will not while the application still uses them.
+    if (given && (given.expires <= now || given.reportedExpiry > given.expires + EXPIRY_ERROR_MS))
+      faults.stale.add(sidecar)
     if (given && given.expires > now) {
       without.delete(sidecar)
       return true
@@ -93,9 +94,9 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
   return {
     result: () => ({
       samples,
-      /** Pods whose credentials expired though STS could be reached long enough before. */
+      /** Pods whose credentials expired although STS could be reached long enough before. */
       neglected: faults.neglected.size,
-      /** Pods that handed out credentials that had expired, or gave an expiry later than the true one. */
+      /** Pods that served expired credentials, or reported an expiry later than the true one. */
       stale: faults.stale.size,
       /** Pods whose credentials expired. */
       expired: expired.size,
@@ -105,7 +106,7 @@ export function sampler(nodes: readonly Node[], { time, base, stsAway }: Known) 
   }
 }
 
-/** Whether there was time enough to ask, and STS to answer, between half of the life and the end of what was given at `at`. */
+/** Whether there was enough time to request credentials, and for STS to answer, between half of the life and the expiry of those received at `at`. */
 function couldHaveBeenRenewed({ at, expires }: Last, until: number, lost: readonly Span[]): boolean {
   return outside(lost, at + (expires - at) / 2, until) >= ENOUGH_MS
 }

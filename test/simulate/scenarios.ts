@@ -1,4 +1,4 @@
-/** What can happen to a fleet. */
+/** The scenarios: what can happen to a fleet. */
 import type { Fleet } from './fleet-size.ts'
 import type { Node } from './node.ts'
 import type { Span } from './span.ts'
@@ -6,14 +6,14 @@ import type { Time } from './time.ts'
 
 const MINUTE = 60_000
 
-/** Before a scenario that begins in the middle of the day the fleet lives this long, so that its renewals are spread. */
+/** A fleet runs this long before a scenario that begins in the middle of the day, so that its renewals are spread. */
 export const STEADY_MS = 45 * MINUTE
 
 export type Stage = {
   readonly fleet: Fleet
   readonly time: Time
   readonly nodes: readonly Node[]
-  /** Changes what a namespace allows. */
+  /** Changes the roles that a namespace allows. */
   readonly putNamespace: (index: number, roles: readonly string[]) => void
 }
 
@@ -21,12 +21,12 @@ export type Scenario = {
   readonly name: string
   readonly title: string
   readonly minutes: number
-  /** The fleet has been running for a while when it begins; else there is nothing yet. */
+  /** The fleet has been running for a while when the scenario begins; otherwise nothing exists yet. */
   readonly steady: boolean
-  /** From its beginning, milliseconds. */
+  /** Spans from the beginning of the scenario, milliseconds. */
   readonly stsAway?: readonly Span[]
   readonly apiAway?: readonly Span[]
-  /** Other than the fleet's own. */
+  /** Values that differ from the fleet's own. */
   readonly fleet?: Partial<Fleet>
   readonly begin?: (stage: Stage) => void
 }
@@ -37,7 +37,7 @@ const bootAll = ({ fleet, time, nodes }: Stage) => {
 
 const span = (from: number, to: number): Span[] => [{ from: from * MINUTE, to: to * MINUTE }]
 
-/** A tenth of the nodes at a time, each gone for two minutes. */
+/** Replaces a tenth of the nodes at a time, each of which is gone for two minutes. */
 const roll = ({ fleet, time, nodes }: Stage) => {
   const atOnce = Math.max(1, Math.floor(nodes.length / 10))
   nodes.forEach((node, index) => {
@@ -49,7 +49,7 @@ const roll = ({ fleet, time, nodes }: Stage) => {
   })
 }
 
-/** Every tenth node's clock is off by so much for an hour. */
+/** The clock of every tenth node is wrong by this much for an hour. */
 const stepClocks =
   (minutes: number) =>
   ({ time, nodes }: Stage) => {

@@ -1,4 +1,4 @@
-/** Every scenario of `npm run simulate` with a small fleet and its share of the quota: what must hold at any size. */
+/** Every scenario of `npm run simulate` with a small fleet and its share of the quota: what must be true at any size. */
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
@@ -9,7 +9,7 @@ import { SCENARIOS, type Scenario } from './scenarios.ts'
 import { type Summary, summary } from './summary.ts'
 import { parameters } from './tables.ts'
 
-/** A small fleet; its quota is more than its share of the account's, which with so few calls would be of whole seconds. */
+/** A small fleet; its quota is more than its share of the account's, because with so few calls that share would be of whole seconds. */
 const SMALL: Fleet = { ...DEFAULT_FLEET, nodes: 20, podsPerNode: 30, namespaces: 5, stsPerSecond: 6 }
 const PODS = SMALL.nodes * SMALL.podsPerNode
 
@@ -28,7 +28,7 @@ const COUNTS: Tolerances = [
   ['megabytes', 0.05],
 ]
 /**
- * By how much of it a figure of a third of a small fleet may differ from that of the whole one. Waits are left out: in a fleet so small
+ * How much a figure of a third of a small fleet may differ from that of the whole one. Waits are left out, because in such a small fleet
  * the pods of one unlucky node are the slowest hundredth.
  */
 const SAMPLED: readonly (readonly [scenario: string, minutes: number, Tolerances])[] = [
@@ -47,7 +47,7 @@ const SAMPLED: readonly (readonly [scenario: string, minutes: number, Tolerances
   ],
 ]
 
-/** What holds whatever happens. */
+/** What must be true in every scenario. */
 function assertAlways({ figures, fleet }: Summary) {
   assert.equal(figures.neglected, 0, 'pods whose credentials could have been renewed')
   assert.equal(figures.stale, 0, 'pods that handed out what had expired')
@@ -55,24 +55,24 @@ function assertAlways({ figures, fleet }: Summary) {
     figures.callsOfOneNode <= 2 * fleet.stsQps,
     `${figures.callsOfOneNode} calls of a node in a second`,
   )
-  // In ten seconds a bucket's content and what flows into it.
+  // In ten seconds: the content of the bucket and what flows into it.
   assert.ok(
     figures.grantedMost <= 1.1 * fleet.stsPerSecond + 0.1,
     `${figures.grantedMost} granted a second, for ten seconds`,
   )
 }
 
-test('after a start of the whole cluster every pod has its credentials soon, and renewals do not come together', async () => {
+test('after a start of the whole cluster every pod soon has credentials, and renewals are spread', async () => {
   const all = await live('restart')
   assertAlways(all)
   const { figures } = all
   assert.equal(figures.refused, 0)
   assert.ok(figures.waitMost < 15, `the last pod waited ${figures.waitMost} s`)
-  // From 20 minutes on there are renewals alone; all in one moment would be a ratio of 25, the spread of a single renewal 5.
+  // From 20 minutes on there are only renewals. If all came in one moment, the ratio would be 25; the spread of a single renewal gives 5.
   assert.ok(figures.herd < 3, `the busiest minute was ${figures.herd} times the mean`)
 })
 
-test('under the account’s quota a start takes little longer than the quota needs, and is not hammered through', async () => {
+test('under the account’s quota a start takes less than twice the least time, with few refused calls', async () => {
   const all = await live('throttled')
   assertAlways(all)
   const { figures } = all
@@ -82,25 +82,25 @@ test('under the account’s quota a start takes little longer than the quota nee
   assert.equal(figures.leastValid, 1)
 })
 
-test('a node is replaced and nobody else notices', async () => {
+test('when nodes are replaced, no credentials expire', async () => {
   const all = await live('rolling', {}, 60)
   assertAlways(all)
   assert.equal(all.figures.expired, 0)
   assert.ok(all.figures.wait99 < 30, `99 of 100 pods waited at most ${all.figures.wait99} s`)
 })
 
-test('while STS is away it is asked seldom, and when it is back all is well within minutes', async () => {
+test('an outage of STS causes few calls, and every pod has credentials minutes after it', async () => {
   const all = await live('sts', {}, 75)
   assertAlways(all)
   const { figures, curves } = all
-  // Fifty minutes: thirty pods of a node asked each on its own would be 40,000.
+  // Fifty minutes: if each of a node's thirty pods called on its own, there would be 40,000 calls.
   assert.ok(figures.refused < SMALL.nodes * 50 * 4, `${figures.refused} calls in vain`)
   const [before, back] = [curves.valid.slice(0, 2 * 30), curves.valid.slice(2 * 64)]
   assert.ok(Math.min(...before) === 1, 'nothing expires within the first half hour')
   assert.ok(Math.min(...back) === 1, 'nine minutes after it is back every pod has credentials')
 })
 
-test('two hours without the API server cost nobody anything, and it is not stormed afterwards', async () => {
+test('in two hours without the API server no credentials expire, and afterwards the lists are spread', async () => {
   const all = await live('api', {}, 140)
   assertAlways(all)
   assert.equal(all.figures.leastValid, 1)
@@ -109,17 +109,17 @@ test('two hours without the API server cost nobody anything, and it is not storm
   assert.ok(all.figures.listsMost <= SMALL.nodes, `${all.figures.listsMost} lists in a second`)
 })
 
-test('with tokens of an hour the same outage takes everything: the simulation sees what it is for', async () => {
+test('with tokens of an hour the same outage makes almost all credentials expire, which the simulation notices', async () => {
   const { figures } = await live('api', { tokenSeconds: 3600, nodes: 5 }, 130)
   assert.ok(figures.leastValid < 0.05, `${figures.leastValid} still valid`)
   assert.ok(figures.neglected > 0.95 * 5 * SMALL.podsPerNode, `${figures.neglected} noticed`)
 })
 
-test('a clock that is two hours behind or ahead neither ends renewals nor keeps what has expired', async () => {
+test('a clock that is two hours behind or ahead neither stops renewals nor keeps expired credentials', async () => {
   for (const name of ['clock-back', 'clock-forward']) {
     const all = await live(name)
     assertAlways(all)
-    // A tenth of the nodes; of these, pods whose token is younger than two hours wait for the clock.
+    // A tenth of the nodes; there, pods whose token is younger than two hours wait until the clock is right.
     assert.ok(
       Math.min(...all.curves.valid.slice(-2 * 15)) === 1,
       `${name}: all is well when the clocks are right`,
@@ -134,7 +134,7 @@ test('one namespace’s change is sent once to every broker', async () => {
   assert.equal(figures.lists, 0)
 })
 
-test('a share of the nodes under that share of the quota gives the figures of the whole fleet', async () => {
+test('a share of the nodes with the same share of the quota gives the figures of the whole fleet', async () => {
   for (const [name, minutes, figures] of SAMPLED) {
     const whole = {
       nodes: 3 * SMALL.nodes,

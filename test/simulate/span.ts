@@ -1,4 +1,4 @@
-/** When something is away: spans of simulated time. */
+/** When something is not available: spans of simulated time. */
 
 /** From (included) and to, milliseconds. */
 export type Span = { readonly from: number; readonly to: number }
@@ -13,7 +13,7 @@ export function firstOutside(spans: readonly Span[], at: number): number {
   return span ? firstOutside(spans, span.to) : at
 }
 
-/** Milliseconds between two moments that no span contains; spans may overlap. */
+/** Milliseconds between two moments that are in no span; spans may overlap. */
 export function outside(spans: readonly Span[], from: number, to: number): number {
   let [total, at] = [0, from]
   for (const span of [...spans].sort((a, b) => a.from - b.from)) {

@@ -1,27 +1,27 @@
-/** STS of one account in one Region, as the whole fleet meets it. */
+/** STS of one account in one Region, as the whole fleet calls it. */
 import { tokenBucket } from '../../common/token-bucket.ts'
 import type { Session, Sts } from '../../node-guard/broker/aws/sts-client.ts'
 import { type Span, spanAt } from './span.ts'
 import type { Time } from './time.ts'
 
 export type StsModel = {
-  /** For one broker; `node` counts its calls. */
+  /** The client of one broker; `node` counts its calls. */
   readonly connect: (node: number) => Sts
-  /** By whole second since the start: calls answered with a session, and calls refused by the quota or not answered. */
+  /** For each whole second since the start: calls answered with a session, and calls refused by the quota or not answered. */
   readonly granted: number[]
   readonly refused: number[]
-  /** Most calls of one node in one second. */
+  /** The most calls of one node in one second. */
   readonly mostOfOneNode: () => number
 }
 
 /** An answer takes this long, milliseconds, and up to as much again. */
 const ANSWER_MS = 50
-/** The SDK's client gives up connecting after this long (`aws/sts-client.ts`). */
+/** The SDK's client stops connecting after this time (`aws/sts-client.ts`). */
 const NO_CONNECTION_MS = 2000
 const NODE_KEY = 'ASIANODE'
 const KEY_PREFIX = 'ASIA'
 
-/** When AWS stops to take the credentials with this key. */
+/** When AWS no longer accepts the credentials with this key. */
 export const endOfKey = (accessKeyId: string) => Number(accessKeyId.slice(KEY_PREFIX.length))
 
 /**
@@ -59,7 +59,7 @@ export function stsModel(time: Time, perSecond: number, away: readonly Span[]): 
       })
     const expiration = Math.floor(time.now() / 1000) * 1000 + durationSeconds * 1000
     return {
-      // The key says when it really ends, whatever a node's clock makes of that.
+      // The key says when it really expires, whatever the node's clock makes of that.
       accessKeyId: `${KEY_PREFIX}${expiration}`,
       secretAccessKey: 'secret',
       sessionToken: 'token',
@@ -90,7 +90,7 @@ export function stsModel(time: Time, perSecond: number, away: readonly Span[]): 
   }
 }
 
-/** The metadata service of a node: who the node is. */
+/** The metadata service of a node, which provides the node's identity. */
 export function imdsModel() {
   const answers: Readonly<Record<string, string>> = {
     'meta-data/': 'iam/\nplacement/',

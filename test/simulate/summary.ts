@@ -1,4 +1,4 @@
-/** What a simulation says, in figures that fit into a table and curves that fit into a plot. */
+/** The result of a simulation, in figures that fit into a table and curves that fit into a plot. */
 import type { Result } from './fleet.ts'
 import type { Fleet } from './fleet-size.ts'
 import { SAMPLE_MS } from './samples.ts'
@@ -48,7 +48,7 @@ export const POINT_SECONDS = SAMPLE_MS / 1000
 
 const PEAK_SECONDS = 10
 
-/** Where there was nothing at first, the share of pods with credentials counts from here. */
+/** If nothing existed at first, the share of pods with credentials counts from here. */
 const STARTED_SECONDS = 10 * 60
 
 export function summary(scenario: Scenario, fleet: Fleet, result: Result): Summary {
@@ -97,8 +97,8 @@ export function summary(scenario: Scenario, fleet: Fleet, result: Result): Summa
 }
 
 /**
- * How much the busiest minute of STS was busier than the mean of the hour around it, after the first twenty minutes: whether
- * renewals come together.
+ * The busiest minute of STS divided by the mean minute, both after the first twenty minutes: whether renewals come
+ * together.
  */
 export function herd(granted: readonly number[]): number {
   const minutes = means(granted, 60).slice(20)
@@ -107,8 +107,8 @@ export function herd(granted: readonly number[]): number {
 }
 
 /**
- * The most in a second, as a mean over ten: what comes in a single second is the more a matter of chance the smaller the share of
- * the fleet that is simulated, and STS and API server both lend a second's worth or more.
+ * The maximum per second, as a mean over ten seconds: the smaller the share of the fleet that is simulated, the more a single second
+ * depends on chance; and STS and API server both allow bursts of a second's worth or more.
  */
 const peak = (series: readonly number[]) => most(means(series, PEAK_SECONDS))
 

@@ -6,7 +6,7 @@ const whole = (value: number) => Math.round(value).toLocaleString('en-US')
 const seconds = (value: number) => (value < 10 ? `${value.toFixed(1)} s` : `${whole(value)} s`)
 const percent = (share: number) => (share === 1 ? '100 %' : `${(Math.floor(share * 1000) / 10).toFixed(1)} %`)
 
-/** What the fleet is, in the words that say with which parameters the tables were made. */
+/** The parameters with which the tables were made, in words. */
 export function parameters(fleet: Fleet): string {
   const { nodes, podsPerNode, namespaces, stsPerSecond, stsQps, sessionSeconds, tokenSeconds, seed, share } =
     fleet

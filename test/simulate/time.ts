@@ -1,23 +1,23 @@
-/** Simulated time: timers of the whole fleet in one order, and nothing ever sleeps. */
+/** Simulated time: the timers of the whole fleet in one order, and nothing ever sleeps. */
 
-/** Timers are run in steps of this many milliseconds: finer than anything the fleet's curves show. */
+/** Timers are run in steps of this many milliseconds: finer than anything that the fleet's curves show. */
 export const TICK_MS = 50
 const TICKS_NEAR = 2048
 
 type Timer = { readonly tick: number; action: (() => void) | undefined }
 
 export type Time = {
-  /** Milliseconds since the epoch, as they really are; a node's clock may say something else. */
+  /** True milliseconds since the epoch; a node's clock may differ. */
   readonly now: () => number
   /** Runs `action` after some milliseconds; the returned function cancels it. */
   readonly after: (milliseconds: number, action: () => void) => () => void
-  /** Runs everything that is due until then, letting promises settle after each step. */
+  /** Runs everything that is due by then, and lets promises settle after each step. */
   readonly runUntil: (milliseconds: number) => Promise<void>
 }
 
 /**
- * Time that starts at `start`. Two levels: what is due within 102 s lies in a ring by its step, what is due later in
- * the order of its 102 s; adding and taking a timer costs the same however many millions there are.
+ * Time that begins at `start`. It has two levels: timers that are due within 102 s are in a ring by their step, later ones in
+ * a list for each 102 s; adding and removing a timer costs the same, even if there are millions.
  */
 export function simulatedTime(start: number): Time {
   const near: (Timer[] | undefined)[] = new Array(TICKS_NEAR)
@@ -31,7 +31,7 @@ export function simulatedTime(start: number): Time {
     else near[slot] = [timer]
   }
   const after = (milliseconds: number, action: () => void) => {
-    // Never in the step that is running: what it starts comes after it.
+    // Never in the step that is running: what that step starts is run after it.
     const due = tick + Math.max(1, Math.ceil(milliseconds / TICK_MS))
     const timer: Timer = { tick: due, action }
     const round = Math.floor(due / TICKS_NEAR)
@@ -69,7 +69,7 @@ export function simulatedTime(start: number): Time {
   }
 }
 
-/** All promises that can settle without time passing have done so. */
+/** Resolves when all promises have settled that can do so without time passing. */
 function settled(): Promise<void> {
   return new Promise((done) => setImmediate(done))
 }

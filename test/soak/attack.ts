@@ -1,16 +1,16 @@
-/** What a hostile connection does, and what must not come of it. */
+/** What a hostile connection does, and what must not result from it. */
 import type { Random } from './random.ts'
 
 export type Step =
-  /** One byte a character. */
+  /** One byte per character. */
   | { readonly send: string }
   /** Milliseconds. */
   | { readonly wait: number }
-  /** Our half is closed (FIN). */
+  /** The attacker closes its half of the connection (FIN). */
   | { readonly halfClose: true }
-  /** The connection is reset (RST). */
+  /** The attacker resets the connection (RST). */
   | { readonly reset: true }
-  /** From here on nothing is read. */
+  /** The attacker reads nothing from here on. */
   | { readonly deaf: true }
 
 export type Attack = {
@@ -19,17 +19,17 @@ export type Attack = {
   readonly entitled: boolean
   /** No answer to it on the metadata port may be a 2xx. */
   readonly never2xx: boolean
-  /** At most so many requests are in it: the log has at most as many lines for it. */
+  /** The maximum number of requests in the attack: the log has at most as many lines for it. */
   readonly requests: number
-  /** Longest time that the answer is waited for after the last step, milliseconds. */
+  /** How long to wait for an answer after the last step, milliseconds. */
   readonly linger: number
-  /** Connections that do this at once. */
+  /** Number of connections that do this at once. */
   readonly connections: number
 }
 
-/** What an attack may know. */
+/** What an attacker may know. */
 export type Knowledge = {
-  /** A session token that is good: for requests that must be refused in spite of it. */
+  /** A valid session token: for requests that must be refused in spite of it. */
   readonly token: string
 }
 

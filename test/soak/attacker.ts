@@ -1,4 +1,4 @@
-/** Carries out an attack over TCP and judges what came back. */
+/** Carries out an attack over TCP and judges the answer. */
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Attack } from './attack.ts'
@@ -9,17 +9,17 @@ export type Target = { readonly port: number; readonly kind: 'metadata' | 'healt
 export type Outcome = {
   /** Status codes of the answers, in order. */
   readonly statuses: readonly number[]
-  /** What is wrong with what came back, a sentence; undefined when nothing is. */
+  /** What is wrong with the answer, a sentence; undefined when nothing is. */
   readonly fault: string | undefined
-  /** Nobody answered the connection attempt, or it was refused. */
+  /** The connection attempt was refused, or nobody answered it. */
   readonly unconnected: boolean
 }
 
-/** Longest answer kept, bytes: a flood of documents is a few hundred KiB. */
+/** The number of bytes of an answer that are kept: a flood of documents is a few hundred KiB. */
 const MOST_KEPT = 512 * 1024
 
 /**
- * One connection. Resolves within the attack's own time and the linger; never rejects.
+ * Makes one connection. Resolves within the attack's own time and the linger; never rejects.
  *
  * @param signal ends it early
  */
@@ -29,7 +29,7 @@ export async function carryOut(attack: Attack, target: Target, signal: AbortSign
   const abort = () => socket.destroy()
   signal.addEventListener('abort', abort, { once: true })
   let received = ''
-  // A reset is how a server may well end a hostile connection.
+  // A server may end a hostile connection with a reset.
   socket.on('error', () => {})
   socket.setEncoding('latin1').on('data', (text: string) => {
     if (received.length < MOST_KEPT) received += text
@@ -56,7 +56,7 @@ async function steps(attack: Attack, socket: Socket, closed: Promise<void>): Pro
     else if ('wait' in step) await Promise.race([closed, sleep(step.wait)])
     else if ('halfClose' in step) socket.end()
     else if ('reset' in step) {
-      // What was written must have left, or the reset takes it with it.
+      // A reset would discard what has not been sent yet.
       await Promise.race([closed, new Promise<void>((done) => socket.write('', () => done()))])
       socket.resetAndDestroy()
     } else socket.pause()

@@ -1,6 +1,6 @@
 /**
- * The attackers: a thread of their own, so that their work is not in the good client's times. They draw attacks by
- * the seed and carry them out at a bounded rate with a bound on open connections, until asked to stop.
+ * The attackers run in a thread of their own, so that their work does not add to the good client's times. They draw attacks from the
+ * seed and carry them out at a limited rate with a limited number of open connections, until they are told to stop.
  */
 import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,18 +13,18 @@ export type AttackersOptions = {
   readonly seed: number
   readonly metadataPort: number
   readonly healthPort: number
-  /** A good session token. */
+  /** A valid session token. */
   readonly token: string
-  /** Attacks begun in a second. */
+  /** Attacks begun per second. */
   readonly rate: number
   /**
-   * Requests sent in a second, pipelined ones included: what one process can answer is bounded, and that a pod can
+   * Requests sent per second, pipelined ones included: one process can answer a limited number, and that a pod can
    * keep its own sidecar busy is no finding.
    */
   readonly requestRate: number
-  /** Which attacks, by words in their names; empty: all. */
+  /** Words in the names of the attacks to use; empty: all attacks. */
   readonly only: readonly string[]
-  /** Most connections open at once. */
+  /** The maximum number of open connections. */
   readonly connections: number
 }
 
@@ -36,21 +36,21 @@ export type Tally = {
   /** Answers by status. */
   readonly statuses: Record<string, number>
   readonly byName: Record<string, number>
-  /** The first few, as sentences that say how to repeat them. */
+  /** The first few faults, as sentences that say how to repeat them. */
   readonly faults: string[]
   faultCount: number
 }
 
-/** So many faults are described; the rest are counted. */
+/** This many faults are described; the rest are only counted. */
 const MOST_FAULTS = 20
-/** Three times what the health server keeps open (common/health.ts): a probe must get through all the same. */
+/** Three times the connections that the health server keeps open (common/health.ts): a probe must be answered all the same. */
 const HEALTH_CONNECTIONS = 200
 
 if (!isMainThread) await main(workerData as AttackersOptions)
 
 async function main(options: AttackersOptions): Promise<void> {
   const stop = new AbortController()
-  // One listener for each connection.
+  // Each connection adds a listener.
   setMaxListeners(0, stop.signal)
   parentPort?.once('message', () => stop.abort())
   const tally: Tally = {
@@ -92,7 +92,7 @@ async function attackUntil(signal: AbortSignal, options: AttackersOptions, tally
   await Promise.all([...under.metadata, ...under.health])
 }
 
-/** A token bucket: so many a second, and after a pause at most those of two seconds. */
+/** A token bucket: a number per second, and after a pause at most the number of two seconds. */
 function allowance(rate: number): { readonly take: (count: number) => boolean } {
   let [left, last] = [rate, performance.now()]
   return {

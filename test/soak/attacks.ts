@@ -10,7 +10,7 @@ import { SLOW } from './slow.ts'
 
 export const ATTACKS: Attacks = { ...MALFORMED, ...REFUSED, ...SLOW }
 
-/** The names, in a fixed order: part of what a seed means. */
+/** The names in a fixed order, because the attacks that a seed draws depend on it. */
 export const ATTACK_NAMES: readonly string[] = Object.keys(ATTACKS).sort()
 
 export type Drawn = {
@@ -22,9 +22,9 @@ export type Drawn = {
 const HEALTH_SHARE = 0.15
 
 /**
- * The attack of a number: the same for the same seed, whatever came before it.
+ * Draws the attack of a number: the same for the same seed, whatever was drawn before.
  *
- * @param only words in the names of those to draw from; none for all
+ * @param only words in the names of the attacks to draw from; empty: all attacks
  * @throws RangeError when no name contains one of the words
  */
 export function drawAttack(

@@ -1,18 +1,18 @@
-/** A broker on loopback whose credentials are short-lived and which misbehaves now and then, by the seed. */
+/** A broker on loopback that issues short-lived credentials and misbehaves now and then, as the seed determines. */
 import { createServer, type ServerResponse } from 'node:http'
 import { CREDENTIALS_PATH, imdsTime, METADATA_PATH } from '../../common/protocol.ts'
 import { listening } from '../support/listening.ts'
 import { type Random, seededRandom } from './random.ts'
 import { ACCOUNT, ROLE } from './secrets.ts'
 
-/** One issue of credentials, in the words of the broker's body. */
+/** One issue of credentials, with the field names of the broker's body. */
 export type Generation = ReturnType<typeof credentialsOf>
 
 export type SoakBroker = {
   readonly url: string
-  /** Everything issued, oldest first. */
+  /** Everything that was issued, oldest first. */
   readonly generations: readonly Generation[]
-  /** How often it answered as named; `good` among them. */
+  /** How often it answered in each way; `good` is one of them. */
   readonly answers: Readonly<Record<string, number>>
   readonly close: () => Promise<void>
 }
@@ -21,8 +21,8 @@ export const REGION = 'eu-west-1'
 const METADATA = { 'placement/region': REGION, 'placement/availability-zone': 'eu-west-1b' }
 
 /**
- * Refreshed at half of it, handed out until a minute before its end: leaves a minute to get over three bad answers
- * in a row, the longest of which is one that never comes (10 s and a back-off of 4 s).
+ * The sidecar refreshes credentials at half of this time and serves them until a minute before their end. That leaves a minute for three bad
+ * answers in a row, the longest of which is one that never comes (10 s and a back-off of 4 s).
  */
 const LIFE_MS = 240_000
 const MOST_BAD_IN_A_ROW = 3
@@ -52,13 +52,13 @@ const MISBEHAVIOURS: Readonly<Record<string, Misbehaviour>> = {
   'another shape': (response, good) => response.end(`[${good}]`),
 }
 
-/** Starts one. The first answer of a run is always a bad one, then about every second. */
+/** Starts a broker. The first answer of a run is always a bad one, then about every second. */
 export async function startSoakBroker(seed: number): Promise<SoakBroker> {
   const random = seededRandom(seed ^ 0xb0c4e)
   const generations: Generation[] = []
   const answers: Record<string, number> = {}
   const badInARow = new Map<string, number>()
-  // A sidecar that starts must not wait ten seconds for its first credentials in a run of five.
+  // In a run of five seconds, a starting sidecar must not wait ten seconds for its first credentials.
   const kinds = (first: boolean) =>
     Object.keys(MISBEHAVIOURS).filter((kind) => !(first && kind === 'never an answer'))
 

@@ -1,4 +1,4 @@
-/** The client that must not notice anything: asks every 50 ms as SDKs do, and checks every answer whole. */
+/** The client that must not notice anything: sends a request every 50 ms as SDKs do, and checks every answer completely. */
 import { Agent, type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { type Generation, REGION } from './broker.ts'
 import { ROLE } from './secrets.ts'
@@ -10,28 +10,28 @@ export type GoodClient = {
   /** The first few wrong or missing answers, as sentences. */
   readonly faults: readonly string[]
   readonly faultCount: () => number
-  /** Connections that were closed under a client that wanted to use them again, and the one retry helped. */
+  /** Connections that were closed when the client wanted to reuse them, where one retry helped. */
   readonly retried: () => number
-  /** Session tokens it was given: none may be in the log. */
+  /** Session tokens that it received: none may be in the log. */
   readonly tokens: ReadonlySet<string>
   /** Requests of which each may leave a line in the log. */
   readonly requests: () => number
-  /** Stops asking; resolves when the last answer is in. */
+  /** Stops sending requests; resolves when the last answer has arrived. */
   readonly stop: () => Promise<void>
 }
 
 const INTERVAL_MS = 50
 const MOST_FAULTS = 20
-/** A document just replaced may still be on its way. */
+/** A document that was just replaced may still be in transit. */
 const OVERLAP_MS = 2000
 
 type Answer = { readonly status: number; readonly body: string }
 
 /**
- * Starts asking: role list, document, document with a fresh session token, region; on kept connections and on new
- * ones in turn.
+ * Starts requesting: role list, document, document with a fresh session token, region; on kept-alive and on new
+ * connections in turn.
  *
- * @param timeoutMs longest time for an answer
+ * @param timeoutMs how long to wait for an answer
  */
 export function startGoodClient(
   port: number,
@@ -55,7 +55,7 @@ export function startGoodClient(
         times.push(performance.now() - started)
         return answer
       } catch (error) {
-        // RFC 9112 section 9.3.1: an idle connection may be closed at any time, and every client asks once more.
+        // RFC 9112 section 9.3.1: an idle connection may be closed at any time, and every client retries once.
         if (!(error instanceof ReusedConnectionClosed) || attempt > 1) throw error
         retried++
       }
@@ -133,7 +133,7 @@ function expect(what: string, { status, body }: Answer, wanted: string): void {
     throw new Error(`${what}: ${status} ${JSON.stringify(body.slice(0, 120))} instead of ${wanted}`)
 }
 
-/** The document is the newest generation's, or the one before while that is just being replaced; never near its end. */
+/** Checks that the document is the newest one, or the one before while that is being replaced, and never near its expiry. */
 function expectDocument(
   { status, body }: Answer,
   generations: readonly Generation[],
@@ -150,7 +150,7 @@ function expectDocument(
   if (Date.parse(found.Expiration) - now < 59_000) throw new Error('document: it expires within a minute')
 }
 
-/** EC2's spelling of the document, written down here a second time on purpose. */
+/** EC2's spelling of the document, repeated here on purpose. */
 function documentOf({ AccessKeyId, SecretAccessKey, Token, Expiration, LastUpdated }: Generation): string {
   return `{
   "Code" : "Success",

@@ -1,4 +1,4 @@
-/** Asks the health port once a second, as a kubelet and the pod's gate do. */
+/** Probes the health port once a second, as a kubelet and the pod's gate do. */
 import { get } from 'node:http'
 
 export type HealthWatch = {
@@ -11,7 +11,7 @@ export type HealthWatch = {
 const INTERVAL_MS = 1000
 const MOST_FAULTS = 10
 
-/** Starts asking `/livez` and `/readyz` in turn; both must answer 200 within `timeoutMs`. */
+/** Starts probing `/livez` and `/readyz` in turn; both must answer 200 within `timeoutMs`. */
 export function watchHealth(port: number, timeoutMs: number): HealthWatch {
   const times: number[] = []
   const faults: string[] = []

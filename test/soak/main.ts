@@ -1,8 +1,8 @@
 /**
  * `npm run soak [-- sidecar|injector|broker] [--minutes=10] [--seed=N] [--attack=WORD]…`: hostile input for minutes, beside a
- * good client that must not notice. Ends with a table, and with 1 and sentences when anything is off. The seed repeats the attacks and their
- * order; which of them meet is up to the machine.
- * `--attack` leaves only those of the sidecar's whose name contains a word.
+ * good client that must not notice. Prints a table at the end; if anything is wrong, says so in sentences and exits with 1. The seed repeats the attacks and their
+ * order; which of them overlap depends on the machine.
+ * `--attack` limits the sidecar's attacks to those whose name contains a word.
  */
 import { parseArgs } from 'node:util'
 import { report } from './report.ts'
@@ -10,15 +10,15 @@ import { SERVICES } from './services.ts'
 import { soak } from './soak.ts'
 import { faultsOf } from './verdict.ts'
 
-/** Shorter runs say nothing about growth: the heap has not found its size. */
+/** A shorter run does not show whether memory grows, because the heap has not reached its size. */
 const LEAST_FOR_GROWTH_MS = 3 * 60_000
-/** An answer that comes later is a missing one. */
+/** An answer that comes later counts as missing. */
 const TIMEOUT_MS = 5000
-/** A quarter of what SDKs wait: far away from it also while the machine does other things. */
+/** A quarter of the time that SDKs wait: not reached by far even while the machine does other work. */
 const P99_MS = 250
 /** SDKs give up after a second; on a busy machine one answer in a thousand may be that late, whatever the cause. */
 const LATE_SHARE = 0.001
-/** After SIGTERM: a second is promised. */
+/** After SIGTERM: the sidecar promises to end within a second. */
 const LONGEST_EXIT_MS = 1500
 
 const { values, positionals } = parseArgs({
@@ -41,7 +41,7 @@ if ((word !== 'sidecar' && service === undefined) || more.length > 0)
   end(2, [`There is no soak of ${positionals.join(' ')}; there is one of: ${names}.`])
 if (service !== undefined && values.attack.length > 0) end(2, ['--attack is for the soak of the sidecar.'])
 
-// What was started ends with this process.
+// Everything that was started ends with this process.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 const durationMs = minutes * 60_000

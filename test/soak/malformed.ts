@@ -1,4 +1,4 @@
-/** What is not HTTP, or not quite. */
+/** What is not HTTP, or not valid HTTP. */
 import type { Attacks } from './attack.ts'
 import { allowed, DOCUMENT, EVIL_HOST, GOOD_HOST, lines, refused, shape, TOKEN_PATH, TTL } from './wire.ts'
 

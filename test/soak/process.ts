@@ -1,4 +1,4 @@
-/** The built sidecar as its image runs it, and everything it logs, checked line by line as it comes. */
+/** Runs the built sidecar as its image does, and checks everything that it logs line by line. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -6,7 +6,7 @@ import { ask, loopbackEnv, type Workshop } from '../sidecar/support/index.ts'
 import { until } from '../support/until.ts'
 import { SECRET_WORDS, SERVICE_ACCOUNT_TOKEN, wordIn } from './secrets.ts'
 
-/** Smaller heap, fewer threads: sidecar/README.md. */
+/** A smaller heap and fewer threads: see sidecar/README.md. */
 const NODE_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=0']
 
 export type LogSummary = {
@@ -18,7 +18,7 @@ export type LogSummary = {
   /** Lines that are not JSON or contain a secret. */
   readonly faults: string[]
   readonly byMessage: Record<string, number>
-  /** What looks like a session token. */
+  /** Texts that look like a session token. */
   readonly tokenLike: Set<string>
 }
 
@@ -42,7 +42,7 @@ export async function startSoaked(workshop: Workshop, brokerUrl: string): Promis
     env: loopbackEnv(workshop, brokerUrl),
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  // Also when this process gets a signal to end: an orphan would go on serving.
+  // Also when this process is ended by a signal: an orphan would go on serving.
   const kill = () => child.kill('SIGKILL')
   process.once('exit', kill)
   child.once('exit', () => process.off('exit', kill))
@@ -83,7 +83,7 @@ export async function startSoaked(workshop: Workshop, brokerUrl: string): Promis
   }
 }
 
-/** Takes a line into the summary. */
+/** Adds a line to the summary. */
 export function take(log: LogSummary, line: string): Record<string, unknown> | undefined {
   log.lines++
   log.bytes += line.length + 1

@@ -1,14 +1,14 @@
-/** Chance that can be repeated: the same seed draws the same numbers. */
+/** Repeatable chance: the same seed draws the same numbers. */
 
 export type Random = {
-  /** From 0 to below 1. */
+  /** A number from 0 to below 1. */
   readonly next: () => number
-  /** A whole number, both bounds included. */
+  /** A whole number between two bounds, both included. */
   readonly whole: (least: number, most: number) => number
   readonly pick: <T>(choices: readonly T[]) => T
   /** True with this probability. */
   readonly chance: (probability: number) => boolean
-  /** Characters of one byte each (latin1), any of the 256. */
+  /** Characters of one byte each (latin1), with any of the 256 values. */
   readonly bytes: (length: number) => string
 }
 

@@ -1,4 +1,4 @@
-/** Good HTTP that asks for what nobody may have. */
+/** Valid HTTP that requests what nobody may have. */
 import type { Attacks } from './attack.ts'
 import type { Random } from './random.ts'
 import { DOCUMENT, EVIL_HOST, GOOD_HOST, LIST, lines, refused, TOKEN, TOKEN_PATH, TTL } from './wire.ts'
@@ -49,7 +49,7 @@ const EVIL_PATHS = [
   '/proc/self/environ',
 ] as const
 
-/** Bytes of a flood, about. */
+/** Size of a flood in bytes, approximately. */
 const MOST_FLOODED = 100_000
 
 const EVIL_ESCAPES = [
@@ -156,7 +156,7 @@ function maybe(random: Random, line: string): readonly string[] {
   return random.chance(0.5) ? [line] : []
 }
 
-/** Never a good one, however near to it. */
+/** A token that is never valid, however similar to a valid one. */
 function badToken(random: Random, good: string): string {
   const at = random.whole(0, 39)
   return random.pick([

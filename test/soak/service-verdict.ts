@@ -1,9 +1,9 @@
-/** What is demanded of a soak of the injector or the broker, each as a sentence when it does not hold; and its table. Pure. */
+/** The requirements for a soak of the injector or the broker, each as a sentence when it is not met; and its table. Pure. */
 import { MIB, quantile } from './memory.ts'
 
 export type ServiceObservations = {
   readonly times: readonly number[]
-  /** Answers of the good one that were none. */
+  /** Requests of the good client that got no answer or a wrong one. */
   readonly failures: number
   readonly peak: number | undefined
   readonly samples: readonly number[]
@@ -11,13 +11,13 @@ export type ServiceObservations = {
   readonly isAlive: boolean
   /** Answers to the attackers by status. */
   readonly statuses: Readonly<Record<string, number>>
-  /** Answers to attackers that should not have been, as sentences. */
+  /** Answers to attackers that should not have been given, as sentences. */
   readonly faults: readonly string[]
 }
 
 export type ServiceBounds = { readonly p99: number; readonly limit: number }
 
-/** The sentences; none when all is well. */
+/** The sentences; none when all requirements are met. */
 export function serviceFaults(seen: ServiceObservations, { p99, limit }: ServiceBounds): string[] {
   const late = quantile(seen.times, 0.99)
   const answers = Object.values(seen.statuses).reduce((sum, count) => sum + count, 0)

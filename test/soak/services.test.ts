@@ -1,4 +1,4 @@
-/** A few seconds of the soaks of injector and broker on every run, and what their judge would notice. */
+/** Short soaks of injector and broker on every run, and the faults that their judge reports. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { memoryCgroup } from '../bench/cgroup.ts'
@@ -7,7 +7,7 @@ import { soakInjector } from './injector/soak.ts'
 import { MIB } from './memory.ts'
 import { type ServiceObservations, serviceFaults, serviceReport } from './service-verdict.ts'
 
-/** Why nothing can be put under a limit here, or false. */
+/** Why no process can run under a memory limit here, or false. */
 function noCgroup(): string | false {
   try {
     memoryCgroup(`pod2iam-probe-${process.pid}`, 64 * MIB).remove()
@@ -21,7 +21,7 @@ const skip = noCgroup()
 
 describe('soaks of services', () => {
   for (const addresses of [1, 20])
-    test(`the injector outlives the worst reviews from ${addresses}, and a good tenant gets its pods`, {
+    test(`the injector survives the worst reviews from ${addresses} address(es), and a good tenant gets its pods`, {
       skip,
     }, async (t) => {
       const seen = await soakInjector({ seed: 1, durationMs: 5000, addresses, connections: 20 })
@@ -32,7 +32,7 @@ describe('soaks of services', () => {
       assert.ok(seen.tally.longestAnswer < 256 * 1024, `${seen.tally.longestAnswer} bytes`)
     })
 
-  test('the broker outlives hostile pods, gives them nothing, and a good pod its credentials', {
+  test('the broker survives hostile pods, gives them nothing, and gives a good pod its credentials', {
     skip,
   }, async (t) => {
     const seen = await soakBroker({ seed: 1, durationMs: 5000, connections: 50 })
@@ -57,16 +57,17 @@ describe('the judge of services', () => {
   }
   const bounds = { p99: 100, limit: 1000 }
 
-  test('has nothing to say where all is well', () => assert.deepEqual(serviceFaults(good, bounds), []))
+  test('reports nothing when all requirements are met', () =>
+    assert.deepEqual(serviceFaults(good, bounds), []))
   for (const [what, change] of [
-    ['an end', { isAlive: false }],
-    ['a kill', { kills: 1 }],
-    ['no answer at all', { times: [] }],
-    ['a failure', { failures: 1 }],
-    ['a late answer', { times: [1, 200] }],
-    ['the limit', { peak: 1000 }],
+    ['a service that has ended', { isAlive: false }],
+    ['a kill for memory', { kills: 1 }],
+    ['a good client without any answer', { times: [] }],
+    ['a failed request of the good client', { failures: 1 }],
+    ['late answers', { times: [1, 200] }],
+    ['memory that reached the limit', { peak: 1000 }],
     ['that nobody attacked', { statuses: {} }],
-    ['what an attacker got', { faults: ['It leaked.'] }],
+    ['an answer that an attacker should not get', { faults: ['It leaked.'] }],
   ] as const)
-    test(`tells ${what}`, () => assert.equal(serviceFaults({ ...good, ...change }, bounds).length, 1))
+    test(`reports ${what}`, () => assert.equal(serviceFaults({ ...good, ...change }, bounds).length, 1))
 })

@@ -1,4 +1,4 @@
-/** The soaks of injector and broker by name, with what is demanded of each. */
+/** The soaks of injector and broker by name, with the requirements for each. */
 import { BROKER_LIMIT, soakBroker } from './broker/soak.ts'
 import { INJECTOR_LIMIT, soakInjector } from './injector/soak.ts'
 import { type ServiceObservations, serviceFaults, serviceReport } from './service-verdict.ts'
@@ -10,11 +10,11 @@ type Options = {
 }
 type Outcome = { readonly report: string; readonly faults: readonly string[] }
 
-/** A webhook's answer is waited for five seconds, a sidecar's start for credentials; nobody should notice an attack. */
+/** The API server waits five seconds for a webhook, and a sidecar's start waits for credentials; nobody should notice an attack. */
 const P99_MS = 1000
-/** 500 operations, in base64, and everything else. */
+/** 500 operations, in base64, and the rest of the body. */
 const MOST_ANSWER = 256 * 1024
-/** One pod with several connections; and a crowd of one each. */
+/** One pod with several connections, and many pods with one each. */
 const CROWDS = [
   { addresses: 1, connections: 8 },
   { addresses: 100, connections: 100 },

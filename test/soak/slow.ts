@@ -1,4 +1,4 @@
-/** Clients that take their time, take everything, or take nothing. */
+/** Clients that are slow, that open everything, or that read nothing. */
 import type { Attacks, Step } from './attack.ts'
 import { allowed, DOCUMENT, GOOD_HOST, LIST, lines, shape, TOKEN, TOKEN_PATH, TTL } from './wire.ts'
 

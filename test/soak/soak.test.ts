@@ -1,4 +1,4 @@
-/** Five seconds of the soak on every run, and what its judges would notice. */
+/** Five seconds of the soak on every run, and the faults that its judges report. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { judge } from './attacker.ts'
@@ -14,8 +14,8 @@ const METADATA = { kind: 'metadata' } as const
 const TOKEN = `${'A'.repeat(53)}Q==`
 
 describe('soak', () => {
-  test('five seconds of hostile input leave the sidecar, its memory and a good client as they were', async (t) => {
-    // Generous times: this runs beside other tests on two cores. What is right does not depend on them.
+  test('five seconds of hostile input harm neither the sidecar nor a good client', async (t) => {
+    // Generous times, because this runs beside other tests on two cores; they do not change what is right.
     const seen = await soak({
       seed: 1,
       durationMs: 5000,
@@ -32,7 +32,7 @@ describe('soak', () => {
     assert.ok(seen.good.times.length > 20, `only ${seen.good.times.length} good answers`)
   })
 
-  test('a seed and a number name one attack, and other seeds other ones', () => {
+  test('a seed and a number always draw the same attack, and another seed draws other ones', () => {
     const drawn = (seed: number) =>
       Array.from({ length: 200 }, (_, number) => drawAttack(number, { seed, only: [], token: TOKEN }))
     assert.deepEqual(drawn(7), drawn(7))
@@ -51,7 +51,7 @@ describe('soak', () => {
     assert.deepEqual([...names].sort(), ATTACK_NAMES)
   })
 
-  test('an answer with a secret is a fault when the client had no right to it, and only then', () => {
+  test('an answer with a secret is a fault only if the client had no right to it', () => {
     const answer = 'HTTP/1.1 403 Forbidden\r\n\r\n{"SecretAccessKey" : "soakSecretKey/1"}'
     assert.match(judge(answer, STRICT, METADATA).fault ?? '', /soakSecretKey/)
     assert.equal(judge(answer, { entitled: true, never2xx: false }, METADATA).fault, undefined)
@@ -77,13 +77,13 @@ describe('soak', () => {
       assert.equal(judge(answer, STRICT, METADATA).fault, undefined)
   })
 
-  test('memory that grows steadily is not flat; warm-up and noise are', () => {
+  test('memory that grows steadily is not flat; memory with warm-up and noise is', () => {
     const run = (sample: (index: number) => number) => Array.from({ length: 120 }, (_, n) => sample(n) * MIB)
     assert.equal(flatness(run((index) => 12 + index / 20)).flat, false)
     assert.equal(flatness(run((index) => (index < 25 ? 10 + index / 10 : 13 + (index % 3) / 2))).flat, true)
   })
 
-  test('a log line with a secret, or that is not JSON, is a fault; session tokens are collected', () => {
+  test('a log line that has a secret or is not JSON is a fault, and session tokens are collected', () => {
     const log: LogSummary = {
       lines: 0,
       bytes: 0,

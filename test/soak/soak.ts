@@ -1,4 +1,4 @@
-/** The soak of the sidecar: who runs against whom, for how long, and what is measured. */
+/** The soak of the sidecar: who sends what, for how long, and what is measured. */
 import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -15,19 +15,19 @@ import { SERVICE_ACCOUNT_TOKEN } from './secrets.ts'
 export type SoakOptions = {
   readonly seed: number
   readonly durationMs: number
-  /** Attacks begun in a second. */
+  /** Attacks begun per second. */
   readonly rate: number
-  /** Hostile requests sent in a second, pipelined ones included. */
+  /** Hostile requests sent per second, pipelined ones included. */
   readonly requestRate: number
-  /** Most hostile connections open at once: more than the sidecar's own bound, so that this is soaked too. */
+  /** The maximum number of open hostile connections: more than the sidecar's own limit, so that this limit is tested too. */
   readonly connections: number
   /** How long the good client and the kubelet wait for an answer, milliseconds. */
   readonly timeoutMs: number
-  /** Which attacks, by words in their names; empty: all. */
+  /** Words in the names of the attacks to use; empty: all attacks. */
   readonly only: readonly string[]
-  /** Between two looks at the memory, milliseconds. */
+  /** Milliseconds between two samples of the memory. */
   readonly sampleMs: number
-  /** Told how it goes, with every sample. */
+  /** Called with a line of progress at every sample. */
   readonly onProgress?: (line: string) => void
 }
 
@@ -44,7 +44,7 @@ export type Observations = {
   readonly health: HealthWatch
   readonly log: SoakedProcess['log']
   readonly broker: Pick<SoakBroker, 'answers' | 'generations'>
-  /** How it ended before it was asked to; undefined when it did not. */
+  /** The exit code or signal if it ended too early; undefined otherwise. */
   readonly endedEarly: number | string | undefined
   /** Its exit code (or signal) after SIGTERM, and how long that took, milliseconds. */
   readonly exit: number | string
@@ -56,7 +56,7 @@ export type Observations = {
 /** Idle connections of clients that went away are closed after 15 s (sidecar/http/server.ts). */
 const SETTLE_MS = 25_000
 
-/** Runs it; whatever it started is gone when it resolves or rejects. */
+/** Runs it; everything that it started has ended when it resolves or rejects. */
 export async function soak(options: SoakOptions): Promise<Observations> {
   const workshop = await openWorkshop()
   writeFileSync(workshop.tokenFile, SERVICE_ACCOUNT_TOKEN)
@@ -90,7 +90,7 @@ async function observe(
   broker: SoakBroker,
 ): Promise<Observations> {
   const { pid, port, healthPort, log } = sidecar
-  // The region comes from a snapshot that a pod does not wait for.
+  // The region comes from a snapshot, for which a pod's start does not wait.
   await until(
     'the snapshot is there',
     async () => {
@@ -115,7 +115,7 @@ async function observe(
     healthPort,
   })
   const samples: Sample[] = []
-  let told: ReadonlySet<string> = new Set()
+  let reported: ReadonlySet<string> = new Set()
   const started = performance.now()
   while (performance.now() - started < options.durationMs && sidecar.ended() === undefined) {
     await sleep(Math.min(options.sampleMs, options.durationMs))
@@ -127,8 +127,8 @@ async function observe(
       `${String(second).padStart(5)} s  ${(sample.memory / MIB).toFixed(1)} MiB  ${sample.files} files  ${good.times.length} good answers  ${log.lines} log lines`,
     )
     for (const fault of [...good.faults, ...health.faults])
-      if (!told.has(fault)) options.onProgress?.(`✖ ${fault}`)
-    told = new Set([...good.faults, ...health.faults])
+      if (!reported.has(fault)) options.onProgress?.(`✖ ${fault}`)
+    reported = new Set([...good.faults, ...health.faults])
   }
   const tally = await attackers.stop()
   await Promise.all([good.stop(), health.stop()])
@@ -155,7 +155,7 @@ async function observe(
   }
 }
 
-/** Open files once they are back to what they were, or after a deadline. */
+/** Number of open files once it is back at what it was, or after a deadline. */
 async function settledFiles(pid: number, before: number): Promise<number> {
   const deadline = performance.now() + SETTLE_MS
   while (openFiles(pid) > before && performance.now() < deadline) await sleep(50)
@@ -168,7 +168,7 @@ function startAttackers(workerData: AttackersOptions): { readonly stop: () => Pr
     worker.once('message', done).once('error', fail)
     worker.once('exit', (code) => fail(new Error(`the attackers ended with ${code}`)))
   })
-  // It is looked at when they are stopped.
+  // An error is reported when they are stopped.
   tally.catch(() => {})
   return {
     stop: async () => {

@@ -1,32 +1,32 @@
-/** What is demanded of a soak, each as a sentence when it does not hold. Pure. */
+/** The requirements for a soak, each as a sentence when it is not met. Pure. */
 import { flatness, MIB, MOST_GROWTH, quantile } from './memory.ts'
 import { HEALTH_WORDS, wordIn } from './secrets.ts'
 import type { Observations } from './soak.ts'
 
-/** What SDKs wait for an answer, most of them without a second try, milliseconds. */
+/** How long SDKs wait for an answer, most of them without a retry, milliseconds. */
 export const LATE_MS = 1000
 
 export type Bounds = {
-  /** Of the good client's times, milliseconds. */
+  /** The limit for the good client's times, milliseconds. */
   readonly p99: number
   /** Share of its answers, 0 to 1, that may come later than {@link LATE_MS}. */
   readonly lateShare: number
-  /** Longest end after SIGTERM, milliseconds. */
+  /** How long the end after SIGTERM may take, milliseconds. */
   readonly exitMs: number
-  /** Whether the run is long enough to say something about growth. */
+  /** Whether the run is long enough to judge growth. */
   readonly flat: boolean
 }
 
 /** The memory limit that the injector gives the container: beyond it the kernel ends the process. */
 export const MOST_MEMORY = 48 * MIB
-/** State changes of the broker's answers and the life of the process; beside the lines of requests. */
+/** Changes of state in the broker's answers and in the process, in addition to the lines of requests. */
 const LINES_BESIDE_REQUESTS = 300
-/** A path of 300 characters of which each may be escaped, and the fields around it. */
+/** A path of 300 characters, each of which may be escaped, and the other fields. */
 const LONGEST_LINE = 2300
 /** Routes times statuses, refresh outcomes and the help texts. */
 const MOST_METRIC_LINES = 150
 
-/** The sentences; none when all is well. */
+/** The sentences; none when all requirements are met. */
 export function faultsOf(seen: Observations, bounds: Bounds): string[] {
   return [
     ...process(seen, bounds),

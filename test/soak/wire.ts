@@ -15,12 +15,12 @@ export function lines(...all: readonly string[]): string {
   return `${all.join('\r\n')}\r\n\r\n`
 }
 
-/** Bytes that must be refused, no matter who sends them. */
+/** Bytes that must be refused, whoever sends them. */
 export function refused(text: string, changes: Partial<Attack> = {}): Attack {
   return { ...shape([{ send: text }]), ...changes }
 }
 
-/** What a client of the pod might send, too: credentials may come back. */
+/** Bytes that a client of the pod might send, too: the answer may contain credentials. */
 export function allowed(steps: readonly Step[], changes: Partial<Attack> = {}): Attack {
   return { ...shape(steps), entitled: true, never2xx: false, ...changes }
 }

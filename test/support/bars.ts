@@ -3,17 +3,17 @@
 export type Bar = {
   readonly name: string
   readonly value: number
-  /** A thin line goes on to this value, such as the 95th percentile. */
+  /** A thin line continues to this value, such as the 95th percentile. */
   readonly upTo?: number
   /** A stroke across the bar, such as a limit. */
   readonly target?: number
-  /** Ours are green, others grey. */
+  /** Bars of pod2iam are green, others grey. */
   readonly ours: boolean
 }
 
 export type Bars = {
   readonly title: string
-  /** What the figures are, for the line under the title. */
+  /** What the figures are, for the line below the title. */
   readonly caption: string
   readonly unit: string
   readonly bars: readonly Bar[]

@@ -3,11 +3,11 @@ import { type Clock, type SteadyClock, systemClock } from '../../common/clock.ts
 
 /** A clock that stands still until a test moves it. */
 export type FakeClock = SteadyClock & {
-  /** Moves on, running what falls due in its order, and lets promises settle after each. */
+  /** Advances the clock, runs the timers that fall due in order, and lets promises settle after each. */
   readonly advance: (milliseconds: number) => Promise<void>
-  /** Moves on, running what falls due in its order, before any promise settles. */
+  /** Advances the clock and runs the timers that fall due in order, before any promise settles. */
   readonly advanceSync: (milliseconds: number) => void
-  /** Moves the wall clock alone, by milliseconds, as NTP does: no timer is due sooner or later for that. */
+  /** Changes only the wall clock, by milliseconds, as NTP does: no timer falls due sooner or later. */
   readonly set: (milliseconds: number) => void
   /** The number of timers that wait. */
   readonly pending: () => number
@@ -62,7 +62,7 @@ export function fakeClock(start = Date.UTC(2026, 0, 1)): FakeClock {
   }
 }
 
-/** The machine's clock, whose timers are due `times` as early: for what waits long and has to do with other processes. */
+/** The machine's clock, with timers that fire `times` as early: for code that waits long and depends on other processes. */
 export function fastClock(times: number): Clock {
   return {
     now: systemClock.now,

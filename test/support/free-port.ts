@@ -1,4 +1,4 @@
-/** Ports for processes that get theirs as a setting. */
+/** Ports for processes that need them as a setting. */
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:net'
 
@@ -12,7 +12,7 @@ const [FIRST, LAST] = [10_000, 32_000]
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = FIRST + Math.floor(Math.random() * (LAST - FIRST))
-    // The kernel forgets this name when its process ends, so the reservation needs no cleaning up.
+    // The kernel frees this name when its process ends, so the reservation needs no cleanup.
     const reservation = await listening({ path: `\0pod2iam-test-port-${port}` })
     if (reservation === undefined) continue
     const probe = await listening({ port })

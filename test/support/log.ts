@@ -1,12 +1,12 @@
 import { type Logger, type LogLevel, lineLogger } from '../../common/log.ts'
 
-/** A line of a log, as its readers get it. */
+/** A line of a log, as its readers receive it. */
 export type LogLine = { readonly level: string; readonly msg: string; readonly [field: string]: unknown }
 
-/** A log for tests that are not about it. */
+/** A log for tests that do not check it. */
 export const silentLog: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
-/** A log whose lines from level `least` on are kept, without the time and the component. */
+/** A log that keeps its lines from level `least` on, without the time and the component. */
 export function captureLog(least: LogLevel = 'debug'): { readonly log: Logger; readonly lines: LogLine[] } {
   const lines: LogLine[] = []
   const write = (text: string) => {

@@ -4,12 +4,12 @@ export type PlotCurve = { readonly name: string; readonly values: readonly numbe
 export type Plot = {
   readonly title: string
   readonly unit: string
-  /** Minutes between two values; or where on an axis of its own each value is. */
+  /** Minutes between two values; or the position of each value on an axis of its own. */
   readonly step: number | { readonly name: string; readonly at: readonly number[] }
   readonly curves: readonly PlotCurve[]
   /** A level to compare with. */
   readonly level?: { readonly name: string; readonly value: number }
-  /** Top of the axis where it is known, as 100 for percent. */
+  /** Top of the axis if it is known, such as 100 for percent. */
   readonly top?: number
   /** Spans of minutes to shade, and what they are. */
   readonly shaded?: { readonly name: string; readonly from: number; readonly to: number }
@@ -20,7 +20,7 @@ const BOX = { left: 64, right: 16, top: 56, bottom: 44 }
 const INSIDE = { width: WIDTH - BOX.left - BOX.right, height: HEIGHT - BOX.top - BOX.bottom }
 const [INK, GRID, SHADE, LEVEL] = ['#333333', '#e2e2e2', '#f3ead7', '#9a6700']
 
-/** Curves keep their colours, which can be told apart on both papers. */
+/** Curves keep their colours, which differ enough on both backgrounds. */
 const DARK =
   `@media (prefers-color-scheme: dark) { [fill="#ffffff"] { fill: #0d1117 } [fill="${INK}"] { fill: #e6edf3 } [stroke="${INK}"] { stroke: #9198a1 } ` +
   `[stroke="${GRID}"] { stroke: #30363d } [fill="${SHADE}"] { fill: #2d2410 } [fill="${LEVEL}"] { fill: #d29922 } [stroke="${LEVEL}"] { stroke: #d29922 } }`
@@ -100,7 +100,7 @@ const number = (value: number) =>
   value >= 10_000 ? `${value / 1000}k` : String(Math.round(value * 100) / 100)
 const escaped = (words: string) => words.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 
-/** Round values from 0 to `top`, about as many as asked for. */
+/** Round values from 0 to `top`, about as many as requested. */
 function ticks(top: number, about: number): number[] {
   const step = roundUp(top / about)
   return Array.from({ length: Math.floor(top / step + 1e-9) + 1 }, (_, index) => index * step)

@@ -1,4 +1,4 @@
-/** A pipe for a process's output that is full already, like that of a container whose runtime hangs. */
+/** A pipe for a process's output that is already full, like that of a container whose runtime hangs. */
 import { spawnSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,21 +6,21 @@ import { join } from 'node:path'
 export type StuffedPipe = {
   /** The end to give to the process. */
   readonly fd: number
-  /** Reads whatever is there, on top of what was read before; without the stuffing. */
+  /** Reads whatever is there and appends it to what was read before, without the filling. */
   readonly drain: () => string
   readonly close: () => void
 }
 
 const STUFFING = '.'
 
-/** @param directory where the pipe is made; the caller removes it */
+/** @param directory where the pipe is created; the caller removes it */
 export function stuffedPipe(directory: string): StuffedPipe {
   const path = join(directory, `log-${process.hrtime.bigint()}`)
   const { status, stderr } = spawnSync('mkfifo', [path])
   if (status !== 0) throw new Error(`mkfifo: ${stderr}`)
-  // Both ends are held open, so that a writer does not see that nobody reads.
+  // Both ends are kept open, so that a writer does not notice that nobody reads.
   const ours = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
-  // Like a container's it blocks, unless the process makes it non-blocking.
+  // Like the pipe of a container it blocks, unless the process makes it non-blocking.
   const fd = openSync(path, constants.O_WRONLY)
   while (takes(ours, STUFFING.repeat(4096)));
   while (takes(ours, STUFFING));

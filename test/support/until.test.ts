@@ -30,7 +30,7 @@ test('an error of the condition ends a wait', async () => {
   assert.equal(looks, 1)
 })
 
-test('an error of the condition means that there is no answer yet, where the wait is for what cannot even be asked', async () => {
+test('an error of the condition does not end a wait for something that may not be available yet', async () => {
   let looks = 0
   const comes = () => {
     if (++looks < 3) throw new Error('refused')
@@ -49,7 +49,7 @@ test('an error of the condition means that there is no answer yet, where the wai
   )
 })
 
-test('a wait ends with its signal', async () => {
+test('a wait ends when its signal is aborted', async () => {
   const stop = new AbortController()
   const reason = new Error('stopped')
   const wait = until(

@@ -2,9 +2,9 @@
 import { setTimeout as wait } from 'node:timers/promises'
 
 export type Patience = {
-  /** Milliseconds. It is for what hangs, not for what is slow on a busy machine. */
+  /** Milliseconds. The deadline is for what hangs, not for what is slow on a busy machine. */
   readonly deadlineMs?: number
-  /** Milliseconds between two looks. */
+  /** Milliseconds between two polls. */
   readonly pollMs?: number
   /** Ends the wait early, with its reason. */
   readonly signal?: AbortSignal
@@ -19,8 +19,8 @@ type Found<T> = NonNullable<Exclude<T, false>>
 export class Hopeless extends Error {}
 
 /**
- * Waits until the condition gives something other than false, undefined or null, and returns it. What the condition
- * throws is thrown at once, such as a failed assertion.
+ * Waits until the condition returns something other than false, undefined or null, and returns it. An error of the condition,
+ * such as a failed assertion, is thrown at once.
  *
  * @param what is waited for, for the error; without it, the error quotes the condition
  * @throws Error when the deadline has passed
@@ -40,7 +40,7 @@ export function until<T>(
 }
 
 /**
- * Like {@link until}, but an error of the condition means "not yet": for what cannot even be asked at first. Only
+ * Like {@link until}, but an error of the condition means "not yet": for something that may not be available at first. Only
  * {@link Hopeless} ends the wait.
  *
  * @throws Error when the deadline has passed, with the last error of the condition as its cause

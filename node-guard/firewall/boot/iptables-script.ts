@@ -5,7 +5,7 @@
 
 import { type Chain, restoreInput } from '../iptables/chains.ts'
 import type { Family } from '../iptables/command.ts'
-import { type IptablesTable, together } from '../iptables/saved.ts'
+import { type IptablesTable, mergeSaved } from '../iptables/saved.ts'
 import { iptablesRules } from '../rules/guard-iptables.ts'
 import { type BootAddresses, type BootRules, fingerprint } from './rules.ts'
 
@@ -17,11 +17,11 @@ export const BOOT_CHAINS = 'POD2IAM_BOOT_'
 /** The table of the marker, of IPv4: the one that other programs use least. */
 export const BOOT_CHAINS_TABLE: IptablesTable = 'mangle'
 
-const NOTHING = together([])
+const NOTHING = mergeSaved([])
 /** Seconds, for the lock of iptables-legacy: restoring all rules of a node does not take longer. */
 const LOCK_WAIT = 5
 
-/** A script for `/bin/sh`. It can be run no matter which of these rules already exist: each table is replaced in one transaction. */
+/** A script for `/bin/sh`. It can be run whichever of these rules already exist: our rules in each table are replaced in one transaction. */
 export function iptablesBootRules(addresses: BootAddresses): BootRules {
   const chains = (family: Family) => iptablesRules({ ...addresses, uplinks: [] }, family)
   const marker = `${BOOT_CHAINS}${fingerprint(JSON.stringify([chains(4), chains(6)]))}`

@@ -2,15 +2,19 @@ import type { Logger } from '../../../common/log.ts'
 import { applyRuleset } from '../nft/table.ts'
 import type { Exec } from '../process/exec.ts'
 import type { Purpose, RedirectRuleset } from '../rules/pod.ts'
-import { inNewPod, proofRuleset, redirectRuleset } from '../rules/pod-nft.ts'
+import { newPodRuleset, proofRuleset, redirectRuleset } from '../rules/pod-nft.ts'
 
 /**
- * Loads by nft until nft reports that it cannot work here (not installed, or a kernel that lacks what the rules need);
- * from then on by iptables. A temporary failure is no reason to change, since the rules of nft would stay.
+ * Makes the loader of the pod's rules. It uses nft until nft reports that it cannot work here (not installed, or a kernel
+ * that lacks what the rules need), from then on iptables. A temporary failure is no reason to change, since the rules of
+ * nft would stay.
  */
 export function createPodRules(exec: Exec, options: RedirectRuleset, log: Logger) {
   const { metadata, sidecarPort } = options
-  const quick = { proof: inNewPod.proof(metadata, sidecarPort), redirect: inNewPod.redirect(options) }
+  const quick = {
+    proof: newPodRuleset.proof(metadata, sidecarPort),
+    redirect: newPodRuleset.redirect(options),
+  }
   const rulesets = { proof: proofRuleset(metadata, sidecarPort), redirect: redirectRuleset(options) }
   /** If the quick ruleset cannot be loaded, for whatever reason, the complete one replaces it or gives the reason. */
   const loadByNft = async (purpose: Purpose) =>

@@ -27,34 +27,34 @@ const READY_PAUSE_MS = 10
  * proof comes first, since the redirect hides the real endpoint.
  */
 export async function runSteps(settings: GateSettings, options: GateOptions): Promise<GateOutcome> {
-  const barred = await block(settings, options)
-  if (barred !== undefined) return failed(sentenceOf(barred))
+  const unproven = await block(settings, options)
+  if (unproven !== undefined) return failed(sentenceOf(unproven))
   if (settings.redirect === 'nft') {
-    const load = async () => redirectLack(await options.loadRedirect())
-    const lack = await untilDone(settings, options, load)
-    if (lack !== undefined) return failed(sentenceOf(lack))
+    const load = async () => redirectObstacle(await options.loadRedirect())
+    const obstacle = await untilDone(settings, options, load)
+    if (obstacle !== undefined) return failed(sentenceOf(obstacle))
     options.log.info('redirect loaded', { port: settings.sidecarPort })
   }
   return settings.waitReady === undefined ? { ok: true } : waitReady(settings, settings.waitReady, options)
 }
 
 /** What a step waits for, and why it has to. */
-type Lack = { readonly what: 'the block' | 'the redirect'; readonly reason: string }
+type Obstacle = { readonly what: 'the block' | 'the redirect'; readonly reason: string }
 
-const redirectLack = (reason: string | undefined): Lack | undefined =>
+const redirectObstacle = (reason: string | undefined): Obstacle | undefined =>
   reason === undefined ? undefined : { what: 'the redirect', reason }
 
-const sentenceOf = ({ what, reason }: Lack) =>
+const sentenceOf = ({ what, reason }: Obstacle) =>
   what === 'the redirect' ? `the pod's redirect could not be loaded: ${reason}` : reason
 
 /** Proves the block. Returns what is missing, or undefined to go on. */
-async function block(settings: GateSettings, options: GateOptions): Promise<Lack | undefined> {
+async function block(settings: GateSettings, options: GateOptions): Promise<Obstacle | undefined> {
   const { log, prove } = options
-  const round = async (): Promise<Lack | undefined> => {
+  const round = async (): Promise<Obstacle | undefined> => {
     const proof = await prove()
     const { dialled, fault } = proof
     // The rules of the proof are the redirect's table: where they cannot be loaded nothing is known of the block.
-    if (fault !== undefined) return redirectLack(fault)
+    if (fault !== undefined) return redirectObstacle(fault)
     const reason = whyUnproven(proof)
     if (reason !== undefined) return { what: 'the block', reason }
     if (dialled.length > 0) log.info('block proven', { refused: dialled })
@@ -74,14 +74,14 @@ async function block(settings: GateSettings, options: GateOptions): Promise<Lack
 async function untilDone(
   settings: GateSettings,
   { now, sleep, log }: GateOptions,
-  step: () => Promise<Lack | undefined>,
-): Promise<Lack | undefined> {
+  step: () => Promise<Obstacle | undefined>,
+): Promise<Obstacle | undefined> {
   const start = now()
   let logAt = start
   for (;;) {
-    const lack = await step()
-    if (lack === undefined) return undefined
-    const { what, reason } = lack
+    const obstacle = await step()
+    if (obstacle === undefined) return undefined
+    const { what, reason } = obstacle
     const waited = now() - start
     if (settings.restartPolicy !== 'Never' && waited >= settings.proofTimeout)
       return { what, reason: `${reason} (tried for ${seconds(waited)})` }

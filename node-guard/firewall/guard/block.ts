@@ -1,9 +1,9 @@
 import type { Logger } from '../../../common/log.ts'
-import type { Ways } from '../node/network.ts'
+import type { Topology } from '../node/network.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
 import type { BackendName, Compared } from './backend.ts'
 import type { Choice } from './choice.ts'
-import { createCounts, type Packets, zero } from './counts.ts'
+import { createCounts, type Packets, zeroCounts } from './counts.ts'
 
 /** Why the rules are checked. `uplinks`: the interfaces or routes into the node changed. `monitor`: notifications may have been missed. */
 export const CAUSES = ['start', 'event', 'poll', 'monitor', 'uplinks'] as const
@@ -20,7 +20,7 @@ export type BlockState = {
   readonly backend: BackendName | undefined
   /** Why it is not the first that `--backend` allows. */
   readonly fallback: string | undefined
-  /** Why it cannot do everything that is documented on this node. */
+  /** Why it cannot do on this node everything that is documented. */
   readonly limited?: string | undefined
   /** Why there may also be rules of another backend. */
   readonly othersLeft: string | undefined
@@ -30,14 +30,14 @@ export type BlockState = {
   readonly repairs: Readonly<Record<Cause, number>>
 }
 
-export const NO_REPAIRS: BlockState['repairs'] = zero(CAUSES)
+export const NO_REPAIRS: BlockState['repairs'] = zeroCounts(CAUSES)
 
 type BlockOptions = {
   readonly metadata: readonly string[]
   readonly broker: readonly string[]
   readonly choice: Choice
   /** The interfaces and routes into the node, as last read. */
-  readonly ways: () => Ways
+  readonly topology: () => Topology
   /** Milliseconds. */
   readonly now: () => number
   readonly log: Logger
@@ -49,7 +49,7 @@ export type Block = { readonly check: (cause: Cause) => Promise<void>; readonly 
  * Keeps the guard's rules as they should be. `check` reads them back, loads them again where they differ, and reads
  * them back again; it never throws. Not to be called while it runs (see `coalesce`).
  */
-export function createBlock({ metadata, broker, choice, ways, now, log }: BlockOptions): Block {
+export function createBlock({ metadata, broker, choice, topology, now, log }: BlockOptions): Block {
   const counts = createCounts()
   const repairs = { ...NO_REPAIRS }
   let wanted: string | undefined
@@ -67,14 +67,14 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
   }
 
   const check = async (cause: Cause) => {
-    const rules: GuardRuleset = { metadata, broker, ...ways() }
+    const rules: GuardRuleset = { metadata, broker, ...topology() }
     const key = JSON.stringify(rules)
     const backend = choice.chosen()
     let found: Compared['differs']
     if (backend !== undefined && wanted === key) {
-      const heard = backend.heard?.()
+      const reported = backend.reportedChange?.()
       const { failed, differs, packets }: Compared =
-        heard === undefined ? await backend.compare() : { differs: heard }
+        reported === undefined ? await backend.compare() : { differs: reported }
       if (packets !== undefined) counts.read(packets)
       if (differs === undefined) return conclude(failed)
       found = differs
@@ -112,7 +112,7 @@ export function createBlock({ metadata, broker, choice, ways, now, log }: BlockO
       backend: choice.chosen()?.name,
       fallback: choice.fallback(),
       limited: choice.chosen()?.limits?.(),
-      othersLeft: choice.left(),
+      othersLeft: choice.othersLeft(),
       packets: counts.total(),
       repairs: { ...repairs },
     }),

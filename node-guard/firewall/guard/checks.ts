@@ -5,13 +5,13 @@ import { coalesce } from './coalesce.ts'
 import type { Parts } from './parts.ts'
 
 /** The rules wait this long until the interfaces and routes into the node are read; on most nodes they are correct without them. */
-const WAYS_MS = 3000
+const TOPOLOGY_MS = 3000
 
 export type Checks = ReturnType<typeof createChecks>
 
-/** What a guard does again and again; each check runs one at a time. */
+/** The checks that a guard repeats; each of them runs one at a time. */
 export function createChecks(parts: Parts) {
-  const { addresses, block, owned, ways, surroundings, link, hostNetwork, publisher, report } = parts
+  const { addresses, block, owned, topology, surroundings, link, hostNetwork, publisher, report } = parts
   const write = coalesce(publisher.publish)
   // Nobody waits for it: a stuck disk must not keep a repair waiting.
   const publish = () => void write(report)
@@ -20,7 +20,7 @@ export function createChecks(parts: Parts) {
   const rules = coalesce(async (cause: Cause) => {
     await block.check(cause)
     // After the plain table, which has to be there when this process ends.
-    await owned?.check({ ...addresses, ...ways.known() })
+    await owned?.check({ ...addresses, ...topology.known() })
     if (report().mode !== 'remove') await hostNetwork.look()
     publish()
   })
@@ -28,21 +28,21 @@ export function createChecks(parts: Parts) {
     if (await link.check()) publish()
   })
   /** `checkFollows`: whether the caller checks the rules afterwards anyway. */
-  const checkWays = coalesce(async (checkFollows: () => boolean) => {
-    const before = ways.detail()
-    const changed = await ways.look()
+  const checkTopology = coalesce(async (checkFollows: () => boolean) => {
+    const before = topology.problem()
+    const changed = await topology.look()
     if (changed && !checkFollows()) void rules('uplinks')
     // The state of the link includes problems with the routes to it.
-    if (ways.detail() !== before && link.state() !== undefined) void checkLink()
+    if (topology.problem() !== before && link.state() !== undefined) void checkLink()
   })
   const search = coalesce<void>(async () => {
-    if (await surroundings?.search()) publish()
+    if (await surroundings?.searchLeftovers()) publish()
   })
-  const ask = coalesce<void>(async () => surroundings?.ask())
+  const ask = coalesce<void>(async () => surroundings?.askImds())
 
   const lookAtDataplane = async () => {
     const before = whyNotVerified(report())?.code
-    await surroundings?.look()
+    await surroundings?.lookAtDataplane()
     if (whyNotVerified(report())?.code !== before) publish()
   }
 
@@ -51,7 +51,7 @@ export function createChecks(parts: Parts) {
     const removing = report().mode === 'remove'
     if (!removing) {
       let waiting = true
-      await Promise.race([checkWays(() => waiting), pause(WAYS_MS, undefined, { ref: false })])
+      await Promise.race([checkTopology(() => waiting), pause(TOPOLOGY_MS, undefined, { ref: false })])
       waiting = false
     }
     // Rules first: without them, and without the link, a pod's token for the broker could leave this node.
@@ -63,5 +63,5 @@ export function createChecks(parts: Parts) {
     void ask()
   }
 
-  return { rules, link: checkLink, ways: () => checkWays(() => false), all }
+  return { rules, link: checkLink, topology: () => checkTopology(() => false), all }
 }

@@ -54,7 +54,7 @@ export function createChoice({ backends, follow, log }: ChoiceOptions) {
   const removeOne = async (backend: Backend): Promise<Failure | undefined> => {
     const result = await backend.remove()
     if (result === 'removed') log.info('rules of another backend removed', { rules: backend.what })
-    return typeof result === 'string' || (result.unusable && !result.mayStand) ? undefined : result
+    return typeof result === 'string' || (result.unusable && !result.mayRemain) ? undefined : result
   }
 
   return {
@@ -81,7 +81,7 @@ export function createChoice({ backends, follow, log }: ChoiceOptions) {
       left = detail
     },
     /** Why there may be rules of another backend, too; undefined where none are known of. */
-    left: () => left,
+    othersLeft: () => left,
   }
 }
 

@@ -3,7 +3,7 @@ import { COUNTERS, type CounterName } from '../rules/guard.ts'
 /** Packets by counter. */
 export type Packets = Readonly<Record<CounterName, number>>
 
-export const NO_PACKETS: Packets = zero(COUNTERS)
+export const NO_PACKETS: Packets = zeroCounts(COUNTERS)
 
 /** Adds up packets over the life of this process: the kernel's counters start again with every load, these do not. */
 export function createCounts() {
@@ -26,6 +26,6 @@ export function createCounts() {
   }
 }
 
-export function zero<const K extends string>(keys: readonly K[]): Record<K, number> {
+export function zeroCounts<const K extends string>(keys: readonly K[]): Record<K, number> {
   return Object.fromEntries(keys.map((key) => [key, 0])) as Record<K, number>
 }

@@ -6,7 +6,7 @@ import type { Logger } from '../../../common/log.ts'
 import { stdoutLogger } from '../../../common/log-output.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
 import { VERSION } from '../../../common/version.ts'
-import { changesWays } from '../node/ways.ts'
+import { changesTopology } from '../node/topology.ts'
 import { watch } from '../process/watch.ts'
 import { metricsText } from '../report/metrics.ts'
 import { type GuardReport, readinessOf } from '../report/report.ts'
@@ -56,22 +56,22 @@ export function runGuard(argv: readonly string[]): void {
 }
 
 /** Follows the notifications about our link and the interfaces and routes into the node. */
-function watchNetwork({ link, ways }: Checks, log: Logger): () => void {
+function watchNetwork({ link, topology }: Checks, log: Logger): () => void {
   const isLink = (line: string) => line.includes(BROKER_LINK)
   return watch(
     {
       command: 'ip',
       args: ['-oneline', 'monitor', 'link', 'address', 'route', 'rule'],
-      matches: (line) => isLink(line) || changesWays(line),
+      matches: (line) => isLink(line) || changesTopology(line),
     },
     {
       event: (lines) => {
         if (lines.some(isLink)) void link()
-        if (lines.some(changesWays)) void ways()
+        if (lines.some(changesTopology)) void topology()
       },
-      unseen: () => {
+      missed: () => {
         void link()
-        void ways()
+        void topology()
       },
       ended: (detail) => log.warn('monitor ended', { detail }),
     },

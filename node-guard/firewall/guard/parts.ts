@@ -1,7 +1,7 @@
 import type { Logger } from '../../../common/log.ts'
 import { bootMarkers } from '../boot/files.ts'
 import { bootRulesWarning, readBootRules } from '../boot/installed.ts'
-import { createHostNetworkView } from '../host-network/seen.ts'
+import { createHostNetworkView } from '../host-network/view.ts'
 import { readNatRules } from '../iptables/nat-rules.ts'
 import { startHolder } from '../nft/owned-holder.ts'
 import { createOwnedTable, type OwnedTable } from '../nft/owned-table.ts'
@@ -9,8 +9,8 @@ import { createBrokerLink } from '../node/broker-link.ts'
 import { hasNetkit, readInterfaces } from '../node/dataplane.ts'
 import { readImdsOptions } from '../node/imds-options.ts'
 import { createSurroundings, type Surroundings } from '../node/surroundings.ts'
+import { createTopology } from '../node/topology.ts'
 import { readUplinks } from '../node/uplinks.ts'
-import { createWays } from '../node/ways.ts'
 import { bounded } from '../process/bounded.ts'
 import { exec } from '../process/exec.ts'
 import { createRemovalBlock } from '../remove/removal.ts'
@@ -38,13 +38,13 @@ export function createParts(settings: GuardSettings, now: () => number, log: Log
   const sightings = settings.mode === 'audit' ? createSightings(now) : undefined
   const backends = sightings ? auditBackends(exec, sightings) : findBackends(exec, settings.backend)
   const choice = createChoice({ backends, follow: changes.follow, log })
-  const ways = createWays({ exec, answers: addresses, fallback: readUplinks, log })
+  const topology = createTopology({ exec, routeOptions: addresses, fallback: readUplinks, log })
   const block = removing
     ? createRemovalBlock({ exec, now, log })
-    : createBlock({ ...addresses, choice, ways: ways.known, now, log })
+    : createBlock({ ...addresses, choice, topology: topology.known, now, log })
   const owned = ownedTableOf(settings, log, () => changes.report('event'))
   const surroundings = removing ? undefined : surroundingsOf(settings, log, now)
-  const link = createBrokerLink({ exec, addresses: addresses.broker, waysDetail: ways.detail, log })
+  const link = createBrokerLink({ exec, addresses: addresses.broker, routingProblem: topology.problem, log })
   const hostNetwork = createHostNetworkView({
     ...{ exec, directory: settings.stateDir, now, log },
     mode: settings.hostNetwork,
@@ -61,7 +61,7 @@ export function createParts(settings: GuardSettings, now: () => number, log: Log
     stateFault: publisher.fault(),
     pollIntervalMs: settings.pollInterval,
   })
-  return { addresses, changes, ways, block, owned, surroundings, link, hostNetwork, publisher, report }
+  return { addresses, changes, topology, block, owned, surroundings, link, hostNetwork, publisher, report }
 }
 
 const addressesOf = ({ metadataAddress, brokerAddress }: GuardSettings) => ({

@@ -22,13 +22,13 @@ export function createRuleChanges(log: Logger) {
   /** Follows one backend at a time: the one that is being tried, or the chosen one. */
   const follow: Follow = async (backend, isChosen) => {
     stop()
-    const watched = await backend.watched()
+    const monitor = await backend.monitor()
     stop =
-      watched === undefined
-        ? lookAfter(backend.unwatched, report)
-        : watch(watched, {
+      monitor === undefined
+        ? poll(backend.polling, report)
+        : watch(monitor, {
             event: () => report('event'),
-            unseen: () => report('monitor'),
+            missed: () => report('monitor'),
             // While a backend is only being tried, its own failure says more.
             ended: (detail) => isChosen() && logEnd(detail),
           })
@@ -36,7 +36,7 @@ export function createRuleChanges(log: Logger) {
   }
   return {
     follow,
-    /** For what else notices a change. */
+    /** For other parts that notice a change. */
     report,
     /** Sets what is called for each change. Until a backend is followed there are none. */
     subscribe: (listener: typeof check) => {
@@ -46,11 +46,11 @@ export function createRuleChanges(log: Logger) {
   }
 }
 
-/** Polls if there are no notifications of changes. */
-function lookAfter(unwatched: Backend['unwatched'], report: (cause: Cause) => void): () => void {
-  if (unwatched === undefined) return () => {}
-  const { isDisturbed, checkEvery, readEvery } = unwatched
-  const checks = setInterval(() => isDisturbed() && report('event'), checkEvery)
+/** Polls where the backend says how; returns what stops it. */
+function poll(polling: Backend['polling'], report: (cause: Cause) => void): () => void {
+  if (polling === undefined) return () => {}
+  const { areRulesGone, checkEvery, readEvery } = polling
+  const checks = setInterval(() => areRulesGone() && report('event'), checkEvery)
   const readings = setInterval(() => report('poll'), readEvery)
   return () => {
     clearInterval(checks)

@@ -13,9 +13,8 @@ export type HostNetworkBackend = {
   /**
    * Replaces the rules by these in one transaction, and keeps what they have counted.
    *
-   * @returns `before`, what had been counted until then, also of pods that have left the rules, undefined if
-   *   that is not known; `packets`, the counters as
-   *   they were loaded
+   * @returns `before`: what had been counted until then, also for pods that are no longer in the rules; undefined if that is not
+   *   known. `packets`: the counters as they were loaded
    */
   readonly load: (
     rules: HostNetworkRuleset,
@@ -26,15 +25,15 @@ export type HostNetworkBackend = {
    * Reads back what was loaded last.
    *
    * @param whole whether the rules may have been changed; otherwise their counters suffice
-   * @returns `differs`, whether another program changed them
+   * @returns `differs`: whether another program changed them
    */
   readonly read: (
     whole: boolean,
   ) => Promise<{ readonly ok: true; readonly packets: HostPackets; readonly differs: boolean } | Failure>
-  /** Removes the rules, and checks that they are gone. */
+  /** Removes the rules, if there are any. */
   readonly remove: () => Promise<Failure | undefined>
-  /** The notifications that are about the rules: tables of nf_tables (`family name`), and lines about them. */
-  readonly interest?: { readonly tables: readonly string[]; readonly matches: (line: string) => boolean }
+  /** Selects the notifications that concern the rules: tables of nf_tables (`family name`), and lines about them. */
+  readonly eventFilter?: { readonly tables: readonly string[]; readonly matches: (line: string) => boolean }
   /** How often rules are read back where nothing notifies of changes, milliseconds. */
   readonly readEvery?: number
 }

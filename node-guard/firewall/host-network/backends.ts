@@ -27,13 +27,13 @@ export function hostNetworkBackends(
 /**
  * Removes the rules of every backend, except of the one that is in use.
  *
- * @returns why they could not be removed
+ * @returns for each backend that failed, why its rules could not be removed
  */
 export async function removeHostNetwork(exec: Exec, used?: BackendName): Promise<readonly string[]> {
   const failures: string[] = []
   for (const backend of hostNetworkBackends(exec)) {
     const failure = backend.name === used ? undefined : await backend.remove()
-    if (failure && (!failure.unusable || failure.mayStand)) failures.push(failure.detail)
+    if (failure && (!failure.unusable || failure.mayRemain)) failures.push(failure.detail)
   }
   return failures
 }

@@ -1,9 +1,9 @@
-/** Where the processes of pods are in cgroup v2, by any naming of the kubelet. */
+/** Finds the cgroups of pods in cgroup v2, whichever names the kubelet gives them. */
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Failed, failed } from '../../../common/result.ts'
 
-/** As nft looks cgroups up. */
+/** Where nft looks cgroups up. */
 const CGROUPS = '/sys/fs/cgroup'
 
 export type PodCgroups = {
@@ -13,7 +13,7 @@ export type PodCgroups = {
   readonly own: string
 }
 
-/** The two names of a pod's cgroup, by the kubelet's drivers systemd and cgroupfs, and its class of service before them. */
+/** The path of a pod's cgroup as the kubelet's drivers systemd and cgroupfs name it, with the pod's QoS class before the last part. */
 const POD =
   /^\/(?<root>(?:[\w.@:-]+\/)*?(?:[\w.@:-]*kubepods\.slice|kubepods))(?:\/(?:[\w.@:-]*-)?(?:burstable|besteffort)(?:\.slice)?)?\/(?:[\w.@:-]*-)?pod[0-9a-f_-]+(?:\.slice)?(?=\/|$)/
 
@@ -39,8 +39,8 @@ export function podCgroups(self: string): ({ readonly ok: true } & PodCgroups) |
   )
 }
 
-/** Where the cgroup of a pod can be: which one it is depends on its class of service. */
-export function candidates(root: string, uid: string): string[] {
+/** The paths at which the cgroup of a pod can be; which one it is depends on the pod's QoS class. */
+export function candidatePaths(root: string, uid: string): string[] {
   const name = root.slice(root.lastIndexOf('/') + 1)
   const classes = ['', 'burstable', 'besteffort']
   if (!name.endsWith('.slice')) return classes.map((each) => join(root, each, `pod${uid}`))
@@ -53,13 +53,13 @@ export function candidates(root: string, uid: string): string[] {
   )
 }
 
-/** The directories in which cgroups of pods come and go. */
-export function parents(root: string): string[] {
-  return [...new Set(candidates(root, '0').map((path) => join(CGROUPS, path, '..')))]
+/** The directories in which cgroups of pods are created and removed. */
+export function parentDirectories(root: string): string[] {
+  return [...new Set(candidatePaths(root, '0').map((path) => join(CGROUPS, path, '..')))]
 }
 
-/** The kernel's id of a cgroup; undefined where there is none. */
-export async function idOf(cgroup: string): Promise<number | undefined> {
+/** The kernel's id of a cgroup (its inode number); undefined if it does not exist. */
+export async function cgroupId(cgroup: string): Promise<number | undefined> {
   try {
     return (await stat(join(CGROUPS, cgroup))).ino
   } catch {
@@ -68,13 +68,16 @@ export async function idOf(cgroup: string): Promise<number | undefined> {
 }
 
 /** Finds the cgroup of a pod, with its id; undefined where it has none (yet, or any more). */
-export async function findPod(root: string, uid: string): Promise<{ path: string; id: number } | undefined> {
-  for (const path of candidates(root, uid)) {
-    const id = await idOf(path)
+export async function findPodCgroup(
+  root: string,
+  uid: string,
+): Promise<{ path: string; id: number } | undefined> {
+  for (const path of candidatePaths(root, uid)) {
+    const id = await cgroupId(path)
     if (id !== undefined) return { path, id }
   }
   return undefined
 }
 
-/** Content of `/proc/self/cgroup`; empty where there is none. */
+/** Content of `/proc/self/cgroup`; empty if it cannot be read. */
 export const selfCgroup = () => readFile('/proc/self/cgroup', 'utf8').catch(() => '')

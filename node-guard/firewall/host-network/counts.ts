@@ -13,15 +13,15 @@ export type HostSighting = Omit<HostPod, 'uid'> & {
 /** What is known about pods on the host network. */
 export type HostNetwork = {
   readonly mode: 'audit' | 'block'
-  /** What keeps the rules; undefined until they were loaded once. */
+  /** The backend that keeps the rules; undefined until they were loaded once. */
   readonly backend?: BackendName | undefined
   /** The rules are as they were loaded, and a packet has shown that they see the processes of pods. */
   readonly verified: boolean
-  /** One sentence where they are not. */
+  /** One sentence if `verified` is false. */
   readonly detail?: string | undefined
   /** How often a change by another program was undone. */
   readonly repairs: number
-  /** Packets of pods that may use the node's role, of those that may not, and of pods that are not told apart. */
+  /** Packets of pods that may use the node's role, of those that may not, and of pods without a rule of their own. */
   readonly packets: { readonly allowed: number; readonly others: number; readonly unknown: number }
   readonly pods: readonly HostSighting[]
 }
@@ -35,7 +35,7 @@ type Seen = { pod: HostPod; last: number; total: number; at: number }
 export const counterOf = (uid: string) => `host_${uid.replaceAll('-', '_')}`
 
 /**
- * Adds up packets by pod. The kernel's counters are kept over loads and restarts, until the table is made again.
+ * Adds up packets by pod. The kernel's counters survive loads and restarts, until the table is created anew.
  *
  * @param now milliseconds
  */
@@ -49,21 +49,21 @@ export function createHostCounts(now: () => number) {
     return more > 0
   }
   return {
-    /** Takes a reading of the table; `pods` are those that it tells apart. */
+    /** Takes a reading of the counters; `pods` are those that have one. */
     take: (packets: Readonly<Record<string, number>>, pods: readonly HostPod[]) => {
       add(other, packets[OTHER_COUNTER] ?? 0)
       for (const pod of pods) {
         const seen = byUid.get(pod.uid) ?? { pod, last: 0, total: 0, at: 0 }
         seen.pod = pod
-        const moved = add(seen, packets[counterOf(pod.uid)] ?? 0)
-        if (moved) seen.at = now()
-        // What moved becomes the newest entry, so that silent pods are forgotten first.
-        if (moved || !byUid.has(pod.uid)) byUid.set(pod.uid, seen)
+        const grew = add(seen, packets[counterOf(pod.uid)] ?? 0)
+        if (grew) seen.at = now()
+        // A pod whose count grew becomes the newest entry, so that silent pods are forgotten first.
+        if (grew || !byUid.has(pod.uid)) byUid.set(pod.uid, seen)
       }
     },
-    /** Packets of pods that were not told apart. */
+    /** Packets of pods without a rule of their own. */
     other: () => other.total,
-    /** Packets of pods that may use the node's role, or may not. */
+    /** Packets of the pods that may use the node's role, or of those that may not. */
     packets: (allowed: boolean) =>
       [...byUid.values()]
         .filter(({ pod }) => pod.allowed === allowed)

@@ -27,11 +27,11 @@ type Options = {
   readonly lockFile?: string | undefined
 }
 
-/** The rules about pods on the host network in iptables, by one of its variants, for both families. */
+/** The backend that keeps the rules about pods on the host network in iptables, by one of its variants, for both families. */
 export function iptablesHostNetwork({ exec, variant, families, lockFile }: Options): HostNetworkBackend {
   const tool = (family: Family): Iptables => ({
     ...{ exec, variant, family, prefix: HOST_CHAINS, counters: true },
-    ...(variant === 'nft' ? { after: `-j ${GUARD_CHAINS}OUTPUT` } : {}),
+    ...(variant === 'nft' ? { precedingRule: `-j ${GUARD_CHAINS}OUTPUT` } : {}),
     ...(variant === 'legacy' && lockFile !== undefined ? { lockFile } : {}),
     modules:
       variant === 'nft'
@@ -89,7 +89,7 @@ export function iptablesHostNetwork({ exec, variant, families, lockFile }: Optio
     },
     ...(variant === 'nft'
       ? {
-          interest: {
+          eventFilter: {
             tables: ['ip filter', 'ip6 filter'],
             matches: (line) => NFT_LINE.test(line),
           },
@@ -98,7 +98,7 @@ export function iptablesHostNetwork({ exec, variant, families, lockFile }: Optio
   }
 }
 
-/** A rule that begins to count from what was counted before; proofs are counted anew. */
+/** Sets the initial counter of a rule to what was counted before; proofs are counted anew. */
 const keepCount =
   (before: HostPackets) =>
   (rule: Chain['rules'][number]): Chain['rules'][number] => {
@@ -116,12 +116,15 @@ function readOurs(tool: Iptables): Promise<Read> {
 async function removeOurs(tool: Iptables): Promise<Failure | undefined> {
   const { variant, family } = tool
   const table = HOST_TABLE[variant]
-  // Reading a table that is not there would make the kernel load it.
+  // Reading a table that is not loaded would make the kernel load it.
   if (variant === 'legacy' && !(await legacyTables(NODE_FILES, family)).includes(table)) return undefined
   const before = await readOurs(tool)
   if (!before.ok)
     return variant === 'legacy' && before.unusable
-      ? { ...unusable(`rules about pods on the host network may be left (${before.detail})`), mayStand: true }
+      ? {
+          ...unusable(`rules about pods on the host network may be left (${before.detail})`),
+          mayRemain: true,
+        }
       : before
   const input = removeInput(before.saved)
   if (input === '') return undefined

@@ -16,9 +16,9 @@ import { addresses, boundedDuration } from '../shared-settings.ts'
 import { writeHostNetwork } from '../status/host-network.ts'
 import type { HostNetworkBackend } from './backend.ts'
 import { hostNetworkBackends } from './backends.ts'
-import { parents, podCgroups, selfCgroup } from './cgroups.ts'
-import { createHostNetworkKeeper } from './keeper.ts'
+import { parentDirectories, podCgroups, selfCgroup } from './cgroups.ts'
 import { sendProofs } from './proof.ts'
+import { createHostNetworkReconciler } from './reconciler.ts'
 
 const HOST_NETWORK_SETTINGS = {
   mode: oneOf(
@@ -46,26 +46,26 @@ const HOST_NETWORK_SETTINGS = {
 /** For how many poll intervals a report is valid, and for how long at least. */
 const VALID_INTERVALS = 3
 const VALID_AT_LEAST_MS = 5000
-/** Every so many checks the rules are read back although nobody reported a change. */
+/** In every 30th check the rules are read back although nothing has reported a change. */
 const WHOLE_EVERY = 30
 
 /**
- * `firewall host-network`: keeps the rules about pods on the host network, in a process of its own beside the guard, since
- * it has to be in the node's cgroup namespace. The rules outlive it.
+ * `firewall host-network`: keeps the rules about pods on the host network, in a separate process beside the guard, since
+ * it has to be in the node's cgroup namespace. The rules stay when it ends.
  */
 export async function runHostNetwork(argv: readonly string[]): Promise<void> {
   const settings = settingsOrExit('pod2iam firewall host-network', HOST_NETWORK_SETTINGS, argv)
   const { mode, stateDir, podsDir, pollInterval, metadataAddress } = settings
   const log = stdoutLogger('host-network', settings.logLevel)
   log.info('host network starts', { version: VERSION, mode })
-  // Of the tables of iptables-legacy, only one is used in which nobody else writes; the node's lock belongs to root.
+  // A lock of its own: of iptables-legacy, only a table is used in which no other program writes, and only root may open the node's lock.
   const backends = hostNetworkBackends(exec, settings.backend, join(stateDir, '.host-network.lock'))
-  const keeper = createHostNetworkKeeper({
+  const reconciler = createHostNetworkReconciler({
     ...{ backends, mode, metadata: metadataAddress, self: selfCgroup, prove: sendProofs, now: Date.now, log },
     readPods: () => readHostPods(podsDir),
   })
   const report = async () => {
-    const { checkedAt, ...state } = keeper.state()
+    const { checkedAt, ...state } = reconciler.state()
     await writeHostNetwork(stateDir, {
       ...{ version: 1, writtenAt: new Date(checkedAt).toISOString(), ...state },
       validSeconds: Math.max(pollInterval * VALID_INTERVALS, VALID_AT_LEAST_MS) / 1000,
@@ -76,7 +76,7 @@ export async function runHostNetwork(argv: readonly string[]): Promise<void> {
   const check = coalesce<void>(async () => {
     const whole = mayDiffer || ++checks % WHOLE_EVERY === 0
     mayDiffer = false
-    await keeper.check(whole)
+    await reconciler.check(whole)
     await report().catch((error: unknown) =>
       log.error('state not written', {
         detail: `the state cannot be written to ${stateDir} (${messageOf(error)}): mount a writable directory there, shared with the guard`,
@@ -90,32 +90,32 @@ export async function runHostNetwork(argv: readonly string[]): Promise<void> {
   })
   const stopDirectories = followDirectories([podsDir], event)
   const place = podCgroups(await selfCgroup())
-  const stopCgroups = followDirectories(place.ok ? parents(place.root) : [], event)
+  const stopCgroups = followDirectories(place.ok ? parentDirectories(place.root) : [], event)
   onTerminate(() => {
     for (const stop of [stopRules, stopDirectories, stopCgroups]) stop()
     log.info('host network ends', { rules: 'stay' })
   })
   const poll = async () => {
     await check()
-    setTimeout(poll, Math.min(pollInterval, keeper.readEvery() ?? pollInterval))
+    setTimeout(poll, Math.min(pollInterval, reconciler.readEvery() ?? pollInterval))
   }
   void poll()
 }
 
-/** Follows what other programs do to our rules; what we do ourselves causes one more look. */
+/** Follows changes of our rules by other programs; our own changes cause one more check, too. */
 async function followRules(
   backends: readonly HostNetworkBackend[],
   changed: () => void,
 ): Promise<() => void> {
-  const interests = backends.flatMap(({ interest }) => (interest === undefined ? [] : [interest]))
+  const interests = backends.flatMap(({ eventFilter }) => (eventFilter === undefined ? [] : [eventFilter]))
   const interest = {
     tables: interests.flatMap(({ tables }) => tables),
     matches: (line: string) => interests.some(({ matches }) => matches(line)),
   }
-  return watch(await ruleEvents(exec, interest), { event: changed, unseen: changed, ended: () => {} })
+  return watch(await ruleEvents(exec, interest), { event: changed, missed: changed, ended: () => {} })
 }
 
-/** Follows what appears and disappears in directories; one that does not exist is left to the poll. */
+/** Follows what appears and disappears in directories; changes in one that does not exist are found by the poll only. */
 function followDirectories(directories: readonly string[], changed: () => void): () => void {
   const watchers = directories.flatMap((directory) => {
     try {

@@ -7,10 +7,10 @@ import { OTHER_COUNTER, PROOF_COUNTER } from '../rules/host-network.ts'
 import { HOST_NETWORK_TABLE, hostNetworkRuleset } from '../rules/host-network-nft.ts'
 import type { HostNetworkBackend } from './backend.ts'
 
-/** Counters of pods that are gone. */
+/** So many counters of pods that are gone are kept at most. */
 const MAX_STALE = 64
 
-/** The rules about pods on the host network in a table of nft. */
+/** The backend that keeps the rules about pods on the host network in a table of nft. */
 export function nftHostNetwork(exec: Exec): HostNetworkBackend {
   let text: string | undefined
   return {
@@ -34,7 +34,7 @@ export function nftHostNetwork(exec: Exec): HostNetworkBackend {
         packets: result.loaded.packets,
       }
     },
-    // Not the rules each time: nft searches all cgroups of the node for each that it prints.
+    // The rules are not read each time, since nft searches all cgroups of the node for each that it prints.
     read: async (whole) => {
       const read = whole ? await readTable(exec, HOST_NETWORK_TABLE) : await readCounters(exec)
       if (!read.ok) return read
@@ -46,7 +46,7 @@ export function nftHostNetwork(exec: Exec): HostNetworkBackend {
       if (!read.ok) return read
       return read.content === undefined ? undefined : deleteTable(exec, HOST_NETWORK_TABLE)
     },
-    interest: {
+    eventFilter: {
       tables: [HOST_NETWORK_TABLE],
       matches: (line) => line.includes(HOST_NETWORK_TABLE),
     },

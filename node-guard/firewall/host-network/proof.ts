@@ -1,8 +1,8 @@
 import { createSocket } from 'node:dgram'
 import { PROOF_PORT } from '../rules/host-network.ts'
 
-/** The node has no way to the address, so that no pod on its network has one. */
-const NO_WAY: ReadonlySet<unknown> = new Set([
+/** Errors which show that the node has no route to the address, so that no pod on its network has one. */
+const NO_ROUTE: ReadonlySet<unknown> = new Set([
   'ENETUNREACH',
   'EHOSTUNREACH',
   'EADDRNOTAVAIL',
@@ -11,7 +11,7 @@ const NO_WAY: ReadonlySet<unknown> = new Set([
 ])
 
 /**
- * Sends each metadata address a packet that the rules have to see, as this process is in a pod.
+ * Sends each metadata address a packet that the rules have to match, since this process is in a pod.
  *
  * @returns how many of them should have been counted
  */
@@ -26,7 +26,7 @@ function sendProof(address: string): Promise<boolean> {
     const end = (error?: Error | null) => {
       socket.close()
       // EPERM is how the kernel reports that a rule drops it.
-      resolve(!NO_WAY.has((error as NodeJS.ErrnoException | null | undefined)?.code))
+      resolve(!NO_ROUTE.has((error as NodeJS.ErrnoException | null | undefined)?.code))
     }
     socket.once('error', end)
     socket.send('', PROOF_PORT, address, end)

@@ -4,11 +4,11 @@ import type { Exec } from '../process/exec.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import { CANARY_CHECK_MS, type Canaries, createCanaries } from './canaries.ts'
 import type { Family, Iptables, Variant } from './command.ts'
-import { iptablesInterest, type LostTables, monitoredTables } from './events.ts'
-import { ipTables, NF_TABLES } from './kernel.ts'
+import { iptablesEventFilter, type LostTables, monitoredTables } from './events.ts'
+import { createGuardChains } from './guard-chains.ts'
 import { createLegacyNat, type LegacyNat } from './legacy-nat.ts'
 import { type LegacyNode, removeFamilies } from './removal.ts'
-import { createStanding } from './standing.ts'
+import { legacyAccess, NFT_ACCESS } from './table-access.ts'
 
 /** iptables-legacy has no notifications, and its canaries do not show every change: its rules are read back this often. */
 const LEGACY_POLL_MS = 1000
@@ -18,14 +18,14 @@ type IptablesOptions = {
   readonly variant: Variant
   /** The address families of this kernel. */
   readonly families: () => Promise<readonly Family[]>
-  /** For iptables-legacy: what is known without running it. */
+  /** For iptables-legacy: what can be learned without running it. */
   readonly legacy?: LegacyNode
-  /** For iptables-legacy, as is `legacyNat`. */
+  /** For iptables-legacy, like `legacyNat`. */
   readonly canaries?: Canaries
   readonly legacyNat?: LegacyNat
 }
 
-/** The guard's rules in iptables, by one of its variants, for both families. */
+/** The backend that keeps the guard's rules in iptables, by one of its variants, for both families. */
 export function iptablesBackend({
   exec,
   variant,
@@ -38,8 +38,8 @@ export function iptablesBackend({
     (await families()).map((family): Iptables => ({ exec, variant, family, prefix: GUARD_CHAINS }))
   const monitored = monitoredTables()
   const lost: LostTables = canaries ?? monitored
-  const kernel = variant === 'nft' ? NF_TABLES : ipTables(legacyNat)
-  const { write, compare } = createStanding({ tools, kernel, canaries, lost })
+  const access = variant === 'nft' ? NFT_ACCESS : legacyAccess(legacyNat)
+  const { write, compare } = createGuardChains({ tools, access, canaries, lost })
   let limited: string | undefined
   return {
     name: `iptables-${variant}`,
@@ -55,26 +55,26 @@ export function iptablesBackend({
     },
     compare,
     remove: async () => removeFamilies(await tools(), legacy),
-    heard: () => (lost.any() ? 'is gone' : undefined),
+    reportedChange: () => (lost.any() ? 'is gone' : undefined),
     ...(canaries === undefined
       ? {
-          watched: async () => {
-            const events = await ruleEvents(exec, iptablesInterest(monitored))
+          monitor: async () => {
+            const events = await ruleEvents(exec, iptablesEventFilter(monitored))
             limited = events.limited
             return events
           },
           limits: () => limited,
         }
       : {
-          watched: async () => undefined,
-          unwatched: {
-            isDisturbed: canaries.isOneGone,
+          monitor: async () => undefined,
+          polling: {
+            areRulesGone: canaries.isOneGone,
             checkEvery: CANARY_CHECK_MS,
             readEvery: LEGACY_POLL_MS,
           },
           limits: () => {
             const limits = [
-              ...(([4, 6] as const).some(kernel.leavesNat) ? [NO_PIN] : []),
+              ...(([4, 6] as const).some(access.skipsNat) ? [NO_PIN] : []),
               ...(canaries.missing() ? [NO_CANARIES] : []),
             ]
             return limits.length > 0 ? limits.join('; ') : undefined

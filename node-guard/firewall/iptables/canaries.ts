@@ -7,7 +7,7 @@ import type { IptablesTable } from './saved.ts'
 /** How often the canaries are checked, milliseconds. Each check wakes this process: some 1.5 % of a core in all. */
 export const CANARY_CHECK_MS = 30
 const DIRECTORY = '/proc/net/xt_recent'
-/** One canary in each table: beside the jump whose loss opens most. */
+/** One canary in each table: in the built-in chain whose jump matters most. */
 const PLACES: Readonly<Partial<Record<IptablesTable, string>>> = {
   filter: 'FORWARD',
   mangle: 'POSTROUTING',
@@ -17,18 +17,18 @@ const PLACES: Readonly<Partial<Record<IptablesTable, string>>> = {
 export type Canaries = ReturnType<typeof createCanaries>
 
 /**
- * Shows at once that rules of iptables-legacy were flushed. A table counts as lost with its canary, since usually the
- * whole table is. If only that chain was flushed, the reading after the repair finds the rules that then exist twice.
+ * Detects at once that rules of iptables-legacy were flushed. If its canary is gone a table counts as lost, since usually the
+ * whole table was flushed. If only that chain was, the reading after the repair finds the rules that then exist twice.
  *
  * iptables-legacy has no notifications, and reading its rules takes two processes. But a rule with a list of xt_recent
- * has a file in /proc/net as long as the rule exists, so that its loss is visible at almost no cost. These rules match no
+ * has a file in /proc/net as long as the rule exists, so that its loss can be detected at almost no cost. These rules match no
  * packet: none has the unspecified source address, and nothing adds an address to the list.
  *
  * @param exists whether a file exists
  */
 export function createCanaries(exists: (file: string) => boolean = existsSync) {
   const tables = new Map<Family, readonly IptablesTable[]>()
-  let state: 'untried' | 'standing' | 'missing' = 'untried'
+  let state: 'untried' | 'present' | 'missing' = 'untried'
   let expected = false
   let anyLost = false
   const lostOf = (family: Family) =>
@@ -47,23 +47,23 @@ export function createCanaries(exists: (file: string) => boolean = existsSync) {
       tables.set(family, added)
       return placed
     },
-    /** Rules with canaries could not be loaded: from now on there are none. False if they cannot be the reason. */
+    /** To be called when rules with canaries could not be loaded: from now on there are none. Returns false if they cannot be the reason. */
     giveUp: () => {
       if (state !== 'untried') return false
       state = 'missing'
       return true
     },
-    /** Loading failed without them, too: they were not the reason. */
+    /** To be called when loading failed without canaries, too: they were not the reason. */
     resume: () => {
       state = 'untried'
     },
-    /** All canaries are in the kernel, as read back. */
+    /** To be called when all canaries were read back from the kernel. */
     expect: () => {
-      // Without their files, every check would report a loss.
-      if (state === 'untried') state = areAllThere() ? 'standing' : 'missing'
-      expected = state === 'standing'
+      // If this kernel does not show their files, every check would report a loss.
+      if (state === 'untried') state = areAllThere() ? 'present' : 'missing'
+      expected = state === 'present'
     },
-    /** Whether one has disappeared since `expect`; true once for each loss. */
+    /** Whether a canary has disappeared since `expect`; true once for each loss. */
     isOneGone: () => {
       if (!expected || areAllThere()) return false
       expected = false
@@ -71,7 +71,7 @@ export function createCanaries(exists: (file: string) => boolean = existsSync) {
       return true
     },
     any: () => anyLost,
-    // The state of now: other programs flush one table after the other.
+    // As of this call, since other programs flush one table after the other.
     of: (family: Family) => (anyLost ? lostOf(family) : []),
     forget: () => {
       anyLost = false

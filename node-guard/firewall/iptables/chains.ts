@@ -4,7 +4,7 @@ import type { IptablesTable, SavedRules } from './saved.ts'
 export type Rule = {
   readonly rule: string
   readonly counter?: string
-  /** What it begins to count from; see `Iptables.counters`. */
+  /** The initial value of its packet counter; see `Iptables.counters`. */
   readonly packets?: number
 }
 
@@ -23,7 +23,7 @@ export type Chain = {
 /** How what was read differs from what is wanted. */
 type Difference = 'is gone' | 'was changed' | 'is not first'
 
-/** Compares; undefined if there are exactly the wanted chains of ours, and each jump is first in its built-in chain. */
+/** Compares what was read with what is wanted; undefined if exactly the wanted chains of ours exist, and each jump is first in its built-in chain. */
 export function difference(wanted: readonly Chain[], saved: SavedRules): Difference | undefined {
   if (saved.chains.size === 0 && wanted.length > 0) return 'is gone'
   const jumps = wanted.flatMap((chain) => jumpsTo(chain).map((rule) => `${chain.table} -A ${rule}`))
@@ -47,7 +47,7 @@ export function differingTables(wanted: readonly Chain[], saved: SavedRules): re
   })
 }
 
-/** Packets by counter, of the wanted rules that exist. */
+/** Packets by counter, summed over the wanted rules that exist. */
 export function countPackets(wanted: readonly Chain[], saved: SavedRules): Record<string, number> {
   const packets: Record<string, number> = {}
   for (const { table, name, rules } of wanted) {
@@ -61,8 +61,10 @@ export function countPackets(wanted: readonly Chain[], saved: SavedRules): Recor
 }
 
 /**
- * Input of `iptables-restore --noflush` that turns what was read into these chains: each table in one transaction, the
+ * Input of `iptables-restore --noflush` that replaces our chains that were read by the wanted ones: each table in one transaction, the
  * rules of other programs untouched. It fails as a whole if our jumps were changed since; then they have to be read again.
+ *
+ * @param tables those to be written
  */
 export function restoreInput(
   wanted: readonly Chain[],
@@ -83,11 +85,11 @@ export function restoreInput(
           ({ rule, packets }) => `${packets === undefined ? '' : `[${packets}:0] `}-A ${name} ${rule}`,
         ),
       ),
-      // The last one first: each pushes down what is there.
+      // The last one first, since each is inserted before those that exist.
       ...chains.flatMap((chain) =>
         jumpsTo(chain)
           .toReversed()
-          .map((rule) => insert(rule, saved.led?.has(`${table} ${chain.hook}`) ? 2 : 1)),
+          .map((rule) => insert(rule, saved.preceded?.has(`${table} ${chain.hook}`) ? 2 : 1)),
       ),
       ...stale.map(({ name }) => `-F ${name}`),
       ...stale.map(({ name }) => `-X ${name}`),

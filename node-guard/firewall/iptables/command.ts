@@ -2,7 +2,7 @@ import { failed } from '../../../common/result.ts'
 import { type Exec, type ExecResult, firstLine, isTooBig } from '../process/exec.ts'
 import { type Failure, unusable } from '../process/failure.ts'
 
-/** The two variants of iptables, on nf_tables and on the older ip_tables. Both apply to every packet; each lists its own rules. */
+/** The two variants of iptables, on nf_tables and on the older ip_tables. Rules of both apply to every packet; each variant lists only its own. */
 export type Variant = 'nft' | 'legacy'
 export type Family = 4 | 6
 /** Whether an address or prefix is of this family. */
@@ -16,8 +16,8 @@ export type Iptables = {
   /** Prefix of the names of our chains. */
   readonly prefix: string
   /** A rule that may come before our jumps, as iptables-save(8) words it. */
-  readonly after?: string
-  /** Whether rules are written with what they begin to count from. */
+  readonly precedingRule?: string
+  /** Whether rules are written with initial values of their counters. */
   readonly counters?: true
   /** The modules that our rules need, where they are not those of the guard. */
   readonly modules?: string
@@ -25,10 +25,10 @@ export type Iptables = {
   readonly lockFile?: string
 }
 
-/** How long another program's restore of all rules takes at most; seconds. */
+/** How long to wait for the lock, seconds: as long as another program's restore of all rules takes at most. */
 const LOCK_WAIT = 5
 
-/** Runs `iptables-restore --noflush`: other programs' rules stay, and each table is one transaction. */
+/** Runs `iptables-restore --noflush`: other programs' rules are kept, and each table is one transaction. */
 export async function restore(tool: Iptables, input: string): Promise<{ readonly ok: true } | Failure> {
   const wait = tool.variant === 'legacy' ? ['--wait', String(LOCK_WAIT)] : []
   const result = await tool.exec(

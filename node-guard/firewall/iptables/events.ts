@@ -1,4 +1,4 @@
-import type { Interest } from '../nft/rule-events.ts'
+import type { EventFilter } from '../nft/rule-events.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import type { Family } from './command.ts'
 import type { IptablesTable } from './saved.ts'
@@ -11,10 +11,10 @@ const NFT_LINE = new RegExp(
 const DELETED = /^delete table (ip6?) (filter|mangle|nat)$/
 const OURS_ADDED = new RegExp(`^(?:add|create) chain (ip6?) (filter|mangle|nat) ${GUARD_CHAINS}`)
 
-/** Whether a notification is about our chains, or about rules before our jumps. */
+/** Whether a notification is about our chains, or about a built-in chain, where a rule may have been inserted before our jump. */
 const concernsIptables = (line: string) => line.includes(GUARD_CHAINS) || NFT_LINE.test(line)
 
-/** The tables that have lost our chains, as far as that is known without reading them. */
+/** The tables that have lost our chains, as far as can be determined without reading them. */
 export type LostTables = {
   readonly any: () => boolean
   readonly of: (family: Family) => readonly IptablesTable[]
@@ -23,16 +23,17 @@ export type LostTables = {
 }
 
 /**
- * The same, from the kernel's notifications (`ruleEvents`). A table that a transaction deleted has no chains of ours, unless that transaction or a later one added them again (ours,
- * or somebody's restore of saved rules). A transaction ends with a comment, `# new generation …`.
+ * {@link LostTables} from the kernel's notifications (`ruleEvents`). A table that a transaction deleted has no chains of ours, unless that
+ * transaction or a later one added them again (ours, or another program's restore of saved rules). A transaction ends with the line
+ * `# new generation`.
  */
 export function monitoredTables() {
   const lost = new Set<string>()
   let deleted = new Set<string>()
   let concerned = false
   return {
-    /** Whether this line ends a transaction that concerns us. To be called once for each line, in order. */
-    hear: (line: string) => {
+    /** Takes a line; returns whether it ends a transaction that concerns us. To be called once for each line, in order. */
+    handle: (line: string) => {
       const [, ip, table] = DELETED.exec(line) ?? []
       if (table !== undefined) deleted.add(`${ip} ${table}`)
       const [, ourIp, ourTable] = OURS_ADDED.exec(line) ?? []
@@ -54,8 +55,8 @@ export function monitoredTables() {
   }
 }
 
-/** Which notifications of nf_tables are about the rules of iptables-nft. */
-export const iptablesInterest = (lost: ReturnType<typeof monitoredTables>): Interest => ({
+/** Selects the notifications of nf_tables that are about the rules of iptables-nft. */
+export const iptablesEventFilter = (lost: ReturnType<typeof monitoredTables>): EventFilter => ({
   tables: ['ip', 'ip6'].flatMap((family) => ['filter', 'mangle', 'nat'].map((table) => `${family} ${table}`)),
-  matches: lost.hear,
+  matches: lost.handle,
 })

@@ -1,7 +1,7 @@
 import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
 import { bounded } from '../process/bounded.ts'
 import { type Exec, type ExecResult, firstLine, isTooBig } from '../process/exec.ts'
-import { isLivingChain } from './living-chains.ts'
+import { isMaintainedChain } from './maintained-chains.ts'
 
 /** A rule of the node's iptables nat tables that concerns the metadata service or identifies a dataplane. */
 export type NatRule = {
@@ -17,8 +17,8 @@ export type NatRules = {
   readonly unread: readonly string[]
 }
 
-/** What to look for. */
-export type NatQuestion = {
+/** Which rules to look for. */
+export type NatQuery = {
   /** Rules that contain one of these… */
   readonly texts: readonly string[]
   /** …in these chains… */
@@ -27,8 +27,8 @@ export type NatQuestion = {
   readonly follow: boolean
 }
 
-/** Rules that take the traffic of these addresses, where kube2iam, kiam and similar tools append them. */
-export const takingTraffic = (metadata: readonly string[]): NatQuestion => ({
+/** Queries rules that may redirect the traffic to these addresses, in the chains to which kube2iam, kiam and similar tools append them. */
+export const redirectsOf = (metadata: readonly string[]): NatQuery => ({
   texts: metadata,
   chains: ['PREROUTING', 'OUTPUT'],
   follow: true,
@@ -43,13 +43,13 @@ const COMMANDS = ['iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables
 const TARGETS = /^(?:ACCEPT|DROP|RETURN|DNAT|SNAT|MASQUERADE|REDIRECT|MARK|LOG)$/
 
 /**
- * Reads the nat tables of iptables of both variants and families, and keeps the first hundred rules for each of these
- * words. The programs it runs are limited in memory and time. With nf_tables single chains are read, since the table has
+ * Reads the nat tables of iptables of both variants and families, and keeps the first hundred rules for each text of the
+ * query. The programs it runs are limited in memory and time. With nf_tables single chains are read, since the table has
  * all rules of kube-proxy; iptables-legacy can only read the whole table, which succeeds where that is small.
  */
 export async function readNatRules(
   exec: Exec,
-  question: NatQuestion,
+  question: NatQuery,
   node: Pick<NodeFiles, 'read'> = NODE_FILES,
 ): Promise<NatRules> {
   const { texts } = question
@@ -57,7 +57,7 @@ export async function readNatRules(
   const unread: string[] = []
   for (const command of COMMANDS) {
     const legacy = command.endsWith('legacy')
-    // Listing a table of iptables-legacy that is not there would make the kernel load it.
+    // Listing a table of iptables-legacy that is not loaded would make the kernel load it.
     const family = command.startsWith('ip6') ? 6 : 4
     if (legacy && !(await legacyTables(node, family)).includes('nat')) continue
     const found = await (legacy ? readTable : readChains)(bounded(exec), command, question)
@@ -69,15 +69,15 @@ export async function readNatRules(
   return { rules: [...new Set(kept)], unread }
 }
 
-/** By iptables-legacy, whatever the chains: the kernel returns the whole table. */
-async function readTable(exec: Exec, command: string, { texts }: NatQuestion) {
+/** Reads by iptables-legacy, regardless of the chains: the kernel returns the whole table. */
+async function readTable(exec: Exec, command: string, { texts }: NatQuery) {
   const keepLine = (line: string) => line.startsWith('-A ') && texts.some((text) => line.includes(text))
   const result = await exec(`${command}-save`, ['-t', 'nat'], { keepLine })
   return result.code === 0 ? { lines: linesOf(result), failed: undefined } : { lines: [], failed: result }
 }
 
-/** By iptables-nft. */
-async function readChains(exec: Exec, command: string, question: NatQuestion) {
+/** Reads by iptables-nft, chain by chain. */
+async function readChains(exec: Exec, command: string, question: NatQuery) {
   const lines: string[] = []
   const asked = new Set(question.chains)
   let failed: ExecResult | undefined
@@ -89,13 +89,13 @@ async function readChains(exec: Exec, command: string, question: NatQuestion) {
       return question.texts.some((text) => line.includes(text))
     }
     // Listing holds no lock of the kernel, so that no repair waits for a process of low priority.
-    const result = await exec(command, ['-t', 'nat', '-S', chain], { keepLine, yielding: true })
+    const result = await exec(command, ['-t', 'nat', '-S', chain], { keepLine, lowPriority: true })
     if (result.code === 0) lines.push(...linesOf(result))
     else if (BUILT_IN.has(chain) || !NO_CHAIN.test(result.stderr)) failed ??= result
     if (failed !== undefined) break
     if (question.follow && BUILT_IN.has(chain))
-      // A chain that a program maintains has no leftovers, and those of kube-proxy have a rule for each Service.
-      for (const target of targets) if (!TARGETS.test(target) && !isLivingChain(target)) asked.add(target)
+      // A chain that a program maintains contains no leftovers, and those of kube-proxy contain a rule for each Service.
+      for (const target of targets) if (!TARGETS.test(target) && !isMaintainedChain(target)) asked.add(target)
   }
   return { lines, failed }
 }

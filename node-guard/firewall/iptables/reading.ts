@@ -1,7 +1,14 @@
 import type { Failure } from '../process/failure.ts'
 import { command, failure, type Iptables } from './command.ts'
-import { type Listed, listInput, ofListed, type Place, parseListed, savedOf } from './listed.ts'
-import { type IptablesTable, ofInterest, parseSaved, type SavedRules, together } from './saved.ts'
+import {
+  type ChainListing,
+  listInput,
+  type Place,
+  parseListings,
+  relevantListedLines,
+  savedOf,
+} from './listings.ts'
+import { type IptablesTable, mergeSaved, parseSaved, relevantLines, type SavedRules } from './saved.ts'
 
 export type Read = { readonly ok: true; readonly saved: SavedRules } | Failure
 
@@ -11,10 +18,10 @@ export async function readSaved(tool: Iptables): Promise<Read> {
 }
 
 /**
- * Reads what concerns us in some tables of iptables-legacy; the kernel returns whole tables. Takes no lock.
+ * Reads what concerns us in some tables of iptables-legacy; the kernel returns whole tables. Needs no lock.
  */
 export async function readTables(tool: Iptables, tables: readonly IptablesTable[]): Promise<Read> {
-  return readTogether(await Promise.all(tables.map((table) => save(tool, ['-c', '-t', table]))))
+  return mergeReads(await Promise.all(tables.map((table) => save(tool, ['-c', '-t', table]))))
 }
 
 /**
@@ -24,13 +31,13 @@ export async function readTables(tool: Iptables, tables: readonly IptablesTable[
 export async function readWholeTables(tool: Iptables, tables: readonly IptablesTable[]): Promise<Read> {
   const { exec, prefix } = tool
   const reads = tables.map(async (table): Promise<Read> => {
-    const keepLine = ofInterest(prefix)
+    const keepLine = relevantLines(prefix)
     const result = await exec(command(tool), ['-t', table, '-S'], { keepLine })
     return result.code === 0
       ? { ok: true, saved: parseSaved(`*${table}\n${result.stdout}`, prefix) }
       : failure(tool, result)
   })
-  return readTogether(await Promise.all(reads))
+  return mergeReads(await Promise.all(reads))
 }
 
 /** The message for a chain that does not exist, or in which another program has put what iptables cannot read. */
@@ -49,15 +56,15 @@ export async function readChains(
   hooks: readonly Place[],
   own: readonly Place[],
 ): Promise<Read> {
-  const { exec, prefix, after } = tool
-  const listed: Listed[] = []
+  const { exec, prefix, precedingRule } = tool
+  const listed: ChainListing[] = []
   let places = [...hooks, ...own]
   while (places.length > 0) {
     const result = await exec(command(tool, 'restore'), ['--noflush'], {
       input: listInput(places),
-      keepLine: ofListed(prefix, after),
+      keepLine: relevantListedLines(prefix, precedingRule),
     })
-    const read = parseListed(result.stdout, places)
+    const read = parseListings(result.stdout, places)
     listed.push(...read)
     if (result.code === 0 && read.length === places.length) break
     const missing = places[read.length]
@@ -67,21 +74,21 @@ export async function readChains(
     const leads = (place: Place) => jumps.some(({ table }) => table === place.table)
     places = places.slice(read.length).filter((place) => place.table !== missing.table && leads(place))
   }
-  return { ok: true, saved: savedOf(listed, prefix, after) }
+  return { ok: true, saved: savedOf(listed, prefix, precedingRule) }
 }
 
 async function save(tool: Iptables, args: readonly string[]): Promise<Read> {
   const { exec, prefix } = tool
-  const result = await exec(command(tool, 'save'), args, { keepLine: ofInterest(prefix) })
+  const result = await exec(command(tool, 'save'), args, { keepLine: relevantLines(prefix) })
   return result.code === 0 ? { ok: true, saved: parseSaved(result.stdout, prefix) } : failure(tool, result)
 }
 
-/** What all of these readings found, or the first failure. */
-export function readTogether(reads: readonly Read[]): Read {
+/** Merges these readings, or returns the first failure. */
+export function mergeReads(reads: readonly Read[]): Read {
   const saved: SavedRules[] = []
   for (const read of reads) {
     if (!read.ok) return read
     saved.push(read.saved)
   }
-  return { ok: true, saved: together(saved) }
+  return { ok: true, saved: mergeSaved(saved) }
 }

@@ -4,16 +4,16 @@ import type { Failure } from '../process/failure.ts'
 import { GUARD_PLACES } from '../rules/guard-iptables.ts'
 import { removeInput } from './chains.ts'
 import { command, type Family, type Iptables, restore } from './command.ts'
-import type { Place } from './listed.ts'
-import { type Read, readChains, readTables, readTogether, readWholeTables } from './reading.ts'
-import { type IptablesTable, together } from './saved.ts'
+import type { Place } from './listings.ts'
+import { mergeReads, type Read, readChains, readTables, readWholeTables } from './reading.ts'
+import { type IptablesTable, mergeSaved } from './saved.ts'
 
 /** Tables that stay small, however many Services kube-proxy has. */
 const SMALL: readonly IptablesTable[] = ['mangle', 'filter']
 
-/** What is known of iptables-legacy without running it. */
+/** What can be learned about iptables-legacy without running it. */
 export type LegacyNode = {
-  /** Its tables. Listing one that is not there would make the kernel load it. */
+  /** The tables that are loaded. Listing any other would make the kernel load it. */
   readonly tables: (family: Family) => Promise<readonly string[]>
   /** Whether the canary of an earlier guard, and so its pin, is in nat. */
   readonly hasPin: (family: Family) => Promise<boolean>
@@ -30,17 +30,17 @@ export async function removeFamilies(
   for (const tool of tools) {
     const result = await removeChains(tool, legacy)
     if (typeof result !== 'string')
-      return legacy === undefined || !result.unusable ? result : { ...result, ...unseen(result.detail) }
+      return legacy === undefined || !result.unusable ? result : { ...result, ...unreadable(result.detail) }
     if (result === 'removed') removed = result
   }
   return removed
 }
 
 /** The kernel has tables of iptables-legacy, and this process cannot read them. */
-const unseen = (why: string) =>
+const unreadable = (why: string) =>
   ({
     detail: `iptables-legacy has tables on this node that cannot be read, so they may contain rules of an earlier guard (${why}); the chart gives NET_RAW with guard.mode=remove and with guard.backend=iptables`,
-    mayStand: true,
+    mayRemain: true,
   }) as const
 
 /** Removes our chains and all jumps to them, of one variant and family, and checks that they are gone. */
@@ -64,23 +64,23 @@ async function removeChains(
 
 /** Reads small tables completely, so that chains and jumps of any release are found. */
 async function readAll(tool: Iptables, legacy: LegacyNode | undefined): Promise<Read> {
-  if (tool.variant === 'nft') return readTogether([await readWholeTables(tool, SMALL), await readNat(tool)])
+  if (tool.variant === 'nft') return mergeReads([await readWholeTables(tool, SMALL), await readNat(tool)])
   const there = (await legacy?.tables(tool.family)) ?? [...SMALL, 'nat']
   const small = await readTables(
     tool,
     SMALL.filter((table) => there.includes(table)),
   )
-  return there.includes('nat') ? readTogether([small, await readLegacyNat(tool, legacy)]) : small
+  return there.includes('nat') ? mergeReads([small, await readLegacyNat(tool, legacy)]) : small
 }
 
 const inNat = (places: readonly Place[]) => places.filter(({ table }) => table === 'nat')
 const readNat = (tool: Iptables) => readChains(tool, inNat(GUARD_PLACES.hooks), inNat(GUARD_PLACES.own))
 
-/** A guard of this release does not touch a large table; if one cannot be read, the canary of an earlier guard shows its pin. */
+/** Reads nat of iptables-legacy. A guard of this release does not touch a large table; if it cannot be read, the canary of an earlier guard reveals whether its pin is there. */
 async function readLegacyNat(tool: Iptables, legacy: LegacyNode | undefined): Promise<Read> {
   const read = await readTables({ ...tool, exec: bounded(tool.exec) }, ['nat'])
   if (read.ok || !read.tooBig) return read
-  if (!(await legacy?.hasPin(tool.family))) return { ok: true, saved: together([]) }
+  if (!(await legacy?.hasPin(tool.family))) return { ok: true, saved: mergeSaved([]) }
   const name = command(tool)
   return failed(
     `the chains ${tool.prefix}PIN* of an earlier guard are in the nat table of ${name}, which is too large for this container to change: on the node, delete their lines from the output of ${name}-save -t nat, and load the rest with ${name}-restore -T nat`,

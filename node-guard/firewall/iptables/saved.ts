@@ -16,10 +16,10 @@ export type SavedRules = {
   /** The first rule of each built-in chain by `table chain`, without `-A CHAIN `; one that may come before ours does not count. */
   readonly first: ReadonlyMap<string, string>
   /** The built-in chains, by `table chain`, that begin with a rule that may come before ours. */
-  readonly led?: ReadonlySet<string>
+  readonly preceded?: ReadonlySet<string>
 }
 
-/** The same without these tables, which were deleted. */
+/** What was read, without these tables, which were deleted since. */
 export function withoutTables(saved: SavedRules, gone: readonly IptablesTable[]): SavedRules {
   const stays = (table: string | undefined) => !gone.some((name) => name === table)
   const keep = <T>(entries: ReadonlyMap<string, T>) =>
@@ -31,13 +31,13 @@ export function withoutTables(saved: SavedRules, gone: readonly IptablesTable[])
   }
 }
 
-/** Joins readings of different tables. */
-export function together(readings: readonly SavedRules[]): SavedRules {
+/** Merges what was read of different tables. */
+export function mergeSaved(readings: readonly SavedRules[]): SavedRules {
   return {
     chains: new Map(readings.flatMap(({ chains }) => [...chains])),
     jumps: readings.flatMap(({ jumps }) => jumps),
     first: new Map(readings.flatMap(({ first }) => [...first])),
-    led: new Set(readings.flatMap(({ led = [] }) => [...led])),
+    preceded: new Set(readings.flatMap(({ preceded = [] }) => [...preceded])),
   }
 }
 
@@ -49,11 +49,11 @@ const RULE = /^(?:\[(\d+):\d+\] )?-A (\S+) ?(.*)$/
 const DECLARED = /^(?::(\S+) -|-N (\S+))/
 
 /**
- * Which lines of iptables-save matter to {@link parseSaved}; to be called for each line in order. Of other programs' rules
- * it is the first one of each built-in chain. There may be thousands of lines, every second with iptables-legacy, so this
+ * Returns whether a line of iptables-save matters to {@link parseSaved}; to be called for each line in order. Of other programs' rules,
+ * the first one of each built-in chain does. There may be thousands of lines, every second with iptables-legacy, so this
  * uses no regular expressions.
  */
-export function ofInterest(prefix: string): (line: string) => boolean {
+export function relevantLines(prefix: string): (line: string) => boolean {
   let last = ''
   return (line) => {
     if (line.startsWith('*')) {
@@ -93,17 +93,17 @@ export function parseSaved(output: string, prefix: string): SavedRules {
 }
 
 /**
- * Collects rules in {@link SavedRules}. A chain has to be declared before its rules are taken.
+ * Collects rules to {@link SavedRules}. A chain of ours has to be declared before its rules are taken.
  *
- * @param after the rule that may come before our jumps
+ * @param preceding the rule that may come before our jumps
  */
-export function collectRules(prefix: string, after?: string) {
+export function collectRules(prefix: string, preceding?: string) {
   const chains = new Map<string, SavedChain>()
   const jumps: { table: IptablesTable; line: string }[] = []
   const first = new Map<string, string>()
-  const led = new Set<string>()
+  const preceded = new Set<string>()
   const target = new RegExp(`(?:^| )-[jg] ${prefix}`)
-  const saved: SavedRules = { chains, jumps, first, led }
+  const saved: SavedRules = { chains, jumps, first, preceded }
   return {
     saved,
     declare: (table: IptablesTable, name: string) => {
@@ -112,7 +112,7 @@ export function collectRules(prefix: string, after?: string) {
     take: (table: IptablesTable, chain: string, rule: string, packets: number) => {
       const key = `${table} ${chain}`
       if (BUILT_IN.has(chain) && !first.has(key)) {
-        if (rule === after) led.add(key)
+        if (rule === preceding) preceded.add(key)
         else first.set(key, rule)
       }
       const ours = chains.get(key)

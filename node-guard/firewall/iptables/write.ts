@@ -1,27 +1,32 @@
 import type { Failure } from '../process/failure.ts'
 import { type Chain, differingTables, restoreInput } from './chains.ts'
 import type { Iptables } from './command.ts'
-import type { Kernel } from './kernel.ts'
 import type { IptablesTable, SavedRules } from './saved.ts'
+import type { TableAccess } from './table-access.ts'
 
 /**
- * Written one after the other, for both families: first what refuses, then the pins. When a rule is added to nat, the
+ * The groups of tables, written one after the other, each for both families at once: first what refuses, then the pins. When a rule is added to nat, the
  * kernel checks that whole table, with all rules of kube-proxy: 0.3 s at 20,000 Services, for which all of nf_tables waits.
  */
-export const WRITTEN_TOGETHER: readonly (readonly IptablesTable[])[] = [['mangle', 'filter'], ['nat']]
+export const WRITE_GROUPS: readonly (readonly IptablesTable[])[] = [['mangle', 'filter'], ['nat']]
 
-/** What is to be written of one family. */
+/** What is to be written for one family. */
 export type Write = {
   readonly tool: Iptables
   readonly chains: readonly Chain[]
   /** What is in the kernel, as far as is known; undefined if that is unknown. */
   readonly known: SavedRules | undefined
+  /** The tables that were written so far. */
   readonly written: readonly IptablesTable[]
 }
 
-/** Writes the tables that differ from what is known. If nothing is known, or our jumps were changed since, it reads first. */
+/**
+ * Writes those of these tables that differ from what is known. If nothing is known, or our jumps were changed since, it reads first.
+ *
+ * @returns the write, with the tables that were written added
+ */
 export async function writeTables(
-  kernel: Kernel,
+  kernel: TableAccess,
   write: Write,
   tables: readonly IptablesTable[],
 ): Promise<Write | Failure> {
@@ -39,7 +44,7 @@ export async function writeTables(
     // In nat nothing is counted and a transaction costs most, so it is written only if it differs.
     const differing = differingTables(chains, now.saved)
     const due = tables.filter(
-      (table) => table !== 'nat' || (differing.includes(table) && !kernel.leavesNat(tool.family)),
+      (table) => table !== 'nat' || (differing.includes(table) && !kernel.skipsNat(tool.family)),
     )
     const input = restoreInput(chains, now.saved, due)
     if (input === '') return write

@@ -8,12 +8,12 @@ import { ruleEvents } from './rule-events.ts'
 import { deleteTable, loadTable, readTable } from './table.ts'
 import type { TableContent } from './table-content.ts'
 
-type Heard = 'is gone' | 'was changed' | undefined
+type ReportedChange = 'is gone' | 'was changed' | undefined
 
-/** The table that a backend keeps, and what else reads it. */
+/** What a backend loads into its table, and which callbacks receive its content. */
 type TableUse = {
   readonly ruleset: (rules: GuardRuleset) => string
-  /** Called when the table was created again, so that its counts start at zero. */
+  /** Called when the table was created anew, so that its counters start at zero. */
   readonly restarted?: () => void
   /** Called with each reading of the table, whether it was changed or not. */
   readonly read?: (content: TableContent) => void
@@ -22,13 +22,13 @@ type TableUse = {
 /** The guard's rules as a separate table in nf_tables. */
 export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }): Backend {
   let loaded: TableContent | undefined
-  /** How a ruleset reads once it was loaded. */
+  /** The content of the table after this ruleset was loaded without interference. */
   let known: { readonly ruleset: string; readonly content: TableContent } | undefined
-  /** What the last load read back, so that comparing needs no second reading. */
+  /** What the last load read back, so that the next comparison need not read it again. */
   let justRead: TableContent | undefined
   const counts = sinceLoaded()
   const monitored = monitoredTable(() => loaded)
-  const atOnce = rewriting(exec)
+  const rewrite = immediateRewrite(exec)
   let limited: string | undefined
 
   const judge = (content: TableContent): Compared => {
@@ -52,9 +52,9 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
     load: async (rules) => {
       monitored.expect()
       const ruleset = use.ruleset(rules)
-      const result = await loadTable(exec, ruleset, atOnce.take(ruleset))
+      const result = await loadTable(exec, ruleset, rewrite.take(ruleset))
       if (!result.ok) return result
-      atOnce.loaded(ruleset)
+      rewrite.loaded(ruleset)
       justRead = result.loaded
       if (known?.ruleset !== ruleset) known = result.loaded && { ruleset, content: result.loaded }
       loaded = known?.content
@@ -63,13 +63,13 @@ export function nftBackend(exec: Exec, use: TableUse = { ruleset: guardRuleset }
       return undefined
     },
     compare,
-    heard: () => atOnce.why() ?? monitored.heard(),
+    reportedChange: () => rewrite.why() ?? monitored.reportedChange(),
     remove: () => removeTable(exec),
-    watched: async () => {
+    monitor: async () => {
       const matches = (line: string) => {
-        if (!monitored.hear(line)) return false
-        const heard = monitored.heard()
-        if (heard !== undefined) atOnce.start(heard)
+        if (!monitored.handle(line)) return false
+        const change = monitored.reportedChange()
+        if (change !== undefined) rewrite.start(change)
         return true
       }
       const events = await ruleEvents(exec, { tables: [GUARD_TABLE], matches })
@@ -93,24 +93,24 @@ async function removeTable(exec: Exec): ReturnType<Backend['remove']> {
 }
 
 /**
- * Writes the table again as soon as a notification says that it is lost, without waiting for a reading that may just be
- * running: that takes a while on a node with tens of thousands of Services. `load` finds out whether it worked.
+ * Writes the table again as soon as a notification reports that it was deleted or changed, without waiting for a comparison that may
+ * be running: that takes a while on a node with tens of thousands of Services. `load` determines whether the write succeeded.
  */
-function rewriting(exec: Exec) {
+function immediateRewrite(exec: Exec) {
   let last: { readonly ruleset: string; readonly commands: string } | undefined
   let running: Promise<ExecResult> | undefined
   /** The last write since `take`, finished or not. */
   let done: Promise<ExecResult> | undefined
   let again = false
-  let why: Heard
+  let why: ReportedChange
   const run = async (commands: string): Promise<ExecResult> => {
     again = false
     const result = await exec('nft', [commands])
     return again ? run(commands) : result
   }
   return {
-    start: (heard: NonNullable<Heard>) => {
-      why = heard
+    start: (change: NonNullable<ReportedChange>) => {
+      why = change
       again = true
       if (last === undefined) return
       running ??= run(last.commands).finally(() => {
@@ -134,7 +134,7 @@ function rewriting(exec: Exec) {
 type Packets = Readonly<Record<string, number>>
 
 /**
- * Packets since the last load. Loading into an existing table keeps its counters, while a table that has to be made
+ * Counts packets since the last load. Loading into an existing table keeps its counters, while a table that has to be created
  * starts with new ones, which are then lower than what was read before.
  */
 function sinceLoaded() {
@@ -144,7 +144,7 @@ function sinceLoaded() {
     Object.fromEntries(COUNTERS.map((name) => [name, (packets[name] ?? 0) - (others[name] ?? 0)]))
   return {
     /**
-     * Returns whether the counters are still the earlier ones.
+     * To be called after a load. Returns whether the counters are still the earlier ones.
      *
      * @param replaced counters of the table that was deleted, if one was
      */
@@ -163,22 +163,22 @@ function sinceLoaded() {
 }
 
 /**
- * What the kernel's notifications say about our table, as lines (`netlinkLines`); the last line of a transaction is
+ * What the kernel's notifications report about our table. They come as lines (`netlinkLines`); the last line of a transaction is
  * `# new generation`. A transaction of ours removes all rules and adds them again.
  */
 function monitoredTable(loaded: () => TableContent | undefined) {
-  let heard: Heard
+  let change: ReportedChange
   let deleted = false
   let touched = false
   let added = 0
   const rulesLoaded = () => Object.values(loaded()?.shape.chains ?? {}).reduce((sum, rules) => sum + rules, 0)
   return {
-    /** Whether this line ends a transaction that concerned us. To be called once for each line, in order. */
-    hear: (line: string): boolean => {
+    /** Takes a line; returns whether it ends a transaction about our table. To be called once for each line, in order. */
+    handle: (line: string): boolean => {
       if (line.startsWith('# new generation')) {
         if (!touched) return false
         const whole = added > 0 && added >= rulesLoaded()
-        heard = deleted ? 'is gone' : whole ? undefined : 'was changed'
+        change = deleted ? 'is gone' : whole ? undefined : 'was changed'
         deleted = touched = false
         added = 0
         return true
@@ -192,8 +192,8 @@ function monitoredTable(loaded: () => TableContent | undefined) {
     },
     /** The table is about to be loaded: earlier notifications no longer count. */
     expect: () => {
-      heard = undefined
+      change = undefined
     },
-    heard: () => heard,
+    reportedChange: () => change,
   }
 }

@@ -8,12 +8,13 @@
 import type { TableName, TableShape } from './table-content.ts'
 
 /**
- * Rewrites a table that is written as one block, with a line for each object.
+ * Converts a table that is written as one block, with a line for each object, to commands.
  *
  * Each element of a fixed set becomes a separate rule: nft 1.0.6 crashes when it reads a named set that a later release
  * made, and would do so for everybody on the node who uses it.
  *
- * @returns the commands, one per line, which replace the rules of the table in one transaction
+ * @returns `table`, its name; `commands`, one per line, which replace the rules of the table in one transaction; `shape`, what the
+ *   table then consists of
  * @throws a SyntaxError that names the line it cannot parse
  */
 export function tableCommands(ruleset: string): {
@@ -60,7 +61,7 @@ function parse(ruleset: string) {
   const chains = [...text.matchAll(CHAIN)].map(([, name = '', body = '']) => {
     const rules = linesOf(body)
     const hook = rules[0]?.startsWith('type ') ? rules.shift() : undefined
-    return { name, hook, rules: rules.flatMap((rule) => writtenOut(rule, fixed)) }
+    return { name, hook, rules: rules.flatMap((rule) => expanded(rule, fixed)) }
   })
   return { table: table as TableName, flags, objects, chains }
 }
@@ -73,8 +74,8 @@ const linesOf = (text: string) =>
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'))
 
-/** A rule for each element of the fixed sets that a rule names; `!= @set` becomes one condition per element. */
-function writtenOut(rule: string, fixed: ReadonlyMap<string, readonly string[]>): readonly string[] {
+/** Expands a rule to one for each element of the fixed sets that it names; `!= @set` becomes one condition per element. */
+function expanded(rule: string, fixed: ReadonlyMap<string, readonly string[]>): readonly string[] {
   const [condition = '', field = '', not, name = ''] =
     [...rule.matchAll(/((?:ct original )?\w+(?: \w*addr)?) (!= )?@(\w+)/g)].find(([, , , set = '']) =>
       fixed.has(set),
@@ -82,8 +83,8 @@ function writtenOut(rule: string, fixed: ReadonlyMap<string, readonly string[]>)
   if (condition === '') return [rule]
   const elements = fixed.get(name) ?? []
   if (not !== undefined)
-    return writtenOut(rule.replace(condition, elements.map((one) => `${field} != ${one}`).join(' ')), fixed)
-  return elements.flatMap((one) => writtenOut(rule.replace(condition, `${field} ${one}`), fixed))
+    return expanded(rule.replace(condition, elements.map((one) => `${field} != ${one}`).join(' ')), fixed)
+  return elements.flatMap((one) => expanded(rule.replace(condition, `${field} ${one}`), fixed))
 }
 
 const elementsOf = (body: string) => /elements = \{ (.*) \}/.exec(body)?.[1]?.split(/,\s*/) ?? []

@@ -1,6 +1,6 @@
 /**
- * Notifications of nftables as the kernel multicasts them (NETLINK_NETFILTER, group NFNLGRP_NFTABLES), as lines in the
- * words of `nft monitor`. Layout: linux/netlink.h, linux/netfilter/nfnetlink.h and nf_tables.h.
+ * Decodes the notifications of nftables that the kernel multicasts (NETLINK_NETFILTER, group NFNLGRP_NFTABLES) to lines in the
+ * wording of `nft monitor`. Layout: linux/netlink.h, linux/netfilter/nfnetlink.h and nf_tables.h.
  */
 import { endianness } from 'node:os'
 
@@ -40,11 +40,11 @@ const TABLE = 1
 const MAX_MESSAGE = 1024 * 1024
 
 /**
- * A decoder of one stream. A chunk may end anywhere; the decoder returns the lines that it completed:
+ * Creates the decoder of one stream. A chunk may end anywhere; the decoder returns the lines that it completed:
  * `add rule inet pod2iam_guard forward`, `delete table ip filter`, and `# new generation` where a transaction ends.
  *
  * @param tables `family name` of the tables that matter; others, of which there may be any number, give no lines
- * @throws an Error if the stream contains no netlink messages
+ * @throws an Error, from the decoder, if the stream does not consist of netlink messages
  */
 export function netlinkLines(tables: readonly string[]): (chunk: Buffer) => readonly string[] {
   const native = endianness()

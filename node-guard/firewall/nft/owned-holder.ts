@@ -14,7 +14,7 @@ const COMPLAINT = /Error: (.*)\n/
  * Starts `nft -i`, which owns the tables it makes with `flags owner` until it ends: other processes get EPERM, and
  * `flush ruleset` leaves such tables out. It ends with its standard input, and so also when this process is killed.
  *
- * To see what was loaded it is asked for one chain. For a whole table it would read, and keep, the chains of all tables.
+ * To verify what was loaded, one chain is listed. To list a whole table, it would read the chains of all tables and keep them in memory.
  *
  * @param ended called once, with the reason; not after `end`
  */
@@ -26,46 +26,46 @@ export function startHolder(ended: (why: string) => void) {
   let over = false
   let output = ''
   let newest = 0
-  let heard = () => {}
-  const hear = (chunk: string) => {
+  let onOutput = () => {}
+  const receive = (chunk: string) => {
     if (output.length < MAX_OUTPUT) output += chunk
-    heard()
+    onOutput()
   }
   const end = (why: string) => {
     if (over) return
     over = true
-    hear(`Error: it ended (${why})\n`)
+    receive(`Error: it ended (${why})\n`)
     ended(why)
   }
-  child.stdout.setEncoding('utf8').on('data', hear)
-  child.stderr.setEncoding('utf8').on('data', hear)
+  child.stdout.setEncoding('utf8').on('data', receive)
+  child.stderr.setEncoding('utf8').on('data', receive)
   child.stdin.on('error', () => {})
   child.on('error', (error) => end(error.message))
   child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
 
   return {
-    /** Loads a table by commands (`tableCommands`) in one transaction. Returns why it could not, or undefined. */
+    /** Loads a table by commands (`tableCommands`) in one transaction. Resolves with why it could not, or undefined. */
     load: (commands: string) =>
       new Promise((resolve) => {
         output = ''
         const answer = (failed?: string) => {
           clearTimeout(timer)
-          heard = () => {}
+          onOutput = () => {}
           resolve(failed)
         }
         const timer = setTimeout(answer, TIMEOUT_MS, 'nft did not answer in time')
-        heard = () => {
+        onOutput = () => {
           const complaint = COMPLAINT.exec(output)?.[1]
           if (complaint !== undefined) return answer(complaint.trim().slice(0, 300))
           const [listing] = LISTING.exec(output) ?? []
           const handles = listing?.matchAll(/# handle (\d+)/g) ?? []
           const last = Math.max(0, ...[...handles].map(([, handle]) => Number(handle)))
-          // These are the earlier rules: the reason why they were not replaced comes by the other pipe.
+          // These are still the earlier rules: the reason why they were not replaced comes by the other pipe.
           if (last <= newest) return
           newest = last
           answer()
         }
-        if (over) hear('Error: it has ended\n')
+        if (over) receive('Error: it has ended\n')
         else child.stdin.write(`${commands.replaceAll('\n', '; ')}\nlist chain ${OWNED_TABLE} forward\n`)
       }),
     end: () => {

@@ -15,7 +15,7 @@ export type OwnedState = ReturnType<OwnedTable['state']>
 type OwnedTableOptions = {
   readonly exec: Exec
   readonly hold: (ended: (why: string) => void) => Holder
-  /** Called when the table is gone without our doing: time for another `check`. */
+  /** Called when the table was lost without our doing, so that `check` is due. */
   readonly lost: () => void
   readonly log: Logger
 }
@@ -47,21 +47,21 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions) {
     return started
   }
 
-  const letGo = () => {
+  const release = () => {
     holder?.end()
     holder = wanted = undefined
   }
 
   const load = async (rules: GuardRuleset): Promise<string | undefined> => {
     if (holder === undefined) {
-      const inTheWay = await makeRoom(exec)
-      if (inTheWay !== undefined) return inTheWay.detail
+      const failure = await removeUnownedTable(exec)
+      if (failure !== undefined) return failure.detail
       holder = start()
       counts.restart()
     }
     const why = await holder.load(tableCommands(ownedRuleset(rules)).commands)
     if (why !== undefined) {
-      letGo()
+      release()
       return `table ${OWNED_TABLE} cannot be created (${why}): it needs NET_ADMIN, nft and kernel 5.12 or newer; the plain table does not depend on it`
     }
     const seen = await listTable(exec)
@@ -71,7 +71,7 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions) {
   }
 
   return {
-    /** Makes the table where it is missing, or again where the rules changed; never throws. Not to be called while it runs. */
+    /** Creates the table where it is missing, or anew where the rules changed; never throws. Not to be called while it runs. */
     check: async (rules: GuardRuleset) => {
       if (holder !== undefined && wanted?.key === JSON.stringify(rules)) {
         const seen = await listTable(exec)
@@ -89,15 +89,15 @@ export function createOwnedTable({ exec, hold, lost, log }: OwnedTableOptions) {
      */
     state: () => ({ held: detail === undefined, detail, packets: counts.total() }),
     /** Ends the process that holds the table, and with it the table. */
-    stop: letGo,
+    stop: release,
   }
 }
 
 /**
- * Removes a table of that name that no process owns, since it would keep us from making our own. Returns why the name is
- * not free, or undefined.
+ * Removes a table with the name of the owned one that no process owns, since it would keep us from creating ours. Returns why the
+ * name is not free, or undefined.
  */
-export async function makeRoom(exec: Exec): Promise<Failure | undefined> {
+export async function removeUnownedTable(exec: Exec): Promise<Failure | undefined> {
   const seen = await listTable(exec)
   if (!seen.ok) return seen
   if (seen.listing === undefined) return undefined

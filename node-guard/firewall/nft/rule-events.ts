@@ -1,34 +1,34 @@
 import { type Exec, firstLine } from '../process/exec.ts'
-import type { Watched } from '../process/watch.ts'
+import type { MonitorCommand } from '../process/watch.ts'
 import { netlinkLines } from './netlink.ts'
 
 /** AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER; of struct sockaddr_nl, after the family: padding, port id 0, groups. */
 const SOCKET = '16:3:12'
 const GROUP_NFTABLES = 1 << 6
 
-/** The tables that matter (`family name`), and which lines about them are about us. */
-export type Interest = {
+/** The tables that matter (`family name`), and which lines about them concern our rules. */
+export type EventFilter = {
   readonly tables: readonly string[]
   readonly matches: (line: string) => boolean
 }
 
 /**
- * Notifications of changes in nf_tables, copied by socat from a netlink socket of the kernel. Its memory does not depend
- * on how many rules there are. `nft monitor` prints the same, but begins by reading all tables into memory: on a node
+ * The command that reports changes in nf_tables: socat, which copies notifications from a netlink socket of the kernel. Its memory does not
+ * depend on how many rules there are. `nft monitor` prints the same, but begins by reading all tables into memory: on a node
  * with 1,500 Services that is more than the guard may use (docs/decisions/0090).
  */
 export async function ruleEvents(
   exec: Exec,
-  interest: Interest,
-): Promise<Watched & { readonly limited?: string }> {
-  const { matches, tables } = interest
-  // Run, not looked up: a socat that lacks a library is there and does not work.
+  filter: EventFilter,
+): Promise<MonitorCommand & { readonly limited?: string }> {
+  const { matches, tables } = filter
+  // It is run, since a socat that lacks a library exists, but does not work.
   const tried = await exec('socat', ['-V'])
   if (tried.code === 0) return netlinkSocket(tables, matches)
   return { ...nftMonitor(matches), limited: noSocat(firstLine(tried)) }
 }
 
-function netlinkSocket(tables: readonly string[], matches: Interest['matches']): Watched {
+function netlinkSocket(tables: readonly string[], matches: EventFilter['matches']): MonitorCommand {
   const groups = Buffer.alloc(4)
   new Uint32Array(groups.buffer, groups.byteOffset, 1)[0] = GROUP_NFTABLES
   return {
@@ -41,7 +41,7 @@ function netlinkSocket(tables: readonly string[], matches: Interest['matches']):
 }
 
 /** For images without socat. The limit keeps nft from using the memory that the guard needs. */
-const nftMonitor = (matches: Interest['matches']): Watched => ({
+const nftMonitor = (matches: EventFilter['matches']): MonitorCommand => ({
   command: 'prlimit',
   args: [`--as=${48 * 1024 * 1024}`, '--', 'nft', 'monitor'],
   matches,

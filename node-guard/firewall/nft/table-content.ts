@@ -1,7 +1,7 @@
 /** A table's full name, as in `inet pod2iam_guard`. */
 export type TableName = `inet ${string}`
 
-/** What a table consists of when it was loaded completely and nothing was added. */
+/** What a table consists of if it was loaded completely and nothing was added. */
 export type TableShape = {
   /** Rules by chain. */
   readonly chains: Readonly<Record<string, number>>
@@ -42,7 +42,7 @@ export function hasShape({ shape }: TableContent, { chains, sets }: TableShape):
 }
 
 /**
- * Reads the JSON of `nft --json list table` (libnftables-json(5)). Throws a SyntaxError where it is not JSON.
+ * Parses the JSON of `nft --json list table` (libnftables-json(5)). Throws a SyntaxError where it is not JSON.
  */
 export function parseTable(output: string): TableContent {
   const parts = noParts()

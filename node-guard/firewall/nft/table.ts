@@ -13,13 +13,13 @@ type Loaded = {
 
 /**
  * Loads a table, written as one block (`nft/commands.ts`), in one transaction: there is never a moment without it or
- * with half of it. Where it holds anything that its rules do not replace (chains, sets or flags of an earlier release, or
- * of somebody else), it is deleted and made again, also in one transaction.
+ * with half of it. Where it contains anything that its rules do not replace (chains, sets or flags of an earlier release, or
+ * of somebody else), it is deleted and created again, also in one transaction.
  *
- * @param written the result of the same commands, where nft has been given them already
- * @returns `loaded`, the content as it was read back, with which later readings are compared, whatever the wording of
- *   this nft; undefined if somebody changed it meanwhile, so that the number of rules in a chain differs. `replaced`,
- *   what was deleted, with its counters
+ * @param written the result of the same commands, if nft has already been given them
+ * @returns `loaded`: the content as it was read back, with which later readings are compared, so that the wording of
+ *   this nft does not matter; undefined if another program changed it meanwhile, so that the number of rules in a chain differs.
+ *   `replaced`: what was deleted, with its counters
  */
 export async function loadTable(
   exec: Exec,
@@ -35,11 +35,11 @@ export async function loadTable(
   const { table, commands, shape } = wanted
   const light = await (written ?? exec('nft', [commands]))
   if (light.code !== 0 && light.code !== 1) return nftFailure(light)
-  const standing = await readTable(exec, table)
-  const replaced = standing.ok ? standing.content : undefined
-  // An existing table may be in the way, such as by a chain with another hook: every nft words that differently.
+  const existing = await readTable(exec, table)
+  const replaced = existing.ok ? existing.content : undefined
+  // An existing table may prevent it, for example by a chain with another hook; each version of nft words that differently.
   if (light.code !== 0 && replaced === undefined) return nftFailure(light)
-  if (!standing.ok) return standing
+  if (!existing.ok) return existing
   if (light.code === 0 && replaced !== undefined && hasShape(replaced, shape))
     return { ok: true, loaded: replaced, replaced: undefined }
   const whole = await exec('nft', [`add table ${table}\ndelete table ${table}\n${commands}`])
@@ -66,7 +66,7 @@ export async function readTable(
     try {
       return { ok: true, content: parseTable(result.stdout) }
     } catch (error) {
-      // nft prints nothing, and calls that a success, where another program takes the table meanwhile.
+      // nft prints nothing and ends with 0 if another program interferes while it lists the table.
       return failed(`nft did not list table ${name}: ${messageOf(error)}`)
     }
   if (result.code === 1 && /^Error: No such file or directory/m.test(result.stderr))
@@ -76,7 +76,7 @@ export async function readTable(
 
 /** Deletes a table, whether it exists or not. Returns why it could not, or undefined. */
 export async function deleteTable(exec: Exec, name: TableName): Promise<Failure | undefined> {
-  // `delete` fails where there is no table; `add` before it, in the same transaction, makes one.
+  // `delete` fails where there is no table; `add` before it, in the same transaction, creates one.
   return applyRuleset(exec, `add table ${name}; delete table ${name}`)
 }
 

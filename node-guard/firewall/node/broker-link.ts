@@ -7,7 +7,7 @@ import { type Exec, whyFailed } from '../process/exec.ts'
 export type LinkState = {
   /** The link is up and has all of its IPv4 addresses. */
   readonly up: boolean
-  /** Something was missing and has been made. */
+  /** Something was missing and has been created. */
   readonly changed: boolean
   /** One sentence: why it is not up, or what it lacks. */
   readonly detail?: string
@@ -16,24 +16,24 @@ export type LinkState = {
 /**
  * The link as the guard keeps it.
  *
- * @param waysDetail why some pods cannot reach the link, which its state also reports
+ * @param options `routingProblem`: why some pods may not reach the link, or undefined; its state reports this, too
  */
 export function createBrokerLink(options: {
   readonly exec: Exec
   readonly addresses: readonly string[]
-  readonly waysDetail: () => string | undefined
+  readonly routingProblem: () => string | undefined
   readonly log: Logger
 }) {
-  const { exec, addresses, waysDetail, log } = options
+  const { exec, addresses, routingProblem, log } = options
   let state: LinkState | undefined
   return {
     /** Undefined before the first check. */
     state: () => state,
-    /** Makes what is missing; never throws. Returns whether `state` has changed. Not to be called while it runs. */
+    /** Creates what is missing; never throws. Returns whether `state` has changed. Not to be called while it runs. */
     check: async () => {
       const before = state
       const made = await ensureLink(exec, addresses)
-      const details = [made.detail, waysDetail()].filter((detail) => detail !== undefined)
+      const details = [made.detail, routingProblem()].filter((detail) => detail !== undefined)
       state = details.length > 0 ? { ...made, detail: details.join('; ') } : made
       if (state.changed) log.info('broker link created', { link: BROKER_LINK, addresses })
       const { up, detail } = state
@@ -47,7 +47,7 @@ export function createBrokerLink(options: {
 type Seen = { readonly up: boolean; readonly addresses: ReadonlySet<string> } | undefined
 
 /**
- * Makes the link {@link BROKER_LINK} with these addresses, or adds what it lacks. It is a dummy device, or a bridge
+ * Creates the link {@link BROKER_LINK} with these addresses, or adds what it lacks; never throws. It is a dummy device, or a bridge
  * without ports where the kernel has no dummy (`CONFIG_DUMMY`). Addresses are /32 and /128: the link has no neighbours.
  */
 export async function ensureLink(exec: Exec, addresses: readonly string[]): Promise<LinkState> {
@@ -78,7 +78,7 @@ export async function ensureLink(exec: Exec, addresses: readonly string[]): Prom
   }
 }
 
-/** Removes the link if it exists. Returns why it could not, or undefined. */
+/** Removes the link if it exists; never throws. Returns why it could not, or undefined. */
 export async function removeLink(exec: Exec): Promise<string | undefined> {
   try {
     if ((await readLink(exec)) === undefined) return undefined
@@ -89,7 +89,7 @@ export async function removeLink(exec: Exec): Promise<string | undefined> {
   }
 }
 
-/** Whether the link exists, is up, and which addresses it has. */
+/** Whether the link is up, and which addresses it has; undefined if it does not exist. Throws if `ip` fails. */
 async function readLink(exec: Exec): Promise<Seen> {
   const result = await exec('ip', ['-json', 'address', 'show', 'dev', BROKER_LINK])
   if (result.code === 1 && /does not exist|cannot find device/i.test(result.stderr)) return undefined

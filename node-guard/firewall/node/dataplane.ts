@@ -56,20 +56,20 @@ export function whyBypassed({ interfaces, netkit, natRules }: DataplaneFacts): B
   return undefined
 }
 
-/** The interfaces of eBPF dataplanes, sorted, as one text: when it changes the dataplane has to be looked at again. */
+/** The interfaces of eBPF dataplanes, sorted, as one text: when it changes, the dataplane has to be checked again. */
 export const markers = (interfaces: readonly string[]) =>
   interfaces
     .filter((name) => name === CILIUM_DEVICE || /^bpf(?:in|out)\.cali$/.test(name))
     .sort()
     .join(' ')
 
-/** Names of the interfaces of this network namespace. */
+/** Names of the interfaces of this network namespace; empty if they cannot be read. */
 export async function readInterfaces(): Promise<string[]> {
   const text = await readFile('/proc/net/dev', 'utf8').catch(() => '')
   return [...text.matchAll(/^\s*(\S+):/gm)].map(([, name = '']) => name)
 }
 
-/** Whether there are netkit devices. */
+/** Whether there are netkit devices; false also if `ip` fails. */
 export async function hasNetkit(exec: Exec): Promise<boolean> {
   const keepLine = (line: string) => /\\\s+netkit\b/.test(line)
   const { code, stdout } = await exec('ip', ['-oneline', '-details', 'link', 'show'], { keepLine })

@@ -8,7 +8,7 @@ export type NodeFiles = {
   readonly read: (file: string) => Promise<string>
 }
 
-/** The files of this process. */
+/** The real files, as this process sees them. */
 export const NODE_FILES: NodeFiles = {
   exists: (file) =>
     access(file).then(
@@ -27,7 +27,7 @@ export async function legacyTables(
   return names.split('\n').filter((name) => name !== '')
 }
 
-/** A kernel without IPv6 (`ipv6.disable=1`) forwards none of it, and ip6tables fails there. */
+/** The address families of the kernel. One without IPv6 (`ipv6.disable=1`) forwards none of it, and ip6tables fails there. */
 export async function familiesOf(node: Pick<NodeFiles, 'exists'>): Promise<Family[]> {
   return (await node.exists('/proc/net/if_inet6')) ? [4, 6] : [4]
 }

@@ -4,7 +4,7 @@ import { applyRuleset, deleteTable } from '../nft/table.ts'
 import type { TableName } from '../nft/table-content.ts'
 import type { Exec } from '../process/exec.ts'
 
-/** Options of this node's metadata service, as far as its answers to the host show them. */
+/** Options of this node's metadata service, as far as its answers to the host reveal them. */
 export type ImdsOptions = {
   /** It answers without a session token. */
   readonly version1: boolean
@@ -13,7 +13,7 @@ export type ImdsOptions = {
 }
 
 /** Exists only during the request; its name must not contain that of one of the guard's tables. */
-export const LOOK_TABLE: TableName = 'inet pod2iam_look'
+export const IMDS_PROBE_TABLE: TableName = 'inet pod2iam_look'
 
 const PORT = 80
 const TIMEOUT_MS = 2000
@@ -44,12 +44,12 @@ export async function readImdsOptions(
   if (without !== 200 && without !== 401) throw new Error(`it answered ${without} to a GET`)
   try {
     await exchange(address, port, async ({ localPort = 0 }) => {
-      await applyRuleset(exec, lookRuleset(address, port, localPort))
+      await applyRuleset(exec, probeRuleset(address, port, localPort))
       return put
     })
     return { version1: without === 200, hopLimit: await readHopLimit(exec) }
   } finally {
-    await deleteTable(exec, LOOK_TABLE)
+    await deleteTable(exec, IMDS_PROBE_TABLE)
   }
 }
 
@@ -83,11 +83,11 @@ function exchange(
 }
 
 /** Records the TTL of the packets with data on one connection, of either family. */
-function lookRuleset(address: string, port: number, localPort: number): string {
+function probeRuleset(address: string, port: number, localPort: number): string {
   const [ip, ttl] = address.includes(':') ? ['ip6', 'ip6 hoplimit'] : ['ip', 'ip ttl']
-  return `add table ${LOOK_TABLE}
-delete table ${LOOK_TABLE}
-table ${LOOK_TABLE} {
+  return `add table ${IMDS_PROBE_TABLE}
+delete table ${IMDS_PROBE_TABLE}
+table ${IMDS_PROBE_TABLE} {
   set ttl { typeof ${ttl}; flags dynamic; size 16; }
   chain input {
     type filter hook input priority -190; policy accept;
@@ -99,7 +99,7 @@ table ${LOOK_TABLE} {
 
 /** The lowest TTL seen. */
 async function readHopLimit(exec: Exec): Promise<number | undefined> {
-  const result = await exec('nft', ['--json', 'list', 'set', ...LOOK_TABLE.split(' '), 'ttl'])
+  const result = await exec('nft', ['--json', 'list', 'set', ...IMDS_PROBE_TABLE.split(' '), 'ttl'])
   if (result.code !== 0) return undefined
   const { nftables } = JSON.parse(result.stdout) as { nftables: { set?: { elem?: unknown[] } }[] }
   const seen = nftables.flatMap(({ set }) => set?.elem ?? []).filter((ttl) => typeof ttl === 'number')

@@ -1,4 +1,4 @@
-import { isLivingChain } from '../iptables/living-chains.ts'
+import { isMaintainedChain } from '../iptables/maintained-chains.ts'
 import type { NatRule } from '../iptables/nat-rules.ts'
 import { type ParsedRule, parseRule } from '../iptables/rule-options.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
@@ -20,7 +20,7 @@ export function findLeftovers(rules: readonly NatRule[], metadata: readonly stri
     const parsed = parseRule(rule)
     if (parsed === undefined || !takesMetadata(parsed, metadata)) return []
     const { chain, words } = parsed
-    if (isLiving(parsed)) return []
+    if (isMaintained(parsed)) return []
     return [
       {
         kind: kindOf(parsed),
@@ -31,9 +31,9 @@ export function findLeftovers(rules: readonly NatRule[], metadata: readonly stri
   })
 }
 
-function isLiving({ chain, option }: ParsedRule): boolean {
+function isMaintained({ chain, option }: ParsedRule): boolean {
   const marks = [option('--comment')?.value, option('--name')?.value]
-  return isLivingChain(chain) || marks.some((mark) => mark?.startsWith(GUARD_CHAINS))
+  return isMaintainedChain(chain) || marks.some((mark) => mark?.startsWith(GUARD_CHAINS))
 }
 
 function takesMetadata({ option }: ParsedRule, metadata: readonly string[]): boolean {
@@ -55,7 +55,7 @@ function kindOf({ chain, option }: ParsedRule): string {
   return option('-i')?.negated ? 'kiam' : 'kube2iam-or-kiam'
 }
 
-/** Quotes a word for a shell, so that the text of a rule cannot become a command. */
+/** Quotes a word for a shell, so that the text of a rule is never executed as a command. */
 function quote(word: string): string {
   return /^[\w./:@%+=,!-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }

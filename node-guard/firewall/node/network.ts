@@ -1,13 +1,13 @@
 import { BlockList } from 'node:net'
 import type { GuardRuleset } from '../rules/guard.ts'
 
-/** What the rules need to know about the node's network, see `GuardRuleset`. */
-export type Ways = Required<Pick<GuardRuleset, 'uplinks' | 'inner' | 'outer'>>
+/** What the rules need to know about the node's network: interfaces and prefixes, see `GuardRuleset`. */
+export type Topology = Required<Pick<GuardRuleset, 'uplinks' | 'inner' | 'outer'>>
 
-/** A route to a pod that only a table of policy routing has, so that the node itself does not use it. */
+/** A route to a pod that exists only in a table of policy routing, so that the node itself does not use it. */
 export type HiddenRoute = { readonly destination: string; readonly device: string }
 
-export type NodeNetwork = Ways & { readonly hidden: readonly HiddenRoute[] }
+export type NodeNetwork = Topology & { readonly hidden: readonly HiddenRoute[] }
 
 /** The fields that are used of `ip -json -details link show`. */
 export type Link = {
@@ -19,8 +19,8 @@ export type Link = {
   readonly linkinfo?: { readonly info_kind?: string }
 }
 
-/** The guard's own table of routes, see `answer-routes.ts`. */
-export const ANSWER_TABLE = '169254'
+/** The guard's own routing table, see `return-routes.ts`. */
+export const RETURN_ROUTE_TABLE = '169254'
 
 /**
  * Kinds of devices that may lead to this node's pods. Every other kind (a network card has none; VLANs, bonds,
@@ -29,35 +29,35 @@ export const ANSWER_TABLE = '169254'
 const INSIDE = new Set(['veth', 'bridge', 'vrf', 'netkit', 'openvswitch', 'dummy', 'ifb', 'nlmon'])
 /** Those of {@link INSIDE} that lead where their ports lead. */
 const OF_PORTS = new Set(['bridge', 'vrf'])
-/** The tables that the node uses for all packets that it sends itself, and our table. */
-const USUAL = new Set(['local', 'main', 'default', ANSWER_TABLE])
+/** The routing tables that the node uses for all packets that it sends itself, and our own. */
+const USUAL = new Set(['local', 'main', 'default', RETURN_ROUTE_TABLE])
 
 type Route = { readonly destination: string; readonly table: string; readonly hops: readonly Hop[] }
 type Hop = { readonly device: string; readonly gateway?: string; readonly source?: string }
 
-/** Counts as a default route: VPNs have two routes of half of all addresses, or routes of the Internet's addresses. */
+/** A prefix this short counts as a default route: VPNs use two routes to half of all addresses each, or routes to all public addresses. */
 const HALF = /^[\da-f.:]+\/[0-7]$/
 const isDefault = (destination: string) => destination === 'default' || HALF.test(destination)
 
-/** Whether a line of `ip -oneline route show table all` is used: not the routes that BGP learns by the thousand. */
+/** Whether a line of `ip -oneline route show table all` is used. The routes that BGP learns, which may be thousands, are not. */
 export const isUsefulRoute = (line: string) =>
   isDefault(line.split(' ', 1)[0] ?? '') || (/^[\da-f]/.test(line) && !/ via (?!.* src )/.test(line))
 
 type Seen = {
   readonly links: readonly Link[]
   /** Veths with an address in a subnet: they lead to other hosts, since a pod's veth has no address, or only the gateway's. */
-  readonly wires: readonly string[]
+  readonly externalVeths: readonly string[]
   /** Text of `ip -oneline route show table all`, of both families, see {@link isUsefulRoute}. */
   readonly routes: string
 }
 
-/** Sorts a node's interfaces and routes. */
-export function sortNetwork({ links, wires, routes }: Seen): NodeNetwork {
+/** Classifies a node's interfaces and routes. */
+export function classifyNetwork({ links, externalVeths, routes }: Seen): NodeNetwork {
   const parsed = routes.split('\n').flatMap(parseRoute)
   // A pair of veths with both ends on this node leads nowhere else, such as Cilium's cilium_host or a link of two bridges.
   const pairs = new Set(links.filter(isPair).map(({ ifname = '' }) => ifname))
   const uplinks = uplinksOf(links, parsed, pairs)
-  const others = wires.filter((name) => !uplinks.has(name) && !pairs.has(name))
+  const others = externalVeths.filter((name) => !uplinks.has(name) && !pairs.has(name))
   return {
     uplinks: [...new Set([...uplinks].filter(isPlain).map(collapsed))].sort(),
     inner: withoutCovered(innerOf(parsed, pairs)),
@@ -87,13 +87,13 @@ function uplinksOf(
 
 const isPair = ({ linkinfo, link }: Link) => linkinfo?.info_kind === 'veth' && link !== undefined
 
-/** The kernel also allows quotes and stars in names, with which the rules would not load. */
+/** The kernel also allows quotes and asterisks in names of interfaces; rules with such a name would not load. */
 const isPlain = (device: string) => /^\w[\w.-]*$/.test(device)
 
-/** Security groups for pods make and remove such a device with every pod: one pattern for all, so that the rules stay. */
+/** With security groups for pods such a device is created and removed with every pod; one pattern matches all of them, so that the rules stay the same. */
 const collapsed = (device: string) => (device.startsWith('vlan.eth.') ? 'vlan.eth.*' : device)
 
-/** This node's pods that are answered by such a pair: the route of the gateway's own prefix, not of other nodes' prefixes. */
+/** Prefixes of this node's pods that are answered by such a pair: from the route to the gateway's own prefix, not those to other nodes' prefixes. */
 function innerOf(routes: readonly Route[], pairs: ReadonlySet<string>): ReadonlySet<string> {
   const inner = new Set<string>()
   for (const { destination, hops } of routes)
@@ -104,14 +104,14 @@ function innerOf(routes: readonly Route[], pairs: ReadonlySet<string>): Readonly
 }
 
 /** Prefixes of the hosts that these devices reach without a router. */
-function outerOf(routes: readonly Route[], wires: ReadonlySet<string>): ReadonlySet<string> {
+function outerOf(routes: readonly Route[], devices: ReadonlySet<string>): ReadonlySet<string> {
   const outer = routes.filter(
     ({ destination, hops: [hop] }) =>
       destination.includes('/') &&
       !destination.startsWith('fe80:') &&
       hop !== undefined &&
       hop.gateway === undefined &&
-      wires.has(hop.device),
+      devices.has(hop.device),
   )
   return new Set(outer.map(({ destination }) => destination))
 }
@@ -134,7 +134,7 @@ function contains(prefix: string, address: string | undefined): boolean {
   return list.check(address, family)
 }
 
-/** Where two tables have different routes it is unknown which pod is meant: then neither counts. */
+/** The routes to pods that only policy routing has. Where two tables have different routes to a destination, it is unknown which pod is meant, so neither counts. */
 function hiddenOf(routes: readonly Route[], uplinks: ReadonlySet<string>): HiddenRoute[] {
   const direct = routes.filter(({ destination, hops }) => {
     const [hop] = hops

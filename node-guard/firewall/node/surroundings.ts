@@ -1,6 +1,6 @@
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
-import { type NatQuestion, type NatRules, takingTraffic } from '../iptables/nat-rules.ts'
+import { type NatQuery, type NatRules, redirectsOf } from '../iptables/nat-rules.ts'
 import {
   type Bypass,
   CILIUM_CHAINS,
@@ -38,7 +38,7 @@ export type SurroundingsOptions = {
   readonly hasNetkit: () => Promise<boolean>
   /** A warning about the rules that the node loads at boot, if there is one. Never throws. */
   readonly bootRules: () => Promise<string | undefined>
-  readonly readNatRules: (question: NatQuestion) => Promise<NatRules>
+  readonly readNatRules: (question: NatQuery) => Promise<NatRules>
   /** Throws if the service does not answer; undefined if it is switched off. */
   readonly readImdsOptions: (address: string) => Promise<ImdsOptions | undefined>
   /** Milliseconds. */
@@ -52,40 +52,40 @@ const IMDS_MESSAGES: Readonly<Record<string, string>> = {
   'imds-not-checked': 'the metadata service was not checked',
 } satisfies Partial<Record<WarningCode, string>>
 
-/** Other programs' tables and the options of an instance change seldom. */
+/** Other programs' tables and the options of an instance rarely change. */
 const LOOK_MS = 300_000
 const ASK_MS = 900_000
 /** The metadata service does not answer in the first seconds of an instance. */
 const ASK_AGAIN_MS = 30_000
 
-const MASQUERADING: NatQuestion = { texts: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
+const MASQUERADING: NatQuery = { texts: [CILIUM_MASQUERADE], chains: CILIUM_CHAINS, follow: false }
 
-/** Looks for what can make the block ineffective, and for rules that other tools left behind. */
+/** Checks the node for conditions that make the block ineffective, and for rules that other tools left behind. */
 export function createSurroundings(options: SurroundingsOptions) {
-  const logNew = newsLogger(options.log)
-  const dataplane = dataplaneLook(options, logNew)
+  const logNew = changeLogger(options.log)
+  const dataplane = dataplaneCheck(options, logNew)
   const others = leftoverSearch(options, logNew)
-  const imds = imdsQuestion(options, logNew)
+  const imds = imdsCheck(options, logNew)
   const warning = (code: WarningCode, detail: string | undefined): Warning[] =>
     detail === undefined ? [] : [{ code, detail }]
   return {
     /**
-     * Looks at the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
+     * Checks the dataplane, if it is time or it has changed. Takes milliseconds, so that verification can wait for it.
      * Never throws. Not to be called while it runs.
      */
-    look: dataplane.look,
+    lookAtDataplane: dataplane.look,
     /**
      * Searches for rules that other tools left behind, if it is time; returns whether it did. May take seconds, so that
      * nothing should wait for it. Never throws. Not to be called while it runs.
      */
-    search: others.search,
+    searchLeftovers: others.search,
     /** Asks the metadata service for its options, if it is time; never throws. Not to be called while it runs. */
-    ask: imds.ask,
+    askImds: imds.ask,
     state: () => {
       const { looked, doubt, unread } = dataplane.state()
       const { searchedAt, leftovers, boot, unread: unsearched } = others.state()
       return {
-        /** The dataplane has been looked at; before that it is unknown whether the rules have any effect. */
+        /** Whether the dataplane has been checked; before that it is unknown whether the rules have any effect. */
         looked,
         /** When leftovers were last looked for, milliseconds. */
         ...(searchedAt === undefined ? {} : { lookedAt: searchedAt }),
@@ -105,8 +105,8 @@ export function createSurroundings(options: SurroundingsOptions) {
 
 type LogNew = (kind: string, message: string, detail: string | undefined, level?: 'warn' | 'error') => void
 
-/** Logs the detail of a kind where it is not the last one of that kind. */
-function newsLogger(log: Logger): LogNew {
+/** Logs a detail only if it differs from the last one of its kind. */
+function changeLogger(log: Logger): LogNew {
   const last = new Map<string, string | undefined>()
   return (kind, message, detail, level = 'warn') => {
     if (detail !== undefined && last.get(kind) !== detail) log[level](message, { detail })
@@ -114,9 +114,9 @@ function newsLogger(log: Logger): LogNew {
   }
 }
 
-function dataplaneLook(options: SurroundingsOptions, logNew: LogNew) {
+function dataplaneCheck(options: SurroundingsOptions, logNew: LogNew) {
   const { now } = options
-  const believed = options.dataplane === 'netfilter'
+  const isStated = options.dataplane === 'netfilter'
   let lookedAt = Number.NEGATIVE_INFINITY
   let seenMarkers: string | undefined
   let doubt: string | undefined
@@ -133,11 +133,11 @@ function dataplaneLook(options: SurroundingsOptions, logNew: LogNew) {
         : { rules: [], unread: [] }
       const netkit = marked !== '' && (await options.hasNetkit())
       const bypass = whyBypassed({ interfaces, netkit, natRules: nat.rules })
-      doubt = bypass && (believed ? onYourWord(bypass) : `${bypass.why}: ${bypass.remedy}`)
+      doubt = bypass && (isStated ? statedByOperator(bypass) : `${bypass.why}: ${bypass.remedy}`)
       unread = nat.unread
       lookedAt = now()
       seenMarkers = marked
-      if (believed) logNew('bypass', 'the block counts as verified because of --dataplane=netfilter', doubt)
+      if (isStated) logNew('bypass', 'the block counts as verified because of --dataplane=netfilter', doubt)
       else logNew('bypass', 'the block may have no effect on this node', doubt, 'error')
     },
   }
@@ -152,7 +152,7 @@ function leftoverSearch({ metadata, now, readNatRules, bootRules }: Surroundings
     state: () => ({ searchedAt, leftovers, unread, boot }),
     search: async () => {
       if (searchedAt !== undefined && now() - searchedAt < LOOK_MS) return false
-      const nat = await readNatRules(takingTraffic(metadata))
+      const nat = await readNatRules(redirectsOf(metadata))
       leftovers = findLeftovers(nat.rules, metadata)
       unread = nat.unread
       boot = await bootRules()
@@ -167,7 +167,7 @@ function leftoverSearch({ metadata, now, readNatRules, bootRules }: Surroundings
   }
 }
 
-function imdsQuestion(options: SurroundingsOptions, logNew: LogNew) {
+function imdsCheck(options: SurroundingsOptions, logNew: LogNew) {
   const { metadata, now } = options
   let askAt = Number.NEGATIVE_INFINITY
   let warnings: readonly Warning[] = []
@@ -184,8 +184,8 @@ function imdsQuestion(options: SurroundingsOptions, logNew: LogNew) {
   }
 }
 
-/** With `--dataplane=netfilter`. */
-const onYourWord = ({ why }: Bypass) =>
+/** The detail of the warning with `--dataplane=netfilter`. */
+const statedByOperator = ({ why }: Bypass) =>
   `${why}; the block counts as verified only because of --dataplane=netfilter. Pods whose packets do bypass netfilter are refused only by the network policy, which this guard cannot see: \`kubectl get ciliumclusterwidenetworkpolicies\` shows Cilium’s, and the gate of each injected pod proves it`
 
 const REMEDY =

@@ -17,7 +17,7 @@ type ExecOptions = {
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>
   /** Runs at the lowest priority; not for a command that holds a lock of the kernel. */
-  readonly yielding?: boolean
+  readonly lowPriority?: boolean
 }
 
 /** Runs a command to its end; never throws. It is a parameter everywhere, so that tests can make commands fail. */
@@ -33,13 +33,17 @@ export function toolEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.Pr
 }
 
 /** {@link Exec} by real processes. Output beyond 4 MiB is cut. */
-export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepLine, env, yielding } = {}) =>
+export const exec: Exec = (
+  command,
+  args,
+  { timeoutMs = TIMEOUT_MS, input, keepLine, env, lowPriority } = {},
+) =>
   new Promise((resolve) => {
     const child = spawn(command, args, {
       env: { ...toolEnvironment(), ...env },
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     })
-    if (yielding && child.pid !== undefined) yieldProcessor(child.pid)
+    if (lowPriority && child.pid !== undefined) lowerPriority(child.pid)
     // EPIPE: the command ended without reading; its exit code says why.
     child.stdin?.on('error', () => {})
     child.stdin?.end(input)
@@ -66,7 +70,7 @@ export const exec: Exec = (command, args, { timeoutMs = TIMEOUT_MS, input, keepL
   })
 
 /** The process may have ended already, so errors are ignored. */
-function yieldProcessor(pid: number): void {
+function lowerPriority(pid: number): void {
   try {
     setPriority(pid, constants.priority.PRIORITY_LOW)
   } catch {}
@@ -91,7 +95,7 @@ export function firstLine({ code, stderr }: ExecResult): string {
   return line?.trim().slice(0, 300) ?? `exit code ${code}`
 }
 
-/** Whether a command failed because it ran out of memory. */
+/** Whether a command failed because it ran out of memory, or was killed, which may have the same cause. */
 export const isTooBig = ({ code, stderr }: ExecResult): boolean =>
   code === 'signal' ||
   /memory allocation (?:problem|failure)|cannot allocate memory|out of memory|failed to map segment/i.test(
@@ -104,7 +108,7 @@ export function isUnsupported({ stderr }: ExecResult): boolean {
   return /cache initialization failed|not supported|could not process rule: no such file/i.test(stderr)
 }
 
-/** Why nft or ip failed, as one sentence with the remedy. */
+/** Why nft or ip failed: one sentence, with the remedy where one is known. */
 export function whyFailed(command: 'nft' | 'ip', result: ExecResult): string {
   const { code, stderr } = result
   const message = firstLine(result)

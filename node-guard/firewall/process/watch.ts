@@ -5,10 +5,10 @@ import { backoff } from '../../../common/backoff.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { toolEnvironment } from './exec.ts'
 
-export type Watched = {
+export type MonitorCommand = {
   readonly command: string
   readonly args: readonly string[]
-  /** Whether a line of output is about us; called once for each, in order. */
+  /** Whether a line of output is about our rules, link or routes; called once for each, in order. */
   readonly matches: (line: string) => boolean
   /** Creates the decoder for the output of one run, if that is not text. The decoder may throw, which ends the run. */
   readonly decoder?: () => (chunk: Buffer) => readonly string[]
@@ -21,7 +21,7 @@ type WatchEvents = {
    * What happened before now may have been missed: the command ended after it had been listening (perhaps because more
    * happened than it could follow), it was started again, or it has had the time to subscribe since its start.
    */
-  readonly unseen: () => void
+  readonly missed: () => void
   /** The command ended or could not be started; it is restarted automatically. */
   readonly ended: (detail: string) => void
 }
@@ -31,14 +31,14 @@ const RESTART = { base: 100, cap: 5000 }
 const HEALTHY_MS = 10_000
 /** A monitor does not say when it starts to listen: that takes some ten milliseconds, on a crowded machine seconds. */
 const SUBSCRIBED_MS = 1000
-/** How many times its subscription is looked for at most: where `/proc` does not show it, none is ever found. */
+/** How many times its subscription is looked for at most: where `/proc` does not show it, it is never found. */
 const MAX_SUBSCRIPTION_LOOKS = 60
 /** No line that concerns us is longer; a longer one (the huge set of another table) is matched in parts. */
 const MAX_LINE = 64 * 1024
 
 /** Follows the output of a monitoring command, and starts it again whenever it ends. Returns what stops it. */
 export function watch(
-  { command, args, matches, decoder = textLines }: Watched,
+  { command, args, matches, decoder = textLines }: MonitorCommand,
   events: WatchEvents,
 ): () => void {
   let stopped = false
@@ -50,10 +50,10 @@ export function watch(
     const startedAt = performance.now()
     const child = spawn(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] })
     const decode = decoder()
-    let heard = false
+    let hasOutput = false
     child.stdout.on('data', (chunk: Buffer) => {
       if (over) return
-      heard = true
+      hasOutput = true
       try {
         const matching = decode(chunk).filter(matches)
         if (matching.length > 0) events.event(matching)
@@ -64,9 +64,9 @@ export function watch(
     })
     let looks = 0
     const look = () => {
-      // Asked before `unseen`: what happens from now on will be notified.
+      // Checked before `missed` is called: what happens from now on will be notified.
       const subscribed = isSubscribed(child.pid)
-      events.unseen()
+      events.missed()
       if (!subscribed && ++looks < MAX_SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
     }
     let subscription = setTimeout(look, SUBSCRIBED_MS)
@@ -75,7 +75,7 @@ export function watch(
       if (over || stopped) return
       over = true
       clearTimeout(subscription)
-      if (heard || performance.now() - startedAt > SUBSCRIBED_MS) events.unseen()
+      if (hasOutput || performance.now() - startedAt > SUBSCRIBED_MS) events.missed()
       events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
       failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1
       const timer = setTimeout(() => start(false), backoff(failures, RESTART))
@@ -84,7 +84,7 @@ export function watch(
     child.on('error', (error) => end(error.message))
     child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
     child.on('spawn', () => {
-      if (!first) events.unseen()
+      if (!first) events.missed()
     })
     stop = () => {
       clearTimeout(subscription)

@@ -5,27 +5,29 @@ import { findBackends } from '../guard/backends.ts'
 import { type Block, type BlockState, NO_REPAIRS } from '../guard/block.ts'
 import { NO_PACKETS } from '../guard/counts.ts'
 import { removeHostNetwork } from '../host-network/backends.ts'
-import { makeRoom } from '../nft/owned-table.ts'
+import { removeUnownedTable } from '../nft/owned-table.ts'
 import { deleteTable } from '../nft/table.ts'
-import { removeAnswers } from '../node/answer-routes.ts'
 import { removeLink } from '../node/broker-link.ts'
-import { LOOK_TABLE } from '../node/imds-options.ts'
+import { IMDS_PROBE_TABLE } from '../node/imds-options.ts'
+import { removeReturnRoutes } from '../node/return-routes.ts'
 import type { Exec } from '../process/exec.ts'
 
 /**
  * Removes exactly what the guard made: the rules of every backend, and the link.
  *
- * @returns `failed`, what is still there and why, as one sentence; `skipped`, why backends were not looked at: they cannot
- *   be used on this node, and so have left nothing; `bootRules`, whether the node loads rules at boot
+ * @returns `failed`: what is still there and why, or undefined; `skipped`: why backends were not looked at, which cannot be
+ *   used on this node and so have left nothing; `bootRules`: whether the node loads rules at boot
  */
 export async function removeAll(exec: Exec) {
   const { failures, skipped } = await removeRules(findBackends(exec, 'auto').all)
-  const owned = await makeRoom(exec)
+  const owned = await removeUnownedTable(exec)
   if (owned && !owned.unusable) failures.push(owned.detail)
   failures.push(...(await removeHostNetwork(exec)))
   // A guard that was killed while it asked the metadata service has left this table.
-  if (owned === undefined) await deleteTable(exec, LOOK_TABLE)
-  const left = [await removeAnswers(exec), await removeLink(exec)].filter((detail) => detail !== undefined)
+  if (owned === undefined) await deleteTable(exec, IMDS_PROBE_TABLE)
+  const left = [await removeReturnRoutes(exec), await removeLink(exec)].filter(
+    (detail) => detail !== undefined,
+  )
   const all = [...failures, ...left]
   return {
     failed: all.length > 0 ? all.join('; ') : undefined,
@@ -76,7 +78,7 @@ async function removeRules(
   for (const backend of backends) {
     const result = await backend.remove()
     if (typeof result !== 'string')
-      (result.unusable && !result.mayStand ? skipped : failures).push(result.detail)
+      (result.unusable && !result.mayRemain ? skipped : failures).push(result.detail)
   }
   // If no backend works, nothing has been looked at.
   const looked = skipped.length + failures.length < backends.length

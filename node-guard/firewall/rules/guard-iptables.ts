@@ -1,6 +1,6 @@
 import type { Chain, Rule } from '../iptables/chains.ts'
 import { type Family, ofFamily } from '../iptables/command.ts'
-import type { Place } from '../iptables/listed.ts'
+import type { Place } from '../iptables/listings.ts'
 import type { IptablesTable } from '../iptables/saved.ts'
 import { type CounterName, type GuardRuleset, isClaimable } from './guard.ts'
 

@@ -186,7 +186,7 @@ const pin = (later: number) => `  chain pin {
 
 // The broker is for this node's pods only: not for packets that come in by an uplink, nor for a source to which the
 // answer would leave by another interface. `fib` looks up the route of that answer, whose source is the broker's address;
-// answer-routes.ts keeps this route right under policy routing. Packets of the node itself come in by lo.
+// return-routes.ts keeps this route correct under policy routing. Packets of the node itself come in by lo.
 const input = (later: number) => `  chain input {
     type filter hook input priority ${-190 + later}; policy accept;
     ip daddr @broker4 iifname @uplinks counter name broker_outside drop

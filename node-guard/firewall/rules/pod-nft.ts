@@ -33,7 +33,7 @@ export function redirectRuleset(redirect: RedirectRuleset): string {
  * pod is in another state. They delete nothing: for each deletion nft waits until no packet can be in the rule, some
  * 12 ms of every pod's start.
  */
-export const inNewPod = {
+export const newPodRuleset = {
   proof: (metadata: readonly string[], sidecarPort = SIDECAR_PORT): string =>
     proofRuleset(metadata, sidecarPort).replace(REPLACE, `create table ${REDIRECT_TABLE}\n`),
   redirect: (redirect: RedirectRuleset): string =>

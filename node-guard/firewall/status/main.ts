@@ -1,7 +1,7 @@
 import { STATE_DIR } from '../../../common/addresses.ts'
 import { flag, settingsOrExit, text } from '../../../common/settings.ts'
-import { readNatRules, takingTraffic } from '../iptables/nat-rules.ts'
-import { within } from '../process/deadline.ts'
+import { readNatRules, redirectsOf } from '../iptables/nat-rules.ts'
+import { withDeadline } from '../process/deadline.ts'
 import { exec } from '../process/exec.ts'
 import { currentStatus, missingStatus, readStatus } from './file.ts'
 import { thisNetwork, withFreshLeftovers } from './leftovers.ts'
@@ -30,11 +30,11 @@ export async function runStatus(argv: readonly string[]): Promise<void> {
     return
   }
   const now = Date.now
-  const boundedExec = within(LOOK_MS, exec)
+  const boundedExec = withDeadline(LOOK_MS, exec)
   const status = await withFreshLeftovers(currentStatus(read.written, now()), {
     lookedAt: read.written.lookedAt,
     network: await thisNetwork(),
-    readNatRules: (metadata) => readNatRules(boundedExec, takingTraffic(metadata)),
+    readNatRules: (metadata) => readNatRules(boundedExec, redirectsOf(metadata)),
     now,
   })
   process.stdout.write(settings.json ? `${JSON.stringify(status)}\n` : statusText(status, now()))

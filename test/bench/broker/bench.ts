@@ -14,7 +14,7 @@ const ROLES = 11
 const NAMESPACES = 5
 const ROUNDS = 3
 
-/** More than the kubelet's default, as EKS and self-made clusters run them. */
+/** More pods than the kubelet's default, as EKS and clusters with other settings run them. */
 const LARGE = [500, 250]
 
 export const benchBroker: Bench = async (tell, asked) => {

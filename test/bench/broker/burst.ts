@@ -1,4 +1,4 @@
-/** All pods of a node ask a cold broker at once. */
+/** All pods of a node request credentials from a cold broker at once. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestPod } from '../../broker/world.ts'
 import { type MemoryCgroup, memoryCgroup } from '../cgroup.ts'
@@ -6,18 +6,18 @@ import { type Figure, median } from '../report.ts'
 import { askUntilGiven, type BrokerProcess, spawnBroker, type Workshop } from './process.ts'
 
 const STS_MS = 80
-/** After a load: what is freed a moment later is not what a broker costs. */
+/** Memory is read this long after a load, because what is freed a moment later is not what a broker costs. */
 const SETTLE_MS = 1500
 
 export type Burst = {
   /** Milliseconds until the last pod had credentials. */
   readonly last: number
-  /** Pods that were asked to retry at least once. */
+  /** Pods that were told to retry at least once. */
   readonly again: number
   readonly calls: number
 }
 
-/** @param broker freshly started: no pod has asked it */
+/** @param broker freshly started: no pod has called it */
 export async function burst(
   { world }: Workshop,
   broker: BrokerProcess,
@@ -35,7 +35,7 @@ export async function burst(
   }
 }
 
-/** Time, STS calls and memory of some cold starts; `identities` is what STS must be asked for. */
+/** Time, STS calls and memory of some cold starts; `identities` is the number of sessions that STS must issue. */
 export async function burstFigures(
   workshop: Workshop,
   pods: readonly TestPod[],
@@ -135,7 +135,7 @@ export async function underLimit(
       await burst(workshop, broker, pods)
       missing = 0
     } catch {
-      // Killed or stuck: nobody counts as served.
+      // Killed or stuck: no pod counts as served.
     } finally {
       await broker?.end()
     }

@@ -1,4 +1,4 @@
-/** A node with more pods than usual: the broker under a limit, by the kernel's own account. */
+/** A node with more pods than usual: the broker under a memory limit, as the kernel accounts it. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KEYS } from '../../../common/keys.ts'
 import type { TestPod } from '../../broker/world.ts'
@@ -7,20 +7,20 @@ import type { Figure } from '../report.ts'
 import { askUntilGiven, openWorkshop, spawnBroker, type Workshop } from './process.ts'
 import { startStorm } from './storm.ts'
 
-/** What the broker is promised to keep to; the chart's limit leaves room for the largest objects (decision 0044). */
+/** The memory that the broker must not exceed; the chart's limit leaves room for the largest objects (decision 0044). */
 const LIMIT_MIB = 64
 const MIB = 2 ** 20
 const [ROLES, NAMESPACES] = [25, 10]
-/** What kubectl apply, controllers and managedFields make of a pod's manifest. */
+/** The size that kubectl apply, controllers and managedFields give a pod's manifest. */
 const USUAL_MANIFEST = 8 * 1024
-/** 500 sessions at 20 a second (--sts-qps) are 25 s, and an API server that is away comes on top. */
+/** 500 sessions at 20 a second (--sts-qps) take 25 s, and an API server that is not available adds to that. */
 const PATIENCE_MS = 90_000
 const ROUNDS = 5
 const API_AWAY_MS = 1000
 
 type Phase = { readonly name: string; readonly run: () => Promise<number> }
 
-/** Figures of one broker on a node of that many pods, through everything that comes at once on a bad day. */
+/** Figures of one broker on a node of that many pods, through everything that happens at once on a bad day. */
 export async function largeNodeFigures(
   count: number,
   tell: (what: string) => void,
@@ -145,7 +145,7 @@ async function underLimit(
   }
 }
 
-/** Each namespace loses its permission and gets it back: what was issued is dropped, and asked for again. */
+/** Takes the permission of each namespace away and gives it back: the sessions are dropped and requested again. */
 async function withdrawAndGrant({ world }: Workshop): Promise<void> {
   for (const roles of ['[]', '["*"]'])
     for (let index = 0; index < NAMESPACES; index++)

@@ -1,4 +1,4 @@
-/** The built broker as a process of its own, between the sandbox's API server and AWS, and pods that ask it. */
+/** The built broker as a process of its own, between the sandbox's API server and AWS, and pods that call it. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
@@ -57,7 +57,7 @@ export async function spawnBroker(
     try {
       peak = Math.max(peak, memoryOf(child.pid ?? 0).privateDirty)
     } catch {
-      // It is not there yet, or not any more.
+      // It does not exist yet, or no longer.
     }
   }, 20)
   const end = async () => {
@@ -76,13 +76,13 @@ export async function spawnBroker(
   return { child, port, peak: () => peak, end }
 }
 
-/** A sidecar's, with one request. */
+/** How long a sidecar waits for one answer. */
 const PATIENCE_MS = 10_000
 
-/** What one pod met until it had credentials. */
+/** What one pod went through until it had credentials. */
 export type Wait = { readonly milliseconds: number; readonly tries: number }
 
-/** Asks as a sidecar does, until there are credentials: again at once after 503 or a lost connection, up to `patience` ms. */
+/** Requests as a sidecar does, until there are credentials: again at once after 503 or a lost connection, for up to `patience` ms. */
 export async function askUntilGiven(port: number, pod: TestPod, patience = 30_000): Promise<Wait> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   const start = performance.now()
@@ -109,14 +109,14 @@ function ask(port: number, { ip, token }: TestPod, agent: Agent): Promise<number
       signal: AbortSignal.timeout(PATIENCE_MS),
     },
     (response) => {
-      // Cut short, it ends without an end; the first of the two counts.
+      // An aborted response emits `close` without `end`; the first of the two counts.
       response
         .resume()
         .once('end', () => resolve(response.statusCode ?? 0))
         .once('close', () => resolve(0))
     },
   )
-    // A sidecar tries again, too.
+    // A sidecar retries, too.
     .once('error', () => resolve(0))
     .end()
   return promise

@@ -1,4 +1,4 @@
-/** What the rest of a large cluster costs. */
+/** The memory that the rest of a large cluster costs. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KEYS } from '../../../common/keys.ts'
 import type { Figure } from '../report.ts'

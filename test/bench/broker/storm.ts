@@ -1,14 +1,14 @@
-/** Strangers that connect to the broker again and again, from many addresses, with what costs it most. */
+/** Clients without permission connect to the broker again and again, from many addresses, with what costs it most. */
 import { connect } from 'node:net'
 
 /** Loopback addresses that no pod of the bench has. */
 const ADDRESSES = 200
-/** As many as the broker lets one peer have. */
+/** As many as the broker allows one peer. */
 const PER_ADDRESS = 4
 const TOKEN = `${'e'.repeat(1300)}.${'e'.repeat(2600)}.${'e'.repeat(600)}`
 const HEAD = 'GET /v1/credentials HTTP/1.1\r\nHost: broker\r\n'
 
-/** What one connection sends before it is cut, and for how long it is kept. */
+/** What one connection sends before it is closed, and how long it is kept. */
 const SHAPES: readonly { readonly bytes: string; readonly ms: number }[] = [
   { bytes: '', ms: 3000 },
   { bytes: HEAD, ms: 3000 },
@@ -28,7 +28,7 @@ export function startStorm(port: number): { readonly stop: () => Promise<void> }
         const timer = setTimeout(() => socket.destroy(), ms)
         socket
           .on('connect', () => socket.write(bytes))
-          // Answers are not read while the connection lives.
+          // Answers are not read while the connection is open.
           .on('error', () => {})
           .on('close', () => {
             clearTimeout(timer)

@@ -1,4 +1,4 @@
-/** How fast what is cached is issued, each request with its token verified and every step of the decision taken. */
+/** How fast cached sessions are issued; the broker verifies the token of each request and takes every step of its decision. */
 import type { TestPod } from '../../broker/world.ts'
 import { type Load, type LoadResult, runLoad } from '../load.ts'
 import type { Figure } from '../report.ts'
@@ -6,13 +6,13 @@ import { askUntilGiven, type BrokerProcess, spawnBroker, type Workshop } from '.
 
 /** A connection carries 1000 requests, then the broker closes it. */
 const REQUESTS = 900
-/** Half of what a peer may hold: a connection that ends after a hundred requests still counts while the next one opens. */
+/** Half of what a peer may have: a connection that ends after a hundred requests still counts while the next one opens. */
 const CONNECTIONS = 4
 
 /** Rounds of the long load, until memory no longer grows. */
 const ROUNDS = 5
 
-/** @param pod one that asks from 127.0.0.1 */
+/** @param pod one that connects from 127.0.0.1 */
 export async function warmFigures(workshop: Workshop, pod: TestPod): Promise<Figure[]> {
   const broker = await spawnBroker(workshop)
   try {

@@ -16,7 +16,7 @@ const PROCESSES = 3
 const ROUNDS = 25
 const KILLS = 5
 const GATES = 25
-/** Backends, and how many rules of others stand beside theirs. */
+/** Backends, and the number of rules that other programs have beside theirs. */
 const CPU_OF = [
   ['nft', 0],
   ['iptables', 0],
@@ -30,7 +30,7 @@ export const benchFirewall: Bench = async (tell, asked) => {
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bench-'))
   const bundle = join(directory, 'firewall.cjs')
   const figures: Figure[] = []
-  /** One part that fails must not take the others with it. */
+  /** A part that fails must not fail the others. */
   const part = async (
     name: string,
     measure: () => Promise<readonly Figure[]>,

@@ -1,4 +1,4 @@
-/** What a guard costs that nobody disturbs. */
+/** The processor time of an undisturbed guard. */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Figure } from '../report.ts'
@@ -6,13 +6,13 @@ import type { BenchBackend } from './disturbances.ts'
 import { openBenchNode, startGuard } from './process.ts'
 
 const SECONDS = 20
-/** USER_HZ, which is the same on every architecture that we know of. */
+/** USER_HZ, which is the same on every architecture that we know. */
 const TICKS_PER_SECOND = 100
 
 /**
  * CPU time of the guard and of the commands that it ran to their end; its monitors sleep.
  *
- * @param others how many rules somebody else has in the backend's filter table (iptables)
+ * @param others the number of rules that another program has in the backend's filter table (iptables)
  */
 export async function cpuFigures(bundle: string, backend: BenchBackend, others: number): Promise<Figure[]> {
   const node = await openBenchNode('routed')
@@ -39,7 +39,7 @@ export async function cpuFigures(bundle: string, backend: BenchBackend, others: 
   }
 }
 
-/** As proc_pid_stat(5) has it: utime, stime, cutime and cstime are fields 14 to 17, and the name may hold anything. */
+/** See proc_pid_stat(5): utime, stime, cutime and cstime are fields 14 to 17, and the name may contain anything. */
 function cpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const fields = stat

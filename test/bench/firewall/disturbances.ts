@@ -1,19 +1,19 @@
-/** What others do on a node to the rules of all. */
+/** What other programs on a node do to everybody's rules. */
 import { GUARD_TABLE } from '../../../node-guard/firewall/rules/guard-nft.ts'
 import type { TestNode } from '../../firewall/node.ts'
 import { until } from '../../support/until.ts'
 
-/** `iptables`: of its variants that over nf_tables, unless the node's other rules are in the legacy one. */
+/** `iptables`: the variant over nf_tables, unless the node's other rules are in the legacy one. */
 export type BenchBackend = 'nft' | 'iptables' | 'iptables-legacy'
 
 export type Disturbance = {
   readonly name: string
-  /** Of which backends it takes away all that refuses, until it is put back. */
+  /** The backends whose refusing rules it removes completely, until they are repaired. */
   readonly opens: readonly BenchBackend[]
   readonly act: (node: TestNode) => Promise<unknown>
 }
 
-/** As Debian's nftables.service loads it at every reload. */
+/** Loads the ruleset as Debian's nftables.service does at every reload. */
 const NFTABLES_CONF = `flush ruleset
 table inet filter {
   chain input { type filter hook input priority filter; }
@@ -21,17 +21,17 @@ table inet filter {
   chain output { type filter hook output priority filter; }
 }
 `
-/** As a firewall that thinks it is alone restores what it saved before the guard came. */
+/** Restores, like a firewall that ignores other programs, what it saved before the guard was started. */
 const restored = (variant: string) => `for t in iptables ip6tables; do
   printf '*mangle\\n:POSTROUTING ACCEPT\\nCOMMIT\\n*filter\\n:FORWARD ACCEPT\\n-A FORWARD -j ACCEPT\\nCOMMIT\\n' | $t-${variant}-restore
 done`
-/** The guard may be back before the chains are deleted: that is then refused. */
+/** The guard may have repaired its rules before the chains are deleted, which is then refused. */
 const flushed = (variant: string, ...tables: string[]) =>
   `for t in iptables-${variant} ip6tables-${variant}; do ${tables.map((table) => `$t -w -t ${table} -F; $t -w -t ${table} -X || true`).join('; ')}; done`
 
 const inNode = (script: string) => (node: TestNode) => node.must('node', ['sh', '-c', script])
 
-/** With the variant of iptables in which the backend's rules are. */
+/** The commands are of the variant of iptables that has the backend's rules. */
 export const disturbancesOf = (backend: BenchBackend): readonly Disturbance[] =>
   disturbances(backend === 'iptables-legacy' ? 'legacy' : 'nft')
 
@@ -42,7 +42,7 @@ const disturbances = (variant: string): readonly Disturbance[] => [
     opens: ['nft', 'iptables'],
     act: (node) => node.must('node', ['nft', '-f', '-'], NFTABLES_CONF),
   },
-  // The drop in mangle stays.
+  // The drop in the mangle table remains.
   { name: 'iptables -F; -X', opens: [], act: inNode(flushed(variant, 'filter')) },
   {
     name: 'iptables -F; -X of filter and mangle',

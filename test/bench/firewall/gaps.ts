@@ -1,4 +1,4 @@
-/** How long the block is open, seen from a pod that tries a thousand times a second. */
+/** How long the block is open, as seen from a pod that tries a thousand times a second. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestNode } from '../../firewall/node.ts'
 import { type Figure, median } from '../report.ts'
@@ -11,15 +11,15 @@ export type GapOptions = {
   readonly kind: Kind
   readonly backend: BenchBackend
   readonly owned: boolean
-  /** How often each disturbance comes. */
+  /** How often each disturbance happens. */
   readonly rounds: number
-  /** How often the guard is killed and started again. */
+  /** How often the guard is killed and restarted. */
   readonly kills: number
-  /** Of which parts figures are wanted. */
+  /** The parts whose figures are wanted. */
   readonly asked: (part: string) => boolean
 }
 
-/** After a repair the guard reads its rules back: a disturbance before that would be seen as the same one. */
+/** After a repair the guard reads its rules back, and would take a disturbance before that for the same one. */
 const SETTLE_MS = 40
 
 const KILLED = 'guard killed and started again'
@@ -32,7 +32,7 @@ export const isAnyAsked = (options: GapOptions): boolean =>
     options.asked(`${where(options)}: ${name}`),
   )
 
-/** Lets every disturbance come again and again, a prober at work all the time. */
+/** Repeats every disturbance while a prober works. */
 export async function gapFigures(options: GapOptions): Promise<Figure[]> {
   const { bundle, kind, backend, owned, rounds, kills } = options
   const flags = owned ? ['--owned-table=true'] : []
@@ -82,13 +82,13 @@ async function repeat(
 
 const through = ({ outcomes }: Probed) => outcomes.through ?? 0
 
-/** Where nothing may go through. */
+/** A disturbance during which nothing may get through. */
 function none(name: string, probed: Probed): Figure[] {
   const value = through(probed)
   return [{ name: `${name}, through`, value, unit: 'connections', target: 0, note: rateOf(probed) }]
 }
 
-/** Where the rules are away until they are repaired. */
+/** A disturbance after which the rules are missing until they are repaired. */
 function lengths(name: string, probed: Probed): Figure[] {
   const { gaps } = probed
   const note = `${gaps.length} gaps, ${through(probed)} connections through; ${rateOf(probed)}`

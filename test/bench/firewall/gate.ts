@@ -8,10 +8,10 @@ import { openBenchNode, startGuard } from './process.ts'
 
 const READY_PORT = 9170
 const SCRIPT = join(import.meta.dirname, 'timed.py')
-/** Each run is that of a new pod: nothing of ours is in it yet. */
+/** Each run is that of a new pod, which has no rules of pod2iam yet. */
 const NEW_POD = `nft 'add table ${REDIRECT_TABLE}; delete table ${REDIRECT_TABLE}'`
 
-/** @param rounds how many runs of the gate, and of node with an empty script */
+/** @param rounds number of runs of the gate, and of node with an empty script */
 export async function gateFigures(bundle: string, rounds: number): Promise<Figure[]> {
   const node = await openBenchNode('routed')
   try {
@@ -20,7 +20,7 @@ export async function gateFigures(bundle: string, rounds: number): Promise<Figur
     await (await node.agent('pod1')).serve({ port: READY_PORT, status: 200, body: ready })
     const command = [bundle, 'redirect', `--wait-ready=http://127.0.0.1:${READY_PORT}/readyz`]
     const [bare, gate]: [number[], number[]] = [[], []]
-    // In turns, so that both see the same machine.
+    // In turns, so that both run under the same conditions.
     for (let round = 0; round < rounds; round++) {
       bare.push(await timed(node, [process.execPath, '-e', '0']))
       gate.push(await timed(node, [process.execPath, ...command]))
@@ -40,7 +40,7 @@ export async function gateFigures(bundle: string, rounds: number): Promise<Figur
   }
 }
 
-/** Milliseconds of one run. */
+/** Milliseconds that one run takes. */
 async function timed(node: TestNode, command: readonly string[]): Promise<number> {
   const argv = ['python3', SCRIPT, NEW_POD, ...command]
   return Number(await node.must('pod1', [...NET_ADMIN_ONLY, ...argv]))

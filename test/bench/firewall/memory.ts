@@ -6,10 +6,10 @@ import { rulesBack } from './disturbances.ts'
 import { openBenchNode, startGuard } from './process.ts'
 
 const FLUSHES = 300
-/** What is freed a moment later is not what a guard costs. */
+/** Memory is read this long after a load, because what is freed a moment later is not what a guard costs. */
 const SETTLE_MS = 1500
 
-/** Medians of some processes; nft and ip, which it runs, are not counted. */
+/** Medians of some processes, without nft and ip, which the guard runs. */
 export async function memoryFigures(bundle: string, owned: boolean, processes: number): Promise<Figure[]> {
   const runs: { idle: number; grown: number }[] = []
   for (let run = 0; run < processes; run++)

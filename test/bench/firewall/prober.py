@@ -15,7 +15,7 @@ import time
 
 ADDRESS, PORT, PER_SECOND = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 FAMILY = socket.AF_INET6 if ":" in ADDRESS else socket.AF_INET
-RESET = struct.pack("ii", 1, 0)  # l_onoff, l_linger: no TIME_WAIT, or the ports run out
+RESET = struct.pack("ii", 1, 0)  # l_onoff, l_linger: without TIME_WAIT, because the ports would run out
 GIVE_UP = 0.3
 REFUSED = 111
 
@@ -53,15 +53,15 @@ while not stdin.poll(0):
     probe = Probe(time.monotonic())
     probes.append(probe)
     pending = [one for one in [*pending, probe] if not one.decide(probe.at)]
-    # A prober that was held up goes on at its rate, at most ten probes late: no burst.
+    # A prober that was held up continues at its rate, at most ten probes late, without a burst.
     due = max(due + 1 / PER_SECOND, time.monotonic() - 10 / PER_SECOND)
     time.sleep(max(0.0, due - time.monotonic()))
 seconds = time.monotonic() - start
 for probe in pending:
     probe.decide(float("inf"))
 
-# A gap is from the first probe that went through to the first that did not after the last that did. A lost one between
-# two that went through does not end it, a refused one does.
+# A gap lasts from the first probe that got through to the first that did not, after the last one that did. A lost probe between
+# two that got through does not end a gap, a refused one does.
 outcomes, gaps, opened, shut = {}, [], None, None
 for probe in probes:
     outcomes[probe.outcome] = outcomes.get(probe.outcome, 0) + 1

@@ -1,9 +1,9 @@
-/** A prober in a pod: how often a connection to the real endpoint goes through, and for how long at a time. */
+/** A prober in a pod: how often a connection to the real endpoint gets through, and for how long at a time. */
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { NetworkName, TestNode } from '../../firewall/node.ts'
 
-/** What is asked for; the rate that was reached is in the {@link Probed}. */
+/** The requested rate; the rate that was reached is in the {@link Probed}. */
 export const PER_SECOND = 1100
 
 export type Probed = {
@@ -12,13 +12,13 @@ export type Probed = {
   readonly outcomes: Readonly<Record<string, number>>
   /** Milliseconds from the first probe that went through to the first that did not, after the last that did. */
   readonly gaps: readonly number[]
-  /** Milliseconds: the longest time between two probes, in which a gap could pass unseen. */
+  /** Milliseconds: the longest time between two probes, in which a gap could remain unnoticed. */
   readonly longestPause: number
 }
 
 const SCRIPT = join(import.meta.dirname, 'prober.py')
 
-/** Starts one; call what comes back to end it. */
+/** Starts one; the returned function ends it. */
 export async function startProber(
   node: TestNode,
   from: NetworkName,

@@ -11,16 +11,16 @@ import type { BenchBackend } from './disturbances.ts'
 
 export type Kind = 'routed' | 'bridge'
 
-/** Where it writes its state; inside the machine, so that it ends with it. */
+/** The directory of its state; inside the node, so that it ends with the node. */
 const STATE_DIR = '/run/pod2iam'
 
 export type Guard = {
-  /** Of the node process itself, as seen from here. */
+  /** PID of the node process itself, as seen from here. */
   readonly pid: number
   readonly kill: () => Promise<void>
 }
 
-/** A node with something that answers on the metadata addresses, and two pods. */
+/** A node with a service that answers on the metadata addresses, and two pods. */
 export async function openBenchNode(kind: Kind): Promise<TestNode> {
   const node = await openNode(kind === 'routed' ? 'routed' : 'bridge1')
   const aws = await node.agent('aws')
@@ -29,16 +29,16 @@ export async function openBenchNode(kind: Kind): Promise<TestNode> {
 }
 
 export type GuardSurroundings = {
-  /** A directory with other nft and iptables than the machine's. */
+  /** A directory with other versions of nft and iptables than the machine's. */
   readonly programs?: string
-  /** Started inside this cgroup, with all that it runs: its `cgroup.procs`. */
+  /** The `cgroup.procs` of a cgroup in which it is started, with all that it runs. */
   readonly cgroupProcs?: string
 }
 
 /**
- * Starts a guard and waits for its health to say ready. The poll is slow: what is repaired is repaired by events.
+ * Starts a guard and waits until its health says that it is ready. The poll is slow, so that repairs are triggered by events.
  *
- * @throws an Error with its last line, where it ends instead
+ * @throws an Error with its last line if it ends instead
  */
 export async function startGuard(
   node: TestNode,
@@ -48,7 +48,7 @@ export async function startGuard(
   { programs, cgroupProcs }: GuardSurroundings = {},
 ): Promise<Guard> {
   const legacy = backend === 'iptables-legacy'
-  // The variant in which the node's other rules are is the one that is taken.
+  // The guard chooses the variant that has the node's other rules.
   if (legacy) await node.must('node', ['iptables-legacy', '-w', '-t', 'nat', '-n', '-L'])
   const settings = [
     `--backend=${legacy ? 'iptables' : backend}`,
@@ -77,7 +77,7 @@ export async function startGuard(
   }
 }
 
-/** Reads all that a process says, so that it never waits for us, and keeps the last line. */
+/** Reads everything that a process prints, so that it never blocks on its output, and keeps the last line. */
 function lastLine(child: ChildProcess): () => string {
   let last = ''
   for (const stream of [child.stdout, child.stderr])

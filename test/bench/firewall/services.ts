@@ -1,10 +1,10 @@
-/** What kube-proxy writes for a cluster's Services, in each of its modes: input for iptables-restore and for `nft -f`. */
+/** The rules that kube-proxy writes for a cluster's Services, in each of its modes: input for iptables-restore and for `nft -f`. */
 import { createHash } from 'node:crypto'
 
 const PODS = '10.244.0.0/16'
 const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 
-/** A Service of one port. Each third one has a node port and one endpoint, the others two endpoints and no more. */
+/** A Service with one port. Every third one has a node port and one endpoint, the others have two endpoints. */
 type Service = {
   /** As kube-proxy names it: `namespace/name:port`. */
   readonly name: string
@@ -14,8 +14,8 @@ type Service = {
 }
 
 /**
- * The nat table as kube-proxy's mode `iptables` has it, for `iptables-nft-restore` or `iptables-legacy-restore`: three
- * chains and eight rules a Service. Without `--noflush` it replaces the table.
+ * The nat table as kube-proxy's mode `iptables` writes it, for `iptables-nft-restore` or `iptables-legacy-restore`: three
+ * chains and eight rules for each Service. Without `--noflush` it replaces the table.
  */
 export function iptablesServices(count: number): string {
   const written = servicesOf(count).map(iptablesService)
@@ -41,7 +41,7 @@ export function iptablesServices(count: number): string {
   ])
 }
 
-/** The table `ip kube-proxy` as kube-proxy's mode `nftables` has it, for `nft -f`. */
+/** The table `ip kube-proxy` as kube-proxy's mode `nftables` writes it, for `nft -f`. */
 export function nftServices(count: number): string {
   const services = servicesOf(count).map(nftService)
   return lines([
@@ -158,7 +158,7 @@ const set = (name: string, type: string, elements: readonly string[]) =>
 const map = (name: string, type: string, elements: readonly string[]) =>
   `map ${name} {\ntype ${type} : verdict${elementsOf(elements)}\n}`
 
-/** A name's hash, in base32 as kube-proxy has it. */
+/** A name's hash, in base32 as in kube-proxy. */
 function hash(text: string, length: number): string {
   const digest = createHash('sha256').update(text).digest()
   return Array.from(digest.subarray(0, length), (byte) => BASE32[byte % 32]).join('')

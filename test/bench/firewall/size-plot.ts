@@ -12,7 +12,7 @@ type Point = {
   readonly value: number
 }
 
-/** SVG files by name; none where no size was measured, or only one. */
+/** SVG files by name; none if no size was measured, or only one. */
 export function sizePlots(figures: readonly Figure[]): Readonly<Record<string, string>> {
   const points = figures.flatMap(({ name, value }): Point[] => {
     const [, mode = '', services, how = '', what = ''] = NAME.exec(name) ?? []
@@ -58,7 +58,7 @@ export function sizePlots(figures: readonly Figure[]): Readonly<Record<string, s
   }
 }
 
-/** One curve for each backend beside each mode of kube-proxy: of releases of nft, the worse value at each size. */
+/** One curve for each backend beside each mode of kube-proxy: of several releases of nft, the worse value at each size. */
 function curvesOf(points: readonly Point[]) {
   const byCurve = new Map<string, Map<number, number>>()
   for (const { curve, services, value } of points) {

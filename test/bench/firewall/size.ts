@@ -1,4 +1,4 @@
-/** What the guard costs, and how long its block is open, on a node full of other people's rules. */
+/** What the guard costs, and how long its block is open, on a node full of other programs' rules. */
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
@@ -17,10 +17,10 @@ import { iptablesServices, nftServices } from './services.ts'
 const LIMIT_MIB = 64
 const MIB = 1024 * 1024
 const ROUNDS = 10
-/** After a repair the guard reads its rules back: a disturbance before that would be seen as the same one. */
+/** After a repair the guard reads its rules back, and would take a disturbance before that for the same one. */
 const SETTLE_MS = 300
 
-/** A node with Services: who wrote the rules (`iptables` and `nftables` are kube-proxy's modes), and how many there are. */
+/** A node with Services: which program wrote the rules (`iptables` and `nftables` are kube-proxy's modes), and how many there are. */
 export type CrowdedNode = {
   readonly mode: 'iptables' | 'iptables-legacy' | 'nftables'
   readonly services: number
@@ -32,7 +32,7 @@ const BACKENDS: Readonly<Record<CrowdedNode['mode'], readonly BenchBackend[]>> =
   nftables: ['nft', 'iptables'],
 }
 
-/** All that is measured. */
+/** Everything that is measured. */
 export const CROWDED_NODES: readonly CrowdedNode[] = (
   ['iptables', 'iptables-legacy', 'nftables'] as const
 ).flatMap((mode) => [0, 1000, 5000, 20_000].map((services) => ({ mode, services })))
@@ -41,13 +41,13 @@ export const sizeName = ({ mode, services }: CrowdedNode) => `size: kube-proxy $
 
 /** nft and iptables of one release. */
 type Programs = {
-  /** Where they are; the machine's own where that is undefined. */
+  /** Their directory; undefined for the machine's own. */
   readonly directory: string | undefined
-  /** Of nft. */
+  /** The version of nft. */
   readonly version: string
 }
 
-/** The programs of the image, where `.ci/peers` has unpacked them, and those of this machine. */
+/** The programs of the image, if `.ci/peers` has unpacked them, and those of this machine. */
 function programs(): readonly Programs[] {
   const image = join(process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers', 'image-programs/bin')
   return [image, undefined].flatMap((directory) => {
@@ -62,8 +62,8 @@ const tool = ({ directory }: Programs, name: string) =>
   directory === undefined ? name : join(directory, name)
 
 /**
- * Start, memory and gaps under repeated loss of the guard's rules, by every backend and with the programs of the image
- * and of this machine, on one node: 20,000 Services of mode `nftables` take minutes to be written.
+ * Start, memory and gaps under repeated loss of the guard's rules, for every backend and with the programs of the image
+ * and of this machine. They share one node, because writing 20,000 Services of mode `nftables` takes minutes.
  */
 export async function sizeFigures(
   bundle: string,
@@ -93,7 +93,7 @@ type OneGuard = {
   readonly name: string
   readonly backend: BenchBackend
   readonly used: Programs
-  /** What the node's other programs use: kube-proxy brings its own, and nft 1.0.6 crashes beside sets of a later one. */
+  /** What the node's other programs use: kube-proxy brings its own nft, and nft 1.0.6 crashes on sets of a later one. */
   readonly others: Programs
 }
 
@@ -136,10 +136,10 @@ async function oneGuard(
     }
   } catch (error) {
     if (cgroup.kills() === 0) throw error
-    // Nothing of it is good enough.
+    // The guard was killed because of the limit: the target 0 reports the memory as missed.
     return [memory(0)]
   } finally {
-    // As the end of a container ends all that runs in it.
+    // The end of a container also ends everything that runs in it.
     for (const pid of cgroup.members()) process.kill(pid, 'SIGKILL')
     const path = others.directory === undefined ? process.env.PATH : `${others.directory}:${process.env.PATH}`
     await node.run('node', ['env', `PATH=${path}`, process.execPath, bundle, 'remove', '--open-this-node'])
@@ -169,7 +169,7 @@ async function probing(node: TestNode, work: () => Promise<void>): Promise<Probe
   return stop()
 }
 
-/** Takes the guard's own rules away, those of kube-proxy stay: the expensive case. */
+/** Removes only the guard's own rules; those of kube-proxy stay, which makes the repair expensive. */
 async function repeat(node: TestNode, backend: BenchBackend, others: Programs): Promise<void> {
   const variant = backend === 'iptables-legacy' ? 'legacy' : 'nft'
   const empty = "'*mangle\\n:POSTROUTING ACCEPT\\nCOMMIT\\n*filter\\n:FORWARD ACCEPT\\nCOMMIT\\n'"

@@ -14,7 +14,7 @@ const SIZES = [
   { name: '300 kB', bytes: 300_000, reviews: 500 },
 ]
 const MANY = 100_000
-/** What is freed a moment after a load is not what an injector costs. */
+/** Memory is read this long after a load, because what is freed a moment later is not what an injector costs. */
 const SETTLE_MS = 2000
 
 const LARGE = { injected: 150_000, others: 10_000, updates: 1000, optedIn: 300 }
@@ -92,7 +92,7 @@ async function latencyFigures(
   ]
 }
 
-/** Memory after half and after all of many reviews: it must not grow with them. */
+/** Memory after half and after all of many reviews: it must not grow with their number. */
 async function flatness({ pid, port, dial }: RunningInjector): Promise<Figure[]> {
   const load = { port, dial, bytes: reviewBytes(4_000), requests: MANY / 2, connections: 8, keepAlive: true }
   const after: number[] = []

@@ -1,4 +1,4 @@
-/** The built injector as a process of its own, beside an API server's stand-in on loopback. */
+/** The built injector as a process of its own, with a stand-in for the API server on loopback. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -20,9 +20,9 @@ import { until } from '../../support/until.ts'
 export type TextAnswer = { readonly status: number; readonly text: string }
 
 /**
- * A POST over a connection of its own, read to the end of its answer.
+ * Sends a POST over a connection of its own, and reads the whole answer.
  *
- * @param packed `gzip` for a body that is sent so
+ * @param packed `gzip` for a compressed body
  */
 export async function exchangeText(
   { agent, port }: Pick<RunningInjector, 'agent' | 'port'>,
@@ -42,7 +42,7 @@ export async function exchangeText(
   return { status: response.statusCode ?? 0, text }
 }
 
-/** How the injector's container runs node; they count only on the command line (injector/README.md). */
+/** The flags of node in the injector's container; they work only on the command line (injector/README.md). */
 export const NODE_FLAGS: readonly string[] = [
   '--optimize-for-size',
   '--v8-pool-size=0',
@@ -54,21 +54,21 @@ export type RunningInjector = {
   readonly port: number
   readonly healthPort: number
   readonly isAlive: () => boolean
-  /** For requests over TLS, each on a connection of its own. */
+  /** Sends requests over TLS, each on a connection of its own. */
   readonly agent: Agent
-  /** What its connections are checked with, PEM. */
+  /** The certificate, PEM, that its connections are verified with. */
   readonly ca: string
-  /** A TLS connection to it. */
+  /** Opens a TLS connection to it. */
   readonly dial: (port: number) => Promise<Socket>
-  /** SIGTERM; resolves with its exit code, or null where it had to be killed. */
+  /** Sends SIGTERM; resolves with its exit code, or null if it had to be killed. */
   readonly terminate: () => Promise<number | null>
   readonly end: () => Promise<void>
 }
 
 /**
- * Builds it, starts it as its container does beside an API server's stand-in and waits until it is ready.
+ * Builds it, starts it as its container does with a stand-in for the API server, and waits until it is ready.
  *
- * @param pods what the API server has for it to watch
+ * @param pods the pods that it watches at the API server
  * @param flags of node
  * @param options a bundle of another release, and a cgroup
  */
@@ -99,13 +99,13 @@ export async function startInjector(
 
 export type BundleOptions = {
   readonly kubeconfig: string
-  /** Of node. */
+  /** The flags of node. */
   readonly flags?: readonly string[]
   /** Built from the sources unless it is given. */
   readonly bundle?: string
-  /** The file of a cgroup that the process writes its id to before it is Node. */
+  /** The file of a cgroup to which the process writes its id before it starts Node. */
   readonly cgroupProcs?: string
-  /** Whose certificate it serves with; one of its own unless it is given. */
+  /** The certificate that it serves with; one of its own unless it is given. */
   readonly authority?: Authority
   /** Further flags of the injector. */
   readonly settings?: readonly string[]

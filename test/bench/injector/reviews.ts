@@ -1,7 +1,7 @@
-/** What an API server has for the injector: admission reviews of a certain size, and pods to watch. */
+/** What an API server sends to the injector: admission reviews of a given size, and pods to watch. */
 import { pod, reviewOf } from '../../injector/fixtures.ts'
 
-/** A POST to /mutate whose body has `size` bytes; what fills it up is env, as in real large pods. */
+/** A POST to /mutate whose body has `size` bytes; it is filled up with env, as real large pods are. */
 export function reviewBytes(size: number): string {
   const body = (filler: readonly object[]) =>
     JSON.stringify(reviewOf(pod({ containers: [{ name: 'app', image: 'orders', env: filler }] })))
@@ -16,7 +16,7 @@ export function reviewBytes(size: number): string {
   )
 }
 
-/** Running pods with a sidecar, each some 4 kB as the API server sends it. */
+/** Running pods with a sidecar, about 4 kB each as the API server sends them. */
 export function runningPods(count: number): object[] {
   return Array.from({ length: count }, (_, index) => ({
     apiVersion: 'v1',

@@ -16,23 +16,23 @@ import type { Figure } from '../report.ts'
 import { type RunningInjector, startBundle } from './process.ts'
 
 export type Rollouts = {
-  /** How many replicas are ended. */
+  /** The number of replicas that are ended. */
   readonly drains: number
-  /** API servers, each with connections of its own. */
+  /** The number of API servers, each with connections of its own. */
   readonly clients: number
-  /** From SIGTERM to the moment from which no new connection leads to a replica any more, milliseconds. */
+  /** Milliseconds from SIGTERM until no new connection leads to a replica any more. */
   readonly endpointLagMs: number
   /** Further flags of the injector. */
   readonly settings: readonly string[]
-  /** A bundle of another release, for figures to compare with. */
+  /** The bundle of another release, to compare its figures. */
   readonly built?: string
 }
 
 const PEER = 'webhook-client'
-/** Between two zones, and the pauses of a busy machine. */
+/** Delay between two zones, and the pauses of a busy machine. */
 const DELAY_MS = 3
 
-/** What became of the reviews, and how long a drain took; rejects where one ends with another code than 0. */
+/** The results of the reviews, and how long a drain took; rejects if a replica ends with another code than 0. */
 export async function rolloutFigures(plan: Rollouts, tell: (what: string) => void): Promise<Figure[]> {
   const name = `reviews that failed in ${plan.drains} drains`
   const program = peer(PEER)
@@ -49,7 +49,7 @@ export async function rolloutFigures(plan: Rollouts, tell: (what: string) => voi
     for (let index = 0; index < plan.clients; index++) {
       const client = await webhookClient(program, ca.pem, reviewOf(pod()))
       clients.push(client)
-      // Requests and the ends of connections cross in every other one's network.
+      // With a delay, requests cross with the closing of connections; every other client has one.
       if (index % 2 === 1) await client.tell(`delay ${DELAY_MS}`)
     }
     const times = await rollOut(clients, replica, plan, tell)
@@ -101,7 +101,7 @@ async function rollOut(
       const reports = await all('report')
       tell(`${drain} drains, ${sentOf(reports)} reviews, failed: ${JSON.stringify(failuresOf(reports))}`)
     }
-    // A client's last reviews want an answer, too.
+    // A client's last reviews need an answer, too.
     await all('rest')
     return times
   } finally {

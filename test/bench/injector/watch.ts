@@ -13,14 +13,14 @@ import { reviewBytes } from './reviews.ts'
 const LIMIT_MIB = 192
 const MIB = 2 ** 20
 const PROBE_MS = 20
-/** Of one list: beyond it, it is taken for one that never ends. */
+/** The limit for one list: after it, the list is assumed never to end. */
 const LIST_MS = 900_000
-/** clock ticks a second (`getconf CLK_TCK`), which Linux has had at 100 for all its users since 2.4. */
+/** Clock ticks per second (`getconf CLK_TCK`), which have been 100 for all programs on Linux since 2.4. */
 const TICKS = 100
 
 export type WatchCase = { readonly name: string; readonly size: ClusterSize; readonly steadySeconds?: number }
 
-/** @param bundle built from the sources unless it is given: for comparing releases */
+/** @param bundle built from the sources unless it is given, to compare releases */
 export async function watchFigures(
   { name, size, steadySeconds = 20 }: WatchCase,
   bundle?: string,
@@ -56,7 +56,7 @@ export async function watchFigures(
     const reading = await probed(injector, () => isListed() || performance.now() - start > LIST_MS)
     const listed = { seconds: (performance.now() - start) / 1000, bytes: cluster.state().bytes }
     const cpuOfList = cpuSeconds(injector.pid)
-    // Without reviews, which cost more than the watch.
+    // Measured without reviews, which cost more than the watch.
     const [before, from] = [cluster.state(), performance.now()]
     await sleep(steadySeconds * 1000)
     const [after, seconds] = [cluster.state(), (performance.now() - from) / 1000]
@@ -90,7 +90,7 @@ export async function watchFigures(
   }
 }
 
-/** Milliseconds that reviews and `/livez` take, asked every 20 ms until it is over. */
+/** Milliseconds that reviews and `/livez` take, called every 20 ms until it is over. */
 async function probed(injector: RunningInjector, isOver: () => boolean) {
   const review = reviewBytes(4_000)
   const live = 'GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
@@ -127,7 +127,7 @@ function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS
 }
 
-/** What its metrics say of all those pods. */
+/** What its metrics report about all those pods. */
 async function shown({ healthPort }: RunningInjector, name: string): Promise<Figure[]> {
   const text = await (await fetch(`http://127.0.0.1:${healthPort}/metrics`)).text()
   const sum = (metric: string) =>

@@ -1,4 +1,4 @@
-/** What reviews cost that are made to be expensive, one by one and as an attack. */
+/** The cost of reviews that are made to be expensive, one by one and as an attack. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { worstReviews } from '../../injector/worst-reviews.ts'
@@ -7,12 +7,12 @@ import { type Figure, median, quantile } from '../report.ts'
 import { exchangeText, type RunningInjector, startInjector } from './process.ts'
 
 const TIMES = 7
-/** Work after the answer, such as a collection of garbage, belongs to the review. */
+/** Work after the answer, such as a garbage collection, is counted with the review. */
 const AFTER_MS = 30
 const ATTACK_MS = 60_000
 const MIB = 2 ** 20
 
-/** CPU and answer of each kind of review, on a connection of its own, its handshake included. */
+/** CPU and answer of each kind of review, on a connection of its own, including its handshake. */
 export async function worstFigures(tell: (what: string) => void): Promise<Figure[]> {
   const injector = await startInjector()
   const figures: Figure[] = []
@@ -36,7 +36,7 @@ export async function worstFigures(tell: (what: string) => void): Promise<Figure
   }
 }
 
-/** A tenant with pods beside peers who send nothing but these, under the chart's memory limit. */
+/** A tenant with pods beside peers who send only these reviews, under the chart's memory limit. */
 export async function attackFigures(addresses: number, connections: number): Promise<Figure[]> {
   const where = `attack from ${addresses} address${addresses === 1 ? '' : 'es'}`
   const seen = await soakInjector({ seed: 1, durationMs: ATTACK_MS, addresses, connections })
@@ -62,7 +62,7 @@ export async function attackFigures(addresses: number, connections: number): Pro
   ]
 }
 
-/** Milliseconds that all threads have run. */
+/** Milliseconds that all threads together have run. */
 function cpuOf(pid: RunningInjector['pid']): number {
   const threads = readdirSync(`/proc/${pid}/task`)
   const nanoseconds = threads.map((thread) =>

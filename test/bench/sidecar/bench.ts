@@ -1,4 +1,4 @@
-/** The sidecar's bench: the built bundle, as its container runs it, against a broker of our own on loopback. */
+/** The sidecar's bench: the built bundle, as its container runs it, with a stand-in for the broker on loopback. */
 import { openWorkshop, startBroker } from '../../sidecar/support/index.ts'
 import type { Bench, Figure } from '../report.ts'
 import { cpuFigures } from './cpu.ts'

@@ -1,6 +1,6 @@
 /**
- * Processor time of the sidecar, the kernel's part included: of a whole credential fetch, the first of a process and the
- * hundredth, and of one warm request. It is what counts where the application takes every core.
+ * Processor time of the sidecar, including the kernel's part: of a whole credential fetch, the first of a process and the
+ * hundredth, and of one warm request. It matters when the application uses every core.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,10 +12,10 @@ import { documentRequest, type SidecarOptions, spawnSidecar } from './process.ts
 import { wholeFetch } from './whole-fetch.ts'
 
 const HUNDREDTH = 100
-/** Fetches whose mean stands for the hundredth: one alone is a few ticks of the clock. */
+/** The mean of this many fetches is reported for the hundredth, because a single fetch takes only a few ticks of the clock. */
 const AROUND = 20
 const REQUESTS = 2000
-/** What the start leaves to do ends meanwhile. */
+/** Meanwhile, work that the start has postponed ends. */
 const SETTLE_MS = 500
 
 export type CpuTimes = {
@@ -26,7 +26,7 @@ export type CpuTimes = {
   readonly requestNewConnection: number
 }
 
-/** The times of one process, which is ready but was never asked. */
+/** The times of one process, which is ready but has served no request yet. */
 export async function cpuTimes(options: SidecarOptions): Promise<CpuTimes> {
   const sidecar = await spawnSidecar(options)
   try {
@@ -80,7 +80,7 @@ export async function cpuFigures(options: SidecarOptions, processes: number): Pr
   ]
 }
 
-/** Processor time of all threads of a process so far, microseconds. */
+/** Processor time that all threads of a process have used so far, microseconds. */
 function cpuOf(pid: number): number {
   const tasks = `/proc/${pid}/task`
   const times = readdirSync(tasks).map(

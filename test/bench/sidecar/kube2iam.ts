@@ -1,6 +1,6 @@
 /**
- * Side by side with a real kube2iam, in one run on one machine: kube2iam in the node's network namespace, behind its own DNAT rule and a
- * pod's veth, with the sandbox's API server and STS; the sidecar in another pod behind its redirect. The same client asks both, in turns.
+ * A comparison with a real kube2iam, in one run on one machine: kube2iam in the node's network namespace, behind its own DNAT rule and a
+ * pod's veth, with the sandbox's API server and STS; the sidecar in another pod behind its redirect. The same client calls both, in turns.
  */
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -31,7 +31,7 @@ const LOADS: readonly (ClientLoad & { readonly name: string })[] = [
 ]
 const NODE = 'node-1'
 const ROLE = ROLE_PATH.slice(ROLE_PATH.lastIndexOf('/') + 1)
-/** Of EC2, kube2iam asks for the Regions; where there is none of its own it takes the SDK's endpoint for STS. */
+/** kube2iam requests the Regions from EC2; without an endpoint for EC2 it uses the SDK's endpoint for STS. */
 const EC2_PORT = 8090
 const REGIONS =
   '<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>1</requestId><regionInfo/></DescribeRegionsResponse>'
@@ -67,7 +67,7 @@ export async function kube2iamFigures({ workshop }: SidecarOptions): Promise<rea
   }
 }
 
-/** With its default log level, at which it writes a line for each request, read as a container runtime reads it. */
+/** kube2iam runs with its default log level, at which it writes a line for each request, and its log is read as a container runtime does. */
 async function startKube2iam(
   node: TestNode,
   program: string,
@@ -126,7 +126,7 @@ async function startKube2iam(
   }
 }
 
-/** Waits for a line of a process, and reads on, so that it never waits for us. */
+/** Waits for a line of a process, and continues to read, so that it never blocks on its output. */
 function line(child: ChildProcess, wanted: RegExp, who: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   let last = ''
@@ -140,7 +140,7 @@ function line(child: ChildProcess, wanted: RegExp, who: string): Promise<void> {
   return promise
 }
 
-/** @param tell asks it to end; by default it is killed */
+/** @param tell how to ask it to end; by default it is killed */
 async function ended(child: ChildProcess, tell: () => void = () => child.kill('SIGKILL')): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const closed = once(child, 'close')
@@ -155,7 +155,7 @@ async function clientIn(node: TestNode, network: 'pod1' | 'pod2'): Promise<LoadR
   ) as LoadResult[]
 }
 
-/** Medians of the rounds; what ours took of theirs, where the goal is never to be behind. */
+/** Medians of the rounds, and our figures as a share of kube2iam's; the target is never to be slower. */
 function compared(name: string, ours: readonly LoadResult[], theirs: readonly LoadResult[]): Figure[] {
   const middle = (results: readonly LoadResult[], of: keyof LoadResult) =>
     median(results.map((one) => one[of]))

@@ -1,6 +1,6 @@
 /**
- * A client in a pod: asks 169.254.169.254 for the credential document with a session token that it got there, or fetches as SDKs do, whoever
- * answers. Prints one JSON line: for each load of its first argument, what it took.
+ * A client in a pod: requests the credential document from 169.254.169.254 with a session token that it got there, or fetches as SDKs do,
+ * whichever service answers. Prints one JSON line: the times of each load of its first argument.
  */
 import { connect, type Socket } from 'node:net'
 import { ask, requestBytes } from '../../sidecar/support/index.ts'
@@ -11,7 +11,7 @@ import { wholeFetch } from './whole-fetch.ts'
 
 export type ClientLoad =
   | Pick<Load, 'requests' | 'connections' | 'keepAlive'>
-  /** So many whole fetches, one after the other, each on a connection of its own. */
+  /** This many whole fetches, one after the other, each on a connection of its own. */
   | { readonly wholeFetches: number }
 
 const ADDRESS = '169.254.169.254'

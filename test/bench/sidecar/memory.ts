@@ -7,7 +7,7 @@ import { type Figure, median } from '../report.ts'
 import { documentRequest, firstDocument, type SidecarOptions, type Started, spawnSidecar } from './process.ts'
 
 const REQUESTS = 5000
-/** After the start and after a load: what is freed a moment later is not what a sidecar costs. */
+/** Memory is read this long after the start and after a load, because what is freed a moment later is not what a sidecar costs. */
 const SETTLE_MS = 1500
 
 /** Private dirty memory idle and after 5,000 requests on one connection, MiB. */
@@ -48,7 +48,7 @@ export async function memoryFigures(options: SidecarOptions, processes: number):
   ]
 }
 
-/** Mean PSS of many sidecars that hold credentials, MiB. */
+/** Mean PSS of many sidecars that have credentials, MiB. */
 export async function manySidecars(options: SidecarOptions, count: number): Promise<Figure> {
   const sidecars: Started[] = []
   try {
@@ -67,8 +67,8 @@ export async function manySidecars(options: SidecarOptions, count: number): Prom
 }
 
 /**
- * Serves 5,000 requests under a limit. The pages of the node binary are in memory already and charged to somebody else,
- * as on a node where the image was just unpacked or another sidecar runs (docs/benchmarks.md says what happens if not).
+ * Serves 5,000 requests under a limit. The pages of the node binary are in memory already and charged to another process,
+ * as on a node where the image was just unpacked or another sidecar runs (docs/benchmarks.md says what happens otherwise).
  */
 export async function underLimit(options: SidecarOptions, limitMiB: number): Promise<Figure[]> {
   const names = [`failures under ${limitMiB} MiB`, `working set under ${limitMiB} MiB`] as const

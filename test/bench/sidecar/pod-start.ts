@@ -1,5 +1,5 @@
 /**
- * Runs inside a network namespace of its own (`unshare --net`), in which the metadata addresses refuse as the node guard makes them.
+ * Runs inside a network namespace of its own (`unshare --net`), in which connections to the metadata addresses are refused as behind the node guard.
  * Starts pods on a node whose cores another pod keeps busy: the sidecar first, and the gate a second later, as the kubelet does. Prints
  * one JSON line of milliseconds for each pod that its last argument describes.
  */
@@ -24,18 +24,18 @@ import type { Requests } from './requests.ts'
 
 export type StartedPod = {
   readonly requests: Requests
-  /** Millicores of a native sidecar of the pod's own that takes every core meanwhile; 0: there is none. */
+  /** Millicores of a native sidecar of the pod's own that uses every core meanwhile; 0 if there is none. */
   readonly beside: number
   readonly rounds: number
 }
-/** Milliseconds; of the whole from the sidecar's start. */
+/** Milliseconds; `whole` counts from the sidecar's start. */
 export type PodStart = { readonly sidecar: number; readonly gate: number; readonly whole: number }
 
-/** Of the pod that keeps the node busy: 2 CPU, all that a node of two cores has. */
+/** The pod that keeps the node busy requests 2 CPU, all that a node of two cores has. */
 const BUSY_MILLIS = 2000
 const CLIENT_SHARES = 131_072
 const NODE_SHARES = 8192
-/** What the kubelet takes from one init container to the next (docs/operations.md#cost). */
+/** The time that the kubelet takes from one init container to the next (docs/operations.md#cost). */
 const KUBELET_MS = 1000
 const BLOCK = `table inet guard {
   chain output {
@@ -117,7 +117,7 @@ async function onePod(
   })
   try {
     const isReady = async () => (await readyz(health).catch(() => undefined))?.ready === true
-    // Looks often enough that the wait adds little to what is measured.
+    // Polls often enough that the wait adds little to what is measured.
     const ready = until('the sidecar is ready', async () => (await isReady()) && performance.now(), {
       pollMs: 2,
     })

@@ -1,4 +1,4 @@
-/** Sidecars and bare listeners as processes of their own, and the requests that are sent to them. */
+/** Sidecars and bare listeners as processes of their own, and the requests that they get. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -8,9 +8,9 @@ import { freePort } from '../../support/free-port.ts'
 import { until } from '../../support/until.ts'
 import { exchange, opened } from '../load.ts'
 
-/** How the sidecar's container runs node; they count only on the command line (sidecar/README.md). */
+/** The flags of node in the sidecar's container; they work only on the command line (sidecar/README.md). */
 export const NODE_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=0'] as const
-/** What its image sets for glibc: memory that the start no longer needs goes back to the kernel. */
+/** What its image sets for glibc: memory that is not needed after the start is returned to the kernel. */
 export const MALLOC = { MALLOC_TRIM_THRESHOLD_: '4096', MALLOC_TOP_PAD_: '0' } as const
 
 export const ROLE_PATH = '/latest/meta-data/iam/security-credentials/reader'
@@ -28,11 +28,11 @@ export type SidecarOptions = {
   /** Flags of node; by default {@link NODE_FLAGS}. */
   readonly flags?: readonly string[]
   readonly bundle?: string
-  /** Started inside this cgroup: its `cgroup.procs`. */
+  /** The `cgroup.procs` of a cgroup in which it is started. */
   readonly cgroupProcs?: string
 }
 
-/** `startedAt`: performance.now() just before. */
+/** `startedAt` is performance.now() just before the start. */
 export type SpawnedSidecar = Started & { readonly startedAt: number; readonly healthPort: number }
 
 /** Starts a sidecar on a free port. It may not listen yet. */
@@ -44,7 +44,7 @@ export async function spawnSidecar(options: SidecarOptions): Promise<SpawnedSide
   return { ...start([process.execPath, ...flags, bundle], env, port, cgroupProcs), healthPort }
 }
 
-/** A bare node:http listener, with the sidecar's flags: what no Node.js server can be cheaper than. */
+/** A bare node:http listener with the sidecar's flags: no Node.js server can use less. */
 export async function spawnBare(
   workshop: Workshop,
   flags: readonly string[] = NODE_FLAGS,
@@ -76,10 +76,10 @@ export async function documentRequest(port: number): Promise<string> {
   return requestBytes({ path: ROLE_PATH, headers: { 'X-aws-ec2-metadata-token': token } })
 }
 
-/** Looks often enough that the wait adds little to what is measured. */
+/** Polls often enough that the wait adds little to what is measured. */
 const FINE = { pollMs: 2 }
 
-/** Asks again and again until the answer is 200; resolves with performance.now() then. */
+/** Repeats the request until the answer is 200; resolves with performance.now() then. */
 export async function first200({ child, port }: Started, path = '/'): Promise<number> {
   const bytes = requestBytes({ path, headers: { Connection: 'close' } })
   await until(
@@ -97,5 +97,5 @@ export async function first200({ child, port }: Started, path = '/'): Promise<nu
   return performance.now()
 }
 
-/** Until it hands out credentials. */
+/** Waits until it serves credentials. */
 export const firstDocument = (started: Started): Promise<number> => first200(started, ROLE_PATH)

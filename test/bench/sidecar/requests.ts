@@ -1,11 +1,11 @@
-/** What the injector writes into a pod whose only container requests so much CPU, and the pod's request then. */
+/** What the injector adds to a pod whose only container requests this CPU, and the pod's request then. */
 import { ownResources } from '../../../injector/patch/addition.ts'
 import type { Container, Pod } from '../../../injector/pod/pod.ts'
 import { podTotal } from '../../../injector/pod/resource-totals.ts'
 import { amountOf } from '../../../injector/resources/quantity.ts'
 import { MAX_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/resources/resources.ts'
 
-/** `sidecar.resources`, as an operator gives it. */
+/** The value `sidecar.resources`, as an operator sets it. */
 const DEFAULT = '{}'
 /** The default until 0.1.0. */
 const FORMER = '{"requests":{"cpu":"5m"}}'
@@ -16,7 +16,7 @@ export type Requests = {
   readonly sidecar: number
   readonly gate: number
   readonly pod: number
-  /** Of the sidecar and the gate. */
+  /** Requests of the sidecar and the gate. */
   readonly limit: number
 }
 
@@ -47,7 +47,7 @@ function requestsIn(appMillis: number, chosen: string, beside = 0): Requests {
   }
 }
 
-/** With the default of now and, where that differs, with the former one. */
+/** With the current default and, if that differs, with the former one. */
 export function nowAndBefore(appMillis: number, beside = 0): readonly Requests[] {
   const [now, before] = [requestsIn(appMillis, DEFAULT, beside), requestsIn(appMillis, FORMER, beside)]
   return now.sidecar === before.sidecar && now.gate === before.gate ? [now] : [now, before]

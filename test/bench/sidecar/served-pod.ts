@@ -1,6 +1,6 @@
 /**
  * Runs in a pod's network namespace: a sidecar with a broker of its own, and the redirect that leads the pod's requests to it. Prints a
- * line once it hands out credentials, and ends when its standard input does.
+ * line once it serves credentials, and ends when its standard input does.
  */
 import { startBroker } from '../../sidecar/support/index.ts'
 import { redirectTo } from '../../sidecar/support/pod-network.ts'

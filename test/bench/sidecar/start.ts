@@ -1,8 +1,8 @@
-/** Start of the sidecar beside that of a bare node:http listener, in turns: so that both see the same machine. */
+/** Start of the sidecar and of a bare node:http listener, in turns, so that both run under the same conditions. */
 import { type Figure, median } from '../report.ts'
 import { first200, firstDocument, type SidecarOptions, spawnBare, spawnSidecar } from './process.ts'
 
-/** @param rounds how many starts of each */
+/** @param rounds number of starts of each */
 export async function startFigures(options: SidecarOptions, rounds: number): Promise<Figure[]> {
   const [bare, sidecar, document]: [number[], number[], number[]] = [[], [], []]
   for (let round = 0; round < rounds; round++) {

@@ -1,4 +1,4 @@
-/** The start of a pod on a node whose cores others keep busy, with what ours request by default and what they requested before. */
+/** The start of a pod on a node whose cores others keep busy, with the CPU that our containers request by default and that they requested before. */
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'

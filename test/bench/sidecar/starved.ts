@@ -1,7 +1,7 @@
 /**
- * The app takes every core: how long whole fetches of credentials take meanwhile. The
- * sidecar and the app are in groups with the weights of what the injector writes and the app requests; the client and the broker are in
- * a third with a great weight, so that only the sidecar's waiting is measured.
+ * How long whole fetches of credentials take while the app uses every core. The sidecar and the app are in groups with the weights
+ * of what the injector adds and the app requests; the client and the broker are in a third group with a great weight, so that only
+ * the sidecar's waiting is measured.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readyz } from '../../sidecar/support/index.ts'
@@ -23,7 +23,7 @@ import { wholeFetch } from './whole-fetch.ts'
 
 const PODS = [100, 1000, 2000, 8000]
 const FETCHES = 50
-/** Of what is only compared: these take seconds each. */
+/** The number of fetches of settings that are only compared: these take seconds each. */
 const FEW = 15
 const TARGET_S = 0.5
 const POD_SHARES = 8192
@@ -82,7 +82,7 @@ export async function starvedFigures(
   }
 }
 
-/** The first fetch of a new process each; it has started while the app was at rest, as apps start after it. */
+/** The first fetch of a new process each; it has started while the app was idle, because apps start after it. */
 async function coldFetches(options: SidecarOptions, app: ReturnType<typeof burners>, count: number) {
   const seconds: number[] = []
   while (seconds.length < count)
@@ -90,7 +90,7 @@ async function coldFetches(options: SidecarOptions, app: ReturnType<typeof burne
   return seconds
 }
 
-/** All of one process, at moments that have nothing to do with each other. */
+/** All fetches of one process, at moments that are not related to each other. */
 const warmFetches = (options: SidecarOptions, app: ReturnType<typeof burners>, count: number) =>
   beside(options, app, async ({ port }) => {
     const seconds: number[] = []
@@ -125,7 +125,7 @@ async function beside(
   }
 }
 
-/** Seconds; of a fetch that fails, until it did: an answer that takes ten. */
+/** Seconds; of a failed fetch, until it failed: an answer that takes ten seconds. */
 async function timedFetch(port: number): Promise<number> {
   const start = performance.now()
   const socket = await opened(port)

@@ -6,7 +6,7 @@ import { exchanged } from '../load.ts'
 const LIST_PATH = '/latest/meta-data/iam/security-credentials/'
 const TTL = { 'X-aws-ec2-metadata-token-ttl-seconds': '21600' } as const
 
-/** Fetches once; throws where an answer is no 200. */
+/** Fetches once; throws if an answer is not 200. */
 export async function wholeFetch(socket: Socket): Promise<void> {
   const token = await ask(socket, { method: 'PUT', path: '/latest/api/token', headers: TTL })
   const headers = { 'X-aws-ec2-metadata-token': token }

@@ -1,4 +1,4 @@
-/** A cluster as the promises see it. */
+/** A cluster as the promises access it. */
 import type { KubeClient } from '../../sandbox/kube/client/kube-client.ts'
 import type { Installation } from '../install/installation.ts'
 
@@ -7,22 +7,22 @@ export type PodRef = { readonly namespace: string; readonly name: string }
 export type Executed = { readonly code: number; readonly stdout: string; readonly stderr: string }
 
 export type ClusterAccess = {
-  /** For the heading: where this is. */
+  /** For the heading: which cluster this is. */
   readonly title: string
   readonly kube: KubeClient
   readonly installation: Installation
-  /** Why no node can be rebooted, where that is so. */
+  /** Why no node can be rebooted; undefined if nodes can be. */
   readonly noReboot?: string
-  /** Reboots a node, where a pod that says so to the kernel would end more than the node. */
+  /** Reboots a node, where a pod that asks the kernel for a reboot would end more than the node. */
   readonly reboot?: (node: string) => Promise<void>
   /** Runs a script for `/bin/sh` on a node, as root, as its user data would be. */
   readonly runOnNode?: (node: string, script: string) => Promise<void>
   /** Path of Node in pod2iam's own images. */
   readonly nodeOfImages: string
-  /** Between two looks at something that is waited for, milliseconds. */
+  /** Milliseconds between two polls of something that is waited for. */
   readonly pollMs: number
   /**
-   * Runs a command in a container to its end; a command that fails is no error.
+   * Runs a command in a container until it ends; a command that fails is no error.
    *
    * @param input its standard input; the command must not wait for its end
    */

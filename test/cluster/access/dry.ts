@@ -10,12 +10,12 @@ import type { ClusterAccess } from './access.ts'
 
 const EXEC_TIMEOUT_MS = 10_000
 
-/** Image repositories of the dry mode; `options` name the same. */
+/** Image repositories of the dry mode; `options` uses the same names. */
 export const DRY_IMAGES = {
   registry: 'pod2iam',
   tag: 'dev',
   node: 'pod2iam/node-guard:dev',
-  /** The same images once more. */
+  /** The same images under a second name. */
   otherRegistry: 'mirror.example',
   otherTag: 'next',
   /** Tag of the previous release, of which the recorded programs are run. */
@@ -60,7 +60,7 @@ export async function openDryCluster(options: Options): Promise<DryCluster> {
   }
 }
 
-/** The three images of a registry as commands of this machine. */
+/** The three images of a registry, as commands on this machine. */
 function imagesOf(registry: string, tag: string, pathOf: (path: string) => string): Images {
   const run = (program: Program, ...flags: string[]) => ({
     command: [process.execPath, ...flags, pathOf(`/pod2iam/${program}.cjs`)],

@@ -14,7 +14,7 @@ export function execIn(config: KubeConfig): ClusterAccess['exec'] {
     const { promise, resolve, reject } = Promise.withResolvers<Executed>()
     const [stdout, stderr] = [gather(), gather()]
     const stdin = input === undefined ? null : new PassThrough()
-    // Never ended: before v5 of the protocol (Kubernetes 1.30) the client would end the connection with it.
+    // Never ended: before v5 of the protocol (Kubernetes 1.30) the client would close the connection with it.
     stdin?.write(input)
     const ended = (status: V1Status) =>
       resolve({ code: exitCode(status), stdout: stdout.text(), stderr: stderr.text() })
@@ -31,21 +31,21 @@ export function execIn(config: KubeConfig): ClusterAccess['exec'] {
   }
 }
 
-/** The last message of an exec: `Success`, or `NonZeroExitCode` with the code as a cause; others are errors of the runtime. */
+/** Reads the last message of an exec: `Success`, or `NonZeroExitCode` with the code as a cause; others are errors of the runtime. */
 function exitCode({ status, details }: V1Status): number {
   if (status === 'Success') return 0
   const cause = details?.causes?.find(({ reason }) => reason === 'ExitCode')
   return cause?.message === undefined ? 126 : Number(cause.message)
 }
 
-/** A websocket that cannot be opened fails with an event, not an Error. */
+/** A websocket that cannot be opened reports an event, not an Error. */
 function messageOf(error: unknown): string {
   return typeof error === 'object' && error !== null && 'message' in error
     ? String(error.message)
     : String(error)
 }
 
-/** Not a PassThrough: its last chunk may come after the status. */
+/** Not a PassThrough, because its last chunk may arrive after the status. */
 function gather() {
   const chunks: Buffer[] = []
   let length = 0

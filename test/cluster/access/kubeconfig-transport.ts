@@ -20,7 +20,7 @@ export function kubeConfigTransport(config: KubeConfig): Transport {
     await config.applyToHTTPSOptions(options)
     const headers = {
       ...options.headers,
-      // The keys of service accounts come as another kind of JSON.
+      // The API server sends the keys of service accounts as another media type of JSON.
       accept: 'application/json, */*',
       ...(body === undefined
         ? {}

@@ -1,4 +1,4 @@
-/** AWS as the promises need it: roles, and who some credentials belong to. */
+/** AWS as the promises need it: roles, and the owner of credentials. */
 import type { CredentialDocument } from '../programs/reports.ts'
 
 export type AwsSide = {
@@ -8,7 +8,7 @@ export type AwsSide = {
   readonly baseRoleArn: string
   /** A role that trusts the node role. */
   readonly role: string
-  /** Another one, which the namespace of the first must not have. */
+  /** Another role, which the namespace of the first must not have. */
   readonly otherRole: string
   readonly brokerEnvironment: readonly { readonly name: string; readonly value: string }[]
   /** Whether {@link identify} needs the id of a key only. */
@@ -17,15 +17,15 @@ export type AwsSide = {
   readonly identify: (
     credentials: Pick<CredentialDocument, 'AccessKeyId'> & Partial<CredentialDocument>,
   ) => Promise<string | undefined>
-  /** Makes STS unavailable and available again; undefined where that cannot be done. */
+  /** Makes STS unavailable and available again; undefined if that is not possible. */
   readonly setStsAvailable?: (available: boolean) => Promise<void>
-  /** An operation of the stand-in's control (test/sandbox/aws/control.ts) on every node, a result each; undefined with real AWS. */
+  /** An operation of the stand-in's control (test/sandbox/aws/control.ts) on every node, one result each; undefined with real AWS. */
   readonly control?: <T>(operation: string, argument?: object) => Promise<T[]>
-  /** Where STS is, for programs on nodes; undefined: where the SDK knows it to be. */
+  /** The URL of STS for programs on nodes; undefined if the SDK's default is right. */
   readonly stsUrl?: string
-  /** Addresses that reached the metadata service; undefined where that is not known. */
+  /** Addresses that reached the metadata service; undefined if that is not known. */
   readonly visitors?: () => Promise<string[]>
   readonly forgetVisitors?: () => Promise<void>
-  /** Addresses from which a node itself comes. */
+  /** Addresses that a node itself connects from. */
   readonly nodeAddresses: readonly string[]
 }

@@ -1,11 +1,11 @@
 /**
- * AWS's stand-in on one node of a cluster outside EC2; runs privileged on the host network (stand-in.ts installs it).
+ * The stand-in for AWS on one node of a cluster outside EC2; runs privileged on the host network (stand-in.ts installs it).
  *
  *   serve            a network namespace behind a veth that answers at the metadata addresses, and STS beside them
  *   call OP JSON     one operation of the stand-in's control (test/sandbox/aws/control.ts); prints its result
  *
- * A namespace of its own, not a dummy link on the node: what pods send must be *forwarded* by the node, as on EC2;
- * to an address of the node itself it would go past the guard's rules.
+ * The stand-in has a network namespace of its own, not a dummy link on the node: the node must *forward* what pods send, as on EC2.
+ * What it delivers to an address of its own bypasses the guard's rules.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -41,7 +41,7 @@ function attempt(...commands: readonly string[]): boolean {
   }
 }
 
-/** Builds the network; returns the metadata addresses that exist: a node may have no IPv6. */
+/** Builds the network; returns the metadata addresses that exist, because a node may have no IPv6. */
 function network(): string[] {
   takeDown()
   ip(`netns add ${NETNS}`)
@@ -64,7 +64,7 @@ function network(): string[] {
 }
 
 function takeDown(): void {
-  // The routes go with the link, and the link with the namespace.
+  // The routes are removed with the link, and the link with the namespace.
   attempt(`link del ${LINK}`)
   attempt(`netns del ${NETNS}`)
 }
@@ -102,13 +102,13 @@ async function serve(): Promise<void> {
     ending = true
     aws.stdin?.end()
   })
-  // Its line that it is ready. The roles are made again at every start: a node may reboot.
+  // The line by which it reports that it is ready. The roles are created again at every start, because a node may reboot.
   await once(aws.stdout, 'data')
   const roles: object[] = JSON.parse(process.env.ROLES ?? '[]')
   for (const role of roles) await call('putRole', JSON.stringify(role))
 }
 
-/** One operation of the control; its result as JSON. */
+/** Calls one operation of the control; prints its result as JSON. */
 async function call(name: string, json: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>()
   const outgoing = request({ socketPath: SOCKET, path: `/${name}`, method: 'POST' }, (response) => {

@@ -1,4 +1,4 @@
-/** Real AWS: nothing is made there; credentials are shown to STS from this machine. */
+/** Real AWS: nothing is created there; the owner of credentials is looked up with STS from this machine. */
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import type { AwsSide } from './aws-side.ts'
 
@@ -9,7 +9,7 @@ export function realAws(role: string, region: string): AwsSide {
     title: `AWS in ${region}`,
     baseRoleArn,
     role,
-    // Refused before anybody asks AWS, so it need not exist.
+    // Admission refuses it before anybody asks AWS, so it need not exist.
     otherRole: `${baseRoleArn}pod2iam-test-other`,
     brokerEnvironment: [],
     nodeAddresses: [],

@@ -1,6 +1,6 @@
 /**
- * AWS on every node of a cluster outside EC2: a privileged DaemonSet on the host network (node-side.ts), in an image that has
- * Node and iproute2, which the node guard's has. Each node has an AWS of its own; roles are the same in all of them.
+ * AWS on every node of a cluster outside EC2: a privileged DaemonSet on the host network (node-side.ts), in an image with
+ * Node and iproute2, such as the node guard's. Each node has an AWS of its own; roles are the same in all of them.
  */
 
 import type { SessionInfo } from '../../sandbox/aws/model.ts'
@@ -26,9 +26,9 @@ const ROLES = [`${BASE}orders`, `${BASE}billing`] as const
 type World = Pick<Context, 'access' | 'run' | 'options' | 'signal'>
 
 /**
- * Installs it and makes two roles that trust the node role.
+ * Installs it and creates two roles that trust the node role.
  *
- * @param options.replace also where something answers at the metadata address already
+ * @param options.replace even if something answers at the metadata address already
  */
 export async function installStandIn(world: World, options: { replace: boolean }): Promise<AwsSide> {
   const { access, run } = world
@@ -71,8 +71,8 @@ export async function installStandIn(world: World, options: { replace: boolean }
 }
 
 /**
- * A node's own addresses. It comes from one of these where it connected before the stand-in's link was there (after a boot): the kernel had chosen
- * the address of its other way, and tries again from there.
+ * A node's own addresses. It connects from one of these if it first tried before the stand-in's link existed (after a boot): the kernel chose
+ * the address of the default route then, and keeps it when it retries.
  */
 function addressesOf(pods: readonly LivePod[]): string[] {
   return pods.flatMap(({ status }) => (status?.hostIPs ?? []).map(({ ip }) => ip))
@@ -91,7 +91,7 @@ function ready(world: World): Promise<LivePod[]> {
   })
 }
 
-/** It will not take the place of what answers there, however often it is started. */
+/** The stand-in refuses to replace what answers there, however often it is started. */
 function giveUpWhereRefused({ status, spec }: LivePod): void {
   for (const { state, lastState } of status?.containerStatuses ?? [])
     for (const each of [state, lastState])
@@ -117,12 +117,12 @@ function objects(run: Run, replace: boolean): KubeObject[] {
       field('HOST_IP', 'status.hostIP'),
     ],
     readinessProbe: { exec: { command: [...script, 'call', 'counts'] }, periodSeconds: 2, timeoutSeconds: 5 },
-    // `ip netns` mounts the namespaces it makes.
+    // `ip netns` mounts the namespaces that it creates.
     securityContext: { privileged: true, runAsUser: 0 },
     terminationMessagePolicy: 'FallbackToLogsOnError',
     volumeMounts: [
       { name: 'programs', mountPath: DIRECTORY, readOnly: true },
-      // Distroless has no such directory, and `ip` makes only its last part.
+      // Distroless has no such directory, and `ip` creates only its last part.
       { name: 'netns', mountPath: '/var/run/netns' },
     ],
   }

@@ -1,4 +1,4 @@
-/** The chart by real helm. */
+/** Installs the chart with real helm. */
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -13,7 +13,7 @@ import type { Installation, Values } from './installation.ts'
 const TIMEOUT_MS = 600_000
 const MAX_OUTPUT = 64 * 1024 * 1024
 
-/** @throws Error with a sentence when helm is not there */
+/** @throws Error with a sentence when helm is not installed */
 export function helmInstallation(options: Options): Installation {
   const { release, namespace, chart } = options
   const inNamespace = ['--namespace', namespace]
@@ -27,7 +27,7 @@ export function helmInstallation(options: Options): Installation {
       objectsOf(await withValues(options, values, (files) => template(options, files))),
     apply: async (values, which = 'this') => {
       const from = which === 'this' ? chart : options.previousChart
-      if (from === undefined) throw new Error('--previous-chart names no chart of the release before')
+      if (from === undefined) throw new Error('--previous-chart names no chart of the previous release')
       await withValues(options, values, (files) =>
         helm(['upgrade', '--install', release, from, ...inNamespace, ...cluster, ...files]),
       )
@@ -48,7 +48,7 @@ export function template(options: Options, files: readonly string[]): Promise<st
   return helm(['template', release, chart, '--namespace', namespace, '--skip-tests', ...kubernetes, ...files])
 }
 
-/** Calls with `--values FILE` flags: the operator's files first, what the test needs over them. */
+/** Calls with `--values FILE` flags: the operator's files first, then what the test needs, which takes precedence. */
 export async function withValues<T>(
   options: Options,
   values: Values,

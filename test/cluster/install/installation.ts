@@ -1,10 +1,10 @@
 /** The chart in a cluster. */
 import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
 
-/** The release under test, or the one before it. */
+/** The release under test, or the previous one. */
 export type Release = 'this' | 'previous'
 
-/** Values of the chart, as far as the test sets them always; others may be among them. */
+/** The values of the chart that the test always sets; others may be among them. */
 export type Values = {
   readonly commonLabels: Readonly<Record<string, string>>
   readonly image: Readonly<Record<string, unknown>>
@@ -18,13 +18,13 @@ export type Values = {
 type Annotations = Readonly<Record<string, string>>
 
 export type Installation = {
-  /** For the report: who installs. */
+  /** For the report: what installs the chart. */
   readonly by: string
-  /** Why other values than the test's own cannot be set; undefined where they can. */
+  /** Why other values than the test's own cannot be set; undefined if they can. */
   readonly fixedValues?: string
-  /** What would be installed. */
+  /** The chart that would be installed. */
   readonly render: (values: Values) => Promise<KubeObject[]>
-  /** Installs, or upgrades to these values and, where it is another one, to this release. */
+  /** Installs the release with these values, or upgrades to them and, if it is another one, to this release. */
   readonly apply: (values: Values, release?: Release) => Promise<void>
   /** Back to what was installed before the last {@link apply}. */
   readonly rollback: () => Promise<void>

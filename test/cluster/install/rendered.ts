@@ -1,6 +1,6 @@
 /**
  * The chart in the sandbox. Its API server speaks neither helm's protobuf nor server-side apply, so what helm renders is applied
- * as plain objects; without helm, what is kept of its rendering for the tests (test/sandbox/install.ts).
+ * as plain objects; without helm, the recorded rendering of the tests is applied (test/sandbox/install.ts).
  */
 
 import { peer } from '../../peers/peers.ts'
@@ -22,11 +22,11 @@ type Container = {
   lifecycle?: unknown
 }
 
-/** Where a path of the images of a release is on this machine. */
+/** The path on this machine that replaces a path in the images of a release. */
 export type LocalPath = (path: string, release: Release) => string
 
 export function renderedInstallation(kube: KubeClient, options: Options, localPath: LocalPath): Installation {
-  /** What was applied, the present last. */
+  /** What was applied; the last entry is the present state. */
   const applied: KubeObject[][] = []
   const withHelm = peer('helm') !== undefined
   const render = async (values: Values, release: Release = 'this') => {
@@ -43,7 +43,7 @@ export function renderedInstallation(kube: KubeClient, options: Options, localPa
       if (!isApiError(error, 404)) throw error
     })
   }
-  /** As helm: what is new or changed, and then away with what is not there any more. */
+  /** Like helm: applies what is new or changed, then deletes what is no longer there. */
   const change = async (former: readonly KubeObject[], objects: readonly KubeObject[]) => {
     for (const object of objects) await kube.apply(await keepingWhatOthersWrote(kube, object))
     const names = new Set(objects.map(nameOf))
@@ -73,7 +73,7 @@ export function renderedInstallation(kube: KubeClient, options: Options, localPa
   }
 }
 
-/** A three-way merge leaves alone what the chart does not name: here the bundle that the injector writes, and its Secret. */
+/** A three-way merge does not touch what the chart does not name: here the bundle that the injector writes, and its Secret. */
 async function keepingWhatOthersWrote(kube: KubeClient, object: KubeObject): Promise<KubeObject> {
   const { name = '', namespace } = object.metadata
   const there = await kube.find(resourceOf(object), name, namespace)
@@ -86,12 +86,12 @@ async function keepingWhatOthersWrote(kube: KubeClient, object: KubeObject): Pro
   return object
 }
 
-/** What the previous release renders, with its images under names of their own. */
+/** What the previous release renders, with names of its own for its images. */
 function ofPreviousImages({ previousTag }: Options): string {
   return installed().replace(/(pod2iam\/(?:sidecar|injector|node-guard)):dev\b/g, `$1:${previousTag}`)
 }
 
-/** @param rendered instead of what is kept of this release */
+/** @param rendered instead of the recorded rendering of this release */
 function kept(
   { guard, injector, broker, policy, commonLabels }: Values,
   rendered: string | undefined,
@@ -121,7 +121,7 @@ function kept(
   return objects
 }
 
-/** As the chart's mode `remove`: the broker has no address any more. */
+/** As in the chart's mode `remove`: the broker has no address any more. */
 function leaveFirewallAlone(spec: PodSpec): void {
   const { restartPolicy: _, ...firewall } = spec.initContainers?.find(({ name }) => name === 'firewall') ?? {
     name: 'firewall',
@@ -130,7 +130,7 @@ function leaveFirewallAlone(spec: PodSpec): void {
   delete spec.initContainers
 }
 
-/** Programs lie elsewhere on this machine; no second is lost on probes; the sandbox knows no lifecycle hooks. */
+/** Programs have other paths on this machine, probes must not cost seconds, and the sandbox has no lifecycle hooks. */
 function adapt({ spec }: KubeObject, localPath: (path: string) => string): void {
   const { template } = (spec ?? {}) as { template?: { spec: PodSpec } }
   for (const container of [...(template?.spec.initContainers ?? []), ...(template?.spec.containers ?? [])]) {

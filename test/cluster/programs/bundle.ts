@@ -1,4 +1,4 @@
-/** The programs for pods, as text: what needs no image of its own. */
+/** The programs for pods, as text, so that they need no image of their own. */
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
@@ -6,7 +6,7 @@ const PATHS = { pod: './pod.ts', standIn: '../aws/node-side.ts', aws: '../../san
 
 export type Programs = Readonly<Record<keyof typeof PATHS, string>>
 
-/** Bundles each into one CommonJS text that any Node 22 or newer runs. */
+/** Bundles each of them into one CommonJS text that any Node 22 or newer runs. */
 export async function bundlePrograms(): Promise<Programs> {
   const entries = Object.entries(PATHS).map(async ([name, path]) => [name, await bundle(path)] as const)
   return Object.fromEntries(await Promise.all(entries)) as Programs

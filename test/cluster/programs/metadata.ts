@@ -1,4 +1,4 @@
-/** A small IMDSv2 client, as an SDK without retries. */
+/** A small IMDSv2 client, like an SDK without retries. */
 import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import type { CredentialDocument, Got } from './reports.ts'
@@ -7,7 +7,7 @@ const ENDPOINT = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? 'http://169.25
 const ROLES = 'latest/meta-data/iam/security-credentials/'
 const TIMEOUT_MS = 5000
 
-/** A request, two bodies at most a MiB; never throws: what went wrong stands in `error`. */
+/** Sends a request; reads at most a MiB of its body. Never throws: what went wrong is in `error`. */
 export function get(
   url: string,
   headers: Readonly<Record<string, string>> = {},
@@ -44,7 +44,7 @@ export async function credentials(): Promise<{ document?: CredentialDocument; pr
   return document.Code === 'Success' ? { document } : { problem: `credentials: Code ${document.Code}` }
 }
 
-/** The same as a client that knows only container credentials, by the variables of its container. */
+/** The same for a client that knows only container credentials, by the variables of its container. */
 export async function containerCredentials(): Promise<{
   document?: Omit<CredentialDocument, 'Code'>
   problem?: string

@@ -1,12 +1,12 @@
 /**
  * What runs in the test's own pods, bundled into one text and given to `node -e` (programs/bundle.ts):
  *
- *   credentials           prints the credential document; its key also goes to the termination message; exit 1 without
- *   container-credentials prints what a client gets that knows only these; exit 1 without
- *   start [plain]         tells when its first instruction ran and when it had credentials; exit 1 without; plain: asks for none
- *   client                asks for it ten times a second for ever and keeps count
- *   prober                connects to the metadata endpoint for ever and keeps count of what happened
- *   state                 prints the counts so far of the one that runs in this container
+ *   credentials           prints the credential document, and writes its key to the termination message; exit code 1 if there is none
+ *   container-credentials prints what a client gets that supports only these; exit code 1 if there is none
+ *   start [plain]         reports when its first instruction ran and when it had credentials; exit code 1 without; plain: requests none
+ *   client                requests it ten times a second without end and keeps counts
+ *   prober                connects to the metadata endpoint without end and counts the outcomes
+ *   state                 prints the current counts of the client or prober in this container
  *   get URL [token]       prints status, body and how the connection ended; the token is the first line of its input
  *   node                  prints what is on the node: nftables tables, links
  *   idle                  waits for its end
@@ -23,13 +23,13 @@ import type { ClientState, Leftovers, ProberState, Reach, StartReport } from './
 const STATE = '/tmp/pod2iam-cluster-test.json'
 const TERMINATION_LOG = '/dev/termination-log'
 const CONNECT_TIMEOUT_MS = 1000
-/** A prober writes its counts no more often, unless the endpoint was open, so that it can try all the more. */
+/** The counts are written to the file at most this often, unless the endpoint was open, so that a prober can make more attempts. */
 const KEEP_MS = 100
 
 // `node -e TEXT MODE …` has no script in argv.
 const [mode = 'idle', first = '', second] = process.argv.slice(1)
 
-// As PID 1 nothing ends us by itself.
+// A process with PID 1 ignores SIGTERM unless it has a handler.
 process.on('SIGTERM', () => process.exit(0))
 
 async function main(): Promise<void> {
@@ -73,7 +73,7 @@ async function byContainerCredentials(): Promise<void> {
 }
 
 async function start(isPlain: boolean): Promise<void> {
-  // Both by the clock of the machine: when this process began, and now.
+  // Both times by the clock of the machine: when this process began, and now.
   const startedAt = performance.timeOrigin
   const began = performance.now()
   const { document, problem } = isPlain ? {} : await credentials()
@@ -157,7 +157,7 @@ function keep(state: ClientState | ProberState): void {
   renameSync(`${STATE}.new`, STATE)
 }
 
-/** The first line: an exec of the API server need not ever end the input. */
+/** Reads the first line only, because an exec of the API server need not end the input. */
 async function bearer(): Promise<Record<string, string>> {
   for await (const line of createInterface({ input: process.stdin })) {
     process.stdin.destroy()

@@ -30,15 +30,15 @@ export type OnceReport = {
   readonly problem?: string
 }
 
-/** The termination message of a container that tells of its start; times in milliseconds since 1970. */
+/** The termination message of a container that reports its start; times in milliseconds since 1970. */
 export type StartReport = {
   readonly startedAt: number
-  /** Missing where none came, or none were asked for. */
+  /** Undefined if none came, or none were requested. */
   readonly credentialsAt?: number
   /** How long it waited for them, milliseconds. */
   readonly waited: number
   readonly problem?: string
 }
 
-/** What a node holds, as its own tools print it. */
+/** What a node has, as its own tools print it. */
 export type Leftovers = { readonly tables: string; readonly links: string; readonly chains: string }

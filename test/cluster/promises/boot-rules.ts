@@ -1,4 +1,4 @@
-/** A node that loads rules at its boot (docs/boot-rules.md), rebooted again and again. */
+/** A node that loads rules when it boots (docs/boot-rules.md) is rebooted again and again. */
 import { ask, type LivePod, readyPods, refOf, restarts } from '../cluster-pods.ts'
 import type { Context } from '../context.ts'
 import { CLIENT, clients, expectServed, PROBER } from '../load.ts'
@@ -8,14 +8,14 @@ import { expect, type Promised, until } from '../promise.ts'
 import { bootAgain } from '../rebooting.ts'
 import { guardsReady } from '../rollout.ts'
 
-/** As docs/boot-rules.md has it. */
-const TAKE_AWAY = `systemctl disable pod2iam-boot.service
+/** The commands of docs/boot-rules.md. */
+const REMOVE_BOOT_RULES = `systemctl disable pod2iam-boot.service
 rm /etc/systemd/system/pod2iam-boot.service /etc/pod2iam/boot*
 systemctl daemon-reload
 `
 
-export const shutFromBoot: Promised = {
-  name: 'a node that loads rules at its boot is never open, however often it boots',
+export const closedFromBoot: Promised = {
+  name: 'a node that loads rules when it boots is never open, however often it boots',
   leftOut: ({ access, options }) => {
     if (access.noReboot !== undefined) return access.noReboot
     if (access.runOnNode === undefined) return 'the test cannot run scripts on these nodes'
@@ -32,17 +32,17 @@ async function rebooted(context: Context): Promise<string> {
   const runOnNode = access.runOnNode
   expect(runOnNode !== undefined, 'the test cannot run scripts on these nodes')
   await runOnNode(name, await printed(context, name))
-  // With one more boot nothing is left of them.
-  const takeAway = async () => {
-    await runOnNode(name, TAKE_AWAY)
+  // The rules themselves are gone after one more boot.
+  const removeBootRules = async () => {
+    await runOnNode(name, REMOVE_BOOT_RULES)
     await bootOnce(context, name)
   }
   const boots = await bootAgainAndAgain(context, name).catch(async (error: unknown) => {
-    // Why it is broken says more than what then fails, too.
-    await takeAway().catch(() => undefined)
+    // Why the promise is broken says more than an error of the removal.
+    await removeBootRules().catch(() => undefined)
     throw error
   })
-  await takeAway()
+  await removeBootRules()
   await guardsReady(context)
   const served = await expectServed(context, await clients(context))
   return `${describeBoots(boots)}; by ${options.bootBackend}; afterwards ${served}`
@@ -60,9 +60,9 @@ async function bootAgainAndAgain(context: Context, name: string): Promise<Boot[]
   return boots
 }
 
-/** What the prober of a node saw from its beginning until the guard was back. */
+/** What the prober of a node saw from its start until the guard was back. */
 export type Boot = Pick<ProberState, 'attempts' | 'opened' | 'refused'> & {
-  /** Milliseconds by which the prober began before the guard had loaded its own rules; negative where it was later. */
+  /** Milliseconds by which the prober began before the guard had loaded its own rules; negative if it began later. */
   readonly ahead: number
 }
 
@@ -92,7 +92,7 @@ async function proberOn(context: Context, name: string): Promise<LivePod> {
   return found
 }
 
-/** Of the container that runs now. */
+/** The log of the container that runs now. */
 async function guardLog(context: Context, name: string): Promise<string> {
   const { namespace, name: pod } = refOf(await guardOn(context, name))
   const path = `/api/v1/namespaces/${namespace}/pods/${pod}/log?container=firewall`
@@ -110,7 +110,7 @@ export function verifiedAt(log: string): number | undefined {
   return undefined
 }
 
-/** The evidence, of one or more. */
+/** The evidence of one or more reboots. */
 export function describeBoots(boots: readonly Boot[]): string {
   const sum = (key: 'attempts' | 'opened' | 'refused') => boots.reduce((all, boot) => all + boot[key], 0)
   const first = boots.filter(({ ahead }) => ahead > 0)
@@ -118,7 +118,7 @@ export function describeBoots(boots: readonly Boot[]): string {
   return `${boots.length} reboot(s), ${sum('opened')} openings in ${sum('attempts')} attempts, ${sum('refused')} refused; the prober began before the guard's rules stood in ${first.length}, by ${(most / 1000).toFixed(1)} s at most`
 }
 
-/** The script for user data, as its guard prints it. */
+/** The script for user data, as the node's guard prints it. */
 async function printed(context: Context, name: string): Promise<string> {
   const { access, options } = context
   const guard = await guardOn(context, name)

@@ -1,6 +1,6 @@
 /**
- * Upgrades and rollbacks of every value that changes what is injected, and from and to the release before, while three clients
- * create pods by dry-run: as users create them, with a forged sidecar, and as somebody would copy one and change it.
+ * Upgrades and rollbacks of every value that changes what is injected, and from and to the previous release, while three clients
+ * create pods by dry-run: as users create them, with a forged sidecar, and as a changed copy of an admitted one.
  */
 import { type Admissions, admissions, candidates, type Taken, tampered } from '../../injector/admissions.ts'
 import { OTHER_KEY } from '../../injector/injected-settings.ts'
@@ -13,14 +13,14 @@ import { onlyNodes } from './throughout.ts'
 
 /** Admissions of each client before and after each rollout: more than there are kinds of pods. */
 const EACH = 12
-/** What says that a webhook did not answer, of whatever reason. */
+/** What shows that a webhook did not answer, for whatever reason. */
 const UNANSWERED = /failed calling webhook/
 
 type Rollout = {
   readonly what: string
   /** What the operator does. */
   readonly act: () => Promise<void>
-  /** Reviews that the replicas which end leave unanswered are counted, and held against nobody. */
+  /** Reviews that ending replicas leave unanswered are counted, but do not break the promise. */
   readonly leavesPrevious?: boolean
 }
 
@@ -44,19 +44,19 @@ function ofValue(name: string): Promised {
       const { aws, access } = context
       if (opens) await onlyNodes(aws)
       await access.installation.apply(ours(context))
-      const told = await underLoad(context, otherKey ? [ROLE, OTHER_KEY] : [ROLE], [
+      const evidence = await underLoad(context, otherKey ? [ROLE, OTHER_KEY] : [ROLE], [
         { what: 'upgrade', act: () => access.installation.apply(ours(context, values)) },
         { what: 'rollback', act: () => access.installation.rollback() },
       ])
       if (opens) await aws.forgetVisitors?.()
-      return told
+      return evidence
     },
   }
 }
 
 function ofPreviousRelease(): Promised {
   return {
-    name: 'the release before',
+    name: 'the previous release',
     leftOut: ({ options }) =>
       options.previousChart === undefined ? '--previous-chart names no chart of it' : undefined,
     show: async (context) => {
@@ -88,19 +88,19 @@ function changeOf(options: Context['options'], name: string): Change {
   return change
 }
 
-/** Values of this release. In the sandbox endpoints leave at once: a drain is short there. */
+/** Values of this release. In the sandbox endpoints are removed at once, so a short drain is enough. */
 function ours(context: Context, more: ChartValues = {}) {
   const drain = context.options.dry ? { drainSeconds: 1 } : {}
   const injector = { ...replicas(context), ...drain, ...more.injector }
   return valuesOf(context, { revision: '2', more: { ...more, injector } })
 }
 
-/** In the sandbox one more than otherwise, so that two settings serve side by side. */
+/** In the sandbox one more than usual, so that replicas with two settings serve side by side. */
 function replicas({ options }: Context): { readonly replicas?: number } {
   return options.dry ? { replicas: 2 } : {}
 }
 
-/** Makes the rollouts one after the other; returns what was counted of each. @throws Error with what went wrong */
+/** Makes the rollouts one after the other; returns what was counted for each. @throws Error with what went wrong */
 export async function underLoad(
   context: Context,
   keys: readonly string[],
@@ -112,13 +112,13 @@ export async function underLoad(
   const asking = { namespace: namespaceOf(run, 'shop'), annotations }
   const pods = [...candidates(asking), ...(await tampered(access.kube, asking))]
   const clients = admissions(access.kube, pods, aws.role)
-  const told: string[] = []
+  const evidence: string[] = []
   try {
-    for (const rollout of rollouts) told.push(await rolledOut(context, clients, rollout))
+    for (const rollout of rollouts) evidence.push(await rolledOut(context, clients, rollout))
   } finally {
     await clients.end()
   }
-  return `${told.join('; ')}; 0 refused, 0 left alone`
+  return `${evidence.join('; ')}; 0 refused, 0 left alone`
 }
 
 async function rolledOut(context: Context, clients: Admissions, rollout: Rollout): Promise<string> {
@@ -136,7 +136,7 @@ async function rolledOut(context: Context, clients: Admissions, rollout: Rollout
   return `${what}: ${during.asked + afterwards.asked} admissions${left}`
 }
 
-/** Both workloads are as their specs say, and no former replica is asked any more. */
+/** Waits until both workloads are as their specs say and the API server calls no former replica. */
 export async function settled(context: Context): Promise<void> {
   const [, replicas] = await Promise.all([guardsReady(context), injectorReady(context)])
   await formerInjectorsGone(context, replicas)

@@ -1,6 +1,6 @@
-/** Many short Jobs, each of which needs credentials with its first instruction and is never tried again. */
+/** Many short Jobs, each of which needs credentials with its first instruction and has no retries. */
 import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
-import { lastWords, podsOf } from '../cluster-pods.ts'
+import { podsOf, terminationMessage } from '../cluster-pods.ts'
 import { type Context, namespaceOf } from '../context.ts'
 import { jobObject } from '../pods.ts'
 import type { OnceReport } from '../programs/reports.ts'
@@ -10,17 +10,17 @@ type Job = KubeObject & {
   readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] }
 }
 
-/** In turns: a pod starts otherwise in each of them. */
+/** In turns, because a pod starts differently in each of them. */
 const MODES = ['nft', 'env'] as const
 
-/** Seconds that a Job may take on average before the wait is given up. */
+/** Seconds that a Job may take on average before the test gives up. */
 const SECONDS_PER_JOB = 5
 
 export const churn: Group = {
   title: 'Churn',
   promises: [
     {
-      name: 'short Jobs: every first request is answered',
+      name: 'the first request of every short Job is answered',
       show: async (context) => {
         const reports = await runJobs(context)
         const failed = reports.filter(({ accessKeyId }) => accessKeyId === undefined)
@@ -66,7 +66,7 @@ async function runJobs(context: Context): Promise<OnceReport[]> {
   const pods = await podsOf(context, namespace, labelSelector)
   expect(pods.length === options.jobs, `${options.jobs} Jobs made ${pods.length} pods`)
   return pods.map((pod) => {
-    const words = lastWords(pod, 'app')
+    const words = terminationMessage(pod, 'app')
     return words ? JSON.parse(words) : { milliseconds: 0, problem: `${pod.metadata.name} left no report` }
   })
 }

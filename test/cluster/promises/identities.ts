@@ -38,22 +38,22 @@ export const identities: Group = {
   },
   promises: [
     {
-      name: 'a pod by web identity has its role, by a token of its own',
+      name: 'a pod with web identity gets its role with a token of its own',
       show: (context) => federatedPod(context, 'by-token', { role: federatedRole(context) }),
     },
     {
-      name: 'a pod without annotation takes the role of its service account',
+      name: 'a pod without annotation gets the role of its service account',
       show: (context) => federatedPod(context, 'by-account', { spec: { serviceAccountName: ACCOUNT } }),
     },
     {
-      name: 'root on the node, with the role of the node, cannot assume that role',
+      name: 'root on the node cannot assume the role of web identity with the node role',
       leftOut: ({ access }) =>
         access.runOnNode === undefined ? 'the test cannot run scripts on these nodes' : undefined,
       show: rootOnNode,
     },
-    { name: 'session policies narrow the session of one pod, and stay as they are', show: narrowed },
+    { name: 'session policies narrow the session of one pod, and cannot be changed', show: narrowed },
     {
-      name: 'container credentials serve a program that knows nothing else, and nobody without the secret',
+      name: 'a program that knows only container credentials gets them, and nobody without the secret does',
       show: contained,
     },
     {
@@ -61,12 +61,12 @@ export const identities: Group = {
       show: audited,
     },
     {
-      name: 'guard.hostNetwork=block refuses them on every node, but those that are allowed, and never the node',
+      name: 'guard.hostNetwork=block refuses pods on the host network that are not allowed, and never the node',
       show: blocked,
     },
     {
-      name: 'with the settings taken back clients go on, and pods on the host network are let through',
-      show: takenBack,
+      name: 'after the settings are reset, clients are served and pods on the host network are let through',
+      show: settingsReset,
     },
   ],
 }
@@ -81,7 +81,7 @@ function leftOut({ options, aws, access }: Context): string | undefined {
 
 const federatedRole = ({ aws }: Pick<Context, 'aws'>) => `${aws.baseRoleArn}${FEDERATED}`
 
-/** What is called on every node's AWS. */
+/** Calls an operation of every node's AWS. */
 function control<T>({ aws }: Context, operation: string, argument?: object): Promise<T[]> {
   if (aws.control === undefined) throw new LeftOut('only with the stand-in of AWS')
   return aws.control<T>(operation, argument)
@@ -155,7 +155,7 @@ async function federatedPod(
   return said
 }
 
-/** By the AWS SDK on the node, as whoever has broken out of a container: its own roles yes, that one no. */
+/** Uses the AWS SDK on the node, as somebody who has broken out of a container: AWS grants the node's own roles, but not that one. */
 async function rootOnNode(context: Context): Promise<string> {
   const { access, aws } = context
   const pod = await readyPod(context, 'federated', 'by-token')
@@ -210,7 +210,7 @@ async function reached(context: Context, app: string): Promise<Map<string, strin
   return new Map(await Promise.all(answers))
 }
 
-const told = (answers: Map<string, string>) => [...answers.values()].join(', ')
+const joined = (answers: Map<string, string>) => [...answers.values()].join(', ')
 
 type Node = {
   readonly node: string
@@ -218,9 +218,9 @@ type Node = {
 }
 
 /**
- * Until the guard of every node has proven its rules about the host network.
+ * Waits until the guard of every node has proven its rules about the host network.
  *
- * @throws {LeftOut} with the guard's own sentence where nodes have cgroup v1
+ * @throws {LeftOut} with the guard's own sentence if nodes have cgroup v1
  */
 async function watched(context: Context, mode: 'audit' | 'block'): Promise<void> {
   await until(context, `rules about the host network in mode ${mode} on every node`, async () => {
@@ -265,7 +265,7 @@ async function blocked(context: Context): Promise<string> {
   // A pod that is known to be allowed is let through a moment after the rules stand.
   const agents = await until(context, 'the way of the allowed pods', async () => {
     const answers = await reached(context, HOST_AGENT)
-    if (![...answers.values()].every((answer) => answer === '200')) throw new Error(told(answers))
+    if (![...answers.values()].every((answer) => answer === '200')) throw new Error(joined(answers))
     return answers
   })
   const apps = await reached(context, HOST_APP)
@@ -275,10 +275,10 @@ async function blocked(context: Context): Promise<string> {
   const script = `'${process.execPath}' -e 'fetch("${METADATA}").then(({ status }) => process.exit(status === 200 ? 0 : 1))'\n`
   for (const node of apps.keys()) await runOnNode?.(node, script)
   const host = runOnNode === undefined ? '' : '; the nodes themselves: 200'
-  return `${HOST_APP}: ${told(apps)}; ${HOST_AGENT}: ${told(agents)}${host}`
+  return `${HOST_APP}: ${joined(apps)}; ${HOST_AGENT}: ${joined(agents)}${host}`
 }
 
-async function takenBack(context: Context): Promise<string> {
+async function settingsReset(context: Context): Promise<string> {
   const { access, run } = context
   await access.installation.apply(valuesOf(context))
   await Promise.all([guardsReady(context), injectorReady(context)])
@@ -286,7 +286,7 @@ async function takenBack(context: Context): Promise<string> {
   if (pods.items.some(({ metadata }) => metadata.name === HOST_APP))
     await until(context, 'the end of the rules about the host network', async () => {
       const answers = await reached(context, HOST_APP)
-      if (![...answers.values()].every((answer) => answer === '200')) throw new Error(told(answers))
+      if (![...answers.values()].every((answer) => answer === '200')) throw new Error(joined(answers))
       return true
     })
   for (const app of [HOST_APP, HOST_AGENT])

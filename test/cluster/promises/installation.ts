@@ -6,7 +6,7 @@ import { guardsReady, injectorReady } from '../rollout.ts'
 
 export const installation: Group = {
   title: 'Installation',
-  // Before the guard is there: so it is seen whether a prober would notice an open door.
+  // The probers start before the guard, which shows whether a prober would notice an open endpoint.
   prepare: startProbers,
   promises: [
     {

@@ -16,7 +16,7 @@ export const operator: Group = {
   title: 'The operator’s program',
   promises: [
     {
-      name: 'status: the guard of every node says itself that its block is verified',
+      name: 'status shows that the guard of every node has verified its block',
       leftOut,
       show: async (context) => {
         const { items } = await context.access.kube.list('nodes')
@@ -37,7 +37,7 @@ export const operator: Group = {
       },
     },
     {
-      name: 'check: nothing is wrong',
+      name: 'check finds nothing wrong',
       leftOut,
       show: async (context) => {
         type Item = { readonly state: string; readonly code?: string; readonly detail: string }
@@ -48,7 +48,7 @@ export const operator: Group = {
       },
     },
     {
-      name: 'who: each client has its role, its session and credentials that last',
+      name: 'who shows for each client its role and credentials that have not expired',
       leftOut,
       show: async (context) => {
         const clients = await readyPods(context, CLIENT.place, CLIENT.app)
@@ -68,7 +68,7 @@ export const operator: Group = {
       },
     },
     {
-      name: 'explain: every step of a client is well, and a refused workload’s first fault is the role',
+      name: 'explain finds no fault with a client, and names the role as the first fault of a refused workload',
       leftOut,
       show: async (context) => {
         const { name } = refOf(await readyPod(context, CLIENT.place, CLIENT.app))
@@ -92,7 +92,7 @@ export const operator: Group = {
       },
     },
     {
-      name: 'dashboard: the page shows every node and every client, to this machine alone',
+      name: 'dashboard shows every node and every client, but not to pages of other origins',
       leftOut,
       show: async (context) => {
         const { items } = await context.access.kube.list('nodes')
@@ -127,7 +127,7 @@ async function explained(context: Context, target: string) {
   return { code, steps: data.explanations.flatMap(({ steps }) => steps) }
 }
 
-/** Serves the page until it is ended. */
+/** Serves the page until `end` is called. */
 async function dashboard({ options }: Context): Promise<{ url: string; end: () => Promise<unknown> }> {
   const child = spawn(process.execPath, [PROGRAM, 'dashboard', ...placeOf(options), '--output', 'json'], {
     stdio: ['ignore', 'pipe', 'inherit'],

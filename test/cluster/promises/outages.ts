@@ -1,4 +1,4 @@
-/** While a part is away: running pods keep their credentials, new ones wait or are refused, nobody falls through. */
+/** While a part is not available, running pods keep their credentials, new pods wait or are refused, and no pod reaches the endpoint. */
 import { ask, type LivePod, podsOf, readyPod, readyPods, refOf } from '../cluster-pods.ts'
 import { type Context, LABEL, namespaceOf } from '../context.ts'
 import { clients, expectClosed, expectServed, PROBER, probers } from '../load.ts'
@@ -12,9 +12,12 @@ export const outages: Group = {
   title: 'Outages',
   leftOut: ({ options }) => (options.installed ? 'the installed pod2iam is left as it is' : undefined),
   promises: [
-    { name: 'injector away: annotated pods are refused, other namespaces go on', show: injectorAway },
     {
-      name: 'STS away: running pods keep credentials, a new one waits, then starts',
+      name: 'without an injector, annotated pods are refused and all other pods are admitted',
+      show: injectorAway,
+    },
+    {
+      name: 'without STS, running pods keep their credentials, and a new pod waits for it',
       leftOut: ({ aws }) => (aws.setStsAvailable === undefined ? 'real STS cannot be taken away' : undefined),
       show: async (context) => {
         await context.aws.setStsAvailable?.(false)
@@ -27,7 +30,7 @@ export const outages: Group = {
       },
     },
     {
-      name: 'broker and firewall away: the same, and the block stays',
+      name: 'without broker and firewall, running pods keep their credentials, a new pod waits, and the block stays',
       show: async (context) => {
         const before = await probers(context)
         await placeGuards(context, { [LABEL]: 'nowhere' })
@@ -82,7 +85,7 @@ async function injectorAway(context: Context): Promise<string> {
   }
 }
 
-/** A new annotated pod is not let through its gate, its sidecar saying why, while clients go on. */
+/** A new annotated pod is held at its gate and its sidecar says why, while clients are still served. */
 async function expectWaiting(context: Context, app: string, why: RegExp): Promise<string> {
   const before = await clients(context)
   await context.access.kube.create(podObject(context.run, { app, place: 'shop', role: context.aws.role }))

@@ -1,4 +1,4 @@
-/** A node that was rebooted. */
+/** A node is rebooted. */
 import { readyPods, restarts } from '../cluster-pods.ts'
 import type { Context } from '../context.ts'
 import { CLIENT, clients, expectClosed, expectServed, PROBER, type Probers, probers } from '../load.ts'
@@ -6,18 +6,18 @@ import { guardOn } from '../nodes.ts'
 import { expect, type Group, until } from '../promise.ts'
 import { bootAgain } from '../rebooting.ts'
 import { guardsReady } from '../rollout.ts'
-import { shutFromBoot } from './boot-rules.ts'
+import { closedFromBoot } from './boot-rules.ts'
 
 export const reboot: Group = {
   title: 'Reboot',
   promises: [
     {
-      name: 'after a reboot the block is back, and pods have credentials again',
+      name: 'after a reboot the block is in place, and pods get credentials again',
       leftOut: ({ access, options }) =>
         access.noReboot ?? (options.mayReboot ? undefined : 'pass --may-reboot for it'),
       show: rebooted,
     },
-    shutFromBoot,
+    closedFromBoot,
   ],
 }
 
@@ -27,7 +27,7 @@ async function rebooted(context: Context): Promise<string> {
   expect(name !== undefined, 'no client runs on a node')
   const [guard, tried] = [await guardOn(context, name), await probers(context)]
   await bootAgain(context, name)
-  // What the API says of the node's pods is that of before, until its kubelet has looked at them.
+  // Until its kubelet has looked at the node's pods, the API reports their state of before the reboot.
   await until(context, `${name}'s guard again`, async () => {
     return restarts(await guardOn(context, name)) > restarts(guard)
   })
@@ -39,7 +39,7 @@ async function rebooted(context: Context): Promise<string> {
   return `${closed}; ${served}; before the guard was back, ${gap} connections of a pod without a role came through`
 }
 
-/** Of a prober that began again with its node, before the guard was back there (docs/threat-model.md); elsewhere there was none. */
+/** Connections that a prober made after its node had booted and before the guard was back (docs/threat-model.md); on other nodes there was none. */
 async function openings(
   context: Context,
   nodeName: string,

@@ -11,14 +11,14 @@ import { expect, type Group, until } from '../promise.ts'
 const METADATA = 'http://169.254.169.254/latest/meta-data/'
 
 export const refusals: Group = {
-  title: 'Nobody else gets them',
+  title: 'Refusals',
   promises: [
     {
       name: 'a pod without a role is refused at the metadata endpoint',
       show: async (context) => expectClosed(context, await probers(context)),
     },
     {
-      name: 'an annotation in a namespace that is not opted in gives nothing',
+      name: 'an annotation in a namespace that is not opted in has no effect',
       show: async (context) => {
         await make(context, { app: 'not-opted-in', place: 'plain', role: context.aws.role })
         const pod = await readyPod(context, 'plain', 'not-opted-in')
@@ -28,7 +28,7 @@ export const refusals: Group = {
       },
     },
     {
-      name: 'a role its namespace may not use is refused at admission',
+      name: 'a role that its namespace may not use is refused at admission',
       show: (context) =>
         refused(
           context,
@@ -37,12 +37,12 @@ export const refusals: Group = {
         ),
     },
     {
-      name: 'so is a role of another namespace',
+      name: 'a role of another namespace is refused at admission',
       show: (context) =>
         refused(context, { app: 'neighbour', place: 'billing', role: context.aws.role }, /may not use role/),
     },
     {
-      name: 'so is a role on the host network',
+      name: 'a role on the host network is refused at admission',
       show: ({ aws, ...context }) => {
         const spec = { hostNetwork: true }
         return refused(
@@ -61,7 +61,7 @@ export const refusals: Group = {
       },
     },
     {
-      name: 'a token is worth nothing in another pod',
+      name: 'a token is refused when another pod uses it',
       show: async (context) => {
         const victim = await client(context)
         const token = await tokenOf(context, victim)
@@ -78,7 +78,7 @@ export const refusals: Group = {
       },
     },
     {
-      name: 'a token that is bound to no pod is worth nothing',
+      name: 'a token that is bound to no pod is refused',
       show: async (context) => {
         const how = { audiences: [TOKEN_AUDIENCE] }
         const { token } = await context.access.kube.createToken(
@@ -89,7 +89,7 @@ export const refusals: Group = {
         return expectCode(await got(context, await client(context), BROKER, token), 401, 'token-invalid')
       },
     },
-    { name: 'a role taken from a namespace is gone at the next request', show: withdrawn },
+    { name: 'the broker refuses a role that its namespace may no longer use', show: withdrawn },
   ],
 }
 
@@ -122,7 +122,7 @@ function refused({ access, run }: Context, workload: Workload, why: RegExp): Pro
   return refusal(access.kube.create(podObject(run, workload)), why)
 }
 
-/** The sentence with which the API server refuses; broken when it accepts, or refuses for another reason. */
+/** The sentence with which the API server refuses; the promise is broken when it accepts, or refuses for another reason. */
 export async function refusal(request: Promise<unknown>, why: RegExp): Promise<string> {
   try {
     await request

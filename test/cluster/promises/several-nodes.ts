@@ -1,10 +1,10 @@
-/** What one node does must be no other's trouble, and no other's gain. */
+/** What happens on one node must neither harm another node nor give it anything. */
 import { setTimeout as wait } from 'node:timers/promises'
 import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
 import { isApiError } from '../../sandbox/kube/objects/status.ts'
 import { admittedMeanwhile, expectAdmitted } from '../admitted.ts'
 import { BROKER, expectCode, got, tokenOf } from '../ask-broker.ts'
-import { endedPod, type LivePod, lastWords, readyPod, readyPods, restarts } from '../cluster-pods.ts'
+import { endedPod, type LivePod, readyPod, readyPods, restarts, terminationMessage } from '../cluster-pods.ts'
 import { type Context, namespaceOf } from '../context.ts'
 import { CLIENT, clients, expectClosed, expectServed, probers } from '../load.ts'
 import { anotherNode, guardOn, nodeNamed } from '../nodes.ts'
@@ -12,14 +12,14 @@ import { container, podObject } from '../pods.ts'
 import { expect, type Group, until } from '../promise.ts'
 import { guardsReady, injectorReady } from '../rollout.ts'
 
-/** Of a node guard: firewall and broker. */
+/** Containers of a node guard: firewall and broker. */
 const CONTAINERS = 2
 const EVICTION_RETRY_MS = 1000
 const EVERYWHERE = { tolerations: [{ operator: 'Exists' }] } as const
 
 /**
- * Ends the node guard's programs as the kernel's OOM killer would; says how many. Of the node's processes by their command lines: the gate
- * of pods is the same program with another word.
+ * Ends the node guard's programs as the kernel's OOM killer would; reports how many. They are found among all processes of the node by
+ * their command lines: the gate of a pod is the same program with another argument.
  */
 const KILLER = `
 const { readdirSync, readFileSync } = require('fs')
@@ -35,14 +35,14 @@ require('fs').writeFileSync('/dev/termination-log', String(ours.length))
 export const severalNodes: Group = {
   title: 'Several nodes',
   promises: [
-    { name: 'a token is worth nothing on another node', show: replayed },
+    { name: 'a token is refused on another node', show: replayed },
     {
-      name: 'one node’s guard and broker killed: the block stays, no request fails',
+      name: 'when guard and broker of a node are killed, the block stays and no request fails',
       leftOut: ({ options }) => (options.installed ? 'the installed pod2iam is left as it is' : undefined),
       show: killed,
     },
     {
-      name: 'a node drained under load: no request fails, no pod is refused',
+      name: 'when a node is drained under load, no request fails and no pod is refused',
       leftOut: ({ options }) =>
         options.mayReboot ? undefined : 'it cordons a node for a while: pass --may-reboot for it',
       show: drained,
@@ -69,9 +69,9 @@ async function killed(context: Context): Promise<string> {
   const [asked, tried] = [await clients(context), await probers(context)]
   const guard = await guardOn(context, nodeName)
   await context.access.kube.create(killer(context, nodeName))
-  const programs = lastWords(await endedPod(context, 'plain', 'killer'), 'app')
+  const programs = terminationMessage(await endedPod(context, 'plain', 'killer'), 'app')
   expect(Number(programs) >= CONTAINERS, `${programs} processes of the guard were found on ${nodeName}`)
-  // Meanwhile the other node's serves new pods.
+  // Meanwhile the guard of the other node serves new pods.
   const app = 'elsewhere'
   await context.access.kube.create(
     podObject(context.run, { app, place: 'shop', role: context.aws.role, spec: { nodeName: other } }),
@@ -111,7 +111,7 @@ async function drained(context: Context): Promise<string> {
   }
 }
 
-/** What `kubectl drain --ignore-daemonsets --force` does, with the pods of the test and of the product only; returns how many they were. */
+/** Does what `kubectl drain --ignore-daemonsets --force` does, but only with pods of the test and of the product; returns their number. */
 async function evictAll(context: Context, nodeName: string): Promise<number> {
   const { access, options, run } = context
   const places = (['shop', 'billing', 'strict', 'every', 'plain'] as const).map((place) =>
@@ -136,7 +136,7 @@ async function evictAll(context: Context, nodeName: string): Promise<number> {
   return evicted.size
 }
 
-/** 429: its disruption budget allows no other now. 404: it is gone. */
+/** 429: the disruption budget allows no other eviction now. 404: the pod is gone. */
 function mayLater(error: unknown): void {
   if (!isApiError(error, 404, 429)) throw error
 }

@@ -1,8 +1,8 @@
 /**
- * What a pod's start costs: plain pods beside injected ones, in turns, one at a time. A measurement, made where `--starts` asks for it;
- * what it promises is credentials.
+ * What a pod's start costs: plain pods and injected ones are started in turns, one at a time. It is a measurement, made only with
+ * `--starts`; what it promises is credentials.
  */
-import { endedPod, type LivePod, lastWords, refOf } from '../cluster-pods.ts'
+import { endedPod, type LivePod, refOf, terminationMessage } from '../cluster-pods.ts'
 import type { Context, Place } from '../context.ts'
 import { startKube2iam } from '../kube2iam.ts'
 import { podObject, type Workload } from '../pods.ts'
@@ -36,7 +36,7 @@ export const starts: Group = {
   title: 'Starts',
   promises: [
     {
-      name: 'of every pod, measured one at a time, has credentials with its first request',
+      name: 'every pod, started one at a time, has credentials with its first request',
       show: async (context) => {
         const { starts, compareWith: program } = context.options
         const kube2iam = program === undefined ? undefined : await startKube2iam(context, program)
@@ -44,12 +44,12 @@ export const starts: Group = {
         const found = new Map<string, Start[]>(kinds.map(({ name }) => [name, []]))
         for (let turn = 0; turn < starts; turn++)
           for (const kind of kinds) {
-            if (kind.kube2iam) await kube2iam?.setInTheWay(true)
+            if (kind.kube2iam) await kube2iam?.setRule(true)
             found.get(kind.name)?.push(await startOne(context, kind, turn))
-            if (kind.kube2iam) await kube2iam?.setInTheWay(false)
+            if (kind.kube2iam) await kube2iam?.setRule(false)
           }
         await kube2iam?.stop()
-        return [...found].map(([name, all]) => `${name}: ${told(all)}`).join('; ')
+        return [...found].map(([name, all]) => `${name}: ${describeStarts(all)}`).join('; ')
       },
     },
   ],
@@ -80,7 +80,7 @@ function asksForNothing(pod: object): void {
 }
 
 function startOf(pod: LivePod, createdAt: number): Start {
-  const words = lastWords(pod, 'app') ?? ''
+  const words = terminationMessage(pod, 'app') ?? ''
   expect(words !== '', `${pod.metadata.name} left no report`)
   const { startedAt, credentialsAt, waited, problem }: StartReport = JSON.parse(words)
   expect(problem === undefined, `${pod.metadata.name}: ${problem}`)
@@ -88,8 +88,8 @@ function startOf(pod: LivePod, createdAt: number): Start {
   return { first: startedAt - createdAt, credentials, waited }
 }
 
-/** Median, 95th percentile and the greatest of each, in milliseconds. */
-export function told(all: readonly Start[]): string {
+/** Median, 95th percentile and maximum of each, in milliseconds. */
+export function describeStarts(all: readonly Start[]): string {
   const of = (values: readonly number[]) => {
     const sorted = [...values].sort((a, b) => a - b)
     const at = (share: number) =>

@@ -1,9 +1,9 @@
-/** What must have held all the time. */
+/** What must hold during the whole test. */
 import type { AwsSide } from '../aws/aws-side.ts'
 import { expect, type Group } from '../promise.ts'
 
 export const throughout: Group = {
-  title: 'In all of this',
+  title: 'Throughout',
   promises: [
     {
       name: 'only the nodes themselves reached the metadata service',
@@ -18,7 +18,7 @@ export const throughout: Group = {
   ],
 }
 
-/** Who reached the metadata service so far. @throws Error when somebody but the nodes did */
+/** Who has reached the metadata service so far. @throws Error when anybody but the nodes did */
 export async function onlyNodes({ visitors, nodeAddresses }: AwsSide): Promise<string[]> {
   const all = [...new Set(await visitors?.())]
   const strangers = all.filter((address) => !nodeAddresses.includes(address))

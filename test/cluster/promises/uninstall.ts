@@ -1,4 +1,4 @@
-/** Away in the documented order: guard.mode=remove, then helm uninstall. Nothing is left. */
+/** Uninstalls in the documented order: guard.mode=remove, then helm uninstall. Nothing is left. */
 import { BROKER_LINK } from '../../../common/addresses.ts'
 import type { KubeObject } from '../../sandbox/kube/objects/objects.ts'
 import { RESOURCES } from '../../sandbox/kube/objects/resources.ts'
@@ -13,7 +13,7 @@ import { expect, type Group, LeftOut, until } from '../promise.ts'
 import { guardsReady } from '../rollout.ts'
 
 const OURS = /pod2iam(?!-(?:test|aws))/i
-/** By the chains' names alone: in kube-proxy's rules our Service's name is a comment. */
+/** Only by the chains' names: kube-proxy's rules name our Service in a comment. */
 const OUR_CHAIN = /\bPOD2IAM-/
 
 export const uninstall: Group = {
@@ -24,7 +24,7 @@ export const uninstall: Group = {
   },
   promises: [
     {
-      name: 'guard.mode=remove takes rules and link from every node',
+      name: 'guard.mode=remove removes rules and link from every node',
       show: async (context) => {
         const before = await onNodes(context)
         expect(
@@ -51,7 +51,7 @@ export const uninstall: Group = {
       },
     },
     {
-      name: 'nodes carry no label, annotation or taint of ours, no rule and no link',
+      name: 'nodes have no label, annotation or taint of pod2iam, no rule and no link',
       show: async (context) => {
         const { items } = await context.access.kube.list<
           KubeObject & { spec?: { taints?: readonly { key: string }[] } }
@@ -68,7 +68,7 @@ export const uninstall: Group = {
       },
     },
     {
-      name: 'the metadata endpoint is as it was: pods reach it again',
+      name: 'pods reach the metadata endpoint again',
       show: async (context) => {
         const before = await probers(context)
         const reachable = [...before.values()].every(({ opened }) => opened > 0)
@@ -99,7 +99,7 @@ async function expectCleanNodes(context: Context): Promise<void> {
     expect(found.length === 0, `left on ${node}: ${found.join(', ')}`)
 }
 
-/** What of ours every node holds: tables, chains, the broker's link. */
+/** What every node has of pod2iam: tables, chains, the broker's link. */
 async function onNodes(context: Context): Promise<{ node: string; found: string[] }[]> {
   const pods = await readyPods(context, 'plain', 'checker')
   return Promise.all(
@@ -111,14 +111,14 @@ async function onNodes(context: Context): Promise<{ node: string; found: string[
   )
 }
 
-/** What of ours is in what a node's tools print, a line each. */
+/** What is of pod2iam in the output of a node's tools, one entry per line. */
 export function leftOf({ tables, links, chains }: Leftovers): string[] {
   const lines = (text: string, ours: RegExp) => text.split('\n').filter((line) => ours.test(line))
   const rules = [...lines(tables, OURS), ...lines(chains, OUR_CHAIN)].map((line) => line.trim())
   return links.includes(`${BROKER_LINK}:`) ? [...rules, `link ${BROKER_LINK}`] : rules
 }
 
-/** Objects of pod2iam, of every kind that its chart may make; those of the test's own namespaces are left aside. */
+/** Objects of pod2iam, of every kind that its chart may create; those in the test's own namespaces are left aside. */
 async function objectsLeft({ access, options }: Context): Promise<string[]> {
   const left: string[] = []
   for (const { plural, group, kind, virtual } of RESOURCES) {

@@ -12,7 +12,7 @@ type Rollout = {
   readonly admissions: Admitted
 }
 
-/** Upgrades once, and looks at it from four sides. */
+/** Upgrades once, and checks four properties of the rollout. */
 export function upgrade(): Group {
   let rollout: Rollout | undefined
   const during =

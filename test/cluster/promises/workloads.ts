@@ -1,6 +1,6 @@
 /** Every kind of workload gets its own credentials. */
 import type { LivePod } from '../cluster-pods.ts'
-import { ask, endedPod, lastWords, readyPod, readyPods, refOf } from '../cluster-pods.ts'
+import { ask, endedPod, readyPod, readyPods, refOf, terminationMessage } from '../cluster-pods.ts'
 import { type Context, namespaceOf, type Place } from '../context.ts'
 import { container, jobObject, jobSpec, labelsOf, podObject, replicated } from '../pods.ts'
 import type { CredentialDocument, OnceReport } from '../programs/reports.ts'
@@ -21,8 +21,13 @@ const KINDS: readonly Kind[] = [
   { app: 'job', name: 'a Job, with its first instruction', check: ended },
   { app: 'cronjob', name: 'a Job of a CronJob', check: ended },
   { app: 'init', name: 'an init container, with its first instruction', check: initialised },
-  { app: 'strict', name: 'a pod in a restricted namespace, by env', place: 'strict', check: byEnvironment },
-  { app: 'every', name: 'an unannotated pod of an `all` namespace', place: 'every', check: running },
+  {
+    app: 'strict',
+    name: 'a pod in a restricted namespace, in mode env',
+    place: 'strict',
+    check: byEnvironment,
+  },
+  { app: 'every', name: 'a pod without annotation in an `all` namespace', place: 'every', check: running },
 ]
 
 export const workloads: Group = {
@@ -52,7 +57,7 @@ export const workloads: Group = {
   ),
 }
 
-/** A CronJob and, as `kubectl create job --from` does, a Job of its template, instead of waiting for the minute. */
+/** Creates a CronJob and, as `kubectl create job --from` does, a Job of its template, instead of waiting for the schedule. */
 async function triggerCronJob({ access, run, aws }: Context): Promise<void> {
   const spec = jobSpec(run, { app: 'cronjob', mode: 'credentials', place: 'shop', role: aws.role })
   const metadata = { name: 'cronjob', namespace: namespaceOf(run, 'shop'), labels: labelsOf(run, 'cronjob') }
@@ -60,7 +65,7 @@ async function triggerCronJob({ access, run, aws }: Context): Promise<void> {
     apiVersion: 'batch/v1',
     kind: 'CronJob',
     metadata,
-    // 30 February: only by hand.
+    // 30 February: the schedule never starts a Job.
     spec: { schedule: '0 0 30 2 *', jobTemplate: { metadata: { labels: metadata.labels }, spec } },
   }
   const { metadata: made, spec: stored } = await access.kube.create<
@@ -115,9 +120,9 @@ async function initialised(context: Context, { app }: Kind): Promise<string> {
 }
 
 async function firstAnswer(context: Context, pod: LivePod, name: string): Promise<string> {
-  const report: OnceReport = JSON.parse(lastWords(pod, name) ?? '{"problem":"it left no report"}')
+  const report: OnceReport = JSON.parse(terminationMessage(pod, name) ?? '{"problem":"it left no report"}')
   expect(report.accessKeyId !== undefined, `its first request failed: ${report.problem}`)
-  // Of a container that has ended only the key's id is known, which real AWS cannot be asked about.
+  // Of a container that has ended only the key's id is known, and real AWS cannot look that up.
   if (context.aws.knowsKeys) await expectOwn(context, pod, { AccessKeyId: report.accessKeyId })
   return `after ${report.milliseconds} ms, token and list included`
 }

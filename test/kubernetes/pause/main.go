@@ -1,4 +1,4 @@
-// The container that holds a pod's namespaces: waits for its end, and reaps what has lost its parent.
+// The container that keeps a pod's namespaces: it waits for a signal to end, and reaps orphaned processes.
 package main
 
 import (

@@ -15,7 +15,7 @@ export type AssumeRoleInput = {
   readonly policy: readonly Statement[] | undefined
   /** ARNs of managed policies. */
   readonly policyArns: readonly string[]
-  /** Characters of the session policies and tags: the packed size is computed from them. */
+  /** Number of characters of the session policies and tags, from which the packed size is computed. */
   readonly packedLength: number
 }
 
@@ -52,7 +52,7 @@ const TAGS_MAX = 50
 const POLICIES_MAX = 10
 const UNSUPPORTED = ['SerialNumber', 'TokenCode', 'ProvidedContexts.member.1.ProviderArn']
 
-/** Reads and checks the parameters. Throws ValidationError with every broken rule, as the API does. */
+/** Reads and checks the parameters. Throws ValidationError with every violated rule, as the API does. */
 export function parseAssumeRole(params: URLSearchParams): AssumeRoleInput {
   const unsupported = UNSUPPORTED.find((name) => params.has(name))
   if (unsupported !== undefined)
@@ -90,7 +90,7 @@ export function parseAssumeRole(params: URLSearchParams): AssumeRoleInput {
   }
 }
 
-/** Throws ValidationError with every broken rule; nothing where there is none. */
+/** Throws ValidationError with every violated rule, if there is any. */
 export function refuseProblems(problems: readonly string[]): void {
   if (problems.length > 0)
     throw validationError(
@@ -98,7 +98,7 @@ export function refuseProblems(problems: readonly string[]): void {
     )
 }
 
-/** @throws ValidationError where it is not the ARN of a role */
+/** @throws ValidationError if it is not the ARN of a role */
 export function checkedRoleArn(roleArn: string): string {
   if (/^arn:aws(?:-[a-z]+)*:iam::\d{12}:role\/[\x21-\x7e]+$/.test(roleArn)) return roleArn
   throw validationError(`${roleArn} is invalid`)

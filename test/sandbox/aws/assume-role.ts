@@ -1,4 +1,4 @@
-/** AssumeRole: whether a caller gets the role, for how long, and as whom. */
+/** AssumeRole: whether a caller gets the role, for how long, and with which session. */
 import type { AssumeRoleInput } from './assume-role-input.ts'
 import type { RequestContext } from './condition.ts'
 import type { Iam, KeyOwner, Role, Session } from './iam.ts'
@@ -9,12 +9,12 @@ import type { Elements } from './xml.ts'
 
 const HOUR = 3600
 
-/** Texts and limits as AWS has them; what the documentation leaves open is a setting. */
+/** Texts and limits as in AWS; what the documentation leaves open is a setting. */
 export type AssumeRoleOptions = {
   readonly iam: Iam
   /** Milliseconds since the epoch. */
   readonly now: number
-  /** Whether a session made by the instance profile counts as role chaining. */
+  /** Whether a session created by the instance profile counts as role chaining. */
   readonly instanceProfileIsChaining: boolean
 }
 
@@ -25,7 +25,7 @@ export function assumeRole(owner: KeyOwner, input: AssumeRoleInput, options: Ass
   const chained =
     from !== undefined &&
     (from.by === 'assume-role' || from.by === 'web-identity' || options.instanceProfileIsChaining)
-  // Depends on caller and request alone, so it comes before anything that needs the role.
+  // This depends only on the caller and the request, so it comes before anything that needs the role.
   if (chained && input.duration !== undefined && input.duration > HOUR)
     throw validationError(
       'The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.',
@@ -44,7 +44,7 @@ export function assumeRole(owner: KeyOwner, input: AssumeRoleInput, options: Ass
     throw new StsError(
       'PackedPolicyTooLarge',
       400,
-      // AWS says so of policies, too, as far as its users' reports go.
+      // AWS reports the same for policies, as far as its users' reports show.
       `Packed size of session tags consumes ${packedPercent(input)}% of allotted space.`,
     )
   iam.checkPolicies(input.policyArns, role)
@@ -65,7 +65,7 @@ export function assumeRole(owner: KeyOwner, input: AssumeRoleInput, options: Ass
   })
 }
 
-/** The role, when the caller may perform every action on it. A role that does not exist reads as one that refuses. */
+/** The role, if the caller may perform every action on it. A role that does not exist is treated like one that refuses. */
 function authorize(
   { caller }: KeyOwner,
   { roleArn }: AssumeRoleInput,
@@ -90,13 +90,13 @@ export function assumeRoleResult(session: Session, input: AssumeRoleInput): Elem
       SessionToken: session.sessionToken,
       Expiration: new Date(session.expiresAt).toISOString().replace(/\.\d{3}Z$/, 'Z'),
     },
-    // Only there when something was packed.
+    // Present only if something was packed.
     PackedPolicySize: input.packedLength > 0 ? packedPercent(input) : undefined,
     SourceIdentity: session.sourceIdentity,
   }
 }
 
-/** Tags of the new session: those sent, and the caller's transitive ones, which nobody can override. */
+/** Tags of the new session: those of the request, and the caller's transitive ones, which nobody can override. */
 function sessionTags(
   input: AssumeRoleInput,
   from: Session | undefined,

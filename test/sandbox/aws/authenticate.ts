@@ -1,4 +1,4 @@
-/** Who signed a request to STS. */
+/** Who has signed a request to STS. */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { KeyOwner } from './iam.ts'
@@ -26,7 +26,7 @@ export function authenticate(request: WireRequest, world: World): KeyOwner {
   return owner
 }
 
-/** Compares by digest, in constant time; a user's key has no token and must come without one. */
+/** Compares digests, in constant time; a user's key has no token and must be used without one. */
 function sameToken(given: string | undefined, known: string | undefined): boolean {
   if (given === undefined || known === undefined) return given === known
   const digest = (text: string) => createHash('sha256').update(text).digest()

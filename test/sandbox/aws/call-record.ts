@@ -9,7 +9,7 @@ type Outcome = {
   readonly issued?: string
 }
 
-/** A call without its secrets: nothing of the Authorization header, the token or what was issued but its key id. */
+/** A call without its secrets: nothing of the Authorization header and the token, and only the key id of what was issued. */
 export function callRecord(
   params: URLSearchParams,
   request: IncomingMessage,

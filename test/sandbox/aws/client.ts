@@ -1,4 +1,4 @@
-/** The stand-in of AWS as tests and the demo hold it: starts the process, steers it, reads what it saw. */
+/** The stand-in for AWS as tests and the demo use it: starts the process, controls it, and reads its records. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
@@ -32,11 +32,11 @@ export { allowAssume, denyAssume, trust, trustWebIdentity } from './policies.ts'
 
 export type AwsOptions = Partial<Omit<AwsConfig, 'controlSocket' | 'temporaryDirectory'>> & {
   /**
-   * Starts the process; given the whole command line, program first. Standard input and output must be pipes. The
-   * sandbox passes one that enters a network namespace (the control socket works across them).
+   * Starts the process, given the whole command line, program first. Standard input and output must be pipes. The
+   * sandbox passes a function that enters a network namespace (the control socket works across namespaces).
    */
   readonly spawn?: (argv: readonly string[]) => ChildProcess
-  /** Where the settings and the control socket go; a private temporary directory when left out. */
+  /** Directory of the settings and the control socket; by default a private temporary directory. */
   readonly directory?: string
 }
 
@@ -68,8 +68,8 @@ export class Aws {
   }
 
   /**
-   * Starts AWS; resolves once every listener accepts. Without listen addresses it serves on loopback, any port.
-   * Throws with the process's own words when it cannot start.
+   * Starts AWS; resolves once every listener accepts. Without listen addresses it serves on loopback, on any port.
+   * Throws with the process's own output when it cannot start.
    */
   static async start(options: AwsOptions = {}): Promise<Aws> {
     const { spawn: start = spawnHere, directory: given, ...settings } = options
@@ -78,7 +78,7 @@ export class Aws {
     const controlSocket = join(directory, 'control.sock')
     let child: ChildProcess | undefined
     try {
-      // The kernel's limit of a socket's path; beyond it node would cut the name silently.
+      // The kernel's limit for a socket's path; Node would silently truncate a longer one.
       if (Buffer.byteLength(controlSocket) > 107)
         throw new Error(`the path ${controlSocket} is too long for a socket; give a shorter directory`)
       const config = resolveConfig({ ...settings, controlSocket, temporaryDirectory: directory })
@@ -103,7 +103,7 @@ export class Aws {
   }
 
   /**
-   * Environment with which any AWS SDK or the AWS CLI finds this AWS, and not the machine's own settings.
+   * Environment with which any AWS SDK or the AWS CLI finds this AWS and ignores the machine's own settings.
    * Credentials come from the metadata service unless keys are given.
    */
   environment(keys?: Pick<UserKeys, 'accessKeyId' | 'secretAccessKey'>): Record<string, string> {
@@ -140,7 +140,7 @@ export class Aws {
     return arn
   }
 
-  /** Creates or updates a managed policy, which sessions may be narrowed with; returns its ARN. */
+  /** Creates or updates a managed policy, which can narrow sessions; returns its ARN. */
   async putManagedPolicy(policy: ManagedPolicyInput): Promise<string> {
     await this.#call('putManagedPolicy', policy)
     return policy.arn
@@ -155,7 +155,7 @@ export class Aws {
     return this.#call('putUser', user)
   }
 
-  /** Replaces what the node role may do (after the start: assume any role that trusts it, tags included). */
+  /** Replaces the permissions of the node role (initially: assume any role that trusts it, with tags). */
   async setNodePolicy(statements: readonly Statement[]): Promise<void> {
     await this.#call('setNodePolicy', { statements })
   }
@@ -170,13 +170,13 @@ export class Aws {
     await this.#call('setSts', changes)
   }
 
-  /** Sets AWS's clock ahead of this machine's by so many milliseconds: sessions expire, signatures get stale. */
+  /** Sets how many milliseconds AWS's clock is ahead of this machine's: sessions expire, signatures become stale. */
   async setClockOffset(milliseconds: number): Promise<void> {
     await this.#call('setClockOffset', { milliseconds })
   }
 
   /**
-   * Gives the node new credentials now. The old ones stay valid, unless they are to expire at once.
+   * Gives the node new credentials now. The old ones stay valid unless they are to expire at once.
    * Returns the new access key id.
    */
   async rotateNodeCredentials(options: { readonly expireOld?: boolean } = {}): Promise<string> {
@@ -198,19 +198,19 @@ export class Aws {
     return count
   }
 
-  /** Breaks something; returns an id for {@link clearFaults}. */
+  /** Adds a fault; returns an id for {@link clearFaults}. */
   async fault(fault: Fault): Promise<string> {
     const role = fault.role === undefined ? {} : { role: this.roleArn(fault.role) }
     const { id } = await this.#call('fault', { ...fault, ...role })
     return id
   }
 
-  /** Takes back one fault, or all. */
+  /** Removes one fault, or all. */
   async clearFaults(id?: string): Promise<void> {
     await this.#call('clearFaults', id === undefined ? {} : { id })
   }
 
-  /** Requests to STS, oldest first, that have all the members given (role by name or ARN). */
+  /** Requests to STS, oldest first, that have all the given values (role by name or ARN). */
   async calls(match: Partial<StsCall> = {}): Promise<readonly StsCall[]> {
     const wanted = typeof match.role === 'string' ? { ...match, role: this.roleArn(match.role) } : match
     return matching(await this.#call('calls', {}), wanted)
@@ -221,28 +221,28 @@ export class Aws {
     return this.#call('counts', {})
   }
 
-  /** Temporary credentials issued so far, oldest first, that have all the members given; no secrets. */
+  /** Temporary credentials issued so far, oldest first, that have all the given values; without secrets. */
   async sessions(match: Partial<SessionInfo> = {}): Promise<readonly SessionInfo[]> {
     const wanted = typeof match.role === 'string' ? { ...match, role: this.roleArn(match.role) } : match
     return matching(await this.#call('sessions', {}), wanted)
   }
 
-  /** Requests to the metadata service, oldest first, that have all the members given. */
+  /** Requests to the metadata service, oldest first, that have all the given values. */
   async imdsRequests(match: Partial<ImdsRequest> = {}): Promise<readonly ImdsRequest[]> {
     return matching(await this.#call('imdsRequests', {}), match)
   }
 
-  /** Peer address → TCP connections to the metadata service, also those on which nothing was asked. */
+  /** Peer address → number of TCP connections to the metadata service, including those without a request. */
   imdsConnections(): Promise<Readonly<Record<string, number>>> {
     return this.#call('imdsConnections', {})
   }
 
-  /** Forgets calls, counts and requests so far. */
+  /** Clears the records of calls, counts and requests. */
   async clearRecords(): Promise<void> {
     await this.#call('clearRecords', {})
   }
 
-  /** Back to the state after the start: no roles, users, faults or records. Node credentials already handed out stay valid. */
+  /** Restores the state after the start: no roles, users, faults or records. Node credentials that were already issued stay valid. */
   async reset(): Promise<void> {
     await this.#call('reset', {})
   }

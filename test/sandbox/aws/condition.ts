@@ -32,7 +32,7 @@ type Operator = {
   readonly ifExists: boolean
 }
 
-/** Takes an operator apart, or undefined where this stand-in cannot evaluate it (so that a policy is refused, not misread). */
+/** Parses an operator; undefined if this stand-in cannot evaluate it (so that the policy is refused, not misread). */
 export function parseOperator(text: string): Operator | undefined {
   const groups = /^(?:For(?<q>All|Any)Values?:)?(?<name>[A-Za-z]+?)(?<if>IfExists)?$/.exec(text)?.groups
   const name = groups?.name
@@ -41,7 +41,7 @@ export function parseOperator(text: string): Operator | undefined {
   return { name, quantifier, ifExists: groups.if !== undefined }
 }
 
-/** Whether every operator and every key of a condition block holds. No block holds always. */
+/** Whether every operator and every key of a condition block is satisfied. A missing block always is. */
 export function conditionHolds(
   condition: Readonly<Record<string, Readonly<Record<string, OneOrMore>>>> | undefined,
   context: RequestContext,
@@ -63,7 +63,7 @@ function keyHolds(
 ): boolean {
   if (operator.name === 'Null') return wanted.includes(String(values === undefined))
   const [test, negated] = OPERATORS[operator.name] ?? [equals, false]
-  // A key the request does not have fails a positive operator and satisfies a negated one.
+  // A key that the request does not have does not satisfy a positive operator, but satisfies a negated one.
   if (values === undefined) return operator.ifExists || operator.quantifier === 'all' || negated
   const matches = (value: string) => wanted.some((one) => test(value, substitute(one, context)))
   const holds = (value: string) => matches(value) !== negated
@@ -72,7 +72,7 @@ function keyHolds(
   return negated ? values.every(holds) : values.some(holds)
 }
 
-/** Policy variables such as `${aws:PrincipalTag/team}`; an absent one matches nothing. */
+/** Substitutes policy variables such as `${aws:PrincipalTag/team}`; an absent one matches nothing. */
 export function substitute(text: string, context: RequestContext): string {
   return text.replace(
     /\$\{([^}]+)\}/g,

@@ -17,7 +17,7 @@ export type AwsConfig = {
   readonly subnetId: string
   readonly nodeRoleArn: string
   readonly instanceProfileArn: string
-  /** Base role ARN with its trailing slash: prefix of a role given by name. */
+  /** Base role ARN with its trailing slash: the prefix of a role given by name. */
   readonly base: string
   /** `host:port` to serve the metadata service on; port 0 for any. */
   readonly imds: readonly string[]
@@ -25,14 +25,14 @@ export type AwsConfig = {
   readonly sts: readonly string[]
   /** Path of the control socket (at most 107 bytes). */
   readonly controlSocket: string
-  /** A directory that is the process's own and is removed when it ends; empty for none. */
+  /** A directory that belongs to the process and is removed when it ends; empty for none. */
   readonly temporaryDirectory: string
 }
 
-/** Where AWS listens in a network namespace of its own. */
+/** The addresses that AWS listens on in a network namespace of its own. */
 export const REAL_IMDS = ['169.254.169.254:80', '[fd00:ec2::254]:80'] as const
 
-/** Fills in what is left out. Pure; idempotent. */
+/** Fills in missing values. Pure; idempotent. */
 export function resolveConfig(input: Partial<AwsConfig>): AwsConfig {
   const account = input.account ?? '111111111111'
   const region = input.region ?? 'eu-west-1'
@@ -69,7 +69,7 @@ export function partitionOf(region: string): string {
   return region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws'
 }
 
-/** `eu-west-1b` → `euw1-az2`: not AWS's mapping, which is shuffled per account, but its shape. */
+/** `eu-west-1b` → `euw1-az2`: the form of AWS's ids, but not its mapping, which is shuffled per account. */
 function zoneId(region: string, zone: string): string {
   const short = region.replace(
     /-([a-z]+)-(\d+)$/,
@@ -87,7 +87,7 @@ export function splitHostPort(text: string): { host: string; port: number } {
   return { host, port: Number(groups.port) }
 }
 
-/** Reads the JSON settings given to the process: every member text or an array of texts, as the type says. */
+/** Reads the JSON settings given to the process: every value is a text or an array of texts, as in the type. */
 export function parseConfig(text: string): AwsConfig {
   const raw: unknown = JSON.parse(text)
   if (typeof raw !== 'object' || raw === null || Array.isArray(raw))

@@ -13,7 +13,7 @@ import type {
 } from './model.ts'
 import type { World } from './world.ts'
 
-/** Operation → its argument and its result: what client and process agree on. */
+/** Operation → its argument and its result: the contract between client and process. */
 export type Operations = typeof operations extends (world: World) => infer T ? T : never
 
 const operations = (world: World) => ({
@@ -51,10 +51,10 @@ const operations = (world: World) => ({
   reset: () => world.reset(),
 })
 
-/** A control server on this world; the caller listens. `stop` ends the process. */
+/** A control server for this world; the caller makes it listen. `stop` ends the process. */
 export function createControlServer(world: World, stop: () => void): Server {
   const table = new Map<string, (argument: never) => unknown>(Object.entries(operations(world)))
-  // No idle connection is given up: the client's next call might be on its way over it.
+  // No idle connection is closed, because the client's next call might be in transit on it.
   return createServer({ keepAliveTimeout: 0 }, async (request, response) => {
     const name = (request.url ?? '/').slice(1)
     const answer = (status: number, body: unknown) => {
@@ -69,7 +69,7 @@ export function createControlServer(world: World, stop: () => void): Server {
       }
       const operation = table.get(name)
       if (!operation || !body) return answer(404, { error: `there is no operation "${name}"` })
-      // The client is typed by the same table; the operations check what a policy or a fault may say.
+      // The same table gives the client its types; the operations check the content of policies and faults.
       answer(200, operation(JSON.parse(body.toString() || '{}') as never))
     } catch (error) {
       answer(400, { error: error instanceof Error ? error.message : String(error) })

@@ -1,4 +1,4 @@
-/** What both servers need of HTTP: a bounded body, the peer, a wait that ends with the connection, an answer. */
+/** The parts of HTTP that both servers need: a bounded body, the peer, a wait that ends with the connection, an answer. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { listenAt } from '../listen.ts'
 import { splitHostPort } from './config.ts'
@@ -20,12 +20,12 @@ export async function readBody(request: IncomingMessage): Promise<Buffer | undef
   return Buffer.concat(chunks)
 }
 
-/** The address a request comes from, IPv4 in its own form. */
+/** The address that a request comes from, IPv4 in its own form. */
 export function peerOf(socket: { readonly remoteAddress?: string | undefined }): string {
   return (socket.remoteAddress ?? '').replace(/^::ffff:/, '')
 }
 
-/** Waits, or resolves early when the client goes away. */
+/** Waits, or resolves early when the client disconnects. */
 export function wait(milliseconds: number, response: ServerResponse): Promise<void> {
   if (milliseconds <= 0) return Promise.resolve()
   return new Promise((resolve) => {
@@ -39,7 +39,7 @@ export function wait(milliseconds: number, response: ServerResponse): Promise<vo
   })
 }
 
-/** Carries out a hang or a close: no answer, and in the end no connection. */
+/** Carries out a hang or a close: no answer, and finally no connection. */
 export async function sayNothing(effect: FaultEffect, response: ServerResponse): Promise<void> {
   if (effect.kind === 'hang') await wait(Math.min(effect.ms ?? HANG_DEFAULT_MS, HANG_MAX_MS), response)
   response.destroy()

@@ -42,7 +42,7 @@ const stsFaults: [Fault, RegExp, string][] = [
 ]
 
 for (const [fault, message, outcome] of stsFaults)
-  test(`STS fault ${JSON.stringify(fault)} strikes as often as it was set to, then all is well`, async () => {
+  test(`STS fault ${JSON.stringify(fault)} applies to the set number of calls, and then STS answers properly`, async () => {
     await aws.fault({ ...fault, calls: 2 })
     assert.match(await refusalOf(ask()), message)
     assert.match(await refusalOf(ask()), message)
@@ -50,7 +50,7 @@ for (const [fault, message, outcome] of stsFaults)
     assert.deepEqual((await aws.counts()).byOutcome, { [outcome]: 2, Success: 1 })
   })
 
-test('the SDK retries a throttled and an unavailable call, and gets there', async () => {
+test('the SDK retries a throttled and an unavailable call, and succeeds', async () => {
   const patient = stsClient(aws, { credentials: node.config.credentials, maxAttempts: 3 })
   await aws.fault({ service: 'sts', kind: 'throttle', calls: 1 })
   await aws.fault({ service: 'sts', kind: 'unavailable', calls: 1 })
@@ -58,7 +58,7 @@ test('the SDK retries a throttled and an unavailable call, and gets there', asyn
   assert.equal((await aws.counts()).assumeRole, 3)
 })
 
-test('a fault of one role leaves the other alone, and lasts until it is cleared', async () => {
+test('a fault for one role does not affect another, and lasts until it is cleared', async () => {
   const id = await aws.fault({ service: 'sts', kind: 'deny', role: 'one' })
   for (let i = 0; i < 3; i++) assert.match(await refusalOf(ask()), /^AccessDenied/)
   await ask('two')
@@ -72,7 +72,7 @@ test('a fault of one role leaves the other alone, and lasts until it is cleared'
   await ask()
 })
 
-test('a slow STS answers properly, and many callers wait at the same time', async () => {
+test('a slow STS answers properly, and many callers can wait at the same time', async () => {
   await aws.fault({ service: 'sts', kind: 'slow', ms: 3000 })
   const began = performance.now()
   await Promise.all(Array.from({ length: 20 }, () => ask()))
@@ -82,11 +82,11 @@ test('a slow STS answers properly, and many callers wait at the same time', asyn
   assert.ok(peakInFlight >= 10 && peakInFlight <= 20, `${peakInFlight}`)
 })
 
-test('a hanging call ends when the client gives up, and is on record', async () => {
+test('a hanging call ends when the client gives up, and is recorded', async () => {
   await aws.fault({ service: 'sts', kind: 'hang' })
   const body = new URLSearchParams({ Action: 'GetCallerIdentity', Version: '2011-06-15' })
   await until('the call is on record', async () => {
-    // Once more where the client gave up before its call had come.
+    // Repeated, because the client may have given up before its call arrived.
     await assert.rejects(fetch(aws.stsUrl, { method: 'POST', body, signal: AbortSignal.timeout(100) }))
     return (await aws.calls({ outcome: 'hang' })).length > 0
   })
@@ -102,7 +102,7 @@ const imdsFaults: [Fault, number][] = [
 ]
 
 for (const [fault, status] of imdsFaults)
-  test(`metadata fault ${JSON.stringify(fault)} answers ${status} once, then all is well`, async () => {
+  test(`metadata fault ${JSON.stringify(fault)} answers ${status} once, and then the service answers properly`, async () => {
     await aws.fault({ ...fault, calls: 1 })
     assert.equal((await region()).status, status)
     assert.equal((await region()).status, 200)
@@ -112,7 +112,7 @@ for (const [fault, status] of imdsFaults)
     )
   })
 
-test('a metadata fault can strike one path, one peer, close, hang and slow down', async () => {
+test('a metadata fault can be limited to a path or a peer, and can close, hang and slow down requests', async () => {
   await aws.fault({ service: 'imds', kind: 'deny', path: '/latest/api/token' })
   await aws.fault({ service: 'imds', kind: 'deny', peer: '10.9.9.9' })
   assert.equal((await region()).status, 200)
@@ -127,7 +127,7 @@ test('a metadata fault can strike one path, one peer, close, hang and slow down'
   assert.ok(performance.now() - began >= 39)
 })
 
-test('a fault that makes no sense is refused with a sentence', async () => {
+test('an invalid fault is refused with a sentence', async () => {
   await assert.rejects(
     aws.fault({ service: 'ec2', kind: 'deny' } as unknown as Fault),
     /service "sts" or "imds"/,

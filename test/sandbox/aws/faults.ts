@@ -1,7 +1,7 @@
-/** Faults on demand: which of them catch a request, and how often they still do. */
+/** Faults on demand: which of them apply to a request, and how often they still do. */
 import type { Fault, FaultEffect } from './model.ts'
 
-/** What is known of a request when faults are asked about it. */
+/** What is known about a request when the faults for it are looked up. */
 export type FaultFacts = {
   readonly service: 'sts' | 'imds'
   readonly peer: string
@@ -10,7 +10,7 @@ export type FaultFacts = {
   readonly path?: string | undefined
 }
 
-/** What to do with a request: wait first, then the effect, or answer properly when there is none. */
+/** What to do with a request: wait first, then the effect, or answer properly if there is none. */
 export type FaultPlan = { readonly delay: number; readonly effect: FaultEffect | undefined }
 
 export const HANG_DEFAULT_MS = 30_000
@@ -31,7 +31,7 @@ export class Faults {
   #entries: { readonly id: string; readonly fault: Fault; left: number }[] = []
   #next = 1
 
-  /** Adds a fault and returns its id. Throws a sentence when it makes no sense. */
+  /** Adds a fault and returns its id. Throws a sentence if it is invalid. */
   add(fault: Fault): string {
     if (fault.service !== 'sts' && fault.service !== 'imds')
       throw new Error('a fault needs service "sts" or "imds"')
@@ -51,8 +51,8 @@ export class Faults {
   }
 
   /**
-   * Takes what applies to a request: every matching delay, and the first other effect. Each one taken counts
-   * against its `calls`.
+   * Takes the faults that apply to a request: every matching delay, and the first other effect. Each of them uses up one
+   * of its `calls`.
    */
   take(facts: FaultFacts): FaultPlan {
     let delay = 0

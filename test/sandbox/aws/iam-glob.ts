@@ -1,6 +1,6 @@
 /**
- * IAM's wildcards: `*` any run of characters, `?` exactly one; the whole text must match. Two pointers with one
- * point of return: linear in practice, never exponential.
+ * IAM's wildcards: `*` matches any number of characters, `?` exactly one; the whole text must match. Two pointers with one
+ * position to return to: linear in practice, never exponential.
  */
 export function globMatches(pattern: string, text: string): boolean {
   let p = 0

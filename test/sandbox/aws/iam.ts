@@ -1,4 +1,4 @@
-/** Principals: roles, users and sessions, and the keys they sign with. */
+/** Principals: roles, users and sessions, and the keys with which they sign. */
 import type { AwsConfig } from './config.ts'
 import { makeAccessKeyId, makeId, makeSecretAccessKey, makeSessionToken } from './credentials.ts'
 import { Journal } from './journal.ts'
@@ -19,10 +19,10 @@ import { validationError } from './sts-error.ts'
 
 export type Role = {
   readonly arn: string
-  /** `AROA…`, the same for as long as the role exists. */
+  /** `AROA…`, unchanged as long as the role exists. */
   readonly id: string
   readonly account: string
-  /** Without path: what an assumed-role ARN shows. */
+  /** Without path, as in an assumed-role ARN. */
   readonly name: string
   readonly trustPolicy: PolicyDocument
   readonly policy: readonly Statement[]
@@ -46,7 +46,7 @@ export type Session = Omit<SessionInfo, 'sourceIdentity'> & {
   readonly policy: readonly Statement[] | undefined
 }
 
-/** Whoever a key belongs to. */
+/** The owner of a key. */
 export type KeyOwner = {
   readonly secretAccessKey: string
   /** Undefined for a user's key, which has no token. */
@@ -101,7 +101,7 @@ export class Iam {
     return role
   }
 
-  /** Deletes a role; its sessions die with it. */
+  /** Deletes a role and its sessions. */
   deleteRole(arn: string): void {
     this.#roles.delete(arn)
     for (const [key, session] of this.#sessions) if (session.role === arn) this.#sessions.delete(key)
@@ -115,7 +115,7 @@ export class Iam {
     this.#policies.set(arn, statements)
   }
 
-  /** Refuses session policies that do not exist in the role's account, nor among AWS's own. The documentation does not say with which error. */
+  /** Refuses session policies that exist neither in the role's account nor among AWS's own. The documentation does not say with which error. */
   checkPolicies(arns: readonly string[], { account }: Role): void {
     const isThere = (arn: string) =>
       this.#policies.has(arn) && ['aws', account].includes(arn.split(':')[4] ?? '')
@@ -123,7 +123,7 @@ export class Iam {
     if (missing !== undefined) throw validationError(`Policy ${missing} does not exist or is not attachable.`)
   }
 
-  /** What session policies allow together, as they are now: undefined where there are none. */
+  /** What session policies allow together in their current form; undefined if there are none. */
   #sessionPolicy({ policy, policyArns }: Session): readonly Statement[] | undefined {
     if (policy === undefined && policyArns.length === 0) return undefined
     return [...(policy ?? []), ...policyArns.flatMap((arn) => this.#policies.get(arn) ?? [])]
@@ -177,7 +177,7 @@ export class Iam {
     return session
   }
 
-  /** Whose key this is, or undefined for an unknown one. */
+  /** The owner of this key, or undefined for an unknown one. */
   ownerOf(accessKeyId: string): KeyOwner | undefined {
     const user = this.#users.get(accessKeyId)
     if (user) {
@@ -204,7 +204,7 @@ export class Iam {
     return { secretAccessKey: session.secretAccessKey, session, caller, userId: session.userId }
   }
 
-  /** Ends sessions before their time: signatures with them answer ExpiredToken from now on. */
+  /** Expires sessions early: requests signed with them are answered with ExpiredToken from now on. */
   expire(match: { readonly accessKeyId?: string; readonly role?: string }, now: number): number {
     let count = 0
     for (const [key, session] of this.#sessions) {
@@ -217,7 +217,7 @@ export class Iam {
     return count
   }
 
-  /** Everything issued so far, without secrets, oldest first. */
+  /** All sessions issued so far, without secrets, oldest first. */
   sessions(): SessionInfo[] {
     return this.#issued.list().map((issued) => {
       const {
@@ -235,7 +235,7 @@ export class Iam {
     })
   }
 
-  /** Forgets users, OIDC providers, managed policies, and all roles but those named; their sessions as well. */
+  /** Deletes users, OIDC providers, managed policies, and all roles except those named, with their sessions. */
   reset(keep: readonly string[]): void {
     for (const arn of this.#roles.keys()) if (!keep.includes(arn)) this.deleteRole(arn)
     this.#users.clear()

@@ -1,4 +1,4 @@
-/** Session tokens of IMDSv2: 56 characters of base64url, as EC2's, sealed so that nothing needs to be remembered. */
+/** Session tokens of IMDSv2: 56 characters of base64url, like EC2's, sealed so that nothing needs to be remembered. */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 
 /** Longest lifetime of a token, in seconds. */
@@ -7,14 +7,14 @@ export const MAX_TTL = 21_600
 export class ImdsTokens {
   readonly #key = randomBytes(32)
 
-  /** Makes a token valid until `expiresAt` (seconds since the epoch). */
+  /** Creates a token that is valid until `expiresAt` (seconds since the epoch). */
   make(expiresAt: number): string {
     const head = Buffer.concat([Buffer.from([1]), randomBytes(3), Buffer.alloc(4)])
     head.writeUInt32BE(expiresAt, 4)
     return base64url(Buffer.concat([head, this.#seal(head)]))
   }
 
-  /** Seconds a token is still good for, or undefined when it is forged or expired. Takes the time in seconds. */
+  /** Seconds for which a token is still valid, or undefined when it is forged or expired. Takes the time in seconds. */
   remaining(token: string, now: number): number | undefined {
     const bytes = Buffer.from(token, 'base64url')
     if (bytes.length !== 40 || base64url(bytes) !== token) return undefined

@@ -1,4 +1,4 @@
-/** The paths of the metadata service and what stands there. Values are made when asked for. */
+/** The paths of the metadata service and their values, which are computed on request. */
 import { createHash } from 'node:crypto'
 import { partitionOf } from './config.ts'
 import type { Session } from './iam.ts'
@@ -7,10 +7,10 @@ import type { World } from './world.ts'
 /** Path below `/latest/` → text. */
 export type Tree = ReadonlyMap<string, () => string>
 
-/** Stands in the user data, which must never reach a pod: look for it wherever a pod can read. */
+/** Part of the user data, which must never reach a pod: tests look for it wherever a pod can read. */
 export const USER_DATA_CANARY = 'user-data-secret-that-no-pod-may-see'
 
-/** Everything the metadata service has right now. */
+/** Everything that the metadata service serves now. */
 export function metadataTree(world: World): Tree {
   const tree = new Map<string, () => string>()
   const put = (entries: Readonly<Record<string, string | (() => string)>>, prefix = '') => {
@@ -32,24 +32,24 @@ export function metadataTree(world: World): Tree {
   return tree
 }
 
-/** The listing of a directory, LF-separated without a last newline, or undefined when nothing lies below the path. */
+/** The listing of a directory, LF-separated without a last newline, or undefined when nothing is below the path. */
 export function listing(tree: Tree, path: string): string | undefined {
   // The root of a version shows its three children without slashes.
   if (path === '') return ['dynamic', 'meta-data', ...(tree.has('user-data') ? ['user-data'] : [])].join('\n')
-  // The one directory whose names are not those of what lies below: a number and, for people, the key's name.
+  // The only directory that does not list the names below it, but a number and, for people, the key's name.
   if (path === 'meta-data/public-keys' && tree.has(`${path}/0/openssh-key`)) return '0=sandbox'
   const names = new Set<string>()
   for (const key of tree.keys()) {
     if (!key.startsWith(`${path}/`)) continue
     const rest = key.slice(path.length + 1)
     const slash = rest.indexOf('/')
-    // Whatever a role is called, its document is a leaf of the list of roles.
+    // Whatever the name of a role is, its document is a leaf of the list of roles.
     names.add(slash < 0 ? rest : rest.slice(0, slash + 1))
   }
   return names.size === 0 ? undefined : [...names].sort().join('\n')
 }
 
-/** As a Nitro instance in a VPC with a public address lists them, in a capture of June 2025. */
+/** The paths that a Nitro instance in a VPC with a public address lists, from a capture of June 2025. */
 function instanceEntries(world: World): Record<string, string> {
   const { region, localIpv4, publicIpv4, mac, ...config } = world.config
   const dashed = (address: string) => address.replaceAll('.', '-')
@@ -92,7 +92,7 @@ function instanceEntries(world: World): Record<string, string> {
   }
 }
 
-/** The addresses of pods as the AWS VPC CNI has them: more private addresses of the node's interface, and a prefix. */
+/** The addresses of pods with the AWS VPC CNI: more private addresses of the node's interface, and a prefix. */
 function interfaceEntries(
   { config }: World,
   hostname: string,
@@ -186,7 +186,7 @@ function identityEntries({ config }: World): Record<string, string | (() => stri
   }
 }
 
-/** Base64 in lines, of the size of AWS's signed blobs. Not a signature: nobody here has AWS's key to check one. */
+/** Base64 in lines, of the size of AWS's signed blobs. It is no signature, because nobody here has AWS's key to check one. */
 function blob(seed: string, kind: string, length: number): string {
   let bytes = Buffer.alloc(0)
   for (let n = 0; bytes.length < length; n++)

@@ -20,7 +20,7 @@ beforeEach(() => aws.reset())
 type Headers = Record<string, string>
 type Reply = { status: number; body: string; headers: Record<string, string | string[] | undefined> }
 
-/** One request, its path untouched (fetch would tidy it up). */
+/** Sends one request with an unchanged path (fetch would normalize it). */
 function ask(
   method: string,
   path: string,
@@ -47,7 +47,7 @@ function ask(
 const get = (path: string, headers: Headers = {}) => ask('GET', `/latest/${path}`, headers)
 const token = async (ttl = 60) => (await ask('PUT', '/latest/api/token', { [TTL]: String(ttl) })).body
 
-test('a token is 56 characters of base64url, different every time, with its TTL echoed', async () => {
+test('a token is 56 characters of base64url, different every time, and its answer has its TTL', async () => {
   const reply = await ask('PUT', '/latest/api/token', { 'X-aws-EC2-metadata-TOKEN-ttl-seconds': '21600' })
   assert.equal(reply.status, 200)
   assert.match(reply.body, /^[\w-]{54}==$/)
@@ -82,7 +82,7 @@ for (const [method, path, headers, status, allow] of tokenRoutes)
     if (status !== 400) assert.equal(reply.body, '')
   })
 
-test('in mode required every path needs a valid token; in mode optional none is needed but a bad one is refused', async () => {
+test('mode required needs a valid token for every path, and mode optional needs none but refuses an invalid one', async () => {
   const good = await token()
   const forged = good.replace(/^./, 'B').replace(/.==$/, 'A==')
   const paths = ['/', '/latest/', '/latest/meta-data/placement/region', '/latest/nothing']
@@ -101,7 +101,7 @@ test('in mode required every path needs a valid token; in mode optional none is 
   assert.match(String(reply.headers[TTL]), /^(60|59|58)$/)
 })
 
-test('a token ends with its TTL', async () => {
+test('a token expires after its TTL', async () => {
   const short = await token(10)
   await aws.setClockOffset(9000)
   assert.equal((await get('meta-data/', { [TOKEN]: short })).status, 200)
@@ -109,13 +109,13 @@ test('a token ends with its TTL', async () => {
   assert.equal((await get('meta-data/', { [TOKEN]: short })).status, 401)
 })
 
-test('when the endpoint is disabled everything is 403', async () => {
+test('a disabled endpoint answers everything with 403', async () => {
   await aws.setImds({ httpEndpoint: 'disabled' })
   assert.equal((await ask('PUT', '/latest/api/token', { [TTL]: '60' })).status, 403)
   assert.equal((await get('meta-data/')).status, 403)
 })
 
-test('an unknown path is 404 with the page of EC2, 339 bytes', async () => {
+test('an unknown path is 404 with the 339 bytes of EC2’s error page', async () => {
   for (const path of [
     'meta-data/nothing',
     'nothing',
@@ -173,18 +173,18 @@ for (const [path, value] of values)
     assert.ok(!body.endsWith('\n'))
   })
 
-test('a listed version is an alias of latest, and the root lists them', async () => {
+test('the root lists the versions, each of which is an alias of latest', async () => {
   assert.match((await ask('GET', '/')).body, /^1\.0\n2007-01-19\n.*\nlatest$/s)
   assert.equal((await ask('GET', '/2021-03-23/meta-data/placement/region')).body, 'eu-west-1')
   assert.equal((await ask('GET', '/latest')).body, 'dynamic\nmeta-data\nuser-data')
 })
 
-test('HEAD says what GET would, without the body', async () => {
+test('HEAD answers like GET, but without the body', async () => {
   const reply = await ask('HEAD', '/latest/meta-data/placement/region')
   assert.deepEqual([reply.status, reply.body, reply.headers['content-length']], [200, '', '9'])
 })
 
-test('the identity document has the fields and types SDKs decode', async () => {
+test('the identity document has the fields and types that SDKs decode', async () => {
   const document = JSON.parse((await get('dynamic/instance-identity/document/')).body)
   assert.equal(document.region, 'eu-west-1')
   assert.equal(document.accountId, '111111111111')
@@ -192,7 +192,7 @@ test('the identity document has the fields and types SDKs decode', async () => {
   assert.ok(!Number.isNaN(Date.parse(document.pendingTime)))
 })
 
-test('the node role document is one key per line, and STS knows its credentials', async () => {
+test('the node role document has one key per line, and STS accepts its credentials', async () => {
   const { body } = await get('meta-data/iam/security-credentials/node')
   assert.match(body, /^\{\n {2}"Code" : "Success",\n {2}"LastUpdated" : "\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",\n/)
   assert.match(body, /\n {2}"AccessKeyId" : "ASIA[A-Z2-7]{16}",\n/)
@@ -205,7 +205,7 @@ test('the node role document is one key per line, and STS knows its credentials'
   assert.equal(info.InstanceProfileArn, 'arn:aws:iam::111111111111:instance-profile/node')
 })
 
-test('a node role with a path is listed by its name, its profile ARN keeps the path', async () => {
+test('a node role with a path is listed by its name, and its profile ARN has the path', async () => {
   const other = await Aws.start({ nodeRoleArn: 'arn:aws:iam::111111111111:role/kops/nodes/node' })
   try {
     const base = `${other.imdsUrl}latest/meta-data/iam/`
@@ -236,7 +236,7 @@ test('node credentials are renewed five minutes before their end, and on demand'
   await stsClient(aws, { credentials: first }).send(new GetCallerIdentityCommand({}))
 })
 
-test('lifetime, held rotation, error document, profile, tags and single paths are switches', async () => {
+test('lifetime, rotation, error document, profile, tags and single paths can be switched', async () => {
   await aws.setImds({ credentialLifetime: 60, credentialRotation: 'held' })
   const key = await aws.rotateNodeCredentials()
   const document = async () => JSON.parse((await get('meta-data/iam/security-credentials/node')).body)
@@ -268,7 +268,7 @@ test('lifetime, held rotation, error document, profile, tags and single paths ar
   await assert.rejects(aws.setImds({ httpToken: 'required' } as object), /there is no setting "httpToken"/)
 })
 
-test('what must never reach a pod is there to be leaked', async () => {
+test('the data that must never reach a pod are served, so that a leak would show', async () => {
   const userData = await get('user-data')
   assert.ok(userData.body.includes(USER_DATA_CANARY))
   assert.equal(userData.headers['content-type'], 'application/octet-stream')
@@ -284,7 +284,7 @@ test('what must never reach a pod is there to be leaked', async () => {
   assert.match(Arn ?? '', /:assumed-role\/aws:ec2-instance\/i-/)
 })
 
-test('every request is recorded, and every connection, also one that asks nothing', async () => {
+test('every request is recorded, and every connection, even one without a request', async () => {
   const good = await token()
   await get('meta-data/mac', { [TOKEN]: good, 'user-agent': 'probe/1' })
   await ask('GET', '/latest/nothing?x=1', {}, aws.imdsUrls[1])

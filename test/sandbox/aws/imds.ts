@@ -1,4 +1,4 @@
-/** EC2's instance metadata service: IMDSv1 and v2 by its wire rules, and a record of who asked for what. */
+/** EC2's instance metadata service: IMDSv1 and v2 with their wire rules, and a record of all requests. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { peerOf, readBody, sayNothing, wait } from './exchange.ts'
 import { ImdsTokens, parseTtl } from './imds-token.ts'
@@ -10,7 +10,7 @@ const TTL_REQUEST = 'x-aws-ec2-metadata-token-ttl-seconds'
 const TTL_RESPONSE = 'X-Aws-Ec2-Metadata-Token-Ttl-Seconds'
 const TOKEN_PATH = '/latest/api/token'
 
-// What `/` lists; each is an alias of `latest` for reading, but not for the token.
+// The versions that `/` lists; each is an alias of `latest` for reading, but not for the token.
 const VERSIONS =
   '1.0 2007-01-19 2007-03-01 2007-08-29 2007-10-10 2007-12-15 2008-02-01 2008-09-01 2009-04-04 2011-01-01 2011-05-01 2012-01-12 2014-02-25 2014-11-05 2015-10-20 2016-04-19 2016-06-30 2016-09-02 2018-03-28 2018-08-17 2018-09-24 2019-10-01 2020-10-27 2021-01-03 2021-03-23 2021-07-15 2022-07-09 2022-09-24 2024-04-11 latest'.split(
     ' ',
@@ -23,7 +23,7 @@ type Answer = {
   readonly token?: ImdsRequest['token']
 }
 
-/** The metadata service of this world as a server factory: all its servers share their tokens. */
+/** The metadata service of this world as a server factory: all its servers accept the same tokens. */
 export function imdsServers(world: World): () => Server {
   const tokens = new ImdsTokens()
   return () => {
@@ -88,7 +88,7 @@ function respond(world: World, tokens: ImdsTokens, request: IncomingMessage, pat
   if (sent === undefined)
     return world.imds.httpTokens === 'required' ? problem(401) : respondMetadata(world, path)
   const left = tokens.remaining(String(sent), Math.floor(world.now() / 1000))
-  // A bad token is refused also where none would have been needed.
+  // An invalid token is refused even if none is needed.
   if (left === undefined) return { ...problem(401), token: 'invalid' }
   const answer = respondMetadata(world, path)
   return { ...answer, token: 'valid', headers: { ...answer.headers, [TTL_RESPONSE]: String(left) } }
@@ -105,7 +105,7 @@ function respondToken(world: World, tokens: ImdsTokens, request: IncomingMessage
 }
 
 function respondMetadata(world: World, path: string): Answer {
-  // Doubled slashes are what Java makes of an endpoint that ends in one; a trailing slash is botocore's.
+  // Java produces doubled slashes from an endpoint that ends with one; botocore sends a trailing slash.
   const [version, ...rest] = path.split('/').filter((part) => part !== '')
   if (version === undefined) return { status: 200, body: VERSIONS.join('\n') }
   if (!VERSIONS.includes(version)) return problem(404)

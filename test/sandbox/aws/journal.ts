@@ -1,4 +1,4 @@
-/** What happened, oldest first, bounded so that a day of load cannot exhaust memory. */
+/** Records, oldest first, bounded so that a day of load cannot exhaust memory. */
 export class Journal<T> {
   readonly #entries: T[] = []
   readonly #limit: number
@@ -9,7 +9,7 @@ export class Journal<T> {
 
   add(entry: T): void {
     this.#entries.push(entry)
-    // Dropped in large pieces: shifting one by one costs the whole array each time.
+    // Dropped in large pieces, because removing one by one copies the whole array each time.
     if (this.#entries.length > this.#limit * 1.25) this.#entries.splice(0, this.#entries.length - this.#limit)
   }
 

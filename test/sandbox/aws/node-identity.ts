@@ -35,14 +35,14 @@ export class NodeIdentity {
       : this.#role.replace(':role/', ':instance-profile/')
   }
 
-  /** Attaches the instance profile of another role; credentials of the one before live on to their expiry. */
+  /** Attaches the instance profile of another role; the former credentials stay valid until they expire. */
   attach(roleArn: string): Session {
     this.#role = roleArn
     return this.rotate()
   }
 
   /**
-   * The node role's credentials. New ones are made five minutes before the old ones end (EC2's promise), or at half
+   * The node role's credentials. New ones are issued five minutes before the old ones expire (as EC2 promises), or at half
    * of a lifetime shorter than ten minutes; never while rotation is held.
    */
   credentials(): Session {
@@ -53,7 +53,7 @@ export class NodeIdentity {
     return due && this.#settings().credentialRotation === 'auto' ? this.rotate() : current
   }
 
-  /** Makes new credentials for the node now; the old ones live on to their expiry. */
+  /** Issues new credentials for the node now; the old ones stay valid until they expire. */
   rotate(): Session {
     const { instanceId } = this.#config
     const role = this.#iam.role(this.#role)
@@ -63,13 +63,13 @@ export class NodeIdentity {
     return this.#current
   }
 
-  /** Ends the node's credentials now, as a detached role or a revoked session would; returns their access key id. */
+  /** Expires the node's credentials now, as when a role is detached or a session revoked; returns their access key id. */
   expire(): void {
     const { accessKeyId } = this.credentials()
     this.#iam.expire({ accessKeyId }, this.#now())
   }
 
-  /** Credentials of `identity-credentials/ec2`: made for AWS's own agents on the instance. */
+  /** Credentials of `identity-credentials/ec2`: issued for AWS's own agents on the instance. */
   instanceIdentity(): Session {
     const old = this.#instanceIdentity
     if (old && old.expiresAt - this.#now() > 300_000) return old

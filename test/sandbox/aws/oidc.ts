@@ -4,10 +4,10 @@ import { createLocalJWKSet, decodeJwt, errors, type JSONWebKeySet, type JWTPaylo
 import type { OidcProviderInput } from './model.ts'
 import { StsError } from './sts-error.ts'
 
-/** A provider as IAM keeps it. */
+/** A provider as IAM stores it. */
 export type OidcProvider = OidcProviderInput & { readonly arn: string; readonly account: string }
 
-/** Who a verified token speaks for. */
+/** The subject of a verified token. */
 export type WebIdentity = {
   readonly provider: OidcProvider
   readonly subject: string
@@ -16,18 +16,18 @@ export type WebIdentity = {
   readonly claims: JWTPayload
 }
 
-/** IAM User Guide, "Create an OpenID Connect identity provider": what AWS verifies signatures with. */
+/** The algorithms with which AWS verifies signatures (IAM User Guide, "Create an OpenID Connect identity provider"). */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512']
 const FETCH_MS = 5000
 const MAX_KEYS_BYTES = 128 * 1024
 const MAX_CLIENT_IDS = 100
 
 const INVALID = (message: string) => new StsError('InvalidIdentityToken', 400, message)
-/** The text under which AWS keeps every failure to fetch or find a key. */
+/** The text that AWS uses for every failure to fetch or find a key. */
 const NO_KEY =
   "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements"
 
-/** The issuer as ARNs and condition keys have it: without its scheme. */
+/** The issuer in ARNs and condition keys: without its scheme. */
 export const issuerName = (issuer: string): string => issuer.replace(/^https:\/\//, '')
 
 /** ARN of the provider of an issuer in an account, in the partition of `base` (a base role ARN). */
@@ -105,7 +105,7 @@ async function verified(token: string, keys: JSONWebKeySet, now: number): Promis
   }
 }
 
-/** Given, or fetched anew for every call: nothing here is cached, so that a key that is gone is gone. */
+/** The given key set, or fetched for every call: nothing is cached here, so a removed key is no longer accepted. */
 async function keySetOf({ keys }: OidcProvider): Promise<JSONWebKeySet> {
   if ('jwks' in keys) return keys.jwks as unknown as JSONWebKeySet
   let answer: Answer

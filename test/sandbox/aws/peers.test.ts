@@ -1,4 +1,4 @@
-/** Clients not written by us that speak to the stand-in: what they accept and refuse is what AWS's would be. */
+/** Clients that we have not written and that use the stand-in: what they accept and refuse, they accept and refuse with AWS. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { after, before, test } from 'node:test'
@@ -16,7 +16,7 @@ before(async () => {
 })
 after(() => aws.stop())
 
-/** Runs a program in the environment of an AWS client on this node; what it printed, also when it failed. */
+/** Runs a program in the environment of an AWS client on this node; returns its output, even if it failed. */
 async function node(
   command: string,
   args: readonly string[],
@@ -45,7 +45,7 @@ const assumeRole = [
 ]
 
 test(
-  'the AWS CLI gets the node role, assumes a role, and is the one it says it is',
+  'the AWS CLI gets the node role, assumes a role, and has the identity of that role',
   needsPeer('aws'),
   async () => {
     const caller = JSON.parse(await cli('get-caller-identity'))
@@ -81,7 +81,7 @@ test(
   },
 )
 
-test('the AWS CLI prints refusals in the words of AWS', needsPeer('aws'), async () => {
+test('the AWS CLI prints refusals with the texts of AWS', needsPeer('aws'), async () => {
   assert.match(
     await cli(...assumeRole),
     /\(AccessDenied\) when calling the AssumeRole operation: User: arn:aws:sts::111111111111:assumed-role\/node\/i-0abc1234567890def is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::111111111111:role\/app/,

@@ -1,15 +1,15 @@
-/** The policies tests need, written tersely. */
+/** Short forms of the policies that tests need. */
 import type { OneOrMore, PolicyDocument, Statement } from './model.ts'
 
 /**
  * A trust policy that lets a principal assume the role.
  *
  * @param options.principal ARN of a role, session or user, an account's id or root ARN, or `*`
- * @param options.externalId demanded when given (one of them, when several)
- * @param options.tags `true` (default) allows sts:TagSession; an object demands these values of the session tags as
- *   well, `*` and `?` being wildcards; `false` refuses session tags
- * @param options.sourceIdentity `true` allows sts:SetSourceIdentity; a text demands it as well, `*` and `?` being wildcards
- * @param options.sessionName demanded role session name, with wildcards
+ * @param options.externalId required when given (one of them, if there are several)
+ * @param options.tags `true` (default) allows sts:TagSession; an object also requires these values of the session tags,
+ *   with wildcards `*` and `?`; `false` refuses session tags
+ * @param options.sourceIdentity `true` allows sts:SetSourceIdentity; a text also requires it, with wildcards `*` and `?`
+ * @param options.sessionName required role session name, with wildcards
  */
 export function trust(options: {
   readonly principal: OneOrMore
@@ -43,11 +43,11 @@ export function trust(options: {
 }
 
 /**
- * A trust policy as IRSA's: whoever has a token of this provider with this subject and audience.
+ * A trust policy like that of IRSA: for every token of this provider with this subject and audience.
  *
  * @param options.provider ARN of the OIDC provider
- * @param options.subject `system:serviceaccount:<namespace>:<service account>`; with `*` or `?` it is matched as a pattern
- * @param options.audience `sts.amazonaws.com` when left out
+ * @param options.subject `system:serviceaccount:<namespace>:<service account>`; with `*` or `?` it is a pattern
+ * @param options.audience `sts.amazonaws.com` by default
  */
 export function trustWebIdentity(options: {
   readonly provider: string

@@ -1,6 +1,6 @@
 /**
  * Refuses a policy that IAM would refuse, or that this stand-in cannot evaluate: a test with a typo in a policy
- * must hear about it and not see a puzzling AccessDenied.
+ * must get an error and not a puzzling AccessDenied.
  */
 import { list, parseOperator } from './condition.ts'
 import type { PolicyDocument, Statement } from './model.ts'
@@ -12,7 +12,7 @@ const AWS_PRINCIPAL =
 
 /** Throws a sentence unless this is a trust policy. */
 export function checkTrustPolicy(policy: PolicyDocument): void {
-  // IAM's default quota for a role trust policy; white space does not count there and is not sent here.
+  // IAM's default quota for a role trust policy; white space does not count, and is not sent here.
   if (JSON.stringify(policy).length > 4096) throw new Error('the trust policy is longer than 4096 characters')
   if (!Array.isArray(policy.Statement)) throw new Error('the trust policy has no Statement array')
   for (const statement of policy.Statement) {

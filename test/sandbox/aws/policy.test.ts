@@ -32,56 +32,104 @@ const deny = (policy: PolicyDocument): PolicyDocument => ({
 })
 
 const rows: [string, boolean, Caller, string, PolicyDocument][] = [
-  ['trust names the role, no identity policy, same account', true, caller(), APP, trust({ principal: NODE })],
-  ['trust names the session', true, caller(), APP, trust({ principal: SESSION })],
-  ['trust names everybody', true, caller(), APP, trust({ principal: '*' })],
-  ['trust names the account, no identity policy', false, caller(), APP, trust({ principal: ROOT })],
   [
-    'trust names the account, identity allows',
+    'the trust policy names its role, without an identity policy',
+    true,
+    caller(),
+    APP,
+    trust({ principal: NODE }),
+  ],
+  ['the trust policy names its session', true, caller(), APP, trust({ principal: SESSION })],
+  ['the trust policy names everybody', true, caller(), APP, trust({ principal: '*' })],
+  ['only the trust policy names its account', false, caller(), APP, trust({ principal: ROOT })],
+  [
+    'the trust policy names its account and its identity policy allows it',
     true,
     caller(allowAssume(APP)),
     APP,
     trust({ principal: ROOT }),
   ],
-  ['trust names the account id', true, caller(allowAssume(APP)), APP, trust({ principal: ACCOUNT })],
   [
-    'identity allows another role only',
+    'the trust policy names its account id',
+    true,
+    caller(allowAssume(APP)),
+    APP,
+    trust({ principal: ACCOUNT }),
+  ],
+  [
+    'its identity policy allows only another role',
     false,
     caller(allowAssume(`${APP}2`)),
     APP,
     trust({ principal: ROOT }),
   ],
   [
-    'identity allows by wildcard',
+    'its identity policy allows it with a wildcard',
     true,
     caller(allowAssume(`arn:aws:iam::*:role/a?p`)),
     APP,
     trust({ principal: ROOT }),
   ],
-  ['trust names another role', false, caller(allowAssume('*')), APP, trust({ principal: `${NODE}2` })],
-  ['trust names another account', false, caller(allowAssume('*')), APP, trust({ principal: OTHER })],
   [
-    'trust without path of the role',
+    'the trust policy names another role',
+    false,
+    caller(allowAssume('*')),
+    APP,
+    trust({ principal: `${NODE}2` }),
+  ],
+  [
+    'the trust policy names another account',
+    false,
+    caller(allowAssume('*')),
+    APP,
+    trust({ principal: OTHER }),
+  ],
+  [
+    'the trust policy names its role without the path',
     false,
     caller(allowAssume('*')),
     APP,
     trust({ principal: NODE.replace('nodes/', '') }),
   ],
-  ['other account: trust alone', false, caller(), FAR, trust({ principal: NODE })],
-  ['other account: everybody is trusted, identity silent', false, caller(), FAR, trust({ principal: '*' })],
-  ['other account: both sides', true, caller(allowAssume(FAR)), FAR, trust({ principal: NODE })],
-  ['identity denies what trust allows', false, caller(denyAssume(APP)), APP, trust({ principal: NODE })],
+  ['only the trust policy of another account allows it', false, caller(), FAR, trust({ principal: NODE })],
   [
-    'identity allows and denies',
+    'only the trust policy of another account allows it, for everybody',
+    false,
+    caller(),
+    FAR,
+    trust({ principal: '*' }),
+  ],
+  [
+    'its identity policy and the trust policy of another account allow it',
+    true,
+    caller(allowAssume(FAR)),
+    FAR,
+    trust({ principal: NODE }),
+  ],
+  [
+    'its identity policy denies what the trust policy allows',
+    false,
+    caller(denyAssume(APP)),
+    APP,
+    trust({ principal: NODE }),
+  ],
+  [
+    'its identity policy both allows and denies it',
     false,
     caller(allowAssume('*'), denyAssume('*app')),
     APP,
     trust({ principal: NODE }),
   ],
-  ['trust denies what it allows', false, caller(allowAssume('*')), APP, deny(trust({ principal: NODE }))],
-  ['trust without statements', false, caller(allowAssume('*')), APP, { Statement: [] }],
   [
-    'only a service is trusted',
+    'the trust policy both allows and denies it',
+    false,
+    caller(allowAssume('*')),
+    APP,
+    deny(trust({ principal: NODE })),
+  ],
+  ['the trust policy has no statements', false, caller(allowAssume('*')), APP, { Statement: [] }],
+  [
+    'the trust policy names only a service',
     false,
     caller(allowAssume('*')),
     APP,
@@ -92,7 +140,7 @@ const rows: [string, boolean, Caller, string, PolicyDocument][] = [
 ]
 
 for (const [name, wanted, who, role, trustPolicy] of rows)
-  test(`${wanted ? 'may' : 'may not'} assume: ${name}`, () => {
+  test(`a caller ${wanted ? 'may' : 'may not'} assume the role if ${name}`, () => {
     assert.equal(may(who, role, trustPolicy), wanted)
   })
 
@@ -106,7 +154,7 @@ test('a session policy narrows what the role may do, and never widens it', () =>
   )
 })
 
-test('session tags need sts:TagSession in the trust policy', () => {
+test('session tags require sts:TagSession in the trust policy', () => {
   assert.equal(may(caller(), APP, trust({ principal: NODE }), 'sts:TagSession'), true)
   assert.equal(may(caller(), APP, trust({ principal: NODE, tags: false }), 'sts:TagSession'), false)
 })
@@ -146,11 +194,11 @@ const conditions: [string, string, string | string[], boolean][] = [
 ]
 
 for (const [operator, key, value, wanted] of conditions)
-  test(`condition ${operator} ${key} ${JSON.stringify(value)} ${wanted ? 'holds' : 'does not hold'}`, () => {
+  test(`condition ${operator} ${key} ${JSON.stringify(value)} is ${wanted ? 'true' : 'false'}`, () => {
     assert.equal(conditionHolds({ [operator]: { [key]: value } }, context), wanted)
   })
 
-test('all operators and all keys of a condition must hold', () => {
+test('a condition is true only if all of its operators and keys match', () => {
   const good = { 'sts:ExternalId': 'abc' }
   assert.equal(
     conditionHolds({ StringEquals: good, StringLike: { 'aws:RequestTag/team': 'R*' } }, context),
@@ -230,7 +278,7 @@ const refused: [string, () => void, RegExp][] = [
     /no Resource/,
   ],
   [
-    'a bad action',
+    'an invalid action',
     () => checkIdentityStatements([{ Effect: 'Allow', Action: 'AssumeRole', Resource: '*' }]),
     /Action "AssumeRole"/,
   ],

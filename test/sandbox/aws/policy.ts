@@ -3,7 +3,7 @@ import { conditionHolds, list, type RequestContext, substitute } from './conditi
 import { globMatches } from './iam-glob.ts'
 import type { PolicyDocument, Statement } from './model.ts'
 
-/** Whoever signed a request, as policies see them. */
+/** The signer of a request, as policies see it. */
 export type Caller = {
   /** User ARN, or the assumed-role ARN of a session. */
   readonly arn: string
@@ -12,7 +12,7 @@ export type Caller = {
   readonly roleArn: string | undefined
   /** Identity policy of the user or role. */
   readonly statements: readonly Statement[]
-  /** Session policy given when the session was made; undefined when there was none. */
+  /** Session policy of the session; undefined if there is none. */
   readonly sessionPolicy: readonly Statement[] | undefined
 }
 
@@ -62,7 +62,7 @@ export function evaluateTrust(
 /**
  * Whether a caller may perform an STS action on a role. Both sides must agree, except that inside one account a
  * trust policy that names the caller is enough by itself (IAM User Guide, "Policy evaluation logic"). A deny on
- * either side wins.
+ * either side takes precedence.
  */
 export function mayActOnRole(
   caller: Caller,
@@ -79,7 +79,7 @@ export function mayActOnRole(
   return trustIsEnough || identity === 'allow'
 }
 
-/** Evaluates a trust policy for whoever comes by a federated provider: nobody's identity policy counts, so it decides alone. */
+/** Evaluates a trust policy for a caller of a federated provider: no identity policy applies, so the trust policy decides alone. */
 export function evaluateFederatedTrust(
   trust: PolicyDocument,
   provider: string,

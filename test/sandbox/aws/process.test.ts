@@ -17,7 +17,7 @@ async function withAws(options: AwsOptions, action: (aws: Aws) => Promise<void>)
   }
 }
 
-/** Whether a process lives; one that only waits to be reaped does not. */
+/** Whether a process is alive; a zombie is not. */
 function isAlive(pid: number): boolean {
   try {
     return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
@@ -26,7 +26,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-test('it is ready when started, and nothing of it is left when stopped, however often', async () => {
+test('AWS is ready when it has started, and leaves nothing when it is stopped, even twice', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'aws-test-'))
   try {
     const aws = await Aws.start({ directory, sts: ['127.0.0.1:0', '[::1]:0'] })
@@ -41,14 +41,14 @@ test('it is ready when started, and nothing of it is left when stopped, however 
   }
 })
 
-test('whoever is not its owner cannot open the control socket', async () => {
+test('only the owner of AWS can open its control socket', async () => {
   await withAws({}, async ({ config }) => {
     assert.equal(statSync(config.controlSocket).mode & 0o077, 0)
     assert.equal(statSync(dirname(config.controlSocket)).mode & 0o077, 0)
   })
 })
 
-test('two of them live side by side and know nothing of each other', async () => {
+test('two instances of AWS run at the same time and are independent', async () => {
   await withAws({ account: '222222222222', region: 'us-east-1' }, async (one) => {
     await withAws({ region: 'cn-north-1' }, async (two) => {
       assert.equal(one.config.nodeRoleArn, 'arn:aws:iam::222222222222:role/node')
@@ -62,7 +62,7 @@ test('two of them live side by side and know nothing of each other', async () =>
   })
 })
 
-test('it dies with its parent, also when that is killed by SIGKILL', async () => {
+test('AWS ends with its parent, even if that is killed by SIGKILL', async () => {
   const client = JSON.stringify(new URL('client.ts', import.meta.url).href)
   const script = `const { Aws } = await import(${client}); const aws = await Aws.start(); console.log(JSON.stringify([aws.pid, aws.config.controlSocket])); setInterval(() => {}, 1e6)`
   const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
@@ -85,23 +85,23 @@ test('it dies with its parent, also when that is killed by SIGKILL', async () =>
 })
 
 const wrong: [string, AwsOptions, RegExp][] = [
-  ['an address that is taken', { imds: ['127.0.0.1:1x'] }, /"127\.0\.0\.1:1x" is not host:port/],
-  ['an account that is none', { account: '1' }, /account "1" is not twelve digits/],
+  ['an address that is not host:port', { imds: ['127.0.0.1:1x'] }, /"127\.0\.0\.1:1x" is not host:port/],
+  ['an invalid account', { account: '1' }, /account "1" is not twelve digits/],
   [
     'a spawn without pipes',
     { spawn: ([program = '', ...args]) => spawn(program, args, { stdio: 'ignore' }) },
     /must be pipes/,
   ],
   [
-    'a program that is not there',
+    'a program that does not exist',
     { spawn: () => spawn('/nonexistent', { stdio: 'pipe' }) },
     /cannot be started .*ENOENT/,
   ],
-  ['a directory too deep', { directory: mkdtempTooDeep() }, /too long for a socket/],
+  ['a directory whose path is too long', { directory: mkdtempTooDeep() }, /too long for a socket/],
 ]
 
 for (const [name, options, message] of wrong)
-  test(`with ${name} it does not start and says why`, async () => {
+  test(`AWS does not start with ${name}, and says why`, async () => {
     await assert.rejects(Aws.start(options), message)
     if (options.directory) assert.deepEqual(readdirSync(options.directory), [])
   })
@@ -112,7 +112,7 @@ function mkdtempTooDeep(): string {
   return directory
 }
 
-test('an address already in use is named', async () => {
+test('an address that is already in use is named in the error', async () => {
   await withAws({}, async (first) => {
     const { host } = new URL(first.stsUrl)
     await assert.rejects(Aws.start({ sts: [host] }), new RegExp(`cannot listen on ${host}: .*EADDRINUSE`))
@@ -133,7 +133,7 @@ test('a policy that IAM would refuse is an error for the test that wrote it', as
 })
 
 test(
-  'in a network namespace of its own it serves at the real addresses and is steered from outside',
+  'in a network namespace of its own AWS serves at the real addresses and is controlled from outside',
   needsNamespaces('root'),
   async () => {
     const setUp =
@@ -156,7 +156,7 @@ test(
   },
 )
 
-test('its settings and socket are gone even when it was killed', async () => {
+test('the settings and the socket of AWS are removed even if it was killed', async () => {
   const aws = await Aws.start()
   process.kill(aws.pid, 'SIGKILL')
   await until('the killed process is still there', () => !isAlive(aws.pid))

@@ -1,4 +1,4 @@
-/** Starting and ending the process of the stand-in. */
+/** Starts and ends the process of the stand-in. */
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { Ready } from './main.ts'
@@ -7,7 +7,7 @@ const READY_MS = 180_000
 const END_MS = 30_000
 const MAX_ERROR_TEXT = 4000
 
-/** Waits for the line that says where it listens. Throws with what the process said when it ends or takes too long. */
+/** Waits for the line with the addresses that it listens on. Throws with the process's output when it ends or takes too long. */
 export function awaitReady(child: ChildProcess): Promise<Ready> {
   const { promise, resolve, reject } = Promise.withResolvers<Ready>()
   const { stdin, stdout, stderr } = child
@@ -16,13 +16,13 @@ export function awaitReady(child: ChildProcess): Promise<Ready> {
   let errors = ''
   const fail = (what: string) => reject(new Error(`AWS ${what}${errors === '' ? '' : `: ${errors.trim()}`}`))
   const timer = setTimeout(() => fail(`was not ready after ${READY_MS} ms`), READY_MS)
-  // Its end tells it that we are gone; that it is gone first is no error of ours.
+  // Closing the pipe tells the process that this one has ended; it is no error if the process has ended first.
   stdin.on('error', () => undefined)
   stderr?.on('data', (chunk: Buffer) => {
     errors = (errors + chunk.toString()).slice(-MAX_ERROR_TEXT)
   })
   child.once('error', (error) => fail(`cannot be started (${error.message})`))
-  // `close` and not `exit`: by then its last words are read.
+  // `close` and not `exit`, so that all of its output has been read.
   child.once('close', (code, signal) => fail(`ended at once with ${signal ?? code}`))
   stdout.on('data', (chunk: Buffer) => {
     printed += chunk.toString()
@@ -32,7 +32,7 @@ export function awaitReady(child: ChildProcess): Promise<Ready> {
   return promise.finally(() => clearTimeout(timer))
 }
 
-/** Ends the process by closing its standard input, by force after half a minute. Resolves when it is gone. */
+/** Ends the process by closing its standard input, or by force after half a minute. Resolves when it has ended. */
 export async function endProcess(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
   const gone = once(child, 'exit')

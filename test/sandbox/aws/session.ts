@@ -10,13 +10,13 @@ export function sessionArn(role: Role, sessionName: string): string {
 }
 
 /**
- * When a session ends, in milliseconds: STS speaks in whole seconds.
+ * When a session expires, in milliseconds: STS uses whole seconds.
  *
  * @param duration seconds; undefined for the default of an hour
  */
 export const expiryOf = (now: number, duration: number | undefined): number =>
   Math.floor(now / 1000) * 1000 + (duration ?? HOUR) * 1000
 
-// AWS does not publish how it packs; this grows with what is sent and reaches its limit in the same range.
+// AWS does not document how it packs; this grows with what is sent and reaches its limit in the same range.
 export const packedPercent = ({ packedLength }: { readonly packedLength: number }): number =>
   Math.ceil((packedLength * 100) / 4096)

@@ -75,7 +75,7 @@ const verify = (request: WireRequest, secret = SECRET) =>
   refusal(() => checkSignature(request, parseSignature(request), secret))
 
 for (const [name, vector] of Object.entries(vectors)) {
-  test(`the published vector ${name} verifies, and nothing near it does`, () => {
+  test(`the published vector ${name} verifies, and no variation of it does`, () => {
     const request = wire(vector)
     assert.equal(verify(request), 'accepted')
     const flipped = vector.hex.replace(/^./, (digit) => (digit === '0' ? '1' : '0'))
@@ -94,7 +94,7 @@ for (const [name, vector] of Object.entries(vectors)) {
   })
 }
 
-test('an x-amz header that is not signed is refused, so that nobody can add one on the way', () => {
+test('an x-amz header that is not signed is refused, so that nobody can add one in transit', () => {
   const request = wire(vectors['get-vanilla'] ?? assert.fail())
   assert.equal(verify(request), 'accepted')
   const added = ['X-Amz-Security-Token', 't'] as const
@@ -104,7 +104,7 @@ test('an x-amz header that is not signed is refused, so that nobody can add one 
   )
 })
 
-test('a signature that does not cover the host, or names a header that is not there, is refused', () => {
+test('a signature that does not cover the host, or names a missing header, is refused', () => {
   const base = { headers: [HOST, DATE], hex: '00' }
   assert.match(
     verify(wire({ ...base, signed: 'x-amz-date' })),
@@ -113,7 +113,7 @@ test('a signature that does not cover the host, or names a header that is not th
   assert.match(verify(wire({ ...base, signed: 'host;x-amz-date;x-gone' })), /'x-gone' is not in the request/)
 })
 
-test('what is missing from the Authorization header is named as AWS names it', () => {
+test('the refusal of an Authorization header names what is missing, with the texts of AWS', () => {
   const at = (authorization: string | undefined, headers: WireRequest['headers'] = [HOST, DATE]) =>
     refusal(() =>
       parseSignature({
@@ -130,7 +130,7 @@ test('what is missing from the Authorization header is named as AWS names it', (
   assert.match(at(whole.replace('aws4_request', 'aws3_request')), /5 slash-delimited elements/)
 })
 
-test('a signature counts only for STS, for the region, on the day it names', () => {
+test('a signature is accepted only for STS, for the region and on the day that it names', () => {
   const signature = {
     ...parseSignature(wire({ headers: [HOST, DATE], signed: 'host', hex: '00' })),
     service: 'sts',
@@ -142,7 +142,7 @@ test('a signature counts only for STS, for the region, on the day it names', () 
   assert.match(scope({ date: '20150829' }), /'20150829' != '20150830', from '20150830T123600Z'/)
 })
 
-test('a signature is good for five minutes on either side of the clock, a presigned one for its own time', () => {
+test('a signature is valid for five minutes before and after the clock, and a presigned one for its own time', () => {
   const signature = parseSignature(wire({ headers: [HOST, DATE], signed: 'host', hex: '00' }))
   const signed = parseTime('20150830T123600Z')
   const after = (minutes: number, expires?: number) =>

@@ -1,23 +1,23 @@
 /**
- * AWS Signature Version 4, the verifying side (IAM User Guide, "Create a signed AWS API request"): header form and
+ * Verifies AWS Signature Version 4 (IAM User Guide, "Create a signed AWS API request"): header form and
  * presigned query form.
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { StsError } from './sts-error.ts'
 
-/** A request as it came over the wire. */
+/** A request as it arrived. */
 export type WireRequest = {
   readonly method: string
   /** Path before `?`, undecoded. */
   readonly path: string
   /** Query after `?`, undecoded; empty when there is none. */
   readonly query: string
-  /** Names and values in order of arrival, as node's `rawHeaders` pairs. */
+  /** Names and values in order of arrival, as pairs of Node's `rawHeaders`. */
   readonly headers: readonly (readonly [name: string, value: string])[]
   readonly body: Buffer
 }
 
-/** What a request claims about its signature. */
+/** What a request says about its signature. */
 export type Signature = {
   readonly accessKeyId: string
   /** Credential scope: `YYYYMMDD`, region, service. */
@@ -101,7 +101,7 @@ function parseCredential(text: string): Pick<Signature, 'accessKeyId' | 'date' |
 
 /**
  * Throws SignatureDoesNotMatch unless the request was signed with this secret. Host and every x-amz-* header of the
- * request must be among the signed ones, else whoever carries the request could add to it.
+ * request must be signed, because otherwise headers could be added in transit.
  */
 export function checkSignature(request: WireRequest, signature: Signature, secretAccessKey: string): void {
   if (!signature.signedHeaders.includes('host'))
@@ -127,7 +127,7 @@ export function checkSignature(request: WireRequest, signature: Signature, secre
     )
 }
 
-/** The canonical request (its hash is what is signed). Throws where a signed header is not there. */
+/** The canonical request (its hash is signed). Throws if a signed header is missing. */
 export function canonicalRequest(request: WireRequest, signature: Signature): string {
   const headers = signature.signedHeaders.map((name) => {
     const values = request.headers.filter(([key]) => key.toLowerCase() === name)
@@ -144,7 +144,7 @@ export function canonicalRequest(request: WireRequest, signature: Signature): st
   ].join('\n')
 }
 
-// Every service but S3 encodes the path a second time, as it stands on the wire.
+// Every service except S3 encodes the path, as it was sent, a second time.
 function canonicalPath(path: string): string {
   return path.split('/').map(encode).join('/') || '/'
 }
@@ -174,7 +174,7 @@ function decode(text: string): string {
   }
 }
 
-/** RFC 3986 unreserved characters stay, all else is percent-encoded in upper case. */
+/** RFC 3986 unreserved characters stay, all others are percent-encoded in upper case. */
 function encode(text: string): string {
   return encodeURIComponent(text).replace(
     /[!'()*]/g,
@@ -199,7 +199,7 @@ function basicDate(date: string | undefined): string | undefined {
   return Number.isNaN(time) ? date : formatTime(time)
 }
 
-/** `YYYYMMDDTHHMMSSZ` → milliseconds since the epoch; NaN when it is no time. */
+/** `YYYYMMDDTHHMMSSZ` → milliseconds since the epoch; NaN if it is no time. */
 export function parseTime(text: string): number {
   return Date.parse(text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'))
 }

@@ -1,4 +1,4 @@
-/** An error of the STS Query API: code and message as AWS words them, and the HTTP status. */
+/** An error of the STS Query API: code and message with AWS's texts, and the HTTP status. */
 export class StsError extends Error {
   readonly code: string
   readonly status: number
@@ -11,7 +11,7 @@ export class StsError extends Error {
   }
 }
 
-/** "User: ARN is not authorized to perform: ACTION on resource: ARN": the one text for every refusal, so that the
+/** "User: ARN is not authorized to perform: ACTION on resource: ARN": the same text for every refusal, so that the
  * existence of a role stays hidden. */
 export function accessDenied(caller: string, action: string, resource: string): StsError {
   return new StsError(

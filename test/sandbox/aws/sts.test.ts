@@ -24,7 +24,7 @@ const whoami = async (client: STSClient) => {
   return { Arn, UserId, Account }
 }
 
-test('an SDK with its default chain gets the node role from the metadata service and is known to STS', async () => {
+test('an SDK with its default chain gets the node role from the metadata service, and STS accepts its credentials', async () => {
   const keys = ['AWS_EC2_METADATA_SERVICE_ENDPOINT', 'AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE']
   const old = keys.map((key) => [key, process.env[key]] as const)
   Object.assign(process.env, aws.environment())
@@ -44,7 +44,7 @@ test('an SDK with its default chain gets the node role from the metadata service
   }
 })
 
-test('every call issues other credentials, which say who they are and live for the time asked', async () => {
+test('every call issues new credentials, for the requested session and duration', async () => {
   const began = Date.now()
   const first = await assume(node, `${ROLE}app`, { RoleSessionName: 'team.pod', DurationSeconds: 900 })
   const second = await assume(node, `${ROLE}app`, { RoleSessionName: 'team.pod' })
@@ -86,7 +86,7 @@ test('calls are counted by role, session and outcome and recorded without secret
     assert.ok(!records.includes(secret))
 })
 
-test('what is changed after signing is refused', async () => {
+test('a request that is changed after signing is refused', async () => {
   const tampered = (change: (request: { headers: Record<string, string>; body: string }) => void) => {
     const client = stsClient(aws, { credentials: node.config.credentials })
     client.middlewareStack.add(
@@ -127,7 +127,7 @@ test('what is changed after signing is refused', async () => {
   assert.equal((await aws.counts()).byOutcome.Success, undefined)
 })
 
-test('a key is worth nothing without its own secret and its own session token', async () => {
+test('a key is refused without its own secret and its own session token', async () => {
   const own = await nodeCredentials(aws)
   const other = (await assume(node, `${ROLE}app`)).credentials
   const as = (credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string }) =>
@@ -141,7 +141,7 @@ test('a key is worth nothing without its own secret and its own session token', 
   assert.match(await as({ ...own, secretAccessKey: other.secretAccessKey }), /^SignatureDoesNotMatch/)
 })
 
-test('a clock that is off, a wrong region and an ended session are refused by their own codes', async () => {
+test('a wrong clock, a wrong region and an ended session are refused with different errors', async () => {
   const credentials = await nodeCredentials(aws)
   const as = (config: object) => refusalOf(whoami(stsClient(aws, { credentials, ...config })))
   assert.match(
@@ -161,17 +161,17 @@ test('a clock that is off, a wrong region and an ended session are refused by th
   assert.equal(await as({}), 'ExpiredToken: The security token included in the request is expired')
 })
 
-test('credentials expire with the clock of AWS, which SDKs learn from its answers', async () => {
+test('credentials expire by the clock of AWS, which SDKs learn from its answers', async () => {
   const { credentials } = await assume(node, `${ROLE}app`, { DurationSeconds: 900 })
   await aws.setClockOffset(899_000)
-  // The SDK signs with the wrong time first, corrects its clock by the Date header, and tries again.
+  // The SDK signs with the wrong time first, corrects its clock by the Date header, and retries.
   await whoami(stsClient(aws, { credentials, maxAttempts: 3 }))
   await aws.setClockOffset(901_000)
   const refusal = await refusalOf(whoami(stsClient(aws, { credentials, maxAttempts: 3 })))
   assert.match(refusal, /^ExpiredToken/)
 })
 
-test('a role that demands an external id is refused without it and with another', async () => {
+test('a role that requires an external id is refused without it and with another one', async () => {
   await aws.putRole({
     arn: 'ext',
     trustPolicy: trust({ principal: aws.config.nodeRoleArn, externalId: ['a:b/c', 'two'] }),
@@ -185,7 +185,7 @@ test('a role that demands an external id is refused without it and with another'
   await ask('two')
 })
 
-test('a role that does not exist reads exactly as one that refuses', async () => {
+test('the answer for a role that does not exist is that for a role which refuses', async () => {
   await aws.putRole({ arn: 'closed', trustPolicy: trust({ principal: `${ROLE}somebody` }) })
   const closed = await refusalOf(assume(node, `${ROLE}closed`))
   const gone = await refusalOf(assume(node, `${ROLE}gone`))
@@ -205,7 +205,7 @@ test('permission policy of the node and trust policy of the role both decide', a
   await assume(node, far)
 })
 
-test('a role session can do what its own role may, and no more', async () => {
+test('a role session has the permissions of its own role, and no others', async () => {
   await aws.putRole({
     arn: 'hop',
     trustPolicy: trust({ principal: aws.config.nodeRoleArn }),
@@ -221,7 +221,7 @@ test('a role session can do what its own role may, and no more', async () => {
   )
 })
 
-test('session tags need sts:TagSession, can be demanded, and travel when transitive', async () => {
+test('session tags require sts:TagSession, can be required by a trust policy, and are inherited if transitive', async () => {
   const principal = aws.config.nodeRoleArn
   const Tags = [{ Key: 'kubernetes-namespace', Value: 'team-a' }]
   await aws.putRole({ arn: 'untagged', trustPolicy: trust({ principal, tags: false }) })
@@ -285,7 +285,7 @@ const wrong: [string, Partial<AssumeRoleCommandInput>, RegExp][] = [
   ],
   ['tag value of 257', { Tags: [{ Key: 'a', Value: 'v'.repeat(257) }] }, /'tags\.1\.member\.value' .* 256$/],
   [
-    'tags that differ by case only',
+    'tags that differ only by case',
     {
       Tags: [
         { Key: 'A', Value: '' },
@@ -307,17 +307,17 @@ const wrong: [string, Partial<AssumeRoleCommandInput>, RegExp][] = [
   ],
   ['ARN of 2049', { RoleArn: `${ROLE}${'x'.repeat(2049)}` }, /at 'roleArn' .* less than or equal to 2048$/],
   [
-    'no ARN of a role',
+    'ARN of a user',
     { RoleArn: `arn:aws:iam::${ACCOUNT}:user/somebody` },
     /^ValidationError: arn:aws:iam::111111111111:user\/somebody is invalid$/,
   ],
   [
-    'ARN that is a name',
+    'name instead of an ARN',
     { RoleArn: 'datadog-agent.services.kops' },
     /^ValidationError: datadog-agent\.services\.kops is invalid$/,
   ],
   [
-    'two faults',
+    'two invalid parameters',
     { RoleSessionName: 'x', DurationSeconds: 1 },
     /^ValidationError: 2 validation errors detected: .*; /,
   ],
@@ -330,11 +330,11 @@ const wrong: [string, Partial<AssumeRoleCommandInput>, RegExp][] = [
 ]
 
 for (const [name, input, message] of wrong)
-  test(`refused before anybody is asked: ${name}`, async () => {
+  test(`a request is refused for its parameters: ${name}`, async () => {
     assert.match(await refusalOf(assume(node, `${ROLE}app`, input)), message)
   })
 
-test('role chaining is limited to one hour, in exactly the words of AWS', async () => {
+test('role chaining is limited to one hour, with the exact text of AWS', async () => {
   await aws.putRole({
     arn: 'long',
     maxSessionDuration: 43_200,
@@ -360,7 +360,7 @@ test('role chaining is limited to one hour, in exactly the words of AWS', async 
   )
 })
 
-test('a user with a static key is known, and may assume what its policy allows', async () => {
+test('a user with a static key may assume a role that its policy and the trust policy allow', async () => {
   const keys = await aws.putUser({ name: 'off-ec2', policy: [allowAssume(`${ROLE}app`)] })
   const user = stsClient(aws, { credentials: keys })
   const { Arn, UserId } = await whoami(user)
@@ -374,7 +374,7 @@ test('a user with a static key is known, and may assume what its policy allows',
   await assume(user, `${ROLE}app`)
 })
 
-test('a source identity is carried through a chain and cannot be changed', async () => {
+test('a source identity is kept in a chain of roles and cannot be changed', async () => {
   const withIdentity = (principal: string) => ({
     Statement: trust({ principal }).Statement.map((it) => ({ ...it, Action: 'sts:*' })),
   })
@@ -393,7 +393,7 @@ test('a source identity is carried through a chain and cannot be changed', async
   )
 })
 
-test('session policies narrow a session to what they allow together, as they are now, and GetCallerIdentity is not asked of them', async () => {
+test('session policies narrow a session to what they allow together at the time of a call, except GetCallerIdentity', async () => {
   const any = {
     Statement: [{ Effect: 'Allow', Principal: { AWS: '111111111111' }, Action: 'sts:*' }],
   } as const
@@ -442,7 +442,7 @@ test('session policies are at most ten, within 2048 characters, and exist in the
   assert.match(await refused('short'), /'policyArns\.1\.member\.arn'.*equal to 20/)
 })
 
-test('a deleted role takes its sessions with it; a changed trust policy counts for the next call', async () => {
+test('a changed trust policy applies from the next call, and deleting a role ends its sessions', async () => {
   const { credentials } = await assume(node, `${ROLE}app`)
   await aws.putRole({ arn: 'app', trustPolicy: trust({ principal: `${ROLE}other` }) })
   assert.match(await refusalOf(assume(node, `${ROLE}app`)), /^AccessDenied/)
@@ -451,7 +451,7 @@ test('a deleted role takes its sessions with it; a changed trust policy counts f
   assert.match(await refusalOf(whoami(stsClient(aws, { credentials }))), /^InvalidClientTokenId/)
 })
 
-test('an operation that this API does not have is refused as STS refuses it', async () => {
+test('an unknown operation is refused as by STS', async () => {
   const ask = async (query: string, init?: RequestInit) => {
     const response = await fetch(`${aws.stsUrl}/${query}`, init)
     return `${response.status} ${(await response.text()).replace(/\s+/g, ' ')}`

@@ -18,9 +18,9 @@ const VERSION = '2011-06-15'
 const WEB_IDENTITY = 'AssumeRoleWithWebIdentity'
 const ACTIONS = ['AssumeRole', WEB_IDENTITY, 'GetCallerIdentity']
 
-/** An STS server on this world; the caller listens and closes. */
+/** An STS server for this world; the caller makes it listen and closes it. */
 export function createStsServer(world: World): Server {
-  // Connections outlive the idle time of every SDK's pool, so that no client writes into a closing one.
+  // Connections stay open longer than the idle time of every SDK's pool, so that no client writes into a closing one.
   return createServer({ keepAliveTimeout: 75_000 }, (request, response) => {
     handle(world, request, response).catch(() => response.destroy())
   })
@@ -97,7 +97,7 @@ async function respond(
   try {
     if (effect && effect.kind !== 'deny') throw faultError(effect)
     checkOperation(wire, params)
-    // It takes no signature, and a signature that is there is not looked at.
+    // This operation needs no signature, and ignores one.
     if (params.get('Action') === WEB_IDENTITY)
       return await respondToWebIdentity(world, params, effect, requestId)
     owner = authenticate(wire, world)

@@ -8,12 +8,12 @@ import {
 } from '@aws-sdk/client-sts'
 import type { Aws } from './client.ts'
 
-/** An SDK client on the stand-in's STS, one attempt per call. */
+/** An SDK client for the stand-in's STS, with one attempt per call. */
 export function stsClient(aws: Aws, config: STSClientConfig): STSClient {
   return new STSClient({ endpoint: aws.stsUrl, region: aws.config.region, maxAttempts: 1, ...config })
 }
 
-/** The credentials of the node, as its metadata service hands them out. */
+/** The credentials of the node, as its metadata service serves them. */
 export async function nodeCredentials(aws: Aws) {
   const role = aws.config.nodeRoleArn.replace(/.*\//, '')
   const response = await fetch(`${aws.imdsUrl}latest/meta-data/iam/security-credentials/${role}`)
@@ -22,7 +22,7 @@ export async function nodeCredentials(aws: Aws) {
   return { accessKeyId: AccessKeyId, secretAccessKey: SecretAccessKey, sessionToken: Token }
 }
 
-/** AssumeRole with a session name; returns the SDK's credentials as a credential provider takes them. */
+/** AssumeRole with a session name; returns credentials in the form of an SDK's credential provider. */
 export async function assume(client: STSClient, roleArn: string, more: Partial<AssumeRoleCommandInput> = {}) {
   const input = { RoleArn: roleArn, RoleSessionName: 'test', ...more }
   const { Credentials: keys, AssumedRoleUser: user } = await client.send(new AssumeRoleCommand(input))
@@ -38,7 +38,7 @@ export async function assume(client: STSClient, roleArn: string, more: Partial<A
   }
 }
 
-/** `Code: message` of what a call was refused with; fails when it was not. */
+/** `Code: message` with which a call was refused; fails if it was not. */
 export async function refusalOf(call: Promise<unknown>): Promise<string> {
   try {
     await call

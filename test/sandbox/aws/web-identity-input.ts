@@ -23,17 +23,17 @@ export type WebIdentityInput = {
   readonly policy: readonly Statement[] | undefined
   /** ARNs of managed policies. */
   readonly policyArns: readonly string[]
-  /** Characters of the session policies: the packed size is computed from them. */
+  /** Number of characters of the session policies, from which the packed size is computed. */
   readonly packedLength: number
 }
 
 const TOKEN = { min: 4, max: 20_000, pattern: /^[\s\S]*$/, shown: '.*' }
 /** `ProviderId` is for OAuth 2.0 access tokens (Facebook, Amazon), which are no JWTs. */
 const UNSUPPORTED = ['ProviderId']
-/** AWS ignores what an action does not know; whoever sends these here expects something of them that will not come. */
+/** AWS ignores parameters that an action does not know; a caller that sends these expects an effect that they do not have. */
 const UNKNOWN = ['ExternalId', 'Tags.member.1.Key', 'TransitiveTagKeys.member.1', 'SourceIdentity']
 
-/** Reads and checks the parameters. Throws ValidationError with every broken rule, as the API does. */
+/** Reads and checks the parameters. Throws ValidationError with every violated rule, as the API does. */
 export function parseWebIdentity(params: URLSearchParams): WebIdentityInput {
   const unsupported = [...UNSUPPORTED, ...UNKNOWN].find((name) => params.has(name))
   if (unsupported !== undefined)

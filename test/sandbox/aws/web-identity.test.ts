@@ -1,4 +1,4 @@
-/** AssumeRoleWithWebIdentity, as the AWS SDK calls it: nothing is signed, the token alone decides. */
+/** AssumeRoleWithWebIdentity, as the AWS SDK calls it: nothing is signed, and the token alone decides. */
 import assert from 'node:assert/strict'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -32,7 +32,7 @@ beforeEach(async () => {
   await aws.putRole({ arn: 'app', trustPolicy: trustWebIdentity({ provider: PROVIDER, subject: SUBJECT }) })
 })
 
-/** A token of the cluster, but for what is given. */
+/** A token of the cluster with some claims changed. */
 async function token(over: JWTPayload = {}, kid = 'one', key = pair.privateKey): Promise<string> {
   const now = Math.floor(Date.now() / 1000)
   const usual = { iss: ISSUER, sub: SUBJECT, aud: ['sts.amazonaws.com'], iat: now, exp: now + 600 }
@@ -55,7 +55,7 @@ async function call(input: Partial<AssumeRoleWithWebIdentityCommandInput> = {}) 
   )
 }
 
-test('whoever has a token that the role trusts gets a session, without any credentials of his own', async () => {
+test('a client with a token that the role trusts gets a session, and needs no credentials', async () => {
   const issued = await call({ DurationSeconds: 900 })
   assert.equal(issued.AssumedRoleUser?.Arn, 'arn:aws:sts::111111111111:assumed-role/app/shop.orders-1')
   assert.equal(issued.SubjectFromWebIdentityToken, SUBJECT)
@@ -75,7 +75,7 @@ test('whoever has a token that the role trusts gets a session, without any crede
   assert.ok(!JSON.stringify(await aws.calls()).includes('eyJ'), 'the record has the token')
 })
 
-test('a token is refused for its issuer, key, signature, audience and time, in the words of AWS', async () => {
+test('a token is refused for its issuer, key, signature, audience and time, with the texts of AWS', async () => {
   const other = await generateKeyPair('RS256')
   const now = Math.floor(Date.now() / 1000)
   for (const [WebIdentityToken, expected] of [
@@ -100,7 +100,7 @@ test('a token is refused for its issuer, key, signature, audience and time, in t
     assert.match(await refusalOf(call({ WebIdentityToken })), expected)
 })
 
-test('another subject, another role, a role without this trust: all are refused alike', async () => {
+test('another subject, another role and a role without this trust get the same refusal', async () => {
   await aws.putRole({ arn: 'node-only', trustPolicy: trust({ principal: aws.config.nodeRoleArn }) })
   await aws.putRole({ arn: 'anybody', trustPolicy: trust({ principal: '*' }) })
   const denied = 'AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity'
@@ -115,7 +115,7 @@ test('another subject, another role, a role without this trust: all are refused 
   )
 })
 
-test('conditions of the trust policy decide: patterns of the subject, the session name, a deny', async () => {
+test('the trust policy decides by patterns of the subject, by the session name and by a deny', async () => {
   const of = (subject: string) => trustWebIdentity({ provider: PROVIDER, subject })
   await aws.putRole({ arn: 'app', trustPolicy: of('system:serviceaccount:shop:*') })
   await call()
@@ -132,7 +132,7 @@ test('conditions of the trust policy decide: patterns of the subject, the sessio
   assert.match(await refusalOf(call()), /^AccessDenied/)
 })
 
-test('a session may last as long as the role allows, and one assumed with it is chained', async () => {
+test('a session may last as long as its role allows, and a role that it assumes is chained', async () => {
   const trustPolicy = trustWebIdentity({ provider: PROVIDER, subject: SUBJECT })
   assert.match(
     await refusalOf(call({ DurationSeconds: 43_200 })),
@@ -151,7 +151,7 @@ test('a session may last as long as the role allows, and one assumed with it is 
   assert.match(await refusalOf(next), /1 hour session limit for roles assumed by role chaining/)
 })
 
-test('parameters are checked as those of AssumeRole, and a faulty one is named', async () => {
+test('parameters are checked like those of AssumeRole, and the error names the wrong one', async () => {
   assert.match(
     await refusalOf(call({ RoleSessionName: 'a b' })),
     /at 'roleSessionName' failed to satisfy constraint/,
@@ -162,7 +162,7 @@ test('parameters are checked as those of AssumeRole, and a faulty one is named',
   assert.ok(((await call({ Policy })).PackedPolicySize ?? 0) > 0)
 })
 
-test('keys are fetched where the provider says; where nobody answers, STS says so', async () => {
+test('keys are fetched from the URL of the provider, and STS reports when nobody answers there', async () => {
   const authority = await createAuthority('oidc')
   const { certPem, keyPem } = await authority.issue(['oidc.example.com'], ['127.0.0.1'])
   let body = JSON.stringify(jwks)
@@ -185,7 +185,7 @@ test('keys are fetched where the provider says; where nobody answers, STS says s
   assert.match(await refusalOf(call()), /^IDPCommunicationError/)
 })
 
-test('a provider, or a trust in one, that IAM would refuse is refused when it is made', async () => {
+test('a provider or a trust policy that IAM would refuse is refused when it is created', async () => {
   const keys = { jwks }
   await assert.rejects(aws.putOidcProvider({ issuer: 'http://plain', clientIds: ['a'], keys }), /https URL/)
   await assert.rejects(aws.putOidcProvider({ issuer: ISSUER, clientIds: [], keys }), /at least one client id/)

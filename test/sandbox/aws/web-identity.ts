@@ -1,4 +1,4 @@
-/** AssumeRoleWithWebIdentity: whether whoever a token speaks for gets the role, and for how long. No signature, no caller. */
+/** AssumeRoleWithWebIdentity: whether the subject of a token gets the role, and for how long. There is no signature and no caller. */
 import type { RequestContext } from './condition.ts'
 import type { Iam, Role, Session } from './iam.ts'
 import { issuerName, type OidcProvider, verifyWebIdentity, type WebIdentity } from './oidc.ts'
@@ -13,7 +13,7 @@ const ACTION = 'sts:AssumeRoleWithWebIdentity'
 export type WebIdentitySession = { readonly session: Session; readonly identity: WebIdentity }
 
 /**
- * Decides one call. The existence of a role stays hidden: without one, and without a trust, the answer is the same.
+ * Decides one call. The existence of a role stays hidden: the answer is the same without a role as without a trust.
  *
  * @param now milliseconds since the epoch
  * @throws {StsError} what AWS would answer

@@ -1,4 +1,4 @@
-/** The state of the stand-in: one clock, one IAM, one node, what was asked of it and what is broken on demand. */
+/** The state of the stand-in: one clock, one IAM, one node, the records of requests and the faults. */
 import { CallCounts } from './call-counts.ts'
 import type { AwsConfig } from './config.ts'
 import { Faults } from './faults.ts'
@@ -30,7 +30,7 @@ export class World {
   readonly calls = new Journal<StsCall>(MAX_RECORDS)
   readonly counts = new CallCounts()
   readonly imdsRequests = new Journal<ImdsRequest>(MAX_RECORDS)
-  /** Peer address → TCP connections to the metadata service, also those that never asked anything. */
+  /** Peer address → number of TCP connections to the metadata service, including those without a request. */
   readonly imdsConnections = new Map<string, number>()
   imds = IMDS_DEFAULTS
   sts: StsSettings
@@ -54,13 +54,13 @@ export class World {
     return Date.now() + this.#clockOffset
   }
 
-  /** Sets AWS's clock ahead of this machine's (or behind it), in milliseconds. */
+  /** Sets how many milliseconds AWS's clock is ahead of this machine's (negative: behind it). */
   setClockOffset(milliseconds: number): void {
     if (!Number.isFinite(milliseconds)) throw new Error('the clock offset must be a number of milliseconds')
     this.#clockOffset = milliseconds
   }
 
-  /** What the node role may do. By default it may assume every role that trusts it. */
+  /** The permissions of the node role. By default it may assume every role that trusts it. */
   setNodePolicy(policy: readonly Statement[]): void {
     const trustPolicy = {
       Version: '2012-10-17',
@@ -77,7 +77,7 @@ export class World {
     this.sts = merged(this.sts, changes)
   }
 
-  /** Forgets what was asked so far. */
+  /** Clears the records of requests. */
   clearRecords(): void {
     this.calls.clear()
     this.counts.clear()
@@ -85,7 +85,7 @@ export class World {
     this.imdsConnections.clear()
   }
 
-  /** Everything as after the start; node credentials handed out before stay as good as they were. */
+  /** Restores the state after the start; node credentials that were issued before keep their validity. */
   reset(): void {
     this.iam.reset([this.config.nodeRoleArn])
     this.setNodePolicy([allowAssume('*')])
@@ -93,7 +93,7 @@ export class World {
     this.imds = IMDS_DEFAULTS
     this.sts = this.#stsDefaults()
     this.#clockOffset = 0
-    // The last ones may have been expired on purpose, or stem from another time.
+    // The last ones may have been expired on purpose, or were issued at another time.
     this.node.attach(this.config.nodeRoleArn)
     this.clearRecords()
   }
@@ -103,7 +103,7 @@ export class World {
   }
 }
 
-/** The settings with some of them changed. Throws on a name that is not a setting: a typo must not pass. */
+/** The settings with some of them changed. Throws on a name that is not a setting, because a typo must not be ignored. */
 function merged<T extends object>(settings: T, changes: Partial<T>): T {
   const strange = Object.keys(changes).find((key) => !Object.hasOwn(settings, key))
   if (strange !== undefined)

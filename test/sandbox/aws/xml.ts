@@ -1,8 +1,8 @@
-/** Responses of the STS Query API as XML, in the shape every AWS SDK parses. */
+/** Responses of the STS Query API as XML, in the form that every AWS SDK parses. */
 
 const NAMESPACE = 'https://sts.amazonaws.com/doc/2011-06-15/'
 
-/** Element name → text or nested elements; what is undefined is left out. */
+/** Element name → text or nested elements; undefined ones are left out. */
 export type Elements = { readonly [name: string]: string | number | Elements | undefined }
 
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -14,7 +14,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   '\r': '&#xD;',
 }
 
-/** Escapes text, and replaces what XML 1.0 cannot carry at all. */
+/** Escapes text, and replaces characters that XML 1.0 cannot contain. */
 function escapeText(text: string): string {
   return text
     .replace(/[&<>"'\r]/g, (char) => ENTITIES[char] ?? char)
@@ -38,7 +38,7 @@ export function successXml(action: string, result: Elements, requestId: string):
   return `<${action}Response xmlns="${NAMESPACE}">\n${content}</${action}Response>\n`
 }
 
-/** `<ErrorResponse><Error>…`; the type tells whose fault it is. */
+/** `<ErrorResponse><Error>…`; the type says whether the sender or the receiver is at fault. */
 export function errorXml(status: number, code: string, message: string, requestId: string): string {
   const error = { Type: status < 500 ? 'Sender' : 'Receiver', Code: code, Message: message }
   return `<ErrorResponse xmlns="${NAMESPACE}">\n${render({ Error: error, RequestId: requestId }, '  ')}</ErrorResponse>\n`

@@ -1,6 +1,6 @@
 /**
  * How the kubelet publishes projected volumes: a time-stamped directory, the symlink `..data` renamed onto it in
- * one step, and `file -> ..data/file` for people. A reader sees all of the old content or all of the new.
+ * one step, and `file -> ..data/file` for readers. A reader sees either all of the old content or all of the new.
  */
 import {
   chmodSync,
@@ -23,7 +23,7 @@ export type ProjectedFile = {
 }
 
 export type Ownership = {
-  /** Applied as SetVolumeOwnership does to a read-only volume: group-readable by this group. */
+  /** Applied like SetVolumeOwnership for a read-only volume: readable by this group. */
   readonly fsGroup?: number | undefined
   /** Owners cannot be changed in a user namespace with one uid. */
   readonly oneUid: boolean
@@ -54,7 +54,7 @@ function writeProjected(root: string, path: string, file: ProjectedFile, ownersh
   if (dirname(path) !== '.') makeOwned(dirname(full), ownership)
   writeFileSync(full, file.data)
   const { fsGroup, oneUid } = ownership
-  // chown clears nothing here (no set-id bits), so that the order does not matter.
+  // chown resets nothing here (there are no set-id bits), so the order does not matter.
   if (!oneUid && (file.uid !== undefined || fsGroup !== undefined))
     chownSync(full, file.uid ?? 0, fsGroup ?? 0)
   chmodSync(full, fsGroup === undefined || oneUid ? file.mode : file.mode | 0o440)

@@ -1,10 +1,10 @@
 /** The kubelet's crash-loop back-off, with a shorter base. */
 
 export type BackOff = {
-  /** Milliseconds before the second restart; the first comes at once, each further waits twice as long. */
+  /** Milliseconds before the second restart; the first one is immediate, and each further one waits twice as long. */
   readonly base: number
   readonly max: number
-  /** Milliseconds: after a run of more than this it begins again. */
+  /** Milliseconds: after a run that was longer, the back-off starts again. */
   readonly resetAfter: number
 }
 

@@ -6,7 +6,7 @@ import { ContainerConfigError } from './errors.ts'
 import type { Pod } from './pod.ts'
 import type { RequestToken } from './projection.ts'
 
-/** Reads data of the pod's namespace. */
+/** Reads data in the pod's namespace. */
 export function readData(kube: KubeClient, pod: Pod): ReadData {
   return async (kind, name) => {
     const object = await kube.find(kind, name, pod.metadata.namespace)
@@ -19,9 +19,9 @@ export function readData(kube: KubeClient, pod: Pod): ReadData {
 }
 
 /**
- * TokenRequest bound to the pod, as the kubelet makes it.
+ * TokenRequest bound to the pod, as the kubelet creates it.
  *
- * @throws ContainerConfigError when the server refuses: volumes are tried again
+ * @throws ContainerConfigError when the server refuses: volumes are retried
  */
 export function requestToken(kube: KubeClient, pod: Pod): RequestToken {
   const { namespace = 'default', name, uid = '' } = pod.metadata

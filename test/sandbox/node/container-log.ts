@@ -8,12 +8,12 @@ export type LogLine = {
   readonly run: number
 }
 
-/** Lines kept; the oldest go first. */
+/** The number of lines that are kept; the oldest are dropped first. */
 const LINES = 50_000
-/** Characters of a line; the rest becomes the next line. */
+/** The maximum length of a line; the rest becomes the next line. */
 const LINE_LENGTH = 16 * 1024
 
-/** What `FallbackToLogsOnError` takes from the log's end. */
+/** The end of the log that `FallbackToLogsOnError` uses. */
 const TAIL_LINES = 80
 const TAIL_BYTES = 2048
 
@@ -35,7 +35,7 @@ export class ContainerLog {
     if (this.#partial[stream].length > LINE_LENGTH) this.flush()
   }
 
-  /** Ends unfinished lines: the process is gone. */
+  /** Ends unfinished lines, because the process is gone. */
   flush(): void {
     for (const stream of ['stdout', 'stderr'] as const) {
       const text = this.#partial[stream]
@@ -49,14 +49,14 @@ export class ContainerLog {
     return run === undefined ? this.#lines : this.#lines.filter((line) => line.run === run)
   }
 
-  /** The lines as text; what has no newline yet comes last. */
+  /** The lines as text; an unfinished line comes last. */
   text(run?: number): string {
     const { stdout, stderr } = this.#partial
     const unfinished = run === undefined || run === this.#run ? stdout + stderr : ''
     return joined(this.lines(run)) + unfinished
   }
 
-  /** The last 80 lines or 2 KiB of the present run, whichever is less. */
+  /** The last 80 lines or 2 KiB of the current run, whichever is less. */
   tail(): string {
     const text = joined(this.lines(this.#run).slice(-TAIL_LINES))
     return Buffer.from(text).subarray(-TAIL_BYTES).toString()

@@ -1,4 +1,4 @@
-/** One run of one container: its process, output, and the way to signal or enter it. */
+/** One run of one container: its process, its output, and how to signal or enter it. */
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
@@ -16,7 +16,7 @@ export type ContainerProcess = {
   readonly pid: number
   readonly startedAt: Date
   readonly exit: Promise<Exit>
-  /** Signals PID 1 only; as in every PID namespace it ignores what it has no handler for, SIGKILL excepted. */
+  /** Signals only PID 1; as in every PID namespace it ignores signals without a handler, except SIGKILL. */
   readonly signal: (signal: NodeJS.Signals) => boolean
   /** The command (for any root shell of this machine) that runs argv in the container. */
   readonly enter: (argv: readonly string[]) => string[]
@@ -30,8 +30,8 @@ export type ContainerProcess = {
 const NEW_NAMESPACES = ['unshare', '-m', '-p', '-u', '-i', '--']
 
 /**
- * Its first child is PID 1 of the new PID namespace. A shell and not `unshare --fork`, which says 1 for a child ended
- * by SIGKILL (util-linux 2.38); what the shell itself says about that ("Killed") is not the container's output.
+ * Its first child is PID 1 of the new PID namespace. A shell and not `unshare --fork`, which reports 1 for a child that was ended
+ * by SIGKILL (util-linux 2.38); what the shell itself prints about that ("Killed") does not belong to the container's output.
  */
 const PARENT = 'exec 5>&2 2>/dev/null; /bin/sh -c "$0" 2>&5 5>&-; exit $?'
 
@@ -79,7 +79,7 @@ function running(machine: Machine, pid: number, plan: LaunchPlan, exit: Promise<
     pid,
     startedAt: new Date(),
     exit,
-    // A pid may belong to someone else once the process is reaped.
+    // Another process may have the pid once this one is reaped.
     signal: (signal) => !ended && signalPid(pid, signal),
     enter: (argv) => ['nsenter', ...enter(argv)],
     exec: (argv, options) =>
@@ -90,14 +90,14 @@ function running(machine: Machine, pid: number, plan: LaunchPlan, exit: Promise<
 async function exitOf(child: ChildProcess): Promise<Exit> {
   const [status, signal] = await once(child, 'exit')
   const at = new Date()
-  // The log is complete when its pipes are closed; a grandchild that left the PID namespace cannot hold them.
+  // The log is complete when its pipes are closed; a grandchild that left the PID namespace cannot keep them open.
   await Promise.all(
     [child.stdout, child.stderr].map((stream) => stream?.closed || once(stream as Readable, 'close')),
   )
   return { code: exitCode(status, signal), at }
 }
 
-/** Until the container's pid is known, or nothing more can come. nsenter and unshare hold the pipe: it has no end before. */
+/** Reads until the container's pid is known or the stream ends. nsenter and unshare keep the pipe open, so it does not end before. */
 async function statusReport(child: ChildProcess): Promise<string> {
   const stream = child.stdio[STATUS_FD] as Readable
   let text = ''

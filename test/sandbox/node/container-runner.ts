@@ -1,4 +1,4 @@
-/** One container of a pod over its restarts: start, probes, back-off, stop, and its part of the pod's status. */
+/** One container of a pod over all its restarts: start, probes, back-off, stop, and its part of the pod's status. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { type BackOff, backOffDelay } from './backoff.ts'
 import { ContainerLog } from './container-log.ts'
@@ -29,7 +29,7 @@ export type PodSide = {
 }
 
 type Run = { readonly process: ContainerProcess; readonly probes: AbortController }
-/** What did not come up; without a code it is to be tried again. */
+/** A run that could not be started; without a code it is retried. */
 type FailedRun = { readonly code: number | undefined }
 
 /** The exit code of a container whose process could not be started (containerd). */
@@ -41,7 +41,7 @@ export class ContainerRunner {
   readonly log: ContainerLog
   readonly #pod: PodSide
   readonly #stop = new AbortController()
-  /** Resolves when it counts as started for the first time, or never will. */
+  /** Resolves when the container counts as started for the first time, or never will. */
   readonly started: Promise<void>
   #markStarted: () => void = () => {}
   #process: ContainerProcess | undefined
@@ -54,7 +54,7 @@ export class ContainerRunner {
   #isStarted = false
   #isReady = false
 
-  /** @param previous the same container in the pod's earlier sandbox */
+  /** @param previous the same container in the pod's former sandbox */
   constructor(
     container: Container,
     kind: 'init' | 'sidecar' | 'app',
@@ -97,15 +97,15 @@ export class ContainerRunner {
     }
   }
 
-  /** Says why it does not run yet. */
+  /** Sets why it does not run yet. */
   waitBecause(reason: string): void {
     this.#state = { waiting: { reason } }
   }
 
   /**
-   * Runs it until it ends for good.
+   * Runs the container until it ends for the last time.
    *
-   * @param again whether to start it again after this exit code
+   * @param again whether to restart it after this exit code
    * @returns the last exit code; undefined when `stop()` ended it
    */
   async supervise(again: (exitCode: number) => boolean): Promise<number | undefined> {
@@ -129,12 +129,12 @@ export class ContainerRunner {
     }
   }
 
-  /** No restart any more, whatever happens to its process: the machine is about to end. */
+  /** No restart any more, whatever happens to its process, because the machine is about to end. */
   abandon(): void {
     this.#stop.abort()
   }
 
-  /** SIGTERM, SIGKILL after `graceMs`; no restart. Resolves when it is gone. */
+  /** Sends SIGTERM, and SIGKILL after `graceMs`; no restart. Resolves when the process is gone. */
   async stop(graceMs: number): Promise<void> {
     this.#stop.abort()
     await this.#starting.catch(() => {})
@@ -142,7 +142,7 @@ export class ContainerRunner {
     if ('waiting' in this.#state) this.#pod.changed()
   }
 
-  /** One run to its end; undefined when it could not be made and is to be tried again. */
+  /** One run to its end; undefined when it could not be started and is to be retried. */
   async #runOnce(attempt: number): Promise<number | undefined> {
     const starting = this.#pod.inSync(() => this.#start(attempt))
     this.#starting = starting
@@ -154,9 +154,9 @@ export class ContainerRunner {
     return exit.code
   }
 
-  /** The kubelet's startContainer: it is over when the postStart hook is, and probes begin after it. */
+  /** The kubelet's startContainer: it ends when the postStart hook has ended, and probes begin after it. */
   async #start(attempt: number): Promise<Run | FailedRun> {
-    // One sync starts all apps of a pod: also those whose turn comes when it is being deleted.
+    // One sync starts all apps of a pod, even those whose turn comes while the pod is being deleted.
     if (this.kind !== 'app' || attempt > 0) this.#stop.signal.throwIfAborted()
     this.log.beginRun(this.#restarts)
     let process: ContainerProcess
@@ -179,7 +179,7 @@ export class ContainerRunner {
     return { process, probes }
   }
 
-  /** False when the hook failed: the container has been killed then, and how it ended decides whether it is restarted. */
+  /** False when the hook failed: then the container has been stopped, and its exit code decides whether it is restarted. */
   async #postStart(process: ContainerProcess): Promise<boolean> {
     const { name, lifecycle } = this.container
     const hook = lifecycle?.postStart?.exec
@@ -198,7 +198,7 @@ export class ContainerRunner {
     this.#ranMs = exit.at.getTime() - startedAt.getTime()
     this.#process = undefined
     this.#isStarted = false
-    // An init container is ready when it is through.
+    // An init container is ready when it has succeeded.
     this.#isReady = this.kind === 'init' && exit.code === 0
     this.#state = { terminated: this.#terminated(exit, startedAt) }
     const { name } = this.container
@@ -206,7 +206,7 @@ export class ContainerRunner {
     this.#pod.changed()
   }
 
-  /** Configuration and image errors are waited for; what the runtime refused counts as a run that failed. */
+  /** Configuration and image errors are retried; an error of the runtime counts as a failed run. */
   #startFailed(error: unknown, attempt: number): number | undefined {
     if (!(error instanceof StartError)) throw error
     this.#remember()
@@ -222,7 +222,7 @@ export class ContainerRunner {
     return START_ERROR_CODE
   }
 
-  /** While it waits the status says so; an image or configuration error keeps its own reason. */
+  /** The status says that the container waits; an image or configuration error keeps its own reason. */
   async #backOff(restart: number, crashed: boolean): Promise<void> {
     const delay = backOffDelay(crashed ? restart : restart + 1, this.#pod.backOff)
     if (delay === 0) return

@@ -33,27 +33,37 @@ describe('securityContext', needsNamespaces('root'), () => {
   const rows: [string, SecurityContext, PodSecurityContext, Partial<Awaited<ReturnType<typeof identity>>>][] =
     [
       [
-        'nothing asked: root with the default set',
+        'without settings a container runs as root with the default capabilities',
         {},
         {},
         { uid: '0', effective: DEFAULT, bounding: DEFAULT, noNewPrivs: '0' },
       ],
       [
-        "the pod's user, and no effective capability",
+        "with the pod's user a container has no effective capability",
         {},
         { runAsUser: 1000, runAsGroup: 2000 },
         { uid: '1000', gid: '2000', effective: NONE },
       ],
-      ["the container's user wins", { runAsUser: 65532 }, { runAsUser: 1000 }, { uid: '65532', gid: '0' }],
       [
-        'fsGroup and supplementalGroups',
+        "the container's user takes precedence",
+        { runAsUser: 65532 },
+        { runAsUser: 1000 },
+        { uid: '65532', gid: '0' },
+      ],
+      [
+        'fsGroup and supplementalGroups are groups of the process',
         { runAsUser: 7 },
         { fsGroup: 3000, supplementalGroups: [4000] },
         { groups: '0 3000 4000' },
       ],
-      ['drop ALL', { capabilities: { drop: ['ALL'] } }, {}, { effective: NONE, bounding: NONE }],
       [
-        'drop ALL, add NET_ADMIN: exactly that',
+        'drop ALL removes all capabilities',
+        { capabilities: { drop: ['ALL'] } },
+        {},
+        { effective: NONE, bounding: NONE },
+      ],
+      [
+        'drop ALL with add NET_ADMIN leaves only NET_ADMIN',
         { capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] } },
         {},
         { effective: NET_ADMIN, bounding: NET_ADMIN },
@@ -65,7 +75,7 @@ describe('securityContext', needsNamespaces('root'), () => {
         { effective: NONE, bounding: NET_ADMIN },
       ],
       [
-        'allowPrivilegeEscalation false: no new privileges',
+        'allowPrivilegeEscalation false sets no_new_privs',
         { allowPrivilegeEscalation: false },
         {},
         { noNewPrivs: '1' },
@@ -77,13 +87,13 @@ describe('securityContext', needsNamespaces('root'), () => {
       assert.deepEqual({ ...found, ...expected }, found)
     })
 
-  test('privileged has every capability of the machine', async () => {
+  test('a privileged container has every capability of the machine', async () => {
     const { bounding } = await identity({ privileged: true })
     const { stdout } = await sandbox.exec('node', ['grep', 'CapBnd', '/proc/self/status'])
     assert.match(stdout, new RegExp(`${bounding}`))
   })
 
-  test('exec runs under the identity of the container', async () => {
+  test('exec runs with the identity of the container', async () => {
     const spec = {
       containers: [
         sh('app', 'exec sleep 1000', {
@@ -122,7 +132,7 @@ describe('securityContext', needsNamespaces('root'), () => {
       })
     })
 
-  test('runAsNonRoot lets an image with a user run', async () => {
+  test('runAsNonRoot allows an image with a user', async () => {
     sandbox.node.images.distroless = { command: ['/bin/sh', '-c'], user: 65532 }
     const output = await outputOf(sandbox, 'distroless', 'id -u', {
       container: { image: 'distroless', securityContext: { runAsNonRoot: true } },
@@ -146,7 +156,7 @@ describe('the root file system of a container', needsNamespaces(), () => {
     assert.match(output, /Read-only file system/)
   })
 
-  test('readOnlyRootFilesystem leaves volumes and /dev/shm writable, nothing else', async () => {
+  test('is read-only with readOnlyRootFilesystem, except volumes and /dev/shm', async () => {
     const script = `for d in / /tmp /etc /run /var/log; do touch $d/x 2>/dev/null && echo "$d is writable"; done
 touch /data/x /dev/shm/x && echo >/dev/null && echo fine`
     const output = await outputOf(sandbox, 'read-only', script, {
@@ -159,7 +169,7 @@ touch /data/x /dev/shm/x && echo >/dev/null && echo fine`
     assert.equal(output, 'fine\n')
   })
 
-  test('shows nothing of the machine but its programs and the checkout', async () => {
+  test('shows nothing of the machine except its programs and the checkout', async () => {
     const script =
       'ls -A / /tmp /run /home /root /var/tmp; ls /dev; cat /proc/1/cmdline | tr "\\0" " "; ls /proc | grep -c "^[0-9]"'
     const output = await outputOf(sandbox, 'hidden', script)
@@ -167,7 +177,7 @@ touch /data/x /dev/shm/x && echo >/dev/null && echo fine`
     assert.match(output, /^\/bin\/sh -c/m)
   })
 
-  test('two containers of a pod have trees of their own and one network', async () => {
+  test('is not shared by the containers of a pod, but the network is', async () => {
     const key = await apply(
       sandbox,
       pod('two', {

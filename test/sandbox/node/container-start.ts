@@ -55,12 +55,12 @@ export async function startInPod(
   if (plan.cwd !== '/') makeMountPoint(node.machine, root, plan.cwd, false, mounts)
   writeFileSync(node.machine.path(plan.fstab), fstab(root, mounts))
   const process = await startContainer(node.machine, place.network, plan, log)
-  // Gone with the container's mount namespace; its tree is ours to remove.
+  // The mount is gone with the container's mount namespace; its directory must be removed.
   void process.exit.then(() => rmSync(node.machine.path(root), { recursive: true, force: true }))
   return process
 }
 
-/** What the container wrote as its termination message; at most 4 KiB, as the kubelet reads it. */
+/** The termination message that the container wrote; at most 4 KiB, as the kubelet reads it. */
 export function readTerminationMessage(
   node: NodeContext,
   place: Pick<PodPlace, 'directory'>,
@@ -81,7 +81,7 @@ function imageOf(node: NodeContext, { image }: Container): Image {
   return known
 }
 
-/** Loud rather than wrong: what is not imitated is refused. */
+/** What the stand-in does not support is refused and not ignored. */
 function refuseUnknown({ spec }: Pod, { lifecycle }: Container): void {
   refuseUnknownHooks(lifecycle)
   for (const field of ['hostPID', 'hostIPC', 'shareProcessNamespace'] as const)
@@ -105,7 +105,7 @@ function environment(
   return containerEnvironment(pod, container, base, addressing, read)
 }
 
-/** As ENTRYPOINT and CMD of an image: `command` replaces both, `args` the latter. Only the container's words are expanded. */
+/** Combined with ENTRYPOINT and CMD of an image: `command` replaces both, `args` the latter. Only the container's words are expanded. */
 function commandOf(image: Image, { command, args }: Container, env: Readonly<Record<string, string>>) {
   const expanded = (words: readonly string[]) => words.map((word) => expand(word, env))
   if (command !== undefined) return [...expanded(command), ...expanded(args ?? [])]

@@ -1,5 +1,5 @@
 /**
- * Runs in the node's network namespace and dials what the kubelet's httpGet and tcpSocket probes name: one JSON
+ * Runs in the node's network namespace and makes the connections of the kubelet's httpGet and tcpSocket probes: one JSON
  * request per line on stdin, one JSON answer per line on stdout.
  */
 import { request as requestHttp } from 'node:http'

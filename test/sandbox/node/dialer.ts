@@ -1,4 +1,4 @@
-/** Dials from the node's network namespace, as the kubelet does for probes. */
+/** Connects from the node's network namespace, as the kubelet does for probes. */
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'

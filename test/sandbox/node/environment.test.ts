@@ -4,7 +4,7 @@ import { container, containerStatus, createSandbox, needsNamespaces, type Sandbo
 import { expand } from './environment.ts'
 import { apply, IMAGES, outputOf, pod, sh } from './test-pods.ts'
 
-test('$(NAME) is expanded, $$ is a dollar, an unknown name stays', () => {
+test('$(NAME) is expanded, $$ becomes a dollar, and an unknown name stays', () => {
   const env = { A: '1', B: '' }
   assert.equal(expand('$(A)-$(B)-$(C)-$$(A)-$A-$', env), '1--$(C)-$(A)-$A-$')
 })
@@ -18,7 +18,7 @@ describe('the environment of a container', needsNamespaces(), () => {
   })
   after(() => sandbox?.close())
 
-  test("is the image's, the service's and its own, and nothing of this process", async () => {
+  test('has the variables of the image, of the service and its own, and none of this process', async () => {
     process.env.POD2IAM_TEST_LEAK = 'leak'
     const output = await outputOf(sandbox, 'exact', '/usr/bin/env | sort', {
       container: {
@@ -45,7 +45,7 @@ describe('the environment of a container', needsNamespaces(), () => {
     ])
   })
 
-  test('fieldRef names the pod, the node and their addresses', async () => {
+  test('has by fieldRef the names of pod and node and their addresses', async () => {
     const fields = {
       NAME: 'metadata.name',
       NAMESPACE: 'metadata.namespace',
@@ -81,7 +81,7 @@ describe('the environment of a container', needsNamespaces(), () => {
     assert.match(ips ?? '', /^10\.244\.1\.\d+,fd00:244::\d+$/)
   })
 
-  test('keys of a ConfigMap and a Secret, and whole ones with a prefix', async () => {
+  test('has keys of a ConfigMap and a Secret, and all keys with a prefix', async () => {
     await sandbox.kube.create({
       apiVersion: 'v1',
       kind: 'ConfigMap',
@@ -107,7 +107,7 @@ describe('the environment of a container', needsNamespaces(), () => {
     assert.equal(output, '1 1 2 unset\n')
   })
 
-  test('what the sandbox does not know is refused with a sentence, not left out', async () => {
+  test('is refused with a sentence if the sandbox does not support a part of it', async () => {
     const env = [{ name: 'CPU', valueFrom: { resourceFieldRef: { resource: 'limits.cpu' } } }]
     const key = await apply(sandbox, pod('unknown', { containers: [sh('app', 'true', { env })] }))
     const found = await sandbox.pods.waitFor(
@@ -117,7 +117,7 @@ describe('the environment of a container', needsNamespaces(), () => {
     assert.match(JSON.stringify(containerStatus(found, 'app')?.state), /env CPU: the sandbox knows fieldRef/)
   })
 
-  test('command replaces entrypoint and arguments of the image, args the arguments only; both are expanded', async () => {
+  test('is expanded in command, which replaces entrypoint and arguments of the image, and in args, which replace the arguments', async () => {
     sandbox.node.images.words = { command: ['/bin/echo', 'entry'], args: ['default'] }
     const env = [{ name: 'WORD', value: 'w' }]
     const run = (name: string, rest: object) =>
@@ -127,7 +127,7 @@ describe('the environment of a container', needsNamespaces(), () => {
     assert.equal(await run('defaults', { args: undefined }), 'entry default\n')
   })
 
-  test('workingDir and names of the pod and of given hosts', async () => {
+  test('has workingDir as its directory, and resolves the names of the pod and of given hosts', async () => {
     const output = await outputOf(
       sandbox,
       'names',

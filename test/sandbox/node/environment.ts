@@ -3,16 +3,16 @@ import { ContainerConfigError } from './errors.ts'
 import { fieldValue, type PodAddressing } from './field-ref.ts'
 import type { Container, KeyRef, Pod } from './pod.ts'
 
-/** Reads a ConfigMap or Secret of the pod's namespace; undefined when it does not exist. Secret data come decoded. */
+/** Reads a ConfigMap or Secret of the pod's namespace; undefined when it does not exist. The data of a Secret are decoded. */
 export type ReadData = (
   kind: 'configmaps' | 'secrets',
   name: string,
 ) => Promise<Readonly<Record<string, string>> | undefined>
 
 /**
- * @param base what comes before: the image's environment and the service variables
- * @returns the variables, `$(NAME)` references expanded
- * @throws ContainerConfigError for a missing reference, or one the stand-in does not know
+ * @param base the first variables: those of the image and of the service
+ * @returns the variables, with `$(NAME)` references expanded
+ * @throws ContainerConfigError for a missing reference, or one that the stand-in does not support
  */
 export async function containerEnvironment(
   pod: Pod,

@@ -1,4 +1,4 @@
-/** Why a container could not be started; the reason is what its status says. */
+/** Why a container could not be started; its status has the reason. */
 export class StartError extends Error {
   readonly reason: string
   constructor(reason: string, message: string) {
@@ -7,7 +7,7 @@ export class StartError extends Error {
   }
 }
 
-/** The pod asks for something that cannot be given: status `CreateContainerConfigError`, tried again with back-off. */
+/** The pod requests something that cannot be provided: status `CreateContainerConfigError`, retried with back-off. */
 export class ContainerConfigError extends StartError {
   constructor(message: string) {
     super('CreateContainerConfigError', message)

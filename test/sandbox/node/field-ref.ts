@@ -2,7 +2,7 @@
 import { ContainerConfigError } from './errors.ts'
 import type { Pod } from './pod.ts'
 
-/** Known to the kubelet before the pod's status says it. */
+/** Fields that the kubelet knows before the pod's status has them. */
 export type PodAddressing = {
   readonly podIPs: readonly string[]
   readonly hostIPs: readonly string[]
@@ -27,7 +27,7 @@ const FIELDS: Readonly<Record<string, (pod: Pod, addressing: PodAddressing) => s
   'metadata.name': (pod) => pod.metadata.name,
   'metadata.namespace': (pod) => pod.metadata.namespace ?? '',
   'metadata.uid': (pod) => pod.metadata.uid ?? '',
-  // Whole maps: files of the downward API only, one key="value" per line.
+  // Whole maps: only in files of the downward API, one key="value" per line.
   'metadata.labels': (pod) => formatMap(pod.metadata.labels),
   'metadata.annotations': (pod) => formatMap(pod.metadata.annotations),
   'spec.nodeName': (pod) => pod.spec.nodeName ?? '',

@@ -12,7 +12,19 @@ import {
   type Sandbox,
 } from '../index.ts'
 import type { PodSpec } from './pod.ts'
-import { apply, hook, IMAGES, inHook, letGo, pod, sh, story, untilTerm, up, waitsFor } from './test-pods.ts'
+import {
+  apply,
+  hook,
+  IMAGES,
+  inHook,
+  pod,
+  releaseHook,
+  sh,
+  story,
+  untilTerm,
+  up,
+  waitsFor,
+} from './test-pods.ts'
 
 describe('postStart hooks that fail, and pods that end meanwhile', needsNamespaces(), () => {
   let sandbox: Sandbox
@@ -25,7 +37,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
   const run = (name: string, spec: PodSpec) => apply(sandbox, pod(name, spec))
   const side = { restartPolicy: 'Always' } as const
 
-  /** `type, reason, message, container` of the Events of a pod, once there are so many. */
+  /** `type, reason, message, container` of the Events of a pod, once there are enough. */
   const eventsOf = async (key: string, atLeast: number): Promise<string[]> => {
     let events: string[] = []
     const haveCome = async () => {
@@ -42,7 +54,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     ['fails', 'exit 3'],
     ['is-missing', 'exec /no/such/file'],
   ] as const)
-    test(`a sidecar whose hook ${name} is killed and restarted with back-off, also under Never`, async () => {
+    test(`a sidecar whose hook ${name} is killed and restarted with back-off, even with restartPolicy Never`, async () => {
       const key = await run(name, {
         restartPolicy: 'Never',
         initContainers: [sh('side', untilTerm(), { ...side, ...hook(`[ -e /dev/shm/good ] || ${script}`) })],
@@ -83,7 +95,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     ])
   })
 
-  test('a container gets SIGTERM and its grace period when its hook fails, and is not restarted under Never', async () => {
+  test('a container gets SIGTERM and its grace period when its hook fails, and is not restarted with Never', async () => {
     const fails = hook(`${waitsFor('go')}; exit 1`)
     const key = await run('grace', {
       restartPolicy: 'Never',
@@ -93,7 +105,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
       ],
     })
     await inHook(sandbox, key, 'app')
-    await letGo(sandbox, key, 'app', 'go')
+    await releaseHook(sandbox, key, 'app', 'go')
     const found = await sandbox.pods.waitFor(key, hasPhase('Failed'))
     const status = containerStatus(found, 'app')
     assert.match(JSON.stringify(status?.state), /"exitCode":7/)
@@ -101,7 +113,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     assert.equal(sandbox.pods.logs(key), 'up\nterminated\n')
   })
 
-  test('a container that dies under its hook takes it along, and is restarted', async () => {
+  test('when a container dies while its hook runs, the hook ends and the container is restarted', async () => {
     const key = await run('dies', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(waitsFor('go')) })],
       containers: [sh('app', untilTerm())],
@@ -109,7 +121,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await inHook(sandbox, key, 'side')
     sandbox.pods.kill(key, 'side')
     await inHook(sandbox, key, 'side', 2)
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     const found = await sandbox.pods.waitFor(key, isReady)
     const status = containerStatus(found, 'side')
     assert.equal(status?.restartCount, 1)
@@ -120,7 +132,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     ])
   })
 
-  test('a deletion waits until the hook has ended; then nothing is started any more', async () => {
+  test('a deletion waits until the hook has ended, and nothing is started after that', async () => {
     const key = await run('deleted', {
       initContainers: [
         sh('first', untilTerm(), side),
@@ -134,7 +146,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await sandbox.kube.delete('pods', 'deleted', 'default')
     const events = sandbox.pods.timeline(key)
     await until('the deletion is seen', () => events.some(({ event }) => event === 'deletion-seen'))
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, isGone)
     assert.deepEqual(
       events
@@ -154,7 +166,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     )
   })
 
-  test('a deletion under the hook of an app waits for the apps after it, too: one sync starts them all', async () => {
+  test('a deletion while the hook of an app runs also waits for the apps after it, which the same sync starts', async () => {
     const key = await run('deleted-apps', {
       containers: [
         sh('zero', untilTerm()),
@@ -167,7 +179,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await sandbox.kube.delete('pods', 'deleted-apps', 'default')
     const events = sandbox.pods.timeline(key)
     await until('the deletion is seen', () => events.some(({ event }) => event === 'deletion-seen'))
-    await letGo(sandbox, key, 'one', 'go')
+    await releaseHook(sandbox, key, 'one', 'go')
     await sandbox.pods.waitFor(key, isGone)
     const order = events.map(({ event, container }) => `${event} ${container ?? ''}`.trim())
     const two = order.indexOf('hook-finished two')
@@ -175,7 +187,7 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     assert.ok(two > 0 && two < order.findIndex((text) => text.startsWith('sigterm')), order.join('\n'))
   })
 
-  test('a pod deleted under a hook that fails is not restarted', async () => {
+  test('a pod that is deleted while a failing hook runs is not restarted', async () => {
     const key = await run('deleted-failing', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(`${waitsFor('go')}; exit 1`) })],
       containers: [sh('app', 'true')],
@@ -183,12 +195,12 @@ describe('postStart hooks that fail, and pods that end meanwhile', needsNamespac
     await inHook(sandbox, key, 'side')
     const events = sandbox.pods.timeline(key)
     await sandbox.kube.delete('pods', 'deleted-failing', 'default')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, isGone)
     assert.equal(events.filter(({ event }) => event === 'container-started').length, 1)
   })
 
-  test('a sandbox that is closed while a hook runs ends quietly', async () => {
+  test('a sandbox that is closed while a hook runs ends without an error', async () => {
     const own = await createSandbox({ images: { ...IMAGES } })
     const containers = [sh('app', untilTerm(), hook(waitsFor('never')))]
     await inHook(own, await apply(own, pod('closed', { containers })), 'app')

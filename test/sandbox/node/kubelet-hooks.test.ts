@@ -2,7 +2,19 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { containerStatus, createSandbox, isReady, needsNamespaces, type Sandbox } from '../index.ts'
 import type { Lifecycle, PodSpec } from './pod.ts'
-import { apply, hook, IMAGES, inHook, letGo, pod, sh, story, untilTerm, up, waitsFor } from './test-pods.ts'
+import {
+  apply,
+  hook,
+  IMAGES,
+  inHook,
+  pod,
+  releaseHook,
+  sh,
+  story,
+  untilTerm,
+  up,
+  waitsFor,
+} from './test-pods.ts'
 
 describe('postStart hooks', needsNamespaces(), () => {
   let sandbox: Sandbox
@@ -14,15 +26,15 @@ describe('postStart hooks', needsNamespaces(), () => {
   const run = (name: string, spec: PodSpec) => apply(sandbox, pod(name, spec))
   const side = { restartPolicy: 'Always' } as const
 
-  test('nothing further of a pod starts before the hook has ended', async () => {
+  test('delay everything else of a pod until they have ended', async () => {
     const key = await run('order', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(waitsFor('go')) }), sh('next', 'true')],
       containers: [sh('one', untilTerm(), hook(waitsFor('one'))), sh('two', untilTerm())],
     })
     await inHook(sandbox, key, 'side')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await inHook(sandbox, key, 'one')
-    await letGo(sandbox, key, 'one', 'one')
+    await releaseHook(sandbox, key, 'one', 'one')
     await sandbox.pods.waitFor(key, isReady)
     const events = ['container-started', 'container-finished', 'hook-started', 'hook-finished'] as const
     assert.deepEqual(story(sandbox, key, ...events), [
@@ -38,7 +50,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     ])
   })
 
-  test('a container that ended is started again after the hook of another one', async () => {
+  test('delay the restart of another container until they have ended', async () => {
     const key = await run('restart', {
       initContainers: [
         sh('first', untilTerm(), side),
@@ -49,7 +61,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     await inHook(sandbox, key, 'side')
     await up(sandbox, key, 'first')
     sandbox.pods.kill(key, 'first')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, (p) => isReady(p) && containerStatus(p, 'first')?.restartCount === 1)
     const events = story(sandbox, key, 'container-started', 'hook-finished')
     assert.deepEqual(events.slice(0, 3), [
@@ -60,7 +72,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     assert.deepEqual(events.slice(3).sort(), ['container-started app', 'container-started first'])
   })
 
-  test('the status in the API stays what it was before the hook, without addresses', async () => {
+  test('delay changes of the status in the API, which has no addresses until then', async () => {
     const key = await run('status', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(waitsFor('go')) })],
       containers: [sh('one', untilTerm()), sh('two', untilTerm(), hook(waitsFor('two')))],
@@ -71,32 +83,32 @@ describe('postStart hooks', needsNamespaces(), () => {
       assert.deepEqual(containerStatus(during, name)?.state, { waiting: { reason: 'PodInitializing' } })
     assert.equal(during?.status?.podIP, undefined)
     assert.equal(during?.status?.podIPs, undefined)
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await inHook(sandbox, key, 'two')
-    // Apps are started by one sync: that the first of them runs is reported after the hook of the second.
+    // Apps are started by one sync, so the start of the first one is reported after the hook of the second.
     const later = await sandbox.pods.get(key)
     assert.equal(later?.status?.podIPs?.length, 2)
     assert.ok('waiting' in (containerStatus(later, 'one')?.state ?? {}))
-    await letGo(sandbox, key, 'two', 'two')
+    await releaseHook(sandbox, key, 'two', 'two')
     await sandbox.pods.waitFor(key, isReady)
   })
 
-  test('a new pod sandbox reports its addresses when the hook in it has ended', async () => {
+  test('delay the report of the addresses of a new pod sandbox', async () => {
     const key = await run('again', {
       initContainers: [sh('side', untilTerm(), { ...side, ...hook(waitsFor('go')) })],
       containers: [sh('app', untilTerm())],
     })
     await inHook(sandbox, key, 'side')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     const first = await sandbox.pods.waitFor(key, isReady)
     await sandbox.pods.restartSandbox(key)
     await inHook(sandbox, key, 'side', 2)
     assert.equal((await sandbox.pods.get(key))?.status?.podIP, first?.status?.podIP)
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, (p) => isReady(p) && p?.status?.podIP !== first?.status?.podIP)
   })
 
-  test('probes begin after the hook', async () => {
+  test('delay the first probe until they have ended', async () => {
     const startupProbe = {
       exec: { command: ['touch', '/dev/shm/probed'] },
       periodSeconds: 1,
@@ -112,13 +124,13 @@ describe('postStart hooks', needsNamespaces(), () => {
       containers: [sh('app', untilTerm())],
     })
     await inHook(sandbox, key, 'side')
-    await letGo(sandbox, key, 'side', 'go')
+    await releaseHook(sandbox, key, 'side', 'go')
     await sandbox.pods.waitFor(key, isReady)
     const { stdout } = await sandbox.pods.exec(key, ['sh', '-c', 'cat /dev/shm/seen; echo; ls /dev/shm'])
     assert.equal(stdout, 'go\nseen\n\ngo\nprobed\nseen\n')
   })
 
-  test('a hook has its container’s files, environment, user, directory, network, processes and IPC', async () => {
+  test('have their container’s files, environment, user, directory, network, processes and IPC', async () => {
     const facts =
       'for n in mnt pid net ipc uts; do readlink /proc/self/ns/$n; done; id; pwd; echo "$OWN"; cat /proc/1/comm; grep Cap /proc/self/status'
     const key = await run('context', {
@@ -139,7 +151,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     assert.equal(await read('literal'), '$(OWN)\n')
   })
 
-  test('a file of the image can be the hook', async () => {
+  test('can be a file of the image', async () => {
     sandbox.node.images.filed = {
       command: ['/bin/sh', '-c'],
       files: { '/image/hook': '/bin/true', '/image/no': '/no' },
@@ -159,7 +171,7 @@ describe('postStart hooks', needsNamespaces(), () => {
     ['http', { postStart: { httpGet: { port: 80 } } }, /runs postStart hooks by exec, not by httpGet/],
     ['pre-stop', { preStop: { exec: { command: ['true'] } } }, /does not know lifecycle\.preStop/],
   ] as const satisfies readonly (readonly [string, Lifecycle, RegExp])[])
-    test(`what is not imitated is refused by name: ${name}`, async () => {
+    test(`are refused with a sentence if the stand-in does not support them: ${name}`, async () => {
       const key = await run(`refused-${name}`, { containers: [sh('app', 'true', { lifecycle })] })
       const found = await sandbox.pods.waitFor(key, (p) =>
         JSON.stringify(containerStatus(p, 'app')?.state ?? '').includes('CreateContainerConfigError'),

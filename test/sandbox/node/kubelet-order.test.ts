@@ -11,7 +11,7 @@ describe('the order in which a pod starts and stops', needsNamespaces(), () => {
   })
   after(() => sandbox?.close())
 
-  /** `event container` of every event named. */
+  /** `event container` of the named events. */
   const story = (key: string, ...events: TimelineEvent['event'][]) =>
     sandbox.pods
       .timeline(key)
@@ -36,7 +36,7 @@ describe('the order in which a pod starts and stops', needsNamespaces(), () => {
     ])
   })
 
-  test('a native sidecar without startupProbe lets the next start when it runs, and keeps running', async () => {
+  test('a native sidecar without startupProbe lets the next container start as soon as it runs', async () => {
     const key = await apply(
       sandbox,
       pod('sidecar', {
@@ -56,7 +56,7 @@ describe('the order in which a pod starts and stops', needsNamespaces(), () => {
     assert.ok(next !== undefined && 'terminated' in next.state && next.ready)
   })
 
-  test('a startupProbe of a sidecar holds back what follows until it succeeds', async () => {
+  test('the startupProbe of a sidecar delays the next containers until it succeeds', async () => {
     const side = sh('side', untilTerm('sleep 0.3; touch /tmp/ready'), {
       restartPolicy: 'Always',
       startupProbe: {
@@ -93,7 +93,7 @@ describe('the order in which a pod starts and stops', needsNamespaces(), () => {
     assert.equal(initialized?.status, 'False')
   })
 
-  test('deletion: the app ends first, then sidecars in reverse order, each on SIGTERM', async () => {
+  test('at a deletion the app ends first, then the sidecars in reverse order, each after SIGTERM', async () => {
     const key = await apply(
       sandbox,
       pod('delete', {
@@ -123,8 +123,8 @@ describe('the order in which a pod starts and stops', needsNamespaces(), () => {
     )
   })
 
-  test('what ignores SIGTERM is killed when the grace period is over', async () => {
-    // PID 1 of a PID namespace: without a handler SIGTERM does nothing.
+  test('a container that ignores SIGTERM is killed when the grace period is over', async () => {
+    // PID 1 of a PID namespace without a handler ignores SIGTERM.
     const key = await apply(sandbox, pod('deaf', { containers: [sh('app', 'sleep 1000; true')] }))
     await sandbox.pods.waitFor(key, isReady)
     const started = Date.now()
@@ -136,7 +136,7 @@ describe('the order in which a pod starts and stops', needsNamespaces(), () => {
     assert.ok(Date.now() - started >= 1000, 'killed before its grace period was over')
   })
 
-  test('a pod deleted while its init container waits ends at once', async () => {
+  test('a pod that is deleted while its init container waits ends at once', async () => {
     const key = await apply(
       sandbox,
       pod('delete-init', {
@@ -152,7 +152,7 @@ describe('the order in which a pod starts and stops', needsNamespaces(), () => {
     assert.ok(Date.now() - started < 25_000, 'it waited for the grace period of 30 s')
   })
 
-  test('when the app is done, sidecars are stopped and do not keep the pod from succeeding', async () => {
+  test('when the app has ended, the sidecars are stopped and the pod succeeds', async () => {
     const key = await apply(
       sandbox,
       pod('job', {
@@ -165,7 +165,7 @@ describe('the order in which a pod starts and stops', needsNamespaces(), () => {
     const state = found?.status?.initContainerStatuses?.[0]?.state
     assert.ok(state !== undefined && 'terminated' in state && state.terminated.exitCode === 0)
     assert.equal(found?.status?.conditions?.find(({ type }) => type === 'Ready')?.reason, 'PodCompleted')
-    // Its network is gone, its addresses stay in the status: somebody else may have them by now.
+    // The network is gone, but its addresses stay in the status, although another pod may have them by now.
     assert.equal(found?.status?.podIPs?.length, 2)
   })
 
@@ -188,7 +188,7 @@ describe('the order in which a pod starts and stops', needsNamespaces(), () => {
   })
 })
 
-/** The timeline of a pod that is being deleted, taken when it is over. */
+/** The timeline of a pod that is being deleted, once the pod is gone. */
 async function timelineAtEnd(sandbox: Sandbox, key: string): Promise<readonly TimelineEvent[]> {
   const events = sandbox.pods.timeline(key)
   await sandbox.pods.waitFor(key, isGone)

@@ -13,7 +13,7 @@ import { backOffDelay } from './backoff.ts'
 import type { PodSpec } from './pod.ts'
 import { apply, IMAGES, pod, sh, untilTerm } from './test-pods.ts'
 
-test('the first restart comes at once, each further one waits twice as long, to a limit', () => {
+test('the first restart is immediate, and each further one waits twice as long, up to a limit', () => {
   const delays = [1, 2, 3, 4, 9].map((restart) => backOffDelay(restart, { base: 10, max: 50 }))
   assert.deepEqual(delays, [0, 10, 20, 40, 50])
 })
@@ -35,7 +35,7 @@ describe('containers that end', needsNamespaces(), () => {
     ['Never', 3, 'Failed'],
     ['OnFailure', 0, 'Succeeded'],
   ] as const)
-    test(`restartPolicy ${policy}, exit ${exit}: the pod has ${phase}, without restart`, async () => {
+    test(`with restartPolicy ${policy} and exit code ${exit} the pod has ${phase} without a restart`, async () => {
       const key = await run(`${policy}-${exit}`.toLowerCase(), {
         restartPolicy: policy,
         containers: [sh('app', `exit ${exit}`)],
@@ -48,7 +48,7 @@ describe('containers that end', needsNamespaces(), () => {
       assert.equal(status.state.terminated.reason, exit === 0 ? 'Completed' : 'Error')
     })
 
-  test('restartPolicy OnFailure, exit 1: it is started again and waits in CrashLoopBackOff', async () => {
+  test('with restartPolicy OnFailure and exit code 1 a container is restarted and waits in CrashLoopBackOff', async () => {
     const key = await run('onfailure-1', { restartPolicy: 'OnFailure', containers: [sh('app', 'exit 1')] })
     const found = await sandbox.pods.waitFor(
       key,
@@ -60,7 +60,7 @@ describe('containers that end', needsNamespaces(), () => {
     assert.equal(found?.status?.phase, 'Running')
   })
 
-  test('what ran longer than `resetAfter` is restarted without back-off', async () => {
+  test('a container that ran longer than `resetAfter` is restarted without back-off', async () => {
     const own = await createSandbox({
       images: { ...IMAGES },
       backOff: { base: 600_000, max: 600_000, resetAfter: 0 },
@@ -76,7 +76,7 @@ describe('containers that end', needsNamespaces(), () => {
     }
   })
 
-  test('restartPolicy Always: also what ends with 0 is started again', async () => {
+  test('with restartPolicy Always even a container that ends with 0 is restarted', async () => {
     const key = await run('always', { containers: [sh('app', 'echo run')] })
     await sandbox.pods.waitFor(
       key,
@@ -99,7 +99,7 @@ describe('containers that end', needsNamespaces(), () => {
     assert.equal(sandbox.pods.pid(key, 'other'), other)
   })
 
-  test('a killed sidecar is restarted also under restartPolicy Never, and init containers do not run again', async () => {
+  test('a killed sidecar is restarted even with restartPolicy Never, and init containers do not run again', async () => {
     const key = await run('killed-sidecar', {
       restartPolicy: 'Never',
       initContainers: [sh('side', untilTerm(), { restartPolicy: 'Always' }), sh('gate', 'echo gate')],
@@ -113,7 +113,7 @@ describe('containers that end', needsNamespaces(), () => {
     assert.equal(sandbox.pods.logs(key, 'gate'), 'gate\n')
   })
 
-  test('a sidecar that dies while an init container runs is restarted meanwhile', async () => {
+  test('a sidecar that dies while an init container runs is restarted at once', async () => {
     const key = await run('dying-sidecar', {
       initContainers: [sh('side', untilTerm(), { restartPolicy: 'Always' }), sh('gate', untilTerm())],
       containers: [sh('app', 'true')],
@@ -127,7 +127,7 @@ describe('containers that end', needsNamespaces(), () => {
     assert.equal(containerStatus(found, 'gate')?.restartCount, 0)
   })
 
-  test('an init container that fails is tried again until it succeeds', async () => {
+  test('an init container that fails is restarted until it succeeds', async () => {
     const script = '[ -f /state/once ] && exit 0; touch /state/once; exit 1'
     const key = await run('init-retry', {
       volumes: [{ name: 'state', emptyDir: {} }],
@@ -138,7 +138,7 @@ describe('containers that end', needsNamespaces(), () => {
     assert.equal(containerStatus(found, 'init')?.restartCount, 1)
   })
 
-  test('restartPolicy Never: one failed init container fails the pod for good, sidecars end', async () => {
+  test('with restartPolicy Never a failed init container makes the pod fail, and its sidecars end', async () => {
     const key = await run('init-never', {
       restartPolicy: 'Never',
       initContainers: [sh('side', untilTerm(), { restartPolicy: 'Always' }), sh('gate', 'exit 1')],
@@ -150,7 +150,7 @@ describe('containers that end', needsNamespaces(), () => {
     assert.match(JSON.stringify(containerStatus(found, 'app')?.state), /PodInitializing/)
   })
 
-  test('an init container with its own restartPolicy OnFailure is tried again in a pod with Never', async () => {
+  test('an init container with its own restartPolicy OnFailure is restarted in a pod with Never', async () => {
     const script = '[ -f /state/once ] && exit 0; touch /state/once; exit 1'
     const init = sh('gate', script, {
       restartPolicy: 'OnFailure',
@@ -166,7 +166,7 @@ describe('containers that end', needsNamespaces(), () => {
     assert.equal(containerStatus(found, 'gate')?.restartCount, 1)
   })
 
-  test('the termination message is what was written to its file', async () => {
+  test('the termination message is the content of its file', async () => {
     const key = await run('message', {
       restartPolicy: 'Never',
       containers: [sh('app', 'echo noise; printf last-words >/dev/termination-log; exit 1')],
@@ -175,7 +175,7 @@ describe('containers that end', needsNamespaces(), () => {
     assert.match(JSON.stringify(containerStatus(found, 'app')?.state), /"message":"last-words"/)
   })
 
-  test('FallbackToLogsOnError takes the last 2 KiB of the log, on error only', async () => {
+  test('FallbackToLogsOnError uses the last 2 KiB of the log, but only after an error', async () => {
     const noisy =
       'i=0; while [ $i -lt 200 ]; do echo "line $i of a log that is long enough"; i=$((i+1)); done'
     const policy = { terminationMessagePolicy: 'FallbackToLogsOnError' as const }
@@ -193,7 +193,7 @@ describe('containers that end', needsNamespaces(), () => {
     assert.equal(message('good'), undefined)
   })
 
-  test('an image that is not in the table is waited for', async () => {
+  test('a container waits for an image that is not in the table', async () => {
     const key = await run('no-image', { containers: [{ name: 'app', image: 'later', args: [untilTerm()] }] })
     const found = await sandbox.pods.waitFor(
       key,

@@ -9,12 +9,12 @@ import { createSandbox, isReady, needsNamespaces, type Sandbox } from '../index.
 import { API_SOCKET } from '../kube/server/protocol.ts'
 
 const POD = 'default/web'
-/** Answers whoever connects, and shows who it is by its log. */
+/** Answers every connection; its log shows the requests. */
 const SERVE = `require('node:net').createServer((s) => s.end('hello from web')).listen(8080, '127.0.0.1', () => console.log('listening'))`
 
 describe('connections into containers', needsNamespaces(), () => {
   let sandbox: Sandbox
-  /** The API server's unix socket on a port of loopback, since it listens in another network namespace. */
+  /** The API server's unix socket on a loopback port, because the server listens in another network namespace. */
   let door: Server
 
   before(async () => {
@@ -74,28 +74,28 @@ describe('connections into containers', needsNamespaces(), () => {
     return { status, stdout: String(stdout.read() ?? ''), stderr: String(stderr.read() ?? '') }
   }
 
-  test('a command’s output comes on its own channel', async () => {
+  test('a command’s standard output and error have channels of their own', async () => {
     const { status, stdout, stderr } = await run(configOf(), ['/bin/sh', '-c', 'echo out; echo err >&2'])
     assert.equal(status.status, 'Success')
     assert.deepEqual([stdout, stderr], ['out\n', 'err\n'])
   })
 
-  test('the exit code is told in the status', async () => {
+  test('the status has the exit code of a command', async () => {
     const { status } = await run(configOf(), ['/bin/sh', '-c', 'exit 3'])
     assert.equal(status.reason, 'NonZeroExitCode')
     assert.deepEqual(status.details?.causes, [{ reason: 'ExitCode', message: '3' }])
   })
 
-  test('a container that is not there is refused before the upgrade', async () => {
+  test('a command in a container that does not exist is refused before the upgrade', async () => {
     await assert.rejects(run(configOf(), ['true'], 'other'), { message: /400/ })
   })
 
-  test('who may get but not create pods/exec is refused, as since Kubernetes 1.35', async () => {
+  test('a user who may get but not create pods/exec is refused, as since Kubernetes 1.35', async () => {
     const token = await reader('exec-reader', ['pods/exec'])
     await assert.rejects(run(configOf(token), ['true']), { message: /403/ })
   })
 
-  test('the log is that of the present run, and may be cut', async () => {
+  test('the log is that of the current run, and can be limited', async () => {
     const core = configOf().makeApiClient(CoreV1Api)
     const log = { name: 'web', namespace: 'default', container: 'app' }
     assert.equal(await core.readNamespacedPodLog(log), 'listening\n')
@@ -112,7 +112,7 @@ describe('connections into containers', needsNamespaces(), () => {
     assert.equal(String(answer), 'hello from web')
   })
 
-  /** The token of a service account that may only get these. */
+  /** The token of a service account with only the permission to get these. */
   async function reader(name: string, resources: string[]): Promise<string> {
     const { kube } = sandbox
     await kube.create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'default' } })

@@ -1,6 +1,6 @@
 /**
- * What the API server asks of a kubelet for `kubectl exec`, `logs` and `port-forward`: k8s.io/kubelet/pkg/cri/streaming, over a
- * unix socket in the place of port 10250, and by WebSocket alone (no SPDY).
+ * What the API server requests from a kubelet for `kubectl exec`, `logs` and `port-forward`: k8s.io/kubelet/pkg/cri/streaming, over a
+ * unix socket instead of port 10250, and only by WebSocket (no SPDY).
  */
 import type { ChildProcess } from 'node:child_process'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
@@ -11,10 +11,10 @@ import type { Pods } from './pods.ts'
 import { spawnIn } from './process.ts'
 import { tool } from './tools.ts'
 
-/** In the order in which the kubelet likes them; `v5` lets a client end its stdin. */
+/** In the order of the kubelet's preference; with `v5` a client can end its stdin. */
 const PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io']
 const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, status: 3 } as const
-/** Of `v5`: the next byte is the channel that has ended. */
+/** In `v5`: the next byte is the channel that has ended. */
 const CLOSE = 255
 
 type Parts = { readonly machine: Machine; readonly pods: Pods }
@@ -41,7 +41,7 @@ export function serveKubelet(path: string, parts: Parts): Promise<Server> {
       return
     }
     sockets.handleUpgrade(request, socket, head, (connection) => {
-      // Whatever fails is said on the channel for it, or ends the connection.
+      // An error is reported on its own channel, or ends the connection.
       serve(parts, connection, asked).catch((error) => connection.close(1011, messageOf(error).slice(0, 100)))
     })
   })
@@ -77,7 +77,7 @@ function plain({ pods }: Parts, request: IncomingMessage, response: ServerRespon
   }
 }
 
-/** Runs a command to its end; the last word is a Status on its own channel (k8s.io/apimachinery, remotecommand). */
+/** Runs a command to its end; the last message is a Status on its own channel (k8s.io/apimachinery, remotecommand). */
 async function exec({ pods }: Parts, connection: WebSocket, { pod, container, query }: Asked): Promise<void> {
   const send = (channel: number, text: string) => {
     if (text !== '') connection.send(Buffer.concat([Buffer.from([channel]), Buffer.from(text)]))
@@ -118,8 +118,8 @@ function stdinOf(connection: WebSocket): Promise<string> {
 }
 
 /**
- * Two channels a port, data and errors, each begun by the port (k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go). What
- * dials is in the pod's network namespace, and dials loopback there.
+ * Two channels for each port, data and errors, each of which begins with the port (k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go).
+ * The connection is made in the pod's network namespace, to its loopback.
  */
 async function portForward(
   { machine, pods }: Parts,
@@ -138,7 +138,7 @@ async function portForward(
     child.stdout?.on('data', pass(data))
     child.stderr?.on('data', pass(errors))
     child.stdin?.on('error', () => {})
-    // Without a connection the kubelet ends the stream; with one it leaves that to the client.
+    // If it cannot connect, the kubelet ends the stream; otherwise it leaves that to the client.
     child.on('close', () => connection.close(1000))
     return child
   })

@@ -13,7 +13,7 @@ type Entry = { readonly worker: PodWorker; readonly sync: StatusSync; ending?: P
 export class Kubelet {
   readonly #node: NodeContext
   readonly #stop = new AbortController()
-  /** By pod uid. */
+  /** Keyed by pod uid. */
   readonly #entries = new Map<string, Entry>()
   #addressesHeld = false
   #follow: { close(): void; synced: Promise<void> } | undefined
@@ -34,12 +34,12 @@ export class Kubelet {
     await this.#follow.synced
   }
 
-  /** The worker of a pod by `namespace/name`: the newest of that name. */
+  /** The worker of a pod by `namespace/name`: the newest with that name. */
   worker(key: string): PodWorker | undefined {
     return [...this.#entries.values()].findLast(({ worker }) => podKey(worker.pod) === key)?.worker
   }
 
-  /** Stops reporting podIPs until {@link releaseAddresses}: the kubelet's status can lag by minutes. */
+  /** Stops reporting podIPs until {@link releaseAddresses}: a kubelet's status can be late by minutes. */
   holdAddresses(): void {
     this.#addressesHeld = true
   }
@@ -84,7 +84,7 @@ export class Kubelet {
     worker.start()
   }
 
-  /** @param report whether the pod is still there to be reported on and removed */
+  /** @param report whether the pod still exists in the API, to be reported and removed there */
   #end(uid: string, entry: Entry, graceSeconds: number, report: boolean): void {
     const end = async () => {
       await entry.worker.terminate(graceSeconds * 1000)
@@ -96,7 +96,7 @@ export class Kubelet {
       this.#entries.delete(uid)
     }
     entry.ending ??= end().catch((error: unknown) => {
-      // What fails because the machine is ending is no failure.
+      // An error is expected while the machine is ending.
       if (!this.#stop.signal.aborted) throw error
     })
   }

@@ -10,7 +10,7 @@ export type LaunchPlan = {
   /** In a user namespace with one uid. */
   readonly oneUid: boolean
   readonly hostname: string
-  /** Of the container's tree and of its fstab(5), in the machine. */
+  /** Paths of the container's tree and of its fstab(5), in the machine. */
   readonly root: string
   readonly fstab: string
 }
@@ -18,10 +18,10 @@ export type LaunchPlan = {
 /** File descriptor on which the script reports: `pid N` just before the container's first instruction, or what failed. */
 export const STATUS_FD = 3
 
-/** Runs as PID 1 of the container's PID namespace. Set-up errors go to the status descriptor, not to the log. */
+/** Runs as PID 1 of the container's PID namespace. Errors of the setup are written to the status descriptor, not to the log. */
 export function launchScript(plan: LaunchPlan): string {
   const { root, security } = plan
-  // The file belongs to the real root, the system call to the root user of the user namespace.
+  // The real root owns the file, but the root user of the user namespace may make the system call.
   const hostname = shellQuote(plan.hostname)
   const command = execute(plan.argv, plan.env, security, plan.oneUid)
   return `set -e
@@ -48,7 +48,7 @@ exec ${command.map(shellQuote).join(' ')}
 `
 }
 
-/** A command under the container's identity and environment, as argv. */
+/** A command with the container's identity and environment, as argv. */
 export function execute(
   argv: readonly string[],
   env: Readonly<Record<string, string>>,

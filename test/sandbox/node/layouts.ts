@@ -1,48 +1,48 @@
 /**
  * How the CNIs in use lay out a node's network, as shell scripts on top of the two base topologies: interfaces, policy
- * routing and routes as they make them, with the sources from which each was taken. No CNI runs here. Where this kernel
- * lacks a kind of device another stands in, see `STAND_INS`.
+ * routing and routes as the CNIs create them, with the sources from which each was taken. No CNI runs here. If this kernel
+ * lacks a kind of device, another one stands in for it, see `STAND_INS`.
  *
- * In namespace `aws` addresses of {@link INTRUDERS} are other hosts, which reach this node by the ways of the layout.
+ * In namespace `aws`, addresses of {@link INTRUDERS} are other hosts, which reach this node through the links of the layout.
  */
 import { podAddresses, type Topology } from './topology.ts'
 
 export type Layout = {
-  /** What is laid out, in a few words. */
+  /** A short name of the layout. */
   readonly title: string
   readonly base: Topology
-  /** Kinds of devices it is made of that a kernel may lack. */
+  /** The kinds of devices that it needs and a kernel may lack. */
   readonly kinds?: readonly Kind[]
-  /** After the base topology and before pods; in the machine. */
+  /** Runs after the base topology and before pods; in the machine. */
   readonly up?: string
-  /** After the base's pod, whose network namespace has this name. */
+  /** Runs after the base has added a pod, whose network namespace has this name. */
   readonly addPod?: (n: number, network: string) => string
-  /** Before the base removes the pod. */
+  /** Runs before the base removes the pod. */
   readonly removePod?: (n: number) => string
   /**
-   * The node cannot tell a pod that uses another pod's source address from that pod: on a bridge both come in by the same device. The
-   * answers go to the other one.
+   * The node cannot distinguish a pod that uses another pod's source address from that pod: on a bridge, packets of both arrive on the same device.
+   * The answers go to the other pod.
    */
   readonly borrowsSources?: true
-  /** Its rules of policy routing are what is of interest: tried with every backend. */
+  /** This layout is about its policy routing rules, which are tested with every backend. */
   readonly policyRouting?: true
-  /** The node cannot tell its pods from other hosts here, so that both stay away from the broker. */
+  /** The node cannot distinguish its pods from other hosts here, so that neither can reach the broker. */
   readonly shutsPodsOut?: true
-  /** What else a pod tries, on port 80, and must see refused: `host` by what it is. */
+  /** Other addresses that must refuse a pod on port 80: `host`, keyed by what it is. */
   readonly refused?: Readonly<Record<string, string>>
-  /** Ways by which other hosts reach the node beside its primary interface: what {@link INTRUDERS} they come from. */
+  /** The links by which other hosts reach the node beside its primary interface: the {@link INTRUDERS} that use them. */
   readonly intruders?: readonly (keyof typeof INTRUDERS)[]
 }
 
 export type Kind = 'vlan' | 'ipip' | 'vxlan' | 'vrf' | 'dummy' | 'ipvs'
 
-/** What stands in for a kind of device that this kernel lacks, and why that is enough; without one there is no such layout. */
+/** What stands in for a kind of device that this kernel lacks, and why that is enough; if there is nothing, the layout is skipped. */
 export const STAND_INS: Readonly<Partial<Record<Kind, string>>> = {
   vlan: 'a veth, which the guard must know by its default route in another table',
   ipip: 'a VXLAN device, a tunnel as well',
 }
 
-/** A shell command that succeeds where the kernel has this; in a namespace that may be spoiled. */
+/** A shell command that succeeds if the kernel has this kind; it runs in a namespace that it may leave in any state. */
 export const HAS: Readonly<Record<Kind, string>> = {
   vlan: 'ip link add link eth0 name probe type vlan id 4000 && ip link del probe',
   ipip: 'ip link add probe type ipip local 10.0.0.2 remote 10.0.0.99 && ip link del probe',
@@ -52,7 +52,7 @@ export const HAS: Readonly<Record<Kind, string>> = {
   ipvs: 'ipvsadm --list',
 }
 
-/** Sources in namespace `aws`, each with a route to the broker's addresses by a way of its own. */
+/** Sources in namespace `aws`, each with a route of its own to the broker's addresses. */
 export const INTRUDERS = {
   branch: ['10.20.0.1', 'fd00:20::1'],
   tunnel: ['10.244.2.5', 'fd00:244:2::5'],
@@ -63,7 +63,7 @@ const BROKER = ['169.254.170.24', 'fd00:70d2:1a::24'] as const
 
 const tableOf = (who: keyof typeof INTRUDERS) => 200 + Object.keys(INTRUDERS).indexOf(who)
 
-/** Lets an intruder's source take this device to the broker's addresses. */
+/** Routes the packets of an intruder's source to the broker's addresses through this device. */
 function intruder(who: keyof typeof INTRUDERS, device: string, mac?: string): string {
   const table = tableOf(who)
   return INTRUDERS[who]
@@ -82,7 +82,7 @@ function intruder(who: keyof typeof INTRUDERS, device: string, mac?: string): st
     .join('\n')
 }
 
-/** The hardware address of a device, for the shell; empty where it has none. */
+/** The hardware address of a device, for the shell; empty if it has none. */
 const MAC_OF = (network: string, device: string) =>
   `$(ip -n ${network} -o link show ${device} | sed -n 's/.* link\\/ether \\([^ ]*\\) .*/\\1/p')`
 
@@ -176,7 +176,7 @@ function tunnel(name: string, kind: 'ipip' | 'vxlan'): string {
     'ip -n aws link set tunnel up',
     `mac=${MAC_OF('node', name)}`,
     intruder('tunnel', 'tunnel'),
-    // A device of layer 2 must know where to send it; one of layer 3 carries IPv4 alone, and IPv6 comes by the wire.
+    // A device of layer 2 must know where to send packets; one of layer 3 carries only IPv4, and IPv6 arrives by the wire.
     'if test -n "$mac"; then',
     ...BROKER.map((address) => `  ip -n aws neigh replace ${address} lladdr "$mac" dev tunnel nud permanent`),
     `  ip -n node -6 route add fd00:244:2::/64 dev ${name}`,
@@ -189,8 +189,8 @@ function tunnel(name: string, kind: 'ipip' | 'vxlan'): string {
 const TO_OTHER_NODE = (name: string) => `ip -n node route add 10.244.2.0/24 dev ${name}`
 
 /**
- * Cilium with veth devices and the host's routing: pods send by their lxc device; what is for them is routed to
- * `cilium_host`, from where a BPF program hands it to the pod. Its place takes nft's `fwd`. Policy routing as of its
+ * Cilium with veth devices and the host's routing: pods send through their lxc device; packets for them are routed to
+ * `cilium_host`, from where a BPF program passes them to the pod. Here nft's `fwd` replaces that program. Policy routing as by its
  * agent: `lookup local` at 100, the proxy's marks at 9 and 10.
  */
 const CILIUM = `
@@ -239,7 +239,7 @@ add rule netdev cilium from_host ip6 daddr ${ipv6} ether daddr set ${mac} fwd to
 NFT`)}`
 }
 
-/** A second network card of the node, for which a VXLAN device stands: what is neither veth nor bridge leads outside. */
+/** A second network card of the node, which a VXLAN device replaces here: a device that is neither veth nor bridge leads outside. */
 const NIC = `
 ip -n node link add eth2 type vxlan id 30 dstport 4790 local 10.0.0.10 remote 10.0.0.2 dev eth0
 ip -n aws link add nic type vxlan id 30 dstport 4790 local 10.0.0.2 remote 10.0.0.10 dev eth0
@@ -301,7 +301,7 @@ done`,
     removePod: removeBranch,
     intruders: ['branch'],
   },
-  // Calico takes tunl0, which the kernel makes by itself.
+  // Calico uses tunl0, which the kernel creates by itself.
   'calico-ipip': {
     title: 'Calico with IPIP',
     base: 'routed',

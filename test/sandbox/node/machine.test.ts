@@ -19,7 +19,7 @@ function isRunning(pid: number): boolean {
   return status !== undefined && !/^State:\s+[ZX]/m.test(status)
 }
 
-/** What is read of a process, or undefined where it ended, also since it was found, or is none that may be looked at. */
+/** What is read about a process; undefined if the process has ended meanwhile, or may not be looked at. */
 function ifThere(read: () => string): string | undefined {
   try {
     return read()
@@ -32,7 +32,7 @@ function ifThere(read: () => string): string | undefined {
 
 const namespaces = () => spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout
 
-test('two machines have the same names and know nothing of each other', needs, async () => {
+test('two machines use the same names and are independent', needs, async () => {
   const [a, b] = await Promise.all([openMachine(), openMachine()])
   try {
     await Promise.all([createNetwork(a), createNetwork(b, { topology: 'bridge' })])
@@ -47,12 +47,12 @@ test('two machines have the same names and know nothing of each other', needs, a
   }
 })
 
-test('close ends processes that left their parents, too', needs, async () => {
+test('close ends all processes, even those that have left their parents', needs, async () => {
   const machine = await openMachine()
   const { child, before } = await (async () => {
     await createNetwork(machine)
     const child = spawnIn(machine, 'node', ['sh', '-c', 'setsid sleep 1000 & setsid sleep 1000 & wait'])
-    // Both of them and the shell, as the kernel sees them from outside.
+    // Both sleeps and the shell, as the kernel shows them from outside.
     const members = () => pidsIn(machine.pid)
     await until('all four processes', () => members().length >= 4)
     return { child, before: members() }
@@ -86,7 +86,7 @@ for (const [how, end] of [
   ['SIGTERM', (owner) => owner.kill('SIGTERM')],
   ['an uncaught exception', (owner) => owner.stdin?.write('x')],
 ] as const satisfies [string, (owner: ReturnType<typeof spawn>) => unknown][])
-  test(`nothing stays when its owner ends by ${how}`, needs, async () => {
+  test(`nothing of a machine is left when its owner ends by ${how}`, needs, async () => {
     const before = namespaces()
     const args = ['--input-type=module-typescript', '--no-warnings', '-e', OWNER]
     const owner = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'ignore'] })

@@ -1,23 +1,23 @@
 /**
- * One machine's worth of isolation: a mount and a PID namespace (and a user namespace without root), with its
+ * The isolation of one machine: a mount and a PID namespace (and a user namespace without root), with its
  * own `/run` and so its own named network namespaces. Two machines never see each other.
  *
  * Nothing needs to be cleaned up: when the machine's first process ends, the kernel ends every other process in
- * it, and mounts and namespaces go with them. That process reads a pipe whose other end only we hold, so the end
- * comes with `close()` as well as with an exit, a signal or a SIGKILL of ours.
+ * it, and mounts and namespaces are removed with them. That process reads a pipe whose other end only this process has,
+ * so it ends after `close()` as well as after an exit, a signal or a SIGKILL of this process.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { namespaceSupport, USERNS_FLAGS } from './namespace-support.ts'
 import { DEFAULT_PATH, tool } from './tools.ts'
 
-/** Inside the machine: a tmpfs that ends with it. */
+/** A directory in the machine, on a tmpfs that ends with it. */
 export const SANDBOX_DIR = '/run/sandbox'
 
 export type Machine = {
   /** `userns`: one uid only. */
   readonly kind: 'root' | 'userns'
-  /** Of its first process, as seen from outside. */
+  /** PID of its first process, as seen from outside. */
   readonly pid: number
   /** The path by which this process reaches a file of the machine. */
   readonly path: (inside: string) => string
@@ -38,13 +38,13 @@ echo "$pid"
 exec cat >/dev/null
 `
 
-/** Opens a machine (10-20 ms); throws a sentence where namespaces are not possible. */
+/** Opens a machine (10-20 ms); throws a sentence if namespaces are not possible. */
 export async function openMachine(): Promise<Machine> {
   const support = namespaceSupport()
   if (support.kind === 'none') throw new Error(support.reason)
   const userns = support.kind === 'userns'
   const flags = ['-m', '-p', '-n', '--fork', '--kill-child=SIGKILL']
-  // Its own session: a Ctrl-C in the terminal is for us, who then close the pipe.
+  // A session of its own: Ctrl-C in the terminal is for this process, which then closes the pipe.
   const child = spawn(
     tool('unshare'),
     [...(userns ? USERNS_FLAGS : []), ...flags, 'sh', '-c', FIRST_PROCESS],
@@ -90,7 +90,7 @@ async function firstLine(child: ChildProcess): Promise<number> {
   })
 }
 
-/** A forgotten `close()` must not keep the test process alive: its end closes the machine. */
+/** A forgotten `close()` must not keep the test process alive; when that ends, the machine is closed. */
 function unrefAll(child: ChildProcess): void {
   child.unref()
   for (const stream of [child.stdin, child.stdout, child.stderr])

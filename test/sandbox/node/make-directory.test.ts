@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { makeDirectory } from './make-directory.ts'
 
-test('a directory and those above it are made, and may be there already', () => {
+test('a directory and its parents are created, and may exist already', () => {
   const top = mkdtempSync(join(tmpdir(), 'make-'))
   try {
     for (const path of ['a/b/c', 'a/b/c', 'a/d']) {
@@ -18,7 +18,7 @@ test('a directory and those above it are made, and may be there already', () => 
   }
 })
 
-test('below a process that has ended it fails instead of never returning', {
+test('creating a directory below an ended process fails instead of never returning', {
   skip: process.platform !== 'linux',
 }, () => {
   const { pid } = spawnSync('true')

@@ -1,9 +1,9 @@
-/** `mkdir -p` that ends. */
+/** `mkdir -p` that always returns. */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /**
- * Makes a directory and those above it. Node's own `recursive` never returns below `/proc/PID` of a process that has
+ * Creates a directory and its parents. Node's own `recursive` never returns below `/proc/PID` of a process that has
  * ended, which is where a machine's files are once it is closed.
  *
  * @throws ENOENT there
@@ -14,7 +14,7 @@ export function makeDirectory(path: string): void {
   if (!make(path)) mkdirSync(path)
 }
 
-/** False when the directory above is missing. */
+/** False when the parent directory is missing. */
 function make(path: string): boolean {
   try {
     mkdirSync(path)

@@ -1,11 +1,11 @@
-/** Whether this process may make the namespaces of a sandbox, found out by making some. */
+/** Whether this process can create the namespaces of a sandbox, found out by creating some. */
 import { spawnSync } from 'node:child_process'
 import { DEFAULT_PATH, findTool } from './tools.ts'
 
 export type NamespaceSupport =
   /** Everything, including containers under other uids. */
   | { readonly kind: 'root'; readonly limits: readonly string[] }
-  /** By a user namespace with one mapped uid: see `limits` for what differs. */
+  /** With a user namespace that has one mapped uid: `limits` says what differs. */
   | { readonly kind: 'userns'; readonly limits: readonly string[] }
   | { readonly kind: 'none'; readonly reason: string }
 
@@ -27,13 +27,13 @@ const TRIAL = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add tri
 
 let answer: NamespaceSupport | undefined
 
-/** Tries as root first, then through a user namespace. The answer is found once (about 20 ms) and kept. */
+/** Tries as root first, then with a user namespace. The answer is determined once (about 20 ms) and kept. */
 export function namespaceSupport(): NamespaceSupport {
   answer ??= probe()
   return answer
 }
 
-/** Options for `test()`: skips with the reason where no namespaces can be made, or only a user namespace's. */
+/** Options for `test()`: skips with the reason if no namespaces can be created, or only those of a user namespace. */
 export function needsNamespaces(kind: 'any' | 'root' = 'any'): { skip?: string } {
   const support = namespaceSupport()
   if (support.kind === 'none') return { skip: support.reason }
@@ -57,7 +57,7 @@ function probe(): NamespaceSupport {
   }
 }
 
-/** The flags of unshare(1) that make a user namespace in which we are root. */
+/** The flags of unshare(1) that create a user namespace in which this process is root. */
 export const USERNS_FLAGS: readonly string[] = ['--user', '--map-root-user']
 
 function trial(flags: readonly string[]): string | undefined {
@@ -68,7 +68,7 @@ function trial(flags: readonly string[]): string | undefined {
     [...flags, '-m', '-p', '-n', '--fork', '--mount-proc', 'sh', '-c', TRIAL],
     {
       env: { PATH: DEFAULT_PATH },
-      // A busy machine must not seem to be one without namespaces: what needs them would be skipped.
+      // A busy machine must not be taken for one without namespaces, because tests would be skipped.
       timeout: 180_000,
       encoding: 'utf8',
     },

@@ -1,4 +1,4 @@
-/** The machine's network: made once, pods' namespaces added and removed at run time. */
+/** The machine's network: created once; namespaces of pods are added and removed at run time. */
 import { LAYOUTS, type Layout, type LayoutName } from './layouts.ts'
 import type { Machine } from './machine.ts'
 import { collect, spawnEntered } from './process.ts'
@@ -20,13 +20,13 @@ export type PodNetwork = PodAddresses & {
 
 export type Network = {
   readonly topology: Topology
-  /** Makes a namespace connected to the node (about 15 ms). */
+  /** Creates a namespace connected to the node (about 15 ms). */
   readonly addPod: () => Promise<PodNetwork>
-  /** Removes one; its addresses may be given out again, as late as possible. */
+  /** Removes one; its addresses are reused as late as possible. */
   readonly removePod: (pod: PodNetwork) => Promise<void>
 }
 
-/** Makes the aws and node namespaces (about 20 ms) and returns what adds pods to them. */
+/** Creates the aws and node namespaces (about 20 ms) and returns functions that add and remove pods. */
 export async function createNetwork(
   machine: Machine,
   options: { topology?: Topology; layout?: LayoutName; bridgeNetfilter?: boolean } = {},

@@ -9,10 +9,10 @@ import type { Network } from './network.ts'
 export type Image = {
   /** ENTRYPOINT: a container's `command` replaces it. */
   readonly command: readonly string[]
-  /** CMD: a container's `args`, or its `command`, replace it. */
+  /** CMD: replaced by a container's `args`, or its `command`. */
   readonly args?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
-  /** Path in the container → path of this machine, read-only. A file that is not there is not in the image either. */
+  /** Path in the container → path on this machine, read-only. A file that does not exist is not in the image either. */
   readonly files?: Readonly<Record<string, string>>
   /** The image's USER; default 0. */
   readonly user?: number
@@ -26,16 +26,16 @@ export type NodeContext = {
   readonly kube: KubeClient
   readonly name: string
   readonly addresses: readonly string[]
-  /** Of the Node object, beside the usual ones. */
+  /** Labels of the Node object in addition to the usual ones. */
   readonly labels: Readonly<Record<string, string>>
   readonly providerId?: string
-  /** Looked up for every start: images may be added later. */
+  /** Looked up at every start: images may be added later. */
   readonly images: Images
-  /** Directories of this machine that every container sees, read-only, under the same path. */
+  /** Directories of this machine that every container sees, read-only, at the same path. */
   readonly paths: readonly string[]
   /** Host name → address, for `/etc/hosts` of pods. */
   readonly hosts: Readonly<Record<string, string>>
-  /** KUBERNETES_SERVICE_HOST and its like. */
+  /** KUBERNETES_SERVICE_HOST and similar variables. */
   readonly serviceEnv: Readonly<Record<string, string>>
   readonly dial: Dial
   readonly backOff: BackOff

@@ -1,4 +1,4 @@
-/** A node on a machine: its network is there already; kubelet stand-in and scheduler join a cluster. */
+/** A node on a machine whose network exists already; kubelet stand-in and scheduler join a cluster. */
 import type { KubeClient } from '../kube/client/client.ts'
 import { type BackOff, SANDBOX_BACK_OFF } from './backoff.ts'
 import { createDialer } from './dialer.ts'
@@ -16,7 +16,7 @@ export type NodeOptions = {
   readonly labels?: Readonly<Record<string, string>>
   readonly providerId?: string
   readonly images?: Images
-  /** Directories of this machine that containers see, read-only, beside `/usr` and `/bin`. */
+  /** Directories of this machine that containers see, read-only, in addition to `/usr` and `/bin`. */
   readonly paths?: readonly string[]
   /** Host name → address for `/etc/hosts` of pods. */
   readonly hosts?: Readonly<Record<string, string>>
@@ -28,7 +28,7 @@ export type SandboxNode = {
   /** The table of images; entries may be added at any time. */
   readonly images: Images
   readonly pods: Pods
-  /** podIPs are not reported until `releaseAddresses`: a kubelet's status can lag by minutes. */
+  /** podIPs are not reported until `releaseAddresses`: a kubelet's status can be late by minutes. */
   readonly holdAddresses: () => void
   readonly releaseAddresses: () => void
   readonly close: () => void
@@ -39,7 +39,7 @@ export const DEFAULT_NODE_NAME = 'ip-10-0-0-10.eu-west-1.compute.internal'
 /**
  * Registers the node and begins to run pods.
  *
- * @param apiServer where pods reach the API server
+ * @param apiServer the address at which pods reach the API server
  */
 export async function startNode(
   machine: Machine,
@@ -80,7 +80,7 @@ export async function startNode(
   }
 }
 
-/** What the kubelet sets in every container for the service `kubernetes`. */
+/** The variables that the kubelet sets in every container for the service `kubernetes`. */
 function serviceEnv(host: string, port: number): Record<string, string> {
   const url = `tcp://${host}:${port}`
   return {

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { NodeContext } from './node-context.ts'
 import type { Container, Pod } from './pod.ts'
 
-/** Records a Warning. It is no promise: as with the kubelet, an Event that the API server does not take is lost. */
+/** Records a Warning. It is not guaranteed: as with the kubelet, an Event that the API server does not accept is lost. */
 export function recordWarning(
   { kube, name: host }: Pick<NodeContext, 'kube' | 'name'>,
   pod: Pod,

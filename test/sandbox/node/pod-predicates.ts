@@ -1,4 +1,4 @@
-/** What tests wait for in a pod, and how a pod is described when that does not happen. */
+/** Conditions of a pod that tests wait for, and the description of a pod for which the wait fails. */
 import type { ContainerStatus, Pod, PodPhase } from './pod.ts'
 
 export type PodPredicate = (pod: Pod | undefined) => boolean
@@ -7,7 +7,7 @@ export type PodPredicate = (pod: Pod | undefined) => boolean
 export const isReady: PodPredicate = (pod) =>
   pod?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false
 
-/** Not in the API any more. */
+/** The pod no longer exists in the API. */
 export const isGone: PodPredicate = (pod) => pod === undefined
 
 /** `status.phase` is this one. */
@@ -15,7 +15,7 @@ export function hasPhase(phase: PodPhase): PodPredicate {
   return named(`phase ${phase}`, (pod) => pod?.status?.phase === phase)
 }
 
-/** A container's status, sidecars and init containers included, satisfies the test. */
+/** The status of a container (sidecars and init containers included) satisfies the test. */
 export function container(name: string, test: (status: ContainerStatus) => boolean): PodPredicate {
   return named(`container ${name}: ${test}`, (pod) => {
     const status = containerStatus(pod, name)
@@ -29,7 +29,7 @@ export function containerStatus(pod: Pod | undefined, name: string): ContainerSt
   return [...initContainerStatuses, ...containerStatuses].find((status) => status.name === name)
 }
 
-/** Phase and container states, a line each. */
+/** Phase and container states, one line each. */
 export function describePod(pod: Pod | undefined): string {
   if (pod === undefined) return 'the API server does not have it'
   const { phase, conditions = [], initContainerStatuses = [], containerStatuses = [] } = pod.status ?? {}

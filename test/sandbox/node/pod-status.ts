@@ -9,9 +9,9 @@ export type Observed = {
   readonly startTime: string
   readonly initContainers: readonly ContainerStatus[]
   readonly containers: readonly ContainerStatus[]
-  /** Every init container is through, and sidecars have started. */
+  /** Every init container has succeeded, and sidecars have started. */
   readonly initialized: boolean
-  /** All containers, sidecars included, have ended for good. */
+  /** All containers, sidecars included, have ended for the last time. */
   readonly finished: boolean
   readonly initFailed: boolean
 }

@@ -1,4 +1,4 @@
-/** What a kubelet's pod worker does one at a time for a pod: it starts a container and runs its postStart hook. */
+/** The steps of a pod that a kubelet's pod worker does one at a time: it starts a container and runs its postStart hook. */
 
 export class PodSync {
   readonly #ended: () => void
@@ -6,17 +6,17 @@ export class PodSync {
   #running = false
   #batches = 0
 
-  /** @param ended called whenever it is not busy any more */
+  /** @param ended called whenever it is no longer busy */
   constructor(ended: () => void) {
     this.#ended = ended
   }
 
-  /** Meanwhile nothing else of the pod starts, and its status is not reported. */
+  /** While it is busy, nothing else of the pod starts, and its status is not reported. */
   get busy(): boolean {
     return this.#running || this.#batches > 0
   }
 
-  /** Runs a step after all that were asked for before. */
+  /** Runs a step after all those that were requested before. */
   run<T>(step: () => Promise<T>): Promise<T> {
     const result = this.#last.then(async () => {
       this.#running = true
@@ -24,30 +24,30 @@ export class PodSync {
         return await step()
       } finally {
         this.#running = false
-        this.#tell()
+        this.#report()
       }
     })
     this.#last = result.catch(() => {})
     return result
   }
 
-  /** All steps that `begin` asks for at once belong to one sync: the status is reported after the last of them. */
+  /** All steps that `begin` requests at once belong to one sync: the status is reported after the last of them. */
   together<T>(begin: () => T): T {
     this.#batches++
     const result = begin()
     void this.#last.then(() => {
       this.#batches--
-      this.#tell()
+      this.#report()
     })
     return result
   }
 
-  /** Resolves when all steps asked for so far have ended. */
+  /** Resolves when all steps that were requested so far have ended. */
   async idle(): Promise<void> {
     await this.#last
   }
 
-  #tell(): void {
+  #report(): void {
     if (!this.busy) this.#ended()
   }
 }

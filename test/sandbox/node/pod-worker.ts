@@ -1,4 +1,4 @@
-/** One pod on the node, from its first sight to its removal: what kubelet's pod worker and runtime manager do. */
+/** One pod on the node, from its arrival to its removal: the work of kubelet's pod worker and runtime manager. */
 import { rmSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import { readData, requestToken } from './cluster-data.ts'
@@ -19,9 +19,9 @@ import { Timeline } from './timeline.ts'
 import { NODE_NETWORK } from './topology.ts'
 import { openVolumes, type PodVolumes } from './volumes.ts'
 
-/** Until a missing ConfigMap, Secret or token is asked for again. */
+/** Milliseconds until a missing ConfigMap, Secret or token is requested again. */
 const SETUP_RETRY_MS = 300
-/** A sidecar gets at least this long after its pod's grace is used up (kubelet's minimumGracePeriodInSeconds). */
+/** A sidecar gets at least this long after its pod's grace period is used up (kubelet's minimumGracePeriodInSeconds). */
 const LEAST_GRACE_MS = 2000
 
 export class PodWorker {
@@ -34,10 +34,10 @@ export class PodWorker {
   readonly #startTime = `${new Date().toISOString().slice(0, 19)}Z`
   #pod: Pod
   #network: PodNetwork | undefined
-  /** Also of a network that is gone: a pod that ended keeps its addresses in its status. */
+  /** Kept after the network is removed: an ended pod still has its addresses in its status. */
   #addresses: readonly string[] = []
-  /** Those of its status: a new sandbox's are reported when its first sync is over, so after a hook in it. */
-  #toldAddresses: readonly string[] = []
+  /** The addresses in its status: those of a new sandbox are reported when its first sync has ended, so after its hooks. */
+  #reportedAddresses: readonly string[] = []
   #hasShm = false
   #volumes: PodVolumes | undefined
   #inits: ContainerRunner[] = []
@@ -47,13 +47,13 @@ export class PodWorker {
   #finished = false
   #main: Promise<void> = Promise.resolve()
 
-  /** @param changed the pod's status is another now */
+  /** @param changed called when the pod's status has changed */
   constructor(node: NodeContext, pod: Pod, changed: () => void) {
     this.#node = node
     this.#pod = pod
     this.#changed = changed
     this.#sync = new PodSync(() => {
-      this.#toldAddresses = this.#addresses
+      this.#reportedAddresses = this.#addresses
       changed()
     })
     this.#directory = `${SANDBOX_DIR}/pods/${pod.metadata.uid}`
@@ -72,21 +72,21 @@ export class PodWorker {
     return [...this.#inits, ...this.#apps]
   }
 
-  /** Of its network namespace in the machine; undefined before it has one. */
+  /** Name of its network namespace in the machine; undefined before it has one. */
   get network(): string | undefined {
     return this.#pod.spec.hostNetwork === true ? NODE_NETWORK : this.#network?.network
   }
 
-  /** Whether its kubelet is busy with it, and reports no status meanwhile. */
+  /** Whether the kubelet is busy with the pod and therefore reports no status. */
   get syncing(): boolean {
     return this.#sync.busy
   }
 
-  /** What its status is computed from. */
+  /** The data from which its status is computed. */
   get observed(): Omit<Observed, 'podIPs' | 'hostIPs'> & { podIPs: readonly string[] } {
     return {
       pod: this.#pod,
-      podIPs: this.#pod.spec.hostNetwork === true ? this.#node.addresses : this.#toldAddresses,
+      podIPs: this.#pod.spec.hostNetwork === true ? this.#node.addresses : this.#reportedAddresses,
       startTime: this.#startTime,
       initContainers: this.#inits.map((runner) => runner.status),
       containers: this.#apps.map((runner) => runner.status),
@@ -99,12 +99,12 @@ export class PodWorker {
   start(): void {
     const { signal } = this.#stop
     this.#main = this.#run().catch((error: unknown) => {
-      // What fails because the machine is ending is no failure.
+      // An error is expected while the machine is ending.
       if (!signal.aborted) throw error
     })
   }
 
-  /** As when the pause process dies: every container is killed, then all begin again in a new network namespace. */
+  /** Like the end of the pause process: every container is killed, then all start again in a new network namespace. */
   async restartSandbox(): Promise<void> {
     await this.#endSyncs()
     await this.#stopContainers(0, 0)
@@ -120,28 +120,28 @@ export class PodWorker {
     this.start()
   }
 
-  /** Leaves everything as it is, to the end of the machine. */
+  /** Leaves everything as it is until the machine ends. */
   abandon(): void {
     this.#stop.abort()
     for (const runner of this.runners) runner.abandon()
     this.#volumes?.close()
   }
 
-  /** Labels and annotations changed: files of the downward API follow. */
+  /** Takes over changed labels and annotations, for files of the downward API. */
   update(pod: Pod): void {
     this.#pod = pod
   }
 
-  /** Writes new tokens, and ConfigMaps, Secrets and fields as they are now, into its volumes. */
+  /** Writes new tokens and the current ConfigMaps, Secrets and fields into its volumes. */
   async refreshVolumes(): Promise<void> {
     await this.#volumes?.refresh(this.#pod)
   }
 
   /**
-   * Stops all containers, the app's first, then sidecars in reverse order, and removes network and volumes. A postStart
-   * hook that runs is waited for before.
+   * Stops all containers, the app's first, then sidecars in reverse order, and removes network and volumes. Waits first
+   * for a running postStart hook.
    *
-   * @param graceMs for all of it together
+   * @param graceMs the grace period of all containers together
    */
   async terminate(graceMs: number): Promise<void> {
     this.timeline.add('deletion-seen')
@@ -170,7 +170,7 @@ export class PodWorker {
     await this.#teardown()
   }
 
-  /** Network and volumes; what is not there yet is waited for, as the kubelet does (`ContainerCreating`). */
+  /** Creates network and volumes; waits for missing objects, as the kubelet does (`ContainerCreating`). */
   async #setUp(): Promise<void> {
     const { machine, network } = this.#node
     makeDirectory(machine.path(this.#directory))
@@ -193,7 +193,7 @@ export class PodWorker {
       )
   }
 
-  /** Strictly in order; a sidecar is passed when it has started. False when one failed for good. */
+  /** Strictly in order; after a sidecar, the next one starts as soon as the sidecar has started. False when one failed for the last time. */
   async #runInitContainers(): Promise<boolean> {
     for (const runner of this.#inits) {
       if (this.#stop.signal.aborted) return false
@@ -205,7 +205,7 @@ export class PodWorker {
     return true
   }
 
-  /** In order, each when the one before has been started, hook included. */
+  /** In order; each starts when the one before has started, including its hook. */
   #superviseApps(): Promise<number | undefined>[] {
     return this.#sync.together(() =>
       this.#apps.map((runner) => runner.supervise(this.#again(runner.container))),
@@ -217,13 +217,13 @@ export class PodWorker {
     return (code) => policy === 'Always' || (policy === 'OnFailure' && code !== 0)
   }
 
-  /** An init container that succeeded is through, also under `Always`. */
+  /** An init container that succeeded is not restarted, even with `Always`. */
   #againInit({ restartPolicy }: Container): (exitCode: number) => boolean {
     const policy = restartPolicy ?? this.#pod.spec.restartPolicy ?? 'Always'
     return (code) => code !== 0 && policy !== 'Never'
   }
 
-  /** Starts nothing any more; resolves when what is being started is, or has failed. */
+  /** Starts nothing more; resolves when the containers that are starting have started or failed. */
   async #endSyncs(): Promise<void> {
     this.#stop.abort()
     for (const runner of this.runners) runner.abandon()

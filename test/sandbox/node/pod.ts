@@ -86,7 +86,7 @@ export type Container = {
   readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[]
   readonly volumeMounts?: readonly VolumeMount[]
   readonly securityContext?: SecurityContext
-  /** `Always` in an init container makes it a native sidecar; other values override the pod's (Kubernetes 1.35). */
+  /** `Always` makes an init container a native sidecar; other values override the pod's (Kubernetes 1.35). */
   readonly restartPolicy?: RestartPolicy
   readonly startupProbe?: Probe
   readonly readinessProbe?: Probe

@@ -1,4 +1,4 @@
-/** The pods of the node as a test handles them. Pods are named `namespace/name`, or `name` in namespace default. */
+/** The pods of the node as a test uses them. Pods are named `namespace/name`, or `name` in namespace default. */
 
 import { until } from '../../support/until.ts'
 import type { KubeClient } from '../kube/client/client.ts'
@@ -11,7 +11,7 @@ import type { PodWorker } from './pod-worker.ts'
 import type { ExecOptions, ExecResult } from './process.ts'
 import type { TimelineEvent } from './timeline.ts'
 
-/** Until waiting is given up: what takes a second alone takes much longer beside other tests. */
+/** How long to wait: what takes a second alone takes much longer beside other tests. */
 const PATIENCE_MS = 180_000
 
 export class Pods {
@@ -24,16 +24,16 @@ export class Pods {
   }
 
   /**
-   * What a container printed, its two streams together.
+   * The output of a container, both streams together.
    *
    * @param container default: the first app container
-   * @param options.run only this run (0 is the first); default: all, restarts included
+   * @param options.run only this run (0 is the first); default: all runs, restarts included
    */
   logs(pod: string, container?: string, options: { run?: number } = {}): string {
     return this.#runner(pod, container).log.text(options.run)
   }
 
-  /** As {@link logs}, line by line with times. */
+  /** Like {@link logs}, line by line with times. */
   logLines(pod: string, container?: string): readonly LogLine[] {
     return this.#runner(pod, container).log.lines()
   }
@@ -73,12 +73,12 @@ export class Pods {
     return this.#worker(pod).timeline.events
   }
 
-  /** Publishes new tokens, and ConfigMaps, Secrets and pod fields as they are now. */
+  /** Publishes new tokens and the current ConfigMaps, Secrets and pod fields. */
   refreshVolumes(pod: string): Promise<void> {
     return this.#worker(pod).refreshVolumes()
   }
 
-  /** As when the pause process dies: new network namespace and address, all containers begin again. */
+  /** Like the end of the pause process: new network namespace and address, and all containers start again. */
   restartSandbox(pod: string): Promise<void> {
     return this.#worker(pod).restartSandbox()
   }
@@ -93,7 +93,7 @@ export class Pods {
    * Waits until the pod, as the API server has it, satisfies the predicate.
    *
    * @param timeout milliseconds, default a minute
-   * @returns that pod; undefined where the predicate accepts its absence
+   * @returns that pod; undefined if the predicate accepts its absence
    * @throws with the pod's state and the ends of its logs when the time is up
    */
   async waitFor(pod: string, predicate: PodPredicate, timeout = PATIENCE_MS): Promise<Pod | undefined> {
@@ -107,7 +107,7 @@ export class Pods {
     return found
   }
 
-  /** Waits for a line of a container's log, past or to come; returns the match. */
+  /** Waits for a line of a container's log, past or future; returns the match. */
   async waitForLog(
     pod: string,
     container: string,

@@ -22,7 +22,7 @@ require('http').createServer((q, r) => {
 }).listen(8080, '::')
 process.on('SIGTERM', () => process.exit(0))`
 
-/** Often, but with time enough for an answer on a busy machine. */
+/** Short periods, but enough time for an answer on a busy machine. */
 const QUICK = { periodSeconds: 0.05, failureThreshold: 1, timeoutSeconds: 20 }
 
 describe('probes', needsNamespaces(), () => {
@@ -45,14 +45,14 @@ describe('probes', needsNamespaces(), () => {
   const ask = (key: string, path: string) =>
     sandbox.pods.exec(key, ['curl', '-s', `http://127.0.0.1:8080${path}`])
 
-  test('httpGet is dialled from the node; the pod is ready while it answers 200-399', async () => {
+  test('httpGet connects from the node, and the pod is ready while the answer is 200-399', async () => {
     const probe: Probe = {
       ...QUICK,
       httpGet: { path: '/readyz', port: 'web', httpHeaders: [{ name: 'x-probe', value: 'yes' }] },
     }
     const key = await apply(sandbox, pod('http', { containers: [server({ readinessProbe: probe })] }))
     await sandbox.pods.waitForLog(key, 'app', /^\/readyz ::ffff:10\.0\.0\.10 kube-probe\/\S+ yes$/m)
-    // The status comes later than the log.
+    // The status changes later than the log.
     const started = container('app', (status) => status.started === true)
     assert.equal(isReady(await sandbox.pods.waitFor(key, started)), false)
     await ask(key, '/open')

@@ -9,7 +9,7 @@ import type { Container, Probe } from './pod.ts'
 export type ProbeTarget = {
   readonly container: Container
   readonly process: ContainerProcess
-  /** Where httpGet and tcpSocket go unless they name a host. */
+  /** Address for httpGet and tcpSocket unless they name a host. */
   readonly host: string
   readonly dial: Dial
 }

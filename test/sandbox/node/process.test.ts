@@ -14,7 +14,7 @@ describe('processes in a network namespace', needsNamespaces(), () => {
   })
   after(() => machine?.close())
 
-  test('a command gives its output, its exit code and its time', async () => {
+  test('the result of a command has its output, its exit code and its duration', async () => {
     const started = performance.now()
     const { code, stdout, stderr, ms, timedOut } = await execIn(
       machine,
@@ -29,7 +29,7 @@ describe('processes in a network namespace', needsNamespaces(), () => {
     assert.ok(ms > 0 && ms <= performance.now() - started, `${ms} ms`)
   })
 
-  test('a command that takes too long is killed and says so', async () => {
+  test('a command that takes too long is killed, and its result says so', async () => {
     const result = await execIn(machine, 'node', ['sleep', '1000'], { timeout: 100 })
     assert.equal(result.timedOut, true)
     assert.equal(result.code, 137)
@@ -41,7 +41,7 @@ describe('processes in a network namespace', needsNamespaces(), () => {
     assert.match(stderr, /no-such-command/)
   })
 
-  test('environment and working directory are those asked for', async () => {
+  test('a command has the given environment and working directory', async () => {
     const { stdout } = await execIn(machine, 'node', ['sh', '-c', 'echo $WORD; pwd'], {
       env: { WORD: 'yes' },
       cwd: '/usr',
@@ -56,7 +56,7 @@ describe('processes in a network namespace', needsNamespaces(), () => {
     assert.equal(stdout, '65532\nCapEff:\t0000000000000000\n')
   })
 
-  test('kill reaches the process itself, not only what entered the namespace for it', async () => {
+  test('kill signals the process itself, not only nsenter', async () => {
     const script = `process.on('SIGTERM', () => { console.log('got it'); process.exit(3) }); console.log('up'); setInterval(() => {}, 1000)`
     const child = spawnIn(machine, 'node', [process.execPath, '-e', script], {
       stdio: ['ignore', 'pipe', 'inherit'],

@@ -23,16 +23,16 @@ export type ExecOptions = Omit<SpawnOptions, 'stdio'> & {
 }
 
 export type ExecResult = {
-  /** Of the process; 128 + signal when one ended it, as a shell says it. */
+  /** Exit code of the process; 128 + signal if a signal ended it, as in a shell. */
   readonly code: number
   readonly stdout: string
   readonly stderr: string
-  /** From spawn to end, milliseconds. */
+  /** Milliseconds from spawn to end. */
   readonly ms: number
   readonly timedOut: boolean
 }
 
-/** Bytes kept of each output of a one-shot command. */
+/** The number of bytes that are kept of each output of a one-shot command. */
 const OUTPUT_LIMIT = 8 * 1024 * 1024
 
 /** Starts a long-lived process in a network namespace of the machine. It ends at the latest with the machine. */
@@ -47,11 +47,11 @@ export function spawnIn(
     ...(uid === undefined ? [] : [`--reuid=${uid}`, '--clear-groups']),
     ...(gid === undefined ? [] : [`--regid=${gid}`]),
   ]
-  // PDEATHSIG: nsenter forks to enter the PID namespace, and must not leave its child behind when it is killed.
+  // PDEATHSIG, because nsenter forks to enter the PID namespace, and its child must end when nsenter is killed.
   const setpriv = [tool('setpriv'), '--pdeathsig=KILL', ...identity, '--']
   const chdir = ['/bin/sh', '-c', 'cd "$0" && exec "$@"', cwd]
   return spawnEntered([...machine.enter(network), '--', ...setpriv, ...chdir, ...argv], 1, {
-    // A user's path lacks the sbin directories, where nft and ip live.
+    // The path of an ordinary user lacks the sbin directories, which contain nft and ip.
     env: { ...env, PATH: env.PATH === undefined ? DEFAULT_PATH : `${env.PATH}:/usr/sbin:/sbin` },
     stdio,
   })
@@ -68,9 +68,9 @@ export function execIn(
 }
 
 /**
- * Spawns nsenter(1). The process that matters is a descendant of it: `kill()` of what is returned signals that one.
+ * Spawns nsenter(1). The actual process is a descendant of it, and `kill()` of the returned child signals that one.
  *
- * @param depth how many forks lie between nsenter and the process that matters
+ * @param depth the number of forks between nsenter and the actual process
  */
 export function spawnEntered(
   args: readonly string[],
@@ -111,7 +111,7 @@ export async function collect(
   return { code, stdout: stdout(), stderr: stderr(), ms: performance.now() - started, timedOut }
 }
 
-/** One number for how a process ended: its status, or 128 + the signal. */
+/** How a process ended, as one number: its status, or 128 + the signal. */
 export function exitCode(status: number | null, signal: NodeJS.Signals | null): number {
   return status ?? 128 + (SIGNALS[signal ?? ''] ?? 0)
 }
@@ -137,7 +137,7 @@ function gather(stream: NodeJS.ReadableStream | null): () => string {
   return () => Buffer.concat(chunks).toString()
 }
 
-/** The first child of the first child … of a process, `depth` times; undefined while there is none. */
+/** The first child of the first child … of a process, `depth` times; undefined while it does not exist. */
 export function descendant(pid: number | undefined, depth: number): number | undefined {
   if (pid === undefined || depth === 0) return pid
   try {

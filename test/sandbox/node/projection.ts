@@ -18,7 +18,7 @@ export type ProjectionSources = {
 
 export type Projection = {
   readonly files: ReadonlyMap<string, ProjectedFile>
-  /** When the first of its tokens ends; undefined without tokens. */
+  /** When the first of its tokens expires; undefined without tokens. */
   readonly expires: Date | undefined
 }
 
@@ -26,7 +26,7 @@ const DEFAULT_MODE = 0o644
 /** The kubelet's default for `serviceAccountToken.expirationSeconds`. */
 const DEFAULT_TOKEN_SECONDS = 3600
 
-/** Whether the volume's content is written by the kubelet. */
+/** Whether the kubelet writes the volume's content. */
 export function isProjection(volume: Volume): boolean {
   return [volume.projected, volume.configMap, volume.secret, volume.downwardAPI].some((v) => v !== undefined)
 }
@@ -52,8 +52,8 @@ export async function project(pod: Pod, volume: Volume, from: ProjectionSources)
 }
 
 /**
- * `defaultMode` holds for a token only when neither the pod has an fsGroup nor all its containers one user;
- * otherwise 0600 of that user, or group-readable for the fsGroup (kubernetes#82573, pkg/volume/projected).
+ * `defaultMode` applies to a token only if the pod has no fsGroup and its containers do not all have one user;
+ * otherwise the mode is 0600 for that user, or readable by the fsGroup (kubernetes#82573, pkg/volume/projected).
  */
 export function tokenMode(pod: Pod, defaultMode: number): { mode: number; uid: number | undefined } {
   const uid = commonUser(pod)
@@ -61,7 +61,7 @@ export function tokenMode(pod: Pod, defaultMode: number): { mode: number; uid: n
   return { mode: uid === undefined && fsGroup === undefined ? defaultMode : 0o600, uid }
 }
 
-/** The runAsUser that all containers, init containers included, share; undefined when one has another or none. */
+/** The runAsUser that all containers, init containers included, share; undefined when they differ or have none. */
 function commonUser(pod: Pod): number | undefined {
   const all: readonly Container[] = [...(pod.spec.initContainers ?? []), ...pod.spec.containers]
   const users = all.map((c) => c.securityContext?.runAsUser ?? pod.spec.securityContext?.runAsUser)

@@ -18,21 +18,21 @@ import { type Machine, SANDBOX_DIR } from './machine.ts'
 import { makeDirectory } from './make-directory.ts'
 
 export type Mount = {
-  /** In the machine; or the type of a new file system. */
+  /** A path in the machine, or the type of a new file system. */
   readonly source: string
-  /** In the container. */
+  /** The path in the container. */
   readonly target: string
   readonly readOnly: boolean
 }
 
-/** The device files all containers share; made by {@link deviceScript}. */
+/** The device files that all containers share; created by {@link deviceScript}. */
 export const DEVICES_DIR = `${SANDBOX_DIR}/dev`
 
-/** Where a container writes its last words, unless it says otherwise. */
+/** The path of a container's termination message by default. */
 export const TERMINATION_LOG = '/dev/termination-log'
 
 const TOP = ['usr', 'bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32']
-/** Read by the dynamic linker, TLS clients and the alternatives system; bound read-only where they exist. */
+/** Read by the dynamic linker, TLS clients and the alternatives system; bound read-only if they exist. */
 const ETC_BOUND = [
   'ld.so.cache',
   'ld.so.conf',
@@ -58,7 +58,7 @@ const DIRECTORIES = [
   'var/cache',
 ]
 
-/** Runs once in the machine: device files, which even root in a user namespace may bind but not make. */
+/** Runs once in the machine: creates device files, which even root in a user namespace may bind but not create. */
 export function deviceScript(): string {
   return `mkdir -p ${DEVICES_DIR}/shm && cd ${DEVICES_DIR} && : >termination-log
 for f in null zero full random urandom tty; do : >$f; mount -n --bind /dev/$f $f; done
@@ -66,11 +66,11 @@ ln -s /proc/self/fd fd; ln -s /proc/self/fd/0 stdin; ln -s /proc/self/fd/1 stdou
 }
 
 /**
- * Makes the tree of one container.
+ * Creates the tree of one container.
  *
- * @param root directory in the machine, not there yet
- * @param shm what it has as /dev/shm, in the machine
- * @param paths directories of the machine that are visible in it under the same path, read-only
+ * @param root directory in the machine, which does not exist yet
+ * @param shm its /dev/shm, in the machine
+ * @param paths directories of the machine that are visible in it at the same path, read-only
  * @param etc files of `/etc` by name
  * @returns the mounts that complete it
  */
@@ -88,7 +88,7 @@ export function makeRoot(
     makeDirectory(at(shared))
     chmodSync(at(shared), 0o1777)
   }
-  // Relative: an absolute one would lead this process out of the tree.
+  // Relative, because an absolute one would lead this process out of the tree.
   symlinkSync('../run', at('var/run'))
   const mounts: Mount[] = [
     { source: DEVICES_DIR, target: '/dev', readOnly: true },
@@ -107,9 +107,9 @@ export function makeRoot(
 }
 
 /**
- * Makes the mount point of a volume.
+ * Creates the mount point of a volume.
  *
- * @param inner the mounts already decided: the point may lie in one of them
+ * @param inner the mounts that are decided already: the point may be in one of them
  */
 export function makeMountPoint(
   machine: Machine,
@@ -129,7 +129,7 @@ export function makeMountPoint(
   if (file) writeFileSync(outside, '')
 }
 
-/** The mounts as fstab(5), for one call of mount(8). Bind mounts are recursive: the machine's may have locked ones below. */
+/** The mounts as fstab(5), for one call of mount(8). Bind mounts are recursive, because the machine's mounts may have locked ones below. */
 export function fstab(root: string, mounts: readonly Mount[]): string {
   const special = [
     `proc ${fstabField(root)}/proc proc nosuid,nodev,noexec 0 0`,
@@ -165,7 +165,7 @@ function copiedEtc(): Readonly<Record<string, string>> {
       readFileSync(`/etc/${name}`, 'utf8'),
     ]),
   )
-  // No resolver: an unknown name fails at once instead of after a timeout.
+  // Without a resolver, an unknown name fails at once instead of after a timeout.
   return { ...copied, 'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files\n' }
 }
 

@@ -5,28 +5,32 @@ import { fileURLToPath } from 'node:url'
 import { createLoopbackSandbox, createSandbox, isReady, needsNamespaces } from '../index.ts'
 import { apply, IMAGES, pod, sh, untilTerm } from './test-pods.ts'
 
-test('two sandboxes at once have the same addresses and nothing in common', needsNamespaces(), async () => {
-  const sandboxes = await Promise.all([
-    createSandbox({ images: { ...IMAGES } }),
-    createSandbox({ images: { ...IMAGES } }),
-  ])
-  try {
-    const containers = [sh('app', untilTerm('curl -s http://169.254.169.254/latest/meta-data/instance-id'))]
-    const [a, b] = sandboxes
-    await apply(a, pod('same', { containers }))
-    await a.pods.waitFor('same', isReady)
-    await a.pods.waitForLog('same', 'app', /i-0/)
-    assert.equal(await b.pods.get('same'), undefined)
-    assert.equal((await b.aws.imdsRequests()).length, 0)
-    await apply(b, pod('same', { containers }))
-    const again = await b.pods.waitFor('same', isReady)
-    assert.equal(again?.status?.podIP, (await a.pods.get('same'))?.status?.podIP)
-  } finally {
-    await Promise.all(sandboxes.map((sandbox) => sandbox.close()))
-  }
-})
+test(
+  'two sandboxes at the same time have the same addresses and are independent',
+  needsNamespaces(),
+  async () => {
+    const sandboxes = await Promise.all([
+      createSandbox({ images: { ...IMAGES } }),
+      createSandbox({ images: { ...IMAGES } }),
+    ])
+    try {
+      const containers = [sh('app', untilTerm('curl -s http://169.254.169.254/latest/meta-data/instance-id'))]
+      const [a, b] = sandboxes
+      await apply(a, pod('same', { containers }))
+      await a.pods.waitFor('same', isReady)
+      await a.pods.waitForLog('same', 'app', /i-0/)
+      assert.equal(await b.pods.get('same'), undefined)
+      assert.equal((await b.aws.imdsRequests()).length, 0)
+      await apply(b, pod('same', { containers }))
+      const again = await b.pods.waitFor('same', isReady)
+      assert.equal(again?.status?.podIP, (await a.pods.get('same'))?.status?.podIP)
+    } finally {
+      await Promise.all(sandboxes.map((sandbox) => sandbox.close()))
+    }
+  },
+)
 
-test('a sandbox that is closed while pods run ends quietly', needsNamespaces(), async () => {
+test('a sandbox that is closed while pods run ends without an error', needsNamespaces(), async () => {
   const sandbox = await createSandbox({ images: { ...IMAGES } })
   const initContainers = [sh('side', untilTerm(), { restartPolicy: 'Always' })]
   await apply(sandbox, pod('running', { initContainers, containers: [sh('app', 'exit 1')] }))

@@ -17,7 +17,7 @@ const node = (taints: NonNullable<Node['spec']>['taints'] = []): Node => ({
 const plain = pod('p', { containers: [] })
 const tolerating = (toleration: object) => pod('p', { containers: [], tolerations: [toleration] })
 
-test('a pod fits when its node selector names the node', () => {
+test('a pod fits if it has no node selector or one that names the node', () => {
   const selecting = (name: string) =>
     pod('p', { containers: [], nodeSelector: { 'kubernetes.io/hostname': name } })
   assert.equal(misfit(plain, node()), undefined)
@@ -25,7 +25,7 @@ test('a pod fits when its node selector names the node', () => {
   assert.match(misfit(selecting('other'), node()) ?? '', /didn't match Pod's node affinity/)
 })
 
-test('a taint keeps out what does not tolerate it', () => {
+test('a taint keeps out pods that do not tolerate it', () => {
   const tainted = node([{ key: 'pod2iam.dev/not-ready', effect: 'NoSchedule' }])
   assert.match(misfit(plain, tainted) ?? '', /untolerated taint \{pod2iam\.dev\/not-ready/)
   for (const toleration of [
@@ -45,11 +45,11 @@ test('a taint keeps out what does not tolerate it', () => {
 describe('the scheduler of a slow watch', () => {
   const server = testServer()
 
-  test('judges a pod by the node as it is when the pod comes, not as it was last reported', async () => {
+  test('uses the current state of the node for a pod, not the last one that the watch reported', async () => {
     const { admin } = server()
     const tainted = node([{ key: 'pod2iam.dev/not-ready', effect: 'NoSchedule' }])
     await admin.create(tainted)
-    // Of the node it hears what was true before the taint.
+    // The watch reports the state of the node before the taint.
     const kube = {
       find: admin.find.bind(admin),
       bind: admin.bind.bind(admin),
@@ -93,7 +93,7 @@ describe('the scheduler', needsNamespaces(), () => {
     await sandbox.pods.waitFor(key, isReady)
   })
 
-  test('a pod bound to another node is left alone', async () => {
+  test('a pod bound to another node is ignored', async () => {
     const key = await apply(sandbox, pod('elsewhere', { nodeName: 'other', containers: [sh('app', 'true')] }))
     const here = await apply(
       sandbox,

@@ -1,4 +1,4 @@
-/** A scheduler for a cluster of one node: nodeSelector and taints; DaemonSet pods come bound by their controller. */
+/** A scheduler for a cluster of one node: nodeSelector and taints; pods of DaemonSets are bound by their controller. */
 import { isApiError, type KubeClient, type ObjectMeta } from '../kube/client/client.ts'
 import type { Pod, Toleration } from './pod.ts'
 
@@ -13,7 +13,7 @@ export type Node = {
   readonly spec?: { readonly taints?: readonly Taint[] }
 }
 
-/** Why the pod does not fit, in the scheduler's words; undefined when it does. Pure. */
+/** Why the pod does not fit, in the scheduler's words; undefined if it does. Pure. */
 export function misfit(pod: Pod, node: Node): string | undefined {
   const labels = node.metadata.labels ?? {}
   if (Object.entries(pod.spec.nodeSelector ?? {}).some(([key, value]) => labels[key] !== value))
@@ -34,9 +34,9 @@ function tolerates({ key, operator = 'Equal', value = '', effect }: Toleration, 
 }
 
 /**
- * Binds pods without a node; those that do not fit are tried again whenever the node changes. One pod at a time, each
- * judged by the node as it is then: what a test did to the node before it made a pod holds for that pod, and what is
- * said of a pod that waits is said before it is bound.
+ * Binds pods without a node; those that do not fit are tried again whenever the node changes. Handles one pod at a time, each with
+ * the current state of the node: a change of the node that a test made before it created a pod applies to that pod, and the
+ * condition of a waiting pod is written before it is bound.
  */
 export function startScheduler(
   kube: Pick<KubeClient, 'follow' | 'find' | 'bind' | 'patch'>,
@@ -65,7 +65,7 @@ export function startScheduler(
         await kube.patch('pods', name, namespace, { status: { conditions } }, { subresource: 'status' })
       }
     } catch (error) {
-      // Bound by somebody else, or gone.
+      // Another client has bound it, or it is gone.
       if (!closed && !isApiError(error, 404) && !isApiError(error, 409)) throw error
     }
   }

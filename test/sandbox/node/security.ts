@@ -1,4 +1,4 @@
-/** A container's securityContext as what setpriv(1) applies: users, capabilities, no-new-privs. Pure. */
+/** A container's securityContext as the settings of setpriv(1): users, capabilities, no-new-privs. Pure. */
 import { ContainerConfigError } from './errors.ts'
 import type { Container, Pod } from './pod.ts'
 
@@ -7,13 +7,13 @@ export type ProcessSecurity = {
   readonly gid: number
   /** Supplementary groups. */
   readonly groups: readonly number[]
-  /** The bounding set, which is what a uid 0 process gets; `all` = privileged. */
+  /** The bounding set, which a process with uid 0 gets; `all` = privileged. */
   readonly capabilities: 'all' | readonly string[]
   readonly noNewPrivileges: boolean
   readonly readOnlyRoot: boolean
 }
 
-/** What containerd gives a container that asks for nothing (docker's default set). */
+/** The capabilities of a container without settings in containerd (docker's default set). */
 export const DEFAULT_CAPABILITIES = [
   'audit_write',
   'chown',
@@ -32,7 +32,7 @@ export const DEFAULT_CAPABILITIES = [
 ] as const
 
 /**
- * Container settings win over the pod's, the image's user comes last.
+ * Container settings take precedence over the pod's, and the image's user is used last.
  *
  * @param imageUser the USER of the image; default 0
  * @throws ContainerConfigError when runAsNonRoot would run as uid 0 (the kubelet's own sentences)
@@ -74,8 +74,8 @@ function normalise(name: string): string {
 }
 
 /**
- * The words that make setpriv(1) apply it. A process that is not root loses its effective capabilities by its
- * own exec, as under runc: the bounding set alone gives it nothing.
+ * The arguments with which setpriv(1) applies it. A process that is not root loses its effective capabilities by its
+ * own exec, as with runc: the bounding set alone gives it nothing.
  *
  * @param oneUid in a user namespace with a single uid: identity cannot change
  */

@@ -16,7 +16,7 @@ describe('/dev/shm', needsNamespaces(), () => {
   const list = async (key: string, container: string) =>
     (await sandbox.pods.exec(key, ['ls', '/dev/shm'], { container })).stdout
 
-  test('is a tmpfs of mode 1777 and 64 MiB, also with readOnlyRootFilesystem', async () => {
+  test('is a tmpfs with mode 1777 and 64 MiB, even with readOnlyRootFilesystem', async () => {
     const script = `stat -c '%a %u' /dev/shm; touch /dev/shm/x && echo written; awk '$5 == "/dev/shm"' /proc/self/mountinfo`
     const output = await outputOf(sandbox, 'kind', script, {
       container: { securityContext: { readOnlyRootFilesystem: true, runAsUser: 65532 } },
@@ -25,7 +25,7 @@ describe('/dev/shm', needsNamespaces(), () => {
     assert.match(output, / \/ \/dev\/shm rw,nosuid,nodev,noexec\b.* - tmpfs shm rw,size=65536k\b/)
   })
 
-  test('belongs to all containers of a pod, and to no other pod', async () => {
+  test('is shared by all containers of a pod, and by no other pod', async () => {
     const key = await run('shared', {
       initContainers: [
         sh('side', untilTerm('touch /dev/shm/side'), { restartPolicy: 'Always' }),
@@ -42,7 +42,7 @@ describe('/dev/shm', needsNamespaces(), () => {
     )
   })
 
-  test('outlives a restart of a container, and not the pod sandbox', async () => {
+  test('survives the restart of a container, but not that of the pod sandbox', async () => {
     const key = await run('renewed', {
       initContainers: [sh('side', untilTerm(), { restartPolicy: 'Always' })],
       containers: [sh('app', untilTerm())],
@@ -59,7 +59,7 @@ describe('/dev/shm', needsNamespaces(), () => {
     for (const name of ['side', 'app']) assert.equal(await list(key, name), '')
   })
 
-  test('a volume may be mounted on it', async () => {
+  test('can be replaced by a volume', async () => {
     const mount = { name: 'memory', mountPath: '/dev/shm' }
     const key = await run('volume', {
       volumes: [{ name: 'memory', emptyDir: { medium: 'Memory' } }],
@@ -74,7 +74,7 @@ describe('/dev/shm', needsNamespaces(), () => {
     assert.match(await outputOf(sandbox, 'gone', 'echo done'), /done/)
     await sandbox.kube.delete('pods', 'gone', 'default')
     await sandbox.pods.waitFor('gone', (p) => p === undefined)
-    // The kubelet may be ending pods of the tests before this one meanwhile.
+    // Meanwhile the kubelet may still be ending pods of earlier tests.
     await eventually('no /dev/shm but those of pods', async () => {
       const { stdout } = await sandbox.exec('node', ['cat', '/proc/self/mountinfo'])
       const uids = [...stdout.matchAll(/pods\/([^/]+)\/shm/g)].map(([, uid]) => uid)

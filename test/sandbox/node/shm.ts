@@ -1,12 +1,12 @@
-/** A pod sandbox's /dev/shm: one tmpfs for all of its containers, which outlives them and ends with the sandbox. */
+/** A pod sandbox's /dev/shm: one tmpfs for all of its containers, which survives them and ends with the sandbox. */
 import type { Machine } from './machine.ts'
 import { runScript } from './network.ts'
 import { shellQuote } from './tools.ts'
 
-/** As containerd mounts it. */
+/** The options with which containerd mounts it. */
 const OPTIONS = 'nosuid,nodev,noexec,mode=1777,size=64m'
 
-/** Where it is in the machine. @param directory of the pod */
+/** Its path in the machine. @param directory of the pod */
 export function shmDirectory(directory: string): string {
   return `${directory}/shm`
 }

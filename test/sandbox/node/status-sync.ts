@@ -7,9 +7,9 @@ import type { PodWorker } from './pod-worker.ts'
 const RETRY_MS = 200
 
 export type StatusSync = {
-  /** Something changed. While the pod's sync is busy nothing is reported; it calls this at its end. */
+  /** Something has changed. While the pod's sync is busy nothing is reported; the sync calls this at its end. */
   readonly mark: () => void
-  /** Resolves when the present state has been reported, or cannot be (the pod is gone). */
+  /** Resolves when the current state has been reported, or cannot be (the pod is gone). */
   readonly flush: () => Promise<void>
   readonly last: () => PodStatus | undefined
 }
@@ -36,7 +36,7 @@ export function createStatusSync(
       const wasReady = isReady(last)
       last = status
       if (isReady(status) && !wasReady) worker.timeline.add('pod-ready')
-      // The uid makes it a no-op on a namesake; null takes back addresses of an earlier sandbox.
+      // With the uid, another pod of the same name is not changed; null removes the addresses of a former sandbox.
       const addresses = known === undefined ? { podIP: null, podIPs: null } : {}
       await patch({ metadata: { uid }, status: { ...addresses, ...status } })
     }

@@ -16,12 +16,12 @@ export function sh(name: string, script: string, rest: Partial<Container> = {}):
   return { name, image: 'sh', args: [script], ...rest }
 }
 
-/** A script that stays until SIGTERM, which it says and obeys; see {@link up}. */
+/** A script that runs until SIGTERM, which it reports and obeys; see {@link up}. */
 export function untilTerm(first = ':'): string {
   return `trap 'echo terminated; exit 0' TERM\n${first}\necho up\nwhile :; do sleep 0.02; done`
 }
 
-/** Waits until containers that run {@link untilTerm} have their handler: PID 1 does not hear SIGTERM without one. */
+/** Waits until containers that run {@link untilTerm} have their handler, because PID 1 ignores SIGTERM without one. */
 export async function up(sandbox: Sandbox, key: string, ...containers: string[]): Promise<void> {
   await Promise.all(containers.map((name) => sandbox.pods.waitForLog(key, name, /^up$/m)))
 }
@@ -31,12 +31,17 @@ export function hook(script: string): { readonly lifecycle: Lifecycle } {
   return { lifecycle: { postStart: { exec: { command: ['/bin/sh', '-c', script] } } } }
 }
 
-/** The script of a hook that waits for a file in /dev/shm, which a test makes by {@link letGo}. */
+/** The script of a hook that waits for a file in /dev/shm, which a test creates with {@link releaseHook}. */
 export function waitsFor(name: string): string {
   return `until [ -e /dev/shm/${name} ]; do sleep 0.02; done`
 }
 
-export async function letGo(sandbox: Sandbox, key: string, container: string, name: string): Promise<void> {
+export async function releaseHook(
+  sandbox: Sandbox,
+  key: string,
+  container: string,
+  name: string,
+): Promise<void> {
   await sandbox.pods.exec(key, ['touch', `/dev/shm/${name}`], { container })
 }
 

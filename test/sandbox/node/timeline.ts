@@ -1,4 +1,4 @@
-/** When what happened to a pod: for the demo, and for tests about order. `scheduled` is when the kubelet saw it bound. */
+/** What happened to a pod and when: for the demo, and for tests of the order. `scheduled` is when the kubelet saw that it was bound. */
 
 export type TimelineEvent = {
   /** Milliseconds since the epoch, with fractions. */

@@ -1,4 +1,4 @@
-/** Where the system's own commands are, whatever `PATH` a test or a container brings. */
+/** Paths of the system's own commands, whatever `PATH` a test or a container has. */
 import { accessSync, constants } from 'node:fs'
 
 const DIRECTORIES = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin']
@@ -8,7 +8,7 @@ export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 
 const found = new Map<string, string>()
 
-/** The absolute path of a system command, or undefined where the machine does not have it. */
+/** The absolute path of a system command, or undefined if the machine does not have it. */
 export function findTool(name: string): string | undefined {
   const known = found.get(name)
   if (known !== undefined) return known
@@ -17,7 +17,7 @@ export function findTool(name: string): string | undefined {
   return path
 }
 
-/** As {@link findTool}; throws a sentence where the command is missing. */
+/** Like {@link findTool}; throws a sentence if the command is missing. */
 export function tool(name: string): string {
   const path = findTool(name)
   if (path === undefined) throw new Error(`the command ${name} is not installed; the sandbox needs it`)

@@ -26,7 +26,7 @@ export type PodAddresses = { readonly ipv4: string; readonly ipv6: string }
 const FIRST_POD = 11
 const LAST_POD = 250
 
-/** As Calico: all host sides of pod links have this address, so that a pod's gateway is known in advance. */
+/** As with Calico, all host sides of pod links have this address, so that a pod's gateway is known in advance. */
 const GATEWAY_MAC = 'ee:ee:ee:ee:ee:ee'
 
 /** The addresses of the pod numbered `n`. */
@@ -34,7 +34,7 @@ export function podAddresses(n: number): PodAddresses {
   return { ipv4: `10.244.1.${n}`, ipv6: `fd00:244::${n}` }
 }
 
-/** The next free number after `last`, going round; throws when every address is in use. */
+/** The next free number after `last`, starting again after the end; throws when every address is in use. */
 export function nextPodNumber(last: number, used: ReadonlySet<number>): number {
   const count = LAST_POD - FIRST_POD + 1
   const after = Math.max(last, FIRST_POD - 1) - FIRST_POD
@@ -45,7 +45,7 @@ export function nextPodNumber(last: number, used: ReadonlySet<number>): number {
   throw new Error(`all ${count} pod addresses of the node are in use`)
 }
 
-/** Makes the aws and node namespaces. `bridgeNetfilter` matters for topology bridge only. */
+/** Creates the aws and node namespaces. `bridgeNetfilter` matters only for topology bridge. */
 export function upScript(topology: Topology, bridgeNetfilter: boolean): string {
   return [
     batch([`netns add ${AWS_NETWORK}`, `netns add ${NODE_NETWORK}`]),
@@ -66,7 +66,7 @@ export function addPodScript(topology: Topology, network: string, n: number): st
   const address = topology === 'bridge' ? '' : `address ${GATEWAY_MAC} `
   return [
     batch([`netns add ${network}`]),
-    // In the new namespace first: the interface takes accept_dad from `default` when it is made.
+    // The setting must be made first: a new interface takes accept_dad from `default`.
     inside(network, [sysctl(IPV6_QUIET), batch(['link set lo up'])]),
     inside(NODE_NETWORK, [
       batch([
@@ -87,7 +87,7 @@ export function addPodScript(topology: Topology, network: string, n: number): st
 
 /** Removes a pod's network namespace, and with it both ends of its link. */
 export function removePodScript(network: string, n: number): string {
-  // The link first: a namespace that still has a process in it lives on.
+  // The link is removed first, because a namespace that still has a process continues to exist.
   return [
     inside(NODE_NETWORK, [`ip link del veth${n} 2>/dev/null || true`]),
     batch([`netns del ${network}`]),
@@ -99,7 +99,7 @@ const AWS_LINKS = [
   addAddress('10.0.0.2/24', 'eth0'),
   addAddress('10.0.0.3/24', 'eth0'),
   addAddress('fd00:10::2/64', 'eth0'),
-  // Not preferred: what leaves this host has the router's address, as over IPv4.
+  // Not preferred, so that packets which leave this host have the router's address, as over IPv4.
   `${addAddress('fd00:10::3/64', 'eth0')} preferred_lft 0`,
   'link set eth0 up',
   // Pod addresses are VPC-routable, as with the VPC CNI: no masquerading.
@@ -113,7 +113,7 @@ const NODE_LINKS = [
   'link set eth0 up',
   'route add default via 10.0.0.2',
   'route add default via fd00:10::2',
-  // On EC2 these are link-scope on the primary interface; here they lie behind the VPC router.
+  // On EC2 these are link-scope on the primary interface; here they are behind the VPC router.
   'route add 169.254.169.254/32 via 10.0.0.2 dev eth0',
   'route add fd00:ec2::254/128 via fd00:10::2 dev eth0',
 ]
@@ -127,7 +127,7 @@ function bridge(bridgeNetfilter: boolean): string[] {
       addAddress('10.244.1.1/24', 'cni0'),
       addAddress('fd00:244::1/64', 'cni0'),
     ]),
-    // Only where the br_netfilter module is loaded; without it bridged frames never meet the IP hooks.
+    // Only if the br_netfilter module is loaded; without it bridged frames never pass the IP hooks.
     `for f in iptables ip6tables; do
   test ! -e /proc/sys/net/bridge/bridge-nf-call-$f || echo ${value} >/proc/sys/net/bridge/bridge-nf-call-$f
 done`,
@@ -158,7 +158,7 @@ function routedPod(ipv4: string, ipv6: string): string[] {
   ]
 }
 
-/** No duplicate address detection: an address that stays tentative for a second would be a second lost. */
+/** Without duplicate address detection, because an address that is tentative for a second would delay each start by a second. */
 const IPV6_QUIET = {
   'ipv6/conf/all/accept_dad': 0,
   'ipv6/conf/default/accept_dad': 0,
@@ -177,7 +177,7 @@ function sysctl(values: Readonly<Record<string, number>>): string {
 }
 
 function batch(lines: readonly string[]): string {
-  // A batch line takes no -6: the family follows from the address.
+  // A batch line needs no -6, because the family follows from the address.
   return `ip -batch - <<'BATCH'\n${lines.join('\n')}\nBATCH`
 }
 

@@ -22,7 +22,7 @@ describe('file modes of a projected token', needsNamespaces('root'), () => {
   after(() => sandbox?.close())
 
   const as = (runAsUser: number): SecurityContext => ({ runAsUser })
-  // As seen on a real cluster (Kubernetes 1.36).
+  // The modes of a real cluster (Kubernetes 1.36).
   const rows: [
     string,
     PodSpec['securityContext'],
@@ -31,22 +31,50 @@ describe('file modes of a projected token', needsNamespaces('root'), () => {
     number | undefined,
     string,
   ][] = [
-    ['no users, no fsGroup: readable for all', undefined, {}, {}, undefined, '644 0 0'],
-    ['the app is root, the sidecar is not: readable for all', undefined, {}, as(65532), undefined, '644 0 0'],
-    ['two users: readable for all', undefined, as(1000), as(65532), undefined, '644 0 0'],
-    ['one user for all: his alone', undefined, as(65532), as(65532), undefined, '600 65532 0'],
-    ['one user from the pod: his alone', { runAsUser: 1000 }, {}, {}, undefined, '600 1000 0'],
-    ['fsGroup: for that group', { fsGroup: 3000 }, {}, as(65532), undefined, '640 0 3000'],
+    ['let everybody read without users and fsGroup', undefined, {}, {}, undefined, '644 0 0'],
     [
-      "fsGroup and one user: his and the group's",
+      'let everybody read if the app is root and the sidecar is not',
+      undefined,
+      {},
+      as(65532),
+      undefined,
+      '644 0 0',
+    ],
+    ['let everybody read if there are two users', undefined, as(1000), as(65532), undefined, '644 0 0'],
+    [
+      'let only the user read if all containers have the same',
+      undefined,
+      as(65532),
+      as(65532),
+      undefined,
+      '600 65532 0',
+    ],
+    ['let only the user read that the pod sets', { runAsUser: 1000 }, {}, {}, undefined, '600 1000 0'],
+    ['let the fsGroup read', { fsGroup: 3000 }, {}, as(65532), undefined, '640 0 3000'],
+    [
+      'let the fsGroup and the user read that the pod sets',
       { fsGroup: 3000, runAsUser: 1000 },
       {},
       {},
       undefined,
       '640 1000 3000',
     ],
-    ['defaultMode 0400 holds where nothing else does', undefined, as(0), as(65532), 0o400, '400 0 0'],
-    ['defaultMode 0400 gives way to one user', undefined, as(65532), as(65532), 0o400, '600 65532 0'],
+    [
+      'follow defaultMode 0400 without fsGroup and with two users',
+      undefined,
+      as(0),
+      as(65532),
+      0o400,
+      '400 0 0',
+    ],
+    [
+      'do not follow defaultMode 0400 if all containers have one user',
+      undefined,
+      as(65532),
+      as(65532),
+      0o400,
+      '600 65532 0',
+    ],
   ]
   rows.forEach(([name, securityContext, app, sidecar, defaultMode, expected], i) => {
     test(name, async () => {
@@ -69,7 +97,7 @@ describe('file modes of a projected token', needsNamespaces('root'), () => {
       const [, stat, readable] =
         (await sandbox.pods.waitForLog(key, 'sidecar', /^(\d+ \d+ \d+)\n(readable|refused)/)) ?? []
       assert.equal(stat, expected)
-      // The mode as it is lets the sidecar read in every case but the one defaultMode closes.
+      // The sidecar can read the file in every case except the one in which defaultMode prevents it.
       assert.equal(readable, expected.startsWith('400') ? 'refused' : 'readable')
     })
   })
@@ -82,7 +110,7 @@ describe('volumes', needsNamespaces(), () => {
   })
   after(() => sandbox?.close())
 
-  test('a token is bound to its pod, has the audience asked for, and is renewed on demand in one step', async () => {
+  test('a token is bound to its pod, has the requested audience, and is renewed on demand in one step', async () => {
     const key = await apply(
       sandbox,
       pod('token', { volumes: [TOKEN], containers: [sh('app', untilTerm(), { volumeMounts: [MOUNT] })] }),
@@ -104,7 +132,7 @@ describe('volumes', needsNamespaces(), () => {
   })
 
   test('a token is renewed after 80 % of its life', async () => {
-    // The server's clock is behind: the token it issues for ten minutes ends in four seconds of ours.
+    // The server's clock is behind: a token that it issues for ten minutes expires in four seconds by the clock of the node.
     await sandbox.api.setClockOffset(-596_000)
     const spec = { audience: 'x', expirationSeconds: 600, path: 'token' }
     const key = await apply(
@@ -131,14 +159,14 @@ describe('volumes', needsNamespaces(), () => {
     assert.ok(waited > 1500, `renewed after ${waited} ms`)
   })
 
-  test('the automatic token reaches the API server with the variables of the service', async () => {
+  test('a container can use the API server with the automatic token and the variables of the service', async () => {
     const dir = '/var/run/secrets/kubernetes.io/serviceaccount'
     const url = 'https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/.well-known/openid-configuration'
     const script = `cat ${dir}/namespace; echo; curl -sS --cacert ${dir}/ca.crt -H "Authorization: Bearer $(cat ${dir}/token)" "${url}"`
     assert.match(await outputOf(sandbox, 'api', script), /^default\n\{"issuer":/)
   })
 
-  test('configMap, secret and downwardAPI files, with items and modes; they wait until these exist', async () => {
+  test('configMap, secret and downwardAPI volumes have items and modes, and wait until the objects exist', async () => {
     const volumes: Volume[] = [
       { name: 'cm', configMap: { name: 'settings', items: [{ key: 'a', path: 'dir/a', mode: 0o440 }] } },
       { name: 'sec', secret: { secretName: 'keys', defaultMode: 0o400 } },
@@ -195,7 +223,7 @@ describe('volumes', needsNamespaces(), () => {
     assert.equal(output, '1777\n777\nhello\n1\n')
   })
 
-  test('readOnly and subPath mounts', async () => {
+  test('a mount can be read-only and have a subPath', async () => {
     const output = await outputOf(
       sandbox,
       'sub-path',
@@ -215,7 +243,7 @@ describe('volumes', needsNamespaces(), () => {
     assert.equal(output, 'inner\nread-only\n')
   })
 
-  test("hostPath shows the node's files, not the machine's, and two pods see the same", async () => {
+  test('hostPath shows the same files of the node, not of the machine, to two pods', async () => {
     const spec: Partial<PodSpec> = { volumes: [{ name: 'h', hostPath: { path: '/etc', type: 'Directory' } }] }
     const container = { volumeMounts: [{ name: 'h', mountPath: '/host' }] }
     assert.equal(
@@ -225,7 +253,7 @@ describe('volumes', needsNamespaces(), () => {
     assert.equal(await outputOf(sandbox, 'host-2', 'cat /host/note', { spec, container }), 'kept\n')
   })
 
-  test("a hostNetwork pod is in the node's network and has its addresses", async () => {
+  test("a pod on the host network is in the node's network and has its addresses", async () => {
     const key = await apply(
       sandbox,
       pod('host-network', {
@@ -238,7 +266,7 @@ describe('volumes', needsNamespaces(), () => {
     await sandbox.pods.waitForLog(key, 'app', new RegExp(`10\\.0\\.0\\.10/24[^]*^${sandbox.node.name}$`, 'm'))
   })
 
-  test('addresses can be held back from the status and released', async () => {
+  test('the report of addresses in the status can be delayed', async () => {
     sandbox.node.holdAddresses()
     const key = await apply(sandbox, pod('held', { containers: [sh('app', untilTerm())] }))
     const held = await sandbox.pods.waitFor(key, (p) => p?.status?.phase === 'Running')

@@ -1,4 +1,4 @@
-/** A pod's volumes as directories of the machine; tokens in them are renewed as the kubelet does. */
+/** A pod's volumes as directories of the machine; tokens in them are renewed as by the kubelet. */
 import { chmodSync, chownSync, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Ownership, writeAtomically } from './atomic-writer.ts'
@@ -8,7 +8,7 @@ import { makeDirectory } from './make-directory.ts'
 import type { Pod, Volume } from './pod.ts'
 import { isProjection, type ProjectionSources, project } from './projection.ts'
 
-/** What hostPath volumes see of the node: below this, so that two sandboxes and the machine are apart. */
+/** The node's files that hostPath volumes show are below this directory, so that sandboxes and machine are separate. */
 export const NODE_FILES_DIR = `${SANDBOX_DIR}/node`
 
 /** The kubelet renews a token after 80 % of its life, at the latest after 24 h. */
@@ -25,10 +25,10 @@ export type PodVolumes = {
 }
 
 /**
- * Makes all volumes of a pod.
+ * Creates all volumes of a pod.
  *
  * @param directory of the pod, in the machine
- * @throws ContainerConfigError where one cannot be made (yet)
+ * @throws ContainerConfigError if one cannot be created (yet)
  */
 export async function openVolumes(
   machine: Machine,
@@ -92,7 +92,7 @@ function makeVolume(machine: Machine, directory: string, volume: Volume, ownersh
   const outside = machine.path(path)
   if (volume.emptyDir !== undefined) {
     makeDirectory(outside)
-    // The machine's tmpfs is memory as it is; what differs is the mode: 0777, a Memory medium 1777 (measured).
+    // The machine's tmpfs is in memory anyway; only the mode differs: 0777, and 1777 for medium Memory (measured).
     const sticky = volume.emptyDir.medium === 'Memory' ? 0o1000 : 0
     const { fsGroup, oneUid } = ownership
     if (fsGroup !== undefined && !oneUid) chownSync(outside, 0, fsGroup)
@@ -101,7 +101,7 @@ function makeVolume(machine: Machine, directory: string, volume: Volume, ownersh
   }
   if (!isProjection(volume))
     throw new ContainerConfigError(`volume ${volume.name}: the sandbox does not know this kind of volume`)
-  // Anew for every sandbox of the pod: what an earlier one published is gone.
+  // Created anew for every sandbox of the pod, without the files of an earlier one.
   rmSync(outside, { recursive: true, force: true })
   makeDirectory(outside)
   chmodSync(outside, 0o755)

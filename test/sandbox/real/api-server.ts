@@ -1,4 +1,4 @@
-/** A real API server where tests expect the stand-in: the same methods, as far as a real one has them. */
+/** A real API server in place of the stand-in: it has the same methods, as far as a real one can do what they do. */
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { isIP } from 'node:net'
@@ -16,7 +16,7 @@ import { PatientClient } from './patient-client.ts'
 import { sweep } from './sweep.ts'
 
 export class RealApiServer extends ApiServer {
-  /** Whether the next suite goes on with it: then `stop` only takes away what was made. */
+  /** Whether the next suite continues to use it: then `stop` only removes what was created. */
   shared = false
   readonly #plane: ControlPlane
   readonly #audit: AuditLog
@@ -61,7 +61,7 @@ export class RealApiServer extends ApiServer {
     return this.admin as PatientClient
   }
 
-  /** Through the relay where there is one, else over TCP. */
+  /** Through the relay if there is one, otherwise over TCP. */
   override unixClient(token: string | undefined): PatientClient {
     const { hostname, port } = new URL(this.url())
     const socketPath = join(this.directory, API_SOCKET)
@@ -69,7 +69,7 @@ export class RealApiServer extends ApiServer {
     return new PatientClient({ ...place, caPem: this.caPem, token: () => token })
   }
 
-  /** @throws Error for what nobody can do to a real API server */
+  /** @throws Error for what cannot be done to a real API server */
   protected override async control<T>(command: ControlCommand): Promise<T> {
     switch (command.command) {
       case 'calls':
@@ -84,7 +84,7 @@ export class RealApiServer extends ApiServer {
     }
   }
 
-  /** A pod is ready before this server's own list of endpoints says so; a request in between is refused. */
+  /** Waits, because a pod is ready before this server's own list of endpoints has it, and refuses requests in between. */
   override async webhooksReached(): Promise<void> {
     await this.#admin().reachesWebhooks(
       { [KEYS.injection]: 'enabled' },
@@ -98,7 +98,7 @@ export class RealApiServer extends ApiServer {
     else await this.end()
   }
 
-  /** Ends the processes, also when several suites share them. */
+  /** Ends the processes, even if several suites share them. */
   async end(): Promise<void> {
     this.admin.close()
     await this.#plane.stop()

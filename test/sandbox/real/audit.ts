@@ -1,4 +1,4 @@
-/** The audit log of a real API server as the calls that the stand-in records. */
+/** The audit log of a real API server, as the calls that the stand-in records. */
 
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -24,7 +24,7 @@ const DECISION = 'authorization.k8s.io/decision'
 export class AuditLog {
   readonly #path: string
   readonly #admin: KubeClient
-  /** Where the calls that are wanted begin. */
+  /** The position in the log from which calls are returned. */
   #from = 0
 
   constructor(path: string, admin: KubeClient) {
@@ -45,7 +45,7 @@ export class AuditLog {
     return [...events.values()].filter(isOfClients).map(callOf)
   }
 
-  /** The log with what was asked before now: a question of our own comes last in it. */
+  /** The log with all requests from before now: it is read until it contains a request that is made now. */
   async #upToNow(): Promise<string> {
     const mark = `/version?mark=${randomUUID()}`
     await this.#admin.request('GET', mark)
@@ -71,11 +71,11 @@ function callOf(event: AuditEvent): Call {
     resource: objectRef?.resource ?? '',
     subresource: objectRef?.subresource ?? '',
     namespace: objectRef?.namespace ?? '',
-    // As in the URL: there a new object has no name.
+    // As in the URL, in which a new object has no name.
     name: verb === 'create' && objectRef?.subresource === undefined ? '' : (objectRef?.name ?? ''),
     path: objectRef === undefined ? requestURI.replace(/\?.*/s, '') : '',
     allowed: annotations[DECISION] === 'allow',
-    // A watch that is open has only begun to answer.
+    // For an open watch only the start of the response has been logged.
     code: event.stage === 'ResponseStarted' ? 0 : (responseStatus?.code ?? 0),
     audit: Object.fromEntries(
       Object.entries(annotations).filter(([key]) => !key.startsWith('authorization.')),

@@ -1,6 +1,6 @@
 /**
- * The command line beside a real API server: what it asks is answered there as by the stand-in. Without containers, which only a real
- * node has: a real API server speaks SPDY to its kubelets, the kubelet stand-in does not.
+ * The command line with a real API server, which answers its requests like the stand-in. Without containers, because they need a
+ * real node: a real API server speaks SPDY to its kubelets, which the kubelet stand-in does not.
  */
 import { describe, test } from 'node:test'
 import { judgeByRealApiServer, needsControlPlane } from './judge.ts'
@@ -8,11 +8,11 @@ import { judgeByRealApiServer, needsControlPlane } from './judge.ts'
 const SUITES = ['cli/check-before', 'cli/suggest', 'cli/trust'] as const
 
 const { skip } = needsControlPlane()
-if (skip !== undefined) test('the command line reads a real API server as it reads the stand-in', { skip })
+if (skip !== undefined) test('the command line works with a real API server as with the stand-in', { skip })
 else {
   judgeByRealApiServer()
   for (const suite of SUITES)
-    describe(`a real API server: ${suite}`, async () => {
+    describe(`with a real API server: ${suite}`, async () => {
       await import(`../../${suite}.test.ts`)
     })
 }

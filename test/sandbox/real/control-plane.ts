@@ -1,4 +1,4 @@
-/** etcd, kube-apiserver and kube-controller-manager with the flags that kubeadm gives them, as far as one machine allows. */
+/** etcd, kube-apiserver and kube-controller-manager with the flags that kubeadm sets, as far as one machine allows. */
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,25 +17,25 @@ export type Settings = {
   readonly listen: readonly ListenAddress[]
   readonly issuer: string
   readonly credentials: Credentials
-  /** Starts processes in a network namespace of their own; the API server is reached through a unix socket then. */
+  /** Starts processes in a network namespace of their own; then the API server is reached through a unix socket. */
   readonly spawn?: Spawn
 }
 
 export type ControlPlane = {
   readonly api: Program
   readonly etcdUrl: string
-  /** The API server again, with the same objects and an empty memory of what was. */
+  /** Restarts the API server with the same objects; it remembers no former versions. */
   readonly restartApi: (downMs?: number) => Promise<void>
-  /** What ended that should not have, by its last output. */
+  /** The program that ended although it should run, with its last output. */
   readonly ended: () => string | undefined
   readonly stop: () => Promise<void>
 }
 
-/** Under the load of other tests, what takes ten seconds on an idle machine takes minutes. */
+/** Beside other tests, what takes ten seconds on an idle machine takes minutes. */
 const PATIENCE = { deadlineMs: 300_000, pollMs: 50 }
 const RELAY = fileURLToPath(new URL('relay.ts', import.meta.url))
 
-/** All but what gives nodes addresses, and what takes pods away that are bound to a node of which nobody has heard. */
+/** All controllers except the one that gives addresses to nodes, and the one that deletes pods which are bound to a missing node. */
 const CONTROLLERS = ['*', '-node-ipam-controller', '-pod-garbage-collector-controller']
 
 /** @throws Error with the last output of the program that did not start */
@@ -44,7 +44,7 @@ export async function startControlPlane(settings: Settings): Promise<ControlPlan
   const path = (name: string) => join(directory, name)
   const start = (name: string, args: readonly string[]) =>
     startProgram(name, args, path(`${name}.log`), spawn)
-  // In a namespace of their own nobody else wants the ports.
+  // In a namespace of its own, no other process uses the ports.
   const [client, peers] = spawn === undefined ? await Promise.all([freePort(), freePort()]) : [2379, 2380]
   const etcdUrl = `http://127.0.0.1:${client}`
   const apiArgs = apiServerFlags(settings, etcdUrl)
@@ -80,7 +80,7 @@ export async function startControlPlane(settings: Settings): Promise<ControlPlan
   }
 }
 
-/** Until the API server says that it is ready, or has ended. */
+/** Waits until the API server reports that it is ready, or has ended. */
 async function ready({ directory, listen, credentials, spawn }: Settings, api: Program): Promise<void> {
   const [{ host, port } = { host: '127.0.0.1', port: 0 }] = listen
   const place = spawn === undefined ? { host, port } : { socketPath: join(directory, API_SOCKET) }
@@ -116,7 +116,7 @@ async function relay({ directory, listen }: Settings, spawn: Spawn): Promise<voi
 function etcdFlags(directory: string, client: string, peers: string): string[] {
   return [
     `--data-dir=${directory}`,
-    // What a power cut would lose is thrown away anyway.
+    // The data that a power cut would lose are not kept anyway.
     '--unsafe-no-fsync',
     '--log-level=warn',
     `--listen-client-urls=${client}`,
@@ -134,13 +134,13 @@ function apiServerFlags({ directory, listen, issuer }: Settings, etcdUrl: string
     `--etcd-servers=${etcdUrl}`,
     `--bind-address=${more.length > 0 ? '::' : host}`,
     `--secure-port=${port}`,
-    // Nobody reaches it through the Service `kubernetes`: there is no kube-proxy.
+    // Nobody uses it through the Service `kubernetes`, because there is no kube-proxy.
     '--endpoint-reconciler-type=none',
     `--advertise-address=${host.startsWith('127.') ? '192.0.2.1' : host}`,
     `--tls-cert-file=${path('api.crt')}`,
     `--tls-private-key-file=${path('api.key')}`,
     `--client-ca-file=${path('ca.crt')}`,
-    // kubeadm's clients bring certificates; those of the tests bring tokens of the same users.
+    // kubeadm's clients use certificates; those of the tests use tokens of the same users.
     `--token-auth-file=${path('tokens.csv')}`,
     '--authorization-mode=Node,RBAC',
     '--enable-admission-plugins=NodeRestriction',
@@ -149,7 +149,7 @@ function apiServerFlags({ directory, listen, issuer }: Settings, etcdUrl: string
     `--service-account-key-file=${path('sa.pub')}`,
     `--service-account-signing-key-file=${path('sa.key')}`,
     '--service-cluster-ip-range=10.96.0.0/16',
-    // Webhooks of Services are asked at the addresses of their pods, for the same reason.
+    // It calls webhooks of Services at the addresses of their pods, for the same reason.
     '--enable-aggregator-routing=true',
     `--audit-policy-file=${path('audit-policy.json')}`,
     `--audit-log-path=${path('audit.log')}`,

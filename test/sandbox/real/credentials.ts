@@ -1,4 +1,4 @@
-/** The files by which a control plane knows its clients, and they it. */
+/** The files by which a control plane and its clients authenticate each other. */
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import type { ListenAddress } from '../kube/server/protocol.ts'
 
 export type Credentials = { readonly caPem: string; readonly adminToken: string }
 
-/** All that was asked and done, but not what of: for tests of what each component may. */
+/** Logs every request and its result, but not the content: for tests of the permissions that each component uses. */
 const AUDIT_POLICY = {
   apiVersion: 'audit.k8s.io/v1',
   kind: 'Policy',

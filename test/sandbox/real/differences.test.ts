@@ -1,7 +1,7 @@
 /**
- * JSON Patch is what an admission webhook changes pods by, so the stand-in must take and refuse what a real API server
- * does, for more than anybody thinks of: arbitrary documents and patches are given to both. And since a comparison that
- * finds nothing proves little, stand-ins that are broken on purpose are compared, too: each must be found out.
+ * Admission webhooks change pods with JSON Patch, so the stand-in must accept and refuse what a real API server does, including
+ * cases that nobody thinks of: both get arbitrary documents and patches. A comparison without differences proves little,
+ * so stand-ins that are broken on purpose are compared, too, and each of them must be detected.
  */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
@@ -40,9 +40,9 @@ const cases: readonly Case[] = fc.sample(
 )
 
 const BROKEN: Readonly<Record<string, typeof jsonPatch>> = {
-  'takes the removal of what is not there': (before, patch) =>
+  'accepts the removal of a missing member': (before, patch) =>
     tolerant(before, patch, ({ op }) => op === 'remove'),
-  'takes a test that fails': (before, patch) => tolerant(before, patch, ({ op }) => op === 'test'),
+  'accepts a test that fails': (before, patch) => tolerant(before, patch, ({ op }) => op === 'test'),
   'refuses every copy': (before, patch) => {
     if (operationsOf(patch).some(({ op }) => op === 'copy')) throw new PatchError('no')
     return jsonPatch(before, patch)
@@ -56,16 +56,16 @@ describe('arbitrary patches', needs, () => {
   const server = testServer()
   const answers: unknown[] = []
 
-  test('are taken and refused by the stand-in as by a real API server', async () => {
+  test('are accepted and refused by the stand-in as by a real API server', async () => {
     const real = documents(server)
     for (const { document, operations } of cases) answers.push(await real.json(document, operations))
     assert.ok(answers.filter((answer) => answer === undefined).length > 20, 'some are refused')
-    assert.ok(answers.filter((answer) => answer !== undefined).length > 20, 'some are taken')
+    assert.ok(answers.filter((answer) => answer !== undefined).length > 20, 'some are accepted')
     assert.deepEqual(await differences(standInPatcher()), [])
   })
 
   for (const [what, broken] of Object.entries(BROKEN))
-    test(`find out a stand-in that ${what}`, async () => {
+    test(`detect a stand-in that ${what}`, async () => {
       assert.notDeepEqual(await differences(standInPatcher(broken)), [])
     })
 
@@ -90,7 +90,7 @@ function canonical(value: unknown): string {
 
 const operationsOf = (patch: unknown) => patch as { op: string }[]
 
-/** One after the other; what fails and is forgiven counts as done. */
+/** Applies the operations one after the other; a failed one that is tolerated is skipped. */
 function tolerant(
   before: unknown,
   patch: unknown,

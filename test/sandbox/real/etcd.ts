@@ -1,8 +1,8 @@
-/** What a test does to the store of a real API server. */
+/** Operations of tests on the store of a real API server. */
 import type { KubeClient } from '../kube/client/kube-client.ts'
 import type { ControlPlane } from './control-plane.ts'
 
-/** Forgets all that was before now: in etcd, and in the API server's memory of it, which only a restart empties. */
+/** Removes all former versions: from etcd, and from the API server's cache, which only a restart empties. */
 export async function forgetHistory({ etcdUrl, restartApi }: ControlPlane, admin: KubeClient): Promise<void> {
   const { metadata } = await admin.list('namespaces')
   const response = await fetch(`${etcdUrl}/v3/kv/compaction`, {

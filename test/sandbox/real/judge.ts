@@ -1,4 +1,4 @@
-/** From here on, whatever starts the stand-in in this process gets a real API server. */
+/** Makes everything that starts the stand-in in this process get a real API server. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,7 @@ import { type ApiServerOptions, startInstead } from '../kube/client/client.ts'
 import { RealApiServer } from './api-server.ts'
 import { PROGRAMS } from './programs.ts'
 
-/** Of the API server that judges, without `v`. */
+/** The version of the real API server, without `v`. */
 export const kubernetesVersion = () => versionOf(peer('kube-apiserver') ?? 'kube-apiserver')
 
 /** Options for `test()`: skips with the reason when a program of the control plane is absent or broken. */
@@ -20,9 +20,9 @@ export function needsControlPlane(): { skip?: string } {
 }
 
 /**
- * Lets a real API server take the place of the stand-in for all suites of this process: one for all that want it on
- * loopback, since each takes ten seconds and 320 MiB; one of its own for each that wants it in a network namespace.
- * Call it at the top of a file, before any suite: then what it starts ends after all of them.
+ * Uses a real API server in place of the stand-in in all suites of this process: one for all suites that want it on
+ * loopback, because each takes ten seconds and 320 MiB, and one of its own for each that wants it in a network namespace.
+ * Call it at the top of a file, before any suite, so that what it starts ends after all of them.
  */
 export function judgeByRealApiServer(): void {
   let directory = ''

@@ -1,18 +1,18 @@
-/** A program whose output goes to a file, from which the reason of its end is read. */
+/** A program whose output goes to a file, which is read for the reason when the program ends. */
 import type { ChildProcess, StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 
 export type Program = {
   readonly child: ChildProcess
-  /** Why it is no longer there, with the last that it wrote; undefined while it runs. */
+  /** Why it has ended, with its last output; undefined while it runs. */
   readonly ended: () => string | undefined
   readonly kill: () => Promise<void>
 }
 
 const LOG_TAIL = 3000
 
-/** @param log everything it says is added to this file */
+/** @param log the file to which its output is appended */
 export function logged(name: string, log: string, spawn: (stdio: StdioOptions) => ChildProcess): Program {
   const file = openSync(log, 'a')
   const child = spawn(['ignore', file, file])
@@ -32,7 +32,7 @@ export function logged(name: string, log: string, spawn: (stdio: StdioOptions) =
       if (isOver()) return
       const exit = once(child, 'exit')
       child.ref()
-      // Nothing of what it holds is wanted any more.
+      // Its state is not needed any more.
       child.kill('SIGKILL')
       await exit
     },

@@ -1,4 +1,4 @@
-/** The admin's client of a real cluster, whose controllers need a moment where the stand-in's are done at once. */
+/** The admin's client of a real cluster, whose controllers need a moment for what the stand-in does at once. */
 
 import { until } from '../../support/until.ts'
 import type { WriteOptions } from '../kube/client/client-options.ts'
@@ -11,7 +11,7 @@ const PROBE = 'webhook-probe'
 type Dict = Readonly<Record<string, string>>
 
 export class PatientClient extends KubeClient {
-  /** A namespace is there when it has its service account and the cluster's CA; one of that name that goes is waited for. */
+  /** Waits until a new namespace has its service account and the cluster's CA, and first for the end of a former one of that name. */
   override async create<T extends KubeObject = KubeObject>(
     object: KubeObject,
     options: WriteOptions = {},
@@ -22,7 +22,7 @@ export class PatientClient extends KubeClient {
     return created
   }
 
-  /** Until the controllers have done what they do for a new namespace. */
+  /** Waits until the controllers have done their work for a new namespace. */
   async settled(namespace: string): Promise<void> {
     await until(`the contents of namespace ${namespace}`, async () => {
       const account = await this.find('serviceaccounts', 'default', namespace)
@@ -31,9 +31,9 @@ export class PatientClient extends KubeClient {
   }
 
   /**
-   * Until webhooks for pods are called, whatever they say.
+   * Waits until webhooks for pods are called, whatever they answer.
    *
-   * @param labels of a namespace whose pods are theirs
+   * @param labels of a namespace whose pods the webhooks match
    * @param annotations of such a pod
    */
   async reachesWebhooks(labels: Dict, annotations: Dict): Promise<void> {

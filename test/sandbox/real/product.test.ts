@@ -1,6 +1,6 @@
 /**
- * The product beside a real API server: injector, broker and node guard as processes in the sandbox's node, whose
- * kubelet, scheduler and network stay imitations. What each component asks is what the chart's roles allow, and no more.
+ * The product with a real API server: injector, broker and node guard as processes in the sandbox's node, whose
+ * kubelet, scheduler and network are still imitations. Each component requests only what the chart's roles allow.
  */
 import { describe, test } from 'node:test'
 import { needsHelm, renderFor } from '../../chart/helm.ts'
@@ -23,19 +23,18 @@ const SUITES = [
   'injector/previous-release',
 ] as const
 
-/** What an older Kubernetes has nothing of. */
+/** What an older Kubernetes does not have. */
 const NEEDS: Readonly<Record<string, () => { skip?: string }>> = {
   'injector/policies': () => sinceKubernetes(30, 'ValidatingAdmissionPolicy'),
 }
 
 const { skip } = { ...needsHelm, ...needsControlPlane() }
-if (skip !== undefined)
-  test('the product does beside a real API server what it does in the sandbox', { skip })
+if (skip !== undefined) test('the product works with a real API server as in the sandbox', { skip })
 else {
   judgeByRealApiServer()
   installInstead(renderFor(kubernetesVersion(), 'sandbox'))
   for (const suite of SUITES)
-    describe(`a real API server: ${suite}`, NEEDS[suite]?.() ?? {}, async () => {
+    describe(`with a real API server: ${suite}`, NEEDS[suite]?.() ?? {}, async () => {
       await import(`../../${suite}.test.ts`)
     })
 }

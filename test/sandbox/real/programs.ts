@@ -5,14 +5,14 @@ import type { Spawn } from '../kube/client/client.ts'
 import { tool } from '../node/tools.ts'
 import { logged, type Program } from './logged.ts'
 
-/** All that a control plane needs; `.ci/peers` builds them. */
+/** All programs of a control plane; `.ci/peers` builds them. */
 export const PROGRAMS = ['etcd', 'kube-apiserver', 'kube-controller-manager'] as const
 
 /** Ends with the thread that started it, however that ends. */
 const mortal: Spawn = (command, args, options) =>
   nodeSpawn(tool('setpriv'), ['--pdeathsig=KILL', '--', command, ...args], options)
 
-/** @param spawn default: on this machine's network; one for a namespace must see to it that its processes end */
+/** @param spawn default: in this machine's network; a function for a namespace must ensure that its processes end */
 export function startProgram(
   name: string,
   args: readonly string[],

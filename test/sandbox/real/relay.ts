@@ -1,4 +1,4 @@
-/** In a network namespace: passes the bytes of a unix socket on to an address there. `relay.ts SOCKET HOST PORT` */
+/** Runs in a network namespace: forwards a unix socket to an address there. `relay.ts SOCKET HOST PORT` */
 import { connect, createServer } from 'node:net'
 
 const [socket = '', host = '', port = ''] = process.argv.slice(2)

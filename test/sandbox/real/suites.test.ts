@@ -1,6 +1,6 @@
 /**
- * A real API server judges the stand-in: the suites that say what the stand-in does are run once more, against etcd,
- * kube-apiserver and kube-controller-manager as released. What only a stand-in can do, they leave out by themselves.
+ * The stand-in is compared with a real API server: its suites are run once more, against etcd,
+ * kube-apiserver and kube-controller-manager as released. They leave out by themselves what only a stand-in can do.
  */
 import { describe, test } from 'node:test'
 import { sinceKubernetes } from '../kube/client/client.ts'
@@ -24,18 +24,18 @@ const SUITES = [
   'client/peers',
 ] as const
 
-/** Suites of what an older Kubernetes has nothing of; where it lacks less, the suite itself leaves that out. */
+/** Suites for which an older Kubernetes lacks everything; if it lacks less, the suite itself leaves that out. */
 const NEEDS: Readonly<Record<string, () => { skip?: string }>> = {
   'objects/pod-level-resources': () => sinceKubernetes(34, 'resources of a whole pod'),
   'admission/admission-policies': () => sinceKubernetes(30, 'ValidatingAdmissionPolicy'),
 }
 
 const { skip } = needsControlPlane()
-if (skip !== undefined) test('a real API server says what the stand-in says', { skip })
+if (skip !== undefined) test('a real API server answers like the stand-in', { skip })
 else {
   judgeByRealApiServer()
   for (const suite of SUITES)
-    describe(`a real API server: ${suite}`, NEEDS[suite]?.() ?? {}, async () => {
+    describe(`with a real API server: ${suite}`, NEEDS[suite]?.() ?? {}, async () => {
       await import(`../kube/${suite}.test.ts`)
     })
 }

@@ -1,4 +1,4 @@
-/** A real API server is shared by the suites that it judges: after each, what that one made goes. */
+/** The suites share a real API server: after each of them, the objects that it created are deleted. */
 
 import { policiesInForce } from '../kube/admission/test-policies.ts'
 import type { ApiServer } from '../kube/client/client.ts'
@@ -7,7 +7,7 @@ import type { KubeObject } from '../kube/objects/objects.ts'
 import { isApiError } from '../kube/objects/status.ts'
 
 const KEPT_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease']
-/** First what would hinder the rest. */
+/** Sorted so that what would hinder the other deletions comes first. */
 const CLUSTER_WIDE = [
   'mutatingwebhookconfigurations',
   'validatingwebhookconfigurations',
@@ -28,7 +28,7 @@ const IN_DEFAULT = [
 const isBuiltIn = ({ metadata: { name = '', labels } }: KubeObject) =>
   labels?.['kubernetes.io/bootstrapping'] !== undefined || name.startsWith('system')
 
-/** Namespaces go in their own time; one that is made again under the same name waits for that. */
+/** Does not wait for the end of namespaces; creating one again under the same name does. */
 export async function sweep(server: ApiServer): Promise<void> {
   const kube = server.admin
   const policies = (await itemsOf(kube, 'validatingadmissionpolicybindings')).length > 0
@@ -54,7 +54,7 @@ async function deleteAll(
     if (!isKept(object)) await kube.delete(resource, object.metadata.name ?? '', namespace).catch(() => {})
 }
 
-/** None of a kind that this Kubernetes does not have. */
+/** Empty for a kind that this Kubernetes does not have. */
 async function itemsOf(
   kube: KubeClient,
   resource: string,

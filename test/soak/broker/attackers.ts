@@ -1,4 +1,4 @@
-/** The hostile pods: a thread of their own, so that their work is not in the good pod's times. */
+/** The hostile pods run in a thread of their own, so that their work does not add to the good pod's times. */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { seededRandom } from '../random.ts'
 import { attackBroker, type HostilePod, type Tally } from './hostile.ts'
@@ -7,7 +7,7 @@ export type AttackersOptions = {
   readonly port: number
   readonly seed: number
   readonly pods: readonly HostilePod[]
-  /** The good pod's token, as somebody who stole it has it. */
+  /** The good pod's token, as if it had been stolen. */
   readonly stolen: string
   readonly connections: number
 }

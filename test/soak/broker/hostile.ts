@@ -5,14 +5,14 @@ import type { Random } from '../random.ts'
 
 export type HostilePod = {
   readonly ip: string
-  /** Its own token, which is good for nothing: it has no sidecar, or no role. */
+  /** Its own token, for which the broker issues nothing: the pod has no sidecar, or no role. */
   readonly token: string
 }
 
 export type Tally = {
   connections: number
   readonly statuses: Record<string, number>
-  /** Answers with credentials in them: none of these may get any. */
+  /** Answers that contain credentials: there must be none. */
   leaks: number
 }
 
@@ -63,7 +63,7 @@ export const HOSTILE_NAMES: readonly string[] = Object.keys(ATTACKS)
 
 const LINGER_MS = 3000
 
-/** One connection from the pod's address, drawn by chance. Never rejects. */
+/** Makes one connection from the pod's address, with an attack drawn by chance. Never rejects. */
 export async function attackBroker(
   port: number,
   pod: HostilePod,

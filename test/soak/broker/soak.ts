@@ -1,4 +1,4 @@
-/** The soak of the broker: the built bundle under its chart's memory limit, hostile pods of its node, and a good one. */
+/** The soak of the broker: the built bundle under its chart's memory limit, hostile pods on its node, and a good one. */
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -25,7 +25,7 @@ export type BrokerSoakOptions = {
 export type BrokerObservations = {
   readonly options: BrokerSoakOptions
   readonly tally: Tally
-  /** Milliseconds until the good pod had its credentials, each time it asked. */
+  /** Milliseconds until the good pod had its credentials, for each request. */
   readonly times: readonly number[]
   readonly failures: readonly string[]
   /** Of the cgroup, its children included, bytes. */
@@ -41,7 +41,7 @@ const HOSTILE_PODS = 10
 const INTERVAL_MS = 100
 const SAMPLE_MS = 5000
 
-/** Runs it; whatever it started is gone when it resolves or rejects. */
+/** Runs it; everything that it started has ended when it resolves or rejects. */
 export async function soakBroker(options: BrokerSoakOptions): Promise<BrokerObservations> {
   const cgroup = memoryCgroup(`pod2iam-soak-broker-${process.pid}`, BROKER_LIMIT)
   try {
@@ -62,7 +62,7 @@ export async function soakBroker(options: BrokerSoakOptions): Promise<BrokerObse
   }
 }
 
-/** A good pod; and others that have a token of this cluster each, but no sidecar, or a role that is not theirs. */
+/** A good pod, and others that each have a token of this cluster, but no sidecar or a role of another pod. */
 async function inhabit({ world }: Workshop): Promise<{ good: TestPod; hostile: TestPod[] }> {
   await world.role('app')
   await world.namespace('shop')
@@ -119,12 +119,12 @@ async function observe(
 
 function startAttackers(workerData: AttackersOptions): { readonly stop: () => Promise<Tally> } {
   const worker = new Worker(new URL('./attackers.ts', import.meta.url), { workerData })
-  const told = once(worker, 'message')
-  told.catch(() => undefined)
+  const result = once(worker, 'message')
+  result.catch(() => undefined)
   return {
     async stop() {
       worker.postMessage('stop')
-      const [tally] = (await told) as [Tally]
+      const [tally] = (await result) as [Tally]
       await worker.terminate()
       return tally
     },

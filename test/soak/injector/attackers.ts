@@ -1,6 +1,6 @@
 /**
- * Peers that send the injector what costs it most, from one address or from a hundred: a thread of their own, so that their
- * work is not in the good tenant's times.
+ * Peers that send the injector what costs it most, from one address or from a hundred. They run in a thread of their own, so that their
+ * work does not add to the good tenant's times.
  */
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,7 +15,7 @@ export type AttackersOptions = {
   readonly ca: string
   readonly seed: number
   readonly addresses: number
-  /** All together. */
+  /** Connections of all addresses together. */
   readonly connections: number
 }
 
@@ -123,23 +123,23 @@ async function attack(
   }
   socket.destroy()
   await closed
-  // Where every connection is refused this must not become a loop that does nothing else.
+  // If every connection is refused, this must not become a busy loop.
   if (!connected) await sleep(20)
 }
 
-/** Counts answers by status; waits for so many of them. */
+/** Counts answers by status; waits for a number of them. */
 function reader(socket: TLSSocket, tally: Tally): (count: number) => Promise<void> {
   let [seen, length] = [0, 0]
-  let told: (() => void) | undefined
+  let notify: (() => void) | undefined
   socket.setEncoding('latin1').on('data', (text: string) => {
     const statuses = [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => status ?? '')
     for (const status of statuses) tally.statuses[status] = (tally.statuses[status] ?? 0) + 1
     length = statuses.length > 0 ? text.length : length + text.length
     tally.longestAnswer = Math.max(tally.longestAnswer, length)
     seen += statuses.length
-    told?.()
+    notify?.()
   })
   return async (count) => {
-    while (seen < count && !socket.destroyed) await new Promise<void>((resolve) => (told = resolve))
+    while (seen < count && !socket.destroyed) await new Promise<void>((resolve) => (notify = resolve))
   }
 }

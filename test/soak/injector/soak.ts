@@ -1,4 +1,4 @@
-/** The soak of the injector: the built bundle under its chart's memory limit, hostile peers, and a tenant who wants pods. */
+/** The soak of the injector: the built bundle under its chart's memory limit, hostile peers, and a tenant who creates pods. */
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -12,10 +12,10 @@ import type { AttackersOptions, Tally } from './attackers.ts'
 export type InjectorSoakOptions = {
   readonly seed: number
   readonly durationMs: number
-  /** From which the attack comes: one pod, or a crowd of them. */
+  /** The number of addresses that the attack comes from: one pod, or many. */
   readonly addresses: number
   readonly connections: number
-  /** A bundle of another release, for figures to compare with. */
+  /** The bundle of another release, to compare its figures. */
   readonly built?: string
   readonly onProgress?: (line: string) => void
 }
@@ -25,7 +25,7 @@ export type InjectorObservations = {
   readonly tally: Tally
   /** Milliseconds of the good tenant's answered reviews. */
   readonly times: readonly number[]
-  /** Its reviews that got no answer, or another one than 200. */
+  /** Its reviews that got no answer, or one other than 200. */
   readonly failures: number
   /** Of the cgroup, its children included, bytes. */
   readonly peak: number | undefined
@@ -41,7 +41,7 @@ export const INJECTOR_LIMIT = 192 * MIB
 const INTERVAL_MS = 50
 const SAMPLE_MS = 5000
 
-/** Runs it; whatever it started is gone when it resolves or rejects. */
+/** Runs it; everything that it started has ended when it resolves or rejects. */
 export async function soakInjector(options: InjectorSoakOptions): Promise<InjectorObservations> {
   const cgroup = memoryCgroup(`pod2iam-soak-${process.pid}-${options.addresses}`, INJECTOR_LIMIT)
   try {
@@ -84,7 +84,7 @@ async function observe(
   return { options, tally, times, failures, samples, isAlive, peak: cgroup.peak(), kills: cgroup.kills() }
 }
 
-/** One connection like an API server's, a pod every so often; none waits for the one before it longer than its answer takes. */
+/** One connection like an API server's, with a pod at each interval; a review waits for the one before it no longer than its answer takes. */
 function goodTenant({ port, dial, isAlive }: RunningInjector) {
   const bytes = reviewBytes(4_000)
   const times: number[] = []
@@ -116,7 +116,7 @@ function goodTenant({ port, dial, isAlive }: RunningInjector) {
   }
 }
 
-/** Resolves when the attack begins: what is sent takes seconds to write. */
+/** Resolves when the attack begins: writing the first requests takes seconds. */
 async function startAttackers(
   workerData: AttackersOptions,
 ): Promise<{ readonly stop: () => Promise<Tally> }> {

@@ -1,4 +1,4 @@
-/** The life of a large cluster: pods that are replaced one after the other, and news of those that run. */
+/** The life of a large cluster: pods are replaced one after the other, and running pods change. */
 import type { Place, Stage } from './pods.ts'
 
 export type Pod = {
@@ -8,7 +8,7 @@ export type Pod = {
   readonly injected: boolean
 }
 
-/** What happened to a pod: `before` is undefined for a new one, `after` for one that is gone. */
+/** The change of a pod: `before` is undefined for a new pod, `after` for a deleted one. */
 export type Change = {
   readonly version: number
   readonly before: Stage | undefined
@@ -16,7 +16,7 @@ export type Change = {
   readonly pod: Pod
 }
 
-/** One replacement, step by step: the old pod leaves, the next one comes. Ten changes. */
+/** One replacement, step by step: the old pod is deleted, the next one is created. Ten changes. */
 const STEPS: readonly { readonly who: 'old' | 'new'; readonly before?: Stage; readonly after?: Stage }[] = [
   { who: 'new', after: 'made' },
   { who: 'new', before: 'made', after: 'bound' },
@@ -29,21 +29,21 @@ const STEPS: readonly { readonly who: 'old' | 'new'; readonly before?: Stage; re
   { who: 'old', before: 'leaving', after: 'leaving' },
   { who: 'old', before: 'leaving' },
 ]
-/** Of all changes, how many belong to replacements; the others are news of running pods. */
+/** The share of all changes that belong to replacements; the others are changes of running pods. */
 const REPLACING = 0.4
 
 export type Life = {
   readonly size: number
   readonly version: () => number
-  /** The pod at an index, as it is now: what lists show. */
+  /** The pod at an index in its current state, which lists return. */
   readonly at: (index: number) => Pod
   readonly changes: (count: number) => Change[]
 }
 
 /**
- * @param injected how many have a sidecar
- * @param others how many have none
- * @param stage at which all pods of the first list are
+ * @param injected number of pods with a sidecar
+ * @param others number of pods without one
+ * @param stage the stage of all pods in the first list
  */
 export function life(injected: number, others: number, stage: 'gate' | 'running'): Life {
   const size = injected + others
@@ -68,7 +68,7 @@ export function life(injected: number, others: number, stage: 'gate' | 'running'
   }
   const news = (): Change => {
     next = (next + 7919) % size
-    // Not of the one that is being replaced: its last word would be older than what was said of it.
+    // Not the pod that is being replaced: this change would have a stage older than its last one.
     const index = next === current.index ? (next + 1) % size : next
     const pod = of(index, generations[index] ?? 0, stage)
     return { version: ++version, before: stage, after: stage, pod }
@@ -82,7 +82,7 @@ export function life(injected: number, others: number, stage: 'gate' | 'running'
   }
 }
 
-/** Its name, namespace and uid; a namespace has 500 pods. */
+/** A pod's name, namespace and uid; a namespace has 500 pods. */
 export function placeOf({ index, generation }: Pod): Place {
   const suffix = (index * 7919 + generation).toString(36).padStart(6, '0')
   return {

@@ -1,4 +1,4 @@
-/** Pods of a large cluster as an API server sends them: whole, or their metadata alone. */
+/** Pods of a large cluster as an API server sends them: whole, or only their metadata. */
 import {
   applyPatch,
   type Dict,
@@ -10,7 +10,7 @@ import {
   withApiServerDefaults,
 } from '../../../injector/fixtures.ts'
 
-/** Where a pod is in its life: just made, bound to a node, its gate running, started. */
+/** The stage of a pod's life: just created, bound to a node, with its gate running, started. */
 export type Stage = 'made' | 'bound' | 'gate' | 'running' | 'leaving'
 
 export type Place = { readonly name: string; readonly namespace: string; readonly uid: string }
@@ -20,12 +20,12 @@ export type PodTexts = {
   readonly metadata: (stage: Stage, at: Place, version: number) => string
 }
 
-/** When they were made and started: long enough ago that a gate that still runs counts as waiting. */
+/** When they were created and started: long enough ago that a gate which still runs counts as waiting. */
 const START = `${new Date(Date.now() - 3_600_000).toISOString().slice(0, 19)}Z`
 const STAGES: readonly Stage[] = ['made', 'bound', 'gate', 'running', 'leaving']
 const TOKENS = /@(NAME|NAMESPACE|UID|VERSION)@/
 
-/** An app with two containers, env, probes and volumes, as a chart makes it; with or without our sidecar. */
+/** An app with two containers, env, probes and volumes, as a chart creates it; with or without our sidecar. */
 function stored(injected: boolean): Dict {
   const env = Array.from({ length: 8 }, (_, index) => ({
     name: `SETTING_${index}`,
@@ -53,7 +53,7 @@ function stored(injected: boolean): Dict {
   return { kind, apiVersion, metadata, spec } as Dict
 }
 
-/** What `managedFields` say of a value: a key for every field, and for every element that has a name. */
+/** The `managedFields` of a value: a key for every field, and for every element that has a name. */
 function fieldsOf(value: unknown): Dict {
   if (Array.isArray(value)) {
     const named = value.filter((one): one is Dict & { name: string } => typeof one?.name === 'string')
@@ -122,7 +122,7 @@ function metadataAt(stage: Stage, { metadata, spec }: Record<string, Dict>, stat
   }
 }
 
-/** The texts of all stages, in which a pod's own name, namespace, uid and version are put. */
+/** The texts of all stages, into which a pod's own name, namespace, uid and version are inserted. */
 export function podTexts(injected: boolean): PodTexts {
   const pod = stored(injected) as Record<string, Dict>
   const texts = (of: (metadata: Dict, status: Dict) => object) => {
@@ -145,7 +145,7 @@ export function podTexts(injected: boolean): PodTexts {
   }
 }
 
-/** Every second part is the name of a token. */
+/** Every second part is the name of a placeholder. */
 function filled(parts: readonly string[], at: Place, version: number): string {
   const values: Readonly<Record<string, string>> = {
     NAME: at.name,

@@ -1,4 +1,4 @@
-/** A large cluster's API server as a process of its own, so that what it costs is not measured with the injector. */
+/** A large cluster's API server as a process of its own, so that its cost is not measured with the injector's. */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -7,13 +7,13 @@ import { join } from 'node:path'
 import { authority } from '../../../injector/certificates.ts'
 
 export type ClusterSize = {
-  /** Pods with a sidecar, pods without, and changes a second. */
+  /** Pods with a sidecar, pods without, and changes per second. */
   readonly injected: number
   readonly others: number
   readonly updates: number
   /** Namespaces that are opted in. */
   readonly optedIn: number
-  /** Whether the gates of all of them wait, as after an outage. */
+  /** Whether the gates of all pods wait, as after an outage. */
   readonly areWaiting?: boolean
 }
 
@@ -25,12 +25,12 @@ export type ClusterSettings = ClusterSize & {
 }
 
 export type ClusterState = {
-  /** Of pods, as JSON. */
+  /** Bytes of pods that were sent, as JSON. */
   bytes: number
-  /** Lists of pods that were begun, and that are under way. */
+  /** Lists of pods that were begun, and those in progress. */
   lists: number
   listing: number
-  /** Watches over pods that are open. */
+  /** Open watches of pods. */
   watches: number
   changes: number
   requests: number

@@ -1,4 +1,4 @@
-/** What of a pod a request sees: selectors as far as the injector uses them, and whether it asks for metadata alone. */
+/** What a request selects of the pods: the selectors that the injector uses, and whether it asks for metadata only. */
 import { KEYS } from '../../../../common/keys.ts'
 import { namespaceOf, type Pod, placeOf } from './life.ts'
 import type { Stage } from './pods.ts'
@@ -7,7 +7,7 @@ export type Look = {
   readonly namespace: string | undefined
   readonly name: string | undefined
   readonly injected: boolean | undefined
-  /** Phases that are wanted. */
+  /** The phases that are selected. */
   readonly phases: ReadonlySet<string>
   readonly metadataOnly: boolean
 }
@@ -27,7 +27,7 @@ export function selectionOf(namespace: string | undefined, query: URLSearchParam
   return { namespace, name, injected, phases, metadataOnly: accept.includes('as=PartialObjectMetadata') }
 }
 
-/** Whether a pod is seen at a stage of its life. */
+/** Whether a pod is selected at a stage of its life. */
 export function fits(pod: Pod, stage: Stage, look: Look): boolean {
   return (
     (look.injected === undefined || look.injected === pod.injected) &&

@@ -1,6 +1,6 @@
 /**
- * As much of a large cluster's API server as the injector speaks to, in a process of its own: lists in pages, watches with
- * selectors, whole objects or metadata alone. Settings come as JSON in its one argument; what it counts goes to its parent.
+ * The part of a large cluster's API server that the injector uses, in a process of its own: lists in pages, watches with
+ * selectors, whole objects or metadata only. Its one argument has the settings as JSON; it sends its counts to its parent.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -19,7 +19,7 @@ const state: ClusterState = { bytes: 0, lists: 0, listing: 0, watches: 0, change
 const TICK_MS = 20
 const HISTORY = 200_000
 const history: Change[] = []
-/** Lists of which a next page is awaited, by what they ask for: one that is given up is begun again. */
+/** Lists whose next page has not been requested yet, by what they select: a client that gives one up begins it again. */
 const listing = new Set<string>()
 const watches = new Set<(change: Change) => void>()
 
@@ -35,7 +35,7 @@ function write(response: ServerResponse, text: string): void {
   response.write(text)
 }
 
-/** One page; the next begins at the index that its token gives. */
+/** Sends one page; the next one begins at the index that the continue token contains. */
 function list(look: Look, query: URLSearchParams, response: ServerResponse): void {
   const limit = Number(query.get('limit') || all.size)
   let index = Number(query.get('continue') ?? 0)
@@ -81,7 +81,7 @@ function watch(look: Look, query: URLSearchParams, response: ServerResponse): vo
 }
 
 function namespaces(query: URLSearchParams, response: ServerResponse) {
-  // Nothing happens to namespaces.
+  // Namespaces never change.
   if (query.get('watch') === 'true') return response.writeHead(200).flushHeaders()
   const names = Array.from({ length: optedIn }, (_, index) => namespaceOf(index * 500))
   const items = names.map((name) => ({ metadata: { name, labels: { 'pod2iam.dev/injection': 'enabled' } } }))

@@ -26,15 +26,15 @@ const binding = (name: string, actions: readonly string[]): KubeObject => ({
 let count = 0
 
 const NAMESPACE = 'judged'
-test('(there is a namespace with a label)', async () => {
+test('(set-up) a namespace with a label is created', async () => {
   await server().admin.create(namespace(NAMESPACE, { team: 'a' }))
 })
 
-/** What a policy says of a pod that is created, or changed; undefined where it has nothing against it. */
+/** What a policy objects to in a pod that is created or changed; undefined if nothing. */
 async function objection(spec: object, change?: object) {
   const { admin } = server()
   const name = `policy-${++count}`
-  // Only this pod is judged: nobody need wait for the policy's end.
+  // Only this pod is judged, so that no other test must wait for the policy's end.
   const labels = { policy: name }
   const judged = pod('p', NAMESPACE, { metadata: { name: 'p', namespace: NAMESPACE, labels } })
   if (change !== undefined) await admin.create(judged)
@@ -64,7 +64,7 @@ async function objection(spec: object, change?: object) {
   }
 }
 
-test('a validation that holds says nothing, another its message', async () => {
+test('a validation that is true admits the object, and one that is false refuses it with its message', async () => {
   const validations = [
     { expression: 'true' },
     { expression: "object.metadata.name == 'q'", message: 'call it q' },
@@ -73,7 +73,7 @@ test('a validation that holds says nothing, another its message', async () => {
   assert.equal(await objection({ validations: [{ expression: 'true' }] }), undefined)
 })
 
-test('messageExpression is the message, unless it fails or is empty', async () => {
+test('the message is that of messageExpression, unless it fails or is empty', async () => {
   const said = async (messageExpression: string) =>
     (await objection({ validations: [{ expression: 'false', message: 'static', messageExpression }] }))
       ?.message
@@ -82,7 +82,7 @@ test('messageExpression is the message, unless it fails or is empty', async () =
   assert.equal(await said("' '"), 'static')
 })
 
-test('without any message the expression is given', async () =>
+test('without a message, the refusal quotes the expression', async () =>
   assert.equal(
     (await objection({ validations: [{ expression: '1 == 2' }] }))?.message,
     'failed expression: 1 == 2',
@@ -103,7 +103,7 @@ test('variables may use each other, the namespace and the request, and are evalu
   )
 })
 
-test('an expression that fails refuses under Fail and says nothing under Ignore, as does a match condition', async () => {
+test('an expression or a match condition that fails refuses under Fail and admits under Ignore', async () => {
   const broken = "object.spec.nodeName == 'x'"
   for (const spec of [
     { validations: [{ expression: broken }] },
@@ -114,13 +114,13 @@ test('an expression that fails refuses under Fail and says nothing under Ignore,
   }
 })
 
-test('there is no old object where one is created', async () => {
+test('oldObject is null when an object is created', async () => {
   const validations = [{ expression: 'oldObject == null' }]
   assert.equal(await objection({ validations }), undefined)
   assert.notEqual(await objection({ validations }, { metadata: { labels: { a: 'b' } } }), undefined)
 })
 
-test('Deny refuses with the real server’s text and the policy’s reason, Warn warns, and without a binding nothing happens', async () => {
+test('Deny refuses with the real server’s text, Warn warns, and a policy without a binding has no effect', async () => {
   const { admin } = server()
   const spec = { validations: [{ expression: 'false', message: 'no pods', reason: 'Forbidden' }] }
   await admin.create(policy('unbound', spec))
@@ -129,9 +129,9 @@ test('Deny refuses with the real server’s text and the policy’s reason, Warn
   await admin.create(policy('warns', spec))
   await admin.create(binding('warns', ['Warn', 'Audit']))
   await policiesInForce(server())
-  const told: string[] = []
-  await admin.create(pod('b'), { onWarning: (text) => told.push(text) })
-  assert.deepEqual(told, [
+  const warnings: string[] = []
+  await admin.create(pod('b'), { onWarning: (text) => warnings.push(text) })
+  assert.deepEqual(warnings, [
     "Validation failed for ValidatingAdmissionPolicy 'warns' with binding 'warns': no pods",
   ])
   await admin.create(policy('denies', spec))
@@ -145,7 +145,7 @@ test('Deny refuses with the real server’s text and the policy’s reason, Warn
   )
 })
 
-test('exec and attach are admitted as CONNECT with the container that was named, and lead nowhere', async () => {
+test('exec and attach are admitted as CONNECT with the named container, and connect to nothing', async () => {
   const { admin } = server()
   await admin.delete('validatingadmissionpolicybindings', 'denies')
   await policiesInForce(server())

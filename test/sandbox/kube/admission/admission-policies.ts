@@ -20,7 +20,7 @@ const CODES: Readonly<Record<string, number>> = {
   RequestEntityTooLarge: 413,
 }
 
-/** What a policy in force was asked; `judged()` returns these. */
+/** The evaluation of a policy in force; `judged()` returns these. */
 export type Judged = {
   readonly policy: KubeObject
   readonly admission: Pick<AdmissionRequest, 'object' | 'oldObject'>
@@ -30,10 +30,10 @@ export type Judged = {
 
 const JUDGED_KEPT = 1000
 
-/** What a validation that does not hold says. */
+/** What a validation that is false reports. */
 export type Violation = { readonly reason: string; readonly message: string }
 
-/** `matchConstraints` and a binding's `matchResources` read like a webhook, their rules under another name. */
+/** `matchConstraints` and a binding's `matchResources` are like a webhook, with another name for the rules. */
 function matches(store: Store, resources: JsonObject, request: AdmissionRequest): boolean {
   return wants(store, { ...resources, rules: resources.resourceRules ?? [] }, request, BEYOND_POLICIES)
 }
@@ -55,9 +55,9 @@ function variablesOf(definitions: readonly JsonObject[], context: Record<string,
 }
 
 /**
- * What the policy objects to; an expression that fails is an objection where the policy says `Fail`.
+ * What the policy objects to; an expression that fails is an objection if the policy says `Fail`.
  *
- * @param admission its namespace is undefined for objects of the cluster
+ * @param admission its namespace is undefined for cluster-scoped objects
  */
 export function violations(
   policy: KubeObject,
@@ -110,9 +110,9 @@ function messageOf(validation: JsonObject, expression: string, context: Record<s
 }
 
 /**
- * Every policy that a binding puts into force; the first denial counts, warnings are collected.
+ * Evaluates every policy that a binding puts into force; the first denial counts, warnings are collected.
  *
- * @param judged gets what they are asked
+ * @param judged receives the evaluations
  */
 export function admissionPolicies(store: Store, judged: Judged[] = []): ValidatingPlugin {
   return (request) => {

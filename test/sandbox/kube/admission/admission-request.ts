@@ -1,4 +1,4 @@
-/** Who asks, where, and what the admission chain is then asked. */
+/** Who makes a request, for which resource, and the resulting request of the admission chain. */
 
 import {
   isObject,
@@ -17,7 +17,7 @@ import type { AdmissionRequest } from './admission.ts'
 export type Caller = {
   readonly user: UserInfo
   readonly dryRun: boolean
-  /** What becomes of fields that the kind does not have: refused, warned about (the server's default), or dropped. */
+  /** What happens to fields that the kind does not have: they are refused, warned about (the server's default), or dropped. */
   readonly fieldValidation: 'Strict' | 'Warn' | 'Ignore'
   warn(text: string): void
   audit(key: string, value: string): void
@@ -34,7 +34,7 @@ export function options(kind: string, caller: Caller, extra: JsonObject = {}): J
   return { kind, apiVersion: 'meta.k8s.io/v1', ...(caller.dryRun ? { dryRun: ['All'] } : {}), ...extra }
 }
 
-/** Decodes into the kind's type; says what does not fit as the real decoder does. */
+/** Decodes into the kind's type; reports what does not fit as the real decoder does. */
 function typed(resource: Resource, object: KubeObject, caller: Caller): KubeObject {
   const refuse = (why: string) =>
     badRequest(
@@ -79,7 +79,7 @@ export function decode(target: Target, body: unknown, caller: Caller): KubeObjec
   return typed(resource, object, caller)
 }
 
-/** What the admission chain is asked. */
+/** The request of the admission chain. */
 export function admissionRequest(
   operation: AdmissionRequest['operation'],
   target: Target,

@@ -1,5 +1,5 @@
 /**
- * The admission chain: mutating plugins and webhooks, again where a webhook changed something, then the
+ * The admission chain: mutating plugins and webhooks, again if a webhook changed something, then the
  * validating ones. `apiserver/pkg/admission/plugin/webhook/mutating/reinvocationcontext.go`.
  */
 import type { JsonObject, KubeObject, UserInfo } from '../objects/objects.ts'
@@ -9,7 +9,7 @@ export type AdmissionRequest = {
   readonly operation: 'CREATE' | 'UPDATE' | 'DELETE' | 'CONNECT'
   readonly resource: Resource
   readonly subresource: string | undefined
-  /** Kind of the object: of a subresource its own (`Binding`). */
+  /** Kind of the object: a subresource has one of its own (`Binding`). */
   readonly kind: { readonly group: string; readonly version: string; readonly kind: string }
   readonly namespace: string | undefined
   /** Empty on CREATE with generateName. */
@@ -23,12 +23,12 @@ export type AdmissionRequest = {
   audit(key: string, value: string): void
 }
 
-/** What one request's webhooks remember between the two rounds. */
+/** What the webhooks of one request remember between the two rounds. */
 export type Reinvocation = {
   readonly isReinvoke: boolean
   /** Set by a webhook that changed the object: the whole chain runs a second time. */
   shouldReinvoke: boolean
-  /** Called and willing to be called again. */
+  /** Called, and may be called again. */
   previouslyInvoked: Set<string>
   /** To be called in the second round. */
   reinvoke: Set<string>

@@ -1,4 +1,4 @@
-/** Errors of Node's TLS and sockets in the words of Go's net/http, which users of a real cluster read. */
+/** Errors of Node's TLS and sockets, worded as by Go's net/http, because users of a real cluster read those. */
 import { isIP } from 'node:net'
 import type { DetailedPeerCertificate } from 'node:tls'
 import { hostPort } from '../../../../common/addresses.ts'
@@ -29,7 +29,7 @@ const UNKNOWN_AUTHORITY = new Set([
 ])
 const TLS = 'tls: failed to verify certificate: x509: '
 
-/** Of the kind of the name that was wanted: Go tells addresses to who wanted an address, else DNS names. */
+/** For an address Go lists the certificate's addresses, otherwise its DNS names. */
 function altNames(certificate: DetailedPeerCertificate | undefined, wanted: string): string {
   const prefix = isIP(wanted) === 0 ? 'DNS:' : 'IP Address:'
   const names = (certificate?.subjectaltname ?? '').split(', ')

@@ -9,8 +9,8 @@ export type Matched =
   | { readonly outcome: 'error'; readonly message: string }
 
 /**
- * All conditions must hold. One that is false decides even where others fail; else a failure is the outcome, and
- * the webhook's failure policy says what it means.
+ * All conditions must be true. One that is false decides even if others fail; otherwise a failure is the outcome, and
+ * the webhook's failure policy decides.
  *
  * `namespaceObject` exists but is empty here, as on real servers: an expression that uses it is accepted and fails
  * at run time with "no such key".

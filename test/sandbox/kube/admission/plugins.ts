@@ -1,10 +1,10 @@
-/** The in-tree mutating admission plugins and the first controllers' work that clients cannot wait for. */
+/** The in-tree mutating admission plugins, and the work of controllers that clients must not wait for. */
 
 import { priorityPlugin, serviceAccountPlugin, tolerationPlugin } from '../objects/pod-defaults.ts'
 import type { Store } from '../objects/store.ts'
 import type { MutatingPlugin } from './admission.ts'
 
-/** In the order of the real server; they run again when a webhook changed the object. */
+/** In the order of the real server; they run again when a webhook has changed the object. */
 export function inTreePlugins(store: Store): MutatingPlugin[] {
   const forNewPods =
     (plugin: MutatingPlugin): MutatingPlugin =>

@@ -4,7 +4,7 @@ import { type JsonObject, listAt, objectAt, stringAt } from '../objects/objects.
 export type Violation = { readonly reason: string; readonly detail: string }
 export type Check = {
   readonly id: string
-  /** A restricted check that replaces this baseline one. */
+  /** A baseline check that this restricted check replaces. */
   readonly overrides?: string
   run(spec: JsonObject, metadata: JsonObject): Violation | undefined
 }
@@ -92,7 +92,7 @@ function hostPorts(spec: JsonObject): Violation | undefined {
   }
 }
 
-/** In the order of their ids. */
+/** Sorted by their ids. */
 export const baselineChecks: readonly Check[] = [
   {
     id: 'capabilities_baseline',
@@ -254,7 +254,7 @@ function runAsRoot(spec: JsonObject): Violation | undefined {
     : { reason: 'runAsUser=0', detail: `${setters.join(' and ')} must not set runAsUser=0` }
 }
 
-/** In the order of their ids. */
+/** Sorted by their ids. */
 export const restrictedChecks: readonly Check[] = [
   {
     id: 'allowPrivilegeEscalation',

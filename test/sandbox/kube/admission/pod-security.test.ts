@@ -41,7 +41,7 @@ const CASES: [level: string, what: string, spec: object, violation: string | und
     spec({ privileged: true }, { hostNetwork: true, volumes: [{ name: 'root', hostPath: { path: '/' } }] }),
     'host namespaces (hostNetwork=true), hostPath volumes (volume "root"), privileged (container "app" must not set securityContext.privileged=true)',
   ],
-  ['restricted', 'a pod that does everything right', spec(SAFE), undefined],
+  ['restricted', 'a pod that meets all requirements', spec(SAFE), undefined],
   [
     'restricted',
     'an ordinary pod',
@@ -53,7 +53,7 @@ const CASES: [level: string, what: string, spec: object, violation: string | und
   ],
   [
     'restricted',
-    'a gate as root with NET_ADMIN beside a pod that does everything right',
+    'a gate as root with NET_ADMIN in a pod that is otherwise restricted',
     spec(SAFE, {
       initContainers: gate({
         ...SAFE,
@@ -68,7 +68,7 @@ const CASES: [level: string, what: string, spec: object, violation: string | und
   ],
   [
     'restricted',
-    'the same with hostUsers false',
+    'a gate as root with NET_ADMIN and hostUsers false',
     spec(SAFE, {
       hostUsers: false,
       initContainers: gate({
@@ -137,7 +137,7 @@ test('warn warns about pods that are admitted', async () => {
   )
 })
 
-test('an unknown level is refused when the namespace is labelled', async () => {
+test('a namespace label with an unknown level is refused', async () => {
   await assert.rejects(admin().create(namespace('ps-bad', { [`${LABEL}/enforce`]: 'strict' })), (error) => {
     assert.ok(isApiError(error, 422))
     assert.match(error.message, /Invalid value: "strict": must be one of privileged, baseline, restricted/)

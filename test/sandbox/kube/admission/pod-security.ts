@@ -61,7 +61,7 @@ function podOf(request: AdmissionRequest): { metadata: JsonObject; spec: JsonObj
   return { metadata: objectAt(template, 'metadata'), spec: template.spec }
 }
 
-/** Of an update only new images (and containers) are looked at again. */
+/** On update, only new images (and containers) are checked again. */
 function significant(request: AdmissionRequest): boolean {
   if (request.operation === 'CREATE') return true
   const images = (object: unknown) =>
@@ -87,7 +87,7 @@ function checkNamespace(request: AdmissionRequest): void {
 
 const IGNORED_SUBRESOURCES = new Set(['binding', 'eviction', 'status'])
 
-/** The pod (or template) to judge, or undefined where there is nothing to. */
+/** The pod (or template) to check, or undefined if there is none. */
 function judged(request: AdmissionRequest): { metadata: JsonObject; spec: JsonObject } | undefined {
   const { operation, subresource, resource } = request
   if (operation !== 'CREATE' && operation !== 'UPDATE') return undefined
@@ -96,7 +96,7 @@ function judged(request: AdmissionRequest): { metadata: JsonObject; spec: JsonOb
   return ignored || !significant(request) ? undefined : podOf(request)
 }
 
-/** Runs after mutation; enforces on pods, only warns on what makes pods. */
+/** Runs after mutation; enforces on pods, and only warns about objects that create pods. */
 export function podSecurity(store: Store): ValidatingPlugin {
   return (request) => {
     if (request.resource.plural === 'namespaces') return checkNamespace(request)

@@ -1,4 +1,4 @@
-/** From `clientConfig.service` to the address of a ready pod: what kube-proxy and endpoints do on a cluster. */
+/** Resolves `clientConfig.service` to the address of a ready pod, as kube-proxy and endpoints do on a cluster. */
 import { type KubeObject, listAt, objectAt, stringAt } from '../objects/objects.ts'
 import type { Store } from '../objects/store.ts'
 
@@ -24,7 +24,7 @@ function namedPort(pod: KubeObject, name: string): number | undefined {
 }
 
 /**
- * The addresses behind a Service's port: ready pods of its selector, or, without selector, its Endpoints object.
+ * The addresses behind a Service's port: ready pods of its selector, or, without a selector, its Endpoints object.
  *
  * @throws Error with the real server's text when there is no such service, port or endpoint
  */

@@ -1,4 +1,4 @@
-/** Waiting until admission policies are in force. */
+/** Waits until admission policies are in force. */
 
 import { eventually } from '../../../support/until.ts'
 import { type ApiServer, isStandIn, type KubeObject } from '../client/client.ts'
@@ -8,8 +8,8 @@ const GROUP = 'admissionregistration.k8s.io/v1'
 let count = 0
 
 /**
- * Waits until the policies and bindings that were made are in force, and those that were deleted are not: a real API server
- * learns of them through watches of its own, in their order, so that one made now is in force after all of them.
+ * Waits until the created policies and bindings are in force and the deleted ones are not: a real API server
+ * receives them through watches, in order, so a policy that is created now is in force after all others.
  */
 export async function policiesInForce({ admin }: ApiServer): Promise<void> {
   if (isStandIn()) return

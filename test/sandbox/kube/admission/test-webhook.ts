@@ -1,4 +1,4 @@
-/** A real HTTPS admission webhook in the test process, whose answers the test decides. */
+/** A real HTTPS admission webhook in the test process, whose answers the test sets. */
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { eventually } from '../../../support/until.ts'
@@ -10,7 +10,7 @@ export type Review = {
   readonly path: string
   readonly request: JsonObject & { uid: string; object: KubeObject }
 }
-/** A response without uid, or what to send raw. */
+/** A response without uid, or raw text to send. */
 export type Reply = JsonObject | { readonly raw: string; readonly status?: number } | 'hang' | 'reset'
 
 export type TestWebhook = {
@@ -31,7 +31,7 @@ export function patching(...operations: object[]): JsonObject {
   return { allowed: true, patchType: 'JSONPatch', patch }
 }
 
-/** @param dnsNames of the serving certificate, which also holds 127.0.0.1 */
+/** @param dnsNames of the serving certificate, which also has 127.0.0.1 */
 export async function testWebhook(
   api: ApiServer,
   dnsNames: string[] = ['hook.test.svc'],
@@ -119,8 +119,8 @@ export function configuration(
 }
 
 /**
- * Creates a webhook configuration and waits until it is in force: a real API server learns of it through a watch of its
- * own. So that it shows, the configuration gets an entry that refuses one ConfigMap: nobody serves it.
+ * Creates a webhook configuration and waits until it is in force: a real API server receives it through a watch.
+ * The configuration gets an additional entry that nobody serves, for one ConfigMap, whose refusal shows that it is in force.
  */
 export async function register({ admin }: ApiServer, config: KubeObject): Promise<void> {
   if (isStandIn()) return void (await admin.create(config))
@@ -137,7 +137,7 @@ export async function register({ admin }: ApiServer, config: KubeObject): Promis
   await eventually(`${name} to be in force`, () => isInForce(admin, name))
 }
 
-/** Deletes a webhook configuration and waits until nobody is asked any more. */
+/** Deletes a webhook configuration and waits until its webhooks are no longer called. */
 export async function unregister({ admin }: ApiServer, plural: string, name: string): Promise<void> {
   await admin.delete(plural, name).catch((error: unknown) => {
     if (!isApiError(error, 404)) throw error

@@ -1,4 +1,4 @@
-/** The HTTPS call of a webhook: keep-alive connections, timeouts and certificates as the API server has them. */
+/** The HTTPS call of a webhook, with keep-alive connections, timeouts and certificate checks like the API server's. */
 import { Agent, request } from 'node:https'
 import { isIP, type Socket } from 'node:net'
 import { messageOf } from '../../../../common/errors.ts'
@@ -7,19 +7,19 @@ import type { Store } from '../objects/store.ts'
 import { goError, statusText } from './go-errors.ts'
 import { serviceEndpoints } from './service-resolver.ts'
 
-/** Go's default transport closes idle connections after this. */
+/** Go's default transport closes connections that were idle for this long. */
 const IDLE_MS = 90_000
 const RESPONSE_LIMIT = 16 * 1024 * 1024
 
 /**
  * Keeps connections for 90 s whatever the server announces in `Keep-Alive: timeout=…`: Go does not read that
- * header, and a webhook server with a shorter timeout must be seen to break.
+ * header, so tests must show the failures of a webhook server with a shorter timeout.
  */
 class GoAgent extends Agent {
   override keepSocketAlive(socket: Socket): boolean {
     socket.setKeepAlive(true, 30_000)
     socket.unref()
-    socket.off('timeout', destroyIdle) // of the request before
+    socket.off('timeout', destroyIdle) // a listener of the request before
     socket.setTimeout(IDLE_MS, destroyIdle)
     return true
   }
@@ -61,7 +61,7 @@ function resolve(store: Store, config: JsonObject, timeoutSeconds: number): Targ
   }
 }
 
-/** As Go prints it: service URLs carry their port. */
+/** The URL as Go prints it: service URLs have their port. */
 function shown(config: JsonObject, url: URL): string {
   const service = objectAt(config, 'service')
   if (service.name === undefined) return url.href
@@ -124,7 +124,7 @@ export type WebhookCaller = {
 export function createWebhookCaller(store: Store, now: () => number): WebhookCaller {
   const agents = new Map<string, GoAgent>()
 
-  /** One set of connections per webhook address and CA, as the client cache of the real server. */
+  /** One set of connections for each webhook address and CA, like the client cache of the real server. */
   function agentFor(serverName: string, ca: string | undefined): GoAgent {
     const key = `${serverName} ${ca ?? ''}`
     let agent = agents.get(key)

@@ -1,4 +1,4 @@
-/** Whether a webhook wants a request: rules, namespaceSelector, objectSelector. */
+/** Whether a webhook matches a request: rules, namespaceSelector, objectSelector. */
 
 import { type JsonObject, listAt, objectAt } from '../objects/objects.ts'
 import { matchesLabelSelector } from '../objects/selectors.ts'
@@ -7,7 +7,7 @@ import type { Store } from '../objects/store.ts'
 import type { AdmissionRequest } from './admission.ts'
 
 const NAMESPACES = { group: '', plural: 'namespaces' }
-/** Never judged by policies, so that nobody locks himself out: `isPolicyResource` of their plugin. */
+/** Never evaluated by policies, so that nobody is locked out: `isPolicyResource` of the real plugin. */
 export const BEYOND_POLICIES = new Set(['validatingadmissionpolicies', 'validatingadmissionpolicybindings'])
 /** Never sent to webhooks, for the same reason: `IsExemptAdmissionConfigurationResource`. */
 const BEYOND_WEBHOOKS = new Set([
@@ -15,7 +15,7 @@ const BEYOND_WEBHOOKS = new Set([
   'mutatingwebhookconfigurations',
   'validatingwebhookconfigurations',
 ])
-/** Reviews are not admitted by webhooks. */
+/** Reviews are never sent to webhooks. */
 const VIRTUAL_GROUPS = new Set(['authentication.k8s.io', 'authorization.k8s.io'])
 
 const strings = (value: unknown): string[] => (Array.isArray(value) ? value.map(String) : [])
@@ -64,7 +64,7 @@ function objectMatches(webhook: JsonObject, request: AdmissionRequest): boolean 
   )
 }
 
-/** Everything but matchConditions. */
+/** All conditions except matchConditions. */
 export function wants(
   store: Store,
   webhook: JsonObject,

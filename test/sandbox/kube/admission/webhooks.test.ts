@@ -74,7 +74,7 @@ test('the patch of a mutating webhook is in the stored pod', () =>
     assert.deepEqual((await admin().get('pods', created.metadata.name ?? '', 'm-patch')).spec, created.spec)
   }))
 
-test('the review has what the real one has', () =>
+test('the review has the content of a real one', () =>
   withHook('m-review', async (hook, create) => {
     await create({ metadata: { labels: { a: 'b' } } })
     const [review] = hook.reviews
@@ -141,7 +141,7 @@ test('a refusal has the webhook’s name, message and code', () =>
     assert.equal(await admin().find('pods', 'p0', 'm-deny'), undefined)
   }))
 
-test('warnings reach the client as Warning headers, also with quotes and beyond ASCII', () =>
+test('warnings reach the client as Warning headers, even with quotes and characters beyond ASCII', () =>
   withHook('m-warn', async (hook, create) => {
     hook.reply({ ...allow, warnings: ['namespace "x" is not opted in', 'käse'] })
     const warnings: string[] = []
@@ -192,7 +192,7 @@ const FAILURES: [what: string, setUp: (hook: TestWebhook) => unknown, text: RegE
 ]
 
 for (const [what, setUp, text] of FAILURES)
-  test(`a webhook ${what} is an InternalError with the real text under Fail, and passed over under Ignore`, async () => {
+  test(`a webhook ${what} causes an InternalError with the real text under Fail, and is skipped under Ignore`, async () => {
     for (const failurePolicy of ['Fail', 'Ignore'])
       await withHook(
         `m-fail-${failurePolicy.toLowerCase()}-${FAILURES.findIndex(([w]) => w === what)}`,
@@ -220,13 +220,13 @@ test('a webhook that does not answer in timeoutSeconds fails with context deadli
       const begun = performance.now()
       const failed = await error(create())
       assert.match(failed.message, /\/mutate\?timeout=1s": context deadline exceeded$/)
-      // Well before the ten seconds that are the default.
+      // Well before the default of ten seconds.
       assert.ok(performance.now() - begun < 8000)
     },
     { more: { timeoutSeconds: 1 } },
   ))
 
-test('certificates are verified against caBundle and the host', async () => {
+test('certificates are verified against caBundle and host name', async () => {
   const other = await import('../client/certificates.ts').then(({ createAuthority }) =>
     createAuthority('other CA'),
   )
@@ -325,7 +325,7 @@ test('a patched pod that is not valid is a 422', () =>
     assert.match(failed.message, /volumeMounts\[1\].name: Not found: "nope"/)
   }))
 
-test('namespaceSelector, objectSelector and rules decide who is called', () =>
+test('namespaceSelector, objectSelector and rules decide which webhooks are called', () =>
   withHook(
     'm-select',
     async (hook, create) => {
@@ -343,7 +343,7 @@ test('namespaceSelector, objectSelector and rules decide who is called', () =>
     { more: { objectSelector: { matchLabels: { inject: 'yes' } } } },
   ))
 
-test('updates, sub-resources and deletions are sent when a rule asks for them', () =>
+test('updates, sub-resources and deletions are sent when a rule matches them', () =>
   withHook(
     'v-all',
     async (hook, create) => {
@@ -365,7 +365,7 @@ test('updates, sub-resources and deletions are sent when a rule asks for them', 
         request.oldObject !== null,
         request.object !== null,
       ])
-      // A real API server may ask about one deletion more than once.
+      // A real API server may call a webhook twice for one deletion.
       const once = seen.filter((one, index) => String(one) !== String(seen[index - 1]))
       assert.deepEqual(once, [
         ['CREATE', undefined, 'Pod', false, true],
@@ -394,7 +394,7 @@ const ANNOTATED = "'iam.amazonaws.com/role' in object.metadata.?annotations.orVa
 const NOT_OPTED_OUT =
   "!has(object.metadata.annotations) || object.metadata.annotations[?'pod2iam.dev/inject'].orValue('') != 'false'"
 
-test('the matchConditions we ship filter before the call', async () => {
+test('the matchConditions of our chart filter requests before the call', async () => {
   await withHook(
     'c-annotated',
     async (hook, create) => {
@@ -418,7 +418,7 @@ test('the matchConditions we ship filter before the call', async () => {
   )
 })
 
-test('a condition without guard refuses unannotated pods under Fail with the real text, and skips under Ignore', async () => {
+test('a condition that does not check for the annotation refuses pods without it under Fail and skips the webhook under Ignore', async () => {
   const matchConditions = [
     { name: 'naive', expression: "'iam.amazonaws.com/role' in object.metadata.annotations" },
   ]
@@ -445,7 +445,7 @@ test('a condition without guard refuses unannotated pods under Fail with the rea
   )
 })
 
-test('namespaceObject is accepted in a condition and fails at run time', () =>
+test('a condition with namespaceObject is accepted and fails at run time', () =>
   withHook(
     'c-namespace',
     async (_, create) => {
@@ -456,7 +456,7 @@ test('namespaceObject is accepted in a condition and fails at run time', () =>
     },
   ))
 
-test('a condition that is false decides although another one fails', () =>
+test('a condition that is false decides even if another one fails', () =>
   withHook(
     'c-two',
     async (hook, create) => {
@@ -520,7 +520,7 @@ async function withTwo(
   }
 }
 
-test('configurations are called in the order of their names, each seeing the patches before it', () =>
+test('configurations are called in the order of their names, and each sees the earlier patches', () =>
   withTwo('order', [NEVER, NEVER], async (first, second) => {
     first.reply(annotate('first', 'was here'))
     await admin().create(pod('p', 'order'))
@@ -528,7 +528,7 @@ test('configurations are called in the order of their names, each seeing the pat
     assert.deepEqual([first.reviews.length, second.reviews.length], [1, 1])
   }))
 
-test('a webhook that asks for it is called again when a later one changed the pod', () =>
+test('a webhook with reinvocationPolicy IfNeeded is called again when a later one changed the pod', () =>
   withTwo('again', [IF_NEEDED, NEVER], async (first, second) => {
     second.reply(annotate('second', 'was here'))
     await admin().create(pod('p', 'again'))
@@ -536,7 +536,7 @@ test('a webhook that asks for it is called again when a later one changed the po
     assert.equal(first.reviews[1]?.request.object.metadata.annotations?.second, 'was here')
   }))
 
-test('a webhook that never asks is not called again', () =>
+test('a webhook with reinvocationPolicy Never is not called again', () =>
   withTwo('never', [NEVER, NEVER], async (first, second) => {
     second.reply(annotate('second', 'was here'))
     await admin().create(pod('p', 'never'))
@@ -550,7 +550,7 @@ test('a webhook that was skipped in the first round is not called in the second'
     assert.equal(first.reviews.length, 0)
   }))
 
-test('the API token is mounted into a container that a webhook adds, and the webhook sees it when called again', () =>
+test('the API token is mounted into a container that a webhook adds, and the second call of the webhook sees it', () =>
   withHook(
     'm-token',
     async (hook, create) => {
@@ -588,7 +588,7 @@ test('validating webhooks see the final pod and refuse it', () =>
     { kind: 'ValidatingWebhookConfiguration' },
   ))
 
-test('patches that overlap while a webhook is asked all arrive, as the later ones are tried again', () =>
+test('patches that overlap while a webhook is called are all applied, because the later ones are retried', () =>
   withHook(
     'v-overlap',
     async (hook, create) => {
@@ -609,7 +609,7 @@ test('patches that overlap while a webhook is asked all arrive, as the later one
     },
   ))
 
-test('connections to a webhook are kept, whatever Keep-Alive its server announces', () =>
+test('connections to a webhook are reused, whatever Keep-Alive its server announces', () =>
   withHook('m-keep', async (hook, create) => {
     for (let i = 0; i < 5; i++) await create()
     assert.equal(hook.connections(), 1)
@@ -626,13 +626,13 @@ test('a service is resolved to a ready pod, named ports included, and its certif
         spec: { selector: { app: 'hook' }, ports: [{ port: 443, targetPort: 'https' }] },
       }
       // A real API server learns of Services and of what is behind them through watches of its own.
-      const told = (text: RegExp) =>
+      const failsWith = (text: RegExp) =>
         eventually(String(text), async () => text.test((await error(create())).message))
-      await told(/Post "https:\/\/hook.test.svc:443\/mutate\?timeout=5s": service "hook" not found$/)
+      await failsWith(/Post "https:\/\/hook.test.svc:443\/mutate\?timeout=5s": service "hook" not found$/)
       await admin().create(namespace('test'))
       await admin().create(service)
-      await told(/no endpoints available for service "hook"$/)
-      // Of a pod whose node is not there a real endpoint controller knows nothing.
+      await failsWith(/no endpoints available for service "hook"$/)
+      // A real endpoints controller does not handle a pod whose node does not exist.
       await admin().create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'hook-node' } })
       await admin().create(
         pod('server', 'test', {
@@ -673,7 +673,7 @@ test('a service is resolved to a ready pod, named ports included, and its certif
   )
 })
 
-test('what a webhook adds that pods do not have is lost without a word, and wrong types are an error', () =>
+test('fields of a webhook’s patch that pods do not have are silently dropped, and wrong types are an error', () =>
   withHook('m-typed', async (hook, create) => {
     const sidecar = { name: 'side', image: 's:1', restartpolicy: 'Always', env: [] }
     hook.reply(patching({ op: 'add', path: '/spec/initContainers', value: [sidecar] }))

@@ -21,7 +21,7 @@ import { wants } from './webhook-match.ts'
 
 const GROUP = 'admissionregistration.k8s.io'
 
-/** The webhook could not be asked, or its answer is no review: the failure policy decides. */
+/** The webhook could not be called, or its answer is no review: the failure policy decides. */
 class CallError extends Error {
   override readonly name = 'CallError'
 }
@@ -72,7 +72,7 @@ function shouldCall(store: Store, hook: Hook, request: AdmissionRequest): boolea
   throw forbidden(request.resource, name, matched.message)
 }
 
-/** The denial a user reads. A code below 400 becomes 400 (kubernetes#77022). */
+/** The denial that a user reads. A code below 400 becomes 400 (kubernetes#77022). */
 function denial(name: string, result: unknown): ApiError {
   const given = objectAt({ result }, 'result')
   const by = `admission webhook "${name}" denied the request`
@@ -158,7 +158,7 @@ async function ask(
   return response
 }
 
-/** The object after the webhook's patch. A patch that does not apply is an error whatever the failure policy says. */
+/** The object after the webhook's patch. A patch that does not apply is an error, whatever the failure policy says. */
 function patched(object: KubeObject, { patch, patchType }: Response): KubeObject {
   if (patch === '') return object
   let operations: unknown
@@ -175,14 +175,14 @@ function patched(object: KubeObject, { patch, patchType }: Response): KubeObject
     const result = jsonPatch(object, operations)
     if (!isObject(result) || !isObject(result.metadata))
       throw new PatchError('the patched object is no object')
-    // Decoded without strictness: what the kind does not have is lost without a word.
+    // Not decoded strictly: fields that the kind does not have are silently dropped.
     return withDefaults(decodeTyped(result as KubeObject).object)
   } catch (error) {
     throw internalError(error instanceof Error ? error.message : String(error))
   }
 }
 
-/** Under `Ignore` a webhook that cannot be asked is passed over; under `Fail` the request is. */
+/** Under `Ignore` a webhook that cannot be called is skipped; under `Fail` the request is refused. */
 function failed(hook: Hook, request: AdmissionRequest, error: unknown, annotation: string): void {
   if (!(error instanceof CallError)) throw error
   const text = `failed calling webhook "${hook.name}": ${error.message}`
@@ -213,7 +213,7 @@ async function mutateBy(
   return next
 }
 
-/** Mutating webhooks, one after another. */
+/** Calls mutating webhooks one after another. */
 export function mutatingWebhooks(store: Store, caller: WebhookCaller): MutatingWebhooks {
   return async (request, incoming, context) => {
     let object = incoming
@@ -241,7 +241,7 @@ function requireReinvocation(context: Reinvocation): void {
   context.previouslyInvoked.clear()
 }
 
-/** Validating webhooks, all at once; the first refusal in their order counts. */
+/** Calls all validating webhooks at once; the first refusal in their order counts. */
 export function validatingWebhooks(store: Store, caller: WebhookCaller): ValidatingPlugin {
   return async (request) => {
     const hooks = registered(store, 'validatingwebhookconfigurations').filter((hook) =>

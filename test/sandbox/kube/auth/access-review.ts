@@ -1,4 +1,4 @@
-/** SubjectAccessReview: what the suites ask of both API servers, which rules allow what. */
+/** SubjectAccessReview, with which the suites ask both API servers what the rules allow. */
 import { isObject, type JsonObject, objectAt, stringAt } from '../objects/objects.ts'
 import type { Store } from '../objects/store.ts'
 import { type Attributes, authorize } from './rbac.ts'

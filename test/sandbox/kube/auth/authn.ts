@@ -1,4 +1,4 @@
-/** Who makes a request: bearer tokens, or nobody (`system:anonymous`). */
+/** Who makes a request: the owner of a bearer token, or nobody (`system:anonymous`). */
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { UserInfo } from '../objects/objects.ts'

@@ -11,17 +11,17 @@ const RBAC = 'rbac.authorization.k8s.io'
 
 const PODS = { apiGroups: [''], resources: ['pods'], verbs: ['get', 'watch'] }
 const RULES: [what: string, rule: object, asked: Attributes, allowed: boolean][] = [
-  ['a verb and resource it names', PODS, { verb: 'get', group: '', resource: 'pods' }, true],
+  ['a verb and resource that it lists', PODS, { verb: 'get', group: '', resource: 'pods' }, true],
   ['another verb', PODS, { verb: 'list', group: '', resource: 'pods' }, false],
   ['another group', PODS, { verb: 'get', group: 'apps', resource: 'pods' }, false],
   [
-    'a sub-resource it does not name',
+    'a sub-resource that it does not list',
     PODS,
     { verb: 'get', group: '', resource: 'pods', subresource: 'status' },
     false,
   ],
   [
-    'a named sub-resource',
+    'a sub-resource that it lists',
     { ...PODS, resources: ['pods/status'] },
     { verb: 'get', group: '', resource: 'pods', subresource: 'status' },
     true,
@@ -39,38 +39,43 @@ const RULES: [what: string, rule: object, asked: Attributes, allowed: boolean][]
     true,
   ],
   [
-    'a name it lists',
+    'a name that it lists',
     { ...PODS, resourceNames: ['a'] },
     { verb: 'get', group: '', resource: 'pods', name: 'a' },
     true,
   ],
   [
-    'a name it does not list',
+    'a name that it does not list',
     { ...PODS, resourceNames: ['a'] },
     { verb: 'get', group: '', resource: 'pods', name: 'b' },
     false,
   ],
   [
-    'a request without name, where names are listed',
+    'a request without name if it lists names',
     { ...PODS, resourceNames: ['a'] },
     { verb: 'watch', group: '', resource: 'pods' },
     false,
   ],
-  ['a path', { nonResourceURLs: ['/healthz'], verbs: ['get'] }, { verb: 'get', path: '/healthz' }, true],
   [
-    'a path by prefix',
+    'a path that it lists',
+    { nonResourceURLs: ['/healthz'], verbs: ['get'] },
+    { verb: 'get', path: '/healthz' },
+    true,
+  ],
+  [
+    'a path with a listed prefix',
     { nonResourceURLs: ['/openid/*'], verbs: ['get'] },
     { verb: 'get', path: '/openid/v1/jwks' },
     true,
   ],
   [
-    'another path',
+    'a path that it does not list',
     { nonResourceURLs: ['/healthz'], verbs: ['get'] },
     { verb: 'get', path: '/healthz/etcd' },
     false,
   ],
   [
-    'a resource by a rule of paths',
+    'a resource if it lists only paths',
     { nonResourceURLs: ['*'], verbs: ['*'] },
     { verb: 'get', group: '', resource: 'pods' },
     false,
@@ -91,7 +96,7 @@ for (const [index, [what, rule, asked, allowed]] of RULES.entries())
     })
     const bound = binding('ClusterRoleBinding', name, name, '')
     await admin().create({ ...bound, subjects: [{ kind: 'User', apiGroup: RBAC, name }] })
-    // A real API server learns of roles through a watch of its own.
+    // A real API server receives roles through a watch.
     await eventually('the role', () => isAllowed(name, MARK))
     assert.equal(await isAllowed(name, asked), allowed)
   })
@@ -129,7 +134,7 @@ const code = async (promise: Promise<unknown>) =>
     (error: unknown) => (isApiError(error) ? error.code : Promise.reject(error)),
   )
 
-test('an account may do nothing until it is bound to a role, and the refusal says what is missing', async () => {
+test('an account may do nothing until it is bound to a role, and the refusal names the missing permission', async () => {
   const client = await account('r-nothing', 'sa')
   await assert.rejects(client.list('pods'), {
     message:
@@ -144,7 +149,7 @@ test('an account may do nothing until it is bound to a role, and the refusal say
   })
 })
 
-test('a ClusterRoleBinding counts everywhere, a RoleBinding in its namespace only', async () => {
+test('a ClusterRoleBinding applies everywhere, a RoleBinding only in its namespace', async () => {
   const everywhere = await account('r-cluster', 'sa-cluster')
   const local = await account('r-local', 'sa-local')
   await admin().create({
@@ -171,7 +176,7 @@ test('a ClusterRoleBinding counts everywhere, a RoleBinding in its namespace onl
   )
 })
 
-test('resourceNames limit to one object, also for a watch with that name as field selector', async () => {
+test('resourceNames limit a rule to one object, and allow a watch with that name as field selector', async () => {
   const client = await account('r-names', 'sa-names')
   await admin().create({
     apiVersion: `${RBAC}/v1`,
@@ -198,7 +203,7 @@ test('resourceNames limit to one object, also for a watch with that name as fiel
   )
 })
 
-test('every judged call is recorded with user, verb, resource, namespace and outcome', async () => {
+test('every authorized call is recorded with user, verb, resource, namespace and outcome', async () => {
   const client = await account('r-calls', 'sa')
   await server().calls({ clear: true })
   await code(client.list('pods', { namespace: 'r-calls' }))

@@ -93,7 +93,7 @@ export function rulesFor(store: Store, user: UserInfo, namespace: string | undef
     .flatMap((binding) => rulesOf(store, binding))
 }
 
-/** Whether a user may; members of system:masters always may. */
+/** Whether a user may make a request; members of system:masters always may. */
 export function authorize(store: Store, user: UserInfo, attributes: Attributes): boolean {
   if (user.groups.includes('system:masters')) return true
   return rulesFor(store, user, attributes.namespace).some((rule) => ruleAllows(rule, attributes))

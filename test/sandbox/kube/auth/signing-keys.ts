@@ -1,4 +1,4 @@
-/** The keys that sign service-account tokens: one signs, older ones may still be published. */
+/** The keys of service-account tokens: one signs, older ones may still be published. */
 import { createHash, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
 import { exportJWK, type JWK } from 'jose'

@@ -91,7 +91,7 @@ test('lifetimes under ten minutes are refused, others are granted exactly', asyn
   assert.equal(exp - iat, 600)
 })
 
-test('a token is bound only to a living pod of that uid and that service account', async () => {
+test('a token is bound only to an existing pod with that uid and that service account', async () => {
   const bound = await runningPod('t2', 'n2')
   await admin().create({
     apiVersion: 'v1',
@@ -115,9 +115,9 @@ test('a token is bound only to a living pod of that uid and that service account
   await assert.rejects(request('ghost', bound), refused(404, /serviceaccounts "ghost" not found/))
 })
 
-test('the API server accepts a token for itself only, and only while what it is bound to exists', async () => {
+test('the API server accepts only tokens for itself, and only while the pod exists that a token is bound to', async () => {
   const bound = await runningPod('t3', 'n3')
-  /** Nobody has allowed it anything: the refusal says who it was taken for. */
+  /** The account has no permissions: the refusal says which user the token was accepted for. */
   const ask = async (token: string) => {
     const { status, body } = await server().unixClient(token).request('GET', '/api/v1/secrets')
     return { code: status, message: JSON.parse(body).message }
@@ -131,7 +131,7 @@ test('the API server accepts a token for itself only, and only while what it is 
   assert.equal((await ask(`${own.token.slice(0, -4)}AAAA`)).code, 401)
   assert.equal((await ask('garbage')).code, 401)
   await admin().delete('pods', 't3', 'default', { gracePeriodSeconds: 0 })
-  // A real API server remembers for ten seconds whom it took a token for.
+  // A real API server caches an authenticated token for ten seconds.
   await eventually('the end of the token', async () => (await ask(own.token)).code === 401)
   await runningPod('t3', 'n3')
   assert.equal((await ask(own.token)).code, 401, 'a new pod of the same name is another pod')
@@ -148,7 +148,7 @@ standInOnly('a token expires by the clock of the server', async () => {
   assert.equal(await code(), 200)
 })
 
-test('the automatic token of a pod is stretched to a year and says when to warn', async () => {
+test('the automatic token of a pod is extended to a year and has the time from which to warn', async () => {
   const bound = await runningPod('t4', 'n4')
   const { token } = await admin().createToken('default', 'default', { expirationSeconds: 3607, pod: bound })
   const payload = await verify(token, server().issuer)
@@ -157,7 +157,7 @@ test('the automatic token of a pod is stretched to a year and says when to warn'
 })
 
 standInOnly(
-  'after a rotation new tokens have the new key, old ones verify until the old key is dropped',
+  'after a rotation new tokens have the new key, and old ones verify until the old key is dropped',
   async () => {
     const before = await admin().createToken('default', 'default', { audiences: ['pod2iam'] })
     const kid = await server().rotateKeys()
@@ -171,7 +171,7 @@ standInOnly(
   },
 )
 
-standInOnly('a rotation that keeps nothing invalidates every older token at once', async () => {
+standInOnly('a rotation that does not keep the old key invalidates every older token at once', async () => {
   const { token } = await admin().createToken('default', 'default')
   const client = server().unixClient(token)
   assert.equal((await client.request('GET', '/version')).status, 200)
@@ -179,7 +179,7 @@ standInOnly('a rotation that keeps nothing invalidates every older token at once
   assert.equal((await client.request('GET', '/version')).status, 401)
 })
 
-test('discovery and keys are readable for any service account, and for nobody else', async () => {
+test('discovery and keys can be read by any service account, but not anonymously', async () => {
   const { token } = await admin().createToken('default', 'default')
   for (const path of ['/.well-known/openid-configuration', '/openid/v1/jwks']) {
     assert.equal((await server().unixClient(token).request('GET', path)).status, 200)
@@ -192,7 +192,7 @@ test('discovery and keys are readable for any service account, and for nobody el
   assert.match(String(headers['cache-control']), /max-age=3600/)
 })
 
-test('keys are no plain JSON: who takes nothing else gets none, as from the real server', async () => {
+test('the keys are not served to a client that accepts only application/json, as by the real server', async () => {
   const asking = async (accept: string) =>
     (await admin().request('GET', '/openid/v1/jwks', undefined, undefined, { accept })).status
   assert.equal(await asking('application/json'), 406)

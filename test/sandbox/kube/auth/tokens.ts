@@ -21,13 +21,13 @@ const SERVICE_ACCOUNT = { group: '', plural: 'serviceaccounts' }
 const MIN_SECONDS = 600
 const MAX_SECONDS = 2 ** 32
 const DEFAULT_SECONDS = 3600
-/** The lifetime kubelet asks for the automatic token; the server stretches it (`--service-account-extend-token-expiration`). */
+/** The lifetime that kubelet requests for the automatic token; the server extends it (`--service-account-extend-token-expiration`). */
 const AUTOMATIC_SECONDS = 3607
 const EXTENDED_SECONDS = 365 * 24 * 3600
 
 export type TokenSettings = {
   readonly issuer: string
-  /** Audiences of the API server itself; the first is used where a request names none. */
+  /** Audiences of the API server itself; the first is used if a request names none. */
   readonly apiAudiences: readonly string[]
   /** Milliseconds. */
   readonly now: () => number
@@ -108,7 +108,7 @@ export class Tokens {
         ? {}
         : boundClaims(this.#store, account, objectAt(spec, 'boundObjectRef'))
     const automatic = requested === AUTOMATIC_SECONDS && bound.pod !== undefined && this.#isForApi(audiences)
-    // One reading of the clock, or the answer and the token may differ by a second.
+    // The clock is read once, because otherwise the answer and the token may differ by a second.
     const now = this.settings.now()
     const token = await this.#sign(account, audiences, requested, bound, automatic, now)
     return {
@@ -156,7 +156,7 @@ export class Tokens {
   }
 
   /**
-   * Who a token speaks for, and for which of `audiences`. The account and what the token is bound to must still exist.
+   * The user of a token, and for which of `audiences` it is. The account and the object that the token is bound to must still exist.
    *
    * @throws ApiError 401 with the reason as its message
    */

@@ -1,4 +1,4 @@
-/** The sandbox's certificate authority (P-256), made and kept in the test process. */
+/** The sandbox's certificate authority (P-256), created and kept in the test process. */
 import 'reflect-metadata'
 import { webcrypto } from 'node:crypto'
 import { isIP } from 'node:net'
@@ -8,7 +8,7 @@ x509.cryptoProvider.set(webcrypto)
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 const DAY_MS = 86_400_000
-/** Clocks of nodes differ: certificates are valid from a little before now. */
+/** Clocks of nodes differ, so certificates are valid from a little before now. */
 const BACKDATED_MS = 300_000
 
 export type KeyPair = { readonly certPem: string; readonly keyPem: string }
@@ -19,7 +19,7 @@ export type Authority = {
   readonly caPem: string
   /** A serving certificate for DNS names and IPs (the first DNS name is the subject). */
   issue(dnsNames: readonly string[], ips?: readonly string[], validity?: Validity): Promise<KeyPair>
-  /** A certificate of a client, who is a user of an API server and in these groups. */
+  /** A client certificate: the name of a user of an API server, and groups. */
   identify(user: string, groups?: readonly string[]): Promise<KeyPair>
 }
 
@@ -45,7 +45,7 @@ function validity(now: number, given: Validity) {
   }
 }
 
-/** Makes a CA named `name`. */
+/** Creates a CA named `name`. */
 export async function createAuthority(name: string, now = Date.now()): Promise<Authority> {
   const caKeys = await newKeys()
   const ca = await x509.X509CertificateGenerator.createSelfSigned({

@@ -1,4 +1,4 @@
-/** Starts the sandbox's API server and holds everything a test needs to talk to it. */
+/** Starts the sandbox's API server and has everything that a test needs to access it. */
 import { type ChildProcess, spawn as nodeSpawn, type SpawnOptions } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -33,9 +33,9 @@ export type { Watch, WatchEvent } from './watch-client.ts'
 export type Spawn = (command: string, args: readonly string[], options: SpawnOptions) => ChildProcess
 
 export type ApiServerOptions = {
-  /** Existing or new directory for the sockets and kubeconfigs; short, since a unix socket's path has at most 107 bytes. */
+  /** Existing or new directory for the sockets and kubeconfigs; its path must be short, because that of a unix socket has at most 107 bytes. */
   readonly directory: string
-  /** TCP addresses; port 0 picks one that nobody takes while the server refuses. Default: one on 127.0.0.1. */
+  /** TCP addresses; port 0 chooses one that no other process takes while the server refuses connections. Default: one on 127.0.0.1. */
   readonly listen?: readonly ListenAddress[]
   /** Names and addresses added to the serving certificate (those of `listen` are in it). */
   readonly dnsNames?: readonly string[]
@@ -48,7 +48,7 @@ export type ApiServerOptions = {
   readonly clockOffsetMs?: number
   /** How often watches that allow it get a bookmark (60 s on a real server). */
   readonly bookmarkMs?: number
-  /** Whether DaemonSets, Deployments, Jobs… make pods and pods are scheduled. Default true. */
+  /** Whether DaemonSets, Deployments, Jobs… create pods and pods are scheduled. Default true. */
   readonly controllers?: boolean
 }
 
@@ -64,28 +64,28 @@ export const DNS_NAMES = [
   'localhost',
 ]
 
-/** The server must not keep the test process alive: without it, it ends by itself. */
+/** The server must not keep the test process alive; when that ends, the server ends by itself. */
 function release(child: ChildProcess): void {
   child.unref()
   for (const stream of [child.stdin, child.stdout, child.stderr])
     if (stream !== null && 'unref' in stream && typeof stream.unref === 'function') stream.unref()
 }
 
-/** Another API server in the place of the stand-in, for suites that are to be judged by it. */
+/** Another API server in place of the stand-in, for suites that check the stand-in against it. */
 export type Implementation = {
   readonly start: (options: ApiServerOptions) => Promise<ApiServer>
-  /** Which Kubernetes it is: 37 of 1.37.2. */
+  /** The minor version of its Kubernetes: 37 for 1.37.2. */
   readonly minor: number
 }
 let implementation: Implementation | undefined
 
-/** Whether suites run against the stand-in, which can do what a real server cannot: have its clock set, fail on demand. */
+/** Whether suites run against the stand-in, which can do what a real server cannot: change its clock, fail on demand. */
 export const isStandIn = () => implementation === undefined
 
 /**
- * Options for tests of what an older Kubernetes does not have: where one judges, they are left out by name. The stand-in has everything.
+ * Options for tests of something that an older Kubernetes does not have: they are left out by name when such a server is used. The stand-in has everything.
  *
- * @param minor the first that has it by default
+ * @param minor the first version that has it by default
  * @param what "Kubernetes 1.29 has no …"
  */
 export function sinceKubernetes(minor: number, what: string): { skip?: string } {
@@ -93,10 +93,10 @@ export function sinceKubernetes(minor: number, what: string): { skip?: string } 
   return { skip: `Kubernetes 1.${implementation.minor} has no ${what}` }
 }
 
-/** Which Kubernetes 1.N has taken the stand-in's place; undefined: none. */
+/** The 1.N of the Kubernetes that is used instead of the stand-in; undefined: none. */
 export const judgingMinor = () => implementation?.minor
 
-/** From now on `ApiServer.start` of this process starts this one (`../../real/`); undefined: the stand-in again. */
+/** From now on `ApiServer.start` in this process starts this one (`../../real/`); undefined: the stand-in again. */
 export function startInstead(other: Implementation | undefined): void {
   implementation = other
 }
@@ -106,7 +106,7 @@ export class ApiServer {
   readonly caPem: string
   /** The TCP addresses with their real ports. */
   readonly addresses: readonly ListenAddress[]
-  /** Cluster admin, through the unix socket: works also when faults are on and from another network namespace. */
+  /** Cluster admin, through the unix socket: works also when faults are on, and from another network namespace. */
   readonly admin: KubeClient
   readonly adminToken: string
   readonly issuer: string
@@ -132,7 +132,7 @@ export class ApiServer {
     this.admin = this.unixClient(config.adminToken)
   }
 
-  /** Until a webhook whose pod has just become ready is called: here at once, where a real server needs a moment. */
+  /** Waits until a webhook whose pod has just become ready is called: at once here, a moment later with a real server. */
   async webhooksReached(): Promise<void> {}
 
   /**
@@ -153,7 +153,7 @@ export class ApiServer {
     await Promise.all([API_SOCKET, CONTROL_SOCKET].map((name) => rm(join(directory, name), { force: true })))
     const child = spawn(process.execPath, [MAIN], { stdio: ['pipe', 'pipe', 'pipe'] })
     try {
-      // The process starts up while the certificates are made.
+      // The process starts while the certificates are created.
       const authority = await createAuthority('pod2iam sandbox CA')
       const ips = [
         '127.0.0.1',
@@ -204,7 +204,7 @@ export class ApiServer {
     })
   }
 
-  /** A client over TCP: it meets the faults. */
+  /** A client over TCP: faults apply to it. */
   client(token: string | undefined, address?: string): KubeClient {
     const { hostname, port } = new URL(this.url(address))
     const host = hostname.replace(/^\[|\]$/g, '')
@@ -253,7 +253,7 @@ export class ApiServer {
     return sendCommand<T>(join(this.directory, CONTROL_SOCKET), command)
   }
 
-  /** Adds a fault for requests over TCP; they pile up until `clearFaults`. */
+  /** Adds a fault for requests over TCP; faults accumulate until `clearFaults`. */
   fault(rule: FaultRule): Promise<void> {
     return this.control({ command: 'fault', rule })
   }
@@ -271,7 +271,7 @@ export class ApiServer {
     return this.control({ command: 'accept' })
   }
 
-  /** Away for `downMs`, then back on the same ports with the same objects and keys; old watch versions are 410 unless `keepHistory`. */
+  /** Not available for `downMs`, then on the same ports again with the same objects and keys; old watch versions are 410 unless `keepHistory`. */
   restart(options: { readonly downMs?: number; readonly keepHistory?: boolean } = {}): Promise<void> {
     const { downMs = 0, keepHistory = false } = options
     return this.control({ command: 'restart', downMs, keepHistory })
@@ -307,12 +307,12 @@ export class ApiServer {
     return this.control({ command: 'clock', offsetMs: milliseconds })
   }
 
-  /** Every request that was authenticated and judged, oldest first. */
+  /** Every request that was authenticated and authorized, oldest first. */
   calls(options: { readonly clear?: boolean } = {}): Promise<Call[]> {
     return this.control({ command: 'calls', clear: options.clear ?? false })
   }
 
-  /** Every question that policies in force were asked, oldest first. */
+  /** Every evaluation of policies in force, oldest first. */
   judged(): Promise<Judged[]> {
     return this.control({ command: 'judged' })
   }

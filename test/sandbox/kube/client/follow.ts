@@ -16,14 +16,14 @@ type ListAndWatch = {
 }
 
 export type FollowHandlers<T extends KubeObject> = {
-  /** Added or changed; `previous` is what was known of it. */
+  /** Added or changed; `previous` is the last known state. */
   readonly onChange: (object: T, previous: T | undefined) => void
-  /** Gone; the last known state. */
+  /** Deleted; the last known state. */
   readonly onDelete?: (object: T) => void
 }
 
 export type Follow = {
-  /** Resolves after the handlers have had the first list. */
+  /** Resolves after the handlers have received the first list. */
   readonly synced: Promise<void>
   close(): void
 }
@@ -92,7 +92,7 @@ export function follow<T extends KubeObject>(
         version = await watchFrom(version)
       } catch (error) {
         if (closed) return
-        // Anything may have been missed unless the watch merely broke: list again.
+        // Unless only the connection broke, events may have been missed: list again.
         version = undefined
         if (isApiError(error, 410)) continue
         await new Promise<void>((resolve) => {

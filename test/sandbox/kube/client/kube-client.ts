@@ -91,7 +91,7 @@ export class KubeClient {
     return this.#json<T>('GET', pathOf(resourceNamed(resource), namespace, name))
   }
 
-  /** As `get`, undefined where there is none. */
+  /** As `get`; undefined if there is none. */
   async find<T extends KubeObject = KubeObject>(
     resource: string,
     name: string,
@@ -112,7 +112,7 @@ export class KubeClient {
     )
   }
 
-  /** The namespace is the object's, `default` when it has none. */
+  /** The namespace is the object's, or `default` when it has none. */
   create<T extends KubeObject = KubeObject>(object: KubeObject, options: WriteOptions = {}): Promise<T> {
     const { resource, namespace } = placeOf(object)
     const path = `${pathOf(resource, namespace)}${query({ dryRun: options.dryRun ? 'All' : undefined })}`
@@ -135,7 +135,7 @@ export class KubeClient {
     )
   }
 
-  /** Creates the object or replaces it whole, whatever its version. */
+  /** Creates the object or replaces all of it, whatever its version. */
   async apply<T extends KubeObject = KubeObject>(object: KubeObject, options: WriteOptions = {}): Promise<T> {
     const { resource, namespace, name } = placeOf(object)
     try {
@@ -144,7 +144,7 @@ export class KubeClient {
       if (!isApiError(error, 409) || error.reason !== 'AlreadyExists') throw error
     }
     for (;;) {
-      // Of some kinds the version must be named.
+      // Some kinds require the version.
       const { metadata } = await this.#json<KubeObject>('GET', pathOf(resource, namespace, name))
       const { resourceVersion = '' } = metadata
       try {
@@ -155,7 +155,7 @@ export class KubeClient {
     }
   }
 
-  /** Applies every document of a YAML text in its order; returns the objects and the warnings of all. */
+  /** Applies every document of a YAML text in order; returns the objects and all warnings. */
   async applyYaml(
     text: string,
     options: { readonly namespace?: string; readonly dryRun?: boolean } = {},
@@ -198,7 +198,7 @@ export class KubeClient {
     )
   }
 
-  /** A pod goes gracefully: it stays with `deletionTimestamp` until deleted with grace 0, as the kubelet does. */
+  /** A pod is deleted gracefully: it stays with `deletionTimestamp` until the kubelet deletes it with grace 0. */
   async delete(
     resource: string,
     name: string,
@@ -220,7 +220,7 @@ export class KubeClient {
     return openWatch<T>(this.#transport, { method: 'GET', path, headers: this.#headers }, onEvent)
   }
 
-  /** List and watch for good: relists after 410, reconnects after everything else. */
+  /** List and watch without end: relists after 410, reconnects after everything else. */
   follow<T extends KubeObject = KubeObject>(
     resource: string,
     options: Pick<ListOptions, 'namespace' | 'labelSelector' | 'fieldSelector'>,
@@ -245,7 +245,7 @@ export class KubeClient {
     return answer.status
   }
 
-  /** What a scheduler does; `metadata` may carry annotations and labels, which the server merges into the pod. */
+  /** What a scheduler does; `metadata` may have annotations and labels, which the server merges into the pod. */
   async bind(
     namespace: string,
     pod: string,

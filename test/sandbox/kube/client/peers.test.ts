@@ -1,4 +1,4 @@
-/** The clients of a real cluster against this server: @kubernetes/client-node and kubectl. */
+/** The clients of a real cluster with this server: @kubernetes/client-node and kubectl. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { test } from 'node:test'
@@ -19,7 +19,7 @@ async function kubeConfig(token?: string): Promise<KubeConfig> {
   return config
 }
 
-test('client-node lists, creates, reads 404s and deletes', async () => {
+test('client-node lists, creates and deletes objects, and reports 404', async () => {
   const api = (await kubeConfig()).makeApiClient(CoreV1Api)
   await api.createNamespacedPod({
     namespace: 'default',
@@ -35,7 +35,7 @@ test('client-node lists, creates, reads 404s and deletes', async () => {
   await assert.rejects(api.readNamespacedPod({ name: 'cn', namespace: 'default' }), { code: 404 })
 })
 
-test('client-node patches pods and asks for tokens', async () => {
+test('client-node patches pods and requests tokens', async () => {
   const api = (await kubeConfig()).makeApiClient(CoreV1Api)
   await admin().create(pod('cn-patch'))
   const patched = await api.patchNamespacedPod({
@@ -53,7 +53,7 @@ test('client-node patches pods and asks for tokens', async () => {
   assert.ok(request.status?.expirationTimestamp instanceof Date)
 })
 
-test('client-node watches', async () => {
+test('client-node watches objects', async () => {
   const watch = new Watch(await kubeConfig())
   const seen: string[] = []
   const controller = await watch.watch(
@@ -125,7 +125,7 @@ metadata: {name: web, namespace: kubectl, annotations: {a: "1"}}
 spec: {containers: [{name: app, image: "app:1"}]}
 `
 
-test('kubectl applies, applies again, gets, labels, patches and deletes', needsKubectl, async () => {
+test('kubectl applies (twice), gets, labels, patches and deletes objects', needsKubectl, async () => {
   assert.match(
     (await kubectl(['apply', '-f', '-'], MANIFEST)).stdout,
     /namespace\/kubectl created\npod\/web created/,
@@ -174,7 +174,7 @@ spec:
     spec: {containers: [{name: app, image: "app:1"}]}
 `
 
-test('kubectl waits for a rollout and describes what happened', needsKubectl, async () => {
+test('kubectl waits for a rollout and describes its Events', needsKubectl, async () => {
   await admin().create(namespace('rollout'))
   await kubectl(['apply', '-f', '-'], DEPLOYMENT)
   const waiting = kubectl(['-n', 'rollout', 'rollout', 'status', 'deployment/web', '--timeout=60s'])

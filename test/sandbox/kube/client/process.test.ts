@@ -27,7 +27,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-test('it serves several addresses, IPv6 too, each in its certificate', async (t) => {
+test('the server listens on several addresses, IPv6 included, and its certificate has each of them', async (t) => {
   const listen = ['127.0.0.1', '127.0.0.2', '::1'].map((host) => ({ host, port: 0 }))
   const api = await ApiServer.start({ directory: await directory(t), listen, controllers: false })
   t.after(() => api.stop())
@@ -36,7 +36,7 @@ test('it serves several addresses, IPv6 too, each in its certificate', async (t)
   assert.match(api.url('::1'), /^https:\/\/\[::1\]:\d+$/)
 })
 
-test('it ends when the process that started it is killed', async (t) => {
+test('the server ends when the process that started it is killed', async (t) => {
   const script = `
     const { ApiServer } = await import(${JSON.stringify(CLIENT)})
     const api = await ApiServer.start({ directory: ${JSON.stringify(await directory(t))}, controllers: false })
@@ -53,7 +53,7 @@ test('it ends when the process that started it is killed', async (t) => {
   await eventually('the server to end', () => !isAlive(pid))
 })
 
-test('it does not keep the process alive that started it', async (t) => {
+test('the server does not keep alive the process that started it', async (t) => {
   const script = `
     const { ApiServer } = await import(${JSON.stringify(CLIENT)})
     const api = await ApiServer.start({ directory: ${JSON.stringify(await directory(t))}, controllers: false })
@@ -70,14 +70,14 @@ test('it does not keep the process alive that started it', async (t) => {
   await eventually('the server to end', () => !isAlive(Number(line)))
 })
 
-test('stop ends the process and is harmless twice', async (t) => {
+test('stop ends the process, and may be called twice', async (t) => {
   const api = await ApiServer.start({ directory: await directory(t) })
   await api.stop()
   await api.stop()
   assert.equal(isAlive(api.pid), false)
 })
 
-test('a server that cannot start is an error with its reason, and leaves no process', async (t) => {
+test('a server that cannot start reports its reason and leaves no process', async (t) => {
   let child: ChildProcess | undefined
   const start = ApiServer.start({
     directory: await directory(t),
@@ -91,7 +91,7 @@ test('a server that cannot start is an error with its reason, and leaves no proc
   await eventually('its end', () => child?.exitCode !== null || child?.signalCode !== null)
 })
 
-test('a directory too long for a unix socket is refused with a sentence', async () => {
+test('a directory whose path is too long for a unix socket is refused with a sentence', async () => {
   await assert.rejects(
     ApiServer.start({ directory: `/tmp/${'x'.repeat(120)}` }),
     /is too long for unix sockets/,
@@ -99,7 +99,7 @@ test('a directory too long for a unix socket is refused with a sentence', async 
 })
 
 const canUnshare = spawnSync('unshare', ['-n', 'true']).status === 0
-test('in another network namespace it is reached through its unix socket', {
+test('a server in another network namespace is reached through its unix socket', {
   skip: !canUnshare && 'needs the right to make network namespaces',
 }, async (t) => {
   const api = await ApiServer.start({

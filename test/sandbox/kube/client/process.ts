@@ -7,7 +7,7 @@ import type { ControlCommand } from '../server/protocol.ts'
 const START_TIMEOUT_MS = 180_000
 
 /**
- * The line with which the server says that it is ready. What it writes to stderr later is passed on.
+ * Waits for the line by which the server reports that it is ready. What it writes to stderr later is passed on.
  *
  * @throws Error when it ends or takes too long, with what it wrote to stderr
  */
@@ -32,7 +32,7 @@ export function firstLine(child: ChildProcess): Promise<string> {
       resolve(line)
     })
     child.once('error', reject)
-    // 'close' comes after the last of stderr.
+    // 'close' is emitted after the last of stderr.
     child.once('close', (code) => {
       clearTimeout(timer)
       reject(new Error(`The API server ended with code ${code}: ${complaints}`))

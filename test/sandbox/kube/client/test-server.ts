@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { ApiServer, type ApiServerOptions, isStandIn, type KubeObject } from './client.ts'
 
-/** Starts a server before the tests of the file and stops it after them; call the result for it. */
+/** Starts a server before the tests of the file and stops it after them; call the result to get it. */
 export function testServer(options: Partial<ApiServerOptions> = {}): () => ApiServer {
   let server: ApiServer | undefined
   let directory = ''
@@ -25,7 +25,7 @@ export function testServer(options: Partial<ApiServerOptions> = {}): () => ApiSe
 
 type Body = () => Promise<void> | void
 
-/** A test of what a stand-in does beyond a real API server: where that one judges, there is no such test. */
+/** A test of what only a stand-in can do: it does not exist for a real API server. */
 export function standInOnly(name: string, ...rest: [Body] | [{ skip?: string }, Body]): void {
   if (!isStandIn()) return
   if (rest.length === 2) test(name, ...rest)

@@ -10,7 +10,7 @@ export type Endpoint = {
   readonly host?: string
   readonly port?: number
   readonly caPem: string
-  /** A bearer token, read again for every request; undefined = anonymous. */
+  /** A bearer token, read again for every request; undefined means anonymous. */
   readonly token?: () => string | undefined
 }
 
@@ -24,7 +24,7 @@ export type Call = {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** Tests must not hang: a request that takes longer fails. */
+/** Tests must not hang, so a request that takes longer fails. */
 const TIMEOUT_MS = 45_000
 
 export type Transport = {
@@ -53,7 +53,7 @@ export function errorOf(answer: Pick<Answer, 'status' | 'body'>): ApiError {
 
 export function createTransport(endpoint: Endpoint): Transport {
   const agent = new Agent({ keepAlive: true, ca: endpoint.caPem })
-  // Watches get connections of their own, so that they never hold back a request.
+  // Watches get connections of their own, so that they never delay a request.
   const streams = new Agent({ keepAlive: false, ca: endpoint.caPem })
 
   function start(call: Call, through: Agent, timeout: number): Promise<IncomingMessage> {

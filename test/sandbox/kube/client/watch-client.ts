@@ -1,4 +1,4 @@
-/** Reading one watch: a stream of JSON lines. */
+/** Reads one watch: a stream of JSON lines. */
 import type { IncomingMessage } from 'node:http'
 import type { KubeObject } from '../objects/objects.ts'
 import { ApiError, type Status } from '../objects/status.ts'
@@ -10,7 +10,7 @@ export type WatchEvent<T extends KubeObject = KubeObject> = {
 }
 
 export type Watch = {
-  /** Resolves when the server has accepted the watch (headers are here), or it has failed. */
+  /** Resolves when the server has accepted the watch (its headers have arrived), or the watch has failed. */
   readonly started: Promise<void>
   /** Resolves when the server ends the stream or it is closed; rejects with an ApiError for an error of the API, else with the connection's. */
   readonly ended: Promise<void>
@@ -57,7 +57,7 @@ export function openWatch<T extends KubeObject>(
   }
 
   const ended = read()
-  // A caller that does not ask how it ended must not get an unhandled rejection.
+  // A caller that does not use this result must not get an unhandled rejection.
   ended.catch(() => {})
   return {
     started: opening.catch(() => {}),

@@ -35,7 +35,7 @@ export type Actor = {
   ): Promise<KubeObject>
   create(resource: Resource, object: KubeObject): Promise<KubeObject>
   patch(resource: Resource, object: KubeObject, change: (current: KubeObject) => KubeObject): Promise<void>
-  /** Deletes gracefully; not finding it is fine. */
+  /** Deletes gracefully; it is no error if the object does not exist. */
   remove(resource: Resource, object: KubeObject): Promise<void>
   setStatus(resource: Resource, object: KubeObject, status: JsonObject): Promise<void>
   bind(pod: KubeObject, node: string): Promise<void>
@@ -63,7 +63,7 @@ export function createActor(
     namespace: object.metadata.namespace,
   })
 
-  /** An Event that cannot be written (its namespace is going) is lost, as on a real cluster. */
+  /** An Event that cannot be written because its namespace is being deleted is lost, as on a real cluster. */
   const emit = (owner: KubeObject, event: Event) =>
     writeEvent(actor, component, owner, event).catch((error: unknown) => {
       if (!isApiError(error)) throw error
@@ -117,7 +117,7 @@ export function createActor(
     },
     async bind(pod, node) {
       await bind(targetOf(PODS, pod), pod.metadata.name ?? '', node, caller).catch((error: unknown) => {
-        // Somebody else was faster, or the pod is gone.
+        // Another client has bound it first, or the pod is gone.
         if (!isApiError(error, 404, 409)) throw error
       })
     },
@@ -127,7 +127,7 @@ export function createActor(
 
 type Event = { readonly type: string; readonly reason: string; readonly message: string }
 
-/** Writes an Event on `owner`; one that stands there already is counted. */
+/** Writes an Event on `owner`; if it exists already, its count is increased. */
 async function writeEvent(actor: Actor, source: string, owner: KubeObject, event: Event): Promise<void> {
   const { type, reason, message } = event
   const { namespace = 'default', name = '', uid } = owner.metadata

@@ -49,13 +49,13 @@ async function finishDeletion(pod: KubeObject) {
   await admin()
     .delete('pods', name, namespace, { gracePeriodSeconds: 0 })
     .catch((error: unknown) => {
-      // It went by itself, where nothing had bound it.
+      // The pod was not bound to a node, so it has been deleted already.
       if (!isApiError(error, 404)) throw error
     })
 }
 
 for (const name of ['n1', 'n2', 'tainted'])
-  test(`(a node ${name} exists)`, async () => {
+  test(`(set-up) node ${name} is created`, async () => {
     const taints = name === 'tainted' ? [{ key: 'startup', effect: 'NoSchedule' }] : []
     await admin().create({
       apiVersion: 'v1',
@@ -65,7 +65,7 @@ for (const name of ['n1', 'n2', 'tainted'])
     })
   })
 
-/** The node of a pod, or, where the scheduler has yet to bind it, the only one that it may come to. */
+/** The node of a pod or, if the scheduler has not bound it yet, the only one on which it may run. */
 function nodeOf(pod: KubeObject): unknown {
   const terms = listAt(
     pod,
@@ -79,14 +79,14 @@ function nodeOf(pod: KubeObject): unknown {
   return objectAt(pod, 'spec').nodeName ?? (only?.values as unknown[] | undefined)?.[0]
 }
 
-/** What the scheduler does for a DaemonSet's pods, where their controller does not. */
+/** What the scheduler does for a DaemonSet's pods if their controller does not. */
 async function bindAll(pods: readonly KubeObject[]): Promise<void> {
   for (const pod of pods)
     if (objectAt(pod, 'spec').nodeName === undefined)
       await admin().bind(pod.metadata.namespace ?? '', pod.metadata.name ?? '', String(nodeOf(pod)))
 }
 
-test('a DaemonSet has one pod for every node whose taints it tolerates, as the real controller makes them', async () => {
+test('a DaemonSet has one pod, like those of the real controller, on every node whose taints it tolerates', async () => {
   await admin().create(namespace('ds'))
   const set = await admin().create(workload('DaemonSet', 'agent', 'ds', {}))
   const pods = await eventually('two pods', async () => {
@@ -125,7 +125,7 @@ test('a DaemonSet has one pod for every node whose taints it tolerates, as the r
   )
 })
 
-test('a deleted daemon pod is replaced when it is gone, and a new template replaces pods one by one', async () => {
+test('a DaemonSet replaces a deleted pod when it is gone, and all pods one by one after a change of the template', async () => {
   const [first] = await podsIn('ds')
   assert.ok(first !== undefined)
   await admin().delete('pods', first.metadata.name ?? '', 'ds')
@@ -170,7 +170,7 @@ async function byHash(hash: string | undefined): Promise<[KubeObject[], KubeObje
   return [pods.filter((pod) => !isOld(pod)), pods.filter(isOld)]
 }
 
-test('a Deployment makes pods through a ReplicaSet, scales, replaces and takes them along when it goes', async () => {
+test('a Deployment creates pods through a ReplicaSet, replaces them, and its deletion deletes them', async () => {
   await admin().create(namespace('deploy'))
   await admin().create(workload('Deployment', 'web', 'deploy', { replicas: 2 }))
   const pods = await eventually('two pods', async () => {
@@ -192,7 +192,7 @@ test('a Deployment makes pods through a ReplicaSet, scales, replaces and takes t
   await admin().patch('deployments', 'web', 'deploy', {
     spec: { template: { metadata: { annotations: { v: '2' } } } },
   })
-  // Of two replicas a quarter more is one: a new pod at a time, and an old one goes for each that is ready.
+  // A quarter of two replicas is one: one new pod at a time, and one old pod is deleted for each new one that is ready.
   const fresh: KubeObject[] = []
   for (const left of [2, 1]) {
     const next = await eventually(`a new pod beside ${left} old ones`, async () => {
@@ -213,7 +213,7 @@ test('a Deployment makes pods through a ReplicaSet, scales, replaces and takes t
   })
 })
 
-test('a refused pod is a FailedCreate Event with the whole text and a ReplicaFailure, and is made once the webhook is back', async () => {
+test('a refused pod causes a FailedCreate Event and a ReplicaFailure with the whole text, and is created once the webhook allows it', async () => {
   await admin().create(namespace('refused', { hook: 'refused' }))
   const hook = await testWebhook(server())
   try {
@@ -278,7 +278,7 @@ test('a Job completes when its pod succeeds, and fails when too many have failed
   assert.equal(condition.reason, 'BackoffLimitExceeded')
 })
 
-test('a StatefulSet makes its pods one after another and gives a deleted one its name back', async () => {
+test('a StatefulSet creates its pods one after another, and replaces a deleted one with a pod of the same name', async () => {
   await admin().create(namespace('sts'))
   await admin().create(workload('StatefulSet', 'db', 'sts', { replicas: 2, serviceName: 'db' }))
   const first = await eventually('db-0', () => admin().find('pods', 'db-0', 'sts'))

@@ -19,7 +19,7 @@ const NODES = resourceNamed('nodes')
 const HASH = 'controller-revision-hash'
 const REQUIRED = 'requiredDuringSchedulingIgnoredDuringExecution'
 
-/** The node a daemon pod is for: by assignment, else by the affinity the controller gave it. */
+/** The node of a daemon pod: the assigned one, or that of the affinity which the controller has set. */
 function nodeOf(pod: KubeObject): string {
   const assigned = stringAt(pod, 'spec', 'nodeName')
   if (assigned) return assigned
@@ -54,7 +54,7 @@ function podFor(daemonSet: KubeObject, node: string, hash: string) {
   }
 }
 
-/** Old pods that may go now: those that are not ready anyway, and as many others as may be unavailable. */
+/** Old pods that may be deleted now: those that are not ready anyway, and as many others as may be unavailable. */
 function outdated(
   daemonSet: KubeObject,
   pods: readonly KubeObject[],
@@ -105,7 +105,7 @@ export async function reconcileDaemonSet(actor: Actor, daemonSet: KubeObject): P
 
   let failure: unknown
   for (const name of names) {
-    // A pod that is still terminating holds its place: the next one starts when it is gone.
+    // The next pod starts only when the terminating one is gone.
     if (podsOf(store, daemonSet).some((pod) => nodeOf(pod) === name)) continue
     try {
       await actor.bind(await actor.createPod(daemonSet, podFor(daemonSet, name, hash)), name)

@@ -1,4 +1,4 @@
-/** Deployment: one ReplicaSet per template; the new one is scaled up, the old ones go as its pods get ready. */
+/** Deployment: one ReplicaSet per template; the new one is scaled up, the old ones are scaled down as its pods become ready. */
 
 import { type JsonObject, type KubeObject, listAt, objectAt, timestamp } from '../objects/objects.ts'
 import { resourceNamed } from '../objects/resources.ts'
@@ -52,7 +52,7 @@ async function scale(actor: Actor, replicaSet: KubeObject, replicas: number): Pr
   }))
 }
 
-/** How many pods a rolling update may have too many and too few: a number, or a part of the replicas, by default a quarter. */
+/** How many pods more and fewer than wanted a rolling update may have: a number, or a share of the replicas, by default a quarter. */
 function bounds(deployment: KubeObject, wanted: number): { surge: number; unavailable: number } {
   const { maxSurge, maxUnavailable } = objectAt(deployment, 'spec', 'strategy', 'rollingUpdate')
   const resolved = (value: unknown = '25%', round: (part: number) => number) => {

@@ -4,7 +4,7 @@ import { isObject } from '../objects/objects.ts'
 import { resourceByKind } from '../objects/resources.ts'
 import { type Actor, isTerminating } from './controller-context.ts'
 
-/** Looks after everything that names `uid` as an owner. */
+/** Deletes the objects that name `uid` as an owner, if none of their owners exists any more. */
 export async function collect(actor: Actor, uid: string): Promise<void> {
   const all = [...actor.store.all()].map(([, object]) => object)
   const living = new Set(all.map(({ metadata }) => metadata.uid))
@@ -17,7 +17,7 @@ export async function collect(actor: Actor, uid: string): Promise<void> {
   }
 }
 
-/** The owners an object names, and itself: whose dependents to look at after it changed. */
+/** The owners that an object names, and itself: their dependents are checked after it changed. */
 export function affectedOwners(object: unknown): string[] {
   if (!isObject(object) || !isObject(object.metadata)) return []
   const { uid, ownerReferences } = object.metadata

@@ -1,4 +1,4 @@
-/** What every namespace has, and how it goes: the serviceaccount, root-ca and namespace controllers. */
+/** What every namespace has, and how it is deleted: the serviceaccount, root-ca and namespace controllers. */
 import { randomUUID } from 'node:crypto'
 import { type KubeObject, timestamp } from '../objects/objects.ts'
 import { keyOf, RESOURCES, type Resource, resourceNamed } from '../objects/resources.ts'

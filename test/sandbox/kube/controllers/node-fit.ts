@@ -39,7 +39,7 @@ function affinityAllows(spec: JsonObject, node: KubeObject): boolean {
   )
 }
 
-/** Whether pods of this spec, with the daemon tolerations, belong on the node. */
+/** Whether pods with this spec and the daemon tolerations belong on the node. */
 export function fitsDaemon(spec: JsonObject, node: KubeObject): boolean {
   const labels = node.metadata.labels ?? {}
   const selected = Object.entries(objectAt(spec, 'nodeSelector')).every(

@@ -1,4 +1,4 @@
-/** StatefulSet: pods with ordinals, one after another, each with its name for good. */
+/** StatefulSet: pods with ordinals, created one after another, each of which keeps its name. */
 
 import { type KubeObject, objectAt } from '../objects/objects.ts'
 import { resourceNamed } from '../objects/resources.ts'

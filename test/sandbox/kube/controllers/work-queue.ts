@@ -1,6 +1,6 @@
-/** A queue of keys, each worked on by one call at a time and retried with back-off, as client-go's workqueue. */
+/** A queue of keys, like client-go's workqueue: one call at a time works on each key, and failures are retried with back-off. */
 
-/** Faster than the real controllers' (5 ms doubling to minutes), so that tests do not wait. */
+/** Faster than those of the real controllers (5 ms, doubled up to minutes), so that tests need not wait. */
 const FIRST_RETRY_MS = 50
 const LAST_RETRY_MS = 2000
 
@@ -55,7 +55,7 @@ export function createWorkQueue(
 
   return {
     add(key, delayMs = 0) {
-      // A key that waits after a failure is not retried sooner because of changes: many of them are to its own status.
+      // A key that waits after a failure is not retried earlier because of changes, many of which are made to its own status.
       if (timers.has(key) && (failures.get(key) ?? 0) > 0) return
       schedule(key, delayMs)
     },

@@ -1,4 +1,4 @@
-/** Expressions of CEL, evaluated as the real server does, with its texts. */
+/** CEL expressions, evaluated as by the real server, with its texts. */
 import { Environment } from '@marcbachmann/cel-js'
 import { isObject } from './objects.ts'
 
@@ -20,7 +20,7 @@ export function compile(expression: string): Program {
   return program
 }
 
-/** Integers of JSON are CEL ints: the library's ints are bigints. */
+/** Integers of JSON become CEL ints, which are bigints in the library. */
 export function celValue(value: unknown): unknown {
   if (typeof value === 'number') return Number.isInteger(value) ? BigInt(value) : value
   if (Array.isArray(value)) return value.map(celValue)

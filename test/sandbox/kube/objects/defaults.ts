@@ -126,7 +126,7 @@ const DEFAULTS: Readonly<Record<string, Default>> = {
   ValidatingWebhookConfiguration: (object) => webhooks(object, {}),
 }
 
-/** The object as it is decoded: with defaults. Idempotent; runs again on what webhooks return. */
+/** The object as decoding returns it: with defaults. Idempotent; applied again to what webhooks return. */
 export function withDefaults(object: KubeObject): KubeObject {
   return DEFAULTS[object.kind]?.(object, objectAt(object, 'spec')) ?? object
 }

@@ -1,10 +1,10 @@
-/** Rules of DELETE. */
+/** The rules of DELETE. */
 
 import { type JsonObject, type KubeObject, objectAt, stringAt } from './objects.ts'
 import type { Resource } from './resources.ts'
 import { conflict, failure, type Status } from './status.ts'
 
-/** Whether something still has to happen before the object may go: finalizers of its own, or a namespace's. */
+/** Whether something must still happen before the object may be deleted: its own finalizers, or a namespace's. */
 export function held(object: KubeObject, finalizers: readonly string[]): boolean {
   const own = objectAt(object, 'spec').finalizers
   return finalizers.length > 0 || (object.kind === 'Namespace' && Array.isArray(own) && own.length > 0)
@@ -15,7 +15,7 @@ export function checkPreconditions(resource: Resource, current: KubeObject, prec
   const { name = '', uid, resourceVersion } = current.metadata
   const refuse = (what: string, wanted: unknown, has: unknown, fate: string) => {
     const why = `the ${what} in the precondition (${wanted}) does not match the ${what} in record (${has}). The object might have been ${fate}`
-    // BeforeDelete names the kind where others name the resource.
+    // BeforeDelete names the kind; other errors name the resource.
     return conflict({ group: resource.group, plural: resource.kind }, name, why)
   }
   if (preconditions.uid !== undefined && preconditions.uid !== uid)
@@ -24,7 +24,7 @@ export function checkPreconditions(resource: Resource, current: KubeObject, prec
     throw refuse('ResourceVersion', preconditions.resourceVersion, resourceVersion, 'modified')
 }
 
-/** Seconds a deletion waits for the kubelet: none for what runs nowhere or is over (pkg/registry/core/pod/strategy.go). */
+/** Seconds that a deletion waits for the kubelet: none for a pod that has no node or has ended (pkg/registry/core/pod/strategy.go). */
 export function gracePeriod(resource: Resource, object: KubeObject, given: unknown): number {
   if (resource.plural !== 'pods' || resource.group !== '') return 0
   if (typeof given === 'number' && given < 0)
@@ -35,7 +35,7 @@ export function gracePeriod(resource: Resource, object: KubeObject, given: unkno
   return typeof given === 'number' ? given : typeof own === 'number' ? own : 30
 }
 
-/** The answer for what is gone at once, except pods. */
+/** The answer for objects that are deleted at once, except pods. */
 export function deletedStatus(resource: Resource, object: KubeObject): Status {
   const { name, uid } = object.metadata
   return {

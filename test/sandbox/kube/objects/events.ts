@@ -3,7 +3,7 @@
 import { type KubeObject, objectAt, stringAt } from './objects.ts'
 import { type FieldError, fieldError } from './status.ts'
 
-/** Field names, core → events.k8s.io. Those absent here are the same in both. */
+/** Field names, core → events.k8s.io. Fields that are absent here have the same name in both. */
 const NAMES: readonly (readonly [string, string])[] = [
   ['involvedObject', 'regarding'],
   ['message', 'note'],
@@ -36,7 +36,7 @@ const NOTE_BYTES = 1024
 /** `metav1.MicroTime`: exactly six digits of fraction are read and written. */
 const MICRO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$/
 
-/** What events.k8s.io demands of a new event (pkg/apis/core/validation/events.go); core v1 is lenient. */
+/** What events.k8s.io requires of a new event (pkg/apis/core/validation/events.go); core v1 is lenient. */
 export function newEventErrors(event: KubeObject): FieldError[] {
   const errors: FieldError[] = []
   const own = event.metadata.namespace ?? ''
@@ -84,7 +84,7 @@ const FROZEN = [
 export function eventUpdateErrors(next: KubeObject, current: KubeObject): FieldError[] {
   const changed = FROZEN.filter((field) => JSON.stringify(next[field]) !== JSON.stringify(current[field]))
   return [
-    // Told by the names of the core form, in which it is judged.
+    // Reported by the names of the core form, which is the one that is validated.
     ...changed.map((field) =>
       fieldError.invalid(TO_CORE.get(field) ?? field, next[field], 'field is immutable'),
     ),

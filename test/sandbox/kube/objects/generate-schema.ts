@@ -18,7 +18,7 @@ const ROOTS: Readonly<Record<string, string>> = {
   'v1/Event': 'CoreV1Event',
   'events.k8s.io/v1/Event': 'EventsV1Event',
 }
-/** Maps and scalars of this name hold quantities, which may be written as numbers. */
+/** Maps and scalars of this name contain quantities, which may be written as numbers. */
 const QUANTITIES = new Set(
   'limits requests capacity allocatable hard used default defaultRequest max min maxLimitRequestRatio sizeLimit divisor overhead'.split(
     ' ',

@@ -9,7 +9,7 @@ import { documents, standInPatcher } from './test-documents.ts'
 /** The stand-in's function, or a real API server's for an object that holds any document. */
 const patcher = isStandIn() ? standInPatcher() : documents(testServer())
 
-/** RFC 6902 appendix A, and where the API server's library leaves it: document, patch, result (undefined = refused). */
+/** RFC 6902 appendix A, and the deviations of the API server's library: document, patch, result (undefined means refused). */
 const RFC6902: [name: string, document: unknown, patch: unknown[], result: unknown][] = [
   [
     'A.1 adding an object member',
@@ -113,19 +113,14 @@ const RFC6902: [name: string, document: unknown, patch: unknown[], result: unkno
     { foo: ['a'] },
   ],
   [
-    'replacing a member that is not there, which the RFC forbids',
+    'replacing a missing member, which the RFC forbids',
     { foo: 1 },
     [{ op: 'replace', path: '/bar', value: 1 }],
     { bar: 1, foo: 1 },
   ],
-  [
-    'replacing an element that is not there',
-    { a: [1] },
-    [{ op: 'replace', path: '/a/1', value: 1 }],
-    undefined,
-  ],
-  ['a test below what is not there', { a: 1 }, [{ op: 'test', path: '/b/c', value: null }], undefined],
-  ['removing what is not there', { foo: 1 }, [{ op: 'remove', path: '/bar' }], undefined],
+  ['replacing a missing element', { a: [1] }, [{ op: 'replace', path: '/a/1', value: 1 }], undefined],
+  ['a test below a missing member', { a: 1 }, [{ op: 'test', path: '/b/c', value: null }], undefined],
+  ['removing a missing member', { foo: 1 }, [{ op: 'remove', path: '/bar' }], undefined],
   ['removing an inherited member', {}, [{ op: 'remove', path: '/toString' }], undefined],
   ['the whole document', { foo: 1 }, [{ op: 'replace', path: '', value: { bar: 2 } }], { bar: 2 }],
   ['copying', { a: { b: [1] } }, [{ op: 'copy', from: '/a/b', path: '/c' }], { a: { b: [1] }, c: [1] }],
@@ -142,7 +137,7 @@ const RFC6902: [name: string, document: unknown, patch: unknown[], result: unkno
 ]
 
 for (const [name, document, patch, result] of RFC6902)
-  test(`JSON Patch: ${name} ${result === undefined ? 'is refused' : 'gives its result'}`, async () => {
+  test(`JSON Patch ${result === undefined ? 'refuses' : 'accepts'}: ${name}`, async () => {
     const before = structuredClone(document)
     assert.deepEqual(await patcher.json(document, patch), result)
     assert.deepEqual(document, before, 'the document itself is untouched')
@@ -220,7 +215,7 @@ standInOnly('a strategic merge patch merges containers by name and keeps the oth
   })
 })
 
-standInOnly('a strategic merge patch replaces lists it has no merge key for', () => {
+standInOnly('a strategic merge patch replaces lists that have no merge key', () => {
   assert.deepEqual(strategicMergePatch({ args: ['a'] }, { args: ['b'] }), { args: ['b'] })
 })
 

@@ -1,7 +1,7 @@
 /**
- * JSON Patch and JSON Merge Patch as the API server applies them, for patches of clients and of webhooks: by
+ * JSON Patch and JSON Merge Patch as the API server applies them, for patches of clients and of webhooks: like
  * gopkg.in/evanphx/json-patch.v4, which is more lenient than RFC 6902 where the comments say so. Documents are never
- * changed in place. `../../real/differences.test.ts` holds this to a real API server.
+ * changed in place. `../../real/differences.test.ts` compares this with a real API server.
  */
 import { isObject, sameJson } from './objects.ts'
 
@@ -20,7 +20,7 @@ const INVALID_INDEX = 'invalid index referenced'
 
 const decoded = (token: string) => token.replaceAll('~1', '/').replaceAll('~0', '~')
 
-/** What holds the pointer's last token; whatever stands before the first slash is not looked at. */
+/** The container of the pointer's last token; anything before the first slash is ignored. */
 function place(document: Container, pointer: string): Place | undefined {
   const [, ...tokens] = pointer.split('/').map(decoded)
   const key = tokens.pop()
@@ -36,7 +36,7 @@ function place(document: Container, pointer: string): Place | undefined {
 
 const own = (map: Map, key: string): unknown => (Object.hasOwn(map, key) ? map[key] : undefined)
 
-/** Of an element that is there: negative ones count from the end, and leading zeros do not matter. */
+/** The index of an existing element: negative indices count from the end, and leading zeros do not matter. */
 function index(list: readonly unknown[], key: string): number | undefined {
   if (!NUMBER.test(key)) return undefined
   const number = Number(key) < 0 ? Number(key) + list.length : Number(key)
@@ -52,7 +52,7 @@ function element(list: readonly unknown[], key: string, what: string): number {
   throw new PatchError(`${what}: ${why}`)
 }
 
-/** A member of a map that is not there is null. */
+/** A member that a map does not have is null. */
 function get({ container, key }: Place, what: string): unknown {
   if (Array.isArray(container)) return container[element(container, key, what)]
   return own(container, key) ?? null
@@ -61,7 +61,7 @@ function get({ container, key }: Place, what: string): unknown {
 function put({ container, key }: Place, value: unknown, what: string): void {
   if (!Array.isArray(container)) container[key] = value
   else if (key === '-') container.push(value)
-  // One place more than there are: the end.
+  // One more position than there are elements: the end.
   else container.splice(element([...container, null], key, what), 0, value)
 }
 
@@ -85,10 +85,10 @@ function located(document: Container, pointer: string, op: string, what: string)
   return found
 }
 
-/** Of the library's messages these two have quotes. */
+/** These two of the library's messages have quotes. */
 const quoted = (op: string, pointer: string) => (op === 'add' || op === 'remove' ? `"${pointer}"` : pointer)
 
-/** The document afterwards: another one only where the whole is replaced. */
+/** The document afterwards: a different one only if the whole document is replaced. */
 function apply(document: Container, { op, path, from, value }: Operation): Container {
   switch (op) {
     case 'add':
@@ -116,7 +116,7 @@ function apply(document: Container, { op, path, from, value }: Operation): Conta
   }
 }
 
-/** A member of a map need not be there. */
+/** A map need not have the member. */
 function replace(document: Container, path: string, value: unknown): Container {
   if (path === '') {
     if (Array.isArray(value) || isObject(value)) return value
@@ -131,7 +131,7 @@ function replace(document: Container, path: string, value: unknown): Container {
   return document
 }
 
-/** A member that is not there equals null. */
+/** A missing member equals null. */
 function test(document: Container, path: string, value: unknown): void {
   const actual =
     path === ''
@@ -173,7 +173,7 @@ export function mergePatch(document: unknown, patch: unknown): unknown {
   return result
 }
 
-/** The library takes them out of objects in lists as well. */
+/** The library removes them from objects in lists as well. */
 function withoutNulls(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutNulls)
   if (!isObject(value)) return structuredClone(value)

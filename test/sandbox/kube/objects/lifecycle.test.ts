@@ -1,4 +1,4 @@
-/** Lifecycle hooks, as the API server defaults and judges them. */
+/** Lifecycle hooks, as the API server defaults and validates them. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pod, testServer } from '../client/test-server.ts'
@@ -18,7 +18,7 @@ const init = (lifecycle: object, restartPolicy?: string) => ({
   ],
 })
 
-test('a hook by exec stays as it is written, of an app as of a native sidecar', async () => {
+test('an exec hook of an app or of a native sidecar is stored as it is written', async () => {
   for (const [list, spec] of [
     ['containers', app({ postStart: { exec } })],
     ['initContainers', init({ postStart: { exec } }, 'Always')],
@@ -28,7 +28,7 @@ test('a hook by exec stays as it is written, of an app as of a native sidecar', 
   }
 })
 
-test('an httpGet gets its path and its scheme', async () => {
+test('an httpGet hook gets default path and scheme', async () => {
   const [container] = listAt(
     await create(
       app({ postStart: { httpGet: { port: 80 } }, preStop: { httpGet: { port: 'web', path: '/x' } } }),
@@ -49,7 +49,7 @@ test('a stop signal is dropped', async () => {
   assert.deepEqual(await lifecycleOf({ stopSignal: 'SIGUSR1', postStart: { exec } }), { postStart: { exec } })
 })
 
-test('pods of a template get the same defaults', async () => {
+test('hooks in a pod template get the same defaults', async () => {
   const { admin } = server()
   const labels = { app: 'hooks' }
   const deployment = await admin.create({
@@ -87,7 +87,7 @@ for (const [title, spec, causes] of [
     [`${at}.postStart.exec.command: Required value`],
   ],
   [
-    'a port that is none',
+    'a port that is out of range',
     app({ postStart: { tcpSocket: { port: 0 } }, preStop: { httpGet: { port: 65536 } } }),
     [
       `${at}.postStart.tcpSocket.port: Invalid value: 0: must be between 1 and 65535, inclusive`,
@@ -95,7 +95,7 @@ for (const [title, spec, causes] of [
     ],
   ],
   [
-    'a scheme that is none',
+    'an unknown scheme',
     app({ postStart: { httpGet: { ...HTTP, scheme: 'FTP' } } }),
     [`${at}.postStart.httpGet.scheme: Unsupported value: "FTP": supported values: "HTTP", "HTTPS"`],
   ],
@@ -119,7 +119,7 @@ for (const [title, spec, causes] of [
     ['spec.initContainers[0].lifecycle.postStart: Required value: must specify a handler type'],
   ],
 ] as const)
-  test(`refused: ${title}`, async () => {
+  test(`${title} is refused`, async () => {
     await assert.rejects(create(spec), (error) => {
       assert.ok(error instanceof ApiError, String(error))
       assert.equal(error.code, 422)
@@ -132,7 +132,7 @@ for (const [title, spec, causes] of [
     })
   })
 
-test('refused: a hook of an ephemeral container', async () => {
+test('a hook of an ephemeral container is refused', async () => {
   const { admin } = server()
   const { metadata } = await create({})
   const ephemeralContainers = [{ name: 'debug', image: 'debug:1', lifecycle: { postStart: { exec } } }]

@@ -4,20 +4,20 @@ import { isObject, type JsonObject, objectAt } from './objects.ts'
 import { type FieldError, fieldError } from './status.ts'
 
 const HOOKS = ['postStart', 'preStop']
-/** In the order in which the server looks at them; the first of several is the one that counts. */
+/** In the order in which the server checks them; the first of several is the one that counts. */
 const HANDLERS = ['exec', 'httpGet', 'tcpSocket', 'sleep'] as const
 const SCHEMES = ['HTTP', 'HTTPS']
 
-/** What decoding adds to an `httpGet`, of a probe or of a hook. */
+/** What decoding adds to the `httpGet` of a probe or of a hook. */
 export function defaultHttpGet(value: JsonObject): JsonObject {
   return { path: '/', scheme: 'HTTP', ...value }
 }
 
 /**
- * Decoding defaults of a container's `lifecycle`, and without `stopSignal`: 1.37 drops it, after the webhooks, since its feature
+ * Decoding defaults of a container's `lifecycle`, and the removal of `stopSignal`: 1.37 drops it, after the webhooks, because its feature
  * gate is off.
  *
- * @returns undefined where nothing else is in it
+ * @returns undefined if it contains nothing else
  */
 export function defaultLifecycle({ stopSignal, ...result }: JsonObject): JsonObject | undefined {
   if (stopSignal !== undefined && Object.keys(result).length === 0) return undefined

@@ -33,7 +33,7 @@ function keyErrors(field: string, key: string): FieldError[] {
   return errors
 }
 
-/** Labels and annotations, of an object or of a pod template. */
+/** Labels and annotations of an object or of a pod template. */
 export function metadataErrors(metadata: unknown, at: string): FieldError[] {
   const errors: FieldError[] = []
   for (const [key, value] of Object.entries(objectAt(metadata, 'labels'))) {

@@ -18,7 +18,7 @@ const refused = (code: number, reason: string, text: RegExp) => (error: unknown)
   return true
 }
 
-test('the server is of the release that is pinned to judge it', async () => {
+test('the server reports the pinned release of Kubernetes that it is compared with', async () => {
   const pinned = await readFile(new URL('../../../peers/kubernetes/newest/go.mod', import.meta.url), 'utf8')
   const { gitVersion, major, minor } = await admin().raw<Record<string, string>>('/version')
   assert.equal(gitVersion, /\tk8s\.io\/kubernetes (v\S+)/.exec(pinned)?.[1])
@@ -48,7 +48,7 @@ test('a created pod gets name, uid, version, creation time, defaults and the aut
   assert.equal(mount?.name, volume?.name)
 })
 
-test('automountServiceAccountToken false, on the pod or on its account, leaves the token out', async () => {
+test('automountServiceAccountToken false, on the pod or on its account, prevents the token', async () => {
   await admin().create({
     apiVersion: 'v1',
     kind: 'ServiceAccount',
@@ -75,7 +75,7 @@ test('a pod of a missing service account is refused', async () => {
   )
 })
 
-test('what is not there is a NotFound Status; what is already there AlreadyExists', async () => {
+test('a missing object is a NotFound Status, and creating an existing one is AlreadyExists', async () => {
   await assert.rejects(
     admin().get('pods', 'ghost', 'default'),
     refused(404, 'NotFound', /^pods "ghost" not found$/),
@@ -95,7 +95,7 @@ test('what is not there is a NotFound Status; what is already there AlreadyExist
   )
 })
 
-test('an update of an older version is a Conflict, an unconditional one is not', async () => {
+test('an update of an older version is a Conflict, and an unconditional one is not', async () => {
   const created = await admin().create(pod('racy'))
   const labelled = { ...created, metadata: { ...created.metadata, labels: { a: '1' } } }
   await admin().update(labelled)
@@ -108,7 +108,7 @@ test('an update of an older version is a Conflict, an unconditional one is not',
   assert.deepEqual((await admin().get('pods', 'racy', 'default')).metadata.labels, { a: '2' })
 })
 
-test('versions rise with every write of anything; a write that changes nothing does not', async () => {
+test('every write of any object increases the version, except one that changes nothing', async () => {
   const first = await admin().create(pod('v1'))
   const second = await admin().create(pod('v2'))
   assert.ok(Number(second.metadata.resourceVersion) > Number(first.metadata.resourceVersion))
@@ -132,7 +132,7 @@ test('uid and creation time cannot be changed', async () => {
   assert.equal(patched.metadata.creationTimestamp, created.metadata.creationTimestamp)
 })
 
-test('the spec of a pod is immutable but for images, activeDeadlineSeconds and added tolerations', async () => {
+test('the spec of a pod is immutable except for images, activeDeadlineSeconds and added tolerations', async () => {
   const env = [{ name: 'POD2IAM_ROLE', value: 'reader' }]
   await admin().create(
     pod('frozen', 'default', { spec: { containers: [{ name: 'app', image: 'app:1', env }] } }),
@@ -164,7 +164,7 @@ test('the spec of a pod is immutable but for images, activeDeadlineSeconds and a
   )
 })
 
-test('pods/status changes status, labels and annotations but not the spec; pods does not change status', async () => {
+test('pods/status changes status, labels and annotations but not the spec, and pods does not change the status', async () => {
   await admin().create(pod('halves'))
   const status = { status: { phase: 'Running' } }
   const patched = await admin().patch(
@@ -203,7 +203,7 @@ test('a binding merges its labels into the pod', sinceKubernetes(37, 'labels of 
   assert.equal((await admin().get('pods', 'labelled', 'default')).metadata.labels?.x, 'y')
 })
 
-test('a pod on a node is deleted gracefully: marked first, gone when the kubelet deletes it with grace 0', async () => {
+test('a pod on a node is deleted gracefully: it is marked first, and removed when the kubelet deletes it with grace 0', async () => {
   await admin().create(
     pod('polite', 'default', {
       spec: { terminationGracePeriodSeconds: 20, containers: [{ name: 'a', image: 'a' }] },
@@ -227,7 +227,7 @@ test('a pod on a node is deleted gracefully: marked first, gone when the kubelet
   assert.equal(await admin().find('pods', 'polite', 'default'), undefined)
 })
 
-test('a pod without a node, or one that is over, goes at once', async () => {
+test('a pod that has no node or has ended is deleted at once', async () => {
   await admin().create(pod('pending'))
   await admin().delete('pods', 'pending', 'default')
   assert.equal(await admin().find('pods', 'pending', 'default'), undefined)
@@ -244,7 +244,7 @@ test('a pod without a node, or one that is over, goes at once', async () => {
   assert.equal(await admin().find('pods', 'done', 'default'), undefined)
 })
 
-test('an object with finalizers stays until the last one is taken away', async () => {
+test('an object with finalizers stays until the last one is removed', async () => {
   const config: KubeObject = {
     apiVersion: 'v1',
     kind: 'ConfigMap',
@@ -257,7 +257,7 @@ test('an object with finalizers stays until the last one is taken away', async (
   assert.equal(await admin().find('configmaps', 'held', 'default'), undefined)
 })
 
-test('a new namespace has a default service account and the CA; deleting it deletes what is in it', async () => {
+test('a new namespace has a default service account and the CA, and deleting it deletes its objects', async () => {
   await admin().create(namespace('short-lived'))
   assert.equal((await admin().get('serviceaccounts', 'default', 'short-lived')).metadata.name, 'default')
   const root = await admin().get('configmaps', 'kube-root-ca.crt', 'short-lived')
@@ -282,7 +282,7 @@ test('a new namespace has a default service account and the CA; deleting it dele
   await eventually('its end', async () => (await admin().find('namespaces', 'short-lived')) === undefined)
 })
 
-standInOnly('what it does not have it refuses, instead of doing something else', async () => {
+standInOnly('a request for something that the server does not have is refused', async () => {
   await admin().create(pod('owner'))
   for (const policy of ['Foreground', 'Orphan']) {
     const path = `/api/v1/namespaces/default/pods/owner?propagationPolicy=${policy}`
@@ -298,7 +298,7 @@ standInOnly('what it does not have it refuses, instead of doing something else',
   await admin().delete('pods', 'owner', 'default')
 })
 
-test('dry run goes all the way but stores nothing', async () => {
+test('a dry run does everything except storing the object', async () => {
   const dry = await admin().create(pod('dry'), { dryRun: true })
   assert.notEqual(dry.metadata.uid, undefined)
   assert.equal(await admin().find('pods', 'dry', 'default'), undefined)
@@ -323,11 +323,11 @@ test('a JSON patch whose test fails is a 422 that does not say why', async () =>
   })
   operations[0] = { op: 'test', path: '/spec/taints/0/key', value: 'a' }
   const node = await admin().patch('nodes', 'tainted', undefined, operations)
-  // A real API server taints a node that has not said that it is ready.
+  // A real API server taints a node that has not reported that it is ready.
   assert.ok(!listAt(node, 'spec', 'taints').some(({ key }) => key === 'a'))
 })
 
-test('a patch without a version is tried again when somebody else writes at the same time', async () => {
+test('a patch without a version is retried when another client writes at the same time', async () => {
   await admin().create({
     apiVersion: 'v1',
     kind: 'ConfigMap',
@@ -341,7 +341,7 @@ test('a patch without a version is tried again when somebody else writes at the 
   assert.equal(Object.keys(objectAt(await admin().get('configmaps', 'busy', 'default'), 'data')).length, 20)
 })
 
-test('unknown patch types and bodies are 415, garbage is 400', async () => {
+test('unknown media types are 415, invalid bodies 400 and too large ones 413', async () => {
   const path = '/api/v1/namespaces/default/pods'
   assert.equal((await admin().request('PATCH', `${path}/x`, '{}', 'application/x-patch')).status, 415)
   assert.equal((await admin().request('POST', path, 'xx', 'application/x-pod')).status, 415)
@@ -373,7 +373,7 @@ const INVALID: [what: string, spec: object, message: RegExp][] = [
     /spec.containers\[0\].volumeMounts\[0\].name: Not found: "nope"/,
   ],
   [
-    'a token that lives too short',
+    'a token with too short a lifetime',
     {
       containers: [{ name: 'a', image: 'x' }],
       volumes: [
@@ -401,7 +401,7 @@ const INVALID: [what: string, spec: object, message: RegExp][] = [
     /resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 500m/,
   ],
   [
-    'privileged without escalation',
+    'a privileged container without privilege escalation',
     {
       containers: [
         { name: 'a', image: 'x', securityContext: { privileged: true, allowPrivilegeEscalation: false } },
@@ -471,7 +471,7 @@ test('events.k8s.io and core events are two views of the same objects', async ()
   )
 })
 
-test('fields a kind does not have are warned about and dropped, or refused under Strict', async () => {
+test('fields that a kind does not have are dropped with a warning, or refused under Strict', async () => {
   const spec = { containers: [{ name: 'a', image: 'a', restartpolicy: 'Always' }], initcontainers: [] }
   const warnings: string[] = []
   const created = await admin().create(pod('typo', 'default', { spec }), {
@@ -491,7 +491,7 @@ test('fields a kind does not have are warned about and dropped, or refused under
   assert.match(strict.body, /strict decoding error: unknown field \\"spec.containers\[0\].restartpolicy\\"/)
 })
 
-test('values of a wrong type are refused in the words of the real decoder', async () => {
+test('values of a wrong type are refused with the text of the real decoder', async () => {
   const env = [{ name: 'X', value: 1 }]
   await assert.rejects(
     admin().create(pod('typed', 'default', { spec: { containers: [{ name: 'a', image: 'a', env }] } })),
@@ -503,7 +503,7 @@ test('values of a wrong type are refused in the words of the real decoder', asyn
   )
 })
 
-test('null, empty optional lists and empty maps vanish; quantities may be numbers', async () => {
+test('null, empty optional lists and empty maps are dropped, and quantities may be numbers', async () => {
   const created = await admin().create(
     pod('empty', 'default', {
       metadata: { name: 'empty', labels: {}, annotations: {} },

@@ -40,7 +40,7 @@ export type KubeList<T extends KubeObject = KubeObject> = {
   items: T[]
 }
 
-/** Who makes a request, as it stands in an AdmissionReview's `userInfo`. */
+/** Who makes a request, as in an AdmissionReview's `userInfo`. */
 export type UserInfo = {
   username: string
   uid?: string

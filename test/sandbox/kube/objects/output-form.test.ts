@@ -14,7 +14,7 @@ const asked = async (path: string, accept: string) => {
   return { status, body: JSON.parse(body) }
 }
 
-test('a list and an object are answered as their metadata alone to who asks for that', async () => {
+test('a list and an object are answered as only their metadata if the client accepts that first', async () => {
   await server().admin.create(pod('a', 'default', { metadata: { labels: { x: '1' } } }))
   const { body: list } = await asked('/api/v1/pods?labelSelector=x%3D1', `${LIST}, application/json`)
   assert.deepEqual([list.kind, list.apiVersion], ['PartialObjectMetadataList', 'meta.k8s.io/v1'])
@@ -25,7 +25,7 @@ test('a list and an object are answered as their metadata alone to who asks for 
   assert.equal((await asked('/api/v1/pods', `${UNKNOWN}, application/json`)).body.kind, 'PodList')
 })
 
-test('a list asked for as one object, or in a form that there is not, is 406 NotAcceptable', async () => {
+test('a list that is requested as one object, or in an unknown form, is 406 NotAcceptable', async () => {
   for (const accept of [ONE, 'application/jwk-set+json', UNKNOWN]) {
     const { status, body } = await asked('/api/v1/pods', accept)
     assert.deepEqual([status, body.reason], [406, 'NotAcceptable'], accept)

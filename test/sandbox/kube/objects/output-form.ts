@@ -1,6 +1,6 @@
 /**
- * In which form objects are answered: whole, or their metadata alone (k8s.io/apiserver/pkg/endpoints/handlers/response.go and
- * negotiation/negotiate.go). Tables are not made here; who asks for one and takes nothing else gets 406.
+ * The form in which objects are answered: whole, or only their metadata (k8s.io/apiserver/pkg/endpoints/handlers/response.go and
+ * negotiation/negotiate.go). There are no tables here; a client that accepts nothing else gets 406.
  */
 
 import type { KubeList, KubeObject } from './objects.ts'
@@ -17,9 +17,9 @@ function notAcceptable(message: string): ApiError {
 }
 
 /**
- * The first form of an `Accept` header that there is.
+ * The first form of an `Accept` header that exists.
  *
- * @throws ApiError 406 where there is none, or where a list is asked for as one object or the other way round
+ * @throws ApiError 406 if there is none, or if a list is requested as one object or the other way round
  */
 export function outputForm(accept: string | undefined, isList: boolean): OutputForm {
   for (const clause of (accept || '*/*').split(',')) {

@@ -12,7 +12,7 @@ const API_TOKEN_VOLUME = 'kube-api-access'
 /** Letters of generated names (k8s.io/apimachinery/pkg/util/rand): no vowels, no look-alikes. */
 const LETTERS = 'bcdfghjklmnpqrstvwxz2456789'
 
-/** `generateName` plus five letters, as the server makes names. */
+/** `generateName` plus five letters, as the server generates names. */
 export function generateName(base: string): string {
   return `${base.slice(0, 58)}${[...randomBytes(5)].map((byte) => LETTERS[byte % LETTERS.length]).join('')}`
 }
@@ -200,8 +200,8 @@ function quantities(one: JsonObject, kind: 'limits' | 'requests'): JsonObject {
 }
 
 /**
- * `status.qosClass`: Guaranteed needs equal cpu and memory limits in every container, or, where the pod as a whole has resources, of
- * the pod alone (pkg/apis/core/v1/helper/qos).
+ * `status.qosClass`: Guaranteed requires equal cpu and memory limits in every container or, if the pod as a whole has resources, only
+ * in the pod (pkg/apis/core/v1/helper/qos).
  */
 export function qosClass(spec: JsonObject): 'Guaranteed' | 'Burstable' | 'BestEffort' {
   const all =

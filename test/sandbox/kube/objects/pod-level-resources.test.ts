@@ -1,4 +1,4 @@
-/** Resources of a whole pod, as Kubernetes 1.35 defaults and judges them. */
+/** Resources of a whole pod, as Kubernetes 1.35 defaults and validates them. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { KubeObject } from '../client/client.ts'
@@ -17,7 +17,7 @@ const init = (cpu: string, restartPolicy?: string) => ({
   ...(restartPolicy === undefined ? {} : { restartPolicy }),
 })
 
-test('requests are those of the containers, or the limits, where only limits are given', async () => {
+test('if a pod has only limits, its requests are those of the containers, or else the limits', async () => {
   const requests = async (spec: object) => objectAt(await create(spec), 'spec', 'resources', 'requests')
   const resources = { limits: { cpu: '2', memory: '1Gi' } }
   assert.deepEqual(await requests({ resources }), { cpu: '2', memory: '1Gi' })
@@ -43,7 +43,7 @@ test('containers that together request more than the pod are refused', async () 
   )
 })
 
-test('a container’s limit may not exceed the pod’s; of init containers nobody asks it', async () => {
+test('a container’s limit may not exceed the pod’s, but an init container’s limit may', async () => {
   const resources = { limits: { cpu: '1' } }
   const [container] = [{ ...app({ limits: { cpu: '2' }, requests: { cpu: '1m' } }) }]
   await assert.rejects(
@@ -53,7 +53,7 @@ test('a container’s limit may not exceed the pod’s; of init containers nobod
   await create({ resources, initContainers: [{ ...container, name: 'init' }] })
 })
 
-test('the whole pod’s resources decide its class', async () => {
+test('the whole pod’s resources decide its QoS class', async () => {
   const qos = async (spec: object) => objectAt(await create(spec), 'status').qosClass
   const limits = { cpu: '1', memory: '1Gi' }
   assert.equal(await qos({ resources: { limits } }), 'Guaranteed')

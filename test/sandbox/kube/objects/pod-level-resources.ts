@@ -32,7 +32,7 @@ function text(name: string, value: number): string {
   return name === 'cpu' && milli % MILLI !== 0 ? `${milli}m` : String(Math.round(value))
 }
 
-/** What a new pod gets (pkg/api/pod, DefaultPodLevelResources): where there are limits, requests are what the containers request, or the limits. */
+/** The resources of a new pod (pkg/api/pod, DefaultPodLevelResources): if it has limits, its requests are those of the containers, or else the limits. */
 export function defaultPodRequests(spec: JsonObject): JsonObject {
   const limits = objectAt(spec, 'resources', 'limits')
   if (Object.keys(limits).length === 0) return spec
@@ -46,8 +46,8 @@ export function defaultPodRequests(spec: JsonObject): JsonObject {
 }
 
 /**
- * pkg/apis/core/validation, validatePodResourceConsistency: of limits it looks at the containers alone, not at the init containers,
- * and so at no native sidecar.
+ * pkg/apis/core/validation, validatePodResourceConsistency: it checks only the limits of the containers, not those of init containers
+ * and so not of native sidecars.
  */
 export function podLevelErrors(spec: JsonObject, at: string): FieldError[] {
   const errors: FieldError[] = []
@@ -58,7 +58,7 @@ export function podLevelErrors(spec: JsonObject, at: string): FieldError[] {
   for (const name of NAMES) {
     const aggregate = aggregateRequests(spec, name)
     const whole = parseQuantity(requests[name])
-    // Sums of binary fractions: compared as the quantities that are shown.
+    // These are sums of binary fractions, so they are compared as the quantities that are printed.
     if (aggregate !== undefined && whole !== undefined && aggregate - whole > 1e-9)
       errors.push(
         fieldError.invalid(

@@ -8,10 +8,10 @@ import { type FieldError, fieldError } from './status.ts'
 const LISTS = ['containers', 'initContainers']
 const names = (spec: JsonObject, list: string) => listAt(spec, list).map(({ name }) => name)
 
-/** The current pod, its metadata too, with the new one's resources and resize policies (dropNonResizeUpdates). */
+/** The current pod, including its metadata, with the new one's resources and resize policies (dropNonResizeUpdates). */
 export function resized(next: KubeObject, current: KubeObject): KubeObject {
   const [spec, old] = [objectAt(next, 'spec'), objectAt(current, 'spec')]
-  // Other containers are left for the validation to find.
+  // Other containers stay as they are, so that the validation finds them.
   if (LISTS.some((list) => !sameJson(names(spec, list), names(old, list)))) return next
   const result = { ...old }
   for (const list of LISTS.filter((one) => old[one] !== undefined))
@@ -22,7 +22,7 @@ export function resized(next: KubeObject, current: KubeObject): KubeObject {
   return { ...current, spec: result }
 }
 
-/** The part of ValidatePodResize that pods with init containers run into. */
+/** The part of ValidatePodResize that matters for pods with init containers. */
 export function resizeErrors(next: KubeObject, current: KubeObject): FieldError[] {
   const [spec, old] = [objectAt(next, 'spec'), objectAt(current, 'spec')]
   if (LISTS.some((list) => !sameJson(names(spec, list), names(old, list))))

@@ -1,4 +1,4 @@
-/** Validation of pods: the part of pkg/apis/core/validation that injected pods run into. */
+/** Validation of pods: the part of pkg/apis/core/validation that matters for injected pods. */
 
 import { lifecycleErrors } from './lifecycle.ts'
 import { DNS_LABEL, LABEL_TEXT, metadataErrors } from './metadata-validation.ts'
@@ -223,12 +223,12 @@ function specErrors(spec: JsonObject, at: string): FieldError[] {
   return errors
 }
 
-/** Everything wrong with a pod. */
+/** All violations of a pod. */
 export function podErrors(pod: KubeObject): FieldError[] {
   return specErrors(objectAt(pod, 'spec'), 'spec')
 }
 
-/** Everything wrong with a pod template. */
+/** All violations of a pod template. */
 export function templateErrors(template: JsonObject, at: string): FieldError[] {
   return [
     ...metadataErrors(template.metadata, `${at}.metadata`),
@@ -239,7 +239,7 @@ export function templateErrors(template: JsonObject, at: string): FieldError[] {
 const UPDATE_TEXT =
   'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)'
 
-/** A spec without what an update may change. */
+/** A spec without the fields that an update may change. */
 function frozen(spec: JsonObject): JsonObject {
   const { activeDeadlineSeconds: _deadline, tolerations: _tolerations, ...rest } = spec
   for (const list of ['containers', 'initContainers'])
@@ -260,7 +260,7 @@ export function ephemeralErrors(next: KubeObject, current: KubeObject): FieldErr
   return [...podErrors(next), ...lost]
 }
 
-/** What an update of a living pod may not do (ValidatePodUpdate). */
+/** What an update of an existing pod may not do (ValidatePodUpdate). */
 export function podUpdateErrors(next: KubeObject, current: KubeObject): FieldError[] {
   const [spec, old] = [objectAt(next, 'spec'), objectAt(current, 'spec')]
   for (const list of ['containers', 'initContainers'])

@@ -1,4 +1,4 @@
-/** The resources the sandbox serves. */
+/** The resources that the sandbox serves. */
 
 export type Resource = {
   readonly group: string

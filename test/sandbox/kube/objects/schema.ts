@@ -1,6 +1,6 @@
 /**
- * Decoding into Go types: unknown fields are found and dropped, wrong types refused, null and empty optional lists
- * and maps vanish. What a webhook or a client sends is never stored as it came.
+ * Decoding into Go types: unknown fields are found and dropped, wrong types are refused, null and empty optional lists
+ * and maps are dropped. What a webhook or a client sends is never stored unchanged.
  */
 import { readFileSync } from 'node:fs'
 import { isObject, type JsonObject, type KubeObject } from './objects.ts'
@@ -33,7 +33,7 @@ export function fieldsOf(type: string): Fields | undefined {
   return types.get(type)
 }
 
-/** A value whose type Go's JSON decoder refuses; the message is Go's. */
+/** A value whose type is refused by Go's JSON decoder; the message is Go's. */
 export class TypeMismatch extends Error {
   override readonly name = 'TypeMismatch'
 }
@@ -44,7 +44,7 @@ function goType(value: unknown): string {
   return typeof value === 'object' ? 'object' : typeof value
 }
 
-/** Where we are: the path with indices for unknown fields, without for Go's errors. */
+/** The current position: the path with indices for unknown fields, and without indices for Go's errors. */
 type Place = { readonly path: string; readonly owner: string; readonly goPath: string }
 
 const below = (place: Place, owner: string, key: string): Place => ({
@@ -60,7 +60,7 @@ function mismatch(value: unknown, place: Place, wanted: string): TypeMismatch {
   )
 }
 
-/** Scalars of the schema: what `goType` calls them, and what Go's errors do. */
+/** Scalars of the schema: the names that `goType` and Go's errors have for them. */
 const GO_NAMES: Readonly<Record<string, string>> = { string: 'string', boolean: 'bool', number: 'number' }
 const GO_SCALARS: Readonly<Record<string, string>> = { string: 'string', boolean: 'bool', number: 'int64' }
 

@@ -42,7 +42,7 @@ test('a label selector that cannot be parsed is a bad request', async () => {
     await assert.rejects(admin().list('configmaps', { labelSelector }), (error) => isApiError(error, 400))
 })
 
-standInOnly('a LabelSelector object needs all of its labels and expressions', () => {
+standInOnly('a LabelSelector object matches only if all of its labels and expressions match', () => {
   const selector = {
     matchLabels: { a: '1' },
     matchExpressions: [
@@ -57,7 +57,7 @@ standInOnly('a LabelSelector object needs all of its labels and expressions', ()
   assert.equal(matchesLabelSelector(undefined, {}), true)
 })
 
-test('a field selector compares fields of the object, absent ones as empty', async () => {
+test('a field selector compares fields of the object, and a missing field is empty', async () => {
   await admin().create(pod('fields'))
   await admin().bind('default', 'fields', 'a')
   const status = { phase: 'Running' }
@@ -72,12 +72,12 @@ test('a field selector compares fields of the object, absent ones as empty', asy
   assert.equal(await matches('status.podIP='), true)
 })
 
-standInOnly('a field selector knows the one name it asks for', () => {
+standInOnly('a field selector reports the one name that it selects', () => {
   assert.equal(fieldSelector('metadata.name=x', '/pods').name, 'x')
   assert.equal(fieldSelector('metadata.name!=x', '/pods').name, undefined)
 })
 
-test('a field the resource does not index is a bad request', async () => {
+test('a field selector with a field that the resource does not index is a bad request', async () => {
   await assert.rejects(
     admin().list('pods', { fieldSelector: 'spec.containers=x' }),
     (error) => isApiError(error, 400) && error.message === 'field label not supported: spec.containers',

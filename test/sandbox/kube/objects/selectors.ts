@@ -118,7 +118,7 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
   'batch/jobs': ['status.successful'],
 }
 
-/** Fields the server knows although they are absent from the JSON. */
+/** Fields that the server knows although they are not in the JSON. */
 const DEFAULTS: Readonly<Record<string, string>> = {
   'spec.hostNetwork': 'false',
   'spec.unschedulable': 'false',
@@ -133,7 +133,7 @@ function fieldValue(object: KubeObject, field: string): string {
 
 export type FieldSelector = {
   readonly matches: Match<KubeObject>
-  /** The one name it asks for (`metadata.name=x`), which RBAC's resourceNames then sees. */
+  /** The one name that it selects (`metadata.name=x`), which is checked against RBAC's resourceNames. */
   readonly name: string | undefined
 }
 

@@ -21,7 +21,7 @@ export type Status = {
   code?: number
 }
 
-/** Which object an error is about. */
+/** The object that an error is about. */
 export type Subject = { readonly group: string; readonly plural: string }
 
 /** A refused request. `status` is the body the server sends, `status.code` the HTTP status. */
@@ -63,7 +63,7 @@ export function failure(
   })
 }
 
-/** `pods`, `deployments.apps`: how messages name a resource. */
+/** `pods`, `deployments.apps`: the name of a resource in messages. */
 export function qualified({ group, plural }: Subject): string {
   return group === '' ? plural : `${plural}.${group}`
 }
@@ -111,7 +111,7 @@ export function internalError(message: string): ApiError {
   return failure(500, 'InternalError', `Internal error occurred: ${message}`, { causes: [{ message }] })
 }
 
-/** The list or watch asked for a version that is gone: the client must list again. */
+/** The list or watch requested a version that is gone: the client must list again. */
 export function expired(message: string): ApiError {
   return failure(410, 'Expired', message)
 }

@@ -4,7 +4,7 @@ import { keyOf } from './resources.ts'
 
 type Key = { readonly group: string; readonly plural: string }
 
-/** A change. `previous` lets a filtered watch tell ADDED from MODIFIED and from leaving its selector. */
+/** A change. With `previous` a filtered watch distinguishes ADDED from MODIFIED and from leaving its selector. */
 export type Change = {
   readonly version: number
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
@@ -15,7 +15,7 @@ export type Change = {
 
 export type Listener = (change: Change) => void
 
-/** Continue tokens live as long as etcd keeps old revisions; here as many snapshots as this. */
+/** Continue tokens are valid as long as etcd keeps old revisions; here, for this many snapshots. */
 const SNAPSHOTS = 200
 
 function storageName(namespace: string | undefined, name: string): string {
@@ -33,7 +33,7 @@ export class Store {
   #compacted = 1000
   readonly #historyLimit: number
 
-  /** @param historyLimit changes kept for watches; older ones are answered 410 */
+  /** @param historyLimit the number of changes that are kept for watches; older ones are answered with 410 */
   constructor(historyLimit = 10_000) {
     this.#historyLimit = historyLimit
   }
@@ -42,7 +42,7 @@ export class Store {
     return this.#version
   }
 
-  /** Watches from a version below this one are answered 410. */
+  /** Watches from a version below this one are answered with 410. */
   get compactedVersion(): number {
     return this.#compacted
   }
@@ -103,7 +103,7 @@ export class Store {
     }
     this.#pending.push(change)
     if (this.#pending.length > 1) return
-    // A listener may write: listeners get its change after all of them have got this one.
+    // A listener may write: its change is delivered after all listeners have received this one.
     for (let next = this.#pending[0]; next !== undefined; next = this.#pending[0]) {
       for (const listener of [...this.#listeners]) listener(next)
       this.#pending.shift()
@@ -133,9 +133,9 @@ export class Store {
     return this.#snapshots.get(id)
   }
 
-  /** Forgets history and snapshots, as etcd's compaction does. Idle watches go on; resuming from an older version is 410. */
+  /** Removes history and snapshots, as etcd's compaction does. Idle watches continue; resuming from an older version is 410. */
   compact(): void {
-    // Compaction must make every earlier version too old, also when nothing changed since.
+    // Compaction must make every earlier version too old, even if nothing changed since.
     this.#version++
     this.#compacted = this.#version
     this.#history = []

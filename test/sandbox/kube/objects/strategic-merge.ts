@@ -5,7 +5,7 @@
  */
 import { isObject, type JsonObject, sameJson } from './objects.ts'
 
-/** Merge keys by the name of the list field; where a name occurs in several types they agree or are listed by parent. */
+/** Merge keys by the name of the list field; if a name occurs in several types, they agree or are listed by parent. */
 const MERGE_KEYS: Readonly<Record<string, string>> = {
   containers: 'name',
   initContainers: 'name',
@@ -31,7 +31,7 @@ const MERGE_KEYS: Readonly<Record<string, string>> = {
 /** Lists of scalars that are merged as sets (`patchStrategy: merge` without a key). */
 const MERGED_SETS = new Set(['finalizers', 'podCIDRs'])
 
-/** `ports` merges by containerPort in a container and by port in a Service. */
+/** `ports` is merged by containerPort in a container and by port in a Service. */
 function mergeKey(field: string, items: readonly unknown[]): string | undefined {
   if (field === 'ports')
     return items.some((item) => isObject(item) && 'containerPort' in item) ? 'containerPort' : 'port'

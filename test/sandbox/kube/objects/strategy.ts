@@ -22,7 +22,7 @@ const WEBHOOK_CONFIGURATION = /WebhookConfiguration$/
 const withoutUndefined = (metadata: JsonObject): ObjectMeta =>
   Object.fromEntries(Object.entries(metadata).filter(([, value]) => value !== undefined))
 
-/** Removes what only the server sets; the namespace is the request's. Runs before admission. */
+/** Removes fields that only the server sets; the namespace is the request's. Runs before admission. */
 export function wipeForCreate(object: KubeObject, namespace: string | undefined): KubeObject {
   const {
     uid: _uid,
@@ -56,9 +56,9 @@ function withJobSelector(job: KubeObject, uid: string): KubeObject {
   return { ...job, spec: { ...spec, selector, template: { ...template, metadata: { ...metadata, labels } } } }
 }
 
-/** Name, uid, creation time, initial status: after mutating and before validating admission. */
+/** Sets name, uid, creation time and initial status: after mutating and before validating admission. */
 export function finishCreate(resource: Resource, created: KubeObject, now: number): KubeObject {
-  // Since Kubernetes 1.37 after the webhooks have added theirs, and not when the pod is decoded.
+  // Since Kubernetes 1.37 the pod's requests are defaulted after the webhooks have added theirs, not when the pod is decoded.
   const object =
     created.kind === 'Pod' ? { ...created, spec: defaultPodRequests(objectAt(created, 'spec')) } : created
   const { generateName: base, name } = object.metadata
@@ -80,7 +80,7 @@ export function finishCreate(resource: Resource, created: KubeObject, now: numbe
   }
 }
 
-/** System fields of the metadata cannot be changed by anybody. */
+/** Nobody can change the system fields of the metadata. */
 function keepSystemFields(next: ObjectMeta, current: ObjectMeta): ObjectMeta {
   const { uid, creationTimestamp, deletionTimestamp, deletionGracePeriodSeconds, generation } = current
   const { managedFields: _managed, selfLink: _link, ...rest } = next
@@ -102,7 +102,7 @@ function withStatus(object: KubeObject, status: unknown): KubeObject {
   return status === undefined ? (rest as KubeObject) : ({ ...rest, status } as KubeObject)
 }
 
-/** `pods/status`: the spec and owners stay, but labels and annotations may change, as on a real server. */
+/** `pods/status`: spec and owners stay, but labels and annotations may change, as on a real server. */
 function forStatus(next: KubeObject, current: KubeObject): KubeObject {
   const metadata = keepSystemFields(next.metadata, current.metadata)
   const { ownerReferences } = current.metadata
@@ -139,7 +139,7 @@ export function prepareForUpdate(
   return withGeneration(withStatus(prepared, status), current)
 }
 
-/** Whether two versions are the same apart from resourceVersion: then nothing is written. */
+/** Whether two versions are equal except for resourceVersion: then nothing is written. */
 export function unchanged(next: KubeObject, current: KubeObject): boolean {
   const strip = (object: KubeObject) => {
     const { resourceVersion: _, ...metadata } = object.metadata

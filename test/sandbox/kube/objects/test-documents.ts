@@ -1,4 +1,4 @@
-/** Any JSON document, patched: by the stand-in's functions, or by a real API server that keeps it in an object. */
+/** Patches any JSON document: with the stand-in's functions, or with a real API server that keeps it in an object. */
 import assert from 'node:assert/strict'
 import { eventually } from '../../../support/until.ts'
 import type { ApiServer } from '../client/client.ts'
@@ -6,12 +6,12 @@ import { jsonPatch, mergePatch, PatchError } from './json-patch.ts'
 import { isApiError } from './status.ts'
 
 export type Patcher = {
-  /** The result; undefined where the patch is refused. */
+  /** The result; undefined if the patch is refused. */
   json(document: unknown, operations: readonly unknown[]): Promise<unknown>
   merge(document: unknown, patch: unknown): Promise<unknown>
 }
 
-/** @param apply another function in the place of the stand-in's */
+/** @param apply another function in place of the stand-in's */
 export function standInPatcher(apply: typeof jsonPatch = jsonPatch): Patcher {
   return {
     async json(document, operations) {
@@ -54,7 +54,7 @@ const DOCUMENTS = {
   },
 }
 
-/** A real API server's patches; its only kinds of objects for that are those of somebody's own definition. */
+/** Patches of a real API server, whose only objects with arbitrary content are those of a custom resource definition. */
 export function documents(server: () => ApiServer): Patcher {
   let count = 0
   async function patched(document: unknown, patch: unknown, type: string): Promise<unknown> {

@@ -1,4 +1,4 @@
-/** Validation of any object: its name, and what the sandbox checks per kind. Answers 422 on a real server. */
+/** Validation of any object: its name, and what the sandbox checks per kind. A real server answers violations with 422. */
 
 import { compilationError } from './cel.ts'
 import { DNS_LABEL, LABEL_TEXT, metadataErrors, SUBDOMAIN, SUBDOMAIN_TEXT } from './metadata-validation.ts'
@@ -117,7 +117,7 @@ const BY_KIND: Readonly<Record<string, (object: KubeObject) => FieldError[]>> = 
   ValidatingWebhookConfiguration: webhookErrors,
 }
 
-/** Everything wrong with a new object. */
+/** All violations of a new object. */
 export function createErrors(resource: Resource, object: KubeObject): FieldError[] {
   return [
     ...nameErrors(resource, object),
@@ -128,7 +128,7 @@ export function createErrors(resource: Resource, object: KubeObject): FieldError
 
 const IMMUTABLE_SELECTOR = new Set(['Deployment', 'DaemonSet', 'ReplicaSet', 'StatefulSet', 'Job'])
 
-/** Everything wrong with a change. */
+/** All violations of a change. */
 export function updateErrors(next: KubeObject, current: KubeObject): FieldError[] {
   const errors = metadataErrors(next.metadata, 'metadata')
   if (next.kind === 'Pod') return [...errors, ...podErrors(next), ...podUpdateErrors(next, current)]

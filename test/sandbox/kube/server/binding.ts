@@ -9,7 +9,7 @@ import type { Operations } from './operations.ts'
 /**
  * POST pods/x/binding: assigns a pod to a node; labels and annotations of the Binding are merged into the pod.
  *
- * @param admitted what admission is asked about: `bindings`, the old way to the same, is a resource of its own there
+ * @param admitted the resource that admission sees: `bindings`, the old way to do the same, is a resource of its own
  */
 export async function bind(
   store: Store,

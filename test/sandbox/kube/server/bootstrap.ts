@@ -20,7 +20,7 @@ const get = (...nonResourceURLs: string[]) => ({ verbs: ['get'], nonResourceURLs
 const DISCOVERY = ['/api', '/api/*', '/apis', '/apis/*', '/openapi', '/openapi/*']
 const PUBLIC = ['/healthz', '/livez', '/readyz', '/version', '/version/']
 
-/** Namespaces and the default roles that matter to clients, in the order they are created. */
+/** Namespaces and the default roles that matter to clients, in the order in which they are created. */
 export const BOOTSTRAP: readonly KubeObject[] = [
   ...['default', 'kube-system', 'kube-public', 'kube-node-lease'].map((name) => ({
     apiVersion: 'v1',

@@ -36,7 +36,7 @@ async function run(parts: ControlParts, command: ControlCommand): Promise<unknow
       return listeners.accept()
     case 'restart':
       await listeners.refuse()
-      // After a restart the real server's watch cache begins at its first list: older versions are 410.
+      // After a restart the real server's watch cache begins with its first list, so older versions are 410.
       if (!command.keepHistory) store.compact()
       await pause(command.downMs)
       return listeners.accept()

@@ -1,4 +1,4 @@
-/** `/api`, `/apis` and what hangs below: what kubectl asks before anything else. */
+/** `/api`, `/apis` and the paths below: kubectl requests them before anything else. */
 import { apiVersionOf, RESOURCES, type Resource } from '../objects/resources.ts'
 import { VERSION } from './version.ts'
 

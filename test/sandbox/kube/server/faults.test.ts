@@ -13,7 +13,7 @@ const outcome = (promise: Promise<unknown>): Promise<string> =>
       isApiError(error) ? String(error.code) : ((error as NodeJS.ErrnoException).code ?? 'broken'),
   )
 
-test('a body fault answers with garbage, over TCP but not over the unix socket, until it is cleared', async () => {
+test('a body fault sends its text over TCP, but not over the unix socket, until it is cleared', async () => {
   await server().fault({ kind: 'body', body: '{"keys":[', match: { path: '/openid' } })
   assert.equal((await tcp().request('GET', '/openid/v1/jwks')).body, '{"keys":[')
   assert.equal(await outcome(server().admin.raw('/openid/v1/jwks')), 'ok')
@@ -22,7 +22,7 @@ test('a body fault answers with garbage, over TCP but not over the unix socket, 
   assert.equal(await outcome(tcp().raw('/openid/v1/jwks')), 'ok')
 })
 
-test('a hang never answers, and can be limited to a verb', async () => {
+test('a hang fault leaves requests unanswered, and can be limited to a verb', async () => {
   await server().fault({ kind: 'hang', match: { verb: 'watch' } })
   const hanging = tcp()
   const watch = hanging.watch('pods', {}, () => {})
@@ -37,7 +37,7 @@ test('a hang never answers, and can be limited to a verb', async () => {
   await server().clearFaults()
 })
 
-test('while it refuses, connections are refused and watches broken; afterwards the same port serves the same objects', async () => {
+test('a server that refuses breaks connections and watches, and serves the same objects afterwards', async () => {
   const created = await server().admin.create(pod('survivor'))
   const watch = tcp().watch('pods', {}, () => {})
   await watch.started
@@ -48,7 +48,7 @@ test('while it refuses, connections are refused and watches broken; afterwards t
   assert.deepEqual(await tcp().get('pods', 'survivor', 'default'), created)
 })
 
-test('a restart keeps port, objects and keys, and forgets the history unless it is to keep it', async () => {
+test('a restart keeps port, objects and keys, and drops the history unless that is to be kept', async () => {
   const { token } = await server().admin.createToken('default', 'default')
   const before = (await tcp().list('pods')).metadata.resourceVersion
   await server().restart({ downMs: 20, keepHistory: true })

@@ -1,6 +1,6 @@
-/** Faults on demand. They apply to the TCP listeners only: the test process keeps its unix socket. */
+/** Faults on demand. They apply only to the TCP listeners, because the test process uses the unix socket. */
 
-/** Which requests a fault hits; all of them when empty. */
+/** The requests that a fault applies to; all of them when empty. */
 export type FaultMatch = {
   /** Prefix of the path, e.g. `/openid/v1/jwks` or `/api/v1/pods`. */
   readonly path?: string
@@ -30,7 +30,7 @@ export class Faults {
     this.#rules = []
   }
 
-  /** The fault that hits this request, if any. */
+  /** The fault that applies to this request, if any. */
   hit(facts: Facts): FaultRule | undefined {
     return this.#rules.find(
       ({ match: { path = '', verb } = {} }) =>

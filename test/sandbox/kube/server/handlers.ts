@@ -32,7 +32,7 @@ export type HandlerParts = {
   readonly operations: Operations
   readonly tokens: Tokens
   readonly watches: Watches
-  /** Where the kubelet's socket is. */
+  /** Path of the kubelet's socket. */
   readonly directory: string
 }
 
@@ -54,7 +54,7 @@ function fieldValidationOf(query: URLSearchParams): Caller['fieldValidation'] {
   )
 }
 
-/** A name or namespace in the path, without which the method does not exist. */
+/** A name or namespace in the path that the method requires. */
 function required(part: string | undefined): string {
   if (part === undefined) throw notAllowed()
   return part
@@ -89,7 +89,7 @@ async function deleteOptions(request: IncomingMessage, query: URLSearchParams): 
   }
 }
 
-/** What is created below another object, or is not stored. */
+/** Creates what is below another object, or is not stored. */
 function specialCreates({ store, operations, tokens }: HandlerParts) {
   async function virtual(
     { plural }: Resource,
@@ -99,7 +99,7 @@ function specialCreates({ store, operations, tokens }: HandlerParts) {
   ): Promise<unknown> {
     const request = isObject(body) ? body : {}
     if (plural === 'subjectaccessreviews') return reviewAccess(store, request)
-    // A binding: the pod is in the body.
+    // A binding names the pod in its body.
     const name = stringAt(request, 'metadata', 'name') ?? ''
     const pods = { ...target, resource: resourceNamed('pods') }
     return bind(store, operations, pods, name, body, caller, target)
@@ -117,7 +117,7 @@ function specialCreates({ store, operations, tokens }: HandlerParts) {
         return bind(store, operations, target, name, body, caller)
       case 'exec':
       case 'attach':
-        // By POST, which is SPDY's way; the WebSocket's is an upgrade.
+        // POST is used with SPDY; a WebSocket uses an upgrade.
         await admitConnection(operations, target, name, query.get('container'), caller)
         throw failure(501, 'NotImplemented', 'admitted, but the sandbox connects by WebSocket alone')
       case 'token':

@@ -1,9 +1,9 @@
-/** Reading and answering HTTP requests of the API. */
+/** Reads and answers HTTP requests of the API. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parse as parseYaml } from 'yaml'
 import { ApiError, badRequest, failure, type Status } from '../objects/status.ts'
 
-/** As the real server's limit on resource requests. */
+/** The same as the real server's limit for resource requests. */
 const BODY_LIMIT = 3 * 1024 * 1024
 
 async function readBytes(request: IncomingMessage): Promise<Buffer> {
@@ -67,7 +67,7 @@ export function send(
   contentType = 'application/json',
 ): void {
   if (response.headersSent || response.destroyed) return
-  // As bytes: Node writes headers as Latin-1 only when the body is no string.
+  // As bytes, because Node writes headers as Latin-1 only if the body is no string.
   const bytes = Buffer.from(typeof body === 'string' ? body : `${JSON.stringify(body)}\n`)
   response.writeHead(code, {
     'content-type': contentType,
@@ -77,7 +77,7 @@ export function send(
   response.end(bytes)
 }
 
-/** Any error as a Status; what is no ApiError is the sandbox's own fault and says so. */
+/** Any error as a Status; an error that is no ApiError is a fault of the sandbox, and its message says so. */
 export function statusOf(error: unknown): Status {
   if (error instanceof ApiError) return error.status
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error)

@@ -6,7 +6,7 @@ import { badRequest, expired, failure } from '../objects/status.ts'
 import type { Store } from '../objects/store.ts'
 import type { View } from './view.ts'
 
-/** The combined label and field selector of a query; it is asked about the objects as they are shown. */
+/** The combined label and field selector of a query; it is evaluated on the objects as they are shown. */
 export function selection({ resource, show }: View, query: URLSearchParams): Match<KubeObject> {
   const labels = query.get('labelSelector')
   const fields = query.get('fieldSelector')
@@ -50,7 +50,7 @@ function decodeContinue(text: string): Continue {
     const parsed = JSON.parse(Buffer.from(text, 'base64url').toString('utf8')) as Continue
     if (typeof parsed.start === 'number' && typeof parsed.id === 'string') return parsed
   } catch {
-    // falls through: not a token of ours
+    // falls through: not one of our tokens
   }
   throw badRequest('continue key is not valid: illegal base64 data or unknown format')
 }
@@ -106,7 +106,7 @@ export function list(
     metadata: {
       resourceVersion: String(at.rv),
       ...(remaining > 0 ? { continue: encodeContinue({ ...at, start: end }) } : {}),
-      // The server cannot know how many of the rest a selector would keep.
+      // The server cannot know how many of the remaining objects a selector would select.
       ...(remaining > 0 && !selective ? { remainingItemCount: remaining } : {}),
     },
     items: objects.slice(at.start, end).map(view.show),

@@ -1,4 +1,4 @@
-/** The TLS listeners of the API server: TCP addresses, which can be shut and reopened, and the unix socket. */
+/** The TLS listeners of the API server: TCP addresses, which can be closed and reopened, and the unix socket. */
 
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -41,7 +41,7 @@ export type Listeners = {
   accept(): Promise<void>
 }
 
-/** Opens all listeners. Port 0 picks a free one, kept for good. */
+/** Opens all listeners. Port 0 chooses a free one, which is then kept. */
 export async function openListeners(
   tls: Tls,
   addresses: readonly ListenAddress[],
@@ -52,7 +52,7 @@ export async function openListeners(
 ): Promise<Listeners> {
   const sockets = new Set<Socket>()
   const unix = newServer(tls, unixHandler, upgrade, new Set())
-  // No idle connection is given up: the test's next request might be on its way over it.
+  // No idle connection is closed, because the test's next request might be in transit on it.
   unix.keepAliveTimeout = 0
   unix.listen({ path })
   await once(unix, 'listening')

@@ -1,5 +1,5 @@
 /**
- * Just enough OpenAPI v3 for `kubectl apply`: it looks up whether PATCH of a kind knows `fieldValidation` and then
+ * Just enough OpenAPI v3 for `kubectl apply`, which looks up whether PATCH of a kind supports `fieldValidation` and then
  * leaves validation to the server.
  */
 import { apiVersionOf, pathOf, RESOURCES } from '../objects/resources.ts'

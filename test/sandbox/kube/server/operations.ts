@@ -1,4 +1,4 @@
-/** Create, update, patch, delete: the order of admission, validation and storage of the real server. */
+/** Create, update, patch and delete, with admission, validation and storage in the order of the real server. */
 import type { Admission } from '../admission/admission.ts'
 import {
   admissionRequest,
@@ -32,18 +32,18 @@ import type { Store } from '../objects/store.ts'
 import { finishCreate, prepareForUpdate, unchanged, wipeForCreate } from '../objects/strategy.ts'
 import { createErrors, updateErrors } from '../objects/validation.ts'
 
-/** A patch without a resourceVersion is retried when somebody else wrote in between, as often as the real server does. */
+/** A patch without a resourceVersion is retried when another client wrote in between, as often as by the real server. */
 const PATCH_ATTEMPTS = 5
 const NAMESPACES = { group: '', plural: 'namespaces' }
 
-/** What an update through an endpoint may not do, by its sub-resource. */
+/** What an update through an endpoint may not do, keyed by its sub-resource. */
 const ERRORS_OF: Readonly<Record<string, (next: KubeObject, current: KubeObject) => FieldError[]>> = {
   '': updateErrors,
   ephemeralcontainers: ephemeralErrors,
   resize: resizeErrors,
 }
 
-/** Whether a PUT has to name the version that it replaces (AllowUnconditionalUpdate of the strategies). */
+/** Whether a PUT must name the version that it replaces (AllowUnconditionalUpdate of the strategies). */
 const isConditional = ({ group, plural }: Resource) =>
   group === 'admissionregistration.k8s.io' || plural === 'leases' || plural === 'poddisruptionbudgets'
 
@@ -144,7 +144,7 @@ export class Operations {
   /**
    * PATCH.
    *
-   * @param apply makes the new object from the current one
+   * @param apply returns the new object for the current one
    */
   async patch(
     target: Target,
@@ -201,7 +201,7 @@ export class Operations {
     return this.#settle(resource, this.#store.put(resource, mutated, current))
   }
 
-  /** An object that waits for its finalizers goes when the last one is taken away. */
+  /** An object that waits for its finalizers is deleted when the last one is removed. */
   #settle(resource: Resource, object: KubeObject): KubeObject {
     const { deletionTimestamp, deletionGracePeriodSeconds = 0, finalizers = [] } = object.metadata
     if (deletionTimestamp === undefined || deletionGracePeriodSeconds > 0 || held(object, finalizers))
@@ -210,10 +210,10 @@ export class Operations {
   }
 
   /**
-   * DELETE. Pods on a node go gracefully: first `deletionTimestamp`, then, when the kubelet deletes with grace 0,
-   * for good.
+   * DELETE. Pods on a node are deleted gracefully: first they get a `deletionTimestamp`, and they are removed when the
+   * kubelet deletes them with grace 0.
    *
-   * @returns the object for pods and for what is only marked, else a Status
+   * @returns the object for pods and for objects that are only marked, else a Status
    */
   async remove(target: Target, name: string, body: unknown, caller: Caller): Promise<KubeObject | Status> {
     const { resource } = target
@@ -233,7 +233,7 @@ export class Operations {
     const grace = gracePeriod(resource, latest, given.gracePeriodSeconds)
     const { finalizers = [] } = latest.metadata
     if (grace === 0 && !held(latest, finalizers)) {
-      // A pod is marked even when it goes at once: watches see both.
+      // A pod is marked even if it is deleted at once, because watches see both changes.
       const last = resource.plural === 'pods' ? this.#mark(resource, latest, grace, finalizers) : latest
       const removed = this.#store.remove(resource, last)
       return resource.plural === 'pods' ? removed : deletedStatus(resource, removed)
@@ -243,7 +243,7 @@ export class Operations {
 
   #mark(resource: Resource, object: KubeObject, grace: number, finalizers: readonly string[]): KubeObject {
     const { deletionTimestamp, deletionGracePeriodSeconds = Number.POSITIVE_INFINITY } = object.metadata
-    // Deleting again only ever shortens the grace period.
+    // Deleting again can only shorten the grace period.
     if (deletionTimestamp !== undefined && grace >= deletionGracePeriodSeconds) return object
     const metadata = {
       ...object.metadata,

@@ -1,4 +1,4 @@
-/** What the test process and the API server process say to each other: configuration on stdin, control over a unix socket. */
+/** What the test process and the API server process send to each other: configuration on stdin, control over a unix socket. */
 import type { FaultRule } from './faults.ts'
 
 export type ListenAddress = { readonly host: string; readonly port: number }
@@ -37,8 +37,8 @@ export type ControlCommand =
   | { readonly command: 'judged' }
   | { readonly command: 'watches' }
 
-/** File names in the server's directory. Short: a unix socket's path has at most 107 bytes. */
+/** File names in the server's directory. They are short, because a unix socket's path has at most 107 bytes. */
 export const API_SOCKET = 'api.sock'
 export const CONTROL_SOCKET = 'control.sock'
-/** Made by the node's kubelet stand-in. */
+/** Created by the node's kubelet stand-in. */
 export const KUBELET_SOCKET = 'kubelet.sock'

@@ -1,4 +1,4 @@
-/** What a request asks for: k8s.io/apiserver/pkg/endpoints/request/requestinfo.go. */
+/** What a request is for: k8s.io/apiserver/pkg/endpoints/request/requestinfo.go. */
 
 import { keyOf, type Resource, resourceByPath } from '../objects/resources.ts'
 import { fieldSelector } from '../objects/selectors.ts'
@@ -46,7 +46,7 @@ function parseResource({ group, version, rest }: Parsed) {
   if (resource === undefined || more.length > 0) return undefined
   if (subresource !== undefined && !Object.hasOwn(resource.subresources, subresource)) return undefined
   if (namespaced && !resource.namespaced) return undefined
-  // A namespace is in itself, so that a Role in it can allow reading it.
+  // A namespace counts as being in itself, so that a Role in it can allow reading it.
   const namespace = namespaced ? second : plural === 'namespaces' ? name : undefined
   return { resource, namespace, name, subresource }
 }

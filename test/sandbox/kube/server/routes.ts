@@ -1,4 +1,4 @@
-/** One request: who, may they, what to do. */
+/** Handles one request: who makes it, whether it is allowed, and what to do. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { authenticate } from '../auth/authn.ts'
 import { type Attributes, authorize, refusal } from '../auth/rbac.ts'
@@ -13,7 +13,7 @@ import { send, statusOf, warningHeader } from './http.ts'
 import { openApi } from './openapi.ts'
 import { type RequestInfo, requestInfo } from './request-info.ts'
 
-/** One request as it was authorised; `calls()` returns these. */
+/** One request that was authorized; `calls()` returns these. */
 export type Call = {
   readonly user: string
   readonly verb: string
@@ -56,7 +56,7 @@ export type ServerParts = {
 }
 
 const CALLS_KEPT = 50_000
-/** The only type that the real server's key set has. */
+/** The only media type in which the real server serves its keys. */
 const JWKS = 'application/jwk-set+json'
 
 function attributesOf(info: RequestInfo): Attributes {
@@ -115,7 +115,7 @@ async function nonResource(parts: ServerParts, info: RequestInfo, response: Serv
   send(response, 200, document)
 }
 
-/** Answers by a fault, or never; false when the request goes on. */
+/** Answers as a fault says, or never; false when no fault applies and the request continues. */
 async function suffer(fault: FaultRule | undefined, response: ServerResponse): Promise<boolean> {
   switch (fault?.kind) {
     case undefined:
@@ -161,7 +161,7 @@ export function createHandler(parts: ServerParts, faulty: boolean) {
     } catch (error) {
       const status = statusOf(error)
       if (call !== undefined) call.code = status.code ?? 500
-      // What is left of the body must not be taken for the next request.
+      // The rest of the body must not be read as the next request.
       if (!request.complete) response.setHeader('connection', 'close')
       send(response, status.code ?? 500, status)
     }

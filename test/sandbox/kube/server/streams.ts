@@ -31,7 +31,7 @@ export async function admitConnection(
   caller: Caller,
 ): Promise<KubeObject> {
   const pod = operations.get(target, name)
-  // `metadata` is not in these kinds, but every object of the sandbox has one.
+  // These kinds have no `metadata`, but every object of the sandbox has one.
   const object: KubeObject = {
     apiVersion: 'v1',
     kind: OPTIONS[target.subresource ?? ''] ?? '',
@@ -65,7 +65,7 @@ export async function podLog(
 
 export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 
-/** Answers requests for an upgrade. */
+/** Handles requests for an upgrade. */
 export function createUpgradeHandler(
   parts: Pick<ServerParts, 'store' | 'tokens' | 'adminToken' | 'faults'>,
   operations: Operations,
@@ -84,7 +84,7 @@ export function createUpgradeHandler(
     const { resource, subresource = '', namespace, name = '', query } = info
     if (resource?.plural !== 'pods' || !['exec', 'portforward'].includes(subresource))
       throw badRequest('the sandbox upgrades pods/exec and pods/portforward')
-    // Of a WebSocket the verb is GET's, and since Kubernetes 1.35 that of creating has to be allowed as well.
+    // The verb of a WebSocket is that of GET; since Kubernetes 1.35 `create` must be allowed as well.
     for (const verb of ['get', 'create']) {
       const asked = { verb, group: '', resource: 'pods', subresource, namespace, name }
       if (!authorize(parts.store, user, asked)) throw forbidden(resource, name, refusal(user, asked))

@@ -1,4 +1,4 @@
-/** What of a pod goes through its sub-resources only, and Events as the broker writes them. */
+/** What can be changed in a pod only through its sub-resources, and Events as the broker writes them. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type KubeObject, sinceKubernetes } from '../client/client.ts'
@@ -20,7 +20,7 @@ const requests = (cpu: string) => ({
 })
 const DEBUGGER = { name: 'debug', image: 'debug:1' }
 
-test('ephemeral containers come by their own sub-resource only, get defaults, and are never taken away', async () => {
+test('ephemeral containers are added only through their own sub-resource, get defaults, and cannot be removed', async () => {
   await admin().create(pod('debugged'))
   const put = (ephemeralContainers: object[], subresource?: string) =>
     admin().patch(
@@ -50,7 +50,7 @@ test('ephemeral containers come by their own sub-resource only, get defaults, an
   )
 })
 
-test('an ephemeral container has its name to itself', async () => {
+test('an ephemeral container may not have the name of another container', async () => {
   await admin().create(pod('named'))
   await assert.rejects(
     admin().patch(
@@ -66,7 +66,7 @@ test('an ephemeral container has its name to itself', async () => {
 
 const RESIZE = sinceKubernetes(33, 'resize of pods in place')
 test(
-  'resources of a pod change through resize only, within its class, and nothing else changes there',
+  'resize alone changes resources of a pod, within its QoS class, and changes nothing else',
   RESIZE,
   async () => {
     const containers = [{ name: 'app', image: 'app:1', resources: requests('500m') }]
@@ -95,7 +95,7 @@ test(
   },
 )
 
-test('a deletion that names another uid deletes nothing', async () => {
+test('a deletion that names another uid is refused', async () => {
   const { metadata } = await admin().create(pod('kept'))
   await assert.rejects(
     admin().delete('pods', 'kept', 'default', { uid: '00000000-0000-0000-0000-000000000000' }),
@@ -108,7 +108,7 @@ test('a deletion that names another uid deletes nothing', async () => {
   assert.equal(await admin().find('pods', 'kept', 'default'), undefined)
 })
 
-test('an Event’s series is counted up by a merge patch, and keeps what it does not name', async () => {
+test('a merge patch counts up an Event’s series and keeps the other fields', async () => {
   const event = {
     apiVersion: 'events.k8s.io/v1',
     kind: 'Event',

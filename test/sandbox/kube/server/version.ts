@@ -1,14 +1,14 @@
-/** Which Kubernetes the sandbox says it is: the one by which it is judged (`test/peers/kubernetes/newest/go.mod`). */
+/** The version of Kubernetes that the sandbox reports: the one that it is compared with (`test/peers/kubernetes/newest/go.mod`). */
 
 const [MAJOR, MINOR, PATCH] = [1, 37, 2]
 
-/** Without the patch, as the kubelet's probes name it. */
+/** Without the patch version, as the kubelet's probes name it. */
 export const RELEASE = `${MAJOR}.${MINOR}`
 
 /** As `kubectl version` shows it. */
 export const GIT_VERSION = `v${RELEASE}.${PATCH}`
 
-/** What `/version` answers. */
+/** The answer of `/version`. */
 export const VERSION = {
   major: String(MAJOR),
   minor: String(MINOR),

@@ -1,4 +1,4 @@
-/** How a resource shows what is stored. */
+/** How a resource shows stored objects. */
 import { eventFromCore, eventToCore, eventUpdateErrors, newEventErrors } from '../objects/events.ts'
 import type { KubeObject } from '../objects/objects.ts'
 import { type Resource, resourceNamed } from '../objects/resources.ts'
@@ -6,12 +6,12 @@ import { invalid } from '../objects/status.ts'
 
 const CORE_EVENTS = resourceNamed('events')
 
-/** `events.k8s.io` events are stored in the core form; everything else is stored as it is. */
+/** Events of `events.k8s.io` are stored in the core form; all other objects are stored as they are. */
 export type View = {
   readonly resource: Resource
   readonly stored: Resource
   show(object: KubeObject): KubeObject
-  /** Back to the stored form; `current` (stored form) on update. Throws 422 for what only this view refuses. */
+  /** Converts to the stored form; `current` (stored form) on update. Throws 422 for what only this view refuses. */
   read(object: KubeObject, current: KubeObject | undefined): KubeObject
 }
 

@@ -32,7 +32,7 @@ async function freshNamespace(name: string): Promise<string> {
 
 const version = async (ns: string) => (await admin().list('pods', { namespace: ns })).metadata.resourceVersion
 
-test('a watch from a version tells what happened since, in order and with rising versions', async () => {
+test('a watch from a version reports all changes since, in order and with rising versions', async () => {
   const ns = await freshNamespace('w-since')
   const start = await version(ns)
   await admin().create(pod('a', ns))
@@ -42,7 +42,7 @@ test('a watch from a version tells what happened since, in order and with rising
   await admin().delete('pods', 'a', ns)
   await eventually('four events', () => events.length >= 4)
   watch.close()
-  // A pod is marked before it goes, even when it goes at once.
+  // A pod is marked before it is deleted, even if it is deleted at once.
   assert.deepEqual(types(), ['ADDED a', 'MODIFIED a', 'MODIFIED a', 'DELETED a'])
   assert.equal(events[2]?.object.metadata.deletionGracePeriodSeconds, 0)
   const versions = events.map((event) => event.version)
@@ -53,7 +53,7 @@ test('a watch from a version tells what happened since, in order and with rising
   assert.equal(new Set(versions).size, 4)
 })
 
-test('a watch without a version, or from 0, begins with what exists', async () => {
+test('a watch without a version, or from 0, begins with the existing objects', async () => {
   const ns = await freshNamespace('w-initial')
   await admin().create(pod('a', ns))
   for (const resourceVersion of ['', '0']) {
@@ -64,7 +64,7 @@ test('a watch without a version, or from 0, begins with what exists', async () =
   }
 })
 
-test('through a selector an object that starts to match is ADDED and one that stops is DELETED', async () => {
+test('in a watch with a selector an object that starts to match is ADDED and one that stops is DELETED', async () => {
   const ns = await freshNamespace('w-selector')
   const start = await version(ns)
   const { events, types, watch } = record('pods', {
@@ -98,7 +98,7 @@ test('a watch of one node sees only its pods', async () => {
 })
 
 test(
-  'WatchList sends what exists and then the annotated bookmark',
+  'WatchList sends the existing objects and then the annotated bookmark',
   sinceKubernetes(34, 'WatchList'),
   async () => {
     const ns = await freshNamespace('w-list')
@@ -126,9 +126,9 @@ test('sendInitialEvents needs resourceVersionMatch NotOlderThan', async () => {
   assert.match(answer.body, /sendInitialEvents requires setting resourceVersionMatch to NotOlderThan/)
 })
 
-// A real API server takes a minute for it; the next test is its.
+// With a real API server this takes a minute; the next test is the one for it.
 standInOnly(
-  'bookmarks come only to those who allow them, and move the version on a quiet watch',
+  'only watches that allow bookmarks get them, which advance the version of a quiet watch',
   async () => {
     const ns = await freshNamespace('w-quiet')
     const start = await version(ns)
@@ -145,7 +145,7 @@ standInOnly(
   },
 )
 
-test('timeoutSeconds ends the watch cleanly, with a last bookmark before', async () => {
+test('timeoutSeconds ends the watch cleanly, after a last bookmark', async () => {
   const ns = await freshNamespace('w-last')
   const start = await version(ns)
   const { events, watch } = record('pods', {
@@ -192,7 +192,7 @@ test('a version from the future is a Timeout with the cause ResourceVersionTooLa
   assert.match(answer.body, /ResourceVersionTooLarge/)
 })
 
-test('pages of a list show one moment, whatever is written in between', async () => {
+test('all pages of a list show the same moment, whatever is written in between', async () => {
   const ns = await freshNamespace('w-pages')
   for (const name of ['a', 'b', 'c']) await admin().create(pod(name, ns))
   const first = await admin().list('pods', { namespace: ns, limit: 2 })
@@ -211,7 +211,7 @@ test('pages of a list show one moment, whatever is written in between', async ()
 })
 
 standInOnly(
-  'cutting watches ends them cleanly, by a broken connection or with 410, and says how many',
+  'cutting watches ends them cleanly, with a broken connection or with 410, and returns their number',
   async () => {
     const watches = () => server().watches()
     await eventually('the end of other tests’ watches', async () => (await watches()) === 0)
@@ -233,7 +233,7 @@ standInOnly(
 )
 
 standInOnly(
-  'follow stays right through cuts, compaction and a restart, and tells deletions it missed',
+  'follow stays correct through cuts, compaction and a restart, and reports deletions that it missed',
   async () => {
     const ns = await freshNamespace('w-follow')
     const present = new Set<string>()
@@ -260,7 +260,7 @@ standInOnly(
   },
 )
 
-standInOnly('a client that goes away frees its watch', async () => {
+standInOnly('the watch of a client that disconnects is closed', async () => {
   const watches = () => server().watches()
   await eventually('the end of other tests’ watches', async () => (await watches()) === 0)
   const { watch } = record('pods', {})

@@ -1,4 +1,4 @@
-/** Watches: initial events, filtered changes, bookmarks, time-outs, and the cuts tests ask for. */
+/** Watches: initial events, filtered changes, bookmarks, time-outs, and the interruptions that tests request. */
 import type { ServerResponse } from 'node:http'
 import type { KubeObject } from '../objects/objects.ts'
 import { formed, type OutputForm } from '../objects/output-form.ts'
@@ -67,7 +67,7 @@ function options(query: URLSearchParams): Options {
   }
 }
 
-/** What a change is to a watch that sees only part of the objects. */
+/** What a change means for a watch that sees only part of the objects. */
 function seenThrough(
   matches: (object: KubeObject) => boolean,
   change: Change,
@@ -76,7 +76,7 @@ function seenThrough(
   const now = change.type !== 'DELETED' && matches(change.object)
   if (now) return { type: before ? 'MODIFIED' : 'ADDED', object: change.object }
   if (!before || change.previous === undefined) return undefined
-  // Leaving the selector looks like a deletion: the object as it was, with the version of the change.
+  // For the watch, leaving the selector is a deletion: it gets the former object with the version of the change.
   const metadata = { ...change.previous.metadata, resourceVersion: String(change.version) }
   return { type: 'DELETED', object: { ...change.previous, metadata } }
 }
@@ -103,7 +103,7 @@ function writer(store: Store, view: View, response: ServerResponse, form: Output
 
 type Writer = ReturnType<typeof writer>
 
-/** Sends a watch what comes before the changes that are still to come; false when its version is too old. */
+/** Sends a watch everything from before its future changes; false when its version is too old. */
 function catchUp(
   store: Store,
   wanted: Options,
@@ -126,11 +126,11 @@ function catchUp(
   return missed !== undefined
 }
 
-/** @param bookmarkMs how often a watch that allows it gets a bookmark */
+/** @param bookmarkMs how often a watch that allows bookmarks gets one */
 export function createWatches(store: Store, bookmarkMs: number): Watches {
   const open = new Set<{ cut(how: How): void; bookmark(): void }>()
 
-  /** Runs a watch until its time is over, the client goes or it is cut. */
+  /** Runs a watch until its time is over, the client disconnects or it is cut. */
   function keepOpen(
     wanted: Options,
     out: Writer,
@@ -142,7 +142,7 @@ export function createWatches(store: Store, bookmarkMs: number): Watches {
     if (wanted.bookmarks) {
       const last = wanted.timeoutMs - BOOKMARK_BEFORE_END_MS
       timers.push(setInterval(() => out.bookmark(), bookmarkMs))
-      // A watch shorter than that gets none.
+      // A watch that is shorter than that gets none.
       if (last > 0) timers.push(setTimeout(() => out.bookmark(), last))
     }
     const entry = {

@@ -1,0 +1,193 @@
+import type { HostPod } from '../../../common/host-pods.ts'
+import type { Logger } from '../../../common/log.ts'
+import { type Failed, failed } from '../../../common/result.ts'
+import { type HostNetworkRuleset, PROOF_COUNTER } from '../rules/host-network.ts'
+import type { HostNetworkBackend, HostPackets } from './backend.ts'
+import { cgroupId, findPodCgroup, type PodCgroups, podCgroups } from './cgroups.ts'
+import { counterOf, createHostCounts, type HostNetwork } from './counts.ts'
+
+/** With the time of the last check, milliseconds. */
+type HostNetworkState = HostNetwork & { readonly checkedAt: number }
+
+type ReconcilerOptions = {
+  /** By preference; the first that can load the rules is kept. */
+  readonly backends: readonly HostNetworkBackend[]
+  readonly mode: 'audit' | 'block'
+  readonly metadata: readonly string[]
+  /** Content of `/proc/self/cgroup`. */
+  readonly self: () => Promise<string>
+  readonly readPods: () => Promise<{ readonly ok: true; readonly pods: readonly HostPod[] } | Failed>
+  /** See `sendProofs`. */
+  readonly prove: (addresses: readonly string[]) => Promise<number>
+  /** Milliseconds. */
+  readonly now: () => number
+  readonly log: Logger
+}
+
+const NOT_LOADED = 'the rules have not been loaded yet'
+
+type PodWithCgroup = HostPod & { readonly path: string; readonly id: number }
+type Wanted = {
+  /** Differs where the rules do, or the id of a cgroup that they name. */
+  readonly key: string
+  readonly rules: HostNetworkRuleset
+  /** The pods that have a rule each. */
+  readonly pods: readonly PodWithCgroup[]
+  /** Why the current list of pods cannot be read, so that an earlier one is used. */
+  readonly old: string | undefined
+}
+
+/** Reconciles the rules about pods on the host network with what they should be. `check` never throws. Not to be called while it runs. */
+export function createHostNetworkReconciler(options: ReconcilerOptions) {
+  const { mode, now, log } = options
+  const want = rulesWanted(options)
+  const counts = createHostCounts(now)
+  const rules = rulesInKernel(options, counts)
+  let repairs = 0
+  let verdict: Pick<HostNetworkState, 'verified' | 'checkedAt' | 'detail'> = {
+    verified: false,
+    checkedAt: now(),
+    detail: NOT_LOADED,
+  }
+
+  const conclude = (detail: string | undefined) => {
+    if (detail !== undefined && detail !== verdict.detail) log.error('host network not verified', { detail })
+    if (detail === undefined && !verdict.verified)
+      log.info('host network rules verified', {
+        ...{ mode, backend: rules.chosen()?.name, pods: rules.loaded()?.pods.length },
+      })
+    verdict = { verified: detail === undefined, checkedAt: now(), detail }
+  }
+
+  const check = async (whole: boolean): Promise<string | undefined> => {
+    let wanted = await want()
+    if (wanted.ok && rules.loaded()?.key === wanted.key) {
+      const { why, differs } = await rules.judge(whole)
+      if (!differs) return why ?? wanted.old
+      wanted = await want()
+      // A rule about a cgroup that is gone is listed differently, too; that is no change by another program.
+      if (wanted.ok && rules.loaded()?.key === wanted.key) {
+        repairs++
+        log.warn('host network rules repaired', { detail: why })
+      }
+    }
+    if (!wanted.ok) return wanted.detail
+    return (await rules.load(wanted)) ?? (await rules.judge(true)).why ?? wanted.old
+  }
+
+  return {
+    /** @param whole whether the rules may have been changed */
+    check: async (whole: boolean) => {
+      // A pod may go, and its cgroup with it, between looking and loading.
+      conclude((await check(whole)) && (await check(true)))
+    },
+    /** How often to check where the rules are in a backend without notifications, milliseconds. */
+    readEvery: () => rules.chosen()?.readEvery,
+    state: (): HostNetworkState => ({
+      mode,
+      backend: rules.chosen()?.name,
+      ...verdict,
+      repairs,
+      packets: {
+        allowed: counts.packets(true),
+        others: counts.packets(false),
+        unknown: counts.other(),
+      },
+      pods: counts.list(),
+    }),
+  }
+}
+
+/** Loads the rules by the first backend that can, and checks that the kernel has them as loaded and that they match the packets of pods. */
+function rulesInKernel(
+  { backends, metadata, prove, log }: ReconcilerOptions,
+  counts: ReturnType<typeof createHostCounts>,
+) {
+  let chosen: HostNetworkBackend | undefined
+  let loaded: ({ readonly packets: HostPackets } & Pick<Wanted, 'key' | 'pods'>) | undefined
+  /** Loads rules by the first backend that can, which is kept for the life of the process. */
+  const loadFirst = async (rules: HostNetworkRuleset) => {
+    if (chosen !== undefined) return chosen.load(rules)
+    const failures: string[] = []
+    for (const backend of backends) {
+      const result = await backend.load(rules)
+      if (result.ok) {
+        chosen = backend
+        const why = failures.join('; ') || 'the first choice works'
+        log.info('backend chosen', { backend: backend.name, why })
+        return result
+      }
+      if (!result.unusable) return result
+      failures.push(`${backend.name}: ${result.detail}`)
+    }
+    return failed(`no backend works on this node: ${failures.join('; ')}`)
+  }
+  const load = async ({ key, rules, pods }: Wanted): Promise<string | undefined> => {
+    const earlier = loaded?.pods ?? pods
+    loaded = undefined
+    const result = await loadFirst(rules)
+    if (!result.ok) return result.detail
+    if (result.before !== undefined) counts.take(result.before, earlier)
+    loaded = { key, pods, packets: result.packets }
+    return undefined
+  }
+
+  /** Sends packets to prove that the rules match those of pods, and reads the rules back; without `whole` perhaps only their counters. */
+  const judge = async (whole: boolean): Promise<{ readonly why?: string; readonly differs?: boolean }> => {
+    const before = loaded?.packets[PROOF_COUNTER] ?? 0
+    const sent = await prove(metadata)
+    if (chosen === undefined || loaded === undefined) return { why: NOT_LOADED, differs: true }
+    const read = await chosen.read(whole)
+    if (!read.ok) return { why: read.detail }
+    if (read.differs) return { why: `another program changed ${chosen.what}`, differs: true }
+    counts.take(read.packets, loaded.pods)
+    loaded = { ...loaded, packets: read.packets }
+    if ((read.packets[PROOF_COUNTER] ?? 0) - before >= sent) return {}
+    if (!whole) return judge(true)
+    return {
+      why: 'the rules do not see the packets of pods: this container must be in the node’s cgroup namespace, and no other program may drop what is sent to the metadata service',
+    }
+  }
+  return { load, judge, loaded: () => loaded, chosen: () => chosen }
+}
+
+/** Returns a function that determines which rules should be in the kernel now, or why that is not known. */
+function rulesWanted({ metadata, mode, self, readPods }: ReconcilerOptions) {
+  let known: readonly HostPod[] | undefined
+  return async (): Promise<({ readonly ok: true } & Wanted) | Failed> => {
+    const place = podCgroups(await self())
+    if (!place.ok) return place
+    const list = await readPods()
+    if (list.ok) known = list.pods
+    // Without the list, all pods would be refused, also the network plugin on which the node depends.
+    if (known === undefined && mode === 'block' && !list.ok) return list
+    const root = await cgroupId(place.root)
+    if (root === undefined)
+      return failed(
+        `the cgroup ${place.root} of all pods is not in /sys/fs/cgroup: mount the node's there, read-only`,
+      )
+    const found = await podsWithCgroups(place, known ?? [])
+    const pods = found.map(({ path, uid, allowed }) => ({ cgroup: path, counter: counterOf(uid), allowed }))
+    const rules = { metadata, mode, root: place.root, pods }
+    const key = JSON.stringify([rules, root, found.map(({ id }) => id)])
+    return { ok: true, key, rules, pods: found, old: list.ok ? undefined : list.detail }
+  }
+}
+
+/** The listed pods that have a cgroup, and our own pod, which needs the node's role whatever the list says. */
+async function podsWithCgroups(
+  { root, own }: PodCgroups,
+  pods: readonly HostPod[],
+): Promise<readonly PodWithCgroup[]> {
+  const uid = /pod([0-9a-f_-]+)(?:\.slice)?$/.exec(own)?.[1]?.replaceAll('_', '-') ?? ''
+  const ours = { uid, namespace: 'pod2iam', name: 'this-node-guard', allowed: true }
+  const byCgroup = new Map<string, PodWithCgroup>()
+  for (const pod of [ours, ...pods]) {
+    const found = await findPodCgroup(root, pod.uid)
+    if (found === undefined) continue
+    // A uid that is listed twice is that of a static pod which another pod claims: if either of them is allowed, it stays allowed.
+    const allowed = pod.allowed || byCgroup.get(found.path)?.allowed === true
+    byCgroup.set(found.path, { ...pod, ...found, allowed })
+  }
+  return [...byCgroup.values()]
+}
