@@ -18,7 +18,7 @@ import { type Answer, type ApiRequest, requestText } from './api-request.ts'
 const REQUEST_MS = 15_000
 const PAGE = 500
 
-export type Call = { middleware: ObservableMiddleware[]; middlewareMergeStrategy: 'append' }
+type Call = { middleware: ObservableMiddleware[]; middlewareMergeStrategy: 'append' }
 type ListOf<T> = { readonly items: T[]; readonly metadata?: { readonly _continue?: string } }
 
 export type Cluster = {

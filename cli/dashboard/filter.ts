@@ -4,7 +4,7 @@ import type { NodeReport } from '../status/nodes.ts'
 import { type Holder, isRole } from '../who/holders.ts'
 import type { Refusal, Snapshot } from './snapshot.ts'
 
-export const STATES = ['all', 'trouble'] as const
+const STATES = ['all', 'trouble'] as const
 
 export type Filter = {
   /** Empty for all. */

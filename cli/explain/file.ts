@@ -28,7 +28,7 @@ export type Manifest = {
 }
 
 /** The source of namespaces that are not in the file. */
-export type NamespaceSource = (name: string) => Promise<JsonObject | undefined>
+type NamespaceSource = (name: string) => Promise<JsonObject | undefined>
 
 /** @param file `-` is stdin */
 export async function readManifest(file: string): Promise<Manifest> {

@@ -4,7 +4,7 @@ import { parseSettings } from '../../common/settings.ts'
 import { type Decision, decide } from '../../injector/admission/decide.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
 import { isObject, type JsonObject } from '../../injector/json.ts'
-import { type Peer, readPeer } from '../../injector/peers/peer.ts'
+import { readPeer } from '../../injector/peers/peer.ts'
 import { accountName, accountRole, type ServiceAccount } from '../../injector/pod/account.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { podOfTemplate } from '../../injector/pod/template.ts'
@@ -13,7 +13,7 @@ import { INJECTION_SPEC, SPEC } from '../../injector/settings.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
 
-export type { Decision, InjectionSettings, JsonObject, Namespace, Peer, Reason, ServiceAccount }
+export type { Decision, InjectionSettings, JsonObject, Namespace, Reason, ServiceAccount }
 export {
   accountName,
   accountRole,

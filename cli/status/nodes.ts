@@ -12,7 +12,7 @@ import { releaseOf } from './versions.ts'
 /** How many guards are asked at a time: each costs a connection through the API server and a process on its node. */
 const AT_ONCE = 10
 
-export type NodeProblem = { readonly code: string; readonly detail: string }
+type NodeProblem = { readonly code: string; readonly detail: string }
 
 export type NodeReport = {
   readonly node: string

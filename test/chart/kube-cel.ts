@@ -9,9 +9,9 @@ import { type JsonObject, type KubeObject, listAt } from '../sandbox/kube/object
 export const needsCel = needsPeer('kube-cel')
 
 /** The request of an AdmissionReview with its objects, for the policy or webhook of this name. */
-export type Request = { readonly of: string; readonly request: JsonObject; readonly namespace?: unknown }
+type Request = { readonly of: string; readonly request: JsonObject; readonly namespace?: unknown }
 
-export type Verdict = {
+type Verdict = {
   readonly outcome: 'match' | 'no-match' | 'error'
   readonly violations: readonly { readonly reason: string; readonly message: string }[]
   /** What the match conditions took of their budget, and what the rest took of its budget. */

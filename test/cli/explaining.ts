@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { until } from '../support/until.ts'
 import { type Ran, run, widest } from './support.ts'
 
-export type Explained = {
+type Explained = {
   readonly failed: { step: string; code: string; detail: string; remedy: string } | null
   readonly steps: readonly { id: string; state: string; code?: string; detail: string }[]
 }

@@ -10,7 +10,7 @@ import { text } from 'node:stream/consumers'
 import type { KubeObject } from '../sandbox/index.ts'
 import type { Stage } from './stage.ts'
 
-export const SOCKET = join(tmpdir(), `pod2iam-demo-${process.getuid?.() ?? 0}.sock`)
+const SOCKET = join(tmpdir(), `pod2iam-demo-${process.getuid?.() ?? 0}.sock`)
 
 /** A forgotten demo ends by itself. */
 export const LIFETIME_HOURS = 12

@@ -57,7 +57,7 @@ export const REFUSED: Readonly<Record<BackendName, string>> = {
 const WITH_RAW = AS_IN_CHART.map((arg) => arg.replace('+net_admin', '+net_admin,+net_raw'))
 
 /** How to start a process which can use only this backend. */
-export const ONLY: Readonly<Record<BackendName, { flags: readonly string[]; wrapper: readonly string[] }>> = {
+const ONLY: Readonly<Record<BackendName, { flags: readonly string[]; wrapper: readonly string[] }>> = {
   nft: { flags: [], wrapper: AS_IN_CHART },
   'iptables-nft': { flags: ['--backend=iptables'], wrapper: AS_IN_CHART },
   'iptables-legacy': {

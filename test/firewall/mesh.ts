@@ -5,7 +5,7 @@ import type { TestNode } from './node.ts'
 export const MESH_PORT = 15001
 
 /** Istio sends only TCP through its chain, Linkerd everything. Both exclude their proxy's user and lo, and append their jump. */
-export const MESHES = {
+const MESHES = {
   istio: [
     ['-N', 'ISTIO_OUTPUT'],
     ['-A', 'ISTIO_OUTPUT', '-m', 'owner', '--uid-owner', '1337', '-j', 'RETURN'],

@@ -38,7 +38,7 @@ export function needsBuildah(): { skip?: string } {
   return {}
 }
 
-export type ImageConfig = {
+type ImageConfig = {
   readonly Entrypoint: readonly string[]
   readonly User: string
   readonly Labels: Readonly<Record<string, string>>
@@ -61,7 +61,7 @@ export type Builder = {
   readonly remove: () => void
 }
 
-export type RunOptions = {
+type RunOptions = {
   /** `uid:gid`, by default that of the image. */
   readonly user?: string
   readonly env?: Readonly<Record<string, string>>

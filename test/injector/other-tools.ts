@@ -17,7 +17,7 @@ export type ToolPod = {
 }
 
 /** What happens to our containers when the tool changes the pod after the injector. */
-export type Outcome =
+type Outcome =
   /** The tool does not change them. */
   | 'untouched'
   /** What the tool adds to them is harmless, so it is kept. */

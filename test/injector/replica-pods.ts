@@ -3,7 +3,7 @@ import { ADMISSION_FORMAT } from '../../common/keys.ts'
 import { type Dict, IMAGES } from './fixtures.ts'
 
 export const PLACE = 'pod2iam-system'
-export const LABELS = { 'app.kubernetes.io/name': 'pod2iam', 'app.kubernetes.io/component': 'injector' }
+const LABELS = { 'app.kubernetes.io/name': 'pod2iam', 'app.kubernetes.io/component': 'injector' }
 export const SELECTOR = 'app.kubernetes.io/name=pod2iam,app.kubernetes.io/component=injector'
 export const OTHER_IMAGES = ['--sidecar-image=mirror/sidecar:2', '--node-guard-image=mirror/node-guard:2']
 

@@ -8,7 +8,7 @@ import { until } from '../support/until.ts'
 import type { Container } from './admitted.ts'
 import type { Releases, Side } from './releases.ts'
 
-export type Line = Readonly<Record<string, unknown>> & { readonly msg?: string }
+type Line = Readonly<Record<string, unknown>> & { readonly msg?: string }
 
 export type Running = {
   readonly child: ChildProcess

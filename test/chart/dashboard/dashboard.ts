@@ -250,7 +250,7 @@ const ROWS: readonly Row[] = [
 ]
 
 /** The dashboard, in the form that Grafana 10 and newer import. */
-export const DASHBOARD = {
+const DASHBOARD = {
   uid: 'pod2iam',
   title: 'pod2iam',
   description:

@@ -1,6 +1,6 @@
 /** Panels of a Grafana dashboard, in its JSON form, with the settings that all of them share. */
 
-export type Query = { readonly expr: string; readonly legend: string }
+type Query = { readonly expr: string; readonly legend: string }
 
 export type Panel = {
   readonly title: string

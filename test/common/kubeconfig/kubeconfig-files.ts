@@ -52,7 +52,7 @@ export function kubeconfigText(cluster: object, user: object): string {
 export const execCredential = (status: object) =>
   JSON.stringify({ apiVersion: 'client.authentication.k8s.io/v1', kind: 'ExecCredential', status })
 
-export type Seen = { readonly headers: IncomingHttpHeaders; readonly client: string | undefined }
+type Seen = { readonly headers: IncomingHttpHeaders; readonly client: string | undefined }
 
 /** An API server over TLS that answers `{}` and records of each request the headers and the client certificate's name. */
 export async function witness(t: TestContext, options: ServerOptions = {}) {

@@ -43,7 +43,7 @@ const SOURCES = {
   elsewhere: ['192.0.2.9', 'fd00:dead::9'],
   'link-local': ['169.254.7.7', 'fe80::7'],
 } as const
-export type SourceName = keyof typeof SOURCES
+type SourceName = keyof typeof SOURCES
 
 type Extra4 =
   | 'record route'
@@ -61,10 +61,10 @@ type Extra6 =
   | 'segment routing'
   | 'unknown routing'
   | 'atomic fragment'
-export type ExtraName = Extra4 | Extra6
+type ExtraName = Extra4 | Extra6
 
 /** How a packet is cut into fragments. */
-export type Cut = (typeof CUTS)[number]
+type Cut = (typeof CUTS)[number]
 const CUTS = ['whole', 'tiny', 'reversed', 'overlapping', 'first only', 'rest only'] as const
 
 /** Source-routed packets are for the node, which then replaces its own address by the last one of the list. */

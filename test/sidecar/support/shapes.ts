@@ -5,7 +5,7 @@ import type { Shape } from '../shapes/index.ts'
 import { parseAnswers, type RawAnswer, send } from './raw.ts'
 
 /** The final answer, or undefined if the connection ended without one. */
-export async function answerTo(port: number, { send: bytes }: Shape): Promise<RawAnswer | undefined> {
+async function answerTo(port: number, { send: bytes }: Shape): Promise<RawAnswer | undefined> {
   const text = await send(port, bytes, { halfClose: true })
   const answers = parseAnswers(text, bytes.startsWith('HEAD ')).filter(({ status }) => status >= 200)
   assert.ok(answers.length <= 1, `more than one answer: ${text}`)

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ask, type Exchange, type RawAnswer } from './raw.ts'
 
-export type Expected = {
+type Expected = {
   readonly status: number
   /** The whole text, or a pattern. */
   readonly body?: string | RegExp
