@@ -31,7 +31,7 @@ export type RedirectMode = (typeof REDIRECT_MODES)[number]
 export const TOKEN_MODES = ['optional', 'required'] as const
 export const GATE_MODES = ['on', 'off'] as const
 export const CONTAINER_MODES = ['on', 'off'] as const
-export const START_MODES = ['auto', 'two-stage'] as const
+const START_MODES = ['auto', 'two-stage'] as const
 
 /** The settings on which decisions depend, which are also all that is read of another replica's command line. */
 export const INJECTION_SPEC = {

@@ -9,7 +9,7 @@ import { MIRROR_KEY } from '../pod/unsupported.ts'
 import { LookupError, type ReviewContext } from './verdict.ts'
 
 /** The annotation keys from which the running replicas read roles of service accounts; undefined stands for a replica that reads none. */
-export const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: InjectionSettings) => [
+const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: InjectionSettings) => [
   serviceAccountKey,
   ...otherServiceAccountKeys,
 ]

@@ -14,8 +14,6 @@ const WARNING_TIMEOUT_MS = 1000
 /** The same problem with credentials is logged this often at most. */
 const LOG_AGAIN_MS = 60_000
 
-export type ApiServer = Awaited<ReturnType<typeof apiServer>>
-
 /**
  * @param file kubeconfig; undefined: the pod's service account
  * @param log for later problems with the credentials, which the sender of a review does not see

@@ -12,7 +12,7 @@ let shared = NOTHING
  * each body fragments the C library's heap, and a process that has read a hundred thousand bodies would hold twice the memory it
  * uses.
  */
-export class Body {
+class Body {
   readonly length: number
   #parts: readonly Buffer[]
 
