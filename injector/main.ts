@@ -19,8 +19,8 @@ import { watchReachability } from './kubernetes/api-reachability.ts'
 import { namespaceLookup } from './kubernetes/namespace-lookup.ts'
 import { injectorMetrics } from './metrics.ts'
 import { readinessOf } from './readiness.ts'
-import { ENDING_MS, MAX_ACCEPTING } from './server/drain.ts'
 import { type WebhookServer, webhookServer } from './server/https.ts'
+import { ENDING_MS, MAX_ACCEPTING } from './server/shutdown.ts'
 import {
   type CertificateOrigin,
   certificateOrigin,

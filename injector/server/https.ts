@@ -11,12 +11,12 @@ import type { Logger } from '../../common/log.ts'
 import type { Webhook } from '../admission/webhook.ts'
 import type { ServingCertificate } from '../certificates/files.ts'
 import { bodyBudget } from './body-budget.ts'
-import { drained } from './drain.ts'
 import { boundConnections } from './fair-connections.ts'
 import { openConnections } from './open-connections.ts'
 import { pacing } from './pacing.ts'
 import { boundRequestTime } from './request-time.ts'
 import { allocateSharedBuffer, readBody } from './review-body.ts'
+import { drained } from './shutdown.ts'
 
 export type WebhookServer = Awaited<ReturnType<typeof webhookServer>>
 
@@ -150,7 +150,7 @@ export async function webhookServer(
     /** Sets the certificate of new handshakes; open connections continue with theirs. */
     setCertificate: (next: ServingCertificate) => server.setSecureContext(tls(next)),
     /**
-     * Goes on answering, with the last answer of each connection, and listens until every connection has ended (drain.ts).
+     * Goes on answering, with the last answer of each connection, and listens until every connection has ended (shutdown.ts).
      *
      * @param acceptMs time for the endpoint to leave the Service everywhere; 0 by default: it has left
      */
