@@ -1,5 +1,6 @@
 /** Everything that the command line uses from the injector: its own decision, so that the two cannot differ. */
 
+import { type Failed, failed } from '../../common/result.ts'
 import { parseSettings } from '../../common/settings.ts'
 import { type Decision, decide } from '../../injector/admission/decide.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
@@ -37,15 +38,13 @@ const IMAGES = ['--sidecar-image=pod2iam-sidecar', '--node-guard-image=pod2iam-n
  */
 export function settingsOfFlags(
   flags: readonly string[],
-):
-  | { readonly ok: true; readonly settings: InjectionSettings }
-  | { readonly ok: false; readonly problem: string } {
+): { readonly ok: true; readonly settings: InjectionSettings } | Failed {
   const given = new Set(flags.map((one) => one.replace(/=.*/s, '')))
   const images = IMAGES.filter((one) => !given.has(one.replace(/=.*/s, '')))
   const parsed = parseSettings(INJECTION_SPEC, { argv: [...images, ...flags], env: {} })
   return parsed.ok
     ? { ok: true, settings: injectionSettings(parsed.settings) }
-    : { ok: false, problem: parsed.errors.join(' ') }
+    : failed(parsed.errors.join(' '))
 }
 
 /** The namespaces that an injector ignores, from the arguments of its container. */
