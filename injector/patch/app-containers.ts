@@ -4,23 +4,17 @@
  * the pod from which a manifest was copied.
  */
 import { posix } from 'node:path'
+import { APP_MOUNT } from '../form/volumes.ts'
 import { blank, isObject, type JsonObject } from '../json.ts'
+import { add, type PatchOp, pointer, remove } from '../json-patch.ts'
 import { CONTAINER_ENV, ENDPOINT_ENV, isContainerVariable, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
+import { isMeshContainer } from '../pod/mesh.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
-import { add, type PatchOp, pointer, remove } from './json-patch.ts'
-import { isMeshContainer } from './mesh.ts'
 import type { Placed } from './placement.ts'
-import { CONTAINER_TOKEN_MOUNT } from './sidecar.ts'
 
 const ENDPOINT = { name: ENDPOINT_ENV, value: SIDECAR_ENDPOINT }
-const MOUNT = { ...CONTAINER_TOKEN_MOUNT, readOnly: true }
-
-/** Whether a mount is the one from which an application reads the secret of the container credentials. */
-export const isAppMount = (mount: JsonObject): boolean =>
-  Object.entries(MOUNT).every(([key, value]) => mount[key] === value) &&
-  Object.keys(mount).every((key) => key in MOUNT || blank(mount[key]))
 
 /**
  * The patch of the pod's own containers.
@@ -66,8 +60,8 @@ function environmentOps(
 }
 
 function mountOps({ volumeMounts }: Container, at: string, gets: boolean): PatchOp[] {
-  const ours = (volumeMounts ?? []).findIndex(({ name }) => name === MOUNT.name)
-  if (gets) return ours >= 0 ? [] : listOps(`${at}/volumeMounts`, volumeMounts, [MOUNT])
+  const ours = (volumeMounts ?? []).findIndex(({ name }) => name === APP_MOUNT.name)
+  if (gets) return ours >= 0 ? [] : listOps(`${at}/volumeMounts`, volumeMounts, [APP_MOUNT])
   return ours >= 0 ? [remove(`${at}/volumeMounts/${ours}`)] : []
 }
 
@@ -102,18 +96,18 @@ const FILLED = ['secret', 'configMap', 'downwardAPI', 'projected'] as const
  */
 function conflicts(mount: JsonObject, volumes: readonly JsonObject[]): boolean {
   const { name, mountPath, readOnly, subPath, subPathExpr } = mount
-  if (name === MOUNT.name) return false
+  if (name === APP_MOUNT.name) return false
   // The kubelet accepts a path without a slash at its start, too.
   const path = posix.resolve('/', String(mountPath)).replace(/^\/run(?=\/|$)/, '/var/run')
-  if (isAtOrBelow(path, MOUNT.mountPath)) return true
-  if (!isAtOrBelow(MOUNT.mountPath, path)) return false
+  if (isAtOrBelow(path, APP_MOUNT.mountPath)) return true
+  if (!isAtOrBelow(APP_MOUNT.mountPath, path)) return false
   const volume = volumes.find((one) => one.name === name) ?? {}
   const isFilled = FILLED.some((source) => isObject(volume[source]))
   const isCreated =
     isFilled &&
     blank(subPath) &&
     blank(subPathExpr) &&
-    isAtOrBelow(MOUNT.mountPath, posix.normalize(String(mountPath)))
+    isAtOrBelow(APP_MOUNT.mountPath, posix.normalize(String(mountPath)))
   return (readOnly === true || isFilled || isReadOnly(volume)) && !isCreated
 }
 

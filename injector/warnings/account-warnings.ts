@@ -1,8 +1,6 @@
 /** Warns whoever applies a service account whose pods will be refused because of its annotations, or whose list has no effect. */
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import { judgeAccount } from '../../common/policy.ts'
-import { accountKeys } from '../admission/account.ts'
-import type { WholeObject } from '../admission/review.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { metadataOf, nameOf, objectOf } from '../json.ts'
 import { accountName, accountRole, listOf } from '../pod/account.ts'
@@ -10,17 +8,18 @@ import { admittedIdentity } from '../pod/identity.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { whyNothingIsAllowed } from './misspelt-values.ts'
 
-/** @param whole the service account */
+/** @param object the service account */
 export function accountWarnings(
-  whole: WholeObject,
+  object: unknown,
   namespace: Namespace,
   settings: InjectionSettings,
 ): string[] {
-  if (!whole.isRead || injectionMode(namespace.labels) === undefined) return []
-  const annotations = objectOf(metadataOf(whole.object).annotations) as Readonly<Record<string, string>>
-  const account = { namespace: namespace.name, name: nameOf(whole.object), annotations }
+  if (injectionMode(namespace.labels) === undefined) return []
+  const annotations = objectOf(metadataOf(object).annotations) as Readonly<Record<string, string>>
+  const account = { namespace: namespace.name, name: nameOf(object), annotations }
   const list = listOf(account)
-  if (accountKeys(settings).every((key) => key === undefined))
+  const { serviceAccountKey, otherServiceAccountKeys } = settings
+  if ([serviceAccountKey, ...otherServiceAccountKeys].every((key) => key === undefined))
     return list.list === undefined
       ? []
       : [
