@@ -9,10 +9,23 @@ import { MIRROR_KEY } from '../pod/unsupported.ts'
 import { LookupError, type ReviewContext } from './verdict.ts'
 
 /** The annotation keys from which the running replicas read roles of service accounts; undefined stands for a replica that reads none. */
-export const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: InjectionSettings) => [
+const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: InjectionSettings) => [
   serviceAccountKey,
   ...otherServiceAccountKeys,
 ]
+
+/** The results of `judge` with this replica's settings, and then with the service account keys of other replicas, while they serve. */
+export function byEveryKey<T>(
+  settings: InjectionSettings,
+  account: ServiceAccount | undefined,
+  judge: (settings: InjectionSettings) => T,
+): [T, ...T[]] {
+  const [own, ...others] = accountKeys(settings)
+  const by = (serviceAccountKey: string | undefined) => judge({ ...settings, serviceAccountKey })
+  // A replica whose own setting is off follows the others, so it has not ignored an account that can be read.
+  const isOn = own !== undefined && account !== undefined
+  return [by(own), ...others.filter((key) => key !== undefined || !isOn).map(by)]
+}
 
 /**
  * Reads the service account of a pod under review.

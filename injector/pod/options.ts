@@ -5,9 +5,9 @@ import { LOG_LEVELS } from '../../common/log.ts'
 import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { type ChosenResources, parseResources } from '../resources/resources.ts'
 import { CONTAINER_MODES, GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
 import type { Namespace } from './namespace.ts'
-import { type ChosenResources, parseResources } from './resources.ts'
 
 export type PodOptions = {
   readonly redirect: RedirectMode
@@ -105,16 +105,28 @@ function asksForContainer(
 }
 
 /**
+ * The credential sources that a namespace may name: this replica's list, whose first is the default, and, while they serve, those of other
+ * replicas. Otherwise namespaces that are annotated together with a change of the list would lose pods during its rollout.
+ */
+export function namedSources({
+  credentialSources,
+  otherCredentialSources,
+}: InjectionSettings): readonly CredentialSource[] {
+  return [...new Set([credentialSources, ...otherCredentialSources].flat())]
+}
+
+/**
  * AssumeRoleWithWebIdentity supports neither external ids nor our session tags and source identities, so a pod that relies on them must
  * not be admitted.
  */
 function sourceOf(
   annotations: Annotations,
   namespace: Namespace,
-  { credentialSources, mayWriteNewFields, sessionTags, sourceIdentity }: InjectionSettings,
+  settings: InjectionSettings,
   warnings: string[],
 ): CredentialSource {
-  const chosen = sourceOfNamespace(namespace, credentialSources)
+  const { mayWriteNewFields, sessionTags, sourceIdentity } = settings
+  const chosen = sourceOfNamespace(namespace, namedSources(settings))
   if (!chosen.ok) throw new AnnotationError(chosen.detail)
   if (annotations[KEYS.credentialSource] !== undefined)
     warnings.push(`annotation ${KEYS.credentialSource} has no effect on a pod: it belongs on the namespace`)

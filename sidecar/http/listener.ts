@@ -55,7 +55,9 @@ async function answer(
     if (incoming.httpVersion === '0.9') return refuse('malformed', 400)
     if (incoming.rawHeaders.length > 2 * headerLines) return refuse('headers-too-large', 431)
     if (announcesTooMuch(incoming, bodyLimit)) return refuse('body-too-large', 413)
-    const request = toRequest(incoming, outgoing, bodyLimit, refuse)
+    const headers = headersOf(incoming)
+    if (MALFORMED_HOST.test(headers.get('host') ?? '')) return refuse('host-malformed', 400)
+    const request = toRequest(incoming, outgoing, headers, bodyLimit, refuse)
     // The app is called only after the bytes that came with the head were counted: the body may be too long already.
     if (hasBody(incoming)) await new Promise((done) => setImmediate(done))
     if (outgoing.writableEnded) return
@@ -69,17 +71,25 @@ async function answer(
   }
 }
 
+/** What would end the authority of a URL, or begin it anew. Several Hosts are joined by a comma and a space. */
+const MALFORMED_HOST = /[/?#@\\]|(?<!,)\s/
+
+function headersOf({ rawHeaders }: IncomingMessage): Headers {
+  const headers = new Headers()
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2)
+    headers.append(rawHeaders[index] ?? '', rawHeaders[index + 1] ?? '')
+  return headers
+}
+
 /** The request as the app sees it. Absolute targets (RFC 9112 section 3.2.2) keep their own authority. */
 function toRequest(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
+  headers: Headers,
   bodyLimit: number,
   refuse: (refusal: Refusal, status: number) => void,
 ): Request {
-  const { method = 'GET', url = '/', rawHeaders } = incoming
-  const headers = new Headers()
-  for (let index = 0; index + 1 < rawHeaders.length; index += 2)
-    headers.append(rawHeaders[index] ?? '', rawHeaders[index + 1] ?? '')
+  const { method = 'GET', url = '/' } = incoming
   const absolute = /^https?:\/\//i.test(url)
   // A target without a slash at its start, such as `*`, must not become part of the name before it.
   const path = url.startsWith('/') ? url : `/${url}`

@@ -21,6 +21,10 @@ const BY_WEB_IDENTITY = [
   'test/broker/web-identity-own-roles.test.ts',
   'test/broker/web-identity.test.ts',
 ]
+const ADMITTED_CREDENTIALS = [
+  'test/injector/container-credentials.test.ts',
+  'test/injector/container-credentials-mounts.test.ts',
+]
 const CONTAINER_CREDENTIALS = ['test/sidecar/container-credentials.test.ts']
 const TARGETS: Readonly<Record<string, readonly string[]>> = {
   'common/glob.ts': ['test/common/glob.test.ts', 'test/common/policy.test.ts'],
@@ -79,6 +83,20 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/sessions/warm-up.ts`]: ['test/broker/warm-up.test.ts', ACCOUNTS],
   [`${BROKER}/kubernetes/host-pods.ts`]: HOST_PODS,
   'common/host-pods.ts': HOST_PODS,
+  'injector/pod/options.ts': [
+    'test/injector/decide.test.ts',
+    'test/injector/web-identity.test.ts',
+    'test/injector/web-identity-replicas.test.ts',
+    ...ADMITTED_CREDENTIALS,
+  ],
+  'injector/form/final-pod.ts': [
+    'test/injector/validate.test.ts',
+    'test/injector/web-identity.test.ts',
+    ...ADMITTED_CREDENTIALS,
+    ...ADMITTED_ACCOUNTS,
+  ],
+  'injector/patch/app-containers.ts': ['test/injector/reinvocation.test.ts', ...ADMITTED_CREDENTIALS],
+  'sidecar/broker/client.ts': ['test/sidecar/refresher.test.ts', 'test/sidecar/web-identity.test.ts'],
   'sidecar/container/answer.ts': CONTAINER_CREDENTIALS,
   'sidecar/container/secret.ts': CONTAINER_CREDENTIALS,
   [`${BROKER}/aws/follow-caller.ts`]: ['test/broker/caller.test.ts'],
